@@ -1,0 +1,1 @@
+//! Load, order flow and measurement for Quorate.

@@ -1,0 +1,1 @@
+//! The consensus rules of Quorate as one deterministic state machine.

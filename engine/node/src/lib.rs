@@ -1,0 +1,7 @@
+//! Quorate: the sequencer engine that people embed.
+//!
+//! This crate owns the running node: configuration, the stages and the queues between them,
+//! sessions, recovery and metrics. It makes no protocol decision; those live in
+//! `quorate-consensus`.
+
+pub mod state_machine;

@@ -1,0 +1,193 @@
+//! What the engine asks of an application.
+//!
+//! Owns the [`StateMachine`] trait and the buffers handed to it. Never: threads, clocks, files.
+//! The engine calls a state machine from one thread, in the finalized order, exactly once a
+//! command. Everything an application may depend on comes through [`Context`]; an implementation
+//! that reads a clock, an address or the order of a hash map will drift and be found out by its
+//! roots.
+
+use core::fmt;
+
+/// A client's session: the first 16 bytes of BLAKE3 of the client's public key.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(pub [u8; 16]);
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for byte in self.0 {
+            write!(f, "{byte:02x}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The order of classes of commands inside a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Lane {
+    /// Cancels and the kill switch.
+    Cancel = 0,
+    /// Orders.
+    Order = 1,
+    /// Price observations.
+    Price = 2,
+    /// Administration.
+    Admin = 3,
+}
+
+impl Lane {
+    /// The lane with this number, if there is one.
+    #[must_use]
+    pub const fn from_u8(number: u8) -> Option<Self> {
+        match number {
+            0 => Some(Self::Cancel),
+            1 => Some(Self::Order),
+            2 => Some(Self::Price),
+            3 => Some(Self::Admin),
+            _ => None,
+        }
+    }
+}
+
+/// Where a command stands in the finalized order, and all that it may depend on besides state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Context {
+    /// Gap-free place of the block in the finalized chain; the first block is 1.
+    pub height: u64,
+    /// Place of the command in its block.
+    pub index: u32,
+    /// Replicated time of the block, nanoseconds since the Unix epoch; never falls.
+    pub time_ns: u64,
+    /// Who sent the command.
+    pub session: SessionId,
+    /// The session's own number of the command, from 1.
+    pub seq: u64,
+    /// The class of the command.
+    pub lane: Lane,
+}
+
+/// What befell a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionEvent {
+    /// The first command of this session was applied; its public key is known from here on.
+    Opened {
+        /// The Ed25519 public key whose hash names the session.
+        key: [u8; 32],
+    },
+}
+
+/// To whom an output goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// One session's private stream.
+    Session(SessionId),
+    /// The public stream.
+    Public,
+}
+
+/// Collects the ordered outputs of one call; reused by the engine, so that the steady state does
+/// not allocate.
+#[derive(Debug, Default)]
+pub struct Output {
+    bytes: Vec<u8>,
+    entries: Vec<(Audience, u32)>,
+}
+
+impl Output {
+    /// An empty buffer.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Forgets all entries and keeps the memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.entries.clear();
+    }
+
+    /// Appends an output for one session. Outputs are numbered in the order of these calls.
+    pub fn to_session(&mut self, session: SessionId, bytes: &[u8]) {
+        self.push(Audience::Session(session), bytes);
+    }
+
+    /// Appends an output of the public stream.
+    pub fn to_public(&mut self, bytes: &[u8]) {
+        self.push(Audience::Public, bytes);
+    }
+
+    fn push(&mut self, audience: Audience, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+        let end = u32::try_from(self.bytes.len()).unwrap_or(u32::MAX);
+        self.entries.push((audience, end));
+    }
+
+    /// The outputs, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (Audience, &[u8])> {
+        let mut start = 0;
+        self.entries.iter().map(move |&(audience, end)| {
+            let end = end as usize;
+            let slice = self.bytes.get(start..end).unwrap_or_default();
+            start = end;
+            (audience, slice)
+        })
+    }
+
+    /// How many outputs there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}
+
+/// A deterministic application.
+///
+/// Two instances that got the same calls hold the same state, give the same outputs and the same
+/// roots, byte for byte. No call may panic on any command bytes: what cannot be done is answered
+/// by an output.
+pub trait StateMachine: Send + 'static {
+    /// Names of the state's sections, in root order; the same for the life of the instance.
+    fn sections(&self) -> &'static [&'static str];
+
+    /// Applies one command.
+    fn apply(&mut self, context: &Context, command: &[u8], output: &mut Output);
+
+    /// The replicated time of the earliest timer that is set, if any.
+    fn timer_next_ns(&self) -> Option<u64> {
+        None
+    }
+
+    /// Fires every timer that is due at `time_ns`. Called at the start of a block, before its
+    /// commands, when [`timer_next_ns`](Self::timer_next_ns) is at or before its time.
+    fn apply_timers(&mut self, height: u64, time_ns: u64, output: &mut Output) {
+        let (_, _, _) = (height, time_ns, output);
+    }
+
+    /// Tells of a session event, before the command that caused it is applied.
+    fn apply_session(&mut self, context: &Context, event: SessionEvent, output: &mut Output) {
+        let (_, _, _) = (context, event, output);
+    }
+
+    /// The root of one section. Kept up incrementally: asked for at every 64th height, at a stop
+    /// and by `status`, it must cost far less than a pass over the state.
+    fn section_root(&mut self, section: usize) -> [u8; 32];
+
+    /// Appends the canonical bytes of one section to `bytes`.
+    fn snapshot_section(&self, section: usize, bytes: &mut Vec<u8>);
+
+    /// Replaces one section by what [`snapshot_section`](Self::snapshot_section) wrote.
+    ///
+    /// # Errors
+    ///
+    /// Says what is wrong with the bytes; the instance must not be used further then.
+    fn restore_section(&mut self, section: usize, bytes: &[u8]) -> Result<(), String>;
+
+    /// Answers a read-only question about the state as it stands between two blocks.
+    fn query(&self, question: &[u8], answer: &mut Vec<u8>);
+}

@@ -1,0 +1,1 @@
+//! The seeded world: the shipped consensus, journal and node logic under faults.

@@ -1,0 +1,1 @@
+//! The reference application: a price-time-priority venue as a state machine.

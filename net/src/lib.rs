@@ -1,0 +1,1 @@
+//! The message path of Quorate: mio loop, framing, authenticated sessions, back-pressure.

@@ -1,0 +1,2 @@
+//! Project chores and checks.
+fn main() {}

@@ -1,2 +1,46 @@
-//! Project chores and checks.
-fn main() {}
+//! Project chores and checks: `cargo xtask tidy` and `cargo xtask ci`.
+//!
+//! Owns the checks that a compiler and clippy cannot make, and the one list of steps that CI runs.
+//! Never: part of what ships; no crate of the workspace depends on this one.
+
+#![forbid(unsafe_code)]
+
+mod ci;
+mod tidy;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+const USAGE: &str = "usage: cargo xtask <task>
+
+tasks:
+  tidy    check layout, words, rule numbers, trust and the dependency table
+  ci      everything that CI runs, cheap steps first
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let names: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match names.as_slice() {
+        ["tidy"] => tidy::run(&repository_root()),
+        ["ci"] => ci::run(&repository_root()),
+        _ => {
+            eprint!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The folder that holds the workspace manifest: two above this crate's own.
+fn repository_root() -> PathBuf {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    own.ancestors().nth(2).unwrap_or(own).to_path_buf()
+}

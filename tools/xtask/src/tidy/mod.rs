@@ -1,0 +1,169 @@
+//! `cargo xtask tidy`: the project's own rules, checked over every file of the repository.
+//!
+//! Owns the walk over the files and the order of the checks; each check is a module of its own
+//! with a test that it fails on a bad sample. Never: changes a file.
+
+mod deps;
+mod finding;
+mod markdown;
+mod purity;
+mod rules;
+mod shape;
+mod source;
+mod trust;
+mod words;
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use finding::Finding;
+use source::Source;
+
+/// Folders that hold nothing of the project.
+const SKIPPED_FOLDERS: &[&str] = &["target", ".git", "node_modules"];
+
+/// Endings of the files that are read.
+const TEXT_ENDINGS: &[&str] = &[".rs", ".md", ".toml", ".sh", ".yml", ".txt", ".ci/run"];
+
+/// A file of the repository, read.
+struct TextFile {
+    path: String,
+    text: String,
+}
+
+/// Runs every check below `root` and prints what it finds. True when there is nothing to find.
+///
+/// # Errors
+/// When a file cannot be read or `cargo` cannot be run.
+pub(crate) fn run(root: &Path) -> Result<bool> {
+    let mut files = Vec::new();
+    collect(root, "", &mut files)?;
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    let mut found = check_files(root, &files);
+    deps::check(root, &mut found)?;
+    found.sort();
+    found.dedup();
+    for finding in &found {
+        println!("{finding}");
+    }
+    if found.is_empty() {
+        println!("tidy: {} files, nothing to complain about", files.len());
+    } else {
+        println!("tidy: {} findings in {} files", found.len(), files.len());
+    }
+    Ok(found.is_empty())
+}
+
+fn check_files(root: &Path, files: &[TextFile]) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let mut sources = Vec::new();
+    let mut protocol = "";
+    for file in files {
+        // These checks quote what they look for in their own tests.
+        if !file.path.starts_with("tools/xtask/src/tidy/") {
+            markdown::check_paths(&file.path, &file.text, &mut found);
+        }
+        if file.path.ends_with(".md") {
+            markdown::check(root, &file.path, &file.text, &mut found);
+        }
+        if file.path == rules::DOCUMENT {
+            protocol = &file.text;
+        }
+        if file.path.ends_with(".rs") {
+            sources.push(Source::new(&file.path, &file.text));
+        }
+    }
+    for source in &sources {
+        shape::check(source, &mut found);
+        words::check(source, &mut found);
+        purity::check(source, &mut found);
+        trust::check(source, &mut found);
+    }
+    rules::check(protocol, &sources, &mut found);
+    found
+}
+
+/// Reads every text file below `root`/`folder` into `files`.
+fn collect(root: &Path, folder: &str, files: &mut Vec<TextFile>) -> Result<()> {
+    let place = root.join(folder);
+    for entry in fs::read_dir(&place).with_context(|| format!("reading {}", place.display()))? {
+        let entry = entry.with_context(|| format!("reading {}", place.display()))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let path = if folder.is_empty() {
+            name.clone()
+        } else {
+            format!("{folder}/{name}")
+        };
+        let kind = entry
+            .file_type()
+            .with_context(|| format!("looking at {path}"))?;
+        if kind.is_dir() {
+            if !SKIPPED_FOLDERS.contains(&name.as_str()) {
+                collect(root, &path, files)?;
+            }
+        } else if kind.is_file() && TEXT_ENDINGS.iter().any(|ending| path.ends_with(ending)) {
+            let bytes = fs::read(entry.path()).with_context(|| format!("reading {path}"))?;
+            // A file that is not UTF-8 is still walked: the shape check reports the characters.
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            files.push(TextFile { path, text });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(path: &str, text: &str) -> TextFile {
+        TextFile {
+            path: path.into(),
+            text: text.into(),
+        }
+    }
+
+    #[test]
+    fn every_check_is_wired_in() {
+        let files = [
+            file(
+                "engine/consensus/src/a.rs",
+                "use std::fmt; // the ballot, see /work/x\n",
+            ),
+            file(
+                "bench/src/b.rs",
+                "//! B.\nlet a = unsafe { T::assert_durable(b) };\n",
+            ),
+            file("docs/a.md", "no title\n"),
+        ];
+        let found = check_files(Path::new("."), &files);
+        for part in [
+            "//!",
+            "std::",
+            "ballot",
+            "/work",
+            "unsafe",
+            "assert_durable",
+            "titles",
+            "R1 ",
+        ] {
+            assert!(
+                found.iter().any(|f| f.what.contains(part)),
+                "nothing found about {part}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_walk_reads_this_very_file() {
+        let mut files = Vec::new();
+        collect(&crate::repository_root(), "", &mut files).expect("the repository can be read");
+        assert!(
+            files
+                .iter()
+                .any(|file| file.path == "tools/xtask/src/tidy/mod.rs")
+        );
+        assert!(files.iter().all(|file| !file.path.starts_with("target/")));
+    }
+}

@@ -1,0 +1,131 @@
+//! Who may make a trust type.
+//!
+//! `Authenticated`, `Verified` and `Durable` are proofs by type: whoever holds one may act on it.
+//! A maker that has to be public because it lives in another crate than its caller is named
+//! `assert_*`, and the table here lists the only places that may call it. A new maker without a
+//! line in the table is a finding too. Never: judges whether the caller is right to assert.
+
+use super::finding::Finding;
+use super::source::{Source, word_columns};
+
+/// A maker of a trust type, and where it may be called. Tests of the crate that owns it may call
+/// it as well.
+struct Maker {
+    name: &'static str,
+    owner: &'static str,
+    callers: &'static [&'static str],
+}
+
+/// The makers. A path that ends with `/` is a folder.
+const MAKERS: &[Maker] = &[
+    Maker {
+        name: "assert_authenticated",
+        owner: "engine/consensus/",
+        callers: &["engine/node/src/", "engine/sim/src/"],
+    },
+    Maker {
+        name: "assert_durable",
+        owner: "engine/consensus/",
+        callers: &["engine/node/src/", "engine/sim/src/"],
+    },
+];
+
+/// Folders in which a `pub fn assert_*` must stand in the table.
+const OWNERS: &[&str] = &[
+    "engine/consensus/src/",
+    "engine/node/src/",
+    "net/src/",
+    "log/src/",
+];
+
+/// Every complaint about the makers that `source` defines or calls.
+pub(crate) fn check(source: &Source, found: &mut Vec<Finding>) {
+    for maker in MAKERS {
+        calls(source, maker, found);
+    }
+    if OWNERS.iter().any(|owner| source.path.starts_with(owner)) {
+        definitions(source, found);
+    }
+}
+
+fn calls(source: &Source, maker: &Maker, found: &mut Vec<Finding>) {
+    if maker
+        .callers
+        .iter()
+        .any(|caller| source.path.starts_with(caller))
+    {
+        return;
+    }
+    for (number, line) in source.numbered() {
+        if line.is_test && source.path.starts_with(maker.owner) {
+            continue;
+        }
+        for at in word_columns(&line.code, maker.name) {
+            let is_definition = line.code[..at].trim_end().ends_with("fn");
+            if !is_definition {
+                found.push(Finding::new(
+                    &source.path,
+                    number,
+                    format!("{} is called here", maker.name),
+                    format!("only {} may call it", maker.callers.join(", ")),
+                ));
+            }
+        }
+    }
+}
+
+fn definitions(source: &Source, found: &mut Vec<Finding>) {
+    for function in source
+        .functions()
+        .iter()
+        .filter(|function| !function.is_test)
+    {
+        let is_public = source.lines[function.first - 1]
+            .code
+            .trim_start()
+            .starts_with("pub ");
+        let is_listed = MAKERS.iter().any(|maker| maker.name == function.name);
+        if is_public && function.name.starts_with("assert_") && !is_listed {
+            found.push(Finding::new(
+                &source.path,
+                function.first,
+                format!("fn {} is not in the table of trust makers", function.name),
+                "list it with its callers in tools/xtask/src/tidy/trust.rs",
+            ));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn findings(path: &str, text: &str) -> Vec<String> {
+        let mut found = Vec::new();
+        check(&Source::new(path, text), &mut found);
+        found.into_iter().map(|finding| finding.what).collect()
+    }
+
+    #[test]
+    fn a_maker_called_from_elsewhere_is_found() {
+        let text = "let a = Durable::assert_durable(record);\n";
+        assert_eq!(findings("bench/src/load.rs", text).len(), 1);
+        assert_eq!(findings("engine/consensus/src/machine.rs", text).len(), 1);
+        assert!(findings("engine/node/src/stages/journal.rs", text).is_empty());
+        assert!(findings("engine/consensus/tests/rules.rs", text).is_empty());
+        assert_eq!(findings("engine/node/tests/cluster.rs", text).len(), 1);
+    }
+
+    #[test]
+    fn a_definition_is_not_a_call() {
+        let text = "pub const fn assert_durable(record: T) -> Self {\n}\n";
+        assert!(findings("engine/consensus/src/durable.rs", text).is_empty());
+    }
+
+    #[test]
+    fn a_maker_that_the_table_does_not_know_is_found() {
+        let text = "pub fn assert_verified(record: T) -> Self {\n}\n";
+        assert_eq!(findings("engine/consensus/src/verify.rs", text).len(), 1);
+        assert!(findings("engine/venue/src/book.rs", text).is_empty());
+    }
+}

@@ -28,6 +28,11 @@ const MAKERS: &[Maker] = &[
         owner: "engine/consensus/",
         callers: &["engine/node/src/", "engine/sim/src/"],
     },
+    Maker {
+        name: "assert_durable_lease",
+        owner: "engine/consensus/",
+        callers: &["engine/node/src/", "engine/sim/src/"],
+    },
 ];
 
 /// Folders in which a `pub fn assert_*` must stand in the table.

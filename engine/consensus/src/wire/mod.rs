@@ -1,0 +1,36 @@
+//! Plain data to bytes and back: fixed width, little-endian, one encoding a value.
+//!
+//! Owns the layout of everything that validators send or log; `docs/wire.md` has the tables.
+//! Never: frames, channels, signatures, or whether what was decoded is true. A decoder consumes
+//! the whole input, checks every count against its bound and against the bytes that are left
+//! before it allocates, and never panics; `encode(decode(bytes)) == bytes`.
+
+pub mod certificate;
+pub mod evidence;
+pub mod header;
+pub mod record;
+
+mod error;
+mod reader;
+
+pub use certificate::{decode as decode_certificate, encode as encode_certificate};
+pub use error::DecodeError;
+pub use header::{decode as decode_header, encode as encode_header};
+pub use record::{decode as decode_record, encode as encode_record};
+
+use alloc::vec::Vec;
+
+/// Appends a count or length. Every decoder's bound is far below 2^32, so a longer list would be
+/// refused there; it cannot be mistaken for a shorter one.
+fn put_count(count: usize, bytes: &mut Vec<u8>) {
+    let count = u32::try_from(count).unwrap_or(u32::MAX);
+    bytes.extend_from_slice(&count.to_le_bytes());
+}
+
+/// Appends a presence byte, and the value when there is one.
+fn put_option<T>(value: Option<&T>, bytes: &mut Vec<u8>, put: impl FnOnce(&T, &mut Vec<u8>)) {
+    bytes.push(u8::from(value.is_some()));
+    if let Some(value) = value {
+        put(value, bytes);
+    }
+}

@@ -12,6 +12,8 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use super::finding::Finding;
+use super::source::Source;
+use super::unused;
 
 /// What one crate of the workspace may depend on.
 struct Row {
@@ -155,7 +157,7 @@ const NOWHERE: &[&str] = &[
 ///
 /// # Errors
 /// When `cargo` cannot be run, or says something that is not JSON.
-pub(crate) fn check(root: &Path, found: &mut Vec<Finding>) -> Result<()> {
+pub(crate) fn check(root: &Path, sources: &[Source], found: &mut Vec<Finding>) -> Result<()> {
     let text = match cargo(root, &["metadata", "--format-version", "1", "--locked"]) {
         Ok(text) => text,
         Err(error) => {
@@ -170,7 +172,11 @@ pub(crate) fn check(root: &Path, found: &mut Vec<Finding>) -> Result<()> {
         }
     };
     let metadata: Value = serde_json::from_str(&text).context("reading cargo metadata")?;
-    check_edges(&edges(&metadata), found);
+    let edges = edges(&metadata);
+    check_edges(&edges, found);
+    for edge in &edges {
+        unused::dependency(&edge.manifest, &edge.to, edge.is_test, sources, found);
+    }
     check_graph(&metadata, found);
     manifests(root, &metadata, found)?;
     let features = cargo(

@@ -11,6 +11,7 @@ mod rules;
 mod shape;
 mod source;
 mod trust;
+mod unused;
 mod words;
 
 use std::fs;
@@ -41,8 +42,9 @@ pub(crate) fn run(root: &Path) -> Result<bool> {
     let mut files = Vec::new();
     collect(root, "", &mut files)?;
     files.sort_by(|a, b| a.path.cmp(&b.path));
-    let mut found = check_files(root, &files);
-    deps::check(root, &mut found)?;
+    let sources = sources_of(&files);
+    let mut found = check_files(root, &files, &sources);
+    deps::check(root, &sources, &mut found)?;
     found.sort();
     found.dedup();
     for finding in &found {
@@ -56,9 +58,19 @@ pub(crate) fn run(root: &Path) -> Result<bool> {
     Ok(found.is_empty())
 }
 
-fn check_files(root: &Path, files: &[TextFile]) -> Vec<Finding> {
+/// The Rust files among `files`, scanned.
+fn sources_of(files: &[TextFile]) -> Vec<Source> {
+    let mut sources: Vec<Source> = files
+        .iter()
+        .filter(|file| file.path.ends_with(".rs"))
+        .map(|file| Source::new(&file.path, &file.text))
+        .collect();
+    source::mark_test_files(&mut sources);
+    sources
+}
+
+fn check_files(root: &Path, files: &[TextFile], sources: &[Source]) -> Vec<Finding> {
     let mut found = Vec::new();
-    let mut sources = Vec::new();
     let mut protocol = "";
     for file in files {
         // These checks quote what they look for in their own tests.
@@ -71,17 +83,15 @@ fn check_files(root: &Path, files: &[TextFile]) -> Vec<Finding> {
         if file.path == rules::DOCUMENT {
             protocol = &file.text;
         }
-        if file.path.ends_with(".rs") {
-            sources.push(Source::new(&file.path, &file.text));
-        }
     }
-    for source in &sources {
+    for source in sources {
         shape::check(source, &mut found);
         words::check(source, &mut found);
         purity::check(source, &mut found);
         trust::check(source, &mut found);
     }
-    rules::check(protocol, &sources, &mut found);
+    unused::files(sources, &mut found);
+    rules::check(protocol, sources, &mut found);
     found
 }
 
@@ -137,7 +147,7 @@ mod tests {
             ),
             file("docs/a.md", "no title\n"),
         ];
-        let found = check_files(Path::new("."), &files);
+        let found = check_files(Path::new("."), &files, &sources_of(&files));
         for part in [
             "//!",
             "std::",

@@ -4,6 +4,10 @@
 //! for code. Never: parses Rust; it knows tokens' edges only, which is enough for text that has
 //! passed rustfmt and the compiler.
 
+use std::collections::BTreeSet;
+
+use super::unused::declaration_of;
+
 /// What a byte of a source file belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -66,6 +70,18 @@ impl Source {
             .map(|(index, line)| (index + 1, line))
     }
 
+    /// The modules that this file declares without a body: line from 0, and name.
+    pub(crate) fn declared_modules(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.lines.iter().enumerate().flat_map(|(index, line)| {
+            word_columns(&line.code, "mod")
+                .into_iter()
+                .filter_map(move |at| {
+                    let name = line.code[at + 3..].split_once(';')?.0.trim();
+                    (!name.is_empty() && name.chars().all(is_word_char)).then_some((index, name))
+                })
+        })
+    }
+
     /// Every `fn` with a name: its name, its first line and its last line, from 1. A declaration
     /// without a body ends where it begins.
     pub(crate) fn functions(&self) -> Vec<Function> {
@@ -107,6 +123,40 @@ fn is_test_path(path: &str) -> bool {
         .iter()
         .any(|part| path.contains(part))
         || path.ends_with("/tests.rs")
+        || path.ends_with("_tests.rs")
+}
+
+/// Marks the files whose module is declared for tests only (`#[cfg(test)] mod pair;`), and the
+/// files below them.
+pub(crate) fn mark_test_files(sources: &mut [Source]) {
+    loop {
+        let mut marked = BTreeSet::new();
+        for (index, source) in sources.iter().enumerate() {
+            let Some((name, parents)) = declaration_of(&source.path) else {
+                continue;
+            };
+            let is_marked = source.lines.iter().all(|line| line.is_test);
+            let is_for_tests = sources
+                .iter()
+                .filter(|other| parents.contains(&other.path))
+                .any(|parent| {
+                    parent
+                        .declared_modules()
+                        .any(|(line, module)| module == name && parent.lines[line].is_test)
+                });
+            if is_for_tests && !is_marked {
+                marked.insert(index);
+            }
+        }
+        if marked.is_empty() {
+            return;
+        }
+        for index in marked {
+            for line in &mut sources[index].lines {
+                line.is_test = true;
+            }
+        }
+    }
 }
 
 pub(crate) fn is_word_char(c: char) -> bool {
@@ -353,6 +403,20 @@ mod tests {
         let marks: Vec<bool> = source.lines.iter().map(|line| line.is_test).collect();
         assert_eq!(marks, [false, true, true, true, true, false]);
         assert!(Source::new("engine/node/tests/a.rs", "fn a() {}\n").lines[0].is_test);
+    }
+
+    #[test]
+    fn a_file_declared_for_tests_is_marked_with_the_files_below_it() {
+        let mut sources = [
+            ("net/src/lib.rs", "mod a;\n#[cfg(test)]\nmod pair;\n"),
+            ("net/src/pair.rs", "mod link;\n"),
+            ("net/src/pair/link.rs", "fn a() {}\n"),
+            ("net/src/a.rs", "fn a() {}\n"),
+        ]
+        .map(|(path, text)| Source::new(path, text));
+        mark_test_files(&mut sources);
+        let marks = sources.map(|source| source.lines[0].is_test);
+        assert_eq!(marks, [false, true, true, false]);
     }
 
     #[test]

@@ -1,0 +1,202 @@
+//! What a venue is made from.
+//!
+//! Owns the configuration, its bounds and its checks. Never: a file format; whoever embeds the
+//! venue fills these structs. The configuration becomes state when the venue is made: it is part
+//! of the roots and of the snapshots, so validators that differ in it are found out at once.
+
+use crate::instruments::Instrument;
+use quorate::state_machine::SessionId;
+use thiserror::Error;
+
+/// Instruments at most.
+pub const INSTRUMENTS_MAX: usize = 4096;
+
+/// Administrators at most.
+pub const ADMINS_MAX: usize = 64;
+
+/// Greatest value of [`VenueLimits::orders_max`].
+pub const ORDERS_MAX: u32 = 1 << 24;
+
+/// Price levels that one depth question may ask for.
+pub const DEPTH_LEVELS_MAX: u16 = 1024;
+
+// The sum of all open sizes of a level is kept in a u64.
+const _: () = assert!((ORDERS_MAX as u128) * (crate::instruments::SIZE_LOTS_MAX as u128) < 1 << 64);
+
+/// How much the venue holds at most. What would go beyond is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VenueLimits {
+    /// Resting orders of all sessions and instruments, 1 to [`ORDERS_MAX`].
+    pub orders_max: u32,
+    /// Resting orders of one session, from 1. Also bounds what one mass cancel does.
+    pub orders_per_session_max: u32,
+    /// Price levels on one side of one book, from 1.
+    pub levels_per_side_max: u32,
+}
+
+impl Default for VenueLimits {
+    fn default() -> Self {
+        Self {
+            orders_max: 1 << 20,
+            orders_per_session_max: 1 << 16,
+            levels_per_side_max: 1 << 16,
+        }
+    }
+}
+
+/// What a venue is made from.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct VenueConfig {
+    /// The instruments; their places in this list are their ids.
+    pub instruments: Vec<Instrument>,
+    /// The sessions that may halt and resume, in any order.
+    pub admins: Vec<SessionId>,
+    /// How much the venue holds at most.
+    pub limits: VenueLimits,
+}
+
+/// Why no venue can be made from a configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ConfigError {
+    /// Too many instruments, or none.
+    #[error("a venue has 1 to {INSTRUMENTS_MAX} instruments, not {0}")]
+    InstrumentCount(usize),
+    /// An instrument's definition is wrong.
+    #[error("instrument {index}: {fault}")]
+    Instrument {
+        /// Its place in the list.
+        index: usize,
+        /// What is wrong.
+        fault: &'static str,
+    },
+    /// Two instruments have the same symbol.
+    #[error("two instruments are called {0}")]
+    SymbolTwice(String),
+    /// Too many administrators.
+    #[error("a venue has at most {ADMINS_MAX} administrators, not {0}")]
+    AdminCount(usize),
+    /// An administrator is named twice.
+    #[error("administrator {0:?} is named twice")]
+    AdminTwice(SessionId),
+    /// A limit is zero or above its bound.
+    #[error("limit {name} must be 1 to {max}, not {value}")]
+    Limit {
+        /// The name of the field.
+        name: &'static str,
+        /// Its value.
+        value: u32,
+        /// Its bound.
+        max: u32,
+    },
+}
+
+impl VenueLimits {
+    /// Checks each limit against its bound.
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        let limits = [
+            ("orders_max", self.orders_max),
+            ("orders_per_session_max", self.orders_per_session_max),
+            ("levels_per_side_max", self.levels_per_side_max),
+        ];
+        for (name, value) in limits {
+            if !(1..=ORDERS_MAX).contains(&value) {
+                return Err(ConfigError::Limit {
+                    name,
+                    value,
+                    max: ORDERS_MAX,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Checks the instruments, each by itself and together.
+pub(crate) fn check_instruments<'a>(
+    instruments: impl ExactSizeIterator<Item = &'a Instrument>,
+) -> Result<(), ConfigError> {
+    if !(1..=INSTRUMENTS_MAX).contains(&instruments.len()) {
+        return Err(ConfigError::InstrumentCount(instruments.len()));
+    }
+    let mut symbols = Vec::with_capacity(instruments.len());
+    for (index, instrument) in instruments.enumerate() {
+        if let Some(fault) = instrument.fault() {
+            return Err(ConfigError::Instrument { index, fault });
+        }
+        symbols.push(instrument.symbol.as_str());
+    }
+    symbols.sort_unstable();
+    match symbols.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(pair) => Err(ConfigError::SymbolTwice(pair[0].to_owned())),
+        None => Ok(()),
+    }
+}
+
+/// Checks the administrators and sorts them, so that their order in a file does not matter.
+pub(crate) fn check_admins(mut admins: Vec<SessionId>) -> Result<Vec<SessionId>, ConfigError> {
+    if admins.len() > ADMINS_MAX {
+        return Err(ConfigError::AdminCount(admins.len()));
+    }
+    admins.sort_unstable();
+    match admins.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(pair) => Err(ConfigError::AdminTwice(pair[0])),
+        None => Ok(admins),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instruments_are_counted_and_their_symbols_are_unique() {
+        let named = |symbols: &[&str]| -> Vec<Instrument> {
+            symbols
+                .iter()
+                .map(|symbol| Instrument::with_symbol(symbol))
+                .collect()
+        };
+        let check = |list: Vec<Instrument>| check_instruments(list.iter());
+        assert_eq!(check(named(&["A", "B"])), Ok(()));
+        assert_eq!(check(Vec::new()), Err(ConfigError::InstrumentCount(0)));
+        let twice = check(named(&["A", "B", "A"]));
+        assert_eq!(twice, Err(ConfigError::SymbolTwice("A".to_owned())));
+        let bad = check(named(&["A", ""]));
+        assert!(matches!(bad, Err(ConfigError::Instrument { index: 1, .. })));
+    }
+
+    #[test]
+    fn admins_are_sorted_and_unique() {
+        let (a, b) = (SessionId([1; 16]), SessionId([2; 16]));
+        assert_eq!(check_admins(vec![b, a]), Ok(vec![a, b]));
+        assert_eq!(check_admins(vec![b, a, b]), Err(ConfigError::AdminTwice(b)));
+        assert_eq!(check_admins(vec![a; 65]), Err(ConfigError::AdminCount(65)));
+    }
+
+    #[test]
+    fn limits_of_zero_and_above_the_bound_are_refused() {
+        assert_eq!(VenueLimits::default().check(), Ok(()));
+        let zero = VenueLimits {
+            orders_max: 0,
+            ..VenueLimits::default()
+        };
+        assert!(matches!(
+            zero.check(),
+            Err(ConfigError::Limit {
+                name: "orders_max",
+                ..
+            })
+        ));
+        let high = VenueLimits {
+            levels_per_side_max: ORDERS_MAX + 1,
+            ..VenueLimits::default()
+        };
+        assert!(matches!(
+            high.check(),
+            Err(ConfigError::Limit {
+                max: ORDERS_MAX,
+                ..
+            })
+        ));
+    }
+}

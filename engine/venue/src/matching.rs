@@ -1,0 +1,251 @@
+//! How an incoming order meets the book.
+//!
+//! Owns the orders and the books together, so that every change of one is a change of the other
+//! and is noted for the root. Never: whether a command may be done at all, which
+//! [`venue`](crate::venue) decides before it calls anything here that changes state.
+//!
+//! An incoming order takes the best price first and at each price the lowest order number, at
+//! the price of the resting order.
+
+use crate::book::{Book, crosses};
+use crate::commands::{ClientOrderId, SelfTrade, Side};
+use crate::instruments::InstrumentId;
+use crate::orders::{Handle, NONE, Order, Orders};
+use crate::reports::{CancelReason, Desk, OrderNumber, PublicEvent, Role, SessionReport};
+use crate::roots::OrderTree;
+use quorate::state_machine::SessionId;
+
+/// All orders and books, and the numbers that will be given next.
+#[derive(Debug)]
+pub(crate) struct Market {
+    pub(crate) orders: Orders,
+    pub(crate) books: Vec<Book>,
+    pub(crate) tree: OrderTree,
+    /// The number of the next order; from 1.
+    pub(crate) order_next: u64,
+    /// The number of the next trade; from 1.
+    pub(crate) trade_next: u64,
+}
+
+/// An order on its way into the book.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Incoming {
+    pub(crate) session: SessionId,
+    pub(crate) client_order: ClientOrderId,
+    pub(crate) number: OrderNumber,
+    pub(crate) instrument: InstrumentId,
+    pub(crate) side: Side,
+    pub(crate) self_trade: SelfTrade,
+    /// The worst price it accepts.
+    pub(crate) limit_ticks: i64,
+    pub(crate) open_lots: u64,
+    pub(crate) executed_lots: u64,
+}
+
+/// Why an incoming order stopped taking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// It is filled.
+    Filled,
+    /// Nothing is left at its price.
+    NothingLeft,
+    /// It met an order of its own session, and had chosen to stop there.
+    SelfTrade,
+}
+
+impl Market {
+    /// Empty books of this many instruments.
+    pub(crate) fn new(instrument_count: usize) -> Self {
+        Self {
+            orders: Orders::default(),
+            books: (0..instrument_count).map(|_| Book::default()).collect(),
+            tree: OrderTree::default(),
+            order_next: 1,
+            trade_next: 1,
+        }
+    }
+
+    pub(crate) fn book(&self, instrument: InstrumentId) -> &Book {
+        &self.books[instrument.0 as usize]
+    }
+
+    /// Whether the order would take anything now, or meet an order of its own session.
+    pub(crate) fn would_take(&self, incoming: &Incoming) -> bool {
+        let best = self
+            .book(incoming.instrument)
+            .best(incoming.side.opposite());
+        best.is_some_and(|(price, _)| crosses(incoming.side, incoming.limit_ticks, price))
+    }
+
+    /// How the order would end if it took now; changes nothing. Looks at no more orders than
+    /// taking would.
+    pub(crate) fn foresee(&self, incoming: &Incoming) -> End {
+        let mut open_lots = incoming.open_lots;
+        let book = self.book(incoming.instrument);
+        for (price, level) in book.best_first(incoming.side.opposite()) {
+            if !crosses(incoming.side, incoming.limit_ticks, price) {
+                break;
+            }
+            let mut handle = level.first;
+            while handle != NONE {
+                let resting = self.orders.order(handle);
+                let own = resting.session == incoming.session;
+                match incoming.self_trade {
+                    SelfTrade::CancelIncoming if own => return End::SelfTrade,
+                    SelfTrade::CancelResting if own => {}
+                    _ => open_lots = open_lots.saturating_sub(resting.open_lots),
+                }
+                if open_lots == 0 {
+                    return End::Filled;
+                }
+                handle = self.orders.level_link(handle).after;
+            }
+        }
+        End::NothingLeft
+    }
+
+    /// Lets the order take all it can, and tells of it.
+    pub(crate) fn take(&mut self, incoming: &mut Incoming, desk: &mut Desk<'_>) -> End {
+        while incoming.open_lots > 0 {
+            let best = self
+                .book(incoming.instrument)
+                .best(incoming.side.opposite());
+            let Some((price_ticks, level)) = best else {
+                return End::NothingLeft;
+            };
+            if !crosses(incoming.side, incoming.limit_ticks, price_ticks) {
+                return End::NothingLeft;
+            }
+            let resting = *self.orders.order(level.first);
+            if resting.session == incoming.session {
+                match incoming.self_trade {
+                    SelfTrade::CancelIncoming => return End::SelfTrade,
+                    SelfTrade::CancelResting => {
+                        self.cancel(level.first, CancelReason::SelfTrade, desk);
+                        continue;
+                    }
+                    SelfTrade::Permit => {}
+                }
+            }
+            self.trade(incoming, level.first, &resting, desk);
+        }
+        End::Filled
+    }
+
+    fn trade(
+        &mut self,
+        incoming: &mut Incoming,
+        handle: Handle,
+        resting: &Order,
+        desk: &mut Desk<'_>,
+    ) {
+        let size_lots = incoming.open_lots.min(resting.open_lots);
+        let resting_open_lots = resting.open_lots - size_lots;
+        let price_ticks = resting.price_ticks;
+        let trade = self.trade_next;
+        self.trade_next += 1;
+        incoming.open_lots -= size_lots;
+        incoming.executed_lots += size_lots;
+        self.orders.order_mut(handle).executed_lots += size_lots;
+        if resting_open_lots == 0 {
+            self.remove(handle);
+        } else {
+            self.shrink(handle, size_lots);
+        }
+        desk.publish(&PublicEvent::Traded {
+            instrument: incoming.instrument,
+            trade,
+            resting: resting.number,
+            incoming: incoming.number,
+            incoming_side: incoming.side,
+            price_ticks,
+            size_lots,
+            resting_open_lots,
+        });
+        let executed = |client_order, order, role, open_lots| SessionReport::Executed {
+            client_order,
+            order,
+            trade,
+            role,
+            price_ticks,
+            size_lots,
+            open_lots,
+        };
+        let of_resting = executed(
+            resting.client_order,
+            resting.number,
+            Role::Resting,
+            resting_open_lots,
+        );
+        desk.tell(resting.session, &of_resting);
+        let of_incoming = executed(
+            incoming.client_order,
+            incoming.number,
+            Role::Incoming,
+            incoming.open_lots,
+        );
+        desk.tell(incoming.session, &of_incoming);
+    }
+
+    /// Puts what is open of the order into the book, and tells of it.
+    pub(crate) fn rest(&mut self, incoming: &Incoming, desk: &mut Desk<'_>) {
+        self.add(Order {
+            number: incoming.number,
+            session: incoming.session,
+            client_order: incoming.client_order,
+            instrument: incoming.instrument,
+            side: incoming.side,
+            price_ticks: incoming.limit_ticks,
+            open_lots: incoming.open_lots,
+            executed_lots: incoming.executed_lots,
+        });
+        desk.publish(&PublicEvent::Added {
+            instrument: incoming.instrument,
+            order: incoming.number,
+            side: incoming.side,
+            price_ticks: incoming.limit_ticks,
+            open_lots: incoming.open_lots,
+        });
+    }
+
+    /// Puts an order into the arena and the book, silently.
+    pub(crate) fn add(&mut self, order: Order) {
+        let handle = self.orders.insert(order);
+        self.books[order.instrument.0 as usize].join(&mut self.orders, handle);
+        self.tree.touch(order.number, handle);
+    }
+
+    /// Takes an order out of the book and the arena, silently.
+    pub(crate) fn remove(&mut self, handle: Handle) -> Order {
+        let instrument = self.orders.order(handle).instrument;
+        self.books[instrument.0 as usize].leave(&mut self.orders, handle);
+        let order = self.orders.remove(handle);
+        self.tree.touch(order.number, handle);
+        order
+    }
+
+    /// Makes an order smaller in its place, silently.
+    pub(crate) fn shrink(&mut self, handle: Handle, by_lots: u64) {
+        let Order {
+            instrument, number, ..
+        } = *self.orders.order(handle);
+        self.books[instrument.0 as usize].shrink(&mut self.orders, handle, by_lots);
+        self.tree.touch(number, handle);
+    }
+
+    /// Takes an order out of the book, and tells its session and everyone.
+    pub(crate) fn cancel(&mut self, handle: Handle, reason: CancelReason, desk: &mut Desk<'_>) {
+        let order = self.remove(handle);
+        let report = SessionReport::Cancelled {
+            client_order: order.client_order,
+            order: order.number,
+            size_lots: order.open_lots,
+            reason,
+        };
+        desk.tell(order.session, &report);
+        desk.publish(&PublicEvent::Removed {
+            instrument: order.instrument,
+            order: order.number,
+        });
+    }
+}

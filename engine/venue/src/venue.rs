@@ -1,0 +1,562 @@
+//! The venue: one state machine over all books.
+//!
+//! Owns the checks that decide whether a command can be done, in a fixed order, and the calls of
+//! the engine. Never: a change of state before all checks of a command have passed, so that a
+//! refused command has no effect but its report.
+//!
+//! The checks of a new order, the first that fails being the refusal: the bytes, the lane, the
+//! instrument, its status, the size, the price, the name, what the kind of the order asks of the
+//! book, and last the limits. The limits are those of the state as the order finds it: an order
+//! that would rest is refused by a full limit even where its own trades would have made room.
+
+use crate::book::Book;
+use crate::commands::{self, ClientOrderId, Command, OrderKind, Side};
+use crate::config::{self, ConfigError, VenueConfig, VenueLimits};
+use crate::instruments::{Instrument, InstrumentId, Listing, Status};
+use crate::matching::{End, Incoming, Market};
+use crate::orders::{Handle, NONE};
+use crate::query;
+use crate::refusal::Refusal;
+use crate::reports::{CancelReason, Desk, OrderNumber, PublicEvent, SessionReport};
+use crate::roots;
+use crate::snapshot;
+use quorate::state_machine::{Context, Output, SessionId, StateMachine};
+
+/// Names of the sections, in root order.
+pub(crate) const SECTIONS: [&str; 3] = ["venue", "instruments", "book"];
+
+/// Section of the limits, the administrators and the next numbers.
+pub(crate) const SECTION_VENUE: usize = 0;
+/// Section of the definitions and the status of the instruments.
+pub(crate) const SECTION_INSTRUMENTS: usize = 1;
+/// Section of the resting orders.
+pub(crate) const SECTION_BOOK: usize = 2;
+
+/// Orders and trades whose numbers must be left for a command to be taken: more than one command
+/// can use up.
+const NUMBERS_LEFT_MIN: u64 = 1 << 32;
+
+const _: () = assert!(NUMBERS_LEFT_MIN > config::ORDERS_MAX as u64);
+
+/// The reference application.
+#[derive(Debug)]
+pub struct Venue {
+    pub(crate) limits: VenueLimits,
+    /// Sorted.
+    pub(crate) admins: Vec<SessionId>,
+    pub(crate) listings: Vec<Listing>,
+    pub(crate) market: Market,
+    /// The section roots when they were last asked for; `None` where the section may have changed
+    /// since.
+    pub(crate) roots: [Option<[u8; 32]>; SECTIONS.len()],
+    scratch: Vec<u8>,
+}
+
+/// What a new order and a replacement have in common.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    incoming: Incoming,
+    kind: OrderKind,
+    /// The order that goes when this one comes.
+    replaced: Option<Handle>,
+}
+
+impl Venue {
+    /// A venue with empty books, all instruments trading.
+    ///
+    /// # Errors
+    ///
+    /// Says what is wrong with the configuration.
+    pub fn new(config: VenueConfig) -> Result<Self, ConfigError> {
+        config.limits.check()?;
+        config::check_instruments(config.instruments.iter())?;
+        let admins = config::check_admins(config.admins)?;
+        let list = |instrument| Listing {
+            instrument,
+            status: Status::Trading,
+        };
+        let listings: Vec<Listing> = config.instruments.into_iter().map(list).collect();
+        Ok(Self {
+            limits: config.limits,
+            admins,
+            market: Market::new(listings.len()),
+            listings,
+            roots: [None; SECTIONS.len()],
+            scratch: Vec::new(),
+        })
+    }
+
+    /// How many orders rest in all books.
+    #[must_use]
+    pub fn order_count(&self) -> usize {
+        self.market.orders.len()
+    }
+
+    /// The definition of an instrument.
+    #[must_use]
+    pub fn instrument(&self, id: InstrumentId) -> Option<&Instrument> {
+        self.listings
+            .get(id.0 as usize)
+            .map(|listing| &listing.instrument)
+    }
+
+    /// The status of an instrument.
+    #[must_use]
+    pub fn status(&self, id: InstrumentId) -> Option<Status> {
+        self.listings
+            .get(id.0 as usize)
+            .map(|listing| listing.status)
+    }
+
+    pub(crate) fn listing(&self, id: InstrumentId) -> Result<&Listing, Refusal> {
+        self.listings
+            .get(id.0 as usize)
+            .ok_or(Refusal::UnknownInstrument)
+    }
+
+    fn dispatch(
+        &mut self,
+        context: &Context,
+        command: &Command,
+        desk: &mut Desk<'_>,
+    ) -> Result<(), Refusal> {
+        match *command {
+            Command::New { .. } => self.enter(context, command, desk),
+            Command::Replace { .. } => self.replace(context, command, desk),
+            Command::Cancel { client_order } => {
+                let handle = self.find(context, client_order)?;
+                self.market.cancel(handle, CancelReason::Asked, desk);
+                Ok(())
+            }
+            Command::Reduce {
+                client_order,
+                by_lots,
+            } => self.reduce(context, client_order, by_lots, desk),
+            Command::MassCancel { instrument } => self.mass_cancel(context, instrument, desk),
+            Command::Halt { instrument } => {
+                self.administer(context, instrument, Status::Halted, desk)
+            }
+            Command::Resume { instrument } => {
+                self.administer(context, instrument, Status::Trading, desk)
+            }
+        }
+    }
+
+    fn find(&self, context: &Context, name: ClientOrderId) -> Result<Handle, Refusal> {
+        self.market
+            .orders
+            .find(context.session, name)
+            .ok_or(Refusal::UnknownOrder)
+    }
+
+    fn enter(
+        &mut self,
+        context: &Context,
+        command: &Command,
+        desk: &mut Desk<'_>,
+    ) -> Result<(), Refusal> {
+        let Command::New {
+            kind,
+            side,
+            self_trade,
+            instrument,
+            client_order,
+            price_ticks,
+            size_lots,
+        } = *command
+        else {
+            return Err(Refusal::Malformed);
+        };
+        self.check_terms(instrument, kind, price_ticks, size_lots)?;
+        if self
+            .market
+            .orders
+            .find(context.session, client_order)
+            .is_some()
+        {
+            return Err(Refusal::DuplicateClientOrder);
+        }
+        let limit_ticks = match (kind, side) {
+            (OrderKind::Market, Side::Buy) => i64::MAX,
+            (OrderKind::Market, Side::Sell) => i64::MIN,
+            _ => price_ticks,
+        };
+        let incoming = Incoming {
+            session: context.session,
+            client_order,
+            number: OrderNumber(self.market.order_next),
+            instrument,
+            side,
+            self_trade,
+            limit_ticks,
+            open_lots: size_lots,
+            executed_lots: 0,
+        };
+        let entry = Entry {
+            incoming,
+            kind,
+            replaced: None,
+        };
+        self.check_entry(&entry)?;
+        let report = SessionReport::Accepted {
+            client_order,
+            order: incoming.number,
+            instrument,
+            side,
+            kind,
+            price_ticks,
+            size_lots,
+        };
+        desk.tell(context.session, &report);
+        self.execute(entry, desk);
+        Ok(())
+    }
+
+    fn replace(
+        &mut self,
+        context: &Context,
+        command: &Command,
+        desk: &mut Desk<'_>,
+    ) -> Result<(), Refusal> {
+        let Command::Replace {
+            kind,
+            self_trade,
+            client_order: replaced,
+            new_client_order: client_order,
+            price_ticks,
+            size_lots,
+        } = *command
+        else {
+            return Err(Refusal::Malformed);
+        };
+        let handle = self.find(context, replaced)?;
+        let old = *self.market.orders.order(handle);
+        self.check_terms(old.instrument, kind, price_ticks, size_lots)?;
+        if client_order != replaced
+            && self
+                .market
+                .orders
+                .find(context.session, client_order)
+                .is_some()
+        {
+            return Err(Refusal::DuplicateClientOrder);
+        }
+        let open_lots = size_lots.saturating_sub(old.executed_lots);
+        if open_lots == 0 {
+            return Err(Refusal::SizeNotAboveExecuted);
+        }
+        let incoming = Incoming {
+            session: context.session,
+            client_order,
+            number: OrderNumber(self.market.order_next),
+            instrument: old.instrument,
+            side: old.side,
+            self_trade,
+            limit_ticks: price_ticks,
+            open_lots,
+            executed_lots: old.executed_lots,
+        };
+        let entry = Entry {
+            incoming,
+            kind,
+            replaced: Some(handle),
+        };
+        self.check_entry(&entry)?;
+        self.market.remove(handle);
+        let order = incoming.number;
+        desk.tell(
+            context.session,
+            &SessionReport::Replaced {
+                replaced,
+                client_order,
+                order,
+                kind,
+                price_ticks,
+                open_lots,
+            },
+        );
+        desk.publish(&PublicEvent::Removed {
+            instrument: old.instrument,
+            order: old.number,
+        });
+        self.execute(entry, desk);
+        Ok(())
+    }
+
+    /// Checks what can be checked without looking at the book.
+    fn check_terms(
+        &self,
+        instrument: InstrumentId,
+        kind: OrderKind,
+        price_ticks: i64,
+        size_lots: u64,
+    ) -> Result<(), Refusal> {
+        let listing = self.listing(instrument)?;
+        if listing.status == Status::Halted {
+            Err(Refusal::Halted)
+        } else if size_lots == 0 {
+            Err(Refusal::SizeZero)
+        } else if size_lots > listing.instrument.size_lots_max {
+            Err(Refusal::SizeAboveMax)
+        } else if kind != OrderKind::Market && !listing.instrument.allows_price(price_ticks) {
+            Err(Refusal::PriceOutOfBounds)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Checks what the kind of the order asks of the book, the limits and the numbers.
+    fn check_entry(&self, entry: &Entry) -> Result<(), Refusal> {
+        let incoming = &entry.incoming;
+        match entry.kind {
+            OrderKind::PostOnly if self.market.would_take(incoming) => {
+                return Err(Refusal::WouldTake);
+            }
+            OrderKind::FillOrKill if self.market.foresee(incoming) != End::Filled => {
+                return Err(Refusal::NotFillable);
+            }
+            _ => {}
+        }
+        if let Some(full) = self.full(entry)
+            && entry.kind.may_rest()
+            && self.market.foresee(incoming) == End::NothingLeft
+        {
+            return Err(full);
+        }
+        let last = u64::MAX - NUMBERS_LEFT_MIN;
+        if self.market.order_next > last || self.market.trade_next > last {
+            return Err(Refusal::NumbersExhausted);
+        }
+        Ok(())
+    }
+
+    /// The limit that leaves no room for the order to rest, if there is one.
+    fn full(&self, entry: &Entry) -> Option<Refusal> {
+        let Incoming {
+            session,
+            instrument,
+            side,
+            limit_ticks,
+            ..
+        } = entry.incoming;
+        let market = &self.market;
+        let book = market.book(instrument);
+        // A replaced order leaves a place to its successor, but its level only if it stood alone.
+        let level_freed = entry.replaced.is_some_and(|handle| {
+            let price_ticks = market.orders.order(handle).price_ticks;
+            book.level(side, price_ticks)
+                .is_some_and(|level| level.count == 1)
+        });
+        let levels = book.level_count(side) - usize::from(level_freed);
+        if entry.replaced.is_none() {
+            if market.orders.session_count(session) >= self.limits.orders_per_session_max {
+                return Some(Refusal::SessionOrdersFull);
+            }
+            if market.orders.len() >= self.limits.orders_max as usize {
+                return Some(Refusal::OrdersFull);
+            }
+        }
+        let level_needed = book.level(side, limit_ticks).is_none();
+        let levels_full = levels >= self.limits.levels_per_side_max as usize;
+        (level_needed && levels_full).then_some(Refusal::LevelsFull)
+    }
+
+    /// Lets a checked order take and rest.
+    fn execute(&mut self, entry: Entry, desk: &mut Desk<'_>) {
+        let Entry {
+            mut incoming, kind, ..
+        } = entry;
+        self.market.order_next += 1;
+        let reason = match self.market.take(&mut incoming, desk) {
+            End::Filled => return,
+            End::NothingLeft if kind.may_rest() => {
+                self.market.rest(&incoming, desk);
+                return;
+            }
+            End::NothingLeft => CancelReason::Unfilled,
+            End::SelfTrade => CancelReason::SelfTrade,
+        };
+        let report = SessionReport::Cancelled {
+            client_order: incoming.client_order,
+            order: incoming.number,
+            size_lots: incoming.open_lots,
+            reason,
+        };
+        desk.tell(incoming.session, &report);
+    }
+
+    fn reduce(
+        &mut self,
+        context: &Context,
+        client_order: ClientOrderId,
+        by_lots: u64,
+        desk: &mut Desk<'_>,
+    ) -> Result<(), Refusal> {
+        let handle = self.find(context, client_order)?;
+        if by_lots == 0 {
+            return Err(Refusal::SizeZero);
+        }
+        let order = *self.market.orders.order(handle);
+        let Some(open_lots) = order
+            .open_lots
+            .checked_sub(by_lots)
+            .filter(|&open| open > 0)
+        else {
+            self.market.cancel(handle, CancelReason::Asked, desk);
+            return Ok(());
+        };
+        self.market.shrink(handle, by_lots);
+        let report = SessionReport::Reduced {
+            client_order,
+            order: order.number,
+            open_lots,
+        };
+        desk.tell(context.session, &report);
+        desk.publish(&PublicEvent::Reduced {
+            instrument: order.instrument,
+            order: order.number,
+            open_lots,
+        });
+        Ok(())
+    }
+
+    fn mass_cancel(
+        &mut self,
+        context: &Context,
+        instrument: Option<InstrumentId>,
+        desk: &mut Desk<'_>,
+    ) -> Result<(), Refusal> {
+        if let Some(instrument) = instrument {
+            self.listing(instrument)?;
+        }
+        let mut count = 0;
+        let mut handle = self.market.orders.session_first(context.session);
+        while handle != NONE {
+            let next = self.market.orders.session_next(handle);
+            if instrument.is_none_or(|only| self.market.orders.order(handle).instrument == only) {
+                self.market.cancel(handle, CancelReason::MassCancel, desk);
+                count += 1;
+            }
+            handle = next;
+        }
+        desk.tell(
+            context.session,
+            &SessionReport::MassCancelled {
+                seq: context.seq,
+                count,
+            },
+        );
+        Ok(())
+    }
+
+    fn administer(
+        &mut self,
+        context: &Context,
+        instrument: InstrumentId,
+        status: Status,
+        desk: &mut Desk<'_>,
+    ) -> Result<(), Refusal> {
+        if self.admins.binary_search(&context.session).is_err() {
+            return Err(Refusal::NotAdmin);
+        }
+        if self.listing(instrument)?.status == status {
+            return Err(match status {
+                Status::Halted => Refusal::AlreadyHalted,
+                Status::Trading => Refusal::AlreadyTrading,
+            });
+        }
+        self.listings[instrument.0 as usize].status = status;
+        self.roots[SECTION_INSTRUMENTS] = None;
+        let report = SessionReport::Administered {
+            seq: context.seq,
+            instrument,
+            status,
+        };
+        desk.tell(context.session, &report);
+        desk.publish(&PublicEvent::StatusChanged { instrument, status });
+        Ok(())
+    }
+
+    /// Empty books for the instruments there are now.
+    pub(crate) fn clear_books(&mut self) {
+        self.market.books = self.listings.iter().map(|_| Book::default()).collect();
+        self.market.orders = Default::default();
+        self.market.tree = Default::default();
+        self.roots[SECTION_BOOK] = None;
+    }
+}
+
+impl StateMachine for Venue {
+    fn sections(&self) -> &'static [&'static str] {
+        &SECTIONS
+    }
+
+    fn apply(&mut self, context: &Context, command: &[u8], output: &mut Output) {
+        let mut scratch = core::mem::take(&mut self.scratch);
+        let mut desk = Desk {
+            output,
+            scratch: &mut scratch,
+        };
+        let (client_order, outcome) = match Command::decode(command) {
+            Err(_) => (ClientOrderId(0), Err(Refusal::Malformed)),
+            Ok(decoded) if !commands::lane_allowed(commands::lane(command), context.lane) => {
+                (decoded.client_order(), Err(Refusal::WrongLane))
+            }
+            Ok(decoded) => (
+                decoded.client_order(),
+                self.dispatch(context, &decoded, &mut desk),
+            ),
+        };
+        match outcome {
+            Ok(()) => {
+                self.roots[SECTION_VENUE] = None;
+                self.roots[SECTION_BOOK] = None;
+                self.market.tree.relieve(&self.market.orders);
+            }
+            Err(refusal) => {
+                let seq = context.seq;
+                let command_kind = command.first().copied().unwrap_or_default();
+                let report = SessionReport::Refused {
+                    seq,
+                    command_kind,
+                    client_order,
+                    refusal,
+                };
+                desk.tell(context.session, &report);
+            }
+        }
+        self.scratch = scratch;
+    }
+
+    fn section_root(&mut self, section: usize) -> [u8; 32] {
+        if let Some(root) = self.roots.get(section).copied().flatten() {
+            return root;
+        }
+        let root = if section == SECTION_BOOK {
+            self.market.tree.root(&self.market.orders)
+        } else {
+            let mut bytes = Vec::new();
+            snapshot::write(self, section, &mut bytes);
+            roots::section_root(SECTIONS.get(section).copied().unwrap_or_default(), &bytes)
+        };
+        if let Some(kept) = self.roots.get_mut(section) {
+            *kept = Some(root);
+        }
+        root
+    }
+
+    fn snapshot_section(&self, section: usize, bytes: &mut Vec<u8>) {
+        snapshot::write(self, section, bytes);
+    }
+
+    fn restore_section(&mut self, section: usize, bytes: &[u8]) -> Result<(), String> {
+        snapshot::restore(self, section, bytes).map_err(|error| {
+            let name = SECTIONS.get(section).copied().unwrap_or("unknown");
+            format!("section {name}: {error}")
+        })
+    }
+
+    fn query(&self, question: &[u8], answer: &mut Vec<u8>) {
+        query::answer(self, question).encode(answer);
+    }
+}

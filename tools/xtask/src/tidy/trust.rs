@@ -3,7 +3,9 @@
 //! `Authenticated`, `Verified` and `Durable` are proofs by type: whoever holds one may act on it.
 //! A maker that has to be public because it lives in another crate than its caller is named
 //! `assert_*`, and the table here lists the only places that may call it. A new maker without a
-//! line in the table is a finding too. Never: judges whether the caller is right to assert.
+//! line in the table is a finding too. So is a signing domain outside the one list of them, since
+//! two statements of one domain could pass for one another. Never: judges whether the caller is
+//! right to assert.
 
 use super::finding::Finding;
 use super::source::{Source, word_columns};
@@ -43,6 +45,11 @@ const OWNERS: &[&str] = &[
     "log/src/",
 ];
 
+/// The one file that writes down what keys sign.
+const DOMAINS: &str = "engine/consensus/src/signing.rs";
+/// How every domain begins.
+const DOMAIN_START: &str = "\"bft/";
+
 /// Every complaint about the makers that `source` defines or calls.
 pub(crate) fn check(source: &Source, found: &mut Vec<Finding>) {
     for maker in MAKERS {
@@ -50,6 +57,19 @@ pub(crate) fn check(source: &Source, found: &mut Vec<Finding>) {
     }
     if OWNERS.iter().any(|owner| source.path.starts_with(owner)) {
         definitions(source, found);
+    }
+    if source.path != DOMAINS {
+        domains(source, found);
+    }
+}
+
+fn domains(source: &Source, found: &mut Vec<Finding>) {
+    for (number, line) in source.numbered().filter(|(_, line)| !line.is_test) {
+        if line.text.contains(DOMAIN_START) && !line.comment.contains(DOMAIN_START) {
+            let what = "a signing domain outside the list of domains";
+            let remedy = format!("write it in {DOMAINS} and name it from there");
+            found.push(Finding::new(&source.path, number, what, remedy));
+        }
     }
 }
 
@@ -125,6 +145,14 @@ mod tests {
     fn a_definition_is_not_a_call() {
         let text = "pub const fn assert_durable(record: T) -> Self {\n}\n";
         assert!(findings("engine/consensus/src/durable.rs", text).is_empty());
+    }
+
+    #[test]
+    fn a_domain_outside_its_list_is_found() {
+        let text = "const A: &[u8] = b\"bft/header/v1\";\n";
+        assert_eq!(findings("engine/node/src/keys.rs", text).len(), 1);
+        assert!(findings("engine/consensus/src/signing.rs", text).is_empty());
+        assert!(findings("engine/node/tests/keys.rs", text).is_empty());
     }
 
     #[test]

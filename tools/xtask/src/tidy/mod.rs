@@ -90,6 +90,7 @@ fn check_files(root: &Path, files: &[TextFile], sources: &[Source]) -> Vec<Findi
         purity::check(source, &mut found);
         trust::check(source, &mut found);
     }
+    trust::check_domains(sources, &mut found);
     unused::files(sources, &mut found);
     rules::check(protocol, sources, &mut found);
     found

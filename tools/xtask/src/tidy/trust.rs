@@ -3,9 +3,11 @@
 //! `Authenticated`, `Verified` and `Durable` are proofs by type: whoever holds one may act on it.
 //! A maker that has to be public because it lives in another crate than its caller is named
 //! `assert_*`, and the table here lists the only places that may call it. A new maker without a
-//! line in the table is a finding too. So is a signing domain outside the one list of them, since
-//! two statements of one domain could pass for one another. Never: judges whether the caller is
-//! right to assert.
+//! line in the table is a finding too. So is a domain string written in two places, since two
+//! statements or hashes of one domain could pass for one another. Never: judges whether the caller
+//! is right to assert.
+
+use std::collections::BTreeMap;
 
 use super::finding::Finding;
 use super::source::{Source, word_columns};
@@ -45,10 +47,13 @@ const OWNERS: &[&str] = &[
     "log/src/",
 ];
 
-/// The one file that writes down what keys sign.
-const DOMAINS: &str = "engine/consensus/src/signing.rs";
-/// How every domain begins.
+/// How every domain of a signature or a hash begins.
 const DOMAIN_START: &str = "\"bft/";
+
+/// Domains that may be written in two places, with the reason.
+const SHARED_DOMAINS: &[&str] = &[
+    "bft/header/v1", // a header's id and the signature of its leader: a hash and a statement
+];
 
 /// Every complaint about the makers that `source` defines or calls.
 pub(crate) fn check(source: &Source, found: &mut Vec<Finding>) {
@@ -58,17 +63,32 @@ pub(crate) fn check(source: &Source, found: &mut Vec<Finding>) {
     if OWNERS.iter().any(|owner| source.path.starts_with(owner)) {
         definitions(source, found);
     }
-    if source.path != DOMAINS {
-        domains(source, found);
-    }
 }
 
-fn domains(source: &Source, found: &mut Vec<Finding>) {
-    for (number, line) in source.numbered().filter(|(_, line)| !line.is_test) {
-        if line.text.contains(DOMAIN_START) && !line.comment.contains(DOMAIN_START) {
-            let what = "a signing domain outside the list of domains";
-            let remedy = format!("write it in {DOMAINS} and name it from there");
-            found.push(Finding::new(&source.path, number, what, remedy));
+/// Complains about a domain that is written down in more than one place.
+pub(crate) fn check_domains(sources: &[Source], found: &mut Vec<Finding>) {
+    let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
+    for source in sources {
+        for (number, line) in source.numbered().filter(|(_, line)| !line.is_test) {
+            let is_comment = line.comment.contains(DOMAIN_START);
+            let Some((_, rest)) = line.text.split_once(DOMAIN_START).filter(|_| !is_comment) else {
+                continue;
+            };
+            let Some((tail, _)) = rest.split_once('"') else {
+                continue;
+            };
+            let start = line.text.len() - rest.len() - DOMAIN_START.len() + 1;
+            let domain = &line.text[start..start + DOMAIN_START.len() - 1 + tail.len()];
+            let first = seen.entry(domain).or_insert(&source.path);
+            if *first != source.path && !SHARED_DOMAINS.contains(&domain) {
+                let what = format!("the domain {domain} stands in {first} too");
+                found.push(Finding::new(
+                    &source.path,
+                    number,
+                    what,
+                    "take one of its own",
+                ));
+            }
         }
     }
 }
@@ -148,11 +168,21 @@ mod tests {
     }
 
     #[test]
-    fn a_domain_outside_its_list_is_found() {
-        let text = "const A: &[u8] = b\"bft/header/v1\";\n";
-        assert_eq!(findings("engine/node/src/keys.rs", text).len(), 1);
-        assert!(findings("engine/consensus/src/signing.rs", text).is_empty());
-        assert!(findings("engine/node/tests/keys.rs", text).is_empty());
+    fn a_domain_in_two_places_is_found() {
+        let count = |text: &str, other: &str| {
+            let sources = [
+                Source::new("engine/consensus/src/signing.rs", text),
+                Source::new("engine/node/src/keys.rs", other),
+            ];
+            let mut found = Vec::new();
+            check_domains(&sources, &mut found);
+            found.len()
+        };
+        let [record, price, header] = ["record", "price", "header"]
+            .map(|name| format!("const A: &[u8] = b\"bft/{name}/v1\";\n"));
+        assert_eq!(count(&record, &record), 1);
+        assert_eq!(count(&record, &price), 0);
+        assert_eq!(count(&header, &header), 0);
     }
 
     #[test]

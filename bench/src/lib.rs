@@ -1,1 +1,5 @@
 //! Load, order flow and measurement for Quorate.
+
+pub mod cluster;
+pub mod histogram;
+pub mod load;

@@ -1,0 +1,215 @@
+//! Latencies as they are recorded, summarised and written to disk.
+//!
+//! Owns: the range and resolution of every latency histogram of the harness, the percentiles that
+//! reports name, and HdrHistogram's text layout (`.hgrm`). Never: reads a clock.
+
+use std::io::{self, Write};
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+/// Longest latency that is told apart from longer ones, nanoseconds (two minutes).
+const LATENCY_NS_MAX: u64 = 120_000_000_000;
+/// Decimal digits that a recorded value keeps.
+const DIGITS: u8 = 3;
+/// Lines of a `.hgrm` file per halving of the distance to 100 %.
+const TICKS_PER_HALF_DISTANCE: u32 = 5;
+/// Nanoseconds in the unit of every report.
+const NS_PER_US: f64 = 1_000.0;
+
+/// Latencies in nanoseconds; a value above two minutes counts as two minutes.
+#[derive(Clone, Debug)]
+pub struct Latencies {
+    histogram: Histogram<u64>,
+}
+
+/// The named percentiles of a histogram in microseconds; `None` where nothing was recorded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Percentiles {
+    /// Median.
+    pub p50: Option<f64>,
+    /// 90 % are at or below this.
+    pub p90: Option<f64>,
+    /// 99 % are at or below this.
+    pub p99: Option<f64>,
+    /// 99.9 % are at or below this.
+    pub p999: Option<f64>,
+    /// The largest one.
+    pub max: Option<f64>,
+}
+
+impl Latencies {
+    /// An empty histogram.
+    ///
+    /// # Panics
+    /// Never: the bounds are constants that the histogram takes, held by a test.
+    #[must_use]
+    pub fn new() -> Self {
+        let histogram = Histogram::new_with_bounds(1, LATENCY_NS_MAX, DIGITS)
+            .expect("the constant bounds are valid");
+        Self { histogram }
+    }
+
+    /// Records one latency.
+    pub fn record_ns(&mut self, latency_ns: u64) {
+        self.histogram.saturating_record(latency_ns);
+    }
+
+    /// How many were recorded.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.histogram.len()
+    }
+
+    /// Takes in everything `other` holds.
+    ///
+    /// # Panics
+    /// Never: both have the same bounds.
+    pub fn merge(&mut self, other: &Self) {
+        self.histogram.add(&other.histogram).expect("both histograms have the same bounds");
+    }
+
+    /// The percentiles that reports name.
+    #[must_use]
+    pub fn percentiles(&self) -> Percentiles {
+        if self.histogram.is_empty() {
+            return Percentiles::default();
+        }
+        let at = |quantile: f64| Some(us(self.histogram.value_at_quantile(quantile)));
+        Percentiles {
+            p50: at(0.5),
+            p90: at(0.9),
+            p99: at(0.99),
+            p999: at(0.999),
+            max: Some(us(self.histogram.max())),
+        }
+    }
+
+    /// Writes HdrHistogram's text layout, values in microseconds, as its plotters read it.
+    ///
+    /// # Errors
+    /// Whatever `out` fails with.
+    pub fn write_hgrm(&self, out: &mut impl Write) -> io::Result<()> {
+        let histogram = &self.histogram;
+        writeln!(
+            out,
+            "{:>12} {:>14} {:>10} {:>14}\n",
+            "Value", "Percentile", "TotalCount", "1/(1-Percentile)"
+        )?;
+        let mut total = 0;
+        for step in histogram.iter_quantiles(TICKS_PER_HALF_DISTANCE) {
+            total += step.count_since_last_iteration();
+            let (value, quantile) = (us(step.value_iterated_to()), step.quantile_iterated_to());
+            write!(out, "{value:>12.3} {quantile:>14.12} {total:>10}")?;
+            if quantile < 1.0 {
+                write!(out, " {:>14.2}", 1.0 / (1.0 - quantile))?;
+            }
+            writeln!(out)?;
+        }
+        writeln!(
+            out,
+            "#[Mean    = {:>12.3}, StdDeviation   = {:>12.3}]",
+            histogram.mean() / NS_PER_US,
+            histogram.stdev() / NS_PER_US
+        )?;
+        writeln!(
+            out,
+            "#[Max     = {:>12.3}, Total count    = {:>12}]",
+            us(histogram.max()),
+            histogram.len()
+        )?;
+        writeln!(
+            out,
+            "#[Buckets = {:>12}, SubBuckets     = {:>12}]",
+            histogram.buckets(),
+            histogram.distinct_values() / usize::from(histogram.buckets()).max(1)
+        )
+    }
+}
+
+impl Default for Latencies {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Nanoseconds as microseconds.
+#[expect(clippy::cast_precision_loss, reason = "latencies are far below 2^53 ns")]
+fn us(value_ns: u64) -> f64 {
+    value_ns as f64 / NS_PER_US
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filled() -> Latencies {
+        let mut latencies = Latencies::new();
+        for micros in 1..=1000 {
+            latencies.record_ns(micros * 1000);
+        }
+        latencies
+    }
+
+    #[test]
+    fn percentiles_are_in_microseconds_and_within_the_resolution() {
+        let percentiles = filled().percentiles();
+        for (got, wanted) in [
+            (percentiles.p50, 500.0),
+            (percentiles.p90, 900.0),
+            (percentiles.p99, 990.0),
+            (percentiles.p999, 999.0),
+            (percentiles.max, 1000.0),
+        ] {
+            let got = got.unwrap();
+            assert!((got - wanted).abs() <= wanted / 500.0, "{got} is not near {wanted}");
+        }
+    }
+
+    #[test]
+    fn an_empty_histogram_has_no_percentiles() {
+        assert_eq!(Latencies::new().percentiles(), Percentiles::default());
+        assert_eq!(
+            serde_json::to_string(&Percentiles::default()).unwrap(),
+            r#"{"p50":null,"p90":null,"p99":null,"p999":null,"max":null}"#
+        );
+    }
+
+    #[test]
+    fn merging_adds_the_counts() {
+        let mut sum = filled();
+        sum.merge(&filled());
+        assert_eq!(sum.count(), 2000);
+    }
+
+    #[test]
+    fn a_latency_beyond_the_range_still_counts() {
+        let mut latencies = Latencies::new();
+        latencies.record_ns(u64::MAX);
+        latencies.record_ns(0);
+        assert_eq!(latencies.count(), 2);
+    }
+
+    #[test]
+    fn the_text_has_the_layout_that_plotters_parse() {
+        let mut bytes = Vec::new();
+        filled().write_hgrm(&mut bytes).unwrap();
+        let text = String::from_utf8(bytes).unwrap();
+        let mut lines = text.lines();
+        let header: Vec<_> = lines.next().unwrap().split_whitespace().collect();
+        assert_eq!(header, ["Value", "Percentile", "TotalCount", "1/(1-Percentile)"]);
+        assert_eq!(lines.next(), Some(""));
+        let rows: Vec<Vec<f64>> = lines
+            .clone()
+            .take_while(|line| !line.starts_with('#'))
+            .map(|line| line.split_whitespace().map(|cell| cell.parse().unwrap()).collect())
+            .collect();
+        assert!(rows.len() > 20);
+        assert!(rows.windows(2).all(|pair| pair[0][0] <= pair[1][0] && pair[0][2] <= pair[1][2]));
+        let last = rows.last().unwrap();
+        assert_eq!((last.len(), last[1], last[2]), (3, 1.0, 1000.0));
+        let footer: Vec<_> = lines.filter(|line| line.starts_with("#[")).collect();
+        assert_eq!(footer.len(), 3);
+        assert!(footer[1].contains("Total count    =         1000]"));
+    }
+}

@@ -1,0 +1,461 @@
+//! What one session of the load still owes: its commands from their intended time to their
+//! result.
+//!
+//! Owns the session's sequence numbers and the rules of resending: a busy answer holds the session
+//! back and makes it go on from the refused number, so that its numbers stay free of gaps; the
+//! loss of the gateway makes it send everything again that is not finalized, with the same
+//! numbers; a number refused at admission is given to the next command. Never: reads a clock,
+//! touches a socket.
+
+use std::collections::VecDeque;
+
+use quorate::state_machine::Lane;
+
+/// Commands of one session that may be unfinalized at one time.
+pub(super) const FLIGHTS_MAX: usize = 32 * 1024;
+/// Bytes of command bodies that one session may hold for sending again.
+pub(super) const FLIGHT_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Emptied bodies kept for reuse.
+const SPARE_BODIES_MAX: usize = 4 * 1024;
+
+/// Where a command stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// To be handed to the gateway.
+    Waiting,
+    /// Handed to the gateway, not answered.
+    Sent,
+    /// The gateway took it.
+    Accepted,
+    /// Refused at admission; its number waits for another command.
+    Vacant,
+    /// Its result is known.
+    Finalized,
+}
+
+#[derive(Debug)]
+struct Flight {
+    /// When the command should have been sent, on the run's clock.
+    intended_ns: u64,
+    stage: Stage,
+    /// Some gateway answered accepted, now or earlier.
+    was_accepted: bool,
+    lane: Lane,
+    body: Vec<u8>,
+}
+
+/// Counts of one session, or of a whole run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Commands that were given a number.
+    pub generated: u64,
+    /// Commands that some validator accepted, each counted once.
+    pub accepted: u64,
+    /// Busy answers.
+    pub busy: u64,
+    /// Commands refused at admission.
+    pub rejected: u64,
+    /// Commands whose result came.
+    pub finalized: u64,
+    /// Commands handed to a gateway again, for whatever reason.
+    pub resent: u64,
+}
+
+impl Counts {
+    /// Adds `other` to these.
+    pub fn add(&mut self, other: &Self) {
+        self.generated += other.generated;
+        self.accepted += other.accepted;
+        self.busy += other.busy;
+        self.rejected += other.rejected;
+        self.finalized += other.finalized;
+        self.resent += other.resent;
+    }
+}
+
+/// A command that is to be handed to the gateway now.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Outgoing<'a> {
+    pub(super) seq: u64,
+    pub(super) lane: Lane,
+    pub(super) body: &'a [u8],
+}
+
+/// The books of one session.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    /// Number of the first flight; every lower one is finalized. Numbers begin at 1.
+    first_seq: u64,
+    flights: VecDeque<Flight>,
+    /// Every flight before this index has left `Waiting`. Invariant: at most `flights.len()`.
+    cursor: usize,
+    /// Flights in stage `Vacant`.
+    vacant: usize,
+    /// Flights that some gateway accepted and that are not finalized.
+    owed: usize,
+    body_bytes: usize,
+    hold_until_ns: u64,
+    spare: Vec<Vec<u8>>,
+    counts: Counts,
+}
+
+impl Ledger {
+    pub(super) fn new() -> Self {
+        Self {
+            first_seq: 1,
+            flights: VecDeque::new(),
+            cursor: 0,
+            vacant: 0,
+            owed: 0,
+            body_bytes: 0,
+            hold_until_ns: 0,
+            spare: Vec::new(),
+            counts: Counts::default(),
+        }
+    }
+
+    pub(super) const fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Whether the session may take another command of `body_bytes`.
+    pub(super) fn has_room(&self, body_bytes: usize) -> bool {
+        let held = self.body_bytes + body_bytes;
+        (self.vacant > 0 || self.flights.len() < FLIGHTS_MAX) && held <= FLIGHT_BYTES_MAX
+    }
+
+    /// Accepted commands whose result has not come.
+    pub(super) const fn owed(&self) -> usize {
+        self.owed
+    }
+
+    /// Commands that are not finalized and not refused.
+    pub(super) fn open(&self) -> usize {
+        self.flights.iter().filter(|flight| is_open(flight.stage)).count()
+    }
+
+    /// Takes a command in; gives its number.
+    pub(super) fn push(&mut self, intended_ns: u64, lane: Lane, bytes: &[u8]) -> u64 {
+        let mut body = self.spare.pop().unwrap_or_default();
+        body.extend_from_slice(bytes);
+        self.body_bytes += bytes.len();
+        self.counts.generated += 1;
+        let flight =
+            Flight { intended_ns, stage: Stage::Waiting, was_accepted: false, lane, body };
+        let index = match self.take_vacancy() {
+            Some(index) => {
+                self.flights[index] = flight;
+                self.cursor = self.cursor.min(index);
+                index
+            }
+            None => {
+                self.flights.push_back(flight);
+                self.flights.len() - 1
+            }
+        };
+        self.first_seq + index as u64
+    }
+
+    fn take_vacancy(&mut self) -> Option<usize> {
+        if self.vacant == 0 {
+            return None;
+        }
+        let index = self.flights.iter().position(|flight| flight.stage == Stage::Vacant)?;
+        self.vacant -= 1;
+        Some(index)
+    }
+
+    /// When the session may send again; not later than now when it is not held back.
+    pub(super) const fn hold_until_ns(&self) -> u64 {
+        self.hold_until_ns
+    }
+
+    /// Whether something waits to be handed over, held back or not.
+    pub(super) fn has_waiting(&mut self) -> bool {
+        self.skip_sent();
+        self.cursor < self.flights.len()
+    }
+
+    fn skip_sent(&mut self) {
+        while self.flights.get(self.cursor).is_some_and(|flight| flight.stage != Stage::Waiting) {
+            self.cursor += 1;
+        }
+    }
+
+    /// The next command to hand over, if there is one and the session is not held back; it counts
+    /// as sent from here on.
+    pub(super) fn send_next(&mut self, now_ns: u64) -> Option<Outgoing<'_>> {
+        if now_ns < self.hold_until_ns {
+            return None;
+        }
+        self.skip_sent();
+        let flight = self.flights.get_mut(self.cursor)?;
+        flight.stage = Stage::Sent;
+        let seq = self.first_seq + self.cursor as u64;
+        self.cursor += 1;
+        Some(Outgoing { seq, lane: flight.lane, body: &flight.body })
+    }
+
+    fn index_of(&self, seq: u64) -> Option<usize> {
+        let index = usize::try_from(seq.checked_sub(self.first_seq)?).ok()?;
+        (index < self.flights.len()).then_some(index)
+    }
+
+    /// A gateway accepted the command.
+    pub(super) fn on_accepted(&mut self, seq: u64) {
+        let Some(index) = self.index_of(seq) else { return };
+        let flight = &mut self.flights[index];
+        if !is_open(flight.stage) {
+            return;
+        }
+        flight.stage = Stage::Accepted;
+        if !flight.was_accepted {
+            flight.was_accepted = true;
+            self.owed += 1;
+            self.counts.accepted += 1;
+        }
+    }
+
+    /// A gateway is busy: the session goes on from this number when the time is over.
+    pub(super) fn on_busy(&mut self, seq: u64, now_ns: u64, retry_after_ns: u64) {
+        self.counts.busy += 1;
+        let Some(index) = self.index_of(seq) else { return };
+        // An answer to an earlier sending may be late: what was accepted since stays accepted.
+        if self.flights[index].stage == Stage::Sent {
+            self.again(index);
+        }
+        self.hold_until_ns = self.hold_until_ns.max(now_ns.saturating_add(retry_after_ns));
+    }
+
+    /// A gateway refused the command for good: its number is free for the next one.
+    pub(super) fn on_rejected(&mut self, seq: u64) {
+        let Some(index) = self.index_of(seq) else { return };
+        let flight = &mut self.flights[index];
+        // What some gateway took may come to a result whatever another one says about it now.
+        if flight.stage != Stage::Sent || flight.was_accepted {
+            return;
+        }
+        flight.stage = Stage::Vacant;
+        let body = core::mem::take(&mut flight.body);
+        self.recycle(body);
+        self.vacant += 1;
+        self.counts.rejected += 1;
+    }
+
+    /// The command stood in a finalized block behind a gap, so it had no effect: it must come
+    /// again.
+    pub(super) fn on_gap(&mut self, seq: u64) {
+        if let Some(index) = self.index_of(seq)
+            && matches!(self.flights[index].stage, Stage::Sent | Stage::Accepted)
+        {
+            self.again(index);
+        }
+    }
+
+    /// The command's result came. Gives its intended time, once.
+    pub(super) fn on_finalized(&mut self, seq: u64) -> Option<u64> {
+        let index = self.index_of(seq)?;
+        let flight = &mut self.flights[index];
+        if !is_open(flight.stage) {
+            return None;
+        }
+        if flight.was_accepted {
+            self.owed -= 1;
+        } else {
+            // The result overtook the answer; no result comes of a command that nobody took.
+            self.counts.accepted += 1;
+        }
+        flight.stage = Stage::Finalized;
+        let intended_ns = flight.intended_ns;
+        let body = core::mem::take(&mut flight.body);
+        self.recycle(body);
+        self.counts.finalized += 1;
+        while self.flights.front().is_some_and(|flight| flight.stage == Stage::Finalized) {
+            self.flights.pop_front();
+            self.first_seq += 1;
+            self.cursor = self.cursor.saturating_sub(1);
+        }
+        Some(intended_ns)
+    }
+
+    /// The gateway is gone: everything unfinalized goes to the next one.
+    pub(super) fn on_gateway_lost(&mut self) {
+        for index in 0..self.flights.len() {
+            if matches!(self.flights[index].stage, Stage::Sent | Stage::Accepted) {
+                self.again(index);
+            }
+        }
+        self.hold_until_ns = 0;
+    }
+
+    fn again(&mut self, index: usize) {
+        self.flights[index].stage = Stage::Waiting;
+        self.cursor = self.cursor.min(index);
+        self.counts.resent += 1;
+    }
+
+    fn recycle(&mut self, mut body: Vec<u8>) {
+        self.body_bytes -= body.len();
+        body.clear();
+        if self.spare.len() < SPARE_BODIES_MAX {
+            self.spare.push(body);
+        }
+    }
+}
+
+const fn is_open(stage: Stage) -> bool {
+    matches!(stage, Stage::Waiting | Stage::Sent | Stage::Accepted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_commands(count: u64) -> Ledger {
+        let mut ledger = Ledger::new();
+        for at in 0..count {
+            assert_eq!(ledger.push(at * 10, Lane::Order, &at.to_le_bytes()), at + 1);
+        }
+        ledger
+    }
+
+    fn sent(ledger: &mut Ledger, now_ns: u64) -> Vec<u64> {
+        let mut numbers = Vec::new();
+        while let Some(outgoing) = ledger.send_next(now_ns) {
+            numbers.push(outgoing.seq);
+        }
+        numbers
+    }
+
+    #[test]
+    fn numbers_begin_at_one_and_are_sent_once_in_order() {
+        let mut ledger = with_commands(3);
+        assert_eq!(sent(&mut ledger, 0), [1, 2, 3]);
+        assert!(sent(&mut ledger, 0).is_empty());
+        assert!(!ledger.has_waiting());
+    }
+
+    #[test]
+    fn a_busy_answer_holds_the_session_back_and_goes_on_from_the_refused_number() {
+        let mut ledger = with_commands(4);
+        sent(&mut ledger, 0);
+        ledger.on_accepted(1);
+        for seq in 2..=4 {
+            ledger.on_busy(seq, 100, 50);
+        }
+        assert!(sent(&mut ledger, 149).is_empty());
+        assert_eq!(sent(&mut ledger, 150), [2, 3, 4]);
+        assert_eq!((ledger.counts().busy, ledger.counts().resent), (3, 3));
+    }
+
+    #[test]
+    fn what_was_accepted_is_not_sent_again_after_a_busy_answer() {
+        let mut ledger = with_commands(3);
+        sent(&mut ledger, 0);
+        ledger.on_busy(1, 0, 0);
+        ledger.on_accepted(2);
+        assert_eq!(sent(&mut ledger, 0), [1]);
+        // The late answer to the first sending of 2 changes nothing.
+        ledger.on_busy(2, 0, 0);
+        assert_eq!(sent(&mut ledger, 0), [3; 0]);
+    }
+
+    #[test]
+    fn the_loss_of_the_gateway_sends_everything_unfinalized_again_with_the_same_numbers() {
+        let mut ledger = with_commands(3);
+        sent(&mut ledger, 0);
+        ledger.on_accepted(1);
+        ledger.on_accepted(2);
+        assert_eq!(ledger.on_finalized(1), Some(0));
+        ledger.on_gateway_lost();
+        let again = ledger.send_next(0).unwrap();
+        assert_eq!((again.seq, again.body), (2, 1_u64.to_le_bytes().as_slice()));
+        assert_eq!(sent(&mut ledger, 0), [3]);
+        ledger.on_accepted(2);
+        ledger.on_accepted(3);
+        assert_eq!(ledger.counts().accepted, 3, "each command counts once");
+        assert_eq!(ledger.owed(), 2);
+    }
+
+    #[test]
+    fn a_result_is_counted_once_and_frees_the_memory() {
+        let mut ledger = with_commands(2);
+        sent(&mut ledger, 0);
+        ledger.on_accepted(1);
+        assert_eq!(ledger.on_finalized(1), Some(0));
+        assert_eq!(ledger.on_finalized(1), None);
+        // A result that overtakes the answer counts as accepted too.
+        assert_eq!(ledger.on_finalized(2), Some(10));
+        ledger.on_accepted(2);
+        let counts = ledger.counts();
+        assert_eq!((counts.accepted, counts.finalized), (2, 2));
+        assert_eq!((ledger.owed(), ledger.open(), ledger.body_bytes), (0, 0, 0));
+        assert_eq!(ledger.push(0, Lane::Order, b"x"), 3);
+    }
+
+    #[test]
+    fn a_number_refused_at_admission_is_given_to_the_next_command() {
+        let mut ledger = with_commands(3);
+        sent(&mut ledger, 0);
+        ledger.on_rejected(2);
+        ledger.on_rejected(2);
+        assert_eq!(ledger.counts().rejected, 1);
+        assert_eq!(ledger.push(70, Lane::Cancel, b"new"), 2);
+        let outgoing = ledger.send_next(0).unwrap();
+        assert_eq!((outgoing.seq, outgoing.lane, outgoing.body), (2, Lane::Cancel, &b"new"[..]));
+        assert_eq!(ledger.push(80, Lane::Order, b"z"), 4);
+        assert_eq!(ledger.on_finalized(2), Some(70));
+    }
+
+    #[test]
+    fn a_command_behind_a_gap_comes_again() {
+        let mut ledger = with_commands(1);
+        sent(&mut ledger, 0);
+        ledger.on_accepted(1);
+        ledger.on_gap(1);
+        assert_eq!(sent(&mut ledger, 0), [1]);
+        assert_eq!(ledger.owed(), 1);
+    }
+
+    #[test]
+    fn answers_about_unknown_numbers_change_nothing_but_the_busy_count() {
+        let mut ledger = with_commands(1);
+        sent(&mut ledger, 0);
+        for seq in [0, 2, u64::MAX] {
+            ledger.on_accepted(seq);
+            ledger.on_rejected(seq);
+            ledger.on_gap(seq);
+            ledger.on_busy(seq, 0, 10);
+            assert_eq!(ledger.on_finalized(seq), None);
+        }
+        let counts = *ledger.counts();
+        assert_eq!((counts.accepted, counts.rejected, counts.finalized), (0, 0, 0));
+        assert_eq!(counts.busy, 3);
+    }
+
+    #[test]
+    fn a_session_is_bounded_in_commands_and_in_bytes() {
+        let mut ledger = Ledger::new();
+        let body = vec![0; FLIGHT_BYTES_MAX / 2];
+        ledger.push(0, Lane::Order, &body);
+        assert!(ledger.has_room(FLIGHT_BYTES_MAX / 2));
+        ledger.push(0, Lane::Order, &body);
+        assert!(!ledger.has_room(1));
+        let mut ledger = Ledger::new();
+        for _ in 0..FLIGHTS_MAX {
+            assert!(ledger.has_room(0));
+            ledger.push(0, Lane::Order, b"");
+        }
+        assert!(!ledger.has_room(0));
+    }
+
+    #[test]
+    fn the_cursor_survives_results_that_come_out_of_order() {
+        let mut ledger = with_commands(4);
+        assert_eq!(ledger.send_next(0).unwrap().seq, 1);
+        assert_eq!(ledger.send_next(0).unwrap().seq, 2);
+        assert_eq!(ledger.on_finalized(2), Some(10));
+        assert_eq!(ledger.on_finalized(1), Some(0));
+        assert_eq!(sent(&mut ledger, 0), [3, 4]);
+    }
+}

@@ -3,6 +3,7 @@
 //! Owns the walk over the files and the order of the checks; each check is a module of its own
 //! with a test that it fails on a bad sample. Never: changes a file.
 
+mod citations;
 mod deps;
 mod finding;
 mod markdown;
@@ -71,7 +72,8 @@ fn sources_of(files: &[TextFile]) -> Vec<Source> {
 
 fn check_files(root: &Path, files: &[TextFile], sources: &[Source]) -> Vec<Finding> {
     let mut found = Vec::new();
-    let mut protocol = "";
+    let protocol = files.iter().find(|file| file.path == rules::DOCUMENT);
+    let protocol = protocol.map_or("", |file| file.text.as_str());
     for file in files {
         // These checks quote what they look for in their own tests.
         if !file.path.starts_with("tools/xtask/src/tidy/") {
@@ -79,9 +81,7 @@ fn check_files(root: &Path, files: &[TextFile], sources: &[Source]) -> Vec<Findi
         }
         if file.path.ends_with(".md") {
             markdown::check(root, &file.path, &file.text, &mut found);
-        }
-        if file.path == rules::DOCUMENT {
-            protocol = &file.text;
+            citations::check_prose(protocol, &file.path, &file.text, &mut found);
         }
     }
     for source in sources {
@@ -92,6 +92,7 @@ fn check_files(root: &Path, files: &[TextFile], sources: &[Source]) -> Vec<Findi
     }
     trust::check_domains(sources, &mut found);
     unused::files(sources, &mut found);
+    citations::check(protocol, sources, &mut found);
     rules::check(protocol, sources, &mut found);
     found
 }
@@ -146,7 +147,7 @@ mod tests {
                 "bench/src/b.rs",
                 "//! B.\nlet a = unsafe { T::assert_durable(b) };\n",
             ),
-            file("docs/a.md", "no title\n"),
+            file("docs/a.md", "no title, protocol.md 9.9\n"),
         ];
         let found = check_files(Path::new("."), &files, &sources_of(&files));
         for part in [
@@ -158,6 +159,8 @@ mod tests {
             "assert_durable",
             "titles",
             "R1 ",
+            "no module",
+            "no section 9.9",
         ] {
             assert!(
                 found.iter().any(|f| f.what.contains(part)),

@@ -12,7 +12,7 @@
 //! 3. [`config`] and [`instruments`]: what exists, within which bounds.
 //! 4. `orders` and `book`: resting orders in one arena, threaded through price levels and
 //!    sessions.
-//! 5. `matching`: how an incoming order meets the book.
+//! 5. `entry` and `matching`: whether an order may come in, and how it meets the book.
 //! 6. [`refusal`] and [`reports`]: what comes out.
 //! 7. `roots` and `snapshot`: the state as a hash and as bytes.
 //! 8. [`query`]: read-only questions.
@@ -23,6 +23,7 @@
 mod book;
 pub mod commands;
 pub mod config;
+mod entry;
 pub mod instruments;
 mod matching;
 mod orders;

@@ -2,7 +2,7 @@
 //!
 //! Owns the format of the sections and the checks of bytes to restore from. Never: when a
 //! snapshot is taken, or how it travels. One state has one encoding, and [`restore`] takes
-//! nothing else: what it accepts, [`write`] gives back byte for byte.
+//! nothing else: what it accepts, [`write()`] gives back byte for byte.
 //!
 //! Each section starts with its format version, one byte, now 1. Integers are little-endian.
 //!
@@ -96,7 +96,7 @@ pub(crate) fn write(venue: &Venue, section: usize, bytes: &mut Vec<u8>) {
     }
 }
 
-/// Replaces a section by what [`write`] wrote.
+/// Replaces a section by what [`write()`] wrote.
 pub(crate) fn restore(venue: &mut Venue, section: usize, bytes: &[u8]) -> Result<(), RestoreError> {
     let mut reader = Reader::bare(bytes);
     let version = reader.u8()?;

@@ -1,0 +1,172 @@
+//! Roots and snapshots.
+
+mod support;
+
+use quorate::state_machine::StateMachine;
+use quorate_venue::{Command, InstrumentId, Side, Venue, VenueLimits};
+use support::{ADMIN, Desk, cancel, config, limit, session};
+
+const SECTIONS: [&str; 3] = ["venue", "instruments", "book"];
+
+/// A desk with some orders on both sides, of two sessions.
+fn busy() -> Desk {
+    let mut desk = Desk::new(VenueLimits::default());
+    for name in 1..=6 {
+        desk.apply(session(1), &limit(name, Side::Buy, 90 + name as i64, 5));
+        desk.apply(session(2), &limit(name, Side::Sell, 100 + name as i64, 5));
+    }
+    desk.apply(session(3), &limit(1, Side::Buy, 101, 2));
+    desk
+}
+
+#[test]
+fn roots_do_not_depend_on_how_the_arena_was_filled() {
+    let run = |cancels: [u64; 3], ask_between: bool| {
+        let mut desk = busy();
+        for name in cancels {
+            desk.apply(session(1), &cancel(name));
+            if ask_between {
+                desk.roots();
+            }
+        }
+        for name in 10..13 {
+            desk.apply(session(2), &limit(name, Side::Buy, 80, 5));
+        }
+        (desk.roots(), desk.snapshot())
+    };
+    let expected = run([1, 2, 3], false);
+    for cancels in [[3, 2, 1], [2, 3, 1], [1, 3, 2]] {
+        for ask_between in [false, true] {
+            assert_eq!(run(cancels, ask_between), expected);
+        }
+    }
+}
+
+#[test]
+fn priority_is_part_of_the_root() {
+    let run = |first: u8, second: u8| {
+        let mut desk = Desk::new(VenueLimits::default());
+        desk.apply(session(first), &limit(1, Side::Buy, 10, 5));
+        desk.apply(session(second), &limit(1, Side::Buy, 10, 5));
+        desk.roots()
+    };
+    let (one, other) = (run(1, 2), run(2, 1));
+    assert_ne!(one[2], other[2]);
+    assert_eq!(one[..2], other[..2], "and only the book differs");
+}
+
+#[test]
+fn a_halt_changes_the_root_of_the_instruments() {
+    let mut desk = busy();
+    let before = desk.roots();
+    desk.apply(
+        ADMIN,
+        &Command::Halt {
+            instrument: InstrumentId(0),
+        },
+    );
+    let halted = desk.roots();
+    assert_ne!(halted[1], before[1]);
+    assert_eq!((halted[0], halted[2]), (before[0], before[2]));
+    desk.apply(
+        ADMIN,
+        &Command::Resume {
+            instrument: InstrumentId(0),
+        },
+    );
+    assert_eq!(desk.roots(), before);
+}
+
+#[test]
+fn the_configuration_is_part_of_the_roots() {
+    let mut plain = Venue::new(config(VenueLimits::default())).unwrap();
+    let mut other = config(VenueLimits::default());
+    other.admins.push(session(1));
+    other.instruments[1].size_lots_max -= 1;
+    let mut other = Venue::new(other).unwrap();
+    assert_ne!(plain.section_root(0), other.section_root(0));
+    assert_ne!(plain.section_root(1), other.section_root(1));
+    assert_eq!(plain.section_root(2), other.section_root(2));
+}
+
+#[test]
+fn a_flipped_bit_of_a_snapshot_is_refused_or_shows_in_the_root() {
+    let mut desk = busy();
+    let (sections, roots) = (desk.snapshot(), desk.roots());
+    let mut accepted = 0;
+    for (section, bytes) in sections.iter().enumerate() {
+        for at in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut copy = Desk::new(VenueLimits::default());
+                for (earlier, bytes) in sections.iter().enumerate().take(section) {
+                    copy.venue.restore_section(earlier, bytes).unwrap();
+                }
+                let mut changed = bytes.clone();
+                changed[at] ^= 1 << bit;
+                if copy.venue.restore_section(section, &changed).is_ok() {
+                    accepted += 1;
+                    assert_ne!(copy.roots()[section], roots[section]);
+                    assert_eq!(copy.snapshot()[section], changed);
+                }
+            }
+        }
+    }
+    assert!(
+        accepted > 0,
+        "some flips give another valid state, as that of a client's name"
+    );
+}
+
+#[test]
+fn a_truncated_or_padded_section_is_refused_by_name() {
+    let sections = busy().snapshot();
+    for (section, bytes) in sections.iter().enumerate() {
+        let mut padded = bytes.clone();
+        padded.push(0);
+        let cut = (0..bytes.len()).map(|length| bytes[..length].to_vec());
+        for bad in cut.chain([padded]) {
+            let mut venue = Venue::new(config(VenueLimits::default())).unwrap();
+            for (earlier, bytes) in sections.iter().enumerate().take(section) {
+                venue.restore_section(earlier, bytes).unwrap();
+            }
+            let error = venue.restore_section(section, &bad).unwrap_err();
+            assert!(error.contains(SECTIONS[section]), "{error}");
+        }
+    }
+    let mut venue = Venue::new(config(VenueLimits::default())).unwrap();
+    assert_eq!(venue.sections(), SECTIONS);
+    assert!(venue.restore_section(3, &[1]).is_err());
+}
+
+#[test]
+fn a_snapshot_that_breaks_an_invariant_is_refused() {
+    let sections = busy().snapshot();
+    const ORDER: usize = 61;
+    let order_at = |index: usize| 9 + index * ORDER;
+    type Spoil = fn(&mut [u8]);
+    // Offsets inside an order: session 8, name 24, side 36, price 37, open 45, executed 53.
+    let spoils: [(&str, Spoil); 7] = [
+        ("rise", |order| order[0] = 0),
+        ("not been given", |order| order[7] = 1),
+        ("nothing open", |order| order[45..53].fill(0)),
+        ("size is above", |order| order[53..61].fill(0xff)),
+        ("size is above", |order| order[54] = 1),
+        ("outside", |order| order[44] = 0x80),
+        ("does not exist", |order| order[35] = 1),
+    ];
+    for (expected, spoil) in spoils {
+        let mut book = sections[2].clone();
+        let last = order_at(book[1] as usize - 1);
+        spoil(&mut book[last..]);
+        let mut venue = Venue::new(config(VenueLimits::default())).unwrap();
+        venue.restore_section(0, &sections[0]).unwrap();
+        let error = venue.restore_section(2, &book).unwrap_err();
+        assert!(error.contains(expected), "{error} instead of {expected}");
+    }
+    let mut crossed = sections[2].clone();
+    crossed[order_at(0) + 36] ^= 1;
+    let mut venue = Venue::new(config(VenueLimits::default())).unwrap();
+    venue.restore_section(0, &sections[0]).unwrap();
+    let error = venue.restore_section(2, &crossed).unwrap_err();
+    assert!(error.contains("crossed"), "{error}");
+}

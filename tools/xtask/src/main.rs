@@ -1,4 +1,4 @@
-//! Project chores and checks: `cargo xtask tidy` and `cargo xtask ci`.
+//! Project chores and checks: `cargo xtask tidy`, `cargo xtask ci` and `cargo xtask mutants`.
 //!
 //! Owns the checks that a compiler and clippy cannot make, and the one list of steps that CI runs.
 //! Never: part of what ships; no crate of the workspace depends on this one.
@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod ci;
+mod mutants;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -16,6 +17,8 @@ const USAGE: &str = "usage: cargo xtask <task>
 tasks:
   tidy    check layout, words, rule numbers, trust and the dependency table
   ci      everything that CI runs, cheap steps first
+  mutants [PART]
+          break the rules one at a time (those whose name contains PART) and run the tests
 ";
 
 fn main() -> ExitCode {
@@ -23,6 +26,8 @@ fn main() -> ExitCode {
     let names: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match names.as_slice() {
         ["tidy"] => tidy::run(&repository_root()),
+        ["mutants"] => mutants::run(&repository_root(), ""),
+        ["mutants", part] => mutants::run(&repository_root(), part),
         ["ci"] => ci::run(&repository_root()),
         _ => {
             eprint!("{USAGE}");

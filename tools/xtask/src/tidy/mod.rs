@@ -20,6 +20,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
+use crate::mutants;
 use finding::Finding;
 use source::Source;
 
@@ -92,9 +93,25 @@ fn check_files(root: &Path, files: &[TextFile], sources: &[Source]) -> Vec<Findi
     }
     trust::check_domains(sources, &mut found);
     unused::files(sources, &mut found);
+    check_mutants(files, &mut found);
     citations::check(protocol, sources, &mut found);
     rules::check(protocol, sources, &mut found);
     found
+}
+
+/// Complains about every mutant that no longer fits the code it is to break.
+fn check_mutants(files: &[TextFile], found: &mut Vec<Finding>) {
+    for mutant in mutants::all() {
+        let file = files.iter().find(|file| file.path == mutant.file);
+        if let Some(what) = mutants::misfit(mutant, file.map(|file| file.text.as_str())) {
+            found.push(Finding::new(
+                mutant.file,
+                0,
+                what,
+                "mend tools/xtask/src/mutants/list.rs",
+            ));
+        }
+    }
 }
 
 /// Reads every text file below `root`/`folder` into `files`.
@@ -161,6 +178,7 @@ mod tests {
             "R1 ",
             "no module",
             "no section 9.9",
+            "the mutant",
         ] {
             assert!(
                 found.iter().any(|f| f.what.contains(part)),

@@ -4,6 +4,7 @@ mod support;
 
 use proptest::prelude::*;
 use quorate::state_machine::{SessionId, StateMachine};
+use quorate_venue::query::DepthLevel;
 use quorate_venue::{
     Answer, ClientOrderId, Command, InstrumentId, OrderKind, PublicEvent, Question, SelfTrade,
     Side, VenueLimits,
@@ -136,7 +137,10 @@ fn book_section(naive: &Naive) -> Vec<u8> {
     bytes
 }
 
-fn depth(desk: &Desk, instrument: InstrumentId) -> (Vec<(i64, u64, u32)>, Vec<(i64, u64, u32)>) {
+/// Price, open size and count of orders of a level.
+type Rung = (i64, u64, u32);
+
+fn depth(desk: &Desk, instrument: InstrumentId) -> [Vec<Rung>; 2] {
     let (mut question, mut answer) = (Vec::new(), Vec::new());
     Question::Depth {
         instrument,
@@ -147,16 +151,11 @@ fn depth(desk: &Desk, instrument: InstrumentId) -> (Vec<(i64, u64, u32)>, Vec<(i
     let Ok(Answer::Depth { bids, asks, .. }) = Answer::decode(&answer) else {
         panic!("no depth in {answer:?}")
     };
-    let plain = |levels: Vec<quorate_venue::query::DepthLevel>| {
-        levels
-            .iter()
-            .map(|l| (l.price_ticks, l.open_lots, l.order_count))
-            .collect()
-    };
-    (plain(bids), plain(asks))
+    let rung = |level: &DepthLevel| (level.price_ticks, level.open_lots, level.order_count);
+    [bids, asks].map(|levels| levels.iter().map(rung).collect())
 }
 
-fn naive_depth(naive: &Naive, instrument: InstrumentId, side: Side) -> Vec<(i64, u64, u32)> {
+fn naive_depth(naive: &Naive, instrument: InstrumentId, side: Side) -> Vec<Rung> {
     let mut levels: BTreeMap<i64, (u64, u32)> = BTreeMap::new();
     for order in &naive.orders {
         if order.instrument == instrument && order.side == side {
@@ -237,7 +236,7 @@ proptest! {
                 naive.orders.iter().map(|order| (order.number, order.open)).collect();
             prop_assert_eq!(&seen, &open, "a listener keeps the same book");
             for instrument in [InstrumentId(0), InstrumentId(1)] {
-                let (bids, asks) = depth(&desk, instrument);
+                let [bids, asks] = depth(&desk, instrument);
                 prop_assert_eq!(&bids, &naive_depth(&naive, instrument, Side::Buy));
                 prop_assert_eq!(&asks, &naive_depth(&naive, instrument, Side::Sell));
                 if let (Some(bid), Some(ask)) = (bids.first(), asks.first()) {

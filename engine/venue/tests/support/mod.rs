@@ -53,7 +53,7 @@ pub(crate) struct Desk {
 
 impl Desk {
     pub(crate) fn new(limits: VenueLimits) -> Self {
-        let venue = Venue::new(config(limits)).unwrap();
+        let venue = Venue::new(config(limits)).expect("the configuration is good");
         Self {
             venue,
             height: 0,
@@ -88,10 +88,11 @@ impl Desk {
         self.output.clear();
         self.venue.apply(&context, bytes, &mut self.output);
         let decode = |(audience, bytes): (Audience, &[u8])| match audience {
-            Audience::Session(session) => {
-                Told::Session(session, SessionReport::decode(bytes).unwrap())
-            }
-            Audience::Public => Told::Public(PublicEvent::decode(bytes).unwrap()),
+            Audience::Session(session) => Told::Session(
+                session,
+                SessionReport::decode(bytes).expect("outputs decode"),
+            ),
+            Audience::Public => Told::Public(PublicEvent::decode(bytes).expect("outputs decode")),
         };
         self.output.iter().map(decode).collect()
     }

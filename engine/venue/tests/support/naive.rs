@@ -69,49 +69,7 @@ impl Naive {
 
     fn run(&mut self, session: SessionId, seq: u64, command: &Command) -> Result<(), Refusal> {
         match *command {
-            Command::New {
-                kind,
-                side,
-                self_trade,
-                instrument,
-                client_order,
-                ..
-            } => {
-                let Command::New {
-                    price_ticks,
-                    size_lots,
-                    ..
-                } = *command
-                else {
-                    unreachable!()
-                };
-                self.check(instrument, kind, price_ticks, size_lots)?;
-                if self.find(session, client_order).is_some() {
-                    return Err(Refusal::DuplicateClientOrder);
-                }
-                let order = NaiveOrder {
-                    number: self.order_next,
-                    session,
-                    name: client_order,
-                    instrument,
-                    side,
-                    price: price_ticks,
-                    open: size_lots,
-                    executed: 0,
-                };
-                self.admit(&order, kind, self_trade, None)?;
-                let report = SessionReport::Accepted {
-                    client_order,
-                    order: OrderNumber(order.number),
-                    instrument,
-                    side,
-                    kind,
-                    price_ticks,
-                    size_lots,
-                };
-                self.told.push(Told::Session(session, report));
-                self.execute(order, kind, self_trade);
-            }
+            Command::New { .. } => self.enter(session, command)?,
             Command::Replace { .. } => self.replace(session, command)?,
             Command::Cancel { client_order } => {
                 let at = self
@@ -125,39 +83,77 @@ impl Naive {
             } => {
                 self.reduce(session, client_order, by_lots)?;
             }
-            Command::MassCancel { instrument } => {
-                if instrument.is_some_and(|id| id.0 > 1) {
-                    return Err(Refusal::UnknownInstrument);
-                }
-                let meant = |order: &NaiveOrder| {
-                    order.session == session && instrument.is_none_or(|id| id == order.instrument)
-                };
-                let mut count = 0;
-                while let Some(oldest) = self
-                    .orders
-                    .iter()
-                    .filter(|o| meant(o))
-                    .map(|o| o.number)
-                    .min()
-                {
-                    let at = self
-                        .orders
-                        .iter()
-                        .position(|order| order.number == oldest)
-                        .unwrap();
-                    self.cancel(at, CancelReason::MassCancel);
-                    count += 1;
-                }
-                self.told.push(Told::Session(
-                    session,
-                    SessionReport::MassCancelled { seq, count },
-                ));
-            }
+            Command::MassCancel { instrument } => self.mass_cancel(session, seq, instrument)?,
             Command::Halt { instrument } => self.set(session, seq, instrument, Status::Halted)?,
             Command::Resume { instrument } => {
                 self.set(session, seq, instrument, Status::Trading)?
             }
         }
+        Ok(())
+    }
+
+    fn enter(&mut self, session: SessionId, command: &Command) -> Result<(), Refusal> {
+        let Command::New {
+            kind,
+            side,
+            self_trade,
+            instrument,
+            client_order,
+            price_ticks,
+            size_lots,
+        } = *command
+        else {
+            unreachable!()
+        };
+        self.check(instrument, kind, price_ticks, size_lots)?;
+        if self.find(session, client_order).is_some() {
+            return Err(Refusal::DuplicateClientOrder);
+        }
+        let order = NaiveOrder {
+            number: self.order_next,
+            session,
+            name: client_order,
+            instrument,
+            side,
+            price: price_ticks,
+            open: size_lots,
+            executed: 0,
+        };
+        self.admit(&order, kind, self_trade, None)?;
+        let report = SessionReport::Accepted {
+            client_order,
+            order: OrderNumber(order.number),
+            instrument,
+            side,
+            kind,
+            price_ticks,
+            size_lots,
+        };
+        self.told.push(Told::Session(session, report));
+        self.execute(order, kind, self_trade);
+        Ok(())
+    }
+
+    fn mass_cancel(
+        &mut self,
+        session: SessionId,
+        seq: u64,
+        instrument: Option<InstrumentId>,
+    ) -> Result<(), Refusal> {
+        if instrument.is_some_and(|id| id.0 > 1) {
+            return Err(Refusal::UnknownInstrument);
+        }
+        let meant = |order: &NaiveOrder| {
+            order.session == session && instrument.is_none_or(|id| id == order.instrument)
+        };
+        self.orders.sort_by_key(|order| order.number);
+        let mut count = 0;
+        while let Some(oldest) = self.orders.iter().position(meant) {
+            self.cancel(oldest, CancelReason::MassCancel);
+            count += 1;
+        }
+        let report = SessionReport::MassCancelled { seq, count };
+        self.told.push(Told::Session(session, report));
         Ok(())
     }
 

@@ -103,38 +103,24 @@ impl fmt::Display for SetError {
                 first,
                 validator,
                 key,
-            } => write!(
-                f,
-                "validator {validator:?}: key {} is also that of {first:?}",
-                Hex(key)
-            ),
-            Self::KeyInvalid { validator, key } => {
+            } => {
                 write!(
                     f,
-                    "validator {validator:?}: key {} is no curve point",
+                    "validator {validator:?}: key {} is also that of {first:?}",
                     Hex(key)
                 )
+            }
+            Self::KeyInvalid { validator, key } => {
+                write_key(f, *validator, key, "is no point of the curve")
             }
             Self::KeyNotCanonical { validator, key } => {
-                write!(
-                    f,
-                    "validator {validator:?}: key {} is not canonical",
-                    Hex(key)
-                )
+                write_key(f, *validator, key, "is not in canonical form")
             }
             Self::KeySmallOrder { validator, key } => {
-                write!(
-                    f,
-                    "validator {validator:?}: key {} has small order",
-                    Hex(key)
-                )
+                write_key(f, *validator, key, "has small order")
             }
             Self::KeyTorsion { validator, key } => {
-                write!(
-                    f,
-                    "validator {validator:?}: key {} has a torsion part",
-                    Hex(key)
-                )
+                write_key(f, *validator, key, "has a torsion part")
             }
             Self::FaultZero => f.write_str(
                 "fault: 0 tolerates no Byzantine validator; set crash_only if that is meant",
@@ -160,6 +146,15 @@ impl fmt::Display for SetError {
             }
         }
     }
+}
+
+fn write_key(
+    f: &mut fmt::Formatter<'_>,
+    validator: ValidatorIndex,
+    key: &[u8; 32],
+    fault: &str,
+) -> fmt::Result {
+    write!(f, "validator {validator:?}: key {} {fault}", Hex(key))
 }
 
 impl core::error::Error for SetError {

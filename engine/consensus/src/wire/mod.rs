@@ -11,14 +11,38 @@ pub mod header;
 pub mod record;
 
 mod error;
+mod message;
 mod reader;
+mod status;
 
 pub use certificate::{decode as decode_certificate, encode as encode_certificate};
 pub use error::DecodeError;
+pub use evidence::{decode as decode_evidence, encode as encode_evidence};
 pub use header::{decode as decode_header, encode as encode_header};
+pub use message::{decode, encode};
 pub use record::{decode as decode_record, encode as encode_record};
 
+use crate::message::Message;
 use alloc::vec::Vec;
+
+/// Something decoded and nothing more: bytes of the right form, from whoever sent them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unverified<T>(T);
+
+impl<T> AsRef<T> for Unverified<T> {
+    fn as_ref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl Unverified<Message> {
+    /// The message. The caller says next whose channel brought it
+    /// (`Authenticated::assert_authenticated`), or has its signatures checked.
+    #[must_use]
+    pub fn into_message(self) -> Message {
+        self.0
+    }
+}
 
 /// Appends a count or length. Every decoder's bound is far below 2^32, so a longer list would be
 /// refused there; it cannot be mistaken for a shorter one.

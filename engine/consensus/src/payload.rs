@@ -1,0 +1,218 @@
+//! What a block carries: commands in lane order.
+//!
+//! Owns the payload's bytes and everything that can be judged from them alone. Never: what a
+//! command means, whether its signature is good, or what a session did in earlier blocks; the
+//! session table decides that at execution, because validity must not depend on state (R3).
+//!
+//! Layout: a `u32` count, then that many entries ([`entry`](CommandView)), nothing after. Within
+//! a payload lanes do not fall and each session's sequence numbers rise by one. A lane has a share
+//! of the payload's bytes ([`Lane::share_percent`]), judged above [`LANE_SHARES_FROM_BYTES`]
+//! only, so that a small block is never held back by it.
+
+mod block;
+mod builder;
+mod entry;
+mod error;
+
+pub use block::{BlockError, check_block};
+pub use builder::{PayloadBuilder, PushError};
+pub use entry::{
+    Auth, CommandView, Commands, ENTRY_BYTES_FIXED, Entry, FLAG_OPEN, Lane, encode_entry,
+    entry_unsigned, session_of_key,
+};
+pub use error::PayloadError;
+
+use crate::limits::{BLOCK_COMMANDS_MAX, FORWARD_BYTES_MAX, PAYLOAD_BYTES_MAX};
+use alloc::vec::Vec;
+use entry::{check_entry, read_entry};
+
+/// Bytes of the count that a payload starts with.
+const COUNT_BYTES: usize = 4;
+/// Payloads of at most this many bytes are free of lane shares.
+pub const LANE_SHARES_FROM_BYTES: usize = 64 * 1024;
+
+/// A payload whose structure has been checked.
+#[derive(Clone, Copy, Debug)]
+pub struct PayloadView<'a> {
+    count: usize,
+    entries: &'a [u8],
+}
+
+impl<'a> PayloadView<'a> {
+    /// Checks everything structural.
+    ///
+    /// # Errors
+    ///
+    /// [`PayloadError`], which names the command and what is wrong with it.
+    pub fn parse(payload: &'a [u8]) -> Result<Self, PayloadError> {
+        if payload.len() > PAYLOAD_BYTES_MAX {
+            return Err(PayloadError::TooLarge {
+                bytes: payload.len(),
+                max: PAYLOAD_BYTES_MAX,
+            });
+        }
+        let Some((count, entries)) = payload.split_first_chunk::<COUNT_BYTES>() else {
+            return Err(PayloadError::Truncated { command: 0 });
+        };
+        let count = u32::from_le_bytes(*count) as usize;
+        // Before anything is allocated for them.
+        if count > BLOCK_COMMANDS_MAX {
+            return Err(PayloadError::TooManyCommands { count });
+        }
+        if count.saturating_mul(ENTRY_BYTES_FIXED) > entries.len() {
+            return Err(PayloadError::Truncated { command: count });
+        }
+        let mut rest = entries;
+        let mut steps = Vec::with_capacity(count);
+        let mut shares = LaneShares::default();
+        let mut lane_before = Lane::Cancel;
+        for place in 0..count {
+            let command = read_entry(rest, place)?;
+            check_entry(&command, place)?;
+            if command.lane < lane_before {
+                return Err(PayloadError::LaneOrder { command: place });
+            }
+            lane_before = command.lane;
+            shares.add(command.lane, command.entry.len());
+            steps.push(Step::new(&command, place));
+            rest = &rest[command.entry.len()..];
+        }
+        if !rest.is_empty() {
+            return Err(PayloadError::Trailing { bytes: rest.len() });
+        }
+        shares.check(payload.len())?;
+        check_sequences(steps)?;
+        Ok(Self { count, entries })
+    }
+
+    /// How many commands there are.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether there is no command; legal.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The commands in their order.
+    #[must_use]
+    pub const fn iter(&self) -> Commands<'a> {
+        Commands::of_checked(self.entries)
+    }
+}
+
+impl<'a> IntoIterator for PayloadView<'a> {
+    type Item = CommandView<'a>;
+    type IntoIter = Commands<'a>;
+
+    fn into_iter(self) -> Commands<'a> {
+        self.iter()
+    }
+}
+
+impl<'a> IntoIterator for &PayloadView<'a> {
+    type Item = CommandView<'a>;
+    type IntoIter = Commands<'a>;
+
+    fn into_iter(self) -> Commands<'a> {
+        self.iter()
+    }
+}
+
+/// Checks a run of entries without a count, as pools hold and `Forward` carries them: each entry
+/// on its own, in any order.
+///
+/// # Errors
+///
+/// [`PayloadError`], which names the entry and what is wrong with it.
+pub fn parse_entries(bytes: &[u8]) -> Result<Commands<'_>, PayloadError> {
+    if bytes.len() > FORWARD_BYTES_MAX {
+        return Err(PayloadError::TooLarge {
+            bytes: bytes.len(),
+            max: FORWARD_BYTES_MAX,
+        });
+    }
+    let mut rest = bytes;
+    let mut count = 0;
+    while !rest.is_empty() {
+        if count == BLOCK_COMMANDS_MAX {
+            return Err(PayloadError::TooManyCommands { count: count + 1 });
+        }
+        let command = read_entry(rest, count)?;
+        check_entry(&command, count)?;
+        rest = &rest[command.entry.len()..];
+        count += 1;
+    }
+    Ok(Commands::of_checked(bytes))
+}
+
+/// A command's place in its session and in the payload. The order of fields is the order of
+/// sorting.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Step {
+    session: u128,
+    place: u32,
+    seq: u64,
+}
+
+impl Step {
+    fn new(command: &CommandView<'_>, place: usize) -> Self {
+        let session = u128::from_le_bytes(*command.session);
+        // Places are below BLOCK_COMMANDS_MAX.
+        Self {
+            session,
+            place: place as u32,
+            seq: command.seq,
+        }
+    }
+}
+
+/// Within one session each command's number is that of the one before plus one.
+fn check_sequences(mut steps: Vec<Step>) -> Result<(), PayloadError> {
+    // Sorting brings a session's commands together, in block order, with no map to be flooded.
+    steps.sort_unstable();
+    let broken = steps.windows(2).find(|pair| {
+        pair[0].session == pair[1].session && pair[0].seq.checked_add(1) != Some(pair[1].seq)
+    });
+    match broken {
+        Some(pair) => Err(PayloadError::Sequence {
+            command: pair[1].place as usize,
+            before: pair[0].seq,
+            seq: pair[1].seq,
+        }),
+        None => Ok(()),
+    }
+}
+
+/// Bytes of each lane's entries in one payload.
+#[derive(Clone, Copy, Debug, Default)]
+struct LaneShares {
+    bytes: [usize; Lane::ALL.len()],
+}
+
+impl LaneShares {
+    fn add(&mut self, lane: Lane, bytes: usize) {
+        self.bytes[lane as usize] += bytes;
+    }
+
+    fn check(&self, payload_bytes: usize) -> Result<(), PayloadError> {
+        if payload_bytes <= LANE_SHARES_FROM_BYTES {
+            return Ok(());
+        }
+        for lane in Lane::ALL {
+            let bytes = self.bytes[lane as usize];
+            // Both are at most PAYLOAD_BYTES_MAX.
+            if bytes * 100 > payload_bytes * lane.share_percent() {
+                return Err(PayloadError::LaneShare {
+                    lane,
+                    bytes,
+                    payload_bytes,
+                });
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,72 @@
+//! Structural validity of a block: from header, payload and epoch configuration alone (R3).
+
+use super::{PayloadError, PayloadView};
+use crate::header::Header;
+use crate::validators::ValidatorSet;
+use crate::verify::{HeaderFault, header_fits};
+use core::fmt;
+
+/// Checks a block. Its parent, its time and its leader are for whoever knows the chain.
+///
+/// # Errors
+///
+/// [`BlockError`] when the block is invalid under `set`, for every validator alike.
+pub fn check_block(set: &ValidatorSet, header: &Header, payload: &[u8]) -> Result<(), BlockError> {
+    header_fits(set, header).map_err(BlockError::Header)?;
+    if header.payload_bytes as usize != payload.len() {
+        return Err(BlockError::PayloadBytes {
+            header: header.payload_bytes as usize,
+            payload: payload.len(),
+        });
+    }
+    if header.payload_hash != *blake3::hash(payload).as_bytes() {
+        return Err(BlockError::PayloadHash);
+    }
+    PayloadView::parse(payload)
+        .map(drop)
+        .map_err(BlockError::Payload)
+}
+
+/// Why a block is invalid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlockError {
+    /// The header is none of this epoch.
+    Header(HeaderFault),
+    /// The header names another length.
+    PayloadBytes {
+        /// Length that the header names.
+        header: usize,
+        /// Length of the payload.
+        payload: usize,
+    },
+    /// The header names another payload.
+    PayloadHash,
+    /// The payload breaks a structural rule.
+    Payload(PayloadError),
+}
+
+impl fmt::Display for BlockError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Header(fault) => write!(f, "header: {fault}"),
+            Self::PayloadBytes { header, payload } => {
+                write!(
+                    f,
+                    "payload of {payload} bytes where the header names {header}"
+                )
+            }
+            Self::PayloadHash => f.write_str("payload with another hash than the header names"),
+            Self::Payload(error) => write!(f, "payload: {error}"),
+        }
+    }
+}
+
+impl core::error::Error for BlockError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Header(fault) => Some(fault),
+            Self::Payload(error) => Some(error),
+            Self::PayloadBytes { .. } | Self::PayloadHash => None,
+        }
+    }
+}

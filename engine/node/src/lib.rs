@@ -5,3 +5,12 @@
 //! `quorate-consensus`.
 
 pub mod state_machine;
+pub mod config;
+pub mod file_error;
+pub mod genesis;
+pub mod hex;
+pub mod keys;
+pub mod profiles;
+pub mod topology;
+#[cfg(test)]
+pub(crate) mod testing;

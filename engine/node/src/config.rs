@@ -1,0 +1,418 @@
+//! `quorate.toml`: what is one validator's own choice, and what the node starts with.
+//!
+//! Owns the keys of the file, their checks, the template that explains them, and the joining of
+//! file, genesis and private key. Never: what all validators must agree on; that is in
+//! [`genesis`](crate::genesis).
+
+use crate::file_error::{FileError, read_bounded};
+use crate::genesis::{self, Genesis};
+use crate::keys::KeyPair;
+use crate::profiles::{
+    Durability, Idle, Placement, PlacementFacts, Profile, Threads, TimerOverrides, Timers,
+};
+use crate::{hex, topology};
+use quorate_consensus::types::ValidatorIndex;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// Longest configuration file, bytes.
+const CONFIG_BYTES_MAX: usize = 64 * 1024;
+/// The file with every key and its explanation.
+const TEMPLATE: &str = include_str!("quorate.template.toml");
+
+/// The fields of `quorate.toml`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConfigFile {
+    /// Path of the genesis file.
+    pub genesis: PathBuf,
+    /// Path of the private key.
+    pub key: PathBuf,
+    /// Path of the data folder.
+    pub data: PathBuf,
+    /// Index that the key must belong to.
+    pub validator: Option<u16>,
+    /// Choices that go together.
+    #[serde(default)]
+    pub profile: Profile,
+    /// What a record must be before it leaves.
+    #[serde(default)]
+    pub durability: Durability,
+    /// Overrides the profile.
+    pub threads: Option<Threads>,
+    /// Overrides the profile.
+    pub idle: Option<Idle>,
+    /// Cores to pin threads to.
+    #[serde(default)]
+    pub pin: Vec<usize>,
+    /// Where to listen.
+    #[serde(default)]
+    pub listen: Listen,
+    /// Overrides the profile.
+    #[serde(default)]
+    pub timers: TimerOverrides,
+    /// The log.
+    #[serde(default)]
+    pub log: LogConfig,
+    /// Bounds of this node.
+    #[serde(default)]
+    pub limits: NodeLimits,
+}
+
+/// Where to listen, as `host:port`; by default as the genesis says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listen {
+    /// For validators.
+    pub peers: Option<String>,
+    /// For clients.
+    pub clients: Option<String>,
+    /// For metrics over HTTP; not served when absent.
+    pub metrics: Option<String>,
+}
+
+/// How the log is laid out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogConfig {
+    /// Length of a segment, bytes.
+    pub segment_bytes: u64,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self {
+            segment_bytes: 64 * 1024 * 1024,
+        }
+    }
+}
+
+/// Bounds of this node; they may differ between validators.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NodeLimits {
+    /// Clients connected at one time.
+    pub clients_max: usize,
+    /// Commands that wait here for a block.
+    pub pool_commands_max: usize,
+    /// Bytes of these commands.
+    pub pool_bytes_max: usize,
+    /// Finalized blocks that may wait for the embedding program.
+    pub finalized_queue_max: usize,
+}
+
+impl Default for NodeLimits {
+    fn default() -> Self {
+        Self {
+            clients_max: 1024,
+            pool_commands_max: 262_144,
+            pool_bytes_max: 256 * 1024 * 1024,
+            finalized_queue_max: 4096,
+        }
+    }
+}
+
+/// What a node is started with: checked, and with nothing left to look up.
+#[derive(Debug)]
+pub struct NodeConfig {
+    /// The chain.
+    pub genesis: Genesis,
+    /// This validator's key.
+    pub key: KeyPair,
+    /// Its index in the genesis.
+    pub own: ValidatorIndex,
+    /// Its data folder.
+    pub data: PathBuf,
+    /// Where to listen for validators.
+    pub listen_peers: String,
+    /// Where to listen for clients; nowhere when absent.
+    pub listen_clients: Option<String>,
+    /// Where to serve metrics; nowhere when absent.
+    pub listen_metrics: Option<String>,
+    /// What a record must be before it leaves.
+    pub durability: Durability,
+    /// Threads, idling and pinning on this machine.
+    pub placement: Placement,
+    /// Every timer.
+    pub timers: Timers,
+    /// The log.
+    pub log: LogConfig,
+    /// Bounds of this node.
+    pub limits: NodeLimits,
+}
+
+impl ConfigFile {
+    /// A configuration in which everything has its default.
+    #[must_use]
+    pub fn new(genesis: &Path, key: &Path, data: &Path) -> Self {
+        Self {
+            genesis: genesis.to_path_buf(),
+            key: key.to_path_buf(),
+            data: data.to_path_buf(),
+            validator: None,
+            profile: Profile::default(),
+            durability: Durability::default(),
+            threads: None,
+            idle: None,
+            pin: Vec::new(),
+            listen: Listen::default(),
+            timers: TimerOverrides::default(),
+            log: LogConfig::default(),
+            limits: NodeLimits::default(),
+        }
+    }
+
+    /// Reads and checks a configuration file; paths in it become relative to its folder.
+    ///
+    /// # Errors
+    /// It cannot be read, has an unknown field, or a value that is not allowed.
+    pub fn load(path: &Path) -> Result<Self, FileError> {
+        let bytes = read_bounded(path, CONFIG_BYTES_MAX)?;
+        let text = std::str::from_utf8(&bytes).map_err(|error| {
+            FileError::new(path, "", format!("not UTF-8: {error}")).remedy("save it as UTF-8 text")
+        })?;
+        let mut config = Self::parse(text, path)?;
+        let folder = path.parent().unwrap_or_else(|| Path::new(""));
+        for field in [&mut config.genesis, &mut config.key, &mut config.data] {
+            *field = folder.join(&*field);
+        }
+        Ok(config)
+    }
+
+    /// Checks the text of a configuration file; `path` stands in errors only, and paths stay as
+    /// they are.
+    ///
+    /// # Errors
+    /// The text is no such file, has an unknown field, or a value that is not allowed.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, FileError> {
+        let config: Self =
+            toml::from_str(text).map_err(|error| FileError::toml(path, text, &error))?;
+        config.check(path)?;
+        Ok(config)
+    }
+
+    fn check(&self, path: &Path) -> Result<(), FileError> {
+        let listen = [
+            ("listen.peers", &self.listen.peers),
+            ("listen.clients", &self.listen.clients),
+            ("listen.metrics", &self.listen.metrics),
+        ];
+        for (field, address) in listen {
+            if let Some(address) = address {
+                genesis::check_address(address, field, path)?;
+            }
+        }
+        if let Some((name, us)) = self.timers.out_of_range() {
+            return Err(
+                FileError::new(path, format!("timers.{name}"), "out of range")
+                    .value(us)
+                    .remedy("choose 1 microsecond to one hour"),
+            );
+        }
+        let limits = &self.limits;
+        let ranges = [
+            (
+                "log.segment_bytes",
+                self.log.segment_bytes,
+                4 << 20,
+                4 << 30,
+            ),
+            ("limits.clients_max", limits.clients_max as u64, 1, 1 << 20),
+            (
+                "limits.pool_commands_max",
+                limits.pool_commands_max as u64,
+                1,
+                1 << 26,
+            ),
+            (
+                "limits.pool_bytes_max",
+                limits.pool_bytes_max as u64,
+                1 << 20,
+                1 << 40,
+            ),
+            (
+                "limits.finalized_queue_max",
+                limits.finalized_queue_max as u64,
+                1,
+                1 << 20,
+            ),
+        ];
+        for (field, value, least, most) in ranges {
+            if !(least..=most).contains(&value) {
+                return Err(FileError::new(path, field, "out of range")
+                    .value(value)
+                    .remedy(format!("choose {least} to {most}")));
+            }
+        }
+        let cores = topology::cores();
+        if let Some(core) = self.pin.iter().find(|core| !cores.contains(core)) {
+            return Err(
+                FileError::new(path, "pin", "this process may not use the core")
+                    .value(core)
+                    .remedy(format!("choose among {cores:?}")),
+            );
+        }
+        Ok(())
+    }
+
+    /// The file with every key and its explanation. Filled in: the three paths, `validator`,
+    /// `profile`, `durability`, `threads`, `idle` and `listen.metrics`; the rest shows its
+    /// default as a comment.
+    #[must_use]
+    pub fn to_commented_toml(&self) -> String {
+        let quoted =
+            |path: &Path| toml::Value::String(path.to_string_lossy().into_owned()).to_string();
+        let named = |key: &str, value: Option<String>, default: &str| match value {
+            Some(value) => format!("{key} = {value}"),
+            None => format!("# {key} = {default}"),
+        };
+        let word = |value: &dyn std::fmt::Debug| format!("{value:?}").to_lowercase();
+        TEMPLATE
+            .replace("\"@GENESIS@\"", &quoted(&self.genesis))
+            .replace("\"@KEY@\"", &quoted(&self.key))
+            .replace("\"@DATA@\"", &quoted(&self.data))
+            .replace("@PROFILE@", &word(&self.profile))
+            .replace("@DURABILITY@", &word(&self.durability))
+            .replace(
+                "@VALIDATOR@",
+                &named(
+                    "validator",
+                    self.validator.map(|index| index.to_string()),
+                    "0",
+                ),
+            )
+            .replace(
+                "@THREADS@",
+                &named(
+                    "threads",
+                    self.threads.map(|t| format!("\"{}\"", word(&t))),
+                    "\"auto\"",
+                ),
+            )
+            .replace(
+                "@IDLE@",
+                &named(
+                    "idle",
+                    self.idle.map(|idle| format!("\"{}\"", word(&idle))),
+                    "\"park\"",
+                ),
+            )
+            .replace(
+                "@METRICS@",
+                &named(
+                    "metrics",
+                    self.listen
+                        .metrics
+                        .as_ref()
+                        .map(|address| format!("{address:?}")),
+                    "\"127.0.0.1:7002\"",
+                ),
+            )
+    }
+
+    /// Joins the file with the genesis and the key that it names.
+    ///
+    /// # Errors
+    /// Either file is refused, or the key is not that of the configured validator.
+    pub fn resolve(&self, path: &Path) -> Result<NodeConfig, FileError> {
+        let genesis = Genesis::load(&self.genesis)?;
+        let key = KeyPair::load(&self.key)?;
+        let public = key.public();
+        let Some(own) = genesis.index_of(&public) else {
+            return Err(FileError::new(path, "key", "the key is not in the genesis")
+                .value(hex::encode(&public))
+                .remedy(format!(
+                    "give the key of a validator of {}, or another genesis",
+                    self.genesis.display()
+                )));
+        };
+        if let Some(wanted) = self.validator.filter(|&wanted| wanted != own.number()) {
+            return Err(FileError::new(
+                path,
+                "validator",
+                format!("the key belongs to validator {}", own.number()),
+            )
+            .value(wanted)
+            .remedy("correct the index, or give the other key"));
+        }
+        self.join(genesis, key, own, path)
+    }
+
+    fn join(
+        &self,
+        genesis: Genesis,
+        key: KeyPair,
+        own: ValidatorIndex,
+        path: &Path,
+    ) -> Result<NodeConfig, FileError> {
+        let Some(member) = genesis.file().validators.get(own.place()) else {
+            return Err(FileError::new(path, "validator", "not in the genesis").value(own.number()));
+        };
+        let placement = Placement::decide(PlacementFacts {
+            profile: self.profile,
+            threads: self.threads,
+            idle: self.idle,
+            pin: self.pin.clone(),
+            cores: topology::cores(),
+            validators_here: topology::validators_here(&genesis, own),
+        });
+        Ok(NodeConfig {
+            own,
+            data: self.data.clone(),
+            listen_peers: self
+                .listen
+                .peers
+                .clone()
+                .unwrap_or_else(|| member.peer_address.clone()),
+            listen_clients: self
+                .listen
+                .clients
+                .clone()
+                .or_else(|| member.client_addresses.first().cloned()),
+            listen_metrics: self.listen.metrics.clone(),
+            durability: self.durability,
+            placement,
+            timers: self.profile.timers(&self.timers),
+            log: self.log.clone(),
+            limits: self.limits.clone(),
+            genesis,
+            key,
+        })
+    }
+}
+
+impl NodeConfig {
+    /// Reads a configuration file and the genesis and key that it names.
+    ///
+    /// # Errors
+    /// Any of the three is refused.
+    pub fn load(path: &Path) -> Result<Self, FileError> {
+        ConfigFile::load(path)?.resolve(path)
+    }
+
+    /// A configuration without files, for a program that holds genesis and key itself; all else
+    /// has the defaults of the profile.
+    ///
+    /// # Errors
+    /// The key is not in the genesis.
+    pub fn embed(
+        genesis: Genesis,
+        key: KeyPair,
+        data: &Path,
+        profile: Profile,
+    ) -> Result<Self, FileError> {
+        let path = Path::new("(embedded)");
+        let public = key.public();
+        let Some(own) = genesis.index_of(&public) else {
+            return Err(FileError::new(path, "key", "the key is not in the genesis")
+                .value(hex::encode(&public))
+                .remedy("give the key of one of its validators"));
+        };
+        let mut file = ConfigFile::new(path, path, data);
+        file.profile = profile;
+        file.join(genesis, key, own, path)
+    }
+}
+
+#[cfg(test)]
+mod tests;

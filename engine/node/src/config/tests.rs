@@ -1,0 +1,134 @@
+//! The template, the checks and the defaults of `quorate.toml`.
+
+use super::*;
+
+fn sample() -> ConfigFile {
+    ConfigFile::new(
+        Path::new("../genesis.json"),
+        Path::new("key"),
+        Path::new("data"),
+    )
+}
+
+fn parse(text: &str) -> Result<ConfigFile, FileError> {
+    ConfigFile::parse(text, Path::new("quorate.toml"))
+}
+
+const HEAD: &str = "genesis = \"g\"\nkey = \"k\"\ndata = \"d\"\n";
+
+#[test]
+fn what_the_template_says_is_read_back_as_it_was_meant() {
+    let mut config = sample();
+    assert_eq!(parse(&config.to_commented_toml()).unwrap(), config);
+    config.validator = Some(3);
+    config.profile = Profile::Colo;
+    config.durability = Durability::Async;
+    config.threads = Some(Threads::Shared);
+    config.idle = Some(Idle::Yield);
+    config.listen.metrics = Some("127.0.0.1:7002".to_owned());
+    config.genesis = PathBuf::from("a \"strange\" folder/genesis.json");
+    assert_eq!(parse(&config.to_commented_toml()).unwrap(), config);
+}
+
+/// Every explained key, uncommented, is a key of the file; and every key of the file is explained.
+#[test]
+fn the_template_holds_every_key_and_no_other() {
+    let uncommented: String = sample()
+        .to_commented_toml()
+        .lines()
+        .map(|line| {
+            let key = line.strip_prefix("# ").filter(|rest| {
+                rest.split_once(" = ").is_some_and(|(key, _)| {
+                    key.bytes().all(|c| c.is_ascii_lowercase() || c == b'_')
+                })
+            });
+            format!("{}\n", key.unwrap_or(line))
+        })
+        .collect();
+    let explained: toml::Table = uncommented.parse().unwrap();
+    let read: ConfigFile = toml::from_str(&uncommented).unwrap();
+    let written = serde_json::to_value(&read).unwrap();
+    let keys = |table: &serde_json::Value| -> Vec<String> {
+        let mut keys: Vec<String> = table.as_object().unwrap().keys().cloned().collect();
+        keys.sort();
+        keys
+    };
+    let explained = serde_json::to_value(&explained).unwrap();
+    assert_eq!(keys(&explained), keys(&written));
+    for table in ["listen", "timers", "log", "limits"] {
+        assert_eq!(keys(&explained[table]), keys(&written[table]), "{table}");
+    }
+}
+
+#[test]
+fn the_defaults_that_the_template_shows_are_those_that_are_used() {
+    let text = sample().to_commented_toml();
+    for shown in [
+        format!("# segment_bytes = {}\n", LogConfig::default().segment_bytes),
+        format!("# clients_max = {}\n", NodeLimits::default().clients_max),
+        format!(
+            "# pool_commands_max = {}\n",
+            NodeLimits::default().pool_commands_max
+        ),
+        format!(
+            "# pool_bytes_max = {}\n",
+            NodeLimits::default().pool_bytes_max
+        ),
+        format!(
+            "# finalized_queue_max = {}\n",
+            NodeLimits::default().finalized_queue_max
+        ),
+    ] {
+        assert!(text.contains(&shown), "{shown}");
+    }
+}
+
+#[test]
+fn an_unknown_field_is_refused_by_name() {
+    for (text, field) in [
+        ("speed = 1\n", "speed"),
+        ("[listen]\nport = 1\n", "port"),
+        ("[timers]\nprogress_ms = 5\n", "progress_ms"),
+        ("[log]\nsegments = 5\n", "segments"),
+        ("[limits]\nclients = 5\n", "clients"),
+    ] {
+        let error = parse(&format!("{HEAD}{text}")).unwrap_err();
+        assert!(error.field.ends_with(field), "{error}");
+        assert!(error.problem.contains("unknown field"), "{error}");
+    }
+}
+
+#[test]
+fn a_value_that_is_not_allowed_is_refused_with_field_value_and_remedy() {
+    for (text, field, value) in [
+        ("profile = \"fast\"\n", "profile", "fast"),
+        ("durability = \"never\"\n", "durability", "never"),
+        ("threads = 3\n", "threads", "3"),
+        ("pin = [100000]\n", "pin", "100000"),
+        ("[listen]\npeers = \"7000\"\n", "listen.peers", "7000"),
+        (
+            "[listen]\nclients = \"host:0\"\n",
+            "listen.clients",
+            "host:0",
+        ),
+        (
+            "[listen]\nmetrics = \"host:99999\"\n",
+            "listen.metrics",
+            "host:99999",
+        ),
+        ("[timers]\nprogress_us = 0\n", "timers.progress_us", "0"),
+        ("[log]\nsegment_bytes = 5\n", "log.segment_bytes", "5"),
+        ("[limits]\nclients_max = 0\n", "limits.clients_max", "0"),
+    ] {
+        let error = parse(&format!("{HEAD}{text}")).unwrap_err();
+        assert_eq!(error.field, field, "{error}");
+        assert!(error.value.contains(value), "{error}");
+        assert!(!error.remedy.is_empty(), "{error}");
+    }
+}
+
+#[test]
+fn a_missing_path_is_named() {
+    let error = parse("genesis = \"g\"\nkey = \"k\"\n").unwrap_err();
+    assert!(error.to_string().contains("data"), "{error}");
+}

@@ -1,0 +1,405 @@
+//! Profiles: threads, idling, pinning and timers that go together, and what they came to on this
+//! machine.
+//!
+//! Owns the choices and the words in which they are printed. Never: starts a thread.
+
+use quorate_consensus::machine::TimerConfig;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::time::Duration;
+
+/// Threads that `dedicated` pins, one a stage: net, order, journal, app, verify.
+pub const STAGES: usize = 5;
+
+/// A set of choices that go together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Profile {
+    /// Machines side by side, cores of their own: spins, pins, short timers.
+    Colo,
+    /// Machines in one building: parks, timers for a tenth of a millisecond of wire.
+    Lan,
+    /// Several validators on one small machine: shared threads, parks, patient timers.
+    #[default]
+    Laptop,
+}
+
+/// How the stages are spread over threads, as configured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Threads {
+    /// A thread a stage.
+    Dedicated,
+    /// One thread for net, order, journal and app in turn.
+    Shared,
+    /// `Dedicated` where this machine has a core for each stage of each of its validators.
+    #[default]
+    Auto,
+}
+
+/// What a thread does when it has nothing to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Idle {
+    /// Sleeps until something comes; a wake-up costs some microseconds.
+    #[default]
+    Park,
+    /// Gives the core to whoever wants it, then looks again.
+    Yield,
+    /// Looks again at once; for cores that nobody else needs.
+    Spin,
+}
+
+/// What a record must be before it leaves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Durability {
+    /// On the disk.
+    #[default]
+    Sync,
+    /// In the log's mapping: survives the process, not the machine.
+    Async,
+}
+
+/// Timers that a configuration overrides, microseconds; absent ones are the profile's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TimerOverrides {
+    /// T_prog: how long a window may go without progress.
+    pub progress_us: Option<u64>,
+    /// Longest T_prog after doubling.
+    pub progress_max_us: Option<u64>,
+    /// T_retx: after which an unfinished position is told again.
+    pub retransmit_us: Option<u64>,
+    /// Longest T_retx after backing off.
+    pub retransmit_max_us: Option<u64>,
+    /// T_sig: how long after a change an own record is signed.
+    pub sign_us: Option<u64>,
+    /// How often proofs are flushed.
+    pub flush_us: Option<u64>,
+    /// T_censor: how long a command may wait before its leader's turn is marked.
+    pub censor_us: Option<u64>,
+    /// T_turn: how long a turn may last.
+    pub turn_us: Option<u64>,
+    /// T_turn while a command waits longer than T_censor.
+    pub turn_censored_us: Option<u64>,
+    /// T_fan: how long a command may wait before it is sent to all validators.
+    pub fan_out_us: Option<u64>,
+    /// How often an empty block is proposed while nothing else is; 0: never.
+    pub tick_us: Option<u64>,
+}
+
+/// Every timer of a validator.
+#[derive(Clone, Debug)]
+pub struct Timers {
+    /// The consensus' own.
+    pub consensus: TimerConfig,
+    /// T_fan, nanoseconds.
+    pub fan_out_ns: u64,
+}
+
+impl Profile {
+    /// The threads, idling and pinning of the profile, before this machine is looked at.
+    #[must_use]
+    pub const fn threads(self) -> Threads {
+        match self {
+            Self::Colo => Threads::Dedicated,
+            Self::Lan => Threads::Auto,
+            Self::Laptop => Threads::Shared,
+        }
+    }
+
+    /// The idling of the profile.
+    #[must_use]
+    pub const fn idle(self) -> Idle {
+        match self {
+            Self::Colo => Idle::Spin,
+            Self::Lan | Self::Laptop => Idle::Park,
+        }
+    }
+
+    /// The timers of the profile, overridden where the configuration says so.
+    #[must_use]
+    pub fn timers(self, overrides: &TimerOverrides) -> Timers {
+        let (mut consensus, fan_out_default_ns) = match self {
+            Self::Colo => (TimerConfig::colo(), 2_000_000),
+            Self::Lan => (TimerConfig::lan(), 10_000_000),
+            Self::Laptop => (TimerConfig::laptop(), 20_000_000),
+        };
+        let pairs = [
+            (overrides.progress_us, &mut consensus.progress_ns),
+            (overrides.progress_max_us, &mut consensus.progress_max_ns),
+            (overrides.retransmit_us, &mut consensus.retransmit_ns),
+            (
+                overrides.retransmit_max_us,
+                &mut consensus.retransmit_max_ns,
+            ),
+            (overrides.sign_us, &mut consensus.sign_ns),
+            (overrides.flush_us, &mut consensus.flush_ns),
+            (overrides.censor_us, &mut consensus.censor_ns),
+            (overrides.turn_us, &mut consensus.turn_ns),
+            (overrides.turn_censored_us, &mut consensus.turn_censored_ns),
+            (overrides.tick_us, &mut consensus.tick_ns),
+        ];
+        for (given, field) in pairs {
+            if let Some(us) = given {
+                *field = us.saturating_mul(1000);
+            }
+        }
+        let fan_out_ns = overrides
+            .fan_out_us
+            .map_or(fan_out_default_ns, |us| us.saturating_mul(1000));
+        Timers {
+            consensus,
+            fan_out_ns,
+        }
+    }
+}
+
+impl TimerOverrides {
+    /// The first override that is out of its range, by name, with its value.
+    #[must_use]
+    pub fn out_of_range(&self) -> Option<(&'static str, u64)> {
+        const HOUR_US: u64 = 3_600_000_000;
+        let fields = [
+            ("progress_us", self.progress_us),
+            ("progress_max_us", self.progress_max_us),
+            ("retransmit_us", self.retransmit_us),
+            ("retransmit_max_us", self.retransmit_max_us),
+            ("sign_us", self.sign_us),
+            ("flush_us", self.flush_us),
+            ("censor_us", self.censor_us),
+            ("turn_us", self.turn_us),
+            ("turn_censored_us", self.turn_censored_us),
+            ("fan_out_us", self.fan_out_us),
+        ];
+        let wrong = |us: u64| us == 0 || us > HOUR_US;
+        let tick = self
+            .tick_us
+            .filter(|&us| us > HOUR_US)
+            .map(|us| ("tick_us", us));
+        fields
+            .into_iter()
+            .find_map(|(name, us)| us.filter(|&us| wrong(us)).map(|us| (name, us)))
+            .or(tick)
+    }
+}
+
+/// Threads as they will be started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Threading {
+    /// A thread a stage.
+    Dedicated,
+    /// One thread for net, order, journal and app.
+    Shared,
+}
+
+/// What was chosen for this machine. Printed at the start, so that nobody has to guess.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placement {
+    /// The profile.
+    pub profile: Profile,
+    /// Threads as they will be started.
+    pub threading: Threading,
+    /// What they do when idle.
+    pub idle: Idle,
+    /// Cores, one a thread in the order of the stages, round and round; unpinned when empty.
+    pub cores: Vec<usize>,
+    /// Why, where the profile would have chosen otherwise.
+    pub remark: Option<&'static str>,
+}
+
+/// What a placement is decided from.
+#[derive(Clone, Debug)]
+pub struct PlacementFacts {
+    /// The profile.
+    pub profile: Profile,
+    /// Threads as configured, if they are.
+    pub threads: Option<Threads>,
+    /// Idling as configured, if it is.
+    pub idle: Option<Idle>,
+    /// Cores as configured; empty when not.
+    pub pin: Vec<usize>,
+    /// Cores that this process may use.
+    pub cores: Vec<usize>,
+    /// Validators of the genesis on this machine, this one included.
+    pub validators_here: usize,
+}
+
+impl Placement {
+    /// Decides.
+    #[must_use]
+    pub fn decide(facts: PlacementFacts) -> Self {
+        let PlacementFacts {
+            profile,
+            threads,
+            idle,
+            pin,
+            cores,
+            validators_here,
+        } = facts;
+        let roomy = cores.len() >= STAGES.saturating_mul(validators_here.max(1));
+        let mut remark = None;
+        let threading = match threads.unwrap_or_else(|| profile.threads()) {
+            Threads::Shared => Threading::Shared,
+            Threads::Dedicated if threads.is_some() || roomy => Threading::Dedicated,
+            Threads::Dedicated => {
+                remark = Some("shared, since this machine has fewer cores than stages");
+                Threading::Shared
+            }
+            Threads::Auto if roomy => Threading::Dedicated,
+            Threads::Auto => Threading::Shared,
+        };
+        let crowded = cores.len() < validators_here.saturating_mul(2);
+        let idle = match idle {
+            Some(idle) => idle,
+            None if profile.idle() == Idle::Spin && crowded => {
+                remark = Some("park, since spinning would take the cores of other validators here");
+                Idle::Park
+            }
+            None => profile.idle(),
+        };
+        let cores = match (pin.is_empty(), profile) {
+            (false, _) => pin,
+            // The first core is left to interrupts and everything else.
+            (true, Profile::Colo) if roomy && validators_here == 1 => {
+                cores.into_iter().skip(1).collect()
+            }
+            (true, _) => Vec::new(),
+        };
+        Self {
+            profile,
+            threading,
+            idle,
+            cores,
+            remark,
+        }
+    }
+
+    /// The core of the thread with this number, if threads are pinned.
+    #[must_use]
+    pub fn core_of(&self, thread: usize) -> Option<usize> {
+        self.cores
+            .get(thread.checked_rem(self.cores.len())?)
+            .copied()
+    }
+}
+
+impl fmt::Display for Placement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = format!("{:?}", self.profile).to_lowercase();
+        let threading = format!("{:?}", self.threading).to_lowercase();
+        let idle = format!("{:?}", self.idle).to_lowercase();
+        write!(f, "profile {name}: threads {threading}, idle {idle}, ")?;
+        if self.cores.is_empty() {
+            f.write_str("not pinned")?;
+        } else {
+            write!(f, "pinned to cores {:?}", self.cores)?;
+        }
+        match self.remark {
+            Some(remark) => write!(f, " ({remark})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Timers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let t = &self.consensus;
+        write!(
+            f,
+            "progress {:?} to {:?}, retransmit {:?}, censor {:?}, turn {:?}, fan-out {:?}",
+            Duration::from_nanos(t.progress_ns),
+            Duration::from_nanos(t.progress_max_ns),
+            Duration::from_nanos(t.retransmit_ns),
+            Duration::from_nanos(t.censor_ns),
+            Duration::from_nanos(t.turn_ns),
+            Duration::from_nanos(self.fan_out_ns),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(profile: Profile, cores: usize, validators_here: usize) -> PlacementFacts {
+        PlacementFacts {
+            profile,
+            threads: None,
+            idle: None,
+            pin: Vec::new(),
+            cores: (0..cores).collect(),
+            validators_here,
+        }
+    }
+
+    #[test]
+    fn four_validators_on_two_cores_share_and_park_whatever_the_profile() {
+        for profile in [Profile::Colo, Profile::Lan, Profile::Laptop] {
+            let placement = Placement::decide(facts(profile, 2, 4));
+            assert_eq!(placement.threading, Threading::Shared, "{placement}");
+            assert_eq!(placement.idle, Idle::Park, "{placement}");
+            assert_eq!(placement.core_of(0), None);
+        }
+    }
+
+    #[test]
+    fn a_colo_machine_of_its_own_pins_and_spins_and_leaves_the_first_core_alone() {
+        let placement = Placement::decide(facts(Profile::Colo, 8, 1));
+        assert_eq!(placement.threading, Threading::Dedicated);
+        assert_eq!(placement.idle, Idle::Spin);
+        assert_eq!(
+            (placement.core_of(0), placement.core_of(7)),
+            (Some(1), Some(1))
+        );
+        assert!(placement.to_string().contains("pinned"), "{placement}");
+    }
+
+    #[test]
+    fn what_is_configured_wins_over_the_profile() {
+        let mut wanted = facts(Profile::Laptop, 2, 4);
+        wanted.threads = Some(Threads::Dedicated);
+        wanted.idle = Some(Idle::Yield);
+        wanted.pin = vec![1];
+        let placement = Placement::decide(wanted);
+        assert_eq!(placement.threading, Threading::Dedicated);
+        assert_eq!(placement.idle, Idle::Yield);
+        assert_eq!(placement.core_of(3), Some(1));
+    }
+
+    #[test]
+    fn a_timer_override_reaches_its_field_and_no_other() {
+        let overrides = TimerOverrides {
+            progress_us: Some(7_000),
+            ..TimerOverrides::default()
+        };
+        let timers = Profile::Lan.timers(&overrides);
+        assert_eq!(timers.consensus.progress_ns, 7_000_000);
+        let plain = Profile::Lan.timers(&TimerOverrides::default());
+        assert_eq!(
+            timers.consensus.retransmit_ns,
+            plain.consensus.retransmit_ns
+        );
+    }
+
+    #[test]
+    fn timers_of_zero_or_of_more_than_an_hour_are_out_of_range() {
+        let zero = TimerOverrides {
+            censor_us: Some(0),
+            ..TimerOverrides::default()
+        };
+        assert_eq!(zero.out_of_range(), Some(("censor_us", 0)));
+        let long = TimerOverrides {
+            tick_us: Some(1 << 40),
+            ..TimerOverrides::default()
+        };
+        assert_eq!(long.out_of_range(), Some(("tick_us", 1 << 40)));
+        let off = TimerOverrides {
+            tick_us: Some(0),
+            ..TimerOverrides::default()
+        };
+        assert_eq!(off.out_of_range(), None);
+    }
+}

@@ -1,0 +1,312 @@
+//! The genesis file: what is refused, with which field and remedy, and what its hash covers.
+
+use quorate::file_error::FileError;
+use quorate::genesis::{
+    Application, Auth, ChainLimits, Genesis, GenesisFile, GenesisPlan, GenesisValidator, Hex32,
+    hash_of,
+};
+use quorate::keys::KeyPair;
+use std::path::Path;
+
+fn validator(place: u8) -> GenesisValidator {
+    GenesisValidator {
+        key: Hex32(KeyPair::from_seed(&[place + 1; 32]).public()),
+        stake: 1,
+        leader_weight: None,
+        peer_address: format!("127.0.0.1:{}", 7000 + 4 * u16::from(place)),
+        client_addresses: vec![format!("127.0.0.1:{}", 7001 + 4 * u16::from(place))],
+    }
+}
+
+fn plan(validators: u8) -> GenesisPlan {
+    GenesisPlan {
+        chain_id: [9; 32],
+        genesis_time_ns: 1_700_000_000_000_000_000,
+        fault_weight: None,
+        fast_slack: None,
+        crash_only: false,
+        window_slots: None,
+        turn_windows: None,
+        application: Application {
+            name: "opaque".to_owned(),
+            parameters: serde_json::Map::new(),
+        },
+        limits: ChainLimits::default(),
+        validators: (0..validators).map(validator).collect(),
+    }
+}
+
+fn parse(bytes: &[u8]) -> Result<Genesis, FileError> {
+    Genesis::parse(bytes, Path::new("dir/genesis.json"))
+}
+
+/// The file of four validators after a change of its fields.
+fn changed(change: impl FnOnce(&mut GenesisFile)) -> Result<Genesis, FileError> {
+    let mut file = Genesis::build(plan(4)).unwrap().file().clone();
+    change(&mut file);
+    parse(&serde_json::to_vec_pretty(&file).unwrap())
+}
+
+/// The file of four validators after a replacement in its text.
+fn replaced(from: &str, to: &str) -> Result<Genesis, FileError> {
+    let genesis = Genesis::build(plan(4)).unwrap();
+    let text = String::from_utf8(genesis.bytes().to_vec()).unwrap();
+    assert!(text.contains(from), "{from} is not in {text}");
+    parse(text.replacen(from, to, 1).as_bytes())
+}
+
+#[test]
+fn what_is_built_is_parsed_to_the_same_and_writes_its_defaults_out() {
+    let genesis = Genesis::build(plan(4)).unwrap();
+    let again = parse(genesis.bytes()).unwrap();
+    assert_eq!(again.file(), genesis.file());
+    assert_eq!(again.hash(), genesis.hash());
+    let text = String::from_utf8(genesis.bytes().to_vec()).unwrap();
+    for field in [
+        "\"fault_weight\": 1",
+        "\"fast_slack\": 0",
+        "\"window_slots\": 4096",
+        "\"turn_windows\": 4",
+    ] {
+        assert!(text.contains(field), "{field} in {text}");
+    }
+}
+
+#[test]
+fn the_defaults_follow_the_stakes() {
+    for (validators, fault, slack) in [(4, 1, 0), (5, 1, 0), (6, 1, 1), (7, 1, 1), (10, 1, 3)] {
+        let genesis = Genesis::build(plan(validators)).unwrap();
+        assert_eq!(
+            (genesis.file().fault_weight, genesis.file().fast_slack),
+            (fault, slack)
+        );
+    }
+}
+
+#[test]
+fn the_hash_covers_every_byte_of_the_file() {
+    let genesis = Genesis::build(plan(4)).unwrap();
+    let mut bytes = genesis.bytes().to_vec();
+    bytes.push(b' ');
+    let spaced = parse(&bytes).unwrap();
+    assert_eq!(spaced.file(), genesis.file());
+    assert_ne!(spaced.hash(), genesis.hash());
+    assert_ne!(
+        spaced.validator_set().genesis().id,
+        genesis.validator_set().genesis().id,
+        "the first block hangs on the exact bytes"
+    );
+    assert_eq!(*spaced.hash(), hash_of(&bytes));
+    let golden = hash_of(b"{}");
+    assert_eq!(golden, *blake3::hash(b"quorate/genesis/v1{}").as_bytes());
+}
+
+#[test]
+fn a_validator_is_found_by_its_key() {
+    let genesis = Genesis::build(plan(4)).unwrap();
+    for place in 0..4 {
+        let key = KeyPair::from_seed(&[place + 1; 32]).public();
+        assert_eq!(genesis.index_of(&key).unwrap().number(), u16::from(place));
+    }
+    assert_eq!(
+        genesis.index_of(&KeyPair::from_seed(&[99; 32]).public()),
+        None
+    );
+}
+
+#[test]
+fn each_bad_field_is_refused_by_name_value_and_remedy() {
+    type Change = Box<dyn FnOnce(&mut GenesisFile)>;
+    let weak = Hex32([0; 32]);
+    let cases: Vec<(&str, &str, Change)> = vec![
+        ("format", "2", Box::new(|g| g.format = 2)),
+        ("epoch", "1", Box::new(|g| g.epoch = 1)),
+        ("fault_weight", "0", Box::new(|g| g.fault_weight = 0)),
+        ("fault_weight", "2", Box::new(|g| g.fault_weight = 2)),
+        (
+            "fault_weight",
+            "18446744073709551615",
+            Box::new(|g| g.fault_weight = u64::MAX),
+        ),
+        ("fault_weight", "1", Box::new(|g| g.fast_slack = 1)),
+        ("window_slots", "0", Box::new(|g| g.window_slots = 0)),
+        ("turn_windows", "17", Box::new(|g| g.turn_windows = 17)),
+        ("validators", "", Box::new(|g| g.validators.clear())),
+        (
+            "validators[2].stake",
+            "0",
+            Box::new(|g| g.validators[2].stake = 0),
+        ),
+        (
+            "validators",
+            "",
+            Box::new(|g| g.validators[2].stake = 1 << 62),
+        ),
+        (
+            "validators[3].key",
+            "",
+            Box::new(|g| g.validators[3].key = g.validators[1].key),
+        ),
+        (
+            "validators[1].key",
+            "0000",
+            Box::new(move |g| g.validators[1].key = weak),
+        ),
+        (
+            "validators[1].peer_address",
+            "nowhere",
+            Box::new(|g| g.validators[1].peer_address = "nowhere".to_owned()),
+        ),
+        (
+            "validators[1].client_addresses[0]",
+            "a:0",
+            Box::new(|g| g.validators[1].client_addresses[0] = "a:0".to_owned()),
+        ),
+        (
+            "validators[0].client_addresses",
+            "9",
+            Box::new(|g| g.validators[0].client_addresses = vec!["a:1".to_owned(); 9]),
+        ),
+        (
+            "application.name",
+            "A b",
+            Box::new(|g| g.application.name = "A b".to_owned()),
+        ),
+        (
+            "limits.command_bytes_max",
+            "65537",
+            Box::new(|g| g.limits.command_bytes_max = 65_537),
+        ),
+        (
+            "limits.payload_bytes_max",
+            "5",
+            Box::new(|g| g.limits.payload_bytes_max = 5),
+        ),
+        (
+            "limits.block_commands_max",
+            "0",
+            Box::new(|g| g.limits.block_commands_max = 0),
+        ),
+        (
+            "limits.sessions_max",
+            "0",
+            Box::new(|g| g.limits.sessions_max = 0),
+        ),
+        (
+            "limits.command_bytes_max",
+            "65536",
+            Box::new(|g| g.limits.payload_bytes_max = 65_536),
+        ),
+    ];
+    for (field, value, change) in cases {
+        let error = changed(change).expect_err(field);
+        assert_eq!(error.field, field, "{error}");
+        assert!(error.value.contains(value), "{error}");
+        assert!(
+            !error.problem.is_empty() && !error.remedy.is_empty(),
+            "{error}"
+        );
+        assert!(error.to_string().contains("dir/genesis.json"), "{error}");
+    }
+}
+
+#[test]
+fn text_that_is_no_genesis_is_refused_by_field() {
+    for (from, to, field, problem) in [
+        (
+            "\"epoch\"",
+            "\"epochs\"",
+            "epochs",
+            "unknown field `epochs`",
+        ),
+        (
+            "\"stake\": 1,",
+            "\"stake\": 1, \"weight\": 1,",
+            "validators[0].weight",
+            "unknown field",
+        ),
+        (
+            "\"stake\": 1,",
+            "\"stake\": 1, \"stake\": 1,",
+            "validators[0].stake",
+            "duplicate field",
+        ),
+        (
+            "\"stake\": 1,",
+            "\"stake\": -1,",
+            "validators[0].stake",
+            "invalid value",
+        ),
+        (
+            "\"stake\": 1,",
+            "\"stake\": 1.5,",
+            "validators[0].stake",
+            "invalid type",
+        ),
+        (
+            "\"stake\": 1,",
+            "",
+            "validators[0]",
+            "missing field `stake`",
+        ),
+        (
+            "\"chain_id\": \"09",
+            "\"chain_id\": \"0G",
+            "chain_id",
+            "64 lower-case hex digits",
+        ),
+        (
+            "\"auth\": \"session\"",
+            "\"auth\": \"none\"",
+            "auth",
+            "unknown variant",
+        ),
+    ] {
+        let error = replaced(from, to).unwrap_err();
+        assert_eq!(error.field, field, "{error}");
+        assert!(error.problem.contains(problem), "{error}");
+    }
+}
+
+#[test]
+fn cut_or_altered_bytes_are_an_error_and_never_a_panic() {
+    let genesis = Genesis::build(plan(4)).unwrap();
+    let bytes = genesis.bytes();
+    for cut in 0..bytes.len() - 1 {
+        let result = parse(&bytes[..cut]);
+        assert!(result.is_err(), "cut at {cut}");
+    }
+    for place in 0..bytes.len() {
+        let mut altered = bytes.to_vec();
+        altered[place] ^= 0x10;
+        if let Ok(other) = parse(&altered) {
+            assert_ne!(other.hash(), genesis.hash());
+        }
+    }
+    assert!(
+        parse(&vec![b' '; 1 << 20])
+            .unwrap_err()
+            .problem
+            .contains("too long")
+    );
+}
+
+#[test]
+fn a_crash_only_chain_of_one_validator_is_possible_when_it_is_said() {
+    assert_eq!(Genesis::build(plan(1)).unwrap_err().field, "fault_weight");
+    let genesis = Genesis::build(GenesisPlan {
+        crash_only: true,
+        ..plan(1)
+    })
+    .unwrap();
+    assert_eq!(genesis.file().auth, Auth::Session);
+    assert_eq!(genesis.file().fault_weight, 0);
+}
+
+#[test]
+fn the_summary_says_who_stops_what() {
+    let lines = Genesis::build(plan(4)).unwrap().summary().join("\n");
+    assert!(lines.contains("N=4 F=1 P=0"), "{lines}");
+    assert!(lines.contains("fast path: 0, 1, 2, 3"), "{lines}");
+    assert!(lines.contains("all progress: none"), "{lines}");
+}

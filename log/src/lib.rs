@@ -1,1 +1,75 @@
 //! The memory-mapped append-only log of Quorate.
+//!
+//! One log per validator holds what must outlive a crash, as opaque records: a kind and some
+//! bytes. The log promises that what was synced is found again byte for byte, that what was not
+//! synced is found as it was appended or not at all, and that everything else is reported as
+//! damage and never mistaken for either. docs/log-format.md has the bytes and the decision table.
+//!
+//! The way of a record, and the reading order of the modules:
+//! - `backend` and `memory`: the folder underneath, real or simulated, with its `lock`;
+//! - `map`: shared memory with one writer, the only `unsafe` code;
+//! - `identity`, `record`, `segment`, `position`: the bytes and where they stand;
+//! - `writer`: append; `prepare`: the next segment, ahead of need; `reader`: read;
+//! - `sync`: make durable; `watermark`: remember how far;
+//! - `walk`, `fault`, `recovery`, `open`: what a start finds, what it means, what is done;
+//! - `verify`: the same check, offline;
+//! - `lease`, `clean_stop` over `sealed`: the two small files beside the log.
+//!
+//! ```
+//! use quorate_log::{DataFolder, LogConfig, MemoryBackend, RecordKind, open};
+//!
+//! let folder = DataFolder::in_memory(&MemoryBackend::new());
+//! let config = LogConfig { segment_bytes: 65536, ..LogConfig::new([7; 32]) };
+//! let mut log = open(&folder, &config, b"genesis")?;
+//! let place = log.writer.append(RecordKind::new(1), &[b"vote ", b"record"])?;
+//! log.syncer.sync(log.writer.unsynced())?;
+//! assert_eq!(&log.reader.read(place)?[..], b"vote record");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+#![deny(unsafe_code)]
+
+mod backend;
+mod bytes;
+mod clean_stop;
+mod error;
+mod fault;
+mod identity;
+mod lease;
+mod lock;
+mod map;
+mod memory;
+mod open;
+mod position;
+mod prepare;
+mod reader;
+mod record;
+mod recovery;
+mod sealed;
+mod segment;
+mod shared;
+mod sync;
+mod verify;
+mod walk;
+mod watermark;
+mod writer;
+
+pub use backend::DataFolder;
+pub use clean_stop::{CleanStopRead, remove_clean_stop};
+pub use error::{LogError, OpenError, ReadError};
+pub use fault::{Damage, Fault};
+pub use identity::{SALT_BYTES, genesis_hash};
+pub use lease::{LEASE_PAYLOAD_BYTES_MAX, LeaseError, LeaseFile, LeaseRead};
+pub use lock::{FolderLock, LockError};
+pub use memory::{MemoryBackend, SECTOR_BYTES, Unsynced};
+pub use open::{Cut, LogConfig, Opened, Recovery, open};
+pub use position::{ChainHash, LogEnd, LogOffset, RecordIndex, RecordRef};
+pub use prepare::{Prepared, Preparer};
+pub use reader::{Reader, RecordBytes, RecordIter};
+pub use record::RecordKind;
+pub use recovery::{Action, Row};
+pub use sealed::SealDamage;
+pub use segment::{FORMAT_VERSION, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
+pub use sync::{SyncRange, Syncer};
+pub use verify::{Verification, verify, verify_path};
+pub use walk::FAULTS_MAX;
+pub use writer::Writer;

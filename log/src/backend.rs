@@ -1,0 +1,203 @@
+//! The files under a log: what the rest of the crate asks of a folder, and the real folder.
+//!
+//! Owns every file system call but the lock's. Decides nothing: order and meaning of the calls
+//! are with the callers, so that the simulated folder of `memory.rs` runs the same ones.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use memmap2::MmapOptions;
+
+use crate::lock::{FolderLock, LockError};
+use crate::map::{Claim, RegionWriter};
+use crate::memory::MemoryBackend;
+
+/// Zeros are written in pieces of this size.
+const ZEROS_BYTES: usize = 1 << 20;
+
+/// Files with this ending are being made; they mean nothing until they are renamed.
+pub(crate) const TEMPORARY_SUFFIX: &str = ".new";
+
+/// Which half of creating a file failed: after a failed sync the disk is not to be trusted.
+#[derive(Debug)]
+pub(crate) enum CreateError {
+    /// Nothing is lost: the disk is full, a limit, a permission.
+    Write(io::Error),
+    /// What was written may or may not be on the disk.
+    Sync(io::Error),
+}
+
+/// What the log asks of a folder. Names are plain file names.
+pub(crate) trait Backend: Send + Sync + std::fmt::Debug {
+    /// The names in the folder, sorted.
+    fn names(&self) -> io::Result<Vec<String>>;
+
+    /// The whole content of a file, or `None` if there is none. More than `bytes_max` bytes are
+    /// cut to `bytes_max + 1`, so that the caller sees that it is too long.
+    fn read(&self, name: &str, bytes_max: usize) -> io::Result<Option<Vec<u8>>>;
+
+    /// Creates a file, or empties the one that is there, writes `head` and then zeros up to
+    /// `bytes_len`, all really written, and syncs it. The name is durable only after
+    /// [`Backend::sync_folder`].
+    fn create(&self, name: &str, head: &[u8], bytes_len: usize) -> Result<(), CreateError>;
+
+    /// Renames a file, replacing another.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
+    /// Removes a file.
+    fn remove(&self, name: &str) -> io::Result<()>;
+
+    /// Makes the names of the folder durable.
+    fn sync_folder(&self) -> io::Result<()>;
+
+    /// Maps a file for writing. The caller maps each file at most once a claim.
+    fn map(&self, name: &str, claim: &Arc<Claim>) -> io::Result<RegionWriter>;
+}
+
+/// A folder that holds one validator's log, lease and clean-stop marker.
+///
+/// Clones are handles to the same folder. A real folder stays locked until all of them, and all
+/// that was opened through them, are gone.
+#[derive(Clone, Debug)]
+pub struct DataFolder {
+    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) log_taken: Arc<AtomicBool>,
+}
+
+impl DataFolder {
+    /// Opens, and creates if it is missing, a folder on disk, and locks it for this process.
+    ///
+    /// # Errors
+    /// [`LockError`] if another process holds it or the system refuses.
+    pub fn open(path: &Path) -> Result<Self, LockError> {
+        Ok(Self::over(Arc::new(FileBackend::open(path)?)))
+    }
+
+    /// A simulated folder. The caller keeps `memory` to cut its power.
+    #[must_use]
+    pub fn in_memory(memory: &MemoryBackend) -> Self {
+        // The simulated disk carries the claim: two handles to it are handles to the same files.
+        Self {
+            backend: Arc::new(memory.clone()),
+            log_taken: memory.log_taken(),
+        }
+    }
+
+    fn over(backend: Arc<dyn Backend>) -> Self {
+        Self {
+            backend,
+            log_taken: Arc::new(AtomicBool::new(false)),
+        }
+    }
+}
+
+/// A real folder. Files are created with mode 0600.
+#[derive(Debug)]
+pub(crate) struct FileBackend {
+    path: PathBuf,
+    /// Kept open for `fsync`: the names in a folder are made durable through it.
+    folder: File,
+    _lock: Option<FolderLock>,
+}
+
+impl FileBackend {
+    /// Locks the folder.
+    pub(crate) fn open(path: &Path) -> Result<Self, LockError> {
+        let lock = FolderLock::acquire(path)?;
+        let io_error = |source| LockError::Io {
+            folder: path.to_path_buf(),
+            source,
+        };
+        let folder = File::open(path).map_err(io_error)?;
+        // The folder itself may be new: its own name must outlive a crash as well.
+        let parent = path
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty());
+        let parent = File::open(parent.unwrap_or_else(|| Path::new("."))).map_err(io_error)?;
+        parent.sync_all().map_err(io_error)?;
+        Ok(Self {
+            path: path.to_path_buf(),
+            folder,
+            _lock: Some(lock),
+        })
+    }
+
+    /// For reading beside whoever holds the folder: takes no lock and creates nothing.
+    pub(crate) fn open_unlocked(path: &Path) -> io::Result<Self> {
+        Ok(Self {
+            path: path.to_path_buf(),
+            folder: File::open(path)?,
+            _lock: None,
+        })
+    }
+}
+
+impl Backend for FileBackend {
+    fn names(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.path)? {
+            // A name that is not text is none of ours.
+            if let Ok(name) = entry?.file_name().into_string() {
+                names.push(name);
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn read(&self, name: &str, bytes_max: usize) -> io::Result<Option<Vec<u8>>> {
+        let file = match File::open(self.path.join(name)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let mut bytes = Vec::new();
+        file.take(bytes_max as u64 + 1).read_to_end(&mut bytes)?;
+        Ok(Some(bytes))
+    }
+
+    fn create(&self, name: &str, head: &[u8], bytes_len: usize) -> Result<(), CreateError> {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(self.path.join(name))
+            .map_err(CreateError::Write)?;
+        file.write_all(head).map_err(CreateError::Write)?;
+        let zeros = vec![0; ZEROS_BYTES.min(bytes_len)];
+        let mut zeros_left = bytes_len.saturating_sub(head.len());
+        while zeros_left > 0 {
+            let piece = zeros_left.min(ZEROS_BYTES);
+            file.write_all(&zeros[..piece])
+                .map_err(CreateError::Write)?;
+            zeros_left -= piece;
+        }
+        file.sync_all().map_err(CreateError::Sync)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.path.join(from), self.path.join(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.path.join(name))
+    }
+
+    fn sync_folder(&self) -> io::Result<()> {
+        self.folder.sync_all()
+    }
+
+    fn map(&self, name: &str, claim: &Arc<Claim>) -> io::Result<RegionWriter> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(self.path.join(name))?;
+        let map = MmapOptions::new().map_raw(&file)?;
+        Ok(RegionWriter::mapped(map, Arc::clone(claim)))
+    }
+}

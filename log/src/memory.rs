@@ -1,0 +1,373 @@
+//! A folder in memory with the crash behaviour of a disk, for simulation and tests.
+//!
+//! Every file has a live image (what the process sees: the page cache) and a durable image (what
+//! a power cut leaves), and so has the list of names. Owns what may be lost when; knows nothing
+//! of the log. Time is counted in steps - eight bytes stored into a map, or one call - so that a
+//! test can cut the power at every one of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::backend::{Backend, CreateError};
+use crate::map::{Claim, RegionWriter, SharedBytes};
+
+/// A disk writes this much at once or not at all.
+pub const SECTOR_BYTES: usize = 512;
+/// Stores into a map become visible in words of this size.
+const WORD_BYTES: usize = 8;
+
+/// Something that was not synced when the power went; the caller of
+/// [`MemoryBackend::power_cut`] says whether it survived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unsynced<'a> {
+    /// A name that was created, replaced or removed since the folder was synced.
+    Name(&'a str),
+    /// A sector that was written since it was synced.
+    Sector {
+        /// The file, by its name after the crash.
+        name: &'a str,
+        /// The first byte of the sector.
+        offset: usize,
+    },
+}
+
+/// A simulated folder. Clones are handles to the same folder.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryBackend {
+    power: Arc<Power>,
+    names: Arc<Mutex<Names>>,
+    log_taken: Arc<AtomicBool>,
+}
+
+type Files = BTreeMap<String, Arc<MemoryFile>>;
+
+#[derive(Debug, Default)]
+struct Names {
+    live: Files,
+    durable: Files,
+}
+
+/// The power supply, and the failures to come.
+#[derive(Debug)]
+struct Power {
+    steps_used: AtomicU64,
+    steps_max: AtomicU64,
+    /// Syncs from now until one fails; `u64::MAX` for never.
+    syncs_left: AtomicU64,
+    is_full: AtomicBool,
+}
+
+impl Default for Power {
+    fn default() -> Self {
+        Self {
+            steps_used: AtomicU64::new(0),
+            steps_max: AtomicU64::new(u64::MAX),
+            syncs_left: AtomicU64::new(u64::MAX),
+            is_full: AtomicBool::new(false),
+        }
+    }
+}
+
+impl Power {
+    /// Uses up to `steps` and says how many there were power for.
+    fn spend(&self, steps: u64) -> u64 {
+        let used = self.steps_used.fetch_add(steps, Ordering::Relaxed);
+        self.steps_max
+            .load(Ordering::Relaxed)
+            .saturating_sub(used)
+            .min(steps)
+    }
+
+    fn spend_one(&self) -> io::Result<()> {
+        if self.spend(1) == 1 {
+            Ok(())
+        } else {
+            Err(io::Error::other("the power is off"))
+        }
+    }
+
+    fn spend_sync(&self) -> io::Result<()> {
+        self.spend_one()?;
+        let left = self.syncs_left.load(Ordering::Relaxed);
+        if left == 0 {
+            // Once: the next call reports success, as the system's does after a lost write.
+            self.syncs_left.store(u64::MAX, Ordering::Relaxed);
+            return Err(io::Error::other("injected sync failure"));
+        }
+        if left != u64::MAX {
+            self.syncs_left.store(left - 1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
+/// One simulated file of fixed length.
+#[derive(Debug)]
+pub(crate) struct MemoryFile {
+    live: SharedBytes,
+    durable: Mutex<Vec<u8>>,
+    power: Arc<Power>,
+}
+
+impl MemoryFile {
+    pub(crate) fn live(&self) -> &SharedBytes {
+        &self.live
+    }
+
+    /// Stores as many whole words as there is power for: a store can be torn, a word cannot.
+    pub(crate) fn write(&self, offset: usize, bytes: &[u8]) {
+        let words = bytes.len().div_ceil(WORD_BYTES);
+        let granted = self.power.spend(words as u64);
+        let granted_bytes = usize::try_from(granted).unwrap_or(usize::MAX);
+        let stored = granted_bytes.saturating_mul(WORD_BYTES).min(bytes.len());
+        self.live.store(offset, &bytes[..stored]);
+    }
+
+    /// Copies the sectors that hold the range to the durable image.
+    pub(crate) fn flush(&self, offset: usize, bytes_len: usize) -> io::Result<()> {
+        self.power.spend_sync()?;
+        let start = offset / SECTOR_BYTES * SECTOR_BYTES;
+        let end = (offset + bytes_len)
+            .next_multiple_of(SECTOR_BYTES)
+            .min(self.live.len());
+        let mut durable = locked(&self.durable);
+        durable[start..end].copy_from_slice(&self.live.load(start..end));
+        Ok(())
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panicking test thread leaves plain bytes behind; they are as good as before.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl MemoryBackend {
+    /// An empty folder that never loses power.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Steps taken since the folder was made.
+    #[must_use]
+    pub fn steps_used(&self) -> u64 {
+        self.power.steps_used.load(Ordering::Relaxed)
+    }
+
+    /// The power goes after `steps` more steps: later calls fail, later stores do nothing.
+    pub fn power_off_after(&self, steps: u64) {
+        self.power
+            .steps_max
+            .store(self.steps_used().saturating_add(steps), Ordering::Relaxed);
+    }
+
+    /// After `syncs` more syncs of a map, file or folder, one fails; the next ones succeed.
+    pub fn fail_sync_after(&self, syncs: u64) {
+        self.power.syncs_left.store(syncs, Ordering::Relaxed);
+    }
+
+    /// From now on creating a file fails for want of space, or does so no more.
+    pub fn set_full(&self, is_full: bool) {
+        self.power.is_full.store(is_full, Ordering::Relaxed);
+    }
+
+    /// The folder as a power cut at this moment leaves it, with power again. `keep` decides for
+    /// each unsynced thing whether it survived. This folder is not changed.
+    #[must_use]
+    pub fn power_cut(&self, mut keep: impl FnMut(Unsynced<'_>) -> bool) -> Self {
+        let names = locked(&self.names);
+        let all: BTreeSet<&String> = names.live.keys().chain(names.durable.keys()).collect();
+        let after = Self::new();
+        let mut files = Files::new();
+        for name in all {
+            let (live, durable) = (names.live.get(name), names.durable.get(name));
+            let is_synced = match (live, durable) {
+                (Some(live), Some(durable)) => Arc::ptr_eq(live, durable),
+                _ => false,
+            };
+            let survivor = if is_synced || keep(Unsynced::Name(name)) {
+                live
+            } else {
+                durable
+            };
+            if let Some(file) = survivor {
+                let image = image_after_power_cut(name, file, &mut keep);
+                files.insert(name.clone(), after.new_file(&image, &image));
+            }
+        }
+        after.set_files(files.clone(), files);
+        after
+    }
+
+    /// The folder as the death of the process alone leaves it: all that was stored is there, and
+    /// what was not synced still is not.
+    #[must_use]
+    pub fn process_kill(&self) -> Self {
+        let names = locked(&self.names);
+        let after = Self::new();
+        let mut copies: Vec<(&Arc<MemoryFile>, Arc<MemoryFile>)> = Vec::new();
+        let mut copy = |file| {
+            if let Some((_, copy)) = copies
+                .iter()
+                .find(|(original, _)| Arc::ptr_eq(original, file))
+            {
+                return Arc::clone(copy);
+            }
+            let live = file.live.load(0..file.live.len());
+            let made = after.new_file(&live, &locked(&file.durable));
+            copies.push((file, Arc::clone(&made)));
+            made
+        };
+        let mut live = Files::new();
+        for (name, file) in &names.live {
+            live.insert(name.clone(), copy(file));
+        }
+        let mut durable = Files::new();
+        for (name, file) in &names.durable {
+            durable.insert(name.clone(), copy(file));
+        }
+        after.set_files(live, durable);
+        after
+    }
+
+    /// The names in the folder.
+    #[must_use]
+    pub fn file_names(&self) -> Vec<String> {
+        locked(&self.names).live.keys().cloned().collect()
+    }
+
+    /// The live content of a file.
+    #[must_use]
+    pub fn file(&self, name: &str) -> Option<Vec<u8>> {
+        let names = locked(&self.names);
+        names
+            .live
+            .get(name)
+            .map(|file| file.live.load(0..file.live.len()))
+    }
+
+    /// Replaces or creates a file, durably and at once: rot, a misdirected write, a copy from
+    /// elsewhere. Do it only while no log is open over the folder; an open one keeps the old file.
+    pub fn set_file(&self, name: &str, bytes: &[u8]) {
+        let file = self.new_file(bytes, bytes);
+        let mut names = locked(&self.names);
+        names.live.insert(name.to_owned(), Arc::clone(&file));
+        names.durable.insert(name.to_owned(), file);
+    }
+
+    /// Removes a file, durably and at once.
+    pub fn remove_file(&self, name: &str) {
+        let mut names = locked(&self.names);
+        names.live.remove(name);
+        names.durable.remove(name);
+    }
+
+    pub(crate) fn log_taken(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.log_taken)
+    }
+
+    fn new_file(&self, live: &[u8], durable: &[u8]) -> Arc<MemoryFile> {
+        Arc::new(MemoryFile {
+            live: SharedBytes::from_bytes(live),
+            durable: Mutex::new(durable.to_vec()),
+            power: Arc::clone(&self.power),
+        })
+    }
+
+    fn set_files(&self, live: Files, durable: Files) {
+        *locked(&self.names) = Names { live, durable };
+    }
+
+    fn live_file(&self, name: &str) -> io::Result<Arc<MemoryFile>> {
+        let names = locked(&self.names);
+        names
+            .live
+            .get(name)
+            .cloned()
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn file_for_test(&self, bytes: &[u8]) -> Arc<MemoryFile> {
+        self.new_file(bytes, bytes)
+    }
+}
+
+fn image_after_power_cut(
+    name: &str,
+    file: &MemoryFile,
+    keep: &mut impl FnMut(Unsynced<'_>) -> bool,
+) -> Vec<u8> {
+    let mut image = locked(&file.durable).clone();
+    let live = file.live.load(0..file.live.len());
+    for (number, sector) in image.chunks_mut(SECTOR_BYTES).enumerate() {
+        let offset = number * SECTOR_BYTES;
+        let written = &live[offset..offset + sector.len()];
+        if sector != written && keep(Unsynced::Sector { name, offset }) {
+            sector.copy_from_slice(written);
+        }
+    }
+    image
+}
+
+impl Backend for MemoryBackend {
+    fn names(&self) -> io::Result<Vec<String>> {
+        Ok(self.file_names())
+    }
+
+    fn read(&self, name: &str, bytes_max: usize) -> io::Result<Option<Vec<u8>>> {
+        let mut bytes = self.file(name);
+        if let Some(bytes) = &mut bytes {
+            bytes.truncate(bytes_max.saturating_add(1));
+        }
+        Ok(bytes)
+    }
+
+    fn create(&self, name: &str, head: &[u8], bytes_len: usize) -> Result<(), CreateError> {
+        self.power.spend_one().map_err(CreateError::Write)?;
+        if self.power.is_full.load(Ordering::Relaxed) {
+            return Err(CreateError::Write(io::ErrorKind::StorageFull.into()));
+        }
+        let mut live = head.to_vec();
+        live.resize(bytes_len, 0);
+        let file = self.new_file(&live, &vec![0; bytes_len]);
+        locked(&self.names)
+            .live
+            .insert(name.to_owned(), Arc::clone(&file));
+        file.flush(0, bytes_len).map_err(CreateError::Sync)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.power.spend_one()?;
+        let mut names = locked(&self.names);
+        let Some(file) = names.live.remove(from) else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        names.live.insert(to.to_owned(), file);
+        Ok(())
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.power.spend_one()?;
+        let removed = locked(&self.names).live.remove(name);
+        removed
+            .map(drop)
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn sync_folder(&self) -> io::Result<()> {
+        self.power.spend_sync()?;
+        let mut names = locked(&self.names);
+        names.durable = names.live.clone();
+        Ok(())
+    }
+
+    fn map(&self, name: &str, claim: &Arc<Claim>) -> io::Result<RegionWriter> {
+        Ok(RegionWriter::simulated(
+            self.live_file(name)?,
+            Arc::clone(claim),
+        ))
+    }
+}

@@ -1,0 +1,499 @@
+//! Opening a log: creating a new one, or walking, judging and if need be cutting an existing one.
+//!
+//! Owns the order of steps, so that a crash at any of them leaves a folder that opens again. What
+//! the state of a log means is decided in `recovery.rs`.
+
+use std::sync::Arc;
+
+use crate::backend::{CreateError, DataFolder, TEMPORARY_SUFFIX};
+use crate::bytes::{is_zero, nonzero_len};
+use crate::clean_stop::{self, CLEAN_STOP_NAME, CleanStopRead};
+use crate::error::OpenError;
+use crate::fault::{Damage, Fault};
+use crate::identity::{Identity, SALT_BYTES, genesis_hash};
+use crate::map::{Claim, RegionWriter};
+use crate::position::{ChainHash, LogEnd, RecordIndex};
+use crate::prepare::{PrepareSlot, Preparer, create_segment};
+use crate::reader::Reader;
+use crate::record::{
+    HASH_BYTES, RecordHeader, RecordKind, chain_hash, encode_header, record_bytes,
+};
+use crate::recovery::{Action, Proof, Row, Verdict, judge};
+use crate::segment::{
+    HeaderDamage, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN,
+    SEGMENT_HEADER_BYTES, SegmentHeader, segment_name, segment_number,
+};
+use crate::shared::Shared;
+use crate::sync::Syncer;
+use crate::walk::{Walk, Walker};
+use crate::watermark::{self, WATERMARK_BYTES, WATERMARK_NAME, Watermark, WatermarkRead};
+use crate::writer::Writer;
+
+/// How a log is made. An existing log keeps its salt and the lengths of its segments.
+#[derive(Clone, Debug)]
+pub struct LogConfig {
+    /// Length of new segments: a multiple of 4096 from [`SEGMENT_BYTES_MIN`] to
+    /// [`SEGMENT_BYTES_MAX`].
+    pub segment_bytes: u32,
+    /// Drawn at random for every new log and kept from everybody who can put bytes into a
+    /// record: it makes records that cannot be forged inside a payload.
+    pub salt: [u8; SALT_BYTES],
+}
+
+impl LogConfig {
+    /// Segments of the default length, and this salt if the log is new.
+    #[must_use]
+    pub fn new(salt: [u8; SALT_BYTES]) -> Self {
+        Self {
+            segment_bytes: SEGMENT_BYTES_DEFAULT,
+            salt,
+        }
+    }
+}
+
+/// The parts of an open log. Each may live on a thread of its own.
+#[derive(Debug)]
+pub struct Opened {
+    /// Appends.
+    pub writer: Writer,
+    /// Makes durable what was appended.
+    pub syncer: Syncer,
+    /// Makes the next segment ready.
+    pub preparer: Preparer,
+    /// Reads; can be cloned.
+    pub reader: Reader,
+    /// What opening found and did.
+    pub recovery: Recovery,
+}
+
+/// What opening a log found and did.
+#[derive(Clone, Debug)]
+pub struct Recovery {
+    /// Whether the log is new.
+    pub is_new: bool,
+    /// The row of the decision table: one that goes on, since the log is open.
+    pub row: Row,
+    /// The end of the log, all of it synced.
+    pub end: LogEnd,
+    /// What was cut off, if anything.
+    pub cut: Option<Cut>,
+    /// Records below this index had been proved synced before this start.
+    pub synced_before: RecordIndex,
+    /// How the last run stopped.
+    pub clean_stop: CleanStopRead,
+}
+
+/// A torn tail that was cut off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// The first fault.
+    pub fault: Fault,
+    /// Bytes that were replaced by zeros or removed, from the end of the log to the last byte
+    /// that was not zero.
+    pub cut_bytes: u64,
+}
+
+/// Opens the log of a folder, creating it if the folder has none.
+///
+/// An existing log is read whole and every byte is checked. A torn tail is cut; other damage is
+/// reported and nothing is changed. When this returns `Ok`, everything in the log is synced.
+///
+/// # Errors
+/// See [`OpenError`]; none of them leaves the folder worse than it was.
+pub fn open(folder: &DataFolder, config: &LogConfig, genesis: &[u8]) -> Result<Opened, OpenError> {
+    let segment_bytes = config.segment_bytes;
+    let is_in_bounds = (SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&segment_bytes);
+    if !is_in_bounds || !segment_bytes.is_multiple_of(SEGMENT_BYTES_MIN) {
+        return Err(OpenError::SegmentBytes {
+            segment_bytes,
+            min: SEGMENT_BYTES_MIN,
+            max: SEGMENT_BYTES_MAX,
+        });
+    }
+    let claim = Claim::take(&folder.log_taken).ok_or(OpenError::AlreadyOpen)?;
+    let names = folder.backend.names().map_err(OpenError::io("list", ""))?;
+    for name in names.iter().filter(|name| is_left_over(name)) {
+        folder
+            .backend
+            .remove(name)
+            .map_err(OpenError::io("remove", name))?;
+    }
+    let is_new = !names.iter().any(|name| segment_number(name).is_some());
+    if is_new {
+        refuse_lost_log(folder)?;
+        create(folder, config, genesis)?;
+    }
+    Loading::map_all(folder, claim)?.open(config, genesis, is_new)
+}
+
+/// Our own unfinished files; a stranger's `.new` is left alone.
+fn is_left_over(name: &str) -> bool {
+    name.strip_suffix(TEMPORARY_SUFFIX).is_some_and(|name| {
+        segment_number(name).is_some() || ["lease", CLEAN_STOP_NAME, WATERMARK_NAME].contains(&name)
+    })
+}
+
+/// Lost state is not empty state: a new log would forget every promise of the old one.
+fn refuse_lost_log(folder: &DataFolder) -> Result<(), OpenError> {
+    let read = |name| {
+        folder
+            .backend
+            .read(name, WATERMARK_BYTES)
+            .map_err(OpenError::io("read", name))
+    };
+    if read(CLEAN_STOP_NAME)?.is_some() {
+        return Err(OpenError::LogLost {
+            trace: CLEAN_STOP_NAME,
+        });
+    }
+    // Made, empty, before the first segment; written only after it.
+    if read(WATERMARK_NAME)?.is_some_and(|bytes| !is_zero(&bytes)) {
+        return Err(OpenError::LogLost {
+            trace: WATERMARK_NAME,
+        });
+    }
+    Ok(())
+}
+
+fn create(folder: &DataFolder, config: &LogConfig, genesis: &[u8]) -> Result<(), OpenError> {
+    let genesis_bytes = genesis.len() as u64;
+    let too_large = || OpenError::GenesisTooLarge { genesis_bytes };
+    let record_bytes = record_bytes(genesis.len()).ok_or_else(too_large)?;
+    if record_bytes > config.segment_bytes - SEGMENT_HEADER_BYTES as u32 {
+        return Err(too_large());
+    }
+    let identity = Identity::new(genesis_hash(genesis), config.salt);
+    let segment = SegmentHeader {
+        number: 0,
+        segment_bytes: config.segment_bytes,
+        first_index: RecordIndex::GENESIS,
+        synced_index: RecordIndex::GENESIS,
+        genesis_hash: identity.genesis_hash,
+        salt: identity.salt,
+        chain_start: ChainHash::from_bytes(identity.chain_start),
+    };
+    let record = RecordHeader {
+        kind: RecordKind::GENESIS,
+        payload_bytes: genesis.len() as u32,
+        index: RecordIndex::GENESIS,
+        synced_index: RecordIndex::GENESIS,
+    };
+    let mut head = segment.encode().to_vec();
+    head.extend(encode_header(
+        &identity,
+        0,
+        SEGMENT_HEADER_BYTES as u32,
+        &record,
+    ));
+    head.extend(genesis);
+    head.resize(SEGMENT_HEADER_BYTES + record_bytes as usize - HASH_BYTES, 0);
+    let hash = chain_hash(&identity, &head[SEGMENT_HEADER_BYTES - HASH_BYTES..]);
+    head.extend(hash);
+    // The watermark first: a log without one is then never the work of a crash. The segment gets
+    // its name when the genesis in it is durable, so a log has a genesis or does not exist.
+    watermark::create(folder).map_err(|error| create_error(WATERMARK_NAME, error))?;
+    let name = segment_name(0);
+    create_segment(folder.backend.as_ref(), &name, &head, config.segment_bytes)
+        .map_err(|error| create_error(&name, error))
+}
+
+fn create_error(name: &str, error: CreateError) -> OpenError {
+    match error {
+        CreateError::Write(source) => OpenError::io("create", name)(source),
+        CreateError::Sync(source) => OpenError::sync(name)(source),
+    }
+}
+
+/// The segments of a log, mapped and not yet trusted.
+struct Loading {
+    folder: DataFolder,
+    claim: Arc<Claim>,
+    /// By rising number; numbers may be missing.
+    segments: Vec<(u32, RegionWriter)>,
+}
+
+impl Loading {
+    fn map_all(folder: &DataFolder, claim: Arc<Claim>) -> Result<Self, OpenError> {
+        let mut segments = Vec::new();
+        for name in folder.backend.names().map_err(OpenError::io("list", ""))? {
+            if let Some(number) = segment_number(&name) {
+                let region = folder
+                    .backend
+                    .map(&name, &claim)
+                    .map_err(OpenError::io("map", &name))?;
+                segments.push((number, region));
+            }
+        }
+        segments.sort_by_key(|(number, _)| *number);
+        Ok(Self {
+            folder: folder.clone(),
+            claim,
+            segments,
+        })
+    }
+
+    fn open(
+        mut self,
+        config: &LogConfig,
+        genesis: &[u8],
+        is_new: bool,
+    ) -> Result<Opened, OpenError> {
+        let views = self
+            .segments
+            .iter()
+            .map(|(number, region)| (*number, region.bytes()));
+        let identity = identify(views)?;
+        let expected = genesis_hash(genesis);
+        if identity.genesis_hash != expected {
+            return Err(OpenError::Genesis {
+                expected,
+                found: identity.genesis_hash,
+            });
+        }
+        let walk = self.walk(&identity);
+        let (proof, marker) = read_proof(&self.folder, &identity)?;
+        let verdict = judge(&walk, proof);
+        let mut cut = None;
+        match verdict.row.action() {
+            Action::Refuse => return Err(refusal(verdict)),
+            Action::Continue => self.drop_segments_after(&walk.end, config.segment_bytes)?,
+            Action::Cut => cut = Some(self.cut(&walk, &verdict)?),
+        }
+        self.sync_all(&walk)?;
+        let watermark = self.open_watermark(&identity, proof.watermark, &walk.end)?;
+        let clean_stop = clean_stop::compare(marker, &walk.end);
+        let recovery = Recovery {
+            is_new,
+            row: verdict.row,
+            end: walk.end,
+            cut,
+            synced_before: verdict.synced_index,
+            clean_stop,
+        };
+        Ok(self.assemble(identity, config, &walk, watermark, recovery))
+    }
+
+    fn walk(&self, identity: &Identity) -> Walk {
+        let mut walker = Walker::new(identity);
+        let mut number_next = 0;
+        for (number, region) in &self.segments {
+            if *number != number_next {
+                walker.missing(number_next);
+            }
+            number_next = number.saturating_add(1);
+            walker.segment(*number, region.bytes());
+        }
+        walker.finish()
+    }
+
+    /// Removes the torn tail: later segments from the last one down, each durably, and then the
+    /// rest of the segment of the end. So a crash in between leaves a torn tail at the same place.
+    fn cut(&mut self, walk: &Walk, verdict: &Verdict) -> Result<Cut, OpenError> {
+        let end = walk.end.offset;
+        let mut cut_bytes = 0;
+        while let Some((number, region)) =
+            self.segments.pop_if(|(number, _)| *number > end.segment())
+        {
+            cut_bytes += nonzero_len(region.bytes()) as u64;
+            drop(region);
+            self.remove_segment(number)?;
+        }
+        if let Some((number, region)) = self.segments.last_mut() {
+            let from = end.bytes() as usize;
+            let tail_bytes = nonzero_len(&region.bytes()[from..]);
+            cut_bytes += tail_bytes as u64;
+            zero(region, from, tail_bytes);
+            let name = segment_name(*number);
+            region
+                .region()
+                .flush(from, tail_bytes)
+                .map_err(OpenError::sync(&name))?;
+        }
+        let fault = *verdict
+            .faults
+            .first()
+            .expect("only a log with a fault is cut");
+        tracing::warn!(%fault, cut_bytes, row = ?verdict.row, "torn tail of the log cut");
+        Ok(Cut { fault, cut_bytes })
+    }
+
+    /// After a clean end there may be one segment that was made ready; anything else that is
+    /// there is empty as well, and of no use.
+    fn drop_segments_after(&mut self, end: &LogEnd, segment_bytes: u32) -> Result<(), OpenError> {
+        let next = end.offset.segment().saturating_add(1);
+        while let Some((number, region)) = self.segments.pop_if(|(number, region)| {
+            let is_useful = *number == next && region.bytes().len() == segment_bytes as usize;
+            *number > end.offset.segment() && !is_useful
+        }) {
+            drop(region);
+            self.remove_segment(number)?;
+        }
+        Ok(())
+    }
+
+    fn remove_segment(&self, number: u32) -> Result<(), OpenError> {
+        let name = segment_name(number);
+        self.folder
+            .backend
+            .remove(&name)
+            .map_err(OpenError::io("remove", &name))?;
+        self.folder
+            .backend
+            .sync_folder()
+            .map_err(OpenError::sync(""))
+    }
+
+    /// What survived in the page cache alone is made durable before anybody relies on it.
+    fn sync_all(&self, walk: &Walk) -> Result<(), OpenError> {
+        for ((number, region), end) in self.segments.iter().zip(&walk.segment_ends) {
+            let name = segment_name(*number);
+            region
+                .region()
+                .flush(0, *end as usize)
+                .map_err(OpenError::sync(&name))?;
+        }
+        Ok(())
+    }
+
+    fn open_watermark(
+        &self,
+        identity: &Identity,
+        read: WatermarkRead,
+        end: &LogEnd,
+    ) -> Result<Watermark, OpenError> {
+        if read == WatermarkRead::Unknown {
+            tracing::warn!("the watermark file is missing or damaged; a new one is made");
+            watermark::create(&self.folder).map_err(|error| create_error(WATERMARK_NAME, error))?;
+        }
+        let mut watermark = Watermark::open(&self.folder, &self.claim, read)
+            .map_err(OpenError::io("map", WATERMARK_NAME))?;
+        watermark.store(identity, end);
+        watermark.flush().map_err(OpenError::sync(WATERMARK_NAME))?;
+        Ok(watermark)
+    }
+
+    fn assemble(
+        self,
+        identity: Identity,
+        config: &LogConfig,
+        walk: &Walk,
+        watermark: Watermark,
+        recovery: Recovery,
+    ) -> Opened {
+        let end = walk.end;
+        let mut segments = self.segments;
+        let ready = segments
+            .pop_if(|(number, _)| *number > end.offset.segment())
+            .map(|(_, region)| region);
+        let mut regions = Vec::new();
+        for ((_, region), end) in segments.iter_mut().zip(&walk.segment_ends) {
+            region.publish(*end as usize);
+            regions.push(Arc::clone(region.region()));
+        }
+        let (_, region) = segments.pop().expect("the walk's end lies in a segment");
+        let shared = Arc::new(Shared::new(
+            identity,
+            self.folder,
+            self.claim,
+            config.segment_bytes,
+            regions,
+            &end,
+        ));
+        let slot = Arc::new(PrepareSlot::new(end.offset.segment().checked_add(1), ready));
+        Opened {
+            writer: Writer {
+                shared: Arc::clone(&shared),
+                slot: Arc::clone(&slot),
+                region,
+                end,
+            },
+            syncer: Syncer {
+                shared: Arc::clone(&shared),
+                watermark,
+                synced: end,
+            },
+            preparer: Preparer {
+                shared: Arc::clone(&shared),
+                slot,
+            },
+            reader: Reader { shared },
+            recovery,
+        }
+    }
+}
+
+/// Writes zeros in pieces, so that cutting a long tail needs no long buffer.
+fn zero(region: &mut RegionWriter, from: usize, bytes_len: usize) {
+    let zeros = [0; 4096];
+    let mut offset = from;
+    while offset < from + bytes_len {
+        let piece = (from + bytes_len - offset).min(zeros.len());
+        region.write(offset, &zeros[..piece]);
+        offset += piece;
+    }
+}
+
+/// Which log it is, from the first segment whose header can be read.
+pub(crate) fn identify<'a>(
+    segments: impl Iterator<Item = (u32, &'a [u8])>,
+) -> Result<Identity, OpenError> {
+    let mut faults = Vec::new();
+    for (segment, bytes) in segments {
+        match SegmentHeader::decode(bytes) {
+            Ok(header) => return Ok(header.identity()),
+            Err(HeaderDamage::Version(version)) => {
+                return Err(OpenError::Version { segment, version });
+            }
+            Err(HeaderDamage::Checksum) => {
+                let damage = Damage::SegmentHeader;
+                faults.push(Fault {
+                    segment,
+                    offset: 0,
+                    index: None,
+                    damage,
+                });
+            }
+        }
+    }
+    Err(if faults.is_empty() {
+        OpenError::NoLog
+    } else {
+        OpenError::Damaged { faults }
+    })
+}
+
+/// What is known about what had been synced, and the clean-stop marker as read.
+pub(crate) fn read_proof(
+    folder: &DataFolder,
+    identity: &Identity,
+) -> Result<(Proof, Option<Option<LogEnd>>), OpenError> {
+    let bytes = folder
+        .backend
+        .read(WATERMARK_NAME, WATERMARK_BYTES)
+        .map_err(OpenError::io("read", WATERMARK_NAME))?;
+    let watermark = bytes.map_or(WatermarkRead::Unknown, |bytes| {
+        watermark::decode(identity, &bytes)
+    });
+    let marker = clean_stop::read(folder).map_err(OpenError::io("read", CLEAN_STOP_NAME))?;
+    let clean_stop = marker.flatten().map(|end| end.index);
+    Ok((
+        Proof {
+            watermark,
+            clean_stop,
+        },
+        marker,
+    ))
+}
+
+fn refusal(verdict: Verdict) -> OpenError {
+    let version = verdict.faults.iter().find_map(|fault| match fault.damage {
+        Damage::SegmentVersion { version } => Some(OpenError::Version {
+            segment: fault.segment,
+            version,
+        }),
+        _ => None,
+    });
+    version.unwrap_or(OpenError::Damaged {
+        faults: verdict.faults,
+    })
+}

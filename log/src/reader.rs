@@ -1,0 +1,197 @@
+//! Reading records through the map, from any thread, while the log is appended to.
+//!
+//! Every record is verified each time it is read: rot can strike after recovery has looked.
+//! Readers never wait for the writer and never write.
+
+use std::fmt;
+use std::ops::{Deref, Range};
+use std::sync::Arc;
+
+use crate::error::ReadError;
+use crate::fault::{Damage, Fault};
+use crate::map::Region;
+use crate::position::{LogOffset, RecordIndex, RecordRef};
+use crate::record::{Examined, RecordHeader, RecordKind, examine};
+use crate::segment::SEGMENT_HEADER_BYTES;
+use crate::shared::Shared;
+
+/// Reads records. Clones read the same log.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// One record's payload, in place in the map; derefs to its bytes.
+#[derive(Clone)]
+pub struct RecordBytes {
+    region: Arc<Region>,
+    place: RecordRef,
+    kind: RecordKind,
+    payload: Range<usize>,
+    next: u32,
+}
+
+impl RecordBytes {
+    /// Where the record stands.
+    #[must_use]
+    pub fn place(&self) -> RecordRef {
+        self.place
+    }
+
+    /// What the record is.
+    #[must_use]
+    pub fn kind(&self) -> RecordKind {
+        self.kind
+    }
+}
+
+impl Deref for RecordBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.region.published()[self.payload.clone()]
+    }
+}
+
+impl fmt::Debug for RecordBytes {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("RecordBytes")
+            .field("place", &self.place)
+            .field("kind", &self.kind)
+            .field("payload_bytes", &self.payload.len())
+            .finish()
+    }
+}
+
+impl Reader {
+    /// The genesis record, the first of the log.
+    #[must_use]
+    pub fn start(&self) -> RecordRef {
+        RecordRef {
+            offset: LogOffset::new(0, SEGMENT_HEADER_BYTES as u32),
+            index: RecordIndex::GENESIS,
+        }
+    }
+
+    /// Reads and verifies one record.
+    ///
+    /// # Errors
+    /// [`ReadError::NotAppended`] if the log does not reach that far;
+    /// [`ReadError::Faulty`] if the record there is not whole or is another one.
+    pub fn read(&self, place: RecordRef) -> Result<RecordBytes, ReadError> {
+        let region = self
+            .shared
+            .segment(place.offset.segment())
+            .ok_or(ReadError::NotAppended { place })?;
+        self.read_in(&region, place)
+    }
+
+    /// Every record from `place` on, up to what has been appended when the iterator gets there.
+    /// It ends after an error.
+    #[must_use]
+    pub fn iter_from(&self, place: RecordRef) -> RecordIter {
+        RecordIter {
+            reader: self.clone(),
+            next: Some(place),
+        }
+    }
+
+    /// Every record from the genesis on.
+    #[must_use]
+    pub fn iter(&self) -> RecordIter {
+        self.iter_from(self.start())
+    }
+
+    /// Records below this index are synced.
+    #[must_use]
+    pub fn synced_index(&self) -> RecordIndex {
+        self.shared.synced_index()
+    }
+
+    fn read_in(&self, region: &Arc<Region>, place: RecordRef) -> Result<RecordBytes, ReadError> {
+        let bytes = region.published();
+        let offset = place.offset.bytes() as usize;
+        if offset >= bytes.len() {
+            return Err(ReadError::NotAppended { place });
+        }
+        let header = self.verify(bytes, place).map_err(|damage| {
+            ReadError::Faulty(Fault {
+                segment: place.offset.segment(),
+                offset: place.offset.bytes(),
+                index: Some(place.index),
+                damage,
+            })
+        })?;
+        Ok(RecordBytes {
+            region: Arc::clone(region),
+            place,
+            kind: header.kind,
+            payload: header.payload_from(offset),
+            next: header.end_from(offset) as u32,
+        })
+    }
+
+    fn verify(&self, bytes: &[u8], place: RecordRef) -> Result<RecordHeader, Damage> {
+        let offset = place.offset.bytes() as usize;
+        if offset < SEGMENT_HEADER_BYTES {
+            return Err(Damage::RecordHeader);
+        }
+        match examine(&self.shared.identity, place.offset.segment(), bytes, offset) {
+            Examined::Valid(header) if header.index == place.index => Ok(header),
+            Examined::Valid(header) => Err(Damage::RecordIndex {
+                found: header.index,
+            }),
+            Examined::Nothing | Examined::BadHeader => Err(Damage::RecordHeader),
+            Examined::BadBody(_) => Err(Damage::RecordBody),
+        }
+    }
+}
+
+/// Records one after the other; see [`Reader::iter_from`].
+#[derive(Debug)]
+pub struct RecordIter {
+    reader: Reader,
+    /// Where the next record stands; `None` after an error.
+    next: Option<RecordRef>,
+}
+
+impl RecordIter {
+    /// Where the iterator will read next: the end of the log, when it has returned `None`.
+    #[must_use]
+    pub fn position(&self) -> Option<RecordRef> {
+        self.next
+    }
+}
+
+impl Iterator for RecordIter {
+    type Item = Result<RecordBytes, ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut place = self.next?;
+        let mut region = self.reader.shared.segment(place.offset.segment())?;
+        // Asked for before the published length: if the next segment was started by then, this
+        // one is complete, and its published length final.
+        let following = self
+            .reader
+            .shared
+            .segment(place.offset.segment().saturating_add(1));
+        if place.offset.bytes() as usize >= region.published_bytes() {
+            region = following?;
+            let start = LogOffset::new(place.offset.segment() + 1, SEGMENT_HEADER_BYTES as u32);
+            place = RecordRef {
+                offset: start,
+                index: place.index,
+            };
+            self.next = Some(place);
+            if start.bytes() as usize >= region.published_bytes() {
+                return None;
+            }
+        }
+        let read = self.reader.read_in(&region, place);
+        self.next = read.as_ref().ok().map(|record| RecordRef {
+            offset: LogOffset::new(place.offset.segment(), record.next),
+            index: place.index.next(),
+        });
+        Some(read)
+    }
+}

@@ -1,0 +1,204 @@
+//! The bytes of a segment's header, and the names and sizes of segment files.
+//!
+//! Owns the layout (docs/log-format.md has the table). Creates no file and decides nothing about
+//! a damaged header.
+
+use crate::bytes::{array_at, is_zero, u32_at, u64_at};
+use crate::identity::Identity;
+use crate::position::{ChainHash, RecordIndex};
+use crate::record::OVERHEAD_BYTES;
+
+/// The format that this crate writes, and the only one that it reads.
+pub const FORMAT_VERSION: u32 = 1;
+/// The default length of a segment.
+pub const SEGMENT_BYTES_DEFAULT: u32 = 64 << 20;
+/// The shortest segment; tests use short ones to cross many boundaries.
+pub const SEGMENT_BYTES_MIN: u32 = 4096;
+/// The longest segment, far below what the `u32` offsets can address.
+pub const SEGMENT_BYTES_MAX: u32 = 1 << 30;
+
+/// Length of the header; the first record starts here.
+pub(crate) const SEGMENT_HEADER_BYTES: usize = 512;
+
+const MAGIC: [u8; 8] = *b"QRTLOGSG";
+const CONTEXT_HEADER: &str = "quorate log segment header";
+
+const MAGIC_AT: usize = 0;
+const VERSION_AT: usize = MAGIC_AT + 8;
+const HEADER_BYTES_AT: usize = VERSION_AT + 4;
+const NUMBER_AT: usize = HEADER_BYTES_AT + 4;
+const SEGMENT_BYTES_AT: usize = NUMBER_AT + 4;
+const FIRST_INDEX_AT: usize = SEGMENT_BYTES_AT + 4;
+const SYNCED_INDEX_AT: usize = FIRST_INDEX_AT + 8;
+const GENESIS_HASH_AT: usize = SYNCED_INDEX_AT + 8;
+const SALT_AT: usize = GENESIS_HASH_AT + 32;
+const RESERVED_AT: usize = SALT_AT + 32;
+const CHECK_AT: usize = 448;
+/// Last, so that the 32 bytes before the first record are the hash that it chains on.
+const CHAIN_START_AT: usize = CHECK_AT + 32;
+const _: () = assert!(RESERVED_AT < CHECK_AT && CHAIN_START_AT + 32 == SEGMENT_HEADER_BYTES);
+const _: () = assert!(SEGMENT_HEADER_BYTES + OVERHEAD_BYTES < SEGMENT_BYTES_MIN as usize);
+
+/// The fields of a segment header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SegmentHeader {
+    pub(crate) number: u32,
+    /// The whole length of the file, so a shortened or lengthened one is seen.
+    pub(crate) segment_bytes: u32,
+    pub(crate) first_index: RecordIndex,
+    /// As in a record header: records below it were known synced when this was written.
+    pub(crate) synced_index: RecordIndex,
+    pub(crate) genesis_hash: [u8; 32],
+    pub(crate) salt: [u8; 32],
+    pub(crate) chain_start: ChainHash,
+}
+
+/// Why bytes are not a segment header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HeaderDamage {
+    /// Magic, checksum or a reserved byte is wrong.
+    Checksum,
+    /// The checksum is right and the version is not ours.
+    Version(u32),
+}
+
+impl SegmentHeader {
+    pub(crate) fn identity(&self) -> Identity {
+        Identity::new(self.genesis_hash, self.salt)
+    }
+
+    pub(crate) fn encode(&self) -> [u8; SEGMENT_HEADER_BYTES] {
+        let mut bytes = [0; SEGMENT_HEADER_BYTES];
+        let mut put = |at: usize, field: &[u8]| bytes[at..at + field.len()].copy_from_slice(field);
+        put(MAGIC_AT, &MAGIC);
+        put(VERSION_AT, &FORMAT_VERSION.to_le_bytes());
+        put(
+            HEADER_BYTES_AT,
+            &(SEGMENT_HEADER_BYTES as u32).to_le_bytes(),
+        );
+        put(NUMBER_AT, &self.number.to_le_bytes());
+        put(SEGMENT_BYTES_AT, &self.segment_bytes.to_le_bytes());
+        put(FIRST_INDEX_AT, &self.first_index.count().to_le_bytes());
+        put(SYNCED_INDEX_AT, &self.synced_index.count().to_le_bytes());
+        put(GENESIS_HASH_AT, &self.genesis_hash);
+        put(SALT_AT, &self.salt);
+        put(CHAIN_START_AT, self.chain_start.as_bytes());
+        let check = header_check(&bytes);
+        bytes[CHECK_AT..CHAIN_START_AT].copy_from_slice(&check);
+        bytes
+    }
+
+    /// Reads a header from the first bytes of a segment.
+    pub(crate) fn decode(segment: &[u8]) -> Result<Self, HeaderDamage> {
+        let Some(bytes) = segment.first_chunk::<SEGMENT_HEADER_BYTES>() else {
+            return Err(HeaderDamage::Checksum);
+        };
+        let check = array_at::<32>(bytes, CHECK_AT);
+        if array_at::<8>(bytes, MAGIC_AT) != MAGIC || header_check(bytes) != check {
+            return Err(HeaderDamage::Checksum);
+        }
+        // After the checksum: a flipped bit in the version is damage, not another format.
+        let version = u32_at(bytes, VERSION_AT);
+        if version != FORMAT_VERSION {
+            return Err(HeaderDamage::Version(version));
+        }
+        let is_as_written = u32_at(bytes, HEADER_BYTES_AT) as usize == SEGMENT_HEADER_BYTES
+            && is_zero(&bytes[RESERVED_AT..CHECK_AT]);
+        if !is_as_written {
+            return Err(HeaderDamage::Checksum);
+        }
+        Ok(Self {
+            number: u32_at(bytes, NUMBER_AT),
+            segment_bytes: u32_at(bytes, SEGMENT_BYTES_AT),
+            first_index: RecordIndex::new(u64_at(bytes, FIRST_INDEX_AT)),
+            synced_index: RecordIndex::new(u64_at(bytes, SYNCED_INDEX_AT)),
+            genesis_hash: array_at(bytes, GENESIS_HASH_AT),
+            salt: array_at(bytes, SALT_AT),
+            chain_start: ChainHash::from_bytes(array_at(bytes, CHAIN_START_AT)),
+        })
+    }
+}
+
+/// The place of magic, version and checksum is the same in every format version, so that an
+/// unknown version is told from damage.
+fn header_check(bytes: &[u8; SEGMENT_HEADER_BYTES]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new_derive_key(CONTEXT_HEADER);
+    hasher.update(&bytes[..CHECK_AT]);
+    hasher.update(&bytes[CHAIN_START_AT..]);
+    *hasher.finalize().as_bytes()
+}
+
+const NAME_PREFIX: &str = "segment-";
+
+/// The file name of a segment.
+pub(crate) fn segment_name(number: u32) -> String {
+    format!("{NAME_PREFIX}{number:010}")
+}
+
+/// The number in a segment's file name; `None` for any other name.
+pub(crate) fn segment_number(name: &str) -> Option<u32> {
+    let digits = name.strip_prefix(NAME_PREFIX)?;
+    let number = digits.parse().ok()?;
+    // Only the one spelling that we write: `segment-1` is somebody else's file.
+    (segment_name(number) == name).then_some(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header() -> SegmentHeader {
+        SegmentHeader {
+            number: 9,
+            segment_bytes: 65536,
+            first_index: RecordIndex::new(77),
+            synced_index: RecordIndex::new(70),
+            genesis_hash: [3; 32],
+            salt: [4; 32],
+            chain_start: ChainHash::from_bytes([5; 32]),
+        }
+    }
+
+    #[test]
+    fn a_header_comes_back_and_every_flipped_bit_is_seen() {
+        let mut bytes = header().encode();
+        assert_eq!(SegmentHeader::decode(&bytes), Ok(header()));
+        for bit in 0..bytes.len() * 8 {
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(
+                SegmentHeader::decode(&bytes),
+                Err(HeaderDamage::Checksum),
+                "bit {bit}"
+            );
+            bytes[bit / 8] ^= 1 << (bit % 8);
+        }
+        assert_eq!(
+            SegmentHeader::decode(&bytes[..511]),
+            Err(HeaderDamage::Checksum)
+        );
+    }
+
+    #[test]
+    fn an_unknown_version_is_told_from_damage() {
+        let mut bytes = header().encode();
+        bytes[VERSION_AT] = 2;
+        let check = header_check(&bytes);
+        bytes[CHECK_AT..CHAIN_START_AT].copy_from_slice(&check);
+        assert_eq!(SegmentHeader::decode(&bytes), Err(HeaderDamage::Version(2)));
+    }
+
+    #[test]
+    fn only_our_spelling_of_a_name_is_a_segment() {
+        assert_eq!(segment_number(&segment_name(0)), Some(0));
+        assert_eq!(segment_number(&segment_name(u32::MAX)), Some(u32::MAX));
+        for name in [
+            "segment-1",
+            "segment-0000000001.new",
+            "segment-",
+            "lease",
+            "segment-+000000001",
+        ] {
+            assert_eq!(segment_number(name), None, "{name}");
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Checking a log without opening it: every byte is read, nothing is written, no lock is taken.
+//!
+//! For the command line and for whoever suspects a disk. Judges by the same table as opening
+//! does. Meant for a log at rest; one that is being appended to may seem to have a torn tail.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use crate::backend::{DataFolder, FileBackend};
+use crate::clean_stop::{self, CleanStopRead};
+use crate::error::OpenError;
+use crate::fault::Fault;
+use crate::open::{identify, read_proof};
+use crate::position::{LogEnd, RecordIndex};
+use crate::recovery::{Action, Row, judge};
+use crate::segment::{SEGMENT_BYTES_MAX, SEGMENT_HEADER_BYTES, segment_name, segment_number};
+use crate::walk::Walker;
+
+/// What a check found.
+#[derive(Clone, Debug)]
+pub struct Verification {
+    /// Whole records, also those after a fault.
+    pub record_count: u64,
+    /// Segment files, also the one that was made ready.
+    pub segment_count: usize,
+    /// After the last whole record before the first fault, or the end of the log.
+    pub end: LogEnd,
+    /// What opening would do, and why.
+    pub row: Row,
+    /// The faulty places; empty if opening would go on, also after cutting a torn tail.
+    pub faults: Vec<Fault>,
+    /// The places of a torn tail that opening would cut.
+    pub torn: Vec<Fault>,
+    /// Records below this index are proved to have been synced.
+    pub synced_index: RecordIndex,
+    /// How the last run stopped.
+    pub clean_stop: CleanStopRead,
+    /// Plain BLAKE3 of the genesis.
+    pub genesis_hash: [u8; 32],
+}
+
+/// Checks the log in the folder at `path`.
+///
+/// # Errors
+/// [`OpenError::NoLog`], [`OpenError::Io`], [`OpenError::Version`], or [`OpenError::Damaged`] if
+/// no segment header can be read. Other damage is in the result.
+pub fn verify_path(path: &Path) -> Result<Verification, OpenError> {
+    let backend = FileBackend::open_unlocked(path).map_err(OpenError::io("open", ""))?;
+    let log_taken = Arc::new(AtomicBool::new(false));
+    verify(&DataFolder {
+        backend: Arc::new(backend),
+        log_taken,
+    })
+}
+
+/// Checks the log of a folder that this process has opened.
+///
+/// # Errors
+/// As [`verify_path`].
+pub fn verify(folder: &DataFolder) -> Result<Verification, OpenError> {
+    let names = folder.backend.names().map_err(OpenError::io("list", ""))?;
+    let mut numbers: Vec<u32> = names
+        .iter()
+        .filter_map(|name| segment_number(name))
+        .collect();
+    numbers.sort_unstable();
+    let mut headers = Vec::new();
+    for number in &numbers {
+        headers.push((
+            *number,
+            read_segment(folder, *number, SEGMENT_HEADER_BYTES)?,
+        ));
+    }
+    let identity = identify(
+        headers
+            .iter()
+            .map(|(number, bytes)| (*number, bytes.as_slice())),
+    )?;
+    let mut walker = Walker::new(&identity);
+    let mut number_next = 0;
+    for number in &numbers {
+        if *number != number_next {
+            walker.missing(number_next);
+        }
+        number_next = number.saturating_add(1);
+        // One segment in memory at a time.
+        walker.segment(
+            *number,
+            &read_segment(folder, *number, SEGMENT_BYTES_MAX as usize)?,
+        );
+    }
+    let walk = walker.finish();
+    let (proof, marker) = read_proof(folder, &identity)?;
+    let verdict = judge(&walk, proof);
+    let (faults, torn) = match verdict.row.action() {
+        Action::Refuse => (verdict.faults, Vec::new()),
+        Action::Cut | Action::Continue => (Vec::new(), verdict.faults),
+    };
+    Ok(Verification {
+        record_count: walk.record_count,
+        segment_count: numbers.len(),
+        end: walk.end,
+        row: verdict.row,
+        faults,
+        torn,
+        synced_index: verdict.synced_index,
+        clean_stop: clean_stop::compare(marker, &walk.end),
+        genesis_hash: identity.genesis_hash,
+    })
+}
+
+fn read_segment(folder: &DataFolder, number: u32, bytes_max: usize) -> Result<Vec<u8>, OpenError> {
+    let name = segment_name(number);
+    let bytes = folder
+        .backend
+        .read(&name, bytes_max)
+        .map_err(OpenError::io("read", &name))?;
+    // A file that vanished after the listing reads as an empty one, which is a fault.
+    Ok(bytes.unwrap_or_default())
+}

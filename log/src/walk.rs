@@ -1,0 +1,236 @@
+//! One pass over every byte of a log: how far it is whole, what is faulty after that, and what
+//! its records prove about what had been synced.
+//!
+//! Reads bytes and collects; `recovery.rs` decides. It goes on after a fault, since a valid record
+//! further on can prove that the faulty one had been synced.
+
+use crate::bytes::{array_at, is_zero};
+use crate::fault::{Damage, Fault};
+use crate::identity::{Identity, genesis_hash};
+use crate::position::{ChainHash, LogEnd, LogOffset, RecordIndex};
+use crate::record::{
+    ALIGN_BYTES, Examined, HASH_BYTES, OVERHEAD_BYTES, RecordHeader, RecordKind, examine,
+    examine_header,
+};
+use crate::segment::{HeaderDamage, SEGMENT_BYTES_MIN, SEGMENT_HEADER_BYTES, SegmentHeader};
+
+/// A report holds at most this many faults.
+pub const FAULTS_MAX: usize = 1000;
+
+/// What a pass found.
+#[derive(Clone, Debug)]
+pub(crate) struct Walk {
+    /// Valid records, after faults too.
+    pub(crate) record_count: u64,
+    /// After the last record before the first fault, or of the whole log.
+    pub(crate) end: LogEnd,
+    /// In the order of the log, at most [`FAULTS_MAX`].
+    pub(crate) faults: Vec<Fault>,
+    /// Whether there is a valid record after a fault.
+    pub(crate) has_valid_after_fault: bool,
+    /// The strongest proof in any header: records below it had been synced.
+    pub(crate) synced_index: RecordIndex,
+    /// For every segment up to the one of `end`, how many bytes of it are the log's.
+    pub(crate) segment_ends: Vec<u32>,
+}
+
+/// A pass in progress. Segments are fed in the order of their numbers.
+#[derive(Debug)]
+pub(crate) struct Walker<'a> {
+    identity: &'a Identity,
+    walk: Walk,
+    /// The index of the next record; `None` right after a fault, until a valid record tells.
+    expected: Option<RecordIndex>,
+    /// The number that the next started segment must have.
+    number_next: u32,
+}
+
+impl<'a> Walker<'a> {
+    pub(crate) fn new(identity: &'a Identity) -> Self {
+        let walk = Walk {
+            record_count: 0,
+            end: LogEnd {
+                offset: LogOffset::new(0, SEGMENT_HEADER_BYTES as u32),
+                index: RecordIndex::GENESIS,
+                hash: ChainHash::from_bytes(identity.chain_start),
+            },
+            faults: Vec::new(),
+            has_valid_after_fault: false,
+            synced_index: RecordIndex::GENESIS,
+            segment_ends: Vec::new(),
+        };
+        Self {
+            identity,
+            walk,
+            expected: Some(RecordIndex::GENESIS),
+            number_next: 0,
+        }
+    }
+
+    /// There is no file for segment `number`, and there is one after it.
+    pub(crate) fn missing(&mut self, number: u32) {
+        self.fault(number, 0, Damage::SegmentMissing);
+    }
+
+    /// The next segment's file.
+    pub(crate) fn segment(&mut self, number: u32, bytes: &[u8]) {
+        if bytes.len() < SEGMENT_BYTES_MIN as usize {
+            let found = bytes.len() as u64;
+            self.fault(number, 0, Damage::SegmentLength { found });
+            return;
+        }
+        let header_bytes = &bytes[..SEGMENT_HEADER_BYTES];
+        if is_zero(header_bytes) {
+            // Made ready and not started, or its header was lost.
+            if !is_zero(bytes) {
+                self.fault(number, 0, Damage::SegmentHeader);
+                self.records(number, bytes);
+            }
+            return;
+        }
+        if let Some(damage) = self.header(number, bytes) {
+            self.fault(number, 0, damage);
+        }
+        self.records(number, bytes);
+    }
+
+    pub(crate) fn finish(mut self) -> Walk {
+        // So far the list holds the segments before the one of the end.
+        self.walk.segment_ends.push(self.walk.end.offset.bytes());
+        self.walk
+    }
+
+    /// Checks the header and takes what it proves.
+    fn header(&mut self, number: u32, bytes: &[u8]) -> Option<Damage> {
+        let header = match SegmentHeader::decode(bytes) {
+            Ok(header) => header,
+            Err(HeaderDamage::Checksum) => return Some(Damage::SegmentHeader),
+            Err(HeaderDamage::Version(version)) => return Some(Damage::SegmentVersion { version }),
+        };
+        let is_ours =
+            header.genesis_hash == self.identity.genesis_hash && header.salt == self.identity.salt;
+        if !is_ours {
+            return Some(Damage::SegmentOfAnotherLog);
+        }
+        if header.number != number {
+            return Some(Damage::SegmentMisplaced {
+                found: header.number,
+            });
+        }
+        if header.segment_bytes as usize != bytes.len() {
+            return Some(Damage::SegmentLength {
+                found: bytes.len() as u64,
+            });
+        }
+        self.walk.synced_index = self.walk.synced_index.max(header.synced_index);
+        let continues = number == self.number_next
+            && self
+                .expected
+                .is_none_or(|expected| expected == header.first_index)
+            && (!self.walk.faults.is_empty() || header.chain_start == self.walk.end.hash);
+        if !continues {
+            return Some(Damage::SegmentStart);
+        }
+        self.number_next = number.saturating_add(1);
+        if self.walk.faults.is_empty() {
+            if number > 0 {
+                self.walk.segment_ends.push(self.walk.end.offset.bytes());
+            }
+            self.walk.end.offset = LogOffset::new(number, SEGMENT_HEADER_BYTES as u32);
+        }
+        None
+    }
+
+    fn records(&mut self, number: u32, bytes: &[u8]) {
+        let mut offset = SEGMENT_HEADER_BYTES;
+        loop {
+            let resume_from = match examine(self.identity, number, bytes, offset) {
+                Examined::Nothing => {
+                    if is_zero(&bytes[offset..]) {
+                        return;
+                    }
+                    self.fault(number, offset, Damage::BytesAfterEnd);
+                    offset + ALIGN_BYTES
+                }
+                Examined::BadHeader => {
+                    self.fault(number, offset, Damage::RecordHeader);
+                    offset + ALIGN_BYTES
+                }
+                Examined::BadBody(header) => {
+                    self.proof(&header);
+                    self.fault(number, offset, Damage::RecordBody);
+                    header.end_from(offset)
+                }
+                Examined::Valid(header) => {
+                    self.valid(number, bytes, offset, &header);
+                    offset = header.end_from(offset);
+                    continue;
+                }
+            };
+            // Past a fault, the next thing of interest is whatever has a right header.
+            let Some(found) = find_header(self.identity, number, bytes, resume_from) else {
+                return;
+            };
+            offset = found;
+        }
+    }
+
+    fn valid(&mut self, number: u32, bytes: &[u8], offset: usize, header: &RecordHeader) {
+        self.proof(header);
+        if self
+            .expected
+            .is_some_and(|expected| expected != header.index)
+        {
+            self.fault(
+                number,
+                offset,
+                Damage::RecordIndex {
+                    found: header.index,
+                },
+            );
+        } else if header.index == RecordIndex::GENESIS {
+            let is_genesis = header.kind == RecordKind::GENESIS
+                && genesis_hash(&bytes[header.payload_from(offset)]) == self.identity.genesis_hash;
+            if !is_genesis {
+                self.fault(number, offset, Damage::GenesisRecord);
+            }
+        }
+        self.walk.record_count += 1;
+        self.expected = Some(header.index.next());
+        if self.walk.faults.is_empty() {
+            let record_end = header.end_from(offset);
+            self.walk.end = LogEnd {
+                offset: LogOffset::new(number, record_end as u32),
+                index: header.index.next(),
+                hash: ChainHash::from_bytes(array_at(bytes, record_end - HASH_BYTES)),
+            };
+        } else {
+            self.walk.has_valid_after_fault = true;
+        }
+    }
+
+    fn proof(&mut self, header: &RecordHeader) {
+        self.walk.synced_index = self.walk.synced_index.max(header.synced_index);
+    }
+
+    fn fault(&mut self, segment: u32, offset: impl TryInto<u32>, damage: Damage) {
+        if self.walk.faults.len() < FAULTS_MAX {
+            let offset = offset.try_into().unwrap_or(u32::MAX);
+            self.walk.faults.push(Fault {
+                segment,
+                offset,
+                index: self.expected,
+                damage,
+            });
+        }
+        self.expected = None;
+    }
+}
+
+/// The first place from `from` on where a record header stands.
+fn find_header(identity: &Identity, number: u32, bytes: &[u8], from: usize) -> Option<usize> {
+    let last = bytes.len().checked_sub(OVERHEAD_BYTES)?;
+    (from..=last)
+        .step_by(ALIGN_BYTES)
+        .find(|offset| examine_header(identity, number, bytes, *offset).is_some())
+}

@@ -92,14 +92,20 @@ fn lines(source: &Source, found: &mut Vec<Finding>) {
     }
 }
 
-/// A line may be wide because of a literal or an address, which cannot be broken well.
+/// A line may be wide because of a literal, an address, or because it is a row of a Markdown table
+/// in a comment: none of them can be broken well.
 fn is_excused(text: &str, code: &str, comment: &str) -> bool {
     let blank = |view: &str, at: usize| view.as_bytes().get(at).is_none_or(|&b| b == b' ');
     let literal = text
         .bytes()
         .enumerate()
         .filter(|&(at, b)| b != b' ' && blank(code, at) && blank(comment, at));
-    text.contains("://") || text.len().saturating_sub(literal.count()) <= COLUMNS_MAX
+    let is_row = comment
+        .trim_start()
+        .trim_start_matches(['/', '!'])
+        .trim_start()
+        .starts_with('|');
+    text.contains("://") || is_row || text.len().saturating_sub(literal.count()) <= COLUMNS_MAX
 }
 
 #[cfg(test)]
@@ -137,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wide_line_is_found_unless_a_literal_or_an_address_makes_it_wide() {
+    fn a_wide_line_is_found_unless_it_cannot_be_broken() {
         let wide = "x".repeat(101);
         assert!(
             findings(&format!("//! A.\n// {wide}\n"))[0]
@@ -145,6 +151,7 @@ mod tests {
                 .contains("columns")
         );
         assert!(findings(&format!("//! A.\nlet a = \"{wide}\";\n")).is_empty());
+        assert!(findings(&format!("//! A.\n//! | {wide} |\n")).is_empty());
         assert!(findings(&format!("//! A.\n// https://a.example/{wide}\n")).is_empty());
     }
 

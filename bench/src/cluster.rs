@@ -6,7 +6,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -306,11 +306,6 @@ fn keep(tail: &Mutex<Vec<String>>, line: &str) {
     lines.push(line.to_owned());
 }
 
-/// The folder name of a validator of a testnet.
-#[must_use]
-pub fn validator_folder(dir: &Path, index: usize) -> PathBuf {
-    dir.join(format!("validator-{index:02}"))
-}
 
 #[cfg(test)]
 mod tests {

@@ -3,3 +3,5 @@
 pub mod cluster;
 pub mod histogram;
 pub mod load;
+pub mod applications;
+pub mod testnet;

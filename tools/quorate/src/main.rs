@@ -1,2 +1,121 @@
-//! The quorate command line.
-fn main() {}
+//! The `quorate` command line.
+//!
+//! Owns the list of commands and the way from arguments to an exit code. Each command is a file
+//! in `commands`. Never: protocol decisions; a command only drives the crates below.
+
+#![forbid(unsafe_code)]
+
+mod commands;
+mod failure;
+mod interrupt;
+mod logs;
+mod output;
+mod plan;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use commands::{demo, keygen, load, log, node, sim, status, testnet};
+use failure::Failure;
+use logs::LogFormat;
+use output::Report;
+
+/// A stake-weighted Byzantine-fault-tolerant sequencer.
+///
+/// Exit codes: 0 done; 1 it ran and the answer is no; 2 usage; 3 configuration or genesis;
+/// 4 safety stop, do not restart; 5 data damaged; 70 disk failed; 75 try again later.
+#[derive(Debug, Parser)]
+#[command(name = "quorate", version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, clap::Args)]
+struct Common {
+    /// Print one JSON object on standard output; logs and progress stay on standard error
+    #[arg(long, global = true)]
+    json: bool,
+    /// Which log lines to print, such as info or quorate=debug; also QUORATE_LOG
+    #[arg(long, global = true, value_name = "FILTER")]
+    log: Option<String>,
+    /// How log lines look
+    #[arg(long, global = true, value_enum, default_value = "text")]
+    log_format: LogFormat,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a cluster on this machine under load and check that all validators agree
+    Demo(demo::Options),
+    /// Make a private key
+    Keygen(keygen::Options),
+    /// Make a testnet on this machine, or run one
+    #[command(subcommand)]
+    Testnet(testnet::Command),
+    /// Run one validator
+    Node(node::Options),
+    /// Drive a running testnet with open-loop load
+    Load(load::Options),
+    /// Ask the validators of a testnet how they are
+    Status(status::Options),
+    /// Look into a validator's log
+    #[command(subcommand)]
+    Log(log::Command),
+    /// Run seeded worlds with faults and check them
+    Sim(sim::Options),
+}
+
+impl Command {
+    /// What is logged when nobody says otherwise: a node tells what it does, the others only what
+    /// goes wrong.
+    const fn default_log(&self) -> &'static str {
+        match self {
+            Self::Node(_) => "info",
+            _ => "warn",
+        }
+    }
+
+    fn run(&self) -> Result<Report, Failure> {
+        match self {
+            Self::Demo(options) => demo::run(options),
+            Self::Keygen(options) => keygen::run(options),
+            Self::Testnet(command) => testnet::run(command),
+            Self::Node(options) => node::run(options),
+            Self::Load(options) => load::run(options),
+            Self::Status(options) => status::run(options),
+            Self::Log(command) => log::run(command),
+            Self::Sim(options) => sim::run(options),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let Arguments { common, command } = Arguments::parse();
+    let result = logs::start(common.log.as_deref(), common.log_format, command.default_log())
+        .and_then(|()| command.run());
+    output::finish(result, common.json).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_arguments_of_all_commands_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn the_documented_defaults_of_demo_are_those_that_parse() {
+        let arguments = Arguments::try_parse_from(["quorate", "demo"]).unwrap();
+        let Command::Demo(options) = arguments.command else { panic!("not demo") };
+        assert_eq!(options.cluster.validators, 4);
+        assert_eq!((options.load.rate, options.load.seconds), (2000, 10));
+    }
+}

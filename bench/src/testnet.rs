@@ -1,0 +1,359 @@
+//! A testnet on disk: one folder with a genesis and a folder a validator.
+//!
+//! Owns the layout of that folder, its ports and its permissions. Never: starts anything.
+//!
+//! ```text
+//! DIR/genesis.json
+//! DIR/admin.key                      only for the venue: may halt and resume instruments
+//! DIR/validator-00/quorate.toml      folder mode 0700
+//! DIR/validator-00/key               mode 0600
+//! DIR/validator-00/data/log/         made by the node
+//! ```
+//!
+//! Validator i uses ports P + 4i (validators), + 1 (clients) and + 2 (metrics) on loopback.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::net::TcpListener;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use quorate::config::ConfigFile;
+use quorate::file_error::FileError;
+use quorate::genesis::{Application, ChainLimits, Genesis, GenesisPlan, GenesisValidator, Hex32};
+use quorate::keys::{self, KeyPair};
+use quorate::profiles::{Durability, Idle, Profile, Threads};
+use quorate::state_machine::SessionId;
+use quorate_consensus::payload::session_of_key;
+use serde_json::Map;
+
+use crate::applications::{OPAQUE, VENUE, VenueParameters};
+
+/// Ports between two validators.
+pub const PORTS_PER_VALIDATOR: u16 = 4;
+/// Name of the genesis file.
+pub const GENESIS_FILE: &str = "genesis.json";
+/// Name of the configuration file.
+pub const CONFIG_FILE: &str = "quorate.toml";
+/// Name of the key file of the session that may halt and resume.
+pub const ADMIN_KEY_FILE: &str = "admin.key";
+/// Name of a validator's key file.
+const KEY_FILE: &str = "key";
+/// Name of a validator's data folder.
+const DATA_FOLDER: &str = "data";
+/// What the venue of a testnet trades.
+const SYMBOL: &str = "QRT";
+
+/// What a testnet's commands are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Workload {
+    /// Orders, cancels and the rest at the order book.
+    Venue,
+    /// Bytes without a meaning.
+    Opaque,
+}
+
+impl Workload {
+    /// The workload that an application takes, if it is one of this program.
+    #[must_use]
+    pub fn of_application(name: &str) -> Option<Self> {
+        match name {
+            VENUE => Some(Self::Venue),
+            OPAQUE => Some(Self::Opaque),
+            _ => None,
+        }
+    }
+
+    /// The name of the application that takes it.
+    #[must_use]
+    pub const fn application(self) -> &'static str {
+        match self {
+            Self::Venue => VENUE,
+            Self::Opaque => OPAQUE,
+        }
+    }
+}
+
+/// What a testnet is to be.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Weight of each validator, in order; as many as there are validators.
+    pub weights: Vec<u64>,
+    /// F, or what the weights suggest.
+    pub fault_weight: Option<u64>,
+    /// P, or what the weights and F suggest.
+    pub fast_slack: Option<u64>,
+    /// Whether F = 0 is meant.
+    pub crash_only: bool,
+    /// The application.
+    pub workload: Workload,
+    /// P of the ports.
+    pub base_port: u16,
+    /// What a vote record must be before it leaves.
+    pub durability: Durability,
+    /// Choices that go together.
+    pub profile: Profile,
+    /// Overrides the profile.
+    pub threads: Option<Threads>,
+    /// Overrides the profile.
+    pub idle: Option<Idle>,
+}
+
+/// Why there is no testnet.
+#[derive(Debug, thiserror::Error)]
+pub enum TestnetError {
+    /// A file of it is wrong, or cannot be written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The ports do not fit below 65,536.
+    #[error("{validators} validators do not fit into the ports from {base_port}")]
+    Ports {
+        /// How many validators.
+        validators: usize,
+        /// The first port.
+        base_port: u16,
+    },
+    /// No run of ports is free.
+    #[error("no {count} ports in a row are free on loopback")]
+    NoPorts {
+        /// How many were looked for.
+        count: u16,
+    },
+    /// The folder holds something already.
+    #[error("{} is not empty", .0.display())]
+    NotEmpty(PathBuf),
+    /// The folder or a file in it cannot be used.
+    #[error("{}: {what}: {source}", path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// What was tried.
+        what: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+/// A testnet that is on disk and passed every check.
+#[derive(Clone, Debug)]
+pub struct Testnet {
+    dir: PathBuf,
+    genesis: Genesis,
+}
+
+impl Testnet {
+    /// Writes a testnet into a folder that is new or empty.
+    ///
+    /// # Errors
+    /// The plan is not allowed (as in [`Genesis::build`]), or a file cannot be written.
+    pub fn create(dir: &Path, plan: &Plan) -> Result<Self, TestnetError> {
+        let ports = ports(plan)?;
+        refuse_full(dir)?;
+        keys::create_private_folder(dir)?;
+        let mut members = Vec::with_capacity(plan.weights.len());
+        for (index, (stake, port)) in plan.weights.iter().zip(&ports).enumerate() {
+            let key = KeyPair::create(&validator_folder(dir, index).join(KEY_FILE))?;
+            members.push(GenesisValidator {
+                key: Hex32(key.public()),
+                stake: *stake,
+                leader_weight: None,
+                peer_address: loopback(*port),
+                client_addresses: vec![loopback(port + 1)],
+            });
+        }
+        let genesis = Genesis::build(GenesisPlan {
+            chain_id: KeyPair::generate().map_err(|source| io_error(dir, "make an id", source))?.public(),
+            genesis_time_ns: wall_clock_ns(),
+            fault_weight: plan.fault_weight,
+            fast_slack: plan.fast_slack,
+            crash_only: plan.crash_only,
+            window_slots: None,
+            turn_windows: None,
+            application: application(dir, plan.workload)?,
+            limits: ChainLimits::default(),
+            validators: members,
+        })?;
+        write_new(&dir.join(GENESIS_FILE), genesis.bytes(), 0o644)?;
+        for (index, port) in ports.iter().enumerate() {
+            let genesis_path = Path::new("..").join(GENESIS_FILE);
+            let mut config =
+                ConfigFile::new(&genesis_path, Path::new(KEY_FILE), Path::new(DATA_FOLDER));
+            config.validator = u16::try_from(index).ok();
+            config.profile = plan.profile;
+            config.durability = plan.durability;
+            config.threads = plan.threads;
+            config.idle = plan.idle;
+            config.listen.metrics = Some(loopback(port + 2));
+            let path = validator_folder(dir, index).join(CONFIG_FILE);
+            write_new(&path, config.to_commented_toml().as_bytes(), 0o600)?;
+        }
+        Ok(Self { dir: dir.to_path_buf(), genesis })
+    }
+
+    /// Opens a testnet that was written before.
+    ///
+    /// # Errors
+    /// Its genesis cannot be read or is not allowed.
+    pub fn open(dir: &Path) -> Result<Self, TestnetError> {
+        let genesis = Genesis::load(&dir.join(GENESIS_FILE))?;
+        Ok(Self { dir: dir.to_path_buf(), genesis })
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The genesis.
+    #[must_use]
+    pub const fn genesis(&self) -> &Genesis {
+        &self.genesis
+    }
+
+    /// How many validators there are.
+    #[must_use]
+    pub fn validators(&self) -> usize {
+        self.genesis.file().validators.len()
+    }
+
+    /// The weights, in order.
+    #[must_use]
+    pub fn weights(&self) -> Vec<u64> {
+        self.genesis.file().validators.iter().map(|member| member.stake).collect()
+    }
+
+    /// What its commands are, if the application is one of this program.
+    #[must_use]
+    pub fn workload(&self) -> Option<Workload> {
+        Workload::of_application(&self.genesis.file().application.name)
+    }
+
+    /// The configuration file of a validator.
+    #[must_use]
+    pub fn config_path(&self, index: usize) -> PathBuf {
+        validator_folder(&self.dir, index).join(CONFIG_FILE)
+    }
+
+    /// The log folder of a validator.
+    ///
+    /// # Errors
+    /// Its configuration cannot be read.
+    pub fn log_folder(&self, index: usize) -> Result<PathBuf, TestnetError> {
+        Ok(ConfigFile::load(&self.config_path(index))?.data.join("log"))
+    }
+
+    /// The key of the session that may halt and resume instruments, where there is one.
+    ///
+    /// # Errors
+    /// The file is there and cannot be used.
+    pub fn admin_key(&self) -> Result<Option<KeyPair>, TestnetError> {
+        let path = self.dir.join(ADMIN_KEY_FILE);
+        if !path.exists() {
+            return Ok(None);
+        }
+        Ok(Some(KeyPair::load(&path)?))
+    }
+}
+
+/// The folder of a validator.
+#[must_use]
+pub fn validator_folder(dir: &Path, index: usize) -> PathBuf {
+    dir.join(format!("validator-{index:02}"))
+}
+
+/// Finds `validators` blocks of ports in a row that are free on loopback now. Another program may
+/// take one before they are used; the node that then fails names its port.
+///
+/// # Errors
+/// [`TestnetError::NoPorts`].
+pub fn free_base_port(validators: usize) -> Result<u16, TestnetError> {
+    /// Below the range from which outgoing connections take their ports, on Linux as shipped.
+    const FIRST: u16 = 12_000;
+    const LAST: u16 = 32_000;
+    let count = u16::try_from(validators)
+        .ok()
+        .and_then(|validators| validators.checked_mul(PORTS_PER_VALIDATOR))
+        .filter(|count| *count < LAST - FIRST)
+        .ok_or(TestnetError::Ports { validators, base_port: FIRST })?;
+    let span = u32::from(LAST - FIRST - count);
+    // Two programs that look at the same time should not find the same ports.
+    let seed = std::process::id().wrapping_mul(0x9e37_79b1) ^ wall_clock_ns() as u32;
+    for attempt in 0..200_u32 {
+        let offset = seed.wrapping_add(attempt.wrapping_mul(0x61c8_8647)) % span;
+        let base = FIRST + u16::try_from(offset).unwrap_or(0);
+        let held: Vec<_> =
+            (base..base + count).map_while(|port| TcpListener::bind(("127.0.0.1", port)).ok()).collect();
+        if held.len() == usize::from(count) {
+            return Ok(base);
+        }
+    }
+    Err(TestnetError::NoPorts { count })
+}
+
+fn ports(plan: &Plan) -> Result<Vec<u16>, TestnetError> {
+    let validators = plan.weights.len();
+    let refused = || TestnetError::Ports { validators, base_port: plan.base_port };
+    (0..validators)
+        .map(|index| {
+            let offset = u16::try_from(index).ok()?.checked_mul(PORTS_PER_VALIDATOR)?;
+            let first = plan.base_port.checked_add(offset)?;
+            first.checked_add(PORTS_PER_VALIDATOR - 1)?;
+            (plan.base_port > 0).then_some(first)
+        })
+        .collect::<Option<_>>()
+        .ok_or_else(refused)
+}
+
+fn application(dir: &Path, workload: Workload) -> Result<Application, TestnetError> {
+    let parameters = match workload {
+        Workload::Opaque => Map::new(),
+        Workload::Venue => {
+            let admin = KeyPair::create(&dir.join(ADMIN_KEY_FILE))?;
+            let admins = [SessionId(session_of_key(&admin.public()))];
+            match serde_json::to_value(VenueParameters::one_instrument(SYMBOL, &admins)) {
+                Ok(serde_json::Value::Object(parameters)) => parameters,
+                _ => Map::new(),
+            }
+        }
+    };
+    Ok(Application { name: workload.application().to_owned(), parameters })
+}
+
+fn refuse_full(dir: &Path) -> Result<(), TestnetError> {
+    match fs::read_dir(dir) {
+        Ok(mut entries) if entries.next().is_some() => {
+            Err(TestnetError::NotEmpty(dir.to_path_buf()))
+        }
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(io_error(dir, "reading the folder", source)),
+    }
+}
+
+fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), TestnetError> {
+    fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)
+        .and_then(|mut file| {
+            file.write_all(bytes)?;
+            file.sync_all()
+        })
+        .map_err(|source| io_error(path, "writing the file", source))
+}
+
+fn io_error(path: &Path, what: &'static str, source: io::Error) -> TestnetError {
+    TestnetError::Io { path: path.to_path_buf(), what, source }
+}
+
+fn loopback(port: u16) -> String {
+    format!("127.0.0.1:{port}")
+}
+
+fn wall_clock_ns() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}

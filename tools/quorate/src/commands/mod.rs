@@ -1,0 +1,10 @@
+//! One command a file.
+
+pub(crate) mod demo;
+pub(crate) mod keygen;
+pub(crate) mod load;
+pub(crate) mod log;
+pub(crate) mod node;
+pub(crate) mod sim;
+pub(crate) mod status;
+pub(crate) mod testnet;

@@ -1,0 +1,157 @@
+//! Why a command did not do what was asked: exit code, message and remedy.
+//!
+//! Owns the exit codes, which are part of the interface and stand in docs/operations.md. Never:
+//! prints.
+
+use std::fmt;
+use std::process::ExitCode;
+
+use quorate::file_error::FileError;
+use quorate_bench::cluster::ClusterError;
+use serde_json::{Value, json};
+
+/// How a command ended. The numbers are documented and never change their meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Code {
+    /// It did what was asked.
+    Done = 0,
+    /// It ran, and the answer is no: a difference, an unreachable validator, a violation.
+    No = 1,
+    /// The command line is wrong. clap gives the same number.
+    Usage = 2,
+    /// The configuration, the genesis or a key cannot be used.
+    Configuration = 3,
+    /// A safety stop: do not start again without looking.
+    Safety = 4,
+    /// Data on disk is damaged.
+    Damaged = 5,
+    /// The disk failed: the next start will not trust it.
+    DiskFailed = 70,
+    /// Something may be better later: a port or a folder in use, a service that does not answer.
+    TryAgain = 75,
+}
+
+impl Code {
+    /// The word for it in JSON.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::No => "no",
+            Self::Usage => "usage",
+            Self::Configuration => "configuration",
+            Self::Safety => "safety_stop",
+            Self::Damaged => "damaged",
+            Self::DiskFailed => "disk_failed",
+            Self::TryAgain => "try_again",
+        }
+    }
+}
+
+impl From<Code> for ExitCode {
+    fn from(code: Code) -> Self {
+        Self::from(code as u8)
+    }
+}
+
+/// A command that could not do what was asked.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure {
+    pub(crate) code: Code,
+    what: String,
+    remedy: String,
+}
+
+impl Failure {
+    /// A failure with what happened, lower case and without a full stop.
+    pub(crate) fn new(code: Code, what: impl fmt::Display) -> Self {
+        Self { code, what: what.to_string(), remedy: String::new() }
+    }
+
+    /// The command line asks for something that cannot be.
+    pub(crate) fn usage(what: impl fmt::Display) -> Self {
+        Self::new(Code::Usage, what)
+    }
+
+    /// Adds what to do about it.
+    pub(crate) fn remedy(mut self, remedy: impl fmt::Display) -> Self {
+        self.remedy = remedy.to_string();
+        self
+    }
+
+    /// Adds what follows from elsewhere, on lines of its own.
+    pub(crate) fn detail(mut self, detail: impl fmt::Display) -> Self {
+        self.what = format!("{}\n{detail}", self.what);
+        self
+    }
+
+    /// The failure as a JSON object.
+    pub(crate) fn to_json(&self) -> Value {
+        json!({
+            "schema": crate::output::SCHEMA,
+            "error": {
+                "code": self.code as u8,
+                "kind": self.code.name(),
+                "what": self.what,
+                "remedy": self.remedy,
+            },
+        })
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)?;
+        if !self.remedy.is_empty() {
+            write!(f, "\nremedy: {}", self.remedy)?;
+        }
+        Ok(())
+    }
+}
+
+impl From<FileError> for Failure {
+    fn from(error: FileError) -> Self {
+        let remedy = error.remedy.clone();
+        let bare = FileError { remedy: String::new(), ..error };
+        Self::new(Code::Configuration, bare).remedy(remedy)
+    }
+}
+
+impl From<ClusterError> for Failure {
+    fn from(error: ClusterError) -> Self {
+        Self::new(Code::TryAgain, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_numbers_are_the_documented_ones() {
+        let text = include_str!("../../../docs/operations.md");
+        for code in [
+            Code::Done,
+            Code::No,
+            Code::Usage,
+            Code::Configuration,
+            Code::Safety,
+            Code::Damaged,
+            Code::DiskFailed,
+            Code::TryAgain,
+        ] {
+            let row = format!("| {} | `{}` |", code as u8, code.name());
+            assert!(text.contains(&row), "docs/operations.md lacks {row}");
+        }
+    }
+
+    #[test]
+    fn a_failure_in_json_has_the_schema_and_the_remedy() {
+        let failure = Failure::usage("no").remedy("say yes");
+        let value = failure.to_json();
+        assert_eq!(value["schema"], 1);
+        assert_eq!(value["error"]["code"], 2);
+        assert_eq!(value["error"]["remedy"], "say yes");
+        assert_eq!(failure.to_string(), "no\nremedy: say yes");
+    }
+}

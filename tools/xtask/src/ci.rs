@@ -244,6 +244,21 @@ mod tests {
     }
 
     #[test]
+    fn a_step_that_fails_is_said_to_fail() {
+        let root = crate::repository_root();
+        let mut results = Vec::new();
+        let good = run_step(&root, &step("good", &["--version"]), &mut results);
+        assert!(good.expect("cargo runs"));
+        let bad = run_step(
+            &root,
+            &step("bad", &["there-is-no-such-command"]),
+            &mut results,
+        );
+        assert!(!bad.expect("cargo runs"));
+        assert!(results.is_empty());
+    }
+
+    #[test]
     fn no_step_runs_without_the_lockfile_except_the_formatter() {
         for step in STEPS {
             let is_locked = step.arguments.contains(&"--locked");

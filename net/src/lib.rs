@@ -1,1 +1,58 @@
-//! The message path of Quorate: mio loop, framing, authenticated sessions, back-pressure.
+//! The message path of Quorate: sockets to frames of authenticated peers and clients, and back.
+//!
+//! It knows peer indices, client ids and bytes. It knows no consensus types and holds no keys:
+//! signing and checking of handshakes is the embedder's [`Authenticator`].
+//!
+//! In the order of the data:
+//!
+//! ```text
+//! accept, resolver, handshake, noise, hello   who is there
+//! buffer, session, connection, frame   bytes -> Noise messages -> frames
+//! peers, peer_links, clients           whose frames; which connection counts; back-pressure
+//! queue                                what waits for a remote, and what is dropped
+//! poller, park, waker                  one thread, one turn at a time
+//! client_link                          the dialing side of the client port
+//! ```
+//!
+//! Invariant: nothing that a remote sends panics, allocates without a bound from [`Limits`], or
+//! disturbs another connection. It ends its own, with a counted [`CloseReason`].
+
+#![forbid(unsafe_code)]
+
+mod accept;
+mod backoff;
+mod buffer;
+mod client_link;
+mod clients;
+mod connection;
+mod counters;
+mod error;
+mod frame;
+mod handler;
+mod handshake;
+mod hello;
+mod keepalive;
+mod limits;
+mod link;
+mod noise;
+mod park;
+mod peer_links;
+mod peers;
+mod poller;
+mod queue;
+mod resolver;
+mod session;
+mod slots;
+mod waker;
+
+pub use client_link::{ClientLinks, LinkHandler, LinkId};
+pub use counters::Counters;
+pub use error::{CloseReason, NetError, SendError};
+pub use handler::{ClientId, Handler, PeerAlarm};
+pub use handshake::{Authenticator, ChainIds, ClientAuthenticator};
+pub use limits::{
+    CLIENT_ADDRESSEE, Limits, MESSAGES_VERSION_MAX, MESSAGES_VERSION_MIN, WIRE_VERSION,
+};
+pub use poller::{Net, NetConfig};
+pub use queue::Class;
+pub use waker::Waker;

@@ -1,0 +1,160 @@
+//! A byte queue that keeps its memory: filled at the back, taken from the front.
+//!
+//! Owns: the bytes between socket and session, in both directions, and their growth.
+//! Never: grows because of a number that a remote sent. It grows by what is written into it, and
+//! whoever writes checks the bound first.
+
+use std::io;
+
+/// Bytes between a read position and a write position in storage that is reused.
+///
+/// All of the storage is initialised, so that a socket can read straight into [`Buffer::room`].
+/// Invariant: `start <= end <= data.len()`.
+#[derive(Debug, Default)]
+pub(crate) struct Buffer {
+    data: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+impl Buffer {
+    pub(crate) const fn new() -> Self {
+        Self {
+            data: Vec::new(),
+            start: 0,
+            end: 0,
+        }
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// The bytes that wait to be taken.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.data[self.start..self.end]
+    }
+
+    /// Free space behind the bytes, at least `bytes_min` long; follow with [`Buffer::filled`].
+    ///
+    /// Moves the bytes to the front before it grows, and doubles when it grows, so that the cost of
+    /// a long queue stays linear.
+    pub(crate) fn room(&mut self, bytes_min: usize) -> &mut [u8] {
+        if self.data.len() - self.end < bytes_min {
+            self.data.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+            let needed = self.end + bytes_min;
+            if self.data.len() < needed {
+                self.data.resize(needed.max(self.data.len() * 2), 0);
+            }
+        }
+        &mut self.data[self.end..]
+    }
+
+    /// Counts the first `bytes` of the last [`Buffer::room`] as written.
+    pub(crate) fn filled(&mut self, bytes: usize) {
+        assert!(
+            bytes <= self.data.len() - self.end,
+            "more bytes were filled than there was room"
+        );
+        self.end += bytes;
+    }
+
+    /// Forgets the first `bytes`.
+    pub(crate) fn take(&mut self, bytes: usize) {
+        assert!(bytes <= self.len(), "more bytes were taken than there are");
+        self.start += bytes;
+        if self.is_empty() {
+            self.start = 0;
+            self.end = 0;
+        }
+    }
+
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        self.room(bytes.len())[..bytes.len()].copy_from_slice(bytes);
+        self.filled(bytes.len());
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.start = 0;
+        self.end = 0;
+    }
+
+    /// One read from `source`, into at least `bytes_min` of room. Returns (read, room offered).
+    ///
+    /// # Errors
+    /// What the source reports, `WouldBlock` included.
+    pub(crate) fn read_from(
+        &mut self,
+        source: &mut impl io::Read,
+        bytes_min: usize,
+    ) -> io::Result<(usize, usize)> {
+        let room = self.room(bytes_min);
+        let offered = room.len();
+        let read = source.read(room)?;
+        self.filled(read);
+        Ok((read, offered))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::VecDeque;
+
+    use proptest::prelude::*;
+
+    #[test]
+    fn memory_is_kept_when_the_queue_runs_empty() {
+        let mut buffer = Buffer::new();
+        buffer.push(&[7; 1000]);
+        let storage = buffer.data.len();
+        for _ in 0..100 {
+            buffer.take(buffer.len());
+            buffer.push(&[8; 1000]);
+        }
+        assert_eq!(buffer.data.len(), storage);
+    }
+
+    #[test]
+    fn a_queue_that_is_never_empty_does_not_creep() {
+        let mut buffer = Buffer::new();
+        buffer.push(&[0; 100]);
+        for _ in 0..10_000 {
+            buffer.push(&[1; 50]);
+            buffer.take(50);
+        }
+        assert_eq!(buffer.len(), 100);
+        assert!(
+            buffer.data.len() <= 1000,
+            "{} bytes for 100",
+            buffer.data.len()
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn it_behaves_as_a_queue_of_bytes(steps in prop::collection::vec((any::<bool>(), 0_usize..300), 0..200)) {
+            let mut buffer = Buffer::new();
+            let mut model = VecDeque::new();
+            let mut next = 0_u8;
+            for (push, count) in steps {
+                if push {
+                    let bytes: Vec<u8> = (0..count).map(|_| { next = next.wrapping_add(1); next }).collect();
+                    buffer.push(&bytes);
+                    model.extend(bytes);
+                } else {
+                    let count = count.min(model.len());
+                    buffer.take(count);
+                    model.drain(..count);
+                }
+                prop_assert_eq!(buffer.bytes(), model.make_contiguous() as &[u8]);
+            }
+        }
+    }
+}

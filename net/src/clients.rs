@@ -1,0 +1,150 @@
+//! Clients on their connections: admission, frames both ways, back-pressure.
+//!
+//! Owns: the bounds on what clients may take. Never: sessions, keys' rights, or sequence numbers.
+//!
+//! Inbound: frames wait in the sockets unless the embedder takes them: a budget of frames a turn,
+//! or no reading at all while paused; TCP then slows the senders down. Connections are served in
+//! turn. Outbound: a client that does not read is disconnected when more than its queue would
+//! wait; it resumes from the sequence numbers of the protocol above.
+
+use crate::error::{CloseReason, SendError};
+use crate::handler::{ClientId, Handler};
+use crate::keepalive::keep_alive_client;
+use crate::link::{PendingKind, Role};
+use crate::poller::Net;
+use crate::queue::{CLASSES, Class, Outbound};
+use crate::slots::Slot;
+
+impl Net {
+    /// Queues `frame` for `client`; it leaves with the next [`Net::flush`]. Frames to one client
+    /// keep their order and none is dropped while it is connected.
+    ///
+    /// # Errors
+    /// [`SendError::NotConnected`], [`SendError::Length`], [`SendError::SlowReader`]: too much
+    /// waits, the client is being disconnected.
+    pub fn send_client(&mut self, client: ClientId, frame: &[u8]) -> Result<(), SendError> {
+        self.check_length(frame)?;
+        let Some(link) = self.links.get_mut(client.0) else {
+            return Err(SendError::NotConnected);
+        };
+        let Role::Client { outbound } = &mut link.role else {
+            return Err(SendError::NotConnected);
+        };
+        if link.doomed.is_some() {
+            return Err(SendError::NotConnected);
+        }
+        let sealed = link.connection.sealed.len();
+        let bytes_max = self.limits.client_queue_bytes_max.saturating_sub(sealed);
+        // One class for all: order is part of the promise, and this class pushes nothing out.
+        if outbound
+            .push(frame, Class::Bulk, bytes_max, &mut [0; CLASSES])
+            .is_err()
+        {
+            self.doom(client.0, CloseReason::SlowReader);
+            return Err(SendError::SlowReader);
+        }
+        self.soil(client.0);
+        Ok(())
+    }
+
+    /// Disconnects `client`. What is queued is flushed as far as the socket takes it at once.
+    pub fn close_client(&mut self, client: ClientId, reason: CloseReason) {
+        let is_client = |link: &crate::link::Link| matches!(link.role, Role::Client { .. });
+        if self.links.get(client.0).is_some_and(is_client) {
+            self.flush_link(client.0);
+            self.doom(client.0, reason);
+        }
+    }
+
+    /// Frames of all clients together that each of the next turns may hand over. 0 stops reading.
+    pub const fn set_client_budget(&mut self, frames_per_turn: usize) {
+        self.client_budget = frames_per_turn;
+    }
+
+    /// Stops or resumes reading from clients. Logins and replies go on.
+    pub const fn pause_clients(&mut self, paused: bool) {
+        self.clients_paused = paused;
+    }
+
+    pub(crate) fn client_identified(
+        &mut self,
+        slot: Slot,
+        key: [u8; 32],
+        handler: &mut impl Handler,
+    ) -> Result<(), CloseReason> {
+        if self.counters.clients_now >= self.limits.clients_max as u64 {
+            return Err(CloseReason::ClientsFull);
+        }
+        let Some(link) = self.links.get_mut(slot) else {
+            return Ok(());
+        };
+        let role = Role::Client {
+            outbound: Outbound::default(),
+        };
+        let Role::Pending(pending) = std::mem::replace(&mut link.role, role) else {
+            return Ok(());
+        };
+        self.counters.clients_now += 1;
+        self.counters.clients_authenticated += 1;
+        handler.client_up(ClientId(slot), key);
+        let PendingKind::Accepted { port, handshake } = pending.kind else {
+            return Err(CloseReason::Handshake);
+        };
+        self.forget_stranger(port, slot);
+        let Some(link) = self.links.get_mut(slot) else {
+            return Ok(());
+        };
+        let session = handshake.finish(&mut link.connection.sealed)?;
+        link.connection.authenticate(
+            session,
+            self.limits.client_frame_bytes_max,
+            self.limits.client_read_buffer_bytes,
+        );
+        keep_alive_client(link.connection.stream());
+        Ok(())
+    }
+
+    pub(crate) fn serve_clients(&mut self, handler: &mut impl Handler) -> usize {
+        let mut work = 0;
+        let mut budget = if self.clients_readable() {
+            self.client_budget
+        } else {
+            0
+        };
+        for _ in 0..self.ready_clients.len() {
+            if budget == 0 {
+                break;
+            }
+            let Some(slot) = self.ready_clients.pop_front() else {
+                break;
+            };
+            let Some(link) = self.links.get_mut(slot) else {
+                continue;
+            };
+            link.listed = false;
+            if link.doomed.is_some() {
+                continue;
+            }
+            let received = link.connection.receive(
+                self.limits.client_read_bytes_per_turn,
+                budget,
+                &mut self.counters,
+                |frame| handler.client_frame(ClientId(slot), frame),
+            );
+            match received {
+                Ok(received) => {
+                    budget -= received.frames;
+                    work += received.messages.max(received.frames);
+                    if received.more {
+                        self.list(slot);
+                    }
+                }
+                Err(reason) => {
+                    work += 1;
+                    self.doom(slot, reason);
+                }
+            }
+        }
+        work
+    }
+}

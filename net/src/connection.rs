@@ -1,0 +1,353 @@
+//! One socket with its buffers: bytes to Noise messages to frames, and back.
+//!
+//! Owns: reading, opening, cutting into frames, sealing, writing. Never: who the other side is or
+//! what is done with a frame.
+//!
+//! Inbound bytes pass two buffers: `raw` (as read) and `plain` (opened). A frame is handed out as a
+//! slice of `plain`. Neither grows by a length that was announced, only by bytes that arrived, and
+//! the next message is opened only when `plain` holds no whole frame: `plain` stays below one frame
+//! and one message, `raw` below one message and one read.
+//! Outbound frames are sealed together when they are flushed: one turn's small frames to one remote
+//! cost one AEAD call and one write.
+
+use std::io::{self, Write as _};
+use std::net::Shutdown;
+
+use mio::event::Event;
+use mio::net::TcpStream;
+
+use crate::buffer::Buffer;
+use crate::counters::Counters;
+use crate::error::CloseReason;
+use crate::frame;
+use crate::limits::{
+    FRAME_PREFIX_BYTES, MESSAGE_BYTES_MAX, MESSAGE_BYTES_MAX_UNAUTHENTICATED, MESSAGE_PREFIX_BYTES,
+    PLAIN_BYTES_MAX, READ_BYTES_UNAUTHENTICATED, SEAL_AHEAD_BYTES, TAG_BYTES,
+};
+use crate::queue::Outbound;
+use crate::session::Session;
+
+/// What one call of [`Connection::receive`] did.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Received {
+    /// Messages opened.
+    pub(crate) messages: usize,
+    /// Frames handed out.
+    pub(crate) frames: usize,
+    /// A budget ended it: there may be more without a new event.
+    pub(crate) more: bool,
+}
+
+/// A socket and everything between it and the frames.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    stream: TcpStream,
+    raw: Buffer,
+    plain: Buffer,
+    pub(crate) sealed: Buffer,
+    session: Option<Session>,
+    message_bytes_max: usize,
+    frame_bytes_max: usize,
+    read_buffer_bytes: usize,
+    /// The socket may have bytes. Edge-triggered: stays until a read says otherwise.
+    readable: bool,
+    /// The socket may take bytes. Edge-triggered: stays until a write says otherwise.
+    writable: bool,
+    /// The kernel reported the end of the stream or an error: read until it shows.
+    hangup: bool,
+    /// The end of the stream was read.
+    ended: bool,
+}
+
+impl Connection {
+    pub(crate) const fn new(stream: TcpStream) -> Self {
+        Self {
+            stream,
+            raw: Buffer::new(),
+            plain: Buffer::new(),
+            sealed: Buffer::new(),
+            session: None,
+            message_bytes_max: MESSAGE_BYTES_MAX_UNAUTHENTICATED,
+            frame_bytes_max: 0,
+            read_buffer_bytes: READ_BYTES_UNAUTHENTICATED,
+            readable: false,
+            writable: false,
+            hangup: false,
+            ended: false,
+        }
+    }
+
+    pub(crate) const fn stream(&mut self) -> &mut TcpStream {
+        &mut self.stream
+    }
+
+    /// Takes over what the event queue reported.
+    pub(crate) fn on_event(&mut self, event: &Event) {
+        self.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
+        self.writable |= event.is_writable() || event.is_write_closed() || event.is_error();
+        self.hangup |= event.is_read_closed() || event.is_error();
+    }
+
+    pub(crate) const fn is_writable(&self) -> bool {
+        self.writable
+    }
+
+    /// The handshake is done: frames up to `frame_bytes_max` may come, in messages of full length.
+    pub(crate) fn authenticate(
+        &mut self,
+        session: Session,
+        frame_bytes_max: usize,
+        read_buffer_bytes: usize,
+    ) {
+        self.session = Some(session);
+        self.message_bytes_max = MESSAGE_BYTES_MAX;
+        self.frame_bytes_max = frame_bytes_max;
+        self.read_buffer_bytes = read_buffer_bytes;
+    }
+
+    /// Length of the whole message at the front of what was read, without its prefix.
+    fn message_bytes(&self) -> Result<Option<usize>, CloseReason> {
+        let Some(prefix) = self.raw.bytes().first_chunk::<MESSAGE_PREFIX_BYTES>() else {
+            return Ok(None);
+        };
+        let bytes = usize::from(u16::from_le_bytes(*prefix));
+        if bytes <= TAG_BYTES || bytes > self.message_bytes_max {
+            return Err(CloseReason::MessageLength);
+        }
+        Ok((self.raw.len() >= MESSAGE_PREFIX_BYTES + bytes).then_some(bytes))
+    }
+
+    /// One read, if the socket may have bytes. Returns how many came.
+    fn fill(&mut self, counters: &mut Counters) -> Result<usize, CloseReason> {
+        while self.readable && !self.ended {
+            counters.reads += 1;
+            match self.raw.read_from(&mut self.stream, self.read_buffer_bytes) {
+                Ok((0, _)) => {
+                    self.ended = true;
+                    self.readable = false;
+                }
+                Ok((read, offered)) => {
+                    // A short read has emptied the socket, and whatever comes next is a new edge;
+                    // only an end of stream may have been reported already.
+                    self.readable = read == offered || self.hangup;
+                    counters.bytes_in += read as u64;
+                    return Ok(read);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
+                Err(_) => return Err(CloseReason::Io),
+            }
+        }
+        Ok(0)
+    }
+
+    /// Before authentication: passes the next whole message to `take`, with the outbound buffer for
+    /// the answer. `None` when there is none yet.
+    ///
+    /// # Errors
+    /// The reason to close, `take`'s own included.
+    pub(crate) fn next_message<T>(
+        &mut self,
+        counters: &mut Counters,
+        take: impl FnOnce(&[u8], &mut Buffer) -> Result<T, CloseReason>,
+    ) -> Result<Option<T>, CloseReason> {
+        loop {
+            if let Some(bytes) = self.message_bytes()? {
+                let message = &self.raw.bytes()[MESSAGE_PREFIX_BYTES..][..bytes];
+                let taken = take(message, &mut self.sealed)?;
+                self.raw.take(MESSAGE_PREFIX_BYTES + bytes);
+                return Ok(Some(taken));
+            }
+            if self.fill(counters)? == 0 {
+                return if self.ended {
+                    Err(CloseReason::RemoteClosed)
+                } else {
+                    Ok(None)
+                };
+            }
+        }
+    }
+
+    /// After authentication: reads at most about `read_bytes`, hands at most `frames_max` frames to
+    /// `on_frame`, in order.
+    ///
+    /// # Errors
+    /// The reason to close. What came before it has been handed out.
+    pub(crate) fn receive(
+        &mut self,
+        read_bytes: usize,
+        frames_max: usize,
+        counters: &mut Counters,
+        mut on_frame: impl FnMut(&[u8]),
+    ) -> Result<Received, CloseReason> {
+        let mut received = Received::default();
+        let mut read = 0;
+        loop {
+            while let Some(bytes) = frame::next_frame(&mut self.plain, self.frame_bytes_max)? {
+                if received.frames == frames_max {
+                    received.more = true;
+                    return Ok(received);
+                }
+                on_frame(&self.plain.bytes()[FRAME_PREFIX_BYTES..][..bytes]);
+                self.plain.take(FRAME_PREFIX_BYTES + bytes);
+                received.frames += 1;
+                counters.frames_in += 1;
+            }
+            if self.open_next()? {
+                received.messages += 1;
+                counters.messages_in += 1;
+                continue;
+            }
+            if self.ended {
+                return Err(CloseReason::RemoteClosed);
+            }
+            if read >= read_bytes {
+                received.more = self.readable;
+                return Ok(received);
+            }
+            let got = self.fill(counters)?;
+            if got == 0 && !self.ended {
+                return Ok(received);
+            }
+            read += got;
+        }
+    }
+
+    fn open_next(&mut self) -> Result<bool, CloseReason> {
+        let Some(bytes) = self.message_bytes()? else {
+            return Ok(false);
+        };
+        let Some(session) = &mut self.session else {
+            return Ok(false);
+        };
+        session.open(
+            &self.raw.bytes()[MESSAGE_PREFIX_BYTES..][..bytes],
+            &mut self.plain,
+        )?;
+        self.raw.take(MESSAGE_PREFIX_BYTES + bytes);
+        Ok(true)
+    }
+
+    /// Seals and writes what waits in `queue` until the socket takes no more. `scratch` is where
+    /// frames are gathered; its content does not matter. Returns the bytes written.
+    ///
+    /// # Errors
+    /// The reason to close.
+    pub(crate) fn flush(
+        &mut self,
+        queue: &mut Outbound,
+        scratch: &mut Vec<u8>,
+        counters: &mut Counters,
+    ) -> Result<usize, CloseReason> {
+        let mut written = 0;
+        loop {
+            self.seal_ahead(queue, scratch, counters)?;
+            written += self.write(counters)?;
+            if !self.writable || queue.is_empty() {
+                return Ok(written);
+            }
+        }
+    }
+
+    /// Seals whole frames until enough is ahead of the socket. A frame once begun is sealed to its
+    /// end, so that the queue behind can drop what it holds.
+    fn seal_ahead(
+        &mut self,
+        queue: &mut Outbound,
+        scratch: &mut Vec<u8>,
+        counters: &mut Counters,
+    ) -> Result<(), CloseReason> {
+        let Some(session) = &mut self.session else {
+            return Ok(());
+        };
+        scratch.clear();
+        while self.sealed.len() + scratch.len() < SEAL_AHEAD_BYTES {
+            let Some(mut rest) = queue.front() else { break };
+            while !rest.is_empty() {
+                if scratch.is_empty() && rest.len() >= PLAIN_BYTES_MAX {
+                    session.seal(&rest[..PLAIN_BYTES_MAX], &mut self.sealed)?;
+                    counters.messages_out += 1;
+                    rest = &rest[PLAIN_BYTES_MAX..];
+                    continue;
+                }
+                let part = rest.len().min(PLAIN_BYTES_MAX - scratch.len());
+                scratch.extend_from_slice(&rest[..part]);
+                rest = &rest[part..];
+                if scratch.len() == PLAIN_BYTES_MAX {
+                    session.seal(scratch, &mut self.sealed)?;
+                    counters.messages_out += 1;
+                    scratch.clear();
+                }
+            }
+            queue.pop();
+            counters.frames_out += 1;
+        }
+        if !scratch.is_empty() {
+            session.seal(scratch, &mut self.sealed)?;
+            counters.messages_out += 1;
+        }
+        Ok(())
+    }
+
+    /// Seals an empty frame, if nothing else is on its way.
+    ///
+    /// # Errors
+    /// The reason to close.
+    pub(crate) fn keep_alive(&mut self) -> Result<(), CloseReason> {
+        match &mut self.session {
+            Some(session) if self.sealed.is_empty() => {
+                session.seal(&frame::KEEPALIVE, &mut self.sealed)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes what is sealed until the socket takes no more. Returns the bytes written.
+    ///
+    /// # Errors
+    /// The reason to close.
+    pub(crate) fn write(&mut self, counters: &mut Counters) -> Result<usize, CloseReason> {
+        let mut written = 0;
+        while self.writable && !self.sealed.is_empty() {
+            counters.writes += 1;
+            match self.stream.write(self.sealed.bytes()) {
+                Ok(0) => return Err(CloseReason::Io),
+                Ok(bytes) => {
+                    self.sealed.take(bytes);
+                    written += bytes;
+                    counters.bytes_out += bytes as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable = false,
+                Err(_) => return Err(CloseReason::Io),
+            }
+        }
+        Ok(written)
+    }
+
+    /// Tells the other side that nothing more will come, once all of it is written. Returns whether
+    /// it is told.
+    pub(crate) fn finish_writing(&self) -> bool {
+        // A socket that is gone needs no telling; the next read shows it.
+        self.sealed.is_empty() && self.stream.shutdown(Shutdown::Write).is_ok()
+    }
+}
+
+/// Whether a dial has come through, and its socket is ready for small messages. False when the
+/// event was a spurious one.
+///
+/// # Errors
+/// [`CloseReason::ConnectFailed`].
+pub(crate) fn connected(stream: &TcpStream) -> Result<bool, CloseReason> {
+    if !matches!(stream.take_error(), Ok(None)) {
+        return Err(CloseReason::ConnectFailed);
+    }
+    match stream.peer_addr() {
+        Ok(_) => match stream.set_nodelay(true) {
+            Ok(()) => Ok(true),
+            Err(_) => Err(CloseReason::ConnectFailed),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
+        Err(_) => Err(CloseReason::ConnectFailed),
+    }
+}

@@ -1,0 +1,56 @@
+//! What the loop tells its embedder, and the ids it uses.
+
+use crate::error::CloseReason;
+use crate::slots::Slot;
+
+/// An authenticated client connection. Never used again for another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientId(pub(crate) Slot);
+
+impl ClientId {
+    /// As a number, for queues and logs. The numbers have no order and no gaps to rely on.
+    #[must_use]
+    pub const fn to_bits(self) -> u64 {
+        self.0.to_bits()
+    }
+
+    /// The inverse of [`ClientId::to_bits`]. An invented number names no client.
+    #[must_use]
+    pub const fn from_bits(bits: u64) -> Self {
+        Self(Slot::from_bits(bits))
+    }
+}
+
+/// Something about a peer that an operator must know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PeerAlarm {
+    /// A process with the peer's key and an older incarnation connected and was refused: two
+    /// processes run with one key, or a backup was started.
+    StaleIncarnation {
+        /// The highest incarnation seen.
+        seen: u64,
+        /// The one offered.
+        offered: u64,
+    },
+}
+
+/// Called by [`crate::Net::turn`], on its thread. Collect here, act after the turn.
+pub trait Handler {
+    /// The peer is connected. Its frames come after this.
+    fn peer_up(&mut self, peer: u16, incarnation: u64);
+    /// The peer's last connection ended. What waited for it was dropped.
+    fn peer_down(&mut self, peer: u16, reason: CloseReason);
+    /// A frame of the peer, 1 to `frame_bytes_max` bytes.
+    fn peer_frame(&mut self, peer: u16, frame: &[u8]);
+    /// A client has logged in with `key`. Several connections may have the same key.
+    fn client_up(&mut self, client: ClientId, key: [u8; 32]);
+    /// The client's connection ended.
+    fn client_down(&mut self, client: ClientId);
+    /// A frame of the client, 1 to `client_frame_bytes_max` bytes.
+    fn client_frame(&mut self, client: ClientId, frame: &[u8]);
+    /// See [`PeerAlarm`]. Does nothing unless implemented.
+    fn peer_alarm(&mut self, peer: u16, alarm: PeerAlarm) {
+        let _ = (peer, alarm);
+    }
+}

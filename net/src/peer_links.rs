@@ -1,0 +1,519 @@
+//! Peers on their connections: dialing, admission, frames both ways, timers.
+//!
+//! Owns: carrying out what [`crate::peers`] decides. Never: the decisions.
+//!
+//! The queue of a peer belongs to the peer, not to a connection: when a duplicate is resolved the
+//! frames go out on the connection that stays. When the peer goes down the queue is emptied, since
+//! its frames answer a state that the peer may have left. The drop policy of a full queue is in
+//! [`crate::queue`].
+
+use std::time::Instant;
+
+use mio::net::TcpStream;
+
+use crate::connection::Connection;
+use crate::error::{CloseReason, NetError, SendError};
+use crate::handler::{Handler, PeerAlarm};
+use crate::limits::Limits;
+use crate::link::{Link, Pending, PendingKind, Retired, Role};
+use crate::peers::{Dial, Dialer, Peer, Peers};
+use crate::poller::Net;
+use crate::queue::Class;
+use crate::resolver::{Resolver, numeric};
+use crate::slots::Slot;
+
+impl Net {
+    /// Queues `frame` for `peer`; it leaves with the next [`Net::flush`], and arrives at most once.
+    ///
+    /// # Errors
+    /// [`SendError::NotConnected`], [`SendError::Full`] (see [`Class`]), [`SendError::Length`].
+    pub fn send_peer(&mut self, peer: u16, frame: &[u8], class: Class) -> Result<(), SendError> {
+        self.check_length(frame)?;
+        let Some(peer) = self.peers.get_mut(peer) else {
+            return Err(SendError::NotConnected);
+        };
+        let Some(slot) = peer.send_on() else {
+            return Err(SendError::NotConnected);
+        };
+        let Some(link) = self.links.get(slot) else {
+            return Err(SendError::NotConnected);
+        };
+        if link.doomed.is_some() {
+            return Err(SendError::NotConnected);
+        }
+        let bytes_max = self
+            .limits
+            .peer_queue_bytes_max
+            .saturating_sub(link.connection.sealed.len());
+        let pushed = peer
+            .outbound
+            .push(frame, class, bytes_max, &mut self.counters.dropped);
+        self.soil(slot);
+        pushed.map_err(|_| {
+            self.counters.refused[class as usize] += 1;
+            SendError::Full
+        })
+    }
+
+    /// [`Net::send_peer`] to every connected peer. Returns how many took it.
+    ///
+    /// # Errors
+    /// [`SendError::Length`].
+    pub fn broadcast(&mut self, frame: &[u8], class: Class) -> Result<usize, SendError> {
+        self.check_length(frame)?;
+        let taken =
+            (0..self.peers.index_end()).filter(|peer| self.send_peer(*peer, frame, class).is_ok());
+        Ok(taken.count())
+    }
+
+    /// Whether `peer` is connected.
+    #[must_use]
+    pub fn is_up(&self, peer: u16) -> bool {
+        self.peers
+            .get(peer)
+            .is_some_and(|peer| peer.send_on().is_some())
+    }
+
+    /// Closes every connection to `peer` and refuses it until the next dial is due, with a delay
+    /// that grows while this repeats. For bytes that break the protocol above.
+    pub fn drop_peer(&mut self, peer: u16, reason: CloseReason) {
+        let now = self.now;
+        let Some(peer) = self.peers.get_mut(peer) else {
+            return;
+        };
+        peer.refuse_until_redial(now);
+        for slot in peer.slots().into_iter().flatten() {
+            self.doom(slot, reason);
+        }
+    }
+
+    /// Replaces the peer list: new peers are dialed, known ones keep their connection and get the
+    /// new address, others are disconnected.
+    ///
+    /// # Errors
+    /// [`NetError::Peer`]; then nothing changed.
+    pub fn set_peers(&mut self, list: &[(u16, String)]) -> Result<(), NetError> {
+        Peers::check(self.local.index, list)?;
+        for index in self.peers.indices() {
+            if list.iter().any(|(listed, _)| *listed == index) {
+                continue;
+            }
+            let Some(peer) = self.peers.get_mut(index) else {
+                continue;
+            };
+            peer.removed = true;
+            let attempt = if let Dial::Trying(slot) = peer.dial {
+                Some(slot)
+            } else {
+                None
+            };
+            // The peer itself goes when its last connection is buried, which tells the handler.
+            let slots = peer.slots();
+            for slot in slots.into_iter().flatten().chain(attempt) {
+                self.doom(slot, CloseReason::Removed);
+            }
+            if slots.iter().all(Option::is_none) {
+                self.peers.remove(index);
+            }
+        }
+        for (index, address) in list {
+            self.peers.set(self.now, *index, address);
+        }
+        self.next_timer = self.now;
+        Ok(())
+    }
+
+    // Dialing.
+
+    fn begin_dial(&mut self, index: u16) -> Result<(), NetError> {
+        let Some(peer) = self.peers.get_mut(index) else {
+            return Ok(());
+        };
+        self.counters.dials += 1;
+        if let Some(address) = numeric(&peer.address) {
+            self.connect(index, address);
+            return Ok(());
+        }
+        let resolver = match &mut self.resolver {
+            Some(resolver) => resolver,
+            empty => empty.insert(Resolver::start(self.waker.clone())?),
+        };
+        if resolver.ask(index, &peer.address) {
+            peer.dial = Dial::Resolving;
+        } else {
+            peer.dial_ended(self.now);
+        }
+        Ok(())
+    }
+
+    /// Goes on with dials whose names have been looked up.
+    fn take_answers(&mut self) -> usize {
+        let mut answers = 0;
+        while let Some(answer) = self.resolver.as_ref().and_then(Resolver::answer) {
+            answers += 1;
+            let Some(peer) = self.peers.get_mut(answer.peer) else {
+                continue;
+            };
+            if peer.dial != Dial::Resolving {
+                continue;
+            }
+            peer.dials = peer.dials.wrapping_add(1);
+            if answer.addresses.is_empty() {
+                self.counters.count_close(CloseReason::ResolveFailed);
+                peer.dial_ended(self.now);
+            } else {
+                let address = answer.addresses[peer.dials % answer.addresses.len()];
+                self.connect(answer.peer, address);
+            }
+        }
+        answers
+    }
+
+    fn connect(&mut self, index: u16, address: std::net::SocketAddr) {
+        let deadline = self.now + self.limits.handshake_timeout;
+        let kind = PendingKind::Connecting { peer: index };
+        let slot = TcpStream::connect(address).and_then(|stream| {
+            self.insert(
+                Connection::new(stream),
+                Role::Pending(Pending { kind, deadline }),
+            )
+        });
+        let Some(peer) = self.peers.get_mut(index) else {
+            return;
+        };
+        match slot {
+            Ok(slot) => {
+                peer.dial = Dial::Trying(slot);
+                self.next_timer = self.next_timer.min(deadline);
+            }
+            Err(_) => {
+                self.counters.count_close(CloseReason::ConnectFailed);
+                peer.dial_ended(self.now);
+            }
+        }
+    }
+
+    pub(crate) fn dial_failed(&mut self, index: u16, slot: Slot) {
+        if let Some(peer) = self.peers.get_mut(index)
+            && peer.dial == Dial::Trying(slot)
+        {
+            peer.dial_ended(self.now);
+            self.next_timer = self.now;
+        }
+    }
+
+    /// Gives up a dial that the peer cannot yet count on.
+    fn cancel_dial(&mut self, index: u16) {
+        let Some(peer) = self.peers.get(index) else {
+            return;
+        };
+        let Dial::Trying(slot) = peer.dial else {
+            return;
+        };
+        let Some(link) = self.links.get(slot) else {
+            return;
+        };
+        let cancel = match &link.role {
+            Role::Pending(Pending {
+                kind: PendingKind::Connecting { .. },
+                ..
+            }) => true,
+            Role::Pending(Pending {
+                kind: PendingKind::Dialing { handshake, .. },
+                ..
+            }) => !handshake.hello_sent(),
+            _ => false,
+        };
+        if cancel {
+            self.doom(slot, CloseReason::Duplicate);
+        }
+    }
+
+    // Admission.
+
+    pub(crate) fn peer_identified(
+        &mut self,
+        slot: Slot,
+        index: u16,
+        incarnation: u64,
+        handler: &mut impl Handler,
+    ) -> Result<(), CloseReason> {
+        let (now, own) = (self.now, self.local.index);
+        let Some(peer) = self.peers.get_mut(index) else {
+            return Err(CloseReason::HelloIndex);
+        };
+        if let Err(reason) = peer.admit(now, incarnation) {
+            if reason == CloseReason::StaleIncarnation {
+                let seen = peer.incarnation_seen().unwrap_or(incarnation);
+                handler.peer_alarm(
+                    index,
+                    PeerAlarm::StaleIncarnation {
+                        seen,
+                        offered: incarnation,
+                    },
+                );
+            }
+            return Err(reason);
+        }
+        let Some(link) = self.links.get_mut(slot) else {
+            return Ok(());
+        };
+        let role = Role::Peer {
+            index,
+            confirmed: false,
+            retired: None,
+        };
+        let Role::Pending(pending) = std::mem::replace(&mut link.role, role) else {
+            return Ok(());
+        };
+        let (dialer, handshake) = match pending.kind {
+            PendingKind::Dialing { handshake, .. } => {
+                peer.dial = Dial::At(now);
+                (Dialer::Own, handshake)
+            }
+            PendingKind::Accepted { port, handshake } => {
+                self.forget_stranger(port, slot);
+                (Dialer::Remote, handshake)
+            }
+            PendingKind::Connecting { .. } => return Err(CloseReason::Handshake),
+        };
+        let Some(link) = self.links.get_mut(slot) else {
+            return Ok(());
+        };
+        let session = handshake.finish(&mut link.connection.sealed)?;
+        let Limits {
+            frame_bytes_max,
+            peer_read_buffer_bytes,
+            ..
+        } = self.limits;
+        link.connection
+            .authenticate(session, frame_bytes_max, peer_read_buffer_bytes);
+        (link.received, link.sent) = (now, now);
+        self.counters.peers_authenticated += 1;
+        let Some(peer) = self.peers.get_mut(index) else {
+            return Ok(());
+        };
+        let installed = peer.install(now, own, slot, dialer, incarnation);
+        if installed.was_up {
+            peer.outbound.clear(&mut self.counters.dropped);
+            handler.peer_down(index, CloseReason::Replaced);
+        }
+        if installed.comes_up {
+            handler.peer_up(index, incarnation);
+        }
+        for older in installed.replaced.into_iter().flatten() {
+            self.doom(older, CloseReason::Replaced);
+        }
+        self.retire(installed.retired);
+        self.cancel_dial(index);
+        self.next_timer = self.next_timer.min(now + self.limits.keepalive_interval);
+        Ok(())
+    }
+
+    fn retire(&mut self, slot: Option<Slot>) {
+        let Some(slot) = slot else { return };
+        let Some(link) = self.links.get_mut(slot) else {
+            return;
+        };
+        if let Role::Peer { retired, .. } = &mut link.role {
+            let deadline = self.now + self.limits.handshake_timeout;
+            *retired = Some(Retired {
+                deadline,
+                told: false,
+            });
+            self.next_timer = self.next_timer.min(deadline);
+            self.flush_link(slot);
+        }
+    }
+
+    pub(crate) fn peer_link_gone(
+        &mut self,
+        slot: Slot,
+        index: u16,
+        reason: CloseReason,
+        handler: &mut impl Handler,
+    ) {
+        let Some(peer) = self.peers.get_mut(index) else {
+            return;
+        };
+        if peer.lost(self.now, slot) {
+            peer.outbound.clear(&mut self.counters.dropped);
+            handler.peer_down(index, reason);
+            self.next_timer = self.now;
+            if peer.removed {
+                self.peers.remove(index);
+            }
+        } else if let Some(slot) = peer.send_on() {
+            // What waits goes out on the other connection.
+            self.soil(slot);
+        }
+    }
+
+    // Frames in.
+
+    pub(crate) fn serve_peers(&mut self, handler: &mut impl Handler) -> usize {
+        let mut work = 0;
+        for _ in 0..self.ready_peers.len() {
+            let Some(slot) = self.ready_peers.pop_front() else {
+                break;
+            };
+            work += self.serve_peer(slot, handler);
+        }
+        work
+    }
+
+    fn serve_peer(&mut self, slot: Slot, handler: &mut impl Handler) -> usize {
+        let Some(link) = self.links.get_mut(slot) else {
+            return 0;
+        };
+        link.listed = false;
+        if link.doomed.is_some() {
+            return 0;
+        }
+        let Role::Peer {
+            index, confirmed, ..
+        } = &mut link.role
+        else {
+            return 0;
+        };
+        let index = *index;
+        let received = link.connection.receive(
+            self.limits.peer_read_bytes_per_turn,
+            usize::MAX,
+            &mut self.counters,
+            |frame| handler.peer_frame(index, frame),
+        );
+        let received = match received {
+            Ok(received) => received,
+            Err(reason) => {
+                let reason = self.why(index, slot, reason);
+                self.doom(slot, reason);
+                return 1;
+            }
+        };
+        if received.messages > 0 {
+            link.received = self.now;
+            if !std::mem::replace(confirmed, true) {
+                let own = self.local.index;
+                let retired = self
+                    .peers
+                    .get_mut(index)
+                    .and_then(|peer| peer.confirm(own, slot));
+                self.retire(retired);
+                self.soil(slot);
+            }
+        }
+        if received.more {
+            self.list(slot);
+        }
+        received.messages
+    }
+
+    /// The end of a connection while another one stays is a duplicate resolved.
+    fn why(&self, index: u16, slot: Slot, reason: CloseReason) -> CloseReason {
+        let other_stays = self
+            .peers
+            .get(index)
+            .and_then(Peer::send_on)
+            .is_some_and(|on| on != slot);
+        let two = self
+            .peers
+            .get(index)
+            .is_some_and(|peer| peer.slots().iter().all(Option::is_some));
+        if reason == CloseReason::RemoteClosed && (other_stays || two) {
+            CloseReason::Duplicate
+        } else {
+            reason
+        }
+    }
+
+    // Timers.
+
+    /// Does what is due and finds out when the next thing is. Costs one comparison when nothing is.
+    pub(crate) fn run_timers(&mut self) -> Result<usize, NetError> {
+        let answers = self.take_answers();
+        if self.now < self.next_timer {
+            return Ok(answers);
+        }
+        let mut next = self.now + self.limits.keepalive_interval;
+        for index in self.peers.indices() {
+            match self.peers.get(index).and_then(Peer::dial_at) {
+                Some(at) if at <= self.now => self.begin_dial(index)?,
+                Some(_) | None => {}
+            }
+            if let Some(at) = self.peers.get(index).and_then(Peer::dial_at) {
+                next = next.min(at);
+            }
+        }
+        for listener in self.listeners.iter().flatten() {
+            next = listener.paused_until().map_or(next, |at| next.min(at));
+        }
+        let mut due = Vec::new();
+        for (slot, link) in self.links.iter_mut() {
+            match link_timer(link, self.now, &self.limits) {
+                Timer::At(at) => next = next.min(at),
+                Timer::Close(reason) => due.push((slot, reason)),
+                Timer::None => {}
+            }
+        }
+        for (slot, reason) in &due {
+            self.doom(*slot, *reason);
+        }
+        self.keep_alive();
+        self.next_timer = next;
+        Ok(answers + due.len())
+    }
+
+    fn keep_alive(&mut self) {
+        for index in 0..self.peers.index_end() {
+            let Some(slot) = self.peers.get(index).and_then(Peer::send_on) else {
+                continue;
+            };
+            let Some(link) = self.links.get_mut(slot) else {
+                continue;
+            };
+            if self.now.duration_since(link.sent) < self.limits.keepalive_interval {
+                continue;
+            }
+            match link.connection.keep_alive() {
+                Ok(()) => self.flush_link(slot),
+                Err(reason) => self.doom(slot, reason),
+            }
+        }
+    }
+}
+
+enum Timer {
+    None,
+    At(Instant),
+    Close(CloseReason),
+}
+
+fn link_timer(link: &Link, now: Instant, limits: &Limits) -> Timer {
+    let (at, reason) = match &link.role {
+        Role::Pending(pending) => (pending.deadline, CloseReason::HandshakeTimeout),
+        Role::Peer {
+            retired: Some(retired),
+            ..
+        } => (retired.deadline, CloseReason::Duplicate),
+        Role::Peer { .. } if now.duration_since(link.received) >= limits.silence_max => {
+            return Timer::Close(CloseReason::Silent);
+        }
+        Role::Peer { .. } => {
+            let silent = link.received + limits.silence_max;
+            let quiet = link.sent + limits.keepalive_interval;
+            // A keep-alive that is due now is sent in this run.
+            return Timer::At(if quiet > now {
+                silent.min(quiet)
+            } else {
+                silent
+            });
+        }
+        Role::Client { .. } => return Timer::None,
+    };
+    if at <= now {
+        Timer::Close(reason)
+    } else {
+        Timer::At(at)
+    }
+}

@@ -1,0 +1,258 @@
+//! The decisions about connections, without sockets: every order of events that two sides can see.
+
+use super::*;
+use crate::slots::Slots;
+
+const LOW: u16 = 2;
+const HIGH: u16 = 7;
+
+struct Bench {
+    peers: Peers,
+    slots: Slots<()>,
+    now: Instant,
+}
+
+impl Bench {
+    fn new(own: u16, other: u16) -> Self {
+        let now = Instant::now();
+        let mut peers = Peers::new(own, 1, &Limits::default());
+        peers.set(now, other, "127.0.0.1:1");
+        Self {
+            peers,
+            slots: Slots::new(),
+            now,
+        }
+    }
+
+    fn slot(&mut self) -> Slot {
+        self.slots.insert(())
+    }
+
+    fn peer(&mut self) -> &mut Peer {
+        let index = self.peers.indices().next().unwrap();
+        self.peers.get_mut(index).unwrap()
+    }
+
+    fn install(&mut self, slot: Slot, dialer: Dialer, incarnation: u64) -> Installed {
+        let (now, own) = (self.now, self.peers.own);
+        self.peer().install(now, own, slot, dialer, incarnation)
+    }
+
+    fn confirm(&mut self, slot: Slot) -> Option<Slot> {
+        let own = self.peers.own;
+        self.peer().confirm(own, slot)
+    }
+}
+
+#[test]
+fn the_first_connection_brings_the_peer_up_and_the_last_takes_it_down() {
+    let mut bench = Bench::new(LOW, HIGH);
+    let (a, b) = (bench.slot(), bench.slot());
+    assert!(bench.install(a, Dialer::Own, 1).comes_up);
+    assert!(!bench.install(b, Dialer::Remote, 1).comes_up);
+    let now = bench.now;
+    assert!(!bench.peer().lost(now, a));
+    assert_eq!(bench.peer().send_on(), Some(b));
+    assert!(bench.peer().lost(now, b));
+    assert_eq!(bench.peer().send_on(), None);
+    assert!(!bench.peer().lost(now, b), "a connection is lost once");
+}
+
+#[test]
+fn the_lower_index_never_closes_a_duplicate() {
+    for first in [Dialer::Own, Dialer::Remote] {
+        let mut bench = Bench::new(LOW, HIGH);
+        let second = if first == Dialer::Own {
+            Dialer::Remote
+        } else {
+            Dialer::Own
+        };
+        let (a, b) = (bench.slot(), bench.slot());
+        let (one, two) = (bench.install(a, first, 1), bench.install(b, second, 1));
+        assert_eq!((one.retired, two.retired), (None, None));
+        assert_eq!((bench.confirm(a), bench.confirm(b)), (None, None));
+    }
+}
+
+#[test]
+fn the_higher_index_ends_its_own_dial_once_the_other_is_confirmed() {
+    let mut bench = Bench::new(HIGH, LOW);
+    let (own, remote) = (bench.slot(), bench.slot());
+    bench.install(own, Dialer::Own, 1);
+    assert_eq!(bench.install(remote, Dialer::Remote, 1).retired, None);
+    assert_eq!(
+        bench.peer().send_on(),
+        Some(own),
+        "not confirmed: the other side may not be through"
+    );
+    assert_eq!(bench.confirm(remote), Some(own));
+    assert_eq!(bench.peer().send_on(), Some(remote));
+    assert_eq!(bench.confirm(remote), None);
+    // Its own dial may also be the later one.
+    let late = bench.slot();
+    assert_eq!(bench.install(late, Dialer::Own, 1).retired, Some(late));
+    assert_eq!(bench.peer().send_on(), Some(remote));
+}
+
+#[test]
+fn in_every_order_of_events_exactly_one_connection_is_left_and_it_is_the_same_one() {
+    // Events of both sides for simultaneous dials. The order inside a connection is fixed:
+    // the acceptor installs, then the dialer, then the acceptor sees the confirmation.
+    let mut orders = Vec::new();
+    for choice in 0..64_u32 {
+        if choice.count_ones() == 3 {
+            orders.push((0..6).map(|bit| choice >> bit & 1 == 1).collect::<Vec<_>>());
+        }
+    }
+    assert_eq!(orders.len(), 20);
+    for order in orders {
+        let (mut low, mut high) = (Bench::new(LOW, HIGH), Bench::new(HIGH, LOW));
+        let ends = [(low.slot(), high.slot()), (low.slot(), high.slot())];
+        let mut steps = [0, 0];
+        let mut retired = Vec::new();
+        for by_low in order {
+            let connection = usize::from(by_low);
+            let (at_low, at_high) = ends[connection];
+            let (dialer_is_low, step) = (by_low, steps[connection]);
+            steps[connection] += 1;
+            let (dialer, dialer_slot, acceptor, acceptor_slot) = if dialer_is_low {
+                (&mut low, at_low, &mut high, at_high)
+            } else {
+                (&mut high, at_high, &mut low, at_low)
+            };
+            retired.extend(match step {
+                0 => acceptor.install(acceptor_slot, Dialer::Remote, 1).retired,
+                1 => dialer.install(dialer_slot, Dialer::Own, 1).retired,
+                _ => acceptor.confirm(acceptor_slot),
+            });
+            assert!(low.peer().send_on().is_some() || high.peer().send_on().is_some());
+        }
+        assert_eq!(
+            retired,
+            [ends[0].1],
+            "only the connection dialed by the higher index goes"
+        );
+        let now = low.now;
+        assert!(
+            !low.peer().lost(now, ends[0].0),
+            "its end reaches the lower side"
+        );
+        assert_eq!(
+            low.peer().slots().iter().flatten().collect::<Vec<_>>(),
+            [&ends[1].0]
+        );
+        assert_eq!(
+            high.peer().slots().iter().flatten().collect::<Vec<_>>(),
+            [&ends[1].1]
+        );
+        assert_eq!(
+            (low.peer().send_on(), high.peer().send_on()),
+            (Some(ends[1].0), Some(ends[1].1))
+        );
+    }
+}
+
+#[test]
+fn a_second_dial_by_the_same_side_replaces_the_first() {
+    for dialer in [Dialer::Own, Dialer::Remote] {
+        let mut bench = Bench::new(LOW, HIGH);
+        let (a, b) = (bench.slot(), bench.slot());
+        bench.install(a, dialer, 1);
+        let installed = bench.install(b, dialer, 1);
+        assert_eq!(installed.replaced, [Some(a), None]);
+        assert!(
+            !installed.comes_up && !installed.was_up,
+            "the same process: no change to tell"
+        );
+        assert_eq!(bench.peer().send_on(), Some(b));
+        let now = bench.now;
+        assert!(
+            !bench.peer().lost(now, a),
+            "the end of the old one is not the end of the peer"
+        );
+    }
+}
+
+#[test]
+fn a_newer_incarnation_replaces_all_and_an_older_one_is_refused() {
+    let mut bench = Bench::new(LOW, HIGH);
+    let (a, b, c) = (bench.slot(), bench.slot(), bench.slot());
+    bench.install(a, Dialer::Own, 5);
+    bench.install(b, Dialer::Remote, 5);
+    let installed = bench.install(c, Dialer::Remote, 6);
+    assert_eq!(installed.replaced, [Some(a), Some(b)]);
+    assert!(installed.was_up && installed.comes_up);
+    assert_eq!(bench.peer().slots(), [None, Some(c)]);
+    let now = bench.now;
+    assert_eq!(
+        bench.peer().admit(now, 5),
+        Err(CloseReason::StaleIncarnation)
+    );
+    assert_eq!(bench.peer().admit(now, 6), Ok(()));
+    assert!(bench.peer().lost(now, c));
+    assert_eq!(
+        bench.peer().admit(now, 5),
+        Err(CloseReason::StaleIncarnation),
+        "it is remembered"
+    );
+}
+
+#[test]
+fn a_lost_peer_is_dialed_again_with_growing_delays_that_a_long_connection_ends() {
+    let mut bench = Bench::new(LOW, HIGH);
+    let limits = Limits::default();
+    let mut now = bench.now;
+    assert_eq!(bench.peer().dial_at(), Some(now));
+    for _ in 0..20 {
+        let slot = bench.slot();
+        bench.now = now;
+        bench.install(slot, Dialer::Remote, 1);
+        assert_eq!(
+            bench.peer().dial_at(),
+            None,
+            "a connected peer is not dialed"
+        );
+        assert!(bench.peer().lost(now, slot));
+        now = bench.peer().dial_at().unwrap();
+    }
+    let slot = bench.slot();
+    bench.now = now;
+    bench.install(slot, Dialer::Remote, 1);
+    now += limits.redial_max;
+    assert!(bench.peer().lost(now, slot));
+    assert!(bench.peer().dial_at().unwrap() <= now + limits.redial_min);
+}
+
+#[test]
+fn a_faulty_peer_is_refused_until_it_is_dialed() {
+    let mut bench = Bench::new(LOW, HIGH);
+    let (now, slot) = (bench.now, bench.slot());
+    bench.install(slot, Dialer::Remote, 1);
+    bench.peer().refuse_until_redial(now);
+    bench.peer().lost(now, slot);
+    assert_eq!(bench.peer().admit(now, 1), Err(CloseReason::CoolingDown));
+    let at = bench.peer().dial_at().unwrap();
+    assert!(at > now);
+    assert_eq!(bench.peer().admit(at, 1), Ok(()));
+}
+
+#[test]
+fn peer_lists_that_cannot_be_are_refused() {
+    let list = |indices: &[u16]| {
+        indices
+            .iter()
+            .map(|i| (*i, String::new()))
+            .collect::<Vec<_>>()
+    };
+    assert!(Peers::check(1, &list(&[0, 2, 3])).is_ok());
+    for (indices, text) in [
+        (&[0, 1][..], "peer 1 is this validator itself"),
+        (&[0, 65535], "peer 65535 has the index reserved for clients"),
+        (&[0, 2, 0], "peer 0 is listed twice"),
+    ] {
+        assert_eq!(
+            Peers::check(1, &list(indices)).unwrap_err().to_string(),
+            text
+        );
+    }
+}

@@ -1,0 +1,428 @@
+//! The event loop: one thread, one `turn` at a time.
+//!
+//! Owns: the event queue, the table of connections, and the order of work in a turn. Never: blocks
+//! except in the event queue; never ends because of a remote's bytes.
+//!
+//! A turn: timers, closed connections, wait for events, then peers before clients before strangers.
+//! Edge-triggered events only mark connections; the ready lists say who still has something, so a
+//! budget can end the work on one connection without losing its place.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mio::{Events, Interest, Poll, Token};
+
+use crate::accept::Listener;
+use crate::connection::Connection;
+use crate::counters::Counters;
+use crate::error::{CloseReason, NetError, SendError};
+use crate::handler::{ClientId, Handler};
+use crate::handshake::{Authenticator, ChainIds, Local, Port};
+use crate::limits::Limits;
+use crate::link::{Link, PendingKind, Role};
+use crate::noise::check_suites;
+use crate::peers::Peers;
+use crate::resolver::Resolver;
+use crate::slots::{Slot, Slots};
+use crate::waker::Waker;
+
+const WAKER_TOKEN: Token = Token(2);
+const EVENTS_PER_TURN: usize = 1024;
+
+/// What a [`Net`] is and whom it knows.
+#[derive(Clone, Debug)]
+pub struct NetConfig {
+    /// Own validator index, not 65535.
+    pub index: u16,
+    /// Larger at every start of this validator: a newer incarnation replaces an older one.
+    pub incarnation: u64,
+    /// What every remote must agree on.
+    pub chain: ChainIds,
+    /// Where peers connect, `host:port`; port 0 picks one.
+    pub peer_listen: String,
+    /// Where clients connect, if any may.
+    pub client_listen: Option<String>,
+    /// The other validators: index and `host:port`. An address is a hint, looked up at every dial;
+    /// a peer is who its Hello proves it to be.
+    pub peers: Vec<(u16, String)>,
+    /// Bounds.
+    pub limits: Limits,
+    /// Seed of the jitter between dials.
+    pub jitter_seed: u64,
+}
+
+/// The message path of one validator: peers, clients and their frames.
+pub struct Net {
+    pub(crate) poll: Poll,
+    events: Events,
+    pub(crate) waker: Waker,
+    pub(crate) local: Arc<Local>,
+    pub(crate) limits: Limits,
+    pub(crate) listeners: [Option<Listener>; 2],
+    pub(crate) links: Slots<Link>,
+    pub(crate) peers: Peers,
+    pub(crate) resolver: Option<Resolver>,
+    pub(crate) counters: Counters,
+    /// Connections that may have something to read, by who they are.
+    pub(crate) ready_peers: VecDeque<Slot>,
+    pub(crate) ready_clients: VecDeque<Slot>,
+    pub(crate) ready_strangers: VecDeque<Slot>,
+    /// Connections with frames to flush.
+    dirty: Vec<Slot>,
+    /// Connections to close.
+    doomed: Vec<Slot>,
+    scratch: Vec<u8>,
+    pub(crate) client_budget: usize,
+    pub(crate) clients_paused: bool,
+    /// Time of the turn, as the caller gave it, or after a sleep.
+    pub(crate) now: Instant,
+    /// Nothing is due before this.
+    pub(crate) next_timer: Instant,
+}
+
+impl std::fmt::Debug for Net {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Net")
+            .field("index", &self.local.index)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Net {
+    /// Opens the listeners and begins to dial in the first turn.
+    ///
+    /// # Errors
+    /// [`NetError`]: a limit or a peer out of range, an address that cannot be listened on, or an
+    /// operating system without resources.
+    pub fn bind(
+        config: NetConfig,
+        authenticator: Arc<dyn Authenticator>,
+    ) -> Result<Self, NetError> {
+        let NetConfig {
+            index,
+            incarnation,
+            chain,
+            limits,
+            ..
+        } = config;
+        limits.check()?;
+        Peers::check(index, &config.peers)?;
+        check_suites()?;
+        let poll = Poll::new().map_err(NetError::Poll)?;
+        let waker = mio::Waker::new(poll.registry(), WAKER_TOKEN).map_err(NetError::Poll)?;
+        let peer_port = Listener::open(&poll, Port::Peers, &config.peer_listen)?;
+        let client_port = match &config.client_listen {
+            Some(address) => Some(Listener::open(&poll, Port::Clients, address)?),
+            None => None,
+        };
+        let now = Instant::now();
+        let mut peers = Peers::new(index, config.jitter_seed, &limits);
+        for (peer, address) in &config.peers {
+            peers.set(now, *peer, address);
+        }
+        Ok(Self {
+            poll,
+            events: Events::with_capacity(EVENTS_PER_TURN),
+            waker: Waker::new(waker),
+            local: Arc::new(Local {
+                index,
+                incarnation,
+                chain,
+                authenticator,
+            }),
+            client_budget: limits.client_frames_per_turn,
+            limits,
+            listeners: [Some(peer_port), client_port],
+            links: Slots::new(),
+            peers,
+            resolver: None,
+            counters: Counters::default(),
+            ready_peers: VecDeque::new(),
+            ready_clients: VecDeque::new(),
+            ready_strangers: VecDeque::new(),
+            dirty: Vec::new(),
+            doomed: Vec::new(),
+            scratch: Vec::new(),
+            clients_paused: false,
+            now,
+            next_timer: now,
+        })
+    }
+
+    /// One turn: reads what arrived, calls `handler`, and returns how much was done (0: idle).
+    ///
+    /// Sleeps at most `timeout` (`None`: without end) and only if there is nothing to do; a
+    /// [`Waker`] ends the sleep. `now` is the time of the call; after a sleep the loop reads the
+    /// clock itself. Frames that the handler's work produces are sent afterwards, followed by
+    /// [`Net::flush`].
+    ///
+    /// # Errors
+    /// [`NetError::Poll`] or [`NetError::Resolver`]: the loop cannot go on. Nothing that a remote
+    /// does leads here.
+    pub fn turn(
+        &mut self,
+        now: Instant,
+        timeout: Option<Duration>,
+        handler: &mut impl Handler,
+    ) -> Result<usize, NetError> {
+        self.now = self.now.max(now);
+        let mut work = self.run_timers()?;
+        work += self.bury(handler);
+        let timeout = if work > 0 || self.has_ready() {
+            Some(Duration::ZERO)
+        } else {
+            let until_timer = self.next_timer.saturating_duration_since(self.now);
+            Some(timeout.map_or(until_timer, |timeout| timeout.min(until_timer)))
+        };
+        work += self.wait(timeout)?;
+        work += self.serve_peers(handler);
+        work += self.serve_clients(handler);
+        work += self.serve_strangers(handler);
+        work += self.accept();
+        work += self.bury(handler);
+        Ok(work)
+    }
+
+    fn has_ready(&self) -> bool {
+        !self.ready_peers.is_empty()
+            || !self.ready_strangers.is_empty()
+            || (self.clients_readable() && !self.ready_clients.is_empty())
+            || self
+                .listeners
+                .iter()
+                .flatten()
+                .any(|listener| listener.is_ready(self.now))
+    }
+
+    pub(crate) const fn clients_readable(&self) -> bool {
+        !self.clients_paused && self.client_budget > 0
+    }
+
+    /// Waits for events and marks the connections they belong to.
+    fn wait(&mut self, timeout: Option<Duration>) -> Result<usize, NetError> {
+        let park = self.waker.park();
+        let sleeps = timeout != Some(Duration::ZERO) && park.prepare();
+        let polled = self.poll.poll(
+            &mut self.events,
+            if sleeps {
+                timeout
+            } else {
+                Some(Duration::ZERO)
+            },
+        );
+        if sleeps {
+            park.awake();
+            self.now = self.now.max(Instant::now());
+        } else {
+            park.take();
+        }
+        match polled {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(0),
+            Err(error) => return Err(NetError::Poll(error)),
+        }
+        // The events are taken out so that they can be looked at while the table changes.
+        let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
+        let mut work = 0;
+        for event in &events {
+            work += 1;
+            if let Some(slot) = Slot::from_token(event.token()) {
+                self.on_event(slot, event);
+            } else if let Some(Some(listener)) = self.listeners.get_mut(event.token().0) {
+                listener.on_event();
+            }
+        }
+        self.events = events;
+        Ok(work)
+    }
+
+    fn on_event(&mut self, slot: Slot, event: &mio::event::Event) {
+        let Some(link) = self.links.get_mut(slot) else {
+            return;
+        };
+        link.connection.on_event(event);
+        if event.is_writable() {
+            self.flush_link(slot);
+        }
+        self.list(slot);
+    }
+
+    /// Puts a connection on the ready list of its kind.
+    pub(crate) fn list(&mut self, slot: Slot) {
+        let Some(link) = self.links.get_mut(slot) else {
+            return;
+        };
+        if link.listed || link.doomed.is_some() {
+            return;
+        }
+        link.listed = true;
+        match link.role {
+            Role::Pending(_) => self.ready_strangers.push_back(slot),
+            Role::Peer { .. } => self.ready_peers.push_back(slot),
+            Role::Client { .. } => self.ready_clients.push_back(slot),
+        }
+    }
+
+    /// Registers a connection and puts it into the table.
+    ///
+    /// # Errors
+    /// The event queue did not take it.
+    pub(crate) fn insert(&mut self, mut connection: Connection, role: Role) -> io::Result<Slot> {
+        let interests = Interest::READABLE | Interest::WRITABLE;
+        let token = self.links.next().token();
+        self.poll
+            .registry()
+            .register(connection.stream(), token, interests)?;
+        Ok(self.links.insert(Link::new(connection, role, self.now)))
+    }
+
+    /// Marks a connection to be flushed.
+    pub(crate) fn soil(&mut self, slot: Slot) {
+        if let Some(link) = self.links.get_mut(slot)
+            && !link.dirty
+        {
+            link.dirty = true;
+            self.dirty.push(slot);
+        }
+    }
+
+    /// Seals and sends everything that was queued: one write for each remote that the socket takes.
+    pub fn flush(&mut self) {
+        // In the order in which they were queued; flushing marks nothing again.
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for slot in dirty.drain(..) {
+            if let Some(link) = self.links.get_mut(slot) {
+                link.dirty = false;
+                self.flush_link(slot);
+            }
+        }
+        self.dirty = dirty;
+    }
+
+    /// Seals and writes as much as the socket takes.
+    pub(crate) fn flush_link(&mut self, slot: Slot) {
+        let Self {
+            links,
+            peers,
+            scratch,
+            counters,
+            ..
+        } = self;
+        let Some(link) = links.get_mut(slot) else {
+            return;
+        };
+        if link.doomed.is_some() {
+            return;
+        }
+        let connection = &mut link.connection;
+        let written = match &mut link.role {
+            Role::Client { outbound } => connection.flush(outbound, scratch, counters),
+            Role::Peer {
+                index,
+                retired: None,
+                ..
+            } => match peers.get_mut(*index) {
+                Some(peer) if peer.send_on() == Some(slot) => {
+                    connection.flush(&mut peer.outbound, scratch, counters)
+                }
+                Some(_) | None => connection.write(counters),
+            },
+            Role::Peer {
+                retired: Some(retired),
+                ..
+            } => {
+                let written = connection.write(counters);
+                retired.told = retired.told || connection.finish_writing();
+                written
+            }
+            Role::Pending(_) => connection.write(counters),
+        };
+        match written {
+            Ok(0) => {}
+            Ok(_) => link.sent = self.now,
+            Err(reason) => self.doom(slot, reason),
+        }
+    }
+
+    /// Closes a connection at the end of the turn, or in the next one.
+    pub(crate) fn doom(&mut self, slot: Slot, reason: CloseReason) {
+        if let Some(link) = self.links.get_mut(slot)
+            && link.doomed.is_none()
+        {
+            link.doomed = Some(reason);
+            self.doomed.push(slot);
+        }
+    }
+
+    /// Closes what is doomed and tells the handler.
+    fn bury(&mut self, handler: &mut impl Handler) -> usize {
+        let mut buried = 0;
+        while let Some(slot) = self.doomed.pop() {
+            let Some(mut link) = self.links.remove(slot) else {
+                continue;
+            };
+            let reason = link.doomed.unwrap_or(CloseReason::Requested);
+            buried += 1;
+            self.counters.count_close(reason);
+            if let Err(error) = self.poll.registry().deregister(link.connection.stream()) {
+                tracing::debug!(%error, "deregister");
+            }
+            match link.role {
+                Role::Pending(pending) => self.stranger_gone(slot, &pending.kind, reason),
+                Role::Peer { index, .. } => self.peer_link_gone(slot, index, reason, handler),
+                Role::Client { .. } => {
+                    self.counters.clients_now -= 1;
+                    handler.client_down(ClientId(slot));
+                }
+            }
+        }
+        buried
+    }
+
+    fn stranger_gone(&mut self, slot: Slot, kind: &PendingKind, reason: CloseReason) {
+        match kind {
+            PendingKind::Connecting { peer } | PendingKind::Dialing { peer, .. } => {
+                tracing::debug!(peer, reason = reason.name(), "dial failed");
+                self.dial_failed(*peer, slot);
+            }
+            PendingKind::Accepted { port, .. } => self.forget_stranger(*port, slot),
+        }
+    }
+
+    /// A handle to wake the loop from other threads.
+    #[must_use]
+    pub fn waker(&self) -> Waker {
+        self.waker.clone()
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    pub const fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Where peers connect.
+    #[must_use]
+    pub fn peer_address(&self) -> Option<SocketAddr> {
+        self.listeners[0].as_ref().and_then(Listener::address)
+    }
+
+    /// Where clients connect.
+    #[must_use]
+    pub fn client_address(&self) -> Option<SocketAddr> {
+        self.listeners[1].as_ref().and_then(Listener::address)
+    }
+
+    /// Checks a frame's length on the way out.
+    pub(crate) const fn check_length(&self, frame: &[u8]) -> Result<(), SendError> {
+        let (bytes, bytes_max) = (frame.len(), self.limits.frame_bytes_max);
+        if bytes == 0 || bytes > bytes_max {
+            Err(SendError::Length { bytes, bytes_max })
+        } else {
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Turns `host:port` into addresses without holding up the loop.
+//!
+//! Owns: one thread, started when the first name has to be looked up. Never: a cache; every dial
+//! looks again, because an address is only a hint. Numeric addresses never get here.
+
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+
+use crate::error::NetError;
+use crate::waker::Waker;
+
+/// Names that wait to be looked up.
+const QUESTIONS_MAX: usize = 64;
+
+/// A question and its answer carry the number the caller gave. No address means not found.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) peer: u16,
+    pub(crate) addresses: Vec<SocketAddr>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Resolver {
+    questions: SyncSender<(u16, String)>,
+    answers: Receiver<Answer>,
+}
+
+impl Resolver {
+    /// # Errors
+    /// [`NetError::Resolver`] if the thread cannot be started.
+    pub(crate) fn start(waker: Waker) -> Result<Self, NetError> {
+        let (questions, asked) = sync_channel::<(u16, String)>(QUESTIONS_MAX);
+        let (answer, answers) = sync_channel(QUESTIONS_MAX);
+        let run = move || {
+            while let Ok((peer, name)) = asked.recv() {
+                let addresses = name
+                    .to_socket_addrs()
+                    .map(Iterator::collect)
+                    .unwrap_or_default();
+                if answer.send(Answer { peer, addresses }).is_err() {
+                    break;
+                }
+                waker.wake();
+            }
+        };
+        std::thread::Builder::new()
+            .name("quorate-resolve".to_owned())
+            .spawn(run)
+            .map_err(NetError::Resolver)?;
+        Ok(Self { questions, answers })
+    }
+
+    /// Asks for `name`. False if too many questions wait: ask again later.
+    pub(crate) fn ask(&self, peer: u16, name: &str) -> bool {
+        match self.questions.try_send((peer, name.to_owned())) {
+            Ok(()) => true,
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => false,
+        }
+    }
+
+    pub(crate) fn answer(&self) -> Option<Answer> {
+        self.answers.try_recv().ok()
+    }
+}
+
+/// The address, if `text` is a numeric one.
+pub(crate) fn numeric(text: &str) -> Option<SocketAddr> {
+    text.parse().ok()
+}
+
+/// Every address of `text`, looked up on this thread.
+///
+/// # Errors
+/// What the operating system said.
+pub(crate) fn resolve_now(text: &str) -> std::io::Result<Vec<SocketAddr>> {
+    text.to_socket_addrs().map(Iterator::collect)
+}

@@ -1,1 +1,50 @@
-//! The consensus rules of Quorate as one deterministic state machine.
+//! The consensus of Quorate: one deterministic state machine.
+//!
+//! A tour in the order of the data:
+//! - [`types`], [`limits`]: quantities and every bound.
+//! - [`thresholds`], [`validators`], [`schedule`]: who votes, with what weight, who leads when.
+//! - [`header`], [`payload`], [`record`], [`certificate`], [`evidence`], [`message`]: plain data.
+//! - [`wire`]: bytes to plain data and back, one encoding a value.
+//! - [`trust`], [`signing`], [`verify`]: what a value is worth, as a type.
+//! - `window`: one window: the tree of blocks, sums of votes, predicates, rules R3 to R8.
+//! - `windows`: entering, proposing, jumping (R1, R2, R9); `repair` (R10), `timers`, `restart`
+//!   (R11, R12).
+//! - [`input`], [`effect`], [`machine`]: the one call, `Consensus::handle(now, input, effects)`.
+//!
+//! Nothing here reads a clock, does I/O, spawns, or iterates a hash map; the same inputs give the
+//! same effects, byte for byte. `docs/protocol.md` numbers the rules; each number stands at the
+//! code that does it.
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod blocks;
+pub mod certificate;
+mod delivery;
+pub mod effect;
+pub mod evidence;
+pub mod header;
+pub mod input;
+pub mod limits;
+pub mod machine;
+pub mod message;
+pub mod payload;
+mod proofs;
+mod propose;
+pub mod record;
+mod repair;
+pub mod restart;
+pub mod schedule;
+pub mod signing;
+pub mod thresholds;
+mod timers;
+pub mod trust;
+pub mod types;
+pub mod validators;
+pub mod verify;
+mod votes;
+mod window;
+mod windows;
+pub mod wire;

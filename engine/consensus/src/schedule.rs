@@ -150,3 +150,33 @@ impl fmt::Display for ScheduleError {
 }
 
 impl core::error::Error for ScheduleError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seats_are_reduced_by_the_greatest_common_divisor() {
+        assert_eq!(apportion(&[400, 250, 150, 100, 100]), [8, 5, 3, 2, 2]);
+        assert_eq!(apportion(&[u64::MAX, u64::MAX]), [1, 1]);
+    }
+
+    #[test]
+    fn remainders_go_to_the_largest_and_ties_to_the_lower_index() {
+        // 1024 seats over 3 * 341 + 2 in total: each has 340.66 or so, and the first get more.
+        let seats = apportion(&[1025, 1025, 1026, 1]);
+        assert_eq!(seats.iter().sum::<u64>(), 1024);
+        assert_eq!(seats, [341, 341, 342, 0]);
+    }
+
+    #[test]
+    fn no_weight_gives_no_table() {
+        assert_eq!(Schedule::new(&[]), Err(ScheduleError::NoLeader));
+        assert_eq!(Schedule::new(&[0, 0]), Err(ScheduleError::NoLeader));
+        let count = VALIDATORS_MAX + 1;
+        assert_eq!(
+            Schedule::new(&vec![1; count]),
+            Err(ScheduleError::TooManyValidators { count })
+        );
+    }
+}

@@ -139,3 +139,52 @@ impl fmt::Display for ThresholdError {
 }
 
 impl core::error::Error for ThresholdError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn thresholds(n: u64, f: u64, p: u64) -> Result<Thresholds, ThresholdError> {
+        Thresholds::new(Stake::new(n), Stake::new(f), Stake::new(p))
+    }
+
+    #[test]
+    fn a_total_of_two_to_the_62_is_refused_and_one_less_is_not() {
+        let total = Stake::new(1 << 62);
+        assert_eq!(
+            thresholds(1 << 62, 1, 0),
+            Err(ThresholdError::TotalTooLarge { total })
+        );
+        assert!(thresholds((1 << 62) - 1, 1, 0).is_ok());
+    }
+
+    #[test]
+    fn fault_and_slack_at_the_end_of_their_range_are_refused_without_overflow() {
+        let needed = 5 * u128::from(u64::MAX) + 1;
+        assert_eq!(
+            thresholds(10, u64::MAX, u64::MAX),
+            Err(ThresholdError::TotalTooSmall {
+                total: Stake::new(10),
+                fault: Stake::new(u64::MAX),
+                slack: Stake::new(u64::MAX),
+                needed,
+            })
+        );
+    }
+
+    #[test]
+    fn the_default_slack_of_a_fault_beyond_the_total_is_zero() {
+        assert_eq!(
+            default_slack(Stake::new(10), Stake::new(u64::MAX)),
+            Stake::ZERO
+        );
+        assert_eq!(default_slack(Stake::ZERO, Stake::ZERO), Stake::ZERO);
+    }
+
+    #[test]
+    fn default_fault_of_stakes_beyond_64_bits_does_not_overflow() {
+        let weights = [Stake::new(u64::MAX); 64];
+        // 64 * (2^64 - 1) / 5 does not fit and saturates, to be refused with its total.
+        assert_eq!(default_fault(&weights), Stake::new(u64::MAX));
+    }
+}

@@ -8,12 +8,10 @@ use crate::certificate::{Certificate, SignatureBytes, SignedRecord};
 use crate::evidence::{Evidence, SignedHeader};
 use crate::header::Header;
 use crate::message::HeldRecord;
-use crate::record::Record;
 use crate::signing;
 use crate::types::{ValidatorIndex, Window};
 use crate::validators::{Validator, ValidatorSet};
 use alloc::collections::BTreeMap;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -38,17 +36,6 @@ pub enum Claim {
     Certificates {
         /// The certificates.
         certificates: Vec<Certificate>,
-    },
-    /// Certificates that a proposal brought, with the proposal that waits for them.
-    Justification {
-        /// The certificates.
-        certificates: Vec<Certificate>,
-        /// The proposal's header.
-        header: Header,
-        /// Its payload.
-        payload: Arc<[u8]>,
-        /// The leader's record that came with it.
-        record: Option<Record>,
     },
     /// A record of this validator's own that a peer holds (R12).
     FenceRecord {
@@ -133,11 +120,9 @@ impl Sheet {
                 header_fits(set, header).ok()?;
                 self.enter_header(set, header, signature)
             }
-            Claim::Certificates { certificates } | Claim::Justification { certificates, .. } => {
-                certificates
-                    .iter()
-                    .try_for_each(|one| self.enter_certificate(set, one))
-            }
+            Claim::Certificates { certificates } => certificates
+                .iter()
+                .try_for_each(|one| self.enter_certificate(set, one)),
             Claim::FenceRecord {
                 held:
                     HeldRecord {

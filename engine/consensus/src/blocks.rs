@@ -1,0 +1,398 @@
+//! Blocks and headers coming in.
+//!
+//! Owns the checks before a block enters a window's tree, and the bounds on what is held of a
+//! leader or a voter. Never: whether a block is voted for (window::rules).
+
+use crate::certificate::SignatureBytes;
+use crate::effect::{Alarm, Effect, Effects};
+use crate::evidence::{Evidence, SignedHeader};
+use crate::header::Header;
+use crate::limits;
+use crate::machine::{Consensus, Disposition, Ignored, PeerFault};
+use crate::message::Propose;
+use crate::payload;
+use crate::types::{BlockId, Index, Now, ValidatorIndex, Window};
+use crate::verify::{Claim, header_fits};
+use crate::window::SIGNED_HEADERS_MAX;
+use crate::window::tree::{BlockPlace, Misfit};
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+impl Consensus {
+    /// A block over its leader's own channel.
+    pub(crate) fn handle_propose(
+        &mut self,
+        now: Now,
+        from: ValidatorIndex,
+        propose: Propose,
+        effects: &mut Effects,
+    ) -> Disposition {
+        let Propose {
+            header,
+            payload,
+            justification,
+            record,
+        } = propose;
+        let window = header.window;
+        if header.epoch != self.config.set.epoch() {
+            return Disposition::Ignored(Ignored::OtherEpoch);
+        }
+        if self.config.set.leader(window) != from {
+            return Disposition::Fault(PeerFault::NotLeader);
+        }
+        if !self.is_in_range(window) {
+            return Disposition::Ignored(Ignored::OutOfRange);
+        }
+        self.peers[from.place()].cannot_lead = false;
+        if !justification.is_empty() && header.index == Index::ZERO {
+            self.take_justification(from, &header, justification, effects);
+        }
+        let placed = self.take_leader_block(now, header, payload, effects);
+        if let Some(record) = record
+            && !self.peers[from.place()].verify_first
+        {
+            let counted = self.count_record(from, window, &record, effects);
+            if let Disposition::Fault(_) = counted {
+                return counted;
+            }
+        }
+        placed
+    }
+
+    /// Certificates that come with a proposal are checked when its parent lacks evidence here.
+    fn take_justification(
+        &mut self,
+        from: ValidatorIndex,
+        header: &Header,
+        certificates: Vec<crate::certificate::Certificate>,
+        effects: &mut Effects,
+    ) {
+        let known = self.windows.get(&header.window).is_some_and(|state| {
+            state
+                .parents
+                .iter()
+                .any(|parent| parent.point.id == header.parent_id && parent.signed)
+        });
+        if !known {
+            effects.push(Effect::Verify {
+                from,
+                claim: Claim::Certificates { certificates },
+            });
+        }
+    }
+
+    /// A block known to come from the leader of its window.
+    fn take_leader_block(
+        &mut self,
+        now: Now,
+        header: Header,
+        payload: Arc<[u8]>,
+        effects: &mut Effects,
+    ) -> Disposition {
+        let window = header.window;
+        let id = header.id();
+        if payload::check_block(&self.config.set, &header, &payload).is_err() {
+            return self.refuse_leader(
+                window,
+                Some((header.index, id)),
+                PeerFault::InvalidBlock,
+                effects,
+            );
+        }
+        let held = self.windows.get(&window).map_or(0, |state| {
+            let tree = &state.tally.tree;
+            let others = tree.slot(header.index).map(|place| tree.block(place));
+            others
+                .filter(|block| block.authentic && block.id != id)
+                .count()
+        });
+        if held > 0 {
+            self.refuse_leader(window, None, PeerFault::SecondBlock, effects);
+            if held >= usize::from(limits::BLOCKS_PER_POSITION_MAX) {
+                return Disposition::Ignored(Ignored::Full);
+            }
+        }
+        match self.place_block(&header, id) {
+            Ok(place) => {
+                self.mark_authentic(window, place);
+                self.take_body(window, place, payload, effects);
+                self.place_early(now, window, effects);
+                Disposition::Applied
+            }
+            Err(Misfit::Invalid) => self.refuse_leader(
+                window,
+                Some((header.index, id)),
+                PeerFault::InvalidHeader,
+                effects,
+            ),
+            Err(Misfit::ParentUnknown) => self.hold_early(header, payload),
+        }
+    }
+
+    /// R5, local policy: an invalid block, or two for one position, stops the leader's window.
+    fn refuse_leader(
+        &mut self,
+        window: Window,
+        invalid: Option<(Index, BlockId)>,
+        fault: PeerFault,
+        effects: &mut Effects,
+    ) -> Disposition {
+        let amplify = self.config.set.thresholds().amplify;
+        let leader = self.config.set.leader(window);
+        let Some(state) = self.window_mut(window) else {
+            return Disposition::Fault(fault);
+        };
+        let first = !state.leader_fault;
+        state.leader_fault = true;
+        state.is_dirty = true;
+        let supported = invalid.is_some_and(|(index, id)| {
+            let place = state.tally.tree.find(index, id);
+            place.is_some_and(|place| state.tally.tree.block(place).notar >= amplify)
+        });
+        if let (true, Some((_, id))) = (supported, invalid) {
+            self.alarm(Alarm::InvalidBlockSupported(id), effects);
+        }
+        if first && fault == PeerFault::SecondBlock {
+            self.alarm(Alarm::TwoBlocks(leader), effects);
+        }
+        Disposition::Fault(fault)
+    }
+
+    fn place_block(&mut self, header: &Header, id: BlockId) -> Result<BlockPlace, Misfit> {
+        let set = Arc::clone(&self.config.set);
+        let state = self
+            .window_mut(header.window)
+            .ok_or(Misfit::ParentUnknown)?;
+        let (place, new) = state.tally.connect(&set, header, id)?;
+        state.is_dirty |= new;
+        Ok(place)
+    }
+
+    fn mark_authentic(&mut self, window: Window, place: BlockPlace) {
+        if let Some(state) = self.windows.get_mut(&window) {
+            state.tally.tree.block_mut(place).authentic = true;
+        }
+    }
+
+    /// Hands a checked body of a placed block to the journal, once.
+    fn take_body(
+        &mut self,
+        window: Window,
+        place: BlockPlace,
+        payload: Arc<[u8]>,
+        effects: &mut Effects,
+    ) {
+        let Some(state) = self.windows.get_mut(&window) else {
+            return;
+        };
+        let block = state.tally.tree.block_mut(place);
+        let Some(header) = block.header else { return };
+        if block.has_body {
+            return;
+        }
+        block.has_body = true;
+        let id = block.id;
+        // Bodies free votes here and in every later window that stands on this block.
+        for later in self.windows.range_mut(window..) {
+            later.1.is_dirty = true;
+        }
+        self.delivery.note_body(header.height, id);
+        effects.push(Effect::PersistBlock {
+            id,
+            header,
+            payload,
+        });
+    }
+
+    fn hold_early(&mut self, header: Header, payload: Arc<[u8]>) -> Disposition {
+        let Some(state) = self.window_mut(header.window) else {
+            return Disposition::Ignored(Ignored::OutOfRange);
+        };
+        if state.early.len() >= limits::PIPELINE_BLOCKS as usize {
+            return Disposition::Ignored(Ignored::Full);
+        }
+        state.early.push((header, payload));
+        Disposition::Ignored(Ignored::Pending)
+    }
+
+    /// Places blocks that came before their parents, as far as they fit now.
+    fn place_early(&mut self, now: Now, window: Window, effects: &mut Effects) {
+        let Some(state) = self.windows.get_mut(&window) else {
+            return;
+        };
+        if state.early.is_empty() {
+            return;
+        }
+        let mut early = core::mem::take(&mut state.early);
+        early.sort_by_key(|(header, _)| header.index);
+        for (header, payload) in early {
+            self.take_leader_block(now, header, payload, effects);
+        }
+    }
+
+    /// A whole block that was asked for, or that the leader sends again.
+    pub(crate) fn handle_block(
+        &mut self,
+        from: ValidatorIndex,
+        header: Header,
+        payload: Arc<[u8]>,
+        effects: &mut Effects,
+    ) -> Disposition {
+        if payload::check_block(&self.config.set, &header, &payload).is_err() {
+            return Disposition::Fault(PeerFault::InvalidBlock);
+        }
+        let id = header.id();
+        let from_leader = self.config.set.leader(header.window) == from;
+        let known = self
+            .windows
+            .get(&header.window)
+            .and_then(|state| state.tally.tree.find_connected(header.index, id));
+        if let Some(place) = known {
+            if from_leader {
+                self.mark_authentic(header.window, place);
+            }
+            self.take_body(header.window, place, payload, effects);
+            return Disposition::Applied;
+        }
+        if self.delivery.wants_body(header.height, id) {
+            self.delivery.note_body(header.height, id);
+            effects.push(Effect::PersistBlock {
+                id,
+                header,
+                payload,
+            });
+            return Disposition::Applied;
+        }
+        if from_leader && self.is_in_range(header.window) {
+            return self.take_leader_block(Now::default(), header, payload, effects);
+        }
+        Disposition::Ignored(Ignored::Unasked)
+    }
+
+    /// Headers of a live window from a voter that named them. One branch a voter is held.
+    pub(crate) fn handle_headers(
+        &mut self,
+        from: ValidatorIndex,
+        window: Window,
+        headers: &[Header],
+        _effects: &mut Effects,
+    ) -> Disposition {
+        if !self.is_in_range(window) {
+            return Disposition::Ignored(Ignored::OutOfRange);
+        }
+        let set = Arc::clone(&self.config.set);
+        let budget = set.slots().saturating_add(limits::PIPELINE_BLOCKS);
+        for header in headers {
+            if header.window != window || header_fits(&set, header).is_err() {
+                return Disposition::Fault(PeerFault::InvalidHeader);
+            }
+            let Some(state) = self.window_mut(window) else {
+                return Disposition::Ignored(Ignored::Full);
+            };
+            if state
+                .tally
+                .voter(from)
+                .is_none_or(|voter| voter.branch_headers >= budget)
+            {
+                return Disposition::Ignored(Ignored::Full);
+            }
+            match state.tally.connect(&set, header, header.id()) {
+                Ok((_, new)) => {
+                    state.is_dirty |= new;
+                    if let Some(voter) = state.tally.voter_mut(from) {
+                        voter.branch_headers = voter.branch_headers.saturating_add(u32::from(new));
+                    }
+                }
+                Err(Misfit::Invalid) => return Disposition::Fault(PeerFault::InvalidHeader),
+                Err(Misfit::ParentUnknown) => {
+                    self.fetches.note_misfit(window, from);
+                    return Disposition::Ignored(Ignored::Pending);
+                }
+            }
+        }
+        Disposition::Applied
+    }
+
+    /// Headers of finalized history: each is named by the one above it.
+    pub(crate) fn handle_history(&mut self, headers: &[Header]) -> Disposition {
+        if self.delivery.push_history(headers) {
+            Disposition::Applied
+        } else {
+            Disposition::Ignored(Ignored::Unasked)
+        }
+    }
+
+    pub(crate) fn handle_header_signature(
+        &mut self,
+        from: ValidatorIndex,
+        header: Header,
+        signature: SignatureBytes,
+        effects: &mut Effects,
+    ) -> Disposition {
+        if !self.is_in_range(header.window) || header_fits(&self.config.set, &header).is_err() {
+            return Disposition::Ignored(Ignored::OutOfRange);
+        }
+        let held = self.windows.get(&header.window).is_some_and(|state| {
+            state
+                .signed_headers
+                .iter()
+                .any(|held| held.header == header)
+        });
+        if held {
+            return Disposition::Ignored(Ignored::Stale);
+        }
+        effects.push(Effect::Verify {
+            from,
+            claim: Claim::Header { header, signature },
+        });
+        Disposition::Applied
+    }
+
+    /// A header with its leader's good signature: authentic whoever brought it. Two of one
+    /// position are evidence E1.
+    pub(crate) fn take_signed_header(
+        &mut self,
+        header: Header,
+        signature: SignatureBytes,
+        effects: &mut Effects,
+    ) {
+        let id = header.id();
+        if let Ok(place) = self.place_block(&header, id) {
+            self.mark_authentic(header.window, place);
+        }
+        let Some(state) = self.window_mut(header.window) else {
+            return;
+        };
+        let signed = SignedHeader { header, signature };
+        let rival = state
+            .signed_headers
+            .iter()
+            .find(|held| held.header.index == header.index && held.header != header)
+            .cloned();
+        if let Some(rival) = rival {
+            state.leader_fault = true;
+            let pair = Box::new([rival, signed]);
+            effects.push(Effect::Evidence(Evidence::TwoHeaders(pair)));
+            return;
+        }
+        if state.signed_headers.len() >= SIGNED_HEADERS_MAX {
+            state.signed_headers.remove(0);
+        }
+        state.signed_headers.push(signed);
+    }
+
+    /// Evidence from a peer is checked, then handed out; it never changes counting.
+    pub(crate) fn handle_evidence(
+        &mut self,
+        from: ValidatorIndex,
+        evidence: Evidence,
+        effects: &mut Effects,
+    ) -> Disposition {
+        effects.push(Effect::Verify {
+            from,
+            claim: Claim::Evidence(evidence),
+        });
+        Disposition::Applied
+    }
+}

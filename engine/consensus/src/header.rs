@@ -1,0 +1,58 @@
+//! What is hashed and voted on: the header of a block. Its bytes stand in `wire::header`.
+
+use crate::types::{BlockId, Epoch, Height, Index, Point, Window};
+
+/// The version of headers this code makes and understands.
+pub const HEADER_VERSION: u16 = 1;
+
+/// The header of a block. Everything a vote depends on is here or in the payload it names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Format version; an unknown one makes the block invalid.
+    pub version: u16,
+    /// No flag is defined yet; an unknown one makes the block invalid.
+    pub flags: u16,
+    /// Which chain.
+    pub chain_id: [u8; 32],
+    /// Which validator set.
+    pub epoch: Epoch,
+    /// Hash of that set and its schedule.
+    pub set_hash: [u8; 32],
+    /// Whose tenure.
+    pub window: Window,
+    /// Place in the window.
+    pub index: Index,
+    /// Parent's height plus one.
+    pub height: Height,
+    /// Leader's time, nanoseconds since the Unix epoch; above the parent's.
+    pub time_ns: u64,
+    /// The block before.
+    pub parent_id: BlockId,
+    /// Plain BLAKE3 of the payload.
+    pub payload_hash: [u8; 32],
+    /// Bytes of the payload.
+    pub payload_bytes: u32,
+}
+
+impl Header {
+    /// The point of this block, given its name.
+    #[must_use]
+    pub const fn point(&self, id: BlockId) -> Point {
+        Point {
+            window: self.window,
+            index: self.index,
+            height: self.height,
+            id,
+        }
+    }
+
+    /// Whether `self` may follow `parent` in the same window.
+    #[must_use]
+    pub fn follows_in_window(&self, parent: &Self, parent_id: BlockId) -> bool {
+        self.parent_id == parent_id
+            && self.window == parent.window
+            && self.index == parent.index.next()
+            && self.height == parent.height.next()
+            && self.time_ns > parent.time_ns
+    }
+}

@@ -1,0 +1,70 @@
+//! Everything the consensus can be told. A closed list.
+
+use crate::certificate::SignatureBytes;
+use crate::message::Message;
+use crate::record::OwnRecord;
+use crate::record::Record;
+use crate::trust::{Authenticated, Durable, Lease};
+use crate::types::{BlockId, Height, ValidatorIndex, Window};
+use crate::verify::{Claim, Verified};
+use alloc::sync::Arc;
+
+/// One event.
+#[derive(Debug)]
+pub enum Input {
+    /// A peer's message, decoded, from its own channel.
+    Message(Authenticated<Message>),
+    /// A peer's authenticated connection came up.
+    PeerUp(ValidatorIndex),
+    /// A peer's connection was lost.
+    PeerDown(ValidatorIndex),
+    /// When the oldest waiting command came, by the monotonic clock; none waits when absent.
+    Waiting {
+        /// Monotonic time of its arrival here.
+        oldest_ns: Option<u64>,
+    },
+    /// A payload to propose now. Only in answer to `Consensus::proposal_room`.
+    Payload(Arc<[u8]>),
+    /// The journal holds an own record (R11).
+    RecordDurable(Durable<OwnRecord>),
+    /// The lease file holds a new lease (R11).
+    LeaseDurable(Durable<Lease>),
+    /// An own record has been signed.
+    RecordSigned {
+        /// Its window.
+        window: Window,
+        /// The record as it was signed.
+        record: Record,
+        /// The signature.
+        signature: SignatureBytes,
+    },
+    /// The last own header has been signed.
+    HeaderSigned {
+        /// Name of the block.
+        id: BlockId,
+        /// The signature.
+        signature: SignatureBytes,
+    },
+    /// Every signature of a claim is good.
+    Verified {
+        /// The peer whose channel brought it.
+        from: ValidatorIndex,
+        /// The claim.
+        claim: Verified<Claim>,
+    },
+    /// Some signature of a claim from this peer is bad, or the claim does not prove what it says.
+    Refused {
+        /// Who sent it.
+        from: ValidatorIndex,
+        /// Whether it was the peer's own record on its own channel.
+        own_record: bool,
+    },
+    /// A finality proof of this height, and every body up to it, is synced to disk.
+    Flushed(Height),
+    /// The operator wants the validator to stop: the current window is stopped, nothing is
+    /// proposed any more.
+    Shutdown,
+    /// End of one turn of the loop: all that was waiting has been handed over. Rules are judged
+    /// and timers fire here, and only here.
+    Settle,
+}

@@ -1,0 +1,64 @@
+//! Every bound of the consensus, in one place. Never a bound written anywhere else.
+
+/// Validators in a set.
+pub const VALIDATORS_MAX: usize = 64;
+/// Bytes of one command's body.
+pub const COMMAND_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of one block's payload.
+pub const PAYLOAD_BYTES_MAX: usize = 1024 * 1024;
+/// Commands in one block.
+pub const BLOCK_COMMANDS_MAX: usize = 16_384;
+/// Bytes of one frame between validators, after authentication.
+pub const FRAME_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Slots of a window by default.
+pub const WINDOW_SLOTS_DEFAULT: u32 = 4096;
+/// Slots of a window at most.
+pub const WINDOW_SLOTS_MAX: u32 = 65_536;
+/// Windows a turn by default.
+pub const TURN_WINDOWS_DEFAULT: u32 = 4;
+/// Windows a turn at most.
+pub const TURN_WINDOWS_MAX: u32 = 16;
+/// Blocks in flight ahead of the highest notarized index.
+pub const PIPELINE_BLOCKS: u32 = 64;
+/// Seats of the leader table at most.
+pub const SCHEDULE_SEATS_MAX: usize = 1024;
+/// Entries of a record's `also` list: one certifiable branch a validator.
+pub const ALSO_ENTRIES_MAX: usize = VALIDATORS_MAX;
+/// Windows above the current one for which records are taken without proof.
+pub const WINDOWS_AHEAD_MAX: u64 = 2;
+/// Windows kept at once, from the one of the signed finality upward. More than a full round of
+/// dead leaders' turns; beyond it the lowest state still stands and new windows wait for proof.
+pub const WINDOWS_LIVE_MAX: usize = 256;
+/// Headers in one answer.
+pub const HEADERS_PER_ANSWER_MAX: usize = 1024;
+/// Bodies asked for in one request.
+pub const BODIES_PER_REQUEST_MAX: usize = 64;
+/// Blocks held for one position from its leader's own channel: the second proves equivocation.
+pub const BLOCKS_PER_POSITION_MAX: u8 = 2;
+/// Certificates carried by one message.
+pub const CERTIFICATES_PER_MESSAGE_MAX: usize = 32;
+/// Headers one certificate may carry: a chain from its block to each record's tip.
+pub const CERTIFICATE_HEADERS_MAX: usize = 8192;
+/// Headers of finalized history held while a gap is closed.
+pub const BACKFILL_HEADERS_MAX: usize = 16_384;
+/// Entries of the ParentReady summary in a Status.
+pub const READY_SUMMARY_MAX: usize = 8;
+/// Clients' commands in one forwarded message.
+pub const FORWARD_BYTES_MAX: usize = PAYLOAD_BYTES_MAX;
+/// How far a header may run ahead of this validator's wall clock before it counts as not arrived.
+pub const TIME_AHEAD_MAX_NS: u64 = 500_000_000;
+
+/// Bytes a header takes on the wire.
+pub const HEADER_BYTES: usize = 2 + 2 + 32 + 8 + 32 + 8 + 4 + 8 + 8 + 32 + 32 + 4;
+
+// A frame has room for a full payload with its header and an inline justification.
+const _: () = assert!(PAYLOAD_BYTES_MAX * 2 <= FRAME_BYTES_MAX);
+// A certificate's headers fit a frame with its records.
+const _: () = assert!(CERTIFICATE_HEADERS_MAX * HEADER_BYTES <= FRAME_BYTES_MAX - 256 * 1024);
+// One answer of headers fits a frame.
+const _: () = assert!(HEADERS_PER_ANSWER_MAX * HEADER_BYTES <= FRAME_BYTES_MAX / 4);
+// A full pipeline of one window fits the window arithmetic.
+const _: () = assert!(PIPELINE_BLOCKS <= WINDOW_SLOTS_MAX);
+const _: () = assert!(TURN_WINDOWS_DEFAULT <= TURN_WINDOWS_MAX);
+const _: () = assert!(COMMAND_BYTES_MAX < PAYLOAD_BYTES_MAX);
+const _: () = assert!(VALIDATORS_MAX <= u16::MAX as usize);

@@ -1,0 +1,433 @@
+//! The one call: `Consensus::handle(now, input, effects)`.
+//!
+//! Owns the state of one validator and the order in which rules are judged at the end of a turn.
+//! Each rule stands in its own file; here an input finds its way to it. Never: time, bytes, I/O.
+
+use crate::certificate::Certificate;
+use crate::delivery::Delivery;
+use crate::effect::{Alarm, Effect, Effects};
+use crate::header::Header;
+use crate::input::Input;
+use crate::message::Message;
+use crate::propose::Proposals;
+use crate::record::OwnRecord;
+use crate::repair::{Fetches, Peer};
+use crate::restart::Fence;
+use crate::timers::Pace;
+pub use crate::timers::TimerConfig;
+use crate::trust::Lease;
+use crate::types::{BlockId, Height, Now, Point, ValidatorIndex, Window};
+use crate::validators::ValidatorSet;
+use crate::window::WindowState;
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+pub use crate::propose::ProposalRoom;
+
+/// When a record may leave (R11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// After the log was synced.
+    Sync,
+    /// After it was written into the log's mapping; the sync follows.
+    Async,
+}
+
+/// What a validator is started with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Which validator this is.
+    pub own: ValidatorIndex,
+    /// The set it belongs to.
+    pub set: Arc<ValidatorSet>,
+    /// When its records may leave.
+    pub durability: Durability,
+    /// Its timers; they touch liveness only.
+    pub timers: TimerConfig,
+    /// Start number of this process, above every earlier one of this key.
+    pub incarnation: u64,
+}
+
+/// What the log and the lease file say at start, after `restart::plan` (R12).
+#[derive(Clone, Debug)]
+pub struct Restored {
+    /// The lease file's content, durable.
+    pub lease: Lease,
+    /// Highest block delivered from this log in height order.
+    pub finalized: Point,
+    /// Its header time.
+    pub finalized_time_ns: u64,
+    /// Highest block with a signature-verified proof in the log, at or below `finalized`.
+    pub proven: Point,
+    /// That proof; none for genesis.
+    pub proof: Option<Certificate>,
+    /// Newest own record of each window at or above `proven`'s.
+    pub records: Vec<OwnRecord>,
+    /// Logged blocks of windows at or above `proven`'s, in log order.
+    pub blocks: Vec<(BlockId, Header)>,
+}
+
+impl Restored {
+    /// The state of a validator that has never run.
+    #[must_use]
+    pub fn fresh(set: &ValidatorSet) -> Self {
+        Self {
+            lease: Lease::default(),
+            finalized: set.genesis(),
+            finalized_time_ns: set.genesis_time_ns(),
+            proven: set.genesis(),
+            proof: None,
+            records: Vec::new(),
+            blocks: Vec::new(),
+        }
+    }
+}
+
+/// What became of an input. A peer's input is never an error of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disposition {
+    /// It was used.
+    Applied,
+    /// It was expected and is not needed.
+    Ignored(Ignored),
+    /// Its sender broke a rule.
+    Fault(PeerFault),
+}
+
+/// Why an input was not used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ignored {
+    /// It says nothing new.
+    Stale,
+    /// Its window is below the proven one, or too far above the current one.
+    OutOfRange,
+    /// It waits for headers.
+    Pending,
+    /// It belongs to another epoch.
+    OtherEpoch,
+    /// Nobody asked for it.
+    Unasked,
+    /// There is no room for it now.
+    Full,
+    /// This validator may not act there (R11, R12).
+    NotAllowed,
+}
+
+/// How a peer broke a rule. One variant a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerFault {
+    /// A record contradicts an earlier one of the same validator.
+    Conflict,
+    /// A record contradicts itself.
+    Inconsistent,
+    /// A block that does not fit its header or the chain's parameters.
+    InvalidBlock,
+    /// A proposal from a validator that does not lead its window.
+    NotLeader,
+    /// A second block for one position.
+    SecondBlock,
+    /// A header that does not fit its parent.
+    InvalidHeader,
+    /// A certificate that does not prove what it says.
+    InvalidCertificate,
+    /// A bad signature.
+    BadSignature,
+    /// A sender outside the set.
+    Unknown,
+}
+
+/// What happened, for metrics and the simulator's "sometimes" checks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(
+    missing_docs,
+    reason = "each name is its meaning: how often that happened"
+)]
+pub struct Counters {
+    pub finalized_fast: u64,
+    pub finalized_slow: u64,
+    pub finalized_proof: u64,
+    pub windows_entered: u64,
+    pub stops_timer: u64,
+    pub stops_predicate: u64,
+    pub stops_policy: u64,
+    pub also: u64,
+    pub skip_fallbacks: u64,
+    pub finals: u64,
+    pub proposals: u64,
+    pub jumps: u64,
+    pub certificates_sent: u64,
+    pub certificates_taken: u64,
+    pub fetches: u64,
+    pub conflicts: u64,
+    pub faults: u64,
+    pub suspensions: u64,
+    pub turns_marked: u64,
+}
+
+/// One validator's consensus.
+#[derive(Debug)]
+pub struct Consensus {
+    pub(crate) config: Config,
+    /// Live windows, from the proven one upward. Bound: `WINDOWS_LIVE_MAX`.
+    pub(crate) windows: BTreeMap<Window, WindowState>,
+    /// Highest window entered.
+    pub(crate) entered: Option<Window>,
+    /// Highest finalized block, by own count or proof.
+    pub(crate) finalized: Point,
+    pub(crate) finalized_time_ns: u64,
+    /// Highest block with a verified proof. Invariant: `proven.height <= finalized.height`.
+    pub(crate) proven: Point,
+    pub(crate) proof: Option<Certificate>,
+    pub(crate) proof_persisted_ns: u64,
+    pub(crate) proof_persisted: Height,
+    pub(crate) flushed: Height,
+    pub(crate) durable: Height,
+    pub(crate) delivery: Delivery,
+    pub(crate) lease: Lease,
+    pub(crate) lease_asked: Option<Window>,
+    pub(crate) fence: Fence,
+    pub(crate) peers: Vec<Peer>,
+    pub(crate) pace: Pace,
+    pub(crate) proposals: Proposals,
+    pub(crate) fetches: Fetches,
+    pub(crate) shutdown: bool,
+    pub(crate) counters: Counters,
+}
+
+impl Consensus {
+    /// A validator with what its log and lease say. The effects are the first things to do.
+    #[must_use]
+    pub fn new(config: Config, restored: Restored, now: Now, effects: &mut Effects) -> Self {
+        let validators = config.set.len();
+        let mut peers = Vec::new();
+        peers.resize_with(validators, Peer::default);
+        let mut consensus = Self {
+            windows: BTreeMap::new(),
+            entered: None,
+            finalized: restored.finalized,
+            finalized_time_ns: restored.finalized_time_ns,
+            proven: restored.proven,
+            proof: restored.proof.clone(),
+            proof_persisted_ns: now.mono_ns,
+            proof_persisted: restored.proven.height,
+            flushed: restored.proven.height,
+            durable: Height::ZERO,
+            delivery: Delivery::new(restored.finalized),
+            lease: restored.lease,
+            lease_asked: restored.lease.lease,
+            fence: Fence::new(validators),
+            peers,
+            pace: Pace::new(now),
+            proposals: Proposals::default(),
+            fetches: Fetches::default(),
+            shutdown: false,
+            counters: Counters::default(),
+            config,
+        };
+        consensus.restore(now, restored, effects);
+        consensus
+    }
+
+    /// Takes one input. Everything to be done about it is appended to `effects`; the rules are
+    /// judged when the input is [`Input::Settle`].
+    pub fn handle(&mut self, now: Now, input: Input, effects: &mut Effects) -> Disposition {
+        match input {
+            Input::Message(message) => {
+                let (from, message) = message.into_parts();
+                let disposition = self.handle_message(now, from, message, effects);
+                if let Disposition::Fault(_) = disposition {
+                    self.counters.faults = self.counters.faults.saturating_add(1);
+                }
+                disposition
+            }
+            Input::PeerUp(peer) => self.handle_peer_up(now, peer, effects),
+            Input::PeerDown(peer) => self.handle_peer_down(peer),
+            Input::Waiting { oldest_ns } => {
+                self.pace.waiting_since_ns = oldest_ns;
+                Disposition::Applied
+            }
+            Input::Payload(payload) => self.r2_propose(now, payload, effects),
+            Input::RecordDurable(record) => self.handle_durable(now, record.into_inner(), effects),
+            Input::LeaseDurable(lease) => self.handle_lease(lease.lease()),
+            Input::RecordSigned {
+                window,
+                record,
+                signature,
+            } => self.handle_signed(window, record, signature, effects),
+            Input::HeaderSigned { id, signature } => {
+                self.handle_header_signed(id, signature, effects)
+            }
+            Input::Verified { from, claim } => {
+                self.handle_verified(now, from, claim.into_inner(), effects)
+            }
+            Input::Refused { from, own_record } => self.handle_refused(from, own_record, effects),
+            Input::Flushed(height) => self.handle_flushed(height, effects),
+            Input::Shutdown => {
+                self.shutdown = true;
+                Disposition::Applied
+            }
+            Input::Settle => {
+                self.settle(now, effects);
+                Disposition::Applied
+            }
+        }
+    }
+
+    fn handle_message(
+        &mut self,
+        now: Now,
+        from: ValidatorIndex,
+        message: Message,
+        effects: &mut Effects,
+    ) -> Disposition {
+        if !self.config.set.contains(from) || from == self.config.own {
+            return Disposition::Fault(PeerFault::Unknown);
+        }
+        self.note_heard(now, from);
+        match message {
+            Message::Propose(propose) => self.handle_propose(now, from, propose, effects),
+            Message::Vote(vote) => self.handle_vote(from, vote, effects),
+            Message::Certificates(certificates) => {
+                self.handle_certificates(from, certificates, effects)
+            }
+            Message::Get(get) => self.handle_get(from, get, effects),
+            Message::Headers { window, headers } => {
+                self.handle_headers(from, window, &headers, effects)
+            }
+            Message::Block { header, payload } => self.handle_block(from, header, payload, effects),
+            Message::History(headers) => self.handle_history(&headers),
+            Message::Status(status) => self.handle_status(now, from, status, effects),
+            Message::HeaderSignature { header, signature } => {
+                self.handle_header_signature(from, header, signature, effects)
+            }
+            Message::Evidence(evidence) => self.handle_evidence(from, evidence, effects),
+            Message::FenceAsk { incarnation } => self.handle_fence_ask(from, incarnation, effects),
+            Message::FenceAnswer { incarnation, held } => {
+                self.handle_fence_answer(from, incarnation, held, effects)
+            }
+            Message::Forward(commands) => {
+                effects.push(Effect::Forwarded { from, commands });
+                Disposition::Applied
+            }
+        }
+    }
+
+    /// Judges every rule until nothing changes, then says what has to be said.
+    fn settle(&mut self, now: Now, effects: &mut Effects) {
+        self.notice_suspension(now);
+        loop {
+            let mut changed = self.count_pending(effects);
+            changed |= self.r8_finalize(effects);
+            changed |= self.prove(now, effects);
+            changed |= self.extend_ready();
+            changed |= self.r1_enter(now, effects);
+            changed |= self.vote(now, effects);
+            if !changed {
+                break;
+            }
+        }
+        self.persist_records(effects);
+        self.deliver(effects);
+        self.send_records(now, effects);
+        self.ask_signatures(now, effects);
+        self.extend_lease(effects);
+        self.repair(now, effects);
+        self.drop_windows();
+    }
+
+    /// State of a window in range, made if it is new.
+    pub(crate) fn window_mut(&mut self, window: Window) -> Option<&mut WindowState> {
+        if !self.is_in_range(window) {
+            return None;
+        }
+        let validators = self.config.set.len();
+        if !self.windows.contains_key(&window)
+            && self.windows.len() >= crate::limits::WINDOWS_LIVE_MAX
+        {
+            return None;
+        }
+        Some(
+            self.windows
+                .entry(window)
+                .or_insert_with(|| WindowState::new(window, validators)),
+        )
+    }
+
+    /// Records are taken for windows from the proven one to a little above the current one (2.9).
+    pub(crate) fn is_in_range(&self, window: Window) -> bool {
+        let current = self.entered.unwrap_or(self.proven.window);
+        window >= self.proven.window && window <= current.plus(crate::limits::WINDOWS_AHEAD_MAX)
+    }
+
+    pub(crate) fn alarm(&mut self, alarm: Alarm, effects: &mut Effects) {
+        effects.push(Effect::Alarm(alarm));
+    }
+
+    /// Highest window entered; the first one before any.
+    #[must_use]
+    pub fn window(&self) -> Window {
+        self.entered.unwrap_or(self.proven.window)
+    }
+
+    /// Who proposes in the current window.
+    #[must_use]
+    pub fn leader(&self) -> ValidatorIndex {
+        self.config.set.leader(self.window())
+    }
+
+    /// Highest finalized block.
+    #[must_use]
+    pub const fn finalized(&self) -> Point {
+        self.finalized
+    }
+
+    /// Highest block with a signature-verified proof.
+    #[must_use]
+    pub const fn proven(&self) -> Point {
+        self.proven
+    }
+
+    /// The proof of [`proven`](Self::proven); none for genesis.
+    #[must_use]
+    pub const fn proof(&self) -> Option<&Certificate> {
+        self.proof.as_ref()
+    }
+
+    /// Highest height handed out by `Effect::Finalized`.
+    #[must_use]
+    pub const fn delivered(&self) -> Height {
+        self.delivery.delivered()
+    }
+
+    /// Highest height that weight 2F+1 has flushed with its proof.
+    #[must_use]
+    pub const fn durable(&self) -> Height {
+        self.durable
+    }
+
+    /// Whether this validator may make records now: past its fence, in a window that its lease
+    /// and its abstention allow.
+    #[must_use]
+    pub fn is_voting(&self) -> bool {
+        self.may_act(self.window())
+    }
+
+    /// What has happened so far.
+    #[must_use]
+    pub const fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The set this validator belongs to.
+    #[must_use]
+    pub fn set(&self) -> &ValidatorSet {
+        &self.config.set
+    }
+
+    /// The newest durable own record of a window, for tests and the simulator's recorder.
+    #[must_use]
+    pub fn own_record(&self, window: Window) -> Option<&crate::record::Record> {
+        self.windows.get(&window).map(|state| &state.durable)
+    }
+}

@@ -1,0 +1,176 @@
+//! What validators say to one another, as plain data. Bytes stand in `wire`, judgement in
+//! `machine`.
+
+use crate::certificate::{Certificate, SignatureBytes};
+use crate::evidence::Evidence;
+use crate::header::Header;
+use crate::record::Record;
+use crate::types::{BlockId, Epoch, Height, Index, Point, Window};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+/// A block on its way from its leader.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Propose {
+    /// The header.
+    pub header: Header,
+    /// The payload that the header names.
+    pub payload: Arc<[u8]>,
+    /// Why the parent may be one, when the receiver may lack it.
+    pub justification: Vec<Certificate>,
+    /// The leader's own record with this block as its tip, where it was logged first
+    /// (`async` durability); in `sync` the record follows the leader's log write as a Vote.
+    pub record: Option<Record>,
+}
+
+/// A validator's newest record of one window.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vote {
+    /// Validator set.
+    pub epoch: Epoch,
+    /// Window.
+    pub window: Window,
+    /// The record.
+    pub record: Record,
+    /// Present when the record was signed.
+    pub signature: Option<SignatureBytes>,
+}
+
+/// One block to ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BlockRef {
+    /// Its height, by which finalized history is found.
+    pub height: Height,
+    /// Its name.
+    pub id: BlockId,
+}
+
+/// A request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Get {
+    /// Headers of the chain of a block in a live window, lowest first, above an index.
+    Headers {
+        /// Window.
+        window: Window,
+        /// Place of the block whose chain is wanted.
+        index: Index,
+        /// Name of that block.
+        id: BlockId,
+        /// Only headers with a greater index, when given.
+        above: Option<Index>,
+    },
+    /// Whole blocks. Bound: `BODIES_PER_REQUEST_MAX`.
+    Bodies(Vec<BlockRef>),
+    /// Headers of finalized history, ending at this block, highest first.
+    History {
+        /// The block at the top.
+        top: BlockRef,
+        /// How many at most.
+        count: u32,
+    },
+    /// The lowest stored finality proof at or above a height.
+    Finality {
+        /// The height.
+        at_least: Height,
+    },
+    /// The certificates behind ParentReady of a window.
+    Ready {
+        /// The window.
+        window: Window,
+    },
+}
+
+/// A validator's condition, sent at intervals; carries its newest record, so it is also the
+/// retransmission of votes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Validator set.
+    pub epoch: Epoch,
+    /// Highest finalized block, by own count or proof.
+    pub finalized: Point,
+    /// Highest block with a signature-verified finality proof.
+    pub proven: Point,
+    /// Highest window entered.
+    pub window: Window,
+    /// Newest record of that window; empty while abstaining or recovering.
+    pub record: Record,
+    /// Lowest window at or above `proven`'s, below `window`, whose successor's ParentReady has no
+    /// signed evidence here.
+    pub gap: Option<Window>,
+    /// Parents of `window` with signed evidence here. Bound: `READY_SUMMARY_MAX`.
+    pub ready: Vec<BlockId>,
+    /// Highest height whose proof and bodies are flushed to this validator's disk.
+    pub flushed: Height,
+    /// No record may be made in `window` (after a restart).
+    pub abstains: bool,
+    /// Not past the fence of R12 yet.
+    pub recovering: bool,
+    /// No proposal may be made in `window` (after a restart).
+    pub no_proposals: bool,
+}
+
+/// One record that a peer holds of the asker, for the fence of R12.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldRecord {
+    /// Its window.
+    pub window: Window,
+    /// The record.
+    pub record: Record,
+    /// Its signature, when the holder has one.
+    pub signature: Option<SignatureBytes>,
+}
+
+/// Everything one validator says to another. Bound: one frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// A block from its leader.
+    Propose(Propose),
+    /// A vote record.
+    Vote(Vote),
+    /// Certificates. Bound: `CERTIFICATES_PER_MESSAGE_MAX`.
+    Certificates(Vec<Certificate>),
+    /// A request.
+    Get(Get),
+    /// Answer to [`Get::Headers`]: lowest first.
+    Headers {
+        /// Window of all of them.
+        window: Window,
+        /// The headers. Bound: `HEADERS_PER_ANSWER_MAX`.
+        headers: Vec<Header>,
+    },
+    /// Answer to [`Get::Bodies`], one block each.
+    Block {
+        /// The header.
+        header: Header,
+        /// The payload.
+        payload: Arc<[u8]>,
+    },
+    /// Answer to [`Get::History`]: highest first.
+    History(Vec<Header>),
+    /// The sender's condition.
+    Status(Status),
+    /// The leader's signature of one header; its hash chain covers those below.
+    HeaderSignature {
+        /// The header.
+        header: Header,
+        /// Signature of its canonical bytes.
+        signature: SignatureBytes,
+    },
+    /// Proof of misbehaviour.
+    Evidence(Evidence),
+    /// Asks for the newest record of the sender that the receiver holds (R12).
+    FenceAsk {
+        /// Start number of the asking process; comes back in the answer.
+        incarnation: u64,
+    },
+    /// Answer to [`Message::FenceAsk`]; empty when none is held.
+    FenceAnswer {
+        /// The number asked with.
+        incarnation: u64,
+        /// The newest held record, if any.
+        held: Option<HeldRecord>,
+    },
+    /// Clients' commands on their way to the leader, as whole entries of a payload; consensus
+    /// hands them through unread.
+    Forward(Arc<[u8]>),
+}

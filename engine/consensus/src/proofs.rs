@@ -1,0 +1,432 @@
+//! Certificates: built from signed records, taken from others, kept to be served.
+//!
+//! Owns everything that must convince a third party. Built from `Verified` records alone (5.1).
+//! Never: counting; a certificate yields one sticky fact and its records join nothing.
+
+use crate::certificate::{Certificate, SignedRecord, Target};
+use crate::effect::{Destination, Effect, Effects};
+use crate::header::Header;
+use crate::limits;
+use crate::machine::{Consensus, Disposition, Ignored};
+use crate::message::Message;
+use crate::record::Record;
+use crate::types::{BlockId, Index, Now, Point, Stake, ValidatorIndex, Window};
+use crate::verify::{Claim, Fact, judge};
+use crate::window::WindowState;
+use crate::window::tree::BlockPlace;
+use alloc::vec;
+use alloc::vec::Vec;
+
+impl Consensus {
+    /// Looks for a higher block that signed records alone make final, and logs the newest proof
+    /// at least every t_flush. `true` when the proven block moved.
+    pub(crate) fn prove(&mut self, now: Now, effects: &mut Effects) -> bool {
+        let dirty: Vec<Window> = self
+            .windows
+            .iter()
+            .filter(|(_, state)| state.is_signed_dirty)
+            .map(|(window, _)| *window)
+            .collect();
+        let mut moved = false;
+        for window in dirty {
+            moved |= self.prove_in(window, effects);
+        }
+        self.persist_proof(now, effects);
+        moved
+    }
+
+    fn prove_in(&mut self, window: Window, effects: &mut Effects) -> bool {
+        let Some(state) = self.windows.get_mut(&window) else {
+            return false;
+        };
+        state.is_signed_dirty = false;
+        let Some(place) = state.tally.highest_signed_final(&self.config.set) else {
+            return false;
+        };
+        let block = state.tally.tree.block(place);
+        let Some(header) = block.header else {
+            return false;
+        };
+        let point = header.point(block.id);
+        if point.height <= self.proven.height || point.height > self.finalized.height {
+            // Not yet final by count: its own records are on their way through `count_record`.
+            return false;
+        }
+        let Some(proof) = self.final_certificate(window, place) else {
+            return false;
+        };
+        self.adopt_proof(point, proof, effects);
+        true
+    }
+
+    /// Makes a verified proof the newest one.
+    pub(crate) fn adopt_proof(&mut self, point: Point, proof: Certificate, effects: &mut Effects) {
+        self.proven = point;
+        self.proof = Some(proof);
+        effects.push(Effect::Proven(point));
+    }
+
+    /// Logs the newest proof once every body up to it is in the log.
+    fn persist_proof(&mut self, now: Now, effects: &mut Effects) {
+        let is_due =
+            now.mono_ns.saturating_sub(self.proof_persisted_ns) >= self.config.timers.flush_ns;
+        let has_bodies = self.delivery.delivered() >= self.proven.height;
+        if !is_due || !has_bodies || self.proof_persisted >= self.proven.height {
+            return;
+        }
+        if let Some(proof) = self.proof.clone() {
+            self.proof_persisted = self.proven.height;
+            self.proof_persisted_ns = now.mono_ns;
+            effects.push(Effect::PersistProof {
+                point: self.proven,
+                proof,
+            });
+        }
+    }
+
+    /// The certificates that show `point` as a parent of `window`: Certified, and Skip for all
+    /// between. None when signed evidence is missing.
+    pub(crate) fn ready_certificates(
+        &self,
+        window: Window,
+        point: Point,
+    ) -> Option<Vec<Certificate>> {
+        let mut certificates = Vec::new();
+        let mut below = window.previous();
+        while let Some(at) = below {
+            if at == point.window && !point.is_genesis() {
+                let above = point.index.next();
+                if above.number() < self.config.set.slots() {
+                    certificates.push(self.skip_certificate(at, above)?);
+                }
+                certificates.push(self.certified_certificate(at, point)?);
+                break;
+            }
+            certificates.push(self.skip_certificate(at, Index::ZERO)?);
+            if certificates.len() > limits::CERTIFICATES_PER_MESSAGE_MAX {
+                return None;
+            }
+            below = at.previous();
+        }
+        certificates.reverse();
+        Some(certificates)
+    }
+
+    /// Certificates of PR of a window, for the highest parent with signed evidence.
+    pub(crate) fn certificates_behind(&self, window: Window) -> Option<Vec<Certificate>> {
+        let state = self.windows.get(&window)?;
+        let parent = state
+            .parents
+            .iter()
+            .filter(|parent| parent.signed)
+            .max_by_key(|parent| (parent.point.window, parent.point.index))?;
+        self.ready_certificates(window, parent.point)
+    }
+
+    fn skip_certificate(&self, window: Window, from: Index) -> Option<Certificate> {
+        let state = self.windows.get(&window)?;
+        let skips = |record: &Record| record.skip_from().is_some_and(|start| start <= from);
+        self.signed_records(state, skips)
+            .map(|records| Certificate {
+                epoch: self.config.set.epoch(),
+                window,
+                target: Target::Skip { from },
+                records,
+                headers: Vec::new(),
+            })
+            .or_else(|| {
+                let held = state.certificates.iter().find(
+                    |held| matches!(held.target, Target::Skip { from: start } if start <= from),
+                );
+                held.cloned()
+            })
+    }
+
+    fn certified_certificate(&self, window: Window, point: Point) -> Option<Certificate> {
+        if point.id == self.proven.id {
+            return self.proof.clone();
+        }
+        let state = self.windows.get(&window)?;
+        let built = state
+            .tally
+            .tree
+            .find_connected(point.index, point.id)
+            .and_then(|place| {
+                let supports = |record: &Record| state.tally.record_supports(record, place);
+                let records = self.signed_records(state, supports)?;
+                let target = Target::Certified {
+                    index: point.index,
+                    id: point.id,
+                };
+                self.with_headers(state, place, target, records, true)
+            });
+        built.or_else(|| {
+            let held = state
+                .certificates
+                .iter()
+                .find(|held| matches!(held.target, Target::Certified { id, .. } if id == point.id));
+            held.cloned()
+        })
+    }
+
+    fn final_certificate(&self, window: Window, place: BlockPlace) -> Option<Certificate> {
+        let state = self.windows.get(&window)?;
+        let block = state.tally.tree.block(place);
+        let target = Target::Final {
+            index: block.index,
+            id: block.id,
+        };
+        let thresholds = self.config.set.thresholds();
+        let first = |record: &Record| state.tally.record_first_votes(record, place);
+        let fin =
+            |record: &Record| record.fin.is_some_and(|fin| fin >= block.index) && first(record);
+        let records = self
+            .signed_records_of(state, fin, thresholds.quorum)
+            .or_else(|| self.signed_records_of(state, first, thresholds.fast))?;
+        self.with_headers(state, place, target, records, false)
+    }
+
+    fn signed_records(
+        &self,
+        state: &WindowState,
+        holds: impl Fn(&Record) -> bool,
+    ) -> Option<Vec<SignedRecord>> {
+        self.signed_records_of(state, holds, self.config.set.thresholds().quorum)
+    }
+
+    /// Signed records that hold, those with the lowest tips first, until their weight suffices.
+    fn signed_records_of(
+        &self,
+        state: &WindowState,
+        holds: impl Fn(&Record) -> bool,
+        needed: Stake,
+    ) -> Option<Vec<SignedRecord>> {
+        let set = &self.config.set;
+        let mut fitting: Vec<(SignedRecord, Stake)> = state
+            .tally
+            .voters(set)
+            .filter_map(|(validator, stake, voter)| {
+                let (record, signature) =
+                    voter.signed.as_ref().filter(|(record, _)| holds(record))?;
+                let record = record.clone();
+                Some((
+                    SignedRecord {
+                        validator,
+                        record,
+                        signature: *signature,
+                    },
+                    stake,
+                ))
+            })
+            .collect();
+        fitting.sort_by_key(|(signed, _)| signed.record.tip.map(|(index, _)| index));
+        let mut weight = Stake::ZERO;
+        let mut chosen = Vec::new();
+        for (signed, stake) in fitting {
+            if weight >= needed {
+                break;
+            }
+            weight.add(stake);
+            chosen.push(signed);
+        }
+        chosen.sort_by_key(|signed| signed.validator);
+        (weight >= needed).then_some(chosen)
+    }
+
+    /// Adds the headers that link each record to the target.
+    fn with_headers(
+        &self,
+        state: &WindowState,
+        place: BlockPlace,
+        target: Target,
+        records: Vec<SignedRecord>,
+        with_also: bool,
+    ) -> Option<Certificate> {
+        let tree = &state.tally.tree;
+        let mut linked: Vec<(Index, BlockId, BlockPlace)> = Vec::new();
+        for signed in &records {
+            let also = signed.record.also.iter().filter(|_| with_also);
+            let top = signed
+                .record
+                .tip
+                .iter()
+                .chain(also)
+                .find_map(|&(index, id)| {
+                    tree.find_connected(index, id)
+                        .filter(|&at| tree.descends(at, place))
+                })?;
+            let path = tree.chain(top).take_while(|&at| at != place);
+            linked.extend(path.map(|at| (tree.block(at).index, tree.block(at).id, at)));
+        }
+        linked.sort_unstable();
+        linked.dedup();
+        if linked.len() >= limits::CERTIFICATE_HEADERS_MAX {
+            return None;
+        }
+        let mut headers = vec![tree.block(place).header?];
+        headers.extend(
+            linked
+                .iter()
+                .filter_map(|&(_, _, at)| tree.block(at).header),
+        );
+        Some(Certificate {
+            epoch: self.config.set.epoch(),
+            window: state.window,
+            target,
+            records,
+            headers,
+        })
+    }
+
+    pub(crate) fn send_certificates(
+        &mut self,
+        to: ValidatorIndex,
+        certificates: Vec<Certificate>,
+        effects: &mut Effects,
+    ) {
+        if certificates.is_empty() {
+            return;
+        }
+        self.counters.certificates_sent = self.counters.certificates_sent.saturating_add(1);
+        let message = Message::Certificates(certificates);
+        effects.push(Effect::Send {
+            to: Destination::Peer(to),
+            message,
+        });
+    }
+
+    /// Certificates from a peer: one check in flight a peer, and only for news.
+    pub(crate) fn handle_certificates(
+        &mut self,
+        from: ValidatorIndex,
+        certificates: Vec<Certificate>,
+        effects: &mut Effects,
+    ) -> Disposition {
+        let certificates: Vec<_> = certificates
+            .into_iter()
+            .filter(|certificate| self.is_news(certificate))
+            .collect();
+        if certificates.is_empty() {
+            return Disposition::Ignored(Ignored::Stale);
+        }
+        let peer = &mut self.peers[from.place()];
+        if peer.certificates_checked {
+            return Disposition::Ignored(Ignored::Full);
+        }
+        peer.certificates_checked = true;
+        effects.push(Effect::Verify {
+            from,
+            claim: Claim::Certificates { certificates },
+        });
+        Disposition::Applied
+    }
+
+    fn is_news(&self, certificate: &Certificate) -> bool {
+        if certificate.epoch != self.config.set.epoch() || certificate.window < self.proven.window {
+            // A proof below the proven block still helps to cut a wide gap of history.
+            return matches!(certificate.target, Target::Final { .. })
+                && self.delivery.gap().is_some();
+        }
+        let held = self.windows.get(&certificate.window);
+        match certificate.target {
+            Target::Final { index, .. } => {
+                certificate.window > self.proven.window
+                    || index > self.proven.index
+                    || self.proven.is_genesis()
+                    || self.delivery.gap().is_some()
+            }
+            Target::Skip { from } => {
+                held.is_none_or(|state| state.skip_fact.is_none_or(|fact| fact > from))
+            }
+            Target::Certified { id, .. } => held.is_none_or(|state| {
+                !state
+                    .certified_facts
+                    .iter()
+                    .any(|(point, _)| point.id == id)
+            }),
+        }
+    }
+
+    /// A claim came back with good signatures.
+    pub(crate) fn handle_verified(
+        &mut self,
+        now: Now,
+        from: ValidatorIndex,
+        claim: Claim,
+        effects: &mut Effects,
+    ) -> Disposition {
+        match claim {
+            Claim::Record { window, signed } => {
+                self.note_good_signature(now, signed.validator);
+                self.take_signed_record(window, signed, effects);
+            }
+            Claim::Header { header, signature } => {
+                self.take_signed_header(header, signature, effects);
+            }
+            Claim::Certificates { certificates } => {
+                self.peers[from.place()].certificates_checked = false;
+                for certificate in certificates {
+                    self.take_certificate(now, certificate, effects);
+                }
+            }
+            Claim::FenceRecord { held } => self.take_fence_record(from, &held, effects),
+            Claim::Evidence(evidence) => effects.push(Effect::Evidence(evidence)),
+        }
+        Disposition::Applied
+    }
+
+    /// Turns a verified certificate into its sticky fact.
+    fn take_certificate(&mut self, now: Now, certificate: Certificate, effects: &mut Effects) {
+        let Ok(fact) = judge(&self.config.set, &certificate) else {
+            return;
+        };
+        self.counters.certificates_taken = self.counters.certificates_taken.saturating_add(1);
+        let target: Option<Header> = certificate.headers.first().copied();
+        match (fact, target) {
+            (Fact::Final(point), Some(header)) => {
+                self.r9_jump(now, point, header, certificate, effects);
+            }
+            (Fact::Certified(point), Some(header)) => {
+                self.take_certified(point, header, certificate);
+            }
+            (Fact::Skip { window, from }, _) => {
+                if let Some(state) = self.proven_window_mut(window) {
+                    state.skip_fact = crate::windows::lowest(state.skip_fact, Some(from));
+                    state.is_dirty = true;
+                    state.keep_certificate(certificate);
+                }
+            }
+            (_, None) => {}
+        }
+    }
+
+    fn take_certified(&mut self, point: Point, header: Header, certificate: Certificate) {
+        let Some(state) = self.proven_window_mut(point.window) else {
+            return;
+        };
+        let held = state
+            .certified_facts
+            .iter()
+            .any(|(held, _)| held.id == point.id);
+        if held || state.certified_facts.len() >= limits::VALIDATORS_MAX {
+            return;
+        }
+        state.certified_facts.push((point, header.time_ns));
+        state.is_dirty = true;
+        state.keep_certificate(certificate);
+    }
+
+    /// A window that a verified certificate speaks of, also above the range of plain records.
+    fn proven_window_mut(&mut self, window: Window) -> Option<&mut WindowState> {
+        let validators = self.config.set.len();
+        let room = self.windows.len() < limits::WINDOWS_LIVE_MAX;
+        if window < self.proven.window || (!room && !self.windows.contains_key(&window)) {
+            return None;
+        }
+        Some(
+            self.windows
+                .entry(window)
+                .or_insert_with(|| WindowState::new(window, validators)),
+        )
+    }
+}

@@ -1,0 +1,283 @@
+//! R2 PROPOSE: the leader's side.
+//!
+//! Owns what a leader has proposed and not sent yet. Never: which commands go into a block; the
+//! caller brings a payload when [`Consensus::proposal_room`] says that there is room.
+
+use crate::certificate::SignatureBytes;
+use crate::effect::{Destination, Effect, Effects};
+use crate::header::{HEADER_VERSION, Header};
+use crate::limits;
+use crate::machine::{Consensus, Disposition, Durability, Ignored};
+use crate::message::{Message, Propose};
+use crate::payload;
+use crate::types::{BlockId, Height, Index, Now, Window};
+use crate::window::ReadyParent;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+/// Room for one more block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProposalRoom {
+    /// Window in which this validator leads.
+    pub window: Window,
+    /// Place of the block.
+    pub index: Index,
+    /// Its height.
+    pub height: Height,
+    /// Its time will be at least this, nanoseconds since the Unix epoch.
+    pub time_ns_min: u64,
+}
+
+/// Blocks made and not sent yet, and the last one's signature.
+#[derive(Debug, Default)]
+pub(crate) struct Proposals {
+    /// In `async` durability they wait for the leader's own record, which travels with the last.
+    unsent: Vec<Propose>,
+    /// Last own header that stands unsigned, and since when.
+    pub(crate) unsigned: Option<(BlockId, Header, u64)>,
+    pub(crate) is_signing: bool,
+}
+
+/// What a new block stands on.
+struct Base {
+    room: ProposalRoom,
+    parent_id: BlockId,
+    /// Set at index 0 of a window: the parent to justify.
+    parent: Option<ReadyParent>,
+}
+
+impl Consensus {
+    /// Whether this validator may propose a block now (R2), and where.
+    #[must_use]
+    pub fn proposal_room(&self) -> Option<ProposalRoom> {
+        self.proposal_base().map(|base| base.room)
+    }
+
+    /// R2, its guard: leader of an entered window, allowed to act, within the pipeline.
+    fn proposal_base(&self) -> Option<Base> {
+        let window = self.entered?;
+        let state = self.windows.get(&window)?;
+        let is_leader = self.config.set.leader(window) == self.config.own;
+        if !is_leader || self.shutdown || state.own.stop || !self.may_propose(window) {
+            return None;
+        }
+        let Some(tip) = state.own_tip else {
+            let parent = self.parent_to_build_on(window)?;
+            let room = ProposalRoom {
+                window,
+                index: Index::ZERO,
+                height: parent.point.height.next(),
+                time_ns_min: parent.time_ns.saturating_add(1),
+            };
+            return Some(Base {
+                room,
+                parent_id: parent.point.id,
+                parent: Some(parent),
+            });
+        };
+        let header = state.tally.tree.block(tip).header?;
+        let index = header.index.next();
+        // Without waiting for votes, while fewer than K blocks are in flight.
+        let notarized = state
+            .tally
+            .highest_notarized()
+            .map_or(0, |at| at.next().number());
+        let in_flight = index.number().saturating_sub(notarized);
+        let pipeline = limits::PIPELINE_BLOCKS.min(self.config.set.slots());
+        if index.number() >= self.config.set.slots() || in_flight >= pipeline {
+            return None;
+        }
+        let room = ProposalRoom {
+            window,
+            index,
+            height: header.height.next(),
+            time_ns_min: header.time_ns.saturating_add(1),
+        };
+        Some(Base {
+            room,
+            parent_id: self.windows.get(&window)?.tally.tree.block(tip).id,
+            parent: None,
+        })
+    }
+
+    /// Highest parent whose bodies are here; with signed evidence when followers may lack theirs.
+    fn parent_to_build_on(&self, window: Window) -> Option<ReadyParent> {
+        let state = self.windows.get(&window)?;
+        let needs_proof = self.needs_justification(window);
+        state
+            .parents
+            .iter()
+            .filter(|parent| !needs_proof || parent.signed)
+            .filter(|parent| self.has_bodies_down(parent.point.id))
+            .max_by_key(|parent| (parent.point.window, parent.point.index, parent.point.id))
+            .copied()
+    }
+
+    /// R2: with back-off, or after a failed window, the parent's certificates go inline.
+    fn needs_justification(&self, window: Window) -> bool {
+        let after_failure = self.windows.get(&window).is_some_and(|state| {
+            let last = self.config.set.slots().saturating_sub(1);
+            !state.parents.iter().any(|parent| {
+                parent.point.is_genesis() && window == Window::ZERO
+                    || parent.point.window.next() == window && parent.point.index.number() == last
+            })
+        });
+        self.pace.backoff > 0 && window != Window::ZERO || after_failure
+    }
+
+    /// R2 PROPOSE: makes one block of a payload. Never two blocks for one position: the block
+    /// becomes the own tip at once, and R11/R12 keep that over restarts.
+    pub(crate) fn r2_propose(
+        &mut self,
+        now: Now,
+        bytes: Arc<[u8]>,
+        effects: &mut Effects,
+    ) -> Disposition {
+        let Some(Base {
+            room,
+            parent_id,
+            parent,
+        }) = self.proposal_base()
+        else {
+            return Disposition::Ignored(Ignored::NotAllowed);
+        };
+        let set = &self.config.set;
+        let header = Header {
+            version: HEADER_VERSION,
+            flags: 0,
+            chain_id: *set.chain_id(),
+            epoch: set.epoch(),
+            set_hash: *set.set_hash(),
+            window: room.window,
+            index: room.index,
+            height: room.height,
+            time_ns: now.wall_ns.max(room.time_ns_min),
+            parent_id,
+            payload_hash: *blake3::hash(&bytes).as_bytes(),
+            payload_bytes: u32::try_from(bytes.len()).unwrap_or(u32::MAX),
+        };
+        if payload::check_block(set, &header, &bytes).is_err() {
+            return Disposition::Ignored(Ignored::NotAllowed);
+        }
+        let justification = match parent {
+            Some(parent) if self.needs_justification(room.window) => self
+                .ready_certificates(room.window, parent.point)
+                .unwrap_or_default(),
+            _ => Vec::new(),
+        };
+        let id = header.id();
+        if !self.take_own_block(now, id, header, &bytes, effects) {
+            return Disposition::Ignored(Ignored::NotAllowed);
+        }
+        self.counters.proposals = self.counters.proposals.saturating_add(1);
+        let propose = Propose {
+            header,
+            payload: bytes,
+            justification,
+            record: None,
+        };
+        match self.config.durability {
+            // The bare proposal need not wait for the log (R11); the record follows it.
+            Durability::Sync => {
+                effects.push(Effect::Send {
+                    to: Destination::All,
+                    message: Message::Propose(propose),
+                });
+            }
+            Durability::Async => self.proposals.unsent.push(propose),
+        }
+        let since = self
+            .proposals
+            .unsigned
+            .map_or(now.mono_ns, |(_, _, since)| since);
+        self.proposals.unsigned = Some((id, header, since));
+        Disposition::Applied
+    }
+
+    /// Places the own block, logs it and first-votes it.
+    fn take_own_block(
+        &mut self,
+        now: Now,
+        id: BlockId,
+        header: Header,
+        payload: &Arc<[u8]>,
+        effects: &mut Effects,
+    ) -> bool {
+        let Some(state) = self.windows.get_mut(&header.window) else {
+            return false;
+        };
+        let Ok((place, _)) = state.tally.connect(&self.config.set, &header, id) else {
+            return false;
+        };
+        let block = state.tally.tree.block_mut(place);
+        block.authentic = true;
+        block.has_body = true;
+        state.own.tip = Some((header.index, id));
+        state.own_tip = Some(place);
+        state.is_dirty = true;
+        effects.push(Effect::PersistBlock {
+            id,
+            header,
+            payload: Arc::clone(payload),
+        });
+        self.restart_timer(header.window, now);
+        true
+    }
+
+    /// Sends the blocks that waited for the own record; the last one carries it. `true` when the
+    /// record went with a block and needs no frame of its own.
+    pub(crate) fn send_proposals(&mut self, window: Window, effects: &mut Effects) -> bool {
+        if self.proposals.unsent.is_empty() {
+            return false;
+        }
+        let Some(state) = self.windows.get(&window) else {
+            return false;
+        };
+        let tip = state.durable.tip;
+        let carried = self.proposals.unsent.last().is_some_and(|propose| {
+            propose.header.window == window
+                && tip == Some((propose.header.index, propose.header.id()))
+        });
+        if !carried {
+            return false;
+        }
+        if let Some(last) = self.proposals.unsent.last_mut() {
+            last.record = Some(state.durable.clone());
+        }
+        for propose in self.proposals.unsent.drain(..) {
+            effects.push(Effect::Send {
+                to: Destination::All,
+                message: Message::Propose(propose),
+            });
+        }
+        true
+    }
+
+    /// The last own header has been signed: its hash chain covers those below (5.2).
+    pub(crate) fn handle_header_signed(
+        &mut self,
+        id: BlockId,
+        signature: SignatureBytes,
+        effects: &mut Effects,
+    ) -> Disposition {
+        self.proposals.is_signing = false;
+        let header = self.windows.values().rev().find_map(|state| {
+            let tip = state.own_tip?;
+            state
+                .tally
+                .tree
+                .chain(tip)
+                .map(|place| state.tally.tree.block(place))
+                .find(|block| block.id == id)
+                .and_then(|block| block.header)
+        });
+        let Some(header) = header else {
+            return Disposition::Ignored(Ignored::Stale);
+        };
+        effects.push(Effect::Send {
+            to: Destination::All,
+            message: Message::HeaderSignature { header, signature },
+        });
+        Disposition::Applied
+    }
+}

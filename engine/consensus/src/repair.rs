@@ -1,0 +1,726 @@
+//! R10 REPAIR: Status, its answers, and requests for what is missing.
+//!
+//! Owns what is known of each peer and what has been asked of whom. Never: what an answer is worth
+//! (blocks, proofs).
+
+use crate::delivery::Gap;
+use crate::effect::{Destination, Effect, Effects};
+use crate::limits;
+use crate::machine::{Consensus, Disposition, Ignored};
+use crate::message::{BlockRef, Get, Message, Status};
+use crate::record::Record;
+use crate::types::{BlockId, Height, Index, Now, Stake, ValidatorIndex, Window};
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+/// What is known of one peer.
+#[derive(Debug, Default)]
+pub(crate) struct Peer {
+    pub(crate) is_up: bool,
+    pub(crate) was_up: bool,
+    /// The connection was lost and nothing has come since.
+    pub(crate) is_lost: bool,
+    /// Its last Status said that it may not propose.
+    pub(crate) cannot_lead: bool,
+    pub(crate) heard_ns: u64,
+    /// Its records count only after verification (5.1 e).
+    pub(crate) verify_first: bool,
+    good_signatures_since_ns: Option<u64>,
+    /// A certificate of it is being checked.
+    pub(crate) certificates_checked: bool,
+    pub(crate) retransmit_doublings: u32,
+    next_status_ns: u64,
+    answer_after_ns: u64,
+    finalized: Height,
+    proven: Height,
+    flushed: Height,
+    /// Window and tip of its last Status.
+    last_tip: Option<(Window, Option<Index>)>,
+}
+
+/// What has been asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Wanted {
+    /// Headers that a voter named.
+    Headers(Window, ValidatorIndex),
+    /// The body of a block in a live window.
+    Body(BlockId),
+    /// Bodies of history up to a height.
+    Bodies,
+    /// Headers of history below a height.
+    History,
+    /// A proof to cut a wide gap.
+    Proof,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    at_ns: u64,
+    attempts: u32,
+    /// Progress mark: another value means that the last answer came.
+    mark: u64,
+}
+
+/// Requests on their way. Bound: `FETCHES_MAX`.
+#[derive(Debug, Default)]
+pub(crate) struct Fetches {
+    asked: BTreeMap<Wanted, Asked>,
+    /// Voters whose last headers did not fit: their whole chain is asked for.
+    misfits: Vec<(Window, ValidatorIndex)>,
+    /// Highest block of the last batch of bodies asked for, and its number.
+    batch_top: u64,
+    batch: u64,
+}
+
+const FETCHES_MAX: usize = 1024;
+/// Blocks a leader sends again for one Status.
+const RESEND_BLOCKS_MAX: usize = 16;
+
+impl Fetches {
+    pub(crate) fn forget_below(&mut self, window: Window) {
+        self.asked
+            .retain(|wanted, _| !matches!(wanted, Wanted::Headers(at, _) if *at < window));
+        self.misfits.retain(|&(at, _)| at >= window);
+    }
+
+    pub(crate) fn note_misfit(&mut self, window: Window, from: ValidatorIndex) {
+        if !self.misfits.contains(&(window, from)) {
+            self.misfits.push((window, from));
+        }
+        self.asked.remove(&Wanted::Headers(window, from));
+    }
+
+    /// The mark of a batch of bodies: it changes when everything asked for last has come.
+    fn batch_mark(&mut self, lowest: u64, highest: Height) -> u64 {
+        if lowest > self.batch_top {
+            self.batch_top = highest.number();
+            self.batch = self.batch.wrapping_add(1);
+        }
+        self.batch
+    }
+
+    /// Whether to ask now; counts the attempt.
+    fn is_due(&mut self, wanted: Wanted, mark: u64, now: Now, retry_ns: u64) -> Option<u32> {
+        let attempts = match self.asked.get(&wanted) {
+            Some(asked) if asked.mark == mark => {
+                let wait = retry_ns << asked.attempts.min(4);
+                if now.mono_ns < asked.at_ns.saturating_add(wait) {
+                    return None;
+                }
+                asked.attempts.saturating_add(1)
+            }
+            _ => 0,
+        };
+        if self.asked.len() >= FETCHES_MAX {
+            self.asked.clear();
+        }
+        self.asked.insert(
+            wanted,
+            Asked {
+                at_ns: now.mono_ns,
+                attempts,
+                mark,
+            },
+        );
+        Some(attempts)
+    }
+}
+
+impl Consensus {
+    pub(crate) fn handle_peer_up(
+        &mut self,
+        now: Now,
+        peer: ValidatorIndex,
+        effects: &mut Effects,
+    ) -> Disposition {
+        if !self.config.set.contains(peer) || peer == self.config.own {
+            return Disposition::Ignored(Ignored::Unasked);
+        }
+        let known = &mut self.peers[peer.place()];
+        known.is_up = true;
+        known.was_up = true;
+        known.is_lost = false;
+        known.certificates_checked = false;
+        known.heard_ns = now.mono_ns;
+        known.next_status_ns = now.mono_ns;
+        known.retransmit_doublings = 0;
+        self.ask_fence(peer, effects);
+        Disposition::Applied
+    }
+
+    /// Everything that is sent at intervals or asked for again.
+    pub(crate) fn repair(&mut self, now: Now, effects: &mut Effects) {
+        self.mark_turn(now);
+        self.announce_ready(effects);
+        self.send_statuses(now, effects);
+        self.fetch_headers(now, effects);
+        self.fetch_bodies(now, effects);
+        self.fetch_history(now, effects);
+    }
+
+    fn send_statuses(&mut self, now: Now, effects: &mut Effects) {
+        let timers = self.config.timers;
+        let unsettled = self.is_unsettled(now);
+        let mut status = None;
+        for index in self.config.set.indices() {
+            let peer = &self.peers[index.place()];
+            if index == self.config.own
+                || !peer.is_up
+                || now.mono_ns < self.status_due_ns(index, unsettled)
+            {
+                continue;
+            }
+            let message = status.get_or_insert_with(|| self.status()).clone();
+            let interval = if unsettled {
+                (timers.retransmit_ns << peer.retransmit_doublings.min(8))
+                    .min(timers.retransmit_max_ns)
+            } else {
+                timers.heartbeat_ns()
+            };
+            let peer = &mut self.peers[index.place()];
+            peer.next_status_ns = now.mono_ns.saturating_add(interval);
+            if unsettled {
+                peer.retransmit_doublings = peer.retransmit_doublings.saturating_add(1).min(8);
+            }
+            let message = Message::Status(message);
+            effects.push(Effect::Send {
+                to: Destination::Peer(index),
+                message,
+            });
+            self.ask_fence(index, effects);
+        }
+    }
+
+    /// An interval set while idle is cut short when this validator becomes unsettled.
+    fn status_due_ns(&self, index: ValidatorIndex, unsettled: bool) -> u64 {
+        let peer = &self.peers[index.place()];
+        let soon = self
+            .pace
+            .progress_ns
+            .saturating_add(self.config.timers.retransmit_ns);
+        if unsettled && peer.retransmit_doublings == 0 {
+            peer.next_status_ns.min(soon)
+        } else {
+            peer.next_status_ns
+        }
+    }
+
+    pub(crate) fn next_status_ns(&self) -> u64 {
+        let waits = self.has_unsettled_state();
+        self.config
+            .set
+            .indices()
+            .filter(|&index| index != self.config.own && self.peers[index.place()].is_up)
+            .map(|index| self.status_due_ns(index, waits))
+            .min()
+            .unwrap_or(u64::MAX)
+    }
+
+    fn is_unsettled(&self, now: Now) -> bool {
+        let since = now.mono_ns.saturating_sub(self.pace.progress_ns);
+        since >= self.config.timers.retransmit_ns && self.has_unsettled_state()
+    }
+
+    /// An own-voted position is not final yet, a window is closed and not left, or something is
+    /// missing here.
+    fn has_unsettled_state(&self) -> bool {
+        let slots = self.config.set.slots();
+        let voted = self
+            .windows
+            .range(self.finalized.window..)
+            .any(|(_, state)| {
+                state.own_tip.is_some_and(|tip| {
+                    let header = state.tally.tree.block(tip).header;
+                    header.is_some_and(|header| header.height > self.finalized.height)
+                })
+            });
+        let closed = self
+            .entered
+            .and_then(|entered| self.windows.get(&entered))
+            .is_some_and(|state| state.is_closed(slots));
+        voted || closed || self.is_recovering() || !self.delivery.is_idle()
+    }
+
+    fn status(&self) -> Status {
+        let window = self.window();
+        let acts = self.may_act(window);
+        let state = self.windows.get(&window);
+        let ready = state.map_or_else(Vec::new, |state| {
+            let signed = state.parents.iter().filter(|parent| parent.signed);
+            signed
+                .take(limits::READY_SUMMARY_MAX)
+                .map(|parent| parent.point.id)
+                .collect()
+        });
+        Status {
+            epoch: self.config.set.epoch(),
+            finalized: self.finalized,
+            proven: self.proven,
+            window,
+            record: state
+                .filter(|_| acts)
+                .map_or_else(Record::default, |state| state.durable.clone()),
+            gap: self.gap_window(),
+            ready,
+            flushed: self.flushed,
+            abstains: self
+                .lease
+                .abstain_until
+                .is_some_and(|until| window <= until),
+            recovering: self.is_recovering(),
+            no_proposals: !self.may_propose_ever(window),
+        }
+    }
+
+    /// Lowest window from the proven one whose successor's PR has no signed evidence here.
+    fn gap_window(&self) -> Option<Window> {
+        let entered = self.entered?;
+        let mut window = self.proven.window;
+        while window < entered {
+            let signed = self
+                .windows
+                .get(&window.next())
+                .is_some_and(|state| state.parents.iter().any(|parent| parent.signed));
+            if !signed {
+                return Some(window);
+            }
+            window = window.next();
+        }
+        None
+    }
+
+    pub(crate) fn handle_status(
+        &mut self,
+        now: Now,
+        from: ValidatorIndex,
+        status: Status,
+        effects: &mut Effects,
+    ) -> Disposition {
+        if status.epoch != self.config.set.epoch() {
+            return Disposition::Ignored(Ignored::OtherEpoch);
+        }
+        let peer = &mut self.peers[from.place()];
+        peer.finalized = status.finalized.height;
+        peer.proven = status.proven.height;
+        peer.flushed = peer.flushed.max(status.flushed);
+        peer.cannot_lead = status.no_proposals || status.abstains;
+        let tip = status.record.tip.map(|(index, _)| index);
+        let stands_still = peer.last_tip == Some((status.window, tip));
+        peer.last_tip = Some((status.window, tip));
+        let answers = now.mono_ns >= peer.answer_after_ns;
+        self.note_durable(effects);
+        if self.config.set.leader(status.window) == from {
+            self.restart_on_leader_status(now, status.window, tip);
+        }
+        let mut disposition = Disposition::Applied;
+        if !status.record.is_empty()
+            && self.is_in_range(status.window)
+            && !self.peers[from.place()].verify_first
+        {
+            disposition = self.count_record(from, status.window, &status.record, effects);
+        }
+        if answers {
+            self.peers[from.place()].answer_after_ns =
+                now.mono_ns.saturating_add(self.config.timers.retransmit_ns);
+            self.r10_answer(from, &status, stands_still, effects);
+        }
+        match disposition {
+            Disposition::Fault(_) => disposition,
+            _ => Disposition::Applied,
+        }
+    }
+
+    /// R10 REPAIR: what the peer lacks and I can prove, and my newest records of its window and
+    /// of its gap window, whatever window I am in.
+    fn r10_answer(
+        &mut self,
+        to: ValidatorIndex,
+        status: &Status,
+        stands_still: bool,
+        effects: &mut Effects,
+    ) {
+        if status.proven.height < self.proven.height
+            && let Some(proof) = self.proof.clone()
+        {
+            self.send_certificates(to, alloc::vec![proof], effects);
+        }
+        let lacking = status.gap.map_or(status.window, |gap| gap).next();
+        let entered = self.entered.unwrap_or(Window::ZERO);
+        if (status.gap.is_some() || lacking <= entered)
+            && let Some(certificates) = self.certificates_behind(lacking)
+        {
+            self.send_certificates(to, certificates, effects);
+        }
+        self.answer_with_record(to, status.window, status, effects);
+        if let Some(gap) = status.gap
+            && gap != status.window
+        {
+            self.answer_with_record(to, gap, status, effects);
+        }
+        if stands_still && self.config.set.leader(status.window) == self.config.own {
+            self.resend_blocks(to, status, effects);
+        }
+    }
+
+    /// My newest signed record of a window, signing it if it is not, plus the newest unsigned one.
+    /// Left out only when the peer's proven block already covers all that I voted there.
+    fn answer_with_record(
+        &mut self,
+        to: ValidatorIndex,
+        window: Window,
+        status: &Status,
+        effects: &mut Effects,
+    ) {
+        if !self.may_act(window) {
+            return;
+        }
+        let own = self.config.own;
+        let Some(state) = self.windows.get_mut(&window) else {
+            return;
+        };
+        if state.durable.is_empty() {
+            return;
+        }
+        let covered = !state.durable.stop
+            && state.own_tip.is_some_and(|tip| {
+                let header = state.tally.tree.block(tip).header;
+                header.is_some_and(|header| header.height <= status.proven.height)
+            });
+        if covered && status.gap.is_none() {
+            return;
+        }
+        let signed = state
+            .tally
+            .voter(own)
+            .and_then(|voter| voter.signed.clone());
+        let newest = state.durable.clone();
+        let is_signed = signed.as_ref().is_some_and(|(record, _)| *record == newest);
+        if !is_signed && state.signing.is_none() {
+            state.sign_now = true;
+            state.unsigned_since_ns.get_or_insert(0);
+        }
+        if let Some((record, signature)) = signed {
+            self.send_vote(
+                Destination::Peer(to),
+                window,
+                record,
+                Some(signature),
+                effects,
+            );
+        }
+        if !is_signed {
+            self.send_vote(Destination::Peer(to), window, newest, None, effects);
+        }
+    }
+
+    /// The leader sends unacknowledged blocks again: the peer's record shows its tip.
+    fn resend_blocks(&mut self, to: ValidatorIndex, status: &Status, effects: &mut Effects) {
+        let Some(state) = self.windows.get(&status.window) else {
+            return;
+        };
+        let Some(tip) = state.own_tip else { return };
+        let above = status.record.tip.map(|(index, _)| index);
+        if status.record.stop || above >= state.own_tip_index() {
+            return;
+        }
+        let tree = &state.tally.tree;
+        let mut blocks: Vec<BlockRef> = tree
+            .chain(tip)
+            .map(|place| tree.block(place))
+            .take_while(|block| above.is_none_or(|above| block.index > above))
+            .filter_map(|block| {
+                Some(BlockRef {
+                    height: block.header?.height,
+                    id: block.id,
+                })
+            })
+            .collect();
+        blocks.reverse();
+        blocks.truncate(RESEND_BLOCKS_MAX);
+        effects.push(Effect::ServeBodies { to, blocks });
+    }
+
+    pub(crate) fn handle_get(
+        &mut self,
+        from: ValidatorIndex,
+        get: Get,
+        effects: &mut Effects,
+    ) -> Disposition {
+        match get {
+            Get::Headers {
+                window,
+                index,
+                id,
+                above,
+            } => {
+                return self.serve_headers(from, window, index, id, above, effects);
+            }
+            Get::Bodies(blocks) => effects.push(Effect::ServeBodies { to: from, blocks }),
+            Get::History { top, count } => {
+                effects.push(Effect::ServeHistory {
+                    to: from,
+                    top,
+                    count,
+                });
+            }
+            Get::Finality { at_least } => {
+                effects.push(Effect::ServeFinality { to: from, at_least });
+            }
+            Get::Ready { window } => {
+                let Some(certificates) = self.certificates_behind(window) else {
+                    return Disposition::Ignored(Ignored::OutOfRange);
+                };
+                self.send_certificates(from, certificates, effects);
+            }
+        }
+        Disposition::Applied
+    }
+
+    fn serve_headers(
+        &self,
+        to: ValidatorIndex,
+        window: Window,
+        index: Index,
+        id: BlockId,
+        above: Option<Index>,
+        effects: &mut Effects,
+    ) -> Disposition {
+        let found = self.windows.get(&window).and_then(|state| {
+            let tree = &state.tally.tree;
+            tree.find_connected(index, id).map(|place| (tree, place))
+        });
+        let Some((tree, place)) = found else {
+            return Disposition::Ignored(Ignored::OutOfRange);
+        };
+        let mut headers: Vec<_> = tree
+            .chain(place)
+            .take_while(|&at| above.is_none_or(|above| tree.block(at).index > above))
+            .filter_map(|at| tree.block(at).header)
+            .collect();
+        headers.reverse();
+        headers.truncate(limits::HEADERS_PER_ANSWER_MAX);
+        let message = Message::Headers { window, headers };
+        effects.push(Effect::Send {
+            to: Destination::Peer(to),
+            message,
+        });
+        Disposition::Applied
+    }
+
+    fn retry_ns(&self) -> u64 {
+        self.config.timers.retransmit_ns.saturating_mul(4)
+    }
+
+    /// Headers of unknown tips come from the voter that named them: at once when its record or my
+    /// window is closed or my timer fired, else lazily (the leader usually brings them).
+    fn fetch_headers(&mut self, now: Now, effects: &mut Effects) {
+        let retry = self.retry_ns();
+        let slots = self.config.set.slots();
+        let lazy =
+            now.mono_ns.saturating_sub(self.pace.progress_ns) >= self.config.timers.retransmit_ns;
+        let mut requests = Vec::new();
+        for (window, state) in &self.windows {
+            if !state.tally.lacks_headers() {
+                continue;
+            }
+            let closed = state.is_closed(slots) || state.timed_out;
+            for index in self.config.set.indices() {
+                let Some(voter) = state.tally.voter(index) else {
+                    continue;
+                };
+                let record = voter.pending.as_ref().unwrap_or(&voter.counted);
+                let eager = closed || lazy || record.is_closed(slots);
+                if index == self.config.own || !eager || !self.peers[index.place()].is_up {
+                    continue;
+                }
+                if let Some((at, id)) = state.tally.missing_of(index).first().copied() {
+                    requests.push((*window, index, at, id, state.own_tip_index()));
+                }
+            }
+        }
+        for (window, voter, index, id, tip) in requests {
+            let known = self.connected_below(window, index);
+            let mark = u64::from(known.map_or(0, |at| at.next().number()));
+            let wanted = Wanted::Headers(window, voter);
+            if self.fetches.is_due(wanted, mark, now, retry).is_none() {
+                continue;
+            }
+            let whole = self.fetches.misfits.contains(&(window, voter));
+            let above = if whole {
+                None
+            } else {
+                tip.min(known).filter(|at| *at < index)
+            };
+            let message = Message::Get(Get::Headers {
+                window,
+                index,
+                id,
+                above,
+            });
+            self.ask(voter, message, effects);
+        }
+    }
+
+    /// Highest index below `index` at which some block is connected.
+    fn connected_below(&self, window: Window, index: Index) -> Option<Index> {
+        let state = self.windows.get(&window)?;
+        let tree = &state.tally.tree;
+        (0..index.number().min(tree.slot_count()))
+            .rev()
+            .map(Index::new)
+            .find(|&at| tree.slot(at).any(|place| tree.is_connected(place)))
+    }
+
+    fn ask(&mut self, to: ValidatorIndex, message: Message, effects: &mut Effects) {
+        self.counters.fetches = self.counters.fetches.saturating_add(1);
+        effects.push(Effect::Send {
+            to: Destination::Peer(to),
+            message,
+        });
+    }
+
+    /// Bodies of live blocks that weight AMP supports, from a supporter; another one each time.
+    fn fetch_bodies(&mut self, now: Now, effects: &mut Effects) {
+        let set = self.config.set.clone();
+        let retry = self.retry_ns();
+        let mut requests = Vec::new();
+        for (window, state) in &self.windows {
+            let from = if *window == self.finalized.window {
+                self.finalized.index
+            } else {
+                Index::ZERO
+            };
+            for place in state.bodies_wanted(set.thresholds().amplify, from) {
+                let block = state.tally.tree.block(place);
+                let Some(header) = block.header else { continue };
+                let supporters: Vec<ValidatorIndex> = state
+                    .tally
+                    .voters(&set)
+                    .filter(|(index, _, voter)| {
+                        self.peers[index.place()].is_up
+                            && state.tally.record_supports(&voter.counted, place)
+                    })
+                    .map(|(index, _, _)| index)
+                    .collect();
+                requests.push((
+                    BlockRef {
+                        height: header.height,
+                        id: block.id,
+                    },
+                    supporters,
+                ));
+            }
+        }
+        for (block, supporters) in requests {
+            if supporters.is_empty() {
+                continue;
+            }
+            if let Some(attempt) = self.fetches.is_due(Wanted::Body(block.id), 0, now, retry) {
+                let to = supporters[attempt as usize % supporters.len()];
+                self.ask(to, Message::Get(Get::Bodies(alloc::vec![block])), effects);
+            }
+        }
+    }
+
+    /// Finalized history: headers downward from what is known, then bodies upward.
+    fn fetch_history(&mut self, now: Now, effects: &mut Effects) {
+        if self.delivery.is_idle() {
+            return;
+        }
+        let retry = self.retry_ns();
+        let (wanted, mark, message, height) = match self.delivery.gap() {
+            Some(Gap::History(top)) => {
+                let count = u32::try_from(limits::HEADERS_PER_ANSWER_MAX).unwrap_or(u32::MAX);
+                let get = Get::History { top, count };
+                (Wanted::History, top.height.number(), get, top.height)
+            }
+            Some(Gap::Proof(at_least)) => {
+                let get = Get::Finality { at_least };
+                (Wanted::Proof, at_least.number(), get, at_least)
+            }
+            None => {
+                let blocks = self.delivery.bodies_wanted(limits::BODIES_PER_REQUEST_MAX);
+                let (Some(first), Some(last)) = (blocks.first(), blocks.last()) else {
+                    return;
+                };
+                let (mark, height) = (first.height.number(), last.height);
+                // Asked again only when the whole last request has come, or after a while.
+                let mark = self.fetches.batch_mark(mark, height);
+                (Wanted::Bodies, mark, Get::Bodies(blocks), height)
+            }
+        };
+        let Some(attempt) = self.fetches.is_due(wanted, mark, now, retry) else {
+            return;
+        };
+        if let Some(to) = self.peer_with(height, attempt) {
+            self.ask(to, Message::Get(message), effects);
+        }
+    }
+
+    /// A connected peer that has finalized at least this height; another one each attempt.
+    fn peer_with(&self, height: Height, attempt: u32) -> Option<ValidatorIndex> {
+        let able: Vec<ValidatorIndex> = self
+            .config
+            .set
+            .indices()
+            .filter(|index| {
+                let peer = &self.peers[index.place()];
+                *index != self.config.own && peer.is_up && peer.finalized >= height
+            })
+            .collect();
+        let turn = attempt as usize + self.config.own.place();
+        (!able.is_empty()).then(|| able[turn % able.len()])
+    }
+
+    /// A validator counted after verification only is trusted again after a second of signatures
+    /// in time.
+    pub(crate) fn note_good_signature(&mut self, now: Now, validator: ValidatorIndex) {
+        const PROBATION_NS: u64 = 1_000_000_000;
+        let Some(peer) = self.peers.get_mut(validator.place()) else {
+            return;
+        };
+        if !peer.verify_first {
+            return;
+        }
+        let since = *peer.good_signatures_since_ns.get_or_insert(now.mono_ns);
+        if now.mono_ns.saturating_sub(since) >= PROBATION_NS {
+            peer.verify_first = false;
+            peer.good_signatures_since_ns = None;
+        }
+    }
+
+    pub(crate) fn handle_flushed(&mut self, height: Height, effects: &mut Effects) -> Disposition {
+        self.flushed = self.flushed.max(height);
+        self.note_durable(effects);
+        Disposition::Applied
+    }
+
+    /// Durable finality: proof and bodies on the disks of weight 2F+1.
+    fn note_durable(&mut self, effects: &mut Effects) {
+        let set = &self.config.set;
+        let own = self.config.own;
+        let mut announced: Vec<(Height, Stake)> = set
+            .indices()
+            .map(|index| {
+                let flushed = if index == own {
+                    self.flushed
+                } else {
+                    self.peers[index.place()].flushed
+                };
+                (flushed, set.stake(index))
+            })
+            .collect();
+        announced.sort_unstable_by(|a, b| b.cmp(a));
+        let fault = set.thresholds().fault;
+        let needed = fault.plus(fault).plus(Stake::new(1));
+        let mut weight = Stake::ZERO;
+        let reached = announced.into_iter().find_map(|(height, stake)| {
+            weight.add(stake);
+            (weight >= needed).then_some(height)
+        });
+        if let Some(height) = reached.filter(|height| *height > self.durable) {
+            self.durable = height;
+            effects.push(Effect::Durable(height));
+        }
+    }
+}

@@ -1,0 +1,420 @@
+//! R11 and R12: where this validator may act, and what a restart takes away.
+//!
+//! Owns the lease, the abstention and the fence. Never: files; the caller writes the lease file
+//! and says when it is durable.
+
+use crate::certificate::SignatureBytes;
+use crate::effect::{Alarm, Destination, Effect, Effects};
+use crate::machine::{Consensus, Disposition, Durability, Ignored, Restored};
+use crate::message::{HeldRecord, Message};
+use crate::trust::Lease;
+use crate::types::{Now, Stake, ValidatorIndex, Window};
+use crate::verify::Claim;
+use alloc::vec::Vec;
+
+/// Content of the lease file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct LeaseFile {
+    /// Where this validator may act.
+    pub lease: Lease,
+    /// Boot of the machine under which it was written.
+    pub boot_id: [u8; 16],
+    /// The last run saw a failed sync: the next start does not believe the page cache.
+    pub suspect: bool,
+}
+
+/// What is known at a start besides the lease file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StartFacts {
+    /// Configured durability.
+    pub durability: Durability,
+    /// Present boot of the machine.
+    pub boot_id: [u8; 16],
+    /// A valid clean-stop marker that names the log's end.
+    pub clean_stop: bool,
+}
+
+/// Bytes of an encoded lease file: three optional windows, boot id, suspicion.
+pub const LEASE_FILE_BYTES: usize = 3 * 9 + 16 + 1;
+
+/// R12 RESTART: what the lease file must hold, durably, before the first frame of this run.
+/// `abstain_until` and `no_proposals_until` never fall.
+#[must_use]
+pub fn plan(file: LeaseFile, facts: &StartFacts) -> LeaseFile {
+    let mut lease = file.lease;
+    if !facts.clean_stop {
+        // A proposal may have left unlogged.
+        lease.no_proposals_until = lease.no_proposals_until.max(lease.lease);
+    }
+    let lost_power =
+        facts.durability == Durability::Async && facts.boot_id != file.boot_id && !facts.clean_stop;
+    if lost_power || file.suspect {
+        // Records may have left that the log does not hold.
+        lease.abstain_until = lease.abstain_until.max(lease.lease);
+    }
+    LeaseFile {
+        lease,
+        boot_id: facts.boot_id,
+        suspect: false,
+    }
+}
+
+impl LeaseFile {
+    /// Canonical bytes.
+    #[must_use]
+    pub fn encode(&self) -> [u8; LEASE_FILE_BYTES] {
+        let mut bytes = [0; LEASE_FILE_BYTES];
+        let windows = [
+            self.lease.lease,
+            self.lease.abstain_until,
+            self.lease.no_proposals_until,
+        ];
+        for (field, window) in bytes.chunks_exact_mut(9).zip(windows) {
+            if let Some(window) = window {
+                field[0] = 1;
+                field[1..].copy_from_slice(&window.number().to_le_bytes());
+            }
+        }
+        bytes[27..43].copy_from_slice(&self.boot_id);
+        bytes[43] = u8::from(self.suspect);
+        bytes
+    }
+
+    /// Reads canonical bytes; anything else is none.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; LEASE_FILE_BYTES] = bytes.try_into().ok()?;
+        let window = |at: usize| -> Option<Option<Window>> {
+            let number = u64::from_le_bytes(bytes[at + 1..at + 9].try_into().ok()?);
+            match (bytes[at], number) {
+                (0, 0) => Some(None),
+                (1, number) => Some(Some(Window::new(number))),
+                _ => None,
+            }
+        };
+        let lease = Lease {
+            lease: window(0)?,
+            abstain_until: window(9)?,
+            no_proposals_until: window(18)?,
+        };
+        let suspect = match bytes[43] {
+            0 => false,
+            1 => true,
+            _ => return None,
+        };
+        Some(Self {
+            lease,
+            boot_id: bytes[27..43].try_into().ok()?,
+            suspect,
+        })
+    }
+}
+
+/// The fence of R12: before the first record of a run, peers say what they hold of this validator.
+#[derive(Debug)]
+pub(crate) struct Fence {
+    answered: Vec<bool>,
+    /// Peers whose unsigned answer names a record that the log does not hold.
+    contradicted: Vec<bool>,
+    is_passed: bool,
+    /// The disk is older than what was sent: no record in this run.
+    is_failed: bool,
+}
+
+impl Fence {
+    pub(crate) fn new(validators: usize) -> Self {
+        let mut none = Vec::new();
+        none.resize(validators, false);
+        Self {
+            answered: none.clone(),
+            contradicted: none,
+            is_passed: false,
+            is_failed: false,
+        }
+    }
+}
+
+impl Consensus {
+    /// Puts back what the log says, before any other input (R12).
+    pub(crate) fn restore(&mut self, now: Now, restored: Restored, effects: &mut Effects) {
+        let set = self.config.set.clone();
+        for (id, header) in restored.blocks {
+            if let Some(state) = self.restored_window(header.window)
+                && let Ok((place, _)) = state.tally.connect(&set, &header, id)
+            {
+                let block = state.tally.tree.block_mut(place);
+                block.has_body = true;
+                block.authentic = true;
+            }
+        }
+        for own in restored.records {
+            // In windows of abstention the log's own records are ignored, in every later run too.
+            if self
+                .lease
+                .abstain_until
+                .is_some_and(|until| own.window <= until)
+            {
+                continue;
+            }
+            let Some(state) = self.restored_window(own.window) else {
+                continue;
+            };
+            state.own_tip = own
+                .record
+                .tip
+                .and_then(|(index, id)| state.tally.tree.find_connected(index, id));
+            if own.record.tip.is_some() && state.own_tip.is_none() {
+                continue;
+            }
+            state.own = own.record.clone();
+            state.persisted = own.record.clone();
+            self.handle_durable(now, own, effects);
+        }
+        if self.proven.is_genesis() {
+            let genesis = crate::window::ReadyParent {
+                point: set.genesis(),
+                time_ns: set.genesis_time_ns(),
+                signed: true,
+            };
+            if let Some(state) = self.window_mut(Window::ZERO) {
+                state.add_parent(genesis);
+            }
+        } else {
+            // R9: the window of a proven block has been entered by whoever holds the proof.
+            self.enter(self.proven.window, now, effects);
+        }
+        self.check_fence(effects);
+    }
+
+    /// Restored state may lie above the range that peers' records are held to.
+    fn restored_window(&mut self, window: Window) -> Option<&mut crate::window::WindowState> {
+        if window < self.proven.window {
+            return None;
+        }
+        let validators = self.config.set.len();
+        Some(
+            self.windows
+                .entry(window)
+                .or_insert_with(|| crate::window::WindowState::new(window, validators)),
+        )
+    }
+
+    /// Whether a record may be made in a window: leased (R11), past the fence, not abstaining.
+    pub(crate) fn may_act(&self, window: Window) -> bool {
+        let leased = self.lease.lease.is_some_and(|lease| window <= lease);
+        let abstains = self
+            .lease
+            .abstain_until
+            .is_some_and(|until| window <= until);
+        self.fence.is_passed && !self.fence.is_failed && leased && !abstains
+    }
+
+    /// Whether a proposal may be made in a window now.
+    pub(crate) fn may_propose(&self, window: Window) -> bool {
+        self.may_act(window) && self.may_propose_ever(window)
+    }
+
+    /// Whether no restart forbids proposals in a window.
+    pub(crate) fn may_propose_ever(&self, window: Window) -> bool {
+        let lease = &self.lease;
+        lease.no_proposals_until.is_none_or(|until| window > until)
+            && lease.abstain_until.is_none_or(|until| window > until)
+            && !self.fence.is_failed
+    }
+
+    pub(crate) const fn is_recovering(&self) -> bool {
+        !self.fence.is_passed || self.fence.is_failed
+    }
+
+    /// R11: `w + R` is leased in the background on entering `w`; not while abstaining there.
+    pub(crate) fn extend_lease(&mut self, effects: &mut Effects) {
+        let Some(entered) = self.entered else { return };
+        if self
+            .lease
+            .abstain_until
+            .is_some_and(|until| entered <= until)
+        {
+            return;
+        }
+        let wanted = entered.plus(u64::from(self.config.set.turn_windows()));
+        if self.lease_asked.is_none_or(|asked| asked < wanted) {
+            self.lease_asked = Some(wanted);
+            effects.push(Effect::PersistLease(Lease {
+                lease: Some(wanted),
+                ..self.lease
+            }));
+        }
+    }
+
+    pub(crate) fn handle_lease(&mut self, lease: Lease) -> Disposition {
+        if lease.lease <= self.lease.lease {
+            return Disposition::Ignored(Ignored::Stale);
+        }
+        self.lease.lease = lease.lease;
+        for state in self.windows.values_mut() {
+            state.is_dirty = true;
+        }
+        Disposition::Applied
+    }
+
+    pub(crate) fn ask_fence(&self, peer: ValidatorIndex, effects: &mut Effects) {
+        if self.fence.is_passed || self.fence.answered[peer.place()] {
+            return;
+        }
+        let message = Message::FenceAsk {
+            incarnation: self.config.incarnation,
+        };
+        effects.push(Effect::Send {
+            to: Destination::Peer(peer),
+            message,
+        });
+    }
+
+    /// Says what is held of the asker; a validator not past its own fence answers too, so that
+    /// all can start at once.
+    pub(crate) fn handle_fence_ask(
+        &mut self,
+        from: ValidatorIndex,
+        incarnation: u64,
+        effects: &mut Effects,
+    ) -> Disposition {
+        let held = self.windows.iter().rev().find_map(|(window, state)| {
+            let voter = state.tally.voter(from)?;
+            if voter.counted.is_empty() {
+                return None;
+            }
+            let signature: Option<SignatureBytes> = voter
+                .signed
+                .as_ref()
+                .filter(|(record, _)| *record == voter.counted)
+                .map(|(_, signature)| *signature);
+            Some(HeldRecord {
+                window: *window,
+                record: voter.counted.clone(),
+                signature,
+            })
+        });
+        let message = Message::FenceAnswer { incarnation, held };
+        effects.push(Effect::Send {
+            to: Destination::Peer(from),
+            message,
+        });
+        Disposition::Applied
+    }
+
+    pub(crate) fn handle_fence_answer(
+        &mut self,
+        from: ValidatorIndex,
+        incarnation: u64,
+        held: Option<HeldRecord>,
+        effects: &mut Effects,
+    ) -> Disposition {
+        if incarnation != self.config.incarnation || self.fence.is_passed {
+            return Disposition::Ignored(Ignored::Stale);
+        }
+        self.fence.answered[from.place()] = true;
+        if let Some(held) = held
+            && self.is_news_of_own(&held)
+        {
+            if held.signature.is_some() {
+                effects.push(Effect::Verify {
+                    from,
+                    claim: Claim::FenceRecord { held },
+                });
+                // Counted as an answer only when the claim has been judged.
+                self.fence.answered[from.place()] = false;
+                return Disposition::Applied;
+            }
+            self.note_contradiction(from, held.window, effects);
+        }
+        self.check_fence(effects);
+        Disposition::Applied
+    }
+
+    /// Whether a peer holds something of this validator that its own log does not.
+    fn is_news_of_own(&self, held: &HeldRecord) -> bool {
+        if self
+            .lease
+            .abstain_until
+            .is_some_and(|until| held.window <= until)
+        {
+            return false;
+        }
+        if self.lease.lease.is_none_or(|lease| held.window > lease) {
+            return true;
+        }
+        let Some(state) = self.windows.get(&held.window) else {
+            // Below the proven window every record is settled.
+            return held.window >= self.proven.window;
+        };
+        let own = &state.durable;
+        if !held.record.may_extend_to(own) {
+            return true;
+        }
+        match (held.record.tip, state.own_tip) {
+            (Some((index, id)), Some(tip)) => {
+                let tree = &state.tally.tree;
+                tree.ancestor_at(tip, index)
+                    .is_none_or(|at| tree.block(at).id != id)
+            }
+            (Some(_), None) => true,
+            (None, _) => false,
+        }
+    }
+
+    /// An unsigned contradiction counts only from weight AMP, so that one liar cannot silence us.
+    fn note_contradiction(&mut self, from: ValidatorIndex, window: Window, effects: &mut Effects) {
+        self.fence.contradicted[from.place()] = true;
+        self.alarm(Alarm::ForeignRecord(from), effects);
+        let set = &self.config.set;
+        let weight: Stake = set
+            .indices()
+            .filter(|index| self.fence.contradicted[index.place()])
+            .map(|index| set.stake(index))
+            .sum();
+        if weight >= set.thresholds().amplify {
+            self.fail_fence(window, effects);
+        }
+    }
+
+    /// A record with our own good signature that the log does not hold is proof by itself.
+    pub(crate) fn take_fence_record(
+        &mut self,
+        from: ValidatorIndex,
+        held: &HeldRecord,
+        effects: &mut Effects,
+    ) {
+        self.fence.answered[from.place()] = true;
+        if self.is_news_of_own(held) {
+            self.fail_fence(held.window, effects);
+        }
+        self.check_fence(effects);
+    }
+
+    fn fail_fence(&mut self, window: Window, effects: &mut Effects) {
+        if !self.fence.is_failed {
+            self.fence.is_failed = true;
+            self.alarm(Alarm::DiskOlderThanSent(window), effects);
+        }
+    }
+
+    /// Passes once peers of weight Q - w have answered.
+    pub(crate) fn check_fence(&mut self, _effects: &mut Effects) {
+        if self.fence.is_passed || self.fence.is_failed {
+            return;
+        }
+        let set = &self.config.set;
+        let answered: Stake = set
+            .indices()
+            .filter(|index| self.fence.answered[index.place()])
+            .map(|index| set.stake(index))
+            .sum();
+        if answered >= set.thresholds().quorum.minus(set.stake(self.config.own)) {
+            self.fence.is_passed = true;
+            for state in self.windows.values_mut() {
+                state.is_dirty = true;
+                state.is_unsent |= !state.durable.is_empty();
+            }
+        }
+    }
+}

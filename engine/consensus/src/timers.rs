@@ -1,0 +1,390 @@
+//! Time: progress timers, back-off, turns, suspicion. Touches liveness only, never safety.
+//!
+//! Owns when a window is given up for its leader's silence. Never: what a stop means
+//! (window::rules), what is sent at intervals (repair).
+
+use crate::effect::{Effect, Effects};
+use crate::machine::{Consensus, Disposition, Ignored};
+use crate::types::{Index, Now, Stake, ValidatorIndex, Window};
+use crate::window::WindowState;
+use crate::window::rules::StopReason;
+
+/// Timer settings, nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimerConfig {
+    /// T_prog: a window without progress for this long is stopped.
+    pub progress_ns: u64,
+    /// Cap of T_prog under back-off.
+    pub progress_max_ns: u64,
+    /// T_retx: an unsettled validator repeats its Status at this interval.
+    pub retransmit_ns: u64,
+    /// Cap of that interval for a peer that does not answer.
+    pub retransmit_max_ns: u64,
+    /// T_sig: the newest record is signed at latest this long after its change.
+    pub sign_ns: u64,
+    /// t_flush: the newest proof is logged at least this often.
+    pub flush_ns: u64,
+    /// T_censor: a command that waits longer marks the turn.
+    pub censor_ns: u64,
+    /// T_turn: a turn that lasts longer is marked.
+    pub turn_ns: u64,
+    /// T_turn while a command older than T_censor is held.
+    pub turn_censored_ns: u64,
+    /// How long a lone Final waits for the fast path.
+    pub final_holdoff_ns: u64,
+}
+
+const MS: u64 = 1_000_000;
+
+impl TimerConfig {
+    /// For a shared or small machine.
+    #[must_use]
+    pub const fn laptop() -> Self {
+        Self {
+            progress_ns: 50 * MS,
+            progress_max_ns: 2_000 * MS,
+            retransmit_ns: 5 * MS,
+            retransmit_max_ns: 50 * MS,
+            sign_ns: 20 * MS,
+            flush_ns: 20 * MS,
+            censor_ns: 2_000 * MS,
+            turn_ns: 30_000 * MS,
+            turn_censored_ns: 2_000 * MS,
+            final_holdoff_ns: MS / 2,
+        }
+    }
+
+    /// For machines in one local network.
+    #[must_use]
+    pub const fn lan() -> Self {
+        Self {
+            retransmit_ns: 2 * MS,
+            ..Self::laptop()
+        }
+    }
+
+    /// For co-located machines with dedicated cores.
+    #[must_use]
+    pub const fn colo() -> Self {
+        Self {
+            progress_ns: 5 * MS,
+            retransmit_ns: MS,
+            sign_ns: MS,
+            flush_ns: MS,
+            censor_ns: 500 * MS,
+            final_holdoff_ns: MS / 10,
+            ..Self::laptop()
+        }
+    }
+
+    /// T_hb: the interval of Status when idle.
+    #[must_use]
+    pub const fn heartbeat_ns(&self) -> u64 {
+        self.progress_ns / 4
+    }
+}
+
+/// Where this validator stands in time.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    /// k: doubles T_prog for each turn that ended by a timer.
+    pub(crate) backoff: u32,
+    /// Arrival of the oldest command that waits.
+    pub(crate) waiting_since_ns: Option<u64>,
+    turn: Option<u64>,
+    turn_started_ns: u64,
+    /// The turn whose windows are all to be stopped.
+    marked: Option<u64>,
+    turn_had_timer_stop: bool,
+    settled_ns: u64,
+    /// Last change of the own records or of finality.
+    pub(crate) progress_ns: u64,
+}
+
+/// Doublings of T_prog at most.
+const BACKOFF_DOUBLINGS_MAX: u32 = 9;
+/// Idle Status periods after which a silent leader is suspected.
+const SILENT_PERIODS: u64 = 10;
+
+impl Pace {
+    pub(crate) const fn new(now: Now) -> Self {
+        Self {
+            backoff: 0,
+            waiting_since_ns: None,
+            turn: None,
+            turn_started_ns: now.mono_ns,
+            marked: None,
+            turn_had_timer_stop: false,
+            settled_ns: now.mono_ns,
+            progress_ns: now.mono_ns,
+        }
+    }
+}
+
+impl Consensus {
+    /// T_prog with the present back-off.
+    fn progress_timeout_ns(&self) -> u64 {
+        let timers = &self.config.timers;
+        let doubled = timers.progress_ns << self.pace.backoff.min(BACKOFF_DOUBLINGS_MAX);
+        doubled.min(timers.progress_max_ns.max(timers.progress_ns))
+    }
+
+    /// When the caller must come back with `Settle` at latest, by the monotonic clock. Often
+    /// enough that an own suspension is noticed.
+    #[must_use]
+    pub fn next_deadline_ns(&self) -> u64 {
+        let mut next = self
+            .pace
+            .settled_ns
+            .saturating_add(self.config.timers.progress_ns / 8);
+        for state in self.windows.values() {
+            next = next.min(state.timer_ns.unwrap_or(u64::MAX));
+            let sign = state
+                .unsigned_since_ns
+                .filter(|_| state.signing.is_none())
+                .map_or(u64::MAX, |since| {
+                    since.saturating_add(self.config.timers.sign_ns)
+                });
+            let holdoff = state.notarized_since_ns.map_or(u64::MAX, |since| {
+                since.saturating_add(self.config.timers.final_holdoff_ns)
+            });
+            next = next.min(sign).min(holdoff);
+        }
+        next.min(self.next_status_ns())
+    }
+
+    /// One's own suspension is not evidence against the leader: after a gap longer than a quarter
+    /// of the timeout all timers start anew.
+    pub(crate) fn notice_suspension(&mut self, now: Now) {
+        let gap = now.mono_ns.saturating_sub(self.pace.settled_ns);
+        self.pace.settled_ns = now.mono_ns;
+        if gap <= self.progress_timeout_ns() / 4 {
+            return;
+        }
+        self.counters.suspensions = self.counters.suspensions.saturating_add(1);
+        let windows: alloc::vec::Vec<Window> = self
+            .windows
+            .iter()
+            .filter(|(_, state)| state.timer_ns.is_some())
+            .map(|(window, _)| *window)
+            .collect();
+        for window in windows {
+            self.restart_timer(window, now);
+        }
+        for peer in &mut self.peers {
+            peer.heard_ns = peer.heard_ns.max(now.mono_ns.saturating_sub(gap / 2));
+        }
+    }
+
+    /// Starts the progress timer of a window anew; none once it is closed or `sfin` is above it.
+    pub(crate) fn restart_timer(&mut self, window: Window, now: Now) {
+        let timeout = self.progress_timeout_ns();
+        let slots = self.config.set.slots();
+        let above = self.proven.window > window;
+        if let Some(state) = self.windows.get_mut(&window) {
+            let runs = !above && !state.is_closed(slots);
+            state.timer_ns = runs.then(|| now.mono_ns.saturating_add(timeout));
+        }
+    }
+
+    /// A new index notarized restarts the timer of its window.
+    pub(crate) fn restart_on_notarized(&mut self, window: Window, now: Now) {
+        let Some(state) = self.windows.get_mut(&window) else {
+            return;
+        };
+        let notarized = state.tally.highest_notarized();
+        if notarized > state.timer_notarized {
+            state.timer_notarized = notarized;
+            if state.timer_ns.is_some() {
+                self.restart_timer(window, now);
+            }
+        }
+    }
+
+    /// The current leader's Status with a tip at least mine restarts the current window's timer,
+    /// while no command has waited longer than T_prog; never that of a lower window.
+    pub(crate) fn restart_on_leader_status(
+        &mut self,
+        now: Now,
+        window: Window,
+        tip: Option<Index>,
+    ) {
+        let waits = self
+            .pace
+            .waiting_since_ns
+            .is_some_and(|since| now.mono_ns.saturating_sub(since) > self.progress_timeout_ns());
+        let level = self
+            .windows
+            .get(&window)
+            .is_some_and(|state| tip >= state.own_tip_index());
+        if self.entered == Some(window) && level && !waits {
+            self.restart_timer(window, now);
+        }
+    }
+
+    /// Notes the start of another turn, and what the last one does to the back-off.
+    pub(crate) fn note_turn(&mut self, window: Window, now: Now) {
+        let turn = self.config.set.turn(window);
+        if self.pace.turn == Some(turn) {
+            return;
+        }
+        if self.pace.turn.is_some() && !self.pace.turn_had_timer_stop {
+            self.pace.backoff = self.pace.backoff.saturating_sub(1);
+        }
+        self.pace.turn = Some(turn);
+        self.pace.turn_started_ns = now.mono_ns;
+        self.pace.turn_had_timer_stop = false;
+    }
+
+    /// Marks a turn that lasts too long, the more so while a command is kept waiting (2.6): it
+    /// bounds a withholding leader and an abstention after a restart.
+    fn is_turn_marked(&self, window: Window, now: Now) -> bool {
+        let turn = self.config.set.turn(window);
+        if self.pace.marked == Some(turn) {
+            return true;
+        }
+        if self.pace.turn != Some(turn) {
+            return false;
+        }
+        let timers = &self.config.timers;
+        let lasted = now.mono_ns.saturating_sub(self.pace.turn_started_ns);
+        let waited = self
+            .pace
+            .waiting_since_ns
+            .map_or(0, |since| now.mono_ns.saturating_sub(since));
+        let censored = waited > timers.censor_ns;
+        lasted > timers.turn_ns || (censored && lasted > timers.turn_censored_ns)
+    }
+
+    /// R5 STOP, its reasons outside the votes: timer, marked turn, suspected or faulty leader,
+    /// shutdown. Only in a window that was entered, or that lies below one (R13 rests on this).
+    pub(crate) fn must_stop(
+        &self,
+        window: Window,
+        state: &WindowState,
+        now: Now,
+    ) -> Option<StopReason> {
+        let entered = self.entered.is_some_and(|entered| window <= entered);
+        if !entered || state.is_closed(self.config.set.slots()) || !self.may_act(window) {
+            return None;
+        }
+        if state.timer_ns.is_some_and(|at| now.mono_ns >= at) {
+            return Some(StopReason::Timer);
+        }
+        let policy = self.shutdown
+            || state.leader_fault
+            || self.is_turn_marked(window, now)
+            || self.is_suspected(window, now);
+        policy.then_some(StopReason::Policy)
+    }
+
+    /// Whether the leader of a window is given no time at all (T_prog := 0).
+    fn is_suspected(&self, window: Window, now: Now) -> bool {
+        let leader = self.config.set.leader(window);
+        if leader == self.config.own {
+            return self.shutdown || !self.may_propose_ever(window);
+        }
+        let peer = &self.peers[leader.place()];
+        let heartbeat = self.config.timers.heartbeat_ns();
+        let silent = now.mono_ns.saturating_sub(peer.heard_ns)
+            > heartbeat.saturating_mul(SILENT_PERIODS)
+            && self.active_weight(now) >= self.config.set.thresholds().quorum
+            && peer.was_up;
+        peer.is_lost || silent || peer.cannot_lead || self.follows_failure(window)
+    }
+
+    /// Weight of validators heard within the silence limit, this one included.
+    fn active_weight(&self, now: Now) -> Stake {
+        let limit = self
+            .config
+            .timers
+            .heartbeat_ns()
+            .saturating_mul(SILENT_PERIODS);
+        self.config
+            .set
+            .indices()
+            .filter(|&index| {
+                index == self.config.own
+                    || now
+                        .mono_ns
+                        .saturating_sub(self.peers[index.place()].heard_ns)
+                        <= limit
+            })
+            .map(|index| self.config.set.stake(index))
+            .sum()
+    }
+
+    /// PR of this window rests on a Skip of the one before, in the same turn, and no block of
+    /// that one was notarized: the rest of a dead leader's turn burns at network speed.
+    fn follows_failure(&self, window: Window) -> bool {
+        let Some(before) = window.previous() else {
+            return false;
+        };
+        if self.config.set.turn(before) != self.config.set.turn(window) {
+            return false;
+        }
+        let Some(failed) = self.windows.get(&before) else {
+            return false;
+        };
+        let skipped =
+            crate::windows::lowest(failed.tally.skip_start(&self.config.set), failed.skip_fact);
+        skipped == Some(Index::ZERO) && failed.tally.highest_notarized().is_none()
+    }
+
+    /// Books a stop.
+    pub(crate) fn note_stop(&mut self, window: Window, reason: StopReason, effects: &mut Effects) {
+        let counter = match reason {
+            StopReason::Timer => &mut self.counters.stops_timer,
+            StopReason::Predicate => &mut self.counters.stops_predicate,
+            StopReason::Policy => &mut self.counters.stops_policy,
+        };
+        *counter = counter.saturating_add(1);
+        let turn = self.config.set.turn(window);
+        if let Some(state) = self.windows.get_mut(&window) {
+            state.timed_out |= reason == StopReason::Timer;
+            state.timer_ns = None;
+        }
+        if reason == StopReason::Timer
+            && self.pace.turn == Some(turn)
+            && !self.pace.turn_had_timer_stop
+        {
+            self.pace.turn_had_timer_stop = true;
+            self.pace.backoff = self
+                .pace
+                .backoff
+                .saturating_add(1)
+                .min(BACKOFF_DOUBLINGS_MAX);
+        }
+        effects.push(Effect::Stopped(window));
+    }
+
+    /// Keeps a marked turn marked until it ends.
+    pub(crate) fn mark_turn(&mut self, now: Now) {
+        let Some(window) = self.entered else { return };
+        let turn = self.config.set.turn(window);
+        if self.pace.marked != Some(turn) && self.is_turn_marked(window, now) {
+            self.pace.marked = Some(turn);
+            self.counters.turns_marked = self.counters.turns_marked.saturating_add(1);
+        }
+    }
+
+    pub(crate) fn note_own_progress(&mut self, now: Now) {
+        self.pace.progress_ns = now.mono_ns;
+    }
+
+    pub(crate) fn note_heard(&mut self, now: Now, from: ValidatorIndex) {
+        let peer = &mut self.peers[from.place()];
+        peer.heard_ns = now.mono_ns;
+        peer.is_lost = false;
+        peer.retransmit_doublings = 0;
+    }
+
+    pub(crate) fn handle_peer_down(&mut self, peer: ValidatorIndex) -> Disposition {
+        let Some(peer) = self.peers.get_mut(peer.place()) else {
+            return Disposition::Ignored(Ignored::Stale);
+        };
+        peer.is_lost = peer.was_up;
+        peer.is_up = false;
+        Disposition::Applied
+    }
+}

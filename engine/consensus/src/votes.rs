@@ -1,0 +1,434 @@
+//! Records coming in, own records going out.
+//!
+//! Owns the one path on which a record is counted, the evaluation of R3 to R7, and the order
+//! persist, count, send, sign of own records (R11). Never: what the guards are (window::rules).
+
+use crate::certificate::{SignatureBytes, SignedRecord};
+use crate::effect::{Alarm, Destination, Effect, Effects};
+use crate::evidence::Evidence;
+use crate::machine::{Consensus, Disposition, Durability, Ignored, PeerFault};
+use crate::message::{Message, Vote};
+use crate::record::{OwnRecord, Record};
+use crate::types::{BlockId, Index, Now, ValidatorIndex, Window};
+use crate::verify::Claim;
+use crate::window::rules::{StopReason, Surroundings};
+use crate::window::tally::Counting;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+impl Consensus {
+    /// A vote over its author's own channel: counted at once; its signature is checked later.
+    pub(crate) fn handle_vote(
+        &mut self,
+        from: ValidatorIndex,
+        vote: Vote,
+        effects: &mut Effects,
+    ) -> Disposition {
+        let Vote {
+            epoch,
+            window,
+            record,
+            signature,
+        } = vote;
+        if epoch != self.config.set.epoch() {
+            return Disposition::Ignored(Ignored::OtherEpoch);
+        }
+        if !self.is_in_range(window) {
+            return Disposition::Ignored(Ignored::OutOfRange);
+        }
+        if let Some(signature) = signature
+            && self.is_signature_news(from, window, &record)
+        {
+            let signed = SignedRecord {
+                validator: from,
+                record: record.clone(),
+                signature,
+            };
+            effects.push(Effect::Verify {
+                from,
+                claim: Claim::Record { window, signed },
+            });
+        }
+        // A peer whose signatures failed is counted only after verification (5.1 e).
+        if self.peers[from.place()].verify_first {
+            return Disposition::Ignored(Ignored::Pending);
+        }
+        self.count_record(from, window, &record, effects)
+    }
+
+    fn is_signature_news(&self, from: ValidatorIndex, window: Window, record: &Record) -> bool {
+        let held = self
+            .windows
+            .get(&window)
+            .and_then(|state| state.tally.voter(from))
+            .and_then(|voter| voter.signed.as_ref());
+        held.is_none_or(|(held, _)| held != record)
+    }
+
+    /// Counts a record of a validator: the same path for peers and for this one.
+    pub(crate) fn count_record(
+        &mut self,
+        from: ValidatorIndex,
+        window: Window,
+        record: &Record,
+        effects: &mut Effects,
+    ) -> Disposition {
+        let set = self.config.set.clone();
+        let Some(state) = self.window_mut(window) else {
+            return Disposition::Ignored(Ignored::OutOfRange);
+        };
+        match state.tally.count(&set, from, record) {
+            Counting::Counted => {
+                state.is_dirty = true;
+                Disposition::Applied
+            }
+            Counting::Stale => Disposition::Ignored(Ignored::Stale),
+            Counting::Pending => Disposition::Ignored(Ignored::Pending),
+            Counting::Conflict => self.note_misbehaviour(from, PeerFault::Conflict, effects),
+            Counting::Inconsistent => {
+                self.note_misbehaviour(from, PeerFault::Inconsistent, effects)
+            }
+        }
+    }
+
+    /// A record that contradicts another is local knowledge (2.10): an alarm, not evidence.
+    fn note_misbehaviour(
+        &mut self,
+        from: ValidatorIndex,
+        fault: PeerFault,
+        effects: &mut Effects,
+    ) -> Disposition {
+        self.counters.conflicts = self.counters.conflicts.saturating_add(1);
+        self.alarm(Alarm::Equivocation(from), effects);
+        Disposition::Fault(fault)
+    }
+
+    /// Counts held records whose headers have come.
+    pub(crate) fn count_pending(&mut self, effects: &mut Effects) -> bool {
+        let set = self.config.set.clone();
+        let mut misbehaved = Vec::new();
+        let mut changed = false;
+        for state in self.windows.values_mut() {
+            if state.is_dirty && state.tally.lacks_headers() {
+                changed |= state.tally.retry_pending(&set, &mut misbehaved);
+            }
+        }
+        for (validator, _) in misbehaved {
+            self.note_misbehaviour(validator, PeerFault::Conflict, effects);
+        }
+        changed
+    }
+
+    /// A record with a good signature: kept as transferable, and counted. Two that are not
+    /// ordered are evidence E2, one that contradicts itself is E3.
+    pub(crate) fn take_signed_record(
+        &mut self,
+        window: Window,
+        signed: SignedRecord,
+        effects: &mut Effects,
+    ) {
+        let set = self.config.set.clone();
+        let slots = set.slots();
+        let SignedRecord {
+            validator,
+            record,
+            signature,
+        } = signed;
+        let Some(state) = self.window_mut(window) else {
+            return;
+        };
+        let Some(voter) = state.tally.voter_mut(validator) else {
+            return;
+        };
+        if !record.is_consistent(slots) {
+            let record = Box::new(SignedRecord {
+                validator,
+                record,
+                signature,
+            });
+            let epoch = set.epoch();
+            effects.push(Effect::Evidence(Evidence::OneRecord {
+                epoch,
+                window,
+                record,
+            }));
+            return;
+        }
+        if let Some((held, held_signature)) = &voter.signed {
+            let contradicts = !held.may_extend_to(&record) && !record.may_extend_to(held);
+            if contradicts {
+                let first = SignedRecord {
+                    validator,
+                    record: held.clone(),
+                    signature: *held_signature,
+                };
+                let second = SignedRecord {
+                    validator,
+                    record,
+                    signature,
+                };
+                effects.push(Effect::Evidence(Evidence::TwoRecords {
+                    epoch: set.epoch(),
+                    window,
+                    validator,
+                    records: Box::new([first, second]),
+                    headers: Vec::new(),
+                }));
+                return;
+            }
+            if !held.may_extend_to(&record) || held == &record {
+                return;
+            }
+        }
+        voter.signed = Some((record.clone(), signature));
+        state.is_signed_dirty = true;
+        state.is_dirty = true;
+        if validator != self.config.own {
+            self.count_record(validator, window, &record, effects);
+        }
+    }
+
+    /// R3 to R7 over every window in which this validator may act. `true` when a record changed.
+    pub(crate) fn vote(&mut self, now: Now, effects: &mut Effects) -> bool {
+        let dirty: Vec<Window> = self
+            .windows
+            .iter()
+            .filter(|(window, state)| {
+                state.is_dirty || self.must_stop(**window, state, now).is_some()
+            })
+            .map(|(window, _)| *window)
+            .collect();
+        let mut changed = false;
+        for window in dirty {
+            if self.may_act(window) {
+                changed |= self.vote_in(window, now, effects);
+            }
+            self.restart_on_notarized(window, now);
+            if let Some(state) = self.windows.get_mut(&window) {
+                state.is_dirty = false;
+            }
+        }
+        changed
+    }
+
+    fn vote_in(&mut self, window: Window, now: Now, effects: &mut Effects) -> bool {
+        let set = self.config.set.clone();
+        let bodies = self.parents_with_bodies(window);
+        let stop = self
+            .windows
+            .get(&window)
+            .and_then(|state| self.must_stop(window, state, now));
+        let may_stop = self.entered.is_some_and(|entered| window <= entered);
+        let holdoff = self.config.timers.final_holdoff_ns;
+        let Some(state) = self.windows.get_mut(&window) else {
+            return false;
+        };
+        let around = Surroundings {
+            set: &set,
+            now,
+            parent_has_bodies: &|id| bodies.contains(&id),
+            final_holdoff_ns: holdoff,
+        };
+        let first = state.r3_first_vote(&around);
+        let reason = if state.is_closed(set.slots()) || !may_stop {
+            None
+        } else if state.r5_predicate_holds(&set) {
+            Some(StopReason::Predicate)
+        } else {
+            stop
+        };
+        if reason.is_some() {
+            state.r5_stop();
+        }
+        let fin = state.r4_final(&around);
+        let also = state.r6_also(&set);
+        let skip = state.r7_skip_fallback(&set);
+        state.sign_now |= reason.is_some() || also || skip;
+        self.count_rules(fin, also, skip);
+        if let Some(reason) = reason {
+            self.note_stop(window, reason, effects);
+        }
+        if first {
+            self.restart_timer(window, now);
+        }
+        first || fin || also || skip || reason.is_some()
+    }
+
+    fn count_rules(&mut self, fin: bool, also: bool, skip: bool) {
+        let add = |counter: &mut u64, by: bool| *counter = counter.saturating_add(u64::from(by));
+        add(&mut self.counters.finals, fin);
+        add(&mut self.counters.also, also);
+        add(&mut self.counters.skip_fallbacks, skip);
+    }
+
+    /// Parents of a window that a first block may stand on, as far as bodies go.
+    fn parents_with_bodies(&self, window: Window) -> Vec<BlockId> {
+        let Some(state) = self.windows.get(&window) else {
+            return Vec::new();
+        };
+        if state.own_tip.is_some() {
+            return Vec::new();
+        }
+        state
+            .parents
+            .iter()
+            .map(|parent| parent.point.id)
+            .filter(|&id| self.has_bodies_down(id))
+            .collect()
+    }
+
+    /// R11 ORDER: a changed record goes to the journal first.
+    pub(crate) fn persist_records(&mut self, effects: &mut Effects) {
+        for (window, state) in &mut self.windows {
+            if state.own != state.persisted {
+                state.persisted = state.own.clone();
+                let record = OwnRecord {
+                    window: *window,
+                    record: state.own.clone(),
+                };
+                effects.push(Effect::PersistRecord(record));
+            }
+        }
+    }
+
+    /// R11: past the journal; counted now, and sent at the end of the turn.
+    pub(crate) fn handle_durable(
+        &mut self,
+        now: Now,
+        own: OwnRecord,
+        effects: &mut Effects,
+    ) -> Disposition {
+        let OwnRecord { window, record } = own;
+        let index = self.config.own;
+        let Some(state) = self.windows.get_mut(&window) else {
+            return Disposition::Ignored(Ignored::Stale);
+        };
+        if !state.durable.may_extend_to(&record) {
+            return Disposition::Ignored(Ignored::Stale);
+        }
+        state.durable = record.clone();
+        state.is_unsent = true;
+        state.unsigned_since_ns.get_or_insert(now.mono_ns);
+        let counted = self.count_record(index, window, &record, effects);
+        debug_assert!(
+            !matches!(counted, Disposition::Fault(_)),
+            "own records are ordered (I5)"
+        );
+        counted
+    }
+
+    /// Sends each own record that became durable in this turn, once.
+    pub(crate) fn send_records(&mut self, now: Now, effects: &mut Effects) {
+        let windows: Vec<Window> = self
+            .windows
+            .iter()
+            .filter(|(_, state)| state.is_unsent)
+            .map(|(window, _)| *window)
+            .collect();
+        for window in windows {
+            let went_along =
+                self.config.durability == Durability::Async && self.send_proposals(window, effects);
+            let Some(state) = self.windows.get_mut(&window) else {
+                continue;
+            };
+            state.is_unsent = false;
+            let record = state.durable.clone();
+            let last = Index::new(self.config.set.slots().saturating_sub(1));
+            state.sign_now |= record.tip.is_some_and(|(index, _)| index == last);
+            if !went_along {
+                self.send_vote(Destination::All, window, record, None, effects);
+            }
+            self.note_own_progress(now);
+        }
+    }
+
+    pub(crate) fn send_vote(
+        &self,
+        to: Destination,
+        window: Window,
+        record: Record,
+        signature: Option<SignatureBytes>,
+        effects: &mut Effects,
+    ) {
+        let epoch = self.config.set.epoch();
+        let vote = Vote {
+            epoch,
+            window,
+            record,
+            signature,
+        };
+        effects.push(Effect::Send {
+            to,
+            message: Message::Vote(vote),
+        });
+    }
+
+    /// Signs rarely: at Stop, fallbacks and the window's end at once, else the newest record at
+    /// latest T_sig after its change, also when idle and after the window was left (5.2).
+    pub(crate) fn ask_signatures(&mut self, now: Now, effects: &mut Effects) {
+        let sign_ns = self.config.timers.sign_ns;
+        for (window, state) in &mut self.windows {
+            let due = state.unsigned_since_ns.is_some_and(|since| {
+                state.sign_now || now.mono_ns >= since.saturating_add(sign_ns)
+            });
+            if due && state.signing.is_none() {
+                let record = state.durable.clone();
+                state.signing = Some(record.clone());
+                state.unsigned_since_ns = None;
+                state.sign_now = false;
+                effects.push(Effect::SignRecord {
+                    window: *window,
+                    record,
+                });
+            }
+        }
+        if let Some((id, header, since)) = self.proposals.unsigned
+            && !self.proposals.is_signing
+            && now.mono_ns >= since.saturating_add(sign_ns)
+        {
+            self.proposals.unsigned = None;
+            self.proposals.is_signing = true;
+            effects.push(Effect::SignHeader { id, header });
+        }
+    }
+
+    /// An own record came back signed: it is transferable now, and everyone is told.
+    pub(crate) fn handle_signed(
+        &mut self,
+        window: Window,
+        record: Record,
+        signature: SignatureBytes,
+        effects: &mut Effects,
+    ) -> Disposition {
+        let Some(state) = self.windows.get_mut(&window) else {
+            return Disposition::Ignored(Ignored::Stale);
+        };
+        state.signing = None;
+        let signed = SignedRecord {
+            validator: self.config.own,
+            record: record.clone(),
+            signature,
+        };
+        self.take_signed_record(window, signed, effects);
+        self.send_vote(Destination::All, window, record, Some(signature), effects);
+        Disposition::Applied
+    }
+
+    /// A bad signature on a peer's own channel: alarm, and count that peer only after
+    /// verification from now on (5.1 e). The record counted before stays.
+    pub(crate) fn handle_refused(
+        &mut self,
+        from: ValidatorIndex,
+        own_record: bool,
+        effects: &mut Effects,
+    ) -> Disposition {
+        if own_record {
+            if let Some(peer) = self.peers.get_mut(from.place()) {
+                peer.verify_first = true;
+            }
+            self.alarm(Alarm::BadSignature(from), effects);
+            return Disposition::Fault(PeerFault::BadSignature);
+        }
+        Disposition::Fault(PeerFault::InvalidCertificate)
+    }
+}

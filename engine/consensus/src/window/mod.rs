@@ -1,0 +1,155 @@
+//! One window: its blocks, its votes, what this validator says in it.
+//!
+//! Owns the state of a window and the rules that need nothing outside it (R3 to R7 in `rules`).
+//! Never: entering windows, finality across windows, messages.
+
+pub(crate) mod predicates;
+pub(crate) mod rules;
+pub(crate) mod tally;
+pub(crate) mod tree;
+
+use crate::certificate::Certificate;
+use crate::evidence::SignedHeader;
+use crate::header::Header;
+use crate::limits;
+use crate::record::Record;
+use crate::types::{Index, Point, Window};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use tally::Tally;
+use tree::BlockPlace;
+
+/// A block that may be the parent of a window's first one, with the evidence for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ReadyParent {
+    pub(crate) point: Point,
+    /// Header time of the block; the child's must be above it.
+    pub(crate) time_ns: u64,
+    /// Whether signed records alone show it.
+    pub(crate) signed: bool,
+}
+
+/// State of one window.
+#[derive(Debug)]
+pub(crate) struct WindowState {
+    pub(crate) window: Window,
+    pub(crate) tally: Tally,
+    /// PR of this window. Empty until evidence comes.
+    pub(crate) parents: Vec<ReadyParent>,
+    /// What this validator means to have said, logged or on its way to the log.
+    pub(crate) own: Record,
+    /// Block of the own tip.
+    pub(crate) own_tip: Option<BlockPlace>,
+    /// Last record handed to the journal.
+    pub(crate) persisted: Record,
+    /// Last record that is durable, hence counted and sent.
+    pub(crate) durable: Record,
+    /// Whether `durable` has not been sent since it changed.
+    pub(crate) is_unsent: bool,
+    /// Record handed out for signing.
+    pub(crate) signing: Option<Record>,
+    /// When something unsigned first stood here.
+    pub(crate) unsigned_since_ns: Option<u64>,
+    /// A signature is wanted at once.
+    pub(crate) sign_now: bool,
+    /// When the progress timer fires.
+    pub(crate) timer_ns: Option<u64>,
+    /// Highest notarized index at which the timer was last restarted.
+    pub(crate) timer_notarized: Option<Index>,
+    /// The leader broke a rule on its own channel: stop.
+    pub(crate) leader_fault: bool,
+    /// The progress timer has fired here once.
+    pub(crate) timed_out: bool,
+    /// When the highest notarized block not yet final was first seen notarized.
+    pub(crate) notarized_since_ns: Option<u64>,
+    /// Own votes or others' changed: rules are to be judged again.
+    pub(crate) is_dirty: bool,
+    /// Signed records changed: proofs are to be looked for again.
+    pub(crate) is_signed_dirty: bool,
+    /// Verified certificates of this window, kept to be served. Bound: one Skip, one Certified a
+    /// block that can be certified.
+    pub(crate) certificates: Vec<Certificate>,
+    /// Lowest index skipped by a verified certificate.
+    pub(crate) skip_fact: Option<Index>,
+    /// Blocks certified by a verified certificate, with their header time.
+    pub(crate) certified_facts: Vec<(Point, u64)>,
+    /// Headers with the leader's good signature, for E1. Bound: `SIGNED_HEADERS_MAX`.
+    pub(crate) signed_headers: Vec<SignedHeader>,
+    /// Certificates behind the parents were sent to the leader once.
+    pub(crate) is_announced: bool,
+    /// Blocks of the leader that came before their parents. Bound: `PIPELINE_BLOCKS`.
+    pub(crate) early: Vec<(Header, Arc<[u8]>)>,
+}
+
+/// Signed headers kept for each window.
+pub(crate) const SIGNED_HEADERS_MAX: usize = 4;
+
+impl WindowState {
+    pub(crate) fn new(window: Window, validators: usize) -> Self {
+        Self {
+            window,
+            tally: Tally::new(validators),
+            parents: Vec::new(),
+            own: Record::default(),
+            own_tip: None,
+            persisted: Record::default(),
+            durable: Record::default(),
+            is_unsent: false,
+            signing: None,
+            unsigned_since_ns: None,
+            sign_now: false,
+            timer_ns: None,
+            timer_notarized: None,
+            leader_fault: false,
+            timed_out: false,
+            notarized_since_ns: None,
+            is_dirty: true,
+            is_signed_dirty: false,
+            certificates: Vec::new(),
+            skip_fact: None,
+            certified_facts: Vec::new(),
+            signed_headers: Vec::new(),
+            is_announced: false,
+            early: Vec::new(),
+        }
+    }
+
+    /// Whether no further first vote can be cast here: `closed(w)`.
+    pub(crate) fn is_closed(&self, slots: u32) -> bool {
+        self.own.is_closed(slots)
+    }
+
+    /// Adds a parent, or the signed evidence for one already here. `true` when something changed.
+    pub(crate) fn add_parent(&mut self, parent: ReadyParent) -> bool {
+        if let Some(known) = self
+            .parents
+            .iter_mut()
+            .find(|at| at.point.id == parent.point.id)
+        {
+            let gained = parent.signed && !known.signed;
+            known.signed |= parent.signed;
+            return gained;
+        }
+        self.parents.push(parent);
+        self.is_dirty = true;
+        true
+    }
+
+    /// The own tip's index.
+    pub(crate) fn own_tip_index(&self) -> Option<Index> {
+        self.own.tip.map(|(index, _)| index)
+    }
+
+    /// Keeps a verified certificate for serving, replacing what it makes redundant.
+    pub(crate) fn keep_certificate(&mut self, certificate: Certificate) {
+        use crate::certificate::Target;
+        let same = |held: &Certificate| match (held.target, certificate.target) {
+            (Target::Skip { from: held }, Target::Skip { from }) => from <= held,
+            (held, target) => held == target,
+        };
+        self.certificates.retain(|held| !same(held));
+        if self.certificates.len() < limits::VALIDATORS_MAX {
+            self.certificates.push(certificate);
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! R3 to R7: what this validator may add to its record of one window.
+//!
+//! Each rule is one function that extends `own` when its guard holds and says whether it did.
+//! Guards read the tally and the own record alone; being monotone, the order of evaluation does
+//! not matter. Never: persistence, sending, timers.
+
+use super::WindowState;
+use super::tree::BlockPlace;
+use crate::limits;
+use crate::types::{BlockId, Index, Now, Stake};
+use crate::validators::ValidatorSet;
+
+/// Why a window is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StopReason {
+    /// The progress timer fired.
+    Timer,
+    /// A fallback predicate holds.
+    Predicate,
+    /// The turn is marked, the leader is suspected or at fault, or the operator asks.
+    Policy,
+}
+
+/// What the rules of a window need to know of the world outside it.
+pub(crate) struct Surroundings<'a> {
+    pub(crate) set: &'a ValidatorSet,
+    pub(crate) now: Now,
+    /// Whether the chain of a parent, down to the finalized block, has all its bodies here.
+    pub(crate) parent_has_bodies: &'a dyn Fn(BlockId) -> bool,
+    /// Time a notarized block waits for its fast finality before Final gets a frame of its own.
+    pub(crate) final_holdoff_ns: u64,
+}
+
+impl WindowState {
+    /// Last index that both the own chain and the chain of `place` contain; `None` without one.
+    fn own_fork(&self, place: BlockPlace) -> Option<Index> {
+        self.own_tip
+            .and_then(|tip| self.tally.tree.fork(tip, place))
+    }
+
+    /// R3 FIRST VOTE: moves the own tip along the leader's chain as far as its guard holds.
+    pub(crate) fn r3_first_vote(&mut self, around: &Surroundings<'_>) -> bool {
+        let mut moved = false;
+        while !self.own.stop
+            && let Some(place) = self.r3_candidate(around)
+        {
+            let block = self.tally.tree.block(place);
+            self.own.tip = Some((block.index, block.id));
+            self.own_tip = Some(place);
+            moved = true;
+        }
+        moved
+    }
+
+    /// The next block that R3 allows, if any.
+    fn r3_candidate(&self, around: &Surroundings<'_>) -> Option<BlockPlace> {
+        let tree = &self.tally.tree;
+        let next = self.own_tip_index().map_or(Index::ZERO, Index::next);
+        tree.slot(next)
+            .filter(|&place| self.r3_is_votable(around, place))
+            .max_by_key(|&place| (tree.block(place).notar, core::cmp::Reverse(place)))
+    }
+
+    fn r3_is_votable(&self, around: &Surroundings<'_>, place: BlockPlace) -> bool {
+        let block = self.tally.tree.block(place);
+        let Some(header) = block.header else {
+            return false;
+        };
+        let supported = block.notar >= around.set.thresholds().amplify;
+        // Authentic: leader's channel, leader's signature, or an honest first-voter behind it.
+        if !block.has_body || !(block.authentic || supported) {
+            return false;
+        }
+        // A header from the future has not arrived yet: clocks touch liveness only.
+        let ahead = around.now.wall_ns.saturating_add(limits::TIME_AHEAD_MAX_NS);
+        if header.time_ns > ahead && !supported {
+            return false;
+        }
+        match self.own_tip {
+            Some(tip) => block.parent == Some(tip),
+            None => self.parents.iter().any(|parent| {
+                parent.point.id == header.parent_id
+                    && header.height == parent.point.height.next()
+                    && header.time_ns > parent.time_ns
+                    && (around.parent_has_bodies)(header.parent_id)
+            }),
+        }
+    }
+
+    /// The lowest index at which this record falls back: rule X keeps `fin` below it.
+    fn fallback_index(&self) -> Option<Index> {
+        let forks = self.own.also.iter().filter_map(|&(index, id)| {
+            let place = self.tally.tree.find_connected(index, id)?;
+            Some(self.own_fork(place).map_or(Index::ZERO, Index::next))
+        });
+        self.own.skip_fallback.into_iter().chain(forks).min()
+    }
+
+    /// R4 FINAL: Final for the highest notarized block of the own chain below any own fallback.
+    pub(crate) fn r4_final(&mut self, around: &Surroundings<'_>) -> bool {
+        let Some(index) = self.r4_candidate(around.set) else {
+            self.notarized_since_ns = None;
+            return false;
+        };
+        // Fewer frames when the fast path is near (protocol.md 5.5): a lone Final may wait; it
+        // goes with any other change of the record, and delay is always safe.
+        let since = *self.notarized_since_ns.get_or_insert(around.now.mono_ns);
+        let is_lone = self.own == self.persisted && !self.own.stop;
+        if is_lone && around.now.mono_ns.saturating_sub(since) < around.final_holdoff_ns {
+            return false;
+        }
+        self.notarized_since_ns = None;
+        self.own.fin = Some(index);
+        true
+    }
+
+    fn r4_candidate(&self, set: &ValidatorSet) -> Option<Index> {
+        let highest = self.tally.highest_notarized()?;
+        if self.own.fin.is_some_and(|fin| fin >= highest) {
+            return None;
+        }
+        let tree = &self.tally.tree;
+        let below_fallback = self.fallback_index();
+        let mut next = self.own_tip;
+        while let Some(place) = next {
+            let block = tree.block(place);
+            if self.own.fin.is_some_and(|fin| fin >= block.index) {
+                return None;
+            }
+            let allowed = below_fallback.is_none_or(|fallback| block.index < fallback);
+            // Notarized(b): an own Final needs weight Q of first votes for this very block.
+            if allowed && block.notar >= set.thresholds().quorum {
+                return Some(block.index);
+            }
+            next = block.parent;
+        }
+        None
+    }
+
+    /// R5 STOP, its predicates: a fallback may be needed at or just above the own tip.
+    pub(crate) fn r5_predicate_holds(&self, set: &ValidatorSet) -> bool {
+        if !self.tally.is_contested() {
+            return false;
+        }
+        let from = self.own.fin.map_or(0, |fin| fin.next().number());
+        let tip = self.own_tip_index();
+        let above_tip = tip.map_or(0, |index| index.next().number());
+        let last = above_tip.min(set.slots().saturating_sub(1));
+        (from..=last).map(Index::new).any(|index| {
+            self.tally.is_safe_to_skip(set, index)
+                || (tip.is_some_and(|tip| index <= tip) && self.rival_is_safe(set, index))
+        })
+    }
+
+    /// Whether a block that is not on the own chain has `SafeToNotar` at `index`.
+    fn rival_is_safe(&self, set: &ValidatorSet, index: Index) -> bool {
+        let tree = &self.tally.tree;
+        let mine = self.own_tip.and_then(|tip| tree.ancestor_at(tip, index));
+        tree.slot(index)
+            .any(|place| Some(place) != mine && self.tally.is_safe_to_notar(set, place))
+    }
+
+    /// R5 STOP: the first vote is Skip for everything above the tip. Always safe.
+    pub(crate) fn r5_stop(&mut self) {
+        self.own.stop = true;
+    }
+
+    /// R6 ALSO: fallback support for blocks that an honest validator may have seen final.
+    /// Deliberately asks nothing about ParentReady at index 0 (liveness, L5).
+    pub(crate) fn r6_also(&mut self, set: &ValidatorSet) -> bool {
+        if !self.is_closed(set.slots()) || !self.tally.is_contested() {
+            return false;
+        }
+        let from = self.own.fin.map_or(0, |fin| fin.next().number());
+        let mut changed = false;
+        for index in from..self.tally.tree.slot_count() {
+            let rivals: alloc::vec::Vec<_> = self.tally.tree.slot(Index::new(index)).collect();
+            for place in rivals {
+                changed |= self.r6_try(set, place);
+            }
+        }
+        changed
+    }
+
+    /// Extends `also` by one block whose parent is covered already, on the own chain, or absent
+    /// because the chains differ from index 0.
+    fn r6_try(&mut self, set: &ValidatorSet, place: BlockPlace) -> bool {
+        let tree = &self.tally.tree;
+        let block = tree.block(place);
+        let (index, id, parent) = (block.index, block.id, block.parent);
+        if block.header.is_none() || !block.has_body || self.own_supports(place) {
+            return false;
+        }
+        let parent_stands = parent.is_none_or(|parent| self.own_supports(parent));
+        if !parent_stands || !self.tally.is_safe_to_notar(set, place) {
+            return false;
+        }
+        let grown = parent.and_then(|parent| {
+            let parent = tree.block(parent);
+            self.own
+                .also
+                .iter()
+                .position(|&entry| entry == (parent.index, parent.id))
+        });
+        match grown {
+            Some(entry) => self.own.also[entry] = (index, id),
+            None if self.own.also.len() >= limits::ALSO_ENTRIES_MAX => return false,
+            None => self.own.also.push((index, id)),
+        }
+        self.own.also.sort_unstable();
+        true
+    }
+
+    /// Whether the own record, as intended, supports a block.
+    fn own_supports(&self, place: BlockPlace) -> bool {
+        self.own_tip
+            .is_some_and(|tip| self.tally.tree.descends(tip, place))
+            || self.own.also.iter().any(|&(index, id)| {
+                self.tally
+                    .tree
+                    .find_connected(index, id)
+                    .is_some_and(|at| self.tally.tree.descends(at, place))
+            })
+    }
+
+    /// R7 SKIP-FALLBACK: from the lowest index above the own Final at which nothing can be final.
+    pub(crate) fn r7_skip_fallback(&mut self, set: &ValidatorSet) -> bool {
+        if !self.is_closed(set.slots()) || !self.tally.is_contested() {
+            return false;
+        }
+        let from = self.own.fin.map_or(0, |fin| fin.next().number());
+        // Above every named index nothing changes any more: one look there is enough.
+        let end = self
+            .tally
+            .tree
+            .slot_count()
+            .saturating_add(1)
+            .min(set.slots());
+        let end = self
+            .own
+            .skip_fallback
+            .map_or(end, |held| held.number().min(end));
+        let lowest = (from..end)
+            .map(Index::new)
+            .find(|&index| self.tally.is_safe_to_skip(set, index));
+        if lowest.is_some() {
+            self.own.skip_fallback = lowest;
+        }
+        lowest.is_some()
+    }
+
+    /// Blocks at or above `from` that weight AMP supports and whose bodies are missing: wanted at
+    /// once (R3, R6).
+    pub(crate) fn bodies_wanted(&self, amplify: Stake, from: Index) -> alloc::vec::Vec<BlockPlace> {
+        let tree = &self.tally.tree;
+        (from.number()..tree.slot_count())
+            .flat_map(|index| tree.slot(Index::new(index)))
+            .filter(|&place| {
+                let block = tree.block(place);
+                block.header.is_some() && !block.has_body && block.support() >= amplify
+            })
+            .collect()
+    }
+}

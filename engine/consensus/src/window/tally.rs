@@ -1,0 +1,426 @@
+//! What each validator has said about one window, and the sums over it.
+//!
+//! Owns the counted, pending and signed record of every voter and keeps each block's running sums
+//! equal to what a count from scratch would give (invariant I7). Own records come through
+//! [`Tally::count`] like anyone's. Never: what to vote, what to send.
+
+use super::tree::{BlockPlace, Misfit, Tree};
+use crate::certificate::SignatureBytes;
+use crate::header::Header;
+use crate::record::Record;
+use crate::types::{BlockId, Index, Stake, ValidatorIndex};
+use crate::validators::ValidatorSet;
+use alloc::vec::Vec;
+
+/// One validator's standing in a window.
+#[derive(Debug, Default)]
+pub(crate) struct Voter {
+    /// Newest counted record.
+    pub(crate) counted: Record,
+    /// Block of its tip.
+    tip: Option<BlockPlace>,
+    /// Whether the tip's ancestors have been counted too.
+    connected: bool,
+    /// Blocks covered by `also`, sorted.
+    cover: Vec<BlockPlace>,
+    /// A record that names unknown blocks; replaced by a later one. Bound: one.
+    pub(crate) pending: Option<Record>,
+    /// Newest record with a good signature.
+    pub(crate) signed: Option<(Record, SignatureBytes)>,
+    /// Headers held because this voter named them. Bound: slots + pipeline.
+    pub(crate) branch_headers: u32,
+}
+
+/// What became of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Counting {
+    /// Sums have changed.
+    Counted,
+    /// Nothing new in it.
+    Stale,
+    /// It names blocks whose headers are not here yet; held.
+    Pending,
+    /// It contradicts the counted one: not counted.
+    Conflict,
+    /// It contradicts itself: not counted.
+    Inconsistent,
+}
+
+/// Votes of one window.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    pub(crate) tree: Tree,
+    voters: Vec<Voter>,
+    /// Highest index with notar >= Q.
+    highest_notarized: Option<Index>,
+    /// Highest block known to be final by first votes or Finals, and whether by first votes.
+    final_by_count: Option<(BlockPlace, bool)>,
+    /// Voters whose counted record has Stop.
+    stops: u32,
+}
+
+impl Tally {
+    pub(crate) fn new(voters: usize) -> Self {
+        let mut all = Vec::new();
+        all.resize_with(voters, Voter::default);
+        Self {
+            tree: Tree::default(),
+            voters: all,
+            highest_notarized: None,
+            final_by_count: None,
+            stops: 0,
+        }
+    }
+
+    pub(crate) fn voter(&self, validator: ValidatorIndex) -> Option<&Voter> {
+        self.voters.get(validator.place())
+    }
+
+    pub(crate) fn voter_mut(&mut self, validator: ValidatorIndex) -> Option<&mut Voter> {
+        self.voters.get_mut(validator.place())
+    }
+
+    pub(crate) const fn highest_notarized(&self) -> Option<Index> {
+        self.highest_notarized
+    }
+
+    pub(crate) const fn final_by_count(&self) -> Option<(BlockPlace, bool)> {
+        self.final_by_count
+    }
+
+    /// Whether anything but one chain of first votes has been said: only then can a fallback
+    /// predicate hold.
+    pub(crate) const fn is_contested(&self) -> bool {
+        self.stops > 0 || self.tree.is_forked()
+    }
+
+    /// Every voter with its index and weight.
+    pub(crate) fn voters<'a>(
+        &'a self,
+        set: &'a ValidatorSet,
+    ) -> impl Iterator<Item = (ValidatorIndex, Stake, &'a Voter)> {
+        set.indices()
+            .zip(&self.voters)
+            .map(|(index, voter)| (index, set.stake(index), voter))
+    }
+
+    /// Whether the voter's first vote at `index` is known here.
+    pub(crate) fn knows_first(&self, voter: &Voter, index: Index) -> bool {
+        match voter.counted.tip {
+            Some((tip, _)) if index < tip => voter.connected,
+            Some((tip, _)) if index == tip => true,
+            _ => voter.counted.stop,
+        }
+    }
+
+    /// Counts a record of one voter, or holds it until the headers it names are here.
+    pub(crate) fn count(
+        &mut self,
+        set: &ValidatorSet,
+        validator: ValidatorIndex,
+        record: &Record,
+    ) -> Counting {
+        let Some(voter) = self.voters.get(validator.place()) else {
+            return Counting::Stale;
+        };
+        if !record.is_consistent(set.slots()) {
+            return Counting::Inconsistent;
+        }
+        if *record == voter.counted || record.is_empty() {
+            return Counting::Stale;
+        }
+        if !voter.counted.may_extend_to(record) {
+            let older = record.may_extend_to(&voter.counted);
+            return if older {
+                Counting::Stale
+            } else {
+                Counting::Conflict
+            };
+        }
+        let tip = match self.resolve_tip(validator, record) {
+            Ok(tip) => tip,
+            Err(Counting::Pending) => return self.hold(validator, record),
+            Err(other) => return other,
+        };
+        let cover = match self.resolve_cover(validator, tip, record) {
+            Ok(cover) => cover,
+            Err(Counting::Pending) => return self.hold(validator, record),
+            Err(other) => return other,
+        };
+        self.apply(set, validator, record, tip, cover);
+        Counting::Counted
+    }
+
+    fn hold(&mut self, validator: ValidatorIndex, record: &Record) -> Counting {
+        if let Some(voter) = self.voters.get_mut(validator.place()) {
+            voter.pending = Some(record.clone());
+        }
+        Counting::Pending
+    }
+
+    /// The block of the record's tip. An unknown tip counts at once only in a first record
+    /// without `also`: with nothing to compare it to, it cannot contradict anything.
+    fn resolve_tip(
+        &mut self,
+        validator: ValidatorIndex,
+        record: &Record,
+    ) -> Result<Option<BlockPlace>, Counting> {
+        let voter = &self.voters[validator.place()];
+        let Some((index, id)) = record.tip else {
+            return Ok(None);
+        };
+        if record.tip == voter.counted.tip {
+            return Ok(voter.tip);
+        }
+        let Some(place) = self.tree.find_connected(index, id) else {
+            if voter.counted.tip.is_none() && record.also.is_empty() {
+                return Ok(Some(self.tree.name(index, id)));
+            }
+            return Err(Counting::Pending);
+        };
+        if let Some((old_index, old_id)) = voter.counted.tip {
+            let ancestor = self.tree.ancestor_at(place, old_index);
+            if ancestor.is_none_or(|at| self.tree.block(at).id != old_id) {
+                return Err(Counting::Conflict);
+            }
+        }
+        Ok(Some(place))
+    }
+
+    /// The blocks that `also` covers, sorted. Checks rule X against each fork, and that no cover
+    /// is withdrawn.
+    fn resolve_cover(
+        &self,
+        validator: ValidatorIndex,
+        tip: Option<BlockPlace>,
+        record: &Record,
+    ) -> Result<Vec<BlockPlace>, Counting> {
+        let voter = &self.voters[validator.place()];
+        if record.also == voter.counted.also {
+            return Ok(voter.cover.clone());
+        }
+        let mut cover = Vec::new();
+        for &(index, id) in &record.also {
+            let place = self
+                .tree
+                .find_connected(index, id)
+                .ok_or(Counting::Pending)?;
+            if tip.is_some_and(|at| !self.tree.is_connected(at)) {
+                return Err(Counting::Pending);
+            }
+            let fork = tip.and_then(|at| self.tree.fork(at, place));
+            // Rule X: fin < fork + 1, that is fin <= fork, or no Final at all without a fork.
+            if record
+                .fin
+                .is_some_and(|fin| fork.is_none_or(|last_common| fin > last_common))
+            {
+                return Err(Counting::Inconsistent);
+            }
+            let above = self.tree.chain(place).take_while(|&at| {
+                fork.is_none_or(|last_common| self.tree.block(at).index > last_common)
+            });
+            cover.extend(above);
+        }
+        cover.sort_unstable();
+        cover.dedup();
+        if voter
+            .cover
+            .iter()
+            .any(|at| cover.binary_search(at).is_err())
+        {
+            return Err(Counting::Conflict);
+        }
+        Ok(cover)
+    }
+
+    fn apply(
+        &mut self,
+        set: &ValidatorSet,
+        validator: ValidatorIndex,
+        record: &Record,
+        tip: Option<BlockPlace>,
+        cover: Vec<BlockPlace>,
+    ) {
+        let stake = set.stake(validator);
+        let voter = &mut self.voters[validator.place()];
+        let old = core::mem::replace(&mut voter.counted, record.clone());
+        let old_tip = core::mem::replace(&mut voter.tip, tip);
+        let was_connected = voter.connected;
+        voter.connected = tip.is_some_and(|at| self.tree.is_connected(at));
+        voter.pending = None;
+        let old_cover = core::mem::replace(&mut voter.cover, cover);
+        if record.stop && !old.stop {
+            self.stops = self.stops.saturating_add(1);
+        }
+        let added: Vec<_> = self.voters[validator.place()]
+            .cover
+            .iter()
+            .copied()
+            .filter(|at| old_cover.binary_search(at).is_err())
+            .collect();
+        for at in added {
+            self.tree.block_mut(at).also.add(stake);
+        }
+        if let Some(tip) = tip {
+            let counted_to = old_tip.filter(|_| was_connected || old_tip == Some(tip));
+            self.add_first_votes(set, stake, tip, counted_to);
+            self.add_finals(set, stake, tip, old.fin, record.fin);
+        }
+    }
+
+    /// Adds first votes from `tip` down to, not including, what was counted before.
+    fn add_first_votes(
+        &mut self,
+        set: &ValidatorSet,
+        stake: Stake,
+        tip: BlockPlace,
+        counted_to: Option<BlockPlace>,
+    ) {
+        let thresholds = set.thresholds();
+        let mut next = Some(tip);
+        while let Some(place) = next
+            && counted_to != Some(place)
+        {
+            let block = self.tree.block_mut(place);
+            block.notar.add(stake);
+            let (notar, index, parent) = (block.notar, block.index, block.parent);
+            if notar >= thresholds.quorum && self.highest_notarized.is_none_or(|at| at < index) {
+                self.highest_notarized = Some(index);
+            }
+            if notar >= thresholds.fast {
+                self.note_final(place, true);
+            }
+            next = parent;
+        }
+    }
+
+    /// Adds Finals on the tip's chain above `from` up to `to`.
+    fn add_finals(
+        &mut self,
+        set: &ValidatorSet,
+        stake: Stake,
+        tip: BlockPlace,
+        from: Option<Index>,
+        to: Option<Index>,
+    ) {
+        let Some(to) = to.filter(|&to| from.is_none_or(|from| from < to)) else {
+            return;
+        };
+        let top = if self.tree.block(tip).index == to {
+            Some(tip)
+        } else {
+            self.tree.ancestor_at(tip, to)
+        };
+        let mut next = top;
+        while let Some(place) = next
+            && from.is_none_or(|from| self.tree.block(place).index > from)
+        {
+            let block = self.tree.block_mut(place);
+            block.finals.add(stake);
+            let (finals, parent) = (block.finals, block.parent);
+            if finals >= set.thresholds().quorum {
+                self.note_final(place, false);
+            }
+            next = parent;
+        }
+    }
+
+    /// R8, its condition: FastFinal or SlowFinal has been reached by count.
+    fn note_final(&mut self, place: BlockPlace, fast: bool) {
+        let index = self.tree.block(place).index;
+        let higher = self
+            .final_by_count
+            .is_none_or(|(at, _)| self.tree.block(at).index < index);
+        if higher {
+            self.final_by_count = Some((place, fast));
+        }
+    }
+
+    /// Places a header and counts what its becoming known decides: ancestors of tips known so far
+    /// by name only.
+    pub(crate) fn connect(
+        &mut self,
+        set: &ValidatorSet,
+        header: &Header,
+        id: BlockId,
+    ) -> Result<(BlockPlace, bool), Misfit> {
+        let (place, new) = self.tree.connect(header, id, set.slots())?;
+        if new {
+            self.count_below(set, place);
+        }
+        Ok((place, new))
+    }
+
+    fn count_below(&mut self, set: &ValidatorSet, place: BlockPlace) {
+        for validator in set.indices() {
+            let Some(voter) = self.voters.get_mut(validator.place()) else {
+                continue;
+            };
+            if voter.tip != Some(place) || voter.connected {
+                continue;
+            }
+            voter.connected = true;
+            let fin = voter.counted.fin;
+            let stake = set.stake(validator);
+            let index = self.tree.block(place).index;
+            if let Some(parent) = self.tree.block(place).parent {
+                self.add_first_votes(set, stake, parent, None);
+                // The tip itself was counted with the record when `fin` named it.
+                let below = fin.map(|fin| {
+                    if fin == index {
+                        self.tree.block(parent).index
+                    } else {
+                        fin
+                    }
+                });
+                self.add_finals(set, stake, parent, None, below);
+            }
+        }
+    }
+
+    /// Counts held records whose headers have come. `true` when sums changed.
+    pub(crate) fn retry_pending(
+        &mut self,
+        set: &ValidatorSet,
+        misbehaved: &mut Vec<(ValidatorIndex, Record)>,
+    ) -> bool {
+        let mut changed = false;
+        for validator in set.indices() {
+            let Some(voter) = self.voters.get_mut(validator.place()) else {
+                continue;
+            };
+            let Some(record) = voter.pending.take() else {
+                continue;
+            };
+            match self.count(set, validator, &record) {
+                Counting::Counted => changed = true,
+                Counting::Conflict | Counting::Inconsistent => misbehaved.push((validator, record)),
+                Counting::Stale | Counting::Pending => {}
+            }
+        }
+        changed
+    }
+
+    /// Whether any record waits for headers, or any tip is known by name only.
+    pub(crate) fn lacks_headers(&self) -> bool {
+        self.voters
+            .iter()
+            .any(|voter| voter.pending.is_some() || (voter.tip.is_some() && !voter.connected))
+    }
+
+    /// The blocks of `validator` whose headers are missing here: tips and `also` of its pending
+    /// record, else its unconnected tip.
+    pub(crate) fn missing_of(&self, validator: ValidatorIndex) -> Vec<(Index, BlockId)> {
+        let Some(voter) = self.voters.get(validator.place()) else {
+            return Vec::new();
+        };
+        let record = voter.pending.as_ref().unwrap_or(&voter.counted);
+        record
+            .tip
+            .iter()
+            .chain(&record.also)
+            .copied()
+            .filter(|&(index, id)| self.tree.find_connected(index, id).is_none())
+            .collect()
+    }
+}

@@ -1,0 +1,239 @@
+//! The blocks of one window: a tree by header, and where each stands in its slot.
+//!
+//! A block is *connected* when its header and those of all its window ancestors are known; until
+//! then it is only a name that voters have used. Never: votes are judged here, or bodies held.
+
+use crate::header::Header;
+use crate::types::{BlockId, Height, Index, Stake};
+use alloc::vec::Vec;
+
+/// Place of a block in its window's arena.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct BlockPlace(u32);
+
+impl BlockPlace {
+    const fn at(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// One block and the running sums of what is said of it.
+#[derive(Debug)]
+pub(crate) struct Block {
+    pub(crate) index: Index,
+    pub(crate) id: BlockId,
+    /// Known header: the block is connected down to index 0.
+    pub(crate) header: Option<Header>,
+    /// In-window parent; none at index 0 and while unconnected.
+    pub(crate) parent: Option<BlockPlace>,
+    next_in_slot: Option<BlockPlace>,
+    /// Weight of first votes.
+    pub(crate) notar: Stake,
+    /// Weight of Finals at or above this block on its chain.
+    pub(crate) finals: Stake,
+    /// Weight of `also` cover by validators whose first vote is another.
+    pub(crate) also: Stake,
+    /// Checked and handed to the journal.
+    pub(crate) has_body: bool,
+    /// Came over its leader's channel, or with its leader's good signature.
+    pub(crate) authentic: bool,
+}
+
+impl Block {
+    /// Weight of support: first votes and fallback cover, of distinct validators.
+    pub(crate) const fn support(&self) -> Stake {
+        self.notar.plus(self.also)
+    }
+}
+
+/// Why a header could not be placed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Misfit {
+    /// Its parent is not connected yet.
+    ParentUnknown,
+    /// It does not follow its parent (height, time), or lies outside the window.
+    Invalid,
+}
+
+/// The tree of one window. Bound: two blocks a position from the leader, one branch a voter.
+#[derive(Debug, Default)]
+pub(crate) struct Tree {
+    blocks: Vec<Block>,
+    /// First block of each slot; grows with the highest index named.
+    slots: Vec<Option<BlockPlace>>,
+    /// Slots that hold more than one block.
+    forks: u32,
+}
+
+impl Tree {
+    pub(crate) fn block(&self, place: BlockPlace) -> &Block {
+        &self.blocks[place.at()]
+    }
+
+    pub(crate) fn block_mut(&mut self, place: BlockPlace) -> &mut Block {
+        &mut self.blocks[place.at()]
+    }
+
+    /// Whether some slot holds two blocks.
+    pub(crate) const fn is_forked(&self) -> bool {
+        self.forks > 0
+    }
+
+    /// One above the highest index named so far.
+    pub(crate) fn slot_count(&self) -> u32 {
+        u32::try_from(self.slots.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The blocks of one slot, newest first.
+    pub(crate) fn slot(&self, index: Index) -> impl Iterator<Item = BlockPlace> {
+        let mut next = self.slots.get(index.number() as usize).copied().flatten();
+        core::iter::from_fn(move || {
+            let place = next?;
+            next = self.blocks[place.at()].next_in_slot;
+            Some(place)
+        })
+    }
+
+    /// The block with this name at this index.
+    pub(crate) fn find(&self, index: Index, id: BlockId) -> Option<BlockPlace> {
+        self.slot(index).find(|&place| self.block(place).id == id)
+    }
+
+    /// The connected block with this name at this index.
+    pub(crate) fn find_connected(&self, index: Index, id: BlockId) -> Option<BlockPlace> {
+        self.find(index, id)
+            .filter(|&place| self.is_connected(place))
+    }
+
+    /// The connected block of this name and height, wherever its branch stands in the window.
+    pub(crate) fn find_by_height(&self, height: Height, id: BlockId) -> Option<BlockPlace> {
+        self.slot(Index::ZERO).find_map(|first| {
+            let base = self.block(first).header?.height.number();
+            let offset = height.number().checked_sub(base)?;
+            self.find_connected(Index::new(u32::try_from(offset).ok()?), id)
+        })
+    }
+
+    pub(crate) fn is_connected(&self, place: BlockPlace) -> bool {
+        self.block(place).header.is_some()
+    }
+
+    /// A block known by name alone, made if it is new.
+    pub(crate) fn name(&mut self, index: Index, id: BlockId) -> BlockPlace {
+        if let Some(place) = self.find(index, id) {
+            return place;
+        }
+        let slot = index.number() as usize;
+        if self.slots.len() <= slot {
+            self.slots.resize(slot.saturating_add(1), None);
+        }
+        let place = BlockPlace(u32::try_from(self.blocks.len()).unwrap_or(u32::MAX));
+        let next_in_slot = self.slots[slot].replace(place);
+        if let Some(next) = next_in_slot
+            && self.block(next).next_in_slot.is_none()
+        {
+            self.forks = self.forks.saturating_add(1);
+        }
+        self.blocks.push(Block {
+            index,
+            id,
+            header: None,
+            parent: None,
+            next_in_slot,
+            notar: Stake::ZERO,
+            finals: Stake::ZERO,
+            also: Stake::ZERO,
+            has_body: false,
+            authentic: false,
+        });
+        place
+    }
+
+    /// Places a header under its connected parent. `true` when this connected it just now.
+    pub(crate) fn connect(
+        &mut self,
+        header: &Header,
+        id: BlockId,
+        slots: u32,
+    ) -> Result<(BlockPlace, bool), Misfit> {
+        if header.index.number() >= slots {
+            return Err(Misfit::Invalid);
+        }
+        if let Some(place) = self.find_connected(header.index, id) {
+            return Ok((place, false));
+        }
+        let parent = match header.index.previous() {
+            None => None,
+            Some(before) => {
+                let place = self
+                    .find_connected(before, header.parent_id)
+                    .ok_or(Misfit::ParentUnknown)?;
+                let fits = self.block(place).header.is_some_and(|parent_header| {
+                    header.follows_in_window(&parent_header, header.parent_id)
+                });
+                if !fits {
+                    return Err(Misfit::Invalid);
+                }
+                Some(place)
+            }
+        };
+        let place = self.name(header.index, id);
+        let block = self.block_mut(place);
+        block.header = Some(*header);
+        block.parent = parent;
+        Ok((place, true))
+    }
+
+    /// The block at `index` on the chain of a connected block, itself included.
+    pub(crate) fn ancestor_at(&self, place: BlockPlace, index: Index) -> Option<BlockPlace> {
+        if index > self.block(place).index || !self.is_connected(place) {
+            return None;
+        }
+        let mut slot = self.slot(index);
+        if let Some(only) = slot.next()
+            && slot.next().is_none()
+        {
+            return Some(only);
+        }
+        let mut at = place;
+        while self.block(at).index > index {
+            at = self.block(at).parent?;
+        }
+        Some(at)
+    }
+
+    /// Whether `ancestor` stands on the chain of `place`.
+    pub(crate) fn descends(&self, place: BlockPlace, ancestor: BlockPlace) -> bool {
+        place == ancestor || self.ancestor_at(place, self.block(ancestor).index) == Some(ancestor)
+    }
+
+    /// Last index at which two connected chains agree; none when they differ from index 0.
+    pub(crate) fn fork(&self, a: BlockPlace, b: BlockPlace) -> Option<Index> {
+        let (mut a, mut b) = (a, b);
+        loop {
+            if a == b {
+                return Some(self.block(a).index);
+            }
+            if self.block(a).index >= self.block(b).index {
+                a = self.block(a).parent?;
+            } else {
+                b = self.block(b).parent?;
+            }
+        }
+    }
+
+    /// The chain of a connected block from itself downward to index 0.
+    pub(crate) fn chain(&self, place: BlockPlace) -> impl Iterator<Item = BlockPlace> {
+        core::iter::successors(Some(place), |&at| self.block(at).parent)
+    }
+
+    /// How many blocks the arena holds, named ones included.
+    pub(crate) fn len(&self) -> usize {
+        self.blocks.len()
+    }
+
+    /// All places, oldest first.
+    pub(crate) fn places(&self) -> impl Iterator<Item = BlockPlace> + use<> {
+        (0..u32::try_from(self.blocks.len()).unwrap_or(u32::MAX)).map(BlockPlace)
+    }
+}

@@ -1,0 +1,354 @@
+//! Across windows: ParentReady, R1 ENTER, R8 FINALIZE, R9 JUMP, and what is dropped when.
+//!
+//! Owns the walk from one window to the next and from a block to its ancestors in earlier windows.
+//! Never: votes (window::rules), requests (repair), timers' values (timers).
+
+use crate::effect::{Effect, Effects, FinalPath};
+use crate::header::Header;
+use crate::machine::Consensus;
+use crate::types::{BlockId, Height, Index, Now, Point, Window};
+use crate::window::ReadyParent;
+use crate::window::tree::BlockPlace;
+use alloc::vec::Vec;
+
+impl Consensus {
+    /// Finds a connected block of a live window by name and height, the newest window first.
+    pub(crate) fn locate(&self, height: Height, id: BlockId) -> Option<(Window, BlockPlace)> {
+        self.windows.iter().rev().find_map(|(window, state)| {
+            state
+                .tally
+                .tree
+                .find_by_height(height, id)
+                .map(|place| (*window, place))
+        })
+    }
+
+    /// The chain of a block down to, not including, the finalized one: headers with their body
+    /// marks, highest first, and whether it arrives there.
+    fn chain_down(
+        &self,
+        window: Window,
+        place: BlockPlace,
+    ) -> (Vec<(BlockId, Header, bool)>, bool) {
+        let mut chain = Vec::new();
+        let mut at = Some((window, place));
+        while let Some((window, place)) = at {
+            let Some(state) = self.windows.get(&window) else {
+                break;
+            };
+            let block = state.tally.tree.block(place);
+            let Some(header) = block.header else { break };
+            if header.height <= self.finalized.height {
+                return (chain, block.id == self.finalized.id);
+            }
+            chain.push((block.id, header, block.has_body));
+            if header.height == self.finalized.height.next() {
+                return (chain, header.parent_id == self.finalized.id);
+            }
+            at = match block.parent {
+                Some(parent) => Some((window, parent)),
+                None => header
+                    .height
+                    .previous()
+                    .and_then(|below| self.locate(below, header.parent_id)),
+            };
+        }
+        (chain, false)
+    }
+
+    /// Whether a block and its ancestors down to the finalized one have all their bodies here.
+    pub(crate) fn has_bodies_down(&self, id: BlockId) -> bool {
+        if id == self.finalized.id {
+            return true;
+        }
+        let place = self.windows.iter().rev().find_map(|(window, state)| {
+            let parents = self.windows.values().flat_map(|state| &state.parents);
+            let point = parents
+                .map(|parent| parent.point)
+                .find(|point| point.id == id)?;
+            let place = state.tally.tree.find_connected(point.index, id)?;
+            (point.window == *window).then_some((*window, place))
+        });
+        let Some((window, place)) = place else {
+            return false;
+        };
+        let (chain, arrives) = self.chain_down(window, place);
+        arrives && chain.iter().all(|&(_, _, has_body)| has_body)
+    }
+
+    /// ParentReady: what each window hands to the next one, by own count, verified certificate or
+    /// finality. `true` when something was added.
+    pub(crate) fn extend_ready(&mut self) -> bool {
+        let windows: Vec<Window> = self.windows.keys().copied().collect();
+        let mut changed = false;
+        for window in windows {
+            let handed = self.handed_on(window);
+            if handed.is_empty() {
+                continue;
+            }
+            let finalized = self.finalized;
+            let Some(next) = self.window_mut(window.next()) else {
+                continue;
+            };
+            for parent in handed {
+                // Blocks below a finalized one are no parents any more.
+                if parent.point.height >= finalized.height || window.next() <= finalized.window {
+                    changed |= next.add_parent(parent);
+                }
+            }
+        }
+        changed
+    }
+
+    /// PR of the next window as far as this one shows it.
+    fn handed_on(&self, window: Window) -> Vec<ReadyParent> {
+        let set = &self.config.set;
+        let Some(state) = self.windows.get(&window) else {
+            return Vec::new();
+        };
+        let last = Index::new(set.slots().saturating_sub(1));
+        let tally = &state.tally;
+        let contested = tally.is_contested() || state.skip_fact.is_some();
+        let reaches_end = tally.tree.slot_count() >= set.slots();
+        if !contested && !reaches_end && state.certified_facts.is_empty() {
+            return Vec::new();
+        }
+        let skip = lowest(tally.skip_start(set), state.skip_fact);
+        let signed_skip = lowest(tally.signed_skip_start(set), state.skip_fact);
+        // A certified block at t is handed on when t = W-1 or everything above t is skipped.
+        let from = skip.map_or(last, |skip| skip.previous().unwrap_or(Index::ZERO));
+        let clears = |start: Option<Index>, index: Index| {
+            index == last || start.is_some_and(|start| start <= index.next())
+        };
+        let mut handed = Vec::new();
+        for place in tally.certified_from(set, from) {
+            let block = tally.tree.block(place);
+            let Some(header) = block.header else { continue };
+            let signed = clears(signed_skip, block.index)
+                && (tally.signed_support(set, place) >= set.thresholds().quorum
+                    || state
+                        .certified_facts
+                        .iter()
+                        .any(|(point, _)| point.id == block.id));
+            handed.push(ReadyParent {
+                point: header.point(block.id),
+                time_ns: header.time_ns,
+                signed,
+            });
+        }
+        for &(point, time_ns) in &state.certified_facts {
+            if clears(skip, point.index) {
+                let signed = clears(signed_skip, point.index);
+                handed.push(ReadyParent {
+                    point,
+                    time_ns,
+                    signed,
+                });
+            }
+        }
+        if skip == Some(Index::ZERO) {
+            let whole = signed_skip == Some(Index::ZERO);
+            handed.extend(state.parents.iter().map(|parent| ReadyParent {
+                signed: parent.signed && whole,
+                ..*parent
+            }));
+        }
+        // A block at or below the proven one in its own window needs no records: its proof shows it.
+        handed
+    }
+
+    /// R1 ENTER: the highest window above the current one that has a parent.
+    pub(crate) fn r1_enter(&mut self, now: Now, effects: &mut Effects) -> bool {
+        let next = self
+            .windows
+            .iter()
+            .rev()
+            .find(|(window, state)| {
+                self.entered.is_none_or(|entered| **window > entered) && !state.parents.is_empty()
+            })
+            .map(|(window, _)| *window);
+        let Some(window) = next else { return false };
+        self.enter(window, now, effects);
+        true
+    }
+
+    /// Enters a window: starts its timer and those of every lower unclosed one, entered before or
+    /// not (a window jumped over still has to close, else one liar halts the rest).
+    pub(crate) fn enter(&mut self, window: Window, now: Now, effects: &mut Effects) {
+        let from = self
+            .entered
+            .map_or(self.proven.window, |entered| entered.min(window));
+        self.entered = Some(window);
+        self.counters.windows_entered = self.counters.windows_entered.saturating_add(1);
+        self.note_turn(window, now);
+        let slots = self.config.set.slots();
+        let mut lower = self.proven.window.min(from);
+        while lower <= window {
+            if let Some(state) = self.window_mut(lower) {
+                state.is_dirty = true;
+                if !state.is_closed(slots) {
+                    self.restart_timer(lower, now);
+                }
+            }
+            lower = lower.next();
+        }
+        effects.push(Effect::Entered {
+            window,
+            leader: self.config.set.leader(window),
+        });
+    }
+
+    /// R1: the certificates behind PR of a window entered after a failed one go to its leader
+    /// once, as soon as signed evidence for them is here.
+    pub(crate) fn announce_ready(&mut self, effects: &mut Effects) {
+        let Some(window) = self.entered else { return };
+        let leader = self.config.set.leader(window);
+        let Some(state) = self.windows.get(&window) else {
+            return;
+        };
+        let Some(parent) = state.parents.iter().find(|parent| parent.signed).copied() else {
+            return;
+        };
+        if state.is_announced || leader == self.config.own || parent.point.window.next() == window {
+            return;
+        }
+        if let Some(certificates) = self.ready_certificates(window, parent.point) {
+            self.send_certificates(leader, certificates, effects);
+            if let Some(state) = self.windows.get_mut(&window) {
+                state.is_announced = true;
+            }
+        }
+    }
+
+    /// R8 FINALIZE: the highest block final by count and all its ancestors.
+    pub(crate) fn r8_finalize(&mut self, _effects: &mut Effects) -> bool {
+        let best = self.windows.iter().rev().find_map(|(window, state)| {
+            let (place, fast) = state.tally.final_by_count()?;
+            let header = state.tally.tree.block(place).header?;
+            (header.height > self.finalized.height).then_some((*window, place, fast))
+        });
+        let Some((window, place, fast)) = best else {
+            return false;
+        };
+        let path = if fast {
+            FinalPath::Fast
+        } else {
+            FinalPath::Slow
+        };
+        self.finalize(window, place, path);
+        true
+    }
+
+    fn finalize(&mut self, window: Window, place: BlockPlace, path: FinalPath) {
+        let (chain, _) = self.chain_down(window, place);
+        let Some(&(id, header, _)) = chain.first() else {
+            return;
+        };
+        for &(id, header, has_body) in &chain {
+            self.delivery.push(id, header, path, has_body);
+        }
+        self.finalized = header.point(id);
+        self.finalized_time_ns = header.time_ns;
+        // A finality of window w makes the parent of its index-0 ancestor a parent of w.
+        self.add_parent_below(window, place);
+    }
+
+    fn add_parent_below(&mut self, window: Window, place: BlockPlace) {
+        let Some(state) = self.windows.get(&window) else {
+            return;
+        };
+        let first = state.tally.tree.chain(place).last();
+        let Some(header) = first.and_then(|place| state.tally.tree.block(place).header) else {
+            return;
+        };
+        let below = header
+            .height
+            .previous()
+            .and_then(|height| self.locate(height, header.parent_id));
+        let Some((parent_window, parent)) = below else {
+            return;
+        };
+        let Some(found) = self.windows.get(&parent_window) else {
+            return;
+        };
+        let block = found.tally.tree.block(parent);
+        let Some(parent_header) = block.header else {
+            return;
+        };
+        let ready = ReadyParent {
+            point: parent_header.point(block.id),
+            time_ns: parent_header.time_ns,
+            signed: false,
+        };
+        if let Some(state) = self.windows.get_mut(&window) {
+            state.add_parent(ready);
+        }
+    }
+
+    /// R9 JUMP: a verified proof above the proven block is adopted; history is fetched by
+    /// `repair`, and its window is entered when it lies above the current one.
+    pub(crate) fn r9_jump(
+        &mut self,
+        now: Now,
+        point: Point,
+        header: Header,
+        proof: crate::certificate::Certificate,
+        effects: &mut Effects,
+    ) {
+        if point.height <= self.proven.height {
+            self.delivery.set_stage(point);
+            return;
+        }
+        self.adopt_proof(point, proof, effects);
+        if point.height > self.finalized.height {
+            self.counters.jumps = self.counters.jumps.saturating_add(1);
+            self.finalize_by_proof(point, header);
+        }
+        if self.entered.is_none_or(|entered| entered < point.window) {
+            self.enter(point.window, now, effects);
+        }
+    }
+
+    fn finalize_by_proof(&mut self, point: Point, header: Header) {
+        if let Some((window, place)) = self.locate(point.height, point.id) {
+            self.finalize(window, place, FinalPath::Proof);
+            return;
+        }
+        self.delivery
+            .push(point.id, header, FinalPath::Proof, false);
+        self.finalized = point;
+        self.finalized_time_ns = header.time_ns;
+    }
+
+    /// Drops what the proven block makes unnecessary. Never below a finality known by count only:
+    /// `proven` is at or below it.
+    pub(crate) fn drop_windows(&mut self) {
+        let lowest = self.proven.window;
+        if self
+            .windows
+            .first_key_value()
+            .is_some_and(|(window, _)| *window < lowest)
+        {
+            self.windows = self.windows.split_off(&lowest);
+            self.fetches.forget_below(lowest);
+        }
+    }
+
+    /// Hands out finalized blocks in height order.
+    pub(crate) fn deliver(&mut self, effects: &mut Effects) {
+        while let Some((id, header, path)) = self.delivery.pop() {
+            let counter = match path {
+                FinalPath::Fast => &mut self.counters.finalized_fast,
+                FinalPath::Slow => &mut self.counters.finalized_slow,
+                FinalPath::Proof => &mut self.counters.finalized_proof,
+            };
+            *counter = counter.saturating_add(1);
+            effects.push(Effect::Finalized { id, header, path });
+        }
+    }
+}
+
+/// The lower of two optional indices.
+pub(crate) fn lowest(a: Option<Index>, b: Option<Index>) -> Option<Index> {
+    a.into_iter().chain(b).min()
+}

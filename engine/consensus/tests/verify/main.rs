@@ -1,0 +1,7 @@
+//! What certificates and evidence prove, which signatures are good, and what `Verified` is worth.
+
+mod claims;
+mod evidence;
+mod judge;
+mod world;
+mod zip215;

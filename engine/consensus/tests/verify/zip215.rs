@@ -1,0 +1,283 @@
+//! One rule for signatures: what a single check says, every batch says, whatever the signer
+//! builds. Cases after ed25519-speccheck, constructed here from their definitions.
+
+use curve25519_dalek::constants::{ED25519_BASEPOINT_POINT, EIGHT_TORSION};
+use curve25519_dalek::edwards::EdwardsPoint;
+use curve25519_dalek::scalar::Scalar;
+use quorate_consensus::signing::{Signer, ValidatorKey};
+use quorate_consensus::verify::{SignatureCheck, SignatureItem, Zip215, batch, single};
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::SeedableRng;
+use sha2::{Digest, Sha512};
+
+/// A signature with its key and message, and whether ZIP-215 takes it.
+struct Case {
+    name: &'static str,
+    key: [u8; 32],
+    message: Vec<u8>,
+    signature: [u8; 64],
+    is_good: bool,
+}
+
+fn wide_scalar(parts: &[&[u8]]) -> Scalar {
+    let mut hasher = Sha512::new();
+    for part in parts {
+        hasher.update(part);
+    }
+    Scalar::from_bytes_mod_order_wide(&hasher.finalize().into())
+}
+
+fn join(r: [u8; 32], s: [u8; 32]) -> [u8; 64] {
+    let mut signature = [0; 64];
+    signature[..32].copy_from_slice(&r);
+    signature[32..].copy_from_slice(&s);
+    signature
+}
+
+/// A signer that knows its scalar and adds small-order parts to its key and to R.
+struct Forger {
+    secret: Scalar,
+    key: EdwardsPoint,
+}
+
+impl Forger {
+    fn new(seed: u8, key_torsion: usize) -> Self {
+        let secret = wide_scalar(&[b"secret", &[seed]]);
+        let key = secret * ED25519_BASEPOINT_POINT + EIGHT_TORSION[key_torsion];
+        Self { secret, key }
+    }
+
+    fn sign(&self, message: &[u8], r_torsion: usize) -> [u8; 64] {
+        let nonce = wide_scalar(&[b"nonce", message]);
+        let r = (nonce * ED25519_BASEPOINT_POINT + EIGHT_TORSION[r_torsion])
+            .compress()
+            .to_bytes();
+        let k = wide_scalar(&[&r, &self.key.compress().to_bytes(), message]);
+        join(r, (nonce + k * self.secret).to_bytes())
+    }
+}
+
+/// s + l: the same scalar, written in a way that is not canonical.
+fn plus_order(s: [u8; 32]) -> [u8; 32] {
+    // l = 2^252 + 27742317777372353535851937790883648493
+    const ORDER: [u8; 32] = [
+        0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde,
+        0x14, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
+    ];
+    let mut sum = [0; 32];
+    let mut carry = 0_u16;
+    for place in 0..32 {
+        let digit = u16::from(s[place]) + u16::from(ORDER[place]) + carry;
+        sum[place] = digit as u8;
+        carry = digit >> 8;
+    }
+    assert_eq!(carry, 0);
+    sum
+}
+
+/// y = 1 of the identity, written as p + 1.
+const IDENTITY_NOT_CANONICAL: [u8; 32] = {
+    let mut bytes = [0xff; 32];
+    bytes[0] = 0xee;
+    bytes[31] = 0x7f;
+    bytes
+};
+
+fn cases() -> Vec<Case> {
+    let identity = EdwardsPoint::default().compress().to_bytes();
+    let small = EIGHT_TORSION[1].compress().to_bytes();
+    let honest = Forger::new(1, 0);
+    let mixed = Forger::new(2, 1);
+    let key = honest.key.compress().to_bytes();
+    let message = b"one message".to_vec();
+    let good = honest.sign(&message, 0);
+    let (r, s): ([u8; 32], [u8; 32]) = (
+        good[..32].try_into().expect("half"),
+        good[32..].try_into().expect("half"),
+    );
+    let mut no_point = [0; 32];
+    no_point[0] = 2;
+    let mut flipped = good;
+    flipped[3] ^= 1;
+    let case = |name, key: [u8; 32], signature, is_good| Case {
+        name,
+        key,
+        message: message.clone(),
+        signature,
+        is_good,
+    };
+    vec![
+        case("an honest signature", key, good, true),
+        case("a changed R", key, flipped, false),
+        case("s not canonical", key, join(r, plus_order(s)), false),
+        case(
+            "small-order A and R, s = 0",
+            small,
+            join(small, [0; 32]),
+            true,
+        ),
+        case(
+            "identity as A and R, s = 0",
+            identity,
+            join(identity, [0; 32]),
+            true,
+        ),
+        case(
+            "R not canonical",
+            identity,
+            join(IDENTITY_NOT_CANONICAL, [0; 32]),
+            true,
+        ),
+        case(
+            "A not canonical",
+            IDENTITY_NOT_CANONICAL,
+            join(identity, [0; 32]),
+            true,
+        ),
+        case("torsion in R", key, honest.sign(&message, 1), true),
+        case(
+            "mixed-order A",
+            mixed.key.compress().to_bytes(),
+            mixed.sign(&message, 0),
+            true,
+        ),
+        case(
+            "mixed-order A and R",
+            mixed.key.compress().to_bytes(),
+            mixed.sign(&message, 5),
+            true,
+        ),
+        case("small-order A with s of another", small, good, false),
+        case("A is no point", no_point, good, false),
+        case("R is no point", key, join(no_point, s), false),
+    ]
+}
+
+fn rng() -> ChaCha20Rng {
+    ChaCha20Rng::from_seed([7; 32])
+}
+
+#[test]
+fn single_verdicts_are_those_of_zip_215() {
+    for case in cases() {
+        assert_eq!(
+            single(&case.key, &case.message, &case.signature),
+            case.is_good,
+            "{}",
+            case.name
+        );
+    }
+}
+
+#[test]
+fn a_batch_says_of_each_case_what_a_single_check_says() {
+    let cases = cases();
+    let honest: Vec<Case> = (0..8_u8)
+        .map(|n| {
+            let key = ValidatorKey::from_seed(&[n; 32]);
+            let message = vec![n; 40];
+            let signature = key.sign(&message);
+            Case {
+                name: "honest",
+                key: key.public(),
+                message,
+                signature,
+                is_good: true,
+            }
+        })
+        .collect();
+    for case in &cases {
+        for company in 0..=honest.len() {
+            // The case first, last, and in the middle of good ones.
+            for place in [0, company / 2, company] {
+                let mut all: Vec<&Case> = honest[..company].iter().collect();
+                all.insert(place, case);
+                let items: Vec<_> = all
+                    .iter()
+                    .map(|one| (&one.key, one.message.as_slice(), &one.signature))
+                    .collect();
+                let expected = if case.is_good {
+                    Ok(())
+                } else {
+                    Err(vec![place])
+                };
+                assert_eq!(
+                    batch(&items, &mut rng()),
+                    expected,
+                    "{} of {company}",
+                    case.name
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn every_bad_one_in_a_batch_is_named_and_nobody_else() {
+    let cases = cases();
+    let items: Vec<_> = (0..5)
+        .flat_map(|_| cases.iter())
+        .map(|one| SignatureItem {
+            key: &one.key,
+            message: &one.message,
+            signature: &one.signature,
+        })
+        .collect();
+    let expected: Vec<bool> = items
+        .iter()
+        .map(|item| single(item.key, item.message, item.signature))
+        .collect();
+    assert!(expected.contains(&true) && expected.contains(&false));
+    assert_eq!(Zip215::new(rng()).check(&items), expected);
+}
+
+#[test]
+fn torsion_never_makes_the_verdict_depend_on_the_batch() {
+    // A cofactorless batch takes about one in eight of these.
+    let honest = Forger::new(3, 0);
+    let key = honest.key.compress().to_bytes();
+    let mut rng = rng();
+    for n in 0..64_u8 {
+        let message = [n; 16];
+        let forged = honest.sign(&message, 1 + usize::from(n % 7));
+        assert!(single(&key, &message, &forged));
+        let other = honest.sign(b"another", 0);
+        let items: [(&[u8; 32], &[u8], &[u8; 64]); 4] = [
+            (&key, &message, &forged),
+            (&key, b"another", &other),
+            (&key, b"another", &other),
+            (&key, &message, &forged),
+        ];
+        assert_eq!(batch(&items, &mut rng), Ok(()));
+    }
+}
+
+#[test]
+fn two_wrongs_that_cancel_out_are_still_found() {
+    // Swapped s values: without random coefficients the errors of the two would sum to zero.
+    let honest = Forger::new(4, 0);
+    let key = honest.key.compress().to_bytes();
+    let shift = Scalar::from(5_u8);
+    let shifted = |message: &[u8], by: Scalar| {
+        let good = honest.sign(message, 0);
+        let s: [u8; 32] = good[32..].try_into().expect("half");
+        let r: [u8; 32] = good[..32].try_into().expect("half");
+        let s = Option::<Scalar>::from(Scalar::from_canonical_bytes(s)).expect("canonical");
+        join(r, (s + by).to_bytes())
+    };
+    let (up, down) = (shifted(b"up", shift), shifted(b"down", -shift));
+    let good = honest.sign(b"good", 0);
+    let items: [(&[u8; 32], &[u8], &[u8; 64]); 4] = [
+        (&key, b"up", &up),
+        (&key, b"good", &good),
+        (&key, b"down", &down),
+        (&key, b"good", &good),
+    ];
+    assert_eq!(batch(&items, &mut rng()), Err(vec![0, 2]));
+}
+
+#[test]
+fn an_empty_batch_is_good() {
+    assert_eq!(batch(&[], &mut rng()), Ok(()));
+    assert!(Zip215::new(rng()).check(&[]).is_empty());
+}

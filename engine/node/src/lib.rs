@@ -4,7 +4,13 @@
 //! sessions, recovery and metrics. It makes no protocol decision; those live in
 //! `quorate-consensus`.
 
+pub mod executor;
+pub mod lanes;
+pub mod results;
+pub mod roots;
+pub mod sessions;
 pub mod state_machine;
+pub mod client_wire;
 pub mod config;
 pub mod file_error;
 pub mod genesis;

@@ -1,0 +1,93 @@
+//! Making payloads from what waits.
+//!
+//! Owns which commands go into the next block and in which order. Two structural rules meet here:
+//! lanes do not fall inside a block, and a session's numbers rise by one. So a session's run ends
+//! where its next command belongs to a lower lane (its cancel of an order that stands in this
+//! very block); that command opens the next block instead. Never: validity of commands.
+//!
+//! Inside a lane sessions take turns, a few commands each, so that one session's flood does not
+//! hold up the others.
+
+use std::sync::Arc;
+
+use quorate_consensus::payload::{PayloadBuilder, PushError};
+
+use super::pool::{LANES, Lanes};
+
+/// Commands that a session puts into a block before the others of its lane get their turn.
+const TURN_COMMANDS: u32 = 16;
+
+impl Lanes {
+    /// Whether a command may be waiting that can be proposed now. May be wrong on the side of
+    /// yes, never on the side of no.
+    #[must_use]
+    pub fn has_proposable(&self) -> bool {
+        self.lines.iter().any(|line| !line.is_empty())
+    }
+
+    /// One payload of all that fits, marked as chained; `None` when nothing can be proposed.
+    pub fn build_payload(&mut self, builder: &mut PayloadBuilder) -> Option<Arc<[u8]>> {
+        builder.clear();
+        for lane in 0..LANES {
+            self.fill_lane(lane, builder);
+        }
+        (!builder.is_empty()).then(|| builder.finish())
+    }
+
+    /// Takes from one lane until its line is empty or the next command does not fit.
+    fn fill_lane(&mut self, lane: usize, builder: &mut PayloadBuilder) {
+        while let Some(slot) = self.lines[lane].pop_front() {
+            let has_room = self.take_turn(slot, lane, builder);
+            // Where the session goes on depends on its new head; that of a lower lane waits for
+            // the next block, because this block is past that lane.
+            self.sessions[slot as usize].is_lined_up = false;
+            if !has_room {
+                self.line_up_first(slot);
+                return;
+            }
+            self.line_up(slot);
+        }
+    }
+
+    /// Moves a few commands of one session into the block; `false` when the next one does not
+    /// fit.
+    fn take_turn(&mut self, slot: u32, lane: usize, builder: &mut PayloadBuilder) -> bool {
+        for _ in 0..TURN_COMMANDS {
+            let session = &self.sessions[slot as usize];
+            let Some((seq, command)) = session.head() else {
+                return true;
+            };
+            if command.lane as usize != lane {
+                return true;
+            }
+            let bytes_after = builder.payload_bytes() + command.entry.len();
+            if bytes_after > self.config.payload_bytes_max
+                || builder.len() >= self.config.block_commands_max
+            {
+                return false;
+            }
+            match builder.push_entry(&command.entry) {
+                Ok(()) => {}
+                Err(PushError::Full | PushError::LaneFull(_)) => return false,
+                // What stands in a line can be pushed: everything was checked at admission.
+                Err(PushError::Invalid(error)) => {
+                    debug_assert!(false, "a lined up command is refused: {error}");
+                    return false;
+                }
+            }
+            self.sessions[slot as usize].chained_seq = seq;
+            self.list_chained(slot);
+        }
+        true
+    }
+
+    /// Puts a session back to the front of its lane's line.
+    fn line_up_first(&mut self, slot: u32) {
+        let session = &mut self.sessions[slot as usize];
+        if let Some((_, command)) = session.head() {
+            let lane = command.lane as usize;
+            session.is_lined_up = true;
+            self.lines[lane].push_front(slot);
+        }
+    }
+}

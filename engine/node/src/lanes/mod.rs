@@ -1,0 +1,135 @@
+//! The command pool: from a client's bytes to a payload, and from a finalized block back.
+//!
+//! Owns every command from its admission until it stands in a finalized block, their order, and
+//! who is sent them. `verdict`: the answers and bounds; `queue`: one session; `pool`: all of them;
+//! `block`: payloads; `forward`: other leaders. Never: consensus rules, sockets, clocks.
+//!
+//! What the pool knows of sessions it learns from finalized blocks alone, by the same rule as the
+//! session table, so it needs no answer from the application stage.
+
+mod block;
+mod forward;
+mod pool;
+mod queue;
+mod verdict;
+
+pub use pool::{Lanes, LanesCounters};
+pub use verdict::{Admitted, CommandVerdict, LanesConfig, Rejection, Verdict};
+
+use quorate_consensus::payload::{CommandView, Commands, PayloadError, parse_entries};
+
+use crate::state_machine::SessionId;
+use pool::{Admission, Origin};
+
+/// Bytes of the count at the start of a payload.
+const COUNT_BYTES: usize = 4;
+
+/// The commands of a payload that was checked as a whole before it was voted for or logged.
+///
+/// # Errors
+/// When an entry is malformed: then the payload never was valid.
+pub(crate) fn commands_of_block(payload: &[u8]) -> Result<Commands<'_>, PayloadError> {
+    parse_entries(payload.get(COUNT_BYTES..).unwrap_or_default())
+}
+
+impl Lanes {
+    /// Judges a client's submission, a run of entries; one verdict a command is appended, in
+    /// order. A command that is final already is accepted, and appended to `finals` so that its
+    /// result can be sent again.
+    ///
+    /// `session`, when given, is the only one that this connection may speak for.
+    ///
+    /// # Errors
+    /// When the bytes are no run of entries: nothing of them is taken.
+    pub fn submit(
+        &mut self,
+        now_ns: u64,
+        session: Option<SessionId>,
+        entries: &[u8],
+        verdicts: &mut Vec<CommandVerdict>,
+        finals: &mut Vec<(SessionId, u64)>,
+    ) -> Result<(), PayloadError> {
+        for view in parse_entries(entries)? {
+            let id = SessionId(*view.session);
+            let verdict = if session.is_some_and(|own| own != id) {
+                Verdict::Rejected(Rejection::ForeignSession)
+            } else {
+                match self.admit(now_ns, &view, Origin::Local) {
+                    Admission::Judged(verdict) => verdict,
+                    Admission::Final => {
+                        finals.push((id, view.seq));
+                        Verdict::Accepted
+                    }
+                }
+            };
+            verdicts.push(CommandVerdict {
+                session: id,
+                seq: view.seq,
+                verdict,
+            });
+        }
+        Ok(())
+    }
+
+    /// Takes what a peer forwarded; what does not fit is left to the peer, which sends it again.
+    ///
+    /// # Errors
+    /// When the bytes are no run of entries: the peer's fault, and nothing of them is taken.
+    pub fn take_forwarded(&mut self, now_ns: u64, entries: &[u8]) -> Result<(), PayloadError> {
+        for view in parse_entries(entries)? {
+            self.take_over(now_ns, &view);
+        }
+        Ok(())
+    }
+
+    /// Keeps the commands of a block that may be abandoned: whoever saw a command keeps it until
+    /// it stands in a finalized block.
+    ///
+    /// # Errors
+    /// When the payload is malformed, which a logged one is not.
+    pub fn take_abandoned(&mut self, now_ns: u64, payload: &[u8]) -> Result<(), PayloadError> {
+        for view in commands_of_block(payload)? {
+            self.take_over(now_ns, &view);
+        }
+        Ok(())
+    }
+
+    fn take_over(&mut self, now_ns: u64, view: &CommandView<'_>) {
+        match self.admit(now_ns, view, Origin::Peer) {
+            // Nobody waits here for the verdict; it is counted.
+            Admission::Judged(_) | Admission::Final => {}
+        }
+    }
+
+    /// Takes note of a finalized block; in height order, each once. Appends the commands that
+    /// clients of this validator wait for.
+    ///
+    /// # Errors
+    /// When the payload is malformed, which a finalized one is not.
+    pub fn finalize_block(
+        &mut self,
+        now_ns: u64,
+        payload: &[u8],
+        admitted: &mut Vec<Admitted>,
+    ) -> Result<(), PayloadError> {
+        for (index, view) in commands_of_block(payload)?.enumerate() {
+            let index = u32::try_from(index).unwrap_or(u32::MAX);
+            admitted.extend(self.finalize(now_ns, index, SessionId(*view.session), view.seq));
+        }
+        Ok(())
+    }
+
+    /// Takes note of a block of the chain that is built on, lowest first.
+    ///
+    /// # Errors
+    /// When the payload is malformed, which a logged one is not.
+    pub fn chain_block(&mut self, now_ns: u64, payload: &[u8]) -> Result<(), PayloadError> {
+        for view in commands_of_block(payload)? {
+            self.chain(now_ns, SessionId(*view.session), view.seq);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

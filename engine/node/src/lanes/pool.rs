@@ -1,0 +1,534 @@
+//! The pool itself: sessions by name, the lines of the four lanes, and what has waited longest.
+//!
+//! Owns admission, the memory of what is final and what is chained, and every bound. The making
+//! of payloads stands in `block`, the sending to leaders in `forward`. Never: parses untrusted
+//! bytes (it is handed checked commands), sends, reads a clock.
+
+use std::collections::{HashMap, VecDeque};
+
+use quorate_consensus::payload::CommandView;
+
+use super::forward::Forwarding;
+use super::queue::{Command, SessionQueue};
+use super::verdict::{Admitted, LanesConfig, Rejection, Verdict};
+use crate::state_machine::{Lane, SessionId};
+
+/// Lanes there are.
+pub(super) const LANES: usize = 4;
+
+/// Names one command for as long as it is kept; says nothing once it is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Handle {
+    pub(super) slot: u32,
+    pub(super) generation: u32,
+    pub(super) seq: u64,
+}
+
+/// A handle and a time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Timed {
+    pub(super) at_ns: u64,
+    pub(super) handle: Handle,
+}
+
+/// Where a command came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// A client of this validator.
+    Local,
+    /// A peer, or a block that was abandoned.
+    Peer,
+}
+
+/// What admission did with a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Admission {
+    /// See the verdict.
+    Judged(Verdict),
+    /// It is final already: its result is asked for.
+    Final,
+}
+
+/// What the pool counts, for metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LanesCounters {
+    /// Commands taken from clients of this validator.
+    pub accepted: u64,
+    /// Commands taken from peers and abandoned blocks.
+    pub taken_over: u64,
+    /// Answers `Busy`.
+    pub busy: u64,
+    /// Answers `Rejected`.
+    pub rejected: u64,
+    /// Commands dropped because the number before them never came.
+    pub gaps_expired: u64,
+    /// Commands sent to every validator because they waited too long.
+    pub fanned_out: u64,
+}
+
+/// The command pool of one validator.
+#[derive(Debug)]
+pub struct Lanes {
+    pub(super) config: LanesConfig,
+    pub(super) sessions: Vec<SessionQueue>,
+    places: HashMap<SessionId, u32>,
+    free: Vec<u32>,
+    open_sessions: u32,
+    /// Sessions whose head may be proposed, by the lane of the head. An entry that is no longer
+    /// right is dropped when it is met.
+    pub(super) lines: [VecDeque<u32>; LANES],
+    /// Sessions with chained commands that are not final.
+    pub(super) chained: Vec<u32>,
+    /// Commands in the order in which they became ready; those gone are dropped at the front.
+    ages: VecDeque<Timed>,
+    /// Commands behind a missing number, by when they are given up.
+    gapped: VecDeque<Timed>,
+    pub(super) forwarding: Forwarding,
+    commands: usize,
+    bytes: usize,
+    is_stopping: bool,
+    pub(super) counters: LanesCounters,
+}
+
+impl Lanes {
+    /// An empty pool.
+    #[must_use]
+    pub fn new(config: LanesConfig) -> Self {
+        let forwarding = Forwarding::new(&config);
+        Self {
+            config,
+            sessions: Vec::new(),
+            places: HashMap::new(),
+            free: Vec::new(),
+            open_sessions: 0,
+            lines: Default::default(),
+            chained: Vec::new(),
+            ages: VecDeque::new(),
+            gapped: VecDeque::new(),
+            forwarding,
+            commands: 0,
+            bytes: 0,
+            is_stopping: false,
+            counters: LanesCounters::default(),
+        }
+    }
+
+    /// Says how far a session of the restored table is. Before anything else.
+    pub fn restore_session(&mut self, id: SessionId, last_seq: u64) {
+        let slot = self.slot_or_new(id);
+        let session = &mut self.sessions[slot as usize];
+        self.open_sessions += u32::from(!session.is_open);
+        session.is_open = true;
+        session.last_seq = last_seq;
+        session.unchain();
+    }
+
+    /// Commands kept.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.commands
+    }
+
+    /// Whether no command is kept.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.commands == 0
+    }
+
+    /// Bytes of the commands kept.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// What has been counted since the start.
+    #[must_use]
+    pub const fn counters(&self) -> &LanesCounters {
+        &self.counters
+    }
+
+    /// From here on no client's command is taken.
+    pub const fn stop_admitting(&mut self) {
+        self.is_stopping = true;
+    }
+
+    /// When the command that has waited longest became ready, by the monotonic clock.
+    pub fn oldest_waiting_ns(&mut self) -> Option<u64> {
+        while let Some(front) = self.ages.front() {
+            if self.is_ready(front.handle) {
+                return Some(front.at_ns);
+            }
+            self.ages.pop_front();
+        }
+        None
+    }
+
+    fn is_ready(&self, handle: Handle) -> bool {
+        self.session(handle)
+            .is_some_and(|session| session.is_ready(handle.seq))
+    }
+
+    pub(super) fn session(&self, handle: Handle) -> Option<&SessionQueue> {
+        let session = self.sessions.get(handle.slot as usize)?;
+        (session.generation == handle.generation).then_some(session)
+    }
+
+    pub(super) fn command(&self, handle: Handle) -> Option<&Command> {
+        self.session(handle)?.command(handle.seq)
+    }
+
+    fn handle(&self, slot: u32, seq: u64) -> Handle {
+        Handle {
+            slot,
+            generation: self.sessions[slot as usize].generation,
+            seq,
+        }
+    }
+
+    fn slot_or_new(&mut self, id: SessionId) -> u32 {
+        if let Some(&slot) = self.places.get(&id) {
+            return slot;
+        }
+        let slot = if let Some(slot) = self.free.pop() {
+            let generation = self.sessions[slot as usize].generation.wrapping_add(1);
+            self.sessions[slot as usize] = SessionQueue::new(id, generation);
+            slot
+        } else {
+            self.sessions.push(SessionQueue::new(id, 0));
+            u32::try_from(self.sessions.len() - 1).unwrap_or(u32::MAX)
+        };
+        self.places.insert(id, slot);
+        slot
+    }
+
+    /// Frees the place of a session that the chain does not know and that holds nothing.
+    fn free_if_unused(&mut self, slot: u32) {
+        let session = &self.sessions[slot as usize];
+        if !session.is_open && session.held() == 0 {
+            let is_there = self.places.remove(&session.id).is_some();
+            if is_there {
+                self.free.push(slot);
+            }
+        }
+    }
+
+    /// Judges one command and keeps it if it is taken.
+    pub(super) fn admit(
+        &mut self,
+        now_ns: u64,
+        view: &CommandView<'_>,
+        origin: Origin,
+    ) -> Admission {
+        let id = SessionId(*view.session);
+        let lane = Lane::from_u8(view.lane as u8).unwrap_or(Lane::Admin);
+        let known = self.places.get(&id).copied();
+        let admission = match self.judge(now_ns, view, known, lane, origin) {
+            Ok(None) => {
+                let slot = self.slot_or_new(id);
+                self.keep(now_ns, slot, view, lane, origin);
+                Admission::Judged(Verdict::Accepted)
+            }
+            Ok(Some(admission)) => admission,
+            Err(verdict) => Admission::Judged(verdict),
+        };
+        match (origin, admission) {
+            (Origin::Local, Admission::Judged(Verdict::Accepted)) => self.counters.accepted += 1,
+            (Origin::Peer, Admission::Judged(Verdict::Accepted)) => self.counters.taken_over += 1,
+            (_, Admission::Judged(Verdict::Busy { .. })) => self.counters.busy += 1,
+            (_, Admission::Judged(Verdict::Rejected(_))) => self.counters.rejected += 1,
+            (_, Admission::Final) => {}
+        }
+        admission
+    }
+
+    /// `Ok(None)`: keep it. `Ok(Some(_))`: nothing is left to do.
+    fn judge(
+        &mut self,
+        now_ns: u64,
+        view: &CommandView<'_>,
+        known: Option<u32>,
+        lane: Lane,
+        origin: Origin,
+    ) -> Result<Option<Admission>, Verdict> {
+        if view.body.len() > self.config.command_bytes_max {
+            return Err(Verdict::Rejected(Rejection::TooLarge));
+        }
+        let session = known.map(|slot| &self.sessions[slot as usize]);
+        let last_seq = session.map_or(0, |session| session.last_seq);
+        if view.seq <= last_seq {
+            return Ok(Some(Admission::Final));
+        }
+        if origin == Origin::Local && self.is_stopping {
+            return Err(Verdict::Rejected(Rejection::Stopping));
+        }
+        if let Some(slot) = known
+            && let Some(verdict) = self.meet_held(now_ns, slot, view, origin)
+        {
+            return verdict.map(|()| Some(Admission::Judged(Verdict::Accepted)));
+        }
+        let session = known.map(|slot| &self.sessions[slot as usize]);
+        let is_open = session.is_some_and(|session| session.is_open);
+        if !is_open && self.open_sessions >= self.config.sessions_max {
+            return Err(Verdict::Rejected(Rejection::TableFull));
+        }
+        let ready_end = session.map_or(1, |session| session.ready_end);
+        if view.seq > ready_end.saturating_add(u64::from(self.config.gap_max)) {
+            return Err(Verdict::Rejected(Rejection::TooFarAhead));
+        }
+        let is_session_full = view.seq - last_seq > u64::from(self.config.session_commands_max);
+        if is_session_full || !self.has_room(view.entry.len(), lane, origin) {
+            let retry_after_us = self.retry_after_us(now_ns);
+            return Err(Verdict::Busy { retry_after_us });
+        }
+        Ok(None)
+    }
+
+    /// What to do with a command whose number is held already; `None` when it is not held.
+    fn meet_held(
+        &mut self,
+        now_ns: u64,
+        slot: u32,
+        view: &CommandView<'_>,
+        origin: Origin,
+    ) -> Option<Result<(), Verdict>> {
+        let handle = self.handle(slot, view.seq);
+        let session = &mut self.sessions[slot as usize];
+        let is_chained = view.seq <= session.chained_seq;
+        let held = session.command_mut(view.seq)?;
+        let is_same = *held.entry == *view.entry;
+        if !is_same && (held.is_local || origin == Origin::Peer || is_chained) {
+            return Some(Err(Verdict::Rejected(Rejection::Conflict)));
+        }
+        if !is_same {
+            // The client itself stands here; what a peer said in its name gives way.
+            self.bytes = self.bytes - held.entry.len() + view.entry.len();
+            held.entry = view.entry.into();
+            held.lane = Lane::from_u8(view.lane as u8).unwrap_or(Lane::Admin);
+        }
+        if origin == Origin::Local && !held.is_local {
+            held.is_local = true;
+            held.admitted_ns = now_ns;
+            self.forwarding.admitted(now_ns, handle);
+        }
+        Some(Ok(()))
+    }
+
+    /// Peers' commands and cancels find room where clients' other commands no longer do: a leader
+    /// flooded by its own clients still takes what others forward, and a cancel always gets in
+    /// before an order.
+    fn has_room(&self, bytes: usize, lane: Lane, origin: Origin) -> bool {
+        let is_favoured = origin == Origin::Peer || lane == Lane::Cancel;
+        let share = |max: usize| if is_favoured { max } else { max - max / 8 };
+        self.commands < share(self.config.commands_max)
+            && self.bytes + bytes <= share(self.config.bytes_max)
+    }
+
+    /// About as long as the pool takes to turn over: half the age of what waits longest.
+    fn retry_after_us(&mut self, now_ns: u64) -> u32 {
+        let oldest_ns = self.oldest_waiting_ns().unwrap_or(now_ns);
+        let age_us = now_ns.saturating_sub(oldest_ns) / 2_000;
+        u32::try_from(age_us.clamp(200, 200_000)).unwrap_or(200_000)
+    }
+
+    fn keep(&mut self, now_ns: u64, slot: u32, view: &CommandView<'_>, lane: Lane, origin: Origin) {
+        self.compact();
+        let is_local = origin == Origin::Local;
+        let entry: Box<[u8]> = view.entry.into();
+        self.commands += 1;
+        self.bytes += entry.len();
+        let command = Command {
+            entry,
+            admitted_ns: now_ns,
+            lane,
+            is_local,
+        };
+        let handle = self.handle(slot, view.seq);
+        self.sessions[slot as usize].insert(view.seq, command);
+        self.make_ready(now_ns, slot);
+        if !self.is_ready(handle) {
+            let at_ns = now_ns.saturating_add(self.config.gap_ns);
+            self.gapped.push_back(Timed { at_ns, handle });
+        }
+        if is_local {
+            self.forwarding.admitted(now_ns, handle);
+        }
+    }
+
+    /// Drops what is gone from the middle of the lists, once most of a list is gone.
+    fn compact(&mut self) {
+        let limit = 1024 + 2 * self.commands;
+        if self.ages.len() > limit {
+            let mut ages = std::mem::take(&mut self.ages);
+            ages.retain(|timed| self.is_ready(timed.handle));
+            self.ages = ages;
+        }
+        if self.gapped.len() > limit {
+            let mut gapped = std::mem::take(&mut self.gapped);
+            gapped.retain(|timed| self.command(timed.handle).is_some());
+            self.gapped = gapped;
+        }
+    }
+
+    /// Notes what became ready and puts the session into line.
+    fn make_ready(&mut self, now_ns: u64, slot: u32) {
+        let session = &mut self.sessions[slot as usize];
+        let generation = session.generation;
+        for seq in session.extend_ready() {
+            let handle = Handle {
+                slot,
+                generation,
+                seq,
+            };
+            self.ages.push_back(Timed {
+                at_ns: now_ns,
+                handle,
+            });
+        }
+        self.line_up(slot);
+    }
+
+    /// Puts a session into the line of its head's lane, at the back.
+    pub(super) fn line_up(&mut self, slot: u32) {
+        let session = &mut self.sessions[slot as usize];
+        if session.is_lined_up {
+            return;
+        }
+        if let Some((_, command)) = session.head() {
+            let lane = command.lane as usize;
+            session.is_lined_up = true;
+            self.lines[lane].push_back(slot);
+        }
+    }
+
+    fn forget(&mut self, command: &Command) {
+        self.commands -= 1;
+        self.bytes -= command.entry.len();
+    }
+
+    /// Takes note of one command of a finalized block, by the rule of the session table; the
+    /// order of calls is the finalized order.
+    pub(super) fn finalize(
+        &mut self,
+        now_ns: u64,
+        index: u32,
+        id: SessionId,
+        seq: u64,
+    ) -> Option<Admitted> {
+        let known = self.places.get(&id).copied();
+        let is_open = known.is_some_and(|slot| self.sessions[slot as usize].is_open);
+        if !is_open {
+            return match seq {
+                1 if self.open_sessions < self.config.sessions_max => {
+                    let slot = self.slot_or_new(id);
+                    self.open_sessions += 1;
+                    self.sessions[slot as usize].is_open = true;
+                    self.apply_next(now_ns, index, slot)
+                }
+                1 => {
+                    self.drop_session(known?);
+                    None
+                }
+                _ => {
+                    self.notice_gap(known?, seq);
+                    None
+                }
+            };
+        }
+        let slot = known?;
+        if seq == self.sessions[slot as usize].last_seq.saturating_add(1) {
+            return self.apply_next(now_ns, index, slot);
+        }
+        self.notice_gap(slot, seq);
+        None
+    }
+
+    /// A command was final that could not apply: if that is because what was thought to stand
+    /// before it does not, all of the session is offered again.
+    fn notice_gap(&mut self, slot: u32, seq: u64) {
+        let session = &mut self.sessions[slot as usize];
+        if seq > session.last_seq && seq <= session.chained_seq {
+            session.unchain();
+            self.line_up(slot);
+        }
+    }
+
+    fn apply_next(&mut self, now_ns: u64, index: u32, slot: u32) -> Option<Admitted> {
+        let command = self.sessions[slot as usize].finalize_next();
+        self.make_ready(now_ns, slot);
+        let command = command?;
+        self.forget(&command);
+        command.is_local.then(|| Admitted {
+            index,
+            latency_ns: now_ns.saturating_sub(command.admitted_ns),
+        })
+    }
+
+    /// The table is full: nothing of this session can ever apply.
+    fn drop_session(&mut self, slot: u32) {
+        let gone: Vec<Command> = self.sessions[slot as usize].drain().collect();
+        for command in &gone {
+            self.forget(command);
+        }
+        self.free_if_unused(slot);
+    }
+
+    /// Takes note that a command stands in a block of the chain that is built on.
+    pub(super) fn chain(&mut self, now_ns: u64, id: SessionId, seq: u64) {
+        // Of a session that nothing is known of nothing is kept here that it could make ready.
+        let Some(&slot) = self.places.get(&id) else {
+            return;
+        };
+        let session = &mut self.sessions[slot as usize];
+        if seq == session.chained_seq.saturating_add(1) {
+            session.chained_seq = seq;
+            self.list_chained(slot);
+            self.make_ready(now_ns, slot);
+        }
+    }
+
+    pub(super) fn list_chained(&mut self, slot: u32) {
+        let session = &mut self.sessions[slot as usize];
+        if !session.is_listed_chained {
+            session.is_listed_chained = true;
+            self.chained.push(slot);
+        }
+    }
+
+    /// The chain built on is given up: what stood in its blocks and is not final is offered
+    /// again, before everything else, each session in its own order.
+    pub fn unchain_all(&mut self, now_ns: u64) {
+        let mut chained = std::mem::take(&mut self.chained);
+        for &slot in chained.iter().rev() {
+            let session = &mut self.sessions[slot as usize];
+            session.is_listed_chained = false;
+            session.unchain();
+            if let Some((_, command)) = session.head() {
+                let lane = command.lane as usize;
+                session.is_lined_up = true;
+                self.lines[lane].push_front(slot);
+            }
+        }
+        chained.clear();
+        self.chained = chained;
+        self.drop_expired(now_ns);
+    }
+
+    /// Gives up commands whose missing predecessor has not come in time.
+    pub fn drop_expired(&mut self, now_ns: u64) {
+        while let Some(front) = self.gapped.front().copied() {
+            if front.at_ns > now_ns && self.command(front.handle).is_some() {
+                return;
+            }
+            self.gapped.pop_front();
+            let handle = front.handle;
+            if self.is_ready(handle) || self.session(handle).is_none() {
+                continue;
+            }
+            if let Some(command) = self.sessions[handle.slot as usize].remove(handle.seq) {
+                self.forget(&command);
+                self.counters.gaps_expired += 1;
+                self.free_if_unused(handle.slot);
+            }
+        }
+    }
+}

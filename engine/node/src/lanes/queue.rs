@@ -1,0 +1,236 @@
+//! One session's commands on their way into a finalized block.
+//!
+//! Owns the order inside a session: what is finalized, what stands in a block of the chain that
+//! this validator builds on, what can be proposed next, and what waits for a missing number.
+//! Never: other sessions, bounds of the pool, who leads.
+//!
+//! ```text
+//!            last_seq      chained_seq         ready_end
+//! finalized .... | in blocks ... | proposable ... | a number is missing | later ones
+//! ```
+
+use std::collections::VecDeque;
+
+use crate::state_machine::{Lane, SessionId};
+
+/// A command that is kept until it stands in a finalized block.
+#[derive(Debug)]
+pub(super) struct Command {
+    /// The whole entry, as it will stand in a payload.
+    pub(super) entry: Box<[u8]>,
+    /// When it came here, by the monotonic clock.
+    pub(super) admitted_ns: u64,
+    /// Its lane.
+    pub(super) lane: Lane,
+    /// Whether a client of this validator sent it, who waits for the answer here.
+    pub(super) is_local: bool,
+}
+
+/// The commands of one session.
+#[derive(Debug)]
+pub(super) struct SessionQueue {
+    pub(super) id: SessionId,
+    /// Tells this session from former users of its place in the pool.
+    pub(super) generation: u32,
+    /// Whether the chain's session table has it.
+    pub(super) is_open: bool,
+    /// Newest number applied in finalized order.
+    pub(super) last_seq: u64,
+    /// Newest number in a block of the chain built on; at least `last_seq`.
+    pub(super) chained_seq: u64,
+    /// Lowest number above `chained_seq` that is not held.
+    pub(super) ready_end: u64,
+    /// Numbers from `last_seq + 1` upward; absent where one has not come.
+    commands: VecDeque<Option<Command>>,
+    /// How many are held.
+    held: u32,
+    /// Whether the session stands in a lane's line.
+    pub(super) is_lined_up: bool,
+    /// Whether it stands in the list of sessions with chained commands.
+    pub(super) is_listed_chained: bool,
+}
+
+impl SessionQueue {
+    pub(super) fn new(id: SessionId, generation: u32) -> Self {
+        Self {
+            id,
+            generation,
+            is_open: false,
+            last_seq: 0,
+            chained_seq: 0,
+            ready_end: 1,
+            commands: VecDeque::new(),
+            held: 0,
+            is_lined_up: false,
+            is_listed_chained: false,
+        }
+    }
+
+    pub(super) const fn held(&self) -> u32 {
+        self.held
+    }
+
+    fn place(&self, seq: u64) -> Option<usize> {
+        let place = seq.checked_sub(self.last_seq)?.checked_sub(1)?;
+        usize::try_from(place).ok()
+    }
+
+    pub(super) fn command(&self, seq: u64) -> Option<&Command> {
+        self.commands.get(self.place(seq)?)?.as_ref()
+    }
+
+    pub(super) fn command_mut(&mut self, seq: u64) -> Option<&mut Command> {
+        let place = self.place(seq)?;
+        self.commands.get_mut(place)?.as_mut()
+    }
+
+    /// Whether the command is held and every number before it is known.
+    pub(super) fn is_ready(&self, seq: u64) -> bool {
+        seq > self.last_seq && seq < self.ready_end && self.command(seq).is_some()
+    }
+
+    /// The next command to be proposed, if it can be.
+    pub(super) fn head(&self) -> Option<(u64, &Command)> {
+        let seq = self.chained_seq.saturating_add(1);
+        if seq >= self.ready_end {
+            return None;
+        }
+        self.command(seq).map(|command| (seq, command))
+    }
+
+    /// Keeps a command with a number above `last_seq` that is not held yet. The caller has
+    /// checked how far above.
+    pub(super) fn insert(&mut self, seq: u64, command: Command) {
+        let Some(place) = self.place(seq) else { return };
+        while self.commands.len() <= place {
+            self.commands.push_back(None);
+        }
+        if self.commands[place].replace(command).is_none() {
+            self.held += 1;
+        }
+    }
+
+    /// Moves `ready_end` over what is held now; gives the numbers that became ready.
+    pub(super) fn extend_ready(&mut self) -> std::ops::Range<u64> {
+        let first = self.ready_end.max(self.chained_seq.saturating_add(1));
+        self.ready_end = first;
+        while self.command(self.ready_end).is_some() {
+            self.ready_end += 1;
+        }
+        first..self.ready_end
+    }
+
+    /// The next number is applied: gives the command up, if it is held.
+    pub(super) fn finalize_next(&mut self) -> Option<Command> {
+        let command = self.commands.pop_front().flatten();
+        self.held -= u32::from(command.is_some());
+        self.last_seq = self.last_seq.saturating_add(1);
+        self.chained_seq = self.chained_seq.max(self.last_seq);
+        command
+    }
+
+    /// Forgets what stands in blocks that are not final: all of it may be proposed again.
+    pub(super) fn unchain(&mut self) {
+        self.chained_seq = self.last_seq;
+        self.ready_end = self.last_seq.saturating_add(1);
+        while self.command(self.ready_end).is_some() {
+            self.ready_end += 1;
+        }
+    }
+
+    /// Gives up one held command.
+    pub(super) fn remove(&mut self, seq: u64) -> Option<Command> {
+        let place = self.place(seq)?;
+        let command = self.commands.get_mut(place)?.take();
+        self.held -= u32::from(command.is_some());
+        while self.commands.back().is_some_and(Option::is_none) {
+            self.commands.pop_back();
+        }
+        self.ready_end = self
+            .ready_end
+            .min(seq)
+            .max(self.chained_seq.saturating_add(1));
+        command
+    }
+
+    /// Gives up every held command.
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = Command> + '_ {
+        self.held = 0;
+        self.ready_end = self.chained_seq.saturating_add(1);
+        self.commands.drain(..).flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn command(byte: u8) -> Command {
+        Command {
+            entry: Box::new([byte]),
+            admitted_ns: 0,
+            lane: Lane::Order,
+            is_local: false,
+        }
+    }
+
+    fn queue() -> SessionQueue {
+        SessionQueue::new(SessionId([1; 16]), 0)
+    }
+
+    #[test]
+    fn only_a_run_without_a_missing_number_becomes_ready() {
+        let mut queue = queue();
+        queue.insert(2, command(2));
+        assert_eq!(queue.extend_ready(), 1..1);
+        assert!(queue.head().is_none());
+        queue.insert(1, command(1));
+        assert_eq!(queue.extend_ready(), 1..3);
+        assert_eq!(queue.head().map(|(seq, _)| seq), Some(1));
+        assert!(queue.is_ready(2) && !queue.is_ready(3));
+    }
+
+    #[test]
+    fn a_number_chained_elsewhere_lets_the_next_one_become_ready_until_it_is_unchained() {
+        let mut queue = queue();
+        queue.insert(3, command(3));
+        queue.chained_seq = 2;
+        assert_eq!(queue.extend_ready(), 3..4);
+        queue.unchain();
+        assert!(queue.head().is_none());
+        assert_eq!(queue.held(), 1);
+    }
+
+    #[test]
+    fn finalizing_gives_up_the_command_and_never_falls_behind_the_chain() {
+        let mut queue = queue();
+        queue.insert(1, command(1));
+        queue.insert(3, command(3));
+        queue.extend_ready();
+        assert_eq!(
+            queue.finalize_next().map(|command| command.entry[0]),
+            Some(1)
+        );
+        assert!(queue.finalize_next().is_none());
+        assert_eq!(queue.extend_ready(), 3..4);
+        assert_eq!((queue.last_seq, queue.chained_seq, queue.held()), (2, 2, 1));
+        assert_eq!(
+            queue.head().map(|(seq, command)| (seq, command.entry[0])),
+            Some((3, 3))
+        );
+    }
+
+    #[test]
+    fn removing_a_command_ends_the_ready_run_there() {
+        let mut queue = queue();
+        for seq in 1..=4 {
+            queue.insert(seq, command(1));
+        }
+        queue.extend_ready();
+        assert!(queue.remove(3).is_some());
+        assert_eq!((queue.ready_end, queue.held()), (3, 3));
+        assert!(queue.remove(3).is_none() && queue.remove(9).is_none());
+        assert_eq!(queue.drain().count(), 3);
+        assert_eq!((queue.held(), queue.ready_end), (0, 1));
+    }
+}

@@ -1,0 +1,495 @@
+//! The pool as a whole: what it promises to clients, to leaders and to the chain.
+
+use std::sync::Arc;
+
+use quorate_consensus::effect::Destination;
+use quorate_consensus::payload::{
+    Entry, Lane as WireLane, PayloadBuilder, PayloadView, encode_entry, session_of_key,
+};
+use quorate_consensus::types::ValidatorIndex;
+
+use super::*;
+
+const MS: u64 = 1_000_000;
+
+fn id(client: u8) -> SessionId {
+    SessionId(session_of_key(&[client; 32]))
+}
+
+fn entry(client: u8, seq: u64, lane: WireLane, text: &[u8]) -> Vec<u8> {
+    let mut body = Vec::new();
+    if seq == 1 {
+        body.extend_from_slice(&[client; 32]);
+    }
+    body.extend_from_slice(text);
+    let session = session_of_key(&[client; 32]);
+    let mut bytes = Vec::new();
+    encode_entry(
+        &Entry {
+            lane,
+            session: &session,
+            seq,
+            signature: None,
+            body: &body,
+        },
+        &mut bytes,
+    );
+    bytes
+}
+
+fn order(client: u8, seq: u64) -> Vec<u8> {
+    entry(client, seq, WireLane::Order, b"order")
+}
+
+fn cancel(client: u8, seq: u64) -> Vec<u8> {
+    entry(client, seq, WireLane::Cancel, b"cancel")
+}
+
+fn pool() -> Lanes {
+    Lanes::new(LanesConfig::new(16, 20 * MS))
+}
+
+fn submit(lanes: &mut Lanes, now_ns: u64, entries: &[Vec<u8>]) -> Vec<Verdict> {
+    let (mut verdicts, mut finals) = (Vec::new(), Vec::new());
+    lanes
+        .submit(now_ns, None, &entries.concat(), &mut verdicts, &mut finals)
+        .expect("entries");
+    verdicts.iter().map(|verdict| verdict.verdict).collect()
+}
+
+fn build(lanes: &mut Lanes) -> Option<Arc<[u8]>> {
+    let payload = lanes.build_payload(&mut PayloadBuilder::new())?;
+    PayloadView::parse(&payload).expect("what the pool builds is valid");
+    Some(payload)
+}
+
+fn contents(payload: &[u8]) -> Vec<(SessionId, u64)> {
+    PayloadView::parse(payload)
+        .expect("valid")
+        .iter()
+        .map(|view| (SessionId(*view.session), view.seq))
+        .collect()
+}
+
+fn finalize(lanes: &mut Lanes, now_ns: u64, payload: &[u8]) -> Vec<Admitted> {
+    let mut admitted = Vec::new();
+    lanes
+        .finalize_block(now_ns, payload, &mut admitted)
+        .expect("valid");
+    admitted
+}
+
+fn forwarded(lanes: &mut Lanes, now_ns: u64) -> Vec<(Destination, usize)> {
+    let mut sent = Vec::new();
+    lanes.forward(now_ns, &mut |to, bytes| {
+        sent.push((to, parse_entries(&bytes).expect("entries").count()));
+    });
+    sent
+}
+
+#[test]
+fn a_block_holds_cancels_before_orders_and_each_session_in_its_own_order() {
+    let mut lanes = pool();
+    submit(
+        &mut lanes,
+        1,
+        &[order(1, 1), order(2, 1), cancel(3, 1), order(3, 2)],
+    );
+    let payload = build(&mut lanes).expect("commands wait");
+    assert_eq!(
+        contents(&payload),
+        [(id(3), 1), (id(1), 1), (id(2), 1), (id(3), 2)]
+    );
+}
+
+#[test]
+fn a_cancel_behind_its_own_order_opens_the_next_block() {
+    let mut lanes = pool();
+    submit(
+        &mut lanes,
+        1,
+        &[order(1, 1), cancel(1, 2), order(1, 3), cancel(1, 4)],
+    );
+    assert_eq!(contents(&build(&mut lanes).expect("first")), [(id(1), 1)]);
+    assert_eq!(
+        contents(&build(&mut lanes).expect("second")),
+        [(id(1), 2), (id(1), 3)]
+    );
+    assert_eq!(contents(&build(&mut lanes).expect("third")), [(id(1), 4)]);
+    assert_eq!(build(&mut lanes), None);
+}
+
+#[test]
+fn a_command_behind_a_missing_number_is_kept_back_until_the_number_comes() {
+    let mut lanes = pool();
+    submit(&mut lanes, 1, &[order(1, 1), order(1, 3)]);
+    assert_eq!(contents(&build(&mut lanes).expect("one")), [(id(1), 1)]);
+    assert_eq!(build(&mut lanes), None);
+    submit(&mut lanes, 2, &[order(1, 2)]);
+    assert_eq!(
+        contents(&build(&mut lanes).expect("both")),
+        [(id(1), 2), (id(1), 3)]
+    );
+}
+
+#[test]
+fn a_command_is_kept_until_it_is_final_and_is_offered_first_when_its_block_is_abandoned() {
+    let mut lanes = pool();
+    submit(&mut lanes, 1, &[order(1, 1), order(1, 2)]);
+    let abandoned = build(&mut lanes).expect("commands wait");
+    submit(&mut lanes, 2, &[order(2, 1)]);
+    assert_eq!(lanes.len(), 3);
+    lanes.unchain_all(3);
+    let again = build(&mut lanes).expect("all of it");
+    assert_eq!(
+        contents(&again),
+        [contents(&abandoned), vec![(id(2), 1)]].concat()
+    );
+    let admitted = finalize(&mut lanes, 10, &again);
+    assert_eq!(admitted.len(), 3);
+    assert_eq!(
+        admitted[0],
+        Admitted {
+            index: 0,
+            latency_ns: 9
+        }
+    );
+    assert!(lanes.is_empty() && lanes.bytes() == 0);
+    assert_eq!(build(&mut lanes), None);
+}
+
+#[test]
+fn commands_of_an_abandoned_block_are_taken_over_and_those_that_are_final_are_not() {
+    let mut leader = pool();
+    submit(&mut leader, 1, &[order(1, 1), order(1, 2), order(2, 1)]);
+    let block = build(&mut leader).expect("commands wait");
+    let mut follower = pool();
+    follower.chain_block(1, &block).expect("valid");
+    let mut other = pool();
+    submit(&mut other, 1, &[order(1, 1)]);
+    let final_block = build(&mut other).expect("one");
+    finalize(&mut follower, 2, &final_block);
+    follower.take_abandoned(3, &block).expect("valid");
+    assert_eq!(
+        contents(&build(&mut follower).expect("two")),
+        [(id(1), 2), (id(2), 1)]
+    );
+}
+
+#[test]
+fn blocks_of_the_chain_built_on_are_not_proposed_twice_until_the_chain_is_given_up() {
+    let mut leader = pool();
+    submit(&mut leader, 1, &[order(1, 1), order(1, 2)]);
+    let block = build(&mut leader).expect("commands wait");
+    let mut next = pool();
+    next.take_forwarded(1, &[order(1, 1), order(1, 2), order(1, 3)].concat())
+        .expect("entries");
+    next.chain_block(2, &block).expect("valid");
+    assert_eq!(
+        contents(&build(&mut next).expect("the third")),
+        [(id(1), 3)]
+    );
+    next.unchain_all(3);
+    assert_eq!(contents(&build(&mut next).expect("all")).len(), 3);
+}
+
+#[test]
+fn a_gap_in_a_finalized_block_of_own_making_makes_the_session_start_over() {
+    let mut lanes = pool();
+    submit(&mut lanes, 1, &[order(1, 1), order(1, 2)]);
+    let first = build(&mut lanes).expect("both");
+    submit(&mut lanes, 2, &[order(1, 3)]);
+    let second = build(&mut lanes).expect("the third");
+    // The first block is lost and the second is final all the same.
+    assert!(finalize(&mut lanes, 3, &second).is_empty());
+    assert_eq!(contents(&build(&mut lanes).expect("again")).len(), 3);
+    assert_eq!(finalize(&mut lanes, 4, &first).len(), 2);
+}
+
+#[test]
+fn the_same_command_again_is_accepted_and_another_one_of_its_number_is_not() {
+    let mut lanes = pool();
+    let accepted = [Verdict::Accepted];
+    assert_eq!(submit(&mut lanes, 1, &[order(1, 1)]), accepted);
+    assert_eq!(submit(&mut lanes, 1, &[order(1, 1)]), accepted);
+    assert_eq!(lanes.len(), 1);
+    let other = entry(1, 1, WireLane::Order, b"other");
+    assert_eq!(
+        submit(&mut lanes, 1, &[other]),
+        [Verdict::Rejected(Rejection::Conflict)]
+    );
+    assert_eq!(lanes.len(), 1);
+}
+
+#[test]
+fn the_client_itself_overrules_what_a_peer_forwarded_in_its_name() {
+    let mut lanes = pool();
+    let forged = entry(1, 1, WireLane::Order, b"forged, and longer");
+    lanes.take_forwarded(1, &forged).expect("entries");
+    assert_eq!(submit(&mut lanes, 2, &[order(1, 1)]), [Verdict::Accepted]);
+    lanes.take_forwarded(3, &forged).expect("entries");
+    assert_eq!(lanes.bytes(), order(1, 1).len());
+    let payload = build(&mut lanes).expect("one");
+    let body = PayloadView::parse(&payload)
+        .expect("valid")
+        .iter()
+        .next()
+        .expect("one")
+        .body;
+    assert!(body.ends_with(b"order"));
+    assert_eq!(
+        finalize(&mut lanes, 7, &payload),
+        [Admitted {
+            index: 0,
+            latency_ns: 5
+        }]
+    );
+}
+
+#[test]
+fn a_command_that_is_final_is_accepted_and_its_result_is_asked_for() {
+    let mut lanes = pool();
+    submit(&mut lanes, 1, &[order(1, 1)]);
+    let payload = build(&mut lanes).expect("one");
+    finalize(&mut lanes, 2, &payload);
+    let (mut verdicts, mut finals) = (Vec::new(), Vec::new());
+    lanes
+        .submit(3, None, &order(1, 1), &mut verdicts, &mut finals)
+        .expect("entries");
+    assert_eq!(verdicts[0].verdict, Verdict::Accepted);
+    assert_eq!(finals, [(id(1), 1)]);
+    assert!(lanes.is_empty());
+}
+
+#[test]
+fn a_connection_speaks_for_its_own_session_only() {
+    let mut lanes = pool();
+    let (mut verdicts, mut finals) = (Vec::new(), Vec::new());
+    let entries = [order(1, 1), order(2, 1)].concat();
+    lanes
+        .submit(1, Some(id(1)), &entries, &mut verdicts, &mut finals)
+        .expect("entries");
+    assert_eq!(verdicts[0].verdict, Verdict::Accepted);
+    assert_eq!(
+        verdicts[1].verdict,
+        Verdict::Rejected(Rejection::ForeignSession)
+    );
+}
+
+#[test]
+fn a_malformed_submission_is_refused_whole() {
+    let mut lanes = pool();
+    let mut entries = [order(1, 1), order(1, 2)].concat();
+    entries.pop();
+    let (mut verdicts, mut finals) = (Vec::new(), Vec::new());
+    assert!(
+        lanes
+            .submit(1, None, &entries, &mut verdicts, &mut finals)
+            .is_err()
+    );
+    assert!(verdicts.is_empty() && lanes.is_empty());
+    assert!(lanes.take_forwarded(1, &entries).is_err());
+    assert!(lanes.is_empty());
+}
+
+#[test]
+fn a_full_pool_is_busy_to_orders_first_then_to_cancels_then_to_peers() {
+    let config = LanesConfig {
+        commands_max: 8,
+        ..LanesConfig::new(16, 20 * MS)
+    };
+    let mut lanes = Lanes::new(config);
+    for seq in 1..=7 {
+        assert_eq!(submit(&mut lanes, 1, &[order(1, seq)]), [Verdict::Accepted]);
+    }
+    let busy = submit(&mut lanes, 100 * MS, &[order(2, 1)]);
+    assert!(
+        matches!(
+            busy[0],
+            Verdict::Busy {
+                retry_after_us: 49_999
+            }
+        ),
+        "{busy:?}"
+    );
+    assert_eq!(submit(&mut lanes, 1, &[cancel(3, 1)]), [Verdict::Accepted]);
+    assert!(matches!(
+        submit(&mut lanes, 1, &[cancel(4, 1)])[0],
+        Verdict::Busy { .. }
+    ));
+    lanes.take_forwarded(1, &order(5, 1)).expect("entries");
+    assert_eq!(lanes.len(), 8);
+    let payload = build(&mut lanes).expect("all");
+    finalize(&mut lanes, 2, &payload);
+    assert_eq!(submit(&mut lanes, 3, &[order(2, 1)]), [Verdict::Accepted]);
+}
+
+#[test]
+fn numbers_too_far_ahead_and_floods_of_one_session_are_refused() {
+    let config = LanesConfig {
+        gap_max: 3,
+        session_commands_max: 5,
+        ..LanesConfig::new(16, 20 * MS)
+    };
+    let mut lanes = Lanes::new(config);
+    let far = submit(&mut lanes, 1, &[order(1, 5)]);
+    assert_eq!(far, [Verdict::Rejected(Rejection::TooFarAhead)]);
+    assert_eq!(submit(&mut lanes, 1, &[order(1, 4)]), [Verdict::Accepted]);
+    submit(
+        &mut lanes,
+        1,
+        &[order(1, 1), order(1, 2), order(1, 3), order(1, 5)],
+    );
+    assert!(matches!(
+        submit(&mut lanes, 1, &[order(1, 6)])[0],
+        Verdict::Busy { .. }
+    ));
+}
+
+#[test]
+fn a_command_whose_predecessor_never_comes_is_dropped_and_its_place_freed() {
+    let mut lanes = pool();
+    submit(&mut lanes, 1, &[order(1, 2)]);
+    assert_eq!(lanes.oldest_waiting_ns(), None);
+    lanes.drop_expired(9_000 * MS);
+    assert_eq!(lanes.len(), 1);
+    lanes.drop_expired(10_001 * MS);
+    assert_eq!((lanes.len(), lanes.bytes()), (0, 0));
+    assert_eq!(lanes.counters().gaps_expired, 1);
+    // The freed place serves another session, and old handles do not reach it.
+    submit(&mut lanes, 2, &[order(2, 1)]);
+    assert_eq!(contents(&build(&mut lanes).expect("one")), [(id(2), 1)]);
+}
+
+#[test]
+fn a_session_beyond_a_full_table_is_refused_and_what_was_kept_of_it_is_dropped() {
+    let mut lanes = Lanes::new(LanesConfig::new(1, 20 * MS));
+    submit(&mut lanes, 1, &[order(1, 1), order(2, 1), order(2, 2)]);
+    let payload = build(&mut lanes).expect("both");
+    assert_eq!(contents(&payload), [(id(1), 1), (id(2), 1), (id(2), 2)]);
+    assert_eq!(finalize(&mut lanes, 2, &payload).len(), 1);
+    assert!(lanes.is_empty());
+    let full = submit(&mut lanes, 3, &[order(3, 1)]);
+    assert_eq!(full, [Verdict::Rejected(Rejection::TableFull)]);
+}
+
+#[test]
+fn the_oldest_waiting_command_is_the_oldest_that_could_be_in_a_block() {
+    let mut lanes = pool();
+    submit(&mut lanes, 5, &[order(1, 1)]);
+    submit(&mut lanes, 6, &[order(2, 2)]);
+    submit(&mut lanes, 7, &[order(3, 1)]);
+    assert_eq!(lanes.oldest_waiting_ns(), Some(5));
+    let payload = build(&mut lanes).expect("two");
+    assert_eq!(lanes.oldest_waiting_ns(), Some(5));
+    finalize(&mut lanes, 8, &payload);
+    assert_eq!(lanes.oldest_waiting_ns(), None);
+    submit(&mut lanes, 9, &[order(2, 1)]);
+    assert_eq!(lanes.oldest_waiting_ns(), Some(9));
+}
+
+#[test]
+fn a_follower_forwards_at_once_then_to_all_then_again_and_to_each_new_leader() {
+    let mut lanes = pool();
+    let leader = Destination::Peer(ValidatorIndex::new(1));
+    lanes.set_leader(Some(ValidatorIndex::new(1)));
+    submit(&mut lanes, 0, &[order(1, 1), order(2, 1)]);
+    assert_eq!(lanes.forward_deadline_ns(), 0);
+    assert_eq!(forwarded(&mut lanes, 0), [(leader, 2)]);
+    assert!(forwarded(&mut lanes, 19 * MS).is_empty());
+    assert_eq!(lanes.forward_deadline_ns(), 20 * MS);
+    assert_eq!(forwarded(&mut lanes, 20 * MS), [(Destination::All, 2)]);
+    assert!(forwarded(&mut lanes, 21 * MS).is_empty());
+    assert_eq!(forwarded(&mut lanes, 220 * MS), [(leader, 2)]);
+    lanes.set_leader(Some(ValidatorIndex::new(2)));
+    let next = Destination::Peer(ValidatorIndex::new(2));
+    assert_eq!(forwarded(&mut lanes, 221 * MS), [(next, 2)]);
+    lanes.set_leader(None);
+    assert!(forwarded(&mut lanes, 222 * MS).is_empty());
+    let payload = build(&mut lanes).expect("both");
+    finalize(&mut lanes, 223 * MS, &payload);
+    lanes.set_leader(Some(ValidatorIndex::new(3)));
+    assert!(forwarded(&mut lanes, 10_000 * MS).is_empty());
+    assert_eq!(lanes.forward_deadline_ns(), u64::MAX);
+}
+
+#[test]
+fn what_peers_forwarded_is_not_forwarded_on() {
+    let mut lanes = pool();
+    lanes.set_leader(Some(ValidatorIndex::new(1)));
+    lanes.take_forwarded(0, &order(1, 1)).expect("entries");
+    assert!(forwarded(&mut lanes, 0).is_empty());
+    assert!(forwarded(&mut lanes, 1_000 * MS).is_empty());
+    assert_eq!(lanes.len(), 1);
+}
+
+#[test]
+fn the_allowance_bounds_what_goes_to_everybody() {
+    let one = order(1, 1).len();
+    let config = LanesConfig {
+        fan_bytes_max: 2 * one,
+        ..LanesConfig::new(16, 20 * MS)
+    };
+    let mut lanes = Lanes::new(config);
+    let entries: Vec<_> = (1..=5).map(|client| order(client, 1)).collect();
+    submit(&mut lanes, 0, &entries);
+    assert_eq!(forwarded(&mut lanes, 20 * MS), [(Destination::All, 2)]);
+    assert_eq!(lanes.counters().fanned_out, 2);
+}
+
+#[test]
+fn a_block_stays_inside_the_chain_s_own_bounds() {
+    let config = LanesConfig {
+        payload_bytes_max: 4 + 3 * order(1, 2).len(),
+        block_commands_max: 2,
+        ..LanesConfig::new(16, 20 * MS)
+    };
+    let mut lanes = Lanes::new(config.clone());
+    submit(
+        &mut lanes,
+        0,
+        &[
+            order(1, 1),
+            order(1, 2),
+            order(1, 3),
+            order(1, 4),
+            order(1, 5),
+        ],
+    );
+    let mut sizes = Vec::new();
+    while let Some(payload) = build(&mut lanes) {
+        assert!(payload.len() <= config.payload_bytes_max);
+        sizes.push(contents(&payload).len());
+    }
+    assert_eq!(sizes, [2, 2, 1]);
+}
+
+#[test]
+fn one_session_s_flood_does_not_hold_up_another() {
+    let mut lanes = pool();
+    let flood: Vec<_> = (1..=200).map(|seq| order(1, seq)).collect();
+    submit(&mut lanes, 0, &flood);
+    submit(&mut lanes, 0, &[order(2, 1)]);
+    let place = contents(&build(&mut lanes).expect("all"))
+        .iter()
+        .position(|&(session, _)| session == id(2));
+    assert_eq!(place, Some(16));
+}
+
+#[test]
+fn restored_sessions_go_on_where_the_table_stands() {
+    let mut lanes = pool();
+    lanes.restore_session(id(1), 7);
+    assert_eq!(submit(&mut lanes, 0, &[order(1, 8)]), [Verdict::Accepted]);
+    assert_eq!(contents(&build(&mut lanes).expect("one")), [(id(1), 8)]);
+}
+
+#[test]
+fn a_stopping_pool_takes_nothing_new_from_clients() {
+    let mut lanes = pool();
+    submit(&mut lanes, 0, &[order(1, 1)]);
+    lanes.stop_admitting();
+    let stopping = submit(&mut lanes, 0, &[order(1, 2)]);
+    assert_eq!(stopping, [Verdict::Rejected(Rejection::Stopping)]);
+    assert!(build(&mut lanes).is_some());
+}

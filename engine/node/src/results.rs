@@ -1,0 +1,140 @@
+//! What came of the commands of one finalized block, on its way to gateways and embedders.
+//!
+//! Owns the buffers of one block's results and outputs, and the addresses in them. Never: who
+//! is connected; a gateway picks its own sessions out.
+
+use quorate_consensus::effect::FinalPath;
+use quorate_consensus::types::BlockId;
+
+use crate::roots::StateRoot;
+use crate::state_machine::{Audience, Output, SessionId};
+
+/// What came of a command. The numbers stand on the client wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Outcome {
+    /// It was its session's next command and has been applied.
+    Applied = 0,
+    /// It had been applied before: nothing was done again.
+    Duplicate = 1,
+    /// A number before it has not been applied: nothing was done, and it may still come.
+    Gap = 2,
+    /// It would have opened a session and the chain's table is full.
+    TableFull = 3,
+}
+
+/// Where a command was applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// Height of the block.
+    pub height: u64,
+    /// Place of the command in it.
+    pub index: u32,
+}
+
+/// What came of one command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CommandResult {
+    /// Whose command.
+    pub session: SessionId,
+    /// The session's number of it.
+    pub seq: u64,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// Where it was applied: here, or for a duplicate earlier, if that is still known.
+    pub applied: Option<Place>,
+    /// From its receipt by this validator to its finality here; 0 when another one accepted it.
+    pub finality_ns: u64,
+}
+
+/// One output, with its address: (height of the block, `number`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutputItem<'a> {
+    /// Place among all outputs of the block, from 0.
+    pub number: u32,
+    /// Place in the block of the command that made it; none for a timer.
+    pub command: Option<u32>,
+    /// For whom it is.
+    pub audience: Audience,
+    /// The application's bytes.
+    pub bytes: &'a [u8],
+}
+
+#[derive(Clone, Copy, Debug)]
+struct OutputEntry {
+    command: Option<u32>,
+    audience: Audience,
+    end: usize,
+}
+
+/// Everything that came of one block. Reused: [`clear`](Self::clear) keeps the memory.
+#[derive(Debug, Default)]
+pub struct BlockResults {
+    /// Height of the block; 0 while empty.
+    pub height: u64,
+    /// Name of the block.
+    pub id: Option<BlockId>,
+    /// Its replicated time, nanoseconds since the Unix epoch.
+    pub time_ns: u64,
+    /// How it became final here; none when it was replayed from the log.
+    pub path: Option<FinalPath>,
+    /// One a command, in block order: the place in this list is the command's index.
+    pub commands: Vec<CommandResult>,
+    /// The state root after the block, where one was due.
+    pub root: Option<StateRoot>,
+    outputs: Vec<OutputEntry>,
+    bytes: Vec<u8>,
+}
+
+impl BlockResults {
+    /// Empty buffers.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Forgets the block and keeps the memory.
+    pub fn clear(&mut self) {
+        self.height = 0;
+        self.id = None;
+        self.time_ns = 0;
+        self.path = None;
+        self.root = None;
+        self.commands.clear();
+        self.outputs.clear();
+        self.bytes.clear();
+    }
+
+    /// Takes over what one call of the application put out.
+    pub(crate) fn collect(&mut self, command: Option<u32>, output: &Output) {
+        for (audience, bytes) in output.iter() {
+            self.bytes.extend_from_slice(bytes);
+            self.outputs.push(OutputEntry {
+                command,
+                audience,
+                end: self.bytes.len(),
+            });
+        }
+    }
+
+    /// The outputs of the block, in order.
+    pub fn outputs(&self) -> impl Iterator<Item = OutputItem<'_>> {
+        let mut start = 0;
+        self.outputs.iter().enumerate().map(move |(number, entry)| {
+            let bytes = &self.bytes[start..entry.end];
+            start = entry.end;
+            OutputItem {
+                number: u32::try_from(number).unwrap_or(u32::MAX),
+                command: entry.command,
+                audience: entry.audience,
+                bytes,
+            }
+        })
+    }
+
+    /// How many outputs the block had.
+    #[must_use]
+    pub fn outputs_len(&self) -> usize {
+        self.outputs.len()
+    }
+}

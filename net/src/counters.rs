@@ -6,7 +6,7 @@ use crate::queue::{CLASSES, Class};
 
 const REASONS: usize = CloseReason::ALL.len();
 
-/// Counts since the start, except the two that say `now`.
+/// Counts since the start, except those that say `now`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counters {
@@ -36,6 +36,10 @@ pub struct Counters {
     pub peers_authenticated: u64,
     /// Handshakes finished with a client.
     pub clients_authenticated: u64,
+    /// Dials in progress now.
+    pub dials_now: u64,
+    /// Authenticated connections to peers now. Two with one peer only while a duplicate is resolved.
+    pub peer_connections_now: u64,
     /// Authenticated clients now.
     pub clients_now: u64,
     /// Accepted connections that have not proved who they are, now.

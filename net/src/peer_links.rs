@@ -184,6 +184,7 @@ impl Net {
         match slot {
             Ok(slot) => {
                 peer.dial = Dial::Trying(slot);
+                self.counters.dials_now += 1;
                 self.next_timer = self.next_timer.min(deadline);
             }
             Err(_) => {
@@ -194,6 +195,7 @@ impl Net {
     }
 
     pub(crate) fn dial_failed(&mut self, index: u16, slot: Slot) {
+        self.counters.dials_now -= 1;
         if let Some(peer) = self.peers.get_mut(index)
             && peer.dial == Dial::Trying(slot)
         {
@@ -266,9 +268,11 @@ impl Net {
         let Role::Pending(pending) = std::mem::replace(&mut link.role, role) else {
             return Ok(());
         };
+        self.counters.peer_connections_now += 1;
         let (dialer, handshake) = match pending.kind {
             PendingKind::Dialing { handshake, .. } => {
                 peer.dial = Dial::At(now);
+                self.counters.dials_now -= 1;
                 (Dialer::Own, handshake)
             }
             PendingKind::Accepted { port, handshake } => {
@@ -333,6 +337,7 @@ impl Net {
         reason: CloseReason,
         handler: &mut impl Handler,
     ) {
+        self.counters.peer_connections_now -= 1;
         let Some(peer) = self.peers.get_mut(index) else {
             return;
         };

@@ -1,0 +1,333 @@
+//! Validators find one another over real sockets, stay connected once, and come back.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{all_up, bind, bind_as, config, connections, introduce, mesh, turn_until};
+use quorate_net::{ChainIds, Class, CloseReason, Limits, NetConfig, PeerAlarm, SendError};
+
+#[test]
+fn two_validators_connect_and_exchange_frames() {
+    let mut pair = mesh(&[0, 1]);
+    turn_until("both up", &mut pair, all_up);
+    pair[0]
+        .net
+        .send_peer(1, b"hello from 0", Class::Vote)
+        .unwrap();
+    pair[1]
+        .net
+        .send_peer(0, b"hello from 1", Class::Bulk)
+        .unwrap();
+    turn_until("frames", &mut pair, |pair| {
+        pair.iter().all(|v| !v.seen.frames.is_empty())
+    });
+    assert_eq!(pair[0].seen.frames, [(1, b"hello from 1".to_vec())]);
+    assert_eq!(pair[1].seen.frames, [(0, b"hello from 0".to_vec())]);
+    assert_eq!(pair[0].seen.ups, [(1, 1)]);
+}
+
+#[test]
+fn four_validators_broadcast_to_one_another() {
+    let indices = [0, 3, 17, 40];
+    let mut four = mesh(&indices);
+    turn_until("all up", &mut four, all_up);
+    for round in 0..50_u8 {
+        for (validator, index) in four.iter_mut().zip(indices) {
+            let frame = [index.to_le_bytes()[0], round];
+            assert_eq!(validator.net.broadcast(&frame, Class::Vote), Ok(3));
+        }
+    }
+    turn_until("all frames", &mut four, |four| {
+        four.iter().all(|v| v.seen.frames.len() == 150)
+    });
+    for (validator, own) in four.iter().zip(indices) {
+        for index in indices.into_iter().filter(|index| *index != own) {
+            let frames: Vec<_> = validator
+                .seen
+                .frames
+                .iter()
+                .filter(|(from, _)| *from == index)
+                .collect();
+            let rounds: Vec<u8> = frames.iter().map(|(_, frame)| frame[1]).collect();
+            assert_eq!(
+                rounds,
+                (0..50).collect::<Vec<_>>(),
+                "in order inside a class"
+            );
+            assert!(frames.iter().all(|(_, frame)| u16::from(frame[0]) == index));
+        }
+    }
+}
+
+#[test]
+fn both_sides_dial_and_exactly_one_connection_stays_each_time() {
+    for _ in 0..30 {
+        let mut pair = mesh(&[4, 9]);
+        turn_until("both up", &mut pair, all_up);
+        // Frames keep flowing while the duplicate, if there is one, is resolved.
+        turn_until("one connection", &mut pair, |pair| {
+            pair.iter().all(|v| connections(v) == 1) && dials_are_over(pair)
+        });
+        for validator in &pair {
+            assert_eq!(validator.seen.ups.len(), 1, "a duplicate is not told");
+            assert_eq!(validator.seen.downs, []);
+        }
+        pair[0].net.send_peer(9, b"x", Class::Vote).unwrap();
+        pair[1].net.send_peer(4, b"y", Class::Vote).unwrap();
+        turn_until("frames", &mut pair, |pair| {
+            pair.iter().all(|v| v.seen.frames.len() == 1)
+        });
+        assert!(pair.iter().all(|v| connections(v) == 1), "it stays so");
+    }
+}
+
+fn dials_are_over(pair: &[common::Validator]) -> bool {
+    let mut counters = pair.iter().map(|v| v.net.counters());
+    counters.all(|c| c.dials >= 1 && c.dials_now == 0 && c.unauthenticated_now == 0)
+}
+
+#[test]
+fn frames_sent_while_a_duplicate_is_resolved_are_not_lost() {
+    for _ in 0..20 {
+        let mut pair = mesh(&[4, 9]);
+        let mut sent = [0_u32; 2];
+        turn_until("all frames", &mut pair, |pair| {
+            for (place, to) in [(0, 9), (1, 4)] {
+                if sent[place] < 200
+                    && pair[place]
+                        .net
+                        .send_peer(to, &sent[place].to_le_bytes(), Class::Vote)
+                        .is_ok()
+                {
+                    sent[place] += 1;
+                }
+            }
+            pair.iter().all(|v| v.seen.frames.len() == 200)
+        });
+    }
+}
+
+#[test]
+fn a_restarted_validator_replaces_its_old_connection_at_once() {
+    let mut pair = mesh(&[0, 1]);
+    turn_until("both up", &mut pair, all_up);
+    // The old process hangs: its sockets stay open, and nothing ends them.
+    let hung = pair.pop().unwrap();
+    let mut fresh = bind(NetConfig {
+        incarnation: 2,
+        ..config(1)
+    });
+    fresh.net.set_peers(&[(0, pair[0].peer_address())]).unwrap();
+    pair.push(fresh);
+    turn_until("new incarnation up", &mut pair, |pair| {
+        pair[0].seen.ups == [(1, 1), (1, 2)]
+    });
+    assert_eq!(pair[0].seen.downs, [(1, CloseReason::Replaced)]);
+    pair[0]
+        .net
+        .send_peer(1, b"to the new one", Class::Vote)
+        .unwrap();
+    turn_until("frame", &mut pair, |pair| !pair[1].seen.frames.is_empty());
+    drop(hung);
+}
+
+#[test]
+fn an_older_incarnation_is_refused_with_an_alarm_and_disturbs_nothing() {
+    let mut pair = vec![
+        bind(config(0)),
+        bind(NetConfig {
+            incarnation: 5,
+            ..config(1)
+        }),
+    ];
+    introduce(&mut pair, &[0, 1]);
+    turn_until("both up", &mut pair, all_up);
+    let mut old = bind(NetConfig {
+        incarnation: 4,
+        ..config(1)
+    });
+    old.net.set_peers(&[(0, pair[0].peer_address())]).unwrap();
+    pair.push(old);
+    turn_until("refused", &mut pair, |pair| {
+        pair[0].closed(CloseReason::StaleIncarnation) > 0
+    });
+    assert_eq!(
+        pair[0].seen.alarms[0],
+        (
+            1,
+            PeerAlarm::StaleIncarnation {
+                seen: 5,
+                offered: 4
+            }
+        )
+    );
+    assert_eq!((pair[0].seen.downs.len(), pair[2].seen.ups.len()), (0, 0));
+}
+
+#[test]
+fn a_killed_validator_is_found_again_when_it_comes_back_on_its_address() {
+    let mut pair = mesh(&[0, 1]);
+    turn_until("both up", &mut pair, all_up);
+    let address = pair[1].peer_address();
+    drop(pair.pop());
+    turn_until("down", &mut pair, |pair| !pair[0].seen.downs.is_empty());
+    assert_eq!(
+        pair[0].net.send_peer(1, b"x", Class::Vote),
+        Err(SendError::NotConnected)
+    );
+    // Only the survivor dials.
+    turn_until("dials fail", &mut pair, |pair| {
+        pair[0].closed(CloseReason::ConnectFailed) > 2
+    });
+    let listed = NetConfig {
+        incarnation: 2,
+        peer_listen: address,
+        ..config(1)
+    };
+    let peers = vec![(0, "127.0.0.1:1".to_owned())];
+    pair.push(bind(NetConfig { peers, ..listed }));
+    turn_until("up again", &mut pair, |pair| {
+        pair[0].seen.ups.last() == Some(&(1, 2))
+    });
+}
+
+#[test]
+fn a_silent_peer_is_disconnected_and_a_quiet_one_is_not() {
+    let quick = |index| {
+        let limits = Limits {
+            keepalive_interval: Duration::from_millis(20),
+            silence_max: Duration::from_millis(200),
+            ..Limits::default()
+        };
+        bind(NetConfig {
+            limits,
+            ..config(index)
+        })
+    };
+    let mut pair = vec![quick(0), quick(1)];
+    introduce(&mut pair, &[0, 1]);
+    turn_until("both up", &mut pair, all_up);
+    // Nobody sends a frame, for longer than the silence allowed.
+    let start = std::time::Instant::now();
+    turn_until("time passes", &mut pair, |_| {
+        start.elapsed() > Duration::from_millis(600)
+    });
+    assert!(
+        pair.iter().all(|v| v.seen.downs.is_empty()),
+        "keep-alives are sent"
+    );
+    // One stops turning: its kernel still acknowledges, but it is silent.
+    let hung = pair.pop().unwrap();
+    turn_until("silent", &mut pair, |pair| {
+        pair[0].seen.downs == [(1, CloseReason::Silent)]
+    });
+    drop(hung);
+}
+
+#[test]
+fn another_chain_and_a_wrong_key_do_not_get_in() {
+    let chain = ChainIds {
+        chain_id: [9; 32],
+        ..common::CHAIN
+    };
+    let mut pair = vec![bind(config(0)), bind(NetConfig { chain, ..config(1) })];
+    introduce(&mut pair, &[0, 1]);
+    turn_until("refused", &mut pair, |pair| {
+        pair.iter().all(|v| v.closed(CloseReason::Handshake) > 1)
+    });
+    assert!(pair.iter().all(|v| v.seen.ups.is_empty()));
+
+    let mut pair = vec![
+        bind(config(0)),
+        bind_as(config(1), common::Notary { own: 1, key: 2 }),
+    ];
+    introduce(&mut pair, &[0, 1]);
+    turn_until("refused", &mut pair, |pair| {
+        pair[0].closed(CloseReason::HelloSignature) > 1
+    });
+    assert_eq!(pair[0].seen.ups, []);
+}
+
+#[test]
+fn a_validator_that_is_no_peer_is_refused() {
+    let mut pair = vec![bind(config(0)), bind(config(1))];
+    let address = pair[0].peer_address();
+    pair[1].net.set_peers(&[(0, address)]).unwrap();
+    turn_until("refused", &mut pair, |pair| {
+        pair[0].closed(CloseReason::HelloIndex) > 0
+    });
+    assert!(pair.iter().all(|v| v.seen.ups.is_empty()));
+}
+
+#[test]
+fn a_faulty_peer_is_dropped_refused_for_a_while_and_comes_back() {
+    let slow = Limits {
+        redial_min: Duration::from_millis(300),
+        ..Limits::default()
+    };
+    let mut pair = vec![
+        bind(NetConfig {
+            limits: slow,
+            ..config(0)
+        }),
+        bind(config(1)),
+    ];
+    introduce(&mut pair, &[0, 1]);
+    turn_until("both up", &mut pair, all_up);
+    pair[0].net.drop_peer(1, CloseReason::ProtocolFault);
+    turn_until("down", &mut pair, |pair| !pair[0].seen.downs.is_empty());
+    assert_eq!(pair[0].seen.downs, [(1, CloseReason::ProtocolFault)]);
+    turn_until("refused", &mut pair, |pair| {
+        pair[0].closed(CloseReason::CoolingDown) > 0
+    });
+    turn_until("back", &mut pair, |pair| pair[0].seen.ups.len() == 2);
+}
+
+#[test]
+fn a_peer_taken_off_the_list_is_disconnected_and_one_put_on_is_dialed() {
+    let mut three = mesh(&[0, 1, 2]);
+    turn_until("all up", &mut three, all_up);
+    let address = three[1].peer_address();
+    three[0].net.set_peers(&[(1, address.clone())]).unwrap();
+    turn_until("removed", &mut three, |three| {
+        !three[0].seen.downs.is_empty()
+    });
+    assert_eq!(three[0].seen.downs, [(2, CloseReason::Removed)]);
+    assert!(three[0].net.is_up(1) && !three[0].net.is_up(2));
+    // Off and on again between two turns.
+    let all = [(1, address), (2, three[2].peer_address())];
+    three[0].net.set_peers(&all[1..]).unwrap();
+    three[0].net.set_peers(&all).unwrap();
+    turn_until("all up again", &mut three, all_up);
+}
+
+#[test]
+fn a_host_name_is_looked_up_at_every_dial() {
+    let mut pair = vec![bind(config(0)), bind(config(1))];
+    let port = pair[0].net.peer_address().unwrap().port();
+    // Only one side dials, by name; the other one knows a dead address.
+    pair[0]
+        .net
+        .set_peers(&[(1, "name.invalid:1".to_owned())])
+        .unwrap();
+    pair[1]
+        .net
+        .set_peers(&[(0, format!("localhost:{port}"))])
+        .unwrap();
+    turn_until("both up", &mut pair, all_up);
+}
+
+#[test]
+fn a_port_in_use_is_an_error_that_names_the_address() {
+    let first = bind(config(0));
+    let address = first.peer_address();
+    let taken = NetConfig {
+        peer_listen: address.clone(),
+        ..config(1)
+    };
+    let notary = common::Notary { own: 1, key: 1 };
+    let error = quorate_net::Net::bind(taken, std::sync::Arc::new(notary)).unwrap_err();
+    assert!(error.to_string().contains(&address), "{error}");
+    assert!(error.to_string().contains("listen for peers"), "{error}");
+}

@@ -25,6 +25,27 @@ const fn rule(
     }
 }
 
+/// A mutant of the log crate.
+const fn log(
+    name: &'static str,
+    breaks: &'static str,
+    file: &'static str,
+    find: &'static str,
+    replace: &'static str,
+) -> Mutant {
+    Mutant {
+        name,
+        breaks,
+        file,
+        find,
+        replace,
+        packages: &["quorate-log"],
+    }
+}
+
+const LOG_RECORD: &str = "log/src/record.rs";
+const LOG_RECOVERY: &str = "log/src/recovery.rs";
+const LOG_SYNC: &str = "log/src/sync.rs";
 const THRESHOLDS: &str = "engine/consensus/src/thresholds.rs";
 const PREDICATES: &str = "engine/consensus/src/window/predicates.rs";
 const WINDOW_RULES: &str = "engine/consensus/src/window/rules.rs";
@@ -291,5 +312,75 @@ pub(super) const MUTANTS: &[Mutant] = &[
         RESTART,
         "if weight >= set.thresholds().amplify {",
         "if weight > Stake::ZERO {",
+    ),
+    log(
+        "log-misdirected-segment",
+        "a record copied to another segment is no record",
+        LOG_RECORD,
+        "input[..4].copy_from_slice(&segment.to_le_bytes());",
+        "input[..4].copy_from_slice(&(segment & 0).to_le_bytes());",
+    ),
+    log(
+        "log-misdirected-offset",
+        "a record copied to another place is no record",
+        LOG_RECORD,
+        "input[4..8].copy_from_slice(&offset.to_le_bytes());",
+        "input[4..8].copy_from_slice(&(offset & 0).to_le_bytes());",
+    ),
+    log(
+        "log-unchecked-header",
+        "the length is covered by a checksum",
+        LOG_RECORD,
+        "if check != array_at::<8>(header, CHECK_AT) {",
+        "if check.is_empty() {",
+    ),
+    log(
+        "log-unchecked-padding",
+        "every byte of a record is checked",
+        LOG_RECORD,
+        "(bytes, hash_at) && is_zero(padding) {",
+        "(bytes, hash_at) {",
+    ),
+    log(
+        "log-cuts-what-was-synced",
+        "damage below a proof of sync is never cut",
+        LOG_RECOVERY,
+        "let was_synced = walk.end.index < synced_index;",
+        "let was_synced = walk.end.index < synced_index && walk.faults.is_empty();",
+    ),
+    log(
+        "log-cuts-any-damage",
+        "damage that no crash leaves is never cut",
+        LOG_RECOVERY,
+        "(true, false, _) => Row::NotACrash,",
+        "(true, false, _) => Row::TornTail,",
+    ),
+    log(
+        "log-lost-end-unnoticed",
+        "a log that ends before what was synced is damaged",
+        LOG_RECOVERY,
+        "(false, _, true) => Row::LostEnd,",
+        "(false, _, true) => Row::CleanEnd,",
+    ),
+    log(
+        "log-without-watermark",
+        "what cannot be told is damage",
+        LOG_RECOVERY,
+        "(true, true, false) if watermark.is_none() => Row::NoWatermark,",
+        "(true, true, false) if watermark.is_none() => Row::TornTail,",
+    ),
+    log(
+        "log-sync-tried-again",
+        "after a failed sync nothing is believed",
+        LOG_SYNC,
+        "                self.shared.poison();\n                return",
+        "                return",
+    ),
+    log(
+        "log-stop-without-sync",
+        "a clean stop has synced everything",
+        LOG_SYNC,
+        "let end = self.sync(writer.unsynced())?;",
+        "let end = writer.unsynced().end();",
     ),
 ];

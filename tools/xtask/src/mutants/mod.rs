@@ -7,6 +7,7 @@
 mod list;
 
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
@@ -22,7 +23,7 @@ pub(crate) struct Mutant {
     pub(crate) breaks: &'static str,
     /// The file it changes, from the root of the repository.
     pub(crate) file: &'static str,
-    /// Text that stands in the file exactly once.
+    /// Text that stands in the file exactly once, however it is spaced and broken into lines.
     pub(crate) find: &'static str,
     /// What takes its place.
     pub(crate) replace: &'static str,
@@ -38,11 +39,46 @@ pub(crate) fn misfit(mutant: &Mutant, text: Option<&str>) -> Option<String> {
             "the mutant {name} changes a file that is not there"
         ));
     };
-    match text.matches(mutant.find).count() {
+    match places(text, mutant.find).len() {
         1 => None,
         0 => Some(format!("the mutant {name} finds nothing to change")),
         count => Some(format!("the mutant {name} finds {count} places to change")),
     }
+}
+
+/// Where `part` stands in `text`, spaces and line ends not regarded.
+fn places(text: &str, part: &str) -> Vec<Range<usize>> {
+    let dense: Vec<(usize, u8)> = text
+        .bytes()
+        .enumerate()
+        .filter(|(_, byte)| !byte.is_ascii_whitespace())
+        .collect();
+    let wanted: Vec<u8> = part
+        .bytes()
+        .filter(|byte| !byte.is_ascii_whitespace())
+        .collect();
+    if wanted.is_empty() {
+        return Vec::new();
+    }
+    dense
+        .windows(wanted.len())
+        .filter(|window| {
+            window
+                .iter()
+                .map(|&(_, byte)| byte)
+                .eq(wanted.iter().copied())
+        })
+        .filter_map(|window| Some(window.first()?.0..window.last()?.0 + 1))
+        .collect()
+}
+
+/// `text` with the mutant in it. The mutant fits.
+fn mutated(mutant: &Mutant, text: &str) -> String {
+    let mut text = text.to_owned();
+    for place in places(&text, mutant.find) {
+        text.replace_range(place, mutant.replace);
+    }
+    text
 }
 
 /// Every mutant that there is.
@@ -129,7 +165,7 @@ impl Bench {
             "the tests of {packages:?} do not compile"
         );
         let start = Instant::now();
-        let outcome = self.test(packages, Duration::from_secs(30 * 60))?;
+        let outcome = self.test(packages, Duration::from_secs(30 * 60), Stdio::inherit)?;
         ensure!(
             outcome == Outcome::Passed,
             "the tests of {packages:?} do not pass without any mutant"
@@ -147,10 +183,10 @@ impl Bench {
         let write = |text: &str| {
             fs::write(&file, text).with_context(|| format!("writing {}", file.display()))
         };
-        write(&sound.replacen(mutant.find, mutant.replace, 1))?;
+        write(&mutated(mutant, &sound))?;
         let outcome = self.compiles(mutant.packages).and_then(|compiles| {
             ensure!(compiles, "the mutant {} does not compile", mutant.name);
-            self.test(mutant.packages, limit)
+            self.test(mutant.packages, limit, Stdio::null)
         });
         write(&sound)?;
         outcome
@@ -165,8 +201,13 @@ impl Bench {
         Ok(status.success())
     }
 
-    fn test(&self, packages: &[&str], limit: Duration) -> Result<Outcome> {
-        let child = self.cargo(packages).spawn().context("running cargo")?;
+    fn test(&self, packages: &[&str], limit: Duration, out: fn() -> Stdio) -> Result<Outcome> {
+        let mut command = self.cargo(packages);
+        let child = command
+            .stdout(out())
+            .stderr(out())
+            .spawn()
+            .context("running cargo")?;
         let status = wait_at_most(child, limit)?;
         Ok(match status {
             None => Outcome::TimedOut,
@@ -273,6 +314,13 @@ mod tests {
                 .contains("2 places")
         );
         assert_eq!(misfit(&MUTANT, Some("if x > 1 {}")), None);
+    }
+
+    #[test]
+    fn a_mutant_fits_however_the_code_is_formatted() {
+        let text = "if x\n    > 1\n{\n}";
+        assert_eq!(misfit(&MUTANT, Some(text)), None);
+        assert_eq!(mutated(&MUTANT, text), "if x > 2\n{\n}");
     }
 
     #[test]

@@ -373,8 +373,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "log-sync-tried-again",
         "after a failed sync nothing is believed",
         LOG_SYNC,
-        "                self.shared.poison();\n                return",
-        "                return",
+        "region.flush(start, end - start) { self.shared.poison();",
+        "region.flush(start, end - start) {",
     ),
     log(
         "log-stop-without-sync",

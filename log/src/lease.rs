@@ -59,11 +59,15 @@ impl LeaseFile {
         }
     }
 
-    /// Reads the lease.
+    /// Reads the lease. What is returned is durable.
     ///
     /// # Errors
-    /// If the system refuses to read it. A missing or damaged lease is not an error here.
+    /// If the system refuses to read it, or to sync the folder. A missing or damaged lease is not
+    /// an error here.
     pub fn read(&self) -> io::Result<LeaseRead> {
+        // A run that died inside `replace` may have left a lease whose name a power cut takes
+        // back; acting on it would be acting on a lease that is not durable.
+        self.folder.backend.sync_folder()?;
         Ok(
             match sealed::read(self.folder.backend.as_ref(), NAME, MAGIC)? {
                 None => LeaseRead::Missing,

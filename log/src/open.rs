@@ -5,23 +5,21 @@
 
 use std::sync::Arc;
 
-use crate::backend::{CreateError, DataFolder, TEMPORARY_SUFFIX};
-use crate::bytes::{is_zero, nonzero_len};
+use crate::backend::{DataFolder, TEMPORARY_SUFFIX};
+use crate::bytes::nonzero_len;
 use crate::clean_stop::{self, CLEAN_STOP_NAME, CleanStopRead};
+use crate::create::{create, create_error, refuse_lost_log};
 use crate::error::OpenError;
 use crate::fault::{Damage, Fault};
 use crate::identity::{Identity, SALT_BYTES, genesis_hash};
 use crate::map::{Claim, RegionWriter};
-use crate::position::{ChainHash, LogEnd, RecordIndex};
-use crate::prepare::{PrepareSlot, Preparer, create_segment};
+use crate::position::{LogEnd, RecordIndex};
+use crate::prepare::{PrepareSlot, Preparer};
 use crate::reader::Reader;
-use crate::record::{
-    HASH_BYTES, RecordHeader, RecordKind, chain_hash, encode_header, record_bytes,
-};
 use crate::recovery::{Action, Proof, Row, Verdict, judge};
 use crate::segment::{
-    HeaderDamage, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN,
-    SEGMENT_HEADER_BYTES, SegmentHeader, segment_name, segment_number,
+    HeaderDamage, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SegmentHeader,
+    segment_name, segment_number,
 };
 use crate::shared::Shared;
 use crate::sync::Syncer;
@@ -118,6 +116,9 @@ pub fn open(folder: &DataFolder, config: &LogConfig, genesis: &[u8]) -> Result<O
             .remove(name)
             .map_err(OpenError::io("remove", name))?;
     }
+    // A run that died between naming a file and syncing the folder left a name that a power cut
+    // would take back, also from under what this run adds to the file.
+    folder.backend.sync_folder().map_err(OpenError::sync(""))?;
     let is_new = !names.iter().any(|name| segment_number(name).is_some());
     if is_new {
         refuse_lost_log(folder)?;
@@ -131,77 +132,6 @@ fn is_left_over(name: &str) -> bool {
     name.strip_suffix(TEMPORARY_SUFFIX).is_some_and(|name| {
         segment_number(name).is_some() || ["lease", CLEAN_STOP_NAME, WATERMARK_NAME].contains(&name)
     })
-}
-
-/// Lost state is not empty state: a new log would forget every promise of the old one.
-fn refuse_lost_log(folder: &DataFolder) -> Result<(), OpenError> {
-    let read = |name| {
-        folder
-            .backend
-            .read(name, WATERMARK_BYTES)
-            .map_err(OpenError::io("read", name))
-    };
-    if read(CLEAN_STOP_NAME)?.is_some() {
-        return Err(OpenError::LogLost {
-            trace: CLEAN_STOP_NAME,
-        });
-    }
-    // Made, empty, before the first segment; written only after it.
-    if read(WATERMARK_NAME)?.is_some_and(|bytes| !is_zero(&bytes)) {
-        return Err(OpenError::LogLost {
-            trace: WATERMARK_NAME,
-        });
-    }
-    Ok(())
-}
-
-fn create(folder: &DataFolder, config: &LogConfig, genesis: &[u8]) -> Result<(), OpenError> {
-    let genesis_bytes = genesis.len() as u64;
-    let too_large = || OpenError::GenesisTooLarge { genesis_bytes };
-    let record_bytes = record_bytes(genesis.len()).ok_or_else(too_large)?;
-    if record_bytes > config.segment_bytes - SEGMENT_HEADER_BYTES as u32 {
-        return Err(too_large());
-    }
-    let identity = Identity::new(genesis_hash(genesis), config.salt);
-    let segment = SegmentHeader {
-        number: 0,
-        segment_bytes: config.segment_bytes,
-        first_index: RecordIndex::GENESIS,
-        synced_index: RecordIndex::GENESIS,
-        genesis_hash: identity.genesis_hash,
-        salt: identity.salt,
-        chain_start: ChainHash::from_bytes(identity.chain_start),
-    };
-    let record = RecordHeader {
-        kind: RecordKind::GENESIS,
-        payload_bytes: genesis.len() as u32,
-        index: RecordIndex::GENESIS,
-        synced_index: RecordIndex::GENESIS,
-    };
-    let mut head = segment.encode().to_vec();
-    head.extend(encode_header(
-        &identity,
-        0,
-        SEGMENT_HEADER_BYTES as u32,
-        &record,
-    ));
-    head.extend(genesis);
-    head.resize(SEGMENT_HEADER_BYTES + record_bytes as usize - HASH_BYTES, 0);
-    let hash = chain_hash(&identity, &head[SEGMENT_HEADER_BYTES - HASH_BYTES..]);
-    head.extend(hash);
-    // The watermark first: a log without one is then never the work of a crash. The segment gets
-    // its name when the genesis in it is durable, so a log has a genesis or does not exist.
-    watermark::create(folder).map_err(|error| create_error(WATERMARK_NAME, error))?;
-    let name = segment_name(0);
-    create_segment(folder.backend.as_ref(), &name, &head, config.segment_bytes)
-        .map_err(|error| create_error(&name, error))
-}
-
-fn create_error(name: &str, error: CreateError) -> OpenError {
-    match error {
-        CreateError::Write(source) => OpenError::io("create", name)(source),
-        CreateError::Sync(source) => OpenError::sync(name)(source),
-    }
 }
 
 /// The segments of a log, mapped and not yet trusted.

@@ -1,0 +1,94 @@
+//! Making a new log: its genesis is durable before its first segment has a name.
+//!
+//! Never touches a folder that shows signs of an older log.
+
+use crate::backend::{CreateError, DataFolder};
+use crate::bytes::is_zero;
+use crate::clean_stop::CLEAN_STOP_NAME;
+use crate::error::OpenError;
+use crate::identity::{Identity, genesis_hash};
+use crate::open::LogConfig;
+use crate::position::{ChainHash, RecordIndex};
+use crate::prepare::create_segment;
+use crate::record::{
+    HASH_BYTES, RecordHeader, RecordKind, chain_hash, encode_header, record_bytes,
+};
+use crate::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, segment_name};
+use crate::watermark::{self, WATERMARK_BYTES, WATERMARK_NAME};
+
+/// Lost state is not empty state: a new log would forget every promise of the old one.
+pub(crate) fn refuse_lost_log(folder: &DataFolder) -> Result<(), OpenError> {
+    let read = |name| {
+        folder
+            .backend
+            .read(name, WATERMARK_BYTES)
+            .map_err(OpenError::io("read", name))
+    };
+    if read(CLEAN_STOP_NAME)?.is_some() {
+        return Err(OpenError::LogLost {
+            trace: CLEAN_STOP_NAME,
+        });
+    }
+    // Made, empty, before the first segment; written only after it.
+    if read(WATERMARK_NAME)?.is_some_and(|bytes| !is_zero(&bytes)) {
+        return Err(OpenError::LogLost {
+            trace: WATERMARK_NAME,
+        });
+    }
+    Ok(())
+}
+
+/// Creates a log whose only record is the genesis.
+pub(crate) fn create(
+    folder: &DataFolder,
+    config: &LogConfig,
+    genesis: &[u8],
+) -> Result<(), OpenError> {
+    let genesis_bytes = genesis.len() as u64;
+    let too_large = || OpenError::GenesisTooLarge { genesis_bytes };
+    let record_bytes = record_bytes(genesis.len()).ok_or_else(too_large)?;
+    if record_bytes > config.segment_bytes - SEGMENT_HEADER_BYTES as u32 {
+        return Err(too_large());
+    }
+    let identity = Identity::new(genesis_hash(genesis), config.salt);
+    let segment = SegmentHeader {
+        number: 0,
+        segment_bytes: config.segment_bytes,
+        first_index: RecordIndex::GENESIS,
+        synced_index: RecordIndex::GENESIS,
+        genesis_hash: identity.genesis_hash,
+        salt: identity.salt,
+        chain_start: ChainHash::from_bytes(identity.chain_start),
+    };
+    let record = RecordHeader {
+        kind: RecordKind::GENESIS,
+        payload_bytes: genesis.len() as u32,
+        index: RecordIndex::GENESIS,
+        synced_index: RecordIndex::GENESIS,
+    };
+    let mut head = segment.encode().to_vec();
+    head.extend(encode_header(
+        &identity,
+        0,
+        SEGMENT_HEADER_BYTES as u32,
+        &record,
+    ));
+    head.extend(genesis);
+    head.resize(SEGMENT_HEADER_BYTES + record_bytes as usize - HASH_BYTES, 0);
+    let hash = chain_hash(&identity, &head[SEGMENT_HEADER_BYTES - HASH_BYTES..]);
+    head.extend(hash);
+    // The watermark first: a log without one is then never the work of a crash. The segment gets
+    // its name when the genesis in it is durable, so a log has a genesis or does not exist.
+    watermark::create(folder).map_err(|error| create_error(WATERMARK_NAME, error))?;
+    let name = segment_name(0);
+    create_segment(folder.backend.as_ref(), &name, &head, config.segment_bytes)
+        .map_err(|error| create_error(&name, error))
+}
+
+/// The error of opening for an error of making a file.
+pub(crate) fn create_error(name: &str, error: CreateError) -> OpenError {
+    match error {
+        CreateError::Write(source) => OpenError::io("create", name)(source),
+        CreateError::Sync(source) => OpenError::sync(name)(source),
+    }
+}

@@ -1,0 +1,320 @@
+//! Appending and reading: lengths, boundaries of segments, other threads, what is refused.
+
+mod support;
+
+use quorate_log::{
+    DataFolder, LogConfig, LogError, LogOffset, MemoryBackend, OpenError, Prepared, ReadError,
+    RecordIndex, RecordKind, RecordRef, Row, open,
+};
+use support::{
+    GENESIS, KIND, SEGMENT_BYTES, append, config, open_memory, payload, payloads, small_log, sync,
+};
+
+#[test]
+fn a_record_can_be_read_right_after_its_append() {
+    let memory = MemoryBackend::new();
+    let mut log = open_memory(&memory);
+    for number in 1..200 {
+        let bytes = payload(number, number as usize);
+        let place = append(&mut log, &bytes);
+        assert_eq!(place.index.count(), number);
+        let record = log.reader.read(place).unwrap();
+        assert_eq!(
+            (&record[..], record.kind(), record.place()),
+            (&bytes[..], KIND, place)
+        );
+    }
+    assert!(
+        log.writer.end().offset.segment() > 3,
+        "the test crosses segments"
+    );
+    let expected: Vec<_> = (1..200)
+        .map(|number| payload(number, number as usize))
+        .collect();
+    assert_eq!(payloads(&log.reader), expected);
+}
+
+#[test]
+fn parts_are_one_payload() {
+    let memory = MemoryBackend::new();
+    let mut log = open_memory(&memory);
+    let place = log
+        .writer
+        .append(KIND, &[b"a", b"", b"bcd", b"efghijklmnop"])
+        .unwrap();
+    assert_eq!(&log.reader.read(place).unwrap()[..], b"abcdefghijklmnop");
+    let empty = log.writer.append(KIND, &[]).unwrap();
+    assert_eq!(&log.reader.read(empty).unwrap()[..], b"");
+}
+
+#[test]
+fn a_record_that_exceeds_the_rest_of_a_segment_starts_the_next_one() {
+    let memory = MemoryBackend::new();
+    let mut log = open_memory(&memory);
+    let largest = log.writer.payload_bytes_max();
+    assert_eq!(largest, SEGMENT_BYTES as usize - 512 - 64);
+    let places: Vec<_> = (1..=3)
+        .map(|n| append(&mut log, &payload(n, largest)))
+        .collect();
+    let segments: Vec<_> = places.iter().map(|place| place.offset.segment()).collect();
+    assert_eq!(segments, [1, 2, 3]);
+    assert!(places.iter().all(|place| place.offset.bytes() == 512));
+    sync(&mut log);
+    drop(log);
+    let log = open_memory(&memory);
+    assert_eq!(payloads(&log.reader).len(), 3);
+}
+
+#[test]
+fn a_record_larger_than_a_segment_is_refused_and_changes_nothing() {
+    let memory = MemoryBackend::new();
+    let mut log = open_memory(&memory);
+    let end = log.writer.end();
+    let too_large = vec![1; log.writer.payload_bytes_max() + 1];
+    let error = log.writer.append(KIND, &[&too_large]).unwrap_err();
+    let LogError::RecordTooLarge {
+        payload_bytes,
+        payload_bytes_max,
+    } = error
+    else {
+        panic!("{error}");
+    };
+    assert_eq!((payload_bytes, payload_bytes_max), (3521, 3520));
+    assert_eq!(log.writer.end(), end);
+    append(&mut log, b"still alive");
+}
+
+#[test]
+fn the_kind_of_the_genesis_is_reserved() {
+    let mut log = open_memory(&MemoryBackend::new());
+    let error = log
+        .writer
+        .append(RecordKind::GENESIS, &[b"another"])
+        .unwrap_err();
+    assert!(matches!(error, LogError::ReservedKind));
+}
+
+#[test]
+fn a_log_grown_over_many_segments_opens_with_everything_and_goes_on() {
+    let memory = MemoryBackend::new();
+    let mut expected = Vec::new();
+    for _ in 0..5 {
+        let mut log = open_memory(&memory);
+        assert_eq!(payloads(&log.reader), expected);
+        assert_eq!(log.recovery.row, Row::CleanEnd);
+        for _ in 0..20 {
+            let number = expected.len() as u64 + 1;
+            expected.push(payload(number, (number as usize * 91) % 700));
+            append(&mut log, &expected[expected.len() - 1]);
+        }
+        sync(&mut log);
+    }
+    let log = open_memory(&memory);
+    assert_eq!(payloads(&log.reader), expected);
+    assert!(!log.recovery.is_new);
+    assert_eq!(log.recovery.end.index.count(), 101);
+}
+
+#[test]
+fn a_new_segment_length_applies_to_new_segments_only() {
+    let memory = MemoryBackend::new();
+    small_log(&memory, 40, &[40]);
+    let larger = LogConfig {
+        segment_bytes: 2 * SEGMENT_BYTES,
+        ..config()
+    };
+    let mut log = open(&DataFolder::in_memory(&memory), &larger, GENESIS).unwrap();
+    for number in 41..=80 {
+        append(&mut log, &payload(number, 300));
+    }
+    sync(&mut log);
+    let last = log.writer.end().offset.segment();
+    drop(log);
+    assert_eq!(memory.file("segment-0000000000").unwrap().len(), 4096);
+    assert_eq!(
+        memory.file(&format!("segment-{last:010}")).unwrap().len(),
+        8192
+    );
+    assert_eq!(payloads(&open_memory(&memory).reader).len(), 80);
+}
+
+#[test]
+fn lengths_that_are_no_segment_are_refused() {
+    for segment_bytes in [0, 512, 4095, 4097, 6144, (1 << 30) + 4096] {
+        let config = LogConfig {
+            segment_bytes,
+            ..config()
+        };
+        let error = open(
+            &DataFolder::in_memory(&MemoryBackend::new()),
+            &config,
+            GENESIS,
+        );
+        assert!(
+            matches!(error, Err(OpenError::SegmentBytes { .. })),
+            "{segment_bytes}"
+        );
+    }
+}
+
+#[test]
+fn a_genesis_larger_than_a_segment_is_refused_and_leaves_an_empty_folder() {
+    let memory = MemoryBackend::new();
+    let error = open(&DataFolder::in_memory(&memory), &config(), &[0; 4096]);
+    assert!(matches!(
+        error,
+        Err(OpenError::GenesisTooLarge {
+            genesis_bytes: 4096
+        })
+    ));
+    assert!(memory.file_names().is_empty());
+}
+
+#[test]
+fn a_place_without_its_record_is_an_error_and_not_another_record() {
+    let memory = MemoryBackend::new();
+    let mut log = open_memory(&memory);
+    let place = append(&mut log, b"one");
+    append(&mut log, b"two");
+    let beyond = RecordRef {
+        offset: log.writer.end().offset,
+        index: log.writer.end().index,
+    };
+    let elsewhere = RecordRef {
+        offset: LogOffset::new(9, 512),
+        index: place.index,
+    };
+    for place in [beyond, elsewhere] {
+        let error = log.reader.read(place).unwrap_err();
+        assert!(matches!(error, ReadError::NotAppended { .. }), "{error}");
+    }
+    let wrong_index = RecordRef {
+        index: RecordIndex::new(2),
+        ..place
+    };
+    let inside = RecordRef {
+        offset: LogOffset::new(0, place.offset.bytes() + 8),
+        ..place
+    };
+    let header = RecordRef {
+        offset: LogOffset::new(0, 0),
+        ..place
+    };
+    for place in [wrong_index, inside, header] {
+        let error = log.reader.read(place).unwrap_err();
+        assert!(matches!(error, ReadError::Faulty(_)), "{error}");
+    }
+}
+
+#[test]
+fn an_iterator_at_the_end_goes_on_when_more_was_appended() {
+    let memory = MemoryBackend::new();
+    let mut log = open_memory(&memory);
+    let mut records = log.reader.iter();
+    assert!(records.next().unwrap().is_ok());
+    for number in 1..100 {
+        assert!(records.next().is_none(), "before record {number}");
+        let bytes = payload(number, 200);
+        append(&mut log, &bytes);
+        assert_eq!(records.next().unwrap().unwrap()[..], bytes[..]);
+    }
+}
+
+#[test]
+fn readers_on_other_threads_see_whole_records_in_order() {
+    const COUNT: u64 = 20_000;
+    let memory = MemoryBackend::new();
+    let large = LogConfig {
+        segment_bytes: 65536,
+        ..config()
+    };
+    let mut log = open(&DataFolder::in_memory(&memory), &large, GENESIS).unwrap();
+    let reader = log.reader.clone();
+    std::thread::scope(|scope| {
+        let follower = scope.spawn(move || {
+            let mut records = reader.iter();
+            let mut count = 0;
+            while count <= COUNT {
+                let Some(record) = records.next() else {
+                    std::thread::yield_now();
+                    continue;
+                };
+                let record = record.expect("a whole record");
+                if count > 0 {
+                    assert_eq!(record[..], count.to_le_bytes());
+                }
+                count += 1;
+            }
+            count
+        });
+        for number in 1..=COUNT {
+            append(&mut log, &number.to_le_bytes());
+        }
+        assert_eq!(follower.join().unwrap(), COUNT + 1);
+    });
+}
+
+#[test]
+fn a_prepared_segment_is_used_and_no_file_is_made_on_the_append_path() {
+    let memory = MemoryBackend::new();
+    let mut log = open_memory(&memory);
+    assert_eq!(log.preparer.prepare_next().unwrap(), Prepared::Made);
+    assert_eq!(log.preparer.prepare_next().unwrap(), Prepared::NothingToDo);
+    let names = memory.file_names();
+    memory.set_full(true);
+    append(&mut log, &payload(1, 3000));
+    append(&mut log, &payload(2, 3000));
+    assert_eq!(memory.file_names(), names);
+    let error = log.writer.append(KIND, &[&payload(3, 3000)]).unwrap_err();
+    assert!(matches!(error, LogError::NoSegment { .. }), "{error}");
+    memory.set_full(false);
+    append(&mut log, &payload(3, 3000));
+    sync(&mut log);
+    assert_eq!(payloads(&log.reader).len(), 3);
+}
+
+#[test]
+fn a_segment_prepared_in_an_earlier_run_is_used() {
+    let memory = MemoryBackend::new();
+    let mut log = open_memory(&memory);
+    log.preparer.prepare_next().unwrap();
+    drop(log);
+    let mut log = open_memory(&memory);
+    assert_eq!(log.preparer.prepare_next().unwrap(), Prepared::NothingToDo);
+    append(&mut log, &payload(1, 3500));
+    assert_eq!(log.writer.end().offset.segment(), 1);
+}
+
+#[test]
+fn a_preparing_thread_keeps_up_and_ends_with_the_writer() {
+    let memory = MemoryBackend::new();
+    let mut log = open_memory(&memory);
+    let mut preparer = log.preparer;
+    let thread = std::thread::spawn(move || preparer.run());
+    for number in 1..300 {
+        log.writer.append(KIND, &[&payload(number, 1000)]).unwrap();
+    }
+    let reader = log.reader.clone();
+    drop(log.writer);
+    thread.join().unwrap().unwrap();
+    assert_eq!(payloads(&reader).len(), 299);
+}
+
+#[test]
+fn one_process_opens_a_log_once() {
+    let memory = MemoryBackend::new();
+    let log = open_memory(&memory);
+    let reader = log.reader.clone();
+    assert!(matches!(
+        support::try_open(&memory),
+        Err(OpenError::AlreadyOpen)
+    ));
+    drop(log);
+    // A reader still sees the map: a second writer must not change it below the reader.
+    assert!(matches!(
+        support::try_open(&memory),
+        Err(OpenError::AlreadyOpen)
+    ));
+    drop(reader);
+    open_memory(&memory);
+}

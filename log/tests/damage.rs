@@ -1,0 +1,463 @@
+//! Damage: rot, misdirected writes, lost and foreign files. Nothing of it may pass for a torn
+//! tail, and nothing may be changed by a start that refuses.
+
+mod support;
+
+use quorate_log::{
+    CleanStopRead, Damage, DataFolder, Fault, MemoryBackend, OpenError, ReadError, Row, open,
+    verify,
+};
+use support::{GENESIS, append, config, edit, open_memory, payload, payloads, small_log, try_open};
+
+const FIRST: &str = "segment-0000000000";
+const SECOND: &str = "segment-0000000001";
+const THIRD: &str = "segment-0000000002";
+
+fn files(memory: &MemoryBackend) -> Vec<(String, Vec<u8>)> {
+    let content = |name: String| (name.clone(), memory.file(&name).expect("listed"));
+    memory.file_names().into_iter().map(content).collect()
+}
+
+/// The log must be refused, and left as it is; returns the row and the faults.
+fn refused(memory: &MemoryBackend) -> (Row, Vec<Fault>) {
+    let before = files(memory);
+    let error = try_open(memory)
+        .map(drop)
+        .expect_err("a damaged log was opened");
+    let OpenError::Damaged { faults } = error else {
+        panic!("{error}")
+    };
+    assert_eq!(files(memory), before, "a refused log was changed");
+    let verification = verify(&DataFolder::in_memory(memory)).expect("a header to read");
+    assert_eq!(verification.faults, faults);
+    assert!(verification.torn.is_empty());
+    (verification.row, faults)
+}
+
+#[test]
+fn every_flipped_bit_is_found_or_does_no_harm() {
+    let memory = MemoryBackend::new();
+    small_log(&memory, 40, &[10, 20, 30, 40]);
+    let mut log = open_memory(&memory);
+    log.preparer.prepare_next().unwrap();
+    drop(log);
+    let sound = verify(&DataFolder::in_memory(&memory)).unwrap();
+    assert_eq!((sound.row, sound.record_count), (Row::CleanEnd, 41));
+    assert!(
+        sound.end.offset.segment() >= 1,
+        "the log has more than one segment"
+    );
+    for name in memory.file_names() {
+        let mut bytes = memory.file(&name).unwrap();
+        let end = format!("segment-{:010}", sound.end.offset.segment());
+        let used_bytes = match name.cmp(&end) {
+            std::cmp::Ordering::Less => bytes.len(),
+            std::cmp::Ordering::Equal => sound.end.offset.bytes() as usize,
+            // The prepared segment, or the watermark.
+            std::cmp::Ordering::Greater => 0,
+        };
+        for bit in 0..bytes.len() * 8 {
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            memory.set_file(&name, &bytes);
+            let found = verify(&DataFolder::in_memory(&memory));
+            if bit / 8 < used_bytes {
+                let is_refused = found.map_or(true, |found| {
+                    found.row.action() == quorate_log::Action::Refuse
+                });
+                assert!(
+                    is_refused,
+                    "{name} bit {bit} in the synced part was not found"
+                );
+            } else {
+                let found = found.unwrap_or_else(|error| panic!("{name} bit {bit}: {error}"));
+                assert_eq!(found.end, sound.end, "{name} bit {bit} changed the log");
+                assert!(
+                    found.faults.is_empty(),
+                    "{name} bit {bit} stops a whole log"
+                );
+                // Outside the log it is cut like a torn tail; in the watermark it is not needed.
+                assert_eq!(
+                    found.torn.is_empty(),
+                    name == "watermark",
+                    "{name} bit {bit}"
+                );
+            }
+            bytes[bit / 8] ^= 1 << (bit % 8);
+        }
+        memory.set_file(&name, &bytes);
+    }
+}
+
+#[test]
+fn rot_in_a_record_is_named_by_place_and_never_cut() {
+    let memory = MemoryBackend::new();
+    let places = small_log(&memory, 10, &[10]);
+    for (number, place) in places.iter().enumerate() {
+        let memory = memory.process_kill();
+        edit(&memory, FIRST, |bytes| {
+            bytes[place.offset.bytes() as usize + 20] ^= 0x10
+        });
+        let (row, faults) = refused(&memory);
+        assert_eq!(row, Row::SyncedDamage, "record {}", number + 1);
+        assert_eq!(faults[0].index, Some(place.index));
+        assert_eq!(
+            (faults[0].segment, faults[0].offset),
+            (0, place.offset.bytes())
+        );
+        assert_eq!(faults[0].damage, Damage::RecordHeader);
+    }
+}
+
+#[test]
+fn rot_in_a_payload_is_one_fault_and_the_rest_is_counted() {
+    let memory = MemoryBackend::new();
+    let places = small_log(&memory, 10, &[10]);
+    edit(&memory, FIRST, |bytes| {
+        bytes[places[4].offset.bytes() as usize + 40] ^= 1
+    });
+    let (row, faults) = refused(&memory);
+    assert_eq!(row, Row::SyncedDamage);
+    let damage: Vec<_> = faults.iter().map(|fault| fault.damage).collect();
+    assert_eq!(damage, [Damage::RecordBody]);
+    let found = verify(&DataFolder::in_memory(&memory)).unwrap();
+    assert_eq!(found.record_count, 10);
+    assert_eq!(found.end.index, places[4].index);
+}
+
+#[test]
+fn a_stamp_in_a_later_record_proves_rot_without_watermark_or_marker() {
+    // The watermark is set back to before everything: only record 3 knows that 1 and 2 were
+    // synced when it was appended.
+    let memory = MemoryBackend::new();
+    drop(open_memory(&memory));
+    let old_watermark = memory.file("watermark").unwrap();
+    let places = small_log(&memory, 3, &[2]);
+    memory.set_file("watermark", &old_watermark);
+    let rotten = |number: usize| {
+        let memory = memory.process_kill();
+        edit(&memory, FIRST, |bytes| {
+            bytes[places[number].offset.bytes() as usize + 33] ^= 1
+        });
+        memory
+    };
+    assert_eq!(refused(&rotten(0)).0, Row::SyncedDamage);
+    assert_eq!(refused(&rotten(1)).0, Row::SyncedDamage);
+    // Record 3 itself was never synced.
+    let memory = rotten(2);
+    let log = open_memory(&memory);
+    assert_eq!(log.recovery.row, Row::TornTail);
+    assert_eq!(payloads(&log.reader).len(), 2);
+}
+
+#[test]
+fn rot_in_the_last_synced_record_is_not_a_torn_tail() {
+    let memory = MemoryBackend::new();
+    let places = small_log(&memory, 5, &[5]);
+    edit(&memory, FIRST, |bytes| {
+        bytes[places[4].offset.bytes() as usize + 33] ^= 1
+    });
+    assert_eq!(refused(&memory).0, Row::SyncedDamage);
+}
+
+#[test]
+fn a_synced_end_that_is_gone_is_not_a_clean_end() {
+    let memory = MemoryBackend::new();
+    let places = small_log(&memory, 5, &[5]);
+    edit(&memory, FIRST, |bytes| {
+        bytes[places[4].offset.bytes() as usize..].fill(0)
+    });
+    let (row, faults) = refused(&memory);
+    assert_eq!(row, Row::LostEnd);
+    assert!(matches!(
+        faults[..],
+        [Fault {
+            damage: Damage::EndsBeforeSynced { .. },
+            ..
+        }]
+    ));
+}
+
+#[test]
+fn without_a_watermark_a_fault_is_damage_and_a_whole_log_opens() {
+    let memory = MemoryBackend::new();
+    let places = small_log(&memory, 5, &[4]);
+    let tear = |memory: &MemoryBackend| {
+        edit(memory, FIRST, |bytes| {
+            bytes[places[4].offset.bytes() as usize + 33] ^= 1
+        });
+    };
+    let torn = memory.process_kill();
+    tear(&torn);
+    assert_eq!(open_memory(&torn).recovery.row, Row::TornTail);
+    memory.remove_file("watermark");
+    let torn = memory.process_kill();
+    tear(&torn);
+    assert_eq!(refused(&torn).0, Row::NoWatermark);
+    let log = open_memory(&memory);
+    assert_eq!(payloads(&log.reader).len(), 5);
+    drop(log);
+    assert!(
+        memory.file("watermark").is_some(),
+        "a new watermark is made"
+    );
+    tear(&memory);
+    assert_eq!(refused(&memory).0, Row::SyncedDamage);
+}
+
+#[test]
+fn a_record_copied_to_another_place_is_not_a_record() {
+    let memory = MemoryBackend::new();
+    let places = small_log(&memory, 10, &[10]);
+    let (from, to) = (
+        places[2].offset.bytes() as usize,
+        places[3].offset.bytes() as usize,
+    );
+    edit(&memory, FIRST, |bytes| bytes.copy_within(from..to, to));
+    let (row, faults) = refused(&memory);
+    assert_eq!(row, Row::SyncedDamage);
+    assert_eq!(faults[0].index, Some(places[3].index));
+    // A stale copy after the end is not taken for a record either.
+    let memory = MemoryBackend::new();
+    let places = small_log(&memory, 5, &[5]);
+    let end = verify(&DataFolder::in_memory(&memory)).unwrap().end;
+    let (from, to) = (
+        places[4].offset.bytes() as usize,
+        end.offset.bytes() as usize,
+    );
+    edit(&memory, FIRST, |bytes| bytes.copy_within(from..to, to));
+    let log = open_memory(&memory);
+    assert_eq!((log.recovery.row, log.recovery.end), (Row::TornTail, end));
+}
+
+#[test]
+fn swapped_missing_shortened_and_foreign_segments_are_named() {
+    let memory = MemoryBackend::new();
+    small_log(&memory, 70, &[70]);
+    let bytes = |name| memory.file(name).unwrap();
+    let damaged = |change: &dyn Fn(&MemoryBackend)| {
+        let memory = memory.process_kill();
+        change(&memory);
+        let (row, faults) = refused(&memory);
+        assert_eq!(row, Row::NotACrash);
+        faults[0]
+    };
+    let swapped = damaged(&|memory| {
+        memory.set_file(FIRST, &bytes(SECOND));
+        memory.set_file(SECOND, &bytes(FIRST));
+    });
+    assert_eq!(
+        (swapped.segment, swapped.damage),
+        (0, Damage::SegmentMisplaced { found: 1 })
+    );
+    let missing = damaged(&|memory| memory.remove_file(SECOND));
+    assert_eq!(
+        (missing.segment, missing.damage),
+        (1, Damage::SegmentMissing)
+    );
+    let no_first = damaged(&|memory| memory.remove_file(FIRST));
+    assert_eq!(
+        (no_first.segment, no_first.damage),
+        (0, Damage::SegmentMissing)
+    );
+    let short = damaged(&|memory| edit(memory, SECOND, |bytes| bytes.truncate(4096 - 8)));
+    assert_eq!(
+        (short.segment, short.damage),
+        (1, Damage::SegmentLength { found: 4088 })
+    );
+    let empty = damaged(&|memory| memory.set_file(THIRD, &[]));
+    assert_eq!(
+        (empty.segment, empty.damage),
+        (2, Damage::SegmentLength { found: 0 })
+    );
+    let long = damaged(&|memory| edit(memory, SECOND, |bytes| bytes.resize(8192, 0)));
+    assert_eq!(
+        (long.segment, long.damage),
+        (1, Damage::SegmentLength { found: 8192 })
+    );
+
+    let other = MemoryBackend::new();
+    let mut other_config = config();
+    other_config.salt = [1; 32];
+    let mut log = open(&DataFolder::in_memory(&other), &other_config, GENESIS).unwrap();
+    for number in 0..40 {
+        append(&mut log, &payload(number, 200));
+    }
+    let theirs = other.file(SECOND).unwrap();
+    let foreign = damaged(&|memory| memory.set_file(SECOND, &theirs));
+    assert_eq!(
+        (foreign.segment, foreign.damage),
+        (1, Damage::SegmentOfAnotherLog)
+    );
+}
+
+#[test]
+fn an_older_state_of_the_last_segment_is_a_lost_end() {
+    let memory = MemoryBackend::new();
+    small_log(&memory, 3, &[3]);
+    let older = memory.file(FIRST).unwrap();
+    let mut log = open_memory(&memory);
+    append(&mut log, b"later");
+    support::sync(&mut log);
+    drop(log);
+    memory.set_file(FIRST, &older);
+    assert_eq!(refused(&memory).0, Row::LostEnd);
+}
+
+#[test]
+fn a_damaged_header_of_a_synced_segment_is_refused_and_of_an_unsynced_one_cut() {
+    let memory = MemoryBackend::new();
+    let mut log = open_memory(&memory);
+    append(&mut log, &payload(1, 3000));
+    support::sync(&mut log);
+    append(&mut log, &payload(2, 3000));
+    let unsynced = memory.process_kill();
+    support::sync(&mut log);
+    drop(log);
+    edit(&memory, SECOND, |bytes| bytes[100] ^= 1);
+    assert_eq!(refused(&memory).0, Row::SyncedDamage);
+    edit(&unsynced, SECOND, |bytes| bytes[100] ^= 1);
+    let log = open_memory(&unsynced);
+    assert_eq!(log.recovery.row, Row::TornGroup);
+    assert_eq!(payloads(&log.reader).len(), 1);
+}
+
+#[test]
+fn a_lost_log_is_not_a_new_log() {
+    let memory = MemoryBackend::new();
+    let mut log = open_memory(&memory);
+    append(&mut log, b"a promise");
+    log.syncer.stop(log.writer).unwrap();
+    drop((log.reader, log.preparer));
+    memory.remove_file(FIRST);
+    let lost = |memory: &MemoryBackend| match try_open(memory).map(drop) {
+        Err(OpenError::LogLost { trace }) => trace,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(lost(&memory), "clean-stop");
+    memory.remove_file("clean-stop");
+    assert_eq!(lost(&memory), "watermark");
+}
+
+#[test]
+fn the_folder_of_another_genesis_is_refused() {
+    let memory = MemoryBackend::new();
+    drop(open_memory(&memory));
+    let error = open(&DataFolder::in_memory(&memory), &config(), b"another").map(drop);
+    let Err(OpenError::Genesis { expected, found }) = error else {
+        panic!("{error:?}")
+    };
+    assert_eq!(expected, quorate_log::genesis_hash(b"another"));
+    assert_eq!(found, quorate_log::genesis_hash(GENESIS));
+    open_memory(&memory);
+}
+
+/// The header's place of the version, and its checksum as docs/log-format.md states it.
+fn set_version(bytes: &mut [u8], version: u32) {
+    bytes[8..12].copy_from_slice(&version.to_le_bytes());
+    let mut hasher = blake3::Hasher::new_derive_key("quorate log segment header");
+    hasher.update(&bytes[..448]).update(&bytes[480..512]);
+    bytes[448..480].copy_from_slice(hasher.finalize().as_bytes());
+}
+
+#[test]
+fn an_unknown_format_version_is_refused_by_number() {
+    for name in [FIRST, SECOND] {
+        let memory = MemoryBackend::new();
+        small_log(&memory, 40, &[40]);
+        edit(&memory, name, |bytes| set_version(bytes, 2));
+        let error = try_open(&memory).map(drop);
+        let Err(OpenError::Version {
+            segment,
+            version: 2,
+        }) = error
+        else {
+            panic!("{error:?}")
+        };
+        assert_eq!(segment, u32::from(name == SECOND));
+    }
+}
+
+#[test]
+fn a_reader_finds_rot_that_strikes_after_the_start() {
+    use std::os::unix::fs::FileExt;
+    let folder = support::TestFolder::new();
+    let data = DataFolder::open(folder.path()).unwrap();
+    let mut log = open(&data, &config(), GENESIS).unwrap();
+    let place = append(&mut log, b"sound");
+    append(&mut log, b"after");
+    assert!(log.reader.read(place).is_ok());
+    // Another process scribbles over the file; the shared mapping shows it.
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .open(folder.path().join(FIRST))
+        .unwrap();
+    file.write_all_at(b"X", u64::from(place.offset.bytes()) + 32)
+        .unwrap();
+    let error = log.reader.read(place).unwrap_err();
+    let ReadError::Faulty(fault) = error else {
+        panic!("{error}")
+    };
+    assert_eq!(
+        (fault.index, fault.damage),
+        (Some(place.index), Damage::RecordBody)
+    );
+    let mut records = log.reader.iter_from(place);
+    assert!(records.next().unwrap().is_err());
+    assert!(records.next().is_none(), "an iterator ends at a fault");
+}
+
+#[test]
+fn bytes_of_a_client_cannot_pass_for_a_record() {
+    // A client that knows the format, but not the salt, puts a whole log of its own, claiming
+    // that everything was synced, into a payload; then the record is torn.
+    let theirs = MemoryBackend::new();
+    let mut their_config = config();
+    their_config.salt = [0; 32];
+    let mut log = open(&DataFolder::in_memory(&theirs), &their_config, GENESIS).unwrap();
+    append(&mut log, b"forged");
+    support::sync(&mut log);
+    append(&mut log, b"forged too");
+    let forged = theirs.file(FIRST).unwrap()[512..2048].to_vec();
+
+    let memory = MemoryBackend::new();
+    let mut log = open_memory(&memory);
+    let place = append(&mut log, &forged);
+    drop(log);
+    edit(&memory, FIRST, |bytes| {
+        bytes[place.offset.bytes() as usize + 3] ^= 1
+    });
+    let log = open_memory(&memory);
+    assert_eq!(log.recovery.row, Row::TornTail);
+    assert!(payloads(&log.reader).is_empty());
+}
+
+#[test]
+fn a_marker_counts_only_for_the_end_that_it_names() {
+    let memory = MemoryBackend::new();
+    let mut log = open_memory(&memory);
+    assert_eq!(log.recovery.clean_stop, CleanStopRead::Missing);
+    append(&mut log, b"one");
+    log.syncer.stop(log.writer).unwrap();
+    drop((log.reader, log.preparer));
+    let mut log = open_memory(&memory);
+    assert_eq!(log.recovery.clean_stop, CleanStopRead::Matches);
+    append(&mut log, b"two");
+    drop(log);
+    assert_eq!(
+        open_memory(&memory).recovery.clean_stop,
+        CleanStopRead::Stale
+    );
+    let damaged = memory.process_kill();
+    edit(&damaged, "clean-stop", |bytes| bytes[20] ^= 1);
+    assert_eq!(
+        open_memory(&damaged).recovery.clean_stop,
+        CleanStopRead::Damaged
+    );
+    quorate_log::remove_clean_stop(&DataFolder::in_memory(&memory)).unwrap();
+    let after = memory.power_cut(|_| false);
+    assert_eq!(
+        open_memory(&after).recovery.clean_stop,
+        CleanStopRead::Missing
+    );
+    quorate_log::remove_clean_stop(&DataFolder::in_memory(&after)).unwrap();
+}

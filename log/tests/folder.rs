@@ -1,0 +1,242 @@
+//! A folder on a real disk: the lock, the files, the lease, and the same log over real maps.
+
+mod support;
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use quorate_log::{
+    DataFolder, LEASE_PAYLOAD_BYTES_MAX, LeaseError, LeaseFile, LeaseRead, LockError, LogConfig,
+    MemoryBackend, OpenError, Row, open, verify_path,
+};
+use support::{GENESIS, TestFolder, append, config, edit, payload, payloads, sync};
+
+const CHILD_FOLDER: &str = "QUORATE_LOG_TEST_CHILD_FOLDER";
+
+#[test]
+fn a_log_on_disk_opens_again_with_everything() {
+    let folder = TestFolder::new();
+    let mut expected = Vec::new();
+    for run in 0..3_u64 {
+        let data = DataFolder::open(folder.path()).unwrap();
+        let mut log = open(&data, &config(), GENESIS).unwrap();
+        assert_eq!(payloads(&log.reader), expected);
+        for number in 0..30 {
+            expected.push(payload(run * 100 + number, number as usize * 20));
+            append(&mut log, &expected[expected.len() - 1]);
+            log.preparer.prepare_next().unwrap();
+        }
+        sync(&mut log);
+    }
+    let found = verify_path(folder.path()).unwrap();
+    assert_eq!((found.row, found.record_count), (Row::CleanEnd, 91));
+    assert_eq!(found.genesis_hash, quorate_log::genesis_hash(GENESIS));
+}
+
+#[test]
+fn segments_are_written_out_and_private() {
+    let folder = TestFolder::new();
+    let data = DataFolder::open(folder.path()).unwrap();
+    let config = LogConfig {
+        segment_bytes: 1 << 20,
+        ..config()
+    };
+    let mut log = open(&data, &config, GENESIS).unwrap();
+    log.preparer.prepare_next().unwrap();
+    for number in 0..2 {
+        let file = folder.path().join(format!("segment-{number:010}"));
+        let metadata = fs::metadata(file).unwrap();
+        assert_eq!(metadata.len(), 1 << 20);
+        assert!(metadata.blocks() * 512 >= 1 << 20, "the file is sparse");
+        assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
+    }
+    assert!(!fs::read_dir(folder.path()).unwrap().any(|entry| {
+        entry
+            .unwrap()
+            .file_name()
+            .to_string_lossy()
+            .ends_with(".new")
+    }));
+}
+
+#[test]
+fn verification_needs_no_lock_and_writes_nothing() {
+    let folder = TestFolder::new();
+    assert!(matches!(verify_path(folder.path()), Err(OpenError::NoLog)));
+    assert!(
+        fs::read_dir(folder.path()).unwrap().next().is_none(),
+        "a check made a file"
+    );
+    assert!(matches!(
+        verify_path(Path::new("/nonexistent")),
+        Err(OpenError::Io { .. })
+    ));
+    let data = DataFolder::open(folder.path()).unwrap();
+    let mut log = open(&data, &config(), GENESIS).unwrap();
+    append(&mut log, b"one");
+    assert_eq!(verify_path(folder.path()).unwrap().record_count, 2);
+}
+
+#[test]
+fn a_folder_is_locked_once() {
+    let folder = TestFolder::new();
+    let first = DataFolder::open(folder.path()).unwrap();
+    let Err(LockError::Held {
+        folder: named,
+        holder_pid,
+    }) = DataFolder::open(folder.path())
+    else {
+        panic!("locked twice");
+    };
+    assert_eq!(
+        (named.as_path(), holder_pid),
+        (folder.path(), Some(std::process::id()))
+    );
+    let log = open(&first, &config(), GENESIS).unwrap();
+    drop(first);
+    assert!(
+        DataFolder::open(folder.path()).is_err(),
+        "an open log keeps the lock"
+    );
+    drop(log);
+    DataFolder::open(folder.path()).unwrap();
+}
+
+/// Runs itself as a child that holds the lock and says so, and is then killed with SIGKILL.
+#[test]
+fn the_lock_refuses_a_second_process_and_is_free_after_kill_9() {
+    if let Some(path) = std::env::var_os(CHILD_FOLDER) {
+        let data = DataFolder::open(Path::new(&path)).unwrap();
+        let mut log = open(&data, &config(), GENESIS).unwrap();
+        append(&mut log, b"of the killed process");
+        // Past the test harness's capture, which would hold it back until the test ends.
+        use std::io::Write;
+        let mut stderr = std::io::stderr();
+        stderr.write_all(b"locked\n").unwrap();
+        // Holds on until it is killed: its standard input never ends before.
+        std::io::stdin().read_line(&mut String::new()).unwrap();
+        return;
+    }
+    let folder = TestFolder::new();
+    let test = "the_lock_refuses_a_second_process_and_is_free_after_kill_9";
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .env(CHILD_FOLDER, folder.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let stderr = BufReader::new(child.stderr.take().unwrap());
+    let is_locked = stderr.lines().any(|line| line.unwrap() == "locked");
+    let refused = DataFolder::open(folder.path()).map(drop);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(is_locked, "the child did not start");
+    let Err(LockError::Held { holder_pid, .. }) = refused else {
+        panic!("{refused:?}")
+    };
+    assert_eq!(holder_pid, Some(child.id()));
+    let data = DataFolder::open(folder.path()).unwrap();
+    let log = open(&data, &config(), GENESIS).unwrap();
+    assert_eq!(payloads(&log.reader), [b"of the killed process"]);
+}
+
+#[test]
+fn a_lease_is_replaced_whole_and_missing_is_told_from_damaged() {
+    let folder = TestFolder::new();
+    let data = DataFolder::open(folder.path()).unwrap();
+    let mut lease = LeaseFile::new(&data);
+    assert_eq!(lease.read().unwrap(), LeaseRead::Missing);
+    for payload_bytes in [0, 1, 48, LEASE_PAYLOAD_BYTES_MAX] {
+        let payload = payload(1, payload_bytes);
+        lease.replace(&payload).unwrap();
+        assert_eq!(lease.read().unwrap(), LeaseRead::Present(payload));
+    }
+    let too_large = lease.replace(&[0; LEASE_PAYLOAD_BYTES_MAX + 1]);
+    assert!(matches!(
+        too_large,
+        Err(LeaseError::TooLarge { payload_bytes: 513 })
+    ));
+    let file = folder.path().join("lease");
+    let whole = fs::read(&file).unwrap();
+    for at in 0..whole.len() {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        fs::write(&file, &bytes).unwrap();
+        assert!(
+            matches!(lease.read().unwrap(), LeaseRead::Damaged(_)),
+            "byte {at}"
+        );
+        fs::write(&file, &whole[..at]).unwrap();
+        assert!(
+            matches!(lease.read().unwrap(), LeaseRead::Damaged(_)),
+            "length {at}"
+        );
+    }
+}
+
+#[test]
+fn power_lost_at_every_step_of_replacing_a_lease_leaves_the_old_or_the_new_one() {
+    let memory = MemoryBackend::new();
+    LeaseFile::new(&DataFolder::in_memory(&memory))
+        .replace(b"old")
+        .unwrap();
+    let mut seen = Vec::new();
+    for step in 0..20 {
+        let memory = memory.process_kill();
+        memory.power_off_after(step);
+        let done = LeaseFile::new(&DataFolder::in_memory(&memory))
+            .replace(b"new")
+            .is_ok();
+        for seed in 0..16 {
+            let mut random = support::Random(seed + 1);
+            let after = memory.power_cut(|_| random.coin());
+            let read = LeaseFile::new(&DataFolder::in_memory(&after))
+                .read()
+                .unwrap();
+            let LeaseRead::Present(payload) = read else {
+                panic!("step {step}: {read:?}")
+            };
+            assert!(
+                payload == b"new" || (payload == b"old" && !done),
+                "step {step}"
+            );
+            seen.push(payload);
+        }
+        // A lease that a new run reads is durable, whatever the dead run did.
+        let after = memory.process_kill();
+        let read = LeaseFile::new(&DataFolder::in_memory(&after))
+            .read()
+            .unwrap();
+        let again = after.power_cut(|_| false);
+        assert_eq!(
+            LeaseFile::new(&DataFolder::in_memory(&again))
+                .read()
+                .unwrap(),
+            read
+        );
+    }
+    assert!(seen.contains(&b"old".to_vec()) && seen.contains(&b"new".to_vec()));
+}
+
+#[test]
+fn unfinished_files_of_a_dead_run_are_removed_and_those_of_others_kept() {
+    let memory = MemoryBackend::new();
+    support::small_log(&memory, 3, &[3]);
+    for name in [
+        "lease.new",
+        "segment-0000000001.new",
+        "watermark.new",
+        "notes.new",
+    ] {
+        memory.set_file(name, b"x");
+    }
+    drop(support::open_memory(&memory));
+    let names = memory.file_names();
+    assert_eq!(names, ["notes.new", "segment-0000000000", "watermark"]);
+    edit(&memory, "notes.new", |bytes| assert_eq!(bytes, b"x"));
+}

@@ -1,0 +1,129 @@
+//! What the tests of the log share: small logs, and what they must hold after a start.
+#![expect(dead_code, reason = "each test file uses a part of it")]
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use quorate_log::{
+    DataFolder, LogConfig, MemoryBackend, OpenError, Opened, Reader, RecordKind, RecordRef, open,
+};
+
+pub(crate) const GENESIS: &[u8] = b"genesis of the tests";
+pub(crate) const KIND: RecordKind = RecordKind::new(7);
+pub(crate) const SEGMENT_BYTES: u32 = 4096;
+
+pub(crate) fn config() -> LogConfig {
+    LogConfig {
+        segment_bytes: SEGMENT_BYTES,
+        ..LogConfig::new([0x5a; 32])
+    }
+}
+
+pub(crate) fn try_open(memory: &MemoryBackend) -> Result<Opened, OpenError> {
+    open(&DataFolder::in_memory(memory), &config(), GENESIS)
+}
+
+pub(crate) fn open_memory(memory: &MemoryBackend) -> Opened {
+    try_open(memory).expect("a log that opens")
+}
+
+/// A payload that tells its own number and length.
+pub(crate) fn payload(number: u64, payload_bytes: usize) -> Vec<u8> {
+    let mut random = Random(number.wrapping_mul(0x9e37_79b9) + payload_bytes as u64 + 1);
+    (0..payload_bytes)
+        .map(|_| (random.next() & 0xff) as u8)
+        .collect()
+}
+
+pub(crate) fn append(log: &mut Opened, payload: &[u8]) -> RecordRef {
+    log.writer.append(KIND, &[payload]).expect("an append")
+}
+
+pub(crate) fn sync(log: &mut Opened) {
+    let end = log.syncer.sync(log.writer.unsynced()).expect("a sync");
+    assert_eq!(end, log.writer.end());
+}
+
+/// Every payload after the genesis.
+pub(crate) fn payloads(reader: &Reader) -> Vec<Vec<u8>> {
+    let mut records = reader.iter();
+    let genesis = records.next().expect("a genesis").expect("a whole genesis");
+    assert_eq!(&genesis[..], GENESIS);
+    assert_eq!(genesis.kind(), RecordKind::GENESIS);
+    let mut count = 0;
+    records
+        .map(|record| {
+            let record = record.expect("a whole record");
+            count += 1;
+            assert_eq!(record.place().index.count(), count);
+            assert_eq!(record.kind(), KIND);
+            record.to_vec()
+        })
+        .collect()
+}
+
+/// A log of `count` records of differing lengths, synced after each of `sync_after`.
+pub(crate) fn small_log(memory: &MemoryBackend, count: u64, sync_after: &[u64]) -> Vec<RecordRef> {
+    let mut log = open_memory(memory);
+    (1..=count)
+        .map(|number| {
+            let place = append(&mut log, &payload(number, (number as usize * 37) % 300));
+            if sync_after.contains(&number) {
+                sync(&mut log);
+            }
+            place
+        })
+        .collect()
+}
+
+/// Changes a file of a log that is not open.
+pub(crate) fn edit(memory: &MemoryBackend, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = memory.file(name).expect("the file");
+    change(&mut bytes);
+    memory.set_file(name, &bytes);
+}
+
+/// A small generator (xorshift64*), so that a failing case is a number.
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16
+    }
+
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    pub(crate) fn coin(&mut self) -> bool {
+        self.next().is_multiple_of(2)
+    }
+}
+
+/// A folder on disk that is removed at the end of the test.
+pub(crate) struct TestFolder(PathBuf);
+
+impl TestFolder {
+    pub(crate) fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("quorate-log-test-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path).expect("a temporary folder");
+        Self(path)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for TestFolder {
+    fn drop(&mut self) {
+        // Left behind if it cannot be removed; the test's verdict does not depend on it.
+        std::fs::remove_dir_all(&self.0).ok();
+    }
+}

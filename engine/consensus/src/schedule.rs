@@ -163,10 +163,10 @@ mod tests {
 
     #[test]
     fn remainders_go_to_the_largest_and_ties_to_the_lower_index() {
-        // 1024 seats over 3 * 341 + 2 in total: each has 340.66 or so, and the first get more.
-        let seats = apportion(&[1025, 1025, 1026, 1]);
-        assert_eq!(seats.iter().sum::<u64>(), 1024);
-        assert_eq!(seats, [341, 341, 342, 0]);
+        // Shares of 341.1, 341.1, 341.5 and 0.3: the one seat left goes to the third.
+        assert_eq!(apportion(&[1025, 1025, 1026, 1]), [341, 341, 342, 0]);
+        // Shares of 0.3 thrice and 1022.98: two seats are left, one of them for a tie.
+        assert_eq!(apportion(&[1, 1, 1, 3000]), [1, 0, 0, 1023]);
     }
 
     #[test]

@@ -319,7 +319,7 @@ fn links_follow_parent_index_height_time_and_window() {
 
 #[test]
 fn headers_of_another_chain_epoch_set_or_version_are_refused() {
-    let changes: [(fn(&mut Header), HeaderFault); 7] = [
+    let changes: [(fn(&mut Header), HeaderFault); 6] = [
         (
             |header| header.version = 2,
             HeaderFault::Version { version: 2 },
@@ -333,10 +333,6 @@ fn headers_of_another_chain_epoch_set_or_version_are_refused() {
             },
         ),
         (|header| header.set_hash[31] ^= 1, HeaderFault::SetHash),
-        (
-            |header| header.index = i(16),
-            HeaderFault::Index { index: i(16) },
-        ),
         (
             |header| header.height = Default::default(),
             HeaderFault::HeightZero,

@@ -1,7 +1,9 @@
 //! Load, order flow and measurement for Quorate.
 
+pub mod applications;
 pub mod cluster;
 pub mod histogram;
 pub mod load;
-pub mod applications;
+pub mod report;
+pub mod orders;
 pub mod testnet;

@@ -4,13 +4,7 @@
 //! sessions, recovery and metrics. It makes no protocol decision; those live in
 //! `quorate-consensus`.
 
-pub mod executor;
-pub mod lanes;
-pub mod results;
-pub mod roots;
-pub mod sessions;
-pub mod state_machine;
-pub mod client_wire;
+// What a node is started with.
 pub mod config;
 pub mod file_error;
 pub mod genesis;
@@ -18,5 +12,17 @@ pub mod hex;
 pub mod keys;
 pub mod profiles;
 pub mod topology;
+
+// The application and what it sees.
+pub mod executor;
+pub mod results;
+pub mod roots;
+pub mod sessions;
+pub mod state_machine;
+
+// From a client's bytes to a block.
+pub mod client_wire;
+pub mod lanes;
+
 #[cfg(test)]
 pub(crate) mod testing;

@@ -85,8 +85,8 @@ pub struct TimerOverrides {
     pub turn_censored_us: Option<u64>,
     /// T_fan: how long a command may wait before it is sent to all validators.
     pub fan_out_us: Option<u64>,
-    /// How often an empty block is proposed while nothing else is; 0: never.
-    pub tick_us: Option<u64>,
+    /// How long a lone Final waits for the fast path.
+    pub final_holdoff_us: Option<u64>,
 }
 
 /// Every timer of a validator.
@@ -139,7 +139,7 @@ impl Profile {
             (overrides.censor_us, &mut consensus.censor_ns),
             (overrides.turn_us, &mut consensus.turn_ns),
             (overrides.turn_censored_us, &mut consensus.turn_censored_ns),
-            (overrides.tick_us, &mut consensus.tick_ns),
+            (overrides.final_holdoff_us, &mut consensus.final_holdoff_ns),
         ];
         for (given, field) in pairs {
             if let Some(us) = given {
@@ -172,16 +172,12 @@ impl TimerOverrides {
             ("turn_us", self.turn_us),
             ("turn_censored_us", self.turn_censored_us),
             ("fan_out_us", self.fan_out_us),
+            ("final_holdoff_us", self.final_holdoff_us),
         ];
         let wrong = |us: u64| us == 0 || us > HOUR_US;
-        let tick = self
-            .tick_us
-            .filter(|&us| us > HOUR_US)
-            .map(|us| ("tick_us", us));
         fields
             .into_iter()
             .find_map(|(name, us)| us.filter(|&us| wrong(us)).map(|us| (name, us)))
-            .or(tick)
     }
 }
 
@@ -392,14 +388,9 @@ mod tests {
         };
         assert_eq!(zero.out_of_range(), Some(("censor_us", 0)));
         let long = TimerOverrides {
-            tick_us: Some(1 << 40),
+            turn_us: Some(1 << 40),
             ..TimerOverrides::default()
         };
-        assert_eq!(long.out_of_range(), Some(("tick_us", 1 << 40)));
-        let off = TimerOverrides {
-            tick_us: Some(0),
-            ..TimerOverrides::default()
-        };
-        assert_eq!(off.out_of_range(), None);
+        assert_eq!(long.out_of_range(), Some(("turn_us", 1 << 40)));
     }
 }

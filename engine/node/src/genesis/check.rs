@@ -212,14 +212,13 @@ fn set_error(error: &SetError, file: &GenesisFile, path: &Path) -> FileError {
         )
         .value(key_value(key))
         .remedy("give every validator its own key"),
-        SetError::Key {
-            validator,
-            key,
-            fault,
-        } => FileError::new(
+        SetError::KeyInvalid { validator, key }
+        | SetError::KeyNotCanonical { validator, key }
+        | SetError::KeySmallOrder { validator, key }
+        | SetError::KeyTorsion { validator, key } => FileError::new(
             path,
             member(*validator, "key"),
-            format!("a key that must not be used: {fault}"),
+            "a weak key, or none at all",
         )
         .value(key_value(key))
         .remedy("make a key with `quorate keygen` and write its public half here"),

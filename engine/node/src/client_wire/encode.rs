@@ -1,0 +1,283 @@
+//! Values to bytes. Writers append to a buffer that the caller keeps, and stay within the bounds
+//! that the decoder asks for.
+
+use super::{
+    CLIENT_FRAME_BYTES_MAX, CLIENT_WIRE_VERSION, ResultItem, SECTION_NAME_BYTES_MAX, SECTIONS_MAX,
+    SUBMIT_COMMANDS_MAX, Verdict, VerdictRun, kind, leader_to_wire,
+};
+use quorate_consensus::types::ValidatorIndex;
+
+fn client_header(kind: u8, bytes: &mut Vec<u8>) {
+    bytes.extend_from_slice(&CLIENT_WIRE_VERSION.to_le_bytes());
+    bytes.extend_from_slice(&[kind, 0]);
+}
+
+fn server_header(kind: u8, leader: Option<ValidatorIndex>, bytes: &mut Vec<u8>) {
+    client_header(kind, bytes);
+    bytes.extend_from_slice(&leader_to_wire(leader).to_le_bytes());
+}
+
+/// Overwrites a `u32` that was left open when the count behind it was not known.
+fn patch_u32(bytes: &mut [u8], at: usize, value: u32) {
+    if let Some(field) = bytes.get_mut(at..at + 4) {
+        field.copy_from_slice(&value.to_le_bytes());
+    }
+}
+
+/// A Submit in the making.
+#[derive(Debug)]
+pub struct ClientFrameWriter<'a> {
+    bytes: &'a mut Vec<u8>,
+    start: usize,
+    count: u32,
+}
+
+impl<'a> ClientFrameWriter<'a> {
+    /// Begins a Submit at the end of `bytes`.
+    pub fn submit(bytes: &'a mut Vec<u8>) -> Self {
+        let start = bytes.len();
+        client_header(kind::SUBMIT, bytes);
+        bytes.extend_from_slice(&0_u32.to_le_bytes());
+        Self {
+            bytes,
+            start,
+            count: 0,
+        }
+    }
+
+    /// Adds one entry, as `quorate_consensus::payload::encode_entry` writes it. False, with
+    /// nothing added, when the frame is full; the first entry always fits.
+    pub fn push(&mut self, entry: &[u8]) -> bool {
+        let bytes = self.bytes.len() - self.start + entry.len();
+        let full = self.count as usize >= SUBMIT_COMMANDS_MAX || bytes > CLIENT_FRAME_BYTES_MAX;
+        if full && self.count > 0 {
+            return false;
+        }
+        self.bytes.extend_from_slice(entry);
+        self.count += 1;
+        true
+    }
+
+    /// Ends the frame; says how many entries it has.
+    pub fn finish(self) -> u32 {
+        patch_u32(self.bytes, self.start + 4, self.count);
+        self.count
+    }
+}
+
+/// Appends a query.
+pub fn encode_query(id: u64, question: &[u8], bytes: &mut Vec<u8>) {
+    client_header(kind::QUERY, bytes);
+    bytes.extend_from_slice(&id.to_le_bytes());
+    bytes.extend_from_slice(question);
+}
+
+/// Appends a question for the validator's status.
+pub fn encode_status_ask(id: u64, bytes: &mut Vec<u8>) {
+    client_header(kind::STATUS_ASK, bytes);
+    bytes.extend_from_slice(&id.to_le_bytes());
+}
+
+/// Appends a question for the state root.
+pub fn encode_root_ask(id: u64, bytes: &mut Vec<u8>) {
+    client_header(kind::ROOT_ASK, bytes);
+    bytes.extend_from_slice(&id.to_le_bytes());
+}
+
+/// Appends a question for the number of the session's last applied command.
+pub fn encode_session_ask(id: u64, bytes: &mut Vec<u8>) {
+    client_header(kind::SESSION_ASK, bytes);
+    bytes.extend_from_slice(&id.to_le_bytes());
+}
+
+/// Verdicts in the making; consecutive equal ones become one run.
+#[derive(Debug)]
+pub struct VerdictsWriter<'a> {
+    bytes: &'a mut Vec<u8>,
+    start: usize,
+    count: u32,
+    run: Option<VerdictRun>,
+}
+
+impl<'a> VerdictsWriter<'a> {
+    /// Begins at the end of `bytes`.
+    pub fn new(leader: Option<ValidatorIndex>, bytes: &'a mut Vec<u8>) -> Self {
+        let start = bytes.len();
+        server_header(kind::VERDICTS, leader, bytes);
+        bytes.extend_from_slice(&0_u32.to_le_bytes());
+        Self {
+            bytes,
+            start,
+            count: 0,
+            run: None,
+        }
+    }
+
+    /// Adds the verdict on one command.
+    pub fn push(&mut self, seq: u64, verdict: Verdict) {
+        if let Some(run) = &mut self.run
+            && run.verdict == verdict
+            && run.seq_first.checked_add(u64::from(run.count)) == Some(seq)
+            && run.count < u32::MAX
+        {
+            run.count += 1;
+            return;
+        }
+        self.write_run();
+        self.run = Some(VerdictRun {
+            seq_first: seq,
+            count: 1,
+            verdict,
+        });
+    }
+
+    fn write_run(&mut self) {
+        let Some(run) = self.run.take() else { return };
+        let (tag, detail) = match run.verdict {
+            Verdict::Accepted => (0, 0),
+            Verdict::Busy { retry_after_us } => (1, retry_after_us),
+            Verdict::Rejected(reason) => (2, u32::from(reason as u8)),
+        };
+        self.bytes.extend_from_slice(&run.seq_first.to_le_bytes());
+        self.bytes.extend_from_slice(&run.count.to_le_bytes());
+        self.bytes.push(tag);
+        self.bytes.extend_from_slice(&detail.to_le_bytes());
+        self.count += 1;
+    }
+
+    /// Ends the frame; says how many runs it has.
+    pub fn finish(mut self) -> u32 {
+        self.write_run();
+        patch_u32(self.bytes, self.start + 6, self.count);
+        self.count
+    }
+}
+
+/// Results of one block for one session, in the making.
+#[derive(Debug)]
+pub struct ResultsWriter<'a> {
+    bytes: &'a mut Vec<u8>,
+    start: usize,
+    count: u32,
+}
+
+impl<'a> ResultsWriter<'a> {
+    /// Begins at the end of `bytes`.
+    pub fn new(
+        leader: Option<ValidatorIndex>,
+        height: u64,
+        time_ns: u64,
+        bytes: &'a mut Vec<u8>,
+    ) -> Self {
+        let start = bytes.len();
+        server_header(kind::RESULTS, leader, bytes);
+        bytes.extend_from_slice(&height.to_le_bytes());
+        bytes.extend_from_slice(&time_ns.to_le_bytes());
+        bytes.extend_from_slice(&0_u32.to_le_bytes());
+        Self {
+            bytes,
+            start,
+            count: 0,
+        }
+    }
+
+    /// Bytes of the frame so far.
+    #[must_use]
+    pub const fn frame_bytes(&self) -> usize {
+        self.bytes.len() - self.start
+    }
+
+    /// Adds one command with its outputs, of which the first 65,535 are written.
+    pub fn push<'o>(&mut self, item: ResultItem, outputs: impl Iterator<Item = &'o [u8]>) {
+        self.bytes.extend_from_slice(&item.seq.to_le_bytes());
+        let (height, index) = item
+            .applied
+            .map_or((0, 0), |place| (place.height, place.index));
+        self.bytes.push(item.outcome as u8);
+        self.bytes.extend_from_slice(&height.to_le_bytes());
+        self.bytes.extend_from_slice(&index.to_le_bytes());
+        self.bytes
+            .extend_from_slice(&item.finality_ns.to_le_bytes());
+        let at = self.bytes.len();
+        self.bytes.extend_from_slice(&0_u16.to_le_bytes());
+        let mut count = 0_u16;
+        for output in outputs.take(usize::from(u16::MAX)) {
+            let length = u32::try_from(output.len()).unwrap_or(u32::MAX);
+            self.bytes.extend_from_slice(&length.to_le_bytes());
+            self.bytes.extend_from_slice(output);
+            count = count.saturating_add(1);
+        }
+        if let Some(field) = self.bytes.get_mut(at..at + 2) {
+            field.copy_from_slice(&count.to_le_bytes());
+        }
+        self.count += 1;
+    }
+
+    /// Ends the frame; says how many commands it has.
+    pub fn finish(self) -> u32 {
+        patch_u32(self.bytes, self.start + 22, self.count);
+        self.count
+    }
+}
+
+/// Appends the answer to a query.
+pub fn encode_answer(leader: Option<ValidatorIndex>, id: u64, answer: &[u8], bytes: &mut Vec<u8>) {
+    server_header(kind::ANSWER, leader, bytes);
+    bytes.extend_from_slice(&id.to_le_bytes());
+    bytes.extend_from_slice(answer);
+}
+
+/// Appends the validator's status, a JSON object.
+pub fn encode_status(leader: Option<ValidatorIndex>, id: u64, json: &str, bytes: &mut Vec<u8>) {
+    server_header(kind::STATUS, leader, bytes);
+    bytes.extend_from_slice(&id.to_le_bytes());
+    bytes.extend_from_slice(json.as_bytes());
+}
+
+/// Appends a state root and the roots of its sections, in root order. Sections beyond the bounds
+/// are left out.
+pub fn encode_root<'s>(
+    leader: Option<ValidatorIndex>,
+    id: u64,
+    height: u64,
+    root: &[u8; 32],
+    sections: impl Iterator<Item = (&'s str, [u8; 32])>,
+    bytes: &mut Vec<u8>,
+) {
+    server_header(kind::ROOT, leader, bytes);
+    bytes.extend_from_slice(&id.to_le_bytes());
+    bytes.extend_from_slice(&height.to_le_bytes());
+    bytes.extend_from_slice(root);
+    let at = bytes.len();
+    bytes.extend_from_slice(&0_u16.to_le_bytes());
+    let mut count = 0_u16;
+    let short = |(name, _): &(&str, [u8; 32])| (1..=SECTION_NAME_BYTES_MAX).contains(&name.len());
+    for (name, section) in sections.filter(short).take(SECTIONS_MAX) {
+        bytes.push(name.len() as u8);
+        bytes.extend_from_slice(name.as_bytes());
+        bytes.extend_from_slice(&section);
+        count += 1;
+    }
+    if let Some(field) = bytes.get_mut(at..at + 2) {
+        field.copy_from_slice(&count.to_le_bytes());
+    }
+}
+
+/// Appends the number of the session's last applied command; 0 when it has applied none.
+pub fn encode_session(leader: Option<ValidatorIndex>, id: u64, seq_last: u64, bytes: &mut Vec<u8>) {
+    server_header(kind::SESSION, leader, bytes);
+    bytes.extend_from_slice(&id.to_le_bytes());
+    bytes.extend_from_slice(&seq_last.to_le_bytes());
+}
+
+/// Appends the refusal of a question for now.
+pub fn encode_busy(
+    leader: Option<ValidatorIndex>,
+    id: u64,
+    retry_after_us: u32,
+    bytes: &mut Vec<u8>,
+) {
+    server_header(kind::BUSY, leader, bytes);
+    bytes.extend_from_slice(&id.to_le_bytes());
+    bytes.extend_from_slice(&retry_after_us.to_le_bytes());
+}

@@ -1,0 +1,335 @@
+//! One encoding a value, and an error for every other byte string.
+
+use super::*;
+use proptest::prelude::*;
+use quorate_consensus::payload::{Entry, Lane, encode_entry, session_of_key};
+
+const KEY: [u8; 32] = [3; 32];
+
+fn entry(seq: u64, body: &[u8]) -> Vec<u8> {
+    let session = session_of_key(&KEY);
+    let body = if seq == 1 {
+        [&KEY, body].concat()
+    } else {
+        body.to_vec()
+    };
+    let mut bytes = Vec::new();
+    let entry = Entry {
+        lane: Lane::Order,
+        session: &session,
+        seq,
+        signature: None,
+        body: &body,
+    };
+    encode_entry(&entry, &mut bytes);
+    bytes
+}
+
+fn submit(entries: &[Vec<u8>]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut writer = ClientFrameWriter::submit(&mut bytes);
+    for entry in entries {
+        assert!(writer.push(entry));
+    }
+    assert_eq!(writer.finish() as usize, entries.len());
+    bytes
+}
+
+fn leader() -> Option<ValidatorIndex> {
+    Some(ValidatorIndex::new(2))
+}
+
+/// Every kind of client frame.
+fn client_frames() -> Vec<Vec<u8>> {
+    let mut frames = vec![submit(&[entry(1, b"a"), entry(2, b""), entry(3, b"ccc")])];
+    let mut add = |write: &dyn Fn(&mut Vec<u8>)| {
+        let mut bytes = Vec::new();
+        write(&mut bytes);
+        frames.push(bytes);
+    };
+    add(&|bytes| encode_query(7, b"question", bytes));
+    add(&|bytes| encode_status_ask(8, bytes));
+    add(&|bytes| encode_root_ask(9, bytes));
+    add(&|bytes| encode_session_ask(10, bytes));
+    frames
+}
+
+/// Every kind of validator frame.
+fn server_frames() -> Vec<Vec<u8>> {
+    let mut frames = Vec::new();
+    let mut bytes = Vec::new();
+    let mut writer = VerdictsWriter::new(leader(), &mut bytes);
+    writer.push(1, Verdict::Accepted);
+    writer.push(2, Verdict::Accepted);
+    writer.push(
+        3,
+        Verdict::Busy {
+            retry_after_us: 250,
+        },
+    );
+    writer.push(9, Verdict::Rejected(Rejection::Conflict));
+    assert_eq!(writer.finish(), 3);
+    frames.push(bytes);
+    let mut bytes = Vec::new();
+    let mut writer = ResultsWriter::new(None, 5, 77, &mut bytes);
+    let applied = Some(Place {
+        height: 5,
+        index: 1,
+    });
+    let item = ResultItem {
+        seq: 1,
+        outcome: Outcome::Applied,
+        applied,
+        finality_ns: 400_000,
+    };
+    writer.push(item, [b"out".as_slice(), b""].into_iter());
+    let item = ResultItem {
+        seq: 2,
+        outcome: Outcome::Gap,
+        applied: None,
+        finality_ns: 0,
+    };
+    writer.push(item, std::iter::empty());
+    assert_eq!(writer.finish(), 2);
+    frames.push(bytes);
+    let mut add = |write: &dyn Fn(&mut Vec<u8>)| {
+        let mut bytes = Vec::new();
+        write(&mut bytes);
+        frames.push(bytes);
+    };
+    add(&|bytes| encode_answer(leader(), 7, b"answer", bytes));
+    add(&|bytes| encode_status(leader(), 8, "{}", bytes));
+    let sections = [("sessions", [1; 32]), ("book", [2; 32])];
+    add(&|bytes| encode_root(leader(), 9, 64, &[5; 32], sections.into_iter(), bytes));
+    add(&|bytes| encode_session(leader(), 10, 3, bytes));
+    add(&|bytes| encode_busy(leader(), 11, 1000, bytes));
+    frames
+}
+
+/// Writes again what was read.
+fn rewrite_client(frame: &ClientFrame<'_>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    match frame {
+        ClientFrame::Submit { commands, .. } => {
+            return submit(
+                &commands
+                    .clone()
+                    .map(|c| c.entry.to_vec())
+                    .collect::<Vec<_>>(),
+            );
+        }
+        ClientFrame::Query { id, question } => encode_query(*id, question, &mut bytes),
+        ClientFrame::StatusAsk { id } => encode_status_ask(*id, &mut bytes),
+        ClientFrame::RootAsk { id } => encode_root_ask(*id, &mut bytes),
+        ClientFrame::SessionAsk { id } => encode_session_ask(*id, &mut bytes),
+    }
+    bytes
+}
+
+fn rewrite_server(leader: Option<ValidatorIndex>, frame: &ServerFrame<'_>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    match frame {
+        ServerFrame::Verdicts(runs) => {
+            // Runs that could be one are legal; they are written as they were.
+            return rewrite_runs(leader, runs.clone());
+        }
+        ServerFrame::Results(results) => {
+            let (height, time_ns) = (results.height(), results.time_ns());
+            let mut writer = ResultsWriter::new(leader, height, time_ns, &mut bytes);
+            for result in results.clone() {
+                writer.push(result.item, result.outputs);
+            }
+            writer.finish();
+        }
+        ServerFrame::Answer { id, answer } => encode_answer(leader, *id, answer, &mut bytes),
+        ServerFrame::Status { id, json } => encode_status(leader, *id, json, &mut bytes),
+        ServerFrame::Root {
+            id,
+            height,
+            root,
+            sections,
+        } => {
+            encode_root(leader, *id, *height, root, sections.clone(), &mut bytes);
+        }
+        ServerFrame::Session { id, seq_last } => encode_session(leader, *id, *seq_last, &mut bytes),
+        ServerFrame::Busy { id, retry_after_us } => {
+            encode_busy(leader, *id, *retry_after_us, &mut bytes);
+        }
+    }
+    bytes
+}
+
+fn rewrite_runs(leader: Option<ValidatorIndex>, runs: Verdicts<'_>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    VerdictsWriter::new(leader, &mut bytes).finish();
+    let mut count = 0_u32;
+    for run in runs {
+        let (tag, detail) = match run.verdict {
+            Verdict::Accepted => (0, 0),
+            Verdict::Busy { retry_after_us } => (1, retry_after_us),
+            Verdict::Rejected(reason) => (2, u32::from(reason as u8)),
+        };
+        bytes.extend_from_slice(&run.seq_first.to_le_bytes());
+        bytes.extend_from_slice(&run.count.to_le_bytes());
+        bytes.push(tag);
+        bytes.extend_from_slice(&u32::to_le_bytes(detail));
+        count += 1;
+    }
+    bytes[6..10].copy_from_slice(&count.to_le_bytes());
+    bytes
+}
+
+/// What decodes is what was encoded; anything else is an error, never a panic.
+fn check(bytes: &[u8]) {
+    if let Ok(frame) = ClientFrame::decode(bytes) {
+        assert_eq!(rewrite_client(&frame), bytes);
+    }
+    if let Ok((leader, frame)) = ServerFrame::decode(bytes) {
+        assert_eq!(rewrite_server(leader, &frame), bytes);
+    }
+}
+
+#[test]
+fn every_frame_is_read_as_it_was_written() {
+    for bytes in client_frames() {
+        let frame = ClientFrame::decode(&bytes).unwrap();
+        assert_eq!(rewrite_client(&frame), bytes);
+        assert!(
+            ServerFrame::decode(&bytes).is_err(),
+            "a client's frame is no validator's"
+        );
+    }
+    for bytes in server_frames() {
+        let (leader, frame) = ServerFrame::decode(&bytes).unwrap();
+        assert_eq!(rewrite_server(leader, &frame), bytes);
+        assert!(
+            ClientFrame::decode(&bytes).is_err(),
+            "a validator's frame is no client's"
+        );
+    }
+}
+
+#[test]
+fn every_cut_of_a_frame_is_an_error_or_a_shorter_canonical_frame() {
+    for bytes in client_frames().into_iter().chain(server_frames()) {
+        for cut in 0..bytes.len() {
+            check(&bytes[..cut]);
+        }
+    }
+}
+
+#[test]
+fn every_flipped_bit_is_an_error_or_another_canonical_frame() {
+    for bytes in client_frames().into_iter().chain(server_frames()) {
+        for place in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[place / 8] ^= 1 << (place % 8);
+            check(&flipped);
+        }
+    }
+}
+
+#[test]
+fn a_byte_too_many_is_refused_where_the_length_is_known() {
+    for bytes in client_frames().into_iter().chain(server_frames()) {
+        let open_ended = [kind::QUERY, kind::ANSWER, kind::STATUS].contains(&bytes[2]);
+        let longer = [bytes.as_slice(), &[0]].concat();
+        let refused =
+            ClientFrame::decode(&longer).is_err() && ServerFrame::decode(&longer).is_err();
+        assert_eq!(refused, !open_ended, "kind {}", bytes[2]);
+    }
+}
+
+#[test]
+fn another_version_is_refused_as_such() {
+    let mut bytes = client_frames().remove(1);
+    bytes[0] = 2;
+    assert_eq!(
+        ClientFrame::decode(&bytes).unwrap_err(),
+        FrameError::Version(2)
+    );
+}
+
+#[test]
+fn consecutive_equal_verdicts_are_one_run() {
+    let mut bytes = Vec::new();
+    let mut writer = VerdictsWriter::new(leader(), &mut bytes);
+    for seq in 5..1005 {
+        writer.push(seq, Verdict::Accepted);
+    }
+    assert_eq!(writer.finish(), 1);
+    let (read_leader, ServerFrame::Verdicts(mut runs)) = ServerFrame::decode(&bytes).unwrap()
+    else {
+        panic!("not verdicts");
+    };
+    assert_eq!(read_leader, leader());
+    let run = VerdictRun {
+        seq_first: 5,
+        count: 1000,
+        verdict: Verdict::Accepted,
+    };
+    assert_eq!(runs.next(), Some(run));
+    assert_eq!(runs.next(), None);
+}
+
+#[test]
+fn a_submit_ends_at_its_bounds_and_is_taken_at_its_longest() {
+    let longest = vec![7; quorate_consensus::limits::COMMAND_BYTES_MAX];
+    let mut bytes = Vec::new();
+    let mut writer = ClientFrameWriter::submit(&mut bytes);
+    let entry_bytes = entry(2, &longest);
+    let mut count = 0;
+    while writer.push(&entry_bytes) {
+        count += 1;
+    }
+    assert_eq!(writer.finish(), count);
+    assert!(count >= 1 && bytes.len() <= CLIENT_FRAME_BYTES_MAX);
+    assert!(ClientFrame::decode(&bytes).is_ok());
+
+    let mut bytes = Vec::new();
+    let mut writer = ClientFrameWriter::submit(&mut bytes);
+    let small = entry(2, b"");
+    while writer.push(&small) {}
+    writer.finish();
+    assert!(ClientFrame::decode(&bytes).is_ok());
+}
+
+#[test]
+fn a_submit_without_commands_or_with_another_count_is_refused() {
+    let mut bytes = submit(&[entry(1, b"a"), entry(2, b"b")]);
+    for count in [0_u32, 1, 3, u32::MAX] {
+        bytes[4..8].copy_from_slice(&count.to_le_bytes());
+        assert!(ClientFrame::decode(&bytes).is_err(), "{count}");
+    }
+}
+
+#[test]
+fn every_code_of_a_rejection_and_an_outcome_means_one_thing() {
+    for code in 1..=6 {
+        assert_eq!(
+            rejection_from_code(code).map(|r| u32::from(r as u8)),
+            Some(code)
+        );
+    }
+    for code in (7..300).chain([0, u32::MAX]) {
+        assert_eq!(rejection_from_code(code), None);
+    }
+    for byte in 0..=3 {
+        assert_eq!(
+            outcome_from_byte(byte).map(|outcome| outcome as u8),
+            Some(byte)
+        );
+    }
+    assert!((4..=255).all(|byte| outcome_from_byte(byte).is_none()));
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_the_decoder_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..200), kind in any::<u8>()) {
+        check(&bytes);
+        if bytes.len() > 4 {
+            bytes[..4].copy_from_slice(&[1, 0, kind, 0]);
+            check(&bytes);
+        }
+    }
+}

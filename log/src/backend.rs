@@ -114,11 +114,7 @@ impl FileBackend {
         };
         let folder = File::open(path).map_err(io_error)?;
         // The folder itself may be new: its own name must outlive a crash as well.
-        let parent = path
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty());
-        let parent = File::open(parent.unwrap_or_else(|| Path::new("."))).map_err(io_error)?;
-        parent.sync_all().map_err(io_error)?;
+        sync_parent(path).map_err(io_error)?;
         Ok(Self {
             path: path.to_path_buf(),
             folder,
@@ -133,6 +129,19 @@ impl FileBackend {
             folder: File::open(path)?,
             _lock: None,
         })
+    }
+}
+
+fn sync_parent(path: &Path) -> io::Result<()> {
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    match File::open(parent.unwrap_or_else(|| Path::new("."))) {
+        Ok(parent) => parent.sync_all(),
+        // A parent that may be passed through but not read belongs to somebody else, who made
+        // the folder for us.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        Err(error) => Err(error),
     }
 }
 

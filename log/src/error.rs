@@ -46,7 +46,8 @@ pub enum LogError {
     /// Segment numbers have run out.
     #[error("the log has as many segments as it can have")]
     SegmentsExhausted,
-    /// A clean stop was asked for by parts of two different logs, or the marker was not written.
+    /// The marker could not be written: everything is synced, but the next start will take this
+    /// stop for a crash.
     #[error("the clean-stop marker was not written")]
     CleanStop {
         /// What the system says.

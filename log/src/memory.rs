@@ -327,15 +327,16 @@ impl Backend for MemoryBackend {
 
     fn create(&self, name: &str, head: &[u8], bytes_len: usize) -> Result<(), CreateError> {
         self.power.spend_one().map_err(CreateError::Write)?;
-        if self.power.is_full.load(Ordering::Relaxed) {
-            return Err(CreateError::Write(io::ErrorKind::StorageFull.into()));
-        }
         let mut live = head.to_vec();
         live.resize(bytes_len, 0);
         let file = self.new_file(&live, &vec![0; bytes_len]);
         locked(&self.names)
             .live
             .insert(name.to_owned(), Arc::clone(&file));
+        if self.power.is_full.load(Ordering::Relaxed) {
+            // As on a real disk, what fitted stays there until somebody removes it.
+            return Err(CreateError::Write(io::ErrorKind::StorageFull.into()));
+        }
         file.flush(0, bytes_len).map_err(CreateError::Sync)
     }
 

@@ -28,7 +28,7 @@ use crate::watermark::{self, WATERMARK_BYTES, WATERMARK_NAME, Watermark, Waterma
 use crate::writer::Writer;
 
 /// How a log is made. An existing log keeps its salt and the lengths of its segments.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct LogConfig {
     /// Length of new segments: a multiple of 4096 from [`SEGMENT_BYTES_MIN`] to
     /// [`SEGMENT_BYTES_MAX`].
@@ -46,6 +46,15 @@ impl LogConfig {
             segment_bytes: SEGMENT_BYTES_DEFAULT,
             salt,
         }
+    }
+}
+
+impl std::fmt::Debug for LogConfig {
+    // Without the salt, which has no place in a trace.
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("LogConfig")
+            .field("segment_bytes", &self.segment_bytes)
+            .finish_non_exhaustive()
     }
 }
 

@@ -150,7 +150,14 @@ pub(crate) fn create_segment(
     segment_bytes: u32,
 ) -> Result<(), CreateError> {
     let temporary = format!("{name}{TEMPORARY_SUFFIX}");
-    backend.create(&temporary, head, segment_bytes as usize)?;
+    if let Err(error) = backend.create(&temporary, head, segment_bytes as usize) {
+        // Half a segment on a full disk would keep it full, also for the lease. If it cannot be
+        // removed now, the next start does it.
+        if let Err(source) = backend.remove(&temporary) {
+            tracing::warn!(name = temporary, %source, "an unfinished segment was not removed");
+        }
+        return Err(error);
+    }
     backend
         .rename(&temporary, name)
         .map_err(CreateError::Write)?;

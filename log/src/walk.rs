@@ -84,6 +84,7 @@ impl<'a> Walker<'a> {
             // Made ready and not started, or its header was lost.
             if !is_zero(bytes) {
                 self.fault(number, 0, Damage::SegmentHeader);
+                self.number_next = number.saturating_add(1);
                 self.records(number, bytes);
             }
             return;
@@ -91,6 +92,7 @@ impl<'a> Walker<'a> {
         if let Some(damage) = self.header(number, bytes) {
             self.fault(number, 0, damage);
         }
+        self.number_next = number.saturating_add(1);
         self.records(number, bytes);
     }
 
@@ -131,7 +133,6 @@ impl<'a> Walker<'a> {
         if !continues {
             return Some(Damage::SegmentStart);
         }
-        self.number_next = number.saturating_add(1);
         if self.walk.faults.is_empty() {
             if number > 0 {
                 self.walk.segment_ends.push(self.walk.end.offset.bytes());

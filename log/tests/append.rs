@@ -267,6 +267,11 @@ fn a_prepared_segment_is_used_and_no_file_is_made_on_the_append_path() {
     assert_eq!(memory.file_names(), names);
     let error = log.writer.append(KIND, &[&payload(3, 3000)]).unwrap_err();
     assert!(matches!(error, LogError::NoSegment { .. }), "{error}");
+    assert_eq!(
+        memory.file_names(),
+        names,
+        "half a segment was left on a full disk"
+    );
     memory.set_full(false);
     append(&mut log, &payload(3, 3000));
     sync(&mut log);

@@ -56,7 +56,9 @@ fn every_flipped_bit_is_found_or_does_no_harm() {
             // The prepared segment, or the watermark.
             std::cmp::Ordering::Greater => 0,
         };
-        for bit in 0..bytes.len() * 8 {
+        // In the prepared segment, where all bytes are alike, one bit a byte and a bit.
+        let step = if used_bytes == 0 && name != "watermark" { 9 } else { 1 };
+        for bit in (0..bytes.len() * 8).step_by(step) {
             bytes[bit / 8] ^= 1 << (bit % 8);
             memory.set_file(&name, &bytes);
             let found = verify(&DataFolder::in_memory(&memory));
@@ -314,7 +316,12 @@ fn a_damaged_header_of_a_synced_segment_is_refused_and_of_an_unsynced_one_cut() 
     support::sync(&mut log);
     drop(log);
     edit(&memory, SECOND, |bytes| bytes[100] ^= 1);
-    assert_eq!(refused(&memory).0, Row::SyncedDamage);
+    let (row, faults) = refused(&memory);
+    assert_eq!((row, faults.len()), (Row::SyncedDamage, 1));
+    assert_eq!(
+        (faults[0].segment, faults[0].damage),
+        (1, Damage::SegmentHeader)
+    );
     edit(&unsynced, SECOND, |bytes| bytes[100] ^= 1);
     let log = open_memory(&unsynced);
     assert_eq!(log.recovery.row, Row::TornGroup);

@@ -94,15 +94,19 @@ impl VenueParameters {
                 price_ticks_max: instrument.price_ticks_max,
                 size_lots_max: instrument.size_lots_max,
             }],
-            admins: admins.iter().map(|session| format!("{session:?}")).collect(),
+            admins: admins
+                .iter()
+                .map(|session| format!("{session:?}"))
+                .collect(),
             limits: LimitParameters::default(),
         }
     }
 
     fn into_config(self) -> Result<VenueConfig, ApplicationError> {
-        let admins = self.admins.into_iter().map(|text| {
-            session_of(&text).ok_or(ApplicationError::Admin(text))
-        });
+        let admins = self
+            .admins
+            .into_iter()
+            .map(|text| session_of(&text).ok_or(ApplicationError::Admin(text)));
         Ok(VenueConfig {
             instruments: self
                 .instruments
@@ -150,14 +154,20 @@ pub struct Opaque {
 }
 
 /// Odd constants with well spread bits, one a lane.
-const FACTORS: [u64; 4] =
-    [0x9e37_79b9_7f4a_7c15, 0xc2b2_ae3d_27d4_eb4f, 0x1656_67b1_9e37_79f9, 0xff51_afd7_ed55_8ccd];
+const FACTORS: [u64; 4] = [
+    0x9e37_79b9_7f4a_7c15,
+    0xc2b2_ae3d_27d4_eb4f,
+    0x1656_67b1_9e37_79f9,
+    0xff51_afd7_ed55_8ccd,
+];
 const SNAPSHOT_BYTES: usize = 5 * 8;
 
 impl Opaque {
     fn mix(&mut self, lane: usize, word: u64) {
         let lane = lane % 4;
-        self.state[lane] = (self.state[lane] ^ word).wrapping_mul(FACTORS[lane]).rotate_left(29);
+        self.state[lane] = (self.state[lane] ^ word)
+            .wrapping_mul(FACTORS[lane])
+            .rotate_left(29);
     }
 }
 
@@ -201,7 +211,10 @@ impl StateMachine for Opaque {
     fn restore_section(&mut self, _: usize, bytes: &[u8]) -> Result<(), String> {
         let (words, rest) = bytes.as_chunks::<8>();
         let ([commands, state @ ..], []) = (words, rest) else {
-            return Err(format!("expected {SNAPSHOT_BYTES} bytes, got {}", bytes.len()));
+            return Err(format!(
+                "expected {SNAPSHOT_BYTES} bytes, got {}",
+                bytes.len()
+            ));
         };
         let state: &[[u8; 8]; 4] = state
             .try_into()
@@ -243,7 +256,9 @@ impl Hosted {
         match application.name.as_str() {
             VENUE => {
                 let parameters: VenueParameters = serde_json::from_value(parameters)?;
-                Ok(Self::Venue(Box::new(Venue::new(parameters.into_config()?)?)))
+                Ok(Self::Venue(Box::new(Venue::new(
+                    parameters.into_config()?,
+                )?)))
             }
             OPAQUE => {
                 #[derive(Deserialize)]
@@ -366,8 +381,13 @@ mod tests {
     }
 
     fn open(name: &str, parameters: serde_json::Value) -> Result<Hosted, ApplicationError> {
-        let serde_json::Value::Object(parameters) = parameters else { panic!("not an object") };
-        Hosted::open(&Application { name: name.to_owned(), parameters })
+        let serde_json::Value::Object(parameters) = parameters else {
+            panic!("not an object")
+        };
+        Hosted::open(&Application {
+            name: name.to_owned(),
+            parameters,
+        })
     }
 
     #[test]
@@ -384,7 +404,11 @@ mod tests {
             ("opaque", json!({"size": 1}), "unknown field `size`"),
             ("venue", json!({}), "missing field `instruments`"),
             ("venue", json!({"instruments": []}), "1 to"),
-            ("venue", json!({"instruments": [], "admins": ["xy"]}), "admins = \"xy\""),
+            (
+                "venue",
+                json!({"instruments": [], "admins": ["xy"]}),
+                "admins = \"xy\"",
+            ),
         ] {
             let error = open(name, parameters).unwrap_err().to_string();
             assert!(error.contains(part), "{error}");

@@ -106,7 +106,9 @@ pub struct Cluster {
 
 impl core::fmt::Debug for Cluster {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Cluster").field("slots", &self.slots).finish_non_exhaustive()
+        f.debug_struct("Cluster")
+            .field("slots", &self.slots)
+            .finish_non_exhaustive()
     }
 }
 
@@ -117,9 +119,19 @@ impl Cluster {
         let (ended_in, ended) = channel();
         let slots = launches
             .into_iter()
-            .map(|launch| Slot { launch, process: None, tail: Arc::default() })
+            .map(|launch| Slot {
+                launch,
+                process: None,
+                tail: Arc::default(),
+            })
             .collect();
-        Self { slots, sink, runs: 0, ended_in, ended }
+        Self {
+            slots,
+            sink,
+            runs: 0,
+            ended_in,
+            ended,
+        }
     }
 
     /// Starts every validator that is not running.
@@ -135,7 +147,10 @@ impl Cluster {
     /// # Errors
     /// [`ClusterError::Start`], [`ClusterError::Unknown`].
     pub fn start(&mut self, index: usize) -> Result<(), ClusterError> {
-        let slot = self.slots.get_mut(index).ok_or(ClusterError::Unknown { index })?;
+        let slot = self
+            .slots
+            .get_mut(index)
+            .ok_or(ClusterError::Unknown { index })?;
         if slot.process.is_some() {
             return Ok(());
         }
@@ -169,14 +184,21 @@ impl Cluster {
                 ended.send((index, run)).ok();
             })
         });
-        slot.process = Some(Process { child, _leash: leash, reader, run });
+        slot.process = Some(Process {
+            child,
+            _leash: leash,
+            reader,
+            run,
+        });
         Ok(())
     }
 
     /// Whether the validator was started and its end was not reported.
     #[must_use]
     pub fn is_running(&self, index: usize) -> bool {
-        self.slots.get(index).is_some_and(|slot| slot.process.is_some())
+        self.slots
+            .get(index)
+            .is_some_and(|slot| slot.process.is_some())
     }
 
     /// The process id of a running validator.
@@ -189,7 +211,10 @@ impl Cluster {
     #[must_use]
     pub fn tail(&self, index: usize) -> Vec<String> {
         self.slots.get(index).map_or_else(Vec::new, |slot| {
-            slot.tail.lock().unwrap_or_else(PoisonError::into_inner).clone()
+            slot.tail
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone()
         })
     }
 
@@ -204,9 +229,16 @@ impl Cluster {
                 Ok(end) => end,
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return Ok(None),
             };
-            let slot = self.slots.get_mut(index).ok_or(ClusterError::Unknown { index })?;
+            let slot = self
+                .slots
+                .get_mut(index)
+                .ok_or(ClusterError::Unknown { index })?;
             // A run that was killed here has told its end as well.
-            if slot.process.as_ref().is_some_and(|process| process.run == run) {
+            if slot
+                .process
+                .as_ref()
+                .is_some_and(|process| process.run == run)
+            {
                 return finish(index, slot).map(|status| Some(Ended { index, status }));
             }
         }
@@ -217,14 +249,21 @@ impl Cluster {
     /// # Errors
     /// [`ClusterError::NotRunning`], [`ClusterError::Process`].
     pub fn kill(&mut self, index: usize) -> Result<ExitStatus, ClusterError> {
-        let slot = self.slots.get_mut(index).ok_or(ClusterError::Unknown { index })?;
+        let slot = self
+            .slots
+            .get_mut(index)
+            .ok_or(ClusterError::Unknown { index })?;
         let Some(process) = &mut slot.process else {
             return Err(ClusterError::NotRunning { index });
         };
         process
             .child
             .kill()
-            .map_err(|source| ClusterError::Process { index, what: "SIGKILL", source })?;
+            .map_err(|source| ClusterError::Process {
+                index,
+                what: "SIGKILL",
+                source,
+            })?;
         finish(index, slot)
     }
 
@@ -233,15 +272,19 @@ impl Cluster {
     /// # Errors
     /// [`ClusterError::NotRunning`], [`ClusterError::Process`].
     pub fn request_stop(&mut self, index: usize) -> Result<(), ClusterError> {
-        let id = self.process_id(index).ok_or(ClusterError::NotRunning { index })?;
+        let id = self
+            .process_id(index)
+            .ok_or(ClusterError::NotRunning { index })?;
         // The process is not reaped before its slot is emptied, so the id is still its own.
         let pid = i32::try_from(id).ok().and_then(Pid::from_raw);
         let pid = pid.ok_or(ClusterError::NotRunning { index })?;
         match kill_process(pid, Signal::TERM) {
             Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
-            Err(error) => {
-                Err(ClusterError::Process { index, what: "SIGTERM", source: error.into() })
-            }
+            Err(error) => Err(ClusterError::Process {
+                index,
+                what: "SIGTERM",
+                source: error.into(),
+            }),
         }
     }
 
@@ -251,8 +294,9 @@ impl Cluster {
     /// [`ClusterError::Process`]; what still runs then is killed when the cluster is dropped.
     pub fn stop_all(&mut self, patience: Duration) -> Result<Vec<Ended>, ClusterError> {
         let deadline = Instant::now() + patience;
-        let running: Vec<usize> =
-            (0..self.slots.len()).filter(|index| self.is_running(*index)).collect();
+        let running: Vec<usize> = (0..self.slots.len())
+            .filter(|index| self.is_running(*index))
+            .collect();
         for index in &running {
             self.request_stop(*index)?;
         }
@@ -290,7 +334,11 @@ fn finish(index: usize, slot: &mut Slot) -> Result<ExitStatus, ClusterError> {
     let status = process
         .child
         .wait()
-        .map_err(|source| ClusterError::Process { index, what: "wait", source })?;
+        .map_err(|source| ClusterError::Process {
+            index,
+            what: "wait",
+            source,
+        })?;
     if let Some(reader) = process.reader.take() {
         // The reader only copies lines; a panic of the sink has been reported by its own thread.
         reader.join().ok();
@@ -306,7 +354,6 @@ fn keep(tail: &Mutex<Vec<String>>, line: &str) {
     lines.push(line.to_owned());
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -314,7 +361,10 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(20);
 
     fn shell(script: &str) -> Launch {
-        Launch { program: "/bin/sh".into(), arguments: vec!["-c".into(), script.into()] }
+        Launch {
+            program: "/bin/sh".into(),
+            arguments: vec!["-c".into(), script.into()],
+        }
     }
 
     fn quiet() -> LineSink {
@@ -330,7 +380,10 @@ mod tests {
             Arc::new(move |index, line| sink.lock().unwrap().push((index, line.to_owned()))),
         );
         cluster.start_all().unwrap();
-        let ended = cluster.wait_ended(Instant::now() + PATIENCE).unwrap().unwrap();
+        let ended = cluster
+            .wait_ended(Instant::now() + PATIENCE)
+            .unwrap()
+            .unwrap();
         assert_eq!((ended.index, ended.status.code()), (0, Some(3)));
         assert!(!cluster.is_running(0));
         assert_eq!(*seen.lock().unwrap(), [(0, "one".to_owned())]);
@@ -343,7 +396,10 @@ mod tests {
         let mut cluster = Cluster::new(vec![shell("read line; exit 9")], quiet());
         cluster.start_all().unwrap();
         cluster.slots[0].process.as_mut().unwrap()._leash = None;
-        let ended = cluster.wait_ended(Instant::now() + PATIENCE).unwrap().unwrap();
+        let ended = cluster
+            .wait_ended(Instant::now() + PATIENCE)
+            .unwrap()
+            .unwrap();
         assert_eq!(ended.status.code(), Some(9));
     }
 
@@ -370,17 +426,28 @@ mod tests {
         cluster.start(0).unwrap();
         let first = cluster.process_id(0).unwrap();
         assert_eq!(cluster.kill(0).unwrap().code(), None);
-        assert!(matches!(cluster.kill(0), Err(ClusterError::NotRunning { index: 0 })));
+        assert!(matches!(
+            cluster.kill(0),
+            Err(ClusterError::NotRunning { index: 0 })
+        ));
         cluster.start(0).unwrap();
         assert_ne!(cluster.process_id(0), Some(first));
         // The end of the first run is not taken for the end of the second.
-        assert!(cluster.wait_ended(Instant::now() + Duration::from_millis(50)).unwrap().is_none());
+        assert!(
+            cluster
+                .wait_ended(Instant::now() + Duration::from_millis(50))
+                .unwrap()
+                .is_none()
+        );
         assert!(cluster.is_running(0));
     }
 
     #[test]
     fn a_program_that_is_missing_is_named() {
-        let launch = Launch { program: "/nowhere/quorate".into(), arguments: Vec::new() };
+        let launch = Launch {
+            program: "/nowhere/quorate".into(),
+            arguments: Vec::new(),
+        };
         let error = Cluster::new(vec![launch], quiet()).start(0).unwrap_err();
         assert!(error.to_string().contains("/nowhere/quorate"), "{error}");
         let error = Cluster::new(Vec::new(), quiet()).start(4).unwrap_err();

@@ -66,7 +66,9 @@ impl Latencies {
     /// # Panics
     /// Never: both have the same bounds.
     pub fn merge(&mut self, other: &Self) {
-        self.histogram.add(&other.histogram).expect("both histograms have the same bounds");
+        self.histogram
+            .add(&other.histogram)
+            .expect("both histograms have the same bounds");
     }
 
     /// The percentiles that reports name.
@@ -134,7 +136,10 @@ impl Default for Latencies {
 }
 
 /// Nanoseconds as microseconds.
-#[expect(clippy::cast_precision_loss, reason = "latencies are far below 2^53 ns")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "latencies are far below 2^53 ns"
+)]
 fn us(value_ns: u64) -> f64 {
     value_ns as f64 / NS_PER_US
 }
@@ -162,7 +167,10 @@ mod tests {
             (percentiles.max, 1000.0),
         ] {
             let got = got.unwrap();
-            assert!((got - wanted).abs() <= wanted / 500.0, "{got} is not near {wanted}");
+            assert!(
+                (got - wanted).abs() <= wanted / 500.0,
+                "{got} is not near {wanted}"
+            );
         }
     }
 
@@ -197,15 +205,25 @@ mod tests {
         let text = String::from_utf8(bytes).unwrap();
         let mut lines = text.lines();
         let header: Vec<_> = lines.next().unwrap().split_whitespace().collect();
-        assert_eq!(header, ["Value", "Percentile", "TotalCount", "1/(1-Percentile)"]);
+        assert_eq!(
+            header,
+            ["Value", "Percentile", "TotalCount", "1/(1-Percentile)"]
+        );
         assert_eq!(lines.next(), Some(""));
         let rows: Vec<Vec<f64>> = lines
             .clone()
             .take_while(|line| !line.starts_with('#'))
-            .map(|line| line.split_whitespace().map(|cell| cell.parse().unwrap()).collect())
+            .map(|line| {
+                line.split_whitespace()
+                    .map(|cell| cell.parse().unwrap())
+                    .collect()
+            })
             .collect();
         assert!(rows.len() > 20);
-        assert!(rows.windows(2).all(|pair| pair[0][0] <= pair[1][0] && pair[0][2] <= pair[1][2]));
+        assert!(
+            rows.windows(2)
+                .all(|pair| pair[0][0] <= pair[1][0] && pair[0][2] <= pair[1][2])
+        );
         let last = rows.last().unwrap();
         assert_eq!((last.len(), last[1], last[2]), (3, 1.0, 1000.0));
         let footer: Vec<_> = lines.filter(|line| line.starts_with("#[")).collect();

@@ -163,7 +163,9 @@ impl Testnet {
             });
         }
         let genesis = Genesis::build(GenesisPlan {
-            chain_id: KeyPair::generate().map_err(|source| io_error(dir, "make an id", source))?.public(),
+            chain_id: KeyPair::generate()
+                .map_err(|source| io_error(dir, "make an id", source))?
+                .public(),
             genesis_time_ns: wall_clock_ns(),
             fault_weight: plan.fault_weight,
             fast_slack: plan.fast_slack,
@@ -188,7 +190,10 @@ impl Testnet {
             let path = validator_folder(dir, index).join(CONFIG_FILE);
             write_new(&path, config.to_commented_toml().as_bytes(), 0o600)?;
         }
-        Ok(Self { dir: dir.to_path_buf(), genesis })
+        Ok(Self {
+            dir: dir.to_path_buf(),
+            genesis,
+        })
     }
 
     /// Opens a testnet that was written before.
@@ -197,7 +202,10 @@ impl Testnet {
     /// Its genesis cannot be read or is not allowed.
     pub fn open(dir: &Path) -> Result<Self, TestnetError> {
         let genesis = Genesis::load(&dir.join(GENESIS_FILE))?;
-        Ok(Self { dir: dir.to_path_buf(), genesis })
+        Ok(Self {
+            dir: dir.to_path_buf(),
+            genesis,
+        })
     }
 
     /// The folder.
@@ -221,7 +229,12 @@ impl Testnet {
     /// The weights, in order.
     #[must_use]
     pub fn weights(&self) -> Vec<u64> {
-        self.genesis.file().validators.iter().map(|member| member.stake).collect()
+        self.genesis
+            .file()
+            .validators
+            .iter()
+            .map(|member| member.stake)
+            .collect()
     }
 
     /// What its commands are, if the application is one of this program.
@@ -276,15 +289,19 @@ pub fn free_base_port(validators: usize) -> Result<u16, TestnetError> {
         .ok()
         .and_then(|validators| validators.checked_mul(PORTS_PER_VALIDATOR))
         .filter(|count| *count < LAST - FIRST)
-        .ok_or(TestnetError::Ports { validators, base_port: FIRST })?;
+        .ok_or(TestnetError::Ports {
+            validators,
+            base_port: FIRST,
+        })?;
     let span = u32::from(LAST - FIRST - count);
     // Two programs that look at the same time should not find the same ports.
     let seed = std::process::id().wrapping_mul(0x9e37_79b1) ^ wall_clock_ns() as u32;
     for attempt in 0..200_u32 {
         let offset = seed.wrapping_add(attempt.wrapping_mul(0x61c8_8647)) % span;
         let base = FIRST + u16::try_from(offset).unwrap_or(0);
-        let held: Vec<_> =
-            (base..base + count).map_while(|port| TcpListener::bind(("127.0.0.1", port)).ok()).collect();
+        let held: Vec<_> = (base..base + count)
+            .map_while(|port| TcpListener::bind(("127.0.0.1", port)).ok())
+            .collect();
         if held.len() == usize::from(count) {
             return Ok(base);
         }
@@ -294,10 +311,15 @@ pub fn free_base_port(validators: usize) -> Result<u16, TestnetError> {
 
 fn ports(plan: &Plan) -> Result<Vec<u16>, TestnetError> {
     let validators = plan.weights.len();
-    let refused = || TestnetError::Ports { validators, base_port: plan.base_port };
+    let refused = || TestnetError::Ports {
+        validators,
+        base_port: plan.base_port,
+    };
     (0..validators)
         .map(|index| {
-            let offset = u16::try_from(index).ok()?.checked_mul(PORTS_PER_VALIDATOR)?;
+            let offset = u16::try_from(index)
+                .ok()?
+                .checked_mul(PORTS_PER_VALIDATOR)?;
             let first = plan.base_port.checked_add(offset)?;
             first.checked_add(PORTS_PER_VALIDATOR - 1)?;
             (plan.base_port > 0).then_some(first)
@@ -318,15 +340,16 @@ fn application(dir: &Path, workload: Workload) -> Result<Application, TestnetErr
             }
         }
     };
-    Ok(Application { name: workload.application().to_owned(), parameters })
+    Ok(Application {
+        name: workload.application().to_owned(),
+        parameters,
+    })
 }
 
 fn refuse_full(dir: &Path) -> Result<(), TestnetError> {
-    match fs::read_dir(dir) {
-        Ok(mut entries) if entries.next().is_some() => {
-            Err(TestnetError::NotEmpty(dir.to_path_buf()))
-        }
-        Ok(_) => Ok(()),
+    match fs::read_dir(dir).map(|mut entries| entries.next().is_some()) {
+        Ok(true) => Err(TestnetError::NotEmpty(dir.to_path_buf())),
+        Ok(false) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(source) => Err(io_error(dir, "reading the folder", source)),
     }
@@ -346,7 +369,11 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), TestnetError> {
 }
 
 fn io_error(path: &Path, what: &'static str, source: io::Error) -> TestnetError {
-    TestnetError::Io { path: path.to_path_buf(), what, source }
+    TestnetError::Io {
+        path: path.to_path_buf(),
+        what,
+        source,
+    }
 }
 
 fn loopback(port: u16) -> String {
@@ -354,6 +381,8 @@ fn loopback(port: u16) -> String {
 }
 
 fn wall_clock_ns() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -9,7 +9,7 @@
 
 use std::collections::VecDeque;
 
-use quorate::state_machine::Lane;
+use quorate_consensus::payload::Lane;
 
 /// Commands of one session that may be unfinalized at one time.
 pub(super) const FLIGHTS_MAX: usize = 32 * 1024;
@@ -86,6 +86,8 @@ pub(super) struct Outgoing<'a> {
 pub(super) struct Ledger {
     /// Number of the first flight; every lower one is finalized. Numbers begin at 1.
     first_seq: u64,
+    /// The public key that the body of number 1 begins with, since that opens the session.
+    opening_key: [u8; 32],
     flights: VecDeque<Flight>,
     /// Every flight before this index has left `Waiting`. Invariant: at most `flights.len()`.
     cursor: usize,
@@ -100,9 +102,11 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    pub(super) fn new() -> Self {
+    /// The books of a session whose numbers up to `seq_last` are finalized.
+    pub(super) fn new(opening_key: [u8; 32], seq_last: u64) -> Self {
         Self {
-            first_seq: 1,
+            first_seq: seq_last + 1,
+            opening_key,
             flights: VecDeque::new(),
             cursor: 0,
             vacant: 0,
@@ -131,36 +135,46 @@ impl Ledger {
 
     /// Commands that are not finalized and not refused.
     pub(super) fn open(&self) -> usize {
-        self.flights.iter().filter(|flight| is_open(flight.stage)).count()
+        self.flights
+            .iter()
+            .filter(|flight| is_open(flight.stage))
+            .count()
     }
 
     /// Takes a command in; gives its number.
     pub(super) fn push(&mut self, intended_ns: u64, lane: Lane, bytes: &[u8]) -> u64 {
+        let index = self.take_vacancy().unwrap_or(self.flights.len());
+        let seq = self.first_seq + index as u64;
         let mut body = self.spare.pop().unwrap_or_default();
+        if seq == 1 {
+            body.extend_from_slice(&self.opening_key);
+        }
         body.extend_from_slice(bytes);
-        self.body_bytes += bytes.len();
+        self.body_bytes += body.len();
         self.counts.generated += 1;
-        let flight =
-            Flight { intended_ns, stage: Stage::Waiting, was_accepted: false, lane, body };
-        let index = match self.take_vacancy() {
-            Some(index) => {
-                self.flights[index] = flight;
-                self.cursor = self.cursor.min(index);
-                index
-            }
-            None => {
-                self.flights.push_back(flight);
-                self.flights.len() - 1
-            }
-        };
-        self.first_seq + index as u64
+        let flight = Flight { intended_ns, stage: Stage::Waiting, was_accepted: false, lane, body };
+        match self.flights.get_mut(index) {
+            Some(vacancy) => *vacancy = flight,
+            None => self.flights.push_back(flight),
+        }
+        self.cursor = self.cursor.min(index);
+        seq
+    }
+
+    /// The lane of the last command, unless it is finalized: a later one may stand before it in
+    /// no block, whatever its own lane.
+    pub(super) fn last_lane(&self) -> Option<Lane> {
+        self.flights.back().filter(|flight| is_open(flight.stage)).map(|flight| flight.lane)
     }
 
     fn take_vacancy(&mut self) -> Option<usize> {
         if self.vacant == 0 {
             return None;
         }
-        let index = self.flights.iter().position(|flight| flight.stage == Stage::Vacant)?;
+        let index = self
+            .flights
+            .iter()
+            .position(|flight| flight.stage == Stage::Vacant)?;
         self.vacant -= 1;
         Some(index)
     }
@@ -177,7 +191,11 @@ impl Ledger {
     }
 
     fn skip_sent(&mut self) {
-        while self.flights.get(self.cursor).is_some_and(|flight| flight.stage != Stage::Waiting) {
+        while self
+            .flights
+            .get(self.cursor)
+            .is_some_and(|flight| flight.stage != Stage::Waiting)
+        {
             self.cursor += 1;
         }
     }
@@ -193,7 +211,21 @@ impl Ledger {
         flight.stage = Stage::Sent;
         let seq = self.first_seq + self.cursor as u64;
         self.cursor += 1;
-        Some(Outgoing { seq, lane: flight.lane, body: &flight.body })
+        Some(Outgoing {
+            seq,
+            lane: flight.lane,
+            body: &flight.body,
+        })
+    }
+
+    /// The last command handed out did not leave after all.
+    pub(super) fn unsend(&mut self, seq: u64) {
+        if let Some(index) = self.index_of(seq)
+            && self.flights[index].stage == Stage::Sent
+        {
+            self.flights[index].stage = Stage::Waiting;
+            self.cursor = self.cursor.min(index);
+        }
     }
 
     fn index_of(&self, seq: u64) -> Option<usize> {
@@ -203,7 +235,9 @@ impl Ledger {
 
     /// A gateway accepted the command.
     pub(super) fn on_accepted(&mut self, seq: u64) {
-        let Some(index) = self.index_of(seq) else { return };
+        let Some(index) = self.index_of(seq) else {
+            return;
+        };
         let flight = &mut self.flights[index];
         if !is_open(flight.stage) {
             return;
@@ -219,17 +253,23 @@ impl Ledger {
     /// A gateway is busy: the session goes on from this number when the time is over.
     pub(super) fn on_busy(&mut self, seq: u64, now_ns: u64, retry_after_ns: u64) {
         self.counts.busy += 1;
-        let Some(index) = self.index_of(seq) else { return };
+        let Some(index) = self.index_of(seq) else {
+            return;
+        };
         // An answer to an earlier sending may be late: what was accepted since stays accepted.
         if self.flights[index].stage == Stage::Sent {
             self.again(index);
         }
-        self.hold_until_ns = self.hold_until_ns.max(now_ns.saturating_add(retry_after_ns));
+        self.hold_until_ns = self
+            .hold_until_ns
+            .max(now_ns.saturating_add(retry_after_ns));
     }
 
     /// A gateway refused the command for good: its number is free for the next one.
     pub(super) fn on_rejected(&mut self, seq: u64) {
-        let Some(index) = self.index_of(seq) else { return };
+        let Some(index) = self.index_of(seq) else {
+            return;
+        };
         let flight = &mut self.flights[index];
         // What some gateway took may come to a result whatever another one says about it now.
         if flight.stage != Stage::Sent || flight.was_accepted {
@@ -270,7 +310,11 @@ impl Ledger {
         let body = core::mem::take(&mut flight.body);
         self.recycle(body);
         self.counts.finalized += 1;
-        while self.flights.front().is_some_and(|flight| flight.stage == Stage::Finalized) {
+        while self
+            .flights
+            .front()
+            .is_some_and(|flight| flight.stage == Stage::Finalized)
+        {
             self.flights.pop_front();
             self.first_seq += 1;
             self.cursor = self.cursor.saturating_sub(1);
@@ -311,8 +355,10 @@ const fn is_open(stage: Stage) -> bool {
 mod tests {
     use super::*;
 
+    const KEY: [u8; 32] = [0xee; 32];
+
     fn with_commands(count: u64) -> Ledger {
-        let mut ledger = Ledger::new();
+        let mut ledger = Ledger::new(KEY, 0);
         for at in 0..count {
             assert_eq!(ledger.push(at * 10, Lane::Order, &at.to_le_bytes()), at + 1);
         }
@@ -333,6 +379,15 @@ mod tests {
         assert_eq!(sent(&mut ledger, 0), [1, 2, 3]);
         assert!(sent(&mut ledger, 0).is_empty());
         assert!(!ledger.has_waiting());
+    }
+
+    #[test]
+    fn what_did_not_leave_is_handed_out_again_and_counts_as_sent_once() {
+        let mut ledger = with_commands(2);
+        assert_eq!(sent(&mut ledger, 0), [1, 2]);
+        ledger.unsend(2);
+        assert_eq!(sent(&mut ledger, 0), [2]);
+        assert_eq!(ledger.counts().resent, 0);
     }
 
     #[test]
@@ -402,7 +457,10 @@ mod tests {
         assert_eq!(ledger.counts().rejected, 1);
         assert_eq!(ledger.push(70, Lane::Cancel, b"new"), 2);
         let outgoing = ledger.send_next(0).unwrap();
-        assert_eq!((outgoing.seq, outgoing.lane, outgoing.body), (2, Lane::Cancel, &b"new"[..]));
+        assert_eq!(
+            (outgoing.seq, outgoing.lane, outgoing.body),
+            (2, Lane::Cancel, &b"new"[..])
+        );
         assert_eq!(ledger.push(80, Lane::Order, b"z"), 4);
         assert_eq!(ledger.on_finalized(2), Some(70));
     }
@@ -429,24 +487,49 @@ mod tests {
             assert_eq!(ledger.on_finalized(seq), None);
         }
         let counts = *ledger.counts();
-        assert_eq!((counts.accepted, counts.rejected, counts.finalized), (0, 0, 0));
+        assert_eq!(
+            (counts.accepted, counts.rejected, counts.finalized),
+            (0, 0, 0)
+        );
         assert_eq!(counts.busy, 3);
     }
 
     #[test]
     fn a_session_is_bounded_in_commands_and_in_bytes() {
-        let mut ledger = Ledger::new();
+        let mut ledger = Ledger::new(KEY, 0);
         let body = vec![0; FLIGHT_BYTES_MAX / 2];
-        ledger.push(0, Lane::Order, &body);
+        ledger.push(0, Lane::Order, &body[KEY.len()..]);
         assert!(ledger.has_room(FLIGHT_BYTES_MAX / 2));
         ledger.push(0, Lane::Order, &body);
         assert!(!ledger.has_room(1));
-        let mut ledger = Ledger::new();
+        let mut ledger = Ledger::new(KEY, 0);
         for _ in 0..FLIGHTS_MAX {
             assert!(ledger.has_room(0));
             ledger.push(0, Lane::Order, b"");
         }
         assert!(!ledger.has_room(0));
+    }
+
+    #[test]
+    fn the_first_number_alone_opens_the_session() {
+        let mut ledger = with_commands(2);
+        let first = ledger.send_next(0).unwrap();
+        assert_eq!((&first.body[..32], &first.body[32..]), (&KEY[..], &[0; 8][..]));
+        assert_eq!(ledger.send_next(0).unwrap().body.len(), 8);
+        let mut later = Ledger::new(KEY, 7);
+        assert_eq!(later.push(0, Lane::Admin, b"x"), 8);
+        assert_eq!(later.send_next(0).unwrap().body, b"x");
+    }
+
+    #[test]
+    fn the_last_lane_is_known_while_its_command_is_open() {
+        let mut ledger = Ledger::new(KEY, 0);
+        assert_eq!(ledger.last_lane(), None);
+        ledger.push(0, Lane::Order, b"x");
+        assert_eq!(ledger.last_lane(), Some(Lane::Order));
+        sent(&mut ledger, 0);
+        ledger.on_finalized(1);
+        assert_eq!(ledger.last_lane(), None);
     }
 
     #[test]

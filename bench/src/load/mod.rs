@@ -1,2 +1,80 @@
-//! Open-loop load.
+//! Open-loop load over the client port.
+//!
+//! Commands have intended times that depend on the flow alone; what cannot be sent then is sent
+//! as soon as it can and its latency counts from the intended time, so a stall of the cluster is
+//! seen in full. Owns the sessions, the loop and what is recorded. Never: starts validators.
+//!
+//! In the order of the data: `source` (what, when, by whom), `ledger` (a session's numbers and
+//! what must be sent again), `session` (its frames and its gateway), `driver` (the loop), and
+//! beside them `key` (who a session is) and `pacer` (precise waking).
+
+mod driver;
+mod key;
 mod ledger;
+mod pacer;
+mod session;
+mod source;
+
+use std::collections::BTreeSet;
+
+use quorate::client_wire::{FrameError, Rejection};
+use quorate_net::NetError;
+
+use crate::histogram::Latencies;
+use crate::orders::LobsterError;
+
+pub use driver::{Outcome, Progress, run};
+pub use key::Chain;
+pub(crate) use key::SessionKey;
+pub use ledger::Counts;
+pub use source::{Flow, LoadPlan};
+
+/// Why a load did not run, or ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The recording cannot be replayed.
+    #[error(transparent)]
+    Orders(#[from] LobsterError),
+    /// The network cannot be used.
+    #[error(transparent)]
+    Net(#[from] NetError),
+    /// A key for a session cannot be made.
+    #[error("making a session's key: {0}")]
+    Key(#[source] std::io::Error),
+    /// A validator does not speak the protocol.
+    #[error("validator {validator}: {source}")]
+    Protocol {
+        /// Which.
+        validator: usize,
+        /// What it sent.
+        source: FrameError,
+    },
+    /// The chain's session table is full.
+    #[error("the chain holds as many sessions as it may (genesis field limits.sessions_max)")]
+    SessionsFull,
+    /// No validator let the sessions in.
+    #[error("{waiting} of {sessions} sessions could not log in within {seconds} s")]
+    NoGateway {
+        /// How many could not.
+        waiting: usize,
+        /// Of how many.
+        sessions: usize,
+        /// How long they tried.
+        seconds: u64,
+    },
+}
+
+/// What is recorded while the load runs.
+#[derive(Debug, Default)]
+pub(crate) struct Recorded {
+    /// From the accepting validator's receipt to finality there.
+    pub(crate) finality: Latencies,
+    /// From the intended send time to the receipt of the result.
+    pub(crate) client: Latencies,
+    /// When the last result came, on the run's clock.
+    pub(crate) last_result_ns: u64,
+    /// Height of the highest block with a result.
+    pub(crate) height: u64,
+    /// Why commands were refused at admission.
+    pub(crate) reasons: BTreeSet<Rejection>,
+}

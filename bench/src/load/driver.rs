@@ -1,0 +1,349 @@
+//! The loop: takes what is due from the flow, hands it to the sessions, and waits for answers.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use quorate::client_wire::Rejection;
+use quorate::keys::KeyPair;
+use quorate_net::{ClientLinks, CloseReason, Limits, LinkHandler, LinkId, NetError};
+
+use super::key::Chain;
+use super::ledger::Counts;
+use super::pacer::Pacer;
+use super::session::{Next, Session};
+use super::source::{LoadPlan, Source};
+use super::{LoadError, Recorded};
+use crate::histogram::Latencies;
+
+/// How long the sessions may take to log in.
+const LOGIN_SECONDS: u64 = 20;
+/// How long the last results are waited for after the last send.
+const DRAIN: Duration = Duration::from_secs(10);
+/// How often progress is told.
+const PROGRESS: Duration = Duration::from_secs(1);
+/// Longest time in which nothing is looked at.
+const LOOK: Duration = Duration::from_millis(20);
+/// From this rate on commands are handed over in batches, commands a second.
+const BATCH_RATE: u64 = 20_000;
+/// The time between two batches. A command waits half of it on average, and that counts.
+const BATCH: Duration = Duration::from_micros(250);
+/// Reading: how much of one validator's answers a turn takes, bytes.
+const READ_BYTES_PER_TURN: usize = 1024 * 1024;
+/// Size of a link's read buffer, bytes.
+const READ_BUFFER_BYTES: usize = 128 * 1024;
+
+/// How far the load is.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// Since the first send.
+    pub elapsed: Duration,
+    /// Sent and answered so far.
+    pub counts: Counts,
+    /// Commands intended so far.
+    pub offered: u64,
+}
+
+/// What a load came to.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Commands that were intended.
+    pub offered: u64,
+    /// What happened to them.
+    pub counts: Counts,
+    /// From the first send to the last result, nanoseconds.
+    pub elapsed_ns: u64,
+    /// From the accepting validator's receipt to finality there.
+    pub finality: Latencies,
+    /// From the intended send time to the receipt of the result.
+    pub client: Latencies,
+    /// Height of the highest block with a result; 0 when there was none.
+    pub height: u64,
+    /// Gateways lost by all sessions together.
+    pub gateways_lost: u64,
+    /// Accepted commands whose result never came.
+    pub missing: u64,
+    /// Why commands were refused at admission.
+    pub reasons: Vec<Rejection>,
+    /// Whether the run was asked to stop before its time.
+    pub is_interrupted: bool,
+}
+
+/// Everything the handler of the links may touch.
+struct World<'a> {
+    chain: &'a Chain,
+    sessions: Vec<Session>,
+    by_link: BTreeMap<LinkId, usize>,
+    recorded: Recorded,
+    start: Instant,
+    /// When this turn's frames arrived: read once a turn.
+    received: Option<Instant>,
+    leaving: Vec<LinkId>,
+    error: Option<LoadError>,
+}
+
+impl World<'_> {
+    fn received(&mut self) -> Instant {
+        *self.received.get_or_insert_with(Instant::now)
+    }
+
+    fn ns(&self, at: Instant) -> u64 {
+        let since = at.saturating_duration_since(self.start);
+        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn counts(&self) -> Counts {
+        let mut sum = Counts::default();
+        for session in &self.sessions {
+            sum.add(&session.counts());
+        }
+        sum
+    }
+}
+
+impl LinkHandler for World<'_> {
+    fn link_up(&mut self, link: LinkId, _: u16, _: u64) {
+        if let Some(session) = self.by_link.get(&link) {
+            self.sessions[*session].on_up(link);
+        }
+    }
+
+    fn link_down(&mut self, link: LinkId, reason: CloseReason) {
+        let now = self.received();
+        if let Some(session) = self.by_link.remove(&link)
+            && self.sessions[session].has_link(link)
+        {
+            tracing::debug!(session, ?reason, "gateway lost");
+            self.sessions[session].on_down(now, self.chain);
+        }
+    }
+
+    fn link_frame(&mut self, link: LinkId, frame: &[u8]) {
+        let received = self.received();
+        let now_ns = self.ns(received);
+        let Some(session) = self.by_link.get(&link) else { return };
+        let session = &mut self.sessions[*session];
+        if !session.has_link(link) {
+            return;
+        }
+        match session.on_frame(frame, now_ns, &mut self.recorded) {
+            Ok(Next::Stay) => {}
+            Ok(Next::Leave) => self.leaving.push(link),
+            Err(error) => self.error = Some(error),
+        }
+    }
+}
+
+/// Drives the load to its end, or until `stop` is set. `tell` is called about once a second.
+///
+/// `admin` is the session that may halt and resume; without it such commands of a recording go
+/// to a session of their own and are refused by the venue.
+///
+/// # Errors
+/// [`LoadError`]. Lost gateways are no error: their sessions go on elsewhere.
+pub fn run(
+    plan: &LoadPlan,
+    chain: &Chain,
+    admin: Option<KeyPair>,
+    stop: &AtomicBool,
+    tell: &mut dyn FnMut(&Progress),
+) -> Result<Outcome, LoadError> {
+    let source = Source::open(plan)?;
+    let mut driver = Driver::new(plan, chain, admin, source)?;
+    driver.log_in(stop)?;
+    driver.world.start = Instant::now();
+    driver.send_all(stop, tell)?;
+    driver.drain(stop)?;
+    Ok(driver.outcome(stop))
+}
+
+struct Driver<'a> {
+    plan: &'a LoadPlan,
+    links: ClientLinks,
+    world: World<'a>,
+    source: Source,
+    pacer: Pacer,
+}
+
+impl<'a> Driver<'a> {
+    fn new(
+        plan: &'a LoadPlan,
+        chain: &'a Chain,
+        admin: Option<KeyPair>,
+        source: Source,
+    ) -> Result<Self, LoadError> {
+        let links = ClientLinks::new(Limits {
+            client_read_bytes_per_turn: READ_BYTES_PER_TURN,
+            client_read_buffer_bytes: READ_BUFFER_BYTES,
+            ..Limits::default()
+        })?;
+        let now = Instant::now();
+        let validators = chain.addresses.len().max(1);
+        let mut sessions = Vec::with_capacity(plan.clients as usize + 1);
+        for client in 0..plan.clients as usize {
+            let key = KeyPair::generate().map_err(LoadError::Key)?;
+            sessions.push(Session::new(key, client % validators, now));
+        }
+        let admin = match admin {
+            Some(key) => key,
+            None => KeyPair::generate().map_err(LoadError::Key)?,
+        };
+        sessions.push(Session::new(admin, 0, now));
+        let waker = links.waker();
+        Ok(Self {
+            plan,
+            links,
+            world: World {
+                chain,
+                sessions,
+                by_link: BTreeMap::new(),
+                recorded: Recorded::default(),
+                start: now,
+                received: None,
+                leaving: Vec::new(),
+                error: None,
+            },
+            source,
+            pacer: Pacer::start(move || waker.wake()),
+        })
+    }
+
+    /// Connects every session, before the clock of the run starts.
+    fn log_in(&mut self, stop: &AtomicBool) -> Result<(), LoadError> {
+        let deadline = Instant::now() + Duration::from_secs(LOGIN_SECONDS);
+        loop {
+            let now = Instant::now();
+            let waiting = self.world.sessions.iter().filter(|session| !session.is_ready()).count();
+            if waiting == 0 || stop.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            if now >= deadline {
+                let sessions = self.world.sessions.len();
+                return Err(LoadError::NoGateway { waiting, sessions, seconds: LOGIN_SECONDS });
+            }
+            self.turn(now, Some(now + LOOK))?;
+        }
+    }
+
+    /// Sends what the flow intends, at its time.
+    fn send_all(
+        &mut self,
+        stop: &AtomicBool,
+        tell: &mut dyn FnMut(&Progress),
+    ) -> Result<(), LoadError> {
+        let end = self.world.start + Duration::from_secs(self.plan.seconds);
+        let batch =
+            if self.plan.rate.get() < BATCH_RATE { Duration::ZERO } else { BATCH };
+        let mut tell_at = self.world.start + PROGRESS;
+        loop {
+            let now = Instant::now();
+            if now >= end || stop.load(Ordering::Relaxed) {
+                break;
+            }
+            if now >= tell_at {
+                tell_at += PROGRESS;
+                let elapsed = now.saturating_duration_since(self.world.start);
+                let (counts, offered) = (self.world.counts(), self.source.offered());
+                tell(&Progress { elapsed, counts, offered });
+            }
+            let next = self.take_due(now);
+            if next.is_none() && self.source.peek().is_none() {
+                break;
+            }
+            let wake = next.map(|next| next.max(now + batch));
+            self.turn(now, wake.into_iter().chain([end, tell_at]).min())?;
+        }
+        if !stop.load(Ordering::Relaxed) {
+            self.source.offer_rest();
+        }
+        Ok(())
+    }
+
+    /// Moves every command whose time has come to its session. Gives the time of the next one;
+    /// none when a full session must first get answers.
+    fn take_due(&mut self, now: Instant) -> Option<Instant> {
+        let now_ns = self.world.ns(now);
+        loop {
+            let next = self.source.peek()?;
+            if next.offset_ns > now_ns {
+                return Some(self.world.start + Duration::from_nanos(next.offset_ns));
+            }
+            let session = self.world.sessions.get_mut(next.session)?;
+            if !session.has_room(next.bytes.len()) {
+                return None;
+            }
+            session.push(next.offset_ns, next.lane, next.bytes);
+            self.source.advance();
+        }
+    }
+
+    /// Waits for the results of what was accepted, and for an answer about the rest.
+    fn drain(&mut self, stop: &AtomicBool) -> Result<(), LoadError> {
+        let deadline = Instant::now() + DRAIN;
+        loop {
+            let now = Instant::now();
+            let is_over = self.world.sessions.iter().all(|session| session.open() == 0);
+            if is_over || now >= deadline {
+                return Ok(());
+            }
+            if stop.load(Ordering::Relaxed)
+                && self.world.sessions.iter().all(|session| session.owed() == 0)
+            {
+                return Ok(());
+            }
+            self.turn(now, Some(deadline.min(now + LOOK)))?;
+        }
+    }
+
+    /// One turn: dials, sends, waits until `wake` at the latest, takes in what came.
+    fn turn(&mut self, now: Instant, wake: Option<Instant>) -> Result<(), LoadError> {
+        let now_ns = self.world.ns(now);
+        let mut wake = wake.map_or(now + LOOK, |wake| wake.min(now + LOOK));
+        for (index, session) in self.world.sessions.iter_mut().enumerate() {
+            match session.dial(now, &mut self.links, self.world.chain) {
+                Ok(None) => {}
+                Ok(Some(link)) => {
+                    self.world.by_link.insert(link, index);
+                }
+                // A validator that is not there: the session has moved on to the next.
+                Err(NetError::Connect { address, source }) => {
+                    tracing::debug!(%address, %source, "dial");
+                }
+                Err(error) => return Err(error.into()),
+            }
+            session.send(now_ns, &mut self.links);
+            if let Some(due) = session.due(now, now_ns) {
+                wake = wake.min(due);
+            }
+        }
+        self.links.flush();
+        let wait = wake.saturating_duration_since(now);
+        if !wait.is_zero() {
+            self.pacer.wake_at(wake, now);
+        }
+        self.world.received = None;
+        self.links.turn(now, Some(wait), &mut self.world)?;
+        for link in self.world.leaving.drain(..) {
+            self.links.close(link);
+        }
+        self.world.error.take().map_or(Ok(()), Err)
+    }
+
+    fn outcome(self, stop: &AtomicBool) -> Outcome {
+        let counts = self.world.counts();
+        let sessions = &self.world.sessions;
+        let recorded = self.world.recorded;
+        Outcome {
+            offered: self.source.offered(),
+            counts,
+            elapsed_ns: recorded.last_result_ns,
+            finality: recorded.finality,
+            client: recorded.client,
+            height: recorded.height,
+            gateways_lost: sessions.iter().map(|session| session.gateways_lost).sum(),
+            missing: sessions.iter().map(|session| session.owed() as u64).sum(),
+            reasons: recorded.reasons.into_iter().collect(),
+            is_interrupted: stop.load(Ordering::Relaxed),
+        }
+    }
+}

@@ -1,0 +1,346 @@
+//! One session of the load at its gateway: what it sends, what it makes of the answers, and where
+//! it goes when the gateway is lost.
+//!
+//! Owns the session's frames and the choice of its gateway. Never: reads a clock, or waits.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use quorate::client_wire::{
+    CLIENT_FRAME_BYTES_MAX, ClientFrameWriter, Outcome, Rejection, ServerFrame, Verdict,
+    encode_session_ask,
+};
+use quorate::keys::KeyPair;
+use quorate_consensus::payload::{ENTRY_BYTES_FIXED, Entry, Lane, encode_entry, session_of_key};
+use quorate_net::{ClientLinks, LinkId, NetError, SendError};
+
+use super::key::{Chain, SessionKey};
+use super::ledger::{Counts, Ledger};
+use super::{LoadError, Recorded};
+
+/// First wait before a lost gateway's successor is dialed.
+const REDIAL_MIN: Duration = Duration::from_millis(5);
+/// Longest such wait.
+const REDIAL_MAX: Duration = Duration::from_millis(500);
+/// How long a number that is too far ahead is held back.
+const AHEAD_RETRY_NS: u64 = 1_000_000;
+
+/// Where the session's connection stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Connection {
+    /// Dial at this time.
+    Down { dial_at: Instant },
+    /// Dialed.
+    Dialing(LinkId),
+    /// Asked for the session's last number, which must be known before anything is sent.
+    Asking(LinkId),
+    /// Ready for commands.
+    Up(LinkId),
+}
+
+/// A session and its gateway.
+#[derive(Debug)]
+pub(super) struct Session {
+    key: Arc<KeyPair>,
+    id: [u8; 16],
+    /// `None` until the last number of an old session is known.
+    ledger: Option<Ledger>,
+    gateway: usize,
+    connection: Connection,
+    redial: Duration,
+    /// A frame that the link did not take.
+    stuck: Vec<u8>,
+    entry: Vec<u8>,
+    frame: Vec<u8>,
+    /// Gateways lost after the session was up.
+    pub(super) gateways_lost: u64,
+}
+
+impl Session {
+    /// A session that begins at validator `gateway`. Whether it is new on the chain is asked.
+    pub(super) fn new(key: KeyPair, gateway: usize, now: Instant) -> Self {
+        let id = session_of_key(&key.public());
+        Self {
+            key: Arc::new(key),
+            id,
+            ledger: None,
+            gateway,
+            connection: Connection::Down { dial_at: now },
+            redial: REDIAL_MIN,
+            stuck: Vec::new(),
+            entry: Vec::new(),
+            frame: Vec::new(),
+            gateways_lost: 0,
+        }
+    }
+
+    /// Whether commands can be taken: the session is known to the chain's last number.
+    pub(super) const fn is_ready(&self) -> bool {
+        self.ledger.is_some()
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        self.ledger.as_ref().map_or_else(Counts::default, |ledger| *ledger.counts())
+    }
+
+    /// Accepted commands whose result has not come.
+    pub(super) fn owed(&self) -> usize {
+        self.ledger.as_ref().map_or(0, Ledger::owed)
+    }
+
+    /// Commands without a result and without a refusal.
+    pub(super) fn open(&self) -> usize {
+        self.ledger.as_ref().map_or(0, Ledger::open)
+    }
+
+    pub(super) fn has_room(&self, body_bytes: usize) -> bool {
+        self.ledger.as_ref().is_some_and(|ledger| ledger.has_room(body_bytes))
+    }
+
+    /// Takes a command that was intended for `intended_ns`.
+    ///
+    /// Inside a block lanes stand in order and so do a session's numbers, so a cancel in its own
+    /// lane behind an open order of its session would have to wait for the next block. It goes
+    /// among the orders then, as any client that knows the rule would send it.
+    pub(super) fn push(&mut self, intended_ns: u64, natural: Lane, bytes: &[u8]) {
+        if let Some(ledger) = &mut self.ledger {
+            let must_follow = natural == Lane::Cancel && ledger.last_lane() == Some(Lane::Order);
+            let lane = if must_follow { Lane::Order } else { natural };
+            ledger.push(intended_ns, lane, bytes);
+        }
+    }
+
+    /// When this session wants to be looked at again without anything having come, if at all.
+    pub(super) fn due(&mut self, now: Instant, now_ns: u64) -> Option<Instant> {
+        match self.connection {
+            Connection::Down { dial_at } => Some(dial_at),
+            Connection::Up(_) => {
+                let ledger = self.ledger.as_mut()?;
+                let wait_ns = ledger.hold_until_ns().saturating_sub(now_ns);
+                (ledger.has_waiting() && wait_ns > 0).then(|| now + Duration::from_nanos(wait_ns))
+            }
+            Connection::Dialing(_) | Connection::Asking(_) => None,
+        }
+    }
+
+    /// Dials when it is time to. Gives the link to listen for.
+    ///
+    /// # Errors
+    /// [`NetError`]: no such address, or no resources.
+    pub(super) fn dial(
+        &mut self,
+        now: Instant,
+        links: &mut ClientLinks,
+        chain: &Chain,
+    ) -> Result<Option<LinkId>, NetError> {
+        let Connection::Down { dial_at } = self.connection else { return Ok(None) };
+        if now < dial_at {
+            return Ok(None);
+        }
+        let key = SessionKey::new(&self.key, chain, self.gateway);
+        let address = chain.addresses.get(self.gateway).and_then(|list| list.first());
+        let address = address.map_or("", String::as_str);
+        match links.connect(now, address, chain.ids, Arc::new(key)) {
+            Ok(link) => {
+                self.connection = Connection::Dialing(link);
+                Ok(Some(link))
+            }
+            Err(error) => {
+                self.go_on(now, chain);
+                Err(error)
+            }
+        }
+    }
+
+    /// The link stands: asks for the session's number, or sends everything again.
+    pub(super) fn on_up(&mut self, link: LinkId) {
+        self.redial = REDIAL_MIN;
+        self.stuck.clear();
+        if self.ledger.is_some() {
+            self.connection = Connection::Up(link);
+        } else {
+            encode_session_ask(0, &mut self.stuck);
+            self.connection = Connection::Asking(link);
+        }
+    }
+
+    /// The link is gone: the next validator becomes the gateway.
+    pub(super) fn on_down(&mut self, now: Instant, chain: &Chain) {
+        if matches!(self.connection, Connection::Up(_)) {
+            self.gateways_lost += 1;
+        }
+        self.go_on(now, chain);
+    }
+
+    fn go_on(&mut self, now: Instant, chain: &Chain) {
+        if let Some(ledger) = &mut self.ledger {
+            ledger.on_gateway_lost();
+        }
+        self.stuck.clear();
+        self.gateway = (self.gateway + 1) % chain.addresses.len().max(1);
+        self.connection = Connection::Down { dial_at: now + self.redial };
+        self.redial = (self.redial * 2).min(REDIAL_MAX);
+    }
+
+    /// Hands over everything that waits, as far as the link takes it.
+    pub(super) fn send(&mut self, now_ns: u64, links: &mut ClientLinks) {
+        let (Connection::Up(link) | Connection::Asking(link)) = self.connection else { return };
+        loop {
+            if self.stuck.is_empty() && !self.write_frame(now_ns) {
+                return;
+            }
+            match links.send(link, &self.stuck) {
+                Ok(()) => self.stuck.clear(),
+                Err(SendError::Full) => return,
+                // The link's end is on its way.
+                Err(_) => return links.close(link),
+            }
+        }
+    }
+
+    /// Fills `stuck` with one frame of commands; false when none is to be sent.
+    fn write_frame(&mut self, now_ns: u64) -> bool {
+        let (Some(ledger), Connection::Up(_)) = (&mut self.ledger, self.connection) else {
+            return false;
+        };
+        self.frame.clear();
+        let mut writer = ClientFrameWriter::submit(&mut self.frame);
+        let mut bytes = 0;
+        let mut is_full = false;
+        while !is_full {
+            let Some(next) = ledger.send_next(now_ns) else { break };
+            self.entry.clear();
+            let entry = Entry {
+                lane: next.lane,
+                session: &self.id,
+                seq: next.seq,
+                signature: None,
+                body: next.body,
+            };
+            encode_entry(&entry, &mut self.entry);
+            if !writer.push(&self.entry) {
+                let seq = next.seq;
+                ledger.unsend(seq);
+                break;
+            }
+            bytes += self.entry.len();
+            is_full = bytes + ENTRY_BYTES_FIXED > CLIENT_FRAME_BYTES_MAX;
+        }
+        let count = writer.finish();
+        if count > 0 {
+            self.stuck.clear();
+            self.stuck.append(&mut self.frame);
+        }
+        count > 0
+    }
+
+    /// Takes a frame of the gateway in.
+    ///
+    /// # Errors
+    /// The frame is none, or the chain takes no more sessions.
+    pub(super) fn on_frame(
+        &mut self,
+        frame: &[u8],
+        now_ns: u64,
+        recorded: &mut Recorded,
+    ) -> Result<Next, LoadError> {
+        let (_, frame) = ServerFrame::decode(frame).map_err(|source| LoadError::Protocol {
+            validator: self.gateway,
+            source,
+        })?;
+        match frame {
+            ServerFrame::Session { seq_last, .. } => {
+                if let Connection::Asking(link) = self.connection {
+                    self.ledger = Some(Ledger::new(self.key.public(), seq_last));
+                    self.connection = Connection::Up(link);
+                }
+            }
+            ServerFrame::Verdicts(runs) => {
+                for run in runs {
+                    for seq in (run.seq_first..).take(run.count as usize) {
+                        if self.on_verdict(seq, run.verdict, now_ns, recorded)? == Next::Leave {
+                            return Ok(Next::Leave);
+                        }
+                    }
+                }
+            }
+            ServerFrame::Results(results) => {
+                recorded.height = recorded.height.max(results.height());
+                for result in results {
+                    let item = result.item;
+                    self.on_result(item.seq, item.outcome, item.finality_ns, now_ns, recorded)?;
+                }
+            }
+            // Asked for again with the next connection: this one does not know.
+            ServerFrame::Busy { .. } => return Ok(Next::Leave),
+            ServerFrame::Answer { .. } | ServerFrame::Status { .. } | ServerFrame::Root { .. } => {}
+        }
+        Ok(Next::Stay)
+    }
+
+    fn on_verdict(
+        &mut self,
+        seq: u64,
+        verdict: Verdict,
+        now_ns: u64,
+        recorded: &mut Recorded,
+    ) -> Result<Next, LoadError> {
+        let Some(ledger) = &mut self.ledger else { return Ok(Next::Stay) };
+        match verdict {
+            Verdict::Accepted => ledger.on_accepted(seq),
+            Verdict::Busy { retry_after_us } => {
+                ledger.on_busy(seq, now_ns, u64::from(retry_after_us) * 1_000);
+            }
+            Verdict::Rejected(Rejection::TooFarAhead) => ledger.on_busy(seq, now_ns, AHEAD_RETRY_NS),
+            Verdict::Rejected(Rejection::Stopping) => return Ok(Next::Leave),
+            Verdict::Rejected(Rejection::TableFull) => return Err(LoadError::SessionsFull),
+            Verdict::Rejected(reason) => {
+                recorded.reasons.insert(reason);
+                ledger.on_rejected(seq);
+            }
+        }
+        Ok(Next::Stay)
+    }
+
+    fn on_result(
+        &mut self,
+        seq: u64,
+        outcome: Outcome,
+        finality_ns: u64,
+        now_ns: u64,
+        recorded: &mut Recorded,
+    ) -> Result<(), LoadError> {
+        let Some(ledger) = &mut self.ledger else { return Ok(()) };
+        match outcome {
+            Outcome::Applied | Outcome::Duplicate => {
+                if let Some(intended_ns) = ledger.on_finalized(seq) {
+                    recorded.client.record_ns(now_ns.saturating_sub(intended_ns));
+                    recorded.last_result_ns = now_ns;
+                    if finality_ns > 0 {
+                        recorded.finality.record_ns(finality_ns);
+                    }
+                }
+            }
+            Outcome::Gap => ledger.on_gap(seq),
+            Outcome::TableFull => return Err(LoadError::SessionsFull),
+        }
+        Ok(())
+    }
+
+    /// Whether this is the session's present link.
+    pub(super) fn has_link(&self, link: LinkId) -> bool {
+        match self.connection {
+            Connection::Dialing(own) | Connection::Asking(own) | Connection::Up(own) => own == link,
+            Connection::Down { .. } => false,
+        }
+    }
+}
+
+/// What a session does after a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// It stays at its gateway.
+    Stay,
+    /// It leaves for the next one.
+    Leave,
+}

@@ -1,0 +1,196 @@
+//! What is sent when, by whom: the flow behind the load, with one command looked ahead.
+
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+
+use quorate_consensus::payload::Lane;
+use quorate_venue::InstrumentId;
+
+use super::LoadError;
+use crate::orders::{
+    Generator, GeneratorConfig, Lobster, LobsterConfig, Opaque, OrderFlow, Planned, Sender,
+};
+
+/// Resting orders around which a generated book settles.
+const ORDERS_TARGET: u32 = 4_000;
+
+/// Where the commands come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// Bytes without a meaning, evenly spaced.
+    Opaque {
+        /// Bytes of one command.
+        size: usize,
+    },
+    /// Generated orders.
+    Orders,
+    /// A recording in the LOBSTER format, over and over.
+    Recording {
+        /// The message file.
+        messages: PathBuf,
+        /// The order book file of the same recording.
+        book: Option<PathBuf>,
+    },
+}
+
+/// What load is to be driven.
+#[derive(Clone, Debug)]
+pub struct LoadPlan {
+    /// Where the commands come from.
+    pub flow: Flow,
+    /// Commands a second.
+    pub rate: NonZeroU64,
+    /// How long commands are sent.
+    pub seconds: u64,
+    /// Sessions that send them; session c begins at validator c mod n.
+    pub clients: u32,
+    /// One seed, one flow.
+    pub seed: u64,
+}
+
+/// The next command of a flow.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Next<'a> {
+    pub(super) offset_ns: u64,
+    /// The session, where sessions 0 to clients - 1 are clients and `clients` is the
+    /// administrator.
+    pub(super) session: usize,
+    pub(super) lane: Lane,
+    pub(super) bytes: &'a [u8],
+}
+
+/// A flow with one command looked ahead, up to the end of the run.
+pub(super) struct Source {
+    flow: Box<dyn OrderFlow>,
+    clients: u32,
+    end_ns: u64,
+    planned: Option<Planned>,
+    bytes: Vec<u8>,
+    /// Commands that were intended within the run, taken or not.
+    offered: u64,
+}
+
+impl Source {
+    /// # Errors
+    /// [`LoadError::Orders`]: a recording cannot be read.
+    pub(super) fn open(plan: &LoadPlan) -> Result<Self, LoadError> {
+        let flow: Box<dyn OrderFlow> = match &plan.flow {
+            Flow::Opaque { size } => {
+                Box::new(Opaque::new(plan.seed, plan.rate, *size, plan.clients))
+            }
+            Flow::Orders => Box::new(Generator::new(GeneratorConfig {
+                seed: plan.seed,
+                rate_per_s: plan.rate,
+                clients: plan.clients,
+                instruments: 1,
+                orders_target: ORDERS_TARGET,
+            })),
+            Flow::Recording { messages, book } => Box::new(Lobster::open(&LobsterConfig {
+                messages: messages.clone(),
+                book: book.clone(),
+                rate_per_s: plan.rate,
+                clients: plan.clients,
+                instrument: InstrumentId(0),
+            })?),
+        };
+        let end_ns = plan.seconds.saturating_mul(1_000_000_000);
+        let mut source =
+            Self { flow, clients: plan.clients, end_ns, planned: None, bytes: Vec::new(), offered: 0 };
+        source.advance();
+        Ok(source)
+    }
+
+    /// The next command of the run; `None` when all were taken.
+    pub(super) fn peek(&self) -> Option<Next<'_>> {
+        let planned = self.planned?;
+        let session = match planned.sender {
+            Sender::Client(client) => client,
+            Sender::Admin => self.clients,
+        };
+        Some(Next {
+            offset_ns: planned.offset_ns,
+            session: session as usize,
+            lane: lane_of(planned.lane),
+            bytes: &self.bytes,
+        })
+    }
+
+    /// Goes on to the command after that.
+    pub(super) fn advance(&mut self) {
+        let planned = self.flow.plan_next(&mut self.bytes);
+        self.planned = planned.filter(|planned| planned.offset_ns < self.end_ns);
+        self.offered += u64::from(self.planned.is_some());
+    }
+
+    /// Goes through what was not taken, so that it counts as offered.
+    pub(super) fn offer_rest(&mut self) {
+        while self.planned.is_some() {
+            self.advance();
+        }
+    }
+
+    pub(super) const fn offered(&self) -> u64 {
+        self.offered
+    }
+}
+
+/// The same lane, as the entries of payloads name it.
+const fn lane_of(lane: quorate::state_machine::Lane) -> Lane {
+    use quorate::state_machine::Lane as Own;
+    match lane {
+        Own::Cancel => Lane::Cancel,
+        Own::Order => Lane::Order,
+        Own::Price => Lane::Price,
+        Own::Admin => Lane::Admin,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(rate: u64) -> Source {
+        Source::open(&LoadPlan {
+            flow: Flow::Opaque { size: 16 },
+            rate: NonZeroU64::new(rate).unwrap(),
+            seconds: 2,
+            clients: 3,
+            seed: 1,
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn a_run_offers_rate_times_seconds_however_much_is_taken() {
+        let mut source = source(100);
+        for taken in 0..50 {
+            let next = source.peek().unwrap();
+            assert_eq!((next.offset_ns, next.session), (taken * 10_000_000, taken as usize % 3));
+            source.advance();
+        }
+        source.offer_rest();
+        assert_eq!(source.offered(), 200);
+        assert!(source.peek().is_none());
+    }
+
+    #[test]
+    fn every_flow_stays_within_its_sessions() {
+        for flow in [Flow::Orders, Flow::Opaque { size: 1 }] {
+            let mut source = Source::open(&LoadPlan {
+                flow,
+                rate: NonZeroU64::new(5000).unwrap(),
+                seconds: 1,
+                clients: 4,
+                seed: 9,
+            })
+            .unwrap();
+            let mut last_ns = 0;
+            while let Some(next) = source.peek() {
+                assert!(next.session <= 4 && next.offset_ns >= last_ns && !next.bytes.is_empty());
+                last_ns = next.offset_ns;
+                source.advance();
+            }
+            assert!(source.offered() > 1000, "{}", source.offered());
+        }
+    }
+}

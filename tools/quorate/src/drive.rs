@@ -1,0 +1,275 @@
+//! The options of a load, its progress lines, and its report: what `demo` and `load` share.
+//!
+//! Never: starts a validator.
+
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
+use std::num::NonZeroU64;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use quorate_bench::histogram::{Latencies, Percentiles};
+use quorate_bench::load::{Flow, LoadError, LoadPlan, Outcome, Progress};
+use quorate_bench::orders::CLIENTS_MAX;
+use quorate_bench::report::{Agreement, LoadReport, Measured, Setting, per_second};
+use quorate_bench::testnet::{Testnet, TestnetError, Workload};
+use quorate::config::ConfigFile;
+
+use crate::failure::{Code, Failure};
+use crate::output::{progress, table};
+
+/// Longest body of an opaque command, bytes: what a command may have, less the key of the first.
+const SIZE_MAX: usize = 64 * 1024 - 32;
+
+/// Options of a load.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct LoadOptions {
+    /// Commands a second, open loop
+    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    pub(crate) rate: u64,
+    /// How long commands are sent
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(crate) seconds: u64,
+    /// Sessions that send; session c begins at validator c mod n
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=i64::from(CLIENTS_MAX)))]
+    pub(crate) clients: u32,
+    /// Bytes of an opaque command
+    #[arg(long, default_value_t = 512)]
+    pub(crate) size: usize,
+    /// Replay this recording (LOBSTER message file) instead of generated orders
+    #[arg(long, value_name = "FILE")]
+    pub(crate) orders: Option<PathBuf>,
+    /// Set up the book first from this recording's order book file
+    #[arg(long, value_name = "FILE", requires = "orders")]
+    pub(crate) book: Option<PathBuf>,
+    /// Write the latencies that clients saw to this file, in HdrHistogram's text layout
+    #[arg(long, value_name = "FILE")]
+    pub(crate) hgrm: Option<PathBuf>,
+    /// Seed of the generated commands
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+}
+
+impl LoadOptions {
+    /// The plan for commands of this workload.
+    ///
+    /// # Errors
+    /// Usage: options that contradict each other.
+    pub(crate) fn plan(&self, workload: Workload) -> Result<LoadPlan, Failure> {
+        let flow = match (workload, &self.orders) {
+            (Workload::Opaque, Some(_)) => {
+                return Err(Failure::usage("--orders needs the workload venue")
+                    .remedy("leave --orders out, or use a testnet with --workload venue"));
+            }
+            (Workload::Opaque, None) if self.size == 0 || self.size > SIZE_MAX => {
+                let what = format!("--size {}: out of range", self.size);
+                return Err(Failure::usage(what).remedy(format!("choose 1 to {SIZE_MAX}")));
+            }
+            (Workload::Opaque, None) => Flow::Opaque { size: self.size },
+            (Workload::Venue, None) => Flow::Orders,
+            (Workload::Venue, Some(messages)) => {
+                Flow::Recording { messages: messages.clone(), book: self.book.clone() }
+            }
+        };
+        let rate = NonZeroU64::new(self.rate).ok_or_else(|| Failure::usage("--rate 0"))?;
+        Ok(LoadPlan {
+            flow,
+            rate,
+            seconds: self.seconds,
+            clients: self.clients,
+            seed: self.seed,
+        })
+    }
+}
+
+impl From<LoadError> for Failure {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::Orders(error) => {
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                let what = cause.map_or_else(|| error.to_string(), |why| format!("{error}: {why}"));
+                Self::usage(what).remedy("correct the file, or name another")
+            }
+            LoadError::NoGateway { .. } => {
+                Self::new(Code::TryAgain, error).remedy("start the validators (quorate testnet up)")
+            }
+            LoadError::SessionsFull => Self::new(Code::No, error)
+                .remedy("raise limits.sessions_max in the genesis of a new chain"),
+            LoadError::Net(_) | LoadError::Key(_) => Self::new(Code::TryAgain, error),
+            LoadError::Protocol { .. } => {
+                Self::new(Code::No, error).remedy("run the same version everywhere")
+            }
+        }
+    }
+}
+
+/// Says how far the load is, on one line.
+pub(crate) fn tell(now: &Progress) {
+    let counts = &now.counts;
+    progress(&format!(
+        "{:>4} s  offered {:>9}  accepted {:>9}  finalized {:>9}  busy {:>7}  in flight {:>7}",
+        now.elapsed.as_secs(),
+        now.offered,
+        counts.accepted,
+        counts.finalized,
+        counts.busy,
+        counts.accepted.saturating_sub(counts.finalized),
+    ));
+}
+
+/// Writes the histogram where the options say.
+///
+/// # Errors
+/// The file cannot be written.
+pub(crate) fn write_hgrm(path: Option<&Path>, latencies: &Latencies) -> Result<(), Failure> {
+    let Some(path) = path else { return Ok(()) };
+    File::create(path)
+        .map(BufWriter::new)
+        .and_then(|mut file| {
+            latencies.write_hgrm(&mut file)?;
+            file.flush()
+        })
+        .map_err(|error| {
+            Failure::new(Code::TryAgain, format!("{}: {error}", path.display()))
+                .remedy("name a file that can be written with --hgrm")
+        })
+}
+
+/// How the validators are set up, read back from what they run with.
+///
+/// # Errors
+/// A configuration of the testnet cannot be read.
+pub(crate) fn setting(
+    testnet: &Testnet,
+    workload: Workload,
+    plan: &LoadPlan,
+    placement: (String, String),
+) -> Result<Setting, Failure> {
+    let file = testnet.genesis().file();
+    let config = ConfigFile::load(&testnet.config_path(0)).map_err(TestnetError::from)?;
+    let (threads, idle) = placement;
+    Ok(Setting {
+        validators: testnet.validators(),
+        weights: testnet.weights(),
+        fault_weight: file.fault_weight,
+        fast_slack: file.fast_slack,
+        seconds: plan.seconds,
+        rate: plan.rate.get(),
+        clients: plan.clients as usize,
+        workload: workload.application(),
+        durability: format!("{:?}", config.durability).to_lowercase(),
+        threads,
+        idle,
+    })
+}
+
+/// What came of the load.
+pub(crate) fn measured(outcome: &Outcome, fast: Option<f64>, blocks: u64) -> Measured {
+    let counts = &outcome.counts;
+    Measured {
+        offered: outcome.offered,
+        unsent: outcome.offered.saturating_sub(counts.generated),
+        accepted: counts.accepted,
+        busy: counts.busy,
+        rejected: counts.rejected,
+        finalized: counts.finalized,
+        throughput_per_s: per_second(counts.finalized, outcome.elapsed_ns),
+        finality_us: outcome.finality.percentiles(),
+        client_us: outcome.client.percentiles(),
+        fast_path_fraction: fast,
+        blocks,
+        gateways_lost: outcome.gateways_lost,
+    }
+}
+
+/// Everything that makes a load a failure, in words.
+pub(crate) fn complaints(outcome: &Outcome, agreement: &Agreement) -> Vec<String> {
+    let mut found = agreement.differences.clone();
+    if outcome.missing > 0 {
+        found.push(format!(
+            "{} accepted commands were not finalized within 10 s after the last send",
+            outcome.missing
+        ));
+    }
+    if outcome.counts.finalized == 0 && !outcome.is_interrupted {
+        found.push("nothing was finalized".to_owned());
+    }
+    if !outcome.reasons.is_empty() {
+        found.push(format!("commands were refused at admission: {:?}", outcome.reasons));
+    }
+    found
+}
+
+/// The report as text for people.
+pub(crate) fn text(report: &LoadReport, complaints: &[String]) -> String {
+    let (setting, measured) = (&report.setting, &report.measured);
+    let mut facts = table(&["what", "value"]);
+    let weights: Vec<_> = setting.weights.iter().map(u64::to_string).collect();
+    for (what, value) in [
+        ("validators, weights", format!("{}: {}", setting.validators, weights.join(","))),
+        ("F, P", format!("{}, {}", setting.fault_weight, setting.fast_slack)),
+        (
+            "durability, threads, idle",
+            format!("{}, {}, {}", setting.durability, setting.threads, setting.idle),
+        ),
+        (
+            "load",
+            format!(
+                "{}: {}/s for {} s from {} sessions",
+                setting.workload, setting.rate, setting.seconds, setting.clients
+            ),
+        ),
+        (
+            "offered, accepted, finalized",
+            format!("{}, {}, {}", measured.offered, measured.accepted, measured.finalized),
+        ),
+        (
+            "busy, rejected, unsent",
+            format!("{}, {}, {}", measured.busy, measured.rejected, measured.unsent),
+        ),
+        ("finalized a second", format!("{:.0}", measured.throughput_per_s)),
+        (
+            "blocks, on the fast path",
+            format!("{}, {}", measured.blocks, percent(measured.fast_path_fraction)),
+        ),
+        ("state roots equal", yes_no(report.agreement.state_roots_equal)),
+        ("logs equal", yes_no(report.agreement.logs_equal)),
+    ] {
+        facts.add_row(vec![what.to_owned(), value]);
+    }
+    let mut times = table(&["microseconds", "p50", "p90", "p99", "p99.9", "max"]);
+    times.add_row(row("finality at the validator", &measured.finality_us));
+    times.add_row(row("client, from the intended time", &measured.client_us));
+    let mut text = format!("{facts}\n{times}");
+    for complaint in complaints {
+        text.push_str("\nFAILED: ");
+        text.push_str(complaint);
+    }
+    text
+}
+
+fn row(name: &str, percentiles: &Percentiles) -> Vec<String> {
+    let cell = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |us| format!("{us:.0}"));
+    vec![
+        name.to_owned(),
+        cell(percentiles.p50),
+        cell(percentiles.p90),
+        cell(percentiles.p99),
+        cell(percentiles.p999),
+        cell(percentiles.max),
+    ]
+}
+
+/// A fraction as a percentage.
+pub(crate) fn percent(fraction: Option<f64>) -> String {
+    fraction.map_or_else(|| "-".to_owned(), |fraction| format!("{:.1} %", fraction * 100.0))
+}
+
+fn yes_no(value: Option<bool>) -> String {
+    match value {
+        Some(true) => "yes",
+        Some(false) => "NO",
+        None => "not compared",
+    }
+    .to_owned()
+}

@@ -1,0 +1,6 @@
+//! Bytes of messages: frozen, canonical, and harmless whatever they say.
+
+mod golden;
+mod hostile;
+mod properties;
+mod samples;

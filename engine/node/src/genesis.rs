@@ -230,7 +230,7 @@ impl Genesis {
         } else {
             default_fault(&stakes)
         };
-        let fault_weight = plan.fault_weight.unwrap_or(default_fault.amount());
+        let fault_weight = plan.fault_weight.unwrap_or_else(|| default_fault.amount());
         let slack = || default_slack(Stake::new(total), Stake::new(fault_weight)).amount();
         let file = GenesisFile {
             format: GENESIS_FORMAT,

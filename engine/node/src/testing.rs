@@ -1,5 +1,7 @@
 //! What the unit tests of this crate share. Never: compiled into what ships.
 
+use crate::genesis::{Application, ChainLimits, Genesis, GenesisPlan, GenesisValidator, Hex32};
+use crate::keys::KeyPair;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -27,4 +29,39 @@ impl Drop for TemporaryFolder {
     fn drop(&mut self) {
         drop(std::fs::remove_dir_all(&self.0));
     }
+}
+
+/// A genesis of validators on loopback, with their keys.
+pub(crate) fn sample_genesis(validators: u8) -> (Genesis, Vec<KeyPair>) {
+    let keys: Vec<KeyPair> = (0..validators)
+        .map(|place| KeyPair::from_seed(&[place + 1; 32]))
+        .collect();
+    let members = keys
+        .iter()
+        .zip(0_u16..)
+        .map(|(key, place)| GenesisValidator {
+            key: Hex32(key.public()),
+            stake: 1,
+            leader_weight: None,
+            peer_address: format!("127.0.0.1:{}", 7000 + 4 * place),
+            client_addresses: vec![format!("127.0.0.1:{}", 7001 + 4 * place)],
+        })
+        .collect();
+    let genesis = Genesis::build(GenesisPlan {
+        chain_id: [8; 32],
+        genesis_time_ns: 1_700_000_000_000_000_000,
+        fault_weight: None,
+        fast_slack: None,
+        crash_only: validators < 4,
+        window_slots: None,
+        turn_windows: None,
+        application: Application {
+            name: "opaque".to_owned(),
+            parameters: serde_json::Map::new(),
+        },
+        limits: ChainLimits::default(),
+        validators: members,
+    })
+    .unwrap();
+    (genesis, keys)
 }

@@ -1,0 +1,217 @@
+//! One session for programs that want to wait: submit and see the result, ask and see the answer.
+//!
+//! Owns a [`Clients`] with one session. Never: threads; all work is done inside the calls.
+
+use super::sessions::{ClientEvent, ClientOptions, ClientRef, Clients};
+use super::{ClientError, pending};
+use crate::client_wire::{Outcome, Place};
+use crate::genesis::Genesis;
+use crate::keys::KeyPair;
+use crate::lanes::Rejection;
+use crate::state_machine::Lane;
+use quorate_consensus::types::ValidatorIndex;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A finalized command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finalized {
+    /// Its number in the session.
+    pub seq: u64,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Where it was applied, if that is known.
+    pub applied: Option<Place>,
+    /// From the validator's receipt to its finality, nanoseconds; 0 when another one admitted it.
+    pub finality_ns: u64,
+    /// What the application put out for this session; empty when the result was not seen.
+    pub outputs: Vec<Vec<u8>>,
+}
+
+/// One session that waits for its answers.
+#[derive(Debug)]
+pub struct Client {
+    clients: Clients,
+    client: ClientRef,
+}
+
+impl Client {
+    /// Connects a session and learns where its numbers stand.
+    ///
+    /// # Errors
+    /// No validator answers in time.
+    pub fn connect(
+        genesis: &Genesis,
+        key: Arc<KeyPair>,
+        options: ClientOptions,
+        timeout: Duration,
+    ) -> Result<Self, ClientError> {
+        let mut clients = Clients::new(genesis)?;
+        let client = clients.add(key, options);
+        let mut connected = Self { clients, client };
+        let seq_last =
+            connected.question(timeout, Clients::ask_session, |id, event| match event {
+                ClientEvent::Session { id: of, seq_last } if *of == id => Some(*seq_last),
+                _ => None,
+            })?;
+        connected.clients.resume(client, seq_last);
+        Ok(connected)
+    }
+
+    /// The validator at which the session is logged in.
+    #[must_use]
+    pub fn connected(&self) -> Option<ValidatorIndex> {
+        self.clients.connected(self.client)
+    }
+
+    /// Submits a command and waits until it is finalized. When the time is over the command may
+    /// still become final: the session keeps it and sends it on.
+    ///
+    /// # Errors
+    /// It was refused for good, or the time was over.
+    pub fn submit_and_wait(
+        &mut self,
+        lane: Lane,
+        body: &[u8],
+        timeout: Duration,
+    ) -> Result<Finalized, ClientError> {
+        let wanted = self
+            .clients
+            .submit(self.client, lane, body, Instant::now())?;
+        self.wait(timeout, |event| match event {
+            ClientEvent::Result { result, .. } if result.item.seq == wanted => {
+                let item = result.item;
+                Some(Ok(Finalized {
+                    seq: wanted,
+                    outcome: item.outcome,
+                    applied: item.applied,
+                    finality_ns: item.finality_ns,
+                    outputs: result.outputs.clone().map(<[u8]>::to_vec).collect(),
+                }))
+            }
+            ClientEvent::Passed { seq_first, count }
+                if (*seq_first..seq_first + count).contains(&wanted) =>
+            {
+                Some(Ok(unseen(wanted)))
+            }
+            ClientEvent::Dropped {
+                seq_first,
+                count,
+                rejection,
+            } if (*seq_first..seq_first + count).contains(&wanted) => Some(Err(*rejection)),
+            _ => None,
+        })?
+        .map_err(|rejection: Rejection| ClientError::Rejected(rejection))
+    }
+
+    /// Asks the application a read-only question.
+    ///
+    /// # Errors
+    /// The time was over.
+    pub fn query(&mut self, question: &[u8], timeout: Duration) -> Result<Vec<u8>, ClientError> {
+        self.question(
+            timeout,
+            |clients, client| clients.query(client, question),
+            |id, event| match event {
+                ClientEvent::Answer { id: of, answer } if *of == id => Some(answer.to_vec()),
+                _ => None,
+            },
+        )
+    }
+
+    /// Asks the validator for its status, a JSON object.
+    ///
+    /// # Errors
+    /// The time was over.
+    pub fn status(&mut self, timeout: Duration) -> Result<String, ClientError> {
+        self.question(timeout, Clients::ask_status, |id, event| match event {
+            ClientEvent::Status { id: of, json } if *of == id => Some((*json).to_owned()),
+            _ => None,
+        })
+    }
+
+    /// Asks the validator for its state root: the height and the root after it.
+    ///
+    /// # Errors
+    /// The time was over.
+    pub fn state_root(&mut self, timeout: Duration) -> Result<(u64, [u8; 32]), ClientError> {
+        self.question(timeout, Clients::ask_root, |id, event| match event {
+            ClientEvent::Root {
+                id: of,
+                height,
+                root,
+                ..
+            } if *of == id => Some((*height, *root)),
+            _ => None,
+        })
+    }
+
+    /// Asks until an answer comes: again after a lost connection or a busy validator.
+    fn question<T>(
+        &mut self,
+        timeout: Duration,
+        ask: impl Fn(&mut Clients, ClientRef) -> Result<u64, ClientError>,
+        answer: impl Fn(u64, &ClientEvent<'_>) -> Option<T>,
+    ) -> Result<T, ClientError> {
+        let end = Instant::now() + timeout;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let Ok(id) = ask(&mut self.clients, self.client) else {
+                self.wait(left, |event| {
+                    matches!(event, ClientEvent::Connected(_)).then_some(())
+                })?;
+                continue;
+            };
+            let found = self.wait(left, |event| match event {
+                ClientEvent::Disconnected(_) => Some(ControlFlow::Continue(())),
+                ClientEvent::Busy { id: of, .. } if *of == id => Some(ControlFlow::Continue(())),
+                event => answer(id, event).map(ControlFlow::Break),
+            })?;
+            if let ControlFlow::Break(value) = found {
+                return Ok(value);
+            }
+            // Not at once again: a busy validator is to be left in peace for a moment.
+            let pause = pending::RETRY_MIN.min(left);
+            match self.wait(pause, |_| None::<()>) {
+                Ok(()) | Err(ClientError::Timeout) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Turns until `pick` finds what it wants.
+    fn wait<T>(
+        &mut self,
+        timeout: Duration,
+        mut pick: impl FnMut(&ClientEvent<'_>) -> Option<T>,
+    ) -> Result<T, ClientError> {
+        let end = Instant::now() + timeout;
+        let mut found = None;
+        loop {
+            let now = Instant::now();
+            if now >= end {
+                return Err(ClientError::Timeout);
+            }
+            self.clients.turn(now, Some(end - now), |_, event| {
+                if found.is_none() {
+                    found = pick(&event);
+                }
+            })?;
+            if let Some(found) = found {
+                return Ok(found);
+            }
+        }
+    }
+}
+
+/// A command that is final and whose result another validator had.
+const fn unseen(seq: u64) -> Finalized {
+    Finalized {
+        seq,
+        outcome: Outcome::Applied,
+        applied: None,
+        finality_ns: 0,
+        outputs: Vec::new(),
+    }
+}

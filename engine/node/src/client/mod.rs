@@ -1,0 +1,54 @@
+//! The client side: sessions that submit commands and see their finalized results.
+//!
+//! Owns the connections of any number of sessions on one thread, the numbering of their commands,
+//! and the sending again of what is not finalized when a validator is lost. Never: threads, or
+//! the meaning of a command.
+//!
+//! [`Clients`] is the poll-style interface (`turn`, like the node's own stages); [`Client`] wraps
+//! one session of it for programs that want to wait. A command that was accepted is not
+//! acknowledged: only its result is, and until then it is kept and sent again, with the same
+//! number, to whichever validator answers. The session table makes that exactly once.
+
+mod blocking;
+mod gateway;
+mod identity;
+mod pending;
+mod sessions;
+
+pub use blocking::{Client, Finalized};
+pub use sessions::{ClientEvent, ClientOptions, ClientRef, Clients};
+
+/// A client cannot go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// The event queue or the ciphers failed.
+    #[error(transparent)]
+    Net(#[from] quorate_net::NetError),
+    /// No validator of the genesis has a client address.
+    #[error("no validator of this genesis has a client address")]
+    NoAddress,
+    /// As many commands as allowed wait for finality.
+    #[error("{pending} commands wait for finality, no more are taken")]
+    Full {
+        /// How many.
+        pending: usize,
+    },
+    /// The command's body is longer than the chain allows.
+    #[error("a command of {bytes} bytes, this chain allows {bytes_max}")]
+    Length {
+        /// Its length.
+        bytes: usize,
+        /// The longest allowed.
+        bytes_max: usize,
+    },
+    /// No validator is connected; try again.
+    #[error("not connected")]
+    NotConnected,
+    /// A validator refused the command for good.
+    #[error("rejected: {0:?}")]
+    Rejected(crate::lanes::Rejection),
+    /// The time given was over.
+    #[error("no answer within the time given")]
+    Timeout,
+}

@@ -1,0 +1,582 @@
+//! The commands of one session that are not finalized yet.
+//!
+//! Owns their numbers, their bytes and how far they were sent on the present connection. Never:
+//! sockets or clocks; times come from the caller.
+//!
+//! Numbers have no gaps, so everything is said by four of them:
+//!
+//! ```text
+//! first .. accepted .. sent .. next        finalized below first, not yet made from next on
+//! ```
+//! Invariant: `first <= sent <= next`, and the queue holds exactly `first .. next`.
+
+use crate::client_wire::{ClientFrameWriter, Outcome, Rejection, Verdict, VerdictRun};
+use crate::state_machine::{Lane, SessionId};
+use quorate_consensus::payload::{self, Entry, encode_entry};
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// Shortest wait before something that was refused for want of room is sent again.
+pub(super) const RETRY_MIN: Duration = Duration::from_micros(100);
+/// Longest such wait, whatever a validator asks for.
+const RETRY_MAX: Duration = Duration::from_secs(1);
+
+/// What a verdict or a result did to the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// Nothing that the owner must know.
+    None,
+    /// This command and, before it, `passed` commands whose results were not seen are finalized.
+    Finalized { passed: u64 },
+    /// These commands will never be admitted; they were forgotten and their numbers are free.
+    Dropped {
+        seq_first: u64,
+        count: u64,
+        rejection: Rejection,
+    },
+    /// The validator is stopping: another one should be used.
+    Leave,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Pending {
+    session: SessionId,
+    key: [u8; 32],
+    first: u64,
+    sent: u64,
+    next: u64,
+    /// Entries of `first .. next`, one behind the other, from `start`.
+    bytes: Vec<u8>,
+    start: usize,
+    /// Offset in `bytes` of the entry `sent`.
+    sent_at: usize,
+    lengths: VecDeque<u32>,
+    /// Nothing is sent before, after a validator was busy.
+    hold_until: Option<Instant>,
+    /// Last time that something was finalized, or that the queue began to fill.
+    progressed_at: Instant,
+    body: Vec<u8>,
+}
+
+impl Pending {
+    pub(super) fn new(key: [u8; 32], now: Instant) -> Self {
+        Self {
+            session: SessionId(payload::session_of_key(&key)),
+            key,
+            first: 1,
+            sent: 1,
+            next: 1,
+            bytes: Vec::new(),
+            start: 0,
+            sent_at: 0,
+            lengths: VecDeque::new(),
+            hold_until: None,
+            progressed_at: now,
+            body: Vec::new(),
+        }
+    }
+
+    pub(super) const fn session(&self) -> SessionId {
+        self.session
+    }
+
+    /// How many commands wait for finality.
+    pub(super) fn len(&self) -> usize {
+        self.lengths.len()
+    }
+
+    pub(super) const fn bytes_len(&self) -> usize {
+        self.bytes.len() - self.start
+    }
+
+    /// How many of them have not been sent on the present connection.
+    pub(super) const fn unsent(&self) -> u64 {
+        self.next - self.sent
+    }
+
+    pub(super) const fn hold_until(&self) -> Option<Instant> {
+        self.hold_until
+    }
+
+    pub(super) const fn progressed_at(&self) -> Instant {
+        self.progressed_at
+    }
+
+    /// A new connection gets its own time to show progress.
+    pub(super) const fn restart_patience(&mut self, now: Instant) {
+        self.progressed_at = now;
+    }
+
+    /// Numbers go on behind `seq_last`, the session's last applied command. Only while nothing
+    /// waits.
+    pub(super) fn start_behind(&mut self, seq_last: u64) -> bool {
+        let empty = self.lengths.is_empty();
+        if empty {
+            self.first = seq_last.saturating_add(1);
+            self.sent = self.first;
+            self.next = self.first;
+        }
+        empty
+    }
+
+    /// Adds a command; says its number.
+    pub(super) fn push(&mut self, lane: Lane, body: &[u8], now: Instant) -> u64 {
+        if self.lengths.is_empty() {
+            self.progressed_at = now;
+        }
+        let seq = self.next;
+        let body = if seq == 1 {
+            // The first command brings the session's key.
+            self.body.clear();
+            self.body.extend_from_slice(&self.key);
+            self.body.extend_from_slice(body);
+            &self.body
+        } else {
+            body
+        };
+        let before = self.bytes.len();
+        let lane = wire_lane(lane);
+        let session = &self.session.0;
+        encode_entry(
+            &Entry {
+                lane,
+                session,
+                seq,
+                signature: None,
+                body,
+            },
+            &mut self.bytes,
+        );
+        self.lengths.push_back((self.bytes.len() - before) as u32);
+        self.next = seq.saturating_add(1);
+        seq
+    }
+
+    /// Writes one Submit of what has not been sent; says how many commands. Zero while held back.
+    pub(super) fn write_submit(&self, now: Instant, frame: &mut Vec<u8>) -> u32 {
+        if self.unsent() == 0 || self.hold_until.is_some_and(|until| now < until) {
+            return 0;
+        }
+        let mut writer = ClientFrameWriter::submit(frame);
+        let mut at = self.sent_at;
+        let skip = (self.sent - self.first) as usize;
+        for &length in self.lengths.range(skip..) {
+            let end = at + length as usize;
+            if !writer.push(&self.bytes[at..end]) {
+                break;
+            }
+            at = end;
+        }
+        writer.finish()
+    }
+
+    /// The last Submit, of `count` commands, is on its way.
+    pub(super) fn mark_sent(&mut self, count: u32) {
+        let skip = (self.sent - self.first) as usize;
+        let bytes: usize = self
+            .lengths
+            .range(skip..skip + count as usize)
+            .map(|&length| length as usize)
+            .sum();
+        self.sent += u64::from(count);
+        self.sent_at += bytes;
+        self.hold_until = None;
+    }
+
+    /// Everything that waits is to be sent again: the connection is another one.
+    pub(super) fn rewind(&mut self) {
+        self.rewind_to(self.first);
+        self.hold_until = None;
+    }
+
+    /// Everything from `seq` on is to be sent again.
+    fn rewind_to(&mut self, seq: u64) {
+        let seq = seq.max(self.first);
+        if seq >= self.sent {
+            return;
+        }
+        let (from, to) = (
+            (seq - self.first) as usize,
+            (self.sent - self.first) as usize,
+        );
+        let bytes: usize = self
+            .lengths
+            .range(from..to)
+            .map(|&length| length as usize)
+            .sum();
+        self.sent = seq;
+        self.sent_at -= bytes;
+    }
+
+    /// Takes verdicts. Only those on commands that were sent count.
+    pub(super) fn on_verdict(&mut self, run: VerdictRun, now: Instant) -> Change {
+        let end = run.seq_first.saturating_add(u64::from(run.count));
+        if end <= self.first || run.seq_first >= self.sent {
+            return Change::None;
+        }
+        let seq_first = run.seq_first.max(self.first);
+        match run.verdict {
+            Verdict::Accepted => Change::None,
+            Verdict::Busy { retry_after_us } => {
+                self.hold(u64::from(retry_after_us), now);
+                self.rewind_to(seq_first);
+                Change::None
+            }
+            // It has lost those before: they come first again.
+            Verdict::Rejected(Rejection::TooFarAhead) => {
+                self.hold(0, now);
+                self.rewind_to(self.first);
+                Change::None
+            }
+            Verdict::Rejected(Rejection::Stopping) => {
+                self.hold(0, now);
+                self.rewind_to(seq_first);
+                Change::Leave
+            }
+            Verdict::Rejected(rejection) => {
+                let count = self.next - seq_first;
+                self.drop_from(seq_first);
+                Change::Dropped {
+                    seq_first,
+                    count,
+                    rejection,
+                }
+            }
+        }
+    }
+
+    /// Takes a finalized result.
+    pub(super) fn on_result(&mut self, seq: u64, outcome: Outcome, now: Instant) -> Change {
+        if seq < self.first || seq >= self.next {
+            return Change::None;
+        }
+        match outcome {
+            Outcome::Applied | Outcome::Duplicate => {
+                // Whoever applied this one has applied those before it.
+                let passed = seq - self.first;
+                self.finalize_through(seq);
+                self.progressed_at = now;
+                Change::Finalized { passed }
+            }
+            Outcome::Gap => {
+                self.rewind_to(self.first);
+                Change::None
+            }
+            Outcome::TableFull => {
+                let count = self.next - seq;
+                self.drop_from(seq);
+                Change::Dropped {
+                    seq_first: seq,
+                    count,
+                    rejection: Rejection::TableFull,
+                }
+            }
+        }
+    }
+
+    fn hold(&mut self, retry_after_us: u64, now: Instant) {
+        let wait = Duration::from_micros(retry_after_us).clamp(RETRY_MIN, RETRY_MAX);
+        self.hold_until = Some(now + wait);
+    }
+
+    fn finalize_through(&mut self, seq: u64) {
+        let sent_after = self.sent.max(seq + 1);
+        while self.first <= seq {
+            let Some(length) = self.lengths.pop_front() else {
+                break;
+            };
+            self.start += length as usize;
+            self.first += 1;
+        }
+        // What was finalized by another validator's doing need not be sent here.
+        if sent_after > self.sent {
+            self.sent = sent_after;
+            self.sent_at = self.start;
+        }
+        if self.lengths.is_empty() {
+            self.bytes.clear();
+            self.start = 0;
+            self.sent_at = 0;
+        } else if self.start > self.bytes.len() / 2 {
+            self.bytes.drain(..self.start);
+            self.sent_at -= self.start;
+            self.start = 0;
+        }
+    }
+
+    fn drop_from(&mut self, seq: u64) {
+        self.rewind_to(seq);
+        let keep = (seq.max(self.first) - self.first) as usize;
+        let bytes: usize = self
+            .lengths
+            .range(keep..)
+            .map(|&length| length as usize)
+            .sum();
+        self.lengths.truncate(keep);
+        self.bytes.truncate(self.bytes.len() - bytes);
+        self.next = self.first + keep as u64;
+    }
+}
+
+const fn wire_lane(lane: Lane) -> payload::Lane {
+    match lane {
+        Lane::Cancel => payload::Lane::Cancel,
+        Lane::Order => payload::Lane::Order,
+        Lane::Price => payload::Lane::Price,
+        Lane::Admin => payload::Lane::Admin,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client_wire::ClientFrame;
+
+    struct Fixture {
+        pending: Pending,
+        now: Instant,
+    }
+
+    impl Fixture {
+        fn with(commands: u64) -> Self {
+            let now = Instant::now();
+            let mut pending = Pending::new([5; 32], now);
+            for seq in 1..=commands {
+                assert_eq!(pending.push(Lane::Order, &seq.to_le_bytes(), now), seq);
+            }
+            Self { pending, now }
+        }
+
+        /// Sends one Submit; the numbers in it.
+        fn send(&mut self) -> Vec<u64> {
+            let mut frame = Vec::new();
+            let count = self.pending.write_submit(self.now, &mut frame);
+            if count == 0 {
+                return Vec::new();
+            }
+            self.pending.mark_sent(count);
+            let Ok(ClientFrame::Submit { commands, .. }) = ClientFrame::decode(&frame) else {
+                panic!("not a Submit");
+            };
+            commands
+                .map(|command| {
+                    let body = command.body;
+                    let body = if command.is_open() { &body[32..] } else { body };
+                    assert_eq!(
+                        body,
+                        command.seq.to_le_bytes(),
+                        "the body belongs to its number"
+                    );
+                    command.seq
+                })
+                .collect()
+        }
+
+        fn verdict(&mut self, seq_first: u64, count: u32, verdict: Verdict) -> Change {
+            self.pending.on_verdict(
+                VerdictRun {
+                    seq_first,
+                    count,
+                    verdict,
+                },
+                self.now,
+            )
+        }
+
+        fn applied(&mut self, seq: u64) -> Change {
+            self.pending.on_result(seq, Outcome::Applied, self.now)
+        }
+    }
+
+    #[test]
+    fn all_that_waits_is_sent_once_in_one_frame() {
+        let mut fixture = Fixture::with(5);
+        assert_eq!(fixture.send(), [1, 2, 3, 4, 5]);
+        assert!(fixture.send().is_empty());
+        fixture
+            .pending
+            .push(Lane::Cancel, &6_u64.to_le_bytes(), fixture.now);
+        assert_eq!(fixture.send(), [6]);
+    }
+
+    #[test]
+    fn another_connection_gets_everything_that_is_not_final_with_the_same_numbers() {
+        let mut fixture = Fixture::with(5);
+        fixture.send();
+        assert_eq!(fixture.verdict(1, 5, Verdict::Accepted), Change::None);
+        assert_eq!(fixture.applied(1), Change::Finalized { passed: 0 });
+        assert_eq!(fixture.applied(2), Change::Finalized { passed: 0 });
+        fixture.pending.rewind();
+        assert_eq!(fixture.send(), [3, 4, 5]);
+    }
+
+    #[test]
+    fn busy_holds_back_what_was_refused_and_all_that_follows() {
+        let mut fixture = Fixture::with(5);
+        fixture.send();
+        fixture.verdict(1, 2, Verdict::Accepted);
+        fixture.verdict(
+            3,
+            1,
+            Verdict::Busy {
+                retry_after_us: 500,
+            },
+        );
+        assert!(fixture.send().is_empty(), "not before the time");
+        fixture.now += Duration::from_micros(500);
+        assert_eq!(fixture.send(), [3, 4, 5]);
+    }
+
+    #[test]
+    fn a_result_seen_late_tells_of_those_before_it() {
+        let mut fixture = Fixture::with(5);
+        fixture.send();
+        assert_eq!(fixture.applied(4), Change::Finalized { passed: 3 });
+        assert_eq!(
+            fixture.applied(4),
+            Change::None,
+            "a second time nothing happens"
+        );
+        assert_eq!(fixture.pending.len(), 1);
+    }
+
+    #[test]
+    fn what_is_finalized_before_it_was_sent_here_is_not_sent() {
+        let mut fixture = Fixture::with(3);
+        fixture.send();
+        fixture.pending.rewind();
+        assert_eq!(fixture.applied(2), Change::Finalized { passed: 1 });
+        assert_eq!(fixture.send(), [3]);
+    }
+
+    #[test]
+    fn a_gap_sends_everything_again_from_the_first() {
+        let mut fixture = Fixture::with(3);
+        fixture.send();
+        assert_eq!(
+            fixture.pending.on_result(3, Outcome::Gap, fixture.now),
+            Change::None
+        );
+        assert_eq!(fixture.send(), [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_rejection_frees_its_number_and_those_behind_it() {
+        let mut fixture = Fixture::with(5);
+        fixture.send();
+        let change = fixture.verdict(4, 1, Verdict::Rejected(Rejection::TooLarge));
+        let rejection = Rejection::TooLarge;
+        assert_eq!(
+            change,
+            Change::Dropped {
+                seq_first: 4,
+                count: 2,
+                rejection
+            }
+        );
+        let seq = fixture
+            .pending
+            .push(Lane::Order, &4_u64.to_le_bytes(), fixture.now);
+        assert_eq!(seq, 4);
+        assert_eq!(fixture.send(), [4]);
+    }
+
+    #[test]
+    fn numbers_too_far_ahead_start_over_and_a_stopping_validator_is_left() {
+        let mut fixture = Fixture::with(3);
+        fixture.send();
+        fixture.verdict(2, 2, Verdict::Rejected(Rejection::TooFarAhead));
+        fixture.now += RETRY_MIN;
+        assert_eq!(fixture.send(), [1, 2, 3]);
+        let change = fixture.verdict(1, 3, Verdict::Rejected(Rejection::Stopping));
+        assert_eq!(change, Change::Leave);
+        assert_eq!(fixture.pending.len(), 3, "nothing is lost");
+    }
+
+    #[test]
+    fn verdicts_on_numbers_that_were_never_sent_move_nothing() {
+        let mut fixture = Fixture::with(3);
+        fixture.send();
+        for seq in [0, 4, u64::MAX] {
+            let change = fixture.verdict(seq, u32::MAX, Verdict::Busy { retry_after_us: 9 });
+            assert_eq!(change, Change::None);
+            assert_eq!(
+                fixture
+                    .pending
+                    .on_result(seq, Outcome::Applied, fixture.now),
+                Change::None
+            );
+        }
+    }
+
+    #[test]
+    fn a_session_goes_on_behind_its_last_applied_command() {
+        let mut fixture = Fixture::with(0);
+        assert!(fixture.pending.start_behind(41));
+        assert_eq!(
+            fixture
+                .pending
+                .push(Lane::Order, &42_u64.to_le_bytes(), fixture.now),
+            42
+        );
+        assert!(
+            !fixture.pending.start_behind(7),
+            "not while something waits"
+        );
+        assert_eq!(fixture.send(), [42]);
+    }
+
+    /// A validator that loses, refuses and finalizes at random: every command is finalized once.
+    #[test]
+    fn nothing_is_lost_or_made_twice_whatever_is_refused() {
+        let mut fixture = Fixture::with(0);
+        let mut random = 1_u64;
+        let mut held: std::collections::BTreeSet<u64> = std::collections::BTreeSet::new();
+        let mut applied = 0;
+        let mut made = 0;
+        for _ in 0..20_000 {
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            match (random >> 33) % 7 {
+                0 | 1 if made < 2_000 => {
+                    made += 1;
+                    let now = fixture.now;
+                    assert_eq!(
+                        fixture
+                            .pending
+                            .push(Lane::Order, &u64::to_le_bytes(made), now),
+                        made
+                    );
+                }
+                2 => {
+                    for seq in fixture.send() {
+                        if random & 8 == 0 {
+                            held.insert(seq);
+                        } else {
+                            fixture.verdict(seq, 1, Verdict::Busy { retry_after_us: 1 });
+                            break;
+                        }
+                    }
+                }
+                3 => fixture.now += RETRY_MIN,
+                4 if random & 16 == 0 => {
+                    held.clear();
+                    fixture.pending.rewind();
+                }
+                _ => {
+                    if held.remove(&(applied + 1)) {
+                        applied += 1;
+                        assert!(matches!(
+                            fixture.applied(applied),
+                            Change::Finalized { passed: 0 }
+                        ));
+                    }
+                }
+            }
+            assert_eq!(fixture.pending.len() as u64, made - applied);
+        }
+        assert!(applied > 500, "only {applied} of {made}");
+    }
+}

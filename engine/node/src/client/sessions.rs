@@ -1,0 +1,753 @@
+//! Any number of sessions on one thread: connections, batching, results.
+//!
+//! Owns the event loop of the client side. One turn takes what the sockets have, tells the owner,
+//! and sends what waits: all commands of a session that one turn found waiting leave in as few
+//! frames as they fit. Never: blocks except in the event queue.
+
+use super::ClientError;
+use super::gateway::{Contact, Gateway, State, contacts};
+use super::identity::Identity;
+use super::pending::{Change, Pending};
+use crate::client_wire::{
+    ResultView, Sections, ServerFrame, Verdict, VerdictRun, encode_query, encode_root_ask,
+    encode_session_ask, encode_status_ask,
+};
+use crate::genesis::Genesis;
+use crate::keys::KeyPair;
+use crate::lanes::Rejection;
+use crate::state_machine::{Lane, SessionId};
+use quorate_consensus::types::ValidatorIndex;
+use quorate_consensus::validators::ValidatorSet;
+use quorate_net::{ChainIds, ClientLinks, CloseReason, Limits, LinkHandler, LinkId, SendError};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How often at most a session turns to another leader.
+const FOLLOW_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How a session behaves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientOptions {
+    /// The validator to begin with.
+    pub first: ValidatorIndex,
+    /// Whether to move to the leader that answers name. Otherwise the validator forwards.
+    pub follow_leader: bool,
+    /// Commands that may wait for finality.
+    pub pending_max: usize,
+    /// Bytes of these commands.
+    pub pending_bytes_max: usize,
+    /// A validator under which nothing is finalized for this long, while something waits, is left
+    /// for the next one.
+    pub patience: Duration,
+}
+
+impl Default for ClientOptions {
+    fn default() -> Self {
+        Self {
+            first: ValidatorIndex::new(0),
+            follow_leader: false,
+            pending_max: 65_536,
+            pending_bytes_max: 64 * 1024 * 1024,
+            patience: Duration::from_secs(3),
+        }
+    }
+}
+
+/// One session of a [`Clients`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientRef(usize);
+
+impl ClientRef {
+    /// Its place in the order of [`Clients::add`], from 0.
+    #[must_use]
+    pub const fn place(self) -> usize {
+        self.0
+    }
+}
+
+/// What a turn has to tell.
+#[derive(Debug)]
+pub enum ClientEvent<'a> {
+    /// Logged in at a validator. What is not finalized is sent there again.
+    Connected(ValidatorIndex),
+    /// The connection to the validator ended.
+    Disconnected(ValidatorIndex),
+    /// Commands wait for a block now; each number is told once, however often it was sent.
+    Accepted {
+        /// The first number.
+        seq_first: u64,
+        /// How many.
+        count: u64,
+    },
+    /// Commands found no room and will be sent again.
+    Held(VerdictRun),
+    /// Commands were refused for good; their numbers are given to the next ones.
+    Dropped {
+        /// The first number.
+        seq_first: u64,
+        /// How many: the refused one and all behind it.
+        count: u64,
+        /// Why.
+        rejection: Rejection,
+    },
+    /// Commands are finalized and their results were not seen: another validator had them.
+    Passed {
+        /// The first number.
+        seq_first: u64,
+        /// How many.
+        count: u64,
+    },
+    /// A command is finalized; each number is told once.
+    Result {
+        /// Height of the block that brought it.
+        height: u64,
+        /// Replicated time of that block, nanoseconds since the Unix epoch.
+        time_ns: u64,
+        /// The result and its outputs.
+        result: ResultView<'a>,
+    },
+    /// An answer to [`Clients::query`].
+    Answer {
+        /// As asked.
+        id: u64,
+        /// The application's bytes.
+        answer: &'a [u8],
+    },
+    /// An answer to [`Clients::ask_status`].
+    Status {
+        /// As asked.
+        id: u64,
+        /// A JSON object.
+        json: &'a str,
+    },
+    /// An answer to [`Clients::ask_root`].
+    Root {
+        /// As asked.
+        id: u64,
+        /// Height after which the state stood so.
+        height: u64,
+        /// Over all sections.
+        root: [u8; 32],
+        /// Each section's.
+        sections: Sections<'a>,
+    },
+    /// An answer to [`Clients::ask_session`].
+    Session {
+        /// As asked.
+        id: u64,
+        /// Number of the session's last applied command; 0 when there is none.
+        seq_last: u64,
+    },
+    /// A question found no room; ask again later.
+    Busy {
+        /// As asked.
+        id: u64,
+        /// Microseconds.
+        retry_after_us: u32,
+    },
+}
+
+struct Session {
+    key: Arc<KeyPair>,
+    pending: Pending,
+    gateway: Gateway,
+    options: ClientOptions,
+    /// The leader that the last frame named.
+    leader: Option<ValidatorIndex>,
+    /// Numbers below were told as accepted.
+    accepted_to: u64,
+    followed_at: Instant,
+    listed: bool,
+}
+
+/// All that a turn's callbacks may touch, apart from the connections themselves.
+struct Table {
+    sessions: Vec<Session>,
+    // Looked up, never walked.
+    by_link: HashMap<LinkId, usize>,
+    /// Sessions with something to send.
+    dirty: Vec<usize>,
+    /// Sessions that give their connection up, and whether for the named leader.
+    leaving: Vec<(usize, Option<ValidatorIndex>)>,
+    next_due: Instant,
+}
+
+/// Sessions on one event loop. See the module.
+pub struct Clients {
+    links: ClientLinks,
+    chain: ChainIds,
+    set: Arc<ValidatorSet>,
+    contacts: Arc<[Contact]>,
+    command_bytes_max: usize,
+    table: Table,
+    frame: Vec<u8>,
+    asked: u64,
+}
+
+impl std::fmt::Debug for Clients {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Clients")
+            .field("sessions", &self.table.sessions.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Clients {
+    /// An event loop without sessions.
+    ///
+    /// # Errors
+    /// No validator has a client address, or the operating system refuses an event queue.
+    pub fn new(genesis: &Genesis) -> Result<Self, ClientError> {
+        let contacts = contacts(genesis);
+        if contacts.is_empty() {
+            return Err(ClientError::NoAddress);
+        }
+        let limits = Limits {
+            client_read_buffer_bytes: 256 * 1024,
+            ..Limits::default()
+        };
+        let limits = Limits {
+            client_read_bytes_per_turn: 1024 * 1024,
+            ..limits
+        };
+        Ok(Self {
+            links: ClientLinks::new(limits)?,
+            chain: ChainIds {
+                chain_id: *genesis.chain_id(),
+                genesis_hash: *genesis.hash(),
+            },
+            set: Arc::clone(genesis.validator_set()),
+            contacts,
+            command_bytes_max: genesis.file().limits.command_bytes_max as usize,
+            table: Table {
+                sessions: Vec::new(),
+                by_link: HashMap::new(),
+                dirty: Vec::new(),
+                leaving: Vec::new(),
+                next_due: Instant::now(),
+            },
+            frame: Vec::new(),
+            asked: 0,
+        })
+    }
+
+    /// Adds a session; it is dialed in the next turn.
+    pub fn add(&mut self, key: Arc<KeyPair>, options: ClientOptions) -> ClientRef {
+        let now = Instant::now();
+        let place = self.table.sessions.len();
+        self.table.sessions.push(Session {
+            pending: Pending::new(key.public(), now),
+            gateway: Gateway::new(Arc::clone(&self.contacts), options.first, now),
+            key,
+            options,
+            leader: None,
+            accepted_to: 0,
+            followed_at: now,
+            listed: false,
+        });
+        self.table.next_due = now;
+        ClientRef(place)
+    }
+
+    /// Takes a command; it is sent in the next turn or [`flush`](Self::flush). Gives its number.
+    ///
+    /// # Errors
+    /// [`ClientError::Full`]: too many commands wait. [`ClientError::Length`]: too long.
+    pub fn submit(
+        &mut self,
+        client: ClientRef,
+        lane: Lane,
+        body: &[u8],
+        now: Instant,
+    ) -> Result<u64, ClientError> {
+        // The first command of a session carries its key besides.
+        let bytes_max = self.command_bytes_max.saturating_sub(32);
+        if body.len() > bytes_max {
+            return Err(ClientError::Length {
+                bytes: body.len(),
+                bytes_max,
+            });
+        }
+        let Some(session) = self.table.sessions.get_mut(client.0) else {
+            return Err(ClientError::NotConnected);
+        };
+        let pending = session.pending.len();
+        if pending >= session.options.pending_max
+            || session.pending.bytes_len() >= session.options.pending_bytes_max
+        {
+            return Err(ClientError::Full { pending });
+        }
+        let seq = session.pending.push(lane, body, now);
+        self.table.soil(client.0);
+        Ok(seq)
+    }
+
+    /// Lets a session's numbers go on behind `seq_last`, as [`ClientEvent::Session`] told it, for
+    /// a key that was used before. False, and nothing changed, while commands wait.
+    pub fn resume(&mut self, client: ClientRef, seq_last: u64) -> bool {
+        let session = self.table.sessions.get_mut(client.0);
+        session.is_some_and(|session| session.pending.start_behind(seq_last))
+    }
+
+    /// Asks the application a read-only question. Gives the id that the answer will carry.
+    ///
+    /// # Errors
+    /// Not connected, or too much waits on the connection.
+    pub fn query(&mut self, client: ClientRef, question: &[u8]) -> Result<u64, ClientError> {
+        self.ask(client, |id, frame| encode_query(id, question, frame))
+    }
+
+    /// Asks the connected validator for its status.
+    ///
+    /// # Errors
+    /// Not connected, or too much waits on the connection.
+    pub fn ask_status(&mut self, client: ClientRef) -> Result<u64, ClientError> {
+        self.ask(client, encode_status_ask)
+    }
+
+    /// Asks the connected validator for its state root.
+    ///
+    /// # Errors
+    /// Not connected, or too much waits on the connection.
+    pub fn ask_root(&mut self, client: ClientRef) -> Result<u64, ClientError> {
+        self.ask(client, encode_root_ask)
+    }
+
+    /// Asks for the number of the session's last applied command.
+    ///
+    /// # Errors
+    /// Not connected, or too much waits on the connection.
+    pub fn ask_session(&mut self, client: ClientRef) -> Result<u64, ClientError> {
+        self.ask(client, encode_session_ask)
+    }
+
+    fn ask(
+        &mut self,
+        client: ClientRef,
+        encode: impl FnOnce(u64, &mut Vec<u8>),
+    ) -> Result<u64, ClientError> {
+        let Some(State::Up { link }) = self.table.sessions.get(client.0).map(|s| s.gateway.state)
+        else {
+            return Err(ClientError::NotConnected);
+        };
+        self.asked += 1;
+        self.frame.clear();
+        encode(self.asked, &mut self.frame);
+        match self.links.send(link, &self.frame) {
+            Ok(()) => Ok(self.asked),
+            Err(_) => Err(ClientError::NotConnected),
+        }
+    }
+
+    /// The validator at which a session is logged in.
+    #[must_use]
+    pub fn connected(&self, client: ClientRef) -> Option<ValidatorIndex> {
+        let session = self.table.sessions.get(client.0)?;
+        session.gateway.is_up().then(|| session.gateway.validator())
+    }
+
+    /// The leader that a session heard of last.
+    #[must_use]
+    pub fn leader(&self, client: ClientRef) -> Option<ValidatorIndex> {
+        self.table.sessions.get(client.0)?.leader
+    }
+
+    /// Commands of a session that are not finalized.
+    #[must_use]
+    pub fn pending(&self, client: ClientRef) -> usize {
+        self.table
+            .sessions
+            .get(client.0)
+            .map_or(0, |session| session.pending.len())
+    }
+
+    /// The name of a session.
+    #[must_use]
+    pub fn session(&self, client: ClientRef) -> Option<SessionId> {
+        Some(self.table.sessions.get(client.0)?.pending.session())
+    }
+
+    /// Wakes a [`turn`](Self::turn) that waits, from another thread.
+    #[must_use]
+    pub fn waker(&self) -> quorate_net::Waker {
+        self.links.waker()
+    }
+
+    /// Sends what waits, waits at most `timeout` for something to happen (for ever when absent),
+    /// takes it, and sends what came of that. Says how much was done.
+    ///
+    /// # Errors
+    /// The event queue failed.
+    pub fn turn(
+        &mut self,
+        now: Instant,
+        timeout: Option<Duration>,
+        mut on_event: impl FnMut(ClientRef, ClientEvent<'_>),
+    ) -> Result<usize, ClientError> {
+        self.run_timers(now, &mut on_event);
+        self.flush(now);
+        let due = self.table.next_due.saturating_duration_since(now);
+        let timeout = timeout.map_or(due, |timeout| timeout.min(due));
+        let mut taking = Taking {
+            table: &mut self.table,
+            now,
+            on_event: &mut on_event,
+        };
+        let mut work = self.links.turn(now, Some(timeout), &mut taking)?;
+        work += self.leave(now, &mut on_event);
+        self.flush(now);
+        Ok(work)
+    }
+
+    /// Sends what waits, in as few frames and system calls as it fits.
+    pub fn flush(&mut self, now: Instant) {
+        let mut dirty = std::mem::take(&mut self.table.dirty);
+        dirty.retain(|&place| self.send_session(place, now));
+        // Sessions whose connection is full stay listed; nothing else was added meanwhile.
+        self.table.dirty = dirty;
+        self.links.flush();
+    }
+
+    /// Whether the session still has something that its connection had no room for.
+    fn send_session(&mut self, place: usize, now: Instant) -> bool {
+        let Some(session) = self.table.sessions.get_mut(place) else {
+            return false;
+        };
+        if let State::Up { link } = session.gateway.state {
+            loop {
+                self.frame.clear();
+                let count = session.pending.write_submit(now, &mut self.frame);
+                if count == 0 {
+                    break;
+                }
+                match self.links.send(link, &self.frame) {
+                    Ok(()) => session.pending.mark_sent(count),
+                    Err(SendError::Full) => return true,
+                    // Its end is told by the next turn.
+                    Err(_) => break,
+                }
+            }
+        }
+        session.listed = false;
+        if let Some(due) = session.due() {
+            self.table.next_due = self.table.next_due.min(due);
+        }
+        false
+    }
+
+    /// Gives up the connections that are to be left.
+    fn leave(
+        &mut self,
+        now: Instant,
+        on_event: &mut impl FnMut(ClientRef, ClientEvent<'_>),
+    ) -> usize {
+        let leaving = std::mem::take(&mut self.table.leaving);
+        let count = leaving.len();
+        for (place, leader) in leaving {
+            let Some(session) = self.table.sessions.get_mut(place) else {
+                continue;
+            };
+            let (link, validator) = (session.gateway.link(), session.gateway.validator());
+            let was_up = session.gateway.is_up();
+            match leader {
+                Some(leader) if !session.gateway.turn_to(leader, now) => continue,
+                Some(_) => session.followed_at = now,
+                None => session.gateway.next(now),
+            }
+            if let Some(link) = link {
+                self.links.close(link);
+                self.table.by_link.remove(&link);
+            }
+            if was_up {
+                on_event(ClientRef(place), ClientEvent::Disconnected(validator));
+            }
+            self.table.next_due = now;
+        }
+        count
+    }
+
+    fn run_timers(&mut self, now: Instant, on_event: &mut impl FnMut(ClientRef, ClientEvent<'_>)) {
+        if now < self.table.next_due {
+            return;
+        }
+        self.table.next_due = now + Duration::from_secs(1);
+        for place in 0..self.table.sessions.len() {
+            let session = &self.table.sessions[place];
+            match session.gateway.state {
+                State::Down { dial_at } if dial_at <= now => self.dial(place, now),
+                State::Up { .. } if session.is_stuck(now) => {
+                    self.table.leaving.push((place, None));
+                }
+                State::Up { .. } if session.pending.unsent() > 0 => self.table.soil(place),
+                State::Up { .. } | State::Down { .. } | State::Dialing { .. } => {}
+            }
+            if let Some(due) = self.table.sessions[place].due() {
+                self.table.next_due = self.table.next_due.min(due.max(now));
+            }
+        }
+        self.leave(now, on_event);
+    }
+
+    fn dial(&mut self, place: usize, now: Instant) {
+        let Some(session) = self.table.sessions.get_mut(place) else {
+            return;
+        };
+        let wanted = session.gateway.validator();
+        let identity = Identity::new(Arc::clone(&session.key), Arc::clone(&self.set), wanted);
+        let Some(address) = session.gateway.address() else {
+            return session.gateway.next(now);
+        };
+        match self
+            .links
+            .connect(now, address, self.chain, Arc::new(identity))
+        {
+            Ok(link) => {
+                session.gateway.dialing(link);
+                self.table.by_link.insert(link, place);
+            }
+            Err(error) => {
+                tracing::debug!(%error, address, "cannot dial");
+                session.gateway.next(now);
+            }
+        }
+    }
+}
+
+impl Session {
+    /// When this session must be looked at again without anything happening.
+    fn due(&self) -> Option<Instant> {
+        let hold = self
+            .pending
+            .hold_until()
+            .filter(|_| self.pending.unsent() > 0);
+        let stuck =
+            (self.pending.len() > 0).then(|| self.pending.progressed_at() + self.options.patience);
+        match self.gateway.state {
+            State::Down { dial_at } => Some(dial_at),
+            State::Dialing { .. } => None,
+            State::Up { .. } => [hold, stuck].into_iter().flatten().min(),
+        }
+    }
+
+    fn is_stuck(&self, now: Instant) -> bool {
+        self.pending.len() > 0
+            && now.saturating_duration_since(self.pending.progressed_at()) >= self.options.patience
+    }
+}
+
+impl Table {
+    fn soil(&mut self, place: usize) {
+        if let Some(session) = self.sessions.get_mut(place)
+            && !session.listed
+        {
+            session.listed = true;
+            self.dirty.push(place);
+        }
+    }
+}
+
+/// The callbacks of one turn.
+struct Taking<'t, F> {
+    table: &'t mut Table,
+    now: Instant,
+    on_event: &'t mut F,
+}
+
+impl<F: FnMut(ClientRef, ClientEvent<'_>)> LinkHandler for Taking<'_, F> {
+    fn link_up(&mut self, link: LinkId, _validator: u16, _incarnation: u64) {
+        let Some(&place) = self.table.by_link.get(&link) else {
+            return;
+        };
+        let Some(session) = self.table.sessions.get_mut(place) else {
+            return;
+        };
+        session.gateway.up(link);
+        session.pending.rewind();
+        session.pending.restart_patience(self.now);
+        let validator = session.gateway.validator();
+        (self.on_event)(ClientRef(place), ClientEvent::Connected(validator));
+        self.table.soil(place);
+    }
+
+    fn link_down(&mut self, link: LinkId, reason: CloseReason) {
+        let Some(place) = self.table.by_link.remove(&link) else {
+            return;
+        };
+        let Some(session) = self.table.sessions.get_mut(place) else {
+            return;
+        };
+        let (was_up, validator) = (session.gateway.is_up(), session.gateway.validator());
+        tracing::debug!(
+            validator = validator.number(),
+            reason = reason.name(),
+            "connection ended"
+        );
+        session.gateway.next(self.now);
+        self.table.next_due = self.now;
+        if was_up {
+            (self.on_event)(ClientRef(place), ClientEvent::Disconnected(validator));
+        }
+    }
+
+    fn link_frame(&mut self, link: LinkId, frame: &[u8]) {
+        let Some(&place) = self.table.by_link.get(&link) else {
+            return;
+        };
+        let (leader, content) = match ServerFrame::decode(frame) {
+            Ok(decoded) => decoded,
+            Err(error) => {
+                tracing::warn!(%error, "a validator's frame is malformed");
+                self.table.leaving.push((place, None));
+                return;
+            }
+        };
+        self.take_leader(place, leader);
+        self.take_content(place, content);
+    }
+}
+
+impl<F: FnMut(ClientRef, ClientEvent<'_>)> Taking<'_, F> {
+    fn tell(&mut self, place: usize, event: ClientEvent<'_>) {
+        (self.on_event)(ClientRef(place), event);
+    }
+
+    fn take_leader(&mut self, place: usize, leader: Option<ValidatorIndex>) {
+        let Some(session) = self.table.sessions.get_mut(place) else {
+            return;
+        };
+        session.leader = leader;
+        let Some(leader) = leader.filter(|_| session.options.follow_leader) else {
+            return;
+        };
+        let rested = self.now.saturating_duration_since(session.followed_at) >= FOLLOW_INTERVAL;
+        if leader != session.gateway.validator() && rested {
+            self.table.leaving.push((place, Some(leader)));
+        }
+    }
+
+    fn take_content(&mut self, place: usize, content: ServerFrame<'_>) {
+        match content {
+            ServerFrame::Verdicts(runs) => {
+                for run in runs {
+                    self.take_verdict(place, run);
+                }
+            }
+            ServerFrame::Results(results) => {
+                let (height, time_ns) = (results.height(), results.time_ns());
+                for result in results {
+                    self.take_result(place, height, time_ns, result);
+                }
+            }
+            ServerFrame::Answer { id, answer } => {
+                self.tell(place, ClientEvent::Answer { id, answer });
+            }
+            ServerFrame::Status { id, json } => self.tell(place, ClientEvent::Status { id, json }),
+            ServerFrame::Root {
+                id,
+                height,
+                root,
+                sections,
+            } => {
+                self.tell(
+                    place,
+                    ClientEvent::Root {
+                        id,
+                        height,
+                        root,
+                        sections,
+                    },
+                );
+            }
+            ServerFrame::Session { id, seq_last } => {
+                self.tell(place, ClientEvent::Session { id, seq_last });
+            }
+            ServerFrame::Busy { id, retry_after_us } => {
+                self.tell(place, ClientEvent::Busy { id, retry_after_us });
+            }
+        }
+    }
+
+    fn take_verdict(&mut self, place: usize, run: VerdictRun) {
+        let Some(session) = self.table.sessions.get_mut(place) else {
+            return;
+        };
+        let change = session.pending.on_verdict(run, self.now);
+        let end = run.seq_first.saturating_add(u64::from(run.count));
+        match run.verdict {
+            Verdict::Accepted if end > session.accepted_to => {
+                let seq_first = run.seq_first.max(session.accepted_to);
+                session.accepted_to = end;
+                self.tell(
+                    place,
+                    ClientEvent::Accepted {
+                        seq_first,
+                        count: end - seq_first,
+                    },
+                );
+            }
+            Verdict::Busy { .. } => self.tell(place, ClientEvent::Held(run)),
+            Verdict::Accepted | Verdict::Rejected(_) => {}
+        }
+        self.take_change(place, change, u64::MAX);
+        // What was held back or begins anew is sent when its time comes.
+        self.table.soil(place);
+    }
+
+    fn take_result(&mut self, place: usize, height: u64, time_ns: u64, result: ResultView<'_>) {
+        let Some(session) = self.table.sessions.get_mut(place) else {
+            return;
+        };
+        let (seq, outcome) = (result.item.seq, result.item.outcome);
+        let change = session.pending.on_result(seq, outcome, self.now);
+        self.take_change(place, change, seq);
+        match change {
+            Change::Finalized { .. } => {
+                self.tell(
+                    place,
+                    ClientEvent::Result {
+                        height,
+                        time_ns,
+                        result,
+                    },
+                );
+            }
+            Change::None | Change::Dropped { .. } | Change::Leave => self.table.soil(place),
+        }
+    }
+
+    /// Tells what a change means besides; `seq` is the finalized command.
+    fn take_change(&mut self, place: usize, change: Change, seq: u64) {
+        match change {
+            Change::None | Change::Finalized { passed: 0 } => {}
+            Change::Finalized { passed } => {
+                let seq_first = seq.saturating_sub(passed);
+                self.tell(
+                    place,
+                    ClientEvent::Passed {
+                        seq_first,
+                        count: passed,
+                    },
+                );
+            }
+            Change::Dropped {
+                seq_first,
+                count,
+                rejection,
+            } => {
+                if let Some(session) = self.table.sessions.get_mut(place) {
+                    session.accepted_to = session.accepted_to.min(seq_first);
+                }
+                self.tell(
+                    place,
+                    ClientEvent::Dropped {
+                        seq_first,
+                        count,
+                        rejection,
+                    },
+                );
+            }
+            Change::Leave => self.table.leaving.push((place, None)),
+        }
+    }
+}

@@ -86,6 +86,10 @@ pub struct Recovery {
     pub cut: Option<Cut>,
     /// Records below this index had been proved synced before this start.
     pub synced_before: RecordIndex,
+    /// Whether the watermark file was there and of this log. Without it the end of the log cannot
+    /// be told from an older end, nor this log from another one of the same genesis: the caller
+    /// treats the start as suspect.
+    pub has_watermark: bool,
     /// How the last run stopped.
     pub clean_stop: CleanStopRead,
 }
@@ -207,6 +211,7 @@ impl Loading {
             end: walk.end,
             cut,
             synced_before: verdict.synced_index,
+            has_watermark: proof.watermark != WatermarkRead::Unknown,
             clean_stop,
         };
         Ok(self.assemble(identity, config, &walk, watermark, recovery))

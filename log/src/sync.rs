@@ -71,7 +71,10 @@ impl Syncer {
             } else {
                 region.published_bytes()
             };
-            if let Err(source) = region.flush(start, end - start) {
+            // Nothing is left of a segment that was synced up to its end.
+            if end > start
+                && let Err(source) = region.flush(start, end - start)
+            {
                 self.shared.poison();
                 return Err(LogError::SyncFailed { source });
             }

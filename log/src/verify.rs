@@ -16,6 +16,7 @@ use crate::position::{LogEnd, RecordIndex};
 use crate::recovery::{Action, Row, judge};
 use crate::segment::{SEGMENT_BYTES_MAX, SEGMENT_HEADER_BYTES, segment_name, segment_number};
 use crate::walk::Walker;
+use crate::watermark::WatermarkRead;
 
 /// What a check found.
 #[derive(Clone, Debug)]
@@ -34,6 +35,8 @@ pub struct Verification {
     pub torn: Vec<Fault>,
     /// Records below this index are proved to have been synced.
     pub synced_index: RecordIndex,
+    /// Whether the watermark file is there and of this log.
+    pub has_watermark: bool,
     /// How the last run stopped.
     pub clean_stop: CleanStopRead,
     /// Plain BLAKE3 of the genesis.
@@ -105,6 +108,7 @@ pub fn verify(folder: &DataFolder) -> Result<Verification, OpenError> {
         faults,
         torn,
         synced_index: verdict.synced_index,
+        has_watermark: proof.watermark != WatermarkRead::Unknown,
         clean_stop: clean_stop::compare(marker, &walk.end),
         genesis_hash: identity.genesis_hash,
     })

@@ -229,29 +229,31 @@ fn readers_on_other_threads_see_whole_records_in_order() {
         ..config()
     };
     let mut log = open(&DataFolder::in_memory(&memory), &large, GENESIS).unwrap();
-    let reader = log.reader.clone();
-    std::thread::scope(|scope| {
-        let follower = scope.spawn(move || {
-            let mut records = reader.iter();
-            let mut count = 0;
-            while count <= COUNT {
-                let Some(record) = records.next() else {
-                    std::thread::yield_now();
-                    continue;
-                };
-                let record = record.expect("a whole record");
-                if count > 0 {
-                    assert_eq!(record[..], count.to_le_bytes());
-                }
-                count += 1;
-            }
-            count
-        });
+    let mut records = log.reader.iter();
+    let writer = std::thread::spawn(move || {
         for number in 1..=COUNT {
             append(&mut log, &number.to_le_bytes());
         }
-        assert_eq!(follower.join().unwrap(), COUNT + 1);
     });
+    let mut count = 0_u64;
+    loop {
+        // Asked first, so that nothing appended before the writer's end is missed.
+        let is_finished = writer.is_finished();
+        let Some(record) = records.next() else {
+            if is_finished {
+                break;
+            }
+            std::thread::yield_now();
+            continue;
+        };
+        let record = record.expect("a whole record");
+        if count > 0 {
+            assert_eq!(record[..], count.to_le_bytes());
+        }
+        count += 1;
+    }
+    writer.join().unwrap();
+    assert_eq!(count, COUNT + 1);
 }
 
 #[test]

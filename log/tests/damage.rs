@@ -57,7 +57,11 @@ fn every_flipped_bit_is_found_or_does_no_harm() {
             std::cmp::Ordering::Greater => 0,
         };
         // In the prepared segment, where all bytes are alike, one bit a byte and a bit.
-        let step = if used_bytes == 0 && name != "watermark" { 9 } else { 1 };
+        let step = if used_bytes == 0 && name != "watermark" {
+            9
+        } else {
+            1
+        };
         for bit in (0..bytes.len() * 8).step_by(step) {
             bytes[bit / 8] ^= 1 << (bit % 8);
             memory.set_file(&name, &bytes);
@@ -290,6 +294,24 @@ fn swapped_missing_shortened_and_foreign_segments_are_named() {
         (foreign.segment, foreign.damage),
         (1, Damage::SegmentOfAnotherLog)
     );
+}
+
+#[test]
+fn the_only_segment_of_another_log_of_the_same_genesis_makes_the_start_suspect() {
+    let theirs = MemoryBackend::new();
+    let mut their_config = config();
+    their_config.salt = [1; 32];
+    drop(open(&DataFolder::in_memory(&theirs), &their_config, GENESIS).unwrap());
+    let memory = MemoryBackend::new();
+    small_log(&memory, 3, &[3]);
+    assert!(open_memory(&memory).recovery.has_watermark);
+    memory.set_file(FIRST, &theirs.file(FIRST).unwrap());
+    assert!(
+        !verify(&DataFolder::in_memory(&memory))
+            .unwrap()
+            .has_watermark
+    );
+    assert!(!open_memory(&memory).recovery.has_watermark);
 }
 
 #[test]

@@ -25,5 +25,13 @@ pub mod client;
 pub mod client_wire;
 pub mod lanes;
 
+// From a block to disk, and back after a crash.
+pub mod journal;
+pub mod recovery;
+pub mod store;
+
+// A whole validator without threads and sockets.
+pub mod replica;
+
 #[cfg(test)]
 pub(crate) mod testing;

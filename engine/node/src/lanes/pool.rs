@@ -496,7 +496,7 @@ impl Lanes {
 
     /// The chain built on is given up: what stood in its blocks and is not final is offered
     /// again, before everything else, each session in its own order.
-    pub fn unchain_all(&mut self, now_ns: u64) {
+    pub fn unchain_all(&mut self) {
         let mut chained = std::mem::take(&mut self.chained);
         for &slot in chained.iter().rev() {
             let session = &mut self.sessions[slot as usize];
@@ -510,7 +510,6 @@ impl Lanes {
         }
         chained.clear();
         self.chained = chained;
-        self.drop_expired(now_ns);
     }
 
     /// Gives up commands whose missing predecessor has not come in time.

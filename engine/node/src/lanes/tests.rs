@@ -139,7 +139,7 @@ fn a_command_is_kept_until_it_is_final_and_is_offered_first_when_its_block_is_ab
     let abandoned = build(&mut lanes).expect("commands wait");
     submit(&mut lanes, 2, &[order(2, 1)]);
     assert_eq!(lanes.len(), 3);
-    lanes.unchain_all(3);
+    lanes.unchain_all();
     let again = build(&mut lanes).expect("all of it");
     assert_eq!(
         contents(&again),
@@ -189,7 +189,7 @@ fn blocks_of_the_chain_built_on_are_not_proposed_twice_until_the_chain_is_given_
         contents(&build(&mut next).expect("the third")),
         [(id(1), 3)]
     );
-    next.unchain_all(3);
+    next.unchain_all();
     assert_eq!(contents(&build(&mut next).expect("all")).len(), 3);
 }
 

@@ -1,0 +1,387 @@
+//! The journal: what must outlive a crash, in the order of R11, and when it is durable.
+//!
+//! Owns the appending end of the log. Operations are appended in the order in which they come, so
+//! a block stands before the record that names it; a record is answered with [`Durable`] when it
+//! is as durable as configured, and only that lets it leave this machine. One sync covers all that
+//! was appended before it. The blocking calls - sync and lease file - are handed out as
+//! [`SyncJob`]s for a thread of their own, or for the caller to do inline. Never: decides what is
+//! logged, blocks, reads history.
+
+mod entry;
+mod sync;
+
+pub use entry::{
+    BLOCK_ENTRY_BYTES, ENTRY_VERSION, EntryError, FinalMark, JournalEntry, KIND_BLOCK,
+    KIND_EVIDENCE, KIND_FINALIZED, KIND_PROOF, KIND_RECORD, decode,
+};
+pub use sync::{SyncDone, SyncError, SyncJob, SyncWorker};
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use quorate_consensus::certificate::Certificate;
+use quorate_consensus::evidence::Evidence;
+use quorate_consensus::header::Header;
+use quorate_consensus::machine::Durability;
+use quorate_consensus::record::OwnRecord;
+use quorate_consensus::trust::{Durable, Lease};
+use quorate_consensus::types::{BlockId, Epoch, Height, Point, Window};
+use quorate_log::{LogEnd, LogError, RecordIndex, RecordKind, RecordRef, Writer};
+
+use crate::executor::FinalBlock;
+
+/// One thing to log.
+#[derive(Clone, Debug)]
+pub enum JournalOp {
+    /// A block, before any record that names it.
+    Block {
+        /// Its name.
+        id: BlockId,
+        /// Its header.
+        header: Header,
+        /// Its payload.
+        payload: Arc<[u8]>,
+    },
+    /// An own vote record.
+    Record(OwnRecord),
+    /// A block is final here; in height order, its block logged before.
+    Finalized(Box<FinalBlock>),
+    /// A finality proof.
+    Proof {
+        /// The block proven.
+        point: Point,
+        /// The proof.
+        proof: Certificate,
+    },
+    /// Proof of misbehaviour.
+    Evidence(Box<Evidence>),
+    /// A new lease for the lease file.
+    Lease(Lease),
+    /// Logged blocks of windows below this one are final or never will be.
+    Forget(Window),
+}
+
+/// What the journal has done.
+#[derive(Debug)]
+pub enum Journaled {
+    /// A block stands in the log.
+    Block {
+        /// Its name.
+        id: BlockId,
+        /// Where it stands.
+        place: RecordRef,
+    },
+    /// A finality mark stands in the log.
+    Mark {
+        /// Height of the block.
+        height: Height,
+        /// Where the mark stands.
+        place: RecordRef,
+    },
+    /// A finalized block stands in the log with its mark: the application may have it.
+    Executable(Box<FinalBlock>),
+    /// A finality proof stands in the log.
+    Proof {
+        /// Height of the block proven.
+        height: Height,
+        /// Where the proof stands.
+        place: RecordRef,
+    },
+    /// An own record is as durable as configured.
+    Record(Durable<OwnRecord>),
+    /// A proof and everything before it is on the disk.
+    Flushed(Height),
+    /// The lease file holds this lease.
+    Lease(Durable<Lease>),
+}
+
+/// Why the journal takes nothing more. All of these end voting for this run.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// The log refused.
+    #[error("the log takes nothing more")]
+    Log(#[from] LogError),
+    /// A block is said to be final that was never logged: an error of this program.
+    #[error("the finalized block {id:?} of height {} was never logged", height.number())]
+    BlockMissing {
+        /// Its name.
+        id: BlockId,
+        /// Its height.
+        height: Height,
+    },
+    /// A blocking call failed.
+    #[error("the disk refused")]
+    Sync(#[from] SyncError),
+}
+
+/// What waits for a sync.
+#[derive(Debug)]
+enum Waiting {
+    Record(OwnRecord),
+    Proof(Height),
+}
+
+/// Where the journal goes on, as recovery found it.
+#[derive(Debug, Default)]
+pub struct JournalStart {
+    /// Logged blocks that may still become final.
+    pub blocks: BTreeMap<(Window, BlockId), RecordRef>,
+    /// The newest finality mark.
+    pub newest_mark: Option<RecordRef>,
+}
+
+/// The appending end of one validator's log.
+#[derive(Debug)]
+pub struct Journal {
+    writer: Writer,
+    durability: Durability,
+    epoch: Epoch,
+    flush_ns: u64,
+    /// Logged blocks that may still become final; those of windows below the newest proof go.
+    blocks: BTreeMap<(Window, BlockId), RecordRef>,
+    newest_mark: Option<RecordRef>,
+    /// In log order.
+    waiting: VecDeque<(RecordIndex, Waiting)>,
+    /// When the oldest record that no sync covers was appended.
+    unsynced_since_ns: Option<u64>,
+    is_sync_urgent: bool,
+    is_syncing: bool,
+    lease_wanted: Option<Lease>,
+    is_leasing: bool,
+    scratch: Vec<u8>,
+}
+
+impl Journal {
+    /// Goes on where recovery stopped. `flush_ns` bounds how long anything stays unsynced.
+    #[must_use]
+    pub fn new(
+        writer: Writer,
+        start: JournalStart,
+        durability: Durability,
+        epoch: Epoch,
+        flush_ns: u64,
+    ) -> Self {
+        Self {
+            writer,
+            durability,
+            epoch,
+            flush_ns,
+            blocks: start.blocks,
+            newest_mark: start.newest_mark,
+            waiting: VecDeque::new(),
+            unsynced_since_ns: None,
+            is_sync_urgent: false,
+            is_syncing: false,
+            lease_wanted: None,
+            is_leasing: false,
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Appends one thing; what is complete with that is appended to `done`.
+    ///
+    /// # Errors
+    /// [`JournalError`]: the validator must not vote any more in this run.
+    pub fn append(
+        &mut self,
+        now_ns: u64,
+        op: JournalOp,
+        done: &mut Vec<Journaled>,
+    ) -> Result<(), JournalError> {
+        let mut head = std::mem::take(&mut self.scratch);
+        head.clear();
+        let outcome = self.append_with(now_ns, op, &mut head, done);
+        self.scratch = head;
+        outcome
+    }
+
+    fn append_with(
+        &mut self,
+        now_ns: u64,
+        op: JournalOp,
+        head: &mut Vec<u8>,
+        done: &mut Vec<Journaled>,
+    ) -> Result<(), JournalError> {
+        match op {
+            JournalOp::Block {
+                id,
+                header,
+                payload,
+            } => {
+                entry::encode_block(&header, head);
+                let place = self.write(now_ns, KIND_BLOCK, &[head, &payload])?;
+                self.blocks.insert((header.window, id), place);
+                done.push(Journaled::Block { id, place });
+            }
+            JournalOp::Record(own) => self.append_record(now_ns, own, head, done)?,
+            JournalOp::Finalized(block) => {
+                self.append_mark(now_ns, block.id, block.header, head, done)?;
+                done.push(Journaled::Executable(block));
+            }
+            JournalOp::Proof { point, proof } => {
+                entry::encode_proof(&point, &proof, head);
+                let place = self.write(now_ns, KIND_PROOF, &[head])?;
+                self.waiting
+                    .push_back((place.index, Waiting::Proof(point.height)));
+                self.is_sync_urgent = true;
+                done.push(Journaled::Proof {
+                    height: point.height,
+                    place,
+                });
+            }
+            JournalOp::Evidence(evidence) => {
+                entry::encode_evidence(&evidence, head);
+                self.write(now_ns, KIND_EVIDENCE, &[head])?;
+            }
+            JournalOp::Lease(lease) => self.lease_wanted = Some(lease),
+            JournalOp::Forget(window) => {
+                self.blocks = self.blocks.split_off(&(window, BlockId::new([0; 32])));
+            }
+        }
+        Ok(())
+    }
+
+    fn append_mark(
+        &mut self,
+        now_ns: u64,
+        id: BlockId,
+        header: Header,
+        head: &mut Vec<u8>,
+        done: &mut Vec<Journaled>,
+    ) -> Result<(), JournalError> {
+        let height = header.height;
+        let block = self.blocks.get(&(header.window, id)).copied();
+        let block = block.ok_or(JournalError::BlockMissing { id, height })?;
+        entry::encode_mark(
+            &FinalMark {
+                header,
+                block,
+                below: self.newest_mark,
+            },
+            head,
+        );
+        let place = self.write(now_ns, KIND_FINALIZED, &[head])?;
+        self.newest_mark = Some(place);
+        done.push(Journaled::Mark { height, place });
+        Ok(())
+    }
+
+    /// R11: in `sync` a record is durable after the sync that covers it, in `async` once it stands
+    /// in the log's mapping, which the death of the process does not take away.
+    fn append_record(
+        &mut self,
+        now_ns: u64,
+        own: OwnRecord,
+        head: &mut Vec<u8>,
+        done: &mut Vec<Journaled>,
+    ) -> Result<(), JournalError> {
+        entry::encode_record(self.epoch, &own, head);
+        let place = self.write(now_ns, KIND_RECORD, &[head])?;
+        match self.durability {
+            Durability::Async => done.push(Journaled::Record(Durable::assert_durable(own))),
+            Durability::Sync => {
+                self.waiting.push_back((place.index, Waiting::Record(own)));
+                self.is_sync_urgent = true;
+            }
+        }
+        Ok(())
+    }
+
+    fn write(
+        &mut self,
+        now_ns: u64,
+        kind: RecordKind,
+        parts: &[&[u8]],
+    ) -> Result<RecordRef, LogError> {
+        let place = self.writer.append(kind, parts)?;
+        self.unsynced_since_ns.get_or_insert(now_ns);
+        Ok(place)
+    }
+
+    /// What is to be done by the sync thread now: at most one sync and one lease at a time.
+    pub fn sync_jobs(&mut self, now_ns: u64, jobs: &mut Vec<SyncJob>) {
+        let is_due = self.is_sync_urgent || self.sync_due_ns() <= now_ns;
+        if !self.is_syncing && is_due {
+            self.is_syncing = true;
+            self.is_sync_urgent = false;
+            self.unsynced_since_ns = None;
+            jobs.push(SyncJob::Sync(self.writer.unsynced()));
+        }
+        if !self.is_leasing
+            && let Some(lease) = self.lease_wanted.take()
+        {
+            self.is_leasing = true;
+            jobs.push(SyncJob::Lease(lease));
+        }
+    }
+
+    fn sync_due_ns(&self) -> u64 {
+        self.unsynced_since_ns
+            .map_or(u64::MAX, |since| since.saturating_add(self.flush_ns))
+    }
+
+    /// When [`sync_jobs`](Self::sync_jobs) has something at latest, by the monotonic clock.
+    #[must_use]
+    pub fn deadline_ns(&self) -> u64 {
+        if self.is_syncing {
+            // The completion wakes the caller.
+            return u64::MAX;
+        }
+        if self.is_sync_urgent {
+            0
+        } else {
+            self.sync_due_ns()
+        }
+    }
+
+    /// A blocking call has returned; what is complete with that is appended to `done`.
+    ///
+    /// # Errors
+    /// [`JournalError::Sync`] when it failed.
+    pub fn complete(
+        &mut self,
+        finished: Result<SyncDone, SyncError>,
+        done: &mut Vec<Journaled>,
+    ) -> Result<(), JournalError> {
+        match finished? {
+            SyncDone::Synced(end) => self.complete_sync(&end, done),
+            SyncDone::Leased(lease) => {
+                self.is_leasing = false;
+                done.push(Journaled::Lease(Durable::assert_durable_lease(lease)));
+            }
+        }
+        Ok(())
+    }
+
+    fn complete_sync(&mut self, end: &LogEnd, done: &mut Vec<Journaled>) {
+        self.is_syncing = false;
+        while self
+            .waiting
+            .front()
+            .is_some_and(|(index, _)| *index < end.index)
+        {
+            let Some((_, waiting)) = self.waiting.pop_front() else {
+                break;
+            };
+            done.push(match waiting {
+                Waiting::Record(own) => Journaled::Record(Durable::assert_durable(own)),
+                Waiting::Proof(height) => Journaled::Flushed(height),
+            });
+        }
+        // What came while the disk was busy waits for the next sync.
+        self.is_sync_urgent |= !self.waiting.is_empty();
+    }
+
+    /// The end of the log.
+    #[must_use]
+    pub fn end(&self) -> LogEnd {
+        self.writer.end()
+    }
+
+    /// Gives up the appending end, for the last sync and the clean-stop marker
+    /// ([`SyncWorker::stop`]).
+    #[must_use]
+    pub fn into_writer(self) -> Writer {
+        self.writer
+    }
+}

@@ -1,0 +1,457 @@
+//! From a data folder to where a run may begin (R12).
+//!
+//! Owns what a start reads, in which order, and what must be durable before the first frame: the
+//! lease is read, the log is opened and read whole, finalized blocks are executed again, the lease
+//! file is rewritten by `restart::plan`, and the clean-stop marker of the last run is removed.
+//! A folder without its lease is refused: lost state is not empty state. Never: votes, repairs a
+//! damaged log, or makes a new lease where there was one.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+
+use quorate_consensus::certificate::Certificate;
+use quorate_consensus::header::Header;
+use quorate_consensus::machine::{Durability, Restored};
+use quorate_consensus::record::{OwnRecord, Record};
+use quorate_consensus::restart::{self, StartFacts};
+use quorate_consensus::types::{BlockId, Point, Window};
+use quorate_consensus::validators::ValidatorSet;
+use quorate_log::{
+    CleanStopRead, DataFolder, LeaseError, LeaseFile, LeaseRead, LogConfig, OpenError, Opened,
+    Preparer, ReadError, Reader, RecordKind, RecordRef, SealDamage, Writer, remove_clean_stop,
+};
+
+use crate::executor::{ExecuteError, Executor, FinalBlock};
+use crate::journal::{
+    BLOCK_ENTRY_BYTES, EntryError, FinalMark, JournalEntry, JournalStart, SyncWorker, decode,
+};
+use crate::results::BlockResults;
+use crate::state_machine::StateMachine;
+use crate::store::{Store, StoreError};
+
+/// Proofs above the last finality mark that are kept while the log is read.
+const PROOFS_AHEAD_MAX: usize = 1_024;
+
+/// What a start is given besides the folder.
+#[derive(Clone, Debug)]
+pub struct RecoveryConfig<'a> {
+    /// How the log is laid out.
+    pub log: LogConfig,
+    /// The exact bytes of the genesis file: record 0 of the log.
+    pub genesis: &'a [u8],
+    /// Configured durability.
+    pub durability: Durability,
+    /// Present boot of this machine.
+    pub boot_id: [u8; 16],
+    /// Bytes of the largest payload of this chain.
+    pub payload_bytes_max: usize,
+    /// Bytes of payloads kept in memory.
+    pub cache_bytes_max: usize,
+}
+
+/// Why a validator cannot start from this folder.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoveryError {
+    /// There is no lease file. A key that has never signed is given one by initializing the
+    /// folder; a key that has must recover by R13, which is not built yet.
+    #[error(
+        "the folder has no lease file: initialize it if this key has never signed; if it has, \
+         the validator needs recovery after disk loss (R13), which is not built yet"
+    )]
+    LeaseMissing,
+    /// The lease file is not what was written: its content is lost (R13).
+    #[error(
+        "the lease file is damaged ({0:?}): the validator needs recovery after disk loss (R13), \
+         which is not built yet"
+    )]
+    LeaseDamaged(Option<SealDamage>),
+    /// The folder has been initialized before.
+    #[error("the folder is initialized already")]
+    AlreadyInitialized,
+    /// The folder holds a log with more than a genesis, but no lease.
+    #[error("the folder has no lease but a log of {records} records: this key may have signed")]
+    LogWithoutLease {
+        /// Records in the log.
+        records: u64,
+    },
+    /// The log cannot be opened: another genesis, damage, another process.
+    #[error("the log cannot be opened: {0}")]
+    Log(#[from] OpenError),
+    /// A record cannot be read.
+    #[error("the log cannot be read: {0}")]
+    Read(#[from] ReadError),
+    /// A record is none of ours.
+    #[error("the record at {} is not one of this version: {source}", place.offset)]
+    Entry {
+        /// Where it stands.
+        place: RecordRef,
+        /// What is wrong.
+        #[source]
+        source: EntryError,
+    },
+    /// The records contradict one another, which no crash explains.
+    #[error("the record at {} does not follow from those before it: {what}", place.offset)]
+    Order {
+        /// Where it stands.
+        place: RecordRef,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// A finalized block cannot be executed again.
+    #[error("a finalized block cannot be executed again: {0}")]
+    Execute(#[from] ExecuteError),
+    /// A block in the log is not what its mark says.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// The largest block would not fit a segment.
+    #[error("a log record holds {record_bytes_max} bytes, the largest block takes {block_bytes}")]
+    SegmentsTooSmall {
+        /// What one record holds.
+        record_bytes_max: usize,
+        /// What the largest block of this chain takes.
+        block_bytes: usize,
+    },
+    /// The lease file could not be replaced.
+    #[error("the lease file cannot be written: {0}")]
+    LeaseWrite(#[from] LeaseError),
+    /// The system refuses a file of the folder.
+    #[error("cannot {action}: {source}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// What recovery found, for the log line of a start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecoverySummary {
+    /// Records in the log.
+    pub records: u64,
+    /// Height up to which blocks were executed again.
+    pub height: u64,
+    /// Whether the last run stopped cleanly.
+    pub clean_stop: bool,
+    /// Bytes of a torn tail that were cut off.
+    pub cut_bytes: u64,
+    /// The lease file as this run wrote it.
+    pub lease: restart::LeaseFile,
+}
+
+/// Everything a run begins with.
+#[derive(Debug)]
+pub struct Recovered {
+    /// For the consensus.
+    pub restored: Restored,
+    /// For the order stage.
+    pub store: Store,
+    /// For the journal stage.
+    pub journal: JournalStart,
+    /// The appending end of the log.
+    pub writer: Writer,
+    /// For the sync thread.
+    pub sync: SyncWorker,
+    /// Makes the next segment ready, on a thread of its own or between turns.
+    pub preparer: Preparer,
+    /// What was found.
+    pub summary: RecoverySummary,
+}
+
+/// Makes a folder ready for a key that has never signed: an empty log and a lease for no window.
+/// An operator's act, never a part of a start.
+///
+/// # Errors
+/// [`RecoveryError::AlreadyInitialized`], [`RecoveryError::LogWithoutLease`], or what the system
+/// says. A folder that an interrupted call left behind can be initialized again.
+pub fn initialize(
+    folder: &DataFolder,
+    log: &LogConfig,
+    genesis: &[u8],
+    boot_id: [u8; 16],
+) -> Result<(), RecoveryError> {
+    let mut lease_file = LeaseFile::new(folder);
+    match read_lease(&lease_file)? {
+        LeaseRead::Missing => {}
+        LeaseRead::Present(_) | LeaseRead::Damaged(_) => {
+            return Err(RecoveryError::AlreadyInitialized);
+        }
+    }
+    let opened = quorate_log::open(folder, log, genesis)?;
+    let records = opened.recovery.end.index.count();
+    if records > 1 {
+        return Err(RecoveryError::LogWithoutLease { records });
+    }
+    drop(opened);
+    let content = restart::LeaseFile {
+        boot_id,
+        ..restart::LeaseFile::default()
+    };
+    lease_file.replace(&content.encode())?;
+    Ok(())
+}
+
+fn read_lease(lease_file: &LeaseFile) -> Result<LeaseRead, RecoveryError> {
+    lease_file.read().map_err(|source| RecoveryError::Io {
+        action: "read the lease file",
+        source,
+    })
+}
+
+/// Reads the folder and makes it ready for this run. `executor` stands at genesis and is brought
+/// to the last finality mark of the log.
+///
+/// # Errors
+/// [`RecoveryError`]: the validator must not start; the folder is no worse than before.
+pub fn recover<S: StateMachine>(
+    folder: &DataFolder,
+    config: &RecoveryConfig<'_>,
+    set: &ValidatorSet,
+    executor: &mut Executor<S>,
+) -> Result<Recovered, RecoveryError> {
+    let mut lease_file = LeaseFile::new(folder);
+    let content = match read_lease(&lease_file)? {
+        LeaseRead::Missing => return Err(RecoveryError::LeaseMissing),
+        LeaseRead::Damaged(damage) => return Err(RecoveryError::LeaseDamaged(Some(damage))),
+        LeaseRead::Present(bytes) => {
+            restart::LeaseFile::decode(&bytes).ok_or(RecoveryError::LeaseDamaged(None))?
+        }
+    };
+    let opened = quorate_log::open(folder, &config.log, config.genesis)?;
+    let Opened {
+        writer,
+        syncer,
+        preparer,
+        reader,
+        recovery,
+    } = opened;
+    let block_bytes = BLOCK_ENTRY_BYTES + config.payload_bytes_max;
+    let record_bytes_max = writer.payload_bytes_max();
+    if block_bytes > record_bytes_max {
+        return Err(RecoveryError::SegmentsTooSmall {
+            record_bytes_max,
+            block_bytes,
+        });
+    }
+    let mut scan = Scan::new(set, Store::new(reader.clone(), config.cache_bytes_max));
+    scan.read_log(&reader, executor)?;
+
+    let clean_stop = recovery.clean_stop == CleanStopRead::Matches;
+    let facts = StartFacts {
+        durability: config.durability,
+        boot_id: config.boot_id,
+        clean_stop,
+    };
+    let content = restart::plan(content, &facts);
+    lease_file.replace(&content.encode())?;
+    // Only now: had the marker gone first, a crash in between would count as an unclean stop.
+    remove_clean_stop(folder).map_err(|source| RecoveryError::Io {
+        action: "remove the clean-stop marker",
+        source,
+    })?;
+
+    let summary = RecoverySummary {
+        records: recovery.end.index.count(),
+        height: executor.height(),
+        clean_stop,
+        cut_bytes: recovery.cut.map_or(0, |cut| cut.cut_bytes),
+        lease: content,
+    };
+    let (restored, store, journal) = scan.finish(content.lease);
+    let sync = SyncWorker::new(syncer, lease_file, content);
+    Ok(Recovered {
+        restored,
+        store,
+        journal,
+        writer,
+        sync,
+        preparer,
+        summary,
+    })
+}
+
+/// A block met in the log.
+#[derive(Clone, Copy, Debug)]
+struct Logged {
+    header: Header,
+    place: RecordRef,
+}
+
+/// What has been learnt from the log so far.
+#[derive(Debug)]
+struct Scan {
+    store: Store,
+    /// Blocks of windows from the proven one upward.
+    blocks: BTreeMap<(Window, BlockId), Logged>,
+    /// Newest own record of each such window.
+    records: BTreeMap<Window, Record>,
+    finalized: Point,
+    finalized_time_ns: u64,
+    newest_mark: Option<RecordRef>,
+    proven: Point,
+    proof: Option<Certificate>,
+    /// Proofs of blocks that no mark has reached yet. Bound: `PROOFS_AHEAD_MAX`.
+    proofs_ahead: VecDeque<(Point, Certificate)>,
+    results: BlockResults,
+}
+
+impl Scan {
+    fn new(set: &ValidatorSet, store: Store) -> Self {
+        Self {
+            store,
+            blocks: BTreeMap::new(),
+            records: BTreeMap::new(),
+            finalized: set.genesis(),
+            finalized_time_ns: set.genesis_time_ns(),
+            newest_mark: None,
+            proven: set.genesis(),
+            proof: None,
+            proofs_ahead: VecDeque::new(),
+            results: BlockResults::new(),
+        }
+    }
+
+    fn read_log<S: StateMachine>(
+        &mut self,
+        reader: &Reader,
+        executor: &mut Executor<S>,
+    ) -> Result<(), RecoveryError> {
+        for record in reader.iter() {
+            let record = record?;
+            if record.kind() == RecordKind::GENESIS {
+                continue;
+            }
+            let place = record.place();
+            let entry = decode(record.kind(), &record)
+                .map_err(|source| RecoveryError::Entry { place, source })?;
+            match entry {
+                JournalEntry::Block { header, .. } => self.add_block(header, place),
+                JournalEntry::Record { own, .. } => {
+                    self.records.insert(own.window, own.record);
+                }
+                JournalEntry::Finalized(mark) => self.add_mark(place, &mark, executor)?,
+                JournalEntry::Proof { point, proof } => self.add_proof(place, point, proof),
+                JournalEntry::Evidence(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn add_block(&mut self, header: Header, place: RecordRef) {
+        let id = header.id();
+        // A block that was fetched again stands where it stood first.
+        self.blocks
+            .entry((header.window, id))
+            .or_insert(Logged { header, place });
+        self.store.add_block(id, header, None);
+        self.store.note_block(id, place);
+    }
+
+    fn add_mark<S: StateMachine>(
+        &mut self,
+        place: RecordRef,
+        mark: &FinalMark,
+        executor: &mut Executor<S>,
+    ) -> Result<(), RecoveryError> {
+        let order = |what| Err(RecoveryError::Order { place, what });
+        if mark.header.height != self.finalized.height.next() {
+            return order("a finality mark skips a height");
+        }
+        if mark.header.parent_id != self.finalized.id {
+            return order("a finalized block does not follow the one below");
+        }
+        if mark.below != self.newest_mark {
+            return order("a finality mark does not name the one below");
+        }
+        let (header, payload) = self.store.read_block(mark.block)?;
+        if header != mark.header {
+            return order("a finality mark names another block");
+        }
+        let id = header.id();
+        let block = FinalBlock {
+            id,
+            header,
+            payload,
+            path: None,
+            admitted: Vec::new(),
+        };
+        executor.execute(&block, &mut self.results)?;
+        self.store.finalize(id, &header);
+        self.store.note_mark(header.height, place);
+        self.newest_mark = Some(place);
+        self.finalized = header.point(id);
+        self.finalized_time_ns = header.time_ns;
+        self.advance_proven();
+        Ok(())
+    }
+
+    fn add_proof(&mut self, place: RecordRef, point: Point, proof: Certificate) {
+        self.store.note_proof(point.height, place);
+        if self.proofs_ahead.len() == PROOFS_AHEAD_MAX {
+            self.proofs_ahead.pop_front();
+        }
+        self.proofs_ahead.push_back((point, proof));
+        self.advance_proven();
+    }
+
+    /// The newest proof at or below the last finality mark counts; what stands below its window
+    /// is not needed any more.
+    fn advance_proven(&mut self) {
+        let mut is_new = false;
+        while let Some((point, _)) = self.proofs_ahead.front() {
+            if point.height > self.finalized.height {
+                break;
+            }
+            let Some((point, proof)) = self.proofs_ahead.pop_front() else {
+                break;
+            };
+            if point.height > self.proven.height {
+                self.proven = point;
+                self.proof = Some(proof);
+                is_new = true;
+            }
+        }
+        if is_new {
+            let window = self.proven.window;
+            self.blocks = self.blocks.split_off(&(window, BlockId::new([0; 32])));
+            self.records = self.records.split_off(&window);
+            // What was abandoned long ago is with the pools of those who led since.
+            drop(self.store.prune(window));
+        }
+    }
+
+    fn finish(self, lease: quorate_consensus::trust::Lease) -> (Restored, Store, JournalStart) {
+        let mut blocks: Vec<_> = self
+            .blocks
+            .iter()
+            .map(|(&(_, id), logged)| (logged.place, id, logged.header))
+            .collect();
+        blocks.sort_by_key(|&(place, _, _)| place);
+        let restored = Restored {
+            lease,
+            finalized: self.finalized,
+            finalized_time_ns: self.finalized_time_ns,
+            proven: self.proven,
+            proof: self.proof,
+            records: self
+                .records
+                .into_iter()
+                .map(|(window, record)| OwnRecord { window, record })
+                .collect(),
+            blocks: blocks
+                .into_iter()
+                .map(|(_, id, header)| (id, header))
+                .collect(),
+        };
+        let journal = JournalStart {
+            blocks: self
+                .blocks
+                .into_iter()
+                .map(|(key, logged)| (key, logged.place))
+                .collect(),
+            newest_mark: self.newest_mark,
+        };
+        (restored, self.store, journal)
+    }
+}

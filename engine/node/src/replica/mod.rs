@@ -1,0 +1,373 @@
+//! A whole validator without threads and sockets.
+//!
+//! Owns the composition: order stage, journal and executor, and the way of an item from one to the
+//! next. A node runs it on one thread (`shared`), or takes it apart and gives each part a thread
+//! of its own (`dedicated`); a simulator runs it under virtual time. All of them run this code.
+//! Never: reads a clock, waits, or opens a socket. The caller brings time and frames, and does
+//! what the [`Outbox`] asks for, inline or elsewhere.
+//!
+//! ```text
+//! frames, submissions, answers -> OrderStage -> JournalOp -> Journal -> Executable -> Executor
+//!                                      ^                        |                        |
+//!                                      +------ Journaled -------+                     results
+//! ```
+//!
+//! A turn of the caller: hand over everything that came, call [`Replica::turn`], do what the outbox
+//! asks for, clear it.
+
+mod jobs;
+mod order;
+mod outbox;
+
+pub use jobs::{Job, run_jobs};
+pub use order::{FrameOutcome, OrderError, OrderOut, OrderStage};
+pub use outbox::{Event, Frame, FrameClass, Frames, Outbox};
+
+use std::sync::Arc;
+
+use quorate_consensus::input::Input;
+use quorate_consensus::machine::{Config, Consensus, Disposition, Durability, TimerConfig};
+use quorate_consensus::payload::PayloadError;
+use quorate_consensus::types::{Now, ValidatorIndex};
+use quorate_consensus::validators::ValidatorSet;
+use quorate_log::{DataFolder, LogConfig, Preparer};
+
+use crate::executor::{ExecuteError, Executor};
+use crate::journal::{Journal, JournalError, Journaled, SyncDone, SyncError, SyncWorker};
+use crate::lanes::{CommandVerdict, Lanes, LanesConfig};
+use crate::recovery::{RecoveryConfig, RecoveryError, RecoverySummary, recover};
+use crate::state_machine::{SessionId, StateMachine};
+
+/// Passes of one turn at most: what is left then is done in the next one.
+const PASSES_PER_TURN: usize = 8;
+
+/// What a replica is started with.
+#[derive(Clone, Debug)]
+pub struct ReplicaConfig {
+    /// Which validator this is.
+    pub own: ValidatorIndex,
+    /// The set it belongs to.
+    pub set: Arc<ValidatorSet>,
+    /// When its records may leave.
+    pub durability: Durability,
+    /// Its timers.
+    pub timers: TimerConfig,
+    /// Start number of this process, above every earlier one of this key.
+    pub incarnation: u64,
+    /// Present boot of this machine.
+    pub boot_id: [u8; 16],
+    /// The exact bytes of the genesis file.
+    pub genesis: Arc<[u8]>,
+    /// How the log is laid out.
+    pub log: LogConfig,
+    /// Bounds of the command pool; `sessions_max` in it bounds the session table too.
+    pub lanes: LanesConfig,
+    /// Bytes of payloads kept in memory for peers and delivery.
+    pub cache_bytes_max: usize,
+}
+
+/// Why a replica cannot go on: it must stop voting, and its process must end.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplicaError {
+    /// The order stage.
+    #[error("{0}")]
+    Order(#[from] OrderError),
+    /// The journal.
+    #[error("{0}")]
+    Journal(#[from] JournalError),
+    /// The executor.
+    #[error("{0}")]
+    Execute(#[from] ExecuteError),
+}
+
+/// The parts of a replica, for a caller that gives each a thread.
+#[derive(Debug)]
+pub struct Parts<S> {
+    /// Consensus, pool, index.
+    pub order: OrderStage,
+    /// The appending end of the log.
+    pub journal: Journal,
+    /// Session table and application.
+    pub executor: Executor<S>,
+}
+
+/// What an opened replica leaves to its caller.
+#[derive(Debug)]
+pub struct Companions {
+    /// Makes the blocking calls.
+    pub sync: SyncWorker,
+    /// Makes the next log segment ready; wants a thread of its own, or a call now and then.
+    pub preparer: Preparer,
+    /// What recovery found.
+    pub summary: RecoverySummary,
+}
+
+/// One validator, whole.
+#[derive(Debug)]
+pub struct Replica<S> {
+    order: OrderStage,
+    journal: Journal,
+    executor: Executor<S>,
+    out: OrderOut,
+    journaled: Vec<Journaled>,
+    /// The last turn ended with work left.
+    is_unfinished: bool,
+}
+
+impl<S: StateMachine> Parts<S> {
+    /// Recovers a validator from its folder. What R12 asks to be durable before the first frame
+    /// is durable when this returns.
+    ///
+    /// # Errors
+    /// [`RecoveryError`]: the validator must not start.
+    pub fn open(
+        folder: &DataFolder,
+        config: &ReplicaConfig,
+        app: S,
+        now: Now,
+    ) -> Result<(Self, Companions), RecoveryError> {
+        let set = &config.set;
+        let sessions_max = config.lanes.sessions_max;
+        let mut executor = Executor::new(app, sessions_max, set.genesis_time_ns());
+        let recovery = RecoveryConfig {
+            log: config.log.clone(),
+            genesis: &config.genesis,
+            durability: config.durability,
+            boot_id: config.boot_id,
+            payload_bytes_max: config.lanes.payload_bytes_max,
+            cache_bytes_max: config.cache_bytes_max,
+        };
+        let recovered = recover(folder, &recovery, set, &mut executor)?;
+        let mut lanes = Lanes::new(config.lanes.clone());
+        for session in executor.sessions().iter() {
+            lanes.restore_session(session.id, session.last_seq);
+        }
+        let consensus = Config {
+            own: config.own,
+            set: Arc::clone(set),
+            durability: config.durability,
+            timers: config.timers,
+            incarnation: config.incarnation,
+        };
+        let mut order = OrderStage::new(consensus, recovered.restored, lanes, recovered.store, now);
+        order.set_timer_next(executor.timer_next_ns());
+        let journal = Journal::new(
+            recovered.writer,
+            recovered.journal,
+            config.durability,
+            set.epoch(),
+            config.timers.flush_ns,
+        );
+        let companions = Companions {
+            sync: recovered.sync,
+            preparer: recovered.preparer,
+            summary: recovered.summary,
+        };
+        Ok((
+            Self {
+                order,
+                journal,
+                executor,
+            },
+            companions,
+        ))
+    }
+}
+
+impl<S: StateMachine> Replica<S> {
+    /// Recovers a validator from its folder; see [`Parts::open`].
+    ///
+    /// # Errors
+    /// [`RecoveryError`]: the validator must not start.
+    pub fn open(
+        folder: &DataFolder,
+        config: &ReplicaConfig,
+        app: S,
+        now: Now,
+    ) -> Result<(Self, Companions), RecoveryError> {
+        let (parts, companions) = Parts::open(folder, config, app, now)?;
+        Ok((Self::new(parts), companions))
+    }
+
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(parts: Parts<S>) -> Self {
+        let Parts {
+            order,
+            journal,
+            executor,
+        } = parts;
+        Self {
+            order,
+            journal,
+            executor,
+            out: OrderOut::default(),
+            journaled: Vec::new(),
+            is_unfinished: false,
+        }
+    }
+
+    /// A peer's authenticated connection came up.
+    pub fn peer_up(&mut self, now: Now, peer: ValidatorIndex) {
+        self.order.input(now, Input::PeerUp(peer));
+    }
+
+    /// A peer's connection was lost.
+    pub fn peer_down(&mut self, now: Now, peer: ValidatorIndex) {
+        self.order.input(now, Input::PeerDown(peer));
+    }
+
+    /// Takes a frame of an authenticated peer. After a fault its connection is to be dropped.
+    pub fn peer_frame(&mut self, now: Now, from: ValidatorIndex, bytes: &[u8]) -> FrameOutcome {
+        self.order.frame(now, from, bytes)
+    }
+
+    /// Takes an answer of [`run_jobs`].
+    pub fn input(&mut self, now: Now, input: Input) -> Disposition {
+        self.order.input(now, input)
+    }
+
+    /// Takes the answer to a [`SyncJob`](crate::journal::SyncJob).
+    ///
+    /// # Errors
+    /// [`ReplicaError::Journal`] when the disk failed: nothing more may be sent.
+    pub fn complete_sync(
+        &mut self,
+        now: Now,
+        finished: Result<SyncDone, SyncError>,
+    ) -> Result<(), ReplicaError> {
+        self.journal.complete(finished, &mut self.journaled)?;
+        self.hand_back(now);
+        Ok(())
+    }
+
+    /// Judges a client's submission, a run of entries; verdicts are appended in order. `session`,
+    /// when given, is the only one that the connection may speak for.
+    ///
+    /// # Errors
+    /// When the bytes are no run of entries: nothing of them is taken.
+    pub fn submit(
+        &mut self,
+        now: Now,
+        session: Option<SessionId>,
+        entries: &[u8],
+        verdicts: &mut Vec<CommandVerdict>,
+    ) -> Result<(), PayloadError> {
+        self.order.submit(now, session, entries, verdicts)
+    }
+
+    /// Ends a turn: everything that follows from what was handed over since the last one, as far
+    /// as it needs nobody else. What others have to do is appended to `outbox`.
+    ///
+    /// # Errors
+    /// [`ReplicaError`]: this validator must not go on.
+    pub fn turn(&mut self, now: Now, outbox: &mut Outbox) -> Result<(), ReplicaError> {
+        std::mem::swap(&mut self.out.frames, &mut outbox.frames);
+        let outcome = self.run_passes(now, outbox);
+        std::mem::swap(&mut self.out.frames, &mut outbox.frames);
+        outcome?;
+        outbox.jobs.append(&mut self.out.jobs);
+        outbox.events.append(&mut self.out.events);
+        for (session, seq) in self.out.repeats.drain(..) {
+            outbox
+                .repeats
+                .push(self.executor.repeat_result(session, seq));
+        }
+        self.journal.sync_jobs(now.mono_ns, &mut outbox.sync);
+        Ok(())
+    }
+
+    fn run_passes(&mut self, now: Now, outbox: &mut Outbox) -> Result<(), ReplicaError> {
+        self.order.serve(&mut self.out)?;
+        for _ in 0..PASSES_PER_TURN {
+            self.order.settle(now, &mut self.out)?;
+            let mut is_changed = self.append_all(now, outbox)?;
+            is_changed |= self.order.propose(now, &mut self.out)?;
+            is_changed |= self.append_all(now, outbox)?;
+            self.is_unfinished = is_changed;
+            if !is_changed {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves what is to be logged into the journal, and what comes of it onward; `true` when the
+    /// consensus has something new.
+    fn append_all(&mut self, now: Now, outbox: &mut Outbox) -> Result<bool, ReplicaError> {
+        for op in self.out.journal.drain(..) {
+            self.journal.append(now.mono_ns, op, &mut self.journaled)?;
+        }
+        let mut is_changed = false;
+        let mut journaled = std::mem::take(&mut self.journaled);
+        for done in journaled.drain(..) {
+            match done {
+                Journaled::Executable(block) => {
+                    let mut results = outbox.spare_results();
+                    self.executor.execute(&block, &mut results)?;
+                    outbox.results.push(results);
+                    self.order.set_timer_next(self.executor.timer_next_ns());
+                }
+                done => {
+                    is_changed |= matches!(done, Journaled::Record(_));
+                    self.order.journaled(now, done);
+                }
+            }
+        }
+        self.journaled = journaled;
+        Ok(is_changed)
+    }
+
+    fn hand_back(&mut self, now: Now) {
+        for done in self.journaled.drain(..) {
+            self.order.journaled(now, done);
+        }
+    }
+
+    /// When the next turn is due at latest, by the monotonic clock; anything that comes before
+    /// then is a reason for one as well.
+    #[must_use]
+    pub fn deadline_ns(&self, now: Now) -> u64 {
+        if self.is_unfinished {
+            return 0;
+        }
+        self.order.deadline_ns(now).min(self.journal.deadline_ns())
+    }
+
+    /// The operator wants the validator to stop: no more clients' commands, and after the next
+    /// turns nothing more of its own is proposed. What is in flight may still become final.
+    pub fn shut_down(&mut self, now: Now) {
+        self.order.input(now, Input::Shutdown);
+    }
+
+    /// Ends the run: syncs the log and writes the clean-stop marker. No frame may be sent after.
+    ///
+    /// # Errors
+    /// [`SyncError`]: the next start takes this stop for a crash.
+    pub fn stop(self, sync: SyncWorker) -> Result<(), SyncError> {
+        sync.stop(self.journal.into_writer())
+    }
+
+    /// The consensus, for status.
+    #[must_use]
+    pub const fn consensus(&self) -> &Consensus {
+        self.order.consensus()
+    }
+
+    /// The order stage, for status.
+    #[must_use]
+    pub const fn order(&self) -> &OrderStage {
+        &self.order
+    }
+
+    /// Session table and application, for status and queries.
+    #[must_use]
+    pub const fn executor(&self) -> &Executor<S> {
+        &self.executor
+    }
+
+    /// Session table and application, for a state root on demand.
+    pub const fn executor_mut(&mut self) -> &mut Executor<S> {
+        &mut self.executor
+    }
+}

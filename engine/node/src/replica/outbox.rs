@@ -1,0 +1,174 @@
+//! What a replica asks of its surroundings: buffers that are filled in a turn and emptied after.
+//!
+//! Owns plain data and the encoding of outgoing messages, once for all their receivers. Never:
+//! sockets, threads, the disk.
+
+use std::ops::Range;
+
+use quorate_consensus::effect::{Alarm, Destination};
+use quorate_consensus::evidence::Evidence;
+use quorate_consensus::message::Message;
+use quorate_consensus::types::{Height, Point, ValidatorIndex, Window};
+use quorate_consensus::wire;
+
+use super::jobs::Job;
+use crate::journal::SyncJob;
+use crate::results::{BlockResults, CommandResult};
+
+/// What a frame is to a queue that has no room for all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FrameClass {
+    /// Records and conditions: superseded by the next one.
+    Vote,
+    /// Certificates, requests and the fence: small, and wanted.
+    Certificate,
+    /// Blocks of the leader, and commands on their way to it.
+    Proposal,
+    /// Repair: asked for again.
+    Bulk,
+}
+
+impl FrameClass {
+    /// The class of a message.
+    #[must_use]
+    pub const fn of(message: &Message) -> Self {
+        match message {
+            Message::Vote(_) | Message::Status(_) | Message::HeaderSignature { .. } => Self::Vote,
+            Message::Certificates(_)
+            | Message::Get(_)
+            | Message::Headers { .. }
+            | Message::FenceAsk { .. }
+            | Message::FenceAnswer { .. } => Self::Certificate,
+            Message::Propose(_) | Message::Forward(_) => Self::Proposal,
+            Message::Block { .. } | Message::History(_) | Message::Evidence(_) => Self::Bulk,
+        }
+    }
+}
+
+/// One frame to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame<'a> {
+    /// To whom.
+    pub to: Destination,
+    /// What it is to a queue.
+    pub class: FrameClass,
+    /// The encoded message.
+    pub bytes: &'a [u8],
+}
+
+/// Frames in one reused buffer, in the order in which they are to be sent.
+#[derive(Debug, Default)]
+pub struct Frames {
+    bytes: Vec<u8>,
+    entries: Vec<(Destination, FrameClass, Range<usize>)>,
+}
+
+impl Frames {
+    /// Encodes a message behind those that are there.
+    pub fn push(&mut self, to: Destination, message: &Message) {
+        let start = self.bytes.len();
+        wire::encode(message, &mut self.bytes);
+        self.entries
+            .push((to, FrameClass::of(message), start..self.bytes.len()));
+    }
+
+    /// The frames, in order.
+    pub fn iter(&self) -> impl Iterator<Item = Frame<'_>> {
+        self.entries.iter().map(|(to, class, range)| Frame {
+            to: *to,
+            class: *class,
+            bytes: &self.bytes[range.clone()],
+        })
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Forgets all and keeps the memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.entries.clear();
+    }
+}
+
+/// Something that happened, for whoever watches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Another window was entered; its leader proposes now.
+    Entered {
+        /// The window.
+        window: Window,
+        /// Its leader.
+        leader: ValidatorIndex,
+    },
+    /// This validator stopped the window.
+    Stopped(Window),
+    /// Blocks up to this point are provable to others.
+    Proven(Point),
+    /// Weight 2F+1 has flushed proof and bodies up to this height.
+    Durable(Height),
+    /// Misbehaviour that a third party can check; it is in the log as well.
+    Evidence(Box<Evidence>),
+    /// Something an operator must see.
+    Alarm(Alarm),
+    /// A peer sent what nobody honest sends: its connection is to be dropped.
+    PeerFault(ValidatorIndex),
+}
+
+/// Everything that one turn asks for. Reused: [`clear`](Self::clear) keeps the memory.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    /// Frames for peers.
+    pub frames: Frames,
+    /// Signatures to make and to check, for a worker ([`run_jobs`](super::run_jobs)).
+    pub jobs: Vec<Job>,
+    /// Blocking calls, for the sync worker.
+    pub sync: Vec<SyncJob>,
+    /// What came of the blocks that became final, in height order.
+    pub results: Vec<BlockResults>,
+    /// What had come of commands that were submitted again.
+    pub repeats: Vec<CommandResult>,
+    /// What else happened.
+    pub events: Vec<Event>,
+    spare: Vec<BlockResults>,
+}
+
+/// Emptied result buffers kept for the next turn.
+const SPARE_RESULTS_MAX: usize = 64;
+
+impl Outbox {
+    /// Empty buffers.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Forgets all and keeps the memory.
+    pub fn clear(&mut self) {
+        self.frames.clear();
+        self.jobs.clear();
+        self.sync.clear();
+        self.repeats.clear();
+        self.events.clear();
+        for mut results in self.results.drain(..) {
+            if self.spare.len() < SPARE_RESULTS_MAX {
+                results.clear();
+                self.spare.push(results);
+            }
+        }
+    }
+
+    /// Buffers for one more block's results.
+    pub(crate) fn spare_results(&mut self) -> BlockResults {
+        self.spare.pop().unwrap_or_default()
+    }
+}

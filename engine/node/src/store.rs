@@ -1,0 +1,374 @@
+//! Where logged blocks are found: recent ones in memory, all of them in the log.
+//!
+//! Owns the index over one validator's log - blocks of live windows by name, finality marks and
+//! proofs by height - and a bounded cache of payloads. Answers what peers ask for and what
+//! delivery needs. Never: appends, decides what is final, or believes the log without its
+//! checksums.
+//!
+//! Finalized history is not indexed block by block: every 64th finality mark is remembered, and
+//! each mark names the one below, so any height is at most 63 reads of a small record away.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+
+use quorate_consensus::certificate::Certificate;
+use quorate_consensus::header::Header;
+use quorate_consensus::message::BlockRef;
+use quorate_consensus::types::{BlockId, Height, Index, Window};
+use quorate_log::{ReadError, Reader, RecordRef};
+
+use crate::journal::{EntryError, FinalMark, JournalEntry, decode};
+
+/// Heights between remembered marks.
+const ANCHOR_HEIGHTS: u64 = 64;
+
+/// Proofs remembered at most; then every second one of the older half is forgotten.
+const PROOFS_MAX: usize = 8_192;
+
+/// Why the log could not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The record cannot be read.
+    #[error("a record of the log cannot be read")]
+    Read(#[from] ReadError),
+    /// The record is none of ours.
+    #[error("a record of the log is not what was written")]
+    Entry(#[from] EntryError),
+    /// The record is of another kind than its index says.
+    #[error("the record at {} is of another kind than it was", place.offset)]
+    Kind {
+        /// Where it stands.
+        place: RecordRef,
+    },
+}
+
+/// Order of live blocks: by window, then by place in it.
+type LiveKey = (Window, Index, BlockId);
+
+/// A block of a live window.
+#[derive(Clone, Copy, Debug)]
+struct LiveBlock {
+    header: Header,
+    /// Where it stands in the log; none until the journal has said so.
+    place: Option<RecordRef>,
+}
+
+/// A block that may be given up: its commands are still to be offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Abandoned {
+    /// Its name.
+    pub id: BlockId,
+    place: Option<RecordRef>,
+}
+
+/// The index over one validator's log.
+#[derive(Debug)]
+pub struct Store {
+    reader: Reader,
+    live: BTreeMap<LiveKey, LiveBlock>,
+    keys: HashMap<BlockId, (Window, Index)>,
+    /// Live blocks that are neither final nor given to the pool again.
+    pending: BTreeSet<LiveKey>,
+    payloads: HashMap<BlockId, Arc<[u8]>>,
+    /// Cached payloads, oldest first.
+    cached: VecDeque<BlockId>,
+    cached_bytes: usize,
+    cache_bytes_max: usize,
+    /// Marks of the heights 64, 128, ...
+    anchors: Vec<RecordRef>,
+    newest_mark: Option<(Height, RecordRef)>,
+    /// Ascending heights. Bound: `PROOFS_MAX`.
+    proofs: Vec<(Height, RecordRef)>,
+}
+
+impl Store {
+    /// An empty index over a log. `cache_bytes_max` bounds the cached payloads.
+    #[must_use]
+    pub fn new(reader: Reader, cache_bytes_max: usize) -> Self {
+        Self {
+            reader,
+            live: BTreeMap::new(),
+            keys: HashMap::new(),
+            pending: BTreeSet::new(),
+            payloads: HashMap::new(),
+            cached: VecDeque::new(),
+            cached_bytes: 0,
+            cache_bytes_max,
+            anchors: Vec::new(),
+            newest_mark: None,
+            proofs: Vec::new(),
+        }
+    }
+
+    /// Adds a block. Its payload is cached when it is given; one that is not logged yet stays
+    /// cached until it is.
+    pub fn add_block(&mut self, id: BlockId, header: Header, payload: Option<Arc<[u8]>>) {
+        let key = (header.window, header.index, id);
+        self.keys.insert(id, (header.window, header.index));
+        let before = self.live.get(&key).and_then(|block| block.place);
+        if self
+            .live
+            .insert(
+                key,
+                LiveBlock {
+                    header,
+                    place: before,
+                },
+            )
+            .is_none()
+        {
+            self.pending.insert(key);
+        }
+        if let Some(payload) = payload {
+            self.cache(id, payload);
+        }
+    }
+
+    fn cache(&mut self, id: BlockId, payload: Arc<[u8]>) {
+        let bytes = payload.len();
+        if self.payloads.insert(id, payload).is_some() {
+            return;
+        }
+        self.cached.push_back(id);
+        self.cached_bytes += bytes;
+        while self.cached_bytes > self.cache_bytes_max {
+            // A block that the journal has not confirmed can be had from nowhere else.
+            let Some(oldest) = self.cached.front().copied() else {
+                break;
+            };
+            if self
+                .live_block(&oldest)
+                .is_some_and(|block| block.place.is_none())
+            {
+                break;
+            }
+            self.cached.pop_front();
+            if let Some(payload) = self.payloads.remove(&oldest) {
+                self.cached_bytes -= payload.len();
+            }
+        }
+    }
+
+    /// The journal has the block.
+    pub fn note_block(&mut self, id: BlockId, place: RecordRef) {
+        if let Some(&(window, index)) = self.keys.get(&id)
+            && let Some(block) = self.live.get_mut(&(window, index, id))
+        {
+            block.place = Some(place);
+        }
+    }
+
+    /// The block is final.
+    pub fn finalize(&mut self, id: BlockId, header: &Header) {
+        self.pending.remove(&(header.window, header.index, id));
+    }
+
+    /// The journal has the finality mark of a height; heights come in order.
+    pub fn note_mark(&mut self, height: Height, place: RecordRef) {
+        if height.number().is_multiple_of(ANCHOR_HEIGHTS) {
+            self.anchors.push(place);
+        }
+        self.newest_mark = Some((height, place));
+    }
+
+    /// The journal has a finality proof; heights rise.
+    pub fn note_proof(&mut self, height: Height, place: RecordRef) {
+        if self
+            .proofs
+            .last()
+            .is_some_and(|&(newest, _)| newest >= height)
+        {
+            return;
+        }
+        if self.proofs.len() >= PROOFS_MAX {
+            let half = PROOFS_MAX / 2;
+            let mut place = 0;
+            self.proofs.retain(|_| {
+                place += 1;
+                place > half || place % 2 == 0
+            });
+        }
+        self.proofs.push((height, place));
+    }
+
+    /// Forgets blocks of windows below `window`, which are final or never will be. Those that are
+    /// not final are handed over first, lowest first: nobody proposes their commands again
+    /// otherwise.
+    pub fn prune(&mut self, window: Window) -> Vec<Abandoned> {
+        let first = (window, Index::ZERO, BlockId::new([0; 32]));
+        let kept = self.live.split_off(&first);
+        let gone = std::mem::replace(&mut self.live, kept);
+        for (_, _, id) in gone.keys() {
+            self.keys.remove(id);
+        }
+        let kept = self.pending.split_off(&first);
+        let abandoned = std::mem::replace(&mut self.pending, kept);
+        let abandon = |key: LiveKey| {
+            Some(Abandoned {
+                id: key.2,
+                place: gone.get(&key)?.place,
+            })
+        };
+        abandoned.into_iter().filter_map(abandon).collect()
+    }
+
+    /// Hands over every live block that is not final, lowest first, each once.
+    pub fn take_pending(&mut self) -> Vec<Abandoned> {
+        let pending = std::mem::take(&mut self.pending);
+        let abandon = |key: LiveKey| {
+            Some(Abandoned {
+                id: key.2,
+                place: self.live.get(&key)?.place,
+            })
+        };
+        pending.into_iter().filter_map(abandon).collect()
+    }
+
+    /// Payload of a block that was handed over; none when it was neither kept nor logged.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the log cannot be believed.
+    pub fn abandoned_payload(&self, block: &Abandoned) -> Result<Option<Arc<[u8]>>, StoreError> {
+        if let Some(payload) = self.payloads.get(&block.id) {
+            return Ok(Some(Arc::clone(payload)));
+        }
+        block
+            .place
+            .map(|place| self.read_block(place).map(|(_, payload)| payload))
+            .transpose()
+    }
+
+    fn live_block(&self, id: &BlockId) -> Option<&LiveBlock> {
+        let &(window, index) = self.keys.get(id)?;
+        self.live.get(&(window, index, *id))
+    }
+
+    /// Header of a live block.
+    #[must_use]
+    pub fn header(&self, id: &BlockId) -> Option<&Header> {
+        self.live_block(id).map(|block| &block.header)
+    }
+
+    /// Names of the live blocks of a height, from a window upward.
+    pub fn at_height(&self, from: Window, height: Height) -> impl Iterator<Item = BlockId> + '_ {
+        self.live
+            .range((from, Index::ZERO, BlockId::new([0; 32]))..)
+            .filter(move |(_, block)| block.header.height == height)
+            .map(|(&(_, _, id), _)| id)
+    }
+
+    /// Payload of a live block, from memory or from the log; none when it is not known.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the log cannot be believed.
+    pub fn payload(&self, id: &BlockId) -> Result<Option<Arc<[u8]>>, StoreError> {
+        if let Some(payload) = self.payloads.get(id) {
+            return Ok(Some(Arc::clone(payload)));
+        }
+        match self.live_block(id).and_then(|block| block.place) {
+            Some(place) => Ok(Some(self.read_block(place)?.1)),
+            None => Ok(None),
+        }
+    }
+
+    /// A whole block, live or of finalized history; none when this log does not have it.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the log cannot be believed.
+    pub fn block(&self, wanted: &BlockRef) -> Result<Option<(Header, Arc<[u8]>)>, StoreError> {
+        if let Some(block) = self.live_block(&wanted.id) {
+            let header = block.header;
+            return Ok(self.payload(&wanted.id)?.map(|payload| (header, payload)));
+        }
+        match self.mark(wanted.height)? {
+            Some(mark) if mark.header.id() == wanted.id => self.read_block(mark.block).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// Headers of finalized history downward from a block, at most `count`; empty when the block
+    /// is not in it.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the log cannot be believed.
+    pub fn history(&self, top: &BlockRef, count: usize) -> Result<Vec<Header>, StoreError> {
+        let mut headers = Vec::new();
+        let mut mark = self
+            .mark(top.height)?
+            .filter(|mark| mark.header.id() == top.id);
+        while let Some(at) = mark {
+            if headers.len() >= count {
+                break;
+            }
+            headers.push(at.header);
+            mark = at.below.map(|place| self.read_mark(place)).transpose()?;
+        }
+        Ok(headers)
+    }
+
+    /// The lowest remembered finality proof at or above a height.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the log cannot be believed.
+    pub fn proof(&self, at_least: Height) -> Result<Option<Certificate>, StoreError> {
+        let place = self
+            .proofs
+            .partition_point(|&(height, _)| height < at_least);
+        let Some(&(_, place)) = self.proofs.get(place) else {
+            return Ok(None);
+        };
+        let record = self.reader.read(place)?;
+        match decode(record.kind(), &record)? {
+            JournalEntry::Proof { proof, .. } => Ok(Some(proof)),
+            _ => Err(StoreError::Kind { place }),
+        }
+    }
+
+    /// The finality mark of a height; none above the newest and for genesis.
+    fn mark(&self, height: Height) -> Result<Option<FinalMark>, StoreError> {
+        let Some((newest, newest_place)) = self.newest_mark else {
+            return Ok(None);
+        };
+        if height > newest || height == Height::ZERO {
+            return Ok(None);
+        }
+        let anchor = height.number().div_ceil(ANCHOR_HEIGHTS).saturating_sub(1);
+        let anchor = usize::try_from(anchor)
+            .ok()
+            .and_then(|anchor| self.anchors.get(anchor));
+        let mut mark = self.read_mark(anchor.copied().unwrap_or(newest_place))?;
+        while mark.header.height > height {
+            let Some(below) = mark.below else {
+                return Ok(None);
+            };
+            mark = self.read_mark(below)?;
+        }
+        Ok((mark.header.height == height).then_some(mark))
+    }
+
+    fn read_mark(&self, place: RecordRef) -> Result<FinalMark, StoreError> {
+        let record = self.reader.read(place)?;
+        match decode(record.kind(), &record)? {
+            JournalEntry::Finalized(mark) => Ok(mark),
+            _ => Err(StoreError::Kind { place }),
+        }
+    }
+
+    /// Reads a block where the log has it.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the log cannot be believed.
+    pub fn read_block(&self, place: RecordRef) -> Result<(Header, Arc<[u8]>), StoreError> {
+        let record = self.reader.read(place)?;
+        match decode(record.kind(), &record)? {
+            JournalEntry::Block { header, payload } => Ok((header, payload.into())),
+            _ => Err(StoreError::Kind { place }),
+        }
+    }
+
+    /// Live blocks, bytes of cached payloads, remembered proofs: for metrics.
+    #[must_use]
+    pub fn sizes(&self) -> (usize, usize, usize) {
+        (self.live.len(), self.cached_bytes, self.proofs.len())
+    }
+}

@@ -11,7 +11,8 @@
 //! - `identity`, `record`, `segment`, `position`: the bytes and where they stand;
 //! - `writer`: append; `prepare`: the next segment, ahead of need; `reader`: read;
 //! - `sync`: make durable; `watermark`: remember how far;
-//! - `create`: a new log; `walk`, `fault`, `recovery`, `open`: what a start finds, what it means, what is done;
+//! - `create`: a new log;
+//! - `walk`, `fault`, `recovery`, `open`: what a start finds, what it means, what is done;
 //! - `verify`: the same check, offline;
 //! - `lease`, `clean_stop` over `sealed`: the two small files beside the log.
 //!

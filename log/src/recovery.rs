@@ -86,8 +86,7 @@ pub(crate) fn judge(walk: &Walk, proof: Proof) -> Verdict {
         .max(proof.clean_stop.unwrap_or_default());
     let was_synced = walk.end.index < synced_index;
     let is_faulty = !walk.faults.is_empty();
-    let can_be_torn = walk.faults.iter().all(|fault| fault.damage.can_be_torn());
-    let row = match (is_faulty, can_be_torn, was_synced) {
+    let row = match (is_faulty, walk.can_be_torn, was_synced) {
         (false, _, false) => Row::CleanEnd,
         (false, _, true) => Row::LostEnd,
         (true, false, _) => Row::NotACrash,
@@ -135,6 +134,7 @@ mod tests {
                 hash: ChainHash::from_bytes([0; 32]),
             },
             faults: damage.map(fault).into_iter().collect(),
+            can_be_torn: damage.is_none_or(Damage::can_be_torn),
             has_valid_after_fault: valid_after,
             synced_index: RecordIndex::new(stamped),
             segment_ends: vec![512],

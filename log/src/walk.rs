@@ -26,6 +26,8 @@ pub(crate) struct Walk {
     pub(crate) end: LogEnd,
     /// In the order of the log, at most [`FAULTS_MAX`].
     pub(crate) faults: Vec<Fault>,
+    /// Whether a power cut can have left every one of the faults, those left out too.
+    pub(crate) can_be_torn: bool,
     /// Whether there is a valid record after a fault.
     pub(crate) has_valid_after_fault: bool,
     /// The strongest proof in any header: records below it had been synced.
@@ -55,6 +57,7 @@ impl<'a> Walker<'a> {
                 hash: ChainHash::from_bytes(identity.chain_start),
             },
             faults: Vec::new(),
+            can_be_torn: true,
             has_valid_after_fault: false,
             synced_index: RecordIndex::GENESIS,
             segment_ends: Vec::new(),
@@ -215,6 +218,7 @@ impl<'a> Walker<'a> {
     }
 
     fn fault(&mut self, segment: u32, offset: impl TryInto<u32>, damage: Damage) {
+        self.walk.can_be_torn &= damage.can_be_torn();
         if self.walk.faults.len() < FAULTS_MAX {
             let offset = offset.try_into().unwrap_or(u32::MAX);
             self.walk.faults.push(Fault {
@@ -234,4 +238,136 @@ fn find_header(identity: &Identity, number: u32, bytes: &[u8], from: usize) -> O
     (from..=last)
         .step_by(ALIGN_BYTES)
         .find(|offset| examine_header(identity, number, bytes, *offset).is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{chain_hash, encode_header, record_bytes};
+
+    const BYTES: usize = SEGMENT_BYTES_MIN as usize;
+
+    fn identity() -> Identity {
+        Identity::new(genesis_hash(b"genesis"), [9; 32])
+    }
+
+    fn segment(number: u32, first_index: u64, chain_start: [u8; 32]) -> Vec<u8> {
+        let header = SegmentHeader {
+            number,
+            segment_bytes: SEGMENT_BYTES_MIN,
+            first_index: RecordIndex::new(first_index),
+            synced_index: RecordIndex::GENESIS,
+            genesis_hash: identity().genesis_hash,
+            salt: identity().salt,
+            chain_start: ChainHash::from_bytes(chain_start),
+        };
+        let mut bytes = header.encode().to_vec();
+        bytes.resize(BYTES, 0);
+        bytes
+    }
+
+    /// Puts a record whose every checksum is right, whatever its index; returns where it ends.
+    fn put(bytes: &mut [u8], number: u32, at: usize, index: u64, payload: &[u8]) -> usize {
+        let kind = RecordKind::new(u16::from(index > 0));
+        let header = RecordHeader {
+            kind,
+            payload_bytes: u32::try_from(payload.len()).unwrap(),
+            index: RecordIndex::new(index),
+            synced_index: RecordIndex::GENESIS,
+        };
+        let place = u32::try_from(at).unwrap();
+        bytes[at..at + 32].copy_from_slice(&encode_header(&identity(), number, place, &header));
+        bytes[header.payload_from(at)].copy_from_slice(payload);
+        let end = at + record_bytes(payload.len()).unwrap() as usize;
+        let hash = chain_hash(&identity(), &bytes[at - 32..end - 32]);
+        bytes[end - 32..end].copy_from_slice(&hash);
+        end
+    }
+
+    fn walk(segments: &[Vec<u8>]) -> Walk {
+        let identity = identity();
+        let mut walker = Walker::new(&identity);
+        for (number, bytes) in segments.iter().enumerate() {
+            walker.segment(u32::try_from(number).unwrap(), bytes);
+        }
+        walker.finish()
+    }
+
+    fn first_segment() -> (Vec<u8>, usize) {
+        let mut bytes = segment(0, 0, identity().chain_start);
+        let end = put(&mut bytes, 0, SEGMENT_HEADER_BYTES, 0, b"genesis");
+        (bytes, end)
+    }
+
+    fn damages(walk: &Walk) -> Vec<Damage> {
+        walk.faults.iter().map(|fault| fault.damage).collect()
+    }
+
+    #[test]
+    fn a_whole_log_has_no_fault() {
+        let (mut bytes, end) = first_segment();
+        let end = put(&mut bytes, 0, end, 1, b"one");
+        let hash = array_at(&bytes, end - 32);
+        let mut second = segment(1, 2, hash);
+        put(&mut second, 1, SEGMENT_HEADER_BYTES, 2, b"two");
+        let walk = walk(&[bytes, second, vec![0; BYTES]]);
+        assert_eq!((walk.record_count, damages(&walk)), (3, vec![]));
+        assert_eq!(walk.segment_ends, [end as u32, 512 + 72]);
+    }
+
+    #[test]
+    fn a_record_out_of_turn_is_a_fault_under_right_checksums() {
+        let (mut bytes, end) = first_segment();
+        put(&mut bytes, 0, end, 2, b"skips one");
+        let walk = walk(&[bytes]);
+        assert_eq!(
+            damages(&walk),
+            [Damage::RecordIndex {
+                found: RecordIndex::new(2)
+            }]
+        );
+        assert_eq!(walk.end.index, RecordIndex::new(1));
+    }
+
+    #[test]
+    fn another_genesis_than_the_header_names_is_a_fault_under_right_checksums() {
+        let mut bytes = segment(0, 0, identity().chain_start);
+        put(&mut bytes, 0, SEGMENT_HEADER_BYTES, 0, b"another");
+        assert_eq!(damages(&walk(&[bytes])), [Damage::GenesisRecord]);
+    }
+
+    #[test]
+    fn a_segment_that_does_not_continue_the_chain_is_a_fault() {
+        let (bytes, end) = first_segment();
+        let hash = array_at(&bytes, end - 32);
+        let continued = walk(&[bytes.clone(), segment(1, 1, hash)]);
+        assert_eq!(damages(&continued), []);
+        for wrong in [
+            segment(1, 2, hash),
+            segment(1, 0, hash),
+            segment(1, 1, [0; 32]),
+        ] {
+            assert_eq!(
+                damages(&walk(&[bytes.clone(), wrong])),
+                [Damage::SegmentStart]
+            );
+        }
+        // Started although the one before it was not.
+        let skipped = walk(&[bytes, vec![0; BYTES], segment(2, 1, hash)]);
+        assert_eq!(damages(&skipped), [Damage::SegmentStart]);
+    }
+
+    #[test]
+    fn a_report_is_bounded_and_what_it_leaves_out_still_counts() {
+        let identity = identity();
+        let mut walker = Walker::new(&identity);
+        for number in 0..FAULTS_MAX as u32 {
+            walker.fault(number, 0, Damage::RecordHeader);
+        }
+        assert!(walker.walk.can_be_torn);
+        walker.missing(FAULTS_MAX as u32);
+        let walk = walker.finish();
+        assert_eq!(walk.faults.len(), FAULTS_MAX);
+        assert!(!walk.can_be_torn);
+    }
 }

@@ -162,3 +162,52 @@ fn client_preamble(domain: &[u8], chain_id: &[u8; 32], genesis_hash: &[u8; 32]) 
     out.extend_from_slice(genesis_hash);
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::format;
+
+    #[test]
+    fn no_domain_is_a_prefix_of_another() {
+        for (place, one) in domains::ALL.iter().enumerate() {
+            for (other_place, other) in domains::ALL.iter().enumerate() {
+                assert!(place == other_place || !other.starts_with(one));
+            }
+        }
+    }
+
+    #[test]
+    fn domains_are_written_as_the_rule_says() {
+        for domain in domains::ALL {
+            assert!(domain.starts_with(b"bft/") && domain.ends_with(b"/v1"));
+        }
+    }
+
+    #[test]
+    fn a_key_does_not_print_itself() {
+        let key = ValidatorKey::from_seed(&[0xab; 32]);
+        assert_eq!(format!("{key:?}"), "ValidatorKey(..)");
+    }
+
+    #[test]
+    fn a_login_names_domain_chain_genesis_handshake_and_validator() {
+        let message = login_message(&[1; 32], &[2; 32], &[3; 32], 0x0405);
+        let expected = [
+            &b"bft/login/v1"[..],
+            &[1; 32],
+            &[2; 32],
+            &[3; 32],
+            &[0x05, 0x04],
+        ]
+        .concat();
+        assert_eq!(message, expected);
+    }
+
+    #[test]
+    fn a_command_names_domain_chain_genesis_and_entry() {
+        let message = command_message(&[1; 32], &[2; 32], b"entry");
+        let expected = [&b"bft/command/v1"[..], &[1; 32], &[2; 32], b"entry"].concat();
+        assert_eq!(message, expected);
+    }
+}

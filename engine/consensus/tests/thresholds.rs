@@ -113,10 +113,14 @@ fn exactly_the_inadmissible_triples_are_refused() {
                     assert!(result.is_ok(), "N={n} F={f} P={p}");
                 } else {
                     let needed = u128::from(3 * f + 2 * p + 1);
-                    assert!(
-                        matches!(result, Err(ThresholdError::TotalTooSmall { needed: x, .. }) if x == needed),
-                        "N={n} F={f} P={p}: {result:?}"
-                    );
+                    let (total, fault, slack) = (Stake::new(n), Stake::new(f), Stake::new(p));
+                    let error = ThresholdError::TotalTooSmall {
+                        total,
+                        fault,
+                        slack,
+                        needed,
+                    };
+                    assert_eq!(result, Err(error));
                 }
             }
         }

@@ -9,6 +9,8 @@ use quorate_consensus::record::Record;
 use quorate_consensus::types::{Epoch, Stake, Window};
 use quorate_consensus::verify::{CertificateError, Fact, HeaderFault, judge};
 
+type Change = fn(&mut Header);
+
 fn each(validators: impl IntoIterator<Item = u16>, record: &Record) -> Vec<(u16, Record)> {
     validators
         .into_iter()
@@ -301,7 +303,7 @@ fn relinked(change: impl FnOnce(&mut Header)) -> (World, Certificate) {
 #[test]
 fn links_follow_parent_index_height_time_and_window() {
     let unlinked = Err(CertificateError::HeaderUnlinked { place: 1 });
-    let changes: [fn(&mut Header); 6] = [
+    let changes: [Change; 6] = [
         |header| header.parent_id = header.id(),
         |header| header.index = i(2),
         |header| header.height = header.height.next(),
@@ -319,7 +321,7 @@ fn links_follow_parent_index_height_time_and_window() {
 
 #[test]
 fn headers_of_another_chain_epoch_set_or_version_are_refused() {
-    let changes: [(fn(&mut Header), HeaderFault); 6] = [
+    let changes: [(Change, HeaderFault); 6] = [
         (
             |header| header.version = 2,
             HeaderFault::Version { version: 2 },

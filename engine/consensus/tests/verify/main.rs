@@ -3,5 +3,6 @@
 mod claims;
 mod evidence;
 mod judge;
+mod messages;
 mod world;
 mod zip215;

@@ -130,10 +130,10 @@ fn with_count(mut bytes: Vec<u8>, at: usize, count: u32) -> Vec<u8> {
     bytes
 }
 
-#[test]
-fn every_count_is_refused_above_its_bound() {
+/// Messages with an empty list, where its count stands, what it counts, and its bound.
+fn empty_lists() -> Vec<(Vec<u8>, usize, &'static str, usize)> {
     let header_bytes = wire::header::to_array(&header(1)).len();
-    let cases: Vec<(Vec<u8>, usize, &str, usize)> = vec![
+    vec![
         (
             encoded(&Message::Certificates(Vec::new())),
             1,
@@ -176,8 +176,12 @@ fn every_count_is_refused_above_its_bound() {
             "forward",
             PAYLOAD_BYTES_MAX,
         ),
-    ];
-    for (bytes, at, what, max) in cases {
+    ]
+}
+
+#[test]
+fn every_count_is_refused_above_its_bound() {
+    for (bytes, at, what, max) in empty_lists() {
         // Enough bytes behind it that only the bound can refuse.
         let mut padded = bytes.clone();
         padded.resize(FRAME_BYTES_MAX, 0);

@@ -195,9 +195,16 @@ fn requests() -> [(&'static str, Get); 6] {
     ]
 }
 
-/// Every kind of message, and the smallest form of those with optional parts.
-pub(crate) fn messages() -> Vec<(&'static str, Message)> {
-    let payload: Arc<[u8]> = Arc::from([1, 2, 3, 4, 5]);
+fn payload() -> Arc<[u8]> {
+    Arc::from([1, 2, 3, 4, 5])
+}
+
+fn certificates() -> Vec<Certificate> {
+    targets().map(|(_, target)| certificate(target)).to_vec()
+}
+
+/// Votes, proposals and conditions, each also in its smallest form.
+fn whole_and_small() -> [(&'static str, Message); 6] {
     let vote = Vote {
         epoch: Epoch::new(31),
         window: Window::new(32),
@@ -211,8 +218,8 @@ pub(crate) fn messages() -> Vec<(&'static str, Message)> {
     };
     let propose = Propose {
         header: header(0x1f),
-        payload: Arc::clone(&payload),
-        justification: targets().map(|(_, target)| certificate(target)).to_vec(),
+        payload: payload(),
+        justification: certificates(),
         record: Some(record()),
     };
     let small_propose = Propose {
@@ -227,32 +234,40 @@ pub(crate) fn messages() -> Vec<(&'static str, Message)> {
         ready: Vec::new(),
         ..status()
     };
-    let mut messages = vec![
+    [
         ("propose", Message::Propose(propose)),
         ("propose_small", Message::Propose(small_propose)),
         ("vote", Message::Vote(vote)),
         ("vote_small", Message::Vote(small_vote)),
-        (
-            "certificates",
-            Message::Certificates(targets().map(|(_, target)| certificate(target)).to_vec()),
-        ),
+        ("status", Message::Status(status())),
+        ("status_small", Message::Status(small_status)),
+    ]
+}
+
+/// What answers a request, and what is sent beside votes.
+fn answers() -> [(&'static str, Message); 9] {
+    let headers = vec![header(1), header(2)];
+    let answer = |held| Message::FenceAnswer {
+        incarnation: 35,
+        held,
+    };
+    [
+        ("certificates", Message::Certificates(certificates())),
         (
             "headers",
             Message::Headers {
                 window: Window::new(33),
-                headers: vec![header(1), header(2)],
+                headers,
             },
         ),
         (
             "block",
             Message::Block {
                 header: header(3),
-                payload: Arc::clone(&payload),
+                payload: payload(),
             },
         ),
         ("history", Message::History(vec![header(4), header(5)])),
-        ("status", Message::Status(status())),
-        ("status_small", Message::Status(small_status)),
         (
             "header_signature",
             Message::HeaderSignature {
@@ -261,22 +276,16 @@ pub(crate) fn messages() -> Vec<(&'static str, Message)> {
             },
         ),
         ("fence_ask", Message::FenceAsk { incarnation: 34 }),
-        (
-            "fence_answer",
-            Message::FenceAnswer {
-                incarnation: 35,
-                held: Some(held()),
-            },
-        ),
-        (
-            "fence_answer_none",
-            Message::FenceAnswer {
-                incarnation: 36,
-                held: None,
-            },
-        ),
-        ("forward", Message::Forward(payload)),
-    ];
+        ("fence_answer", answer(Some(held()))),
+        ("fence_answer_none", answer(None)),
+        ("forward", Message::Forward(payload())),
+    ]
+}
+
+/// Every kind of message, and the smallest form of those with optional parts.
+pub(crate) fn messages() -> Vec<(&'static str, Message)> {
+    let mut messages = whole_and_small().to_vec();
+    messages.extend(answers());
     messages.extend(requests().map(|(name, get)| (name, Message::Get(get))));
     messages.extend(evidence().map(|(name, evidence)| (name, Message::Evidence(evidence))));
     messages

@@ -5,6 +5,8 @@
 
 #![expect(dead_code, reason = "each test file uses its own part")]
 
+pub(crate) mod raw;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,0 +1,166 @@
+//! A remote that speaks the protocol by hand, byte by byte, and so can break it anywhere.
+
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Instant;
+
+use super::{CHAIN, DEADLINE, Validator};
+
+/// A socket whose other end is turned while it waits.
+pub(crate) struct Raw {
+    pub(crate) stream: TcpStream,
+    noise: Option<snow::TransportState>,
+    hash: [u8; 32],
+}
+
+impl Raw {
+    pub(crate) fn connect(address: &str) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self {
+            stream,
+            noise: None,
+            hash: [0; 32],
+        }
+    }
+
+    /// Logged in as client `key` at validator `own`.
+    pub(crate) fn login(validator: &mut Validator, own: u16, key: u8) -> Self {
+        let mut raw = Self::connect(&validator.client_address());
+        raw.handshake(validator, 1);
+        let hello = raw.read_message(validator);
+        assert_eq!(hello.len(), 78 + 16);
+        raw.open(&hello);
+        let mut signature = [2; 64];
+        signature[..32].copy_from_slice(&raw.hash);
+        signature[32..34].copy_from_slice(&u16::from(key).to_le_bytes());
+        signature[34..36].copy_from_slice(&own.to_le_bytes());
+        let login = [&[key; 32][..], &signature].concat();
+        let sealed = raw.seal(&login);
+        let clients = validator.seen.clients.len();
+        raw.write(validator, &sealed);
+        raw.turn_until(validator, |v| v.seen.clients.len() > clients);
+        raw
+    }
+
+    /// The Noise handshake as the dialing side.
+    pub(crate) fn handshake(&mut self, validator: &mut Validator, port_kind: u8) {
+        let mut prologue = b"quorate".to_vec();
+        prologue.extend_from_slice(&1_u16.to_le_bytes());
+        prologue.extend_from_slice(&CHAIN.chain_id);
+        prologue.extend_from_slice(&CHAIN.genesis_hash);
+        prologue.push(port_kind);
+        let params = "Noise_NN_25519_AESGCM_SHA256".parse().unwrap();
+        let builder = snow::Builder::new(params).prologue(&prologue).unwrap();
+        let mut noise = builder.build_initiator().unwrap();
+        let mut first = [0; 100];
+        let bytes = noise.write_message(&[], &mut first).unwrap();
+        let first = [&33_u16.to_le_bytes()[..], &[1], &first[..bytes]].concat();
+        self.write(validator, &first);
+        let second = self.read_message(validator);
+        noise.read_message(&second, &mut [0; 100]).unwrap();
+        self.hash.copy_from_slice(noise.get_handshake_hash());
+        self.noise = Some(noise.into_transport_mode().unwrap());
+    }
+
+    /// A Noise message with its prefix.
+    pub(crate) fn seal(&mut self, plain: &[u8]) -> Vec<u8> {
+        let mut message = vec![0; plain.len() + 16];
+        self.noise
+            .as_mut()
+            .unwrap()
+            .write_message(plain, &mut message)
+            .unwrap();
+        let prefix = u16::try_from(message.len()).unwrap().to_le_bytes();
+        [&prefix[..], &message].concat()
+    }
+
+    pub(crate) fn open(&mut self, message: &[u8]) -> Vec<u8> {
+        let mut plain = vec![0; message.len()];
+        let bytes = self
+            .noise
+            .as_mut()
+            .unwrap()
+            .read_message(message, &mut plain)
+            .unwrap();
+        plain.truncate(bytes);
+        plain
+    }
+
+    /// The frame with its prefix, not sealed.
+    pub(crate) fn frame(frame: &[u8]) -> Vec<u8> {
+        [
+            &u32::try_from(frame.len()).unwrap().to_le_bytes()[..],
+            frame,
+        ]
+        .concat()
+    }
+
+    /// Writes all of `bytes`, while `validator` turns. False if the other side closed.
+    pub(crate) fn write(&mut self, validator: &mut Validator, bytes: &[u8]) -> bool {
+        let mut rest = bytes;
+        let deadline = Instant::now() + DEADLINE;
+        while !rest.is_empty() {
+            assert!(Instant::now() < deadline, "the other side does not read");
+            match self.stream.write(rest) {
+                Ok(written) => rest = &rest[written..],
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(_) => return false,
+            }
+            validator.turn();
+        }
+        true
+    }
+
+    fn read_message(&mut self, validator: &mut Validator) -> Vec<u8> {
+        let prefix = self.read_exact(validator, 2);
+        let bytes = usize::from(u16::from_le_bytes([prefix[0], prefix[1]]));
+        self.read_exact(validator, bytes)
+    }
+
+    fn read_exact(&mut self, validator: &mut Validator, bytes: usize) -> Vec<u8> {
+        let mut got = vec![0; bytes];
+        let mut filled = 0;
+        let deadline = Instant::now() + DEADLINE;
+        while filled < bytes {
+            assert!(Instant::now() < deadline, "the other side does not answer");
+            match self.stream.read(&mut got[filled..]) {
+                Ok(0) => panic!("closed after {filled} of {bytes} bytes"),
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => panic!("{error}"),
+            }
+            validator.turn();
+        }
+        got
+    }
+
+    pub(crate) fn turn_until(
+        &self,
+        validator: &mut Validator,
+        mut done: impl FnMut(&Validator) -> bool,
+    ) {
+        let deadline = Instant::now() + DEADLINE;
+        while !done(validator) {
+            assert!(Instant::now() < deadline, "not within {DEADLINE:?}");
+            validator.turn();
+        }
+    }
+
+    /// Turns `validator` until it has closed this connection.
+    pub(crate) fn wait_closed(&mut self, validator: &mut Validator) {
+        let deadline = Instant::now() + DEADLINE;
+        let mut sink = [0; 4096];
+        loop {
+            assert!(Instant::now() < deadline, "the other side does not close");
+            validator.turn();
+            match self.stream.read(&mut sink) {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
+        }
+    }
+}

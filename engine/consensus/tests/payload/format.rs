@@ -382,7 +382,8 @@ fn a_client_signs_the_entry_that_it_sends() {
 proptest! {
     #[test]
     fn any_bytes_are_refused_or_come_back_as_they_were(
-        mut bytes in proptest::collection::vec(prop_oneof![Just(0_u8), Just(1), any::<u8>()], 4..300),
+        mut bytes in
+            proptest::collection::vec(prop_oneof![Just(0_u8), Just(1), any::<u8>()], 4..300),
         count in 0..5_u32,
     ) {
         bytes[..4].copy_from_slice(&count.to_le_bytes());

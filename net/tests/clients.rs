@@ -1,0 +1,314 @@
+//! Clients over real sockets: login, frames both ways, and the bounds that hold against them.
+
+mod common;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::raw::Raw;
+use common::{ClientNotary, Clients, DEADLINE, Validator, bind, client, config};
+use quorate_net::{CloseReason, Limits, NetConfig, SendError};
+
+fn turn_both(
+    what: &str,
+    validators: &mut [Validator],
+    clients: &mut Clients,
+    mut done: impl FnMut(&mut [Validator], &mut Clients) -> bool,
+) {
+    let deadline = Instant::now() + DEADLINE;
+    while !done(validators, clients) {
+        assert!(Instant::now() < deadline, "not within {DEADLINE:?}: {what}");
+        for validator in validators.iter_mut() {
+            validator.net.flush();
+            validator.turn();
+        }
+        clients.turn();
+    }
+}
+
+#[test]
+fn several_clients_speak_with_several_validators() {
+    let mut validators = [bind(config(0)), bind(config(1))];
+    let mut clients = Clients::new();
+    for key in 1..=5 {
+        for validator in &validators {
+            clients.connect(&validator.client_address(), client(key));
+        }
+    }
+    turn_both(
+        "all up",
+        &mut validators,
+        &mut clients,
+        |validators, clients| {
+            clients.told.ups.len() == 10 && validators.iter().all(|v| v.seen.clients.len() == 5)
+        },
+    );
+    for (link, validator) in clients.told.ups.clone() {
+        clients.links.send(link, &validator.to_le_bytes()).unwrap();
+    }
+    turn_both("asked", &mut validators, &mut clients, |validators, _| {
+        validators.iter().all(|v| v.seen.client_frames.len() == 5)
+    });
+    for (own, validator) in validators.iter_mut().enumerate() {
+        for (id, frame) in std::mem::take(&mut validator.seen.client_frames) {
+            assert_eq!(frame, u16::try_from(own).unwrap().to_le_bytes());
+            let key = validator.seen.clients[&id];
+            validator.net.send_client(id, &key).unwrap();
+        }
+    }
+    turn_both("answered", &mut validators, &mut clients, |_, clients| {
+        clients.told.frames.len() == 10
+    });
+    let mut keys: Vec<u8> = clients.told.frames.iter().map(|(_, key)| key[0]).collect();
+    keys.sort_unstable();
+    assert_eq!(keys, [1, 1, 2, 2, 3, 3, 4, 4, 5, 5]);
+    assert_eq!(clients.told.downs, []);
+}
+
+#[test]
+fn the_longest_frames_pass_and_longer_ones_do_not() {
+    let mut validators = [bind(config(0))];
+    let mut clients = Clients::new();
+    let link = clients.connect(&validators[0].client_address(), client(1));
+    turn_both("up", &mut validators, &mut clients, |v, _| {
+        v[0].seen.clients.len() == 1
+    });
+    let id = *validators[0].seen.clients.keys().next().unwrap();
+    let limits = Limits::default();
+    let down: Vec<u8> = (0..limits.frame_bytes_max)
+        .map(|n| n.to_le_bytes()[1])
+        .collect();
+    let up: Vec<u8> = (0..limits.client_frame_bytes_max)
+        .map(|n| n.to_le_bytes()[1])
+        .collect();
+    validators[0].net.send_client(id, &down).unwrap();
+    clients.links.send(link, &up).unwrap();
+    turn_both("both ways", &mut validators, &mut clients, |v, clients| {
+        !v[0].seen.client_frames.is_empty() && !clients.told.frames.is_empty()
+    });
+    assert!(validators[0].seen.client_frames[0].1 == up && clients.told.frames[0].1 == down);
+    let too_long = vec![0; limits.frame_bytes_max + 1];
+    let length = SendError::Length {
+        bytes: too_long.len(),
+        bytes_max: limits.frame_bytes_max,
+    };
+    assert_eq!(validators[0].net.send_client(id, &too_long), Err(length));
+    assert!(validators[0].net.send_client(id, &[]).is_err());
+    clients
+        .links
+        .send(link, &too_long[..=limits.client_frame_bytes_max])
+        .unwrap();
+    turn_both("cut", &mut validators, &mut clients, |_, clients| {
+        !clients.told.downs.is_empty()
+    });
+    assert_eq!(validators[0].closed(CloseReason::FrameLength), 1);
+    assert_eq!(clients.links.send(link, b"x"), Err(SendError::NotConnected));
+}
+
+#[test]
+fn wrong_signatures_chains_and_addresses_are_told_to_the_client() {
+    let mut validators = [bind(config(0))];
+    let address = validators[0].client_address();
+    let mut clients = Clients::new();
+    clients.connect(
+        &address,
+        Arc::new(ClientNotary {
+            key: 1,
+            signs_with: 2,
+        }),
+    );
+    turn_both("refused", &mut validators, &mut clients, |_, c| {
+        c.told.downs.len() == 1
+    });
+    assert_eq!(validators[0].closed(CloseReason::HelloSignature), 1);
+    // A client does not get in at the peer port.
+    let peer_port = validators[0].peer_address();
+    clients.connect(&peer_port, client(1));
+    turn_both("refused", &mut validators, &mut clients, |_, c| {
+        c.told.downs.len() == 2
+    });
+    assert_eq!(clients.told.downs[1].1, CloseReason::Handshake);
+    // Nobody listens.
+    let dead = bind(config(9)).client_address();
+    clients.connect(&dead, client(1));
+    turn_both("refused", &mut validators, &mut clients, |_, c| {
+        c.told.downs.len() == 3
+    });
+    assert_eq!(clients.told.downs[2].1, CloseReason::ConnectFailed);
+    assert!(validators[0].seen.clients.is_empty());
+}
+
+#[test]
+fn one_client_more_than_allowed_is_refused_until_a_place_is_free() {
+    let limits = Limits {
+        clients_max: 2,
+        ..Limits::default()
+    };
+    let mut validator = bind(NetConfig {
+        limits,
+        ..config(0)
+    });
+    let first = Raw::login(&mut validator, 0, 1);
+    let _second = Raw::login(&mut validator, 0, 2);
+    let mut validators = [validator];
+    let mut clients = Clients::new();
+    let address = validators[0].client_address();
+    clients.connect(&address, client(3));
+    turn_both("refused", &mut validators, &mut clients, |_, c| {
+        c.told.downs.len() == 1
+    });
+    assert_eq!(validators[0].closed(CloseReason::ClientsFull), 1);
+    drop(first);
+    turn_both("a place", &mut validators, &mut clients, |v, _| {
+        v[0].seen.clients.len() == 1
+    });
+    clients.connect(&address, client(3));
+    turn_both("up", &mut validators, &mut clients, |v, _| {
+        v[0].seen.clients.len() == 2
+    });
+    assert_eq!(validators[0].net.counters().clients_now, 2);
+}
+
+#[test]
+fn a_client_that_does_not_read_is_cut_and_others_are_served() {
+    let mut validator = bind(config(0));
+    let mut slow = Raw::login(&mut validator, 0, 1);
+    let slow_id = *validator.seen.clients.keys().next().unwrap();
+    let mut validators = [validator];
+    let mut clients = Clients::new();
+    clients.connect(&validators[0].client_address(), client(2));
+    turn_both("up", &mut validators, &mut clients, |v, _| {
+        v[0].seen.clients.len() == 2
+    });
+    let quick_id = *validators[0]
+        .seen
+        .clients
+        .keys()
+        .find(|id| **id != slow_id)
+        .unwrap();
+    let frame = vec![1; 100_000];
+    let mut sent = 0_usize;
+    let cut = loop {
+        if let Err(error) = validators[0].net.send_client(slow_id, &frame) {
+            break error;
+        }
+        sent += 1;
+        assert!(
+            sent < 10_000,
+            "a gigabyte waits for a client that does not read"
+        );
+        validators[0].net.flush();
+    };
+    assert_eq!(cut, SendError::SlowReader);
+    validators[0]
+        .net
+        .send_client(quick_id, b"for the quick one")
+        .unwrap();
+    turn_both("served", &mut validators, &mut clients, |_, c| {
+        !c.told.frames.is_empty()
+    });
+    assert_eq!(validators[0].closed(CloseReason::SlowReader), 1);
+    assert_eq!(validators[0].seen.client_downs, [slow_id]);
+    assert_eq!(
+        validators[0].net.send_client(slow_id, b"x"),
+        Err(SendError::NotConnected)
+    );
+    slow.wait_closed(&mut validators[0]);
+}
+
+#[test]
+fn a_turn_hands_over_no_more_than_its_budget_and_nothing_while_paused() {
+    let mut validator = bind(config(0));
+    let mut raws: Vec<_> = (1..=3)
+        .map(|key| Raw::login(&mut validator, 0, key))
+        .collect();
+    validator.net.pause_clients(true);
+    for raw in &mut raws {
+        let plain: Vec<u8> = (0..50_u8).flat_map(|n| Raw::frame(&[n; 20])).collect();
+        let wire = raw.seal(&plain);
+        raw.write(&mut validator, &wire);
+    }
+    for _ in 0..100 {
+        validator.turn();
+    }
+    assert!(validator.seen.client_frames.is_empty());
+    validator.net.pause_clients(false);
+    validator.net.set_client_budget(7);
+    let mut turns = 0;
+    while validator.seen.client_frames.len() < 150 {
+        let before = validator.seen.client_frames.len();
+        validator.turn();
+        assert!(validator.seen.client_frames.len() - before <= 7);
+        turns += 1;
+        assert!(turns < 1000, "frames are lost");
+    }
+    let mut firsts: Vec<_> = validator.seen.client_frames[..60]
+        .iter()
+        .map(|(id, _)| *id)
+        .collect();
+    firsts.sort_unstable();
+    firsts.dedup();
+    assert_eq!(firsts.len(), 3, "no client waits for another one's end");
+}
+
+#[test]
+fn a_closed_client_gets_what_was_queued_and_is_gone_once() {
+    let mut validators = [bind(config(0))];
+    let mut clients = Clients::new();
+    clients.connect(&validators[0].client_address(), client(1));
+    turn_both("up", &mut validators, &mut clients, |v, _| {
+        v[0].seen.clients.len() == 1
+    });
+    let id = *validators[0].seen.clients.keys().next().unwrap();
+    validators[0].net.send_client(id, b"goodbye").unwrap();
+    validators[0].net.close_client(id, CloseReason::Requested);
+    validators[0]
+        .net
+        .close_client(id, CloseReason::ProtocolFault);
+    turn_both("gone", &mut validators, &mut clients, |_, c| {
+        !c.told.downs.is_empty()
+    });
+    assert_eq!(clients.told.frames[0].1, b"goodbye");
+    assert_eq!(validators[0].closed(CloseReason::Requested), 1);
+    assert_eq!(validators[0].closed(CloseReason::ProtocolFault), 0);
+}
+
+#[test]
+fn a_sleeping_loop_wakes_for_work_of_other_threads_and_for_sockets() {
+    let mut validator = bind(config(0));
+    let waker = validator.net.waker();
+    let address = validator.client_address();
+    let start = Instant::now();
+    let (slept, sleeping) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        // Announced before the sleep: no sleep.
+        validator.net.waker().wake();
+        validator
+            .net
+            .turn(Instant::now(), None, &mut validator.seen)
+            .unwrap();
+        slept.send(()).unwrap();
+        while validator.seen.client_frames.is_empty() {
+            let forever = Some(Duration::from_secs(3600));
+            validator
+                .net
+                .turn(Instant::now(), forever, &mut validator.seen)
+                .unwrap();
+        }
+    });
+    sleeping.recv_timeout(DEADLINE).unwrap();
+    waker.wake();
+    let mut clients = Clients::new();
+    let link = clients.connect(&address, client(1));
+    while clients.told.ups.is_empty() {
+        assert!(start.elapsed() < DEADLINE);
+        clients
+            .links
+            .turn(Instant::now(), Some(DEADLINE), &mut clients.told)
+            .unwrap();
+    }
+    clients.links.send(link, b"work").unwrap();
+    clients.links.flush();
+    thread.join().unwrap();
+    assert!(start.elapsed() < DEADLINE);
+}

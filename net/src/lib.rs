@@ -6,11 +6,12 @@
 //! In the order of the data:
 //!
 //! ```text
-//! accept, resolver, handshake, noise, hello   who is there
+//! accept, handshake, noise, hello      who is there
 //! buffer, session, connection, frame   bytes -> Noise messages -> frames
-//! peers, peer_links, clients           whose frames; which connection counts; back-pressure
+//! peers, peer_links, dial, resolver,
+//! clients, keepalive                   whose frames; which connection counts; back-pressure
 //! queue                                what waits for a remote, and what is dropped
-//! poller, park, waker                  one thread, one turn at a time
+//! poller, timers, park, waker          one thread, one turn at a time
 //! client_link                          the dialing side of the client port
 //! ```
 //!
@@ -26,6 +27,7 @@ mod client_link;
 mod clients;
 mod connection;
 mod counters;
+mod dial;
 mod error;
 mod frame;
 mod handler;
@@ -43,6 +45,7 @@ mod queue;
 mod resolver;
 mod session;
 mod slots;
+mod timers;
 mod waker;
 
 pub use client_link::{ClientLinks, LinkHandler, LinkId};

@@ -1,4 +1,4 @@
-//! Peers on their connections: dialing, admission, frames both ways, timers.
+//! Peers on their connections: admission, frames both ways.
 //!
 //! Owns: carrying out what [`crate::peers`] decides. Never: the decisions.
 //!
@@ -7,19 +7,13 @@
 //! its frames answer a state that the peer may have left. The drop policy of a full queue is in
 //! [`crate::queue`].
 
-use std::time::Instant;
-
-use mio::net::TcpStream;
-
-use crate::connection::Connection;
 use crate::error::{CloseReason, NetError, SendError};
 use crate::handler::{Handler, PeerAlarm};
 use crate::limits::Limits;
-use crate::link::{Link, Pending, PendingKind, Retired, Role};
+use crate::link::{PendingKind, Retired, Role};
 use crate::peers::{Dial, Dialer, Peer, Peers};
 use crate::poller::Net;
 use crate::queue::Class;
-use crate::resolver::{Resolver, numeric};
 use crate::slots::Slot;
 
 impl Net {
@@ -123,114 +117,6 @@ impl Net {
         Ok(())
     }
 
-    // Dialing.
-
-    fn begin_dial(&mut self, index: u16) -> Result<(), NetError> {
-        let Some(peer) = self.peers.get_mut(index) else {
-            return Ok(());
-        };
-        self.counters.dials += 1;
-        if let Some(address) = numeric(&peer.address) {
-            self.connect(index, address);
-            return Ok(());
-        }
-        let resolver = match &mut self.resolver {
-            Some(resolver) => resolver,
-            empty => empty.insert(Resolver::start(self.waker.clone())?),
-        };
-        if resolver.ask(index, &peer.address) {
-            peer.dial = Dial::Resolving;
-        } else {
-            peer.dial_ended(self.now);
-        }
-        Ok(())
-    }
-
-    /// Goes on with dials whose names have been looked up.
-    fn take_answers(&mut self) -> usize {
-        let mut answers = 0;
-        while let Some(answer) = self.resolver.as_ref().and_then(Resolver::answer) {
-            answers += 1;
-            let Some(peer) = self.peers.get_mut(answer.peer) else {
-                continue;
-            };
-            if peer.dial != Dial::Resolving {
-                continue;
-            }
-            peer.dials = peer.dials.wrapping_add(1);
-            if answer.addresses.is_empty() {
-                self.counters.count_close(CloseReason::ResolveFailed);
-                peer.dial_ended(self.now);
-            } else {
-                let address = answer.addresses[peer.dials % answer.addresses.len()];
-                self.connect(answer.peer, address);
-            }
-        }
-        answers
-    }
-
-    fn connect(&mut self, index: u16, address: std::net::SocketAddr) {
-        let deadline = self.now + self.limits.handshake_timeout;
-        let kind = PendingKind::Connecting { peer: index };
-        let slot = TcpStream::connect(address).and_then(|stream| {
-            self.insert(
-                Connection::new(stream),
-                Role::Pending(Pending { kind, deadline }),
-            )
-        });
-        let Some(peer) = self.peers.get_mut(index) else {
-            return;
-        };
-        match slot {
-            Ok(slot) => {
-                peer.dial = Dial::Trying(slot);
-                self.counters.dials_now += 1;
-                self.next_timer = self.next_timer.min(deadline);
-            }
-            Err(_) => {
-                self.counters.count_close(CloseReason::ConnectFailed);
-                peer.dial_ended(self.now);
-            }
-        }
-    }
-
-    pub(crate) fn dial_failed(&mut self, index: u16, slot: Slot) {
-        self.counters.dials_now -= 1;
-        if let Some(peer) = self.peers.get_mut(index)
-            && peer.dial == Dial::Trying(slot)
-        {
-            peer.dial_ended(self.now);
-            self.next_timer = self.now;
-        }
-    }
-
-    /// Gives up a dial that the peer cannot yet count on.
-    fn cancel_dial(&mut self, index: u16) {
-        let Some(peer) = self.peers.get(index) else {
-            return;
-        };
-        let Dial::Trying(slot) = peer.dial else {
-            return;
-        };
-        let Some(link) = self.links.get(slot) else {
-            return;
-        };
-        let cancel = match &link.role {
-            Role::Pending(Pending {
-                kind: PendingKind::Connecting { .. },
-                ..
-            }) => true,
-            Role::Pending(Pending {
-                kind: PendingKind::Dialing { handshake, .. },
-                ..
-            }) => !handshake.hello_sent(),
-            _ => false,
-        };
-        if cancel {
-            self.doom(slot, CloseReason::Duplicate);
-        }
-    }
-
     // Admission.
 
     pub(crate) fn peer_identified(
@@ -240,7 +126,7 @@ impl Net {
         incarnation: u64,
         handler: &mut impl Handler,
     ) -> Result<(), CloseReason> {
-        let (now, own) = (self.now, self.local.index);
+        let now = self.now;
         let Some(peer) = self.peers.get_mut(index) else {
             return Err(CloseReason::HelloIndex);
         };
@@ -294,8 +180,22 @@ impl Net {
             .authenticate(session, frame_bytes_max, peer_read_buffer_bytes);
         (link.received, link.sent) = (now, now);
         self.counters.peers_authenticated += 1;
+        self.install(slot, index, dialer, incarnation, handler);
+        Ok(())
+    }
+
+    /// Lets an authenticated connection take its place among those of its peer.
+    fn install(
+        &mut self,
+        slot: Slot,
+        index: u16,
+        dialer: Dialer,
+        incarnation: u64,
+        handler: &mut impl Handler,
+    ) {
+        let (now, own) = (self.now, self.local.index);
         let Some(peer) = self.peers.get_mut(index) else {
-            return Ok(());
+            return;
         };
         let installed = peer.install(now, own, slot, dialer, incarnation);
         if installed.was_up {
@@ -311,7 +211,6 @@ impl Net {
         self.retire(installed.retired);
         self.cancel_dial(index);
         self.next_timer = self.next_timer.min(now + self.limits.keepalive_interval);
-        Ok(())
     }
 
     fn retire(&mut self, slot: Option<Slot>) {
@@ -430,95 +329,5 @@ impl Net {
         } else {
             reason
         }
-    }
-
-    // Timers.
-
-    /// Does what is due and finds out when the next thing is. Costs one comparison when nothing is.
-    pub(crate) fn run_timers(&mut self) -> Result<usize, NetError> {
-        let answers = self.take_answers();
-        if self.now < self.next_timer {
-            return Ok(answers);
-        }
-        let mut next = self.now + self.limits.keepalive_interval;
-        for index in self.peers.indices() {
-            match self.peers.get(index).and_then(Peer::dial_at) {
-                Some(at) if at <= self.now => self.begin_dial(index)?,
-                Some(_) | None => {}
-            }
-            if let Some(at) = self.peers.get(index).and_then(Peer::dial_at) {
-                next = next.min(at);
-            }
-        }
-        for listener in self.listeners.iter().flatten() {
-            next = listener.paused_until().map_or(next, |at| next.min(at));
-        }
-        let mut due = Vec::new();
-        for (slot, link) in self.links.iter_mut() {
-            match link_timer(link, self.now, &self.limits) {
-                Timer::At(at) => next = next.min(at),
-                Timer::Close(reason) => due.push((slot, reason)),
-                Timer::None => {}
-            }
-        }
-        for (slot, reason) in &due {
-            self.doom(*slot, *reason);
-        }
-        self.keep_alive();
-        self.next_timer = next;
-        Ok(answers + due.len())
-    }
-
-    fn keep_alive(&mut self) {
-        for index in 0..self.peers.index_end() {
-            let Some(slot) = self.peers.get(index).and_then(Peer::send_on) else {
-                continue;
-            };
-            let Some(link) = self.links.get_mut(slot) else {
-                continue;
-            };
-            if self.now.duration_since(link.sent) < self.limits.keepalive_interval {
-                continue;
-            }
-            match link.connection.keep_alive() {
-                Ok(()) => self.flush_link(slot),
-                Err(reason) => self.doom(slot, reason),
-            }
-        }
-    }
-}
-
-enum Timer {
-    None,
-    At(Instant),
-    Close(CloseReason),
-}
-
-fn link_timer(link: &Link, now: Instant, limits: &Limits) -> Timer {
-    let (at, reason) = match &link.role {
-        Role::Pending(pending) => (pending.deadline, CloseReason::HandshakeTimeout),
-        Role::Peer {
-            retired: Some(retired),
-            ..
-        } => (retired.deadline, CloseReason::Duplicate),
-        Role::Peer { .. } if now.duration_since(link.received) >= limits.silence_max => {
-            return Timer::Close(CloseReason::Silent);
-        }
-        Role::Peer { .. } => {
-            let silent = link.received + limits.silence_max;
-            let quiet = link.sent + limits.keepalive_interval;
-            // A keep-alive that is due now is sent in this run.
-            return Timer::At(if quiet > now {
-                silent.min(quiet)
-            } else {
-                silent
-            });
-        }
-        Role::Client { .. } => return Timer::None,
-    };
-    if at <= now {
-        Timer::Close(reason)
-    } else {
-        Timer::At(at)
     }
 }

@@ -4,6 +4,7 @@
 //! that fails the test.
 
 #![expect(dead_code, reason = "each test file uses its own part")]
+#![expect(clippy::unwrap_used, reason = "a test helper fails by panicking")]
 
 pub(crate) mod raw;
 

@@ -158,6 +158,19 @@ fn a_wrap_clears_the_book_and_gives_fresh_names() {
 }
 
 #[test]
+fn a_recording_that_ends_halted_is_resumed_before_it_is_repeated() {
+    let mut flow = open("1.0,1,5,30,1000,1\n2.0,7,0,0,-1,-1\n", None, 1).unwrap();
+    let mut checked = Checked::new(1);
+    let mut command = Vec::new();
+    for _ in 0..2 + 4 + 4 {
+        let planned = flow.plan_next(&mut command).unwrap();
+        checked.apply(&planned, &command);
+    }
+    assert_eq!(checked.refusals, []);
+    assert_eq!((flow.counters().wraps, flow.counters().halts), (2, 5));
+}
+
+#[test]
 fn the_venue_refuses_nothing_of_a_sound_recording_over_several_passes() {
     for clients in [1, 2, 5] {
         let mut flow = open(SAMPLE, None, clients).unwrap();

@@ -76,6 +76,8 @@ pub(super) struct Translator {
     name_base: u64,
     /// The next name without a recorded id.
     extra_next: u64,
+    /// Whether the last halt has not been followed by a resumption.
+    halted: bool,
 }
 
 /// The resting order a message is about.
@@ -94,11 +96,13 @@ impl Translator {
             seeded,
             name_base: 0,
             extra_next: 0,
+            halted: false,
         }
     }
 
     /// Forgets the pass before and gives the commands that come before the messages: in all
-    /// passes but the first the mass cancels, then the orders that set up the book. `None` if the
+    /// passes but the first a resumption, if the pass before ended halted, and the mass cancels;
+    /// then the orders that set up the book. `None` if the
     /// names of this pass do not fit.
     pub(super) fn start_pass(
         &mut self,
@@ -111,7 +115,14 @@ impl Translator {
         self.extra_next = name_base + self.plan.extra_first;
         self.open.clear();
         self.seeded.clear();
+        let halted = std::mem::take(&mut self.halted);
         if pass > 0 {
+            if halted {
+                let command = Command::Resume {
+                    instrument: self.plan.instrument,
+                };
+                prelude.push_back((command, Sender::Admin));
+            }
             for client in 0..self.plan.clients {
                 let command = Command::MassCancel {
                     instrument: Some(self.plan.instrument),
@@ -155,8 +166,14 @@ impl Translator {
             MessageKind::Delete => self.delete(message),
             MessageKind::Execution => self.execute(message),
             MessageKind::Unseen => Step::Skipped,
-            MessageKind::Halt => Step::Send(Command::Halt { instrument }, Sender::Admin),
-            MessageKind::Resume => Step::Send(Command::Resume { instrument }, Sender::Admin),
+            MessageKind::Halt => {
+                self.halted = true;
+                Step::Send(Command::Halt { instrument }, Sender::Admin)
+            }
+            MessageKind::Resume => {
+                self.halted = false;
+                Step::Send(Command::Resume { instrument }, Sender::Admin)
+            }
         }
     }
 

@@ -17,6 +17,7 @@ const USAGE: &str = "usage: cargo xtask <task>
 tasks:
   tidy    check layout, words, rule numbers, trust and the dependency table
   ci      everything that CI runs, cheap steps first
+  rules   write the table of docs/protocol.md that says where each rule stands
   mutants [PART]
           break the rules one at a time (those whose name contains PART) and run the tests
 ";
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
     let names: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match names.as_slice() {
         ["tidy"] => tidy::run(&repository_root()),
+        ["rules"] => tidy::write_rules(&repository_root()),
         ["mutants"] => mutants::run(&repository_root(), ""),
         ["mutants", part] => mutants::run(&repository_root(), part),
         ["ci"] => ci::run(&repository_root()),

@@ -8,6 +8,7 @@ mod deps;
 mod finding;
 mod markdown;
 mod purity;
+mod rule_table;
 mod rules;
 mod shape;
 mod source;
@@ -60,6 +61,22 @@ pub(crate) fn run(root: &Path) -> Result<bool> {
     Ok(found.is_empty())
 }
 
+/// Writes the table of docs/protocol.md that says where each rule stands.
+///
+/// # Errors
+/// When a file cannot be read or written, or the document lacks the marks of the table.
+pub(crate) fn write_rules(root: &Path) -> Result<bool> {
+    let mut files = Vec::new();
+    collect(root, "", &mut files)?;
+    let path = root.join(rules::DOCUMENT);
+    let document =
+        fs::read_to_string(&path).with_context(|| format!("reading {}", rules::DOCUMENT))?;
+    let text = rule_table::updated(&document, &sources_of(&files))
+        .with_context(|| format!("{} has no place for the table", rules::DOCUMENT))?;
+    fs::write(&path, text).with_context(|| format!("writing {}", rules::DOCUMENT))?;
+    Ok(true)
+}
+
 /// The Rust files among `files`, scanned.
 fn sources_of(files: &[TextFile]) -> Vec<Source> {
     let mut sources: Vec<Source> = files
@@ -95,6 +112,7 @@ fn check_files(root: &Path, files: &[TextFile], sources: &[Source]) -> Vec<Findi
     unused::files(sources, &mut found);
     check_mutants(files, &mut found);
     citations::check(protocol, sources, &mut found);
+    rule_table::check(protocol, sources, &mut found);
     rules::check(protocol, sources, &mut found);
     found
 }

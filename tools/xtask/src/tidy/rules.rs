@@ -13,9 +13,9 @@ use super::source::{Source, has_word};
 /// Where the rules are written.
 pub(crate) const DOCUMENT: &str = "docs/protocol.md";
 /// How many rules there are: R1 to R14.
-const RULES: u32 = 14;
+pub(crate) const RULES: u32 = 14;
 /// Where a rule must be named in a comment.
-const CODE: &str = "engine/consensus/src/";
+pub(crate) const CODE: &str = "engine/consensus/src/";
 /// Where the test of a rule may stand.
 const TESTS: &[&str] = &["engine/consensus/", "engine/node/", "engine/sim/"];
 /// The words by which a section says that its rule is not in the code.
@@ -110,19 +110,31 @@ fn in_code(rule: u32, line: usize, sources: &[Source], found: &mut Vec<Finding>)
 }
 
 fn in_tests(rule: u32, line: usize, sources: &[Source], found: &mut Vec<Finding>) {
-    let part = format!("r{rule}");
     let is_tested = test_names(sources)
         .iter()
-        .any(|name| name.split('_').rev().skip(1).any(|piece| piece == part));
+        .any(|name| is_test_of(name, rule));
     if !is_tested {
-        let what = format!("no test of R{rule}: no name holds {part}_");
-        let remedy = format!("write a test {part}_... in one of {}", TESTS.join(", "));
+        let what = format!("no test of R{rule}: no name holds r{rule}_");
+        let remedy = format!("write a test r{rule}_... in one of {}", TESTS.join(", "));
         found.push(Finding::new(DOCUMENT, line, what, remedy));
     }
 }
 
+/// Whether a test of this name says that it is about `rule`: a part of it is `r7`, not the last.
+pub(crate) fn is_test_of(name: &str, rule: u32) -> bool {
+    let part = format!("r{rule}");
+    name.split('_').rev().skip(1).any(|piece| piece == part)
+}
+
+/// Whether `document` states `rule` and does not call it unbuilt.
+pub(crate) fn is_built(document: &str, rule: u32) -> bool {
+    stated_rules(document)
+        .get(&rule)
+        .is_some_and(|section| section.is_built)
+}
+
 /// The names of all test functions in the folders where rules are tested.
-fn test_names(sources: &[Source]) -> BTreeSet<String> {
+pub(crate) fn test_names(sources: &[Source]) -> BTreeSet<String> {
     sources
         .iter()
         .filter(|source| TESTS.iter().any(|folder| source.path.starts_with(folder)))

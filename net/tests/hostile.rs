@@ -59,10 +59,9 @@ fn lengths_that_cannot_be_are_refused_before_any_byte_of_the_message() {
 #[test]
 fn garbage_on_both_ports_disturbs_nobody() {
     let mut pair = mesh(&[0, 1]);
-    turn_until("both up", &mut pair, all_up);
+    turn_until("both up", &mut pair, |v| all_up(v));
     let addresses = [pair[0].peer_address(), pair[0].client_address()];
     let mut state = 12345_u64;
-    let mut sent = 0;
     for round in 0..200_usize {
         let mut raw = Raw::connect(&addresses[round % 2]);
         let garbage: Vec<u8> = (0..round * 7)
@@ -75,9 +74,8 @@ fn garbage_on_both_ports_disturbs_nobody() {
             .collect();
         raw.write(&mut pair[0], &garbage);
         pair[1].net.send_peer(0, &[7; 100], Class::Vote).unwrap();
-        sent += 1;
         turn_until("the frame", &mut pair, |pair| {
-            pair[0].seen.frames.len() == sent
+            pair[0].seen.frames.len() == round + 1
         });
     }
     assert!(pair.iter().all(|v| v.seen.downs.is_empty()));
@@ -149,7 +147,7 @@ fn silent_connections_do_not_keep_others_out() {
         .set_peers(&[(3, validator.peer_address())])
         .unwrap();
     let mut pair = [validator, other];
-    turn_until("both up", &mut pair, all_up);
+    turn_until("both up", &mut pair, |v| all_up(v));
     assert_eq!(
         pair[0].closed(CloseReason::Evicted),
         13,

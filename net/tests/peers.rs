@@ -10,7 +10,7 @@ use quorate_net::{ChainIds, Class, CloseReason, Limits, NetConfig, PeerAlarm, Se
 #[test]
 fn two_validators_connect_and_exchange_frames() {
     let mut pair = mesh(&[0, 1]);
-    turn_until("both up", &mut pair, all_up);
+    turn_until("both up", &mut pair, |v| all_up(v));
     pair[0]
         .net
         .send_peer(1, b"hello from 0", Class::Vote)
@@ -31,7 +31,7 @@ fn two_validators_connect_and_exchange_frames() {
 fn four_validators_broadcast_to_one_another() {
     let indices = [0, 3, 17, 40];
     let mut four = mesh(&indices);
-    turn_until("all up", &mut four, all_up);
+    turn_until("all up", &mut four, |v| all_up(v));
     for round in 0..50_u8 {
         for (validator, index) in four.iter_mut().zip(indices) {
             let frame = [index.to_le_bytes()[0], round];
@@ -64,7 +64,7 @@ fn four_validators_broadcast_to_one_another() {
 fn both_sides_dial_and_exactly_one_connection_stays_each_time() {
     for _ in 0..30 {
         let mut pair = mesh(&[4, 9]);
-        turn_until("both up", &mut pair, all_up);
+        turn_until("both up", &mut pair, |v| all_up(v));
         // Frames keep flowing while the duplicate, if there is one, is resolved.
         turn_until("one connection", &mut pair, |pair| {
             pair.iter().all(|v| connections(v) == 1) && dials_are_over(pair)
@@ -111,7 +111,7 @@ fn frames_sent_while_a_duplicate_is_resolved_are_not_lost() {
 #[test]
 fn a_restarted_validator_replaces_its_old_connection_at_once() {
     let mut pair = mesh(&[0, 1]);
-    turn_until("both up", &mut pair, all_up);
+    turn_until("both up", &mut pair, |v| all_up(v));
     // The old process hangs: its sockets stay open, and nothing ends them.
     let hung = pair.pop().unwrap();
     let mut fresh = bind(NetConfig {
@@ -142,7 +142,7 @@ fn an_older_incarnation_is_refused_with_an_alarm_and_disturbs_nothing() {
         }),
     ];
     introduce(&mut pair, &[0, 1]);
-    turn_until("both up", &mut pair, all_up);
+    turn_until("both up", &mut pair, |v| all_up(v));
     let mut old = bind(NetConfig {
         incarnation: 4,
         ..config(1)
@@ -168,7 +168,7 @@ fn an_older_incarnation_is_refused_with_an_alarm_and_disturbs_nothing() {
 #[test]
 fn a_killed_validator_is_found_again_when_it_comes_back_on_its_address() {
     let mut pair = mesh(&[0, 1]);
-    turn_until("both up", &mut pair, all_up);
+    turn_until("both up", &mut pair, |v| all_up(v));
     let address = pair[1].peer_address();
     drop(pair.pop());
     turn_until("down", &mut pair, |pair| !pair[0].seen.downs.is_empty());
@@ -207,7 +207,7 @@ fn a_silent_peer_is_disconnected_and_a_quiet_one_is_not() {
     };
     let mut pair = vec![quick(0), quick(1)];
     introduce(&mut pair, &[0, 1]);
-    turn_until("both up", &mut pair, all_up);
+    turn_until("both up", &mut pair, |v| all_up(v));
     // Nobody sends a frame, for longer than the silence allowed.
     let start = std::time::Instant::now();
     turn_until("time passes", &mut pair, |_| {
@@ -274,7 +274,7 @@ fn a_faulty_peer_is_dropped_refused_for_a_while_and_comes_back() {
         bind(config(1)),
     ];
     introduce(&mut pair, &[0, 1]);
-    turn_until("both up", &mut pair, all_up);
+    turn_until("both up", &mut pair, |v| all_up(v));
     pair[0].net.drop_peer(1, CloseReason::ProtocolFault);
     turn_until("down", &mut pair, |pair| !pair[0].seen.downs.is_empty());
     assert_eq!(pair[0].seen.downs, [(1, CloseReason::ProtocolFault)]);
@@ -287,7 +287,7 @@ fn a_faulty_peer_is_dropped_refused_for_a_while_and_comes_back() {
 #[test]
 fn a_peer_taken_off_the_list_is_disconnected_and_one_put_on_is_dialed() {
     let mut three = mesh(&[0, 1, 2]);
-    turn_until("all up", &mut three, all_up);
+    turn_until("all up", &mut three, |v| all_up(v));
     let address = three[1].peer_address();
     three[0].net.set_peers(&[(1, address.clone())]).unwrap();
     turn_until("removed", &mut three, |three| {
@@ -299,7 +299,7 @@ fn a_peer_taken_off_the_list_is_disconnected_and_one_put_on_is_dialed() {
     let all = [(1, address), (2, three[2].peer_address())];
     three[0].net.set_peers(&all[1..]).unwrap();
     three[0].net.set_peers(&all).unwrap();
-    turn_until("all up again", &mut three, all_up);
+    turn_until("all up again", &mut three, |v| all_up(v));
 }
 
 #[test]
@@ -315,7 +315,7 @@ fn a_host_name_is_looked_up_at_every_dial() {
         .net
         .set_peers(&[(0, format!("localhost:{port}"))])
         .unwrap();
-    turn_until("both up", &mut pair, all_up);
+    turn_until("both up", &mut pair, |v| all_up(v));
 }
 
 #[test]

@@ -40,7 +40,7 @@ fn frames_of_one_turn_share_one_message_and_one_write() {
 #[test]
 fn the_longest_frame_passes_between_peers() {
     let mut pair = mesh(&[0, 1]);
-    turn_until("both up", &mut pair, all_up);
+    turn_until("both up", &mut pair, |v| all_up(v));
     let bytes_max = Limits::default().frame_bytes_max;
     let block: Vec<u8> = (0..bytes_max)
         .map(|n| n.to_le_bytes()[1] ^ n.to_le_bytes()[0])
@@ -172,7 +172,7 @@ fn what_waited_for_a_lost_peer_is_dropped_and_counted() {
 #[test]
 fn a_flood_from_one_peer_does_not_hold_up_another() {
     let mut three = mesh(&[0, 1, 2]);
-    turn_until("all up", &mut three, all_up);
+    turn_until("all up", &mut three, |v| all_up(v));
     // Many turns' worth of bytes from 1 are on their way before 2 sends one vote.
     let block = vec![9; 1024 * 1024];
     for _ in 0..8 {

@@ -222,7 +222,7 @@ pub(crate) fn turn_until(
     }
 }
 
-pub(crate) fn all_up(validators: &mut [Validator]) -> bool {
+pub(crate) fn all_up(validators: &[Validator]) -> bool {
     let count = validators.len();
     validators
         .iter()

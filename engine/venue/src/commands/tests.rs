@@ -1,0 +1,133 @@
+use super::*;
+
+fn one_of_each() -> Vec<Command> {
+    vec![
+        Command::New {
+            kind: OrderKind::FillOrKill,
+            side: Side::Sell,
+            self_trade: SelfTrade::CancelResting,
+            instrument: InstrumentId(3),
+            client_order: ClientOrderId(u64::MAX),
+            price_ticks: -5,
+            size_lots: 9,
+        },
+        Command::Cancel {
+            client_order: ClientOrderId(7),
+        },
+        Command::Replace {
+            kind: OrderKind::PostOnly,
+            self_trade: SelfTrade::Permit,
+            client_order: ClientOrderId(1),
+            new_client_order: ClientOrderId(2),
+            price_ticks: 100,
+            size_lots: 4,
+        },
+        Command::Reduce {
+            client_order: ClientOrderId(1),
+            by_lots: 2,
+        },
+        Command::MassCancel { instrument: None },
+        Command::MassCancel {
+            instrument: Some(InstrumentId(1)),
+        },
+        Command::Halt {
+            instrument: InstrumentId(0),
+        },
+        Command::Resume {
+            instrument: InstrumentId(0),
+        },
+    ]
+}
+
+#[test]
+fn every_command_round_trips_and_no_other_length_decodes() {
+    for command in one_of_each() {
+        let mut bytes = Vec::new();
+        command.encode(&mut bytes);
+        assert_eq!(Command::decode(&bytes), Ok(command));
+        for length in 0..bytes.len() {
+            assert!(
+                Command::decode(&bytes[..length]).is_err(),
+                "{command:?} cut to {length}"
+            );
+        }
+        bytes.push(0);
+        assert!(
+            Command::decode(&bytes).is_err(),
+            "{command:?} with a byte behind"
+        );
+    }
+}
+
+#[test]
+fn what_decodes_encodes_to_the_same_bytes() {
+    for command in one_of_each() {
+        let mut bytes = Vec::new();
+        command.encode(&mut bytes);
+        for at in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut changed = bytes.clone();
+                changed[at] ^= 1 << bit;
+                let Ok(decoded) = Command::decode(&changed) else {
+                    continue;
+                };
+                assert_ne!(decoded, command);
+                let mut again = Vec::new();
+                decoded.encode(&mut again);
+                assert_eq!(again, changed);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_bytes_of_a_new_order_are_fixed() {
+    let mut bytes = Vec::new();
+    one_of_each()[0].encode(&mut bytes);
+    let mut expected = vec![1, 3, 1, 1, 3, 0, 0, 0];
+    expected.extend([0xff; 8]);
+    expected.extend([0xfb, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]);
+    expected.extend([9, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(bytes, expected);
+}
+
+#[test]
+fn a_market_order_with_a_price_and_a_replacement_that_cannot_rest_are_refused() {
+    let mut bytes = Vec::new();
+    one_of_each()[0].encode(&mut bytes);
+    bytes[1] = OrderKind::Market as u8;
+    assert_eq!(
+        Command::decode(&bytes),
+        Err(DecodeError::Field {
+            kind: 1,
+            field: "price"
+        })
+    );
+    bytes.clear();
+    one_of_each()[2].encode(&mut bytes);
+    bytes[1] = OrderKind::ImmediateOrCancel as u8;
+    let error = DecodeError::Field {
+        kind: 3,
+        field: "order kind",
+    };
+    assert_eq!(Command::decode(&bytes), Err(error));
+}
+
+#[test]
+fn lanes_follow_the_kind() {
+    for command in one_of_each() {
+        let mut bytes = Vec::new();
+        command.encode(&mut bytes);
+        let expected = match command {
+            Command::Cancel { .. } | Command::MassCancel { .. } => Lane::Cancel,
+            Command::Halt { .. } | Command::Resume { .. } => Lane::Admin,
+            _ => Lane::Order,
+        };
+        assert_eq!(lane(&bytes), expected);
+    }
+    assert_eq!(lane(&[]), Lane::Order);
+    assert_eq!(lane(&[200]), Lane::Order);
+    assert!(lane_allowed(Lane::Cancel, Lane::Order));
+    assert!(!lane_allowed(Lane::Order, Lane::Cancel));
+    assert!(!lane_allowed(Lane::Admin, Lane::Cancel));
+}

@@ -9,10 +9,12 @@
 mod decode;
 mod encode;
 
-pub use decode::{ClientFrame, Outputs, ResultView, Results, Sections, ServerFrame, Verdicts};
+pub use decode::{
+    ClientFrame, Outputs, ResultView, Results, Sections, ServerFrame, Stream, Verdicts,
+};
 pub use encode::{
-    ClientFrameWriter, ResultsWriter, VerdictsWriter, encode_answer, encode_busy, encode_query,
-    encode_root, encode_root_ask, encode_session, encode_session_ask, encode_status,
+    ClientFrameWriter, ResultsFrame, StreamFrame, VerdictsWriter, encode_answer, encode_busy,
+    encode_query, encode_root, encode_root_ask, encode_session, encode_session_ask, encode_status,
     encode_status_ask,
 };
 
@@ -54,6 +56,7 @@ mod kind {
     pub(super) const ROOT: u8 = 133;
     pub(super) const SESSION: u8 = 134;
     pub(super) const BUSY: u8 = 135;
+    pub(super) const STREAM: u8 = 136;
 }
 
 /// One finalized command, without its outputs.

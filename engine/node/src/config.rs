@@ -76,13 +76,13 @@ pub struct Listen {
 #[serde(deny_unknown_fields, default)]
 pub struct LogConfig {
     /// Length of a segment, bytes.
-    pub segment_bytes: u64,
+    pub segment_bytes: u32,
 }
 
 impl Default for LogConfig {
     fn default() -> Self {
         Self {
-            segment_bytes: 64 * 1024 * 1024,
+            segment_bytes: quorate_log::SEGMENT_BYTES_DEFAULT,
         }
     }
 }
@@ -213,7 +213,7 @@ impl ConfigFile {
         let ranges = [
             (
                 "log.segment_bytes",
-                self.log.segment_bytes,
+                u64::from(self.log.segment_bytes),
                 4 << 20,
                 4 << 30,
             ),
@@ -243,6 +243,13 @@ impl ConfigFile {
                     .value(value)
                     .remedy(format!("choose {least} to {most}")));
             }
+        }
+        if !self.log.segment_bytes.is_multiple_of(4096) {
+            return Err(
+                FileError::new(path, "log.segment_bytes", "not a multiple of 4096")
+                    .value(self.log.segment_bytes)
+                    .remedy("choose a multiple of 4096"),
+            );
         }
         let cores = topology::cores();
         if let Some(core) = self.pin.iter().find(|core| !cores.contains(core)) {

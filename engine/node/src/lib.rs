@@ -33,5 +33,10 @@ pub mod store;
 // A whole validator without threads and sockets.
 pub mod replica;
 
+pub(crate) mod http;
+pub mod metrics;
+pub mod node;
+pub(crate) mod stages;
+pub mod status;
 #[cfg(test)]
 pub(crate) mod testing;

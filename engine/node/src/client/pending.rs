@@ -11,6 +11,7 @@
 //! Invariant: `first <= sent <= next`, and the queue holds exactly `first .. next`.
 
 use crate::client_wire::{ClientFrameWriter, Outcome, Rejection, Verdict, VerdictRun};
+use crate::stages::inlet::wire_lane;
 use crate::state_machine::{Lane, SessionId};
 use quorate_consensus::payload::{self, Entry, encode_entry};
 use std::collections::VecDeque;
@@ -316,15 +317,6 @@ impl Pending {
         self.lengths.truncate(keep);
         self.bytes.truncate(self.bytes.len() - bytes);
         self.next = self.first + keep as u64;
-    }
-}
-
-const fn wire_lane(lane: Lane) -> payload::Lane {
-    match lane {
-        Lane::Cancel => payload::Lane::Cancel,
-        Lane::Order => payload::Lane::Order,
-        Lane::Price => payload::Lane::Price,
-        Lane::Admin => payload::Lane::Admin,
     }
 }
 

@@ -9,7 +9,7 @@ use super::gateway::{Contact, Gateway, State, contacts};
 use super::identity::Identity;
 use super::pending::{Change, Pending};
 use crate::client_wire::{
-    ResultView, Sections, ServerFrame, Verdict, VerdictRun, encode_query, encode_root_ask,
+    ResultView, Sections, ServerFrame, Stream, Verdict, VerdictRun, encode_query, encode_root_ask,
     encode_session_ask, encode_status_ask,
 };
 use crate::genesis::Genesis;
@@ -107,6 +107,9 @@ pub enum ClientEvent<'a> {
         /// The result and its outputs.
         result: ResultView<'a>,
     },
+    /// Outputs for the session that commands of others, or timers, made in one block. Told again
+    /// where a session is connected again.
+    Stream(Stream<'a>),
     /// An answer to [`Clients::query`].
     Answer {
         /// As asked.
@@ -639,6 +642,7 @@ impl<F: FnMut(ClientRef, ClientEvent<'_>)> Taking<'_, F> {
                     self.take_result(place, height, time_ns, result);
                 }
             }
+            ServerFrame::Stream(stream) => self.tell(place, ClientEvent::Stream(stream)),
             ServerFrame::Answer { id, answer } => {
                 self.tell(place, ClientEvent::Answer { id, answer });
             }

@@ -175,6 +175,8 @@ pub enum ServerFrame<'a> {
     Verdicts(Verdicts<'a>),
     /// What became of the session's commands in one finalized block.
     Results(Results<'a>),
+    /// Outputs for the session that commands of others, or timers, made in one finalized block.
+    Stream(Stream<'a>),
     /// The answer to a query.
     Answer {
         /// As asked.
@@ -228,6 +230,7 @@ impl<'a> ServerFrame<'a> {
         let content = match kind {
             kind::VERDICTS => Self::Verdicts(Verdicts::decode(reader)?),
             kind::RESULTS => Self::Results(Results::decode(reader)?),
+            kind::STREAM => Self::Stream(Stream::decode(reader)?),
             kind::ANSWER => Self::Answer {
                 id: reader.u64()?,
                 answer: reader.0,
@@ -403,6 +406,56 @@ impl<'a> Iterator for Outputs<'a> {
         let bytes = self.0.u32().ok()? as usize;
         self.0.bytes(bytes).ok()
     }
+}
+
+/// Checked outputs of one block.
+#[derive(Clone, Debug)]
+pub struct Stream<'a> {
+    height: u64,
+    time_ns: u64,
+    items: Reader<'a>,
+}
+
+impl<'a> Stream<'a> {
+    fn decode(mut reader: Reader<'a>) -> Result<Self, FrameError> {
+        let (height, time_ns, count) = (reader.u64()?, reader.u64()?, reader.u32()?);
+        let items = reader;
+        for _ in 0..count {
+            read_stream_item(&mut reader)?;
+        }
+        reader.end()?;
+        Ok(Self {
+            height,
+            time_ns,
+            items,
+        })
+    }
+
+    /// Height of the block.
+    #[must_use]
+    pub const fn height(&self) -> u64 {
+        self.height
+    }
+
+    /// Replicated time of the block, nanoseconds since the Unix epoch.
+    #[must_use]
+    pub const fn time_ns(&self) -> u64 {
+        self.time_ns
+    }
+}
+
+impl<'a> Iterator for Stream<'a> {
+    /// The number of the output in its block, and the application's bytes.
+    type Item = (u32, &'a [u8]);
+
+    fn next(&mut self) -> Option<(u32, &'a [u8])> {
+        read_stream_item(&mut self.items).ok()
+    }
+}
+
+fn read_stream_item<'a>(reader: &mut Reader<'a>) -> Result<(u32, &'a [u8]), FrameError> {
+    let (number, bytes) = (reader.u32()?, reader.u32()? as usize);
+    Ok((number, reader.bytes(bytes)?))
 }
 
 /// Checked section roots.

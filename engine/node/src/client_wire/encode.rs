@@ -153,46 +153,42 @@ impl<'a> VerdictsWriter<'a> {
     }
 }
 
-/// Results of one block for one session, in the making.
-#[derive(Debug)]
-pub struct ResultsWriter<'a> {
-    bytes: &'a mut Vec<u8>,
-    start: usize,
+/// Results of one block for one session, in the making. Reused from block to block.
+#[derive(Debug, Default)]
+pub struct ResultsFrame {
+    bytes: Vec<u8>,
     count: u32,
 }
 
-impl<'a> ResultsWriter<'a> {
-    /// Begins at the end of `bytes`.
-    pub fn new(
-        leader: Option<ValidatorIndex>,
-        height: u64,
-        time_ns: u64,
-        bytes: &'a mut Vec<u8>,
-    ) -> Self {
-        let start = bytes.len();
-        server_header(kind::RESULTS, leader, bytes);
-        bytes.extend_from_slice(&height.to_le_bytes());
-        bytes.extend_from_slice(&time_ns.to_le_bytes());
-        bytes.extend_from_slice(&0_u32.to_le_bytes());
-        Self {
-            bytes,
-            start,
-            count: 0,
-        }
+impl ResultsFrame {
+    /// Begins anew.
+    pub fn begin(&mut self, leader: Option<ValidatorIndex>, height: u64, time_ns: u64) {
+        self.bytes.clear();
+        self.count = 0;
+        server_header(kind::RESULTS, leader, &mut self.bytes);
+        self.bytes.extend_from_slice(&height.to_le_bytes());
+        self.bytes.extend_from_slice(&time_ns.to_le_bytes());
+        self.bytes.extend_from_slice(&0_u32.to_le_bytes());
     }
 
-    /// Bytes of the frame so far.
+    /// Bytes so far.
     #[must_use]
-    pub const fn frame_bytes(&self) -> usize {
-        self.bytes.len() - self.start
+    pub const fn bytes_len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Commands so far.
+    #[must_use]
+    pub const fn count(&self) -> u32 {
+        self.count
     }
 
     /// Adds one command with its outputs, of which the first 65,535 are written.
     pub fn push<'o>(&mut self, item: ResultItem, outputs: impl Iterator<Item = &'o [u8]>) {
-        self.bytes.extend_from_slice(&item.seq.to_le_bytes());
         let (height, index) = item
             .applied
             .map_or((0, 0), |place| (place.height, place.index));
+        self.bytes.extend_from_slice(&item.seq.to_le_bytes());
         self.bytes.push(item.outcome as u8);
         self.bytes.extend_from_slice(&height.to_le_bytes());
         self.bytes.extend_from_slice(&index.to_le_bytes());
@@ -202,9 +198,7 @@ impl<'a> ResultsWriter<'a> {
         self.bytes.extend_from_slice(&0_u16.to_le_bytes());
         let mut count = 0_u16;
         for output in outputs.take(usize::from(u16::MAX)) {
-            let length = u32::try_from(output.len()).unwrap_or(u32::MAX);
-            self.bytes.extend_from_slice(&length.to_le_bytes());
-            self.bytes.extend_from_slice(output);
+            push_output(output, &mut self.bytes);
             count = count.saturating_add(1);
         }
         if let Some(field) = self.bytes.get_mut(at..at + 2) {
@@ -213,11 +207,61 @@ impl<'a> ResultsWriter<'a> {
         self.count += 1;
     }
 
-    /// Ends the frame; says how many commands it has.
-    pub fn finish(self) -> u32 {
-        patch_u32(self.bytes, self.start + 22, self.count);
+    /// The frame.
+    pub fn finish(&mut self) -> &[u8] {
+        patch_u32(&mut self.bytes, 22, self.count);
+        &self.bytes
+    }
+}
+
+/// Outputs for a session that commands of others, or timers, made in one block; in the making.
+#[derive(Debug, Default)]
+pub struct StreamFrame {
+    bytes: Vec<u8>,
+    count: u32,
+}
+
+impl StreamFrame {
+    /// Begins anew.
+    pub fn begin(&mut self, leader: Option<ValidatorIndex>, height: u64, time_ns: u64) {
+        self.bytes.clear();
+        self.count = 0;
+        server_header(kind::STREAM, leader, &mut self.bytes);
+        self.bytes.extend_from_slice(&height.to_le_bytes());
+        self.bytes.extend_from_slice(&time_ns.to_le_bytes());
+        self.bytes.extend_from_slice(&0_u32.to_le_bytes());
+    }
+
+    /// Bytes so far.
+    #[must_use]
+    pub const fn bytes_len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Outputs so far.
+    #[must_use]
+    pub const fn count(&self) -> u32 {
         self.count
     }
+
+    /// Adds one output with its number in the block.
+    pub fn push(&mut self, number: u32, output: &[u8]) {
+        self.bytes.extend_from_slice(&number.to_le_bytes());
+        push_output(output, &mut self.bytes);
+        self.count += 1;
+    }
+
+    /// The frame.
+    pub fn finish(&mut self) -> &[u8] {
+        patch_u32(&mut self.bytes, 22, self.count);
+        &self.bytes
+    }
+}
+
+fn push_output(output: &[u8], bytes: &mut Vec<u8>) {
+    let length = u32::try_from(output.len()).unwrap_or(u32::MAX);
+    bytes.extend_from_slice(&length.to_le_bytes());
+    bytes.extend_from_slice(output);
 }
 
 /// Appends the answer to a query.

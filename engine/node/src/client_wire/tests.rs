@@ -70,8 +70,8 @@ fn server_frames() -> Vec<Vec<u8>> {
     writer.push(9, Verdict::Rejected(Rejection::Conflict));
     assert_eq!(writer.finish(), 3);
     frames.push(bytes);
-    let mut bytes = Vec::new();
-    let mut writer = ResultsWriter::new(None, 5, 77, &mut bytes);
+    let mut results = ResultsFrame::default();
+    results.begin(None, 5, 77);
     let applied = Some(Place {
         height: 5,
         index: 1,
@@ -82,16 +82,20 @@ fn server_frames() -> Vec<Vec<u8>> {
         applied,
         finality_ns: 400_000,
     };
-    writer.push(item, [b"out".as_slice(), b""].into_iter());
+    results.push(item, [b"out".as_slice(), b""].into_iter());
     let item = ResultItem {
         seq: 2,
         outcome: Outcome::Gap,
         applied: None,
         finality_ns: 0,
     };
-    writer.push(item, std::iter::empty());
-    assert_eq!(writer.finish(), 2);
-    frames.push(bytes);
+    results.push(item, std::iter::empty());
+    frames.push(results.finish().to_vec());
+    let mut stream = StreamFrame::default();
+    stream.begin(leader(), 5, 77);
+    stream.push(3, b"fill");
+    stream.push(9, b"");
+    frames.push(stream.finish().to_vec());
     let mut add = |write: &dyn Fn(&mut Vec<u8>)| {
         let mut bytes = Vec::new();
         write(&mut bytes);
@@ -134,12 +138,20 @@ fn rewrite_server(leader: Option<ValidatorIndex>, frame: &ServerFrame<'_>) -> Ve
             return rewrite_runs(leader, runs.clone());
         }
         ServerFrame::Results(results) => {
-            let (height, time_ns) = (results.height(), results.time_ns());
-            let mut writer = ResultsWriter::new(leader, height, time_ns, &mut bytes);
+            let mut frame = ResultsFrame::default();
+            frame.begin(leader, results.height(), results.time_ns());
             for result in results.clone() {
-                writer.push(result.item, result.outputs);
+                frame.push(result.item, result.outputs);
             }
-            writer.finish();
+            return frame.finish().to_vec();
+        }
+        ServerFrame::Stream(stream) => {
+            let mut frame = StreamFrame::default();
+            frame.begin(leader, stream.height(), stream.time_ns());
+            for (number, output) in stream.clone() {
+                frame.push(number, output);
+            }
+            return frame.finish().to_vec();
         }
         ServerFrame::Answer { id, answer } => encode_answer(leader, *id, answer, &mut bytes),
         ServerFrame::Status { id, json } => encode_status(leader, *id, json, &mut bytes),

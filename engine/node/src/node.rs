@@ -1,0 +1,204 @@
+//! The embedding interface: a validator in this process.
+//!
+//! Owns the start (folder, recovery, ports, threads, in that order), the handles to the running
+//! node, and the stop. Never: work on the path of a command.
+
+mod failure;
+mod start;
+
+pub use crate::stages::inlet::{Admission, EmbeddedSession};
+pub use failure::{NodeFailure, StartError};
+pub use start::{DRAIN_DEFAULT, initialize};
+
+use crate::config::NodeConfig;
+use crate::http::HttpServer;
+use crate::metrics::Metrics;
+use crate::results::BlockResults;
+use crate::stages::inlet::{Control, Inlet};
+use crate::state_machine::StateMachine;
+use crate::status::NodeStatus;
+use crossbeam::channel::{Receiver, Sender, bounded};
+use quorate_consensus::types::ValidatorIndex;
+use quorate_net::Waker;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How long a question to the running loop may take.
+const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A running validator. Dropping it stops it without waiting for what is in flight.
+#[derive(Debug)]
+pub struct Node {
+    own: ValidatorIndex,
+    peer_address: Option<SocketAddr>,
+    client_address: Option<SocketAddr>,
+    metrics: Arc<Metrics>,
+    asker: Asker,
+    inlet: Arc<Inlet>,
+    finalized: Receiver<BlockResults>,
+    is_wanted: Arc<AtomicBool>,
+    http: Option<HttpServer>,
+    thread: Option<JoinHandle<Result<(), NodeFailure>>>,
+}
+
+/// A way to ask the loop, for any thread.
+#[derive(Clone, Debug)]
+pub(crate) struct Asker {
+    control: Sender<Control>,
+    waker: Waker,
+}
+
+impl Asker {
+    fn ask<T>(&self, make: impl FnOnce(Sender<T>) -> Control) -> Result<T, NodeFailure> {
+        let (reply, answer) = bounded(1);
+        let sent = self.control.send_timeout(make(reply), ASK_TIMEOUT);
+        sent.map_err(|_| NodeFailure::Stopped)?;
+        self.waker.wake();
+        answer
+            .recv_timeout(ASK_TIMEOUT)
+            .map_err(|_| NodeFailure::Stopped)
+    }
+
+    pub(crate) fn status(&self) -> Result<NodeStatus, NodeFailure> {
+        self.ask(Control::Status)
+    }
+}
+
+impl Node {
+    /// Starts a validator: recovers it from its folder, opens its ports, starts its threads. The
+    /// folder must have been made ready by [`initialize`].
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left running.
+    pub fn start(config: NodeConfig, app: impl StateMachine) -> Result<Self, StartError> {
+        start::start(config, app)
+    }
+
+    /// Which validator this is.
+    #[must_use]
+    pub const fn index(&self) -> ValidatorIndex {
+        self.own
+    }
+
+    /// Where validators connect to.
+    #[must_use]
+    pub const fn peer_address(&self) -> Option<SocketAddr> {
+        self.peer_address
+    }
+
+    /// Where clients connect to, if there is such a port.
+    #[must_use]
+    pub const fn client_address(&self) -> Option<SocketAddr> {
+        self.client_address
+    }
+
+    /// Where metrics are served, if they are.
+    #[must_use]
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.http.as_ref().map(HttpServer::address)
+    }
+
+    /// The node's numbers; readable at any time.
+    #[must_use]
+    pub const fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// A session of this process, by its public key. Its numbers go on where the chain says; use
+    /// one handle a key, and no client elsewhere with the same key at the same time.
+    ///
+    /// # Errors
+    /// The node has stopped.
+    pub fn session(&self, key: [u8; 32]) -> Result<EmbeddedSession, NodeFailure> {
+        let id = crate::state_machine::SessionId(quorate_consensus::payload::session_of_key(&key));
+        let seq_last = self.asker.ask(|reply| Control::LastSeq(id, reply))?;
+        let (inlet, waker) = (Arc::clone(&self.inlet), self.asker.waker.clone());
+        Ok(EmbeddedSession::new(inlet, waker, key, seq_last))
+    }
+
+    /// Finalized blocks with all results and outputs, from the next one on. There is one queue:
+    /// several receivers share it. Its bound is `limits.finalized_queue_max`; a block that finds
+    /// it full is left out, which shows as a missing height.
+    #[must_use]
+    pub fn finalized(&self) -> Receiver<BlockResults> {
+        self.is_wanted.store(true, Ordering::Release);
+        self.finalized.clone()
+    }
+
+    /// Asks the application a read-only question about the state between two blocks.
+    ///
+    /// # Errors
+    /// The node has stopped.
+    pub fn query(&self, question: &[u8]) -> Result<Vec<u8>, NodeFailure> {
+        self.asker
+            .ask(|reply| Control::Query(question.to_vec(), reply))
+    }
+
+    /// The node's condition.
+    ///
+    /// # Errors
+    /// The node has stopped.
+    pub fn status(&self) -> Result<NodeStatus, NodeFailure> {
+        self.asker.status()
+    }
+
+    /// Whether the node has ended, by itself or because it was told to.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Stops: nothing more is admitted or proposed, what waits here may still become final for as
+    /// long as `drain`, then the log is synced and marked as cleanly stopped.
+    ///
+    /// # Errors
+    /// [`NodeFailure`]: it had failed, or the log could not be ended cleanly.
+    pub fn shutdown(mut self, drain: Duration) -> Result<(), NodeFailure> {
+        self.tell_stop(drain);
+        self.join()
+    }
+
+    /// Waits until the node ends by itself, which is a failure.
+    ///
+    /// # Errors
+    /// [`NodeFailure`]: why it ended.
+    pub fn wait(mut self) -> Result<(), NodeFailure> {
+        self.join()
+    }
+
+    fn tell_stop(&self, drain: Duration) {
+        self.inlet.close();
+        // A node that has failed takes nothing any more; its reason is found by joining it.
+        if self
+            .asker
+            .control
+            .send_timeout(Control::Shutdown(drain), ASK_TIMEOUT)
+            .is_ok()
+        {
+            self.asker.waker.wake();
+        }
+    }
+
+    fn join(&mut self) -> Result<(), NodeFailure> {
+        self.http = None;
+        match self.thread.take().map(JoinHandle::join) {
+            None => Ok(()),
+            Some(Ok(ended)) => ended,
+            Some(Err(_)) => Err(NodeFailure::ThreadLost("loop")),
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if self.thread.is_some() {
+            self.tell_stop(Duration::ZERO);
+            if let Err(error) = self.join() {
+                tracing::error!(%error, "the node did not end cleanly");
+            }
+        }
+    }
+}

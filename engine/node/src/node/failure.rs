@@ -1,0 +1,120 @@
+//! Why a node does not start, and why it ends. Owns the words and the exit codes.
+
+use crate::file_error::FileError;
+use crate::journal::{JournalError, SyncError};
+use crate::recovery::RecoveryError;
+use crate::replica::{OrderError, ReplicaError};
+use quorate_log::{LockError, OpenError};
+use quorate_net::NetError;
+use std::path::PathBuf;
+
+/// A validator that does not start. Nothing is left running.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// Configuration, genesis or key.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Another process uses the data folder, or it cannot be made.
+    #[error("data: {0}")]
+    Folder(#[from] LockError),
+    /// The data folder is not one to start from.
+    #[error("data = {}: {source}", folder.display())]
+    Recovery {
+        /// The folder.
+        folder: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: RecoveryError,
+    },
+    /// A port cannot be opened, or the message path not be set up.
+    #[error("listen: {0}; stop the process that uses the address, or configure another one")]
+    Net(#[from] NetError),
+    /// The metrics address cannot be listened on.
+    #[error("listen.metrics = {address}: {source}; configure another address")]
+    Metrics {
+        /// The address.
+        address: String,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The system refuses a thread, or randomness.
+    #[error("cannot start: {0}")]
+    System(#[from] std::io::Error),
+}
+
+impl StartError {
+    /// The exit code of a process that does not start for this reason.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::File(_) | Self::Net(_) | Self::Metrics { .. } => 3,
+            Self::Folder(_) | Self::System(_) => 75,
+            Self::Recovery { source, .. } => match source {
+                RecoveryError::LeaseMissing
+                | RecoveryError::LeaseDamaged(_)
+                | RecoveryError::LogWithoutLease { .. } => 4,
+                RecoveryError::AlreadyInitialized
+                | RecoveryError::SegmentsTooSmall { .. }
+                | RecoveryError::Log(
+                    OpenError::Genesis { .. }
+                    | OpenError::SegmentBytes { .. }
+                    | OpenError::GenesisTooLarge { .. },
+                ) => 3,
+                RecoveryError::LeaseWrite(_) | RecoveryError::Io { .. } => 70,
+                _ => 5,
+            },
+        }
+    }
+}
+
+/// A validator that has ended.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NodeFailure {
+    /// It was stopped; there is nobody to ask.
+    #[error("the node has stopped")]
+    Stopped,
+    /// The replica cannot go on.
+    #[error("{0}")]
+    Replica(#[from] ReplicaError),
+    /// The log could not be ended cleanly.
+    #[error("{0}")]
+    Sync(#[source] SyncError),
+    /// The event queue failed.
+    #[error("{0}")]
+    Net(#[from] NetError),
+    /// A thread ended that should not have.
+    #[error("the {0} thread is gone")]
+    ThreadLost(&'static str),
+}
+
+impl NodeFailure {
+    /// The exit code of a process whose node ended for this reason: 70 when the disk refused (the
+    /// next start does not trust the page cache), 5 when the data is damaged, 4 when a supervisor
+    /// must not restart it.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Stopped => 0,
+            Self::Replica(ReplicaError::Journal(JournalError::Sync(error))) | Self::Sync(error) => {
+                sync_code(error)
+            }
+            Self::Replica(ReplicaError::Journal(JournalError::Log(_))) => 70,
+            Self::Replica(ReplicaError::Order(OrderError::Store(_))) => 5,
+            Self::Replica(_) => 4,
+            Self::Net(_) | Self::ThreadLost(_) => 75,
+        }
+    }
+}
+
+/// After a failed sync of which no note could be left, a restart would trust what it reads.
+const fn sync_code(error: &SyncError) -> u8 {
+    match error {
+        SyncError::Log {
+            is_noted: false, ..
+        } => 4,
+        SyncError::Log { .. } | SyncError::Lease(_) => 70,
+    }
+}

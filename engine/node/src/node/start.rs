@@ -1,0 +1,285 @@
+//! The start of a node, in the one order that is safe: lock the folder, recover, open the ports,
+//! start the threads. Owns nothing that outlives it.
+
+use super::{Asker, Node, NodeFailure, StartError};
+use crate::config::NodeConfig;
+use crate::hex;
+use crate::http::{HttpServer, Question, Reply};
+use crate::lanes::LanesConfig;
+use crate::metrics::Metrics;
+use crate::profiles::Durability;
+use crate::recovery;
+use crate::replica::{Companions, Replica, ReplicaConfig};
+use crate::stages::clock::{Clock, wall_ns};
+use crate::stages::inlet::Inlet;
+use crate::stages::journal::{SyncThread, start_preparer};
+use crate::stages::shared::{Publisher, SharedLoop, SharedParts};
+use crate::stages::verify::{VerifyParts, VerifyWorker};
+use crate::stages::wire::{ValidatorIdentity, WireStage};
+use crate::state_machine::StateMachine;
+use crossbeam::channel::bounded;
+use quorate_consensus::machine;
+use quorate_consensus::signing::ValidatorKey;
+use quorate_log::{DataFolder, LogConfig};
+use quorate_net::{ChainIds, Limits, Net, NetConfig};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+/// Questions of other threads that may wait for the loop.
+const CONTROLS_MAX: usize = 64;
+/// Bytes of payloads kept in memory for peers and delivery.
+const CACHE_BYTES_MAX: usize = 128 * 1024 * 1024;
+/// Folder of the log inside the data folder.
+const LOG_FOLDER: &str = "log";
+/// Where Linux says which boot this is.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// Makes a data folder ready for a key that has never signed. An operator's act and never a part
+/// of a start: a folder that was lost must not be mistaken for one that never was.
+///
+/// # Errors
+/// The folder has been used before, is in use, or cannot be written.
+pub fn initialize(config: &NodeConfig) -> Result<(), StartError> {
+    let path = log_path(&config.data);
+    let folder = open_folder(&path)?;
+    let log = log_config(config)?;
+    recovery::initialize(&folder, &log, config.genesis.bytes(), boot_id()?).map_err(|source| {
+        StartError::Recovery {
+            folder: path,
+            source,
+        }
+    })
+}
+
+fn log_path(data: &Path) -> PathBuf {
+    data.join(LOG_FOLDER)
+}
+
+fn open_folder(path: &Path) -> Result<DataFolder, StartError> {
+    crate::keys::create_private_folder(path)?;
+    Ok(DataFolder::open(path)?)
+}
+
+fn log_config(config: &NodeConfig) -> Result<LogConfig, StartError> {
+    let mut log = LogConfig::new(random()?);
+    log.segment_bytes = config.log.segment_bytes;
+    Ok(log)
+}
+
+fn random<const N: usize>() -> Result<[u8; N], StartError> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| std::io::Error::other(error.to_string()))?;
+    Ok(bytes)
+}
+
+/// The present boot of this machine. Where it cannot be told every start counts as a new boot,
+/// which costs some windows of silence and never safety.
+fn boot_id() -> Result<[u8; 16], StartError> {
+    let text = std::fs::read_to_string(BOOT_ID).unwrap_or_default();
+    let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
+    let mut id = [0; 16];
+    if hex::decode_into(digits.as_bytes(), &mut id) {
+        Ok(id)
+    } else {
+        random()
+    }
+}
+
+fn replica_config(config: &NodeConfig, incarnation: u64) -> Result<ReplicaConfig, StartError> {
+    let chain = config.genesis.file().limits;
+    let mut lanes = LanesConfig::new(chain.sessions_max, config.timers.fan_out_ns);
+    lanes.commands_max = config.limits.pool_commands_max;
+    lanes.bytes_max = config.limits.pool_bytes_max;
+    lanes.command_bytes_max = chain.command_bytes_max as usize;
+    lanes.payload_bytes_max = chain.payload_bytes_max as usize;
+    lanes.block_commands_max = chain.block_commands_max as usize;
+    Ok(ReplicaConfig {
+        own: config.own,
+        set: Arc::clone(config.genesis.validator_set()),
+        durability: match config.durability {
+            Durability::Sync => machine::Durability::Sync,
+            Durability::Async => machine::Durability::Async,
+        },
+        timers: config.timers.consensus,
+        incarnation,
+        boot_id: boot_id()?,
+        genesis: Arc::clone(config.genesis.bytes()),
+        log: log_config(config)?,
+        lanes,
+        cache_bytes_max: CACHE_BYTES_MAX,
+    })
+}
+
+fn net_config(config: &NodeConfig, incarnation: u64) -> Result<NetConfig, StartError> {
+    let own = config.own.number();
+    let members = config.genesis.file().validators.iter().zip(0_u16..);
+    Ok(NetConfig {
+        index: own,
+        incarnation,
+        chain: ChainIds {
+            chain_id: *config.genesis.chain_id(),
+            genesis_hash: *config.genesis.hash(),
+        },
+        peer_listen: config.listen_peers.clone(),
+        client_listen: config.listen_clients.clone(),
+        peers: members
+            .filter(|(_, index)| *index != own)
+            .map(|(member, index)| (index, member.peer_address.clone()))
+            .collect(),
+        limits: Limits {
+            clients_max: config.limits.clients_max,
+            ..Limits::default()
+        },
+        jitter_seed: u64::from_le_bytes(random()?),
+    })
+}
+
+pub(super) fn start(config: NodeConfig, app: impl StateMachine) -> Result<Node, StartError> {
+    tracing::info!(validator = config.own.number(), placement = %config.placement, timers = %config.timers, "starting");
+    let clock = Clock::new();
+    let path = log_path(&config.data);
+    let folder = open_folder(&path)?;
+    let incarnation = wall_ns();
+    let replica_config = replica_config(&config, incarnation)?;
+    let (_, now) = clock.read();
+    let (replica, companions) =
+        Replica::open(&folder, &replica_config, app, now).map_err(|source| {
+            StartError::Recovery {
+                folder: path,
+                source,
+            }
+        })?;
+    let Companions {
+        sync,
+        preparer,
+        summary,
+    } = companions;
+    tracing::info!(?summary, "recovered");
+
+    let net_config = net_config(&config, incarnation)?;
+    let set = Arc::clone(config.genesis.validator_set());
+    let validator_key = ValidatorKey::from_seed(&config.key.seed());
+    let identity = ValidatorIdentity::new(Arc::clone(&set), config.own, config.key);
+    let net = Net::bind(net_config, Arc::new(identity))?;
+    let (peer_address, client_address) = (net.peer_address(), net.client_address());
+    let waker = net.waker();
+    let metrics = Arc::new(Metrics::default());
+
+    let verify = VerifyWorker::start(
+        VerifyParts {
+            set,
+            own: config.own,
+            key: validator_key,
+            seed: random()?,
+            core: config.placement.core_of(crate::profiles::STAGES - 1),
+            metrics: Arc::clone(&metrics),
+        },
+        waker.clone(),
+    )?;
+    let sync = SyncThread::start(sync, Arc::clone(&metrics), waker.clone())?;
+    // Ends by itself when the log's writer does.
+    drop(start_preparer(preparer)?);
+    let (control, controls) = bounded(CONTROLS_MAX);
+    let (sender, finalized) = bounded(config.limits.finalized_queue_max);
+    let is_wanted = Arc::new(AtomicBool::new(false));
+    let chain = config.genesis.file().limits;
+    let inlet = Arc::new(Inlet::new(chain.command_bytes_max as usize));
+    let asker = Asker { control, waker };
+    let http = start_http(config.listen_metrics, &asker, &metrics)?;
+    let parts = SharedParts {
+        own: config.own,
+        replica,
+        wire: WireStage::new(net, Arc::clone(&metrics)),
+        sync,
+        verify,
+        clock,
+        placement: config.placement,
+        metrics: Arc::clone(&metrics),
+        inlet: Arc::clone(&inlet),
+        control: controls,
+        finalized: Publisher {
+            sender,
+            is_wanted: Arc::clone(&is_wanted),
+        },
+    };
+    let thread = std::thread::Builder::new()
+        .name("quorate-loop".to_owned())
+        .spawn(move || report(SharedLoop::new(parts).run()))?;
+    Ok(Node {
+        own: config.own,
+        peer_address,
+        client_address,
+        metrics,
+        asker,
+        inlet,
+        finalized,
+        is_wanted,
+        http,
+        thread: Some(thread),
+    })
+}
+
+/// Says why a node ended where nobody may be waiting for it.
+fn report(ended: Result<(), NodeFailure>) -> Result<(), NodeFailure> {
+    match &ended {
+        Ok(()) => tracing::info!("stopped"),
+        Err(error) => tracing::error!(%error, code = error.exit_code(), "this validator ends"),
+    }
+    ended
+}
+
+fn start_http(
+    address: Option<String>,
+    asker: &Asker,
+    metrics: &Arc<Metrics>,
+) -> Result<Option<HttpServer>, StartError> {
+    let Some(address) = address else {
+        return Ok(None);
+    };
+    let (asker, metrics) = (asker.clone(), Arc::clone(metrics));
+    let answer = move |question| answer_http(question, &asker, &metrics);
+    match HttpServer::start(&address, answer) {
+        Ok(server) => Ok(Some(server)),
+        Err(source) => Err(StartError::Metrics { address, source }),
+    }
+}
+
+fn answer_http(question: Question, asker: &Asker, metrics: &Metrics) -> Reply {
+    const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0";
+    let text = |code, body: String| Reply {
+        code,
+        content_type: "text/plain",
+        body,
+    };
+    if question == Question::Metrics {
+        return Reply {
+            code: 200,
+            content_type: OPENMETRICS,
+            body: metrics.render(),
+        };
+    }
+    // A loop that answers is a loop that runs.
+    let status = match asker.status() {
+        Ok(status) => status,
+        Err(error) => return text(503, format!("{error}\n")),
+    };
+    match question {
+        Question::Ready if !status.voting => {
+            text(503, "this validator may not vote yet\n".to_owned())
+        }
+        Question::Metrics | Question::Health | Question::Ready => text(200, "ok\n".to_owned()),
+        Question::Status => {
+            let body = status.to_json();
+            Reply {
+                code: 200,
+                content_type: "application/json",
+                body,
+            }
+        }
+    }
+}
+
+/// How long a stop waits for what is in flight, unless it is told otherwise.
+pub const DRAIN_DEFAULT: Duration = Duration::from_secs(2);

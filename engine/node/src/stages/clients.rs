@@ -1,0 +1,399 @@
+//! Which clients are connected, and whose results go where.
+//!
+//! Owns the table of connections by session and the frames in the making. Never: sockets; frames
+//! go out through a callback.
+//!
+//! A block's results are walked once. Each command costs one look-up; a session that is not
+//! connected here costs nothing more.
+
+use crate::client_wire::{ResultItem, ResultsFrame, StreamFrame};
+use crate::results::{BlockResults, CommandResult, OutputItem};
+use crate::state_machine::{Audience, SessionId};
+use quorate_consensus::types::ValidatorIndex;
+use quorate_net::ClientId;
+use std::collections::HashMap;
+
+/// A frame that has reached this length is sent and another one begun, bytes.
+const FRAME_BYTES_FULL: usize = 512 * 1024;
+
+/// The connections of one session and its frames in the making.
+#[derive(Debug)]
+struct Connected {
+    session: SessionId,
+    clients: Vec<ClientId>,
+    results: ResultsFrame,
+    stream: StreamFrame,
+    is_touched: bool,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct ClientTable {
+    // Looked up, never walked.
+    sessions: HashMap<ClientId, SessionId>,
+    places: HashMap<SessionId, usize>,
+    connected: Vec<Connected>,
+    /// Places with a frame in the making.
+    touched: Vec<usize>,
+}
+
+impl ClientTable {
+    /// A client has logged in.
+    pub(crate) fn add(&mut self, client: ClientId, session: SessionId) {
+        self.sessions.insert(client, session);
+        if let Some(&place) = self.places.get(&session) {
+            self.connected[place].clients.push(client);
+            return;
+        }
+        self.places.insert(session, self.connected.len());
+        self.connected.push(Connected {
+            session,
+            clients: vec![client],
+            results: ResultsFrame::default(),
+            stream: StreamFrame::default(),
+            is_touched: false,
+        });
+    }
+
+    /// A client is gone. Not while frames are in the making.
+    pub(crate) fn remove(&mut self, client: ClientId) {
+        let Some(session) = self.sessions.remove(&client) else {
+            return;
+        };
+        let Some(&place) = self.places.get(&session) else {
+            return;
+        };
+        let Some(connected) = self.connected.get_mut(place) else {
+            return;
+        };
+        connected.clients.retain(|other| *other != client);
+        if !connected.clients.is_empty() {
+            return;
+        }
+        self.places.remove(&session);
+        self.connected.swap_remove(place);
+        if let Some(moved) = self.connected.get(place) {
+            self.places.insert(moved.session, place);
+        }
+    }
+
+    /// The session of a client.
+    pub(crate) fn session(&self, client: ClientId) -> Option<SessionId> {
+        self.sessions.get(&client).copied()
+    }
+
+    /// Sends what came of a block to the sessions that are connected here.
+    pub(crate) fn send_block(
+        &mut self,
+        leader: Option<ValidatorIndex>,
+        results: &BlockResults,
+        send: &mut impl FnMut(ClientId, &[u8]),
+    ) {
+        if self.connected.is_empty() {
+            return;
+        }
+        let head = Head {
+            leader,
+            height: results.height,
+            time_ns: results.time_ns,
+        };
+        let mut outputs = results.outputs().peekable();
+        // Timers fire before the first command.
+        while let Some(output) = outputs.next_if(|output| output.command.is_none()) {
+            self.push_stream(&head, &output, send);
+        }
+        for (result, index) in results.commands.iter().zip(0_u32..) {
+            let place = self.places.get(&result.session).copied();
+            let mut own: Vec<&[u8]> = Vec::new();
+            while let Some(output) = outputs.next_if(|output| output.command == Some(index)) {
+                if output.audience == Audience::Session(result.session) {
+                    if place.is_some() {
+                        own.push(output.bytes);
+                    }
+                } else {
+                    self.push_stream(&head, &output, send);
+                }
+            }
+            if let Some(place) = place {
+                self.push_result(place, &head, result, own.into_iter(), send);
+            }
+        }
+        self.finish(send);
+    }
+
+    /// Sends what had come of commands that were submitted again.
+    pub(crate) fn send_repeats(
+        &mut self,
+        leader: Option<ValidatorIndex>,
+        repeats: &[CommandResult],
+        send: &mut impl FnMut(ClientId, &[u8]),
+    ) {
+        let head = Head {
+            leader,
+            height: 0,
+            time_ns: 0,
+        };
+        for result in repeats {
+            if let Some(&place) = self.places.get(&result.session) {
+                self.push_result(place, &head, result, std::iter::empty(), send);
+            }
+        }
+        self.finish(send);
+    }
+
+    fn push_result<'o>(
+        &mut self,
+        place: usize,
+        head: &Head,
+        result: &CommandResult,
+        outputs: impl Iterator<Item = &'o [u8]>,
+        send: &mut impl FnMut(ClientId, &[u8]),
+    ) {
+        let Some(connected) = self.connected.get_mut(place) else {
+            return;
+        };
+        if connected.touch(head) {
+            self.touched.push(place);
+        }
+        let item = ResultItem {
+            seq: result.seq,
+            outcome: result.outcome,
+            applied: result.applied,
+            finality_ns: result.finality_ns,
+        };
+        connected.results.push(item, outputs);
+        if connected.results.bytes_len() >= FRAME_BYTES_FULL {
+            connected.send_results(send);
+            connected
+                .results
+                .begin(head.leader, head.height, head.time_ns);
+        }
+    }
+
+    fn push_stream(
+        &mut self,
+        head: &Head,
+        output: &OutputItem<'_>,
+        send: &mut impl FnMut(ClientId, &[u8]),
+    ) {
+        // The public stream is for those who embed the node.
+        let Audience::Session(session) = output.audience else {
+            return;
+        };
+        let Some(&place) = self.places.get(&session) else {
+            return;
+        };
+        let Some(connected) = self.connected.get_mut(place) else {
+            return;
+        };
+        if connected.touch(head) {
+            self.touched.push(place);
+        }
+        connected.stream.push(output.number, output.bytes);
+        if connected.stream.bytes_len() >= FRAME_BYTES_FULL {
+            connected.send_stream(send);
+            connected
+                .stream
+                .begin(head.leader, head.height, head.time_ns);
+        }
+    }
+
+    fn finish(&mut self, send: &mut impl FnMut(ClientId, &[u8])) {
+        for place in self.touched.drain(..) {
+            let Some(connected) = self.connected.get_mut(place) else {
+                continue;
+            };
+            connected.is_touched = false;
+            connected.send_results(send);
+            connected.send_stream(send);
+        }
+    }
+}
+
+/// What the frames of one block have in common.
+struct Head {
+    leader: Option<ValidatorIndex>,
+    height: u64,
+    time_ns: u64,
+}
+
+impl Connected {
+    /// Begins frames for a block; whether that was the first time.
+    fn touch(&mut self, head: &Head) -> bool {
+        if self.is_touched {
+            return false;
+        }
+        self.is_touched = true;
+        self.results.begin(head.leader, head.height, head.time_ns);
+        self.stream.begin(head.leader, head.height, head.time_ns);
+        true
+    }
+
+    fn send_results(&mut self, send: &mut impl FnMut(ClientId, &[u8])) {
+        if self.results.count() > 0 {
+            let frame = self.results.finish();
+            self.clients.iter().for_each(|client| send(*client, frame));
+        }
+    }
+
+    fn send_stream(&mut self, send: &mut impl FnMut(ClientId, &[u8])) {
+        if self.stream.count() > 0 {
+            let frame = self.stream.finish();
+            self.clients.iter().for_each(|client| send(*client, frame));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client_wire::{Outcome, Place, ServerFrame};
+    use crate::state_machine::Output;
+
+    const ALICE: SessionId = SessionId([1; 16]);
+    const BOB: SessionId = SessionId([2; 16]);
+    const CAROL: SessionId = SessionId([3; 16]);
+
+    fn result(session: SessionId, seq: u64, index: u32) -> CommandResult {
+        CommandResult {
+            session,
+            seq,
+            outcome: Outcome::Applied,
+            applied: Some(Place { height: 7, index }),
+            finality_ns: 5,
+        }
+    }
+
+    /// Alice's order is filled against Bob's; a timer told Bob something before.
+    fn block() -> BlockResults {
+        let mut results = BlockResults::new();
+        results.height = 7;
+        results.time_ns = 70;
+        let mut output = Output::new();
+        output.to_session(BOB, b"timer");
+        results.collect(None, &output);
+        output.clear();
+        output.to_session(ALICE, b"filled");
+        output.to_session(BOB, b"maker");
+        output.to_public(b"trade");
+        results.collect(Some(0), &output);
+        output.clear();
+        output.to_session(CAROL, b"unconnected");
+        results.collect(Some(1), &output);
+        results.commands = vec![
+            result(ALICE, 1, 0),
+            result(CAROL, 4, 1),
+            result(ALICE, 2, 2),
+        ];
+        results
+    }
+
+    fn tell(frame: &[u8]) -> String {
+        match ServerFrame::decode(frame).unwrap().1 {
+            ServerFrame::Results(results) => results
+                .map(|result| {
+                    let outputs: Vec<String> = result
+                        .outputs
+                        .map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+                        .collect();
+                    format!("{}:{}", result.item.seq, outputs.join("+"))
+                })
+                .collect::<Vec<_>>()
+                .join(" "),
+            ServerFrame::Stream(stream) => stream
+                .map(|(number, bytes)| format!("#{number}={}", String::from_utf8_lossy(bytes)))
+                .collect::<Vec<_>>()
+                .join(" "),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn sent(table: &mut ClientTable, results: &BlockResults) -> Vec<(u64, String)> {
+        let mut sent = Vec::new();
+        table.send_block(None, results, &mut |client, frame| {
+            sent.push((client.to_bits(), tell(frame)));
+        });
+        sent
+    }
+
+    #[test]
+    fn each_session_gets_its_results_and_what_others_caused_for_it() {
+        let mut table = ClientTable::default();
+        table.add(ClientId::from_bits(1), ALICE);
+        table.add(ClientId::from_bits(2), BOB);
+        let mut sent = sent(&mut table, &block());
+        sent.sort();
+        assert_eq!(
+            sent,
+            [
+                (1, "1:filled 2:".to_owned()),
+                (2, "#0=timer #2=maker".to_owned())
+            ]
+        );
+    }
+
+    #[test]
+    fn every_connection_of_a_session_is_told_and_those_gone_are_not() {
+        let mut table = ClientTable::default();
+        for client in 1..=3 {
+            table.add(ClientId::from_bits(client), ALICE);
+        }
+        table.add(ClientId::from_bits(9), BOB);
+        table.remove(ClientId::from_bits(2));
+        let told = sent(&mut table, &block());
+        assert_eq!(
+            told.iter()
+                .filter(|(_, text)| text.starts_with("1:"))
+                .count(),
+            2
+        );
+        table.remove(ClientId::from_bits(1));
+        table.remove(ClientId::from_bits(3));
+        let told = sent(&mut table, &block());
+        assert_eq!(
+            told.len(),
+            1,
+            "Bob moved to the place of Alice and is still found"
+        );
+        assert_eq!(told[0].0, 9);
+    }
+
+    #[test]
+    fn long_results_are_sent_in_several_frames_and_none_is_lost() {
+        let mut table = ClientTable::default();
+        table.add(ClientId::from_bits(1), ALICE);
+        let mut results = BlockResults::new();
+        results.height = 7;
+        let mut output = Output::new();
+        output.to_session(ALICE, &vec![b'x'; 64 * 1024]);
+        for index in 0..40 {
+            results.collect(Some(index), &output);
+            results
+                .commands
+                .push(result(ALICE, u64::from(index) + 1, index));
+        }
+        let (mut seqs, mut frames) = (Vec::new(), 0);
+        table.send_block(None, &results, &mut |_, frame| {
+            assert!(frame.len() < 2 * FRAME_BYTES_FULL);
+            frames += 1;
+            let Ok((_, ServerFrame::Results(results))) = ServerFrame::decode(frame) else {
+                panic!("not results");
+            };
+            seqs.extend(results.map(|result| result.item.seq));
+        });
+        assert!(frames > 1);
+        assert_eq!(seqs, (1..=40).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_repeated_command_is_answered_to_its_own_session() {
+        let mut table = ClientTable::default();
+        table.add(ClientId::from_bits(1), ALICE);
+        let mut sent = Vec::new();
+        let repeats = [result(ALICE, 8, 0), result(BOB, 9, 0)];
+        table.send_repeats(None, &repeats, &mut |client, frame| {
+            sent.push((client.to_bits(), tell(frame)));
+        });
+        assert_eq!(sent, [(1, "8:".to_owned())]);
+    }
+}

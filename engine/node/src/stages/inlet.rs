@@ -1,0 +1,182 @@
+//! Commands and questions from the process that embeds the node.
+//!
+//! Owns the bounded queue between the embedding threads and the loop, and the answer given at
+//! once. Never: touches the pool; the loop takes from here as the pool has room, so a full pool
+//! shows as a full queue.
+
+use crate::client_wire::Verdict;
+use crate::lanes::Rejection;
+use crate::state_machine::{Lane, SessionId};
+use crate::status::NodeStatus;
+use crossbeam::channel::Sender;
+use crossbeam::queue::ArrayQueue;
+use quorate_consensus::payload::{self, Entry, encode_entry};
+use quorate_net::Waker;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// Commands between the embedding threads and the loop.
+const COMMANDS_MAX: usize = 16_384;
+/// When to try again after the queue was full.
+const RETRY_AFTER_US: u32 = 200;
+
+/// What the embedding process may ask the loop.
+#[derive(Debug)]
+pub(crate) enum Control {
+    /// The node's status.
+    Status(Sender<NodeStatus>),
+    /// A read-only question to the application.
+    Query(Vec<u8>, Sender<Vec<u8>>),
+    /// Number of a session's last applied command.
+    LastSeq(SessionId, Sender<u64>),
+    /// Stop: admit nothing, let what is in flight become final for that long, then end.
+    Shutdown(Duration),
+}
+
+/// The queue of commands.
+#[derive(Debug)]
+pub(crate) struct Inlet {
+    commands: ArrayQueue<Box<[u8]>>,
+    is_stopping: AtomicBool,
+    command_bytes_max: usize,
+}
+
+impl Inlet {
+    pub(crate) fn new(command_bytes_max: usize) -> Self {
+        Self {
+            commands: ArrayQueue::new(COMMANDS_MAX),
+            is_stopping: AtomicBool::new(false),
+            command_bytes_max,
+        }
+    }
+
+    /// The next command's entry.
+    pub(crate) fn pop(&self) -> Option<Box<[u8]>> {
+        self.commands.pop()
+    }
+
+    /// Takes nothing more.
+    pub(crate) fn close(&self) {
+        self.is_stopping.store(true, Ordering::Release);
+    }
+}
+
+/// A session of the embedding process. Its numbers rise by one with each accepted command; one
+/// thread at a time may use it.
+#[derive(Debug)]
+pub struct EmbeddedSession {
+    inlet: Arc<Inlet>,
+    waker: Waker,
+    session: SessionId,
+    key: [u8; 32],
+    seq_next: u64,
+    body: Vec<u8>,
+}
+
+/// The answer to [`EmbeddedSession::submit`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// It is on its way into the pool, under this number. Only a finalized result says more.
+    Accepted {
+        /// Its number in the session.
+        seq: u64,
+    },
+    /// There is no room now; nothing was taken.
+    Busy {
+        /// When to try again, microseconds.
+        retry_after_us: u32,
+    },
+    /// It will not be taken as it is.
+    Rejected(Rejection),
+}
+
+impl Admission {
+    /// The same in the words of the client protocol.
+    #[must_use]
+    pub const fn verdict(self) -> Verdict {
+        match self {
+            Self::Accepted { .. } => Verdict::Accepted,
+            Self::Busy { retry_after_us } => Verdict::Busy { retry_after_us },
+            Self::Rejected(rejection) => Verdict::Rejected(rejection),
+        }
+    }
+}
+
+impl EmbeddedSession {
+    pub(crate) fn new(inlet: Arc<Inlet>, waker: Waker, key: [u8; 32], seq_last: u64) -> Self {
+        let session = SessionId(payload::session_of_key(&key));
+        let seq_next = seq_last.saturating_add(1);
+        Self {
+            inlet,
+            waker,
+            session,
+            key,
+            seq_next,
+            body: Vec::new(),
+        }
+    }
+
+    /// The session's name.
+    #[must_use]
+    pub const fn id(&self) -> SessionId {
+        self.session
+    }
+
+    /// The number that the next command gets.
+    #[must_use]
+    pub const fn seq_next(&self) -> u64 {
+        self.seq_next
+    }
+
+    /// Submits a command; never waits.
+    pub fn submit(&mut self, lane: Lane, body: &[u8]) -> Admission {
+        if self.inlet.is_stopping.load(Ordering::Acquire) {
+            return Admission::Rejected(Rejection::Stopping);
+        }
+        let seq = self.seq_next;
+        let opening = usize::from(seq == 1) * self.key.len();
+        if body.len() + opening > self.inlet.command_bytes_max {
+            return Admission::Rejected(Rejection::TooLarge);
+        }
+        let body = if seq == 1 {
+            self.body.clear();
+            self.body.extend_from_slice(&self.key);
+            self.body.extend_from_slice(body);
+            &self.body
+        } else {
+            body
+        };
+        let lane = wire_lane(lane);
+        let mut entry = Vec::with_capacity(payload::ENTRY_BYTES_FIXED + body.len());
+        let session = &self.session.0;
+        encode_entry(
+            &Entry {
+                lane,
+                session,
+                seq,
+                signature: None,
+                body,
+            },
+            &mut entry,
+        );
+        if self.inlet.commands.push(entry.into_boxed_slice()).is_err() {
+            return Admission::Busy {
+                retry_after_us: RETRY_AFTER_US,
+            };
+        }
+        self.seq_next = seq.saturating_add(1);
+        self.waker.wake();
+        Admission::Accepted { seq }
+    }
+}
+
+/// The lane of the payload that stands for a lane of the application.
+pub(crate) const fn wire_lane(lane: Lane) -> payload::Lane {
+    match lane {
+        Lane::Cancel => payload::Lane::Cancel,
+        Lane::Order => payload::Lane::Order,
+        Lane::Price => payload::Lane::Price,
+        Lane::Admin => payload::Lane::Admin,
+    }
+}

@@ -1,0 +1,28 @@
+//! The stages of a node: what the threads run.
+//!
+//! Owns the moving of items between the message path, the replica and the workers. A stage is a
+//! struct whose turn does a bounded amount of work and never waits for a disk. Never: decides
+//! anything; the replica does.
+//!
+//! - `wire`: sockets, clients' requests, frames of peers (with `clients`: who is connected, and
+//!   whose results go where).
+//! - `verify`: signatures, on a thread of its own.
+//! - `journal`: the blocking calls of the log, on a thread of its own.
+//! - `shared`: one thread that runs wire, order, journal and app in turn.
+
+pub(crate) mod clients;
+pub(crate) mod clock;
+pub(crate) mod inlet;
+pub(crate) mod journal;
+pub(crate) mod shared;
+pub(crate) mod verify;
+pub(crate) mod wire;
+
+/// Binds the calling thread to a core, if one is given. A failure costs speed only.
+pub(crate) fn pin_thread(core: Option<usize>) {
+    if let Some(core) = core
+        && let Err(error) = crate::topology::pin(core)
+    {
+        tracing::warn!(core, %error, "the thread is not pinned");
+    }
+}

@@ -1,0 +1,488 @@
+//! One thread for net, order, journal and app, in that order, without a queue between them.
+//!
+//! Owns the loop: what came is handed to the replica, the replica's turn is run, and what it asks
+//! for is done. Syncs and signatures are on other threads, which wake this one. A turn reads each
+//! clock at most twice and writes each socket at most once. Never: waits for the disk.
+
+use super::clock::{Clock, nanoseconds};
+use super::inlet::{Control, Inlet};
+use super::journal::SyncThread;
+use super::verify::VerifyWorker;
+use super::wire::{Caller, Inward, Replies, WireStage, count_verdicts};
+use crate::client_wire::{self, ClientFrame};
+use crate::lanes::{CommandVerdict, Verdict};
+use crate::metrics::Metrics;
+use crate::node::NodeFailure;
+use crate::profiles::{Idle, Placement};
+use crate::replica::{Event, FrameOutcome, Outbox, Replica};
+use crate::results::BlockResults;
+use crate::state_machine::StateMachine;
+use crate::status::{NodeStatus, StatusFacts};
+use crossbeam::channel::{Receiver, Sender, TrySendError};
+use quorate_consensus::effect::FinalPath;
+use quorate_consensus::types::{Now, ValidatorIndex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Longest sleep: the consensus asks to be looked at far more often.
+const PARK_MAX: Duration = Duration::from_millis(100);
+/// How often the net's numbers are copied for readers.
+const COPY_INTERVAL_NS: u64 = 50_000_000;
+/// Commands of the embedding process taken in one turn.
+const INLET_PER_TURN: usize = 1024;
+/// Longest answer to a query.
+const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+
+/// What the loop is made of.
+pub(crate) struct SharedParts<S> {
+    pub(crate) own: ValidatorIndex,
+    pub(crate) replica: Replica<S>,
+    pub(crate) wire: WireStage,
+    pub(crate) sync: SyncThread,
+    pub(crate) verify: VerifyWorker,
+    pub(crate) clock: Clock,
+    pub(crate) placement: Placement,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) inlet: Arc<Inlet>,
+    pub(crate) control: Receiver<Control>,
+    pub(crate) finalized: Publisher,
+}
+
+/// Where finalized blocks go inside the embedding process.
+#[derive(Clone, Debug)]
+pub(crate) struct Publisher {
+    pub(crate) sender: Sender<BlockResults>,
+    /// Set when somebody asked for them; before that they are not kept.
+    pub(crate) is_wanted: Arc<AtomicBool>,
+}
+
+/// The loop.
+pub(crate) struct SharedLoop<S> {
+    parts: SharedParts<S>,
+    outbox: Outbox,
+    verdicts: Vec<CommandVerdict>,
+    /// A command of the embedding process that found no room yet.
+    held: Option<Box<[u8]>>,
+    /// When the loop ends although commands wait, by the monotonic clock.
+    stop_at_ns: Option<u64>,
+    copied_at_ns: u64,
+}
+
+impl<S: StateMachine> SharedLoop<S> {
+    pub(crate) fn new(parts: SharedParts<S>) -> Self {
+        Self {
+            parts,
+            outbox: Outbox::new(),
+            verdicts: Vec::new(),
+            held: None,
+            stop_at_ns: None,
+            copied_at_ns: 0,
+        }
+    }
+
+    /// Runs until it is told to stop, then ends the log cleanly.
+    ///
+    /// # Errors
+    /// [`NodeFailure`]: this validator must not go on.
+    pub(crate) fn run(mut self) -> Result<(), NodeFailure> {
+        super::pin_thread(self.parts.placement.core_of(0));
+        let mut deadline_ns = 0;
+        while !self.is_done() {
+            deadline_ns = self.turn(deadline_ns)?;
+        }
+        self.stop()
+    }
+
+    /// One turn; says when the next one is due at latest.
+    fn turn(&mut self, deadline_ns: u64) -> Result<u64, NodeFailure> {
+        let parts = &mut self.parts;
+        let (instant, now) = parts.clock.read();
+        let timeout = match parts.placement.idle {
+            Idle::Park => Duration::from_nanos(deadline_ns.saturating_sub(now.mono_ns)),
+            Idle::Yield | Idle::Spin => Duration::ZERO,
+        };
+        let mut inward = Inner {
+            replica: &mut parts.replica,
+            clock: parts.clock,
+            now: None,
+            verdicts: &mut self.verdicts,
+            metrics: &parts.metrics,
+            own: parts.own,
+            placement: &parts.placement,
+        };
+        let net_work = parts
+            .wire
+            .turn(instant, timeout.min(PARK_MAX), &mut inward)?;
+        let (awake, now) = parts.clock.read();
+        let mut work = net_work + self.take_completions(now)?;
+        work += self.take_control(now);
+        work += self.take_inlet(now);
+        self.parts.replica.turn(now, &mut self.outbox)?;
+        work += self.dispatch();
+        self.parts.wire.flush();
+        self.finish_turn(awake, now, work);
+        Ok(self.parts.replica.deadline_ns(now))
+    }
+
+    fn finish_turn(&mut self, awake: Instant, now: Now, work: usize) {
+        let metrics = &self.parts.metrics;
+        if work > 0 {
+            metrics.turns.add(1);
+            metrics.turn.record(nanoseconds(awake.elapsed()));
+        } else if self.parts.placement.idle == Idle::Yield {
+            std::thread::yield_now();
+        } else {
+            std::hint::spin_loop();
+        }
+        if now.mono_ns.saturating_sub(self.copied_at_ns) >= COPY_INTERVAL_NS {
+            self.copied_at_ns = now.mono_ns;
+            self.copy_metrics();
+        }
+    }
+
+    fn copy_metrics(&self) {
+        let (metrics, order) = (&self.parts.metrics, self.parts.replica.order());
+        self.parts.wire.copy_metrics();
+        copy_order(metrics, order);
+    }
+
+    /// Takes what the workers have done.
+    fn take_completions(&mut self, now: Now) -> Result<usize, NodeFailure> {
+        let mut work = 0;
+        while let Some(done) = self.parts.sync.take() {
+            self.parts.replica.complete_sync(now, done)?;
+            work += 1;
+        }
+        while let Some(inputs) = self.parts.verify.take() {
+            for input in inputs {
+                self.parts.replica.input(now, input);
+            }
+            work += 1;
+        }
+        Ok(work)
+    }
+
+    /// Takes what the embedding process asks.
+    fn take_control(&mut self, now: Now) -> usize {
+        let mut work = 0;
+        while let Ok(control) = self.parts.control.try_recv() {
+            work += 1;
+            let replica = &mut self.parts.replica;
+            match control {
+                Control::Status(reply) => {
+                    self.parts.wire.copy_metrics();
+                    let (own, metrics) = (self.parts.own, &self.parts.metrics);
+                    let status = status_of(own, replica, &self.parts.placement, metrics);
+                    // Whoever asked may have stopped waiting.
+                    drop(reply.try_send(status));
+                }
+                Control::Query(question, reply) => {
+                    let mut answer = Vec::new();
+                    replica.executor().query(&question, &mut answer);
+                    drop(reply.try_send(answer));
+                }
+                Control::LastSeq(session, reply) => {
+                    let known = replica.executor().sessions().session(&session);
+                    let seq_last = known.map_or(0, |known| known.last_seq);
+                    if reply.try_send(seq_last).is_err() {
+                        tracing::debug!("nobody waits for the answer");
+                    }
+                }
+                Control::Shutdown(drain) => {
+                    if self.stop_at_ns.is_none() {
+                        self.parts.inlet.close();
+                        replica.shut_down(now);
+                        self.stop_at_ns = Some(now.mono_ns.saturating_add(nanoseconds(drain)));
+                    }
+                }
+            }
+        }
+        work
+    }
+
+    /// Takes commands of the embedding process, while the pool has room for them.
+    fn take_inlet(&mut self, now: Now) -> usize {
+        let mut taken = 0;
+        while taken < INLET_PER_TURN {
+            let Some(entry) = self.held.take().or_else(|| self.parts.inlet.pop()) else {
+                break;
+            };
+            taken += 1;
+            self.verdicts.clear();
+            let submitted = self
+                .parts
+                .replica
+                .submit(now, None, &entry, &mut self.verdicts);
+            if let Err(error) = submitted {
+                tracing::error!(%error, "an embedded command is malformed");
+                continue;
+            }
+            if let Some(CommandVerdict {
+                verdict: Verdict::Busy { .. },
+                ..
+            }) = self.verdicts.first()
+            {
+                self.held = Some(entry);
+                break;
+            }
+            count_verdicts(&self.parts.metrics, &self.verdicts);
+            for verdict in &self.verdicts {
+                if let Verdict::Rejected(rejection) = verdict.verdict {
+                    let (session, seq) = (verdict.session, verdict.seq);
+                    tracing::warn!(?session, seq, ?rejection, "an embedded command was refused");
+                }
+            }
+        }
+        taken
+    }
+
+    /// Does what the turn asked for.
+    fn dispatch(&mut self) -> usize {
+        let Self { parts, outbox, .. } = self;
+        let work = outbox.frames.len() + outbox.results.len() + outbox.sync.len();
+        parts.wire.send_frames(&outbox.frames);
+        for job in outbox.sync.drain(..) {
+            parts.sync.hand_over(job);
+        }
+        let mut jobs = std::mem::take(&mut outbox.jobs);
+        parts.verify.hand_over(&mut jobs);
+        for event in &outbox.events {
+            note_event(event, &parts.metrics, &mut parts.wire);
+        }
+        let leader = Some(parts.replica.consensus().leader());
+        if !outbox.results.is_empty() || !outbox.repeats.is_empty() {
+            parts.wire.with_clients(|clients, send| {
+                let mut send = |client, frame: &[u8]| send(client, frame);
+                for results in &outbox.results {
+                    clients.send_block(leader, results, &mut send);
+                }
+                clients.send_repeats(leader, &outbox.repeats, &mut send);
+            });
+        }
+        for results in &outbox.results {
+            count_block(&parts.metrics, results);
+        }
+        parts.finalized.publish(&parts.metrics, &mut outbox.results);
+        outbox.clear();
+        outbox.jobs = jobs;
+        work
+    }
+
+    /// Whether a stop was asked for and nothing is in flight, or its time is over.
+    fn is_done(&self) -> bool {
+        let Some(stop_at_ns) = self.stop_at_ns else {
+            return false;
+        };
+        let (_, now) = self.parts.clock.read();
+        let lanes = self.parts.replica.order().lanes();
+        now.mono_ns >= stop_at_ns || (lanes.is_empty() && self.held.is_none())
+    }
+
+    /// Ends the log: the last sync, then the clean-stop marker as the last thing.
+    fn stop(self) -> Result<(), NodeFailure> {
+        let SharedParts {
+            replica,
+            wire,
+            sync,
+            verify,
+            metrics,
+            ..
+        } = self.parts;
+        drop(verify);
+        // No frame leaves after the marker.
+        drop(wire);
+        let worker = sync.stop().ok_or(NodeFailure::ThreadLost("sync"))?;
+        copy_order(&metrics, replica.order());
+        replica.stop(worker).map_err(NodeFailure::Sync)
+    }
+}
+
+impl Publisher {
+    /// Gives finalized blocks to the embedding process, if it wants them. What does not fit is
+    /// counted and dropped: heights have no gaps, so whoever reads sees that one is missing.
+    pub(crate) fn publish(&self, metrics: &Metrics, results: &mut Vec<BlockResults>) {
+        if !self.is_wanted.load(Ordering::Acquire) {
+            return;
+        }
+        for results in results.drain(..) {
+            match self.sender.try_send(results) {
+                Ok(()) | Err(TrySendError::Disconnected(_)) => {}
+                Err(TrySendError::Full(_)) => metrics.finalized_lagged.add(1),
+            }
+        }
+    }
+}
+
+/// Counts what came of a block.
+fn count_block(metrics: &Metrics, results: &BlockResults) {
+    match results.path {
+        Some(FinalPath::Fast) => metrics.blocks_finalized_fast.add(1),
+        Some(FinalPath::Slow) => metrics.blocks_finalized_slow.add(1),
+        Some(FinalPath::Proof) => metrics.blocks_finalized_proof.add(1),
+        None => {}
+    }
+    metrics
+        .commands_finalized
+        .add(results.commands.len() as u64);
+    for command in &results.commands {
+        if command.finality_ns > 0 {
+            metrics.finality.record(command.finality_ns);
+        }
+    }
+}
+
+fn copy_order(metrics: &Metrics, order: &crate::replica::OrderStage) {
+    let (consensus, lanes) = (order.consensus(), order.lanes());
+    let counters = consensus.counters();
+    metrics.height.set(consensus.delivered().number());
+    metrics
+        .height_proven
+        .set(consensus.proven().height.number());
+    metrics.height_durable.set(consensus.durable().number());
+    metrics.window.set(consensus.window().number());
+    metrics.leader.set(u64::from(consensus.leader().number()));
+    metrics.voting.set(u64::from(consensus.is_voting()));
+    metrics.pool_commands.set(lanes.len() as u64);
+    metrics.pool_bytes.set(lanes.bytes() as u64);
+    metrics.proposals.set(counters.proposals);
+    metrics.windows_entered.set(counters.windows_entered);
+    metrics.stops_timer.set(counters.stops_timer);
+}
+
+fn note_event(event: &Event, metrics: &Metrics, wire: &mut WireStage) {
+    match event {
+        Event::Entered { window, leader } => {
+            tracing::debug!(
+                window = window.number(),
+                leader = leader.number(),
+                "entered"
+            );
+        }
+        Event::Stopped(window) => tracing::info!(window = window.number(), "window stopped"),
+        Event::Proven(_) | Event::Durable(_) => {}
+        Event::Evidence(evidence) => {
+            metrics.alarms.add(1);
+            tracing::error!(?evidence, "a validator is proven to misbehave");
+        }
+        Event::Alarm(alarm) => {
+            metrics.alarms.add(1);
+            tracing::error!(?alarm, "alarm");
+        }
+        Event::PeerFault(peer) => wire.drop_peer(*peer),
+    }
+}
+
+fn status_of<S: StateMachine>(
+    own: ValidatorIndex,
+    replica: &mut Replica<S>,
+    placement: &Placement,
+    metrics: &Metrics,
+) -> NodeStatus {
+    let root = replica.executor_mut().root();
+    let facts = StatusFacts {
+        own,
+        order: replica.order(),
+        root: &root,
+        threading: placement.threading,
+        idle: placement.idle,
+    };
+    NodeStatus::new(&facts, metrics)
+}
+
+/// The replica as the wire stage sees it: no queue in between.
+struct Inner<'t, S> {
+    replica: &'t mut Replica<S>,
+    clock: Clock,
+    /// Read when the first thing comes in: the turn may have slept before.
+    now: Option<Now>,
+    verdicts: &'t mut Vec<CommandVerdict>,
+    metrics: &'t Metrics,
+    own: ValidatorIndex,
+    placement: &'t Placement,
+}
+
+impl<S> Inner<'_, S> {
+    fn now(&mut self) -> Now {
+        *self.now.get_or_insert_with(|| self.clock.read().1)
+    }
+}
+
+impl<S: StateMachine> Inward for Inner<'_, S> {
+    fn peer_up(&mut self, peer: ValidatorIndex) {
+        let now = self.now();
+        self.replica.peer_up(now, peer);
+    }
+
+    fn peer_down(&mut self, peer: ValidatorIndex) {
+        let now = self.now();
+        self.replica.peer_down(now, peer);
+    }
+
+    fn peer_frame(&mut self, peer: ValidatorIndex, frame: &[u8]) -> bool {
+        let now = self.now();
+        let outcome = self.replica.peer_frame(now, peer, frame);
+        if outcome.is_fault() {
+            tracing::warn!(peer = peer.number(), ?outcome, "a peer is at fault");
+        }
+        if matches!(outcome, FrameOutcome::Malformed(_)) {
+            self.metrics.peer_frames_malformed.add(1);
+        }
+        !outcome.is_fault()
+    }
+
+    fn request(&mut self, from: Caller, request: ClientFrame<'_>, replies: &mut Replies) {
+        let now = self.now();
+        let leader = Some(self.replica.consensus().leader());
+        match request {
+            ClientFrame::Submit { entries, .. } => {
+                self.verdicts.clear();
+                let session = Some(from.session);
+                // The frame's decoding has checked the entries.
+                match self.replica.submit(now, session, entries, self.verdicts) {
+                    Ok(()) => {
+                        count_verdicts(self.metrics, self.verdicts);
+                        replies.push_verdicts(from.client, leader, self.verdicts);
+                    }
+                    Err(error) => tracing::debug!(%error, "a submission is malformed"),
+                }
+            }
+            ClientFrame::Query { id, question } => {
+                let mut answer = Vec::new();
+                self.replica.executor().query(question, &mut answer);
+                answer.truncate(ANSWER_BYTES_MAX);
+                replies.push(from.client, |bytes| {
+                    client_wire::encode_answer(leader, id, &answer, bytes);
+                });
+            }
+            ClientFrame::StatusAsk { id } => {
+                let status = status_of(self.own, self.replica, self.placement, self.metrics);
+                let json = status.to_json();
+                replies.push(from.client, |bytes| {
+                    client_wire::encode_status(leader, id, &json, bytes);
+                });
+            }
+            ClientFrame::RootAsk { id } => {
+                let root = self.replica.executor_mut().root();
+                replies.push(from.client, |bytes| {
+                    let sections = root.sections.iter().copied();
+                    client_wire::encode_root(
+                        leader,
+                        id,
+                        root.height,
+                        &root.combined,
+                        sections,
+                        bytes,
+                    );
+                });
+            }
+            ClientFrame::SessionAsk { id } => {
+                let known = self.replica.executor().sessions().session(&from.session);
+                let seq_last = known.map_or(0, |known| known.last_seq);
+                replies.push(from.client, |bytes| {
+                    client_wire::encode_session(leader, id, seq_last, bytes);
+                });
+            }
+        }
+    }
+}

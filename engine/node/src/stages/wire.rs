@@ -1,0 +1,396 @@
+//! The message path's stage: sockets, peers' frames inward, clients' requests, frames outward.
+//!
+//! Owns the net loop, the table of clients and the replies in the making. What comes in is handed
+//! to an [`Inward`], which is the replica itself on a shared thread and a queue on a dedicated
+//! one. Never: decodes a peer's message, counts a vote, or waits for anything but the sockets.
+
+use super::clients::ClientTable;
+use crate::client_wire::{ClientFrame, VerdictsWriter};
+use crate::keys::KeyPair;
+use crate::lanes::{CommandVerdict, Verdict};
+use crate::metrics::Metrics;
+use crate::replica::{FrameClass, Frames};
+use crate::state_machine::SessionId;
+use quorate_consensus::effect::Destination;
+use quorate_consensus::payload::session_of_key;
+use quorate_consensus::signing::{hello_message, login_message};
+use quorate_consensus::types::ValidatorIndex;
+use quorate_consensus::validators::ValidatorSet;
+use quorate_consensus::verify;
+use quorate_net::{
+    Authenticator, Class, ClientId, CloseReason, Handler, Net, NetError, PeerAlarm, SendError,
+};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// To whom what comes in is handed. Called during a turn, on its thread.
+pub(crate) trait Inward {
+    /// A peer's connection came up.
+    fn peer_up(&mut self, peer: ValidatorIndex);
+    /// A peer's connection was lost.
+    fn peer_down(&mut self, peer: ValidatorIndex);
+    /// A peer's frame. False when it is at fault: its connection is dropped.
+    fn peer_frame(&mut self, peer: ValidatorIndex, frame: &[u8]) -> bool;
+    /// A client's request, decoded. Answers go into `replies`, now or later.
+    fn request(&mut self, from: Caller, request: ClientFrame<'_>, replies: &mut Replies);
+}
+
+/// A logged-in client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Caller {
+    pub(crate) client: ClientId,
+    pub(crate) session: SessionId,
+}
+
+/// Frames for clients, in one reused buffer.
+#[derive(Debug, Default)]
+pub(crate) struct Replies {
+    bytes: Vec<u8>,
+    entries: Vec<(ClientId, usize)>,
+}
+
+impl Replies {
+    /// Adds what `write` appends.
+    pub(crate) fn push(&mut self, client: ClientId, write: impl FnOnce(&mut Vec<u8>)) {
+        write(&mut self.bytes);
+        self.entries.push((client, self.bytes.len()));
+    }
+
+    /// Adds the verdicts on one submission.
+    pub(crate) fn push_verdicts(
+        &mut self,
+        client: ClientId,
+        leader: Option<ValidatorIndex>,
+        verdicts: &[CommandVerdict],
+    ) {
+        self.push(client, |bytes| {
+            let mut writer = VerdictsWriter::new(leader, bytes);
+            for verdict in verdicts {
+                writer.push(verdict.seq, verdict.verdict);
+            }
+            writer.finish();
+        });
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    fn drain(&mut self, mut send: impl FnMut(ClientId, &[u8])) {
+        let mut start = 0;
+        for (client, end) in self.entries.drain(..) {
+            send(client, self.bytes.get(start..end).unwrap_or_default());
+            start = end;
+        }
+        self.bytes.clear();
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct WireStage {
+    net: Net,
+    clients: ClientTable,
+    replies: Replies,
+    metrics: Arc<Metrics>,
+    faulty_peers: Vec<u16>,
+    faulty_clients: Vec<ClientId>,
+    peers_up: u64,
+}
+
+impl WireStage {
+    pub(crate) fn new(net: Net, metrics: Arc<Metrics>) -> Self {
+        Self {
+            net,
+            clients: ClientTable::default(),
+            replies: Replies::default(),
+            metrics,
+            faulty_peers: Vec::new(),
+            faulty_clients: Vec::new(),
+            peers_up: 0,
+        }
+    }
+
+    /// Waits at most `timeout` for the sockets and hands inward what they have.
+    ///
+    /// # Errors
+    /// The event queue failed.
+    pub(crate) fn turn(
+        &mut self,
+        now: Instant,
+        timeout: Duration,
+        inward: &mut impl Inward,
+    ) -> Result<usize, NetError> {
+        let mut taking = Taking {
+            inward,
+            clients: &mut self.clients,
+            replies: &mut self.replies,
+            metrics: &self.metrics,
+            faulty_peers: &mut self.faulty_peers,
+            faulty_clients: &mut self.faulty_clients,
+            peers_up: &mut self.peers_up,
+        };
+        let work = self.net.turn(now, Some(timeout), &mut taking)?;
+        self.metrics.peers_connected.set(self.peers_up);
+        while let Some(peer) = self.faulty_peers.pop() {
+            self.net.drop_peer(peer, CloseReason::ProtocolFault);
+        }
+        while let Some(client) = self.faulty_clients.pop() {
+            self.net.close_client(client, CloseReason::ProtocolFault);
+        }
+        Ok(work)
+    }
+
+    /// Queues frames for peers.
+    pub(crate) fn send_frames(&mut self, frames: &Frames) {
+        for frame in frames.iter() {
+            let class = class_of(frame.class);
+            let sent = match frame.to {
+                Destination::All => self.net.broadcast(frame.bytes, class).map(|_| ()),
+                Destination::Peer(peer) => self.net.send_peer(peer.number(), frame.bytes, class),
+            };
+            match sent {
+                // The protocol tells it again; what was dropped is counted by the queue.
+                Ok(()) | Err(SendError::NotConnected | SendError::Full) => {}
+                Err(error) => tracing::error!(%error, "a frame for a peer cannot be sent"),
+            }
+        }
+    }
+
+    /// Frames for clients, to be filled in between turns.
+    pub(crate) const fn replies(&mut self) -> &mut Replies {
+        &mut self.replies
+    }
+
+    /// Hands the table of clients out, with a way to send.
+    pub(crate) fn with_clients(
+        &mut self,
+        act: impl FnOnce(&mut ClientTable, &mut dyn FnMut(ClientId, &[u8])),
+    ) {
+        let net = &mut self.net;
+        act(&mut self.clients, &mut |client, frame| {
+            send_client(net, client, frame)
+        });
+    }
+
+    /// A peer was found at fault later.
+    pub(crate) fn drop_peer(&mut self, peer: ValidatorIndex) {
+        self.metrics.peer_faults.add(1);
+        self.net
+            .drop_peer(peer.number(), CloseReason::ProtocolFault);
+    }
+
+    /// How many frames of clients the next turns may hand inward; none while the pool is full.
+    pub(crate) fn set_client_budget(&mut self, frames: usize) {
+        self.net.set_client_budget(frames);
+    }
+
+    /// Writes everything that is queued, as far as the sockets take it: once a turn.
+    pub(crate) fn flush(&mut self) {
+        let net = &mut self.net;
+        self.replies
+            .drain(|client, frame| send_client(net, client, frame));
+        self.net.flush();
+    }
+
+    pub(crate) fn copy_metrics(&self) {
+        self.metrics.copy_net(self.net.counters());
+    }
+}
+
+fn send_client(net: &mut Net, client: ClientId, frame: &[u8]) {
+    match net.send_client(client, frame) {
+        // It is gone, or it is being cut off for not reading; both are counted.
+        Ok(()) | Err(SendError::NotConnected | SendError::SlowReader | SendError::Full) => {}
+        Err(error) => tracing::error!(%error, "a frame for a client cannot be sent"),
+    }
+}
+
+const fn class_of(class: FrameClass) -> Class {
+    match class {
+        FrameClass::Vote => Class::Vote,
+        FrameClass::Certificate => Class::Certificate,
+        FrameClass::Proposal => Class::Proposal,
+        FrameClass::Bulk => Class::Bulk,
+    }
+}
+
+/// Counts verdicts.
+pub(crate) fn count_verdicts(metrics: &Metrics, verdicts: &[CommandVerdict]) {
+    let (mut accepted, mut busy) = (0, 0);
+    for verdict in verdicts {
+        match verdict.verdict {
+            Verdict::Accepted => accepted += 1,
+            Verdict::Busy { .. } => busy += 1,
+            Verdict::Rejected(rejection) => metrics.count_rejection(rejection),
+        }
+    }
+    metrics.commands_accepted.add(accepted);
+    metrics.commands_busy.add(busy);
+}
+
+/// The callbacks of one turn.
+struct Taking<'t, I> {
+    inward: &'t mut I,
+    clients: &'t mut ClientTable,
+    replies: &'t mut Replies,
+    metrics: &'t Metrics,
+    faulty_peers: &'t mut Vec<u16>,
+    faulty_clients: &'t mut Vec<ClientId>,
+    peers_up: &'t mut u64,
+}
+
+impl<I: Inward> Handler for Taking<'_, I> {
+    fn peer_up(&mut self, peer: u16, incarnation: u64) {
+        tracing::info!(peer, incarnation, "peer connected");
+        *self.peers_up += 1;
+        self.inward.peer_up(ValidatorIndex::new(peer));
+    }
+
+    fn peer_down(&mut self, peer: u16, reason: CloseReason) {
+        tracing::info!(peer, reason = reason.name(), "peer lost");
+        *self.peers_up = self.peers_up.saturating_sub(1);
+        self.inward.peer_down(ValidatorIndex::new(peer));
+    }
+
+    fn peer_frame(&mut self, peer: u16, frame: &[u8]) {
+        if !self.inward.peer_frame(ValidatorIndex::new(peer), frame) {
+            self.metrics.peer_faults.add(1);
+            self.faulty_peers.push(peer);
+        }
+    }
+
+    fn client_up(&mut self, client: ClientId, key: [u8; 32]) {
+        self.clients.add(client, SessionId(session_of_key(&key)));
+    }
+
+    fn client_down(&mut self, client: ClientId) {
+        self.clients.remove(client);
+    }
+
+    fn client_frame(&mut self, client: ClientId, frame: &[u8]) {
+        let Some(session) = self.clients.session(client) else {
+            return;
+        };
+        match ClientFrame::decode(frame) {
+            Ok(request) => {
+                self.inward
+                    .request(Caller { client, session }, request, self.replies);
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a client's frame is malformed");
+                self.metrics.client_frames_malformed.add(1);
+                self.faulty_clients.push(client);
+            }
+        }
+    }
+
+    fn peer_alarm(&mut self, peer: u16, alarm: PeerAlarm) {
+        tracing::error!(peer, ?alarm, "two processes with the key of this peer");
+        self.metrics.alarms.add(1);
+    }
+}
+
+/// Signs and checks handshakes for a validator.
+pub(crate) struct ValidatorIdentity {
+    set: Arc<ValidatorSet>,
+    own: ValidatorIndex,
+    key: KeyPair,
+}
+
+impl ValidatorIdentity {
+    pub(crate) const fn new(set: Arc<ValidatorSet>, own: ValidatorIndex, key: KeyPair) -> Self {
+        Self { set, own, key }
+    }
+}
+
+impl Authenticator for ValidatorIdentity {
+    fn sign_hello(&self, handshake_hash: &[u8; 32], peer: u16) -> [u8; 64] {
+        self.key.sign(&hello_message(
+            &self.set,
+            handshake_hash,
+            self.own.number(),
+            peer,
+        ))
+    }
+
+    fn verify_hello(
+        &self,
+        handshake_hash: &[u8; 32],
+        signer: u16,
+        addressee: u16,
+        signature: &[u8; 64],
+    ) -> bool {
+        let Some(member) = self.set.validator(ValidatorIndex::new(signer)) else {
+            return false;
+        };
+        let message = hello_message(&self.set, handshake_hash, signer, addressee);
+        verify::single(&member.key, &message, signature)
+    }
+
+    fn verify_login(
+        &self,
+        handshake_hash: &[u8; 32],
+        key: &[u8; 32],
+        signature: &[u8; 64],
+    ) -> bool {
+        let set = &self.set;
+        let message = login_message(
+            set.chain_id(),
+            set.genesis_hash(),
+            handshake_hash,
+            self.own.number(),
+        );
+        verify::single(key, &message, signature)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::sample_genesis;
+
+    #[test]
+    fn a_hello_and_a_login_hold_for_their_own_connection_and_signer_alone() {
+        let (genesis, mut keys) = sample_genesis(4);
+        let set = genesis.validator_set();
+        let client = KeyPair::from_seed(&[77; 32]);
+        let (one, zero) = (keys.remove(1), keys.remove(0));
+        let signer = ValidatorIdentity::new(Arc::clone(set), ValidatorIndex::new(1), one);
+        let checker = ValidatorIdentity::new(Arc::clone(set), ValidatorIndex::new(0), zero);
+        let hash = [4; 32];
+        let signature = signer.sign_hello(&hash, 0);
+        assert!(checker.verify_hello(&hash, 1, 0, &signature));
+        assert!(!checker.verify_hello(&hash, 2, 0, &signature));
+        assert!(!checker.verify_hello(&hash, 1, 3, &signature));
+        assert!(!checker.verify_hello(&[5; 32], 1, 0, &signature));
+        assert!(!checker.verify_hello(&hash, 99, 0, &signature));
+        let login = |validator| {
+            client.sign(&login_message(
+                set.chain_id(),
+                set.genesis_hash(),
+                &hash,
+                validator,
+            ))
+        };
+        assert!(checker.verify_login(&hash, &client.public(), &login(0)));
+        assert!(!checker.verify_login(&hash, &client.public(), &login(1)));
+        assert!(!checker.verify_login(&[5; 32], &client.public(), &login(0)));
+    }
+
+    #[test]
+    fn replies_go_out_once_each_to_its_own_client() {
+        let mut replies = Replies::default();
+        replies.push(ClientId::from_bits(1), |bytes| {
+            bytes.extend_from_slice(b"one")
+        });
+        replies.push(ClientId::from_bits(2), |bytes| {
+            bytes.extend_from_slice(b"two")
+        });
+        assert!(!replies.is_empty());
+        let mut sent = Vec::new();
+        replies.drain(|client, frame| sent.push((client.to_bits(), frame.to_vec())));
+        assert_eq!(sent, [(1, b"one".to_vec()), (2, b"two".to_vec())]);
+        assert!(replies.is_empty());
+    }
+}

@@ -1,0 +1,160 @@
+//! Whole nodes on loopback: clients, embedding, stopping and starting again.
+
+#![expect(clippy::unwrap_used, reason = "tests may unwrap")]
+
+mod support;
+
+use quorate::client::{Client, ClientOptions};
+use quorate::client_wire::Outcome;
+use quorate::keys::KeyPair;
+use quorate::node::Admission;
+use quorate::profiles::Durability;
+use quorate::state_machine::Lane;
+use quorate_consensus::types::ValidatorIndex;
+use std::sync::Arc;
+use std::time::Duration;
+use support::{Cluster, PATIENCE, agree, eventually, stop_all};
+
+fn client(cluster: &Cluster, seed: u8, first: u16) -> Client {
+    let key = Arc::new(KeyPair::from_seed(&[100 + seed; 32]));
+    let options = ClientOptions {
+        first: ValidatorIndex::new(first),
+        patience: Duration::from_secs(2),
+        ..ClientOptions::default()
+    };
+    Client::connect(&cluster.genesis, key, options, PATIENCE).unwrap()
+}
+
+fn add(client: &mut Client, number: u64) -> u64 {
+    let done = client
+        .submit_and_wait(Lane::Order, &number.to_le_bytes(), PATIENCE)
+        .unwrap();
+    assert_eq!(done.outcome, Outcome::Applied);
+    u64::from_le_bytes(done.outputs[0].as_slice().try_into().unwrap())
+}
+
+#[test]
+fn a_client_of_any_validator_gets_its_results_and_all_validators_agree() {
+    for durability in [Durability::Async, Durability::Sync] {
+        let cluster = Cluster::new("agree", 4, durability);
+        let nodes = cluster.start_all();
+        let mut sum = 0;
+        for place in 0..4 {
+            let mut client = client(&cluster, u8::try_from(place).unwrap(), place);
+            assert_eq!(client.connected(), Some(ValidatorIndex::new(place)));
+            for number in 1..=5 {
+                sum += number;
+                assert_eq!(add(&mut client, number), sum, "{durability:?}");
+            }
+        }
+        agree(&nodes, 1);
+        let answer = nodes[2].query(b"?").unwrap();
+        assert_eq!(answer, [b"?".as_slice(), &sum.to_le_bytes()].concat());
+        stop_all(nodes);
+    }
+}
+
+#[test]
+fn a_cluster_that_was_stopped_goes_on_with_the_same_state_and_sessions() {
+    let cluster = Cluster::new("restart", 4, Durability::Sync);
+    let nodes = cluster.start_all();
+    let mut first = client(&cluster, 1, 0);
+    for _ in 0..20 {
+        add(&mut first, 1);
+    }
+    drop(first);
+    agree(&nodes, 1);
+    stop_all(nodes);
+    let nodes = cluster.start_all();
+    let mut again = client(&cluster, 1, 3);
+    assert_eq!(add(&mut again, 5), 25);
+    agree(&nodes, 1);
+    stop_all(nodes);
+}
+
+#[test]
+fn a_validator_that_is_stopped_costs_its_clients_nothing() {
+    let cluster = Cluster::new("gateway", 4, Durability::Async);
+    let mut nodes = cluster.start_all();
+    let mut client = client(&cluster, 1, 3);
+    assert_eq!(add(&mut client, 1), 1);
+    nodes.remove(3).shutdown(Duration::ZERO).unwrap();
+    for number in 2..=10 {
+        assert_eq!(add(&mut client, 1), number);
+    }
+    assert_ne!(client.connected(), Some(ValidatorIndex::new(3)));
+    let back = cluster.start(3);
+    nodes.push(back);
+    agree(&nodes, 1);
+    stop_all(nodes);
+}
+
+#[test]
+fn an_embedding_program_submits_and_sees_every_finalized_block() {
+    let cluster = Cluster::new("embed", 4, Durability::Async);
+    let nodes = cluster.start_all();
+    let finalized = nodes[1].finalized();
+    let key = KeyPair::from_seed(&[55; 32]).public();
+    let mut session = nodes[1].session(key).unwrap();
+    let mut accepted = 0_u64;
+    while accepted < 500 {
+        match session.submit(Lane::Order, &1_u64.to_le_bytes()) {
+            Admission::Accepted { seq } => {
+                accepted += 1;
+                assert_eq!(seq, accepted);
+            }
+            Admission::Busy { .. } => std::thread::yield_now(),
+            Admission::Rejected(rejection) => panic!("{rejection:?}"),
+        }
+    }
+    let (mut seen, mut height) = (0, 0);
+    while seen < accepted {
+        let block = finalized.recv_timeout(PATIENCE).unwrap();
+        assert!(
+            height == 0 || block.height == height + 1,
+            "no block is left out"
+        );
+        height = block.height;
+        for command in &block.commands {
+            seen += 1;
+            assert_eq!((command.seq, command.outcome), (seen, Outcome::Applied));
+            assert!(command.finality_ns > 0);
+        }
+    }
+    agree(&nodes, height);
+    let mut again = nodes[1].session(key).unwrap();
+    assert_eq!(again.seq_next(), accepted + 1);
+    assert!(matches!(
+        again.submit(Lane::Order, b"12345678"),
+        Admission::Accepted { .. }
+    ));
+    stop_all(nodes);
+}
+
+#[test]
+fn status_tells_what_a_validator_is_doing() {
+    let cluster = Cluster::new("status", 4, Durability::Async);
+    let nodes = cluster.start_all();
+    let mut client = client(&cluster, 1, 2);
+    for _ in 0..10 {
+        add(&mut client, 1);
+    }
+    eventually("all peers connected", || {
+        nodes
+            .iter()
+            .all(|node| node.status().unwrap().connected == 3)
+    });
+    let json = client.status(PATIENCE).unwrap();
+    let status: quorate::status::NodeStatus = serde_json::from_str(&json).unwrap();
+    assert_eq!(status.index, 2);
+    assert!(
+        status.height >= 1 && status.voting && status.fast_path_fraction > 0.0,
+        "{json}"
+    );
+    assert_eq!(status.commands_finalized, 10);
+    assert_eq!(status.finality.count, 10);
+    let (height, root) = client.state_root(PATIENCE).unwrap();
+    let root: String = root.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert!(height > status.state_height || root == status.state_root);
+    stop_all(nodes);
+}

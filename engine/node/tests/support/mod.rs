@@ -1,0 +1,193 @@
+//! A small cluster in one process, on loopback and in a temporary folder.
+
+#![expect(dead_code, reason = "each test file uses its own part")]
+#![expect(clippy::unwrap_used, reason = "tests may unwrap")]
+
+use quorate::config::NodeConfig;
+use quorate::genesis::{Application, ChainLimits, Genesis, GenesisPlan, GenesisValidator, Hex32};
+use quorate::keys::KeyPair;
+use quorate::node::{Node, StartError, initialize};
+use quorate::profiles::{Durability, Profile};
+use quorate::state_machine::{Context, Output, StateMachine};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+static COUNT: AtomicU64 = AtomicU64::new(0);
+
+/// Long enough for a slow machine; nothing waits for it when all is well.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Adds up numbers; tells each session the sum.
+#[derive(Debug, Default)]
+pub(crate) struct Adder {
+    sum: u64,
+}
+
+impl StateMachine for Adder {
+    fn sections(&self) -> &'static [&'static str] {
+        &["sum"]
+    }
+
+    fn apply(&mut self, context: &Context, command: &[u8], output: &mut Output) {
+        let number = command
+            .first_chunk()
+            .map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        self.sum = self.sum.wrapping_add(number);
+        output.to_session(context.session, &self.sum.to_le_bytes());
+    }
+
+    fn section_root(&mut self, _section: usize) -> [u8; 32] {
+        let mut root = [0; 32];
+        root[..8].copy_from_slice(&self.sum.to_le_bytes());
+        root
+    }
+
+    fn snapshot_section(&self, _section: usize, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(&self.sum.to_le_bytes());
+    }
+
+    fn restore_section(&mut self, _section: usize, bytes: &[u8]) -> Result<(), String> {
+        let bytes = bytes.try_into().map_err(|_| "eight bytes".to_owned())?;
+        self.sum = u64::from_le_bytes(bytes);
+        Ok(())
+    }
+
+    fn query(&self, question: &[u8], answer: &mut Vec<u8>) {
+        answer.extend_from_slice(question);
+        answer.extend_from_slice(&self.sum.to_le_bytes());
+    }
+}
+
+/// Genesis, keys and folders of a cluster whose validators can be started one by one.
+pub(crate) struct Cluster {
+    pub(crate) folder: PathBuf,
+    pub(crate) genesis: Genesis,
+    pub(crate) durability: Durability,
+}
+
+fn key(place: u16) -> KeyPair {
+    KeyPair::from_seed(&[u8::try_from(place).unwrap() + 1; 32])
+}
+
+/// Ports that nobody listens on at this moment.
+fn free_ports(count: usize) -> Vec<u16> {
+    let listeners: Vec<TcpListener> = (0..count)
+        .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
+        .collect();
+    listeners
+        .iter()
+        .map(|listener| listener.local_addr().unwrap().port())
+        .collect()
+}
+
+impl Cluster {
+    pub(crate) fn new(name: &str, validators: u16, durability: Durability) -> Self {
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let folder = format!("quorate-{name}-{}-{number}", std::process::id());
+        let folder = std::env::temp_dir().join(folder);
+        let ports = free_ports(usize::from(validators) * 2);
+        let members = (0..validators)
+            .map(|place| GenesisValidator {
+                key: Hex32(key(place).public()),
+                stake: 1,
+                leader_weight: None,
+                peer_address: format!("127.0.0.1:{}", ports[usize::from(place) * 2]),
+                client_addresses: vec![format!("127.0.0.1:{}", ports[usize::from(place) * 2 + 1])],
+            })
+            .collect();
+        let genesis = Genesis::build(GenesisPlan {
+            chain_id: [7; 32],
+            genesis_time_ns: 1_700_000_000_000_000_000 + number,
+            fault_weight: None,
+            fast_slack: None,
+            crash_only: validators < 4,
+            window_slots: None,
+            turn_windows: None,
+            application: Application {
+                name: "adder".into(),
+                parameters: serde_json::Map::new(),
+            },
+            limits: ChainLimits::default(),
+            validators: members,
+        })
+        .unwrap();
+        let cluster = Self {
+            folder,
+            genesis,
+            durability,
+        };
+        for place in 0..validators {
+            initialize(&cluster.config(place)).unwrap();
+        }
+        cluster
+    }
+
+    pub(crate) fn data(&self, place: u16) -> PathBuf {
+        self.folder.join(format!("validator-{place}"))
+    }
+
+    pub(crate) fn config(&self, place: u16) -> NodeConfig {
+        self.config_in(place, &self.data(place))
+    }
+
+    pub(crate) fn config_in(&self, place: u16, data: &Path) -> NodeConfig {
+        let genesis = self.genesis.clone();
+        let mut config = NodeConfig::embed(genesis, key(place), data, Profile::Laptop).unwrap();
+        config.durability = self.durability;
+        config.log.segment_bytes = 8 * 1024 * 1024;
+        config
+    }
+
+    pub(crate) fn try_start(&self, place: u16) -> Result<Node, StartError> {
+        Node::start(self.config(place), Adder::default())
+    }
+
+    pub(crate) fn start(&self, place: u16) -> Node {
+        self.try_start(place).unwrap()
+    }
+
+    pub(crate) fn start_all(&self) -> Vec<Node> {
+        let validators = u16::try_from(self.genesis.file().validators.len()).unwrap();
+        (0..validators).map(|place| self.start(place)).collect()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.folder));
+    }
+}
+
+/// Looks until it holds.
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < end, "still not after {PATIENCE:?}: {what}");
+        std::thread::yield_now();
+    }
+}
+
+/// All nodes come to the same state after the same block, at or above a height.
+pub(crate) fn agree(nodes: &[Node], height: u64) {
+    eventually("equal state roots", || {
+        let states: Vec<(u64, String)> = nodes
+            .iter()
+            .map(|node| node.status().unwrap())
+            .map(|status| (status.state_height, status.state_root))
+            .collect();
+        states[0].0 >= height && states.windows(2).all(|pair| pair[0] == pair[1])
+    });
+}
+
+/// Stops all at once, as an operator does who stops a cluster.
+pub(crate) fn stop_all(nodes: Vec<Node>) {
+    let stopping: Vec<_> = nodes
+        .into_iter()
+        .map(|node| std::thread::spawn(move || node.shutdown(Duration::from_millis(300))))
+        .collect();
+    for thread in stopping {
+        thread.join().unwrap().unwrap();
+    }
+}

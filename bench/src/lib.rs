@@ -4,7 +4,7 @@ pub mod applications;
 pub mod cluster;
 pub mod histogram;
 pub mod load;
+pub mod orders;
 pub mod probe;
 pub mod report;
-pub mod orders;
 pub mod testnet;

@@ -64,7 +64,10 @@ struct Asking {
 impl Asking {
     fn down(&mut self, validator: usize, why: String) {
         if !matches!(self.stages[validator], Stage::Done(_)) {
-            self.stages[validator] = Stage::Down { dial_at: Instant::now() + REDIAL, why };
+            self.stages[validator] = Stage::Down {
+                dial_at: Instant::now() + REDIAL,
+                why,
+            };
         }
     }
 
@@ -93,7 +96,9 @@ impl LinkHandler for Asking {
     }
 
     fn link_frame(&mut self, link: LinkId, frame: &[u8]) {
-        let Some(validator) = self.by_link.get(&link).copied() else { return };
+        let Some(validator) = self.by_link.get(&link).copied() else {
+            return;
+        };
         let reply = match ServerFrame::decode(frame) {
             Ok((_, ServerFrame::Status { json, .. })) => match serde_json::from_str(json) {
                 Ok(value) => Reply::Status(value),
@@ -136,7 +141,10 @@ pub fn ask_all(
         stages: chain
             .addresses
             .iter()
-            .map(|_| Stage::Down { dial_at: now, why: String::new() })
+            .map(|_| Stage::Down {
+                dial_at: now,
+                why: String::new(),
+            })
             .collect(),
         by_link: BTreeMap::new(),
         to_send: Vec::new(),
@@ -183,12 +191,12 @@ fn dial(
 ) {
     for (validator, addresses) in chain.addresses.iter().enumerate() {
         let is_due = match &asking.stages[validator] {
-            Stage::Down { dial_at, why } => {
-                now >= *dial_at && (asking.redials || why.is_empty())
-            }
+            Stage::Down { dial_at, why } => now >= *dial_at && (asking.redials || why.is_empty()),
             _ => false,
         };
-        let Some(address) = addresses.first().filter(|_| is_due) else { continue };
+        let Some(address) = addresses.first().filter(|_| is_due) else {
+            continue;
+        };
         let authenticator = Arc::new(SessionKey::new(key, chain, validator));
         match links.connect(now, address, chain.ids, authenticator) {
             Ok(link) => {
@@ -203,7 +211,9 @@ fn dial(
 /// An error with its cause.
 fn reason(error: &NetError) -> String {
     use std::error::Error as _;
-    error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
+    error
+        .source()
+        .map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
 }
 
 #[cfg(test)]
@@ -242,7 +252,11 @@ mod tests {
         let answers = ask_all(&chain, Question::Status, far, false).unwrap();
         assert!(Instant::now() < far, "it waited although nobody will come");
         assert_eq!(answers.len(), 4);
-        assert!(answers.iter().all(|answer| answer.as_ref().is_err_and(|why| !why.is_empty())));
+        assert!(
+            answers
+                .iter()
+                .all(|answer| answer.as_ref().is_err_and(|why| !why.is_empty()))
+        );
         let soon = Instant::now() + Duration::from_millis(100);
         let answers = ask_all(&chain, Question::Root, soon, true).unwrap();
         assert!(Instant::now() >= soon && answers.iter().all(Result::is_err));

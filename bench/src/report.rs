@@ -93,12 +93,15 @@ pub struct LoadReport {
     pub agreement: Agreement,
 }
 
-
 /// Events a second.
 #[must_use]
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
 pub fn per_second(count: u64, elapsed_ns: u64) -> f64 {
-    if elapsed_ns == 0 { 0.0 } else { count as f64 * 1e9 / elapsed_ns as f64 }
+    if elapsed_ns == 0 {
+        0.0
+    } else {
+        count as f64 * 1e9 / elapsed_ns as f64
+    }
 }
 
 #[cfg(test)]
@@ -167,7 +170,9 @@ mod tests {
         }
         assert_eq!(value["throughput_per_s"], 10.0);
         for key in ["p50", "p90", "p99", "p999", "max"] {
-            assert!(value["finality_us"].get(key).is_some() && value["client_us"].get(key).is_some());
+            assert!(
+                value["finality_us"].get(key).is_some() && value["client_us"].get(key).is_some()
+            );
         }
     }
 

@@ -121,7 +121,9 @@ impl LinkHandler for World<'_> {
     fn link_frame(&mut self, link: LinkId, frame: &[u8]) {
         let received = self.received();
         let now_ns = self.ns(received);
-        let Some(session) = self.by_link.get(&link) else { return };
+        let Some(session) = self.by_link.get(&link) else {
+            return;
+        };
         let session = &mut self.sessions[*session];
         if !session.has_link(link) {
             return;
@@ -213,13 +215,22 @@ impl<'a> Driver<'a> {
         let deadline = Instant::now() + Duration::from_secs(LOGIN_SECONDS);
         loop {
             let now = Instant::now();
-            let waiting = self.world.sessions.iter().filter(|session| !session.is_ready()).count();
+            let waiting = self
+                .world
+                .sessions
+                .iter()
+                .filter(|session| !session.is_ready())
+                .count();
             if waiting == 0 || stop.load(Ordering::Relaxed) {
                 return Ok(());
             }
             if now >= deadline {
                 let sessions = self.world.sessions.len();
-                return Err(LoadError::NoGateway { waiting, sessions, seconds: LOGIN_SECONDS });
+                return Err(LoadError::NoGateway {
+                    waiting,
+                    sessions,
+                    seconds: LOGIN_SECONDS,
+                });
             }
             self.turn(now, Some(now + LOOK))?;
         }
@@ -232,8 +243,11 @@ impl<'a> Driver<'a> {
         tell: &mut dyn FnMut(&Progress),
     ) -> Result<(), LoadError> {
         let end = self.world.start + Duration::from_secs(self.plan.seconds);
-        let batch =
-            if self.plan.rate.get() < BATCH_RATE { Duration::ZERO } else { BATCH };
+        let batch = if self.plan.rate.get() < BATCH_RATE {
+            Duration::ZERO
+        } else {
+            BATCH
+        };
         let mut tell_at = self.world.start + PROGRESS;
         loop {
             let now = Instant::now();
@@ -244,7 +258,11 @@ impl<'a> Driver<'a> {
                 tell_at += PROGRESS;
                 let elapsed = now.saturating_duration_since(self.world.start);
                 let (counts, offered) = (self.world.counts(), self.source.offered());
-                tell(&Progress { elapsed, counts, offered });
+                tell(&Progress {
+                    elapsed,
+                    counts,
+                    offered,
+                });
             }
             let next = self.take_due(now);
             if next.is_none() && self.source.peek().is_none() {
@@ -282,12 +300,20 @@ impl<'a> Driver<'a> {
         let deadline = Instant::now() + DRAIN;
         loop {
             let now = Instant::now();
-            let is_over = self.world.sessions.iter().all(|session| session.open() == 0);
+            let is_over = self
+                .world
+                .sessions
+                .iter()
+                .all(|session| session.open() == 0);
             if is_over || now >= deadline {
                 return Ok(());
             }
             if stop.load(Ordering::Relaxed)
-                && self.world.sessions.iter().all(|session| session.owed() == 0)
+                && self
+                    .world
+                    .sessions
+                    .iter()
+                    .all(|session| session.owed() == 0)
             {
                 return Ok(());
             }

@@ -27,9 +27,15 @@ impl Chain {
     pub fn of(genesis: &Genesis) -> Self {
         let members = &genesis.file().validators;
         Self {
-            ids: ChainIds { chain_id: *genesis.chain_id(), genesis_hash: *genesis.hash() },
+            ids: ChainIds {
+                chain_id: *genesis.chain_id(),
+                genesis_hash: *genesis.hash(),
+            },
             set: Arc::clone(genesis.validator_set()),
-            addresses: members.iter().map(|member| member.client_addresses.clone()).collect(),
+            addresses: members
+                .iter()
+                .map(|member| member.client_addresses.clone())
+                .collect(),
         }
     }
 }
@@ -62,7 +68,12 @@ impl ClientAuthenticator for SessionKey {
 
     fn sign_login(&self, handshake_hash: &[u8; 32], validator: u16) -> [u8; 64] {
         let ids = &self.ids;
-        self.key.sign(&login_message(&ids.chain_id, &ids.genesis_hash, handshake_hash, validator))
+        self.key.sign(&login_message(
+            &ids.chain_id,
+            &ids.genesis_hash,
+            handshake_hash,
+            validator,
+        ))
     }
 
     fn verify_hello(&self, handshake_hash: &[u8; 32], signer: u16, signature: &[u8; 64]) -> bool {

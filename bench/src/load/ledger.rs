@@ -152,7 +152,13 @@ impl Ledger {
         body.extend_from_slice(bytes);
         self.body_bytes += body.len();
         self.counts.generated += 1;
-        let flight = Flight { intended_ns, stage: Stage::Waiting, was_accepted: false, lane, body };
+        let flight = Flight {
+            intended_ns,
+            stage: Stage::Waiting,
+            was_accepted: false,
+            lane,
+            body,
+        };
         match self.flights.get_mut(index) {
             Some(vacancy) => *vacancy = flight,
             None => self.flights.push_back(flight),
@@ -164,7 +170,10 @@ impl Ledger {
     /// The lane of the last command, unless it is finalized: a later one may stand before it in
     /// no block, whatever its own lane.
     pub(super) fn last_lane(&self) -> Option<Lane> {
-        self.flights.back().filter(|flight| is_open(flight.stage)).map(|flight| flight.lane)
+        self.flights
+            .back()
+            .filter(|flight| is_open(flight.stage))
+            .map(|flight| flight.lane)
     }
 
     fn take_vacancy(&mut self) -> Option<usize> {
@@ -514,7 +523,10 @@ mod tests {
     fn the_first_number_alone_opens_the_session() {
         let mut ledger = with_commands(2);
         let first = ledger.send_next(0).unwrap();
-        assert_eq!((&first.body[..32], &first.body[32..]), (&KEY[..], &[0; 8][..]));
+        assert_eq!(
+            (&first.body[..32], &first.body[32..]),
+            (&KEY[..], &[0; 8][..])
+        );
         assert_eq!(ledger.send_next(0).unwrap().body.len(), 8);
         let mut later = Ledger::new(KEY, 7);
         assert_eq!(later.push(0, Lane::Admin, b"x"), 8);

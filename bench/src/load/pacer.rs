@@ -38,23 +38,38 @@ impl Pacer {
         let shared = Arc::new(Shared::default());
         let theirs = Arc::clone(&shared);
         let thread = std::thread::spawn(move || wait_and_wake(&theirs, wake));
-        Self { shared, thread: Some(thread), ordered: None }
+        Self {
+            shared,
+            thread: Some(thread),
+            ordered: None,
+        }
     }
 
     /// Wakes the loop at `at`, or earlier if an earlier point was asked for and has not come.
     pub(super) fn wake_at(&mut self, at: Instant, now: Instant) {
-        if self.ordered.is_some_and(|ordered| now < ordered && ordered <= at) {
+        if self
+            .ordered
+            .is_some_and(|ordered| now < ordered && ordered <= at)
+        {
             return;
         }
         self.ordered = Some(at);
-        self.shared.order.lock().unwrap_or_else(PoisonError::into_inner).wake_at = Some(at);
+        self.shared
+            .order
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .wake_at = Some(at);
         self.shared.changed.notify_one();
     }
 }
 
 impl Drop for Pacer {
     fn drop(&mut self) {
-        self.shared.order.lock().unwrap_or_else(PoisonError::into_inner).is_over = true;
+        self.shared
+            .order
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_over = true;
         self.shared.changed.notify_one();
         if let Some(thread) = self.thread.take() {
             // A panic there has been reported by its own thread.
@@ -68,9 +83,14 @@ fn wait_and_wake(shared: &Shared, wake: impl Fn()) {
     rustix::thread::set_current_timer_slack(NonZeroU64::new(SLACK_NS)).ok();
     let mut order = shared.order.lock().unwrap_or_else(PoisonError::into_inner);
     while !order.is_over {
-        let left = order.wake_at.map(|at| at.saturating_duration_since(Instant::now()));
+        let left = order
+            .wake_at
+            .map(|at| at.saturating_duration_since(Instant::now()));
         order = match left {
-            None => shared.changed.wait(order).unwrap_or_else(PoisonError::into_inner),
+            None => shared
+                .changed
+                .wait(order)
+                .unwrap_or_else(PoisonError::into_inner),
             Some(Duration::ZERO) => {
                 order.wake_at = None;
                 drop(order);

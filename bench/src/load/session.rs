@@ -80,7 +80,9 @@ impl Session {
     }
 
     pub(super) fn counts(&self) -> Counts {
-        self.ledger.as_ref().map_or_else(Counts::default, |ledger| *ledger.counts())
+        self.ledger
+            .as_ref()
+            .map_or_else(Counts::default, |ledger| *ledger.counts())
     }
 
     /// Accepted commands whose result has not come.
@@ -94,7 +96,9 @@ impl Session {
     }
 
     pub(super) fn has_room(&self, body_bytes: usize) -> bool {
-        self.ledger.as_ref().is_some_and(|ledger| ledger.has_room(body_bytes))
+        self.ledger
+            .as_ref()
+            .is_some_and(|ledger| ledger.has_room(body_bytes))
     }
 
     /// Takes a command that was intended for `intended_ns`.
@@ -133,12 +137,17 @@ impl Session {
         links: &mut ClientLinks,
         chain: &Chain,
     ) -> Result<Option<LinkId>, NetError> {
-        let Connection::Down { dial_at } = self.connection else { return Ok(None) };
+        let Connection::Down { dial_at } = self.connection else {
+            return Ok(None);
+        };
         if now < dial_at {
             return Ok(None);
         }
         let key = SessionKey::new(&self.key, chain, self.gateway);
-        let address = chain.addresses.get(self.gateway).and_then(|list| list.first());
+        let address = chain
+            .addresses
+            .get(self.gateway)
+            .and_then(|list| list.first());
         let address = address.map_or("", String::as_str);
         match links.connect(now, address, chain.ids, Arc::new(key)) {
             Ok(link) => {
@@ -178,13 +187,17 @@ impl Session {
         }
         self.stuck.clear();
         self.gateway = (self.gateway + 1) % chain.addresses.len().max(1);
-        self.connection = Connection::Down { dial_at: now + self.redial };
+        self.connection = Connection::Down {
+            dial_at: now + self.redial,
+        };
         self.redial = (self.redial * 2).min(REDIAL_MAX);
     }
 
     /// Hands over everything that waits, as far as the link takes it.
     pub(super) fn send(&mut self, now_ns: u64, links: &mut ClientLinks) {
-        let (Connection::Up(link) | Connection::Asking(link)) = self.connection else { return };
+        let (Connection::Up(link) | Connection::Asking(link)) = self.connection else {
+            return;
+        };
         loop {
             if self.stuck.is_empty() && !self.write_frame(now_ns) {
                 return;
@@ -208,7 +221,9 @@ impl Session {
         let mut bytes = 0;
         let mut is_full = false;
         while !is_full {
-            let Some(next) = ledger.send_next(now_ns) else { break };
+            let Some(next) = ledger.send_next(now_ns) else {
+                break;
+            };
             self.entry.clear();
             let entry = Entry {
                 lane: next.lane,
@@ -285,13 +300,17 @@ impl Session {
         now_ns: u64,
         recorded: &mut Recorded,
     ) -> Result<Next, LoadError> {
-        let Some(ledger) = &mut self.ledger else { return Ok(Next::Stay) };
+        let Some(ledger) = &mut self.ledger else {
+            return Ok(Next::Stay);
+        };
         match verdict {
             Verdict::Accepted => ledger.on_accepted(seq),
             Verdict::Busy { retry_after_us } => {
                 ledger.on_busy(seq, now_ns, u64::from(retry_after_us) * 1_000);
             }
-            Verdict::Rejected(Rejection::TooFarAhead) => ledger.on_busy(seq, now_ns, AHEAD_RETRY_NS),
+            Verdict::Rejected(Rejection::TooFarAhead) => {
+                ledger.on_busy(seq, now_ns, AHEAD_RETRY_NS)
+            }
             Verdict::Rejected(Rejection::Stopping) => return Ok(Next::Leave),
             Verdict::Rejected(Rejection::TableFull) => return Err(LoadError::SessionsFull),
             Verdict::Rejected(reason) => {
@@ -310,11 +329,15 @@ impl Session {
         now_ns: u64,
         recorded: &mut Recorded,
     ) -> Result<(), LoadError> {
-        let Some(ledger) = &mut self.ledger else { return Ok(()) };
+        let Some(ledger) = &mut self.ledger else {
+            return Ok(());
+        };
         match outcome {
             Outcome::Applied | Outcome::Duplicate => {
                 if let Some(intended_ns) = ledger.on_finalized(seq) {
-                    recorded.client.record_ns(now_ns.saturating_sub(intended_ns));
+                    recorded
+                        .client
+                        .record_ns(now_ns.saturating_sub(intended_ns));
                     recorded.last_result_ns = now_ns;
                     if finality_ns > 0 {
                         recorded.finality.record_ns(finality_ns);

@@ -94,8 +94,14 @@ impl Source {
             })?),
         };
         let end_ns = plan.seconds.saturating_mul(1_000_000_000);
-        let mut source =
-            Self { flow, clients: plan.clients, end_ns, planned: None, bytes: Vec::new(), offered: 0 };
+        let mut source = Self {
+            flow,
+            clients: plan.clients,
+            end_ns,
+            planned: None,
+            bytes: Vec::new(),
+            offered: 0,
+        };
         source.advance();
         Ok(source)
     }
@@ -165,7 +171,10 @@ mod tests {
         let mut source = source(100);
         for taken in 0..50 {
             let next = source.peek().unwrap();
-            assert_eq!((next.offset_ns, next.session), (taken * 10_000_000, taken as usize % 3));
+            assert_eq!(
+                (next.offset_ns, next.session),
+                (taken * 10_000_000, taken as usize % 3)
+            );
             source.advance();
         }
         source.offer_rest();

@@ -8,12 +8,12 @@ use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use quorate::config::ConfigFile;
 use quorate_bench::histogram::{Latencies, Percentiles};
 use quorate_bench::load::{Flow, LoadError, LoadPlan, Outcome, Progress};
 use quorate_bench::orders::CLIENTS_MAX;
 use quorate_bench::report::{Agreement, LoadReport, Measured, Setting, per_second};
 use quorate_bench::testnet::{Testnet, TestnetError, Workload};
-use quorate::config::ConfigFile;
 
 use crate::failure::{Code, Failure};
 use crate::output::{progress, table};
@@ -67,9 +67,10 @@ impl LoadOptions {
             }
             (Workload::Opaque, None) => Flow::Opaque { size: self.size },
             (Workload::Venue, None) => Flow::Orders,
-            (Workload::Venue, Some(messages)) => {
-                Flow::Recording { messages: messages.clone(), book: self.book.clone() }
-            }
+            (Workload::Venue, Some(messages)) => Flow::Recording {
+                messages: messages.clone(),
+                book: self.book.clone(),
+            },
         };
         let rate = NonZeroU64::new(self.rate).ok_or_else(|| Failure::usage("--rate 0"))?;
         Ok(LoadPlan {
@@ -195,7 +196,10 @@ pub(crate) fn complaints(outcome: &Outcome, agreement: &Agreement) -> Vec<String
         found.push("nothing was finalized".to_owned());
     }
     if !outcome.reasons.is_empty() {
-        found.push(format!("commands were refused at admission: {:?}", outcome.reasons));
+        found.push(format!(
+            "commands were refused at admission: {:?}",
+            outcome.reasons
+        ));
     }
     found
 }
@@ -206,11 +210,20 @@ pub(crate) fn text(report: &LoadReport, complaints: &[String]) -> String {
     let mut facts = table(&["what", "value"]);
     let weights: Vec<_> = setting.weights.iter().map(u64::to_string).collect();
     for (what, value) in [
-        ("validators, weights", format!("{}: {}", setting.validators, weights.join(","))),
-        ("F, P", format!("{}, {}", setting.fault_weight, setting.fast_slack)),
+        (
+            "validators, weights",
+            format!("{}: {}", setting.validators, weights.join(",")),
+        ),
+        (
+            "F, P",
+            format!("{}, {}", setting.fault_weight, setting.fast_slack),
+        ),
         (
             "durability, threads, idle",
-            format!("{}, {}, {}", setting.durability, setting.threads, setting.idle),
+            format!(
+                "{}, {}, {}",
+                setting.durability, setting.threads, setting.idle
+            ),
         ),
         (
             "load",
@@ -221,18 +234,34 @@ pub(crate) fn text(report: &LoadReport, complaints: &[String]) -> String {
         ),
         (
             "offered, accepted, finalized",
-            format!("{}, {}, {}", measured.offered, measured.accepted, measured.finalized),
+            format!(
+                "{}, {}, {}",
+                measured.offered, measured.accepted, measured.finalized
+            ),
         ),
         (
             "busy, rejected, unsent",
-            format!("{}, {}, {}", measured.busy, measured.rejected, measured.unsent),
+            format!(
+                "{}, {}, {}",
+                measured.busy, measured.rejected, measured.unsent
+            ),
         ),
-        ("finalized a second", format!("{:.0}", measured.throughput_per_s)),
+        (
+            "finalized a second",
+            format!("{:.0}", measured.throughput_per_s),
+        ),
         (
             "blocks, on the fast path",
-            format!("{}, {}", measured.blocks, percent(measured.fast_path_fraction)),
+            format!(
+                "{}, {}",
+                measured.blocks,
+                percent(measured.fast_path_fraction)
+            ),
         ),
-        ("state roots equal", yes_no(report.agreement.state_roots_equal)),
+        (
+            "state roots equal",
+            yes_no(report.agreement.state_roots_equal),
+        ),
         ("logs equal", yes_no(report.agreement.logs_equal)),
     ] {
         facts.add_row(vec![what.to_owned(), value]);
@@ -262,7 +291,10 @@ fn row(name: &str, percentiles: &Percentiles) -> Vec<String> {
 
 /// A fraction as a percentage.
 pub(crate) fn percent(fraction: Option<f64>) -> String {
-    fraction.map_or_else(|| "-".to_owned(), |fraction| format!("{:.1} %", fraction * 100.0))
+    fraction.map_or_else(
+        || "-".to_owned(),
+        |fraction| format!("{:.1} %", fraction * 100.0),
+    )
 }
 
 fn yes_no(value: Option<bool>) -> String {

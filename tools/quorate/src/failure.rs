@@ -65,7 +65,11 @@ pub(crate) struct Failure {
 impl Failure {
     /// A failure with what happened, lower case and without a full stop.
     pub(crate) fn new(code: Code, what: impl fmt::Display) -> Self {
-        Self { code, what: what.to_string(), remedy: String::new() }
+        Self {
+            code,
+            what: what.to_string(),
+            remedy: String::new(),
+        }
     }
 
     /// The command line asks for something that cannot be.
@@ -112,7 +116,10 @@ impl fmt::Display for Failure {
 impl From<FileError> for Failure {
     fn from(error: FileError) -> Self {
         let remedy = error.remedy.clone();
-        let bare = FileError { remedy: String::new(), ..error };
+        let bare = FileError {
+            remedy: String::new(),
+            ..error
+        };
         Self::new(Code::Configuration, bare).remedy(remedy)
     }
 }

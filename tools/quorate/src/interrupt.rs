@@ -34,7 +34,10 @@ impl Interrupt {
             )
             .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&flag)))
             .map_err(|error| {
-                Failure::new(Code::TryAgain, format!("taking over signal {signal}: {error}"))
+                Failure::new(
+                    Code::TryAgain,
+                    format!("taking over signal {signal}: {error}"),
+                )
             })?;
         }
         Ok(Self { flag })

@@ -23,16 +23,13 @@ pub(crate) enum LogFormat {
 ///
 /// # Errors
 /// A filter that cannot be read: usage.
-pub(crate) fn start(
-    filter: Option<&str>,
-    format: LogFormat,
-    default: &str,
-) -> Result<(), Failure> {
+pub(crate) fn start(filter: Option<&str>, format: LogFormat, default: &str) -> Result<(), Failure> {
     let from_environment = std::env::var(VARIABLE).ok();
     let text = filter.or(from_environment.as_deref()).unwrap_or(default);
     let filter = EnvFilter::try_new(text).map_err(|error| {
-        Failure::usage(format!("log filter {text:?}: {error}"))
-            .remedy(format!("give --log or {VARIABLE} a value such as info or debug"))
+        Failure::usage(format!("log filter {text:?}: {error}")).remedy(format!(
+            "give --log or {VARIABLE} a value such as info or debug"
+        ))
     })?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -5,18 +5,22 @@
 
 #![forbid(unsafe_code)]
 
+mod agreement;
 mod commands;
+mod drive;
 mod failure;
+mod inspect;
 mod interrupt;
 mod logs;
 mod output;
 mod plan;
+mod scratch;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{demo, keygen, load, log, node, sim, status, testnet};
+use commands::{demo, keygen, load, log, node, status, testnet};
 use failure::Failure;
 use logs::LogFormat;
 use output::Report;
@@ -66,8 +70,6 @@ enum Command {
     /// Look into a validator's log
     #[command(subcommand)]
     Log(log::Command),
-    /// Run seeded worlds with faults and check them
-    Sim(sim::Options),
 }
 
 impl Command {
@@ -89,15 +91,18 @@ impl Command {
             Self::Load(options) => load::run(options),
             Self::Status(options) => status::run(options),
             Self::Log(command) => log::run(command),
-            Self::Sim(options) => sim::run(options),
         }
     }
 }
 
 fn main() -> ExitCode {
     let Arguments { common, command } = Arguments::parse();
-    let result = logs::start(common.log.as_deref(), common.log_format, command.default_log())
-        .and_then(|()| command.run());
+    let result = logs::start(
+        common.log.as_deref(),
+        common.log_format,
+        command.default_log(),
+    )
+    .and_then(|()| command.run());
     output::finish(result, common.json).into()
 }
 
@@ -114,7 +119,9 @@ mod tests {
     #[test]
     fn the_documented_defaults_of_demo_are_those_that_parse() {
         let arguments = Arguments::try_parse_from(["quorate", "demo"]).unwrap();
-        let Command::Demo(options) = arguments.command else { panic!("not demo") };
+        let Command::Demo(options) = arguments.command else {
+            panic!("not demo")
+        };
         assert_eq!(options.cluster.validators, 4);
         assert_eq!((options.load.rate, options.load.seconds), (2000, 10));
     }

@@ -5,7 +5,7 @@
 use std::io::{self, IsTerminal as _, Write as _};
 
 use comfy_table::Table;
-use comfy_table::presets::UTF8_BORDERS_ONLY;
+use comfy_table::presets::ASCII_MARKDOWN;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -38,7 +38,11 @@ impl Report {
         if let Value::Object(object) = &mut json {
             object.extend(fields);
         }
-        Ok(Self { code: Code::Done, json, text })
+        Ok(Self {
+            code: Code::Done,
+            json,
+            text,
+        })
     }
 
     /// The same report of a command that answers with this code.
@@ -55,7 +59,11 @@ pub(crate) fn finish(result: Result<Report, Failure>, is_json: bool) -> Code {
         Ok(report) => (report.code, print(report.text.trim_end())),
         Err(failure) => {
             progress(&format!("error: {failure}"));
-            let printed = if is_json { print(&failure.to_json().to_string()) } else { Ok(()) };
+            let printed = if is_json {
+                print(&failure.to_json().to_string())
+            } else {
+                Ok(())
+            };
             (failure.code, printed)
         }
     };
@@ -91,7 +99,7 @@ pub(crate) fn is_watched() -> bool {
 /// An empty table in the style of all commands.
 pub(crate) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_preset(UTF8_BORDERS_ONLY).set_header(header);
+    table.load_style(ASCII_MARKDOWN).set_header(header);
     table
 }
 

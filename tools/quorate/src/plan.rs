@@ -115,7 +115,11 @@ impl From<ProfileArg> for Profile {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ClusterOptions {
     /// How many validators; by default as many as there are weights
-    #[arg(long, default_value_t = 4, default_value_if("weights", clap::builder::ArgPredicate::IsPresent, "0"))]
+    #[arg(
+        long,
+        default_value_t = 4,
+        default_value_if("weights", clap::builder::ArgPredicate::IsPresent, "0")
+    )]
     pub(crate) validators: usize,
     /// Weight of each validator; by default 1
     #[arg(long, value_delimiter = ',', value_name = "W,W,..")]
@@ -217,7 +221,13 @@ mod tests {
 
     #[test]
     fn weights_alone_say_how_many_validators_there_are() {
-        assert_eq!(plan(&["--weights", "40,25,15,10,10"]).unwrap().weights.len(), 5);
+        assert_eq!(
+            plan(&["--weights", "40,25,15,10,10"])
+                .unwrap()
+                .weights
+                .len(),
+            5
+        );
         assert_eq!(plan(&[]).unwrap().weights, [1, 1, 1, 1]);
         assert_eq!(plan(&["--validators", "7"]).unwrap().weights, [1; 7]);
     }
@@ -229,7 +239,11 @@ mod tests {
             &["--validators", "0"],
             &["--validators", "65"],
         ] {
-            assert_eq!(plan(arguments).unwrap_err().code, Code::Usage, "{arguments:?}");
+            assert_eq!(
+                plan(arguments).unwrap_err().code,
+                Code::Usage,
+                "{arguments:?}"
+            );
         }
     }
 }

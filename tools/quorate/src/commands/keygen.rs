@@ -31,7 +31,14 @@ struct Fields {
 /// The file exists or cannot be written.
 pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     let key = KeyPair::create(&options.out)?;
-    let fields = Fields { file: options.out.clone(), public_key: hex(&key.public()) };
-    let text = format!("public key {}\nprivate key in {}", fields.public_key, fields.file.display());
+    let fields = Fields {
+        file: options.out.clone(),
+        public_key: hex(&key.public()),
+    };
+    let text = format!(
+        "public key {}\nprivate key in {}",
+        fields.public_key,
+        fields.file.display()
+    );
     Report::new(&fields, text)
 }

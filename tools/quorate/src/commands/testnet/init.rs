@@ -55,14 +55,18 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     let testnet = Testnet::create(&options.dir, &options.cluster.plan(options.base_port)?)?;
     let genesis = testnet.genesis();
     let file = genesis.file();
-    let members = file.validators.iter().enumerate().map(|(index, member)| Member {
-        index,
-        weight: member.stake,
-        public_key: hex(&member.key.0),
-        config: testnet.config_path(index),
-        peer_address: member.peer_address.clone(),
-        client_addresses: member.client_addresses.clone(),
-    });
+    let members = file
+        .validators
+        .iter()
+        .enumerate()
+        .map(|(index, member)| Member {
+            index,
+            weight: member.stake,
+            public_key: hex(&member.key.0),
+            config: testnet.config_path(index),
+            peer_address: member.peer_address.clone(),
+            client_addresses: member.client_addresses.clone(),
+        });
     let fields = Fields {
         dir: options.dir.clone(),
         chain_id: hex(genesis.chain_id()),
@@ -78,7 +82,13 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
 }
 
 fn text(fields: &Fields) -> String {
-    let mut rows = table(&["validator", "weight", "validators at", "clients at", "configuration"]);
+    let mut rows = table(&[
+        "validator",
+        "weight",
+        "validators at",
+        "clients at",
+        "configuration",
+    ]);
     for member in &fields.validators {
         rows.add_row(vec![
             member.index.to_string(),

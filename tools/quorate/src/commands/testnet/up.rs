@@ -48,14 +48,20 @@ struct Fields {
 pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     let testnet = Testnet::open(&options.dir)?;
     let interrupt = Interrupt::install()?;
-    let mut cluster = Cluster::new(node::launches(&testnet)?, std::sync::Arc::new(|index, line| {
-        progress(&format!("validator-{index:02} | {line}"));
-    }));
+    let mut cluster = Cluster::new(
+        node::launches(&testnet)?,
+        std::sync::Arc::new(|index, line| {
+            progress(&format!("validator-{index:02} | {line}"));
+        }),
+    );
     cluster.start_all()?;
     let mut ends = Vec::new();
     while !interrupt.is_set() && ends.len() < testnet.validators() {
         if let Some(ended) = cluster.wait_ended(Instant::now() + LOOK)? {
-            progress(&format!("validator-{:02} | ended: {}", ended.index, ended.status));
+            progress(&format!(
+                "validator-{:02} | ended: {}",
+                ended.index, ended.status
+            ));
             ends.push(ended);
         }
     }
@@ -71,7 +77,10 @@ fn report(ends: &mut [Ended]) -> Result<Report, Failure> {
     }
     let validators = ends
         .iter()
-        .map(|ended| End { index: ended.index, exit_code: ended.status.code() })
+        .map(|ended| End {
+            index: ended.index,
+            exit_code: ended.status.code(),
+        })
         .collect();
     let is_clean = ends.iter().all(|ended| ended.status.success());
     let code = if is_clean { Code::Done } else { Code::No };

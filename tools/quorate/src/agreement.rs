@@ -1,0 +1,274 @@
+//! Whether all validators of a testnet hold the same state and the same finalized chain.
+//!
+//! Owns the comparison. A validator that does not answer and a log that cannot be read are
+//! differences too: equality that could not be seen is not claimed. Never: starts or stops one.
+
+use std::time::{Duration, Instant};
+
+use quorate_bench::load::Chain as Validators;
+use quorate_bench::probe::{Answered, Question, Reply, ask_all};
+use quorate_bench::report::Agreement;
+use quorate_bench::testnet::Testnet;
+use quorate_log::verify_path;
+use serde_json::Value;
+
+use crate::failure::Failure;
+use crate::inspect::chain::{self, differences};
+use crate::inspect::failure_of;
+use crate::output::hex;
+
+/// How long one round of questions may take.
+const ROUND: Duration = Duration::from_millis(500);
+
+/// One validator's status, or why there is none.
+pub(crate) type Status = Result<Value, String>;
+
+/// Asks every validator for its status.
+///
+/// # Errors
+/// This machine has no sockets left.
+pub(crate) fn statuses(
+    validators: &Validators,
+    deadline: Instant,
+    redials: bool,
+) -> Result<Vec<Status>, Failure> {
+    let answers = ask_all(validators, Question::Status, deadline, redials)?;
+    Ok(answers
+        .into_iter()
+        .map(|answer| match answer? {
+            Reply::Status(status) => Ok(status),
+            Reply::Root { .. } => Err("it answered another question".to_owned()),
+        })
+        .collect())
+}
+
+/// Asks for state roots until all validators stand at one height, at least `height`, or until
+/// `deadline`.
+///
+/// # Errors
+/// This machine has no sockets left.
+pub(crate) fn wait_for_equal_roots(
+    validators: &Validators,
+    height: u64,
+    deadline: Instant,
+) -> Result<Agreement, Failure> {
+    loop {
+        let round = (Instant::now() + ROUND).min(deadline);
+        let answers = ask_all(validators, Question::Root, round, true)?;
+        let agreement = judge_roots(&answers, height);
+        // Roots that differ at one height will not become equal.
+        if agreement.state_height.is_some() || Instant::now() >= deadline {
+            return Ok(agreement);
+        }
+    }
+}
+
+fn judge_roots(answers: &[Answered], height_min: u64) -> Agreement {
+    let mut agreement = Agreement {
+        state_roots_equal: Some(false),
+        ..Agreement::default()
+    };
+    let mut sightings = Vec::new();
+    for (index, answer) in answers.iter().enumerate() {
+        match answer {
+            Ok(Reply::Root { height, root }) => sightings.push((index, *height, *root)),
+            Ok(Reply::Status(_)) => {
+                let what = format!("validator {index} answered another question");
+                agreement.differences.push(what);
+            }
+            Err(error) => {
+                agreement
+                    .differences
+                    .push(format!("validator {index} gives no state root: {error}"));
+            }
+        }
+    }
+    let Some((first, height, root)) = sightings.first().copied() else {
+        return agreement;
+    };
+    let heights: Vec<u64> = sightings.iter().map(|(_, height, _)| *height).collect();
+    if heights.iter().any(|other| *other != height) {
+        let what = format!("the validators stand at different heights: {heights:?}");
+        agreement.differences.push(what);
+        return agreement;
+    }
+    if height < height_min {
+        let what = format!("the validators stand at height {height}, below {height_min}");
+        agreement.differences.push(what);
+        return agreement;
+    }
+    for (index, _, other) in &sightings {
+        if *other != root {
+            agreement.differences.push(format!(
+                "state roots at height {height} differ: validator {first} has {}, validator \
+                 {index} has {}",
+                hex(&root),
+                hex(other)
+            ));
+        }
+    }
+    if sightings.len() == answers.len() || !agreement.differences.is_empty() {
+        agreement.state_height = Some(height);
+    }
+    if agreement.differences.is_empty() {
+        agreement.state_roots_equal = Some(true);
+        agreement.state_root = Some(hex(&root));
+    }
+    agreement
+}
+
+/// Reads every log and compares the finalized chains, which must reach `height`.
+pub(crate) fn compare_logs(testnet: &Testnet, height: u64, agreement: &mut Agreement) {
+    let mut chains = Vec::new();
+    let mut found = Vec::new();
+    for index in 0..testnet.validators() {
+        match read_log(testnet, index) {
+            Ok(chain) => {
+                let tip = chain.tip().map_or(0, |(height, _)| height);
+                if tip < height {
+                    let what = format!(
+                        "the log of validator {index} ends at height {tip}, below {height}"
+                    );
+                    found.push(what);
+                }
+                found.extend(
+                    chain
+                        .findings
+                        .iter()
+                        .map(|one| format!("log of validator {index}: {}", one.what)),
+                );
+                chains.push((index, chain));
+            }
+            Err(failure) => found.push(format!("log of validator {index}: {failure}")),
+        }
+    }
+    found.extend(differences(&chains));
+    agreement.logs_equal = Some(found.is_empty());
+    agreement.differences.extend(found);
+}
+
+fn read_log(testnet: &Testnet, index: usize) -> Result<chain::Chain, Failure> {
+    let folder = testnet.log_folder(index)?;
+    let verification = verify_path(&folder).map_err(|error| failure_of(&folder, &error))?;
+    let mut chain = chain::read(&folder, &verification.end)?;
+    chain.findings.extend(
+        verification
+            .faults
+            .iter()
+            .map(|fault| crate::inspect::Finding::of_fault(fault, crate::inspect::Trouble::Faulty)),
+    );
+    Ok(chain)
+}
+
+/// The mean share of blocks that became final by the fast path between two statuses.
+pub(crate) fn fast_fraction(before: &[Status], after: &[Status]) -> Option<f64> {
+    let shares: Vec<f64> = after
+        .iter()
+        .enumerate()
+        .filter_map(|(index, after)| {
+            let after = after.as_ref().ok()?;
+            let before = before.get(index).and_then(|before| before.as_ref().ok());
+            share(before, after)
+        })
+        .collect();
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "there are at most 64 validators"
+    )]
+    let count = shares.len() as f64;
+    (!shares.is_empty()).then(|| shares.iter().sum::<f64>() / count)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
+fn share(before: Option<&Value>, after: &Value) -> Option<f64> {
+    let count = |status: Option<&Value>, key: &str| status.and_then(|one| one[key].as_u64());
+    let since =
+        |key: &str| Some(count(Some(after), key)?.saturating_sub(count(before, key).unwrap_or(0)));
+    match (since("blocks_fast"), since("blocks_finalized")) {
+        (Some(fast), Some(blocks)) if blocks > 0 => Some(fast as f64 / blocks as f64),
+        _ => after["fast_path_fraction"].as_f64(),
+    }
+}
+
+/// Blocks finalized between two statuses, the most that any validator tells.
+pub(crate) fn blocks(before: &[Status], after: &[Status]) -> u64 {
+    let highest = |statuses: &[Status]| {
+        let heights = statuses
+            .iter()
+            .flatten()
+            .filter_map(|status| status["height"].as_u64());
+        heights.max().unwrap_or(0)
+    };
+    highest(after).saturating_sub(highest(before))
+}
+
+/// Threads and idling as the first validator that answers tells them.
+pub(crate) fn placement(statuses: &[Status]) -> (String, String) {
+    let told = |key: &str| {
+        let mut values = statuses
+            .iter()
+            .flatten()
+            .filter_map(|status| status[key].as_str());
+        values.next().unwrap_or("unknown").to_owned()
+    };
+    (told("threads"), told("idle"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn root(height: u64, byte: u8) -> Answered {
+        Ok(Reply::Root {
+            height,
+            root: [byte; 32],
+        })
+    }
+
+    #[test]
+    fn equal_roots_at_one_height_are_agreement() {
+        let agreement = judge_roots(&[root(7, 1), root(7, 1)], 7);
+        assert_eq!(agreement.state_roots_equal, Some(true));
+        assert_eq!(agreement.state_height, Some(7));
+        assert!(agreement.differences.is_empty());
+    }
+
+    #[test]
+    fn anything_else_is_a_difference() {
+        for (answers, height) in [
+            (vec![root(7, 1), root(7, 2)], 7),
+            (vec![root(7, 1), root(8, 1)], 7),
+            (vec![root(7, 1), root(7, 1)], 8),
+            (vec![root(7, 1), Err("gone".to_owned())], 7),
+            (vec![root(7, 1), Ok(Reply::Status(json!({})))], 7),
+        ] {
+            let agreement = judge_roots(&answers, height);
+            assert_eq!(agreement.state_roots_equal, Some(false), "{answers:?}");
+            assert!(!agreement.differences.is_empty(), "{answers:?}");
+        }
+    }
+
+    #[test]
+    fn the_fast_share_is_that_of_the_run_and_a_mean_over_validators() {
+        let status =
+            |fast: u64, all: u64| Ok(json!({"blocks_fast": fast, "blocks_finalized": all}));
+        let before = [status(90, 100), status(0, 0)];
+        let after = [status(90, 200), status(10, 10), Err("gone".to_owned())];
+        let fraction = fast_fraction(&before, &after).unwrap();
+        assert!((fraction - 0.5).abs() < 1e-9, "{fraction}");
+        assert_eq!(fast_fraction(&[], &[Err(String::new())]), None);
+        let told = [Ok(json!({"fast_path_fraction": 0.25}))];
+        assert_eq!(fast_fraction(&[], &told), Some(0.25));
+    }
+
+    #[test]
+    fn blocks_and_placement_come_from_whoever_answers() {
+        let status =
+            |height: u64| Ok(json!({"height": height, "threads": "shared", "idle": "park"}));
+        let after = [Err("gone".to_owned()), status(30), status(31)];
+        assert_eq!(blocks(&[status(10)], &after), 21);
+        assert_eq!(placement(&after), ("shared".to_owned(), "park".to_owned()));
+        assert_eq!(placement(&[]).0, "unknown");
+    }
+}

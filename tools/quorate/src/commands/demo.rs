@@ -1,0 +1,195 @@
+//! `quorate demo`: a cluster on this machine under open-loop load, then the proof that all its
+//! validators agree.
+//!
+//! Owns the processes and the folder, and removes both however it ends. Never: leaves a validator
+//! running.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use quorate_bench::cluster::{Cluster, Ended};
+use quorate_bench::load::{Chain, LoadPlan, Outcome, run as drive};
+use quorate_bench::report::{Agreement, LoadReport};
+use quorate_bench::testnet::{Testnet, free_base_port};
+
+use crate::agreement::{self, Status};
+use crate::commands::node;
+use crate::drive::{LoadOptions, complaints, measured, setting, tell, text, write_hgrm};
+use crate::failure::{Code, Failure};
+use crate::interrupt::Interrupt;
+use crate::output::{Report, progress};
+use crate::plan::ClusterOptions;
+use crate::scratch::Scratch;
+
+/// How long the validators may take until all answer.
+const START: Duration = Duration::from_secs(30);
+/// How long one look at the starting validators takes.
+const LOOK: Duration = Duration::from_millis(250);
+/// How long the validators may take to stand at one height after the load.
+const SETTLE: Duration = Duration::from_secs(10);
+/// How long the validators may take to stop.
+const STOP: Duration = Duration::from_secs(20);
+
+/// Options of the command.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterOptions,
+    #[command(flatten)]
+    pub(crate) load: LoadOptions,
+    /// Folder for the temporary folder of the cluster, such as one on the disk to be measured
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+/// Runs the demo.
+///
+/// # Errors
+/// The options contradict each other, or the validators do not start.
+pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
+    let plan = options.load.plan(options.cluster.workload.into())?;
+    let base_port = free_base_port(options.cluster.plan(1)?.weights.len())?;
+    let cluster_plan = options.cluster.plan(base_port)?;
+    let interrupt = Interrupt::install()?;
+    let scratch = Scratch::create(options.dir.as_deref())?;
+    let testnet = Testnet::create(&scratch.path().join("testnet"), &cluster_plan)?;
+    let chain = Chain::of(testnet.genesis());
+    let quiet = std::sync::Arc::new(|_: usize, _: &str| ());
+    // Dropped before the folder is removed: nothing is written into it any more then.
+    let mut cluster = Cluster::new(node::launches(&testnet)?, quiet);
+    cluster.start_all()?;
+    let before = wait_until_up(&mut cluster, &chain, &interrupt)?;
+    progress(&format!(
+        "{} validators are up on loopback ports {base_port} to {}",
+        testnet.validators(),
+        base_port + 4 * u16::try_from(testnet.validators()).unwrap_or(0) - 1
+    ));
+    let outcome = drive(
+        &plan,
+        &chain,
+        testnet.admin_key()?,
+        &interrupt.flag(),
+        &mut tell,
+    )?;
+    write_hgrm(options.load.hgrm.as_deref(), &outcome.client)?;
+    let run = Run {
+        testnet,
+        chain,
+        plan,
+        before,
+    };
+    let report = run.conclude(&mut cluster, &outcome, options)?;
+    drop(cluster);
+    drop(scratch);
+    report
+}
+
+/// Asks until every validator answers and is connected to all others.
+fn wait_until_up(
+    cluster: &mut Cluster,
+    chain: &Chain,
+    interrupt: &Interrupt,
+) -> Result<Vec<Status>, Failure> {
+    let deadline = Instant::now() + START;
+    loop {
+        let statuses = agreement::statuses(chain, Instant::now() + LOOK, true)?;
+        if statuses.iter().all(|status| is_up(status, chain)) {
+            return Ok(statuses);
+        }
+        if let Some(ended) = cluster.wait_ended(Instant::now())? {
+            return Err(died(cluster, ended));
+        }
+        if interrupt.is_set() {
+            return Err(Failure::new(
+                Code::No,
+                "interrupted before the validators were up",
+            ));
+        }
+        if Instant::now() >= deadline {
+            let what = format!("the validators were not up within {} s", START.as_secs());
+            let words = statuses.iter().map(|status| format!("{status:?}"));
+            return Err(
+                Failure::new(Code::TryAgain, what).detail(words.collect::<Vec<_>>().join("\n"))
+            );
+        }
+    }
+}
+
+fn is_up(status: &Status, chain: &Chain) -> bool {
+    let others = chain.addresses.len() - 1;
+    let Ok(status) = status else { return false };
+    let connected = status["connected"].as_array().map(Vec::len);
+    let connected = connected.or_else(|| usize::try_from(status["connected"].as_u64()?).ok());
+    connected.is_some_and(|connected| connected >= others)
+}
+
+/// A validator ended that nobody asked to.
+fn died(cluster: &Cluster, ended: Ended) -> Failure {
+    let what = format!("validator {} ended: {}", ended.index, ended.status);
+    let code = match ended.status.code() {
+        Some(3) => Code::Configuration,
+        Some(4) => Code::Safety,
+        Some(5) => Code::Damaged,
+        Some(70) => Code::DiskFailed,
+        Some(75) => Code::TryAgain,
+        _ => Code::No,
+    };
+    Failure::new(code, what).detail(cluster.tail(ended.index).join("\n"))
+}
+
+struct Run {
+    testnet: Testnet,
+    chain: Chain,
+    plan: LoadPlan,
+    before: Vec<Status>,
+}
+
+impl Run {
+    /// Compares the states, stops the validators, compares the logs.
+    fn conclude(
+        &self,
+        cluster: &mut Cluster,
+        outcome: &Outcome,
+        options: &Options,
+    ) -> Result<Result<Report, Failure>, Failure> {
+        progress("comparing states");
+        let settled = Instant::now() + SETTLE;
+        let mut agreement = agreement::wait_for_equal_roots(&self.chain, outcome.height, settled)?;
+        let after = agreement::statuses(&self.chain, Instant::now() + LOOK, false)?;
+        progress("stopping the validators, comparing logs");
+        while let Some(ended) = cluster.wait_ended(Instant::now())? {
+            self.blame(cluster, ended, &mut agreement);
+        }
+        for ended in cluster.stop_all(STOP)? {
+            if !ended.status.success() {
+                self.blame(cluster, ended, &mut agreement);
+            }
+        }
+        agreement::compare_logs(&self.testnet, outcome.height, &mut agreement);
+        let workload = options.cluster.workload.into();
+        let placement = agreement::placement(&after);
+        let report = LoadReport {
+            setting: setting(&self.testnet, workload, &self.plan, placement)?,
+            measured: measured(
+                outcome,
+                agreement::fast_fraction(&self.before, &after),
+                agreement::blocks(&self.before, &after),
+            ),
+            agreement,
+        };
+        let complaints = complaints(outcome, &report.agreement);
+        let code = if complaints.is_empty() {
+            Code::Done
+        } else {
+            Code::No
+        };
+        let text = text(&report, &complaints);
+        Ok(Report::new(&report, text).map(|report| report.with_code(code)))
+    }
+
+    fn blame(&self, cluster: &Cluster, ended: Ended, agreement: &mut Agreement) {
+        let failure = died(cluster, ended);
+        agreement.differences.push(failure.to_string());
+    }
+}

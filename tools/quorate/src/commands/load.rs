@@ -1,0 +1,95 @@
+//! `quorate load`: open-loop load against a running testnet.
+//!
+//! Never: starts or stops a validator.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use quorate_bench::load::{Chain, run as drive};
+use quorate_bench::report::LoadReport;
+use quorate_bench::testnet::{Testnet, Workload};
+
+use crate::agreement;
+use crate::drive::{LoadOptions, complaints, measured, setting, tell, text, write_hgrm};
+use crate::failure::{Code, Failure};
+use crate::interrupt::Interrupt;
+use crate::output::Report;
+use crate::plan::WorkloadArg;
+
+/// How long the validators may take to reach the same height after the load.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Options of the command.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Folder that `testnet init` wrote
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+    /// What the commands are; by default what the testnet's application takes
+    #[arg(long, value_enum)]
+    workload: Option<WorkloadArg>,
+    #[command(flatten)]
+    load: LoadOptions,
+}
+
+/// Drives the load.
+///
+/// # Errors
+/// The folder holds no testnet, no validator answers, or an option contradicts the genesis.
+pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
+    let testnet = Testnet::open(&options.dir)?;
+    let workload = workload(&testnet, options.workload)?;
+    let plan = options.load.plan(workload)?;
+    let chain = Chain::of(testnet.genesis());
+    let before = agreement::statuses(&chain, Instant::now() + PATIENCE, false)?;
+    let interrupt = Interrupt::install()?;
+    let admin = testnet.admin_key()?;
+    let outcome = drive(&plan, &chain, admin, &interrupt.flag(), &mut tell)?;
+    write_hgrm(options.load.hgrm.as_deref(), &outcome.client)?;
+    let deadline = Instant::now() + PATIENCE;
+    let mut agreement = agreement::wait_for_equal_roots(&chain, outcome.height, deadline)?;
+    agreement::compare_logs(&testnet, outcome.height, &mut agreement);
+    let after = agreement::statuses(&chain, Instant::now() + PATIENCE, false)?;
+    let placement = agreement::placement(&after);
+    let report = LoadReport {
+        setting: setting(&testnet, workload, &plan, placement)?,
+        measured: measured(
+            &outcome,
+            agreement::fast_fraction(&before, &after),
+            agreement::blocks(&before, &after),
+        ),
+        agreement,
+    };
+    let complaints = complaints(&outcome, &report.agreement);
+    let code = if complaints.is_empty() {
+        Code::Done
+    } else {
+        Code::No
+    };
+    let text = text(&report, &complaints);
+    Ok(Report::new(&report, text)?.with_code(code))
+}
+
+fn workload(testnet: &Testnet, wanted: Option<WorkloadArg>) -> Result<Workload, Failure> {
+    let name = &testnet.genesis().file().application.name;
+    let Some(own) = testnet.workload() else {
+        let path = testnet.dir().join("genesis.json");
+        let what = format!(
+            "{}: field application.name = {name:?}: no load for it",
+            path.display()
+        );
+        return Err(Failure::new(Code::Configuration, what)
+            .remedy("quorate testnet init --workload venue or opaque"));
+    };
+    match wanted.map(Workload::from) {
+        Some(wanted) if wanted != own => {
+            let what = format!(
+                "--workload {}: the testnet runs {name}",
+                wanted.application()
+            );
+            Err(Failure::usage(what).remedy("leave --workload out"))
+        }
+        _ => Ok(own),
+    }
+}

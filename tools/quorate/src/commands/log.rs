@@ -1,0 +1,31 @@
+//! `quorate log`: a validator's log, looked at offline.
+//!
+//! Never: writes to it.
+
+mod show;
+mod verify;
+
+use clap::Subcommand;
+
+use crate::failure::Failure;
+use crate::output::Report;
+
+/// What to do with a log.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Check every record, link, payload, proof and signature
+    Verify(verify::Options),
+    /// List the finalized blocks
+    Show(show::Options),
+}
+
+/// Does it.
+///
+/// # Errors
+/// As the command says.
+pub(crate) fn run(command: &Command) -> Result<Report, Failure> {
+    match command {
+        Command::Verify(options) => verify::run(options),
+        Command::Show(options) => show::run(options),
+    }
+}

@@ -1,0 +1,269 @@
+//! What the records of a log say: blocks, finality marks, proofs. Checks all of it.
+//!
+//! Owns the links from mark to mark, from mark to block and from proof to mark. A proof counts
+//! only when its structure, its weights and every one of its signatures are good under the
+//! genesis of the log itself. Never: trusts an id that it has not computed.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use quorate::genesis::Genesis;
+use quorate::journal::{FinalMark, JournalEntry, decode};
+use quorate_consensus::certificate::{Certificate, Target};
+use quorate_consensus::header::Header;
+use quorate_consensus::types::{BlockId, Point, ValidatorIndex};
+use quorate_consensus::verify::{Claim, SignatureCheck, SignatureItem, check_claims, single};
+use quorate_log::{LogEnd, LogOffset, RecordKind};
+
+use super::records::{self, Record};
+use super::{Finding, Trouble};
+use crate::failure::{Code, Failure};
+
+/// One finalized block of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Finalized {
+    /// Its name, computed from its header.
+    pub(crate) id: BlockId,
+    /// Its header.
+    pub(crate) header: Header,
+    /// Where its body stands, if the log has it.
+    pub(crate) body: Option<LogOffset>,
+}
+
+/// A log, read.
+#[derive(Debug)]
+pub(crate) struct Chain {
+    /// The genesis in record 0.
+    pub(crate) genesis: Genesis,
+    /// Finalized blocks by height.
+    pub(crate) blocks: BTreeMap<u64, Finalized>,
+    /// Highest block that a good proof in this log makes final for anybody.
+    pub(crate) proven: u64,
+    /// Proofs that hold.
+    pub(crate) certificates_verified: u64,
+    /// Own vote records.
+    pub(crate) vote_records: u64,
+    /// What is wrong with what the records say.
+    pub(crate) findings: Vec<Finding>,
+}
+
+/// Reads the log of a folder up to `end`, where `quorate_log` found it whole.
+///
+/// # Errors
+/// A file cannot be read, or record 0 is no genesis.
+pub(crate) fn read(folder: &Path, end: &LogEnd) -> Result<Chain, Failure> {
+    let mut reading: Option<Result<Reading, Failure>> = None;
+    records::visit(folder, end, &mut |record| match &mut reading {
+        None => reading = Some(Reading::start(folder, record)),
+        Some(Ok(reading)) => reading.take(record),
+        Some(Err(_)) => {}
+    })
+    .map_err(|error| {
+        Failure::new(
+            Code::Configuration,
+            format!("{}: {error}", folder.display()),
+        )
+        .remedy("check the path and its permissions")
+    })?;
+    let none = || Failure::new(Code::Damaged, format!("{}: no genesis", folder.display()));
+    Ok(reading.unwrap_or_else(|| Err(none()))?.finish())
+}
+
+struct Reading {
+    chain: Chain,
+    /// Every body by its place: the block's name.
+    bodies: BTreeMap<LogOffset, BlockId>,
+    /// Blocks that good proofs name.
+    proven: Vec<(Point, LogOffset)>,
+}
+
+/// Checks one signature after the other: offline, time matters less than simplicity.
+struct OneByOne;
+
+impl SignatureCheck for OneByOne {
+    fn check(&mut self, items: &[SignatureItem<'_>]) -> Vec<bool> {
+        items
+            .iter()
+            .map(|item| single(item.key, item.message, item.signature))
+            .collect()
+    }
+}
+
+impl Reading {
+    fn start(folder: &Path, first: Record<'_>) -> Result<Self, Failure> {
+        if first.kind != RecordKind::GENESIS {
+            let what = format!("{}: record 0 is not a genesis", folder.display());
+            return Err(Failure::new(Code::Damaged, what));
+        }
+        let path = folder.join("(record 0)");
+        let genesis = Genesis::parse(first.payload, &path)?;
+        let chain = Chain {
+            genesis,
+            blocks: BTreeMap::new(),
+            proven: 0,
+            certificates_verified: 0,
+            vote_records: 0,
+            findings: Vec::new(),
+        };
+        Ok(Self {
+            chain,
+            bodies: BTreeMap::new(),
+            proven: Vec::new(),
+        })
+    }
+
+    fn find(&mut self, place: LogOffset, height: Option<u64>, kind: Trouble, what: String) {
+        self.chain.findings.push(Finding {
+            segment: place.segment(),
+            offset: place.bytes(),
+            height,
+            what,
+            kind,
+        });
+    }
+
+    fn take(&mut self, record: Record<'_>) {
+        let place = record.place;
+        match decode(record.kind, record.payload) {
+            Err(error) => self.find(place, None, Trouble::Faulty, error.to_string()),
+            Ok(JournalEntry::Block { header, payload }) => self.take_block(place, &header, payload),
+            Ok(JournalEntry::Record { .. }) => self.chain.vote_records += 1,
+            Ok(JournalEntry::Finalized(mark)) => self.take_mark(place, &mark),
+            Ok(JournalEntry::Proof { point, proof }) => self.take_proof(place, point, proof),
+            Ok(JournalEntry::Evidence(evidence)) => {
+                if !self.holds(Claim::Evidence(evidence)) {
+                    let what = "evidence does not hold".to_owned();
+                    self.find(place, None, Trouble::Faulty, what);
+                }
+            }
+        }
+    }
+
+    fn take_block(&mut self, place: LogOffset, header: &Header, payload: &[u8]) {
+        let height = Some(header.height.number());
+        if header.chain_id != *self.chain.genesis.chain_id() {
+            let what = "block of another chain".to_owned();
+            self.find(place, height, Trouble::Foreign, what);
+        }
+        let is_whole = payload.len() == header.payload_bytes as usize
+            && blake3::hash(payload) == header.payload_hash;
+        if is_whole {
+            self.bodies.insert(place, header.id());
+        } else {
+            let what = "payload is not the one that the header names".to_owned();
+            self.find(place, height, Trouble::Faulty, what);
+        }
+    }
+
+    fn take_mark(&mut self, place: LogOffset, mark: &FinalMark) {
+        let (id, height) = (mark.header.id(), mark.header.height.number());
+        let body_at = mark.block.offset;
+        let body = (self.bodies.get(&body_at) == Some(&id)).then_some(body_at);
+        if body.is_none() {
+            let what = "finalized block has no whole body in the log".to_owned();
+            self.find(place, Some(height), Trouble::Faulty, what);
+        }
+        let below = match height.checked_sub(1) {
+            Some(0) => Some(self.chain.genesis.validator_set().genesis().id),
+            Some(below) => self.chain.blocks.get(&below).map(|block| block.id),
+            None => None,
+        };
+        if below != Some(mark.header.parent_id) {
+            let what = "finalized block does not follow the one below it".to_owned();
+            self.find(place, Some(height), Trouble::Faulty, what);
+        }
+        let finalized = Finalized {
+            id,
+            header: mark.header,
+            body,
+        };
+        let before = self.chain.blocks.insert(height, finalized);
+        if before.is_some_and(|before| before.id != id) {
+            let what = "two different blocks are finalized at one height".to_owned();
+            self.find(place, Some(height), Trouble::Faulty, what);
+        }
+    }
+
+    fn take_proof(&mut self, place: LogOffset, point: Point, proof: Certificate) {
+        let names_point = proof.window == point.window
+            && proof.target
+                == Target::Final {
+                    index: point.index,
+                    id: point.id,
+                };
+        if names_point
+            && self.holds(Claim::Certificates {
+                certificates: vec![proof],
+            })
+        {
+            self.chain.certificates_verified += 1;
+            self.proven.push((point, place));
+        } else {
+            let height = Some(point.height.number());
+            let what = "finality proof does not hold".to_owned();
+            self.find(place, height, Trouble::Faulty, what);
+        }
+    }
+
+    fn holds(&self, claim: Claim) -> bool {
+        let own = ValidatorIndex::new(0);
+        let set = self.chain.genesis.validator_set();
+        check_claims(set, own, vec![(own, claim)], &mut OneByOne)
+            .iter()
+            .all(Result::is_ok)
+    }
+
+    /// Holds the proofs against the marks: a proof may come before its block is finalized here.
+    fn finish(mut self) -> Chain {
+        for (point, place) in std::mem::take(&mut self.proven) {
+            let height = point.height.number();
+            match self.chain.blocks.get(&height) {
+                Some(block) if block.id != point.id => {
+                    let what = "a proof makes another block final than the log does".to_owned();
+                    self.find(place, Some(height), Trouble::Faulty, what);
+                }
+                _ => self.chain.proven = self.chain.proven.max(height),
+            }
+        }
+        self.chain
+    }
+}
+
+impl Chain {
+    /// The highest finalized block.
+    pub(crate) fn tip(&self) -> Option<(u64, &Finalized)> {
+        self.blocks
+            .last_key_value()
+            .map(|(height, block)| (*height, block))
+    }
+}
+
+/// Every height up to the highest one that all have, at which two chains differ, in words; then
+/// chains that lack blocks below their own tip.
+pub(crate) fn differences(chains: &[(usize, Chain)]) -> Vec<String> {
+    let mut found = Vec::new();
+    let Some((first_index, first)) = chains.first() else {
+        return found;
+    };
+    for (index, chain) in chains {
+        let tip = chain.tip().map_or(0, |(height, _)| height);
+        if chain.blocks.len() as u64 != tip {
+            found.push(format!(
+                "validator {index}: {} blocks up to height {tip}",
+                chain.blocks.len()
+            ));
+        }
+        let differing = chain.blocks.iter().find(|(height, block)| {
+            first
+                .blocks
+                .get(height)
+                .is_some_and(|other| other.id != block.id)
+        });
+        if let Some((height, _)) = differing {
+            found.push(format!(
+                "validators {first_index} and {index} finalized different blocks at height {height}"
+            ));
+        }
+    }
+    found
+}

@@ -1,0 +1,150 @@
+//! The records of a log folder, one after the other, as docs/log-format.md lays them out.
+//!
+//! Owns the walk over bytes that `quorate_log` has verified. Never: looks at anything beyond the
+//! end that it was given, or trusts a length that does not fit.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use quorate_log::{LogEnd, LogOffset, RecordKind};
+
+/// Bytes of a segment before its first record.
+const SEGMENT_HEADER_BYTES: usize = 512;
+/// Bytes of a record before its payload.
+const RECORD_HEADER_BYTES: usize = 32;
+/// Bytes of a record after its padded payload.
+const CHAIN_HASH_BYTES: usize = 32;
+/// Records start at multiples of this.
+const ALIGN_BYTES: usize = 8;
+/// First two bytes of a record.
+const MAGIC: [u8; 2] = [0x51, 0x52];
+const KIND_AT: usize = 2;
+const PAYLOAD_BYTES_AT: usize = 4;
+
+/// One record in place.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Record<'a> {
+    /// Where it begins.
+    pub(crate) place: LogOffset,
+    /// What it is.
+    pub(crate) kind: RecordKind,
+    /// Its payload.
+    pub(crate) payload: &'a [u8],
+}
+
+/// Calls `visit` with every record before `end`. Holds one segment in memory at a time.
+///
+/// # Errors
+/// A segment cannot be read, or is shorter than `end` says.
+pub(crate) fn visit(
+    folder: &Path,
+    end: &LogEnd,
+    visit: &mut dyn FnMut(Record<'_>),
+) -> io::Result<()> {
+    for segment in 0..=end.offset.segment() {
+        let bytes = fs::read(folder.join(format!("segment-{segment:010}")))?;
+        let last = if segment == end.offset.segment() {
+            (end.offset.bytes() as usize).min(bytes.len())
+        } else {
+            bytes.len()
+        };
+        walk(segment, bytes.get(..last).unwrap_or_default(), visit);
+    }
+    Ok(())
+}
+
+fn walk(segment: u32, bytes: &[u8], visit: &mut dyn FnMut(Record<'_>)) {
+    let mut at = SEGMENT_HEADER_BYTES;
+    while let Some((record, next)) = read(segment, bytes, at) {
+        visit(record);
+        at = next;
+    }
+}
+
+/// The record at `at` and where the next one begins; `None` where no record begins.
+fn read(segment: u32, bytes: &[u8], at: usize) -> Option<(Record<'_>, usize)> {
+    let header = bytes.get(at..at.checked_add(RECORD_HEADER_BYTES)?)?;
+    if !header.starts_with(&MAGIC) {
+        return None;
+    }
+    let kind = u16::from_le_bytes([header[KIND_AT], header[KIND_AT + 1]]);
+    let length = header.get(PAYLOAD_BYTES_AT..)?.first_chunk::<4>()?;
+    let payload_bytes = u32::from_le_bytes(*length) as usize;
+    let start = at + RECORD_HEADER_BYTES;
+    let payload = bytes.get(start..start.checked_add(payload_bytes)?)?;
+    let next = start
+        .checked_add(payload_bytes.checked_next_multiple_of(ALIGN_BYTES)?)?
+        .checked_add(CHAIN_HASH_BYTES)?;
+    let place = LogOffset::new(segment, u32::try_from(at).ok()?);
+    Some((
+        Record {
+            place,
+            kind: RecordKind::new(kind),
+            payload,
+        },
+        next,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_log::{DataFolder, LogConfig, open, verify_path};
+
+    #[test]
+    fn every_record_that_the_log_wrote_is_found_where_the_log_says_it_stands() {
+        let dir = std::env::temp_dir().join(format!("quorate-records-{}", std::process::id()));
+        let folder = DataFolder::open(&dir).unwrap();
+        let config = LogConfig {
+            segment_bytes: 4096,
+            salt: [7; 32],
+        };
+        let mut opened = open(&folder, &config, b"genesis").unwrap();
+        let mut expected = vec![(0, b"genesis".to_vec())];
+        for number in 1..=100_u16 {
+            let payload = vec![number as u8; usize::from(number) * 7 % 300];
+            opened
+                .writer
+                .append(RecordKind::new(number), &[&payload])
+                .unwrap();
+            expected.push((number, payload));
+        }
+        let places: Vec<_> = opened
+            .reader
+            .iter()
+            .map(|record| record.unwrap().place().offset)
+            .collect();
+        let verification = verify_path(&dir).unwrap();
+        assert!(
+            verification.segment_count > 3,
+            "the log has only one segment"
+        );
+        let mut found = Vec::new();
+        let mut found_places = Vec::new();
+        visit(&dir, &verification.end, &mut |record| {
+            found.push((record.kind.number(), record.payload.to_vec()));
+            found_places.push(record.place);
+        })
+        .unwrap();
+        assert_eq!(found, expected);
+        assert_eq!(found_places, places);
+        fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn no_bytes_make_the_walk_panic_or_go_beyond_them() {
+        let mut bytes = vec![0xff_u8; 600];
+        bytes[512..514].copy_from_slice(&MAGIC);
+        for length in [0, 1, 511, 512, 540, 600] {
+            walk(0, &bytes[..length], &mut |record| panic!("{record:?}"));
+        }
+        bytes[516..520].copy_from_slice(&8_u32.to_le_bytes());
+        let mut seen = 0;
+        walk(0, &bytes, &mut |record| {
+            assert_eq!(record.payload.len(), 8);
+            seen += 1;
+        });
+        assert_eq!(seen, 1);
+    }
+}

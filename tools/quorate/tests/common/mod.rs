@@ -1,0 +1,94 @@
+//! What the tests of the command line share: running it, folders that go, JSON from standard
+//! output.
+
+#![expect(dead_code, reason = "each test file uses a part")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use serde_json::Value;
+
+static FOLDERS: AtomicU32 = AtomicU32::new(0);
+
+/// A folder that is removed on drop.
+#[derive(Debug)]
+pub(crate) struct Folder(PathBuf);
+
+impl Folder {
+    pub(crate) fn new(name: &str) -> Self {
+        let number = FOLDERS.fetch_add(1, Ordering::Relaxed);
+        let name = format!("quorate-test-{}-{number}-{name}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    pub(crate) fn join(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).ok();
+    }
+}
+
+/// The command line, ready for arguments.
+pub(crate) fn quorate() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
+    command.stdin(Stdio::null()).env_remove("QUORATE_LOG");
+    command
+}
+
+/// Runs it to its end.
+pub(crate) fn run(arguments: &[&str]) -> Output {
+    quorate().args(arguments).output().unwrap()
+}
+
+/// Runs it to its end, wants this exit code, and gives the JSON object on standard output.
+pub(crate) fn run_json(arguments: &[&str], code: i32) -> Value {
+    let output = quorate().args(arguments).arg("--json").output().unwrap();
+    json_of(&output, code)
+}
+
+/// The JSON object of a run that ended with this exit code.
+pub(crate) fn json_of(output: &Output, code: i32) -> Value {
+    let (out, err) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert_eq!(
+        output.status.code(),
+        Some(code),
+        "stdout: {out}\nstderr: {err}"
+    );
+    assert_eq!(out.trim().lines().count(), 1, "not one line: {out}");
+    let value: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(value["schema"], 1);
+    value
+}
+
+/// A path as an argument.
+pub(crate) fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// A free run of ports for `validators`.
+pub(crate) fn base_port(validators: usize) -> String {
+    quorate_bench::testnet::free_base_port(validators)
+        .unwrap()
+        .to_string()
+}
+
+/// Writes a testnet with these further arguments.
+pub(crate) fn init(dir: &Path, validators: usize, arguments: &[&str]) -> Value {
+    let (count, port) = (validators.to_string(), base_port(validators));
+    let mut all = vec!["testnet", "init", "--dir", text(dir), "--base-port", &port];
+    if !arguments.contains(&"--weights") {
+        all.extend(["--validators", &count]);
+    }
+    all.extend(arguments);
+    run_json(&all, 0)
+}

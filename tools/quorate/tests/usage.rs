@@ -1,0 +1,160 @@
+//! Command lines and files that are refused: the exit code, and what the message names.
+
+mod common;
+
+use common::{Folder, init, run, run_json, text};
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+#[test]
+fn a_wrong_command_line_ends_with_2() {
+    for arguments in [
+        &[][..],
+        &["nonsense"],
+        &["demo", "--validators", "x"],
+        &["demo", "--durability", "never"],
+        &["demo", "--rate", "0"],
+        &["demo", "--book", "b.csv"],
+        &["demo", "--validators", "3", "--weights", "1,1"],
+        &["demo", "--workload", "opaque", "--size", "0"],
+        &["demo", "--workload", "opaque", "--orders", "a.csv"],
+        &["load"],
+        &["log", "show", "x", "--from", "9", "--to", "3"],
+        &["testnet", "init"],
+        &["status", "--log", "=x=", "--dir", "y"],
+    ] {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+        assert!(!output.stderr.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn the_exit_codes_stand_in_the_help() {
+    let output = run(&["--help"]);
+    let help = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    for code in [
+        "0 done", "1 it ran", "2 usage", "3 config", "4 safety", "5 data", "70 disk", "75",
+    ] {
+        assert!(help.contains(code), "{help}");
+    }
+}
+
+#[test]
+fn an_error_in_json_is_one_object_with_kind_and_remedy() {
+    let folder = Folder::new("error");
+    let error = run_json(&["status", "--dir", text(&folder.join("none"))], 3);
+    assert_eq!(error["error"]["kind"], "configuration");
+    assert!(
+        error["error"]["what"]
+            .as_str()
+            .unwrap()
+            .contains("genesis.json")
+    );
+    assert!(!error["error"]["remedy"].as_str().unwrap().is_empty());
+}
+
+#[test]
+fn weights_that_the_thresholds_do_not_allow_are_refused_with_the_field() {
+    let folder = Folder::new("weights");
+    let dir = folder.join("net");
+    for (arguments, field) in [
+        (&["--weights", "1,1,1"][..], "fault_weight"),
+        (
+            &["--weights", "1,1,1,1", "--fault-weight", "2"],
+            "fault_weight",
+        ),
+        (&["--weights", "1,0,1,1"], "stake"),
+    ] {
+        let mut all = vec!["testnet", "init", "--dir", text(&dir)];
+        all.extend(arguments);
+        let error = run_json(&all, 3);
+        let what = error["error"]["what"].as_str().unwrap();
+        assert!(
+            what.contains("genesis.json") && what.contains(field),
+            "{what}"
+        );
+        assert!(
+            !error["error"]["remedy"].as_str().unwrap().is_empty(),
+            "{what}"
+        );
+        fs::remove_dir_all(&dir).ok();
+    }
+}
+
+#[test]
+fn keygen_writes_a_private_file_and_never_over_another() {
+    let folder = Folder::new("keygen");
+    let path = folder.join("key");
+    let made = run_json(&["keygen", "--out", text(&path)], 0);
+    assert_eq!(made["public_key"].as_str().unwrap().len(), 64);
+    assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    let before = fs::read(&path).unwrap();
+    assert!(!String::from_utf8_lossy(&before).contains(made["public_key"].as_str().unwrap()));
+    run_json(&["keygen", "--out", text(&path)], 3);
+    assert_eq!(fs::read(&path).unwrap(), before);
+}
+
+#[test]
+fn a_node_refuses_bad_files_and_names_file_field_and_remedy() {
+    let folder = Folder::new("bad");
+    let dir = folder.join("net");
+    init(&dir, 4, &[]);
+    let config = dir.join("validator-02/quorate.toml");
+    let (genesis, key) = (dir.join("genesis.json"), dir.join("validator-02/key"));
+    let good = |path: &std::path::Path| fs::read_to_string(path).unwrap();
+    let (good_config, good_genesis) = (good(&config), good(&genesis));
+    let refused = |parts: &[&str]| {
+        let error = run_json(&["node", "--config", text(&config)], 3);
+        let what = error["error"]["what"].as_str().unwrap().to_owned();
+        for part in parts {
+            assert!(what.contains(part), "{what} lacks {part}");
+        }
+        assert!(
+            !error["error"]["remedy"].as_str().unwrap().is_empty(),
+            "{what}"
+        );
+    };
+
+    fs::write(&config, format!("speed = 9\n{good_config}")).unwrap();
+    refused(&["quorate.toml", "speed"]);
+    fs::write(
+        &config,
+        good_config.replace("durability = \"sync\"", "durability = \"x\""),
+    )
+    .unwrap();
+    refused(&["quorate.toml", "durability", "x"]);
+    fs::write(
+        &config,
+        good_config.replace("validator = 2", "validator = 1"),
+    )
+    .unwrap();
+    refused(&["quorate.toml", "validator", "1"]);
+    fs::write(&config, &good_config).unwrap();
+
+    fs::write(
+        &genesis,
+        good_genesis.replace("\"fault_weight\": 1", "\"fault_weight\": 7"),
+    )
+    .unwrap();
+    refused(&["genesis.json", "fault_weight", "7"]);
+    fs::write(&genesis, &good_genesis[..good_genesis.len() / 2]).unwrap();
+    refused(&["genesis.json"]);
+    fs::write(
+        &genesis,
+        good_genesis.replace("\"name\": \"venue\"", "\"name\": \"chess\""),
+    )
+    .unwrap();
+    refused(&["genesis.json", "application.name", "chess"]);
+    fs::write(&genesis, &good_genesis).unwrap();
+
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    refused(&["key"]);
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::copy(dir.join("validator-03/key"), &key).unwrap();
+    refused(&["quorate.toml", "validator"]);
+    fs::remove_file(&key).unwrap();
+    refused(&["key"]);
+}

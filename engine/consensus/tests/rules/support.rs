@@ -1,0 +1,495 @@
+//! A small world around `Consensus` for the tests of the rules: virtual time, instant disks,
+//! links that can be cut, signatures stood in for by a keyed hash.
+
+use quorate_consensus::certificate::SignatureBytes;
+use quorate_consensus::effect::{Alarm, Destination, Effect, Effects, FinalPath};
+use quorate_consensus::evidence::Evidence;
+use quorate_consensus::header::Header;
+use quorate_consensus::input::Input;
+use quorate_consensus::machine::{
+    Config, Consensus, Disposition, Durability, Restored, TimerConfig,
+};
+use quorate_consensus::message::Message;
+use quorate_consensus::payload::{Entry, Lane, PayloadBuilder, encode_entry, session_of_key};
+use quorate_consensus::record::{OwnRecord, Record};
+use quorate_consensus::signing::{self, ValidatorKey};
+use quorate_consensus::trust::{Authenticated, Durable, Lease};
+use quorate_consensus::types::{BlockId, Epoch, Height, Now, Point, Stake, ValidatorIndex, Window};
+use quorate_consensus::validators::{SetParameters, Validator, ValidatorSet};
+use quorate_consensus::verify::{SignatureCheck, SignatureItem, check_claims};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+pub(crate) const MS: u64 = 1_000_000;
+pub(crate) const LINK_NS: u64 = MS / 10;
+
+pub(crate) fn v(index: u16) -> ValidatorIndex {
+    ValidatorIndex::new(index)
+}
+
+/// A set with these weights; windows of `slots` slots, `turn` windows a turn.
+pub(crate) fn set_of(weights: &[u64], fault: u64, slack: u64, slots: u32, turn: u32) -> Arc<ValidatorSet> {
+    let validators = weights
+        .iter()
+        .enumerate()
+        .map(|(index, &weight)| {
+            let seed = [u8::try_from(index).unwrap() + 1; 32];
+            Validator::new(ValidatorKey::from_seed(&seed).public(), Stake::new(weight))
+        })
+        .collect();
+    let parameters = SetParameters {
+        chain_id: [7; 32],
+        genesis_hash: [9; 32],
+        epoch: Epoch::ZERO,
+        fault: Stake::new(fault),
+        slack: Stake::new(slack),
+        window_slots: slots,
+        turn_windows: turn,
+        crash_only: fault == 0,
+        genesis_time_ns: 1_000,
+    };
+    Arc::new(ValidatorSet::new(parameters, validators).unwrap())
+}
+
+/// The stand-in signature: a hash over the public key and the message.
+pub(crate) fn sign(key: &[u8; 32], message: &[u8]) -> SignatureBytes {
+    let mut hasher = blake3::Hasher::new_keyed(key);
+    hasher.update(message);
+    let mut signature = [0; 64];
+    hasher.finalize_xof().fill(&mut signature);
+    signature
+}
+
+pub(crate) fn sign_record(
+    set: &ValidatorSet,
+    validator: ValidatorIndex,
+    window: Window,
+    record: &Record,
+) -> SignatureBytes {
+    let mut message = Vec::new();
+    signing::record_message(set, validator, window, record, &mut message);
+    sign(&set.validator(validator).unwrap().key, &message)
+}
+
+pub(crate) fn sign_header(set: &ValidatorSet, header: &Header) -> SignatureBytes {
+    let mut message = Vec::new();
+    signing::header_message(set, header, &mut message);
+    sign(&set.validator(set.leader(header.window)).unwrap().key, &message)
+}
+
+pub(crate) struct StandIn;
+
+impl SignatureCheck for StandIn {
+    fn check(&mut self, items: &[SignatureItem<'_>]) -> Vec<bool> {
+        items.iter().map(|item| sign(item.key, item.message) == *item.signature).collect()
+    }
+}
+
+/// What one validator's log holds, over restarts.
+#[derive(Default)]
+pub(crate) struct Disk {
+    pub(crate) lease: Lease,
+    pub(crate) blocks: BTreeMap<BlockId, (Header, Arc<[u8]>)>,
+    pub(crate) order: Vec<BlockId>,
+    pub(crate) records: BTreeMap<Window, Record>,
+    pub(crate) chain: Vec<(BlockId, Header)>,
+    pub(crate) proof: Option<(Point, quorate_consensus::certificate::Certificate)>,
+    /// Every record ever logged, in order: for the checks of I1.
+    pub(crate) history: Vec<OwnRecord>,
+}
+
+pub(crate) struct Member {
+    pub(crate) consensus: Option<Consensus>,
+    pub(crate) disk: Disk,
+    pub(crate) finalized: Vec<(Height, BlockId, FinalPath)>,
+    pub(crate) alarms: Vec<Alarm>,
+    pub(crate) evidence: Vec<Evidence>,
+    pub(crate) faults: u32,
+    pub(crate) entered: Vec<Window>,
+    pub(crate) stopped: Vec<Window>,
+    pub(crate) incarnation: u64,
+    /// Commands wait here, so that this member proposes when it may.
+    pub(crate) has_commands: bool,
+}
+
+pub(crate) struct Flight {
+    pub(crate) at_ns: u64,
+    pub(crate) from: ValidatorIndex,
+    pub(crate) to: ValidatorIndex,
+    pub(crate) message: Message,
+}
+
+type Filter = Box<dyn FnMut(ValidatorIndex, ValidatorIndex, &mut Message) -> bool>;
+
+pub(crate) struct World {
+    pub(crate) set: Arc<ValidatorSet>,
+    pub(crate) now: Now,
+    pub(crate) members: Vec<Member>,
+    pub(crate) flights: VecDeque<Flight>,
+    pub(crate) timers: TimerConfig,
+    pub(crate) durability: Durability,
+    /// Says whether a message may pass; may change it.
+    pub(crate) filter: Filter,
+    pub(crate) payload_counter: u32,
+}
+
+impl World {
+    pub(crate) fn new(set: Arc<ValidatorSet>) -> Self {
+        let timers = TimerConfig { final_holdoff_ns: 0, ..TimerConfig::laptop() };
+        Self::with(set, timers, Durability::Async)
+    }
+
+    pub(crate) fn with(set: Arc<ValidatorSet>, timers: TimerConfig, durability: Durability) -> Self {
+        let members = set
+            .indices()
+            .map(|_| Member {
+                consensus: None,
+                disk: Disk::default(),
+                finalized: Vec::new(),
+                alarms: Vec::new(),
+                evidence: Vec::new(),
+                faults: 0,
+                entered: Vec::new(),
+                stopped: Vec::new(),
+                incarnation: 0,
+                has_commands: true,
+            })
+            .collect();
+        let now = Now { mono_ns: MS, wall_ns: 1_000_000 * MS };
+        let mut world = Self {
+            set,
+            now,
+            members,
+            flights: VecDeque::new(),
+            timers,
+            durability,
+            filter: Box::new(|_, _, _| true),
+            payload_counter: 0,
+        };
+        for index in world.set.indices() {
+            world.start(index);
+        }
+        world
+    }
+
+    pub(crate) fn restored(&self, index: ValidatorIndex) -> Restored {
+        let disk = &self.members[index.place()].disk;
+        let fresh = Restored::fresh(&self.set);
+        let (finalized, time) = disk.chain.last().map_or(
+            (fresh.finalized, fresh.finalized_time_ns),
+            |(id, header)| (header.point(*id), header.time_ns),
+        );
+        let (proven, proof) = match &disk.proof {
+            Some((point, proof)) => (*point, Some(proof.clone())),
+            None => (fresh.proven, None),
+        };
+        Restored {
+            lease: disk.lease,
+            finalized,
+            finalized_time_ns: time,
+            proven,
+            proof,
+            records: disk
+                .records
+                .iter()
+                .filter(|(window, _)| **window >= proven.window)
+                .map(|(window, record)| OwnRecord { window: *window, record: record.clone() })
+                .collect(),
+            blocks: disk
+                .order
+                .iter()
+                .map(|id| (*id, disk.blocks[id].0))
+                .filter(|(_, header)| header.window >= proven.window)
+                .collect(),
+        }
+    }
+
+    pub(crate) fn start(&mut self, index: ValidatorIndex) {
+        let restored = self.restored(index);
+        self.start_with(index, restored);
+    }
+
+    pub(crate) fn start_with(&mut self, index: ValidatorIndex, restored: Restored) {
+        let member = &mut self.members[index.place()];
+        member.incarnation += 1;
+        let config = Config {
+            own: index,
+            set: self.set.clone(),
+            durability: self.durability,
+            timers: self.timers,
+            incarnation: member.incarnation,
+        };
+        let mut effects = Vec::new();
+        member.consensus = Some(Consensus::new(config, restored, self.now, &mut effects));
+        self.carry_out(index, effects);
+        let others: Vec<_> =
+            self.set.indices().filter(|&other| other != index && self.is_up(other)).collect();
+        for other in others {
+            self.input(index, Input::PeerUp(other));
+            self.input(other, Input::PeerUp(index));
+        }
+        self.settle(index);
+    }
+
+    pub(crate) fn crash(&mut self, index: ValidatorIndex) {
+        self.members[index.place()].consensus = None;
+        self.flights.retain(|flight| flight.to != index);
+        for other in self.set.indices() {
+            if other != index && self.is_up(other) {
+                self.input(other, Input::PeerDown(index));
+            }
+        }
+    }
+
+    pub(crate) fn is_up(&self, index: ValidatorIndex) -> bool {
+        self.members[index.place()].consensus.is_some()
+    }
+
+    pub(crate) fn consensus(&self, index: u16) -> &Consensus {
+        self.members[index as usize].consensus.as_ref().unwrap()
+    }
+
+    pub(crate) fn input(&mut self, index: ValidatorIndex, input: Input) -> Option<Disposition> {
+        let mut effects = Vec::new();
+        let member = &mut self.members[index.place()];
+        let disposition = member.consensus.as_mut()?.handle(self.now, input, &mut effects);
+        if let Disposition::Fault(_) = disposition {
+            member.faults += 1;
+        }
+        self.carry_out(index, effects);
+        Some(disposition)
+    }
+
+    pub(crate) fn settle(&mut self, index: ValidatorIndex) {
+        self.input(index, Input::Settle);
+        self.propose(index);
+    }
+
+    fn propose(&mut self, index: ValidatorIndex) {
+        for _ in 0..2 {
+            let member = &self.members[index.place()];
+            let room = member.consensus.as_ref().and_then(Consensus::proposal_room);
+            if room.is_none() || !member.has_commands {
+                return;
+            }
+            let payload = self.payload();
+            self.input(index, Input::Payload(payload));
+            self.input(index, Input::Settle);
+        }
+    }
+
+    /// A payload unlike any other: the first command of a fresh session.
+    pub(crate) fn payload(&mut self) -> Arc<[u8]> {
+        self.payload_counter += 1;
+        payload_numbered(self.payload_counter)
+    }
+
+    fn carry_out(&mut self, index: ValidatorIndex, effects: Effects) {
+        let mut inputs = Vec::new();
+        for effect in effects {
+            self.carry_out_one(index, effect, &mut inputs);
+        }
+        let again = !inputs.is_empty();
+        for input in inputs {
+            self.input(index, input);
+        }
+        if again {
+            self.input(index, Input::Settle);
+        }
+    }
+
+    fn carry_out_one(&mut self, index: ValidatorIndex, effect: Effect, inputs: &mut Vec<Input>) {
+        let set = self.set.clone();
+        let member = &mut self.members[index.place()];
+        let disk = &mut member.disk;
+        match effect {
+            Effect::PersistBlock { id, header, payload } => {
+                if disk.blocks.insert(id, (header, payload)).is_none() {
+                    disk.order.push(id);
+                }
+            }
+            Effect::PersistRecord(own) => {
+                disk.history.push(own.clone());
+                disk.records.insert(own.window, own.record.clone());
+                inputs.push(Input::RecordDurable(Durable::assert_durable(own)));
+            }
+            Effect::PersistProof { point, proof } => {
+                disk.proof = Some((point, proof));
+                inputs.push(Input::Flushed(point.height));
+            }
+            Effect::PersistLease(lease) => {
+                disk.lease = lease;
+                inputs.push(Input::LeaseDurable(Durable::assert_durable_lease(lease)));
+            }
+            Effect::Send { to, message } => self.send(index, to, message),
+            Effect::SignRecord { window, record } => {
+                let signature = sign_record(&set, index, window, &record);
+                inputs.push(Input::RecordSigned { window, record, signature });
+            }
+            Effect::SignHeader { id, header } => {
+                let signature = sign_header(&set, &header);
+                inputs.push(Input::HeaderSigned { id, signature });
+            }
+            Effect::Verify { from, claim } => {
+                let verdicts = check_claims(&set, index, vec![(from, claim)], &mut StandIn);
+                for verdict in verdicts {
+                    inputs.push(match verdict {
+                        Ok((from, claim)) => Input::Verified { from, claim },
+                        Err(refusal) => Input::Refused {
+                            from: refusal.from,
+                            own_record: refusal.own_record,
+                        },
+                    });
+                }
+            }
+            Effect::Finalized { id, header, path } => {
+                assert!(disk.blocks.contains_key(&id), "delivered without its body");
+                let expected = disk.chain.last().map_or(0, |(_, header)| header.height.number());
+                assert_eq!(header.height.number(), expected + 1, "delivered out of order");
+                disk.chain.push((id, header));
+                member.finalized.push((header.height, id, path));
+            }
+            Effect::ServeBodies { to, blocks } => {
+                let held: Vec<_> =
+                    blocks.iter().filter_map(|block| disk.blocks.get(&block.id).cloned()).collect();
+                for (header, payload) in held {
+                    self.send(index, Destination::Peer(to), Message::Block { header, payload });
+                }
+            }
+            Effect::ServeHistory { to, top, count } => {
+                let below = disk.chain.iter().rev().skip_while(|(id, _)| *id != top.id);
+                let headers: Vec<Header> =
+                    below.take(count as usize).map(|(_, header)| *header).collect();
+                self.send(index, Destination::Peer(to), Message::History(headers));
+            }
+            Effect::ServeFinality { to, .. } => {
+                if let Some((_, proof)) = disk.proof.clone() {
+                    self.send(index, Destination::Peer(to), Message::Certificates(vec![proof]));
+                }
+            }
+            Effect::Entered { window, .. } => member.entered.push(window),
+            Effect::Stopped(window) => member.stopped.push(window),
+            Effect::Evidence(evidence) => member.evidence.push(evidence),
+            Effect::Alarm(alarm) => member.alarms.push(alarm),
+            Effect::Durable(_) | Effect::Proven(_) | Effect::Forwarded { .. } => {}
+        }
+    }
+
+    fn send(&mut self, from: ValidatorIndex, to: Destination, message: Message) {
+        let receivers: Vec<_> = match to {
+            Destination::Peer(peer) => vec![peer],
+            Destination::All => self.set.indices().filter(|&other| other != from).collect(),
+        };
+        for to in receivers {
+            self.fly(from, to, message.clone());
+        }
+    }
+
+    /// Puts a message on its link, if the filter lets it pass.
+    pub(crate) fn fly(&mut self, from: ValidatorIndex, to: ValidatorIndex, mut message: Message) {
+        if !(self.filter)(from, to, &mut message) {
+            return;
+        }
+        let at_ns = self.now.mono_ns + LINK_NS;
+        self.flights.push_back(Flight { at_ns, from, to, message });
+    }
+
+    /// Hands a message to a validator as if it came over the channel of `from`, now.
+    pub(crate) fn deliver(
+        &mut self,
+        from: ValidatorIndex,
+        to: ValidatorIndex,
+        message: Message,
+    ) -> Option<Disposition> {
+        let message = Authenticated::assert_authenticated(from, message);
+        let disposition = self.input(to, Input::Message(message));
+        self.settle(to);
+        disposition
+    }
+
+    /// Lets virtual time pass: messages arrive, timers fire.
+    pub(crate) fn run(&mut self, ms: u64) {
+        let end = self.now.mono_ns + ms * MS;
+        while self.step(end) {}
+        let gap = end - self.now.mono_ns;
+        self.advance(gap);
+    }
+
+    /// Runs until a condition holds; says whether it came to hold within the time.
+    pub(crate) fn run_until(&mut self, ms: u64, done: impl Fn(&Self) -> bool) -> bool {
+        let end = self.now.mono_ns + ms * MS;
+        while !done(self) {
+            if !self.step(end) {
+                return done(self);
+            }
+        }
+        true
+    }
+
+    fn advance(&mut self, by_ns: u64) {
+        self.now.mono_ns += by_ns;
+        self.now.wall_ns += by_ns;
+    }
+
+    /// The next event up to `end`; `false` when there is none.
+    fn step(&mut self, end: u64) -> bool {
+        let flight = self.flights.front().map_or(u64::MAX, |flight| flight.at_ns);
+        let timer = self
+            .members
+            .iter()
+            .enumerate()
+            .filter_map(|(index, member)| {
+                Some((member.consensus.as_ref()?.next_deadline_ns(), index))
+            })
+            .min();
+        let timer_ns = timer.map_or(u64::MAX, |(at, _)| at.max(self.now.mono_ns + 1));
+        let next = flight.min(timer_ns);
+        if next > end {
+            return false;
+        }
+        self.advance(next.saturating_sub(self.now.mono_ns));
+        if flight <= timer_ns {
+            let flight = self.flights.pop_front().unwrap();
+            if self.is_up(flight.to) {
+                self.deliver(flight.from, flight.to, flight.message);
+            }
+        } else if let Some((_, index)) = timer {
+            self.settle(v(u16::try_from(index).unwrap()));
+        }
+        true
+    }
+
+    pub(crate) fn height(&self, index: u16) -> u64 {
+        self.members[index as usize].disk.chain.len() as u64
+    }
+
+    /// Safety, over everything: one block a height, records of each validator ordered.
+    pub(crate) fn check(&self) {
+        for member in &self.members {
+            let longest = self.members.iter().max_by_key(|other| other.disk.chain.len()).unwrap();
+            for (mine, theirs) in member.disk.chain.iter().zip(&longest.disk.chain) {
+                assert_eq!(mine.0, theirs.0, "two blocks at one height");
+            }
+            let mut newest: BTreeMap<Window, &Record> = BTreeMap::new();
+            for own in &member.disk.history {
+                assert!(own.record.is_consistent(self.set.slots()), "I1: inconsistent record");
+                if let Some(before) = newest.insert(own.window, &own.record) {
+                    assert!(before.may_extend_to(&own.record), "I1: {before:?} {:?}", own.record);
+                }
+            }
+        }
+    }
+}
+
+/// The payload with this number: one command that opens a session of its own.
+pub(crate) fn payload_numbered(number: u32) -> Arc<[u8]> {
+    let mut key = [0; 32];
+    key[..4].copy_from_slice(&number.to_le_bytes());
+    let session = session_of_key(&key);
+    let entry = Entry { lane: Lane::Order, session: &session, seq: 1, signature: None, body: &key };
+    let mut bytes = Vec::new();
+    encode_entry(&entry, &mut bytes);
+    let mut builder = PayloadBuilder::new();
+    builder.push_entry(&bytes).unwrap();
+    builder.finish()
+}

@@ -63,7 +63,20 @@ fn four_validators_broadcast_to_one_another() {
 #[test]
 fn both_sides_dial_and_exactly_one_connection_stays_each_time() {
     for _ in 0..30 {
-        let mut pair = mesh(&[4, 9]);
+        // A long deadline, so that it is the end of the stream that ends the connection that goes.
+        let limits = Limits {
+            handshake_timeout: Duration::from_secs(600),
+            ..Limits::default()
+        };
+        let bound = |index| {
+            let limits = limits.clone();
+            bind(NetConfig {
+                limits,
+                ..config(index)
+            })
+        };
+        let mut pair = vec![bound(4), bound(9)];
+        introduce(&mut pair, &[4, 9]);
         turn_until("both up", &mut pair, |v| all_up(v));
         // Frames keep flowing while the duplicate, if there is one, is resolved.
         turn_until("one connection", &mut pair, |pair| {

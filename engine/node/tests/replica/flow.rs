@@ -1,0 +1,187 @@
+//! From submission to result, with everybody up or one crashed.
+
+use crate::world::{MS, World, command, commands, session};
+use quorate::lanes::Verdict;
+use quorate::results::Outcome;
+use quorate_consensus::machine::Durability;
+
+const BOTH: [Durability; 2] = [Durability::Sync, Durability::Async];
+
+#[test]
+fn commands_of_any_validator_s_client_become_final_everywhere_in_one_order() {
+    for durability in BOTH {
+        let mut world = World::new(4, 1, 0, durability);
+        for client in 0..4u8 {
+            let verdicts = world.submit(client.into(), &commands(client + 1, 1, 5));
+            assert!(verdicts.iter().all(|&verdict| verdict == Verdict::Accepted));
+        }
+        world.run_until_applied(20, 500 * MS);
+        world.assert_equal_states();
+        assert_eq!(world.alarms(), []);
+        for place in 0..4 {
+            // Only the validator that took a command times it.
+            assert_eq!(
+                world.answered(place, Outcome::Applied),
+                5,
+                "{durability:?} {place}"
+            );
+            assert!(world.replica(place).order().lanes().is_empty());
+        }
+    }
+}
+
+#[test]
+fn steady_load_passes_windows_and_turns_without_duplicates_or_stops() {
+    for durability in BOTH {
+        let mut world = World::new(4, 1, 0, durability);
+        world.run_until("voting", 500 * MS, |world| {
+            world
+                .up()
+                .all(|(_, running)| running.replica.consensus().is_voting())
+        });
+        // More blocks than two turns have slots.
+        for seq in 1..=400 {
+            let place = usize::try_from(seq % 4).unwrap();
+            world.submit(
+                place,
+                &[command(
+                    1 + (seq % 4) as u8,
+                    1 + seq / 4 - u64::from(seq % 4 == 0),
+                    "x",
+                )],
+            );
+            world.run(MS);
+        }
+        world.run_until_applied(400, 1_000 * MS);
+        world.assert_equal_states();
+        for place in 0..4 {
+            let results = &world.slots[place].results;
+            let applied = results
+                .iter()
+                .filter(|result| result.outcome == Outcome::Applied);
+            assert_eq!(applied.count(), 400);
+            assert_eq!(results.len(), 400, "{durability:?}: commands came twice");
+        }
+        assert_eq!(world.alarms(), []);
+        assert!(world.replica(0).consensus().window().number() >= 2);
+    }
+}
+
+#[test]
+fn a_command_submitted_everywhere_applies_once_and_is_answered_everywhere() {
+    let mut world = World::new(4, 1, 0, Durability::Async);
+    for place in 0..4 {
+        world.submit(place, &commands(7, 1, 3));
+    }
+    world.run_until_applied(3, 500 * MS);
+    world.run(200 * MS);
+    for place in 0..4 {
+        assert_eq!(world.applied(place).len(), 3);
+        assert_eq!(world.answered(place, Outcome::Applied), 3);
+    }
+    // Once more, after it is final: accepted, and answered with where it was applied.
+    assert_eq!(world.submit(2, &commands(7, 3, 3)), [Verdict::Accepted]);
+    let repeat = world.slots[2].repeats.pop().expect("an answer");
+    assert_eq!(
+        (repeat.session, repeat.seq, repeat.outcome),
+        (session(7), 3, Outcome::Duplicate)
+    );
+    assert!(repeat.applied.is_some());
+    world.assert_equal_states();
+}
+
+#[test]
+fn commands_in_flight_outlive_a_crashed_leader() {
+    for durability in BOTH {
+        let mut world = World::new(4, 1, 0, durability);
+        world.submit(0, &commands(1, 1, 3));
+        world.run_until_applied(3, 500 * MS);
+        let leader = world.leader();
+        let gateway = (leader + 1) % 4;
+        world.submit(gateway, &commands(2, 1, 10));
+        // The leader has proposed them, and dies before they are final.
+        world.run(MS / 10 + MS / 20);
+        world.kill(leader);
+        world.run_until_applied(13, 5_000 * MS);
+        world.assert_equal_states();
+        assert_eq!(world.answered(gateway, Outcome::Applied), 10);
+        // Those of a dead gateway's clients come again through another validator.
+        let other = (leader + 2) % 4;
+        assert_eq!(
+            world.submit(other, &commands(2, 10, 11)),
+            [Verdict::Accepted; 2]
+        );
+        world.run_until_applied(14, 5_000 * MS);
+        assert_eq!(world.alarms(), []);
+    }
+}
+
+#[test]
+fn commands_seen_in_a_block_outlive_both_leader_and_gateway() {
+    // The gateway is the leader: nobody else ever had the commands but in its block.
+    let mut world = World::new(4, 1, 0, Durability::Async);
+    world.submit(0, &commands(1, 1, 1));
+    world.run_until_applied(1, 500 * MS);
+    let leader = world.leader();
+    world.submit(leader, &commands(2, 1, 4));
+    let others: Vec<usize> = (0..4).filter(|&place| place != leader).collect();
+    // Its block reaches the others; none of their votes is counted by anyone in time.
+    for &from in &others {
+        for to in 0..4 {
+            world.cut.push((from, to));
+        }
+    }
+    world.run(MS);
+    world.kill(leader);
+    world.cut.clear();
+    world.run_until_applied(5, 5_000 * MS);
+    world.assert_equal_states();
+}
+
+#[test]
+fn application_timers_fire_without_commands() {
+    let mut world = World::new(4, 1, 0, Durability::Sync);
+    world.submit(1, &[command(1, 1, "timer 300")]);
+    world.run_until_applied(1, 500 * MS);
+    let height = world.replica(0).executor().height();
+    world.run_until("a timer fired everywhere", 1_000 * MS, |world| {
+        world
+            .up()
+            .all(|(_, running)| !running.replica.executor().app().timers_fired.is_empty())
+    });
+    // One empty block did it.
+    assert_eq!(world.replica(0).executor().height(), height + 1);
+    world.run(500 * MS);
+    assert_eq!(world.replica(0).executor().height(), height + 1);
+    world.assert_equal_states();
+}
+
+#[test]
+fn an_idle_chain_makes_no_blocks() {
+    let mut world = World::new(4, 1, 0, Durability::Sync);
+    world.run(2_000 * MS);
+    for place in 0..4 {
+        assert_eq!(world.replica(place).executor().height(), 0);
+        assert_eq!(
+            world.replica(place).consensus().window().number(),
+            0,
+            "no leader is given up"
+        );
+    }
+}
+
+#[test]
+fn finality_becomes_proven_and_durable() {
+    for durability in BOTH {
+        let mut world = World::new(4, 1, 0, durability);
+        world.submit(3, &commands(1, 1, 10));
+        world.run_until_applied(10, 500 * MS);
+        world.run_until("durable everywhere", 2_000 * MS, |world| {
+            world.up().all(|(_, running)| {
+                let consensus = running.replica.consensus();
+                consensus.proven().height == consensus.delivered()
+                    && consensus.durable() == consensus.delivered()
+            })
+        });
+    }
+}

@@ -1,0 +1,5 @@
+//! Whole validators without threads and sockets: the same code as a node's, under virtual time.
+
+mod flow;
+mod recovery;
+mod world;

@@ -1,0 +1,332 @@
+//! Crashes, restarts and folders that must be refused.
+
+use quorate::journal::{JournalError, SyncError};
+use quorate::recovery::{RecoveryError, initialize};
+use quorate::replica::{Event, Replica, ReplicaError};
+use quorate::results::Outcome;
+use quorate_consensus::machine::Durability;
+use quorate_log::{DataFolder, LogConfig, MemoryBackend, OpenError};
+
+use crate::world::{GENESIS, MS, Tape, World, command, commands, log_config};
+
+const BOTH: [Durability; 2] = [Durability::Sync, Durability::Async];
+
+fn is_voting(world: &World, place: usize) -> bool {
+    world
+        .up()
+        .any(|(up, running)| up == place && running.replica.consensus().is_voting())
+}
+
+#[test]
+fn a_killed_validator_comes_back_with_its_history_and_votes_again() {
+    for durability in BOTH {
+        let mut world = World::new(4, 1, 0, durability);
+        world.submit(0, &commands(1, 1, 30));
+        world.run_until_applied(30, 500 * MS);
+        let height = world.replica(2).executor().height();
+        world.kill(2);
+        world.start(2).expect("its disk is good");
+        // Before a single frame: everything that was final is executed again.
+        assert_eq!(world.replica(2).executor().height(), height);
+        assert_eq!(world.applied(2).len(), 30);
+        world.run_until("it votes", 5_000 * MS, |world| is_voting(world, 2));
+        world.submit(2, &commands(1, 31, 40));
+        world.run_until_applied(40, 5_000 * MS);
+        world.assert_equal_states();
+        assert_eq!(world.answered(2, Outcome::Applied), 10);
+        assert_eq!(world.alarms(), []);
+    }
+}
+
+#[test]
+fn a_validator_that_missed_much_fetches_it_from_the_others_logs() {
+    let mut world = World::new(4, 1, 0, Durability::Async);
+    world.submit(0, &commands(1, 1, 3));
+    world.run_until_applied(3, 500 * MS);
+    world.kill(3);
+    // More blocks than windows have slots and than the others keep in memory.
+    let text = "x".repeat(2_000);
+    for seq in 1..=300 {
+        world.submit(0, &[command(2, seq, &text)]);
+        world.run(2 * MS);
+    }
+    world.run_until_applied(303, 10_000 * MS);
+    let (_, cached_bytes, _) = world.replica(0).order().store().sizes();
+    assert!(cached_bytes <= 64 * 1024 + 4_096, "{cached_bytes}");
+    world.start(3).expect("its disk is good");
+    world.run_until_applied(303, 20_000 * MS);
+    world.assert_equal_states();
+    assert_eq!(world.alarms(), []);
+}
+
+#[test]
+fn all_validators_killed_at_once_go_on_where_they_were() {
+    for durability in BOTH {
+        let mut world = World::new(4, 1, 0, durability);
+        world.submit(0, &commands(1, 1, 10));
+        world.run_until_applied(10, 500 * MS);
+        world.submit(1, &commands(2, 1, 10));
+        world.run(MS / 4);
+        for place in 0..4 {
+            world.kill(place);
+        }
+        for place in 0..4 {
+            world.start(place).expect("its disk is good");
+            assert!(world.applied(place).len() >= 10);
+        }
+        // The client asks again, as a client does that has no result.
+        world.submit(3, &commands(2, 1, 10));
+        world.run_until_applied(20, 10_000 * MS);
+        world.assert_equal_states();
+        assert_eq!(world.alarms(), []);
+    }
+}
+
+#[test]
+fn sync_durability_outlives_the_power_of_all_machines() {
+    let mut world = World::new(4, 1, 0, Durability::Sync);
+    world.submit(0, &commands(1, 1, 10));
+    world.run_until_applied(10, 500 * MS);
+    world.run(100 * MS);
+    let roots: Vec<_> = (0..4)
+        .map(|place| world.replica(place).executor_mut().root().combined)
+        .collect();
+    for place in 0..4 {
+        world.power_cut(place);
+    }
+    for (place, root) in roots.iter().enumerate() {
+        world.start(place).expect("its disk is good");
+        assert_eq!(world.replica(place).executor_mut().root().combined, *root);
+    }
+    world.submit(2, &commands(1, 11, 12));
+    world.run_until_applied(12, 10_000 * MS);
+    world.assert_equal_states();
+    assert_eq!(world.alarms(), []);
+}
+
+#[test]
+fn r12_after_a_power_cut_in_async_a_validator_abstains_and_the_others_go_on() {
+    let mut world = World::new(4, 1, 0, Durability::Async);
+    world.submit(0, &commands(1, 1, 10));
+    world.run_until_applied(10, 500 * MS);
+    world.power_cut(1);
+    world.start(1).expect("its disk is good");
+    let lease = world.lease(1);
+    assert!(lease.abstain_until.is_some());
+    assert_eq!(lease.abstain_until, lease.lease);
+    world.submit(0, &commands(1, 11, 20));
+    world.run_until_applied(20, 10_000 * MS);
+    assert!(!is_voting(&world, 1));
+    world.assert_equal_states();
+    assert_eq!(world.alarms(), []);
+}
+
+#[test]
+fn r12_a_kill_takes_away_proposals_and_a_clean_stop_takes_nothing() {
+    for durability in BOTH {
+        let mut world = World::new(4, 1, 0, durability);
+        world.submit(0, &commands(1, 1, 10));
+        world.run_until_applied(10, 500 * MS);
+        world.run(200 * MS);
+        world.stop(1);
+        world.start(1).expect("it stopped cleanly");
+        let after_stop = world.lease(1);
+        assert!(after_stop.lease.is_some());
+        assert_eq!(
+            (after_stop.no_proposals_until, after_stop.abstain_until),
+            (None, None)
+        );
+        // The marker of that stop is spent: this is no clean stop.
+        world.kill(1);
+        world.start(1).expect("its disk is good");
+        let after_kill = world.lease(1);
+        assert_eq!(after_kill.no_proposals_until, after_kill.lease);
+        assert_eq!(after_kill.abstain_until, None);
+        world.submit(0, &commands(1, 11, 12));
+        world.run_until_applied(12, 10_000 * MS);
+    }
+}
+
+#[test]
+fn r12_a_failed_sync_ends_the_run_and_makes_the_next_start_suspect() {
+    let mut world = World::new(4, 1, 0, Durability::Sync);
+    world.submit(0, &commands(1, 1, 10));
+    world.run_until_applied(10, 500 * MS);
+    world.run(100 * MS);
+    world.slots[3].memory.fail_sync_after(0);
+    world.submit(0, &commands(1, 11, 20));
+    world.run_until_applied(20, 10_000 * MS);
+    let failure = world.slots[3].failure.take().expect("its disk failed");
+    assert!(
+        matches!(
+            failure,
+            ReplicaError::Journal(JournalError::Sync(SyncError::Log { is_noted: true, .. }))
+        ),
+        "{failure:?}"
+    );
+    world.slots[3].memory = world.slots[3].memory.process_kill();
+    world.start(3).expect("the disk works again");
+    let lease = world.lease(3);
+    assert_eq!(lease.abstain_until, lease.lease);
+    world.run_until_applied(20, 10_000 * MS);
+    assert!(!is_voting(&world, 3));
+}
+
+#[test]
+fn r12_a_crash_of_the_leader_at_any_moment_forks_nothing_and_loses_nothing() {
+    for durability in BOTH {
+        for step in 0..12 {
+            let mut world = World::new(4, 1, 0, durability);
+            world.submit(0, &commands(1, 1, 3));
+            world.run_until_applied(3, 500 * MS);
+            let leader = world.leader();
+            world.submit((leader + 1) % 4, &commands(2, 1, 5));
+            world.run(step * MS / 10);
+            world.kill(leader);
+            world.start(leader).expect("its disk is good");
+            world.run_until_applied(8, 10_000 * MS);
+            world.assert_equal_states();
+            assert_eq!(world.alarms(), [], "{durability:?} after {step} steps");
+        }
+    }
+}
+
+#[test]
+fn a_log_that_lost_votes_it_had_sent_is_found_out_by_the_fence() {
+    let mut world = World::new(4, 1, 0, Durability::Sync);
+    world.submit(0, &commands(1, 1, 3));
+    world.run_until_applied(3, 500 * MS);
+    world.run(100 * MS);
+    let old = world.slots[2].memory.process_kill();
+    world.submit(0, &commands(1, 4, 10));
+    world.run_until_applied(10, 1_000 * MS);
+    world.run(100 * MS);
+    world.kill(2);
+    // Somebody restored a copy of the disk.
+    world.slots[2].memory = old;
+    world.start(2).expect("the copy is a good log");
+    world.run(3_000 * MS);
+    assert!(!is_voting(&world, 2));
+    let is_found =
+        |(place, event): &(usize, Event)| *place == 2 && matches!(event, Event::Alarm(_));
+    assert!(world.alarms().iter().any(is_found), "{:?}", world.alarms());
+}
+
+fn open(world: &World, memory: &MemoryBackend, genesis: &[u8]) -> Result<(), RecoveryError> {
+    let mut config = world.config(0);
+    config.genesis = genesis.into();
+    let folder = DataFolder::in_memory(memory);
+    Replica::open(&folder, &config, Tape::default(), world.now).map(drop)
+}
+
+#[test]
+fn a_folder_without_its_lease_is_refused_with_or_without_a_log() {
+    let mut world = World::new(4, 1, 0, Durability::Sync);
+    world.submit(0, &commands(1, 1, 3));
+    world.run_until_applied(3, 500 * MS);
+    world.kill(0);
+    let memory = world.slots[0].memory.process_kill();
+    memory.remove_file("lease");
+    assert!(matches!(
+        open(&world, &memory, GENESIS),
+        Err(RecoveryError::LeaseMissing)
+    ));
+    let again = initialize(
+        &DataFolder::in_memory(&memory),
+        &log_config(),
+        GENESIS,
+        [0; 16],
+    );
+    assert!(
+        matches!(again, Err(RecoveryError::LogWithoutLease { .. })),
+        "{again:?}"
+    );
+    let empty = MemoryBackend::new();
+    assert!(matches!(
+        open(&world, &empty, GENESIS),
+        Err(RecoveryError::LeaseMissing)
+    ));
+    assert_eq!(
+        empty.file_names(),
+        Vec::<String>::new(),
+        "a refusal leaves nothing behind"
+    );
+}
+
+#[test]
+fn a_damaged_lease_a_foreign_genesis_and_a_damaged_log_are_refused() {
+    let mut world = World::new(4, 1, 0, Durability::Sync);
+    world.submit(0, &commands(1, 1, 3));
+    world.run_until_applied(3, 500 * MS);
+    world.run(200 * MS);
+    world.stop(0);
+    let good = &world.slots[0].memory;
+
+    let memory = good.process_kill();
+    let mut lease = memory.file("lease").expect("it is there");
+    lease[20] ^= 1;
+    memory.set_file("lease", &lease);
+    assert!(matches!(
+        open(&world, &memory, GENESIS),
+        Err(RecoveryError::LeaseDamaged(_))
+    ));
+
+    let memory = good.process_kill();
+    let foreign = open(&world, &memory, b"another genesis");
+    assert!(
+        matches!(foreign, Err(RecoveryError::Log(OpenError::Genesis { .. }))),
+        "{foreign:?}"
+    );
+
+    let memory = good.process_kill();
+    let name = memory
+        .file_names()
+        .into_iter()
+        .find(|name| name.contains("0000"))
+        .expect("a segment");
+    let mut segment = memory.file(&name).expect("it is there");
+    segment[1_000] ^= 1;
+    memory.set_file(&name, &segment);
+    let damaged = open(&world, &memory, GENESIS);
+    assert!(
+        matches!(damaged, Err(RecoveryError::Log(OpenError::Damaged { .. }))),
+        "{damaged:?}"
+    );
+
+    assert!(open(&world, &good.process_kill(), GENESIS).is_ok());
+}
+
+#[test]
+fn a_folder_is_initialized_once_and_an_interrupted_try_can_be_repeated() {
+    let memory = MemoryBackend::new();
+    let folder = || DataFolder::in_memory(&memory);
+    initialize(&folder(), &log_config(), GENESIS, [0; 16]).expect("a new folder");
+    let again = initialize(&folder(), &log_config(), GENESIS, [0; 16]);
+    assert!(matches!(again, Err(RecoveryError::AlreadyInitialized)));
+    // As if the first call had been cut short before the lease.
+    memory.remove_file("lease");
+    initialize(&folder(), &log_config(), GENESIS, [0; 16]).expect("nothing was signed yet");
+}
+
+#[test]
+fn segments_too_small_for_the_largest_block_are_refused_at_the_start() {
+    let world = World::new(4, 1, 0, Durability::Sync);
+    let memory = MemoryBackend::new();
+    let small = LogConfig {
+        segment_bytes: 64 * 1024,
+        ..log_config()
+    };
+    initialize(&DataFolder::in_memory(&memory), &small, GENESIS, [0; 16]).expect("a new folder");
+    let mut config = world.config(0);
+    config.log = small;
+    let opened = Replica::open(
+        &DataFolder::in_memory(&memory),
+        &config,
+        Tape::default(),
+        world.now,
+    );
+    assert!(matches!(
+        opened,
+        Err(RecoveryError::SegmentsTooSmall { .. })
+    ));
+}

@@ -188,11 +188,12 @@ impl Consensus {
         };
         let block = state.tally.tree.block_mut(place);
         let Some(header) = block.header else { return };
+        let id = block.id;
         if block.has_body {
+            self.delivery.note_body(header.height, id);
             return;
         }
         block.has_body = true;
-        let id = block.id;
         // Bodies free votes here and in every later window that stands on this block.
         for later in self.windows.range_mut(window..) {
             later.1.is_dirty = true;
@@ -316,11 +317,20 @@ impl Consensus {
 
     /// Headers of finalized history: each is named by the one above it.
     pub(crate) fn handle_history(&mut self, headers: &[Header]) -> Disposition {
-        if self.delivery.push_history(headers) {
-            Disposition::Applied
-        } else {
-            Disposition::Ignored(Ignored::Unasked)
+        if !self.delivery.push_history(headers) {
+            return Disposition::Ignored(Ignored::Unasked);
         }
+        for header in headers {
+            let id = header.id();
+            let held = self.locate(header.height, id).is_some_and(|(window, place)| {
+                let state = self.windows.get(&window);
+                state.is_some_and(|state| state.tally.tree.block(place).has_body)
+            });
+            if held {
+                self.delivery.note_body(header.height, id);
+            }
+        }
+        Disposition::Applied
     }
 
     pub(crate) fn handle_header_signature(

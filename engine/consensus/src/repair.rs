@@ -30,6 +30,7 @@ pub(crate) struct Peer {
     pub(crate) certificates_checked: bool,
     pub(crate) retransmit_doublings: u32,
     next_status_ns: u64,
+    last_status_ns: u64,
     answer_after_ns: u64,
     finalized: Height,
     proven: Height,
@@ -179,6 +180,7 @@ impl Consensus {
             };
             let peer = &mut self.peers[index.place()];
             peer.next_status_ns = now.mono_ns.saturating_add(interval);
+            peer.last_status_ns = now.mono_ns;
             if unsettled {
                 peer.retransmit_doublings = peer.retransmit_doublings.saturating_add(1).min(8);
             }
@@ -191,13 +193,16 @@ impl Consensus {
         }
     }
 
-    /// An interval set while idle is cut short when this validator becomes unsettled.
+    /// An interval set while idle is cut short when this validator becomes unsettled, but never
+    /// below T_retx: an answer must not call for the next question.
     fn status_due_ns(&self, index: ValidatorIndex, unsettled: bool) -> u64 {
         let peer = &self.peers[index.place()];
+        let retransmit = self.config.timers.retransmit_ns;
         let soon = self
             .pace
             .progress_ns
-            .saturating_add(self.config.timers.retransmit_ns);
+            .max(peer.last_status_ns)
+            .saturating_add(retransmit);
         if unsettled && peer.retransmit_doublings == 0 {
             peer.next_status_ns.min(soon)
         } else {

@@ -138,7 +138,10 @@ impl Consensus {
     /// Puts back what the log says, before any other input (R12).
     pub(crate) fn restore(&mut self, now: Now, restored: Restored, effects: &mut Effects) {
         let set = self.config.set.clone();
-        for (id, header) in restored.blocks {
+        // Fetched bodies were logged as they came: parents first now.
+        let mut blocks = restored.blocks;
+        blocks.sort_by_key(|(_, header)| (header.window, header.index));
+        for (id, header) in blocks {
             if let Some(state) = self.restored_window(header.window)
                 && let Ok((place, _)) = state.tally.connect(&set, &header, id)
             {
@@ -163,9 +166,8 @@ impl Consensus {
                 .record
                 .tip
                 .and_then(|(index, id)| state.tally.tree.find_connected(index, id));
-            if own.record.tip.is_some() && state.own_tip.is_none() {
-                continue;
-            }
+            // Without the block of its tip the record cannot be extended: it stands as it is.
+            state.is_frozen = own.record.tip.is_some() && state.own_tip.is_none();
             state.own = own.record.clone();
             state.persisted = own.record.clone();
             self.handle_durable(now, own, effects);
@@ -206,7 +208,8 @@ impl Consensus {
             .lease
             .abstain_until
             .is_some_and(|until| window <= until);
-        self.fence.is_passed && !self.fence.is_failed && leased && !abstains
+        let frozen = self.windows.get(&window).is_some_and(|state| state.is_frozen);
+        self.fence.is_passed && !self.fence.is_failed && leased && !abstains && !frozen
     }
 
     /// Whether a proposal may be made in a window now.

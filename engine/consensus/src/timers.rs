@@ -133,24 +133,26 @@ impl Consensus {
     /// enough that an own suspension is noticed.
     #[must_use]
     pub fn next_deadline_ns(&self) -> u64 {
-        let mut next = self
-            .pace
-            .settled_ns
-            .saturating_add(self.config.timers.progress_ns / 8);
-        for state in self.windows.values() {
-            next = next.min(state.timer_ns.unwrap_or(u64::MAX));
-            let sign = state
+        let settled = self.pace.settled_ns;
+        let timers = &self.config.timers;
+        let per_window = self.windows.values().flat_map(|state| {
+            let unsigned = state
                 .unsigned_since_ns
-                .filter(|_| state.signing.is_none())
-                .map_or(u64::MAX, |since| {
-                    since.saturating_add(self.config.timers.sign_ns)
-                });
-            let holdoff = state.notarized_since_ns.map_or(u64::MAX, |since| {
-                since.saturating_add(self.config.timers.final_holdoff_ns)
-            });
-            next = next.min(sign).min(holdoff);
-        }
-        next.min(self.next_status_ns())
+                .filter(|_| state.signing.is_none());
+            [
+                state.timer_ns,
+                unsigned.map(|since| since.saturating_add(timers.sign_ns)),
+                state
+                    .notarized_since_ns
+                    .map(|since| since.saturating_add(timers.final_holdoff_ns)),
+            ]
+        });
+        // What was due at the last turn was judged there; it does not call for another one.
+        per_window
+            .flatten()
+            .chain([self.next_status_ns()])
+            .filter(|&at| at > settled)
+            .fold(settled.saturating_add(timers.progress_ns / 8), u64::min)
     }
 
     /// One's own suspension is not evidence against the leader: after a gap longer than a quarter

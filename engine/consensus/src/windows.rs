@@ -7,7 +7,7 @@ use crate::effect::{Effect, Effects, FinalPath};
 use crate::header::Header;
 use crate::machine::Consensus;
 use crate::types::{BlockId, Height, Index, Now, Point, Window};
-use crate::window::ReadyParent;
+use crate::window::{ReadyParent, WindowState};
 use crate::window::tree::BlockPlace;
 use alloc::vec::Vec;
 
@@ -108,12 +108,12 @@ impl Consensus {
         };
         let last = Index::new(set.slots().saturating_sub(1));
         let tally = &state.tally;
-        let contested = tally.is_contested() || state.skip_fact.is_some();
+        let skip = lowest(tally.skip_start(set), state.skip_fact);
         let reaches_end = tally.tree.slot_count() >= set.slots();
-        if !contested && !reaches_end && state.certified_facts.is_empty() {
+        let known = self.known_certified(state);
+        if skip.is_none() && !reaches_end && known.is_empty() {
             return Vec::new();
         }
-        let skip = lowest(tally.skip_start(set), state.skip_fact);
         let signed_skip = lowest(tally.signed_skip_start(set), state.skip_fact);
         // A certified block at t is handed on when t = W-1 or everything above t is skipped.
         let from = skip.map_or(last, |skip| skip.previous().unwrap_or(Index::ZERO));
@@ -125,36 +125,53 @@ impl Consensus {
             let block = tally.tree.block(place);
             let Some(header) = block.header else { continue };
             let signed = clears(signed_skip, block.index)
-                && (tally.signed_support(set, place) >= set.thresholds().quorum
-                    || state
-                        .certified_facts
-                        .iter()
-                        .any(|(point, _)| point.id == block.id));
-            handed.push(ReadyParent {
-                point: header.point(block.id),
-                time_ns: header.time_ns,
-                signed,
-            });
+                && tally.signed_support(set, place) >= set.thresholds().quorum;
+            let point = header.point(block.id);
+            let time_ns = header.time_ns;
+            handed.push(ReadyParent { point, time_ns, signed });
         }
-        for &(point, time_ns) in &state.certified_facts {
-            if clears(skip, point.index) {
-                let signed = clears(signed_skip, point.index);
-                handed.push(ReadyParent {
-                    point,
-                    time_ns,
-                    signed,
-                });
+        for parent in known {
+            if clears(skip, parent.point.index) {
+                let signed = parent.signed && clears(signed_skip, parent.point.index);
+                handed.push(ReadyParent { signed, ..parent });
             }
         }
         if skip == Some(Index::ZERO) {
             let whole = signed_skip == Some(Index::ZERO);
-            handed.extend(state.parents.iter().map(|parent| ReadyParent {
+            let parents = state.parents.iter();
+            handed.extend(parents.map(|parent| ReadyParent {
                 signed: parent.signed && whole,
                 ..*parent
             }));
         }
-        // A block at or below the proven one in its own window needs no records: its proof shows it.
         handed
+    }
+
+    /// Blocks of a window that are certified without a count here: by a verified certificate, or
+    /// because they are final.
+    fn known_certified(&self, state: &WindowState) -> Vec<ReadyParent> {
+        let facts = state.certified_facts.iter();
+        let mut known: Vec<ReadyParent> = facts
+            .map(|&(point, time_ns)| ReadyParent { point, time_ns, signed: true })
+            .collect();
+        let proven_time = self
+            .proof
+            .as_ref()
+            .and_then(|proof| proof.headers.first())
+            .map(|header| header.time_ns);
+        let finals = [
+            (self.proven, proven_time, true),
+            (self.finalized, Some(self.finalized_time_ns), false),
+        ];
+        for (point, time_ns, signed) in finals {
+            if let Some(time_ns) = time_ns
+                && point.window == state.window
+                && !point.is_genesis()
+            {
+                known.push(ReadyParent { point, time_ns, signed });
+            }
+        }
+        known
     }
 
     /// R1 ENTER: the highest window above the current one that has a parent.

@@ -40,6 +40,8 @@ pub(crate) struct WindowState {
     pub(crate) own: Record,
     /// Block of the own tip.
     pub(crate) own_tip: Option<BlockPlace>,
+    /// The log holds a record whose tip it does not hold: no other may be made here.
+    pub(crate) is_frozen: bool,
     /// Last record handed to the journal.
     pub(crate) persisted: Record,
     /// Last record that is durable, hence counted and sent.
@@ -92,6 +94,7 @@ impl WindowState {
             parents: Vec::new(),
             own: Record::default(),
             own_tip: None,
+            is_frozen: false,
             persisted: Record::default(),
             durable: Record::default(),
             is_unsent: false,

@@ -2,5 +2,6 @@
 
 mod golden;
 mod hostile;
+mod memory;
 mod properties;
 mod samples;

@@ -288,6 +288,25 @@ fn a_large_payload_keeps_prices_and_admin_within_their_shares() {
 }
 
 #[test]
+fn a_lane_may_have_its_share_to_the_byte() {
+    let order = entry(Lane::Order, 1, 2, &vec![0; 40 * 1024]);
+    // The count's four bytes belong to the payload and to no lane.
+    let prices = |more: usize| entry(Lane::Price, 2, 2, &vec![0; 40 * 1024 + 4 + more]);
+    assert_eq!(parse(&[order.clone(), prices(0)]), Ok(2));
+    let over = parse(&[order, prices(1)]);
+    assert!(
+        matches!(
+            over,
+            Err(PayloadError::LaneShare {
+                lane: Lane::Price,
+                ..
+            })
+        ),
+        "{over:?}"
+    );
+}
+
+#[test]
 fn shares_are_judged_above_their_bound_and_not_at_it() {
     let prices = |bytes: usize| {
         let first = entry(Lane::Price, 1, 2, &vec![0; 32 * 1024]);

@@ -34,6 +34,7 @@ pub mod store;
 pub mod replica;
 
 pub(crate) mod http;
+pub mod local;
 pub mod metrics;
 pub mod node;
 pub(crate) mod stages;

@@ -1,0 +1,150 @@
+//! What a node refuses: starts that are not safe, and bytes that are not the protocol's.
+
+#![expect(clippy::unwrap_used, reason = "tests may unwrap")]
+
+mod support;
+
+use quorate::client::{Client, ClientOptions};
+use quorate::keys::KeyPair;
+use quorate::node::{Node, StartError, initialize};
+use quorate::profiles::Durability;
+use quorate::state_machine::Lane;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+use support::{Adder, Cluster, PATIENCE, eventually, stop_all};
+
+fn http(address: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+#[test]
+fn a_folder_that_was_never_made_ready_is_not_started_from() {
+    let cluster = Cluster::new("unready", 4, Durability::Sync);
+    let config = cluster.config_in(0, &cluster.folder.join("elsewhere"));
+    let error = Node::start(config, Adder::default()).unwrap_err();
+    assert_eq!(error.exit_code(), 4);
+    assert!(error.to_string().contains("elsewhere"), "{error}");
+}
+
+#[test]
+fn a_folder_is_made_ready_once() {
+    let cluster = Cluster::new("twice", 4, Durability::Sync);
+    let error = initialize(&cluster.config(0)).unwrap_err();
+    assert!(error.to_string().contains("initialized already"), "{error}");
+}
+
+#[test]
+fn the_folder_of_another_chain_is_refused_before_a_port_is_opened() {
+    let (one, other) = (
+        Cluster::new("chain-a", 4, Durability::Sync),
+        Cluster::new("chain-b", 4, Durability::Sync),
+    );
+    let config = one.config_in(0, &other.data(0));
+    let error = Node::start(config, Adder::default()).unwrap_err();
+    assert!(error.to_string().contains("another genesis"), "{error}");
+    assert_eq!(error.exit_code(), 3);
+}
+
+#[test]
+fn a_folder_in_use_is_refused_and_named() {
+    let cluster = Cluster::new("in-use", 4, Durability::Sync);
+    let node = cluster.start(0);
+    let error = cluster.try_start(0).unwrap_err();
+    assert!(matches!(error, StartError::Folder(_)), "{error}");
+    assert!(error.to_string().contains("validator-0"), "{error}");
+    assert_eq!(error.exit_code(), 75);
+    node.shutdown(Duration::ZERO).unwrap();
+    cluster.start(0).shutdown(Duration::ZERO).unwrap();
+}
+
+#[test]
+fn a_port_in_use_is_refused_and_named() {
+    let cluster = Cluster::new("port", 4, Durability::Sync);
+    let node = cluster.start(0);
+    for field in ["peers", "clients", "metrics"] {
+        let mut config = cluster.config(1);
+        let taken = node.client_address().unwrap().to_string();
+        match field {
+            "peers" => config.listen_peers.clone_from(&taken),
+            "clients" => config.listen_clients = Some(taken.clone()),
+            _ => config.listen_metrics = Some(taken.clone()),
+        }
+        let error = Node::start(config, Adder::default()).unwrap_err();
+        assert!(error.to_string().contains(&taken), "{error}");
+        assert_eq!(error.exit_code(), 3);
+    }
+    // Nothing was left running or locked by the failed starts.
+    cluster.start(1).shutdown(Duration::ZERO).unwrap();
+    node.shutdown(Duration::ZERO).unwrap();
+}
+
+#[test]
+fn bytes_that_are_no_protocol_end_their_own_connection_alone() {
+    let cluster = Cluster::new("garbage", 4, Durability::Async);
+    let nodes = cluster.start_all();
+    let key = Arc::new(KeyPair::from_seed(&[99; 32]));
+    let options = ClientOptions::default();
+    let mut client = Client::connect(&cluster.genesis, key, options, PATIENCE).unwrap();
+    client
+        .submit_and_wait(Lane::Order, b"12345678", PATIENCE)
+        .unwrap();
+    for address in [
+        nodes[0].client_address().unwrap(),
+        nodes[0].peer_address().unwrap(),
+    ] {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(&[0xff; 4096]).unwrap();
+        let mut rest = Vec::new();
+        // Closed, one way or the other.
+        drop(stream.read_to_end(&mut rest));
+        assert!(rest.is_empty());
+    }
+    client
+        .submit_and_wait(Lane::Order, b"12345678", PATIENCE)
+        .unwrap();
+    eventually("the closing is counted", || {
+        let faults = nodes[0].status().unwrap().faults;
+        faults
+            .get("closed_message_length")
+            .copied()
+            .unwrap_or_default()
+            >= 2
+    });
+    assert!(client.connected().is_some());
+    stop_all(nodes);
+}
+
+#[test]
+fn operators_see_numbers_health_readiness_and_status() {
+    let cluster = Cluster::new("http", 4, Durability::Async);
+    let mut nodes: Vec<Node> = (1..4).map(|place| cluster.start(place)).collect();
+    let mut config = cluster.config(0);
+    // Port 0: whichever is free.
+    config.listen_metrics = Some("127.0.0.1:0".to_owned());
+    nodes.push(Node::start(config, Adder::default()).unwrap());
+    let address = nodes[3].metrics_address().unwrap();
+    let key = Arc::new(KeyPair::from_seed(&[98; 32]));
+    let options = ClientOptions::default();
+    let mut client = Client::connect(&cluster.genesis, key, options, PATIENCE).unwrap();
+    client
+        .submit_and_wait(Lane::Order, b"12345678", PATIENCE)
+        .unwrap();
+    eventually("ready", || {
+        http(address, "/ready").starts_with("HTTP/1.1 200")
+    });
+    assert!(http(address, "/health").ends_with("ok\n"));
+    let text = http(address, "/metrics");
+    assert!(
+        text.contains("quorate_commands_accepted_total 1\n"),
+        "{text}"
+    );
+    assert!(http(address, "/status").contains("\"index\":0"));
+    stop_all(nodes);
+}

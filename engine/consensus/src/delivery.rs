@@ -8,7 +8,8 @@ use crate::header::Header;
 use crate::limits;
 use crate::message::BlockRef;
 use crate::types::{BlockId, Height, Point};
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::btree_map::Entry;
 use alloc::vec::Vec;
 
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub(crate) struct Delivery {
     delivered_id: BlockId,
     /// Bound: the live windows above, `BACKFILL_HEADERS_MAX` below.
     waiting: BTreeMap<Height, Undelivered>,
+    /// Heights of `waiting` whose bodies are not here.
+    bodiless: BTreeSet<Height>,
     /// Where a gap too wide for one pass is cut: the lowest proof found above `delivered`.
     stage: Option<BlockRef>,
 }
@@ -45,6 +48,7 @@ impl Delivery {
             delivered: delivered.height,
             delivered_id: delivered.id,
             waiting: BTreeMap::new(),
+            bodiless: BTreeSet::new(),
             stage: None,
         }
     }
@@ -64,7 +68,12 @@ impl Delivery {
             path,
             has_body,
         };
-        self.waiting.entry(header.height).or_insert(entry);
+        if let Entry::Vacant(place) = self.waiting.entry(header.height) {
+            place.insert(entry);
+            if !has_body {
+                self.bodiless.insert(header.height);
+            }
+        }
     }
 
     /// The next block, when its parent is delivered and its body is here.
@@ -153,6 +162,7 @@ impl Delivery {
                 has_body: false,
             };
             self.waiting.insert(header.height, entry);
+            self.bodiless.insert(header.height);
             taken = true;
         }
         taken
@@ -171,6 +181,7 @@ impl Delivery {
             && entry.id == id
         {
             entry.has_body = true;
+            self.bodiless.remove(&height);
         }
     }
 
@@ -180,10 +191,10 @@ impl Delivery {
         if self.gap().is_some() {
             return Vec::new();
         }
-        self.waiting
-            .values()
-            .filter(|entry| !entry.has_body)
+        self.bodiless
+            .iter()
             .take(count_max)
+            .filter_map(|height| self.waiting.get(height))
             .map(|entry| BlockRef {
                 height: entry.header.height,
                 id: entry.id,

@@ -62,7 +62,7 @@ impl Consensus {
 
     /// Certificates that come with a proposal are checked when its parent lacks evidence here.
     fn take_justification(
-        &mut self,
+        &self,
         from: ValidatorIndex,
         header: &Header,
         certificates: Vec<crate::certificate::Certificate>,
@@ -322,10 +322,12 @@ impl Consensus {
         }
         for header in headers {
             let id = header.id();
-            let held = self.locate(header.height, id).is_some_and(|(window, place)| {
-                let state = self.windows.get(&window);
-                state.is_some_and(|state| state.tally.tree.block(place).has_body)
-            });
+            let held = self
+                .locate(header.height, id)
+                .is_some_and(|(window, place)| {
+                    let state = self.windows.get(&window);
+                    state.is_some_and(|state| state.tally.tree.block(place).has_body)
+                });
             if held {
                 self.delivery.note_body(header.height, id);
             }
@@ -334,7 +336,7 @@ impl Consensus {
     }
 
     pub(crate) fn handle_header_signature(
-        &mut self,
+        &self,
         from: ValidatorIndex,
         header: Header,
         signature: SignatureBytes,
@@ -394,7 +396,7 @@ impl Consensus {
 
     /// Evidence from a peer is checked, then handed out; it never changes counting.
     pub(crate) fn handle_evidence(
-        &mut self,
+        &self,
         from: ValidatorIndex,
         evidence: Evidence,
         effects: &mut Effects,

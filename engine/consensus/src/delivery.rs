@@ -8,8 +8,8 @@ use crate::header::Header;
 use crate::limits;
 use crate::message::BlockRef;
 use crate::types::{BlockId, Height, Point};
-use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::collections::btree_map::Entry;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 #[derive(Debug)]

@@ -25,6 +25,7 @@ pub mod certificate;
 mod delivery;
 pub mod effect;
 pub mod evidence;
+mod fetch;
 pub mod header;
 pub mod input;
 pub mod limits;

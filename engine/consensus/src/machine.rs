@@ -6,12 +6,13 @@
 use crate::certificate::Certificate;
 use crate::delivery::Delivery;
 use crate::effect::{Alarm, Effect, Effects};
+use crate::fetch::Fetches;
 use crate::header::Header;
 use crate::input::Input;
 use crate::message::Message;
 use crate::propose::Proposals;
 use crate::record::OwnRecord;
-use crate::repair::{Fetches, Peer};
+use crate::repair::Peer;
 use crate::restart::Fence;
 use crate::timers::Pace;
 pub use crate::timers::TimerConfig;
@@ -287,7 +288,7 @@ impl Consensus {
         self.note_heard(now, from);
         match message {
             Message::Propose(propose) => self.handle_propose(now, from, propose, effects),
-            Message::Vote(vote) => self.handle_vote(from, vote, effects),
+            Message::Vote(vote) => self.handle_vote(now, from, vote, effects),
             Message::Certificates(certificates) => {
                 self.handle_certificates(from, certificates, effects)
             }
@@ -360,7 +361,7 @@ impl Consensus {
         window >= self.proven.window && window <= current.plus(crate::limits::WINDOWS_AHEAD_MAX)
     }
 
-    pub(crate) fn alarm(&mut self, alarm: Alarm, effects: &mut Effects) {
+    pub(crate) fn alarm(&self, alarm: Alarm, effects: &mut Effects) {
         effects.push(Effect::Alarm(alarm));
     }
 

@@ -208,7 +208,10 @@ impl Consensus {
             .lease
             .abstain_until
             .is_some_and(|until| window <= until);
-        let frozen = self.windows.get(&window).is_some_and(|state| state.is_frozen);
+        let frozen = self
+            .windows
+            .get(&window)
+            .is_some_and(|state| state.is_frozen);
         self.fence.is_passed && !self.fence.is_failed && leased && !abstains && !frozen
     }
 
@@ -276,7 +279,7 @@ impl Consensus {
     /// Says what is held of the asker; a validator not past its own fence answers too, so that
     /// all can start at once.
     pub(crate) fn handle_fence_ask(
-        &mut self,
+        &self,
         from: ValidatorIndex,
         incarnation: u64,
         effects: &mut Effects,

@@ -136,9 +136,7 @@ impl Consensus {
         let settled = self.pace.settled_ns;
         let timers = &self.config.timers;
         let per_window = self.windows.values().flat_map(|state| {
-            let unsigned = state
-                .unsigned_since_ns
-                .filter(|_| state.signing.is_none());
+            let unsigned = state.unsigned_since_ns.filter(|_| state.signing.is_none());
             [
                 state.timer_ns,
                 unsigned.map(|since| since.saturating_add(timers.sign_ns)),
@@ -175,6 +173,7 @@ impl Consensus {
         }
         for peer in &mut self.peers {
             peer.heard_ns = peer.heard_ns.max(now.mono_ns.saturating_sub(gap / 2));
+            peer.unsigned_since_ns = None;
         }
     }
 
@@ -387,6 +386,7 @@ impl Consensus {
         };
         peer.is_lost = peer.was_up;
         peer.is_up = false;
+        peer.unsigned_since_ns = None;
         Disposition::Applied
     }
 }

@@ -20,6 +20,7 @@ impl Consensus {
     /// A vote over its author's own channel: counted at once; its signature is checked later.
     pub(crate) fn handle_vote(
         &mut self,
+        now: Now,
         from: ValidatorIndex,
         vote: Vote,
         effects: &mut Effects,
@@ -36,9 +37,14 @@ impl Consensus {
         if !self.is_in_range(window) {
             return Disposition::Ignored(Ignored::OutOfRange);
         }
+        let peer = &mut self.peers[from.place()];
+        peer.unsigned_since_ns.get_or_insert(now.mono_ns);
+        // A peer whose signatures failed or fail to come counts only after verification (5.1 e).
+        let counts = !peer.verify_first;
         if let Some(signature) = signature
             && self.is_signature_news(from, window, &record)
         {
+            self.peers[from.place()].signatures_checked = true;
             let signed = SignedRecord {
                 validator: from,
                 record: record.clone(),
@@ -49,8 +55,7 @@ impl Consensus {
                 claim: Claim::Record { window, signed },
             });
         }
-        // A peer whose signatures failed is counted only after verification (5.1 e).
-        if self.peers[from.place()].verify_first {
+        if !counts {
             return Disposition::Ignored(Ignored::Pending);
         }
         self.count_record(from, window, &record, effects)
@@ -425,6 +430,7 @@ impl Consensus {
         if own_record {
             if let Some(peer) = self.peers.get_mut(from.place()) {
                 peer.verify_first = true;
+                peer.signatures_checked = false;
             }
             self.alarm(Alarm::BadSignature(from), effects);
             return Disposition::Fault(PeerFault::BadSignature);

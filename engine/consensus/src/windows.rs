@@ -7,8 +7,8 @@ use crate::effect::{Effect, Effects, FinalPath};
 use crate::header::Header;
 use crate::machine::Consensus;
 use crate::types::{BlockId, Height, Index, Now, Point, Window};
-use crate::window::{ReadyParent, WindowState};
 use crate::window::tree::BlockPlace;
+use crate::window::{ReadyParent, WindowState};
 use alloc::vec::Vec;
 
 impl Consensus {
@@ -128,7 +128,11 @@ impl Consensus {
                 && tally.signed_support(set, place) >= set.thresholds().quorum;
             let point = header.point(block.id);
             let time_ns = header.time_ns;
-            handed.push(ReadyParent { point, time_ns, signed });
+            handed.push(ReadyParent {
+                point,
+                time_ns,
+                signed,
+            });
         }
         for parent in known {
             if clears(skip, parent.point.index) {
@@ -152,7 +156,11 @@ impl Consensus {
     fn known_certified(&self, state: &WindowState) -> Vec<ReadyParent> {
         let facts = state.certified_facts.iter();
         let mut known: Vec<ReadyParent> = facts
-            .map(|&(point, time_ns)| ReadyParent { point, time_ns, signed: true })
+            .map(|&(point, time_ns)| ReadyParent {
+                point,
+                time_ns,
+                signed: true,
+            })
             .collect();
         let proven_time = self
             .proof
@@ -168,7 +176,11 @@ impl Consensus {
                 && point.window == state.window
                 && !point.is_genesis()
             {
-                known.push(ReadyParent { point, time_ns, signed });
+                known.push(ReadyParent {
+                    point,
+                    time_ns,
+                    signed,
+                });
             }
         }
         known

@@ -226,14 +226,4 @@ impl Tree {
     pub(crate) fn chain(&self, place: BlockPlace) -> impl Iterator<Item = BlockPlace> {
         core::iter::successors(Some(place), |&at| self.block(at).parent)
     }
-
-    /// How many blocks the arena holds, named ones included.
-    pub(crate) fn len(&self) -> usize {
-        self.blocks.len()
-    }
-
-    /// All places, oldest first.
-    pub(crate) fn places(&self) -> impl Iterator<Item = BlockPlace> + use<> {
-        (0..u32::try_from(self.blocks.len()).unwrap_or(u32::MAX)).map(BlockPlace)
-    }
 }

@@ -1,0 +1,266 @@
+//! Requests for what is missing: headers, bodies, history.
+//!
+//! Owns what has been asked of whom and when to ask again. Never: what an answer is worth
+//! (blocks, proofs).
+
+use crate::delivery::Gap;
+use crate::effect::{Destination, Effect, Effects};
+use crate::limits;
+use crate::machine::Consensus;
+use crate::message::{BlockRef, Get, Message};
+use crate::types::{BlockId, Height, Index, Now, ValidatorIndex, Window};
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+/// What has been asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Wanted {
+    /// Headers that a voter named.
+    Headers(Window, ValidatorIndex),
+    /// The body of a block in a live window.
+    Body(BlockId),
+    /// Bodies of history up to a height.
+    Bodies,
+    /// Headers of history below a height.
+    History,
+    /// A proof to cut a wide gap.
+    Proof,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    at_ns: u64,
+    attempts: u32,
+    /// Progress mark: another value means that the last answer came.
+    mark: u64,
+}
+
+/// Requests on their way. Bound: `FETCHES_MAX`.
+#[derive(Debug, Default)]
+pub(crate) struct Fetches {
+    asked: BTreeMap<Wanted, Asked>,
+    /// Voters whose last headers did not fit: their whole chain is asked for.
+    misfits: Vec<(Window, ValidatorIndex)>,
+    /// Highest block of the last batch of bodies asked for, and its number.
+    batch_top: u64,
+    batch: u64,
+}
+
+const FETCHES_MAX: usize = 1024;
+
+impl Fetches {
+    pub(crate) fn forget_below(&mut self, window: Window) {
+        self.asked
+            .retain(|wanted, _| !matches!(wanted, Wanted::Headers(at, _) if *at < window));
+        self.misfits.retain(|&(at, _)| at >= window);
+    }
+
+    pub(crate) fn note_misfit(&mut self, window: Window, from: ValidatorIndex) {
+        if !self.misfits.contains(&(window, from)) {
+            self.misfits.push((window, from));
+        }
+        self.asked.remove(&Wanted::Headers(window, from));
+    }
+
+    /// The mark of a batch of bodies: it changes when everything asked for last has come.
+    fn batch_mark(&mut self, lowest: u64, highest: Height) -> u64 {
+        if lowest > self.batch_top {
+            self.batch_top = highest.number();
+            self.batch = self.batch.wrapping_add(1);
+        }
+        self.batch
+    }
+
+    /// Whether to ask now; counts the attempt.
+    fn is_due(&mut self, wanted: Wanted, mark: u64, now: Now, retry_ns: u64) -> Option<u32> {
+        let attempts = match self.asked.get(&wanted) {
+            Some(asked) if asked.mark == mark => {
+                let wait = retry_ns << asked.attempts.min(4);
+                if now.mono_ns < asked.at_ns.saturating_add(wait) {
+                    return None;
+                }
+                asked.attempts.saturating_add(1)
+            }
+            _ => 0,
+        };
+        if self.asked.len() >= FETCHES_MAX {
+            self.asked.clear();
+        }
+        self.asked.insert(
+            wanted,
+            Asked {
+                at_ns: now.mono_ns,
+                attempts,
+                mark,
+            },
+        );
+        Some(attempts)
+    }
+}
+
+impl Consensus {
+    pub(crate) fn retry_ns(&self) -> u64 {
+        self.config.timers.retransmit_ns.saturating_mul(4)
+    }
+
+    /// Headers of unknown tips come from the voter that named them: at once when its record or my
+    /// window is closed or my timer fired, else lazily (the leader usually brings them).
+    pub(crate) fn fetch_headers(&mut self, now: Now, effects: &mut Effects) {
+        let retry = self.retry_ns();
+        let slots = self.config.set.slots();
+        let lazy =
+            now.mono_ns.saturating_sub(self.pace.progress_ns) >= self.config.timers.retransmit_ns;
+        let mut requests = Vec::new();
+        for (window, state) in &self.windows {
+            if !state.tally.lacks_headers() {
+                continue;
+            }
+            let closed = state.is_closed(slots) || state.timed_out;
+            for index in self.config.set.indices() {
+                let Some(voter) = state.tally.voter(index) else {
+                    continue;
+                };
+                let record = voter.pending.as_ref().unwrap_or(&voter.counted);
+                let eager = closed || lazy || record.is_closed(slots);
+                if index == self.config.own || !eager || !self.peers[index.place()].is_up {
+                    continue;
+                }
+                if let Some((at, id)) = state.tally.missing_of(index).first().copied() {
+                    requests.push((*window, index, at, id, state.own_tip_index()));
+                }
+            }
+        }
+        for (window, voter, index, id, tip) in requests {
+            let known = self.connected_below(window, index);
+            let mark = u64::from(known.map_or(0, |at| at.next().number()));
+            let wanted = Wanted::Headers(window, voter);
+            if self.fetches.is_due(wanted, mark, now, retry).is_none() {
+                continue;
+            }
+            let whole = self.fetches.misfits.contains(&(window, voter));
+            let above = if whole {
+                None
+            } else {
+                tip.min(known).filter(|at| *at < index)
+            };
+            let message = Message::Get(Get::Headers {
+                window,
+                index,
+                id,
+                above,
+            });
+            self.ask(voter, message, effects);
+        }
+    }
+
+    /// Highest index below `index` at which some block is connected.
+    fn connected_below(&self, window: Window, index: Index) -> Option<Index> {
+        let state = self.windows.get(&window)?;
+        let tree = &state.tally.tree;
+        (0..index.number().min(tree.slot_count()))
+            .rev()
+            .map(Index::new)
+            .find(|&at| tree.slot(at).any(|place| tree.is_connected(place)))
+    }
+
+    fn ask(&mut self, to: ValidatorIndex, message: Message, effects: &mut Effects) {
+        self.counters.fetches = self.counters.fetches.saturating_add(1);
+        effects.push(Effect::Send {
+            to: Destination::Peer(to),
+            message,
+        });
+    }
+
+    /// Bodies of live blocks that weight AMP supports, from a supporter; another one each time.
+    pub(crate) fn fetch_bodies(&mut self, now: Now, effects: &mut Effects) {
+        let set = self.config.set.clone();
+        let retry = self.retry_ns();
+        let mut requests = Vec::new();
+        for (window, state) in &self.windows {
+            let from = if *window == self.finalized.window {
+                self.finalized.index
+            } else {
+                Index::ZERO
+            };
+            for place in state.bodies_wanted(set.thresholds().amplify, from) {
+                let block = state.tally.tree.block(place);
+                let Some(header) = block.header else { continue };
+                let supporters: Vec<ValidatorIndex> = state
+                    .tally
+                    .voters(&set)
+                    .filter(|(index, _, voter)| {
+                        self.peers[index.place()].is_up
+                            && state.tally.record_supports(&voter.counted, place)
+                    })
+                    .map(|(index, _, _)| index)
+                    .collect();
+                requests.push((
+                    BlockRef {
+                        height: header.height,
+                        id: block.id,
+                    },
+                    supporters,
+                ));
+            }
+        }
+        for (block, supporters) in requests {
+            if supporters.is_empty() {
+                continue;
+            }
+            if let Some(attempt) = self.fetches.is_due(Wanted::Body(block.id), 0, now, retry) {
+                let to = supporters[attempt as usize % supporters.len()];
+                self.ask(to, Message::Get(Get::Bodies(alloc::vec![block])), effects);
+            }
+        }
+    }
+
+    /// Finalized history: headers downward from what is known, then bodies upward.
+    pub(crate) fn fetch_history(&mut self, now: Now, effects: &mut Effects) {
+        if self.delivery.is_idle() {
+            return;
+        }
+        let retry = self.retry_ns();
+        let (wanted, mark, message, height) = match self.delivery.gap() {
+            Some(Gap::History(top)) => {
+                let count = u32::try_from(limits::HEADERS_PER_ANSWER_MAX).unwrap_or(u32::MAX);
+                let get = Get::History { top, count };
+                (Wanted::History, top.height.number(), get, top.height)
+            }
+            Some(Gap::Proof(at_least)) => {
+                let get = Get::Finality { at_least };
+                (Wanted::Proof, at_least.number(), get, at_least)
+            }
+            None => {
+                let blocks = self.delivery.bodies_wanted(limits::BODIES_PER_REQUEST_MAX);
+                let (Some(first), Some(last)) = (blocks.first(), blocks.last()) else {
+                    return;
+                };
+                let (mark, height) = (first.height.number(), last.height);
+                // Asked again only when the whole last request has come, or after a while.
+                let mark = self.fetches.batch_mark(mark, height);
+                (Wanted::Bodies, mark, Get::Bodies(blocks), height)
+            }
+        };
+        let Some(attempt) = self.fetches.is_due(wanted, mark, now, retry) else {
+            return;
+        };
+        if let Some(to) = self.peer_with(height, attempt) {
+            self.ask(to, Message::Get(message), effects);
+        }
+    }
+
+    /// A connected peer that has finalized at least this height; another one each attempt.
+    fn peer_with(&self, height: Height, attempt: u32) -> Option<ValidatorIndex> {
+        let able: Vec<ValidatorIndex> = self
+            .config
+            .set
+            .indices()
+            .filter(|index| {
+                let peer = &self.peers[index.place()];
+                *index != self.config.own && peer.is_up && peer.finalized >= height
+            })
+            .collect();
+        let turn = attempt as usize + self.config.own.place();
+        (!able.is_empty()).then(|| able[turn % able.len()])
+    }
+}

@@ -20,6 +20,7 @@
 
 extern crate alloc;
 
+mod accuse;
 mod blocks;
 pub mod certificate;
 mod delivery;

@@ -3,9 +3,9 @@
 //! Owns the one path on which a record is counted, the evaluation of R3 to R7, and the order
 //! persist, count, send, sign of own records (R11). Never: what the guards are (window::rules).
 
+use crate::accuse::accuse;
 use crate::certificate::{SignatureBytes, SignedRecord};
 use crate::effect::{Alarm, Destination, Effect, Effects};
-use crate::evidence::Evidence;
 use crate::machine::{Consensus, Disposition, Durability, Ignored, PeerFault};
 use crate::message::{Message, Vote};
 use crate::record::{OwnRecord, Record};
@@ -13,7 +13,6 @@ use crate::types::{BlockId, Index, Now, ValidatorIndex, Window};
 use crate::verify::Claim;
 use crate::window::rules::{StopReason, Surroundings};
 use crate::window::tally::Counting;
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 impl Consensus {
@@ -115,7 +114,9 @@ impl Consensus {
         let mut changed = false;
         for state in self.windows.values_mut() {
             if state.is_dirty && state.tally.lacks_headers() {
-                changed |= state.tally.retry_pending(&set, &mut misbehaved);
+                let counted = state.tally.retry_pending(&set, &mut misbehaved);
+                state.is_signed_dirty |= counted;
+                changed |= counted;
             }
         }
         for (validator, _) in misbehaved {
@@ -133,57 +134,27 @@ impl Consensus {
         effects: &mut Effects,
     ) {
         let set = self.config.set.clone();
-        let slots = set.slots();
+        let Some(state) = self.window_mut(window) else {
+            return;
+        };
+        if let Some(evidence) = accuse(&set, state, &signed) {
+            effects.push(Effect::Evidence(evidence));
+            return;
+        }
         let SignedRecord {
             validator,
             record,
             signature,
         } = signed;
-        let Some(state) = self.window_mut(window) else {
-            return;
-        };
         let Some(voter) = state.tally.voter_mut(validator) else {
             return;
         };
-        if !record.is_consistent(slots) {
-            let record = Box::new(SignedRecord {
-                validator,
-                record,
-                signature,
-            });
-            let epoch = set.epoch();
-            effects.push(Effect::Evidence(Evidence::OneRecord {
-                epoch,
-                window,
-                record,
-            }));
+        let is_older = voter
+            .signed
+            .as_ref()
+            .is_some_and(|(held, _)| held == &record || !held.may_extend_to(&record));
+        if is_older {
             return;
-        }
-        if let Some((held, held_signature)) = &voter.signed {
-            let contradicts = !held.may_extend_to(&record) && !record.may_extend_to(held);
-            if contradicts {
-                let first = SignedRecord {
-                    validator,
-                    record: held.clone(),
-                    signature: *held_signature,
-                };
-                let second = SignedRecord {
-                    validator,
-                    record,
-                    signature,
-                };
-                effects.push(Effect::Evidence(Evidence::TwoRecords {
-                    epoch: set.epoch(),
-                    window,
-                    validator,
-                    records: Box::new([first, second]),
-                    headers: Vec::new(),
-                }));
-                return;
-            }
-            if !held.may_extend_to(&record) || held == &record {
-                return;
-            }
         }
         voter.signed = Some((record.clone(), signature));
         state.is_signed_dirty = true;

@@ -204,14 +204,11 @@ impl Consensus {
     /// Enters a window: starts its timer and those of every lower unclosed one, entered before or
     /// not (a window jumped over still has to close, else one liar halts the rest).
     pub(crate) fn enter(&mut self, window: Window, now: Now, effects: &mut Effects) {
-        let from = self
-            .entered
-            .map_or(self.proven.window, |entered| entered.min(window));
         self.entered = Some(window);
         self.counters.windows_entered = self.counters.windows_entered.saturating_add(1);
         self.note_turn(window, now);
         let slots = self.config.set.slots();
-        let mut lower = self.proven.window.min(from);
+        let mut lower = self.proven.window;
         while lower <= window {
             if let Some(state) = self.window_mut(lower) {
                 state.is_dirty = true;
@@ -278,6 +275,9 @@ impl Consensus {
         }
         self.finalized = header.point(id);
         self.finalized_time_ns = header.time_ns;
+        if let Some(state) = self.windows.get_mut(&window) {
+            state.is_signed_dirty = true;
+        }
         // A finality of window w makes the parent of its index-0 ancestor a parent of w.
         self.add_parent_below(window, place);
     }

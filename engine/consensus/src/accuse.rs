@@ -1,0 +1,111 @@
+//! Evidence against a validator from its own signed records (2.10).
+//!
+//! Owns the search for a contradiction between what is held and what came. Never: counting; what
+//! accuses changes nothing here.
+
+use crate::certificate::SignedRecord;
+use crate::evidence::Evidence;
+use crate::header::Header;
+use crate::limits;
+use crate::types::{BlockId, Index, Window};
+use crate::validators::ValidatorSet;
+use crate::verify::check_evidence;
+use crate::window::WindowState;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+/// E3 when the record contradicts itself, E2 when it and the held one are not ordered, as far as
+/// the headers that are here show it.
+pub(crate) fn accuse(
+    set: &ValidatorSet,
+    state: &WindowState,
+    signed: &SignedRecord,
+) -> Option<Evidence> {
+    let window = state.window;
+    if !signed.record.is_consistent(set.slots()) {
+        return Some(Evidence::OneRecord {
+            epoch: set.epoch(),
+            window,
+            record: Box::new(signed.clone()),
+        });
+    }
+    let (held, signature) = state
+        .tally
+        .voter(signed.validator)?
+        .signed
+        .as_ref()
+        .filter(|(held, _)| *held != signed.record)?;
+    // The steady state: a longer chain of first votes whose tip is a child of the held one.
+    let extends = held.may_extend_to(&signed.record) && held.also.is_empty();
+    if extends && is_on_chain(state, held.tip, signed.record.tip) {
+        return None;
+    }
+    let held = SignedRecord {
+        validator: signed.validator,
+        record: held.clone(),
+        signature: *signature,
+    };
+    let headers = branch_headers(state, &held, signed);
+    let evidence = two_records(set, window, held, signed.clone(), headers);
+    check_evidence(set, &evidence).is_ok().then_some(evidence)
+}
+
+fn two_records(
+    set: &ValidatorSet,
+    window: Window,
+    held: SignedRecord,
+    new: SignedRecord,
+    headers: Vec<Header>,
+) -> Evidence {
+    Evidence::TwoRecords {
+        epoch: set.epoch(),
+        window,
+        validator: new.validator,
+        records: Box::new([held, new]),
+        headers,
+    }
+}
+
+/// Whether the old tip lies on the new one's chain, or this cannot be told yet.
+fn is_on_chain(
+    state: &WindowState,
+    old: Option<(Index, BlockId)>,
+    new: Option<(Index, BlockId)>,
+) -> bool {
+    let (Some(old), Some(new)) = (old, new) else {
+        return true;
+    };
+    let tree = &state.tally.tree;
+    let Some(top) = tree.find_connected(new.0, new.1) else {
+        return true;
+    };
+    tree.ancestor_at(top, old.0)
+        .is_none_or(|at| tree.block(at).id == old.1)
+}
+
+/// Headers of every chain that the two records name, those above the lowest place named.
+fn branch_headers(state: &WindowState, one: &SignedRecord, other: &SignedRecord) -> Vec<Header> {
+    let tree = &state.tally.tree;
+    let named = |signed: &SignedRecord| -> Vec<(Index, BlockId)> {
+        let record = &signed.record;
+        record.tip.iter().chain(&record.also).copied().collect()
+    };
+    let mut tops = named(one);
+    tops.extend(named(other));
+    let lowest = tops.iter().map(|&(index, _)| index).min();
+    let mut places: Vec<_> = tops
+        .iter()
+        .filter_map(|&(index, id)| tree.find_connected(index, id))
+        .flat_map(|top| {
+            tree.chain(top)
+                .take_while(|&at| lowest.is_none_or(|lowest| tree.block(at).index >= lowest))
+        })
+        .collect();
+    places.sort_unstable();
+    places.dedup();
+    places.truncate(limits::CERTIFICATE_HEADERS_MAX);
+    places
+        .into_iter()
+        .filter_map(|at| tree.block(at).header)
+        .collect()
+}

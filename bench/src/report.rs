@@ -55,8 +55,8 @@ pub struct Measured {
     pub finality_us: Percentiles,
     /// From the intended send time to the client's receipt of the result.
     pub client_us: Percentiles,
-    /// Share of blocks whose finality came first by the fast path, mean over the validators that
-    /// answer.
+    /// Share of blocks whose finality came first by the fast path, since the validators started,
+    /// mean over those that answer.
     pub fast_path_fraction: Option<f64>,
     /// Blocks finalized, the most that any validator told.
     pub blocks: u64,

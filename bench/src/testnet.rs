@@ -7,7 +7,7 @@
 //! DIR/admin.key                      only for the venue: may halt and resume instruments
 //! DIR/validator-00/quorate.toml      folder mode 0700
 //! DIR/validator-00/key               mode 0600
-//! DIR/validator-00/data/log/         made by the node
+//! DIR/validator-00/data/log/         an empty log, and the lease of a key that never signed
 //! ```
 //!
 //! Validator i uses ports P + 4i (validators), + 1 (clients) and + 2 (metrics) on loopback.
@@ -19,10 +19,11 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use quorate::config::ConfigFile;
+use quorate::config::{ConfigFile, NodeConfig};
 use quorate::file_error::FileError;
 use quorate::genesis::{Application, ChainLimits, Genesis, GenesisPlan, GenesisValidator, Hex32};
 use quorate::keys::{self, KeyPair};
+use quorate::node::{self, StartError};
 use quorate::profiles::{Durability, Idle, Profile, Threads};
 use quorate::state_machine::SessionId;
 use quorate_consensus::payload::session_of_key;
@@ -106,6 +107,9 @@ pub enum TestnetError {
     /// A file of it is wrong, or cannot be written.
     #[error(transparent)]
     File(#[from] FileError),
+    /// The data folder of a validator cannot be made.
+    #[error(transparent)]
+    Data(#[from] StartError),
     /// The ports do not fit below 65,536.
     #[error("{validators} validators do not fit into the ports from {base_port}")]
     Ports {
@@ -189,6 +193,7 @@ impl Testnet {
             config.listen.metrics = Some(loopback(port + 2));
             let path = validator_folder(dir, index).join(CONFIG_FILE);
             write_new(&path, config.to_commented_toml().as_bytes(), 0o600)?;
+            node::initialize(&NodeConfig::load(&path)?)?;
         }
         Ok(Self {
             dir: dir.to_path_buf(),

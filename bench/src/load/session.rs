@@ -288,7 +288,8 @@ impl Session {
             }
             // Asked for again with the next connection: this one does not know.
             ServerFrame::Busy { .. } => return Ok(Next::Leave),
-            ServerFrame::Answer { .. } | ServerFrame::Status { .. } | ServerFrame::Root { .. } => {}
+            // Nothing that this session asked for.
+            _ => {}
         }
         Ok(Next::Stay)
     }

@@ -160,34 +160,17 @@ fn read_log(testnet: &Testnet, index: usize) -> Result<chain::Chain, Failure> {
     Ok(chain)
 }
 
-/// The mean share of blocks that became final by the fast path between two statuses.
-pub(crate) fn fast_fraction(before: &[Status], after: &[Status]) -> Option<f64> {
-    let shares: Vec<f64> = after
-        .iter()
-        .enumerate()
-        .filter_map(|(index, after)| {
-            let after = after.as_ref().ok()?;
-            let before = before.get(index).and_then(|before| before.as_ref().ok());
-            share(before, after)
-        })
-        .collect();
+/// The share of blocks that became final by the fast path since the validators started, mean over
+/// those that answer.
+pub(crate) fn fast_fraction(statuses: &[Status]) -> Option<f64> {
+    let told = |status: &Value| status["fast_path_fraction"].as_f64();
+    let shares: Vec<f64> = statuses.iter().flatten().filter_map(told).collect();
     #[expect(
         clippy::cast_precision_loss,
         reason = "there are at most 64 validators"
     )]
     let count = shares.len() as f64;
     (!shares.is_empty()).then(|| shares.iter().sum::<f64>() / count)
-}
-
-#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
-fn share(before: Option<&Value>, after: &Value) -> Option<f64> {
-    let count = |status: Option<&Value>, key: &str| status.and_then(|one| one[key].as_u64());
-    let since =
-        |key: &str| Some(count(Some(after), key)?.saturating_sub(count(before, key).unwrap_or(0)));
-    match (since("blocks_fast"), since("blocks_finalized")) {
-        (Some(fast), Some(blocks)) if blocks > 0 => Some(fast as f64 / blocks as f64),
-        _ => after["fast_path_fraction"].as_f64(),
-    }
 }
 
 /// Blocks finalized between two statuses, the most that any validator tells.
@@ -250,16 +233,11 @@ mod tests {
     }
 
     #[test]
-    fn the_fast_share_is_that_of_the_run_and_a_mean_over_validators() {
-        let status =
-            |fast: u64, all: u64| Ok(json!({"blocks_fast": fast, "blocks_finalized": all}));
-        let before = [status(90, 100), status(0, 0)];
-        let after = [status(90, 200), status(10, 10), Err("gone".to_owned())];
-        let fraction = fast_fraction(&before, &after).unwrap();
-        assert!((fraction - 0.5).abs() < 1e-9, "{fraction}");
-        assert_eq!(fast_fraction(&[], &[Err(String::new())]), None);
-        let told = [Ok(json!({"fast_path_fraction": 0.25}))];
-        assert_eq!(fast_fraction(&[], &told), Some(0.25));
+    fn the_fast_share_is_the_mean_over_those_that_answer() {
+        let status = |fraction: f64| Ok(json!({ "fast_path_fraction": fraction }));
+        let fraction = fast_fraction(&[status(1.0), Err("gone".to_owned()), status(0.5)]).unwrap();
+        assert!((fraction - 0.75).abs() < 1e-9, "{fraction}");
+        assert_eq!(fast_fraction(&[Err(String::new())]), None);
     }
 
     #[test]

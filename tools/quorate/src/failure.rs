@@ -33,6 +33,20 @@ pub(crate) enum Code {
 }
 
 impl Code {
+    /// The code behind a number that the engine gives; an unknown one is a safety stop.
+    pub(crate) const fn of_exit(number: u8) -> Self {
+        match number {
+            0 => Self::Done,
+            1 => Self::No,
+            2 => Self::Usage,
+            3 => Self::Configuration,
+            5 => Self::Damaged,
+            70 => Self::DiskFailed,
+            75 => Self::TryAgain,
+            _ => Self::Safety,
+        }
+    }
+
     /// The word for it in JSON.
     pub(crate) const fn name(self) -> &'static str {
         match self {

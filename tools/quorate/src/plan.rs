@@ -189,6 +189,7 @@ impl From<TestnetError> for Failure {
     fn from(error: TestnetError) -> Self {
         match error {
             TestnetError::File(error) => error.into(),
+            TestnetError::Data(error) => error.into(),
             TestnetError::Ports { .. } => Self::usage(error).remedy("give a lower --base-port"),
             TestnetError::NotEmpty(_) => {
                 Self::new(Code::Configuration, error).remedy("choose a new folder, or empty it")

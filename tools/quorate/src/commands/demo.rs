@@ -119,22 +119,19 @@ fn wait_until_up(
 fn is_up(status: &Status, chain: &Chain) -> bool {
     let others = chain.addresses.len() - 1;
     let Ok(status) = status else { return false };
-    let connected = status["connected"].as_array().map(Vec::len);
-    let connected = connected.or_else(|| usize::try_from(status["connected"].as_u64()?).ok());
+    let connected = status["connected"]
+        .as_u64()
+        .and_then(|count| usize::try_from(count).ok());
     connected.is_some_and(|connected| connected >= others)
 }
 
 /// A validator ended that nobody asked to.
 fn died(cluster: &Cluster, ended: Ended) -> Failure {
     let what = format!("validator {} ended: {}", ended.index, ended.status);
-    let code = match ended.status.code() {
-        Some(3) => Code::Configuration,
-        Some(4) => Code::Safety,
-        Some(5) => Code::Damaged,
-        Some(70) => Code::DiskFailed,
-        Some(75) => Code::TryAgain,
-        _ => Code::No,
-    };
+    let exit = ended.status.code().and_then(|code| u8::try_from(code).ok());
+    let code = exit
+        .filter(|code| *code != 0)
+        .map_or(Code::No, Code::of_exit);
     Failure::new(code, what).detail(cluster.tail(ended.index).join("\n"))
 }
 
@@ -173,7 +170,7 @@ impl Run {
             setting: setting(&self.testnet, workload, &self.plan, placement)?,
             measured: measured(
                 outcome,
-                agreement::fast_fraction(&self.before, &after),
+                agreement::fast_fraction(&after),
                 agreement::blocks(&self.before, &after),
             ),
             agreement,

@@ -56,7 +56,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
         setting: setting(&testnet, workload, &plan, placement)?,
         measured: measured(
             &outcome,
-            agreement::fast_fraction(&before, &after),
+            agreement::fast_fraction(&after),
             agreement::blocks(&before, &after),
         ),
         agreement,

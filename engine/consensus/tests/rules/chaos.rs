@@ -17,8 +17,15 @@ fn run_seed(seed: u64, weights: &[u64], fault: u64, slack: u64) {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let slots = [1, 2, 3, 8, 64][below(&mut rng, 5) as usize];
     let turn = 1 + below(&mut rng, 4) as u32;
-    let timers = TimerConfig { final_holdoff_ns: 0, ..TimerConfig::laptop() };
-    let durability = if seed % 2 == 0 { Durability::Async } else { Durability::Sync };
+    let timers = TimerConfig {
+        final_holdoff_ns: 0,
+        ..TimerConfig::laptop()
+    };
+    let durability = if seed % 2 == 0 {
+        Durability::Async
+    } else {
+        Durability::Sync
+    };
     let set = set_of(weights, fault, slack, slots, turn);
     let mut world = World::with(set, timers, durability);
     let loss = below(&mut rng, 30);
@@ -51,7 +58,9 @@ fn run_seed(seed: u64, weights: &[u64], fault: u64, slack: u64) {
             world.start(index);
         }
     }
-    let heights: Vec<u64> = (0..weights.len()).map(|index| world.height(index as u16)).collect();
+    let heights: Vec<u64> = (0..weights.len())
+        .map(|index| world.height(index as u16))
+        .collect();
     let target = heights.iter().max().unwrap() + 30;
     let done = world.run_until(60_000, |world| {
         (0..weights.len()).all(|index| world.height(index as u16) >= target)
@@ -60,11 +69,22 @@ fn run_seed(seed: u64, weights: &[u64], fault: u64, slack: u64) {
     if !done {
         for index in 0..weights.len() {
             let consensus = world.consensus(index as u16);
-            eprintln!("v{index} {:?} fin {:?} proven {:?} window {:?} delivered {:?} voting {} {:?}",
-                world.height(index as u16), consensus.finalized(), consensus.proven(), consensus.window(), consensus.delivered(), consensus.is_voting(), consensus.counters());
+            eprintln!(
+                "v{index} {:?} fin {:?} proven {:?} window {:?} delivered {:?} voting {} {:?}",
+                world.height(index as u16),
+                consensus.finalized(),
+                consensus.proven(),
+                consensus.window(),
+                consensus.delivered(),
+                consensus.is_voting(),
+                consensus.counters()
+            );
         }
     }
-    assert!(done, "seed {seed}: stuck: slots {slots} turn {turn} loss {loss} heights {heights:?}");
+    assert!(
+        done,
+        "seed {seed}: stuck: slots {slots} turn {turn} loss {loss} heights {heights:?}"
+    );
     let _ = (LINK_NS, MS);
 }
 

@@ -1,6 +1,13 @@
 //! The rules of docs/protocol.md, each with a test that fails without it. One file a topic; a
 //! test's name begins with the number of its rule.
 
+mod bench;
 mod chaos;
+mod fixtures;
+mod r3_first_vote;
+mod r4_final;
+mod r5_stop;
+mod r6_also;
+mod r7_skip_fallback;
 mod steady;
 mod support;

@@ -1,13 +1,14 @@
 //! The steady state: propose, vote, finalize, hand over.
 
-
-use quorate_consensus::effect::FinalPath;
 use crate::support::{World, set_of, v};
+use quorate_consensus::effect::FinalPath;
 
 #[test]
 fn r8_all_four_up_finalize_by_first_votes_alone() {
     let mut world = World::new(set_of(&[1; 4], 1, 0, 64, 4));
-    assert!(world.run_until(1_000, |world| (0..4).all(|index| world.height(index) >= 200)));
+    assert!(world.run_until(1_000, |world| {
+        (0..4).all(|index| world.height(index) >= 200)
+    }));
     world.check();
     let fast = world.members[0]
         .finalized
@@ -21,9 +22,16 @@ fn r8_all_four_up_finalize_by_first_votes_alone() {
 fn r4_with_one_down_finals_finalize() {
     let mut world = World::new(set_of(&[1; 4], 1, 0, 64, 4));
     world.crash(v(3));
-    assert!(world.run_until(5_000, |world| (0..3).all(|index| world.height(index) >= 200)));
+    assert!(world.run_until(5_000, |world| {
+        (0..3).all(|index| world.height(index) >= 200)
+    }));
     world.check();
-    assert!(world.members[0].finalized.iter().any(|(_, _, path)| *path == FinalPath::Slow));
+    assert!(
+        world.members[0]
+            .finalized
+            .iter()
+            .any(|(_, _, path)| *path == FinalPath::Slow)
+    );
 }
 
 #[test]
@@ -36,7 +44,9 @@ fn r5_a_dead_leader_is_replaced_and_the_rest_goes_on() {
     let before = world.height(others[0]);
     let others_clone = others.clone();
     assert!(world.run_until(2_000, move |world| {
-        others_clone.iter().all(|&index| world.height(index) > before + 100)
+        others_clone
+            .iter()
+            .all(|&index| world.height(index) > before + 100)
     }));
     world.check();
 }

@@ -1,7 +1,9 @@
 //! A small world around `Consensus` for the tests of the rules: virtual time, instant disks,
 //! links that can be cut, signatures stood in for by a keyed hash.
 
-use quorate_consensus::certificate::SignatureBytes;
+pub(crate) use crate::fixtures::{LINK_NS, MS, StandIn, payload_numbered, set_of, v};
+use crate::fixtures::{sign_header, sign_record};
+use quorate_consensus::certificate::Certificate;
 use quorate_consensus::effect::{Alarm, Destination, Effect, Effects, FinalPath};
 use quorate_consensus::evidence::Evidence;
 use quorate_consensus::header::Header;
@@ -9,81 +11,14 @@ use quorate_consensus::input::Input;
 use quorate_consensus::machine::{
     Config, Consensus, Disposition, Durability, Restored, TimerConfig,
 };
-use quorate_consensus::message::Message;
-use quorate_consensus::payload::{Entry, Lane, PayloadBuilder, encode_entry, session_of_key};
+use quorate_consensus::message::{BlockRef, Message};
 use quorate_consensus::record::{OwnRecord, Record};
-use quorate_consensus::signing::{self, ValidatorKey};
 use quorate_consensus::trust::{Authenticated, Durable, Lease};
-use quorate_consensus::types::{BlockId, Epoch, Height, Now, Point, Stake, ValidatorIndex, Window};
-use quorate_consensus::validators::{SetParameters, Validator, ValidatorSet};
-use quorate_consensus::verify::{SignatureCheck, SignatureItem, check_claims};
+use quorate_consensus::types::{BlockId, Height, Now, Point, ValidatorIndex, Window};
+use quorate_consensus::validators::ValidatorSet;
+use quorate_consensus::verify::{Claim, check_claims};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-
-pub(crate) const MS: u64 = 1_000_000;
-pub(crate) const LINK_NS: u64 = MS / 10;
-
-pub(crate) fn v(index: u16) -> ValidatorIndex {
-    ValidatorIndex::new(index)
-}
-
-/// A set with these weights; windows of `slots` slots, `turn` windows a turn.
-pub(crate) fn set_of(weights: &[u64], fault: u64, slack: u64, slots: u32, turn: u32) -> Arc<ValidatorSet> {
-    let validators = weights
-        .iter()
-        .enumerate()
-        .map(|(index, &weight)| {
-            let seed = [u8::try_from(index).unwrap() + 1; 32];
-            Validator::new(ValidatorKey::from_seed(&seed).public(), Stake::new(weight))
-        })
-        .collect();
-    let parameters = SetParameters {
-        chain_id: [7; 32],
-        genesis_hash: [9; 32],
-        epoch: Epoch::ZERO,
-        fault: Stake::new(fault),
-        slack: Stake::new(slack),
-        window_slots: slots,
-        turn_windows: turn,
-        crash_only: fault == 0,
-        genesis_time_ns: 1_000,
-    };
-    Arc::new(ValidatorSet::new(parameters, validators).unwrap())
-}
-
-/// The stand-in signature: a hash over the public key and the message.
-pub(crate) fn sign(key: &[u8; 32], message: &[u8]) -> SignatureBytes {
-    let mut hasher = blake3::Hasher::new_keyed(key);
-    hasher.update(message);
-    let mut signature = [0; 64];
-    hasher.finalize_xof().fill(&mut signature);
-    signature
-}
-
-pub(crate) fn sign_record(
-    set: &ValidatorSet,
-    validator: ValidatorIndex,
-    window: Window,
-    record: &Record,
-) -> SignatureBytes {
-    let mut message = Vec::new();
-    signing::record_message(set, validator, window, record, &mut message);
-    sign(&set.validator(validator).unwrap().key, &message)
-}
-
-pub(crate) fn sign_header(set: &ValidatorSet, header: &Header) -> SignatureBytes {
-    let mut message = Vec::new();
-    signing::header_message(set, header, &mut message);
-    sign(&set.validator(set.leader(header.window)).unwrap().key, &message)
-}
-
-pub(crate) struct StandIn;
-
-impl SignatureCheck for StandIn {
-    fn check(&mut self, items: &[SignatureItem<'_>]) -> Vec<bool> {
-        items.iter().map(|item| sign(item.key, item.message) == *item.signature).collect()
-    }
-}
 
 /// What one validator's log holds, over restarts.
 #[derive(Default)]
@@ -93,7 +28,7 @@ pub(crate) struct Disk {
     pub(crate) order: Vec<BlockId>,
     pub(crate) records: BTreeMap<Window, Record>,
     pub(crate) chain: Vec<(BlockId, Header)>,
-    pub(crate) proof: Option<(Point, quorate_consensus::certificate::Certificate)>,
+    pub(crate) proof: Option<(Point, Certificate)>,
     /// Every record ever logged, in order: for the checks of I1.
     pub(crate) history: Vec<OwnRecord>,
 }
@@ -110,6 +45,19 @@ pub(crate) struct Member {
     pub(crate) incarnation: u64,
     /// Commands wait here, so that this member proposes when it may.
     pub(crate) has_commands: bool,
+}
+
+impl Member {
+    /// Remembers what a test may ask for later.
+    fn note(&mut self, effect: Effect) {
+        match effect {
+            Effect::Entered { window, .. } => self.entered.push(window),
+            Effect::Stopped(window) => self.stopped.push(window),
+            Effect::Evidence(evidence) => self.evidence.push(evidence),
+            Effect::Alarm(alarm) => self.alarms.push(alarm),
+            _ => {}
+        }
+    }
 }
 
 pub(crate) struct Flight {
@@ -135,11 +83,18 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(set: Arc<ValidatorSet>) -> Self {
-        let timers = TimerConfig { final_holdoff_ns: 0, ..TimerConfig::laptop() };
+        let timers = TimerConfig {
+            final_holdoff_ns: 0,
+            ..TimerConfig::laptop()
+        };
         Self::with(set, timers, Durability::Async)
     }
 
-    pub(crate) fn with(set: Arc<ValidatorSet>, timers: TimerConfig, durability: Durability) -> Self {
+    pub(crate) fn with(
+        set: Arc<ValidatorSet>,
+        timers: TimerConfig,
+        durability: Durability,
+    ) -> Self {
         let members = set
             .indices()
             .map(|_| Member {
@@ -155,7 +110,10 @@ impl World {
                 has_commands: true,
             })
             .collect();
-        let now = Now { mono_ns: MS, wall_ns: 1_000_000 * MS };
+        let now = Now {
+            mono_ns: MS,
+            wall_ns: 1_000_000 * MS,
+        };
         let mut world = Self {
             set,
             now,
@@ -174,34 +132,29 @@ impl World {
 
     pub(crate) fn restored(&self, index: ValidatorIndex) -> Restored {
         let disk = &self.members[index.place()].disk;
-        let fresh = Restored::fresh(&self.set);
-        let (finalized, time) = disk.chain.last().map_or(
-            (fresh.finalized, fresh.finalized_time_ns),
-            |(id, header)| (header.point(*id), header.time_ns),
-        );
-        let (proven, proof) = match &disk.proof {
-            Some((point, proof)) => (*point, Some(proof.clone())),
-            None => (fresh.proven, None),
-        };
-        Restored {
-            lease: disk.lease,
-            finalized,
-            finalized_time_ns: time,
-            proven,
-            proof,
-            records: disk
-                .records
-                .iter()
-                .filter(|(window, _)| **window >= proven.window)
-                .map(|(window, record)| OwnRecord { window: *window, record: record.clone() })
-                .collect(),
-            blocks: disk
-                .order
-                .iter()
-                .map(|id| (*id, disk.blocks[id].0))
-                .filter(|(_, header)| header.window >= proven.window)
-                .collect(),
+        let mut restored = Restored::fresh(&self.set);
+        if let Some((id, header)) = disk.chain.last() {
+            restored.finalized = header.point(*id);
+            restored.finalized_time_ns = header.time_ns;
         }
+        if let Some((point, proof)) = &disk.proof {
+            restored.proven = *point;
+            restored.proof = Some(proof.clone());
+        }
+        let lowest = restored.proven.window;
+        restored.lease = disk.lease;
+        let records = disk.records.iter().filter(|(window, _)| **window >= lowest);
+        restored.records = records
+            .map(|(window, record)| OwnRecord {
+                window: *window,
+                record: record.clone(),
+            })
+            .collect();
+        let blocks = disk.order.iter().map(|id| (*id, disk.blocks[id].0));
+        restored.blocks = blocks
+            .filter(|(_, header)| header.window >= lowest)
+            .collect();
+        restored
     }
 
     pub(crate) fn start(&mut self, index: ValidatorIndex) {
@@ -222,8 +175,11 @@ impl World {
         let mut effects = Vec::new();
         member.consensus = Some(Consensus::new(config, restored, self.now, &mut effects));
         self.carry_out(index, effects);
-        let others: Vec<_> =
-            self.set.indices().filter(|&other| other != index && self.is_up(other)).collect();
+        let others: Vec<_> = self
+            .set
+            .indices()
+            .filter(|&other| other != index && self.is_up(other))
+            .collect();
         for other in others {
             self.input(index, Input::PeerUp(other));
             self.input(other, Input::PeerUp(index));
@@ -252,7 +208,10 @@ impl World {
     pub(crate) fn input(&mut self, index: ValidatorIndex, input: Input) -> Option<Disposition> {
         let mut effects = Vec::new();
         let member = &mut self.members[index.place()];
-        let disposition = member.consensus.as_mut()?.handle(self.now, input, &mut effects);
+        let disposition = member
+            .consensus
+            .as_mut()?
+            .handle(self.now, input, &mut effects);
         if let Disposition::Fault(_) = disposition {
             member.faults += 1;
         }
@@ -299,11 +258,58 @@ impl World {
     }
 
     fn carry_out_one(&mut self, index: ValidatorIndex, effect: Effect, inputs: &mut Vec<Input>) {
-        let set = self.set.clone();
-        let member = &mut self.members[index.place()];
-        let disk = &mut member.disk;
         match effect {
-            Effect::PersistBlock { id, header, payload } => {
+            Effect::PersistBlock { .. }
+            | Effect::PersistRecord(_)
+            | Effect::PersistProof { .. }
+            | Effect::PersistLease(_) => self.persist(index, effect, inputs),
+            Effect::Send { to, message } => self.send(index, to, message),
+            Effect::SignRecord { window, record } => {
+                let signature = sign_record(&self.set, index, window, &record);
+                inputs.push(Input::RecordSigned {
+                    window,
+                    record,
+                    signature,
+                });
+            }
+            Effect::SignHeader { id, header } => {
+                let signature = sign_header(&self.set, &header);
+                inputs.push(Input::HeaderSigned { id, signature });
+            }
+            Effect::Verify { from, claim } => inputs.extend(verdict(&self.set, index, from, claim)),
+            Effect::Finalized { id, header, path } => self.finalized(index, id, header, path),
+            Effect::ServeBodies { to, blocks } => self.serve_bodies(index, to, &blocks),
+            Effect::ServeHistory { to, top, count } => {
+                let chain = &self.members[index.place()].disk.chain;
+                let below = chain.iter().rev().skip_while(|(id, _)| *id != top.id);
+                let headers: Vec<Header> = below
+                    .take(count as usize)
+                    .map(|(_, header)| *header)
+                    .collect();
+                self.send(index, Destination::Peer(to), Message::History(headers));
+            }
+            Effect::ServeFinality { to, .. } => {
+                if let Some((_, proof)) = self.members[index.place()].disk.proof.clone() {
+                    self.send(
+                        index,
+                        Destination::Peer(to),
+                        Message::Certificates(vec![proof]),
+                    );
+                }
+            }
+            noted => self.members[index.place()].note(noted),
+        }
+    }
+
+    /// What goes to the disk, and what the disk says when it is there.
+    fn persist(&mut self, index: ValidatorIndex, effect: Effect, inputs: &mut Vec<Input>) {
+        let disk = &mut self.members[index.place()].disk;
+        match effect {
+            Effect::PersistBlock {
+                id,
+                header,
+                payload,
+            } => {
                 if disk.blocks.insert(id, (header, payload)).is_none() {
                     disk.order.push(id);
                 }
@@ -321,57 +327,39 @@ impl World {
                 disk.lease = lease;
                 inputs.push(Input::LeaseDurable(Durable::assert_durable_lease(lease)));
             }
-            Effect::Send { to, message } => self.send(index, to, message),
-            Effect::SignRecord { window, record } => {
-                let signature = sign_record(&set, index, window, &record);
-                inputs.push(Input::RecordSigned { window, record, signature });
-            }
-            Effect::SignHeader { id, header } => {
-                let signature = sign_header(&set, &header);
-                inputs.push(Input::HeaderSigned { id, signature });
-            }
-            Effect::Verify { from, claim } => {
-                let verdicts = check_claims(&set, index, vec![(from, claim)], &mut StandIn);
-                for verdict in verdicts {
-                    inputs.push(match verdict {
-                        Ok((from, claim)) => Input::Verified { from, claim },
-                        Err(refusal) => Input::Refused {
-                            from: refusal.from,
-                            own_record: refusal.own_record,
-                        },
-                    });
-                }
-            }
-            Effect::Finalized { id, header, path } => {
-                assert!(disk.blocks.contains_key(&id), "delivered without its body");
-                let expected = disk.chain.last().map_or(0, |(_, header)| header.height.number());
-                assert_eq!(header.height.number(), expected + 1, "delivered out of order");
-                disk.chain.push((id, header));
-                member.finalized.push((header.height, id, path));
-            }
-            Effect::ServeBodies { to, blocks } => {
-                let held: Vec<_> =
-                    blocks.iter().filter_map(|block| disk.blocks.get(&block.id).cloned()).collect();
-                for (header, payload) in held {
-                    self.send(index, Destination::Peer(to), Message::Block { header, payload });
-                }
-            }
-            Effect::ServeHistory { to, top, count } => {
-                let below = disk.chain.iter().rev().skip_while(|(id, _)| *id != top.id);
-                let headers: Vec<Header> =
-                    below.take(count as usize).map(|(_, header)| *header).collect();
-                self.send(index, Destination::Peer(to), Message::History(headers));
-            }
-            Effect::ServeFinality { to, .. } => {
-                if let Some((_, proof)) = disk.proof.clone() {
-                    self.send(index, Destination::Peer(to), Message::Certificates(vec![proof]));
-                }
-            }
-            Effect::Entered { window, .. } => member.entered.push(window),
-            Effect::Stopped(window) => member.stopped.push(window),
-            Effect::Evidence(evidence) => member.evidence.push(evidence),
-            Effect::Alarm(alarm) => member.alarms.push(alarm),
-            Effect::Durable(_) | Effect::Proven(_) | Effect::Forwarded { .. } => {}
+            other => unreachable!("not for the disk: {other:?}"),
+        }
+    }
+
+    fn finalized(&mut self, index: ValidatorIndex, id: BlockId, header: Header, path: FinalPath) {
+        let member = &mut self.members[index.place()];
+        let disk = &mut member.disk;
+        assert!(disk.blocks.contains_key(&id), "delivered without its body");
+        let expected = disk
+            .chain
+            .last()
+            .map_or(0, |(_, header)| header.height.number());
+        assert_eq!(
+            header.height.number(),
+            expected + 1,
+            "delivered out of order"
+        );
+        disk.chain.push((id, header));
+        member.finalized.push((header.height, id, path));
+    }
+
+    fn serve_bodies(&mut self, index: ValidatorIndex, to: ValidatorIndex, blocks: &[BlockRef]) {
+        let disk = &self.members[index.place()].disk;
+        let held: Vec<_> = blocks
+            .iter()
+            .filter_map(|block| disk.blocks.get(&block.id).cloned())
+            .collect();
+        for (header, payload) in held {
+            self.send(
+                index,
+                Destination::Peer(to),
+                Message::Block { header, payload },
+            );
         }
     }
 
@@ -391,7 +379,12 @@ impl World {
             return;
         }
         let at_ns = self.now.mono_ns + LINK_NS;
-        self.flights.push_back(Flight { at_ns, from, to, message });
+        self.flights.push_back(Flight {
+            at_ns,
+            from,
+            to,
+            message,
+        });
     }
 
     /// Hands a message to a validator as if it came over the channel of `from`, now.
@@ -466,30 +459,45 @@ impl World {
     /// Safety, over everything: one block a height, records of each validator ordered.
     pub(crate) fn check(&self) {
         for member in &self.members {
-            let longest = self.members.iter().max_by_key(|other| other.disk.chain.len()).unwrap();
+            let longest = self
+                .members
+                .iter()
+                .max_by_key(|other| other.disk.chain.len())
+                .unwrap();
             for (mine, theirs) in member.disk.chain.iter().zip(&longest.disk.chain) {
                 assert_eq!(mine.0, theirs.0, "two blocks at one height");
             }
             let mut newest: BTreeMap<Window, &Record> = BTreeMap::new();
             for own in &member.disk.history {
-                assert!(own.record.is_consistent(self.set.slots()), "I1: inconsistent record");
+                assert!(
+                    own.record.is_consistent(self.set.slots()),
+                    "I1: inconsistent record"
+                );
                 if let Some(before) = newest.insert(own.window, &own.record) {
-                    assert!(before.may_extend_to(&own.record), "I1: {before:?} {:?}", own.record);
+                    assert!(
+                        before.may_extend_to(&own.record),
+                        "I1: {before:?} {:?}",
+                        own.record
+                    );
                 }
             }
         }
     }
 }
 
-/// The payload with this number: one command that opens a session of its own.
-pub(crate) fn payload_numbered(number: u32) -> Arc<[u8]> {
-    let mut key = [0; 32];
-    key[..4].copy_from_slice(&number.to_le_bytes());
-    let session = session_of_key(&key);
-    let entry = Entry { lane: Lane::Order, session: &session, seq: 1, signature: None, body: &key };
-    let mut bytes = Vec::new();
-    encode_entry(&entry, &mut bytes);
-    let mut builder = PayloadBuilder::new();
-    builder.push_entry(&bytes).unwrap();
-    builder.finish()
+/// What the signature workers answer to a claim.
+pub(crate) fn verdict(
+    set: &ValidatorSet,
+    own: ValidatorIndex,
+    from: ValidatorIndex,
+    claim: Claim,
+) -> Option<Input> {
+    let verdict = check_claims(set, own, vec![(from, claim)], &mut StandIn).pop()?;
+    Some(match verdict {
+        Ok((from, claim)) => Input::Verified { from, claim },
+        Err(refusal) => Input::Refused {
+            from: refusal.from,
+            own_record: refusal.own_record,
+        },
+    })
 }

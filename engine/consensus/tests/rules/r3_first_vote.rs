@@ -1,0 +1,249 @@
+//! R3: what a first vote asks for, one test a guard.
+
+use crate::bench::{Bench, Setup};
+use crate::fixtures::{Block, MS, certified, chain, sign_header, six, tip, w};
+use quorate_consensus::machine::{Disposition, PeerFault};
+use quorate_consensus::message::{Get, Message};
+use quorate_consensus::types::BlockId;
+
+#[test]
+fn r3_a_block_of_the_leader_is_voted_for_and_the_vote_goes_to_all() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let blocks = chain(&set, 2, 1);
+    bench.propose(&blocks[0]);
+    assert_eq!(bench.own_record(0), tip(&blocks[0]));
+    bench.propose(&blocks[1]);
+    let votes = bench.votes_sent(0);
+    assert_eq!(votes.len(), 2);
+    assert_eq!(
+        votes[1].1.record,
+        tip(&blocks[1]),
+        "the whole record, never a part of it"
+    );
+}
+
+#[test]
+fn r3_a_block_from_anyone_but_its_leader_is_refused() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let block = Block::first(&set, 1);
+    let disposition = bench.propose_from(1, &block, Vec::new());
+    assert_eq!(disposition, Disposition::Fault(PeerFault::NotLeader));
+    assert!(bench.own_record(0).is_empty());
+}
+
+#[test]
+fn r3_a_block_that_is_not_authentic_is_voted_for_when_stake_of_amp_is_behind_it() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let block = Block::first(&set, 1);
+    bench.vote(1, 0, tip(&block));
+    bench.branch(1, &[&block]);
+    assert!(
+        bench.own_record(0).is_empty(),
+        "one validator of six may have made it up"
+    );
+    bench.vote(2, 0, tip(&block));
+    assert_eq!(
+        bench.own_record(0),
+        tip(&block),
+        "an honest one stands behind it"
+    );
+}
+
+#[test]
+fn r3_no_vote_without_the_body() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let block = Block::first(&set, 1);
+    let signature = sign_header(&set, &block.header);
+    bench.message(
+        2,
+        Message::HeaderSignature {
+            header: block.header,
+            signature,
+        },
+    );
+    assert!(bench.own_record(0).is_empty());
+    bench.body(2, &block);
+    assert_eq!(bench.own_record(0), tip(&block));
+}
+
+#[test]
+fn r3_no_vote_while_the_body_of_an_ancestor_is_missing() {
+    let set = six(1);
+    let mut bench = Bench::new(&set, 5);
+    let below = Block::first(&set, 1);
+    let block = below.opening(&set, 1, 2);
+    bench.certificates(2, vec![certified(&set, &below, &[0, 1, 2, 3])]);
+    assert_eq!(bench.consensus.window(), w(1));
+    bench.propose(&block);
+    assert!(bench.own_record(1).is_empty());
+    bench.propose(&below);
+    assert_eq!(bench.own_record(1), tip(&block));
+}
+
+#[test]
+fn r3_the_first_block_of_a_window_stands_on_a_ready_parent() {
+    let set = six(1);
+    let mut bench = Bench::new(&set, 5);
+    let below = Block::first(&set, 1);
+    bench.propose(&below);
+    let block = below.opening(&set, 1, 2);
+    bench.propose(&block);
+    assert!(
+        bench.own_record(1).is_empty(),
+        "its parent is not certified"
+    );
+    bench.votes(&[0, 1, 2], 0, &tip(&below));
+    assert_eq!(bench.own_record(1), tip(&block));
+}
+
+#[test]
+fn r3_a_block_that_names_another_parent_than_a_ready_one_is_not_voted_for() {
+    let set = six(1);
+    let mut bench = Bench::new(&set, 5);
+    let below = Block::first(&set, 1);
+    bench.propose(&below);
+    bench.votes(&[0, 1, 2], 0, &tip(&below));
+    // Height and time fit the parent that is ready; the name is that of genesis, which is not.
+    let genesis = set.genesis().id;
+    let block = below
+        .opening(&set, 1, 2)
+        .with(|header| header.parent_id = genesis);
+    bench.propose(&block);
+    assert!(bench.own_record(1).is_empty());
+}
+
+#[test]
+fn r3_height_and_time_follow_the_parent() {
+    let set = six(64);
+    let block = Block::first(&set, 1);
+    let too_high = block.with(|header| header.height = header.height.next());
+    let too_early = block.with(|header| header.time_ns = set.genesis_time_ns());
+    for wrong in [too_high, too_early] {
+        let mut bench = Bench::new(&set, 5);
+        bench.propose(&wrong);
+        assert!(bench.own_record(0).tip.is_none());
+    }
+    let child = block.child(&set, 2);
+    let too_high = child.with(|header| header.height = header.height.next());
+    let too_early = child.with(|header| header.time_ns = block.header.time_ns);
+    for wrong in [too_high, too_early] {
+        let mut bench = Bench::new(&set, 5);
+        bench.propose(&block);
+        bench.propose(&wrong);
+        assert_eq!(bench.own_record(0).tip, Some(block.at()));
+    }
+}
+
+#[test]
+fn r3_above_index_zero_the_parent_is_the_own_tip() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let mine = chain(&set, 1, 1);
+    let theirs = chain(&set, 2, 10);
+    bench.propose(&mine[0]);
+    bench.votes(&[1, 2], 0, &tip(&theirs[1]));
+    bench.branch(1, &[&theirs[0], &theirs[1]]);
+    assert_eq!(bench.own_record(0), tip(&mine[0]));
+}
+
+#[test]
+fn r3_blocks_that_came_early_wait_for_their_parents() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let blocks = chain(&set, 3, 1);
+    bench.propose(&blocks[2]);
+    bench.propose(&blocks[1]);
+    assert!(bench.own_record(0).is_empty());
+    bench.propose(&blocks[0]);
+    assert_eq!(bench.own_record(0), tip(&blocks[2]));
+}
+
+#[test]
+fn r3_a_header_from_the_future_is_voted_for_when_the_clock_has_got_there() {
+    let set = six(64);
+    let mut bench = Setup::new(&set, 5).patient().run();
+    let early = bench.now.wall_ns + 600 * MS;
+    let block = Block::first(&set, 1).with(|header| header.time_ns = early);
+    bench.propose(&block);
+    assert!(bench.own_record(0).is_empty(), "not yet arrived");
+    bench.sleep_ns(99 * MS);
+    bench.votes(&[1], 0, &tip(&block));
+    assert!(bench.own_record(0).is_empty(), "501 ms ahead");
+    bench.sleep_ns(MS);
+    bench.votes(&[1], 0, &tip(&block));
+    bench.vote(1, 0, tip(&block.child(&set, 2)));
+    bench.headers(1, &[&block.child(&set, 2)]);
+    assert_eq!(bench.own_record(0), tip(&block), "500 ms ahead");
+}
+
+#[test]
+fn r3_a_header_from_the_future_counts_at_once_when_stake_of_amp_is_behind_it() {
+    let set = six(64);
+    let mut bench = Setup::new(&set, 5).patient().run();
+    let early = bench.now.wall_ns + 10_000 * MS;
+    let block = Block::first(&set, 1).with(|header| header.time_ns = early);
+    bench.propose(&block);
+    bench.vote(1, 0, tip(&block));
+    assert!(bench.own_record(0).is_empty());
+    bench.vote(2, 0, tip(&block));
+    assert_eq!(bench.own_record(0), tip(&block));
+}
+
+#[test]
+fn r3_no_first_vote_after_a_stop() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let blocks = chain(&set, 2, 1);
+    bench.propose(&blocks[0]);
+    bench.stop_by_timer();
+    bench.propose(&blocks[1]);
+    assert_eq!(bench.own_record(0).tip, Some(blocks[0].at()));
+    assert!(bench.own_record(0).stop);
+}
+
+#[test]
+fn r3_a_supported_block_that_is_missing_is_fetched_from_those_who_named_it() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let block = Block::first(&set, 1);
+    bench.votes(&[1, 2], 0, &tip(&block));
+    bench.lapse(10);
+    let wants_header =
+        |get: &Get, wanted: BlockId| matches!(get, Get::Headers { id, .. } if *id == wanted);
+    assert!(
+        bench
+            .asked()
+            .iter()
+            .any(|(_, get)| wants_header(get, block.id))
+    );
+    bench.forget();
+    bench.headers(1, &[&block]);
+    let wants_body = |get: &Get| matches!(get, Get::Bodies(blocks) if blocks[0].id == block.id);
+    assert!(bench.asked().iter().any(|(_, get)| wants_body(get)));
+}
+
+#[test]
+fn r3_the_leaders_signature_makes_a_block_authentic_whoever_brings_it() {
+    let set = six(64);
+    let block = Block::first(&set, 1);
+    let good = sign_header(&set, &block.header);
+    let mut forged = good;
+    forged[0] ^= 1;
+    for (signature, votes) in [(forged, false), (good, true)] {
+        let mut bench = Bench::new(&set, 5);
+        bench.message(
+            2,
+            Message::HeaderSignature {
+                header: block.header,
+                signature,
+            },
+        );
+        bench.vote(1, 0, tip(&block));
+        bench.branch(1, &[&block]);
+        assert_eq!(bench.own_record(0) == tip(&block), votes);
+    }
+}

@@ -1,0 +1,312 @@
+//! R5: when a window is given up, and when not.
+
+use crate::bench::{Bench, Setup};
+use crate::fixtures::{Block, MS, chain, i, set_of, six, stop, stop_at, tip, v, w};
+use quorate_consensus::effect::Alarm;
+use quorate_consensus::input::Input;
+use quorate_consensus::machine::{Disposition, PeerFault};
+use quorate_consensus::message::Status;
+use quorate_consensus::record::Record;
+
+#[test]
+fn r5_a_silent_window_is_stopped_after_t_prog() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    bench.lapse(49);
+    assert!(bench.own_record(0).is_empty());
+    bench.lapse(2);
+    assert_eq!(bench.own_record(0), stop());
+    assert_eq!(bench.consensus.counters().stops_timer, 1);
+}
+
+#[test]
+fn r5_own_progress_and_a_new_notarized_index_restart_the_timer() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let blocks = chain(&set, 1, 1);
+    bench.lapse(40);
+    bench.propose(&blocks[0]);
+    bench.lapse(40);
+    assert!(
+        !bench.own_record(0).stop,
+        "40 ms after the own tip advanced"
+    );
+    bench.votes(&[0, 1, 2], 0, &tip(&blocks[0]));
+    bench.lapse(40);
+    assert!(
+        !bench.own_record(0).stop,
+        "40 ms after an index was notarized"
+    );
+    bench.lapse(12);
+    assert!(bench.own_record(0).stop);
+}
+
+#[test]
+fn r5_the_leaders_status_restarts_the_timer_unless_a_command_waits() {
+    let set = six(64);
+    for waits in [false, true] {
+        let mut bench = Bench::new(&set, 5);
+        let since = bench.now.mono_ns;
+        bench.input(Input::Waiting {
+            oldest_ns: waits.then_some(since),
+        });
+        for _ in 0..10 {
+            bench.lapse(10);
+            let status = bench.status_of(0);
+            bench.status(0, status);
+        }
+        assert_eq!(bench.own_record(0).stop, waits);
+    }
+}
+
+#[test]
+fn r5_a_status_from_anyone_else_does_not_restart_the_timer() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    for _ in 0..6 {
+        bench.lapse(10);
+        let status = bench.status_of(0);
+        bench.status(1, status);
+    }
+    assert!(bench.own_record(0).stop);
+}
+
+#[test]
+fn r5_one_s_own_suspension_is_no_evidence_against_the_leader() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    bench.sleep_ns(200 * MS);
+    bench.settle();
+    assert!(!bench.own_record(0).stop);
+    bench.lapse(49);
+    assert!(!bench.own_record(0).stop);
+    bench.lapse(2);
+    assert!(bench.own_record(0).stop);
+}
+
+/// Timers end with a signed finality above the window, not with a final block inside it: a leader
+/// that dies after its first final block is replaced.
+#[test]
+fn r5_a_leader_that_dies_after_its_first_final_block_is_replaced() {
+    let set = six(64);
+    for is_signed in [false, true] {
+        let mut bench = Bench::new(&set, 5);
+        let block = Block::first(&set, 1);
+        bench.propose(&block);
+        for from in [0, 1, 2, 3] {
+            if is_signed {
+                bench.vote_signed(from, 0, tip(&block));
+            } else {
+                bench.vote(from, 0, tip(&block));
+            }
+        }
+        bench.lapse(25);
+        assert_eq!(bench.consensus.finalized(), block.point());
+        assert_eq!(bench.consensus.proven() == block.point(), is_signed);
+        bench.lapse(30);
+        assert!(bench.own_record(0).stop);
+    }
+}
+
+#[test]
+fn r5_back_off_doubles_the_timer_after_a_stop_by_it() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    bench.stop_by_timer();
+    bench.votes(&[0, 1, 2], 0, &stop());
+    assert_eq!(bench.consensus.window(), w(1));
+    bench.lapse(98);
+    assert!(!bench.own_record(1).stop);
+    bench.lapse(3);
+    assert!(bench.own_record(1).stop);
+}
+
+#[test]
+fn r5_safe_to_skip_at_the_own_tip_or_just_above_it_stops() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    bench.votes(&[0, 1], 0, &stop());
+    assert!(!bench.own_record(0).stop, "A = 2, below FB = 3");
+    bench.vote(2, 0, stop());
+    assert!(bench.own_record(0).stop);
+    assert_eq!(bench.consensus.counters().stops_predicate, 1);
+}
+
+#[test]
+fn r5_safe_to_skip_further_above_the_own_tip_is_no_reason() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let blocks = chain(&set, 2, 1);
+    bench.votes(&[1, 2, 3], 0, &stop_at(&blocks[0]));
+    bench.vote(4, 0, tip(&blocks[1]));
+    bench.headers(4, &[&blocks[0], &blocks[1]]);
+    // At index 1 three skip and one does not: nothing there can be final. Index 0 is the next.
+    assert_eq!(
+        bench.own_record(0),
+        Record::default(),
+        "late, and no more than that"
+    );
+    bench.propose(&blocks[0]);
+    assert!(
+        bench.own_record(0).stop,
+        "now index 1 is just above the tip"
+    );
+}
+
+#[test]
+fn r5_a_rival_that_is_safe_to_notarize_at_or_below_the_own_tip_stops() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let mine = chain(&set, 1, 1);
+    let theirs = chain(&set, 1, 10);
+    bench.propose(&mine[0]);
+    bench.votes(&[1, 2], 0, &tip(&theirs[0]));
+    assert!(
+        !bench.own_record(0).stop,
+        "A(own) = 2: it may still be final"
+    );
+    bench.vote(3, 0, tip(&theirs[0]));
+    assert!(bench.own_record(0).stop);
+}
+
+#[test]
+fn r5_nobody_acts_in_a_window_that_it_has_not_entered() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    bench.votes(&[0, 1, 2], 1, &stop());
+    bench.lapse(40);
+    assert_eq!(bench.own_record(1), Record::default());
+}
+
+#[test]
+fn r5_a_lost_connection_to_the_leader_stops() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    bench.input(Input::PeerDown(v(1)));
+    assert!(!bench.own_record(0).stop);
+    bench.input(Input::PeerDown(v(0)));
+    assert!(bench.own_record(0).stop);
+}
+
+#[test]
+fn r5_an_invalid_block_of_the_leader_stops() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let block = Block::first(&set, 1).with(|header| header.payload_hash = [0; 32]);
+    let disposition = bench.propose(&block);
+    assert_eq!(disposition, Disposition::Fault(PeerFault::InvalidBlock));
+    assert!(bench.own_record(0).stop);
+}
+
+#[test]
+fn r5_two_blocks_for_one_position_stop() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    bench.propose(&Block::first(&set, 1));
+    assert!(!bench.own_record(0).stop);
+    bench.propose(&Block::first(&set, 2));
+    assert!(bench.own_record(0).stop);
+    assert!(bench.alarms().contains(&Alarm::TwoBlocks(v(0))));
+}
+
+#[test]
+fn r5_a_shutdown_stops_the_current_window() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    bench.input(Input::Shutdown);
+    assert!(bench.own_record(0).stop);
+}
+
+#[test]
+fn r5_a_leader_that_says_it_may_not_propose_gets_no_time() {
+    let set = six(64);
+    for flags in [(true, false), (false, true)] {
+        let mut bench = Bench::new(&set, 5);
+        let status = Status {
+            no_proposals: flags.0,
+            abstains: flags.1,
+            ..bench.status_of(0)
+        };
+        bench.status(0, status);
+        bench.votes(&[1], 1, &stop());
+        assert_eq!(bench.own_record(0).stop, true, "{flags:?}");
+        assert_eq!(bench.consensus.counters().stops_timer, 0);
+    }
+}
+
+#[test]
+fn r5_the_rest_of_a_dead_leaders_turn_is_given_up_at_once() {
+    let set = set_of(&[1; 6], 1, 1, 64, 4);
+    let mut bench = Bench::new(&set, 5);
+    bench.votes(&[0, 1, 2, 3], 0, &stop());
+    assert_eq!(bench.consensus.window(), w(1));
+    assert_eq!(
+        bench.own_record(1),
+        stop(),
+        "no block of window 0 was notarized"
+    );
+}
+
+#[test]
+fn r5_the_next_window_of_a_turn_goes_on_after_one_that_had_a_block() {
+    let set = set_of(&[1; 6], 1, 1, 64, 4);
+    let mut bench = Bench::new(&set, 5);
+    let block = Block::first(&set, 1);
+    bench.propose(&block);
+    bench.votes(&[0, 1, 2, 3], 0, &stop_at(&block));
+    assert_eq!(bench.consensus.window(), w(1));
+    assert_eq!(bench.own_record(1), Record::default());
+}
+
+#[test]
+fn r5_a_marked_turn_is_stopped_now_and_in_each_window_when_it_is_entered() {
+    let set = set_of(&[1; 6], 1, 1, 64, 4);
+    let mut bench = Setup::new(&set, 5).patient().run();
+    let block = Block::first(&set, 1);
+    bench.propose(&block);
+    let since = bench.now.mono_ns;
+    bench.input(Input::Waiting {
+        oldest_ns: Some(since),
+    });
+    bench.sleep_ns(1_900 * MS);
+    bench.settle();
+    assert!(
+        !bench.own_record(0).stop,
+        "the command has not waited for T_censor"
+    );
+    bench.sleep_ns(200 * MS);
+    bench.settle();
+    assert!(bench.own_record(0).stop);
+    assert!(!bench.own_record(1).stop, "not before it is entered");
+    bench.input(Input::Waiting { oldest_ns: None });
+    bench.votes(&[0, 1, 2, 3], 0, &stop_at(&block));
+    assert_eq!(bench.consensus.window(), w(1));
+    assert!(bench.own_record(1).stop, "the mark outlasts its reason");
+}
+
+#[test]
+fn r5_a_turn_that_lasts_too_long_is_marked() {
+    let set = six(64);
+    let mut bench = Setup::new(&set, 5).patient().run();
+    bench.sleep_ns(29_900 * MS);
+    bench.settle();
+    assert!(!bench.own_record(0).stop);
+    bench.sleep_ns(200 * MS);
+    bench.settle();
+    assert!(bench.own_record(0).stop);
+    assert_eq!(bench.consensus.counters().turns_marked, 1);
+}
+
+#[test]
+fn r5_a_stop_is_signed_and_sent_to_all() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    bench.stop_by_timer();
+    let votes = bench.votes_sent(0);
+    assert!(
+        votes
+            .iter()
+            .any(|(_, vote)| vote.record == stop() && vote.signature.is_some())
+    );
+    assert_eq!(bench.own_record(0).skip_from(), Some(i(0)));
+}

@@ -27,7 +27,7 @@ use crate::journal::{
 };
 use crate::results::BlockResults;
 use crate::state_machine::StateMachine;
-use crate::store::{Store, StoreError};
+use crate::store::{LoggedBlock, Store, StoreError};
 
 /// Proofs above the last finality mark that are kept while the log is read.
 const PROOFS_AHEAD_MAX: usize = 1_024;
@@ -211,7 +211,7 @@ pub fn recover<S: StateMachine>(
     executor: &mut Executor<S>,
 ) -> Result<Recovered, RecoveryError> {
     let mut lease_file = LeaseFile::new(folder);
-    let content = match read_lease(&lease_file)? {
+    let mut content = match read_lease(&lease_file)? {
         LeaseRead::Missing => return Err(RecoveryError::LeaseMissing),
         LeaseRead::Damaged(damage) => return Err(RecoveryError::LeaseDamaged(Some(damage))),
         LeaseRead::Present(bytes) => {
@@ -237,6 +237,8 @@ pub fn recover<S: StateMachine>(
     let mut scan = Scan::new(set, Store::new(reader.clone(), config.cache_bytes_max));
     scan.read_log(&reader, executor)?;
 
+    // Nothing says then that this is the end, or the log, of the last run.
+    content.suspect |= !recovery.has_watermark;
     let clean_stop = recovery.clean_stop == CleanStopRead::Matches;
     let facts = StartFacts {
         durability: config.durability,
@@ -364,7 +366,7 @@ impl Scan {
         if mark.below != self.newest_mark {
             return order("a finality mark does not name the one below");
         }
-        let (header, payload) = self.store.read_block(mark.block)?;
+        let LoggedBlock { header, payload } = self.store.read_block(mark.block)?;
         if header != mark.header {
             return order("a finality mark names another block");
         }

@@ -257,8 +257,12 @@ impl SessionTable {
             count,
             bytes: bytes.len(),
         };
-        let (bound, rest) = bytes.split_first_chunk::<4>().ok_or(length_error(0))?;
-        let (count, rest) = rest.split_first_chunk::<4>().ok_or(length_error(0))?;
+        let (bound, rest) = bytes
+            .split_first_chunk::<4>()
+            .ok_or_else(|| length_error(0))?;
+        let (count, rest) = rest
+            .split_first_chunk::<4>()
+            .ok_or_else(|| length_error(0))?;
         let (bound, count) = (
             u32::from_le_bytes(*bound),
             u32::from_le_bytes(*count) as usize,

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use quorate_consensus::certificate::Certificate;
 use quorate_consensus::header::Header;
+use quorate_consensus::limits::BACKFILL_HEADERS_MAX;
 use quorate_consensus::message::BlockRef;
 use quorate_consensus::types::{BlockId, Height, Index, Window};
 use quorate_log::{ReadError, Reader, RecordRef};
@@ -22,8 +23,12 @@ use crate::journal::{EntryError, FinalMark, JournalEntry, decode};
 /// Heights between remembered marks.
 const ANCHOR_HEIGHTS: u64 = 64;
 
-/// Proofs remembered at most; then every second one of the older half is forgotten.
+/// Newest proofs, all of them remembered; of older ones enough are.
 const PROOFS_MAX: usize = 8_192;
+
+/// Heights between remembered older proofs: a validator far behind closes its gap in steps of at
+/// most `BACKFILL_HEADERS_MAX`, and asks for a proof half of that ahead.
+const PROOF_HEIGHTS: u64 = BACKFILL_HEADERS_MAX as u64 / 4;
 
 /// Why the log could not answer.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +58,15 @@ struct LiveBlock {
     place: Option<RecordRef>,
 }
 
+/// A whole block, read back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoggedBlock {
+    /// Its header.
+    pub header: Header,
+    /// Its payload.
+    pub payload: Arc<[u8]>,
+}
+
 /// A block that may be given up: its commands are still to be offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Abandoned {
@@ -77,8 +91,10 @@ pub struct Store {
     /// Marks of the heights 64, 128, ...
     anchors: Vec<RecordRef>,
     newest_mark: Option<(Height, RecordRef)>,
-    /// Ascending heights. Bound: `PROOFS_MAX`.
+    /// Ascending heights. Bound: `PROOFS_MAX`, and one in `PROOF_HEIGHTS` heights below those.
     proofs: Vec<(Height, RecordRef)>,
+    /// How many of them, from the lowest, have been thinned.
+    proofs_thinned: usize,
 }
 
 impl Store {
@@ -97,6 +113,7 @@ impl Store {
             anchors: Vec::new(),
             newest_mark: None,
             proofs: Vec::new(),
+            proofs_thinned: 0,
         }
     }
 
@@ -180,15 +197,27 @@ impl Store {
         {
             return;
         }
-        if self.proofs.len() >= PROOFS_MAX {
-            let half = PROOFS_MAX / 2;
-            let mut place = 0;
-            self.proofs.retain(|_| {
-                place += 1;
-                place > half || place % 2 == 0
-            });
+        if self.proofs.len() - self.proofs_thinned >= PROOFS_MAX {
+            self.thin_proofs();
         }
         self.proofs.push((height, place));
+    }
+
+    /// Of the older half of the newest proofs keeps one in `PROOF_HEIGHTS` heights.
+    fn thin_proofs(&mut self) {
+        let newer = self.proofs.split_off(self.proofs_thinned + PROOFS_MAX / 2);
+        let older = self.proofs.split_off(self.proofs_thinned);
+        for proof in older {
+            let kept = self
+                .proofs
+                .last()
+                .map_or(Height::ZERO, |&(height, _)| height);
+            if proof.0 >= kept.plus(PROOF_HEIGHTS) {
+                self.proofs.push(proof);
+            }
+        }
+        self.proofs_thinned = self.proofs.len();
+        self.proofs.extend(newer);
     }
 
     /// Forgets blocks of windows below `window`, which are final or never will be. Those that are
@@ -234,7 +263,7 @@ impl Store {
         }
         block
             .place
-            .map(|place| self.read_block(place).map(|(_, payload)| payload))
+            .map(|place| self.read_block(place).map(|block| block.payload))
             .transpose()
     }
 
@@ -266,7 +295,7 @@ impl Store {
             return Ok(Some(Arc::clone(payload)));
         }
         match self.live_block(id).and_then(|block| block.place) {
-            Some(place) => Ok(Some(self.read_block(place)?.1)),
+            Some(place) => Ok(Some(self.read_block(place)?.payload)),
             None => Ok(None),
         }
     }
@@ -275,10 +304,12 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] when the log cannot be believed.
-    pub fn block(&self, wanted: &BlockRef) -> Result<Option<(Header, Arc<[u8]>)>, StoreError> {
+    pub fn block(&self, wanted: &BlockRef) -> Result<Option<LoggedBlock>, StoreError> {
         if let Some(block) = self.live_block(&wanted.id) {
             let header = block.header;
-            return Ok(self.payload(&wanted.id)?.map(|payload| (header, payload)));
+            return Ok(self
+                .payload(&wanted.id)?
+                .map(|payload| LoggedBlock { header, payload }));
         }
         match self.mark(wanted.height)? {
             Some(mark) if mark.header.id() == wanted.id => self.read_block(mark.block).map(Some),
@@ -358,10 +389,13 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] when the log cannot be believed.
-    pub fn read_block(&self, place: RecordRef) -> Result<(Header, Arc<[u8]>), StoreError> {
+    pub fn read_block(&self, place: RecordRef) -> Result<LoggedBlock, StoreError> {
         let record = self.reader.read(place)?;
         match decode(record.kind(), &record)? {
-            JournalEntry::Block { header, payload } => Ok((header, payload.into())),
+            JournalEntry::Block { header, payload } => Ok(LoggedBlock {
+                header,
+                payload: payload.into(),
+            }),
             _ => Err(StoreError::Kind { place }),
         }
     }
@@ -372,3 +406,7 @@ impl Store {
         (self.live.len(), self.cached_bytes, self.proofs.len())
     }
 }
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;

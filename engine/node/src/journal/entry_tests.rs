@@ -183,11 +183,12 @@ fn the_bytes_of_a_mark_are_those_of_version_1() {
     };
     let mut bytes = Vec::new();
     encode_mark(&mark, &mut bytes);
-    assert_eq!(bytes.len(), 2 + 196 + 16 + 1 + 16);
+    assert_eq!(HEADER_BYTES, 172);
+    assert_eq!(bytes.len(), 2 + HEADER_BYTES + 16 + 1 + 16);
     assert_eq!(bytes[..6], [1, 0, 1, 0, 0, 0]);
     let tail = [
         10, 0, 0, 0, 11, 0, 0, 0, 12, 0, 0, 0, 0, 0, 0, 0, // block
         1, 30, 0, 0, 0, 31, 0, 0, 0, 32, 0, 0, 0, 0, 0, 0, 0, // below
     ];
-    assert_eq!(bytes[198..], tail);
+    assert_eq!(bytes[2 + HEADER_BYTES..], tail);
 }

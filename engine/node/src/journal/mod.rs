@@ -385,3 +385,6 @@ impl Journal {
         self.writer
     }
 }
+
+#[cfg(test)]
+mod tests;

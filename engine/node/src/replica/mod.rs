@@ -15,9 +15,11 @@
 //! A turn of the caller: hand over everything that came, call [`Replica::turn`], do what the outbox
 //! asks for, clear it.
 
+mod effects;
 mod jobs;
 mod order;
 mod outbox;
+mod serve;
 
 pub use jobs::{Job, run_jobs};
 pub use order::{FrameOutcome, OrderError, OrderOut, OrderStage};

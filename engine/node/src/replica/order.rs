@@ -7,11 +7,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use quorate_consensus::effect::{Destination, Effect, Effects};
+use quorate_consensus::effect::Effects;
 use quorate_consensus::input::Input;
 use quorate_consensus::limits::TIME_AHEAD_MAX_NS;
 use quorate_consensus::machine::{Config, Consensus, Disposition, Restored};
-use quorate_consensus::message::{BlockRef, Message};
+use quorate_consensus::message::Message;
 use quorate_consensus::payload::{PayloadBuilder, PayloadError};
 use quorate_consensus::trust::Authenticated;
 use quorate_consensus::types::{BlockId, Height, Now, ValidatorIndex, Window};
@@ -19,19 +19,14 @@ use quorate_consensus::wire::{self, DecodeError};
 
 use super::jobs::Job;
 use super::outbox::{Event, Frames};
-use crate::executor::FinalBlock;
+use super::serve::Request;
 use crate::journal::{JournalOp, Journaled};
 use crate::lanes::{CommandVerdict, Lanes};
 use crate::state_machine::SessionId;
-use crate::store::{Abandoned, Store, StoreError};
+use crate::store::{Store, StoreError};
 
 /// Blocks proposed in one turn at most.
 const PROPOSALS_PER_TURN: usize = 4;
-/// Requests of peers that wait to be served; a peer asks again for what is dropped.
-const REQUESTS_MAX: usize = 256;
-/// Bytes of blocks served in one turn.
-const SERVED_BYTES_PER_TURN: usize = 2 * 1024 * 1024;
-
 /// What the order stage asks for, in the order in which it is to be done.
 #[derive(Debug, Default)]
 pub struct OrderOut {
@@ -86,48 +81,30 @@ impl FrameOutcome {
     }
 }
 
-/// A peer's request that waits for its turn.
-#[derive(Debug)]
-enum Request {
-    Bodies {
-        to: ValidatorIndex,
-        blocks: VecDeque<BlockRef>,
-    },
-    History {
-        to: ValidatorIndex,
-        top: BlockRef,
-        count: u32,
-    },
-    Finality {
-        to: ValidatorIndex,
-        at_least: Height,
-    },
-}
-
 /// Consensus, pool and index of one validator.
 #[derive(Debug)]
 pub struct OrderStage {
-    own: ValidatorIndex,
-    consensus: Consensus,
-    lanes: Lanes,
-    store: Store,
-    builder: PayloadBuilder,
-    effects: Effects,
-    requests: VecDeque<Request>,
-    repeats: Vec<(SessionId, u64)>,
+    pub(super) own: ValidatorIndex,
+    pub(super) consensus: Consensus,
+    pub(super) lanes: Lanes,
+    pub(super) store: Store,
+    pub(super) builder: PayloadBuilder,
+    pub(super) effects: Effects,
+    pub(super) requests: VecDeque<Request>,
+    pub(super) repeats: Vec<(SessionId, u64)>,
     /// What `Input::Waiting` said last.
-    waiting_ns: Option<u64>,
+    pub(super) waiting_ns: Option<u64>,
     /// When the application's earliest timer is due, by replicated time.
-    timer_next_ns: Option<u64>,
-    leader: Option<ValidatorIndex>,
+    pub(super) timer_next_ns: Option<u64>,
+    pub(super) leader: Option<ValidatorIndex>,
     /// A window was stopped since the last one was entered.
-    has_stopped: bool,
+    pub(super) has_stopped: bool,
     /// The pool must learn what stands between the finalized block and the new parent.
-    is_rebase_due: bool,
+    pub(super) is_rebase_due: bool,
     /// Window of the newest finalized block handed on.
-    delivered_window: Window,
+    pub(super) delivered_window: Window,
     /// Windows below are forgotten.
-    forgotten: Window,
+    pub(super) forgotten: Window,
 }
 
 impl OrderStage {
@@ -298,9 +275,8 @@ impl OrderStage {
         let mut candidates = self.store.at_height(self.delivered_window, below);
         let (first, second) = (candidates.next(), candidates.next());
         drop(candidates);
-        let mut id = match (first, second) {
-            (Some(id), None) => id,
-            _ => return Ok(()),
+        let (Some(mut id), None) = (first, second) else {
+            return Ok(());
         };
         while below > delivered {
             let Some(header) = self.store.header(&id).copied() else {
@@ -336,212 +312,6 @@ impl OrderStage {
             self.consensus
                 .handle(now, Input::Waiting { oldest_ns }, &mut self.effects);
         }
-    }
-
-    fn carry_out(&mut self, now: Now, out: &mut OrderOut) -> Result<(), OrderError> {
-        let mut effects = std::mem::take(&mut self.effects);
-        for effect in effects.drain(..) {
-            self.carry_out_one(now, effect, out)?;
-        }
-        self.effects = effects;
-        Ok(())
-    }
-
-    fn carry_out_one(
-        &mut self,
-        now: Now,
-        effect: Effect,
-        out: &mut OrderOut,
-    ) -> Result<(), OrderError> {
-        match effect {
-            Effect::PersistBlock {
-                id,
-                header,
-                payload,
-            } => {
-                self.store.add_block(id, header, Some(Arc::clone(&payload)));
-                out.journal.push(JournalOp::Block {
-                    id,
-                    header,
-                    payload,
-                });
-            }
-            Effect::PersistRecord(own) => out.journal.push(JournalOp::Record(own)),
-            Effect::PersistProof { point, proof } => {
-                out.journal.push(JournalOp::Proof { point, proof });
-            }
-            Effect::PersistLease(lease) => out.journal.push(JournalOp::Lease(lease)),
-            Effect::Send { to, message } => out.frames.push(to, &message),
-            Effect::SignRecord { window, record } => {
-                out.jobs.push(Job::SignRecord { window, record });
-            }
-            Effect::SignHeader { id, header } => out.jobs.push(Job::SignHeader { id, header }),
-            Effect::Verify { from, claim } => out.jobs.push(Job::Verify { from, claim }),
-            Effect::Finalized { id, header, path } => {
-                let block = FinalBlock {
-                    id,
-                    header,
-                    payload: self.body(id, header.height)?,
-                    path: Some(path),
-                    admitted: Vec::new(),
-                };
-                self.finalize(now, block, out)?;
-            }
-            Effect::Durable(height) => out.events.push(Event::Durable(height)),
-            Effect::Proven(point) => {
-                out.events.push(Event::Proven(point));
-                self.forget(now, out)?;
-            }
-            Effect::ServeBodies { to, blocks } => {
-                self.enqueue(Request::Bodies {
-                    to,
-                    blocks: blocks.into(),
-                });
-            }
-            Effect::ServeHistory { to, top, count } => {
-                self.enqueue(Request::History { to, top, count });
-            }
-            Effect::ServeFinality { to, at_least } => {
-                self.enqueue(Request::Finality { to, at_least });
-            }
-            Effect::Forwarded { from, commands } => {
-                if self.lanes.take_forwarded(now.mono_ns, &commands).is_err() {
-                    out.events.push(Event::PeerFault(from));
-                }
-            }
-            Effect::Entered { window, leader } => {
-                self.entered(now, leader)?;
-                out.events.push(Event::Entered { window, leader });
-            }
-            Effect::Stopped(window) => {
-                self.has_stopped = true;
-                self.lanes.unchain_all();
-                out.events.push(Event::Stopped(window));
-            }
-            Effect::Evidence(evidence) => {
-                let evidence = Box::new(evidence);
-                out.journal.push(JournalOp::Evidence(evidence.clone()));
-                out.events.push(Event::Evidence(evidence));
-            }
-            Effect::Alarm(alarm) => out.events.push(Event::Alarm(alarm)),
-        }
-        Ok(())
-    }
-
-    fn body(&self, id: BlockId, height: Height) -> Result<Arc<[u8]>, OrderError> {
-        self.store
-            .payload(&id)?
-            .ok_or(OrderError::BodyMissing { id, height })
-    }
-
-    fn finalize(
-        &mut self,
-        now: Now,
-        mut block: FinalBlock,
-        out: &mut OrderOut,
-    ) -> Result<(), OrderError> {
-        self.store.finalize(block.id, &block.header);
-        self.lanes
-            .finalize_block(now.mono_ns, &block.payload, &mut block.admitted)?;
-        let is_new_window = block.header.window > self.delivered_window;
-        self.delivered_window = self.delivered_window.max(block.header.window);
-        out.journal.push(JournalOp::Finalized(Box::new(block)));
-        if is_new_window {
-            self.forget(now, out)?;
-        }
-        Ok(())
-    }
-
-    /// Forgets windows that are proven and delivered.
-    fn forget(&mut self, now: Now, out: &mut OrderOut) -> Result<(), OrderError> {
-        let window = self.consensus.proven().window.min(self.delivered_window);
-        if window <= self.forgotten {
-            return Ok(());
-        }
-        self.forgotten = window;
-        for block in self.store.prune(window) {
-            self.take_abandoned(now, &block)?;
-        }
-        out.journal.push(JournalOp::Forget(window));
-        Ok(())
-    }
-
-    /// Whoever saw a command keeps it until it is final: its block may be given up, and the
-    /// validator that admitted it may be gone.
-    fn take_abandoned(&mut self, now: Now, block: &Abandoned) -> Result<(), OrderError> {
-        if let Some(payload) = self.store.abandoned_payload(block)? {
-            self.lanes.take_abandoned(now.mono_ns, &payload)?;
-        }
-        Ok(())
-    }
-
-    fn entered(&mut self, now: Now, leader: ValidatorIndex) -> Result<(), OrderError> {
-        let is_own = leader == self.own;
-        let is_orderly = self.leader == Some(leader) && !self.has_stopped;
-        self.has_stopped = false;
-        self.lanes.set_leader((!is_own).then_some(leader));
-        self.leader = Some(leader);
-        // The same leader goes on where its last window ended: what it has chained still is.
-        if is_orderly {
-            return Ok(());
-        }
-        self.lanes.unchain_all();
-        if is_own {
-            for block in self.store.take_pending() {
-                self.take_abandoned(now, &block)?;
-            }
-            self.is_rebase_due = true;
-        }
-        Ok(())
-    }
-
-    fn enqueue(&mut self, request: Request) {
-        if self.requests.len() < REQUESTS_MAX {
-            self.requests.push_back(request);
-        }
-    }
-
-    /// Serves peers from memory and log, a bounded amount a turn.
-    ///
-    /// # Errors
-    /// [`OrderError`] when the log cannot be believed: this validator must stop.
-    pub fn serve(&mut self, out: &mut OrderOut) -> Result<(), OrderError> {
-        let mut served_bytes = 0;
-        while served_bytes < SERVED_BYTES_PER_TURN {
-            let Some(request) = self.requests.pop_front() else {
-                break;
-            };
-            match request {
-                Request::Bodies { to, mut blocks } => {
-                    let Some(wanted) = blocks.pop_front() else {
-                        continue;
-                    };
-                    if let Some((header, payload)) = self.store.block(&wanted)? {
-                        served_bytes += payload.len();
-                        let message = Message::Block { header, payload };
-                        out.frames.push(Destination::Peer(to), &message);
-                    }
-                    served_bytes += 1024;
-                    self.requests.push_front(Request::Bodies { to, blocks });
-                }
-                Request::History { to, top, count } => {
-                    let headers = self.store.history(&top, count as usize)?;
-                    served_bytes += 256 * headers.len();
-                    if !headers.is_empty() {
-                        out.frames
-                            .push(Destination::Peer(to), &Message::History(headers));
-                    }
-                }
-                Request::Finality { to, at_least } => {
-                    if let Some(proof) = self.store.proof(at_least)? {
-                        let message = Message::Certificates(vec![proof]);
-                        out.frames.push(Destination::Peer(to), &message);
-                    }
-                    served_bytes += 4096;
-                }
-            }
-        }
-        Ok(())
     }
 
     /// When the next turn is due at latest, by the monotonic clock.

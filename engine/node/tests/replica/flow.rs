@@ -41,11 +41,11 @@ fn steady_load_passes_windows_and_turns_without_duplicates_or_stops() {
         });
         // More blocks than two turns have slots.
         for seq in 1..=400 {
-            let place = usize::try_from(seq % 4).unwrap();
+            let place = usize::try_from(seq % 4).expect("small");
             world.submit(
                 place,
                 &[command(
-                    1 + (seq % 4) as u8,
+                    1 + u8::try_from(seq % 4).expect("small"),
                     1 + seq / 4 - u64::from(seq % 4 == 0),
                     "x",
                 )],

@@ -161,7 +161,7 @@ impl World {
     /// Validators of equal stake, all initialized and up.
     pub(crate) fn new(validators: usize, fault: u64, slack: u64, durability: Durability) -> Self {
         let keys: Vec<_> = (0..validators)
-            .map(|place| ValidatorKey::from_seed(&[u8::try_from(place).unwrap() + 1; 32]))
+            .map(|place| ValidatorKey::from_seed(&[u8::try_from(place).expect("few") + 1; 32]))
             .collect();
         let members = keys
             .iter()
@@ -183,7 +183,7 @@ impl World {
             genesis_time_ns: WALL_START_NS - 1_000 * MS,
         };
         let set = Arc::new(ValidatorSet::new(parameters, members).expect("a good set"));
-        let slots = (0..validators).map(|place| fresh_slot(place)).collect();
+        let slots = (0..validators).map(fresh_slot).collect();
         let mut world = Self {
             now: Now {
                 mono_ns: 1_000 * MS,
@@ -610,7 +610,7 @@ impl World {
 
 fn fresh_slot(place: usize) -> Slot {
     let memory = MemoryBackend::new();
-    let boot_id = [u8::try_from(place).unwrap(); 16];
+    let boot_id = [u8::try_from(place).expect("few"); 16];
     let folder = DataFolder::in_memory(&memory);
     recovery::initialize(&folder, &log_config(), GENESIS, boot_id).expect("a new folder");
     Slot {
@@ -626,7 +626,7 @@ fn fresh_slot(place: usize) -> Slot {
 }
 
 pub(crate) fn index(place: usize) -> ValidatorIndex {
-    ValidatorIndex::new(u16::try_from(place).unwrap())
+    ValidatorIndex::new(u16::try_from(place).expect("few"))
 }
 
 pub(crate) fn session(client: u8) -> SessionId {

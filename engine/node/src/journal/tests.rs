@@ -1,0 +1,338 @@
+//! What is durable when, and in which order.
+
+use quorate_consensus::certificate::Target;
+use quorate_consensus::header::HEADER_VERSION;
+use quorate_consensus::record::Record;
+use quorate_consensus::types::Index;
+use quorate_log::{
+    DataFolder, LeaseFile, LeaseRead, LogConfig, MemoryBackend, Opened, Reader, open,
+};
+
+use super::*;
+
+const MS: u64 = 1_000_000;
+
+struct Fixture {
+    journal: Journal,
+    sync: SyncWorker,
+    reader: Reader,
+    memory: MemoryBackend,
+    done: Vec<Journaled>,
+    jobs: Vec<SyncJob>,
+}
+
+fn fixture(durability: Durability) -> Fixture {
+    let memory = MemoryBackend::new();
+    let folder = DataFolder::in_memory(&memory);
+    let config = LogConfig {
+        segment_bytes: 65_536,
+        ..LogConfig::new([7; 32])
+    };
+    let Opened {
+        writer,
+        syncer,
+        reader,
+        ..
+    } = open(&folder, &config, b"genesis").expect("a new log");
+    let content = quorate_consensus::restart::LeaseFile::default();
+    Fixture {
+        journal: Journal::new(
+            writer,
+            JournalStart::default(),
+            durability,
+            Epoch::ZERO,
+            5 * MS,
+        ),
+        sync: SyncWorker::new(syncer, LeaseFile::new(&folder), content),
+        reader,
+        memory,
+        done: Vec::new(),
+        jobs: Vec::new(),
+    }
+}
+
+impl Fixture {
+    fn append(&mut self, now_ns: u64, op: JournalOp) -> Vec<String> {
+        self.journal
+            .append(now_ns, op, &mut self.done)
+            .expect("the log takes it");
+        self.drain()
+    }
+
+    fn drain(&mut self) -> Vec<String> {
+        let name = |done: Journaled| match done {
+            Journaled::Block { .. } => "block".to_owned(),
+            Journaled::Mark { height, .. } => format!("mark {}", height.number()),
+            Journaled::Executable(block) => format!("executable {}", block.header.height.number()),
+            Journaled::Proof { height, .. } => format!("proof {}", height.number()),
+            Journaled::Record(_) => "record".to_owned(),
+            Journaled::Flushed(height) => format!("flushed {}", height.number()),
+            Journaled::Lease(_) => "lease".to_owned(),
+        };
+        self.done.drain(..).map(name).collect()
+    }
+
+    fn jobs(&mut self, now_ns: u64) -> Vec<SyncJob> {
+        self.jobs.clear();
+        self.journal.sync_jobs(now_ns, &mut self.jobs);
+        self.jobs.clone()
+    }
+
+    fn finish(&mut self, job: SyncJob) -> Vec<String> {
+        let finished = self.sync.run(job);
+        self.journal
+            .complete(finished, &mut self.done)
+            .expect("the disk is good");
+        self.drain()
+    }
+
+    fn kinds(&self) -> Vec<u16> {
+        let kind = |record: quorate_log::RecordBytes| record.kind().number();
+        self.reader
+            .iter()
+            .skip(1)
+            .map(|record| kind(record.expect("whole")))
+            .collect()
+    }
+}
+
+fn header(height: u64) -> Header {
+    Header {
+        version: HEADER_VERSION,
+        flags: 0,
+        chain_id: [1; 32],
+        epoch: Epoch::ZERO,
+        set_hash: [2; 32],
+        window: Window::new(height / 10),
+        index: Index::ZERO,
+        height: Height::new(height),
+        time_ns: height,
+        parent_id: BlockId::new([3; 32]),
+        payload_hash: [4; 32],
+        payload_bytes: 2,
+    }
+}
+
+fn block(height: u64) -> JournalOp {
+    let header = header(height);
+    JournalOp::Block {
+        id: header.id(),
+        header,
+        payload: Arc::from(*b"pp"),
+    }
+}
+
+fn finalized(height: u64) -> JournalOp {
+    let header = header(height);
+    JournalOp::Finalized(Box::new(FinalBlock {
+        id: header.id(),
+        header,
+        payload: Arc::from(*b"pp"),
+        path: None,
+        admitted: Vec::new(),
+    }))
+}
+
+fn record(window: u64) -> JournalOp {
+    let record = Record {
+        stop: true,
+        ..Record::default()
+    };
+    JournalOp::Record(OwnRecord {
+        window: Window::new(window),
+        record,
+    })
+}
+
+fn proof(height: u64) -> JournalOp {
+    let header = header(height);
+    let id = header.id();
+    let proof = Certificate {
+        epoch: Epoch::ZERO,
+        window: header.window,
+        target: Target::Final {
+            index: header.index,
+            id,
+        },
+        records: Vec::new(),
+        headers: vec![header],
+    };
+    JournalOp::Proof {
+        point: header.point(id),
+        proof,
+    }
+}
+
+#[test]
+fn r11_in_sync_a_record_is_durable_only_after_the_sync_that_covers_it() {
+    let mut fixture = fixture(Durability::Sync);
+    assert_eq!(fixture.append(0, block(1)), ["block"]);
+    assert_eq!(fixture.append(0, record(0)), [""; 0]);
+    let first = fixture.jobs(0);
+    assert_eq!(first.len(), 1);
+    // While the disk works another record comes: the sync under way does not cover it.
+    assert_eq!(fixture.append(1, record(1)), [""; 0]);
+    assert_eq!(fixture.jobs(1), []);
+    assert_eq!(
+        fixture.journal.deadline_ns(),
+        u64::MAX,
+        "the completion wakes the caller"
+    );
+    assert_eq!(fixture.finish(first[0]), ["record"]);
+    assert_eq!(fixture.journal.deadline_ns(), 0);
+    let second = fixture.jobs(2);
+    assert_eq!(fixture.finish(second[0]), ["record"]);
+    assert_eq!(fixture.jobs(1_000 * MS), []);
+}
+
+#[test]
+fn r11_in_async_a_record_is_durable_when_the_mapping_has_it_and_is_synced_soon_after() {
+    let mut fixture = fixture(Durability::Async);
+    assert_eq!(fixture.append(MS, record(0)), ["record"]);
+    assert_eq!(fixture.jobs(MS), []);
+    assert_eq!(fixture.journal.deadline_ns(), 6 * MS);
+    let jobs = fixture.jobs(6 * MS);
+    assert_eq!(fixture.finish(jobs[0]), [""; 0]);
+    // Nothing was appended since.
+    assert_eq!(fixture.journal.deadline_ns(), u64::MAX);
+}
+
+#[test]
+fn r11_records_stand_in_the_log_in_the_order_in_which_they_came() {
+    let mut fixture = fixture(Durability::Async);
+    for op in [
+        block(1),
+        record(0),
+        block(2),
+        record(0),
+        finalized(1),
+        proof(1),
+        finalized(2),
+    ] {
+        fixture.append(0, op);
+    }
+    assert_eq!(fixture.kinds(), [1, 2, 1, 2, 3, 4, 3]);
+}
+
+#[test]
+fn a_block_goes_on_to_execution_only_behind_its_mark() {
+    let mut fixture = fixture(Durability::Sync);
+    fixture.append(0, block(1));
+    assert_eq!(fixture.append(0, finalized(1)), ["mark 1", "executable 1"]);
+    let error = fixture.journal.append(0, finalized(2), &mut fixture.done);
+    assert!(
+        matches!(error, Err(JournalError::BlockMissing { .. })),
+        "{error:?}"
+    );
+    assert!(fixture.done.is_empty());
+}
+
+#[test]
+fn a_proof_is_flushed_after_a_sync_of_it_and_of_everything_before_it() {
+    for durability in [Durability::Sync, Durability::Async] {
+        let mut fixture = fixture(durability);
+        fixture.append(0, block(1));
+        assert_eq!(fixture.append(0, proof(1)), ["proof 1"]);
+        let jobs = fixture.jobs(0);
+        assert_eq!(fixture.finish(jobs[0]), ["flushed 1"]);
+        // With the power cut now, the proof and the block are still there.
+        let after = fixture.memory.power_cut(|_| false);
+        let config = LogConfig {
+            segment_bytes: 65_536,
+            ..LogConfig::new([7; 32])
+        };
+        let folder = DataFolder::in_memory(&after);
+        let opened = open(&folder, &config, b"genesis").expect("a good log");
+        assert_eq!(opened.recovery.end.index, RecordIndex::new(3));
+    }
+}
+
+#[test]
+fn marks_are_chained_downward() {
+    let mut fixture = fixture(Durability::Async);
+    for height in 1..=3 {
+        fixture.append(0, block(height));
+        fixture.append(0, finalized(height));
+    }
+    let mut marks = Vec::new();
+    for read in fixture.reader.iter() {
+        let read = read.expect("whole");
+        if let Ok(JournalEntry::Finalized(mark)) = decode(read.kind(), &read) {
+            marks.push((read.place(), mark));
+        }
+    }
+    assert_eq!(marks.len(), 3);
+    assert_eq!(marks[0].1.below, None);
+    assert_eq!(marks[1].1.below, Some(marks[0].0));
+    assert_eq!(marks[2].1.below, Some(marks[1].0));
+}
+
+#[test]
+fn forgotten_windows_do_not_take_the_blocks_of_later_ones_with_them() {
+    let mut fixture = fixture(Durability::Async);
+    fixture.append(0, block(5));
+    fixture.append(0, block(15));
+    fixture.append(0, JournalOp::Forget(Window::new(1)));
+    assert_eq!(
+        fixture.append(0, finalized(15)),
+        ["mark 15", "executable 15"]
+    );
+    let error = fixture.journal.append(0, finalized(5), &mut fixture.done);
+    assert!(matches!(error, Err(JournalError::BlockMissing { .. })));
+}
+
+#[test]
+fn r11_a_lease_is_durable_when_its_file_is_and_the_newest_one_wins() {
+    let mut fixture = fixture(Durability::Sync);
+    let lease = |window| Lease {
+        lease: Some(Window::new(window)),
+        ..Lease::default()
+    };
+    fixture.append(0, JournalOp::Lease(lease(1)));
+    let jobs = fixture.jobs(0);
+    assert_eq!(jobs, [SyncJob::Lease(lease(1))]);
+    fixture.append(0, JournalOp::Lease(lease(2)));
+    fixture.append(0, JournalOp::Lease(lease(3)));
+    assert_eq!(fixture.jobs(0), [], "one at a time");
+    assert_eq!(fixture.finish(jobs[0]), ["lease"]);
+    let jobs = fixture.jobs(0);
+    assert_eq!(jobs, [SyncJob::Lease(lease(3))]);
+    assert_eq!(fixture.finish(jobs[0]), ["lease"]);
+    let after = fixture.memory.power_cut(|_| false);
+    let read = LeaseFile::new(&DataFolder::in_memory(&after))
+        .read()
+        .expect("memory");
+    let LeaseRead::Present(bytes) = read else {
+        panic!("{read:?}")
+    };
+    let content = quorate_consensus::restart::LeaseFile::decode(&bytes).expect("own bytes");
+    assert_eq!(content.lease, lease(3));
+}
+
+#[test]
+fn r12_a_failed_sync_is_noted_for_the_next_start_and_nothing_is_appended_after() {
+    let mut fixture = fixture(Durability::Sync);
+    fixture.append(0, record(0));
+    let jobs = fixture.jobs(0);
+    fixture.memory.fail_sync_after(0);
+    let failed = fixture.sync.run(jobs[0]);
+    assert!(
+        matches!(failed, Err(SyncError::Log { is_noted: true, .. })),
+        "{failed:?}"
+    );
+    assert!(fixture.journal.complete(failed, &mut fixture.done).is_err());
+    assert!(fixture.done.is_empty(), "the record never left");
+    assert!(
+        fixture
+            .journal
+            .append(0, record(1), &mut fixture.done)
+            .is_err()
+    );
+    let folder = DataFolder::in_memory(&fixture.memory);
+    let read = LeaseFile::new(&folder).read().expect("memory");
+    let LeaseRead::Present(bytes) = read else {
+        panic!("{read:?}")
+    };
+    let content = quorate_consensus::restart::LeaseFile::decode(&bytes).expect("own bytes");
+    assert!(content.suspect);
+}

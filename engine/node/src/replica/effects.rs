@@ -1,0 +1,177 @@
+//! Carrying out what the consensus asks for: each effect to where it is done.
+//!
+//! Owns what finality, entering and stopping mean for pool and index. Never: changes the order of
+//! effects, or decides anything of the protocol.
+
+use std::sync::Arc;
+
+use quorate_consensus::effect::{Effect, FinalPath};
+use quorate_consensus::header::Header;
+use quorate_consensus::types::{BlockId, Now, ValidatorIndex};
+
+use super::jobs::Job;
+use super::order::{OrderError, OrderOut, OrderStage};
+use super::outbox::Event;
+use super::serve::Request;
+use crate::executor::FinalBlock;
+use crate::journal::JournalOp;
+use crate::store::Abandoned;
+
+impl OrderStage {
+    /// Carries out what the consensus asked for, in its order.
+    pub(super) fn carry_out(&mut self, now: Now, out: &mut OrderOut) -> Result<(), OrderError> {
+        let mut effects = std::mem::take(&mut self.effects);
+        for effect in effects.drain(..) {
+            self.carry_out_one(now, effect, out)?;
+        }
+        self.effects = effects;
+        Ok(())
+    }
+
+    fn carry_out_one(
+        &mut self,
+        now: Now,
+        effect: Effect,
+        out: &mut OrderOut,
+    ) -> Result<(), OrderError> {
+        match effect {
+            Effect::PersistBlock {
+                id,
+                header,
+                payload,
+            } => {
+                self.store.add_block(id, header, Some(Arc::clone(&payload)));
+                out.journal.push(JournalOp::Block {
+                    id,
+                    header,
+                    payload,
+                });
+            }
+            Effect::PersistRecord(own) => out.journal.push(JournalOp::Record(own)),
+            Effect::PersistProof { point, proof } => {
+                out.journal.push(JournalOp::Proof { point, proof });
+            }
+            Effect::PersistLease(lease) => out.journal.push(JournalOp::Lease(lease)),
+            Effect::Send { to, message } => out.frames.push(to, &message),
+            Effect::SignRecord { window, record } => {
+                out.jobs.push(Job::SignRecord { window, record });
+            }
+            Effect::SignHeader { id, header } => out.jobs.push(Job::SignHeader { id, header }),
+            Effect::Verify { from, claim } => out.jobs.push(Job::Verify { from, claim }),
+            Effect::Finalized { id, header, path } => self.finalize(now, id, header, path, out)?,
+            Effect::Durable(height) => out.events.push(Event::Durable(height)),
+            Effect::Proven(point) => {
+                out.events.push(Event::Proven(point));
+                self.forget(now, out)?;
+            }
+            Effect::ServeBodies { to, blocks } => {
+                self.enqueue(Request::Bodies {
+                    to,
+                    blocks: blocks.into(),
+                });
+            }
+            Effect::ServeHistory { to, top, count } => {
+                self.enqueue(Request::History { to, top, count });
+            }
+            Effect::ServeFinality { to, at_least } => {
+                self.enqueue(Request::Finality { to, at_least });
+            }
+            Effect::Forwarded { from, commands } => {
+                if self.lanes.take_forwarded(now.mono_ns, &commands).is_err() {
+                    out.events.push(Event::PeerFault(from));
+                }
+            }
+            Effect::Entered { window, leader } => {
+                self.entered(now, leader)?;
+                out.events.push(Event::Entered { window, leader });
+            }
+            Effect::Stopped(window) => {
+                self.has_stopped = true;
+                self.lanes.unchain_all();
+                out.events.push(Event::Stopped(window));
+            }
+            Effect::Evidence(evidence) => {
+                let evidence = Box::new(evidence);
+                out.journal.push(JournalOp::Evidence(evidence.clone()));
+                out.events.push(Event::Evidence(evidence));
+            }
+            Effect::Alarm(alarm) => out.events.push(Event::Alarm(alarm)),
+        }
+        Ok(())
+    }
+
+    fn finalize(
+        &mut self,
+        now: Now,
+        id: BlockId,
+        header: Header,
+        path: FinalPath,
+        out: &mut OrderOut,
+    ) -> Result<(), OrderError> {
+        let missing = OrderError::BodyMissing {
+            id,
+            height: header.height,
+        };
+        let payload = self.store.payload(&id)?.ok_or(missing)?;
+        let mut block = FinalBlock {
+            id,
+            header,
+            payload,
+            path: Some(path),
+            admitted: Vec::new(),
+        };
+        self.store.finalize(block.id, &block.header);
+        self.lanes
+            .finalize_block(now.mono_ns, &block.payload, &mut block.admitted)?;
+        let is_new_window = block.header.window > self.delivered_window;
+        self.delivered_window = self.delivered_window.max(block.header.window);
+        out.journal.push(JournalOp::Finalized(Box::new(block)));
+        if is_new_window {
+            self.forget(now, out)?;
+        }
+        Ok(())
+    }
+
+    /// Forgets windows that are proven and delivered.
+    fn forget(&mut self, now: Now, out: &mut OrderOut) -> Result<(), OrderError> {
+        let window = self.consensus.proven().window.min(self.delivered_window);
+        if window <= self.forgotten {
+            return Ok(());
+        }
+        self.forgotten = window;
+        for block in self.store.prune(window) {
+            self.take_abandoned(now, &block)?;
+        }
+        out.journal.push(JournalOp::Forget(window));
+        Ok(())
+    }
+
+    /// Whoever saw a command keeps it until it is final: its block may be given up, and the
+    /// validator that admitted it may be gone.
+    fn take_abandoned(&mut self, now: Now, block: &Abandoned) -> Result<(), OrderError> {
+        if let Some(payload) = self.store.abandoned_payload(block)? {
+            self.lanes.take_abandoned(now.mono_ns, &payload)?;
+        }
+        Ok(())
+    }
+
+    fn entered(&mut self, now: Now, leader: ValidatorIndex) -> Result<(), OrderError> {
+        let is_own = leader == self.own;
+        let is_orderly = self.leader == Some(leader) && !self.has_stopped;
+        self.has_stopped = false;
+        self.lanes.set_leader((!is_own).then_some(leader));
+        self.leader = Some(leader);
+        // The same leader goes on where its last window ended: what it has chained still is.
+        if is_orderly {
+            return Ok(());
+        }
+        self.lanes.unchain_all();
+        if is_own {
+            for block in self.store.take_pending() {
+                self.take_abandoned(now, &block)?;
+            }
+            self.is_rebase_due = true;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,299 @@
+use quorate_consensus::certificate::Target;
+use quorate_consensus::header::HEADER_VERSION;
+use quorate_consensus::machine::Durability;
+use quorate_consensus::types::Epoch;
+use quorate_log::{DataFolder, LogConfig, MemoryBackend, open};
+
+use super::*;
+use crate::executor::FinalBlock;
+use crate::journal::{Journal, JournalOp, JournalStart, Journaled};
+
+/// A journal and a store over one log, as the stages hold them.
+struct Fixture {
+    journal: Journal,
+    store: Store,
+    newest: BlockId,
+}
+
+fn fixture(cache_bytes_max: usize) -> Fixture {
+    let folder = DataFolder::in_memory(&MemoryBackend::new());
+    let config = LogConfig {
+        segment_bytes: 1 << 20,
+        ..LogConfig::new([7; 32])
+    };
+    let opened = open(&folder, &config, b"genesis").expect("a new log");
+    let start = JournalStart::default();
+    let journal = Journal::new(opened.writer, start, Durability::Async, Epoch::ZERO, 1);
+    let store = Store::new(opened.reader, cache_bytes_max);
+    Fixture {
+        journal,
+        store,
+        newest: BlockId::new([0; 32]),
+    }
+}
+
+/// Ten heights a window.
+fn header(height: u64, parent_id: BlockId, salt: u8) -> Header {
+    Header {
+        version: HEADER_VERSION,
+        flags: 0,
+        chain_id: [1; 32],
+        epoch: Epoch::ZERO,
+        set_hash: [salt; 32],
+        window: Window::new(height / 10),
+        index: Index::new(u32::try_from(height % 10).expect("small")),
+        height: Height::new(height),
+        time_ns: height,
+        parent_id,
+        payload_hash: [4; 32],
+        payload_bytes: 8,
+    }
+}
+
+fn payload(height: u64) -> Arc<[u8]> {
+    Arc::from(height.to_le_bytes())
+}
+
+impl Fixture {
+    fn op(&mut self, op: JournalOp) {
+        let mut done = Vec::new();
+        self.journal
+            .append(0, op, &mut done)
+            .expect("the log takes it");
+        for done in done {
+            match done {
+                Journaled::Block { id, place } => self.store.note_block(id, place),
+                Journaled::Mark { height, place } => self.store.note_mark(height, place),
+                Journaled::Proof { height, place } => self.store.note_proof(height, place),
+                _ => {}
+            }
+        }
+    }
+
+    fn log(&mut self, header: Header) -> BlockId {
+        let id = header.id();
+        let payload = payload(header.height.number());
+        self.store.add_block(id, header, Some(Arc::clone(&payload)));
+        self.op(JournalOp::Block {
+            id,
+            header,
+            payload,
+        });
+        id
+    }
+
+    /// Logs and finalizes the next block of the chain.
+    fn grow(&mut self, height: u64) -> BlockRef {
+        let header = header(height, self.newest, 0);
+        let id = self.log(header);
+        self.newest = id;
+        self.store.finalize(id, &header);
+        let payload = payload(height);
+        let block = FinalBlock {
+            id,
+            header,
+            payload,
+            path: None,
+            admitted: Vec::new(),
+        };
+        self.op(JournalOp::Finalized(Box::new(block)));
+        BlockRef {
+            height: header.height,
+            id,
+        }
+    }
+
+    fn prove(&mut self, height: u64) {
+        let header = header(height, BlockId::new([0; 32]), 0);
+        let proof = Certificate {
+            epoch: Epoch::ZERO,
+            window: header.window,
+            target: Target::Final {
+                index: header.index,
+                id: header.id(),
+            },
+            records: Vec::new(),
+            headers: vec![header],
+        };
+        self.op(JournalOp::Proof {
+            point: header.point(header.id()),
+            proof,
+        });
+    }
+}
+
+#[test]
+fn every_finalized_block_is_found_again_after_its_window_was_forgotten() {
+    let mut fixture = fixture(64);
+    let chain: Vec<_> = (1..=300).map(|height| fixture.grow(height)).collect();
+    assert!(fixture.store.prune(Window::new(29)).is_empty());
+    let (live, cached_bytes, _) = fixture.store.sizes();
+    assert_eq!(live, 11);
+    assert!(cached_bytes <= 64);
+    for wanted in &chain {
+        let found = fixture
+            .store
+            .block(wanted)
+            .expect("a good log")
+            .expect("it is there");
+        assert_eq!(found.header.height, wanted.height);
+        assert_eq!(found.payload, payload(wanted.height.number()));
+    }
+    let above = BlockRef {
+        height: Height::new(301),
+        id: chain[0].id,
+    };
+    assert_eq!(fixture.store.block(&above).expect("a good log"), None);
+    let other = BlockRef {
+        height: Height::new(5),
+        id: chain[0].id,
+    };
+    assert_eq!(
+        fixture.store.block(&other).expect("a good log"),
+        None,
+        "not of that name"
+    );
+    let genesis = BlockRef {
+        height: Height::ZERO,
+        id: chain[0].id,
+    };
+    assert_eq!(fixture.store.block(&genesis).expect("a good log"), None);
+}
+
+#[test]
+fn history_runs_downward_from_the_named_block_and_ends_at_the_count_or_the_first_block() {
+    let mut fixture = fixture(64);
+    let chain: Vec<_> = (1..=150).map(|height| fixture.grow(height)).collect();
+    let heights = |top: &BlockRef, count| {
+        let headers = fixture.store.history(top, count).expect("a good log");
+        headers
+            .iter()
+            .map(|header| header.height.number())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(heights(&chain[149], 3), [150, 149, 148]);
+    assert_eq!(heights(&chain[129], 2), [130, 129]);
+    assert_eq!(heights(&chain[2], 10), [3, 2, 1]);
+    let stranger = BlockRef {
+        height: Height::new(3),
+        id: chain[0].id,
+    };
+    assert_eq!(heights(&stranger, 10), [0; 0]);
+}
+
+#[test]
+fn the_lowest_proof_at_or_above_a_height_is_found() {
+    let mut fixture = fixture(64);
+    for height in [5, 9, 12] {
+        fixture.prove(height);
+    }
+    let found = |at_least| {
+        let proof = fixture
+            .store
+            .proof(Height::new(at_least))
+            .expect("a good log")?;
+        proof.headers.first().map(|header| header.height.number())
+    };
+    assert_eq!(found(0), Some(5));
+    assert_eq!(found(5), Some(5));
+    assert_eq!(found(6), Some(9));
+    assert_eq!(found(13), None);
+}
+
+#[test]
+fn proofs_are_thinned_and_the_newest_ones_all_kept() {
+    let mut fixture = fixture(64);
+    fixture.prove(1);
+    let (_, place) = fixture.store.proofs[0];
+    for height in 2..40_000 {
+        fixture.store.note_proof(Height::new(height), place);
+    }
+    let heights: Vec<_> = fixture
+        .store
+        .proofs
+        .iter()
+        .map(|(height, _)| height.number())
+        .collect();
+    assert!(heights.len() < PROOFS_MAX + 20, "{}", heights.len());
+    assert!(heights.ends_with(&[39_997, 39_998, 39_999]));
+    // From anywhere the next one is near enough to be a step of catching up.
+    let mut before = 0;
+    for height in heights {
+        assert!(
+            height > before && height - before <= PROOF_HEIGHTS + 1,
+            "{before} {height}"
+        );
+        before = height;
+    }
+}
+
+#[test]
+fn blocks_that_are_not_final_are_handed_over_once_lowest_first() {
+    let mut fixture = fixture(1 << 20);
+    let parent = fixture.grow(1).id;
+    let fork = fixture.log(header(2, parent, 9));
+    let next = fixture.grow(2).id;
+    let tip = fixture.log(header(3, next, 9));
+    let taken = fixture.store.take_pending();
+    assert_eq!(
+        taken.iter().map(|block| block.id).collect::<Vec<_>>(),
+        [fork, tip]
+    );
+    let found = fixture
+        .store
+        .abandoned_payload(&taken[1])
+        .expect("a good log");
+    assert_eq!(found, Some(payload(3)));
+    assert!(fixture.store.take_pending().is_empty());
+    let late = fixture.log(header(4, tip, 9));
+    let pruned = fixture.store.prune(Window::new(1));
+    assert_eq!(
+        pruned.iter().map(|block| block.id).collect::<Vec<_>>(),
+        [late]
+    );
+    let found = fixture
+        .store
+        .abandoned_payload(&pruned[0])
+        .expect("a good log");
+    assert_eq!(found, Some(payload(4)), "also after it was forgotten");
+    assert_eq!(fixture.store.header(&late), None);
+}
+
+#[test]
+fn a_payload_that_is_not_logged_yet_is_never_dropped_from_memory() {
+    let mut fixture = fixture(16);
+    let unlogged: Vec<_> = (1..=9)
+        .map(|height| header(height, fixture.newest, 0))
+        .collect();
+    for header in &unlogged {
+        let payload = payload(header.height.number());
+        fixture.store.add_block(header.id(), *header, Some(payload));
+    }
+    for header in &unlogged {
+        let found = fixture.store.payload(&header.id()).expect("a good log");
+        assert_eq!(found, Some(payload(header.height.number())));
+    }
+}
+
+#[test]
+fn candidates_of_a_height_are_those_of_live_windows() {
+    let mut fixture = fixture(64);
+    let parent = fixture.grow(11).id;
+    let first = fixture.log(header(12, parent, 1));
+    let second = fixture.log(header(12, parent, 2));
+    let mut found: Vec<_> = fixture
+        .store
+        .at_height(Window::new(1), Height::new(12))
+        .collect();
+    found.sort();
+    let mut expected = vec![first, second];
+    expected.sort();
+    assert_eq!(found, expected);
+    assert_eq!(
+        fixture
+            .store
+            .at_height(Window::new(2), Height::new(12))
+            .count(),
+        0
+    );
+}

@@ -1,1 +1,38 @@
 //! The seeded world: the shipped consensus, journal and node logic under faults.
+//!
+//! One process, one thread a run, virtual time, one seed: the same seed always does the same.
+//! Every validator is the product's own [`quorate::replica::Replica`] over a simulated disk, its
+//! frames are the product's own bytes, and nothing is compiled differently for it. Faults stay
+//! within what the protocol promises to survive; within that, whatever goes wrong is a bug.
+//! docs/verification.md says what is injected and what is checked.
+//!
+//! Read in this order: `plan` (what a run is), `schedule` (what goes wrong when), `world` (the
+//! loop), `harm` (what a fault does), `watch` and `checks` (what is judged), `run` (the verdict).
+
+#![forbid(unsafe_code)]
+
+mod checks;
+mod clients;
+mod clock;
+mod counts;
+mod dice;
+mod disk;
+mod harm;
+mod keyring;
+mod member;
+mod network;
+mod plan;
+mod queue;
+mod run;
+mod schedule;
+mod script;
+mod tape;
+mod trace;
+mod watch;
+mod world;
+
+pub use checks::Violation;
+pub use counts::FaultCounts;
+pub use plan::RunOptions;
+pub use run::{Failure, Outcome, Summary, SweepOptions, run, sweep};
+pub use script::Scenario;

@@ -20,7 +20,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{demo, keygen, load, log, node, status, testnet};
+use commands::{demo, keygen, load, log, node, sim, status, testnet};
 use failure::Failure;
 use logs::LogFormat;
 use output::Report;
@@ -70,6 +70,8 @@ enum Command {
     /// Look into a validator's log
     #[command(subcommand)]
     Log(log::Command),
+    /// Run seeds of the simulated world
+    Sim(sim::Options),
 }
 
 impl Command {
@@ -91,6 +93,7 @@ impl Command {
             Self::Load(options) => load::run(options),
             Self::Status(options) => status::run(options),
             Self::Log(command) => log::run(command),
+            Self::Sim(options) => sim::run_seeds(options),
         }
     }
 }

@@ -1,0 +1,75 @@
+//! Nobody holds an honest validator for a faulty one.
+//!
+//! Owns the judgement of alarms, evidence and dropped connections. In a run whose validators all
+//! follow the rules there is no reason for any of them.
+
+use quorate::replica::Event;
+use quorate_consensus::effect::Alarm;
+use quorate_consensus::evidence::Evidence;
+use quorate_consensus::types::ValidatorIndex;
+use quorate_consensus::validators::ValidatorSet;
+
+use super::Violation;
+
+/// Whom an event accuses; none when it accuses nobody. An accusation without a name falls on the
+/// one that makes it.
+fn accused(set: &ValidatorSet, own: ValidatorIndex, event: &Event) -> Option<ValidatorIndex> {
+    match event {
+        Event::Entered { .. } | Event::Stopped(_) | Event::Proven(_) | Event::Durable(_) => None,
+        Event::PeerFault(peer) => Some(*peer),
+        Event::Evidence(evidence) => match evidence.as_ref() {
+            Evidence::TwoHeaders(signed) => Some(set.leader(signed[0].header.window)),
+            Evidence::TwoRecords { validator, .. } => Some(*validator),
+            Evidence::OneRecord { record, .. } => Some(record.validator),
+        },
+        Event::Alarm(alarm) => Some(match alarm {
+            Alarm::BadSignature(peer)
+            | Alarm::Equivocation(peer)
+            | Alarm::TwoBlocks(peer)
+            | Alarm::ForeignRecord(peer) => *peer,
+            Alarm::InvalidBlockSupported(_) | Alarm::DiskOlderThanSent(_) => own,
+        }),
+    }
+}
+
+/// Judges an event at `own`, of a run in which `byzantine` alone breaks rules.
+pub(crate) fn judge(
+    set: &ValidatorSet,
+    own: ValidatorIndex,
+    byzantine: Option<usize>,
+    event: &Event,
+) -> Result<(), Violation> {
+    match accused(set, own, event) {
+        Some(peer) if Some(peer.place()) != byzantine => {
+            let what = format!("{own:?} accuses {peer:?}: {event:?}");
+            Err(Violation::new("conduct", what))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keyring::Keyring;
+    use crate::plan::{Plan, RunOptions};
+    use crate::script::Scenario;
+    use quorate_consensus::types::Window;
+
+    #[test]
+    fn an_alarm_about_an_honest_validator_is_found_and_one_about_the_other_is_not() {
+        let plan = Plan::draw(&RunOptions {
+            seed: 1,
+            validators: 4,
+            scenario: Scenario::Calm,
+        });
+        let set = plan.set(Keyring::new(4, plan.scheme).keys()).unwrap();
+        let own = ValidatorIndex::new(0);
+        let alarm = Event::Alarm(Alarm::Equivocation(ValidatorIndex::new(2)));
+        assert!(judge(&set, own, None, &alarm).is_err());
+        assert!(judge(&set, own, Some(2), &alarm).is_ok());
+        let old_disk = Event::Alarm(Alarm::DiskOlderThanSent(Window::ZERO));
+        assert!(judge(&set, own, Some(2), &old_disk).is_err());
+        assert!(judge(&set, own, None, &Event::Stopped(Window::ZERO)).is_ok());
+    }
+}

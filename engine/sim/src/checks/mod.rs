@@ -1,0 +1,95 @@
+//! The checkers: what must never happen, and what must happen in the end.
+//!
+//! Owns the judgement of a run. Each checker is a file, is told what could be seen from outside,
+//! and is written apart from the code that it judges: it shares the product's data types and
+//! nothing of its rules. Never: looks into a validator, or changes a run.
+
+pub(crate) mod acknowledged;
+pub(crate) mod chain;
+pub(crate) mod conduct;
+pub(crate) mod headers;
+pub(crate) mod proposals;
+pub(crate) mod records;
+pub(crate) mod results;
+pub(crate) mod roots;
+
+use quorate_consensus::header::Header;
+
+/// Something that must never happen has happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which checker says so.
+    pub check: &'static str,
+    /// What happened.
+    pub what: String,
+}
+
+impl Violation {
+    pub(crate) fn new(check: &'static str, what: impl Into<String>) -> Self {
+        Self {
+            check,
+            what: what.into(),
+        }
+    }
+}
+
+/// Violations of one run kept at most: the first ones tell the story.
+const VIOLATIONS_MAX: usize = 32;
+
+/// All checkers of one run.
+#[derive(Debug)]
+pub(crate) struct Checks {
+    pub(crate) headers: headers::HeaderBook,
+    pub(crate) proposals: proposals::Proposals,
+    pub(crate) records: records::Records,
+    pub(crate) chain: chain::Chain,
+    pub(crate) results: results::Results,
+    pub(crate) roots: roots::Roots,
+    pub(crate) acknowledged: acknowledged::Acknowledged,
+    found: Vec<Violation>,
+}
+
+impl Checks {
+    pub(crate) fn new(validators: usize, window_slots: u32) -> Self {
+        Self {
+            headers: headers::HeaderBook::default(),
+            proposals: proposals::Proposals::default(),
+            records: records::Records::new(window_slots),
+            chain: chain::Chain::new(validators),
+            results: results::Results::default(),
+            roots: roots::Roots::default(),
+            acknowledged: acknowledged::Acknowledged::default(),
+            found: Vec::new(),
+        }
+    }
+
+    /// Takes what a checker says.
+    pub(crate) fn take(&mut self, outcome: Result<(), Violation>) {
+        if let Err(violation) = outcome
+            && self.found.len() < VIOLATIONS_MAX
+        {
+            self.found.push(violation);
+        }
+    }
+
+    /// A header was seen on the wire.
+    pub(crate) fn see_header(&mut self, header: &Header) {
+        self.headers.add(header);
+    }
+
+    /// Whether something was found so far.
+    pub(crate) const fn has_found(&self) -> bool {
+        !self.found.is_empty()
+    }
+
+    /// What can only be judged when all headers are known.
+    pub(crate) fn finish(&mut self) -> Vec<Violation> {
+        let ordered = self.records.finish(&self.headers);
+        ordered.into_iter().for_each(|found| self.take(Err(found)));
+        let linked = self.chain.finish(&self.headers);
+        self.take(linked);
+        let kept = self.acknowledged.finish(&self.results);
+        self.take(kept);
+        std::mem::take(&mut self.found)
+    }
+}

@@ -1,0 +1,57 @@
+//! No honest leader makes two blocks for one position, in any of its lives.
+//!
+//! Owns the first block seen of every position.
+
+use std::collections::BTreeMap;
+
+use quorate_consensus::header::Header;
+use quorate_consensus::types::{BlockId, Index, Window};
+
+use super::Violation;
+
+/// The first block of every position.
+#[derive(Debug, Default)]
+pub(crate) struct Proposals(BTreeMap<(Window, Index), BlockId>);
+
+impl Proposals {
+    /// A header of an honest leader's window was seen on the wire.
+    pub(crate) fn see(&mut self, header: &Header) -> Result<(), Violation> {
+        let id = header.id();
+        let position = (header.window, header.index);
+        let first = *self.0.entry(position).or_insert(id);
+        if first == id {
+            return Ok(());
+        }
+        let what = format!("{position:?} holds {first:?} and {id:?}");
+        Err(Violation::new("proposals", what))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_consensus::header::HEADER_VERSION;
+    use quorate_consensus::types::{Epoch, Height};
+
+    #[test]
+    fn a_second_block_for_a_position_is_found_and_the_same_one_again_is_not() {
+        let header = |mark| Header {
+            version: HEADER_VERSION,
+            flags: 0,
+            chain_id: [0; 32],
+            epoch: Epoch::ZERO,
+            set_hash: [0; 32],
+            window: Window::ZERO,
+            index: Index::ZERO,
+            height: Height::new(1),
+            time_ns: 1,
+            parent_id: BlockId::new([0; 32]),
+            payload_hash: [mark; 32],
+            payload_bytes: 4,
+        };
+        let mut proposals = Proposals::default();
+        assert_eq!(proposals.see(&header(1)), Ok(()));
+        assert_eq!(proposals.see(&header(1)), Ok(()));
+        assert!(proposals.see(&header(2)).is_err());
+    }
+}

@@ -1,0 +1,237 @@
+//! Clients: who submits what, to whom, and what they have been told.
+//!
+//! Owns the sessions, their commands until these are acknowledged, and the choice of another
+//! validator when one does not answer. Never: more than a client of the real protocol could know
+//! or do.
+
+use std::collections::BTreeMap;
+
+use quorate::results::{CommandResult, Outcome};
+use quorate::state_machine::SessionId;
+use quorate_consensus::payload::{Entry, Lane, encode_entry, session_of_key};
+
+use crate::dice::Dice;
+use crate::tape::TIMER_PREFIX;
+
+const MS: u64 = 1_000_000;
+/// A client that has waited so long for any answer tries another validator.
+const PATIENCE_NS: u64 = 120 * MS;
+/// Commands of one session in flight.
+const IN_FLIGHT_MAX: usize = 8;
+/// Bytes of a command's body at most.
+const BODY_BYTES_MAX: u64 = 200;
+
+/// One client.
+#[derive(Debug)]
+struct Client {
+    key: [u8; 32],
+    session: SessionId,
+    /// Commands not acknowledged, by number.
+    open: BTreeMap<u64, Vec<u8>>,
+    last_seq: u64,
+    gateway: usize,
+    heard_ns: u64,
+    interval_ns: u64,
+    /// Commands that may still be made; none when there is no end yet.
+    left: Option<u64>,
+}
+
+/// All clients.
+#[derive(Debug)]
+pub(crate) struct Clients {
+    clients: Vec<Client>,
+    places: BTreeMap<SessionId, usize>,
+    dice: Dice,
+    pub(crate) resubmissions: u64,
+}
+
+/// What a client wants done.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Submission {
+    pub(crate) gateway: usize,
+    pub(crate) session: SessionId,
+    pub(crate) entries: Vec<u8>,
+}
+
+impl Clients {
+    pub(crate) fn new(sessions: usize, seed: u64) -> Self {
+        let mut dice = Dice::new(seed, "clients");
+        let clients: Vec<Client> = (0..sessions as u64)
+            .map(|number| {
+                let key = *blake3::hash(&number.to_le_bytes()).as_bytes();
+                Client {
+                    key,
+                    session: SessionId(session_of_key(&key)),
+                    open: BTreeMap::new(),
+                    last_seq: 0,
+                    gateway: usize::MAX,
+                    heard_ns: 0,
+                    interval_ns: dice.between(1, 12) * MS,
+                    left: None,
+                }
+            })
+            .collect();
+        let places = clients.iter().enumerate();
+        let places = places
+            .map(|(place, client)| (client.session, place))
+            .collect();
+        Self {
+            clients,
+            places,
+            dice,
+            resubmissions: 0,
+        }
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// When the client acts next.
+    pub(crate) fn next_tick_ns(&mut self, client: usize, now_ns: u64) -> u64 {
+        let interval_ns = self.clients[client].interval_ns;
+        now_ns + self.dice.between(interval_ns / 2, interval_ns * 2)
+    }
+
+    /// The client acts: `up` are the validators that take connections now.
+    pub(crate) fn tick(&mut self, client: usize, now_ns: u64, up: &[usize]) -> Option<Submission> {
+        let dice = &mut self.dice;
+        let client = &mut self.clients[client];
+        let is_silent = now_ns.saturating_sub(client.heard_ns) > PATIENCE_NS;
+        let is_lost = !up.contains(&client.gateway);
+        if is_lost || (is_silent && !client.open.is_empty()) {
+            client.gateway = dice.one_of(up)?;
+            client.heard_ns = now_ns;
+            let entries: Vec<u8> = client.open.values().flatten().copied().collect();
+            if !entries.is_empty() {
+                self.resubmissions += 1;
+                return Some(client.submission(entries));
+            }
+        }
+        if client.open.len() >= IN_FLIGHT_MAX || client.left == Some(0) {
+            return None;
+        }
+        client.left = client.left.map(|left| left - 1);
+        client.last_seq += 1;
+        let entry = client.entry(client.last_seq, dice);
+        if client.open.is_empty() {
+            client.heard_ns = now_ns;
+        }
+        client.open.insert(client.last_seq, entry.clone());
+        Some(client.submission(entry))
+    }
+
+    /// A validator answers; `true` when the client was waiting for this.
+    pub(crate) fn hear(&mut self, from: usize, now_ns: u64, result: &CommandResult) -> bool {
+        let Some(&place) = self.places.get(&result.session) else {
+            return false;
+        };
+        let client = &mut self.clients[place];
+        let is_done = matches!(result.outcome, Outcome::Applied | Outcome::Duplicate);
+        if client.gateway != from || !is_done {
+            return false;
+        }
+        client.heard_ns = now_ns;
+        client.open.remove(&result.seq).is_some()
+    }
+
+    /// Each client makes so many more commands and then no more.
+    pub(crate) fn end_after(&mut self, commands: u64) {
+        for client in &mut self.clients {
+            client.left = Some(commands);
+        }
+    }
+
+    /// Whether every command was made and acknowledged.
+    pub(crate) fn are_done(&self) -> bool {
+        let is_done = |client: &Client| client.left == Some(0) && client.open.is_empty();
+        self.clients.iter().all(is_done)
+    }
+
+    /// What is waited for, for whoever looks into a stuck run.
+    pub(crate) fn describe(&self) -> String {
+        let one = |client: &Client| {
+            let open: Vec<u64> = client.open.keys().copied().collect();
+            format!(
+                "{:?} at v{} waits for {open:?}",
+                client.session, client.gateway
+            )
+        };
+        let all: Vec<String> = self.clients.iter().map(one).collect();
+        all.join("; ")
+    }
+}
+
+impl Client {
+    fn entry(&self, seq: u64, dice: &mut Dice) -> Vec<u8> {
+        let mut body = Vec::new();
+        if seq == 1 {
+            body.extend_from_slice(&self.key);
+        }
+        if dice.percent(5) {
+            body.extend_from_slice(TIMER_PREFIX);
+            body.extend_from_slice(dice.between(1, 50).to_string().as_bytes());
+        } else {
+            let len = usize::try_from(dice.below(BODY_BYTES_MAX)).unwrap_or(0);
+            body.resize(body.len() + len, seq.to_le_bytes()[0]);
+        }
+        let lane = dice.one_of(&Lane::ALL).unwrap_or(Lane::Order);
+        let entry = Entry {
+            lane,
+            session: &self.session.0,
+            seq,
+            signature: None,
+            body: &body,
+        };
+        let mut bytes = Vec::new();
+        encode_entry(&entry, &mut bytes);
+        bytes
+    }
+
+    const fn submission(&self, entries: Vec<u8>) -> Submission {
+        Submission {
+            gateway: self.gateway,
+            session: self.session,
+            entries,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn result(session: SessionId, seq: u64, outcome: Outcome) -> CommandResult {
+        CommandResult {
+            session,
+            seq,
+            outcome,
+            applied: None,
+            finality_ns: 0,
+        }
+    }
+
+    #[test]
+    fn what_is_not_acknowledged_is_sent_again_to_another_validator() {
+        let mut clients = Clients::new(1, 5);
+        let first = clients.tick(0, 0, &[2]).unwrap();
+        assert_eq!(first.gateway, 2);
+        let again = clients.tick(0, 1, &[3]).unwrap();
+        assert_eq!((again.gateway, &again.entries), (3, &first.entries));
+        assert!(!clients.hear(2, 2, &result(first.session, 1, Outcome::Applied)));
+        assert!(!clients.hear(3, 2, &result(first.session, 1, Outcome::Gap)));
+        assert!(clients.hear(3, 2, &result(first.session, 1, Outcome::Duplicate)));
+        clients.end_after(0);
+        assert!(clients.are_done());
+    }
+
+    #[test]
+    fn a_silent_validator_is_left_after_a_while() {
+        let mut clients = Clients::new(1, 5);
+        clients.tick(0, 0, &[0, 1, 2, 3]).unwrap();
+        clients.end_after(0);
+        assert_eq!(clients.tick(0, PATIENCE_NS, &[0, 1, 2, 3]), None);
+        assert!(clients.tick(0, PATIENCE_NS + 1, &[0, 1, 2, 3]).is_some());
+        assert_eq!(clients.resubmissions, 1);
+    }
+}

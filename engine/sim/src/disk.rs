@@ -1,0 +1,126 @@
+//! Disks: what a crash leaves of them, and how long a sync takes.
+//!
+//! Owns one validator's simulated folder over all its lives, and the boot id of its machine.
+//! Never: what stands in a file.
+
+use quorate_log::{DataFolder, LogConfig, MemoryBackend, Unsynced};
+
+use crate::dice::Dice;
+
+/// Log segments are short, so that runs cross many of them.
+const SEGMENT_BYTES: u32 = 64 * 1024;
+
+/// How a life of the process ended, for its disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// The process alone died: the page cache is still there.
+    Process,
+    /// The machine lost power.
+    Power,
+}
+
+/// One validator's disk.
+#[derive(Debug)]
+pub(crate) struct Disk {
+    memory: MemoryBackend,
+    boot_id: [u8; 16],
+    dice: Dice,
+    typical_ns: u64,
+    stalled_until_ns: u64,
+    stall_ns: u64,
+    /// Power goes when the folder has used so many steps.
+    power_off_at: Option<u64>,
+}
+
+impl Disk {
+    pub(crate) fn new(place: usize, typical_ns: u64, seed: u64) -> Self {
+        let mut dice = Dice::new(seed, &format!("disk {place}"));
+        Self {
+            memory: MemoryBackend::new(),
+            boot_id: dice.bytes16(),
+            dice,
+            typical_ns,
+            stalled_until_ns: 0,
+            stall_ns: 0,
+            power_off_at: None,
+        }
+    }
+
+    /// How the logs of the world are laid out.
+    pub(crate) fn log_config() -> LogConfig {
+        LogConfig {
+            segment_bytes: SEGMENT_BYTES,
+            ..LogConfig::new([9; 32])
+        }
+    }
+
+    pub(crate) fn folder(&self) -> DataFolder {
+        DataFolder::in_memory(&self.memory)
+    }
+
+    pub(crate) const fn boot_id(&self) -> [u8; 16] {
+        self.boot_id
+    }
+
+    /// What one blocking call takes.
+    pub(crate) fn call_ns(&mut self, now_ns: u64) -> u64 {
+        let stall_ns = if now_ns < self.stalled_until_ns {
+            self.stall_ns
+        } else {
+            0
+        };
+        self.dice.skewed(self.typical_ns) + stall_ns
+    }
+
+    /// Every call takes so much longer until then.
+    pub(crate) const fn stall(&mut self, until_ns: u64, stall_ns: u64) {
+        self.stalled_until_ns = until_ns;
+        self.stall_ns = stall_ns;
+    }
+
+    /// Power goes in the middle of something, after so many more steps.
+    pub(crate) fn power_off_after(&mut self, steps: u64) {
+        self.power_off_at = Some(self.memory.steps_used() + steps);
+        self.memory.power_off_after(steps);
+    }
+
+    /// Whether the power is off: whatever was computed since never happened.
+    pub(crate) fn is_off(&self) -> bool {
+        self.power_off_at
+            .is_some_and(|at| self.memory.steps_used() >= at)
+    }
+
+    pub(crate) const fn has_power_off_pending(&self) -> bool {
+        self.power_off_at.is_some()
+    }
+
+    /// The next sync fails.
+    pub(crate) fn fail_next_sync(&self) {
+        self.memory.fail_sync_after(0);
+    }
+
+    /// What is left after this ending. What was not synced when the power went survives in part:
+    /// nothing, everything, a prefix of what was met, or each sector by chance.
+    pub(crate) fn end_life(&mut self, ending: Ending) {
+        self.memory = match ending {
+            Ending::Process => self.memory.process_kill(),
+            Ending::Power => {
+                self.boot_id = self.dice.bytes16();
+                let manner = self.dice.below(4);
+                let mut kept = self.dice.below(64);
+                let dice = &mut self.dice;
+                self.memory.power_cut(|_: Unsynced<'_>| match manner {
+                    0 => false,
+                    1 => true,
+                    2 => {
+                        let is_kept = kept > 0;
+                        kept = kept.saturating_sub(1);
+                        is_kept
+                    }
+                    _ => dice.percent(50),
+                })
+            }
+        };
+        self.power_off_at = None;
+    }
+}

@@ -1,0 +1,315 @@
+//! What each fault does to the world, and how lives begin and end.
+//!
+//! Owns starting, dying and stopping, and the carrying out of the schedule. Never: chooses when.
+
+use quorate::replica::ReplicaError;
+
+use crate::checks::Violation;
+use crate::disk::Ending;
+use crate::member::Life;
+use crate::queue::Due;
+use crate::schedule::Fault;
+use crate::world::{MS, US, World, index};
+
+/// What a machine that lost its power looks like to its peers until keep-alives fail.
+const SILENCE_MAX_NS: u64 = 300 * MS;
+
+impl World {
+    /// A process is started, unless it runs.
+    pub(crate) fn start(&mut self, at: usize) {
+        if self.members[at].life.is_some() {
+            return;
+        }
+        let now = self.now(at);
+        let set = std::sync::Arc::clone(&self.set);
+        let outcome = self.members[at].start(index(at), &self.plan, &set, now);
+        self.trace.note(
+            self.now_ns,
+            b's',
+            at,
+            0,
+            &self.members[at].lives.to_le_bytes(),
+        );
+        if self.members[at].disk.is_off() {
+            self.end_life(at, Ending::Power);
+            self.schedule(20 * MS, Due::Start { at });
+            return;
+        }
+        if let Err(error) = outcome {
+            self.trace
+                .tell(self.now_ns, format_args!("v{at} cannot start: {error}"));
+            let is_expected = std::mem::take(&mut self.members[at].is_sync_failing);
+            if is_expected {
+                self.schedule(20 * MS, Due::Start { at });
+            } else {
+                let what = format!("v{at} cannot start again: {error}");
+                self.checks.take(Err(Violation::new("recovery", what)));
+            }
+            return;
+        }
+        if self.members[at].lives > 1 {
+            self.faults.restarts += 1;
+        }
+        self.watch_start(at);
+        for peer in (0..self.members.len()).filter(|&peer| peer != at) {
+            let delay_ns = self.dice.between(100 * US, 5 * MS);
+            self.dial(at, peer, delay_ns);
+        }
+        self.poke(at);
+    }
+
+    /// A process or its machine dies. Its disk is left as that leaves it.
+    pub(crate) fn end_life(&mut self, at: usize, ending: Ending) {
+        self.trace.note(
+            self.now_ns,
+            b'e',
+            at,
+            0,
+            &[u8::from(ending == Ending::Power)],
+        );
+        self.trace
+            .tell(self.now_ns, format_args!("v{at} dies: {ending:?}"));
+        let was_up = self.members[at].life.take().is_some();
+        self.members[at].paused_until_ns = 0;
+        self.members[at].disk.end_life(ending);
+        if !was_up {
+            return;
+        }
+        for (peer, connection) in self.network.forget(at) {
+            let delay_ns = match ending {
+                Ending::Process => self.dice.between(30 * US, 500 * US),
+                Ending::Power => self.dice.between(MS, SILENCE_MAX_NS),
+            };
+            self.schedule(
+                delay_ns,
+                Due::Lost {
+                    own: peer,
+                    peer: at,
+                    connection,
+                },
+            );
+        }
+    }
+
+    /// The product ends itself.
+    pub(crate) fn end_by_error(&mut self, at: usize, error: &ReplicaError) {
+        self.trace
+            .tell(self.now_ns, format_args!("v{at} ends itself: {error}"));
+        let is_expected = std::mem::take(&mut self.members[at].is_sync_failing);
+        if !is_expected && self.is_honest(at) {
+            let what = format!("v{at} ended itself: {error:?}");
+            self.checks.take(Err(Violation::new("replica", what)));
+        }
+        self.end_life(at, Ending::Process);
+        let delay_ns = self.dice.between(MS, 50 * MS);
+        self.schedule(delay_ns, Due::Start { at });
+    }
+
+    /// Carries out a fault of the schedule.
+    pub(crate) fn harm(&mut self, number: usize) {
+        let fault = self.events[number].fault.clone();
+        self.trace.note(self.now_ns, b'x', number, 0, &[]);
+        self.trace
+            .tell(self.now_ns, format_args!("fault {fault:?}"));
+        match fault {
+            Fault::Kill { victim, down_ns } => {
+                self.faults.kills += u64::from(self.die(victim, Ending::Process, down_ns));
+            }
+            Fault::LeaderKill { down_ns } => {
+                if let Some(victim) = self.present_leader() {
+                    let is_hit = self.die(victim, Ending::Process, down_ns);
+                    self.faults.leader_kills += u64::from(is_hit);
+                }
+            }
+            Fault::CleanStop { victim, down_ns } => self.begin_stop(victim, down_ns),
+            Fault::Blackout { is_power, down_ns } => {
+                self.faults.blackouts += 1;
+                let ending = if is_power {
+                    Ending::Power
+                } else {
+                    Ending::Process
+                };
+                for victim in 0..self.members.len() {
+                    let more_ns = self.dice.below(20 * MS);
+                    self.die(victim, ending, down_ns + more_ns);
+                }
+            }
+            Fault::Power {
+                victim,
+                steps,
+                down_ns,
+            } => self.cut_power(victim, steps, down_ns),
+            Fault::SyncFailure { victim, down_ns } => {
+                let member = &mut self.members[victim];
+                if member.life.is_some() && !member.is_sync_failing {
+                    self.faults.sync_failures += 1;
+                    member.is_sync_failing = true;
+                    member.disk.fail_next_sync();
+                    self.schedule(down_ns, Due::Start { at: victim });
+                }
+            }
+            Fault::Pause { victim, pause_ns } => {
+                if self.members[victim].life.is_some() {
+                    self.faults.pauses += 1;
+                    self.members[victim].paused_until_ns = self.now_ns + pause_ns;
+                }
+            }
+            Fault::DiskStall {
+                victim,
+                sync_ns,
+                stall_ns,
+            } => {
+                self.faults.disk_stalls += 1;
+                let until_ns = self.now_ns + stall_ns;
+                self.members[victim].disk.stall(until_ns, sync_ns);
+            }
+            Fault::Cut {
+                links,
+                breaks,
+                cut_ns,
+            } => self.cut(number, &links, breaks, cut_ns),
+            Fault::Reset { one, other } => {
+                self.faults.connection_resets += 1;
+                self.break_connection(one, other, 200 * US);
+            }
+            Fault::ClockJump { victim, offset_ns } => {
+                self.faults.clock_jumps += 1;
+                self.clocks.jump(victim, offset_ns);
+                self.poke(victim);
+            }
+        }
+    }
+
+    fn die(&mut self, victim: usize, ending: Ending, down_ns: u64) -> bool {
+        let was_up = self.members[victim].life.is_some();
+        if was_up {
+            self.end_life(victim, ending);
+            self.schedule(down_ns, Due::Start { at: victim });
+        }
+        was_up
+    }
+
+    /// Who leads the highest window that anybody has entered.
+    fn present_leader(&self) -> Option<usize> {
+        let lives = self
+            .members
+            .iter()
+            .filter_map(|member| member.life.as_ref());
+        lives
+            .map(|life| life.replica.consensus())
+            .max_by_key(|consensus| consensus.window())
+            .map(|consensus| consensus.leader().place())
+    }
+
+    fn cut_power(&mut self, victim: usize, steps: u64, down_ns: u64) {
+        let member = &mut self.members[victim];
+        if member.life.is_none() || member.disk.has_power_off_pending() {
+            return;
+        }
+        if steps == 0 {
+            self.faults.power_cuts += 1;
+            self.die(victim, Ending::Power, down_ns);
+            return;
+        }
+        self.faults.torn_power_cuts += 1;
+        member.disk.power_off_after(steps);
+        let life = member.lives;
+        self.schedule(20 * MS, Due::PowerEnds { at: victim, life });
+        self.schedule(20 * MS + down_ns, Due::Start { at: victim });
+    }
+
+    fn begin_stop(&mut self, victim: usize, down_ns: u64) {
+        let life = self.members[victim].lives;
+        let told = self.with_life(victim, |life, now| {
+            let is_new = !life.is_stopping;
+            life.is_stopping = true;
+            life.replica.shut_down(now);
+            is_new
+        });
+        if told == Some(true) {
+            self.faults.clean_stops += 1;
+            let drain_ns = self.dice.below(30 * MS);
+            self.schedule(drain_ns, Due::StopEnds { at: victim, life });
+            self.schedule(drain_ns + down_ns, Due::Start { at: victim });
+        }
+    }
+
+    /// A process that was told to stop writes its last and ends; now and then the machine is
+    /// switched off after.
+    pub(crate) fn end_stop(&mut self, at: usize) {
+        let Some(life) = self.members[at].life.take() else {
+            return;
+        };
+        let Life {
+            replica,
+            companions,
+            ..
+        } = life;
+        let outcome = replica.stop(companions.sync);
+        let is_off = self.members[at].disk.is_off();
+        let is_expected = std::mem::take(&mut self.members[at].is_sync_failing) || is_off;
+        if let Err(error) = outcome
+            && !is_expected
+        {
+            let what = format!("v{at} could not stop in good order: {error:?}");
+            self.checks.take(Err(Violation::new("replica", what)));
+        }
+        let goes_off = is_off || (!is_expected && self.dice.percent(30));
+        let connections = self.network.forget(at);
+        self.end_life(
+            at,
+            if goes_off {
+                Ending::Power
+            } else {
+                Ending::Process
+            },
+        );
+        for (own, connection) in connections {
+            let lost = Due::Lost {
+                own,
+                peer: at,
+                connection,
+            };
+            self.schedule(100 * US, lost);
+        }
+    }
+
+    fn cut(&mut self, number: usize, links: &[(usize, usize)], breaks: bool, cut_ns: u64) {
+        if self.is_healed {
+            return;
+        }
+        self.faults.cuts += 1;
+        self.network.set_cut(links, true);
+        self.schedule(cut_ns, Due::Mend { number });
+        if breaks {
+            for &(one, other) in links {
+                let delay_ns = self.dice.between(MS, 100 * MS);
+                self.break_connection(one, other, delay_ns);
+            }
+        }
+    }
+
+    /// The cut of a fault is over; after healing there is none left.
+    pub(crate) fn mend(&mut self, number: usize) {
+        if let Fault::Cut { links, .. } = &self.events[number].fault
+            && !self.is_healed
+        {
+            self.network.set_cut(links, false);
+        }
+    }
+
+    /// Both ends of a connection learn within this time that it is gone.
+    fn break_connection(&mut self, one: usize, other: usize, within_ns: u64) {
+        for (own, peer) in [(one, other), (other, one)] {
+            if let Some(connection) = self.network.connection(own, peer) {
+                let delay_ns = self.dice.between(1, within_ns);
+                let lost = Due::Lost {
+                    own,
+                    peer,
+                    connection,
+                };
+                self.schedule(delay_ns, lost);
+            }
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! One validator over all its lives: the replica of the product, its disk, its connections' ends.
+//!
+//! Owns what stands between the world and `quorate::replica::Replica`: opening it from the disk,
+//! and taking what a turn asks for. Never: a rule, or a shortcut past the product's code.
+
+use std::sync::Arc;
+
+use quorate::journal::SyncJob;
+use quorate::lanes::LanesConfig;
+use quorate::recovery::{self, RecoveryError};
+use quorate::replica::{Companions, Event, Job, Outbox, Replica, ReplicaConfig, ReplicaError};
+use quorate::results::CommandResult;
+use quorate_consensus::effect::Destination;
+use quorate_consensus::types::{BlockId, Now, ValidatorIndex};
+use quorate_consensus::validators::ValidatorSet;
+
+use crate::disk::Disk;
+use crate::plan::{GENESIS, Plan};
+use crate::tape::Tape;
+
+const MS: u64 = 1_000_000;
+/// Payloads are short, so that segments of the log can be.
+const PAYLOAD_BYTES_MAX: usize = 16 * 1024;
+/// Few payloads are kept in memory, so that peers are served from the log too.
+const CACHE_BYTES_MAX: usize = 4 * 1024;
+const SESSIONS_MAX: u32 = 64;
+const FAN_NS: u64 = 20 * MS;
+
+/// A running process.
+pub(crate) struct Life {
+    pub(crate) replica: Replica<Tape>,
+    pub(crate) companions: Companions,
+    outbox: Outbox,
+    /// A turn is on its way.
+    pub(crate) is_turn_due: bool,
+    /// When the next turn by deadline is on its way.
+    pub(crate) wake_at_ns: u64,
+    /// The disk thread is busy until then.
+    pub(crate) disk_free_ns: u64,
+    pub(crate) is_stopping: bool,
+}
+
+/// A validator, up or down.
+pub(crate) struct Member {
+    pub(crate) disk: Disk,
+    pub(crate) life: Option<Life>,
+    /// Number of the present or last life.
+    pub(crate) lives: u64,
+    pub(crate) paused_until_ns: u64,
+    /// A sync is made to fail, and whatever comes of it is no surprise.
+    pub(crate) is_sync_failing: bool,
+}
+
+/// A block that became final in a turn.
+pub(crate) struct Delivered {
+    pub(crate) height: u64,
+    pub(crate) id: Option<BlockId>,
+    pub(crate) commands: Vec<CommandResult>,
+}
+
+/// What a turn asks for and tells.
+#[derive(Default)]
+pub(crate) struct Turned {
+    pub(crate) frames: Vec<(Destination, Arc<[u8]>)>,
+    pub(crate) jobs: Vec<Job>,
+    pub(crate) sync: Vec<SyncJob>,
+    pub(crate) delivered: Vec<Delivered>,
+    pub(crate) repeats: Vec<CommandResult>,
+    pub(crate) events: Vec<Event>,
+    /// Height and root after the turn, when a block was applied in it.
+    pub(crate) root: Option<(u64, [u8; 32])>,
+}
+
+impl Member {
+    /// A validator with an empty, initialized disk.
+    ///
+    /// # Errors
+    /// The product refuses a fresh folder: an error of this program.
+    pub(crate) fn new(place: usize, plan: &Plan, seed: u64) -> Result<Self, String> {
+        let disk = Disk::new(place, plan.disk_ns, seed);
+        recovery::initialize(&disk.folder(), &Disk::log_config(), GENESIS, disk.boot_id())
+            .map_err(|error| format!("a fresh folder is refused: {error}"))?;
+        Ok(Self {
+            disk,
+            life: None,
+            lives: 0,
+            paused_until_ns: 0,
+            is_sync_failing: false,
+        })
+    }
+
+    /// Begins a life from what the disk holds.
+    ///
+    /// # Errors
+    /// The product refuses to start from this disk.
+    pub(crate) fn start(
+        &mut self,
+        own: ValidatorIndex,
+        plan: &Plan,
+        set: &Arc<ValidatorSet>,
+        now: Now,
+    ) -> Result<(), RecoveryError> {
+        self.lives += 1;
+        let config = ReplicaConfig {
+            own,
+            set: Arc::clone(set),
+            durability: plan.durability,
+            timers: plan.timers,
+            incarnation: self.lives,
+            boot_id: self.disk.boot_id(),
+            genesis: GENESIS.into(),
+            log: Disk::log_config(),
+            lanes: LanesConfig {
+                payload_bytes_max: PAYLOAD_BYTES_MAX,
+                ..LanesConfig::new(SESSIONS_MAX, FAN_NS)
+            },
+            cache_bytes_max: CACHE_BYTES_MAX,
+        };
+        let folder = self.disk.folder();
+        let (replica, companions) = Replica::open(&folder, &config, Tape::default(), now)?;
+        self.life = Some(Life {
+            replica,
+            companions,
+            outbox: Outbox::new(),
+            is_turn_due: false,
+            wake_at_ns: u64::MAX,
+            disk_free_ns: 0,
+            is_stopping: false,
+        });
+        Ok(())
+    }
+}
+
+impl Life {
+    /// One turn of the product.
+    ///
+    /// # Errors
+    /// This life is over.
+    pub(crate) fn turn(&mut self, now: Now) -> Result<Turned, ReplicaError> {
+        self.replica.turn(now, &mut self.outbox)?;
+        let outbox = &mut self.outbox;
+        let mut turned = Turned {
+            frames: outbox
+                .frames
+                .iter()
+                .map(|frame| (frame.to, frame.bytes.into()))
+                .collect(),
+            jobs: std::mem::take(&mut outbox.jobs),
+            sync: std::mem::take(&mut outbox.sync),
+            repeats: std::mem::take(&mut outbox.repeats),
+            events: std::mem::take(&mut outbox.events),
+            ..Turned::default()
+        };
+        for results in &outbox.results {
+            turned.delivered.push(Delivered {
+                height: results.height,
+                id: results.id,
+                commands: results.commands.clone(),
+            });
+        }
+        outbox.clear();
+        if !turned.delivered.is_empty() {
+            turned.root = Some(self.root());
+        }
+        Ok(turned)
+    }
+
+    /// Height and state.
+    pub(crate) fn root(&mut self) -> (u64, [u8; 32]) {
+        let root = self.replica.executor_mut().root();
+        (root.height, root.combined)
+    }
+}

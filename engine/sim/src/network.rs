@@ -1,0 +1,231 @@
+//! The network between the validators: what becomes of a frame.
+//!
+//! Owns loss, doubling, delay, order and cuts of every direction of every link, and the
+//! connections: who believes to be connected to whom, under which number. Never: reads a frame,
+//! or knows what a validator is.
+
+use std::collections::BTreeMap;
+
+use crate::dice::Dice;
+use crate::plan::Plan;
+use crate::script::Scenario;
+
+/// How one direction of a link treats frames.
+#[derive(Clone, Copy, Debug, Default)]
+struct Quality {
+    loss_percent: u64,
+    double_percent: u64,
+    /// Frames of this share are held back and so overtaken by later ones.
+    reorder_percent: u64,
+    wire_ns: u64,
+}
+
+/// What became of frames, for the report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct FrameCounts {
+    pub(crate) sent: u64,
+    pub(crate) lost: u64,
+    pub(crate) cut: u64,
+    pub(crate) doubled: u64,
+    pub(crate) reordered: u64,
+}
+
+/// All links.
+#[derive(Debug)]
+pub(crate) struct Network {
+    len: usize,
+    dice: Dice,
+    qualities: Vec<Quality>,
+    quiet: Quality,
+    /// How many cuts lie over each direction.
+    cuts: Vec<u32>,
+    /// When the last frame of each direction that was not held back arrives: the others follow.
+    arrivals: Vec<u64>,
+    /// The connection that each validator believes to have to each other one.
+    connections: BTreeMap<(usize, usize), u64>,
+    connection_count: u64,
+    pub(crate) counts: FrameCounts,
+}
+
+impl Network {
+    pub(crate) fn new(plan: &Plan, scenario: Scenario, seed: u64) -> Self {
+        let mut dice = Dice::new(seed, "network");
+        let len = plan.stakes.len();
+        let quiet = Quality {
+            wire_ns: plan.wire_ns,
+            ..Quality::default()
+        };
+        let is_lossy = scenario.has_lossy_links();
+        let (loss_max, double_max, reorder_max) = if is_lossy {
+            let loss_max = dice.one_of(&[0, 3, 10, 30]).unwrap_or(0);
+            (
+                loss_max,
+                dice.one_of(&[0, 5, 50]).unwrap_or(0),
+                dice.one_of(&[0, 5, 30]).unwrap_or(0),
+            )
+        } else {
+            (0, 0, 0)
+        };
+        let qualities = (0..len * len)
+            .map(|_| Quality {
+                loss_percent: dice.between(0, loss_max),
+                double_percent: dice.between(0, double_max),
+                reorder_percent: dice.between(0, reorder_max),
+                wire_ns: dice.between(plan.wire_ns / 2, plan.wire_ns * 2),
+            })
+            .collect();
+        Self {
+            len,
+            dice,
+            qualities,
+            quiet,
+            cuts: vec![0; len * len],
+            arrivals: vec![0; len * len],
+            connections: BTreeMap::new(),
+            connection_count: 0,
+            counts: FrameCounts::default(),
+        }
+    }
+
+    const fn at(&self, from: usize, to: usize) -> usize {
+        from * self.len + to
+    }
+
+    /// When the copies of a frame that leaves now arrive: none, one or two of them.
+    pub(crate) fn send(&mut self, now_ns: u64, from: usize, to: usize) -> [Option<u64>; 2] {
+        self.counts.sent += 1;
+        let at = self.at(from, to);
+        if self.cuts[at] > 0 {
+            self.counts.cut += 1;
+            return [None, None];
+        }
+        let quality = self.qualities[at];
+        if self.dice.percent(quality.loss_percent) {
+            self.counts.lost += 1;
+            return [None, None];
+        }
+        let arrival = now_ns + self.dice.skewed(quality.wire_ns);
+        let first = if self.dice.percent(quality.reorder_percent) {
+            self.counts.reordered += 1;
+            arrival + self.dice.below(20 * quality.wire_ns + 1)
+        } else {
+            let in_order = arrival.max(self.arrivals[at]);
+            self.arrivals[at] = in_order;
+            in_order
+        };
+        let second = self.dice.percent(quality.double_percent).then(|| {
+            self.counts.doubled += 1;
+            first + self.dice.below(20 * quality.wire_ns + 1)
+        });
+        [Some(first), second]
+    }
+
+    /// Lays a cut over these directions, or takes one away.
+    pub(crate) fn set_cut(&mut self, links: &[(usize, usize)], is_cut: bool) {
+        for &(from, to) in links {
+            let at = self.at(from, to);
+            let cuts = &mut self.cuts[at];
+            *cuts = if is_cut {
+                *cuts + 1
+            } else {
+                cuts.saturating_sub(1)
+            };
+        }
+    }
+
+    /// No cuts, no loss, nothing doubled or held back from here on.
+    pub(crate) fn heal(&mut self) {
+        self.cuts.fill(0);
+        self.qualities.fill(self.quiet);
+    }
+
+    /// Whether frames pass both ways, so that a connection can be made.
+    pub(crate) fn is_open(&self, one: usize, other: usize) -> bool {
+        self.cuts[self.at(one, other)] == 0 && self.cuts[self.at(other, one)] == 0
+    }
+
+    /// The connection that `own` believes to have to `peer`.
+    pub(crate) fn connection(&self, own: usize, peer: usize) -> Option<u64> {
+        self.connections.get(&(own, peer)).copied()
+    }
+
+    /// Makes a connection; both sides have it from now on.
+    pub(crate) fn connect(&mut self, one: usize, other: usize) -> u64 {
+        self.connection_count += 1;
+        self.connections.insert((one, other), self.connection_count);
+        self.connections.insert((other, one), self.connection_count);
+        self.connection_count
+    }
+
+    /// `own` learns that its connection to `peer` is gone, if it still is this one.
+    pub(crate) fn disconnect(&mut self, own: usize, peer: usize, connection: u64) -> bool {
+        let is_this = self.connection(own, peer) == Some(connection);
+        if is_this {
+            self.connections.remove(&(own, peer));
+        }
+        is_this
+    }
+
+    /// `own` has died, and its ends of all its connections with it. Returns those of its peers.
+    pub(crate) fn forget(&mut self, own: usize) -> Vec<(usize, u64)> {
+        self.connections.retain(|&(one, _), _| one != own);
+        let left = self.connections.iter();
+        left.filter(|((_, other), _)| *other == own)
+            .map(|(&(one, _), &connection)| (one, connection))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::RunOptions;
+
+    fn network(scenario: Scenario) -> Network {
+        let options = RunOptions {
+            seed: 11,
+            validators: 4,
+            scenario,
+        };
+        Network::new(&Plan::draw(&options), scenario, 11)
+    }
+
+    #[test]
+    fn a_quiet_link_delivers_each_frame_once_and_in_order() {
+        let mut network = network(Scenario::Calm);
+        let mut last = 0;
+        for now_ns in 0..2_000 {
+            let [Some(first), None] = network.send(now_ns * 1_000, 0, 1) else {
+                panic!("lost or doubled");
+            };
+            assert!(first >= last && first > now_ns * 1_000);
+            last = first;
+        }
+    }
+
+    #[test]
+    fn a_cut_holds_in_its_direction_alone_until_it_is_taken_away() {
+        let mut network = network(Scenario::Calm);
+        network.set_cut(&[(0, 1)], true);
+        network.set_cut(&[(0, 1)], true);
+        assert_eq!(network.send(0, 0, 1), [None, None]);
+        assert!(network.send(0, 1, 0)[0].is_some());
+        assert!(!network.is_open(0, 1));
+        network.set_cut(&[(0, 1)], false);
+        assert_eq!(network.send(0, 0, 1), [None, None], "two cuts lay over it");
+        network.set_cut(&[(0, 1)], false);
+        assert!(network.send(0, 0, 1)[0].is_some());
+    }
+
+    #[test]
+    fn a_dead_validator_leaves_its_peers_with_their_ends() {
+        let mut network = network(Scenario::Calm);
+        let connection = network.connect(0, 1);
+        assert_eq!(network.forget(0), [(1, connection)]);
+        assert_eq!(network.connection(0, 1), None);
+        assert_eq!(network.connection(1, 0), Some(connection));
+        let newer = network.connect(0, 1);
+        assert!(!network.disconnect(1, 0, connection), "it is a newer one");
+        assert!(network.disconnect(1, 0, newer));
+    }
+}

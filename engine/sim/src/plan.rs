@@ -1,0 +1,267 @@
+//! What a run is: drawn from its seed before anything happens.
+//!
+//! Owns the choice of stakes, thresholds, windows, durability, timers and signatures, and who may
+//! be harmed how (the budget of faults that the protocol promises to survive). Never: when
+//! anything happens (schedule).
+
+use std::sync::Arc;
+
+use quorate_consensus::machine::{Durability, TimerConfig};
+use quorate_consensus::thresholds::{Thresholds, default_fault, default_slack};
+use quorate_consensus::types::{Epoch, Stake};
+use quorate_consensus::validators::{SetParameters, Validator, ValidatorSet};
+
+use crate::dice::Dice;
+use crate::keyring::{Scheme, WorldKey};
+use crate::script::Scenario;
+
+/// The bytes that stand for a genesis file in every simulated log.
+pub(crate) const GENESIS: &[u8] = b"{\"genesis\": \"simulated\"}";
+/// Wall time at the start of every run.
+pub(crate) const WALL_START_NS: u64 = 1_700_000_000_000_000_000;
+/// One seed in so many uses real signatures.
+const REAL_SIGNATURES_EVERY: u64 = 50;
+/// The largest stake of a validator in a run with uneven stakes.
+const STAKE_MAX: u64 = 9;
+
+const US: u64 = 1_000;
+const MS: u64 = 1_000_000;
+
+/// Which run it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunOptions {
+    /// Everything that is drawn is drawn from this.
+    pub seed: u64,
+    /// How many validators, 4 to 64.
+    pub validators: u16,
+    /// Which faults.
+    pub scenario: Scenario,
+}
+
+/// The fixed part of a run.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) stakes: Vec<u64>,
+    pub(crate) fault: u64,
+    pub(crate) slack: u64,
+    pub(crate) window_slots: u32,
+    pub(crate) turn_windows: u32,
+    pub(crate) durability: Durability,
+    pub(crate) timers: TimerConfig,
+    pub(crate) scheme: Scheme,
+    /// One way over a quiet link, typical.
+    pub(crate) wire_ns: u64,
+    /// One sync, typical.
+    pub(crate) disk_ns: u64,
+    /// One batch of signatures, typical.
+    pub(crate) verify_ns: u64,
+    /// From the first frame in a quiet queue to the turn that looks at it.
+    pub(crate) turn_ns: u64,
+    /// How long faults go on.
+    pub(crate) trouble_ns: u64,
+    /// Validators that may lose power or a sync in `async` durability, or a sync in either: they
+    /// abstain for a while after and count as faulty. All of them together are within the budget.
+    pub(crate) abstainers: Vec<usize>,
+    /// Validators whose clocks may be far off: at most weight F, so that none moves time ahead.
+    pub(crate) bad_clocks: Vec<usize>,
+    /// The validator that does not follow the rules, if there is one.
+    pub(crate) byzantine: Option<usize>,
+    pub(crate) sessions: usize,
+}
+
+impl Plan {
+    pub(crate) fn draw(options: &RunOptions) -> Self {
+        let mut dice = Dice::new(options.seed, "plan");
+        let stakes: Vec<u64> = if dice.percent(50) {
+            vec![1; usize::from(options.validators)]
+        } else {
+            let one = |_| dice.between(1, STAKE_MAX);
+            (0..options.validators).map(one).collect()
+        };
+        let (fault, slack) = draw_thresholds(&stakes, &mut dice);
+        let durability = dice.one_of(&[Durability::Sync, Durability::Async]);
+        let timers = match dice.below(4) {
+            0 => TimerConfig::colo(),
+            1 => TimerConfig::lan(),
+            _ => TimerConfig::laptop(),
+        };
+        let mut plan = Self {
+            fault,
+            slack,
+            window_slots: dice.one_of(&[1, 2, 3, 8, 64]).unwrap_or(64),
+            turn_windows: u32::try_from(dice.between(1, 4)).unwrap_or(4),
+            durability: durability.unwrap_or(Durability::Sync),
+            timers,
+            scheme: if options.seed % REAL_SIGNATURES_EVERY == REAL_SIGNATURES_EVERY - 1 {
+                Scheme::Ed25519
+            } else {
+                Scheme::StandIn
+            },
+            wire_ns: dice.one_of(&[30, 100, 400, 1_500]).unwrap_or(100) * US,
+            disk_ns: dice.one_of(&[50, 300, 2_000]).unwrap_or(300) * US,
+            verify_ns: dice.one_of(&[50, 300]).unwrap_or(50) * US,
+            turn_ns: dice.one_of(&[5, 50, 200]).unwrap_or(50) * US,
+            trouble_ns: dice.between(150, 900) * MS,
+            abstainers: Vec::new(),
+            bad_clocks: Vec::new(),
+            byzantine: None,
+            sessions: 2 + dice.place(3),
+            stakes,
+        };
+        plan.draw_victims(options.scenario, &mut dice);
+        plan
+    }
+
+    fn draw_victims(&mut self, scenario: Scenario, dice: &mut Dice) {
+        let order = shuffled(self.stakes.len(), dice);
+        let mut fault_left = self.fault;
+        if matches!(scenario, Scenario::Equivocator | Scenario::Splitter) {
+            let fits = |place: &usize| self.stakes[*place] <= fault_left;
+            self.byzantine = order.iter().copied().find(fits);
+            fault_left -= self.byzantine.map_or(0, |place| self.stakes[place]);
+        }
+        let crash = self.thresholds().map_or(0, |found| found.crash.amount());
+        let others = |place: &usize| Some(*place) != self.byzantine;
+        let others: Vec<usize> = order.iter().copied().filter(others).collect();
+        self.abstainers = self.within(fault_left + crash, &others);
+        self.bad_clocks = self.within(fault_left, &others);
+    }
+
+    /// The first of `order` that together weigh no more than `budget`.
+    fn within(&self, budget: u64, order: &[usize]) -> Vec<usize> {
+        let mut left = budget;
+        let mut chosen = Vec::new();
+        for &place in order {
+            if let Some(rest) = left.checked_sub(self.stakes[place]) {
+                left = rest;
+                chosen.push(place);
+            }
+        }
+        chosen
+    }
+
+    fn thresholds(&self) -> Option<Thresholds> {
+        let total = Stake::new(self.stakes.iter().sum());
+        Thresholds::new(total, Stake::new(self.fault), Stake::new(self.slack)).ok()
+    }
+
+    /// The validator set of the run.
+    ///
+    /// # Errors
+    /// The plan is not one that a set admits: an error of this program.
+    pub(crate) fn set(&self, keys: &[WorldKey]) -> Result<Arc<ValidatorSet>, String> {
+        let members = keys
+            .iter()
+            .zip(&self.stakes)
+            .map(|(key, &stake)| Validator::new(key.public(), Stake::new(stake)))
+            .collect();
+        let parameters = SetParameters {
+            chain_id: [1; 32],
+            genesis_hash: *blake3::hash(GENESIS).as_bytes(),
+            epoch: Epoch::ZERO,
+            fault: Stake::new(self.fault),
+            slack: Stake::new(self.slack),
+            window_slots: self.window_slots,
+            turn_windows: self.turn_windows,
+            crash_only: self.fault == 0,
+            genesis_time_ns: WALL_START_NS - 1_000 * MS,
+        };
+        ValidatorSet::new(parameters, members)
+            .map(Arc::new)
+            .map_err(|error| format!("no validator set: {error}"))
+    }
+
+    /// The plan in a few words, for whoever replays it.
+    pub(crate) fn describe(&self) -> String {
+        format!(
+            "stakes {:?} F {} P {} W {} R {} {:?} {:?} wire {} us disk {} us trouble {} ms \
+             abstainers {:?} byzantine {:?}",
+            self.stakes,
+            self.fault,
+            self.slack,
+            self.window_slots,
+            self.turn_windows,
+            self.durability,
+            self.scheme,
+            self.wire_ns / US,
+            self.disk_ns / US,
+            self.trouble_ns / MS,
+            self.abstainers,
+            self.byzantine,
+        )
+    }
+}
+
+/// F and P: the defaults in half of the runs, any admissible choice with F > 0 in the others.
+fn draw_thresholds(stakes: &[u64], dice: &mut Dice) -> (u64, u64) {
+    let weights: Vec<Stake> = stakes.iter().copied().map(Stake::new).collect();
+    let total: u64 = stakes.iter().sum();
+    let fault = if dice.percent(50) {
+        default_fault(&weights).amount()
+    } else {
+        dice.between(1, ((total - 1) / 3).max(1))
+    };
+    let slack_max = default_slack(Stake::new(total), Stake::new(fault)).amount();
+    let slack = if dice.percent(50) {
+        slack_max
+    } else {
+        dice.between(0, slack_max)
+    };
+    (fault, slack)
+}
+
+fn shuffled(len: usize, dice: &mut Dice) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..len).collect();
+    for last in (1..len).rev() {
+        order.swap(last, dice.place(last + 1));
+    }
+    order
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keyring::Keyring;
+
+    fn plans() -> impl Iterator<Item = Plan> {
+        (0..300).map(|seed| {
+            let validators = [4, 5, 6, 7, 10][usize::try_from(seed % 5).unwrap()];
+            let scenario = if seed % 2 == 0 {
+                Scenario::Mixed
+            } else {
+                Scenario::Splitter
+            };
+            Plan::draw(&RunOptions {
+                seed,
+                validators,
+                scenario,
+            })
+        })
+    }
+
+    #[test]
+    fn every_plan_is_one_that_a_set_admits() {
+        for plan in plans() {
+            let ring = Keyring::new(u16::try_from(plan.stakes.len()).unwrap(), plan.scheme);
+            plan.set(ring.keys()).unwrap();
+        }
+    }
+
+    #[test]
+    fn those_that_may_be_faulty_at_once_are_within_the_budget() {
+        for plan in plans() {
+            let found = plan.thresholds().unwrap();
+            let weight =
+                |places: &[usize]| places.iter().map(|&place| plan.stakes[place]).sum::<u64>();
+            let byzantine: Vec<usize> = plan.byzantine.into_iter().collect();
+            assert!(weight(&byzantine) + weight(&plan.bad_clocks) <= plan.fault);
+            let silent = weight(&byzantine) + weight(&plan.abstainers);
+            assert!(silent <= plan.fault + found.crash.amount());
+            assert!(
+                plan.abstainers
+                    .iter()
+                    .all(|place| Some(*place) != plan.byzantine)
+            );
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! One run from its seed to its verdict, and many of them at once.
+//!
+//! Owns the phases of a run (trouble, healing, a good end within a bound), the sweep over seeds
+//! and the report. Never: what happens inside a run (world).
+
+use std::ops::Range;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::Serialize;
+
+use crate::checks::Violation;
+use crate::counts::FaultCounts;
+use crate::plan::RunOptions;
+use crate::script::Scenario;
+use crate::world::{MS, START_NS, World};
+
+/// A run that has not come to a good end so long after healing is stuck: thirty times the cap of
+/// the progress timer.
+const HEALING_MAX_NS: u64 = 60_000 * MS;
+/// Events of one run at most: a run that spins without its clock moving is stuck as well.
+const EVENTS_MAX: u64 = 50_000_000;
+
+/// What came of one run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Which run.
+    pub options: RunOptions,
+    /// Blocks finalized.
+    pub finalized: u64,
+    /// Commands applied.
+    pub commands: u64,
+    /// What must never happen and did.
+    pub violations: Vec<Violation>,
+    /// Why no good end was reached in time, if it was not.
+    pub stuck: Option<String>,
+    /// From healing to the good end, virtual nanoseconds.
+    pub recovery_ns: u64,
+    /// Faults injected.
+    pub faults: FaultCounts,
+    /// Hash of everything that happened.
+    pub trace: [u8; 32],
+}
+
+impl Outcome {
+    /// Whether nothing is wrong.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        self.violations.is_empty() && self.stuck.is_none()
+    }
+}
+
+/// Runs one seed. With `is_told` everything that happens is told on standard error.
+#[must_use]
+pub fn run(options: &RunOptions, is_told: bool) -> Outcome {
+    match World::new(options, is_told) {
+        Ok(world) => run_world(options, world),
+        Err(error) => Outcome {
+            options: *options,
+            finalized: 0,
+            commands: 0,
+            violations: vec![Violation::new("setup", error)],
+            stuck: None,
+            recovery_ns: 0,
+            faults: FaultCounts::default(),
+            trace: [0; 32],
+        },
+    }
+}
+
+fn run_world(options: &RunOptions, mut world: World) -> Outcome {
+    let healed_ns = START_NS + world.plan.trouble_ns;
+    let end_ns = healed_ns + HEALING_MAX_NS;
+    let mut steps = 0;
+    let mut is_done = false;
+    while !is_done && !world.checks.has_found() && steps < EVENTS_MAX && world.step(end_ns) {
+        steps += 1;
+        is_done = world.is_healed && world.is_done();
+    }
+    let violations = world.checks.finish();
+    // A run that was given up for what it did wrong says nothing about progress.
+    let is_stuck = !is_done && violations.is_empty();
+    let network = world.network.counts;
+    let faults = FaultCounts {
+        frames_sent: network.sent,
+        frames_lost: network.lost,
+        frames_cut: network.cut,
+        frames_doubled: network.doubled,
+        frames_reordered: network.reordered,
+        resubmissions: world.clients.resubmissions,
+        ..world.faults
+    };
+    Outcome {
+        options: *options,
+        finalized: world.checks.chain.height(),
+        commands: world.checks.results.applied_count(),
+        violations,
+        stuck: is_stuck.then(|| world.describe()),
+        recovery_ns: world.now_ns.saturating_sub(healed_ns),
+        faults,
+        trace: world.trace.hash(),
+    }
+}
+
+impl World {
+    /// Where everybody stands, for whoever looks into a stuck run.
+    fn describe(&self) -> String {
+        let mut text = format!(
+            "{}; clients: {}",
+            self.plan.describe(),
+            self.clients.describe()
+        );
+        for (place, member) in self.members.iter().enumerate() {
+            let Some(life) = &member.life else {
+                text.push_str(&format!("\nv{place} is down"));
+                continue;
+            };
+            let consensus = life.replica.consensus();
+            text.push_str(&format!(
+                "\nv{place} {:?} led by {:?} delivered {:?} proven {:?} votes {} lanes {} {:?} {:?}",
+                consensus.window(),
+                consensus.leader(),
+                consensus.delivered(),
+                consensus.proven().height,
+                consensus.is_voting(),
+                life.replica.order().lanes().len(),
+                life.companions.summary.lease.lease,
+                consensus.counters(),
+            ));
+        }
+        text
+    }
+}
+
+/// A run that went wrong, in the report.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Failure {
+    /// Its seed.
+    pub seed: u64,
+    /// What went wrong, the first thing first.
+    pub what: Vec<String>,
+    /// The one command that shows it again.
+    pub replay: String,
+}
+
+/// What came of all runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// Runs.
+    pub seeds: u64,
+    /// Validators in each.
+    pub validators: u16,
+    /// Scenario.
+    pub scenario: String,
+    /// Blocks finalized in all.
+    pub finalized: u64,
+    /// Commands applied in all.
+    pub commands: u64,
+    /// Violations in all.
+    pub violations: u64,
+    /// Runs that came to no good end in time.
+    pub stuck: u64,
+    /// Longest way from healing to a good end, virtual milliseconds.
+    pub recovery_ms_max: u64,
+    /// Faults injected in all.
+    pub faults: FaultCounts,
+    /// Hash over the traces of all runs, in the order of their seeds.
+    pub trace: String,
+    /// Runs that went wrong.
+    pub failures: Vec<Failure>,
+}
+
+/// Which runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SweepOptions {
+    /// Seeds, the end not included.
+    pub seeds: Range<u64>,
+    /// How many validators, 4 to 64.
+    pub validators: u16,
+    /// Which faults.
+    pub scenario: Scenario,
+    /// Runs at once.
+    pub threads: usize,
+}
+
+impl SweepOptions {
+    fn options(&self, seed: u64) -> RunOptions {
+        RunOptions {
+            seed,
+            validators: self.validators,
+            scenario: self.scenario,
+        }
+    }
+}
+
+/// Runs all seeds. `failed` is called with each run that went wrong, as it ends.
+#[must_use]
+pub fn sweep(options: &SweepOptions, failed: &(dyn Fn(&Failure) + Sync)) -> Summary {
+    let next = AtomicU64::new(options.seeds.start);
+    let outcomes: Mutex<Vec<Outcome>> = Mutex::new(Vec::new());
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if !options.seeds.contains(&seed) {
+                break;
+            }
+            let outcome = run(&options.options(seed), false);
+            if !outcome.is_good() {
+                failed(&failure(&outcome));
+            }
+            outcomes
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(outcome);
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..options.threads.max(1) {
+            scope.spawn(work);
+        }
+    });
+    let mut outcomes = outcomes
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner);
+    outcomes.sort_by_key(|outcome| outcome.options.seed);
+    summarize(options, &outcomes)
+}
+
+fn summarize(options: &SweepOptions, outcomes: &[Outcome]) -> Summary {
+    let mut summary = Summary {
+        validators: options.validators,
+        scenario: options.scenario.name().to_owned(),
+        ..Summary::default()
+    };
+    let mut trace = blake3::Hasher::new();
+    for outcome in outcomes {
+        summary.seeds += 1;
+        summary.finalized += outcome.finalized;
+        summary.commands += outcome.commands;
+        summary.violations += outcome.violations.len() as u64;
+        summary.stuck += u64::from(outcome.stuck.is_some());
+        summary.recovery_ms_max = summary.recovery_ms_max.max(outcome.recovery_ns / MS);
+        summary.faults.add(&outcome.faults);
+        trace.update(&outcome.trace);
+        if !outcome.is_good() {
+            summary.failures.push(failure(outcome));
+        }
+    }
+    summary.trace = trace.finalize().to_hex().to_string();
+    summary
+}
+
+fn failure(outcome: &Outcome) -> Failure {
+    let RunOptions {
+        seed,
+        validators,
+        scenario,
+    } = outcome.options;
+    let violations = outcome.violations.iter();
+    let mut what: Vec<String> = violations
+        .map(|violation| format!("{}: {}", violation.check, violation.what))
+        .collect();
+    what.extend(outcome.stuck.iter().map(|state| format!("stuck: {state}")));
+    Failure {
+        seed,
+        what,
+        replay: format!(
+            "quorate sim --seeds {seed}..{} --validators {validators} --scenario {scenario} --tell",
+            seed + 1
+        ),
+    }
+}

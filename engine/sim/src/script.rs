@@ -1,0 +1,209 @@
+//! The scenarios: which faults a run has, and how often.
+//!
+//! Owns the names and the rates behind them. Never: when or to whom something happens; the
+//! schedule draws that from the seed.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A kind of run, by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Scenario {
+    /// Everything, at rates that the seed draws.
+    #[default]
+    Mixed,
+    /// No fault at all.
+    Calm,
+    /// Processes die and come back.
+    Crash,
+    /// The network falls apart and together again, one way or both.
+    Partition,
+    /// Frames are lost, doubled, late and out of order.
+    Lossy,
+    /// Whoever leads dies, again and again.
+    LeaderCrash,
+    /// Machines lose power, disks tear writes and fail syncs.
+    Power,
+    /// Clocks are wrong and jump.
+    Clock,
+    /// Processes stop for a while without dying, and disks stall.
+    Pause,
+    /// Everybody dies at once.
+    Blackout,
+    /// One leader sends different blocks to different validators.
+    Equivocator,
+    /// One validator says different things to different validators.
+    Splitter,
+}
+
+/// All scenarios with their names.
+const NAMES: [(Scenario, &str); 12] = [
+    (Scenario::Mixed, "mixed"),
+    (Scenario::Calm, "calm"),
+    (Scenario::Crash, "crash"),
+    (Scenario::Partition, "partition"),
+    (Scenario::Lossy, "lossy"),
+    (Scenario::LeaderCrash, "leader-crash"),
+    (Scenario::Power, "power"),
+    (Scenario::Clock, "clock"),
+    (Scenario::Pause, "pause"),
+    (Scenario::Blackout, "blackout"),
+    (Scenario::Equivocator, "equivocator"),
+    (Scenario::Splitter, "splitter"),
+];
+
+/// How likely each kind of fault is to be the next one; the sum does not matter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Weights {
+    pub(crate) kill: u64,
+    pub(crate) leader_kill: u64,
+    pub(crate) clean_stop: u64,
+    pub(crate) blackout: u64,
+    pub(crate) power: u64,
+    pub(crate) torn_power: u64,
+    pub(crate) sync_failure: u64,
+    pub(crate) pause: u64,
+    pub(crate) disk_stall: u64,
+    pub(crate) partition: u64,
+    pub(crate) one_way: u64,
+    pub(crate) flap: u64,
+    pub(crate) clock_jump: u64,
+    pub(crate) reset: u64,
+}
+
+impl Scenario {
+    /// Every scenario, in the order of the documentation.
+    pub fn all() -> impl Iterator<Item = Self> {
+        NAMES.iter().map(|&(scenario, _)| scenario)
+    }
+
+    /// Its name on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        let found = NAMES.iter().find(|(scenario, _)| *scenario == self);
+        found.map_or("mixed", |(_, name)| name)
+    }
+
+    /// Whether frames are lost, doubled and reordered at random.
+    pub(crate) const fn has_lossy_links(self) -> bool {
+        matches!(self, Self::Mixed | Self::Lossy)
+    }
+
+    /// Whether wall clocks differ by more than a well-kept clock does.
+    pub(crate) const fn has_bad_clocks(self) -> bool {
+        matches!(self, Self::Mixed | Self::Clock)
+    }
+
+    pub(crate) const fn weights(self) -> Weights {
+        let none = Weights {
+            kill: 0,
+            leader_kill: 0,
+            clean_stop: 0,
+            blackout: 0,
+            power: 0,
+            torn_power: 0,
+            sync_failure: 0,
+            pause: 0,
+            disk_stall: 0,
+            partition: 0,
+            one_way: 0,
+            flap: 0,
+            clock_jump: 0,
+            reset: 0,
+        };
+        match self {
+            Self::Calm | Self::Lossy => none,
+            Self::Mixed | Self::Equivocator | Self::Splitter => Weights {
+                kill: 6,
+                leader_kill: 4,
+                clean_stop: 2,
+                blackout: 1,
+                power: 3,
+                torn_power: 3,
+                sync_failure: 1,
+                pause: 4,
+                disk_stall: 3,
+                partition: 5,
+                one_way: 4,
+                flap: 2,
+                clock_jump: 2,
+                reset: 3,
+            },
+            Self::Crash => Weights {
+                kill: 8,
+                leader_kill: 2,
+                clean_stop: 3,
+                blackout: 1,
+                reset: 1,
+                ..none
+            },
+            Self::Partition => Weights {
+                partition: 6,
+                one_way: 5,
+                flap: 3,
+                reset: 2,
+                ..none
+            },
+            Self::LeaderCrash => Weights {
+                leader_kill: 1,
+                ..none
+            },
+            Self::Power => Weights {
+                power: 5,
+                torn_power: 6,
+                sync_failure: 2,
+                kill: 2,
+                disk_stall: 1,
+                ..none
+            },
+            Self::Clock => Weights {
+                clock_jump: 1,
+                ..none
+            },
+            Self::Pause => Weights {
+                pause: 3,
+                disk_stall: 2,
+                ..none
+            },
+            Self::Blackout => Weights {
+                blackout: 3,
+                kill: 1,
+                ..none
+            },
+        }
+    }
+}
+
+impl fmt::Display for Scenario {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Scenario {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = NAMES.iter().find(|(_, name)| *name == text);
+        found.map(|&(scenario, _)| scenario).ok_or_else(|| {
+            let names: Vec<&str> = NAMES.iter().map(|&(_, name)| name).collect();
+            format!(
+                "there is no scenario {text}; there are {}",
+                names.join(", ")
+            )
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_parses_to_its_scenario() {
+        for scenario in Scenario::all() {
+            assert_eq!(scenario.name().parse(), Ok(scenario));
+        }
+        assert!("nothing".parse::<Scenario>().is_err());
+    }
+}

@@ -1,0 +1,89 @@
+//! The application of the simulated validators: it writes down what it is told.
+//!
+//! Owns a chain of hashes over every command, so that two validators that applied anything
+//! different, or in another order, have different roots; and timers, so that blocks without
+//! commands are made as well. Never: bounds on time or memory that a real application would have.
+
+use quorate::state_machine::{Context, Output, StateMachine};
+
+/// A command with this prefix and a decimal number sets the timer that many milliseconds ahead.
+pub(crate) const TIMER_PREFIX: &[u8] = b"timer ";
+
+const MS: u64 = 1_000_000;
+
+/// Writes down every command.
+#[derive(Debug, Default)]
+pub(crate) struct Tape {
+    chain: [u8; 32],
+    timer_ns: Option<u64>,
+}
+
+impl Tape {
+    fn extend(&mut self, parts: &[&[u8]]) {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.chain);
+        for part in parts {
+            hasher
+                .update(&(part.len() as u64).to_le_bytes())
+                .update(part);
+        }
+        self.chain = *hasher.finalize().as_bytes();
+    }
+}
+
+impl StateMachine for Tape {
+    fn sections(&self) -> &'static [&'static str] {
+        &["tape"]
+    }
+
+    fn apply(&mut self, context: &Context, command: &[u8], output: &mut Output) {
+        self.extend(&[
+            &context.height.to_le_bytes(),
+            &context.index.to_le_bytes(),
+            &context.time_ns.to_le_bytes(),
+            &context.session.0,
+            &context.seq.to_le_bytes(),
+            command,
+        ]);
+        let delay_ms = command.strip_prefix(TIMER_PREFIX).and_then(|digits| {
+            let digits = std::str::from_utf8(digits).ok()?;
+            digits.parse::<u64>().ok()
+        });
+        if let Some(delay_ms) = delay_ms {
+            let due_ns = context.time_ns.saturating_add(delay_ms.saturating_mul(MS));
+            self.timer_ns = Some(self.timer_ns.map_or(due_ns, |earlier| earlier.min(due_ns)));
+        }
+        output.to_session(context.session, command);
+    }
+
+    fn timer_next_ns(&self) -> Option<u64> {
+        self.timer_ns
+    }
+
+    fn apply_timers(&mut self, height: u64, time_ns: u64, output: &mut Output) {
+        self.timer_ns = None;
+        self.extend(&[b"timer", &height.to_le_bytes(), &time_ns.to_le_bytes()]);
+        output.to_public(b"timer");
+    }
+
+    fn section_root(&mut self, _section: usize) -> [u8; 32] {
+        self.chain
+    }
+
+    fn snapshot_section(&self, _section: usize, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(&self.chain);
+        bytes.extend_from_slice(&self.timer_ns.unwrap_or(0).to_le_bytes());
+    }
+
+    fn restore_section(&mut self, _section: usize, bytes: &[u8]) -> Result<(), String> {
+        let (chain, timer) = bytes.split_at_checked(32).ok_or("too short")?;
+        self.chain = chain.try_into().map_err(|_| "not a hash")?;
+        let timer_ns = u64::from_le_bytes(timer.try_into().map_err(|_| "not a time")?);
+        self.timer_ns = Some(timer_ns).filter(|&due_ns| due_ns > 0);
+        Ok(())
+    }
+
+    fn query(&self, _question: &[u8], answer: &mut Vec<u8>) {
+        answer.extend_from_slice(&self.chain);
+    }
+}

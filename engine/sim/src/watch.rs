@@ -1,0 +1,196 @@
+//! What is seen from outside: every frame that leaves, every result, every alarm.
+//!
+//! Owns the handing of what was seen to the checkers and to clients. Never: judges.
+
+use quorate::lanes::Verdict;
+use quorate::replica::{Event, FrameOutcome};
+use quorate_consensus::certificate::Certificate;
+use quorate_consensus::header::Header;
+use quorate_consensus::message::Message;
+use quorate_consensus::wire;
+
+use crate::checks::{Violation, conduct};
+use crate::clients::Submission;
+use crate::member::Turned;
+use crate::world::{World, index};
+
+impl World {
+    /// A validator begins a life: what it restored must be what was.
+    pub(crate) fn watch_start(&mut self, at: usize) {
+        let Some(life) = self.members[at].life.as_mut() else {
+            return;
+        };
+        let (height, root) = life.root();
+        self.trace.tell(
+            self.now_ns,
+            format_args!(
+                "v{at} starts at height {height}: {:?}",
+                life.companions.summary.lease
+            ),
+        );
+        if self.is_honest(at) {
+            let outcome = self.checks.chain.start(at, height);
+            self.checks.take(outcome);
+            let outcome = self.checks.roots.see(at, height, root);
+            self.checks.take(outcome);
+        }
+    }
+
+    /// Looks at what a turn brought and hands it on.
+    pub(crate) fn watch_turn(&mut self, at: usize, mut turned: Turned) -> Turned {
+        if !self.is_honest(at) {
+            return turned;
+        }
+        for (_, bytes) in &turned.frames {
+            self.trace.note(self.now_ns, b'o', at, 0, bytes);
+            match wire::decode(bytes) {
+                Ok(message) => self.watch_message(at, message.as_ref()),
+                Err(error) => {
+                    let what = format!("v{at} sends what cannot be decoded: {error}");
+                    self.checks.take(Err(Violation::new("wire", what)));
+                }
+            }
+        }
+        for block in &turned.delivered {
+            self.trace
+                .note(self.now_ns, b'b', at, 0, &block.height.to_le_bytes());
+            if self.trace.is_told() {
+                let commands = block.commands.len();
+                let (height, id) = (block.height, block.id);
+                let line = format_args!("v{at} delivers {height} {id:?} of {commands} commands");
+                self.trace.tell(self.now_ns, line);
+            }
+            if let Some(id) = block.id {
+                let outcome = self.checks.chain.deliver(at, block.height, id);
+                self.checks.take(outcome);
+            }
+            let outcome = self.checks.results.see(at, block.height, &block.commands);
+            self.checks.take(outcome);
+        }
+        if let Some((height, root)) = turned.root {
+            let outcome = self.checks.roots.see(at, height, root);
+            self.checks.take(outcome);
+        }
+        let answers = turned.delivered.iter().flat_map(|block| &block.commands);
+        for result in answers.chain(&turned.repeats) {
+            if self.clients.hear(at, self.now_ns, result) {
+                let outcome = self.checks.acknowledged.see(result);
+                self.checks.take(outcome);
+            }
+        }
+        for event in turned.events.drain(..) {
+            self.watch_event(at, &event);
+        }
+        turned
+    }
+
+    fn watch_event(&mut self, at: usize, event: &Event) {
+        self.trace
+            .tell(self.now_ns, format_args!("v{at} {event:?}"));
+        let outcome = conduct::judge(&self.set, index(at), self.plan.byzantine, event);
+        self.checks.take(outcome);
+    }
+
+    /// A validator says something.
+    fn watch_message(&mut self, from: usize, message: &Message) {
+        match message {
+            Message::Propose(propose) => {
+                self.watch_header(&propose.header);
+                if let Some(record) = &propose.record {
+                    self.checks.records.see(from, propose.header.window, record);
+                }
+                propose
+                    .justification
+                    .iter()
+                    .for_each(|proof| self.watch_certificate(proof));
+            }
+            Message::Vote(vote) => self.checks.records.see(from, vote.window, &vote.record),
+            Message::Status(status) => {
+                self.checks.records.see(from, status.window, &status.record);
+            }
+            Message::Certificates(proofs) => {
+                proofs
+                    .iter()
+                    .for_each(|proof| self.watch_certificate(proof));
+            }
+            Message::Headers { headers, .. } | Message::History(headers) => {
+                headers.iter().for_each(|header| self.watch_header(header));
+            }
+            Message::Block { header, .. } | Message::HeaderSignature { header, .. } => {
+                self.watch_header(header);
+            }
+            Message::Get(_)
+            | Message::Evidence(_)
+            | Message::FenceAsk { .. }
+            | Message::FenceAnswer { .. }
+            | Message::Forward(_) => {}
+        }
+    }
+
+    fn watch_header(&mut self, header: &Header) {
+        self.checks.see_header(header);
+        if self.is_honest(self.set.leader(header.window).place()) {
+            let outcome = self.checks.proposals.see(header);
+            self.checks.take(outcome);
+        }
+    }
+
+    /// What was signed was said, whoever shows it.
+    fn watch_certificate(&mut self, proof: &Certificate) {
+        proof
+            .headers
+            .iter()
+            .for_each(|header| self.watch_header(header));
+        for signed in &proof.records {
+            let signer = signed.validator.place();
+            if self.is_honest(signer) {
+                self.checks
+                    .records
+                    .see(signer, proof.window, &signed.record);
+            }
+        }
+    }
+
+    /// A validator drops a peer for what it sent.
+    pub(crate) fn watch_fault(
+        &mut self,
+        from: usize,
+        to: usize,
+        outcome: &FrameOutcome,
+        bytes: &[u8],
+    ) {
+        if self.is_honest(from) && self.is_honest(to) {
+            let message = wire::decode(bytes);
+            let what = format!("v{to} finds {outcome:?} in v{from}'s {message:?}");
+            self.checks.take(Err(Violation::new("conduct", what)));
+        }
+    }
+
+    /// A client submits; a validator that takes commands at all has no reason to refuse one.
+    pub(crate) fn submit(&mut self, submission: &Submission) {
+        let mut verdicts = Vec::new();
+        let Submission {
+            gateway,
+            session,
+            entries,
+        } = submission;
+        self.trace.note(self.now_ns, b'u', *gateway, 0, entries);
+        let outcome = self.with_life(*gateway, |life, now| {
+            life.replica
+                .submit(now, Some(*session), entries, &mut verdicts)
+        });
+        if let Some(Err(error)) = outcome {
+            let what = format!("v{gateway} takes no entries: {error}");
+            self.checks.take(Err(Violation::new("admission", what)));
+        }
+        for verdict in verdicts {
+            if let Verdict::Rejected(rejection) = verdict.verdict {
+                let what = format!(
+                    "v{gateway} rejects {session:?} {}: {rejection:?}",
+                    verdict.seq
+                );
+                self.checks.take(Err(Violation::new("admission", what)));
+            }
+        }
+    }
+}

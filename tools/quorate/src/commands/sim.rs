@@ -1,0 +1,139 @@
+//! `quorate sim`: runs seeds of the simulated world and says what went wrong.
+//!
+//! Exit code 0 when every run kept every promise and came to a good end, 1 when one did not. Each
+//! run that failed is printed with the one command that shows it again.
+
+use std::ops::Range;
+use std::time::Instant;
+
+use clap::Args;
+use quorate_sim::{Failure as RunFailure, RunOptions, Scenario, Summary, SweepOptions, run, sweep};
+
+use crate::failure::{Code, Failure};
+use crate::output::{Report, progress};
+
+/// Options of the command.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Seeds to run, from A up to but not including B
+    #[arg(long, value_name = "A..B", default_value = "0..100", value_parser = parse_seeds)]
+    seeds: Range<u64>,
+    /// Validators in each run
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(4..=64))]
+    validators: u16,
+    /// Which faults: mixed, calm, crash, partition, lossy, leader-crash, power, clock, pause,
+    /// blackout, equivocator or splitter
+    #[arg(long, value_name = "NAME", default_value = "mixed")]
+    scenario: Scenario,
+    /// Runs at once; one a core when not given
+    #[arg(long, value_name = "COUNT")]
+    threads: Option<usize>,
+    /// Tell everything that happens on standard error; for a single seed
+    #[arg(long)]
+    tell: bool,
+}
+
+fn parse_seeds(text: &str) -> Result<Range<u64>, String> {
+    let (start, end) = text.split_once("..").ok_or("seeds are given as A..B")?;
+    let number = |text: &str| {
+        let parsed = text.parse::<u64>();
+        parsed.map_err(|error| format!("{text}: {error}"))
+    };
+    let seeds = number(start)?..number(end)?;
+    if seeds.is_empty() {
+        return Err(format!("{text} holds no seed: B is not included"));
+    }
+    Ok(seeds)
+}
+
+/// Runs the seeds.
+///
+/// # Errors
+/// `--tell` with more than one seed.
+pub(crate) fn run_seeds(options: &Options) -> Result<Report, Failure> {
+    if options.tell {
+        tell(options)?;
+    }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let sweep_options = SweepOptions {
+        seeds: options.seeds.clone(),
+        validators: options.validators,
+        scenario: options.scenario,
+        threads: options.threads.unwrap_or(cores),
+    };
+    let begun = Instant::now();
+    let summary = sweep(&sweep_options, &|failure| progress(&line(failure)));
+    let text = text(&summary, begun);
+    let is_good = summary.violations == 0 && summary.stuck == 0;
+    let code = if is_good { Code::Done } else { Code::No };
+    Ok(Report::new(&summary, text)?.with_code(code))
+}
+
+/// Runs one seed aloud before it is judged.
+fn tell(options: &Options) -> Result<(), Failure> {
+    if options.seeds.end - options.seeds.start > 1 {
+        return Err(Failure::usage("--tell is for a single seed").remedy("give --seeds S..S+1"));
+    }
+    let aloud = RunOptions {
+        seed: options.seeds.start,
+        validators: options.validators,
+        scenario: options.scenario,
+    };
+    let outcome = run(&aloud, true);
+    progress(&format!("{} blocks, {} commands", outcome.finalized, outcome.commands));
+    Ok(())
+}
+
+fn line(failure: &RunFailure) -> String {
+    let what = failure.what.join("\n  ");
+    format!("seed {} failed:\n  {what}\nagain: {}", failure.seed, failure.replay)
+}
+
+fn text(summary: &Summary, begun: Instant) -> String {
+    format!(
+        "{} seeds of {} validators ({}) in {:.1} s: {} blocks and {} commands finalized, {} \
+         violations, {} stuck\nlongest way from healing to a good end: {} ms of virtual time\n\
+         restarts {}, cuts {}, frames {} sent, {} lost, {} doubled, {} out of order\ntrace {}",
+        summary.seeds,
+        summary.validators,
+        summary.scenario,
+        begun.elapsed().as_secs_f64(),
+        summary.finalized,
+        summary.commands,
+        summary.violations,
+        summary.stuck,
+        summary.recovery_ms_max,
+        summary.faults.restarts,
+        summary.faults.cuts,
+        summary.faults.frames_sent,
+        summary.faults.frames_lost + summary.faults.frames_cut,
+        summary.faults.frames_doubled,
+        summary.faults.frames_reordered,
+        summary.trace,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeds_are_a_range_whose_end_is_not_included() {
+        assert_eq!(parse_seeds("3..5"), Ok(3..5));
+        for wrong in ["3", "3..", "..5", "5..5", "5..3", "a..b", "3..=5"] {
+            assert!(parse_seeds(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn every_scenario_stands_in_the_help() {
+        let help = <crate::Arguments as clap::CommandFactory>::command()
+            .find_subcommand_mut("sim")
+            .unwrap()
+            .render_long_help()
+            .to_string();
+        for scenario in Scenario::all() {
+            assert!(help.contains(scenario.name()), "{scenario}");
+        }
+    }
+}

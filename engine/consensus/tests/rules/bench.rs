@@ -32,6 +32,7 @@ pub(crate) struct Setup {
     pub(crate) timers: TimerConfig,
     pub(crate) durability: Durability,
     pub(crate) restored: Restored,
+    pub(crate) answers: Answers,
 }
 
 impl Setup {
@@ -45,6 +46,11 @@ impl Setup {
             },
             durability: Durability::Async,
             restored: Restored::fresh(set),
+            answers: Answers {
+                journal: true,
+                lease: true,
+                signing: true,
+            },
         }
     }
 
@@ -90,11 +96,7 @@ impl Setup {
             now,
             consensus,
             seen: Vec::new(),
-            answers: Answers {
-                journal: true,
-                lease: true,
-                signing: true,
-            },
+            answers: self.answers,
             journal: VecDeque::new(),
             leases: VecDeque::new(),
             inputs: VecDeque::new(),

@@ -4,10 +4,16 @@
 mod bench;
 mod chaos;
 mod fixtures;
+mod r10_repair;
+mod r11_order;
+mod r1_enter;
+mod r2_propose;
 mod r3_first_vote;
 mod r4_final;
 mod r5_stop;
 mod r6_also;
 mod r7_skip_fallback;
+mod r8_finalize;
+mod r9_jump;
 mod steady;
 mod support;

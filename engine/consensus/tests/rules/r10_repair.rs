@@ -1,0 +1,380 @@
+//! R10: what a Status is answered with, and what is asked for and from whom.
+
+use crate::bench::Bench;
+use crate::fixtures::{Block, chain, i, six, stop, stop_at, tip, v, w};
+use quorate_consensus::certificate::{Certificate, Target};
+use quorate_consensus::effect::{Destination, Effect};
+use quorate_consensus::message::{BlockRef, Get, Message, Status, Vote};
+use quorate_consensus::record::Record;
+use quorate_consensus::verify::{Fact, judge};
+
+/// Votes about a window that went to one peer alone.
+fn votes_to(bench: &Bench, to: u16, window: u64) -> Vec<Vote> {
+    let to = Destination::Peer(v(to));
+    let votes = bench
+        .votes_sent(window)
+        .into_iter()
+        .filter(|(receiver, _)| *receiver == to);
+    votes.map(|(_, vote)| vote.clone()).collect()
+}
+
+fn facts(bench: &Bench, certificates: &[Certificate]) -> Vec<Fact> {
+    certificates
+        .iter()
+        .map(|one| judge(&bench.set, one).unwrap())
+        .collect()
+}
+
+/// A validator in window 1 that stopped window 0, as everybody did.
+fn in_window_one(is_signed: bool) -> Bench {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    for from in [0, 1, 2, 3] {
+        if is_signed {
+            bench.vote_signed(from, 0, stop());
+        } else {
+            bench.vote(from, 0, stop());
+        }
+    }
+    assert_eq!(bench.consensus.window(), w(1));
+    bench.lapse(20);
+    bench.forget();
+    bench
+}
+
+#[test]
+fn r10_a_peer_below_the_own_proof_gets_it() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let block = Block::first(&set, 1);
+    bench.propose(&block);
+    bench.votes_signed(&[0, 1, 2, 3, 4], 0, &tip(&block));
+    assert_eq!(bench.consensus.proven(), block.point());
+    bench.forget();
+    let status = bench.status_of(0);
+    bench.status(1, status);
+    let sent = bench.certificates_sent(1);
+    assert_eq!(facts(&bench, sent[0]), vec![Fact::Final(block.point())]);
+    bench.forget();
+    bench.lapse(10);
+    let status = Status {
+        proven: block.point(),
+        ..bench.status_of(0)
+    };
+    bench.status(1, status);
+    assert!(bench.certificates_sent(1).is_empty(), "it has it");
+}
+
+#[test]
+fn r10_a_peer_without_a_ready_parent_gets_the_certificates() {
+    let mut bench = in_window_one(true);
+    let status = bench.status_of(0);
+    bench.status(4, status);
+    let sent = bench.certificates_sent(4);
+    assert_eq!(
+        facts(&bench, sent[0]),
+        vec![Fact::Skip {
+            window: w(0),
+            from: i(0)
+        }]
+    );
+}
+
+#[test]
+fn r10_a_gap_is_filled_although_the_peer_has_left_the_window() {
+    let mut bench = in_window_one(true);
+    let status = Status {
+        gap: Some(w(0)),
+        ..bench.status_of(1)
+    };
+    bench.status(4, status);
+    let sent = bench.certificates_sent(4);
+    assert_eq!(
+        facts(&bench, sent[0]),
+        vec![Fact::Skip {
+            window: w(0),
+            from: i(0)
+        }]
+    );
+}
+
+#[test]
+fn r10_what_was_only_counted_is_shown_to_nobody() {
+    let mut bench = in_window_one(false);
+    let status = Status {
+        gap: Some(w(0)),
+        ..bench.status_of(1)
+    };
+    bench.status(4, status);
+    bench.message(4, Message::Get(Get::Ready { window: w(1) }));
+    assert!(bench.certificates_sent(4).is_empty());
+}
+
+#[test]
+fn r10_the_record_of_the_askers_window_is_sent_whatever_the_own_window() {
+    let mut bench = in_window_one(true);
+    let status = bench.status_of(0);
+    bench.status(4, status);
+    let votes = votes_to(&bench, 4, 0);
+    assert_eq!(votes.len(), 1);
+    assert!(votes[0].record.stop && votes[0].signature.is_some());
+}
+
+#[test]
+fn r10_the_record_of_the_askers_gap_window_is_sent_too() {
+    let mut bench = in_window_one(false);
+    let status = Status {
+        gap: Some(w(0)),
+        ..bench.status_of(1)
+    };
+    bench.status(4, status);
+    let votes = votes_to(&bench, 4, 0);
+    assert!(
+        votes
+            .iter()
+            .any(|vote| vote.record.stop && vote.signature.is_some())
+    );
+}
+
+#[test]
+fn r10_an_unsigned_record_is_sent_at_once_and_signed_now() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let block = Block::first(&set, 1);
+    bench.propose(&block);
+    bench.forget();
+    let status = bench.status_of(0);
+    bench.status(4, status);
+    let votes = votes_to(&bench, 4, 0);
+    assert_eq!(votes.len(), 1);
+    assert_eq!((&votes[0].record, votes[0].signature), (&tip(&block), None));
+    let signs = |effect: &&Effect| matches!(effect, Effect::SignRecord { .. });
+    assert_eq!(
+        bench.seen.iter().filter(signs).count(),
+        1,
+        "long before T_sig"
+    );
+}
+
+#[test]
+fn r10_a_status_carries_the_record_and_names_the_gap() {
+    let mut bench = in_window_one(false);
+    bench.lapse(20);
+    let statuses = bench.statuses_sent();
+    let last = *statuses.last().unwrap();
+    assert_eq!((last.window, last.gap), (w(1), Some(w(0))));
+    assert!(last.ready.is_empty(), "signed evidence only");
+    let mut bench = in_window_one(true);
+    bench.lapse(20);
+    let statuses = bench.statuses_sent();
+    let last = *statuses.last().unwrap();
+    assert_eq!((last.window, last.gap), (w(1), None));
+    assert_eq!(last.ready, vec![bench.set.genesis().id]);
+}
+
+#[test]
+fn r10_while_something_is_unsettled_every_peer_gets_a_status_each_t_retx() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let block = Block::first(&set, 1);
+    bench.propose(&block);
+    bench.forget();
+    bench.lapse(6);
+    for peer in 0..5 {
+        let to_peer = |(to, message): &(Destination, &Message)| {
+            *to == Destination::Peer(v(peer))
+                && matches!(message, Message::Status(status) if status.record == tip(&block))
+        };
+        assert!(bench.sent().any(|sent| to_peer(&sent)), "{peer}");
+    }
+}
+
+#[test]
+fn r10_a_status_is_a_vote() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let block = Block::first(&set, 1);
+    bench.propose(&block);
+    for from in [0, 1, 2, 3] {
+        let status = Status {
+            record: tip(&block),
+            ..bench.status_of(0)
+        };
+        bench.status(from, status);
+    }
+    assert_eq!(bench.finalized(), vec![block.point()]);
+}
+
+/// Three private blocks halt four validators unless each voter is asked for what it named.
+#[test]
+fn r10_headers_are_fetched_from_the_voter_that_named_them() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let theirs = [
+        Block::first(&set, 10),
+        Block::first(&set, 20),
+        Block::first(&set, 30),
+    ];
+    for (from, block) in (1..4).zip(&theirs) {
+        bench.vote(from, 0, stop_at(block));
+        let asked = bench.asked();
+        let (to, get) = *asked.last().unwrap();
+        assert_eq!(to, Destination::Peer(v(from)));
+        assert!(matches!(get, Get::Headers { id, .. } if *id == block.id));
+    }
+}
+
+#[test]
+fn r10_headers_are_asked_for_lazily_while_the_leader_may_still_bring_them() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    bench.vote(1, 0, tip(&Block::first(&set, 10)));
+    assert!(bench.asked().is_empty());
+    bench.lapse(6);
+    assert!(!bench.asked().is_empty());
+}
+
+#[test]
+fn r10_a_lost_request_is_made_again() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    bench.vote(1, 0, stop_at(&Block::first(&set, 10)));
+    let before = bench.asked().len();
+    bench.lapse(1);
+    assert_eq!(bench.asked().len(), before, "not at once");
+    bench.lapse(40);
+    assert!(bench.asked().len() > before);
+}
+
+#[test]
+fn r10_a_body_is_asked_of_one_supporter_and_then_of_another() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let block = Block::first(&set, 1);
+    bench.votes(&[1, 2], 0, &tip(&block));
+    bench.headers(1, &[&block]);
+    bench.lapse(45);
+    let asked = bench.asked();
+    let bodies = asked
+        .iter()
+        .filter(|(_, get)| matches!(get, Get::Bodies(_)));
+    let mut receivers: Vec<_> = bodies.map(|(to, _)| format!("{to:?}")).collect();
+    receivers.sort_unstable();
+    receivers.dedup();
+    assert_eq!(receivers, vec!["Peer(v1)", "Peer(v2)"]);
+}
+
+#[test]
+fn r10_headers_bodies_and_certificates_are_served_on_request() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let blocks = chain(&set, 3, 1);
+    for block in &blocks {
+        bench.propose(block);
+    }
+    let (index, id) = blocks[2].at();
+    let above = Some(i(0));
+    bench.message(
+        4,
+        Message::Get(Get::Headers {
+            window: w(0),
+            index,
+            id,
+            above,
+        }),
+    );
+    let expected = Message::Headers {
+        window: w(0),
+        headers: vec![blocks[1].header, blocks[2].header],
+    };
+    assert!(
+        bench
+            .sent()
+            .any(|sent| sent == (Destination::Peer(v(4)), &expected))
+    );
+    let wanted = vec![BlockRef {
+        height: blocks[2].header.height,
+        id,
+    }];
+    bench.message(4, Message::Get(Get::Bodies(wanted.clone())));
+    let serves = |effect: &Effect| matches!(effect, Effect::ServeBodies { to, blocks } if *to == v(4) && *blocks == wanted);
+    assert!(bench.seen.iter().any(serves));
+    let mut bench = in_window_one(true);
+    bench.message(3, Message::Get(Get::Ready { window: w(1) }));
+    assert_eq!(bench.certificates_sent(3).len(), 1);
+}
+
+#[test]
+fn r10_a_leader_sends_blocks_again_to_a_peer_that_stands_still() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 0);
+    let disposition = bench.input(quorate_consensus::input::Input::Payload(
+        crate::fixtures::payload_numbered(1),
+    ));
+    assert_eq!(
+        disposition,
+        quorate_consensus::machine::Disposition::Applied
+    );
+    let id = bench.proposals_sent()[0].header.id();
+    for _ in 0..2 {
+        bench.lapse(6);
+        let status = bench.status_of(0);
+        bench.status(2, status);
+    }
+    let serves = |effect: &Effect| matches!(effect, Effect::ServeBodies { to, blocks } if *to == v(2) && blocks[0].id == id);
+    assert!(bench.seen.iter().any(serves));
+}
+
+#[test]
+fn r10_a_proof_is_logged_and_announced_and_durable_with_2f_plus_1() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let block = Block::first(&set, 1);
+    bench.propose(&block);
+    bench.votes_signed(&[0, 1, 2, 3, 4], 0, &tip(&block));
+    bench.lapse(25);
+    let height = block.header.height;
+    let logged = |effect: &Effect| {
+        matches!(effect, Effect::PersistProof { point, proof } if point.height == height
+            && matches!(proof.target, Target::Final { .. }))
+    };
+    assert!(bench.seen.iter().any(logged));
+    let durable = |bench: &Bench| {
+        bench
+            .seen
+            .iter()
+            .any(|one| matches!(one, Effect::Durable(_)))
+    };
+    for from in [1, 2] {
+        assert!(!durable(&bench));
+        let status = Status {
+            flushed: height,
+            proven: block.point(),
+            ..bench.status_of(0)
+        };
+        bench.status(from, status);
+    }
+    assert!(durable(&bench), "own, v1 and v2: 3 = 2F + 1");
+    assert_eq!(bench.consensus.durable(), height);
+}
+
+#[test]
+fn r10_a_record_is_signed_within_t_sig_also_when_idle_and_after_leaving() {
+    let set = six(1);
+    let mut bench = Bench::new(&set, 5);
+    let block = Block::first(&set, 1);
+    bench.propose(&block);
+    bench.votes(&[0, 1, 2], 0, &tip(&block));
+    assert_eq!(bench.consensus.window(), w(1));
+    bench.lapse(21);
+    let votes = bench.votes_sent(0);
+    let newest = Record {
+        fin: Some(i(0)),
+        ..tip(&block)
+    };
+    assert!(
+        votes
+            .iter()
+            .any(|(_, vote)| vote.record == newest && vote.signature.is_some())
+    );
+}

@@ -1,0 +1,227 @@
+//! R2: the leader's side.
+
+use crate::bench::{Bench, Setup};
+use crate::fixtures::{
+    Block, certificate, certified, chain, i, payload_numbered, set_of, six, skip_of, stop, stop_at,
+    tip, w,
+};
+use quorate_consensus::certificate::Target;
+use quorate_consensus::input::Input;
+use quorate_consensus::machine::{Disposition, Durability, Ignored};
+use quorate_consensus::types::Index;
+use quorate_consensus::verify::{Fact, judge};
+use std::collections::BTreeSet;
+
+/// Hands payloads over as long as there is room, `most` at most; says how many were taken.
+fn propose_all(bench: &mut Bench, salt: u32, most: u32) -> u32 {
+    let mut taken = 0;
+    while taken < most && bench.consensus.proposal_room().is_some() {
+        let disposition = bench.input(Input::Payload(payload_numbered(salt + taken)));
+        assert_eq!(disposition, Disposition::Applied);
+        taken += 1;
+    }
+    taken
+}
+
+fn positions(bench: &Bench) -> Vec<(u64, Index)> {
+    let sent = bench.proposals_sent();
+    sent.iter()
+        .map(|one| (one.header.window.number(), one.header.index))
+        .collect()
+}
+
+#[test]
+fn r2_blocks_stream_without_votes_until_k_are_in_flight() {
+    let set = six(4096);
+    let mut bench = Bench::new(&set, 0);
+    assert_eq!(propose_all(&mut bench, 1, 1_000), 64);
+    let sent = bench.proposals_sent();
+    for (place, pair) in sent.windows(2).enumerate() {
+        assert!(
+            pair[1]
+                .header
+                .follows_in_window(&pair[0].header, pair[0].header.id()),
+            "{place}"
+        );
+    }
+    let first = sent[0].header;
+    assert_eq!(first.parent_id, set.genesis().id);
+    let block = Block {
+        id: first.id(),
+        header: first,
+        payload: payload_numbered(1),
+    };
+    bench.votes(&[1, 2], 0, &tip(&block));
+    assert_eq!(bench.consensus.proposal_room(), None, "3 of Q = 4");
+    bench.vote(3, 0, tip(&block));
+    assert_eq!(
+        propose_all(&mut bench, 1_000, 1_000),
+        1,
+        "one more notarized, one more in flight"
+    );
+}
+
+#[test]
+fn r2_a_short_window_cuts_the_pipeline() {
+    let set = six(2);
+    let mut bench = Bench::new(&set, 0);
+    assert_eq!(propose_all(&mut bench, 1, 1_000), 2);
+}
+
+#[test]
+fn r2_nobody_proposes_in_another_leaders_window() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 1);
+    assert_eq!(bench.consensus.proposal_room(), None);
+    let disposition = bench.input(Input::Payload(payload_numbered(1)));
+    assert_eq!(disposition, Disposition::Ignored(Ignored::NotAllowed));
+    assert!(bench.proposals_sent().is_empty());
+}
+
+#[test]
+fn r2_no_proposal_after_an_own_stop_or_while_shutting_down() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 0);
+    bench.stop_by_timer();
+    assert_eq!(bench.consensus.proposal_room(), None);
+    let mut bench = Bench::new(&set, 0);
+    bench.feed(Input::Shutdown);
+    assert_eq!(bench.consensus.proposal_room(), None);
+}
+
+#[test]
+fn r2_never_two_blocks_for_one_position() {
+    for durability in [Durability::Async, Durability::Sync] {
+        let set = six(64);
+        let mut setup = Setup::new(&set, 0);
+        setup.durability = durability;
+        let mut bench = setup.run();
+        bench.answers.journal = false;
+        for salt in 0..8 {
+            bench.feed(Input::Payload(payload_numbered(salt)));
+            if salt % 3 == 0 {
+                bench.settle();
+            }
+        }
+        bench.answers.journal = true;
+        for _ in 0..2 {
+            bench.finish_journal();
+            bench.settle();
+        }
+        let sent = positions(&bench);
+        let distinct: BTreeSet<_> = sent.iter().collect();
+        assert_eq!((sent.len(), distinct.len()), (8, 8), "{durability:?}");
+    }
+}
+
+#[test]
+fn r2_a_restarted_leader_goes_on_above_its_logged_tip() {
+    let set = six(64);
+    let blocks = chain(&set, 3, 1);
+    let log: Vec<_> = blocks.iter().collect();
+    let mut bench = Setup::new(&set, 0).with_log(tip(&blocks[2]), &log).run();
+    let room = bench.consensus.proposal_room().unwrap();
+    assert_eq!((room.window, room.index), (w(0), i(3)));
+    propose_all(&mut bench, 100, 1);
+    assert_eq!(bench.proposals_sent()[0].header.parent_id, blocks[2].id);
+}
+
+#[test]
+fn r2_time_is_above_the_parents_and_not_below_the_wall_clock() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 0);
+    propose_all(&mut bench, 1, 2);
+    let sent = bench.proposals_sent();
+    let times: Vec<u64> = sent.iter().map(|one| one.header.time_ns).collect();
+    assert_eq!(times, vec![bench.now.wall_ns, bench.now.wall_ns + 1]);
+}
+
+#[test]
+fn r2_after_a_failed_window_the_leader_waits_for_signed_evidence_and_shows_it() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 1);
+    bench.votes(&[0, 2, 3, 4], 0, &stop());
+    assert_eq!(bench.consensus.window(), w(1));
+    assert_eq!(
+        bench.consensus.proposal_room(),
+        None,
+        "nothing that others could be shown"
+    );
+    bench.votes_signed(&[0, 2, 3, 4], 0, &stop());
+    assert_eq!(propose_all(&mut bench, 1, 1), 1);
+    let sent = bench.proposals_sent();
+    let facts: Vec<_> = sent[0]
+        .justification
+        .iter()
+        .map(|one| judge(&set, one))
+        .collect();
+    assert_eq!(
+        facts,
+        vec![Ok(Fact::Skip {
+            window: w(0),
+            from: i(0)
+        })]
+    );
+}
+
+#[test]
+fn r2_a_verified_justification_lets_a_follower_vote() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let block = Block::first(&set, 1).with(|header| header.window = w(1));
+    bench.propose_from(1, &block, Vec::new());
+    assert!(bench.own_record(1).is_empty());
+    bench.propose_from(1, &block, vec![skip_of(&set, 0, &[0, 1, 2, 3])]);
+    assert_eq!(bench.consensus.window(), w(1));
+    assert_eq!(bench.own_record(1), tip(&block));
+}
+
+#[test]
+fn r2_a_good_window_is_followed_without_waiting_for_signatures() {
+    let set = set_of(&[1; 6], 1, 1, 1, 2);
+    let mut bench = Bench::new(&set, 0);
+    propose_all(&mut bench, 1, 1);
+    let header = bench.proposals_sent()[0].header;
+    let block = Block {
+        id: header.id(),
+        header,
+        payload: payload_numbered(1),
+    };
+    bench.votes(&[1, 2, 3], 0, &tip(&block));
+    assert_eq!(
+        bench.consensus.window(),
+        w(1),
+        "the next window of the same turn"
+    );
+    assert_eq!(propose_all(&mut bench, 10, 1), 1);
+    let sent = bench.proposals_sent();
+    assert_eq!(sent[1].header.parent_id, block.id);
+    assert!(sent[1].justification.is_empty());
+}
+
+#[test]
+fn r2_the_leader_builds_on_the_highest_parent_whose_bodies_it_has() {
+    let set = six(64);
+    let blocks = chain(&set, 2, 1);
+    for held in [1, 2] {
+        let mut bench = Bench::new(&set, 1);
+        for block in &blocks[..held] {
+            bench.propose(block);
+        }
+        // Both are certified, and everything above the first is skipped: two parents are ready.
+        let above = Target::Skip { from: i(1) };
+        let skip = certificate(
+            &set,
+            0,
+            above,
+            (&[2, 3, 4, 5], &stop_at(&blocks[0])),
+            vec![],
+        );
+        let voters = [0, 2, 3, 4];
+        let both = blocks.iter().map(|block| certified(&set, block, &voters));
+        let evidence = both.chain([skip]).collect();
+        bench.certificates(3, evidence);
+        let room = bench.consensus.proposal_room().unwrap();
+        assert_eq!(room.height, blocks[held - 1].header.height.next());
+    }
+}

@@ -1,0 +1,152 @@
+//! R9: a verified finality proof carries a validator over everything that is over.
+
+use crate::bench::Bench;
+use crate::fixtures::{Block, final_of, six, stop, tip, v, w};
+use quorate_consensus::effect::Destination;
+use quorate_consensus::message::{Get, Message, Status};
+use quorate_consensus::types::Point;
+
+/// Blocks of heights 1 to 5 in windows 0, 1 and 2 of two slots each.
+fn history(set: &quorate_consensus::validators::ValidatorSet) -> Vec<Block> {
+    let mut blocks = vec![Block::first(set, 1)];
+    for salt in 2..6 {
+        let last = &blocks[blocks.len() - 1];
+        let next = if salt % 2 == 0 {
+            last.child(set, salt)
+        } else {
+            last.opening(set, u64::from(salt / 2), salt)
+        };
+        blocks.push(next);
+    }
+    blocks
+}
+
+#[test]
+fn r9_a_proof_is_adopted_and_its_window_entered() {
+    let set = six(2);
+    let mut bench = Bench::new(&set, 5);
+    let blocks = history(&set);
+    let top = &blocks[4];
+    bench.certificates(1, vec![final_of(&set, top, &[0, 1, 2, 3, 4])]);
+    assert_eq!(bench.consensus.window(), w(2));
+    assert_eq!(bench.consensus.finalized(), top.point());
+    assert_eq!(bench.consensus.proven(), top.point());
+    assert_eq!(bench.consensus.counters().jumps, 1);
+    assert!(
+        bench.finalized().is_empty(),
+        "final, and not delivered before its history is here"
+    );
+}
+
+#[test]
+fn r9_history_is_fetched_from_who_has_it_and_delivered_in_order() {
+    let set = six(2);
+    let mut bench = Bench::new(&set, 5);
+    let blocks = history(&set);
+    let top = &blocks[4];
+    let status = Status {
+        finalized: top.point(),
+        ..bench.status_of(2)
+    };
+    bench.status(1, status);
+    bench.certificates(1, vec![final_of(&set, top, &[0, 1, 2, 3, 4])]);
+    let asked = bench.asked();
+    let (to, get) = asked.last().unwrap();
+    assert_eq!(*to, Destination::Peer(v(1)));
+    let Get::History { top: wanted, .. } = get else {
+        panic!("{get:?}")
+    };
+    assert_eq!(wanted.id, blocks[3].id);
+    let headers = blocks[..4].iter().rev().map(|block| block.header).collect();
+    bench.message(1, Message::History(headers));
+    let asked = bench.asked();
+    let Get::Bodies(wanted) = asked.last().unwrap().1 else {
+        panic!("bodies are next")
+    };
+    let ids: Vec<_> = wanted.iter().map(|block| block.id).collect();
+    assert_eq!(ids, blocks.iter().map(|block| block.id).collect::<Vec<_>>());
+    for place in [4, 2, 3, 1] {
+        bench.body(1, &blocks[place]);
+    }
+    assert!(bench.finalized().is_empty());
+    bench.body(1, &blocks[0]);
+    let expected: Vec<Point> = blocks.iter().map(Block::point).collect();
+    assert_eq!(bench.finalized(), expected);
+}
+
+#[test]
+fn r9_history_that_the_block_above_does_not_name_is_not_taken() {
+    let set = six(2);
+    let mut bench = Bench::new(&set, 5);
+    let blocks = history(&set);
+    let status = Status {
+        finalized: blocks[4].point(),
+        ..bench.status_of(2)
+    };
+    bench.status(1, status);
+    bench.certificates(1, vec![final_of(&set, &blocks[4], &[0, 1, 2, 3, 4])]);
+    let forged = blocks[3].with(|header| header.time_ns += 1);
+    bench.forget();
+    bench.message(1, Message::History(vec![forged.header]));
+    bench.body(1, &forged);
+    assert!(
+        bench
+            .asked()
+            .iter()
+            .all(|(_, get)| !matches!(get, Get::Bodies(_)))
+    );
+}
+
+#[test]
+fn r9_a_proof_of_too_little_stake_or_with_a_bad_signature_is_refused() {
+    let set = six(2);
+    let mut bench = Bench::new(&set, 5);
+    let block = Block::first(&set, 1);
+    let thin = final_of(&set, &block, &[0, 1, 2, 3]);
+    let mut forged = final_of(&set, &block, &[0, 1, 2, 3, 4]);
+    forged.records[2].signature[5] ^= 1;
+    for wrong in [thin, forged] {
+        bench.certificates(1, vec![wrong]);
+        assert!(bench.consensus.proven().is_genesis());
+    }
+    bench.lapse(1);
+    bench.certificates(2, vec![final_of(&set, &block, &[0, 1, 2, 3, 4])]);
+    assert_eq!(bench.consensus.proven(), block.point());
+}
+
+#[test]
+fn r9_an_older_proof_takes_nobody_back() {
+    let set = six(2);
+    let mut bench = Bench::new(&set, 5);
+    let blocks = history(&set);
+    bench.certificates(1, vec![final_of(&set, &blocks[4], &[0, 1, 2, 3, 4])]);
+    bench.certificates(2, vec![final_of(&set, &blocks[2], &[0, 1, 2, 3, 4])]);
+    assert_eq!(bench.consensus.proven(), blocks[4].point());
+    assert_eq!(bench.consensus.window(), w(2));
+}
+
+#[test]
+fn r9_a_proof_in_a_window_below_the_own_one_leaves_the_window_as_it_is() {
+    let set = six(2);
+    let mut bench = Bench::new(&set, 5);
+    let block = Block::first(&set, 1);
+    bench.propose(&block);
+    bench.votes(&[0, 1, 2, 3], 0, &stop());
+    assert_eq!(bench.consensus.window(), w(1));
+    bench.certificates(1, vec![final_of(&set, &block, &[0, 1, 2, 3, 4])]);
+    assert_eq!(bench.consensus.proven(), block.point());
+    assert_eq!(bench.consensus.window(), w(1));
+}
+
+#[test]
+fn r9_whoever_jumped_votes_at_once() {
+    let set = six(2);
+    let mut bench = Bench::new(&set, 5);
+    let blocks = history(&set);
+    for block in &blocks[..2] {
+        bench.propose(block);
+    }
+    bench.certificates(1, vec![final_of(&set, &blocks[1], &[0, 1, 2, 3, 4])]);
+    bench.propose(&blocks[2]);
+    assert_eq!(bench.own_record(1), tip(&blocks[2]));
+}

@@ -34,9 +34,11 @@ pub mod store;
 pub mod replica;
 
 pub(crate) mod http;
+pub(crate) mod idle;
 pub mod local;
 pub mod metrics;
 pub mod node;
+pub(crate) mod queues;
 pub(crate) mod stages;
 pub mod status;
 #[cfg(test)]

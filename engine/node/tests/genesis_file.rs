@@ -1,5 +1,7 @@
 //! The genesis file: what is refused, with which field and remedy, and what its hash covers.
 
+#![expect(clippy::unwrap_used, reason = "tests may unwrap")]
+
 use quorate::file_error::FileError;
 use quorate::genesis::{
     Application, Auth, ChainLimits, Genesis, GenesisFile, GenesisPlan, GenesisValidator, Hex32,
@@ -114,93 +116,64 @@ fn a_validator_is_found_by_its_key() {
     );
 }
 
+/// A field, what its refusal shows of the value, and the change that makes it bad.
+type Case = (&'static str, &'static str, fn(&mut GenesisFile));
+
+const BAD_CHAIN: &[Case] = &[
+    ("format", "2", |g| g.format = 2),
+    ("epoch", "1", |g| g.epoch = 1),
+    ("fault_weight", "0", |g| g.fault_weight = 0),
+    ("fault_weight", "2", |g| g.fault_weight = 2),
+    ("fault_weight", "18446744073709551615", |g| {
+        g.fault_weight = u64::MAX
+    }),
+    ("fault_weight", "1", |g| g.fast_slack = 1),
+    ("window_slots", "0", |g| g.window_slots = 0),
+    ("turn_windows", "17", |g| g.turn_windows = 17),
+    ("application.name", "A b", |g| {
+        g.application.name = "A b".to_owned()
+    }),
+    ("limits.command_bytes_max", "65537", |g| {
+        g.limits.command_bytes_max = 65_537
+    }),
+    ("limits.payload_bytes_max", "5", |g| {
+        g.limits.payload_bytes_max = 5
+    }),
+    ("limits.block_commands_max", "0", |g| {
+        g.limits.block_commands_max = 0
+    }),
+    ("limits.sessions_max", "0", |g| g.limits.sessions_max = 0),
+    ("limits.command_bytes_max", "65536", |g| {
+        g.limits.payload_bytes_max = 65_536
+    }),
+];
+
+const BAD_VALIDATORS: &[Case] = &[
+    ("validators", "", |g| g.validators.clear()),
+    ("validators[2].stake", "0", |g| g.validators[2].stake = 0),
+    ("validators", "", |g| g.validators[2].stake = 1 << 62),
+    ("validators[3].key", "", |g| {
+        g.validators[3].key = g.validators[1].key
+    }),
+    ("validators[1].key", "0000", |g| {
+        g.validators[1].key = Hex32([0; 32])
+    }),
+    ("validators[1].peer_address", "nowhere", |g| {
+        g.validators[1].peer_address = "nowhere".to_owned();
+    }),
+    ("validators[1].client_addresses[0]", "a:0", |g| {
+        g.validators[1].client_addresses[0] = "a:0".to_owned();
+    }),
+    ("validators[0].client_addresses", "9", |g| {
+        g.validators[0].client_addresses = vec!["a:1".to_owned(); 9];
+    }),
+];
+
 #[test]
 fn each_bad_field_is_refused_by_name_value_and_remedy() {
-    type Change = Box<dyn FnOnce(&mut GenesisFile)>;
-    let weak = Hex32([0; 32]);
-    let cases: Vec<(&str, &str, Change)> = vec![
-        ("format", "2", Box::new(|g| g.format = 2)),
-        ("epoch", "1", Box::new(|g| g.epoch = 1)),
-        ("fault_weight", "0", Box::new(|g| g.fault_weight = 0)),
-        ("fault_weight", "2", Box::new(|g| g.fault_weight = 2)),
-        (
-            "fault_weight",
-            "18446744073709551615",
-            Box::new(|g| g.fault_weight = u64::MAX),
-        ),
-        ("fault_weight", "1", Box::new(|g| g.fast_slack = 1)),
-        ("window_slots", "0", Box::new(|g| g.window_slots = 0)),
-        ("turn_windows", "17", Box::new(|g| g.turn_windows = 17)),
-        ("validators", "", Box::new(|g| g.validators.clear())),
-        (
-            "validators[2].stake",
-            "0",
-            Box::new(|g| g.validators[2].stake = 0),
-        ),
-        (
-            "validators",
-            "",
-            Box::new(|g| g.validators[2].stake = 1 << 62),
-        ),
-        (
-            "validators[3].key",
-            "",
-            Box::new(|g| g.validators[3].key = g.validators[1].key),
-        ),
-        (
-            "validators[1].key",
-            "0000",
-            Box::new(move |g| g.validators[1].key = weak),
-        ),
-        (
-            "validators[1].peer_address",
-            "nowhere",
-            Box::new(|g| g.validators[1].peer_address = "nowhere".to_owned()),
-        ),
-        (
-            "validators[1].client_addresses[0]",
-            "a:0",
-            Box::new(|g| g.validators[1].client_addresses[0] = "a:0".to_owned()),
-        ),
-        (
-            "validators[0].client_addresses",
-            "9",
-            Box::new(|g| g.validators[0].client_addresses = vec!["a:1".to_owned(); 9]),
-        ),
-        (
-            "application.name",
-            "A b",
-            Box::new(|g| g.application.name = "A b".to_owned()),
-        ),
-        (
-            "limits.command_bytes_max",
-            "65537",
-            Box::new(|g| g.limits.command_bytes_max = 65_537),
-        ),
-        (
-            "limits.payload_bytes_max",
-            "5",
-            Box::new(|g| g.limits.payload_bytes_max = 5),
-        ),
-        (
-            "limits.block_commands_max",
-            "0",
-            Box::new(|g| g.limits.block_commands_max = 0),
-        ),
-        (
-            "limits.sessions_max",
-            "0",
-            Box::new(|g| g.limits.sessions_max = 0),
-        ),
-        (
-            "limits.command_bytes_max",
-            "65536",
-            Box::new(|g| g.limits.payload_bytes_max = 65_536),
-        ),
-    ];
-    for (field, value, change) in cases {
+    for (field, value, change) in BAD_CHAIN.iter().chain(BAD_VALIDATORS) {
         let error = changed(change).expect_err(field);
-        assert_eq!(error.field, field, "{error}");
+        assert_eq!(error.field, *field, "{error}");
         assert!(error.value.contains(value), "{error}");
         assert!(
             !error.problem.is_empty() && !error.remedy.is_empty(),

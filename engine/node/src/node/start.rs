@@ -7,17 +7,18 @@ use crate::hex;
 use crate::http::{HttpServer, Question, Reply};
 use crate::lanes::LanesConfig;
 use crate::metrics::Metrics;
-use crate::profiles::Durability;
+use crate::profiles::{Durability, Threading};
 use crate::recovery;
-use crate::replica::{Companions, Replica, ReplicaConfig};
+use crate::replica::{Parts, Replica, ReplicaConfig};
 use crate::stages::clock::{Clock, wall_ns};
-use crate::stages::inlet::Inlet;
+use crate::stages::dedicated::{Dedicated, DedicatedParts};
+use crate::stages::inlet::{Inlet, InletReader};
 use crate::stages::journal::{SyncThread, start_preparer};
 use crate::stages::shared::{Publisher, SharedLoop, SharedParts};
 use crate::stages::verify::{VerifyParts, VerifyWorker};
 use crate::stages::wire::{ValidatorIdentity, WireStage};
 use crate::state_machine::StateMachine;
-use crossbeam::channel::bounded;
+use crossbeam::channel::{bounded, unbounded};
 use quorate_consensus::machine;
 use quorate_consensus::signing::ValidatorKey;
 use quorate_log::{DataFolder, LogConfig};
@@ -25,6 +26,7 @@ use quorate_net::{ChainIds, Limits, Net, NetConfig};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Questions of other threads that may wait for the loop.
@@ -144,19 +146,12 @@ pub(super) fn start(config: NodeConfig, app: impl StateMachine) -> Result<Node, 
     let incarnation = wall_ns();
     let replica_config = replica_config(&config, incarnation)?;
     let (_, now) = clock.read();
-    let (replica, companions) =
-        Replica::open(&folder, &replica_config, app, now).map_err(|source| {
-            StartError::Recovery {
-                folder: path,
-                source,
-            }
+    let (parts, companions) =
+        Parts::open(&folder, &replica_config, app, now).map_err(|source| StartError::Recovery {
+            folder: path,
+            source,
         })?;
-    let Companions {
-        sync,
-        preparer,
-        summary,
-    } = companions;
-    tracing::info!(?summary, "recovered");
+    tracing::info!(summary = ?companions.summary, "recovered");
 
     let net_config = net_config(&config, incarnation)?;
     let set = Arc::clone(config.genesis.validator_set());
@@ -166,33 +161,31 @@ pub(super) fn start(config: NodeConfig, app: impl StateMachine) -> Result<Node, 
     let (peer_address, client_address) = (net.peer_address(), net.client_address());
     let waker = net.waker();
     let metrics = Arc::new(Metrics::default());
-
-    let verify = VerifyWorker::start(
-        VerifyParts {
-            set,
-            own: config.own,
-            key: validator_key,
-            seed: random()?,
-            core: config.placement.core_of(crate::profiles::STAGES - 1),
-            metrics: Arc::clone(&metrics),
-        },
-        waker.clone(),
-    )?;
-    let sync = SyncThread::start(sync, Arc::clone(&metrics), waker.clone())?;
-    // Ends by itself when the log's writer does.
-    drop(start_preparer(preparer)?);
     let (control, controls) = bounded(CONTROLS_MAX);
     let (sender, finalized) = bounded(config.limits.finalized_queue_max);
     let is_wanted = Arc::new(AtomicBool::new(false));
     let chain = config.genesis.file().limits;
     let inlet = Arc::new(Inlet::new(chain.command_bytes_max as usize));
-    let asker = Asker { control, waker };
+    let asker = Asker {
+        control,
+        waker: waker.clone(),
+    };
     let http = start_http(config.listen_metrics, &asker, &metrics)?;
-    let parts = SharedParts {
+    let verify = VerifyParts {
+        set,
         own: config.own,
-        replica,
+        key: validator_key,
+        seed: random()?,
+        core: config.placement.core_of(crate::profiles::STAGES - 1),
+        metrics: Arc::clone(&metrics),
+    };
+    let preparer = start_preparer(companions.preparer)?;
+    let parts = DedicatedParts {
+        own: config.own,
+        parts,
         wire: WireStage::new(net, Arc::clone(&metrics)),
-        sync,
+        waker,
+        sync: companions.sync,
         verify,
         clock,
         placement: config.placement,
@@ -204,9 +197,7 @@ pub(super) fn start(config: NodeConfig, app: impl StateMachine) -> Result<Node, 
             is_wanted: Arc::clone(&is_wanted),
         },
     };
-    let thread = std::thread::Builder::new()
-        .name("quorate-loop".to_owned())
-        .spawn(move || report(SharedLoop::new(parts).run()))?;
+    let thread = start_threads(parts, preparer)?;
     Ok(Node {
         own: config.own,
         peer_address,
@@ -221,8 +212,54 @@ pub(super) fn start(config: NodeConfig, app: impl StateMachine) -> Result<Node, 
     })
 }
 
-/// Says why a node ended where nobody may be waiting for it.
-fn report(ended: Result<(), NodeFailure>) -> Result<(), NodeFailure> {
+/// Starts the stages, spread as the placement says, and the thread that sees them end.
+fn start_threads<S: StateMachine>(
+    parts: DedicatedParts<S>,
+    preparer: JoinHandle<()>,
+) -> Result<JoinHandle<Result<(), NodeFailure>>, StartError> {
+    let builder = std::thread::Builder::new().name("quorate-loop".to_owned());
+    if parts.placement.threading == Threading::Dedicated {
+        let stages = Dedicated::start(parts)?;
+        return Ok(builder.spawn(move || report(stages.run(), preparer))?);
+    }
+    let (answer, verify_done) = unbounded();
+    let waker = parts.waker.clone();
+    let verify = VerifyWorker::start(parts.verify, move |inputs| {
+        if answer.send(inputs).is_ok() {
+            waker.wake();
+        }
+    })?;
+    let (answer, sync_done) = unbounded();
+    let waker = parts.waker.clone();
+    let sync = SyncThread::start(parts.sync, Arc::clone(&parts.metrics), move |done| {
+        if answer.send(done).is_ok() {
+            waker.wake();
+        }
+    })?;
+    let shared = SharedLoop::new(SharedParts {
+        own: parts.own,
+        replica: Replica::new(parts.parts),
+        wire: parts.wire,
+        sync,
+        sync_done,
+        verify,
+        verify_done,
+        clock: parts.clock,
+        placement: parts.placement,
+        metrics: parts.metrics,
+        inlet: InletReader::new(parts.inlet),
+        control: parts.control,
+        finalized: parts.finalized,
+    });
+    Ok(builder.spawn(move || report(shared.run(), preparer))?)
+}
+
+/// Says why a node ended, since nobody may be waiting for it, when all of it has: the last thread
+/// besides ends with the log's writer, and then the folder is free.
+fn report(ended: Result<(), NodeFailure>, preparer: JoinHandle<()>) -> Result<(), NodeFailure> {
+    if preparer.join().is_err() {
+        tracing::error!("the thread that makes log segments panicked");
+    }
     match &ended {
         Ok(()) => tracing::info!("stopped"),
         Err(error) => tracing::error!(%error, code = error.exit_code(), "this validator ends"),

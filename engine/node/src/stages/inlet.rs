@@ -5,12 +5,14 @@
 //! shows as a full queue.
 
 use crate::client_wire::Verdict;
-use crate::lanes::Rejection;
+use crate::lanes::{CommandVerdict, Rejection};
+use crate::metrics::Metrics;
+use crate::stages::wire::count_verdicts;
 use crate::state_machine::{Lane, SessionId};
 use crate::status::NodeStatus;
 use crossbeam::channel::Sender;
 use crossbeam::queue::ArrayQueue;
-use quorate_consensus::payload::{self, Entry, encode_entry};
+use quorate_consensus::payload::{self, Entry, PayloadError, encode_entry};
 use quorate_net::Waker;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,6 +20,8 @@ use std::time::Duration;
 
 /// Commands between the embedding threads and the loop.
 const COMMANDS_MAX: usize = 16_384;
+/// Commands taken in one turn of the loop.
+const COMMANDS_PER_TURN: usize = 1024;
 /// When to try again after the queue was full.
 const RETRY_AFTER_US: u32 = 200;
 
@@ -56,9 +60,76 @@ impl Inlet {
         self.commands.pop()
     }
 
+    /// Whether nothing waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.commands.is_empty()
+    }
+
     /// Takes nothing more.
     pub(crate) fn close(&self) {
         self.is_stopping.store(true, Ordering::Release);
+    }
+}
+
+/// The loop's end of the queue: takes as the pool has room.
+#[derive(Debug)]
+pub(crate) struct InletReader {
+    inlet: Arc<Inlet>,
+    /// A command that found no room yet.
+    held: Option<Box<[u8]>>,
+}
+
+impl InletReader {
+    pub(crate) const fn new(inlet: Arc<Inlet>) -> Self {
+        Self { inlet, held: None }
+    }
+
+    /// Nothing is held back.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.held.is_none()
+    }
+
+    /// Takes nothing more from the embedding process.
+    pub(crate) fn close(&self) {
+        self.inlet.close();
+    }
+
+    /// Hands commands to `submit` until none waits, the pool is busy, or enough were taken. Says
+    /// how many.
+    pub(crate) fn take(
+        &mut self,
+        metrics: &Metrics,
+        verdicts: &mut Vec<CommandVerdict>,
+        mut submit: impl FnMut(&[u8], &mut Vec<CommandVerdict>) -> Result<(), PayloadError>,
+    ) -> usize {
+        let mut taken = 0;
+        while taken < COMMANDS_PER_TURN {
+            let Some(entry) = self.held.take().or_else(|| self.inlet.pop()) else {
+                break;
+            };
+            taken += 1;
+            verdicts.clear();
+            if let Err(error) = submit(&entry, verdicts) {
+                tracing::error!(%error, "an embedded command is malformed");
+                continue;
+            }
+            if let Some(CommandVerdict {
+                verdict: Verdict::Busy { .. },
+                ..
+            }) = verdicts.first()
+            {
+                self.held = Some(entry);
+                break;
+            }
+            count_verdicts(metrics, verdicts);
+            for verdict in verdicts.iter() {
+                if let Verdict::Rejected(rejection) = verdict.verdict {
+                    let (session, seq) = (verdict.session, verdict.seq);
+                    tracing::warn!(?session, seq, ?rejection, "an embedded command was refused");
+                }
+            }
+        }
+        taken
     }
 }
 

@@ -1,47 +1,49 @@
-//! The blocking calls of the log, on threads of their own.
+//! The log's threads.
 //!
-//! Owns the thread that syncs and writes leases, and the one that makes the next log segment
-//! ready. A slow disk delays votes here, never the network. Never: decides what is synced.
+//! Owns the thread that syncs and writes leases, the one that makes the next log segment ready,
+//! and, where threads are dedicated, the one that appends. A slow disk delays votes here, never the network. Never: decides what is synced.
 
-use crate::journal::{SyncDone, SyncError, SyncJob, SyncWorker};
+use super::clock::{Clock, nanoseconds};
+use super::dedicated::Halt;
+use crate::idle::{Received, receive};
+use crate::journal::{Journal, JournalOp, Journaled, SyncDone, SyncError, SyncJob, SyncWorker};
 use crate::metrics::Metrics;
-use crate::stages::clock::nanoseconds;
+use crate::node::NodeFailure;
+use crate::profiles::Placement;
+use crate::queues::{ToApp, ToJournal, ToOrder};
+use crate::replica::ReplicaError;
 use crossbeam::channel::{Receiver, Sender, unbounded};
 use quorate_log::Preparer;
-use quorate_net::Waker;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The sync thread as its owner sees it.
 ///
-/// The queues have no bound of their own: the journal asks for the next sync only when it has the
-/// answer to the last one, and a lease is asked for once a window at most.
+/// The queue has no bound of its own: the journal asks for the next sync only when it has the
+/// answer to the last one, and so for leases.
 #[derive(Debug)]
 pub(crate) struct SyncThread {
     jobs: Option<Sender<SyncJob>>,
-    done: Receiver<Result<SyncDone, SyncError>>,
     thread: Option<JoinHandle<SyncWorker>>,
 }
 
 impl SyncThread {
-    /// Starts the thread; `wake` is called when an answer waits.
+    /// Starts the thread. `answer` takes what came of one call, without waiting for the owner.
     ///
     /// # Errors
     /// The system refuses a thread.
     pub(crate) fn start(
         worker: SyncWorker,
         metrics: Arc<Metrics>,
-        waker: Waker,
+        answer: impl FnMut(Result<SyncDone, SyncError>) + Send + 'static,
     ) -> std::io::Result<Self> {
         let (jobs, waiting) = unbounded();
-        let (answers, done) = unbounded();
         let thread = std::thread::Builder::new()
             .name("quorate-sync".to_owned())
-            .spawn(move || work(worker, &metrics, &waiting, &answers, &waker))?;
+            .spawn(move || work(worker, &metrics, &waiting, answer))?;
         Ok(Self {
             jobs: Some(jobs),
-            done,
             thread: Some(thread),
         })
     }
@@ -59,11 +61,6 @@ impl SyncThread {
         }
     }
 
-    /// The next answer, if there is one.
-    pub(crate) fn take(&self) -> Option<Result<SyncDone, SyncError>> {
-        self.done.try_recv().ok()
-    }
-
     /// Ends the thread after what waits, and gives the worker back.
     pub(crate) fn stop(mut self) -> Option<SyncWorker> {
         self.jobs = None;
@@ -75,8 +72,7 @@ fn work(
     mut worker: SyncWorker,
     metrics: &Metrics,
     waiting: &Receiver<SyncJob>,
-    answers: &Sender<Result<SyncDone, SyncError>>,
-    waker: &Waker,
+    mut answer: impl FnMut(Result<SyncDone, SyncError>),
 ) -> SyncWorker {
     while let Ok(job) = waiting.recv() {
         let start = Instant::now();
@@ -84,10 +80,7 @@ fn work(
         if matches!(done, Ok(SyncDone::Synced(_))) {
             metrics.sync.record(nanoseconds(start.elapsed()));
         }
-        if answers.send(done).is_err() {
-            break;
-        }
-        waker.wake();
+        answer(done);
     }
     worker
 }
@@ -105,4 +98,91 @@ pub(crate) fn start_preparer(mut preparer: Preparer) -> std::io::Result<JoinHand
                 tracing::error!(%error, "no log segment is made ahead any more");
             }
         })
+}
+
+/// Longest sleep of the journal thread.
+const PARK_MAX: Duration = Duration::from_millis(50);
+
+/// The journal stage on a thread of its own: the appending end of the log.
+pub(crate) struct JournalThread {
+    pub(crate) journal: Journal,
+    pub(crate) items: Receiver<ToJournal>,
+    pub(crate) order: Sender<ToOrder>,
+    pub(crate) app: Sender<ToApp>,
+    pub(crate) sync: SyncThread,
+    pub(crate) clock: Clock,
+    pub(crate) placement: Placement,
+    pub(crate) halt: Halt,
+}
+
+impl JournalThread {
+    /// Runs until order has nothing more; gives back what ends the log.
+    ///
+    /// # Errors
+    /// [`NodeFailure`]: the disk refused, so this validator must not go on.
+    pub(crate) fn run(mut self) -> Result<(Journal, SyncThread), NodeFailure> {
+        super::pin_thread(self.placement.core_of(2));
+        let (mut done, mut jobs) = (Vec::new(), Vec::new());
+        let mut has_ended = false;
+        while !has_ended && !self.halt.is_set() {
+            let (_, now) = self.clock.read();
+            let due_ns = self.journal.deadline_ns().saturating_sub(now.mono_ns);
+            let timeout = Duration::from_nanos(due_ns).min(PARK_MAX);
+            let mut received = receive(&self.items, self.placement.idle, timeout);
+            let (_, now) = self.clock.read();
+            // All that waits is appended before the next sync is asked for: one serves it all.
+            while let Received::Item(item) = received {
+                match item {
+                    ToJournal::Append(ops) => {
+                        for op in ops {
+                            self.append(now.mono_ns, op, &mut done)?;
+                        }
+                    }
+                    ToJournal::Done(finished) => {
+                        self.journal
+                            .complete(finished, &mut done)
+                            .map_err(ReplicaError::from)?;
+                    }
+                    ToJournal::End => has_ended = true,
+                }
+                received = match self.items.try_recv() {
+                    Ok(item) => Received::Item(item),
+                    Err(_) => Received::Nothing,
+                };
+            }
+            self.hand_on(&mut done);
+            self.journal.sync_jobs(now.mono_ns, &mut jobs);
+            for job in jobs.drain(..) {
+                self.sync.hand_over(job);
+            }
+        }
+        drop(self.app.send(ToApp::End));
+        Ok((self.journal, self.sync))
+    }
+
+    fn append(
+        &mut self,
+        now_ns: u64,
+        op: JournalOp,
+        done: &mut Vec<Journaled>,
+    ) -> Result<(), NodeFailure> {
+        Ok(self
+            .journal
+            .append(now_ns, op, done)
+            .map_err(ReplicaError::from)?)
+    }
+
+    /// Blocks to execute go to the app, everything else back to order.
+    fn hand_on(&self, done: &mut Vec<Journaled>) {
+        let mut back = Vec::with_capacity(done.len());
+        for item in done.drain(..) {
+            match item {
+                Journaled::Executable(block) => drop(self.app.send(ToApp::Execute(block))),
+                other => back.push(other),
+            }
+        }
+        if !back.is_empty() {
+            drop(self.order.send(ToOrder::Journaled(back)));
+        }
+    }
 }

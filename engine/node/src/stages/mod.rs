@@ -7,13 +7,17 @@
 //! - `wire`: sockets, clients' requests, frames of peers (with `clients`: who is connected, and
 //!   whose results go where).
 //! - `verify`: signatures, on a thread of its own.
-//! - `journal`: the blocking calls of the log, on a thread of its own.
+//! - `journal`: the blocking calls of the log, on a thread of their own; and its appending end.
 //! - `shared`: one thread that runs wire, order, journal and app in turn.
+//! - `dedicated`: a thread each for wire, `order`, `journal` and `app`, joined by queues.
 
+pub(crate) mod app;
 pub(crate) mod clients;
 pub(crate) mod clock;
+pub(crate) mod dedicated;
 pub(crate) mod inlet;
 pub(crate) mod journal;
+pub(crate) mod order;
 pub(crate) mod shared;
 pub(crate) mod verify;
 pub(crate) mod wire;

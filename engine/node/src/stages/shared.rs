@@ -5,12 +5,14 @@
 //! clock at most twice and writes each socket at most once. Never: waits for the disk.
 
 use super::clock::{Clock, nanoseconds};
-use super::inlet::{Control, Inlet};
+use super::dedicated::copy_order;
+use super::inlet::{Control, InletReader};
 use super::journal::SyncThread;
 use super::verify::VerifyWorker;
 use super::wire::{Caller, Inward, Replies, WireStage, count_verdicts};
 use crate::client_wire::{self, ClientFrame};
-use crate::lanes::{CommandVerdict, Verdict};
+use crate::journal::{SyncDone, SyncError};
+use crate::lanes::CommandVerdict;
 use crate::metrics::Metrics;
 use crate::node::NodeFailure;
 use crate::profiles::{Idle, Placement};
@@ -20,6 +22,7 @@ use crate::state_machine::StateMachine;
 use crate::status::{NodeStatus, StatusFacts};
 use crossbeam::channel::{Receiver, Sender, TrySendError};
 use quorate_consensus::effect::FinalPath;
+use quorate_consensus::input::Input;
 use quorate_consensus::types::{Now, ValidatorIndex};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,10 +32,8 @@ use std::time::{Duration, Instant};
 const PARK_MAX: Duration = Duration::from_millis(100);
 /// How often the net's numbers are copied for readers.
 const COPY_INTERVAL_NS: u64 = 50_000_000;
-/// Commands of the embedding process taken in one turn.
-const INLET_PER_TURN: usize = 1024;
 /// Longest answer to a query.
-const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+pub(crate) const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
 /// What the loop is made of.
 pub(crate) struct SharedParts<S> {
@@ -44,7 +45,9 @@ pub(crate) struct SharedParts<S> {
     pub(crate) clock: Clock,
     pub(crate) placement: Placement,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) inlet: Arc<Inlet>,
+    pub(crate) inlet: InletReader,
+    pub(crate) sync_done: Receiver<Result<SyncDone, SyncError>>,
+    pub(crate) verify_done: Receiver<Vec<Input>>,
     pub(crate) control: Receiver<Control>,
     pub(crate) finalized: Publisher,
 }
@@ -62,8 +65,6 @@ pub(crate) struct SharedLoop<S> {
     parts: SharedParts<S>,
     outbox: Outbox,
     verdicts: Vec<CommandVerdict>,
-    /// A command of the embedding process that found no room yet.
-    held: Option<Box<[u8]>>,
     /// When the loop ends although commands wait, by the monotonic clock.
     stop_at_ns: Option<u64>,
     copied_at_ns: u64,
@@ -75,7 +76,6 @@ impl<S: StateMachine> SharedLoop<S> {
             parts,
             outbox: Outbox::new(),
             verdicts: Vec::new(),
-            held: None,
             stop_at_ns: None,
             copied_at_ns: 0,
         }
@@ -117,7 +117,12 @@ impl<S: StateMachine> SharedLoop<S> {
         let (awake, now) = parts.clock.read();
         let mut work = net_work + self.take_completions(now)?;
         work += self.take_control(now);
-        work += self.take_inlet(now);
+        let (parts, verdicts) = (&mut self.parts, &mut self.verdicts);
+        work += parts
+            .inlet
+            .take(&parts.metrics, verdicts, |entry, verdicts| {
+                parts.replica.submit(now, None, entry, verdicts)
+            });
         self.parts.replica.turn(now, &mut self.outbox)?;
         work += self.dispatch();
         self.parts.wire.flush();
@@ -150,11 +155,11 @@ impl<S: StateMachine> SharedLoop<S> {
     /// Takes what the workers have done.
     fn take_completions(&mut self, now: Now) -> Result<usize, NodeFailure> {
         let mut work = 0;
-        while let Some(done) = self.parts.sync.take() {
+        while let Ok(done) = self.parts.sync_done.try_recv() {
             self.parts.replica.complete_sync(now, done)?;
             work += 1;
         }
-        while let Some(inputs) = self.parts.verify.take() {
+        while let Ok(inputs) = self.parts.verify_done.try_recv() {
             for input in inputs {
                 self.parts.replica.input(now, input);
             }
@@ -201,42 +206,6 @@ impl<S: StateMachine> SharedLoop<S> {
         work
     }
 
-    /// Takes commands of the embedding process, while the pool has room for them.
-    fn take_inlet(&mut self, now: Now) -> usize {
-        let mut taken = 0;
-        while taken < INLET_PER_TURN {
-            let Some(entry) = self.held.take().or_else(|| self.parts.inlet.pop()) else {
-                break;
-            };
-            taken += 1;
-            self.verdicts.clear();
-            let submitted = self
-                .parts
-                .replica
-                .submit(now, None, &entry, &mut self.verdicts);
-            if let Err(error) = submitted {
-                tracing::error!(%error, "an embedded command is malformed");
-                continue;
-            }
-            if let Some(CommandVerdict {
-                verdict: Verdict::Busy { .. },
-                ..
-            }) = self.verdicts.first()
-            {
-                self.held = Some(entry);
-                break;
-            }
-            count_verdicts(&self.parts.metrics, &self.verdicts);
-            for verdict in &self.verdicts {
-                if let Verdict::Rejected(rejection) = verdict.verdict {
-                    let (session, seq) = (verdict.session, verdict.seq);
-                    tracing::warn!(?session, seq, ?rejection, "an embedded command was refused");
-                }
-            }
-        }
-        taken
-    }
-
     /// Does what the turn asked for.
     fn dispatch(&mut self) -> usize {
         let Self { parts, outbox, .. } = self;
@@ -276,7 +245,7 @@ impl<S: StateMachine> SharedLoop<S> {
         };
         let (_, now) = self.parts.clock.read();
         let lanes = self.parts.replica.order().lanes();
-        now.mono_ns >= stop_at_ns || (lanes.is_empty() && self.held.is_none())
+        now.mono_ns >= stop_at_ns || (lanes.is_empty() && self.parts.inlet.is_empty())
     }
 
     /// Ends the log: the last sync, then the clean-stop marker as the last thing.
@@ -315,7 +284,7 @@ impl Publisher {
 }
 
 /// Counts what came of a block.
-fn count_block(metrics: &Metrics, results: &BlockResults) {
+pub(crate) fn count_block(metrics: &Metrics, results: &BlockResults) {
     match results.path {
         Some(FinalPath::Fast) => metrics.blocks_finalized_fast.add(1),
         Some(FinalPath::Slow) => metrics.blocks_finalized_slow.add(1),
@@ -332,25 +301,7 @@ fn count_block(metrics: &Metrics, results: &BlockResults) {
     }
 }
 
-fn copy_order(metrics: &Metrics, order: &crate::replica::OrderStage) {
-    let (consensus, lanes) = (order.consensus(), order.lanes());
-    let counters = consensus.counters();
-    metrics.height.set(consensus.delivered().number());
-    metrics
-        .height_proven
-        .set(consensus.proven().height.number());
-    metrics.height_durable.set(consensus.durable().number());
-    metrics.window.set(consensus.window().number());
-    metrics.leader.set(u64::from(consensus.leader().number()));
-    metrics.voting.set(u64::from(consensus.is_voting()));
-    metrics.pool_commands.set(lanes.len() as u64);
-    metrics.pool_bytes.set(lanes.bytes() as u64);
-    metrics.proposals.set(counters.proposals);
-    metrics.windows_entered.set(counters.windows_entered);
-    metrics.stops_timer.set(counters.stops_timer);
-}
-
-fn note_event(event: &Event, metrics: &Metrics, wire: &mut WireStage) {
+pub(crate) fn note_event(event: &Event, metrics: &Metrics, wire: &mut WireStage) {
     match event {
         Event::Entered { window, leader } => {
             tracing::debug!(

@@ -11,7 +11,6 @@ use quorate_consensus::signing::ValidatorKey;
 use quorate_consensus::types::ValidatorIndex;
 use quorate_consensus::validators::ValidatorSet;
 use quorate_consensus::verify::Zip215;
-use quorate_net::Waker;
 use rand_core::SeedableRng as _;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -23,7 +22,6 @@ const BATCHES_MAX: usize = 64;
 #[derive(Debug)]
 pub(crate) struct VerifyWorker {
     jobs: Option<Sender<Vec<Job>>>,
-    done: Receiver<Vec<Input>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -39,19 +37,20 @@ pub(crate) struct VerifyParts {
 }
 
 impl VerifyWorker {
-    /// Starts the thread; `waker` wakes the owner when answers wait.
+    /// Starts the thread. `answer` takes the answers to one batch, without waiting for the owner.
     ///
     /// # Errors
     /// The system refuses a thread.
-    pub(crate) fn start(parts: VerifyParts, waker: Waker) -> std::io::Result<Self> {
+    pub(crate) fn start(
+        parts: VerifyParts,
+        answer: impl FnMut(Vec<Input>) + Send + 'static,
+    ) -> std::io::Result<Self> {
         let (jobs, waiting) = bounded::<Vec<Job>>(BATCHES_MAX);
-        let (answers, done) = bounded(BATCHES_MAX * 2);
         let thread = std::thread::Builder::new()
             .name("quorate-verify".to_owned())
-            .spawn(move || work(parts, &waiting, &answers, &waker))?;
+            .spawn(move || work(parts, &waiting, answer))?;
         Ok(Self {
             jobs: Some(jobs),
-            done,
             thread: Some(thread),
         })
     }
@@ -67,18 +66,11 @@ impl VerifyWorker {
             *jobs = back;
         }
     }
-
-    /// The next answers, if there are any.
-    pub(crate) fn take(&self) -> Option<Vec<Input>> {
-        self.done.try_recv().ok()
-    }
 }
 
 impl Drop for VerifyWorker {
     fn drop(&mut self) {
         self.jobs = None;
-        // The worker may wait for room for answers that nobody wants any more.
-        while self.done.recv().is_ok() {}
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
@@ -87,12 +79,7 @@ impl Drop for VerifyWorker {
     }
 }
 
-fn work(
-    parts: VerifyParts,
-    waiting: &Receiver<Vec<Job>>,
-    answers: &Sender<Vec<Input>>,
-    waker: &Waker,
-) {
+fn work(parts: VerifyParts, waiting: &Receiver<Vec<Job>>, mut answer: impl FnMut(Vec<Input>)) {
     super::pin_thread(parts.core);
     let mut check = Zip215::new(rand_chacha::ChaCha20Rng::from_seed(parts.seed));
     while let Ok(mut jobs) = waiting.recv() {
@@ -119,9 +106,6 @@ fn work(
         parts.metrics.claims_checked.add(claims);
         parts.metrics.claims_refused.add(refused as u64);
         parts.metrics.signature_batches.add(u64::from(claims > 0));
-        if answers.send(inputs).is_err() {
-            return;
-        }
-        waker.wake();
+        answer(inputs);
     }
 }

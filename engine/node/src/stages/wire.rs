@@ -72,10 +72,6 @@ impl Replies {
         });
     }
 
-    pub(crate) const fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
     fn drain(&mut self, mut send: impl FnMut(ClientId, &[u8])) {
         let mut start = 0;
         for (client, end) in self.entries.drain(..) {
@@ -178,11 +174,6 @@ impl WireStage {
         self.metrics.peer_faults.add(1);
         self.net
             .drop_peer(peer.number(), CloseReason::ProtocolFault);
-    }
-
-    /// How many frames of clients the next turns may hand inward; none while the pool is full.
-    pub(crate) fn set_client_budget(&mut self, frames: usize) {
-        self.net.set_client_budget(frames);
     }
 
     /// Writes everything that is queued, as far as the sockets take it: once a turn.
@@ -387,10 +378,9 @@ mod tests {
         replies.push(ClientId::from_bits(2), |bytes| {
             bytes.extend_from_slice(b"two")
         });
-        assert!(!replies.is_empty());
         let mut sent = Vec::new();
         replies.drain(|client, frame| sent.push((client.to_bits(), frame.to_vec())));
         assert_eq!(sent, [(1, b"one".to_vec()), (2, b"two".to_vec())]);
-        assert!(replies.is_empty());
+        replies.drain(|_, _| panic!("once only"));
     }
 }

@@ -1,19 +1,15 @@
 //! Whole nodes on loopback: clients, embedding, stopping and starting again.
 
-#![expect(clippy::unwrap_used, reason = "tests may unwrap")]
-
-mod support;
-
+use crate::support::{Cluster, PATIENCE, agree, eventually, stop_all};
 use quorate::client::{Client, ClientOptions};
 use quorate::client_wire::Outcome;
 use quorate::keys::KeyPair;
 use quorate::node::Admission;
-use quorate::profiles::Durability;
+use quorate::profiles::{Durability, Idle, Threading};
 use quorate::state_machine::Lane;
 use quorate_consensus::types::ValidatorIndex;
 use std::sync::Arc;
 use std::time::Duration;
-use support::{Cluster, PATIENCE, agree, eventually, stop_all};
 
 fn client(cluster: &Cluster, seed: u8, first: u16) -> Client {
     let key = Arc::new(KeyPair::from_seed(&[100 + seed; 32]));
@@ -33,23 +29,68 @@ fn add(client: &mut Client, number: u64) -> u64 {
     u64::from_le_bytes(done.outputs[0].as_slice().try_into().unwrap())
 }
 
+/// Four clients at four validators; then everybody agrees.
+fn serve_and_agree(cluster: &Cluster) {
+    let nodes = cluster.start_all();
+    let mut sum = 0;
+    for place in 0..4 {
+        let mut client = client(cluster, u8::try_from(place).unwrap(), place);
+        assert_eq!(client.connected(), Some(ValidatorIndex::new(place)));
+        for number in 1..=5 {
+            sum += number;
+            assert_eq!(add(&mut client, number), sum);
+        }
+        assert_eq!(client.query(b"!", PATIENCE).unwrap()[0], b'!');
+    }
+    agree(&nodes, 1);
+    let answer = nodes[2].query(b"?").unwrap();
+    assert_eq!(answer, [b"?".as_slice(), &sum.to_le_bytes()].concat());
+    stop_all(nodes);
+}
+
 #[test]
 fn a_client_of_any_validator_gets_its_results_and_all_validators_agree() {
     for durability in [Durability::Async, Durability::Sync] {
-        let cluster = Cluster::new("agree", 4, durability);
+        serve_and_agree(&Cluster::new("agree", 4, durability));
+    }
+}
+
+#[test]
+fn every_way_of_spreading_stages_and_of_idling_serves_the_same() {
+    for (threading, idle, durability) in [
+        (Threading::Dedicated, Idle::Park, Durability::Sync),
+        (Threading::Dedicated, Idle::Yield, Durability::Async),
+        (Threading::Shared, Idle::Yield, Durability::Async),
+    ] {
+        let mut cluster = Cluster::new("spread", 4, durability);
+        (cluster.threading, cluster.idle) = (threading, idle);
+        serve_and_agree(&cluster);
+    }
+}
+
+#[test]
+fn dedicated_threads_stop_cleanly_and_go_on_and_serve_an_embedding_program() {
+    let mut cluster = Cluster::new("dedicated", 4, Durability::Sync);
+    cluster.threading = Threading::Dedicated;
+    let key = KeyPair::from_seed(&[56; 32]).public();
+    for round in 0..2 {
         let nodes = cluster.start_all();
-        let mut sum = 0;
-        for place in 0..4 {
-            let mut client = client(&cluster, u8::try_from(place).unwrap(), place);
-            assert_eq!(client.connected(), Some(ValidatorIndex::new(place)));
-            for number in 1..=5 {
-                sum += number;
-                assert_eq!(add(&mut client, number), sum, "{durability:?}");
-            }
+        let finalized = nodes[0].finalized();
+        let mut session = nodes[0].session(key).unwrap();
+        assert_eq!(session.seq_next(), round * 50 + 1);
+        for number in 1..=50 {
+            let admission = session.submit(Lane::Order, &u64::to_le_bytes(number));
+            assert!(
+                matches!(admission, Admission::Accepted { .. }),
+                "{admission:?}"
+            );
+        }
+        let mut seen = 0;
+        while seen < 50 {
+            seen += finalized.recv_timeout(PATIENCE).unwrap().commands.len();
         }
         agree(&nodes, 1);
-        let answer = nodes[2].query(b"?").unwrap();
-        assert_eq!(answer, [b"?".as_slice(), &sum.to_le_bytes()].concat());
+        assert_eq!(nodes[0].status().unwrap().threads, "dedicated");
         stop_all(nodes);
     }
 }
@@ -147,10 +188,7 @@ fn status_tells_what_a_validator_is_doing() {
     let json = client.status(PATIENCE).unwrap();
     let status: quorate::status::NodeStatus = serde_json::from_str(&json).unwrap();
     assert_eq!(status.index, 2);
-    assert!(
-        status.height >= 1 && status.voting && status.fast_path_fraction > 0.0,
-        "{json}"
-    );
+    assert!(status.height >= 1 && status.voting, "{json}");
     assert_eq!(status.commands_finalized, 10);
     assert_eq!(status.finality.count, 10);
     let (height, root) = client.state_root(PATIENCE).unwrap();

@@ -1,13 +1,10 @@
 //! A small cluster in one process, on loopback and in a temporary folder.
 
-#![expect(dead_code, reason = "each test file uses its own part")]
-#![expect(clippy::unwrap_used, reason = "tests may unwrap")]
-
 use quorate::config::NodeConfig;
 use quorate::genesis::{Application, ChainLimits, Genesis, GenesisPlan, GenesisValidator, Hex32};
 use quorate::keys::KeyPair;
 use quorate::node::{Node, StartError, initialize};
-use quorate::profiles::{Durability, Profile};
+use quorate::profiles::{Durability, Idle, Profile, Threading};
 use quorate::state_machine::{Context, Output, StateMachine};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -65,6 +62,8 @@ pub(crate) struct Cluster {
     pub(crate) folder: PathBuf,
     pub(crate) genesis: Genesis,
     pub(crate) durability: Durability,
+    pub(crate) threading: Threading,
+    pub(crate) idle: Idle,
 }
 
 fn key(place: u16) -> KeyPair {
@@ -113,10 +112,13 @@ impl Cluster {
             validators: members,
         })
         .unwrap();
+        let (threading, idle) = (Threading::Shared, Idle::Park);
         let cluster = Self {
             folder,
             genesis,
             durability,
+            threading,
+            idle,
         };
         for place in 0..validators {
             initialize(&cluster.config(place)).unwrap();
@@ -136,6 +138,8 @@ impl Cluster {
         let genesis = self.genesis.clone();
         let mut config = NodeConfig::embed(genesis, key(place), data, Profile::Laptop).unwrap();
         config.durability = self.durability;
+        config.placement.threading = self.threading;
+        config.placement.idle = self.idle;
         config.log.segment_bytes = 8 * 1024 * 1024;
         config
     }

@@ -1,9 +1,6 @@
 //! What a node refuses: starts that are not safe, and bytes that are not the protocol's.
 
-#![expect(clippy::unwrap_used, reason = "tests may unwrap")]
-
-mod support;
-
+use crate::support::{Adder, Cluster, PATIENCE, eventually, stop_all};
 use quorate::client::{Client, ClientOptions};
 use quorate::keys::KeyPair;
 use quorate::node::{Node, StartError, initialize};
@@ -13,7 +10,6 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
-use support::{Adder, Cluster, PATIENCE, eventually, stop_all};
 
 fn http(address: SocketAddr, path: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();

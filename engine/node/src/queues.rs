@@ -1,0 +1,171 @@
+//! The queues between dedicated threads, and the one gate that bounds them.
+//!
+//! Owns what travels between stages. The stages form cycles (order asks the journal, the journal
+//! answers order), in which bounded queues could wait for one another for ever. So the queues
+//! themselves take everything, and the bound stands at the only source of load: the net thread
+//! takes nothing more from sockets while any queue holds [`GATE_ITEMS`]. What one turn of the net
+//! takes in is bounded by its limits, so memory is bounded by the gate and one such turn.
+//! Never: looks at what it carries.
+
+use crate::executor::FinalBlock;
+use crate::journal::{JournalOp, Journaled, SyncDone, SyncError};
+use crate::lanes::CommandVerdict;
+use crate::replica::{Event, Frames};
+use crate::results::{BlockResults, CommandResult};
+use crate::stages::inlet::Control;
+use crate::stages::wire::Caller;
+use crate::state_machine::SessionId;
+use crate::status::NodeStatus;
+use crossbeam::channel::Sender;
+use quorate_consensus::input::Input;
+use quorate_consensus::message::Message;
+use quorate_consensus::trust::Authenticated;
+use quorate_consensus::types::ValidatorIndex;
+use quorate_net::{ClientId, Waker};
+
+/// Items in any queue from which on nothing more is taken from sockets.
+pub(crate) const GATE_ITEMS: usize = 8192;
+
+/// For the order thread.
+#[derive(Debug)]
+pub(crate) enum ToOrder {
+    /// A peer's connection came up.
+    PeerUp(ValidatorIndex),
+    /// A peer's connection was lost.
+    PeerDown(ValidatorIndex),
+    /// A peer's message, decoded.
+    Message(Box<Authenticated<Message>>),
+    /// A client's commands, decoded.
+    Submit(Caller, Box<[u8]>),
+    /// What the journal has done.
+    Journaled(Vec<Journaled>),
+    /// Answers of the verify worker.
+    Inputs(Vec<Input>),
+    /// When the application's earliest timer is due.
+    TimerNext(Option<u64>),
+    /// A status is wanted.
+    Status(StatusReply),
+    /// Commands of the embedding process wait.
+    Poke,
+    /// Stop, at latest after so many nanoseconds.
+    Shutdown(u64),
+}
+
+/// For the net thread. Whoever sends wakes it.
+#[derive(Debug)]
+pub(crate) enum ToNet {
+    /// Frames for peers.
+    Frames(Frames),
+    /// What happened.
+    Events(Vec<Event>),
+    /// Verdicts on a submission.
+    Verdicts(ClientId, Vec<CommandVerdict>),
+    /// An encoded frame for a client.
+    Reply(ClientId, Vec<u8>),
+    /// What came of a block.
+    Block(Box<BlockResults>),
+    /// What had come of commands that were submitted again.
+    Repeats(Vec<CommandResult>),
+}
+
+/// For the journal thread.
+#[derive(Debug)]
+pub(crate) enum ToJournal {
+    /// Things to log, in order.
+    Append(Vec<JournalOp>),
+    /// A blocking call has returned.
+    Done(Result<SyncDone, SyncError>),
+    /// Nothing more comes.
+    End,
+}
+
+/// For the app thread.
+#[derive(Debug)]
+pub(crate) enum ToApp {
+    /// A block to execute.
+    Execute(Box<FinalBlock>),
+    /// Commands that are final already and were submitted again.
+    Repeats(Vec<(SessionId, u64)>),
+    /// A client's question.
+    Query(ClientId, u64, Box<[u8]>),
+    /// A client wants the state root.
+    Root(ClientId, u64),
+    /// A client wants the number of its session's last applied command.
+    Session(Caller, u64),
+    /// A status that lacks the state root.
+    Status(Box<NodeStatus>, StatusReply),
+    /// A question of the embedding process.
+    Control(Control),
+    /// Nothing more comes.
+    End,
+}
+
+/// Who wants a status.
+#[derive(Debug)]
+pub(crate) enum StatusReply {
+    /// The embedding process.
+    Embedder(Sender<NodeStatus>),
+    /// A client, with its id of the question.
+    Client(ClientId, u64),
+}
+
+/// The way to the net thread.
+#[derive(Clone, Debug)]
+pub(crate) struct NetSender {
+    sender: Sender<ToNet>,
+    waker: Waker,
+}
+
+impl NetSender {
+    pub(crate) const fn new(sender: Sender<ToNet>, waker: Waker) -> Self {
+        Self { sender, waker }
+    }
+
+    /// Sends and wakes. Once the net thread is gone there is nobody to tell.
+    pub(crate) fn send(&self, item: ToNet) {
+        if self.sender.send(item).is_ok() {
+            self.waker.wake();
+        }
+    }
+
+    pub(crate) fn wake(&self) {
+        self.waker.wake();
+    }
+}
+
+/// Whether the queues behind the net thread are short enough to take more in.
+pub(crate) struct Gate {
+    depths: Vec<Box<dyn Fn() -> usize + Send>>,
+}
+
+impl Gate {
+    pub(crate) fn new(depths: Vec<Box<dyn Fn() -> usize + Send>>) -> Self {
+        Self { depths }
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.depths.iter().all(|depth| depth() < GATE_ITEMS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crossbeam::channel::unbounded;
+
+    #[test]
+    fn the_gate_closes_on_any_full_queue_and_opens_when_it_has_drained() {
+        let (short, _keep) = unbounded::<u8>();
+        let (long, drain) = unbounded::<u8>();
+        let filled = long.clone();
+        let gate = Gate::new(vec![
+            Box::new(move || short.len()),
+            Box::new(move || long.len()),
+        ]);
+        assert!(gate.is_open());
+        (0..GATE_ITEMS).for_each(|_| filled.send(0).unwrap());
+        assert!(!gate.is_open());
+        drain.recv().unwrap();
+        assert!(gate.is_open());
+    }
+}

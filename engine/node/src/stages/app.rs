@@ -1,0 +1,152 @@
+//! The app stage on a thread of its own: sessions and the application.
+//!
+//! Owns the loop around an [`Executor`]: finalized blocks in, results and answers out. Never:
+//! asked before a vote; nothing of consensus waits for it.
+
+use super::dedicated::Halt;
+use super::inlet::Control;
+use super::shared::ANSWER_BYTES_MAX;
+use crate::client_wire;
+use crate::executor::Executor;
+use crate::idle::{Received, receive};
+use crate::metrics::Metrics;
+use crate::node::NodeFailure;
+use crate::profiles::Placement;
+use crate::queues::{NetSender, StatusReply, ToApp, ToNet, ToOrder};
+use crate::replica::ReplicaError;
+use crate::results::BlockResults;
+use crate::state_machine::{SessionId, StateMachine};
+use crate::status::NodeStatus;
+use crossbeam::channel::{Receiver, Sender};
+use quorate_consensus::types::ValidatorIndex;
+use quorate_net::ClientId;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Longest sleep.
+const PARK_MAX: Duration = Duration::from_millis(50);
+
+/// What the thread is made of.
+pub(crate) struct AppThread<S> {
+    pub(crate) executor: Executor<S>,
+    pub(crate) items: Receiver<ToApp>,
+    pub(crate) order: Sender<ToOrder>,
+    pub(crate) net: NetSender,
+    pub(crate) placement: Placement,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) halt: Halt,
+}
+
+impl<S: StateMachine> AppThread<S> {
+    /// Runs until the journal has nothing more.
+    ///
+    /// # Errors
+    /// [`NodeFailure`]: a block cannot be executed, so this validator must not go on.
+    pub(crate) fn run(mut self) -> Result<(), NodeFailure> {
+        super::pin_thread(self.placement.core_of(3));
+        let mut timer_next_ns = self.executor.timer_next_ns();
+        while !self.halt.is_set() {
+            let item = match receive(&self.items, self.placement.idle, PARK_MAX) {
+                Received::Item(ToApp::End) | Received::Closed => break,
+                Received::Item(item) => item,
+                Received::Nothing => continue,
+            };
+            self.take(item)?;
+            if self.executor.timer_next_ns() != timer_next_ns {
+                timer_next_ns = self.executor.timer_next_ns();
+                drop(self.order.send(ToOrder::TimerNext(timer_next_ns)));
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, item: ToApp) -> Result<(), NodeFailure> {
+        match item {
+            ToApp::Execute(block) => {
+                let mut results = Box::new(BlockResults::new());
+                self.executor
+                    .execute(&block, &mut results)
+                    .map_err(ReplicaError::from)?;
+                self.net.send(ToNet::Block(results));
+            }
+            ToApp::Repeats(repeats) => {
+                let known = repeats
+                    .into_iter()
+                    .map(|(session, seq)| self.executor.repeat_result(session, seq))
+                    .collect();
+                self.net.send(ToNet::Repeats(known));
+            }
+            ToApp::Query(client, id, question) => {
+                let mut answer = Vec::new();
+                self.executor.query(&question, &mut answer);
+                answer.truncate(ANSWER_BYTES_MAX);
+                self.reply(client, |leader, bytes| {
+                    client_wire::encode_answer(leader, id, &answer, bytes);
+                });
+            }
+            ToApp::Root(client, id) => {
+                let root = self.executor.root();
+                self.reply(client, |leader, bytes| {
+                    let (height, sections) = (root.height, root.sections.iter().copied());
+                    client_wire::encode_root(leader, id, height, &root.combined, sections, bytes);
+                });
+            }
+            ToApp::Session(from, id) => {
+                let seq_last = self.seq_last(&from.session);
+                self.reply(from.client, |leader, bytes| {
+                    client_wire::encode_session(leader, id, seq_last, bytes);
+                });
+            }
+            ToApp::Status(status, reply) => self.status(status, reply),
+            ToApp::Control(control) => self.control(control),
+            ToApp::End => {}
+        }
+        Ok(())
+    }
+
+    fn seq_last(&self, session: &SessionId) -> u64 {
+        self.executor
+            .sessions()
+            .session(session)
+            .map_or(0, |known| known.last_seq)
+    }
+
+    fn status(&mut self, mut status: Box<NodeStatus>, reply: StatusReply) {
+        let root = self.executor.root();
+        status.state_root = crate::hex::encode(&root.combined);
+        status.state_height = root.height;
+        match reply {
+            // Whoever asked may have stopped waiting.
+            StatusReply::Embedder(reply) => drop(reply.try_send(*status)),
+            StatusReply::Client(client, id) => {
+                let json = status.to_json();
+                self.reply(client, |leader, bytes| {
+                    client_wire::encode_status(leader, id, &json, bytes);
+                });
+            }
+        }
+    }
+
+    fn control(&self, control: Control) {
+        match control {
+            Control::Query(question, reply) => {
+                let mut answer = Vec::new();
+                self.executor.query(&question, &mut answer);
+                drop(reply.try_send(answer));
+            }
+            Control::LastSeq(session, reply) => {
+                if reply.try_send(self.seq_last(&session)).is_err() {
+                    tracing::debug!("nobody waits for the answer");
+                }
+            }
+            // The net thread sends these elsewhere.
+            Control::Status(_) | Control::Shutdown(_) => {}
+        }
+    }
+
+    fn reply(&self, client: ClientId, write: impl FnOnce(Option<ValidatorIndex>, &mut Vec<u8>)) {
+        let mut bytes = Vec::new();
+        write(super::dedicated::leader_of(&self.metrics), &mut bytes);
+        self.net.send(ToNet::Reply(client, bytes));
+    }
+}

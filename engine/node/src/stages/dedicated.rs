@@ -1,0 +1,451 @@
+//! A thread a stage: net, order, journal, app, besides verify and sync.
+//!
+//! Owns the wiring, the net thread's loop, and the end: order drains, then the journal, then the
+//! app; only then do the sockets close and the log is ended. A failure of one thread halts all.
+//! Never: different rules from `shared`; both move the same parts.
+
+use super::app::AppThread;
+use super::clock::{Clock, nanoseconds};
+use super::inlet::{Control, Inlet, InletReader};
+use super::journal::{JournalThread, SyncThread};
+use super::order::OrderThread;
+use super::shared::{Publisher, count_block, note_event};
+use super::verify::{VerifyParts, VerifyWorker};
+use super::wire::{Caller, Inward, Replies, WireStage};
+use crate::client_wire::ClientFrame;
+use crate::journal::SyncWorker;
+use crate::metrics::Metrics;
+use crate::node::NodeFailure;
+use crate::profiles::{Idle, Placement};
+use crate::queues::{Gate, NetSender, StatusReply, ToApp, ToJournal, ToNet, ToOrder};
+use crate::replica::{OrderStage, Parts};
+use crate::state_machine::StateMachine;
+use crossbeam::channel::{Receiver, Sender, unbounded};
+use quorate_consensus::trust::Authenticated;
+use quorate_consensus::types::ValidatorIndex;
+use quorate_consensus::wire;
+use quorate_net::Waker;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Longest sleep of the net thread.
+const PARK_MAX: Duration = Duration::from_millis(50);
+/// Sleep while the gate is closed.
+const GATE_PAUSE: Duration = Duration::from_micros(200);
+/// How often the net's numbers are copied for readers.
+const COPY_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Set once; every thread looks at it each turn.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Halt(Arc<AtomicBool>);
+
+impl Halt {
+    pub(crate) fn set(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// The leader as the order thread told it last.
+pub(crate) fn leader_of(metrics: &Metrics) -> Option<ValidatorIndex> {
+    u16::try_from(metrics.leader.read())
+        .ok()
+        .map(ValidatorIndex::new)
+}
+
+/// Copies what readers of the metrics want to know of the order stage.
+pub(crate) fn copy_order(metrics: &Metrics, order: &OrderStage) {
+    let (consensus, lanes) = (order.consensus(), order.lanes());
+    let counters = consensus.counters();
+    metrics.height.set(consensus.delivered().number());
+    metrics
+        .height_proven
+        .set(consensus.proven().height.number());
+    metrics.height_durable.set(consensus.durable().number());
+    metrics.window.set(consensus.window().number());
+    metrics.leader.set(u64::from(consensus.leader().number()));
+    metrics.voting.set(u64::from(consensus.is_voting()));
+    metrics.pool_commands.set(lanes.len() as u64);
+    metrics.pool_bytes.set(lanes.bytes() as u64);
+    metrics.proposals.set(counters.proposals);
+    metrics.windows_entered.set(counters.windows_entered);
+    metrics.stops_timer.set(counters.stops_timer);
+}
+
+/// What the threads are made of.
+pub(crate) struct DedicatedParts<S> {
+    pub(crate) own: ValidatorIndex,
+    pub(crate) parts: Parts<S>,
+    pub(crate) wire: WireStage,
+    pub(crate) waker: Waker,
+    pub(crate) sync: SyncWorker,
+    pub(crate) verify: VerifyParts,
+    pub(crate) clock: Clock,
+    pub(crate) placement: Placement,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) inlet: Arc<Inlet>,
+    pub(crate) control: Receiver<Control>,
+    pub(crate) finalized: Publisher,
+}
+
+type Ended<T> = JoinHandle<Result<T, NodeFailure>>;
+
+/// The running threads.
+pub(crate) struct Dedicated {
+    order: Ended<()>,
+    app: Ended<()>,
+    journal: Ended<(crate::journal::Journal, SyncThread)>,
+    net: Ended<()>,
+    net_sender: NetSender,
+    halt: Halt,
+}
+
+impl Dedicated {
+    /// Starts all threads.
+    ///
+    /// # Errors
+    /// The system refuses a thread; those that run end when this returns.
+    pub(crate) fn start<S: StateMachine>(all: DedicatedParts<S>) -> std::io::Result<Self> {
+        let (metrics, placement, clock) = (all.metrics, all.placement, all.clock);
+        let Parts {
+            order,
+            journal,
+            executor,
+        } = all.parts;
+        let halt = Halt::default();
+        let (to_order, order_items) = unbounded();
+        let (to_journal, journal_items) = unbounded();
+        let (to_app, app_items) = unbounded();
+        let (to_net, net_items) = unbounded();
+        let net_sender = NetSender::new(to_net, all.waker);
+        let depths = vec![depth(&to_order), depth(&to_journal), depth(&to_app)];
+
+        let sync = start_sync(all.sync, &metrics, to_journal.clone())?;
+        let verify = start_verify(all.verify, to_order.clone())?;
+        let journal = JournalThread {
+            journal,
+            items: journal_items,
+            order: to_order.clone(),
+            app: to_app.clone(),
+            sync,
+            clock,
+            placement: placement.clone(),
+            halt: halt.clone(),
+        };
+        let app = AppThread {
+            executor,
+            items: app_items,
+            order: to_order.clone(),
+            net: net_sender.clone(),
+            placement: placement.clone(),
+            metrics: Arc::clone(&metrics),
+            halt: halt.clone(),
+        };
+        let order = OrderThread {
+            own: all.own,
+            stage: order,
+            items: order_items,
+            net: net_sender.clone(),
+            journal: to_journal,
+            app: to_app.clone(),
+            verify,
+            inlet: InletReader::new(Arc::clone(&all.inlet)),
+            clock,
+            placement: placement.clone(),
+            metrics: Arc::clone(&metrics),
+            halt: halt.clone(),
+        };
+        let net = NetThread {
+            wire: all.wire,
+            items: net_items,
+            order: to_order,
+            app: to_app,
+            gate: Gate::new(depths),
+            inlet: all.inlet,
+            control: all.control,
+            placement,
+            metrics,
+            finalized: all.finalized,
+            halt: halt.clone(),
+        };
+        Ok(Self {
+            order: spawn("quorate-order", &halt, move || order.run())?,
+            journal: spawn("quorate-journal", &halt, move || journal.run())?,
+            app: spawn("quorate-app", &halt, move || app.run())?,
+            net: spawn("quorate-net", &halt, move || net.run())?,
+            net_sender,
+            halt,
+        })
+    }
+
+    /// Waits for the end, which order begins, and ends the log.
+    ///
+    /// # Errors
+    /// The first [`NodeFailure`] of any thread, or the log could not be ended cleanly.
+    pub(crate) fn run(self) -> Result<(), NodeFailure> {
+        let order = joined(self.order, "order");
+        let journal = joined(self.journal, "journal");
+        let app = joined(self.app, "app");
+        // No frame leaves after the marker.
+        self.halt.set();
+        self.net_sender.wake();
+        let net = joined(self.net, "net");
+        let (journal, sync) = journal?;
+        let worker = sync.stop().ok_or(NodeFailure::ThreadLost("sync"))?;
+        order.and(app).and(net)?;
+        worker
+            .stop(journal.into_writer())
+            .map_err(NodeFailure::Sync)
+    }
+}
+
+fn start_sync(
+    worker: SyncWorker,
+    metrics: &Arc<Metrics>,
+    journal: Sender<ToJournal>,
+) -> std::io::Result<SyncThread> {
+    SyncThread::start(worker, Arc::clone(metrics), move |done| {
+        drop(journal.send(ToJournal::Done(done)));
+    })
+}
+
+fn start_verify(parts: VerifyParts, order: Sender<ToOrder>) -> std::io::Result<VerifyWorker> {
+    VerifyWorker::start(parts, move |inputs| {
+        drop(order.send(ToOrder::Inputs(inputs)))
+    })
+}
+
+fn depth<T: Send + 'static>(sender: &Sender<T>) -> Box<dyn Fn() -> usize + Send> {
+    let sender = sender.clone();
+    Box::new(move || sender.len())
+}
+
+/// Starts a thread whose failure, or panic, halts all others.
+fn spawn<T: Send + 'static>(
+    name: &str,
+    halt: &Halt,
+    run: impl FnOnce() -> Result<T, NodeFailure> + Send + 'static,
+) -> std::io::Result<Ended<T>> {
+    let mut guard = HaltOnDrop {
+        halt: halt.clone(),
+        is_armed: true,
+    };
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(move || {
+            let ended = run();
+            guard.disarm(ended.is_ok());
+            ended
+        })
+}
+
+/// Halts all threads when one ends by a failure or a panic.
+struct HaltOnDrop {
+    halt: Halt,
+    is_armed: bool,
+}
+
+impl HaltOnDrop {
+    const fn disarm(&mut self, is_well: bool) {
+        self.is_armed = !is_well;
+    }
+}
+
+impl Drop for HaltOnDrop {
+    fn drop(&mut self) {
+        if self.is_armed {
+            self.halt.set();
+        }
+    }
+}
+
+fn joined<T>(thread: Ended<T>, name: &'static str) -> Result<T, NodeFailure> {
+    thread.join().unwrap_or(Err(NodeFailure::ThreadLost(name)))
+}
+
+/// The message path's loop.
+struct NetThread {
+    wire: WireStage,
+    items: Receiver<ToNet>,
+    order: Sender<ToOrder>,
+    app: Sender<ToApp>,
+    gate: Gate,
+    inlet: Arc<Inlet>,
+    control: Receiver<Control>,
+    placement: Placement,
+    metrics: Arc<Metrics>,
+    finalized: Publisher,
+    halt: Halt,
+}
+
+impl NetThread {
+    fn run(mut self) -> Result<(), NodeFailure> {
+        super::pin_thread(self.placement.core_of(0));
+        let mut copied_at = Instant::now();
+        while !self.halt.is_set() {
+            let mut work = self.take_in()?;
+            work += self.take_items();
+            self.take_control();
+            if !self.inlet.is_empty() && self.order.is_empty() {
+                drop(self.order.send(ToOrder::Poke));
+            }
+            self.wire.flush();
+            if work == 0 && self.placement.idle == Idle::Yield {
+                std::thread::yield_now();
+            }
+            if copied_at.elapsed() >= COPY_INTERVAL {
+                copied_at = Instant::now();
+                self.wire.copy_metrics();
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in what the sockets have, unless those behind are full.
+    fn take_in(&mut self) -> Result<usize, NodeFailure> {
+        if !self.gate.is_open() {
+            // Frames outward still go; the sockets' buffers hold the senders back.
+            return match self.items.recv_timeout(GATE_PAUSE) {
+                Ok(item) => {
+                    self.take(item);
+                    Ok(1)
+                }
+                Err(_) => Ok(0),
+            };
+        }
+        let timeout = match self.placement.idle {
+            Idle::Park => PARK_MAX,
+            Idle::Yield | Idle::Spin => Duration::ZERO,
+        };
+        let mut outward = Outward {
+            order: &self.order,
+            app: &self.app,
+            metrics: &self.metrics,
+        };
+        Ok(self.wire.turn(Instant::now(), timeout, &mut outward)?)
+    }
+
+    fn take_items(&mut self) -> usize {
+        let mut taken = 0;
+        // What is there now: more may come as fast as it is taken.
+        let waiting = self.items.len();
+        while taken < waiting
+            && let Ok(item) = self.items.try_recv()
+        {
+            self.take(item);
+            taken += 1;
+        }
+        taken
+    }
+
+    fn take(&mut self, item: ToNet) {
+        let leader = leader_of(&self.metrics);
+        match item {
+            ToNet::Frames(frames) => self.wire.send_frames(&frames),
+            ToNet::Events(events) => {
+                for event in &events {
+                    note_event(event, &self.metrics, &mut self.wire);
+                }
+            }
+            ToNet::Verdicts(client, verdicts) => {
+                self.wire.replies().push_verdicts(client, leader, &verdicts);
+            }
+            ToNet::Reply(client, frame) => {
+                self.wire
+                    .replies()
+                    .push(client, |bytes| bytes.extend_from_slice(&frame));
+            }
+            ToNet::Block(results) => {
+                self.wire.with_clients(|clients, send| {
+                    clients.send_block(leader, &results, &mut |client, frame| send(client, frame));
+                });
+                count_block(&self.metrics, &results);
+                self.finalized.publish(&self.metrics, &mut vec![*results]);
+            }
+            ToNet::Repeats(repeats) => self.wire.with_clients(|clients, send| {
+                clients.send_repeats(leader, &repeats, &mut |client, frame| send(client, frame));
+            }),
+        }
+    }
+
+    fn take_control(&self) {
+        while let Ok(control) = self.control.try_recv() {
+            match control {
+                Control::Status(reply) => {
+                    self.wire.copy_metrics();
+                    drop(
+                        self.order
+                            .send(ToOrder::Status(StatusReply::Embedder(reply))),
+                    );
+                }
+                Control::Shutdown(drain) => {
+                    self.inlet.close();
+                    drop(self.order.send(ToOrder::Shutdown(nanoseconds(drain))));
+                }
+                other @ (Control::Query(..) | Control::LastSeq(..)) => {
+                    drop(self.app.send(ToApp::Control(other)));
+                }
+            }
+        }
+    }
+}
+
+/// The other threads as the wire stage sees them.
+struct Outward<'t> {
+    order: &'t Sender<ToOrder>,
+    app: &'t Sender<ToApp>,
+    metrics: &'t Metrics,
+}
+
+impl Inward for Outward<'_> {
+    fn peer_up(&mut self, peer: ValidatorIndex) {
+        drop(self.order.send(ToOrder::PeerUp(peer)));
+    }
+
+    fn peer_down(&mut self, peer: ValidatorIndex) {
+        drop(self.order.send(ToOrder::PeerDown(peer)));
+    }
+
+    fn peer_frame(&mut self, peer: ValidatorIndex, frame: &[u8]) -> bool {
+        match wire::decode(frame) {
+            Ok(message) => {
+                // The frame came over the channel of this peer.
+                let message = Authenticated::assert_authenticated(peer, message.into_message());
+                drop(self.order.send(ToOrder::Message(Box::new(message))));
+                true
+            }
+            Err(error) => {
+                tracing::warn!(peer = peer.number(), %error, "a peer's frame is malformed");
+                self.metrics.peer_frames_malformed.add(1);
+                false
+            }
+        }
+    }
+
+    fn request(&mut self, from: Caller, request: ClientFrame<'_>, _replies: &mut Replies) {
+        match request {
+            ClientFrame::Submit { entries, .. } => {
+                drop(self.order.send(ToOrder::Submit(from, entries.into())));
+            }
+            ClientFrame::Query { id, question } => {
+                drop(
+                    self.app
+                        .send(ToApp::Query(from.client, id, question.into())),
+                );
+            }
+            ClientFrame::StatusAsk { id } => {
+                drop(
+                    self.order
+                        .send(ToOrder::Status(StatusReply::Client(from.client, id))),
+                );
+            }
+            ClientFrame::RootAsk { id } => drop(self.app.send(ToApp::Root(from.client, id))),
+            ClientFrame::SessionAsk { id } => drop(self.app.send(ToApp::Session(from, id))),
+        }
+    }
+}

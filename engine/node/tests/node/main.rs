@@ -1,0 +1,7 @@
+//! Whole nodes on loopback, with real sockets, threads and files.
+
+#![expect(clippy::unwrap_used, reason = "tests may unwrap")]
+
+mod cluster;
+mod refusals;
+mod support;

@@ -3,9 +3,11 @@
 
 mod bench;
 mod chaos;
+mod counting;
 mod fixtures;
 mod r10_repair;
 mod r11_order;
+mod r12_restart;
 mod r1_enter;
 mod r2_propose;
 mod r3_first_vote;

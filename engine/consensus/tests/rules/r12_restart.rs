@@ -1,0 +1,521 @@
+//! R12: what a restart takes away, and the fence before the first word of a run.
+
+use crate::bench::{Bench, INCARNATION, Setup};
+use crate::fixtures::{
+    Block, chain, i, payload_numbered, set_of, sign_record, six, skip_of, stop, tip, v, w,
+};
+use quorate_consensus::effect::{Alarm, Destination, Effect};
+use quorate_consensus::input::Input;
+use quorate_consensus::machine::{Disposition, Durability, Ignored};
+use quorate_consensus::message::{Get, HeldRecord, Message};
+use quorate_consensus::record::{OwnRecord, Record};
+use quorate_consensus::restart::{LeaseFile, StartFacts, plan};
+use quorate_consensus::trust::Lease;
+use quorate_consensus::types::Window;
+
+const BOTH: [Durability; 2] = [Durability::Sync, Durability::Async];
+const OLD_BOOT: [u8; 16] = [1; 16];
+const NEW_BOOT: [u8; 16] = [2; 16];
+
+fn facts(durability: Durability, boot_id: [u8; 16], clean_stop: bool) -> StartFacts {
+    StartFacts {
+        durability,
+        boot_id,
+        clean_stop,
+    }
+}
+
+fn file(abstain_until: Option<u64>, suspect: bool) -> LeaseFile {
+    let lease = Lease {
+        lease: Some(w(8)),
+        abstain_until: abstain_until.map(w),
+        no_proposals_until: Some(w(2)),
+    };
+    LeaseFile {
+        lease,
+        boot_id: OLD_BOOT,
+        suspect,
+    }
+}
+
+#[test]
+fn r12_the_plan_of_a_start_follows_the_table() {
+    use Durability::{Async, Sync};
+    // Durability, same boot, clean stop, suspect: abstains up to the lease, proposes in it.
+    let table = [
+        (Sync, true, true, false, false, true),
+        (Sync, true, false, false, false, false),
+        (Sync, false, true, false, false, true),
+        (Sync, false, false, false, false, false),
+        (Async, true, true, false, false, true),
+        (Async, true, false, false, false, false),
+        (Async, false, true, false, false, true),
+        (Async, false, false, false, true, false),
+        (Sync, true, false, true, true, false),
+        (Sync, true, true, true, true, true),
+        (Async, true, false, true, true, false),
+        (Async, false, true, true, true, true),
+    ];
+    for row in table {
+        let (durability, same_boot, clean_stop, suspect, abstains, proposes) = row;
+        let boot_id = if same_boot { OLD_BOOT } else { NEW_BOOT };
+        let planned = plan(file(None, suspect), &facts(durability, boot_id, clean_stop));
+        let Lease {
+            lease,
+            abstain_until,
+            no_proposals_until,
+        } = planned.lease;
+        assert_eq!(lease, Some(w(8)), "{row:?}");
+        assert_eq!(abstain_until, abstains.then_some(w(8)), "{row:?}");
+        assert_eq!(
+            no_proposals_until,
+            Some(w(if proposes { 2 } else { 8 })),
+            "{row:?}"
+        );
+        assert_eq!(
+            (planned.boot_id, planned.suspect),
+            (boot_id, false),
+            "{row:?}"
+        );
+    }
+}
+
+#[test]
+fn r12_abstention_outlasts_every_later_start_and_never_falls() {
+    let first = plan(
+        file(Some(12), false),
+        &facts(Durability::Async, NEW_BOOT, false),
+    );
+    assert_eq!(
+        first.lease.abstain_until,
+        Some(w(12)),
+        "above the lease, and it stays there"
+    );
+    let power_lost = plan(
+        file(None, false),
+        &facts(Durability::Async, NEW_BOOT, false),
+    );
+    for durability in BOTH {
+        for clean_stop in [false, true] {
+            let later = plan(power_lost, &facts(durability, NEW_BOOT, clean_stop));
+            assert_eq!(later.lease.abstain_until, Some(w(8)));
+            assert_eq!(later.lease.no_proposals_until, Some(w(8)));
+        }
+    }
+}
+
+#[test]
+fn r12_the_lease_file_reads_back_and_nothing_else_does() {
+    let file = file(Some(3), true);
+    let bytes = file.encode();
+    assert_eq!(LeaseFile::decode(&bytes), Some(file));
+    assert_eq!(LeaseFile::decode(&bytes[1..]), None);
+    for (at, wrong) in [(0, 2), (43, 7)] {
+        let mut bytes = bytes;
+        bytes[at] = wrong;
+        assert_eq!(LeaseFile::decode(&bytes), None);
+    }
+}
+
+/// A validator started again under this lease, with a record and a block of window 0 in its log.
+fn abstaining(durability: Durability, until: u64, own: u16) -> (Setup, Block) {
+    let set = set_of(&[1; 6], 1, 1, 64, 2);
+    let block = Block::first(&set, 1);
+    let mut setup = Setup::new(&set, own).with_log(tip(&block), &[&block]);
+    setup.durability = durability;
+    setup.restored.lease = Lease {
+        lease: Some(w(until)),
+        abstain_until: Some(w(until)),
+        no_proposals_until: Some(w(until)),
+    };
+    (setup, block)
+}
+
+fn says_nothing(bench: &Bench) {
+    assert!(bench.persisted().is_empty(), "no record");
+    assert!(bench.proposals_sent().is_empty(), "no proposal");
+    let votes = |(_, message): &(Destination, &Message)| matches!(message, Message::Vote(_));
+    assert_eq!(bench.sent().filter(votes).count(), 0, "no vote");
+    let signs = |effect: &&Effect| matches!(effect, Effect::SignRecord { .. });
+    assert_eq!(bench.seen.iter().filter(signs).count(), 0, "no signature");
+    for status in bench.statuses_sent() {
+        assert!(status.record.is_empty(), "no record in a status");
+        assert!(status.abstains && status.no_proposals);
+    }
+}
+
+#[test]
+fn r12_nothing_of_its_own_is_said_up_to_abstain_until_in_either_durability() {
+    for durability in BOTH {
+        let (setup, block) = abstaining(durability, 1, 5);
+        let mut bench = setup.run();
+        assert!(
+            bench.own_record(0).is_empty(),
+            "the log's own records are ignored"
+        );
+        bench.propose(&block.child(&bench.set.clone(), 2));
+        bench.votes(&[1, 2, 3], 0, &stop());
+        let status = bench.status_of(0);
+        bench.status(4, status);
+        bench.lapse(120);
+        says_nothing(&bench);
+        assert!(!bench.consensus.is_voting());
+        assert!(!bench.statuses_sent().is_empty());
+    }
+}
+
+#[test]
+fn r12_an_abstaining_leader_proposes_nothing() {
+    let (setup, _) = abstaining(Durability::Sync, 1, 0);
+    let mut bench = setup.run();
+    let disposition = bench.input(Input::Payload(payload_numbered(9)));
+    assert_eq!(disposition, Disposition::Ignored(Ignored::NotAllowed));
+    says_nothing(&bench);
+}
+
+#[test]
+fn r12_an_abstaining_validator_still_enters_counts_and_serves() {
+    let (setup, block) = abstaining(Durability::Async, 1, 5);
+    let mut bench = setup.run();
+    bench.votes(&[0, 1, 2, 3, 4], 0, &tip(&block));
+    assert_eq!(bench.finalized(), vec![block.point()]);
+    let (index, id) = block.at();
+    bench.message(
+        3,
+        Message::Get(Get::Headers {
+            window: w(0),
+            index,
+            id,
+            above: None,
+        }),
+    );
+    let serves = |(to, message): &(Destination, &Message)| {
+        *to == Destination::Peer(v(3)) && matches!(message, Message::Headers { .. })
+    };
+    assert!(bench.sent().any(|sent| serves(&sent)));
+    says_nothing(&bench);
+    let (setup, _) = abstaining(Durability::Async, 1, 5);
+    let mut bench = setup.run();
+    bench.certificates(2, vec![skip_of(&bench.set.clone(), 0, &[0, 1, 2, 3])]);
+    assert_eq!(bench.consensus.window(), w(1));
+    bench.message(3, Message::Get(Get::Ready { window: w(1) }));
+    assert_eq!(bench.certificates_sent(3).len(), 1);
+    says_nothing(&bench);
+}
+
+#[test]
+fn r12_above_abstain_until_it_votes_again_under_a_lease_asked_for_there() {
+    let (setup, _) = abstaining(Durability::Async, 1, 5);
+    let mut bench = setup.run();
+    let set = bench.set.clone();
+    bench.certificates(2, vec![skip_of(&set, 0, &[0, 1, 2, 3])]);
+    assert!(
+        bench.leases_asked().is_empty(),
+        "not extended while it abstains"
+    );
+    bench.certificates(2, vec![skip_of(&set, 1, &[0, 1, 2, 3])]);
+    assert_eq!(bench.consensus.window(), w(2));
+    assert_eq!(bench.leases_asked(), vec![Some(w(4))]);
+    assert!(bench.consensus.is_voting());
+    bench.lapse(60);
+    assert!(bench.own_record(2).stop);
+    assert!(bench.own_record(1).is_empty() && bench.own_record(0).is_empty());
+}
+
+#[test]
+fn r12_the_lease_keeps_the_limits_when_it_is_extended() {
+    let (setup, _) = abstaining(Durability::Async, 1, 5);
+    let mut bench = setup.run();
+    let set = bench.set.clone();
+    bench.certificates(
+        2,
+        vec![
+            skip_of(&set, 0, &[0, 1, 2, 3]),
+            skip_of(&set, 1, &[0, 1, 2, 3]),
+        ],
+    );
+    let lease = bench.seen.iter().find_map(|effect| match effect {
+        Effect::PersistLease(lease) => Some(*lease),
+        _ => None,
+    });
+    let limits = lease.map(|lease| (lease.abstain_until, lease.no_proposals_until));
+    assert_eq!(limits, Some((Some(w(1)), Some(w(1)))));
+}
+
+#[test]
+fn r12_the_window_of_abstain_until_itself_belongs_to_it() {
+    let (mut setup, block) = abstaining(Durability::Async, 0, 5);
+    setup.restored.lease.lease = Some(w(9));
+    let above = OwnRecord {
+        window: w(1),
+        record: stop(),
+    };
+    setup.restored.records.push(above);
+    let mut bench = setup.run();
+    assert!(bench.own_record(0).is_empty());
+    assert_eq!(bench.own_record(1), stop(), "one above, restored exactly");
+    bench.propose(&block.child(&bench.set.clone(), 2));
+    assert!(bench.own_record(0).is_empty());
+}
+
+#[test]
+fn r12_a_restored_record_is_sent_again_and_counts_again() {
+    let set = six(64);
+    let block = Block::first(&set, 1);
+    let mut bench = Setup::new(&set, 5).with_log(tip(&block), &[&block]).run();
+    let votes = bench.votes_sent(0);
+    assert!(
+        votes
+            .iter()
+            .any(|(to, vote)| *to == Destination::All && vote.record == tip(&block))
+    );
+    bench.votes(&[0, 1, 2, 3], 0, &tip(&block));
+    assert_eq!(
+        bench.finalized(),
+        vec![block.point()],
+        "5 of FAST = 5 with its own"
+    );
+}
+
+#[test]
+fn r12_a_restored_validator_goes_on_from_its_record_and_from_nothing_else() {
+    let set = six(64);
+    let blocks = chain(&set, 2, 1);
+    let rival = Block::first(&set, 9);
+    let mut bench = Setup::new(&set, 5)
+        .with_log(tip(&blocks[0]), &[&blocks[0]])
+        .run();
+    bench.propose(&rival);
+    assert_eq!(bench.own_record(0).tip, Some(blocks[0].at()));
+    let stopped = Record {
+        stop: true,
+        ..tip(&blocks[0])
+    };
+    let mut bench = Setup::new(&set, 5)
+        .with_log(stopped.clone(), &[&blocks[0]])
+        .run();
+    bench.propose(&blocks[1]);
+    assert_eq!(bench.own_record(0), stopped);
+}
+
+#[test]
+fn r12_the_highest_window_comes_from_parents_and_not_from_an_own_record() {
+    let set = six(64);
+    let mut setup = Setup::new(&set, 5);
+    setup.restored.lease.lease = Some(w(9));
+    setup.restored.records = vec![OwnRecord {
+        window: w(5),
+        record: stop(),
+    }];
+    let mut bench = setup.run();
+    assert_eq!(bench.consensus.window(), w(0));
+    bench.lapse(52);
+    assert!(bench.own_record(0).stop, "and its timer runs");
+}
+
+#[test]
+fn r12_no_proposal_up_to_no_proposals_until_and_votes_all_the_same() {
+    let set = six(64);
+    let mut setup = Setup::new(&set, 0);
+    setup.restored.lease = Lease {
+        lease: Some(w(9)),
+        abstain_until: None,
+        no_proposals_until: Some(w(0)),
+    };
+    let mut bench = setup.run();
+    assert_eq!(bench.consensus.proposal_room(), None);
+    assert!(bench.consensus.is_voting());
+    bench.settle();
+    assert!(bench.own_record(0).stop, "its own window gets no time");
+    bench.lapse(10);
+    let statuses = bench.statuses_sent();
+    let last = *statuses.last().unwrap();
+    assert!(last.no_proposals && !last.abstains);
+    let mut setup = Setup::new(&set, 1);
+    setup.restored.lease.lease = Some(w(9));
+    setup.restored.lease.no_proposals_until = Some(w(0));
+    let mut bench = setup.run();
+    bench.certificates(2, vec![skip_of(&set, 0, &[0, 2, 3, 4])]);
+    assert!(bench.consensus.proposal_room().is_some(), "one above");
+}
+
+#[test]
+fn r12_no_record_before_peers_of_stake_q_less_its_own_have_answered() {
+    let set = six(64);
+    let mut bench = Setup::new(&set, 5).start();
+    let asks = |(_, message): &(Destination, &Message)| matches!(message, Message::FenceAsk { incarnation } if *incarnation == INCARNATION);
+    for peer in 0..5 {
+        let to = Destination::Peer(v(peer));
+        assert!(
+            bench
+                .sent()
+                .filter(asks)
+                .any(|(receiver, _)| receiver == to),
+            "{peer}"
+        );
+    }
+    let block = Block::first(&set, 1);
+    bench.propose(&block);
+    bench.answer_fence(0, None);
+    bench.answer_fence(1, None);
+    bench.answer_fence(1, None);
+    bench.lapse(60);
+    assert!(bench.persisted().is_empty(), "2 of 3");
+    assert!(bench.statuses_sent().iter().all(|status| status.recovering));
+    bench.answer_fence(2, None);
+    assert_eq!(bench.own_record(0).tip, Some(block.at()));
+}
+
+#[test]
+fn r12_an_answer_to_an_earlier_start_counts_for_nothing() {
+    let set = six(64);
+    let mut bench = Setup::new(&set, 5).start();
+    for from in 0..5 {
+        let incarnation = INCARNATION - 1;
+        bench.message(
+            from,
+            Message::FenceAnswer {
+                incarnation,
+                held: None,
+            },
+        );
+    }
+    assert!(!bench.consensus.is_voting());
+}
+
+#[test]
+fn r12_a_validator_behind_its_own_fence_answers_so_that_all_can_start_at_once() {
+    let set = six(64);
+    let mut bench = Setup::new(&set, 5).start();
+    bench.vote(1, 0, stop());
+    for (asker, held) in [(1, Some(stop())), (2, None)] {
+        bench.forget();
+        bench.message(asker, Message::FenceAsk { incarnation: 77 });
+        let answers = bench.sent().filter_map(|(to, message)| match message {
+            Message::FenceAnswer { incarnation, held } if *incarnation == 77 => {
+                Some((to, held.clone().map(|held| (held.window, held.record))))
+            }
+            _ => None,
+        });
+        let answers: Vec<_> = answers.collect();
+        assert_eq!(
+            answers,
+            vec![(Destination::Peer(v(asker)), held.map(|held| (w(0), held)))]
+        );
+    }
+}
+
+fn held(
+    set: &quorate_consensus::validators::ValidatorSet,
+    at: u64,
+    record: Record,
+    is_signed: bool,
+) -> HeldRecord {
+    let window = Window::new(at);
+    let signature = is_signed.then(|| sign_record(set, v(5), window, &record));
+    HeldRecord {
+        window,
+        record,
+        signature,
+    }
+}
+
+/// A validator whose log holds a first vote for block 0 of window 0, behind its fence.
+fn fenced() -> (Bench, Vec<Block>) {
+    let set = six(64);
+    let blocks = chain(&set, 2, 1);
+    let bench = Setup::new(&set, 5)
+        .with_log(tip(&blocks[0]), &[&blocks[0]])
+        .start();
+    (bench, blocks)
+}
+
+fn is_silenced(bench: &mut Bench) -> bool {
+    for from in 0..5 {
+        bench.answer_fence(from, None);
+    }
+    bench.lapse(60);
+    !bench.consensus.is_voting() && bench.persisted().is_empty()
+}
+
+#[test]
+fn r12_answers_that_the_log_extends_pass_the_fence() {
+    let (mut bench, blocks) = fenced();
+    let set = bench.set.clone();
+    let known = held(&set, 0, tip(&blocks[0]), true);
+    for from in 0..3 {
+        bench.answer_fence(from, Some(known.clone()));
+    }
+    assert!(bench.consensus.is_voting());
+    assert!(bench.alarms().is_empty());
+}
+
+#[test]
+fn r12_a_signed_record_that_the_log_does_not_hold_shows_an_old_disk() {
+    let set = six(64);
+    let rival = Block::first(&set, 30);
+    let further = chain(&set, 2, 1)[1].clone();
+    let unheard = [
+        (0, tip(&further)),
+        (0, tip(&rival)),
+        (0, stop()),
+        (
+            0,
+            Record {
+                fin: Some(i(0)),
+                ..tip(&chain(&set, 1, 1)[0])
+            },
+        ),
+        (7, stop()),
+        (101, stop()),
+    ];
+    for (window, record) in unheard {
+        let (mut bench, _) = fenced();
+        bench.answer_fence(0, Some(held(&set, window, record.clone(), true)));
+        assert!(is_silenced(&mut bench), "{window} {record:?}");
+        assert_eq!(bench.alarms(), vec![Alarm::DiskOlderThanSent(w(window))]);
+    }
+}
+
+#[test]
+fn r12_one_liar_cannot_silence_a_validator_and_stake_of_amp_can() {
+    let (mut bench, _) = fenced();
+    let set = bench.set.clone();
+    let lie = held(&set, 0, tip(&Block::first(&set, 30)), false);
+    bench.answer_fence(0, Some(lie.clone()));
+    assert!(bench.alarms().contains(&Alarm::ForeignRecord(v(0))));
+    assert!(!is_silenced(&mut bench));
+    let (mut bench, _) = fenced();
+    bench.answer_fence(0, Some(lie.clone()));
+    bench.answer_fence(1, Some(lie));
+    assert!(is_silenced(&mut bench));
+}
+
+#[test]
+fn r12_a_forged_signature_is_no_proof_of_an_old_disk() {
+    let (mut bench, _) = fenced();
+    let set = bench.set.clone();
+    let mut lie = held(&set, 0, tip(&Block::first(&set, 30)), true);
+    if let Some(signature) = &mut lie.signature {
+        signature[3] ^= 1;
+    }
+    bench.answer_fence(0, Some(lie));
+    assert!(!is_silenced(&mut bench));
+}
+
+#[test]
+fn r12_records_of_abstention_are_no_news_to_the_fence() {
+    let (setup, _) = abstaining(Durability::Async, 1, 5);
+    let mut bench = setup.start();
+    let set = bench.set.clone();
+    for from in 0..3 {
+        bench.answer_fence(from, Some(held(&set, 1, stop(), true)));
+    }
+    assert!(bench.alarms().is_empty());
+    let skips = vec![
+        skip_of(&set, 0, &[0, 1, 2, 3]),
+        skip_of(&set, 1, &[0, 1, 2, 3]),
+    ];
+    bench.certificates(2, skips);
+    assert!(bench.consensus.is_voting());
+}

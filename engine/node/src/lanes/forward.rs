@@ -2,8 +2,9 @@
 //!
 //! Owns the policy of an admitting validator: to the leader at once, to a new leader again, to
 //! everybody when a command is not final after `T_fan`, and to the leader again at intervals from
-//! then on, since nothing is delivered for certain. Never: commands of other validators' clients
-//! (they forward those themselves), sockets, bytes of messages.
+//! then on, since nothing is delivered for certain. Commands of other validators' clients are theirs
+//! to forward, but for those that stood in a block that may be given up. Never: sockets, bytes of
+//! messages.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -56,6 +57,13 @@ impl Forwarding {
         if self.leader.is_some() {
             self.outgoing.push_back(handle);
         }
+    }
+
+    /// A command of a block that may be given up has been kept: if it is not final soon, the
+    /// leader gets it, because nobody else may have it any more.
+    pub(super) fn saved(&mut self, now_ns: u64, handle: Handle) {
+        let at_ns = now_ns.saturating_add(self.retry_ns);
+        self.retries.push_back(Timed { at_ns, handle });
     }
 }
 

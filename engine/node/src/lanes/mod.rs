@@ -77,7 +77,7 @@ impl Lanes {
     /// When the bytes are no run of entries: the peer's fault, and nothing of them is taken.
     pub fn take_forwarded(&mut self, now_ns: u64, entries: &[u8]) -> Result<(), PayloadError> {
         for view in parse_entries(entries)? {
-            self.take_over(now_ns, &view);
+            self.take_over(now_ns, &view, Origin::Peer);
         }
         Ok(())
     }
@@ -89,13 +89,13 @@ impl Lanes {
     /// When the payload is malformed, which a logged one is not.
     pub fn take_abandoned(&mut self, now_ns: u64, payload: &[u8]) -> Result<(), PayloadError> {
         for view in commands_of_block(payload)? {
-            self.take_over(now_ns, &view);
+            self.take_over(now_ns, &view, Origin::Block);
         }
         Ok(())
     }
 
-    fn take_over(&mut self, now_ns: u64, view: &CommandView<'_>) {
-        match self.admit(now_ns, view, Origin::Peer) {
+    fn take_over(&mut self, now_ns: u64, view: &CommandView<'_>, origin: Origin) {
+        match self.admit(now_ns, view, origin) {
             // Nobody waits here for the verdict; it is counted.
             Admission::Judged(_) | Admission::Final => {}
         }

@@ -36,8 +36,10 @@ pub(super) struct Timed {
 pub(super) enum Origin {
     /// A client of this validator.
     Local,
-    /// A peer, or a block that was abandoned.
+    /// A peer, which keeps it too.
     Peer,
+    /// A block that may be given up; who admitted it may be gone.
+    Block,
 }
 
 /// What admission did with a command.
@@ -233,7 +235,7 @@ impl Lanes {
         };
         match (origin, admission) {
             (Origin::Local, Admission::Judged(Verdict::Accepted)) => self.counters.accepted += 1,
-            (Origin::Peer, Admission::Judged(Verdict::Accepted)) => self.counters.taken_over += 1,
+            (_, Admission::Judged(Verdict::Accepted)) => self.counters.taken_over += 1,
             (_, Admission::Judged(Verdict::Busy { .. })) => self.counters.busy += 1,
             (_, Admission::Judged(Verdict::Rejected(_))) => self.counters.rejected += 1,
             (_, Admission::Final) => {}
@@ -296,7 +298,7 @@ impl Lanes {
         let is_chained = view.seq <= session.chained_seq;
         let held = session.command_mut(view.seq)?;
         let is_same = *held.entry == *view.entry;
-        if !is_same && (held.is_local || origin == Origin::Peer || is_chained) {
+        if !is_same && (held.is_local || origin != Origin::Local || is_chained) {
             return Some(Err(Verdict::Rejected(Rejection::Conflict)));
         }
         if !is_same {
@@ -317,7 +319,7 @@ impl Lanes {
     /// flooded by its own clients still takes what others forward, and a cancel always gets in
     /// before an order.
     fn has_room(&self, bytes: usize, lane: Lane, origin: Origin) -> bool {
-        let is_favoured = origin == Origin::Peer || lane == Lane::Cancel;
+        let is_favoured = origin != Origin::Local || lane == Lane::Cancel;
         let share = |max: usize| if is_favoured { max } else { max - max / 8 };
         self.commands < share(self.config.commands_max)
             && self.bytes + bytes <= share(self.config.bytes_max)
@@ -349,8 +351,10 @@ impl Lanes {
             let at_ns = now_ns.saturating_add(self.config.gap_ns);
             self.gapped.push_back(Timed { at_ns, handle });
         }
-        if is_local {
-            self.forwarding.admitted(now_ns, handle);
+        match origin {
+            Origin::Local => self.forwarding.admitted(now_ns, handle),
+            Origin::Block => self.forwarding.saved(now_ns, handle),
+            Origin::Peer => {}
         }
     }
 

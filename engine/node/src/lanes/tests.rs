@@ -424,6 +424,21 @@ fn what_peers_forwarded_is_not_forwarded_on() {
 }
 
 #[test]
+fn what_stood_in_a_block_that_may_be_given_up_goes_to_the_leader_when_it_is_not_final_soon() {
+    let mut leader = pool();
+    submit(&mut leader, 0, &[order(1, 1), order(2, 1)]);
+    let block = build(&mut leader).expect("both");
+    let mut lanes = pool();
+    lanes.set_leader(Some(ValidatorIndex::new(2)));
+    lanes.take_abandoned(0, &block).expect("valid");
+    assert!(forwarded(&mut lanes, 199 * MS).is_empty());
+    let next = Destination::Peer(ValidatorIndex::new(2));
+    assert_eq!(forwarded(&mut lanes, 200 * MS), [(next, 2)]);
+    finalize(&mut lanes, 201 * MS, &block);
+    assert!(forwarded(&mut lanes, 10_000 * MS).is_empty());
+}
+
+#[test]
 fn the_allowance_bounds_what_goes_to_everybody() {
     let one = order(1, 1).len();
     let config = LanesConfig {

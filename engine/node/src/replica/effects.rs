@@ -161,17 +161,17 @@ impl OrderStage {
         self.has_stopped = false;
         self.lanes.set_leader((!is_own).then_some(leader));
         self.leader = Some(leader);
-        // The same leader goes on where its last window ended: what it has chained still is.
+        // PERF: the same leader goes on where its last window ended; what it has chained still is,
+        // and a full pipeline is a million commands that need not be looked at again.
         if is_orderly {
             return Ok(());
         }
         self.lanes.unchain_all();
-        if is_own {
-            for block in self.store.take_pending() {
-                self.take_abandoned(now, &block)?;
-            }
-            self.is_rebase_due = true;
+        // Blocks that are not final may be given up now, here or elsewhere.
+        for block in self.store.take_pending() {
+            self.take_abandoned(now, &block)?;
         }
+        self.is_rebase_due = is_own;
         Ok(())
     }
 }

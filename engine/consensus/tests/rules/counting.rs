@@ -404,6 +404,28 @@ fn signatures_of_an_older_record_prove_what_it_said() {
 }
 
 #[test]
+fn signatures_a_peer_that_never_signs_is_counted_only_after_verification() {
+    let set = six(4096);
+    let mut bench = Bench::new(&set, 5);
+    let blocks = chain(&set, 40, 1);
+    for block in &blocks[..30] {
+        bench.propose(block);
+        bench.votes_signed(&[0, 1, 2], 0, &tip(block));
+        bench.vote(3, 0, tip(block));
+        bench.lapse(10);
+    }
+    bench.propose(&blocks[30]);
+    bench.votes(&[0, 1, 2], 0, &tip(&blocks[30]));
+    bench.vote(3, 0, tip(&blocks[30]));
+    assert!(
+        bench.consensus.finalized().index < i(25),
+        "300 ms are 15 T_sig"
+    );
+    bench.vote_signed(3, 0, tip(&blocks[30]));
+    assert_eq!(bench.consensus.finalized(), blocks[30].point());
+}
+
+#[test]
 fn evidence_e1_two_signed_headers_of_one_position() {
     let set = six(64);
     let mut bench = Bench::new(&set, 5);
@@ -442,6 +464,24 @@ fn evidence_e2_two_signed_records_of_which_neither_extends_the_other() {
         **records,
         [signed(&set, 2, 0, first), signed(&set, 2, 0, stop())]
     );
+}
+
+#[test]
+fn evidence_e2_two_signed_records_on_two_branches() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let mine = Block::first(&set, 1);
+    let theirs = chain(&set, 2, 10);
+    bench.propose(&mine);
+    bench.vote(1, 0, tip(&theirs[1]));
+    bench.branch(1, &[&theirs[0], &theirs[1]]);
+    bench.vote_signed(2, 0, tip(&mine));
+    bench.vote_signed(2, 0, tip(&theirs[1]));
+    let evidence = bench.evidence();
+    let [Evidence::TwoRecords { headers, .. }] = evidence[..] else {
+        panic!("{evidence:?}")
+    };
+    assert!(!headers.is_empty(), "the headers that prove the branch");
 }
 
 #[test]

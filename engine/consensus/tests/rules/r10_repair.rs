@@ -378,3 +378,23 @@ fn r10_a_record_is_signed_within_t_sig_also_when_idle_and_after_leaving() {
             .any(|(_, vote)| vote.record == newest && vote.signature.is_some())
     );
 }
+
+#[test]
+fn r10_own_records_stay_signed_in_time_under_a_steady_stream() {
+    let set = six(4096);
+    let mut bench = Bench::new(&set, 5);
+    for block in &chain(&set, 40, 1) {
+        bench.propose(block);
+        bench.lapse(1);
+    }
+    let signed: Vec<Record> = bench
+        .votes_sent(0)
+        .iter()
+        .filter(|(_, vote)| vote.signature.is_some())
+        .map(|(_, vote)| vote.record.clone())
+        .collect();
+    assert!(
+        signed.len() >= 2 && signed.len() <= 4,
+        "once each T_sig, not each vote"
+    );
+}

@@ -310,3 +310,53 @@ fn r5_a_stop_is_signed_and_sent_to_all() {
     );
     assert_eq!(bench.own_record(0).skip_from(), Some(i(0)));
 }
+
+#[test]
+fn r5_back_off_falls_again_after_a_turn_without_a_stop_by_the_timer() {
+    let set = six(1);
+    let mut bench = Bench::new(&set, 5);
+    bench.stop_by_timer();
+    bench.votes(&[0, 1, 2], 0, &stop());
+    let block = Block::first(&set, 1).with(|header| header.window = w(1));
+    bench.propose(&block);
+    bench.votes(&[0, 1, 2], 1, &tip(&block));
+    assert_eq!(bench.consensus.window(), w(2));
+    bench.lapse(49);
+    assert!(!bench.own_record(2).stop);
+    bench.lapse(2);
+    assert!(bench.own_record(2).stop);
+}
+
+#[test]
+fn r5_a_leaders_status_that_is_behind_does_not_restart_the_timer() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    bench.propose(&Block::first(&set, 1));
+    for _ in 0..6 {
+        bench.lapse(10);
+        let status = bench.status_of(0);
+        bench.status(0, status);
+    }
+    assert!(bench.own_record(0).stop);
+}
+
+#[test]
+fn r5_a_leader_silent_while_stake_q_is_active_gets_no_time() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    // Nothing comes from v2 from the start on; the timers of two windows run out.
+    bench.stop_by_timer();
+    bench.votes(&[0, 1, 3], 0, &stop());
+    bench.lapse(101);
+    assert!(bench.own_record(1).stop);
+    bench.votes(&[0, 1, 3], 1, &stop());
+    assert_eq!(
+        (bench.consensus.window(), bench.consensus.leader()),
+        (w(2), v(2))
+    );
+    assert!(
+        bench.own_record(2).stop,
+        "150 ms, above ten heartbeats of 12.5 ms"
+    );
+    assert_eq!(bench.consensus.counters().stops_policy, 1);
+}

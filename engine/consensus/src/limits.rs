@@ -20,6 +20,9 @@ pub const TURN_WINDOWS_DEFAULT: u32 = 4;
 pub const TURN_WINDOWS_MAX: u32 = 16;
 /// Blocks in flight ahead of the highest notarized index.
 pub const PIPELINE_BLOCKS: u32 = 64;
+/// Bytes of payloads in flight above the highest notarized index: what a peer's queue and the wire
+/// hold without a queue growing in front of votes.
+pub const PIPELINE_BYTES: u64 = 4 * 1024 * 1024;
 /// Seats of the leader table at most.
 pub const SCHEDULE_SEATS_MAX: usize = 1024;
 /// Entries of a record's `also` list: one certifiable branch a validator.

@@ -11,7 +11,7 @@ use crate::machine::{Consensus, Disposition, Durability, Ignored};
 use crate::message::{Message, Propose};
 use crate::payload;
 use crate::types::{BlockId, Height, Index, Now, Window};
-use crate::window::ReadyParent;
+use crate::window::{ReadyParent, WindowState};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -78,13 +78,7 @@ impl Consensus {
         let header = state.tally.tree.block(tip).header?;
         let index = header.index.next();
         // Without waiting for votes, while fewer than K blocks are in flight.
-        let notarized = state
-            .tally
-            .highest_notarized()
-            .map_or(0, |at| at.next().number());
-        let in_flight = index.number().saturating_sub(notarized);
-        let pipeline = limits::PIPELINE_BLOCKS.min(self.config.set.slots());
-        if index.number() >= self.config.set.slots() || in_flight >= pipeline {
+        if index.number() >= self.config.set.slots() || !self.has_pipeline_room(state, index) {
             return None;
         }
         let room = ProposalRoom {
@@ -98,6 +92,28 @@ impl Consensus {
             parent_id: self.windows.get(&window)?.tally.tree.block(tip).id,
             parent: None,
         })
+    }
+
+    /// R2: fewer than K blocks, and few enough bytes, above the highest notarized index.
+    fn has_pipeline_room(&self, state: &WindowState, index: Index) -> bool {
+        let notarized = state.tally.highest_notarized();
+        let first = notarized.map_or(0, |at| at.next().number());
+        let in_flight = index.number().saturating_sub(first);
+        if in_flight >= limits::PIPELINE_BLOCKS.min(self.config.set.slots()) {
+            return false;
+        }
+        let tree = &state.tally.tree;
+        let bytes = state
+            .own_tip
+            .into_iter()
+            .flat_map(|tip| tree.chain(tip))
+            .map(|place| tree.block(place))
+            .take_while(|block| notarized.is_none_or(|at| block.index > at))
+            .filter_map(|block| block.header)
+            .fold(0_u64, |sum, header| {
+                sum.saturating_add(u64::from(header.payload_bytes))
+            });
+        bytes < limits::PIPELINE_BYTES
     }
 
     /// Highest parent whose bodies are here; with signed evidence when followers may lack theirs.

@@ -97,6 +97,20 @@ impl Record {
     }
 }
 
+impl Record {
+    /// Whether `newer` can hold every `also` chain of `self`: each entry still stands, or another
+    /// one stands higher. Needs no headers, so `false` means only that `newer` came late.
+    #[must_use]
+    pub fn also_may_grow_to(&self, newer: &Self) -> bool {
+        self.also.iter().all(|entry| {
+            newer
+                .also
+                .iter()
+                .any(|other| other == entry || other.0 > entry.0)
+        })
+    }
+}
+
 /// A record of this validator's own and the window it speaks about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnRecord {

@@ -39,10 +39,15 @@ pub(crate) struct Peer {
     flushed: Height,
     /// Window and tip of its last Status.
     last_tip: Option<(Window, Option<Index>)>,
+    /// Since when that tip has stood, and how often blocks were sent again for it.
+    tip_since_ns: u64,
+    resends: u32,
 }
 
-/// Blocks a leader sends again for one Status.
-const RESEND_BLOCKS_MAX: usize = 16;
+/// Bytes of payloads a leader sends again for one Status.
+const RESEND_BYTES_MAX: u64 = 512 * 1024;
+/// Doublings of the wait before blocks are sent again for the same tip.
+const RESEND_DOUBLINGS_MAX: u32 = 6;
 /// Periods of T_sig without a good signature after which a peer counts only after verification.
 const UNSIGNED_PERIODS: u64 = 10;
 
@@ -230,8 +235,11 @@ impl Consensus {
         peer.flushed = peer.flushed.max(status.flushed);
         peer.cannot_lead = status.no_proposals || status.abstains;
         let tip = status.record.tip.map(|(index, _)| index);
-        let stands_still = peer.last_tip == Some((status.window, tip));
-        peer.last_tip = Some((status.window, tip));
+        if peer.last_tip != Some((status.window, tip)) {
+            peer.last_tip = Some((status.window, tip));
+            peer.tip_since_ns = now.mono_ns;
+            peer.resends = 0;
+        }
         let answers = now.mono_ns >= peer.answer_after_ns;
         self.note_durable(effects);
         if self.config.set.leader(status.window) == from {
@@ -247,7 +255,8 @@ impl Consensus {
         if answers {
             self.peers[from.place()].answer_after_ns =
                 now.mono_ns.saturating_add(self.config.timers.retransmit_ns);
-            self.r10_answer(from, &status, stands_still, effects);
+            self.r10_answer(from, &status, effects);
+            self.resend_blocks(now, from, &status, effects);
         }
         match disposition {
             Disposition::Fault(_) => disposition,
@@ -257,13 +266,7 @@ impl Consensus {
 
     /// R10 REPAIR: what the peer lacks and I can prove, and my newest records of its window and
     /// of its gap window, whatever window I am in.
-    fn r10_answer(
-        &mut self,
-        to: ValidatorIndex,
-        status: &Status,
-        stands_still: bool,
-        effects: &mut Effects,
-    ) {
+    fn r10_answer(&mut self, to: ValidatorIndex, status: &Status, effects: &mut Effects) {
         if status.proven.height < self.proven.height
             && let Some(proof) = self.proof.clone()
         {
@@ -281,9 +284,6 @@ impl Consensus {
             && gap != status.window
         {
             self.answer_with_record(to, gap, status, effects);
-        }
-        if stands_still && self.config.set.leader(status.window) == self.config.own {
-            self.resend_blocks(to, status, effects);
         }
     }
 
@@ -338,31 +338,64 @@ impl Consensus {
         }
     }
 
-    /// The leader sends unacknowledged blocks again: the peer's record shows its tip.
-    fn resend_blocks(&self, to: ValidatorIndex, status: &Status, effects: &mut Effects) {
-        let Some(state) = self.windows.get(&status.window) else {
-            return;
-        };
-        let Some(tip) = state.own_tip else { return };
-        let above = status.record.tip.map(|(index, _)| index);
-        if status.record.stop || above >= state.own_tip_index() {
+    /// The leader sends unacknowledged blocks again: the peer's record shows its tip. A tip that
+    /// stands for a while only, and few bytes at once: what is slow must not be made slower.
+    fn resend_blocks(
+        &mut self,
+        now: Now,
+        to: ValidatorIndex,
+        status: &Status,
+        effects: &mut Effects,
+    ) {
+        if self.config.set.leader(status.window) != self.config.own || status.record.stop {
             return;
         }
+        let timers = &self.config.timers;
+        let patience = (timers.progress_ns / 2).max(timers.retransmit_ns);
+        let peer = &mut self.peers[to.place()];
+        let stood = now.mono_ns.saturating_sub(peer.tip_since_ns);
+        if stood < patience << peer.resends.min(RESEND_DOUBLINGS_MAX) {
+            return;
+        }
+        let above = status.record.tip.map(|(index, _)| index);
+        let blocks = self.blocks_above(status.window, above);
+        if !blocks.is_empty() {
+            let peer = &mut self.peers[to.place()];
+            peer.resends = peer.resends.saturating_add(1);
+            effects.push(Effect::ServeBodies { to, blocks });
+        }
+    }
+
+    /// The lowest blocks of the own chain above an index, up to `RESEND_BYTES_MAX` but one at
+    /// least.
+    fn blocks_above(&self, window: Window, above: Option<Index>) -> Vec<BlockRef> {
+        let Some(state) = self.windows.get(&window) else {
+            return Vec::new();
+        };
+        let Some(tip) = state.own_tip else {
+            return Vec::new();
+        };
         let tree = &state.tally.tree;
-        let mut blocks: Vec<BlockRef> = tree
+        let mut headers: Vec<_> = tree
             .chain(tip)
             .map(|place| tree.block(place))
             .take_while(|block| above.is_none_or(|above| block.index > above))
-            .filter_map(|block| {
-                Some(BlockRef {
-                    height: block.header?.height,
-                    id: block.id,
-                })
-            })
+            .filter_map(|block| Some((block.id, block.header?)))
             .collect();
-        blocks.reverse();
-        blocks.truncate(RESEND_BLOCKS_MAX);
-        effects.push(Effect::ServeBodies { to, blocks });
+        headers.reverse();
+        let mut bytes = 0_u64;
+        headers
+            .into_iter()
+            .take_while(|(_, header)| {
+                let first = bytes == 0;
+                bytes = bytes.saturating_add(u64::from(header.payload_bytes).max(1));
+                first || bytes <= RESEND_BYTES_MAX
+            })
+            .map(|(id, header)| BlockRef {
+                height: header.height,
+                id,
+            })
+            .collect()
     }
 
     pub(crate) fn handle_get(

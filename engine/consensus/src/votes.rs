@@ -149,10 +149,9 @@ impl Consensus {
         let Some(voter) = state.tally.voter_mut(validator) else {
             return;
         };
-        let is_older = voter
-            .signed
-            .as_ref()
-            .is_some_and(|(held, _)| held == &record || !held.may_extend_to(&record));
+        let is_older = voter.signed.as_ref().is_some_and(|(held, _)| {
+            held == &record || !held.may_extend_to(&record) || !held.also_may_grow_to(&record)
+        });
         if is_older {
             return;
         }

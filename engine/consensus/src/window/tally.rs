@@ -223,14 +223,17 @@ impl Tally {
         }
         cover.sort_unstable();
         cover.dedup();
-        if voter
-            .cover
-            .iter()
-            .any(|at| cover.binary_search(at).is_err())
-        {
-            return Err(Counting::Conflict);
+        let covers = |all: &[BlockPlace], some: &[BlockPlace]| {
+            some.iter().all(|at| all.binary_search(at).is_ok())
+        };
+        if covers(&cover, &voter.cover) {
+            return Ok(cover);
         }
-        Ok(cover)
+        // Not everything that was covered: an earlier record that came late, or a withdrawal.
+        if covers(&voter.cover, &cover) && record.may_extend_to(&voter.counted) {
+            return Err(Counting::Stale);
+        }
+        Err(Counting::Conflict)
     }
 
     fn apply(

@@ -3,6 +3,7 @@
 
 use quorate_consensus::certificate::{Certificate, SignatureBytes, SignedRecord, Target};
 use quorate_consensus::header::{HEADER_VERSION, Header};
+use quorate_consensus::input::Input;
 use quorate_consensus::payload::{Entry, Lane, PayloadBuilder, encode_entry, session_of_key};
 use quorate_consensus::record::Record;
 use quorate_consensus::signing::{self, ValidatorKey};
@@ -10,7 +11,7 @@ use quorate_consensus::types::{
     BlockId, Epoch, Height, Index, Point, Stake, ValidatorIndex, Window,
 };
 use quorate_consensus::validators::{SetParameters, Validator, ValidatorSet};
-use quorate_consensus::verify::{SignatureCheck, SignatureItem};
+use quorate_consensus::verify::{Claim, SignatureCheck, SignatureItem, check_claims};
 use std::sync::Arc;
 
 pub(crate) const MS: u64 = 1_000_000;
@@ -309,4 +310,21 @@ pub(crate) fn payload_numbered(number: u32) -> Arc<[u8]> {
     let mut builder = PayloadBuilder::new();
     builder.push_entry(&bytes).unwrap();
     builder.finish()
+}
+
+/// What the signature workers answer to a claim.
+pub(crate) fn verdict(
+    set: &ValidatorSet,
+    own: ValidatorIndex,
+    from: ValidatorIndex,
+    claim: Claim,
+) -> Option<Input> {
+    let verdict = check_claims(set, own, vec![(from, claim)], &mut StandIn).pop()?;
+    Some(match verdict {
+        Ok((from, claim)) => Input::Verified { from, claim },
+        Err(refusal) => Input::Refused {
+            from: refusal.from,
+            own_record: refusal.own_record,
+        },
+    })
 }

@@ -2,11 +2,15 @@
 //! test's name begins with the number of its rule.
 
 mod bench;
+mod bounds;
 mod chaos;
 mod counting;
 mod fixtures;
+mod member;
+mod proof;
 mod r10_repair;
 mod r11_order;
+mod r12_fence;
 mod r12_restart;
 mod r1_enter;
 mod r2_propose;
@@ -17,5 +21,6 @@ mod r6_also;
 mod r7_skip_fallback;
 mod r8_finalize;
 mod r9_jump;
+mod seen;
 mod steady;
 mod support;

@@ -1,9 +1,11 @@
 //! R10: what a Status is answered with, and what is asked for and from whom.
 
 use crate::bench::Bench;
-use crate::fixtures::{Block, chain, i, six, stop, stop_at, tip, v, w};
+use crate::fixtures::{Block, chain, i, payload_numbered, six, stop, stop_at, tip, v, w};
 use quorate_consensus::certificate::{Certificate, Target};
 use quorate_consensus::effect::{Destination, Effect};
+use quorate_consensus::input::Input;
+use quorate_consensus::machine::Disposition;
 use quorate_consensus::message::{BlockRef, Get, Message, Status, Vote};
 use quorate_consensus::record::Record;
 use quorate_consensus::verify::{Fact, judge};
@@ -308,15 +310,10 @@ fn r10_headers_bodies_and_certificates_are_served_on_request() {
 fn r10_a_leader_sends_blocks_again_to_a_peer_that_stands_still() {
     let set = six(64);
     let mut bench = Bench::new(&set, 0);
-    let disposition = bench.input(quorate_consensus::input::Input::Payload(
-        crate::fixtures::payload_numbered(1),
-    ));
-    assert_eq!(
-        disposition,
-        quorate_consensus::machine::Disposition::Applied
-    );
+    let disposition = bench.input(Input::Payload(payload_numbered(1)));
+    assert_eq!(disposition, Disposition::Applied);
     let id = bench.proposals_sent()[0].header.id();
-    for _ in 0..2 {
+    for _ in 0..7 {
         bench.lapse(6);
         let status = bench.status_of(0);
         bench.status(2, status);

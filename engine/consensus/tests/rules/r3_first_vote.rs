@@ -1,7 +1,10 @@
 //! R3: what a first vote asks for, one test a guard.
 
 use crate::bench::{Bench, Setup};
-use crate::fixtures::{Block, MS, certified, chain, sign_header, six, tip, w};
+use crate::fixtures::{
+    Block, MS, certificate, certified, chain, i, sign_header, six, stop_at, tip, w,
+};
+use quorate_consensus::certificate::Target;
 use quorate_consensus::machine::{Disposition, PeerFault};
 use quorate_consensus::message::{Get, Message};
 use quorate_consensus::types::BlockId;
@@ -245,5 +248,30 @@ fn r3_the_leaders_signature_makes_a_block_authentic_whoever_brings_it() {
         bench.vote(1, 0, tip(&block));
         bench.branch(1, &[&block]);
         assert_eq!(bench.own_record(0) == tip(&block), votes);
+    }
+}
+
+#[test]
+fn r3_of_several_ready_parents_the_named_one_is_followed() {
+    let set = six(64);
+    let below = chain(&set, 2, 1);
+    let right = below[0].opening(&set, 1, 7);
+    // It names the lower parent and has the height of a child of the higher one.
+    let wrong = right.with(|header| {
+        header.height = below[1].header.height.next();
+        header.time_ns = below[1].header.time_ns + 10;
+    });
+    for (block, votes) in [(wrong, false), (right, true)] {
+        let mut bench = Bench::new(&set, 5);
+        bench.propose(&below[0]);
+        bench.propose(&below[1]);
+        let above = Target::Skip { from: i(1) };
+        let stops = (&[1, 2, 3, 4][..], &stop_at(&below[0]));
+        let skip = certificate(&set, 0, above, stops, Vec::new());
+        let both = below.iter().map(|one| certified(&set, one, &[0, 2, 3, 4]));
+        bench.certificates(3, both.chain([skip]).collect());
+        assert_eq!(bench.consensus.window(), w(1));
+        bench.propose(&block);
+        assert_eq!(bench.own_record(1).tip == Some(block.at()), votes);
     }
 }

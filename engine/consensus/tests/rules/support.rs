@@ -1,11 +1,10 @@
 //! A small world around `Consensus` for the tests of the rules: virtual time, instant disks,
 //! links that can be cut, signatures stood in for by a keyed hash.
 
-pub(crate) use crate::fixtures::{LINK_NS, MS, StandIn, payload_numbered, set_of, v};
-use crate::fixtures::{sign_header, sign_record};
-use quorate_consensus::certificate::Certificate;
-use quorate_consensus::effect::{Alarm, Destination, Effect, Effects, FinalPath};
-use quorate_consensus::evidence::Evidence;
+pub(crate) use crate::fixtures::{LINK_NS, MS, payload_numbered, set_of, v};
+use crate::fixtures::{sign_header, sign_record, verdict};
+use crate::member::{Disk, Member};
+use quorate_consensus::effect::{Destination, Effect, Effects, FinalPath};
 use quorate_consensus::header::Header;
 use quorate_consensus::input::Input;
 use quorate_consensus::machine::{
@@ -13,52 +12,11 @@ use quorate_consensus::machine::{
 };
 use quorate_consensus::message::{BlockRef, Message};
 use quorate_consensus::record::{OwnRecord, Record};
-use quorate_consensus::trust::{Authenticated, Durable, Lease};
-use quorate_consensus::types::{BlockId, Height, Now, Point, ValidatorIndex, Window};
+use quorate_consensus::trust::{Authenticated, Durable};
+use quorate_consensus::types::{BlockId, Now, ValidatorIndex, Window};
 use quorate_consensus::validators::ValidatorSet;
-use quorate_consensus::verify::{Claim, check_claims};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-
-/// What one validator's log holds, over restarts.
-#[derive(Default)]
-pub(crate) struct Disk {
-    pub(crate) lease: Lease,
-    pub(crate) blocks: BTreeMap<BlockId, (Header, Arc<[u8]>)>,
-    pub(crate) order: Vec<BlockId>,
-    pub(crate) records: BTreeMap<Window, Record>,
-    pub(crate) chain: Vec<(BlockId, Header)>,
-    pub(crate) proof: Option<(Point, Certificate)>,
-    /// Every record ever logged, in order: for the checks of I1.
-    pub(crate) history: Vec<OwnRecord>,
-}
-
-pub(crate) struct Member {
-    pub(crate) consensus: Option<Consensus>,
-    pub(crate) disk: Disk,
-    pub(crate) finalized: Vec<(Height, BlockId, FinalPath)>,
-    pub(crate) alarms: Vec<Alarm>,
-    pub(crate) evidence: Vec<Evidence>,
-    pub(crate) faults: u32,
-    pub(crate) entered: Vec<Window>,
-    pub(crate) stopped: Vec<Window>,
-    pub(crate) incarnation: u64,
-    /// Commands wait here, so that this member proposes when it may.
-    pub(crate) has_commands: bool,
-}
-
-impl Member {
-    /// Remembers what a test may ask for later.
-    fn note(&mut self, effect: Effect) {
-        match effect {
-            Effect::Entered { window, .. } => self.entered.push(window),
-            Effect::Stopped(window) => self.stopped.push(window),
-            Effect::Evidence(evidence) => self.evidence.push(evidence),
-            Effect::Alarm(alarm) => self.alarms.push(alarm),
-            _ => {}
-        }
-    }
-}
 
 pub(crate) struct Flight {
     pub(crate) at_ns: u64,
@@ -483,21 +441,4 @@ impl World {
             }
         }
     }
-}
-
-/// What the signature workers answer to a claim.
-pub(crate) fn verdict(
-    set: &ValidatorSet,
-    own: ValidatorIndex,
-    from: ValidatorIndex,
-    claim: Claim,
-) -> Option<Input> {
-    let verdict = check_claims(set, own, vec![(from, claim)], &mut StandIn).pop()?;
-    Some(match verdict {
-        Ok((from, claim)) => Input::Verified { from, claim },
-        Err(refusal) => Input::Refused {
-            from: refusal.from,
-            own_record: refusal.own_record,
-        },
-    })
 }

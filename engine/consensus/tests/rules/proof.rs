@@ -1,0 +1,270 @@
+//! Counted by channel, shown by signature (protocol.md 5.1), and evidence (2.10).
+
+use crate::bench::Bench;
+use crate::fixtures::{
+    Block, chain, i, set_of, sign_header, signed, six, stop, stop_at, tip, v, w,
+};
+use quorate_consensus::effect::Alarm;
+use quorate_consensus::evidence::Evidence;
+use quorate_consensus::machine::{Disposition, Ignored};
+use quorate_consensus::message::{Get, Message};
+use quorate_consensus::record::Record;
+use quorate_consensus::verify::{Fact, judge};
+
+const BAD: [u8; 64] = [0x5a; 64];
+
+#[test]
+fn signatures_garbage_stops_neither_counting_nor_finality_and_raises_an_alarm() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let block = Block::first(&set, 1);
+    bench.propose(&block);
+    bench.votes_signed(&[0, 1, 2], 0, &tip(&block));
+    bench.vote_with(3, 0, tip(&block), Some(BAD));
+    assert_eq!(bench.finalized(), vec![block.point()]);
+    assert!(bench.alarms().contains(&Alarm::BadSignature(v(3))));
+    bench.lapse(25);
+    assert!(
+        bench.consensus.proven().is_genesis(),
+        "v0, v1, v2 and the own: 4 of FAST = 5"
+    );
+    bench.vote_signed(4, 0, tip(&block));
+    assert_eq!(bench.consensus.proven(), block.point());
+    let proof = bench.consensus.proof().unwrap();
+    assert_eq!(judge(&set, proof), Ok(Fact::Final(block.point())));
+    assert!(proof.records.iter().all(|signed| signed.validator != v(3)));
+}
+
+#[test]
+fn signatures_a_peer_with_a_bad_one_counts_only_after_verification() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let blocks = chain(&set, 2, 1);
+    bench.propose(&blocks[0]);
+    bench.propose(&blocks[1]);
+    bench.vote_with(3, 0, tip(&blocks[0]), Some(BAD));
+    bench.votes(&[0, 1, 2], 0, &tip(&blocks[1]));
+    let unsigned = bench.vote(3, 0, tip(&blocks[1]));
+    assert_eq!(unsigned, Disposition::Ignored(Ignored::Pending));
+    assert_eq!(
+        bench.finalized(),
+        vec![blocks[0].point()],
+        "what was counted stays counted"
+    );
+    bench.vote_signed(3, 0, tip(&blocks[1]));
+    assert_eq!(bench.finalized().len(), 2);
+}
+
+#[test]
+fn signatures_a_bad_copy_takes_no_good_record_away() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    bench.votes_signed(&[0, 1, 2, 3], 0, &stop());
+    bench.vote_with(3, 0, stop(), Some(BAD));
+    bench.message(4, Message::Get(Get::Ready { window: w(1) }));
+    let sent = bench.certificates_sent(4);
+    let judged: Vec<_> = sent
+        .last()
+        .unwrap()
+        .iter()
+        .map(|one| judge(&set, one))
+        .collect();
+    assert_eq!(
+        judged,
+        vec![Ok(Fact::Skip {
+            window: w(0),
+            from: i(0)
+        })]
+    );
+}
+
+#[test]
+fn signatures_of_an_older_record_prove_what_it_said() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let blocks = chain(&set, 2, 1);
+    bench.propose(&blocks[0]);
+    bench.votes_signed(&[0, 1, 2, 3], 0, &tip(&blocks[0]));
+    bench.lapse(25);
+    assert_eq!(bench.consensus.proven(), blocks[0].point());
+    bench.propose(&blocks[1]);
+    bench.votes(&[0, 1, 2, 3], 0, &tip(&blocks[1]));
+    assert_eq!(bench.consensus.finalized(), blocks[1].point());
+    assert_eq!(
+        bench.consensus.proven(),
+        blocks[0].point(),
+        "the newer ones are unsigned"
+    );
+}
+
+#[test]
+fn signatures_a_peer_that_never_signs_is_counted_only_after_verification() {
+    let set = six(4096);
+    let mut bench = Bench::new(&set, 5);
+    let blocks = chain(&set, 40, 1);
+    for block in &blocks[..30] {
+        bench.propose(block);
+        bench.votes_signed(&[0, 1, 2], 0, &tip(block));
+        bench.vote(3, 0, tip(block));
+        bench.lapse(10);
+    }
+    bench.propose(&blocks[30]);
+    bench.votes(&[0, 1, 2], 0, &tip(&blocks[30]));
+    bench.vote(3, 0, tip(&blocks[30]));
+    assert!(
+        bench.consensus.finalized().index < i(25),
+        "300 ms are 15 T_sig"
+    );
+    bench.vote_signed(3, 0, tip(&blocks[30]));
+    assert_eq!(bench.consensus.finalized(), blocks[30].point());
+}
+
+#[test]
+fn evidence_e1_two_signed_headers_of_one_position() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    for salt in [1, 2] {
+        let header = Block::first(&set, salt).header;
+        let signature = sign_header(&set, &header);
+        assert!(bench.evidence().is_empty());
+        bench.message(3, Message::HeaderSignature { header, signature });
+    }
+    let evidence = bench.evidence();
+    let [Evidence::TwoHeaders(pair)] = evidence[..] else {
+        panic!("{evidence:?}")
+    };
+    assert_ne!(pair[0].header, pair[1].header);
+    assert!(bench.own_record(0).stop, "the leader's window is given up");
+}
+
+#[test]
+fn evidence_e2_two_signed_records_of_which_neither_extends_the_other() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let first = stop_at(&Block::first(&set, 1));
+    bench.vote_signed(2, 0, first.clone());
+    bench.vote_signed(2, 0, stop());
+    let evidence = bench.evidence();
+    let [
+        Evidence::TwoRecords {
+            validator, records, ..
+        },
+    ] = evidence[..]
+    else {
+        panic!("{evidence:?}")
+    };
+    assert_eq!(*validator, v(2));
+    assert_eq!(
+        **records,
+        [signed(&set, 2, 0, first), signed(&set, 2, 0, stop())]
+    );
+}
+
+#[test]
+fn evidence_e2_two_signed_records_on_two_branches() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let mine = Block::first(&set, 1);
+    let theirs = chain(&set, 2, 10);
+    bench.propose(&mine);
+    bench.vote(1, 0, tip(&theirs[1]));
+    bench.branch(1, &[&theirs[0], &theirs[1]]);
+    bench.vote_signed(2, 0, tip(&mine));
+    bench.vote_signed(2, 0, tip(&theirs[1]));
+    let evidence = bench.evidence();
+    let [Evidence::TwoRecords { headers, .. }] = evidence[..] else {
+        panic!("{evidence:?}")
+    };
+    assert!(!headers.is_empty(), "the headers that prove the branch");
+}
+
+#[test]
+fn evidence_e3_one_signed_record_that_contradicts_itself() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let block = Block::first(&set, 1);
+    let wrong = Record {
+        fin: Some(i(0)),
+        skip_fallback: Some(i(0)),
+        ..stop_at(&block)
+    };
+    bench.vote_signed(2, 0, wrong.clone());
+    let evidence = bench.evidence();
+    let [Evidence::OneRecord { record, .. }] = evidence[..] else {
+        panic!("{evidence:?}")
+    };
+    assert_eq!(**record, signed(&set, 2, 0, wrong));
+}
+
+#[test]
+fn evidence_without_good_signatures_is_none_and_from_a_peer_is_checked() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    bench.vote_with(2, 0, stop_at(&Block::first(&set, 1)), Some(BAD));
+    bench.vote_with(2, 0, stop(), Some(BAD));
+    assert!(bench.evidence().is_empty());
+    let pair = |signature| {
+        let records = [stop_at(&Block::first(&set, 1)), stop()].map(|record| {
+            let mut one = signed(&set, 2, 0, record);
+            one.signature[0] ^= signature;
+            one
+        });
+        let (epoch, window, validator) = (set.epoch(), w(0), v(2));
+        let (records, headers) = (Box::new(records), Vec::new());
+        Evidence::TwoRecords {
+            epoch,
+            window,
+            validator,
+            records,
+            headers,
+        }
+    };
+    bench.message(3, Message::Evidence(pair(1)));
+    assert!(bench.evidence().is_empty());
+    bench.message(3, Message::Evidence(pair(0)));
+    assert_eq!(bench.evidence().len(), 1);
+}
+
+#[test]
+fn evidence_changes_nothing_of_what_is_counted() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let block = Block::first(&set, 1);
+    bench.propose(&block);
+    bench.vote_signed(2, 0, tip(&block));
+    bench.vote_signed(2, 0, stop());
+    assert_eq!(bench.evidence().len(), 1);
+    bench.votes(&[0, 1, 3], 0, &tip(&block));
+    assert_eq!(bench.finalized(), vec![block.point()]);
+}
+
+#[test]
+fn certificates_bring_every_header_between_the_block_and_each_tip() {
+    let set = set_of(&[1; 6], 1, 1, 64, 1);
+    let mut bench = Bench::new(&set, 5);
+    let blocks = chain(&set, 4, 1);
+    bench.propose(&blocks[0]);
+    bench.propose(&blocks[1]);
+    bench.stop_by_timer();
+    bench.headers(3, &[&blocks[2], &blocks[3]]);
+    bench.vote_signed(3, 0, stop_at(&blocks[3]));
+    bench.votes_signed(&[0, 2], 0, &stop_at(&blocks[1]));
+    bench.vote_signed(4, 0, stop());
+    bench.lapse(25);
+    bench.message(2, Message::Get(Get::Ready { window: w(1) }));
+    let sent = bench.certificates_sent(2);
+    let [certified, skip] = *sent.last().unwrap() else {
+        panic!("{sent:?}")
+    };
+    assert_eq!(
+        judge(&set, certified),
+        Ok(Fact::Certified(blocks[1].point()))
+    );
+    let headers: Vec<_> = blocks[1..].iter().map(|block| block.header).collect();
+    assert_eq!(certified.headers, headers);
+    let skipped = Fact::Skip {
+        window: w(0),
+        from: i(2),
+    };
+    assert_eq!(judge(&set, skip), Ok(skipped));
+}

@@ -1,0 +1,188 @@
+//! R12, the fence: before the first word of a run, peers say what they hold of it.
+
+use crate::bench::{Bench, INCARNATION, Setup};
+use crate::fixtures::{Block, chain, i, sign_record, six, skip_of, stop, tip, v, w};
+use quorate_consensus::effect::{Alarm, Destination};
+use quorate_consensus::message::{HeldRecord, Message};
+use quorate_consensus::record::Record;
+use quorate_consensus::trust::Lease;
+use quorate_consensus::types::Window;
+use quorate_consensus::validators::ValidatorSet;
+
+#[test]
+fn r12_no_record_before_peers_of_stake_q_less_its_own_have_answered() {
+    let set = six(64);
+    let mut bench = Setup::new(&set, 5).start();
+    let asks = |(_, message): &(Destination, &Message)| matches!(message, Message::FenceAsk { incarnation } if *incarnation == INCARNATION);
+    for peer in 0..5 {
+        let to = Destination::Peer(v(peer));
+        assert!(
+            bench
+                .sent()
+                .filter(asks)
+                .any(|(receiver, _)| receiver == to),
+            "{peer}"
+        );
+    }
+    let block = Block::first(&set, 1);
+    bench.propose(&block);
+    bench.answer_fence(0, None);
+    bench.answer_fence(1, None);
+    bench.answer_fence(1, None);
+    bench.lapse(60);
+    assert!(bench.persisted().is_empty(), "2 of 3");
+    assert!(bench.statuses_sent().iter().all(|status| status.recovering));
+    bench.answer_fence(2, None);
+    assert_eq!(bench.own_record(0).tip, Some(block.at()));
+}
+
+#[test]
+fn r12_an_answer_to_an_earlier_start_counts_for_nothing() {
+    let set = six(64);
+    let mut bench = Setup::new(&set, 5).start();
+    for from in 0..5 {
+        let incarnation = INCARNATION - 1;
+        bench.message(
+            from,
+            Message::FenceAnswer {
+                incarnation,
+                held: None,
+            },
+        );
+    }
+    assert!(!bench.consensus.is_voting());
+}
+
+#[test]
+fn r12_a_validator_behind_its_own_fence_answers_so_that_all_can_start_at_once() {
+    let set = six(64);
+    let mut bench = Setup::new(&set, 5).start();
+    bench.vote(1, 0, stop());
+    for (asker, held) in [(1, Some(stop())), (2, None)] {
+        bench.forget();
+        bench.message(asker, Message::FenceAsk { incarnation: 77 });
+        let answers = bench.sent().filter_map(|(to, message)| match message {
+            Message::FenceAnswer { incarnation, held } if *incarnation == 77 => {
+                Some((to, held.clone().map(|held| (held.window, held.record))))
+            }
+            _ => None,
+        });
+        let answers: Vec<_> = answers.collect();
+        assert_eq!(
+            answers,
+            vec![(Destination::Peer(v(asker)), held.map(|held| (w(0), held)))]
+        );
+    }
+}
+
+fn held(set: &ValidatorSet, at: u64, record: Record, is_signed: bool) -> HeldRecord {
+    let window = Window::new(at);
+    let signature = is_signed.then(|| sign_record(set, v(5), window, &record));
+    HeldRecord {
+        window,
+        record,
+        signature,
+    }
+}
+
+/// A validator whose log holds a first vote for block 0 of window 0, behind its fence.
+fn fenced() -> (Bench, Vec<Block>) {
+    let set = six(64);
+    let blocks = chain(&set, 2, 1);
+    let bench = Setup::new(&set, 5)
+        .with_log(tip(&blocks[0]), &[&blocks[0]])
+        .start();
+    (bench, blocks)
+}
+
+fn is_silenced(bench: &mut Bench) -> bool {
+    for from in 0..5 {
+        bench.answer_fence(from, None);
+    }
+    bench.lapse(60);
+    !bench.consensus.is_voting() && bench.persisted().is_empty()
+}
+
+#[test]
+fn r12_answers_that_the_log_extends_pass_the_fence() {
+    let (mut bench, blocks) = fenced();
+    let set = bench.set.clone();
+    let known = held(&set, 0, tip(&blocks[0]), true);
+    for from in 0..3 {
+        bench.answer_fence(from, Some(known.clone()));
+    }
+    assert!(bench.consensus.is_voting());
+    assert!(bench.alarms().is_empty());
+}
+
+#[test]
+fn r12_a_signed_record_that_the_log_does_not_hold_shows_an_old_disk() {
+    let set = six(64);
+    let rival = Block::first(&set, 30);
+    let further = chain(&set, 2, 1)[1].clone();
+    let unheard = [
+        (0, tip(&further)),
+        (0, tip(&rival)),
+        (0, stop()),
+        (
+            0,
+            Record {
+                fin: Some(i(0)),
+                ..tip(&chain(&set, 1, 1)[0])
+            },
+        ),
+        (7, stop()),
+        (101, stop()),
+    ];
+    for (window, record) in unheard {
+        let (mut bench, _) = fenced();
+        bench.answer_fence(0, Some(held(&set, window, record.clone(), true)));
+        assert!(is_silenced(&mut bench), "{window} {record:?}");
+        assert_eq!(bench.alarms(), vec![Alarm::DiskOlderThanSent(w(window))]);
+    }
+}
+
+#[test]
+fn r12_one_liar_cannot_silence_a_validator_and_stake_of_amp_can() {
+    let (mut bench, _) = fenced();
+    let set = bench.set.clone();
+    let lie = held(&set, 0, tip(&Block::first(&set, 30)), false);
+    bench.answer_fence(0, Some(lie.clone()));
+    assert!(bench.alarms().contains(&Alarm::ForeignRecord(v(0))));
+    assert!(!is_silenced(&mut bench));
+    let (mut bench, _) = fenced();
+    bench.answer_fence(0, Some(lie.clone()));
+    bench.answer_fence(1, Some(lie));
+    assert!(is_silenced(&mut bench));
+}
+
+#[test]
+fn r12_a_forged_signature_is_no_proof_of_an_old_disk() {
+    let (mut bench, _) = fenced();
+    let set = bench.set.clone();
+    let mut lie = held(&set, 0, tip(&Block::first(&set, 30)), true);
+    if let Some(signature) = &mut lie.signature {
+        signature[3] ^= 1;
+    }
+    bench.answer_fence(0, Some(lie));
+    assert!(!is_silenced(&mut bench));
+}
+
+#[test]
+fn r12_records_of_abstention_are_no_news_to_the_fence() {
+    let set = six(64);
+    let mut setup = Setup::new(&set, 5);
+    setup.restored.lease = Lease {
+        lease: Some(w(1)),
+        abstain_until: Some(w(1)),
+        no_proposals_until: Some(w(1)),
+    };
+    let mut bench = setup.start();
+    for from in 0..3 {
+        bench.answer_fence(from, Some(held(&set, 1, stop(), true)));
+    }
+    assert!(bench.alarms().is_empty());
+    let skips = [0, 1].map(|window| skip_of(&set, window, &[0, 1, 2, 3]));
+    bench.certificates(2, skips.to_vec());
+    assert!(bench.consensus.is_voting());
+}

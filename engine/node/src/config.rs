@@ -2,7 +2,7 @@
 //!
 //! Owns the keys of the file, their checks, the template that explains them, and the joining of
 //! file, genesis and private key. Never: what all validators must agree on; that is in
-//! [`genesis`](crate::genesis).
+//! [`genesis`].
 
 use crate::file_error::{FileError, read_bounded};
 use crate::genesis::{self, Genesis};

@@ -2,7 +2,8 @@
 //!
 //! Owns a [`Clients`] with one session. Never: threads; all work is done inside the calls.
 
-use super::sessions::{ClientEvent, ClientOptions, ClientRef, Clients};
+use super::event::ClientEvent;
+use super::sessions::{ClientOptions, ClientRef, Clients};
 use super::{ClientError, pending};
 use crate::client_wire::{Outcome, Place};
 use crate::genesis::Genesis;

@@ -10,13 +10,16 @@
 //! number, to whichever validator answers. The session table makes that exactly once.
 
 mod blocking;
+mod event;
 mod gateway;
 mod identity;
 mod pending;
 mod sessions;
+mod taking;
 
 pub use blocking::{Client, Finalized};
-pub use sessions::{ClientEvent, ClientOptions, ClientRef, Clients};
+pub use event::ClientEvent;
+pub use sessions::{ClientOptions, ClientRef, Clients};
 
 /// A client cannot go on.
 #[derive(Debug, thiserror::Error)]

@@ -5,26 +5,24 @@
 //! frames as they fit. Never: blocks except in the event queue.
 
 use super::ClientError;
+use super::event::ClientEvent;
 use super::gateway::{Contact, Gateway, State, contacts};
 use super::identity::Identity;
-use super::pending::{Change, Pending};
-use crate::client_wire::{
-    ResultView, Sections, ServerFrame, Stream, Verdict, VerdictRun, encode_query, encode_root_ask,
-    encode_session_ask, encode_status_ask,
-};
+use super::pending::Pending;
+use super::taking::Taking;
+use crate::client_wire::{encode_query, encode_root_ask, encode_session_ask, encode_status_ask};
 use crate::genesis::Genesis;
 use crate::keys::KeyPair;
-use crate::lanes::Rejection;
 use crate::state_machine::{Lane, SessionId};
 use quorate_consensus::types::ValidatorIndex;
 use quorate_consensus::validators::ValidatorSet;
-use quorate_net::{ChainIds, ClientLinks, CloseReason, Limits, LinkHandler, LinkId, SendError};
+use quorate_net::{ChainIds, ClientLinks, Limits, LinkId, SendError};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How often at most a session turns to another leader.
-const FOLLOW_INTERVAL: Duration = Duration::from_millis(500);
+pub(super) const FOLLOW_INTERVAL: Duration = Duration::from_millis(500);
 
 /// How a session behaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,7 +54,7 @@ impl Default for ClientOptions {
 
 /// One session of a [`Clients`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ClientRef(usize);
+pub struct ClientRef(pub(super) usize);
 
 impl ClientRef {
     /// Its place in the order of [`Clients::add`], from 0.
@@ -66,114 +64,29 @@ impl ClientRef {
     }
 }
 
-/// What a turn has to tell.
-#[derive(Debug)]
-pub enum ClientEvent<'a> {
-    /// Logged in at a validator. What is not finalized is sent there again.
-    Connected(ValidatorIndex),
-    /// The connection to the validator ended.
-    Disconnected(ValidatorIndex),
-    /// Commands wait for a block now; each number is told once, however often it was sent.
-    Accepted {
-        /// The first number.
-        seq_first: u64,
-        /// How many.
-        count: u64,
-    },
-    /// Commands found no room and will be sent again.
-    Held(VerdictRun),
-    /// Commands were refused for good; their numbers are given to the next ones.
-    Dropped {
-        /// The first number.
-        seq_first: u64,
-        /// How many: the refused one and all behind it.
-        count: u64,
-        /// Why.
-        rejection: Rejection,
-    },
-    /// Commands are finalized and their results were not seen: another validator had them.
-    Passed {
-        /// The first number.
-        seq_first: u64,
-        /// How many.
-        count: u64,
-    },
-    /// A command is finalized; each number is told once.
-    Result {
-        /// Height of the block that brought it.
-        height: u64,
-        /// Replicated time of that block, nanoseconds since the Unix epoch.
-        time_ns: u64,
-        /// The result and its outputs.
-        result: ResultView<'a>,
-    },
-    /// Outputs for the session that commands of others, or timers, made in one block. Told again
-    /// where a session is connected again.
-    Stream(Stream<'a>),
-    /// An answer to [`Clients::query`].
-    Answer {
-        /// As asked.
-        id: u64,
-        /// The application's bytes.
-        answer: &'a [u8],
-    },
-    /// An answer to [`Clients::ask_status`].
-    Status {
-        /// As asked.
-        id: u64,
-        /// A JSON object.
-        json: &'a str,
-    },
-    /// An answer to [`Clients::ask_root`].
-    Root {
-        /// As asked.
-        id: u64,
-        /// Height after which the state stood so.
-        height: u64,
-        /// Over all sections.
-        root: [u8; 32],
-        /// Each section's.
-        sections: Sections<'a>,
-    },
-    /// An answer to [`Clients::ask_session`].
-    Session {
-        /// As asked.
-        id: u64,
-        /// Number of the session's last applied command; 0 when there is none.
-        seq_last: u64,
-    },
-    /// A question found no room; ask again later.
-    Busy {
-        /// As asked.
-        id: u64,
-        /// Microseconds.
-        retry_after_us: u32,
-    },
-}
-
-struct Session {
-    key: Arc<KeyPair>,
-    pending: Pending,
-    gateway: Gateway,
-    options: ClientOptions,
+pub(super) struct Session {
+    pub(super) key: Arc<KeyPair>,
+    pub(super) pending: Pending,
+    pub(super) gateway: Gateway,
+    pub(super) options: ClientOptions,
     /// The leader that the last frame named.
-    leader: Option<ValidatorIndex>,
+    pub(super) leader: Option<ValidatorIndex>,
     /// Numbers below were told as accepted.
-    accepted_to: u64,
-    followed_at: Instant,
-    listed: bool,
+    pub(super) accepted_to: u64,
+    pub(super) followed_at: Instant,
+    pub(super) listed: bool,
 }
 
 /// All that a turn's callbacks may touch, apart from the connections themselves.
-struct Table {
-    sessions: Vec<Session>,
+pub(super) struct Table {
+    pub(super) sessions: Vec<Session>,
     // Looked up, never walked.
-    by_link: HashMap<LinkId, usize>,
+    pub(super) by_link: HashMap<LinkId, usize>,
     /// Sessions with something to send.
-    dirty: Vec<usize>,
+    pub(super) dirty: Vec<usize>,
     /// Sessions that give their connection up, and whether for the named leader.
-    leaving: Vec<(usize, Option<ValidatorIndex>)>,
-    next_due: Instant,
+    pub(super) leaving: Vec<(usize, Option<ValidatorIndex>)>,
+    pub(super) next_due: Instant,
 }
 
 /// Sessions on one event loop. See the module.
@@ -540,218 +453,12 @@ impl Session {
 }
 
 impl Table {
-    fn soil(&mut self, place: usize) {
+    pub(super) fn soil(&mut self, place: usize) {
         if let Some(session) = self.sessions.get_mut(place)
             && !session.listed
         {
             session.listed = true;
             self.dirty.push(place);
-        }
-    }
-}
-
-/// The callbacks of one turn.
-struct Taking<'t, F> {
-    table: &'t mut Table,
-    now: Instant,
-    on_event: &'t mut F,
-}
-
-impl<F: FnMut(ClientRef, ClientEvent<'_>)> LinkHandler for Taking<'_, F> {
-    fn link_up(&mut self, link: LinkId, _validator: u16, _incarnation: u64) {
-        let Some(&place) = self.table.by_link.get(&link) else {
-            return;
-        };
-        let Some(session) = self.table.sessions.get_mut(place) else {
-            return;
-        };
-        session.gateway.up(link);
-        session.pending.rewind();
-        session.pending.restart_patience(self.now);
-        let validator = session.gateway.validator();
-        (self.on_event)(ClientRef(place), ClientEvent::Connected(validator));
-        self.table.soil(place);
-    }
-
-    fn link_down(&mut self, link: LinkId, reason: CloseReason) {
-        let Some(place) = self.table.by_link.remove(&link) else {
-            return;
-        };
-        let Some(session) = self.table.sessions.get_mut(place) else {
-            return;
-        };
-        let (was_up, validator) = (session.gateway.is_up(), session.gateway.validator());
-        tracing::debug!(
-            validator = validator.number(),
-            reason = reason.name(),
-            "connection ended"
-        );
-        session.gateway.next(self.now);
-        self.table.next_due = self.now;
-        if was_up {
-            (self.on_event)(ClientRef(place), ClientEvent::Disconnected(validator));
-        }
-    }
-
-    fn link_frame(&mut self, link: LinkId, frame: &[u8]) {
-        let Some(&place) = self.table.by_link.get(&link) else {
-            return;
-        };
-        let (leader, content) = match ServerFrame::decode(frame) {
-            Ok(decoded) => decoded,
-            Err(error) => {
-                tracing::warn!(%error, "a validator's frame is malformed");
-                self.table.leaving.push((place, None));
-                return;
-            }
-        };
-        self.take_leader(place, leader);
-        self.take_content(place, content);
-    }
-}
-
-impl<F: FnMut(ClientRef, ClientEvent<'_>)> Taking<'_, F> {
-    fn tell(&mut self, place: usize, event: ClientEvent<'_>) {
-        (self.on_event)(ClientRef(place), event);
-    }
-
-    fn take_leader(&mut self, place: usize, leader: Option<ValidatorIndex>) {
-        let Some(session) = self.table.sessions.get_mut(place) else {
-            return;
-        };
-        session.leader = leader;
-        let Some(leader) = leader.filter(|_| session.options.follow_leader) else {
-            return;
-        };
-        let rested = self.now.saturating_duration_since(session.followed_at) >= FOLLOW_INTERVAL;
-        if leader != session.gateway.validator() && rested {
-            self.table.leaving.push((place, Some(leader)));
-        }
-    }
-
-    fn take_content(&mut self, place: usize, content: ServerFrame<'_>) {
-        match content {
-            ServerFrame::Verdicts(runs) => {
-                for run in runs {
-                    self.take_verdict(place, run);
-                }
-            }
-            ServerFrame::Results(results) => {
-                let (height, time_ns) = (results.height(), results.time_ns());
-                for result in results {
-                    self.take_result(place, height, time_ns, result);
-                }
-            }
-            ServerFrame::Stream(stream) => self.tell(place, ClientEvent::Stream(stream)),
-            ServerFrame::Answer { id, answer } => {
-                self.tell(place, ClientEvent::Answer { id, answer });
-            }
-            ServerFrame::Status { id, json } => self.tell(place, ClientEvent::Status { id, json }),
-            ServerFrame::Root {
-                id,
-                height,
-                root,
-                sections,
-            } => {
-                self.tell(
-                    place,
-                    ClientEvent::Root {
-                        id,
-                        height,
-                        root,
-                        sections,
-                    },
-                );
-            }
-            ServerFrame::Session { id, seq_last } => {
-                self.tell(place, ClientEvent::Session { id, seq_last });
-            }
-            ServerFrame::Busy { id, retry_after_us } => {
-                self.tell(place, ClientEvent::Busy { id, retry_after_us });
-            }
-        }
-    }
-
-    fn take_verdict(&mut self, place: usize, run: VerdictRun) {
-        let Some(session) = self.table.sessions.get_mut(place) else {
-            return;
-        };
-        let change = session.pending.on_verdict(run, self.now);
-        let end = run.seq_first.saturating_add(u64::from(run.count));
-        match run.verdict {
-            Verdict::Accepted if end > session.accepted_to => {
-                let seq_first = run.seq_first.max(session.accepted_to);
-                session.accepted_to = end;
-                self.tell(
-                    place,
-                    ClientEvent::Accepted {
-                        seq_first,
-                        count: end - seq_first,
-                    },
-                );
-            }
-            Verdict::Busy { .. } => self.tell(place, ClientEvent::Held(run)),
-            Verdict::Accepted | Verdict::Rejected(_) => {}
-        }
-        self.take_change(place, change, u64::MAX);
-        // What was held back or begins anew is sent when its time comes.
-        self.table.soil(place);
-    }
-
-    fn take_result(&mut self, place: usize, height: u64, time_ns: u64, result: ResultView<'_>) {
-        let Some(session) = self.table.sessions.get_mut(place) else {
-            return;
-        };
-        let (seq, outcome) = (result.item.seq, result.item.outcome);
-        let change = session.pending.on_result(seq, outcome, self.now);
-        self.take_change(place, change, seq);
-        match change {
-            Change::Finalized { .. } => {
-                self.tell(
-                    place,
-                    ClientEvent::Result {
-                        height,
-                        time_ns,
-                        result,
-                    },
-                );
-            }
-            Change::None | Change::Dropped { .. } | Change::Leave => self.table.soil(place),
-        }
-    }
-
-    /// Tells what a change means besides; `seq` is the finalized command.
-    fn take_change(&mut self, place: usize, change: Change, seq: u64) {
-        match change {
-            Change::None | Change::Finalized { passed: 0 } => {}
-            Change::Finalized { passed } => {
-                let seq_first = seq.saturating_sub(passed);
-                self.tell(
-                    place,
-                    ClientEvent::Passed {
-                        seq_first,
-                        count: passed,
-                    },
-                );
-            }
-            Change::Dropped {
-                seq_first,
-                count,
-                rejection,
-            } => {
-                if let Some(session) = self.table.sessions.get_mut(place) {
-                    session.accepted_to = session.accepted_to.min(seq_first);
-                }
-                self.tell(
-                    place,
-                    ClientEvent::Dropped {
-                        seq_first,
-                        count,
-                        rejection,
-                    },
-                );
-            }
-            Change::Leave => self.table.leaving.push((place, None)),
         }
     }
 }

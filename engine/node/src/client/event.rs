@@ -1,0 +1,90 @@
+//! What a turn of the client side has to tell. Owns plain data, borrowed from the frames.
+
+use crate::client_wire::{ResultView, Sections, Stream, VerdictRun};
+use crate::lanes::Rejection;
+use quorate_consensus::types::ValidatorIndex;
+
+/// What a turn has to tell.
+#[derive(Debug)]
+pub enum ClientEvent<'a> {
+    /// Logged in at a validator. What is not finalized is sent there again.
+    Connected(ValidatorIndex),
+    /// The connection to the validator ended.
+    Disconnected(ValidatorIndex),
+    /// Commands wait for a block now; each number is told once, however often it was sent.
+    Accepted {
+        /// The first number.
+        seq_first: u64,
+        /// How many.
+        count: u64,
+    },
+    /// Commands found no room and will be sent again.
+    Held(VerdictRun),
+    /// Commands were refused for good; their numbers are given to the next ones.
+    Dropped {
+        /// The first number.
+        seq_first: u64,
+        /// How many: the refused one and all behind it.
+        count: u64,
+        /// Why.
+        rejection: Rejection,
+    },
+    /// Commands are finalized and their results were not seen: another validator had them.
+    Passed {
+        /// The first number.
+        seq_first: u64,
+        /// How many.
+        count: u64,
+    },
+    /// A command is finalized; each number is told once.
+    Result {
+        /// Height of the block that brought it.
+        height: u64,
+        /// Replicated time of that block, nanoseconds since the Unix epoch.
+        time_ns: u64,
+        /// The result and its outputs.
+        result: ResultView<'a>,
+    },
+    /// Outputs for the session that commands of others, or timers, made in one block. Told again
+    /// where a session is connected again.
+    Stream(Stream<'a>),
+    /// An answer to [`Clients::query`].
+    Answer {
+        /// As asked.
+        id: u64,
+        /// The application's bytes.
+        answer: &'a [u8],
+    },
+    /// An answer to [`Clients::ask_status`].
+    Status {
+        /// As asked.
+        id: u64,
+        /// A JSON object.
+        json: &'a str,
+    },
+    /// An answer to [`Clients::ask_root`].
+    Root {
+        /// As asked.
+        id: u64,
+        /// Height after which the state stood so.
+        height: u64,
+        /// Over all sections.
+        root: [u8; 32],
+        /// Each section's.
+        sections: Sections<'a>,
+    },
+    /// An answer to [`Clients::ask_session`].
+    Session {
+        /// As asked.
+        id: u64,
+        /// Number of the session's last applied command; 0 when there is none.
+        seq_last: u64,
+    },
+    /// A question found no room; ask again later.
+    Busy {
+        /// As asked.
+        id: u64,
+        /// Microseconds.
+        retry_after_us: u32,
+    },
+}

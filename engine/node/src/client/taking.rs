@@ -1,0 +1,218 @@
+//! What a validator says to a session, frame by frame: the callbacks of a client's turn.
+//!
+//! Owns the way from a frame to the change of a session and the event for its owner. Never:
+//! touches the connections; what is to be left is noted for the end of the turn.
+
+use super::event::ClientEvent;
+use super::pending::Change;
+use super::sessions::{ClientRef, FOLLOW_INTERVAL, Table};
+use crate::client_wire::{ResultView, ServerFrame, Verdict, VerdictRun};
+use quorate_consensus::types::ValidatorIndex;
+use quorate_net::{CloseReason, LinkHandler, LinkId};
+use std::time::Instant;
+
+/// The callbacks of one turn.
+pub(super) struct Taking<'t, F> {
+    pub(super) table: &'t mut Table,
+    pub(super) now: Instant,
+    pub(super) on_event: &'t mut F,
+}
+
+impl<F: FnMut(ClientRef, ClientEvent<'_>)> LinkHandler for Taking<'_, F> {
+    fn link_up(&mut self, link: LinkId, _validator: u16, _incarnation: u64) {
+        let Some(&place) = self.table.by_link.get(&link) else {
+            return;
+        };
+        let Some(session) = self.table.sessions.get_mut(place) else {
+            return;
+        };
+        session.gateway.up(link);
+        session.pending.rewind();
+        session.pending.restart_patience(self.now);
+        let validator = session.gateway.validator();
+        (self.on_event)(ClientRef(place), ClientEvent::Connected(validator));
+        self.table.soil(place);
+    }
+
+    fn link_down(&mut self, link: LinkId, reason: CloseReason) {
+        let Some(place) = self.table.by_link.remove(&link) else {
+            return;
+        };
+        let Some(session) = self.table.sessions.get_mut(place) else {
+            return;
+        };
+        let (was_up, validator) = (session.gateway.is_up(), session.gateway.validator());
+        tracing::debug!(
+            validator = validator.number(),
+            reason = reason.name(),
+            "connection ended"
+        );
+        session.gateway.next(self.now);
+        self.table.next_due = self.now;
+        if was_up {
+            (self.on_event)(ClientRef(place), ClientEvent::Disconnected(validator));
+        }
+    }
+
+    fn link_frame(&mut self, link: LinkId, frame: &[u8]) {
+        let Some(&place) = self.table.by_link.get(&link) else {
+            return;
+        };
+        let (leader, content) = match ServerFrame::decode(frame) {
+            Ok(decoded) => decoded,
+            Err(error) => {
+                tracing::warn!(%error, "a validator's frame is malformed");
+                self.table.leaving.push((place, None));
+                return;
+            }
+        };
+        self.take_leader(place, leader);
+        self.take_content(place, content);
+    }
+}
+
+impl<F: FnMut(ClientRef, ClientEvent<'_>)> Taking<'_, F> {
+    fn tell(&mut self, place: usize, event: ClientEvent<'_>) {
+        (self.on_event)(ClientRef(place), event);
+    }
+
+    fn take_leader(&mut self, place: usize, leader: Option<ValidatorIndex>) {
+        let Some(session) = self.table.sessions.get_mut(place) else {
+            return;
+        };
+        session.leader = leader;
+        let Some(leader) = leader.filter(|_| session.options.follow_leader) else {
+            return;
+        };
+        let rested = self.now.saturating_duration_since(session.followed_at) >= FOLLOW_INTERVAL;
+        if leader != session.gateway.validator() && rested {
+            self.table.leaving.push((place, Some(leader)));
+        }
+    }
+
+    fn take_content(&mut self, place: usize, content: ServerFrame<'_>) {
+        match content {
+            ServerFrame::Verdicts(runs) => {
+                for run in runs {
+                    self.take_verdict(place, run);
+                }
+            }
+            ServerFrame::Results(results) => {
+                let (height, time_ns) = (results.height(), results.time_ns());
+                for result in results {
+                    self.take_result(place, height, time_ns, result);
+                }
+            }
+            ServerFrame::Stream(stream) => self.tell(place, ClientEvent::Stream(stream)),
+            ServerFrame::Answer { id, answer } => {
+                self.tell(place, ClientEvent::Answer { id, answer });
+            }
+            ServerFrame::Status { id, json } => self.tell(place, ClientEvent::Status { id, json }),
+            ServerFrame::Root {
+                id,
+                height,
+                root,
+                sections,
+            } => {
+                self.tell(
+                    place,
+                    ClientEvent::Root {
+                        id,
+                        height,
+                        root,
+                        sections,
+                    },
+                );
+            }
+            ServerFrame::Session { id, seq_last } => {
+                self.tell(place, ClientEvent::Session { id, seq_last });
+            }
+            ServerFrame::Busy { id, retry_after_us } => {
+                self.tell(place, ClientEvent::Busy { id, retry_after_us });
+            }
+        }
+    }
+
+    fn take_verdict(&mut self, place: usize, run: VerdictRun) {
+        let Some(session) = self.table.sessions.get_mut(place) else {
+            return;
+        };
+        let change = session.pending.on_verdict(run, self.now);
+        let end = run.seq_first.saturating_add(u64::from(run.count));
+        match run.verdict {
+            Verdict::Accepted if end > session.accepted_to => {
+                let seq_first = run.seq_first.max(session.accepted_to);
+                session.accepted_to = end;
+                self.tell(
+                    place,
+                    ClientEvent::Accepted {
+                        seq_first,
+                        count: end - seq_first,
+                    },
+                );
+            }
+            Verdict::Busy { .. } => self.tell(place, ClientEvent::Held(run)),
+            Verdict::Accepted | Verdict::Rejected(_) => {}
+        }
+        self.take_change(place, change, u64::MAX);
+        // What was held back or begins anew is sent when its time comes.
+        self.table.soil(place);
+    }
+
+    fn take_result(&mut self, place: usize, height: u64, time_ns: u64, result: ResultView<'_>) {
+        let Some(session) = self.table.sessions.get_mut(place) else {
+            return;
+        };
+        let (seq, outcome) = (result.item.seq, result.item.outcome);
+        let change = session.pending.on_result(seq, outcome, self.now);
+        self.take_change(place, change, seq);
+        match change {
+            Change::Finalized { .. } => {
+                self.tell(
+                    place,
+                    ClientEvent::Result {
+                        height,
+                        time_ns,
+                        result,
+                    },
+                );
+            }
+            Change::None | Change::Dropped { .. } | Change::Leave => self.table.soil(place),
+        }
+    }
+
+    /// Tells what a change means besides; `seq` is the finalized command.
+    fn take_change(&mut self, place: usize, change: Change, seq: u64) {
+        match change {
+            Change::None | Change::Finalized { passed: 0 } => {}
+            Change::Finalized { passed } => {
+                let seq_first = seq.saturating_sub(passed);
+                self.tell(
+                    place,
+                    ClientEvent::Passed {
+                        seq_first,
+                        count: passed,
+                    },
+                );
+            }
+            Change::Dropped {
+                seq_first,
+                count,
+                rejection,
+            } => {
+                if let Some(session) = self.table.sessions.get_mut(place) {
+                    session.accepted_to = session.accepted_to.min(seq_first);
+                }
+                self.tell(
+                    place,
+                    ClientEvent::Dropped {
+                        seq_first,
+                        count,
+                        rejection,
+                    },
+                );
+            }
+            Change::Leave => self.table.leaving.push((place, None)),
+        }
+    }
+}

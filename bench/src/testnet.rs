@@ -154,9 +154,14 @@ impl Testnet {
     pub fn create(dir: &Path, plan: &Plan) -> Result<Self, TestnetError> {
         let ports = ports(plan)?;
         refuse_full(dir)?;
+        let is_new = !dir.exists();
         keys::create_private_folder(dir)?;
+        Self::fill(dir, plan, &ports).inspect_err(|_| clear(dir, is_new))
+    }
+
+    fn fill(dir: &Path, plan: &Plan, ports: &[u16]) -> Result<Self, TestnetError> {
         let mut members = Vec::with_capacity(plan.weights.len());
-        for (index, (stake, port)) in plan.weights.iter().zip(&ports).enumerate() {
+        for (index, (stake, port)) in plan.weights.iter().zip(ports).enumerate() {
             let key = KeyPair::create(&validator_folder(dir, index).join(KEY_FILE))?;
             members.push(GenesisValidator {
                 key: Hex32(key.public()),
@@ -357,6 +362,28 @@ fn refuse_full(dir: &Path) -> Result<(), TestnetError> {
         Ok(false) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(source) => Err(io_error(dir, "reading the folder", source)),
+    }
+}
+
+/// Removes what a refused plan left in a folder that was empty, and the folder if it was not there.
+fn clear(dir: &Path, is_new: bool) {
+    let cleared = if is_new {
+        fs::remove_dir_all(dir)
+    } else {
+        fs::read_dir(dir).and_then(|entries| {
+            for entry in entries {
+                let path = entry?.path();
+                if path.is_dir() {
+                    fs::remove_dir_all(path)?
+                } else {
+                    fs::remove_file(path)?
+                }
+            }
+            Ok(())
+        })
+    };
+    if let Err(error) = cleared {
+        tracing::warn!(%error, dir = %dir.display(), "cannot remove an unfinished testnet");
     }
 }
 

@@ -70,6 +70,8 @@ enum Command {
     /// Look into a validator's log
     #[command(subcommand)]
     Log(log::Command),
+    /// Run seeded worlds with faults and check them
+    Sim(sim::Options),
     /// Run seeds of the simulated world
     Sim(sim::Options),
 }
@@ -93,6 +95,7 @@ impl Command {
             Self::Load(options) => load::run(options),
             Self::Status(options) => status::run(options),
             Self::Log(command) => log::run(command),
+            Self::Sim(options) => sim::run(options),
             Self::Sim(options) => sim::run_seeds(options),
         }
     }

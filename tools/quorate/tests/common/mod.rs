@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -91,4 +92,24 @@ pub(crate) fn init(dir: &Path, validators: usize, arguments: &[&str]) -> Value {
     }
     all.extend(arguments);
     run_json(&all, 0)
+}
+
+/// Processes whose command line names something below `dir`.
+pub(crate) fn running_below(dir: &Path) -> Vec<String> {
+    let dir = text(dir).trim_end_matches('/');
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    processes
+        .filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok())
+        .map(|bytes| String::from_utf8_lossy(&bytes).replace('\0', " "))
+        .filter(|line| line.contains(dir))
+        .collect()
+}
+
+/// Looks until `holds`, for at most a minute.
+pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !holds() {
+        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
 }

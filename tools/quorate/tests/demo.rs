@@ -1,0 +1,182 @@
+//! The demo: what it reports, and that it leaves nothing behind however it ends.
+
+mod common;
+
+use common::{Folder, json_of, quorate, run_json, running_below, text, wait_until};
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+const KEYS: &[&str] = &[
+    "validators",
+    "weights",
+    "fault_weight",
+    "fast_slack",
+    "seconds",
+    "offered",
+    "accepted",
+    "busy",
+    "rejected",
+    "finalized",
+    "throughput_per_s",
+    "finality_us",
+    "client_us",
+    "fast_path_fraction",
+    "blocks",
+    "state_roots_equal",
+    "logs_equal",
+    "durability",
+    "threads",
+    "idle",
+];
+
+#[test]
+fn a_short_demo_of_the_venue_agrees_and_reports_every_key() {
+    let folder = Folder::new("demo");
+    let hgrm = folder.join("client.hgrm");
+    let report = run_json(
+        &[
+            "demo",
+            "--seconds",
+            "2",
+            "--rate",
+            "500",
+            "--dir",
+            text(&folder.join("")),
+            "--hgrm",
+            text(&hgrm),
+        ],
+        0,
+    );
+    for key in KEYS {
+        assert!(report.get(key).is_some(), "{key} is missing: {report}");
+    }
+    assert_eq!(
+        (&report["state_roots_equal"], &report["logs_equal"]),
+        (&true.into(), &true.into())
+    );
+    assert_eq!(
+        (&report["durability"], &report["workload"]),
+        (&"sync".into(), &"venue".into())
+    );
+    assert_eq!(
+        (&report["validators"], &report["fault_weight"]),
+        (&4.into(), &1.into())
+    );
+    let count = |key: &str| report[key].as_u64().unwrap();
+    assert!(count("finalized") > 0 && count("blocks") > 0, "{report}");
+    assert_eq!(count("accepted"), count("finalized"), "{report}");
+    assert_eq!(
+        count("offered"),
+        count("finalized") + count("unsent"),
+        "{report}"
+    );
+    for which in ["finality_us", "client_us"] {
+        let at = |key: &str| report[which][key].as_f64().unwrap();
+        assert!(
+            at("p50") > 0.0 && at("p50") <= at("p99") && at("p99") <= at("max"),
+            "{report}"
+        );
+    }
+    let lines = std::fs::read_to_string(&hgrm).unwrap();
+    assert!(
+        lines.trim_start().starts_with("Value") && lines.contains("#[Mean"),
+        "{lines}"
+    );
+    assert_eq!(
+        std::fs::read_dir(folder.join("")).unwrap().count(),
+        1,
+        "more than the .hgrm is left"
+    );
+}
+
+#[test]
+fn opaque_commands_of_any_weights_agree_too() {
+    let folder = Folder::new("opaque");
+    let report = run_json(
+        &[
+            "demo",
+            "--seconds",
+            "1",
+            "--rate",
+            "400",
+            "--workload",
+            "opaque",
+            "--size",
+            "64",
+            "--weights",
+            "40,25,15,10,10",
+            "--fault-weight",
+            "15",
+            "--fast-slack",
+            "27",
+            "--durability",
+            "async",
+            "--dir",
+            text(&folder.join("")),
+        ],
+        0,
+    );
+    assert_eq!(report["offered"], 400);
+    assert_eq!(report["weights"], serde_json::json!([40, 25, 15, 10, 10]));
+    assert_eq!(report["logs_equal"], true);
+}
+
+/// Starts a long demo below `dir` and waits until its load runs.
+fn start_long(dir: &Path) -> Child {
+    let mut child = quorate()
+        .args([
+            "demo",
+            "--seconds",
+            "600",
+            "--rate",
+            "200",
+            "--json",
+            "--durability",
+            "async",
+        ])
+        .args(["--dir", text(dir)])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let runs = lines.any(|line| line.unwrap().contains("finalized"));
+    assert!(runs, "the load did not begin");
+    // Kept flowing, so that the demo does not wait for a reader.
+    std::thread::spawn(move || lines.for_each(drop));
+    child
+}
+
+fn signal(child: &Child, signal: Signal) {
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    kill_process(pid, signal).unwrap();
+}
+
+#[test]
+fn an_interrupted_demo_still_compares_and_leaves_nothing() {
+    let folder = Folder::new("interrupted");
+    let dir = folder.join("");
+    let child = start_long(&dir);
+    assert_eq!(running_below(&dir).len(), 5, "the demo and its validators");
+    signal(&child, Signal::INT);
+    let report = json_of(&child.wait_with_output().unwrap(), 0);
+    assert_eq!(
+        (&report["state_roots_equal"], &report["logs_equal"]),
+        (&true.into(), &true.into())
+    );
+    assert!(running_below(&dir).is_empty());
+    assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 0);
+}
+
+#[test]
+fn validators_do_not_outlive_a_demo_that_is_killed() {
+    let folder = Folder::new("killed");
+    let dir = folder.join("");
+    let mut child = start_long(&dir);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    wait_until("the validators end", || running_below(&dir).is_empty());
+}

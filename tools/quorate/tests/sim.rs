@@ -1,0 +1,55 @@
+//! The simulator from the command line.
+
+mod common;
+
+use common::{quorate, run, run_json};
+
+#[test]
+fn a_few_worlds_are_good_and_the_same_seeds_do_the_same() {
+    let arguments = [
+        "sim",
+        "--seeds",
+        "0..2",
+        "--validators",
+        "4",
+        "--scenario",
+        "crash",
+    ];
+    let first = run_json(&arguments, 0);
+    assert_eq!(
+        (&first["seeds"], &first["violations"], &first["stuck"]),
+        (&2.into(), &0.into(), &0.into())
+    );
+    assert!(first["finalized"].as_u64().unwrap() > 0);
+    assert!(
+        first["faults"]
+            .as_object()
+            .unwrap()
+            .values()
+            .all(serde_json::Value::is_u64)
+    );
+    assert!(first["faults"]["kills"].as_u64().unwrap() > 0, "{first}");
+    assert_eq!(run_json(&arguments, 0), first);
+}
+
+#[test]
+fn one_world_can_be_told() {
+    let output = quorate()
+        .args([
+            "sim",
+            "--seeds",
+            "3..4",
+            "--scenario",
+            "calm",
+            "--tell",
+            "--json",
+        ])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert!(!output.stderr.is_empty());
+    assert_eq!(
+        run(&["sim", "--seeds", "3..5", "--tell"]).status.code(),
+        Some(2)
+    );
+}

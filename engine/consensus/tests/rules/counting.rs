@@ -1,9 +1,9 @@
 //! Counting records (protocol.md 2.2): what counts, what contradicts, and against which sums.
 
 use crate::bench::Bench;
-use crate::fixtures::{Block, chain, i, six, stop, stop_at, tip, v};
+use crate::fixtures::{Block, chain, i, six, stop, stop_at, tip, v, w};
 use quorate_consensus::effect::Alarm;
-use quorate_consensus::machine::{Disposition, PeerFault};
+use quorate_consensus::machine::{Disposition, Ignored, PeerFault};
 use quorate_consensus::record::Record;
 use quorate_consensus::types::Stake;
 
@@ -121,78 +121,86 @@ fn counting_refuses_a_final_above_the_fork_of_an_also() {
     assert_eq!(bench.vote(2, 0, right), Disposition::Applied);
 }
 
-#[test]
-fn counting_takes_records_only_as_they_grow() {
-    let set = six(64);
-    let blocks = chain(&set, 3, 1);
-    let rivals = [Block::first(&set, 30), blocks[0].child(&set, 31)];
+/// Pairs of records of which the second does not extend the first, over these blocks of one chain
+/// and two that fork from it: at index 0, and at index 1.
+fn conflicts(blocks: &[Block], rivals: &[Block; 2]) -> Vec<(Record, Record)> {
     let stopped = stop_at(&blocks[1]);
     let full = Record {
         fin: Some(i(0)),
         skip_fallback: Some(i(2)),
         ..stopped.clone()
     };
+    let with_fin = |fin: u32, record: &Record| Record {
+        fin: Some(i(fin)),
+        ..record.clone()
+    };
     let also = Record {
         also: vec![rivals[1].at()],
         ..stopped.clone()
     };
-    let conflicts = [
+    let skip_rises = Record {
+        skip_fallback: Some(i(3)),
+        ..with_fin(1, &full)
+    };
+    let skip_goes = Record {
+        skip_fallback: None,
+        ..with_fin(1, &full)
+    };
+    let also_goes = Record {
+        also: Vec::new(),
+        skip_fallback: Some(i(5)),
+        ..also.clone()
+    };
+    vec![
         (tip(&blocks[0]), tip(&rivals[0])),
         (tip(&blocks[1]), tip(&rivals[1])),
         (tip(&blocks[0]), stop()),
         (stopped.clone(), tip(&blocks[2])),
         (stopped.clone(), stop_at(&blocks[2])),
         (stop(), tip(&blocks[0])),
-        (
-            Record {
-                fin: Some(i(0)),
-                ..tip(&blocks[0])
-            },
-            tip(&blocks[1]),
-        ),
-        (
-            full.clone(),
-            Record {
-                skip_fallback: Some(i(3)),
-                fin: Some(i(1)),
-                ..full.clone()
-            },
-        ),
-        (
-            full.clone(),
-            Record {
-                skip_fallback: None,
-                fin: Some(i(1)),
-                ..full
-            },
-        ),
-        (
-            also.clone(),
-            Record {
-                also: Vec::new(),
-                skip_fallback: Some(i(5)),
-                ..also
-            },
-        ),
-    ];
-    for (before, after) in conflicts {
+        (stopped, with_fin(0, &tip(&blocks[1]))),
+        (with_fin(0, &tip(&blocks[0])), tip(&blocks[1])),
+        (full.clone(), skip_rises),
+        (full, skip_goes),
+        (also, also_goes),
+    ]
+}
+
+#[test]
+fn counting_takes_records_only_as_they_grow() {
+    let set = six(64);
+    let blocks = chain(&set, 3, 1);
+    let rivals = [Block::first(&set, 30), blocks[0].child(&set, 31)];
+    for (before, after) in conflicts(&blocks, &rivals) {
         let mut bench = Bench::new(&set, 5);
-        bench.branch(
-            1,
-            &[&blocks[0], &blocks[1], &blocks[2], &rivals[0], &rivals[1]],
-        );
-        assert_eq!(
-            bench.vote(2, 0, before.clone()),
-            Disposition::Applied,
-            "{before:?}"
-        );
+        let all = blocks.iter().chain(&rivals).collect::<Vec<_>>();
+        bench.branch(1, &all);
+        let disposition = bench.vote(2, 0, before.clone());
+        assert_eq!(disposition, Disposition::Applied, "{before:?}");
         let disposition = bench.vote(2, 0, after.clone());
-        assert_eq!(
-            disposition,
-            Disposition::Fault(PeerFault::Conflict),
-            "{before:?} {after:?}"
-        );
+        let conflict = Disposition::Fault(PeerFault::Conflict);
+        assert_eq!(disposition, conflict, "{before:?} {after:?}");
     }
+}
+
+#[test]
+fn counting_a_record_that_comes_late_is_no_misbehaviour_and_takes_nothing_back() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let block = Block::first(&set, 1);
+    bench.answers.journal = false;
+    bench.propose(&block);
+    bench.votes(&[0, 1, 2], 0, &stop_at(&block));
+    let late = Disposition::Ignored(Ignored::Stale);
+    assert_eq!(bench.vote(2, 0, tip(&block)), late);
+    assert_eq!(bench.vote(2, 0, Record::default()), late);
+    assert!(bench.alarms().is_empty());
+    bench.vote(3, 0, stop_at(&block));
+    assert_eq!(
+        bench.consensus.window(),
+        w(1),
+        "four still skip above the block"
+    );
 }
 
 #[test]

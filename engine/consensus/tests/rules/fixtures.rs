@@ -33,7 +33,7 @@ pub(crate) fn set_of(
         .iter()
         .enumerate()
         .map(|(index, &weight)| {
-            let seed = [u8::try_from(index).unwrap() + 1; 32];
+            let seed = [u8::try_from(index).expect("a small set") + 1; 32];
             Validator::new(ValidatorKey::from_seed(&seed).public(), Stake::new(weight))
         })
         .collect();
@@ -48,7 +48,7 @@ pub(crate) fn set_of(
         crash_only: fault == 0,
         genesis_time_ns: 1_000,
     };
-    Arc::new(ValidatorSet::new(parameters, validators).unwrap())
+    Arc::new(ValidatorSet::new(parameters, validators).expect("a valid set"))
 }
 
 /// The stand-in signature: a hash over the public key and the message.
@@ -68,14 +68,16 @@ pub(crate) fn sign_record(
 ) -> SignatureBytes {
     let mut message = Vec::new();
     signing::record_message(set, validator, window, record, &mut message);
-    sign(&set.validator(validator).unwrap().key, &message)
+    sign(&set.validator(validator).expect("of the set").key, &message)
 }
 
 pub(crate) fn sign_header(set: &ValidatorSet, header: &Header) -> SignatureBytes {
     let mut message = Vec::new();
     signing::header_message(set, header, &mut message);
     sign(
-        &set.validator(set.leader(header.window)).unwrap().key,
+        &set.validator(set.leader(header.window))
+            .expect("of the set")
+            .key,
         &message,
     )
 }
@@ -133,7 +135,7 @@ impl Block {
             time_ns: parent.2 + 1,
             parent_id: parent.0,
             payload_hash: *blake3::hash(&payload).as_bytes(),
-            payload_bytes: u32::try_from(payload.len()).unwrap(),
+            payload_bytes: u32::try_from(payload.len()).expect("a small payload"),
         };
         Self {
             id: header.id(),
@@ -308,7 +310,7 @@ pub(crate) fn payload_numbered(number: u32) -> Arc<[u8]> {
     let mut bytes = Vec::new();
     encode_entry(&entry, &mut bytes);
     let mut builder = PayloadBuilder::new();
-    builder.push_entry(&bytes).unwrap();
+    builder.push_entry(&bytes).expect("a valid entry");
     builder.finish()
 }
 

@@ -23,7 +23,7 @@ fn votes_to(bench: &Bench, to: u16, window: u64) -> Vec<Vote> {
 fn facts(bench: &Bench, certificates: &[Certificate]) -> Vec<Fact> {
     certificates
         .iter()
-        .map(|one| judge(&bench.set, one).unwrap())
+        .map(|one| judge(&bench.set, one).expect("it proves its target"))
         .collect()
 }
 

@@ -229,7 +229,7 @@ fn r5_a_leader_that_says_it_may_not_propose_gets_no_time() {
         };
         bench.status(0, status);
         bench.votes(&[1], 1, &stop());
-        assert_eq!(bench.own_record(0).stop, true, "{flags:?}");
+        assert!(bench.own_record(0).stop, "{flags:?}");
         assert_eq!(bench.consensus.counters().stops_timer, 0);
     }
 }

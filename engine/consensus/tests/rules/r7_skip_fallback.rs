@@ -93,7 +93,11 @@ fn example(own: u16, tips: &[(u16, u32); 5]) -> (Bench, Vec<Block>) {
     let set = six(64);
     let blocks = chain(&set, 44, 1);
     let mut bench = Bench::new(&set, own);
-    let mine = tips.iter().find(|(who, _)| *who == own).unwrap().1 as usize;
+    let mine = tips
+        .iter()
+        .find(|(who, _)| *who == own)
+        .expect("one of the five")
+        .1 as usize;
     for block in &blocks[..=mine] {
         bench.propose(block);
     }

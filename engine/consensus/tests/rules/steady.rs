@@ -56,7 +56,7 @@ fn r12_a_restarted_validator_catches_up_and_votes() {
     let mut world = World::new(set_of(&[1; 4], 1, 0, 16, 1));
     world.run(5);
     world.crash(v(2));
-    world.run(300);
+    world.run(60);
     world.start(v(2));
     let height = world.height(0);
     assert!(world.run_until(3_000, |world| world.height(2) > height + 50));

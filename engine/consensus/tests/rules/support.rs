@@ -160,7 +160,10 @@ impl World {
     }
 
     pub(crate) fn consensus(&self, index: u16) -> &Consensus {
-        self.members[index as usize].consensus.as_ref().unwrap()
+        self.members[index as usize]
+            .consensus
+            .as_ref()
+            .expect("it is up")
     }
 
     pub(crate) fn input(&mut self, index: ValidatorIndex, input: Input) -> Option<Disposition> {
@@ -400,12 +403,12 @@ impl World {
         }
         self.advance(next.saturating_sub(self.now.mono_ns));
         if flight <= timer_ns {
-            let flight = self.flights.pop_front().unwrap();
+            let flight = self.flights.pop_front().expect("one is due");
             if self.is_up(flight.to) {
                 self.deliver(flight.from, flight.to, flight.message);
             }
         } else if let Some((_, index)) = timer {
-            self.settle(v(u16::try_from(index).unwrap()));
+            self.settle(v(u16::try_from(index).expect("a small set")));
         }
         true
     }
@@ -421,7 +424,7 @@ impl World {
                 .members
                 .iter()
                 .max_by_key(|other| other.disk.chain.len())
-                .unwrap();
+                .expect("a member");
             for (mine, theirs) in member.disk.chain.iter().zip(&longest.disk.chain) {
                 assert_eq!(mine.0, theirs.0, "two blocks at one height");
             }

@@ -4,6 +4,8 @@
 //! sessions, recovery and metrics. It makes no protocol decision; those live in
 //! `quorate-consensus`.
 
+#![forbid(unsafe_code)]
+
 // What a node is started with.
 pub mod config;
 pub mod file_error;

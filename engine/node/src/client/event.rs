@@ -48,21 +48,21 @@ pub enum ClientEvent<'a> {
     /// Outputs for the session that commands of others, or timers, made in one block. Told again
     /// where a session is connected again.
     Stream(Stream<'a>),
-    /// An answer to [`Clients::query`].
+    /// An answer to [`Clients::query`](super::Clients::query).
     Answer {
         /// As asked.
         id: u64,
         /// The application's bytes.
         answer: &'a [u8],
     },
-    /// An answer to [`Clients::ask_status`].
+    /// An answer to [`Clients::ask_status`](super::Clients::ask_status).
     Status {
         /// As asked.
         id: u64,
         /// A JSON object.
         json: &'a str,
     },
-    /// An answer to [`Clients::ask_root`].
+    /// An answer to [`Clients::ask_root`](super::Clients::ask_root).
     Root {
         /// As asked.
         id: u64,
@@ -73,7 +73,7 @@ pub enum ClientEvent<'a> {
         /// Each section's.
         sections: Sections<'a>,
     },
-    /// An answer to [`Clients::ask_session`].
+    /// An answer to [`Clients::ask_session`](super::Clients::ask_session).
     Session {
         /// As asked.
         id: u64,

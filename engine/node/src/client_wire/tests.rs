@@ -337,7 +337,10 @@ fn every_code_of_a_rejection_and_an_outcome_means_one_thing() {
 
 proptest! {
     #[test]
-    fn no_bytes_make_the_decoder_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..200), kind in any::<u8>()) {
+    fn no_bytes_make_the_decoder_panic(
+        mut bytes in prop::collection::vec(any::<u8>(), 0..200),
+        kind in any::<u8>(),
+    ) {
         check(&bytes);
         if bytes.len() > 4 {
             bytes[..4].copy_from_slice(&[1, 0, kind, 0]);

@@ -239,16 +239,18 @@ fn set_error(error: &SetError, file: &GenesisFile, path: &Path) -> FileError {
         )
         .remedy("give more validators a leader_weight above 0"),
         SetError::WindowSlots { window_slots } => {
-            FileError::new(path, "window_slots", "out of range")
-                .value(window_slots)
-                .remedy(format!("choose 1 to {WINDOW_SLOTS_MAX}"))
+            out_of_range(path, "window_slots", *window_slots, WINDOW_SLOTS_MAX)
         }
         SetError::TurnWindows { turn_windows } => {
-            FileError::new(path, "turn_windows", "out of range")
-                .value(turn_windows)
-                .remedy(format!("choose 1 to {TURN_WINDOWS_MAX}"))
+            out_of_range(path, "turn_windows", *turn_windows, TURN_WINDOWS_MAX)
         }
     }
+}
+
+fn out_of_range(path: &Path, field: &str, value: u32, most: u32) -> FileError {
+    FileError::new(path, field, "out of range")
+        .value(value)
+        .remedy(format!("choose 1 to {most}"))
 }
 
 fn thresholds(error: &ThresholdError, file: &GenesisFile, path: &Path) -> FileError {

@@ -7,7 +7,7 @@ use crate::hex;
 use crate::http::{HttpServer, Question, Reply};
 use crate::lanes::LanesConfig;
 use crate::metrics::Metrics;
-use crate::profiles::{Durability, Threading};
+use crate::profiles::{Durability, STAGES, Threading};
 use crate::recovery;
 use crate::replica::{Parts, Replica, ReplicaConfig};
 use crate::stages::clock::{Clock, wall_ns};
@@ -21,6 +21,8 @@ use crate::state_machine::StateMachine;
 use crossbeam::channel::{bounded, unbounded};
 use quorate_consensus::machine;
 use quorate_consensus::signing::ValidatorKey;
+use quorate_consensus::types::ValidatorIndex;
+use quorate_consensus::validators::ValidatorSet;
 use quorate_log::{DataFolder, LogConfig};
 use quorate_net::{ChainIds, Limits, Net, NetConfig};
 use std::path::{Path, PathBuf};
@@ -139,7 +141,8 @@ fn net_config(config: &NodeConfig, incarnation: u64) -> Result<NetConfig, StartE
 }
 
 pub(super) fn start(config: NodeConfig, app: impl StateMachine) -> Result<Node, StartError> {
-    tracing::info!(validator = config.own.number(), placement = %config.placement, timers = %config.timers, "starting");
+    let (placement, timers) = (&config.placement, &config.timers);
+    tracing::info!(validator = config.own.number(), %placement, %timers, "starting");
     let clock = Clock::new();
     let path = log_path(&config.data);
     let folder = open_folder(&path)?;
@@ -171,14 +174,8 @@ pub(super) fn start(config: NodeConfig, app: impl StateMachine) -> Result<Node, 
         waker: waker.clone(),
     };
     let http = start_http(config.listen_metrics, &asker, &metrics)?;
-    let verify = VerifyParts {
-        set,
-        own: config.own,
-        key: validator_key,
-        seed: random()?,
-        core: config.placement.core_of(crate::profiles::STAGES - 1),
-        metrics: Arc::clone(&metrics),
-    };
+    let core = config.placement.core_of(STAGES - 1);
+    let verify = verify_parts(set, config.own, validator_key, core, &metrics)?;
     let preparer = start_preparer(companions.preparer)?;
     let parts = DedicatedParts {
         own: config.own,
@@ -209,6 +206,24 @@ pub(super) fn start(config: NodeConfig, app: impl StateMachine) -> Result<Node, 
         is_wanted,
         http,
         thread: Some(thread),
+    })
+}
+
+fn verify_parts(
+    set: Arc<ValidatorSet>,
+    own: ValidatorIndex,
+    key: ValidatorKey,
+    core: Option<usize>,
+    metrics: &Arc<Metrics>,
+) -> Result<VerifyParts, StartError> {
+    let metrics = Arc::clone(metrics);
+    Ok(VerifyParts {
+        set,
+        own,
+        key,
+        seed: random()?,
+        core,
+        metrics,
     })
 }
 

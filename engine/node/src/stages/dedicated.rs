@@ -118,10 +118,8 @@ impl Dedicated {
             executor,
         } = all.parts;
         let halt = Halt::default();
-        let (to_order, order_items) = unbounded();
-        let (to_journal, journal_items) = unbounded();
-        let (to_app, app_items) = unbounded();
-        let (to_net, net_items) = unbounded();
+        let ((to_order, order_items), (to_journal, journal_items)) = (unbounded(), unbounded());
+        let ((to_app, app_items), (to_net, net_items)) = (unbounded(), unbounded());
         let net_sender = NetSender::new(to_net, all.waker);
         let depths = vec![depth(&to_order), depth(&to_journal), depth(&to_app)];
 

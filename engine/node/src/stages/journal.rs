@@ -1,7 +1,8 @@
 //! The log's threads.
 //!
 //! Owns the thread that syncs and writes leases, the one that makes the next log segment ready,
-//! and, where threads are dedicated, the one that appends. A slow disk delays votes here, never the network. Never: decides what is synced.
+//! and, where threads are dedicated, the one that appends. A slow disk delays votes here, never
+//! the network. Never: decides what is synced.
 
 use super::clock::{Clock, nanoseconds};
 use super::dedicated::Halt;

@@ -1,3 +1,6 @@
+//! The index over a real journal in memory: what is found again, what is forgotten, what is kept.
+//! Never: a consensus; the blocks are made up.
+
 use quorate_consensus::certificate::Target;
 use quorate_consensus::header::HEADER_VERSION;
 use quorate_consensus::machine::Durability;

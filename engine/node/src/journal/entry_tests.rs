@@ -1,3 +1,5 @@
+//! Every entry there and back, cut, flipped and grown. Never: a log; entries are bytes here.
+
 use quorate_consensus::certificate::{SignedRecord, Target};
 use quorate_consensus::evidence::SignedHeader;
 use quorate_consensus::header::HEADER_VERSION;

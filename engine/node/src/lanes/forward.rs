@@ -2,9 +2,9 @@
 //!
 //! Owns the policy of an admitting validator: to the leader at once, to a new leader again, to
 //! everybody when a command is not final after `T_fan`, and to the leader again at intervals from
-//! then on, since nothing is delivered for certain. Commands of other validators' clients are theirs
-//! to forward, but for those that stood in a block that may be given up. Never: sockets, bytes of
-//! messages.
+//! then on, since nothing is delivered for certain. Commands of other validators' clients are
+//! theirs to forward, but for those that stood in a block that may be given up. Never: sockets,
+//! bytes of messages.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

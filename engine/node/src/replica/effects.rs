@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use quorate_consensus::effect::{Effect, FinalPath};
+use quorate_consensus::evidence::Evidence;
 use quorate_consensus::header::Header;
 use quorate_consensus::types::{BlockId, Now, ValidatorIndex};
 
@@ -90,11 +91,7 @@ impl OrderStage {
                 self.lanes.unchain_all();
                 out.events.push(Event::Stopped(window));
             }
-            Effect::Evidence(evidence) => {
-                let evidence = Box::new(evidence);
-                out.journal.push(JournalOp::Evidence(evidence.clone()));
-                out.events.push(Event::Evidence(evidence));
-            }
+            Effect::Evidence(evidence) => record_evidence(Box::new(evidence), out),
             Effect::Alarm(alarm) => out.events.push(Event::Alarm(alarm)),
         }
         Ok(())
@@ -174,4 +171,9 @@ impl OrderStage {
         self.is_rebase_due = is_own;
         Ok(())
     }
+}
+
+fn record_evidence(evidence: Box<Evidence>, out: &mut OrderOut) {
+    out.journal.push(JournalOp::Evidence(evidence.clone()));
+    out.events.push(Event::Evidence(evidence));
 }

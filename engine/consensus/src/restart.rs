@@ -185,7 +185,7 @@ impl Consensus {
             // R9: the window of a proven block has been entered by whoever holds the proof.
             self.enter(self.proven.window, now, effects);
         }
-        self.check_fence(effects);
+        self.check_fence();
     }
 
     /// Restored state may lie above the range that peers' records are held to.
@@ -256,6 +256,7 @@ impl Consensus {
         if lease.lease <= self.lease.lease {
             return Disposition::Ignored(Ignored::Stale);
         }
+        self.pace.timers_void |= self.entered > self.lease.lease;
         self.lease.lease = lease.lease;
         for state in self.windows.values_mut() {
             state.is_dirty = true;
@@ -333,7 +334,7 @@ impl Consensus {
             }
             self.note_contradiction(from, held.window, effects);
         }
-        self.check_fence(effects);
+        self.check_fence();
         Disposition::Applied
     }
 
@@ -394,7 +395,7 @@ impl Consensus {
         if self.is_news_of_own(held) {
             self.fail_fence(held.window, effects);
         }
-        self.check_fence(effects);
+        self.check_fence();
     }
 
     fn fail_fence(&mut self, window: Window, effects: &mut Effects) {
@@ -405,7 +406,7 @@ impl Consensus {
     }
 
     /// Passes once peers of weight Q - w have answered.
-    pub(crate) fn check_fence(&mut self, _effects: &mut Effects) {
+    pub(crate) fn check_fence(&mut self) {
         if self.fence.is_passed || self.fence.is_failed {
             return;
         }
@@ -417,6 +418,8 @@ impl Consensus {
             .sum();
         if answered >= set.thresholds().quorum.minus(set.stake(self.config.own)) {
             self.fence.is_passed = true;
+            // Time before this validator could act says nothing of a leader.
+            self.pace.timers_void = true;
             for state in self.windows.values_mut() {
                 state.is_dirty = true;
                 state.is_unsent |= !state.durable.is_empty();

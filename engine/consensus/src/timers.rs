@@ -97,6 +97,8 @@ pub(crate) struct Pace {
     marked: Option<u64>,
     turn_had_timer_stop: bool,
     settled_ns: u64,
+    /// Running timers measured a time in which this validator could not act.
+    pub(crate) timers_void: bool,
     /// Last change of the own records or of finality.
     pub(crate) progress_ns: u64,
 }
@@ -116,6 +118,7 @@ impl Pace {
             marked: None,
             turn_had_timer_stop: false,
             settled_ns: now.mono_ns,
+            timers_void: false,
             progress_ns: now.mono_ns,
         }
     }
@@ -158,10 +161,15 @@ impl Consensus {
     pub(crate) fn notice_suspension(&mut self, now: Now) {
         let gap = now.mono_ns.saturating_sub(self.pace.settled_ns);
         self.pace.settled_ns = now.mono_ns;
-        if gap <= self.progress_timeout_ns() / 4 {
+        let void = core::mem::take(&mut self.pace.timers_void);
+        let suspended = gap > self.progress_timeout_ns() / 4;
+        if !void && !suspended {
             return;
         }
-        self.counters.suspensions = self.counters.suspensions.saturating_add(1);
+        self.counters.suspensions = self
+            .counters
+            .suspensions
+            .saturating_add(u64::from(suspended));
         let windows: alloc::vec::Vec<Window> = self
             .windows
             .iter()

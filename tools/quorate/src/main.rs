@@ -72,8 +72,6 @@ enum Command {
     Log(log::Command),
     /// Run seeded worlds with faults and check them
     Sim(sim::Options),
-    /// Run seeds of the simulated world
-    Sim(sim::Options),
 }
 
 impl Command {
@@ -95,7 +93,6 @@ impl Command {
             Self::Load(options) => load::run(options),
             Self::Status(options) => status::run(options),
             Self::Log(command) => log::run(command),
-            Self::Sim(options) => sim::run(options),
             Self::Sim(options) => sim::run_seeds(options),
         }
     }

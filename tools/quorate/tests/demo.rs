@@ -1,5 +1,7 @@
 //! The demo: what it reports, and that it leaves nothing behind however it ends.
 
+#![expect(clippy::unwrap_used, reason = "a test may unwrap, also in its helpers")]
+
 mod common;
 
 use common::{Folder, json_of, quorate, run_json, running_below, text, wait_until};

@@ -1,5 +1,7 @@
 //! The folder that `testnet init` writes.
 
+#![expect(clippy::unwrap_used, reason = "a test may unwrap, also in its helpers")]
+
 mod common;
 
 use common::{Folder, init, run_json, text};

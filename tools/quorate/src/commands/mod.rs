@@ -6,6 +6,5 @@ pub(crate) mod load;
 pub(crate) mod log;
 pub(crate) mod node;
 pub(crate) mod sim;
-pub(crate) mod sim;
 pub(crate) mod status;
 pub(crate) mod testnet;

@@ -2,6 +2,7 @@
 //! output.
 
 #![expect(dead_code, reason = "each test file uses a part")]
+#![expect(clippy::unwrap_used, reason = "a test may unwrap, also in its helpers")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

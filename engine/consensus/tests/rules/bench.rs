@@ -200,6 +200,13 @@ impl Bench {
         }
     }
 
+    /// The journal answers for the oldest record handed to it, in a turn of its own.
+    pub(crate) fn finish_oldest(&mut self) {
+        if let Some(own) = self.journal.pop_front() {
+            self.input(Input::RecordDurable(Durable::assert_durable(own)));
+        }
+    }
+
     /// The lease file holds everything handed to it so far.
     pub(crate) fn finish_leases(&mut self) {
         for lease in self.leases.drain(..) {

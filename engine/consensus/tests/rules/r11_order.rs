@@ -59,6 +59,22 @@ fn r11_what_the_journal_does_not_hold_yet_is_not_what_is_sent() {
 }
 
 #[test]
+fn r11_a_record_that_has_grown_since_leaves_as_the_journal_holds_it() {
+    let mut bench = setup(5, Durability::Sync).run();
+    let first = Block::first(&bench.set, 1);
+    let second = first.child(&bench.set, 2);
+    bench.answers.journal = false;
+    bench.propose(&first);
+    bench.propose(&second);
+    for expected in [&first, &second] {
+        bench.finish_oldest();
+        let votes = bench.votes_sent(0);
+        assert_eq!(votes.last().unwrap().1.record, tip(expected));
+    }
+    assert_eq!(bench.votes_sent(0).len(), 2);
+}
+
+#[test]
 fn r11_the_block_is_logged_before_the_record_that_names_it() {
     for (own, durability) in [
         (5, Durability::Sync),

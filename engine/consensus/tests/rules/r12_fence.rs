@@ -104,6 +104,18 @@ fn is_silenced(bench: &mut Bench) -> bool {
 }
 
 #[test]
+fn r12_the_restored_record_is_sent_again_when_the_fence_has_passed() {
+    let (mut bench, blocks) = fenced();
+    bench.forget();
+    for from in 0..3 {
+        assert!(bench.votes_sent(0).is_empty());
+        bench.answer_fence(from, None);
+    }
+    let (to, vote) = bench.votes_sent(0)[0];
+    assert_eq!((to, &vote.record), (Destination::All, &tip(&blocks[0])));
+}
+
+#[test]
 fn r12_answers_that_the_log_extends_pass_the_fence() {
     let (mut bench, blocks) = fenced();
     let set = bench.set.clone();

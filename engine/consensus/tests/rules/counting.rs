@@ -154,6 +154,8 @@ fn conflicts(blocks: &[Block], rivals: &[Block; 2]) -> Vec<(Record, Record)> {
     vec![
         (tip(&blocks[0]), tip(&rivals[0])),
         (tip(&blocks[1]), tip(&rivals[1])),
+        (tip(&rivals[0]), tip(&blocks[1])),
+        (tip(&rivals[1]), tip(&blocks[2])),
         (tip(&blocks[0]), stop()),
         (stopped.clone(), tip(&blocks[2])),
         (stopped.clone(), stop_at(&blocks[2])),

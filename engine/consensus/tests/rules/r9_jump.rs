@@ -2,7 +2,7 @@
 
 use crate::bench::Bench;
 use crate::fixtures::{Block, final_of, six, stop, tip, v, w};
-use quorate_consensus::effect::Destination;
+use quorate_consensus::effect::{Destination, Effect};
 use quorate_consensus::message::{Get, Message, Status};
 use quorate_consensus::types::Point;
 
@@ -133,9 +133,12 @@ fn r9_a_proof_in_a_window_below_the_own_one_leaves_the_window_as_it_is() {
     bench.propose(&block);
     bench.votes(&[0, 1, 2, 3], 0, &stop());
     assert_eq!(bench.consensus.window(), w(1));
+    bench.forget();
     bench.certificates(1, vec![final_of(&set, &block, &[0, 1, 2, 3, 4])]);
     assert_eq!(bench.consensus.proven(), block.point());
     assert_eq!(bench.consensus.window(), w(1));
+    let enters = |effect: &Effect| matches!(effect, Effect::Entered { .. });
+    assert!(!bench.seen.iter().any(enters), "not left and entered again");
 }
 
 #[test]

@@ -138,7 +138,6 @@ impl Consensus {
         fault: PeerFault,
         effects: &mut Effects,
     ) -> Disposition {
-        let amplify = self.config.set.thresholds().amplify;
         let leader = self.config.set.leader(window);
         let Some(state) = self.window_mut(window) else {
             return Disposition::Fault(fault);
@@ -146,17 +145,36 @@ impl Consensus {
         let first = !state.leader_fault;
         state.leader_fault = true;
         state.is_dirty = true;
-        let supported = invalid.is_some_and(|(index, id)| {
-            let place = state.tally.tree.find(index, id);
-            place.is_some_and(|place| state.tally.tree.block(place).notar >= amplify)
-        });
-        if let (true, Some((_, id))) = (supported, invalid) {
-            self.alarm(Alarm::InvalidBlockSupported(id), effects);
+        if let Some(block) = invalid
+            && !state.refused.contains(&block)
+            && state.refused.len() < usize::from(limits::BLOCKS_PER_POSITION_MAX)
+        {
+            state.refused.push(block);
         }
         if first && fault == PeerFault::SecondBlock {
             self.alarm(Alarm::TwoBlocks(leader), effects);
         }
         Disposition::Fault(fault)
+    }
+
+    /// Weight AMP behind a block that is refused here includes an honest validator: decoder or
+    /// configuration differ. A fatal alarm; only stops from then on (2.5).
+    pub(crate) fn notice_refused_support(&mut self, effects: &mut Effects) {
+        if self.only_stops {
+            return;
+        }
+        let amplify = self.config.set.thresholds().amplify;
+        let supported = self.windows.values().find_map(|state| {
+            let tree = &state.tally.tree;
+            state.refused.iter().copied().find(|&(index, id)| {
+                tree.find(index, id)
+                    .is_some_and(|place| tree.block(place).notar >= amplify)
+            })
+        });
+        if let Some((_, id)) = supported {
+            self.only_stops = true;
+            self.alarm(Alarm::InvalidBlockSupported(id), effects);
+        }
     }
 
     fn place_block(&mut self, header: &Header, id: BlockId) -> Result<BlockPlace, Misfit> {
@@ -171,7 +189,16 @@ impl Consensus {
 
     fn mark_authentic(&mut self, window: Window, place: BlockPlace) {
         if let Some(state) = self.windows.get_mut(&window) {
-            state.tally.tree.block_mut(place).authentic = true;
+            // The hash chain covers the blocks below (5.2).
+            let tree = &mut state.tally.tree;
+            let chain: Vec<_> = tree
+                .chain(place)
+                .take_while(|&at| !tree.block(at).authentic)
+                .collect();
+            state.is_dirty |= !chain.is_empty();
+            for at in chain {
+                tree.block_mut(at).authentic = true;
+            }
         }
     }
 

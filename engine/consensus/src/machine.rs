@@ -193,6 +193,9 @@ pub struct Consensus {
     pub(crate) proposals: Proposals,
     pub(crate) fetches: Fetches,
     pub(crate) shutdown: bool,
+    /// Honest weight voted for a block that is invalid here: this build differs from theirs, and
+    /// makes no statement any more but stops.
+    pub(crate) only_stops: bool,
     pub(crate) counters: Counters,
 }
 
@@ -223,6 +226,7 @@ impl Consensus {
             proposals: Proposals::default(),
             fetches: Fetches::default(),
             shutdown: false,
+            only_stops: false,
             counters: Counters::default(),
             config,
         };
@@ -319,6 +323,7 @@ impl Consensus {
         self.notice_suspension(now);
         loop {
             let mut changed = self.count_pending(effects);
+            self.notice_refused_support(effects);
             changed |= self.r8_finalize(effects);
             changed |= self.prove(now, effects);
             changed |= self.extend_ready();

@@ -85,7 +85,8 @@ impl Consensus {
     }
 
     /// The certificates that show `point` as a parent of `window`: Certified, and Skip for all
-    /// between. None when signed evidence is missing.
+    /// between; the topmost ones, as many as one message holds. None when signed evidence is
+    /// missing.
     pub(crate) fn ready_certificates(
         &self,
         window: Window,
@@ -103,11 +104,10 @@ impl Consensus {
                 break;
             }
             certificates.push(self.skip_certificate(at, Index::ZERO)?);
-            if certificates.len() > limits::CERTIFICATES_PER_MESSAGE_MAX {
-                return None;
-            }
             below = at.previous();
         }
+        // Whoever lacks more than one message holds asks for its lowest gap first (R10).
+        certificates.truncate(limits::CERTIFICATES_PER_MESSAGE_MAX);
         certificates.reverse();
         Some(certificates)
     }

@@ -24,6 +24,8 @@ pub struct ProposalRoom {
     pub index: Index,
     /// Its height.
     pub height: Height,
+    /// The block it will stand on.
+    pub parent_id: BlockId,
     /// Its time will be at least this, nanoseconds since the Unix epoch.
     pub time_ns_min: u64,
 }
@@ -41,7 +43,6 @@ pub(crate) struct Proposals {
 /// What a new block stands on.
 struct Base {
     room: ProposalRoom,
-    parent_id: BlockId,
     /// Set at index 0 of a window: the parent to justify.
     parent: Option<ReadyParent>,
 }
@@ -67,11 +68,11 @@ impl Consensus {
                 window,
                 index: Index::ZERO,
                 height: parent.point.height.next(),
+                parent_id: parent.point.id,
                 time_ns_min: parent.time_ns.saturating_add(1),
             };
             return Some(Base {
                 room,
-                parent_id: parent.point.id,
                 parent: Some(parent),
             });
         };
@@ -85,13 +86,10 @@ impl Consensus {
             window,
             index,
             height: header.height.next(),
+            parent_id: state.tally.tree.block(tip).id,
             time_ns_min: header.time_ns.saturating_add(1),
         };
-        Some(Base {
-            room,
-            parent_id: self.windows.get(&window)?.tally.tree.block(tip).id,
-            parent: None,
-        })
+        Some(Base { room, parent: None })
     }
 
     /// R2: fewer than K blocks, and few enough bytes, above the highest notarized index.
@@ -149,12 +147,7 @@ impl Consensus {
         bytes: Arc<[u8]>,
         effects: &mut Effects,
     ) -> Disposition {
-        let Some(Base {
-            room,
-            parent_id,
-            parent,
-        }) = self.proposal_base()
-        else {
+        let Some(Base { room, parent }) = self.proposal_base() else {
             return Disposition::Ignored(Ignored::NotAllowed);
         };
         let set = &self.config.set;
@@ -168,7 +161,7 @@ impl Consensus {
             index: room.index,
             height: room.height,
             time_ns: now.wall_ns.max(room.time_ns_min),
-            parent_id,
+            parent_id: room.parent_id,
             payload_hash: *blake3::hash(&bytes).as_bytes(),
             payload_bytes: u32::try_from(bytes.len()).unwrap_or(u32::MAX),
         };

@@ -47,7 +47,7 @@ impl TimerConfig {
             retransmit_max_ns: 50 * MS,
             sign_ns: 20 * MS,
             flush_ns: 20 * MS,
-            censor_ns: 2_000 * MS,
+            censor_ns: 5_000 * MS,
             turn_ns: 30_000 * MS,
             turn_censored_ns: 2_000 * MS,
             final_holdoff_ns: MS / 2,
@@ -146,6 +146,7 @@ impl Consensus {
                 state
                     .notarized_since_ns
                     .map(|since| since.saturating_add(timers.final_holdoff_ns)),
+                state.arrives_ns,
             ]
         });
         // What was due at the last turn was judged there; it does not call for another one.

@@ -169,7 +169,9 @@ impl Consensus {
             .windows
             .iter()
             .filter(|(window, state)| {
-                state.is_dirty || self.must_stop(**window, state, now).is_some()
+                state.is_dirty
+                    || state.is_due(now, self.config.timers.final_holdoff_ns)
+                    || self.must_stop(**window, state, now).is_some()
             })
             .map(|(window, _)| *window)
             .collect();
@@ -195,6 +197,7 @@ impl Consensus {
             .and_then(|state| self.must_stop(window, state, now));
         let may_stop = self.entered.is_some_and(|entered| window <= entered);
         let holdoff = self.config.timers.final_holdoff_ns;
+        let speaks = !self.only_stops;
         let Some(state) = self.windows.get_mut(&window) else {
             return false;
         };
@@ -204,7 +207,8 @@ impl Consensus {
             parent_has_bodies: &|id| bodies.contains(&id),
             final_holdoff_ns: holdoff,
         };
-        let first = state.r3_first_vote(&around);
+        let first = speaks && state.r3_first_vote(&around);
+        state.arrives_ns = state.r3_arrives_ns(&around);
         let reason = if state.is_closed(set.slots()) || !may_stop {
             None
         } else if state.r5_predicate_holds(&set) {
@@ -215,9 +219,9 @@ impl Consensus {
         if reason.is_some() {
             state.r5_stop();
         }
-        let fin = state.r4_final(&around);
-        let also = state.r6_also(&set);
-        let skip = state.r7_skip_fallback(&set);
+        let fin = speaks && state.r4_final(&around);
+        let also = speaks && state.r6_also(&set);
+        let skip = speaks && state.r7_skip_fallback(&set);
         state.sign_now |= reason.is_some() || also || skip;
         self.count_rules(fin, also, skip);
         if let Some(reason) = reason {
@@ -310,8 +314,13 @@ impl Consensus {
             let record = state.durable.clone();
             let last = Index::new(self.config.set.slots().saturating_sub(1));
             state.sign_now |= record.tip.is_some_and(|(index, _)| index == last);
+            let is_stopped = record.stop && !state.is_stop_sent;
+            state.is_stop_sent |= record.stop;
             if !went_along {
                 self.send_vote(Destination::All, window, record, None, effects);
+            }
+            if is_stopped {
+                self.accompany_stop(window, effects);
             }
             self.note_own_progress(now);
         }
@@ -342,9 +351,12 @@ impl Consensus {
     /// latest T_sig after its change, also when idle and after the window was left (5.2).
     pub(crate) fn ask_signatures(&mut self, now: Now, effects: &mut Effects) {
         let sign_ns = self.config.timers.sign_ns;
+        let slots = self.config.set.slots();
         for (window, state) in &mut self.windows {
+            // A stop or fallback on its way to the log: the signature waits for it.
+            let is_behind = state.own.is_closed(slots) && state.own != state.durable;
             let due = state.unsigned_since_ns.is_some_and(|since| {
-                state.sign_now || now.mono_ns >= since.saturating_add(sign_ns)
+                (state.sign_now && !is_behind) || now.mono_ns >= since.saturating_add(sign_ns)
             });
             if due && state.signing.is_none() {
                 let record = state.durable.clone();

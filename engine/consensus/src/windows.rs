@@ -3,10 +3,12 @@
 //! Owns the walk from one window to the next and from a block to its ancestors in earlier windows.
 //! Never: votes (window::rules), requests (repair), timers' values (timers).
 
-use crate::effect::{Effect, Effects, FinalPath};
+use crate::effect::{Destination, Effect, Effects, FinalPath};
 use crate::header::Header;
+use crate::limits;
 use crate::machine::Consensus;
-use crate::types::{BlockId, Height, Index, Now, Point, Window};
+use crate::message::Message;
+use crate::types::{BlockId, Height, Index, Now, Point, ValidatorIndex, Window};
 use crate::window::tree::BlockPlace;
 use crate::window::{ReadyParent, WindowState};
 use alloc::vec::Vec;
@@ -235,7 +237,10 @@ impl Consensus {
         let Some(parent) = state.parents.iter().find(|parent| parent.signed).copied() else {
             return;
         };
-        if state.is_announced || leader == self.config.own || parent.point.window.next() == window {
+        if state.is_announced
+            || leader == self.config.own
+            || self.follows_full_window(window, &parent)
+        {
             return;
         }
         if let Some(certificates) = self.ready_certificates(window, parent.point) {
@@ -244,6 +249,67 @@ impl Consensus {
                 state.is_announced = true;
             }
         }
+    }
+
+    /// Whether a parent is the last block of the window before: then the steady state brings its
+    /// evidence to everyone.
+    fn follows_full_window(&self, window: Window, parent: &ReadyParent) -> bool {
+        let last = self.config.set.slots().saturating_sub(1);
+        parent.point.window.next() == window
+            && parent.point.index.number() == last
+            && !parent.point.is_genesis()
+    }
+
+    /// R5: a stop brings what its receivers may lack to judge it: the headers from each peer's
+    /// last acknowledged index to the own tip, and the certificates behind PR of the window.
+    pub(crate) fn accompany_stop(&mut self, window: Window, effects: &mut Effects) {
+        let Some(state) = self.windows.get(&window) else {
+            return;
+        };
+        let peers: Vec<ValidatorIndex> = self
+            .config
+            .set
+            .indices()
+            .filter(|peer| self.peers[peer.place()].is_up)
+            .collect();
+        for &peer in &peers {
+            let headers = self.headers_unacknowledged(state, peer);
+            if !headers.is_empty() {
+                let message = Message::Headers { window, headers };
+                let to = Destination::Peer(peer);
+                effects.push(Effect::Send { to, message });
+            }
+        }
+        let failed = state
+            .parents
+            .iter()
+            .any(|parent| parent.signed && !self.follows_full_window(window, parent));
+        let Some(certificates) = self.certificates_behind(window).filter(|_| failed) else {
+            return;
+        };
+        for peer in peers {
+            self.send_certificates(peer, certificates.clone(), effects);
+        }
+    }
+
+    /// Headers of the own chain above what a peer's counted record shows, lowest first.
+    fn headers_unacknowledged(&self, state: &WindowState, peer: ValidatorIndex) -> Vec<Header> {
+        let tree = &state.tally.tree;
+        let Some(tip) = state.own_tip else {
+            return Vec::new();
+        };
+        let counted = state.tally.voter(peer).and_then(|voter| voter.counted.tip);
+        let settled = (self.finalized.window == state.window).then_some(self.finalized.index);
+        let above = counted.map(|(index, _)| index).or(settled);
+        let mut headers: Vec<Header> = tree
+            .chain(tip)
+            .map(|place| tree.block(place))
+            .take_while(|block| above.is_none_or(|above| block.index > above))
+            .filter_map(|block| block.header)
+            .collect();
+        headers.reverse();
+        headers.truncate(limits::HEADERS_PER_ANSWER_MAX);
+        headers
     }
 
     /// R8 FINALIZE: the highest block final by count and all its ancestors.

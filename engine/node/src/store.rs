@@ -278,14 +278,6 @@ impl Store {
         self.live_block(id).map(|block| &block.header)
     }
 
-    /// Names of the live blocks of a height, from a window upward.
-    pub fn at_height(&self, from: Window, height: Height) -> impl Iterator<Item = BlockId> + '_ {
-        self.live
-            .range((from, Index::ZERO, BlockId::new([0; 32]))..)
-            .filter(move |(_, block)| block.header.height == height)
-            .map(|(&(_, _, id), _)| id)
-    }
-
     /// Payload of a live block, from memory or from the log; none when it is not known.
     ///
     /// # Errors

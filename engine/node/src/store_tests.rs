@@ -277,26 +277,3 @@ fn a_payload_that_is_not_logged_yet_is_never_dropped_from_memory() {
         assert_eq!(found, Some(payload(header.height.number())));
     }
 }
-
-#[test]
-fn candidates_of_a_height_are_those_of_live_windows() {
-    let mut fixture = fixture(64);
-    let parent = fixture.grow(11).id;
-    let first = fixture.log(header(12, parent, 1));
-    let second = fixture.log(header(12, parent, 2));
-    let mut found: Vec<_> = fixture
-        .store
-        .at_height(Window::new(1), Height::new(12))
-        .collect();
-    found.sort();
-    let mut expected = vec![first, second];
-    expected.sort();
-    assert_eq!(found, expected);
-    assert_eq!(
-        fixture
-            .store
-            .at_height(Window::new(2), Height::new(12))
-            .count(),
-        0
-    );
-}

@@ -13,7 +13,7 @@ use crate::evidence::SignedHeader;
 use crate::header::Header;
 use crate::limits;
 use crate::record::Record;
-use crate::types::{Index, Point, Window};
+use crate::types::{BlockId, Index, Point, Window};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use tally::Tally;
@@ -58,12 +58,17 @@ pub(crate) struct WindowState {
     pub(crate) timer_ns: Option<u64>,
     /// Highest notarized index at which the timer was last restarted.
     pub(crate) timer_notarized: Option<Index>,
+    /// Blocks refused as invalid, to be compared with what others vote for. Bound:
+    /// `BLOCKS_PER_POSITION_MAX`.
+    pub(crate) refused: Vec<(Index, BlockId)>,
     /// The leader broke a rule on its own channel: stop.
     pub(crate) leader_fault: bool,
     /// The progress timer has fired here once.
     pub(crate) timed_out: bool,
     /// When the highest notarized block not yet final was first seen notarized.
     pub(crate) notarized_since_ns: Option<u64>,
+    /// When the next block's header time comes within reach, by the monotonic clock.
+    pub(crate) arrives_ns: Option<u64>,
     /// Own votes or others' changed: rules are to be judged again.
     pub(crate) is_dirty: bool,
     /// Signed records changed: proofs are to be looked for again.
@@ -77,6 +82,8 @@ pub(crate) struct WindowState {
     pub(crate) certified_facts: Vec<(Point, u64)>,
     /// Headers with the leader's good signature, for E1. Bound: `SIGNED_HEADERS_MAX`.
     pub(crate) signed_headers: Vec<SignedHeader>,
+    /// The own stop was sent, with what goes along.
+    pub(crate) is_stop_sent: bool,
     /// Certificates behind the parents were sent to the leader once.
     pub(crate) is_announced: bool,
     /// Blocks of the leader that came before their parents. Bound: `PIPELINE_BLOCKS`.
@@ -103,15 +110,18 @@ impl WindowState {
             sign_now: false,
             timer_ns: None,
             timer_notarized: None,
+            refused: Vec::new(),
             leader_fault: false,
             timed_out: false,
             notarized_since_ns: None,
+            arrives_ns: None,
             is_dirty: true,
             is_signed_dirty: false,
             certificates: Vec::new(),
             skip_fact: None,
             certified_facts: Vec::new(),
             signed_headers: Vec::new(),
+            is_stop_sent: false,
             is_announced: false,
             early: Vec::new(),
         }
@@ -120,6 +130,16 @@ impl WindowState {
     /// Whether no further first vote can be cast here: `closed(w)`.
     pub(crate) fn is_closed(&self, slots: u32) -> bool {
         self.own.is_closed(slots)
+    }
+
+    /// Whether time alone calls for the rules to be judged again: a lone Final has waited, or a
+    /// header from the future has arrived.
+    pub(crate) fn is_due(&self, now: crate::types::Now, final_holdoff_ns: u64) -> bool {
+        let holdoff = self
+            .notarized_since_ns
+            .map(|since| since.saturating_add(final_holdoff_ns));
+        let due = |at: Option<u64>| at.is_some_and(|at| now.mono_ns >= at);
+        due(holdoff) || due(self.arrives_ns)
     }
 
     /// Adds a parent, or the signed evidence for one already here. `true` when something changed.

@@ -87,6 +87,19 @@ impl WindowState {
         }
     }
 
+    /// When the earliest header from the future at the next index will have arrived.
+    pub(crate) fn r3_arrives_ns(&self, around: &Surroundings<'_>) -> Option<u64> {
+        let ahead = around.now.wall_ns.saturating_add(limits::TIME_AHEAD_MAX_NS);
+        let tree = &self.tally.tree;
+        let next = self.own_tip_index().map_or(Index::ZERO, Index::next);
+        tree.slot(next)
+            .filter_map(|place| tree.block(place).header)
+            .filter_map(|header| header.time_ns.checked_sub(ahead).filter(|&by| by > 0))
+            .map(|by| around.now.mono_ns.saturating_add(by))
+            .min()
+            .filter(|_| !self.own.stop)
+    }
+
     /// The lowest index at which this record falls back: rule X keeps `fin` below it.
     fn fallback_index(&self) -> Option<Index> {
         let forks = self.own.also.iter().filter_map(|&(index, id)| {

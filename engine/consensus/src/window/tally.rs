@@ -153,7 +153,14 @@ impl Tally {
 
     fn hold(&mut self, validator: ValidatorIndex, record: &Record) -> Counting {
         if let Some(voter) = self.voters.get_mut(validator.place()) {
-            voter.pending = Some(record.clone());
+            // A signature that was checked for long must not put an earlier record over a later.
+            let is_earlier = voter
+                .pending
+                .as_ref()
+                .is_some_and(|held| record.may_extend_to(held) && record.also_may_grow_to(held));
+            if !is_earlier {
+                voter.pending = Some(record.clone());
+            }
         }
         Counting::Pending
     }

@@ -24,3 +24,4 @@ mod r9_jump;
 mod seen;
 mod steady;
 mod support;
+mod time_and_stops;

@@ -132,7 +132,9 @@ fn r1_the_certificates_behind_a_window_go_to_its_leader_once() {
     bench.votes_signed(&[0, 1, 2, 3], 1, &stop());
     assert_eq!(bench.consensus.window(), w(2));
     bench.lapse(20);
-    let sent = bench.certificates_sent(2);
+    // The own stop of window 1 brought those behind window 1 to everyone.
+    let mut sent = bench.certificates_sent(2);
+    sent.retain(|list| list.last().is_some_and(|one| one.window == w(1)));
     assert_eq!(sent.len(), 1, "to the leader of window 2");
     let skipped: Vec<_> = sent[0].iter().map(|one| (one.window, one.target)).collect();
     let whole = Target::Skip { from: i(0) };

@@ -16,6 +16,9 @@ use super::pool::{LANES, Lanes};
 
 /// Commands that a session puts into a block before the others of its lane get their turn.
 const TURN_COMMANDS: u32 = 16;
+/// Bytes after which a payload is full although more would fit: several blocks in flight keep
+/// wire, log and hash busy at once, and each gives a sign of life.
+const PAYLOAD_BYTES_TARGET: usize = 256 * 1024;
 
 impl Lanes {
     /// Whether a command may be waiting that can be proposed now. May be wrong on the side of
@@ -61,7 +64,9 @@ impl Lanes {
                 return true;
             }
             let bytes_after = builder.payload_bytes() + command.entry.len();
-            if bytes_after > self.config.payload_bytes_max
+            let is_sated = !builder.is_empty() && bytes_after > PAYLOAD_BYTES_TARGET;
+            if is_sated
+                || bytes_after > self.config.payload_bytes_max
                 || builder.len() >= self.config.block_commands_max
             {
                 return false;

@@ -1,10 +1,12 @@
 //! Sending clients' commands to whoever leads.
 //!
-//! Owns the policy of an admitting validator: to the leader at once, to a new leader again, to
-//! everybody when a command is not final after `T_fan`, and to the leader again at intervals from
-//! then on, since nothing is delivered for certain. Commands of other validators' clients are
-//! theirs to forward, but for those that stood in a block that may be given up. Never: sockets,
-//! bytes of messages.
+//! Owns the policy of an admitting validator: to the leader at once, as far as what it holds
+//! unfinished allows; to a new leader from the start; to everybody when a command sent to the
+//! leader is not final after `T_fan`, and to the leader again at intervals from then on, since
+//! nothing is delivered for certain. What waits for its turn waits here: a backlog that every
+//! gateway pushed through to the leader would be pushed again to each next one, in front of the
+//! very blocks that could end it. Commands of other validators' clients are theirs to forward, but
+//! for those that stood in a block that may be given up. Never: sockets, bytes of messages.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,17 +18,32 @@ use quorate_consensus::types::ValidatorIndex;
 use super::pool::{Handle, Lanes, Timed};
 use super::verdict::LanesConfig;
 
+/// A command on its way: sent to the leader and not final yet.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    at_ns: u64,
+    handle: Handle,
+    bytes: usize,
+    /// It went to everybody too, or need not.
+    is_fanned: bool,
+}
+
 /// What the forwarding remembers: handles only, and those gone are dropped when they are met.
 #[derive(Debug)]
 pub(super) struct Forwarding {
     /// Who leads, when it is another validator.
     leader: Option<ValidatorIndex>,
+    /// Commands that this validator answers for, oldest first.
+    kept: VecDeque<Handle>,
     /// To be sent to the leader, oldest first.
     outgoing: VecDeque<Handle>,
-    /// Local commands not yet sent to everybody, by when they will be.
-    unfanned: VecDeque<Timed>,
-    /// Local commands past that, by when they are sent to the leader again.
-    retries: VecDeque<Timed>,
+    /// Sent to the leader, oldest first. Bound: `forward_bytes_max`.
+    sent: VecDeque<Sent>,
+    sent_bytes: usize,
+    /// First of `sent` that has not met `T_fan`.
+    unfanned: usize,
+    /// Commands of blocks that may be given up, by when the leader gets them.
+    saved: VecDeque<Timed>,
     fan_ns: u64,
     retry_ns: u64,
     /// Bytes that may still be sent to everybody before `fan_renewal_ns`.
@@ -39,9 +56,12 @@ impl Forwarding {
     pub(super) fn new(config: &LanesConfig) -> Self {
         Self {
             leader: None,
+            kept: VecDeque::new(),
             outgoing: VecDeque::new(),
-            unfanned: VecDeque::new(),
-            retries: VecDeque::new(),
+            sent: VecDeque::new(),
+            sent_bytes: 0,
+            unfanned: 0,
+            saved: VecDeque::new(),
             fan_ns: config.fan_ns,
             retry_ns: config.retry_ns,
             fan_bytes_left: config.fan_bytes_max,
@@ -51,9 +71,8 @@ impl Forwarding {
     }
 
     /// A client's command has been taken.
-    pub(super) fn admitted(&mut self, now_ns: u64, handle: Handle) {
-        let at_ns = now_ns.saturating_add(self.fan_ns);
-        self.unfanned.push_back(Timed { at_ns, handle });
+    pub(super) fn admitted(&mut self, handle: Handle) {
+        self.kept.push_back(handle);
         if self.leader.is_some() {
             self.outgoing.push_back(handle);
         }
@@ -63,36 +82,41 @@ impl Forwarding {
     /// leader gets it, because nobody else may have it any more.
     pub(super) fn saved(&mut self, now_ns: u64, handle: Handle) {
         let at_ns = now_ns.saturating_add(self.retry_ns);
-        self.retries.push_back(Timed { at_ns, handle });
+        self.saved.push_back(Timed { at_ns, handle });
     }
 }
 
 impl Lanes {
-    /// Says who leads now; `None` when this validator does. Everything of local clients that is
-    /// not final goes to the new leader.
+    /// Says who leads now; `None` when this validator does. Everything that this validator answers
+    /// for and that is not final goes to the new leader.
     pub fn set_leader(&mut self, leader: Option<ValidatorIndex>) {
         self.forwarding.leader = leader;
         self.forward_again();
     }
 
-    /// Sends everything of local clients that is not final to the leader again: it is new, or its
+    /// Sends everything that is not final to the leader from the start: it is new, or its
     /// connection is.
     pub fn forward_again(&mut self) {
+        let mut kept = std::mem::take(&mut self.forwarding.kept);
+        kept.retain(|&handle| self.command(handle).is_some());
         let forwarding = &mut self.forwarding;
+        forwarding.sent.clear();
+        forwarding.sent_bytes = 0;
+        forwarding.unfanned = 0;
         forwarding.outgoing.clear();
         if forwarding.leader.is_some() {
-            let waiting = forwarding.retries.iter().chain(&forwarding.unfanned);
-            forwarding
-                .outgoing
-                .extend(waiting.map(|timed| timed.handle));
+            forwarding.outgoing.extend(&kept);
         }
+        forwarding.kept = kept;
     }
 
     /// Hands over what is to be sent now, as runs of entries, at most one run to the leader and
-    /// one to everybody. What does not fit stays for the next call.
+    /// one to everybody. What does not fit stays for a later call.
     pub fn forward(&mut self, now_ns: u64, send: &mut impl FnMut(Destination, Arc<[u8]>)) {
-        self.fan_out(now_ns, send);
+        self.drop_finished();
+        self.take_saved(now_ns);
         self.retry(now_ns);
+        self.fan_out(now_ns, send);
         let Some(leader) = self.forwarding.leader else {
             return;
         };
@@ -100,10 +124,21 @@ impl Lanes {
         bytes.clear();
         while let Some(&handle) = self.forwarding.outgoing.front() {
             if let Some(command) = self.command(handle) {
-                if bytes.len() + command.entry.len() > FORWARD_BYTES_MAX {
+                let entry = &command.entry;
+                let held = self.forwarding.sent_bytes;
+                let is_full = held > 0 && held + entry.len() > self.config.forward_bytes_max;
+                if is_full || bytes.len() + entry.len() > FORWARD_BYTES_MAX {
                     break;
                 }
-                bytes.extend_from_slice(&command.entry);
+                bytes.extend_from_slice(entry);
+                let entry_bytes = entry.len();
+                self.forwarding.sent_bytes += entry_bytes;
+                self.forwarding.sent.push_back(Sent {
+                    at_ns: now_ns,
+                    handle,
+                    bytes: entry_bytes,
+                    is_fanned: false,
+                });
             }
             self.forwarding.outgoing.pop_front();
         }
@@ -113,8 +148,51 @@ impl Lanes {
         self.forwarding.scratch = bytes;
     }
 
-    /// Commands that waited `T_fan`: to everybody, as far as the allowance goes, and to the
-    /// retries in any case.
+    /// Forgets what has become final, from the front of each list.
+    fn drop_finished(&mut self) {
+        while let Some(front) = self.forwarding.sent.front().copied() {
+            if self.command(front.handle).is_some() {
+                break;
+            }
+            self.pop_sent();
+        }
+        while let Some(&handle) = self.forwarding.kept.front() {
+            if self.command(handle).is_some() {
+                break;
+            }
+            self.forwarding.kept.pop_front();
+        }
+        if self.forwarding.kept.len() > 1024 + 2 * self.len() {
+            let mut kept = std::mem::take(&mut self.forwarding.kept);
+            kept.retain(|&handle| self.command(handle).is_some());
+            self.forwarding.kept = kept;
+        }
+    }
+
+    fn pop_sent(&mut self) -> Option<Sent> {
+        let forwarding = &mut self.forwarding;
+        let sent = forwarding.sent.pop_front()?;
+        forwarding.sent_bytes = forwarding.sent_bytes.saturating_sub(sent.bytes);
+        forwarding.unfanned = forwarding.unfanned.saturating_sub(1);
+        Some(sent)
+    }
+
+    /// Commands of abandoned blocks that are still not final are this validator's to forward now.
+    fn take_saved(&mut self, now_ns: u64) {
+        while let Some(&Timed { at_ns, handle }) = self.forwarding.saved.front() {
+            let is_held = self.command(handle).is_some();
+            if is_held && at_ns > now_ns {
+                break;
+            }
+            self.forwarding.saved.pop_front();
+            if is_held {
+                self.forwarding.admitted(handle);
+            }
+        }
+    }
+
+    /// Commands sent that did not become final: to everybody after `T_fan`, as far as the
+    /// allowance goes.
     fn fan_out(&mut self, now_ns: u64, send: &mut impl FnMut(Destination, Arc<[u8]>)) {
         if now_ns >= self.forwarding.fan_renewal_ns {
             self.forwarding.fan_renewal_ns = now_ns.saturating_add(self.forwarding.fan_ns);
@@ -122,20 +200,18 @@ impl Lanes {
         }
         let mut bytes = std::mem::take(&mut self.forwarding.scratch);
         bytes.clear();
-        while let Some(&Timed { at_ns, handle }) = self.forwarding.unfanned.front() {
-            let entry = self.command(handle).map(|command| &command.entry);
-            if entry.is_some() && at_ns > now_ns {
+        while let Some(sent) = self.forwarding.sent.get(self.forwarding.unfanned).copied() {
+            if !sent.is_fanned && sent.at_ns.saturating_add(self.forwarding.fan_ns) > now_ns {
                 break;
             }
-            if let Some(entry) = entry {
-                if bytes.len() + entry.len() <= self.forwarding.fan_bytes_left {
-                    bytes.extend_from_slice(entry);
-                    self.counters.fanned_out += 1;
-                }
-                let at_ns = now_ns.saturating_add(self.forwarding.retry_ns);
-                self.forwarding.retries.push_back(Timed { at_ns, handle });
+            let entry = self.command(sent.handle).map(|command| &command.entry);
+            if let Some(entry) = entry.filter(|_| !sent.is_fanned)
+                && bytes.len() + entry.len() <= self.forwarding.fan_bytes_left
+            {
+                bytes.extend_from_slice(entry);
+                self.counters.fanned_out += 1;
             }
-            self.forwarding.unfanned.pop_front();
+            self.forwarding.unfanned += 1;
         }
         if !bytes.is_empty() {
             self.forwarding.fan_bytes_left -= bytes.len();
@@ -144,20 +220,21 @@ impl Lanes {
         self.forwarding.scratch = bytes;
     }
 
+    /// What the leader has had for long without its becoming final is sent to it again.
     fn retry(&mut self, now_ns: u64) {
-        while let Some(&Timed { at_ns, handle }) = self.forwarding.retries.front() {
-            let is_held = self.command(handle).is_some();
-            if is_held && at_ns > now_ns {
+        let mut again = Vec::new();
+        while let Some(front) = self.forwarding.sent.front().copied() {
+            let due_ns = front.at_ns.saturating_add(self.forwarding.retry_ns);
+            if due_ns > now_ns {
                 break;
             }
-            self.forwarding.retries.pop_front();
-            if is_held {
-                let at_ns = now_ns.saturating_add(self.forwarding.retry_ns);
-                self.forwarding.retries.push_back(Timed { at_ns, handle });
-                if self.forwarding.leader.is_some() {
-                    self.forwarding.outgoing.push_back(handle);
-                }
+            self.pop_sent();
+            if self.command(front.handle).is_some() {
+                again.push(front.handle);
             }
+        }
+        for handle in again.into_iter().rev() {
+            self.forwarding.outgoing.push_front(handle);
         }
     }
 
@@ -166,10 +243,22 @@ impl Lanes {
     #[must_use]
     pub fn forward_deadline_ns(&self) -> u64 {
         let forwarding = &self.forwarding;
-        if !forwarding.outgoing.is_empty() {
+        if !forwarding.outgoing.is_empty() && forwarding.sent.is_empty() {
             return 0;
         }
-        let first = |line: &VecDeque<Timed>| line.front().map_or(u64::MAX, |timed| timed.at_ns);
-        first(&forwarding.unfanned).min(first(&forwarding.retries))
+        let retry = forwarding.sent.front().map_or(u64::MAX, |sent| {
+            sent.at_ns.saturating_add(forwarding.retry_ns)
+        });
+        let fan = forwarding
+            .sent
+            .get(forwarding.unfanned)
+            .map_or(u64::MAX, |sent| {
+                sent.at_ns.saturating_add(forwarding.fan_ns)
+            });
+        let saved = forwarding
+            .saved
+            .front()
+            .map_or(u64::MAX, |timed| timed.at_ns);
+        retry.min(fan).min(saved)
     }
 }

@@ -310,7 +310,7 @@ impl Lanes {
         if origin == Origin::Local && !held.is_local {
             held.is_local = true;
             held.admitted_ns = now_ns;
-            self.forwarding.admitted(now_ns, handle);
+            self.forwarding.admitted(handle);
         }
         Some(Ok(()))
     }
@@ -352,7 +352,7 @@ impl Lanes {
             self.gapped.push_back(Timed { at_ns, handle });
         }
         match origin {
-            Origin::Local => self.forwarding.admitted(now_ns, handle),
+            Origin::Local => self.forwarding.admitted(handle),
             Origin::Block => self.forwarding.saved(now_ns, handle),
             Origin::Peer => {}
         }

@@ -400,14 +400,14 @@ fn a_follower_forwards_at_once_then_to_all_then_again_and_to_each_new_leader() {
     assert_eq!(lanes.forward_deadline_ns(), 20 * MS);
     assert_eq!(forwarded(&mut lanes, 20 * MS), [(Destination::All, 2)]);
     assert!(forwarded(&mut lanes, 21 * MS).is_empty());
-    assert_eq!(forwarded(&mut lanes, 220 * MS), [(leader, 2)]);
+    assert_eq!(forwarded(&mut lanes, 500 * MS), [(leader, 2)]);
     lanes.set_leader(Some(ValidatorIndex::new(2)));
     let next = Destination::Peer(ValidatorIndex::new(2));
-    assert_eq!(forwarded(&mut lanes, 221 * MS), [(next, 2)]);
+    assert_eq!(forwarded(&mut lanes, 501 * MS), [(next, 2)]);
     lanes.set_leader(None);
-    assert!(forwarded(&mut lanes, 222 * MS).is_empty());
+    assert!(forwarded(&mut lanes, 502 * MS).is_empty());
     let payload = build(&mut lanes).expect("both");
-    finalize(&mut lanes, 223 * MS, &payload);
+    finalize(&mut lanes, 503 * MS, &payload);
     lanes.set_leader(Some(ValidatorIndex::new(3)));
     assert!(forwarded(&mut lanes, 10_000 * MS).is_empty());
     assert_eq!(lanes.forward_deadline_ns(), u64::MAX);
@@ -431,10 +431,10 @@ fn what_stood_in_a_block_that_may_be_given_up_goes_to_the_leader_when_it_is_not_
     let mut lanes = pool();
     lanes.set_leader(Some(ValidatorIndex::new(2)));
     lanes.take_abandoned(0, &block).expect("valid");
-    assert!(forwarded(&mut lanes, 199 * MS).is_empty());
+    assert!(forwarded(&mut lanes, 499 * MS).is_empty());
     let next = Destination::Peer(ValidatorIndex::new(2));
-    assert_eq!(forwarded(&mut lanes, 200 * MS), [(next, 2)]);
-    finalize(&mut lanes, 201 * MS, &block);
+    assert_eq!(forwarded(&mut lanes, 500 * MS), [(next, 2)]);
+    finalize(&mut lanes, 501 * MS, &block);
     assert!(forwarded(&mut lanes, 10_000 * MS).is_empty());
 }
 
@@ -448,8 +448,38 @@ fn the_allowance_bounds_what_goes_to_everybody() {
     let mut lanes = Lanes::new(config);
     let entries: Vec<_> = (1..=5).map(|client| order(client, 1)).collect();
     submit(&mut lanes, 0, &entries);
+    let leader = ValidatorIndex::new(1);
+    lanes.set_leader(Some(leader));
+    assert_eq!(forwarded(&mut lanes, 0), [(Destination::Peer(leader), 5)]);
     assert_eq!(forwarded(&mut lanes, 20 * MS), [(Destination::All, 2)]);
     assert_eq!(lanes.counters().fanned_out, 2);
+}
+
+#[test]
+fn a_backlog_waits_at_its_gateway_until_what_the_leader_has_is_final() {
+    let config = LanesConfig {
+        forward_bytes_max: 3 * order(1, 2).len(),
+        ..LanesConfig::new(16, 20 * MS)
+    };
+    let mut lanes = Lanes::new(config);
+    lanes.restore_session(id(1), 1);
+    let leader = ValidatorIndex::new(1);
+    lanes.set_leader(Some(leader));
+    let entries: Vec<_> = (2..=9).map(|seq| order(1, seq)).collect();
+    submit(&mut lanes, 0, &entries);
+    let to = Destination::Peer(leader);
+    assert_eq!(forwarded(&mut lanes, 0), [(to, 3)]);
+    assert!(forwarded(&mut lanes, 1).is_empty());
+    let mut other = pool();
+    other.restore_session(id(1), 1);
+    submit(&mut other, 0, &entries[..2]);
+    let payload = build(&mut other).expect("two");
+    finalize(&mut lanes, 2, &payload);
+    assert_eq!(forwarded(&mut lanes, 3), [(to, 2)]);
+    // The next leader has nothing yet.
+    let next = ValidatorIndex::new(2);
+    lanes.set_leader(Some(next));
+    assert_eq!(forwarded(&mut lanes, 4), [(Destination::Peer(next), 3)]);
 }
 
 #[test]

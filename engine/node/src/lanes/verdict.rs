@@ -32,6 +32,8 @@ pub struct LanesConfig {
     pub fan_ns: u64,
     /// How often such a command is sent to the leader again afterwards.
     pub retry_ns: u64,
+    /// Bytes of commands sent to the leader and not final at most; the rest waits here.
+    pub forward_bytes_max: usize,
     /// Bytes of commands sent to all validators within one `fan_ns` at most: a slow chain must
     /// not be made slower by everybody's copies.
     pub fan_bytes_max: usize,
@@ -43,7 +45,7 @@ impl LanesConfig {
     pub const fn new(sessions_max: u32, fan_ns: u64) -> Self {
         Self {
             commands_max: 262_144,
-            bytes_max: 128 * 1024 * 1024,
+            bytes_max: 24 * 1024 * 1024,
             session_commands_max: 65_536,
             gap_max: 4_096,
             gap_ns: 10_000_000_000,
@@ -52,8 +54,9 @@ impl LanesConfig {
             payload_bytes_max: PAYLOAD_BYTES_MAX,
             block_commands_max: BLOCK_COMMANDS_MAX,
             fan_ns,
-            retry_ns: fan_ns.saturating_mul(10),
-            fan_bytes_max: 256 * 1024,
+            retry_ns: fan_ns.saturating_mul(25),
+            forward_bytes_max: 2 * 1024 * 1024,
+            fan_bytes_max: 64 * 1024,
         }
     }
 }

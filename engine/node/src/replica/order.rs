@@ -229,7 +229,7 @@ impl OrderStage {
             };
             if self.is_rebase_due {
                 self.is_rebase_due = false;
-                self.rebase(now, room.height)?;
+                self.rebase(now, room.parent_id, room.height)?;
             }
             let Some(payload) = self.next_payload(now, room.time_ns_min) else {
                 break;
@@ -264,20 +264,14 @@ impl OrderStage {
     }
 
     /// Tells the pool which commands stand in the blocks that the next proposal builds on, so that
-    /// they are not proposed again. Where more than one block could be the parent nothing is
-    /// assumed: commands that come twice apply once.
-    fn rebase(&mut self, now: Now, height: Height) -> Result<(), OrderError> {
+    /// they are not proposed again.
+    fn rebase(&mut self, now: Now, parent: BlockId, height: Height) -> Result<(), OrderError> {
         let delivered = self.consensus.delivered();
         let Some(mut below) = height.previous() else {
             return Ok(());
         };
         let mut chain = Vec::new();
-        let mut candidates = self.store.at_height(self.delivered_window, below);
-        let (first, second) = (candidates.next(), candidates.next());
-        drop(candidates);
-        let (Some(mut id), None) = (first, second) else {
-            return Ok(());
-        };
+        let mut id = parent;
         while below > delivered {
             let Some(header) = self.store.header(&id).copied() else {
                 return Ok(());

@@ -1,0 +1,180 @@
+//! What time alone calls for, what a signature frees, and what goes along with a stop.
+
+use crate::bench::{Bench, Setup};
+use crate::fixtures::{Block, MS, chain, i, sign_header, six, stop, stop_at, tip, v, w};
+use quorate_consensus::certificate::Target;
+use quorate_consensus::effect::{Alarm, Destination};
+use quorate_consensus::message::Message;
+
+#[test]
+fn r4_a_lone_final_waits_for_the_fast_path_and_leaves_after_the_holdoff() {
+    let set = six(64);
+    let mut setup = Setup::new(&set, 5).patient();
+    setup.timers.final_holdoff_ns = MS;
+    let mut bench = setup.run();
+    let blocks = chain(&set, 1, 1);
+    bench.propose(&blocks[0]);
+    bench.votes(&[0, 1, 2], 0, &tip(&blocks[0]));
+    assert_eq!(
+        bench.own_record(0).fin,
+        None,
+        "a frame of its own would be wasted"
+    );
+    bench.lapse(2);
+    assert_eq!(bench.own_record(0).fin, Some(i(0)));
+}
+
+#[test]
+fn r3_the_leaders_signature_of_a_header_that_is_here_already_frees_the_vote() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let block = Block::first(&set, 1);
+    bench.vote(1, 0, tip(&block));
+    bench.branch(1, &[&block]);
+    assert!(bench.own_record(0).is_empty());
+    let signature = sign_header(&set, &block.header);
+    let header = block.header;
+    bench.message(2, Message::HeaderSignature { header, signature });
+    assert_eq!(bench.own_record(0), tip(&block));
+}
+
+#[test]
+fn r3_the_leaders_signature_covers_the_blocks_below() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let blocks = chain(&set, 3, 1);
+    bench.vote(1, 0, tip(&blocks[2]));
+    bench.branch(1, &[&blocks[0], &blocks[1], &blocks[2]]);
+    let header = blocks[2].header;
+    let signature = sign_header(&set, &header);
+    bench.message(2, Message::HeaderSignature { header, signature });
+    assert_eq!(bench.own_record(0), tip(&blocks[2]));
+}
+
+#[test]
+fn r1_after_a_failed_window_its_certificates_go_to_the_next_leader() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    bench.votes_signed(&[0, 2, 3, 4], 0, &stop());
+    assert_eq!(bench.consensus.window(), w(1));
+    bench.lapse(20);
+    assert_eq!(bench.certificates_sent(1).len(), 1);
+}
+
+#[test]
+fn r6_a_fallback_is_signed_at_once_although_an_older_record_stands_unsigned() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let blocks = chain(&set, 2, 1);
+    bench.propose(&blocks[0]);
+    bench.propose(&blocks[1]);
+    bench.votes(&[1, 2, 3], 0, &stop_at(&blocks[0]));
+    let own = bench.own_record(0);
+    assert!(own.stop && own.skip_fallback.is_some());
+    let votes = bench.votes_sent(0);
+    assert!(
+        votes
+            .iter()
+            .any(|(_, vote)| vote.signature.is_some() && vote.record == own)
+    );
+}
+
+#[test]
+fn r3_a_header_from_the_future_is_looked_at_again_by_the_clock_alone() {
+    let set = six(64);
+    let mut bench = Setup::new(&set, 5).patient().run();
+    let early = bench.now.wall_ns + 600 * MS;
+    let block = Block::first(&set, 1).with(|header| header.time_ns = early);
+    bench.propose(&block);
+    assert!(bench.own_record(0).is_empty(), "not yet arrived");
+    bench.sleep_ns(101 * MS);
+    bench.settle();
+    assert_eq!(bench.own_record(0), tip(&block));
+}
+
+#[test]
+fn r3_a_header_from_the_future_is_on_the_list_of_deadlines() {
+    let set = six(64);
+    let mut bench = Setup::new(&set, 5).patient().run();
+    let early = bench.now.wall_ns + 600 * MS;
+    let block = Block::first(&set, 1).with(|header| header.time_ns = early);
+    bench.propose(&block);
+    bench.lapse(102);
+    assert_eq!(bench.own_record(0), tip(&block));
+}
+
+#[test]
+fn r5_a_stop_brings_the_headers_that_a_peer_has_not_acknowledged() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let blocks = chain(&set, 2, 1);
+    bench.propose(&blocks[0]);
+    bench.propose(&blocks[1]);
+    bench.vote(2, 0, tip(&blocks[0]));
+    bench.stop_by_timer();
+    let brings = |(to, message): &(Destination, &Message)| {
+        let for_two = matches!(to, Destination::All) || *to == Destination::Peer(v(2));
+        let ends = |headers: &[quorate_consensus::header::Header]| {
+            headers.last() == Some(&blocks[1].header)
+        };
+        for_two && matches!(message, Message::Headers { headers, .. } if ends(headers))
+    };
+    assert!(bench.sent().any(|sent| brings(&sent)));
+}
+
+#[test]
+fn r5_a_stop_brings_the_certificates_behind_its_window() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    bench.votes_signed(&[0, 2, 3, 4], 0, &stop());
+    assert_eq!(bench.consensus.window(), w(1));
+    bench.forget();
+    bench.lapse(105);
+    assert!(bench.own_record(1).stop);
+    let skips = |(_, message): &(Destination, &Message)| {
+        matches!(message, Message::Certificates(list)
+            if list.iter().any(|one| matches!(one.target, Target::Skip { .. })))
+    };
+    assert!(bench.sent().any(|sent| skips(&sent)));
+}
+
+#[test]
+fn r3_an_invalid_block_with_stake_of_amp_behind_it_is_a_fatal_alarm_whenever_the_votes_come() {
+    let set = six(64);
+    let invalid = Block::first(&set, 1).with(|header| header.payload_hash = [0; 32]);
+    for votes_first in [true, false] {
+        let mut bench = Bench::new(&set, 5);
+        if votes_first {
+            bench.votes(&[1, 2], 0, &tip(&invalid));
+        }
+        bench.propose(&invalid);
+        if !votes_first {
+            bench.votes(&[1, 2], 0, &tip(&invalid));
+            bench.headers(1, &[&invalid]);
+        }
+        let alarm = Alarm::InvalidBlockSupported(invalid.id);
+        assert!(
+            bench.alarms().contains(&alarm),
+            "votes first: {votes_first}"
+        );
+    }
+}
+
+#[test]
+fn r3_after_the_fatal_alarm_nothing_but_stops_is_said() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let invalid = Block::first(&set, 1).with(|header| header.payload_hash = [0; 32]);
+    bench.votes(&[1, 2], 0, &tip(&invalid));
+    bench.propose(&invalid);
+    assert!(
+        bench
+            .alarms()
+            .contains(&Alarm::InvalidBlockSupported(invalid.id))
+    );
+    bench.votes(&[0, 3, 4], 0, &stop());
+    assert_eq!(bench.consensus.window(), w(1));
+    let next = Block::first(&set, 7).with(|header| header.window = w(1));
+    bench.propose(&next);
+    assert_eq!(bench.own_record(1).tip, None);
+}

@@ -87,6 +87,7 @@ impl Consensus {
     fn send_statuses(&mut self, now: Now, effects: &mut Effects) {
         let timers = self.config.timers;
         let unsettled = self.is_unsettled(now);
+        self.restart_own_timer(now);
         let mut status = None;
         for index in self.config.set.indices() {
             let peer = &self.peers[index.place()];

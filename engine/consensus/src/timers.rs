@@ -232,6 +232,20 @@ impl Consensus {
         }
     }
 
+    /// An idle leader's own Status restarts its own timer too: it would stop itself while everyone
+    /// else sees it alive.
+    pub(crate) fn restart_own_timer(&mut self, now: Now) {
+        let Some(window) = self.entered else { return };
+        if self.config.set.leader(window) != self.config.own {
+            return;
+        }
+        let tip = self
+            .windows
+            .get(&window)
+            .and_then(WindowState::own_tip_index);
+        self.restart_on_leader_status(now, window, tip);
+    }
+
     /// Notes the start of another turn, and what the last one does to the back-off.
     pub(crate) fn note_turn(&mut self, window: Window, now: Now) {
         let turn = self.config.set.turn(window);

@@ -390,10 +390,13 @@ impl Bench {
         self.now.wall_ns += by_ns;
     }
 
-    /// Stops the current window by its timer.
+    /// Stops the current window by its timer: a command waits, so not even an own window's timer
+    /// starts anew.
     pub(crate) fn stop_by_timer(&mut self) {
         let ms = 1 + TimerConfig::laptop().progress_ns / MS;
-        self.lapse(ms);
+        self.input(Input::Waiting { oldest_ns: Some(0) });
+        self.lapse(2 * ms);
+        self.input(Input::Waiting { oldest_ns: None });
         let window = self.consensus.window();
         assert!(
             self.own_record(window.number()).stop,

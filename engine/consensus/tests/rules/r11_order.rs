@@ -181,7 +181,7 @@ fn r11_no_record_before_the_lease_is_durable() {
         bench.finish_leases();
         bench.settle();
         assert!(bench.consensus.is_voting());
-        bench.lapse(60);
+        bench.stop_by_timer();
         assert!(!bench.persisted().is_empty(), "{own}");
     }
 }

@@ -63,3 +63,19 @@ fn r12_a_restarted_validator_catches_up_and_votes() {
     assert!(world.consensus(2).is_voting());
     world.check();
 }
+
+#[test]
+fn r5_an_idle_cluster_stops_nothing_and_makes_no_blocks() {
+    let mut world = World::new(set_of(&[1; 4], 1, 0, 64, 4));
+    world.run(5);
+    for member in &mut world.members {
+        member.has_commands = false;
+    }
+    world.run(50);
+    let height = world.height(0);
+    world.run(1_000);
+    assert_eq!(world.height(0), height);
+    for member in &world.members {
+        assert!(member.stopped.is_empty(), "{:?}", member.stopped);
+    }
+}

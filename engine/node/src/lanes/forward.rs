@@ -24,8 +24,6 @@ struct Sent {
     at_ns: u64,
     handle: Handle,
     bytes: usize,
-    /// It went to everybody too, or need not.
-    is_fanned: bool,
 }
 
 /// What the forwarding remembers: handles only, and those gone are dropped when they are met.
@@ -37,7 +35,7 @@ pub(super) struct Forwarding {
     kept: VecDeque<Handle>,
     /// To be sent to the leader, oldest first.
     outgoing: VecDeque<Handle>,
-    /// Sent to the leader, oldest first. Bound: `forward_bytes_max`.
+    /// What the leader has, oldest first. Bound: `forward_bytes_max` when another leads.
     sent: VecDeque<Sent>,
     sent_bytes: usize,
     /// First of `sent` that has not met `T_fan`.
@@ -73,9 +71,7 @@ impl Forwarding {
     /// A client's command has been taken.
     pub(super) fn admitted(&mut self, handle: Handle) {
         self.kept.push_back(handle);
-        if self.leader.is_some() {
-            self.outgoing.push_back(handle);
-        }
+        self.outgoing.push_back(handle);
     }
 
     /// A command of a block that may be given up has been kept: if it is not final soon, the
@@ -104,9 +100,7 @@ impl Lanes {
         forwarding.sent_bytes = 0;
         forwarding.unfanned = 0;
         forwarding.outgoing.clear();
-        if forwarding.leader.is_some() {
-            forwarding.outgoing.extend(&kept);
-        }
+        forwarding.outgoing.extend(&kept);
         forwarding.kept = kept;
     }
 
@@ -118,6 +112,7 @@ impl Lanes {
         self.retry(now_ns);
         self.fan_out(now_ns, send);
         let Some(leader) = self.forwarding.leader else {
+            self.note_own(now_ns);
             return;
         };
         let mut bytes = std::mem::take(&mut self.forwarding.scratch);
@@ -137,7 +132,6 @@ impl Lanes {
                     at_ns: now_ns,
                     handle,
                     bytes: entry_bytes,
-                    is_fanned: false,
                 });
             }
             self.forwarding.outgoing.pop_front();
@@ -146,6 +140,18 @@ impl Lanes {
             send(Destination::Peer(leader), bytes.as_slice().into());
         }
         self.forwarding.scratch = bytes;
+    }
+
+    /// This validator leads: it has its own commands at once, and they still meet `T_fan`, since
+    /// it may be its own window that does not get on.
+    fn note_own(&mut self, now_ns: u64) {
+        let forwarding = &mut self.forwarding;
+        let own = forwarding.outgoing.drain(..).map(|handle| Sent {
+            at_ns: now_ns,
+            handle,
+            bytes: 0,
+        });
+        forwarding.sent.extend(own);
     }
 
     /// Forgets what has become final, from the front of each list.
@@ -201,11 +207,11 @@ impl Lanes {
         let mut bytes = std::mem::take(&mut self.forwarding.scratch);
         bytes.clear();
         while let Some(sent) = self.forwarding.sent.get(self.forwarding.unfanned).copied() {
-            if !sent.is_fanned && sent.at_ns.saturating_add(self.forwarding.fan_ns) > now_ns {
+            if sent.at_ns.saturating_add(self.forwarding.fan_ns) > now_ns {
                 break;
             }
             let entry = self.command(sent.handle).map(|command| &command.entry);
-            if let Some(entry) = entry.filter(|_| !sent.is_fanned)
+            if let Some(entry) = entry
                 && bytes.len() + entry.len() <= self.forwarding.fan_bytes_left
             {
                 bytes.extend_from_slice(entry);

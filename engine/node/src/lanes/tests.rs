@@ -538,3 +538,16 @@ fn a_stopping_pool_takes_nothing_new_from_clients() {
     assert_eq!(stopping, [Verdict::Rejected(Rejection::Stopping)]);
     assert!(build(&mut lanes).is_some());
 }
+
+#[test]
+fn a_leader_s_own_commands_go_to_everybody_when_its_window_does_not_get_on() {
+    let mut lanes = pool();
+    lanes.set_leader(None);
+    submit(&mut lanes, 0, &[order(1, 1)]);
+    assert!(forwarded(&mut lanes, 0).is_empty());
+    assert_eq!(forwarded(&mut lanes, 20 * MS), [(Destination::All, 1)]);
+    // Another leads now: it has nothing yet.
+    lanes.set_leader(Some(ValidatorIndex::new(2)));
+    let next = Destination::Peer(ValidatorIndex::new(2));
+    assert_eq!(forwarded(&mut lanes, 21 * MS), [(next, 1)]);
+}

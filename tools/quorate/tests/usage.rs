@@ -66,7 +66,7 @@ fn weights_that_the_thresholds_do_not_allow_are_refused_with_the_field() {
             &["--weights", "1,1,1,1", "--fault-weight", "2"],
             "fault_weight",
         ),
-        (&["--weights", "1,0,1,1,1"], "stake"),
+        (&["--weights", "1,0,1,1,1", "--fault-weight", "1"], "stake"),
     ] {
         let mut all = vec!["testnet", "init", "--dir", text(&dir)];
         all.extend(arguments);

@@ -13,7 +13,7 @@ use quorate_bench::load::{Chain, LoadPlan, Outcome, run as drive};
 use quorate_bench::report::{Agreement, LoadReport};
 use quorate_bench::testnet::{Testnet, free_base_port};
 
-use crate::agreement::{self, Status};
+use crate::agreement::{self, Logs, Status};
 use crate::commands::node;
 use crate::drive::{LoadOptions, complaints, measured, setting, tell, text, write_hgrm};
 use crate::failure::{Code, Failure};
@@ -163,7 +163,7 @@ impl Run {
                 self.blame(cluster, ended, &mut agreement);
             }
         }
-        agreement::compare_logs(&self.testnet, outcome.height, &mut agreement);
+        agreement::compare_logs(&self.testnet, Logs::AtRest, outcome.height, &mut agreement);
         let workload = options.cluster.workload.into();
         let placement = agreement::placement(&after);
         let report = LoadReport {

@@ -10,7 +10,7 @@ use quorate_bench::load::{Chain, run as drive};
 use quorate_bench::report::LoadReport;
 use quorate_bench::testnet::{Testnet, Workload};
 
-use crate::agreement;
+use crate::agreement::{self, Logs};
 use crate::drive::{LoadOptions, complaints, measured, setting, tell, text, write_hgrm};
 use crate::failure::{Code, Failure};
 use crate::interrupt::Interrupt;
@@ -49,7 +49,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     write_hgrm(options.load.hgrm.as_deref(), &outcome.client)?;
     let deadline = Instant::now() + PATIENCE;
     let mut agreement = agreement::wait_for_equal_roots(&chain, outcome.height, deadline)?;
-    agreement::compare_logs(&testnet, outcome.height, &mut agreement);
+    agreement::compare_logs(&testnet, Logs::Live, outcome.height, &mut agreement);
     let after = agreement::statuses(&chain, Instant::now() + PATIENCE, false)?;
     let placement = agreement::placement(&after);
     let report = LoadReport {

@@ -434,3 +434,7 @@ impl Tally {
             .collect()
     }
 }
+
+#[cfg(test)]
+#[path = "tally_tests.rs"]
+mod tests;

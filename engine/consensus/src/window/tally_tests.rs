@@ -71,7 +71,7 @@ impl World {
                 index: Index::new(index),
                 height: below.map_or(Height::new(1), |block| block.header.height.next()),
                 time_ns: below.map_or(2_000, |block| block.header.time_ns + 1),
-                parent_id: below.map_or(set.genesis().id, |block| block.id),
+                parent_id: below.map_or_else(|| set.genesis().id, |block| block.id),
                 // Unlike any other block's.
                 payload_hash: [u8::try_from(self.made.len()).expect("a small tree"); 32],
                 payload_bytes: 0,
@@ -382,6 +382,17 @@ impl Case {
             let known = self.weight(|who| self.first(who, index) != First::Unknown);
             assert_eq!(self.tally.known(&self.set, index), known, "{index:?}");
         }
+        let lacks = |who: usize| {
+            let tip = self.counted(who).tip;
+            let is_named_only = |(_, id)| !self.world.made[self.world.find(id)].is_connected;
+            let waits = self
+                .tally
+                .voter(voter(who))
+                .and_then(|v| v.pending.as_ref());
+            tip.is_some_and(is_named_only) || waits.is_some()
+        };
+        let lacks_any = (0..self.speakers.len()).any(lacks);
+        assert_eq!(self.tally.lacks_headers(), lacks_any);
     }
 
     /// Every header and every voter's newest record arrive: nothing waits any more.

@@ -198,6 +198,7 @@ impl Consensus {
         let may_stop = self.entered.is_some_and(|entered| window <= entered);
         let holdoff = self.config.timers.final_holdoff_ns;
         let speaks = !self.only_stops;
+        let finalized = self.finalized;
         let Some(state) = self.windows.get_mut(&window) else {
             return false;
         };
@@ -220,7 +221,7 @@ impl Consensus {
             state.r5_stop();
         }
         let fin = speaks && state.r4_final(&around);
-        let also = speaks && state.r6_also(&set);
+        let also = speaks && state.r6_also(&set, finalized);
         let skip = speaks && state.r7_skip_fallback(&set);
         state.sign_now |= reason.is_some() || also || skip;
         self.count_rules(fin, also, skip);

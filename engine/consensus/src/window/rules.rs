@@ -7,7 +7,7 @@
 use super::WindowState;
 use super::tree::BlockPlace;
 use crate::limits;
-use crate::types::{BlockId, Index, Now, Stake};
+use crate::types::{BlockId, Index, Now, Point, Stake};
 use crate::validators::ValidatorSet;
 
 /// Why a window is stopped.
@@ -180,16 +180,20 @@ impl WindowState {
 
     /// R6 ALSO: fallback support for blocks that an honest validator may have seen final.
     /// Deliberately asks nothing about ParentReady at index 0 (liveness, L5).
-    pub(crate) fn r6_also(&mut self, set: &ValidatorSet) -> bool {
+    pub(crate) fn r6_also(&mut self, set: &ValidatorSet, finalized: Point) -> bool {
         if !self.is_closed(set.slots()) || !self.tally.is_contested() {
             return false;
         }
         let from = self.own.fin.map_or(0, |fin| fin.next().number());
+        let last_final = self
+            .tally
+            .tree
+            .find_connected(finalized.index, finalized.id);
         let mut changed = false;
         for index in from..self.tally.tree.slot_count() {
             let rivals: alloc::vec::Vec<_> = self.tally.tree.slot(Index::new(index)).collect();
             for place in rivals {
-                changed |= self.r6_try(set, place);
+                changed |= self.r6_try(set, place, last_final);
             }
         }
         changed
@@ -197,11 +201,20 @@ impl WindowState {
 
     /// Extends `also` by one block whose parent is covered already, on the own chain, or absent
     /// because the chains differ from index 0.
-    fn r6_try(&mut self, set: &ValidatorSet, place: BlockPlace) -> bool {
+    fn r6_try(
+        &mut self,
+        set: &ValidatorSet,
+        place: BlockPlace,
+        last_final: Option<BlockPlace>,
+    ) -> bool {
         let tree = &self.tally.tree;
         let block = tree.block(place);
         let (index, id, parent) = (block.index, block.id, block.parent);
-        if block.header.is_none() || !block.has_body || self.own_supports(place) {
+        // The body of a final block is fetched for its delivery and is not waited for here: whoever
+        // jumped to a proof has none of the bodies below it.
+        let is_final = last_final.is_some_and(|last| tree.descends(last, place));
+        let has_body = block.has_body || is_final;
+        if block.header.is_none() || !has_body || self.own_supports(place) {
             return false;
         }
         let parent_stands = parent.is_none_or(|parent| self.own_supports(parent));

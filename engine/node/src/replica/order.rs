@@ -10,11 +10,11 @@ use std::sync::Arc;
 use quorate_consensus::effect::Effects;
 use quorate_consensus::input::Input;
 use quorate_consensus::limits::TIME_AHEAD_MAX_NS;
-use quorate_consensus::machine::{Config, Consensus, Disposition, Restored};
+use quorate_consensus::machine::{Config, Consensus, Disposition, ProposalRoom, Restored};
 use quorate_consensus::message::Message;
 use quorate_consensus::payload::{PayloadBuilder, PayloadError};
 use quorate_consensus::trust::Authenticated;
-use quorate_consensus::types::{BlockId, Height, Now, ValidatorIndex, Window};
+use quorate_consensus::types::{BlockId, Height, Index, Now, ValidatorIndex, Window};
 use quorate_consensus::wire::{self, DecodeError};
 
 use super::jobs::Job;
@@ -223,7 +223,9 @@ impl OrderStage {
     pub fn propose(&mut self, now: Now, out: &mut OrderOut) -> Result<bool, OrderError> {
         let mut has_proposed = false;
         for _ in 0..PROPOSALS_PER_TURN {
-            let is_wanted = self.lanes.has_proposable() || self.timer_next_ns.is_some();
+            let is_wanted = self.lanes.has_proposable()
+                || self.timer_next_ns.is_some()
+                || self.waiting_ns.is_some();
             let Some(room) = self.consensus.proposal_room().filter(|_| is_wanted) else {
                 break;
             };
@@ -231,7 +233,7 @@ impl OrderStage {
                 self.is_rebase_due = false;
                 self.rebase(now, room.parent_id, room.height)?;
             }
-            let Some(payload) = self.next_payload(now, room.time_ns_min) else {
+            let Some(payload) = self.next_payload(now, &room) else {
                 break;
             };
             match self
@@ -253,14 +255,19 @@ impl OrderStage {
     }
 
     /// Commands that wait; or nothing, in an empty payload, when a timer of the application is due
-    /// that no block so far would fire.
-    fn next_payload(&mut self, now: Now, time_ns_min: u64) -> Option<Arc<[u8]>> {
+    /// that no block so far would fire, or when only a block on top makes a parent final: after a
+    /// failed window a block can be certified that never gets the votes for more, and the commands
+    /// in it wait although none is left to be proposed.
+    fn next_payload(&mut self, now: Now, room: &ProposalRoom) -> Option<Arc<[u8]>> {
         if let Some(payload) = self.lanes.build_payload(&mut self.builder) {
             return Some(payload);
         }
-        let due_ns = self.timer_next_ns?;
-        let is_due = due_ns <= now.wall_ns && time_ns_min <= due_ns;
-        is_due.then(|| self.builder.finish())
+        let is_due = self
+            .timer_next_ns
+            .is_some_and(|due_ns| due_ns <= now.wall_ns && room.time_ns_min <= due_ns);
+        let is_parent_final = room.height <= self.consensus.finalized().height.next();
+        let carries = room.index == Index::ZERO && !is_parent_final && self.waiting_ns.is_some();
+        (is_due || carries).then(|| self.builder.finish())
     }
 
     /// Tells the pool which commands stand in the blocks that the next proposal builds on, so that

@@ -29,7 +29,6 @@ pub struct FaultCounts {
     pub frames_cut: u64,
     pub frames_doubled: u64,
     pub frames_reordered: u64,
-    pub frames_falsified: u64,
     pub resubmissions: u64,
 }
 
@@ -55,7 +54,6 @@ impl FaultCounts {
             frames_cut,
             frames_doubled,
             frames_reordered,
-            frames_falsified,
             resubmissions,
         } = other;
         self.kills += kills;
@@ -76,7 +74,6 @@ impl FaultCounts {
         self.frames_cut += frames_cut;
         self.frames_doubled += frames_doubled;
         self.frames_reordered += frames_reordered;
-        self.frames_falsified += frames_falsified;
         self.resubmissions += resubmissions;
     }
 }

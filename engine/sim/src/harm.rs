@@ -96,7 +96,7 @@ impl World {
         self.trace
             .tell(self.now_ns, format_args!("v{at} ends itself: {error}"));
         let is_expected = std::mem::take(&mut self.members[at].is_sync_failing);
-        if !is_expected && self.is_honest(at) {
+        if !is_expected {
             let what = format!("v{at} ended itself: {error:?}");
             self.checks.take(Err(Violation::new("replica", what)));
         }
@@ -122,18 +122,7 @@ impl World {
                 }
             }
             Fault::CleanStop { victim, down_ns } => self.begin_stop(victim, down_ns),
-            Fault::Blackout { is_power, down_ns } => {
-                self.faults.blackouts += 1;
-                let ending = if is_power {
-                    Ending::Power
-                } else {
-                    Ending::Process
-                };
-                for victim in 0..self.members.len() {
-                    let more_ns = self.dice.below(20 * MS);
-                    self.die(victim, ending, down_ns + more_ns);
-                }
-            }
+            Fault::Blackout { is_power, down_ns } => self.black_out(is_power, down_ns),
             Fault::Power {
                 victim,
                 steps,
@@ -177,6 +166,19 @@ impl World {
                 self.clocks.jump(victim, offset_ns);
                 self.poke(victim);
             }
+        }
+    }
+
+    fn black_out(&mut self, is_power: bool, down_ns: u64) {
+        self.faults.blackouts += 1;
+        let ending = if is_power {
+            Ending::Power
+        } else {
+            Ending::Process
+        };
+        for victim in 0..self.members.len() {
+            let more_ns = self.dice.below(20 * MS);
+            self.die(victim, ending, down_ns + more_ns);
         }
     }
 
@@ -229,17 +231,24 @@ impl World {
         if told == Some(true) {
             self.faults.clean_stops += 1;
             let drain_ns = self.dice.below(30 * MS);
-            self.schedule(drain_ns, Due::StopEnds { at: victim, life });
-            self.schedule(drain_ns + down_ns, Due::Start { at: victim });
+            self.schedule(
+                drain_ns,
+                Due::StopEnds {
+                    at: victim,
+                    life,
+                    down_ns,
+                },
+            );
         }
     }
 
     /// A process that was told to stop writes its last and ends; now and then the machine is
     /// switched off after.
-    pub(crate) fn end_stop(&mut self, at: usize) {
+    pub(crate) fn end_stop(&mut self, at: usize, down_ns: u64) {
         let Some(life) = self.members[at].life.take() else {
             return;
         };
+        self.schedule(down_ns, Due::Start { at });
         let Life {
             replica,
             companions,

@@ -44,7 +44,7 @@ pub(crate) enum Due {
     /// A process is started.
     Start { at: usize },
     /// A process that was told to stop ends.
-    StopEnds { at: usize, life: u64 },
+    StopEnds { at: usize, life: u64, down_ns: u64 },
     /// The power that was to go in the middle of something goes now at latest.
     PowerEnds { at: usize, life: u64 },
     /// A fault of the schedule.

@@ -16,9 +16,9 @@ use crate::plan::RunOptions;
 use crate::script::Scenario;
 use crate::world::{MS, START_NS, World};
 
-/// A run that has not come to a good end so long after healing is stuck: thirty times the cap of
+/// A run that has not come to a good end so long after healing is stuck: fifteen times the cap of
 /// the progress timer.
-const HEALING_MAX_NS: u64 = 60_000 * MS;
+const HEALING_MAX_NS: u64 = 30_000 * MS;
 /// Events of one run at most: a run that spins without its clock moving is stuck as well.
 const EVENTS_MAX: u64 = 50_000_000;
 
@@ -118,12 +118,15 @@ impl World {
             };
             let consensus = life.replica.consensus();
             text.push_str(&format!(
-                "\nv{place} {:?} led by {:?} delivered {:?} proven {:?} votes {} lanes {} {:?} {:?}",
+                "\nv{place} {:?} led by {:?} says {:?} delivered {:?} proven {:?} votes {} room {:?} lanes {} {:?} \
+                 {:?}",
                 consensus.window(),
                 consensus.leader(),
+                consensus.own_record(consensus.window()),
                 consensus.delivered(),
                 consensus.proven().height,
                 consensus.is_voting(),
+                consensus.proposal_room(),
                 life.replica.order().lanes().len(),
                 life.companions.summary.lease.lease,
                 consensus.counters(),

@@ -30,14 +30,10 @@ pub enum Scenario {
     Pause,
     /// Everybody dies at once.
     Blackout,
-    /// One leader sends different blocks to different validators.
-    Equivocator,
-    /// One validator says different things to different validators.
-    Splitter,
 }
 
 /// All scenarios with their names.
-const NAMES: [(Scenario, &str); 12] = [
+const NAMES: [(Scenario, &str); 10] = [
     (Scenario::Mixed, "mixed"),
     (Scenario::Calm, "calm"),
     (Scenario::Crash, "crash"),
@@ -48,8 +44,6 @@ const NAMES: [(Scenario, &str); 12] = [
     (Scenario::Clock, "clock"),
     (Scenario::Pause, "pause"),
     (Scenario::Blackout, "blackout"),
-    (Scenario::Equivocator, "equivocator"),
-    (Scenario::Splitter, "splitter"),
 ];
 
 /// How likely each kind of fault is to be the next one; the sum does not matter.
@@ -70,6 +64,24 @@ pub(crate) struct Weights {
     pub(crate) clock_jump: u64,
     pub(crate) reset: u64,
 }
+
+/// No fault at all.
+const NONE: Weights = Weights {
+    kill: 0,
+    leader_kill: 0,
+    clean_stop: 0,
+    blackout: 0,
+    power: 0,
+    torn_power: 0,
+    sync_failure: 0,
+    pause: 0,
+    disk_stall: 0,
+    partition: 0,
+    one_way: 0,
+    flap: 0,
+    clock_jump: 0,
+    reset: 0,
+};
 
 impl Scenario {
     /// Every scenario, in the order of the documentation.
@@ -95,25 +107,9 @@ impl Scenario {
     }
 
     pub(crate) const fn weights(self) -> Weights {
-        let none = Weights {
-            kill: 0,
-            leader_kill: 0,
-            clean_stop: 0,
-            blackout: 0,
-            power: 0,
-            torn_power: 0,
-            sync_failure: 0,
-            pause: 0,
-            disk_stall: 0,
-            partition: 0,
-            one_way: 0,
-            flap: 0,
-            clock_jump: 0,
-            reset: 0,
-        };
         match self {
-            Self::Calm | Self::Lossy => none,
-            Self::Mixed | Self::Equivocator | Self::Splitter => Weights {
+            Self::Calm | Self::Lossy => NONE,
+            Self::Mixed => Weights {
                 kill: 6,
                 leader_kill: 4,
                 clean_stop: 2,
@@ -135,18 +131,18 @@ impl Scenario {
                 clean_stop: 3,
                 blackout: 1,
                 reset: 1,
-                ..none
+                ..NONE
             },
             Self::Partition => Weights {
                 partition: 6,
                 one_way: 5,
                 flap: 3,
                 reset: 2,
-                ..none
+                ..NONE
             },
             Self::LeaderCrash => Weights {
                 leader_kill: 1,
-                ..none
+                ..NONE
             },
             Self::Power => Weights {
                 power: 5,
@@ -154,21 +150,21 @@ impl Scenario {
                 sync_failure: 2,
                 kill: 2,
                 disk_stall: 1,
-                ..none
+                ..NONE
             },
             Self::Clock => Weights {
                 clock_jump: 1,
-                ..none
+                ..NONE
             },
             Self::Pause => Weights {
                 pause: 3,
                 disk_stall: 2,
-                ..none
+                ..NONE
             },
             Self::Blackout => Weights {
                 blackout: 3,
                 kill: 1,
-                ..none
+                ..NONE
             },
         }
     }

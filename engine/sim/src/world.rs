@@ -127,16 +127,11 @@ impl World {
         self.clocks.now(place, self.now_ns)
     }
 
-    pub(crate) fn is_honest(&self, place: usize) -> bool {
-        self.plan.byzantine != Some(place)
-    }
-
-    /// Honest validators that are up and not about to stop.
+    /// Validators that are up and not about to stop.
     pub(crate) fn up(&self) -> Vec<usize> {
         let takes = |member: &Member| member.life.as_ref().is_some_and(|life| !life.is_stopping);
         let all = 0..self.members.len();
-        all.filter(|&place| takes(&self.members[place]) && self.is_honest(place))
-            .collect()
+        all.filter(|&place| takes(&self.members[place])).collect()
     }
 
     /// The next event; `false` when its time is past `end_ns`.
@@ -178,7 +173,9 @@ impl World {
                     self.turn(at);
                 }
             }
-            Due::StopEnds { at, life } if self.is_life(at, life) => self.end_stop(at),
+            Due::StopEnds { at, life, down_ns } if self.is_life(at, life) => {
+                self.end_stop(at, down_ns);
+            }
             Due::PowerEnds { at, life } if self.is_life(at, life) => {
                 if self.members[at].disk.has_power_off_pending() {
                     self.end_life(at, Ending::Power);
@@ -464,15 +461,13 @@ impl World {
             return false;
         }
         let height = self.checks.chain.height();
-        (0..self.members.len())
-            .filter(|&place| self.is_honest(place))
-            .all(|place| {
-                self.members[place].life.as_ref().is_some_and(|life| {
-                    let consensus = life.replica.consensus();
-                    consensus.delivered().number() == height
-                        && consensus.proven().height.number() == height
-                })
+        self.members.iter().all(|member| {
+            member.life.as_ref().is_some_and(|life| {
+                let consensus = life.replica.consensus();
+                consensus.delivered().number() == height
+                    && consensus.proven().height.number() == height
             })
+        })
     }
 
     fn heal(&mut self) {

@@ -19,10 +19,11 @@ pub(crate) struct Options {
     #[arg(long, value_name = "A..B", default_value = "0..100", value_parser = parse_seeds)]
     seeds: Range<u64>,
     /// Validators in each run
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(4..=64))]
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    #[arg(value_parser = clap::value_parser!(u16).range(4..=64))]
     validators: u16,
-    /// Which faults: mixed, calm, crash, partition, lossy, leader-crash, power, clock, pause,
-    /// blackout, equivocator or splitter
+    /// Which faults: mixed, calm, crash, partition, lossy, leader-crash, power, clock, pause or
+    /// blackout
     #[arg(long, value_name = "NAME", default_value = "mixed")]
     scenario: Scenario,
     /// Runs at once; one a core when not given

@@ -92,13 +92,11 @@ impl Consensus {
     ) -> Disposition {
         let window = header.window;
         let id = header.id();
-        if payload::check_block(&self.config.set, &header, &payload).is_err() {
-            return self.refuse_leader(
-                window,
-                Some((header.index, id)),
-                PeerFault::InvalidBlock,
-                effects,
-            );
+        if let Err(error) = payload::check_block(&self.config.set, &header, &payload) {
+            // Wrong bytes under a good header say nothing of the block: a leader that sends them
+            // to some only must not make honest votes for it look like another decoder's.
+            let invalid = error.condemns_block().then_some((header.index, id));
+            return self.refuse_leader(window, invalid, PeerFault::InvalidBlock, effects);
         }
         let held = self.windows.get(&window).map_or(0, |state| {
             let tree = &state.tally.tree;

@@ -10,7 +10,8 @@ use core::fmt;
 ///
 /// # Errors
 ///
-/// [`BlockError`] when the block is invalid under `set`, for every validator alike.
+/// [`BlockError`] when the block is invalid under `set`, or `payload` is not the one its header
+/// names: [`BlockError::condemns_block`] tells which.
 pub fn check_block(set: &ValidatorSet, header: &Header, payload: &[u8]) -> Result<(), BlockError> {
     header_fits(set, header).map_err(BlockError::Header)?;
     if header.payload_bytes as usize != payload.len() {
@@ -43,6 +44,18 @@ pub enum BlockError {
     PayloadHash,
     /// The payload breaks a structural rule.
     Payload(PayloadError),
+}
+
+impl BlockError {
+    /// Whether the block itself is invalid, for every validator alike. Otherwise only the bytes
+    /// that came with its header are not its payload, and others may hold the right ones.
+    #[must_use]
+    pub const fn condemns_block(&self) -> bool {
+        match self {
+            Self::Header(_) | Self::Payload(_) => true,
+            Self::PayloadBytes { .. } | Self::PayloadHash => false,
+        }
+    }
 }
 
 impl fmt::Display for BlockError {

@@ -183,6 +183,16 @@ impl Block {
         }
     }
 
+    /// The same place with a payload that no decoder takes, named by its header.
+    pub(crate) fn undecodable(&self) -> Self {
+        let payload: Arc<[u8]> = Arc::from([0xff_u8; 8].as_slice());
+        let block = self.with(|header| {
+            header.payload_hash = *blake3::hash(&payload).as_bytes();
+            header.payload_bytes = 8;
+        });
+        Self { payload, ..block }
+    }
+
     pub(crate) fn at(&self) -> (Index, BlockId) {
         (self.header.index, self.id)
     }

@@ -5,6 +5,7 @@ use crate::fixtures::{Block, MS, chain, i, sign_header, six, stop, stop_at, tip,
 use quorate_consensus::certificate::Target;
 use quorate_consensus::effect::{Alarm, Destination};
 use quorate_consensus::message::Message;
+use std::sync::Arc;
 
 #[test]
 fn r4_a_lone_final_waits_for_the_fast_path_and_leaves_after_the_holdoff() {
@@ -141,7 +142,7 @@ fn r5_a_stop_brings_the_certificates_behind_its_window() {
 #[test]
 fn r3_an_invalid_block_with_stake_of_amp_behind_it_is_a_fatal_alarm_whenever_the_votes_come() {
     let set = six(64);
-    let invalid = Block::first(&set, 1).with(|header| header.payload_hash = [0; 32]);
+    let invalid = Block::first(&set, 1).undecodable();
     for votes_first in [true, false] {
         let mut bench = Bench::new(&set, 5);
         if votes_first {
@@ -164,7 +165,7 @@ fn r3_an_invalid_block_with_stake_of_amp_behind_it_is_a_fatal_alarm_whenever_the
 fn r3_after_the_fatal_alarm_nothing_but_stops_is_said() {
     let set = six(64);
     let mut bench = Bench::new(&set, 5);
-    let invalid = Block::first(&set, 1).with(|header| header.payload_hash = [0; 32]);
+    let invalid = Block::first(&set, 1).undecodable();
     bench.votes(&[1, 2], 0, &tip(&invalid));
     bench.propose(&invalid);
     assert!(
@@ -177,4 +178,36 @@ fn r3_after_the_fatal_alarm_nothing_but_stops_is_said() {
     let next = Block::first(&set, 7).with(|header| header.window = w(1));
     bench.propose(&next);
     assert_eq!(bench.own_record(1).tip, None);
+}
+
+/// A leader that sends a good header with wrong bytes to some and the block to others silences
+/// nobody: the window is stopped, and the next one is voted in.
+#[test]
+fn r3_wrong_bytes_under_a_good_header_are_the_leaders_fault_and_not_the_blocks() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let block = Block::first(&set, 1);
+    let other = Block::first(&set, 2).payload;
+    let mangled = [
+        Block {
+            payload: other,
+            ..block.clone()
+        },
+        Block {
+            payload: Arc::from([].as_slice()),
+            ..block.clone()
+        },
+    ];
+    for bad in &mangled {
+        bench.propose(bad);
+    }
+    assert!(bench.own_record(0).stop, "the leader is at fault");
+    bench.votes(&[0, 1, 2, 3], 0, &stop_at(&block));
+    bench.headers(1, &[&block]);
+    assert!(bench.alarms().is_empty(), "{:?}", bench.alarms());
+    assert_eq!(bench.consensus.window(), w(1));
+    bench.body(1, &block);
+    let next = block.opening(&set, 1, 7);
+    bench.propose(&next);
+    assert_eq!(bench.own_record(1), tip(&next));
 }

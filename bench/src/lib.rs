@@ -1,5 +1,7 @@
 //! Load, order flow and measurement for Quorate.
 
+#![forbid(unsafe_code)]
+
 pub mod applications;
 pub mod cluster;
 pub mod histogram;

@@ -25,13 +25,15 @@ const SIZE_MAX: usize = 64 * 1024 - 32;
 #[derive(Clone, Debug, Args)]
 pub(crate) struct LoadOptions {
     /// Commands a second, open loop
-    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    #[arg(long, default_value_t = 2000)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     pub(crate) rate: u64,
     /// How long commands are sent
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) seconds: u64,
     /// Sessions that send; session c begins at validator c mod n
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=i64::from(CLIENTS_MAX)))]
+    #[arg(long, default_value_t = 4)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(CLIENTS_MAX)))]
     pub(crate) clients: u32,
     /// Bytes of an opaque command
     #[arg(long, default_value_t = 512)]
@@ -206,66 +208,11 @@ pub(crate) fn complaints(outcome: &Outcome, agreement: &Agreement) -> Vec<String
 
 /// The report as text for people.
 pub(crate) fn text(report: &LoadReport, complaints: &[String]) -> String {
-    let (setting, measured) = (&report.setting, &report.measured);
     let mut facts = table(&["what", "value"]);
-    let weights: Vec<_> = setting.weights.iter().map(u64::to_string).collect();
-    for (what, value) in [
-        (
-            "validators, weights",
-            format!("{}: {}", setting.validators, weights.join(",")),
-        ),
-        (
-            "F, P",
-            format!("{}, {}", setting.fault_weight, setting.fast_slack),
-        ),
-        (
-            "durability, threads, idle",
-            format!(
-                "{}, {}, {}",
-                setting.durability, setting.threads, setting.idle
-            ),
-        ),
-        (
-            "load",
-            format!(
-                "{}: {}/s for {} s from {} sessions",
-                setting.workload, setting.rate, setting.seconds, setting.clients
-            ),
-        ),
-        (
-            "offered, accepted, finalized",
-            format!(
-                "{}, {}, {}",
-                measured.offered, measured.accepted, measured.finalized
-            ),
-        ),
-        (
-            "busy, rejected, unsent",
-            format!(
-                "{}, {}, {}",
-                measured.busy, measured.rejected, measured.unsent
-            ),
-        ),
-        (
-            "finalized a second",
-            format!("{:.0}", measured.throughput_per_s),
-        ),
-        (
-            "blocks, on the fast path",
-            format!(
-                "{}, {}",
-                measured.blocks,
-                percent(measured.fast_path_fraction)
-            ),
-        ),
-        (
-            "state roots equal",
-            yes_no(report.agreement.state_roots_equal),
-        ),
-        ("logs equal", yes_no(report.agreement.logs_equal)),
-    ] {
+    for (what, value) in facts_of(report) {
         facts.add_row(vec![what.to_owned(), value]);
     }
+    let measured = &report.measured;
     let mut times = table(&["microseconds", "p50", "p90", "p99", "p99.9", "max"]);
     times.add_row(row("finality at the validator", &measured.finality_us));
     times.add_row(row("client, from the intended time", &measured.client_us));
@@ -275,6 +222,32 @@ pub(crate) fn text(report: &LoadReport, complaints: &[String]) -> String {
         text.push_str(complaint);
     }
     text
+}
+
+fn facts_of(report: &LoadReport) -> Vec<(&'static str, String)> {
+    let (s, m, a) = (&report.setting, &report.measured, &report.agreement);
+    let weights: Vec<_> = s.weights.iter().map(u64::to_string).collect();
+    let cluster = format!("{}: {}", s.validators, weights.join(","));
+    let choices = format!("{}, {}, {}", s.durability, s.threads, s.idle);
+    let load = format!(
+        "{}: {}/s for {} s from {} sessions",
+        s.workload, s.rate, s.seconds, s.clients
+    );
+    let counts = format!("{}, {}, {}", m.offered, m.accepted, m.finalized);
+    let refused = format!("{}, {}, {}", m.busy, m.rejected, m.unsent);
+    let blocks = format!("{}, {}", m.blocks, percent(m.fast_path_fraction));
+    vec![
+        ("validators, weights", cluster),
+        ("F, P", format!("{}, {}", s.fault_weight, s.fast_slack)),
+        ("durability, threads, idle", choices),
+        ("load", load),
+        ("offered, accepted, finalized", counts),
+        ("busy, rejected, unsent", refused),
+        ("finalized a second", format!("{:.0}", m.throughput_per_s)),
+        ("blocks, on the fast path", blocks),
+        ("state roots equal", yes_no(a.state_roots_equal)),
+        ("logs equal", yes_no(a.logs_equal)),
+    ]
 }
 
 fn row(name: &str, percentiles: &Percentiles) -> Vec<String> {

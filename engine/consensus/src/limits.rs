@@ -29,9 +29,13 @@ pub const SCHEDULE_SEATS_MAX: usize = 1024;
 pub const ALSO_ENTRIES_MAX: usize = VALIDATORS_MAX;
 /// Windows above the current one for which records are taken without proof.
 pub const WINDOWS_AHEAD_MAX: u64 = 2;
-/// Windows kept at once, from the one of the signed finality upward. More than a full round of
-/// dead leaders' turns; beyond it the lowest state still stands and new windows wait for proof.
+/// Windows kept at once, from the one of the signed finality upward, beyond which certificates of
+/// windows not in range are refused. Windows that are entered are kept whatever their number:
+/// weight Q moved there, and to refuse them would be to halt.
 pub const WINDOWS_LIVE_MAX: usize = 256;
+/// Windows without finality after which a leader opens its own with an empty block when nothing
+/// waits: state is dropped below a proven block only, and turns end also when idle.
+pub const WINDOWS_IDLE_MAX: u64 = 32;
 /// Headers in one answer.
 pub const HEADERS_PER_ANSWER_MAX: usize = 1024;
 /// Bodies asked for in one request.
@@ -60,6 +64,8 @@ const _: () = assert!(PAYLOAD_BYTES_MAX * 2 <= FRAME_BYTES_MAX);
 const _: () = assert!(CERTIFICATE_HEADERS_MAX * HEADER_BYTES <= FRAME_BYTES_MAX - 256 * 1024);
 // One answer of headers fits a frame.
 const _: () = assert!(HEADERS_PER_ANSWER_MAX * HEADER_BYTES <= FRAME_BYTES_MAX / 4);
+// An idle system has its next finality long before certificates are refused.
+const _: () = assert!(WINDOWS_IDLE_MAX as usize * 4 <= WINDOWS_LIVE_MAX);
 // A full pipeline of one window fits the window arithmetic.
 const _: () = assert!(PIPELINE_BLOCKS <= WINDOW_SLOTS_MAX);
 const _: () = assert!(TURN_WINDOWS_DEFAULT <= TURN_WINDOWS_MAX);

@@ -170,7 +170,8 @@ pub struct Counters {
 #[derive(Debug)]
 pub struct Consensus {
     pub(crate) config: Config,
-    /// Live windows, from the proven one upward. Bound: `WINDOWS_LIVE_MAX`.
+    /// Live windows, from the proven one upward. Bound: those entered and `WINDOWS_AHEAD_MAX`
+    /// more; `WINDOWS_LIVE_MAX` for those that only a certificate speaks of.
     pub(crate) windows: BTreeMap<Window, WindowState>,
     /// Highest window entered.
     pub(crate) entered: Option<Window>,
@@ -329,6 +330,7 @@ impl Consensus {
             changed |= self.extend_ready();
             changed |= self.r1_enter(now, effects);
             changed |= self.vote(now, effects);
+            changed |= self.r2_open_idle(now, effects);
             if !changed {
                 break;
             }
@@ -348,11 +350,6 @@ impl Consensus {
             return None;
         }
         let validators = self.config.set.len();
-        if !self.windows.contains_key(&window)
-            && self.windows.len() >= crate::limits::WINDOWS_LIVE_MAX
-        {
-            return None;
-        }
         Some(
             self.windows
                 .entry(window)

@@ -203,6 +203,22 @@ impl Consensus {
         Disposition::Applied
     }
 
+    /// R2, the exception to "idle makes no blocks": a turn ends by its length also when nobody wants
+    /// anything, and what is kept of its windows is dropped below a proven block only. After many
+    /// windows without finality a leader therefore opens its own with an empty block.
+    pub(crate) fn r2_open_idle(&mut self, now: Now, effects: &mut Effects) -> bool {
+        let due = self.finalized.window.plus(limits::WINDOWS_IDLE_MAX);
+        let is_due = self.entered.is_some_and(|entered| entered >= due)
+            && self
+                .proposal_room()
+                .is_some_and(|room| room.index == Index::ZERO);
+        if !is_due {
+            return false;
+        }
+        let empty = payload::PayloadBuilder::new().finish();
+        self.r2_propose(now, empty, effects) == Disposition::Applied
+    }
+
     /// Places the own block, logs it and first-votes it.
     fn take_own_block(
         &mut self,

@@ -6,6 +6,7 @@ mod bounds;
 mod chaos;
 mod counting;
 mod fixtures;
+mod idle;
 mod member;
 mod proof;
 mod r10_repair;

@@ -344,12 +344,14 @@ impl Consensus {
         self.drop_windows();
     }
 
-    /// State of a window in range, made if it is new.
+    /// State of a window in range, made if it is new; above the range only what is here already:
+    /// own records from the log, and what a certificate spoke of.
     pub(crate) fn window_mut(&mut self, window: Window) -> Option<&mut WindowState> {
-        if !self.is_in_range(window) {
-            return None;
-        }
         let validators = self.config.set.len();
+        if !self.is_in_range(window) {
+            let is_live = window >= self.proven.window;
+            return self.windows.get_mut(&window).filter(|_| is_live);
+        }
         Some(
             self.windows
                 .entry(window)

@@ -1,7 +1,7 @@
 //! Windows that pass without finality: because nobody wants anything, or because no proposal
 //! arrives. What is kept must not grow for ever, and the system must not halt for it.
 
-use crate::support::{MS, World, set_of};
+use crate::support::{MS, World, set_of, v};
 use quorate_consensus::limits::{WINDOWS_IDLE_MAX, WINDOWS_LIVE_MAX};
 use quorate_consensus::machine::{Durability, TimerConfig};
 use quorate_consensus::message::Message;
@@ -54,5 +54,35 @@ fn r1_windows_without_finality_are_entered_whatever_their_number() {
     assert!(world.run_until(10_000, |world| {
         (0..4).all(|index| world.height(index) >= 10)
     }));
+    world.check();
+}
+
+/// Windows that passed without finality are still live after a restart of all, and each validator's
+/// own records in them count here too, however far they lie above the proven window.
+#[test]
+fn r12_all_restart_after_many_windows_without_finality_and_go_on_with_one_missing() {
+    let set = set_of(&[1; 4], 1, 0, 64, 4);
+    let mut world = World::with(set, short_turns(), Durability::Sync);
+    for member in &mut world.members {
+        member.has_commands = false;
+    }
+    world.run(450);
+    assert!(windows_kept(&world, 0) > 8);
+    for index in world.set.indices() {
+        world.crash(index);
+    }
+    for index in [v(0), v(1), v(2)] {
+        world.start(index);
+    }
+    for member in &mut world.members {
+        member.has_commands = true;
+    }
+    let done = world.run_until(20_000, |world| {
+        (0..3).all(|index| world.height(index) >= 10)
+    });
+    let windows: Vec<_> = (0..3)
+        .map(|index| world.consensus(index).window())
+        .collect();
+    assert!(done, "stuck: {windows:?}");
     world.check();
 }

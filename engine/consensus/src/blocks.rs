@@ -337,6 +337,9 @@ impl Consensus {
                 }
             }
         }
+        if let Some(last) = headers.last() {
+            self.fetches.note_headers(window, from, last.index);
+        }
         Disposition::Applied
     }
 

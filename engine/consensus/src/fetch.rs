@@ -35,12 +35,22 @@ struct Asked {
     mark: u64,
 }
 
-/// Requests on their way. Bound: `FETCHES_MAX`.
+/// The chain of one voter's tip, which may come in many answers.
+#[derive(Clone, Copy, Debug)]
+struct Branch {
+    /// The highest index of its last answer that fitted; none when its chain is wanted from the
+    /// bottom, since what came last did not fit.
+    above: Option<Index>,
+    /// Something did not fit already: the next time it is asked at intervals.
+    has_misfit: bool,
+}
+
+/// Requests on their way. Bound: `FETCHES_MAX`; a branch a voter and window.
 #[derive(Debug, Default)]
 pub(crate) struct Fetches {
     asked: BTreeMap<Wanted, Asked>,
-    /// Voters whose last headers did not fit: their whole chain is asked for.
-    misfits: Vec<(Window, ValidatorIndex)>,
+    /// How far the chains that voters were asked for have come.
+    branches: BTreeMap<(Window, ValidatorIndex), Branch>,
     /// Highest block of the last batch of bodies asked for, and its number.
     batch_top: u64,
     batch: u64,
@@ -52,14 +62,28 @@ impl Fetches {
     pub(crate) fn forget_below(&mut self, window: Window) {
         self.asked
             .retain(|wanted, _| !matches!(wanted, Wanted::Headers(at, _) if *at < window));
-        self.misfits.retain(|&(at, _)| at >= window);
+        self.branches.retain(|&(at, _), _| at >= window);
     }
 
+    /// Headers of a voter fitted, the last one at `index`: the next question goes on above it.
+    pub(crate) fn note_headers(&mut self, window: Window, from: ValidatorIndex, index: Index) {
+        let branch = self.branches.entry((window, from)).or_insert(Branch {
+            above: None,
+            has_misfit: false,
+        });
+        branch.above = Some(index);
+    }
+
+    /// Headers of a voter did not fit: its chain forks below what was asked for.
     pub(crate) fn note_misfit(&mut self, window: Window, from: ValidatorIndex) {
-        if !self.misfits.contains(&(window, from)) {
-            self.misfits.push((window, from));
+        let whole = Branch {
+            above: None,
+            has_misfit: true,
+        };
+        let before = self.branches.insert((window, from), whole);
+        if before.is_none_or(|branch| !branch.has_misfit) {
+            self.asked.remove(&Wanted::Headers(window, from));
         }
-        self.asked.remove(&Wanted::Headers(window, from));
     }
 
     /// The mark of a batch of bodies: it changes when everything asked for last has come.
@@ -131,18 +155,19 @@ impl Consensus {
             }
         }
         for (window, voter, index, id, tip) in requests {
-            let known = self.connected_below(window, index);
-            let mark = u64::from(known.map_or(0, |at| at.next().number()));
+            // What this voter brought is progress; what the leader brings meanwhile is not.
+            let tally = self.windows.get(&window).map(|state| &state.tally);
+            let brought = tally.and_then(|tally| tally.voter(voter));
+            let mark = brought.map_or(0, |voter| u64::from(voter.branch_headers));
             let wanted = Wanted::Headers(window, voter);
             if self.fetches.is_due(wanted, mark, now, retry).is_none() {
                 continue;
             }
-            let whole = self.fetches.misfits.contains(&(window, voter));
-            let above = if whole {
-                None
-            } else {
-                tip.min(known).filter(|at| *at < index)
+            let above = match self.fetches.branches.get(&(window, voter)) {
+                Some(branch) => branch.above,
+                None => tip.min(self.connected_below(window, index)),
             };
+            let above = above.filter(|at| *at < index);
             let message = Message::Get(Get::Headers {
                 window,
                 index,

@@ -7,6 +7,7 @@ mod chaos;
 mod counting;
 mod fixtures;
 mod idle;
+mod long_branch;
 mod member;
 mod proof;
 mod r10_repair;

@@ -1,0 +1,123 @@
+//! Header chains longer than one answer: they come answer by answer, from the voter that named
+//! their end, whatever is connected here already.
+
+use crate::bench::Bench;
+use crate::fixtures::{Block, chain, six, stop_at, tip, v};
+use quorate_consensus::effect::Destination;
+use quorate_consensus::limits::HEADERS_PER_ANSWER_MAX;
+use quorate_consensus::message::{Get, Message};
+use quorate_consensus::record::Record;
+use quorate_consensus::types::{BlockId, Index};
+
+/// What has been asked of a peer since the last look: headers of which block, above which index.
+fn asked_headers(bench: &mut Bench, of: u16) -> Vec<(BlockId, Option<Index>)> {
+    let to = Destination::Peer(v(of));
+    let asked = bench.asked().into_iter().filter_map(|(at, get)| match get {
+        Get::Headers { id, above, .. } if at == to => Some((*id, *above)),
+        _ => None,
+    });
+    let asked = asked.collect();
+    bench.forget();
+    asked
+}
+
+/// Lets `voter` answer as an honest validator does, until nothing is asked any more; how many
+/// answers that took.
+fn serve(bench: &mut Bench, voter: u16, blocks: &[Block]) -> usize {
+    let mut answers = 0;
+    for _ in 0..40 {
+        bench.lapse(10);
+        for (id, above) in asked_headers(bench, voter) {
+            let top = blocks.iter().position(|block| block.id == id);
+            let top = top.expect("only what was named is asked for");
+            let first = above.map_or(0, |above| above.number() as usize + 1);
+            let headers: Vec<&Block> = blocks[first..=top]
+                .iter()
+                .take(HEADERS_PER_ANSWER_MAX)
+                .collect();
+            bench.headers(voter, &headers);
+            answers += 1;
+        }
+    }
+    answers
+}
+
+/// A validator of which two others name the end of a long chain; they voted for it and stopped.
+fn named(own_blocks: &[Block], blocks: &[Block]) -> Bench {
+    let set = six(4096);
+    let mut bench = Bench::new(&set, 5);
+    for block in own_blocks {
+        bench.propose(block);
+    }
+    bench.votes(&[1, 2, 3, 4], 0, &stop_at(&blocks[blocks.len() - 1]));
+    bench.forget();
+    bench
+}
+
+fn wants_bodies_of(bench: &mut Bench, block: &Block) -> bool {
+    bench.lapse(200);
+    bench.asked().iter().any(|(_, get)| {
+        matches!(get, Get::Bodies(wanted) if wanted.iter().any(|one| one.id == block.id))
+    })
+}
+
+#[test]
+fn r10_a_chain_longer_than_an_answer_comes_to_a_validator_that_has_none_of_it() {
+    let set = six(4096);
+    let blocks = chain(&set, 2_100, 1);
+    let mut bench = named(&[], &blocks);
+    let answers = serve(&mut bench, 1, &blocks);
+    assert!((2..=5).contains(&answers), "{answers}");
+    assert!(wants_bodies_of(&mut bench, &blocks[2_000]));
+}
+
+#[test]
+fn r10_a_chain_longer_than_an_answer_comes_to_a_validator_that_has_its_beginning() {
+    let set = six(4096);
+    let blocks = chain(&set, 2_100, 1);
+    let mut bench = named(&blocks[..100], &blocks);
+    let answers = serve(&mut bench, 1, &blocks);
+    assert!((2..=5).contains(&answers), "{answers}");
+    assert!(wants_bodies_of(&mut bench, &blocks[2_000]));
+}
+
+/// A leader fed two long chains to two groups: each must learn the other's to fall back (R6).
+#[test]
+fn r10_a_chain_longer_than_an_answer_comes_to_a_validator_that_has_another_of_that_length() {
+    let set = six(4096);
+    let own = chain(&set, 1_100, 5_000);
+    let blocks = chain(&set, 2_100, 1);
+    let mut bench = named(&own, &blocks);
+    assert_eq!(bench.own_record(0).tip, tip(&own[1_099]).tip);
+    let answers = serve(&mut bench, 1, &blocks);
+    assert!((2..=6).contains(&answers), "{answers}");
+    assert!(wants_bodies_of(&mut bench, &blocks[2_000]));
+}
+
+/// A voter whose answers never fit is asked at intervals, not at the speed of its answers.
+#[test]
+fn r10_headers_that_never_fit_do_not_call_for_the_next_question() {
+    let set = six(4096);
+    let blocks = chain(&set, 20, 1);
+    let mut bench = Bench::new(&set, 5);
+    bench.vote(
+        1,
+        0,
+        Record {
+            stop: true,
+            ..tip(&blocks[19])
+        },
+    );
+    let mut asked = 0;
+    for _ in 0..50 {
+        let requests = asked_headers(&mut bench, 1);
+        asked += requests.len();
+        for _ in requests {
+            let headers = vec![blocks[18].header];
+            let window = headers[0].window;
+            bench.message(1, Message::Headers { window, headers });
+        }
+        bench.settle();
+    }
+    assert!(asked <= 3, "{asked} questions in no time");
+}

@@ -139,13 +139,20 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_behaves_as_a_queue_of_bytes(steps in prop::collection::vec((any::<bool>(), 0_usize..300), 0..200)) {
+        fn it_behaves_as_a_queue_of_bytes(
+            steps in prop::collection::vec((any::<bool>(), 0_usize..300), 0..200)
+        ) {
             let mut buffer = Buffer::new();
             let mut model = VecDeque::new();
             let mut next = 0_u8;
             for (push, count) in steps {
                 if push {
-                    let bytes: Vec<u8> = (0..count).map(|_| { next = next.wrapping_add(1); next }).collect();
+                    let bytes: Vec<u8> = (0..count)
+                        .map(|_| {
+                            next = next.wrapping_add(1);
+                            next
+                        })
+                        .collect();
                     buffer.push(&bytes);
                     model.extend(bytes);
                 } else {

@@ -38,7 +38,8 @@ pub struct Counters {
     pub clients_authenticated: u64,
     /// Dials in progress now.
     pub dials_now: u64,
-    /// Authenticated connections to peers now. Two with one peer only while a duplicate is resolved.
+    /// Authenticated connections to peers now. Two with one peer only while a duplicate is
+    /// resolved.
     pub peer_connections_now: u64,
     /// Authenticated clients now.
     pub clients_now: u64,

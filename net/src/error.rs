@@ -125,7 +125,8 @@ close_reasons! {
     HelloIndex = "hello_index",
     /// The signature of the Hello or Login does not hold.
     HelloSignature = "hello_signature",
-    /// The peer's incarnation is older than one seen before: an old process still runs with its key.
+    /// The peer's incarnation is older than one seen before: an old process still runs with its
+    /// key.
     StaleIncarnation = "stale_incarnation",
     /// A newer incarnation of the peer, or a newer connection dialed by the same side, took over.
     Replaced = "replaced",

@@ -35,7 +35,8 @@ pub(crate) enum Role {
     Peer {
         index: u16,
         confirmed: bool,
-        /// Set when another connection stays: this one is read to its end, at the latest until then.
+        /// Set when another connection stays: this one is read to its end, at the latest until
+        /// then.
         retired: Option<Retired>,
     },
     Client {

@@ -7,8 +7,10 @@
 //! announced since the consumer last looked).
 //!
 //! ```text
-//! producer: push work; fence; if word is NOTIFIED: done. Else swap(NOTIFIED); if it was PARKED: wake.
-//! consumer: swap(IDLE); fence; drain work; ...; cas(IDLE -> PARKED), on failure do not sleep; sleep.
+//! producer: push work; fence; if word is NOTIFIED: done. Else swap(NOTIFIED); if it was PARKED:
+//! wake.
+//! consumer: swap(IDLE); fence; drain work; ...; cas(IDLE -> PARKED), on failure do not sleep;
+//! sleep.
 //! ```
 //! A notification stays until the consumer takes it, so work pushed between the drain and the
 //! sleep turns the compare-and-swap away. The producer's shortcut is the Dekker pattern: both

@@ -8,7 +8,8 @@
 //! index closes the other one, and only when the connection that stays is *confirmed*: its dialer
 //! has sent something after the handshake, so both sides are through. One side deciding, on one
 //! condition that holds on both, means that the two can neither close one connection each nor go
-//! back and forth. Until then both connections are read; sending goes to the one confirmed last. The
+//! back and forth. Until then both connections are read; sending goes to the one confirmed last.
+//! The
 //! side that decides first ends its own direction and reads the rest, so that nothing is lost.
 //!
 //! A new connection dialed by the same side replaces the older one: that side knows it is dead.

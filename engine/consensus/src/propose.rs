@@ -203,7 +203,8 @@ impl Consensus {
         Disposition::Applied
     }
 
-    /// R2, the exception to "idle makes no blocks": a turn ends by its length also when nobody wants
+    /// R2, the exception to "idle makes no blocks": a turn ends by its length also when nobody
+    /// wants
     /// anything, and what is kept of its windows is dropped below a proven block only. After many
     /// windows without finality a leader therefore opens its own with an empty block.
     pub(crate) fn r2_open_idle(&mut self, now: Now, effects: &mut Effects) -> bool {

@@ -8,7 +8,7 @@ use crate::effect::{Alarm, Destination, Effect, Effects};
 use crate::machine::{Consensus, Disposition, Durability, Ignored, Restored};
 use crate::message::{HeldRecord, Message};
 use crate::trust::Lease;
-use crate::types::{Now, Stake, ValidatorIndex, Window};
+use crate::types::{BlockId, Index, Now, Stake, ValidatorIndex, Window};
 use crate::verify::Claim;
 use alloc::vec::Vec;
 
@@ -354,19 +354,24 @@ impl Consensus {
             // Below the proven window every record is settled.
             return held.window >= self.proven.window;
         };
-        let own = &state.durable;
-        if !held.record.may_extend_to(own) {
+        let (own, held) = (&state.durable, &held.record);
+        if !held.may_extend_to(own) {
             return true;
         }
-        match (held.record.tip, state.own_tip) {
-            (Some((index, id)), Some(tip)) => {
-                let tree = &state.tally.tree;
-                tree.ancestor_at(tip, index)
-                    .is_none_or(|at| tree.block(at).id != id)
-            }
-            (Some(_), None) => true,
-            (None, _) => false,
-        }
+        let tree = &state.tally.tree;
+        let is_on_own_chain = |(index, id): (Index, BlockId)| {
+            let at = state.own_tip.and_then(|tip| tree.ancestor_at(tip, index));
+            at.is_some_and(|at| tree.block(at).id == id)
+        };
+        let tip_is_known = held.tip == own.tip || held.tip.is_none_or(is_on_own_chain);
+        // A lost `also` is as bad as a lost vote: without it a Final could go above its fork.
+        let is_covered = |entry: &(Index, BlockId)| {
+            own.also.contains(entry)
+                || tree
+                    .find_connected(entry.0, entry.1)
+                    .is_some_and(|place| state.own_supports(place))
+        };
+        !tip_is_known || !held.also.iter().all(is_covered)
     }
 
     /// An unsigned contradiction counts only from weight AMP, so that one liar cannot silence us.

@@ -216,7 +216,11 @@ fn listen(seen: &mut BTreeMap<u64, u64>, told: &[Told]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 256,
+        failure_persistence: None,
+        ..Default::default()
+    })]
 
     #[test]
     fn the_venue_tells_and_holds_what_the_naive_venue_does(

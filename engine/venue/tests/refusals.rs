@@ -51,7 +51,10 @@ fn an_order_cannot_overtake_by_calling_itself_a_cancel() {
         let told = desk.apply_bytes(session(1), &bytes, lane);
         let wrong = |told: &[Told]| {
             let refusal = Refusal::WrongLane;
-            matches!(told, [Told::Session(_, SessionReport::Refused { refusal: r, .. })] if *r == refusal)
+            match told {
+                [Told::Session(_, SessionReport::Refused { refusal: r, .. })] => *r == refusal,
+                _ => false,
+            }
         };
         assert!(wrong(&told), "{told:?}");
     }

@@ -1,3 +1,5 @@
+//! Tests of the made-up order flow: its shape, its rate, and that a seed says all.
+
 use super::*;
 use crate::orders::venue_check::Checked;
 

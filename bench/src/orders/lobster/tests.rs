@@ -1,3 +1,5 @@
+//! Tests of the recorded order flow: what each message becomes, wrapping, and bad files.
+
 use super::*;
 use crate::orders::venue_check::Checked;
 use quorate_venue::{ClientOrderId, OrderKind, Side};

@@ -102,9 +102,11 @@ impl WindowState {
 
     /// The lowest index at which this record falls back: rule X keeps `fin` below it.
     fn fallback_index(&self) -> Option<Index> {
-        let forks = self.own.also.iter().filter_map(|&(index, id)| {
-            let place = self.tally.tree.find_connected(index, id)?;
-            Some(self.own_fork(place).map_or(Index::ZERO, Index::next))
+        // A branch whose headers are not here (after a restart) may fork anywhere: from index 0.
+        let forks = self.own.also.iter().map(|&(index, id)| {
+            let place = self.tally.tree.find_connected(index, id);
+            let fork = place.and_then(|place| self.own_fork(place));
+            fork.map_or(Index::ZERO, Index::next)
         });
         self.own.skip_fallback.into_iter().chain(forks).min()
     }
@@ -238,7 +240,7 @@ impl WindowState {
     }
 
     /// Whether the own record, as intended, supports a block.
-    fn own_supports(&self, place: BlockPlace) -> bool {
+    pub(crate) fn own_supports(&self, place: BlockPlace) -> bool {
         self.own_tip
             .is_some_and(|tip| self.tally.tree.descends(tip, place))
             || self.own.also.iter().any(|&(index, id)| {

@@ -417,7 +417,10 @@ fn voter(who: usize) -> ValidatorIndex {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1_024) })]
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(1_024)
+    })]
 
     #[test]
     fn sums_equal_a_count_from_scratch_after_every_event(

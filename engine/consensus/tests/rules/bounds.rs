@@ -123,6 +123,12 @@ fn messages_of_clients_are_handed_through_unread() {
     let mut bench = Bench::new(&set, 5);
     let commands = payload_numbered(3);
     bench.message(2, Message::Forward(commands.clone()));
-    let through = |effect: &Effect| matches!(effect, Effect::Forwarded { from, commands: bytes } if *from == v(2) && *bytes == commands);
+    let through = |effect: &Effect| match effect {
+        Effect::Forwarded {
+            from,
+            commands: bytes,
+        } => *from == v(2) && *bytes == commands,
+        _ => false,
+    };
     assert!(bench.seen.iter().any(through));
 }

@@ -299,7 +299,10 @@ fn r10_headers_bodies_and_certificates_are_served_on_request() {
         id,
     }];
     bench.message(4, Message::Get(Get::Bodies(wanted.clone())));
-    let serves = |effect: &Effect| matches!(effect, Effect::ServeBodies { to, blocks } if *to == v(4) && *blocks == wanted);
+    let serves = |effect: &Effect| match effect {
+        Effect::ServeBodies { to, blocks } => *to == v(4) && *blocks == wanted,
+        _ => false,
+    };
     assert!(bench.seen.iter().any(serves));
     let mut bench = in_window_one(true);
     bench.message(3, Message::Get(Get::Ready { window: w(1) }));
@@ -318,7 +321,10 @@ fn r10_a_leader_sends_blocks_again_to_a_peer_that_stands_still() {
         let status = bench.status_of(0);
         bench.status(2, status);
     }
-    let serves = |effect: &Effect| matches!(effect, Effect::ServeBodies { to, blocks } if *to == v(2) && blocks[0].id == id);
+    let serves = |effect: &Effect| match effect {
+        Effect::ServeBodies { to, blocks } => *to == v(2) && blocks[0].id == id,
+        _ => false,
+    };
     assert!(bench.seen.iter().any(serves));
 }
 

@@ -1,7 +1,7 @@
 //! R12, the fence: before the first word of a run, peers say what they hold of it.
 
 use crate::bench::{Bench, INCARNATION, Setup};
-use crate::fixtures::{Block, chain, i, sign_record, six, skip_of, stop, tip, v, w};
+use crate::fixtures::{Block, chain, i, sign_record, six, skip_of, stop, stop_at, tip, v, w};
 use quorate_consensus::effect::{Alarm, Destination};
 use quorate_consensus::message::{HeldRecord, Message};
 use quorate_consensus::record::Record;
@@ -13,7 +13,10 @@ use quorate_consensus::validators::ValidatorSet;
 fn r12_no_record_before_peers_of_stake_q_less_its_own_have_answered() {
     let set = six(64);
     let mut bench = Setup::new(&set, 5).start();
-    let asks = |(_, message): &(Destination, &Message)| matches!(message, Message::FenceAsk { incarnation } if *incarnation == INCARNATION);
+    let asks = |(_, message): &(Destination, &Message)| match message {
+        Message::FenceAsk { incarnation } => *incarnation == INCARNATION,
+        _ => false,
+    };
     for peer in 0..5 {
         let to = Destination::Peer(v(peer));
         assert!(
@@ -152,6 +155,75 @@ fn r12_a_signed_record_that_the_log_does_not_hold_shows_an_old_disk() {
         assert!(is_silenced(&mut bench), "{window} {record:?}");
         assert_eq!(bench.alarms(), vec![Alarm::DiskOlderThanSent(w(window))]);
     }
+}
+
+/// A validator whose log holds a stop at block 1 of window 0, with these `also`, behind its fence;
+/// a rival of block 1 and its child are in the log as well.
+fn fenced_at_stop(also: &[usize]) -> (Bench, Record, [Block; 2]) {
+    let set = six(64);
+    let blocks = chain(&set, 2, 1);
+    let rival = blocks[0].child(&set, 20);
+    let branch = [rival.clone(), rival.child(&set, 21)];
+    let stopped = stop_at(&blocks[1]);
+    let record = Record {
+        also: also.iter().map(|&at| branch[at].at()).collect(),
+        ..stopped.clone()
+    };
+    let logged = [&blocks[0], &blocks[1], &branch[0], &branch[1]];
+    let bench = Setup::new(&set, 5).with_log(record, &logged).start();
+    (bench, stopped, branch)
+}
+
+/// Rule X rests on every fallback that was ever said: a lost one could let a Final go above it.
+#[test]
+fn r12_a_signed_fallback_that_the_log_does_not_hold_shows_an_old_disk() {
+    for (logged, sent) in [(&[][..], 0), (&[][..], 1), (&[0][..], 1)] {
+        let (mut bench, stopped, branch) = fenced_at_stop(logged);
+        let set = bench.set.clone();
+        let lost = Record {
+            also: vec![branch[sent].at()],
+            ..stopped
+        };
+        bench.answer_fence(0, Some(held(&set, 0, lost, true)));
+        assert!(is_silenced(&mut bench), "{logged:?} {sent}");
+        assert_eq!(bench.alarms(), vec![Alarm::DiskOlderThanSent(w(0))]);
+    }
+}
+
+#[test]
+fn r12_a_fallback_that_the_logs_has_grown_from_passes_the_fence() {
+    for sent in [0, 1] {
+        let (mut bench, stopped, branch) = fenced_at_stop(&[1]);
+        let set = bench.set.clone();
+        let known = Record {
+            also: vec![branch[sent].at()],
+            ..stopped
+        };
+        for from in 0..3 {
+            bench.answer_fence(from, Some(held(&set, 0, known.clone(), true)));
+        }
+        assert!(bench.consensus.is_voting());
+        assert!(bench.alarms().is_empty());
+    }
+}
+
+/// Headers of a supported branch may be missing after a restart: until they come, no Final may go
+/// anywhere above where that branch could fork.
+#[test]
+fn r4_no_final_beside_a_restored_fallback_whose_branch_is_unknown() {
+    let set = six(64);
+    let blocks = chain(&set, 2, 1);
+    let rival = blocks[0].child(&set, 20);
+    let record = Record {
+        also: vec![rival.at()],
+        ..stop_at(&blocks[1])
+    };
+    let setup = Setup::new(&set, 5).with_log(record, &[&blocks[0], &blocks[1]]);
+    let mut bench = setup.patient().run();
+    bench.votes(&[0, 1, 2, 3], 0, &tip(&blocks[1]));
+    assert_eq!(bench.own_record(0).fin, None);
+    bench.headers(1, &[&rival]);
+    assert_eq!(bench.own_record(0).fin, Some(i(0)), "up to the fork");
 }
 
 #[test]

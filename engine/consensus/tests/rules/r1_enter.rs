@@ -17,7 +17,10 @@ fn r1_a_window_is_entered_when_stake_q_skips_the_one_before() {
     assert_eq!(bench.consensus.window(), w(0));
     bench.vote(3, 0, stop());
     assert_eq!(bench.consensus.window(), w(1));
-    let entered = |effect: &&Effect| matches!(effect, Effect::Entered { window, leader } if *window == w(1) && *leader == v(1));
+    let entered = |effect: &&Effect| match effect {
+        Effect::Entered { window, leader } => *window == w(1) && *leader == v(1),
+        _ => false,
+    };
     assert_eq!(bench.seen.iter().filter(entered).count(), 1);
 }
 

@@ -1,3 +1,5 @@
+//! Tests of the bytes of commands: round trips and refusals.
+
 use super::*;
 
 fn one_of_each() -> Vec<Command> {

@@ -191,8 +191,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "r6-on-an-open-window",
         "R6: the window is closed",
         WINDOW_RULES,
-        "fn r6_also(&mut self, set: &ValidatorSet) -> bool {\n        if !self.is_closed(set.slots()) || ",
-        "fn r6_also(&mut self, set: &ValidatorSet) -> bool {\n        if ",
+        "finalized: Point) -> bool {\n        if !self.is_closed(set.slots()) || ",
+        "finalized: Point) -> bool {\n        if ",
     ),
     rule(
         "r6-without-base",
@@ -205,8 +205,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "r6-off",
         "R6: progress",
         WINDOW_RULES,
-        "changed |= self.r6_try(set, place);",
-        "changed |= set.slots() == 0 && self.r6_try(set, place);",
+        "changed |= self.r6_try(set, place, last_final);",
+        "changed |= set.slots() == 0 && self.r6_try(set, place, last_final);",
     ),
     rule(
         "r7-on-an-open-window",

@@ -203,7 +203,8 @@ impl Tally {
         record: &Record,
     ) -> Result<Vec<BlockPlace>, Counting> {
         let voter = &self.voters[validator.place()];
-        if record.also == voter.counted.also {
+        let is_checked = record.also.is_empty() || record.fin == voter.counted.fin;
+        if record.also == voter.counted.also && is_checked {
             return Ok(voter.cover.clone());
         }
         let mut cover = Vec::new();
@@ -257,7 +258,11 @@ impl Tally {
         let old_tip = core::mem::replace(&mut voter.tip, tip);
         let was_connected = voter.connected;
         voter.connected = tip.is_some_and(|at| self.tree.is_connected(at));
-        voter.pending = None;
+        // One that came late must not put out a later one that still waits for its headers.
+        voter.pending = voter
+            .pending
+            .take()
+            .filter(|held| held != record && record.may_extend_to(held));
         let old_cover = core::mem::replace(&mut voter.cover, cover);
         if record.stop && !old.stop {
             self.stops = self.stops.saturating_add(1);

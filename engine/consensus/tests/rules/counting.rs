@@ -119,6 +119,30 @@ fn counting_refuses_a_final_above_the_fork_of_an_also() {
         ..record
     };
     assert_eq!(bench.vote(2, 0, right), Disposition::Applied);
+    let grown = Record {
+        fin: Some(i(1)),
+        also: vec![rival.at()],
+        ..stop_at(&blocks[1])
+    };
+    let inconsistent = Disposition::Fault(PeerFault::Inconsistent);
+    assert_eq!(bench.vote(2, 0, grown), inconsistent, "also later");
+}
+
+/// A late record counts, and the newest one goes on waiting for its headers.
+#[test]
+fn counting_a_late_record_keeps_the_one_that_waits() {
+    let set = six(64);
+    let blocks = chain(&set, 4, 1);
+    let mut bench = Bench::new(&set, 5);
+    bench.propose(&blocks[0]);
+    bench.propose(&blocks[1]);
+    bench.vote(1, 0, tip(&blocks[0]));
+    let waits = Disposition::Ignored(Ignored::Pending);
+    assert_eq!(bench.vote(1, 0, stop_at(&blocks[3])), waits);
+    assert_eq!(bench.vote(1, 0, tip(&blocks[1])), Disposition::Applied);
+    bench.votes(&[0, 3, 4], 0, &stop_at(&blocks[3]));
+    bench.headers(3, &[&blocks[2], &blocks[3]]);
+    assert_eq!(bench.consensus.window(), w(1), "stops of stake Q");
 }
 
 /// Pairs of records of which the second does not extend the first, over these blocks of one chain

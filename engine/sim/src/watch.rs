@@ -28,8 +28,7 @@ impl World {
                 life.companions.summary.lease
             ),
         );
-        let outcome = self.checks.chain.start(at, height);
-        self.checks.take(outcome);
+        self.checks.chain.start(at, height);
         let outcome = self.checks.roots.see(at, height, root);
         self.checks.take(outcome);
     }

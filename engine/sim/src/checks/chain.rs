@@ -2,6 +2,8 @@
 //!
 //! Owns the chain that all validators together have finalized. Never: which validator was first.
 
+use std::collections::BTreeMap;
+
 use quorate_consensus::types::BlockId;
 
 use super::Violation;
@@ -10,32 +12,33 @@ use super::headers::HeaderBook;
 /// The chain, and how far each validator is in its present life.
 #[derive(Debug)]
 pub(crate) struct Chain {
-    /// Blocks from height 1 upward.
-    blocks: Vec<BlockId>,
+    /// By height, from 1. A height is missing for as long as the only validator that delivered it
+    /// did so in a turn that its machine did not outlive.
+    blocks: BTreeMap<u64, BlockId>,
     delivered: Vec<u64>,
+    /// Highest height delivered or restored anywhere.
+    height: u64,
 }
 
 impl Chain {
     pub(crate) fn new(validators: usize) -> Self {
         Self {
-            blocks: Vec::new(),
+            blocks: BTreeMap::new(),
             delivered: vec![0; validators],
+            height: 0,
         }
     }
 
-    /// How many blocks are final anywhere.
-    pub(crate) fn height(&self) -> u64 {
-        self.blocks.len() as u64
+    /// The highest block that is final anywhere.
+    pub(crate) const fn height(&self) -> u64 {
+        self.height
     }
 
-    /// A validator begins a life with what its log holds.
-    pub(crate) fn start(&mut self, validator: usize, height: u64) -> Result<(), Violation> {
+    /// A validator begins a life with what its log holds. That may be more than anybody saw: power
+    /// can go between the log's last entry and the first word about it.
+    pub(crate) fn start(&mut self, validator: usize, height: u64) {
         self.delivered[validator] = height;
-        if height > self.height() {
-            let what = format!("v{validator} restored height {height}, which nobody finalized");
-            return Err(Violation::new("chain", what));
-        }
-        Ok(())
+        self.height = self.height.max(height);
     }
 
     /// A validator delivers a block to its application.
@@ -51,35 +54,29 @@ impl Chain {
             let what = format!("v{validator} delivered height {height}, {expected} comes next");
             return Err(Violation::new("chain", what));
         }
-        let place = usize::try_from(height - 1).unwrap_or(usize::MAX);
-        match self.blocks.get(place) {
-            None => self.blocks.push(id),
-            Some(&first) if first == id => {}
-            Some(first) => {
-                let what = format!("height {height}: {first:?} and, at v{validator}, {id:?}");
-                return Err(Violation::new("chain", what));
-            }
+        self.height = self.height.max(height);
+        let first = *self.blocks.entry(height).or_insert(id);
+        if first != id {
+            let what = format!("height {height}: {first:?} and, at v{validator}, {id:?}");
+            return Err(Violation::new("chain", what));
         }
         Ok(())
     }
 
     /// Judges the links, now that all headers are known.
     pub(crate) fn finish(&self, headers: &HeaderBook) -> Result<(), Violation> {
-        for (place, id) in self.blocks.iter().enumerate() {
+        for (&height, id) in &self.blocks {
             let Some(known) = headers.get(id) else {
                 let what = format!("the final block {id:?} never was on the wire");
                 return Err(Violation::new("chain", what));
             };
-            let below = place
-                .checked_sub(1)
-                .and_then(|below| self.blocks.get(below));
+            let below = self.blocks.get(&(height - 1));
             let time_below_ns = below
                 .and_then(|id| headers.get(id))
-                .map_or(0, |it| it.time_ns);
+                .map_or(0, |known| known.time_ns);
             let is_linked = below.is_none_or(|below| known.parent == *below);
-            let is_placed = known.height == place as u64 + 1;
-            if !is_linked || !is_placed || known.time_ns <= time_below_ns {
-                let what = format!("height {}: {known:?} does not follow {below:?}", place + 1);
+            if !is_linked || known.height != height || known.time_ns <= time_below_ns {
+                let what = format!("height {height}: {known:?} does not follow {below:?}");
                 return Err(Violation::new("chain", what));
             }
         }
@@ -103,7 +100,7 @@ mod tests {
         }
         chain.deliver(1, 1, id(1)).unwrap();
         // The log of the first one lost a mark with the power.
-        chain.start(0, 2).unwrap();
+        chain.start(0, 2);
         chain.deliver(0, 3, id(3)).unwrap();
         assert_eq!(chain.height(), 3);
     }
@@ -124,8 +121,16 @@ mod tests {
     }
 
     #[test]
-    fn a_restored_height_that_nobody_finalized_is_found() {
-        assert!(Chain::new(1).start(0, 1).is_err());
+    fn a_height_that_only_a_dying_validator_delivered_is_compared_when_others_come_to_it() {
+        let mut chain = Chain::new(2);
+        chain.deliver(0, 1, id(1)).unwrap();
+        chain.start(0, 2);
+        chain.deliver(0, 3, id(3)).unwrap();
+        assert_eq!(chain.height(), 3);
+        for mark in 1..=2 {
+            chain.deliver(1, u64::from(mark), id(mark)).unwrap();
+        }
+        assert!(chain.deliver(1, 3, id(4)).is_err());
     }
 
     #[test]

@@ -16,12 +16,14 @@ type Told = (SessionId, u64, Outcome);
 #[derive(Debug, Default)]
 pub(crate) struct Results {
     heights: BTreeMap<u64, Vec<Told>>,
+    /// Heights up to this one are judged; the others wait for one below.
+    judged: u64,
     last_seqs: BTreeMap<SessionId, u64>,
     applied: BTreeSet<(SessionId, u64)>,
 }
 
 impl Results {
-    /// A validator gives the results of a block. Heights come in order, from whoever is first.
+    /// A validator gives the results of a block.
     pub(crate) fn see(
         &mut self,
         validator: usize,
@@ -39,9 +41,13 @@ impl Results {
             let what = format!("height {height} at v{validator}: {told:?}, elsewhere {first:?}");
             return Err(Violation::new("results", what));
         }
-        let outcome = told.iter().try_for_each(|one| self.judge(height, one));
         self.heights.insert(height, told);
-        outcome
+        while let Some(told) = self.heights.get(&(self.judged + 1)).cloned() {
+            self.judged += 1;
+            let height = self.judged;
+            told.iter().try_for_each(|one| self.judge(height, one))?;
+        }
+        Ok(())
     }
 
     fn judge(&mut self, height: u64, &(session, seq, outcome): &Told) -> Result<(), Violation> {
@@ -123,6 +129,14 @@ pub(crate) mod tests {
         let mut results = Results::default();
         results.see(0, 1, &[told(1, Outcome::Applied)]).unwrap();
         assert!(results.see(0, 2, &[told(1, Outcome::Applied)]).is_err());
+    }
+
+    #[test]
+    fn a_height_that_comes_late_is_judged_before_those_above_it() {
+        let mut results = Results::default();
+        results.see(0, 2, &[told(2, Outcome::Applied)]).unwrap();
+        assert_eq!(results.see(1, 1, &[told(1, Outcome::Applied)]), Ok(()));
+        assert!(results.see(1, 3, &[told(2, Outcome::Applied)]).is_err());
     }
 
     #[test]

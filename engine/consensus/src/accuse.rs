@@ -7,6 +7,7 @@ use crate::certificate::SignedRecord;
 use crate::evidence::Evidence;
 use crate::header::Header;
 use crate::limits;
+use crate::record::Record;
 use crate::types::{BlockId, Index, Window};
 use crate::validators::ValidatorSet;
 use crate::verify::check_evidence;
@@ -35,9 +36,9 @@ pub(crate) fn accuse(
         .signed
         .as_ref()
         .filter(|(held, _)| *held != signed.record)?;
-    // The steady state: a longer chain of first votes whose tip is a child of the held one.
-    let extends = held.may_extend_to(&signed.record) && held.also.is_empty();
-    if extends && is_on_chain(state, held.tip, signed.record.tip) {
+    // The steady state, a longer chain of first votes; and an earlier record that came late, which
+    // must not cost more than it says: whoever sends it could do so for ever.
+    if extends(state, held, &signed.record) || extends(state, &signed.record, held) {
         return None;
     }
     let held = SignedRecord {
@@ -48,6 +49,13 @@ pub(crate) fn accuse(
     let headers = branch_headers(state, &held, signed);
     let evidence = two_records(set, window, held, signed.clone(), headers);
     check_evidence(set, &evidence).is_ok().then_some(evidence)
+}
+
+/// Whether `newer` plainly extends `older`, as far as can be told without its headers.
+fn extends(state: &WindowState, older: &Record, newer: &Record) -> bool {
+    older.may_extend_to(newer)
+        && older.also.iter().all(|entry| newer.also.contains(entry))
+        && is_on_chain(state, older.tip, newer.tip)
 }
 
 fn two_records(

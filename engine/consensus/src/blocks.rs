@@ -11,7 +11,7 @@ use crate::limits;
 use crate::machine::{Consensus, Disposition, Ignored, PeerFault};
 use crate::message::Propose;
 use crate::payload;
-use crate::types::{BlockId, Index, Now, ValidatorIndex, Window};
+use crate::types::{BlockId, Index, ValidatorIndex, Window};
 use crate::verify::{Claim, header_fits};
 use crate::window::SIGNED_HEADERS_MAX;
 use crate::window::tree::{BlockPlace, Misfit};
@@ -23,7 +23,6 @@ impl Consensus {
     /// A block over its leader's own channel.
     pub(crate) fn handle_propose(
         &mut self,
-        now: Now,
         from: ValidatorIndex,
         propose: Propose,
         effects: &mut Effects,
@@ -48,7 +47,7 @@ impl Consensus {
         if !justification.is_empty() && header.index == Index::ZERO {
             self.take_justification(from, &header, justification, effects);
         }
-        let placed = self.take_leader_block(now, header, payload, effects);
+        let placed = self.take_leader_block(header, payload, effects);
         if let Some(record) = record
             && !self.peers[from.place()].verify_first
         {
@@ -62,30 +61,30 @@ impl Consensus {
 
     /// Certificates that come with a proposal are checked when its parent lacks evidence here.
     fn take_justification(
-        &self,
+        &mut self,
         from: ValidatorIndex,
         header: &Header,
         certificates: Vec<crate::certificate::Certificate>,
         effects: &mut Effects,
     ) {
-        let known = self.windows.get(&header.window).is_some_and(|state| {
-            state
-                .parents
-                .iter()
-                .any(|parent| parent.point.id == header.parent_id && parent.signed)
-        });
-        if !known {
-            effects.push(Effect::Verify {
-                from,
-                claim: Claim::Certificates { certificates },
-            });
+        let Some(state) = self.window_mut(header.window) else {
+            return;
+        };
+        let is_known = state
+            .parents
+            .iter()
+            .any(|parent| parent.point.id == header.parent_id && parent.signed);
+        // A leader makes one such block a window; a second one proves equivocation.
+        if is_known || state.justifications >= limits::BLOCKS_PER_POSITION_MAX {
+            return;
         }
+        state.justifications = state.justifications.saturating_add(1);
+        self.ask_check(from, Claim::Certificates { certificates }, effects);
     }
 
     /// A block known to come from the leader of its window.
     fn take_leader_block(
         &mut self,
-        now: Now,
         header: Header,
         payload: Arc<[u8]>,
         effects: &mut Effects,
@@ -98,13 +97,20 @@ impl Consensus {
             let invalid = error.condemns_block().then_some((header.index, id));
             return self.refuse_leader(window, invalid, PeerFault::InvalidBlock, effects);
         }
-        let held = self.windows.get(&window).map_or(0, |state| {
-            let tree = &state.tally.tree;
-            let others = tree.slot(header.index).map(|place| tree.block(place));
-            others
-                .filter(|block| block.authentic && block.id != id)
-                .count()
-        });
+        let disposition = self.place_leader_block(header, payload, effects);
+        self.place_early(window, effects);
+        disposition
+    }
+
+    /// A checked block of the leader finds its place, or waits for its parent.
+    fn place_leader_block(
+        &mut self,
+        header: Header,
+        payload: Arc<[u8]>,
+        effects: &mut Effects,
+    ) -> Disposition {
+        let (window, id) = (header.window, header.id());
+        let held = self.authentic_rivals(&header, id);
         if held > 0 {
             self.refuse_leader(window, None, PeerFault::SecondBlock, effects);
             if held >= usize::from(limits::BLOCKS_PER_POSITION_MAX) {
@@ -115,7 +121,6 @@ impl Consensus {
             Ok(place) => {
                 self.mark_authentic(window, place);
                 self.take_body(window, place, payload, effects);
-                self.place_early(now, window, effects);
                 Disposition::Applied
             }
             Err(Misfit::Invalid) => self.refuse_leader(
@@ -126,6 +131,17 @@ impl Consensus {
             ),
             Err(Misfit::ParentUnknown) => self.hold_early(header, payload),
         }
+    }
+
+    /// Other blocks for the position of a header that are known to be its leader's.
+    fn authentic_rivals(&self, header: &Header, id: BlockId) -> usize {
+        self.windows.get(&header.window).map_or(0, |state| {
+            let tree = &state.tally.tree;
+            let others = tree.slot(header.index).map(|place| tree.block(place));
+            others
+                .filter(|block| block.authentic && block.id != id)
+                .count()
+        })
     }
 
     /// R5, local policy: an invalid block, or two for one position, stops the leader's window.
@@ -235,15 +251,21 @@ impl Consensus {
         let Some(state) = self.window_mut(header.window) else {
             return Disposition::Ignored(Ignored::OutOfRange);
         };
-        if state.early.len() >= limits::PIPELINE_BLOCKS as usize {
+        if state.early.iter().any(|(held, _)| *held == header) {
+            return Disposition::Ignored(Ignored::Pending);
+        }
+        let held = state.early.iter().map(|(_, payload)| payload.len() as u64);
+        let bytes = held.fold(payload.len() as u64, u64::saturating_add);
+        if state.early.len() >= limits::PIPELINE_BLOCKS as usize || bytes > limits::PIPELINE_BYTES {
             return Disposition::Ignored(Ignored::Full);
         }
         state.early.push((header, payload));
         Disposition::Ignored(Ignored::Pending)
     }
 
-    /// Places blocks that came before their parents, as far as they fit now.
-    fn place_early(&mut self, now: Now, window: Window, effects: &mut Effects) {
+    /// Places blocks that came before their parents, as far as they fit now: lowest first, so that
+    /// each is looked at once.
+    fn place_early(&mut self, window: Window, effects: &mut Effects) {
         let Some(state) = self.windows.get_mut(&window) else {
             return;
         };
@@ -253,7 +275,7 @@ impl Consensus {
         let mut early = core::mem::take(&mut state.early);
         early.sort_by_key(|(header, _)| header.index);
         for (header, payload) in early {
-            self.take_leader_block(now, header, payload, effects);
+            self.place_leader_block(header, payload, effects);
         }
     }
 
@@ -291,7 +313,7 @@ impl Consensus {
             return Disposition::Applied;
         }
         if from_leader && self.is_in_range(header.window) {
-            return self.take_leader_block(Now::default(), header, payload, effects);
+            return self.take_leader_block(header, payload, effects);
         }
         Disposition::Ignored(Ignored::Unasked)
     }
@@ -302,7 +324,7 @@ impl Consensus {
         from: ValidatorIndex,
         window: Window,
         headers: &[Header],
-        _effects: &mut Effects,
+        effects: &mut Effects,
     ) -> Disposition {
         if !self.is_in_range(window) {
             return Disposition::Ignored(Ignored::OutOfRange);
@@ -340,6 +362,7 @@ impl Consensus {
         if let Some(last) = headers.last() {
             self.fetches.note_headers(window, from, last.index);
         }
+        self.place_early(window, effects);
         Disposition::Applied
     }
 
@@ -364,7 +387,7 @@ impl Consensus {
     }
 
     pub(crate) fn handle_header_signature(
-        &self,
+        &mut self,
         from: ValidatorIndex,
         header: Header,
         signature: SignatureBytes,
@@ -382,10 +405,9 @@ impl Consensus {
         if held {
             return Disposition::Ignored(Ignored::Stale);
         }
-        effects.push(Effect::Verify {
-            from,
-            claim: Claim::Header { header, signature },
-        });
+        if !self.ask_check(from, Claim::Header { header, signature }, effects) {
+            return Disposition::Ignored(Ignored::Full);
+        }
         Disposition::Applied
     }
 
@@ -398,7 +420,10 @@ impl Consensus {
         effects: &mut Effects,
     ) {
         let id = header.id();
-        if let Ok(place) = self.place_block(&header, id) {
+        // A leader can sign any number of headers; two for a position are all that is held.
+        let is_one_too_many =
+            self.authentic_rivals(&header, id) >= usize::from(limits::BLOCKS_PER_POSITION_MAX);
+        if !is_one_too_many && let Ok(place) = self.place_block(&header, id) {
             self.mark_authentic(header.window, place);
         }
         let Some(state) = self.window_mut(header.window) else {
@@ -413,7 +438,7 @@ impl Consensus {
         if let Some(rival) = rival {
             state.leader_fault = true;
             let pair = Box::new([rival, signed]);
-            effects.push(Effect::Evidence(Evidence::TwoHeaders(pair)));
+            self.tell_evidence(Evidence::TwoHeaders(pair), effects);
             return;
         }
         if state.signed_headers.len() >= SIGNED_HEADERS_MAX {
@@ -424,15 +449,17 @@ impl Consensus {
 
     /// Evidence from a peer is checked, then handed out; it never changes counting.
     pub(crate) fn handle_evidence(
-        &self,
+        &mut self,
         from: ValidatorIndex,
         evidence: Evidence,
         effects: &mut Effects,
     ) -> Disposition {
-        effects.push(Effect::Verify {
-            from,
-            claim: Claim::Evidence(evidence),
-        });
+        if !self.wants_evidence(&evidence) {
+            return Disposition::Ignored(Ignored::Stale);
+        }
+        if !self.ask_check(from, Claim::Evidence(evidence), effects) {
+            return Disposition::Ignored(Ignored::Full);
+        }
         Disposition::Applied
     }
 }

@@ -23,6 +23,7 @@ extern crate alloc;
 mod accuse;
 mod blocks;
 pub mod certificate;
+mod checks;
 mod delivery;
 pub mod effect;
 pub mod evidence;

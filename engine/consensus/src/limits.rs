@@ -42,6 +42,10 @@ pub const HEADERS_PER_ANSWER_MAX: usize = 1024;
 pub const BODIES_PER_REQUEST_MAX: usize = 64;
 /// Blocks held for one position from its leader's own channel: the second proves equivocation.
 pub const BLOCKS_PER_POSITION_MAX: u8 = 2;
+/// Claims of one peer whose signatures are being checked at once.
+pub const CHECKS_PER_PEER_MAX: u32 = 64;
+/// Evidence told against one validator in one run: more would prove nothing more.
+pub const EVIDENCE_PER_VALIDATOR_MAX: u32 = 8;
 /// Certificates carried by one message.
 pub const CERTIFICATES_PER_MESSAGE_MAX: usize = 32;
 /// Headers one certificate may carry: a chain from its block to each record's tip.

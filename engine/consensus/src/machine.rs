@@ -265,9 +265,13 @@ impl Consensus {
                 self.handle_header_signed(id, signature, effects)
             }
             Input::Verified { from, claim } => {
+                self.note_checked(from);
                 self.handle_verified(now, from, claim.into_inner(), effects)
             }
-            Input::Refused { from, own_record } => self.handle_refused(from, own_record, effects),
+            Input::Refused { from, own_record } => {
+                self.note_checked(from);
+                self.handle_refused(from, own_record, effects)
+            }
             Input::Flushed(height) => self.handle_flushed(height, effects),
             Input::Shutdown => {
                 self.shutdown = true;
@@ -292,7 +296,7 @@ impl Consensus {
         }
         self.note_heard(now, from);
         match message {
-            Message::Propose(propose) => self.handle_propose(now, from, propose, effects),
+            Message::Propose(propose) => self.handle_propose(from, propose, effects),
             Message::Vote(vote) => self.handle_vote(now, from, vote, effects),
             Message::Certificates(certificates) => {
                 self.handle_certificates(from, certificates, effects)

@@ -309,15 +309,13 @@ impl Consensus {
         if certificates.is_empty() {
             return Disposition::Ignored(Ignored::Stale);
         }
-        let peer = &mut self.peers[from.place()];
-        if peer.certificates_checked {
+        if self.peers[from.place()].certificates_checked {
             return Disposition::Ignored(Ignored::Full);
         }
-        peer.certificates_checked = true;
-        effects.push(Effect::Verify {
-            from,
-            claim: Claim::Certificates { certificates },
-        });
+        if !self.ask_check(from, Claim::Certificates { certificates }, effects) {
+            return Disposition::Ignored(Ignored::Full);
+        }
+        self.peers[from.place()].certificates_checked = true;
         Disposition::Applied
     }
 
@@ -370,7 +368,7 @@ impl Consensus {
                 }
             }
             Claim::FenceRecord { held } => self.take_fence_record(from, &held, effects),
-            Claim::Evidence(evidence) => effects.push(Effect::Evidence(evidence)),
+            Claim::Evidence(evidence) => self.tell_evidence(evidence, effects),
         }
         Disposition::Applied
     }

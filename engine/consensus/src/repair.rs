@@ -28,6 +28,10 @@ pub(crate) struct Peer {
     pub(crate) unsigned_since_ns: Option<u64>,
     /// A signature of it is being checked: its own slowness is not the peer's.
     pub(crate) signatures_checked: bool,
+    /// Claims of it whose signatures are being checked.
+    pub(crate) checks: u32,
+    /// Evidence told against it in this run.
+    pub(crate) evidence: u32,
     /// A certificate of it is being checked.
     pub(crate) certificates_checked: bool,
     pub(crate) retransmit_doublings: u32,

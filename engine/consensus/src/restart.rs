@@ -324,12 +324,9 @@ impl Consensus {
             && self.is_news_of_own(&held)
         {
             if held.signature.is_some() {
-                effects.push(Effect::Verify {
-                    from,
-                    claim: Claim::FenceRecord { held },
-                });
                 // Counted as an answer only when the claim has been judged.
                 self.fence.answered[from.place()] = false;
+                self.ask_check(from, Claim::FenceRecord { held }, effects);
                 return Disposition::Applied;
             }
             self.note_contradiction(from, held.window, effects);

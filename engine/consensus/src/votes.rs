@@ -43,16 +43,13 @@ impl Consensus {
         if let Some(signature) = signature
             && self.is_signature_news(from, window, &record)
         {
-            self.peers[from.place()].signatures_checked = true;
             let signed = SignedRecord {
                 validator: from,
                 record: record.clone(),
                 signature,
             };
-            effects.push(Effect::Verify {
-                from,
-                claim: Claim::Record { window, signed },
-            });
+            let is_asked = self.ask_check(from, Claim::Record { window, signed }, effects);
+            self.peers[from.place()].signatures_checked |= is_asked;
         }
         if !counts {
             return Disposition::Ignored(Ignored::Pending);
@@ -138,7 +135,7 @@ impl Consensus {
             return;
         };
         if let Some(evidence) = accuse(&set, state, &signed) {
-            effects.push(Effect::Evidence(evidence));
+            self.tell_evidence(evidence, effects);
             return;
         }
         let SignedRecord {

@@ -84,6 +84,9 @@ pub(crate) struct WindowState {
     pub(crate) signed_headers: Vec<SignedHeader>,
     /// The own stop was sent, with what goes along.
     pub(crate) is_stop_sent: bool,
+    /// Inline certificates of the leader's first block that were checked. Bound:
+    /// `BLOCKS_PER_POSITION_MAX`.
+    pub(crate) justifications: u8,
     /// Certificates behind the parents were sent to the leader once.
     pub(crate) is_announced: bool,
     /// Blocks of the leader that came before their parents. Bound: `PIPELINE_BLOCKS`.
@@ -122,6 +125,7 @@ impl WindowState {
             certified_facts: Vec::new(),
             signed_headers: Vec::new(),
             is_stop_sent: false,
+            justifications: 0,
             is_announced: false,
             early: Vec::new(),
         }

@@ -1,11 +1,17 @@
 //! What is taken and held of a peer (protocol.md 2.9), and what is handed through.
 
 use crate::bench::{Bench, Setup};
-use crate::fixtures::{Block, certified, chain, payload_numbered, six, stop, tip, v, w};
+use crate::fixtures::{
+    Block, certified, chain, i, payload_numbered, sign_header, sign_record, six, stop, stop_at,
+    tip, v, w,
+};
 use quorate_consensus::effect::Effect;
 use quorate_consensus::input::Input;
+use quorate_consensus::limits;
 use quorate_consensus::machine::{Disposition, Ignored, PeerFault};
-use quorate_consensus::message::Message;
+use quorate_consensus::message::{Get, Message, Vote};
+use quorate_consensus::record::Record;
+use quorate_consensus::trust::Authenticated;
 
 #[test]
 fn bounds_records_far_ahead_are_refused() {
@@ -96,9 +102,10 @@ fn certificates_are_checked_one_message_a_peer_at_a_time() {
     let block = Block::first(&set, 1);
     let one = Message::Certificates(vec![certified(&set, &block, &[0, 1, 2, 3])]);
     let feed = |bench: &mut Bench, from: u16| {
-        bench.feed(Input::Message(
-            quorate_consensus::trust::Authenticated::assert_authenticated(v(from), one.clone()),
-        ))
+        bench.feed(Input::Message(Authenticated::assert_authenticated(
+            v(from),
+            one.clone(),
+        )))
     };
     assert_eq!(feed(&mut bench, 1), Disposition::Applied);
     assert_eq!(feed(&mut bench, 1), Disposition::Ignored(Ignored::Full));
@@ -131,4 +138,143 @@ fn messages_of_clients_are_handed_through_unread() {
         _ => false,
     };
     assert!(bench.seen.iter().any(through));
+}
+
+fn checks_asked(bench: &Bench, of: u16) -> usize {
+    let asks = |effect: &&Effect| matches!(effect, Effect::Verify { from, .. } if *from == v(of));
+    bench.seen.iter().filter(asks).count()
+}
+
+/// Signatures of one peer wait for the workers; those of another are checked meanwhile.
+#[test]
+fn bounds_a_flood_of_signed_votes_keeps_only_its_own_checks_waiting() {
+    let set = six(4096);
+    let mut bench = Bench::new(&set, 5);
+    let blocks = chain(&set, 100, 1);
+    let max = limits::CHECKS_PER_PEER_MAX as usize;
+    let flood = |bench: &mut Bench, from: u16, count: usize| {
+        for block in &blocks[..count] {
+            let record = tip(block);
+            let signature = Some(sign_record(&set, v(from), w(0), &record));
+            let vote = Vote {
+                epoch: set.epoch(),
+                window: w(0),
+                record,
+                signature,
+            };
+            let message = Authenticated::assert_authenticated(v(from), Message::Vote(vote));
+            bench.feed(Input::Message(message));
+        }
+    };
+    flood(&mut bench, 1, 100);
+    flood(&mut bench, 3, 10);
+    assert_eq!(
+        (checks_asked(&bench, 1), checks_asked(&bench, 3)),
+        (max, 10)
+    );
+    bench.settle();
+    bench.forget();
+    flood(&mut bench, 1, 5);
+    assert_eq!(checks_asked(&bench, 1), 5, "verdicts make room");
+}
+
+/// Whoever contradicts itself for ever does not fill the logs of others with the proofs.
+#[test]
+fn bounds_evidence_against_one_validator_is_told_a_few_times() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    bench.vote_signed(1, 0, tip(&Block::first(&set, 0)));
+    for salt in 1..30 {
+        bench.vote_signed(1, 0, tip(&Block::first(&set, salt)));
+    }
+    let told = bench.evidence().len();
+    assert_eq!(told, limits::EVIDENCE_PER_VALIDATOR_MAX as usize);
+    let again = Message::Evidence(bench.evidence()[0].clone());
+    bench.forget();
+    assert_eq!(
+        bench.message(2, again),
+        Disposition::Ignored(Ignored::Stale)
+    );
+    bench.vote_signed(3, 0, tip(&Block::first(&set, 0)));
+    bench.vote_signed(3, 0, tip(&Block::first(&set, 1)));
+    assert_eq!(bench.evidence().len(), 1, "another's first");
+}
+
+#[test]
+fn bounds_two_signed_headers_a_position_are_held_of_a_leader() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let mut served = 0;
+    for salt in 0..12 {
+        // Others between, so that none of the first position is remembered for its rival.
+        let first = Block::first(&set, 100 * salt);
+        for block in chain(&set, 6, 100 * salt) {
+            let header = block.header;
+            let signature = sign_header(&set, &header);
+            bench.message(3, Message::HeaderSignature { header, signature });
+        }
+        bench.forget();
+        let (index, id) = first.at();
+        let get = Get::Headers {
+            window: w(0),
+            index,
+            id,
+            above: None,
+        };
+        bench.message(3, Message::Get(get));
+        let answers = |(_, message): &(_, &Message)| matches!(message, Message::Headers { .. });
+        served += bench.sent().filter(answers).count();
+    }
+    assert_eq!(served, usize::from(limits::BLOCKS_PER_POSITION_MAX));
+}
+
+#[test]
+fn bounds_blocks_that_came_early_are_held_up_to_the_bytes_of_a_pipeline() {
+    let set = six(4096);
+    let mut bench = Bench::new(&set, 5);
+    let body = vec![0; limits::COMMAND_BYTES_MAX];
+    let mut blocks = chain(&set, 1, 1);
+    for salt in 0..64 {
+        blocks.push(blocks[blocks.len() - 1].child(&set, salt).carrying(&body));
+    }
+    let held = blocks[1..]
+        .iter()
+        .filter(|block| bench.propose(block) == Disposition::Ignored(Ignored::Pending))
+        .count();
+    let bytes = |count: usize| count as u64 * u64::from(blocks[1].header.payload_bytes);
+    assert!(bytes(held) <= limits::PIPELINE_BYTES && bytes(held + 1) > limits::PIPELINE_BYTES);
+}
+
+/// What the leader sends before its parent waits for headers from anybody, not for the leader.
+#[test]
+fn r3_a_block_that_came_early_finds_its_place_when_headers_bring_its_parent() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let blocks = chain(&set, 2, 1);
+    bench.propose(&blocks[1]);
+    bench.vote(1, 0, stop_at(&blocks[0]));
+    bench.headers(1, &[&blocks[0]]);
+    bench.body(1, &blocks[0]);
+    assert_eq!(bench.own_record(0).tip, Some(blocks[1].at()));
+}
+
+/// A signed record that comes again and again, although a later one is held, accuses nobody.
+#[test]
+fn e2_an_earlier_signed_record_that_comes_late_is_no_evidence() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let blocks = chain(&set, 3, 1);
+    let rival = blocks[0].child(&set, 20);
+    bench.branch(3, &[&blocks[0], &blocks[1], &blocks[2], &rival]);
+    let newest = Record {
+        fin: Some(i(0)),
+        also: vec![rival.at()],
+        ..stop_at(&blocks[2])
+    };
+    for record in [newest, tip(&blocks[0]), stop_at(&blocks[2])] {
+        bench.vote_signed(1, 0, record);
+    }
+    assert!(bench.evidence().is_empty() && bench.alarms().is_empty());
+    bench.vote_signed(1, 0, tip(&rival));
+    assert_eq!(bench.evidence().len(), 1, "the other branch");
 }

@@ -183,6 +183,27 @@ impl Block {
         }
     }
 
+    /// The same place with one command of this body.
+    pub(crate) fn carrying(&self, body: &[u8]) -> Self {
+        let entry = Entry {
+            lane: Lane::Order,
+            session: &[0; 16],
+            seq: 2,
+            signature: None,
+            body,
+        };
+        let mut bytes = Vec::new();
+        encode_entry(&entry, &mut bytes);
+        let mut builder = PayloadBuilder::new();
+        builder.push_entry(&bytes).expect("a valid entry");
+        let payload = builder.finish();
+        let block = self.with(|header| {
+            header.payload_hash = *blake3::hash(&payload).as_bytes();
+            header.payload_bytes = u32::try_from(payload.len()).expect("below a MiB");
+        });
+        Self { payload, ..block }
+    }
+
     /// The same place with a payload that no decoder takes, named by its header.
     pub(crate) fn undecodable(&self) -> Self {
         let payload: Arc<[u8]> = Arc::from([0xff_u8; 8].as_slice());

@@ -8,7 +8,8 @@ use crate::effect::{Destination, Effect, Effects};
 use crate::limits;
 use crate::machine::Consensus;
 use crate::message::{BlockRef, Get, Message};
-use crate::types::{BlockId, Height, Index, Now, ValidatorIndex, Window};
+use crate::types::{BlockId, Height, Index, Now, Point, ValidatorIndex, Window};
+use crate::window::tree::BlockPlace;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
@@ -21,6 +22,8 @@ enum Wanted {
     Body(BlockId),
     /// Bodies of history up to a height.
     Bodies,
+    /// Headers of the chain of a block that may be a parent.
+    Parent(BlockId),
     /// Headers of history below a height.
     History,
     /// A proof to cut a wide gap.
@@ -196,47 +199,56 @@ impl Consensus {
         });
     }
 
-    /// Bodies of live blocks that weight AMP supports, from a supporter; another one each time.
+    /// Bodies of live blocks that weight AMP supports, the lowest first, from a supporter; another
+    /// one each time.
     pub(crate) fn fetch_bodies(&mut self, now: Now, effects: &mut Effects) {
-        let set = self.config.set.clone();
+        let amplify = self.config.set.thresholds().amplify;
         let retry = self.retry_ns();
-        let mut requests = Vec::new();
+        let mut wanted = Vec::new();
         for (window, state) in &self.windows {
             let from = if *window == self.finalized.window {
                 self.finalized.index
             } else {
                 Index::ZERO
             };
-            for place in state.bodies_wanted(set.thresholds().amplify, from) {
-                let block = state.tally.tree.block(place);
-                let Some(header) = block.header else { continue };
-                let supporters: Vec<ValidatorIndex> = state
-                    .tally
-                    .voters(&set)
-                    .filter(|(index, _, voter)| {
-                        self.peers[index.place()].is_up
-                            && state.tally.record_supports(&voter.counted, place)
-                    })
-                    .map(|(index, _, _)| index)
-                    .collect();
-                requests.push((
-                    BlockRef {
-                        height: header.height,
-                        id: block.id,
-                    },
-                    supporters,
-                ));
-            }
+            let places = state.bodies_wanted(amplify, from);
+            let places = places.take(limits::BODIES_PER_REQUEST_MAX);
+            wanted.extend(places.map(|place| (*window, place, state.tally.tree.block(place).id)));
         }
-        for (block, supporters) in requests {
-            if supporters.is_empty() {
+        for (window, place, id) in wanted {
+            let Some(attempt) = self.fetches.is_due(Wanted::Body(id), 0, now, retry) else {
                 continue;
-            }
-            if let Some(attempt) = self.fetches.is_due(Wanted::Body(block.id), 0, now, retry) {
-                let to = supporters[attempt as usize % supporters.len()];
+            };
+            if let Some((to, block)) = self.supporter_of(window, place, attempt) {
                 self.ask(to, Message::Get(Get::Bodies(alloc::vec![block])), effects);
             }
         }
+    }
+
+    /// A connected validator whose counted record supports a block; another one each attempt.
+    fn supporter_of(
+        &self,
+        window: Window,
+        place: BlockPlace,
+        attempt: u32,
+    ) -> Option<(ValidatorIndex, BlockRef)> {
+        let set = &self.config.set;
+        let tally = &self.windows.get(&window)?.tally;
+        let block = tally.tree.block(place);
+        let wanted = BlockRef {
+            height: block.header?.height,
+            id: block.id,
+        };
+        let first = attempt as usize % set.len();
+        let all = set.indices();
+        let in_turn = all.clone().skip(first).chain(all.take(first));
+        in_turn
+            .filter(|index| *index != self.config.own && self.peers[index.place()].is_up)
+            .find(|&index| {
+                let voter = tally.voter(index);
+                voter.is_some_and(|voter| tally.record_supports(&voter.counted, place))
+            })
+            .map(|to| (to, wanted))
     }
 
     /// Finalized history: headers downward from what is known, then bodies upward.

@@ -85,6 +85,7 @@ impl Consensus {
         self.send_statuses(now, effects);
         self.fetch_headers(now, effects);
         self.fetch_bodies(now, effects);
+        self.fetch_parents(now, effects);
         self.fetch_history(now, effects);
     }
 

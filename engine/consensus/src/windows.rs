@@ -27,7 +27,7 @@ impl Consensus {
 
     /// The chain of a block down to, not including, the finalized one: headers with their body
     /// marks, highest first, and whether it arrives there.
-    fn chain_down(
+    pub(crate) fn chain_down(
         &self,
         window: Window,
         place: BlockPlace,

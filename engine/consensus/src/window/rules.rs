@@ -9,6 +9,7 @@ use super::tree::BlockPlace;
 use crate::limits;
 use crate::types::{BlockId, Index, Now, Point, Stake};
 use crate::validators::ValidatorSet;
+use alloc::collections::BTreeSet;
 
 /// Why a window is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,21 +159,24 @@ impl WindowState {
             return false;
         }
         let from = self.own.fin.map_or(0, |fin| fin.next().number());
-        let tip = self.own_tip_index();
-        let above_tip = tip.map_or(0, |index| index.next().number());
+        let above_tip = self.own_tip_index().map_or(0, |tip| tip.next().number());
         let last = above_tip.min(set.slots().saturating_sub(1));
-        (from..=last).map(Index::new).any(|index| {
-            self.tally.is_safe_to_skip(set, index)
-                || (tip.is_some_and(|tip| index <= tip) && self.rival_is_safe(set, index))
-        })
+        let safe_to_skip = |index| self.tally.is_safe_to_skip(set, index);
+        // One walk down the own chain: a leader may make two chains of a whole window.
+        (from..=last).map(Index::new).any(safe_to_skip)
+            || self
+                .own_tip
+                .into_iter()
+                .flat_map(|tip| self.tally.tree.chain(tip))
+                .take_while(|&mine| self.tally.tree.block(mine).index.number() >= from)
+                .any(|mine| self.rival_is_safe(set, mine))
     }
 
-    /// Whether a block that is not on the own chain has `SafeToNotar` at `index`.
-    fn rival_is_safe(&self, set: &ValidatorSet, index: Index) -> bool {
+    /// Whether another block of the slot of an own one has `SafeToNotar`.
+    fn rival_is_safe(&self, set: &ValidatorSet, mine: BlockPlace) -> bool {
         let tree = &self.tally.tree;
-        let mine = self.own_tip.and_then(|tip| tree.ancestor_at(tip, index));
-        tree.slot(index)
-            .any(|place| Some(place) != mine && self.tally.is_safe_to_notar(set, place))
+        tree.slot(tree.block(mine).index)
+            .any(|place| place != mine && self.tally.is_safe_to_notar(set, place))
     }
 
     /// R5 STOP: the first vote is Skip for everything above the tip. Always safe.
@@ -187,18 +191,41 @@ impl WindowState {
             return false;
         }
         let from = self.own.fin.map_or(0, |fin| fin.next().number());
-        let last_final = self
-            .tally
-            .tree
-            .find_connected(finalized.index, finalized.id);
+        let tree = &self.tally.tree;
+        let named = self.own.also.iter();
+        let named = named.filter_map(|&(index, id)| tree.find_connected(index, id));
+        let own = self.own_tip.into_iter().chain(named);
+        // Parents of the lowest rivals stand one below.
+        let mut supported = self.chains_down_to(own, from.saturating_sub(1));
+        let last_final = tree.find_connected(finalized.index, finalized.id);
+        let final_blocks = self.chains_down_to(last_final, from);
         let mut changed = false;
         for index in from..self.tally.tree.slot_count() {
             let rivals: alloc::vec::Vec<_> = self.tally.tree.slot(Index::new(index)).collect();
             for place in rivals {
-                changed |= self.r6_try(set, place, last_final);
+                if self.r6_try(set, place, &supported, &final_blocks) {
+                    supported.insert(place);
+                    changed = true;
+                }
             }
         }
         changed
+    }
+
+    /// The blocks of some chains at or above an index: looked up once for every block that is
+    /// judged, however long the chains of an equivocating leader are.
+    fn chains_down_to(
+        &self,
+        tops: impl IntoIterator<Item = BlockPlace>,
+        from: u32,
+    ) -> BTreeSet<BlockPlace> {
+        let tree = &self.tally.tree;
+        tops.into_iter()
+            .flat_map(|top| {
+                tree.chain(top)
+                    .take_while(|&at| tree.block(at).index.number() >= from)
+            })
+            .collect()
     }
 
     /// Extends `also` by one block whose parent is covered already, on the own chain, or absent
@@ -207,19 +234,19 @@ impl WindowState {
         &mut self,
         set: &ValidatorSet,
         place: BlockPlace,
-        last_final: Option<BlockPlace>,
+        supported: &BTreeSet<BlockPlace>,
+        final_blocks: &BTreeSet<BlockPlace>,
     ) -> bool {
         let tree = &self.tally.tree;
         let block = tree.block(place);
         let (index, id, parent) = (block.index, block.id, block.parent);
         // The body of a final block is fetched for its delivery and is not waited for here: whoever
         // jumped to a proof has none of the bodies below it.
-        let is_final = last_final.is_some_and(|last| tree.descends(last, place));
-        let has_body = block.has_body || is_final;
-        if block.header.is_none() || !has_body || self.own_supports(place) {
+        let has_body = block.has_body || final_blocks.contains(&place);
+        if block.header.is_none() || !has_body || supported.contains(&place) {
             return false;
         }
-        let parent_stands = parent.is_none_or(|parent| self.own_supports(parent));
+        let parent_stands = parent.is_none_or(|parent| supported.contains(&parent));
         if !parent_stands || !self.tally.is_safe_to_notar(set, place) {
             return false;
         }
@@ -277,16 +304,19 @@ impl WindowState {
         lowest.is_some()
     }
 
-    /// Blocks at or above `from` that weight AMP supports and whose bodies are missing: wanted at
-    /// once (R3, R6).
-    pub(crate) fn bodies_wanted(&self, amplify: Stake, from: Index) -> alloc::vec::Vec<BlockPlace> {
+    /// Blocks at or above `from` that weight AMP supports and whose bodies are missing, the lowest
+    /// first: wanted at once (R3, R6).
+    pub(crate) fn bodies_wanted(
+        &self,
+        amplify: Stake,
+        from: Index,
+    ) -> impl Iterator<Item = BlockPlace> {
         let tree = &self.tally.tree;
         (from.number()..tree.slot_count())
             .flat_map(|index| tree.slot(Index::new(index)))
-            .filter(|&place| {
+            .filter(move |&place| {
                 let block = tree.block(place);
                 block.header.is_some() && !block.has_body && block.support() >= amplify
             })
-            .collect()
     }
 }

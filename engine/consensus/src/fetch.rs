@@ -48,6 +48,29 @@ struct Branch {
     has_misfit: bool,
 }
 
+/// What is missing below a parent.
+#[derive(Debug)]
+enum Missing {
+    /// Headers of the chain of this block; with how many came so far in its window.
+    Headers(Point, u64),
+    /// The lowest bodies.
+    Bodies(Vec<BlockRef>),
+}
+
+impl Missing {
+    /// Another value means progress.
+    fn mark(&self) -> u64 {
+        const BODIES: u64 = 1 << 63;
+        match self {
+            Self::Headers(_, brought) => *brought,
+            Self::Bodies(blocks) => {
+                let lowest = blocks.first().map_or(0, |block| block.height.number());
+                BODIES | lowest
+            }
+        }
+    }
+}
+
 /// Requests on their way. Bound: `FETCHES_MAX`; a branch a voter and window.
 #[derive(Debug, Default)]
 pub(crate) struct Fetches {
@@ -239,16 +262,98 @@ impl Consensus {
             height: block.header?.height,
             id: block.id,
         };
-        let first = attempt as usize % set.len();
-        let all = set.indices();
-        let in_turn = all.clone().skip(first).chain(all.take(first));
-        in_turn
+        let mut supporters = set
+            .indices()
             .filter(|index| *index != self.config.own && self.peers[index.place()].is_up)
-            .find(|&index| {
+            .filter(|&index| {
                 let voter = tally.voter(index);
                 voter.is_some_and(|voter| tally.record_supports(&voter.counted, place))
-            })
-            .map(|to| (to, wanted))
+            });
+        // Mostly the first one answers, and the others need not be looked for.
+        let to = if attempt == 0 {
+            supporters.next()?
+        } else {
+            let all: Vec<ValidatorIndex> = supporters.collect();
+            *all.get(attempt as usize % all.len().max(1))?
+        };
+        Some((to, wanted))
+    }
+
+    /// Headers and bodies below the parents of the current window. A parent known by certificates
+    /// alone has no votes counted here, so nothing else asks for what is missing of it.
+    pub(crate) fn fetch_parents(&mut self, now: Now, effects: &mut Effects) {
+        let Some(state) = self.entered.and_then(|window| self.windows.get(&window)) else {
+            return;
+        };
+        if state.own_tip.is_some() {
+            return;
+        }
+        let missing: Vec<(BlockId, Missing)> = state
+            .parents
+            .iter()
+            .filter(|parent| parent.point.height > self.finalized.height)
+            .filter_map(|parent| Some((parent.point.id, self.missing_below(parent.point)?)))
+            .collect();
+        let retry = self.retry_ns();
+        for (id, missing) in missing {
+            let mark = missing.mark();
+            let Some(attempt) = self.fetches.is_due(Wanted::Parent(id), mark, now, retry) else {
+                continue;
+            };
+            if let Some(to) = self.peer_with(Height::ZERO, attempt) {
+                let get = self.get_missing(to, missing);
+                self.ask(to, Message::Get(get), effects);
+            }
+        }
+    }
+
+    /// What the chain from a parent down to the finalized block lacks, the topmost window first.
+    fn missing_below(&self, parent: Point) -> Option<Missing> {
+        let mut point = parent;
+        loop {
+            let tally = &self.windows.get(&point.window)?.tally;
+            let Some(place) = tally.tree.find_connected(point.index, point.id) else {
+                let voters = tally.voters(&self.config.set);
+                let brought = voters.map(|(_, _, voter)| u64::from(voter.branch_headers));
+                return Some(Missing::Headers(point, brought.sum()));
+            };
+            let (chain, arrives) = self.chain_down(point.window, place);
+            let bodies: Vec<BlockRef> = chain
+                .iter()
+                .rev()
+                .filter(|(_, _, has_body)| !has_body)
+                .take(limits::BODIES_PER_REQUEST_MAX)
+                .map(|&(id, header, _)| BlockRef {
+                    height: header.height,
+                    id,
+                })
+                .collect();
+            if !bodies.is_empty() {
+                return Some(Missing::Bodies(bodies));
+            }
+            let &(_, lowest, _) = chain.last().filter(|_| !arrives)?;
+            // The lowest block that is known opens its window: its parent is one of PR there.
+            let below = self.windows.get(&lowest.window)?.parents.iter();
+            let below = below.map(|parent| parent.point);
+            let below = below.filter(|point| point.window < lowest.window);
+            point = below.into_iter().find(|at| at.id == lowest.parent_id)?;
+        }
+    }
+
+    fn get_missing(&self, from: ValidatorIndex, missing: Missing) -> Get {
+        match missing {
+            Missing::Bodies(blocks) => Get::Bodies(blocks),
+            Missing::Headers(point, _) => {
+                let branch = self.fetches.branches.get(&(point.window, from));
+                let above = branch.and_then(|branch| branch.above);
+                Get::Headers {
+                    window: point.window,
+                    index: point.index,
+                    id: point.id,
+                    above: above.filter(|above| *above < point.index),
+                }
+            }
+        }
     }
 
     /// Finalized history: headers downward from what is known, then bodies upward.

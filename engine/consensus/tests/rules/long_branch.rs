@@ -1,8 +1,9 @@
-//! Header chains longer than one answer: they come answer by answer, from the voter that named
-//! their end, whatever is connected here already.
+//! Chains that come piece by piece: headers longer than one answer, from the voter that named their
+//! end, and what is missing below a parent.
 
 use crate::bench::Bench;
-use crate::fixtures::{Block, chain, six, stop_at, tip, v, w};
+use crate::fixtures::{Block, certificate, certified, chain, i, six, stop_at, tip, v, w};
+use quorate_consensus::certificate::Target;
 use quorate_consensus::effect::Destination;
 use quorate_consensus::input::Input;
 use quorate_consensus::limits::HEADERS_PER_ANSWER_MAX;
@@ -144,4 +145,52 @@ fn r10_headers_that_never_fit_do_not_call_for_the_next_question() {
         bench.settle();
     }
     assert!(asked <= 3, "{asked} questions in no time");
+}
+
+/// A parent shown by certificates alone: nobody's votes for it are counted here, and yet what is
+/// missing below it is asked for, headers first, or no block could be voted for on it (R3).
+#[test]
+fn r3_what_is_missing_below_a_parent_known_by_certificates_is_fetched() {
+    let set = six(64);
+    let blocks = chain(&set, 3, 1);
+    let mut bench = Bench::new(&set, 5);
+    let top = &blocks[2];
+    let voters = [0, 1, 2, 3];
+    let skip = certificate(
+        &set,
+        0,
+        Target::Skip { from: i(3) },
+        (&voters, &stop_at(top)),
+        Vec::new(),
+    );
+    bench.certificates(3, vec![certified(&set, top, &voters), skip]);
+    assert_eq!(bench.consensus.window(), w(1));
+    let next = top.opening(&set, 1, 9);
+    bench.propose(&next);
+    for _ in 0..20 {
+        bench.lapse(10);
+        let asked: Vec<_> = bench
+            .asked()
+            .into_iter()
+            .map(|(_, get)| get.clone())
+            .collect();
+        bench.forget();
+        for get in asked {
+            match get {
+                Get::Headers { id, .. } if id == top.id => {
+                    bench.headers(2, &blocks.iter().collect::<Vec<_>>());
+                }
+                Get::Bodies(wanted) => {
+                    for block in blocks
+                        .iter()
+                        .filter(|b| wanted.iter().any(|w| w.id == b.id))
+                    {
+                        bench.body(2, block);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    assert_eq!(bench.own_record(1).tip, tip(&next).tip);
 }

@@ -301,7 +301,7 @@ impl Consensus {
             Message::Certificates(certificates) => {
                 self.handle_certificates(from, certificates, effects)
             }
-            Message::Get(get) => self.handle_get(from, get, effects),
+            Message::Get(get) => self.handle_get(now, from, get, effects),
             Message::Headers { window, headers } => {
                 self.handle_headers(from, window, &headers, effects)
             }

@@ -402,16 +402,10 @@ impl Consensus {
         let Some(state) = self.proven_window_mut(point.window) else {
             return;
         };
-        let held = state
-            .certified_facts
-            .iter()
-            .any(|(held, _)| held.id == point.id);
-        if held || state.certified_facts.len() >= limits::VALIDATORS_MAX {
-            return;
+        if state.keep_certified(point, header.time_ns) {
+            state.is_dirty = true;
+            state.keep_certificate(certificate);
         }
-        state.certified_facts.push((point, header.time_ns));
-        state.is_dirty = true;
-        state.keep_certificate(certificate);
     }
 
     /// A window that a verified certificate speaks of, also above the range of plain records.

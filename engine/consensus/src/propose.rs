@@ -59,7 +59,8 @@ impl Consensus {
         let window = self.entered?;
         let state = self.windows.get(&window)?;
         let is_leader = self.config.set.leader(window) == self.config.own;
-        if !is_leader || self.shutdown || state.own.stop || !self.may_propose(window) {
+        let is_silent = self.shutdown || self.only_stops || state.own.stop;
+        if !is_leader || is_silent || !self.may_propose(window) {
             return None;
         }
         let Some(tip) = state.own_tip else {

@@ -28,6 +28,9 @@ pub(crate) struct Peer {
     pub(crate) unsigned_since_ns: Option<u64>,
     /// A signature of it is being checked: its own slowness is not the peer's.
     pub(crate) signatures_checked: bool,
+    /// Requests of it answered since `answers_since_ns`.
+    answers: u32,
+    answers_since_ns: u64,
     /// Claims of it whose signatures are being checked.
     pub(crate) checks: u32,
     /// Evidence told against it in this run.
@@ -404,12 +407,31 @@ impl Consensus {
             .collect()
     }
 
+    /// Whether one more request of a peer is answered in this period: an answer costs far more than
+    /// a question.
+    fn may_answer(&mut self, now: Now, from: ValidatorIndex) -> bool {
+        let period = self.config.timers.retransmit_ns;
+        let peer = &mut self.peers[from.place()];
+        if now.mono_ns.saturating_sub(peer.answers_since_ns) >= period {
+            peer.answers = 0;
+            peer.answers_since_ns = now.mono_ns;
+        }
+        let may = peer.answers < limits::ANSWERS_PER_PERIOD_MAX;
+        peer.answers = peer.answers.saturating_add(u32::from(may));
+        may
+    }
+
     pub(crate) fn handle_get(
         &mut self,
+        now: Now,
         from: ValidatorIndex,
         get: Get,
         effects: &mut Effects,
     ) -> Disposition {
+        let is_costly = matches!(get, Get::Headers { .. } | Get::Ready { .. });
+        if is_costly && !self.may_answer(now, from) {
+            return Disposition::Ignored(Ignored::Full);
+        }
         match get {
             Get::Headers {
                 window,

@@ -167,6 +167,27 @@ impl WindowState {
         self.own.tip.map(|(index, _)| index)
     }
 
+    /// Keeps a block as certified. There are few where a window ends; of more than those, whoever
+    /// brought them, the lowest makes room. `false` when there is nothing to keep.
+    pub(crate) fn keep_certified(&mut self, point: Point, time_ns: u64) -> bool {
+        let facts = &mut self.certified_facts;
+        if facts.iter().any(|(held, _)| held.id == point.id) {
+            return false;
+        }
+        if facts.len() >= limits::VALIDATORS_MAX {
+            let places = facts.iter().enumerate();
+            let Some((lowest, place)) = places.map(|(at, (held, _))| (held.index, at)).min() else {
+                return false;
+            };
+            if lowest >= point.index {
+                return false;
+            }
+            facts.remove(place);
+        }
+        facts.push((point, time_ns));
+        true
+    }
+
     /// Keeps a verified certificate for serving, replacing what it makes redundant.
     pub(crate) fn keep_certificate(&mut self, certificate: Certificate) {
         use crate::certificate::Target;
@@ -175,8 +196,19 @@ impl WindowState {
             (held, target) => held == target,
         };
         self.certificates.retain(|held| !same(held));
-        if self.certificates.len() < limits::VALIDATORS_MAX {
-            self.certificates.push(certificate);
+        if self.certificates.len() >= limits::VALIDATORS_MAX {
+            // The lowest block is the one that a Skip bypasses last: it makes room.
+            let index = |held: &Certificate| match held.target {
+                Target::Certified { index, .. } => Some(index),
+                Target::Skip { .. } | Target::Final { .. } => None,
+            };
+            let places = self.certificates.iter().enumerate();
+            let lowest = places.filter_map(|(place, held)| Some((index(held)?, place)));
+            let Some((_, place)) = lowest.min() else {
+                return;
+            };
+            self.certificates.remove(place);
         }
+        self.certificates.push(certificate);
     }
 }

@@ -2,13 +2,14 @@
 
 use crate::bench::{Bench, Setup};
 use crate::fixtures::{
-    Block, certified, chain, i, payload_numbered, sign_header, sign_record, six, stop, stop_at,
-    tip, v, w,
+    Block, certificate, certified, chain, i, payload_numbered, sign_header, sign_record, six, stop,
+    stop_at, tip, v, w,
 };
+use quorate_consensus::certificate::Target;
 use quorate_consensus::effect::Effect;
 use quorate_consensus::input::Input;
 use quorate_consensus::limits;
-use quorate_consensus::machine::{Disposition, Ignored, PeerFault};
+use quorate_consensus::machine::{Disposition, Ignored, PeerFault, TimerConfig};
 use quorate_consensus::message::{Get, Message, Vote};
 use quorate_consensus::record::Record;
 use quorate_consensus::trust::Authenticated;
@@ -176,6 +177,47 @@ fn bounds_a_flood_of_signed_votes_keeps_only_its_own_checks_waiting() {
     bench.forget();
     flood(&mut bench, 1, 5);
     assert_eq!(checks_asked(&bench, 1), 5, "verdicts make room");
+}
+
+/// Certified blocks that lie below the end of a window keep out none that its successor stands on.
+#[test]
+fn bounds_certificates_of_low_blocks_make_room_for_higher_ones() {
+    let set = six(4096);
+    let mut bench = Bench::new(&set, 5);
+    let blocks = chain(&set, 80, 1);
+    let voters = [0, 1, 2, 3];
+    for block in &blocks[..79] {
+        bench.certificates(1, vec![certified(&set, block, &voters)]);
+    }
+    let target = Target::Skip { from: i(80) };
+    let stopped = stop_at(&blocks[79]);
+    let skip = certificate(&set, 0, target, (&voters, &stopped), Vec::new());
+    let last = certified(&set, &blocks[79], &voters);
+    bench.certificates(2, vec![last, skip]);
+    assert_eq!(bench.consensus.window(), w(1));
+    bench.message(3, Message::Get(Get::Ready { window: w(1) }));
+    let sent = bench.certificates_sent(3);
+    assert_eq!(sent[0].len(), 2, "and they can be shown to others");
+}
+
+#[test]
+fn bounds_a_flood_of_requests_is_answered_a_few_times_a_period() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    bench.votes_signed(&[0, 2, 3, 4], 0, &stop());
+    assert_eq!(bench.consensus.window(), w(1));
+    bench.lapse(20);
+    bench.forget();
+    let most = limits::ANSWERS_PER_PERIOD_MAX as usize;
+    for _ in 0..3 * most {
+        bench.message(3, Message::Get(Get::Ready { window: w(1) }));
+    }
+    assert_eq!(bench.certificates_sent(3).len(), most);
+    bench.message(4, Message::Get(Get::Ready { window: w(1) }));
+    assert_eq!(bench.certificates_sent(4).len(), 1, "another's");
+    bench.sleep_ns(TimerConfig::laptop().retransmit_ns);
+    bench.message(3, Message::Get(Get::Ready { window: w(1) }));
+    assert_eq!(bench.certificates_sent(3).len(), most + 1);
 }
 
 /// Whoever contradicts itself for ever does not fill the logs of others with the proofs.

@@ -178,6 +178,12 @@ fn r3_after_the_fatal_alarm_nothing_but_stops_is_said() {
     let next = Block::first(&set, 7).with(|header| header.window = w(1));
     bench.propose(&next);
     assert_eq!(bench.own_record(1).tip, None);
+    for window in 1..5 {
+        bench.votes_signed(&[0, 1, 3, 4], window, &stop());
+    }
+    bench.lapse(20);
+    assert_eq!(bench.consensus.leader(), v(5));
+    assert_eq!(bench.consensus.proposal_room(), None, "no block either");
 }
 
 /// A leader that sends a good header with wrong bytes to some and the block to others silences

@@ -205,8 +205,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "r6-off",
         "R6: progress",
         WINDOW_RULES,
-        "changed |= self.r6_try(set, place, last_final);",
-        "changed |= set.slots() == 0 && self.r6_try(set, place, last_final);",
+        "if self.r6_try(set, place, &supported, &final_blocks) {",
+        "if set.slots() == 0 && self.r6_try(set, place, &supported, &final_blocks) {",
     ),
     rule(
         "r7-on-an-open-window",

@@ -21,6 +21,9 @@ pub struct LeaseFile {
     pub boot_id: [u8; 16],
     /// The last run saw a failed sync: the next start does not believe the page cache.
     pub suspect: bool,
+    /// Public key of the one validator that may act under it: a folder that changed hands would
+    /// hold the records of another.
+    pub owner: [u8; 32],
 }
 
 /// What is known at a start besides the lease file.
@@ -34,8 +37,8 @@ pub struct StartFacts {
     pub clean_stop: bool,
 }
 
-/// Bytes of an encoded lease file: three optional windows, boot id, suspicion.
-pub const LEASE_FILE_BYTES: usize = 3 * 9 + 16 + 1;
+/// Bytes of an encoded lease file: three optional windows, boot id, suspicion, owner.
+pub const LEASE_FILE_BYTES: usize = 3 * 9 + 16 + 1 + 32;
 
 /// R12 RESTART: what the lease file must hold, durably, before the first frame of this run.
 /// `abstain_until` and `no_proposals_until` never fall.
@@ -56,6 +59,7 @@ pub fn plan(file: LeaseFile, facts: &StartFacts) -> LeaseFile {
         lease,
         boot_id: facts.boot_id,
         suspect: false,
+        owner: file.owner,
     }
 }
 
@@ -69,7 +73,7 @@ impl LeaseFile {
             self.lease.abstain_until,
             self.lease.no_proposals_until,
         ];
-        for (field, window) in bytes.chunks_exact_mut(9).zip(windows) {
+        for (field, window) in bytes[..27].chunks_exact_mut(9).zip(windows) {
             if let Some(window) = window {
                 field[0] = 1;
                 field[1..].copy_from_slice(&window.number().to_le_bytes());
@@ -77,6 +81,7 @@ impl LeaseFile {
         }
         bytes[27..43].copy_from_slice(&self.boot_id);
         bytes[43] = u8::from(self.suspect);
+        bytes[44..].copy_from_slice(&self.owner);
         bytes
     }
 
@@ -106,6 +111,7 @@ impl LeaseFile {
             lease,
             boot_id: bytes[27..43].try_into().ok()?,
             suspect,
+            owner: bytes[44..].try_into().ok()?,
         })
     }
 }

@@ -22,6 +22,7 @@ use quorate_log::{
 };
 
 use crate::executor::{ExecuteError, Executor, FinalBlock};
+use crate::hex;
 use crate::journal::{
     BLOCK_ENTRY_BYTES, EntryError, FinalMark, JournalEntry, JournalStart, SyncWorker, decode,
 };
@@ -43,6 +44,8 @@ pub struct RecoveryConfig<'a> {
     pub durability: Durability,
     /// Present boot of this machine.
     pub boot_id: [u8; 16],
+    /// Public key of the validator that is to start.
+    pub own: [u8; 32],
     /// Bytes of the largest payload of this chain.
     pub payload_bytes_max: usize,
     /// Bytes of payloads kept in memory.
@@ -65,6 +68,18 @@ pub enum RecoveryError {
          which is not built yet"
     )]
     LeaseDamaged(Option<SealDamage>),
+    /// The folder is another validator's: its records are not this one's word.
+    #[error(
+        "the folder belongs to the validator with the key {}, this one has {}",
+        hex::encode(owner),
+        hex::encode(own)
+    )]
+    OtherValidator {
+        /// Key of the validator that the lease was written for.
+        owner: [u8; 32],
+        /// Key of the validator that was to start.
+        own: [u8; 32],
+    },
     /// The folder has been initialized before.
     #[error("the folder is initialized already")]
     AlreadyInitialized,
@@ -159,7 +174,8 @@ pub struct Recovered {
     pub summary: RecoverySummary,
 }
 
-/// Makes a folder ready for a key that has never signed: an empty log and a lease for no window.
+/// Makes a folder ready for a key that has never signed: an empty log and a lease of `owner`, its
+/// public key, for no window.
 /// An operator's act, never a part of a start.
 ///
 /// # Errors
@@ -170,6 +186,7 @@ pub fn initialize(
     log: &LogConfig,
     genesis: &[u8],
     boot_id: [u8; 16],
+    owner: [u8; 32],
 ) -> Result<(), RecoveryError> {
     let mut lease_file = LeaseFile::new(folder);
     match read_lease(&lease_file)? {
@@ -186,6 +203,7 @@ pub fn initialize(
     drop(opened);
     let content = restart::LeaseFile {
         boot_id,
+        owner,
         ..restart::LeaseFile::default()
     };
     lease_file.replace(&content.encode())?;
@@ -197,6 +215,22 @@ fn read_lease(lease_file: &LeaseFile) -> Result<LeaseRead, RecoveryError> {
         action: "read the lease file",
         source,
     })
+}
+
+/// The lease of the validator with the key `own`; nobody else may act under it.
+fn own_lease(lease_file: &LeaseFile, own: [u8; 32]) -> Result<restart::LeaseFile, RecoveryError> {
+    let content = match read_lease(lease_file)? {
+        LeaseRead::Missing => return Err(RecoveryError::LeaseMissing),
+        LeaseRead::Damaged(damage) => return Err(RecoveryError::LeaseDamaged(Some(damage))),
+        LeaseRead::Present(bytes) => {
+            restart::LeaseFile::decode(&bytes).ok_or(RecoveryError::LeaseDamaged(None))?
+        }
+    };
+    let owner = content.owner;
+    if owner != own {
+        return Err(RecoveryError::OtherValidator { owner, own });
+    }
+    Ok(content)
 }
 
 /// Reads the folder and makes it ready for this run. `executor` stands at genesis and is brought
@@ -211,13 +245,7 @@ pub fn recover<S: StateMachine>(
     executor: &mut Executor<S>,
 ) -> Result<Recovered, RecoveryError> {
     let mut lease_file = LeaseFile::new(folder);
-    let mut content = match read_lease(&lease_file)? {
-        LeaseRead::Missing => return Err(RecoveryError::LeaseMissing),
-        LeaseRead::Damaged(damage) => return Err(RecoveryError::LeaseDamaged(Some(damage))),
-        LeaseRead::Present(bytes) => {
-            restart::LeaseFile::decode(&bytes).ok_or(RecoveryError::LeaseDamaged(None))?
-        }
-    };
+    let mut content = own_lease(&lease_file, config.own)?;
     let opened = quorate_log::open(folder, &config.log, config.genesis)?;
     let Opened {
         writer,

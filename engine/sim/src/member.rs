@@ -76,9 +76,15 @@ impl Member {
     ///
     /// # Errors
     /// The product refuses a fresh folder: an error of this program.
-    pub(crate) fn new(place: usize, plan: &Plan, seed: u64) -> Result<Self, String> {
+    pub(crate) fn new(
+        place: usize,
+        owner: [u8; 32],
+        plan: &Plan,
+        seed: u64,
+    ) -> Result<Self, String> {
         let disk = Disk::new(place, plan.disk_ns, seed);
-        recovery::initialize(&disk.folder(), &Disk::log_config(), GENESIS, disk.boot_id())
+        let boot_id = disk.boot_id();
+        recovery::initialize(&disk.folder(), &Disk::log_config(), GENESIS, boot_id, owner)
             .map_err(|error| format!("a fresh folder is refused: {error}"))?;
         Ok(Self {
             disk,

@@ -77,7 +77,7 @@ impl World {
         let set = plan.set(keyring.keys())?;
         let len = usize::from(validators);
         let members = (0..len)
-            .map(|place| Member::new(place, &plan, seed))
+            .map(|place| Member::new(place, keyring.keys()[place].public(), &plan, seed))
             .collect::<Result<_, _>>()?;
         let mut world = Self {
             set,

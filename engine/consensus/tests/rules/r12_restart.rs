@@ -32,6 +32,7 @@ fn file(abstain_until: Option<u64>, suspect: bool) -> LeaseFile {
         lease,
         boot_id: OLD_BOOT,
         suspect,
+        owner: [7; 32],
     }
 }
 
@@ -70,8 +71,8 @@ fn r12_the_plan_of_a_start_follows_the_table() {
             "{row:?}"
         );
         assert_eq!(
-            (planned.boot_id, planned.suspect),
-            (boot_id, false),
+            (planned.boot_id, planned.suspect, planned.owner),
+            (boot_id, false, [7; 32]),
             "{row:?}"
         );
     }

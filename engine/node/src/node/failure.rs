@@ -56,6 +56,7 @@ impl StartError {
                 | RecoveryError::LeaseDamaged(_)
                 | RecoveryError::LogWithoutLease { .. } => 4,
                 RecoveryError::AlreadyInitialized
+                | RecoveryError::OtherValidator { .. }
                 | RecoveryError::SegmentsTooSmall { .. }
                 | RecoveryError::Log(
                     OpenError::Genesis { .. }

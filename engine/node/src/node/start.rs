@@ -49,7 +49,8 @@ pub fn initialize(config: &NodeConfig) -> Result<(), StartError> {
     let path = log_path(&config.data);
     let folder = open_folder(&path)?;
     let log = log_config(config)?;
-    recovery::initialize(&folder, &log, config.genesis.bytes(), boot_id()?).map_err(|source| {
+    let (genesis, owner) = (config.genesis.bytes(), config.key.public());
+    recovery::initialize(&folder, &log, genesis, boot_id()?, owner).map_err(|source| {
         StartError::Recovery {
             folder: path,
             source,

@@ -136,6 +136,7 @@ impl<S: StateMachine> Parts<S> {
             genesis: &config.genesis,
             durability: config.durability,
             boot_id: config.boot_id,
+            own: set.validator(config.own).map_or([0; 32], |own| own.key),
             payload_bytes_max: config.lanes.payload_bytes_max,
             cache_bytes_max: config.cache_bytes_max,
         };

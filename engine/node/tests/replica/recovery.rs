@@ -7,7 +7,7 @@ use quorate::results::Outcome;
 use quorate_consensus::machine::Durability;
 use quorate_log::{DataFolder, LogConfig, MemoryBackend, OpenError};
 
-use crate::world::{GENESIS, MS, Tape, World, command, commands, log_config};
+use crate::world::{GENESIS, MS, Tape, World, command, commands, index, log_config};
 
 const BOTH: [Durability; 2] = [Durability::Sync, Durability::Async];
 
@@ -236,6 +236,7 @@ fn a_folder_without_its_lease_is_refused_with_or_without_a_log() {
         &log_config(),
         GENESIS,
         [0; 16],
+        [1; 32],
     );
     assert!(
         matches!(again, Err(RecoveryError::LogWithoutLease { .. })),
@@ -251,6 +252,27 @@ fn a_folder_without_its_lease_is_refused_with_or_without_a_log() {
         Vec::<String>::new(),
         "a refusal leaves nothing behind"
     );
+}
+
+#[test]
+fn r12_the_folder_of_another_validator_is_refused_and_left_as_it_is() {
+    let mut world = World::new(4, 1, 0, Durability::Sync);
+    world.submit(0, &commands(1, 1, 3));
+    world.run_until_applied(3, 500 * MS);
+    world.kill(1);
+    let memory = world.slots[1].memory.process_kill();
+    let before = memory.file("lease");
+    let outcome = open(&world, &memory, GENESIS);
+    let member = |place| world.set.validator(index(place)).expect("a member").key;
+    assert!(
+        matches!(
+            outcome,
+            Err(RecoveryError::OtherValidator { owner, own })
+                if owner == member(1) && own == member(0)
+        ),
+        "{outcome:?}"
+    );
+    assert_eq!(memory.file("lease"), before);
 }
 
 #[test]
@@ -300,12 +322,13 @@ fn a_damaged_lease_a_foreign_genesis_and_a_damaged_log_are_refused() {
 fn a_folder_is_initialized_once_and_an_interrupted_try_can_be_repeated() {
     let memory = MemoryBackend::new();
     let folder = || DataFolder::in_memory(&memory);
-    initialize(&folder(), &log_config(), GENESIS, [0; 16]).expect("a new folder");
-    let again = initialize(&folder(), &log_config(), GENESIS, [0; 16]);
+    initialize(&folder(), &log_config(), GENESIS, [0; 16], [1; 32]).expect("a new folder");
+    let again = initialize(&folder(), &log_config(), GENESIS, [0; 16], [1; 32]);
     assert!(matches!(again, Err(RecoveryError::AlreadyInitialized)));
     // As if the first call had been cut short before the lease.
     memory.remove_file("lease");
-    initialize(&folder(), &log_config(), GENESIS, [0; 16]).expect("nothing was signed yet");
+    initialize(&folder(), &log_config(), GENESIS, [0; 16], [1; 32])
+        .expect("nothing was signed yet");
 }
 
 #[test]
@@ -316,7 +339,14 @@ fn segments_too_small_for_the_largest_block_are_refused_at_the_start() {
         segment_bytes: 64 * 1024,
         ..log_config()
     };
-    initialize(&DataFolder::in_memory(&memory), &small, GENESIS, [0; 16]).expect("a new folder");
+    initialize(
+        &DataFolder::in_memory(&memory),
+        &small,
+        GENESIS,
+        [0; 16],
+        world.set.validator(index(0)).expect("a member").key,
+    )
+    .expect("a new folder");
     let mut config = world.config(0);
     config.log = small;
     let opened = Replica::open(

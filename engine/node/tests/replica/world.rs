@@ -183,7 +183,8 @@ impl World {
             genesis_time_ns: WALL_START_NS - 1_000 * MS,
         };
         let set = Arc::new(ValidatorSet::new(parameters, members).expect("a good set"));
-        let slots = (0..validators).map(fresh_slot).collect();
+        let slots = keys.iter().map(ValidatorKey::public).zip(0..);
+        let slots = slots.map(|(key, place)| fresh_slot(place, key)).collect();
         let mut world = Self {
             now: Now {
                 mono_ns: 1_000 * MS,
@@ -608,11 +609,11 @@ impl World {
     }
 }
 
-fn fresh_slot(place: usize) -> Slot {
+fn fresh_slot(place: usize, key: [u8; 32]) -> Slot {
     let memory = MemoryBackend::new();
     let boot_id = [u8::try_from(place).expect("few"); 16];
     let folder = DataFolder::in_memory(&memory);
-    recovery::initialize(&folder, &log_config(), GENESIS, boot_id).expect("a new folder");
+    recovery::initialize(&folder, &log_config(), GENESIS, boot_id, key).expect("a new folder");
     Slot {
         memory,
         running: None,

@@ -18,8 +18,9 @@ tasks:
   tidy    check layout, words, rule numbers, trust and the dependency table
   ci      everything that CI runs, cheap steps first
   rules   write the table of docs/protocol.md that says where each rule stands
-  mutants [PART]
-          break the rules one at a time (those whose name contains PART) and run the tests
+  mutants [PART] [--json]
+          break the rules one at a time, by the patch files in engine/sim/mutants whose name
+          contains PART (or by the one patch file of that path), and say which test noticed
 ";
 
 fn main() -> ExitCode {
@@ -28,8 +29,12 @@ fn main() -> ExitCode {
     let outcome = match names.as_slice() {
         ["tidy"] => tidy::run(&repository_root()),
         ["rules"] => tidy::write_rules(&repository_root()),
-        ["mutants"] => mutants::run(&repository_root(), ""),
-        ["mutants", part] => mutants::run(&repository_root(), part),
+        ["mutants"] => mutants::run(&repository_root(), "", false),
+        ["mutants", "--json"] => mutants::run(&repository_root(), "", true),
+        ["mutants", part] => mutants::run(&repository_root(), part, false),
+        ["mutants", part, "--json"] | ["mutants", "--json", part] => {
+            mutants::run(&repository_root(), part, true)
+        }
         ["ci"] => ci::run(&repository_root()),
         _ => {
             eprint!("{USAGE}");

@@ -1,0 +1,257 @@
+//! The tests of some packages: built, run, and watched for the first that fails.
+//!
+//! Owns the processes and what their output means. A run ends at the first test that fails, since
+//! one is enough to know; a program that fails without naming a test, or takes too long, is told
+//! apart from that. Never: what is tested.
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+/// How a run of the tests ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Every test passed.
+    Passed,
+    /// This test failed: its program and its name.
+    Failed(String),
+    /// The compiler refuses the sources: its first complaint.
+    NotBuilt(String),
+    /// A program failed or had to be ended, and named no test.
+    Unnamed(String),
+}
+
+/// A copy of the sources and the folder where it is built.
+pub(crate) struct Suite {
+    pub(crate) tree: PathBuf,
+    pub(crate) build: PathBuf,
+}
+
+/// A test program, built.
+struct Program {
+    /// Package and target.
+    name: String,
+    executable: PathBuf,
+    /// Where cargo runs it: the folder of its package.
+    folder: PathBuf,
+}
+
+impl Suite {
+    /// Builds and runs the tests of one package, every program within `limit`.
+    ///
+    /// # Errors
+    /// When cargo or a program cannot be run.
+    pub(crate) fn run(&self, package: &str, limit: Duration) -> Result<Outcome> {
+        let programs = match self.build(package)? {
+            Ok(programs) => programs,
+            Err(complaint) => return Ok(Outcome::NotBuilt(complaint)),
+        };
+        for program in &programs {
+            let outcome = self.run_program(program, limit)?;
+            if outcome != Outcome::Passed {
+                return Ok(outcome);
+            }
+        }
+        Ok(Outcome::Passed)
+    }
+
+    /// The test programs of a package, or the compiler's first complaint.
+    fn build(&self, package: &str) -> Result<Result<Vec<Program>, String>> {
+        let output = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()))
+            .args(["test", "--locked", "--package", package, "--no-run"])
+            .arg("--message-format=json")
+            .current_dir(&self.tree)
+            .env("CARGO_TARGET_DIR", &self.build)
+            .stderr(Stdio::piped())
+            .output()
+            .context("running cargo")?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let messages = text
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok());
+        let messages: Vec<Value> = messages.collect();
+        if !output.status.success() {
+            let complaint = messages.iter().find_map(first_error);
+            // A manifest that cannot be read is no message of the compiler.
+            return Ok(Err(complaint.unwrap_or_else(|| {
+                let said = String::from_utf8_lossy(&output.stderr);
+                said.lines()
+                    .next()
+                    .unwrap_or("cargo said nothing")
+                    .to_owned()
+            })));
+        }
+        let programs: Vec<Program> = messages
+            .iter()
+            .filter_map(|message| program_of(message, package))
+            .collect();
+        ensure!(!programs.is_empty(), "the package {package} has no tests");
+        Ok(Ok(programs))
+    }
+
+    fn run_program(&self, program: &Program, limit: Duration) -> Result<Outcome> {
+        let mut command = Command::new(&program.executable);
+        command
+            .current_dir(&program.folder)
+            .env("CARGO_MANIFEST_DIR", &program.folder)
+            // A test that proptest has failed once must not be remembered over mutants.
+            .env("PROPTEST_FAILURE_PERSISTENCE", "off");
+        watch(command, &program.name, limit)
+    }
+}
+
+/// The text of an error of the compiler.
+fn first_error(message: &Value) -> Option<String> {
+    let message = message.get("message")?;
+    let is_error = message.get("level")?.as_str()? == "error";
+    is_error.then(|| message.get("message")?.as_str().map(str::to_owned))?
+}
+
+/// The test program that a message of cargo tells of, if it tells of one.
+fn program_of(message: &Value, package: &str) -> Option<Program> {
+    if !message.get("profile")?.get("test")?.as_bool()? {
+        return None;
+    }
+    let executable = PathBuf::from(message.get("executable")?.as_str()?);
+    let manifest = Path::new(message.get("manifest_path")?.as_str()?);
+    let target = message.get("target")?.get("name")?.as_str()?;
+    Some(Program {
+        name: format!("{package} {target}"),
+        executable,
+        folder: manifest.parent()?.to_path_buf(),
+    })
+}
+
+/// Runs a test program until it ends, a test of it fails, or `limit` is over.
+fn watch(mut command: Command, name: &str, limit: Duration) -> Result<Outcome> {
+    // A group of its own, so that what hangs can be ended with all that it started.
+    command
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    let mut child = command
+        .spawn()
+        .with_context(|| format!("starting the tests {name}"))?;
+    let output = child.stdout.take().context("its output was asked for")?;
+    let (sender, lines) = mpsc::channel();
+    let reader = std::thread::spawn(move || {
+        for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
+            let line = String::from_utf8_lossy(&line).into_owned();
+            // Nobody listens any more once a test has failed.
+            if sender.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    let end = Instant::now() + limit;
+    let outcome = loop {
+        let left = end.saturating_duration_since(Instant::now());
+        match lines.recv_timeout(left) {
+            Ok(line) => {
+                if let Some(test) = failed_test(&line) {
+                    break Some(Outcome::Failed(format!("{name} {test}")));
+                }
+            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => break None,
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                let seconds = limit.as_secs();
+                let what = format!("{name} is not done after {seconds} s, and no test has failed");
+                break Some(Outcome::Unnamed(what));
+            }
+        }
+    };
+    drop(lines);
+    if outcome.is_some() {
+        end_group(&child)?;
+    }
+    let status = child.wait().context("waiting for the tests")?;
+    if reader.join().is_err() {
+        anyhow::bail!("reading the output of {name} panicked");
+    }
+    Ok(outcome.unwrap_or_else(|| {
+        if status.success() {
+            Outcome::Passed
+        } else {
+            Outcome::Unnamed(format!(
+                "{name} ended with {status}, and no test has failed"
+            ))
+        }
+    }))
+}
+
+/// Ends a program that has not been waited for, with everything that it started.
+fn end_group(child: &Child) -> Result<()> {
+    let group = format!("-{}", child.id());
+    Command::new("kill")
+        .args(["-KILL", "--", &group])
+        .stderr(Stdio::null())
+        .status()
+        .context("ending a run of the tests")?;
+    Ok(())
+}
+
+/// The test that a line of a test program says has failed.
+fn failed_test(line: &str) -> Option<&str> {
+    line.strip_prefix("test ")?.strip_suffix(" ... FAILED")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str, limit: Duration) -> Outcome {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        watch(command, "p t", limit).expect("a shell runs")
+    }
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn the_first_test_that_fails_is_named_and_ends_the_run() {
+        let script = "echo 'test a ... ok'; echo 'test b::c ... FAILED'; sleep 600";
+        assert_eq!(shell(script, LONG), Outcome::Failed("p t b::c".into()));
+    }
+
+    #[test]
+    fn a_run_without_a_failure_passes() {
+        assert_eq!(shell("echo 'test a ... ok'", LONG), Outcome::Passed);
+    }
+
+    #[test]
+    fn a_run_that_hangs_is_ended_and_is_no_failure_of_a_test() {
+        let outcome = shell("sleep 600", Duration::from_millis(1));
+        assert!(matches!(outcome, Outcome::Unnamed(what) if what.contains("not done")));
+    }
+
+    #[test]
+    fn a_program_that_dies_without_naming_a_test_is_no_failure_of_a_test() {
+        let outcome = shell("echo 'test a ... ok'; kill -ABRT $$", LONG);
+        assert!(matches!(outcome, Outcome::Unnamed(what) if what.contains("ended")));
+    }
+
+    #[test]
+    fn cargo_s_messages_give_test_programs_and_complaints() {
+        let message = |text: &str| serde_json::from_str::<Value>(text).expect("JSON");
+        let built = message(
+            r#"{"reason":"compiler-artifact","manifest_path":"/p/Cargo.toml",
+                "target":{"name":"rules"},"profile":{"test":true},"executable":"/b/rules-1"}"#,
+        );
+        let program = program_of(&built, "p").expect("a test program");
+        assert_eq!(program.name, "p rules");
+        assert_eq!(program.folder, Path::new("/p"));
+        let library = message(r#"{"target":{"name":"p"},"profile":{"test":false}}"#);
+        assert!(program_of(&library, "p").is_none());
+        let error = message(r#"{"message":{"level":"error","message":"no such thing"}}"#);
+        assert_eq!(first_error(&error).as_deref(), Some("no such thing"));
+        let warning = message(r#"{"message":{"level":"warning","message":"unused"}}"#);
+        assert_eq!(first_error(&warning), None);
+    }
+}

@@ -38,16 +38,14 @@ pub(crate) fn run(root: &Path, part: &str, as_json: bool) -> Result<bool> {
     let chosen = chosen(root, part)?;
     ensure!(!chosen.is_empty(), "no mutant's name contains \"{part}\"");
     let place = target_folder(root).join("mutants");
-    let suite = Suite {
-        tree: place.join("tree"),
-        build: place.join("build"),
-    };
-    copy::make_same(root, &suite.tree)?;
-    let limits = limits(&suite, &chosen)?;
+    let tree = place.join("tree");
+    copy::make_same(root, &tree)?;
+    let mut suite = Suite::new(tree.clone(), place.join("build"));
+    let limits = limits(&mut suite, &chosen)?;
     let mut verdicts = Vec::new();
     for mutant in &chosen {
         let start = Instant::now();
-        let outcome = try_mutant(&suite, mutant, &limits)?;
+        let outcome = try_mutant(&suite, &tree, mutant, &limits)?;
         let verdict = Verdict::new(mutant, outcome, start.elapsed());
         tell(as_json, &verdict.line());
         verdicts.push(verdict);
@@ -87,15 +85,14 @@ fn target_folder(root: &Path) -> PathBuf {
 
 /// Runs the tests of every package that a mutant needs without any mutant, and says how long each
 /// program may take with one.
-fn limits(suite: &Suite, mutants: &[Mutant]) -> Result<Vec<(String, Duration)>> {
+fn limits(suite: &mut Suite, mutants: &[Mutant]) -> Result<Vec<(String, Duration)>> {
     let mut limits: Vec<(String, Duration)> = Vec::new();
     for package in mutants.iter().flat_map(|mutant| &mutant.packages) {
         if limits.iter().any(|(held, _)| held == package) {
             continue;
         }
-        // Once to build, so that the time is that of the tests.
         let start = Instant::now();
-        match suite.run(package, TIME_LIMIT_UNCHANGED)? {
+        match suite.measure(package, TIME_LIMIT_UNCHANGED)? {
             Outcome::Passed => {}
             Outcome::Failed(what) | Outcome::NotBuilt(what) | Outcome::Unnamed(what) => {
                 bail!("the tests of {package} do not pass without any mutant: {what}")
@@ -110,11 +107,16 @@ fn limits(suite: &Suite, mutants: &[Mutant]) -> Result<Vec<(String, Duration)>> 
 }
 
 /// Applies a mutant, runs its packages until one notices, and takes it back.
-fn try_mutant(suite: &Suite, mutant: &Mutant, limits: &[(String, Duration)]) -> Result<Outcome> {
+fn try_mutant(
+    suite: &Suite,
+    tree: &Path,
+    mutant: &Mutant,
+    limits: &[(String, Duration)],
+) -> Result<Outcome> {
     let mut sound: Vec<(PathBuf, String)> = Vec::new();
     let mut changed: Vec<(PathBuf, String)> = Vec::new();
     for file in &mutant.files {
-        let path = suite.tree.join(&file.path);
+        let path = tree.join(&file.path);
         let text = fs::read_to_string(&path).with_context(|| format!("reading {}", file.path))?;
         let applied = file
             .apply(&text)

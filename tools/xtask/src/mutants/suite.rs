@@ -1,8 +1,8 @@
 //! The tests of some packages: built, run, and watched for the first that fails.
 //!
 //! Owns the processes and what their output means. A run ends at the first test that fails, since
-//! one is enough to know; a program that fails without naming a test, or takes too long, is told
-//! apart from that. Never: what is tested.
+//! one is enough to know, and begins with the tests that take no time; a program that fails without
+//! naming a test, or takes too long, is told apart from that. Never: what is tested.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt as _;
@@ -27,10 +27,15 @@ pub(crate) enum Outcome {
     Unnamed(String),
 }
 
+/// A test that takes longer than this runs after all those of its program that do not.
+const SLOW: Duration = Duration::from_secs(1);
+
 /// A copy of the sources and the folder where it is built.
 pub(crate) struct Suite {
-    pub(crate) tree: PathBuf,
-    pub(crate) build: PathBuf,
+    tree: PathBuf,
+    build: PathBuf,
+    /// Tests that took long when nothing was changed: program and test.
+    slow: Vec<(String, String)>,
 }
 
 /// A test program, built.
@@ -43,7 +48,43 @@ struct Program {
 }
 
 impl Suite {
-    /// Builds and runs the tests of one package, every program within `limit`.
+    pub(crate) fn new(tree: PathBuf, build: PathBuf) -> Self {
+        Self {
+            tree,
+            build,
+            slow: Vec::new(),
+        }
+    }
+
+    /// Builds and runs the tests of one package one by one, every program within `limit`, and notes
+    /// which of them take long.
+    ///
+    /// # Errors
+    /// When cargo or a program cannot be run.
+    pub(crate) fn measure(&mut self, package: &str, limit: Duration) -> Result<Outcome> {
+        let programs = match self.build(package)? {
+            Ok(programs) => programs,
+            Err(complaint) => return Ok(Outcome::NotBuilt(complaint)),
+        };
+        for program in &programs {
+            let mut command = self.command(program);
+            command.arg("--test-threads=1");
+            let mut last = Instant::now();
+            let outcome = watch(command, &program.name, limit, |line| {
+                let taken = last.elapsed();
+                last = Instant::now();
+                if let Some(test) = passed_test(line).filter(|_| taken > SLOW) {
+                    self.slow.push((program.name.clone(), test.to_owned()));
+                }
+            })?;
+            if outcome != Outcome::Passed {
+                return Ok(outcome);
+            }
+        }
+        Ok(Outcome::Passed)
+    }
+
+    /// Builds and runs the tests of one package, every program within `limit`, until one fails.
     ///
     /// # Errors
     /// When cargo or a program cannot be run.
@@ -52,10 +93,12 @@ impl Suite {
             Ok(programs) => programs,
             Err(complaint) => return Ok(Outcome::NotBuilt(complaint)),
         };
-        for program in &programs {
-            let outcome = self.run_program(program, limit)?;
-            if outcome != Outcome::Passed {
-                return Ok(outcome);
+        for is_slow in [false, true] {
+            for program in &programs {
+                let outcome = self.run_program(program, is_slow, limit)?;
+                if outcome != Outcome::Passed {
+                    return Ok(outcome);
+                }
             }
         }
         Ok(Outcome::Passed)
@@ -95,14 +138,32 @@ impl Suite {
         Ok(Ok(programs))
     }
 
-    fn run_program(&self, program: &Program, limit: Duration) -> Result<Outcome> {
+    /// Runs the slow tests of a program, or all others.
+    fn run_program(&self, program: &Program, is_slow: bool, limit: Duration) -> Result<Outcome> {
+        let slow = self.slow.iter().filter(|(name, _)| *name == program.name);
+        let slow: Vec<&str> = slow.map(|(_, test)| test.as_str()).collect();
+        let mut command = self.command(program);
+        command.arg("--exact");
+        if is_slow && slow.is_empty() {
+            return Ok(Outcome::Passed);
+        }
+        for test in slow {
+            if !is_slow {
+                command.arg("--skip");
+            }
+            command.arg(test);
+        }
+        watch(command, &program.name, limit, |_| {})
+    }
+
+    fn command(&self, program: &Program) -> Command {
         let mut command = Command::new(&program.executable);
         command
             .current_dir(&program.folder)
             .env("CARGO_MANIFEST_DIR", &program.folder)
             // A test that proptest has failed once must not be remembered over mutants.
             .env("PROPTEST_FAILURE_PERSISTENCE", "off");
-        watch(command, &program.name, limit)
+        command
     }
 }
 
@@ -128,8 +189,13 @@ fn program_of(message: &Value, package: &str) -> Option<Program> {
     })
 }
 
-/// Runs a test program until it ends, a test of it fails, or `limit` is over.
-fn watch(mut command: Command, name: &str, limit: Duration) -> Result<Outcome> {
+/// Runs a test program until it ends, a test of it fails, or `limit` is over; `seen` gets each line.
+fn watch(
+    mut command: Command,
+    name: &str,
+    limit: Duration,
+    mut seen: impl FnMut(&str),
+) -> Result<Outcome> {
     // A group of its own, so that what hangs can be ended with all that it started.
     command
         .process_group(0)
@@ -155,6 +221,7 @@ fn watch(mut command: Command, name: &str, limit: Duration) -> Result<Outcome> {
         let left = end.saturating_duration_since(Instant::now());
         match lines.recv_timeout(left) {
             Ok(line) => {
+                seen(&line);
                 if let Some(test) = failed_test(&line) {
                     break Some(Outcome::Failed(format!("{name} {test}")));
                 }
@@ -202,6 +269,11 @@ fn failed_test(line: &str) -> Option<&str> {
     line.strip_prefix("test ")?.strip_suffix(" ... FAILED")
 }
 
+/// The test that a line of a test program says has passed.
+fn passed_test(line: &str) -> Option<&str> {
+    line.strip_prefix("test ")?.strip_suffix(" ... ok")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -209,7 +281,7 @@ mod tests {
     fn shell(script: &str, limit: Duration) -> Outcome {
         let mut command = Command::new("sh");
         command.args(["-c", script]);
-        watch(command, "p t", limit).expect("a shell runs")
+        watch(command, "p t", limit, |_| {}).expect("a shell runs")
     }
 
     const LONG: Duration = Duration::from_secs(60);
@@ -221,8 +293,16 @@ mod tests {
     }
 
     #[test]
-    fn a_run_without_a_failure_passes() {
+    fn a_run_without_a_failure_passes_and_every_line_is_seen() {
         assert_eq!(shell("echo 'test a ... ok'", LONG), Outcome::Passed);
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo 'test a::b ... ok'; echo 'test result: ok'"]);
+        let mut passed = Vec::new();
+        let outcome = watch(command, "p t", LONG, |line| {
+            passed.extend(passed_test(line).map(str::to_owned));
+        });
+        assert_eq!(outcome.expect("a shell runs"), Outcome::Passed);
+        assert_eq!(passed, ["a::b"]);
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod bench;
 mod bounds;
 mod chaos;
 mod counting;
+mod epochs;
 mod fixtures;
 mod idle;
 mod long_branch;

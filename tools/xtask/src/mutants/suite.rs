@@ -30,6 +30,9 @@ pub(crate) enum Outcome {
 /// A test that takes longer than this runs after all those of its program that do not.
 const SLOW: Duration = Duration::from_secs(1);
 
+/// Memory that a test program may map, in KiB.
+const MEMORY_KIB_MAX: &str = "8388608";
+
 /// A copy of the sources and the folder where it is built.
 pub(crate) struct Suite {
     tree: PathBuf,
@@ -157,8 +160,11 @@ impl Suite {
     }
 
     fn command(&self, program: &Program) -> Command {
-        let mut command = Command::new(&program.executable);
+        let mut command = Command::new("sh");
+        // What a mutant loops over may grow: the limit ends it before the machine suffers.
         command
+            .args(["-c", "ulimit -v \"$0\" && exec \"$@\"", MEMORY_KIB_MAX])
+            .arg(&program.executable)
             .current_dir(&program.folder)
             .env("CARGO_MANIFEST_DIR", &program.folder)
             // A test that proptest has failed once must not be remembered over mutants.
@@ -189,7 +195,8 @@ fn program_of(message: &Value, package: &str) -> Option<Program> {
     })
 }
 
-/// Runs a test program until it ends, a test of it fails, or `limit` is over; `seen` gets each line.
+/// Runs a test program until it ends, a test of it fails, or `limit` is over; `seen` gets every
+/// line.
 fn watch(
     mut command: Command,
     name: &str,

@@ -175,6 +175,33 @@ fn r10_a_status_carries_the_record_and_names_the_gap() {
 }
 
 #[test]
+fn r10_a_parent_that_was_only_counted_stands_in_no_status() {
+    let set = six(1);
+    for is_signed in [false, true] {
+        let mut bench = Bench::new(&set, 5);
+        let block = Block::first(&set, 1);
+        bench.propose(&block);
+        for from in [0, 1, 2] {
+            if is_signed {
+                bench.vote_signed(from, 0, tip(&block));
+            } else {
+                bench.vote(from, 0, tip(&block));
+            }
+        }
+        assert_eq!(bench.consensus.window(), w(1));
+        bench.lapse(30);
+        let statuses = bench.statuses_sent();
+        let last = *statuses.last().unwrap();
+        let (gap, ready) = if is_signed {
+            (None, vec![block.id])
+        } else {
+            (Some(w(0)), Vec::new())
+        };
+        assert_eq!((last.gap, &last.ready), (gap, &ready));
+    }
+}
+
+#[test]
 fn r10_while_something_is_unsettled_every_peer_gets_a_status_each_t_retx() {
     let set = six(64);
     let mut bench = Bench::new(&set, 5);

@@ -3,9 +3,10 @@
 use crate::bench::{Bench, INCARNATION, Setup};
 use crate::fixtures::{Block, chain, i, sign_record, six, skip_of, stop, stop_at, tip, v, w};
 use quorate_consensus::effect::{Alarm, Destination};
+use quorate_consensus::input::Input;
 use quorate_consensus::message::{HeldRecord, Message};
 use quorate_consensus::record::Record;
-use quorate_consensus::trust::Lease;
+use quorate_consensus::trust::{Authenticated, Lease};
 use quorate_consensus::types::Window;
 use quorate_consensus::validators::ValidatorSet;
 
@@ -238,6 +239,29 @@ fn r12_one_liar_cannot_silence_a_validator_and_stake_of_amp_can() {
     bench.answer_fence(0, Some(lie.clone()));
     bench.answer_fence(1, Some(lie));
     assert!(is_silenced(&mut bench));
+}
+
+/// The signature workers may take longer than the other peers.
+#[test]
+fn r12_proof_of_an_old_disk_silences_also_after_the_fence_has_passed() {
+    let (mut bench, _) = fenced();
+    let set = bench.set.clone();
+    let held = held(&set, 0, stop(), true);
+    let answers = [(0, Some(held)), (1, None), (2, None), (3, None)];
+    for (from, held) in answers {
+        let incarnation = INCARNATION;
+        let answer = Message::FenceAnswer { incarnation, held };
+        bench.feed(Input::Message(Authenticated::assert_authenticated(
+            v(from),
+            answer,
+        )));
+    }
+    assert!(bench.consensus.is_voting(), "three others answered");
+    bench.settle();
+    assert_eq!(bench.alarms(), vec![Alarm::DiskOlderThanSent(w(0))]);
+    bench.lapse(60);
+    assert!(!bench.consensus.is_voting());
+    assert!(bench.persisted().is_empty());
 }
 
 #[test]

@@ -297,6 +297,20 @@ fn r12_a_restored_validator_goes_on_from_its_record_and_from_nothing_else() {
 }
 
 #[test]
+fn r12_a_record_whose_block_the_log_lacks_stands_as_it_is() {
+    let set = six(64);
+    let blocks = chain(&set, 2, 1);
+    let record = tip(&blocks[0]);
+    let mut bench = Setup::new(&set, 5).with_log(record.clone(), &[]).run();
+    bench.propose(&blocks[0]);
+    bench.propose(&blocks[1]);
+    bench.votes(&[0, 1, 2, 3], 0, &stop());
+    bench.lapse(120);
+    assert_eq!(bench.own_record(0), record);
+    assert!(bench.persisted().iter().all(|own| own.window != w(0)));
+}
+
+#[test]
 fn r12_the_highest_window_comes_from_parents_and_not_from_an_own_record() {
     let set = six(64);
     let mut setup = Setup::new(&set, 5);

@@ -56,6 +56,20 @@ fn r1_a_certified_block_in_the_middle_needs_the_skip_above_it() {
 }
 
 #[test]
+fn r1_a_window_that_is_skipped_in_part_hands_on_no_parent_of_its_own() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let block = Block::first(&set, 1);
+    bench.propose(&block);
+    bench.votes(&[0, 1, 2, 3], 0, &stop_at(&block));
+    assert_eq!(bench.consensus.window(), w(1));
+    // On genesis, past a block that may be final.
+    let past = Block::first(&set, 2).with(|header| header.window = w(1));
+    bench.propose(&past);
+    assert_eq!(bench.own_record(1).tip, None);
+}
+
+#[test]
 fn r1_entering_needs_a_parent_and_not_only_a_skip() {
     let set = six(64);
     let mut bench = Bench::new(&set, 5);

@@ -186,6 +186,25 @@ fn r5_nobody_acts_in_a_window_that_it_has_not_entered() {
     assert_eq!(bench.own_record(1), Record::default());
 }
 
+/// Recovery after a lost disk rests on it: whoever acts in a window holds a parent of it.
+#[test]
+fn r5_no_policy_stops_a_window_that_was_not_entered() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let base = Block::first(&set, 1);
+    for salt in [2, 3] {
+        bench.propose(&base.opening(&set, 1, salt));
+    }
+    assert!(bench.alarms().contains(&Alarm::TwoBlocks(v(1))));
+    bench.input(Input::Shutdown);
+    bench.lapse(120);
+    assert!(bench.own_record(0).stop);
+    assert_eq!(bench.own_record(1), Record::default());
+    bench.votes(&[0, 1, 2, 3], 0, &stop());
+    assert_eq!(bench.consensus.window(), w(1));
+    assert!(bench.own_record(1).stop, "when it is entered");
+}
+
 #[test]
 fn r5_a_lost_connection_to_the_leader_stops() {
     let set = six(64);

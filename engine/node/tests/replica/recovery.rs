@@ -147,6 +147,28 @@ fn r12_a_kill_takes_away_proposals_and_a_clean_stop_takes_nothing() {
     }
 }
 
+/// A marker names the end of the log that it was written for: one that outlived its removal says
+/// nothing of what came later.
+#[test]
+fn r12_a_clean_stop_marker_for_another_end_counts_for_nothing() {
+    let mut world = World::new(4, 1, 0, Durability::Sync);
+    world.submit(0, &commands(1, 1, 10));
+    world.run_until_applied(10, 500 * MS);
+    world.run(200 * MS);
+    world.stop(1);
+    let marker = world.slots[1].memory.file("clean-stop");
+    let marker = marker.expect("a clean stop leaves it");
+    world.start(1).expect("it stopped cleanly");
+    world.submit(0, &commands(1, 11, 20));
+    world.run_until_applied(20, 10_000 * MS);
+    world.kill(1);
+    world.slots[1].memory.set_file("clean-stop", &marker);
+    world.start(1).expect("its disk is good");
+    let lease = world.lease(1);
+    assert!(lease.no_proposals_until.is_some());
+    assert_eq!(lease.no_proposals_until, lease.lease);
+}
+
 #[test]
 fn r12_a_failed_sync_ends_the_run_and_makes_the_next_start_suspect() {
     let mut world = World::new(4, 1, 0, Durability::Sync);

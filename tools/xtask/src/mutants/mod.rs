@@ -45,7 +45,7 @@ pub(crate) fn run(root: &Path, part: &str, as_json: bool) -> Result<bool> {
     let mut verdicts = Vec::new();
     for mutant in &chosen {
         let start = Instant::now();
-        let outcome = try_mutant(&suite, &tree, mutant, &limits)?;
+        let outcome = try_mutant(&mut suite, &tree, mutant, &limits)?;
         let verdict = Verdict::new(mutant, outcome, start.elapsed());
         tell(as_json, &verdict.line());
         verdicts.push(verdict);
@@ -108,7 +108,7 @@ fn limits(suite: &mut Suite, mutants: &[Mutant]) -> Result<Vec<(String, Duration
 
 /// Applies a mutant, runs its packages until one notices, and takes it back.
 fn try_mutant(
-    suite: &Suite,
+    suite: &mut Suite,
     tree: &Path,
     mutant: &Mutant,
     limits: &[(String, Duration)],
@@ -129,7 +129,11 @@ fn try_mutant(
     outcome
 }
 
-fn run_packages(suite: &Suite, mutant: &Mutant, limits: &[(String, Duration)]) -> Result<Outcome> {
+fn run_packages(
+    suite: &mut Suite,
+    mutant: &Mutant,
+    limits: &[(String, Duration)],
+) -> Result<Outcome> {
     for package in &mutant.packages {
         let limit = limits.iter().find(|(held, _)| held == package);
         let limit = limit.map_or(TIME_LIMIT_MIN, |(_, limit)| *limit);

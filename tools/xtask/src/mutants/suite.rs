@@ -1,8 +1,9 @@
 //! The tests of some packages: built, run, and watched for the first that fails.
 //!
 //! Owns the processes and what their output means. A run ends at the first test that fails, since
-//! one is enough to know, and begins with the tests that take no time; a program that fails without
-//! naming a test, or takes too long, is told apart from that. Never: what is tested.
+//! one is enough to know: it begins with the program that noticed last, builds no other before that
+//! one has passed, and leaves tests that take long for the end. A program that fails without naming
+//! a test, or takes too long, is told apart from that. Never: what is tested.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt as _;
@@ -39,12 +40,23 @@ pub(crate) struct Suite {
     build: PathBuf,
     /// Tests that took long when nothing was changed: program and test.
     slow: Vec<(String, String)>,
+    /// Test programs of the packages that were measured, those that noticed something last first.
+    targets: Vec<Target>,
+}
+
+/// What cargo builds one test program from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Target {
+    package: String,
+    /// How cargo is told to build this one alone.
+    selection: Vec<String>,
 }
 
 /// A test program, built.
 struct Program {
     /// Package and target.
     name: String,
+    target: Target,
     executable: PathBuf,
     /// Where cargo runs it: the folder of its package.
     folder: PathBuf,
@@ -56,6 +68,7 @@ impl Suite {
             tree,
             build,
             slow: Vec::new(),
+            targets: Vec::new(),
         }
     }
 
@@ -65,10 +78,12 @@ impl Suite {
     /// # Errors
     /// When cargo or a program cannot be run.
     pub(crate) fn measure(&mut self, package: &str, limit: Duration) -> Result<Outcome> {
-        let programs = match self.build(package)? {
+        let programs = match self.build(package, &[])? {
             Ok(programs) => programs,
             Err(complaint) => return Ok(Outcome::NotBuilt(complaint)),
         };
+        let targets = programs.iter().map(|program| program.target.clone());
+        self.targets.extend(targets);
         for program in &programs {
             let mut command = self.command(program);
             command.arg("--test-threads=1");
@@ -87,31 +102,55 @@ impl Suite {
         Ok(Outcome::Passed)
     }
 
-    /// Builds and runs the tests of one package, every program within `limit`, until one fails.
+    /// Builds and runs the tests of one package that was measured, every program within `limit`,
+    /// until one fails.
     ///
     /// # Errors
     /// When cargo or a program cannot be run.
-    pub(crate) fn run(&self, package: &str, limit: Duration) -> Result<Outcome> {
-        let programs = match self.build(package)? {
-            Ok(programs) => programs,
-            Err(complaint) => return Ok(Outcome::NotBuilt(complaint)),
-        };
-        for is_slow in [false, true] {
+    pub(crate) fn run(&mut self, package: &str, limit: Duration) -> Result<Outcome> {
+        let targets = self.targets.iter();
+        let targets: Vec<Target> = targets
+            .filter(|target| target.package == package)
+            .cloned()
+            .collect();
+        ensure!(!targets.is_empty(), "{package} was not measured");
+        let mut built: Vec<Program> = Vec::new();
+        for target in &targets {
+            let mut programs = match self.build(package, &target.selection)? {
+                Ok(programs) => programs,
+                Err(complaint) => return Ok(Outcome::NotBuilt(complaint)),
+            };
+            // Cargo names the programs of other targets too when it knows them to be fresh.
+            programs.retain(|program| program.target == *target);
             for program in &programs {
-                let outcome = self.run_program(program, is_slow, limit)?;
+                let outcome = self.run_program(program, false, limit)?;
                 if outcome != Outcome::Passed {
+                    self.put_first(target);
                     return Ok(outcome);
                 }
+            }
+            built.append(&mut programs);
+        }
+        for program in &built {
+            let outcome = self.run_program(program, true, limit)?;
+            if outcome != Outcome::Passed {
+                return Ok(outcome);
             }
         }
         Ok(Outcome::Passed)
     }
 
-    /// The test programs of a package, or the compiler's first complaint.
-    fn build(&self, package: &str) -> Result<Result<Vec<Program>, String>> {
+    fn put_first(&mut self, target: &Target) {
+        self.targets.retain(|other| other != target);
+        self.targets.insert(0, target.clone());
+    }
+
+    /// The test programs of a package, all or those selected, or the compiler's first complaint.
+    fn build(&self, package: &str, selection: &[String]) -> Result<Result<Vec<Program>, String>> {
         let output = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()))
             .args(["test", "--locked", "--package", package, "--no-run"])
             .arg("--message-format=json")
+            .args(selection)
             .current_dir(&self.tree)
             .env("CARGO_TARGET_DIR", &self.build)
             .stderr(Stdio::piped())
@@ -187,9 +226,21 @@ fn program_of(message: &Value, package: &str) -> Option<Program> {
     }
     let executable = PathBuf::from(message.get("executable")?.as_str()?);
     let manifest = Path::new(message.get("manifest_path")?.as_str()?);
-    let target = message.get("target")?.get("name")?.as_str()?;
+    let target = message.get("target")?;
+    let name = target.get("name")?.as_str()?;
+    let selection = match target.get("kind")?.get(0)?.as_str()? {
+        "test" => vec!["--test".to_owned(), name.to_owned()],
+        "bin" => vec!["--bin".to_owned(), name.to_owned()],
+        "example" => vec!["--example".to_owned(), name.to_owned()],
+        _ => vec!["--lib".to_owned()],
+    };
+    let target = Target {
+        package: package.to_owned(),
+        selection,
+    };
     Some(Program {
-        name: format!("{package} {target}"),
+        name: format!("{package} {name}"),
+        target,
         executable,
         folder: manifest.parent()?.to_path_buf(),
     })
@@ -329,10 +380,11 @@ mod tests {
         let message = |text: &str| serde_json::from_str::<Value>(text).expect("JSON");
         let built = message(
             r#"{"reason":"compiler-artifact","manifest_path":"/p/Cargo.toml",
-                "target":{"name":"rules"},"profile":{"test":true},"executable":"/b/rules-1"}"#,
+                "target":{"name":"rules","kind":["test"]},"profile":{"test":true},"executable":"/b/rules-1"}"#,
         );
         let program = program_of(&built, "p").expect("a test program");
         assert_eq!(program.name, "p rules");
+        assert_eq!(program.target.selection, ["--test", "rules"]);
         assert_eq!(program.folder, Path::new("/p"));
         let library = message(r#"{"target":{"name":"p"},"profile":{"test":false}}"#);
         assert!(program_of(&library, "p").is_none());

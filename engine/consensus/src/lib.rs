@@ -10,6 +10,7 @@
 //! - `windows`: entering, proposing, jumping (R1, R2, R9); `repair` (R10), `timers`, `restart`
 //!   (R11, R12).
 //! - [`input`], [`effect`], [`machine`]: the one call, `Consensus::handle(now, input, effects)`.
+//! - [`probe`]: the same rules one at a time, for whoever explores them.
 //!
 //! Nothing here reads a clock, does I/O, spawns, or iterates a hash map; the same inputs give the
 //! same effects, byte for byte. `docs/protocol.md` numbers the rules; each number stands at the
@@ -34,6 +35,7 @@ pub mod limits;
 pub mod machine;
 pub mod message;
 pub mod payload;
+pub mod probe;
 mod proofs;
 mod propose;
 pub mod record;

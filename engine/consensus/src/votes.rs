@@ -239,7 +239,7 @@ impl Consensus {
     }
 
     /// Parents of a window that a first block may stand on, as far as bodies go.
-    fn parents_with_bodies(&self, window: Window) -> Vec<BlockId> {
+    pub(crate) fn parents_with_bodies(&self, window: Window) -> Vec<BlockId> {
         let Some(state) = self.windows.get(&window) else {
             return Vec::new();
         };

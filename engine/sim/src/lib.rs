@@ -17,6 +17,7 @@ mod clock;
 mod counts;
 mod dice;
 mod disk;
+mod exhaustive;
 mod harm;
 mod keyring;
 mod member;
@@ -33,6 +34,10 @@ mod world;
 
 pub use checks::Violation;
 pub use counts::FaultCounts;
+pub use exhaustive::{
+    EXHAUSTIVE_SLOTS, EXHAUSTIVE_VALIDATORS, ExhaustiveMethod, ExhaustiveReport, ExhaustiveRun,
+    exhaustive, exhaustive_of,
+};
 pub use plan::RunOptions;
 pub use run::{Failure, Outcome, Summary, SweepOptions, run, sweep};
 pub use script::Scenario;

@@ -53,3 +53,27 @@ fn one_world_can_be_told() {
         Some(2)
     );
 }
+
+#[test]
+fn a_small_world_is_explored_to_its_end() {
+    let one = run_json(&["sim", "--exhaustive", "--slots", "1"], 0);
+    let expected = serde_json::json!({
+        "schema": 1,
+        "validators": 4,
+        "slots": 1,
+        "fault": 1,
+        "slack": 0,
+        "stakes": [1, 1, 1, 1],
+        "method": "states",
+        "violations": 0,
+        "stuck": 0,
+    });
+    for (key, value) in expected.as_object().unwrap() {
+        assert_eq!(&one[key], value, "{key}");
+    }
+    assert!(one["states"].as_u64() > Some(1_000), "{one}");
+    for refused in ["--slots=4", "--seeds=0..1"] {
+        let output = run(&["sim", "--exhaustive", refused]);
+        assert_eq!(output.status.code(), Some(2), "{refused}");
+    }
+}

@@ -27,7 +27,7 @@ pub(super) fn across(world: &World) -> Verdict {
         if least != most {
             later_window(&mut judge, &least, false);
         }
-        if judge.verdict.is_hopeless() {
+        if judge.verdict.has_found(world.faults_max) {
             break;
         }
     }

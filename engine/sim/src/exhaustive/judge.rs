@@ -55,7 +55,7 @@ pub(super) struct Judge<'a> {
     pub(super) world: &'a World,
     pub(super) tables: Vec<Table>,
     pub(super) verdict: Verdict,
-    probes: Vec<Probe>,
+    pub(super) probes: Vec<Probe>,
     /// What a Byzantine validator can show of its first votes in each window.
     lies: Vec<Vec<RecordNumber>>,
 }
@@ -346,7 +346,7 @@ impl<'a> Judge<'a> {
     }
 
     /// Counts everything from scratch and compares.
-    fn recount(&mut self, window: usize, heard: &[Heard]) {
+    pub(super) fn recount(&mut self, window: usize, heard: &[Heard]) {
         let tree = &self.world.trees[window];
         let weight = |holds: &dyn Fn(&Said) -> bool| -> u64 {
             let counted = heard

@@ -18,7 +18,7 @@ pub(super) fn profiles(world: &World) -> Verdict {
     for profile in first_profiles(&mut judge) {
         judge.verdict.states += world.permutations(&profile);
         judge.verdict.distinct += 1;
-        if judge.verdict.is_hopeless() {
+        if judge.verdict.has_found(world.faults_max) {
             break;
         }
         judge_profile(&mut judge, &profile);

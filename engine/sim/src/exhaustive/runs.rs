@@ -139,7 +139,7 @@ pub fn exhaustive(done: &dyn Fn(&ExhaustiveRun)) -> Result<ExhaustiveReport, Str
         (Size::new(four, 1, 0, 3), 1, Profiles),
         (Size::new(six, 1, 1, 2), 1, Profiles),
         (Size::new(four, 1, 0, 1), 2, Profiles),
-        (Size::new(six, 1, 1, 1), 2, Profiles),
+        (two_blocks(six, 1, 1), 2, Profiles),
     ];
     let mut report = ExhaustiveReport::default();
     for (size, windows, method) in list {
@@ -154,6 +154,14 @@ pub fn exhaustive(done: &dyn Fn(&ExhaustiveRun)) -> Result<ExhaustiveReport, Str
         report.runs.push(run);
     }
     Ok(report)
+}
+
+/// One slot with two blocks.
+pub(super) fn two_blocks(stakes: &[u64], fault: u64, slack: u64) -> Size {
+    Size {
+        blocks: 2,
+        ..Size::new(stakes, fault, slack, 1)
+    }
 }
 
 /// Explores one world of equal stakes with the default F and P: by plain search where that ends

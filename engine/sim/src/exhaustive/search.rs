@@ -24,7 +24,7 @@ pub(super) fn search(world: &World) -> Verdict {
         let verdict = &mut knowledge.judge.verdict;
         verdict.states += world.permutations(&state);
         verdict.distinct += 1;
-        if verdict.is_hopeless() {
+        if verdict.has_found(world.faults_max) {
             break;
         }
         let mut is_at_rest = true;

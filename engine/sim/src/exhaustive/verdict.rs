@@ -6,8 +6,6 @@ use super::facts::Fault;
 
 /// Examples kept of each kind of fault.
 const EXAMPLES_MAX: u64 = 2;
-/// A world that is found so wrong is not explored to its end.
-const FAULTS_MAX: u64 = 1_000;
 
 /// A world's verdict, as it grows.
 #[derive(Clone, Debug, Default)]
@@ -44,9 +42,9 @@ impl Verdict {
         self.violations.values().sum()
     }
 
-    /// Whether enough is wrong to say so at once.
-    pub(super) fn is_hopeless(&self) -> bool {
-        self.violation_count() + self.stuck >= FAULTS_MAX
+    /// Whether so much is wrong already.
+    pub(super) fn has_found(&self, faults_max: u64) -> bool {
+        self.violation_count() + self.stuck >= faults_max
     }
 
     pub(super) fn join(&mut self, other: Self) {

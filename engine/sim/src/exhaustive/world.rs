@@ -92,7 +92,12 @@ pub(super) struct World {
     pub(super) byzantine: Vec<ValidatorIndex>,
     /// Sets of honest validators, by place in `honest`, that may have crashed; nobody first.
     pub(super) crashes: Vec<Vec<usize>>,
+    /// A world in which so much is found wrong is not explored to its end.
+    pub(super) faults_max: u64,
 }
+
+/// See [`World::faults_max`].
+const FAULTS_MAX: u64 = 1_000;
 
 impl World {
     /// The world of a size with one of its Byzantine sets, and windows of the same shape.
@@ -127,6 +132,7 @@ impl World {
                 .collect(),
             byzantine: byzantine.iter().map(|&place| index(place)).collect(),
             crashes,
+            faults_max: FAULTS_MAX,
         })
     }
 

@@ -3,6 +3,8 @@
 //! Exit code 0 when every run kept every promise and came to a good end, 1 when one did not. Each
 //! run that failed is printed with the one command that shows it again.
 
+mod exhaustive;
+
 use std::ops::Range;
 use std::time::Instant;
 
@@ -18,10 +20,10 @@ pub(crate) struct Options {
     /// Seeds to run, from A up to but not including B
     #[arg(long, value_name = "A..B", default_value = "0..100", value_parser = parse_seeds)]
     seeds: Range<u64>,
-    /// Validators in each run
-    #[arg(long, value_name = "N", default_value_t = 4)]
+    /// Validators in each run; 4 when not given
+    #[arg(long, value_name = "N")]
     #[arg(value_parser = clap::value_parser!(u16).range(4..=64))]
-    validators: u16,
+    validators: Option<u16>,
     /// Which faults: mixed, calm, crash, partition, lossy, leader-crash, power, clock, pause or
     /// blackout
     #[arg(long, value_name = "NAME", default_value = "mixed")]
@@ -32,7 +34,16 @@ pub(crate) struct Options {
     /// Tell everything that happens on standard error; for a single seed
     #[arg(long)]
     tell: bool,
+    /// Explore small worlds to their end instead, by the rules that ship
+    #[arg(long, conflicts_with_all = ["seeds", "scenario", "threads", "tell"])]
+    exhaustive: bool,
+    /// Slots of a window to explore, 1 to 3; the whole list of worlds when no number is given
+    #[arg(long, value_name = "K", requires = "exhaustive")]
+    slots: Option<u8>,
 }
+
+/// Validators in a run when it is not said how many.
+const VALIDATORS: u16 = 4;
 
 fn parse_seeds(text: &str) -> Result<Range<u64>, String> {
     let (start, end) = text.split_once("..").ok_or("seeds are given as A..B")?;
@@ -52,13 +63,16 @@ fn parse_seeds(text: &str) -> Result<Range<u64>, String> {
 /// # Errors
 /// `--tell` with more than one seed.
 pub(crate) fn run_seeds(options: &Options) -> Result<Report, Failure> {
+    if options.exhaustive {
+        return exhaustive::explore(options.validators, options.slots);
+    }
     if options.tell {
         tell(options)?;
     }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let sweep_options = SweepOptions {
         seeds: options.seeds.clone(),
-        validators: options.validators,
+        validators: options.validators.unwrap_or(VALIDATORS),
         scenario: options.scenario,
         threads: options.threads.unwrap_or(cores),
     };
@@ -77,7 +91,7 @@ fn tell(options: &Options) -> Result<(), Failure> {
     }
     let aloud = RunOptions {
         seed: options.seeds.start,
-        validators: options.validators,
+        validators: options.validators.unwrap_or(VALIDATORS),
         scenario: options.scenario,
     };
     let outcome = run(&aloud, true);

@@ -10,16 +10,14 @@ use quorate::results::{CommandResult, Outcome};
 use quorate::state_machine::SessionId;
 use quorate_consensus::payload::{Entry, Lane, encode_entry, session_of_key};
 
+use crate::app::CommandSource;
 use crate::dice::Dice;
-use crate::tape::TIMER_PREFIX;
 
 const MS: u64 = 1_000_000;
 /// A client that has waited so long for any answer tries another validator.
 const PATIENCE_NS: u64 = 120 * MS;
 /// Commands of one session in flight.
 const IN_FLIGHT_MAX: usize = 8;
-/// Bytes of a command's body at most.
-const BODY_BYTES_MAX: u64 = 200;
 
 /// One client.
 #[derive(Debug)]
@@ -37,10 +35,10 @@ struct Client {
 }
 
 /// All clients.
-#[derive(Debug)]
 pub(crate) struct Clients {
     clients: Vec<Client>,
     places: BTreeMap<SessionId, usize>,
+    commands: CommandSource,
     dice: Dice,
     pub(crate) resubmissions: u64,
 }
@@ -54,7 +52,7 @@ pub(crate) struct Submission {
 }
 
 impl Clients {
-    pub(crate) fn new(sessions: usize, seed: u64) -> Self {
+    pub(crate) fn new(sessions: usize, commands: CommandSource, seed: u64) -> Self {
         let mut dice = Dice::new(seed, "clients");
         let clients: Vec<Client> = (0..sessions as u64)
             .map(|number| {
@@ -78,6 +76,7 @@ impl Clients {
         Self {
             clients,
             places,
+            commands,
             dice,
             resubmissions: 0,
         }
@@ -113,7 +112,7 @@ impl Clients {
         }
         client.left = client.left.map(|left| left - 1);
         client.last_seq += 1;
-        let entry = client.entry(client.last_seq, dice);
+        let entry = client.entry(client.last_seq, &self.commands, dice);
         if client.open.is_empty() {
             client.heard_ns = now_ns;
         }
@@ -163,18 +162,12 @@ impl Clients {
 }
 
 impl Client {
-    fn entry(&self, seq: u64, dice: &mut Dice) -> Vec<u8> {
+    fn entry(&self, seq: u64, commands: &CommandSource, dice: &mut Dice) -> Vec<u8> {
         let mut body = Vec::new();
         if seq == 1 {
             body.extend_from_slice(&self.key);
         }
-        if dice.percent(5) {
-            body.extend_from_slice(TIMER_PREFIX);
-            body.extend_from_slice(dice.between(1, 50).to_string().as_bytes());
-        } else {
-            let len = usize::try_from(dice.below(BODY_BYTES_MAX)).unwrap_or(0);
-            body.resize(body.len() + len, seq.to_le_bytes()[0]);
-        }
+        commands(dice, seq, &mut body);
         let lane = dice.one_of(&Lane::ALL).unwrap_or(Lane::Order);
         let entry = Entry {
             lane,
@@ -200,6 +193,8 @@ impl Client {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::App;
+    use crate::tape::Tape;
 
     fn result(session: SessionId, seq: u64, outcome: Outcome) -> CommandResult {
         CommandResult {
@@ -213,7 +208,7 @@ mod tests {
 
     #[test]
     fn what_is_not_acknowledged_is_sent_again_to_another_validator() {
-        let mut clients = Clients::new(1, 5);
+        let mut clients = Clients::new(1, App::<Tape>::default().commands(), 5);
         let first = clients.tick(0, 0, &[2]).unwrap();
         assert_eq!(first.gateway, 2);
         let again = clients.tick(0, 1, &[3]).unwrap();
@@ -227,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_silent_validator_is_left_after_a_while() {
-        let mut clients = Clients::new(1, 5);
+        let mut clients = Clients::new(1, App::<Tape>::default().commands(), 5);
         clients.tick(0, 0, &[0, 1, 2, 3]).unwrap();
         clients.end_after(0);
         assert_eq!(clients.tick(0, PATIENCE_NS, &[0, 1, 2, 3]), None);

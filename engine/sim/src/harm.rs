@@ -3,6 +3,7 @@
 //! Owns starting, dying and stopping, and the carrying out of the schedule. Never: chooses when.
 
 use quorate::replica::ReplicaError;
+use quorate::state_machine::StateMachine;
 
 use crate::checks::Violation;
 use crate::disk::Ending;
@@ -14,7 +15,7 @@ use crate::world::{MS, US, World, index};
 /// What a machine that lost its power looks like to its peers until keep-alives fail.
 const SILENCE_MAX_NS: u64 = 300 * MS;
 
-impl World {
+impl<S: StateMachine> World<S> {
     /// A process is started, unless it runs.
     pub(crate) fn start(&mut self, at: usize) {
         if self.members[at].life.is_some() {
@@ -22,7 +23,8 @@ impl World {
         }
         let now = self.now(at);
         let set = std::sync::Arc::clone(&self.set);
-        let outcome = self.members[at].start(index(at), &self.plan, &set, now);
+        let app = self.app.make();
+        let outcome = self.members[at].start(index(at), &self.plan, &set, app, now);
         self.trace.note(
             self.now_ns,
             b's',

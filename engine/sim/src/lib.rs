@@ -11,10 +11,12 @@
 
 #![forbid(unsafe_code)]
 
+mod app;
 mod checks;
 mod clients;
 mod clock;
 mod counts;
+mod determinism;
 mod dice;
 mod disk;
 mod exhaustive;
@@ -32,6 +34,7 @@ mod trace;
 mod watch;
 mod world;
 
+pub use app::App;
 pub use checks::Violation;
 pub use counts::FaultCounts;
 pub use exhaustive::{

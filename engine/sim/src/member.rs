@@ -10,13 +10,13 @@ use quorate::lanes::LanesConfig;
 use quorate::recovery::{self, RecoveryError};
 use quorate::replica::{Companions, Event, Job, Outbox, Replica, ReplicaConfig, ReplicaError};
 use quorate::results::CommandResult;
+use quorate::state_machine::StateMachine;
 use quorate_consensus::effect::Destination;
 use quorate_consensus::types::{BlockId, Now, ValidatorIndex};
 use quorate_consensus::validators::ValidatorSet;
 
 use crate::disk::Disk;
 use crate::plan::{GENESIS, Plan};
-use crate::tape::Tape;
 
 const MS: u64 = 1_000_000;
 /// Payloads are short, so that segments of the log can be.
@@ -27,8 +27,8 @@ const SESSIONS_MAX: u32 = 64;
 const FAN_NS: u64 = 20 * MS;
 
 /// A running process.
-pub(crate) struct Life {
-    pub(crate) replica: Replica<Tape>,
+pub(crate) struct Life<S> {
+    pub(crate) replica: Replica<S>,
     pub(crate) companions: Companions,
     outbox: Outbox,
     /// A turn is on its way.
@@ -41,9 +41,9 @@ pub(crate) struct Life {
 }
 
 /// A validator, up or down.
-pub(crate) struct Member {
+pub(crate) struct Member<S> {
     pub(crate) disk: Disk,
-    pub(crate) life: Option<Life>,
+    pub(crate) life: Option<Life<S>>,
     /// Number of the present or last life.
     pub(crate) lives: u64,
     pub(crate) paused_until_ns: u64,
@@ -71,7 +71,7 @@ pub(crate) struct Turned {
     pub(crate) root: Option<(u64, [u8; 32])>,
 }
 
-impl Member {
+impl<S: StateMachine> Member<S> {
     /// A validator with an empty, initialized disk.
     ///
     /// # Errors
@@ -104,6 +104,7 @@ impl Member {
         own: ValidatorIndex,
         plan: &Plan,
         set: &Arc<ValidatorSet>,
+        app: S,
         now: Now,
     ) -> Result<(), RecoveryError> {
         self.lives += 1;
@@ -123,7 +124,7 @@ impl Member {
             cache_bytes_max: CACHE_BYTES_MAX,
         };
         let folder = self.disk.folder();
-        let (replica, companions) = Replica::open(&folder, &config, Tape::default(), now)?;
+        let (replica, companions) = Replica::open(&folder, &config, app, now)?;
         self.life = Some(Life {
             replica,
             companions,
@@ -137,7 +138,7 @@ impl Member {
     }
 }
 
-impl Life {
+impl<S: StateMachine> Life<S> {
     /// One turn of the product.
     ///
     /// # Errors

@@ -8,8 +8,10 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use quorate::state_machine::StateMachine;
 use serde::Serialize;
 
+use crate::app::App;
 use crate::checks::Violation;
 use crate::counts::FaultCounts;
 use crate::plan::RunOptions;
@@ -54,7 +56,16 @@ impl Outcome {
 /// Runs one seed. With `is_told` everything that happens is told on standard error.
 #[must_use]
 pub fn run(options: &RunOptions, is_told: bool) -> Outcome {
-    match World::new(options, is_told) {
+    run_app(options, &App::default(), is_told)
+}
+
+/// Runs one seed with this application.
+pub(crate) fn run_app<S: StateMachine>(
+    options: &RunOptions,
+    app: &App<S>,
+    is_told: bool,
+) -> Outcome {
+    match World::new(options, app, is_told) {
         Ok(world) => run_world(options, world),
         Err(error) => Outcome {
             options: *options,
@@ -69,7 +80,7 @@ pub fn run(options: &RunOptions, is_told: bool) -> Outcome {
     }
 }
 
-fn run_world(options: &RunOptions, mut world: World) -> Outcome {
+fn run_world<S: StateMachine>(options: &RunOptions, mut world: World<S>) -> Outcome {
     let healed_ns = START_NS + world.plan.trouble_ns;
     let end_ns = healed_ns + HEALING_MAX_NS;
     let mut steps = 0;
@@ -103,7 +114,7 @@ fn run_world(options: &RunOptions, mut world: World) -> Outcome {
     }
 }
 
-impl World {
+impl<S: StateMachine> World<S> {
     /// Where everybody stands, for whoever looks into a stuck run.
     fn describe(&self) -> String {
         let mut text = format!(
@@ -187,6 +198,18 @@ pub struct SweepOptions {
     pub threads: usize,
 }
 
+impl Default for SweepOptions {
+    /// A few seeds of four validators under everything, on one core.
+    fn default() -> Self {
+        Self {
+            seeds: 0..10,
+            validators: 4,
+            scenario: Scenario::Mixed,
+            threads: 1,
+        }
+    }
+}
+
 impl SweepOptions {
     fn options(&self, seed: u64) -> RunOptions {
         RunOptions {
@@ -200,6 +223,16 @@ impl SweepOptions {
 /// Runs all seeds. `failed` is called with each run that went wrong, as it ends.
 #[must_use]
 pub fn sweep(options: &SweepOptions, failed: &(dyn Fn(&Failure) + Sync)) -> Summary {
+    sweep_by(options, &|options| run(options, false), &replay, failed)
+}
+
+/// Runs all seeds by `run`; `replay` says how to see one again.
+pub(crate) fn sweep_by(
+    options: &SweepOptions,
+    run: &(dyn Fn(&RunOptions) -> Outcome + Sync),
+    replay: &(dyn Fn(&RunOptions) -> String + Sync),
+    failed: &(dyn Fn(&Failure) + Sync),
+) -> Summary {
     let next = AtomicU64::new(options.seeds.start);
     let outcomes: Mutex<Vec<Outcome>> = Mutex::new(Vec::new());
     let work = || {
@@ -208,9 +241,9 @@ pub fn sweep(options: &SweepOptions, failed: &(dyn Fn(&Failure) + Sync)) -> Summ
             if !options.seeds.contains(&seed) {
                 break;
             }
-            let outcome = run(&options.options(seed), false);
+            let outcome = run(&options.options(seed));
             if !outcome.is_good() {
-                failed(&failure(&outcome));
+                failed(&failure(&outcome, replay));
             }
             outcomes
                 .lock()
@@ -227,10 +260,14 @@ pub fn sweep(options: &SweepOptions, failed: &(dyn Fn(&Failure) + Sync)) -> Summ
         .into_inner()
         .unwrap_or_else(PoisonError::into_inner);
     outcomes.sort_by_key(|outcome| outcome.options.seed);
-    summarize(options, &outcomes)
+    summarize(options, &outcomes, replay)
 }
 
-fn summarize(options: &SweepOptions, outcomes: &[Outcome]) -> Summary {
+fn summarize(
+    options: &SweepOptions,
+    outcomes: &[Outcome],
+    replay: &(dyn Fn(&RunOptions) -> String + Sync),
+) -> Summary {
     let mut summary = Summary {
         validators: options.validators,
         scenario: options.scenario.name().to_owned(),
@@ -247,30 +284,35 @@ fn summarize(options: &SweepOptions, outcomes: &[Outcome]) -> Summary {
         summary.faults.add(&outcome.faults);
         trace.update(&outcome.trace);
         if !outcome.is_good() {
-            summary.failures.push(failure(outcome));
+            summary.failures.push(failure(outcome, replay));
         }
     }
     summary.trace = trace.finalize().to_hex().to_string();
     summary
 }
 
-fn failure(outcome: &Outcome) -> Failure {
+/// The command that runs one seed again and tells everything.
+fn replay(options: &RunOptions) -> String {
     let RunOptions {
         seed,
         validators,
         scenario,
-    } = outcome.options;
+    } = options;
+    format!(
+        "quorate sim --seeds {seed}..{} --validators {validators} --scenario {scenario} --tell",
+        seed + 1
+    )
+}
+
+fn failure(outcome: &Outcome, replay: &dyn Fn(&RunOptions) -> String) -> Failure {
     let violations = outcome.violations.iter();
     let mut what: Vec<String> = violations
         .map(|violation| format!("{}: {}", violation.check, violation.what))
         .collect();
     what.extend(outcome.stuck.iter().map(|state| format!("stuck: {state}")));
     Failure {
-        seed,
+        seed: outcome.options.seed,
         what,
-        replay: format!(
-            "quorate sim --seeds {seed}..{} --validators {validators} --scenario {scenario} --tell",
-            seed + 1
-        ),
+        replay: replay(&outcome.options),
     }
 }

@@ -6,16 +6,31 @@
 
 use quorate::state_machine::{Context, Output, StateMachine};
 
+use crate::dice::Dice;
+
 /// A command with this prefix and a decimal number sets the timer that many milliseconds ahead.
-pub(crate) const TIMER_PREFIX: &[u8] = b"timer ";
+const TIMER_PREFIX: &[u8] = b"timer ";
 
 const MS: u64 = 1_000_000;
+/// Bytes of a command's body at most.
+const BODY_BYTES_MAX: u64 = 200;
 
 /// Writes down every command.
 #[derive(Debug, Default)]
 pub(crate) struct Tape {
     chain: [u8; 32],
     timer_ns: Option<u64>,
+}
+
+/// Writes the body of a client's command: now and then a timer, else bytes of some length.
+pub(crate) fn command(dice: &mut Dice, seq: u64, body: &mut Vec<u8>) {
+    if dice.percent(5) {
+        body.extend_from_slice(TIMER_PREFIX);
+        body.extend_from_slice(dice.between(1, 50).to_string().as_bytes());
+    } else {
+        let len = usize::try_from(dice.below(BODY_BYTES_MAX)).unwrap_or(0);
+        body.resize(body.len() + len, seq.to_le_bytes()[0]);
+    }
 }
 
 impl Tape {

@@ -4,6 +4,7 @@
 
 use quorate::lanes::Verdict;
 use quorate::replica::{Event, FrameOutcome};
+use quorate::state_machine::StateMachine;
 use quorate_consensus::certificate::Certificate;
 use quorate_consensus::header::Header;
 use quorate_consensus::message::Message;
@@ -14,7 +15,7 @@ use crate::clients::Submission;
 use crate::member::Turned;
 use crate::world::{World, index};
 
-impl World {
+impl<S: StateMachine> World<S> {
     /// A validator begins a life: what it restored must be what was.
     pub(crate) fn watch_start(&mut self, at: usize) {
         let Some(life) = self.members[at].life.as_mut() else {

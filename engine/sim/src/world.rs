@@ -8,11 +8,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use quorate::replica::run_jobs;
+use quorate::state_machine::StateMachine;
 use quorate_consensus::effect::Destination;
 use quorate_consensus::input::Input;
 use quorate_consensus::types::{Now, ValidatorIndex};
 use quorate_consensus::validators::ValidatorSet;
 
+use crate::app::App;
 use crate::checks::Checks;
 use crate::clients::Clients;
 use crate::clock::Clocks;
@@ -37,12 +39,12 @@ pub(crate) const START_NS: u64 = 1_000 * MS;
 const COMMANDS_AFTER_HEALING: u64 = 12;
 
 /// Everything.
-pub(crate) struct World {
+pub(crate) struct World<S> {
     pub(crate) plan: Plan,
     pub(crate) set: Arc<ValidatorSet>,
     pub(crate) now_ns: u64,
     pub(crate) queue: Queue,
-    pub(crate) members: Vec<Member>,
+    pub(crate) members: Vec<Member<S>>,
     pub(crate) network: Network,
     pub(crate) clocks: Clocks,
     pub(crate) clients: Clients,
@@ -52,6 +54,8 @@ pub(crate) struct World {
     pub(crate) events: Vec<Event>,
     pub(crate) dice: Dice,
     pub(crate) is_healed: bool,
+    /// What every life begins with.
+    pub(crate) app: App<S>,
     keyring: Keyring,
     /// Pairs that try to connect, the lower one first.
     dialing: BTreeSet<(usize, usize)>,
@@ -61,12 +65,12 @@ pub(crate) fn index(place: usize) -> ValidatorIndex {
     ValidatorIndex::new(u16::try_from(place).unwrap_or(u16::MAX))
 }
 
-impl World {
+impl<S: StateMachine> World<S> {
     /// The world of a run, before anything has happened.
     ///
     /// # Errors
     /// The options cannot be run, or the product refuses a fresh folder.
-    pub(crate) fn new(options: &RunOptions, is_told: bool) -> Result<Self, String> {
+    pub(crate) fn new(options: &RunOptions, app: &App<S>, is_told: bool) -> Result<Self, String> {
         let RunOptions {
             seed,
             validators,
@@ -86,13 +90,14 @@ impl World {
             members,
             network: Network::new(&plan, scenario, seed),
             clocks: Clocks::new(len, scenario.has_bad_clocks(), seed),
-            clients: Clients::new(plan.sessions, seed),
+            clients: Clients::new(plan.sessions, app.commands(), seed),
             checks: Checks::new(len, plan.window_slots),
             trace: Trace::new(is_told),
             faults: FaultCounts::default(),
             events: schedule::draw(&plan, scenario, seed),
             dice: Dice::new(seed, "world"),
             is_healed: false,
+            app: app.clone(),
             keyring,
             dialing: BTreeSet::new(),
             plan,
@@ -129,7 +134,7 @@ impl World {
 
     /// Validators that are up and not about to stop.
     pub(crate) fn up(&self) -> Vec<usize> {
-        let takes = |member: &Member| member.life.as_ref().is_some_and(|life| !life.is_stopping);
+        let takes = |member: &Member<S>| member.life.as_ref().is_some_and(|life| !life.is_stopping);
         let all = 0..self.members.len();
         all.filter(|&place| takes(&self.members[place])).collect()
     }
@@ -240,7 +245,7 @@ impl World {
     pub(crate) fn with_life<T>(
         &mut self,
         at: usize,
-        call: impl FnOnce(&mut Life, Now) -> T,
+        call: impl FnOnce(&mut Life<S>, Now) -> T,
     ) -> Option<T> {
         let now = self.now(at);
         let answer = call(self.members[at].life.as_mut()?, now);

@@ -173,9 +173,15 @@ fn replay(options: &RunOptions) -> String {
         seed,
         validators,
         scenario,
+        byzantine,
     } = options;
+    let byzantine = if byzantine.is_any() {
+        format!("byzantine: {byzantine:?}")
+    } else {
+        "..RunOptions::default()".to_owned()
+    };
     format!(
         "app.run(&RunOptions {{ seed: {seed}, validators: {validators}, scenario: \
-         Scenario::{scenario:?} }}, true)"
+         Scenario::{scenario:?}, {byzantine} }}, true)"
     )
 }

@@ -58,6 +58,17 @@ impl Disk {
         DataFolder::in_memory(&self.memory)
     }
 
+    /// A copy of the disk as it is now, in the same machine.
+    pub(crate) fn copied(&self) -> Self {
+        Self {
+            memory: self.memory.process_kill(),
+            boot_id: self.boot_id,
+            dice: self.dice.clone(),
+            power_off_at: None,
+            ..*self
+        }
+    }
+
     pub(crate) const fn boot_id(&self) -> [u8; 16] {
         self.boot_id
     }

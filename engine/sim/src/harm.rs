@@ -10,7 +10,7 @@ use crate::disk::Ending;
 use crate::member::Life;
 use crate::queue::Due;
 use crate::schedule::Fault;
-use crate::world::{MS, US, World, index};
+use crate::world::{MS, US, World};
 
 /// What a machine that lost its power looks like to its peers until keep-alives fail.
 const SILENCE_MAX_NS: u64 = 300 * MS;
@@ -23,8 +23,9 @@ impl<S: StateMachine> World<S> {
         }
         let now = self.now(at);
         let set = std::sync::Arc::clone(&self.set);
+        let own = self.validator(at);
         let app = self.app.make();
-        let outcome = self.members[at].start(index(at), &self.plan, &set, app, now);
+        let outcome = self.members[at].start(own, &self.plan, &set, app, now);
         self.trace.note(
             self.now_ns,
             b's',
@@ -40,8 +41,8 @@ impl<S: StateMachine> World<S> {
         if let Err(error) = outcome {
             self.trace
                 .tell(self.now_ns, format_args!("v{at} cannot start: {error}"));
-            let is_expected = std::mem::take(&mut self.members[at].is_sync_failing);
-            if is_expected {
+            let is_failing = std::mem::take(&mut self.members[at].is_sync_failing);
+            if is_failing || self.is_byzantine(at) {
                 self.schedule(20 * MS, Due::Start { at });
             } else {
                 let what = format!("v{at} cannot start again: {error}");
@@ -53,7 +54,10 @@ impl<S: StateMachine> World<S> {
             self.faults.restarts += 1;
         }
         self.watch_start(at);
-        for peer in (0..self.members.len()).filter(|&peer| peer != at) {
+        for peer in 0..self.members.len() {
+            if self.validator(peer) == own {
+                continue;
+            }
             let delay_ns = self.dice.between(100 * US, 5 * MS);
             self.dial(at, peer, delay_ns);
         }
@@ -97,8 +101,8 @@ impl<S: StateMachine> World<S> {
     pub(crate) fn end_by_error(&mut self, at: usize, error: &ReplicaError) {
         self.trace
             .tell(self.now_ns, format_args!("v{at} ends itself: {error}"));
-        let is_expected = std::mem::take(&mut self.members[at].is_sync_failing);
-        if !is_expected {
+        let is_failing = std::mem::take(&mut self.members[at].is_sync_failing);
+        if !is_failing && !self.is_byzantine(at) {
             let what = format!("v{at} ended itself: {error:?}");
             self.checks.take(Err(Violation::new("replica", what)));
         }
@@ -261,6 +265,7 @@ impl<S: StateMachine> World<S> {
         let is_expected = std::mem::take(&mut self.members[at].is_sync_failing) || is_off;
         if let Err(error) = outcome
             && !is_expected
+            && !self.is_byzantine(at)
         {
             let what = format!("v{at} could not stop in good order: {error:?}");
             self.checks.take(Err(Violation::new("replica", what)));

@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod app;
+mod byzantine;
 mod checks;
 mod clients;
 mod clock;
@@ -35,6 +36,7 @@ mod watch;
 mod world;
 
 pub use app::App;
+pub use byzantine::{ActorCounts, ActorName, Byzantine, ByzantineCounts};
 pub use checks::Violation;
 pub use counts::FaultCounts;
 pub use exhaustive::{

@@ -48,9 +48,8 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    pub(crate) fn new(plan: &Plan, scenario: Scenario, seed: u64) -> Self {
+    pub(crate) fn new(plan: &Plan, len: usize, scenario: Scenario, seed: u64) -> Self {
         let mut dice = Dice::new(seed, "network");
-        let len = plan.stakes.len();
         let quiet = Quality {
             wire_ns: plan.wire_ns,
             ..Quality::default()
@@ -179,6 +178,7 @@ impl Network {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::byzantine::Byzantine;
     use crate::plan::RunOptions;
 
     fn network(scenario: Scenario) -> Network {
@@ -186,8 +186,9 @@ mod tests {
             seed: 11,
             validators: 4,
             scenario,
+            byzantine: Byzantine::default(),
         };
-        Network::new(&Plan::draw(&options), scenario, 11)
+        Network::new(&Plan::draw(&options), 4, scenario, 11)
     }
 
     #[test]

@@ -11,6 +11,7 @@ use quorate_consensus::thresholds::{Thresholds, default_fault, default_slack};
 use quorate_consensus::types::{Epoch, Stake};
 use quorate_consensus::validators::{SetParameters, Validator, ValidatorSet};
 
+use crate::byzantine::{Byzantine, Cast};
 use crate::dice::Dice;
 use crate::keyring::{Scheme, WorldKey};
 use crate::script::Scenario;
@@ -36,6 +37,20 @@ pub struct RunOptions {
     pub validators: u16,
     /// Which faults.
     pub scenario: Scenario,
+    /// Which Byzantine validators.
+    pub byzantine: Byzantine,
+}
+
+impl Default for RunOptions {
+    /// Seed 0 of four validators under everything, all of them honest.
+    fn default() -> Self {
+        Self {
+            seed: 0,
+            validators: 4,
+            scenario: Scenario::Mixed,
+            byzantine: Byzantine::default(),
+        }
+    }
 }
 
 /// The fixed part of a run.
@@ -65,6 +80,8 @@ pub(crate) struct Plan {
     /// Validators whose clocks may be far off: at most weight F, so that none moves time ahead.
     pub(crate) bad_clocks: Vec<usize>,
     pub(crate) sessions: usize,
+    /// Who is Byzantine: at most weight F, and part of the budget of those above.
+    pub(crate) cast: Cast,
 }
 
 impl Plan {
@@ -105,17 +122,43 @@ impl Plan {
             abstainers: Vec::new(),
             bad_clocks: Vec::new(),
             sessions: 2 + dice.place(3),
+            cast: Cast::default(),
             stakes,
         };
-        plan.draw_victims(&mut dice);
+        plan.draw_victims(options, &mut dice);
         plan
     }
 
-    fn draw_victims(&mut self, dice: &mut Dice) {
-        let order = shuffled(self.stakes.len(), dice);
+    fn draw_victims(&mut self, options: &RunOptions, dice: &mut Dice) {
+        let mut order = shuffled(self.stakes.len(), dice);
+        let mut request = options.byzantine;
+        request.is_drawn |= options.scenario == Scenario::Byzantine;
+        if request.is_any() {
+            self.make_room_for_one();
+        }
+        self.cast = Cast::draw(&request, &order, &self.stakes, self.fault, options.seed);
+        // Whoever is Byzantine comes first in either budget, and takes its share of both.
+        order.sort_by_key(|&place| !self.cast.is_byzantine(place));
         let crash = self.thresholds().map_or(0, |found| found.crash.amount());
         self.abstainers = self.within(self.fault + crash, &order);
-        self.bad_clocks = self.within(self.fault, &order);
+        self.bad_clocks = if self.cast.is_any() {
+            self.within(self.fault, &self.abstainers)
+        } else {
+            self.within(self.fault, &order)
+        };
+    }
+
+    /// Where no validator is small enough to be Byzantine, all are made equal.
+    fn make_room_for_one(&mut self) {
+        if self.stakes.iter().any(|&stake| stake <= self.fault) {
+            return;
+        }
+        self.stakes.fill(1);
+        let weights: Vec<Stake> = self.stakes.iter().copied().map(Stake::new).collect();
+        let total = Stake::new(self.stakes.iter().sum());
+        let fault = default_fault(&weights);
+        self.fault = fault.amount();
+        self.slack = default_slack(total, fault).amount();
     }
 
     /// The first of `order` that together weigh no more than `budget`.
@@ -166,7 +209,7 @@ impl Plan {
     pub(crate) fn describe(&self) -> String {
         format!(
             "stakes {:?} F {} P {} W {} R {} {:?} {:?} wire {} us disk {} us trouble {} ms \
-             abstainers {:?}",
+             abstainers {:?} byzantine [{}]",
             self.stakes,
             self.fault,
             self.slack,
@@ -178,6 +221,7 @@ impl Plan {
             self.disk_ns / US,
             self.trouble_ns / MS,
             self.abstainers,
+            self.cast.describe(),
         )
     }
 }
@@ -221,6 +265,7 @@ mod tests {
                 seed,
                 validators,
                 scenario,
+                byzantine: Byzantine::default(),
             })
         })
     }

@@ -53,6 +53,8 @@ pub(crate) enum Due {
     Mend { number: usize },
     /// A client acts.
     Client { number: usize },
+    /// A Byzantine validator acts, or the script of twins goes on.
+    Act { at: usize },
     /// Trouble is over.
     Heal,
 }

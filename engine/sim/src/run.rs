@@ -12,6 +12,7 @@ use quorate::state_machine::StateMachine;
 use serde::Serialize;
 
 use crate::app::App;
+use crate::byzantine::{Byzantine, ByzantineCounts};
 use crate::checks::Violation;
 use crate::counts::FaultCounts;
 use crate::plan::RunOptions;
@@ -41,6 +42,10 @@ pub struct Outcome {
     pub recovery_ns: u64,
     /// Faults injected.
     pub faults: FaultCounts,
+    /// What was seen of Byzantine validators.
+    pub byzantine: ByzantineCounts,
+    /// Events that happened: frames delivered, turns, syncs and the like.
+    pub steps: u64,
     /// Hash of everything that happened.
     pub trace: [u8; 32],
 }
@@ -75,6 +80,8 @@ pub(crate) fn run_app<S: StateMachine>(
             stuck: None,
             recovery_ns: 0,
             faults: FaultCounts::default(),
+            byzantine: ByzantineCounts::default(),
+            steps: 0,
             trace: [0; 32],
         },
     }
@@ -110,6 +117,8 @@ fn run_world<S: StateMachine>(options: &RunOptions, mut world: World<S>) -> Outc
         stuck: is_stuck.then(|| world.describe()),
         recovery_ns: world.now_ns.saturating_sub(healed_ns),
         faults,
+        byzantine: world.troupe.counts,
+        steps,
         trace: world.trace.hash(),
     }
 }
@@ -179,6 +188,10 @@ pub struct Summary {
     pub recovery_ms_max: u64,
     /// Faults injected in all.
     pub faults: FaultCounts,
+    /// What was seen of Byzantine validators in all.
+    pub byzantine: ByzantineCounts,
+    /// Events in all.
+    pub steps: u64,
     /// Hash over the traces of all runs, in the order of their seeds.
     pub trace: String,
     /// Runs that went wrong.
@@ -194,6 +207,8 @@ pub struct SweepOptions {
     pub validators: u16,
     /// Which faults.
     pub scenario: Scenario,
+    /// Which Byzantine validators.
+    pub byzantine: Byzantine,
     /// Runs at once.
     pub threads: usize,
 }
@@ -205,6 +220,7 @@ impl Default for SweepOptions {
             seeds: 0..10,
             validators: 4,
             scenario: Scenario::Mixed,
+            byzantine: Byzantine::default(),
             threads: 1,
         }
     }
@@ -216,6 +232,7 @@ impl SweepOptions {
             seed,
             validators: self.validators,
             scenario: self.scenario,
+            byzantine: self.byzantine,
         }
     }
 }
@@ -282,6 +299,8 @@ fn summarize(
         summary.stuck += u64::from(outcome.stuck.is_some());
         summary.recovery_ms_max = summary.recovery_ms_max.max(outcome.recovery_ns / MS);
         summary.faults.add(&outcome.faults);
+        summary.byzantine.add(&outcome.byzantine);
+        summary.steps += outcome.steps;
         trace.update(&outcome.trace);
         if !outcome.is_good() {
             summary.failures.push(failure(outcome, replay));
@@ -297,9 +316,11 @@ fn replay(options: &RunOptions) -> String {
         seed,
         validators,
         scenario,
+        byzantine,
     } = options;
     format!(
-        "quorate sim --seeds {seed}..{} --validators {validators} --scenario {scenario} --tell",
+        "quorate sim --seeds {seed}..{} --validators {validators} --scenario {scenario}{byzantine} \
+         --tell",
         seed + 1
     )
 }

@@ -240,6 +240,7 @@ fn links_between(sides: &[bool], is_cut: impl Fn(bool, bool) -> bool) -> Vec<(us
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::byzantine::Byzantine;
     use crate::plan::RunOptions;
 
     #[test]
@@ -250,6 +251,7 @@ mod tests {
                 seed,
                 validators: 5,
                 scenario,
+                byzantine: Byzantine::default(),
             });
             let is_async = plan.durability == quorate_consensus::machine::Durability::Async;
             for event in draw(&plan, scenario, seed) {
@@ -271,6 +273,7 @@ mod tests {
                 seed: 3,
                 validators: 4,
                 scenario,
+                byzantine: Byzantine::default(),
             });
             draw(&plan, scenario, 3).len()
         };

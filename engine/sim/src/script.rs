@@ -30,10 +30,12 @@ pub enum Scenario {
     Pause,
     /// Everybody dies at once.
     Blackout,
+    /// Everything, with one or two kinds of Byzantine validators drawn from the seed.
+    Byzantine,
 }
 
 /// All scenarios with their names.
-const NAMES: [(Scenario, &str); 10] = [
+const NAMES: [(Scenario, &str); 11] = [
     (Scenario::Mixed, "mixed"),
     (Scenario::Calm, "calm"),
     (Scenario::Crash, "crash"),
@@ -44,6 +46,7 @@ const NAMES: [(Scenario, &str); 10] = [
     (Scenario::Clock, "clock"),
     (Scenario::Pause, "pause"),
     (Scenario::Blackout, "blackout"),
+    (Scenario::Byzantine, "byzantine"),
 ];
 
 /// How likely each kind of fault is to be the next one; the sum does not matter.
@@ -98,18 +101,18 @@ impl Scenario {
 
     /// Whether frames are lost, doubled and reordered at random.
     pub(crate) const fn has_lossy_links(self) -> bool {
-        matches!(self, Self::Mixed | Self::Lossy)
+        matches!(self, Self::Mixed | Self::Lossy | Self::Byzantine)
     }
 
     /// Whether wall clocks differ by more than a well-kept clock does.
     pub(crate) const fn has_bad_clocks(self) -> bool {
-        matches!(self, Self::Mixed | Self::Clock)
+        matches!(self, Self::Mixed | Self::Clock | Self::Byzantine)
     }
 
     pub(crate) const fn weights(self) -> Weights {
         match self {
             Self::Calm | Self::Lossy => NONE,
-            Self::Mixed => Weights {
+            Self::Mixed | Self::Byzantine => Weights {
                 kill: 6,
                 leader_kill: 4,
                 clean_stop: 2,

@@ -7,6 +7,7 @@ use quorate::replica::{Event, FrameOutcome};
 use quorate::state_machine::StateMachine;
 use quorate_consensus::certificate::Certificate;
 use quorate_consensus::header::Header;
+use quorate_consensus::input::Input;
 use quorate_consensus::message::Message;
 use quorate_consensus::wire;
 
@@ -29,6 +30,9 @@ impl<S: StateMachine> World<S> {
                 life.companions.summary.lease
             ),
         );
+        if self.is_byzantine(at) {
+            return;
+        }
         self.checks.chain.start(at, height);
         let outcome = self.checks.roots.see(at, height, root);
         self.checks.take(outcome);
@@ -36,6 +40,13 @@ impl<S: StateMachine> World<S> {
 
     /// Looks at what a turn brought and hands it on.
     pub(crate) fn watch_turn(&mut self, at: usize, mut turned: Turned) -> Turned {
+        if self.is_byzantine(at) {
+            // What it says is nobody's promise, and nobody believes its answers.
+            for (_, bytes) in &turned.frames {
+                self.note_byzantine_frame(at, bytes);
+            }
+            return turned;
+        }
         for (to, bytes) in &turned.frames {
             self.trace.note(self.now_ns, b'o', at, 0, bytes);
             match wire::decode(bytes) {
@@ -86,7 +97,10 @@ impl<S: StateMachine> World<S> {
     fn watch_event(&mut self, at: usize, event: &Event) {
         self.trace
             .tell(self.now_ns, format_args!("v{at} {event:?}"));
-        let outcome = conduct::judge(&self.set, index(at), event);
+        self.note_accusation(index(at), event);
+        let outcome = conduct::judge(&self.set, index(at), event, |peer| {
+            self.may_be_accused(peer)
+        });
         self.checks.take(outcome);
     }
 
@@ -94,7 +108,7 @@ impl<S: StateMachine> World<S> {
     fn watch_message(&mut self, from: usize, message: &Message) {
         match message {
             Message::Propose(propose) => {
-                self.watch_header(&propose.header);
+                self.watch_proposal(from, &propose.header);
                 if let Some(record) = &propose.record {
                     self.checks.records.see(from, propose.header.window, record);
                 }
@@ -115,9 +129,8 @@ impl<S: StateMachine> World<S> {
             Message::Headers { headers, .. } | Message::History(headers) => {
                 headers.iter().for_each(|header| self.watch_header(header));
             }
-            Message::Block { header, .. } | Message::HeaderSignature { header, .. } => {
-                self.watch_header(header);
-            }
+            Message::Block { header, .. } => self.watch_header(header),
+            Message::HeaderSignature { header, .. } => self.watch_proposal(from, header),
             Message::Get(_)
             | Message::Evidence(_)
             | Message::FenceAsk { .. }
@@ -126,10 +139,23 @@ impl<S: StateMachine> World<S> {
         }
     }
 
+    /// A header that an honest validator shows: of a window that an honest one leads, unless a
+    /// Byzantine voter has brought up a block that its leader never made.
     fn watch_header(&mut self, header: &Header) {
         self.checks.see_header(header);
-        let outcome = self.checks.proposals.see(header);
-        self.checks.take(outcome);
+        if !self.troupe.cast.is_any() {
+            let outcome = self.checks.proposals.see(header);
+            self.checks.take(outcome);
+        }
+    }
+
+    /// A header that an honest validator shows as its own.
+    fn watch_proposal(&mut self, from: usize, header: &Header) {
+        self.checks.see_header(header);
+        if self.set.leader(header.window) == index(from) {
+            let outcome = self.checks.proposals.see(header);
+            self.checks.take(outcome);
+        }
     }
 
     /// What was signed was said, whoever shows it.
@@ -140,9 +166,11 @@ impl<S: StateMachine> World<S> {
             .for_each(|header| self.watch_header(header));
         for signed in &proof.records {
             let signer = signed.validator.place();
-            self.checks
-                .records
-                .see(signer, proof.window, &signed.record);
+            if !self.is_byzantine(signer) {
+                self.checks
+                    .records
+                    .see(signer, proof.window, &signed.record);
+            }
         }
     }
 
@@ -154,9 +182,23 @@ impl<S: StateMachine> World<S> {
         outcome: &FrameOutcome,
         bytes: &[u8],
     ) {
+        if self.is_deserved(from, to) {
+            return;
+        }
         let message = wire::decode(bytes);
         let what = format!("v{to} finds {outcome:?} in v{from}'s {message:?}");
         self.checks.take(Err(Violation::new("conduct", what)));
+    }
+
+    /// A worker's verdict that what a peer sent is signed badly.
+    pub(crate) fn watch_refusal(&mut self, at: usize, input: &Input) {
+        if let Input::Refused { from, own_record } = input
+            && !self.is_byzantine(at)
+            && !self.may_be_accused(*from)
+        {
+            let what = format!("v{at} refuses a claim of {from:?}, own record: {own_record}");
+            self.checks.take(Err(Violation::new("conduct", what)));
+        }
     }
 
     /// A client submits; a validator that takes commands at all has no reason to refuse one.
@@ -175,6 +217,9 @@ impl<S: StateMachine> World<S> {
         if let Some(Err(error)) = outcome {
             let what = format!("v{gateway} takes no entries: {error}");
             self.checks.take(Err(Violation::new("admission", what)));
+        }
+        if self.is_byzantine(*gateway) {
+            return;
         }
         for verdict in verdicts {
             if let Verdict::Rejected(rejection) = verdict.verdict {

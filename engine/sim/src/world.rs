@@ -15,6 +15,7 @@ use quorate_consensus::types::{Now, ValidatorIndex};
 use quorate_consensus::validators::ValidatorSet;
 
 use crate::app::App;
+use crate::byzantine::Troupe;
 use crate::checks::Checks;
 use crate::clients::Clients;
 use crate::clock::Clocks;
@@ -56,7 +57,8 @@ pub(crate) struct World<S> {
     pub(crate) is_healed: bool,
     /// What every life begins with.
     pub(crate) app: App<S>,
-    keyring: Keyring,
+    pub(crate) troupe: Troupe,
+    pub(crate) keyring: Keyring,
     /// Pairs that try to connect, the lower one first.
     dialing: BTreeSet<(usize, usize)>,
 }
@@ -75,11 +77,14 @@ impl<S: StateMachine> World<S> {
             seed,
             validators,
             scenario,
+            ..
         } = *options;
         let plan = Plan::draw(options);
         let keyring = Keyring::new(validators, plan.scheme);
         let set = plan.set(keyring.keys())?;
-        let len = usize::from(validators);
+        let troupe = Troupe::new(plan.cast.clone(), seed);
+        // Second copies of twins stand behind the validators.
+        let len = troupe.cast.places();
         let members = (0..len)
             .map(|place| Member::new(place, keyring.keys()[place].public(), &plan, seed))
             .collect::<Result<_, _>>()?;
@@ -88,7 +93,7 @@ impl<S: StateMachine> World<S> {
             now_ns: START_NS,
             queue: Queue::default(),
             members,
-            network: Network::new(&plan, scenario, seed),
+            network: Network::new(&plan, len, scenario, seed),
             clocks: Clocks::new(len, scenario.has_bad_clocks(), seed),
             clients: Clients::new(plan.sessions, app.commands(), seed),
             checks: Checks::new(len, plan.window_slots),
@@ -98,6 +103,7 @@ impl<S: StateMachine> World<S> {
             dice: Dice::new(seed, "world"),
             is_healed: false,
             app: app.clone(),
+            troupe,
             keyring,
             dialing: BTreeSet::new(),
             plan,
@@ -122,6 +128,7 @@ impl<S: StateMachine> World<S> {
             self.schedule(at_ns, Due::Fault { number });
         }
         self.schedule(self.plan.trouble_ns, Due::Heal);
+        self.begin_byzantine();
     }
 
     pub(crate) fn schedule(&mut self, delay_ns: u64, due: Due) {
@@ -196,6 +203,7 @@ impl<S: StateMachine> World<S> {
             Due::Fault { number } => self.harm(number),
             Due::Mend { number } => self.mend(number),
             Due::Client { number } => self.act_client(number),
+            Due::Act { at } => self.act(at),
             Due::Heal => self.heal(),
             // Of a life that has ended.
             Due::Jobs { .. }
@@ -255,9 +263,11 @@ impl<S: StateMachine> World<S> {
 
     fn receive(&mut self, from: usize, to: usize, connection: u64, bytes: &[u8]) {
         self.trace.note(self.now_ns, b'f', from, to, bytes);
-        let outcome = self.with_life(to, |life, now| {
-            life.replica.peer_frame(now, index(from), bytes)
-        });
+        let Some(bytes) = self.play_in(from, to, bytes) else {
+            return;
+        };
+        let (bytes, peer) = (bytes.as_slice(), self.validator(from));
+        let outcome = self.with_life(to, |life, now| life.replica.peer_frame(now, peer, bytes));
         let Some(outcome) = outcome else { return };
         if outcome.is_fault() {
             self.watch_fault(from, to, &outcome, bytes);
@@ -275,8 +285,12 @@ impl<S: StateMachine> World<S> {
 
     fn finish_jobs(&mut self, at: usize, jobs: Vec<quorate::replica::Job>) {
         let mut inputs: Vec<Input> = Vec::new();
-        let (signer, mut check) = self.keyring.signer_and_check(at);
-        run_jobs(&self.set, index(at), signer, &mut check, jobs, &mut inputs);
+        let own = self.validator(at);
+        let (signer, mut check) = self.keyring.signer_and_check(own.place());
+        run_jobs(&self.set, own, signer, &mut check, jobs, &mut inputs);
+        for input in &inputs {
+            self.watch_refusal(at, input);
+        }
         self.with_life(at, |life, now| {
             for input in inputs {
                 life.replica.input(now, input);
@@ -328,8 +342,11 @@ impl<S: StateMachine> World<S> {
     fn hand_out(&mut self, at: usize, turned: crate::member::Turned) {
         let life = self.members[at].lives;
         for (to, bytes) in turned.frames {
+            if self.play_out(at, to, &bytes) {
+                continue;
+            }
             match to {
-                Destination::Peer(peer) => self.send(at, peer.place(), &bytes),
+                Destination::Peer(peer) => self.send(at, self.place_of(at, peer), &bytes),
                 Destination::All => {
                     for to in (0..self.members.len()).filter(|&to| to != at) {
                         self.send(at, to, &bytes);
@@ -356,6 +373,11 @@ impl<S: StateMachine> World<S> {
     }
 
     fn send(&mut self, from: usize, to: usize, bytes: &Arc<[u8]>) {
+        self.send_later(from, to, bytes, 0);
+    }
+
+    /// Sends a frame; it leaves after `delay_ns`, over the present connection or not at all.
+    pub(crate) fn send_later(&mut self, from: usize, to: usize, bytes: &Arc<[u8]>, delay_ns: u64) {
         // Without a connection a frame goes nowhere.
         let Some(connection) = self.network.connection(from, to) else {
             return;
@@ -368,7 +390,7 @@ impl<S: StateMachine> World<S> {
         {
             let bytes = Arc::clone(bytes);
             self.queue.push(
-                at_ns,
+                at_ns + delay_ns,
                 Due::Frame {
                     from,
                     to,
@@ -411,21 +433,24 @@ impl<S: StateMachine> World<S> {
         if ends.0.is_some() && ends.0 == ends.1 {
             return;
         }
-        if !self.network.is_open(one, other) {
+        if !self.network.is_open(one, other) || !self.troupe.may_connect(one, other) {
             let delay_ns = self.dice.between(5 * MS, 30 * MS);
             self.dial(one, other, delay_ns);
             return;
         }
         for (own, peer) in [(one, other), (other, one)] {
+            self.leave_sibling(own, peer);
             if self.network.connection(own, peer).is_some() {
-                self.with_life(own, |life, now| life.replica.peer_down(now, index(peer)));
+                let peer = self.validator(peer);
+                self.with_life(own, |life, now| life.replica.peer_down(now, peer));
             }
         }
         let connection = self.network.connect(one, other);
         self.trace
             .note(self.now_ns, b'c', one, other, &connection.to_le_bytes());
         for (own, peer) in [(one, other), (other, one)] {
-            self.with_life(own, |life, now| life.replica.peer_up(now, index(peer)));
+            let peer = self.validator(peer);
+            self.with_life(own, |life, now| life.replica.peer_up(now, peer));
         }
     }
 
@@ -436,13 +461,14 @@ impl<S: StateMachine> World<S> {
         }
     }
 
-    fn lose(&mut self, own: usize, peer: usize, connection: u64) {
+    pub(crate) fn lose(&mut self, own: usize, peer: usize, connection: u64) {
         if !self.network.disconnect(own, peer, connection) {
             return;
         }
         self.trace
             .note(self.now_ns, b'd', own, peer, &connection.to_le_bytes());
-        self.with_life(own, |life, now| life.replica.peer_down(now, index(peer)));
+        let validator = self.validator(peer);
+        self.with_life(own, |life, now| life.replica.peer_down(now, validator));
         let delay_ns = self.dice.between(MS, 20 * MS);
         self.dial(own, peer, delay_ns);
     }
@@ -459,14 +485,15 @@ impl<S: StateMachine> World<S> {
         self.queue.push(next_ns, Due::Client { number });
     }
 
-    /// Whether everything has come to a good end: all validators are up, all clients answered,
+    /// Whether everything has come to a good end: all honest validators are up, all clients answered,
     /// all heights alike, all of it provable.
     pub(crate) fn is_done(&self) -> bool {
         if !self.is_healed || !self.clients.are_done() {
             return false;
         }
         let height = self.checks.chain.height();
-        self.members.iter().all(|member| {
+        let honest = (0..self.members.len()).filter(|&place| !self.is_byzantine(place));
+        honest.map(|place| &self.members[place]).all(|member| {
             member.life.as_ref().is_some_and(|life| {
                 let consensus = life.replica.consensus();
                 consensus.delivered().number() == height
@@ -482,6 +509,7 @@ impl<S: StateMachine> World<S> {
         self.is_healed = true;
         self.network.heal();
         self.clocks.heal();
+        self.end_twins();
         self.clients.end_after(COMMANDS_AFTER_HEALING);
     }
 }

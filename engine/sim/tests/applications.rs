@@ -107,6 +107,7 @@ fn calm() -> RunOptions {
         seed: 1,
         validators: 4,
         scenario: Scenario::Calm,
+        ..RunOptions::default()
     }
 }
 
@@ -157,8 +158,8 @@ fn a_failed_run_says_how_to_see_it_again() {
         seeds: 1..2,
         ..SweepOptions::default()
     });
-    let expected =
-        "app.run(&RunOptions { seed: 1, validators: 4, scenario: Scenario::Mixed }, true)";
+    let expected = "app.run(&RunOptions { seed: 1, validators: 4, scenario: Scenario::Mixed, \
+                    ..RunOptions::default() }, true)";
     assert_eq!(
         summary
             .failures

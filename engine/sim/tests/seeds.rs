@@ -8,6 +8,7 @@ fn assert_good(validators: u16, scenario: Scenario, seeds: std::ops::Range<u64>)
         validators,
         scenario,
         threads: 2,
+        ..SweepOptions::default()
     };
     let summary = sweep(&options, &|_| ());
     assert_eq!(
@@ -39,6 +40,7 @@ fn the_same_seed_does_the_same_twice_and_another_does_not() {
             seed,
             validators: 4,
             scenario,
+            ..RunOptions::default()
         };
         // 49 is one of those with real signatures.
         for seed in [3, 49] {

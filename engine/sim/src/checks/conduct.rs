@@ -1,7 +1,7 @@
 //! Nobody holds an honest validator for a faulty one.
 //!
-//! Owns the judgement of alarms, evidence and dropped connections. In a run whose validators all
-//! follow the rules there is no reason for any of them.
+//! Owns the judgement of alarms, evidence and dropped connections. A Byzantine validator may be
+//! accused of anything, an honest one of nothing.
 
 use quorate::replica::Event;
 use quorate_consensus::effect::Alarm;
@@ -13,7 +13,11 @@ use super::Violation;
 
 /// Whom an event accuses; none when it accuses nobody. An accusation without a name falls on the
 /// one that makes it.
-fn accused(set: &ValidatorSet, own: ValidatorIndex, event: &Event) -> Option<ValidatorIndex> {
+pub(crate) fn accused(
+    set: &ValidatorSet,
+    own: ValidatorIndex,
+    event: &Event,
+) -> Option<ValidatorIndex> {
     match event {
         Event::Entered { .. } | Event::Stopped(_) | Event::Proven(_) | Event::Durable(_) => None,
         Event::PeerFault(peer) => Some(*peer),
@@ -32,42 +36,48 @@ fn accused(set: &ValidatorSet, own: ValidatorIndex, event: &Event) -> Option<Val
     }
 }
 
-/// Judges an event at `own`.
+/// Judges an event at the honest validator `own`.
 pub(crate) fn judge(
     set: &ValidatorSet,
     own: ValidatorIndex,
     event: &Event,
+    is_byzantine: impl Fn(ValidatorIndex) -> bool,
 ) -> Result<(), Violation> {
     match accused(set, own, event) {
-        Some(peer) => {
+        Some(peer) if !is_byzantine(peer) => {
             let what = format!("{own:?} accuses {peer:?}: {event:?}");
             Err(Violation::new("conduct", what))
         }
-        None => Ok(()),
+        _ => Ok(()),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::byzantine::Byzantine;
     use crate::keyring::Keyring;
     use crate::plan::{Plan, RunOptions};
     use crate::script::Scenario;
     use quorate_consensus::types::Window;
 
     #[test]
-    fn an_alarm_about_anybody_is_found_and_a_stop_is_not() {
+    fn an_alarm_about_anybody_honest_is_found_and_a_stop_is_not() {
         let plan = Plan::draw(&RunOptions {
             seed: 1,
             validators: 4,
             scenario: Scenario::Calm,
+            byzantine: Byzantine::default(),
         });
         let set = plan.set(Keyring::new(4, plan.scheme).keys()).unwrap();
         let own = ValidatorIndex::new(0);
         let alarm = Event::Alarm(Alarm::Equivocation(ValidatorIndex::new(2)));
-        assert!(judge(&set, own, &alarm).is_err());
+        let nobody = |_| false;
+        assert!(judge(&set, own, &alarm, nobody).is_err());
+        let is_second = |peer| peer == ValidatorIndex::new(2);
+        assert!(judge(&set, own, &alarm, is_second).is_ok());
         let old_disk = Event::Alarm(Alarm::DiskOlderThanSent(Window::ZERO));
-        assert!(judge(&set, own, &old_disk).is_err());
-        assert!(judge(&set, own, &Event::Stopped(Window::ZERO)).is_ok());
+        assert!(judge(&set, own, &old_disk, is_second).is_err());
+        assert!(judge(&set, own, &Event::Stopped(Window::ZERO), nobody).is_ok());
     }
 }

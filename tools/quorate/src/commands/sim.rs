@@ -9,7 +9,10 @@ use std::ops::Range;
 use std::time::Instant;
 
 use clap::Args;
-use quorate_sim::{Failure as RunFailure, RunOptions, Scenario, Summary, SweepOptions, run, sweep};
+use quorate_sim::{
+    ActorName, Byzantine, Failure as RunFailure, RunOptions, Scenario, Summary, SweepOptions, run,
+    sweep,
+};
 
 use crate::failure::{Code, Failure};
 use crate::output::{Report, progress};
@@ -24,10 +27,20 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N")]
     #[arg(value_parser = clap::value_parser!(u16).range(4..=64))]
     validators: Option<u16>,
-    /// Which faults: mixed, calm, crash, partition, lossy, leader-crash, power, clock, pause or
-    /// blackout
+    /// Which faults: mixed, calm, crash, partition, lossy, leader-crash, power, clock, pause,
+    /// blackout or byzantine
     #[arg(long, value_name = "NAME", default_value = "mixed")]
     scenario: Scenario,
+    /// Byzantine validators, up to weight F: what they play, one thing or two
+    #[arg(long, value_name = "NAME[,NAME]", value_delimiter = ',')]
+    byzantine: Vec<ActorName>,
+    /// Validators whose key runs in two processes at once, up to weight F, under scripted
+    /// partitions
+    #[arg(long)]
+    twins: bool,
+    /// Twice the Byzantine weight that is promised to be survived: to see the checkers fire
+    #[arg(long)]
+    beyond: bool,
     /// Runs at once; one a core when not given
     #[arg(long, value_name = "COUNT")]
     threads: Option<usize>,
@@ -74,6 +87,7 @@ pub(crate) fn run_seeds(options: &Options) -> Result<Report, Failure> {
         seeds: options.seeds.clone(),
         validators: options.validators.unwrap_or(VALIDATORS),
         scenario: options.scenario,
+        byzantine: byzantine(options)?,
         threads: options.threads.unwrap_or(cores),
     };
     let begun = Instant::now();
@@ -82,6 +96,24 @@ pub(crate) fn run_seeds(options: &Options) -> Result<Report, Failure> {
     let is_good = summary.violations == 0 && summary.stuck == 0;
     let code = if is_good { Code::Done } else { Code::No };
     Ok(Report::new(&summary, text)?.with_code(code))
+}
+
+/// The Byzantine validators that were asked for.
+fn byzantine(options: &Options) -> Result<Byzantine, Failure> {
+    let mut names = options.byzantine.iter().copied();
+    let actors = [names.next(), names.next()];
+    if names.next().is_some() {
+        return Err(
+            Failure::usage("at most two kinds of Byzantine validators in a run")
+                .remedy("give --byzantine NAME or --byzantine NAME,NAME"),
+        );
+    }
+    Ok(Byzantine {
+        actors,
+        is_drawn: false,
+        has_twins: options.twins,
+        is_beyond: options.beyond,
+    })
 }
 
 /// Runs one seed aloud before it is judged.
@@ -93,6 +125,7 @@ fn tell(options: &Options) -> Result<(), Failure> {
         seed: options.seeds.start,
         validators: options.validators.unwrap_or(VALIDATORS),
         scenario: options.scenario,
+        byzantine: byzantine(options)?,
     };
     let outcome = run(&aloud, true);
     progress(&format!(

@@ -1,0 +1,71 @@
+//! Tells whoever restarts that it has said what it never said, or that nothing is known of it.
+//!
+//! Owns false answers to the fence of R12, and forged certificates of the asker's silence.
+
+use quorate_consensus::message::{HeldRecord, Message};
+use quorate_consensus::record::Record;
+use quorate_consensus::types::{BlockId, Index, ValidatorIndex, Window};
+
+use super::Actor;
+use super::stage::Stage;
+
+/// The false witness.
+#[derive(Debug, Default)]
+pub(crate) struct FenceLiar {
+    window: Window,
+}
+
+impl FenceLiar {
+    fn held(&self, stage: &mut Stage<'_>) -> HeldRecord {
+        let is_far = stage.dice.percent(30);
+        let window = if is_far {
+            self.window.plus(stage.dice.below(1_000))
+        } else {
+            self.window
+        };
+        let record = Record {
+            tip: Some((Index::ZERO, BlockId::new([stage.dice.bytes16()[0]; 32]))),
+            stop: stage.dice.percent(50),
+            ..Record::default()
+        };
+        let signature = stage
+            .dice
+            .percent(50)
+            .then(|| stage.sign_record(window, &record));
+        HeldRecord {
+            window,
+            record,
+            signature,
+        }
+    }
+}
+
+impl Actor for FenceLiar {
+    fn say(&mut self, stage: &mut Stage<'_>, to: ValidatorIndex, mut message: Message) {
+        if let Message::FenceAnswer { held, .. } = &mut message {
+            *held = (!stage.dice.percent(20)).then(|| self.held(stage));
+        }
+        stage.send(to, message);
+    }
+
+    fn hear(
+        &mut self,
+        stage: &mut Stage<'_>,
+        from: ValidatorIndex,
+        message: Message,
+    ) -> Option<Message> {
+        match &message {
+            Message::Status(status) => self.window = self.window.max(status.window),
+            // Asked once, it answers more than once, and each time something else.
+            Message::FenceAsk { incarnation } => {
+                let incarnation = *incarnation;
+                for _ in 0..stage.dice.below(4) {
+                    let held = Some(self.held(stage));
+                    stage.send(from, Message::FenceAnswer { incarnation, held });
+                }
+            }
+            _ => {}
+        }
+        Some(message)
+    }
+}

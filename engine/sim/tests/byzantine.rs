@@ -1,0 +1,135 @@
+//! A few seeds of every Byzantine actor, of some pairs, and of twins; and what fires when there are
+//! too many of them.
+
+use quorate_sim::{ActorName, Byzantine, RunOptions, Scenario, Summary, SweepOptions, run, sweep};
+
+fn with(actors: &[ActorName]) -> Byzantine {
+    Byzantine {
+        actors: [actors.first().copied(), actors.get(1).copied()],
+        ..Byzantine::default()
+    }
+}
+
+fn swept(
+    byzantine: Byzantine,
+    validators: u16,
+    scenario: Scenario,
+    seeds: std::ops::Range<u64>,
+) -> Summary {
+    let options = SweepOptions {
+        seeds,
+        validators,
+        scenario,
+        byzantine,
+        threads: 2,
+    };
+    sweep(&options, &|_| ())
+}
+
+fn assert_good(byzantine: Byzantine, validators: u16, scenario: Scenario, seeds: u64) -> Summary {
+    let summary = swept(byzantine, validators, scenario, 0..seeds);
+    assert_eq!(summary.failures, [], "{byzantine} with {validators}");
+    assert_eq!(summary.byzantine.runs, seeds, "{byzantine}: somebody plays");
+    summary
+}
+
+#[test]
+fn every_actor_is_survived_alone() {
+    for actor in ActorName::all() {
+        let summary = assert_good(with(&[actor]), 4, Scenario::Mixed, 3);
+        assert!(summary.byzantine.of(actor.name()).played >= 3, "{actor}");
+        assert_good(with(&[actor]), 7, Scenario::Calm, 1);
+    }
+}
+
+#[test]
+fn pairs_are_survived_with_everything_else_going_wrong() {
+    for validators in [4, 6, 7] {
+        assert_good(Byzantine::default(), validators, Scenario::Byzantine, 8);
+    }
+    let pair = [ActorName::Equivocator, ActorName::Conflicter];
+    assert_good(with(&pair), 7, Scenario::Calm, 4);
+}
+
+#[test]
+fn twins_are_survived_by_every_usual_number_of_validators() {
+    let twins = Byzantine {
+        has_twins: true,
+        ..Byzantine::default()
+    };
+    for validators in [4, 5, 6, 7, 10] {
+        let summary = assert_good(twins, validators, Scenario::Calm, 3);
+        assert!(summary.byzantine.twin_phases > 0);
+        assert_good(twins, validators, Scenario::Mixed, 2);
+    }
+    let among_others = Byzantine {
+        has_twins: true,
+        ..with(&[ActorName::Nuller])
+    };
+    assert_good(among_others, 7, Scenario::Mixed, 3);
+}
+
+#[test]
+fn what_can_be_proven_of_an_actor_is_proven_by_somebody_honest() {
+    for actor in ActorName::all().filter(|actor| actor.is_provable()) {
+        let summary = swept(with(&[actor]), 4, Scenario::Calm, 0..12);
+        assert!(summary.byzantine.of(actor.name()).evidence() > 0, "{actor}");
+    }
+    let twins = Byzantine {
+        has_twins: true,
+        ..Byzantine::default()
+    };
+    let summary = swept(twins, 7, Scenario::Calm, 0..12);
+    assert!(summary.byzantine.of("twins").evidence() > 0);
+}
+
+/// What all of this is worth: with twice the weight that is promised to be survived, two halves
+/// finalize two chains, and the checkers say so.
+#[test]
+fn more_of_them_than_is_promised_is_found() {
+    let byzantine = Byzantine {
+        is_beyond: true,
+        ..with(&[ActorName::Equivocator, ActorName::Conflicter])
+    };
+    let summary = swept(byzantine, 4, Scenario::Calm, 0..20);
+    let forks = summary
+        .failures
+        .iter()
+        .filter(|failure| failure.what.iter().any(|what| what.starts_with("chain")));
+    assert!(forks.count() > 0, "{} violations", summary.violations);
+}
+
+#[test]
+fn the_same_seed_does_the_same_twice() {
+    for byzantine in [
+        with(&[ActorName::Flooder, ActorName::Amnesiac]),
+        Byzantine {
+            has_twins: true,
+            ..Byzantine::default()
+        },
+    ] {
+        let options = RunOptions {
+            seed: 5,
+            byzantine,
+            ..RunOptions::default()
+        };
+        assert_eq!(run(&options, false), run(&options, false), "{byzantine}");
+    }
+}
+
+#[test]
+fn seeds_that_once_found_a_fault_stay_good() {
+    let twins = Byzantine {
+        has_twins: true,
+        ..Byzantine::default()
+    };
+    // A block below a parent that was in no own PR was never asked for.
+    for (validators, seed) in [(5, 26), (4, 32)] {
+        let summary = swept(twins, validators, Scenario::Mixed, seed..seed + 1);
+        assert_eq!(summary.failures, []);
+    }
+    // An earlier fallback, on a branch whose headers the log did not have, passed for a later one.
+    let syncer = with(&[ActorName::LyingSyncer]);
+    let summary = swept(syncer, 4, Scenario::Mixed, 4..5);
+    assert_eq!(summary.failures, []);
+}

@@ -374,7 +374,10 @@ impl Consensus {
                     .find_connected(entry.0, entry.1)
                     .is_some_and(|place| state.own_supports(place))
         };
-        !tip_is_known || !held.also.iter().all(is_covered)
+        // Headers of a branch may be missing here, since the bodies of final blocks are not waited
+        // for. Own records are ordered, so one that the own `also` cannot have grown to came before.
+        let is_earlier = !own.also_may_grow_to(held);
+        !tip_is_known || !(is_earlier || held.also.iter().all(is_covered))
     }
 
     /// An unsigned contradiction counts only from weight AMP, so that one liar cannot silence us.

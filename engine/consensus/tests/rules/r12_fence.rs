@@ -208,6 +208,27 @@ fn r12_a_fallback_that_the_logs_has_grown_from_passes_the_fence() {
     }
 }
 
+/// A branch of final blocks is supported before their bodies are here, so the log may have none of
+/// its headers: that the higher entry grew from the lower one cannot be seen then, but that the
+/// lower one did not grow from the higher one can.
+#[test]
+fn r12_a_fallback_whose_branch_is_unknown_is_no_news_when_the_log_stands_above_it() {
+    for (logged, sent, is_old_disk) in [(1, 0, false), (0, 1, true)] {
+        let set = six(64);
+        let blocks = chain(&set, 2, 1);
+        let rival = blocks[0].child(&set, 20);
+        let branch = [rival.clone(), rival.child(&set, 21)];
+        let with_also = |at: usize| Record {
+            also: vec![branch[at].at()],
+            ..stop_at(&blocks[1])
+        };
+        let setup = Setup::new(&set, 5).with_log(with_also(logged), &[&blocks[0], &blocks[1]]);
+        let mut bench = setup.start();
+        bench.answer_fence(0, Some(held(&set, 0, with_also(sent), true)));
+        assert_eq!(is_silenced(&mut bench), is_old_disk, "{logged} {sent}");
+    }
+}
+
 /// Headers of a supported branch may be missing after a restart: until they come, no Final may go
 /// anywhere above where that branch could fork.
 #[test]

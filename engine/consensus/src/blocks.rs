@@ -312,6 +312,9 @@ impl Consensus {
             });
             return Disposition::Applied;
         }
+        if self.fetches.note_place(header.point(id)) {
+            return Disposition::Applied;
+        }
         if from_leader && self.is_in_range(header.window) {
             return self.take_leader_block(header, payload, effects);
         }

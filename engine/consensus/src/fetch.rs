@@ -11,6 +11,7 @@ use crate::message::{BlockRef, Get, Message};
 use crate::types::{BlockId, Height, Index, Now, Point, ValidatorIndex, Window};
 use crate::window::tree::BlockPlace;
 use alloc::collections::BTreeMap;
+use alloc::vec;
 use alloc::vec::Vec;
 
 /// What has been asked for.
@@ -55,18 +56,22 @@ enum Missing {
     Headers(Point, u64),
     /// The lowest bodies.
     Bodies(Vec<BlockRef>),
+    /// A block that another one names as its parent and whose place nobody has told.
+    Place(BlockRef),
 }
 
 impl Missing {
     /// Another value means progress.
     fn mark(&self) -> u64 {
         const BODIES: u64 = 1 << 63;
+        const PLACE: u64 = 1 << 62;
         match self {
             Self::Headers(_, brought) => *brought,
             Self::Bodies(blocks) => {
                 let lowest = blocks.first().map_or(0, |block| block.height.number());
                 BODIES | lowest
             }
+            Self::Place(block) => PLACE | block.height.number(),
         }
     }
 }
@@ -77,18 +82,37 @@ pub(crate) struct Fetches {
     asked: BTreeMap<Wanted, Asked>,
     /// How far the chains that voters were asked for have come.
     branches: BTreeMap<(Window, ValidatorIndex), Branch>,
+    /// Blocks asked for whose place was not known, and the place when it is. Bound: `PLACES_MAX`.
+    places: BTreeMap<BlockId, Option<Point>>,
     /// Highest block of the last batch of bodies asked for, and its number.
     batch_top: u64,
     batch: u64,
 }
 
 const FETCHES_MAX: usize = 1024;
+/// Of one chain one place at a time is unknown, and there are few chains.
+const PLACES_MAX: usize = 256;
 
 impl Fetches {
     pub(crate) fn forget_below(&mut self, window: Window) {
         self.asked
             .retain(|wanted, _| !matches!(wanted, Wanted::Headers(at, _) if *at < window));
         self.branches.retain(|&(at, _), _| at >= window);
+        self.places
+            .retain(|_, place| place.is_some_and(|point| point.window >= window));
+    }
+
+    fn want_place(&mut self, id: BlockId) {
+        if self.places.len() >= PLACES_MAX {
+            self.places.pop_first();
+        }
+        self.places.entry(id).or_insert(None);
+    }
+
+    /// A block has come: where it stands, if that was asked for. Its headers are fetched next.
+    pub(crate) fn note_place(&mut self, point: Point) -> bool {
+        let place = self.places.get_mut(&point.id);
+        place.is_some_and(|place| place.replace(point).is_none())
     }
 
     /// Headers of a voter fitted, the last one at `index`: the next question goes on above it.
@@ -297,6 +321,9 @@ impl Consensus {
         let retry = self.retry_ns();
         for (id, missing) in missing {
             let mark = missing.mark();
+            if let Missing::Place(block) = &missing {
+                self.fetches.want_place(block.id);
+            }
             let Some(attempt) = self.fetches.is_due(Wanted::Parent(id), mark, now, retry) else {
                 continue;
             };
@@ -332,17 +359,27 @@ impl Consensus {
                 return Some(Missing::Bodies(bodies));
             }
             let &(_, lowest, _) = chain.last().filter(|_| !arrives)?;
-            // The lowest block that is known opens its window: its parent is one of PR there.
-            let below = self.windows.get(&lowest.window)?.parents.iter();
-            let below = below.map(|parent| parent.point);
-            let below = below.filter(|point| point.window < lowest.window);
-            point = below.into_iter().find(|at| at.id == lowest.parent_id)?;
+            // The lowest block that is known opens its window: its parent is one of PR there. PR is
+            // a set, and this validator may hold the evidence for other members alone.
+            let id = lowest.parent_id;
+            let parents = self.windows.get(&lowest.window)?.parents.iter();
+            let ready = parents.map(|parent| parent.point).find(|at| at.id == id);
+            let told = self.fetches.places.get(&id).copied().flatten();
+            let height = lowest.height.previous()?;
+            match ready.or(told) {
+                Some(below) if below.window < lowest.window && below.height == height => {
+                    point = below;
+                }
+                Some(_) => return None,
+                None => return Some(Missing::Place(BlockRef { height, id })),
+            }
         }
     }
 
     fn get_missing(&self, from: ValidatorIndex, missing: Missing) -> Get {
         match missing {
             Missing::Bodies(blocks) => Get::Bodies(blocks),
+            Missing::Place(block) => Get::Bodies(vec![block]),
             Missing::Headers(point, _) => {
                 let branch = self.fetches.branches.get(&(point.window, from));
                 let above = branch.and_then(|branch| branch.above);

@@ -2,7 +2,7 @@
 //! end, and what is missing below a parent.
 
 use crate::bench::Bench;
-use crate::fixtures::{Block, certificate, certified, chain, i, six, stop_at, tip, v, w};
+use crate::fixtures::{Block, certificate, certified, chain, i, six, stop, stop_at, tip, v, w};
 use quorate_consensus::certificate::Target;
 use quorate_consensus::effect::Destination;
 use quorate_consensus::input::Input;
@@ -149,6 +149,57 @@ fn r10_headers_that_never_fit_do_not_call_for_the_next_question() {
 
 /// A parent shown by certificates alone: nobody's votes for it are counted here, and yet what is
 /// missing below it is asked for, headers first, or no block could be voted for on it (R3).
+/// Of two certificates of a window half of the validators may hold one and half the other. Who
+/// holds only the skip of window 0 finds its block below the parent of window 2, in no PR.
+#[test]
+fn r3_a_block_below_a_parent_is_fetched_although_it_is_in_no_own_pr() {
+    let set = six(64);
+    let below = chain(&set, 2, 1);
+    let middle = below[1].opening(&set, 1, 8);
+    let next = middle.opening(&set, 2, 9);
+    let voters = [0, 1, 2, 3];
+    let skip = |window, from, record: &Record| {
+        let target = Target::Skip { from: i(from) };
+        certificate(&set, window, target, (&voters, record), Vec::new())
+    };
+    let mut bench = Bench::new(&set, 5);
+    bench.certificates(3, vec![skip(0, 0, &stop())]);
+    let certificates = vec![
+        certified(&set, &middle, &voters),
+        skip(1, 1, &stop_at(&middle)),
+    ];
+    bench.certificates(3, certificates);
+    assert_eq!(bench.consensus.window(), w(2));
+    bench.propose(&next);
+    for _ in 0..40 {
+        bench.lapse(1);
+        let asked: Vec<_> = bench
+            .asked()
+            .into_iter()
+            .map(|(_, get)| get.clone())
+            .collect();
+        bench.forget();
+        for get in asked {
+            match get {
+                Get::Headers { id, .. } if id == middle.id => {
+                    bench.headers(2, &[&middle]);
+                }
+                Get::Headers { id, .. } if id == below[1].id => {
+                    bench.headers(2, &[&below[0], &below[1]]);
+                }
+                Get::Bodies(wanted) => {
+                    let all = below.iter().chain([&middle]);
+                    for block in all.filter(|b| wanted.iter().any(|w| w.id == b.id)) {
+                        bench.body(2, block);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    assert_eq!(bench.own_record(2).tip, tip(&next).tip);
+}
+
 #[test]
 fn r3_what_is_missing_below_a_parent_known_by_certificates_is_fetched() {
     let set = six(64);

@@ -375,7 +375,7 @@ impl Consensus {
                     .is_some_and(|place| state.own_supports(place))
         };
         // Headers of a branch may be missing here, since the bodies of final blocks are not waited
-        // for. Own records are ordered, so one that the own `also` cannot have grown to came before.
+        // for. Own records are ordered: one that the own `also` cannot have grown to came before.
         let is_earlier = !own.also_may_grow_to(held);
         !tip_is_known || !(is_earlier || held.also.iter().all(is_covered))
     }

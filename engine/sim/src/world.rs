@@ -485,8 +485,8 @@ impl<S: StateMachine> World<S> {
         self.queue.push(next_ns, Due::Client { number });
     }
 
-    /// Whether everything has come to a good end: all honest validators are up, all clients answered,
-    /// all heights alike, all of it provable.
+    /// Whether everything has come to a good end: all honest validators are up, all clients
+    /// answered, all heights alike, all of it provable.
     pub(crate) fn is_done(&self) -> bool {
         if !self.is_healed || !self.clients.are_done() {
             return false;

@@ -1,3 +1,7 @@
+//! What the exhaustive check must find and how large its small worlds are.
+//!
+//! Owns the reduced sizes that run with every test. Never: the large worlds, which the command runs.
+
 use std::collections::BTreeSet;
 
 use quorate_consensus::machine::Disposition;

@@ -296,6 +296,10 @@ impl Consensus {
 
     /// Sends each own record that became durable in this turn, once.
     pub(crate) fn send_records(&mut self, now: Now, effects: &mut Effects) {
+        // R12: the fence comes before the first vote of a run, a restored one included.
+        if self.is_recovering() {
+            return;
+        }
         let windows: Vec<Window> = self
             .windows
             .iter()
@@ -348,6 +352,10 @@ impl Consensus {
     /// Signs rarely: at Stop, fallbacks and the window's end at once, else the newest record at
     /// latest T_sig after its change, also when idle and after the window was left (5.2).
     pub(crate) fn ask_signatures(&mut self, now: Now, effects: &mut Effects) {
+        // R12: what comes back signed is sent.
+        if self.is_recovering() {
+            return;
+        }
         let sign_ns = self.config.timers.sign_ns;
         let slots = self.config.set.slots();
         for (window, state) in &mut self.windows {

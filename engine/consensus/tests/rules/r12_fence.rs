@@ -2,7 +2,7 @@
 
 use crate::bench::{Bench, INCARNATION, Setup};
 use crate::fixtures::{Block, chain, i, sign_record, six, skip_of, stop, stop_at, tip, v, w};
-use quorate_consensus::effect::{Alarm, Destination};
+use quorate_consensus::effect::{Alarm, Destination, Effect};
 use quorate_consensus::input::Input;
 use quorate_consensus::message::{HeldRecord, Message};
 use quorate_consensus::record::Record;
@@ -117,6 +117,41 @@ fn r12_the_restored_record_is_sent_again_when_the_fence_has_passed() {
     }
     let (to, vote) = bench.votes_sent(0)[0];
     assert_eq!((to, &vote.record), (Destination::All, &tip(&blocks[0])));
+}
+
+#[test]
+fn r12_a_status_from_behind_the_fence_carries_no_record() {
+    let (mut bench, blocks) = fenced();
+    bench.lapse(60);
+    assert!(!bench.statuses_sent().is_empty());
+    for status in bench.statuses_sent() {
+        assert!(status.recovering && status.record.is_empty());
+    }
+    for from in 0..3 {
+        bench.answer_fence(from, None);
+    }
+    bench.forget();
+    bench.lapse(10);
+    let statuses = bench.statuses_sent();
+    let last = *statuses.last().unwrap();
+    assert_eq!((last.recovering, &last.record), (false, &tip(&blocks[0])));
+}
+
+/// A restored record is a vote too, and so is what comes back signed.
+#[test]
+fn r12_no_vote_leaves_from_behind_the_fence() {
+    let (mut bench, blocks) = fenced();
+    bench.lapse(60);
+    assert!(bench.votes_sent(0).is_empty());
+    let signs = |effect: &&Effect| matches!(effect, Effect::SignRecord { .. });
+    assert_eq!(bench.seen.iter().filter(signs).count(), 0);
+    for from in 0..3 {
+        bench.answer_fence(from, None);
+    }
+    bench.lapse(30);
+    let votes = bench.votes_sent(0);
+    assert!(votes.iter().all(|(_, vote)| vote.record == tip(&blocks[0])));
+    assert!(votes.iter().any(|(_, vote)| vote.signature.is_some()));
 }
 
 #[test]

@@ -22,6 +22,13 @@ fn r7_the_skip_begins_at_the_lowest_index_where_nothing_can_be_final() {
     );
     bench.vote(2, 0, stop_at(&blocks[1]));
     assert_eq!(bench.own_record(0).skip_fallback, Some(i(2)));
+    let persisted = bench.persisted();
+    let mut skips: Vec<_> = persisted
+        .iter()
+        .filter_map(|own| own.record.skip_fallback)
+        .collect();
+    skips.dedup();
+    assert_eq!(skips, vec![i(4), i(2)], "at once, not one index a record");
 }
 
 #[test]

@@ -75,6 +75,24 @@ fn r9_history_is_fetched_from_who_has_it_and_delivered_in_order() {
 }
 
 #[test]
+fn r9_a_block_above_a_gap_is_not_delivered_however_early_its_body_comes() {
+    let set = six(2);
+    let mut bench = Bench::new(&set, 5);
+    let blocks = history(&set);
+    let top = &blocks[4];
+    bench.certificates(1, vec![final_of(&set, top, &[0, 1, 2, 3, 4])]);
+    bench.body(1, top);
+    assert!(bench.finalized().is_empty());
+    let headers = blocks[..4].iter().rev().map(|block| block.header).collect();
+    bench.message(1, Message::History(headers));
+    for block in &blocks[..4] {
+        bench.body(1, block);
+    }
+    let expected: Vec<Point> = blocks.iter().map(Block::point).collect();
+    assert_eq!(bench.finalized(), expected);
+}
+
+#[test]
 fn r9_history_that_the_block_above_does_not_name_is_not_taken() {
     let set = six(2);
     let mut bench = Bench::new(&set, 5);

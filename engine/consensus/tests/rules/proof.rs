@@ -97,6 +97,23 @@ fn signatures_of_an_older_record_prove_what_it_said() {
     );
 }
 
+/// A block that is final by count, and that signed records of stake Q reach, hides none below it
+/// that they prove.
+#[test]
+fn signatures_prove_the_highest_block_that_stake_fast_of_them_reaches() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let blocks = chain(&set, 2, 1);
+    bench.propose(&blocks[0]);
+    bench.propose(&blocks[1]);
+    bench.vote_signed(3, 0, tip(&blocks[0]));
+    bench.votes_signed(&[0, 1, 2], 0, &tip(&blocks[1]));
+    bench.vote(3, 0, tip(&blocks[1]));
+    bench.lapse(25);
+    assert_eq!(bench.consensus.finalized(), blocks[1].point());
+    assert_eq!(bench.consensus.proven(), blocks[0].point());
+}
+
 #[test]
 fn signatures_a_peer_that_never_signs_is_counted_only_after_verification() {
     let set = six(4096);

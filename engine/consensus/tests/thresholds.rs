@@ -166,3 +166,12 @@ fn the_defaults_are_always_admissible_and_leave_no_room_for_more_slack() {
         );
     }
 }
+
+#[test]
+fn a_refusal_names_what_would_be_needed() {
+    let at = |n, f, p| Thresholds::new(Stake::new(n), Stake::new(f), Stake::new(p));
+    let small = at(5, 1, 1).expect_err("3F + 2P + 1 is 6");
+    assert!(small.to_string().contains("= 6"), "{small}");
+    let large = at(1 << 62, 1, 1).expect_err("2^62");
+    assert!(large.to_string().contains("2^62"), "{large}");
+}

@@ -136,8 +136,10 @@ impl<'a> Judge<'a> {
         let own = *self.said(standing.window, standing.own);
         let honest = self.honest_votes(standing, heard);
         let mut made = Vec::new();
+        // A window that is still open allows no fallback: it is asked for all the same.
+        self.fallbacks(standing, honest, &mut made);
         if own.is_closed(tree) {
-            self.fallbacks(standing, honest, &mut made);
+            self.late_votes(standing, &mut made);
         } else {
             self.first_votes(standing, honest, &mut made);
         }
@@ -248,7 +250,11 @@ impl<'a> Judge<'a> {
         }
         let skipped = self.probes[standing.place].skip_fallback(tree.window);
         made.extend(skipped.and_then(|record| self.take(standing, &record)));
-        // A closed window takes no first vote any more, whatever comes.
+    }
+
+    /// A closed window takes no first vote any more, whatever comes.
+    fn late_votes(&mut self, standing: &Standing, made: &mut Vec<RecordNumber>) {
+        let tree = &self.world.trees[standing.window];
         for block in &tree.blocks {
             self.probes[standing.place].set_body(&block.point(), true, true);
         }

@@ -18,7 +18,7 @@ use quorate_consensus::types::{BlockId, Point, Window};
 use quorate_consensus::validators::ValidatorSet;
 use quorate_log::{
     CleanStopRead, DataFolder, LeaseError, LeaseFile, LeaseRead, LogConfig, OpenError, Opened,
-    Preparer, ReadError, Reader, RecordKind, RecordRef, SealDamage, Writer, remove_clean_stop,
+    Preparer, ReadError, Reader, RecordKind, RecordRef, Row, SealDamage, Writer, remove_clean_stop,
 };
 
 use crate::executor::{ExecuteError, Executor, FinalBlock};
@@ -147,6 +147,8 @@ pub struct RecoverySummary {
     pub records: u64,
     /// Height up to which blocks were executed again.
     pub height: u64,
+    /// What the end of the log was found to be.
+    pub row: Row,
     /// Whether the last run stopped cleanly.
     pub clean_stop: bool,
     /// Bytes of a torn tail that were cut off.
@@ -284,6 +286,7 @@ pub fn recover<S: StateMachine>(
     let summary = RecoverySummary {
         records: recovery.end.index.count(),
         height: executor.height(),
+        row: recovery.row,
         clean_stop,
         cut_bytes: recovery.cut.map_or(0, |cut| cut.cut_bytes),
         lease: content,

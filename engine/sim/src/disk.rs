@@ -30,6 +30,7 @@ pub(crate) struct Disk {
     stall_ns: u64,
     /// Power goes when the folder has used so many steps.
     power_off_at: Option<u64>,
+    is_full: bool,
 }
 
 impl Disk {
@@ -43,6 +44,7 @@ impl Disk {
             stalled_until_ns: 0,
             stall_ns: 0,
             power_off_at: None,
+            is_full: false,
         }
     }
 
@@ -105,6 +107,16 @@ impl Disk {
         self.power_off_at.is_some()
     }
 
+    /// No file can be made from here on, or all can again.
+    pub(crate) fn set_full(&mut self, is_full: bool) {
+        self.is_full = is_full;
+        self.memory.set_full(is_full);
+    }
+
+    pub(crate) const fn is_full(&self) -> bool {
+        self.is_full
+    }
+
     /// The next sync fails.
     pub(crate) fn fail_next_sync(&self) {
         self.memory.fail_sync_after(0);
@@ -133,5 +145,6 @@ impl Disk {
             }
         };
         self.power_off_at = None;
+        self.memory.set_full(self.is_full);
     }
 }

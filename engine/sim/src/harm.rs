@@ -9,7 +9,7 @@ use crate::checks::Violation;
 use crate::disk::Ending;
 use crate::member::Life;
 use crate::queue::Due;
-use crate::schedule::Fault;
+use crate::schedule::{Again, Fault};
 use crate::world::{MS, US, World};
 
 /// What a machine that lost its power looks like to its peers until keep-alives fail.
@@ -25,6 +25,10 @@ impl<S: StateMachine> World<S> {
         let set = std::sync::Arc::clone(&self.set);
         let own = self.validator(at);
         let app = self.app.make();
+        let again = self.members[at].crash_again.take();
+        if let Some(Again::Power { steps }) = again {
+            self.members[at].disk.power_off_after(steps);
+        }
         let outcome = self.members[at].start(own, &self.plan, &set, app, now);
         self.trace.note(
             self.now_ns,
@@ -34,6 +38,8 @@ impl<S: StateMachine> World<S> {
             &self.members[at].lives.to_le_bytes(),
         );
         if self.members[at].disk.is_off() {
+            self.faults.crashes_in_recovery += 1;
+            self.faults.second_crashes += u64::from(again.is_some());
             self.end_life(at, Ending::Power);
             self.schedule(20 * MS, Due::Start { at });
             return;
@@ -41,7 +47,7 @@ impl<S: StateMachine> World<S> {
         if let Err(error) = outcome {
             self.trace
                 .tell(self.now_ns, format_args!("v{at} cannot start: {error}"));
-            let is_failing = std::mem::take(&mut self.members[at].is_sync_failing);
+            let is_failing = self.members[at].take_disk_failure();
             if is_failing || self.is_byzantine(at) {
                 self.schedule(20 * MS, Due::Start { at });
             } else {
@@ -53,6 +59,10 @@ impl<S: StateMachine> World<S> {
         if self.members[at].lives > 1 {
             self.faults.restarts += 1;
         }
+        if self.members[at].disk.is_full() {
+            self.members[at].full_life = self.members[at].lives;
+        }
+        self.arm_again(at, again);
         self.watch_start(at);
         for peer in 0..self.members.len() {
             if self.validator(peer) == own {
@@ -75,6 +85,7 @@ impl<S: StateMachine> World<S> {
         );
         self.trace
             .tell(self.now_ns, format_args!("v{at} dies: {ending:?}"));
+        self.note_life(at);
         let was_up = self.members[at].life.take().is_some();
         self.members[at].paused_until_ns = 0;
         self.members[at].disk.end_life(ending);
@@ -101,7 +112,7 @@ impl<S: StateMachine> World<S> {
     pub(crate) fn end_by_error(&mut self, at: usize, error: &ReplicaError) {
         self.trace
             .tell(self.now_ns, format_args!("v{at} ends itself: {error}"));
-        let is_failing = std::mem::take(&mut self.members[at].is_sync_failing);
+        let is_failing = self.members[at].take_disk_failure();
         if !is_failing && !self.is_byzantine(at) {
             let what = format!("v{at} ended itself: {error:?}");
             self.checks.take(Err(Violation::new("replica", what)));
@@ -172,7 +183,86 @@ impl<S: StateMachine> World<S> {
                 self.clocks.jump(victim, offset_ns);
                 self.poke(victim);
             }
+            other => self.harm_more(number, other),
         }
+    }
+
+    /// Carries out a fault of the kinds that not every run has.
+    fn harm_more(&mut self, number: usize, fault: Fault) {
+        match fault {
+            Fault::Clog { links, clog_ns } if !self.is_healed => {
+                self.faults.clogs += 1;
+                self.network.clog(&links, self.now_ns + clog_ns);
+            }
+            Fault::Slow {
+                victim,
+                factor,
+                slow_ns,
+            } => {
+                self.faults.slow_spells += 1;
+                let member = &mut self.members[victim];
+                member.slow_factor = factor;
+                member.slow_until_ns = self.now_ns + slow_ns;
+            }
+            Fault::CrashTwice {
+                victim,
+                down_ns,
+                again,
+            } => {
+                let was_up = self.die(victim, Ending::Process, down_ns);
+                self.members[victim].crash_again = was_up.then_some(again);
+            }
+            Fault::FullDisk { victim, full_ns } => self.fill_disk(number, victim, full_ns),
+            _ => {}
+        }
+    }
+
+    /// Has a process that was just started die again, when that is its fate.
+    fn arm_again(&mut self, at: usize, again: Option<Again>) {
+        let life = self.members[at].lives;
+        match again {
+            Some(Again::Kill { after_ns }) => self.schedule(after_ns, Due::Crash { at, life }),
+            Some(Again::Power { .. }) => {
+                self.faults.second_crashes += 1;
+                self.schedule(20 * MS, Due::PowerEnds { at, life });
+                self.schedule(40 * MS, Due::Start { at });
+            }
+            None => {}
+        }
+    }
+
+    /// A process that was just started dies again.
+    pub(crate) fn crash_again(&mut self, at: usize) {
+        let is_voting = self.members[at]
+            .life
+            .as_ref()
+            .is_some_and(|life| life.replica.consensus().is_voting());
+        self.faults.second_crashes += 1;
+        self.faults.crashes_before_voting += u64::from(!is_voting);
+        let down_ns = self.dice.between(1, 50) * MS;
+        self.die(at, Ending::Process, down_ns);
+    }
+
+    fn fill_disk(&mut self, number: usize, victim: usize, full_ns: u64) {
+        if self.is_healed || self.members[victim].disk.is_full() {
+            return;
+        }
+        self.faults.full_disks += 1;
+        let member = &mut self.members[victim];
+        member.full_life = member.lives;
+        member.disk.set_full(true);
+        self.schedule(full_ns, Due::Mend { number });
+    }
+
+    /// What a validator did in the life that ends.
+    pub(crate) fn note_life(&mut self, at: usize) {
+        let Some(life) = &self.members[at].life else {
+            return;
+        };
+        let consensus = life.replica.consensus();
+        self.reached.note_life(consensus.counters());
+        let votes_again = self.members[at].lives > 1 && consensus.is_voting();
+        self.reached.note("r12_votes_again", u64::from(votes_again));
     }
 
     fn black_out(&mut self, is_power: bool, down_ns: u64) {
@@ -251,6 +341,7 @@ impl<S: StateMachine> World<S> {
     /// A process that was told to stop writes its last and ends; now and then the machine is
     /// switched off after.
     pub(crate) fn end_stop(&mut self, at: usize, down_ns: u64) {
+        self.note_life(at);
         let Some(life) = self.members[at].life.take() else {
             return;
         };
@@ -262,7 +353,7 @@ impl<S: StateMachine> World<S> {
         } = life;
         let outcome = replica.stop(companions.sync);
         let is_off = self.members[at].disk.is_off();
-        let is_expected = std::mem::take(&mut self.members[at].is_sync_failing) || is_off;
+        let is_expected = self.members[at].take_disk_failure() || is_off;
         if let Err(error) = outcome
             && !is_expected
             && !self.is_byzantine(at)
@@ -295,6 +386,10 @@ impl<S: StateMachine> World<S> {
             return;
         }
         self.faults.cuts += 1;
+        let is_one_way = links
+            .iter()
+            .any(|&(one, other)| !links.contains(&(other, one)));
+        self.faults.one_way_cuts += u64::from(is_one_way);
         self.network.set_cut(links, true);
         self.schedule(cut_ns, Due::Mend { number });
         if breaks {
@@ -305,12 +400,12 @@ impl<S: StateMachine> World<S> {
         }
     }
 
-    /// The cut of a fault is over; after healing there is none left.
+    /// What a fault did is over; after healing no cut is left.
     pub(crate) fn mend(&mut self, number: usize) {
-        if let Fault::Cut { links, .. } = &self.events[number].fault
-            && !self.is_healed
-        {
-            self.network.set_cut(links, false);
+        match &self.events[number].fault {
+            Fault::Cut { links, .. } if !self.is_healed => self.network.set_cut(links, false),
+            Fault::FullDisk { victim, .. } => self.members[*victim].disk.set_full(false),
+            _ => {}
         }
     }
 

@@ -27,6 +27,7 @@ mod member;
 mod network;
 mod plan;
 mod queue;
+mod reached;
 mod run;
 mod schedule;
 mod script;
@@ -44,5 +45,6 @@ pub use exhaustive::{
     exhaustive, exhaustive_of,
 };
 pub use plan::RunOptions;
+pub use reached::Reached;
 pub use run::{Failure, Outcome, Summary, SweepOptions, run, sweep};
 pub use script::Scenario;

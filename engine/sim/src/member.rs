@@ -17,6 +17,7 @@ use quorate_consensus::validators::ValidatorSet;
 
 use crate::disk::Disk;
 use crate::plan::{GENESIS, Plan};
+use crate::schedule::Again;
 
 const MS: u64 = 1_000_000;
 /// Payloads are short, so that segments of the log can be.
@@ -49,6 +50,13 @@ pub(crate) struct Member<S> {
     pub(crate) paused_until_ns: u64,
     /// A sync is made to fail, and whatever comes of it is no surprise.
     pub(crate) is_sync_failing: bool,
+    /// The life in which the disk was full.
+    pub(crate) full_life: u64,
+    /// What it computes takes so many times as long until then.
+    pub(crate) slow_until_ns: u64,
+    pub(crate) slow_factor: u64,
+    /// How the next life ends.
+    pub(crate) crash_again: Option<Again>,
 }
 
 /// A block that became final in a turn.
@@ -92,7 +100,26 @@ impl<S: StateMachine> Member<S> {
             lives: 0,
             paused_until_ns: 0,
             is_sync_failing: false,
+            full_life: 0,
+            slow_until_ns: 0,
+            slow_factor: 1,
+            crash_again: None,
         })
+    }
+
+    /// How many times longer it takes now for whatever it computes.
+    pub(crate) const fn slowness(&self, now_ns: u64) -> u64 {
+        if now_ns < self.slow_until_ns {
+            self.slow_factor
+        } else {
+            1
+        }
+    }
+
+    /// Whether the failure of its disk that ends this life, or forbids one, was injected.
+    pub(crate) fn take_disk_failure(&mut self) -> bool {
+        let is_sync_failing = std::mem::take(&mut self.is_sync_failing);
+        is_sync_failing || self.disk.is_full() || self.full_life == self.lives
     }
 
     /// Begins a life from what the disk holds.

@@ -26,6 +26,7 @@ pub(crate) struct FrameCounts {
     pub(crate) sent: u64,
     pub(crate) lost: u64,
     pub(crate) cut: u64,
+    pub(crate) clogged: u64,
     pub(crate) doubled: u64,
     pub(crate) reordered: u64,
 }
@@ -39,6 +40,8 @@ pub(crate) struct Network {
     quiet: Quality,
     /// How many cuts lie over each direction.
     cuts: Vec<u32>,
+    /// Until when each direction holds its frames back.
+    clogs: Vec<u64>,
     /// When the last frame of each direction that was not held back arrives: the others follow.
     arrivals: Vec<u64>,
     /// The connection that each validator believes to have to each other one.
@@ -79,6 +82,7 @@ impl Network {
             qualities,
             quiet,
             cuts: vec![0; len * len],
+            clogs: vec![0; len * len],
             arrivals: vec![0; len * len],
             connections: BTreeMap::new(),
             connection_count: 0,
@@ -104,6 +108,12 @@ impl Network {
             return [None, None];
         }
         let arrival = now_ns + self.dice.skewed(quality.wire_ns);
+        let arrival = if self.clogs[at] > arrival {
+            self.counts.clogged += 1;
+            self.clogs[at]
+        } else {
+            arrival
+        };
         let first = if self.dice.percent(quality.reorder_percent) {
             self.counts.reordered += 1;
             arrival + self.dice.below(20 * quality.wire_ns + 1)
@@ -132,9 +142,18 @@ impl Network {
         }
     }
 
+    /// What these directions carry arrives in one burst, not before `until_ns`.
+    pub(crate) fn clog(&mut self, links: &[(usize, usize)], until_ns: u64) {
+        for &(from, to) in links {
+            let at = self.at(from, to);
+            self.clogs[at] = self.clogs[at].max(until_ns);
+        }
+    }
+
     /// No cuts, no loss, nothing doubled or held back from here on.
     pub(crate) fn heal(&mut self) {
         self.cuts.fill(0);
+        self.clogs.fill(0);
         self.qualities.fill(self.quiet);
     }
 
@@ -216,6 +235,21 @@ mod tests {
         assert_eq!(network.send(0, 0, 1), [None, None], "two cuts lay over it");
         network.set_cut(&[(0, 1)], false);
         assert!(network.send(0, 0, 1)[0].is_some());
+    }
+
+    #[test]
+    fn a_clogged_direction_loses_nothing_and_brings_it_late_in_a_burst_and_in_order() {
+        let mut network = network(Scenario::Calm);
+        network.clog(&[(0, 1)], 1_000_000_000);
+        for now_ns in [0, 10, 20] {
+            assert_eq!(network.send(now_ns, 0, 1), [Some(1_000_000_000), None]);
+        }
+        assert!(
+            network.send(30, 1, 0)[0] < Some(1_000_000_000),
+            "the other direction"
+        );
+        assert!(network.send(1_000_000_000, 0, 1)[0] > Some(1_000_000_000));
+        assert_eq!(network.counts.clogged, 3);
     }
 
     #[test]

@@ -179,6 +179,12 @@ impl Plan {
         Thresholds::new(total, Stake::new(self.fault), Stake::new(self.slack)).ok()
     }
 
+    /// After healing so many windows in a row may pass without a final block: each validator's
+    /// turn twice, since its lease can keep it from proposing in the first one.
+    pub(crate) fn windows_bound(&self) -> u64 {
+        2 * u64::from(self.turn_windows) * (self.stakes.len() as u64 + 1)
+    }
+
     /// The validator set of the run.
     ///
     /// # Errors

@@ -16,6 +16,7 @@ use crate::byzantine::{Byzantine, ByzantineCounts};
 use crate::checks::Violation;
 use crate::counts::FaultCounts;
 use crate::plan::RunOptions;
+use crate::reached::Reached;
 use crate::script::Scenario;
 use crate::world::{MS, START_NS, World};
 
@@ -42,6 +43,10 @@ pub struct Outcome {
     pub recovery_ns: u64,
     /// Faults injected.
     pub faults: FaultCounts,
+    /// What happened of all that can.
+    pub reached: Reached,
+    /// The most windows in a row without a final block after healing.
+    pub windows_max: u64,
     /// What was seen of Byzantine validators.
     pub byzantine: ByzantineCounts,
     /// Events that happened: frames delivered, turns, syncs and the like.
@@ -80,6 +85,8 @@ pub(crate) fn run_app<S: StateMachine>(
             stuck: None,
             recovery_ns: 0,
             faults: FaultCounts::default(),
+            reached: Reached::default(),
+            windows_max: 0,
             byzantine: ByzantineCounts::default(),
             steps: 0,
             trace: [0; 32],
@@ -96,6 +103,7 @@ fn run_world<S: StateMachine>(options: &RunOptions, mut world: World<S>) -> Outc
         steps += 1;
         is_done = world.is_healed && world.is_done();
     }
+    (0..world.members.len()).for_each(|at| world.note_life(at));
     let violations = world.checks.finish();
     // A run that was given up for what it did wrong says nothing about progress.
     let is_stuck = !is_done && violations.is_empty();
@@ -104,6 +112,7 @@ fn run_world<S: StateMachine>(options: &RunOptions, mut world: World<S>) -> Outc
         frames_sent: network.sent,
         frames_lost: network.lost,
         frames_cut: network.cut,
+        frames_clogged: network.clogged,
         frames_doubled: network.doubled,
         frames_reordered: network.reordered,
         resubmissions: world.clients.resubmissions,
@@ -117,6 +126,8 @@ fn run_world<S: StateMachine>(options: &RunOptions, mut world: World<S>) -> Outc
         stuck: is_stuck.then(|| world.describe()),
         recovery_ns: world.now_ns.saturating_sub(healed_ns),
         faults,
+        reached: std::mem::take(&mut world.reached),
+        windows_max: world.checks.progress.windows_max(),
         byzantine: world.troupe.counts,
         steps,
         trace: world.trace.hash(),
@@ -188,6 +199,12 @@ pub struct Summary {
     pub recovery_ms_max: u64,
     /// Faults injected in all.
     pub faults: FaultCounts,
+    /// The most windows in a row without a final block after healing.
+    pub recovery_windows_max: u64,
+    /// What happened of all that can, over all runs.
+    pub reached: Reached,
+    /// What never happened in any run.
+    pub unreached: Vec<&'static str>,
     /// What was seen of Byzantine validators in all.
     pub byzantine: ByzantineCounts,
     /// Events in all.
@@ -300,12 +317,15 @@ fn summarize(
         summary.recovery_ms_max = summary.recovery_ms_max.max(outcome.recovery_ns / MS);
         summary.faults.add(&outcome.faults);
         summary.byzantine.add(&outcome.byzantine);
+        summary.reached.add(&outcome.reached);
+        summary.recovery_windows_max = summary.recovery_windows_max.max(outcome.windows_max);
         summary.steps += outcome.steps;
         trace.update(&outcome.trace);
         if !outcome.is_good() {
             summary.failures.push(failure(outcome, replay));
         }
     }
+    summary.unreached = summary.reached.missing(&summary.faults, options.scenario);
     summary.trace = trace.finalize().to_hex().to_string();
     summary
 }

@@ -8,6 +8,10 @@ use crate::plan::Plan;
 use crate::script::{Scenario, Weights};
 
 const MS: u64 = 1_000_000;
+/// Name of the stream of faults that only a share of the runs has.
+const MORE: &str = "more faults";
+/// How many of a hundred runs have them.
+const MORE_PERCENT: u64 = 60;
 
 /// Something that goes wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,8 +49,36 @@ pub(crate) enum Fault {
     },
     /// One connection breaks and is made again.
     Reset { one: usize, other: usize },
+    /// Frames over these links are held back for a while and arrive in a burst.
+    Clog {
+        links: Vec<(usize, usize)>,
+        clog_ns: u64,
+    },
+    /// A validator takes so many times as long for whatever it computes.
+    Slow {
+        victim: usize,
+        factor: u64,
+        slow_ns: u64,
+    },
+    /// A process dies, and once more soon after its next start.
+    CrashTwice {
+        victim: usize,
+        down_ns: u64,
+        again: Again,
+    },
+    /// No file can be made on this disk for a while.
+    FullDisk { victim: usize, full_ns: u64 },
     /// A wall clock is set to another time.
     ClockJump { victim: usize, offset_ns: i64 },
+}
+
+/// How a validator dies that was just started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Again {
+    /// The process dies so long after its start: before or after the fence has passed.
+    Kill { after_ns: u64 },
+    /// The power goes after so many steps of the disk, the first of them in recovery.
+    Power { steps: u64 },
 }
 
 /// A fault and when it happens, from the start of the run.
@@ -72,9 +104,13 @@ enum Kind {
     Flap,
     ClockJump,
     Reset,
+    Clog,
+    Slow,
+    SecondCrash,
+    FullDisk,
 }
 
-fn kinds(weights: &Weights) -> [(Kind, u64); 14] {
+fn kinds(weights: &Weights) -> [(Kind, u64); 18] {
     [
         (Kind::Kill, weights.kill),
         (Kind::LeaderKill, weights.leader_kill),
@@ -90,19 +126,40 @@ fn kinds(weights: &Weights) -> [(Kind, u64); 14] {
         (Kind::Flap, weights.flap),
         (Kind::ClockJump, weights.clock_jump),
         (Kind::Reset, weights.reset),
+        (Kind::Clog, weights.clog),
+        (Kind::Slow, weights.slow),
+        (Kind::SecondCrash, weights.second_crash),
+        (Kind::FullDisk, weights.full_disk),
     ]
 }
 
 /// Draws the faults of a run, in the order of their times.
 pub(crate) fn draw(plan: &Plan, scenario: Scenario, seed: u64) -> Vec<Event> {
+    let mut events = Vec::new();
     let mut dice = Dice::new(seed, "schedule");
-    let kinds = kinds(&scenario.weights());
+    draw_some(plan, &scenario.weights(), 11, &mut dice, &mut events);
+    // A stream of its own, so that those without it draw what they drew before there was one.
+    let mut dice = Dice::new(seed, MORE);
+    if dice.percent(MORE_PERCENT) {
+        draw_some(plan, &scenario.more_weights(), 5, &mut dice, &mut events);
+    }
+    events.sort_by_key(|event| event.at_ns);
+    events
+}
+
+fn draw_some(
+    plan: &Plan,
+    weights: &Weights,
+    count_max: u64,
+    dice: &mut Dice,
+    events: &mut Vec<Event>,
+) {
+    let kinds = kinds(weights);
     let sum: u64 = kinds.iter().map(|(_, weight)| weight).sum();
     if sum == 0 {
-        return Vec::new();
+        return;
     }
-    let count = 2 + dice.below(11);
-    let mut events = Vec::new();
+    let count = 2 + dice.below(count_max);
     for _ in 0..count {
         let at_ns = dice.below(plan.trouble_ns);
         let mut left = dice.below(sum);
@@ -114,10 +171,8 @@ pub(crate) fn draw(plan: &Plan, scenario: Scenario, seed: u64) -> Vec<Event> {
             }
             left -= weight;
         }
-        draw_one(chosen, at_ns, plan, &mut dice, &mut events);
+        draw_one(chosen, at_ns, plan, dice, events);
     }
-    events.sort_by_key(|event| event.at_ns);
-    events
 }
 
 fn draw_one(kind: Kind, at_ns: u64, plan: &Plan, dice: &mut Dice, events: &mut Vec<Event>) {
@@ -183,8 +238,84 @@ fn draw_one(kind: Kind, at_ns: u64, plan: &Plan, dice: &mut Dice, events: &mut V
             one: victim,
             other: (victim + 1 + dice.place(len - 1)) % len,
         }),
+        Kind::Clog | Kind::Slow | Kind::SecondCrash | Kind::FullDisk => {
+            let victims = [Some(victim), power_victim, abstainer];
+            draw_other(kind, at_ns, len, victims, dice, events);
+            None
+        }
     };
     events.extend(fault.map(|fault| Event { at_ns, fault }));
+}
+
+/// The kinds that not every run with everything has.
+fn draw_other(
+    kind: Kind,
+    at_ns: u64,
+    len: usize,
+    [anybody, of_power, abstainer]: [Option<usize>; 3],
+    dice: &mut Dice,
+    events: &mut Vec<Event>,
+) {
+    let fault = match kind {
+        Kind::Slow => anybody.map(|victim| Fault::Slow {
+            victim,
+            factor: dice.between(5, 100),
+            slow_ns: dice.between(10, 400) * MS,
+        }),
+        Kind::SecondCrash => anybody.map(|victim| crash_twice(victim, of_power, dice)),
+        // A machine that cannot note a failed sync counts like one that saw it.
+        Kind::FullDisk => abstainer.map(|victim| Fault::FullDisk {
+            victim,
+            full_ns: dice.between(5, 400) * MS,
+        }),
+        _ => {
+            draw_clogs(len, at_ns, dice, events);
+            None
+        }
+    };
+    events.extend(fault.map(|fault| Event { at_ns, fault }));
+}
+
+/// Directions are clogged one by one, and come free in another order.
+fn draw_clogs(len: usize, at_ns: u64, dice: &mut Dice, events: &mut Vec<Event>) {
+    for _ in 0..dice.between(1, 6) {
+        let from = dice.place(len);
+        let links = if dice.percent(30) {
+            // All that a validator says.
+            let others = (0..len).filter(|&to| to != from);
+            others.map(|to| (from, to)).collect()
+        } else {
+            vec![(from, (from + 1 + dice.place(len - 1)) % len)]
+        };
+        events.push(Event {
+            at_ns: at_ns + dice.below(50 * MS),
+            fault: Fault::Clog {
+                links,
+                clog_ns: dice.between(5, 300) * MS,
+            },
+        });
+    }
+}
+
+/// The second death finds the process in recovery, before its fence, or at its first words.
+fn crash_twice(victim: usize, of_power: Option<usize>, dice: &mut Dice) -> Fault {
+    let down_ns = dice.between(1, 250) * MS;
+    match of_power {
+        Some(victim) if dice.percent(60) => Fault::CrashTwice {
+            victim,
+            down_ns,
+            again: Again::Power {
+                steps: dice.skewed(20),
+            },
+        },
+        _ => Fault::CrashTwice {
+            victim,
+            down_ns,
+            again: Again::Kill {
+                after_ns: dice.below(5 * MS),
+            },
+        },
+    }
 }
 
 /// Any clock may be a little off; those that may be faulty are off by anything.
@@ -245,8 +376,14 @@ mod tests {
 
     #[test]
     fn only_those_within_the_budget_are_made_to_abstain() {
-        for seed in 0..400 {
-            let scenario = Scenario::Power;
+        let scenarios = [
+            Scenario::Power,
+            Scenario::Mixed,
+            Scenario::DoubleCrash,
+            Scenario::Disk,
+        ];
+        for (seed, scenario) in (0..400).flat_map(|seed| scenarios.map(|scenario| (seed, scenario)))
+        {
             let plan = Plan::draw(&RunOptions {
                 seed,
                 validators: 5,
@@ -257,12 +394,25 @@ mod tests {
             for event in draw(&plan, scenario, seed) {
                 match event.fault {
                     Fault::SyncFailure { victim, .. } => assert!(plan.abstainers.contains(&victim)),
+                    Fault::FullDisk { victim, .. } => assert!(plan.abstainers.contains(&victim)),
+                    Fault::CrashTwice {
+                        victim,
+                        again: Again::Power { .. },
+                        ..
+                    } if is_async => assert!(plan.abstainers.contains(&victim)),
                     Fault::Power { victim, .. } if is_async => {
                         assert!(plan.abstainers.contains(&victim));
                     }
                     _ => {}
                 }
             }
+        }
+    }
+
+    #[test]
+    fn seeds_that_once_found_a_fault_draw_what_they_drew_then() {
+        for seed in [24, 65, 1_064] {
+            assert!(!Dice::new(seed, MORE).percent(MORE_PERCENT), "{seed}");
         }
     }
 

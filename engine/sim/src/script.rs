@@ -30,12 +30,18 @@ pub enum Scenario {
     Pause,
     /// Everybody dies at once.
     Blackout,
+    /// Links hold frames back and bring them in a burst; validators are slow.
+    Clog,
+    /// Disks are full, slow, or fail.
+    Disk,
+    /// Processes and machines die, and die again while they recover.
+    DoubleCrash,
     /// Everything, with one or two kinds of Byzantine validators drawn from the seed.
     Byzantine,
 }
 
 /// All scenarios with their names.
-const NAMES: [(Scenario, &str); 11] = [
+const NAMES: [(Scenario, &str); 14] = [
     (Scenario::Mixed, "mixed"),
     (Scenario::Calm, "calm"),
     (Scenario::Crash, "crash"),
@@ -46,6 +52,9 @@ const NAMES: [(Scenario, &str); 11] = [
     (Scenario::Clock, "clock"),
     (Scenario::Pause, "pause"),
     (Scenario::Blackout, "blackout"),
+    (Scenario::Clog, "clog"),
+    (Scenario::Disk, "disk"),
+    (Scenario::DoubleCrash, "double-crash"),
     (Scenario::Byzantine, "byzantine"),
 ];
 
@@ -66,6 +75,10 @@ pub(crate) struct Weights {
     pub(crate) flap: u64,
     pub(crate) clock_jump: u64,
     pub(crate) reset: u64,
+    pub(crate) clog: u64,
+    pub(crate) slow: u64,
+    pub(crate) second_crash: u64,
+    pub(crate) full_disk: u64,
 }
 
 /// No fault at all.
@@ -84,6 +97,29 @@ const NONE: Weights = Weights {
     flap: 0,
     clock_jump: 0,
     reset: 0,
+    clog: 0,
+    slow: 0,
+    second_crash: 0,
+    full_disk: 0,
+};
+
+/// What every run with everything draws from.
+const EVERYTHING: Weights = Weights {
+    kill: 6,
+    leader_kill: 4,
+    clean_stop: 2,
+    blackout: 1,
+    power: 3,
+    torn_power: 3,
+    sync_failure: 1,
+    pause: 4,
+    disk_stall: 3,
+    partition: 5,
+    one_way: 4,
+    flap: 2,
+    clock_jump: 2,
+    reset: 3,
+    ..NONE
 };
 
 impl Scenario {
@@ -109,24 +145,39 @@ impl Scenario {
         matches!(self, Self::Mixed | Self::Clock | Self::Byzantine)
     }
 
+    /// What a share of the runs with everything has besides.
+    pub(crate) const fn more_weights(self) -> Weights {
+        match self {
+            Self::Mixed | Self::Byzantine => Weights {
+                clog: 3,
+                slow: 2,
+                second_crash: 3,
+                full_disk: 1,
+                ..NONE
+            },
+            _ => NONE,
+        }
+    }
+
     pub(crate) const fn weights(self) -> Weights {
         match self {
             Self::Calm | Self::Lossy => NONE,
-            Self::Mixed | Self::Byzantine => Weights {
-                kill: 6,
-                leader_kill: 4,
-                clean_stop: 2,
-                blackout: 1,
-                power: 3,
-                torn_power: 3,
+            Self::Mixed | Self::Byzantine => EVERYTHING,
+            Self::Clog => Weights {
+                clog: 3,
+                slow: 2,
+                ..NONE
+            },
+            Self::Disk => Weights {
+                full_disk: 3,
+                disk_stall: 2,
                 sync_failure: 1,
-                pause: 4,
-                disk_stall: 3,
-                partition: 5,
-                one_way: 4,
-                flap: 2,
-                clock_jump: 2,
-                reset: 3,
+                kill: 1,
+                ..NONE
+            },
+            Self::DoubleCrash => Weights {
+                second_crash: 1,
+                ..NONE
             },
             Self::Crash => Weights {
                 kill: 8,

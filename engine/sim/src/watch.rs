@@ -6,6 +6,7 @@ use quorate::lanes::Verdict;
 use quorate::replica::{Event, FrameOutcome};
 use quorate::state_machine::StateMachine;
 use quorate_consensus::certificate::Certificate;
+use quorate_consensus::effect::Alarm;
 use quorate_consensus::header::Header;
 use quorate_consensus::input::Input;
 use quorate_consensus::message::Message;
@@ -23,6 +24,7 @@ impl<S: StateMachine> World<S> {
             return;
         };
         let (height, root) = life.root();
+        self.reached.note_start(&life.companions.summary);
         self.trace.tell(
             self.now_ns,
             format_args!(
@@ -45,6 +47,10 @@ impl<S: StateMachine> World<S> {
             for (_, bytes) in &turned.frames {
                 self.note_byzantine_frame(at, bytes);
             }
+            turned
+                .events
+                .iter()
+                .for_each(|event| self.note_event(event));
             return turned;
         }
         for (to, bytes) in &turned.frames {
@@ -70,6 +76,7 @@ impl<S: StateMachine> World<S> {
                 let line = format_args!("v{at} delivers {height} {id:?} of {commands} commands");
                 self.trace.tell(self.now_ns, line);
             }
+            self.checks.progress.deliver(block.height);
             if let Some(id) = block.id {
                 let outcome = self.checks.chain.deliver(at, block.height, id);
                 self.checks.take(outcome);
@@ -98,14 +105,29 @@ impl<S: StateMachine> World<S> {
         self.trace
             .tell(self.now_ns, format_args!("v{at} {event:?}"));
         self.note_accusation(index(at), event);
+        self.note_event(event);
+        if let Event::Entered { window, .. } = event {
+            let outcome = self.checks.progress.enter(window.number());
+            self.checks.take(outcome);
+        }
         let outcome = conduct::judge(&self.set, index(at), event, |peer| {
             self.may_be_accused(peer)
         });
         self.checks.take(outcome);
     }
 
+    fn note_event(&mut self, event: &Event) {
+        let name = match event {
+            Event::Durable(_) => "r11_flushed_by_many",
+            Event::Alarm(Alarm::DiskOlderThanSent(_)) => "r12_old_disk_noticed",
+            _ => return,
+        };
+        self.reached.note(name, 1);
+    }
+
     /// A validator says something.
     fn watch_message(&mut self, from: usize, message: &Message) {
+        self.reached.note_message(message);
         match message {
             Message::Propose(propose) => {
                 self.watch_proposal(from, &propose.header);

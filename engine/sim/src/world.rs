@@ -27,6 +27,7 @@ use crate::member::{Life, Member};
 use crate::network::Network;
 use crate::plan::{Plan, RunOptions};
 use crate::queue::{Due, Queue};
+use crate::reached::Reached;
 use crate::schedule::{self, Event};
 use crate::trace::Trace;
 
@@ -52,6 +53,7 @@ pub(crate) struct World<S> {
     pub(crate) checks: Checks,
     pub(crate) trace: Trace,
     pub(crate) faults: FaultCounts,
+    pub(crate) reached: Reached,
     pub(crate) events: Vec<Event>,
     pub(crate) dice: Dice,
     pub(crate) is_healed: bool,
@@ -96,9 +98,10 @@ impl<S: StateMachine> World<S> {
             network: Network::new(&plan, len, scenario, seed),
             clocks: Clocks::new(len, scenario.has_bad_clocks(), seed),
             clients: Clients::new(plan.sessions, app.commands(), seed),
-            checks: Checks::new(len, plan.window_slots),
+            checks: Checks::new(len, plan.window_slots, plan.windows_bound()),
             trace: Trace::new(is_told),
             faults: FaultCounts::default(),
+            reached: Reached::default(),
             events: schedule::draw(&plan, scenario, seed),
             dice: Dice::new(seed, "world"),
             is_healed: false,
@@ -200,6 +203,7 @@ impl<S: StateMachine> World<S> {
                 connection,
             } => self.lose(own, peer, connection),
             Due::Start { at } => self.start(at),
+            Due::Crash { at, life } if self.is_life(at, life) => self.crash_again(at),
             Due::Fault { number } => self.harm(number),
             Due::Mend { number } => self.mend(number),
             Due::Client { number } => self.act_client(number),
@@ -211,7 +215,8 @@ impl<S: StateMachine> World<S> {
             | Due::Turn { .. }
             | Due::Wake { .. }
             | Due::StopEnds { .. }
-            | Due::PowerEnds { .. } => {}
+            | Due::PowerEnds { .. }
+            | Due::Crash { .. } => {}
         }
     }
 
@@ -237,6 +242,7 @@ impl<S: StateMachine> World<S> {
     /// A turn of this validator is due soon.
     pub(crate) fn poke(&mut self, at: usize) {
         let number = self.members[at].lives;
+        let slowness = self.members[at].slowness(self.now_ns);
         let Some(life) = self.members[at].life.as_mut() else {
             return;
         };
@@ -245,7 +251,7 @@ impl<S: StateMachine> World<S> {
             let delay_ns = self
                 .dice
                 .between(self.plan.turn_ns / 2, self.plan.turn_ns * 2);
-            self.schedule(delay_ns, Due::Turn { at, life: number });
+            self.schedule(delay_ns * slowness, Due::Turn { at, life: number });
         }
     }
 
@@ -355,7 +361,8 @@ impl<S: StateMachine> World<S> {
             }
         }
         if !turned.jobs.is_empty() {
-            let delay_ns = self.dice.skewed(self.plan.verify_ns);
+            let slowness = self.members[at].slowness(self.now_ns);
+            let delay_ns = self.dice.skewed(self.plan.verify_ns) * slowness;
             let jobs = turned.jobs;
             self.schedule(delay_ns, Due::Jobs { at, life, jobs });
         }
@@ -507,6 +514,11 @@ impl<S: StateMachine> World<S> {
         self.trace
             .tell(self.now_ns, format_args!("trouble is over"));
         self.is_healed = true;
+        self.checks.progress.heal();
+        for member in &mut self.members {
+            member.disk.set_full(false);
+            member.slow_until_ns = 0;
+        }
         self.network.heal();
         self.clocks.heal();
         self.end_twins();

@@ -8,6 +8,7 @@ pub(crate) mod acknowledged;
 pub(crate) mod chain;
 pub(crate) mod conduct;
 pub(crate) mod headers;
+pub(crate) mod progress;
 pub(crate) mod proposals;
 pub(crate) mod records;
 pub(crate) mod results;
@@ -46,11 +47,12 @@ pub(crate) struct Checks {
     pub(crate) results: results::Results,
     pub(crate) roots: roots::Roots,
     pub(crate) acknowledged: acknowledged::Acknowledged,
+    pub(crate) progress: progress::Progress,
     found: Vec<Violation>,
 }
 
 impl Checks {
-    pub(crate) fn new(validators: usize, window_slots: u32) -> Self {
+    pub(crate) fn new(validators: usize, window_slots: u32, windows_bound: u64) -> Self {
         Self {
             headers: headers::HeaderBook::default(),
             proposals: proposals::Proposals::default(),
@@ -59,6 +61,7 @@ impl Checks {
             results: results::Results::default(),
             roots: roots::Roots::default(),
             acknowledged: acknowledged::Acknowledged::default(),
+            progress: progress::Progress::new(windows_bound),
             found: Vec::new(),
         }
     }

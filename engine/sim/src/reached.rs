@@ -1,0 +1,180 @@
+//! What must have happened somewhere in a large batch, or the batch shows less than it seems to.
+//!
+//! Owns the names of every rule's actions and every branch of recovery that a run can take, and
+//! how often each was taken. Never: judges a run.
+
+use std::collections::BTreeMap;
+
+use quorate::recovery::RecoverySummary;
+use quorate_consensus::machine::Counters;
+use quorate_consensus::message::Message;
+use quorate_log::Row;
+use serde::Serialize;
+
+use crate::counts::FaultCounts;
+use crate::script::Scenario;
+
+/// Every name besides those of faults.
+const NAMES: [&str; 35] = [
+    "r1_entered",
+    "r2_proposed",
+    "r3_voted",
+    "r4_final",
+    "r5_stopped_by_timer",
+    "r5_stopped_by_predicate",
+    "r5_stopped_by_policy",
+    "r6_also",
+    "r7_skip_fallback",
+    "r8_finalized_fast",
+    "r8_finalized_slow",
+    "r8_finalized_by_proof",
+    "r9_jumped",
+    "r10_fetched",
+    "r10_certificates_sent",
+    "r10_certificates_taken",
+    "r10_status_sent",
+    "r10_asked",
+    "r10_headers_served",
+    "r10_bodies_served",
+    "r10_history_served",
+    "r11_flushed_by_many",
+    "r11_lease_restored",
+    "r12_fence_asked",
+    "r12_fence_answered",
+    "r12_abstains",
+    "r12_proposes_nothing_for_a_while",
+    "r12_votes_again",
+    "r12_old_disk_noticed",
+    "recovery_clean_end",
+    "recovery_torn_tail",
+    "recovery_torn_group",
+    "recovery_clean_stop",
+    "suspended",
+    "turn_marked",
+];
+
+/// What only a validator whose old disk was put back can bring about; such a one is Byzantine.
+const OF_OLD_DISKS: [&str; 1] = ["r12_old_disk_noticed"];
+
+/// How often each thing happened, by its name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Reached(BTreeMap<&'static str, u64>);
+
+impl Reached {
+    /// Something happened so many times more.
+    pub(crate) fn note(&mut self, name: &'static str, count: u64) {
+        debug_assert!(NAMES.contains(&name), "{name} has no place in the list");
+        if count > 0 {
+            *self.0.entry(name).or_insert(0) += count;
+        }
+    }
+
+    /// Adds what happened in another run.
+    pub(crate) fn add(&mut self, other: &Self) {
+        for (name, count) in &other.0 {
+            *self.0.entry(name).or_insert(0) += count;
+        }
+    }
+
+    /// What never happened of all that a batch of this scenario has to show.
+    pub(crate) fn missing(&self, faults: &FaultCounts, scenario: Scenario) -> Vec<&'static str> {
+        let is_required =
+            |name: &&str| scenario == Scenario::Byzantine || !OF_OLD_DISKS.contains(name);
+        let rules = NAMES.iter().copied().filter(is_required);
+        let missing = rules.filter(|name| !self.0.contains_key(name));
+        let faults = faults.each().filter(|&(_, count)| count == 0);
+        missing.chain(faults.map(|(name, _)| name)).collect()
+    }
+
+    /// What a validator did in a life that ends.
+    pub(crate) fn note_life(&mut self, counters: &Counters) {
+        for (name, count) in [
+            ("r1_entered", counters.windows_entered),
+            ("r2_proposed", counters.proposals),
+            ("r4_final", counters.finals),
+            ("r5_stopped_by_timer", counters.stops_timer),
+            ("r5_stopped_by_predicate", counters.stops_predicate),
+            ("r5_stopped_by_policy", counters.stops_policy),
+            ("r6_also", counters.also),
+            ("r7_skip_fallback", counters.skip_fallbacks),
+            ("r8_finalized_fast", counters.finalized_fast),
+            ("r8_finalized_slow", counters.finalized_slow),
+            ("r8_finalized_by_proof", counters.finalized_proof),
+            ("r9_jumped", counters.jumps),
+            ("r10_fetched", counters.fetches),
+            ("r10_certificates_sent", counters.certificates_sent),
+            ("r10_certificates_taken", counters.certificates_taken),
+            ("suspended", counters.suspensions),
+            ("turn_marked", counters.turns_marked),
+        ] {
+            self.note(name, count);
+        }
+    }
+
+    /// What a start found.
+    pub(crate) fn note_start(&mut self, summary: &RecoverySummary) {
+        let row = match summary.row {
+            Row::TornTail => "recovery_torn_tail",
+            Row::TornGroup => "recovery_torn_group",
+            // The others refuse to open the log, and nobody starts then.
+            _ => "recovery_clean_end",
+        };
+        self.note(row, 1);
+        self.note("recovery_clean_stop", u64::from(summary.clean_stop));
+        let lease = &summary.lease.lease;
+        self.note("r11_lease_restored", u64::from(lease.lease.is_some()));
+        self.note("r12_abstains", u64::from(lease.abstain_until.is_some()));
+        self.note(
+            "r12_proposes_nothing_for_a_while",
+            u64::from(lease.no_proposals_until.is_some()),
+        );
+    }
+
+    /// What a validator said.
+    pub(crate) fn note_message(&mut self, message: &Message) {
+        let name = match message {
+            Message::Vote(vote) if vote.record.tip.is_some() => "r3_voted",
+            Message::Status(_) => "r10_status_sent",
+            Message::Get(_) => "r10_asked",
+            Message::Headers { .. } => "r10_headers_served",
+            Message::Block { .. } => "r10_bodies_served",
+            Message::History(_) => "r10_history_served",
+            Message::FenceAsk { .. } => "r12_fence_asked",
+            Message::FenceAnswer { .. } => "r12_fence_answered",
+            _ => return,
+        };
+        self.note(name, 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_in_which_nothing_happened_lacks_every_rule_and_every_fault() {
+        let faults = FaultCounts::default();
+        let missing = Reached::default().missing(&faults, Scenario::Byzantine);
+        assert_eq!(missing.len(), NAMES.len() + faults.each().count());
+    }
+
+    #[test]
+    fn what_happened_in_any_run_is_not_missing() {
+        let faults = FaultCounts {
+            clogs: 1,
+            ..FaultCounts::default()
+        };
+        let mut run = Reached::default();
+        run.note("r6_also", 2);
+        let mut batch = Reached::default();
+        batch.add(&run);
+        let missing = batch.missing(&faults, Scenario::Mixed);
+        assert!(!missing.contains(&"r6_also") && !missing.contains(&"clogs"));
+        assert!(missing.contains(&"r7_skip_fallback") && missing.contains(&"kills"));
+        assert!(
+            !missing.contains(&"r12_old_disk_noticed"),
+            "nobody's disk was put back"
+        );
+    }
+}

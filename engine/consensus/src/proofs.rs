@@ -29,13 +29,13 @@ impl Consensus {
             .collect();
         let mut moved = false;
         for window in dirty {
-            moved |= self.prove_in(window, effects);
+            moved |= self.prove_in(window, now, effects);
         }
         self.persist_proof(now, effects);
         moved
     }
 
-    fn prove_in(&mut self, window: Window, effects: &mut Effects) -> bool {
+    fn prove_in(&mut self, window: Window, now: Now, effects: &mut Effects) -> bool {
         let Some(state) = self.windows.get_mut(&window) else {
             return false;
         };
@@ -56,6 +56,11 @@ impl Consensus {
             return false;
         };
         self.adopt_proof(point, proof, effects);
+        // R9 for a proof of one's own making as for another's: what lies below is dropped, and with
+        // it every other way into this window.
+        if self.entered.is_none_or(|entered| entered < window) {
+            self.enter(window, now, effects);
+        }
         true
     }
 

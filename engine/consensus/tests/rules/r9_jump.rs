@@ -38,6 +38,19 @@ fn r9_a_proof_is_adopted_and_its_window_entered() {
     );
 }
 
+/// Headers and signed votes of a window above the own one make its block final before there is a
+/// parent for it here. What lies below is dropped then.
+#[test]
+fn r9_a_proof_made_of_signed_votes_is_a_reason_to_enter_its_window_too() {
+    let set = six(2);
+    let mut bench = Bench::new(&set, 5);
+    let block = &history(&set)[2];
+    bench.headers(1, &[block]);
+    bench.votes_signed(&[0, 1, 2, 3, 4], 1, &tip(block));
+    assert_eq!(bench.consensus.proven(), block.point());
+    assert_eq!(bench.consensus.window(), w(1));
+}
+
 #[test]
 fn r9_history_is_fetched_from_who_has_it_and_delivered_in_order() {
     let set = six(2);

@@ -108,7 +108,7 @@ impl Cast {
             actors.extend((0..count).filter_map(|_| dice.one_of(&all)));
         }
         for (number, &place) in chosen.iter().enumerate() {
-            let is_twin = request.has_twins && (actors.is_empty() || number % 2 == 0);
+            let is_twin = request.has_twins && (actors.is_empty() || number.is_multiple_of(2));
             let part = &mut self.parts[place];
             if is_twin {
                 part.is_twin = true;
@@ -232,8 +232,8 @@ mod tests {
             has_twins: true,
             ..Byzantine::default()
         };
-        let found = (0..50).map(|seed| cast(request, seed));
-        let found = found.filter(|cast| cast.places() > 5).last().unwrap();
+        let mut found = (0..50).map(|seed| cast(request, seed));
+        let found = found.find(|cast| cast.places() > 5).unwrap();
         let twin = found.validator(5);
         assert_eq!(found.places_of(twin).collect::<Vec<_>>(), [twin, 5]);
         assert!(found.is_byzantine(5) && found.is_byzantine(twin));

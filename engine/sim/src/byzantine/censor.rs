@@ -16,7 +16,7 @@ pub(crate) struct Censor;
 
 /// Whether a session is one of those it does not serve.
 const fn is_hated(session: &[u8; 16]) -> bool {
-    session[0] % 2 == 0
+    session[0].is_multiple_of(2)
 }
 
 impl Actor for Censor {

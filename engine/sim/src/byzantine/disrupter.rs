@@ -58,7 +58,7 @@ impl Disrupter {
             }
             Message::Headers { window, headers } => {
                 if is_up {
-                    *window = shifted(*window, choice % 2 == 0);
+                    *window = shifted(*window, choice.is_multiple_of(2));
                 } else if let Some(header) = headers.first_mut() {
                     header.time_ns = header.time_ns.saturating_sub(choice);
                 }

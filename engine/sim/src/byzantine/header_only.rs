@@ -33,7 +33,7 @@ impl Actor for HeaderOnly {
                 }
             }
             // Some blocks it does give, so that chains begin well and end in nothing.
-            Message::Block { header, payload } if header.index.number() % 4 == 0 => {
+            Message::Block { header, payload } if header.index.number().is_multiple_of(4) => {
                 stage.send(to, Message::Block { header, payload });
             }
             Message::Block { .. } => {}

@@ -112,7 +112,7 @@ impl<S: StateMachine> World<S> {
         copies
             .filter(|&place| self.network.connection(from, place).is_some())
             .last()
-            .unwrap_or(to.place())
+            .unwrap_or_else(|| to.place())
     }
 
     /// Whether the words of this process go through actors, who see them first. If so they have.

@@ -49,7 +49,7 @@ impl Actor for InvalidProposer {
         if let Message::Propose(propose) = &mut message {
             let window = propose.header.window;
             let turn = window.number() / u64::from(stage.set.turn_windows().max(1));
-            let is_for_all = turn % 3 == 0;
+            let is_for_all = turn.is_multiple_of(3);
             // Good blocks come first in some windows.
             let is_due = u64::from(propose.header.index.number()) >= window.number() % 3;
             if is_due && (is_for_all || stage.is_other_side(window, to)) {

@@ -25,7 +25,7 @@ impl Actor for NullifyOnly {
             *record = Record {
                 stop: true,
                 // In every other window the fallback too, unasked.
-                skip_fallback: (window.number() % 2 == 0).then_some(Index::ZERO),
+                skip_fallback: window.number().is_multiple_of(2).then_some(Index::ZERO),
                 ..Record::default()
             };
         });

@@ -17,18 +17,15 @@ pub(crate) struct Oversizer {
     window: Window,
 }
 
-fn block_id(number: u32) -> BlockId {
-    let mut id = [0; 32];
-    // Ascending as bytes too.
-    id[..4].copy_from_slice(&number.to_be_bytes());
-    BlockId::new(id)
+fn block_id(number: u8) -> BlockId {
+    BlockId::new([number; 32])
 }
 
 impl Oversizer {
     /// A record with as many fallback branches as one may have.
-    fn wide(&self, stage: &mut Stage<'_>) -> Record {
+    fn wide(stage: &Stage<'_>) -> Record {
         let last = stage.set.slots().saturating_sub(1);
-        let count = u32::try_from(limits::ALSO_ENTRIES_MAX).unwrap_or(u32::MAX);
+        let count = u8::try_from(limits::ALSO_ENTRIES_MAX).unwrap_or(u8::MAX);
         Record {
             stop: true,
             skip_fallback: Some(Index::new(last)),
@@ -78,7 +75,7 @@ impl Actor for Oversizer {
         let to = stage.any_peer();
         match stage.dice.below(8) {
             0 | 1 => {
-                let record = self.wide(stage);
+                let record = Self::wide(stage);
                 let window = self.window;
                 stage.vote(to, window, record, true);
             }

@@ -33,7 +33,7 @@ impl Actor for PrivateVoter {
         let pair = place.and_then(|window| self.blocks.get(&window).copied());
         if let (Some(window), Some(pair)) = (place, pair) {
             // In every third window one block is enough, so that the own records are ordered.
-            let is_other = window.number() % 3 != 0 && stage.is_other_side(window, to);
+            let is_other = !window.number().is_multiple_of(3) && stage.is_other_side(window, to);
             let header = pair[usize::from(is_other)];
             change_record(stage, &mut message, |_, record| {
                 record.tip = Some((header.index, header.id()));

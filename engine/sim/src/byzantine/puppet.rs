@@ -62,7 +62,7 @@ impl Puppet {
     ) -> Deeds {
         let first = Outgoing {
             to,
-            words: Words::Message(message),
+            words: Words::Message(Box::new(message)),
             delay_ns: 0,
         };
         let mut deeds = Deeds {
@@ -111,7 +111,7 @@ impl Puppet {
                 };
                 let from = deeds.out.len();
                 self.on_stage(lent, number, deeds, |actor, stage| {
-                    actor.say(stage, outgoing.to, message);
+                    actor.say(stage, outgoing.to, *message);
                 });
                 for later in &mut deeds.out[from..] {
                     later.delay_ns += outgoing.delay_ns;

@@ -37,7 +37,7 @@ impl Actor for Reorderer {
         for place in (0..self.held.len()).rev() {
             if self.held[place].0 <= now_ns {
                 let (_, from, message) = self.held.remove(place);
-                stage.wishes.push(Wish::Feed(from, message));
+                stage.wishes.push(Wish::Feed(from, Box::new(message)));
             }
         }
     }

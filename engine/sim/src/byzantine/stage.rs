@@ -22,7 +22,7 @@ use crate::keyring::WorldKey;
 #[derive(Clone, Debug)]
 pub(crate) enum Words {
     /// A message, which a second actor of the same validator may still change.
-    Message(Message),
+    Message(Box<Message>),
     /// Bytes as they are, of whatever worth.
     Bytes(Arc<[u8]>),
 }
@@ -46,7 +46,7 @@ pub(crate) enum Wish {
     /// Its process dies and starts again from that copy.
     RestoreDisk,
     /// Its own replica receives this now, as from that peer.
-    Feed(ValidatorIndex, Message),
+    Feed(ValidatorIndex, Box<Message>),
 }
 
 /// What the Byzantine validators of a run know together.
@@ -101,7 +101,7 @@ impl Stage<'_> {
     pub(crate) fn send_later(&mut self, to: ValidatorIndex, message: Message, delay_ns: u64) {
         self.out.push(Outgoing {
             to,
-            words: Words::Message(message),
+            words: Words::Message(Box::new(message)),
             delay_ns,
         });
     }

@@ -29,6 +29,7 @@ mod plan;
 mod queue;
 mod reached;
 mod run;
+pub mod scenes;
 mod schedule;
 mod script;
 mod tape;

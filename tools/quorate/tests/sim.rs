@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{quorate, run, run_json};
+use common::{Folder, quorate, run, run_json};
 
 #[test]
 fn a_few_worlds_are_good_and_the_same_seeds_do_the_same() {
@@ -76,4 +76,24 @@ fn a_small_world_is_explored_to_its_end() {
         let output = run(&["sim", "--exhaustive", refused]);
         assert_eq!(output.status.code(), Some(2), "{refused}");
     }
+}
+
+#[test]
+fn a_script_prints_its_trace_and_a_failed_expectation_ends_with_one() {
+    let scripts = concat!(env!("CARGO_MANIFEST_DIR"), "/../../engine/sim/scripts");
+    let script = format!("{scripts}/slow_path.script");
+    let output = run(&["sim", "--script", &script]);
+    assert_eq!(output.status.code(), Some(0));
+    let trace = std::fs::read_to_string(format!("{scripts}/slow_path.trace")).unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), trace);
+
+    let folder = Folder::new("script");
+    let wrong = folder.join("wrong.script");
+    std::fs::write(&wrong, "validators 4\n\nexpect v0 window 1\n").unwrap();
+    let told = run_json(&["sim", "--script", wrong.to_str().unwrap()], 1);
+    let failure = told["failure"].as_str().unwrap();
+    assert!(
+        failure.ends_with("wrong.script:3: expected window 1 at v0, found window 0"),
+        "{failure}"
+    );
 }

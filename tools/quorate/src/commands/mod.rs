@@ -5,6 +5,7 @@ pub(crate) mod keygen;
 pub(crate) mod load;
 pub(crate) mod log;
 pub(crate) mod node;
+mod script;
 pub(crate) mod sim;
 pub(crate) mod status;
 pub(crate) mod testnet;

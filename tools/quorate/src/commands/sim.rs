@@ -6,6 +6,7 @@
 mod exhaustive;
 
 use std::ops::Range;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
@@ -57,6 +58,9 @@ pub(crate) struct Options {
     /// Slots of a window to explore, 1 to 3; the whole list of worlds when no number is given
     #[arg(long, value_name = "K", requires = "exhaustive")]
     slots: Option<u8>,
+    /// Play a scenario script (engine/sim/scripts) and print its trace instead
+    #[arg(long, value_name = "FILE", conflicts_with = "tell")]
+    script: Option<PathBuf>,
 }
 
 /// Validators in a run when it is not said how many.
@@ -78,10 +82,13 @@ fn parse_seeds(text: &str) -> Result<Range<u64>, String> {
 /// Runs the seeds.
 ///
 /// # Errors
-/// `--tell` with more than one seed.
+/// `--tell` with more than one seed; a script that cannot be read.
 pub(crate) fn run_seeds(options: &Options) -> Result<Report, Failure> {
     if options.exhaustive {
         return exhaustive::explore(options.validators, options.slots);
+    }
+    if let Some(file) = &options.script {
+        return super::script::play_file(file);
     }
     if options.tell {
         tell(options)?;

@@ -1,0 +1,45 @@
+//! `quorate sim --script FILE`: plays a golden scenario script and prints its trace.
+//!
+//! Exit code 0 when everything that the script expects holds, 1 when it does not or the script is
+//! wrong; the message names file, line and what was expected.
+
+use std::path::Path;
+
+use quorate_sim::scenes::play;
+use serde::Serialize;
+
+use crate::failure::{Code, Failure};
+use crate::output::{Report, progress};
+
+/// What is printed for machines.
+#[derive(Debug, Serialize)]
+struct Fields {
+    script: String,
+    passed: bool,
+    failure: Option<String>,
+    trace: Vec<String>,
+}
+
+/// Plays the script in `file`.
+///
+/// # Errors
+/// The file cannot be read.
+pub(crate) fn play_file(file: &Path) -> Result<Report, Failure> {
+    let name = file.display().to_string();
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        Failure::usage(format!("{name}: {error}")).remedy("name a script of engine/sim/scripts")
+    })?;
+    let played = play(&name, &text);
+    let failure = played.failure.map(|failure| failure.to_string());
+    if let Some(failure) = &failure {
+        progress(failure);
+    }
+    let fields = Fields {
+        script: name,
+        passed: failure.is_none(),
+        failure,
+        trace: played.trace.lines().map(str::to_owned).collect(),
+    };
+    let code = if fields.passed { Code::Done } else { Code::No };
+    Ok(Report::new(&fields, played.trace)?.with_code(code))
+}

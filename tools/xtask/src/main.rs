@@ -1,10 +1,11 @@
-//! Project chores and checks: `cargo xtask tidy`, `cargo xtask ci` and `cargo xtask mutants`.
+//! Project chores and checks: `cargo xtask tidy`, `ci`, `mutants`, `rules` and `bless`.
 //!
 //! Owns the checks that a compiler and clippy cannot make, and the one list of steps that CI runs.
 //! Never: part of what ships; no crate of the workspace depends on this one.
 
 #![forbid(unsafe_code)]
 
+mod bless;
 mod ci;
 mod mutants;
 mod tidy;
@@ -17,6 +18,7 @@ const USAGE: &str = "usage: cargo xtask <task>
 tasks:
   tidy    check layout, words, rule numbers, trust and the dependency table
   ci      everything that CI runs, cheap steps first
+  bless   write the traces of the scenario scripts (engine/sim/scripts) anew; review the diff
   rules   write the table of docs/protocol.md that says where each rule stands
   mutants [PART] [--json]
           break the rules one at a time, by the patch files in engine/sim/mutants whose name
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
     let names: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match names.as_slice() {
         ["tidy"] => tidy::run(&repository_root()),
+        ["bless"] => bless::run(&repository_root()),
         ["rules"] => tidy::write_rules(&repository_root()),
         ["mutants"] => mutants::run(&repository_root(), "", false),
         ["mutants", "--json"] => mutants::run(&repository_root(), "", true),

@@ -10,6 +10,7 @@ mod markdown;
 mod purity;
 mod rule_table;
 mod rules;
+mod scripts;
 mod shape;
 mod source;
 mod trust;
@@ -30,7 +31,7 @@ const SKIPPED_FOLDERS: &[&str] = &["target", ".git", "node_modules"];
 
 /// Endings of the files that are read.
 const TEXT_ENDINGS: &[&str] = &[
-    ".rs", ".md", ".toml", ".sh", ".yml", ".txt", ".ci/run", ".patch",
+    ".rs", ".md", ".toml", ".sh", ".yml", ".txt", ".ci/run", ".patch", ".script", ".trace",
 ];
 
 /// A file of the repository, read.
@@ -73,7 +74,7 @@ pub(crate) fn write_rules(root: &Path) -> Result<bool> {
     let path = root.join(rules::DOCUMENT);
     let document =
         fs::read_to_string(&path).with_context(|| format!("reading {}", rules::DOCUMENT))?;
-    let text = rule_table::updated(&document, &sources_of(&files))
+    let text = rule_table::updated(&document, &sources_of(&files), &scripts_of(&files))
         .with_context(|| format!("{} has no place for the table", rules::DOCUMENT))?;
     fs::write(&path, text).with_context(|| format!("writing {}", rules::DOCUMENT))?;
     Ok(true)
@@ -88,6 +89,15 @@ fn sources_of(files: &[TextFile]) -> Vec<Source> {
         .collect();
     source::mark_test_files(&mut sources);
     sources
+}
+
+/// The scenario scripts among `files`.
+fn scripts_of(files: &[TextFile]) -> Vec<scripts::Script> {
+    scripts::scripts_of(
+        files
+            .iter()
+            .map(|file| (file.path.as_str(), file.text.as_str())),
+    )
 }
 
 fn check_files(root: &Path, files: &[TextFile], sources: &[Source]) -> Vec<Finding> {
@@ -114,7 +124,9 @@ fn check_files(root: &Path, files: &[TextFile], sources: &[Source]) -> Vec<Findi
     unused::files(sources, &mut found);
     check_mutants(files, &mut found);
     citations::check(protocol, sources, &mut found);
-    rule_table::check(protocol, sources, &mut found);
+    let scripts = scripts_of(files);
+    scripts::check(protocol, &scripts, &mut found);
+    rule_table::check(protocol, sources, &scripts, &mut found);
     rules::check(protocol, sources, &mut found);
     found
 }
@@ -190,6 +202,7 @@ mod tests {
                 "bench/src/b.rs",
                 "//! B.\nlet a = unsafe { T::assert_durable(b) };\n",
             ),
+            file("engine/sim/scripts/a.script", "validators 4\n"),
             file("docs/a.md", "no title, protocol.md 9.9\n"),
             file("engine/sim/mutants/c.patch", "# name: c\n"),
         ];
@@ -206,6 +219,7 @@ mod tests {
             "no module",
             "no section 9.9",
             "the mutant",
+            "it has no trace",
         ] {
             assert!(
                 found.iter().any(|f| f.what.contains(part)),

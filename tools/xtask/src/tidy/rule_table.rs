@@ -8,14 +8,21 @@ use std::fmt::Write as _;
 
 use super::finding::Finding;
 use super::rules;
+use super::scripts::Script;
 use super::source::{Source, has_word};
+use crate::bless::FOLDER;
 
 const BEGIN: &str = "<!-- made by cargo xtask rules -->";
 const END: &str = "<!-- end of what cargo xtask rules makes -->";
 
 /// Complains if the table of `document` is not the one that `sources` give.
-pub(crate) fn check(document: &str, sources: &[Source], found: &mut Vec<Finding>) {
-    if updated(document, sources).as_deref() != Some(document) {
+pub(crate) fn check(
+    document: &str,
+    sources: &[Source],
+    scripts: &[Script],
+    found: &mut Vec<Finding>,
+) {
+    if updated(document, sources, scripts).as_deref() != Some(document) {
         let line = document
             .lines()
             .position(|line| line == BEGIN)
@@ -31,26 +38,27 @@ pub(crate) fn check(document: &str, sources: &[Source], found: &mut Vec<Finding>
 }
 
 /// The document with its table made afresh; `None` if it lacks the marks.
-pub(crate) fn updated(document: &str, sources: &[Source]) -> Option<String> {
+pub(crate) fn updated(document: &str, sources: &[Source], scripts: &[Script]) -> Option<String> {
     let (head, rest) = document.split_once(BEGIN)?;
     let (_, tail) = rest.split_once(END)?;
     Some(format!(
         "{head}{BEGIN}\n{}{END}{tail}",
-        table(document, sources)
+        table(document, sources, scripts)
     ))
 }
 
-fn table(document: &str, sources: &[Source]) -> String {
-    let mut text = String::from("| Rule | Code | Tests |\n|---|---|---|\n");
+fn table(document: &str, sources: &[Source], scripts: &[Script]) -> String {
+    let mut text = String::from("| Rule | Code | Scripts | Tests |\n|---|---|---|---|\n");
     for rule in 1..=rules::RULES {
         let row = if rules::is_built(document, rule) {
             format!(
-                "{} | {}",
+                "{} | {} | {}",
                 joined(&code(rule, sources)),
+                shown(rule, scripts),
                 joined(&tests(rule, sources))
             )
         } else {
-            "not yet built | ".to_owned()
+            "not yet built | | ".to_owned()
         };
         // Writing to a string cannot fail.
         writeln!(text, "| R{rule} | {} |", row.trim_end()).ok();
@@ -61,6 +69,15 @@ fn table(document: &str, sources: &[Source]) -> String {
 fn joined(names: &BTreeSet<String>) -> String {
     let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
     quoted.join(", ")
+}
+
+/// The scenario scripts that show the rule, each a link to its trace.
+fn shown(rule: u32, scripts: &[Script]) -> String {
+    let shown = scripts.iter().filter(|script| script.shows.contains(&rule));
+    let links: Vec<String> = shown
+        .map(|script| format!("[{0}](../{FOLDER}/{0}.trace)", script.name))
+        .collect();
+    links.join(", ")
 }
 
 /// The files whose non-test comments name the rule, without what all of them begin with.
@@ -98,27 +115,37 @@ mod tests {
         ]
     }
 
+    fn scripts() -> Vec<Script> {
+        let files = [("engine/sim/scripts/a.script", "# shows: R1\n")];
+        super::super::scripts::scripts_of(files.into_iter())
+    }
+
     #[test]
     fn the_table_names_code_and_tests() {
         let document =
             format!("# P\n### R1 Enter\n### R2 Go\nNot yet built.\n{BEGIN}\nold\n{END}\n");
-        let text = updated(&document, &sources()).expect("it has the marks");
-        assert!(text.contains("| R1 | `windows.rs` | `r1_enters` |\n"));
-        assert!(text.contains("| R2 | not yet built | |\n"));
+        let text = updated(&document, &sources(), &scripts()).expect("it has the marks");
+        assert!(text.contains(
+            "| R1 | `windows.rs` | [a](../engine/sim/scripts/a.trace) | `r1_enters` |\n"
+        ));
+        assert!(text.contains("| R2 | not yet built | | |\n"));
         assert!(!text.contains("old"));
-        assert_eq!(updated(&text, &sources()).as_deref(), Some(text.as_str()));
+        assert_eq!(
+            updated(&text, &sources(), &scripts()).as_deref(),
+            Some(text.as_str())
+        );
     }
 
     #[test]
     fn a_table_that_is_out_of_date_is_found() {
         let document = format!("# P\n{BEGIN}\nold\n{END}\n");
         let mut found = Vec::new();
-        check(&document, &sources(), &mut found);
+        check(&document, &sources(), &scripts(), &mut found);
         assert_eq!((found.len(), found[0].line), (1, 2));
-        let text = updated(&document, &sources()).expect("it has the marks");
-        check(&text, &sources(), &mut found);
+        let text = updated(&document, &sources(), &scripts()).expect("it has the marks");
+        check(&text, &sources(), &scripts(), &mut found);
         assert_eq!(found.len(), 1);
-        check("# P without marks\n", &sources(), &mut found);
+        check("# P without marks\n", &sources(), &scripts(), &mut found);
         assert_eq!(found.len(), 2);
     }
 }

@@ -12,8 +12,9 @@ use std::sync::atomic::AtomicBool;
 
 use memmap2::MmapOptions;
 
+use crate::claim::Claim;
 use crate::lock::{FolderLock, LockError};
-use crate::map::{Claim, RegionWriter};
+use crate::map::RegionWriter;
 use crate::memory::MemoryBackend;
 
 /// Zeros are written in pieces of this size.

@@ -7,9 +7,10 @@
 //!
 //! The way of a record, and the reading order of the modules:
 //! - `backend` and `memory`: the folder underneath, real or simulated, with its `lock`;
-//! - `map`: shared memory with one writer, the only `unsafe` code;
+//! - `map`: shared memory with one writer, the only `unsafe` code; `claim` and `published`: who
+//!   may write it, and how far others may read;
 //! - `identity`, `record`, `segment`, `position`: the bytes and where they stand;
-//! - `writer`: append; `prepare`: the next segment, ahead of need; `reader`: read;
+//! - `writer`: append; `prepare` by `handover`: the next segment, ahead of need; `reader`: read;
 //! - `sync`: make durable; `watermark`: remember how far;
 //! - `create`: a new log;
 //! - `walk`, `fault`, `recovery`, `open`: what a start finds, what it means, what is done;
@@ -29,12 +30,17 @@
 //! ```
 #![deny(unsafe_code)]
 
+mod atomics;
 mod backend;
 mod bytes;
+mod claim;
+#[cfg(test)]
+mod claim_tests;
 mod clean_stop;
 mod create;
 mod error;
 mod fault;
+mod handover;
 mod identity;
 mod lease;
 mod lock;
@@ -43,6 +49,7 @@ mod memory;
 mod open;
 mod position;
 mod prepare;
+mod published;
 mod reader;
 mod record;
 mod recovery;

@@ -11,33 +11,13 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use memmap2::MmapRaw;
 
+use crate::claim::Claim;
 use crate::memory::MemoryFile;
-
-/// The right to map the files of one folder for writing; there is one at a time.
-///
-/// Two logs opened over one folder in one process would be two writers over the same bytes. The
-/// claim is shared by everything that came out of one opening and is free again when all of it
-/// is gone.
-#[derive(Debug)]
-pub(crate) struct Claim(Arc<AtomicBool>);
-
-impl Claim {
-    /// Takes the claim, or says that it is taken.
-    pub(crate) fn take(taken: &Arc<AtomicBool>) -> Option<Arc<Self>> {
-        let was_taken = taken.swap(true, Ordering::AcqRel);
-        (!was_taken).then(|| Arc::new(Self(Arc::clone(taken))))
-    }
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        self.0.store(false, Ordering::Release);
-    }
-}
+use crate::published::Published;
 
 #[derive(Debug)]
 enum Memory {
@@ -51,7 +31,7 @@ enum Memory {
 pub(crate) struct Region {
     memory: Memory,
     /// Bytes that never change again. Invariant: only grows, and only through the one writer.
-    published: AtomicUsize,
+    published: Published,
     /// Keeps a second writer of the same file out for as long as anybody can read this one.
     _claim: Arc<Claim>,
 }
@@ -59,17 +39,17 @@ pub(crate) struct Region {
 impl Region {
     /// The bytes that were published; they never change.
     pub(crate) fn published(&self) -> &[u8] {
-        let bytes = self.published.load(Ordering::Acquire);
+        let bytes = self.published.end();
         // SAFETY: `bytes` is at most the region's length (checked where it is stored), and the
         // writer stores only at or above it (checked in `RegionWriter::write`), so the slice is
-        // initialised memory that is not written while it is borrowed. The acquire pairs with the
-        // release in `publish`. Other processes are kept out by the folder's lock.
+        // initialised memory that is not written while it is borrowed, and `Published` shows what
+        // was written below it. Other processes are kept out by the folder's lock.
         unsafe { std::slice::from_raw_parts(self.first_byte(), bytes) }
     }
 
     /// How many bytes were published.
     pub(crate) fn published_bytes(&self) -> usize {
-        self.published.load(Ordering::Acquire)
+        self.published.end()
     }
 
     /// The length of the whole region.
@@ -120,7 +100,7 @@ impl RegionWriter {
     fn over(memory: Memory, claim: Arc<Claim>) -> Self {
         let region = Region {
             memory,
-            published: AtomicUsize::new(0),
+            published: Published::default(),
             _claim: claim,
         };
         Self {
@@ -193,7 +173,7 @@ impl RegionWriter {
             end >= self.region.published_bytes(),
             "published bytes taken back"
         );
-        self.region.published.store(end, Ordering::Release);
+        self.region.published.raise(end);
     }
 }
 
@@ -234,6 +214,7 @@ impl SharedBytes {
 mod tests {
     use super::*;
     use crate::memory::MemoryBackend;
+    use std::sync::atomic::AtomicBool;
 
     fn writer() -> RegionWriter {
         let taken = Arc::new(AtomicBool::new(false));
@@ -265,17 +246,5 @@ mod tests {
     #[should_panic(expected = "a write past the end")]
     fn a_write_cannot_leave_the_region() {
         writer().write(60, b"12345");
-    }
-
-    #[test]
-    fn a_claim_is_free_again_when_its_last_holder_is_gone() {
-        let taken = Arc::new(AtomicBool::new(false));
-        let claim = Claim::take(&taken).unwrap();
-        let second = Arc::clone(&claim);
-        assert!(Claim::take(&taken).is_none());
-        drop(claim);
-        assert!(Claim::take(&taken).is_none());
-        drop(second);
-        assert!(Claim::take(&taken).is_some());
     }
 }

@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::backend::{Backend, CreateError};
-use crate::map::{Claim, RegionWriter, SharedBytes};
+use crate::claim::Claim;
+use crate::map::{RegionWriter, SharedBytes};
 
 /// A disk writes this much at once or not at all.
 pub const SECTOR_BYTES: usize = 512;

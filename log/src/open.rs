@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use crate::backend::{DataFolder, TEMPORARY_SUFFIX};
 use crate::bytes::nonzero_len;
+use crate::claim::Claim;
 use crate::clean_stop::{self, CLEAN_STOP_NAME, CleanStopRead};
 use crate::create::{create, create_error, refuse_lost_log};
 use crate::error::OpenError;
 use crate::fault::{Damage, Fault};
 use crate::identity::{Identity, SALT_BYTES, genesis_hash};
-use crate::map::{Claim, RegionWriter};
+use crate::map::RegionWriter;
 use crate::position::{LogEnd, RecordIndex};
 use crate::prepare::{PrepareSlot, Preparer};
 use crate::reader::Reader;

@@ -5,27 +5,19 @@
 //! [`Preparer::prepare_next`]. A writer that outruns the preparation waits for it, or does it
 //! itself, so no append ever lands in a segment whose blocks the disk has not promised.
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 
 use crate::backend::{Backend, CreateError, TEMPORARY_SUFFIX};
 use crate::error::LogError;
+use crate::handover::Handover;
 use crate::map::RegionWriter;
 use crate::segment::segment_name;
-use crate::shared::{Shared, locked};
+use crate::shared::Shared;
 
 /// Where a ready segment waits for the writer. One at a time.
 #[derive(Debug)]
 pub(crate) struct PrepareSlot {
-    state: Mutex<SlotState>,
-    changed: Condvar,
-}
-
-#[derive(Debug)]
-struct SlotState {
-    ready: Option<RegionWriter>,
-    /// The number of the segment that is ready or is to be made; `None` past the last number.
-    number: Option<u32>,
-    is_closed: bool,
+    handover: Handover<RegionWriter>,
 }
 
 /// What [`Preparer::prepare_next`] found to do.
@@ -47,35 +39,21 @@ pub struct Preparer {
 impl PrepareSlot {
     /// `number` is that of the next segment; `ready` is it, if it was found ready.
     pub(crate) fn new(number: Option<u32>, ready: Option<RegionWriter>) -> Self {
-        let state = Mutex::new(SlotState {
-            ready,
-            number,
-            is_closed: false,
-        });
         Self {
-            state,
-            changed: Condvar::new(),
+            handover: Handover::new(number, ready),
         }
     }
 
     /// Takes the segment with the next number, making it if nobody has.
     pub(crate) fn take(&self, shared: &Shared) -> Result<(u32, RegionWriter), LogError> {
-        let mut state = locked(&self.state);
-        let number = state.number.ok_or(LogError::SegmentsExhausted)?;
-        let region = match state.ready.take() {
-            Some(region) => region,
-            None => make_segment(shared, number)?,
-        };
-        state.number = number.checked_add(1);
-        drop(state);
-        self.changed.notify_all();
-        Ok((number, region))
+        self.handover
+            .take(|number| make_segment(shared, number))?
+            .ok_or(LogError::SegmentsExhausted)
     }
 
     /// No segment will be needed any more.
     pub(crate) fn close(&self) {
-        locked(&self.state).is_closed = true;
-        self.changed.notify_all();
+        self.handover.close();
     }
 }
 
@@ -87,16 +65,15 @@ impl Preparer {
     /// writer will try again when it needs it. [`LogError::SyncFailed`] if its sync failed, which
     /// poisons the log; [`LogError::Poisoned`] after that.
     pub fn prepare_next(&mut self) -> Result<Prepared, LogError> {
-        // Held while the file is made: a writer in need waits here rather than make a second one.
-        let mut state = locked(&self.slot.state);
-        match state.number {
-            Some(number) if state.ready.is_none() && !state.is_closed => {
-                self.shared.check_not_poisoned()?;
-                state.ready = Some(make_segment(&self.shared, number)?);
-                Ok(Prepared::Made)
-            }
-            _ => Ok(Prepared::NothingToDo),
-        }
+        let made = self.slot.handover.prepare(|number| {
+            self.shared.check_not_poisoned()?;
+            make_segment(&self.shared, number)
+        })?;
+        Ok(if made {
+            Prepared::Made
+        } else {
+            Prepared::NothingToDo
+        })
     }
 
     /// Keeps the next segment ready until the writer is gone. For a thread of its own.
@@ -105,23 +82,10 @@ impl Preparer {
     /// As [`Self::prepare_next`]. The log goes on without the thread, making segments on the
     /// append path; the owner may run it again.
     pub fn run(&mut self) -> Result<(), LogError> {
-        while self.wait_until_needed() {
+        while self.slot.handover.wait_until_needed() {
             self.prepare_next()?;
         }
         Ok(())
-    }
-
-    /// Blocks until a segment is needed, or says that none will be.
-    fn wait_until_needed(&self) -> bool {
-        let state = locked(&self.slot.state);
-        let state = self
-            .slot
-            .changed
-            .wait_while(state, |state| {
-                !state.is_closed && (state.ready.is_some() || state.number.is_none())
-            })
-            .unwrap_or_else(PoisonError::into_inner);
-        !state.is_closed
     }
 }
 

@@ -4,12 +4,13 @@
 //! segment is started, synced across, or read.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::backend::DataFolder;
+use crate::claim::Claim;
 use crate::error::LogError;
 use crate::identity::Identity;
-use crate::map::{Claim, Region};
+use crate::map::Region;
 use crate::position::{LogEnd, LogOffset, RecordIndex};
 
 #[derive(Debug)]
@@ -24,12 +25,6 @@ pub(crate) struct Shared {
     synced_offset: AtomicU64,
     synced_index: AtomicU64,
     is_poisoned: AtomicBool,
-}
-
-/// A lock whose holder panicked still guards consistent data here: every critical section of
-/// this crate makes one change.
-pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Shared {

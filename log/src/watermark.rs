@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use crate::backend::{CreateError, DataFolder, TEMPORARY_SUFFIX};
 use crate::bytes::{array_at, is_zero, u64_at};
+use crate::claim::Claim;
 use crate::identity::Identity;
-use crate::map::{Claim, RegionWriter};
+use crate::map::RegionWriter;
 use crate::position::{LogEnd, RecordIndex};
 
 pub(crate) const WATERMARK_NAME: &str = "watermark";

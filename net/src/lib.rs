@@ -21,6 +21,7 @@
 #![forbid(unsafe_code)]
 
 mod accept;
+mod atomics;
 mod backoff;
 mod buffer;
 mod client_link;
@@ -38,6 +39,8 @@ mod limits;
 mod link;
 mod noise;
 mod park;
+#[cfg(test)]
+mod park_tests;
 mod peer_links;
 mod peers;
 mod poller;

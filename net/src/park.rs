@@ -1,7 +1,9 @@
 //! The protocol by which a producer wakes the loop only when the loop sleeps.
 //!
-//! Owns: one atomic word and the argument why no wake-up is lost. Never: the system call itself,
-//! which the caller passes in, so that the protocol can be checked by a model without a kernel.
+//! Owns: one atomic word and the argument why no wake-up is lost. Never: the system calls
+//! themselves, which the callers pass in, so that the protocol can be checked by a model without a
+//! kernel: `tests/loom.rs` compiles this very file over loom's atomics in place of
+//! `crate::atomics`.
 //!
 //! The word is `IDLE`, `PARKED` (the consumer sleeps or is about to) or `NOTIFIED` (work was
 //! announced since the consumer last looked).
@@ -9,15 +11,15 @@
 //! ```text
 //! producer: push work; fence; if word is NOTIFIED: done. Else swap(NOTIFIED); if it was PARKED:
 //! wake.
-//! consumer: swap(IDLE); fence; drain work; ...; cas(IDLE -> PARKED), on failure do not sleep;
-//! sleep.
+//! consumer: cas(IDLE -> PARKED), on failure do not sleep; sleep; swap(IDLE); fence; drain work;
+//! and again.
 //! ```
 //! A notification stays until the consumer takes it, so work pushed between the drain and the
 //! sleep turns the compare-and-swap away. The producer's shortcut is the Dekker pattern: both
 //! sides write (work, word), fence, then read the other's. If the producer still saw the old
 //! NOTIFIED, then its fence stands before the consumer's, and the drain sees the work.
 
-use std::sync::atomic::{AtomicU32, Ordering, fence};
+use crate::atomics::{AtomicU32, Ordering, fence};
 
 const IDLE: u32 = 0;
 const PARKED: u32 = 1;
@@ -42,84 +44,40 @@ impl Park {
         }
     }
 
-    /// Consumer: take the notification, before it drains what was announced. True if there was one.
-    pub(crate) fn take(&self) -> bool {
-        // A spinning consumer asks all the time: do not write the line when there is nothing.
-        let notified = self.word.load(Ordering::Relaxed) == NOTIFIED
-            && self.word.swap(IDLE, Ordering::SeqCst) == NOTIFIED;
-        fence(Ordering::SeqCst);
-        notified
+    /// Consumer: one wait, after which it drains what was announced. `poll` sleeps until `wake`
+    /// ran, or something else came, if its argument says so; else it must not sleep. Sleeping is
+    /// allowed by `may_sleep`, and only if no work was announced meanwhile. Returns what `poll`
+    /// did, and whether it was to sleep.
+    pub(crate) fn wait<T>(&self, may_sleep: bool, poll: impl FnOnce(bool) -> T) -> (T, bool) {
+        let sleeps = may_sleep && self.prepare();
+        let polled = poll(sleeps);
+        if sleeps {
+            self.awake();
+        } else {
+            self.take();
+        }
+        (polled, sleeps)
     }
 
-    /// Consumer: about to sleep. False if work was announced meanwhile: then it must not.
-    pub(crate) fn prepare(&self) -> bool {
+    /// About to sleep. False if work was announced meanwhile: then it must not.
+    fn prepare(&self) -> bool {
         self.word
             .compare_exchange(IDLE, PARKED, Ordering::SeqCst, Ordering::SeqCst)
             .is_ok()
     }
 
-    /// Consumer: awake again, for whatever cause. Takes the notification. True if there was one.
-    pub(crate) fn awake(&self) -> bool {
-        let notified = self.word.swap(IDLE, Ordering::SeqCst) == NOTIFIED;
+    /// Awake again, for whatever cause. Takes the notification.
+    fn awake(&self) {
+        self.word.swap(IDLE, Ordering::SeqCst);
         fence(Ordering::SeqCst);
-        notified
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::atomic::AtomicU64;
-    use std::sync::mpsc;
-    use std::time::Duration;
-
-    #[test]
-    fn a_sleeping_consumer_is_woken_once() {
-        let park = Park::default();
-        let mut wakes = 0;
-        assert!(park.prepare());
-        park.notify(|| wakes += 1);
-        park.notify(|| wakes += 1);
-        assert_eq!(wakes, 1);
-        assert!(park.awake());
-        assert!(!park.take());
     }
 
-    #[test]
-    fn an_awake_consumer_costs_no_wake_up_and_does_not_go_to_sleep() {
-        let park = Park::default();
-        park.notify(|| panic!("nobody sleeps"));
-        assert!(!park.prepare());
-        assert!(park.take());
-        assert!(park.prepare());
-    }
-
-    #[test]
-    fn no_work_is_lost_between_two_threads() {
-        const ITEMS: u64 = 200_000;
-        let park = Park::default();
-        let pushed = AtomicU64::new(0);
-        let (wake, woken) = mpsc::channel();
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                for item in 1..=ITEMS {
-                    pushed.store(item, Ordering::Relaxed);
-                    park.notify(|| wake.send(()).unwrap());
-                }
-            });
-            let mut seen = 0;
-            while seen < ITEMS {
-                park.take();
-                seen = pushed.load(Ordering::Relaxed);
-                if seen < ITEMS && park.prepare() {
-                    let woke = woken.recv_timeout(Duration::from_secs(20));
-                    assert!(
-                        woke.is_ok(),
-                        "slept although work was pushed after item {seen}"
-                    );
-                    park.awake();
-                }
-            }
-        });
+    /// Takes the notification of a consumer that did not sleep.
+    fn take(&self) {
+        // A spinning consumer asks all the time: do not write the line when there is nothing.
+        if self.word.load(Ordering::Relaxed) == NOTIFIED {
+            self.word.swap(IDLE, Ordering::SeqCst);
+        }
+        fence(Ordering::SeqCst);
     }
 }

@@ -203,21 +203,17 @@ impl Net {
 
     /// Waits for events and marks the connections they belong to.
     fn wait(&mut self, timeout: Option<Duration>) -> Result<usize, NetError> {
-        let park = self.waker.park();
-        let sleeps = timeout != Some(Duration::ZERO) && park.prepare();
-        let polled = self.poll.poll(
-            &mut self.events,
-            if sleeps {
+        let may_sleep = timeout != Some(Duration::ZERO);
+        let (polled, slept) = self.waker.park().wait(may_sleep, |sleeps| {
+            let timeout = if sleeps {
                 timeout
             } else {
                 Some(Duration::ZERO)
-            },
-        );
-        if sleeps {
-            park.awake();
+            };
+            self.poll.poll(&mut self.events, timeout)
+        });
+        if slept {
             self.now = self.now.max(Instant::now());
-        } else {
-            park.take();
         }
         match polled {
             Ok(()) => {}

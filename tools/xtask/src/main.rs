@@ -7,6 +7,7 @@
 
 mod bless;
 mod ci;
+mod loom;
 mod mutants;
 mod tidy;
 
@@ -19,6 +20,7 @@ tasks:
   tidy    check layout, words, rule numbers, trust and the dependency table
   ci      everything that CI runs, cheap steps first
   bless   write the traces of the scenario scripts (engine/sim/scripts) anew; review the diff
+  loom    every interleaving of what threads share, by model
   rules   write the table of docs/protocol.md that says where each rule stands
   mutants [PART] [--json]
           break the rules one at a time, by the patch files in engine/sim/mutants whose name
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
         ["mutants", part, "--json"] | ["mutants", "--json", part] => {
             mutants::run(&repository_root(), part, true)
         }
+        ["loom"] => loom::run(&repository_root()),
         ["ci"] => ci::run(&repository_root()),
         _ => {
             eprint!("{USAGE}");

@@ -135,6 +135,7 @@ const PLACES: &[(&str, &[&str])] = &[
     ("clap", &["quorate-cli"]),
     ("anyhow", &["quorate-bench", "quorate-cli", "xtask"]),
     ("criterion", &["quorate-bench"]),
+    ("loom", &["quorate-net", "quorate-log"]),
 ];
 
 /// Crates that must stand nowhere in the resolved graph: a runtime of its own would bring threads

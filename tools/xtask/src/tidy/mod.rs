@@ -13,6 +13,7 @@ mod rules;
 mod scripts;
 mod shape;
 mod source;
+mod switches;
 mod trust;
 mod unused;
 mod words;
@@ -119,6 +120,7 @@ fn check_files(root: &Path, files: &[TextFile], sources: &[Source]) -> Vec<Findi
         words::check(source, &mut found);
         purity::check(source, &mut found);
         trust::check(source, &mut found);
+        switches::check(source, &mut found);
     }
     trust::check_domains(sources, &mut found);
     unused::files(sources, &mut found);
@@ -200,7 +202,7 @@ mod tests {
             ),
             file(
                 "bench/src/b.rs",
-                "//! B.\nlet a = unsafe { T::assert_durable(b) };\n",
+                "//! B.\n#[cfg(loom)]\nlet a = unsafe { T::assert_durable(b) };\n",
             ),
             file("engine/sim/scripts/a.script", "validators 4\n"),
             file("docs/a.md", "no title, protocol.md 9.9\n"),
@@ -214,6 +216,7 @@ mod tests {
             "/work",
             "unsafe",
             "assert_durable",
+            "a switch for loom",
             "titles",
             "R1 ",
             "no module",

@@ -12,16 +12,23 @@ pub(crate) const LOGIN_BYTES: usize = 32 + 64;
 
 /// First encrypted message of a validator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Hello {
-    pub(crate) version_min: u16,
-    pub(crate) version_max: u16,
-    pub(crate) index: u16,
-    pub(crate) incarnation: u64,
-    pub(crate) signature: [u8; 64],
+pub struct Hello {
+    /// The lowest message version that it speaks.
+    pub version_min: u16,
+    /// The highest.
+    pub version_max: u16,
+    /// Which validator it is.
+    pub index: u16,
+    /// Which run of it.
+    pub incarnation: u64,
+    /// Over the handshake and both names.
+    pub signature: [u8; 64],
 }
 
 impl Hello {
-    pub(crate) fn encode(&self) -> [u8; HELLO_BYTES] {
+    /// Its bytes.
+    #[must_use]
+    pub fn encode(&self) -> [u8; HELLO_BYTES] {
         let mut bytes = [0; HELLO_BYTES];
         bytes[0..2].copy_from_slice(&self.version_min.to_le_bytes());
         bytes[2..4].copy_from_slice(&self.version_max.to_le_bytes());
@@ -31,9 +38,11 @@ impl Hello {
         bytes
     }
 
+    /// Reads a Hello.
+    ///
     /// # Errors
-    /// [`CloseReason::HelloMalformed`] unless `bytes` is exactly one Hello.
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, CloseReason> {
+    /// [`CloseReason::HelloMalformed`] unless `bytes` is exactly one.
+    pub fn decode(bytes: &[u8]) -> Result<Self, CloseReason> {
         let bytes: &[u8; HELLO_BYTES] =
             bytes.try_into().map_err(|_| CloseReason::HelloMalformed)?;
         let hello = Self {
@@ -64,22 +73,28 @@ impl Hello {
 
 /// A client's answer to a Hello.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Login {
-    pub(crate) key: [u8; 32],
-    pub(crate) signature: [u8; 64],
+pub struct Login {
+    /// The client's public key.
+    pub key: [u8; 32],
+    /// Over the handshake and the validator's name.
+    pub signature: [u8; 64],
 }
 
 impl Login {
-    pub(crate) fn encode(&self) -> [u8; LOGIN_BYTES] {
+    /// Its bytes.
+    #[must_use]
+    pub fn encode(&self) -> [u8; LOGIN_BYTES] {
         let mut bytes = [0; LOGIN_BYTES];
         bytes[..32].copy_from_slice(&self.key);
         bytes[32..].copy_from_slice(&self.signature);
         bytes
     }
 
+    /// Reads a Login.
+    ///
     /// # Errors
-    /// [`CloseReason::HelloMalformed`] unless `bytes` is exactly one Login.
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, CloseReason> {
+    /// [`CloseReason::HelloMalformed`] unless `bytes` is exactly one.
+    pub fn decode(bytes: &[u8]) -> Result<Self, CloseReason> {
         let bytes: &[u8; LOGIN_BYTES] =
             bytes.try_into().map_err(|_| CloseReason::HelloMalformed)?;
         Ok(Self {

@@ -13,6 +13,7 @@
 //! queue                                what waits for a remote, and what is dropped
 //! poller, timers, park, waker          one thread, one turn at a time
 //! client_link                          the dialing side of the client port
+//! wire                                 the same bytes without a socket, for tools
 //! ```
 //!
 //! Invariant: nothing that a remote sends panics, allocates without a bound from [`Limits`], or
@@ -50,6 +51,7 @@ mod session;
 mod slots;
 mod timers;
 mod waker;
+pub mod wire;
 
 pub use client_link::{ClientLinks, LinkHandler, LinkId};
 pub use counters::Counters;

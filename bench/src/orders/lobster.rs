@@ -39,6 +39,7 @@ use super::{CLIENTS_MAX, Counters, OrderFlow, Planned, Sender};
 use file::{BookLevel, Message};
 use quorate_venue::{Command, InstrumentId, lane};
 use std::collections::VecDeque;
+use std::io::BufRead;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
@@ -132,10 +133,28 @@ impl Lobster {
     ///
     /// See [`LobsterError`].
     pub fn open(config: &LobsterConfig) -> Result<Self, LobsterError> {
-        let mut messages = file::read_messages(&config.messages)?;
-        let mut levels = match &config.book {
-            Some(path) => file::read_book(path)?,
-            None => Vec::new(),
+        let messages = file::opened(&config.messages)?;
+        match &config.book {
+            Some(path) => Self::read(config, messages, Some(file::opened(path)?)),
+            None => Self::read(config, messages, None),
+        }
+    }
+
+    /// Reads and checks the texts of the files, which need not exist: the paths of `config` stand
+    /// in errors. There is a book only if `config` names one.
+    ///
+    /// # Errors
+    ///
+    /// See [`LobsterError`].
+    pub fn read<R: BufRead>(
+        config: &LobsterConfig,
+        messages: R,
+        book: Option<R>,
+    ) -> Result<Self, LobsterError> {
+        let mut messages = file::read_messages(messages, &config.messages)?;
+        let mut levels = match (&config.book, book) {
+            (Some(path), Some(book)) => file::read_book(book, path)?,
+            (None, _) | (_, None) => Vec::new(),
         };
         let mut counters = Counters::default();
         if config.book.is_some() {

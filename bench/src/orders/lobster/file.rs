@@ -110,13 +110,19 @@ impl<'a> Line<'a> {
     }
 }
 
+/// Opens the file at `path` for reading by lines.
+pub(super) fn opened(path: &Path) -> Result<BufReader<File>, LobsterError> {
+    File::open(path)
+        .map(BufReader::new)
+        .map_err(|source| read_error(path, source))
+}
+
 /// Calls `each` with the number and the text of every line until it says to stop.
 fn each_line(
+    mut reader: impl BufRead,
     path: &Path,
     mut each: impl FnMut(usize, &str) -> Result<bool, LobsterError>,
 ) -> Result<(), LobsterError> {
-    let file = File::open(path).map_err(|source| read_error(path, source))?;
-    let mut reader = BufReader::new(file);
     let mut bytes = Vec::new();
     for line in 1.. {
         bytes.clear();
@@ -141,10 +147,10 @@ fn each_line(
     Ok(())
 }
 
-/// Reads a message file whole.
-pub(super) fn read_messages(path: &Path) -> Result<Vec<Message>, LobsterError> {
+/// Reads a message file whole; `path` stands in errors.
+pub(super) fn read_messages(file: impl BufRead, path: &Path) -> Result<Vec<Message>, LobsterError> {
     let mut messages: Vec<Message> = Vec::new();
-    each_line(path, |line, text| {
+    each_line(file, path, |line, text| {
         if messages.len() == MESSAGES_MAX {
             return Err(LobsterError::TooLong {
                 path: path.to_owned(),
@@ -232,9 +238,11 @@ fn parse_time_ns(text: &str) -> Option<u64> {
 
 /// Reads the first line of an order book file: ask price, ask size, bid price, bid size of level
 /// 1, then of level 2, and so on. Gives the occupied levels in the order of the line.
-pub(super) fn read_book(path: &Path) -> Result<Vec<BookLevel>, LobsterError> {
+///
+/// `path` stands in errors.
+pub(super) fn read_book(file: impl BufRead, path: &Path) -> Result<Vec<BookLevel>, LobsterError> {
     let mut levels = None;
-    each_line(path, |number, text| {
+    each_line(file, path, |number, text| {
         let count = text.split(',').count().div_ceil(2);
         let mut line = Line::new(path, number, text);
         let mut occupied = Vec::new();

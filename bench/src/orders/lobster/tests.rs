@@ -312,17 +312,26 @@ fn bad_files_are_told_apart() {
 fn bytes_that_are_no_text_and_endless_lines_are_refused() {
     let scratch = Scratch::new("");
     std::fs::write(&scratch.0, [b'1', 0xff, b'\n']).unwrap();
-    let error = file::read_messages(&scratch.0).unwrap_err().to_string();
+    let error = file::read_messages(file::opened(&scratch.0).unwrap(), &scratch.0)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("line 1, column 0: expected text"), "{error}");
     std::fs::write(&scratch.0, vec![b'1'; 100_000]).unwrap();
-    let error = file::read_messages(&scratch.0).unwrap_err().to_string();
+    let error = file::read_messages(file::opened(&scratch.0).unwrap(), &scratch.0)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("expected a line of less"), "{error}");
 }
 
 #[test]
 fn windows_line_ends_and_a_missing_last_one_are_read() {
     let scratch = Scratch::new("1.0,1,5,15,1000,1\r\n2.0,3,5,15,1000,1");
-    assert_eq!(file::read_messages(&scratch.0).unwrap().len(), 2);
+    assert_eq!(
+        file::read_messages(file::opened(&scratch.0).unwrap(), &scratch.0)
+            .unwrap()
+            .len(),
+        2
+    );
 }
 
 /// Replays a real recording named by the environment, as `AAPL_..._message_50.csv` of the public

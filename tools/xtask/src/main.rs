@@ -7,6 +7,7 @@
 
 mod bless;
 mod ci;
+mod decoders;
 mod loom;
 mod mutants;
 mod tidy;
@@ -20,6 +21,8 @@ tasks:
   tidy    check layout, words, rule numbers, trust and the dependency table
   ci      everything that CI runs, cheap steps first
   bless   write the traces of the scenario scripts (engine/sim/scripts) anew; review the diff
+  decoders [--inputs N] [--seed S] [--json]
+          damaged inputs to every decoder; more options in tools/decoders/src/main.rs
   loom    every interleaving of what threads share, by model
   rules   write the table of docs/protocol.md that says where each rule stands
   mutants [PART] [--json]
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         ["mutants", part, "--json"] | ["mutants", "--json", part] => {
             mutants::run(&repository_root(), part, true)
         }
+        ["decoders", options @ ..] => decoders::run(&repository_root(), options),
         ["loom"] => loom::run(&repository_root()),
         ["ci"] => ci::run(&repository_root()),
         _ => {

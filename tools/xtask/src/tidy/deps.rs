@@ -45,6 +45,15 @@ const BENCH: &[&str] = &[
     "quorate-venue",
 ];
 
+const DECODERS: &[&str] = &[
+    "quorate",
+    "quorate-bench",
+    "quorate-consensus",
+    "quorate-log",
+    "quorate-net",
+    "quorate-venue",
+];
+
 /// The table, pure to outermost.
 const TABLE: &[Row] = &[
     Row {
@@ -111,6 +120,20 @@ const TABLE: &[Row] = &[
         own_in_tests: &[],
         foreign: None,
     },
+    // Sees the decoders of all, and ships nowhere.
+    Row {
+        name: "quorate-decoders",
+        own: DECODERS,
+        own_in_tests: &[],
+        foreign: Some(&[
+            "anyhow",
+            "blake3",
+            "rand_chacha",
+            "rand_core",
+            "serde",
+            "serde_json",
+        ]),
+    },
     Row {
         name: "quorate-cli",
         own: ANY,
@@ -133,7 +156,10 @@ const PLACES: &[(&str, &[&str])] = &[
     ("ed25519-zebra", &["quorate-consensus"]),
     ("curve25519-dalek", &["quorate-consensus"]),
     ("clap", &["quorate-cli"]),
-    ("anyhow", &["quorate-bench", "quorate-cli", "xtask"]),
+    (
+        "anyhow",
+        &["quorate-bench", "quorate-cli", "quorate-decoders", "xtask"],
+    ),
     ("criterion", &["quorate-bench"]),
     ("loom", &["quorate-net", "quorate-log"]),
 ];

@@ -1,0 +1,4 @@
+//! `bench.lobster` under libFuzzer.
+#![no_main]
+
+quorate_fuzz::target!("bench.lobster");

@@ -1,0 +1,4 @@
+//! `consensus.certificate` under libFuzzer.
+#![no_main]
+
+quorate_fuzz::target!("consensus.certificate");

@@ -1,0 +1,4 @@
+//! `consensus.header` under libFuzzer.
+#![no_main]
+
+quorate_fuzz::target!("consensus.header");

@@ -1,0 +1,4 @@
+//! `consensus.message` under libFuzzer.
+#![no_main]
+
+quorate_fuzz::target!("consensus.message");

@@ -1,0 +1,4 @@
+//! `consensus.record` under libFuzzer.
+#![no_main]
+
+quorate_fuzz::target!("consensus.record");

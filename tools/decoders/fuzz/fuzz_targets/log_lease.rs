@@ -1,0 +1,4 @@
+//! `log.lease` under libFuzzer.
+#![no_main]
+
+quorate_fuzz::target!("log.lease");

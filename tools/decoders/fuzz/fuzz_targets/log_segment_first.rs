@@ -1,0 +1,4 @@
+//! `log.segment_first` under libFuzzer.
+#![no_main]
+
+quorate_fuzz::target!("log.segment_first");

@@ -1,0 +1,4 @@
+//! `log.segment_last` under libFuzzer.
+#![no_main]
+
+quorate_fuzz::target!("log.segment_last");

@@ -1,0 +1,4 @@
+//! `log.watermark` under libFuzzer.
+#![no_main]
+
+quorate_fuzz::target!("log.watermark");

@@ -1,0 +1,4 @@
+//! `net.frames` under libFuzzer.
+#![no_main]
+
+quorate_fuzz::target!("net.frames");

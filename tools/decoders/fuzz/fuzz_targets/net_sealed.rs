@@ -1,0 +1,4 @@
+//! `net.sealed` under libFuzzer.
+#![no_main]
+
+quorate_fuzz::target!("net.sealed");

@@ -1,0 +1,4 @@
+//! `node.genesis` under libFuzzer.
+#![no_main]
+
+quorate_fuzz::target!("node.genesis");

@@ -1,0 +1,4 @@
+//! `venue.command` under libFuzzer.
+#![no_main]
+
+quorate_fuzz::target!("venue.command");

@@ -1,0 +1,4 @@
+//! `venue.event` under libFuzzer.
+#![no_main]
+
+quorate_fuzz::target!("venue.event");

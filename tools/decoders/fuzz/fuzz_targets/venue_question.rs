@@ -1,0 +1,4 @@
+//! `venue.question` under libFuzzer.
+#![no_main]
+
+quorate_fuzz::target!("venue.question");

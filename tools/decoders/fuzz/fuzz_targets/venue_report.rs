@@ -1,0 +1,4 @@
+//! `venue.report` under libFuzzer.
+#![no_main]
+
+quorate_fuzz::target!("venue.report");

@@ -1,0 +1,4 @@
+//! `venue.snapshot` under libFuzzer.
+#![no_main]
+
+quorate_fuzz::target!("venue.snapshot");

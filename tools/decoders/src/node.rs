@@ -1,0 +1,409 @@
+//! What clients and validators tell one another, entries of the journal, and what operators write.
+
+use crate::consensus::{certificates, commands, evidence, headers, records};
+use crate::decoder::{Cap, Decode, Decoder, Verdict};
+use quorate::client_wire::{
+    ClientFrame, ClientFrameWriter, Outcome, Place, Rejection, ResultItem, ResultsFrame,
+    ServerFrame, StreamFrame, Verdict as Admission, Verdicts, VerdictsWriter, encode_answer,
+    encode_busy, encode_query, encode_root, encode_root_ask, encode_session, encode_session_ask,
+    encode_status, encode_status_ask,
+};
+use quorate::config::ConfigFile;
+use quorate::genesis::{Application, ChainLimits, Genesis, GenesisPlan, GenesisValidator, Hex32};
+use quorate::journal::{self, JournalEntry};
+use quorate::keys::KeyPair;
+use quorate::sessions::{LastResult, SessionTable};
+use quorate::state_machine::SessionId;
+use quorate_consensus::types::ValidatorIndex;
+use quorate_consensus::wire;
+use quorate_log::{RecordKind, RecordRef};
+use std::path::Path;
+
+/// Views borrow from the frame; what is held is what is written again.
+const CAP_FRAME: Cap = Cap {
+    base_bytes: 1024,
+    per_byte: 6,
+};
+/// A table of sessions: entries, and where to find them.
+const CAP_TABLE: Cap = Cap {
+    base_bytes: 4096,
+    per_byte: 12,
+};
+/// Text into fields, a map of JSON, 64 validators with their keys, and 1,024 seats of leaders; an
+/// error repeats a part of the text.
+const CAP_FILE: Cap = Cap {
+    base_bytes: 512 * 1024,
+    per_byte: 64,
+};
+const SESSIONS_MAX: u32 = 64;
+
+pub(crate) fn decoders() -> Vec<Decoder> {
+    let binary = |name, share, corpus, cap, decode: fn(&[u8]) -> Verdict| Decoder {
+        name,
+        share,
+        is_text: false,
+        corpus,
+        cap,
+        decode: Box::new(decode) as Decode,
+        mend: None,
+    };
+    let text = |name, share, corpus, decode: fn(&[u8]) -> Verdict| Decoder {
+        is_text: true,
+        ..binary(name, share, corpus, CAP_FILE, decode)
+    };
+    vec![
+        binary(
+            "node.client_frame",
+            8,
+            client_frames(),
+            CAP_FRAME,
+            decode_client,
+        ),
+        binary(
+            "node.server_frame",
+            8,
+            server_frames(),
+            CAP_FRAME,
+            decode_server,
+        ),
+        binary("node.journal", 8, entries(), CAP_FRAME, decode_entry),
+        binary("node.sessions", 4, tables(), CAP_TABLE, decode_table),
+        text("node.genesis", 1, geneses(), decode_genesis),
+        text("node.config", 1, configs(), decode_config),
+    ]
+}
+
+fn made(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    write(&mut bytes);
+    bytes
+}
+
+fn submit(entries: &[Vec<u8>], bytes: &mut Vec<u8>) {
+    let mut writer = ClientFrameWriter::submit(bytes);
+    for entry in entries {
+        assert!(writer.push(entry), "few and short ones");
+    }
+    writer.finish();
+}
+
+fn client_frames() -> Vec<Vec<u8>> {
+    vec![
+        made(|bytes| submit(&commands(), bytes)),
+        made(|bytes| submit(&commands()[..1], bytes)),
+        made(|bytes| encode_query(7, b"question", bytes)),
+        made(|bytes| encode_status_ask(8, bytes)),
+        made(|bytes| encode_root_ask(9, bytes)),
+        made(|bytes| encode_session_ask(10, bytes)),
+    ]
+}
+
+fn decode_client(input: &[u8]) -> Verdict {
+    let Ok(frame) = ClientFrame::decode(input) else {
+        return Verdict::Refused;
+    };
+    let again = made(|bytes| match frame {
+        ClientFrame::Submit { commands, .. } => {
+            // The writer bounds a frame more tightly than the reader, so this writes by hand.
+            let count = commands.clone().count() as u32;
+            bytes.extend_from_slice(&input[..4]);
+            bytes.extend_from_slice(&count.to_le_bytes());
+            commands.for_each(|command| bytes.extend_from_slice(command.entry));
+        }
+        ClientFrame::Query { id, question } => encode_query(id, question, bytes),
+        ClientFrame::StatusAsk { id } => encode_status_ask(id, bytes),
+        ClientFrame::RootAsk { id } => encode_root_ask(id, bytes),
+        ClientFrame::SessionAsk { id } => encode_session_ask(id, bytes),
+    });
+    Verdict::canonical(input, &again)
+}
+
+fn server_frames() -> Vec<Vec<u8>> {
+    let leader = Some(ValidatorIndex::new(2));
+    let applied = Some(Place {
+        height: 5,
+        index: 1,
+    });
+    let item = |seq, outcome, applied| ResultItem {
+        seq,
+        outcome,
+        applied,
+        finality_ns: 400_000,
+    };
+    let mut results = ResultsFrame::default();
+    results.begin(None, 5, 77);
+    results.push(
+        item(1, Outcome::Applied, applied),
+        [b"out".as_slice(), b""].into_iter(),
+    );
+    results.push(item(2, Outcome::Gap, None), std::iter::empty());
+    let mut stream = StreamFrame::default();
+    stream.begin(leader, 5, 77);
+    stream.push(3, b"fill");
+    stream.push(9, b"");
+    let verdicts = made(|bytes| {
+        let mut writer = VerdictsWriter::new(leader, bytes);
+        writer.push(1, Admission::Accepted);
+        writer.push(2, Admission::Accepted);
+        writer.push(
+            3,
+            Admission::Busy {
+                retry_after_us: 250,
+            },
+        );
+        writer.push(9, Admission::Rejected(Rejection::Conflict));
+        writer.finish();
+    });
+    let sections = [("sessions", [1; 32]), ("book", [2; 32])];
+    vec![
+        verdicts,
+        results.finish().to_vec(),
+        stream.finish().to_vec(),
+        made(|bytes| encode_answer(leader, 7, b"answer", bytes)),
+        made(|bytes| encode_status(leader, 8, "{}", bytes)),
+        made(|bytes| encode_root(leader, 9, 64, &[5; 32], sections.into_iter(), bytes)),
+        made(|bytes| encode_session(leader, 10, 3, bytes)),
+        made(|bytes| encode_busy(leader, 11, 1000, bytes)),
+    ]
+}
+
+fn decode_server(input: &[u8]) -> Verdict {
+    let Ok((leader, frame)) = ServerFrame::decode(input) else {
+        return Verdict::Refused;
+    };
+    let again = match frame {
+        ServerFrame::Verdicts(runs) => runs_again(leader, runs),
+        ServerFrame::Results(results) => {
+            let mut frame = ResultsFrame::default();
+            frame.begin(leader, results.height(), results.time_ns());
+            for result in results {
+                frame.push(result.item, result.outputs);
+            }
+            frame.finish().to_vec()
+        }
+        ServerFrame::Stream(stream) => {
+            let mut frame = StreamFrame::default();
+            frame.begin(leader, stream.height(), stream.time_ns());
+            for (number, output) in stream {
+                frame.push(number, output);
+            }
+            frame.finish().to_vec()
+        }
+        ServerFrame::Answer { id, answer } => {
+            made(|bytes| encode_answer(leader, id, answer, bytes))
+        }
+        ServerFrame::Status { id, json } => made(|bytes| encode_status(leader, id, json, bytes)),
+        ServerFrame::Root {
+            id,
+            height,
+            root,
+            sections,
+        } => made(|bytes| encode_root(leader, id, height, &root, sections, bytes)),
+        ServerFrame::Session { id, seq_last } => {
+            made(|bytes| encode_session(leader, id, seq_last, bytes))
+        }
+        ServerFrame::Busy { id, retry_after_us } => {
+            made(|bytes| encode_busy(leader, id, retry_after_us, bytes))
+        }
+    };
+    Verdict::canonical(input, &again)
+}
+
+/// Runs that could be one are legal, and are written as they were.
+fn runs_again(leader: Option<ValidatorIndex>, runs: Verdicts<'_>) -> Vec<u8> {
+    let mut bytes = made(|bytes| {
+        VerdictsWriter::new(leader, bytes).finish();
+    });
+    let mut count = 0_u32;
+    for run in runs {
+        let (tag, detail) = match run.verdict {
+            Admission::Accepted => (0, 0),
+            Admission::Busy { retry_after_us } => (1, retry_after_us),
+            Admission::Rejected(reason) => (2, u32::from(reason as u8)),
+        };
+        bytes.extend_from_slice(&run.seq_first.to_le_bytes());
+        bytes.extend_from_slice(&run.count.to_le_bytes());
+        bytes.push(tag);
+        bytes.extend_from_slice(&detail.to_le_bytes());
+        count += 1;
+    }
+    bytes[6..10].copy_from_slice(&count.to_le_bytes());
+    bytes
+}
+
+/// Entries by the table of docs/log-format.md, behind the number of their kind.
+fn entries() -> Vec<Vec<u8>> {
+    let entry = |kind: u16, parts: &[&[u8]]| {
+        let (kind, version) = (kind.to_le_bytes(), 1_u16.to_le_bytes());
+        [&kind[..], &version, &parts.concat()].concat()
+    };
+    let number = 9_u64.to_le_bytes();
+    let mut all = Vec::new();
+    for header in headers() {
+        let payload_bytes = u32::from_le_bytes(*header.last_chunk().expect("172 bytes")) as usize;
+        all.push(entry(1, &[&header, &vec![7; payload_bytes]]));
+        all.push(entry(3, &[&header, &[3; 16], &[0], &[0; 16]]));
+        all.push(entry(3, &[&header, &[3; 16], &[1], &[4; 16]]));
+    }
+    for record in records() {
+        all.push(entry(2, &[&number, &number, &record]));
+    }
+    for certificate in certificates() {
+        all.push(entry(
+            4,
+            &[&number, &[5; 4], &number, &[6; 32], &certificate],
+        ));
+    }
+    for evidence in evidence() {
+        all.push(entry(5, &[&evidence]));
+    }
+    all
+}
+
+fn decode_entry(input: &[u8]) -> Verdict {
+    let Some((kind, bytes)) = input.split_first_chunk::<2>() else {
+        return Verdict::Refused;
+    };
+    let Ok(entry) = journal::decode(RecordKind::new(u16::from_le_bytes(*kind)), bytes) else {
+        return Verdict::Refused;
+    };
+    let mut again = Vec::with_capacity(input.len());
+    again.extend_from_slice(kind);
+    again.extend_from_slice(&1_u16.to_le_bytes());
+    match entry {
+        JournalEntry::Block { header, payload } => {
+            wire::encode_header(&header, &mut again);
+            again.extend_from_slice(payload);
+        }
+        JournalEntry::Record { epoch, own } => {
+            again.extend_from_slice(&epoch.number().to_le_bytes());
+            again.extend_from_slice(&own.window.number().to_le_bytes());
+            wire::encode_record(&own.record, &mut again);
+        }
+        JournalEntry::Finalized(mark) => {
+            wire::encode_header(&mark.header, &mut again);
+            put_place(mark.block, &mut again);
+            again.push(u8::from(mark.below.is_some()));
+            match mark.below {
+                Some(below) => put_place(below, &mut again),
+                None => again.extend_from_slice(&[0; 16]),
+            }
+        }
+        JournalEntry::Proof { point, proof } => {
+            again.extend_from_slice(&point.window.number().to_le_bytes());
+            again.extend_from_slice(&point.index.number().to_le_bytes());
+            again.extend_from_slice(&point.height.number().to_le_bytes());
+            again.extend_from_slice(point.id.as_bytes());
+            wire::encode_certificate(&proof, &mut again);
+        }
+        JournalEntry::Evidence(evidence) => wire::encode_evidence(&evidence, &mut again),
+    }
+    Verdict::canonical(input, &again)
+}
+
+fn put_place(place: RecordRef, bytes: &mut Vec<u8>) {
+    bytes.extend_from_slice(&place.offset.segment().to_le_bytes());
+    bytes.extend_from_slice(&place.offset.bytes().to_le_bytes());
+    bytes.extend_from_slice(&place.index.count().to_le_bytes());
+}
+
+fn tables() -> Vec<Vec<u8>> {
+    [0, 1, 5]
+        .iter()
+        .map(|count| {
+            let mut table = SessionTable::new(SESSIONS_MAX);
+            for number in 1..=*count {
+                let last = LastResult {
+                    height: 3,
+                    index: u32::from(number),
+                    outputs_hash: [number; 32],
+                };
+                table.open(SessionId([number; 16]), [number; 32], last);
+            }
+            made(|bytes| table.encode(bytes))
+        })
+        .collect()
+}
+
+fn decode_table(input: &[u8]) -> Verdict {
+    SessionTable::decode(input, SESSIONS_MAX).map_or(Verdict::Refused, |table| {
+        Verdict::canonical(input, &made(|bytes| table.encode(bytes)))
+    })
+}
+
+fn geneses() -> Vec<Vec<u8>> {
+    let validator = |place: u8, stake| GenesisValidator {
+        key: Hex32(KeyPair::from_seed(&[place + 1; 32]).public()),
+        stake,
+        leader_weight: (place == 1).then_some(3),
+        peer_address: format!("127.0.0.1:{}", 7000 + u16::from(place)),
+        client_addresses: vec![format!(
+            "validator-{place}.example:{}",
+            7100 + u16::from(place)
+        )],
+    };
+    let parameters = serde_json::json!({"symbols": ["AAA", "BBB"], "depth": {"levels": 5.5}});
+    [(1, 0), (4, 1), (6, 7)]
+        .iter()
+        .map(|&(count, step)| {
+            let plan = GenesisPlan {
+                chain_id: [9; 32],
+                genesis_time_ns: 1_700_000_000_000_000_000,
+                fault_weight: None,
+                fast_slack: None,
+                crash_only: count == 1,
+                window_slots: Some(64),
+                turn_windows: None,
+                application: Application {
+                    name: "opaque".to_owned(),
+                    parameters: parameters.as_object().cloned().unwrap_or_default(),
+                },
+                limits: ChainLimits::default(),
+                validators: (0..count)
+                    .map(|place| validator(place, 10 + step * u64::from(place)))
+                    .collect(),
+            };
+            let genesis = Genesis::build(plan).expect("a good plan");
+            genesis.bytes().to_vec()
+        })
+        .collect()
+}
+
+fn decode_genesis(input: &[u8]) -> Verdict {
+    match Genesis::parse(input, Path::new("genesis.json")) {
+        Ok(genesis) => Verdict::canonical(input, genesis.bytes()),
+        Err(error) => {
+            // The operator reads it, so it must be possible to write.
+            assert!(!error.to_string().is_empty());
+            Verdict::Refused
+        }
+    }
+}
+
+fn configs() -> Vec<Vec<u8>> {
+    let file = ConfigFile::new(
+        Path::new("../genesis.json"),
+        Path::new("key"),
+        Path::new("data"),
+    );
+    let explained = file.to_commented_toml();
+    let full = "genesis = 'g'\nkey = \"k\"\ndata = \"d\"\nvalidator = 3\nprofile = \"lan\"\n\
+                durability = \"async\"\nthreads = \"shared\"\nidle = \"park\"\npin = []\n\
+                [listen]\npeers = \"127.0.0.1:1\"\nmetrics = \"[::1]:2\"\n\
+                [log]\nsegment_bytes = 67108864\n\
+                [limits]\nclients_max = 1024\npool_commands_max = 1000\n";
+    vec![explained.into_bytes(), full.as_bytes().to_vec()]
+}
+
+fn decode_config(input: &[u8]) -> Verdict {
+    let Ok(text) = std::str::from_utf8(input) else {
+        return Verdict::Refused;
+    };
+    match ConfigFile::parse(text, Path::new("quorate.toml")) {
+        Ok(_) => Verdict::Accepted,
+        Err(error) => {
+            assert!(!error.to_string().is_empty());
+            Verdict::Refused
+        }
+    }
+}

@@ -221,16 +221,7 @@ fn draw_one(kind: Kind, at_ns: u64, plan: &Plan, dice: &mut Dice, events: &mut V
             cut_ns: dice.between(5, 400) * MS,
         }),
         Kind::Flap => {
-            let links = partition(len, dice);
-            let period_ns = dice.between(4, 40) * MS;
-            events.extend((0..dice.between(2, 6)).map(|number| Event {
-                at_ns: at_ns + number * period_ns,
-                fault: Fault::Cut {
-                    links: links.clone(),
-                    breaks: false,
-                    cut_ns: period_ns / 2,
-                },
-            }));
+            events.extend(flap(at_ns, len, dice));
             None
         }
         Kind::ClockJump => Some(clock_jump(victim, plan, dice)),
@@ -245,6 +236,20 @@ fn draw_one(kind: Kind, at_ns: u64, plan: &Plan, dice: &mut Dice, events: &mut V
         }
     };
     events.extend(fault.map(|fault| Event { at_ns, fault }));
+}
+
+/// A partition that comes and goes.
+fn flap(at_ns: u64, len: usize, dice: &mut Dice) -> impl Iterator<Item = Event> + use<> {
+    let links = partition(len, dice);
+    let period_ns = dice.between(4, 40) * MS;
+    (0..dice.between(2, 6)).map(move |number| Event {
+        at_ns: at_ns + number * period_ns,
+        fault: Fault::Cut {
+            links: links.clone(),
+            breaks: false,
+            cut_ns: period_ns / 2,
+        },
+    })
 }
 
 /// The kinds that not every run with everything has.

@@ -291,6 +291,7 @@ pub(crate) fn leases() -> Vec<Vec<u8>> {
             },
             boot_id: [8; 16],
             suspect,
+            owner: [6; 32],
         }
         .encode()
         .to_vec()

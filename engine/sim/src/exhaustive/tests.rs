@@ -1,6 +1,7 @@
 //! What the exhaustive check must find and how large its small worlds are.
 //!
-//! Owns the reduced sizes that run with every test. Never: the large worlds, which the command runs.
+//! Owns the reduced sizes that run with every test. Never: the large worlds, which are the
+//! command's.
 
 use std::collections::BTreeSet;
 

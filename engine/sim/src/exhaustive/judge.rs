@@ -31,6 +31,17 @@ const UNKNOWN_FACT: Fault = "a fact about a block that is not there";
 const SIGNED_DIFFER: Fault = "signed records amount to something else than counted ones";
 const PARENTS_DIFFER: Fault = "a window hands on other parents than its certificates allow";
 
+/// What the rules and counts must keep however many validators are Byzantine.
+#[cfg(test)]
+pub(super) const ALWAYS: [Fault; 6] = [
+    NO_FORM,
+    INCONSISTENT,
+    NOT_ORDERED,
+    NO_BODY,
+    NOT_COUNTED,
+    SUMS_DIFFER,
+];
+
 /// A record that somebody showed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Heard {

@@ -9,7 +9,7 @@ use quorate_consensus::machine::Disposition;
 use quorate_consensus::types::Window;
 
 use super::facts::{CERTIFIED_BESIDE_FINAL, Fault, SKIP_OVER_FINAL, TWO_FINALS};
-use super::judge::{Heard, Judge};
+use super::judge::{ALWAYS, Heard, Judge};
 use super::profiles::profiles;
 use super::runs::{ExhaustiveMethod, explore, two_blocks};
 use super::said::Said;
@@ -67,9 +67,15 @@ fn seen(verdict: &Verdict) -> (BTreeSet<Fault>, bool) {
 
 fn both_ways(world: &mut World) -> (BTreeSet<Fault>, bool) {
     world.faults_max = u64::MAX;
-    let found = seen(&search(world));
-    assert_eq!(seen(&profiles(world)), found, "{world:?}");
-    found
+    let searched = search(world);
+    let profiled = profiles(world);
+    for verdict in [&searched, &profiled] {
+        for kind in ALWAYS {
+            assert!(!verdict.violations.contains_key(kind), "{verdict:?}");
+        }
+    }
+    assert_eq!(seen(&searched), seen(&profiled), "{world:?}");
+    seen(&searched)
 }
 
 #[test]

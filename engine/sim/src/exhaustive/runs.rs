@@ -135,7 +135,7 @@ pub fn exhaustive(done: &dyn Fn(&ExhaustiveRun)) -> Result<ExhaustiveReport, Str
         (Size::new(six, 1, 1, 1), 1, States),
         (Size::new(&[2, 1, 1, 1, 1], 1, 1, 1), 1, States),
         (Size::new(&[3, 2, 2, 1], 2, 0, 1), 1, States),
-        (two_blocks(&[3, 3, 2, 1, 1], 3, 0), 1, States),
+        (Size::new(&[3, 3, 2, 1, 1], 3, 0, 1), 1, States),
         (two_blocks(&[5, 3, 2, 2, 1], 3, 1), 1, States),
         (Size::new(four, 1, 0, 3), 1, Profiles),
         (Size::new(six, 1, 1, 2), 1, Profiles),

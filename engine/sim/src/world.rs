@@ -87,8 +87,9 @@ impl<S: StateMachine> World<S> {
         let troupe = Troupe::new(plan.cast.clone(), seed);
         // Second copies of twins stand behind the validators.
         let len = troupe.cast.places();
+        let owner = |place| keyring.keys()[troupe.cast.validator(place)].public();
         let members = (0..len)
-            .map(|place| Member::new(place, keyring.keys()[place].public(), &plan, seed))
+            .map(|place| Member::new(place, owner(place), &plan, seed))
             .collect::<Result<_, _>>()?;
         let mut world = Self {
             set,

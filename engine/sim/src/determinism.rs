@@ -12,6 +12,10 @@ use quorate::state_machine::{Audience, Context, Output, SessionEvent, StateMachi
 use crate::checks::Violation;
 use crate::dice::Dice;
 
+/// Histories shorter than this are applied in more than one pair of instances.
+const CALLS_MIN: usize = 4_096;
+/// Pairs of instances at most.
+const PAIRS_MAX: usize = 64;
 /// Blocks of memory that are laid out at random before the second instance is made.
 const HEAP_BLOCKS: usize = 512;
 /// The largest of them.
@@ -152,14 +156,29 @@ struct Shown {
 }
 
 /// Applies all calls in two fresh instances and compares what they show after every block; then
-/// restores a snapshot of one into a third.
+/// restores a snapshot of one into a third. A short history is applied more often: a map of two
+/// entries has the same order in every second pair of instances.
 pub(crate) fn check<S: StateMachine>(
     make: &(dyn Fn() -> S + Send + Sync),
     calls: &Calls,
     seed: u64,
 ) -> Result<(), Violation> {
-    let mut app = make();
+    let pairs = (CALLS_MIN / calls.calls.len().max(1)).clamp(1, PAIRS_MAX);
+    let mut app = compare_two(make, calls, seed)?;
+    for more in 1..pairs as u64 {
+        app = compare_two(make, calls, seed.wrapping_add(more))?;
+    }
     let names = app.sections();
+    check_snapshot(&mut app, &mut make(), names, calls.height)
+}
+
+/// One pair of instances; returns the first one as it is after all calls.
+fn compare_two<S: StateMachine>(
+    make: &(dyn Fn() -> S + Send + Sync),
+    calls: &Calls,
+    seed: u64,
+) -> Result<S, Violation> {
+    let mut app = make();
     let (first, second) = std::thread::scope(|scope| {
         let other = scope.spawn(|| {
             let heap = disordered_heap(seed);
@@ -175,9 +194,9 @@ pub(crate) fn check<S: StateMachine>(
         return Err(Violation::new("determinism", what));
     };
     for (first, second) in first.iter().zip(&second) {
-        compare(names, first, second)?;
+        compare(app.sections(), first, second)?;
     }
-    check_snapshot(&mut app, &mut make(), names, calls.height)
+    Ok(app)
 }
 
 /// Blocks of many sizes, a random half of them given back: what is allocated next lies elsewhere

@@ -299,7 +299,9 @@ impl Consensus {
             return Vec::new();
         };
         let counted = state.tally.voter(peer).and_then(|voter| voter.counted.tip);
-        let settled = (self.finalized.window == state.window).then_some(self.finalized.index);
+        // Genesis stands in no window, whatever its position says.
+        let is_here = self.finalized.window == state.window && self.finalized.height > Height::ZERO;
+        let settled = is_here.then_some(self.finalized.index);
         let above = counted.map(|(index, _)| index).or(settled);
         let mut headers: Vec<Header> = tree
             .chain(tip)

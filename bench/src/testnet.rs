@@ -14,7 +14,6 @@
 
 use std::fs;
 use std::io::{self, Write as _};
-use std::net::TcpListener;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -23,6 +22,7 @@ use quorate::config::{ConfigFile, NodeConfig};
 use quorate::file_error::FileError;
 use quorate::genesis::{Application, ChainLimits, Genesis, GenesisPlan, GenesisValidator, Hex32};
 use quorate::keys::{self, KeyPair};
+use quorate::local::claim_ports;
 use quorate::node::{self, StartError};
 use quorate::profiles::{Durability, Idle, Profile, Threads};
 use quorate::state_machine::SessionId;
@@ -119,10 +119,12 @@ pub enum TestnetError {
         base_port: u16,
     },
     /// No run of ports is free.
-    #[error("no {count} ports in a row are free on loopback")]
+    #[error("no ports for {validators} validators: {source}")]
     NoPorts {
-        /// How many were looked for.
-        count: u16,
+        /// Whose ports were looked for.
+        validators: usize,
+        /// What stood against it.
+        source: io::Error,
     },
     /// The folder holds something already.
     #[error("{} is not empty", .0.display())]
@@ -286,37 +288,18 @@ pub fn validator_folder(dir: &Path, index: usize) -> PathBuf {
     dir.join(format!("validator-{index:02}"))
 }
 
-/// Finds `validators` blocks of ports in a row that are free on loopback now. Another program may
-/// take one before they are used; the node that then fails names its port.
+/// Finds `validators` blocks of ports in a row that are free on loopback, and keeps them from
+/// others who ask until this process ends ([`quorate::local::claim_ports`]).
 ///
 /// # Errors
 /// [`TestnetError::NoPorts`].
 pub fn free_base_port(validators: usize) -> Result<u16, TestnetError> {
-    /// Below the range from which outgoing connections take their ports, on Linux as shipped.
-    const FIRST: u16 = 12_000;
-    const LAST: u16 = 32_000;
-    let count = u16::try_from(validators)
+    u16::try_from(validators)
         .ok()
         .and_then(|validators| validators.checked_mul(PORTS_PER_VALIDATOR))
-        .filter(|count| *count < LAST - FIRST)
-        .ok_or(TestnetError::Ports {
-            validators,
-            base_port: FIRST,
-        })?;
-    let span = u32::from(LAST - FIRST - count);
-    // Two programs that look at the same time should not find the same ports.
-    let seed = std::process::id().wrapping_mul(0x9e37_79b1) ^ wall_clock_ns() as u32;
-    for attempt in 0..200_u32 {
-        let offset = seed.wrapping_add(attempt.wrapping_mul(0x61c8_8647)) % span;
-        let base = FIRST + u16::try_from(offset).unwrap_or(0);
-        let held: Vec<_> = (base..base + count)
-            .map_while(|port| TcpListener::bind(("127.0.0.1", port)).ok())
-            .collect();
-        if held.len() == usize::from(count) {
-            return Ok(base);
-        }
-    }
-    Err(TestnetError::NoPorts { count })
+        .ok_or(io::ErrorKind::InvalidInput.into())
+        .and_then(claim_ports)
+        .map_err(|source| TestnetError::NoPorts { validators, source })
 }
 
 fn ports(plan: &Plan) -> Result<Vec<u16>, TestnetError> {

@@ -1,7 +1,7 @@
 //! A cluster on this machine, for examples and tests.
 //!
-//! Owns the making of keys, a genesis on loopback with ports that are free at this moment, and
-//! folders that are ready to start. Never: for a chain that anybody relies on.
+//! Owns the choice of ports that no other program here gets, the making of keys and of a genesis
+//! on loopback, and folders that are ready to start. Never: for a chain that anybody relies on.
 
 use crate::config::NodeConfig;
 use crate::genesis::{Application, ChainLimits, Genesis, GenesisPlan, GenesisValidator, Hex32};
@@ -9,11 +9,52 @@ use crate::keys::KeyPair;
 use crate::node::{StartError, initialize};
 use crate::profiles::Profile;
 use crate::stages::clock::wall_ns;
+use parking_lot::Mutex;
 use std::net::TcpListener;
 use std::path::Path;
 
 /// Log segments of a local cluster, bytes: short ones are made quickly.
 const SEGMENT_BYTES: u32 = 8 * 1024 * 1024;
+
+/// Where ports of local clusters are looked for: below the range from which systems as shipped take
+/// the ports of outgoing connections, so that no connection of another program takes one meanwhile.
+const PORTS: std::ops::Range<u16> = 8_192..32_768;
+/// Blocks of ports are given whole: the first port of one says whose it is.
+const BLOCK_PORTS: u16 = 128;
+
+/// The first port of each block that is this process's, held until the process ends.
+static CLAIMS: Mutex<Vec<TcpListener>> = Mutex::new(Vec::new());
+
+/// Finds `count` ports in a row on loopback, nobody listening on any of them, and keeps them from
+/// others who ask here until this process ends, by listening on the port in front of them. (A port
+/// that was found free and let go may be another's before it is used.) At most 127.
+///
+/// # Errors
+/// More than that are asked for, or no block of ports is free.
+pub fn claim_ports(count: u16) -> std::io::Result<u16> {
+    let none = || {
+        let what = format!("no {count} free ports in a row within {PORTS:?} on loopback");
+        std::io::Error::new(std::io::ErrorKind::AddrInUse, what)
+    };
+    if count >= BLOCK_PORTS {
+        return Err(none());
+    }
+    let blocks = (PORTS.end - PORTS.start) / BLOCK_PORTS;
+    // Two programs that look at the same time should not begin at the same place.
+    let begin = (std::process::id() ^ wall_ns() as u32) % u32::from(blocks);
+    for turn in 0..u32::from(blocks) {
+        let block = u16::try_from((begin + turn) % u32::from(blocks)).unwrap_or(0);
+        let claim = PORTS.start + block * BLOCK_PORTS;
+        let mut held: Vec<TcpListener> = (claim..=claim + count)
+            .map_while(|port| TcpListener::bind(("127.0.0.1", port)).ok())
+            .collect();
+        if held.len() == usize::from(count) + 1 {
+            CLAIMS.lock().push(held.swap_remove(0));
+            return Ok(claim + 1);
+        }
+    }
+    Err(none())
+}
 
 /// Makes `validators` validators of one weight under `folder`, ready for `Node::start`.
 ///
@@ -27,24 +68,16 @@ pub fn cluster(
     let keys: Vec<KeyPair> = (0..validators)
         .map(|_| KeyPair::generate())
         .collect::<Result<_, _>>()?;
-    // All are held until all are known, so that no port is given twice.
-    let listeners: Vec<TcpListener> = (0..usize::from(validators) * 2)
-        .map(|_| TcpListener::bind("127.0.0.1:0"))
-        .collect::<Result<_, _>>()?;
-    let addresses: Vec<String> = listeners
-        .iter()
-        .map(|listener| Ok(listener.local_addr()?.to_string()))
-        .collect::<Result<_, std::io::Error>>()?;
-    drop(listeners);
+    let base_port = claim_ports(validators.saturating_mul(2))?;
     let members = keys
         .iter()
-        .zip(addresses.chunks_exact(2))
-        .map(|(key, addresses)| GenesisValidator {
+        .zip((base_port..).step_by(2))
+        .map(|(key, port)| GenesisValidator {
             key: Hex32(key.public()),
             stake: 1,
             leader_weight: None,
-            peer_address: addresses[0].clone(),
-            client_addresses: vec![addresses[1].clone()],
+            peer_address: format!("127.0.0.1:{port}"),
+            client_addresses: vec![format!("127.0.0.1:{}", port + 1)],
         })
         .collect();
     let genesis = Genesis::build(GenesisPlan {
@@ -71,4 +104,25 @@ pub fn cluster(
         configs.push(config);
     }
     Ok(configs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn claimed_ports_are_free_and_are_given_to_nobody_else() {
+        let mut given = std::collections::BTreeSet::new();
+        for _ in 0..10 {
+            let base = claim_ports(8).unwrap();
+            for port in base..base + 8 {
+                assert!(given.insert(port), "{port} was given twice");
+                drop(TcpListener::bind(("127.0.0.1", port)).unwrap());
+            }
+        }
+        assert!(claim_ports(0).is_ok());
+        for too_many in [BLOCK_PORTS, u16::MAX] {
+            assert!(claim_ports(too_many).is_err());
+        }
+    }
 }

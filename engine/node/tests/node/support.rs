@@ -3,10 +3,10 @@
 use quorate::config::NodeConfig;
 use quorate::genesis::{Application, ChainLimits, Genesis, GenesisPlan, GenesisValidator, Hex32};
 use quorate::keys::KeyPair;
+use quorate::local::claim_ports;
 use quorate::node::{Node, StartError, initialize};
 use quorate::profiles::{Durability, Idle, Profile, Threading};
 use quorate::state_machine::{Context, Output, StateMachine};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -70,30 +70,19 @@ fn key(place: u16) -> KeyPair {
     KeyPair::from_seed(&[u8::try_from(place).unwrap() + 1; 32])
 }
 
-/// Ports that nobody listens on at this moment.
-fn free_ports(count: usize) -> Vec<u16> {
-    let listeners: Vec<TcpListener> = (0..count)
-        .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
-        .collect();
-    listeners
-        .iter()
-        .map(|listener| listener.local_addr().unwrap().port())
-        .collect()
-}
-
 impl Cluster {
     pub(crate) fn new(name: &str, validators: u16, durability: Durability) -> Self {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let folder = format!("quorate-{name}-{}-{number}", std::process::id());
         let folder = std::env::temp_dir().join(folder);
-        let ports = free_ports(usize::from(validators) * 2);
+        let base_port = claim_ports(validators * 2).unwrap();
         let members = (0..validators)
             .map(|place| GenesisValidator {
                 key: Hex32(key(place).public()),
                 stake: 1,
                 leader_weight: None,
-                peer_address: format!("127.0.0.1:{}", ports[usize::from(place) * 2]),
-                client_addresses: vec![format!("127.0.0.1:{}", ports[usize::from(place) * 2 + 1])],
+                peer_address: format!("127.0.0.1:{}", base_port + place * 2),
+                client_addresses: vec![format!("127.0.0.1:{}", base_port + place * 2 + 1)],
             })
             .collect();
         let genesis = Genesis::build(GenesisPlan {

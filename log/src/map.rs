@@ -197,10 +197,15 @@ impl SharedBytes {
     }
 
     pub(crate) fn load(&self, range: std::ops::Range<usize>) -> Vec<u8> {
-        self.0[range]
-            .iter()
-            .map(|cell| cell.load(Ordering::Relaxed))
-            .collect()
+        let mut bytes = vec![0; range.len()];
+        self.load_into(range.start, &mut bytes);
+        bytes
+    }
+
+    pub(crate) fn load_into(&self, offset: usize, bytes: &mut [u8]) {
+        for (byte, cell) in bytes.iter_mut().zip(&self.0[offset..]) {
+            *byte = cell.load(Ordering::Relaxed);
+        }
     }
 
     /// Valid for reads of `len` bytes for as long as `self` lives: `AtomicU8` has the layout of

@@ -133,8 +133,8 @@ impl MemoryFile {
         let end = (offset + bytes_len)
             .next_multiple_of(SECTOR_BYTES)
             .min(self.live.len());
-        let mut durable = locked(&self.durable);
-        durable[start..end].copy_from_slice(&self.live.load(start..end));
+        self.live
+            .load_into(start, &mut locked(&self.durable)[start..end]);
         Ok(())
     }
 }
@@ -330,15 +330,19 @@ impl Backend for MemoryBackend {
         self.power.spend_one().map_err(CreateError::Write)?;
         let mut live = head.to_vec();
         live.resize(bytes_len, 0);
-        let file = self.new_file(&live, &vec![0; bytes_len]);
-        locked(&self.names)
-            .live
-            .insert(name.to_owned(), Arc::clone(&file));
-        if self.power.is_full.load(Ordering::Relaxed) {
+        let mut durable = live.clone();
+        let synced = if self.power.is_full.load(Ordering::Relaxed) {
             // As on a real disk, what fitted stays there until somebody removes it.
-            return Err(CreateError::Write(io::ErrorKind::StorageFull.into()));
+            Err(CreateError::Write(io::ErrorKind::StorageFull.into()))
+        } else {
+            self.power.spend_sync().map_err(CreateError::Sync)
+        };
+        if synced.is_err() {
+            durable.fill(0);
         }
-        file.flush(0, bytes_len).map_err(CreateError::Sync)
+        let file = self.new_file(&live, &durable);
+        locked(&self.names).live.insert(name.to_owned(), file);
+        synced
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {

@@ -227,14 +227,14 @@ impl Consensus {
         let Some(state) = self.windows.get_mut(&window) else {
             return;
         };
-        let block = state.tally.tree.block_mut(place);
+        let block = state.tally.tree.block(place);
         let Some(header) = block.header else { return };
         let id = block.id;
         if block.has_body {
             self.delivery.note_body(header.height, id);
             return;
         }
-        block.has_body = true;
+        state.tally.tree.set_body(place, true);
         // Bodies free votes here and in every later window that stands on this block.
         for later in self.windows.range_mut(window..) {
             later.1.is_dirty = true;

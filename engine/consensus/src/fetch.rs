@@ -9,6 +9,7 @@ use crate::limits;
 use crate::machine::Consensus;
 use crate::message::{BlockRef, Get, Message};
 use crate::types::{BlockId, Height, Index, Now, Point, ValidatorIndex, Window};
+use crate::window::WindowState;
 use crate::window::tree::BlockPlace;
 use alloc::collections::BTreeMap;
 use alloc::vec;
@@ -252,7 +253,9 @@ impl Consensus {
         let amplify = self.config.set.thresholds().amplify;
         let retry = self.retry_ns();
         let mut wanted = Vec::new();
-        for (window, state) in &self.windows {
+        // PERF: of many windows that are held none lacks anything, almost always.
+        let lacking = |state: &WindowState| state.tally.tree.lacks_bodies();
+        for (window, state) in self.windows.iter().filter(|(_, state)| lacking(state)) {
             let from = if *window == self.finalized.window {
                 self.finalized.index
             } else {

@@ -101,9 +101,8 @@ impl Probe {
             return;
         };
         if let Some(place) = state.tally.tree.find_connected(point.index, point.id) {
-            let block = state.tally.tree.block_mut(place);
-            block.has_body = has_body;
-            block.authentic = authentic;
+            state.tally.tree.set_body(place, has_body);
+            state.tally.tree.block_mut(place).authentic = authentic;
         }
     }
 

@@ -236,9 +236,8 @@ impl Consensus {
         let Ok((place, _)) = state.tally.connect(&self.config.set, &header, id) else {
             return false;
         };
-        let block = state.tally.tree.block_mut(place);
-        block.authentic = true;
-        block.has_body = true;
+        state.tally.tree.block_mut(place).authentic = true;
+        state.tally.tree.set_body(place, true);
         state.own.tip = Some((header.index, id));
         state.own_tip = Some(place);
         state.is_dirty = true;

@@ -151,9 +151,8 @@ impl Consensus {
             if let Some(state) = self.restored_window(header.window)
                 && let Ok((place, _)) = state.tally.connect(&set, &header, id)
             {
-                let block = state.tally.tree.block_mut(place);
-                block.has_body = true;
-                block.authentic = true;
+                state.tally.tree.block_mut(place).authentic = true;
+                state.tally.tree.set_body(place, true);
             }
         }
         for own in restored.records {

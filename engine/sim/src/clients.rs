@@ -12,12 +12,11 @@ use quorate_consensus::payload::{Entry, Lane, encode_entry, session_of_key};
 
 use crate::app::CommandSource;
 use crate::dice::Dice;
+use crate::plan::Pace;
 
 const MS: u64 = 1_000_000;
 /// A client that has waited so long for any answer tries another validator.
 const PATIENCE_NS: u64 = 120 * MS;
-/// Commands of one session in flight.
-const IN_FLIGHT_MAX: usize = 8;
 
 /// One client.
 #[derive(Debug)]
@@ -40,6 +39,7 @@ pub(crate) struct Clients {
     places: BTreeMap<SessionId, usize>,
     commands: CommandSource,
     dice: Dice,
+    in_flight_max: usize,
     pub(crate) resubmissions: u64,
 }
 
@@ -52,7 +52,8 @@ pub(crate) struct Submission {
 }
 
 impl Clients {
-    pub(crate) fn new(sessions: usize, commands: CommandSource, seed: u64) -> Self {
+    pub(crate) fn new(sessions: usize, pace: Pace, commands: CommandSource, seed: u64) -> Self {
+        let (units_min, units_max) = pace.interval_units;
         let mut dice = Dice::new(seed, "clients");
         let clients: Vec<Client> = (0..sessions as u64)
             .map(|number| {
@@ -64,7 +65,7 @@ impl Clients {
                     last_seq: 0,
                     gateway: usize::MAX,
                     heard_ns: 0,
-                    interval_ns: dice.between(1, 12) * MS,
+                    interval_ns: dice.between(units_min, units_max) * pace.unit_ns,
                     left: None,
                 }
             })
@@ -78,6 +79,7 @@ impl Clients {
             places,
             commands,
             dice,
+            in_flight_max: pace.in_flight_max,
             resubmissions: 0,
         }
     }
@@ -107,7 +109,7 @@ impl Clients {
                 return Some(client.submission(entries));
             }
         }
-        if client.open.len() >= IN_FLIGHT_MAX || client.left == Some(0) {
+        if client.open.len() >= self.in_flight_max || client.left == Some(0) {
             return None;
         }
         client.left = client.left.map(|left| left - 1);
@@ -196,6 +198,12 @@ mod tests {
     use crate::app::App;
     use crate::tape::Tape;
 
+    const PACE: Pace = Pace {
+        interval_units: (1, 1),
+        unit_ns: MS,
+        in_flight_max: 8,
+    };
+
     fn result(session: SessionId, seq: u64, outcome: Outcome) -> CommandResult {
         CommandResult {
             session,
@@ -208,7 +216,7 @@ mod tests {
 
     #[test]
     fn what_is_not_acknowledged_is_sent_again_to_another_validator() {
-        let mut clients = Clients::new(1, App::<Tape>::default().commands(), 5);
+        let mut clients = Clients::new(1, PACE, App::<Tape>::default().commands(), 5);
         let first = clients.tick(0, 0, &[2]).unwrap();
         assert_eq!(first.gateway, 2);
         let again = clients.tick(0, 1, &[3]).unwrap();
@@ -222,7 +230,7 @@ mod tests {
 
     #[test]
     fn a_silent_validator_is_left_after_a_while() {
-        let mut clients = Clients::new(1, App::<Tape>::default().commands(), 5);
+        let mut clients = Clients::new(1, PACE, App::<Tape>::default().commands(), 5);
         clients.tick(0, 0, &[0, 1, 2, 3]).unwrap();
         clients.end_after(0);
         assert_eq!(clients.tick(0, PATIENCE_NS, &[0, 1, 2, 3]), None);

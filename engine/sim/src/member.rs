@@ -22,8 +22,6 @@ use crate::schedule::Again;
 const MS: u64 = 1_000_000;
 /// Payloads are short, so that segments of the log can be.
 const PAYLOAD_BYTES_MAX: usize = 16 * 1024;
-/// Few payloads are kept in memory, so that peers are served from the log too.
-const CACHE_BYTES_MAX: usize = 4 * 1024;
 const SESSIONS_MAX: u32 = 64;
 const FAN_NS: u64 = 20 * MS;
 
@@ -148,7 +146,7 @@ impl<S: StateMachine> Member<S> {
                 payload_bytes_max: PAYLOAD_BYTES_MAX,
                 ..LanesConfig::new(SESSIONS_MAX, FAN_NS)
             },
-            cache_bytes_max: CACHE_BYTES_MAX,
+            cache_bytes_max: plan.cache_bytes_max,
         };
         let folder = self.disk.folder();
         let (replica, companions) = Replica::open(&folder, &config, app, now)?;

@@ -27,6 +27,11 @@ const BACK_OFF_TURNS: u64 = 9;
 /// The largest stake of a validator in a run with uneven stakes.
 const STAKE_MAX: u64 = 9;
 
+/// Few payloads are kept in memory, so that peers are served from the log too.
+const CACHE_BYTES_SMALL: usize = 4 * 1024;
+/// What is delivered soon is still in memory.
+const CACHE_BYTES_LARGE: usize = 1024 * 1024;
+
 const US: u64 = 1_000;
 const MS: u64 = 1_000_000;
 
@@ -55,6 +60,31 @@ impl Default for RunOptions {
     }
 }
 
+/// How fast clients make commands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pace {
+    /// Between two commands of a client, typical: so many units, drawn for each within this range.
+    pub(crate) interval_units: (u64, u64),
+    /// The unit.
+    pub(crate) unit_ns: u64,
+    /// Commands of one client that are not answered yet, at most.
+    pub(crate) in_flight_max: usize,
+}
+
+/// Time for timers to be waited for between commands.
+const LEISURELY: Pace = Pace {
+    interval_units: (1, 12),
+    unit_ns: MS,
+    in_flight_max: 8,
+};
+
+/// More commands than blocks can be made.
+const HASTY: Pace = Pace {
+    interval_units: (80, 160),
+    unit_ns: US,
+    in_flight_max: 64,
+};
+
 /// The fixed part of a run.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
@@ -81,7 +111,10 @@ pub(crate) struct Plan {
     pub(crate) abstainers: Vec<usize>,
     /// Validators whose clocks may be far off: at most weight F, so that none moves time ahead.
     pub(crate) bad_clocks: Vec<usize>,
+    /// Bytes of payloads that each validator keeps in memory.
+    pub(crate) cache_bytes_max: usize,
     pub(crate) sessions: usize,
+    pub(crate) pace: Pace,
     /// Who is Byzantine: at most weight F, and part of the budget of those above.
     pub(crate) cast: Cast,
 }
@@ -123,12 +156,29 @@ impl Plan {
             trouble_ns: dice.between(150, 900) * MS,
             abstainers: Vec::new(),
             bad_clocks: Vec::new(),
+            cache_bytes_max: CACHE_BYTES_SMALL,
             sessions: 2 + dice.place(3),
+            pace: LEISURELY,
             cast: Cast::default(),
             stakes,
         };
         plan.draw_victims(options, &mut dice);
+        if options.scenario == Scenario::Rush {
+            plan.hurry();
+        }
         plan
+    }
+
+    /// Blocks follow each other as fast as links of one hall and long windows let them.
+    fn hurry(&mut self) {
+        self.pace = HASTY;
+        self.window_slots = 64;
+        self.timers = TimerConfig::lan();
+        self.cache_bytes_max = CACHE_BYTES_LARGE;
+        self.wire_ns = 30 * US;
+        self.disk_ns = 300 * US;
+        self.verify_ns = 50 * US;
+        self.turn_ns = 5 * US;
     }
 
     fn draw_victims(&mut self, options: &RunOptions, dice: &mut Dice) {

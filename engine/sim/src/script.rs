@@ -14,6 +14,8 @@ pub enum Scenario {
     Mixed,
     /// No fault at all.
     Calm,
+    /// No fault at all, on fast links, and clients that leave no leader without commands.
+    Rush,
     /// Processes die and come back.
     Crash,
     /// The network falls apart and together again, one way or both.
@@ -41,9 +43,10 @@ pub enum Scenario {
 }
 
 /// All scenarios with their names.
-const NAMES: [(Scenario, &str); 14] = [
+const NAMES: [(Scenario, &str); 15] = [
     (Scenario::Mixed, "mixed"),
     (Scenario::Calm, "calm"),
+    (Scenario::Rush, "rush"),
     (Scenario::Crash, "crash"),
     (Scenario::Partition, "partition"),
     (Scenario::Lossy, "lossy"),
@@ -161,7 +164,7 @@ impl Scenario {
 
     pub(crate) const fn weights(self) -> Weights {
         match self {
-            Self::Calm | Self::Lossy => NONE,
+            Self::Calm | Self::Rush | Self::Lossy => NONE,
             Self::Mixed | Self::Byzantine => EVERYTHING,
             Self::Clog => Weights {
                 clog: 3,

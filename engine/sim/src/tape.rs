@@ -34,15 +34,11 @@ pub(crate) fn command(dice: &mut Dice, seq: u64, body: &mut Vec<u8>) {
 }
 
 impl Tape {
+    /// `parts` have fixed lengths up to the last one.
     fn extend(&mut self, parts: &[&[u8]]) {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&self.chain);
-        for part in parts {
-            hasher
-                .update(&(part.len() as u64).to_le_bytes())
-                .update(part);
-        }
-        self.chain = *hasher.finalize().as_bytes();
+        let mut bytes = self.chain.to_vec();
+        parts.iter().for_each(|part| bytes.extend_from_slice(part));
+        self.chain = *blake3::hash(&bytes).as_bytes();
     }
 }
 
@@ -53,6 +49,7 @@ impl StateMachine for Tape {
 
     fn apply(&mut self, context: &Context, command: &[u8], output: &mut Output) {
         self.extend(&[
+            b"c",
             &context.height.to_le_bytes(),
             &context.index.to_le_bytes(),
             &context.time_ns.to_le_bytes(),
@@ -77,7 +74,7 @@ impl StateMachine for Tape {
 
     fn apply_timers(&mut self, height: u64, time_ns: u64, output: &mut Output) {
         self.timer_ns = None;
-        self.extend(&[b"timer", &height.to_le_bytes(), &time_ns.to_le_bytes()]);
+        self.extend(&[b"t", &height.to_le_bytes(), &time_ns.to_le_bytes()]);
         output.to_public(b"timer");
     }
 

@@ -6,10 +6,15 @@
 use std::fmt::Arguments;
 use std::io::Write as _;
 
+/// So many bytes are hashed at once.
+const PENDING_BYTES: usize = 64 * 1024;
+
 /// The trace of one run.
 #[derive(Debug, Default)]
 pub(crate) struct Trace {
     hasher: blake3::Hasher,
+    /// What is hashed next: the hash is several times faster over many bytes at once.
+    pending: Vec<u8>,
     is_told: bool,
     pub(crate) events: u64,
 }
@@ -26,14 +31,15 @@ impl Trace {
     /// Notes an event with everything that tells it from another.
     pub(crate) fn note(&mut self, now_ns: u64, kind: u8, one: usize, other: usize, bytes: &[u8]) {
         self.events += 1;
-        let mut head = [0; 25];
-        head[0] = kind;
-        head[1..9].copy_from_slice(&now_ns.to_le_bytes());
-        head[9..17].copy_from_slice(&(one as u64).to_le_bytes());
-        head[17..25].copy_from_slice(&(other as u64).to_le_bytes());
-        self.hasher.update(&head);
-        self.hasher.update(&(bytes.len() as u64).to_le_bytes());
-        self.hasher.update(bytes);
+        self.pending.push(kind);
+        for number in [now_ns, one as u64, other as u64, bytes.len() as u64] {
+            self.pending.extend_from_slice(&number.to_le_bytes());
+        }
+        self.pending.extend_from_slice(bytes);
+        if self.pending.len() >= PENDING_BYTES {
+            self.hasher.update(&self.pending);
+            self.pending.clear();
+        }
     }
 
     /// Whether somebody reads along.
@@ -52,6 +58,7 @@ impl Trace {
 
     /// The hash so far.
     pub(crate) fn hash(&self) -> [u8; 32] {
-        *self.hasher.finalize().as_bytes()
+        let mut hasher = self.hasher.clone();
+        *hasher.update(&self.pending).finalize().as_bytes()
     }
 }

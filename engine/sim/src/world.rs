@@ -98,7 +98,7 @@ impl<S: StateMachine> World<S> {
             members,
             network: Network::new(&plan, len, scenario, seed),
             clocks: Clocks::new(len, scenario.has_bad_clocks(), seed),
-            clients: Clients::new(plan.sessions, app.commands(), seed),
+            clients: Clients::new(plan.sessions, plan.pace, app.commands(), seed),
             checks: Checks::new(len, plan.window_slots, plan.windows_bound()),
             trace: Trace::new(is_told),
             faults: FaultCounts::default(),
@@ -269,7 +269,9 @@ impl<S: StateMachine> World<S> {
     }
 
     fn receive(&mut self, from: usize, to: usize, connection: u64, bytes: &[u8]) {
-        self.trace.note(self.now_ns, b'f', from, to, bytes);
+        // What an honest validator says was noted as it left.
+        let unseen = if self.is_byzantine(from) { bytes } else { &[] };
+        self.trace.note(self.now_ns, b'f', from, to, unseen);
         let Some(bytes) = self.play_in(from, to, bytes) else {
             return;
         };

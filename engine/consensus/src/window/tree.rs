@@ -63,6 +63,8 @@ pub(crate) struct Tree {
     slots: Vec<Option<BlockPlace>>,
     /// Slots that hold more than one block.
     forks: u32,
+    /// Connected blocks whose bodies are not here.
+    bodiless: u32,
 }
 
 impl Tree {
@@ -72,6 +74,22 @@ impl Tree {
 
     pub(crate) fn block_mut(&mut self, place: BlockPlace) -> &mut Block {
         &mut self.blocks[place.at()]
+    }
+
+    /// A connected block's body came; or, for whoever explores states, goes again.
+    pub(crate) fn set_body(&mut self, place: BlockPlace, has_body: bool) {
+        let block = self.block_mut(place);
+        let had_body = core::mem::replace(&mut block.has_body, has_body);
+        self.bodiless = match (had_body, has_body) {
+            (false, true) => self.bodiless.saturating_sub(1),
+            (true, false) => self.bodiless.saturating_add(1),
+            _ => self.bodiless,
+        };
+    }
+
+    /// Whether the body of some connected block is not here.
+    pub(crate) const fn lacks_bodies(&self) -> bool {
+        self.bodiless > 0
     }
 
     /// Whether some slot holds two blocks.
@@ -181,6 +199,7 @@ impl Tree {
         let block = self.block_mut(place);
         block.header = Some(*header);
         block.parent = parent;
+        self.bodiless = self.bodiless.saturating_add(1);
         Ok((place, true))
     }
 

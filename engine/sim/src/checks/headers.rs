@@ -3,7 +3,7 @@
 //! Owns the parents of blocks, for the checkers that judge chains. Never: trusts a validator's
 //! own view of a chain.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use quorate_consensus::header::Header;
 use quorate_consensus::types::{BlockId, Index, Window};
@@ -18,9 +18,9 @@ pub(crate) struct Known {
     pub(crate) parent: BlockId,
 }
 
-/// All headers seen.
+/// All headers seen; they are looked up and never listed, so their order plays no part.
 #[derive(Debug, Default)]
-pub(crate) struct HeaderBook(BTreeMap<BlockId, Known>);
+pub(crate) struct HeaderBook(HashMap<BlockId, Known>);
 
 impl HeaderBook {
     pub(crate) fn add(&mut self, header: &Header) -> BlockId {

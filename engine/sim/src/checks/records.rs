@@ -4,6 +4,7 @@
 //! of records as protocol.md states it, in code of its own. Never: forgets a record because its
 //! sender did.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use quorate_consensus::record::Record;
@@ -52,6 +53,9 @@ impl Records {
                     let what = format!("v{validator} {window:?}: {record:?} contradicts itself");
                     found.push(Violation::new("records", what));
                 }
+            }
+            if view.is_chain(records) {
+                continue;
             }
             for (place, later) in records.iter().enumerate() {
                 let unordered = records[..place]
@@ -103,6 +107,24 @@ struct View<'a> {
 impl View<'_> {
     fn is_ordered(&self, one: &Record, other: &Record) -> bool {
         self.extends(one, other) || self.extends(other, one)
+    }
+
+    /// Whether these are ordered among each other, shown by neighbours alone: saying all that
+    /// another says is transitive where every chain is known, and all are that lie below one that
+    /// is. `false` proves nothing.
+    fn is_chain(&self, records: &[Record]) -> bool {
+        let is_known = |record: &Record| {
+            let mut named = record.tip.iter().chain(&record.also);
+            named.all(|&(_, id)| self.headers.is_whole(self.window, id))
+        };
+        let mut by_age: Vec<&Record> = records.iter().collect();
+        by_age.sort_by_key(|record| {
+            let tip = record.tip.map(|(index, _)| index);
+            let lowest = record.skip_fallback.map(Reverse);
+            (tip, record.stop, record.fin, lowest, record.also.len())
+        });
+        by_age.last().is_none_or(|last| is_known(last))
+            && by_age.windows(2).all(|pair| self.extends(pair[0], pair[1]))
     }
 
     /// Whether `newer` says all that `older` says, and more.

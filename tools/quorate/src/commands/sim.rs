@@ -14,6 +14,7 @@ use quorate_sim::{
     ActorName, Byzantine, Failure as RunFailure, RunOptions, Scenario, Summary, SweepOptions, run,
     sweep,
 };
+use serde::Serialize;
 
 use crate::failure::{Code, Failure};
 use crate::output::{Report, progress};
@@ -103,11 +104,28 @@ pub(crate) fn run_seeds(options: &Options) -> Result<Report, Failure> {
     };
     let begun = Instant::now();
     let summary = sweep(&sweep_options, &|failure| progress(&line(failure)));
-    let text = text(&summary, begun);
+    let wall_s = begun.elapsed().as_secs_f64();
+    let text = text(&summary, wall_s);
     let has_all = !options.require_all || summary.unreached.is_empty();
     let is_good = summary.violations == 0 && summary.stuck == 0 && has_all;
     let code = if is_good { Code::Done } else { Code::No };
-    Ok(Report::new(&summary, text)?.with_code(code))
+    let timed = Timed {
+        wall_s,
+        blocks_per_s: summary.finalized as f64 / wall_s.max(f64::MIN_POSITIVE),
+        summary,
+    };
+    Ok(Report::new(&timed, text)?.with_code(code))
+}
+
+/// What was found, and how long it took here.
+#[derive(Serialize)]
+struct Timed {
+    #[serde(flatten)]
+    summary: Summary,
+    /// Real seconds of the whole sweep.
+    wall_s: f64,
+    /// Blocks finalized in a real second, over all threads.
+    blocks_per_s: f64,
 }
 
 /// The Byzantine validators that were asked for.
@@ -164,7 +182,7 @@ fn never(summary: &Summary) -> String {
     }
 }
 
-fn text(summary: &Summary, begun: Instant) -> String {
+fn text(summary: &Summary, wall_s: f64) -> String {
     format!(
         "{} seeds of {} validators ({}) in {:.1} s: {} blocks and {} commands finalized, {} \
          violations, {} stuck\nlongest way from healing to a good end: {} ms of virtual time, {} windows\n\
@@ -173,7 +191,7 @@ fn text(summary: &Summary, begun: Instant) -> String {
         summary.seeds,
         summary.validators,
         summary.scenario,
-        begun.elapsed().as_secs_f64(),
+        wall_s,
         summary.finalized,
         summary.commands,
         summary.violations,

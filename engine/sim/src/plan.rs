@@ -11,7 +11,7 @@ use quorate_consensus::thresholds::{Thresholds, default_fault, default_slack};
 use quorate_consensus::types::{Epoch, Stake};
 use quorate_consensus::validators::{SetParameters, Validator, ValidatorSet};
 
-use crate::byzantine::{Byzantine, Cast};
+use crate::byzantine::{ActorName, Byzantine, Cast};
 use crate::dice::Dice;
 use crate::keyring::{Scheme, WorldKey};
 use crate::script::Scenario;
@@ -22,6 +22,10 @@ pub(crate) const GENESIS: &[u8] = b"{\"genesis\": \"simulated\"}";
 pub(crate) const WALL_START_NS: u64 = 1_700_000_000_000_000_000;
 /// One seed in so many uses real signatures.
 const REAL_SIGNATURES_EVERY: u64 = 50;
+/// One seed in so many with a censor has turns long enough for T_turn (protocol.md 2.6).
+const LONG_TURNS_EVERY: u64 = 64;
+/// So much longer do faults go on then.
+const LONG_TURNS_NS: u64 = 20_000 * MS;
 /// A progress timer doubles once a turn, and so often at most (protocol.md 2.7).
 const BACK_OFF_TURNS: u64 = 9;
 /// The largest stake of a validator in a run with uneven stakes.
@@ -189,6 +193,9 @@ impl Plan {
             self.make_room_for_one();
         }
         self.cast = Cast::draw(&request, &order, &self.stakes, self.fault, options.seed);
+        if self.cast.has(ActorName::Censor) && options.seed.is_multiple_of(LONG_TURNS_EVERY) {
+            self.lengthen_turns();
+        }
         // Whoever is Byzantine comes first in either budget, and takes its share of both.
         order.sort_by_key(|&place| !self.cast.is_byzantine(place));
         let crash = self.thresholds().map_or(0, |found| found.crash.amount());
@@ -198,6 +205,16 @@ impl Plan {
         } else {
             self.within(self.fault, &order)
         };
+    }
+
+    /// Turns of several seconds, in which a command that is left out comes to be old.
+    fn lengthen_turns(&mut self) {
+        self.window_slots = 64;
+        self.turn_windows = 16;
+        self.wire_ns = self.wire_ns.min(100 * US);
+        self.timers = TimerConfig::colo();
+        self.trouble_ns += LONG_TURNS_NS;
+        self.pace.unit_ns *= 4;
     }
 
     /// Where no validator is small enough to be Byzantine, all are made equal.

@@ -11,6 +11,7 @@ use quorate_consensus::message::Message;
 use quorate_log::Row;
 use serde::Serialize;
 
+use crate::byzantine::{ActorName, Byzantine};
 use crate::counts::FaultCounts;
 use crate::script::Scenario;
 
@@ -56,6 +57,9 @@ const NAMES: [&str; 35] = [
 /// What only a validator whose old disk was put back can bring about; such a one is Byzantine.
 const OF_OLD_DISKS: [&str; 1] = ["r12_old_disk_noticed"];
 
+/// What only a leader that leaves commands out for seconds can bring about.
+const OF_CENSORS: [&str; 1] = ["turn_marked"];
+
 /// How often each thing happened, by its name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
@@ -78,9 +82,17 @@ impl Reached {
     }
 
     /// What never happened of all that a batch of this scenario has to show.
-    pub(crate) fn missing(&self, faults: &FaultCounts, scenario: Scenario) -> Vec<&'static str> {
-        let is_required =
-            |name: &&str| scenario == Scenario::Byzantine || !OF_OLD_DISKS.contains(name);
+    pub(crate) fn missing(
+        &self,
+        faults: &FaultCounts,
+        scenario: Scenario,
+        byzantine: &Byzantine,
+    ) -> Vec<&'static str> {
+        let has_censors = byzantine.actors.contains(&Some(ActorName::Censor));
+        let is_required = |name: &&str| {
+            (scenario == Scenario::Byzantine || !OF_OLD_DISKS.contains(name))
+                && (has_censors || !OF_CENSORS.contains(name))
+        };
         let rules = NAMES.iter().copied().filter(is_required);
         let missing = rules.filter(|name| !self.0.contains_key(name));
         let faults = faults.each().filter(|&(_, count)| count == 0);
@@ -155,7 +167,11 @@ mod tests {
     #[test]
     fn a_batch_in_which_nothing_happened_lacks_every_rule_and_every_fault() {
         let faults = FaultCounts::default();
-        let missing = Reached::default().missing(&faults, Scenario::Byzantine);
+        let byzantine = Byzantine {
+            actors: [Some(ActorName::Censor), None],
+            ..Byzantine::default()
+        };
+        let missing = Reached::default().missing(&faults, Scenario::Byzantine, &byzantine);
         assert_eq!(missing.len(), NAMES.len() + faults.each().count());
     }
 
@@ -169,12 +185,12 @@ mod tests {
         run.note("r6_also", 2);
         let mut batch = Reached::default();
         batch.add(&run);
-        let missing = batch.missing(&faults, Scenario::Mixed);
+        let missing = batch.missing(&faults, Scenario::Mixed, &Byzantine::default());
         assert!(!missing.contains(&"r6_also") && !missing.contains(&"clogs"));
         assert!(missing.contains(&"r7_skip_fallback") && missing.contains(&"kills"));
         assert!(
-            !missing.contains(&"r12_old_disk_noticed"),
-            "nobody's disk was put back"
+            !missing.contains(&"r12_old_disk_noticed") && !missing.contains(&"turn_marked"),
+            "nobody's disk was put back, and nobody left commands out"
         );
     }
 }

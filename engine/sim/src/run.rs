@@ -325,7 +325,10 @@ fn summarize(
             summary.failures.push(failure(outcome, replay));
         }
     }
-    summary.unreached = summary.reached.missing(&summary.faults, options.scenario);
+    summary.unreached =
+        summary
+            .reached
+            .missing(&summary.faults, options.scenario, &options.byzantine);
     summary.trace = trace.finalize().to_hex().to_string();
     summary
 }

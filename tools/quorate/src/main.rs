@@ -80,6 +80,8 @@ impl Command {
     const fn default_log(&self) -> &'static str {
         match self {
             Self::Node(_) => "info",
+            // Its logs are damaged on purpose.
+            Self::Sim(_) => "error",
             _ => "warn",
         }
     }

@@ -83,6 +83,7 @@ const STEPS: &[Step] = &[
             "0..500",
             "--validators",
             "4",
+            "--require-all",
             "--json",
         ],
     ),

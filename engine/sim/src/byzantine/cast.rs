@@ -172,6 +172,11 @@ impl Cast {
             .map_or(&[], |part| part.actors.as_slice())
     }
 
+    /// Whether anybody plays this.
+    pub(crate) fn has(&self, actor: ActorName) -> bool {
+        self.parts.iter().any(|part| part.actors.contains(&actor))
+    }
+
     /// Whether two processes run with one key anywhere.
     pub(crate) const fn has_twins(&self) -> bool {
         !self.twins.is_empty()

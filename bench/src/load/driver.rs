@@ -13,7 +13,7 @@ use super::ledger::Counts;
 use super::pacer::Pacer;
 use super::session::{Next, Session};
 use super::source::{LoadPlan, Source};
-use super::{LoadError, Recorded};
+use super::{Acknowledged, LoadError, Recorded};
 use crate::histogram::Latencies;
 
 /// How long the sessions may take to log in.
@@ -65,6 +65,8 @@ pub struct Outcome {
     pub missing: u64,
     /// Why commands were refused at admission.
     pub reasons: Vec<Rejection>,
+    /// Every result that was told, where the plan wants it; else none.
+    pub acknowledged: Vec<Acknowledged>,
     /// Whether the run was asked to stop before its time.
     pub is_interrupted: bool,
 }
@@ -199,7 +201,10 @@ impl<'a> Driver<'a> {
                 chain,
                 sessions,
                 by_link: BTreeMap::new(),
-                recorded: Recorded::default(),
+                recorded: Recorded {
+                    acknowledged: plan.keeps_acknowledged.then(Vec::new),
+                    ..Recorded::default()
+                },
                 start: now,
                 received: None,
                 leaving: Vec::new(),
@@ -369,6 +374,7 @@ impl<'a> Driver<'a> {
             gateways_lost: sessions.iter().map(|session| session.gateways_lost).sum(),
             missing: sessions.iter().map(|session| session.owed() as u64).sum(),
             reasons: recorded.reasons.into_iter().collect(),
+            acknowledged: recorded.acknowledged.unwrap_or_default(),
             is_interrupted: stop.load(Ordering::Relaxed),
         }
     }

@@ -64,6 +64,17 @@ pub enum LoadError {
     },
 }
 
+/// A command whose result a session was told: it may never be lost again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Acknowledged {
+    /// The session.
+    pub session: [u8; 16],
+    /// Number of the command in it.
+    pub seq: u64,
+    /// Height of the block whose results told it: the command stands there or below.
+    pub height: u64,
+}
+
 /// What is recorded while the load runs.
 #[derive(Debug, Default)]
 pub(crate) struct Recorded {
@@ -77,4 +88,6 @@ pub(crate) struct Recorded {
     pub(crate) height: u64,
     /// Why commands were refused at admission.
     pub(crate) reasons: BTreeSet<Rejection>,
+    /// Every result, where the plan wants it.
+    pub(crate) acknowledged: Option<Vec<Acknowledged>>,
 }

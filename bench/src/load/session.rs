@@ -16,7 +16,7 @@ use quorate_net::{ClientLinks, LinkId, NetError, SendError};
 
 use super::key::{Chain, SessionKey};
 use super::ledger::{Counts, Ledger};
-use super::{LoadError, Recorded};
+use super::{Acknowledged, LoadError, Recorded};
 
 /// First wait before a lost gateway's successor is dialed.
 const REDIAL_MIN: Duration = Duration::from_millis(5);
@@ -280,10 +280,19 @@ impl Session {
                 }
             }
             ServerFrame::Results(results) => {
-                recorded.height = recorded.height.max(results.height());
+                let height = results.height();
+                recorded.height = recorded.height.max(height);
                 for result in results {
                     let item = result.item;
                     self.on_result(item.seq, item.outcome, item.finality_ns, now_ns, recorded)?;
+                    let is_told = matches!(item.outcome, Outcome::Applied | Outcome::Duplicate);
+                    if let Some(acknowledged) = recorded.acknowledged.as_mut().filter(|_| is_told) {
+                        acknowledged.push(Acknowledged {
+                            session: self.id,
+                            seq: item.seq,
+                            height,
+                        });
+                    }
                 }
             }
             // Asked for again with the next connection: this one does not know.

@@ -46,6 +46,8 @@ pub struct LoadPlan {
     pub clients: u32,
     /// One seed, one flow.
     pub seed: u64,
+    /// Whether every result is written down, for a check from outside: 40 bytes a command.
+    pub keeps_acknowledged: bool,
 }
 
 /// The next command of a flow.
@@ -162,6 +164,7 @@ mod tests {
             seconds: 2,
             clients: 3,
             seed: 1,
+            keeps_acknowledged: false,
         })
         .unwrap()
     }
@@ -191,6 +194,7 @@ mod tests {
                 seconds: 1,
                 clients: 4,
                 seed: 9,
+                keeps_acknowledged: false,
             })
             .unwrap();
             let mut last_ns = 0;

@@ -22,6 +22,7 @@ mod dice;
 mod disk;
 mod exhaustive;
 mod harm;
+mod images;
 mod keyring;
 mod member;
 mod network;
@@ -45,6 +46,7 @@ pub use exhaustive::{
     EXHAUSTIVE_SLOTS, EXHAUSTIVE_VALIDATORS, ExhaustiveMethod, ExhaustiveReport, ExhaustiveRun,
     exhaustive, exhaustive_of,
 };
+pub use images::{ImagesSummary, images};
 pub use plan::RunOptions;
 pub use reached::Reached;
 pub use run::{Failure, Outcome, Summary, SweepOptions, run, sweep};

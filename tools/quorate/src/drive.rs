@@ -81,6 +81,7 @@ impl LoadOptions {
             seconds: self.seconds,
             clients: self.clients,
             seed: self.seed,
+            keeps_acknowledged: false,
         })
     }
 }

@@ -20,7 +20,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{demo, keygen, load, log, node, sim, status, testnet};
+use commands::{bench, demo, keygen, load, log, node, sim, status, testnet};
 use failure::Failure;
 use logs::LogFormat;
 use output::Report;
@@ -72,6 +72,9 @@ enum Command {
     Log(log::Command),
     /// Run seeded worlds with faults and check them
     Sim(sim::Options),
+    /// Measure what the validators of this machine stand
+    #[command(subcommand)]
+    Bench(bench::Command),
 }
 
 impl Command {
@@ -96,6 +99,7 @@ impl Command {
             Self::Status(options) => status::run(options),
             Self::Log(command) => log::run(command),
             Self::Sim(options) => sim::run_seeds(options),
+            Self::Bench(command) => bench::run(command),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! One command a file.
 
+pub(crate) mod bench;
 pub(crate) mod demo;
 pub(crate) mod keygen;
 pub(crate) mod load;

@@ -59,9 +59,20 @@ pub(crate) struct Options {
     /// Slots of a window to explore, 1 to 3; the whole list of worlds when no number is given
     #[arg(long, value_name = "K", requires = "exhaustive")]
     slots: Option<u8>,
+    /// Start logs from so many crash images instead: any part of what was not synced is lost
+    #[arg(long, value_name = "N")]
+    #[arg(conflicts_with_all = ["scenario", "tell", "exhaustive", "script"])]
+    images: Option<u64>,
     /// Play a scenario script (engine/sim/scripts) and print its trace instead
     #[arg(long, value_name = "FILE", conflicts_with = "tell")]
     script: Option<PathBuf>,
+}
+
+impl Options {
+    /// Whether logs are started from crash images.
+    pub(crate) const fn is_about_images(&self) -> bool {
+        self.images.is_some()
+    }
 }
 
 /// Validators in a run when it is not said how many.
@@ -91,10 +102,13 @@ pub(crate) fn run_seeds(options: &Options) -> Result<Report, Failure> {
     if let Some(file) = &options.script {
         return super::script::play_file(file);
     }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    if let Some(count) = options.images {
+        return images(options, count, options.threads.unwrap_or(cores));
+    }
     if options.tell {
         tell(options)?;
     }
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let sweep_options = SweepOptions {
         seeds: options.seeds.clone(),
         validators: options.validators.unwrap_or(VALIDATORS),
@@ -126,6 +140,31 @@ struct Timed {
     wall_s: f64,
     /// Blocks finalized in a real second, over all threads.
     blocks_per_s: f64,
+}
+
+/// Starts logs from crash images; the first seed names the histories.
+fn images(options: &Options, count: u64, threads: usize) -> Result<Report, Failure> {
+    let begun = Instant::now();
+    let summary = quorate_sim::images(options.seeds.start, count, threads);
+    let text = format!(
+        "{} images of {} histories in {:.1} s, {} starts cut short: {} durable records, {} lost, \
+         {} wrong cuts\nrows: {:?}\n{}",
+        summary.images,
+        summary.histories,
+        begun.elapsed().as_secs_f64(),
+        summary.interrupted_starts,
+        summary.durable_records,
+        summary.lost,
+        summary.wrong_cuts,
+        summary.rows,
+        summary.failures.join("\n"),
+    );
+    let code = if summary.is_good() {
+        Code::Done
+    } else {
+        Code::No
+    };
+    Ok(Report::new(&summary, text)?.with_code(code))
 }
 
 /// The Byzantine validators that were asked for.

@@ -43,7 +43,7 @@ pub(crate) fn visit(
     visit: &mut dyn FnMut(Record<'_>),
 ) -> io::Result<()> {
     for segment in 0..=end.offset.segment() {
-        let bytes = fs::read(folder.join(format!("segment-{segment:010}")))?;
+        let bytes = fs::read(folder.join(segment_name(segment)))?;
         let last = if segment == end.offset.segment() {
             (end.offset.bytes() as usize).min(bytes.len())
         } else {
@@ -52,6 +52,38 @@ pub(crate) fn visit(
         walk(segment, bytes.get(..last).unwrap_or_default(), visit);
     }
     Ok(())
+}
+
+/// The file name of a segment.
+pub(crate) fn segment_name(number: u32) -> String {
+    format!("segment-{number:010}")
+}
+
+/// Where the last record begins of a log that nobody writes, looking from the record at `from` on;
+/// none when no record begins there. The record itself is not checked.
+///
+/// # Errors
+/// A segment cannot be read.
+pub(crate) fn tail_of(folder: &Path, from: Option<LogOffset>) -> io::Result<Option<LogOffset>> {
+    let from = from.unwrap_or(LogOffset::new(0, SEGMENT_HEADER_BYTES as u32));
+    let mut last = None;
+    for segment in from.segment().. {
+        let bytes = match fs::read(folder.join(segment_name(segment))) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+            Err(error) => return Err(error),
+        };
+        let mut at = if segment == from.segment() {
+            from.bytes() as usize
+        } else {
+            SEGMENT_HEADER_BYTES
+        };
+        while let Some((record, next)) = read(segment, &bytes, at) {
+            last = Some(record.place);
+            at = next;
+        }
+    }
+    Ok(last)
 }
 
 fn walk(segment: u32, bytes: &[u8], visit: &mut dyn FnMut(Record<'_>)) {
@@ -129,6 +161,9 @@ mod tests {
         .unwrap();
         assert_eq!(found, expected);
         assert_eq!(found_places, places);
+        assert_eq!(tail_of(&dir, None).unwrap(), places.last().copied());
+        let middle = Some(places[50]);
+        assert_eq!(tail_of(&dir, middle).unwrap(), places.last().copied());
         fs::remove_dir_all(dir).unwrap();
     }
 

@@ -1,0 +1,365 @@
+//! Crash images: a log as it would be after losing any part of what was not synced, and what a
+//! start makes of it.
+//!
+//! Owns the random histories, the choice of what survives, and the judgement from outside: what
+//! was synced is found again, what is found was appended, in that order, and a crash is never
+//! taken for damage. Runs the product's log over its own backend of a live and a durable image.
+//! Never: looks inside the log to decide what is right.
+
+use std::collections::BTreeMap;
+
+use quorate_log::{
+    DataFolder, LogConfig, MemoryBackend, OpenError, Opened, RecordKind, Unsynced, open,
+};
+use serde::Serialize;
+
+use crate::dice::Dice;
+
+/// Shortest segments, so that a short history crosses many boundaries.
+const SEGMENT_BYTES: u32 = 4096;
+const GENESIS: &[u8] = b"genesis of the images";
+const KIND: RecordKind = RecordKind::new(1);
+/// Up to so many unsynced things, every subset of them is an image.
+const EXHAUSTIVE_THINGS_MAX: u32 = 5;
+/// Images of one history.
+const IMAGES_PER_HISTORY: u64 = 1 << EXHAUSTIVE_THINGS_MAX;
+/// Actions of one history.
+const ACTS_MAX: u64 = 40;
+/// Most failures that are told in words.
+const FAILURES_MAX: usize = 20;
+
+/// What came of a sweep.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ImagesSummary {
+    /// Images from which a start was made.
+    pub images: u64,
+    /// Random histories that they were taken of.
+    pub histories: u64,
+    /// Starts that were cut short themselves, and their folders started from again.
+    pub interrupted_starts: u64,
+    /// Of all images together, the records that had been synced.
+    pub durable_records: u64,
+    /// Of those, the ones that a start did not find again.
+    pub lost: u64,
+    /// Starts that cut, refused or made up anything that a crash does not excuse.
+    pub wrong_cuts: u64,
+    /// How often a start came to each row of the decision table.
+    pub rows: BTreeMap<String, u64>,
+    /// The first failures: the seed of the history, the image, and what went wrong.
+    pub failures: Vec<String>,
+}
+
+impl ImagesSummary {
+    /// Whether nothing was lost and nothing cut wrongly.
+    #[must_use]
+    pub const fn is_good(&self) -> bool {
+        self.lost == 0 && self.wrong_cuts == 0
+    }
+
+    fn add(&mut self, other: Self) {
+        self.images += other.images;
+        self.histories += other.histories;
+        self.interrupted_starts += other.interrupted_starts;
+        self.durable_records += other.durable_records;
+        self.lost += other.lost;
+        self.wrong_cuts += other.wrong_cuts;
+        for (row, count) in other.rows {
+            *self.rows.entry(row).or_default() += count;
+        }
+        self.failures.extend(other.failures);
+        self.failures.truncate(FAILURES_MAX);
+    }
+}
+
+/// Makes at least `count` images of random histories from `seed` on, on so many threads.
+#[must_use]
+pub fn images(seed: u64, count: u64, threads: usize) -> ImagesSummary {
+    let threads = threads.max(1) as u64;
+    let share = count.div_ceil(threads);
+    let mut summary = ImagesSummary::default();
+    std::thread::scope(|scope| {
+        let work = |thread: u64| {
+            move || {
+                let mut part = ImagesSummary::default();
+                let mut history = thread;
+                while part.images < share {
+                    part.add(take_history(seed.wrapping_add(history)));
+                    history += threads;
+                }
+                part
+            }
+        };
+        let workers: Vec<_> = (0..threads)
+            .map(|thread| scope.spawn(work(thread)))
+            .collect();
+        for worker in workers {
+            match worker.join() {
+                Ok(part) => summary.add(part),
+                Err(_) => {
+                    summary.wrong_cuts += 1;
+                    summary.failures.push("a start panicked".to_owned());
+                }
+            }
+        }
+    });
+    summary
+}
+
+fn config() -> LogConfig {
+    LogConfig {
+        segment_bytes: SEGMENT_BYTES,
+        ..LogConfig::new([0x3c; 32])
+    }
+}
+
+fn start(memory: &MemoryBackend) -> Result<Opened, OpenError> {
+    open(&DataFolder::in_memory(memory), &config(), GENESIS)
+}
+
+/// What was appended in one folder, and how much of it was synced.
+#[derive(Clone, Debug, Default)]
+struct Written {
+    payloads: Vec<Vec<u8>>,
+    synced: usize,
+}
+
+/// One history with all its images.
+fn take_history(seed: u64) -> ImagesSummary {
+    let mut dice = Dice::new(seed, "history");
+    let mut written = Written::default();
+    let memory = live(&mut dice, &mut written);
+    let mut summary = ImagesSummary {
+        histories: 1,
+        ..ImagesSummary::default()
+    };
+    let mut things = 0_u32;
+    drop(memory.power_cut(|_| {
+        things += 1;
+        true
+    }));
+    let images = if things <= EXHAUSTIVE_THINGS_MAX {
+        1 << things
+    } else {
+        IMAGES_PER_HISTORY
+    };
+    for number in 0..images {
+        let is_exhaustive = things <= EXHAUSTIVE_THINGS_MAX;
+        let after = cut(&memory, number, is_exhaustive, &mut dice);
+        summary.images += 1;
+        summary.durable_records += written.synced as u64;
+        let mut judge = Judge {
+            what: format!("seed {seed} image {number}"),
+            written: &written,
+            summary: &mut summary,
+        };
+        judge.judge(&after, &mut dice);
+    }
+    summary
+}
+
+/// A random life of a log, over restarts and earlier crashes, up to a crash at a random step.
+fn live(dice: &mut Dice, written: &mut Written) -> MemoryBackend {
+    let mut memory = MemoryBackend::new();
+    if dice.percent(60) {
+        memory.power_off_after(dice.skewed(1_500));
+    }
+    let Ok(mut log) = start(&memory) else {
+        return memory;
+    };
+    for _ in 0..dice.between(1, ACTS_MAX) {
+        let is_alive = match dice.below(20) {
+            0..=10 => append(&mut log, dice, written),
+            11..=14 => sync(&mut log, written),
+            15 | 16 => log.preparer.prepare_next().is_ok(),
+            act => {
+                drop(log);
+                memory = match act {
+                    17 => memory.process_kill(),
+                    _ => memory.power_cut(|_| dice.percent(50)),
+                };
+                match start(&memory) {
+                    Ok(opened) => {
+                        log = opened;
+                        keep_recovered(&log, written);
+                        true
+                    }
+                    // The judgement of the images finds it again.
+                    Err(_) => return memory,
+                }
+            }
+        };
+        if !is_alive {
+            break;
+        }
+    }
+    memory
+}
+
+fn append(log: &mut Opened, dice: &mut Dice, written: &mut Written) -> bool {
+    let bytes = match dice.below(10) {
+        0 => 0,
+        1..=6 => dice.below(200),
+        7 | 8 => dice.below(1_200),
+        _ => dice.below(3_400),
+    };
+    let mut payload = (written.payloads.len() as u64).to_le_bytes().to_vec();
+    payload.resize_with(8 + usize::try_from(bytes).unwrap_or(0), || {
+        u8::try_from(dice.below(256)).unwrap_or(0)
+    });
+    let is_appended = log.writer.append(KIND, &[&payload]).is_ok();
+    if is_appended {
+        written.payloads.push(payload);
+    }
+    is_appended
+}
+
+fn sync(log: &mut Opened, written: &mut Written) -> bool {
+    let is_synced = log.syncer.sync(log.writer.unsynced()).is_ok();
+    if is_synced {
+        written.synced = written.payloads.len();
+    }
+    is_synced
+}
+
+/// What a start has found is durable, and the base of what follows.
+fn keep_recovered(log: &Opened, written: &mut Written) {
+    let found = payloads(log).unwrap_or_default();
+    // Less than was synced stays a loss: the images of this history will show it.
+    written.synced = written.synced.max(found.len());
+    if written.payloads.starts_with(&found) {
+        written.payloads = found;
+    }
+}
+
+/// Every payload after the genesis, or none when one cannot be read.
+fn payloads(log: &Opened) -> Option<Vec<Vec<u8>>> {
+    let mut records = log.reader.iter();
+    records.next()?.ok()?;
+    records.map(|record| Some(record.ok()?.to_vec())).collect()
+}
+
+/// The image with this number: its bits say what survives, or chance does, in one of four ways.
+fn cut(memory: &MemoryBackend, number: u64, is_exhaustive: bool, dice: &mut Dice) -> MemoryBackend {
+    let (way, percent) = (number % 4, dice.between(1, 99));
+    let prefix = dice.below(64);
+    let mut turn = 0_u64;
+    memory.power_cut(|thing| {
+        turn += 1;
+        if is_exhaustive {
+            return number >> (turn - 1) & 1 == 1;
+        }
+        match way {
+            // Everything up to a place, and nothing after; names as they come.
+            0 => turn <= prefix,
+            // Names survive, sectors by chance; and the other way round.
+            1 => matches!(thing, Unsynced::Name(_)) || dice.percent(percent),
+            2 => matches!(thing, Unsynced::Sector { .. }) || dice.percent(percent),
+            _ => dice.percent(percent),
+        }
+    })
+}
+
+struct Judge<'a> {
+    what: String,
+    written: &'a Written,
+    summary: &'a mut ImagesSummary,
+}
+
+impl Judge<'_> {
+    fn judge(&mut self, image: &MemoryBackend, dice: &mut Dice) {
+        if dice.percent(25) {
+            // A start that is cut short, and what it leaves.
+            let second = image.process_kill();
+            second.power_off_after(dice.below(400));
+            drop(start(&second));
+            let percent = dice.between(1, 99);
+            self.summary.interrupted_starts += 1;
+            self.start_from(&second.power_cut(|_| dice.percent(percent)), dice);
+        }
+        self.start_from(image, dice);
+    }
+
+    fn start_from(&mut self, image: &MemoryBackend, dice: &mut Dice) {
+        let mut log = match start(image) {
+            Ok(log) => log,
+            Err(error) => return self.wrong(&format!("refused: {error}")),
+        };
+        let row = format!("{:?}", log.recovery.row);
+        *self.summary.rows.entry(row).or_default() += 1;
+        let Some(mut found) = payloads(&log) else {
+            return self.wrong("a record cannot be read");
+        };
+        let missing = self.written.synced.saturating_sub(found.len());
+        if missing > 0 {
+            self.summary.lost += missing as u64;
+            self.tell(&format!("{missing} durable records lost"));
+        } else if !self.written.payloads.starts_with(&found) {
+            self.wrong("what is found is not what was appended");
+        }
+        if dice.percent(12) {
+            // It goes on: what is appended and synced now is found with the rest.
+            let mut more = Written::default();
+            let goes_on = append(&mut log, dice, &mut more) && sync(&mut log, &mut more);
+            found.extend(more.payloads);
+            drop(log);
+            let again = start(&image.power_cut(|_| false));
+            if !goes_on || again.ok().and_then(|log| payloads(&log)) != Some(found) {
+                self.wrong("the log does not go on after the start");
+            }
+        }
+    }
+
+    fn wrong(&mut self, what: &str) {
+        self.summary.wrong_cuts += 1;
+        self.tell(what);
+    }
+
+    fn tell(&mut self, what: &str) {
+        if self.summary.failures.len() < FAILURES_MAX {
+            self.summary.failures.push(format!("{}: {what}", self.what));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_few_thousand_images_lose_nothing_and_reach_every_row_of_a_crash() {
+        let summary = images(0, 3_000, 1);
+        assert!(summary.is_good(), "{:?}", summary.failures);
+        assert!(summary.images >= 3_000 && summary.durable_records > 0);
+        for row in ["CleanEnd", "TornTail", "TornGroup"] {
+            assert!(summary.rows.contains_key(row), "{row}: {:?}", summary.rows);
+        }
+        assert_eq!(summary, images(0, 3_000, 1), "the same seed does the same");
+    }
+
+    #[test]
+    fn a_lost_record_and_a_made_up_one_are_seen() {
+        let memory = MemoryBackend::new();
+        let mut log = start(&memory).unwrap();
+        let mut written = Written::default();
+        let mut dice = Dice::new(1, "test");
+        assert!(append(&mut log, &mut dice, &mut written) && sync(&mut log, &mut written));
+        drop(log);
+        let verdict = |written: &Written| {
+            let mut summary = ImagesSummary::default();
+            let mut judge = Judge {
+                what: String::new(),
+                written,
+                summary: &mut summary,
+            };
+            judge.start_from(&memory.power_cut(|_| false), &mut Dice::new(2, "test"));
+            (summary.lost, summary.wrong_cuts)
+        };
+        assert_eq!(verdict(&written), (0, 0));
+        let mut more = written.clone();
+        more.synced = 2;
+        assert_eq!(verdict(&more), (1, 0));
+        let mut other = written.clone();
+        other.payloads[0].push(0);
+        assert_eq!(verdict(&other), (0, 1));
+    }
+}

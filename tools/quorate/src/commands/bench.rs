@@ -1,0 +1,29 @@
+//! `quorate bench`: what the validators of this machine stand, measured from outside.
+//!
+//! Never: judges by what a validator says of itself alone.
+
+mod audit;
+mod crash;
+mod toll;
+
+use clap::Subcommand;
+
+use crate::failure::Failure;
+use crate::output::Report;
+
+/// What to measure.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Kill validators under load and check that nothing told to a client is lost
+    Crash(crash::Options),
+}
+
+/// Does it.
+///
+/// # Errors
+/// As the command says.
+pub(crate) fn run(command: &Command) -> Result<Report, Failure> {
+    match command {
+        Command::Crash(options) => crash::run(options),
+    }
+}

@@ -1,0 +1,163 @@
+//! What one validator's log says over all its lives: what it voted, and what became final where.
+//!
+//! Owns the two checks that need the whole log: that every own vote record extends the one before
+//! it of the same window, and that a command told to a client stands in the finalized chain. Reads
+//! the bytes itself, without the code that recovers. Never: writes.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Read as _, Seek as _};
+use std::path::Path;
+
+use quorate::journal::{JournalEntry, decode};
+use quorate_bench::load::Acknowledged;
+use quorate_consensus::header::Header;
+use quorate_consensus::payload::PayloadView;
+use quorate_consensus::record::Record;
+use quorate_consensus::types::{BlockId, Window};
+use quorate_log::{LogEnd, LogOffset};
+
+use crate::inspect::records::{self, tail_of};
+
+/// Bytes of a chain hash.
+const HASH_BYTES: usize = 32;
+
+/// A place in a log and the chain hash before it, which covers every byte from the genesis on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Mark {
+    place: LogOffset,
+    hash: [u8; HASH_BYTES],
+}
+
+impl Mark {
+    /// The start of the last record of a log that nobody writes, at or after an earlier mark. The
+    /// record itself may be torn; all before it is not.
+    ///
+    /// # Errors
+    /// A segment cannot be read.
+    pub(super) fn take(folder: &Path, after: Option<Self>) -> io::Result<Option<Self>> {
+        let from = after.map(|mark| mark.place);
+        let Some(place) = tail_of(folder, from)? else {
+            return Ok(after);
+        };
+        Ok(Some(Self {
+            place,
+            hash: hash_before(folder, place)?,
+        }))
+    }
+
+    /// Whether the log still is what it was up to here.
+    ///
+    /// # Errors
+    /// The segment cannot be read.
+    pub(super) fn stands(&self, folder: &Path) -> io::Result<bool> {
+        Ok(hash_before(folder, self.place)? == self.hash)
+    }
+}
+
+fn hash_before(folder: &Path, place: LogOffset) -> io::Result<[u8; HASH_BYTES]> {
+    let mut file = fs::File::open(folder.join(records::segment_name(place.segment())))?;
+    let mut hash = [0; HASH_BYTES];
+    let at = u64::from(place.bytes()).saturating_sub(HASH_BYTES as u64);
+    file.seek(io::SeekFrom::Start(at))?;
+    file.read_exact(&mut hash)?;
+    Ok(hash)
+}
+
+/// What a log says.
+#[derive(Debug, Default)]
+pub(super) struct Audit {
+    /// Own vote records.
+    pub(super) vote_records: u64,
+    /// Of those, the ones that do not extend the one before them of their window.
+    pub(super) conflicting_votes: u64,
+    /// Lowest finalized height of each command.
+    commands: BTreeMap<([u8; 16], u64), u64>,
+    headers: BTreeMap<BlockId, Header>,
+    /// Commands of each block whose mark may come.
+    bodies: BTreeMap<BlockId, Vec<([u8; 16], u64)>>,
+    newest: BTreeMap<Window, Record>,
+}
+
+impl Audit {
+    /// Reads a log up to its end.
+    ///
+    /// # Errors
+    /// A segment cannot be read.
+    pub(super) fn read(folder: &Path, end: &LogEnd) -> io::Result<Self> {
+        let mut audit = Self::default();
+        records::visit(folder, end, &mut |record| {
+            // What cannot be decoded is found by the comparison of the chains.
+            if let Ok(entry) = decode(record.kind, record.payload) {
+                audit.take(entry);
+            }
+        })?;
+        Ok(audit)
+    }
+
+    fn take(&mut self, entry: JournalEntry<'_>) {
+        match entry {
+            JournalEntry::Block { header, payload } => {
+                let id = header.id();
+                self.headers.insert(id, header);
+                if let Ok(view) = PayloadView::parse(payload) {
+                    let commands = view.iter().map(|command| (*command.session, command.seq));
+                    self.bodies.insert(id, commands.collect());
+                }
+            }
+            JournalEntry::Record { own, .. } => self.take_record(own.window, own.record),
+            JournalEntry::Finalized(mark) => {
+                let height = mark.header.height.number();
+                for command in self.bodies.remove(&mark.header.id()).unwrap_or_default() {
+                    self.commands.entry(command).or_insert(height);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn take_record(&mut self, window: Window, record: Record) {
+        self.vote_records += 1;
+        if let Some(before) = self.newest.get(&window)
+            && !self.extends(window, before, &record)
+        {
+            self.conflicting_votes += 1;
+        }
+        self.newest.insert(window, record);
+    }
+
+    fn extends(&self, window: Window, older: &Record, newer: &Record) -> bool {
+        let is_same_chain = match (older.tip, newer.tip) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some((_, old)), Some((_, new))) => self.is_ancestor(window, old, new),
+        };
+        older.may_extend_to(newer) && older.also_may_grow_to(newer) && is_same_chain
+    }
+
+    /// Whether `old` stands on the chain of `new` inside the window. Every block that a record
+    /// names stands in the log before it (R11); one that does not is no ancestor.
+    fn is_ancestor(&self, window: Window, old: BlockId, new: BlockId) -> bool {
+        let mut at = new;
+        while at != old {
+            match self.headers.get(&at) {
+                Some(header) if header.window == window => at = header.parent_id,
+                _ => return false,
+            }
+        }
+        true
+    }
+
+    /// How many of these are not in the finalized chain at or below the height that was told.
+    pub(super) fn lost(&self, acknowledged: &[Acknowledged]) -> u64 {
+        let is_lost = |told: &&Acknowledged| {
+            let height = self.commands.get(&(told.session, told.seq));
+            height.is_none_or(|height| *height > told.height)
+        };
+        acknowledged.iter().filter(is_lost).count() as u64
+    }
+}
+
+#[cfg(test)]
+#[path = "audit_tests.rs"]
+mod tests;

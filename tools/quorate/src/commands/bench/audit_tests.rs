@@ -1,0 +1,69 @@
+//! The audit finds what it is for: a vote that contradicts an earlier one, and a lost command.
+
+use super::*;
+use quorate_consensus::types::{Epoch, Height, Index};
+
+fn header(window: u64, index: u32, parent: BlockId) -> Header {
+    Header {
+        window: Window::new(window),
+        index: Index::new(index),
+        height: Height::new(u64::from(index) + 1),
+        parent_id: parent,
+        version: 1,
+        flags: 0,
+        chain_id: [0; 32],
+        epoch: Epoch::new(0),
+        set_hash: [0; 32],
+        time_ns: 1,
+        payload_hash: [0; 32],
+        payload_bytes: 0,
+    }
+}
+
+fn vote(tip: Option<(u32, BlockId)>) -> Record {
+    Record {
+        tip: tip.map(|(index, id)| (Index::new(index), id)),
+        ..Record::default()
+    }
+}
+
+fn with_blocks(headers: &[Header]) -> Audit {
+    let mut audit = Audit::default();
+    for header in headers {
+        audit.headers.insert(header.id(), *header);
+    }
+    audit
+}
+
+#[test]
+fn a_record_on_another_branch_or_a_shorter_one_is_a_conflict() {
+    let root = BlockId::new([1; 32]);
+    let first = header(3, 0, root);
+    let second = header(3, 1, first.id());
+    let other = header(3, 1, BlockId::new([2; 32]));
+    let window = Window::new(3);
+    let conflicts = |votes: &[Record]| {
+        let mut audit = with_blocks(&[first, second, other]);
+        for record in votes {
+            audit.take_record(window, record.clone());
+        }
+        audit.conflicting_votes
+    };
+    let (one, two) = (vote(Some((0, first.id()))), vote(Some((1, second.id()))));
+    assert_eq!(conflicts(&[one.clone(), two.clone(), two.clone()]), 0);
+    assert_eq!(conflicts(&[two, one.clone()]), 1);
+    assert_eq!(conflicts(&[one, vote(Some((1, other.id())))]), 1);
+}
+
+#[test]
+fn a_command_is_lost_when_no_finalized_block_at_or_below_the_told_height_has_it() {
+    let mut audit = Audit::default();
+    audit.commands.insert(([7; 16], 1), 4);
+    let told = |seq, height| Acknowledged {
+        session: [7; 16],
+        seq,
+        height,
+    };
+    assert_eq!(audit.lost(&[told(1, 4), told(1, 9)]), 0);
+    assert_eq!(audit.lost(&[told(1, 3), told(2, 9)]), 2);
+}

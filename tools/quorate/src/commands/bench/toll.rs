@@ -1,0 +1,137 @@
+//! What a series of kills came to: the numbers of the report, and its words.
+//!
+//! Owns the percentiles of the recoveries and the verdict. Never: looks at a validator.
+
+use serde::Serialize;
+
+use crate::failure::Code;
+use crate::output::table;
+
+/// How long validators took from their start until they could vote again, milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub(super) struct RecoveryMs {
+    /// Median.
+    pub(super) p50: u64,
+    /// 99 % were at or below this.
+    pub(super) p99: u64,
+    /// The longest.
+    pub(super) max: u64,
+}
+
+impl RecoveryMs {
+    /// The percentiles of these durations; zeros when there are none.
+    pub(super) fn of(mut durations_ms: Vec<u64>) -> Self {
+        durations_ms.sort_unstable();
+        let at = |percent: usize| {
+            let place = (durations_ms.len() * percent).div_ceil(100);
+            durations_ms
+                .get(place.saturating_sub(1))
+                .copied()
+                .unwrap_or(0)
+        };
+        Self {
+            p50: at(50),
+            p99: at(99),
+            max: at(100),
+        }
+    }
+}
+
+/// The report of a series.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct Toll {
+    /// Rounds of killing.
+    pub(super) kills: u64,
+    /// Processes that were killed in them.
+    pub(super) processes_killed: u64,
+    /// Results that clients were told.
+    pub(super) acknowledged: u64,
+    /// Of those, the ones that some validator's finalized chain does not hold where it was told.
+    pub(super) lost: u64,
+    /// Commands that were accepted and came to no result after the series.
+    pub(super) unfinished: u64,
+    /// Pairs of own vote records of one validator and window that contradict each other.
+    pub(super) conflicting_votes: u64,
+    /// Own vote records that were read for that.
+    pub(super) vote_records: u64,
+    /// Places of logs at the moment of a kill that later were found changed or gone.
+    pub(super) rewritten: u64,
+    /// Height of the chain at the end.
+    pub(super) height: u64,
+    /// How long recoveries took.
+    pub(super) recovery_ms: RecoveryMs,
+    /// Everything else that is not as it should be.
+    pub(super) differences: Vec<String>,
+}
+
+impl Toll {
+    /// Whether every promise was kept.
+    pub(super) fn code(&self) -> Code {
+        let broken = self.lost + self.unfinished + self.conflicting_votes + self.rewritten;
+        if broken == 0 && self.differences.is_empty() {
+            Code::Done
+        } else {
+            Code::No
+        }
+    }
+
+    /// The report for people.
+    pub(super) fn text(&self) -> String {
+        let mut facts = table(&["what", "value"]);
+        let recovery = &self.recovery_ms;
+        let recovery = format!("{}, {}, {}", recovery.p50, recovery.p99, recovery.max);
+        for (what, value) in [
+            ("rounds of kills", self.kills.to_string()),
+            ("processes killed", self.processes_killed.to_string()),
+            ("results told to clients", self.acknowledged.to_string()),
+            ("of them lost", self.lost.to_string()),
+            ("accepted without a result", self.unfinished.to_string()),
+            ("vote records read", self.vote_records.to_string()),
+            ("of them conflicting", self.conflicting_votes.to_string()),
+            ("places of logs rewritten", self.rewritten.to_string()),
+            ("height at the end", self.height.to_string()),
+            ("recovery ms: p50, p99, max", recovery),
+        ] {
+            facts.add_row(vec![what.to_owned(), value]);
+        }
+        let mut text = facts.to_string();
+        for difference in &self.differences {
+            text.push_str("\nFAILED: ");
+            text.push_str(difference);
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_values_that_occurred() {
+        let of = |durations: Vec<u64>| {
+            let ms = RecoveryMs::of(durations);
+            (ms.p50, ms.p99, ms.max)
+        };
+        assert_eq!(of(Vec::new()), (0, 0, 0));
+        assert_eq!(of(vec![7]), (7, 7, 7));
+        assert_eq!(of((1..=100).rev().collect()), (50, 99, 100));
+    }
+
+    #[test]
+    fn each_broken_promise_alone_makes_the_answer_no() {
+        assert_eq!(Toll::default().code(), Code::Done);
+        let broken: [fn(&mut Toll); 5] = [
+            |toll| toll.lost = 1,
+            |toll| toll.unfinished = 1,
+            |toll| toll.conflicting_votes = 1,
+            |toll| toll.rewritten = 1,
+            |toll| toll.differences.push("x".to_owned()),
+        ];
+        for break_it in broken {
+            let mut toll = Toll::default();
+            break_it(&mut toll);
+            assert_eq!(toll.code(), Code::No, "{toll:?}");
+        }
+    }
+}

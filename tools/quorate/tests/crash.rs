@@ -1,0 +1,39 @@
+//! A few kills by the harness, as an operator runs it: a slice of what docs/verification.md
+//! records in full.
+
+#![expect(clippy::unwrap_used, reason = "a test may unwrap, also in its helpers")]
+
+mod common;
+
+use common::run_json;
+
+fn series(arguments: &[&str]) -> serde_json::Value {
+    let mut all = vec!["bench", "crash", "--workload", "opaque", "--rate", "100"];
+    all.extend(arguments);
+    let report = run_json(&all, 0);
+    for broken in ["lost", "unfinished", "conflicting_votes", "rewritten"] {
+        assert_eq!(report[broken], 0, "{broken}: {report}");
+    }
+    assert!(report["acknowledged"].as_u64().unwrap() > 0, "{report}");
+    assert!(report["vote_records"].as_u64().unwrap() > 0, "{report}");
+    assert!(
+        report["recovery_ms"]["max"].as_u64().unwrap() > 0,
+        "{report}"
+    );
+    report
+}
+
+#[test]
+fn one_validator_after_the_other_is_killed_twice_and_nothing_is_lost() {
+    let report = series(&["--kills", "2", "--double"]);
+    assert_eq!(
+        (&report["kills"], &report["processes_killed"]),
+        (&2.into(), &4.into())
+    );
+}
+
+#[test]
+fn all_validators_are_killed_at_once_and_nothing_is_lost() {
+    let report = series(&["--kills", "2", "--all", "--durability", "async"]);
+    assert_eq!(report["processes_killed"], 8);
+}

@@ -297,7 +297,7 @@ pub fn free_base_port(validators: usize) -> Result<u16, TestnetError> {
     u16::try_from(validators)
         .ok()
         .and_then(|validators| validators.checked_mul(PORTS_PER_VALIDATOR))
-        .ok_or(io::ErrorKind::InvalidInput.into())
+        .ok_or_else(|| io::ErrorKind::InvalidInput.into())
         .and_then(claim_ports)
         .map_err(|source| TestnetError::NoPorts { validators, source })
 }

@@ -12,7 +12,7 @@ use quorate_consensus::input::Input;
 use quorate_consensus::message::Message;
 use quorate_consensus::wire;
 
-use crate::checks::{Violation, conduct};
+use crate::checks::{Checks, Violation, conduct};
 use crate::clients::Submission;
 use crate::member::Turned;
 use crate::world::{World, index};
@@ -78,6 +78,10 @@ impl<S: StateMachine> World<S> {
             }
             self.checks.progress.deliver(block.height);
             if let Some(id) = block.id {
+                self.see_good_clocks();
+                let Checks { times, headers, .. } = &mut self.checks;
+                let outcome = times.deliver(block.height, &id, headers);
+                self.checks.take(outcome);
                 let outcome = self.checks.chain.deliver(at, block.height, id);
                 self.checks.take(outcome);
             }
@@ -99,6 +103,17 @@ impl<S: StateMachine> World<S> {
             self.watch_event(at, &event);
         }
         turned
+    }
+
+    /// What those clocks show that are promised to be about right.
+    pub(crate) fn see_good_clocks(&mut self) {
+        for place in 0..self.members.len() {
+            let validator = self.validator(place).place();
+            if !self.is_byzantine(place) && !self.plan.bad_clocks.contains(&validator) {
+                let wall_ns = self.now(place).wall_ns;
+                self.checks.times.see_clock(wall_ns);
+            }
+        }
     }
 
     fn watch_event(&mut self, at: usize, event: &Event) {

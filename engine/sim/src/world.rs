@@ -523,6 +523,7 @@ impl<S: StateMachine> World<S> {
             member.slow_until_ns = 0;
         }
         self.network.heal();
+        self.see_good_clocks();
         self.clocks.heal();
         self.end_twins();
         self.clients.end_after(COMMANDS_AFTER_HEALING);

@@ -13,6 +13,7 @@ pub(crate) mod proposals;
 pub(crate) mod records;
 pub(crate) mod results;
 pub(crate) mod roots;
+pub(crate) mod times;
 
 use quorate_consensus::header::Header;
 
@@ -48,6 +49,7 @@ pub(crate) struct Checks {
     pub(crate) roots: roots::Roots,
     pub(crate) acknowledged: acknowledged::Acknowledged,
     pub(crate) progress: progress::Progress,
+    pub(crate) times: times::Times,
     found: Vec<Violation>,
 }
 
@@ -62,6 +64,7 @@ impl Checks {
             roots: roots::Roots::default(),
             acknowledged: acknowledged::Acknowledged::default(),
             progress: progress::Progress::new(windows_bound),
+            times: times::Times::default(),
             found: Vec::new(),
         }
     }

@@ -68,13 +68,6 @@ pub(crate) struct Options {
     script: Option<PathBuf>,
 }
 
-impl Options {
-    /// Whether logs are started from crash images.
-    pub(crate) const fn is_about_images(&self) -> bool {
-        self.images.is_some()
-    }
-}
-
 /// Validators in a run when it is not said how many.
 const VALIDATORS: u16 = 4;
 

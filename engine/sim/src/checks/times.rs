@@ -1,0 +1,86 @@
+//! The time of a final block is never far ahead of every well-kept clock.
+//!
+//! Owns the latest time that any honest validator's good clock has shown. Validators whose clocks
+//! are wrong, or who lie about them, weigh at most F, so one of those who voted for a final block
+//! had a good clock and an objection to a header from too far ahead (protocol.md 2.1). Never: a
+//! bound from below, since a chain that makes no blocks has no new time.
+
+use super::Violation;
+use super::headers::HeaderBook;
+use quorate_consensus::types::BlockId;
+
+/// How far ahead of a voter's clock a header may be, as protocol.md 2.1 states it.
+const AHEAD_MAX_NS: u64 = 500_000_000;
+
+/// The latest good clock.
+#[derive(Debug, Default)]
+pub(crate) struct Times {
+    latest_ns: u64,
+    /// Everything up to this height was judged when the first validator delivered it.
+    height: u64,
+}
+
+impl Times {
+    /// A good clock shows this.
+    pub(crate) fn see_clock(&mut self, wall_ns: u64) {
+        self.latest_ns = self.latest_ns.max(wall_ns);
+    }
+
+    /// A validator delivers a block; good clocks were seen just before.
+    pub(crate) fn deliver(
+        &mut self,
+        height: u64,
+        id: &BlockId,
+        headers: &HeaderBook,
+    ) -> Result<(), Violation> {
+        let is_new = height > self.height;
+        self.height = self.height.max(height);
+        let time_ns = headers.get(id).map(|known| known.time_ns);
+        let Some(time_ns) = time_ns.filter(|_| is_new) else {
+            return Ok(());
+        };
+        let ahead_ns = time_ns.saturating_sub(self.latest_ns);
+        if ahead_ns > AHEAD_MAX_NS {
+            let what = format!(
+                "the final block {id:?} of height {height} is {} ms ahead of every good clock",
+                ahead_ns / 1_000_000
+            );
+            return Err(Violation::new("times", what));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_consensus::header::{HEADER_VERSION, Header};
+    use quorate_consensus::types::{Epoch, Height, Index, Window};
+
+    #[test]
+    fn a_final_block_from_the_future_is_found() {
+        let mut headers = HeaderBook::default();
+        let mut judge = |time_ns: u64, clock_ns: u64| {
+            let mut times = Times::default();
+            times.see_clock(clock_ns);
+            let id = headers.add(&Header {
+                version: HEADER_VERSION,
+                flags: 0,
+                chain_id: [0; 32],
+                epoch: Epoch::ZERO,
+                set_hash: [0; 32],
+                window: Window::ZERO,
+                index: Index::ZERO,
+                height: Height::new(1),
+                time_ns,
+                parent_id: BlockId::new([0; 32]),
+                payload_hash: [0; 32],
+                payload_bytes: 4,
+            });
+            times.deliver(1, &id, &headers)
+        };
+        assert_eq!(judge(1_500_000_000, 1_000_000_000), Ok(()));
+        assert_eq!(judge(1, 1_000_000_000), Ok(()), "old time is no fault");
+        assert!(judge(1_500_000_001, 1_000_000_000).is_err());
+    }
+}

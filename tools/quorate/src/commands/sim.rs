@@ -4,6 +4,7 @@
 //! run that failed is printed with the one command that shows it again.
 
 mod exhaustive;
+mod nightly;
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -29,7 +30,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N")]
     #[arg(value_parser = clap::value_parser!(u16).range(4..=64))]
     validators: Option<u16>,
-    /// Which faults: mixed, calm, crash, partition, lossy, leader-crash, power, clock, pause,
+    /// Which faults: mixed, calm, rush, crash, partition, lossy, leader-crash, power, clock, pause,
     /// blackout, clog, disk, double-crash or byzantine
     #[arg(long, value_name = "NAME", default_value = "mixed")]
     scenario: Scenario,
@@ -63,6 +64,21 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N")]
     #[arg(conflicts_with_all = ["scenario", "tell", "exhaustive", "script"])]
     images: Option<u64>,
+    /// Run the long list of sweeps instead: every kind of fault, every kind of Byzantine validator,
+    /// twins and crash images, from the first seed of --seeds on
+    #[arg(long, conflicts_with_all = ["scenario", "tell", "exhaustive", "script", "images"])]
+    nightly: bool,
+    /// So much of the long list, in percent of its seeds
+    #[arg(
+        long,
+        value_name = "PERCENT",
+        requires = "nightly",
+        default_value_t = 100.0
+    )]
+    percent: f64,
+    /// Only the sweeps of the long list whose names contain this
+    #[arg(long, value_name = "PART", requires = "nightly", default_value = "")]
+    part: String,
     /// Play a scenario script (engine/sim/scripts) and print its trace instead
     #[arg(long, value_name = "FILE", conflicts_with = "tell")]
     script: Option<PathBuf>,
@@ -96,8 +112,17 @@ pub(crate) fn run_seeds(options: &Options) -> Result<Report, Failure> {
         return super::script::play_file(file);
     }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = options.threads.unwrap_or(cores);
     if let Some(count) = options.images {
-        return images(options, count, options.threads.unwrap_or(cores));
+        return images(options, count, threads);
+    }
+    if options.nightly {
+        return nightly::run(&nightly::Plan {
+            percent: options.percent,
+            from: options.seeds.start,
+            part: &options.part,
+            threads,
+        });
     }
     if options.tell {
         tell(options)?;
@@ -107,7 +132,7 @@ pub(crate) fn run_seeds(options: &Options) -> Result<Report, Failure> {
         validators: options.validators.unwrap_or(VALIDATORS),
         scenario: options.scenario,
         byzantine: byzantine(options)?,
-        threads: options.threads.unwrap_or(cores),
+        threads,
     };
     let begun = Instant::now();
     let summary = sweep(&sweep_options, &|failure| progress(&line(failure)));

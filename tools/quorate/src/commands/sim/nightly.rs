@@ -1,0 +1,317 @@
+//! `quorate sim --nightly`: the long list of sweeps, each by its own command line.
+//!
+//! Owns which sweeps a night is made of and how many seeds each has. Never: judges a run.
+
+use std::time::Instant;
+
+use quorate_sim::{
+    ActorName, Byzantine, Failure as RunFailure, ImagesSummary, Scenario, Summary, SweepOptions,
+    images, sweep,
+};
+use serde::Serialize;
+
+use crate::failure::{Code, Failure};
+use crate::output::{Report, progress};
+
+/// Validators and seeds of the sweeps with every fault: 100,000 in all.
+const MIXED: [(u16, u64); 5] = [
+    (4, 60_000),
+    (5, 15_000),
+    (6, 15_000),
+    (7, 5_000),
+    (10, 5_000),
+];
+/// Validators and seeds of the sweeps with one or two kinds of Byzantine validators.
+const DRAWN: [(u16, u64); 3] = [(4, 5_000), (6, 5_000), (7, 2_000)];
+/// Seeds of each kind of Byzantine validator.
+const ACTOR_SEEDS: u64 = 20_000;
+/// Validators and seeds of the sweeps with twins: more than a million steps in all.
+const TWINS: [(u16, u64); 5] = [(4, 40), (5, 40), (6, 40), (7, 40), (10, 40)];
+/// Crash images of a log.
+const IMAGES: u64 = 100_000;
+/// From so many seeds on a sweep has to show all that can happen in it.
+const SEEDS_FOR_ALL: u64 = 1_000;
+
+/// How much of the night.
+pub(super) struct Plan<'a> {
+    /// Hundredths of the full numbers of seeds.
+    pub(super) percent: f64,
+    /// The first seed of every sweep.
+    pub(super) from: u64,
+    /// Only the sweeps whose names contain this.
+    pub(super) part: &'a str,
+    pub(super) threads: usize,
+}
+
+/// One sweep of the night.
+struct Sweep {
+    name: String,
+    options: SweepOptions,
+    /// Everything has to happen in it when it is long enough.
+    wants_all: bool,
+}
+
+/// What came of one sweep.
+#[derive(Serialize)]
+struct Row {
+    name: String,
+    /// Shows it again.
+    command: String,
+    seeds: u64,
+    steps: u64,
+    finalized: u64,
+    violations: u64,
+    stuck: u64,
+    /// What should have happened and never did; of short sweeps nothing is asked.
+    unreached: Vec<&'static str>,
+    wall_s: f64,
+    failures: Vec<RunFailure>,
+}
+
+/// What came of all.
+#[derive(Serialize)]
+struct Night {
+    seeds: u64,
+    steps: u64,
+    finalized: u64,
+    violations: u64,
+    stuck: u64,
+    wall_s: f64,
+    sweeps: Vec<Row>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    images: Option<ImagesSummary>,
+}
+
+/// Runs the night, or a part of it.
+///
+/// # Errors
+/// No sweep has such a name.
+pub(super) fn run(plan: &Plan<'_>) -> Result<Report, Failure> {
+    let begun = Instant::now();
+    let sweeps: Vec<Sweep> = sweeps(plan)
+        .into_iter()
+        .filter(|sweep| sweep.name.contains(plan.part))
+        .collect();
+    let has_images = "images".contains(plan.part);
+    if sweeps.is_empty() && !has_images {
+        return Err(Failure::usage(format!("no sweep is called {}", plan.part))
+            .remedy("name mixed, drawn, twins, images or what a Byzantine validator plays"));
+    }
+    let rows: Vec<Row> = sweeps.iter().map(run_one).collect();
+    let images = has_images.then(|| {
+        let count = scaled(IMAGES, plan.percent);
+        images(plan.from, count, plan.threads)
+    });
+    let sum = |of: fn(&Row) -> u64| rows.iter().map(of).sum::<u64>();
+    let night = Night {
+        seeds: sum(|row| row.seeds),
+        steps: sum(|row| row.steps),
+        finalized: sum(|row| row.finalized),
+        violations: sum(|row| row.violations),
+        stuck: sum(|row| row.stuck),
+        wall_s: begun.elapsed().as_secs_f64(),
+        images,
+        sweeps: rows,
+    };
+    let code = if night.is_good() {
+        Code::Done
+    } else {
+        Code::No
+    };
+    Ok(Report::new(&night, night.text())?.with_code(code))
+}
+
+/// The whole list.
+fn sweeps(plan: &Plan<'_>) -> Vec<Sweep> {
+    let entry = |name: &str, (validators, seeds), scenario, byzantine, wants_all| Sweep {
+        name: name.to_owned(),
+        options: SweepOptions {
+            seeds: plan.from..plan.from.saturating_add(scaled(seeds, plan.percent)),
+            validators,
+            scenario,
+            byzantine,
+            threads: plan.threads,
+        },
+        wants_all,
+    };
+    let honest = Byzantine::default();
+    let mixed = MIXED.map(|size| {
+        let name = format!("mixed-{}", size.0);
+        entry(&name, size, Scenario::Mixed, honest, true)
+    });
+    let drawn = DRAWN.map(|size| {
+        let name = format!("drawn-{}", size.0);
+        entry(&name, size, Scenario::Byzantine, honest, true)
+    });
+    let twins = TWINS.map(|size| {
+        let has_twins = Byzantine {
+            has_twins: true,
+            ..honest
+        };
+        let name = format!("twins-{}", size.0);
+        entry(&name, size, Scenario::Mixed, has_twins, false)
+    });
+    let actors = ActorName::all().map(|actor| {
+        let acting = Byzantine {
+            actors: [Some(actor), None],
+            ..honest
+        };
+        // Turns are marked by censors alone, so a sweep of theirs has to show one.
+        let wants_all = actor == ActorName::Censor;
+        let size = (4, ACTOR_SEEDS);
+        entry(actor.name(), size, Scenario::Mixed, acting, wants_all)
+    });
+    let mut all: Vec<Sweep> = mixed.into_iter().chain(drawn).collect();
+    all.extend(actors);
+    all.extend(twins);
+    all
+}
+
+/// A part of a number, at least one.
+fn scaled(number: u64, percent: f64) -> u64 {
+    // The numbers of seeds are far below 2^52.
+    ((number as f64 * percent / 100.0).round() as u64).max(1)
+}
+
+fn run_one(sweep_of: &Sweep) -> Row {
+    let begun = Instant::now();
+    let options = &sweep_of.options;
+    let summary = sweep(options, &|failure| progress(&super::line(failure)));
+    let is_long = summary.seeds >= SEEDS_FOR_ALL;
+    let Summary {
+        seeds,
+        steps,
+        finalized,
+        violations,
+        stuck,
+        mut unreached,
+        failures,
+        ..
+    } = summary;
+    if !(sweep_of.wants_all && is_long) {
+        unreached.clear();
+    }
+    let row = Row {
+        name: sweep_of.name.clone(),
+        command: command(options),
+        seeds,
+        steps,
+        finalized,
+        violations,
+        stuck,
+        unreached,
+        wall_s: begun.elapsed().as_secs_f64(),
+        failures,
+    };
+    progress(&row.text());
+    row
+}
+
+/// The command line of one sweep.
+fn command(options: &SweepOptions) -> String {
+    let SweepOptions {
+        seeds,
+        validators,
+        scenario,
+        byzantine,
+        ..
+    } = options;
+    format!(
+        "quorate sim --seeds {}..{} --validators {validators} --scenario {scenario}{byzantine}",
+        seeds.start, seeds.end
+    )
+}
+
+impl Row {
+    const fn is_good(&self) -> bool {
+        self.violations == 0 && self.stuck == 0 && self.unreached.is_empty()
+    }
+
+    /// A line of a table.
+    fn text(&self) -> String {
+        format!(
+            "| `{}` | {} seeds, {} steps, {} blocks | {} | {} | {} | {:.0} s |",
+            self.command,
+            self.seeds,
+            self.steps,
+            self.finalized,
+            self.violations,
+            self.stuck,
+            if self.unreached.is_empty() {
+                "-".to_owned()
+            } else {
+                self.unreached.join(", ")
+            },
+            self.wall_s,
+        )
+    }
+}
+
+impl Night {
+    fn is_good(&self) -> bool {
+        let images = self.images.as_ref();
+        let has_good_images = images.is_none_or(ImagesSummary::is_good);
+        self.sweeps.iter().all(Row::is_good) && has_good_images
+    }
+
+    fn text(&self) -> String {
+        let images = self.images.as_ref().map_or_else(String::new, |images| {
+            format!(
+                "; {} crash images, {} lost records, {} wrong cuts",
+                images.images, images.lost, images.wrong_cuts
+            )
+        });
+        format!(
+            "{} sweeps in {:.0} s: {} seeds, {} steps, {} blocks, {} violations, {} stuck{images}",
+            self.sweeps.len(),
+            self.wall_s,
+            self.seeds,
+            self.steps,
+            self.finalized,
+            self.violations,
+            self.stuck,
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_night_has_the_numbers_that_are_promised() {
+        let plan = Plan {
+            percent: 100.0,
+            from: 7,
+            part: "",
+            threads: 1,
+        };
+        let all = sweeps(&plan);
+        let seeds_of = |part: &str| -> u64 {
+            let meant = all.iter().filter(|sweep| sweep.name.starts_with(part));
+            meant.map(|sweep| sweep.options.seeds.end - 7).sum()
+        };
+        assert_eq!(seeds_of("mixed"), 100_000);
+        for actor in ActorName::all() {
+            assert!(seeds_of(actor.name()) >= 20_000, "{actor:?}");
+        }
+        let names: std::collections::BTreeSet<&String> =
+            all.iter().map(|sweep| &sweep.name).collect();
+        assert_eq!(names.len(), all.len(), "each has a name of its own");
+    }
+
+    #[test]
+    fn a_part_of_a_night_still_runs_every_sweep() {
+        let plan = Plan {
+            percent: 0.001,
+            from: 0,
+            part: "",
+            threads: 1,
+        };
+        assert!(
+            sweeps(&plan)
+                .iter()
+                .all(|sweep| !sweep.options.seeds.is_empty())
+        );
+    }
+}

@@ -4,6 +4,7 @@
 
 mod audit;
 mod crash;
+mod floor;
 mod toll;
 
 use clap::Subcommand;
@@ -16,6 +17,8 @@ use crate::output::Report;
 pub(crate) enum Command {
     /// Kill validators under load and check that nothing told to a client is lost
     Crash(crash::Options),
+    /// The bare pattern of messages between threads: what no protocol of this shape can be below
+    Floor(floor::Options),
 }
 
 /// Does it.
@@ -25,5 +28,6 @@ pub(crate) enum Command {
 pub(crate) fn run(command: &Command) -> Result<Report, Failure> {
     match command {
         Command::Crash(options) => crash::run(options),
+        Command::Floor(options) => floor::run(options),
     }
 }

@@ -1,0 +1,215 @@
+//! One member of the mesh: what it reads, counts and sends.
+//!
+//! Owns its connections. A follower answers each proposal with a vote to everybody and counts
+//! everybody's votes, as a validator does; the proposer counts too. Never: waits in any other way
+//! than in one poll over all its connections.
+
+use std::collections::VecDeque;
+use std::io::{self, Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::FloorError;
+use super::frames::Sizes;
+
+/// First byte of a frame; the number of the round follows it.
+const PROPOSE: u8 = 1;
+const VOTE: u8 = 2;
+/// Kind and round.
+const HEAD_BYTES: usize = 9;
+/// What one read takes at most.
+const READ_BYTES: usize = 64 * 1024;
+/// A follower that nobody talks to looks this often whether all is over.
+const IDLE_MAX: Duration = Duration::from_secs(10);
+
+/// One connection and what came in part.
+struct Link {
+    stream: TcpStream,
+    pending: Vec<u8>,
+    is_over: bool,
+}
+
+/// All connections of a member.
+struct Links {
+    links: Vec<Link>,
+    sizes: Sizes,
+    buffer: Vec<u8>,
+}
+
+/// The rounds of what came in a turn.
+#[derive(Default)]
+struct Came {
+    proposals: Vec<u64>,
+    votes: Vec<u64>,
+}
+
+impl Links {
+    fn new(streams: Vec<TcpStream>, sizes: Sizes) -> Self {
+        let links = streams.into_iter().map(|stream| Link {
+            stream,
+            pending: Vec::new(),
+            is_over: false,
+        });
+        Self {
+            links: links.collect(),
+            sizes,
+            buffer: vec![0; READ_BYTES],
+        }
+    }
+
+    /// Waits until something comes, `wait` at most, and reads all of it.
+    fn turn(&mut self, wait: Duration) -> io::Result<Came> {
+        let timeout = Timespec::try_from(wait).map_err(io::Error::other)?;
+        let open = self.links.iter().filter(|link| !link.is_over);
+        let mut fds: Vec<PollFd<'_>> = open
+            .map(|link| PollFd::new(&link.stream, PollFlags::IN))
+            .collect();
+        poll(&mut fds, Some(&timeout))?;
+        let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
+        let mut came = Came::default();
+        let open = self.links.iter_mut().filter(|link| !link.is_over);
+        for (link, _) in open.zip(ready).filter(|(_, is_ready)| *is_ready) {
+            link.read(&mut self.buffer, self.sizes, &mut came)?;
+        }
+        Ok(came)
+    }
+
+    fn is_over(&self) -> bool {
+        self.links.iter().any(|link| link.is_over)
+    }
+
+    /// One frame to everybody.
+    fn send(&mut self, kind: u8, round: u64, bytes: usize) -> io::Result<()> {
+        let mut frame = vec![0; bytes];
+        frame[0] = kind;
+        frame[1..HEAD_BYTES].copy_from_slice(&round.to_le_bytes());
+        for link in &mut self.links {
+            // A few hundred bytes fit into a socket that is read from, always.
+            match link.stream.write_all(&frame) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Err(error);
+                }
+                Err(_) => link.is_over = true,
+                Ok(()) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Link {
+    fn read(&mut self, buffer: &mut [u8], sizes: Sizes, came: &mut Came) -> io::Result<()> {
+        match self.stream.read(buffer) {
+            Ok(0) => self.is_over = true,
+            Ok(bytes) => self.pending.extend_from_slice(&buffer[..bytes]),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            // Whoever ends first resets what is left.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => self.is_over = true,
+            Err(error) => return Err(error),
+        }
+        let mut at = 0;
+        while let Some(&kind) = self.pending.get(at) {
+            let (bytes, rounds) = if kind == PROPOSE {
+                (sizes.propose, &mut came.proposals)
+            } else {
+                (sizes.vote, &mut came.votes)
+            };
+            let Some(frame) = self.pending.get(at..at + bytes) else {
+                break;
+            };
+            let mut round = [0; HEAD_BYTES - 1];
+            round.copy_from_slice(&frame[1..HEAD_BYTES]);
+            rounds.push(u64::from_le_bytes(round));
+            at += bytes;
+        }
+        self.pending.drain(..at);
+        Ok(())
+    }
+}
+
+/// Votes for everything that is proposed, until a connection ends.
+pub(super) fn follow(streams: Vec<TcpStream>, sizes: Sizes) {
+    let mut links = Links::new(streams, sizes);
+    while !links.is_over() {
+        let Ok(came) = links.turn(IDLE_MAX) else {
+            return;
+        };
+        for round in came.proposals {
+            if links.send(VOTE, round, sizes.vote).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// The member that proposes.
+pub(super) struct Leader {
+    links: Links,
+    /// Votes of others that a round needs, at least one.
+    need_others: u64,
+    /// Votes of others for each round from `base` on.
+    votes: VecDeque<u64>,
+    /// The lowest round that is not final.
+    base: u64,
+}
+
+impl Leader {
+    pub(super) fn new(streams: Vec<TcpStream>, sizes: Sizes, need: u16) -> Self {
+        Self {
+            links: Links::new(streams, sizes),
+            need_others: u64::from(need.saturating_sub(1)).max(1),
+            votes: VecDeque::new(),
+            base: 0,
+        }
+    }
+
+    /// Begins a round; its own vote goes along with it.
+    pub(super) fn propose(&mut self) -> Result<(), FloorError> {
+        let (round, bytes) = (
+            self.base + self.votes.len() as u64,
+            self.links.sizes.propose,
+        );
+        self.votes.push_back(0);
+        Ok(self.links.send(PROPOSE, round, bytes)?)
+    }
+
+    /// Takes what comes until `until`, one poll; returns how many rounds became final, in order.
+    pub(super) fn turn(&mut self, until: Instant) -> Result<u64, FloorError> {
+        let wait = until.saturating_duration_since(Instant::now());
+        let came = self.links.turn(wait)?;
+        if self.links.is_over() {
+            return Err(FloorError::Stalled);
+        }
+        for round in came.votes {
+            // Of a round that is final already more votes come.
+            let place = round.checked_sub(self.base).map(|place| place as usize);
+            if let Some(votes) = place.and_then(|place| self.votes.get_mut(place)) {
+                *votes += 1;
+            }
+        }
+        let mut done = 0;
+        while self
+            .votes
+            .front()
+            .is_some_and(|&votes| votes >= self.need_others)
+        {
+            self.votes.pop_front();
+            self.base += 1;
+            done += 1;
+        }
+        Ok(done)
+    }
+
+    /// Waits until the one open round is final.
+    pub(super) fn wait(&mut self, until: Instant) -> Result<(), FloorError> {
+        while !self.votes.is_empty() {
+            if Instant::now() >= until {
+                return Err(FloorError::Stalled);
+            }
+            self.turn(until)?;
+        }
+        Ok(())
+    }
+}

@@ -9,6 +9,10 @@ use quorate::state_machine::{Context, Output, SessionEvent, SessionId, StateMach
 use quorate_venue::{Instrument, Venue, VenueConfig, VenueLimits};
 use serde::{Deserialize, Serialize};
 
+mod accounts;
+
+pub use accounts::{AccountParameters, FeedParameters, FeedValidatorParameters, RuleParameters};
+
 /// Name of the order book in a genesis.
 pub const VENUE: &str = "venue";
 /// Name of the state machine that only counts and mixes bytes.
@@ -29,6 +33,12 @@ pub enum ApplicationError {
     /// A session id is not 32 hex digits.
     #[error("field application.parameters.admins = {0:?}: not 32 lower-case hex digits")]
     Admin(String),
+    /// A session id is not 32 hex digits.
+    #[error(
+        "field application.parameters.accounts.validators.session = {0:?}: not 32 lower-case hex \
+         digits"
+    )]
+    FeedSession(String),
 }
 
 /// A venue's parameters as they stand in a genesis.
@@ -43,6 +53,9 @@ pub struct VenueParameters {
     /// How much the venue holds at most.
     #[serde(default)]
     pub limits: LimitParameters,
+    /// Accounts, feeds and option series; off if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accounts: Option<AccountParameters>,
 }
 
 /// One instrument; prices in ticks, sizes in lots.
@@ -99,6 +112,7 @@ impl VenueParameters {
                 .map(|session| format!("{session:?}"))
                 .collect(),
             limits: LimitParameters::default(),
+            accounts: None,
         }
     }
 
@@ -124,6 +138,10 @@ impl VenueParameters {
                 orders_per_session_max: self.limits.orders_per_session_max,
                 levels_per_side_max: self.limits.levels_per_side_max,
             },
+            clearing: self
+                .accounts
+                .map(AccountParameters::into_config)
+                .transpose()?,
         })
     }
 }
@@ -398,8 +416,31 @@ mod tests {
         assert_eq!(parameters.admins, ["ab".repeat(16)]);
         assert_eq!(session_of(&parameters.admins[0]), Some(admin));
         let parameters = serde_json::to_value(parameters).unwrap();
-        assert!(matches!(open("venue", parameters), Ok(Hosted::Venue(_))));
+        assert!(parameters.get("accounts").is_none(), "off and not written");
+        let hosted = open("venue", parameters.clone()).unwrap();
+        assert_eq!(hosted.sections().len(), 3);
+        let with_accounts = |session: &str, feed: serde_json::Value| {
+            let mut parameters = parameters.clone();
+            parameters["accounts"] = json!({
+                "validators": [{"session": session, "stake": 1}],
+                "feeds": [feed],
+            });
+            parameters
+        };
+        let good = with_accounts(&"cd".repeat(16), json!({"symbol": "IDX"}));
+        let hosted = open("venue", good).unwrap();
+        assert_eq!(hosted.sections().len(), 6);
         for (name, parameters, part) in [
+            (
+                "venue",
+                with_accounts("cd", json!({"symbol": "IDX"})),
+                "validators.session = \"cd\"",
+            ),
+            (
+                "venue",
+                with_accounts(&"cd".repeat(16), json!({"symbol": "IDX", "round_ns": 1})),
+                "feed 0: round_ns",
+            ),
             ("chess", json!({}), "application.name = \"chess\""),
             ("opaque", json!({"size": 1}), "unknown field `size`"),
             ("venue", json!({}), "missing field `instruments`"),

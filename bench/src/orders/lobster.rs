@@ -245,6 +245,8 @@ impl Lobster {
             Command::Reduce { .. } | Command::Replace { .. } => &mut counters.reduces,
             Command::MassCancel { .. } => &mut counters.mass_cancels,
             Command::Halt { .. } | Command::Resume { .. } => &mut counters.halts,
+            // A recorded day has no accounts, and the translator makes no such command.
+            Command::Clearing(_) => return,
         };
         *counter += 1;
     }

@@ -25,6 +25,7 @@ impl Checked {
             instruments: (0..instruments).map(instrument).collect(),
             admins: vec![ADMIN],
             limits: VenueLimits::default(),
+            clearing: None,
         };
         Self {
             venue: Venue::new(config).unwrap(),

@@ -13,8 +13,13 @@
 //! | 6 | mass cancel of one instrument | instrument u32 | 5 |
 //! | 7 | halt | instrument u32 | 5 |
 //! | 8 | resume | instrument u32 | 5 |
+//! | 9 to 15 | see [`ClearingCommand`] | | |
 //!
 //! A market order has price 0, and only a limit or a post-only order may replace another.
+
+mod clearing;
+
+pub use clearing::ClearingCommand;
 
 use crate::instruments::InstrumentId;
 use crate::wire::{DecodeError, Reader, Writer, wire_enum};
@@ -153,6 +158,8 @@ pub enum Command {
         /// Which.
         instrument: InstrumentId,
     },
+    /// What needs a venue with accounts.
+    Clearing(ClearingCommand),
 }
 
 const NEW: u8 = 1;
@@ -174,6 +181,7 @@ pub fn lane(command: &[u8]) -> Lane {
     match command.first() {
         Some(&(CANCEL | MASS_CANCEL_ALL | MASS_CANCEL_ONE)) => Lane::Cancel,
         Some(&(HALT | RESUME)) => Lane::Admin,
+        Some(&kind) => ClearingCommand::lane(kind),
         _ => Lane::Order,
     }
 }
@@ -200,6 +208,7 @@ impl Command {
             } => MASS_CANCEL_ONE,
             Self::Halt { .. } => HALT,
             Self::Resume { .. } => RESUME,
+            Self::Clearing(command) => command.kind(),
         }
     }
 
@@ -215,12 +224,18 @@ impl Command {
                 ..
             }
             | Self::Reduce { client_order, .. } => client_order,
-            Self::MassCancel { .. } | Self::Halt { .. } | Self::Resume { .. } => ClientOrderId(0),
+            Self::MassCancel { .. }
+            | Self::Halt { .. }
+            | Self::Resume { .. }
+            | Self::Clearing(_) => ClientOrderId(0),
         }
     }
 
     /// Appends the bytes of this command.
     pub fn encode(&self, bytes: &mut Vec<u8>) {
+        if let Self::Clearing(command) = self {
+            return command.encode(bytes);
+        }
         let mut writer = Writer(bytes);
         writer.u8(self.kind());
         match *self {
@@ -266,7 +281,7 @@ impl Command {
             } => {
                 writer.u64(client_order.0).u64(by_lots);
             }
-            Self::MassCancel { instrument: None } => {}
+            Self::MassCancel { instrument: None } | Self::Clearing(_) => {}
             Self::MassCancel {
                 instrument: Some(instrument),
             }
@@ -305,7 +320,7 @@ impl Command {
             RESUME => Self::Resume {
                 instrument: InstrumentId(reader.u32()?),
             },
-            kind => return Err(DecodeError::UnknownKind(kind)),
+            _ => return ClearingCommand::decode(bytes).map(Self::Clearing),
         };
         reader.finish()?;
         Ok(command)

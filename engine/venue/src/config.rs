@@ -4,7 +4,9 @@
 //! venue fills these structs. The configuration becomes state when the venue is made: it is part
 //! of the roots and of the snapshots, so validators that differ in it are found out at once.
 
+use crate::clearing::{ClearingConfig, FEED_VALIDATORS_MAX, FEEDS_MAX, STAKE_MAX};
 use crate::instruments::Instrument;
+use crate::series;
 use quorate::state_machine::SessionId;
 use thiserror::Error;
 
@@ -53,6 +55,8 @@ pub struct VenueConfig {
     pub admins: Vec<SessionId>,
     /// How much the venue holds at most.
     pub limits: VenueLimits,
+    /// Accounts, feeds and option series; without it the venue matches orders and no more.
+    pub clearing: Option<ClearingConfig>,
 }
 
 /// Why no venue can be made from a configuration.
@@ -87,6 +91,29 @@ pub enum ConfigError {
         value: u32,
         /// Its bound.
         max: u32,
+    },
+    /// A symbol that is kept for option series.
+    #[error("symbol {0} begins with #, which stands before the id of an option series")]
+    SymbolReserved(String),
+    /// Too many validators of feeds, or none.
+    #[error("feeds have 1 to {FEED_VALIDATORS_MAX} validators, not {0}")]
+    ValidatorCount(usize),
+    /// A validator's stake is zero or too large.
+    #[error("stake of feed validator {0} must be 1 to {STAKE_MAX}")]
+    Stake(usize),
+    /// A validator is named twice.
+    #[error("feed validator {0:?} is named twice")]
+    ValidatorTwice(SessionId),
+    /// Too many feeds, or none.
+    #[error("a venue with accounts has 1 to {FEEDS_MAX} feeds, not {0}")]
+    FeedCount(usize),
+    /// A feed's definition is wrong.
+    #[error("feed {index}: {fault}")]
+    Feed {
+        /// Its place in the list.
+        index: usize,
+        /// What is wrong.
+        fault: &'static str,
     },
 }
 
@@ -132,6 +159,15 @@ pub(crate) fn check_instruments<'a>(
     }
 }
 
+/// Checks that no instrument is called like an option series.
+pub(crate) fn check_reserved(instruments: &[Instrument]) -> Result<(), ConfigError> {
+    let reserved = |i: &&Instrument| i.symbol.starts_with(series::SYMBOL_MARK);
+    match instruments.iter().find(reserved) {
+        Some(instrument) => Err(ConfigError::SymbolReserved(instrument.symbol.clone())),
+        None => Ok(()),
+    }
+}
+
 /// Checks the administrators and sorts them, so that their order in a file does not matter.
 pub(crate) fn check_admins(mut admins: Vec<SessionId>) -> Result<Vec<SessionId>, ConfigError> {
     if admins.len() > ADMINS_MAX {
@@ -163,6 +199,13 @@ mod tests {
         assert_eq!(twice, Err(ConfigError::SymbolTwice("A".to_owned())));
         let bad = check(named(&["A", ""]));
         assert!(matches!(bad, Err(ConfigError::Instrument { index: 1, .. })));
+    }
+
+    #[test]
+    fn the_symbols_of_series_are_kept_for_them() {
+        let error = check_reserved(&[Instrument::with_symbol("#1")]);
+        assert_eq!(error, Err(ConfigError::SymbolReserved("#1".to_owned())));
+        assert_eq!(check_reserved(&[Instrument::with_symbol("A#1")]), Ok(()));
     }
 
     #[test]

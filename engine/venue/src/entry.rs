@@ -5,24 +5,19 @@
 //!
 //! The checks of a new order, the first that fails being the refusal: the bytes, the lane, the
 //! instrument, its status, the size, the price, the name, what the kind of the order asks of the
-//! book, and last the limits. The limits are those of the state as the order finds it: an order
-//! that would rest is refused by a full limit even where its own trades would have made room.
+//! book, the limits, and last, in a series, what its account can stand behind. The limits are
+//! those of the state as the order finds it: an order that would rest is refused by a full limit
+//! even where its own trades would have made room.
 
 use crate::commands::{Command, OrderKind, Side};
-use crate::config;
 use crate::instruments::{InstrumentId, Status};
+use crate::margin::Asked;
 use crate::matching::{End, Incoming};
 use crate::orders::Handle;
 use crate::refusal::Refusal;
 use crate::reports::{CancelReason, Desk, OrderNumber, PublicEvent, SessionReport};
 use crate::venue::Venue;
 use quorate::state_machine::Context;
-
-/// Orders and trades whose numbers must be left for a command to be taken: more than one command
-/// can use up.
-const NUMBERS_LEFT_MIN: u64 = 1 << 32;
-
-const _: () = assert!(NUMBERS_LEFT_MIN > config::ORDERS_MAX as u64);
 
 /// What a new order and a replacement have in common.
 #[derive(Clone, Copy, Debug)]
@@ -177,8 +172,14 @@ impl Venue {
         size_lots: u64,
     ) -> Result<(), Refusal> {
         let listing = self.listing(instrument)?;
+        let clearing = self.market.clearing.as_ref();
+        let closed = clearing.and_then(|clearing| clearing.closed(instrument));
         if listing.status == Status::Halted {
             Err(Refusal::Halted)
+        } else if let Some(refusal) = closed {
+            Err(refusal)
+        } else if kind == OrderKind::Market && self.market.is_series(instrument) {
+            Err(Refusal::MarketInSeries)
         } else if size_lots == 0 {
             Err(Refusal::SizeZero)
         } else if size_lots > listing.instrument.size_lots_max {
@@ -208,11 +209,34 @@ impl Venue {
         {
             return Err(full);
         }
-        let last = u64::MAX - NUMBERS_LEFT_MIN;
-        if self.market.order_next > last || self.market.trade_next > last {
+        self.check_account(entry)?;
+        if self.market.numbers_exhausted() {
             return Err(Refusal::NumbersExhausted);
         }
         Ok(())
+    }
+
+    /// Checks that the account of an order in a series can stand behind it.
+    fn check_account(&self, entry: &Entry) -> Result<(), Refusal> {
+        let incoming = &entry.incoming;
+        let Some(clearing) = &self.market.clearing else {
+            return Ok(());
+        };
+        if !self.market.is_series(incoming.instrument) {
+            return Ok(());
+        }
+        let index = clearing.accounts.find(incoming.session);
+        let account = clearing.accounts.get(index.ok_or(Refusal::UnknownAccount)?);
+        let asked = Asked {
+            instrument: incoming.instrument,
+            side: incoming.side,
+            price_ticks: incoming.limit_ticks,
+            size_lots: incoming.open_lots,
+            replaced: entry
+                .replaced
+                .map(|handle| *self.market.orders.order(handle)),
+        };
+        clearing.check_order(account, &asked)
     }
 
     /// The limit that leaves no room for the order to rest, if there is one.

@@ -8,9 +8,11 @@
 //! the price of the resting order.
 
 use crate::book::{Book, crosses};
+use crate::clearing::{ClearedTrade, Clearing};
 use crate::commands::{ClientOrderId, SelfTrade, Side};
 use crate::instruments::InstrumentId;
 use crate::orders::{Handle, NONE, Order, Orders};
+use crate::refusal::Refusal;
 use crate::reports::{CancelReason, Desk, OrderNumber, PublicEvent, Role, SessionReport};
 use crate::roots::OrderTree;
 use quorate::state_machine::SessionId;
@@ -25,7 +27,15 @@ pub(crate) struct Market {
     pub(crate) order_next: u64,
     /// The number of the next trade; from 1.
     pub(crate) trade_next: u64,
+    /// Accounts, feeds and series, if the venue keeps them: what trades here moves there.
+    pub(crate) clearing: Option<Box<Clearing>>,
 }
+
+/// Orders and trades whose numbers must be left for a command to be taken: more than one command
+/// can use up.
+const NUMBERS_LEFT_MIN: u64 = 1 << 32;
+
+const _: () = assert!(NUMBERS_LEFT_MIN > crate::config::ORDERS_MAX as u64);
 
 /// An order on its way into the book.
 #[derive(Clone, Copy, Debug)]
@@ -55,14 +65,32 @@ pub(crate) enum End {
 
 impl Market {
     /// Empty books of this many instruments.
-    pub(crate) fn new(instrument_count: usize) -> Self {
+    pub(crate) fn new(instrument_count: usize, clearing: Option<Box<Clearing>>) -> Self {
         Self {
             orders: Orders::default(),
             books: (0..instrument_count).map(|_| Book::default()).collect(),
             tree: OrderTree::default(),
             order_next: 1,
             trade_next: 1,
+            clearing,
         }
+    }
+
+    /// Whether so few numbers are left that no command is taken any more.
+    pub(crate) const fn numbers_exhausted(&self) -> bool {
+        let last = u64::MAX - NUMBERS_LEFT_MIN;
+        self.order_next > last || self.trade_next > last
+    }
+
+    /// The accounts, if there are any.
+    pub(crate) fn clearing_mut(&mut self) -> Result<&mut Clearing, Refusal> {
+        self.clearing.as_deref_mut().ok_or(Refusal::NoAccounts)
+    }
+
+    /// Whether an instrument is an option series.
+    pub(crate) fn is_series(&self, id: InstrumentId) -> bool {
+        let clearing = self.clearing.as_ref();
+        clearing.is_some_and(|clearing| clearing.series.get(id).is_some())
     }
 
     pub(crate) fn book(&self, instrument: InstrumentId) -> &Book {
@@ -185,6 +213,20 @@ impl Market {
             incoming.open_lots,
         );
         desk.tell(incoming.session, &of_incoming);
+        if let Some(clearing) = &mut self.clearing {
+            let (buyer, seller) = match incoming.side {
+                Side::Buy => (incoming.session, resting.session),
+                Side::Sell => (resting.session, incoming.session),
+            };
+            let trade = ClearedTrade {
+                instrument: incoming.instrument,
+                buyer,
+                seller,
+                price_ticks,
+                size_lots,
+            };
+            clearing.traded(&trade, desk);
+        }
     }
 
     /// Puts what is open of the order into the book, and tells of it.
@@ -213,6 +255,9 @@ impl Market {
         let handle = self.orders.insert(order);
         self.books[order.instrument.0 as usize].join(&mut self.orders, handle);
         self.tree.touch(order.number, handle);
+        if let Some(clearing) = &mut self.clearing {
+            clearing.rested(&order);
+        }
     }
 
     /// Takes an order out of the book and the arena, silently.
@@ -221,16 +266,20 @@ impl Market {
         self.books[instrument.0 as usize].leave(&mut self.orders, handle);
         let order = self.orders.remove(handle);
         self.tree.touch(order.number, handle);
+        if let Some(clearing) = &mut self.clearing {
+            clearing.left(&order, order.open_lots);
+        }
         order
     }
 
     /// Makes an order smaller in its place, silently.
     pub(crate) fn shrink(&mut self, handle: Handle, by_lots: u64) {
-        let Order {
-            instrument, number, ..
-        } = *self.orders.order(handle);
-        self.books[instrument.0 as usize].shrink(&mut self.orders, handle, by_lots);
-        self.tree.touch(number, handle);
+        let order = *self.orders.order(handle);
+        self.books[order.instrument.0 as usize].shrink(&mut self.orders, handle, by_lots);
+        self.tree.touch(order.number, handle);
+        if let Some(clearing) = &mut self.clearing {
+            clearing.left(&order, by_lots);
+        }
     }
 
     /// Takes an order out of the book, and tells its session and everyone.

@@ -10,6 +10,10 @@
 //! | 3 | order | session 16 bytes, client order u64 |
 //! | 4 | instrument | instrument u32 |
 //! | 5 | roots | |
+//! | 6 | account | session 16 bytes |
+//! | 7 | fund | |
+//! | 8 | feed | feed u32 |
+//! | 9 | series | instrument u32 |
 //!
 //! | kind | answer | fields after the kind byte |
 //! |---|---|---|
@@ -18,10 +22,18 @@
 //! | 3 | order | order u64, instrument u32, side u8, price i64, open u64, executed u64 |
 //! | 4 | instrument | instrument u32, status u8, lowest price i64, highest price i64, greatest size u64, symbol to the end |
 //! | 5 | roots | for each section, in root order: known u8, root 32 bytes (zeros if not known) |
+//! | 6 | account (also of fund) | cash i64, initial i64, maintenance i64, count u32, for each position instrument u32 and lots i64 |
+//! | 8 | feed | feed u32, state u8, halted u8, price i64, mark i64, open round u64 |
+//! | 9 | series | instrument u32, feed u32, strike i64, expiry u64, right u8, style u8, multiplier u32, state u8, due u64, fixing i64 |
+
+mod clearing;
+
+pub use clearing::{AccountAnswer, FeedAnswer, SeriesAnswer};
 
 use crate::book::Book;
 use crate::commands::{ClientOrderId, Side};
 use crate::config::DEPTH_LEVELS_MAX;
+use crate::feeds::FeedId;
 use crate::instruments::{Instrument, InstrumentId, Status};
 use crate::refusal::Refusal;
 use crate::reports::OrderNumber;
@@ -59,6 +71,23 @@ pub enum Question {
     },
     /// The section roots.
     Roots,
+    /// The account of a session. Who may ask is up to whoever serves the questions.
+    Account {
+        /// Whose.
+        session: SessionId,
+    },
+    /// The shared fund. Answered by [`Answer::Account`].
+    Fund,
+    /// A feed and its price.
+    Feed {
+        /// Which.
+        feed: FeedId,
+    },
+    /// An option series.
+    Series {
+        /// The instrument that it trades as.
+        instrument: InstrumentId,
+    },
 }
 
 /// What stands at one price.
@@ -75,8 +104,7 @@ pub struct DepthLevel {
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// There is no answer: [`Refusal::Malformed`], [`Refusal::UnknownInstrument`] or
-    /// [`Refusal::UnknownOrder`].
+    /// There is no answer: [`Refusal::Malformed`], or what the question is about does not exist.
     Refused(Refusal),
     /// The levels of an instrument.
     Depth {
@@ -113,7 +141,13 @@ pub enum Answer {
     },
     /// The section roots, in root order; `None` where the section has changed since the engine
     /// last asked for its root, as a question cannot bring a root up to date.
-    Roots([Option<[u8; 32]>; SECTIONS.len()]),
+    Roots(Vec<Option<[u8; 32]>>),
+    /// An account, or the fund.
+    Account(AccountAnswer),
+    /// A feed.
+    Feed(FeedAnswer),
+    /// A series.
+    Series(SeriesAnswer),
 }
 
 /// Answers the question in these bytes.
@@ -136,7 +170,25 @@ pub(crate) fn answer(venue: &Venue, question: &[u8]) -> Answer {
                 instrument: listing.instrument.clone(),
             },
         },
-        Question::Roots => Answer::Roots(venue.roots),
+        Question::Roots => {
+            let roots = venue.roots.iter().take(venue.section_count());
+            Answer::Roots(roots.copied().collect())
+        }
+        other => clearing_answer(venue, other).unwrap_or_else(Answer::Refused),
+    }
+}
+
+fn clearing_answer(venue: &Venue, question: Question) -> Result<Answer, Refusal> {
+    let clearing = venue.market.clearing.as_deref();
+    match question {
+        Question::Account { session } => clearing::account(clearing, session).map(Answer::Account),
+        Question::Fund => clearing::fund(clearing).map(Answer::Account),
+        Question::Feed { feed } => clearing::feed(clearing, feed).map(Answer::Feed),
+        Question::Series { instrument } => {
+            venue.listing(instrument)?;
+            clearing::series(clearing, instrument).map(Answer::Series)
+        }
+        _ => Err(Refusal::Malformed),
     }
 }
 
@@ -191,6 +243,10 @@ impl Question {
             } => w.u8(3).bytes(&session.0).u64(client_order.0),
             Self::Instrument { instrument } => w.u8(4).u32(instrument.0),
             Self::Roots => w.u8(5),
+            Self::Account { session } => w.u8(6).bytes(&session.0),
+            Self::Fund => w.u8(7),
+            Self::Feed { feed } => w.u8(8).u32(feed.0),
+            Self::Series { instrument } => w.u8(9).u32(instrument.0),
         };
     }
 
@@ -217,6 +273,16 @@ impl Question {
                 instrument: InstrumentId(r.u32()?),
             },
             5 => Self::Roots,
+            6 => Self::Account {
+                session: r.session()?,
+            },
+            7 => Self::Fund,
+            8 => Self::Feed {
+                feed: FeedId(r.u32()?),
+            },
+            9 => Self::Series {
+                instrument: InstrumentId(r.u32()?),
+            },
             kind => return Err(DecodeError::UnknownKind(kind)),
         };
         if let Self::Depth { levels, .. } = question
@@ -283,6 +349,9 @@ impl Answer {
                         .bytes(&root.unwrap_or_default());
                 }
             }
+            Self::Account(account) => account.write(w.u8(6)),
+            Self::Feed(feed) => feed.write(w.u8(8)),
+            Self::Series(series) => series.write(w.u8(9)),
         }
     }
 
@@ -318,6 +387,9 @@ impl Answer {
                 instrument: read_instrument(&mut r)?,
             },
             5 => Self::Roots(read_roots(&mut r)?),
+            6 => Self::Account(AccountAnswer::read(&mut r)?),
+            8 => Self::Feed(FeedAnswer::read(&mut r)?),
+            9 => Self::Series(SeriesAnswer::read(&mut r)?),
             kind => return Err(DecodeError::UnknownKind(kind)),
         };
         r.finish()?;
@@ -350,16 +422,19 @@ fn read_instrument(r: &mut Reader<'_>) -> Result<Instrument, DecodeError> {
     })
 }
 
-fn read_roots(r: &mut Reader<'_>) -> Result<[Option<[u8; 32]>; SECTIONS.len()], DecodeError> {
-    let mut roots = [None; SECTIONS.len()];
-    for root in &mut roots {
+fn read_roots(r: &mut Reader<'_>) -> Result<Vec<Option<[u8; 32]>>, DecodeError> {
+    let mut roots = Vec::with_capacity(SECTIONS.len());
+    while r.rest_bytes() > 0 {
+        if roots.len() == SECTIONS.len() {
+            return Err(r.field_error("root"));
+        }
         let known = r.u8()?;
         let hash = r.array()?;
-        *root = match known {
+        roots.push(match known {
             1 => Some(hash),
             0 if hash == [0; 32] => None,
             _ => return Err(r.field_error("root")),
-        };
+        });
     }
     Ok(roots)
 }

@@ -48,5 +48,57 @@ wire_enum! {
         AlreadyTrading = 18,
         /// The numbers of orders or trades are used up.
         NumbersExhausted = 19,
+        /// The venue keeps no accounts, so it has no feeds and no series either.
+        NoAccounts = 20,
+        /// The session is not one of a validator of the feeds.
+        NotValidator = 21,
+        /// There is no such feed.
+        UnknownFeed = 22,
+        /// An observed price is zero, negative or above what the feed allows.
+        PriceAbsurd = 23,
+        /// A confidence is negative, so that the range is crossed, or above the price.
+        ConfidenceAbsurd = 24,
+        /// The observation's round or source time is too old to count.
+        ObservationStale = 25,
+        /// The observation's round or source time has not come yet.
+        ObservationAhead = 26,
+        /// The validator has observed this round, or a later one.
+        ObservationRepeated = 27,
+        /// The session has no account.
+        UnknownAccount = 28,
+        /// An amount is zero, negative or above the greatest there is.
+        AmountOutOfBounds = 29,
+        /// Price times size, or the sum of all deposits, is above the greatest amount.
+        AmountOverflow = 30,
+        /// The account's cash does not stand behind this.
+        MarginInsufficient = 31,
+        /// There is no fresh price that margin or exercise could use.
+        PriceNotFresh = 32,
+        /// The expiry is not in the future.
+        ExpiryPast = 33,
+        /// A strike, multiplier, price bound or size bound of a series is not allowed.
+        TermsOutOfBounds = 34,
+        /// A series of these terms exists already.
+        SeriesTwice = 35,
+        /// The venue has as many instruments as it holds.
+        SeriesFull = 36,
+        /// The series has expired.
+        SeriesExpired = 37,
+        /// The instrument is not an option series.
+        NotSeries = 38,
+        /// Only American options can be exercised before expiry.
+        NotAmerican = 39,
+        /// The option is worth nothing to exercise now.
+        NotInTheMoney = 40,
+        /// The account holds fewer lots than that, apart from those it offers.
+        PositionTooSmall = 41,
+        /// The position, or the number of positions, would be above its bound.
+        PositionFull = 42,
+        /// The venue has as many accounts as it holds.
+        AccountsFull = 43,
+        /// A market order has no worst price to reserve for, so no series takes it.
+        MarketInSeries = 44,
+        /// The feed is not halted.
+        FeedNotHalted = 45,
     }
 }

@@ -1,6 +1,7 @@
 //! The state as hashes.
 //!
-//! Owns the tree over the resting orders and the hashes of the small sections. Never: the bytes
+//! Owns the tree over the resting orders, that over the accounts, and the hashes of the small
+//! sections. Never: the bytes
 //! of a section, which are `snapshot`'s.
 //!
 //! **The tree.** The book section is a set of orders, each with a number that is never given
@@ -44,6 +45,8 @@ const DOMAIN_LEAF: u8 = 0;
 const DOMAIN_INNER: u8 = 1;
 const DOMAIN_BOOK: u8 = 2;
 const DOMAIN_SECTION: u8 = 3;
+const DOMAIN_ACCOUNT: u8 = 4;
+const DOMAIN_ACCOUNTS: u8 = 5;
 
 /// The hash of a small section: its name and its canonical bytes.
 pub(crate) fn section_root(name: &str, bytes: &[u8]) -> Hash {
@@ -62,24 +65,83 @@ fn leaf(order: &Order) -> Hash {
     *blake3::hash(&bytes).as_bytes()
 }
 
-/// The tree over the resting orders.
+/// A tree of hashes over things that have numbers.
 #[derive(Debug)]
-pub(crate) struct OrderTree {
+pub(crate) struct HashTree {
     leaves: BTreeMap<u64, Hash>,
     /// `inner[level]` holds the nodes whose index is a number divided by `16^(level + 1)`.
     inner: Vec<BTreeMap<u64, Hash>>,
-    /// Orders that came, changed or left since the nodes were hashed. Bound: [`TOUCHED_MAX`].
-    touched: Vec<(u64, Handle)>,
 }
 
-impl Default for OrderTree {
+impl Default for HashTree {
     fn default() -> Self {
         Self {
             leaves: BTreeMap::new(),
             inner: vec![BTreeMap::new(); usize::from(INNER_LEVELS)],
-            touched: Vec::new(),
         }
     }
+}
+
+impl HashTree {
+    /// Sets the leaves of these numbers, or removes them; the numbers rise.
+    pub(crate) fn update(&mut self, changes: impl Iterator<Item = (u64, Option<Hash>)>) {
+        let mut parents = Vec::new();
+        for (number, fresh) in changes {
+            let old = match fresh {
+                Some(hash) => self.leaves.insert(number, hash),
+                None => self.leaves.remove(&number),
+            };
+            if old != fresh && parents.last() != Some(&(number >> 4)) {
+                parents.push(number >> 4);
+            }
+        }
+        let mut below = &self.leaves;
+        for (level, nodes) in (0..INNER_LEVELS).zip(&mut self.inner) {
+            for &index in &parents {
+                match inner(level, index, below) {
+                    Some(hash) => nodes.insert(index, hash),
+                    None => nodes.remove(&index),
+                };
+            }
+            for index in &mut parents {
+                *index >>= 4;
+            }
+            parents.dedup();
+            below = nodes;
+        }
+    }
+
+    /// The root of a section of this many things.
+    fn root(&self, domain: u8, count: u64) -> Hash {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&[domain]);
+        hasher.update(&count.to_le_bytes());
+        if let Some(top) = self.inner.last().and_then(|level| level.get(&0)) {
+            hasher.update(top);
+        }
+        *hasher.finalize().as_bytes()
+    }
+
+    /// The root of the accounts section.
+    pub(crate) fn accounts_root(&self, count: usize) -> Hash {
+        self.root(DOMAIN_ACCOUNTS, count as u64)
+    }
+}
+
+/// The hash of one account's canonical bytes.
+pub(crate) fn account_leaf(bytes: &[u8]) -> Hash {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&[DOMAIN_ACCOUNT]);
+    hasher.update(bytes);
+    *hasher.finalize().as_bytes()
+}
+
+/// The tree over the resting orders.
+#[derive(Debug, Default)]
+pub(crate) struct OrderTree {
+    tree: HashTree,
+    /// Orders that came, changed or left since the nodes were hashed. Bound: [`TOUCHED_MAX`].
+    touched: Vec<(u64, Handle)>,
 }
 
 impl OrderTree {
@@ -98,46 +160,19 @@ impl OrderTree {
     /// The root of the book section.
     pub(crate) fn root(&mut self, orders: &Orders) -> Hash {
         self.refresh(orders);
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&[DOMAIN_BOOK]);
-        hasher.update(&(orders.len() as u64).to_le_bytes());
-        if let Some(top) = self.inner.last().and_then(|level| level.get(&0)) {
-            hasher.update(top);
-        }
-        *hasher.finalize().as_bytes()
+        self.tree.root(DOMAIN_BOOK, orders.len() as u64)
     }
 
     fn refresh(&mut self, orders: &Orders) {
         let mut touched = core::mem::take(&mut self.touched);
         touched.sort_unstable();
         touched.dedup();
-        let mut parents = Vec::new();
-        for &(number, handle) in &touched {
-            let fresh = orders.live(handle, OrderNumber(number)).map(leaf);
-            let old = match fresh {
-                Some(hash) => self.leaves.insert(number, hash),
-                None => self.leaves.remove(&number),
-            };
-            if old != fresh && parents.last() != Some(&(number >> 4)) {
-                parents.push(number >> 4);
-            }
-        }
+        let fresh = |&(number, handle): &(u64, Handle)| {
+            (number, orders.live(handle, OrderNumber(number)).map(leaf))
+        };
+        self.tree.update(touched.iter().map(fresh));
         touched.clear();
         self.touched = touched;
-        let mut below = &self.leaves;
-        for (level, nodes) in (0..INNER_LEVELS).zip(&mut self.inner) {
-            for &index in &parents {
-                match inner(level, index, below) {
-                    Some(hash) => nodes.insert(index, hash),
-                    None => nodes.remove(&index),
-                };
-            }
-            for index in &mut parents {
-                *index >>= 4;
-            }
-            parents.dedup();
-            below = nodes;
-        }
     }
 }
 
@@ -227,7 +262,8 @@ mod tests {
             tree.touch(OrderNumber(number * 1000), handle);
         }
         assert_eq!(tree.root(&orders), empty);
-        assert!(tree.leaves.is_empty() && tree.inner.iter().all(BTreeMap::is_empty));
+        assert!(tree.tree.leaves.is_empty());
+        assert!(tree.tree.inner.iter().all(BTreeMap::is_empty));
     }
 
     #[test]

@@ -14,9 +14,14 @@
 //! - `book`: count u64; for each order, in ascending order of their numbers, number u64, session
 //!   16 bytes, client order u64, instrument u32, side u8, price i64, open u64, executed u64.
 //!
+//! - a venue with accounts has three more, told in [`clearing`].
+//!
 //! Sections are restored in this order, since the later ones are checked against the earlier:
-//! restoring the instruments empties the books.
+//! restoring the instruments empties the books, restoring the feeds forgets series and accounts.
 
+mod clearing;
+
+use crate::audit::AuditError;
 use crate::commands::{ClientOrderId, Side};
 use crate::config::{self, ConfigError, VenueLimits};
 use crate::instruments::{Instrument, InstrumentId, Listing, Status};
@@ -55,6 +60,14 @@ pub(crate) enum RestoreError {
     Order { number: u64, fault: &'static str },
     #[error("the book of instrument {0} is crossed")]
     Crossed(u32),
+    #[error("feed {index}: {fault}")]
+    Feed { index: usize, fault: &'static str },
+    #[error("series {id}: {fault}")]
+    Series { id: u32, fault: &'static str },
+    #[error("account {index}: {fault}")]
+    Account { index: u32, fault: &'static str },
+    #[error(transparent)]
+    Audit(#[from] AuditError),
 }
 
 impl Order {
@@ -92,6 +105,7 @@ pub(crate) fn write(venue: &Venue, section: usize, bytes: &mut Vec<u8>) {
         SECTION_VENUE => write_venue(venue, bytes),
         SECTION_INSTRUMENTS => write_instruments(venue, bytes),
         SECTION_BOOK => write_book(venue, bytes),
+        _ if section < venue.section_count() => clearing::write(venue, section, bytes),
         _ => {}
     }
 }
@@ -107,7 +121,7 @@ pub(crate) fn restore(venue: &mut Venue, section: usize, bytes: &[u8]) -> Result
         SECTION_VENUE => restore_venue(venue, &mut reader)?,
         SECTION_INSTRUMENTS => restore_instruments(venue, &mut reader)?,
         SECTION_BOOK => restore_book(venue, &mut reader)?,
-        _ => return Err(RestoreError::UnknownSection),
+        _ => clearing::restore(venue, section, &mut reader)?,
     }
     Ok(reader.finish()?)
 }
@@ -226,7 +240,10 @@ fn restore_book(venue: &mut Venue, reader: &mut Reader<'_>) -> Result<(), Restor
             return Err(RestoreError::Order { number, fault });
         }
         number_before = number;
+        // The accounts, which come later, reserve for all orders at once.
+        let clearing = venue.market.clearing.take();
         venue.market.add(order);
+        venue.market.clearing = clearing;
         venue.market.tree.relieve(&venue.market.orders);
     }
     for (index, book) in (0..).zip(&venue.market.books) {

@@ -5,6 +5,7 @@
 //! refused command has no effect but its report.
 
 use crate::book::Book;
+use crate::clearing::Clearing;
 use crate::commands::{self, ClientOrderId, Command};
 use crate::config::{self, ConfigError, VenueConfig, VenueLimits};
 use crate::instruments::{Instrument, InstrumentId, Listing, Status};
@@ -17,8 +18,15 @@ use crate::roots;
 use crate::snapshot;
 use quorate::state_machine::{Context, Output, SessionId, StateMachine};
 
-/// Names of the sections, in root order.
-pub(crate) const SECTIONS: [&str; 3] = ["venue", "instruments", "book"];
+/// Names of the sections, in root order. A venue without accounts has the first three.
+pub(crate) const SECTIONS: [&str; 6] = [
+    "venue",
+    "instruments",
+    "book",
+    "feeds",
+    "series",
+    "accounts",
+];
 
 /// Section of the limits, the administrators and the next numbers.
 pub(crate) const SECTION_VENUE: usize = 0;
@@ -26,6 +34,15 @@ pub(crate) const SECTION_VENUE: usize = 0;
 pub(crate) const SECTION_INSTRUMENTS: usize = 1;
 /// Section of the resting orders.
 pub(crate) const SECTION_BOOK: usize = 2;
+/// Section of the validators of the feeds, and of the feeds.
+pub(crate) const SECTION_FEEDS: usize = 3;
+/// Section of the rules of accounts, and of the option series.
+pub(crate) const SECTION_SERIES: usize = 4;
+/// Section of the accounts.
+pub(crate) const SECTION_ACCOUNTS: usize = 5;
+
+/// How many sections a venue without accounts has.
+const SECTIONS_PLAIN: usize = 3;
 
 /// The reference application.
 #[derive(Debug)]
@@ -51,6 +68,13 @@ impl Venue {
         config.limits.check()?;
         config::check_instruments(config.instruments.iter())?;
         let admins = config::check_admins(config.admins)?;
+        let clearing = match config.clearing {
+            None => None,
+            Some(clearing) => {
+                config::check_reserved(&config.instruments)?;
+                Some(Box::new(Clearing::new(clearing)?))
+            }
+        };
         let list = |instrument| Listing {
             instrument,
             status: Status::Trading,
@@ -59,7 +83,7 @@ impl Venue {
         Ok(Self {
             limits: config.limits,
             admins,
-            market: Market::new(listings.len()),
+            market: Market::new(listings.len(), clearing),
             listings,
             roots: [None; SECTIONS.len()],
             scratch: Vec::new(),
@@ -86,6 +110,14 @@ impl Venue {
         self.listings
             .get(id.0 as usize)
             .map(|listing| listing.status)
+    }
+
+    /// How many sections the state has.
+    pub(crate) fn section_count(&self) -> usize {
+        match self.market.clearing {
+            Some(_) => SECTIONS.len(),
+            None => SECTIONS_PLAIN,
+        }
     }
 
     pub(crate) fn listing(&self, id: InstrumentId) -> Result<&Listing, Refusal> {
@@ -119,6 +151,7 @@ impl Venue {
             Command::Resume { instrument } => {
                 self.administer(context, instrument, Status::Trading, desk)
             }
+            Command::Clearing(ref command) => self.clear(context, command, desk),
         }
     }
 
@@ -200,9 +233,7 @@ impl Venue {
         status: Status,
         desk: &mut Desk<'_>,
     ) -> Result<(), Refusal> {
-        if self.admins.binary_search(&context.session).is_err() {
-            return Err(Refusal::NotAdmin);
-        }
+        self.check_admin(context)?;
         if self.listing(instrument)?.status == status {
             return Err(match status {
                 Status::Halted => Refusal::AlreadyHalted,
@@ -221,6 +252,18 @@ impl Venue {
         Ok(())
     }
 
+    /// Ends a command or a run of timers that may have changed the state: asserts the sums, and
+    /// forgets the roots of what changes often.
+    fn conclude(&mut self) {
+        for section in [SECTION_VENUE, SECTION_BOOK, SECTION_FEEDS, SECTION_ACCOUNTS] {
+            self.roots[section] = None;
+        }
+        self.market.tree.relieve(&self.market.orders);
+        if let Some(clearing) = &self.market.clearing {
+            clearing.accounts.assert_zero_sum();
+        }
+    }
+
     /// Empty books for the instruments there are now.
     pub(crate) fn clear_books(&mut self) {
         self.market.books = self.listings.iter().map(|_| Book::default()).collect();
@@ -232,7 +275,8 @@ impl Venue {
 
 impl StateMachine for Venue {
     fn sections(&self) -> &'static [&'static str] {
-        &SECTIONS
+        let all: &'static [&'static str] = &SECTIONS;
+        all.get(..self.section_count()).unwrap_or(all)
     }
 
     fn apply(&mut self, context: &Context, command: &[u8], output: &mut Output) {
@@ -252,11 +296,7 @@ impl StateMachine for Venue {
             ),
         };
         match outcome {
-            Ok(()) => {
-                self.roots[SECTION_VENUE] = None;
-                self.roots[SECTION_BOOK] = None;
-                self.market.tree.relieve(&self.market.orders);
-            }
+            Ok(()) => self.conclude(),
             Err(refusal) => {
                 let seq = context.seq;
                 let command_kind = command.first().copied().unwrap_or_default();
@@ -272,12 +312,30 @@ impl StateMachine for Venue {
         self.scratch = scratch;
     }
 
+    fn timer_next_ns(&self) -> Option<u64> {
+        self.market.clearing.as_ref()?.due_ns()
+    }
+
+    fn apply_timers(&mut self, _height: u64, time_ns: u64, output: &mut Output) {
+        let mut scratch = core::mem::take(&mut self.scratch);
+        let mut desk = Desk {
+            output,
+            scratch: &mut scratch,
+        };
+        self.run_timers(time_ns, &mut desk);
+        self.conclude();
+        self.scratch = scratch;
+    }
+
     fn section_root(&mut self, section: usize) -> [u8; 32] {
         if let Some(root) = self.roots.get(section).copied().flatten() {
             return root;
         }
+        let clearing = self.market.clearing.as_mut();
         let root = if section == SECTION_BOOK {
             self.market.tree.root(&self.market.orders)
+        } else if let (SECTION_ACCOUNTS, Some(clearing)) = (section, clearing) {
+            clearing.accounts.root()
         } else {
             let mut bytes = Vec::new();
             snapshot::write(self, section, &mut bytes);

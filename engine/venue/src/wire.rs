@@ -127,6 +127,15 @@ impl<'a> Reader<'a> {
         Ok(SessionId(self.array()?))
     }
 
+    /// Takes one byte that is 0 or 1.
+    pub(crate) fn flag(&mut self, field: &'static str) -> Result<bool, DecodeError> {
+        self.choice(field, |number| match number {
+            0 => Some(false),
+            1 => Some(true),
+            _ => None,
+        })
+    }
+
     /// Takes one byte that numbers a value of an enumeration.
     pub(crate) fn choice<T>(
         &mut self,
@@ -221,9 +230,30 @@ macro_rules! id_fields {
 }
 id_fields!(
     crate::commands::ClientOrderId,
+    crate::feeds::FeedId,
     crate::instruments::InstrumentId,
     crate::reports::OrderNumber
 );
+
+impl Field for bool {
+    fn put(self, writer: &mut Writer<'_>) {
+        writer.u8(u8::from(self));
+    }
+
+    fn take(reader: &mut Reader<'_>, name: &'static str) -> Result<Self, DecodeError> {
+        reader.flag(name)
+    }
+}
+
+impl Field for SessionId {
+    fn put(self, writer: &mut Writer<'_>) {
+        writer.bytes(&self.0);
+    }
+
+    fn take(reader: &mut Reader<'_>, _: &'static str) -> Result<Self, DecodeError> {
+        reader.session()
+    }
+}
 
 /// Declares an enumeration of one byte whose numbers are part of a format.
 macro_rules! wire_enum {
@@ -282,6 +312,14 @@ macro_rules! wire_messages {
         }
 
         impl $name {
+            /// The byte that starts this message.
+            #[must_use]
+            pub const fn kind(&self) -> u8 {
+                match self {
+                    $(Self::$variant { .. } => $kind,)+
+                }
+            }
+
             /// Appends the bytes of this message.
             pub fn encode(&self, bytes: &mut Vec<u8>) {
                 let mut writer = $crate::wire::Writer(bytes);

@@ -210,7 +210,7 @@ fn listen(seen: &mut BTreeMap<u64, u64>, told: &[Told]) {
                 seen.remove(&order.0)
                     .expect("only resting orders are removed");
             }
-            PublicEvent::StatusChanged { .. } => {}
+            _ => {}
         }
     }
 }

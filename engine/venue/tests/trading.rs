@@ -283,13 +283,13 @@ fn questions_are_answered_from_the_state() {
         panic!("no instrument")
     };
     assert_eq!(instrument.symbol, "BBB");
-    assert_eq!(ask(&desk, Question::Roots), Answer::Roots([None; 3]));
+    assert_eq!(ask(&desk, Question::Roots), Answer::Roots(vec![None; 3]));
     let roots = desk.roots();
     let known = [Some(roots[0]), Some(roots[1]), Some(roots[2])];
-    assert_eq!(ask(&desk, Question::Roots), Answer::Roots(known));
+    assert_eq!(ask(&desk, Question::Roots), Answer::Roots(known.to_vec()));
     desk.apply(session(1), &cancel(1));
     assert_eq!(
         ask(&desk, Question::Roots),
-        Answer::Roots([None, Some(roots[1]), None])
+        Answer::Roots(vec![None, Some(roots[1]), None])
     );
 }

@@ -3,13 +3,18 @@
 use crate::decoder::{Cap, Decode, Decoder, Verdict};
 use quorate::state_machine::{Audience, Context, Output, SessionId, StateMachine};
 use quorate_venue::{
-    Answer, ClientOrderId, Command, Instrument, InstrumentId, OrderKind, PublicEvent, Question,
-    SelfTrade, SessionReport, Side, Venue, VenueConfig, VenueLimits, lane,
+    Answer, ClearingCommand, ClearingConfig, ClearingRules, ClientOrderId, Command, ExerciseStyle,
+    FeedConfig, FeedId, FeedValidator, Instrument, InstrumentId, OrderKind, PublicEvent, Question,
+    Right, SelfTrade, SessionReport, Side, Venue, VenueConfig, VenueLimits, lane,
 };
 
 const ADMIN: SessionId = SessionId([0xad; 16]);
 const SELLER: SessionId = SessionId([1; 16]);
 const BUYER: SessionId = SessionId([2; 16]);
+const VALIDATOR: SessionId = SessionId([3; 16]);
+/// The option series that is listed behind the two instruments.
+const SERIES: InstrumentId = InstrumentId(2);
+const ROUND_NS: u64 = 1_000_000_000;
 
 /// Messages are of fixed width, but for an answer's levels, each counted in 16 bits.
 const CAP: Cap = Cap {
@@ -84,6 +89,17 @@ fn venue() -> Venue {
             orders_per_session_max: 64,
             levels_per_side_max: 64,
         },
+        clearing: Some(ClearingConfig {
+            validators: vec![FeedValidator {
+                session: VALIDATOR,
+                stake: 5,
+            }],
+            feeds: vec![FeedConfig::with_symbol("IDX")],
+            rules: ClearingRules {
+                samples_min: 1,
+                ..ClearingRules::default()
+            },
+        }),
     };
     Venue::new(config).expect("a good configuration")
 }
@@ -141,6 +157,85 @@ fn commands() -> Vec<(SessionId, Command)> {
     ]
 }
 
+/// A day in the life of two option series.
+fn clearing_commands() -> Vec<(SessionId, Command)> {
+    vec![
+        (ADMIN, endow(1_000)),
+        (ADMIN, deposit(SELLER)),
+        (ADMIN, deposit(BUYER)),
+        (VALIDATOR, observe()),
+        (ADMIN, list_series(1_004)),
+        (ADMIN, list_series(9_000)),
+        (SELLER, in_series(Side::Sell, 20, SERIES)),
+        (BUYER, in_series(Side::Buy, 20, SERIES)),
+        (SELLER, in_series(Side::Sell, 21, InstrumentId(3))),
+        (BUYER, in_series(Side::Buy, 21, InstrumentId(3))),
+        (
+            BUYER,
+            Command::Clearing(ClearingCommand::Exercise {
+                instrument: InstrumentId(3),
+                lots: 1,
+            }),
+        ),
+        (
+            BUYER,
+            Command::Clearing(ClearingCommand::Withdraw { amount: 10 }),
+        ),
+        (
+            ADMIN,
+            Command::Clearing(ClearingCommand::ResumeFeed { feed: FeedId(0) }),
+        ),
+    ]
+}
+
+fn endow(amount: i64) -> Command {
+    Command::Clearing(ClearingCommand::EndowFund { amount })
+}
+
+fn deposit(account: SessionId) -> Command {
+    let amount = 10_000;
+    Command::Clearing(ClearingCommand::Deposit { account, amount })
+}
+
+fn observe() -> Command {
+    Command::Clearing(ClearingCommand::Observe {
+        feed: FeedId(0),
+        round: 1_000,
+        price: 110,
+        confidence: 2,
+        source_time_ns: 1_000 * ROUND_NS,
+    })
+}
+
+fn list_series(expiry_round: u64) -> Command {
+    Command::Clearing(ClearingCommand::ListSeries {
+        feed: FeedId(0),
+        strike: 100,
+        expiry_ns: expiry_round * ROUND_NS,
+        right: Right::Call,
+        style: ExerciseStyle::American,
+        multiplier: 2,
+        price_ticks_max: 1_000,
+        size_lots_max: 100,
+    })
+}
+
+fn in_series(side: Side, name: u64, instrument: InstrumentId) -> Command {
+    let size_lots = match side {
+        Side::Buy => 4,
+        Side::Sell => 6,
+    };
+    Command::New {
+        kind: OrderKind::Limit,
+        side,
+        self_trade: SelfTrade::CancelIncoming,
+        instrument,
+        client_order: ClientOrderId(name),
+        price_ticks: 12,
+        size_lots,
+    }
+}
+
 fn questions() -> Vec<Vec<u8>> {
     let instrument = InstrumentId(0);
     [
@@ -155,6 +250,10 @@ fn questions() -> Vec<Vec<u8>> {
         },
         Question::Instrument { instrument },
         Question::Roots,
+        Question::Account { session: BUYER },
+        Question::Fund,
+        Question::Feed { feed: FeedId(0) },
+        Question::Series { instrument: SERIES },
     ]
     .iter()
     .map(|question| {
@@ -183,18 +282,25 @@ fn trading_day() -> Day {
         answers: Vec::new(),
         sections: Vec::new(),
     };
-    for (place, (session, command)) in (0..).zip(commands()) {
+    let mut time_ns = 994 * ROUND_NS;
+    for (place, (session, command)) in (0..).zip(commands().into_iter().chain(clearing_commands()))
+    {
         let mut bytes = Vec::new();
         command.encode(&mut bytes);
+        // A round passes before each command of an administrator.
+        time_ns += if session == ADMIN { ROUND_NS } else { 0 };
         let context = Context {
             height: 1,
             index: place,
-            time_ns: 1,
+            time_ns,
             session,
             seq: u64::from(place) + 1,
             lane: lane(&bytes),
         };
         let mut output = Output::new();
+        if venue.timer_next_ns().is_some_and(|due| due <= time_ns) {
+            venue.apply_timers(1, time_ns, &mut output);
+        }
         venue.apply(&context, &bytes, &mut output);
         for (audience, bytes) in output.iter() {
             match audience {

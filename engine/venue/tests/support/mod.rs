@@ -3,6 +3,7 @@
 #![expect(dead_code, reason = "each test file uses its own part")]
 
 pub(crate) mod naive;
+pub(crate) mod pit;
 
 use quorate::state_machine::{Audience, Context, Output, SessionId, StateMachine};
 use quorate_venue::{
@@ -41,6 +42,7 @@ pub(crate) fn config(limits: VenueLimits) -> VenueConfig {
         instruments: vec![instrument("AAA"), instrument("BBB")],
         admins: vec![ADMIN],
         limits,
+        clearing: None,
     }
 }
 

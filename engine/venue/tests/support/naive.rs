@@ -88,6 +88,7 @@ impl Naive {
             Command::Resume { instrument } => {
                 self.set(session, seq, instrument, Status::Trading)?
             }
+            Command::Clearing(_) => return Err(Refusal::NoAccounts),
         }
         Ok(())
     }

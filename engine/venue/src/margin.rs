@@ -1,0 +1,166 @@
+//! How much cash an account must have.
+//!
+//! Owns the two formulas, and the check of an order before it trades. Never: what happens to an
+//! account that has too little, which is `liquidation`.
+//!
+//! All in integers, for a price `S` of the underlying and a strike `K`:
+//!
+//! - margin of one short lot = (intrinsic(S) + ceil(S * bps / 10000)) * multiplier; of a put at
+//!   most K * multiplier, as it cannot lose more;
+//! - initial requirement = cost of all resting bids + over the series, initial margin of the lots
+//!   that the account would be short if all its asks were taken;
+//! - maintenance requirement = over the series, maintenance margin of the lots it is short.
+//!
+//! Long options are paid in full and give no credit. A resting bid is reserved for at its own
+//! price, so a trade can always be paid. An order that only closes, and a position whose price is
+//! not fresh, are measured by maintenance at the last price that was taken.
+
+use crate::accounts::{AMOUNT_MAX, Account, Holding};
+use crate::clearing::{BPS, Clearing};
+use crate::commands::Side;
+use crate::instruments::InstrumentId;
+use crate::orders::Order;
+use crate::refusal::Refusal;
+use crate::series::{Right, Series, SeriesTerms};
+
+/// The margin of one short lot when the underlying stands at `price`.
+pub(crate) fn lot_margin(terms: &SeriesTerms, price: i64, bps: u32) -> i128 {
+    let (wide, bps) = (i128::from(price), i128::from(bps));
+    let part = (wide * bps + i128::from(BPS) - 1) / i128::from(BPS);
+    let units = i128::from(terms.intrinsic(price)) + part;
+    let units = match terms.right {
+        Right::Call => units,
+        Right::Put => units.min(i128::from(terms.strike)),
+    };
+    units * i128::from(terms.multiplier)
+}
+
+/// An order as the check sees it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    pub(crate) instrument: InstrumentId,
+    pub(crate) side: Side,
+    pub(crate) price_ticks: i64,
+    pub(crate) size_lots: u64,
+    /// The resting order that goes when this one comes.
+    pub(crate) replaced: Option<Order>,
+}
+
+impl Clearing {
+    /// What the account must have not to be liquidated, at the last prices that were taken.
+    pub(crate) fn maintenance(&self, account: &Account) -> i128 {
+        let bps = self.rules.maintenance_bps;
+        let margin = |(&id, holding): (&InstrumentId, &Holding)| {
+            let series = self.series.get(id);
+            series.map_or(0, |series| {
+                let price = self.feed_of(series).mark;
+                i128::from(holding.short()) * lot_margin(&series.terms, price, bps)
+            })
+        };
+        account.holdings.iter().map(margin).sum()
+    }
+
+    /// What the account must have to open more, or to withdraw.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::PriceNotFresh`] if it is short, or might be, where no price can be used.
+    pub(crate) fn initial(&self, account: &Account) -> Result<i128, Refusal> {
+        let margins = account.holdings.iter().map(|(&id, holding)| {
+            let series = self.series.get(id);
+            series.map_or(Ok(0), |series| self.holding_initial(series, holding))
+        });
+        margins.sum()
+    }
+
+    fn holding_initial(&self, series: &Series, holding: &Holding) -> Result<i128, Refusal> {
+        let short = holding.short_worst();
+        if short == 0 {
+            return Ok(holding.buy_cost);
+        }
+        let usable = self.feed_of(series).usable();
+        let price = usable.ok_or(Refusal::PriceNotFresh)?;
+        let margin = lot_margin(&series.terms, price, self.rules.initial_bps);
+        Ok(holding.buy_cost + i128::from(short) * margin)
+    }
+
+    /// Whether an account can stand behind an order in a series.
+    pub(crate) fn check_order(&self, account: &Account, asked: &Asked) -> Result<(), Refusal> {
+        let id = asked.instrument;
+        let series = self.series.get(id).ok_or(Refusal::NotSeries)?;
+        let cost = series.terms.cash(asked.price_ticks, asked.size_lots);
+        if cost > i128::from(AMOUNT_MAX) {
+            return Err(Refusal::AmountOverflow);
+        }
+        let before = account.holding(id);
+        let mut after = before;
+        if let Some(old) = asked.replaced {
+            match old.side {
+                Side::Buy => {
+                    after.buy_lots -= old.open_lots;
+                    after.buy_cost -= series.terms.cash(old.price_ticks, old.open_lots);
+                }
+                Side::Sell => after.sell_lots -= old.open_lots,
+            }
+        }
+        let (closes, most) = match asked.side {
+            Side::Buy => {
+                after.buy_lots += asked.size_lots;
+                after.buy_cost += cost;
+                let closes = after.buy_lots <= after.short();
+                (closes, after.long() + after.buy_lots)
+            }
+            Side::Sell => {
+                after.sell_lots += asked.size_lots;
+                let closes = after.sell_lots <= after.long();
+                (closes, after.short() + after.sell_lots)
+            }
+        };
+        let positions_max = self.rules.positions_per_account_max as usize;
+        let more = !account.holdings.contains_key(&id) && account.holdings.len() >= positions_max;
+        if more || most > series.lots_max {
+            return Err(Refusal::PositionFull);
+        }
+        let need = if closes {
+            account.buy_costs() + after.buy_cost - before.buy_cost + self.maintenance(account)
+        } else {
+            let usable = self.feed_of(series).usable();
+            usable.ok_or(Refusal::PriceNotFresh)?;
+            self.initial(account)? + self.holding_initial(series, &after)?
+                - self.holding_initial(series, &before)?
+        };
+        if need > i128::from(account.cash) {
+            return Err(Refusal::MarginInsufficient);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::feeds::FeedId;
+    use crate::series::ExerciseStyle;
+
+    #[test]
+    fn the_margin_of_a_lot_is_its_value_and_a_part_of_the_price_rounded_up() {
+        let terms = |right| SeriesTerms {
+            feed: FeedId(0),
+            strike: 100,
+            expiry_ns: 1,
+            right,
+            style: ExerciseStyle::European,
+            multiplier: 10,
+        };
+        let (call, put) = (terms(Right::Call), terms(Right::Put));
+        assert_eq!(lot_margin(&call, 90, 1_000), 90);
+        assert_eq!(lot_margin(&call, 91, 1_000), 100, "9.1 is rounded up");
+        assert_eq!(lot_margin(&call, 120, 1_000), (20 + 12) * 10);
+        assert_eq!(lot_margin(&put, 80, 1_000), (20 + 8) * 10);
+        assert_eq!(
+            lot_margin(&put, 1, 10_000),
+            1_000,
+            "no more than the strike"
+        );
+    }
+}

@@ -1,0 +1,416 @@
+//! Timers, exercise and payment.
+//!
+//! Owns what happens when a round closes, when a series expires and when a holder exercises, and
+//! how a payment is shared when someone has too little. Never: a guess. Where too few samples were
+//! recorded, settlement is deferred, and said to be.
+//!
+//! **Order of timers.** What is due first comes first; at the same time the closes of rounds come
+//! before settlements, feeds by id and series by id.
+//!
+//! **Fixing.** The settlement price is the mean of the samples of the last `window_rounds` rounds
+//! that closed by the time the series is due, rounded down to a unit of price.
+//!
+//! **Payment.** Everyone who owes pays what it owes as far as its cash goes, then the fund pays
+//! what is missing as far as its cash goes. If that is not enough, each who is due gets its share
+//! of what there is, rounded down; what rounding leaves stays in the fund.
+
+use crate::accounts::{AccountIndex, FIRST, FUND};
+use crate::clearing::{Change, Clearing};
+use crate::commands::Side;
+use crate::feeds::FeedId;
+use crate::instruments::InstrumentId;
+use crate::orders::Handle;
+use crate::refusal::Refusal;
+use crate::reports::{CancelReason, Desk, PositionCause, PublicEvent, SessionReport};
+use crate::series::{ExerciseStyle, Series, SeriesState};
+use crate::venue::Venue;
+use quorate::state_machine::Context;
+
+/// An account and an amount of cash.
+pub(crate) type Claim = (AccountIndex, i64);
+
+/// What a payment came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Payment {
+    /// What each payer paid, in their order.
+    pub(crate) paid: Vec<Claim>,
+    /// What each payee got, in their order.
+    pub(crate) got: Vec<Claim>,
+    /// What the fund paid, for others and for what it is short itself.
+    pub(crate) fund_paid: i64,
+}
+
+impl Payment {
+    /// What all payees together got.
+    pub(crate) fn total(&self) -> i64 {
+        self.got.iter().map(|&(_, amount)| amount).sum()
+    }
+}
+
+/// Shares lots in proportion to `holders`, whose lots are at least as many in all: each its share
+/// rounded down, and what is left one lot each from the first on.
+pub(crate) fn share_lots(lots: u64, holders: &[(AccountIndex, u64)]) -> Vec<(AccountIndex, u64)> {
+    let all: u128 = holders.iter().map(|&(_, held)| u128::from(held)).sum();
+    let share = |held: u64| (u128::from(lots) * u128::from(held) / all.max(1)) as u64;
+    let mut shares: Vec<_> = holders.iter().map(|&(i, held)| (i, share(held))).collect();
+    let mut left = lots - shares.iter().map(|&(_, share)| share).sum::<u64>();
+    for (part, &(_, held)) in shares.iter_mut().zip(holders) {
+        if left > 0 && part.1 < held {
+            part.1 += 1;
+            left -= 1;
+        }
+    }
+    shares
+}
+
+impl Clearing {
+    /// Pays what is owed to those to whom it is due; both lists have the same sum.
+    pub(crate) fn settle(&mut self, owed: &[Claim], due: &[Claim]) -> Payment {
+        let fund_before = self.accounts.get(FUND).cash;
+        let mut paid = Vec::with_capacity(owed.len());
+        let mut pool = 0_i64;
+        for &(index, amount) in owed.iter().filter(|&&(index, _)| index != FUND) {
+            let amount = amount.min(self.accounts.get(index).cash);
+            self.accounts.pay(index, FUND, amount);
+            pool += amount;
+            paid.push((index, amount));
+        }
+        let due_all: i128 = due.iter().map(|&(_, amount)| i128::from(amount)).sum();
+        let missing = due_all - i128::from(pool);
+        let fund_paid = i128::from(fund_before).min(missing) as i64;
+        pool += fund_paid;
+        let mut got = Vec::with_capacity(due.len());
+        for &(index, amount) in due {
+            let share = if i128::from(pool) == due_all {
+                amount
+            } else {
+                (i128::from(amount) * i128::from(pool) / due_all) as i64
+            };
+            self.accounts.pay(FUND, index, share);
+            got.push((index, share));
+        }
+        Payment {
+            paid,
+            got,
+            fund_paid,
+        }
+    }
+
+    /// Accounts that are short in a series, and by how many lots.
+    pub(crate) fn shorts(&self, id: InstrumentId) -> Vec<(AccountIndex, u64)> {
+        let short = |(index, lots): (AccountIndex, i64)| (index, lots.unsigned_abs());
+        self.held(id).filter(|h| h.1 < 0).map(short).collect()
+    }
+
+    /// Accounts that are long in a series, and by how many lots.
+    pub(crate) fn longs(&self, id: InstrumentId) -> Vec<(AccountIndex, u64)> {
+        let long = |(index, lots): (AccountIndex, i64)| (index, lots.unsigned_abs());
+        self.held(id).filter(|h| h.1 > 0).map(long).collect()
+    }
+
+    fn held(&self, id: InstrumentId) -> impl Iterator<Item = (AccountIndex, i64)> {
+        let accounts = (0..).zip(self.accounts.list());
+        accounts.map(move |(index, account)| (index, account.holding(id).lots))
+    }
+
+    /// When the next timer is due, and what is due then.
+    fn due(&self) -> Option<(u64, Due)> {
+        let feeds = (0..).zip(&self.feeds);
+        let rounds = feeds.filter_map(|(id, feed)| Some((feed.due_ns()?, Due::Round(FeedId(id)))));
+        let expiry = self.series.due_first();
+        let expiry = expiry.map(|(due_ns, id)| (due_ns, Due::Settlement(id)));
+        rounds.chain(expiry).min()
+    }
+
+    pub(crate) fn due_ns(&self) -> Option<u64> {
+        self.due().map(|(due_ns, _)| due_ns)
+    }
+}
+
+/// What a timer is for; the order is that among timers of the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Due {
+    Round(FeedId),
+    Settlement(InstrumentId),
+}
+
+/// The cash of a position of each of these holders.
+pub(crate) fn claims(series: &Series, units: i64, holders: &[(AccountIndex, u64)]) -> Vec<Claim> {
+    let claim = |&(index, lots): &(AccountIndex, u64)| {
+        let Ok(amount) = i64::try_from(series.terms.cash(units, lots)) else {
+            unreachable!("a position is bounded so that what it pays is an amount")
+        };
+        (index, amount)
+    };
+    holders.iter().map(claim).collect()
+}
+
+impl Venue {
+    /// Fires what is due at or before `now_ns`.
+    pub(crate) fn run_timers(&mut self, now_ns: u64, desk: &mut Desk<'_>) {
+        while let Some(clearing) = self.market.clearing.as_mut()
+            && let Some((_, due)) = clearing.due().filter(|&(due_ns, _)| due_ns <= now_ns)
+        {
+            match due {
+                Due::Round(feed) => self.close_round(feed, desk),
+                Due::Settlement(id) => self.expire(id, now_ns, desk),
+            }
+        }
+    }
+
+    fn close_round(&mut self, id: FeedId, desk: &mut Desk<'_>) {
+        let Some(clearing) = self.market.clearing.as_mut() else {
+            return;
+        };
+        let samples_max = clearing.rules.window_rounds;
+        let closed = clearing.feeds[id.0 as usize].close(&clearing.validators, samples_max);
+        let (round, price) = (closed.round, closed.price);
+        desk.publish(&PublicEvent::PriceClosed {
+            feed: id,
+            round,
+            state: closed.state,
+            price,
+            dispersion: closed.dispersion,
+            fresh_stake: closed.fresh_stake,
+            taken: closed.taken,
+        });
+        for (validator, observed) in closed.fresh {
+            desk.publish(&PublicEvent::PriceObserved {
+                feed: id,
+                round,
+                validator,
+                price: observed,
+                deviation: if price > 0 { observed - price } else { 0 },
+            });
+        }
+        if let Some(before) = closed.halted_from {
+            desk.publish(&PublicEvent::FeedChanged {
+                feed: id,
+                halted: true,
+                before,
+                price,
+            });
+        }
+        if closed.taken {
+            self.review_feed(id, desk);
+        }
+    }
+
+    /// Ends the trading of a series, if it has not ended, and settles it or defers that.
+    fn expire(&mut self, id: InstrumentId, now_ns: u64, desk: &mut Desk<'_>) {
+        self.cancel_book(id, desk);
+        let Some(clearing) = self.market.clearing.as_mut() else {
+            return;
+        };
+        let Some(&series) = clearing.series.get(id) else {
+            return;
+        };
+        self.roots[crate::venue::SECTION_SERIES] = None;
+        let (rules, feed) = (clearing.rules, clearing.feed_of(&series));
+        let round_ns = feed.config.round_ns;
+        let window = u64::from(rules.window_rounds);
+        let last_round = (series.due_ns / round_ns).saturating_sub(1);
+        let first_round = last_round.saturating_sub(window - 1);
+        let (price, samples) = feed.mean(first_round, last_round);
+        if samples < rules.samples_min {
+            // The next whole window after now: a late block defers once and not once a window.
+            let window_ns = window.saturating_mul(round_ns);
+            let windows = (now_ns - series.due_ns) / window_ns + 1;
+            let next_ns = series
+                .due_ns
+                .saturating_add(windows.saturating_mul(window_ns));
+            let state = SeriesState::Deferred;
+            let deferred = Series {
+                state,
+                due_ns: next_ns,
+                ..series
+            };
+            clearing.series.set(id, deferred);
+            desk.publish(&PublicEvent::SettlementDeferred {
+                instrument: id,
+                samples,
+                samples_min: rules.samples_min,
+                next_ns,
+            });
+            return;
+        }
+        let settled = Series {
+            state: SeriesState::Settled,
+            due_ns: 0,
+            fixing: price,
+            ..series
+        };
+        clearing.series.set(id, settled);
+        let window = Window {
+            price,
+            samples,
+            first_round,
+            last_round,
+        };
+        self.pay_out(id, &settled, &window, desk);
+    }
+
+    fn pay_out(&mut self, id: InstrumentId, series: &Series, window: &Window, desk: &mut Desk<'_>) {
+        let Some(clearing) = self.market.clearing.as_mut() else {
+            return;
+        };
+        let units = series.terms.intrinsic(window.price);
+        let (longs, shorts) = (clearing.longs(id), clearing.shorts(id));
+        let (owed, due) = (
+            claims(series, units, &shorts),
+            claims(series, units, &longs),
+        );
+        let payment = clearing.settle(&owed, &due);
+        // All lots go through the fund, and what it was short itself ends there as well.
+        for &(index, lots) in &longs {
+            clearing.accounts.transfer(index, FUND, id, lots);
+        }
+        let clients = shorts.iter().filter(|&&(index, _)| index >= FIRST);
+        for &(index, lots) in clients.clone() {
+            clearing.accounts.transfer(FUND, index, id, lots);
+        }
+        let lots: u64 = longs.iter().map(|&(_, lots)| lots).sum();
+        desk.publish(&PublicEvent::Settled {
+            instrument: id,
+            price: window.price,
+            samples: window.samples,
+            first_round: window.first_round,
+            last_round: window.last_round,
+            lots,
+            paid: payment.total(),
+            fund_paid: payment.fund_paid,
+        });
+        let cause = PositionCause::Settlement;
+        let change = |lots, amount| Change {
+            instrument: id,
+            cause,
+            lots,
+            amount,
+        };
+        for (&(index, lots), &(_, got)) in longs.iter().zip(&payment.got) {
+            clearing.tell(index, change(-lots.cast_signed(), got), desk);
+        }
+        for (&(index, lots), &(_, paid)) in clients.zip(&payment.paid) {
+            clearing.tell(index, change(lots.cast_signed(), -paid), desk);
+        }
+        for (index, _) in payment.paid {
+            self.review(index, desk);
+        }
+    }
+
+    fn cancel_book(&mut self, id: InstrumentId, desk: &mut Desk<'_>) {
+        let mut handles: Vec<Handle> = Vec::new();
+        for side in [Side::Buy, Side::Sell] {
+            let levels = self.market.book(id).best_first(side);
+            for first in levels.map(|(_, level)| level.first) {
+                let mut handle = first;
+                while handle != crate::orders::NONE {
+                    handles.push(handle);
+                    handle = self.market.orders.level_link(handle).after;
+                }
+            }
+        }
+        for handle in handles {
+            self.market.cancel(handle, CancelReason::Expired, desk);
+        }
+    }
+
+    /// Lets a holder exercise lots of an American series at the price of the last round.
+    pub(crate) fn exercise(
+        &mut self,
+        context: &Context,
+        id: InstrumentId,
+        lots: u64,
+        desk: &mut Desk<'_>,
+    ) -> Result<(), Refusal> {
+        let (holder, series, price) = self.check_exercise(context, id, lots)?;
+        let units = series.terms.intrinsic(price);
+        let clearing = self.market.clearing_mut()?;
+        let assigned = share_lots(lots, &clearing.shorts(id));
+        let owed = claims(&series, units, &assigned);
+        let payment = clearing.settle(&owed, &claims(&series, units, &[(holder, lots)]));
+        for &(index, lots) in &assigned {
+            clearing.accounts.transfer(holder, index, id, lots);
+        }
+        let command_kind = crate::commands::ClearingCommand::EXERCISE;
+        let seq = context.seq;
+        desk.tell(
+            context.session,
+            &SessionReport::Applied { seq, command_kind },
+        );
+        let change = |cause, lots, amount| Change {
+            instrument: id,
+            cause,
+            lots,
+            amount,
+        };
+        let paid = payment.total();
+        let of_holder = change(PositionCause::Exercise, -lots.cast_signed(), paid);
+        clearing.tell(holder, of_holder, desk);
+        let clients = assigned.iter().filter(|&&(index, _)| index >= FIRST);
+        for (&(index, lots), &(_, amount)) in clients.zip(&payment.paid) {
+            if lots > 0 {
+                let of_short = change(PositionCause::Assignment, lots.cast_signed(), -amount);
+                clearing.tell(index, of_short, desk);
+            }
+        }
+        desk.publish(&PublicEvent::Exercised {
+            instrument: id,
+            lots,
+            price,
+            paid,
+            fund_paid: payment.fund_paid,
+        });
+        for (index, _) in payment.paid {
+            self.review(index, desk);
+        }
+        Ok(())
+    }
+}
+
+impl Venue {
+    /// Whether these lots may be exercised: the holder, the series and the price.
+    fn check_exercise(
+        &self,
+        context: &Context,
+        id: InstrumentId,
+        lots: u64,
+    ) -> Result<(AccountIndex, Series, i64), Refusal> {
+        self.listing(id)?;
+        let clearing = self.market.clearing.as_ref();
+        let clearing = clearing.ok_or(Refusal::NoAccounts)?;
+        let series = *clearing.series.get(id).ok_or(Refusal::NotSeries)?;
+        let holder = clearing.accounts.find(context.session);
+        let holder = holder.ok_or(Refusal::UnknownAccount)?;
+        if series.state != SeriesState::Trading {
+            return Err(Refusal::SeriesExpired);
+        }
+        if series.terms.style != ExerciseStyle::American {
+            return Err(Refusal::NotAmerican);
+        }
+        if lots == 0 {
+            return Err(Refusal::SizeZero);
+        }
+        let holding = clearing.accounts.get(holder).holding(id);
+        if holding.long().saturating_sub(holding.sell_lots) < lots {
+            return Err(Refusal::PositionTooSmall);
+        }
+        let usable = clearing.feed_of(&series).usable();
+        let price = usable.ok_or(Refusal::PriceNotFresh)?;
+        if series.terms.intrinsic(price) == 0 {
+            return Err(Refusal::NotInTheMoney);
+        }
+        Ok((holder, series, price))
+    }
+}
+
+/// A settlement price and what it was made of.
+struct Window {
+    price: i64,
+    samples: u32,
+    first_round: u64,
+    last_round: u64,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,122 @@
+//! Tests of payments: who pays when someone has too little, and how lots are shared.
+
+use super::*;
+use crate::accounts::{EXTERNAL, FIRST};
+use crate::clearing::ClearingConfig;
+use crate::feeds::{FeedConfig, FeedValidator};
+use proptest::prelude::*;
+use quorate::state_machine::SessionId;
+
+/// Accounts with this cash, the fund first.
+fn clearing(fund: i64, cash: &[i64]) -> Clearing {
+    let config = ClearingConfig {
+        validators: vec![FeedValidator {
+            session: SessionId([9; 16]),
+            stake: 1,
+        }],
+        feeds: vec![FeedConfig::with_symbol("ABC")],
+        ..ClearingConfig::default()
+    };
+    let mut clearing = Clearing::new(config).unwrap();
+    clearing.accounts.pay(EXTERNAL, FUND, fund);
+    for (number, &amount) in (1..).zip(cash) {
+        let index = clearing.accounts.open(SessionId([number; 16]));
+        clearing.accounts.pay(EXTERNAL, index, amount);
+    }
+    clearing
+}
+
+fn cash(clearing: &Clearing) -> Vec<i64> {
+    let accounts = clearing.accounts.list().iter().skip(1);
+    accounts.map(|account| account.cash).collect()
+}
+
+const A: AccountIndex = FIRST;
+const B: AccountIndex = FIRST + 1;
+const C: AccountIndex = FIRST + 2;
+
+#[test]
+fn who_can_pay_pays_in_full_and_the_fund_is_not_touched() {
+    let mut clearing = clearing(5, &[100, 50, 0]);
+    let payment = clearing.settle(&[(A, 60), (B, 40)], &[(C, 100)]);
+    assert_eq!(cash(&clearing), [5, 40, 10, 100]);
+    assert_eq!((payment.fund_paid, payment.total()), (0, 100));
+}
+
+#[test]
+fn the_fund_pays_what_a_payer_has_not() {
+    let mut clearing = clearing(50, &[10, 0]);
+    let payment = clearing.settle(&[(A, 30)], &[(B, 30)]);
+    assert_eq!(cash(&clearing), [30, 0, 30]);
+    assert_eq!((payment.fund_paid, payment.paid), (20, vec![(A, 10)]));
+}
+
+#[test]
+fn beyond_the_fund_the_payees_share_what_there_is_rounded_down() {
+    let mut clearing = clearing(3, &[7, 0, 0]);
+    // 10 of 30: the shares are 6.67 and 3.33, and the unit that rounding leaves is the fund's.
+    let payment = clearing.settle(&[(A, 30)], &[(B, 20), (C, 10)]);
+    assert_eq!(payment.got, [(B, 6), (C, 3)]);
+    assert_eq!(cash(&clearing), [1, 0, 6, 3]);
+    clearing.accounts.assert_zero_sum();
+}
+
+#[test]
+fn the_fund_pays_for_what_it_is_short_itself() {
+    let mut clearing = clearing(25, &[10, 0]);
+    let payment = clearing.settle(&[(FUND, 20), (A, 10)], &[(B, 30)]);
+    assert_eq!(cash(&clearing), [5, 0, 30]);
+    assert_eq!((payment.fund_paid, payment.paid), (20, vec![(A, 10)]));
+}
+
+proptest! {
+    #[test]
+    fn a_share_is_within_a_lot_of_its_proportion_and_all_are_shared(
+        held in prop::collection::vec(1..1_000_u64, 1..20),
+        part in 0..=1_000_u64,
+    ) {
+        let all: u64 = held.iter().sum();
+        let lots = all * part / 1_000;
+        let holders: Vec<_> = (FIRST..).zip(held).collect();
+        let shares = share_lots(lots, &holders);
+        prop_assert_eq!(shares.iter().map(|s| s.1).sum::<u64>(), lots);
+        for (&(index, held), &(same, share)) in holders.iter().zip(&shares) {
+            prop_assert_eq!(index, same);
+            prop_assert!(share <= held);
+            let scaled = u128::from(lots) * u128::from(held);
+            let exact = u128::from(share) * u128::from(all);
+            prop_assert!(scaled.abs_diff(exact) < u128::from(all));
+        }
+    }
+
+    #[test]
+    fn nobody_pays_more_than_it_owes_or_gets_more_than_is_due(
+        fund in 0..50_i64,
+        payers in prop::collection::vec((0..50_i64, 0..50_i64), 1..5),
+        shares in prop::collection::vec(0..50_i64, 1..4),
+    ) {
+        let has: Vec<i64> = payers.iter().map(|p| p.0).collect();
+        let all = [has.as_slice(), vec![0; shares.len()].as_slice()].concat();
+        let mut clearing = clearing(fund, &all);
+        let mut owed: Vec<Claim> = (FIRST..).zip(payers.iter().map(|p| p.1)).collect();
+        let first_payee = FIRST + payers.len() as AccountIndex;
+        let due: Vec<Claim> = (first_payee..).zip(shares.iter().copied()).collect();
+        // Both sides have the same sum: the last payer owes the difference, or the fund does.
+        let sum = |claims: &[Claim]| claims.iter().map(|claim| claim.1).sum::<i64>();
+        let difference = sum(&due) - sum(&owed);
+        prop_assume!(difference >= 0);
+        owed.push((FUND, difference));
+        let payment = clearing.settle(&owed, &due);
+        clearing.accounts.assert_zero_sum();
+        for (&(_, owes), &(index, paid)) in owed.iter().zip(&payment.paid) {
+            prop_assert!(paid <= owes);
+            prop_assert!(paid == owes || clearing.accounts.get(index).cash == 0);
+        }
+        let due_all: i64 = due.iter().map(|d| d.1).sum();
+        for (&(_, due), &(_, got)) in due.iter().zip(&payment.got) {
+            prop_assert!(got <= due);
+        }
+        let short = payment.total() < due_all;
+        prop_assert!(!short || clearing.accounts.get(FUND).cash < shares.len() as i64);
+    }
+}

@@ -4,6 +4,7 @@
 
 pub(crate) mod naive;
 pub(crate) mod pit;
+pub(crate) mod stream;
 
 use quorate::state_machine::{Audience, Context, Output, SessionId, StateMachine};
 use quorate_venue::{

@@ -101,6 +101,14 @@ fn check_account(clearing: &Clearing, index: usize, account: &Account) -> Result
             return fault("it has a position that it cannot have");
         }
     }
+    for (&id, holding) in &account.holdings {
+        let lots_max = clearing.series.get(id).map_or(0, |series| series.lots_max);
+        let long = holding.long().saturating_add(holding.buy_lots);
+        let short = holding.short().saturating_add(holding.sell_lots);
+        if long > lots_max || short > lots_max {
+            return fault("its orders could take its position above its bound");
+        }
+    }
     if account.buy_costs() > i128::from(cash.max(0)) {
         return fault("its bids cost more than it has");
     }

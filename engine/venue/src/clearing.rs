@@ -316,7 +316,8 @@ mod tests {
     #[test]
     fn each_rule_out_of_bounds_is_named() {
         assert_eq!(ClearingRules::default().check(), Ok(()));
-        let bad: [(&str, fn(&mut ClearingRules)); 6] = [
+        type Spoil = fn(&mut ClearingRules);
+        let bad: [(&str, Spoil); 6] = [
             ("accounts_max", |r| r.accounts_max = ACCOUNTS_MAX + 1),
             ("positions_per_account_max", |r| {
                 r.positions_per_account_max = 0;

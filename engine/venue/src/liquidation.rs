@@ -121,10 +121,11 @@ impl Venue {
             return;
         };
         let lots = clearing.accounts.get(index).holding(id).short();
-        if lots > 0 && clearing.surplus(index) < 0 {
-            if !clearing.take_over(index, id, series, price, desk) {
-                self.deleverage(index, id, series, price, desk);
-            }
+        if lots > 0
+            && clearing.surplus(index) < 0
+            && !clearing.take_over(index, id, series, price, desk)
+        {
+            self.deleverage(index, id, series, price, desk);
         }
     }
 

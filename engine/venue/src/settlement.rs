@@ -119,7 +119,9 @@ impl Clearing {
         let rounds = feeds.filter_map(|(id, feed)| Some((feed.due_ns()?, Due::Round(FeedId(id)))));
         let expiry = self.series.due_first();
         let expiry = expiry.map(|(due_ns, id)| (due_ns, Due::Settlement(id)));
-        rounds.chain(expiry).min()
+        let all = rounds.chain(expiry);
+        // The last instant there is stands for times beyond it, which do not come.
+        all.filter(|&(due_ns, _)| due_ns < u64::MAX).min()
     }
 
     pub(crate) fn due_ns(&self) -> Option<u64> {

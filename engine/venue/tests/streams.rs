@@ -15,9 +15,9 @@ use quorate_venue::{
     ExerciseStyle, InstrumentId, LiquidationStep, PublicEvent, Refusal, Right, SessionReport,
 };
 use std::collections::BTreeMap;
-use support::pit::{Pit, ROUND};
+use support::pit::{Pit, ROUND, validator};
 use support::stream::{self, Step, Stream};
-use support::{Told, session};
+use support::{ADMIN, Told, session};
 
 /// What happened in a stream, so that one that shows nothing is noticed.
 #[derive(Debug, Default)]
@@ -235,12 +235,41 @@ fn a_damaged_snapshot_is_refused_or_shows_in_the_root() {
     }
 }
 
+/// The bytes of a command of random kind, all of whose fields are random, most of them small.
+fn spoiled() -> impl Strategy<Value = Vec<u8>> {
+    let lengths = [32, 9, 35, 17, 1, 5, 5, 5, 37, 43, 25, 9, 9, 13, 5];
+    let byte = || prop_oneof![6 => Just(0_u8), 3 => 0..4_u8, 1 => any::<u8>()];
+    (0..lengths.len()).prop_flat_map(move |kind| {
+        prop::collection::vec(byte(), lengths[kind] - 1).prop_map(move |mut fields| {
+            fields.insert(0, kind as u8 + 1);
+            fields
+        })
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: 64,
         failure_persistence: None,
         ..Default::default()
     })]
+
+    #[test]
+    fn no_bytes_and_no_time_make_a_venue_with_accounts_panic(
+        steps in prop::collection::vec(
+            (0..7_usize, prop_oneof![9 => 0..5 * ROUND, 1 => any::<u64>()], spoiled()),
+            1..60,
+        ),
+    ) {
+        let mut pit = Pit::new();
+        let clients = [ADMIN, session(1), session(2)];
+        let senders: Vec<_> = clients.into_iter().chain((0..4).map(validator)).collect();
+        for (sender, wait_ns, bytes) in steps {
+            pit.at(pit.time_ns.saturating_add(wait_ns));
+            let told = pit.apply_bytes(senders[sender], &bytes);
+            prop_assert!(!told.is_empty());
+        }
+    }
 
     /// The model: add the samples and divide, multiply what is in the money by what is held.
     #[test]

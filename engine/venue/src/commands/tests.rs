@@ -1,6 +1,9 @@
 //! Tests of the bytes of commands: round trips and refusals.
 
 use super::*;
+use crate::feeds::FeedId;
+use crate::series::{ExerciseStyle, Right};
+use quorate::state_machine::SessionId;
 
 fn one_of_each() -> Vec<Command> {
     vec![
@@ -39,6 +42,75 @@ fn one_of_each() -> Vec<Command> {
             instrument: InstrumentId(0),
         },
     ]
+    .into_iter()
+    .chain(one_of_each_clearing().map(|(command, _)| Command::Clearing(command)))
+    .collect()
+}
+
+/// Each command of a venue with accounts, with its bytes in hexadecimal.
+fn one_of_each_clearing() -> [(ClearingCommand, &'static str); 7] {
+    [
+        (
+            ClearingCommand::Observe {
+                feed: FeedId(1),
+                round: 2,
+                price: 0x0304,
+                confidence: -1,
+                source_time_ns: 5,
+            },
+            "09 01000000 0200000000000000 0403000000000000 ffffffffffffffff 0500000000000000",
+        ),
+        (
+            ClearingCommand::ListSeries {
+                feed: FeedId(1),
+                strike: 2,
+                expiry_ns: 3,
+                right: Right::Put,
+                style: ExerciseStyle::American,
+                multiplier: 4,
+                price_ticks_max: 5,
+                size_lots_max: 6,
+            },
+            "0a 01000000 0200000000000000 0300000000000000 01 01 04000000 0500000000000000 \
+             0600000000000000",
+        ),
+        (
+            ClearingCommand::Deposit {
+                account: SessionId([0xab; 16]),
+                amount: 7,
+            },
+            "0b abababababababababababababababab 0700000000000000",
+        ),
+        (
+            ClearingCommand::EndowFund { amount: 8 },
+            "0c 0800000000000000",
+        ),
+        (
+            ClearingCommand::Withdraw { amount: 9 },
+            "0d 0900000000000000",
+        ),
+        (
+            ClearingCommand::Exercise {
+                instrument: InstrumentId(10),
+                lots: 11,
+            },
+            "0e 0a000000 0b00000000000000",
+        ),
+        (
+            ClearingCommand::ResumeFeed { feed: FeedId(12) },
+            "0f 0c000000",
+        ),
+    ]
+}
+
+#[test]
+fn the_bytes_of_the_commands_of_accounts_are_fixed() {
+    for (command, expected) in one_of_each_clearing() {
+        let mut bytes = Vec::new();
+        Command::Clearing(command).encode(&mut bytes);
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, expected.replace(' ', ""), "{command:?}");
+    }
 }
 
 #[test]
@@ -122,7 +194,15 @@ fn lanes_follow_the_kind() {
         command.encode(&mut bytes);
         let expected = match command {
             Command::Cancel { .. } | Command::MassCancel { .. } => Lane::Cancel,
-            Command::Halt { .. } | Command::Resume { .. } => Lane::Admin,
+            Command::Halt { .. }
+            | Command::Resume { .. }
+            | Command::Clearing(
+                ClearingCommand::ListSeries { .. }
+                | ClearingCommand::Deposit { .. }
+                | ClearingCommand::EndowFund { .. }
+                | ClearingCommand::ResumeFeed { .. },
+            ) => Lane::Admin,
+            Command::Clearing(ClearingCommand::Observe { .. }) => Lane::Price,
             _ => Lane::Order,
         };
         assert_eq!(lane(&bytes), expected);

@@ -111,3 +111,64 @@ fn a_number_that_an_enumeration_does_not_name_is_refused() {
     };
     assert_eq!(PublicEvent::decode(&bytes), Err(error));
 }
+
+fn hex(encode: impl FnOnce(&mut Vec<u8>)) -> String {
+    let mut bytes = Vec::new();
+    encode(&mut bytes);
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn the_bytes_of_a_position_and_of_a_settlement_are_fixed() {
+    let report = SessionReport::PositionChanged {
+        instrument: InstrumentId(1),
+        cause: PositionCause::Settlement,
+        lots: -2,
+        amount: 3,
+        position_lots: 0,
+        cash: 0x0405,
+    };
+    let expected = "0c 01000000 04 feffffffffffffff 0300000000000000 0000000000000000 \
+                    0504000000000000";
+    assert_eq!(hex(|bytes| report.encode(bytes)), expected.replace(' ', ""));
+    let event = PublicEvent::Settled {
+        instrument: InstrumentId(1),
+        price: 2,
+        samples: 3,
+        first_round: 4,
+        last_round: 5,
+        lots: 6,
+        paid: 7,
+        fund_paid: 8,
+    };
+    let expected = "4b 01000000 0200000000000000 03000000 0400000000000000 0500000000000000 \
+                    0600000000000000 0700000000000000 0800000000000000";
+    assert_eq!(hex(|bytes| event.encode(bytes)), expected.replace(' ', ""));
+}
+
+#[test]
+fn the_bytes_of_a_closed_round_and_of_a_liquidation_are_fixed() {
+    let event = PublicEvent::PriceClosed {
+        feed: FeedId(1),
+        round: 2,
+        state: PriceState::Fresh,
+        price: 3,
+        dispersion: 4,
+        fresh_stake: 5,
+        taken: true,
+    };
+    let expected = "46 01000000 0200000000000000 02 0300000000000000 0400000000000000 \
+                    0500000000000000 01";
+    assert_eq!(hex(|bytes| event.encode(bytes)), expected.replace(' ', ""));
+    let event = PublicEvent::Liquidated {
+        instrument: InstrumentId(1),
+        step: LiquidationStep::Deleveraged,
+        lots: 2,
+        price: 3,
+        paid: 4,
+        fund_paid: 5,
+    };
+    let expected = "4d 01000000 03 0200000000000000 0300000000000000 0400000000000000 \
+                    0500000000000000";
+    assert_eq!(hex(|bytes| event.encode(bytes)), expected.replace(' ', ""));
+}

@@ -71,7 +71,7 @@ impl Pit {
         }
     }
 
-    fn told(&mut self) -> Vec<Told> {
+    fn told(&self) -> Vec<Told> {
         assert_eq!(self.venue.audit(), Ok(()));
         let decode = |(audience, bytes): (Audience, &[u8])| match audience {
             Audience::Session(session) => Told::Session(
@@ -103,6 +103,10 @@ impl Pit {
     pub(crate) fn apply(&mut self, session: SessionId, command: &Command) -> Vec<Told> {
         let mut bytes = Vec::new();
         command.encode(&mut bytes);
+        self.apply_bytes(session, &bytes)
+    }
+
+    pub(crate) fn apply_bytes(&mut self, session: SessionId, bytes: &[u8]) -> Vec<Told> {
         self.seq += 1;
         let context = Context {
             height: self.seq,
@@ -110,10 +114,10 @@ impl Pit {
             time_ns: self.time_ns,
             session,
             seq: self.seq,
-            lane: lane(&bytes),
+            lane: lane(bytes),
         };
         self.output.clear();
-        self.venue.apply(&context, &bytes, &mut self.output);
+        self.venue.apply(&context, bytes, &mut self.output);
         self.told()
     }
 
@@ -291,7 +295,9 @@ impl Pit {
     pub(crate) fn restored(&self) -> Self {
         let mut copy = Self::new();
         for (section, bytes) in self.snapshot().iter().enumerate() {
-            copy.venue.restore_section(section, bytes).unwrap();
+            copy.venue
+                .restore_section(section, bytes)
+                .expect("what a venue wrote");
         }
         (copy.time_ns, copy.seq) = (self.time_ns, self.seq);
         copy

@@ -16,6 +16,7 @@ use crate::claim::Claim;
 use crate::lock::{FolderLock, LockError};
 use crate::map::RegionWriter;
 use crate::memory::MemoryBackend;
+use crate::segment::segment_number;
 
 /// Zeros are written in pieces of this size.
 const ZEROS_BYTES: usize = 1 << 20;
@@ -86,6 +87,15 @@ impl DataFolder {
             backend: Arc::new(memory.clone()),
             log_taken: memory.log_taken(),
         }
+    }
+
+    /// Whether any segment of a log is here, good or bad. Changes nothing.
+    ///
+    /// # Errors
+    /// The folder cannot be listed.
+    pub fn has_log(&self) -> io::Result<bool> {
+        let names = self.backend.names()?;
+        Ok(names.iter().any(|name| segment_number(name).is_some()))
     }
 
     fn over(backend: Arc<dyn Backend>) -> Self {

@@ -3,7 +3,7 @@
 use crate::certificate::Certificate;
 use crate::evidence::Evidence;
 use crate::header::Header;
-use crate::message::{BlockRef, Message};
+use crate::message::{BlockRef, Message, OwnAnswer};
 use crate::record::{OwnRecord, Record};
 use crate::trust::Lease;
 use crate::types::{BlockId, Height, Point, ValidatorIndex, Window};
@@ -55,6 +55,11 @@ pub enum Effect {
     },
     /// Replace the lease file; answer with `LeaseDurable`.
     PersistLease(Lease),
+    /// Append the answer to the log; answer with `AnswerDurable` when it is as durable as
+    /// configured.
+    PersistAnswer(OwnAnswer),
+    /// Sign an own answer to a validator that lost its disk; answer with `AnswerSigned`.
+    SignAnswer(OwnAnswer),
     /// Send a message.
     Send {
         /// To whom.
@@ -154,8 +159,11 @@ pub enum Alarm {
     /// build or configuration differs from theirs.
     InvalidBlockSupported(BlockId),
     /// Peers hold records of this validator that its own log does not: the disk is older than
-    /// what was sent. This run makes no records (R12).
+    /// what was sent. No record is made before R13 has found where it may be.
     DiskOlderThanSent(Window),
+    /// R13 has found that nothing may be said up to this window; from the next one on this
+    /// validator votes again.
+    Recovered(Window),
     /// A peer announced a record of this validator that contradicts its log.
     ForeignRecord(ValidatorIndex),
 }

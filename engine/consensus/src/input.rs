@@ -1,7 +1,7 @@
 //! Everything the consensus can be told. A closed list.
 
 use crate::certificate::SignatureBytes;
-use crate::message::Message;
+use crate::message::{Message, OwnAnswer};
 use crate::record::OwnRecord;
 use crate::record::Record;
 use crate::trust::{Authenticated, Durable, Lease};
@@ -29,6 +29,15 @@ pub enum Input {
     RecordDurable(Durable<OwnRecord>),
     /// The lease file holds a new lease (R11).
     LeaseDurable(Durable<Lease>),
+    /// The journal holds an own answer to a validator that lost its disk (R11).
+    AnswerDurable(Durable<OwnAnswer>),
+    /// Such an answer has been signed.
+    AnswerSigned {
+        /// The answer as it was signed.
+        answer: OwnAnswer,
+        /// The signature.
+        signature: SignatureBytes,
+    },
     /// An own record has been signed.
     RecordSigned {
         /// Its window.

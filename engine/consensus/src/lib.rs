@@ -8,7 +8,7 @@
 //! - [`trust`], [`signing`], [`verify`]: what a value is worth, as a type.
 //! - `window`: one window: the tree of blocks, sums of votes, predicates, rules R3 to R8.
 //! - `windows`: entering, proposing, jumping (R1, R2, R9); `repair` (R10), `timers`, `restart`
-//!   (R11, R12).
+//!   (R11, R12), `recover` (R13).
 //! - [`input`], [`effect`], [`machine`]: the one call, `Consensus::handle(now, input, effects)`.
 //! - [`probe`]: the same rules one at a time, for whoever explores them.
 //!
@@ -39,6 +39,7 @@ pub mod probe;
 mod proofs;
 mod propose;
 pub mod record;
+mod recover;
 mod repair;
 pub mod restart;
 pub mod schedule;

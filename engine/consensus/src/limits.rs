@@ -50,6 +50,9 @@ pub const ANSWERS_PER_PERIOD_MAX: u32 = 16;
 pub const EVIDENCE_PER_VALIDATOR_MAX: u32 = 8;
 /// Certificates carried by one message.
 pub const CERTIFICATES_PER_MESSAGE_MAX: usize = 32;
+/// Certificates that prove ParentReady of one window in an answer of R13: a block and the skip
+/// above it.
+pub const RECOVER_CERTIFICATES_MAX: usize = 2;
 /// Headers one certificate may carry: a chain from its block to each record's tip.
 pub const CERTIFICATE_HEADERS_MAX: usize = 8192;
 /// Headers of finalized history held while a gap is closed.

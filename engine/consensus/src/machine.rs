@@ -12,6 +12,7 @@ use crate::input::Input;
 use crate::message::Message;
 use crate::propose::Proposals;
 use crate::record::OwnRecord;
+use crate::recover::Recovery;
 use crate::repair::Peer;
 use crate::restart::Fence;
 use crate::timers::Pace;
@@ -48,6 +49,8 @@ pub struct Config {
     pub timers: TimerConfig,
     /// Start number of this process, above every earlier one of this key.
     pub incarnation: u64,
+    /// Random bytes that no other run of any validator has: nonces of R13 are made of them.
+    pub nonce_seed: [u8; 32],
 }
 
 /// What the log and the lease file say at start, after `restart::plan` (R12).
@@ -164,6 +167,7 @@ pub struct Counters {
     pub faults: u64,
     pub suspensions: u64,
     pub turns_marked: u64,
+    pub recoveries: u64,
 }
 
 /// One validator's consensus.
@@ -189,6 +193,10 @@ pub struct Consensus {
     pub(crate) lease: Lease,
     pub(crate) lease_asked: Option<Window>,
     pub(crate) fence: Fence,
+    /// Present while R13 has not come to its end.
+    pub(crate) recovery: Option<Recovery>,
+    /// How often R13 has begun in this run.
+    pub(crate) recoveries: u64,
     pub(crate) peers: Vec<Peer>,
     pub(crate) pace: Pace,
     pub(crate) proposals: Proposals,
@@ -222,6 +230,8 @@ impl Consensus {
             lease: restored.lease,
             lease_asked: restored.lease.lease,
             fence: Fence::new(validators),
+            recovery: None,
+            recoveries: 0,
             peers,
             pace: Pace::new(now),
             proposals: Proposals::default(),
@@ -255,7 +265,13 @@ impl Consensus {
             }
             Input::Payload(payload) => self.r2_propose(now, payload, effects),
             Input::RecordDurable(record) => self.handle_durable(now, record.into_inner(), effects),
-            Input::LeaseDurable(lease) => self.handle_lease(lease.lease()),
+            Input::LeaseDurable(lease) => self.handle_lease(lease.lease(), effects),
+            Input::AnswerDurable(answer) => {
+                self.handle_answer_durable(answer.into_answer(), effects)
+            }
+            Input::AnswerSigned { answer, signature } => {
+                self.handle_answer_signed(&answer, signature, effects)
+            }
             Input::RecordSigned {
                 window,
                 record,
@@ -316,6 +332,8 @@ impl Consensus {
             Message::FenceAnswer { incarnation, held } => {
                 self.handle_fence_answer(from, incarnation, held, effects)
             }
+            Message::Recover { nonce } => self.handle_recover(now, from, nonce, effects),
+            Message::RecoverAnswer(answer) => self.handle_recover_answer(from, answer, effects),
             Message::Forward(commands) => {
                 effects.push(Effect::Forwarded { from, commands });
                 Disposition::Applied

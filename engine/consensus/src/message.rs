@@ -5,7 +5,7 @@ use crate::certificate::{Certificate, SignatureBytes};
 use crate::evidence::Evidence;
 use crate::header::Header;
 use crate::record::Record;
-use crate::types::{BlockId, Epoch, Height, Index, Point, Window};
+use crate::types::{BlockId, Epoch, Height, Index, Point, ValidatorIndex, Window};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -120,6 +120,34 @@ pub struct HeldRecord {
     pub signature: Option<SignatureBytes>,
 }
 
+/// Random bytes that tie an answer to its question.
+pub type Nonce = [u8; 32];
+
+/// Answer to [`Message::Recover`]: nothing that its author has ever said stands above `window`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecoverAnswer {
+    /// The nonce asked with.
+    pub nonce: Nonce,
+    /// A window that covers all the author's own records and its abstention.
+    pub window: Window,
+    /// Proof of ParentReady of that window; none for the first one. Bound:
+    /// `RECOVER_CERTIFICATES_MAX`.
+    pub certificates: Vec<Certificate>,
+    /// The author's signature over nonce, asker and window. The certificates prove themselves.
+    pub signature: SignatureBytes,
+}
+
+/// An own answer to a validator that lost its disk, on its way to the log and to the signer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnAnswer {
+    /// Who asked.
+    pub asker: ValidatorIndex,
+    /// The nonce asked with.
+    pub nonce: Nonce,
+    /// The window answered with.
+    pub window: Window,
+}
+
 /// Everything one validator says to another. Bound: one frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
@@ -170,6 +198,14 @@ pub enum Message {
         /// The newest held record, if any.
         held: Option<HeldRecord>,
     },
+    /// Asks how far the receiver has ever spoken: the sender has lost its disk, or holds an old
+    /// one (R13).
+    Recover {
+        /// Comes back in the answer.
+        nonce: Nonce,
+    },
+    /// Answer to [`Message::Recover`].
+    RecoverAnswer(RecoverAnswer),
     /// Clients' commands on their way to the leader, as whole entries of a payload; consensus
     /// hands them through unread.
     Forward(Arc<[u8]>),

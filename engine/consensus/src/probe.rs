@@ -69,6 +69,7 @@ impl Probe {
                 ..TimerConfig::laptop()
             },
             incarnation: 1,
+            nonce_seed: [0; 32],
         };
         let mut effects = Effects::default();
         let consensus = Consensus::new(config, restored, now, &mut effects);

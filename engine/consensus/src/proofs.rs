@@ -373,6 +373,9 @@ impl Consensus {
                 }
             }
             Claim::FenceRecord { held } => self.take_fence_record(from, &held, effects),
+            Claim::RecoverAnswer { answerer, answer } => {
+                self.take_recover_answer(answerer, &answer, effects);
+            }
             Claim::Evidence(evidence) => self.tell_evidence(evidence, effects),
         }
         Disposition::Applied

@@ -40,6 +40,14 @@ pub(crate) struct Proposals {
     pub(crate) is_signing: bool,
 }
 
+impl Proposals {
+    /// Nothing made so far leaves any more.
+    pub(crate) fn forget(&mut self) {
+        self.unsent.clear();
+        self.unsigned = None;
+    }
+}
+
 /// What a new block stands on.
 struct Base {
     room: ProposalRoom,
@@ -287,6 +295,9 @@ impl Consensus {
         effects: &mut Effects,
     ) -> Disposition {
         self.proposals.is_signing = false;
+        if self.is_recovering() {
+            return Disposition::Ignored(Ignored::NotAllowed);
+        }
         let header = self.windows.values().rev().find_map(|state| {
             let tip = state.own_tip?;
             state

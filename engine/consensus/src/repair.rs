@@ -33,6 +33,8 @@ pub(crate) struct Peer {
     answers_since_ns: u64,
     /// Claims of it whose signatures are being checked.
     pub(crate) checks: u32,
+    /// It is answered in R13 again from then on.
+    pub(crate) recover_after_ns: u64,
     /// Evidence told against it in this run.
     pub(crate) evidence: u32,
     /// A certificate of it is being checked.
@@ -77,6 +79,7 @@ impl Consensus {
         known.next_status_ns = now.mono_ns;
         known.retransmit_doublings = 0;
         self.ask_fence(peer, effects);
+        self.ask_recover(now, peer, effects);
         Disposition::Applied
     }
 
@@ -124,6 +127,7 @@ impl Consensus {
                 message,
             });
             self.ask_fence(index, effects);
+            self.ask_recover(now, index, effects);
         }
     }
 

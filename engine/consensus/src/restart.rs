@@ -24,6 +24,8 @@ pub struct LeaseFile {
     /// Public key of the one validator that may act under it: a folder that changed hands would
     /// hold the records of another.
     pub owner: [u8; 32],
+    /// Number of the last start: peers keep only the newer of two processes with one key.
+    pub incarnation: u64,
 }
 
 /// What is known at a start besides the lease file.
@@ -35,10 +37,13 @@ pub struct StartFacts {
     pub boot_id: [u8; 16],
     /// A valid clean-stop marker that names the log's end.
     pub clean_stop: bool,
+    /// The number of this start is at least this: a wall clock, so that it grows also where the
+    /// file that held the last one is lost.
+    pub incarnation_min: u64,
 }
 
-/// Bytes of an encoded lease file: three optional windows, boot id, suspicion, owner.
-pub const LEASE_FILE_BYTES: usize = 3 * 9 + 16 + 1 + 32;
+/// Bytes of an encoded lease file: three optional windows, boot id, suspicion, loss, owner, start.
+pub const LEASE_FILE_BYTES: usize = 3 * 9 + 16 + 1 + 1 + 32 + 8;
 
 /// R12 RESTART: what the lease file must hold, durably, before the first frame of this run.
 /// `abstain_until` and `no_proposals_until` never fall.
@@ -60,6 +65,10 @@ pub fn plan(file: LeaseFile, facts: &StartFacts) -> LeaseFile {
         boot_id: facts.boot_id,
         suspect: false,
         owner: file.owner,
+        incarnation: file
+            .incarnation
+            .saturating_add(1)
+            .max(facts.incarnation_min),
     }
 }
 
@@ -81,7 +90,9 @@ impl LeaseFile {
         }
         bytes[27..43].copy_from_slice(&self.boot_id);
         bytes[43] = u8::from(self.suspect);
-        bytes[44..].copy_from_slice(&self.owner);
+        bytes[44] = u8::from(self.lease.is_lost);
+        bytes[45..77].copy_from_slice(&self.owner);
+        bytes[77..].copy_from_slice(&self.incarnation.to_le_bytes());
         bytes
     }
 
@@ -97,21 +108,24 @@ impl LeaseFile {
                 _ => None,
             }
         };
+        let flag = |at: usize| match bytes[at] {
+            0 => Some(false),
+            1 => Some(true),
+            _ => None,
+        };
         let lease = Lease {
             lease: window(0)?,
             abstain_until: window(9)?,
             no_proposals_until: window(18)?,
+            is_lost: flag(44)?,
         };
-        let suspect = match bytes[43] {
-            0 => false,
-            1 => true,
-            _ => return None,
-        };
+        let suspect = flag(43)?;
         Some(Self {
             lease,
             boot_id: bytes[27..43].try_into().ok()?,
             suspect,
-            owner: bytes[44..].try_into().ok()?,
+            owner: bytes[45..77].try_into().ok()?,
+            incarnation: u64::from_le_bytes(bytes[77..].try_into().ok()?),
         })
     }
 }
@@ -123,8 +137,8 @@ pub(crate) struct Fence {
     /// Peers whose unsigned answer names a record that the log does not hold.
     contradicted: Vec<bool>,
     is_passed: bool,
-    /// The disk is older than what was sent: no record in this run.
-    is_failed: bool,
+    /// The disk is lost, or older than what was sent: no record before R13 has come to its end.
+    pub(crate) is_failed: bool,
 }
 
 impl Fence {
@@ -155,13 +169,13 @@ impl Consensus {
                 state.tally.tree.set_body(place, true);
             }
         }
+        if restored.lease.is_lost {
+            self.begin_recovery();
+        }
         for own in restored.records {
-            // In windows of abstention the log's own records are ignored, in every later run too.
-            if self
-                .lease
-                .abstain_until
-                .is_some_and(|until| own.window <= until)
-            {
+            // The log's own records are ignored in windows of abstention, in every later run too,
+            // and all of them while nobody knows how much they leave out (R13).
+            if !self.may_speak_of(own.window) {
                 continue;
             }
             let Some(state) = self.restored_window(own.window) else {
@@ -233,6 +247,12 @@ impl Consensus {
             && !self.fence.is_failed
     }
 
+    /// Whether what this validator said is not known, and R13 has not found it yet.
+    #[must_use]
+    pub const fn is_lost(&self) -> bool {
+        self.fence.is_failed
+    }
+
     pub(crate) const fn is_recovering(&self) -> bool {
         !self.fence.is_passed || self.fence.is_failed
     }
@@ -240,11 +260,7 @@ impl Consensus {
     /// R11: `w + R` is leased in the background on entering `w`; not while abstaining there.
     pub(crate) fn extend_lease(&mut self, effects: &mut Effects) {
         let Some(entered) = self.entered else { return };
-        if self
-            .lease
-            .abstain_until
-            .is_some_and(|until| entered <= until)
-        {
+        if !self.may_speak_of(entered) {
             return;
         }
         let wanted = entered.plus(u64::from(self.config.set.turn_windows()));
@@ -257,8 +273,9 @@ impl Consensus {
         }
     }
 
-    pub(crate) fn handle_lease(&mut self, lease: Lease) -> Disposition {
-        if lease.lease <= self.lease.lease {
+    pub(crate) fn handle_lease(&mut self, lease: Lease, effects: &mut Effects) -> Disposition {
+        let has_recovered = self.finish_recovery(lease, effects);
+        if !has_recovered && (lease.is_lost || lease.lease <= self.lease.lease) {
             return Disposition::Ignored(Ignored::Stale);
         }
         self.pace.timers_void |= self.entered > self.lease.lease;
@@ -270,7 +287,8 @@ impl Consensus {
     }
 
     pub(crate) fn ask_fence(&self, peer: ValidatorIndex, effects: &mut Effects) {
-        if self.fence.is_passed || self.fence.answered[peer.place()] {
+        let is_over = self.fence.is_passed || self.fence.is_failed;
+        if is_over || self.fence.answered[peer.place()] {
             return;
         }
         let message = Message::FenceAsk {
@@ -410,8 +428,13 @@ impl Consensus {
 
     fn fail_fence(&mut self, window: Window, effects: &mut Effects) {
         if !self.fence.is_failed {
-            self.fence.is_failed = true;
             self.alarm(Alarm::DiskOlderThanSent(window), effects);
+            self.begin_recovery();
+            // Peers that know of it may be gone at the next start.
+            effects.push(Effect::PersistLease(Lease {
+                is_lost: true,
+                ..self.lease
+            }));
         }
     }
 

@@ -6,6 +6,7 @@
 
 use crate::certificate::SignatureBytes;
 use crate::header::Header;
+use crate::message::OwnAnswer;
 use crate::record::Record;
 use crate::types::{ValidatorIndex, Window};
 use crate::validators::ValidatorSet;
@@ -78,8 +79,8 @@ impl fmt::Debug for ValidatorKey {
 
 /// Appends what stands in front of every statement of a validator.
 ///
-/// Whoever makes a statement of a type that this module has no function for (`recover`, `attest`,
-/// `price`, `epoch`) appends its canonical body to this.
+/// Whoever makes a statement of a type that this module has no function for (`attest`, `price`,
+/// `epoch`) appends its canonical body to this.
 pub fn validator_preamble(
     set: &ValidatorSet,
     domain: &[u8],
@@ -111,6 +112,24 @@ pub fn record_message(
 pub fn header_message(set: &ValidatorSet, header: &Header, out: &mut Vec<u8>) {
     validator_preamble(set, domains::HEADER, set.leader(header.window), out);
     wire::encode_header(header, out);
+}
+
+/// Appends what a validator signs to answer one that lost its disk (R13).
+pub fn recover_message(
+    set: &ValidatorSet,
+    validator: ValidatorIndex,
+    answer: &OwnAnswer,
+    out: &mut Vec<u8>,
+) {
+    let OwnAnswer {
+        asker,
+        nonce,
+        window,
+    } = answer;
+    validator_preamble(set, domains::RECOVER, validator, out);
+    out.extend_from_slice(nonce);
+    out.extend_from_slice(&asker.number().to_le_bytes());
+    out.extend_from_slice(&window.number().to_le_bytes());
 }
 
 /// What a validator signs over a finished handshake. On client ports the peer is 65535.

@@ -63,6 +63,13 @@ impl Thresholds {
             amplify: narrow(f + 1),
         })
     }
+
+    /// N - Q + F + 1 = 2F + P + 1: answers of this weight meet any quorum in an honest validator
+    /// (R13).
+    #[must_use]
+    pub fn recover(&self) -> Stake {
+        narrow(wide(self.total) - wide(self.quorum) + wide(self.amplify))
+    }
 }
 
 /// The fault weight to take when none is configured: a fifth of the stake, or a third when no

@@ -4,6 +4,7 @@
 //! Owns the wrappers whose makers stand outside this crate. `Verified` is made in `verify` alone.
 //! `cargo xtask tidy` lists the only callers of each `assert_*`.
 
+use crate::message::OwnAnswer;
 use crate::record::OwnRecord;
 use crate::types::{ValidatorIndex, Window};
 
@@ -50,6 +51,18 @@ impl Durable<OwnRecord> {
     }
 }
 
+impl Durable<OwnAnswer> {
+    /// Says that the journal holds the answer as its configured durability asks (R11).
+    #[must_use]
+    pub const fn assert_durable_answer(answer: OwnAnswer) -> Self {
+        Self(answer)
+    }
+
+    pub(crate) const fn into_answer(self) -> OwnAnswer {
+        self.0
+    }
+}
+
 impl Durable<Lease> {
     /// Says that the lease file holds the lease, synced with its directory (R11).
     #[must_use]
@@ -71,4 +84,7 @@ pub struct Lease {
     pub abstain_until: Option<Window>,
     /// No proposal may be made up to this window; never falls.
     pub no_proposals_until: Option<Window>,
+    /// What was said is not known, since the disk that held it is lost or older than that: nothing
+    /// may be said before R13 has found the other three.
+    pub is_lost: bool,
 }

@@ -277,6 +277,9 @@ impl Consensus {
     ) -> Disposition {
         let OwnRecord { window, record } = own;
         let index = self.config.own;
+        if !self.may_speak_of(window) {
+            return Disposition::Ignored(Ignored::NotAllowed);
+        }
         let Some(state) = self.windows.get_mut(&window) else {
             return Disposition::Ignored(Ignored::Stale);
         };
@@ -393,6 +396,9 @@ impl Consensus {
         signature: SignatureBytes,
         effects: &mut Effects,
     ) -> Disposition {
+        if !self.may_speak_of(window) {
+            return Disposition::Ignored(Ignored::NotAllowed);
+        }
         let Some(state) = self.windows.get_mut(&window) else {
             return Disposition::Ignored(Ignored::Stale);
         };

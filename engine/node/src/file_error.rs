@@ -116,7 +116,10 @@ impl fmt::Display for FileError {
 impl std::error::Error for FileError {}
 
 /// Reads a file of at most `bytes_max` bytes.
-pub(crate) fn read_bounded(path: &Path, bytes_max: usize) -> Result<Vec<u8>, FileError> {
+///
+/// # Errors
+/// It cannot be read, or is longer.
+pub fn read_bounded(path: &Path, bytes_max: usize) -> Result<Vec<u8>, FileError> {
     use std::io::Read as _;
     let failed = |error: std::io::Error| FileError::io(path, "read the file", &error);
     let file = std::fs::File::open(path).map_err(failed)?;

@@ -29,8 +29,10 @@ pub mod lanes;
 
 // From a block to disk, and back after a crash.
 pub mod journal;
+pub(crate) mod lease;
 pub mod recovery;
 pub mod store;
+pub mod vote_state;
 
 // A whole validator without threads and sockets.
 pub mod replica;

@@ -8,7 +8,7 @@ mod start;
 
 pub use crate::stages::inlet::{Admission, EmbeddedSession};
 pub use failure::{NodeFailure, StartError};
-pub use start::{DRAIN_DEFAULT, initialize};
+pub use start::{DRAIN_DEFAULT, declare_lost, export_votes, import_votes, initialize};
 
 use crate::config::NodeConfig;
 use crate::http::HttpServer;
@@ -39,6 +39,7 @@ pub struct Node {
     asker: Asker,
     inlet: Arc<Inlet>,
     finalized: Receiver<BlockResults>,
+    durable: Receiver<u64>,
     is_wanted: Arc<AtomicBool>,
     http: Option<HttpServer>,
     thread: Option<JoinHandle<Result<(), NodeFailure>>>,
@@ -126,6 +127,15 @@ impl Node {
     pub fn finalized(&self) -> Receiver<BlockResults> {
         self.is_wanted.store(true, Ordering::Release);
         self.finalized.clone()
+    }
+
+    /// Heights up to which finality is durable: stake of 2F + 1 has proof and blocks on its disks,
+    /// so that they survive the loss of the whole site. Each rise is told; of those that nobody
+    /// took, the newest alone. An effect outside that must not be undone waits for this. Several
+    /// receivers share it.
+    #[must_use]
+    pub fn durable(&self) -> Receiver<u64> {
+        self.durable.clone()
     }
 
     /// Asks the application a read-only question about the state between two blocks.

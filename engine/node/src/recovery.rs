@@ -3,8 +3,9 @@
 //! Owns what a start reads, in which order, and what must be durable before the first frame: the
 //! lease is read, the log is opened and read whole, finalized blocks are executed again, the lease
 //! file is rewritten by `restart::plan`, and the clean-stop marker of the last run is removed.
-//! A folder without its lease is refused: lost state is not empty state. Never: votes, repairs a
-//! damaged log, or makes a new lease where there was one.
+//! A log whose lease is lost makes the run begin with R13, which finds a new one from what peers
+//! know. A folder without either is refused until an operator has said that it was lost: lost state
+//! is not empty state. Never: votes, repairs a damaged log, or makes a lease that allows anything.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -26,6 +27,8 @@ use crate::hex;
 use crate::journal::{
     BLOCK_ENTRY_BYTES, EntryError, FinalMark, JournalEntry, JournalStart, SyncWorker, decode,
 };
+pub use crate::lease::declare_lost;
+use crate::lease::{own_lease, read_lease};
 use crate::results::BlockResults;
 use crate::state_machine::StateMachine;
 use crate::store::{LoggedBlock, Store, StoreError};
@@ -44,6 +47,8 @@ pub struct RecoveryConfig<'a> {
     pub durability: Durability,
     /// Present boot of this machine.
     pub boot_id: [u8; 16],
+    /// The number of this start is at least this.
+    pub incarnation_min: u64,
     /// Public key of the validator that is to start.
     pub own: [u8; 32],
     /// Bytes of the largest payload of this chain.
@@ -55,17 +60,17 @@ pub struct RecoveryConfig<'a> {
 /// Why a validator cannot start from this folder.
 #[derive(Debug, thiserror::Error)]
 pub enum RecoveryError {
-    /// There is no lease file. A key that has never signed is given one by initializing the
-    /// folder; a key that has must recover by R13, which is not built yet.
+    /// There is neither a lease file nor a log. A key that has never signed is given both by
+    /// initializing the folder; for one that has, an operator says that its disk is lost.
     #[error(
-        "the folder has no lease file: initialize it if this key has never signed; if it has, \
-         the validator needs recovery after disk loss (R13), which is not built yet"
+        "the folder has no lease file and no log of this validator: initialize it if this key has \
+         never signed; if it has, say that its disk is lost"
     )]
     LeaseMissing,
-    /// The lease file is not what was written: its content is lost (R13).
+    /// The lease file is not what was written, and there is no log beside it.
     #[error(
-        "the lease file is damaged ({0:?}): the validator needs recovery after disk loss (R13), \
-         which is not built yet"
+        "the lease file is damaged ({0:?}) and there is no log beside it: say that the disk of this \
+         validator is lost"
     )]
     LeaseDamaged(Option<SealDamage>),
     /// The folder is another validator's: its records are not this one's word.
@@ -84,7 +89,10 @@ pub enum RecoveryError {
     #[error("the folder is initialized already")]
     AlreadyInitialized,
     /// The folder holds a log with more than a genesis, but no lease.
-    #[error("the folder has no lease but a log of {records} records: this key may have signed")]
+    #[error(
+        "the folder has no lease but a log of {records} records: this key may have signed; start \
+             it, it recovers from what its peers know"
+    )]
     LogWithoutLease {
         /// Records in the log.
         records: u64,
@@ -212,29 +220,6 @@ pub fn initialize(
     Ok(())
 }
 
-fn read_lease(lease_file: &LeaseFile) -> Result<LeaseRead, RecoveryError> {
-    lease_file.read().map_err(|source| RecoveryError::Io {
-        action: "read the lease file",
-        source,
-    })
-}
-
-/// The lease of the validator with the key `own`; nobody else may act under it.
-fn own_lease(lease_file: &LeaseFile, own: [u8; 32]) -> Result<restart::LeaseFile, RecoveryError> {
-    let content = match read_lease(lease_file)? {
-        LeaseRead::Missing => return Err(RecoveryError::LeaseMissing),
-        LeaseRead::Damaged(damage) => return Err(RecoveryError::LeaseDamaged(Some(damage))),
-        LeaseRead::Present(bytes) => {
-            restart::LeaseFile::decode(&bytes).ok_or(RecoveryError::LeaseDamaged(None))?
-        }
-    };
-    let owner = content.owner;
-    if owner != own {
-        return Err(RecoveryError::OtherValidator { owner, own });
-    }
-    Ok(content)
-}
-
 /// Reads the folder and makes it ready for this run. `executor` stands at genesis and is brought
 /// to the last finality mark of the log.
 ///
@@ -247,7 +232,7 @@ pub fn recover<S: StateMachine>(
     executor: &mut Executor<S>,
 ) -> Result<Recovered, RecoveryError> {
     let mut lease_file = LeaseFile::new(folder);
-    let mut content = own_lease(&lease_file, config.own)?;
+    let mut content = own_lease(folder, &lease_file, config)?;
     let opened = quorate_log::open(folder, &config.log, config.genesis)?;
     let Opened {
         writer,
@@ -264,6 +249,11 @@ pub fn recover<S: StateMachine>(
             block_bytes,
         });
     }
+    // A log of a genesis alone is what an interrupted initialization leaves: nothing was said.
+    let is_unused = recovery.end.index.count() <= 1;
+    if is_unused && matches!(read_lease(&lease_file)?, LeaseRead::Missing) {
+        return Err(RecoveryError::LeaseMissing);
+    }
     let mut scan = Scan::new(set, Store::new(reader.clone(), config.cache_bytes_max));
     scan.read_log(&reader, executor)?;
 
@@ -274,6 +264,7 @@ pub fn recover<S: StateMachine>(
         durability: config.durability,
         boot_id: config.boot_id,
         clean_stop,
+        incarnation_min: config.incarnation_min,
     };
     let content = restart::plan(content, &facts);
     lease_file.replace(&content.encode())?;
@@ -365,7 +356,7 @@ impl Scan {
                 }
                 JournalEntry::Finalized(mark) => self.add_mark(place, &mark, executor)?,
                 JournalEntry::Proof { point, proof } => self.add_proof(place, point, proof),
-                JournalEntry::Evidence(_) => {}
+                JournalEntry::Evidence(_) | JournalEntry::Answer { .. } => {}
             }
         }
         Ok(())

@@ -26,6 +26,8 @@ pub struct NodeStatus {
     pub leader: u16,
     /// Whether it may vote now.
     pub voting: bool,
+    /// Whether it asks its peers how far it can have spoken, since its disk is lost or too old.
+    pub recovering: bool,
     /// How many other validators are connected.
     pub connected: u16,
     /// Share of blocks that became final here first by first votes.
@@ -77,6 +79,7 @@ impl NodeStatus {
             window: consensus.window().number(),
             leader: consensus.leader().number(),
             voting: consensus.is_voting(),
+            recovering: consensus.is_lost(),
             connected: u16::try_from(metrics.peers_connected.read()).unwrap_or(u16::MAX),
             fast_path_fraction: metrics.fast_path_fraction(),
             state_root: crate::hex::encode(&facts.root.combined),

@@ -42,6 +42,7 @@ fault_counts! {
     crashes_before_voting,
     sync_failures,
     full_disks,
+    lost_disks,
     restarts,
     pauses,
     slow_spells,

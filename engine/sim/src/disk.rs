@@ -85,6 +85,13 @@ impl Disk {
         self.dice.skewed(self.typical_ns) + stall_ns
     }
 
+    /// Another disk takes the place of this one, and holds nothing.
+    pub(crate) fn replace(&mut self) {
+        self.memory = MemoryBackend::new();
+        self.power_off_at = None;
+        self.is_full = false;
+    }
+
     /// Every call takes so much longer until then.
     pub(crate) const fn stall(&mut self, until_ns: u64, stall_ns: u64) {
         self.stalled_until_ns = until_ns;

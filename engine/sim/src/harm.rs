@@ -213,6 +213,7 @@ impl<S: StateMachine> World<S> {
                 self.members[victim].crash_again = was_up.then_some(again);
             }
             Fault::FullDisk { victim, full_ns } => self.fill_disk(number, victim, full_ns),
+            Fault::LostDisk { victim, down_ns } => self.lose_disk(victim, down_ns),
             _ => {}
         }
     }
@@ -243,6 +244,18 @@ impl<S: StateMachine> World<S> {
         self.die(at, Ending::Process, down_ns);
     }
 
+    /// A disk is gone with all that its validator ever said, and an operator tells the new one.
+    fn lose_disk(&mut self, victim: usize, down_ns: u64) {
+        if !self.die(victim, Ending::Power, down_ns) {
+            return;
+        }
+        self.faults.lost_disks += 1;
+        let owner = self.keyring.keys()[self.validator(victim).place()].public();
+        let outcome = self.members[victim].lose_disk(owner);
+        self.checks
+            .take(outcome.map_err(|what| Violation::new("recovery", what)));
+    }
+
     fn fill_disk(&mut self, number: usize, victim: usize, full_ns: u64) {
         if self.is_healed || self.members[victim].disk.is_full() {
             return;
@@ -263,6 +276,8 @@ impl<S: StateMachine> World<S> {
         self.reached.note_life(consensus.counters());
         let votes_again = self.members[at].lives > 1 && consensus.is_voting();
         self.reached.note("r12_votes_again", u64::from(votes_again));
+        let recovers = consensus.counters().recoveries > 0 && consensus.is_voting();
+        self.reached.note("r13_votes_again", u64::from(recovers));
     }
 
     fn black_out(&mut self, is_power: bool, down_ns: u64) {

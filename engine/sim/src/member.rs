@@ -105,6 +105,17 @@ impl<S: StateMachine> Member<S> {
         })
     }
 
+    /// The disk is replaced by an empty one, of which the operator says that it is.
+    ///
+    /// # Errors
+    /// The product refuses to hear that: an error of this program.
+    pub(crate) fn lose_disk(&mut self, owner: [u8; 32]) -> Result<(), String> {
+        self.disk.replace();
+        let (folder, boot_id) = (self.disk.folder(), self.disk.boot_id());
+        recovery::declare_lost(&folder, &Disk::log_config(), GENESIS, boot_id, owner)
+            .map_err(|error| format!("a lost disk is not taken for one: {error}"))
+    }
+
     /// How many times longer it takes now for whatever it computes.
     pub(crate) const fn slowness(&self, now_ns: u64) -> u64 {
         if now_ns < self.slow_until_ns {
@@ -138,7 +149,8 @@ impl<S: StateMachine> Member<S> {
             set: Arc::clone(set),
             durability: plan.durability,
             timers: plan.timers,
-            incarnation: self.lives,
+            incarnation_min: self.lives,
+            nonce_seed: *blake3::hash(&self.lives.to_le_bytes()).as_bytes(),
             boot_id: self.disk.boot_id(),
             genesis: GENESIS.into(),
             log: Disk::log_config(),

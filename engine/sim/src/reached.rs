@@ -16,7 +16,7 @@ use crate::counts::FaultCounts;
 use crate::script::Scenario;
 
 /// Every name besides those of faults.
-const NAMES: [&str; 35] = [
+const NAMES: [&str; 39] = [
     "r1_entered",
     "r2_proposed",
     "r3_voted",
@@ -46,6 +46,10 @@ const NAMES: [&str; 35] = [
     "r12_proposes_nothing_for_a_while",
     "r12_votes_again",
     "r12_old_disk_noticed",
+    "r13_asked",
+    "r13_answered",
+    "r13_recovered",
+    "r13_votes_again",
     "recovery_clean_end",
     "recovery_torn_tail",
     "recovery_torn_group",
@@ -154,6 +158,8 @@ impl Reached {
             Message::History(_) => "r10_history_served",
             Message::FenceAsk { .. } => "r12_fence_asked",
             Message::FenceAnswer { .. } => "r12_fence_answered",
+            Message::Recover { .. } => "r13_asked",
+            Message::RecoverAnswer(_) => "r13_answered",
             _ => return,
         };
         self.note(name, 1);

@@ -12,6 +12,9 @@ const MS: u64 = 1_000_000;
 const MORE: &str = "more faults";
 /// How many of a hundred runs have them.
 const MORE_PERCENT: u64 = 60;
+/// Name of the stream of lost disks, which another share of the runs has.
+const LOST: &str = "lost disks";
+const LOST_PERCENT: u64 = 25;
 /// Seeds that found a fault of the product before there were these kinds of faults: they go on
 /// drawing what they drew then. Without actors, and with them.
 const OLDER_SEEDS: [u64; 7] = [24, 65, 1_064, 4, 26, 32, 160];
@@ -71,6 +74,8 @@ pub(crate) enum Fault {
     },
     /// No file can be made on this disk for a while.
     FullDisk { victim: usize, full_ns: u64 },
+    /// A disk is lost with the power, and an empty one takes its place.
+    LostDisk { victim: usize, down_ns: u64 },
     /// A wall clock is set to another time.
     ClockJump { victim: usize, offset_ns: i64 },
 }
@@ -111,9 +116,10 @@ enum Kind {
     Slow,
     SecondCrash,
     FullDisk,
+    LostDisk,
 }
 
-fn kinds(weights: &Weights) -> [(Kind, u64); 18] {
+fn kinds(weights: &Weights) -> [(Kind, u64); 19] {
     [
         (Kind::Kill, weights.kill),
         (Kind::LeaderKill, weights.leader_kill),
@@ -133,6 +139,7 @@ fn kinds(weights: &Weights) -> [(Kind, u64); 18] {
         (Kind::Slow, weights.slow),
         (Kind::SecondCrash, weights.second_crash),
         (Kind::FullDisk, weights.full_disk),
+        (Kind::LostDisk, weights.lost_disk),
     ]
 }
 
@@ -145,6 +152,13 @@ pub(crate) fn draw(plan: &Plan, scenario: Scenario, seed: u64) -> Vec<Event> {
     let mut dice = Dice::new(seed, MORE);
     if dice.percent(MORE_PERCENT) && !OLDER_SEEDS.contains(&seed) {
         draw_some(plan, &scenario.more_weights(), 5, &mut dice, &mut events);
+    }
+    let mut dice = Dice::new(seed, LOST);
+    if scenario.loses_disks() && dice.percent(LOST_PERCENT) && !OLDER_SEEDS.contains(&seed) {
+        for _ in 0..dice.between(1, 2) {
+            let at_ns = dice.below(plan.trouble_ns);
+            draw_one(Kind::LostDisk, at_ns, plan, &mut dice, &mut events);
+        }
     }
     events.sort_by_key(|event| event.at_ns);
     events
@@ -232,6 +246,7 @@ fn draw_one(kind: Kind, at_ns: u64, plan: &Plan, dice: &mut Dice, events: &mut V
             one: victim,
             other: (victim + 1 + dice.place(len - 1)) % len,
         }),
+        Kind::LostDisk => abstainer.map(|victim| Fault::LostDisk { victim, down_ns }),
         Kind::Clog | Kind::Slow | Kind::SecondCrash | Kind::FullDisk => {
             let victims = [Some(victim), power_victim, abstainer];
             draw_other(kind, at_ns, len, victims, dice, events);
@@ -389,6 +404,7 @@ mod tests {
             Scenario::Mixed,
             Scenario::DoubleCrash,
             Scenario::Disk,
+            Scenario::LostDisk,
         ];
         for (seed, scenario) in (0..400).flat_map(|seed| scenarios.map(|scenario| (seed, scenario)))
         {
@@ -402,7 +418,9 @@ mod tests {
             for event in draw(&plan, scenario, seed) {
                 match event.fault {
                     Fault::SyncFailure { victim, .. } => assert!(plan.abstainers.contains(&victim)),
-                    Fault::FullDisk { victim, .. } => assert!(plan.abstainers.contains(&victim)),
+                    Fault::FullDisk { victim, .. } | Fault::LostDisk { victim, .. } => {
+                        assert!(plan.abstainers.contains(&victim));
+                    }
                     Fault::CrashTwice {
                         victim,
                         again: Again::Power { .. },

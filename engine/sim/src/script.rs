@@ -38,6 +38,8 @@ pub enum Scenario {
     Disk,
     /// Processes and machines die, and die again while they recover.
     DoubleCrash,
+    /// Disks are lost, and processes and machines die beside.
+    LostDisk,
     /// Everything, with one or two kinds of Byzantine validators drawn from the seed.
     Byzantine,
 }
@@ -58,6 +60,7 @@ const NAMES: [(Scenario, &str); 15] = [
     (Scenario::Clog, "clog"),
     (Scenario::Disk, "disk"),
     (Scenario::DoubleCrash, "double-crash"),
+    (Scenario::LostDisk, "lost-disk"),
     (Scenario::Byzantine, "byzantine"),
 ];
 
@@ -82,6 +85,7 @@ pub(crate) struct Weights {
     pub(crate) slow: u64,
     pub(crate) second_crash: u64,
     pub(crate) full_disk: u64,
+    pub(crate) lost_disk: u64,
 }
 
 /// No fault at all.
@@ -104,6 +108,7 @@ const NONE: Weights = Weights {
     slow: 0,
     second_crash: 0,
     full_disk: 0,
+    lost_disk: 0,
 };
 
 /// What every run with everything draws from.
@@ -122,6 +127,17 @@ const EVERYTHING: Weights = Weights {
     flap: 2,
     clock_jump: 2,
     reset: 3,
+    ..NONE
+};
+
+/// Lost disks, and what may come at the same time.
+const LOST_DISKS: Weights = Weights {
+    lost_disk: 5,
+    kill: 3,
+    leader_kill: 2,
+    power: 1,
+    blackout: 1,
+    partition: 1,
     ..NONE
 };
 
@@ -162,6 +178,11 @@ impl Scenario {
         }
     }
 
+    /// Whether a share of the runs loses disks besides.
+    pub(crate) const fn loses_disks(self) -> bool {
+        matches!(self, Self::Mixed | Self::Byzantine)
+    }
+
     pub(crate) const fn weights(self) -> Weights {
         match self {
             Self::Calm | Self::Rush | Self::Lossy => NONE,
@@ -178,6 +199,7 @@ impl Scenario {
                 kill: 1,
                 ..NONE
             },
+            Self::LostDisk => LOST_DISKS,
             Self::DoubleCrash => Weights {
                 second_crash: 1,
                 ..NONE

@@ -135,6 +135,7 @@ impl<S: StateMachine> World<S> {
         let name = match event {
             Event::Durable(_) => "r11_flushed_by_many",
             Event::Alarm(Alarm::DiskOlderThanSent(_)) => "r12_old_disk_noticed",
+            Event::Alarm(Alarm::Recovered(_)) => "r13_recovered",
             _ => return,
         };
         self.reached.note(name, 1);
@@ -168,7 +169,14 @@ impl<S: StateMachine> World<S> {
             }
             Message::Block { header, .. } => self.watch_header(header),
             Message::HeaderSignature { header, .. } => self.watch_proposal(from, header),
+            Message::RecoverAnswer(answer) => {
+                answer
+                    .certificates
+                    .iter()
+                    .for_each(|proof| self.watch_certificate(proof));
+            }
             Message::Get(_)
+            | Message::Recover { .. }
             | Message::Evidence(_)
             | Message::FenceAsk { .. }
             | Message::FenceAnswer { .. }

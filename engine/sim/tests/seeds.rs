@@ -27,6 +27,13 @@ fn mixed_faults_are_survived_by_every_usual_number_of_validators() {
 }
 
 #[test]
+fn lost_disks_are_survived_by_every_usual_number_of_validators() {
+    for validators in [4, 5, 6, 7, 10] {
+        assert_good(validators, Scenario::LostDisk, 0..12);
+    }
+}
+
+#[test]
 fn every_scenario_is_survived() {
     for scenario in Scenario::all() {
         assert_good(4, scenario, 0..6);

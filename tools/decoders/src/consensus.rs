@@ -288,10 +288,12 @@ pub(crate) fn leases() -> Vec<Vec<u8>> {
                 lease,
                 abstain_until,
                 no_proposals_until,
+                is_lost: suspect,
             },
             boot_id: [8; 16],
             suspect,
             owner: [6; 32],
+            incarnation: 0x0102_0304_0506_0708,
         }
         .encode()
         .to_vec()

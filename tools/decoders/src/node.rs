@@ -248,6 +248,7 @@ fn entries() -> Vec<Vec<u8>> {
     for record in records() {
         all.push(entry(2, &[&number, &number, &record]));
     }
+    all.push(entry(6, &[&number, &[3; 2], &[7; 32], &number]));
     for certificate in certificates() {
         all.push(entry(
             4,
@@ -295,6 +296,12 @@ fn decode_entry(input: &[u8]) -> Verdict {
             again.extend_from_slice(&point.height.number().to_le_bytes());
             again.extend_from_slice(point.id.as_bytes());
             wire::encode_certificate(&proof, &mut again);
+        }
+        JournalEntry::Answer { epoch, answer } => {
+            again.extend_from_slice(&epoch.number().to_le_bytes());
+            again.extend_from_slice(&answer.asker.number().to_le_bytes());
+            again.extend_from_slice(&answer.nonce);
+            again.extend_from_slice(&answer.window.number().to_le_bytes());
         }
         JournalEntry::Evidence(evidence) => wire::encode_evidence(&evidence, &mut again),
     }

@@ -2,12 +2,12 @@
 
 use super::Verified;
 use super::evidence::check_evidence;
-use super::judge::{header_fits, judge};
+use super::judge::{header_fits, judge, proves_ready};
 use super::zip215::{SignatureCheck, SignatureItem};
 use crate::certificate::{Certificate, SignatureBytes, SignedRecord};
 use crate::evidence::{Evidence, SignedHeader};
 use crate::header::Header;
-use crate::message::HeldRecord;
+use crate::message::{HeldRecord, OwnAnswer, RecoverAnswer};
 use crate::signing;
 use crate::types::{ValidatorIndex, Window};
 use crate::validators::{Validator, ValidatorSet};
@@ -42,6 +42,13 @@ pub enum Claim {
         /// What the peer holds.
         held: HeldRecord,
     },
+    /// A peer's answer to this validator, which lost its disk (R13).
+    RecoverAnswer {
+        /// Who answers.
+        answerer: ValidatorIndex,
+        /// The answer.
+        answer: RecoverAnswer,
+    },
     /// Proof of misbehaviour.
     Evidence(Evidence),
 }
@@ -58,7 +65,8 @@ pub struct Refusal {
 /// Checks the claims of a turn, each with the peer it came from, in one batch.
 ///
 /// A claim that does not hold by its structure costs no signature check. `own` is the validator
-/// that runs this: the signer of fence records. Answers stand in the order of the claims.
+/// that runs this: the signer of fence records, and the asker of R13. Answers stand in the order of
+/// the claims.
 #[must_use]
 pub fn check_claims(
     set: &ValidatorSet,
@@ -136,11 +144,45 @@ impl Sheet {
                     signing::record_message(set, own, *window, record, out);
                 })
             }
+            Claim::RecoverAnswer { answerer, answer } => {
+                self.enter_answer(set, own, *answerer, answer)
+            }
             Claim::Evidence(evidence) => {
                 check_evidence(set, evidence).ok()?;
                 self.enter_evidence(set, evidence)
             }
         }
+    }
+
+    /// R13: nonce, asker and window are signed; the certificates must prove ParentReady of the
+    /// window, so that nobody sends an asker far ahead.
+    fn enter_answer(
+        &mut self,
+        set: &ValidatorSet,
+        asker: ValidatorIndex,
+        answerer: ValidatorIndex,
+        answer: &RecoverAnswer,
+    ) -> Option<()> {
+        let RecoverAnswer {
+            nonce,
+            window,
+            ref certificates,
+            ref signature,
+        } = *answer;
+        if !proves_ready(set, window, certificates) {
+            return None;
+        }
+        certificates
+            .iter()
+            .try_for_each(|one| self.enter_certificate(set, one))?;
+        let said = OwnAnswer {
+            asker,
+            nonce,
+            window,
+        };
+        self.enter_statement(set, answerer, signature, |out| {
+            signing::recover_message(set, answerer, &said, out);
+        })
     }
 
     fn enter_certificate(&mut self, set: &ValidatorSet, certificate: &Certificate) -> Option<()> {

@@ -88,6 +88,36 @@ pub fn judge(set: &ValidatorSet, certificate: &Certificate) -> Result<Fact, Cert
     }
 }
 
+/// Whether certificates prove, once their signatures are good too, that ParentReady of a window is
+/// not empty: nothing for the first window, a block final in the window itself, or what the window
+/// before hands on - a certified block with the skip of all above it, or the skip of the whole,
+/// which some honest validator voted for after it had entered.
+#[must_use]
+pub fn proves_ready(set: &ValidatorSet, window: Window, certificates: &[Certificate]) -> bool {
+    let Some(before) = window.previous() else {
+        return certificates.is_empty();
+    };
+    let last = Index::new(set.slots().saturating_sub(1));
+    let mut block = None;
+    let mut skip = None;
+    for certificate in certificates {
+        match judge(set, certificate) {
+            Ok(Fact::Final(point)) if point.window == window => return certificates.len() == 1,
+            Ok(Fact::Final(point) | Fact::Certified(point)) if point.window == before => {
+                block = Some(point.index);
+            }
+            Ok(Fact::Skip { window, from }) if window == before => skip = Some(from),
+            _ => return false,
+        }
+    }
+    match (block, skip) {
+        (_, Some(from)) if from == Index::ZERO => true,
+        (Some(index), _) if index == last => true,
+        (Some(index), Some(from)) => from <= index.next(),
+        _ => false,
+    }
+}
+
 fn check_records(set: &ValidatorSet, records: &[SignedRecord]) -> Result<(), CertificateError> {
     for SignedRecord {
         validator, record, ..

@@ -10,9 +10,9 @@ use crate::certificate::{Certificate, SignatureBytes};
 use crate::header::Header;
 use crate::limits::{
     BODIES_PER_REQUEST_MAX, CERTIFICATES_PER_MESSAGE_MAX, FORWARD_BYTES_MAX, HEADER_BYTES,
-    HEADERS_PER_ANSWER_MAX, PAYLOAD_BYTES_MAX,
+    HEADERS_PER_ANSWER_MAX, PAYLOAD_BYTES_MAX, RECOVER_CERTIFICATES_MAX,
 };
-use crate::message::{BlockRef, Get, HeldRecord, Message, Propose, Vote};
+use crate::message::{BlockRef, Get, HeldRecord, Message, Propose, RecoverAnswer, Vote};
 use crate::types::Index;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -30,6 +30,8 @@ const TAG_EVIDENCE: u8 = 10;
 const TAG_FENCE_ASK: u8 = 11;
 const TAG_FENCE_ANSWER: u8 = 12;
 const TAG_FORWARD: u8 = 13;
+const TAG_RECOVER: u8 = 14;
+const TAG_RECOVER_ANSWER: u8 = 15;
 
 const TAG_GET_HEADERS: u8 = 1;
 const TAG_GET_BODIES: u8 = 2;
@@ -71,6 +73,8 @@ pub fn encode(message: &Message, bytes: &mut Vec<u8>) {
             put_option(held.as_ref(), bytes, put_held);
         }
         Message::Forward(commands) => put_payload(commands, bytes),
+        Message::Recover { nonce } => bytes.extend_from_slice(nonce),
+        Message::RecoverAnswer(answer) => put_recover_answer(answer, bytes),
     }
 }
 
@@ -89,6 +93,8 @@ const fn tag(message: &Message) -> u8 {
         Message::FenceAsk { .. } => TAG_FENCE_ASK,
         Message::FenceAnswer { .. } => TAG_FENCE_ANSWER,
         Message::Forward(_) => TAG_FORWARD,
+        Message::Recover { .. } => TAG_RECOVER,
+        Message::RecoverAnswer(_) => TAG_RECOVER_ANSWER,
     }
 }
 
@@ -131,6 +137,10 @@ fn read(reader: &mut Reader<'_>) -> Result<Message, DecodeError> {
             held: reader.option("held record", read_held)?,
         },
         TAG_FORWARD => Message::Forward(read_payload(reader, "forward", FORWARD_BYTES_MAX)?),
+        TAG_RECOVER => Message::Recover {
+            nonce: reader.array("nonce")?,
+        },
+        TAG_RECOVER_ANSWER => Message::RecoverAnswer(read_recover_answer(reader)?),
         tag => {
             return Err(DecodeError::UnknownTag {
                 what: "message",
@@ -316,6 +326,33 @@ fn read_held(reader: &mut Reader<'_>) -> Result<HeldRecord, DecodeError> {
         window: reader.window()?,
         record: record::read(reader)?,
         signature: reader.option("signature", read_signature)?,
+    })
+}
+
+fn put_recover_answer(answer: &RecoverAnswer, bytes: &mut Vec<u8>) {
+    let RecoverAnswer {
+        nonce,
+        window,
+        certificates,
+        signature,
+    } = answer;
+    bytes.extend_from_slice(nonce);
+    bytes.extend_from_slice(&window.number().to_le_bytes());
+    put_certificates(certificates, bytes);
+    bytes.extend_from_slice(signature);
+}
+
+fn read_recover_answer(reader: &mut Reader<'_>) -> Result<RecoverAnswer, DecodeError> {
+    Ok(RecoverAnswer {
+        nonce: reader.array("nonce")?,
+        window: reader.window()?,
+        certificates: reader.list(
+            "certificates",
+            RECOVER_CERTIFICATES_MAX,
+            CERTIFICATE_BYTES_MIN,
+            certificate::read,
+        )?,
+        signature: read_signature(reader)?,
     })
 }
 

@@ -4,7 +4,7 @@
 //! Owns what was asked of the outside, in order, and which of it is answered by itself. Never: a
 //! second validator; see `support` for a world of them.
 
-use crate::fixtures::{Block, MS, sign_header, sign_record, v, verdict, w};
+use crate::fixtures::{Block, MS, sign_answer, sign_header, sign_record, v, verdict, w};
 use quorate_consensus::certificate::{Certificate, SignatureBytes};
 use quorate_consensus::effect::Effect;
 use quorate_consensus::header::Header;
@@ -12,7 +12,7 @@ use quorate_consensus::input::Input;
 use quorate_consensus::machine::{
     Config, Consensus, Disposition, Durability, Restored, TimerConfig,
 };
-use quorate_consensus::message::{HeldRecord, Message, Propose, Status, Vote};
+use quorate_consensus::message::{HeldRecord, Message, OwnAnswer, Propose, Status, Vote};
 use quorate_consensus::record::{OwnRecord, Record};
 use quorate_consensus::trust::{Authenticated, Durable, Lease};
 use quorate_consensus::types::{Height, Now, ValidatorIndex};
@@ -81,6 +81,7 @@ impl Setup {
             durability: self.durability,
             timers: self.timers,
             incarnation: INCARNATION,
+            nonce_seed: [3; 32],
         };
         let now = Now {
             mono_ns: 1_000 * MS,
@@ -96,6 +97,7 @@ impl Setup {
             seen: Vec::new(),
             answers: self.answers,
             journal: VecDeque::new(),
+            logged_answers: VecDeque::new(),
             leases: VecDeque::new(),
             inputs: VecDeque::new(),
         };
@@ -134,6 +136,8 @@ pub(crate) struct Bench {
     pub(crate) answers: Answers,
     /// Records that the journal has not answered yet.
     journal: VecDeque<OwnRecord>,
+    /// Answers of R13 that the journal has not answered yet.
+    logged_answers: VecDeque<OwnAnswer>,
     /// Leases that the lease file does not hold yet.
     leases: VecDeque<Lease>,
     inputs: VecDeque<Input>,
@@ -160,6 +164,7 @@ impl Bench {
     fn answer(&mut self, effect: &Effect) {
         match effect {
             Effect::PersistRecord(own) => self.journal.push_back(own.clone()),
+            Effect::PersistAnswer(answer) => self.logged_answers.push_back(*answer),
             Effect::PersistLease(lease) => self.leases.push_back(*lease),
             Effect::PersistProof { point, .. } => {
                 self.inputs.push_back(Input::Flushed(point.height));
@@ -171,6 +176,12 @@ impl Bench {
                     window,
                     record,
                     signature,
+                });
+            }
+            Effect::SignAnswer(answer) if self.answers.signing => {
+                self.inputs.push_back(Input::AnswerSigned {
+                    answer: *answer,
+                    signature: sign_answer(&self.set, self.own, answer),
                 });
             }
             Effect::SignHeader { id, header } if self.answers.signing => {
@@ -197,6 +208,10 @@ impl Bench {
         for own in self.journal.drain(..) {
             self.inputs
                 .push_back(Input::RecordDurable(Durable::assert_durable(own)));
+        }
+        for answer in self.logged_answers.drain(..) {
+            let answer = Durable::assert_durable_answer(answer);
+            self.inputs.push_back(Input::AnswerDurable(answer));
         }
     }
 

@@ -4,6 +4,7 @@
 use quorate_consensus::certificate::{Certificate, SignatureBytes, SignedRecord, Target};
 use quorate_consensus::header::{HEADER_VERSION, Header};
 use quorate_consensus::input::Input;
+use quorate_consensus::message::OwnAnswer;
 use quorate_consensus::payload::{Entry, Lane, PayloadBuilder, encode_entry, session_of_key};
 use quorate_consensus::record::Record;
 use quorate_consensus::signing::{self, ValidatorKey};
@@ -80,6 +81,16 @@ pub(crate) fn sign_header(set: &ValidatorSet, header: &Header) -> SignatureBytes
             .key,
         &message,
     )
+}
+
+pub(crate) fn sign_answer(
+    set: &ValidatorSet,
+    validator: ValidatorIndex,
+    answer: &OwnAnswer,
+) -> SignatureBytes {
+    let mut message = Vec::new();
+    signing::recover_message(set, validator, answer, &mut message);
+    sign(&set.validator(validator).expect("of the set").key, &message)
 }
 
 pub(crate) struct StandIn;

@@ -15,6 +15,8 @@ mod r10_repair;
 mod r11_order;
 mod r12_fence;
 mod r12_restart;
+mod r13_answer;
+mod r13_ask;
 mod r1_enter;
 mod r2_propose;
 mod r3_first_vote;

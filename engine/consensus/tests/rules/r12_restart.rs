@@ -19,6 +19,7 @@ fn facts(durability: Durability, boot_id: [u8; 16], clean_stop: bool) -> StartFa
         durability,
         boot_id,
         clean_stop,
+        incarnation_min: 5,
     }
 }
 
@@ -27,12 +28,14 @@ fn file(abstain_until: Option<u64>, suspect: bool) -> LeaseFile {
         lease: Some(w(8)),
         abstain_until: abstain_until.map(w),
         no_proposals_until: Some(w(2)),
+        is_lost: false,
     };
     LeaseFile {
         lease,
         boot_id: OLD_BOOT,
         suspect,
         owner: [7; 32],
+        incarnation: 9,
     }
 }
 
@@ -62,6 +65,7 @@ fn r12_the_plan_of_a_start_follows_the_table() {
             lease,
             abstain_until,
             no_proposals_until,
+            is_lost: _,
         } = planned.lease;
         assert_eq!(lease, Some(w(8)), "{row:?}");
         assert_eq!(abstain_until, abstains.then_some(w(8)), "{row:?}");
@@ -104,15 +108,29 @@ fn r12_abstention_outlasts_every_later_start_and_never_falls() {
 
 #[test]
 fn r12_the_lease_file_reads_back_and_nothing_else_does() {
-    let file = file(Some(3), true);
+    let mut file = file(Some(3), true);
+    file.lease.is_lost = true;
     let bytes = file.encode();
     assert_eq!(LeaseFile::decode(&bytes), Some(file));
     assert_eq!(LeaseFile::decode(&bytes[1..]), None);
-    for (at, wrong) in [(0, 2), (43, 7)] {
+    for (at, wrong) in [(0, 2), (43, 7), (44, 2)] {
         let mut bytes = bytes;
         bytes[at] = wrong;
         assert_eq!(LeaseFile::decode(&bytes), None);
     }
+}
+
+/// 3.5: of two processes with one key, peers keep the one that started later.
+#[test]
+fn r12_the_number_of_a_start_grows_whatever_the_clock_says() {
+    let facts = |incarnation_min| StartFacts {
+        incarnation_min,
+        ..facts(Durability::Sync, OLD_BOOT, true)
+    };
+    let behind = plan(file(None, false), &facts(5));
+    assert_eq!(behind.incarnation, 10, "one more than the last start");
+    assert_eq!(plan(behind, &facts(5)).incarnation, 11);
+    assert_eq!(plan(behind, &facts(700)).incarnation, 700);
 }
 
 /// A validator started again under this lease, with a record and a block of window 0 in its log.
@@ -125,6 +143,7 @@ fn abstaining(durability: Durability, until: u64, own: u16) -> (Setup, Block) {
         lease: Some(w(until)),
         abstain_until: Some(w(until)),
         no_proposals_until: Some(w(until)),
+        is_lost: false,
     };
     (setup, block)
 }
@@ -333,6 +352,7 @@ fn r12_no_proposal_up_to_no_proposals_until_and_votes_all_the_same() {
         lease: Some(w(9)),
         abstain_until: None,
         no_proposals_until: Some(w(0)),
+        is_lost: false,
     };
     let mut bench = setup.run();
     assert_eq!(bench.consensus.proposal_room(), None);

@@ -2,7 +2,7 @@
 //! links that can be cut, signatures stood in for by a keyed hash.
 
 pub(crate) use crate::fixtures::{LINK_NS, MS, payload_numbered, set_of, v};
-use crate::fixtures::{sign_header, sign_record, verdict};
+use crate::fixtures::{sign_answer, sign_header, sign_record, verdict};
 use crate::member::{Disk, Member};
 use quorate_consensus::effect::{Destination, Effect, Effects, FinalPath};
 use quorate_consensus::header::Header;
@@ -129,6 +129,7 @@ impl World {
             durability: self.durability,
             timers: self.timers,
             incarnation: member.incarnation,
+            nonce_seed: [u8::try_from(member.incarnation).unwrap_or(0); 32],
         };
         let mut effects = Vec::new();
         member.consensus = Some(Consensus::new(config, restored, self.now, &mut effects));
@@ -223,6 +224,7 @@ impl World {
             Effect::PersistBlock { .. }
             | Effect::PersistRecord(_)
             | Effect::PersistProof { .. }
+            | Effect::PersistAnswer(_)
             | Effect::PersistLease(_) => self.persist(index, effect, inputs),
             Effect::Send { to, message } => self.send(index, to, message),
             Effect::SignRecord { window, record } => {
@@ -232,6 +234,10 @@ impl World {
                     record,
                     signature,
                 });
+            }
+            Effect::SignAnswer(answer) => {
+                let signature = sign_answer(&self.set, index, &answer);
+                inputs.push(Input::AnswerSigned { answer, signature });
             }
             Effect::SignHeader { id, header } => {
                 let signature = sign_header(&self.set, &header);
@@ -283,6 +289,9 @@ impl World {
             Effect::PersistProof { point, proof } => {
                 disk.proof = Some((point, proof));
                 inputs.push(Input::Flushed(point.height));
+            }
+            Effect::PersistAnswer(answer) => {
+                inputs.push(Input::AnswerDurable(Durable::assert_durable_answer(answer)));
             }
             Effect::PersistLease(lease) => {
                 disk.lease = lease;

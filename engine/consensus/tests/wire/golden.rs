@@ -118,12 +118,14 @@ fn every_kind_of_message_has_a_frozen_form() {
         Message::FenceAsk { .. } => 10,
         Message::FenceAnswer { .. } => 11,
         Message::Forward(_) => 12,
+        Message::Recover { .. } => 13,
+        Message::RecoverAnswer(_) => 14,
     };
-    let mut seen = [false; 13];
+    let mut seen = [false; 15];
     messages()
         .iter()
         .for_each(|(_, message)| seen[place(message)] = true);
-    assert_eq!(seen, [true; 13]);
+    assert_eq!(seen, [true; 15]);
 }
 
 #[test]

@@ -6,7 +6,9 @@ use proptest::prelude::*;
 use quorate_consensus::certificate::{Certificate, SignedRecord, Target};
 use quorate_consensus::evidence::{Evidence, SignedHeader};
 use quorate_consensus::header::Header;
-use quorate_consensus::message::{BlockRef, Get, HeldRecord, Message, Propose, Status, Vote};
+use quorate_consensus::message::{
+    BlockRef, Get, HeldRecord, Message, Propose, RecoverAnswer, Status, Vote,
+};
 use quorate_consensus::record::Record;
 use quorate_consensus::types::{BlockId, Epoch, Height, Index, Point, ValidatorIndex, Window};
 use quorate_consensus::wire;
@@ -250,6 +252,10 @@ fn held() -> impl Strategy<Value = HeldRecord> {
     })
 }
 
+fn nonce() -> impl Strategy<Value = [u8; 32]> {
+    any::<[u8; 32]>()
+}
+
 fn message() -> impl Strategy<Value = Message> {
     prop_oneof![
         propose().prop_map(Message::Propose),
@@ -268,6 +274,17 @@ fn message() -> impl Strategy<Value = Message> {
         (any::<u64>(), option::of(held()))
             .prop_map(|(incarnation, held)| Message::FenceAnswer { incarnation, held }),
         payload().prop_map(Message::Forward),
+        nonce().prop_map(|nonce| Message::Recover { nonce }),
+        (nonce(), window(), vec(certificate(), 0..2), signature()).prop_map(
+            |(nonce, window, certificates, signature)| {
+                Message::RecoverAnswer(RecoverAnswer {
+                    nonce,
+                    window,
+                    certificates,
+                    signature,
+                })
+            },
+        ),
     ]
 }
 

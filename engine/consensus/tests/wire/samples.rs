@@ -3,7 +3,9 @@
 use quorate_consensus::certificate::{Certificate, SignedRecord, Target};
 use quorate_consensus::evidence::{Evidence, SignedHeader};
 use quorate_consensus::header::Header;
-use quorate_consensus::message::{BlockRef, Get, HeldRecord, Message, Propose, Status, Vote};
+use quorate_consensus::message::{
+    BlockRef, Get, HeldRecord, Message, Propose, RecoverAnswer, Status, Vote,
+};
 use quorate_consensus::record::Record;
 use quorate_consensus::types::{BlockId, Epoch, Height, Index, Point, ValidatorIndex, Window};
 use std::sync::Arc;
@@ -245,7 +247,7 @@ fn whole_and_small() -> [(&'static str, Message); 6] {
 }
 
 /// What answers a request, and what is sent beside votes.
-fn answers() -> [(&'static str, Message); 9] {
+fn answers() -> [(&'static str, Message); 12] {
     let headers = vec![header(1), header(2)];
     let answer = |held| Message::FenceAnswer {
         incarnation: 35,
@@ -279,7 +281,20 @@ fn answers() -> [(&'static str, Message); 9] {
         ("fence_answer", answer(Some(held()))),
         ("fence_answer_none", answer(None)),
         ("forward", Message::Forward(payload())),
+        ("recover", Message::Recover { nonce: [36; 32] }),
+        ("recover_answer", recover_answer(certificates())),
+        ("recover_answer_first", recover_answer(Vec::new())),
     ]
+}
+
+fn recover_answer(mut certificates: Vec<Certificate>) -> Message {
+    certificates.truncate(2);
+    Message::RecoverAnswer(RecoverAnswer {
+        nonce: [37; 32],
+        window: Window::new(38),
+        certificates,
+        signature: signature(39),
+    })
 }
 
 /// Every kind of message, and the smallest form of those with optional parts.

@@ -8,8 +8,9 @@ use quorate_consensus::certificate::Certificate;
 use quorate_consensus::evidence::Evidence;
 use quorate_consensus::header::Header;
 use quorate_consensus::limits::HEADER_BYTES;
+use quorate_consensus::message::OwnAnswer;
 use quorate_consensus::record::OwnRecord;
-use quorate_consensus::types::{BlockId, Epoch, Height, Index, Point, Window};
+use quorate_consensus::types::{BlockId, Epoch, Height, Index, Point, ValidatorIndex, Window};
 use quorate_consensus::wire;
 use quorate_log::{LogOffset, RecordIndex, RecordKind, RecordRef};
 
@@ -26,6 +27,8 @@ pub const KIND_FINALIZED: RecordKind = RecordKind::new(3);
 pub const KIND_PROOF: RecordKind = RecordKind::new(4);
 /// Proof of misbehaviour.
 pub const KIND_EVIDENCE: RecordKind = RecordKind::new(5);
+/// An own answer to a validator that lost its disk.
+pub const KIND_ANSWER: RecordKind = RecordKind::new(6);
 
 /// Bytes of the version.
 const VERSION_BYTES: usize = 2;
@@ -33,6 +36,8 @@ const VERSION_BYTES: usize = 2;
 const PLACE_BYTES: usize = 4 + 4 + 8;
 /// Bytes of a finality mark.
 const MARK_BYTES: usize = HEADER_BYTES + PLACE_BYTES + 1 + PLACE_BYTES;
+/// Bytes of an answer: epoch, asker, nonce, window.
+const ANSWER_BYTES: usize = 8 + 2 + 32 + 8;
 
 /// What a block record has besides its payload.
 pub const BLOCK_ENTRY_BYTES: usize = VERSION_BYTES + HEADER_BYTES;
@@ -77,6 +82,13 @@ pub enum JournalEntry<'a> {
     },
     /// Proof of misbehaviour.
     Evidence(Evidence),
+    /// An own answer to a validator that lost its disk.
+    Answer {
+        /// Its epoch.
+        epoch: Epoch,
+        /// Asker, nonce and window.
+        answer: OwnAnswer,
+    },
 }
 
 /// Why a record is no entry of ours.
@@ -126,7 +138,7 @@ pub(super) fn encode_block(header: &Header, bytes: &mut Vec<u8>) {
 }
 
 /// Appends an own record.
-pub(super) fn encode_record(epoch: Epoch, own: &OwnRecord, bytes: &mut Vec<u8>) {
+pub(crate) fn encode_record(epoch: Epoch, own: &OwnRecord, bytes: &mut Vec<u8>) {
     put_version(bytes);
     bytes.extend_from_slice(&epoch.number().to_le_bytes());
     bytes.extend_from_slice(&own.window.number().to_le_bytes());
@@ -162,6 +174,15 @@ pub(super) fn encode_evidence(evidence: &Evidence, bytes: &mut Vec<u8>) {
     wire::encode_evidence(evidence, bytes);
 }
 
+/// Appends an own answer of R13.
+pub(super) fn encode_answer(epoch: Epoch, answer: &OwnAnswer, bytes: &mut Vec<u8>) {
+    put_version(bytes);
+    bytes.extend_from_slice(&epoch.number().to_le_bytes());
+    bytes.extend_from_slice(&answer.asker.number().to_le_bytes());
+    bytes.extend_from_slice(&answer.nonce);
+    bytes.extend_from_slice(&answer.window.number().to_le_bytes());
+}
+
 /// Reads one entry; it must take all the bytes.
 ///
 /// # Errors
@@ -173,6 +194,7 @@ pub fn decode(kind: RecordKind, bytes: &[u8]) -> Result<JournalEntry<'_>, EntryE
         KIND_FINALIZED,
         KIND_PROOF,
         KIND_EVIDENCE,
+        KIND_ANSWER,
     ]
     .contains(&kind)
     {
@@ -194,6 +216,7 @@ pub fn decode(kind: RecordKind, bytes: &[u8]) -> Result<JournalEntry<'_>, EntryE
         KIND_RECORD => decode_record(rest),
         KIND_FINALIZED => decode_mark(rest).map(JournalEntry::Finalized),
         KIND_PROOF => decode_proof(rest),
+        KIND_ANSWER => decode_answer(rest),
         _ => wire::decode_evidence(rest)
             .map(JournalEntry::Evidence)
             .map_err(|source| EntryError::Wire {
@@ -279,6 +302,26 @@ fn decode_proof(bytes: &[u8]) -> Result<JournalEntry<'_>, EntryError> {
         id: BlockId::new(*id),
     };
     Ok(JournalEntry::Proof { point, proof })
+}
+
+fn decode_answer(bytes: &[u8]) -> Result<JournalEntry<'_>, EntryError> {
+    let bytes: &[u8; ANSWER_BYTES] = bytes.try_into().map_err(|_| EntryError::Length {
+        what: "answer",
+        bytes: bytes.len(),
+    })?;
+    let (mut epoch, mut asker, mut nonce, mut window) = ([0; 8], [0; 2], [0; 32], [0; 8]);
+    epoch.copy_from_slice(&bytes[..8]);
+    asker.copy_from_slice(&bytes[8..10]);
+    nonce.copy_from_slice(&bytes[10..42]);
+    window.copy_from_slice(&bytes[42..]);
+    Ok(JournalEntry::Answer {
+        epoch: Epoch::new(u64::from_le_bytes(epoch)),
+        answer: OwnAnswer {
+            asker: ValidatorIndex::new(u16::from_le_bytes(asker)),
+            nonce,
+            window: Window::new(u64::from_le_bytes(window)),
+        },
+    })
 }
 
 fn put_version(bytes: &mut Vec<u8>) {

@@ -4,7 +4,6 @@ use quorate_consensus::certificate::{SignedRecord, Target};
 use quorate_consensus::evidence::SignedHeader;
 use quorate_consensus::header::HEADER_VERSION;
 use quorate_consensus::record::Record;
-use quorate_consensus::types::ValidatorIndex;
 
 use super::*;
 
@@ -94,6 +93,14 @@ fn samples() -> Vec<(RecordKind, Vec<u8>)> {
     };
     let evidence = Evidence::TwoHeaders(Box::new([signed.clone(), signed]));
     add(KIND_EVIDENCE, &|bytes| encode_evidence(&evidence, bytes));
+    let answer = OwnAnswer {
+        asker: ValidatorIndex::new(3),
+        nonce: [7; 32],
+        window: Window::new(8),
+    };
+    add(KIND_ANSWER, &|bytes| {
+        encode_answer(Epoch::new(1), &answer, bytes);
+    });
     samples
 }
 
@@ -108,6 +115,7 @@ fn encode_again(entry: &JournalEntry<'_>) -> Vec<u8> {
         JournalEntry::Finalized(mark) => encode_mark(mark, &mut bytes),
         JournalEntry::Proof { point, proof } => encode_proof(point, proof, &mut bytes),
         JournalEntry::Evidence(evidence) => encode_evidence(evidence, &mut bytes),
+        JournalEntry::Answer { epoch, answer } => encode_answer(*epoch, answer, &mut bytes),
     }
     bytes
 }

@@ -10,8 +10,9 @@
 mod entry;
 mod sync;
 
+pub(crate) use entry::encode_record;
 pub use entry::{
-    BLOCK_ENTRY_BYTES, ENTRY_VERSION, EntryError, FinalMark, JournalEntry, KIND_BLOCK,
+    BLOCK_ENTRY_BYTES, ENTRY_VERSION, EntryError, FinalMark, JournalEntry, KIND_ANSWER, KIND_BLOCK,
     KIND_EVIDENCE, KIND_FINALIZED, KIND_PROOF, KIND_RECORD, decode,
 };
 pub use sync::{SyncDone, SyncError, SyncJob, SyncWorker};
@@ -23,6 +24,7 @@ use quorate_consensus::certificate::Certificate;
 use quorate_consensus::evidence::Evidence;
 use quorate_consensus::header::Header;
 use quorate_consensus::machine::Durability;
+use quorate_consensus::message::OwnAnswer;
 use quorate_consensus::record::OwnRecord;
 use quorate_consensus::trust::{Durable, Lease};
 use quorate_consensus::types::{BlockId, Epoch, Height, Point, Window};
@@ -44,6 +46,8 @@ pub enum JournalOp {
     },
     /// An own vote record.
     Record(OwnRecord),
+    /// An own answer to a validator that lost its disk (R13).
+    Answer(OwnAnswer),
     /// A block is final here; in height order, its block logged before.
     Finalized(Box<FinalBlock>),
     /// A finality proof.
@@ -89,6 +93,8 @@ pub enum Journaled {
     },
     /// An own record is as durable as configured.
     Record(Durable<OwnRecord>),
+    /// An own answer is as durable as configured.
+    Answer(Durable<OwnAnswer>),
     /// A proof and everything before it is on the disk.
     Flushed(Height),
     /// The lease file holds this lease.
@@ -118,6 +124,7 @@ pub enum JournalError {
 #[derive(Debug)]
 enum Waiting {
     Record(OwnRecord),
+    Answer(OwnAnswer),
     Proof(Height),
 }
 
@@ -214,6 +221,7 @@ impl Journal {
                 done.push(Journaled::Block { id, place });
             }
             JournalOp::Record(own) => self.append_record(now_ns, own, head, done)?,
+            JournalOp::Answer(answer) => self.append_answer(now_ns, answer, head, done)?,
             JournalOp::Finalized(block) => {
                 self.append_mark(now_ns, block.id, block.header, head, done)?;
                 done.push(Journaled::Executable(block));
@@ -275,12 +283,35 @@ impl Journal {
         head: &mut Vec<u8>,
         done: &mut Vec<Journaled>,
     ) -> Result<(), JournalError> {
-        entry::encode_record(self.epoch, &own, head);
+        encode_record(self.epoch, &own, head);
         let place = self.write(now_ns, KIND_RECORD, &[head])?;
         match self.durability {
             Durability::Async => done.push(Journaled::Record(Durable::assert_durable(own))),
             Durability::Sync => {
                 self.waiting.push_back((place.index, Waiting::Record(own)));
+                self.is_sync_urgent = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// R11: an answer of R13 is durable when a record would be.
+    fn append_answer(
+        &mut self,
+        now_ns: u64,
+        answer: OwnAnswer,
+        head: &mut Vec<u8>,
+        done: &mut Vec<Journaled>,
+    ) -> Result<(), JournalError> {
+        entry::encode_answer(self.epoch, &answer, head);
+        let place = self.write(now_ns, KIND_ANSWER, &[head])?;
+        match self.durability {
+            Durability::Async => {
+                done.push(Journaled::Answer(Durable::assert_durable_answer(answer)));
+            }
+            Durability::Sync => {
+                self.waiting
+                    .push_back((place.index, Waiting::Answer(answer)));
                 self.is_sync_urgent = true;
             }
         }
@@ -365,6 +396,9 @@ impl Journal {
             };
             done.push(match waiting {
                 Waiting::Record(own) => Journaled::Record(Durable::assert_durable(own)),
+                Waiting::Answer(answer) => {
+                    Journaled::Answer(Durable::assert_durable_answer(answer))
+                }
                 Waiting::Proof(height) => Journaled::Flushed(height),
             });
         }

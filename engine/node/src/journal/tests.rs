@@ -66,6 +66,7 @@ impl Fixture {
             Journaled::Executable(block) => format!("executable {}", block.header.height.number()),
             Journaled::Proof { height, .. } => format!("proof {}", height.number()),
             Journaled::Record(_) => "record".to_owned(),
+            Journaled::Answer(_) => "answer".to_owned(),
             Journaled::Flushed(height) => format!("flushed {}", height.number()),
             Journaled::Lease(_) => "lease".to_owned(),
         };
@@ -161,6 +162,23 @@ fn proof(height: u64) -> JournalOp {
         point: header.point(id),
         proof,
     }
+}
+
+#[test]
+fn r11_an_answer_of_r13_is_durable_when_a_record_would_be() {
+    let answer = JournalOp::Answer(quorate_consensus::message::OwnAnswer {
+        asker: quorate_consensus::types::ValidatorIndex::new(2),
+        nonce: [5; 32],
+        window: Window::new(1),
+    });
+    let mut written = fixture(Durability::Async);
+    assert_eq!(written.append(0, answer.clone()), ["answer"]);
+    let mut synced = fixture(Durability::Sync);
+    assert_eq!(synced.append(0, answer), [""; 0]);
+    let jobs = synced.jobs(0);
+    assert_eq!(jobs.len(), 1, "it waits for nothing else");
+    assert_eq!(synced.finish(jobs[0]), ["answer"]);
+    assert_eq!(synced.kinds(), [KIND_ANSWER.number()]);
 }
 
 #[test]

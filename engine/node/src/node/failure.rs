@@ -4,6 +4,7 @@ use crate::file_error::FileError;
 use crate::journal::{JournalError, SyncError};
 use crate::recovery::RecoveryError;
 use crate::replica::{OrderError, ReplicaError};
+use crate::vote_state::VoteStateError;
 use quorate_log::{LockError, OpenError};
 use quorate_net::NetError;
 use std::path::PathBuf;
@@ -26,6 +27,15 @@ pub enum StartError {
         /// What is wrong with it.
         #[source]
         source: RecoveryError,
+    },
+    /// What a validator said cannot be taken out of its folder, or merged into it.
+    #[error("data = {}: {source}", folder.display())]
+    VoteState {
+        /// The folder.
+        folder: PathBuf,
+        /// Why.
+        #[source]
+        source: VoteStateError,
     },
     /// A port cannot be opened, or the message path not be set up.
     #[error("listen: {0}; stop the process that uses the address, or configure another one")]
@@ -51,22 +61,33 @@ impl StartError {
         match self {
             Self::File(_) | Self::Net(_) | Self::Metrics { .. } => 3,
             Self::Folder(_) | Self::System(_) => 75,
-            Self::Recovery { source, .. } => match source {
-                RecoveryError::LeaseMissing
-                | RecoveryError::LeaseDamaged(_)
-                | RecoveryError::LogWithoutLease { .. } => 4,
-                RecoveryError::AlreadyInitialized
-                | RecoveryError::OtherValidator { .. }
-                | RecoveryError::SegmentsTooSmall { .. }
-                | RecoveryError::Log(
-                    OpenError::Genesis { .. }
-                    | OpenError::SegmentBytes { .. }
-                    | OpenError::GenesisTooLarge { .. },
-                ) => 3,
-                RecoveryError::LeaseWrite(_) | RecoveryError::Io { .. } => 70,
-                _ => 5,
+            Self::Recovery { source, .. } => recovery_code(source),
+            Self::VoteState { source, .. } => match source {
+                VoteStateError::Folder(source) => recovery_code(source),
+                // Its key was used at two places: neither may be believed.
+                VoteStateError::Conflict { .. } => 4,
+                VoteStateError::Keep(_) | VoteStateError::Append(_) => 70,
+                _ => 3,
             },
         }
+    }
+}
+
+fn recovery_code(error: &RecoveryError) -> u8 {
+    match error {
+        RecoveryError::LeaseMissing
+        | RecoveryError::LeaseDamaged(_)
+        | RecoveryError::LogWithoutLease { .. } => 4,
+        RecoveryError::AlreadyInitialized
+        | RecoveryError::OtherValidator { .. }
+        | RecoveryError::SegmentsTooSmall { .. }
+        | RecoveryError::Log(
+            OpenError::Genesis { .. }
+            | OpenError::SegmentBytes { .. }
+            | OpenError::GenesisTooLarge { .. },
+        ) => 3,
+        RecoveryError::LeaseWrite(_) | RecoveryError::Io { .. } => 70,
+        _ => 5,
     }
 }
 

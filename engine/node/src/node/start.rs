@@ -8,7 +8,7 @@ use crate::http::{HttpServer, Question, Reply};
 use crate::lanes::LanesConfig;
 use crate::metrics::Metrics;
 use crate::profiles::{Durability, STAGES, Threading};
-use crate::recovery;
+use crate::recovery::{self, RecoverySummary};
 use crate::replica::{Parts, Replica, ReplicaConfig};
 use crate::stages::clock::{Clock, wall_ns};
 use crate::stages::dedicated::{Dedicated, DedicatedParts};
@@ -18,6 +18,7 @@ use crate::stages::shared::{Publisher, SharedLoop, SharedParts};
 use crate::stages::verify::{VerifyParts, VerifyWorker};
 use crate::stages::wire::{ValidatorIdentity, WireStage};
 use crate::state_machine::StateMachine;
+use crate::vote_state::{self, VoteState};
 use crossbeam::channel::{bounded, unbounded};
 use quorate_consensus::machine;
 use quorate_consensus::signing::ValidatorKey;
@@ -58,6 +59,60 @@ pub fn initialize(config: &NodeConfig) -> Result<(), StartError> {
     })
 }
 
+/// Says that the disk of this validator is lost, or an old copy: the next starts ask its peers from
+/// which window on it may vote. An operator's act and never a part of a start; safe at any time.
+///
+/// # Errors
+/// The folder is another validator's or chain's, is in use, or cannot be written.
+pub fn declare_lost(config: &NodeConfig) -> Result<(), StartError> {
+    let path = log_path(&config.data);
+    let folder = open_folder(&path)?;
+    let log = log_config(config)?;
+    let (genesis, owner) = (config.genesis.bytes(), config.key.public());
+    recovery::declare_lost(&folder, &log, genesis, boot_id()?, owner).map_err(|source| {
+        StartError::Recovery {
+            folder: path,
+            source,
+        }
+    })
+}
+
+/// Takes what a stopped validator has said out of its folder, for another machine; `keep` makes it
+/// durable elsewhere before the folder loses the right to vote ([`vote_state::export`]).
+///
+/// # Errors
+/// The folder is not one to start from, or in use, or `keep` fails.
+pub fn export_votes(
+    config: &NodeConfig,
+    keep: &mut dyn FnMut(&VoteState) -> std::io::Result<()>,
+) -> Result<VoteState, StartError> {
+    let path = log_path(&config.data);
+    let folder = open_folder(&path)?;
+    let replica = replica_config(config)?;
+    vote_state::export(&folder, &replica.recovery(), keep).map_err(|source| StartError::VoteState {
+        folder: path,
+        source,
+    })
+}
+
+/// Merges what a validator has said elsewhere into its folder here, which is made when there is
+/// none ([`vote_state::import`]).
+///
+/// # Errors
+/// The state is of another chain or validator, or contradicts the folder, or that is in use.
+pub fn import_votes(config: &NodeConfig, state: &VoteState) -> Result<(), StartError> {
+    let path = log_path(&config.data);
+    let folder = open_folder(&path)?;
+    let replica = replica_config(config)?;
+    let epoch = replica.set.epoch();
+    vote_state::import(&folder, &replica.recovery(), epoch, state).map_err(|source| {
+        StartError::VoteState {
+            folder: path,
+            source,
+        }
+    })
+}
+
 fn log_path(data: &Path) -> PathBuf {
     data.join(LOG_FOLDER)
 }
@@ -92,7 +147,7 @@ fn boot_id() -> Result<[u8; 16], StartError> {
     }
 }
 
-fn replica_config(config: &NodeConfig, incarnation: u64) -> Result<ReplicaConfig, StartError> {
+fn replica_config(config: &NodeConfig) -> Result<ReplicaConfig, StartError> {
     let chain = config.genesis.file().limits;
     let mut lanes = LanesConfig::new(chain.sessions_max, config.timers.fan_out_ns);
     lanes.commands_max = config.limits.pool_commands_max;
@@ -108,7 +163,8 @@ fn replica_config(config: &NodeConfig, incarnation: u64) -> Result<ReplicaConfig
             Durability::Async => machine::Durability::Async,
         },
         timers: config.timers.consensus,
-        incarnation,
+        incarnation_min: wall_ns(),
+        nonce_seed: random()?,
         boot_id: boot_id()?,
         genesis: Arc::clone(config.genesis.bytes()),
         log: log_config(config)?,
@@ -147,17 +203,15 @@ pub(super) fn start(config: NodeConfig, app: impl StateMachine) -> Result<Node, 
     let clock = Clock::new();
     let path = log_path(&config.data);
     let folder = open_folder(&path)?;
-    let incarnation = wall_ns();
-    let replica_config = replica_config(&config, incarnation)?;
+    let replica_config = replica_config(&config)?;
     let (_, now) = clock.read();
     let (parts, companions) =
         Parts::open(&folder, &replica_config, app, now).map_err(|source| StartError::Recovery {
             folder: path,
             source,
         })?;
-    tracing::info!(summary = ?companions.summary, "recovered");
-
-    let net_config = net_config(&config, incarnation)?;
+    tell_recovered(&companions.summary);
+    let net_config = net_config(&config, companions.summary.lease.incarnation)?;
     let set = Arc::clone(config.genesis.validator_set());
     let validator_key = ValidatorKey::from_seed(&config.key.seed());
     let identity = ValidatorIdentity::new(Arc::clone(&set), config.own, config.key);
@@ -167,6 +221,7 @@ pub(super) fn start(config: NodeConfig, app: impl StateMachine) -> Result<Node, 
     let metrics = Arc::new(Metrics::default());
     let (control, controls) = bounded(CONTROLS_MAX);
     let (sender, finalized) = bounded(config.limits.finalized_queue_max);
+    let durable = bounded(1);
     let is_wanted = Arc::new(AtomicBool::new(false));
     let chain = config.genesis.file().limits;
     let inlet = Arc::new(Inlet::new(chain.command_bytes_max as usize));
@@ -193,6 +248,7 @@ pub(super) fn start(config: NodeConfig, app: impl StateMachine) -> Result<Node, 
         finalized: Publisher {
             sender,
             is_wanted: Arc::clone(&is_wanted),
+            durable: durable.clone(),
         },
     };
     let thread = start_threads(parts, preparer)?;
@@ -204,10 +260,18 @@ pub(super) fn start(config: NodeConfig, app: impl StateMachine) -> Result<Node, 
         asker,
         inlet,
         finalized,
+        durable: durable.1,
         is_wanted,
         http,
         thread: Some(thread),
     })
+}
+
+fn tell_recovered(summary: &RecoverySummary) {
+    tracing::info!(?summary, "recovered");
+    if summary.lease.lease.is_lost {
+        tracing::warn!("the lease is lost: no vote before enough peers have said what they know");
+    }
 }
 
 fn verify_parts(

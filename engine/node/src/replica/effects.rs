@@ -49,6 +49,8 @@ impl OrderStage {
                 });
             }
             Effect::PersistRecord(own) => out.journal.push(JournalOp::Record(own)),
+            Effect::PersistAnswer(answer) => out.journal.push(JournalOp::Answer(answer)),
+            Effect::SignAnswer(answer) => out.jobs.push(Job::SignAnswer(answer)),
             Effect::PersistProof { point, proof } => {
                 out.journal.push(JournalOp::Proof { point, proof });
             }

@@ -5,8 +5,9 @@
 
 use quorate_consensus::header::Header;
 use quorate_consensus::input::Input;
+use quorate_consensus::message::OwnAnswer;
 use quorate_consensus::record::Record;
-use quorate_consensus::signing::{Signer, header_message, record_message};
+use quorate_consensus::signing::{Signer, header_message, record_message, recover_message};
 use quorate_consensus::types::{BlockId, ValidatorIndex, Window};
 use quorate_consensus::validators::ValidatorSet;
 use quorate_consensus::verify::{Claim, SignatureCheck, check_claims};
@@ -28,6 +29,8 @@ pub enum Job {
         /// The header.
         header: Header,
     },
+    /// Sign an own answer to a validator that lost its disk.
+    SignAnswer(OwnAnswer),
     /// Check a claim.
     Verify {
         /// The peer whose channel brought it.
@@ -66,6 +69,11 @@ pub fn run_jobs(
                     id,
                     signature: signer.sign(&message),
                 });
+            }
+            Job::SignAnswer(answer) => {
+                recover_message(set, own, &answer, &mut message);
+                let signature = signer.sign(&message);
+                inputs.push(Input::AnswerSigned { answer, signature });
             }
             Job::Verify { from, claim } => claims.push((from, claim)),
         }

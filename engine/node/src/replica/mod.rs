@@ -54,8 +54,11 @@ pub struct ReplicaConfig {
     pub durability: Durability,
     /// Its timers.
     pub timers: TimerConfig,
-    /// Start number of this process, above every earlier one of this key.
-    pub incarnation: u64,
+    /// The number of this start is at least this, and above that of the last one in any case:
+    /// a wall clock, for a folder that is lost.
+    pub incarnation_min: u64,
+    /// Random bytes of this process alone, for the nonces of R13.
+    pub nonce_seed: [u8; 32],
     /// Present boot of this machine.
     pub boot_id: [u8; 16],
     /// The exact bytes of the genesis file.
@@ -66,6 +69,23 @@ pub struct ReplicaConfig {
     pub lanes: LanesConfig,
     /// Bytes of payloads kept in memory for peers and delivery.
     pub cache_bytes_max: usize,
+}
+
+impl ReplicaConfig {
+    /// The part of it that reading the folder takes.
+    pub(crate) fn recovery(&self) -> RecoveryConfig<'_> {
+        let own = self.set.validator(self.own);
+        RecoveryConfig {
+            log: self.log.clone(),
+            genesis: &self.genesis,
+            durability: self.durability,
+            boot_id: self.boot_id,
+            incarnation_min: self.incarnation_min,
+            own: own.map_or([0; 32], |own| own.key),
+            payload_bytes_max: self.lanes.payload_bytes_max,
+            cache_bytes_max: self.cache_bytes_max,
+        }
+    }
 }
 
 /// Why a replica cannot go on: it must stop voting, and its process must end.
@@ -131,16 +151,7 @@ impl<S: StateMachine> Parts<S> {
         let set = &config.set;
         let sessions_max = config.lanes.sessions_max;
         let mut executor = Executor::new(app, sessions_max, set.genesis_time_ns());
-        let recovery = RecoveryConfig {
-            log: config.log.clone(),
-            genesis: &config.genesis,
-            durability: config.durability,
-            boot_id: config.boot_id,
-            own: set.validator(config.own).map_or([0; 32], |own| own.key),
-            payload_bytes_max: config.lanes.payload_bytes_max,
-            cache_bytes_max: config.cache_bytes_max,
-        };
-        let recovered = recover(folder, &recovery, set, &mut executor)?;
+        let recovered = recover(folder, &config.recovery(), set, &mut executor)?;
         let mut lanes = Lanes::new(config.lanes.clone());
         for session in executor.sessions().iter() {
             lanes.restore_session(session.id, session.last_seq);
@@ -150,7 +161,8 @@ impl<S: StateMachine> Parts<S> {
             set: Arc::clone(set),
             durability: config.durability,
             timers: config.timers,
-            incarnation: config.incarnation,
+            incarnation: recovered.summary.lease.incarnation,
+            nonce_seed: config.nonce_seed,
         };
         let mut order = OrderStage::new(consensus, recovered.restored, lanes, recovered.store, now);
         order.set_timer_next(executor.timer_next_ns());
@@ -312,7 +324,7 @@ impl<S: StateMachine> Replica<S> {
                     self.order.set_timer_next(self.executor.timer_next_ns());
                 }
                 done => {
-                    is_changed |= matches!(done, Journaled::Record(_));
+                    is_changed |= matches!(done, Journaled::Record(_) | Journaled::Answer(_));
                     self.order.journaled(now, done);
                 }
             }

@@ -165,6 +165,9 @@ impl OrderStage {
             Journaled::Record(record) => {
                 self.input(now, Input::RecordDurable(record));
             }
+            Journaled::Answer(answer) => {
+                self.input(now, Input::AnswerDurable(answer));
+            }
             Journaled::Flushed(height) => {
                 self.input(now, Input::Flushed(height));
             }

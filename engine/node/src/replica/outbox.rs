@@ -20,7 +20,7 @@ use crate::results::{BlockResults, CommandResult};
 pub enum FrameClass {
     /// Records and conditions: superseded by the next one.
     Vote,
-    /// Certificates, requests and the fence: small, and wanted.
+    /// Certificates, requests, the fence and recovery: small, and wanted.
     Certificate,
     /// Blocks of the leader, and commands on their way to it.
     Proposal,
@@ -38,7 +38,9 @@ impl FrameClass {
             | Message::Get(_)
             | Message::Headers { .. }
             | Message::FenceAsk { .. }
-            | Message::FenceAnswer { .. } => Self::Certificate,
+            | Message::FenceAnswer { .. }
+            | Message::Recover { .. }
+            | Message::RecoverAnswer(_) => Self::Certificate,
             Message::Propose(_) | Message::Forward(_) => Self::Proposal,
             Message::Block { .. } | Message::History(_) | Message::Evidence(_) => Self::Bulk,
         }

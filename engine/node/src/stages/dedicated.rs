@@ -347,7 +347,7 @@ impl NetThread {
             ToNet::Frames(frames) => self.wire.send_frames(&frames),
             ToNet::Events(events) => {
                 for event in &events {
-                    note_event(event, &self.metrics, &mut self.wire);
+                    note_event(event, &self.metrics, &mut self.wire, &self.finalized);
                 }
             }
             ToNet::Verdicts(client, verdicts) => {

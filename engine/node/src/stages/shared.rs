@@ -21,9 +21,9 @@ use crate::results::BlockResults;
 use crate::state_machine::StateMachine;
 use crate::status::{NodeStatus, StatusFacts};
 use crossbeam::channel::{Receiver, Sender, TrySendError};
-use quorate_consensus::effect::FinalPath;
+use quorate_consensus::effect::{Alarm, FinalPath};
 use quorate_consensus::input::Input;
-use quorate_consensus::types::{Now, ValidatorIndex};
+use quorate_consensus::types::{Height, Now, ValidatorIndex};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -58,6 +58,8 @@ pub(crate) struct Publisher {
     pub(crate) sender: Sender<BlockResults>,
     /// Set when somebody asked for them; before that they are not kept.
     pub(crate) is_wanted: Arc<AtomicBool>,
+    /// The newest durable height that nobody has taken, and its other end, to make room.
+    pub(crate) durable: (Sender<u64>, Receiver<u64>),
 }
 
 /// The loop.
@@ -217,7 +219,7 @@ impl<S: StateMachine> SharedLoop<S> {
         let mut jobs = std::mem::take(&mut outbox.jobs);
         parts.verify.hand_over(&mut jobs);
         for event in &outbox.events {
-            note_event(event, &parts.metrics, &mut parts.wire);
+            note_event(event, &parts.metrics, &mut parts.wire, &parts.finalized);
         }
         let leader = Some(parts.replica.consensus().leader());
         if !outbox.results.is_empty() || !outbox.repeats.is_empty() {
@@ -268,6 +270,16 @@ impl<S: StateMachine> SharedLoop<S> {
 }
 
 impl Publisher {
+    /// Says how far finality is durable. Heights only rise, so the newest stands for those that
+    /// nobody has taken.
+    fn publish_durable(&self, height: Height) {
+        let (sender, waiting) = &self.durable;
+        if let Err(TrySendError::Full(height)) = sender.try_send(height.number()) {
+            waiting.try_recv().ok();
+            sender.try_send(height).ok();
+        }
+    }
+
     /// Gives finalized blocks to the embedding process, if it wants them. What does not fit is
     /// counted and dropped: heights have no gaps, so whoever reads sees that one is missing.
     pub(crate) fn publish(&self, metrics: &Metrics, results: &mut Vec<BlockResults>) {
@@ -301,7 +313,12 @@ pub(crate) fn count_block(metrics: &Metrics, results: &BlockResults) {
     }
 }
 
-pub(crate) fn note_event(event: &Event, metrics: &Metrics, wire: &mut WireStage) {
+pub(crate) fn note_event(
+    event: &Event,
+    metrics: &Metrics,
+    wire: &mut WireStage,
+    publisher: &Publisher,
+) {
     match event {
         Event::Entered { window, leader } => {
             tracing::debug!(
@@ -311,7 +328,12 @@ pub(crate) fn note_event(event: &Event, metrics: &Metrics, wire: &mut WireStage)
             );
         }
         Event::Stopped(window) => tracing::info!(window = window.number(), "window stopped"),
-        Event::Proven(_) | Event::Durable(_) => {}
+        Event::Proven(_) => {}
+        Event::Durable(height) => publisher.publish_durable(*height),
+        Event::Alarm(Alarm::Recovered(until)) => {
+            let until = until.number();
+            tracing::warn!(until, "recovered: nothing is said up to this window");
+        }
         Event::Evidence(evidence) => {
             metrics.alarms.add(1);
             tracing::error!(?evidence, "a validator is proven to misbehave");

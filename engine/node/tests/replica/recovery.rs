@@ -1,9 +1,10 @@
 //! Crashes, restarts and folders that must be refused.
 
 use quorate::journal::{JournalError, SyncError};
-use quorate::recovery::{RecoveryError, initialize};
+use quorate::recovery::{RecoveryError, declare_lost, initialize};
 use quorate::replica::{Event, Replica, ReplicaError};
 use quorate::results::Outcome;
+use quorate_consensus::effect::Alarm;
 use quorate_consensus::machine::Durability;
 use quorate_log::{DataFolder, LogConfig, MemoryBackend, OpenError};
 
@@ -227,11 +228,84 @@ fn a_log_that_lost_votes_it_had_sent_is_found_out_by_the_fence() {
     // Somebody restored a copy of the disk.
     world.slots[2].memory = old;
     world.start(2).expect("the copy is a good log");
-    world.run(3_000 * MS);
+    let is_found = |alarm: Alarm| Event::Alarm(alarm);
+    world.run(500 * MS);
+    let alarms: Vec<Event> = world.alarms().into_iter().map(|(_, event)| event).collect();
+    let window = world.lease(2).abstain_until.expect("R13 has found it");
+    assert!(
+        alarms.contains(&is_found(Alarm::Recovered(window))),
+        "{alarms:?}"
+    );
+    let is_old = |event: &Event| matches!(event, Event::Alarm(Alarm::DiskOlderThanSent(_)));
+    assert!(alarms.iter().any(is_old), "{alarms:?}");
     assert!(!is_voting(&world, 2));
-    let is_found =
-        |(place, event): &(usize, Event)| *place == 2 && matches!(event, Event::Alarm(_));
-    assert!(world.alarms().iter().any(is_found), "{:?}", world.alarms());
+}
+
+/// The others' windows must pass before one that forgot what it said may vote again.
+fn run_windows_past_recovery(world: &mut World, place: usize) {
+    for round in 0..40_u64 {
+        let seq = round * 10;
+        let sender = (place + 1) % 4;
+        world.submit(sender, &commands(9, seq + 1, seq + 10));
+        world.run(2_000 * MS);
+        if is_voting(world, place) {
+            return;
+        }
+        // Whoever leads is restarted: its window ends.
+        let leader = world.leader();
+        if leader != place {
+            world.kill(leader);
+            world.run(500 * MS);
+            world.start(leader).expect("its disk is good");
+        }
+    }
+    panic!("v{place} does not vote again: {:?}", world.brief());
+}
+
+#[test]
+fn r13_a_validator_whose_disk_is_lost_follows_and_votes_again_in_later_windows() {
+    for durability in BOTH {
+        let mut world = World::new(4, 1, 0, durability);
+        world.submit(0, &commands(1, 1, 10));
+        world.run_until_applied(10, 500 * MS);
+        world.run(100 * MS);
+        world.kill(2);
+        let memory = MemoryBackend::new();
+        let owner = world.set.validator(index(2)).expect("a member").key;
+        declare_lost(
+            &DataFolder::in_memory(&memory),
+            &log_config(),
+            GENESIS,
+            [5; 16],
+            owner,
+        )
+        .expect("an empty folder");
+        world.slots[2].memory = memory;
+        world.start(2).expect("a lost disk is one to start from");
+        assert!(world.lease(2).is_lost);
+        world.run_until("it has asked", 2_000 * MS, |world| !world.lease(2).is_lost);
+        world.run_until_applied(10, 5_000 * MS);
+        run_windows_past_recovery(&mut world, 2);
+        world.assert_equal_states();
+    }
+}
+
+#[test]
+fn r13_a_lost_disk_is_still_lost_after_a_crash_before_enough_have_answered() {
+    let mut world = World::new(4, 1, 0, Durability::Sync);
+    world.submit(0, &commands(1, 1, 10));
+    world.run_until_applied(10, 500 * MS);
+    world.kill(2);
+    world.slots[2].memory.remove_file("lease");
+    world.kill(3);
+    world.start(2).expect("a log without its lease");
+    world.run(500 * MS);
+    assert!(world.lease(2).is_lost, "2F + P + 1 = 3 must answer");
+    world.kill(2);
+    world.start(2).expect("the same");
+    assert!(world.lease(2).is_lost);
+    world.start(3).expect("its disk is good");
+    world.run_until("enough", 2_000 * MS, |world| !world.lease(2).is_lost);
 }
 
 fn open(world: &World, memory: &MemoryBackend, genesis: &[u8]) -> Result<(), RecoveryError> {
@@ -242,17 +316,13 @@ fn open(world: &World, memory: &MemoryBackend, genesis: &[u8]) -> Result<(), Rec
 }
 
 #[test]
-fn a_folder_without_its_lease_is_refused_with_or_without_a_log() {
+fn r13_a_log_without_its_lease_recovers_and_a_folder_without_either_is_refused() {
     let mut world = World::new(4, 1, 0, Durability::Sync);
     world.submit(0, &commands(1, 1, 3));
     world.run_until_applied(3, 500 * MS);
     world.kill(0);
     let memory = world.slots[0].memory.process_kill();
     memory.remove_file("lease");
-    assert!(matches!(
-        open(&world, &memory, GENESIS),
-        Err(RecoveryError::LeaseMissing)
-    ));
     let again = initialize(
         &DataFolder::in_memory(&memory),
         &log_config(),
@@ -264,6 +334,19 @@ fn a_folder_without_its_lease_is_refused_with_or_without_a_log() {
         matches!(again, Err(RecoveryError::LogWithoutLease { .. })),
         "{again:?}"
     );
+    world.slots[0].memory = memory;
+    world
+        .start(0)
+        .expect("the log is here, and peers know the rest");
+    assert!(world.lease(0).is_lost);
+    let unused = MemoryBackend::new();
+    let folder = DataFolder::in_memory(&unused);
+    initialize(&folder, &log_config(), GENESIS, [0; 16], [1; 32]).expect("a new folder");
+    unused.remove_file("lease");
+    assert!(matches!(
+        open(&world, &unused, GENESIS),
+        Err(RecoveryError::LeaseMissing)
+    ));
     let empty = MemoryBackend::new();
     assert!(matches!(
         open(&world, &empty, GENESIS),
@@ -298,7 +381,7 @@ fn r12_the_folder_of_another_validator_is_refused_and_left_as_it_is() {
 }
 
 #[test]
-fn a_damaged_lease_a_foreign_genesis_and_a_damaged_log_are_refused() {
+fn a_foreign_genesis_and_a_damaged_log_are_refused_and_a_damaged_lease_recovers() {
     let mut world = World::new(4, 1, 0, Durability::Sync);
     world.submit(0, &commands(1, 1, 3));
     world.run_until_applied(3, 500 * MS);
@@ -310,10 +393,17 @@ fn a_damaged_lease_a_foreign_genesis_and_a_damaged_log_are_refused() {
     let mut lease = memory.file("lease").expect("it is there");
     lease[20] ^= 1;
     memory.set_file("lease", &lease);
+    assert!(
+        open(&world, &memory, GENESIS).is_ok(),
+        "R13 finds a new one"
+    );
+    let alone = MemoryBackend::new();
+    alone.set_file("lease", &lease);
     assert!(matches!(
-        open(&world, &memory, GENESIS),
+        open(&world, &alone, GENESIS),
         Err(RecoveryError::LeaseDamaged(_))
     ));
+    assert_eq!(alone.file_names(), ["lease"], "left as it is");
 
     let memory = good.process_kill();
     let foreign = open(&world, &memory, b"another genesis");
@@ -351,6 +441,37 @@ fn a_folder_is_initialized_once_and_an_interrupted_try_can_be_repeated() {
     memory.remove_file("lease");
     initialize(&folder(), &log_config(), GENESIS, [0; 16], [1; 32])
         .expect("nothing was signed yet");
+}
+
+/// Safe at any time, so nobody has to know how much is lost; but nobody else's folder.
+#[test]
+fn r13_a_disk_declared_lost_keeps_its_log_and_the_limits_of_its_lease() {
+    let mut world = World::new(4, 1, 0, Durability::Sync);
+    world.submit(0, &commands(1, 1, 3));
+    world.run_until_applied(3, 500 * MS);
+    let before = world.lease(1);
+    world.kill(1);
+    let memory = world.slots[1].memory.process_kill();
+    let declare = |place: usize| {
+        let owner = world.set.validator(index(place)).expect("a member").key;
+        let folder = DataFolder::in_memory(&memory);
+        declare_lost(&folder, &log_config(), GENESIS, [5; 16], owner)
+    };
+    let other = declare(0);
+    assert!(
+        matches!(other, Err(RecoveryError::OtherValidator { .. })),
+        "{other:?}"
+    );
+    declare(1).expect("its own folder");
+    world.slots[1].memory = memory;
+    let after = world.lease(1);
+    assert!(after.is_lost && after.lease == before.lease);
+    world.start(1).expect("the log is good");
+    assert_eq!(
+        world.applied(1).len(),
+        3,
+        "what was final is executed again"
+    );
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Tells whoever restarts that it has said what it never said, or that nothing is known of it.
 //!
-//! Owns false answers to the fence of R12, and forged certificates of the asker's silence.
+//! Owns false answers to the fence of R12 and to the question of R13.
 
-use quorate_consensus::message::{HeldRecord, Message};
+use quorate_consensus::message::{HeldRecord, Message, OwnAnswer, RecoverAnswer};
 use quorate_consensus::record::Record;
 use quorate_consensus::types::{BlockId, Index, ValidatorIndex, Window};
 
@@ -40,10 +40,36 @@ impl FenceLiar {
     }
 }
 
+impl FenceLiar {
+    /// A lower window than it ever voted in, one that nothing proves, or an answer to another
+    /// question; signed.
+    fn answer(&self, stage: &mut Stage<'_>, asker: ValidatorIndex, answer: &mut RecoverAnswer) {
+        match stage.dice.below(4) {
+            0 => {
+                answer.window = Window::ZERO;
+                answer.certificates.clear();
+            }
+            1 => answer.window = answer.window.plus(1 + stage.dice.below(1_000)),
+            2 => answer.nonce[0] ^= 1,
+            _ => {}
+        }
+        let said = OwnAnswer {
+            asker,
+            nonce: answer.nonce,
+            window: answer.window,
+        };
+        answer.signature = stage.sign_answer(&said);
+    }
+}
+
 impl Actor for FenceLiar {
     fn say(&mut self, stage: &mut Stage<'_>, to: ValidatorIndex, mut message: Message) {
-        if let Message::FenceAnswer { held, .. } = &mut message {
-            *held = (!stage.dice.percent(20)).then(|| self.held(stage));
+        match &mut message {
+            Message::FenceAnswer { held, .. } => {
+                *held = (!stage.dice.percent(20)).then(|| self.held(stage));
+            }
+            Message::RecoverAnswer(answer) => self.answer(stage, to, answer),
+            _ => {}
         }
         stage.send(to, message);
     }

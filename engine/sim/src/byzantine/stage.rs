@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use quorate_consensus::certificate::SignatureBytes;
 use quorate_consensus::header::Header;
-use quorate_consensus::message::{Message, Vote};
+use quorate_consensus::message::{Message, OwnAnswer, Vote};
 use quorate_consensus::record::Record;
-use quorate_consensus::signing::{Signer as _, header_message, record_message};
+use quorate_consensus::signing::{Signer as _, header_message, record_message, recover_message};
 use quorate_consensus::types::{BlockId, Index, ValidatorIndex, Window};
 use quorate_consensus::validators::ValidatorSet;
 use quorate_consensus::wire;
@@ -137,6 +137,13 @@ impl Stage<'_> {
     pub(crate) fn sign_record(&self, window: Window, record: &Record) -> SignatureBytes {
         let mut bytes = Vec::new();
         record_message(self.set, self.own, window, record, &mut bytes);
+        self.key.sign(&bytes)
+    }
+
+    /// The own signature of an answer to a validator that lost its disk.
+    pub(crate) fn sign_answer(&self, answer: &OwnAnswer) -> SignatureBytes {
+        let mut bytes = Vec::new();
+        recover_message(self.set, self.own, answer, &mut bytes);
         self.key.sign(&bytes)
     }
 

@@ -26,12 +26,15 @@ pub(crate) fn accused(
             Evidence::TwoRecords { validator, .. } => Some(*validator),
             Evidence::OneRecord { record, .. } => Some(record.validator),
         },
+        Event::Alarm(Alarm::Recovered(_)) => None,
         Event::Alarm(alarm) => Some(match alarm {
             Alarm::BadSignature(peer)
             | Alarm::Equivocation(peer)
             | Alarm::TwoBlocks(peer)
             | Alarm::ForeignRecord(peer) => *peer,
-            Alarm::InvalidBlockSupported(_) | Alarm::DiskOlderThanSent(_) => own,
+            Alarm::InvalidBlockSupported(_) | Alarm::DiskOlderThanSent(_) | Alarm::Recovered(_) => {
+                own
+            }
         }),
     }
 }

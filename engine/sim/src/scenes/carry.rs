@@ -44,6 +44,18 @@ impl Stage {
                     let signature = self.sign_header(who, &header);
                     self.answers.push(Input::HeaderSigned { id, signature });
                 }
+                Effect::PersistAnswer(answer) => {
+                    let text = format!("logs its answer to {}", v(answer.asker));
+                    self.tell(who, "R11", text);
+                    let answer = Durable::assert_durable_answer(answer);
+                    self.answers.push(Input::AnswerDurable(answer));
+                }
+                Effect::SignAnswer(answer) => {
+                    let mut message = Vec::new();
+                    signing::recover_message(&self.set, who, &answer, &mut message);
+                    let signature = self.keyring.keys()[who.place()].sign(&message);
+                    self.answers.push(Input::AnswerSigned { answer, signature });
+                }
                 Effect::Verify { from, claim } => self.verify(who, from, claim),
                 Effect::ServeBodies { to, blocks } => self.serve_bodies(who, to, &blocks, mark),
                 Effect::ServeHistory { to, top, count } => {

@@ -381,6 +381,7 @@ impl Stage {
             durability,
             boot_id: [member.boot; 16],
             clean_stop: false,
+            incarnation_min: 0,
         };
         member.disk.lease = restart::plan(member.disk.lease, &facts);
         member.is_behind_fence = true;

@@ -276,6 +276,10 @@ impl Names {
                     format!("I hold of you {} {record}", w(held.window))
                 }
             }),
+            Message::Recover { .. } => plain("how far have I spoken?".to_owned()),
+            Message::RecoverAnswer(answer) => {
+                plain(format!("nothing of mine stands above {}", w(answer.window)))
+            }
             Message::Forward(_) => plain("forward".to_owned()),
         }
     }
@@ -296,6 +300,7 @@ pub(crate) const fn kind_of(message: &Message) -> &'static str {
         Message::HeaderSignature { .. } => "signature",
         Message::Evidence(_) => "evidence",
         Message::FenceAsk { .. } | Message::FenceAnswer { .. } => "fence",
+        Message::Recover { .. } | Message::RecoverAnswer(_) => "recover",
         Message::Forward(_) => "forward",
     }
 }

@@ -122,6 +122,7 @@ impl Stage {
             durability,
             timers: TimerConfig::laptop(),
             incarnation: member.incarnation,
+            nonce_seed: [u8::try_from(member.incarnation % 256).unwrap_or(0); 32],
         };
         let mut effects = Vec::new();
         member.consensus = Some(Consensus::new(config, restored, member.now, &mut effects));

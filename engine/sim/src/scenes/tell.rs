@@ -130,9 +130,15 @@ pub(crate) fn alarm(names: &Names, alarm: Alarm) -> (&'static str, String) {
             let at = window.number();
             (
                 "R12",
-                format!("the disk is older than what was said in w{at}: says nothing in this run"),
+                format!(
+                    "the disk is older than what was said in w{at}: asks how far it has spoken"
+                ),
             )
         }
+        Alarm::Recovered(until) => (
+            "R13",
+            format!("says nothing up to w{}, and votes above", until.number()),
+        ),
         Alarm::ForeignRecord(from) => (
             "!!",
             format!("alarm: {} holds a record that the log does not", v(from)),

@@ -128,6 +128,7 @@ impl Reading {
             Err(error) => self.find(place, None, Trouble::Faulty, error.to_string()),
             Ok(JournalEntry::Block { header, payload }) => self.take_block(place, &header, payload),
             Ok(JournalEntry::Record { .. }) => self.chain.vote_records += 1,
+            Ok(JournalEntry::Answer { .. }) => {}
             Ok(JournalEntry::Finalized(mark)) => self.take_mark(place, &mark),
             Ok(JournalEntry::Proof { point, proof }) => self.take_proof(place, point, proof),
             Ok(JournalEntry::Evidence(evidence)) => {

@@ -33,6 +33,11 @@ const MAKERS: &[Maker] = &[
         callers: &["engine/node/src/", "engine/sim/src/"],
     },
     Maker {
+        name: "assert_durable_answer",
+        owner: "engine/consensus/",
+        callers: &["engine/node/src/", "engine/sim/src/"],
+    },
+    Maker {
         name: "assert_durable_lease",
         owner: "engine/consensus/",
         callers: &["engine/node/src/", "engine/sim/src/"],

@@ -1,0 +1,198 @@
+//! Moving a validator: what it said goes along, and nothing of it is ever taken back.
+
+use quorate::recovery::{RecoveryConfig, RecoveryError};
+use quorate::vote_state::{VoteState, VoteStateError, export, import};
+use quorate_consensus::machine::Durability;
+use quorate_consensus::record::Record;
+use quorate_consensus::types::{Epoch, Window};
+use quorate_consensus::wire;
+use quorate_log::{DataFolder, MemoryBackend};
+
+use crate::world::{GENESIS, MS, World, commands, index, log_config};
+
+fn config(world: &World, place: usize) -> RecoveryConfig<'static> {
+    RecoveryConfig {
+        log: log_config(),
+        genesis: GENESIS,
+        durability: world.durability,
+        boot_id: world.config(place).boot_id,
+        incarnation_min: 1,
+        own: world.set.validator(index(place)).expect("a member").key,
+        payload_bytes_max: 1024 * 1024,
+        cache_bytes_max: 64 * 1024,
+    }
+}
+
+fn take(world: &World, place: usize, memory: &MemoryBackend) -> VoteState {
+    let folder = DataFolder::in_memory(memory);
+    export(&folder, &config(world, place), &mut |_| Ok(())).expect("a good folder")
+}
+
+fn merge(
+    world: &World,
+    place: usize,
+    memory: &MemoryBackend,
+    state: &VoteState,
+) -> Result<(), VoteStateError> {
+    let folder = DataFolder::in_memory(memory);
+    import(&folder, &config(world, place), Epoch::ZERO, state)
+}
+
+/// A world in which validator 1 has voted and is down, and what it said.
+fn moved(durability: Durability) -> (World, VoteState) {
+    let mut world = World::new(4, 1, 0, durability);
+    world.submit(0, &commands(1, 1, 10));
+    world.run_until_applied(10, 500 * MS);
+    world.run(200 * MS);
+    world.kill(1);
+    let memory = world.slots[1].memory.process_kill();
+    let state = take(&world, 1, &memory);
+    world.slots[1].memory = memory;
+    (world, state)
+}
+
+fn record_of(state: &VoteState, place: usize) -> Record {
+    let text = &state.records[place].record;
+    let digits: Vec<u8> = (0..text.len() / 2)
+        .map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).expect("hex"))
+        .collect();
+    wire::decode_record(&digits).expect("own bytes")
+}
+
+#[test]
+fn a_moved_validator_goes_on_under_the_limits_and_words_it_had() {
+    for durability in [Durability::Sync, Durability::Async] {
+        let (mut world, state) = moved(durability);
+        assert!(!state.is_lost && !state.records.is_empty());
+        let new = MemoryBackend::new();
+        merge(&world, 1, &new, &state).expect("a new folder");
+        let old = std::mem::replace(&mut world.slots[1].memory, new);
+        let lease = world.lease(1);
+        assert!(lease.lease >= state.lease.map(Window::new) && !lease.is_lost);
+        world.start(1).expect("a folder to start from");
+        world.run_until_applied(10, 5_000 * MS);
+        world.submit(0, &commands(1, 11, 20));
+        world.run_until_applied(20, 5_000 * MS);
+        world.assert_equal_states();
+        assert_eq!(world.alarms(), [], "it contradicts nothing it said before");
+        // The right to vote has left the folder that was moved.
+        world.kill(1);
+        world.slots[1].memory = old;
+        assert!(world.lease(1).is_lost);
+    }
+}
+
+#[test]
+fn an_import_lowers_no_limit_and_can_be_repeated() {
+    let (world, state) = moved(Durability::Sync);
+    let memory = MemoryBackend::new();
+    let higher = VoteState {
+        lease: Some(90),
+        abstain_until: Some(70),
+        no_proposals_until: Some(80),
+        ..state.clone()
+    };
+    merge(&world, 1, &memory, &higher).expect("a new folder");
+    merge(&world, 1, &memory, &state).expect("the same folder");
+    let again = take(&world, 1, &memory);
+    assert_eq!(
+        (again.lease, again.abstain_until),
+        (Some(90), Some(70)),
+        "the larger of both"
+    );
+    assert!(again.no_proposals_until >= Some(80));
+    assert_eq!(again.records, state.records, "each once");
+}
+
+#[test]
+fn nothing_may_be_said_in_windows_of_which_the_file_knows_nothing() {
+    let (world, state) = moved(Durability::Sync);
+    let memory = MemoryBackend::new();
+    let later = VoteState {
+        complete_from: 5,
+        abstain_until: None,
+        records: Vec::new(),
+        ..state
+    };
+    merge(&world, 1, &memory, &later).expect("a new folder");
+    assert_eq!(take(&world, 1, &memory).abstain_until, Some(4));
+}
+
+#[test]
+fn a_file_of_another_validator_chain_or_version_and_a_contradicting_one_are_refused() {
+    let (world, state) = moved(Durability::Sync);
+    let memory = MemoryBackend::new();
+    let other = merge(&world, 2, &memory, &state);
+    assert!(matches!(other, Err(VoteStateError::OtherValidator { .. })));
+    let mut chain = state.clone();
+    chain.genesis_hash.0[0] ^= 1;
+    let chain = merge(&world, 1, &memory, &chain);
+    assert!(matches!(chain, Err(VoteStateError::OtherChain { .. })));
+    let version = VoteState {
+        format: 2,
+        ..state.clone()
+    };
+    let version = merge(&world, 1, &memory, &version);
+    assert!(matches!(version, Err(VoteStateError::Format(2))));
+    assert_eq!(memory.file_names(), Vec::<String>::new(), "nothing is left");
+
+    let mut rival = state.clone();
+    let mut record = record_of(&state, 0);
+    let (at, _) = record.tip.expect("it voted");
+    record.tip = Some((at, quorate_consensus::types::BlockId::new([9; 32])));
+    let mut bytes = Vec::new();
+    wire::encode_record(&record, &mut bytes);
+    rival.records[0].record = quorate::hex::encode(&bytes);
+    let slot = world.slots[1].memory.process_kill();
+    let conflict = merge(&world, 1, &slot, &rival);
+    assert!(
+        matches!(conflict, Err(VoteStateError::Conflict { .. })),
+        "{conflict:?}"
+    );
+}
+
+#[test]
+fn records_that_cannot_be_read_are_refused_by_their_window() {
+    let (world, state) = moved(Durability::Sync);
+    for (spoiled, what) in [("0", "hex"), ("zz", "hex"), ("00", "read")] {
+        let mut bad = state.clone();
+        bad.records[0].record = spoiled.to_owned();
+        let outcome = merge(&world, 1, &MemoryBackend::new(), &bad);
+        let Err(VoteStateError::Record { what: found, .. }) = outcome else {
+            panic!("{outcome:?}");
+        };
+        assert!(found.contains(what), "{found}");
+    }
+    let mut twice = state.clone();
+    twice.records.push(state.records[0].clone());
+    let outcome = merge(&world, 1, &MemoryBackend::new(), &twice);
+    assert!(matches!(outcome, Err(VoteStateError::Record { .. })));
+}
+
+#[test]
+fn what_could_not_be_kept_elsewhere_stays_where_it_is() {
+    let mut world = World::new(4, 1, 0, Durability::Sync);
+    world.submit(0, &commands(1, 1, 10));
+    world.run_until_applied(10, 500 * MS);
+    world.kill(1);
+    let folder = DataFolder::in_memory(&world.slots[1].memory);
+    let full = &mut |_: &VoteState| Err(std::io::ErrorKind::StorageFull.into());
+    let outcome = export(&folder, &config(&world, 1), full);
+    assert!(
+        matches!(outcome, Err(VoteStateError::Keep(_))),
+        "{outcome:?}"
+    );
+    drop(folder);
+    assert!(!world.lease(1).is_lost);
+}
+
+#[test]
+fn the_folder_of_another_validator_gives_no_vote_state() {
+    let (world, _) = moved(Durability::Sync);
+    let folder = DataFolder::in_memory(&world.slots[1].memory);
+    let outcome = export(&folder, &config(&world, 0), &mut |_| Ok(()));
+    assert!(matches!(
+        outcome,
+        Err(VoteStateError::Folder(RecoveryError::OtherValidator { .. }))
+    ));
+}

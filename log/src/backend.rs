@@ -56,6 +56,10 @@ pub(crate) trait Backend: Send + Sync + std::fmt::Debug {
     /// Makes the names of the folder durable.
     fn sync_folder(&self) -> io::Result<()>;
 
+    /// Makes later reads of a file come from the disk: what memory holds of it is written, as far
+    /// as the system knows it to be unwritten, and dropped.
+    fn drop_cache(&self, name: &str) -> io::Result<()>;
+
     /// Maps a file for writing. The caller maps each file at most once a claim.
     fn map(&self, name: &str, claim: &Arc<Claim>) -> io::Result<RegionWriter>;
 }
@@ -210,6 +214,13 @@ impl Backend for FileBackend {
 
     fn sync_folder(&self) -> io::Result<()> {
         self.folder.sync_all()
+    }
+
+    fn drop_cache(&self, name: &str) -> io::Result<()> {
+        let file = File::open(self.path.join(name))?;
+        file.sync_all()?;
+        let advice = rustix::fs::Advice::DontNeed;
+        Ok(rustix::fs::fadvise(&file, 0, None, advice)?)
     }
 
     fn map(&self, name: &str, claim: &Arc<Claim>) -> io::Result<RegionWriter> {

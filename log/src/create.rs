@@ -8,10 +8,10 @@ use crate::clean_stop::CLEAN_STOP_NAME;
 use crate::error::OpenError;
 use crate::identity::{Identity, genesis_hash};
 use crate::open::LogConfig;
-use crate::position::{ChainHash, RecordIndex};
+use crate::position::RecordIndex;
 use crate::prepare::create_segment;
 use crate::record::{
-    HASH_BYTES, RecordHeader, RecordKind, chain_hash, encode_header, record_bytes,
+    ALIGN_BYTES, HASH_BYTES, RecordHeader, RecordKind, chain_hash, encode_header, record_bytes,
 };
 use crate::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, segment_name};
 use crate::watermark::{self, WATERMARK_BYTES, WATERMARK_NAME};
@@ -51,32 +51,9 @@ pub(crate) fn create(
         return Err(too_large());
     }
     let identity = Identity::new(genesis_hash(genesis), config.salt);
-    let segment = SegmentHeader {
-        number: 0,
-        segment_bytes: config.segment_bytes,
-        first_index: RecordIndex::GENESIS,
-        synced_index: RecordIndex::GENESIS,
-        genesis_hash: identity.genesis_hash,
-        salt: identity.salt,
-        chain_start: ChainHash::from_bytes(identity.chain_start),
-    };
-    let record = RecordHeader {
-        kind: RecordKind::GENESIS,
-        payload_bytes: genesis.len() as u32,
-        index: RecordIndex::GENESIS,
-        synced_index: RecordIndex::GENESIS,
-    };
+    let segment = SegmentHeader::first(&identity, config.segment_bytes);
     let mut head = segment.encode().to_vec();
-    head.extend(encode_header(
-        &identity,
-        0,
-        SEGMENT_HEADER_BYTES as u32,
-        &record,
-    ));
-    head.extend(genesis);
-    head.resize(SEGMENT_HEADER_BYTES + record_bytes as usize - HASH_BYTES, 0);
-    let hash = chain_hash(&identity, &head[SEGMENT_HEADER_BYTES - HASH_BYTES..]);
-    head.extend(hash);
+    head.extend(genesis_record(&identity, genesis));
     // The watermark first: a log without one is then never the work of a crash. The segment gets
     // its name when the genesis in it is durable, so a log has a genesis or does not exist.
     watermark::create(folder).map_err(|error| create_error(WATERMARK_NAME, error))?;
@@ -91,4 +68,22 @@ pub(crate) fn create_error(name: &str, error: CreateError) -> OpenError {
         CreateError::Write(source) => OpenError::io("create", name)(source),
         CreateError::Sync(source) => OpenError::sync(name)(source),
     }
+}
+
+/// Every byte of record 0, which follows from the identity of the log and the genesis alone.
+pub(crate) fn genesis_record(identity: &Identity, genesis: &[u8]) -> Vec<u8> {
+    let record = RecordHeader {
+        kind: RecordKind::GENESIS,
+        payload_bytes: genesis.len() as u32,
+        index: RecordIndex::GENESIS,
+        synced_index: RecordIndex::GENESIS,
+    };
+    let mut covered = identity.chain_start.to_vec();
+    let offset = SEGMENT_HEADER_BYTES as u32;
+    covered.extend(encode_header(identity, 0, offset, &record));
+    covered.extend(genesis);
+    covered.resize(covered.len().next_multiple_of(ALIGN_BYTES), 0);
+    let hash = chain_hash(identity, &covered);
+    covered.extend(hash);
+    covered.split_off(HASH_BYTES)
 }

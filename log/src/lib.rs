@@ -13,7 +13,7 @@
 //! - `writer`: append; `prepare` by `handover`: the next segment, ahead of need; `reader`: read;
 //! - `sync`: make durable; `watermark`: remember how far;
 //! - `create`: a new log;
-//! - `walk`, `fault`, `recovery`, `open`: what a start finds, what it means, what is done;
+//! - `walk`, `fault`, `gaps`, `recovery`, `open`: what a start finds, what it means, what is done;
 //! - `verify`: the same check, offline;
 //! - `lease`, `clean_stop` over `sealed`: the two small files beside the log.
 //!
@@ -40,6 +40,7 @@ mod clean_stop;
 mod create;
 mod error;
 mod fault;
+mod gaps;
 mod handover;
 mod identity;
 mod lease;
@@ -66,6 +67,7 @@ pub use backend::DataFolder;
 pub use clean_stop::{CleanStopRead, remove_clean_stop};
 pub use error::{LogError, OpenError, ReadError};
 pub use fault::{Damage, Fault};
+pub use gaps::MarkedFaulty;
 pub use identity::{SALT_BYTES, genesis_hash};
 pub use lease::{LEASE_PAYLOAD_BYTES_MAX, LeaseError, LeaseFile, LeaseRead};
 pub use lock::{FolderLock, LockError};
@@ -73,7 +75,7 @@ pub use memory::{MemoryBackend, SECTOR_BYTES, Unsynced};
 pub use open::{Cut, LogConfig, Opened, Recovery, open};
 pub use position::{ChainHash, LogEnd, LogOffset, RecordIndex, RecordRef};
 pub use prepare::{Prepared, Preparer};
-pub use reader::{Reader, RecordBytes, RecordIter};
+pub use reader::{Reader, RecordBytes, RecordIter, Salvage};
 pub use record::RecordKind;
 pub use recovery::{Action, Row};
 pub use sealed::SealDamage;

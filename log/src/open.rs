@@ -9,17 +9,18 @@ use crate::backend::{DataFolder, TEMPORARY_SUFFIX};
 use crate::bytes::nonzero_len;
 use crate::claim::Claim;
 use crate::clean_stop::{self, CLEAN_STOP_NAME, CleanStopRead};
-use crate::create::{create, create_error, refuse_lost_log};
+use crate::create::{create, create_error, genesis_record, refuse_lost_log};
 use crate::error::OpenError;
 use crate::fault::{Damage, Fault};
+use crate::gaps::{Gaps, MarkedFaulty};
 use crate::identity::{Identity, SALT_BYTES, genesis_hash};
 use crate::map::RegionWriter;
 use crate::position::{LogEnd, RecordIndex};
-use crate::prepare::{PrepareSlot, Preparer};
+use crate::prepare::{PrepareSlot, Preparer, create_segment};
 use crate::reader::Reader;
 use crate::recovery::{Action, Proof, Row, Verdict, judge};
 use crate::segment::{
-    HeaderDamage, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SegmentHeader,
+    Gap, HeaderDamage, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SegmentHeader,
     segment_name, segment_number,
 };
 use crate::shared::Shared;
@@ -37,6 +38,9 @@ pub struct LogConfig {
     /// Drawn at random for every new log and kept from everybody who can put bytes into a
     /// record: it makes records that cannot be forged inside a payload.
     pub salt: [u8; SALT_BYTES],
+    /// Whether an existing log is read from the disk and not from memory that may pretend: for a
+    /// start after a failed sync.
+    pub distrusts_cache: bool,
 }
 
 impl LogConfig {
@@ -46,6 +50,7 @@ impl LogConfig {
         Self {
             segment_bytes: SEGMENT_BYTES_DEFAULT,
             salt,
+            distrusts_cache: false,
         }
     }
 }
@@ -85,6 +90,11 @@ pub struct Recovery {
     pub end: LogEnd,
     /// What was cut off, if anything.
     pub cut: Option<Cut>,
+    /// Stretches that are marked faulty, found by this start or an earlier one.
+    pub marked: Vec<MarkedFaulty>,
+    /// Nothing was appended since the last of them was marked: the caller does not know what it
+    /// had appended last, and treats the start as suspect.
+    pub is_unvouched: bool,
     /// Records below this index had been proved synced before this start.
     pub synced_before: RecordIndex,
     /// Whether the watermark file was there and of this log. Without it the end of the log cannot
@@ -107,8 +117,10 @@ pub struct Cut {
 
 /// Opens the log of a folder, creating it if the folder has none.
 ///
-/// An existing log is read whole and every byte is checked. A torn tail is cut; other damage is
-/// reported and nothing is changed. When this returns `Ok`, everything in the log is synced.
+/// An existing log is read whole and every byte is checked. A torn tail is cut; damage to what had
+/// been synced is marked, left as it is, and the log goes on behind it; what is not a log of this
+/// folder any more is reported and nothing is changed. When this returns `Ok`, everything in the
+/// log is synced.
 ///
 /// # Errors
 /// See [`OpenError`]; none of them leaves the folder worse than it was.
@@ -138,7 +150,23 @@ pub fn open(folder: &DataFolder, config: &LogConfig, genesis: &[u8]) -> Result<O
         refuse_lost_log(folder)?;
         create(folder, config, genesis)?;
     }
+    if config.distrusts_cache {
+        drop_cache(folder)?;
+    }
     Loading::map_all(folder, claim)?.open(config, genesis, is_new)
+}
+
+/// After a failed sync the system may show pages as clean that the disk never got.
+fn drop_cache(folder: &DataFolder) -> Result<(), OpenError> {
+    for name in folder.backend.names().map_err(OpenError::io("list", ""))? {
+        if segment_number(&name).is_some() || name == WATERMARK_NAME {
+            folder
+                .backend
+                .drop_cache(&name)
+                .map_err(OpenError::sync(&name))?;
+        }
+    }
+    Ok(())
 }
 
 /// Our own unfinished files; a stranger's `.new` is left alone.
@@ -194,7 +222,8 @@ impl Loading {
                 found: identity.genesis_hash,
             });
         }
-        let walk = self.walk(&identity);
+        self.repair_start(&identity, genesis)?;
+        let mut walk = self.walk(&identity);
         let (proof, marker) = read_proof(&self.folder, &identity)?;
         let verdict = judge(&walk, proof);
         let mut cut = None;
@@ -202,24 +231,119 @@ impl Loading {
             Action::Refuse => return Err(refusal(verdict)),
             Action::Continue => self.drop_segments_after(&walk.end, config.segment_bytes)?,
             Action::Cut => cut = Some(self.cut(&walk, &verdict)?),
+            Action::Resume => {
+                self.resume(&identity, config, &walk, &verdict)?;
+                walk = self.walk(&identity);
+                if judge(&walk, proof).row != Row::CleanEnd {
+                    return Err(refusal(verdict));
+                }
+            }
         }
         self.sync_all(&walk)?;
         let watermark = self.open_watermark(&identity, proof.watermark, &walk.end)?;
         let clean_stop = clean_stop::compare(marker, &walk.end);
+        let gaps = self.gaps(&identity);
+        let last = gaps.all().last();
+        let is_unvouched = last.is_some_and(|gap| gap.resumed_at == walk.end.index);
         let recovery = Recovery {
             is_new,
             row: verdict.row,
             end: walk.end,
             cut,
+            marked: gaps.all().to_vec(),
+            is_unvouched,
             synced_before: verdict.synced_index,
             has_watermark: proof.watermark != WatermarkRead::Unknown,
             clean_stop,
         };
-        Ok(self.assemble(identity, config, &walk, watermark, recovery))
+        Ok(self.assemble(identity, config, &walk, watermark, recovery, gaps))
+    }
+
+    fn gaps(&self, identity: &Identity) -> Gaps {
+        let views = self
+            .segments
+            .iter()
+            .map(|(number, region)| (*number, region.bytes()));
+        Gaps::collect(identity, views)
+    }
+
+    /// The header of segment 0 and record 0 follow from the identity of the log and the genesis:
+    /// rot in them is undone where it stands. Both were synced before the segment had a name, so no
+    /// crash explains it.
+    fn repair_start(&mut self, identity: &Identity, genesis: &[u8]) -> Result<(), OpenError> {
+        let Some((0, region)) = self.segments.first_mut() else {
+            return Ok(());
+        };
+        let header = match SegmentHeader::decode(region.bytes()) {
+            // Whatever else it is, it was written like that.
+            Err(HeaderDamage::Version(_)) => return Ok(()),
+            Ok(header) if header.identity() != *identity || header.number != 0 => return Ok(()),
+            Ok(header) => header,
+            Err(HeaderDamage::Checksum) => {
+                SegmentHeader::first(identity, region.bytes().len() as u32)
+            }
+        };
+        let mut start = header.encode().to_vec();
+        start.extend(genesis_record(identity, genesis));
+        let found = region.bytes().get(..start.len());
+        if found.is_none_or(|found| found == start) {
+            return Ok(());
+        }
+        tracing::warn!("the first bytes of the log were damaged and are written again");
+        region.write(0, &start);
+        let name = segment_name(0);
+        region
+            .region()
+            .flush(0, start.len())
+            .map_err(OpenError::sync(&name))
+    }
+
+    /// Goes on in a new segment, whose header marks what stands before it as faulty from the end
+    /// of the whole part on. Nothing else is changed; until the segment has its name, durably, the
+    /// next start finds the same row at the same place.
+    fn resume(
+        &mut self,
+        identity: &Identity,
+        config: &LogConfig,
+        walk: &Walk,
+        verdict: &Verdict,
+    ) -> Result<(), OpenError> {
+        let last = self.segments.last().map(|(number, _)| *number);
+        let Some(number) = last.and_then(|last| last.checked_add(1)) else {
+            return Err(refusal(verdict.clone()));
+        };
+        let first_index = walk.end.index.max(walk.index_end).max(verdict.synced_index);
+        let gap = Gap {
+            from: walk.end.offset,
+            index: walk.end.index,
+        };
+        let header = SegmentHeader {
+            number,
+            segment_bytes: config.segment_bytes,
+            first_index,
+            synced_index: verdict.synced_index,
+            genesis_hash: identity.genesis_hash,
+            salt: identity.salt,
+            chain_start: walk.end.hash,
+            gap: Some(gap),
+        };
+        let name = segment_name(number);
+        let backend = self.folder.backend.as_ref();
+        create_segment(backend, &name, &header.encode(), config.segment_bytes)
+            .map_err(|error| create_error(&name, error))?;
+        let region = backend
+            .map(&name, &self.claim)
+            .map_err(OpenError::io("map", &name))?;
+        self.segments.push((number, region));
+        for fault in &verdict.faults {
+            tracing::error!(%fault, row = ?verdict.row, "faulty, marked and kept");
+        }
+        Ok(())
     }
 
     fn walk(&self, identity: &Identity) -> Walk {
-        let mut walker = Walker::new(identity);
+        let gaps = self.gaps(identity);
+        let mut walker = Walker::new(identity, &gaps);
         let mut number_next = 0;
         for (number, region) in &self.segments {
             if *number != number_next {
@@ -324,6 +448,7 @@ impl Loading {
         walk: &Walk,
         watermark: Watermark,
         recovery: Recovery,
+        gaps: Gaps,
     ) -> Opened {
         let end = walk.end;
         let mut segments = self.segments;
@@ -341,6 +466,7 @@ impl Loading {
             self.folder,
             self.claim,
             config.segment_bytes,
+            gaps,
             regions,
             &end,
         ));

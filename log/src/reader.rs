@@ -11,9 +11,10 @@ use crate::error::ReadError;
 use crate::fault::{Damage, Fault};
 use crate::map::Region;
 use crate::position::{LogOffset, RecordIndex, RecordRef};
-use crate::record::{Examined, RecordHeader, RecordKind, examine};
+use crate::record::{ALIGN_BYTES, Examined, RecordHeader, RecordKind, examine};
 use crate::segment::SEGMENT_HEADER_BYTES;
 use crate::shared::Shared;
+use crate::walk::find_header;
 
 /// Reads records. Clones read the same log.
 #[derive(Clone, Debug)]
@@ -102,6 +103,17 @@ impl Reader {
         self.iter_from(self.start())
     }
 
+    /// The records of stretches that are marked faulty, as far as they still check. Each is what
+    /// was appended once; nothing says that they are all, nor what was between them.
+    #[must_use]
+    pub fn salvage(&self) -> Salvage {
+        Salvage {
+            reader: self.clone(),
+            stretch: 0,
+            next: None,
+        }
+    }
+
     /// Records below this index are synced.
     #[must_use]
     pub fn synced_index(&self) -> RecordIndex {
@@ -168,30 +180,95 @@ impl Iterator for RecordIter {
 
     fn next(&mut self) -> Option<Self::Item> {
         let mut place = self.next?;
-        let mut region = self.reader.shared.segment(place.offset.segment())?;
-        // Asked for before the published length: if the next segment was started by then, this
-        // one is complete, and its published length final.
-        let following = self
-            .reader
-            .shared
-            .segment(place.offset.segment().saturating_add(1));
-        if place.offset.bytes() as usize >= region.published_bytes() {
-            region = following?;
-            let start = LogOffset::new(place.offset.segment() + 1, SEGMENT_HEADER_BYTES as u32);
-            place = RecordRef {
-                offset: start,
-                index: place.index,
-            };
-            self.next = Some(place);
-            if start.bytes() as usize >= region.published_bytes() {
-                return None;
+        let shared = &self.reader.shared;
+        let region = loop {
+            // What is marked faulty is left out; the log goes on where it was resumed.
+            if let Some(gap) = shared.gaps.at(place.offset) {
+                place.offset = LogOffset::new(gap.resumed_in, SEGMENT_HEADER_BYTES as u32);
+                place.index = gap.resumed_at;
+                self.next = Some(place);
+                continue;
             }
-        }
+            let number = place.offset.segment();
+            let region = shared.segment(number)?;
+            // Asked for before the published length: if the next segment was started by then,
+            // this one is complete, and its published length final.
+            let following = shared.segment(number.saturating_add(1));
+            if (place.offset.bytes() as usize) < region.published_bytes() {
+                break region;
+            }
+            following?;
+            place.offset = LogOffset::new(number + 1, SEGMENT_HEADER_BYTES as u32);
+            self.next = Some(place);
+        };
         let read = self.reader.read_in(&region, place);
         self.next = read.as_ref().ok().map(|record| RecordRef {
             offset: LogOffset::new(place.offset.segment(), record.next),
             index: place.index.next(),
         });
         Some(read)
+    }
+}
+
+/// See [`Reader::salvage`].
+#[derive(Debug)]
+pub struct Salvage {
+    reader: Reader,
+    /// Which of the marked stretches.
+    stretch: usize,
+    /// Where to look on in it; none before its beginning.
+    next: Option<LogOffset>,
+}
+
+impl Salvage {
+    /// The first record that checks at or after `from` in its segment.
+    fn first_from(&self, from: LogOffset) -> Option<RecordBytes> {
+        let shared = &self.reader.shared;
+        let region = shared.segment(from.segment())?;
+        let (identity, bytes) = (&shared.identity, region.published());
+        let mut at = from.bytes() as usize;
+        while let Some(offset) = find_header(identity, from.segment(), bytes, at) {
+            match examine(identity, from.segment(), bytes, offset) {
+                Examined::Valid(header) => {
+                    let next = header.end_from(offset) as u32;
+                    let place = RecordRef {
+                        offset: LogOffset::new(from.segment(), offset as u32),
+                        index: header.index,
+                    };
+                    let (kind, payload) = (header.kind, header.payload_from(offset));
+                    return Some(RecordBytes {
+                        region,
+                        place,
+                        kind,
+                        payload,
+                        next,
+                    });
+                }
+                _ => at = offset + ALIGN_BYTES,
+            }
+        }
+        None
+    }
+}
+
+impl Iterator for Salvage {
+    type Item = RecordBytes;
+
+    fn next(&mut self) -> Option<RecordBytes> {
+        loop {
+            let gap = *self.reader.shared.gaps.all().get(self.stretch)?;
+            let from = self.next.unwrap_or(gap.from);
+            if from.segment() >= gap.resumed_in {
+                self.stretch += 1;
+                self.next = None;
+                continue;
+            }
+            if let Some(record) = self.first_from(from) {
+                self.next = Some(LogOffset::new(from.segment(), record.next));
+                return Some(record);
+            }
+            let segment = from.segment().saturating_add(1);
+            self.next = Some(LogOffset::new(segment, SEGMENT_HEADER_BYTES as u32));
+        }
     }
 }

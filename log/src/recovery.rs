@@ -37,6 +37,8 @@ pub enum Action {
     Continue,
     /// Write zeros from the end on, sync them, go on there.
     Cut,
+    /// Mark what is faulty, keep every byte of it, go on in a new segment.
+    Resume,
     /// Change nothing, open nothing, report.
     Refuse,
 }
@@ -48,9 +50,8 @@ impl Row {
         match self {
             Self::CleanEnd => Action::Continue,
             Self::TornTail | Self::TornGroup => Action::Cut,
-            Self::LostEnd | Self::SyncedDamage | Self::NotACrash | Self::NoWatermark => {
-                Action::Refuse
-            }
+            Self::LostEnd | Self::SyncedDamage | Self::NoWatermark => Action::Resume,
+            Self::NotACrash => Action::Refuse,
         }
     }
 }
@@ -137,6 +138,7 @@ mod tests {
             can_be_torn: damage.is_none_or(Damage::can_be_torn),
             has_valid_after_fault: valid_after,
             synced_index: RecordIndex::new(stamped),
+            index_end: index,
             segment_ends: vec![512],
         }
     }

@@ -5,7 +5,7 @@
 
 use crate::bytes::{array_at, is_zero, u32_at, u64_at};
 use crate::identity::Identity;
-use crate::position::{ChainHash, RecordIndex};
+use crate::position::{ChainHash, LogOffset, RecordIndex};
 use crate::record::OVERHEAD_BYTES;
 
 /// The format that this crate writes, and the only one that it reads.
@@ -32,7 +32,9 @@ const FIRST_INDEX_AT: usize = SEGMENT_BYTES_AT + 4;
 const SYNCED_INDEX_AT: usize = FIRST_INDEX_AT + 8;
 const GENESIS_HASH_AT: usize = SYNCED_INDEX_AT + 8;
 const SALT_AT: usize = GENESIS_HASH_AT + 32;
-const RESERVED_AT: usize = SALT_AT + 32;
+const RESUMES_AT: usize = SALT_AT + 32;
+const GAP_INDEX_AT: usize = RESUMES_AT + 8;
+const RESERVED_AT: usize = GAP_INDEX_AT + 8;
 const CHECK_AT: usize = 448;
 /// Last, so that the 32 bytes before the first record are the hash that it chains on.
 const CHAIN_START_AT: usize = CHECK_AT + 32;
@@ -51,6 +53,18 @@ pub(crate) struct SegmentHeader {
     pub(crate) genesis_hash: [u8; 32],
     pub(crate) salt: [u8; 32],
     pub(crate) chain_start: ChainHash,
+    /// Present when what stands before this segment is faulty in part.
+    pub(crate) gap: Option<Gap>,
+}
+
+/// Where a log was whole up to before it was resumed in a new segment. Everything from there to
+/// the new segment is faulty or cannot be vouched for; it is kept as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Gap {
+    /// The end of the whole part; never 0, where a segment header stands.
+    pub(crate) from: LogOffset,
+    /// The index of the first record that is missing in the chain.
+    pub(crate) index: RecordIndex,
 }
 
 /// Why bytes are not a segment header.
@@ -63,6 +77,20 @@ pub(crate) enum HeaderDamage {
 }
 
 impl SegmentHeader {
+    /// The header of the first segment of a log.
+    pub(crate) fn first(identity: &Identity, segment_bytes: u32) -> Self {
+        Self {
+            number: 0,
+            segment_bytes,
+            first_index: RecordIndex::GENESIS,
+            synced_index: RecordIndex::GENESIS,
+            genesis_hash: identity.genesis_hash,
+            salt: identity.salt,
+            chain_start: ChainHash::from_bytes(identity.chain_start),
+            gap: None,
+        }
+    }
+
     pub(crate) fn identity(&self) -> Identity {
         Identity::new(self.genesis_hash, self.salt)
     }
@@ -82,6 +110,10 @@ impl SegmentHeader {
         put(SYNCED_INDEX_AT, &self.synced_index.count().to_le_bytes());
         put(GENESIS_HASH_AT, &self.genesis_hash);
         put(SALT_AT, &self.salt);
+        if let Some(gap) = self.gap {
+            put(RESUMES_AT, &gap.from.to_u64().to_le_bytes());
+            put(GAP_INDEX_AT, &gap.index.count().to_le_bytes());
+        }
         put(CHAIN_START_AT, self.chain_start.as_bytes());
         let check = header_check(&bytes);
         bytes[CHECK_AT..CHAIN_START_AT].copy_from_slice(&check);
@@ -115,6 +147,10 @@ impl SegmentHeader {
             genesis_hash: array_at(bytes, GENESIS_HASH_AT),
             salt: array_at(bytes, SALT_AT),
             chain_start: ChainHash::from_bytes(array_at(bytes, CHAIN_START_AT)),
+            gap: (u64_at(bytes, RESUMES_AT) != 0).then(|| Gap {
+                from: LogOffset::from_u64(u64_at(bytes, RESUMES_AT)),
+                index: RecordIndex::new(u64_at(bytes, GAP_INDEX_AT)),
+            }),
         })
     }
 }
@@ -156,6 +192,10 @@ mod tests {
             genesis_hash: [3; 32],
             salt: [4; 32],
             chain_start: ChainHash::from_bytes([5; 32]),
+            gap: Some(Gap {
+                from: LogOffset::new(7, 4000),
+                index: RecordIndex::new(66),
+            }),
         }
     }
 

@@ -9,6 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use crate::backend::DataFolder;
 use crate::claim::Claim;
 use crate::error::LogError;
+use crate::gaps::Gaps;
 use crate::identity::Identity;
 use crate::map::Region;
 use crate::position::{LogEnd, LogOffset, RecordIndex};
@@ -20,6 +21,8 @@ pub(crate) struct Shared {
     pub(crate) claim: Arc<Claim>,
     /// Length of the segments that are made from now on.
     pub(crate) segment_bytes: u32,
+    /// What readers leave out.
+    pub(crate) gaps: Gaps,
     /// By number, from 0.
     segments: RwLock<Vec<Arc<Region>>>,
     synced_offset: AtomicU64,
@@ -33,6 +36,7 @@ impl Shared {
         folder: DataFolder,
         claim: Arc<Claim>,
         segment_bytes: u32,
+        gaps: Gaps,
         segments: Vec<Arc<Region>>,
         synced: &LogEnd,
     ) -> Self {
@@ -41,6 +45,7 @@ impl Shared {
             folder,
             claim,
             segment_bytes,
+            gaps,
             segments: RwLock::new(segments),
             synced_offset: AtomicU64::new(synced.offset.to_u64()),
             synced_index: AtomicU64::new(synced.index.count()),

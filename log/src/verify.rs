@@ -11,6 +11,7 @@ use crate::backend::{DataFolder, FileBackend};
 use crate::clean_stop::{self, CleanStopRead};
 use crate::error::OpenError;
 use crate::fault::Fault;
+use crate::gaps::{Gaps, MarkedFaulty};
 use crate::open::{identify, read_proof};
 use crate::position::{LogEnd, RecordIndex};
 use crate::recovery::{Action, Row, judge};
@@ -29,8 +30,11 @@ pub struct Verification {
     pub end: LogEnd,
     /// What opening would do, and why.
     pub row: Row,
-    /// The faulty places; empty if opening would go on, also after cutting a torn tail.
+    /// The faulty places that are not marked yet; empty if opening would go on, also after cutting
+    /// a torn tail.
     pub faults: Vec<Fault>,
+    /// Stretches that an earlier start has found faulty and marked.
+    pub marked: Vec<MarkedFaulty>,
     /// The places of a torn tail that opening would cut.
     pub torn: Vec<Fault>,
     /// Records below this index are proved to have been synced.
@@ -80,7 +84,13 @@ pub fn verify(folder: &DataFolder) -> Result<Verification, OpenError> {
             .iter()
             .map(|(number, bytes)| (*number, bytes.as_slice())),
     )?;
-    let mut walker = Walker::new(&identity);
+    let gaps = Gaps::collect(
+        &identity,
+        headers
+            .iter()
+            .map(|(number, bytes)| (*number, bytes.as_slice())),
+    );
+    let mut walker = Walker::new(&identity, &gaps);
     let mut number_next = 0;
     for number in &numbers {
         if *number != number_next {
@@ -97,7 +107,7 @@ pub fn verify(folder: &DataFolder) -> Result<Verification, OpenError> {
     let (proof, marker) = read_proof(folder, &identity)?;
     let verdict = judge(&walk, proof);
     let (faults, torn) = match verdict.row.action() {
-        Action::Refuse => (verdict.faults, Vec::new()),
+        Action::Refuse | Action::Resume => (verdict.faults, Vec::new()),
         Action::Cut | Action::Continue => (Vec::new(), verdict.faults),
     };
     Ok(Verification {
@@ -107,6 +117,7 @@ pub fn verify(folder: &DataFolder) -> Result<Verification, OpenError> {
         row: verdict.row,
         faults,
         torn,
+        marked: gaps.all().to_vec(),
         synced_index: verdict.synced_index,
         has_watermark: proof.watermark != WatermarkRead::Unknown,
         clean_stop: clean_stop::compare(marker, &walk.end),

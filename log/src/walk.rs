@@ -6,6 +6,7 @@
 
 use crate::bytes::{array_at, is_zero};
 use crate::fault::{Damage, Fault};
+use crate::gaps::{Gaps, MarkedFaulty};
 use crate::identity::{Identity, genesis_hash};
 use crate::position::{ChainHash, LogEnd, LogOffset, RecordIndex};
 use crate::record::{
@@ -32,6 +33,8 @@ pub(crate) struct Walk {
     pub(crate) has_valid_after_fault: bool,
     /// The strongest proof in any header: records below it had been synced.
     pub(crate) synced_index: RecordIndex,
+    /// Above the index of every record whose header checks.
+    pub(crate) index_end: RecordIndex,
     /// For every segment up to the one of `end`, how many bytes of it are the log's.
     pub(crate) segment_ends: Vec<u32>,
 }
@@ -40,6 +43,9 @@ pub(crate) struct Walk {
 #[derive(Debug)]
 pub(crate) struct Walker<'a> {
     identity: &'a Identity,
+    gaps: &'a Gaps,
+    /// The marked stretch that is being left out.
+    leaving_out: Option<MarkedFaulty>,
     walk: Walk,
     /// The index of the next record; `None` right after a fault, until a valid record tells.
     expected: Option<RecordIndex>,
@@ -48,7 +54,7 @@ pub(crate) struct Walker<'a> {
 }
 
 impl<'a> Walker<'a> {
-    pub(crate) fn new(identity: &'a Identity) -> Self {
+    pub(crate) fn new(identity: &'a Identity, gaps: &'a Gaps) -> Self {
         let walk = Walk {
             record_count: 0,
             end: LogEnd {
@@ -60,10 +66,13 @@ impl<'a> Walker<'a> {
             can_be_torn: true,
             has_valid_after_fault: false,
             synced_index: RecordIndex::GENESIS,
+            index_end: RecordIndex::GENESIS,
             segment_ends: Vec::new(),
         };
         Self {
             identity,
+            gaps,
+            leaving_out: None,
             walk,
             expected: Some(RecordIndex::GENESIS),
             number_next: 0,
@@ -77,6 +86,11 @@ impl<'a> Walker<'a> {
 
     /// The next segment's file.
     pub(crate) fn segment(&mut self, number: u32, bytes: &[u8]) {
+        if self.leaving_out.is_some_and(|gap| number < gap.resumed_in) {
+            self.walk.segment_ends.push(bytes.len() as u32);
+            self.number_next = number.saturating_add(1);
+            return;
+        }
         if bytes.len() < SEGMENT_BYTES_MIN as usize {
             let found = bytes.len() as u64;
             self.fault(number, 0, Damage::SegmentLength { found });
@@ -128,16 +142,28 @@ impl<'a> Walker<'a> {
             });
         }
         self.walk.synced_index = self.walk.synced_index.max(header.synced_index);
+        let left_out = self.leaving_out.take();
+        let is_expected = match left_out {
+            // Only a header with a mark ends a stretch; nothing is known of what stands in it.
+            Some(gap) => header.first_index == gap.resumed_at,
+            None => {
+                header.gap.is_none()
+                    && self
+                        .expected
+                        .is_none_or(|expected| expected == header.first_index)
+            }
+        };
         let continues = number == self.number_next
-            && self
-                .expected
-                .is_none_or(|expected| expected == header.first_index)
+            && is_expected
             && (!self.walk.faults.is_empty() || header.chain_start == self.walk.end.hash);
         if !continues {
             return Some(Damage::SegmentStart);
         }
         if self.walk.faults.is_empty() {
-            if number > 0 {
+            if left_out.is_some() {
+                self.expected = Some(header.first_index);
+                self.walk.end.index = header.first_index;
+            } else if number > 0 {
                 self.walk.segment_ends.push(self.walk.end.offset.bytes());
             }
             self.walk.end.offset = LogOffset::new(number, SEGMENT_HEADER_BYTES as u32);
@@ -145,9 +171,27 @@ impl<'a> Walker<'a> {
         None
     }
 
+    /// Whether a stretch that was marked faulty begins where the whole part ends.
+    fn leaves_out(&mut self, number: u32, offset: usize, bytes: &[u8]) -> bool {
+        let place = LogOffset::new(number, offset as u32);
+        let gap = self.gaps.at(place).filter(|gap| {
+            self.walk.faults.is_empty()
+                && place == self.walk.end.offset
+                && gap.index == self.walk.end.index
+        });
+        if gap.is_some() {
+            self.leaving_out = gap;
+            self.walk.segment_ends.push(bytes.len() as u32);
+        }
+        gap.is_some()
+    }
+
     fn records(&mut self, number: u32, bytes: &[u8]) {
         let mut offset = SEGMENT_HEADER_BYTES;
         loop {
+            if self.leaves_out(number, offset, bytes) {
+                return;
+            }
             let resume_from = match examine(self.identity, number, bytes, offset) {
                 Examined::Nothing => {
                     if is_zero(&bytes[offset..]) {
@@ -215,6 +259,7 @@ impl<'a> Walker<'a> {
 
     fn proof(&mut self, header: &RecordHeader) {
         self.walk.synced_index = self.walk.synced_index.max(header.synced_index);
+        self.walk.index_end = self.walk.index_end.max(header.index.next());
     }
 
     fn fault(&mut self, segment: u32, offset: impl TryInto<u32>, damage: Damage) {
@@ -233,7 +278,12 @@ impl<'a> Walker<'a> {
 }
 
 /// The first place from `from` on where a record header stands.
-fn find_header(identity: &Identity, number: u32, bytes: &[u8], from: usize) -> Option<usize> {
+pub(crate) fn find_header(
+    identity: &Identity,
+    number: u32,
+    bytes: &[u8],
+    from: usize,
+) -> Option<usize> {
     let last = bytes.len().checked_sub(OVERHEAD_BYTES)?;
     (from..=last)
         .step_by(ALIGN_BYTES)
@@ -260,6 +310,7 @@ mod tests {
             genesis_hash: identity().genesis_hash,
             salt: identity().salt,
             chain_start: ChainHash::from_bytes(chain_start),
+            gap: None,
         };
         let mut bytes = header.encode().to_vec();
         bytes.resize(BYTES, 0);
@@ -285,8 +336,8 @@ mod tests {
     }
 
     fn walk(segments: &[Vec<u8>]) -> Walk {
-        let identity = identity();
-        let mut walker = Walker::new(&identity);
+        let (identity, gaps) = (identity(), Gaps::default());
+        let mut walker = Walker::new(&identity, &gaps);
         for (number, bytes) in segments.iter().enumerate() {
             walker.segment(u32::try_from(number).unwrap(), bytes);
         }
@@ -359,8 +410,8 @@ mod tests {
 
     #[test]
     fn a_report_is_bounded_and_what_it_leaves_out_still_counts() {
-        let identity = identity();
-        let mut walker = Walker::new(&identity);
+        let (identity, gaps) = (identity(), Gaps::default());
+        let mut walker = Walker::new(&identity, &gaps);
         for number in 0..FAULTS_MAX as u32 {
             walker.fault(number, 0, Damage::RecordHeader);
         }

@@ -134,6 +134,7 @@ impl Writer {
             genesis_hash: self.shared.identity.genesis_hash,
             salt: self.shared.identity.salt,
             chain_start: self.end.hash,
+            gap: None,
         };
         region.write(0, &header.encode());
         region.publish(SEGMENT_HEADER_BYTES);

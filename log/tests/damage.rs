@@ -1,11 +1,11 @@
 //! Damage: rot, misdirected writes, lost and foreign files. Nothing of it may pass for a torn
-//! tail, and nothing may be changed by a start that refuses.
+//! tail, and no byte of it may be changed by a start, whether it goes on or refuses.
 
 mod support;
 
 use quorate_log::{
-    CleanStopRead, Damage, DataFolder, Fault, MemoryBackend, OpenError, ReadError, Row, open,
-    verify,
+    Action, CleanStopRead, Damage, DataFolder, Fault, MemoryBackend, OpenError, ReadError, Row,
+    open, verify,
 };
 use support::{GENESIS, append, config, edit, open_memory, payload, payloads, small_log, try_open};
 
@@ -19,6 +19,54 @@ fn files(memory: &MemoryBackend) -> Vec<(String, Vec<u8>)> {
 }
 
 /// The log must be refused, and left as it is; returns the row and the faults.
+/// The log must go on with every byte of the damage kept; returns the row and the faults.
+fn marked(memory: &MemoryBackend) -> (Row, Vec<Fault>) {
+    let found = verify(&DataFolder::in_memory(memory)).expect("a header to read");
+    assert_eq!(found.row.action(), Action::Resume);
+    assert!(found.torn.is_empty() && found.marked.is_empty());
+    let memory = memory.process_kill();
+    let before = files(&memory);
+    let mut log = open_memory(&memory);
+    for (name, bytes) in before
+        .iter()
+        .filter(|(name, _)| name.starts_with("segment"))
+    {
+        assert_eq!(
+            memory.file(name).as_ref(),
+            Some(bytes),
+            "{name} was changed"
+        );
+    }
+    assert_eq!(log.recovery.row, found.row);
+    assert!(log.recovery.is_unvouched);
+    let mark = log.recovery.marked[0];
+    assert_eq!((mark.from, mark.index), (found.end.offset, found.end.index));
+    assert!(mark.resumed_at >= found.synced_index);
+    let whole = all_payloads(&log.reader);
+    assert_eq!(whole.len() as u64, found.end.index.count());
+    append(&mut log, b"goes on");
+    support::sync(&mut log);
+    drop(log);
+    // A crash right after: the mark is durable, and stands.
+    let memory = memory.power_cut(|_| false);
+    let log = open_memory(&memory);
+    assert_eq!(log.recovery.row, Row::CleanEnd);
+    assert_eq!(log.recovery.marked, [mark]);
+    assert!(!log.recovery.is_unvouched);
+    let again = all_payloads(&log.reader);
+    assert_eq!(
+        (&again[..whole.len()], again.len()),
+        (&whole[..], whole.len() + 1)
+    );
+    (found.row, found.faults)
+}
+
+/// Every payload that is read in order, the genesis included.
+fn all_payloads(reader: &quorate_log::Reader) -> Vec<Vec<u8>> {
+    let records = reader.iter().map(|record| record.expect("whole").to_vec());
+    records.collect()
+}
+
 fn refused(memory: &MemoryBackend) -> (Row, Vec<Fault>) {
     let before = files(memory);
     let error = try_open(memory)
@@ -47,6 +95,7 @@ fn every_flipped_bit_is_found_or_does_no_harm() {
         sound.end.offset.segment() >= 1,
         "the log has more than one segment"
     );
+    let whole = all_payloads(&open_memory(&memory.process_kill()).reader);
     for name in memory.file_names() {
         let mut bytes = memory.file(&name).unwrap();
         let end = format!("segment-{:010}", sound.end.offset.segment());
@@ -67,13 +116,16 @@ fn every_flipped_bit_is_found_or_does_no_harm() {
             memory.set_file(&name, &bytes);
             let found = verify(&DataFolder::in_memory(&memory));
             if bit / 8 < used_bytes {
-                let is_refused = found.map_or(true, |found| {
-                    found.row.action() == quorate_log::Action::Refuse
+                let is_found = found.map_or(true, |found| {
+                    matches!(found.row.action(), Action::Refuse | Action::Resume)
                 });
                 assert!(
-                    is_refused,
+                    is_found,
                     "{name} bit {bit} in the synced part was not found"
                 );
+                if bit % 5 == 0 {
+                    no_wrong_record_is_read(&memory, &whole, &(&name, bit));
+                }
             } else {
                 let found = found.unwrap_or_else(|error| panic!("{name} bit {bit}: {error}"));
                 assert_eq!(found.end, sound.end, "{name} bit {bit} changed the log");
@@ -94,6 +146,116 @@ fn every_flipped_bit_is_found_or_does_no_harm() {
     }
 }
 
+/// What is read in order is a prefix of what was written, and what is salvaged was written.
+fn no_wrong_record_is_read(memory: &MemoryBackend, whole: &[Vec<u8>], what: &dyn std::fmt::Debug) {
+    let Ok(log) = try_open(&memory.process_kill()) else {
+        return;
+    };
+    let read = all_payloads(&log.reader);
+    assert!(whole.starts_with(&read), "{what:?}");
+    let mut count = read.len();
+    for record in log.reader.salvage() {
+        let index = usize::try_from(record.place().index.count()).unwrap();
+        assert_eq!(
+            whole.get(index).map(Vec::as_slice),
+            Some(&record[..]),
+            "{what:?}"
+        );
+        assert_eq!(*log.reader.read(record.place()).unwrap(), *record);
+        count += 1;
+    }
+    // One bit damages one record, and the one after it when it is in the hash between them.
+    assert!(
+        count + 2 >= whole.len(),
+        "{what:?}: {count} of {}",
+        whole.len()
+    );
+}
+
+#[test]
+fn rot_at_the_very_beginning_is_undone() {
+    let memory = MemoryBackend::new();
+    small_log(&memory, 40, &[40]);
+    let whole = all_payloads(&open_memory(&memory).reader);
+    for offset in [8, 100, 470, 490, 520, 545, 570] {
+        let memory = memory.process_kill();
+        edit(&memory, FIRST, |bytes| bytes[offset] ^= 1);
+        assert_eq!(
+            verify(&DataFolder::in_memory(&memory)).unwrap().row,
+            Row::SyncedDamage
+        );
+        let log = open_memory(&memory);
+        assert_eq!(
+            (log.recovery.row, log.recovery.marked.len()),
+            (Row::CleanEnd, 0)
+        );
+        assert_eq!(all_payloads(&log.reader), whole, "offset {offset}");
+    }
+}
+
+#[test]
+fn a_second_stretch_swallows_a_first_one_behind_it_and_not_one_before_it() {
+    let memory = MemoryBackend::new();
+    let places = small_log(&memory, 20, &[20]);
+    let rot = |at: usize| {
+        edit(&memory, FIRST, |bytes| {
+            bytes[places[at].offset.bytes() as usize + 40] ^= 1
+        });
+    };
+    rot(10);
+    let mut log = open_memory(&memory);
+    let later = append(&mut log, b"later");
+    append(&mut log, b"last");
+    support::sync(&mut log);
+    drop(log);
+    let name = format!("segment-{:010}", later.offset.segment());
+    let before = memory.process_kill();
+    edit(&memory, &name, |bytes| {
+        bytes[later.offset.bytes() as usize + 40] ^= 1
+    });
+    let log = open_memory(&memory);
+    assert_eq!(log.recovery.marked.len(), 2);
+    assert_eq!(all_payloads(&log.reader).len(), 11);
+    drop(log);
+    let memory = before;
+    edit(&memory, FIRST, |bytes| {
+        bytes[places[4].offset.bytes() as usize + 40] ^= 1
+    });
+    let log = open_memory(&memory);
+    let [mark] = log.recovery.marked[..] else {
+        panic!("{:?}", log.recovery.marked)
+    };
+    assert_eq!((mark.from, mark.index), (places[4].offset, places[4].index));
+    let salvaged: Vec<Vec<u8>> = log.reader.salvage().map(|record| record.to_vec()).collect();
+    assert!(salvaged.contains(&b"last".to_vec()) && salvaged.len() >= 15);
+}
+
+#[test]
+fn power_lost_at_every_step_of_marking_leaves_the_same_log() {
+    let memory = MemoryBackend::new();
+    let places = small_log(&memory, 20, &[15, 20]);
+    edit(&memory, FIRST, |bytes| {
+        bytes[places[10].offset.bytes() as usize + 40] ^= 1
+    });
+    let whole = memory.process_kill();
+    let begun = whole.steps_used();
+    let expected = all_payloads(&open_memory(&whole).reader);
+    for step in 0..=whole.steps_used() - begun {
+        for keeps in [false, true] {
+            let memory = memory.process_kill();
+            memory.power_off_after(step);
+            drop(try_open(&memory));
+            let log = open_memory(&memory.power_cut(|_| keeps));
+            assert!(
+                log.recovery.is_unvouched,
+                "step {step}: a start that looks sound"
+            );
+            assert_eq!(log.recovery.marked.len(), 1, "step {step}");
+            assert_eq!(all_payloads(&log.reader), expected, "step {step}");
+        }
+    }
+}
+
 #[test]
 fn rot_in_a_record_is_named_by_place_and_never_cut() {
     let memory = MemoryBackend::new();
@@ -103,7 +265,7 @@ fn rot_in_a_record_is_named_by_place_and_never_cut() {
         edit(&memory, FIRST, |bytes| {
             bytes[place.offset.bytes() as usize + 20] ^= 0x10
         });
-        let (row, faults) = refused(&memory);
+        let (row, faults) = marked(&memory);
         assert_eq!(row, Row::SyncedDamage, "record {}", number + 1);
         assert_eq!(faults[0].index, Some(place.index));
         assert_eq!(
@@ -121,7 +283,7 @@ fn rot_in_a_payload_is_one_fault_and_the_rest_is_counted() {
     edit(&memory, FIRST, |bytes| {
         bytes[places[4].offset.bytes() as usize + 40] ^= 1
     });
-    let (row, faults) = refused(&memory);
+    let (row, faults) = marked(&memory);
     assert_eq!(row, Row::SyncedDamage);
     let damage: Vec<_> = faults.iter().map(|fault| fault.damage).collect();
     assert_eq!(damage, [Damage::RecordBody]);
@@ -146,8 +308,8 @@ fn a_stamp_in_a_later_record_proves_rot_without_watermark_or_marker() {
         });
         memory
     };
-    assert_eq!(refused(&rotten(0)).0, Row::SyncedDamage);
-    assert_eq!(refused(&rotten(1)).0, Row::SyncedDamage);
+    assert_eq!(marked(&rotten(0)).0, Row::SyncedDamage);
+    assert_eq!(marked(&rotten(1)).0, Row::SyncedDamage);
     // Record 3 itself was never synced.
     let memory = rotten(2);
     let log = open_memory(&memory);
@@ -162,7 +324,7 @@ fn rot_in_the_last_synced_record_is_not_a_torn_tail() {
     edit(&memory, FIRST, |bytes| {
         bytes[places[4].offset.bytes() as usize + 33] ^= 1
     });
-    assert_eq!(refused(&memory).0, Row::SyncedDamage);
+    assert_eq!(marked(&memory).0, Row::SyncedDamage);
 }
 
 #[test]
@@ -172,7 +334,7 @@ fn a_synced_end_that_is_gone_is_not_a_clean_end() {
     edit(&memory, FIRST, |bytes| {
         bytes[places[4].offset.bytes() as usize..].fill(0)
     });
-    let (row, faults) = refused(&memory);
+    let (row, faults) = marked(&memory);
     assert_eq!(row, Row::LostEnd);
     assert!(matches!(
         faults[..],
@@ -198,7 +360,7 @@ fn without_a_watermark_a_fault_is_damage_and_a_whole_log_opens() {
     memory.remove_file("watermark");
     let torn = memory.process_kill();
     tear(&torn);
-    assert_eq!(refused(&torn).0, Row::NoWatermark);
+    assert_eq!(marked(&torn).0, Row::NoWatermark);
     let log = open_memory(&memory);
     assert_eq!(payloads(&log.reader).len(), 5);
     drop(log);
@@ -207,7 +369,7 @@ fn without_a_watermark_a_fault_is_damage_and_a_whole_log_opens() {
         "a new watermark is made"
     );
     tear(&memory);
-    assert_eq!(refused(&memory).0, Row::SyncedDamage);
+    assert_eq!(marked(&memory).0, Row::SyncedDamage);
 }
 
 #[test]
@@ -219,7 +381,7 @@ fn a_record_copied_to_another_place_is_not_a_record() {
         places[3].offset.bytes() as usize,
     );
     edit(&memory, FIRST, |bytes| bytes.copy_within(from..to, to));
-    let (row, faults) = refused(&memory);
+    let (row, faults) = marked(&memory);
     assert_eq!(row, Row::SyncedDamage);
     assert_eq!(faults[0].index, Some(places[3].index));
     // A stale copy after the end is not taken for a record either.
@@ -324,11 +486,11 @@ fn an_older_state_of_the_last_segment_is_a_lost_end() {
     support::sync(&mut log);
     drop(log);
     memory.set_file(FIRST, &older);
-    assert_eq!(refused(&memory).0, Row::LostEnd);
+    assert_eq!(marked(&memory).0, Row::LostEnd);
 }
 
 #[test]
-fn a_damaged_header_of_a_synced_segment_is_refused_and_of_an_unsynced_one_cut() {
+fn a_damaged_header_of_a_synced_segment_is_marked_and_of_an_unsynced_one_cut() {
     let memory = MemoryBackend::new();
     let mut log = open_memory(&memory);
     append(&mut log, &payload(1, 3000));
@@ -338,7 +500,7 @@ fn a_damaged_header_of_a_synced_segment_is_refused_and_of_an_unsynced_one_cut() 
     support::sync(&mut log);
     drop(log);
     edit(&memory, SECOND, |bytes| bytes[100] ^= 1);
-    let (row, faults) = refused(&memory);
+    let (row, faults) = marked(&memory);
     assert_eq!((row, faults.len()), (Row::SyncedDamage, 1));
     assert_eq!(
         (faults[0].segment, faults[0].damage),

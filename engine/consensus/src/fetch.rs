@@ -91,6 +91,8 @@ pub(crate) struct Fetches {
 }
 
 const FETCHES_MAX: usize = 1024;
+/// After so many attempts without a peer that says it has something, any peer is asked.
+const ATTEMPTS_UNABLE: u32 = 2;
 /// Of one chain one place at a time is unknown, and there are few chains.
 const PLACES_MAX: usize = 256;
 
@@ -443,6 +445,14 @@ impl Consensus {
             })
             .collect();
         let turn = attempt as usize + self.config.own.place();
+        if able.is_empty() && attempt >= ATTEMPTS_UNABLE {
+            // Validators whose logs are damaged have more than they can say is final.
+            let up = |index: &ValidatorIndex| {
+                *index != self.config.own && self.peers[index.place()].is_up
+            };
+            let any: Vec<ValidatorIndex> = self.config.set.indices().filter(up).collect();
+            return (!any.is_empty()).then(|| any[turn % any.len()]);
+        }
         (!able.is_empty()).then(|| able[turn % able.len()])
     }
 }

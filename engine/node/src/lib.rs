@@ -19,6 +19,7 @@ pub mod topology;
 pub mod executor;
 pub mod results;
 pub mod roots;
+mod salvage;
 pub mod sessions;
 pub mod state_machine;
 

@@ -18,8 +18,9 @@ use quorate_consensus::restart::{self, StartFacts};
 use quorate_consensus::types::{BlockId, Point, Window};
 use quorate_consensus::validators::ValidatorSet;
 use quorate_log::{
-    CleanStopRead, DataFolder, LeaseError, LeaseFile, LeaseRead, LogConfig, OpenError, Opened,
-    Preparer, ReadError, Reader, RecordKind, RecordRef, Row, SealDamage, Writer, remove_clean_stop,
+    CleanStopRead, DataFolder, LeaseError, LeaseFile, LeaseRead, LogConfig, MarkedFaulty,
+    OpenError, Opened, Preparer, ReadError, Reader, RecordKind, RecordRef, Row, SealDamage, Writer,
+    remove_clean_stop,
 };
 
 use crate::executor::{ExecuteError, Executor, FinalBlock};
@@ -30,6 +31,7 @@ use crate::journal::{
 pub use crate::lease::declare_lost;
 use crate::lease::{own_lease, read_lease};
 use crate::results::BlockResults;
+use crate::salvage::Salvage;
 use crate::state_machine::StateMachine;
 use crate::store::{LoggedBlock, Store, StoreError};
 
@@ -161,6 +163,8 @@ pub struct RecoverySummary {
     pub clean_stop: bool,
     /// Bytes of a torn tail that were cut off.
     pub cut_bytes: u64,
+    /// Parts of the log that are marked faulty, found by this start or an earlier one.
+    pub marked: Vec<MarkedFaulty>,
     /// The lease file as this run wrote it.
     pub lease: restart::LeaseFile,
 }
@@ -220,6 +224,14 @@ pub fn initialize(
     Ok(())
 }
 
+/// After a failed sync the log is read from the disk, not from what memory shows of it.
+fn log_config(config: &RecoveryConfig<'_>, content: &restart::LeaseFile) -> LogConfig {
+    LogConfig {
+        distrusts_cache: content.suspect,
+        ..config.log.clone()
+    }
+}
+
 /// Reads the folder and makes it ready for this run. `executor` stands at genesis and is brought
 /// to the last finality mark of the log.
 ///
@@ -233,7 +245,8 @@ pub fn recover<S: StateMachine>(
 ) -> Result<Recovered, RecoveryError> {
     let mut lease_file = LeaseFile::new(folder);
     let mut content = own_lease(folder, &lease_file, config)?;
-    let opened = quorate_log::open(folder, &config.log, config.genesis)?;
+    let log = log_config(config, &content);
+    let opened = quorate_log::open(folder, &log, config.genesis)?;
     let Opened {
         writer,
         syncer,
@@ -256,9 +269,12 @@ pub fn recover<S: StateMachine>(
     }
     let mut scan = Scan::new(set, Store::new(reader.clone(), config.cache_bytes_max));
     scan.read_log(&reader, executor)?;
+    scan.store
+        .set_salvage(Salvage::collect(&reader, scan.finalized.height));
 
-    // Nothing says then that this is the end, or the log, of the last run.
-    content.suspect |= !recovery.has_watermark;
+    // Nothing says then that this is the end, or the log, of the last run; or votes may be among
+    // what is faulty.
+    content.suspect |= !recovery.has_watermark || recovery.is_unvouched;
     let clean_stop = recovery.clean_stop == CleanStopRead::Matches;
     let facts = StartFacts {
         durability: config.durability,
@@ -280,6 +296,7 @@ pub fn recover<S: StateMachine>(
         row: recovery.row,
         clean_stop,
         cut_bytes: recovery.cut.map_or(0, |cut| cut.cut_bytes),
+        marked: recovery.marked,
         lease: content,
     };
     let (restored, store, journal) = scan.finish(content.lease);

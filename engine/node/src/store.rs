@@ -19,6 +19,7 @@ use quorate_consensus::types::{BlockId, Height, Index, Window};
 use quorate_log::{ReadError, Reader, RecordRef};
 
 use crate::journal::{EntryError, FinalMark, JournalEntry, decode};
+use crate::salvage::Salvage;
 
 /// Heights between remembered marks.
 const ANCHOR_HEIGHTS: u64 = 64;
@@ -95,6 +96,8 @@ pub struct Store {
     proofs: Vec<(Height, RecordRef)>,
     /// How many of them, from the lowest, have been thinned.
     proofs_thinned: usize,
+    /// What can be read of damaged parts of the log, until the chain is whole again.
+    salvage: Option<Salvage>,
 }
 
 impl Store {
@@ -114,7 +117,17 @@ impl Store {
             newest_mark: None,
             proofs: Vec::new(),
             proofs_thinned: 0,
+            salvage: None,
         }
+    }
+
+    /// What is left of damaged parts of the log, for this validator and its peers.
+    pub(crate) fn set_salvage(&mut self, salvage: Option<Salvage>) {
+        self.salvage = salvage;
+    }
+
+    pub(crate) const fn salvage(&self) -> Option<&Salvage> {
+        self.salvage.as_ref()
     }
 
     /// Adds a block. Its payload is cached when it is given; one that is not logged yet stays
@@ -305,7 +318,7 @@ impl Store {
         }
         match self.mark(wanted.height)? {
             Some(mark) if mark.header.id() == wanted.id => self.read_block(mark.block).map(Some),
-            _ => Ok(None),
+            _ => Ok(self.salvage().and_then(|left| left.block(&wanted.id))),
         }
     }
 
@@ -315,7 +328,11 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the log cannot be believed.
     pub fn history(&self, top: &BlockRef, count: usize) -> Result<Vec<Header>, StoreError> {
-        let mut headers = Vec::new();
+        let left = self.salvage().map(|left| left.history(top, count));
+        let mut headers = left.unwrap_or_default();
+        if !headers.is_empty() {
+            return Ok(headers);
+        }
         let mut mark = self
             .mark(top.height)?
             .filter(|mark| mark.header.id() == top.id);
@@ -338,7 +355,7 @@ impl Store {
             .proofs
             .partition_point(|&(height, _)| height < at_least);
         let Some(&(_, place)) = self.proofs.get(place) else {
-            return Ok(None);
+            return Ok(self.salvage().and_then(|left| left.proof(at_least)));
         };
         let record = self.reader.read(place)?;
         match decode(record.kind(), &record)? {

@@ -45,7 +45,7 @@ pub enum Scenario {
 }
 
 /// All scenarios with their names.
-const NAMES: [(Scenario, &str); 15] = [
+const NAMES: [(Scenario, &str); 16] = [
     (Scenario::Mixed, "mixed"),
     (Scenario::Calm, "calm"),
     (Scenario::Rush, "rush"),

@@ -160,7 +160,7 @@ pub(crate) fn compare_logs(testnet: &Testnet, logs: Logs, height: u64, agreement
 fn read_log(testnet: &Testnet, index: usize, logs: Logs) -> Result<chain::Chain, Failure> {
     let folder = testnet.log_folder(index)?;
     let verification = verify_path(&folder).map_err(|error| failure_of(&folder, &error))?;
-    let mut chain = chain::read(&folder, &verification.end)?;
+    let mut chain = chain::read(&folder, &verification)?;
     if logs == Logs::AtRest {
         let faults = verification.faults.iter();
         chain

@@ -11,7 +11,7 @@ pub(crate) mod records;
 
 use std::path::{Path, PathBuf};
 
-use quorate_log::{Damage, Fault, OpenError};
+use quorate_log::{Damage, Fault, MarkedFaulty, OpenError};
 use serde::Serialize;
 
 use crate::failure::{Code, Failure};
@@ -29,6 +29,8 @@ pub(crate) enum Trouble {
     Faulty,
     /// It belongs to another log or another genesis.
     Foreign,
+    /// It was found faulty by an earlier start, which went on behind it.
+    Marked,
 }
 
 /// One place of a log that is not as it should be.
@@ -47,6 +49,20 @@ pub(crate) struct Finding {
 }
 
 impl Finding {
+    /// A stretch that an earlier start has marked.
+    pub(crate) fn of_mark(mark: &MarkedFaulty) -> Self {
+        Self {
+            segment: mark.from.segment(),
+            offset: mark.from.bytes(),
+            height: None,
+            what: format!(
+                "from record {} on; the log goes on with record {} in segment {}",
+                mark.index, mark.resumed_at, mark.resumed_in
+            ),
+            kind: Trouble::Marked,
+        }
+    }
+
     /// What `quorate_log` found.
     pub(crate) fn of_fault(fault: &Fault, kind: Trouble) -> Self {
         let kind = if fault.damage == Damage::SegmentOfAnotherLog {

@@ -114,6 +114,7 @@ fn a_validator_that_is_killed_costs_no_command_and_comes_back() {
         assert_eq!(ended.status.code(), Some(0), "validator {}", ended.index);
     }
     logs_are_whole_and_a_flipped_bit_is_found(&dir, height);
+    a_damaged_log_heals(&dir, &mut cluster, height);
 }
 
 fn logs_are_whole_and_a_flipped_bit_is_found(dir: &Path, height: u64) {
@@ -166,18 +167,34 @@ fn logs_are_whole_and_a_flipped_bit_is_found(dir: &Path, height: u64) {
         "{report}"
     );
     assert!(report["height"].as_u64().unwrap() < height);
-    let refused = run_json(
-        &["node", "--config", text(&validator(2).join("quorate.toml"))],
-        5,
+    assert!(
+        report["next"]
+            .as_str()
+            .unwrap()
+            .contains("start the validator"),
+        "{report}"
     );
-    assert_eq!(refused["error"]["kind"], "damaged");
 
     // The log of one validator, held against another genesis.
     let (own, other) = (validator(0), dir.join("other-genesis.json"));
     let genesis = fs::read_to_string(dir.join("genesis.json")).unwrap();
     fs::write(&other, format!("{genesis} ")).unwrap();
     let arguments = ["log", "verify", text(&own), "--genesis", text(&other)];
-    assert_eq!(run_json(&arguments, 5)["faulty"][0]["kind"], "foreign");
+    assert_eq!(run_json(&arguments, 3)["faulty"][0]["kind"], "foreign");
+}
+
+/// A start marks the damage and fetches what it took; all logs are equal again afterwards.
+fn a_damaged_log_heals(dir: &Path, cluster: &mut Cluster, height: u64) {
+    cluster.start_all().unwrap();
+    wait_until("validator 2 has healed", || is_settled(dir));
+    let report = run_json(&load_arguments(dir, "1")[..], 0);
+    assert_eq!(report["logs_equal"], true, "{report}");
+    for ended in cluster.stop_all(Duration::from_secs(20)).unwrap() {
+        assert_eq!(ended.status.code(), Some(0), "validator {}", ended.index);
+    }
+    let report = run_json(&["log", "verify", text(&dir.join("validator-02"))], 0);
+    assert_eq!(report["marked"][0]["kind"], "marked", "{report}");
+    assert!(report["height"].as_u64().unwrap() > height, "{report}");
 }
 
 #[test]

@@ -55,7 +55,7 @@ impl OrderStage {
                 out.journal.push(JournalOp::Proof { point, proof });
             }
             Effect::PersistLease(lease) => out.journal.push(JournalOp::Lease(lease)),
-            Effect::Send { to, message } => out.frames.push(to, &message),
+            Effect::Send { to, message } => self.send(to, message, out),
             Effect::SignRecord { window, record } => {
                 out.jobs.push(Job::SignRecord { window, record });
             }

@@ -16,6 +16,7 @@
 //! asks for, clear it.
 
 mod effects;
+mod heal;
 mod jobs;
 mod order;
 mod outbox;

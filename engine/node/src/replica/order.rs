@@ -92,6 +92,8 @@ pub struct OrderStage {
     pub(super) effects: Effects,
     pub(super) requests: VecDeque<Request>,
     pub(super) repeats: Vec<(SessionId, u64)>,
+    /// Answers out of damaged parts of the own log, in the name of the peer that was to be asked.
+    pub(super) answers: Vec<(ValidatorIndex, Message)>,
     /// What `Input::Waiting` said last.
     pub(super) waiting_ns: Option<u64>,
     /// When the application's earliest timer is due, by replicated time.
@@ -125,6 +127,7 @@ impl OrderStage {
             effects,
             requests: VecDeque::new(),
             repeats: Vec::new(),
+            answers: Vec::new(),
             waiting_ns: None,
             timer_next_ns: None,
             leader: None,
@@ -153,7 +156,15 @@ impl OrderStage {
             Input::Shutdown => self.lanes.stop_admitting(),
             _ => {}
         }
-        self.consensus.handle(now, input, &mut self.effects)
+        let peer_up = match &input {
+            Input::PeerUp(peer) => Some(*peer),
+            _ => None,
+        };
+        let disposition = self.consensus.handle(now, input, &mut self.effects);
+        if let Some(peer) = peer_up {
+            self.tell_lost_proof(peer);
+        }
+        disposition
     }
 
     /// Takes what the journal has done.
@@ -207,6 +218,7 @@ impl OrderStage {
     /// [`OrderError`]: this validator must stop.
     pub fn settle(&mut self, now: Now, out: &mut OrderOut) -> Result<(), OrderError> {
         self.tell_waiting(now);
+        self.take_own_answers(now);
         self.consensus.handle(now, Input::Settle, &mut self.effects);
         self.carry_out(now, out)?;
         let frames = &mut out.frames;
@@ -321,7 +333,7 @@ impl OrderStage {
     /// When the next turn is due at latest, by the monotonic clock.
     #[must_use]
     pub fn deadline_ns(&self, now: Now) -> u64 {
-        if !self.requests.is_empty() {
+        if !self.requests.is_empty() || !self.answers.is_empty() {
             return 0;
         }
         let mut deadline_ns = self

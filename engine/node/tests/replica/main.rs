@@ -3,4 +3,5 @@
 mod flow;
 mod moving;
 mod recovery;
+mod repair;
 mod world;

@@ -13,7 +13,7 @@ use quorate_consensus::certificate::{Certificate, Target};
 use quorate_consensus::header::Header;
 use quorate_consensus::types::{BlockId, Point, ValidatorIndex};
 use quorate_consensus::verify::{Claim, SignatureCheck, SignatureItem, check_claims, single};
-use quorate_log::{LogEnd, LogOffset, RecordKind};
+use quorate_log::{LogOffset, RecordKind, Verification};
 
 use super::records::{self, Record};
 use super::{Finding, Trouble};
@@ -47,13 +47,13 @@ pub(crate) struct Chain {
     pub(crate) findings: Vec<Finding>,
 }
 
-/// Reads the log of a folder up to `end`, where `quorate_log` found it whole.
+/// Reads the log of a folder as far as `quorate_log` found it whole.
 ///
 /// # Errors
 /// A file cannot be read, or record 0 is no genesis.
-pub(crate) fn read(folder: &Path, end: &LogEnd) -> Result<Chain, Failure> {
+pub(crate) fn read(folder: &Path, found: &Verification) -> Result<Chain, Failure> {
     let mut reading: Option<Result<Reading, Failure>> = None;
-    records::visit(folder, end, &mut |record| match &mut reading {
+    records::visit(folder, found, &mut |record| match &mut reading {
         None => reading = Some(Reading::start(folder, record)),
         Some(Ok(reading)) => reading.take(record),
         Some(Err(_)) => {}

@@ -7,7 +7,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use quorate_log::{LogEnd, LogOffset, RecordKind};
+use quorate_log::{LogOffset, MarkedFaulty, RecordKind, Verification};
 
 /// Bytes of a segment before its first record.
 const SEGMENT_HEADER_BYTES: usize = 512;
@@ -33,23 +33,34 @@ pub(crate) struct Record<'a> {
     pub(crate) payload: &'a [u8],
 }
 
-/// Calls `visit` with every record before `end`. Holds one segment in memory at a time.
+/// Calls `visit` with every record before the end of the log that `found` tells, but those of
+/// stretches that are marked faulty. Holds one segment in memory at a time.
 ///
 /// # Errors
-/// A segment cannot be read, or is shorter than `end` says.
+/// A segment cannot be read, or is shorter than the end says.
 pub(crate) fn visit(
     folder: &Path,
-    end: &LogEnd,
+    found: &Verification,
     visit: &mut dyn FnMut(Record<'_>),
 ) -> io::Result<()> {
-    for segment in 0..=end.offset.segment() {
+    let end = found.end.offset;
+    let mut segment = 0;
+    while segment <= end.segment() {
         let bytes = fs::read(folder.join(segment_name(segment)))?;
-        let last = if segment == end.offset.segment() {
-            (end.offset.bytes() as usize).min(bytes.len())
-        } else {
-            bytes.len()
+        let starts_here =
+            |marked: &&MarkedFaulty| marked.from.segment() == segment && marked.from < end;
+        let marked = found.marked.iter().find(starts_here);
+        let last = match marked {
+            Some(marked) => marked.from.bytes() as usize,
+            None if segment == end.segment() => end.bytes() as usize,
+            None => bytes.len(),
         };
-        walk(segment, bytes.get(..last).unwrap_or_default(), visit);
+        walk(
+            segment,
+            bytes.get(..last.min(bytes.len())).unwrap_or_default(),
+            visit,
+        );
+        segment = marked.map_or(segment + 1, |marked| marked.resumed_in);
     }
     Ok(())
 }
@@ -130,7 +141,7 @@ mod tests {
         let folder = DataFolder::open(&dir).unwrap();
         let config = LogConfig {
             segment_bytes: 4096,
-            salt: [7; 32],
+            ..LogConfig::new([7; 32])
         };
         let mut opened = open(&folder, &config, b"genesis").unwrap();
         let mut expected = vec![(0, b"genesis".to_vec())];
@@ -154,7 +165,7 @@ mod tests {
         );
         let mut found = Vec::new();
         let mut found_places = Vec::new();
-        visit(&dir, &verification.end, &mut |record| {
+        visit(&dir, &verification, &mut |record| {
             found.push((record.kind.number(), record.payload.to_vec()));
             found_places.push(record.place);
         })

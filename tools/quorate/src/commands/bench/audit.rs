@@ -15,7 +15,7 @@ use quorate_consensus::header::Header;
 use quorate_consensus::payload::PayloadView;
 use quorate_consensus::record::Record;
 use quorate_consensus::types::{BlockId, Window};
-use quorate_log::{LogEnd, LogOffset};
+use quorate_log::{LogOffset, Verification};
 
 use crate::inspect::records::{self, tail_of};
 
@@ -80,13 +80,13 @@ pub(super) struct Audit {
 }
 
 impl Audit {
-    /// Reads a log up to its end.
+    /// Reads a log as far as it was found whole.
     ///
     /// # Errors
     /// A segment cannot be read.
-    pub(super) fn read(folder: &Path, end: &LogEnd) -> io::Result<Self> {
+    pub(super) fn read(folder: &Path, found: &Verification) -> io::Result<Self> {
         let mut audit = Self::default();
-        records::visit(folder, end, &mut |record| {
+        records::visit(folder, found, &mut |record| {
             // What cannot be decoded is found by the comparison of the chains.
             if let Ok(entry) = decode(record.kind, record.payload) {
                 audit.take(entry);

@@ -330,7 +330,7 @@ impl Series<'_> {
         let verification =
             verify_path(&folder).map_err(|error| crate::inspect::failure_of(&folder, &error))?;
         let audit =
-            Audit::read(&folder, &verification.end).map_err(|error| unreadable(index, &error))?;
+            Audit::read(&folder, &verification).map_err(|error| unreadable(index, &error))?;
         toll.vote_records += audit.vote_records;
         toll.conflicting_votes += audit.conflicting_votes;
         toll.lost += audit.lost(&outcome.acknowledged);

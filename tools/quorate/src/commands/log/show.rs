@@ -62,7 +62,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     }
     let folder = log_folder(&options.dir)?;
     let verification = verify_path(&folder).map_err(|error| failure_of(&folder, &error))?;
-    let chain = chain::read(&folder, &verification.end)?;
+    let chain = chain::read(&folder, &verification)?;
     let height = chain.tip().map_or(0, |(height, _)| height);
     let to = options.to.unwrap_or(u64::MAX);
     let newest = to.min(height).saturating_sub(BLOCKS_DEFAULT - 1);

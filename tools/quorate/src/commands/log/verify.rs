@@ -1,13 +1,14 @@
 //! `quorate log verify`: whether a log is whole and what it says holds.
 //!
-//! Three kinds of trouble are told apart: *torn* is what a crash leaves behind and the next start
-//! cuts off; *faulty* is damage that no crash explains; *foreign* belongs to another log, chain or
-//! genesis. A torn tail alone is no fault.
+//! Four kinds of trouble are told apart: *torn* is what a crash leaves behind and the next start
+//! cuts off (exit code 0); *marked* was found faulty by an earlier start, which went on behind it
+//! (0); *faulty* is damage that no crash explains (5); *foreign* belongs to another log, chain or
+//! genesis (3). Each comes with what to do next.
 
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use quorate_log::{Verification, verify_path};
+use quorate_log::{Action, Verification, verify_path};
 use serde::Serialize;
 
 use crate::failure::{Code, Failure};
@@ -44,7 +45,10 @@ struct Fields {
     chain_id: Option<String>,
     clean_stop: bool,
     torn: Vec<Finding>,
+    marked: Vec<Finding>,
     faulty: Vec<Finding>,
+    /// What to do.
+    next: &'static str,
 }
 
 /// Verifies.
@@ -55,7 +59,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     let folder = log_folder(&options.dir)?;
     let verification = verify_at_rest(&folder)?;
     let chain = if verification.record_count > 0 {
-        match chain::read(&folder, &verification.end) {
+        match chain::read(&folder, &verification) {
             Ok(chain) => Some(chain),
             // The genesis itself is what is damaged: the faults say so.
             Err(_) if !verification.faults.is_empty() => None,
@@ -68,8 +72,12 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     if let Some(path) = &options.genesis {
         check_genesis(path, &verification, &mut fields.faulty)?;
     }
+    fields.next = next(&fields, verification.row.action());
+    let is_foreign = |finding: &Finding| finding.kind == Trouble::Foreign;
     let code = if fields.faulty.is_empty() {
         Code::Done
+    } else if fields.faulty.iter().any(is_foreign) {
+        Code::Configuration
     } else {
         Code::Damaged
     };
@@ -117,7 +125,38 @@ fn fields(folder: &Path, verification: &Verification, chain: Option<&Chain>) -> 
         chain_id: chain.map(|chain| hex(chain.genesis.chain_id())),
         clean_stop: verification.clean_stop == quorate_log::CleanStopRead::Matches,
         torn: found(&verification.torn, Trouble::Torn),
+        marked: verification.marked.iter().map(Finding::of_mark).collect(),
         faulty,
+        next: "",
+    }
+}
+
+/// What to do next, by the worst that was found.
+fn next(fields: &Fields, action: Action) -> &'static str {
+    let has = |kind| fields.faulty.iter().any(|finding| finding.kind == kind);
+    if has(Trouble::Foreign) {
+        return "correct `data` or `genesis` in quorate.toml, and put files back where they belong; \
+                never mix files of two folders (docs/operations.md, runbook foreign)";
+    }
+    match action {
+        Action::Refuse => {
+            "keep the folder and leave the validator down: a start refuses it; bring back the \
+             missing or cut file if there is one (docs/operations.md, runbook hole)"
+        }
+        Action::Resume => {
+            "check the disk, keep a copy of the folder, then start the validator: it marks the \
+             damage, votes in no window that it cannot vouch for, and fetches from its peers what \
+             it lost (docs/operations.md, runbook faulty)"
+        }
+        _ if has(Trouble::Faulty) => {
+            "the bytes are whole and contradict one another: leave the validator down and report \
+             it (docs/operations.md, runbook contradiction)"
+        }
+        Action::Cut => "nothing: the next start cuts off what a crash has left",
+        Action::Continue if !fields.marked.is_empty() => {
+            "nothing now: what is marked was left out and came back from peers; watch the disk"
+        }
+        Action::Continue => "nothing",
     }
 }
 
@@ -158,11 +197,13 @@ fn text(fields: &Fields) -> String {
             "cut short, or still running"
         },
     );
-    for finding in fields.torn.iter().chain(&fields.faulty) {
+    let findings = fields.torn.iter().chain(&fields.marked);
+    for finding in findings.chain(&fields.faulty) {
         let kind = match finding.kind {
             Trouble::Torn => "torn (a crash left it; the next start cuts it off)",
             Trouble::Faulty => "FAULTY",
             Trouble::Foreign => "FOREIGN",
+            Trouble::Marked => "marked (an earlier start found it faulty and went on behind it)",
         };
         let height = finding
             .height
@@ -173,8 +214,7 @@ fn text(fields: &Fields) -> String {
             finding.segment, finding.offset, finding.what
         ));
     }
-    if !fields.faulty.is_empty() {
-        text.push_str("\nremedy: keep the folder as it is; see docs/operations.md, Recovery");
-    }
+    text.push_str("\nnext: ");
+    text.push_str(fields.next);
     text
 }

@@ -1,0 +1,79 @@
+//! Healing: what the log has lost comes back by the way on which it came first.
+//!
+//! Owns the answers that this validator gives itself out of the damaged parts of its own log, so
+//! that only what is really lost is asked of peers, and the proof that tells it how far the chain
+//! had come. An answer passes through the same checks as a peer's. Never: believes a record for
+//! being its own.
+
+use quorate_consensus::effect::Destination;
+use quorate_consensus::input::Input;
+use quorate_consensus::message::{Get, Message};
+use quorate_consensus::trust::Authenticated;
+use quorate_consensus::types::{Now, ValidatorIndex};
+
+use super::order::{OrderOut, OrderStage};
+
+impl OrderStage {
+    /// Sends a message, less what it can answer itself.
+    pub(super) fn send(&mut self, to: Destination, message: Message, out: &mut OrderOut) {
+        if let Some(message) = self.ask_itself(to, message) {
+            out.frames.push(to, &message);
+        }
+    }
+
+    /// Answers what it can of a question to a peer; gives what is still to be asked.
+    fn ask_itself(&mut self, to: Destination, message: Message) -> Option<Message> {
+        let (Some(salvage), Destination::Peer(peer)) = (self.store.salvage(), to) else {
+            return Some(message);
+        };
+        let answers = &mut self.answers;
+        match message {
+            Message::Get(Get::Bodies(mut blocks)) => {
+                blocks.retain(|wanted| match salvage.block(&wanted.id) {
+                    Some(block) => {
+                        let (header, payload) = (block.header, block.payload);
+                        answers.push((peer, Message::Block { header, payload }));
+                        false
+                    }
+                    None => true,
+                });
+                (!blocks.is_empty()).then_some(Message::Get(Get::Bodies(blocks)))
+            }
+            Message::Get(Get::History { top, count }) => {
+                let headers = salvage.history(&top, count as usize);
+                if headers.is_empty() {
+                    return Some(Message::Get(Get::History { top, count }));
+                }
+                answers.push((peer, Message::History(headers)));
+                None
+            }
+            Message::Get(Get::Finality { at_least }) => {
+                // The peer may have a nearer one.
+                if let Some(proof) = salvage.proof(at_least) {
+                    answers.push((peer, Message::Certificates(vec![proof])));
+                }
+                Some(Message::Get(Get::Finality { at_least }))
+            }
+            other => Some(other),
+        }
+    }
+
+    /// Takes the answers that it gave itself since the last turn.
+    pub(super) fn take_own_answers(&mut self, now: Now) {
+        for (peer, message) in std::mem::take(&mut self.answers) {
+            let message = Authenticated::assert_authenticated(peer, message);
+            self.input(now, Input::Message(message));
+        }
+    }
+
+    /// A peer is there to be asked: says how far the chain had come before the log was damaged.
+    pub(super) fn tell_lost_proof(&mut self, peer: ValidatorIndex) {
+        let Some((height, proof)) = self.store.salvage().and_then(|it| it.newest_proof()) else {
+            return;
+        };
+        if height > self.consensus.finalized().height {
+            self.answers
+                .push((peer, Message::Certificates(vec![proof])));
+        }
+    }
+}

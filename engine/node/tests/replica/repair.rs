@@ -1,0 +1,158 @@
+//! Damage in the middle of a log: marked and never cut, healed from peers and from what is left,
+//! and no vote by a validator that cannot know what it said.
+
+use quorate::journal::{JournalEntry, decode};
+use quorate_consensus::machine::Durability;
+use quorate_log::{Action, DataFolder, MemoryBackend, RecordKind, RecordRef, open, verify};
+
+use crate::world::{GENESIS, MS, World, command, commands, log_config};
+
+/// Kind and place of every record of a log at rest, the genesis included.
+fn records(memory: &MemoryBackend) -> Vec<(RecordKind, RecordRef)> {
+    let folder = DataFolder::in_memory(&memory.process_kill());
+    let log = open(&folder, &log_config(), GENESIS).expect("a sound log");
+    let records = log.reader.iter().map(|record| {
+        let record = record.expect("a whole record");
+        (record.kind(), record.place())
+    });
+    records.collect()
+}
+
+/// Flips a bit of the payload of a record.
+fn rot(memory: &MemoryBackend, place: RecordRef) {
+    let name = format!("segment-{:010}", place.offset.segment());
+    let mut bytes = memory.file(&name).expect("it is there");
+    bytes[place.offset.bytes() as usize + 33] ^= 0x10;
+    memory.set_file(&name, &bytes);
+}
+
+/// Every block, mark, proof and vote of a log that says how much it has of each.
+fn finalized_heights(memory: &MemoryBackend) -> Vec<u64> {
+    let folder = DataFolder::in_memory(&memory.process_kill());
+    let log = open(&folder, &log_config(), GENESIS).expect("a sound log");
+    let heights = log.reader.iter().filter_map(|record| {
+        let record = record.expect("a whole record");
+        match decode(record.kind(), &record) {
+            Ok(JournalEntry::Finalized(mark)) => Some(mark.header.height.number()),
+            _ => None,
+        }
+    });
+    heights.collect()
+}
+
+/// A world with a few dozen blocks in every log.
+fn grown(durability: Durability) -> World {
+    let mut world = World::new(4, 1, 0, durability);
+    for seq in 1..=40 {
+        world.submit(0, &[command(1, seq, "before")]);
+        world.run(5 * MS);
+    }
+    world.run_until_applied(40, 2_000 * MS);
+    world.run(100 * MS);
+    world
+}
+
+#[test]
+fn a_record_lost_in_the_middle_comes_back_and_r12_no_window_is_voted_in_twice() {
+    for damaged in [0.1, 0.5, 0.9] {
+        let mut world = grown(Durability::Sync);
+        let lease = world.lease(3).lease;
+        world.stop(3);
+        let memory = world.slots[3].memory.clone();
+        let all = records(&memory);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a place"
+        )]
+        let (_, place) = all[(all.len() as f64 * damaged) as usize];
+        rot(&memory, place);
+        let kept = memory.file("segment-0000000000");
+        world.submit(0, &commands(2, 1, 5));
+        world
+            .start(3)
+            .expect("damage in the middle is no reason to refuse");
+        assert!(
+            world.applied(3).len() < 40,
+            "what follows the damage is not believed"
+        );
+        // In every window that it may have voted in it is silent, in this run and later ones.
+        assert_eq!(world.lease(3).abstain_until, lease);
+        world.run_until_applied(45, 20_000 * MS);
+        world.assert_equal_states();
+        world.submit(3, &commands(3, 1, 5));
+        world.run_until_applied(50, 20_000 * MS);
+        world.run_until("it votes again", 60_000 * MS, |world| {
+            world
+                .up()
+                .all(|(_, running)| running.replica.consensus().is_voting())
+        });
+        assert_eq!(world.alarms(), []);
+        world.stop(3);
+        let memory = &world.slots[3].memory;
+        assert_eq!(
+            memory.file("segment-0000000000"),
+            kept,
+            "nothing of it was cut"
+        );
+        let heights = finalized_heights(memory);
+        let expected: Vec<u64> = (1..=heights.len() as u64).collect();
+        assert_eq!(heights, expected, "the chain is whole again, in order");
+        world.start(3).expect("a healed log");
+        assert_eq!(world.applied(3).len(), 50);
+        world.assert_equal_states();
+    }
+}
+
+/// Validator i loses every record with number i mod 4, the genesis and the votes among them.
+#[test]
+fn helical_damage_on_all_validators_heals_on_all() {
+    let mut world = grown(Durability::Sync);
+    world.assert_equal_states();
+    let leases: Vec<_> = (0..4).map(|place| world.lease(place).lease).collect();
+    for place in 0..4 {
+        world.stop(place);
+    }
+    for place in 0..4 {
+        let memory = world.slots[place].memory.clone();
+        for (number, (_, record)) in records(&memory).into_iter().enumerate() {
+            if number % 4 == place {
+                rot(&memory, record);
+            }
+        }
+        let found = verify(&DataFolder::in_memory(&memory)).expect("a header to read");
+        assert_eq!(found.row.action(), Action::Resume);
+        assert!(found.faults.len() > 10, "{}", found.faults.len());
+    }
+    for place in 0..4 {
+        world.start(place).expect("damage is no reason to refuse");
+    }
+    for place in 0..4 {
+        assert!(world.applied(place).len() < 40, "it is damaged");
+    }
+    world.run_until_applied(40, 120_000 * MS);
+    world.assert_equal_states();
+    assert_eq!(world.alarms(), []);
+    for (place, lease) in leases.into_iter().enumerate() {
+        assert_eq!(world.lease(place).abstain_until, lease);
+        world.stop(place);
+        let heights = finalized_heights(&world.slots[place].memory);
+        assert_eq!(heights, (1..=heights.len() as u64).collect::<Vec<_>>());
+        assert!(!heights.is_empty());
+    }
+}
+
+#[test]
+fn a_crash_between_the_mark_and_the_lease_does_not_make_the_start_look_sound() {
+    let mut world = grown(Durability::Sync);
+    let lease = world.lease(3).lease;
+    world.stop(3);
+    let memory = world.slots[3].memory.clone();
+    let all = records(&memory);
+    rot(&memory, all[all.len() / 2].1);
+    // The mark is made, and the process dies before the lease says what it means.
+    let folder = DataFolder::in_memory(&memory);
+    drop(open(&folder, &log_config(), GENESIS).expect("it goes on"));
+    world.start(3).expect("it goes on");
+    assert_eq!(world.lease(3).abstain_until, lease);
+}

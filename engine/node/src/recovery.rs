@@ -232,6 +232,21 @@ fn log_config(config: &RecoveryConfig<'_>, content: &restart::LeaseFile) -> LogC
     }
 }
 
+/// A block of the largest payload has to fit into a record.
+fn check_segments(
+    config: &RecoveryConfig<'_>,
+    record_bytes_max: usize,
+) -> Result<(), RecoveryError> {
+    let block_bytes = BLOCK_ENTRY_BYTES + config.payload_bytes_max;
+    if block_bytes > record_bytes_max {
+        return Err(RecoveryError::SegmentsTooSmall {
+            record_bytes_max,
+            block_bytes,
+        });
+    }
+    Ok(())
+}
+
 /// Reads the folder and makes it ready for this run. `executor` stands at genesis and is brought
 /// to the last finality mark of the log.
 ///
@@ -254,14 +269,7 @@ pub fn recover<S: StateMachine>(
         reader,
         recovery,
     } = opened;
-    let block_bytes = BLOCK_ENTRY_BYTES + config.payload_bytes_max;
-    let record_bytes_max = writer.payload_bytes_max();
-    if block_bytes > record_bytes_max {
-        return Err(RecoveryError::SegmentsTooSmall {
-            record_bytes_max,
-            block_bytes,
-        });
-    }
+    check_segments(config, writer.payload_bytes_max())?;
     // A log of a genesis alone is what an interrupted initialization leaves: nothing was said.
     let is_unused = recovery.end.index.count() <= 1;
     if is_unused && matches!(read_lease(&lease_file)?, LeaseRead::Missing) {

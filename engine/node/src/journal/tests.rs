@@ -2,6 +2,7 @@
 
 use quorate_consensus::certificate::Target;
 use quorate_consensus::header::HEADER_VERSION;
+use quorate_consensus::message::OwnAnswer;
 use quorate_consensus::record::Record;
 use quorate_consensus::types::Index;
 use quorate_log::{
@@ -166,7 +167,7 @@ fn proof(height: u64) -> JournalOp {
 
 #[test]
 fn r11_an_answer_of_r13_is_durable_when_a_record_would_be() {
-    let answer = JournalOp::Answer(quorate_consensus::message::OwnAnswer {
+    let answer = JournalOp::Answer(OwnAnswer {
         asker: quorate_consensus::types::ValidatorIndex::new(2),
         nonce: [5; 32],
         window: Window::new(1),

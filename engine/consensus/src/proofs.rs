@@ -374,6 +374,13 @@ impl Consensus {
             }
             Claim::FenceRecord { held } => self.take_fence_record(from, &held, effects),
             Claim::Evidence(evidence) => self.tell_evidence(evidence, effects),
+            Claim::State {
+                validator,
+                statement,
+                signature,
+            } => self.take_attestation(validator, statement, signature, effects),
+            // Checked for whoever joins by it; nothing is counted from it here.
+            Claim::StateCertificate(_) => {}
         }
         Disposition::Applied
     }

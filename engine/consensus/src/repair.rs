@@ -77,6 +77,7 @@ impl Consensus {
         known.next_status_ns = now.mono_ns;
         known.retransmit_doublings = 0;
         self.ask_fence(peer, effects);
+        self.tell_state(peer, effects);
         Disposition::Applied
     }
 

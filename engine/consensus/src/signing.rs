@@ -4,6 +4,7 @@
 //! key. A statement of one type, chain, epoch, set and validator can never pass for another,
 //! because all of them stand in front of the body.
 
+use crate::attestation::StateStatement;
 use crate::certificate::SignatureBytes;
 use crate::header::Header;
 use crate::record::Record;
@@ -78,8 +79,8 @@ impl fmt::Debug for ValidatorKey {
 
 /// Appends what stands in front of every statement of a validator.
 ///
-/// Whoever makes a statement of a type that this module has no function for (`recover`, `attest`,
-/// `price`, `epoch`) appends its canonical body to this.
+/// Whoever makes a statement of a type that this module has no function for (`recover`, `price`,
+/// `epoch`) appends its canonical body to this.
 pub fn validator_preamble(
     set: &ValidatorSet,
     domain: &[u8],
@@ -111,6 +112,17 @@ pub fn record_message(
 pub fn header_message(set: &ValidatorSet, header: &Header, out: &mut Vec<u8>) {
     validator_preamble(set, domains::HEADER, set.leader(header.window), out);
     wire::encode_header(header, out);
+}
+
+/// Appends what a validator signs to attest its state.
+pub fn state_message(
+    set: &ValidatorSet,
+    validator: ValidatorIndex,
+    statement: &StateStatement,
+    out: &mut Vec<u8>,
+) {
+    validator_preamble(set, domains::ATTEST, validator, out);
+    wire::encode_statement(statement, out);
 }
 
 /// What a validator signs over a finished handshake. On client ports the peer is 65535.

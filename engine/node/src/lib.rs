@@ -30,6 +30,8 @@ pub mod lanes;
 // From a block to disk, and back after a crash.
 pub mod journal;
 pub mod recovery;
+pub mod shadow;
+pub mod snapshot;
 pub mod store;
 
 // A whole validator without threads and sockets.

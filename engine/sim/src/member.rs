@@ -149,6 +149,7 @@ impl<S: StateMachine> Member<S> {
                 ..LanesConfig::new(SESSIONS_MAX, FAN_NS)
             },
             cache_bytes_max: CACHE_BYTES_MAX,
+            snapshots: None,
         };
         let folder = self.disk.folder();
         let (replica, companions) = Replica::open(&folder, &config, app, now)?;

@@ -4,7 +4,8 @@ use super::certificate::CERTIFICATE_BYTES_MIN;
 use super::reader::Reader;
 use super::status::{put_status, read_status};
 use super::{
-    DecodeError, Unverified, certificate, evidence, header, put_count, put_option, record,
+    DecodeError, Unverified, attestation, certificate, evidence, header, put_count, put_option,
+    record,
 };
 use crate::certificate::{Certificate, SignatureBytes};
 use crate::header::Header;
@@ -30,6 +31,7 @@ const TAG_EVIDENCE: u8 = 10;
 const TAG_FENCE_ASK: u8 = 11;
 const TAG_FENCE_ANSWER: u8 = 12;
 const TAG_FORWARD: u8 = 13;
+const TAG_ATTESTATION: u8 = 14;
 
 const TAG_GET_HEADERS: u8 = 1;
 const TAG_GET_BODIES: u8 = 2;
@@ -71,6 +73,13 @@ pub fn encode(message: &Message, bytes: &mut Vec<u8>) {
             put_option(held.as_ref(), bytes, put_held);
         }
         Message::Forward(commands) => put_payload(commands, bytes),
+        Message::Attestation {
+            statement,
+            signature,
+        } => {
+            attestation::encode_statement(statement, bytes);
+            bytes.extend_from_slice(signature);
+        }
     }
 }
 
@@ -89,6 +98,7 @@ const fn tag(message: &Message) -> u8 {
         Message::FenceAsk { .. } => TAG_FENCE_ASK,
         Message::FenceAnswer { .. } => TAG_FENCE_ANSWER,
         Message::Forward(_) => TAG_FORWARD,
+        Message::Attestation { .. } => TAG_ATTESTATION,
     }
 }
 
@@ -131,6 +141,10 @@ fn read(reader: &mut Reader<'_>) -> Result<Message, DecodeError> {
             held: reader.option("held record", read_held)?,
         },
         TAG_FORWARD => Message::Forward(read_payload(reader, "forward", FORWARD_BYTES_MAX)?),
+        TAG_ATTESTATION => Message::Attestation {
+            statement: attestation::read_statement(reader)?,
+            signature: read_signature(reader)?,
+        },
         tag => {
             return Err(DecodeError::UnknownTag {
                 what: "message",

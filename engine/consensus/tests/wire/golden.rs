@@ -1,7 +1,7 @@
 //! The bytes are frozen. `QUORATE_BLESS=1` writes them anew, which is to approve a new format:
 //! the wire version and the log's format version then change too.
 
-use crate::samples::{certificate, header, messages, record, targets};
+use crate::samples::{certificate, header, messages, record, state_certificate, targets};
 use quorate_consensus::message::Message;
 use quorate_consensus::wire;
 use std::fmt::Write as _;
@@ -43,6 +43,9 @@ fn encoded() -> Vec<(String, Vec<u8>)> {
             wire::encode_certificate(&certificate(target), bytes);
         });
     }
+    put("state_certificate".into(), &|bytes| {
+        wire::encode_state_certificate(&state_certificate(), bytes);
+    });
     for (name, message) in messages() {
         put(format!("message_{name}"), &|bytes| {
             wire::encode(&message, bytes)
@@ -118,12 +121,13 @@ fn every_kind_of_message_has_a_frozen_form() {
         Message::FenceAsk { .. } => 10,
         Message::FenceAnswer { .. } => 11,
         Message::Forward(_) => 12,
+        Message::Attestation { .. } => 13,
     };
-    let mut seen = [false; 13];
+    let mut seen = [false; 14];
     messages()
         .iter()
         .for_each(|(_, message)| seen[place(message)] = true);
-    assert_eq!(seen, [true; 13]);
+    assert_eq!(seen, [true; 14]);
 }
 
 #[test]

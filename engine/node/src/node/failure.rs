@@ -4,6 +4,7 @@ use crate::file_error::FileError;
 use crate::journal::{JournalError, SyncError};
 use crate::recovery::RecoveryError;
 use crate::replica::{OrderError, ReplicaError};
+use crate::snapshot::SnapshotError;
 use quorate_log::{LockError, OpenError};
 use quorate_net::NetError;
 use std::path::PathBuf;
@@ -58,6 +59,11 @@ impl StartError {
                 RecoveryError::AlreadyInitialized
                 | RecoveryError::OtherValidator { .. }
                 | RecoveryError::SegmentsTooSmall { .. }
+                | RecoveryError::Snapshot(
+                    SnapshotError::Foreign { .. }
+                    | SnapshotError::Sections { .. }
+                    | SnapshotError::Io { .. },
+                )
                 | RecoveryError::Log(
                     OpenError::Genesis { .. }
                     | OpenError::SegmentBytes { .. }

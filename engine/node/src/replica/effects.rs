@@ -58,6 +58,8 @@ impl OrderStage {
                 out.jobs.push(Job::SignRecord { window, record });
             }
             Effect::SignHeader { id, header } => out.jobs.push(Job::SignHeader { id, header }),
+            Effect::SignState(statement) => out.jobs.push(Job::SignState(statement)),
+            Effect::StateProven(proven) => out.events.push(Event::StateProven(Box::new(proven))),
             Effect::Verify { from, claim } => out.jobs.push(Job::Verify { from, claim }),
             Effect::Finalized { id, header, path } => self.finalize(now, id, header, path, out)?,
             Effect::Durable(height) => out.events.push(Event::Durable(height)),

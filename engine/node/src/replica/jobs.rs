@@ -3,10 +3,11 @@
 //! Owns the jobs and how they are done: everything of one call in one batch, ZIP-215 or whatever
 //! `check` is. Never: counts, decides, or knows who asked.
 
+use quorate_consensus::attestation::StateStatement;
 use quorate_consensus::header::Header;
 use quorate_consensus::input::Input;
 use quorate_consensus::record::Record;
-use quorate_consensus::signing::{Signer, header_message, record_message};
+use quorate_consensus::signing::{Signer, header_message, record_message, state_message};
 use quorate_consensus::types::{BlockId, ValidatorIndex, Window};
 use quorate_consensus::validators::ValidatorSet;
 use quorate_consensus::verify::{Claim, SignatureCheck, check_claims};
@@ -28,6 +29,8 @@ pub enum Job {
         /// The header.
         header: Header,
     },
+    /// Sign the own state.
+    SignState(StateStatement),
     /// Check a claim.
     Verify {
         /// The peer whose channel brought it.
@@ -65,6 +68,14 @@ pub fn run_jobs(
                 inputs.push(Input::HeaderSigned {
                     id,
                     signature: signer.sign(&message),
+                });
+            }
+            Job::SignState(statement) => {
+                state_message(set, own, &statement, &mut message);
+                let signature = signer.sign(&message);
+                inputs.push(Input::StateSigned {
+                    statement,
+                    signature,
                 });
             }
             Job::Verify { from, claim } => claims.push((from, claim)),

@@ -277,6 +277,9 @@ impl Names {
                 }
             }),
             Message::Forward(_) => plain("forward".to_owned()),
+            Message::Attestation { statement, .. } => {
+                plain(format!("state at height {}", statement.height.number()))
+            }
         }
     }
 }
@@ -297,5 +300,6 @@ pub(crate) const fn kind_of(message: &Message) -> &'static str {
         Message::Evidence(_) => "evidence",
         Message::FenceAsk { .. } | Message::FenceAnswer { .. } => "fence",
         Message::Forward(_) => "forward",
+        Message::Attestation { .. } => "state",
     }
 }

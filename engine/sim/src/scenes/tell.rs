@@ -133,6 +133,13 @@ pub(crate) fn alarm(names: &Names, alarm: Alarm) -> (&'static str, String) {
                 format!("the disk is older than what was said in w{at}: says nothing in this run"),
             )
         }
+        Alarm::StateDiffers { height, .. } => (
+            "!!",
+            format!(
+                "alarm: another state than honest at height {}",
+                height.number()
+            ),
+        ),
         Alarm::ForeignRecord(from) => (
             "!!",
             format!("alarm: {} holds a record that the log does not", v(from)),

@@ -20,7 +20,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{demo, keygen, load, log, node, sim, status, testnet};
+use commands::{demo, keygen, load, log, node, sim, snapshot, status, testnet};
 use failure::Failure;
 use logs::LogFormat;
 use output::Report;
@@ -70,6 +70,9 @@ enum Command {
     /// Look into a validator's log
     #[command(subcommand)]
     Log(log::Command),
+    /// Look at a validator's snapshots, or make one
+    #[command(subcommand)]
+    Snapshot(snapshot::Command),
     /// Run seeded worlds with faults and check them
     Sim(sim::Options),
 }
@@ -93,6 +96,7 @@ impl Command {
             Self::Load(options) => load::run(options),
             Self::Status(options) => status::run(options),
             Self::Log(command) => log::run(command),
+            Self::Snapshot(command) => snapshot::run(command),
             Self::Sim(options) => sim::run_seeds(options),
         }
     }

@@ -1,5 +1,6 @@
 //! Everything the consensus can ask for. A closed list, in the order in which it is to be done.
 
+use crate::attestation::{StateCertificate, StateStatement};
 use crate::certificate::Certificate;
 use crate::evidence::Evidence;
 use crate::header::Header;
@@ -81,6 +82,10 @@ pub enum Effect {
         /// The header.
         header: Header,
     },
+    /// Sign the own state after a block; answer with `StateSigned`.
+    SignState(StateStatement),
+    /// Validators of weight AMP have attested the same state: it is true.
+    StateProven(StateCertificate),
     /// Check the signatures of a claim; answer with `Verified` or `Refused`.
     Verify {
         /// The peer whose channel brought it.
@@ -166,6 +171,14 @@ pub enum Alarm {
     Recovered(Window),
     /// A peer announced a record of this validator that contradicts its log.
     ForeignRecord(ValidatorIndex),
+    /// Weight that includes an honest validator attests another state than this validator has, or
+    /// its own two instances of the application differ: it is not deterministic, or not theirs.
+    StateDiffers {
+        /// Height of the block after which it differs.
+        height: Height,
+        /// The first section that differs, in root order; none when only the snapshot does.
+        section: Option<u16>,
+    },
 }
 
 /// The buffer of effects; reused by the caller.

@@ -1,5 +1,6 @@
 //! Everything the consensus can be told. A closed list.
 
+use crate::attestation::StateStatement;
 use crate::certificate::SignatureBytes;
 use crate::message::{Message, OwnAnswer};
 use crate::record::OwnRecord;
@@ -44,6 +45,15 @@ pub enum Input {
         window: Window,
         /// The record as it was signed.
         record: Record,
+        /// The signature.
+        signature: SignatureBytes,
+    },
+    /// The own state after a block (5.6); to be signed and told.
+    State(StateStatement),
+    /// Answer to `Effect::SignState`.
+    StateSigned {
+        /// What was signed.
+        statement: StateStatement,
         /// The signature.
         signature: SignatureBytes,
     },

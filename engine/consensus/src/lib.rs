@@ -3,12 +3,14 @@
 //! A tour in the order of the data:
 //! - [`types`], [`limits`]: quantities and every bound.
 //! - [`thresholds`], [`validators`], [`schedule`]: who votes, with what weight, who leads when.
-//! - [`header`], [`payload`], [`record`], [`certificate`], [`evidence`], [`message`]: plain data.
+//! - [`header`], [`payload`], [`record`], [`certificate`], [`evidence`], [`attestation`],
+//!   [`message`]: plain data.
 //! - [`wire`]: bytes to plain data and back, one encoding a value.
 //! - [`trust`], [`signing`], [`verify`]: what a value is worth, as a type.
 //! - `window`: one window: the tree of blocks, sums of votes, predicates, rules R3 to R8.
 //! - `windows`: entering, proposing, jumping (R1, R2, R9); `repair` (R10), `timers`, `restart`
 //!   (R11, R12), `recover` (R13).
+//! - `attest`: roots of the state, beside the votes (5.6).
 //! - [`input`], [`effect`], [`machine`]: the one call, `Consensus::handle(now, input, effects)`.
 //! - [`probe`]: the same rules one at a time, for whoever explores them.
 //!
@@ -22,6 +24,8 @@
 extern crate alloc;
 
 mod accuse;
+mod attest;
+pub mod attestation;
 mod blocks;
 pub mod certificate;
 mod checks;

@@ -61,6 +61,14 @@ pub const BACKFILL_HEADERS_MAX: usize = 16_384;
 pub const READY_SUMMARY_MAX: usize = 8;
 /// Clients' commands in one forwarded message.
 pub const FORWARD_BYTES_MAX: usize = PAYLOAD_BYTES_MAX;
+/// A state root is attested after every block whose height is a multiple of this.
+pub const STATE_HEIGHTS: u64 = 64;
+/// Sections of an attested state.
+pub const STATE_SECTIONS_MAX: usize = 32;
+/// Attested roots kept of each validator.
+pub const ATTESTED_ROOTS_MAX: usize = 32;
+/// Attested roots of snapshots kept of each validator.
+pub const ATTESTED_SNAPSHOTS_MAX: usize = 4;
 /// How far a header may run ahead of this validator's wall clock before it counts as not arrived.
 pub const TIME_AHEAD_MAX_NS: u64 = 500_000_000;
 

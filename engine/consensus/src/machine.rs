@@ -3,6 +3,7 @@
 //! Owns the state of one validator and the order in which rules are judged at the end of a turn.
 //! Each rule stands in its own file; here an input finds its way to it. Never: time, bytes, I/O.
 
+use crate::attest::Attestations;
 use crate::certificate::Certificate;
 use crate::delivery::Delivery;
 use crate::effect::{Alarm, Effect, Effects};
@@ -137,6 +138,8 @@ pub enum PeerFault {
     InvalidCertificate,
     /// A bad signature.
     BadSignature,
+    /// A statement about a state that nobody attests.
+    InvalidAttestation,
     /// A sender outside the set.
     Unknown,
 }
@@ -206,6 +209,7 @@ pub struct Consensus {
     /// makes no statement any more but stops.
     pub(crate) only_stops: bool,
     pub(crate) counters: Counters,
+    pub(crate) attestations: Attestations,
 }
 
 impl Consensus {
@@ -239,6 +243,7 @@ impl Consensus {
             shutdown: false,
             only_stops: false,
             counters: Counters::default(),
+            attestations: Attestations::default(),
             config,
         };
         consensus.restore(now, restored, effects);
@@ -280,6 +285,11 @@ impl Consensus {
             Input::HeaderSigned { id, signature } => {
                 self.handle_header_signed(id, signature, effects)
             }
+            Input::State(statement) => self.handle_state(statement, effects),
+            Input::StateSigned {
+                statement,
+                signature,
+            } => self.handle_state_signed(statement, signature, effects),
             Input::Verified { from, claim } => {
                 self.note_checked(from);
                 self.handle_verified(now, from, claim.into_inner(), effects)
@@ -338,6 +348,10 @@ impl Consensus {
                 effects.push(Effect::Forwarded { from, commands });
                 Disposition::Applied
             }
+            Message::Attestation {
+                statement,
+                signature,
+            } => self.handle_attestation(from, statement, signature, effects),
         }
     }
 

@@ -1,6 +1,7 @@
 //! What validators say to one another, as plain data. Bytes stand in `wire`, judgement in
 //! `machine`.
 
+use crate::attestation::StateStatement;
 use crate::certificate::{Certificate, SignatureBytes};
 use crate::evidence::Evidence;
 use crate::header::Header;
@@ -209,4 +210,11 @@ pub enum Message {
     /// Clients' commands on their way to the leader, as whole entries of a payload; consensus
     /// hands them through unread.
     Forward(Arc<[u8]>),
+    /// The sender's state after a block, signed (5.6).
+    Attestation {
+        /// The state.
+        statement: StateStatement,
+        /// The sender's signature of it.
+        signature: SignatureBytes,
+    },
 }

@@ -377,6 +377,13 @@ impl Consensus {
                 self.take_recover_answer(answerer, &answer, effects);
             }
             Claim::Evidence(evidence) => self.tell_evidence(evidence, effects),
+            Claim::State {
+                validator,
+                statement,
+                signature,
+            } => self.take_attestation(validator, statement, signature, effects),
+            // Checked for whoever joins by it; nothing is counted from it here.
+            Claim::StateCertificate(_) => {}
         }
         Disposition::Applied
     }

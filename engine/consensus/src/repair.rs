@@ -80,6 +80,7 @@ impl Consensus {
         known.retransmit_doublings = 0;
         self.ask_fence(peer, effects);
         self.ask_recover(now, peer, effects);
+        self.tell_state(peer, effects);
         Disposition::Applied
     }
 

@@ -4,6 +4,7 @@
 //! key. A statement of one type, chain, epoch, set and validator can never pass for another,
 //! because all of them stand in front of the body.
 
+use crate::attestation::StateStatement;
 use crate::certificate::SignatureBytes;
 use crate::header::Header;
 use crate::message::OwnAnswer;
@@ -79,7 +80,7 @@ impl fmt::Debug for ValidatorKey {
 
 /// Appends what stands in front of every statement of a validator.
 ///
-/// Whoever makes a statement of a type that this module has no function for (`attest`, `price`,
+/// Whoever makes a statement of a type that this module has no function for (`price`,
 /// `epoch`) appends its canonical body to this.
 pub fn validator_preamble(
     set: &ValidatorSet,
@@ -130,6 +131,17 @@ pub fn recover_message(
     out.extend_from_slice(nonce);
     out.extend_from_slice(&asker.number().to_le_bytes());
     out.extend_from_slice(&window.number().to_le_bytes());
+}
+
+/// Appends what a validator signs to attest its state.
+pub fn state_message(
+    set: &ValidatorSet,
+    validator: ValidatorIndex,
+    statement: &StateStatement,
+    out: &mut Vec<u8>,
+) {
+    validator_preamble(set, domains::ATTEST, validator, out);
+    wire::encode_statement(statement, out);
 }
 
 /// What a validator signs over a finished handshake. On client ports the peer is 65535.

@@ -10,6 +10,7 @@ use crate::keys::KeyPair;
 use crate::profiles::{
     Durability, Idle, Placement, PlacementFacts, Profile, Threads, TimerOverrides, Timers,
 };
+use crate::roots::ROOT_HEIGHTS;
 use crate::{hex, topology};
 use quorate_consensus::types::ValidatorIndex;
 use serde::{Deserialize, Serialize};
@@ -54,6 +55,9 @@ pub struct ConfigFile {
     /// The log.
     #[serde(default)]
     pub log: LogConfig,
+    /// Snapshots.
+    #[serde(default)]
+    pub snapshots: SnapshotConfig,
     /// Bounds of this node.
     #[serde(default)]
     pub limits: NodeLimits,
@@ -83,6 +87,26 @@ impl Default for LogConfig {
     fn default() -> Self {
         Self {
             segment_bytes: quorate_log::SEGMENT_BYTES_DEFAULT,
+        }
+    }
+}
+
+/// When snapshots are taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SnapshotConfig {
+    /// A snapshot is taken after every block whose height is a multiple of this, which is itself
+    /// one of 64; 0: never. The same at all validators, or nobody can vouch for another's.
+    pub every_heights: u64,
+    /// How many are kept.
+    pub keep: usize,
+}
+
+impl Default for SnapshotConfig {
+    fn default() -> Self {
+        Self {
+            every_heights: 65_536,
+            keep: 2,
         }
     }
 }
@@ -137,6 +161,8 @@ pub struct NodeConfig {
     pub timers: Timers,
     /// The log.
     pub log: LogConfig,
+    /// Snapshots.
+    pub snapshots: SnapshotConfig,
     /// Bounds of this node.
     pub limits: NodeLimits,
 }
@@ -158,6 +184,7 @@ impl ConfigFile {
             listen: Listen::default(),
             timers: TimerOverrides::default(),
             log: LogConfig::default(),
+            snapshots: SnapshotConfig::default(),
             limits: NodeLimits::default(),
         }
     }
@@ -217,6 +244,7 @@ impl ConfigFile {
                 4 << 20,
                 4 << 30,
             ),
+            ("snapshots.keep", self.snapshots.keep as u64, 1, 64),
             ("limits.clients_max", limits.clients_max as u64, 1, 1 << 20),
             (
                 "limits.pool_commands_max",
@@ -244,19 +272,31 @@ impl ConfigFile {
                     .remedy(format!("choose {least} to {most}")));
             }
         }
-        if !self.log.segment_bytes.is_multiple_of(4096) {
-            return Err(
-                FileError::new(path, "log.segment_bytes", "not a multiple of 4096")
-                    .value(self.log.segment_bytes)
-                    .remedy("choose a multiple of 4096"),
-            );
-        }
+        self.check_multiples(path)?;
         let cores = topology::cores();
         if let Some(core) = self.pin.iter().find(|core| !cores.contains(core)) {
             return Err(
                 FileError::new(path, "pin", "this process may not use the core")
                     .value(core)
                     .remedy(format!("choose among {cores:?}")),
+            );
+        }
+        Ok(())
+    }
+
+    fn check_multiples(&self, path: &Path) -> Result<(), FileError> {
+        if !self.snapshots.every_heights.is_multiple_of(ROOT_HEIGHTS) {
+            return Err(
+                FileError::new(path, "snapshots.every_heights", "not a multiple of 64")
+                    .value(self.snapshots.every_heights)
+                    .remedy("choose a multiple of 64, or 0 for no snapshots"),
+            );
+        }
+        if !self.log.segment_bytes.is_multiple_of(4096) {
+            return Err(
+                FileError::new(path, "log.segment_bytes", "not a multiple of 4096")
+                    .value(self.log.segment_bytes)
+                    .remedy("choose a multiple of 4096"),
             );
         }
         Ok(())
@@ -381,6 +421,7 @@ impl ConfigFile {
             placement,
             timers: self.profile.timers(&self.timers),
             log: self.log.clone(),
+            snapshots: self.snapshots.clone(),
             limits: self.limits.clone(),
             genesis,
             key,

@@ -245,6 +245,50 @@ impl<S: StateMachine> Executor<S> {
         root
     }
 
+    /// Names of all sections in root order, the session table's first.
+    #[must_use]
+    pub fn section_names(&self) -> Vec<&'static str> {
+        let mut names = vec![SESSIONS_SECTION];
+        names.extend_from_slice(self.app.sections());
+        names
+    }
+
+    /// Root of one section as it stands; `section` is its place in
+    /// [`section_names`](Self::section_names).
+    pub(crate) fn section_root(&mut self, section: usize) -> [u8; 32] {
+        match section.checked_sub(1) {
+            None => self.sessions.root(),
+            Some(section) => self.app.section_root(section),
+        }
+    }
+
+    /// Appends the canonical bytes of one section.
+    pub(crate) fn save_section(&self, section: usize, bytes: &mut Vec<u8>) {
+        match section.checked_sub(1) {
+            None => self.sessions.encode(bytes),
+            Some(section) => self.app.snapshot_section(section, bytes),
+        }
+    }
+
+    /// Replaces one section by saved bytes.
+    pub(crate) fn restore_section(&mut self, section: usize, bytes: &[u8]) -> Result<(), String> {
+        match section.checked_sub(1) {
+            None => {
+                let sessions_max = self.sessions.sessions_max();
+                self.sessions =
+                    SessionTable::decode(bytes, sessions_max).map_err(|error| error.to_string())?;
+                Ok(())
+            }
+            Some(section) => self.app.restore_section(section, bytes),
+        }
+    }
+
+    /// Says after which block the restored sections stand.
+    pub(crate) const fn restore_position(&mut self, height: u64, time_ns: u64) {
+        self.height = height;
+        self.time_ns = time_ns;
+    }
+
     /// The roots taken so far, the newest of them.
     #[must_use]
     pub const fn roots(&self) -> &RootRing {

@@ -32,6 +32,8 @@ pub mod lanes;
 pub mod journal;
 pub(crate) mod lease;
 pub mod recovery;
+pub mod shadow;
+pub mod snapshot;
 pub mod store;
 pub mod vote_state;
 

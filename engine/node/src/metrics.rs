@@ -236,6 +236,10 @@ numbers! {
     Gauge pool_commands;
     /// Bytes of these commands.
     Gauge pool_bytes;
+    /// Height of the newest state that weight AMP attests alike.
+    Gauge height_attested;
+    /// Height of the newest snapshot, taken or started from.
+    Gauge snapshot_height;
     /// Commands admitted.
     Counter commands_accepted;
     /// Commands that found no room.

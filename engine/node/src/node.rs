@@ -8,13 +8,16 @@ mod start;
 
 pub use crate::stages::inlet::{Admission, EmbeddedSession};
 pub use failure::{NodeFailure, StartError};
-pub use start::{DRAIN_DEFAULT, declare_lost, export_votes, import_votes, initialize};
+pub use start::{
+    DRAIN_DEFAULT, declare_lost, export_votes, import_votes, initialize, log_path, snapshots_path,
+};
 
 use crate::config::NodeConfig;
 use crate::http::HttpServer;
 use crate::metrics::Metrics;
 use crate::results::BlockResults;
 use crate::stages::inlet::{Control, Inlet};
+use crate::stages::shadow::{ShadowSender, ToShadow};
 use crate::state_machine::StateMachine;
 use crate::status::NodeStatus;
 use crossbeam::channel::{Receiver, Sender, bounded};
@@ -42,6 +45,7 @@ pub struct Node {
     durable: Receiver<u64>,
     is_wanted: Arc<AtomicBool>,
     http: Option<HttpServer>,
+    shadow: ShadowSender,
     thread: Option<JoinHandle<Result<(), NodeFailure>>>,
 }
 
@@ -75,7 +79,28 @@ impl Node {
     /// # Errors
     /// [`StartError`]; nothing is left running.
     pub fn start(config: NodeConfig, app: impl StateMachine) -> Result<Self, StartError> {
-        start::start(config, app)
+        start::start(config, app, None)
+    }
+
+    /// As [`start`](Self::start), and takes snapshots as the configuration says. `second` is
+    /// another instance of the same application in the same first state: it executes the same
+    /// blocks on a thread of its own, and is what snapshots are taken of, so that `app` is never
+    /// stopped for one. It costs its memory and as much work again.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left running.
+    pub fn start_with_snapshots<S: StateMachine>(
+        config: NodeConfig,
+        app: S,
+        second: S,
+    ) -> Result<Self, StartError> {
+        start::start(config, app, Some(second))
+    }
+
+    /// Asks for a snapshot of the newest state whose root is attested, now and out of turn; it is
+    /// taken in the background. Nothing happens at a node that was started without snapshots.
+    pub fn take_snapshot(&self) {
+        self.shadow.send(ToShadow::Ask);
     }
 
     /// Which validator this is.

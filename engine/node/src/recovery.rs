@@ -32,6 +32,7 @@ pub use crate::lease::declare_lost;
 use crate::lease::{own_lease, read_lease};
 use crate::results::BlockResults;
 use crate::salvage::Salvage;
+use crate::snapshot::{self, Origin, SnapshotError, SnapshotFolder};
 use crate::state_machine::StateMachine;
 use crate::store::{LoggedBlock, Store, StoreError};
 
@@ -57,6 +58,8 @@ pub struct RecoveryConfig<'a> {
     pub payload_bytes_max: usize,
     /// Bytes of payloads kept in memory.
     pub cache_bytes_max: usize,
+    /// Header of the block after which the executor stands already, by a snapshot.
+    pub snapshot: Option<Header>,
 }
 
 /// Why a validator cannot start from this folder.
@@ -125,6 +128,20 @@ pub enum RecoveryError {
     /// A finalized block cannot be executed again.
     #[error("a finalized block cannot be executed again: {0}")]
     Execute(#[from] ExecuteError),
+    /// The newest snapshot is of a block that the log does not reach.
+    #[error(
+        "the snapshot of height {snapshot} is ahead of the log, which ends at {log}: this log has \
+         lost its end, or the snapshot is another validator's"
+    )]
+    SnapshotAhead {
+        /// Height of the snapshot.
+        snapshot: u64,
+        /// Height of the last finality mark.
+        log: u64,
+    },
+    /// A snapshot is whole and cannot be restored.
+    #[error("a snapshot cannot be restored: {0}")]
+    Snapshot(#[from] SnapshotError),
     /// A block in the log is not what its mark says.
     #[error("{0}")]
     Store(#[from] StoreError),
@@ -157,6 +174,8 @@ pub struct RecoverySummary {
     pub records: u64,
     /// Height up to which blocks were executed again.
     pub height: u64,
+    /// Height of the snapshot that they were executed on; 0 for genesis.
+    pub snapshot: u64,
     /// What the end of the log was found to be.
     pub row: Row,
     /// Whether the last run stopped cleanly.
@@ -184,6 +203,10 @@ pub struct Recovered {
     pub sync: SyncWorker,
     /// Makes the next segment ready, on a thread of its own or between turns.
     pub preparer: Preparer,
+    /// Reads the log, for a shadow.
+    pub reader: Reader,
+    /// Where the mark of the snapshot's block stands.
+    pub snapshot_mark: Option<RecordRef>,
     /// What was found.
     pub summary: RecoverySummary,
 }
@@ -224,6 +247,34 @@ pub fn initialize(
     Ok(())
 }
 
+/// Brings the executor to the newest snapshot that is whole, and says of which block it is; none
+/// when there is no such snapshot. A damaged one costs the time to execute more of the log.
+///
+/// # Errors
+/// [`RecoveryError::Snapshot`] when a whole one is not taken by the application, or is foreign.
+pub fn restore_newest<S: StateMachine>(
+    folder: &SnapshotFolder,
+    set: &ValidatorSet,
+    executor: &mut Executor<S>,
+) -> Result<Option<Header>, RecoveryError> {
+    let origin = Origin::of(set);
+    for height in folder.heights()?.into_iter().rev() {
+        match snapshot::restore(executor, height, &origin, folder) {
+            Ok(manifest) => return Ok(Some(manifest.header)),
+            Err(
+                error @ (SnapshotError::Io { .. }
+                | SnapshotError::Manifest { .. }
+                | SnapshotError::Length { .. }
+                | SnapshotError::Chunk { .. }),
+            ) => {
+                tracing::warn!(height, %error, "a snapshot is damaged: an older one is tried");
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(None)
+}
+
 /// After a failed sync the log is read from the disk, not from what memory shows of it.
 fn log_config(config: &RecoveryConfig<'_>, content: &restart::LeaseFile) -> LogConfig {
     LogConfig {
@@ -243,6 +294,14 @@ fn check_segments(
             record_bytes_max,
             block_bytes,
         });
+    }
+    Ok(())
+}
+
+/// A log of a genesis alone is what an interrupted initialization leaves: nothing was said.
+fn check_initialized(lease_file: &LeaseFile, records: u64) -> Result<(), RecoveryError> {
+    if records <= 1 && matches!(read_lease(lease_file)?, LeaseRead::Missing) {
+        return Err(RecoveryError::LeaseMissing);
     }
     Ok(())
 }
@@ -270,13 +329,11 @@ pub fn recover<S: StateMachine>(
         recovery,
     } = opened;
     check_segments(config, writer.payload_bytes_max())?;
-    // A log of a genesis alone is what an interrupted initialization leaves: nothing was said.
-    let is_unused = recovery.end.index.count() <= 1;
-    if is_unused && matches!(read_lease(&lease_file)?, LeaseRead::Missing) {
-        return Err(RecoveryError::LeaseMissing);
-    }
+    check_initialized(&lease_file, recovery.end.index.count())?;
     let mut scan = Scan::new(set, Store::new(reader.clone(), config.cache_bytes_max));
+    scan.snapshot = config.snapshot;
     scan.read_log(&reader, executor)?;
+    scan.check_snapshot()?;
     scan.store
         .set_salvage(Salvage::collect(&reader, scan.finalized.height));
 
@@ -301,12 +358,14 @@ pub fn recover<S: StateMachine>(
     let summary = RecoverySummary {
         records: recovery.end.index.count(),
         height: executor.height(),
+        snapshot: config.snapshot.map_or(0, |header| header.height.number()),
         row: recovery.row,
         clean_stop,
         cut_bytes: recovery.cut.map_or(0, |cut| cut.cut_bytes),
         marked: recovery.marked,
         lease: content,
     };
+    let snapshot_mark = scan.snapshot_mark;
     let (restored, store, journal) = scan.finish(content.lease);
     let sync = SyncWorker::new(syncer, lease_file, content);
     Ok(Recovered {
@@ -316,6 +375,8 @@ pub fn recover<S: StateMachine>(
         writer,
         sync,
         preparer,
+        reader,
+        snapshot_mark,
         summary,
     })
 }
@@ -343,6 +404,9 @@ struct Scan {
     /// Proofs of blocks that no mark has reached yet. Bound: `PROOFS_AHEAD_MAX`.
     proofs_ahead: VecDeque<(Point, Certificate)>,
     results: BlockResults,
+    /// Blocks up to this one are in the executor's state already.
+    snapshot: Option<Header>,
+    snapshot_mark: Option<RecordRef>,
 }
 
 impl Scan {
@@ -358,6 +422,21 @@ impl Scan {
             proof: None,
             proofs_ahead: VecDeque::new(),
             results: BlockResults::new(),
+            snapshot: None,
+            snapshot_mark: None,
+        }
+    }
+
+    /// A snapshot is taken of what is synced, so the log has its block.
+    fn check_snapshot(&self) -> Result<(), RecoveryError> {
+        match self.snapshot {
+            Some(header) if header.height > self.finalized.height => {
+                Err(RecoveryError::SnapshotAhead {
+                    snapshot: header.height.number(),
+                    log: self.finalized.height.number(),
+                })
+            }
+            _ => Ok(()),
         }
     }
 
@@ -418,14 +497,23 @@ impl Scan {
             return order("a finality mark names another block");
         }
         let id = header.id();
-        let block = FinalBlock {
-            id,
-            header,
-            payload,
-            path: None,
-            admitted: Vec::new(),
-        };
-        executor.execute(&block, &mut self.results)?;
+        match self.snapshot {
+            Some(base) if base.height == header.height && base != header => {
+                return order("a snapshot is of another block than the log has there");
+            }
+            Some(base) if base.height == header.height => self.snapshot_mark = Some(place),
+            Some(base) if base.height > header.height => {}
+            _ => {
+                let block = FinalBlock {
+                    id,
+                    header,
+                    payload,
+                    path: None,
+                    admitted: Vec::new(),
+                };
+                executor.execute(&block, &mut self.results)?;
+            }
+        }
         self.store.finalize(id, &header);
         self.store.note_mark(header.height, place);
         self.newest_mark = Some(place);

@@ -3,6 +3,7 @@
 //! Owns the buffers of one block's results and outputs, and the addresses in them. Never: who
 //! is connected; a gateway picks its own sessions out.
 
+use quorate_consensus::attestation::StateStatement;
 use quorate_consensus::effect::FinalPath;
 use quorate_consensus::types::BlockId;
 
@@ -115,6 +116,12 @@ impl BlockResults {
                 end: self.bytes.len(),
             });
         }
+    }
+
+    /// What is to be attested of the state after the block, where its root was due.
+    #[must_use]
+    pub fn statement(&self) -> Option<StateStatement> {
+        Some(self.root.as_ref()?.statement(self.id?, None))
     }
 
     /// The outputs of the block, in order.

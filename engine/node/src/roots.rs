@@ -5,8 +5,12 @@
 
 use std::collections::VecDeque;
 
-/// A root is taken after every block whose height is a multiple of this.
-pub const ROOT_HEIGHTS: u64 = 64;
+use quorate_consensus::attestation::StateStatement;
+use quorate_consensus::limits::STATE_HEIGHTS;
+use quorate_consensus::types::{BlockId, Height};
+
+/// A root is taken after every block whose height is a multiple of this, and attested.
+pub const ROOT_HEIGHTS: u64 = STATE_HEIGHTS;
 
 /// Roots kept: the last 65,536 heights.
 pub const ROOTS_KEPT: usize = 1024;
@@ -38,6 +42,19 @@ impl StateRoot {
             height,
             combined: *hasher.finalize().as_bytes(),
             sections,
+        }
+    }
+}
+
+impl StateRoot {
+    /// What a validator attests of this state, which is that after the block `id`.
+    #[must_use]
+    pub fn statement(&self, id: BlockId, snapshot: Option<[u8; 32]>) -> StateStatement {
+        StateStatement {
+            height: Height::new(self.height),
+            id,
+            sections: self.sections.iter().map(|(_, root)| *root).collect(),
+            snapshot,
         }
     }
 }

@@ -122,6 +122,12 @@ impl SessionTable {
         }
     }
 
+    /// How many sessions it takes at most.
+    #[must_use]
+    pub const fn sessions_max(&self) -> u32 {
+        self.sessions_max
+    }
+
     /// How many sessions there are.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -40,6 +40,10 @@ pub struct NodeStatus {
     pub proven: u64,
     /// Height up to which blocks survive the loss of the site.
     pub durable: u64,
+    /// Height of the newest state that weight AMP attests alike.
+    pub attested: u64,
+    /// Height of the newest snapshot here, taken in this run or started from; 0 for none.
+    pub snapshot: u64,
     /// Commands that wait here for a block or for finality.
     pub pool_commands: u64,
     /// Bytes of them.
@@ -86,6 +90,8 @@ impl NodeStatus {
             state_height: facts.root.height,
             proven: consensus.proven().height.number(),
             durable: consensus.durable().number(),
+            attested: metrics.height_attested.read(),
+            snapshot: metrics.snapshot_height.read(),
             pool_commands: facts.order.lanes().len() as u64,
             pool_bytes: facts.order.lanes().bytes() as u64,
             commands_finalized: metrics.commands_finalized.read(),

@@ -1,7 +1,12 @@
 //! What the unit tests of this crate share. Never: compiled into what ships.
 
+use crate::executor::FinalBlock;
 use crate::genesis::{Application, ChainLimits, Genesis, GenesisPlan, GenesisValidator, Hex32};
 use crate::keys::KeyPair;
+use quorate_consensus::header::{HEADER_VERSION, Header};
+use quorate_consensus::payload::{Entry, Lane, PayloadBuilder, encode_entry, session_of_key};
+use quorate_consensus::types::{BlockId, Epoch, Height, Index, Window};
+use quorate_consensus::validators::ValidatorSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -64,4 +69,51 @@ pub(crate) fn sample_genesis(validators: u8) -> (Genesis, Vec<KeyPair>) {
     })
     .unwrap();
     (genesis, keys)
+}
+
+/// A final block of this set with commands of clients: number of the client, of its command, text.
+pub(crate) fn final_block(
+    set: &ValidatorSet,
+    height: u64,
+    parent_id: BlockId,
+    commands: &[(u8, u64, &[u8])],
+) -> FinalBlock {
+    let mut builder = PayloadBuilder::new();
+    for &(client, seq, text) in commands {
+        let key = [client; 32];
+        let session = session_of_key(&key);
+        let body = [if seq == 1 { &key[..] } else { &[] }, text].concat();
+        let entry = Entry {
+            lane: Lane::Order,
+            session: &session,
+            seq,
+            signature: None,
+            body: &body,
+        };
+        let mut encoded = Vec::new();
+        encode_entry(&entry, &mut encoded);
+        builder.push_entry(&encoded).unwrap();
+    }
+    let payload = builder.finish();
+    let header = Header {
+        version: HEADER_VERSION,
+        flags: 0,
+        chain_id: *set.chain_id(),
+        epoch: Epoch::ZERO,
+        set_hash: *set.set_hash(),
+        window: Window::ZERO,
+        index: Index::new(u32::try_from(height - 1).unwrap()),
+        height: Height::new(height),
+        time_ns: set.genesis_time_ns() + height,
+        parent_id,
+        payload_hash: *blake3::hash(&payload).as_bytes(),
+        payload_bytes: u32::try_from(payload.len()).unwrap(),
+    };
+    FinalBlock {
+        id: header.id(),
+        header,
+        payload,
+        path: None,
+        admitted: Vec::new(),
+    }
 }

@@ -159,6 +159,7 @@ impl<S: StateMachine> Member<S> {
                 ..LanesConfig::new(SESSIONS_MAX, FAN_NS)
             },
             cache_bytes_max: plan.cache_bytes_max,
+            snapshots: None,
         };
         let folder = self.disk.folder();
         let (replica, companions) = Replica::open(&folder, &config, app, now)?;

@@ -180,7 +180,8 @@ impl<S: StateMachine> World<S> {
             | Message::Evidence(_)
             | Message::FenceAsk { .. }
             | Message::FenceAnswer { .. }
-            | Message::Forward(_) => {}
+            | Message::Forward(_)
+            | Message::Attestation { .. } => {}
         }
     }
 

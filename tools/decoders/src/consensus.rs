@@ -41,6 +41,21 @@ pub(crate) fn decoders() -> Vec<Decoder> {
         decoder("consensus.evidence", 6, evidence(), |input| {
             canonical(input, wire::decode_evidence(input), wire::encode_evidence)
         }),
+        decoder(
+            "consensus.state_certificate",
+            4,
+            vec![encoded(
+                &samples::state_certificate(),
+                wire::encode_state_certificate,
+            )],
+            |input| {
+                canonical(
+                    input,
+                    wire::decode_state_certificate(input),
+                    wire::encode_state_certificate,
+                )
+            },
+        ),
         decoder("consensus.header", 4, headers(), |input| {
             canonical(input, wire::decode_header(input), wire::encode_header)
         }),

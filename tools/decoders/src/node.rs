@@ -13,6 +13,7 @@ use quorate::genesis::{Application, ChainLimits, Genesis, GenesisPlan, GenesisVa
 use quorate::journal::{self, JournalEntry};
 use quorate::keys::KeyPair;
 use quorate::sessions::{LastResult, SessionTable};
+use quorate::snapshot::{CHUNK_BYTES, Manifest, SECTIONS_MAX, SectionEntry};
 use quorate::state_machine::SessionId;
 use quorate_consensus::types::ValidatorIndex;
 use quorate_consensus::wire;
@@ -67,6 +68,7 @@ pub(crate) fn decoders() -> Vec<Decoder> {
             decode_server,
         ),
         binary("node.journal", 8, entries(), CAP_FRAME, decode_entry),
+        binary("node.snapshot", 4, manifests(), CAP_FRAME, decode_manifest),
         binary("node.sessions", 4, tables(), CAP_TABLE, decode_table),
         text("node.genesis", 1, geneses(), decode_genesis),
         text("node.config", 1, configs(), decode_config),
@@ -312,6 +314,33 @@ fn put_place(place: RecordRef, bytes: &mut Vec<u8>) {
     bytes.extend_from_slice(&place.offset.segment().to_le_bytes());
     bytes.extend_from_slice(&place.offset.bytes().to_le_bytes());
     bytes.extend_from_slice(&place.index.count().to_le_bytes());
+}
+
+/// Manifests without the hash behind them, as they travel.
+fn manifests() -> Vec<Vec<u8>> {
+    let section = |name: &str, bytes| SectionEntry {
+        name: name.to_owned(),
+        root: [bytes as u8; 32],
+        bytes,
+    };
+    let manifest = |sections: Vec<SectionEntry>, chunks: usize| Manifest {
+        genesis_hash: [1; 32],
+        header: wire::decode_header(&headers()[0]).expect("a good sample"),
+        sections,
+        chunks: vec![[2; 32]; chunks],
+    };
+    let large = u64::from(CHUNK_BYTES) * 40;
+    vec![
+        manifest(vec![section("sessions", 0)], 0).encode(),
+        manifest(vec![section("sessions", 9), section("book", large)], 41).encode(),
+        manifest(vec![section("s", 1); SECTIONS_MAX], 1).encode(),
+    ]
+}
+
+fn decode_manifest(input: &[u8]) -> Verdict {
+    Manifest::decode(input).map_or(Verdict::Refused, |manifest| {
+        Verdict::canonical(input, &manifest.encode())
+    })
 }
 
 fn tables() -> Vec<Vec<u8>> {

@@ -4,10 +4,12 @@
 //! Owns the way from a folder to its finalized chain. Whether the bytes are whole is judged by
 //! `quorate_log`; here it is judged what they say. Never: repairs.
 //!
-//! `records` walks the records, `chain` reads them as blocks, marks and proofs.
+//! `records` walks the records, `chain` reads them as blocks, marks and proofs, `replay` executes
+//! them.
 
 pub(crate) mod chain;
 pub(crate) mod records;
+pub(crate) mod replay;
 
 use std::path::{Path, PathBuf};
 

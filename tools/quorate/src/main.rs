@@ -20,7 +20,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{bench, demo, keygen, load, log, node, sim, status, testnet};
+use commands::{bench, demo, keygen, load, log, node, sim, snapshot, status, testnet};
 use failure::Failure;
 use logs::LogFormat;
 use output::Report;
@@ -70,6 +70,9 @@ enum Command {
     /// Look into a validator's log
     #[command(subcommand)]
     Log(log::Command),
+    /// Look at a validator's snapshots, or make one
+    #[command(subcommand)]
+    Snapshot(snapshot::Command),
     /// Run seeded worlds with faults and check them
     Sim(sim::Options),
     /// Measure what the validators of this machine stand
@@ -98,6 +101,7 @@ impl Command {
             Self::Load(options) => load::run(options),
             Self::Status(options) => status::run(options),
             Self::Log(command) => log::run(command),
+            Self::Snapshot(command) => snapshot::run(command),
             Self::Sim(options) => sim::run_seeds(options),
             Self::Bench(command) => bench::run(command),
         }

@@ -4,6 +4,7 @@ use super::Verified;
 use super::evidence::check_evidence;
 use super::judge::{header_fits, judge, proves_ready};
 use super::zip215::{SignatureCheck, SignatureItem};
+use crate::attestation::{StateCertificate, StateStatement, judge_state};
 use crate::certificate::{Certificate, SignatureBytes, SignedRecord};
 use crate::evidence::{Evidence, SignedHeader};
 use crate::header::Header;
@@ -51,6 +52,17 @@ pub enum Claim {
     },
     /// Proof of misbehaviour.
     Evidence(Evidence),
+    /// A validator's attested state (5.6).
+    State {
+        /// Whose.
+        validator: ValidatorIndex,
+        /// What it says.
+        statement: StateStatement,
+        /// Its signature.
+        signature: SignatureBytes,
+    },
+    /// Attested states alike: good only if all signatures are, and weigh enough.
+    StateCertificate(StateCertificate),
 }
 
 /// A claim that came to nothing.
@@ -151,6 +163,18 @@ impl Sheet {
                 check_evidence(set, evidence).ok()?;
                 self.enter_evidence(set, evidence)
             }
+            Claim::State {
+                validator,
+                statement,
+                signature,
+            } => self.enter_state(set, *validator, statement, signature),
+            Claim::StateCertificate(certificate) => {
+                judge_state(set, certificate).ok()?;
+                let mut signatures = certificate.signatures.iter();
+                signatures.try_for_each(|(validator, signature)| {
+                    self.enter_state(set, *validator, &certificate.statement, signature)
+                })
+            }
         }
     }
 
@@ -182,6 +206,18 @@ impl Sheet {
         };
         self.enter_statement(set, answerer, signature, |out| {
             signing::recover_message(set, answerer, &said, out);
+        })
+    }
+
+    fn enter_state(
+        &mut self,
+        set: &ValidatorSet,
+        validator: ValidatorIndex,
+        statement: &StateStatement,
+        signature: &SignatureBytes,
+    ) -> Option<()> {
+        self.enter_statement(set, validator, signature, |out| {
+            signing::state_message(set, validator, statement, out);
         })
     }
 

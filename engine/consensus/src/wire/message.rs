@@ -4,7 +4,8 @@ use super::certificate::CERTIFICATE_BYTES_MIN;
 use super::reader::Reader;
 use super::status::{put_status, read_status};
 use super::{
-    DecodeError, Unverified, certificate, evidence, header, put_count, put_option, record,
+    DecodeError, Unverified, attestation, certificate, evidence, header, put_count, put_option,
+    record,
 };
 use crate::certificate::{Certificate, SignatureBytes};
 use crate::header::Header;
@@ -32,6 +33,7 @@ const TAG_FENCE_ANSWER: u8 = 12;
 const TAG_FORWARD: u8 = 13;
 const TAG_RECOVER: u8 = 14;
 const TAG_RECOVER_ANSWER: u8 = 15;
+const TAG_ATTESTATION: u8 = 16;
 
 const TAG_GET_HEADERS: u8 = 1;
 const TAG_GET_BODIES: u8 = 2;
@@ -75,6 +77,13 @@ pub fn encode(message: &Message, bytes: &mut Vec<u8>) {
         Message::Forward(commands) => put_payload(commands, bytes),
         Message::Recover { nonce } => bytes.extend_from_slice(nonce),
         Message::RecoverAnswer(answer) => put_recover_answer(answer, bytes),
+        Message::Attestation {
+            statement,
+            signature,
+        } => {
+            attestation::encode_statement(statement, bytes);
+            bytes.extend_from_slice(signature);
+        }
     }
 }
 
@@ -95,6 +104,7 @@ const fn tag(message: &Message) -> u8 {
         Message::Forward(_) => TAG_FORWARD,
         Message::Recover { .. } => TAG_RECOVER,
         Message::RecoverAnswer(_) => TAG_RECOVER_ANSWER,
+        Message::Attestation { .. } => TAG_ATTESTATION,
     }
 }
 
@@ -141,6 +151,10 @@ fn read(reader: &mut Reader<'_>) -> Result<Message, DecodeError> {
             nonce: reader.array("nonce")?,
         },
         TAG_RECOVER_ANSWER => Message::RecoverAnswer(read_recover_answer(reader)?),
+        TAG_ATTESTATION => Message::Attestation {
+            statement: attestation::read_statement(reader)?,
+            signature: read_signature(reader)?,
+        },
         tag => {
             return Err(DecodeError::UnknownTag {
                 what: "message",

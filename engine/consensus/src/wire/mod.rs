@@ -5,6 +5,7 @@
 //! the whole input, checks every count against its bound and against the bytes that are left
 //! before it allocates, and never panics; `encode(decode(bytes)) == bytes`.
 
+pub mod attestation;
 pub mod certificate;
 pub mod evidence;
 pub mod header;
@@ -15,6 +16,9 @@ mod message;
 mod reader;
 mod status;
 
+pub use attestation::{
+    decode as decode_state_certificate, encode as encode_state_certificate, encode_statement,
+};
 pub use certificate::{decode as decode_certificate, encode as encode_certificate};
 pub use error::DecodeError;
 pub use evidence::{decode as decode_evidence, encode as encode_evidence};

@@ -4,7 +4,9 @@
 //! Owns what was asked of the outside, in order, and which of it is answered by itself. Never: a
 //! second validator; see `support` for a world of them.
 
-use crate::fixtures::{Block, MS, sign_answer, sign_header, sign_record, v, verdict, w};
+use crate::fixtures::{
+    Block, MS, sign_answer, sign_header, sign_record, sign_state, v, verdict, w,
+};
 use quorate_consensus::certificate::{Certificate, SignatureBytes};
 use quorate_consensus::effect::Effect;
 use quorate_consensus::header::Header;
@@ -188,6 +190,13 @@ impl Bench {
                 let signature = sign_header(&self.set, header);
                 self.inputs
                     .push_back(Input::HeaderSigned { id: *id, signature });
+            }
+            Effect::SignState(statement) if self.answers.signing => {
+                let signature = sign_state(&self.set, self.own, statement);
+                self.inputs.push_back(Input::StateSigned {
+                    statement: statement.clone(),
+                    signature,
+                });
             }
             Effect::Verify { from, claim } => {
                 self.inputs

@@ -1,6 +1,7 @@
 //! What every test of the rules is made of: sets, blocks, records, certificates, and a stand-in for
 //! signatures. Never: a validator, or time that passes.
 
+use quorate_consensus::attestation::StateStatement;
 use quorate_consensus::certificate::{Certificate, SignatureBytes, SignedRecord, Target};
 use quorate_consensus::header::{HEADER_VERSION, Header};
 use quorate_consensus::input::Input;
@@ -90,6 +91,16 @@ pub(crate) fn sign_answer(
 ) -> SignatureBytes {
     let mut message = Vec::new();
     signing::recover_message(set, validator, answer, &mut message);
+    sign(&set.validator(validator).expect("of the set").key, &message)
+}
+
+pub(crate) fn sign_state(
+    set: &ValidatorSet,
+    validator: ValidatorIndex,
+    statement: &StateStatement,
+) -> SignatureBytes {
+    let mut message = Vec::new();
+    signing::state_message(set, validator, statement, &mut message);
     sign(&set.validator(validator).expect("of the set").key, &message)
 }
 

@@ -1,6 +1,7 @@
 //! The rules of docs/protocol.md, each with a test that fails without it. One file a topic; a
 //! test's name begins with the number of its rule.
 
+mod attest;
 mod bench;
 mod bounds;
 mod chaos;

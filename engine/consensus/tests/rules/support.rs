@@ -1,7 +1,7 @@
 //! A small world around `Consensus` for the tests of the rules: virtual time, instant disks,
 //! links that can be cut, signatures stood in for by a keyed hash.
 
-pub(crate) use crate::fixtures::{LINK_NS, MS, payload_numbered, set_of, v};
+pub(crate) use crate::fixtures::{LINK_NS, MS, payload_numbered, set_of, sign_state, v};
 use crate::fixtures::{sign_answer, sign_header, sign_record, verdict};
 use crate::member::{Disk, Member};
 use quorate_consensus::effect::{Destination, Effect, Effects, FinalPath};
@@ -242,6 +242,13 @@ impl World {
             Effect::SignHeader { id, header } => {
                 let signature = sign_header(&self.set, &header);
                 inputs.push(Input::HeaderSigned { id, signature });
+            }
+            Effect::SignState(statement) => {
+                let signature = sign_state(&self.set, index, &statement);
+                inputs.push(Input::StateSigned {
+                    statement,
+                    signature,
+                });
             }
             Effect::Verify { from, claim } => inputs.extend(verdict(&self.set, index, from, claim)),
             Effect::Finalized { id, header, path } => self.finalized(index, id, header, path),

@@ -1,7 +1,7 @@
 //! The bytes are frozen. `QUORATE_BLESS=1` writes them anew, which is to approve a new format:
 //! the wire version and the log's format version then change too.
 
-use crate::samples::{certificate, header, messages, record, targets};
+use crate::samples::{certificate, header, messages, record, state_certificate, targets};
 use quorate_consensus::message::Message;
 use quorate_consensus::wire;
 use std::fmt::Write as _;
@@ -43,6 +43,9 @@ fn encoded() -> Vec<(String, Vec<u8>)> {
             wire::encode_certificate(&certificate(target), bytes);
         });
     }
+    put("state_certificate".into(), &|bytes| {
+        wire::encode_state_certificate(&state_certificate(), bytes);
+    });
     for (name, message) in messages() {
         put(format!("message_{name}"), &|bytes| {
             wire::encode(&message, bytes)
@@ -120,12 +123,13 @@ fn every_kind_of_message_has_a_frozen_form() {
         Message::Forward(_) => 12,
         Message::Recover { .. } => 13,
         Message::RecoverAnswer(_) => 14,
+        Message::Attestation { .. } => 15,
     };
-    let mut seen = [false; 15];
+    let mut seen = [false; 16];
     messages()
         .iter()
         .for_each(|(_, message)| seen[place(message)] = true);
-    assert_eq!(seen, [true; 15]);
+    assert_eq!(seen, [true; 16]);
 }
 
 #[test]

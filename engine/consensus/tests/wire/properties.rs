@@ -3,6 +3,7 @@
 use proptest::collection::{btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
+use quorate_consensus::attestation::StateStatement;
 use quorate_consensus::certificate::{Certificate, SignedRecord, Target};
 use quorate_consensus::evidence::{Evidence, SignedHeader};
 use quorate_consensus::header::Header;
@@ -256,6 +257,21 @@ fn nonce() -> impl Strategy<Value = [u8; 32]> {
     any::<[u8; 32]>()
 }
 
+fn statement() -> impl Strategy<Value = StateStatement> {
+    (
+        any::<u64>().prop_map(Height::new),
+        any::<[u8; 32]>().prop_map(BlockId::new),
+        vec(any::<[u8; 32]>(), 0..5),
+        option::of(any::<[u8; 32]>()),
+    )
+        .prop_map(|(height, id, sections, snapshot)| StateStatement {
+            height,
+            id,
+            sections,
+            snapshot,
+        })
+}
+
 fn message() -> impl Strategy<Value = Message> {
     prop_oneof![
         propose().prop_map(Message::Propose),
@@ -285,6 +301,10 @@ fn message() -> impl Strategy<Value = Message> {
                 })
             },
         ),
+        (statement(), signature()).prop_map(|(statement, signature)| Message::Attestation {
+            statement,
+            signature,
+        }),
     ]
 }
 

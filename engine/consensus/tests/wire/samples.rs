@@ -1,5 +1,6 @@
 //! One fixed value of every kind, each field different from every other, for the frozen bytes.
 
+use quorate_consensus::attestation::{StateCertificate, StateStatement};
 use quorate_consensus::certificate::{Certificate, SignedRecord, Target};
 use quorate_consensus::evidence::{Evidence, SignedHeader};
 use quorate_consensus::header::Header;
@@ -246,8 +247,32 @@ fn whole_and_small() -> [(&'static str, Message); 6] {
     ]
 }
 
+fn statement(snapshot: Option<[u8; 32]>) -> StateStatement {
+    StateStatement {
+        height: Height::new(64),
+        id: BlockId::new([36; 32]),
+        sections: vec![[37; 32], [38; 32]],
+        snapshot,
+    }
+}
+
+fn attestation(snapshot: Option<[u8; 32]>) -> Message {
+    Message::Attestation {
+        statement: statement(snapshot),
+        signature: signature(40),
+    }
+}
+
+pub(crate) fn state_certificate() -> StateCertificate {
+    let signed = |validator| (ValidatorIndex::new(validator), signature(validator as u8));
+    StateCertificate {
+        statement: statement(Some([41; 32])),
+        signatures: vec![signed(2), signed(5)],
+    }
+}
+
 /// What answers a request, and what is sent beside votes.
-fn answers() -> [(&'static str, Message); 12] {
+fn answers() -> [(&'static str, Message); 14] {
     let headers = vec![header(1), header(2)];
     let answer = |held| Message::FenceAnswer {
         incarnation: 35,
@@ -284,6 +309,8 @@ fn answers() -> [(&'static str, Message); 12] {
         ("recover", Message::Recover { nonce: [36; 32] }),
         ("recover_answer", recover_answer(certificates())),
         ("recover_answer_first", recover_answer(Vec::new())),
+        ("attestation", attestation(Some([39; 32]))),
+        ("attestation_small", attestation(None)),
     ]
 }
 

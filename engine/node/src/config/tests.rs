@@ -55,7 +55,7 @@ fn the_template_holds_every_key_and_no_other() {
     };
     let explained = serde_json::to_value(&explained).unwrap();
     assert_eq!(keys(&explained), keys(&written));
-    for table in ["listen", "timers", "log", "limits"] {
+    for table in ["listen", "timers", "log", "snapshots", "limits"] {
         assert_eq!(keys(&explained[table]), keys(&written[table]), "{table}");
     }
 }
@@ -65,6 +65,11 @@ fn the_defaults_that_the_template_shows_are_those_that_are_used() {
     let text = sample().to_commented_toml();
     for shown in [
         format!("# segment_bytes = {}\n", LogConfig::default().segment_bytes),
+        format!(
+            "# every_heights = {}\n",
+            SnapshotConfig::default().every_heights
+        ),
+        format!("# keep = {}\n", SnapshotConfig::default().keep),
         format!("# clients_max = {}\n", NodeLimits::default().clients_max),
         format!(
             "# pool_commands_max = {}\n",

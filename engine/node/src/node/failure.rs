@@ -4,6 +4,7 @@ use crate::file_error::FileError;
 use crate::journal::{JournalError, SyncError};
 use crate::recovery::RecoveryError;
 use crate::replica::{OrderError, ReplicaError};
+use crate::snapshot::SnapshotError;
 use crate::vote_state::VoteStateError;
 use quorate_log::{LockError, OpenError};
 use quorate_net::NetError;
@@ -81,6 +82,11 @@ fn recovery_code(error: &RecoveryError) -> u8 {
         RecoveryError::AlreadyInitialized
         | RecoveryError::OtherValidator { .. }
         | RecoveryError::SegmentsTooSmall { .. }
+        | RecoveryError::Snapshot(
+            SnapshotError::Foreign { .. }
+            | SnapshotError::Sections { .. }
+            | SnapshotError::Io { .. },
+        )
         | RecoveryError::Log(
             OpenError::Genesis { .. }
             | OpenError::SegmentBytes { .. }

@@ -9,22 +9,25 @@ use crate::lanes::LanesConfig;
 use crate::metrics::Metrics;
 use crate::profiles::{Durability, STAGES, Threading};
 use crate::recovery::{self, RecoverySummary};
-use crate::replica::{Parts, Replica, ReplicaConfig};
+use crate::replica::{Companions, Parts, Replica, ReplicaConfig};
+use crate::shadow::{Shadow, SnapshotPolicy};
 use crate::stages::clock::{Clock, wall_ns};
-use crate::stages::dedicated::{Dedicated, DedicatedParts};
+use crate::stages::dedicated::{Dedicated, DedicatedParts, Halt};
 use crate::stages::inlet::{Inlet, InletReader};
 use crate::stages::journal::{SyncThread, start_preparer};
+use crate::stages::shadow::{self, ShadowParts, ShadowSender, ToShadow};
 use crate::stages::shared::{Publisher, SharedLoop, SharedParts};
 use crate::stages::verify::{VerifyParts, VerifyWorker};
 use crate::stages::wire::{ValidatorIdentity, WireStage};
 use crate::state_machine::StateMachine;
 use crate::vote_state::{self, VoteState};
-use crossbeam::channel::{bounded, unbounded};
+use crossbeam::channel::{Receiver, bounded, unbounded};
+use quorate_consensus::input::Input;
 use quorate_consensus::machine;
 use quorate_consensus::signing::ValidatorKey;
 use quorate_consensus::types::ValidatorIndex;
 use quorate_consensus::validators::ValidatorSet;
-use quorate_log::{DataFolder, LogConfig};
+use quorate_log::{DataFolder, LogConfig, Reader, RecordRef};
 use quorate_net::{ChainIds, Limits, Net, NetConfig};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -38,6 +41,8 @@ const CONTROLS_MAX: usize = 64;
 const CACHE_BYTES_MAX: usize = 128 * 1024 * 1024;
 /// Folder of the log inside the data folder.
 const LOG_FOLDER: &str = "log";
+/// Folder of the snapshots inside the data folder.
+const SNAPSHOTS_FOLDER: &str = "snapshots";
 /// Where Linux says which boot this is.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
@@ -113,8 +118,16 @@ pub fn import_votes(config: &NodeConfig, state: &VoteState) -> Result<(), StartE
     })
 }
 
-fn log_path(data: &Path) -> PathBuf {
+/// Where the log of a data folder is.
+#[must_use]
+pub fn log_path(data: &Path) -> PathBuf {
     data.join(LOG_FOLDER)
+}
+
+/// Where the snapshots of a data folder are.
+#[must_use]
+pub fn snapshots_path(data: &Path) -> PathBuf {
+    data.join(SNAPSHOTS_FOLDER)
 }
 
 fn open_folder(path: &Path) -> Result<DataFolder, StartError> {
@@ -170,6 +183,7 @@ fn replica_config(config: &NodeConfig) -> Result<ReplicaConfig, StartError> {
         log: log_config(config)?,
         lanes,
         cache_bytes_max: CACHE_BYTES_MAX,
+        snapshots: Some(snapshots_path(&config.data)),
     })
 }
 
@@ -197,20 +211,18 @@ fn net_config(config: &NodeConfig, incarnation: u64) -> Result<NetConfig, StartE
     })
 }
 
-pub(super) fn start(config: NodeConfig, app: impl StateMachine) -> Result<Node, StartError> {
+pub(super) fn start<S: StateMachine>(
+    config: NodeConfig,
+    app: S,
+    second: Option<S>,
+) -> Result<Node, StartError> {
     let (placement, timers) = (&config.placement, &config.timers);
     tracing::info!(validator = config.own.number(), %placement, %timers, "starting");
     let clock = Clock::new();
-    let path = log_path(&config.data);
-    let folder = open_folder(&path)?;
-    let replica_config = replica_config(&config)?;
-    let (_, now) = clock.read();
-    let (parts, companions) =
-        Parts::open(&folder, &replica_config, app, now).map_err(|source| StartError::Recovery {
-            folder: path,
-            source,
-        })?;
-    tell_recovered(&companions.summary);
+    let (parts, companions) = open_parts(&config, app, clock)?;
+    let (shadow_sender, asks) = ShadowSender::new();
+    let (reader, base) = (companions.reader, companions.snapshot);
+    let shadow = second.map(|app| ShadowPlan::new(&config, app, (reader, base), asks));
     let net_config = net_config(&config, companions.summary.lease.incarnation)?;
     let set = Arc::clone(config.genesis.validator_set());
     let validator_key = ValidatorKey::from_seed(&config.key.seed());
@@ -219,6 +231,7 @@ pub(super) fn start(config: NodeConfig, app: impl StateMachine) -> Result<Node, 
     let (peer_address, client_address) = (net.peer_address(), net.client_address());
     let waker = net.waker();
     let metrics = Arc::new(Metrics::default());
+    metrics.snapshot_height.set(companions.summary.snapshot);
     let (control, controls) = bounded(CONTROLS_MAX);
     let (sender, finalized) = bounded(config.limits.finalized_queue_max);
     let durable = bounded(1);
@@ -250,8 +263,9 @@ pub(super) fn start(config: NodeConfig, app: impl StateMachine) -> Result<Node, 
             is_wanted: Arc::clone(&is_wanted),
             durable: durable.clone(),
         },
+        shadow: shadow_sender.clone(),
     };
-    let thread = start_threads(parts, preparer)?;
+    let thread = start_threads(parts, shadow, preparer)?;
     Ok(Node {
         own: config.own,
         peer_address,
@@ -263,6 +277,7 @@ pub(super) fn start(config: NodeConfig, app: impl StateMachine) -> Result<Node, 
         durable: durable.1,
         is_wanted,
         http,
+        shadow: shadow_sender,
         thread: Some(thread),
     })
 }
@@ -272,6 +287,25 @@ fn tell_recovered(summary: &RecoverySummary) {
     if summary.lease.lease.is_lost {
         tracing::warn!("the lease is lost: no vote before enough peers have said what they know");
     }
+}
+
+/// Recovers the validator from its folders.
+fn open_parts<S: StateMachine>(
+    config: &NodeConfig,
+    app: S,
+    clock: Clock,
+) -> Result<(Parts<S>, Companions), StartError> {
+    let path = log_path(&config.data);
+    let folder = open_folder(&path)?;
+    let replica_config = replica_config(config)?;
+    let (_, now) = clock.read();
+    let opened = Parts::open(&folder, &replica_config, app, now);
+    let (parts, companions) = opened.map_err(|source| StartError::Recovery {
+        folder: path,
+        source,
+    })?;
+    tell_recovered(&companions.summary);
+    Ok((parts, companions))
 }
 
 fn verify_parts(
@@ -295,20 +329,25 @@ fn verify_parts(
 /// Starts the stages, spread as the placement says, and the thread that sees them end.
 fn start_threads<S: StateMachine>(
     parts: DedicatedParts<S>,
+    shadow: Option<ShadowPlan<S>>,
     preparer: JoinHandle<()>,
 ) -> Result<JoinHandle<Result<(), NodeFailure>>, StartError> {
     let builder = std::thread::Builder::new().name("quorate-loop".to_owned());
+    let metrics = Arc::clone(&parts.metrics);
     if parts.placement.threading == Threading::Dedicated {
         let stages = Dedicated::start(parts)?;
-        return Ok(builder.spawn(move || report(stages.run(), preparer))?);
+        let beside = Beside::start(preparer, shadow, metrics, stages.inputs())?;
+        return Ok(builder.spawn(move || report(stages.run(), beside))?);
     }
     let (answer, verify_done) = unbounded();
     let waker = parts.waker.clone();
-    let verify = VerifyWorker::start(parts.verify, move |inputs| {
+    let answer = move |inputs| {
         if answer.send(inputs).is_ok() {
             waker.wake();
         }
-    })?;
+    };
+    let beside = Beside::start(preparer, shadow, metrics, answer.clone())?;
+    let verify = VerifyWorker::start(parts.verify, answer)?;
     let (answer, sync_done) = unbounded();
     let waker = parts.waker.clone();
     let sync = SyncThread::start(parts.sync, Arc::clone(&parts.metrics), move |done| {
@@ -330,16 +369,94 @@ fn start_threads<S: StateMachine>(
         inlet: InletReader::new(parts.inlet),
         control: parts.control,
         finalized: parts.finalized,
+        shadow: parts.shadow,
     });
-    Ok(builder.spawn(move || report(shared.run(), preparer))?)
+    Ok(builder.spawn(move || report(shared.run(), beside))?)
 }
 
-/// Says why a node ended, since nobody may be waiting for it, when all of it has: the last thread
-/// besides ends with the log's writer, and then the folder is free.
-fn report(ended: Result<(), NodeFailure>, preparer: JoinHandle<()>) -> Result<(), NodeFailure> {
-    if preparer.join().is_err() {
-        tracing::error!("the thread that makes log segments panicked");
+/// What a shadow is made of.
+struct ShadowPlan<S> {
+    app: S,
+    sessions_max: u32,
+    set: Arc<ValidatorSet>,
+    policy: SnapshotPolicy,
+    reader: Reader,
+    base: Option<(u64, RecordRef)>,
+    asks: Receiver<ToShadow>,
+}
+
+impl<S> ShadowPlan<S> {
+    fn new(
+        config: &NodeConfig,
+        app: S,
+        (reader, base): (Reader, Option<(u64, RecordRef)>),
+        asks: Receiver<ToShadow>,
+    ) -> Self {
+        Self {
+            app,
+            sessions_max: config.genesis.file().limits.sessions_max,
+            set: Arc::clone(config.genesis.validator_set()),
+            policy: SnapshotPolicy {
+                folder: snapshots_path(&config.data),
+                every_heights: config.snapshots.every_heights,
+                keep: config.snapshots.keep,
+            },
+            reader,
+            base,
+            asks,
+        }
     }
+}
+
+/// The threads that nothing waits for, but whose end the folder needs to be free.
+struct Beside {
+    preparer: JoinHandle<()>,
+    shadow: Option<JoinHandle<()>>,
+    halt: Halt,
+}
+
+impl Beside {
+    fn start<S: StateMachine>(
+        preparer: JoinHandle<()>,
+        shadow: Option<ShadowPlan<S>>,
+        metrics: Arc<Metrics>,
+        answer: impl Fn(Vec<Input>) + Send + 'static,
+    ) -> std::io::Result<Self> {
+        let halt = Halt::default();
+        let start = |plan: ShadowPlan<S>| {
+            let parts = ShadowParts {
+                asks: plan.asks,
+                metrics,
+                answer: Box::new(answer),
+                halt: halt.clone(),
+            };
+            let (app, sessions_max, set) = (plan.app, plan.sessions_max, plan.set);
+            let (policy, reader, base) = (plan.policy, plan.reader, plan.base);
+            shadow::start(parts, move || {
+                Shadow::new(app, sessions_max, &set, policy, reader, base)
+            })
+        };
+        let shadow = shadow.map(start).transpose()?;
+        Ok(Self {
+            preparer,
+            shadow,
+            halt,
+        })
+    }
+
+    fn join(self) {
+        self.halt.set();
+        let shadow = self.shadow.map_or(Ok(()), JoinHandle::join);
+        if self.preparer.join().is_err() || shadow.is_err() {
+            tracing::error!("the thread that makes log segments or snapshots panicked");
+        }
+    }
+}
+
+/// Says why a node ended, since nobody may be waiting for it, when all of it has: the threads
+/// besides end with the log's writer or are told to, and then the folder is free.
+fn report(ended: Result<(), NodeFailure>, beside: Beside) -> Result<(), NodeFailure> {
+    beside.join();
     match &ended {
         Ok(()) => tracing::info!("stopped"),
         Err(error) => tracing::error!(%error, code = error.exit_code(), "this validator ends"),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use quorate_consensus::effect::{Effect, FinalPath};
 use quorate_consensus::evidence::Evidence;
 use quorate_consensus::header::Header;
-use quorate_consensus::types::{BlockId, Now, ValidatorIndex};
+use quorate_consensus::types::{BlockId, Now, ValidatorIndex, Window};
 
 use super::jobs::Job;
 use super::order::{OrderError, OrderOut, OrderStage};
@@ -60,6 +60,8 @@ impl OrderStage {
                 out.jobs.push(Job::SignRecord { window, record });
             }
             Effect::SignHeader { id, header } => out.jobs.push(Job::SignHeader { id, header }),
+            Effect::SignState(statement) => out.jobs.push(Job::SignState(statement)),
+            Effect::StateProven(proven) => out.events.push(Event::StateProven(Box::new(proven))),
             Effect::Verify { from, claim } => out.jobs.push(Job::Verify { from, claim }),
             Effect::Finalized { id, header, path } => self.finalize(now, id, header, path, out)?,
             Effect::Durable(height) => out.events.push(Event::Durable(height)),
@@ -88,15 +90,17 @@ impl OrderStage {
                 self.entered(now, leader)?;
                 out.events.push(Event::Entered { window, leader });
             }
-            Effect::Stopped(window) => {
-                self.has_stopped = true;
-                self.lanes.unchain_all();
-                out.events.push(Event::Stopped(window));
-            }
+            Effect::Stopped(window) => self.stopped(window, out),
             Effect::Evidence(evidence) => record_evidence(Box::new(evidence), out),
             Effect::Alarm(alarm) => out.events.push(Event::Alarm(alarm)),
         }
         Ok(())
+    }
+
+    fn stopped(&mut self, window: Window, out: &mut OrderOut) {
+        self.has_stopped = true;
+        self.lanes.unchain_all();
+        out.events.push(Event::Stopped(window));
     }
 
     fn finalize(

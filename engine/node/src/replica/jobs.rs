@@ -3,11 +3,14 @@
 //! Owns the jobs and how they are done: everything of one call in one batch, ZIP-215 or whatever
 //! `check` is. Never: counts, decides, or knows who asked.
 
+use quorate_consensus::attestation::StateStatement;
 use quorate_consensus::header::Header;
 use quorate_consensus::input::Input;
 use quorate_consensus::message::OwnAnswer;
 use quorate_consensus::record::Record;
-use quorate_consensus::signing::{Signer, header_message, record_message, recover_message};
+use quorate_consensus::signing::{
+    Signer, header_message, record_message, recover_message, state_message,
+};
 use quorate_consensus::types::{BlockId, ValidatorIndex, Window};
 use quorate_consensus::validators::ValidatorSet;
 use quorate_consensus::verify::{Claim, SignatureCheck, check_claims};
@@ -31,6 +34,8 @@ pub enum Job {
     },
     /// Sign an own answer to a validator that lost its disk.
     SignAnswer(OwnAnswer),
+    /// Sign the own state.
+    SignState(StateStatement),
     /// Check a claim.
     Verify {
         /// The peer whose channel brought it.
@@ -74,6 +79,14 @@ pub fn run_jobs(
                 recover_message(set, own, &answer, &mut message);
                 let signature = signer.sign(&message);
                 inputs.push(Input::AnswerSigned { answer, signature });
+            }
+            Job::SignState(statement) => {
+                state_message(set, own, &statement, &mut message);
+                let signature = signer.sign(&message);
+                inputs.push(Input::StateSigned {
+                    statement,
+                    signature,
+                });
             }
             Job::Verify { from, claim } => claims.push((from, claim)),
         }

@@ -26,6 +26,7 @@ pub use jobs::{Job, run_jobs};
 pub use order::{FrameOutcome, OrderError, OrderOut, OrderStage};
 pub use outbox::{Event, Frame, FrameClass, Frames, Outbox};
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use quorate_consensus::input::Input;
@@ -33,12 +34,13 @@ use quorate_consensus::machine::{Config, Consensus, Disposition, Durability, Tim
 use quorate_consensus::payload::PayloadError;
 use quorate_consensus::types::{Now, ValidatorIndex};
 use quorate_consensus::validators::ValidatorSet;
-use quorate_log::{DataFolder, LogConfig, Preparer};
+use quorate_log::{DataFolder, LogConfig, Preparer, Reader, RecordRef};
 
 use crate::executor::{ExecuteError, Executor};
 use crate::journal::{Journal, JournalError, Journaled, SyncDone, SyncError, SyncWorker};
 use crate::lanes::{CommandVerdict, Lanes, LanesConfig};
-use crate::recovery::{RecoveryConfig, RecoveryError, RecoverySummary, recover};
+use crate::recovery::{RecoveryConfig, RecoveryError, RecoverySummary, recover, restore_newest};
+use crate::snapshot::SnapshotFolder;
 use crate::state_machine::{SessionId, StateMachine};
 
 /// Passes of one turn at most: what is left then is done in the next one.
@@ -70,6 +72,8 @@ pub struct ReplicaConfig {
     pub lanes: LanesConfig,
     /// Bytes of payloads kept in memory for peers and delivery.
     pub cache_bytes_max: usize,
+    /// Folder of the snapshots, the newest of which a start begins with; none without them.
+    pub snapshots: Option<PathBuf>,
 }
 
 impl ReplicaConfig {
@@ -85,6 +89,7 @@ impl ReplicaConfig {
             own: own.map_or([0; 32], |own| own.key),
             payload_bytes_max: self.lanes.payload_bytes_max,
             cache_bytes_max: self.cache_bytes_max,
+            snapshot: None,
         }
     }
 }
@@ -121,6 +126,10 @@ pub struct Companions {
     pub sync: SyncWorker,
     /// Makes the next log segment ready; wants a thread of its own, or a call now and then.
     pub preparer: Preparer,
+    /// Reads the log, for a shadow.
+    pub reader: Reader,
+    /// Height of the snapshot that the run began with, and where its block's mark stands.
+    pub snapshot: Option<(u64, RecordRef)>,
     /// What recovery found.
     pub summary: RecoverySummary,
 }
@@ -152,7 +161,16 @@ impl<S: StateMachine> Parts<S> {
         let set = &config.set;
         let sessions_max = config.lanes.sessions_max;
         let mut executor = Executor::new(app, sessions_max, set.genesis_time_ns());
-        let recovered = recover(folder, &config.recovery(), set, &mut executor)?;
+        let snapshots = config.snapshots.clone().map(SnapshotFolder::new);
+        let snapshot = snapshots
+            .map(|snapshots| restore_newest(&snapshots, set, &mut executor))
+            .transpose()?
+            .flatten();
+        let recovery = RecoveryConfig {
+            snapshot,
+            ..config.recovery()
+        };
+        let recovered = recover(folder, &recovery, set, &mut executor)?;
         let mut lanes = Lanes::new(config.lanes.clone());
         for session in executor.sessions().iter() {
             lanes.restore_session(session.id, session.last_seq);
@@ -177,6 +195,10 @@ impl<S: StateMachine> Parts<S> {
         let companions = Companions {
             sync: recovered.sync,
             preparer: recovered.preparer,
+            reader: recovered.reader,
+            snapshot: recovered
+                .snapshot_mark
+                .map(|mark| (recovered.summary.snapshot, mark)),
             summary: recovered.summary,
         };
         Ok((
@@ -321,6 +343,9 @@ impl<S: StateMachine> Replica<S> {
                 Journaled::Executable(block) => {
                     let mut results = outbox.spare_results();
                     self.executor.execute(&block, &mut results)?;
+                    if let Some(statement) = results.statement() {
+                        self.order.input(now, Input::State(statement));
+                    }
                     outbox.results.push(results);
                     self.order.set_timer_next(self.executor.timer_next_ns());
                 }

@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use quorate_consensus::attestation::StateCertificate;
 use quorate_consensus::effect::{Alarm, Destination};
 use quorate_consensus::evidence::Evidence;
 use quorate_consensus::message::Message;
@@ -40,7 +41,8 @@ impl FrameClass {
             | Message::FenceAsk { .. }
             | Message::FenceAnswer { .. }
             | Message::Recover { .. }
-            | Message::RecoverAnswer(_) => Self::Certificate,
+            | Message::RecoverAnswer(_)
+            | Message::Attestation { .. } => Self::Certificate,
             Message::Propose(_) | Message::Forward(_) => Self::Proposal,
             Message::Block { .. } | Message::History(_) | Message::Evidence(_) => Self::Bulk,
         }
@@ -118,6 +120,8 @@ pub enum Event {
     Proven(Point),
     /// Weight 2F+1 has flushed proof and bodies up to this height.
     Durable(Height),
+    /// Validators of weight AMP attest the same state (protocol.md 5.6).
+    StateProven(Box<StateCertificate>),
     /// Misbehaviour that a third party can check; it is in the log as well.
     Evidence(Box<Evidence>),
     /// Something an operator must see.

@@ -18,6 +18,7 @@ use crate::results::BlockResults;
 use crate::state_machine::{SessionId, StateMachine};
 use crate::status::NodeStatus;
 use crossbeam::channel::{Receiver, Sender};
+use quorate_consensus::input::Input;
 use quorate_consensus::types::ValidatorIndex;
 use quorate_net::ClientId;
 use std::sync::Arc;
@@ -67,6 +68,10 @@ impl<S: StateMachine> AppThread<S> {
                 self.executor
                     .execute(&block, &mut results)
                     .map_err(ReplicaError::from)?;
+                if let Some(statement) = results.statement() {
+                    let inputs = vec![Input::State(statement)];
+                    drop(self.order.send(ToOrder::Inputs(inputs)));
+                }
                 self.net.send(ToNet::Block(results));
             }
             ToApp::Repeats(repeats) => {

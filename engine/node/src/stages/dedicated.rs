@@ -9,6 +9,7 @@ use super::clock::{Clock, nanoseconds};
 use super::inlet::{Control, Inlet, InletReader};
 use super::journal::{JournalThread, SyncThread};
 use super::order::OrderThread;
+use super::shadow::ShadowSender;
 use super::shared::{Publisher, count_block, note_event};
 use super::verify::{VerifyParts, VerifyWorker};
 use super::wire::{Caller, Inward, Replies, WireStage};
@@ -21,6 +22,7 @@ use crate::queues::{Gate, NetSender, StatusReply, ToApp, ToJournal, ToNet, ToOrd
 use crate::replica::{OrderStage, Parts};
 use crate::state_machine::StateMachine;
 use crossbeam::channel::{Receiver, Sender, unbounded};
+use quorate_consensus::input::Input;
 use quorate_consensus::trust::Authenticated;
 use quorate_consensus::types::ValidatorIndex;
 use quorate_consensus::wire;
@@ -91,6 +93,7 @@ pub(crate) struct DedicatedParts<S> {
     pub(crate) inlet: Arc<Inlet>,
     pub(crate) control: Receiver<Control>,
     pub(crate) finalized: Publisher,
+    pub(crate) shadow: ShadowSender,
 }
 
 type Ended<T> = JoinHandle<Result<T, NodeFailure>>;
@@ -102,27 +105,29 @@ pub(crate) struct Dedicated {
     journal: Ended<(crate::journal::Journal, SyncThread)>,
     net: Ended<()>,
     net_sender: NetSender,
+    order_sender: Sender<ToOrder>,
     halt: Halt,
 }
 
 impl Dedicated {
+    /// A way for inputs from beside the stages.
+    pub(crate) fn inputs(&self) -> impl Fn(Vec<Input>) + Send + 'static {
+        let order = self.order_sender.clone();
+        move |inputs| drop(order.send(ToOrder::Inputs(inputs)))
+    }
+
     /// Starts all threads.
     ///
     /// # Errors
     /// The system refuses a thread; those that run end when this returns.
     pub(crate) fn start<S: StateMachine>(all: DedicatedParts<S>) -> std::io::Result<Self> {
-        let (metrics, placement, clock) = (all.metrics, all.placement, all.clock);
-        let Parts {
-            order,
-            journal,
-            executor,
-        } = all.parts;
-        let halt = Halt::default();
+        let (metrics, placement, clock, own) = (all.metrics, all.placement, all.clock, all.own);
+        let (order, journal, executor) = (all.parts.order, all.parts.journal, all.parts.executor);
         let ((to_order, order_items), (to_journal, journal_items)) = (unbounded(), unbounded());
+        let halt = Halt::default();
         let ((to_app, app_items), (to_net, net_items)) = (unbounded(), unbounded());
-        let net_sender = NetSender::new(to_net, all.waker);
+        let (net_sender, order_sender) = (NetSender::new(to_net, all.waker), to_order.clone());
         let depths = vec![depth(&to_order), depth(&to_journal), depth(&to_app)];
-
         let sync = start_sync(all.sync, &metrics, to_journal.clone())?;
         let verify = start_verify(all.verify, to_order.clone())?;
         let journal = JournalThread {
@@ -145,7 +150,7 @@ impl Dedicated {
             halt: halt.clone(),
         };
         let order = OrderThread {
-            own: all.own,
+            own,
             stage: order,
             items: order_items,
             net: net_sender.clone(),
@@ -169,6 +174,7 @@ impl Dedicated {
             placement,
             metrics,
             finalized: all.finalized,
+            shadow: all.shadow,
             halt: halt.clone(),
         };
         Ok(Self {
@@ -177,6 +183,7 @@ impl Dedicated {
             app: spawn("quorate-app", &halt, move || app.run())?,
             net: spawn("quorate-net", &halt, move || net.run())?,
             net_sender,
+            order_sender,
             halt,
         })
     }
@@ -278,6 +285,7 @@ struct NetThread {
     placement: Placement,
     metrics: Arc<Metrics>,
     finalized: Publisher,
+    shadow: ShadowSender,
     halt: Halt,
 }
 
@@ -347,7 +355,12 @@ impl NetThread {
             ToNet::Frames(frames) => self.wire.send_frames(&frames),
             ToNet::Events(events) => {
                 for event in &events {
-                    note_event(event, &self.metrics, &mut self.wire, &self.finalized);
+                    note_event(
+                        event,
+                        &self.metrics,
+                        &mut self.wire,
+                        (&self.finalized, &self.shadow),
+                    );
                 }
             }
             ToNet::Verdicts(client, verdicts) => {

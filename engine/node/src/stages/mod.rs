@@ -18,6 +18,7 @@ pub(crate) mod dedicated;
 pub(crate) mod inlet;
 pub(crate) mod journal;
 pub(crate) mod order;
+pub(crate) mod shadow;
 pub(crate) mod shared;
 pub(crate) mod verify;
 pub(crate) mod wire;

@@ -8,6 +8,7 @@ use super::clock::{Clock, nanoseconds};
 use super::dedicated::copy_order;
 use super::inlet::{Control, InletReader};
 use super::journal::SyncThread;
+use super::shadow::{ShadowSender, ToShadow};
 use super::verify::VerifyWorker;
 use super::wire::{Caller, Inward, Replies, WireStage, count_verdicts};
 use crate::client_wire::{self, ClientFrame};
@@ -50,6 +51,7 @@ pub(crate) struct SharedParts<S> {
     pub(crate) verify_done: Receiver<Vec<Input>>,
     pub(crate) control: Receiver<Control>,
     pub(crate) finalized: Publisher,
+    pub(crate) shadow: ShadowSender,
 }
 
 /// Where finalized blocks go inside the embedding process.
@@ -219,7 +221,12 @@ impl<S: StateMachine> SharedLoop<S> {
         let mut jobs = std::mem::take(&mut outbox.jobs);
         parts.verify.hand_over(&mut jobs);
         for event in &outbox.events {
-            note_event(event, &parts.metrics, &mut parts.wire, &parts.finalized);
+            note_event(
+                event,
+                &parts.metrics,
+                &mut parts.wire,
+                (&parts.finalized, &parts.shadow),
+            );
         }
         let leader = Some(parts.replica.consensus().leader());
         if !outbox.results.is_empty() || !outbox.repeats.is_empty() {
@@ -317,7 +324,7 @@ pub(crate) fn note_event(
     event: &Event,
     metrics: &Metrics,
     wire: &mut WireStage,
-    publisher: &Publisher,
+    (publisher, shadow): (&Publisher, &ShadowSender),
 ) {
     match event {
         Event::Entered { window, leader } => {
@@ -330,6 +337,14 @@ pub(crate) fn note_event(
         Event::Stopped(window) => tracing::info!(window = window.number(), "window stopped"),
         Event::Proven(_) => {}
         Event::Durable(height) => publisher.publish_durable(*height),
+        Event::StateProven(proven) => {
+            let height = proven.statement.height.number();
+            tracing::debug!(height, "state attested");
+            metrics.height_attested.set(height);
+            if proven.statement.snapshot.is_some() {
+                shadow.send(ToShadow::Certificate(proven.clone()));
+            }
+        }
         Event::Alarm(Alarm::Recovered(until)) => {
             let until = until.number();
             tracing::warn!(until, "recovered: nothing is said up to this window");

@@ -4,4 +4,5 @@
 
 mod cluster;
 mod refusals;
+mod snapshots;
 mod support;

@@ -20,6 +20,7 @@ fn config(world: &World, place: usize) -> RecoveryConfig<'static> {
         own: world.set.validator(index(place)).expect("a member").key,
         payload_bytes_max: 1024 * 1024,
         cache_bytes_max: 64 * 1024,
+        snapshot: None,
     }
 }
 

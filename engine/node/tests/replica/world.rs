@@ -220,6 +220,7 @@ impl World {
             log: log_config(),
             lanes: LanesConfig::new(64, 20 * MS),
             cache_bytes_max: 64 * 1024,
+            snapshots: None,
         }
     }
 

@@ -19,7 +19,11 @@ pub(crate) fn accused(
     event: &Event,
 ) -> Option<ValidatorIndex> {
     match event {
-        Event::Entered { .. } | Event::Stopped(_) | Event::Proven(_) | Event::Durable(_) => None,
+        Event::Entered { .. }
+        | Event::Stopped(_)
+        | Event::Proven(_)
+        | Event::Durable(_)
+        | Event::StateProven(_) => None,
         Event::PeerFault(peer) => Some(*peer),
         Event::Evidence(evidence) => match evidence.as_ref() {
             Evidence::TwoHeaders(signed) => Some(set.leader(signed[0].header.window)),
@@ -32,9 +36,10 @@ pub(crate) fn accused(
             | Alarm::Equivocation(peer)
             | Alarm::TwoBlocks(peer)
             | Alarm::ForeignRecord(peer) => *peer,
-            Alarm::InvalidBlockSupported(_) | Alarm::DiskOlderThanSent(_) | Alarm::Recovered(_) => {
-                own
-            }
+            Alarm::InvalidBlockSupported(_)
+            | Alarm::DiskOlderThanSent(_)
+            | Alarm::Recovered(_)
+            | Alarm::StateDiffers { .. } => own,
         }),
     }
 }

@@ -281,6 +281,9 @@ impl Names {
                 plain(format!("nothing of mine stands above {}", w(answer.window)))
             }
             Message::Forward(_) => plain("forward".to_owned()),
+            Message::Attestation { statement, .. } => {
+                plain(format!("state at height {}", statement.height.number()))
+            }
         }
     }
 }
@@ -302,5 +305,6 @@ pub(crate) const fn kind_of(message: &Message) -> &'static str {
         Message::FenceAsk { .. } | Message::FenceAnswer { .. } => "fence",
         Message::Recover { .. } | Message::RecoverAnswer(_) => "recover",
         Message::Forward(_) => "forward",
+        Message::Attestation { .. } => "state",
     }
 }

@@ -22,6 +22,7 @@ pub(crate) const KINDS: &[&str] = &[
     "evidence",
     "fence",
     "forward",
+    "state",
 ];
 
 /// Every line of a script. An error comes with the number of its line.

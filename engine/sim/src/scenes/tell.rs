@@ -139,6 +139,13 @@ pub(crate) fn alarm(names: &Names, alarm: Alarm) -> (&'static str, String) {
             "R13",
             format!("says nothing up to w{}, and votes above", until.number()),
         ),
+        Alarm::StateDiffers { height, .. } => (
+            "!!",
+            format!(
+                "alarm: another state than honest at height {}",
+                height.number()
+            ),
+        ),
         Alarm::ForeignRecord(from) => (
             "!!",
             format!("alarm: {} holds a record that the log does not", v(from)),

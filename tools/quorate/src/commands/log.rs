@@ -2,6 +2,7 @@
 //!
 //! Never: writes to it.
 
+mod replay;
 mod show;
 mod verify;
 
@@ -15,6 +16,8 @@ use crate::output::Report;
 pub(crate) enum Command {
     /// Check every record, link, payload, proof and signature
     Verify(verify::Options),
+    /// Execute the finalized blocks again and say what came of them
+    Replay(replay::Options),
     /// List the finalized blocks
     Show(show::Options),
 }
@@ -26,6 +29,7 @@ pub(crate) enum Command {
 pub(crate) fn run(command: &Command) -> Result<Report, Failure> {
     match command {
         Command::Verify(options) => verify::run(options),
+        Command::Replay(options) => replay::run(options),
         Command::Show(options) => show::run(options),
     }
 }

@@ -8,5 +8,6 @@ pub(crate) mod log;
 pub(crate) mod node;
 mod script;
 pub(crate) mod sim;
+pub(crate) mod snapshot;
 pub(crate) mod status;
 pub(crate) mod testnet;

@@ -79,6 +79,11 @@ struct Fields {
 pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     let config = NodeConfig::load(&options.config)?;
     let application = open_application(&config, &options.config)?;
+    // Snapshots are taken of a second instance.
+    let second = match config.snapshots.every_heights {
+        0 => None,
+        _ => Some(open_application(&config, &options.config)?),
+    };
     // The second signal ends the process at once, also one that hangs.
     let interrupt = Interrupt::install()?;
     let (sender, reasons) = channel();
@@ -87,7 +92,10 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
         watch_leash(sender);
     }
     let index = config.own.number();
-    let node = Node::start(config, application)?;
+    let node = match second {
+        Some(second) => Node::start_with_snapshots(config, application, second)?,
+        None => Node::start(config, application)?,
+    };
     let stopped = wait(&node, &interrupt, &reasons);
     match stopped {
         Some(stopped) => {

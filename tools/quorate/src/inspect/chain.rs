@@ -78,7 +78,7 @@ struct Reading {
 }
 
 /// Checks one signature after the other: offline, time matters less than simplicity.
-struct OneByOne;
+pub(crate) struct OneByOne;
 
 impl SignatureCheck for OneByOne {
     fn check(&mut self, items: &[SignatureItem<'_>]) -> Vec<bool> {

@@ -97,6 +97,16 @@ pub(crate) fn tail_of(folder: &Path, from: Option<LogOffset>) -> io::Result<Opti
     Ok(last)
 }
 
+/// Kind and payload of the first record of a log; none when no record begins there.
+///
+/// # Errors
+/// The first segment cannot be read.
+pub(crate) fn first(folder: &Path) -> io::Result<Option<(RecordKind, Vec<u8>)>> {
+    let bytes = fs::read(folder.join(segment_name(0)))?;
+    let record = read(0, &bytes, SEGMENT_HEADER_BYTES);
+    Ok(record.map(|(record, _)| (record.kind, record.payload.to_vec())))
+}
+
 fn walk(segment: u32, bytes: &[u8], visit: &mut dyn FnMut(Record<'_>)) {
     let mut at = SEGMENT_HEADER_BYTES;
     while let Some((record, next)) = read(segment, bytes, at) {

@@ -1,0 +1,243 @@
+//! Attested state roots (protocol.md 5.6): own statements out, peers' statements counted.
+//!
+//! Owns the newest verified statement of each validator for a few heights, the certificates that
+//! follow, and the comparison with the own state. Never: a condition of a vote; nothing here
+//! delays or changes one.
+
+use crate::attestation::{StateCertificate, StateStatement};
+use crate::certificate::SignatureBytes;
+use crate::effect::{Alarm, Destination, Effect, Effects};
+use crate::limits;
+use crate::machine::{Consensus, Disposition, Ignored, PeerFault};
+use crate::message::Message;
+use crate::types::{Height, Stake, ValidatorIndex};
+use crate::verify::Claim;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+/// Statements that can be compared: of one height, with a snapshot or without.
+type Key = (Height, bool);
+
+type Signed = (StateStatement, SignatureBytes);
+
+const fn key_of(statement: &StateStatement) -> Key {
+    (statement.height, statement.snapshot.is_some())
+}
+
+/// What has been attested of late.
+#[derive(Debug, Default)]
+pub(crate) struct Attestations {
+    /// Verified statements by validator, the own ones too. Bound: `ATTESTED_ROOTS_MAX` without and
+    /// `ATTESTED_SNAPSHOTS_MAX` with a snapshot each; the lowest heights go.
+    held: BTreeMap<ValidatorIndex, BTreeMap<Key, Signed>>,
+    /// Heights with a certificate. Bounded as the statements of one validator are.
+    certified: BTreeMap<Key, StateStatement>,
+    /// Own state, signed or not. Bounded as the statements of one validator are.
+    own: BTreeMap<Key, StateStatement>,
+}
+
+/// Keeps the highest statements of each kind.
+fn thin<T>(kept: &mut BTreeMap<Key, T>) {
+    for (kind, max) in [
+        (false, limits::ATTESTED_ROOTS_MAX),
+        (true, limits::ATTESTED_SNAPSHOTS_MAX),
+    ] {
+        let keys: Vec<Key> = kept.keys().copied().filter(|key| key.1 == kind).collect();
+        for key in keys.iter().take(keys.len().saturating_sub(max)) {
+            kept.remove(key);
+        }
+    }
+}
+
+impl Attestations {
+    fn newest(&self, validator: ValidatorIndex, with_snapshot: bool) -> Option<&Signed> {
+        let held = self.held.get(&validator)?;
+        let mut newest = held.iter().rev();
+        newest
+            .find(|(key, _)| key.1 == with_snapshot)
+            .map(|(_, signed)| signed)
+    }
+}
+
+impl Consensus {
+    /// The own state after a block: to be signed, and told to all.
+    pub(crate) fn handle_state(
+        &mut self,
+        statement: StateStatement,
+        effects: &mut Effects,
+    ) -> Disposition {
+        if statement.sections.len() > limits::STATE_SECTIONS_MAX {
+            return Disposition::Ignored(Ignored::Full);
+        }
+        let key = key_of(&statement);
+        // A snapshot is taken of a second instance that executed the same blocks.
+        if let Some(other) = self.attestations.own.get(&(key.0, !key.1))
+            && other.sections != statement.sections
+        {
+            self.alarm_state(key, other, &statement, effects);
+        }
+        self.attestations.own.insert(key, statement.clone());
+        thin(&mut self.attestations.own);
+        self.compare_state(key, effects);
+        effects.push(Effect::SignState(statement));
+        Disposition::Applied
+    }
+
+    pub(crate) fn handle_state_signed(
+        &mut self,
+        statement: StateStatement,
+        signature: SignatureBytes,
+        effects: &mut Effects,
+    ) -> Disposition {
+        let message = Message::Attestation {
+            statement: statement.clone(),
+            signature,
+        };
+        effects.push(Effect::Send {
+            to: Destination::All,
+            message,
+        });
+        self.take_attestation(self.config.own, statement, signature, effects);
+        Disposition::Applied
+    }
+
+    /// What a peer says of its state. Signatures are checked only of what would be kept.
+    pub(crate) fn handle_attestation(
+        &mut self,
+        from: ValidatorIndex,
+        statement: StateStatement,
+        signature: SignatureBytes,
+        effects: &mut Effects,
+    ) -> Disposition {
+        let height = statement.height.number();
+        if height == 0 || !height.is_multiple_of(limits::STATE_HEIGHTS) {
+            return Disposition::Fault(PeerFault::InvalidAttestation);
+        }
+        let key = key_of(&statement);
+        if let Some(held) = self.attestations.held.get(&from) {
+            if held.contains_key(&key) {
+                return Disposition::Ignored(Ignored::Stale);
+            }
+            let max = match key.1 {
+                true => limits::ATTESTED_SNAPSHOTS_MAX,
+                false => limits::ATTESTED_ROOTS_MAX,
+            };
+            let mut alike = held.keys().filter(|other| other.1 == key.1);
+            let lowest = alike.next().copied();
+            if alike.count() + 1 >= max && lowest.is_some_and(|lowest| key < lowest) {
+                return Disposition::Ignored(Ignored::OutOfRange);
+            }
+        }
+        let claim = Claim::State {
+            validator: from,
+            statement,
+            signature,
+        };
+        match self.ask_check(from, claim, effects) {
+            true => Disposition::Applied,
+            false => Disposition::Ignored(Ignored::Full),
+        }
+    }
+
+    pub(crate) fn take_attestation(
+        &mut self,
+        validator: ValidatorIndex,
+        statement: StateStatement,
+        signature: SignatureBytes,
+        effects: &mut Effects,
+    ) {
+        let key = key_of(&statement);
+        let held = self.attestations.held.entry(validator).or_default();
+        // The first statement of a height counts: a second one is a contradiction of its author.
+        held.entry(key).or_insert((statement, signature));
+        thin(held);
+        self.certify_state(key, effects);
+    }
+
+    /// Weight AMP alike includes an honest validator.
+    fn certify_state(&mut self, key: Key, effects: &mut Effects) {
+        if self.attestations.certified.contains_key(&key) {
+            return;
+        }
+        let said: Vec<(ValidatorIndex, &Signed)> = self
+            .attestations
+            .held
+            .iter()
+            .filter_map(|(&validator, held)| Some((validator, held.get(&key)?)))
+            .collect();
+        let alike = |one: &StateStatement| -> Vec<_> {
+            let alike = said.iter().filter(|(_, (statement, _))| statement == one);
+            alike
+                .map(|&(validator, (_, signature))| (validator, *signature))
+                .collect()
+        };
+        let needed = self.config.set.thresholds().amplify;
+        let weighs = |signatures: &[(ValidatorIndex, SignatureBytes)]| -> Stake {
+            let stakes = signatures.iter();
+            stakes
+                .map(|&(signer, _)| self.config.set.stake(signer))
+                .sum()
+        };
+        let certificate = said.iter().find_map(|(_, (statement, _))| {
+            let signatures = alike(statement);
+            (weighs(&signatures) >= needed).then(|| StateCertificate {
+                statement: statement.clone(),
+                signatures,
+            })
+        });
+        let Some(certificate) = certificate else {
+            return;
+        };
+        let statement = certificate.statement.clone();
+        self.attestations.certified.insert(key, statement);
+        thin(&mut self.attestations.certified);
+        effects.push(Effect::StateProven(certificate));
+        self.compare_state(key, effects);
+    }
+
+    /// Drift is found: the own state is another than an honest validator's.
+    fn compare_state(&self, key: Key, effects: &mut Effects) {
+        let kept = &self.attestations;
+        let (Some(own), Some(proven)) = (kept.own.get(&key), kept.certified.get(&key)) else {
+            return;
+        };
+        if own != proven {
+            self.alarm_state(key, own, proven, effects);
+        }
+    }
+
+    fn alarm_state(
+        &self,
+        key: Key,
+        one: &StateStatement,
+        other: &StateStatement,
+        effects: &mut Effects,
+    ) {
+        let differs = |place: &usize| one.sections.get(*place) != other.sections.get(*place);
+        let longest = one.sections.len().max(other.sections.len());
+        let section = (0..longest).find(differs);
+        self.alarm(
+            Alarm::StateDiffers {
+                height: key.0,
+                section: section.and_then(|place| u16::try_from(place).ok()),
+            },
+            effects,
+        );
+    }
+
+    /// What a peer may have missed while it was away: the newest own statements.
+    pub(crate) fn tell_state(&self, peer: ValidatorIndex, effects: &mut Effects) {
+        for with_snapshot in [false, true] {
+            let newest = self.attestations.newest(self.config.own, with_snapshot);
+            if let Some((statement, signature)) = newest {
+                effects.push(Effect::Send {
+                    to: Destination::Peer(peer),
+                    message: Message::Attestation {
+                        statement: statement.clone(),
+                        signature: *signature,
+                    },
+                });
+            }
+        }
+    }
+}

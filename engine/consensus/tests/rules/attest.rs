@@ -1,0 +1,199 @@
+//! Attested state roots (protocol.md 5.6).
+
+use crate::bench::{Bench, Setup};
+use crate::fixtures::{set_of, sign_state, six, v, verdict};
+use quorate_consensus::attestation::{
+    StateCertificate, StateCertificateError, StateStatement, judge_state,
+};
+use quorate_consensus::effect::{Alarm, Destination, Effect};
+use quorate_consensus::input::Input;
+use quorate_consensus::limits;
+use quorate_consensus::machine::{Disposition, Ignored, PeerFault};
+use quorate_consensus::message::Message;
+use quorate_consensus::types::{BlockId, Height, Stake};
+use quorate_consensus::validators::ValidatorSet;
+use quorate_consensus::verify::Claim;
+
+fn state(height: u64, book: u8) -> StateStatement {
+    StateStatement {
+        height: Height::new(height),
+        id: BlockId::new([3; 32]),
+        sections: vec![[1; 32], [book; 32]],
+        snapshot: None,
+    }
+}
+
+fn attestation(set: &ValidatorSet, from: u16, statement: &StateStatement) -> Message {
+    Message::Attestation {
+        statement: statement.clone(),
+        signature: sign_state(set, v(from), statement),
+    }
+}
+
+fn say(bench: &mut Bench, from: u16, statement: &StateStatement) -> Disposition {
+    let message = attestation(&bench.set, from, statement);
+    bench.message(from, message)
+}
+
+fn proven(bench: &Bench) -> Vec<&StateCertificate> {
+    let proven = bench.seen.iter().filter_map(|effect| match effect {
+        Effect::StateProven(certificate) => Some(certificate),
+        _ => None,
+    });
+    proven.collect()
+}
+
+fn alarms(bench: &Bench) -> Vec<Alarm> {
+    let alarms = bench.seen.iter().filter_map(|effect| match effect {
+        Effect::Alarm(alarm) => Some(*alarm),
+        _ => None,
+    });
+    alarms.collect()
+}
+
+#[test]
+fn weight_f_plus_one_alike_proves_a_state_and_less_does_not() {
+    // F = 3 by weight: AMP = 4.
+    let set = set_of(&[3, 1, 3, 3, 3, 3], 3, 3, 4, 1);
+    let mut bench = Bench::new(&set, 0);
+    say(&mut bench, 2, &state(64, 5));
+    say(&mut bench, 3, &state(64, 6));
+    say(&mut bench, 4, &state(128, 5));
+    assert!(proven(&bench).is_empty());
+    say(&mut bench, 1, &state(64, 5));
+    let certificate = proven(&bench)[0];
+    assert_eq!(certificate.statement, state(64, 5));
+    let signers: Vec<u16> = certificate
+        .signatures
+        .iter()
+        .map(|(signer, _)| signer.number())
+        .collect();
+    assert_eq!(signers, [1, 2]);
+    let claim = Claim::StateCertificate(certificate.clone());
+    let checked = verdict(&set, v(5), v(0), claim);
+    assert!(matches!(checked, Some(Input::Verified { .. })));
+    // Once a height.
+    say(&mut bench, 5, &state(64, 5));
+    assert_eq!(proven(&bench).len(), 1);
+}
+
+#[test]
+fn a_certificate_with_a_repeat_a_stranger_too_little_or_a_bad_signature_proves_nothing() {
+    let set = six(4);
+    let statement = state(64, 5);
+    let signed = |from: u16| (v(from), sign_state(&set, v(from), &statement));
+    let of = |signatures| StateCertificate {
+        statement: statement.clone(),
+        signatures,
+    };
+    assert_eq!(judge_state(&set, &of(vec![signed(1), signed(4)])), Ok(()));
+    assert_eq!(
+        judge_state(&set, &of(vec![signed(1), signed(1)])),
+        Err(StateCertificateError::NotAscending { validator: v(1) })
+    );
+    assert_eq!(
+        judge_state(&set, &of(vec![signed(1), (v(6), [0; 64])])),
+        Err(StateCertificateError::UnknownValidator { validator: v(6) })
+    );
+    assert_eq!(
+        judge_state(&set, &of(vec![signed(1)])),
+        Err(StateCertificateError::TooLittleWeight {
+            weight: Stake::new(1),
+            needed: Stake::new(2)
+        })
+    );
+    let mut forged = of(vec![signed(1), signed(4)]);
+    forged.statement.snapshot = Some([9; 32]);
+    let checked = verdict(&set, v(0), v(1), Claim::StateCertificate(forged));
+    assert!(matches!(checked, Some(Input::Refused { .. })));
+}
+
+#[test]
+fn an_own_state_is_signed_told_to_all_and_told_again_to_a_peer_that_was_away() {
+    let set = six(4);
+    let mut bench = Bench::new(&set, 0);
+    bench.seen.clear();
+    bench.input(Input::State(state(64, 5)));
+    let told = |bench: &Bench, expected: Destination| {
+        bench.seen.iter().any(|effect| match effect {
+            Effect::Send { to, message } => {
+                *to == expected && *message == attestation(&bench.set, 0, &state(64, 5))
+            }
+            _ => false,
+        })
+    };
+    assert!(told(&bench, Destination::All));
+    bench.input(Input::PeerDown(v(3)));
+    bench.input(Input::PeerUp(v(3)));
+    assert!(told(&bench, Destination::Peer(v(3))));
+    // The own word counts as everybody's does.
+    say(&mut bench, 4, &state(64, 5));
+    assert_eq!(proven(&bench)[0].signatures.len(), 2);
+    assert_eq!(alarms(&bench), []);
+}
+
+#[test]
+fn a_validator_whose_state_is_another_than_an_honest_one_s_says_which_section() {
+    let set = six(4);
+    for is_own_first in [true, false] {
+        let mut bench = Bench::new(&set, 0);
+        if is_own_first {
+            bench.input(Input::State(state(64, 5)));
+        }
+        say(&mut bench, 1, &state(64, 6));
+        // One may lie.
+        assert_eq!(alarms(&bench), []);
+        say(&mut bench, 2, &state(64, 6));
+        if !is_own_first {
+            bench.input(Input::State(state(64, 5)));
+        }
+        let differs = Alarm::StateDiffers {
+            height: Height::new(64),
+            section: Some(1),
+        };
+        assert_eq!(alarms(&bench), [differs]);
+    }
+}
+
+#[test]
+fn two_instances_on_one_machine_that_differ_are_told() {
+    let mut bench = Bench::new(&six(4), 0);
+    let snapshot = |book| StateStatement {
+        snapshot: Some([8; 32]),
+        ..state(64, book)
+    };
+    bench.input(Input::State(state(64, 5)));
+    bench.input(Input::State(snapshot(5)));
+    assert_eq!(alarms(&bench), []);
+    bench.input(Input::State(snapshot(6)));
+    assert_eq!(alarms(&bench).len(), 1);
+}
+
+#[test]
+fn a_bad_signature_and_a_height_that_nobody_attests_are_faults() {
+    let set = six(4);
+    let mut bench = Setup::new(&set, 0).run();
+    let odd = say(&mut bench, 1, &state(65, 5));
+    assert_eq!(odd, Disposition::Fault(PeerFault::InvalidAttestation));
+    // Another validator's word on its own channel is nobody's.
+    let relayed = attestation(&set, 2, &state(64, 5));
+    bench.message(1, relayed);
+    say(&mut bench, 3, &state(64, 5));
+    assert!(proven(&bench).is_empty());
+}
+
+#[test]
+fn a_validator_that_floods_heights_displaces_nobody_s_word_but_its_own() {
+    let set = six(4);
+    let mut bench = Bench::new(&set, 0);
+    say(&mut bench, 2, &state(64, 5));
+    for count in 1..=2 * limits::ATTESTED_ROOTS_MAX as u64 {
+        say(&mut bench, 1, &state(64_000_000 + 64 * count, 5));
+    }
+    let low = say(&mut bench, 1, &state(64, 5));
+    assert_eq!(low, Disposition::Ignored(Ignored::OutOfRange));
+    say(&mut bench, 3, &state(64, 5));
+    assert_eq!(proven(&bench).len(), 1);
+    let again = say(&mut bench, 3, &state(64, 6));
+    assert_eq!(again, Disposition::Ignored(Ignored::Stale));
+}

@@ -1,0 +1,270 @@
+//! A second instance of the application, fed from the log, that snapshots are taken of.
+//!
+//! Owns the reading of the log behind the finalized order and the taking of snapshots at their
+//! heights. The application that serves clients is never stopped, locked or copied: its thread does
+//! not know that a snapshot is taken. Never: threads (`stages::shadow`), votes, or records that a
+//! power cut could take back: it reads what is synced.
+//!
+//! It executes what the first instance does, so that two roots of one height that differ on one
+//! machine show an application that is not deterministic.
+
+use std::path::PathBuf;
+
+use quorate_consensus::attestation::{StateCertificate, StateStatement};
+use quorate_consensus::header::Header;
+use quorate_consensus::validators::ValidatorSet;
+use quorate_consensus::wire;
+use quorate_log::{ReadError, Reader, RecordRef};
+
+use crate::executor::{ExecuteError, Executor, FinalBlock};
+use crate::journal::{EntryError, FinalMark, JournalEntry, KIND_FINALIZED, decode};
+use crate::results::BlockResults;
+use crate::roots::ROOT_HEIGHTS;
+use crate::snapshot::{self, Manifest, Origin, SnapshotError, SnapshotFolder};
+use crate::state_machine::StateMachine;
+
+/// Certificates kept for snapshots that are not taken yet.
+const CERTIFICATES_MAX: usize = 4;
+
+/// Which snapshots are taken, and how many are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotPolicy {
+    /// Folder of the snapshots.
+    pub folder: PathBuf,
+    /// A snapshot is taken after every block whose height is a multiple of this, which is itself
+    /// one of 64; never when 0.
+    pub every_heights: u64,
+    /// How many are kept, at least 1.
+    pub keep: usize,
+}
+
+/// Why the shadow cannot go on. The validator can: it takes no snapshots any more in this run.
+#[derive(Debug, thiserror::Error)]
+pub enum ShadowError {
+    /// A record cannot be read.
+    #[error("the log cannot be read: {0}")]
+    Read(#[from] ReadError),
+    /// A record is none of ours.
+    #[error("a record of the log is not one of this version: {0}")]
+    Entry(#[from] EntryError),
+    /// A mark does not name a block.
+    #[error("the finality mark of height {height} names no block")]
+    NoBlock {
+        /// Its height.
+        height: u64,
+    },
+    /// A block cannot be executed.
+    #[error("a finalized block cannot be executed again: {0}")]
+    Execute(#[from] ExecuteError),
+    /// The folder of snapshots cannot be read.
+    #[error("{0}")]
+    Folder(SnapshotError),
+    /// The snapshot to begin with cannot be restored.
+    #[error("{0}")]
+    Restore(SnapshotError),
+}
+
+/// What one call did.
+#[derive(Debug)]
+pub enum Progress {
+    /// There is more to read.
+    More,
+    /// All that is synced has been read.
+    Idle,
+    /// A snapshot was taken; this is to be attested.
+    Taken(StateStatement),
+    /// A snapshot was due and could not be taken. The next one may be.
+    Failed(SnapshotError),
+}
+
+/// The second instance.
+#[derive(Debug)]
+pub struct Shadow<S> {
+    executor: Executor<S>,
+    reader: Reader,
+    /// Where it reads next.
+    next: RecordRef,
+    origin: Origin,
+    folder: SnapshotFolder,
+    policy: SnapshotPolicy,
+    /// Height of a snapshot that is wanted out of turn.
+    asked: Option<u64>,
+    certificates: Vec<StateCertificate>,
+    results: BlockResults,
+}
+
+impl<S: StateMachine> Shadow<S> {
+    /// Begins at genesis, or with a snapshot: its height, and where its block's mark stands.
+    ///
+    /// # Errors
+    /// [`ShadowError::Restore`] when the snapshot is not what it was when the validator started.
+    pub fn new(
+        app: S,
+        sessions_max: u32,
+        set: &ValidatorSet,
+        policy: SnapshotPolicy,
+        reader: Reader,
+        base: Option<(u64, RecordRef)>,
+    ) -> Result<Self, ShadowError> {
+        let mut executor = Executor::new(app, sessions_max, set.genesis_time_ns());
+        let folder = SnapshotFolder::new(policy.folder.clone());
+        folder.clean().map_err(ShadowError::Folder)?;
+        let origin = Origin::of(set);
+        let mut next = reader.start();
+        if let Some((height, mark)) = base {
+            snapshot::restore(&mut executor, height, &origin, &folder)
+                .map_err(ShadowError::Restore)?;
+            next = mark;
+        }
+        Ok(Self {
+            executor,
+            reader,
+            next,
+            origin,
+            folder,
+            policy,
+            asked: None,
+            certificates: Vec::new(),
+            results: BlockResults::new(),
+        })
+    }
+
+    /// Height of the last block executed here.
+    #[must_use]
+    pub const fn height(&self) -> u64 {
+        self.executor.height()
+    }
+
+    /// The next height at which a snapshot is due; none when they are not taken at intervals.
+    #[must_use]
+    pub fn next_due(&self) -> Option<u64> {
+        let every = self.policy.every_heights;
+        let regular = self
+            .height()
+            .checked_div(every)
+            .map(|passed| passed.saturating_add(1).saturating_mul(every));
+        match (self.asked, regular) {
+            (Some(asked), Some(regular)) => Some(asked.min(regular)),
+            (asked, regular) => asked.or(regular),
+        }
+    }
+
+    /// Asks for a snapshot out of turn, of the newest state whose root is attested; `height` is
+    /// that of the newest block.
+    pub const fn ask(&mut self, height: u64) {
+        let passed = height - height % ROOT_HEIGHTS;
+        self.asked = Some(if passed > self.height() {
+            passed
+        } else {
+            passed.saturating_add(ROOT_HEIGHTS)
+        });
+    }
+
+    /// Reads on, over at most `records` records, until a snapshot is taken or nothing is left.
+    ///
+    /// # Errors
+    /// [`ShadowError`]: this instance must not be used further.
+    pub fn advance(&mut self, records: usize) -> Result<Progress, ShadowError> {
+        let mut iter = self.reader.iter_from(self.next);
+        for _ in 0..records {
+            if self.next.index >= self.reader.synced_index() {
+                return Ok(Progress::Idle);
+            }
+            let Some(record) = iter.next() else {
+                return Ok(Progress::Idle);
+            };
+            let record = record?;
+            if let Some(next) = iter.position() {
+                self.next = next;
+            }
+            if record.kind() != KIND_FINALIZED {
+                continue;
+            }
+            let JournalEntry::Finalized(mark) = decode(record.kind(), &record)? else {
+                continue;
+            };
+            if mark.header.height.number() <= self.executor.height() {
+                continue;
+            }
+            let is_due = self.next_due() == Some(mark.header.height.number());
+            self.execute(&mark)?;
+            if is_due {
+                return Ok(self.take(&mark.header));
+            }
+        }
+        Ok(Progress::More)
+    }
+
+    fn execute(&mut self, mark: &FinalMark) -> Result<(), ShadowError> {
+        let record = self.reader.read(mark.block)?;
+        let JournalEntry::Block { header, payload } = decode(record.kind(), &record)? else {
+            let height = mark.header.height.number();
+            return Err(ShadowError::NoBlock { height });
+        };
+        let block = FinalBlock {
+            id: header.id(),
+            header,
+            payload: payload.into(),
+            path: None,
+            admitted: Vec::new(),
+        };
+        Ok(self.executor.execute(&block, &mut self.results)?)
+    }
+
+    fn take(&mut self, header: &Header) -> Progress {
+        self.asked = None;
+        let taken = snapshot::take(&mut self.executor, header, &self.origin, &self.folder);
+        let taken = taken.and_then(|manifest| {
+            self.folder.keep_newest(self.policy.keep.max(1))?;
+            Ok(manifest)
+        });
+        match taken {
+            Ok(manifest) => {
+                for certificate in std::mem::take(&mut self.certificates) {
+                    self.certify(certificate);
+                }
+                Progress::Taken(statement_of(&manifest))
+            }
+            Err(error) => Progress::Failed(error),
+        }
+    }
+
+    /// Puts a certificate beside its snapshot, or keeps it until the snapshot is there.
+    pub fn certify(&mut self, certificate: StateCertificate) {
+        let height = certificate.statement.height.number();
+        if height > self.height() {
+            if self.certificates.len() == CERTIFICATES_MAX {
+                self.certificates.remove(0);
+            }
+            self.certificates.push(certificate);
+            return;
+        }
+        let Ok(manifest) = self.folder.manifest(height) else {
+            return;
+        };
+        if certificate.statement != statement_of(&manifest) {
+            tracing::error!(height, "the own snapshot is another than the attested one");
+            return;
+        }
+        let mut bytes = Vec::new();
+        wire::encode_state_certificate(&certificate, &mut bytes);
+        if let Err(error) = self.folder.put_certificate(height, &bytes) {
+            tracing::error!(%error, "a snapshot's certificate was not written");
+        }
+    }
+}
+
+/// What is attested of a snapshot.
+#[must_use]
+pub fn statement_of(manifest: &Manifest) -> StateStatement {
+    StateStatement {
+        height: manifest.header.height,
+        id: manifest.header.id(),
+        sections: manifest.sections.iter().map(|entry| entry.root).collect(),
+        snapshot: Some(manifest.root()),
+    }
+}
+
+#[cfg(test)]
+#[path = "shadow_tests.rs"]
+mod tests;

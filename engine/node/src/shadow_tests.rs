@@ -1,0 +1,232 @@
+//! What the shadow reads, when it takes a snapshot, and what it keeps beside one.
+
+use std::sync::Arc;
+
+use quorate_consensus::machine::Durability;
+use quorate_consensus::types::Epoch;
+use quorate_log::{DataFolder, LogConfig, MemoryBackend, Opened, Syncer};
+
+use super::*;
+use crate::journal::{Journal, JournalOp, JournalStart};
+use crate::state_machine::{Context, Output};
+use crate::testing::{TemporaryFolder, final_block, sample_genesis};
+
+/// Counts commands.
+#[derive(Debug, Default)]
+struct Count(u64);
+
+impl StateMachine for Count {
+    fn sections(&self) -> &'static [&'static str] {
+        &["count"]
+    }
+
+    fn apply(&mut self, _: &Context, _: &[u8], _: &mut Output) {
+        self.0 += 1;
+    }
+
+    fn section_root(&mut self, _: usize) -> [u8; 32] {
+        *blake3::hash(&self.0.to_le_bytes()).as_bytes()
+    }
+
+    fn snapshot_section(&self, _: usize, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(&self.0.to_le_bytes());
+    }
+
+    fn restore_section(&mut self, _: usize, bytes: &[u8]) -> Result<(), String> {
+        self.0 = u64::from_le_bytes(bytes.try_into().map_err(|_| "no number".to_owned())?);
+        Ok(())
+    }
+
+    fn query(&self, _: &[u8], _: &mut Vec<u8>) {}
+}
+
+/// A log that grows, with the executor of the validator that writes it.
+struct Scene {
+    set: Arc<ValidatorSet>,
+    journal: Journal,
+    syncer: Syncer,
+    reader: Reader,
+    executor: Executor<Count>,
+    parent: quorate_consensus::types::BlockId,
+    height: u64,
+    temporary: TemporaryFolder,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let set = Arc::clone(sample_genesis(4).0.validator_set());
+        let folder = DataFolder::in_memory(&MemoryBackend::new());
+        let config = LogConfig {
+            segment_bytes: 1 << 16,
+            ..LogConfig::new([7; 32])
+        };
+        let opened = quorate_log::open(&folder, &config, b"genesis").unwrap();
+        let Opened {
+            writer,
+            syncer,
+            reader,
+            ..
+        } = opened;
+        let start = JournalStart::default();
+        Self {
+            journal: Journal::new(writer, start, Durability::Async, Epoch::ZERO, 1),
+            syncer,
+            reader,
+            executor: Executor::new(Count::default(), 8, set.genesis_time_ns()),
+            parent: set.genesis().id,
+            set,
+            height: 0,
+            temporary: TemporaryFolder::new("shadow"),
+        }
+    }
+
+    /// Appends blocks up to a height; without the sync nobody may build on them.
+    fn append_to(&mut self, height: u64) {
+        while self.height < height {
+            self.height += 1;
+            let commands = [(1, self.height, &b"x"[..])];
+            let block = final_block(&self.set, self.height, self.parent, &commands);
+            self.parent = block.id;
+            self.executor
+                .execute(&block, &mut BlockResults::new())
+                .unwrap();
+            let (id, header) = (block.id, block.header);
+            let payload = Arc::clone(&block.payload);
+            let append = JournalOp::Block {
+                id,
+                header,
+                payload,
+            };
+            for op in [append, JournalOp::Finalized(Box::new(block))] {
+                self.journal.append(0, op, &mut Vec::new()).unwrap();
+            }
+        }
+    }
+
+    fn sync(&mut self) {
+        let mut jobs = Vec::new();
+        self.journal.sync_jobs(u64::MAX, &mut jobs);
+        for job in jobs {
+            if let crate::journal::SyncJob::Sync(range) = job {
+                let end = self.syncer.sync(range).unwrap();
+                let done = Ok(crate::journal::SyncDone::Synced(end));
+                self.journal.complete(done, &mut Vec::new()).unwrap();
+            }
+        }
+    }
+
+    fn shadow(&self, every_heights: u64, base: Option<(u64, RecordRef)>) -> Shadow<Count> {
+        let policy = SnapshotPolicy {
+            folder: self.temporary.path().join("snapshots"),
+            every_heights,
+            keep: 2,
+        };
+        let app = Count::default();
+        Shadow::new(app, 8, &self.set, policy, self.reader.clone(), base).unwrap()
+    }
+}
+
+/// Everything that is taken until nothing is left.
+fn taken(shadow: &mut Shadow<Count>) -> Vec<StateStatement> {
+    let mut all = Vec::new();
+    loop {
+        match shadow.advance(7).unwrap() {
+            Progress::More => {}
+            Progress::Idle => return all,
+            Progress::Taken(statement) => all.push(statement),
+            Progress::Failed(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[test]
+fn a_snapshot_is_taken_at_its_height_with_the_roots_of_the_validator_s_own_state() {
+    let mut scene = Scene::new();
+    let mut shadow = scene.shadow(128, None);
+    scene.append_to(128);
+    let mut root = scene.executor.root().statement(scene.parent, None);
+    scene.append_to(200);
+    scene.sync();
+    let taken = taken(&mut shadow);
+    assert_eq!(taken.len(), 1);
+    root.snapshot = taken[0].snapshot;
+    assert_eq!(taken[0], root);
+    assert_eq!(shadow.folder.heights().unwrap(), [128]);
+    assert_eq!(shadow.height(), 200);
+}
+
+#[test]
+fn what_a_power_cut_could_take_back_is_in_no_snapshot() {
+    let mut scene = Scene::new();
+    let mut shadow = scene.shadow(64, None);
+    scene.append_to(63);
+    scene.sync();
+    scene.append_to(64);
+    assert!(taken(&mut shadow).is_empty());
+    assert_eq!(shadow.height(), 63);
+    scene.sync();
+    assert_eq!(taken(&mut shadow).len(), 1);
+}
+
+#[test]
+fn a_shadow_that_begins_with_a_snapshot_goes_on_as_one_that_read_it_all() {
+    let mut scene = Scene::new();
+    let mut shadow = scene.shadow(64, None);
+    scene.append_to(64);
+    let mark = scene.reader.iter().map(Result::unwrap);
+    let mark = mark.filter(|record| record.kind() == KIND_FINALIZED).last();
+    let mark = mark.unwrap().place();
+    scene.sync();
+    taken(&mut shadow);
+    let mut second = scene.shadow(64, Some((64, mark)));
+    scene.append_to(200);
+    scene.sync();
+    assert_eq!(taken(&mut shadow), taken(&mut second));
+    assert_eq!(second.executor.root(), scene.executor.root());
+    // The policy keeps two.
+    assert_eq!(shadow.folder.heights().unwrap(), [128, 192]);
+}
+
+#[test]
+fn a_snapshot_out_of_turn_is_of_the_newest_attested_state() {
+    let mut scene = Scene::new();
+    let mut shadow = scene.shadow(0, None);
+    assert_eq!(shadow.next_due(), None);
+    scene.append_to(150);
+    scene.sync();
+    shadow.ask(150);
+    assert_eq!(shadow.next_due(), Some(128));
+    assert_eq!(taken(&mut shadow)[0].height.number(), 128);
+    shadow.ask(150);
+    assert_eq!(shadow.next_due(), Some(192));
+}
+
+#[test]
+fn a_certificate_stands_beside_its_snapshot_and_never_beside_another() {
+    let mut scene = Scene::new();
+    let mut shadow = scene.shadow(64, None);
+    scene.append_to(64);
+    scene.sync();
+    let root = scene.executor.root().statement(scene.parent, None);
+    let of = |statement: StateStatement| StateCertificate {
+        statement,
+        signatures: vec![(quorate_consensus::types::ValidatorIndex::new(1), [4; 64])],
+    };
+    // It comes before the snapshot is there: one that is true, and one that is not.
+    let mut copy = scene.shadow(64, None);
+    let snapshot = taken(&mut copy)[0].snapshot;
+    shadow.folder.remove(64).unwrap();
+    shadow.certify(of(StateStatement {
+        snapshot: Some([1; 32]),
+        ..root.clone()
+    }));
+    shadow.certify(of(StateStatement {
+        snapshot,
+        ..root.clone()
+    }));
+    assert_eq!(shadow.folder.certificate(64).unwrap(), None);
+    let taken = taken(&mut shadow);
+    let bytes = shadow.folder.certificate(64).unwrap().expect("it is there");
+    let certificate = wire::decode_state_certificate(&bytes).unwrap();
+    assert_eq!(certificate.statement, taken[0]);
+}

@@ -1,0 +1,379 @@
+//! The folder of snapshots on a real disk.
+//!
+//! Owns names, the order of writes that makes a snapshot whole or absent, and reading with every
+//! chunk checked. Never: what a snapshot means.
+//!
+//! The data is written under another name, synced and renamed; then the manifest is. A snapshot is
+//! there when its manifest is.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+
+use super::SnapshotError;
+use super::manifest::{CHUNK_BYTES, CHUNKS_MAX, MANIFEST_BYTES_MAX, Manifest};
+
+const PREFIX: &str = "snapshot-";
+const DATA: &str = "data";
+const MANIFEST: &str = "manifest";
+const CERTIFICATE: &str = "certificate";
+/// Longest certificate, bytes: a statement and 64 signatures.
+const CERTIFICATE_BYTES_MAX: u64 = 16 * 1024;
+/// Ending of a file in the making.
+const TEMPORARY: &str = ".new";
+
+/// The snapshots of one validator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotFolder {
+    path: PathBuf,
+}
+
+fn failed(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> SnapshotError {
+    let path = path.to_path_buf();
+    move |source| SnapshotError::Io {
+        path,
+        action,
+        source,
+    }
+}
+
+impl SnapshotFolder {
+    /// The snapshots in a folder; it is made when the first one is written.
+    #[must_use]
+    pub const fn new(path: PathBuf) -> Self {
+        Self { path }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn file(&self, height: u64, ending: &str) -> PathBuf {
+        self.path.join(format!("{PREFIX}{height:020}.{ending}"))
+    }
+
+    /// Heights of the snapshots that are there, ascending.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Io`] when the folder cannot be read; one that is missing is empty.
+    pub fn heights(&self) -> Result<Vec<u64>, SnapshotError> {
+        let entries = match fs::read_dir(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(failed(&self.path, "read the folder"))?,
+        };
+        let mut heights = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(failed(&self.path, "read the folder"))?;
+            let name = entry.file_name();
+            let height = name.to_str().and_then(|name| {
+                let digits = name.strip_prefix(PREFIX)?.strip_suffix(".manifest")?;
+                digits.parse::<u64>().ok().filter(|_| digits.len() == 20)
+            });
+            heights.extend(height);
+        }
+        heights.sort_unstable();
+        Ok(heights)
+    }
+
+    /// The manifest of a snapshot.
+    ///
+    /// # Errors
+    /// [`SnapshotError`] when it is missing, damaged, or of another height than its name.
+    pub fn manifest(&self, height: u64) -> Result<Manifest, SnapshotError> {
+        let path = self.file(height, MANIFEST);
+        let file = File::open(&path).map_err(failed(&path, "open the manifest"))?;
+        let mut bytes = Vec::new();
+        file.take(MANIFEST_BYTES_MAX as u64 + 33)
+            .read_to_end(&mut bytes)
+            .map_err(failed(&path, "read the manifest"))?;
+        match Manifest::unseal(&bytes) {
+            Ok(manifest) if manifest.height() == height => Ok(manifest),
+            Ok(_) => Err(SnapshotError::Foreign {
+                height,
+                what: "height than its name says",
+            }),
+            Err(source) => Err(SnapshotError::Manifest { path, source }),
+        }
+    }
+
+    /// Puts a certificate over its statement beside a snapshot; its bytes are the caller's.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Io`] when it cannot be written.
+    pub fn put_certificate(&self, height: u64, bytes: &[u8]) -> Result<(), SnapshotError> {
+        self.put(&self.file(height, CERTIFICATE), bytes)
+    }
+
+    /// The bytes of a snapshot's certificate; none when it has none yet.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Io`] when it cannot be read.
+    pub fn certificate(&self, height: u64) -> Result<Option<Vec<u8>>, SnapshotError> {
+        let path = self.file(height, CERTIFICATE);
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file.map_err(failed(&path, "open the certificate"))?,
+        };
+        let mut bytes = Vec::new();
+        file.take(CERTIFICATE_BYTES_MAX)
+            .read_to_end(&mut bytes)
+            .map_err(failed(&path, "read the certificate"))?;
+        Ok(Some(bytes))
+    }
+
+    /// Opens a snapshot for reading.
+    ///
+    /// # Errors
+    /// As [`manifest`](Self::manifest), or the data is missing or of another length.
+    pub fn open(&self, height: u64) -> Result<SnapshotReader, SnapshotError> {
+        let manifest = self.manifest(height)?;
+        let path = self.file(height, DATA);
+        let file = File::open(&path).map_err(failed(&path, "open the data"))?;
+        let found = file
+            .metadata()
+            .map_err(failed(&path, "look at the data"))?
+            .len();
+        let expected = manifest.data_bytes();
+        if found != expected {
+            return Err(SnapshotError::Length {
+                path,
+                found,
+                expected,
+            });
+        }
+        Ok(SnapshotReader {
+            path,
+            file,
+            manifest,
+        })
+    }
+
+    /// Reads a snapshot whole and checks every chunk of it.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn verify(&self, height: u64) -> Result<Manifest, SnapshotError> {
+        let mut reader = self.open(height)?;
+        for chunk in 0..reader.manifest.chunks.len() as u32 {
+            reader.chunk(chunk)?;
+        }
+        Ok(reader.manifest)
+    }
+
+    /// Begins to write the data of a snapshot.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Io`] when folder or file cannot be made.
+    pub fn write(&self, height: u64) -> Result<SnapshotWriter, SnapshotError> {
+        fs::create_dir_all(&self.path).map_err(failed(&self.path, "make the folder"))?;
+        let path = self.file(height, &format!("{DATA}{TEMPORARY}"));
+        let file = File::create(&path).map_err(failed(&path, "make the data"))?;
+        Ok(SnapshotWriter {
+            folder: self.clone(),
+            height,
+            path,
+            file,
+            chunk: Vec::new(),
+            chunks: Vec::new(),
+        })
+    }
+
+    /// Replaces a file durably.
+    fn put(&self, path: &Path, bytes: &[u8]) -> Result<(), SnapshotError> {
+        let mut temporary = path.as_os_str().to_owned();
+        temporary.push(TEMPORARY);
+        let temporary = PathBuf::from(temporary);
+        let mut file = File::create(&temporary).map_err(failed(&temporary, "make the file"))?;
+        file.write_all(bytes)
+            .and_then(|()| file.sync_all())
+            .map_err(failed(&temporary, "write the file"))?;
+        fs::rename(&temporary, path).map_err(failed(path, "rename the file"))?;
+        self.sync()
+    }
+
+    fn sync(&self) -> Result<(), SnapshotError> {
+        File::open(&self.path)
+            .and_then(|folder| folder.sync_all())
+            .map_err(failed(&self.path, "sync the folder"))
+    }
+
+    /// Removes a snapshot, its manifest first.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Io`] when a file cannot be removed; one that is missing is removed.
+    pub fn remove(&self, height: u64) -> Result<(), SnapshotError> {
+        for ending in [MANIFEST, CERTIFICATE, DATA] {
+            let path = self.file(height, ending);
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(failed(&path, "remove the file")(error));
+                }
+                _ => self.sync()?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what a crash left behind: files in the making, and files whose manifest is not
+    /// there. Only by the one process that writes snapshots here, and not while it does.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Io`] when the folder cannot be read or a file not removed.
+    pub fn clean(&self) -> Result<(), SnapshotError> {
+        let heights = self.heights()?;
+        let entries = match fs::read_dir(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries.map_err(failed(&self.path, "read the folder"))?,
+        };
+        for entry in entries {
+            let entry = entry.map_err(failed(&self.path, "read the folder"))?;
+            let name = entry.file_name();
+            let Some(rest) = name.to_str().and_then(|name| name.strip_prefix(PREFIX)) else {
+                continue;
+            };
+            let digits = rest.split('.').next().unwrap_or_default();
+            let height = digits.parse::<u64>().ok();
+            let is_whole = height.is_some_and(|height| heights.binary_search(&height).is_ok());
+            if rest.ends_with(TEMPORARY) || !is_whole {
+                let path = entry.path();
+                fs::remove_file(&path).map_err(failed(&path, "remove the file"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes all snapshots but the newest `count`.
+    ///
+    /// # Errors
+    /// As [`remove`](Self::remove).
+    pub fn keep_newest(&self, count: usize) -> Result<(), SnapshotError> {
+        let heights = self.heights()?;
+        let surplus = heights.len().saturating_sub(count);
+        heights[..surplus]
+            .iter()
+            .try_for_each(|&height| self.remove(height))
+    }
+}
+
+/// Reads one snapshot, every chunk checked as it is read.
+#[derive(Debug)]
+pub struct SnapshotReader {
+    path: PathBuf,
+    file: File,
+    manifest: Manifest,
+}
+
+impl SnapshotReader {
+    /// What it is of.
+    #[must_use]
+    pub const fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// One chunk; nothing behind the last one.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Chunk`] when it is not the one that the manifest names.
+    pub fn chunk(&mut self, chunk: u32) -> Result<Vec<u8>, SnapshotError> {
+        let mut bytes = vec![0; self.manifest.chunk_bytes(chunk)];
+        let start = u64::from(chunk) * u64::from(CHUNK_BYTES);
+        self.file
+            .seek(SeekFrom::Start(start))
+            .and_then(|_| self.file.read_exact(&mut bytes))
+            .map_err(failed(&self.path, "read the data"))?;
+        if !self.manifest.is_chunk(chunk, &bytes) {
+            let path = self.path.clone();
+            return Err(SnapshotError::Chunk { path, chunk });
+        }
+        Ok(bytes)
+    }
+
+    /// The canonical bytes of one section; empty when there is no such section.
+    ///
+    /// # Errors
+    /// As [`chunk`](Self::chunk).
+    pub fn section(&mut self, section: usize) -> Result<Vec<u8>, SnapshotError> {
+        let sections = &self.manifest.sections;
+        let before = sections.iter().take(section);
+        let start: u64 = before.map(|entry| entry.bytes).sum();
+        let length = sections.get(section).map_or(0, |entry| entry.bytes);
+        // The data has this length: it was looked at when the snapshot was opened.
+        let mut bytes = Vec::with_capacity(length as usize);
+        let mut at = start;
+        while at < start + length {
+            let number = u32::try_from(at / u64::from(CHUNK_BYTES)).unwrap_or(u32::MAX);
+            let chunk = self.chunk(number)?;
+            let from = (at % u64::from(CHUNK_BYTES)) as usize;
+            let wanted = (start + length - at).min((chunk.len() - from) as u64) as usize;
+            bytes.extend_from_slice(&chunk[from..from + wanted]);
+            at += wanted as u64;
+        }
+        Ok(bytes)
+    }
+}
+
+/// Writes the data of one snapshot, and its manifest last.
+#[derive(Debug)]
+pub struct SnapshotWriter {
+    folder: SnapshotFolder,
+    height: u64,
+    path: PathBuf,
+    file: File,
+    /// What has not made a chunk yet.
+    chunk: Vec<u8>,
+    chunks: Vec<[u8; 32]>,
+}
+
+impl SnapshotWriter {
+    /// Appends bytes to the data.
+    ///
+    /// # Errors
+    /// [`SnapshotError`] when the disk refuses or a snapshot cannot be that large.
+    pub fn push(&mut self, mut bytes: &[u8]) -> Result<(), SnapshotError> {
+        while !bytes.is_empty() {
+            let room = CHUNK_BYTES as usize - self.chunk.len();
+            let (head, tail) = bytes.split_at(room.min(bytes.len()));
+            self.chunk.extend_from_slice(head);
+            bytes = tail;
+            if self.chunk.len() == CHUNK_BYTES as usize {
+                self.end_chunk()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn end_chunk(&mut self) -> Result<(), SnapshotError> {
+        if self.chunks.len() == CHUNKS_MAX as usize {
+            return Err(SnapshotError::TooLarge { what: "its bytes" });
+        }
+        self.chunks.push(*blake3::hash(&self.chunk).as_bytes());
+        self.file
+            .write_all(&self.chunk)
+            .map_err(failed(&self.path, "write the data"))?;
+        self.chunk.clear();
+        Ok(())
+    }
+
+    /// Ends the data and writes the manifest, whose chunks are filled in. When this returns the
+    /// snapshot survives a crash; before, it is not there.
+    ///
+    /// # Errors
+    /// [`SnapshotError`] when the disk refuses.
+    pub fn finish(mut self, mut manifest: Manifest) -> Result<Manifest, SnapshotError> {
+        if !self.chunk.is_empty() {
+            self.end_chunk()?;
+        }
+        self.file
+            .sync_all()
+            .map_err(failed(&self.path, "sync the data"))?;
+        let data = self.folder.file(self.height, DATA);
+        fs::rename(&self.path, &data).map_err(failed(&data, "rename the data"))?;
+        self.folder.sync()?;
+        manifest.chunks = std::mem::take(&mut self.chunks);
+        let path = self.folder.file(self.height, MANIFEST);
+        self.folder.put(&path, &manifest.seal())?;
+        Ok(manifest)
+    }
+}

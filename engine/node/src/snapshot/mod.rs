@@ -1,0 +1,102 @@
+//! Snapshots: the replicated state after one block, in files that a stranger's copy can be held
+//! against.
+//!
+//! Owns the bytes of a manifest, the folder of snapshots, and the way of a state into it and out
+//! of it. Never: when a snapshot is taken, or whom to believe about its root; that is attested
+//! (protocol.md 5.6). docs/snapshot-format.md has the bytes.
+//!
+//! A snapshot is two files. The *data* is the canonical bytes of every section, one behind the
+//! other. The *manifest* says of which block and which sections they are, and has the hash of each
+//! chunk of 1 MiB. The hash over the manifest is the snapshot's *root*: whoever knows it to be
+//! true can check every chunk by itself, in any order, from anybody.
+
+mod folder;
+mod manifest;
+mod state;
+
+pub use folder::{SnapshotFolder, SnapshotReader, SnapshotWriter};
+pub use manifest::{
+    CHUNK_BYTES, CHUNKS_MAX, MANIFEST_BYTES_MAX, Manifest, ManifestError, SECTION_NAME_BYTES_MAX,
+    SECTIONS_MAX, SectionEntry,
+};
+pub use state::{Origin, restore, take};
+
+use std::io;
+use std::path::PathBuf;
+
+/// Why a snapshot cannot be written, read or restored.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// The system refuses a file.
+    #[error("{}: cannot {action}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The manifest is not one.
+    #[error("{}: {source}", path.display())]
+    Manifest {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: ManifestError,
+    },
+    /// The data has another length than the manifest says.
+    #[error("{}: {found} bytes where the manifest says {expected}", path.display())]
+    Length {
+        /// The file.
+        path: PathBuf,
+        /// Its length.
+        found: u64,
+        /// What it should be.
+        expected: u64,
+    },
+    /// A chunk is not what the manifest names.
+    #[error("{}: chunk {chunk} is not the one that the manifest names", path.display())]
+    Chunk {
+        /// The file.
+        path: PathBuf,
+        /// Which chunk.
+        chunk: u32,
+    },
+    /// The state is larger than a snapshot may be, or has too many sections.
+    #[error("the state does not fit a snapshot: {what}")]
+    TooLarge {
+        /// What is too large.
+        what: &'static str,
+    },
+    /// The snapshot is of another chain or another validator set.
+    #[error("the snapshot of height {height} is of another {what}")]
+    Foreign {
+        /// Its height.
+        height: u64,
+        /// What differs.
+        what: &'static str,
+    },
+    /// The application has other sections.
+    #[error("section {section:?} of the snapshot is not what the application has there")]
+    Sections {
+        /// The section's name in the snapshot.
+        section: String,
+    },
+    /// A section does not go back into the state.
+    #[error("section {section:?} cannot be restored: {what}")]
+    Restore {
+        /// Its name.
+        section: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A restored section has another root than was saved: an error of the application.
+    #[error("section {section:?} has another root after it was restored")]
+    Root {
+        /// Its name.
+        section: String,
+    },
+}

@@ -1,0 +1,140 @@
+//! The replicated state into a snapshot, and out of it.
+//!
+//! Owns what a snapshot covers: the session table with the last result of every session, and every
+//! section of the application, its timers among them. Stakes and schedule are functions of the
+//! set that the header names, and the header is where the chain goes on. Never: threads, or the
+//! choice of a moment.
+
+use quorate_consensus::header::Header;
+use quorate_consensus::validators::ValidatorSet;
+
+use super::SnapshotError;
+use super::folder::SnapshotFolder;
+use super::manifest::{Manifest, SECTIONS_MAX, SectionEntry, is_name};
+use crate::executor::Executor;
+use crate::state_machine::StateMachine;
+
+/// Whose state it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Name of the chain.
+    pub chain_id: [u8; 32],
+    /// Hash of the genesis file.
+    pub genesis_hash: [u8; 32],
+    /// Hash of the validator set.
+    pub set_hash: [u8; 32],
+}
+
+impl Origin {
+    /// Of a chain with this set.
+    #[must_use]
+    pub fn of(set: &ValidatorSet) -> Self {
+        Self {
+            chain_id: *set.chain_id(),
+            genesis_hash: *set.genesis_hash(),
+            set_hash: *set.set_hash(),
+        }
+    }
+}
+
+/// Writes the state as it stands after the block with this header.
+///
+/// # Errors
+/// [`SnapshotError`]: no snapshot was written.
+pub fn take<S: StateMachine>(
+    executor: &mut Executor<S>,
+    header: &Header,
+    origin: &Origin,
+    folder: &SnapshotFolder,
+) -> Result<Manifest, SnapshotError> {
+    let root = executor.root();
+    if root.sections.len() > SECTIONS_MAX {
+        return Err(SnapshotError::TooLarge {
+            what: "its sections are too many",
+        });
+    }
+    if !root.sections.iter().all(|(name, _)| is_name(name)) {
+        return Err(SnapshotError::TooLarge {
+            what: "a section's name is too long or not plain ASCII",
+        });
+    }
+    let mut writer = folder.write(header.height.number())?;
+    let mut sections = Vec::with_capacity(root.sections.len());
+    let mut bytes = Vec::new();
+    for (place, (name, root)) in root.sections.iter().enumerate() {
+        bytes.clear();
+        executor.save_section(place, &mut bytes);
+        writer.push(&bytes)?;
+        sections.push(SectionEntry {
+            name: (*name).to_owned(),
+            root: *root,
+            bytes: bytes.len() as u64,
+        });
+    }
+    writer.finish(Manifest {
+        genesis_hash: origin.genesis_hash,
+        header: *header,
+        sections,
+        chunks: Vec::new(),
+    })
+}
+
+/// Brings an executor to the state of a snapshot. Every chunk is checked before the first section
+/// is given to the application.
+///
+/// # Errors
+/// [`SnapshotError`]. After [`SnapshotError::Restore`] and [`SnapshotError::Root`] the executor
+/// must not be used further; after any other it is as it was.
+pub fn restore<S: StateMachine>(
+    executor: &mut Executor<S>,
+    height: u64,
+    origin: &Origin,
+    folder: &SnapshotFolder,
+) -> Result<Manifest, SnapshotError> {
+    let manifest = folder.verify(height)?;
+    check_origin(&manifest, origin)?;
+    let names = executor.section_names();
+    let found = manifest.sections.iter().map(|entry| entry.name.as_str());
+    if !names.iter().copied().eq(found.clone()) {
+        let odd = found.zip(names.iter().chain(std::iter::repeat(&"")));
+        let odd = odd.into_iter().find(|(found, name)| found != *name);
+        return Err(SnapshotError::Sections {
+            section: odd.map_or_else(String::new, |(found, _)| found.to_owned()),
+        });
+    }
+    let mut reader = folder.open(height)?;
+    for (place, entry) in manifest.sections.iter().enumerate() {
+        let bytes = reader.section(place)?;
+        let section = || entry.name.clone();
+        executor
+            .restore_section(place, &bytes)
+            .map_err(|what| SnapshotError::Restore {
+                section: section(),
+                what,
+            })?;
+        if executor.section_root(place) != entry.root {
+            return Err(SnapshotError::Root { section: section() });
+        }
+    }
+    executor.restore_position(height, manifest.header.time_ns);
+    Ok(manifest)
+}
+
+fn check_origin(manifest: &Manifest, origin: &Origin) -> Result<(), SnapshotError> {
+    let height = manifest.height();
+    let foreign = |what| Err(SnapshotError::Foreign { height, what });
+    let header = &manifest.header;
+    if header.chain_id != origin.chain_id {
+        foreign("chain")
+    } else if manifest.genesis_hash != origin.genesis_hash {
+        foreign("genesis")
+    } else if header.set_hash != origin.set_hash {
+        foreign("validator set")
+    } else {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;

@@ -1,0 +1,242 @@
+//! A state into a snapshot and out of it; damage, strangers, and applications that forget.
+
+use std::sync::Arc;
+
+use quorate_consensus::types::BlockId;
+
+use super::*;
+use crate::results::BlockResults;
+use crate::snapshot::CHUNK_BYTES;
+use crate::state_machine::{Context, Output};
+use crate::testing::{TemporaryFolder, final_block, sample_genesis};
+
+/// Two sections: all text so far, and a timer.
+#[derive(Debug, Default)]
+struct Pair {
+    text: Vec<u8>,
+    due_ns: Option<u64>,
+    /// What `restore_section` is to do wrong.
+    is_lossy: bool,
+}
+
+impl StateMachine for Pair {
+    fn sections(&self) -> &'static [&'static str] {
+        &["text", "timers"]
+    }
+
+    fn apply(&mut self, context: &Context, command: &[u8], output: &mut Output) {
+        self.text.extend_from_slice(command);
+        self.due_ns = Some(context.time_ns + 1000);
+        output.to_session(context.session, command);
+    }
+
+    fn timer_next_ns(&self) -> Option<u64> {
+        self.due_ns
+    }
+
+    fn section_root(&mut self, section: usize) -> [u8; 32] {
+        let mut bytes = Vec::new();
+        self.snapshot_section(section, &mut bytes);
+        *blake3::hash(&bytes).as_bytes()
+    }
+
+    fn snapshot_section(&self, section: usize, bytes: &mut Vec<u8>) {
+        match section {
+            0 => bytes.extend_from_slice(&self.text),
+            _ => bytes.extend_from_slice(&self.due_ns.unwrap_or_default().to_le_bytes()),
+        }
+    }
+
+    fn restore_section(&mut self, section: usize, bytes: &[u8]) -> Result<(), String> {
+        if section == 0 {
+            self.text = bytes.to_vec();
+            return Ok(());
+        }
+        let due = bytes.try_into().map_err(|_| "no time".to_owned())?;
+        self.due_ns = Some(u64::from_le_bytes(due)).filter(|&due| due != 0 && !self.is_lossy);
+        Ok(())
+    }
+
+    fn query(&self, _question: &[u8], answer: &mut Vec<u8>) {
+        answer.extend_from_slice(&self.text);
+    }
+}
+
+struct Scene {
+    set: Arc<ValidatorSet>,
+    executor: Executor<Pair>,
+    header: Header,
+    folder: SnapshotFolder,
+    _temporary: TemporaryFolder,
+}
+
+fn fresh(set: &ValidatorSet) -> Executor<Pair> {
+    Executor::new(Pair::default(), 8, set.genesis_time_ns())
+}
+
+/// Two blocks, whose text fills more than two chunks.
+fn scene() -> Scene {
+    let set = Arc::clone(sample_genesis(4).0.validator_set());
+    let mut executor = fresh(&set);
+    let text = vec![7; CHUNK_BYTES as usize / 20];
+    let mut results = BlockResults::new();
+    let mut parent = set.genesis().id;
+    for height in 1..=3 {
+        let commands: Vec<_> = (1..=15)
+            .map(|seq| (3_u8, (height - 1) * 15 + seq, &text[..]))
+            .collect();
+        let block = final_block(&set, height, parent, &commands);
+        executor.execute(&block, &mut results).unwrap();
+        parent = block.id;
+    }
+    let header = final_block(&set, 3, BlockId::new([0; 32]), &[]).header;
+    let temporary = TemporaryFolder::new("snapshot");
+    Scene {
+        set,
+        executor,
+        header,
+        folder: SnapshotFolder::new(temporary.path().join("snapshots")),
+        _temporary: temporary,
+    }
+}
+
+#[test]
+fn a_restored_state_has_the_root_and_goes_on_as_the_one_it_was_taken_from() {
+    let mut scene = scene();
+    let origin = Origin::of(&scene.set);
+    let manifest = take(&mut scene.executor, &scene.header, &origin, &scene.folder).unwrap();
+    assert_eq!(manifest.chunks.len(), 3);
+    assert_eq!(scene.folder.heights().unwrap(), [3]);
+    assert_eq!(scene.folder.verify(3).unwrap(), manifest);
+
+    let mut other = fresh(&scene.set);
+    let restored = restore(&mut other, 3, &origin, &scene.folder).unwrap();
+    assert_eq!(restored.root(), manifest.root());
+    assert_eq!(other.root(), scene.executor.root());
+    assert_eq!(other.timer_next_ns(), scene.executor.timer_next_ns());
+    // A repeated command is a duplicate with its old place, the next one applies.
+    let (mut one, mut two) = (BlockResults::new(), BlockResults::new());
+    let block = final_block(
+        &scene.set,
+        4,
+        scene.header.id(),
+        &[(3, 45, b"x"), (3, 46, b"y")],
+    );
+    scene.executor.execute(&block, &mut one).unwrap();
+    other.execute(&block, &mut two).unwrap();
+    assert_eq!(one.commands, two.commands);
+    assert!(one.outputs().eq(two.outputs()));
+    assert_eq!(other.root(), scene.executor.root());
+}
+
+#[test]
+fn the_same_state_makes_the_same_snapshot_anywhere() {
+    let mut scene = scene();
+    let origin = Origin::of(&scene.set);
+    let first = take(&mut scene.executor, &scene.header, &origin, &scene.folder).unwrap();
+    let elsewhere = SnapshotFolder::new(scene.folder.path().join("elsewhere"));
+    let mut copy = fresh(&scene.set);
+    restore(&mut copy, 3, &origin, &scene.folder).unwrap();
+    let second = take(&mut copy, &scene.header, &origin, &elsewhere).unwrap();
+    assert_eq!(first, second);
+}
+
+#[test]
+fn a_damaged_chunk_is_named_before_the_state_is_touched() {
+    let mut scene = scene();
+    let origin = Origin::of(&scene.set);
+    take(&mut scene.executor, &scene.header, &origin, &scene.folder).unwrap();
+    let data = scene
+        .folder
+        .path()
+        .join("snapshot-00000000000000000003.data");
+    let whole = std::fs::read(&data).unwrap();
+    let mut bytes = whole.clone();
+    bytes[CHUNK_BYTES as usize + 5] ^= 1;
+    std::fs::write(&data, &bytes).unwrap();
+    let mut other = fresh(&scene.set);
+    let before = other.root();
+    let refused = restore(&mut other, 3, &origin, &scene.folder);
+    assert!(
+        matches!(refused, Err(SnapshotError::Chunk { chunk: 1, .. })),
+        "{refused:?}"
+    );
+    assert_eq!((other.height(), other.root()), (0, before));
+
+    std::fs::write(&data, &whole[1..]).unwrap();
+    let refused = scene.folder.verify(3);
+    assert!(
+        matches!(refused, Err(SnapshotError::Length { .. })),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn a_snapshot_of_another_chain_genesis_or_set_is_refused() {
+    let mut scene = scene();
+    let origin = Origin::of(&scene.set);
+    take(&mut scene.executor, &scene.header, &origin, &scene.folder).unwrap();
+    let others = [
+        Origin {
+            chain_id: [0; 32],
+            ..origin
+        },
+        Origin {
+            genesis_hash: [0; 32],
+            ..origin
+        },
+        Origin {
+            set_hash: [0; 32],
+            ..origin
+        },
+    ];
+    for other in others {
+        let refused = restore(&mut fresh(&scene.set), 3, &other, &scene.folder);
+        assert!(
+            matches!(refused, Err(SnapshotError::Foreign { height: 3, .. })),
+            "{refused:?}"
+        );
+    }
+}
+
+#[test]
+fn an_application_that_forgets_a_part_of_its_state_is_found_out() {
+    let mut scene = scene();
+    let origin = Origin::of(&scene.set);
+    take(&mut scene.executor, &scene.header, &origin, &scene.folder).unwrap();
+    let lossy = Pair {
+        is_lossy: true,
+        ..Pair::default()
+    };
+    let mut other = Executor::new(lossy, 8, 0);
+    let refused = restore(&mut other, 3, &origin, &scene.folder);
+    assert!(
+        matches!(&refused, Err(SnapshotError::Root { section }) if section == "timers"),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn a_snapshot_is_there_when_its_manifest_is_and_old_ones_go_first() {
+    let mut scene = scene();
+    let origin = Origin::of(&scene.set);
+    for height in [1, 2, 3] {
+        scene.header.height = quorate_consensus::types::Height::new(height);
+        take(&mut scene.executor, &scene.header, &origin, &scene.folder).unwrap();
+    }
+    // Written and never finished: a crash in between.
+    let mut writer = scene.folder.write(9).unwrap();
+    writer.push(b"half").unwrap();
+    drop(writer);
+    assert_eq!(scene.folder.heights().unwrap(), [1, 2, 3]);
+    scene.folder.keep_newest(2).unwrap();
+    assert_eq!(scene.folder.heights().unwrap(), [2, 3]);
+    let orphan = "snapshot-00000000000000000008.data";
+    std::fs::write(scene.folder.path().join(orphan), b"no manifest").unwrap();
+    std::fs::write(scene.folder.path().join("another"), b"not ours").unwrap();
+    scene.folder.clean().unwrap();
+    let left = std::fs::read_dir(scene.folder.path()).unwrap();
+    assert_eq!(left.count(), 5);
+    assert!(scene.folder.verify(2).is_ok() && scene.folder.verify(3).is_ok());
+    assert!(scene.folder.verify(1).is_err());
+}

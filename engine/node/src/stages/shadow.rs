@@ -1,0 +1,118 @@
+//! The shadow on a thread of its own: snapshots beside everything else.
+//!
+//! Owns the pace: nothing is read until a snapshot is due, and then half of the time is left to
+//! those who vote. Never: anything that a vote, a result or a client waits for; a failure here is
+//! an alarm and ends no validator.
+
+use crate::metrics::Metrics;
+use crate::shadow::{Progress, Shadow};
+use crate::state_machine::StateMachine;
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use quorate_consensus::attestation::StateCertificate;
+use quorate_consensus::input::Input;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How often it is looked whether a snapshot is due.
+const LOOK: Duration = Duration::from_millis(50);
+/// Records read at a stretch.
+const RECORDS_PER_STRETCH: usize = 256;
+/// Things told to the thread that may wait.
+const ASKS_MAX: usize = 64;
+
+/// What the thread is told.
+#[derive(Debug)]
+pub(crate) enum ToShadow {
+    /// A state is proven.
+    Certificate(Box<StateCertificate>),
+    /// A snapshot is wanted now.
+    Ask,
+}
+
+/// The way to the thread. Whoever tells never waits: what finds no room is dropped.
+#[derive(Clone, Debug)]
+pub(crate) struct ShadowSender(Sender<ToShadow>);
+
+impl ShadowSender {
+    pub(crate) fn new() -> (Self, Receiver<ToShadow>) {
+        let (sender, receiver) = bounded(ASKS_MAX);
+        (Self(sender), receiver)
+    }
+
+    pub(crate) fn send(&self, ask: ToShadow) {
+        if self.0.try_send(ask).is_err() {
+            tracing::debug!("the shadow is busy or gone");
+        }
+    }
+}
+
+/// What the thread is made of.
+pub(crate) struct ShadowParts {
+    pub(crate) asks: Receiver<ToShadow>,
+    pub(crate) metrics: Arc<Metrics>,
+    /// Takes what is to be attested to the order stage.
+    pub(crate) answer: Box<dyn Fn(Vec<Input>) + Send>,
+    /// Set when the node ends.
+    pub(crate) halt: super::dedicated::Halt,
+}
+
+/// Starts the thread. The shadow is made on it, since that may be to restore a snapshot.
+pub(crate) fn start<S: StateMachine>(
+    parts: ShadowParts,
+    make: impl FnOnce() -> Result<Shadow<S>, crate::shadow::ShadowError> + Send + 'static,
+) -> std::io::Result<JoinHandle<()>> {
+    std::thread::Builder::new()
+        .name("quorate-shadow".to_owned())
+        .spawn(move || {
+            let metrics = Arc::clone(&parts.metrics);
+            let ended = make().and_then(|shadow| run(parts, shadow));
+            if let Err(error) = ended {
+                metrics.alarms.add(1);
+                tracing::error!(%error, "no snapshots are taken any more in this run");
+            }
+        })
+}
+
+fn run<S: StateMachine>(
+    parts: ShadowParts,
+    mut shadow: Shadow<S>,
+) -> Result<(), crate::shadow::ShadowError> {
+    while !parts.halt.is_set() {
+        let height = parts.metrics.height.read();
+        let is_due = shadow.next_due().is_some_and(|due| due <= height);
+        let pause = if is_due {
+            let start = Instant::now();
+            match shadow.advance(RECORDS_PER_STRETCH)? {
+                // What makes the record durable is on its way.
+                Progress::Idle => LOOK,
+                Progress::More => start.elapsed(),
+                Progress::Taken(statement) => {
+                    let elapsed = start.elapsed();
+                    tracing::info!(
+                        height = statement.height.number(),
+                        ?elapsed,
+                        "snapshot taken"
+                    );
+                    parts.metrics.snapshot_height.set(statement.height.number());
+                    (parts.answer)(vec![Input::State(statement)]);
+                    elapsed.min(LOOK)
+                }
+                Progress::Failed(error) => {
+                    parts.metrics.alarms.add(1);
+                    tracing::error!(%error, "a snapshot was not taken");
+                    LOOK
+                }
+            }
+        } else {
+            LOOK
+        };
+        match parts.asks.recv_timeout(pause) {
+            Ok(ToShadow::Certificate(certificate)) => shadow.certify(*certificate),
+            Ok(ToShadow::Ask) => shadow.ask(parts.metrics.height.read()),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,4 @@
+//! `node.snapshot` under libFuzzer.
+#![no_main]
+
+quorate_fuzz::target!("node.snapshot");

@@ -1,0 +1,171 @@
+//! `quorate log replay`: the finalized blocks of a log executed again, and what came of them.
+//!
+//! Two runs over the same log print the same, byte for byte, wherever they run. The state roots are
+//! held against those of the snapshots beside the log.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::verify::verify_at_rest;
+use crate::failure::{Code, Failure};
+use crate::inspect::log_folder;
+use crate::inspect::replay::{
+    Replay, failure_of as snapshot_failure, genesis_of, snapshots_beside,
+};
+use crate::output::{Report, hex};
+
+/// A root is printed after every block whose height is a multiple of this.
+const ROOT_HEIGHTS: u64 = quorate::roots::ROOT_HEIGHTS;
+
+/// Options of the command.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Log folder, data folder or validator folder
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+    /// Begin with the snapshot of this height instead of the genesis
+    #[arg(long, value_name = "H")]
+    from_snapshot: Option<u64>,
+    /// Last height to execute
+    #[arg(long, value_name = "H")]
+    to: Option<u64>,
+    /// Print the state root after every 64th height
+    #[arg(long)]
+    roots: bool,
+}
+
+#[derive(Serialize)]
+struct Root {
+    height: u64,
+    state_root: String,
+}
+
+/// A root that is another than a snapshot has.
+#[derive(Serialize)]
+struct Difference {
+    height: u64,
+    section: String,
+}
+
+#[derive(Serialize)]
+struct Fields {
+    /// Height that was begun with; 0 for the genesis.
+    from: u64,
+    /// Last height executed.
+    height: u64,
+    blocks: u64,
+    commands: u64,
+    outputs: u64,
+    /// Over height, outcomes and outputs of every block, in order.
+    outputs_hash: String,
+    state_root: String,
+    sections: BTreeMap<String, String>,
+    roots: Vec<Root>,
+    /// Snapshots whose roots were compared.
+    compared: Vec<u64>,
+    differences: Vec<Difference>,
+}
+
+/// Replays.
+///
+/// # Errors
+/// There is no log, it is not whole, or it cannot be executed by this program.
+pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
+    let folder = log_folder(&options.dir)?;
+    let verification = verify_at_rest(&folder)?;
+    if !verification.faults.is_empty() {
+        let what = format!("{}: the log is faulty", folder.display());
+        return Err(Failure::new(Code::Damaged, what).remedy("run quorate log verify"));
+    }
+    let genesis = genesis_of(&folder)?;
+    let snapshots = snapshots_beside(&folder);
+    let heights = snapshots
+        .heights()
+        .map_err(|error| snapshot_failure(&error))?;
+    let (mut roots, mut compared, mut differences) = (Vec::new(), Vec::new(), Vec::new());
+    let mut on_block = |executor: &mut quorate::executor::Executor<_>, header: &_| {
+        let header: &quorate_consensus::header::Header = header;
+        let height = header.height.number();
+        if options.roots && height.is_multiple_of(ROOT_HEIGHTS) {
+            let state_root = hex(&executor.root().combined);
+            roots.push(Root { height, state_root });
+        }
+        if heights.binary_search(&height).is_ok()
+            && let Ok(manifest) = snapshots.manifest(height)
+        {
+            compared.push(height);
+            let own = executor.root().sections;
+            let differs =
+                manifest.sections.iter().enumerate().find(|(place, entry)| {
+                    own.get(*place) != Some(&(entry.name.as_str(), entry.root))
+                });
+            differences.extend(differs.map(|(_, entry)| Difference {
+                height,
+                section: entry.name.clone(),
+            }));
+        }
+    };
+    let from = options.from_snapshot.map(|height| (height, &snapshots));
+    let to = options.to.unwrap_or(u64::MAX);
+    let mut replay = Replay::begin(&genesis, from, to, &mut on_block)?;
+    replay.run(&folder, &verification)?;
+    let [blocks, commands, outputs] = replay.counts;
+    let (mut executor, outputs_hash) = replay.finish();
+    let root = executor.root();
+    let sections = root.sections.iter();
+    let fields = Fields {
+        from: options.from_snapshot.unwrap_or(0),
+        height: executor.height(),
+        blocks,
+        commands,
+        outputs,
+        outputs_hash: hex(&outputs_hash),
+        state_root: hex(&root.combined),
+        sections: sections
+            .map(|(name, root)| ((*name).to_owned(), hex(root)))
+            .collect(),
+        roots,
+        compared,
+        differences,
+    };
+    let code = match fields.differences.is_empty() {
+        true => Code::Done,
+        false => Code::No,
+    };
+    let text = text(&fields);
+    Ok(Report::new(&fields, text)?.with_code(code))
+}
+
+fn text(fields: &Fields) -> String {
+    let mut text = format!(
+        "executed {} blocks from height {} to {}: {} commands, {} outputs\noutputs {}\nstate   {}",
+        fields.blocks,
+        fields.from,
+        fields.height,
+        fields.commands,
+        fields.outputs,
+        fields.outputs_hash,
+        fields.state_root,
+    );
+    for (name, root) in &fields.sections {
+        text.push_str(&format!("\n  {root} {name}"));
+    }
+    for root in &fields.roots {
+        text.push_str(&format!("\nheight {}: {}", root.height, root.state_root));
+    }
+    text.push_str(&format!(
+        "\ncompared with {} snapshots, {} differ",
+        fields.compared.len(),
+        fields.differences.len()
+    ));
+    for difference in &fields.differences {
+        text.push_str(&format!(
+            "\nDIFFERENT at height {}: section {}",
+            difference.height, difference.section
+        ));
+    }
+    text
+}

@@ -1,0 +1,262 @@
+//! `quorate snapshot`: the snapshots of a validator, looked at and made offline.
+//!
+//! Owns what is shown of a snapshot and what makes one good: every chunk is there, the application
+//! takes it, and who vouches for it does so under the genesis of the log. Never: trusts a
+//! certificate by its presence.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use quorate::genesis::Genesis;
+use quorate::shadow::statement_of;
+use quorate::snapshot::{self, Manifest, Origin, SnapshotError, SnapshotFolder};
+use quorate_consensus::attestation::StateCertificate;
+use quorate_consensus::types::ValidatorIndex;
+use quorate_consensus::verify::{Claim, check_claims};
+use quorate_consensus::wire;
+use quorate_log::{FolderLock, verify_path};
+use serde::Serialize;
+
+use crate::failure::{Code, Failure};
+use crate::inspect::chain::OneByOne;
+use crate::inspect::replay::{Replay, executor_of, failure_of, genesis_of, snapshots_beside};
+use crate::inspect::{failure_of as log_failure, log_folder};
+use crate::output::{Report, hex, table};
+
+/// What to do with snapshots.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Execute a stopped validator's log and take a snapshot of the state
+    Create(CreateOptions),
+    /// List the snapshots of a validator
+    List(Options),
+    /// Check every chunk, restore the state, and check who vouches for it
+    Verify(Options),
+}
+
+/// Options of the commands that look.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Log folder, data folder or validator folder
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+    /// Only the snapshot of this height
+    #[arg(long, value_name = "H")]
+    height: Option<u64>,
+}
+
+/// Options of `create`.
+#[derive(Debug, Args)]
+pub(crate) struct CreateOptions {
+    /// Log folder, data folder or validator folder
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+    /// After the block of this height; by default after the last one
+    #[arg(long, value_name = "H")]
+    height: Option<u64>,
+}
+
+/// One snapshot.
+#[derive(Serialize)]
+struct Snapshot {
+    height: u64,
+    id: String,
+    /// The snapshot's root.
+    root: String,
+    bytes: u64,
+    chunks: usize,
+    /// Validators whose good signatures vouch for it; empty when they weigh too little.
+    vouched_by: Vec<u16>,
+    /// What is wrong with it, if it was looked at closely.
+    fault: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Fields {
+    dir: PathBuf,
+    snapshots: Vec<Snapshot>,
+}
+
+/// Does it.
+///
+/// # Errors
+/// As the command says.
+pub(crate) fn run(command: &Command) -> Result<Report, Failure> {
+    match command {
+        Command::Create(options) => create(options),
+        Command::List(options) => look(options, false),
+        Command::Verify(options) => look(options, true),
+    }
+}
+
+fn create(options: &CreateOptions) -> Result<Report, Failure> {
+    let folder = log_folder(&options.dir)?;
+    let _lock = FolderLock::acquire(&folder).map_err(|error| {
+        Failure::new(Code::TryAgain, error)
+            .remedy("stop the validator first; a running one takes snapshots by itself")
+    })?;
+    let verification = verify_path(&folder).map_err(|error| log_failure(&folder, &error))?;
+    if !verification.faults.is_empty() {
+        let what = format!("{}: the log is faulty", folder.display());
+        return Err(Failure::new(Code::Damaged, what).remedy("run quorate log verify"));
+    }
+    let genesis = genesis_of(&folder)?;
+    let mut last = None;
+    let mut note = |_: &mut quorate::executor::Executor<_>, header: &_| last = Some(*header);
+    let to = options.height.unwrap_or(u64::MAX);
+    let mut replay = Replay::begin(&genesis, None, to, &mut note)?;
+    replay.run(&folder, &verification)?;
+    let (mut executor, _) = replay.finish();
+    let reached = executor.height();
+    let header = last.filter(|_| options.height.is_none_or(|height| height == reached));
+    let header = header.ok_or_else(|| {
+        let what = match options.height {
+            Some(height) => {
+                format!("the log has no block of height {height}, its last is {reached}")
+            }
+            None => "the log has no finalized block".to_owned(),
+        };
+        Failure::new(Code::No, what).remedy("name a height that quorate log show lists")
+    })?;
+    let snapshots = snapshots_beside(&folder);
+    let origin = Origin::of(genesis.validator_set());
+    snapshot::take(&mut executor, &header, &origin, &snapshots)
+        .map_err(|error| failure_of(&error))?;
+    let made = describe(&genesis, &snapshots, reached, false)?;
+    let text = format!(
+        "{}: snapshot of height {reached}",
+        snapshots.path().display()
+    );
+    let fields = Fields {
+        dir: snapshots.path().to_path_buf(),
+        snapshots: vec![made],
+    };
+    Report::new(&fields, text)
+}
+
+fn look(options: &Options, closely: bool) -> Result<Report, Failure> {
+    let folder = log_folder(&options.dir)?;
+    let genesis = genesis_of(&folder)?;
+    let snapshots = snapshots_beside(&folder);
+    let mut heights = snapshots.heights().map_err(|error| failure_of(&error))?;
+    if let Some(height) = options.height {
+        heights.retain(|&there| there == height);
+        if heights.is_empty() {
+            let what = format!(
+                "{}: no snapshot of height {height}",
+                snapshots.path().display()
+            );
+            return Err(Failure::new(Code::Configuration, what)
+                .remedy("quorate snapshot list shows what there is"));
+        }
+    }
+    let described: Result<Vec<_>, Failure> = heights
+        .iter()
+        .map(|&height| describe(&genesis, &snapshots, height, closely))
+        .collect();
+    let fields = Fields {
+        dir: snapshots.path().to_path_buf(),
+        snapshots: described?,
+    };
+    let is_good = fields.snapshots.iter().all(|one| one.fault.is_none());
+    let code = if is_good { Code::Done } else { Code::Damaged };
+    let text = text(&fields);
+    Ok(Report::new(&fields, text)?.with_code(code))
+}
+
+fn describe(
+    genesis: &Genesis,
+    snapshots: &SnapshotFolder,
+    height: u64,
+    closely: bool,
+) -> Result<Snapshot, Failure> {
+    let manifest = match snapshots.manifest(height) {
+        Ok(manifest) => manifest,
+        Err(error) => {
+            return Ok(Snapshot {
+                height,
+                id: String::new(),
+                root: String::new(),
+                bytes: 0,
+                chunks: 0,
+                vouched_by: Vec::new(),
+                fault: Some(error.to_string()),
+            });
+        }
+    };
+    let mut fault = None;
+    if closely {
+        let origin = Origin::of(genesis.validator_set());
+        let mut executor = executor_of(genesis)?;
+        let restored = snapshot::restore(&mut executor, height, &origin, snapshots);
+        fault = restored.err().map(|error| error.to_string());
+    }
+    let vouched_by = match vouched_by(genesis, snapshots, &manifest) {
+        Ok(signers) => signers,
+        Err(what) => {
+            fault.get_or_insert(what);
+            Vec::new()
+        }
+    };
+    Ok(Snapshot {
+        height,
+        id: hex(manifest.header.id().as_bytes()),
+        root: hex(&manifest.root()),
+        bytes: manifest.data_bytes(),
+        chunks: manifest.chunks.len(),
+        vouched_by,
+        fault,
+    })
+}
+
+/// Who vouches for a snapshot; nobody when it has no certificate.
+fn vouched_by(
+    genesis: &Genesis,
+    snapshots: &SnapshotFolder,
+    manifest: &Manifest,
+) -> Result<Vec<u16>, String> {
+    let told = |error: SnapshotError| error.to_string();
+    let Some(bytes) = snapshots.certificate(manifest.height()).map_err(told)? else {
+        return Ok(Vec::new());
+    };
+    let certificate: StateCertificate = wire::decode_state_certificate(&bytes)
+        .map_err(|error| format!("its certificate is damaged: {error}"))?;
+    if certificate.statement != statement_of(manifest) {
+        return Err("its certificate is of another state".to_owned());
+    }
+    let signers = certificate.signatures.iter();
+    let signers = signers.map(|(signer, _)| signer.number()).collect();
+    let own = ValidatorIndex::new(0);
+    let claim = Claim::StateCertificate(certificate);
+    let checked = check_claims(
+        genesis.validator_set(),
+        own,
+        vec![(own, claim)],
+        &mut OneByOne,
+    );
+    match checked.iter().all(Result::is_ok) {
+        true => Ok(signers),
+        false => Err("its certificate does not hold".to_owned()),
+    }
+}
+
+fn text(fields: &Fields) -> String {
+    let mut rows = table(&["height", "bytes", "chunks", "vouched by", "root"]);
+    for one in &fields.snapshots {
+        let who: Vec<String> = one.vouched_by.iter().map(u16::to_string).collect();
+        rows.add_row(vec![
+            one.height.to_string(),
+            one.bytes.to_string(),
+            one.chunks.to_string(),
+            who.join(" "),
+            one.root.clone(),
+        ]);
+    }
+    let mut text = format!("{}\n{rows}", fields.dir.display());
+    for one in &fields.snapshots {
+        if let Some(fault) = &one.fault {
+            text.push_str(&format!("\nFAULTY: height {}: {fault}", one.height));
+        }
+    }
+    text
+}

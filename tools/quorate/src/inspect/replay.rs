@@ -1,0 +1,216 @@
+//! A log executed again by the application that its genesis names, as this program ships it.
+//!
+//! Owns the way from records to states: from genesis or from a snapshot, block by block, and the
+//! hash over everything the application put out. Never: writes, or believes a record that
+//! `quorate_log` has not found whole.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use quorate::executor::{Executor, FinalBlock};
+use quorate::genesis::Genesis;
+use quorate::journal::{FinalMark, JournalEntry, decode};
+use quorate::results::BlockResults;
+use quorate::snapshot::{self, Origin, SnapshotError, SnapshotFolder};
+use quorate::state_machine::Audience;
+use quorate_bench::applications::Hosted;
+use quorate_consensus::header::Header;
+use quorate_log::{LogOffset, RecordKind, Verification};
+
+use super::records::{self, Record};
+use crate::failure::{Code, Failure};
+
+/// The genesis in record 0 of a log.
+///
+/// # Errors
+/// There is none, or it is damaged.
+pub(crate) fn genesis_of(folder: &Path) -> Result<Genesis, Failure> {
+    let none = || Failure::new(Code::Damaged, format!("{}: no genesis", folder.display()));
+    let (kind, payload) = records::first(folder)
+        .map_err(|error| {
+            let what = format!("{}: {error}", folder.display());
+            Failure::new(Code::Configuration, what).remedy("check the path and its permissions")
+        })?
+        .ok_or_else(none)?;
+    if kind != RecordKind::GENESIS {
+        return Err(none());
+    }
+    Ok(Genesis::parse(&payload, &folder.join("(record 0)"))?)
+}
+
+/// The snapshots beside a log folder.
+pub(crate) fn snapshots_beside(log: &Path) -> SnapshotFolder {
+    let data = log.parent().map_or_else(PathBuf::new, Path::to_path_buf);
+    SnapshotFolder::new(quorate::node::snapshots_path(&data))
+}
+
+/// An executor at genesis with the application of a chain.
+///
+/// # Errors
+/// This program has no such application, or not with these parameters.
+pub(crate) fn executor_of(genesis: &Genesis) -> Result<Executor<Hosted>, Failure> {
+    let file = genesis.file();
+    let app = Hosted::open(&file.application).map_err(|error| {
+        Failure::new(Code::Configuration, error)
+            .remedy("only the applications of this program can be executed by it")
+    })?;
+    Ok(Executor::new(
+        app,
+        file.limits.sessions_max,
+        file.genesis_time_ns,
+    ))
+}
+
+/// A snapshot that cannot be used.
+pub(crate) fn failure_of(error: &SnapshotError) -> Failure {
+    let code = match error {
+        SnapshotError::Io { .. } | SnapshotError::Foreign { .. } => Code::Configuration,
+        SnapshotError::TooLarge { .. } | SnapshotError::Sections { .. } => Code::No,
+        _ => Code::Damaged,
+    };
+    Failure::new(code, error).remedy("quorate snapshot list shows what there is")
+}
+
+/// What one block came to.
+pub(crate) type OnBlock<'a> = &'a mut dyn FnMut(&mut Executor<Hosted>, &Header);
+
+/// A log that is executed again.
+pub(crate) struct Replay<'a> {
+    executor: Executor<Hosted>,
+    /// Bodies that may become final, by place. Those of lower windows go with each mark.
+    bodies: BTreeMap<LogOffset, (Header, Arc<[u8]>)>,
+    results: BlockResults,
+    outputs_hash: blake3::Hasher,
+    /// Blocks, commands and outputs so far.
+    pub(crate) counts: [u64; 3],
+    to: u64,
+    on_block: OnBlock<'a>,
+    failure: Option<Failure>,
+}
+
+impl<'a> Replay<'a> {
+    /// Begins at genesis, or with the snapshot of a height; goes on up to the height `to`.
+    ///
+    /// # Errors
+    /// The application or the snapshot cannot be used.
+    pub(crate) fn begin(
+        genesis: &Genesis,
+        from: Option<(u64, &SnapshotFolder)>,
+        to: u64,
+        on_block: OnBlock<'a>,
+    ) -> Result<Self, Failure> {
+        let mut executor = executor_of(genesis)?;
+        if let Some((height, folder)) = from {
+            let origin = Origin::of(genesis.validator_set());
+            snapshot::restore(&mut executor, height, &origin, folder)
+                .map_err(|error| failure_of(&error))?;
+        }
+        Ok(Self {
+            executor,
+            bodies: BTreeMap::new(),
+            results: BlockResults::new(),
+            outputs_hash: blake3::Hasher::new(),
+            counts: [0; 3],
+            to,
+            on_block,
+            failure: None,
+        })
+    }
+
+    /// Executes every finalized block of a log that is above the state and not above the end.
+    ///
+    /// # Errors
+    /// A file cannot be read, or the records do not follow from one another.
+    pub(crate) fn run(&mut self, folder: &Path, found: &Verification) -> Result<(), Failure> {
+        records::visit(folder, found, &mut |record| {
+            if self.failure.is_none() {
+                self.failure = self.take(record).err();
+            }
+        })
+        .map_err(|error| {
+            let what = format!("{}: {error}", folder.display());
+            Failure::new(Code::Configuration, what).remedy("check the path and its permissions")
+        })?;
+        self.failure.take().map_or(Ok(()), Err)
+    }
+
+    fn take(&mut self, record: Record<'_>) -> Result<(), Failure> {
+        if record.kind == RecordKind::GENESIS {
+            return Ok(());
+        }
+        let damaged = |what: String| {
+            let at = format!(
+                "segment {} offset {}",
+                record.place.segment(),
+                record.place.bytes()
+            );
+            Failure::new(Code::Damaged, format!("{at}: {what}")).remedy("run quorate log verify")
+        };
+        match decode(record.kind, record.payload).map_err(|error| damaged(error.to_string()))? {
+            JournalEntry::Block { header, payload } => {
+                self.bodies.insert(record.place, (header, payload.into()));
+                Ok(())
+            }
+            JournalEntry::Finalized(mark) => self.execute(&mark).map_err(damaged),
+            JournalEntry::Record { .. }
+            | JournalEntry::Answer { .. }
+            | JournalEntry::Proof { .. }
+            | JournalEntry::Evidence(_) => Ok(()),
+        }
+    }
+
+    fn execute(&mut self, mark: &FinalMark) -> Result<(), String> {
+        let body = self.bodies.remove(&mark.block.offset);
+        let window = mark.header.window;
+        self.bodies.retain(|_, (header, _)| header.window >= window);
+        let height = mark.header.height.number();
+        if height <= self.executor.height() || height > self.to {
+            return Ok(());
+        }
+        let (header, payload) = body
+            .filter(|(header, _)| *header == mark.header)
+            .ok_or_else(|| format!("the block of height {height} is not where its mark says"))?;
+        let block = FinalBlock {
+            id: header.id(),
+            header,
+            payload,
+            path: None,
+            admitted: Vec::new(),
+        };
+        self.executor
+            .execute(&block, &mut self.results)
+            .map_err(|error| error.to_string())?;
+        self.hash_results();
+        (self.on_block)(&mut self.executor, &header);
+        Ok(())
+    }
+
+    /// Everything of a block's results that is the same at every validator.
+    fn hash_results(&mut self) {
+        let (hash, results) = (&mut self.outputs_hash, &self.results);
+        hash.update(&results.height.to_le_bytes());
+        for command in &results.commands {
+            hash.update(&command.session.0)
+                .update(&command.seq.to_le_bytes())
+                .update(&[command.outcome as u8]);
+        }
+        for output in results.outputs() {
+            match output.audience {
+                Audience::Session(session) => hash.update(&[1]).update(&session.0),
+                Audience::Public => hash.update(&[0]),
+            };
+            hash.update(&(output.bytes.len() as u64).to_le_bytes())
+                .update(output.bytes);
+        }
+        let [blocks, commands, outputs] = &mut self.counts;
+        *blocks += 1;
+        *commands += results.commands.len() as u64;
+        *outputs += results.outputs_len() as u64;
+    }
+
+    /// The state as it stands, and the hash over all outputs so far.
+    pub(crate) fn finish(self) -> (Executor<Hosted>, [u8; 32]) {
+        (self.executor, *self.outputs_hash.finalize().as_bytes())
+    }
+}

@@ -1,0 +1,113 @@
+//! Snapshots and replay as an operator sees them, of a testnet that ran.
+
+#![expect(clippy::unwrap_used, reason = "a test may unwrap, also in its helpers")]
+
+mod common;
+
+use common::{Folder, init, run, run_json, text, wait_until};
+use quorate_bench::cluster::{Cluster, Launch};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+fn validator(dir: &Path, index: usize) -> PathBuf {
+    dir.join(format!("validator-{index:02}"))
+}
+
+/// A testnet whose validators take a snapshot every 64 heights, run under load and stopped.
+fn ran(dir: &Path) {
+    init(dir, 4, &["--durability", "async", "--workload", "opaque"]);
+    let launch = |index| {
+        let config = validator(dir, index).join("quorate.toml");
+        let written = fs::read_to_string(&config).unwrap();
+        let often = written.replace("# every_heights = 65536", "every_heights = 64");
+        assert_ne!(written, often);
+        fs::write(&config, often).unwrap();
+        Launch {
+            program: env!("CARGO_BIN_EXE_quorate").into(),
+            arguments: ["node", "--leash", "--config", text(&config)]
+                .map(str::to_owned)
+                .to_vec(),
+        }
+    };
+    let mut cluster = Cluster::new((0..4).map(launch).collect(), Arc::new(|_, _| ()));
+    cluster.start_all().unwrap();
+    wait_until("a snapshot of each is vouched for", || {
+        let load = [
+            "load",
+            "--dir",
+            text(dir),
+            "--rate",
+            "300",
+            "--seconds",
+            "1",
+        ];
+        run(&load);
+        (0..4).all(|index| {
+            let listed = run_json(&["snapshot", "list", text(&validator(dir, index))], 0);
+            let all = listed["snapshots"].as_array().unwrap().clone();
+            all.iter()
+                .any(|one| !one["vouched_by"].as_array().unwrap().is_empty())
+        })
+    });
+    for ended in cluster.stop_all(Duration::from_secs(20)).unwrap() {
+        assert_eq!(ended.status.code(), Some(0), "validator {}", ended.index);
+    }
+}
+
+#[test]
+fn snapshots_are_good_logs_replay_to_them_and_damage_is_named() {
+    let folder = Folder::new("snapshots");
+    let dir = folder.join("net");
+    ran(&dir);
+    let (first, second) = (validator(&dir, 0), validator(&dir, 1));
+    let verified = run_json(&["snapshot", "verify", text(&first)], 0);
+    let newest = verified["snapshots"].as_array().unwrap().last().unwrap();
+    let height = newest["height"].as_u64().unwrap();
+    assert_eq!(height % 64, 0);
+
+    // The same bytes from the same log, and the same state from another one, or from a snapshot.
+    let arguments = ["log", "replay", "--roots", text(&first), "--json"];
+    assert_eq!(run(&arguments).stdout, run(&arguments).stdout);
+    let to = height.to_string();
+    let up_to = |dir: &Path| run_json(&["log", "replay", text(dir), "--to", &to], 0);
+    let (one, other) = (up_to(&first), up_to(&second));
+    for key in ["outputs_hash", "state_root", "commands", "height"] {
+        assert_eq!(one[key], other[key], "{key}");
+    }
+    let compared = one["compared"].as_array().unwrap();
+    assert!(compared.contains(&height.into()), "{one}");
+    assert!(one["differences"].as_array().unwrap().is_empty(), "{one}");
+    let whole = run_json(&["log", "replay", text(&first)], 0);
+    let above = ["log", "replay", text(&first), "--from-snapshot", &to];
+    let above = run_json(&above, 0);
+    assert_eq!(above["state_root"], whole["state_root"]);
+    assert_eq!(above["from"], height);
+    assert!(above["blocks"].as_u64().unwrap() < whole["blocks"].as_u64().unwrap());
+
+    // One made offline is the one that the running validator took.
+    let root = newest["root"].clone();
+    for ending in ["data", "manifest", "certificate"] {
+        let name = format!("data/snapshots/snapshot-{height:020}.{ending}");
+        fs::remove_file(first.join(name)).unwrap();
+    }
+    let create = ["snapshot", "create", text(&first), "--height", &to];
+    let made = run_json(&create, 0);
+    assert_eq!(made["snapshots"][0]["root"], root);
+    let none = ["snapshot", "create", text(&first), "--height", "999999999"];
+    assert_eq!(run_json(&none, 1)["error"]["kind"], "no");
+
+    let data = first.join(format!("data/snapshots/snapshot-{height:020}.data"));
+    let mut bytes = fs::read(&data).unwrap();
+    bytes[0] ^= 1;
+    fs::write(&data, &bytes).unwrap();
+    let broken = ["snapshot", "verify", text(&first), "--height", &to];
+    let broken = run_json(&broken, 5);
+    let fault = broken["snapshots"][0]["fault"].as_str().unwrap();
+    assert!(fault.contains("chunk 0"), "{fault}");
+    let refused = ["log", "replay", text(&first), "--from-snapshot", &to];
+    assert_eq!(run_json(&refused, 5)["error"]["kind"], "damaged");
+    let missing = ["snapshot", "verify", text(&first), "--height", "1"];
+    assert_eq!(run_json(&missing, 3)["error"]["kind"], "configuration");
+}

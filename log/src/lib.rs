@@ -7,8 +7,8 @@
 //!
 //! The way of a record, and the reading order of the modules:
 //! - `backend` and `memory`: the folder underneath, real or simulated, with its `lock`;
-//! - `map`: shared memory with one writer, the only `unsafe` code; `claim` and `published`: who
-//!   may write it, and how far others may read;
+//! - `map`: shared memory with one writer, with `bus_error` the only `unsafe` code; `claim` and
+//!   `published`: who may write it, and how far others may read;
 //! - `identity`, `record`, `segment`, `position`: the bytes and where they stand;
 //! - `writer`: append; `prepare` by `handover`: the next segment, ahead of need; `reader`: read;
 //! - `sync`: make durable; `watermark`: remember how far;
@@ -32,6 +32,7 @@
 
 mod atomics;
 mod backend;
+mod bus_error;
 mod bytes;
 mod claim;
 #[cfg(test)]
@@ -64,6 +65,7 @@ mod watermark;
 mod writer;
 
 pub use backend::DataFolder;
+pub use bus_error::{BUS_ERROR_EXIT_CODE, end_on_bus_error};
 pub use clean_stop::{CleanStopRead, remove_clean_stop};
 pub use error::{LogError, OpenError, ReadError};
 pub use fault::{Damage, Fault};

@@ -1,4 +1,4 @@
-//! A fixed length of shared memory with one writer: the only `unsafe` code of the crate.
+//! A fixed length of shared memory with one writer: `unsafe`, like the signal handler beside it.
 //!
 //! Owns the promise behind every safe slice of the log: bytes below the published length never
 //! change again, bytes above it are touched by the one [`RegionWriter`] alone. Knows nothing of

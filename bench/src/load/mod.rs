@@ -71,8 +71,9 @@ pub struct Acknowledged {
     pub session: [u8; 16],
     /// Number of the command in it.
     pub seq: u64,
-    /// Height of the block whose results told it: the command stands there or below.
-    pub height: u64,
+    /// Height of its block, as far as it was told: a command that was sent again and is final
+    /// already is answered without.
+    pub height: Option<u64>,
 }
 
 /// What is recorded while the load runs.

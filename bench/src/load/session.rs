@@ -287,10 +287,13 @@ impl Session {
                     self.on_result(item.seq, item.outcome, item.finality_ns, now_ns, recorded)?;
                     let is_told = matches!(item.outcome, Outcome::Applied | Outcome::Duplicate);
                     if let Some(acknowledged) = recorded.acknowledged.as_mut().filter(|_| is_told) {
+                        // A command that was sent again is answered without the height of its
+                        // block.
+                        let is_first = item.outcome == Outcome::Applied;
                         acknowledged.push(Acknowledged {
                             session: self.id,
                             seq: item.seq,
-                            height,
+                            height: is_first.then_some(height),
                         });
                     }
                 }

@@ -28,6 +28,8 @@ pub(crate) enum Code {
     Damaged = 5,
     /// The disk failed: the next start will not trust it.
     DiskFailed = 70,
+    /// A page of the log could not be read (SIGBUS). The handler gives this number.
+    BusError = 71,
     /// Something may be better later: a port or a folder in use, a service that does not answer.
     TryAgain = 75,
 }
@@ -42,6 +44,7 @@ impl Code {
             3 => Self::Configuration,
             5 => Self::Damaged,
             70 => Self::DiskFailed,
+            71 => Self::BusError,
             75 => Self::TryAgain,
             _ => Self::Safety,
         }
@@ -57,6 +60,7 @@ impl Code {
             Self::Safety => "safety_stop",
             Self::Damaged => "damaged",
             Self::DiskFailed => "disk_failed",
+            Self::BusError => "bus_error",
             Self::TryAgain => "try_again",
         }
     }
@@ -159,6 +163,7 @@ mod tests {
             Code::Safety,
             Code::Damaged,
             Code::DiskFailed,
+            Code::BusError,
             Code::TryAgain,
         ] {
             let row = format!("| {} | `{}` |", code as u8, code.name());

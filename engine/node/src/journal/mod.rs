@@ -7,6 +7,7 @@
 //! [`SyncJob`]s for a thread of their own, or for the caller to do inline. Never: decides what is
 //! logged, blocks, reads history.
 
+mod backlog;
 mod entry;
 mod sync;
 
@@ -30,6 +31,7 @@ use quorate_consensus::trust::{Durable, Lease};
 use quorate_consensus::types::{BlockId, Epoch, Height, Point, Window};
 use quorate_log::{LogEnd, LogError, RecordIndex, RecordKind, RecordRef, Writer};
 
+use self::backlog::Backlog;
 use crate::executor::FinalBlock;
 
 /// One thing to log.
@@ -99,6 +101,8 @@ pub enum Journaled {
     Flushed(Height),
     /// The lease file holds this lease.
     Lease(Durable<Lease>),
+    /// The disk is full: what is handed over from now on waits. Or it is not any more.
+    Full(bool),
 }
 
 /// Why the journal takes nothing more. All of these end voting for this run.
@@ -115,6 +119,9 @@ pub enum JournalError {
         /// Its height.
         height: Height,
     },
+    /// The disk is full, and more waits for room than may wait.
+    #[error("the disk is full and too much waits for room")]
+    Full,
     /// A blocking call failed.
     #[error("the disk refused")]
     Sync(#[from] SyncError),
@@ -155,6 +162,10 @@ pub struct Journal {
     is_syncing: bool,
     lease_wanted: Option<Lease>,
     is_leasing: bool,
+    /// A lease that found no room on the disk is not tried again before this.
+    lease_due_ns: u64,
+    is_lease_refused: bool,
+    backlog: Backlog,
     scratch: Vec<u8>,
 }
 
@@ -181,11 +192,15 @@ impl Journal {
             is_syncing: false,
             lease_wanted: None,
             is_leasing: false,
+            lease_due_ns: 0,
+            is_lease_refused: false,
+            backlog: Backlog::default(),
             scratch: Vec::new(),
         }
     }
 
-    /// Appends one thing; what is complete with that is appended to `done`.
+    /// Appends one thing; what is complete with that is appended to `done`. On a full disk it waits
+    /// instead, and everything after it ([`Self::retry`]).
     ///
     /// # Errors
     /// [`JournalError`]: the validator must not vote any more in this run.
@@ -195,17 +210,72 @@ impl Journal {
         op: JournalOp,
         done: &mut Vec<Journaled>,
     ) -> Result<(), JournalError> {
-        let mut head = std::mem::take(&mut self.scratch);
-        head.clear();
-        let outcome = self.append_with(now_ns, op, &mut head, done);
-        self.scratch = head;
-        outcome
+        let is_first = self.backlog.is_empty();
+        let refused = if is_first {
+            self.try_append(now_ns, op, done)?
+        } else {
+            Some(op)
+        };
+        let Some(op) = refused else { return Ok(()) };
+        if is_first {
+            tracing::error!("the disk is full: nothing is logged until there is room again");
+            done.push(Journaled::Full(true));
+        }
+        if self.backlog.push(op) {
+            Ok(())
+        } else {
+            Err(JournalError::Full)
+        }
     }
 
-    fn append_with(
+    /// Appends what waits for room, when it is time to try.
+    ///
+    /// # Errors
+    /// As [`Self::append`].
+    pub fn retry(&mut self, now_ns: u64, done: &mut Vec<Journaled>) -> Result<(), JournalError> {
+        let had = !self.backlog.is_empty();
+        while let Some(op) = self.backlog.pop(now_ns) {
+            if let Some(op) = self.try_append(now_ns, op, done)? {
+                self.backlog.put_back(op);
+            }
+        }
+        if had && self.backlog.is_empty() {
+            tracing::warn!("there is room on the disk again");
+            done.push(Journaled::Full(false));
+        }
+        Ok(())
+    }
+
+    /// Gives the operation back when there is no room for it.
+    fn try_append(
         &mut self,
         now_ns: u64,
         op: JournalOp,
+        done: &mut Vec<Journaled>,
+    ) -> Result<Option<JournalOp>, JournalError> {
+        let mut head = std::mem::take(&mut self.scratch);
+        head.clear();
+        let outcome = self.append_with(now_ns, &op, &mut head, done);
+        self.scratch = head;
+        match (outcome, op) {
+            (Ok(()), JournalOp::Finalized(block)) => done.push(Journaled::Executable(block)),
+            (Ok(()), _) => {}
+            (Err(JournalError::Log(LogError::NoSegment { source })), op)
+                if backlog::is_for_want_of_room(&source) =>
+            {
+                self.backlog.wait(now_ns);
+                return Ok(Some(op));
+            }
+            (Err(error), _) => return Err(error),
+        }
+        Ok(None)
+    }
+
+    /// Nothing has happened when this fails.
+    fn append_with(
+        &mut self,
+        now_ns: u64,
+        op: &JournalOp,
         head: &mut Vec<u8>,
         done: &mut Vec<Journaled>,
     ) -> Result<(), JournalError> {
@@ -215,19 +285,18 @@ impl Journal {
                 header,
                 payload,
             } => {
-                entry::encode_block(&header, head);
-                let place = self.write(now_ns, KIND_BLOCK, &[head, &payload])?;
-                self.blocks.insert((header.window, id), place);
-                done.push(Journaled::Block { id, place });
+                entry::encode_block(header, head);
+                let place = self.write(now_ns, KIND_BLOCK, &[head, payload])?;
+                self.blocks.insert((header.window, *id), place);
+                done.push(Journaled::Block { id: *id, place });
             }
             JournalOp::Record(own) => self.append_record(now_ns, own, head, done)?,
-            JournalOp::Answer(answer) => self.append_answer(now_ns, answer, head, done)?,
+            JournalOp::Answer(answer) => self.append_answer(now_ns, *answer, head, done)?,
             JournalOp::Finalized(block) => {
                 self.append_mark(now_ns, block.id, block.header, head, done)?;
-                done.push(Journaled::Executable(block));
             }
             JournalOp::Proof { point, proof } => {
-                entry::encode_proof(&point, &proof, head);
+                entry::encode_proof(point, proof, head);
                 let place = self.write(now_ns, KIND_PROOF, &[head])?;
                 self.waiting
                     .push_back((place.index, Waiting::Proof(point.height)));
@@ -238,12 +307,12 @@ impl Journal {
                 });
             }
             JournalOp::Evidence(evidence) => {
-                entry::encode_evidence(&evidence, head);
+                entry::encode_evidence(evidence, head);
                 self.write(now_ns, KIND_EVIDENCE, &[head])?;
             }
-            JournalOp::Lease(lease) => self.lease_wanted = Some(lease),
+            JournalOp::Lease(lease) => self.lease_wanted = Some(*lease),
             JournalOp::Forget(window) => {
-                self.blocks = self.blocks.split_off(&(window, BlockId::new([0; 32])));
+                self.blocks = self.blocks.split_off(&(*window, BlockId::new([0; 32])));
             }
         }
         Ok(())
@@ -279,15 +348,18 @@ impl Journal {
     fn append_record(
         &mut self,
         now_ns: u64,
-        own: OwnRecord,
+        own: &OwnRecord,
         head: &mut Vec<u8>,
         done: &mut Vec<Journaled>,
     ) -> Result<(), JournalError> {
-        encode_record(self.epoch, &own, head);
+        encode_record(self.epoch, own, head);
         let place = self.write(now_ns, KIND_RECORD, &[head])?;
         match self.durability {
-            Durability::Async => done.push(Journaled::Record(Durable::assert_durable(own))),
+            Durability::Async => {
+                done.push(Journaled::Record(Durable::assert_durable(own.clone())));
+            }
             Durability::Sync => {
+                let own = own.clone();
                 self.waiting.push_back((place.index, Waiting::Record(own)));
                 self.is_sync_urgent = true;
             }
@@ -338,7 +410,11 @@ impl Journal {
             self.unsynced_since_ns = None;
             jobs.push(SyncJob::Sync(self.writer.unsynced()));
         }
+        if std::mem::take(&mut self.is_lease_refused) {
+            self.lease_due_ns = now_ns.saturating_add(backlog::RETRY_NS);
+        }
         if !self.is_leasing
+            && self.lease_due_ns <= now_ns
             && let Some(lease) = self.lease_wanted.take()
         {
             self.is_leasing = true;
@@ -354,6 +430,16 @@ impl Journal {
     /// When [`sync_jobs`](Self::sync_jobs) has something at latest, by the monotonic clock.
     #[must_use]
     pub fn deadline_ns(&self) -> u64 {
+        let lease_ns = match self.lease_wanted {
+            Some(_) if !self.is_leasing => self.lease_due_ns,
+            _ => u64::MAX,
+        };
+        self.sync_deadline_ns()
+            .min(self.backlog.due_ns())
+            .min(lease_ns)
+    }
+
+    fn sync_deadline_ns(&self) -> u64 {
         if self.is_syncing {
             // The completion wakes the caller.
             return u64::MAX;
@@ -376,6 +462,11 @@ impl Journal {
     ) -> Result<(), JournalError> {
         match finished? {
             SyncDone::Synced(end) => self.complete_sync(&end, done),
+            SyncDone::LeaseRefused(lease) => {
+                self.is_leasing = false;
+                self.is_lease_refused = true;
+                self.lease_wanted.get_or_insert(lease);
+            }
             SyncDone::Leased(lease) => {
                 self.is_leasing = false;
                 done.push(Journaled::Lease(Durable::assert_durable_lease(lease)));

@@ -4,6 +4,7 @@
 //! inline. After a failed sync it leaves a note in the lease file, so that the next start does not
 //! believe the page cache (R12). Never: decides what is synced or when.
 
+use super::backlog::is_for_want_of_room;
 use quorate_consensus::restart;
 use quorate_consensus::trust::Lease;
 use quorate_log::{LeaseError, LogEnd, LogError, SyncRange, Syncer, Writer};
@@ -24,6 +25,8 @@ pub enum SyncDone {
     Synced(LogEnd),
     /// The lease file holds this lease.
     Leased(Lease),
+    /// The disk is full: the lease file holds the one before, and it is to be tried again.
+    LeaseRefused(Lease),
 }
 
 /// A blocking call that failed. Nothing may be sent any more that relies on this disk.
@@ -81,7 +84,12 @@ impl SyncWorker {
                     lease,
                     ..self.content
                 };
-                self.lease_file.replace(&content.encode())?;
+                match self.lease_file.replace(&content.encode()) {
+                    Err(LeaseError::Io { source }) if is_for_want_of_room(&source) => {
+                        return Ok(SyncDone::LeaseRefused(lease));
+                    }
+                    outcome => outcome?,
+                }
                 self.content = content;
                 Ok(SyncDone::Leased(lease))
             }

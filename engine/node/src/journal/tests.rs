@@ -70,6 +70,7 @@ impl Fixture {
             Journaled::Answer(_) => "answer".to_owned(),
             Journaled::Flushed(height) => format!("flushed {}", height.number()),
             Journaled::Lease(_) => "lease".to_owned(),
+            Journaled::Full(is_full) => format!("full {is_full}"),
         };
         self.done.drain(..).map(name).collect()
     }
@@ -354,4 +355,58 @@ fn r12_a_failed_sync_is_noted_for_the_next_start_and_nothing_is_appended_after()
     };
     let content = quorate_consensus::restart::LeaseFile::decode(&bytes).expect("own bytes");
     assert!(content.suspect);
+}
+
+#[test]
+fn on_a_full_disk_everything_waits_in_order_and_no_record_is_durable_before_its_turn() {
+    let mut fixture = fixture(Durability::Async);
+    fixture.memory.set_full(true);
+    let mut height = 0;
+    loop {
+        height += 1;
+        let done = fixture.append(0, block(height));
+        if done == ["full true"] {
+            break;
+        }
+        assert_eq!(done, ["block"]);
+        assert!(height < 1_000, "one segment holds more than it can");
+    }
+    // Nothing that comes after is done before, however small it is.
+    assert_eq!(fixture.append(0, finalized(height)), [""; 0]);
+    assert_eq!(fixture.append(0, record(7)), [""; 0]);
+    let retry_ns = fixture.journal.deadline_ns().min(200 * MS);
+    fixture.journal.retry(retry_ns, &mut fixture.done).unwrap();
+    assert_eq!(fixture.drain(), [""; 0], "there is no room yet");
+    fixture.memory.set_full(false);
+    fixture
+        .journal
+        .retry(1_000 * MS, &mut fixture.done)
+        .unwrap();
+    let mark = format!("mark {height}");
+    let executable = format!("executable {height}");
+    assert_eq!(
+        fixture.drain(),
+        ["block", &mark, &executable, "record", "full false"]
+    );
+    assert_eq!(fixture.append(1_000 * MS, record(8)), ["record"]);
+}
+
+#[test]
+fn a_lease_that_finds_no_room_is_tried_again_and_not_acted_upon_before() {
+    let mut fixture = fixture(Durability::Sync);
+    let lease = Lease {
+        lease: Some(Window::new(9)),
+        ..Lease::default()
+    };
+    fixture.memory.set_full(true);
+    assert_eq!(fixture.append(0, JournalOp::Lease(lease)), [""; 0]);
+    let jobs = fixture.jobs(0);
+    assert_eq!(jobs, [SyncJob::Lease(lease)]);
+    assert_eq!(fixture.finish(jobs[0]), [""; 0]);
+    assert_eq!(fixture.jobs(0), [], "not at once");
+    fixture.memory.set_full(false);
+    let due_ns = fixture.journal.deadline_ns();
+    assert!(due_ns < 1_000 * MS, "{due_ns}");
+    let jobs = fixture.jobs(due_ns);
+    assert_eq!(fixture.finish(jobs[0]), ["lease"]);
 }

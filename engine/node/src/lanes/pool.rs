@@ -89,6 +89,7 @@ pub struct Lanes {
     commands: usize,
     bytes: usize,
     is_stopping: bool,
+    is_disk_full: bool,
     pub(super) counters: LanesCounters,
 }
 
@@ -111,6 +112,7 @@ impl Lanes {
             commands: 0,
             bytes: 0,
             is_stopping: false,
+            is_disk_full: false,
             counters: LanesCounters::default(),
         }
     }
@@ -152,6 +154,12 @@ impl Lanes {
     /// From here on no client's command is taken.
     pub const fn stop_admitting(&mut self) {
         self.is_stopping = true;
+    }
+
+    /// While nothing can be logged clients are told to come again: what would be admitted now
+    /// could not become final here.
+    pub(crate) const fn set_disk_full(&mut self, is_full: bool) {
+        self.is_disk_full = is_full;
     }
 
     /// When the command that has waited longest became ready, by the monotonic clock.
@@ -278,7 +286,8 @@ impl Lanes {
             return Err(Verdict::Rejected(Rejection::TooFarAhead));
         }
         let is_session_full = view.seq - last_seq > u64::from(self.config.session_commands_max);
-        if is_session_full || !self.has_room(view.entry.len(), lane, origin) {
+        let is_refused = self.is_disk_full && origin == Origin::Local;
+        if is_refused || is_session_full || !self.has_room(view.entry.len(), lane, origin) {
             let retry_after_us = self.retry_after_us(now_ns);
             return Err(Verdict::Busy { retry_after_us });
         }

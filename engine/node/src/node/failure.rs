@@ -130,6 +130,7 @@ impl NodeFailure {
                 sync_code(error)
             }
             Self::Replica(ReplicaError::Journal(JournalError::Log(_))) => 70,
+            Self::Replica(ReplicaError::Journal(JournalError::Full)) => 75,
             Self::Replica(ReplicaError::Order(OrderError::Store(_))) => 5,
             Self::Replica(_) => 4,
             Self::Net(_) | Self::ThreadLost(_) => 75,

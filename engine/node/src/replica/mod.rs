@@ -333,6 +333,7 @@ impl<S: StateMachine> Replica<S> {
     /// Moves what is to be logged into the journal, and what comes of it onward; `true` when the
     /// consensus has something new.
     fn append_all(&mut self, now: Now, outbox: &mut Outbox) -> Result<bool, ReplicaError> {
+        self.journal.retry(now.mono_ns, &mut self.journaled)?;
         for op in self.out.journal.drain(..) {
             self.journal.append(now.mono_ns, op, &mut self.journaled)?;
         }

@@ -185,6 +185,7 @@ impl OrderStage {
             Journaled::Lease(lease) => {
                 self.input(now, Input::LeaseDurable(lease));
             }
+            Journaled::Full(is_full) => self.lanes.set_disk_full(is_full),
             // For the application stage.
             Journaled::Executable(_) => {}
         }

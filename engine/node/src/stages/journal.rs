@@ -14,7 +14,7 @@ use crate::profiles::Placement;
 use crate::queues::{ToApp, ToJournal, ToOrder};
 use crate::replica::ReplicaError;
 use crossbeam::channel::{Receiver, Sender, unbounded};
-use quorate_log::Preparer;
+use quorate_log::{LogError, Preparer};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -94,13 +94,20 @@ pub(crate) fn start_preparer(mut preparer: Preparer) -> std::io::Result<JoinHand
     std::thread::Builder::new()
         .name("quorate-segment".to_owned())
         .spawn(move || {
-            if let Err(error) = preparer.run() {
-                // The writer makes its segments itself from now on.
-                tracing::error!(%error, "no log segment is made ahead any more");
+            while let Err(error) = preparer.run() {
+                if !matches!(error, LogError::NoSegment { .. }) {
+                    tracing::error!(%error, "no log segment is made ahead any more");
+                    return;
+                }
+                // The disk is full, or some limit is reached, which may pass.
+                tracing::error!(%error, "no log segment can be made now");
+                std::thread::park_timeout(PREPARE_AGAIN);
             }
         })
 }
 
+/// Time between two tries to make a segment.
+const PREPARE_AGAIN: Duration = Duration::from_millis(500);
 /// Longest sleep of the journal thread.
 const PARK_MAX: Duration = Duration::from_millis(50);
 
@@ -151,6 +158,9 @@ impl JournalThread {
                     Err(_) => Received::Nothing,
                 };
             }
+            self.journal
+                .retry(now.mono_ns, &mut done)
+                .map_err(ReplicaError::from)?;
             self.hand_on(&mut done);
             self.journal.sync_jobs(now.mono_ns, &mut jobs);
             for job in jobs.drain(..) {

@@ -1,6 +1,7 @@
 //! Crashes, restarts and folders that must be refused.
 
 use quorate::journal::{JournalError, SyncError};
+use quorate::lanes::Verdict;
 use quorate::recovery::{RecoveryError, declare_lost, initialize};
 use quorate::replica::{Event, Replica, ReplicaError};
 use quorate::results::Outcome;
@@ -502,4 +503,42 @@ fn segments_too_small_for_the_largest_block_are_refused_at_the_start() {
         opened,
         Err(RecoveryError::SegmentsTooSmall { .. })
     ));
+}
+
+#[test]
+fn a_full_disk_is_busy_to_clients_and_service_resumes_when_there_is_room() {
+    let mut world = World::new(4, 1, 0, Durability::Sync);
+    world.slots[3].memory.set_full(true);
+    let text = "x".repeat(16 * 1024);
+    let mut seq = 0;
+    let is_busy = |verdicts: &[Verdict]| matches!(verdicts, [Verdict::Busy { .. }]);
+    // More than one segment of its log holds.
+    let mut client = 0;
+    while !is_busy(&world.submit(3, &[command(9, client + 1, "mine")])) {
+        client += 1;
+        seq += 1;
+        world.submit(0, &[command(1, seq, &text)]);
+        world.run(5 * MS);
+        assert!(seq < 1_000, "its segment never ends");
+    }
+    assert!(
+        world.slots[3].failure.is_none(),
+        "{:?}",
+        world.slots[3].failure
+    );
+    // The others go on without it, and it still answers them.
+    world.submit(1, &commands(2, 1, 20));
+    let count = usize::try_from(seq + client).unwrap() + 20;
+    world.run_until("the others go on", 20_000 * MS, |world| {
+        (0..3).all(|place| world.applied(place).len() >= count)
+    });
+    assert!(world.applied(3).len() < count);
+    world.slots[3].memory.set_full(false);
+    world.run_until_applied(count, 20_000 * MS);
+    world.assert_equal_states();
+    assert!(!is_busy(
+        &world.submit(3, &[command(9, client + 1, "mine")])
+    ));
+    world.run_until_applied(count + 1, 20_000 * MS);
+    assert_eq!(world.alarms(), []);
 }

@@ -91,6 +91,8 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     if options.leash {
         watch_leash(sender);
     }
+    quorate_log::end_on_bus_error()
+        .map_err(|error| Failure::new(Code::TryAgain, format!("taking over SIGBUS: {error}")))?;
     let index = config.own.number();
     let node = match second {
         Some(second) => Node::start_with_snapshots(config, application, second)?,

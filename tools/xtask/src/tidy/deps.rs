@@ -72,7 +72,14 @@ const TABLE: &[Row] = &[
         name: "quorate-log",
         own: &[],
         own_in_tests: &[],
-        foreign: Some(&["blake3", "memmap2", "rustix", "thiserror", "tracing"]),
+        foreign: Some(&[
+            "blake3",
+            "memmap2",
+            "rustix",
+            "signal-hook",
+            "thiserror",
+            "tracing",
+        ]),
     },
     Row {
         name: "quorate-net",

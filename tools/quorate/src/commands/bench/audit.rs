@@ -148,11 +148,11 @@ impl Audit {
         true
     }
 
-    /// How many of these are not in the finalized chain at or below the height that was told.
+    /// How many of these are not in the finalized chain, at the height that was told if one was.
     pub(super) fn lost(&self, acknowledged: &[Acknowledged]) -> u64 {
         let is_lost = |told: &&Acknowledged| {
             let height = self.commands.get(&(told.session, told.seq));
-            height.is_none_or(|height| *height > told.height)
+            height.is_none_or(|height| told.height.is_some_and(|told| told != *height))
         };
         acknowledged.iter().filter(is_lost).count() as u64
     }

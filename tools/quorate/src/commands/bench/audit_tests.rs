@@ -56,7 +56,7 @@ fn a_record_on_another_branch_or_a_shorter_one_is_a_conflict() {
 }
 
 #[test]
-fn a_command_is_lost_when_no_finalized_block_at_or_below_the_told_height_has_it() {
+fn a_command_is_lost_when_no_finalized_block_of_the_told_height_has_it() {
     let mut audit = Audit::default();
     audit.commands.insert(([7; 16], 1), 4);
     let told = |seq, height| Acknowledged {
@@ -64,6 +64,9 @@ fn a_command_is_lost_when_no_finalized_block_at_or_below_the_told_height_has_it(
         seq,
         height,
     };
-    assert_eq!(audit.lost(&[told(1, 4), told(1, 9)]), 0);
-    assert_eq!(audit.lost(&[told(1, 3), told(2, 9)]), 2);
+    assert_eq!(audit.lost(&[told(1, Some(4)), told(1, None)]), 0);
+    assert_eq!(
+        audit.lost(&[told(1, Some(3)), told(1, Some(9)), told(2, None)]),
+        3
+    );
 }

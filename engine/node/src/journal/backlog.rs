@@ -1,0 +1,83 @@
+//! What waits for room on a full disk.
+//!
+//! Owns the operations that could not be appended, in their order, and when to try again. Nothing
+//! that waits here has happened: no record of it leaves, no block of it is executed. Never: drops
+//! or reorders one.
+
+use std::collections::VecDeque;
+use std::io;
+
+use super::JournalOp;
+
+/// Time between two tries.
+pub(super) const RETRY_NS: u64 = 100_000_000;
+/// Operations that may wait.
+const OPS_MAX: usize = 65_536;
+/// Bytes of payloads that may wait.
+const BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Operations that wait for room.
+#[derive(Debug, Default)]
+pub(super) struct Backlog {
+    ops: VecDeque<JournalOp>,
+    bytes: usize,
+    retry_at_ns: u64,
+}
+
+/// Whether a refusal is for want of room, which may come back.
+pub(super) fn is_for_want_of_room(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
+
+fn bytes_of(op: &JournalOp) -> usize {
+    match op {
+        JournalOp::Block { payload, .. } => payload.len(),
+        _ => 0,
+    }
+}
+
+impl Backlog {
+    pub(super) fn is_empty(&self) -> bool {
+        self.ops.is_empty()
+    }
+
+    /// Takes an operation in; false when that is more than may wait.
+    pub(super) fn push(&mut self, op: JournalOp) -> bool {
+        self.bytes += bytes_of(&op);
+        self.ops.push_back(op);
+        self.ops.len() <= OPS_MAX && self.bytes <= BYTES_MAX
+    }
+
+    /// The first one, if it is time to try.
+    pub(super) fn pop(&mut self, now_ns: u64) -> Option<JournalOp> {
+        if now_ns < self.retry_at_ns {
+            return None;
+        }
+        let op = self.ops.pop_front()?;
+        self.bytes -= bytes_of(&op);
+        Some(op)
+    }
+
+    /// There was no room for this one either.
+    pub(super) fn put_back(&mut self, op: JournalOp) {
+        self.bytes += bytes_of(&op);
+        self.ops.push_front(op);
+    }
+
+    /// There is no room now: it is tried again after a while.
+    pub(super) const fn wait(&mut self, now_ns: u64) {
+        self.retry_at_ns = now_ns.saturating_add(RETRY_NS);
+    }
+
+    /// When to try again, by the monotonic clock.
+    pub(super) fn due_ns(&self) -> u64 {
+        if self.ops.is_empty() {
+            u64::MAX
+        } else {
+            self.retry_at_ns
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! A mapping that cannot be read ends the process at once, with one line and its own exit code.
+
+mod support;
+
+use std::process::Command;
+
+use quorate_log::{BUS_ERROR_EXIT_CODE, DataFolder, end_on_bus_error, open};
+use support::{GENESIS, TestFolder, append, config};
+
+const CHILD: &str = "QUORATE_TEST_BUS_ERROR";
+
+#[test]
+fn a_file_cut_short_under_the_mapping_ends_the_process_with_its_own_code() {
+    if let Some(path) = std::env::var_os(CHILD) {
+        touch_what_is_gone(path.as_ref());
+    }
+    let folder = TestFolder::new();
+    let name = "a_file_cut_short_under_the_mapping_ends_the_process_with_its_own_code";
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args([name, "--exact", "--nocapture"])
+        .env(CHILD, folder.path())
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(
+        output.status.code(),
+        Some(i32::from(BUS_ERROR_EXIT_CODE)),
+        "{told}"
+    );
+    assert_eq!(told.matches("SIGBUS").count(), 1, "{told}");
+}
+
+/// In a process of its own: reads a record whose page the file does not have any more.
+fn touch_what_is_gone(path: &std::path::Path) -> ! {
+    end_on_bus_error().unwrap();
+    let folder = DataFolder::open(path).unwrap();
+    let mut log = open(&folder, &config(), GENESIS).unwrap();
+    let place = append(&mut log, b"gone");
+    let segment = path.join("segment-0000000000");
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .open(segment)
+        .unwrap();
+    file.set_len(0).unwrap();
+    let read = log.reader.read(place);
+    panic!("it could be read: {read:?}");
+}

@@ -142,13 +142,14 @@ impl Consensus {
         None
     }
 
-    /// The certificates that prove ParentReady of a window to a third party: of a block of the
-    /// window itself when one is proven final, else of the window before.
+    /// The certificates that prove to a third party that a window can be entered: of a block proven
+    /// final there or above, since windows may pass while an answer is signed, else of the window
+    /// before.
     fn ready_proof(&self, window: Window) -> Option<Vec<crate::certificate::Certificate>> {
         if window == Window::ZERO {
             return Some(Vec::new());
         }
-        if self.proven.window == window
+        if self.proven.window >= window
             && let Some(proof) = &self.proof
         {
             return Some(vec![proof.clone()]);

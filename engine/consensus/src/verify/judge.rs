@@ -89,8 +89,8 @@ pub fn judge(set: &ValidatorSet, certificate: &Certificate) -> Result<Fact, Cert
 }
 
 /// Whether certificates prove, once their signatures are good too, that ParentReady of a window is
-/// not empty: nothing for the first window, a block final in the window itself, or what the window
-/// before hands on - a certified block with the skip of all above it, or the skip of the whole,
+/// not empty: nothing for the first window, a block final in it or above, or what the window before
+/// hands on - a certified block with the skip of all above it, or the skip of the whole,
 /// which some honest validator voted for after it had entered.
 #[must_use]
 pub fn proves_ready(set: &ValidatorSet, window: Window, certificates: &[Certificate]) -> bool {
@@ -102,7 +102,7 @@ pub fn proves_ready(set: &ValidatorSet, window: Window, certificates: &[Certific
     let mut skip = None;
     for certificate in certificates {
         match judge(set, certificate) {
-            Ok(Fact::Final(point)) if point.window == window => return certificates.len() == 1,
+            Ok(Fact::Final(point)) if point.window >= window => return certificates.len() == 1,
             Ok(Fact::Final(point) | Fact::Certified(point)) if point.window == before => {
                 block = Some(point.index);
             }

@@ -155,6 +155,21 @@ fn r11_an_answer_is_in_the_log_before_it_is_signed_and_sent() {
     assert_eq!(windows(&bench), vec![0]);
 }
 
+/// Windows of one slot pass faster than an answer is logged and signed.
+#[test]
+fn r13_a_window_that_passed_while_its_answer_was_logged_is_proven_by_a_later_block() {
+    let mut bench = Bench::new(&six(64), 5);
+    let set = bench.set.clone();
+    bench.certificates(2, vec![skip_of(&set, 0, &[0, 1, 2, 3])]);
+    bench.answers.journal = false;
+    ask(&mut bench);
+    let block = Block::first(&set, 1).opening(&set, 4, 2);
+    bench.certificates(2, vec![final_of(&set, &block, &[0, 1, 2, 3, 4])]);
+    bench.finish_journal();
+    bench.settle();
+    assert_eq!(windows(&bench).len(), 1);
+}
+
 #[test]
 fn r13_one_peer_gets_no_more_answers_than_it_has_reason_to_ask_for() {
     let mut bench = Bench::new(&six(64), 5);
@@ -194,6 +209,12 @@ fn r13_what_proves_a_window_to_one_that_knows_nothing() {
     assert!(!proves(1, from_ref(&skip_above)));
     assert!(proves(1, &[first.clone(), skip_above]));
     assert!(proves(1, from_ref(&inside)) && !proves(2, &[inside]));
+    let above = final_of(&set, &blocks[1].opening(&set, 5, 9), &[0, 1, 2, 3, 4]);
+    assert!(
+        proves(2, from_ref(&above)),
+        "windows passed since"
+    );
+    assert!(!proves(6, &[above]));
     let other = Certificate {
         window: w(4),
         ..first

@@ -210,10 +210,7 @@ fn r13_what_proves_a_window_to_one_that_knows_nothing() {
     assert!(proves(1, &[first.clone(), skip_above]));
     assert!(proves(1, from_ref(&inside)) && !proves(2, &[inside]));
     let above = final_of(&set, &blocks[1].opening(&set, 5, 9), &[0, 1, 2, 3, 4]);
-    assert!(
-        proves(2, from_ref(&above)),
-        "windows passed since"
-    );
+    assert!(proves(2, from_ref(&above)), "windows passed since");
     assert!(!proves(6, &[above]));
     let other = Certificate {
         window: w(4),

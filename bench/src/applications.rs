@@ -6,7 +6,7 @@ use core::fmt;
 
 use quorate::genesis::Application;
 use quorate::state_machine::{Context, Output, SessionEvent, SessionId, StateMachine};
-use quorate_venue::{Instrument, Venue, VenueConfig, VenueLimits};
+use quorate_venue::{FeedConfig, Instrument, Venue, VenueConfig, VenueLimits};
 use serde::{Deserialize, Serialize};
 
 mod accounts;
@@ -39,6 +39,9 @@ pub enum ApplicationError {
          digits"
     )]
     FeedSession(String),
+    /// The venue takes no prices.
+    #[error("field application.parameters.accounts: left out, so the venue takes no prices")]
+    NoAccounts,
 }
 
 /// A venue's parameters as they stand in a genesis.
@@ -144,6 +147,20 @@ impl VenueParameters {
                 .transpose()?,
         })
     }
+}
+
+/// The feeds of the venue that a genesis names.
+///
+/// # Errors
+/// The application is no venue, its parameters are not a venue's, or it has no feeds.
+pub fn feeds(application: &Application) -> Result<Vec<FeedConfig>, ApplicationError> {
+    if application.name != VENUE {
+        return Err(ApplicationError::Name(application.name.clone()));
+    }
+    let parameters = serde_json::Value::Object(application.parameters.clone());
+    let parameters: VenueParameters = serde_json::from_value(parameters)?;
+    let clearing = parameters.into_config()?.clearing;
+    Ok(clearing.ok_or(ApplicationError::NoAccounts)?.feeds)
 }
 
 fn session_of(text: &str) -> Option<SessionId> {
@@ -430,6 +447,15 @@ mod tests {
         let good = with_accounts(&"cd".repeat(16), json!({"symbol": "IDX"}));
         let hosted = open("venue", good).unwrap();
         assert_eq!(hosted.sections().len(), 6);
+        let application = |parameters: serde_json::Value| Application {
+            name: VENUE.to_owned(),
+            parameters: serde_json::from_value(parameters).unwrap(),
+        };
+        let good = with_accounts(&"cd".repeat(16), json!({"symbol": "IDX"}));
+        let named = feeds(&application(good)).unwrap();
+        assert_eq!(named, [FeedConfig::with_symbol("IDX")]);
+        let none = feeds(&application(parameters.clone()));
+        assert!(matches!(none, Err(ApplicationError::NoAccounts)));
         for (name, parameters, part) in [
             (
                 "venue",

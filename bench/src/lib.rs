@@ -8,6 +8,7 @@ pub mod floor;
 pub mod histogram;
 pub mod load;
 pub mod orders;
+pub mod prices;
 pub mod probe;
 pub mod report;
 pub mod testnet;

@@ -32,16 +32,16 @@ fn a_file_cut_short_under_the_mapping_ends_the_process_with_its_own_code() {
 
 /// In a process of its own: reads a record whose page the file does not have any more.
 fn touch_what_is_gone(path: &std::path::Path) -> ! {
-    end_on_bus_error().unwrap();
-    let folder = DataFolder::open(path).unwrap();
-    let mut log = open(&folder, &config(), GENESIS).unwrap();
+    end_on_bus_error().expect("a good folder");
+    let folder = DataFolder::open(path).expect("a good folder");
+    let mut log = open(&folder, &config(), GENESIS).expect("a good folder");
     let place = append(&mut log, b"gone");
     let segment = path.join("segment-0000000000");
     let file = std::fs::OpenOptions::new()
         .write(true)
         .open(segment)
-        .unwrap();
-    file.set_len(0).unwrap();
+        .expect("a good folder");
+    file.set_len(0).expect("a good folder");
     let read = log.reader.read(place);
     panic!("it could be read: {read:?}");
 }

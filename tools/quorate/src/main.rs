@@ -20,7 +20,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{bench, demo, keygen, load, log, node, sim, snapshot, status, testnet};
+use commands::{bench, demo, keygen, load, log, node, prices, sim, snapshot, status, testnet};
 use failure::Failure;
 use logs::LogFormat;
 use output::Report;
@@ -65,6 +65,8 @@ enum Command {
     Node(node::Options),
     /// Drive a running testnet with open-loop load
     Load(load::Options),
+    /// Submit a validator's price observations to a running testnet
+    Prices(prices::Options),
     /// Ask the validators of a testnet how they are
     Status(status::Options),
     /// Look into a validator's log
@@ -99,6 +101,7 @@ impl Command {
             Self::Testnet(command) => testnet::run(command),
             Self::Node(options) => node::run(options),
             Self::Load(options) => load::run(options),
+            Self::Prices(options) => prices::run(options),
             Self::Status(options) => status::run(options),
             Self::Log(command) => log::run(command),
             Self::Snapshot(command) => snapshot::run(command),

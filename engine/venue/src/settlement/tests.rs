@@ -85,7 +85,8 @@ proptest! {
             prop_assert!(share <= held);
             let scaled = u128::from(lots) * u128::from(held);
             let exact = u128::from(share) * u128::from(all);
-            prop_assert!(scaled.abs_diff(exact) < u128::from(all));
+            // One whose share is even may get one of the lots that are left: a whole lot more.
+            prop_assert!(scaled.abs_diff(exact) <= u128::from(all));
         }
     }
 

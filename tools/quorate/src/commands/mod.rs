@@ -6,6 +6,7 @@ pub(crate) mod keygen;
 pub(crate) mod load;
 pub(crate) mod log;
 pub(crate) mod node;
+pub(crate) mod prices;
 mod script;
 pub(crate) mod sim;
 pub(crate) mod snapshot;

@@ -1,0 +1,184 @@
+//! `quorate prices`: a validator's observations for the venue, from a file or a program on this
+//! machine.
+//!
+//! Never: judges a price; the venue refuses what it does not take, and the report counts that.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use clap::Args;
+use quorate::client::{Client, ClientError, ClientOptions};
+use quorate::keys::KeyPair;
+use quorate::state_machine::Lane;
+use quorate_bench::applications;
+use quorate_bench::prices::{Feeder, FeederError, Next, PriceLine, PriceSource, SourceError};
+use quorate_bench::testnet::Testnet;
+use quorate_venue::{Command, SessionReport};
+use serde::Serialize;
+
+use crate::failure::{Code, Failure};
+use crate::interrupt::Interrupt;
+use crate::output::Report;
+
+/// How long a validator may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Observations that may wait for finality: what is older than that is stale anyway.
+const PENDING_MAX: usize = 64;
+/// How long at most a wait lasts before the interrupt is looked at.
+const WAIT_MAX: Duration = Duration::from_millis(100);
+
+/// Options of the command.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("source").required(true))]
+pub(crate) struct Options {
+    /// Folder that `testnet init` wrote
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+    /// Private key of the feed session; the genesis names its session
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// Replay the lines of a file at the pace of their times
+    #[arg(long, value_name = "FILE", group = "source")]
+    file: Option<PathBuf>,
+    /// Take lines from a program on this machine until it closes
+    #[arg(long, value_name = "ADDR", group = "source")]
+    connect: Option<SocketAddr>,
+}
+
+/// What was done.
+#[derive(Debug, Default, Serialize)]
+struct Fields {
+    /// Prices read.
+    prices: u64,
+    /// Observations that the venue took.
+    observed: u64,
+    /// Prices of a feed and round that had one already.
+    skipped: u64,
+    /// Observations without an answer in time.
+    unanswered: u64,
+    /// Observations that the venue refused, by reason.
+    refused: BTreeMap<String, u64>,
+}
+
+/// Reads prices and submits observations until the source ends or a signal comes.
+///
+/// # Errors
+/// The chain takes no prices, the source fails or holds what is no price, or no validator answers.
+pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
+    let testnet = Testnet::open(&options.dir)?;
+    let feeds = applications::feeds(&testnet.genesis().file().application)
+        .map_err(|error| Failure::new(Code::Configuration, error))?;
+    let mut feeder = Feeder::new(&feeds);
+    let key = Arc::new(KeyPair::load(&options.key)?);
+    let (mut source, replay) = match (&options.file, options.connect) {
+        (Some(path), _) => (PriceSource::file(path)?, true),
+        (None, Some(address)) => (PriceSource::connect(address)?, false),
+        (None, None) => return Err(Failure::usage("neither --file nor --connect")),
+    };
+    let interrupt = Interrupt::install()?;
+    let client_options = ClientOptions {
+        pending_max: PENDING_MAX,
+        ..ClientOptions::default()
+    };
+    let mut client = Client::connect(testnet.genesis(), key, client_options, PATIENCE)?;
+    let mut fields = Fields::default();
+    while !interrupt.is_set() {
+        let line = match source.next_price()? {
+            Next::Price(line) => line,
+            Next::Idle => continue,
+            Next::End => break,
+        };
+        fields.prices += 1;
+        let line = if replay {
+            let line = feeder.replayed(line, now_ns());
+            wait_until(line.source_time_ns, &interrupt);
+            line
+        } else {
+            line
+        };
+        submit(&mut client, &mut feeder, &line, &mut fields)?;
+    }
+    let text = format!(
+        "{} prices: {} observed, {} skipped, {} unanswered, refused {:?}",
+        fields.prices, fields.observed, fields.skipped, fields.unanswered, fields.refused
+    );
+    Report::new(&fields, text)
+}
+
+fn submit(
+    client: &mut Client,
+    feeder: &mut Feeder,
+    line: &PriceLine,
+    fields: &mut Fields,
+) -> Result<(), Failure> {
+    let Some(command) = feeder.observe(line, now_ns())? else {
+        fields.skipped += 1;
+        return Ok(());
+    };
+    let mut bytes = Vec::new();
+    Command::encode(&command, &mut bytes);
+    match client.submit_and_wait(Lane::Price, &bytes, PATIENCE) {
+        Ok(finalized) => {
+            for output in &finalized.outputs {
+                match SessionReport::decode(output) {
+                    Ok(SessionReport::Applied { .. }) => fields.observed += 1,
+                    Ok(SessionReport::Refused { refusal, .. }) => {
+                        *fields.refused.entry(format!("{refusal:?}")).or_default() += 1;
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Err(ClientError::Timeout) => fields.unanswered += 1,
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
+}
+
+fn now_ns() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+    })
+}
+
+/// Waits until this time of the clock, or for a signal.
+fn wait_until(time_ns: u64, interrupt: &Interrupt) {
+    let wait = Duration::from_nanos(time_ns.saturating_sub(now_ns()));
+    let Some(end) = Instant::now().checked_add(wait) else {
+        return;
+    };
+    while !interrupt.is_set() {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        std::thread::park_timeout(left.min(WAIT_MAX));
+    }
+}
+
+impl From<SourceError> for Failure {
+    fn from(error: SourceError) -> Self {
+        let code = match error {
+            SourceError::NotLocal(_) => Code::Usage,
+            SourceError::Io { .. } => Code::TryAgain,
+            SourceError::Line { .. } => Code::Damaged,
+        };
+        Self::new(code, error)
+    }
+}
+
+impl From<FeederError> for Failure {
+    fn from(error: FeederError) -> Self {
+        Self::new(Code::Damaged, error)
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        Self::new(Code::TryAgain, error)
+    }
+}

@@ -20,7 +20,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{bench, demo, keygen, load, log, node, prices, sim, snapshot, status, testnet};
+use commands::{
+    bench, demo, keygen, load, log, node, prices, recover, sim, snapshot, status, testnet,
+    vote_state,
+};
 use failure::Failure;
 use logs::LogFormat;
 use output::Report;
@@ -75,6 +78,12 @@ enum Command {
     /// Look at a validator's snapshots, or make one
     #[command(subcommand)]
     Snapshot(snapshot::Command),
+    /// Say after a loss what only an operator can know
+    #[command(subcommand)]
+    Recover(recover::Command),
+    /// Take along what a validator has said when it moves
+    #[command(subcommand)]
+    VoteState(vote_state::Command),
     /// Run seeded worlds with faults and check them
     Sim(sim::Options),
     /// Measure what the validators of this machine stand
@@ -105,6 +114,8 @@ impl Command {
             Self::Status(options) => status::run(options),
             Self::Log(command) => log::run(command),
             Self::Snapshot(command) => snapshot::run(command),
+            Self::Recover(command) => recover::run(command),
+            Self::VoteState(command) => vote_state::run(command),
             Self::Sim(options) => sim::run_seeds(options),
             Self::Bench(command) => bench::run(command),
         }

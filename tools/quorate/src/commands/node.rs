@@ -188,7 +188,7 @@ impl From<StartError> for Failure {
         let code = Code::of_exit(error.exit_code());
         match error {
             StartError::File(error) => error.into(),
-            StartError::Recovery { .. } => {
+            StartError::Recovery { .. } | StartError::VoteState { .. } => {
                 let cause = std::error::Error::source(&error).and_then(std::error::Error::source);
                 let what = cause.map_or_else(|| error.to_string(), |why| format!("{error}: {why}"));
                 Self::new(code, what).remedy("see Recovery in docs/operations.md")

@@ -1,0 +1,31 @@
+//! `quorate recover`: what only an operator can say after a loss.
+//!
+//! Never: a running validator; each command wants the folders for itself.
+
+mod disk;
+mod site;
+
+use clap::Subcommand;
+
+use crate::failure::Failure;
+use crate::output::Report;
+
+/// What was lost.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Say that a validator's disk is lost or an old copy: it asks its peers before it votes
+    Disk(disk::Options),
+    /// Find the block to go on from after more than F lost power at once
+    Site(site::Options),
+}
+
+/// Does it.
+///
+/// # Errors
+/// As the command says.
+pub(crate) fn run(command: &Command) -> Result<Report, Failure> {
+    match command {
+        Command::Disk(options) => disk::run(options),
+        Command::Site(options) => site::run(options),
+    }
+}

@@ -1,0 +1,48 @@
+//! `quorate recover disk`: the folder of a validator whose disk is lost, or was put back from an
+//! older copy, is marked so.
+//!
+//! Never: removes or resets anything. The next starts recover by R13.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use quorate::config::NodeConfig;
+use quorate::node;
+use serde::Serialize;
+
+use crate::failure::Failure;
+use crate::output::Report;
+
+/// Options of the command.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Configuration file of the validator, which must be stopped
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+#[derive(Serialize)]
+struct Fields {
+    index: u16,
+    data: PathBuf,
+}
+
+/// Marks the folder, and makes one where there is none.
+///
+/// # Errors
+/// The folder is another validator's or chain's, is in use, or cannot be written.
+pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
+    let config = NodeConfig::load(&options.config)?;
+    node::declare_lost(&config)?;
+    let fields = Fields {
+        index: config.own.number(),
+        data: config.data,
+    };
+    let text = format!(
+        "{}: validator {} votes again when enough others have told it from where on; start it, and \
+         count it into F until then",
+        fields.data.display(),
+        fields.index,
+    );
+    Report::new(&fields, text)
+}

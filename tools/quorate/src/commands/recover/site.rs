@@ -1,0 +1,255 @@
+//! `quorate recover site`: after a loss at one stroke, which block the chain goes on from (3.4).
+//!
+//! Owns the choice: the highest position that a valid finality proof in enough logs names. Never:
+//! uses a vote without a proof, writes anything, or runs beside a validator.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use quorate::genesis::Genesis;
+use quorate_consensus::restart::LeaseFile as Lease;
+use quorate_consensus::types::{BlockId, Index, Stake, ValidatorIndex, Window};
+use quorate_log::{DataFolder, LeaseFile, LeaseRead, verify_path};
+use serde::Serialize;
+
+use crate::failure::{Code, Failure};
+use crate::inspect::chain::{self, Chain};
+use crate::inspect::{failure_of, log_folder};
+use crate::output::{Report, hex, table};
+
+/// Options of the command.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Genesis file of the chain
+    #[arg(long, value_name = "FILE")]
+    genesis: PathBuf,
+    /// Log, data or validator folders, of stopped validators or copied from them
+    #[arg(value_name = "DIR", required = true)]
+    dirs: Vec<PathBuf>,
+}
+
+/// What one validator's log shows.
+#[derive(Serialize)]
+struct LogReport {
+    index: u16,
+    dir: PathBuf,
+    stake: u64,
+    /// Height of the highest block with a good proof whose blocks down to the genesis are here.
+    height: u64,
+    window: u64,
+    slot: u32,
+    id: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Fields {
+    stake: u64,
+    stake_needed: u64,
+    reports: Vec<LogReport>,
+    /// The block to go on from.
+    height: u64,
+    window: u64,
+    slot: u32,
+    id: Option<String>,
+    /// The folders that hold it with every block below.
+    dirs: Vec<PathBuf>,
+}
+
+/// Where a block stands; compared as protocol.md says, never by height.
+type Position = Option<(Window, Index)>;
+
+struct Found {
+    report: LogReport,
+    position: Position,
+    chain: Chain,
+}
+
+/// Collects the reports and chooses.
+///
+/// # Errors
+/// A folder is none of this chain, stands twice, or is damaged; the reports weigh too little; or
+/// two proofs contradict one another.
+pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
+    let genesis = Genesis::load(&options.genesis)?;
+    let mut found: BTreeMap<ValidatorIndex, Found> = BTreeMap::new();
+    for dir in &options.dirs {
+        let (validator, one) = look(dir, &genesis)?;
+        if let Some(before) = found.insert(validator, one) {
+            let what = format!(
+                "{} and {} are both of validator {}",
+                before.report.dir.display(),
+                dir.display(),
+                validator.number()
+            );
+            return Err(Failure::new(Code::Configuration, what).remedy("name each validator once"));
+        }
+    }
+    let set = genesis.validator_set();
+    let thresholds = set.thresholds();
+    let needed = Stake::new(thresholds.total.amount() - thresholds.fault.amount());
+    let stake: Stake = found.keys().map(|&validator| set.stake(validator)).sum();
+    if stake < needed {
+        let what = format!(
+            "reports of stake {}, N - F = {} is needed: a block that the missing ones made durable \
+             could be lost",
+            stake.amount(),
+            needed.amount()
+        );
+        return Err(Failure::new(Code::No, what).remedy("name the folders of more validators"));
+    }
+    let found: Vec<Found> = found.into_values().collect();
+    refuse_conflict(&found)?;
+    let best = found.iter().max_by_key(|one| one.position);
+    let Some(best) = best else {
+        return Err(Failure::usage("no folder"));
+    };
+    let dirs = found
+        .iter()
+        .filter(|one| one.position == best.position)
+        .map(|one| one.report.dir.clone())
+        .collect();
+    let (height, window, slot) = (best.report.height, best.report.window, best.report.slot);
+    let fields = Fields {
+        stake: stake.amount(),
+        stake_needed: needed.amount(),
+        height,
+        window,
+        slot,
+        id: best.report.id.clone(),
+        dirs,
+        reports: found.into_iter().map(|one| one.report).collect(),
+    };
+    let text = text(&fields);
+    Report::new(&fields, text)
+}
+
+/// Reads one folder under its lock, so that nobody writes it meanwhile.
+fn look(dir: &Path, genesis: &Genesis) -> Result<(ValidatorIndex, Found), Failure> {
+    let folder = log_folder(dir)?;
+    let locked = DataFolder::open(&folder).map_err(|error| {
+        Failure::new(Code::TryAgain, format!("{}: {error}", folder.display()))
+            .remedy("stop the validator first")
+    })?;
+    let validator = owner(&folder, &locked, genesis)?;
+    let verification = verify_path(&folder).map_err(|error| failure_of(&folder, &error))?;
+    let chain = chain::read(&folder, &verification.end)?;
+    if chain.genesis.hash() != genesis.hash() {
+        let what = format!("{}: a log of another chain", folder.display());
+        return Err(Failure::new(Code::Configuration, what).remedy("correct --genesis or DIR"));
+    }
+    if let Some(finding) = chain.findings.first() {
+        let what = format!("{}: {}", folder.display(), finding.what);
+        return Err(Failure::new(Code::Damaged, what).remedy("see quorate log verify"));
+    }
+    let height = provable(&chain);
+    let block = chain.blocks.get(&height);
+    let position = block.map(|block| (block.header.window, block.header.index));
+    let report = LogReport {
+        index: validator.number(),
+        dir: dir.to_path_buf(),
+        stake: genesis.validator_set().stake(validator).amount(),
+        height,
+        window: position.map_or(0, |(window, _)| window.number()),
+        slot: position.map_or(0, |(_, index)| index.number()),
+        id: block.map(|block| hex(block.id.as_bytes())),
+    };
+    let found = Found {
+        report,
+        position,
+        chain,
+    };
+    Ok((validator, found))
+}
+
+/// Whose word the log is, as its lease says.
+fn owner(path: &Path, folder: &DataFolder, genesis: &Genesis) -> Result<ValidatorIndex, Failure> {
+    let read = LeaseFile::new(folder).read().map_err(|error| {
+        Failure::new(
+            Code::DiskFailed,
+            format!("{}/lease: {error}", path.display()),
+        )
+    })?;
+    let lease = match read {
+        LeaseRead::Present(bytes) => Lease::decode(&bytes),
+        LeaseRead::Missing | LeaseRead::Damaged(_) => None,
+    };
+    let Some(lease) = lease else {
+        let what = format!("{}: no lease says whose log this is", path.display());
+        return Err(Failure::new(Code::Damaged, what).remedy("leave this folder out"));
+    };
+    let set = genesis.validator_set();
+    let owner = set.indices().find(|&index| {
+        set.validator(index)
+            .is_some_and(|member| member.key == lease.owner)
+    });
+    owner.ok_or_else(|| {
+        let what = format!("{}: of no validator of this genesis", path.display());
+        Failure::new(Code::Configuration, what).remedy("correct --genesis or DIR")
+    })
+}
+
+/// The highest proven height, if every block down to the genesis has its body here; else the
+/// highest one below which all have.
+fn provable(chain: &Chain) -> u64 {
+    let whole = (1..)
+        .zip(chain.blocks.iter())
+        .take_while(|(height, entry)| {
+            let (at, block) = entry;
+            *at == height && block.body.is_some()
+        });
+    let whole = whole.count() as u64;
+    // A proof of a block proves those below it; one above what is whole proves it too.
+    whole.min(chain.proven)
+}
+
+/// Two valid proofs never conflict while the Byzantine weigh F at most; if they do, no block can be
+/// chosen.
+fn refuse_conflict(found: &[Found]) -> Result<(), Failure> {
+    let mut known: BTreeMap<u64, (BlockId, &Path)> = BTreeMap::new();
+    for one in found {
+        for (height, block) in one.chain.blocks.range(..=one.report.height) {
+            let dir = one.report.dir.as_path();
+            let (id, other) = *known.entry(*height).or_insert((block.id, dir));
+            if id != block.id {
+                let what = format!(
+                    "{} and {} prove different blocks at height {height}: more than F misbehaved",
+                    other.display(),
+                    dir.display()
+                );
+                return Err(Failure::new(Code::Safety, what).remedy("keep every folder; look"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn text(fields: &Fields) -> String {
+    let mut rows = table(&["validator", "stake", "height", "window", "slot", "folder"]);
+    for report in &fields.reports {
+        rows.add_row([
+            report.index.to_string(),
+            report.stake.to_string(),
+            report.height.to_string(),
+            report.window.to_string(),
+            report.slot.to_string(),
+            report.dir.display().to_string(),
+        ]);
+    }
+    let dirs: Vec<String> = fields
+        .dirs
+        .iter()
+        .map(|dir| dir.display().to_string())
+        .collect();
+    format!(
+        "{rows}\nstake {} of {} needed\nthe chain goes on from height {} (window {}, slot {}), block {}\n\
+         copy the log of: {}",
+        fields.stake,
+        fields.stake_needed,
+        fields.height,
+        fields.window,
+        fields.slot,
+        fields.id.as_deref().unwrap_or("genesis"),
+        dirs.join(", "),
+    )
+}

@@ -1,0 +1,123 @@
+//! What an operator does after a loss, and to move a validator, with real folders.
+
+#![expect(clippy::unwrap_used, reason = "a test may unwrap, also in its helpers")]
+
+mod common;
+
+use common::{Folder, init, run, run_json, text};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn config(dir: &Path, index: usize) -> PathBuf {
+    dir.join(format!("validator-{index:02}/quorate.toml"))
+}
+
+fn data(dir: &Path, index: usize) -> PathBuf {
+    dir.join(format!("validator-{index:02}/data"))
+}
+
+#[test]
+fn a_lost_data_folder_is_refused_until_an_operator_has_said_that_it_is_lost() {
+    let folder = Folder::new("lost");
+    let dir = folder.join("net");
+    init(&dir, 4, &[]);
+    fs::remove_dir_all(data(&dir, 2)).unwrap();
+    let path = config(&dir, 2);
+    let refused = run_json(&["node", "--config", text(&path)], 4);
+    let what = refused["error"]["what"].as_str().unwrap();
+    assert!(what.contains("disk is lost"), "{what}");
+    let said = run_json(&["recover", "disk", "--config", text(&path)], 0);
+    assert_eq!(said["index"], 2);
+    assert!(data(&dir, 2).join("log/lease").is_file());
+    run_json(&["recover", "disk", "--config", text(&path)], 0);
+}
+
+#[test]
+fn what_a_validator_said_moves_with_it_and_to_nobody_else() {
+    let folder = Folder::new("move");
+    let dir = folder.join("net");
+    init(&dir, 4, &[]);
+    let (first, other) = (config(&dir, 0), config(&dir, 1));
+    let file = folder.join("votes.json");
+    let export = |code| {
+        let arguments = [
+            "vote-state",
+            "export",
+            "--config",
+            text(&first),
+            "--out",
+            text(&file),
+        ];
+        run_json(&arguments, code)
+    };
+    let import = |path: &Path, code| {
+        let arguments = [
+            "vote-state",
+            "import",
+            "--config",
+            text(path),
+            "--from",
+            text(&file),
+        ];
+        run_json(&arguments, code)
+    };
+    assert_eq!(export(0)["index"], 0);
+    export(3);
+    let foreign = import(&other, 3);
+    let what = foreign["error"]["what"].as_str().unwrap();
+    assert!(what.contains("validator ="), "{what}");
+    fs::remove_dir_all(data(&dir, 0)).unwrap();
+    assert_eq!(import(&first, 0)["records"], 0);
+    assert!(data(&dir, 0).join("log/lease").is_file());
+    fs::write(&file, "{\"format\": 1}").unwrap();
+    import(&first, 3);
+}
+
+#[test]
+fn the_block_to_go_on_from_is_the_highest_proven_one_of_enough_logs() {
+    let folder = Folder::new("site");
+    let dir = folder.join("net");
+    run_json(
+        &[
+            "demo",
+            "--validators",
+            "4",
+            "--seconds",
+            "2",
+            "--rate",
+            "200",
+            "--dir",
+            text(&dir),
+        ],
+        0,
+    );
+    let genesis = dir.join("genesis.json");
+    let site = |places: &[usize], code| {
+        let dirs: Vec<PathBuf> = places.iter().map(|&place| data(&dir, place)).collect();
+        let mut arguments = vec!["recover", "site", "--genesis", text(&genesis)];
+        arguments.extend(dirs.iter().map(|dir| text(dir)));
+        run_json(&arguments, code)
+    };
+    let few = site(&[0, 1], 1);
+    let what = few["error"]["what"].as_str().unwrap();
+    assert!(what.contains("N - F = 3"), "{what}");
+    site(&[0, 1, 1], 3);
+    let chosen = site(&[0, 2, 3], 0);
+    let heights = chosen["reports"].as_array().unwrap().iter();
+    let highest = heights.map(|one| one["height"].as_u64().unwrap()).max();
+    assert_eq!(chosen["height"].as_u64(), highest);
+    assert!(highest > Some(0) && chosen["id"].is_string());
+    assert!(!chosen["dirs"].as_array().unwrap().is_empty());
+    // Text for people names the same.
+    let output = run(&[
+        "recover",
+        "site",
+        "--genesis",
+        text(&genesis),
+        text(&data(&dir, 0)),
+        text(&data(&dir, 1)),
+        text(&data(&dir, 2)),
+        text(&data(&dir, 3)),
+    ]);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("goes on from height"));
+}

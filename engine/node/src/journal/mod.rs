@@ -218,7 +218,6 @@ impl Journal {
         };
         let Some(op) = refused else { return Ok(()) };
         if is_first {
-            tracing::error!("the disk is full: nothing is logged until there is room again");
             done.push(Journaled::Full(true));
         }
         if self.backlog.push(op) {
@@ -263,7 +262,17 @@ impl Journal {
             (Err(JournalError::Log(LogError::NoSegment { source })), op)
                 if backlog::is_for_want_of_room(&source) =>
             {
+                if self.backlog.is_empty() {
+                    tracing::error!("the disk is full: nothing is logged until there is room");
+                }
                 self.backlog.wait(now_ns);
+                return Ok(Some(op));
+            }
+            (Err(JournalError::Log(LogError::Poisoned | LogError::SyncFailed { .. })), op) => {
+                // Nothing is appended any more. Whoever makes the syncs says so when it has left
+                // its note for the next start, which must not be outrun by the end of this one.
+                self.backlog.wait(u64::MAX);
+                self.is_sync_urgent = true;
                 return Ok(Some(op));
             }
             (Err(error), _) => return Err(error),

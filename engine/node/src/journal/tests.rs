@@ -342,12 +342,11 @@ fn r12_a_failed_sync_is_noted_for_the_next_start_and_nothing_is_appended_after()
     );
     assert!(fixture.journal.complete(failed, &mut fixture.done).is_err());
     assert!(fixture.done.is_empty(), "the record never left");
-    assert!(
-        fixture
-            .journal
-            .append(0, record(1), &mut fixture.done)
-            .is_err()
-    );
+    // Whoever goes on all the same gets nothing done, and nothing stands in the log.
+    let kinds = fixture.kinds();
+    assert_eq!(fixture.append(0, record(1)), ["full true"]);
+    assert_eq!(fixture.append(0, record(2)), [""; 0]);
+    assert_eq!(fixture.kinds(), kinds);
     let folder = DataFolder::in_memory(&fixture.memory);
     let read = LeaseFile::new(&folder).read().expect("memory");
     let LeaseRead::Present(bytes) = read else {
@@ -409,4 +408,41 @@ fn a_lease_that_finds_no_room_is_tried_again_and_not_acted_upon_before() {
     assert!(due_ns < 1_000 * MS, "{due_ns}");
     let jobs = fixture.jobs(due_ns);
     assert_eq!(fixture.finish(jobs[0]), ["lease"]);
+}
+
+#[test]
+fn r12_after_a_failed_sync_nothing_is_done_and_the_note_comes_before_the_end() {
+    for durability in [Durability::Sync, Durability::Async] {
+        let mut fixture = fixture(durability);
+        fixture.append(0, record(0));
+        let jobs = fixture.jobs(10 * MS);
+        fixture.memory.fail_sync_after(0);
+        let failed = fixture.sync.run(jobs[0]);
+        // The answer is still on its way: what comes meanwhile neither happens nor ends the run
+        // before the note is known to be written.
+        assert_eq!(fixture.append(11 * MS, record(1)), ["full true"]);
+        assert_eq!(fixture.append(12 * MS, block(1)), [""; 0]);
+        let mut done = Vec::new();
+        let ended = fixture.journal.complete(failed, &mut done);
+        assert!(matches!(
+            ended,
+            Err(JournalError::Sync(SyncError::Log { is_noted: true, .. }))
+        ));
+        assert!(done.is_empty(), "{done:?}");
+    }
+}
+
+#[test]
+fn r12_a_log_that_another_part_found_failed_is_noted_too() {
+    let mut fixture = fixture(Durability::Async);
+    fixture.append(0, record(0));
+    let jobs = fixture.jobs(10 * MS);
+    fixture.memory.fail_sync_after(0);
+    assert!(fixture.sync.run(jobs[0]).is_err());
+    // As if the failure had been somebody else's: the next sync is asked for at once.
+    fixture.journal.is_syncing = false;
+    fixture.append(11 * MS, record(1));
+    let jobs = fixture.jobs(11 * MS);
+    let failed = fixture.sync.run(jobs[0]);
+    assert!(matches!(failed, Err(SyncError::Log { is_noted: true, .. })));
 }

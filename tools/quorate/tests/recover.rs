@@ -1,7 +1,5 @@
 //! What an operator does after a loss, and to move a validator, with real folders.
 
-#![expect(clippy::unwrap_used, reason = "a test may unwrap, also in its helpers")]
-
 mod common;
 
 use common::{Folder, init, run, run_json, text};

@@ -133,7 +133,7 @@ fn look(dir: &Path, genesis: &Genesis) -> Result<(ValidatorIndex, Found), Failur
     })?;
     let validator = owner(&folder, &locked, genesis)?;
     let verification = verify_path(&folder).map_err(|error| failure_of(&folder, &error))?;
-    let chain = chain::read(&folder, &verification.end)?;
+    let chain = chain::read(&folder, &verification)?;
     if chain.genesis.hash() != genesis.hash() {
         let what = format!("{}: a log of another chain", folder.display());
         return Err(Failure::new(Code::Configuration, what).remedy("correct --genesis or DIR"));

@@ -43,7 +43,7 @@ impl Consensus {
         if !self.is_in_range(window) {
             return Disposition::Ignored(Ignored::OutOfRange);
         }
-        self.peers[from.place()].cannot_lead = false;
+        self.peers[from.place()].cannot_lead = None;
         if !justification.is_empty() && header.index == Index::ZERO {
             self.take_justification(from, &header, justification, effects);
         }

@@ -18,8 +18,8 @@ pub(crate) struct Peer {
     pub(crate) was_up: bool,
     /// The connection was lost and nothing has come since.
     pub(crate) is_lost: bool,
-    /// Its last Status said that it may not propose.
-    pub(crate) cannot_lead: bool,
+    /// Its last Status said that it may not propose in this window.
+    pub(crate) cannot_lead: Option<Window>,
     pub(crate) heard_ns: u64,
     /// Its records count only after verification (5.1 e).
     pub(crate) verify_first: bool,
@@ -94,6 +94,13 @@ impl Consensus {
         self.fetch_bodies(now, effects);
         self.fetch_parents(now, effects);
         self.fetch_history(now, effects);
+    }
+
+    /// The next Status goes to everybody at once.
+    pub(crate) fn hurry_statuses(&mut self, now: Now) {
+        for peer in &mut self.peers {
+            peer.next_status_ns = peer.next_status_ns.min(now.mono_ns);
+        }
     }
 
     fn send_statuses(&mut self, now: Now, effects: &mut Effects) {
@@ -247,7 +254,8 @@ impl Consensus {
         peer.finalized = status.finalized.height;
         peer.proven = status.proven.height;
         peer.flushed = peer.flushed.max(status.flushed);
-        peer.cannot_lead = status.no_proposals || status.abstains;
+        let cannot_lead = status.no_proposals || status.abstains;
+        peer.cannot_lead = cannot_lead.then_some(status.window);
         let tip = status.record.tip.map(|(index, _)| index);
         if peer.last_tip != Some((status.window, tip)) {
             peer.last_tip = Some((status.window, tip));

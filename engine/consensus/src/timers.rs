@@ -314,7 +314,19 @@ impl Consensus {
             > heartbeat.saturating_mul(SILENT_PERIODS)
             && self.active_weight(now) >= self.config.set.thresholds().quorum
             && peer.was_up;
-        peer.is_lost || silent || peer.cannot_lead || self.follows_failure(window)
+        peer.is_lost
+            || silent
+            || self.has_announced_no_blocks(window, leader)
+            || self.follows_failure(window)
+    }
+
+    /// The leader has said that it may not propose in this turn. What it said of an earlier turn
+    /// has ended with that one: were it taken for more, the windows of all who have started again
+    /// would burn before any of them can say that it may propose by now.
+    fn has_announced_no_blocks(&self, window: Window, leader: ValidatorIndex) -> bool {
+        let turn = |window| self.config.set.turn(window);
+        let announced = self.peers[leader.place()].cannot_lead;
+        announced.is_some_and(|at| turn(at) >= turn(window))
     }
 
     /// Weight of validators heard within the silence limit, this one included.

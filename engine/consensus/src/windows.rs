@@ -220,10 +220,12 @@ impl Consensus {
             }
             lower = lower.next();
         }
-        effects.push(Effect::Entered {
-            window,
-            leader: self.config.set.leader(window),
-        });
+        let leader = self.config.set.leader(window);
+        if leader == self.config.own && !self.may_propose_ever(window) {
+            // Nobody has to wait for it when all are told at once.
+            self.hurry_statuses(now);
+        }
+        effects.push(Effect::Entered { window, leader });
     }
 
     /// R1: the certificates behind PR of a window entered after a failed one go to its leader

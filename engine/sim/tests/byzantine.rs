@@ -131,6 +131,10 @@ fn seeds_that_once_found_a_fault_stay_good() {
     let amnesiac = with(&[ActorName::Amnesiac]);
     let summary = swept(amnesiac, 4, Scenario::Mixed, 160..161);
     assert_eq!(summary.failures, []);
+    // Whoever had started again was given no time in later turns too, until it had spoken again.
+    let nullify_only = with(&[ActorName::NullifyOnly]);
+    let summary = swept(nullify_only, 4, Scenario::Mixed, 47..48);
+    assert_eq!(summary.failures, []);
     // An earlier fallback, on a branch whose headers the log did not have, passed for a later one.
     let syncer = with(&[ActorName::LyingSyncer]);
     let summary = swept(syncer, 4, Scenario::Mixed, 4..5);

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Folder, init, run, run_json, text};
+use common::{Folder, init, run, run_json, run_under_load, text};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -75,20 +75,8 @@ fn what_a_validator_said_moves_with_it_and_to_nobody_else() {
 fn the_block_to_go_on_from_is_the_highest_proven_one_of_enough_logs() {
     let folder = Folder::new("site");
     let dir = folder.join("net");
-    run_json(
-        &[
-            "demo",
-            "--validators",
-            "4",
-            "--seconds",
-            "2",
-            "--rate",
-            "200",
-            "--dir",
-            text(&dir),
-        ],
-        0,
-    );
+    init(&dir, 4, &["--workload", "opaque"]);
+    run_under_load(&dir, "blocks are final", || true);
     let genesis = dir.join("genesis.json");
     let site = |places: &[usize], code| {
         let dirs: Vec<PathBuf> = places.iter().map(|&place| data(&dir, place)).collect();

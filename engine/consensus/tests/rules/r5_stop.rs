@@ -262,6 +262,24 @@ fn r5_a_leader_that_says_it_may_not_propose_gets_no_time() {
 }
 
 #[test]
+fn r5_what_a_leader_said_of_an_earlier_turn_is_no_reason_in_its_next_one() {
+    let set = set_of(&[1; 6], 1, 1, 64, 1);
+    let leader = set.leader(w(1));
+    let (mut stale, mut fresh) = (Bench::new(&set, 5), Bench::new(&set, 5));
+    for (bench, window) in [(&mut stale, 0), (&mut fresh, 1)] {
+        let status = Status {
+            no_proposals: true,
+            ..bench.status_of(window)
+        };
+        bench.status(leader.number(), status);
+        bench.votes(&[0, 1, 2, 3], 0, &stop());
+        assert_eq!(bench.consensus.window(), w(1));
+    }
+    assert_eq!(stale.own_record(1), Record::default());
+    assert_eq!(fresh.own_record(1), stop());
+}
+
+#[test]
 fn r5_the_rest_of_a_dead_leaders_turn_is_given_up_at_once() {
     let set = set_of(&[1; 6], 1, 1, 64, 4);
     let mut bench = Bench::new(&set, 5);

@@ -6,9 +6,11 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use quorate_bench::cluster::{Cluster, Launch};
 use serde_json::Value;
 
 static FOLDERS: AtomicU32 = AtomicU32::new(0);
@@ -112,5 +114,35 @@ pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     while !holds() {
         assert!(Instant::now() < deadline, "waited in vain: {what}");
         std::thread::park_timeout(Duration::from_millis(50));
+    }
+}
+
+/// Runs the four validators of a testnet under load until something holds, and stops them.
+pub(crate) fn run_under_load(dir: &Path, what: &str, mut holds: impl FnMut() -> bool) {
+    let launch = |index| {
+        let config = dir.join(format!("validator-{index:02}/quorate.toml"));
+        Launch {
+            program: env!("CARGO_BIN_EXE_quorate").into(),
+            arguments: ["node", "--leash", "--config", text(&config)]
+                .map(str::to_owned)
+                .to_vec(),
+        }
+    };
+    let mut cluster = Cluster::new((0..4).map(launch).collect(), Arc::new(|_, _| ()));
+    cluster.start_all().unwrap();
+    wait_until(what, || {
+        run(&[
+            "load",
+            "--dir",
+            text(dir),
+            "--rate",
+            "300",
+            "--seconds",
+            "1",
+        ]);
+        holds()
+    });
+    for ended in cluster.stop_all(Duration::from_secs(20)).unwrap() {
+        assert_eq!(ended.status.code(), Some(0), "validator {}", ended.index);
     }
 }

@@ -28,6 +28,8 @@ const LONG_TURNS_EVERY: u64 = 64;
 const LONG_TURNS_NS: u64 = 20_000 * MS;
 /// A progress timer doubles once a turn, and so often at most (protocol.md 2.7).
 const BACK_OFF_TURNS: u64 = 9;
+/// A peer that was asked has so many T_retx to answer before another one is asked.
+const ASK_PERIODS: u64 = 4;
 /// The largest stake of a validator in a run with uneven stakes.
 const STAKE_MAX: u64 = 9;
 
@@ -248,12 +250,15 @@ impl Plan {
         Thresholds::new(total, Stake::new(self.fault), Stake::new(self.slack)).ok()
     }
 
-    /// After healing so many windows in a row may pass without a final block: each validator's
-    /// turn twice, since its lease can keep it from proposing in the first one, and those turns by
-    /// which the progress timers of all come to be long enough.
-    pub(crate) fn windows_bound(&self) -> u64 {
-        let turns = 2 * (self.stakes.len() as u64 + 1) + BACK_OFF_TURNS;
-        u64::from(self.turn_windows) * turns
+    /// After healing so many windows in a row, and so many nanoseconds, may pass without a final
+    /// block: each validator's turn twice, since its lease can keep it from proposing in the first
+    /// one, and those turns by which the progress timers of all come to be long enough; and the
+    /// time in which what is missing can be asked of every peer once.
+    pub(crate) fn progress_bound(&self) -> (u64, u64) {
+        let validators = self.stakes.len() as u64;
+        let turns = 2 * (validators + 1) + BACK_OFF_TURNS;
+        let retry_ns = ASK_PERIODS * self.timers.retransmit_ns;
+        (u64::from(self.turn_windows) * turns, validators * retry_ns)
     }
 
     /// The validator set of the run.

@@ -76,7 +76,7 @@ impl<S: StateMachine> World<S> {
                 let line = format_args!("v{at} delivers {height} {id:?} of {commands} commands");
                 self.trace.tell(self.now_ns, line);
             }
-            self.checks.progress.deliver(block.height);
+            self.checks.progress.deliver(self.now_ns, block.height);
             if let Some(id) = block.id {
                 self.see_good_clocks();
                 let Checks { times, headers, .. } = &mut self.checks;
@@ -122,7 +122,7 @@ impl<S: StateMachine> World<S> {
         self.note_accusation(index(at), event);
         self.note_event(event);
         if let Event::Entered { window, .. } = event {
-            let outcome = self.checks.progress.enter(window.number());
+            let outcome = self.checks.progress.enter(self.now_ns, window.number());
             self.checks.take(outcome);
         }
         let outcome = conduct::judge(&self.set, index(at), event, |peer| {

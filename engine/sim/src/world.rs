@@ -99,7 +99,7 @@ impl<S: StateMachine> World<S> {
             network: Network::new(&plan, len, scenario, seed),
             clocks: Clocks::new(len, scenario.has_bad_clocks(), seed),
             clients: Clients::new(plan.sessions, plan.pace, app.commands(), seed),
-            checks: Checks::new(len, plan.window_slots, plan.windows_bound()),
+            checks: Checks::new(len, plan.window_slots, plan.progress_bound()),
             trace: Trace::new(is_told),
             faults: FaultCounts::default(),
             reached: Reached::default(),
@@ -517,7 +517,7 @@ impl<S: StateMachine> World<S> {
         self.trace
             .tell(self.now_ns, format_args!("trouble is over"));
         self.is_healed = true;
-        self.checks.progress.heal();
+        self.checks.progress.heal(self.now_ns);
         for member in &mut self.members {
             member.disk.set_full(false);
             member.slow_until_ns = 0;

@@ -54,7 +54,8 @@ pub(crate) struct Checks {
 }
 
 impl Checks {
-    pub(crate) fn new(validators: usize, window_slots: u32, windows_bound: u64) -> Self {
+    /// `progress` says how many windows, and for how long, may pass without a final block.
+    pub(crate) fn new(validators: usize, window_slots: u32, progress: (u64, u64)) -> Self {
         Self {
             headers: headers::HeaderBook::default(),
             proposals: proposals::Proposals::default(),
@@ -63,7 +64,7 @@ impl Checks {
             results: results::Results::default(),
             roots: roots::Roots::default(),
             acknowledged: acknowledged::Acknowledged::default(),
-            progress: progress::Progress::new(windows_bound),
+            progress: progress::Progress::new(progress.0, progress.1),
             times: times::Times::default(),
             found: Vec::new(),
         }

@@ -1,10 +1,13 @@
 //! Under which lease a run begins, and what is done where it is lost.
 //!
-//! Owns the reading of the lease file, and the operator's word that a disk is lost. Never: makes a
-//! lease that allows anything, or lowers a limit of one.
+//! Owns the reading of the lease file, the operator's word that a disk is lost, and the suspicion
+//! that a log holds less than what was said: everybody who opens the log of a validator does it
+//! here. Never: makes a lease that allows anything, or lowers a limit of one.
 
-use quorate_consensus::restart;
-use quorate_log::{DataFolder, LeaseFile, LeaseRead, LogConfig};
+use quorate_consensus::restart::{self, StartFacts};
+use quorate_log::{
+    CleanStopRead, DataFolder, LeaseFile, LeaseRead, LogConfig, Opened, Recovery, lacks_watermark,
+};
 
 use crate::recovery::{RecoveryConfig, RecoveryError};
 
@@ -36,8 +39,14 @@ pub fn declare_lost(
     };
     let mut content = held.unwrap_or_else(|| lost(boot_id, owner));
     refuse_other(&content, owner)?;
+    drop(open_log(
+        folder,
+        &mut lease_file,
+        &mut content,
+        log,
+        genesis,
+    )?);
     content.lease.is_lost = true;
-    drop(quorate_log::open(folder, log, genesis)?);
     lease_file.replace(&content.encode())?;
     Ok(())
 }
@@ -61,6 +70,58 @@ fn refuse_other(content: &restart::LeaseFile, own: [u8; 32]) -> Result<(), Recov
     } else {
         Err(RecoveryError::OtherValidator { owner, own })
     }
+}
+
+/// Whether what a log holds is possibly less than what was said: it is new under a lease that is
+/// not, nothing tells its end from an older one, or votes may be among what is faulty in it.
+const fn may_lack_words(found: &Recovery) -> bool {
+    found.is_new || !found.has_watermark || found.is_unvouched
+}
+
+/// Opens the log under `content`, and makes that suspect when the log is. What opening finds out
+/// but once is in the lease file before, so that no crash on the way to [`plan`] forgets it; what
+/// is marked faulty is found again until something is appended.
+///
+/// # Errors
+/// What the log or the system says; the lease file then says the same as before, or more.
+pub(crate) fn open_log(
+    folder: &DataFolder,
+    lease_file: &mut LeaseFile,
+    content: &mut restart::LeaseFile,
+    log: &LogConfig,
+    genesis: &[u8],
+) -> Result<Opened, RecoveryError> {
+    let log = LogConfig {
+        // After a failed sync the log is read from the disk, not from what memory shows of it.
+        distrusts_cache: content.suspect,
+        ..log.clone()
+    };
+    // Without a lease file everything is lost until there is one, which says more.
+    if !content.suspect
+        && lacks_watermark(folder, genesis)?
+        && matches!(read_lease(lease_file)?, LeaseRead::Present(_))
+    {
+        content.suspect = true;
+        lease_file.replace(&content.encode())?;
+    }
+    let opened = quorate_log::open(folder, &log, genesis)?;
+    content.suspect |= may_lack_words(&opened.recovery);
+    Ok(opened)
+}
+
+/// What a start from this folder has to hold to (R12), of a lease and the log opened under it.
+pub(crate) fn plan(
+    content: restart::LeaseFile,
+    found: &Recovery,
+    config: &RecoveryConfig<'_>,
+) -> restart::LeaseFile {
+    let facts = StartFacts {
+        durability: config.durability,
+        boot_id: config.boot_id,
+        clean_stop: found.clean_stop == CleanStopRead::Matches,
+        incarnation_min: config.incarnation_min,
+    };
+    restart::plan(content, &facts)
 }
 
 /// The lease to start under. None was ever written here, or it cannot be read: then the log alone

@@ -14,7 +14,7 @@ use quorate_consensus::certificate::Certificate;
 use quorate_consensus::header::Header;
 use quorate_consensus::machine::{Durability, Restored};
 use quorate_consensus::record::{OwnRecord, Record};
-use quorate_consensus::restart::{self, StartFacts};
+use quorate_consensus::restart;
 use quorate_consensus::types::{BlockId, Point, Window};
 use quorate_consensus::validators::ValidatorSet;
 use quorate_log::{
@@ -29,7 +29,7 @@ use crate::journal::{
     BLOCK_ENTRY_BYTES, EntryError, FinalMark, JournalEntry, JournalStart, SyncWorker, decode,
 };
 pub use crate::lease::declare_lost;
-use crate::lease::{own_lease, read_lease};
+use crate::lease::{open_log, own_lease, plan, read_lease};
 use crate::results::BlockResults;
 use crate::salvage::Salvage;
 use crate::snapshot::{self, Origin, SnapshotError, SnapshotFolder};
@@ -275,14 +275,6 @@ pub fn restore_newest<S: StateMachine>(
     Ok(None)
 }
 
-/// After a failed sync the log is read from the disk, not from what memory shows of it.
-fn log_config(config: &RecoveryConfig<'_>, content: &restart::LeaseFile) -> LogConfig {
-    LogConfig {
-        distrusts_cache: content.suspect,
-        ..config.log.clone()
-    }
-}
-
 /// A block of the largest payload has to fit into a record.
 fn check_segments(
     config: &RecoveryConfig<'_>,
@@ -319,8 +311,13 @@ pub fn recover<S: StateMachine>(
 ) -> Result<Recovered, RecoveryError> {
     let mut lease_file = LeaseFile::new(folder);
     let mut content = own_lease(folder, &lease_file, config)?;
-    let log = log_config(config, &content);
-    let opened = quorate_log::open(folder, &log, config.genesis)?;
+    let opened = open_log(
+        folder,
+        &mut lease_file,
+        &mut content,
+        &config.log,
+        config.genesis,
+    )?;
     let Opened {
         writer,
         syncer,
@@ -337,17 +334,7 @@ pub fn recover<S: StateMachine>(
     scan.store
         .set_salvage(Salvage::collect(&reader, scan.finalized.height));
 
-    // Nothing says then that this is the end, or the log, of the last run; or votes may be among
-    // what is faulty.
-    content.suspect |= !recovery.has_watermark || recovery.is_unvouched;
-    let clean_stop = recovery.clean_stop == CleanStopRead::Matches;
-    let facts = StartFacts {
-        durability: config.durability,
-        boot_id: config.boot_id,
-        clean_stop,
-        incarnation_min: config.incarnation_min,
-    };
-    let content = restart::plan(content, &facts);
+    let content = plan(content, &recovery, config);
     lease_file.replace(&content.encode())?;
     // Only now: had the marker gone first, a crash in between would count as an unclean stop.
     remove_clean_stop(folder).map_err(|source| RecoveryError::Io {
@@ -360,7 +347,7 @@ pub fn recover<S: StateMachine>(
         height: executor.height(),
         snapshot: config.snapshot.map_or(0, |header| header.height.number()),
         row: recovery.row,
-        clean_stop,
+        clean_stop: recovery.clean_stop == CleanStopRead::Matches,
         cut_bytes: recovery.cut.map_or(0, |cut| cut.cut_bytes),
         marked: recovery.marked,
         lease: content,

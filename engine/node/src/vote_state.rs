@@ -8,17 +8,17 @@ use std::collections::BTreeMap;
 use std::io;
 
 use quorate_consensus::record::{OwnRecord, Record};
-use quorate_consensus::restart::{self, StartFacts};
+use quorate_consensus::restart;
 use quorate_consensus::trust::Lease;
 use quorate_consensus::types::{Epoch, Window};
 use quorate_consensus::wire;
-use quorate_log::{CleanStopRead, DataFolder, LeaseFile, LeaseRead, Opened, Reader};
+use quorate_log::{DataFolder, LeaseFile, LeaseRead, Opened, Reader};
 use serde::{Deserialize, Serialize};
 
 use crate::genesis::{Hex32, hash_of};
 use crate::hex;
 use crate::journal::{JournalEntry, KIND_RECORD, decode, encode_record};
-use crate::lease::own_lease;
+use crate::lease::{open_log, own_lease, plan, read_lease};
 use crate::recovery::{RecoveryConfig, RecoveryError};
 
 /// Version of the file that is written and read.
@@ -62,7 +62,24 @@ pub struct SaidRecord {
     pub record: String,
 }
 
-/// Why a vote state cannot be taken or merged. Nothing was changed then.
+/// Why a vote state is not where it was to be kept, and whether it can be found there after all:
+/// two places must never have the right to vote.
+#[derive(Debug, thiserror::Error)]
+pub enum KeepError {
+    /// Nothing that could be imported is left, also not after a loss of power.
+    #[error("the vote state cannot be written: {0}; the folder keeps the right to vote")]
+    Undone(#[source] io::Error),
+    /// Some of it, or all, may be left.
+    #[error(
+        "the vote state cannot be written: {0}; part of it may be left, so the folder has no right \
+         to vote any more: remove the file, then start the validator, which recovers from what its \
+         peers know"
+    )]
+    Left(#[source] io::Error),
+}
+
+/// Why a vote state cannot be taken or merged. No limit has fallen and no record is gone then;
+/// nothing at all was changed if the file is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum VoteStateError {
     /// The folder is not one to start from.
@@ -110,8 +127,8 @@ pub enum VoteStateError {
         window: u64,
     },
     /// The state could not be written where it was to be kept.
-    #[error("the vote state cannot be written")]
-    Keep(#[source] io::Error),
+    #[error(transparent)]
+    Keep(#[from] KeepError),
     /// The log takes no more.
     #[error("the log takes nothing more")]
     Append(#[from] quorate_log::LogError),
@@ -153,34 +170,52 @@ fn read_said(reader: &Reader) -> Result<Said, RecoveryError> {
 }
 
 /// Takes the vote state out of a folder, whose validator must be stopped. The folder is marked as
-/// one that does not know what was said (R13): the right to vote has left it. `keep` makes the
-/// state durable elsewhere before.
+/// one that does not know what was said (R13): the right to vote leaves it, durably, before `keep`
+/// makes the state durable elsewhere. A crash in between leaves a folder that has to recover, and
+/// never two that may vote.
 ///
 /// # Errors
-/// [`VoteStateError::Folder`], or [`VoteStateError::Keep`] when `keep` fails.
+/// [`VoteStateError::Folder`], or [`VoteStateError::Keep`] when `keep` fails: then the mark is
+/// taken back, unless something of the state may be left.
 pub fn export(
     folder: &DataFolder,
     config: &RecoveryConfig<'_>,
-    keep: &mut dyn FnMut(&VoteState) -> io::Result<()>,
+    keep: &mut dyn FnMut(&VoteState) -> Result<(), KeepError>,
 ) -> Result<VoteState, VoteStateError> {
     let mut lease_file = LeaseFile::new(folder);
-    let content = own_lease(folder, &lease_file, config)?;
+    let mut content = own_lease(folder, &lease_file, config)?;
     let Opened {
         reader, recovery, ..
-    } = quorate_log::open(folder, &config.log, config.genesis).map_err(RecoveryError::from)?;
+    } = open_log(
+        folder,
+        &mut lease_file,
+        &mut content,
+        &config.log,
+        config.genesis,
+    )?;
     let said = read_said(&reader)?;
     // What a start from here would have to hold to.
-    let facts = StartFacts {
-        durability: config.durability,
-        boot_id: config.boot_id,
-        clean_stop: recovery.clean_stop == CleanStopRead::Matches,
-        incarnation_min: config.incarnation_min,
+    let content = plan(content, &recovery, config);
+    let state = state_of(&content, said, config);
+    let mut write = |content: &restart::LeaseFile| {
+        lease_file
+            .replace(&content.encode())
+            .map_err(RecoveryError::from)
     };
-    let mut content = restart::LeaseFile {
-        suspect: content.suspect || !recovery.has_watermark,
-        ..content
-    };
-    content = restart::plan(content, &facts);
+    let mut left = content;
+    left.lease.is_lost = true;
+    write(&left)?;
+    if let Err(error) = keep(&state) {
+        if matches!(error, KeepError::Undone(_)) {
+            write(&content)?;
+        }
+        return Err(error.into());
+    }
+    Ok(state)
+}
+
+/// What a file says of a folder.
+fn state_of(content: &restart::LeaseFile, said: Said, config: &RecoveryConfig<'_>) -> VoteState {
     let number = |window: Option<Window>| window.map(Window::number);
     let records = said.records.into_iter().map(|(window, record)| {
         let mut bytes = Vec::new();
@@ -190,7 +225,7 @@ pub fn export(
             record: hex::encode(&bytes),
         }
     });
-    let state = VoteState {
+    VoteState {
         format: VOTE_STATE_FORMAT,
         genesis_hash: Hex32(hash_of(config.genesis)),
         validator: Hex32(config.own),
@@ -201,13 +236,7 @@ pub fn export(
         is_lost: content.lease.is_lost,
         complete_from: said.complete_from.number(),
         records: records.collect(),
-    };
-    keep(&state).map_err(VoteStateError::Keep)?;
-    content.lease.is_lost = true;
-    lease_file
-        .replace(&content.encode())
-        .map_err(RecoveryError::from)?;
-    Ok(state)
+    }
 }
 
 /// Merges a vote state into a folder, which is made when there is none: the larger of each limit,
@@ -224,24 +253,39 @@ pub fn import(
     let records = check(config, state)?;
     let mut lease_file = LeaseFile::new(folder);
     let mut content = held_lease(folder, &lease_file, config)?;
+    let has_lease = matches!(read_lease(&lease_file)?, LeaseRead::Present(_));
     let Opened {
         mut writer,
         mut syncer,
         reader,
+        recovery,
         ..
-    } = quorate_log::open(folder, &config.log, config.genesis).map_err(RecoveryError::from)?;
+    } = open_log(
+        folder,
+        &mut lease_file,
+        &mut content,
+        &config.log,
+        config.genesis,
+    )?;
     let said = read_said(&reader)?;
     let mut news = Vec::new();
     for own in records {
         match said.records.get(&own.window) {
             None => news.push(own),
-            Some(held) if *held == own.record || own.record.may_extend_to(held) => {}
-            Some(held) if held.may_extend_to(&own.record) => news.push(own),
+            Some(held) if says_all_of(held, &own.record) => {}
+            Some(held) if says_all_of(&own.record, held) => news.push(own),
             Some(_) => {
                 let window = own.window.number();
                 return Err(VoteStateError::Conflict { window });
             }
         }
+    }
+    content = plan(content, &recovery, config);
+    if has_lease {
+        // What a start would find suspect: not any more behind what is appended now.
+        lease_file
+            .replace(&content.encode())
+            .map_err(RecoveryError::from)?;
     }
     for own in &news {
         let mut bytes = Vec::new();
@@ -250,15 +294,27 @@ pub fn import(
     }
     // The words come first: a lease allows to add to them.
     syncer.sync(writer.unsynced())?;
-    merge(&mut content, state, config);
+    merge(&mut content, state);
     lease_file
         .replace(&content.encode())
         .map_err(RecoveryError::from)?;
     Ok(())
 }
 
+/// Whether one record of a window says all that another does, as far as can be told without
+/// headers. Where each might be the later one by its tips alone, the one counts that has every
+/// word of the other.
+fn says_all_of(newer: &Record, older: &Record) -> bool {
+    let extends = |older: &Record, newer: &Record| {
+        older.may_extend_to(newer) && older.also_may_grow_to(newer)
+    };
+    let is_either = extends(newer, older);
+    let has_all = || older.also.iter().all(|entry| newer.also.contains(entry));
+    extends(older, newer) && (!is_either || has_all())
+}
+
 /// The larger of each limit. Nothing may be said in a window of which the file knows nothing.
-fn merge(content: &mut restart::LeaseFile, state: &VoteState, config: &RecoveryConfig<'_>) {
+fn merge(content: &mut restart::LeaseFile, state: &VoteState) {
     let held = content.lease;
     let window = |number: Option<u64>| number.map(Window::new);
     let unknown = Window::new(state.complete_from).previous();
@@ -275,7 +331,6 @@ fn merge(content: &mut restart::LeaseFile, state: &VoteState, config: &RecoveryC
         is_lost: held.is_lost || state.is_lost,
     };
     content.incarnation = content.incarnation.max(state.incarnation);
-    content.boot_id = config.boot_id;
 }
 
 /// The lease of the folder that is merged into; of one without any, the lease of a key that has

@@ -20,7 +20,7 @@ use crate::stages::shared::{Publisher, SharedLoop, SharedParts};
 use crate::stages::verify::{VerifyParts, VerifyWorker};
 use crate::stages::wire::{ValidatorIdentity, WireStage};
 use crate::state_machine::StateMachine;
-use crate::vote_state::{self, VoteState};
+use crate::vote_state::{self, KeepError, VoteState};
 use crossbeam::channel::{Receiver, bounded, unbounded};
 use quorate_consensus::input::Input;
 use quorate_consensus::machine;
@@ -83,13 +83,13 @@ pub fn declare_lost(config: &NodeConfig) -> Result<(), StartError> {
 }
 
 /// Takes what a stopped validator has said out of its folder, for another machine; `keep` makes it
-/// durable elsewhere before the folder loses the right to vote ([`vote_state::export`]).
+/// durable elsewhere, after the folder has lost the right to vote ([`vote_state::export`]).
 ///
 /// # Errors
 /// The folder is not one to start from, or in use, or `keep` fails.
 pub fn export_votes(
     config: &NodeConfig,
-    keep: &mut dyn FnMut(&VoteState) -> std::io::Result<()>,
+    keep: &mut dyn FnMut(&VoteState) -> Result<(), KeepError>,
 ) -> Result<VoteState, StartError> {
     let path = log_path(&config.data);
     let folder = open_folder(&path)?;

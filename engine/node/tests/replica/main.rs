@@ -4,4 +4,5 @@ mod flow;
 mod moving;
 mod recovery;
 mod repair;
+mod suspicion;
 mod world;

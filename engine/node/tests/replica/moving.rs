@@ -1,16 +1,17 @@
 //! Moving a validator: what it said goes along, and nothing of it is ever taken back.
 
 use quorate::recovery::{RecoveryConfig, RecoveryError};
-use quorate::vote_state::{VoteState, VoteStateError, export, import};
+use quorate::vote_state::{KeepError, VoteState, VoteStateError, export, import};
 use quorate_consensus::machine::Durability;
 use quorate_consensus::record::Record;
+use quorate_consensus::restart::LeaseFile as LeaseContent;
 use quorate_consensus::types::{Epoch, Window};
 use quorate_consensus::wire;
-use quorate_log::{DataFolder, MemoryBackend};
+use quorate_log::{DataFolder, LeaseFile, LeaseRead, MemoryBackend};
 
 use crate::world::{GENESIS, MS, World, commands, index, log_config};
 
-fn config(world: &World, place: usize) -> RecoveryConfig<'static> {
+pub(crate) fn config(world: &World, place: usize) -> RecoveryConfig<'static> {
     RecoveryConfig {
         log: log_config(),
         genesis: GENESIS,
@@ -24,12 +25,12 @@ fn config(world: &World, place: usize) -> RecoveryConfig<'static> {
     }
 }
 
-fn take(world: &World, place: usize, memory: &MemoryBackend) -> VoteState {
+pub(crate) fn take(world: &World, place: usize, memory: &MemoryBackend) -> VoteState {
     let folder = DataFolder::in_memory(memory);
     export(&folder, &config(world, place), &mut |_| Ok(())).expect("a good folder")
 }
 
-fn merge(
+pub(crate) fn merge(
     world: &World,
     place: usize,
     memory: &MemoryBackend,
@@ -177,7 +178,7 @@ fn what_could_not_be_kept_elsewhere_stays_where_it_is() {
     world.run_until_applied(10, 500 * MS);
     world.kill(1);
     let folder = DataFolder::in_memory(&world.slots[1].memory);
-    let full = &mut |_: &VoteState| Err(std::io::ErrorKind::StorageFull.into());
+    let full = &mut |_: &VoteState| Err(KeepError::Undone(std::io::ErrorKind::StorageFull.into()));
     let outcome = export(&folder, &config(&world, 1), full);
     assert!(
         matches!(outcome, Err(VoteStateError::Keep(_))),
@@ -185,6 +186,37 @@ fn what_could_not_be_kept_elsewhere_stays_where_it_is() {
     );
     drop(folder);
     assert!(!world.lease(1).is_lost);
+}
+
+#[test]
+fn while_the_state_is_written_elsewhere_and_if_it_may_be_there_the_folder_has_no_right_to_vote() {
+    let mut world = World::new(4, 1, 0, Durability::Sync);
+    world.submit(0, &commands(1, 1, 10));
+    world.run_until_applied(10, 500 * MS);
+    world.kill(1);
+    let is_lost = |memory: &MemoryBackend| {
+        let file = LeaseFile::new(&DataFolder::in_memory(memory));
+        let Ok(LeaseRead::Present(bytes)) = file.read() else {
+            panic!("its lease is there");
+        };
+        LeaseContent::decode(&bytes)
+            .expect("own bytes")
+            .lease
+            .is_lost
+    };
+    let memory = world.slots[1].memory.clone();
+    let folder = DataFolder::in_memory(&memory);
+    let mut was_lost = false;
+    let outcome = export(&folder, &config(&world, 1), &mut |_| {
+        // As a loss of power would leave it now.
+        was_lost = is_lost(&memory.power_cut(|_| false));
+        Err(KeepError::Left(std::io::ErrorKind::StorageFull.into()))
+    });
+    assert!(matches!(
+        outcome,
+        Err(VoteStateError::Keep(KeepError::Left(_)))
+    ));
+    assert!(was_lost && is_lost(&memory));
 }
 
 #[test]

@@ -26,6 +26,13 @@ fn rot(memory: &MemoryBackend, place: RecordRef) {
     memory.set_file(&name, &bytes);
 }
 
+/// Damages the record in the middle of a log at rest.
+pub(crate) fn damage_the_middle(memory: &MemoryBackend) {
+    let all = records(memory);
+    let (_, place) = all[all.len() / 2];
+    rot(memory, place);
+}
+
 /// Every block, mark, proof and vote of a log that says how much it has of each.
 fn finalized_heights(memory: &MemoryBackend) -> Vec<u64> {
     let folder = DataFolder::in_memory(&memory.process_kill());

@@ -2,16 +2,16 @@
 //!
 //! Never: resets anything, or touches the folder of a running validator.
 
-use std::fs::OpenOptions;
-use std::io::Write as _;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use quorate::config::NodeConfig;
 use quorate::file_error::read_bounded;
 use quorate::node;
-use quorate::vote_state::{VOTE_STATE_BYTES_MAX, VoteState};
+use quorate::vote_state::{KeepError, VOTE_STATE_BYTES_MAX, VoteState};
 use serde::Serialize;
 
 use crate::failure::{Code, Failure};
@@ -78,24 +78,48 @@ fn export(options: &ExportOptions) -> Result<Report, Failure> {
         )
         .remedy("name a file that does not exist, in a folder that can be written")
     };
-    // The file comes first: what has left the folder must be somewhere.
+    // A name that cannot be used is found before anything leaves the folder.
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
         .open(&options.out)
         .map_err(write_failure)?;
+    let mut is_asked = false;
     let taken = node::export_votes(&config, &mut |state: &VoteState| {
-        serde_json::to_writer_pretty(&mut file, state)?;
-        file.write_all(b"\n")?;
-        file.sync_all()
+        is_asked = true;
+        write(&mut file, &options.out, state).map_err(|error| match remove(&options.out) {
+            Ok(()) => KeepError::Undone(error),
+            Err(_) => KeepError::Left(error),
+        })
     });
-    if taken.is_err() {
-        // Nothing has left the folder.
-        std::fs::remove_file(&options.out).ok();
+    if taken.is_err() && !is_asked {
+        // Empty, and of no use.
+        remove(&options.out).ok();
     }
     let state = taken?;
     report(&config, options.out.clone(), &state, "taken from")
+}
+
+/// Writes the state, and makes file and name durable: the folder has lost the right to vote.
+fn write(file: &mut File, path: &Path, state: &VoteState) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *file, state)?;
+    file.write_all(b"\n")?;
+    file.sync_all()?;
+    sync_parent(path)
+}
+
+/// Removes the file, so that no loss of power brings it back.
+fn remove(path: &Path) -> io::Result<()> {
+    std::fs::remove_file(path)?;
+    sync_parent(path)
+}
+
+fn sync_parent(path: &Path) -> io::Result<()> {
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 fn import(options: &ImportOptions) -> Result<Report, Failure> {

@@ -1,0 +1,256 @@
+//! A log that may hold less than what was said: whatever is done with its folder before the next
+//! start, that start still knows.
+
+use quorate::executor::Executor;
+use quorate::recovery::{RecoveryConfig, RecoveryError, declare_lost, recover};
+use quorate::replica::Replica;
+use quorate::vote_state::{KeepError, SaidRecord, VoteState, VoteStateError, export};
+use quorate_consensus::machine::Durability;
+use quorate_consensus::record::Record;
+use quorate_consensus::restart;
+use quorate_consensus::types::{BlockId, Index, Window};
+use quorate_consensus::wire;
+use quorate_log::{DataFolder, LeaseFile, LeaseRead, MemoryBackend};
+
+use crate::moving::{config, merge, take};
+use crate::repair::damage_the_middle;
+use crate::world::{GENESIS, MS, Tape, World, commands, log_config};
+
+/// A world in which validator 1 is down, its folder, and how far it was leased.
+fn stopped(durability: Durability) -> (World, MemoryBackend, Window) {
+    let mut world = World::new(4, 1, 0, durability);
+    world.submit(0, &commands(1, 1, 10));
+    world.run_until_applied(10, 500 * MS);
+    world.run(200 * MS);
+    world.kill(1);
+    let memory = world.slots[1].memory.process_kill();
+    let lease = world.lease(1).lease.expect("it has voted");
+    assert_eq!(world.lease(1).abstain_until, None, "nothing is suspect yet");
+    (world, memory, lease)
+}
+
+/// A file that brings one record of a window that the folder has never seen, and no limit.
+fn file_with_a_word(world: &World, memory: &MemoryBackend) -> VoteState {
+    let state = take(world, 1, &memory.process_kill());
+    VoteState {
+        lease: None,
+        abstain_until: None,
+        no_proposals_until: None,
+        is_lost: false,
+        complete_from: 0,
+        records: vec![said(60, &record(1, &[]))],
+        ..state
+    }
+}
+
+fn record(tip: u32, also: &[(u32, u8)]) -> Record {
+    let block = |(index, id)| (Index::new(index), BlockId::new([id; 32]));
+    Record {
+        tip: Some(block((tip, 1))),
+        stop: true,
+        fin: None,
+        skip_fallback: None,
+        also: also.iter().copied().map(block).collect(),
+    }
+}
+
+fn said(window: u64, record: &Record) -> SaidRecord {
+    let mut bytes = Vec::new();
+    wire::encode_record(record, &mut bytes);
+    SaidRecord {
+        window,
+        record: quorate::hex::encode(&bytes),
+    }
+}
+
+fn lease_of(memory: &MemoryBackend) -> restart::LeaseFile {
+    let file = LeaseFile::new(&DataFolder::in_memory(memory));
+    match file.read().expect("memory can be read") {
+        LeaseRead::Present(bytes) => restart::LeaseFile::decode(&bytes).expect("own bytes"),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn start(world: &World, memory: &MemoryBackend) -> bool {
+    let folder = DataFolder::in_memory(memory);
+    Replica::open(&folder, &world.config(1), Tape::default(), world.now).is_ok()
+}
+
+#[test]
+fn r12_a_damaged_log_that_is_exported_takes_its_abstention_along() {
+    for durability in [Durability::Sync, Durability::Async] {
+        let (world, memory, lease) = stopped(durability);
+        damage_the_middle(&memory);
+        let state = take(&world, 1, &memory);
+        assert_eq!(state.abstain_until, Some(lease.number()), "{durability:?}");
+        let (_, whole, _) = stopped(durability);
+        assert_eq!(take(&world, 1, &whole).abstain_until, None, "no reason to");
+    }
+}
+
+#[test]
+fn r12_an_import_into_a_folder_without_watermark_forgets_no_suspicion() {
+    let (world, memory, lease) = stopped(Durability::Sync);
+    let state = file_with_a_word(&world, &memory);
+    memory.remove_file("watermark");
+    merge(&world, 1, &memory, &state).expect("the same validator's");
+    assert!(start(&world, &memory));
+    assert!(lease_of(&memory).lease.abstain_until >= Some(lease));
+}
+
+#[test]
+fn r12_an_import_behind_damage_forgets_no_suspicion() {
+    let (world, memory, lease) = stopped(Durability::Sync);
+    let state = file_with_a_word(&world, &memory);
+    damage_the_middle(&memory);
+    merge(&world, 1, &memory, &state).expect("the same validator's");
+    assert!(start(&world, &memory));
+    assert!(lease_of(&memory).lease.abstain_until >= Some(lease));
+}
+
+#[test]
+fn r12_an_import_after_a_loss_of_power_forgets_it_not() {
+    let mut world = World::new(4, 1, 0, Durability::Async);
+    world.submit(0, &commands(1, 1, 10));
+    world.run_until_applied(10, 500 * MS);
+    world.run(200 * MS);
+    world.power_cut(1);
+    let memory = world.slots[1].memory.process_kill();
+    let lease = world.lease(1).lease.expect("it has voted");
+    // What was taken before says nothing of the loss.
+    let state = file_with_a_word(&world, &memory);
+    merge(&world, 1, &memory, &state).expect("the same validator's");
+    assert!(start(&world, &memory));
+    assert!(lease_of(&memory).lease.abstain_until >= Some(lease));
+}
+
+#[test]
+fn r12_an_import_that_dies_anywhere_forgets_no_suspicion() {
+    let (world, memory, lease) = stopped(Durability::Sync);
+    let state = file_with_a_word(&world, &memory);
+    damage_the_middle(&memory);
+    for has_watermark in [true, false] {
+        if !has_watermark {
+            memory.remove_file("watermark");
+        }
+        let import = |memory: &MemoryBackend| merge(&world, 1, memory, &state).is_ok();
+        dies_anywhere(&world, &memory, lease, &import);
+    }
+}
+
+/// The power goes after each step of `act`, which takes the folder; the next start must still know
+/// that the log may hold less than what was said.
+fn dies_anywhere(
+    world: &World,
+    memory: &MemoryBackend,
+    lease: Window,
+    act: &dyn Fn(&MemoryBackend) -> bool,
+) {
+    let mut is_done = false;
+    let mut steps = 0;
+    while !is_done {
+        for is_power_cut in [false, true] {
+            let dying = memory.process_kill();
+            dying.power_off_after(steps);
+            is_done = act(&dying);
+            let left = match is_power_cut {
+                true => dying.power_cut(|_| true),
+                false => dying.process_kill(),
+            };
+            assert!(start(world, &left), "after {steps} steps");
+            let found = lease_of(&left).lease;
+            assert!(
+                found.is_lost || found.abstain_until >= Some(lease),
+                "after {steps} steps: {found:?}"
+            );
+        }
+        steps += 1;
+        assert!(steps < 1_000, "it never comes to an end");
+    }
+}
+
+#[test]
+fn r12_a_first_start_that_dies_anywhere_leaves_the_second_suspect() {
+    let (world, memory, lease) = stopped(Durability::Sync);
+    memory.remove_file("watermark");
+    dies_anywhere(&world, &memory, lease, &|memory| start(&world, memory));
+}
+
+#[test]
+fn r12_a_refused_start_export_or_loss_leaves_the_next_start_suspect() {
+    let (world, memory, lease) = stopped(Durability::Sync);
+    memory.remove_file("watermark");
+    // A start that is refused after the log was opened.
+    let refused = memory.process_kill();
+    let folder = DataFolder::in_memory(&refused);
+    let too_large = RecoveryConfig {
+        payload_bytes_max: 1 << 30,
+        ..config(&world, 1)
+    };
+    let mut executor = Executor::new(Tape::default(), 8, world.set.genesis_time_ns());
+    let outcome = recover(&folder, &too_large, &world.set, &mut executor);
+    assert!(matches!(
+        outcome,
+        Err(RecoveryError::SegmentsTooSmall { .. })
+    ));
+    drop(folder);
+    assert!(start(&world, &refused));
+    assert_eq!(lease_of(&refused).lease.abstain_until, Some(lease));
+
+    let unkept = memory.process_kill();
+    let folder = DataFolder::in_memory(&unkept);
+    let full = &mut |_: &VoteState| Err(KeepError::Undone(std::io::ErrorKind::StorageFull.into()));
+    let outcome = export(&folder, &config(&world, 1), full);
+    assert!(matches!(outcome, Err(VoteStateError::Keep(_))));
+    drop(folder);
+    assert!(start(&world, &unkept));
+    assert!(lease_of(&unkept).lease.abstain_until >= Some(lease));
+
+    let owner = config(&world, 1).own;
+    dies_anywhere(&world, &memory, lease, &|memory| {
+        let folder = DataFolder::in_memory(memory);
+        declare_lost(&folder, &log_config(), GENESIS, [5; 16], owner).is_ok()
+    });
+}
+
+fn import_both(held: &Record, file: &Record) -> Result<Vec<SaidRecord>, VoteStateError> {
+    let (world, memory, _) = stopped(Durability::Sync);
+    let of = |record| VoteState {
+        records: vec![said(60, record)],
+        ..file_with_a_word(&world, &memory)
+    };
+    let new = MemoryBackend::new();
+    merge(&world, 1, &new, &of(held)).expect("a new folder");
+    merge(&world, 1, &new, &of(file))?;
+    Ok(take(&world, 1, &new).records)
+}
+
+#[test]
+fn an_import_drops_no_word_on_either_side() {
+    let (bare, full) = (record(41, &[]), record(41, &[(42, 7)]));
+    for (held, file) in [(&bare, &full), (&full, &bare)] {
+        let kept = import_both(held, file).expect("one says more");
+        assert_eq!(kept, [said(60, &full)]);
+    }
+    // Each has a word that the other lacks.
+    let pairs = [
+        (record(41, &[(42, 7)]), record(41, &[(42, 8)])),
+        (
+            record(41, &[(41, 7), (42, 9)]),
+            record(41, &[(41, 8), (42, 9)]),
+        ),
+    ];
+    for (held, file) in &pairs {
+        let outcome = import_both(held, file);
+        assert!(
+            matches!(outcome, Err(VoteStateError::Conflict { window: 60 })),
+            "{outcome:?}"
+        );
+    }
+    // A lower word beside a higher one that both hold is not lost for it.
+    let (less, more) = (record(41, &[(42, 9)]), record(41, &[(41, 7), (42, 9)]));
+    for (held, file) in [(&less, &more), (&more, &less)] {
+        let kept = import_both(held, file).expect("one says more");
+        assert_eq!(kept, [said(60, &more)]);
+    }
+}

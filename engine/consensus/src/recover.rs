@@ -21,6 +21,19 @@ const ASK_PERIODS: u64 = 8;
 /// Doublings of that wait at most.
 const ASK_DOUBLINGS_MAX: u32 = 5;
 
+/// A peer's questions cost it a line of the log and a signature once in this time, nanoseconds: a
+/// peer that starts again asks anew, and none has reason to do so more often.
+const ANSWER_LINE_NS: u64 = 1_000_000_000;
+
+/// The last answer to a peer and how far it has come. What was stated stays true: the same question
+/// gets it again.
+#[derive(Debug)]
+pub(crate) struct Told {
+    answer: OwnAnswer,
+    is_logged: bool,
+    signature: Option<SignatureBytes>,
+}
+
 /// How far a validator without its lease has come.
 #[derive(Debug)]
 pub(crate) struct Recovery {
@@ -56,6 +69,10 @@ impl Consensus {
             }
         }
         self.proposals.forget();
+        // Answers on their way to the log or the signer do not cover what is found lost now.
+        for peer in &mut self.peers {
+            peer.told = None;
+        }
     }
 
     /// Whether anything of the own may still come out of a window: not of one that R12 or R13 has
@@ -100,7 +117,7 @@ impl Consensus {
         if self.is_recovering() || self.entered <= self.lease.abstain_until {
             return Disposition::Ignored(Ignored::NotAllowed);
         }
-        // Each answer is a line of the log and a signature: no peer gets many.
+        // No peer gets many.
         let period = self.config.timers.retransmit_ns;
         let peer = &mut self.peers[from.place()];
         if now.mono_ns < peer.recover_after_ns {
@@ -109,16 +126,52 @@ impl Consensus {
         peer.recover_after_ns = now
             .mono_ns
             .saturating_add(period.saturating_mul(ASK_PERIODS / 2));
+        if let Some(again) = self.tell_again(from, nonce, effects) {
+            return again;
+        }
+        // A new answer is a line of the log and a signature: far fewer of them.
+        if now.mono_ns < self.peers[from.place()].recover_line_after_ns {
+            return Disposition::Ignored(Ignored::Full);
+        }
         let Some(window) = self.window_to_answer() else {
             return Disposition::Ignored(Ignored::Pending);
         };
-        // R11: what is stated for ever is in the log before it leaves.
-        effects.push(Effect::PersistAnswer(OwnAnswer {
+        let answer = OwnAnswer {
             asker: from,
             nonce,
             window,
-        }));
+        };
+        let peer = &mut self.peers[from.place()];
+        peer.recover_line_after_ns = now.mono_ns.saturating_add(ANSWER_LINE_NS);
+        peer.told = Some(Told {
+            answer,
+            is_logged: false,
+            signature: None,
+        });
+        // R11: what is stated for ever is in the log before it leaves.
+        effects.push(Effect::PersistAnswer(answer));
         Disposition::Applied
+    }
+
+    /// The same question again: the first answer may have been lost. It was made after the question
+    /// and so covers what it has to. None when there is none, or its proof is gone.
+    fn tell_again(
+        &self,
+        from: ValidatorIndex,
+        nonce: Nonce,
+        effects: &mut Effects,
+    ) -> Option<Disposition> {
+        let told = self.peers[from.place()].told.as_ref()?;
+        if told.answer.nonce != nonce {
+            return None;
+        }
+        match told.signature {
+            Some(signature) => self
+                .send_answer(&told.answer, signature, effects)
+                .then_some(Disposition::Applied),
+            // It is with the journal or the signer.
+            None => Some(Disposition::Ignored(Ignored::Pending)),
+        }
     }
 
     /// The lowest window that covers the own abstention and every own record, and whose
@@ -161,12 +214,18 @@ impl Consensus {
 
     /// An own answer is past the journal: it may be signed.
     pub(crate) fn handle_answer_durable(
-        &self,
+        &mut self,
         answer: OwnAnswer,
         effects: &mut Effects,
     ) -> Disposition {
         if self.is_recovering() {
             return Disposition::Ignored(Ignored::NotAllowed);
+        }
+        let Some(told) = self.told_mut(&answer) else {
+            return Disposition::Ignored(Ignored::Stale);
+        };
+        if core::mem::replace(&mut told.is_logged, true) {
+            return Disposition::Ignored(Ignored::Stale);
         }
         effects.push(Effect::SignAnswer(answer));
         Disposition::Applied
@@ -175,7 +234,7 @@ impl Consensus {
     /// An own answer came back signed: it leaves with its proof. When that is gone by now, the
     /// asker asks again.
     pub(crate) fn handle_answer_signed(
-        &self,
+        &mut self,
         answer: &OwnAnswer,
         signature: SignatureBytes,
         effects: &mut Effects,
@@ -183,8 +242,33 @@ impl Consensus {
         if self.is_recovering() {
             return Disposition::Ignored(Ignored::NotAllowed);
         }
-        let Some(certificates) = self.ready_proof(answer.window) else {
+        // One that was made before the last recovery is none any more.
+        let Some(told) = self.told_mut(answer).filter(|told| told.is_logged) else {
             return Disposition::Ignored(Ignored::Stale);
+        };
+        told.signature = Some(signature);
+        if self.send_answer(answer, signature, effects) {
+            Disposition::Applied
+        } else {
+            Disposition::Ignored(Ignored::Stale)
+        }
+    }
+
+    /// The last answer to its asker, if it is this one.
+    fn told_mut(&mut self, answer: &OwnAnswer) -> Option<&mut Told> {
+        let told = self.peers[answer.asker.place()].told.as_mut();
+        told.filter(|told| told.answer == *answer)
+    }
+
+    /// `false` when the proof of its window is gone.
+    fn send_answer(
+        &self,
+        answer: &OwnAnswer,
+        signature: SignatureBytes,
+        effects: &mut Effects,
+    ) -> bool {
+        let Some(certificates) = self.ready_proof(answer.window) else {
+            return false;
         };
         effects.push(Effect::Send {
             to: Destination::Peer(answer.asker),
@@ -195,7 +279,7 @@ impl Consensus {
                 signature,
             }),
         });
-        Disposition::Applied
+        true
     }
 
     /// An answer of a peer: worth something once its signature and its certificates are checked.

@@ -8,6 +8,7 @@ use crate::limits;
 use crate::machine::{Consensus, Disposition, Ignored};
 use crate::message::{BlockRef, Get, Message, Status};
 use crate::record::Record;
+use crate::recover::Told;
 use crate::types::{BlockId, Height, Index, Now, Stake, ValidatorIndex, Window};
 use alloc::vec::Vec;
 
@@ -35,6 +36,10 @@ pub(crate) struct Peer {
     pub(crate) checks: u32,
     /// It is answered in R13 again from then on.
     pub(crate) recover_after_ns: u64,
+    /// A question of it that was not asked before may cost a line of the log from then on.
+    pub(crate) recover_line_after_ns: u64,
+    /// The last answer that it was given, or is to be.
+    pub(crate) told: Option<Told>,
     /// Evidence told against it in this run.
     pub(crate) evidence: u32,
     /// A certificate of it is being checked.

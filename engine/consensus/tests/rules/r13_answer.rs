@@ -1,14 +1,16 @@
 //! R13, the answering side: who may say how far it has spoken, and what the answer has to cover.
 
-use crate::bench::{Bench, Setup};
+use crate::bench::{Bench, INCARNATION, Setup};
 use crate::fixtures::{
-    Block, StandIn, certified, chain, final_of, i, set_of, six, skip_of, stop, v, w,
+    Block, StandIn, certified, chain, final_of, i, set_of, sign_record, six, skip_of, stop, tip, v,
+    w,
 };
 use core::slice::from_ref;
 use quorate_consensus::certificate::Certificate;
 use quorate_consensus::effect::{Destination, Effect};
-use quorate_consensus::message::{Message, RecoverAnswer};
-use quorate_consensus::trust::Lease;
+use quorate_consensus::input::Input;
+use quorate_consensus::message::{HeldRecord, Message, RecoverAnswer};
+use quorate_consensus::trust::{Authenticated, Lease};
 use quorate_consensus::verify::{Claim, check_claims, proves_ready};
 
 const NONCE: [u8; 32] = [77; 32];
@@ -180,6 +182,82 @@ fn r13_one_peer_gets_no_more_answers_than_it_has_reason_to_ask_for() {
     bench.lapse(50);
     ask(&mut bench);
     assert_eq!(windows(&bench), vec![0, 0], "the first may have been lost");
+}
+
+fn lines(bench: &Bench) -> usize {
+    let is_line = |effect: &&Effect| matches!(effect, Effect::PersistAnswer(_));
+    bench.seen.iter().filter(is_line).count()
+}
+
+fn signatures(bench: &Bench) -> usize {
+    let is_signature = |effect: &&Effect| matches!(effect, Effect::SignAnswer(_));
+    bench.seen.iter().filter(is_signature).count()
+}
+
+#[test]
+fn r13_a_question_asked_again_costs_neither_a_line_of_the_log_nor_a_signature() {
+    let mut bench = Bench::new(&six(64), 5);
+    for _ in 0..40 {
+        ask(&mut bench);
+        bench.lapse(50);
+    }
+    assert!(answers(&bench).len() > 10, "each of them may be lost");
+    assert_eq!((lines(&bench), signatures(&bench)), (1, 1));
+}
+
+#[test]
+fn r13_new_questions_of_one_peer_cost_about_a_line_of_the_log_a_second() {
+    let mut bench = Bench::new(&six(64), 5);
+    for round in 0..60 {
+        let nonce = [round; 32];
+        bench.message(ASKER, Message::Recover { nonce });
+        bench.message(2, Message::Recover { nonce: [200; 32] });
+        bench.lapse(50);
+    }
+    // Three seconds; and one line for the other peer, whose question is always the same.
+    assert!((3..=5).contains(&lines(&bench)), "{}", lines(&bench));
+}
+
+/// What was stated before the disk proved old does not cover what that disk has lost.
+#[test]
+fn r13_an_answer_made_before_the_own_recovery_is_not_sent_after_it() {
+    let set = six(64);
+    let block = Block::first(&set, 1);
+    let mut bench = Setup::new(&set, 5).with_log(tip(&block), &[&block]).start();
+    bench.answers.journal = false;
+    let newer = HeldRecord {
+        window: w(0),
+        record: stop(),
+        signature: Some(sign_record(&set, v(5), w(0), &stop())),
+    };
+    // The signature of what the first holds is checked for longer than the fence takes.
+    for (from, held) in [(0, Some(newer)), (1, None), (2, None), (3, None)] {
+        let incarnation = INCARNATION;
+        let answer = Message::FenceAnswer { incarnation, held };
+        bench.feed(Input::Message(Authenticated::assert_authenticated(
+            v(from),
+            answer,
+        )));
+    }
+    let question = Message::Recover { nonce: NONCE };
+    bench.feed(Input::Message(Authenticated::assert_authenticated(
+        v(ASKER),
+        question,
+    )));
+    assert_eq!(lines(&bench), 1, "past its fence it answers");
+    bench.settle();
+    assert!(bench.consensus.is_lost());
+    bench.lapse(20);
+    for from in 0..4 {
+        crate::r13_ask::answer(&mut bench, from, 0);
+    }
+    for from in 0..3 {
+        bench.answer_fence(from, None);
+    }
+    assert!(!bench.consensus.is_lost(), "it has recovered");
+    bench.finish_journal();
+    bench.settle();
+    assert!(answers(&bench).is_empty());
 }
 
 #[test]

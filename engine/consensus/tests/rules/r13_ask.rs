@@ -58,7 +58,7 @@ fn answer_of(bench: &Bench, from: u16, window: u64) -> RecoverAnswer {
     }
 }
 
-fn answer(bench: &mut Bench, from: u16, window: u64) -> Disposition {
+pub(crate) fn answer(bench: &mut Bench, from: u16, window: u64) -> Disposition {
     let answer = answer_of(bench, from, window);
     bench.message(from, Message::RecoverAnswer(answer))
 }

@@ -94,6 +94,17 @@ fn the_block_to_go_on_from_is_the_highest_proven_one_of_enough_logs() {
     assert_eq!(chosen["height"].as_u64(), highest);
     assert!(highest > Some(0) && chosen["id"].is_string());
     assert!(!chosen["dirs"].as_array().unwrap().is_empty());
+    // A disk that is lost holds no longer every proof that was flushed there.
+    run_json(&["recover", "disk", "--config", text(&config(&dir, 1))], 0);
+    let lost = site(&[0, 1, 2], 1);
+    let what = lost["error"]["what"].as_str().unwrap();
+    assert!(what.contains("does not count: its disk is lost"), "{what}");
+    let beside = site(&[0, 1, 2, 3], 0);
+    assert_eq!(beside["stake"], 3, "of the three others");
+    // What it still has proves as much as ever.
+    assert!(beside["height"].as_u64() >= highest);
+    assert!(beside["reports"][1]["not_counted"].is_string());
+    assert!(beside["reports"][0]["not_counted"].is_null());
     // Text for people names the same.
     let output = run(&[
         "recover",
@@ -106,4 +117,43 @@ fn the_block_to_go_on_from_is_the_highest_proven_one_of_enough_logs() {
         text(&data(&dir, 3)),
     ]);
     assert!(String::from_utf8_lossy(&output.stdout).contains("goes on from height"));
+}
+
+/// Of a damaged log only what stands before the damage is read: a higher proof may be behind it.
+#[test]
+fn a_damaged_log_does_not_count_for_the_block_to_go_on_from() {
+    let folder = Folder::new("site-damaged");
+    let dir = folder.join("net");
+    let demo = [
+        "demo",
+        "--validators",
+        "4",
+        "--seconds",
+        "1",
+        "--rate",
+        "200",
+    ];
+    run_json(&[&demo[..], &["--dir", text(&dir)]].concat(), 0);
+    let genesis = dir.join("genesis.json");
+    let site = |places: &[usize], code| {
+        let dirs: Vec<PathBuf> = places.iter().map(|&place| data(&dir, place)).collect();
+        let mut arguments = vec!["recover", "site", "--genesis", text(&genesis)];
+        arguments.extend(dirs.iter().map(|dir| text(dir)));
+        run_json(&arguments, code)
+    };
+    let whole = site(&[0, 1, 2], 0);
+    let log = data(&dir, 0).join("log");
+    let segment = log.join("segment-0000000000");
+    let mut bytes = fs::read(&segment).unwrap();
+    let end = bytes.iter().rposition(|&byte| byte != 0).unwrap();
+    bytes[end / 2] ^= 1;
+    fs::write(&segment, &bytes).unwrap();
+    let damaged = site(&[0, 1, 2], 1);
+    let what = damaged["error"]["what"].as_str().unwrap();
+    assert!(what.contains("its log is damaged"), "{what}");
+    fs::remove_file(data(&dir, 1).join("log/watermark")).unwrap();
+    let beside = site(&[0, 1, 2, 3], 1);
+    let what = beside["error"]["what"].as_str().unwrap();
+    assert!(what.contains("has no watermark"), "{what}");
+    assert!(whole["height"].as_u64() > Some(0));
 }

@@ -1,6 +1,7 @@
 //! `quorate recover site`: after a loss at one stroke, which block the chain goes on from (3.4).
 //!
-//! Owns the choice: the highest position that a valid finality proof in enough logs names. Never:
+//! Owns the choice: the highest position that a valid finality proof in enough logs names, and
+//! which logs count for enough: those that still hold every proof that they ever flushed. Never:
 //! uses a vote without a proof, writes anything, or runs beside a validator.
 
 use std::collections::BTreeMap;
@@ -10,7 +11,7 @@ use clap::Args;
 use quorate::genesis::Genesis;
 use quorate_consensus::restart::LeaseFile as Lease;
 use quorate_consensus::types::{BlockId, Index, Stake, ValidatorIndex, Window};
-use quorate_log::{DataFolder, LeaseFile, LeaseRead, verify_path};
+use quorate_log::{Action, DataFolder, LeaseFile, LeaseRead, Verification, verify_path};
 use serde::Serialize;
 
 use crate::failure::{Code, Failure};
@@ -40,10 +41,14 @@ struct LogReport {
     window: u64,
     slot: u32,
     id: Option<String>,
+    /// Why its stake does not count: proofs that it had flushed may be missing. Those that it has
+    /// are used all the same.
+    not_counted: Option<&'static str>,
 }
 
 #[derive(Serialize)]
 struct Fields {
+    /// Of the folders that count.
     stake: u64,
     stake_needed: u64,
     reports: Vec<LogReport>,
@@ -68,8 +73,8 @@ struct Found {
 /// Collects the reports and chooses.
 ///
 /// # Errors
-/// A folder is none of this chain, stands twice, or is damaged; the reports weigh too little; or
-/// two proofs contradict one another.
+/// A folder is none of this chain, stands twice, or says what does not hold; the reports that count
+/// weigh too little; or two proofs contradict one another.
 pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     let genesis = Genesis::load(&options.genesis)?;
     let mut found: BTreeMap<ValidatorIndex, Found> = BTreeMap::new();
@@ -85,19 +90,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
             return Err(Failure::new(Code::Configuration, what).remedy("name each validator once"));
         }
     }
-    let set = genesis.validator_set();
-    let thresholds = set.thresholds();
-    let needed = Stake::new(thresholds.total.amount() - thresholds.fault.amount());
-    let stake: Stake = found.keys().map(|&validator| set.stake(validator)).sum();
-    if stake < needed {
-        let what = format!(
-            "reports of stake {}, N - F = {} is needed: a block that the missing ones made durable \
-             could be lost",
-            stake.amount(),
-            needed.amount()
-        );
-        return Err(Failure::new(Code::No, what).remedy("name the folders of more validators"));
-    }
+    let (stake, needed) = weigh(&genesis, &found)?;
     let found: Vec<Found> = found.into_values().collect();
     refuse_conflict(&found)?;
     let best = found.iter().max_by_key(|one| one.position);
@@ -124,6 +117,40 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     Report::new(&fields, text)
 }
 
+/// The stake of the folders that count, which is enough, and what is needed.
+fn weigh(
+    genesis: &Genesis,
+    found: &BTreeMap<ValidatorIndex, Found>,
+) -> Result<(Stake, Stake), Failure> {
+    let set = genesis.validator_set();
+    let thresholds = set.thresholds();
+    let needed = Stake::new(thresholds.total.amount() - thresholds.fault.amount());
+    let counted = found
+        .iter()
+        .filter(|(_, one)| one.report.not_counted.is_none());
+    let stake: Stake = counted.map(|(&validator, _)| set.stake(validator)).sum();
+    if stake >= needed {
+        return Ok((stake, needed));
+    }
+    let left_out: String = found
+        .values()
+        .filter_map(|one| {
+            let why = one.report.not_counted?;
+            Some(format!(
+                "; {} does not count: {why}",
+                one.report.dir.display()
+            ))
+        })
+        .collect();
+    let what = format!(
+        "reports of stake {} count, N - F = {} is needed: a block that the missing ones made \
+         durable could be lost{left_out}",
+        stake.amount(),
+        needed.amount()
+    );
+    Err(Failure::new(Code::No, what).remedy("name the folders of more validators"))
+}
+
 /// Reads one folder under its lock, so that nobody writes it meanwhile.
 fn look(dir: &Path, genesis: &Genesis) -> Result<(ValidatorIndex, Found), Failure> {
     let folder = log_folder(dir)?;
@@ -131,7 +158,7 @@ fn look(dir: &Path, genesis: &Genesis) -> Result<(ValidatorIndex, Found), Failur
         Failure::new(Code::TryAgain, format!("{}: {error}", folder.display()))
             .remedy("stop the validator first")
     })?;
-    let validator = owner(&folder, &locked, genesis)?;
+    let (validator, lease) = owner(&folder, &locked, genesis)?;
     let verification = verify_path(&folder).map_err(|error| failure_of(&folder, &error))?;
     let chain = chain::read(&folder, &verification)?;
     if chain.genesis.hash() != genesis.hash() {
@@ -153,6 +180,7 @@ fn look(dir: &Path, genesis: &Genesis) -> Result<(ValidatorIndex, Found), Failur
         window: position.map_or(0, |(window, _)| window.number()),
         slot: position.map_or(0, |(_, index)| index.number()),
         id: block.map(|block| hex(block.id.as_bytes())),
+        not_counted: not_counted(&lease, &verification),
     };
     let found = Found {
         report,
@@ -162,8 +190,31 @@ fn look(dir: &Path, genesis: &Genesis) -> Result<(ValidatorIndex, Found), Failur
     Ok((validator, found))
 }
 
-/// Whose word the log is, as its lease says.
-fn owner(path: &Path, folder: &DataFolder, genesis: &Genesis) -> Result<ValidatorIndex, Failure> {
+/// Why a log may lack proofs that its validator had flushed and told the others of: then it is no
+/// witness that a higher block was not durable.
+fn not_counted(lease: &Lease, verification: &Verification) -> Option<&'static str> {
+    if lease.lease.is_lost {
+        return Some("its disk is lost, or an old copy, as its lease says");
+    }
+    if lease.suspect {
+        return Some("its last run saw a failed sync or damage, as its lease says");
+    }
+    match verification.row.action() {
+        Action::Resume | Action::Refuse => return Some("its log is damaged"),
+        Action::Continue | Action::Cut => {}
+    }
+    if !verification.has_watermark {
+        return Some("its log has no watermark, so it may have lost its end");
+    }
+    (!verification.marked.is_empty()).then_some("parts of its log are marked faulty")
+}
+
+/// Whose word the log is, as its lease says, and the lease.
+fn owner(
+    path: &Path,
+    folder: &DataFolder,
+    genesis: &Genesis,
+) -> Result<(ValidatorIndex, Lease), Failure> {
     let read = LeaseFile::new(folder).read().map_err(|error| {
         Failure::new(
             Code::DiskFailed,
@@ -183,10 +234,11 @@ fn owner(path: &Path, folder: &DataFolder, genesis: &Genesis) -> Result<Validato
         set.validator(index)
             .is_some_and(|member| member.key == lease.owner)
     });
-    owner.ok_or_else(|| {
+    let owner = owner.ok_or_else(|| {
         let what = format!("{}: of no validator of this genesis", path.display());
         Failure::new(Code::Configuration, what).remedy("correct --genesis or DIR")
-    })
+    })?;
+    Ok((owner, lease))
 }
 
 /// The highest proven height, if every block down to the genesis has its body here; else the
@@ -225,7 +277,15 @@ fn refuse_conflict(found: &[Found]) -> Result<(), Failure> {
 }
 
 fn text(fields: &Fields) -> String {
-    let mut rows = table(&["validator", "stake", "height", "window", "slot", "folder"]);
+    let mut rows = table(&[
+        "validator",
+        "stake",
+        "height",
+        "window",
+        "slot",
+        "folder",
+        "counts",
+    ]);
     for report in &fields.reports {
         rows.add_row([
             report.index.to_string(),
@@ -234,6 +294,9 @@ fn text(fields: &Fields) -> String {
             report.window.to_string(),
             report.slot.to_string(),
             report.dir.display().to_string(),
+            report
+                .not_counted
+                .map_or_else(|| "yes".to_owned(), |why| format!("no: {why}")),
         ]);
     }
     let dirs: Vec<String> = fields

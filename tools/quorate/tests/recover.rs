@@ -124,16 +124,8 @@ fn the_block_to_go_on_from_is_the_highest_proven_one_of_enough_logs() {
 fn a_damaged_log_does_not_count_for_the_block_to_go_on_from() {
     let folder = Folder::new("site-damaged");
     let dir = folder.join("net");
-    let demo = [
-        "demo",
-        "--validators",
-        "4",
-        "--seconds",
-        "1",
-        "--rate",
-        "200",
-    ];
-    run_json(&[&demo[..], &["--dir", text(&dir)]].concat(), 0);
+    init(&dir, 4, &["--workload", "opaque"]);
+    run_under_load(&dir, "blocks are final", || true);
     let genesis = dir.join("genesis.json");
     let site = |places: &[usize], code| {
         let dirs: Vec<PathBuf> = places.iter().map(|&place| data(&dir, place)).collect();

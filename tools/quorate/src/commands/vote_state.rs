@@ -71,7 +71,7 @@ pub(crate) fn run(command: &Command) -> Result<Report, Failure> {
 
 fn export(options: &ExportOptions) -> Result<Report, Failure> {
     let config = NodeConfig::load(&options.config)?;
-    let write_failure = |error: std::io::Error| {
+    let write_failure = |error: io::Error| {
         Failure::new(
             Code::Configuration,
             format!("{}: {error}", options.out.display()),
@@ -119,7 +119,7 @@ fn sync_parent(path: &Path) -> io::Result<()> {
     let parent = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty());
-    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+    File::open(parent.unwrap_or_else(|| Path::new(".")))?.sync_all()
 }
 
 fn import(options: &ImportOptions) -> Result<Report, Failure> {

@@ -3,6 +3,7 @@
 //! Never touches a folder that shows signs of an older log.
 
 use crate::backend::{CreateError, DataFolder};
+use crate::base::BASE_NAME;
 use crate::bytes::is_zero;
 use crate::clean_stop::CLEAN_STOP_NAME;
 use crate::error::OpenError;
@@ -24,10 +25,10 @@ pub(crate) fn refuse_lost_log(folder: &DataFolder) -> Result<(), OpenError> {
             .read(name, WATERMARK_BYTES)
             .map_err(OpenError::io("read", name))
     };
-    if read(CLEAN_STOP_NAME)?.is_some() {
-        return Err(OpenError::LogLost {
-            trace: CLEAN_STOP_NAME,
-        });
+    for trace in [CLEAN_STOP_NAME, BASE_NAME] {
+        if read(trace)?.is_some() {
+            return Err(OpenError::LogLost { trace });
+        }
     }
     // Made, empty, before the first segment; written only after it.
     if read(WATERMARK_NAME)?.is_some_and(|bytes| !is_zero(&bytes)) {

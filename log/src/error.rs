@@ -56,6 +56,31 @@ pub enum LogError {
     },
 }
 
+/// Why old segments were not removed. The log itself goes on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PruneError {
+    /// The log cannot begin with this segment: it is not there, not synced, faulty, or inside a
+    /// stretch that is marked faulty. Nothing was changed.
+    #[error("the log cannot begin with segment {segment}")]
+    NotThere {
+        /// Its number.
+        segment: u32,
+    },
+    /// A sync of this log failed: what it holds is not to be relied on.
+    #[error("an earlier sync of this log failed: nothing of it is removed")]
+    Poisoned,
+    /// The system refuses.
+    #[error("cannot {action}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+}
+
 /// Why a record was not read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -65,6 +90,14 @@ pub enum ReadError {
     NotAppended {
         /// What was asked for.
         place: RecordRef,
+    },
+    /// It stood in a segment that was removed.
+    #[error("the record at {} was pruned: the log begins at {}", place.offset, start.offset)]
+    Pruned {
+        /// What was asked for.
+        place: RecordRef,
+        /// Where the log begins now.
+        start: RecordRef,
     },
     /// What stands there is not the record that was asked for: rot, or a reference of another
     /// log.

@@ -60,6 +60,8 @@ pub enum Damage {
     },
     /// There is no file for this segment, and there is one after it.
     SegmentMissing,
+    /// The log begins above its genesis, and no base file says that what is missing was pruned.
+    BeginningMissing,
     /// The log ends cleanly here, but records beyond were known to be synced.
     EndsBeforeSynced {
         /// Records below this index were synced.
@@ -86,6 +88,7 @@ impl Damage {
             | Self::SegmentMisplaced { .. }
             | Self::SegmentLength { .. }
             | Self::SegmentMissing
+            | Self::BeginningMissing
             | Self::EndsBeforeSynced { .. } => false,
         }
     }
@@ -106,6 +109,12 @@ impl fmt::Display for Damage {
             Self::SegmentMisplaced { found } => write!(out, "segment is number {found}"),
             Self::SegmentLength { found } => write!(out, "segment file has {found} bytes"),
             Self::SegmentMissing => write!(out, "segment file is missing"),
+            Self::BeginningMissing => {
+                write!(
+                    out,
+                    "the beginning is missing, and no base says that it was pruned"
+                )
+            }
             Self::EndsBeforeSynced { synced } => {
                 write!(out, "log ends here, but {synced} records were synced")
             }

@@ -28,9 +28,11 @@ pub(crate) struct Gaps(Vec<MarkedFaulty>);
 
 impl Gaps {
     /// Reads the marks of a log's segments, by rising number. A mark that names a later place than
-    /// another of a higher segment lies in that one's stretch and does not count any more.
+    /// another of a higher segment lies in that one's stretch and does not count any more, nor
+    /// does one of a place before the segment `first`, which was pruned.
     pub(crate) fn collect<'a>(
         identity: &Identity,
+        first: u32,
         segments: impl Iterator<Item = (u32, &'a [u8])>,
     ) -> Self {
         let mut gaps: Vec<MarkedFaulty> = Vec::new();
@@ -41,7 +43,8 @@ impl Gaps {
             let is_ours = header.genesis_hash == identity.genesis_hash
                 && header.salt == identity.salt
                 && header.number == number;
-            let Some(Gap { from, index }) = header.gap.filter(|_| is_ours) else {
+            let is_kept = |gap: &Gap| is_ours && gap.from.segment() >= first;
+            let Some(Gap { from, index }) = header.gap.filter(is_kept) else {
                 continue;
             };
             while gaps.pop_if(|inner| inner.from >= from).is_some() {}
@@ -100,7 +103,7 @@ mod tests {
     fn resumed(marks: &[Option<(u32, u32)>]) -> Vec<u32> {
         let headers: Vec<Vec<u8>> = (0..).zip(marks).map(|(n, mark)| header(n, *mark)).collect();
         let views = (0..).zip(headers.iter().map(Vec::as_slice));
-        let gaps = Gaps::collect(&identity(), views);
+        let gaps = Gaps::collect(&identity(), 0, views);
         gaps.all().iter().map(|gap| gap.resumed_in).collect()
     }
 

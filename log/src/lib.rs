@@ -14,6 +14,7 @@
 //! - `sync`: make durable; `watermark`: remember how far;
 //! - `create`: a new log;
 //! - `walk`, `fault`, `gaps`, `recovery`, `open`: what a start finds, what it means, what is done;
+//! - `prune`: remove the oldest segments; `base`: where the log begins since;
 //! - `verify`: the same check, offline;
 //! - `lease`, `clean_stop` over `sealed`: the two small files beside the log.
 //!
@@ -32,6 +33,7 @@
 
 mod atomics;
 mod backend;
+mod base;
 mod bus_error;
 mod bytes;
 mod claim;
@@ -51,6 +53,7 @@ mod memory;
 mod open;
 mod position;
 mod prepare;
+mod prune;
 mod published;
 mod reader;
 mod record;
@@ -68,7 +71,7 @@ mod writer;
 pub use backend::DataFolder;
 pub use bus_error::{BUS_ERROR_EXIT_CODE, end_on_bus_error};
 pub use clean_stop::{CleanStopRead, remove_clean_stop};
-pub use error::{LogError, OpenError, ReadError};
+pub use error::{LogError, OpenError, PruneError, ReadError};
 pub use fault::{Damage, Fault};
 pub use gaps::MarkedFaulty;
 pub use identity::{SALT_BYTES, genesis_hash};
@@ -78,11 +81,13 @@ pub use memory::{MemoryBackend, SECTOR_BYTES, Unsynced};
 pub use open::{Cut, LogConfig, Opened, Recovery, open};
 pub use position::{ChainHash, LogEnd, LogOffset, RecordIndex, RecordRef};
 pub use prepare::{Prepared, Preparer};
+pub use prune::Pruner;
 pub use reader::{Reader, RecordBytes, RecordIter, Salvage};
 pub use record::RecordKind;
 pub use recovery::{Action, Row};
 pub use sealed::SealDamage;
 pub use segment::{FORMAT_VERSION, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
+pub use shared::LogUsage;
 pub use sync::{SyncRange, Syncer};
 pub use verify::{Verification, verify, verify_path};
 pub use vouch::lacks_watermark;

@@ -3,9 +3,11 @@
 //! Owns the order of steps, so that a crash at any of them leaves a folder that opens again. What
 //! the state of a log means is decided in `recovery.rs`.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::backend::{DataFolder, TEMPORARY_SUFFIX};
+use crate::base::{self, BASE_NAME, Base, GENESIS_NAME, genesis_start};
 use crate::bytes::nonzero_len;
 use crate::claim::Claim;
 use crate::clean_stop::{self, CLEAN_STOP_NAME, CleanStopRead};
@@ -15,8 +17,9 @@ use crate::fault::{Damage, Fault};
 use crate::gaps::{Gaps, MarkedFaulty};
 use crate::identity::{Identity, SALT_BYTES, genesis_hash};
 use crate::map::RegionWriter;
-use crate::position::{LogEnd, RecordIndex};
+use crate::position::{LogEnd, RecordIndex, RecordRef};
 use crate::prepare::{PrepareSlot, Preparer, create_segment};
+use crate::prune::Pruner;
 use crate::reader::Reader;
 use crate::recovery::{Action, Proof, Row, Verdict, judge};
 use crate::segment::{
@@ -75,6 +78,8 @@ pub struct Opened {
     pub preparer: Preparer,
     /// Reads; can be cloned.
     pub reader: Reader,
+    /// Removes the oldest segments.
+    pub pruner: Pruner,
     /// What opening found and did.
     pub recovery: Recovery,
 }
@@ -86,6 +91,8 @@ pub struct Recovery {
     pub is_new: bool,
     /// The row of the decision table: one that goes on, since the log is open.
     pub row: Row,
+    /// Where the first record stands: above segment 0 when the log was pruned.
+    pub start: RecordRef,
     /// The end of the log, all of it synced.
     pub end: LogEnd,
     /// What was cut off, if anything.
@@ -172,7 +179,15 @@ fn drop_cache(folder: &DataFolder) -> Result<(), OpenError> {
 /// Our own unfinished files; a stranger's `.new` is left alone.
 fn is_left_over(name: &str) -> bool {
     name.strip_suffix(TEMPORARY_SUFFIX).is_some_and(|name| {
-        segment_number(name).is_some() || ["lease", CLEAN_STOP_NAME, WATERMARK_NAME].contains(&name)
+        segment_number(name).is_some()
+            || [
+                "lease",
+                BASE_NAME,
+                GENESIS_NAME,
+                CLEAN_STOP_NAME,
+                WATERMARK_NAME,
+            ]
+            .contains(&name)
     })
 }
 
@@ -182,6 +197,10 @@ struct Loading {
     claim: Arc<Claim>,
     /// By rising number; numbers may be missing.
     segments: Vec<(u32, RegionWriter)>,
+    /// Where the log begins when its first segments were pruned.
+    base: Option<Base>,
+    /// Segments before it, which a removal that was cut short has left.
+    left_over: Vec<u32>,
 }
 
 impl Loading {
@@ -201,6 +220,8 @@ impl Loading {
             folder: folder.clone(),
             claim,
             segments,
+            base: None,
+            left_over: Vec::new(),
         })
     }
 
@@ -222,6 +243,7 @@ impl Loading {
                 found: identity.genesis_hash,
             });
         }
+        self.find_base(&identity)?;
         self.repair_start(&identity, genesis)?;
         let mut walk = self.walk(&identity);
         let (proof, marker) = read_proof(&self.folder, &identity)?;
@@ -239,6 +261,7 @@ impl Loading {
                 }
             }
         }
+        self.finish_pruning(genesis)?;
         self.sync_all(&walk)?;
         let watermark = self.open_watermark(&identity, proof.watermark, &walk.end)?;
         let clean_stop = clean_stop::compare(marker, &walk.end);
@@ -248,6 +271,7 @@ impl Loading {
         let recovery = Recovery {
             is_new,
             row: verdict.row,
+            start: self.start(),
             end: walk.end,
             cut,
             marked: gaps.all().to_vec(),
@@ -264,34 +288,72 @@ impl Loading {
             .segments
             .iter()
             .map(|(number, region)| (*number, region.bytes()));
-        Gaps::collect(identity, views)
+        Gaps::collect(identity, self.start().offset.segment(), views)
     }
 
-    /// The header of segment 0 and record 0 follow from the identity of the log and the genesis:
-    /// rot in them is undone where it stands. Both were synced before the segment had a name, so no
+    /// What a removal of segments that was cut short has left to do.
+    fn finish_pruning(&mut self, genesis: &[u8]) -> Result<(), OpenError> {
+        for number in std::mem::take(&mut self.left_over) {
+            self.remove_segment(number)?;
+        }
+        if self.base.is_some() {
+            base::keep_genesis(&self.folder, genesis)
+                .map_err(OpenError::io("write", GENESIS_NAME))?;
+        }
+        Ok(())
+    }
+
+    /// Where the first record stands.
+    fn start(&self) -> RecordRef {
+        self.base.as_ref().map_or_else(genesis_start, Base::start)
+    }
+
+    /// Reads where the log begins, and leaves out what stands before.
+    fn find_base(&mut self, identity: &Identity) -> Result<(), OpenError> {
+        let base = base::read(&self.folder, identity);
+        self.base = base.map_err(OpenError::io("read", BASE_NAME))?;
+        let first = self.start().offset.segment();
+        let kept = self.segments.partition_point(|(number, _)| *number < first);
+        let left_over = self.segments.drain(..kept);
+        self.left_over = left_over.map(|(number, _)| number).collect();
+        Ok(())
+    }
+
+    /// The header of segment 0 and record 0 follow from the identity of the log and the genesis,
+    /// and the base holds the header of a later first segment: rot in them is undone where it
+    /// stands. They were synced before the segment had its name, or the base was written, so no
     /// crash explains it.
     fn repair_start(&mut self, identity: &Identity, genesis: &[u8]) -> Result<(), OpenError> {
-        let Some((0, region)) = self.segments.first_mut() else {
+        let first = self.start().offset.segment();
+        let Some((number, region)) = self.segments.first_mut() else {
             return Ok(());
         };
-        let header = match SegmentHeader::decode(region.bytes()) {
+        if *number != first {
+            return Ok(());
+        }
+        let header = match (SegmentHeader::decode(region.bytes()), &self.base) {
             // Whatever else it is, it was written like that.
-            Err(HeaderDamage::Version(_)) => return Ok(()),
-            Ok(header) if header.identity() != *identity || header.number != 0 => return Ok(()),
-            Ok(header) => header,
-            Err(HeaderDamage::Checksum) => {
+            (Err(HeaderDamage::Version(_)), _) => return Ok(()),
+            (Ok(header), _) if header.identity() != *identity || header.number != first => {
+                return Ok(());
+            }
+            (Ok(header), _) => header,
+            (Err(HeaderDamage::Checksum), Some(base)) => *base.header(),
+            (Err(HeaderDamage::Checksum), None) => {
                 SegmentHeader::first(identity, region.bytes().len() as u32)
             }
         };
         let mut start = header.encode().to_vec();
-        start.extend(genesis_record(identity, genesis));
+        if first == 0 {
+            start.extend(genesis_record(identity, genesis));
+        }
         let found = region.bytes().get(..start.len());
         if found.is_none_or(|found| found == start) {
             return Ok(());
         }
         tracing::warn!("the first bytes of the log were damaged and are written again");
         region.write(0, &start);
-        let name = segment_name(0);
+        let name = segment_name(first);
         region
             .region()
             .flush(0, start.len())
@@ -343,8 +405,9 @@ impl Loading {
 
     fn walk(&self, identity: &Identity) -> Walk {
         let gaps = self.gaps(identity);
-        let mut walker = Walker::new(identity, &gaps);
-        let mut number_next = 0;
+        let mut walker = Walker::new(identity, &gaps, self.base.as_ref());
+        let first = self.segments.first().map(|(number, _)| *number);
+        let mut number_next = walker.begins_with(first);
         for (number, region) in &self.segments {
             if *number != number_next {
                 walker.missing(number_next);
@@ -451,14 +514,15 @@ impl Loading {
         gaps: Gaps,
     ) -> Opened {
         let end = walk.end;
+        let start = self.start();
         let mut segments = self.segments;
         let ready = segments
             .pop_if(|(number, _)| *number > end.offset.segment())
             .map(|(_, region)| region);
-        let mut regions = Vec::new();
+        let mut regions = VecDeque::new();
         for ((_, region), end) in segments.iter_mut().zip(&walk.segment_ends) {
             region.publish(*end as usize);
-            regions.push(Arc::clone(region.region()));
+            regions.push_back(Arc::clone(region.region()));
         }
         let (_, region) = segments.pop().expect("the walk's end lies in a segment");
         let shared = Arc::new(Shared::new(
@@ -467,7 +531,7 @@ impl Loading {
             self.claim,
             config.segment_bytes,
             gaps,
-            regions,
+            (start, regions),
             &end,
         ));
         let slot = Arc::new(PrepareSlot::new(end.offset.segment().checked_add(1), ready));
@@ -486,6 +550,9 @@ impl Loading {
             preparer: Preparer {
                 shared: Arc::clone(&shared),
                 slot,
+            },
+            pruner: Pruner {
+                shared: Arc::clone(&shared),
             },
             reader: Reader { shared },
             recovery,

@@ -13,7 +13,7 @@ use crate::map::Region;
 use crate::position::{LogOffset, RecordIndex, RecordRef};
 use crate::record::{ALIGN_BYTES, Examined, RecordHeader, RecordKind, examine};
 use crate::segment::SEGMENT_HEADER_BYTES;
-use crate::shared::Shared;
+use crate::shared::{LogUsage, Shared};
 use crate::walk::find_header;
 
 /// Reads records. Clones read the same log.
@@ -65,26 +65,40 @@ impl fmt::Debug for RecordBytes {
 }
 
 impl Reader {
-    /// The genesis record, the first of the log.
+    /// The first record of the log: the genesis, unless older segments were pruned.
     #[must_use]
     pub fn start(&self) -> RecordRef {
-        RecordRef {
-            offset: LogOffset::new(0, SEGMENT_HEADER_BYTES as u32),
-            index: RecordIndex::GENESIS,
-        }
+        self.shared.start()
+    }
+
+    /// How much room the log takes.
+    #[must_use]
+    pub fn usage(&self) -> LogUsage {
+        self.shared.usage()
     }
 
     /// Reads and verifies one record.
     ///
     /// # Errors
-    /// [`ReadError::NotAppended`] if the log does not reach that far;
+    /// [`ReadError::NotAppended`] if the log does not reach that far; [`ReadError::Pruned`] if it
+    /// does not go back that far any more;
     /// [`ReadError::Faulty`] if the record there is not whole or is another one.
     pub fn read(&self, place: RecordRef) -> Result<RecordBytes, ReadError> {
         let region = self
             .shared
             .segment(place.offset.segment())
-            .ok_or(ReadError::NotAppended { place })?;
+            .ok_or_else(|| self.absent(place))?;
         self.read_in(&region, place)
+    }
+
+    /// Why there is no segment for a place.
+    fn absent(&self, place: RecordRef) -> ReadError {
+        let start = self.start();
+        if place.offset.segment() < start.offset.segment() {
+            ReadError::Pruned { place, start }
+        } else {
+            ReadError::NotAppended { place }
+        }
     }
 
     /// Every record from `place` on, up to what has been appended when the iterator gets there.
@@ -97,7 +111,7 @@ impl Reader {
         }
     }
 
-    /// Every record from the genesis on.
+    /// Every record from the first on.
     #[must_use]
     pub fn iter(&self) -> RecordIter {
         self.iter_from(self.start())
@@ -190,7 +204,12 @@ impl Iterator for RecordIter {
                 continue;
             }
             let number = place.offset.segment();
-            let region = shared.segment(number)?;
+            let Some(region) = shared.segment(number) else {
+                let absent = self.reader.absent(place);
+                let is_pruned = matches!(absent, ReadError::Pruned { .. });
+                self.next = self.next.filter(|_| !is_pruned);
+                return is_pruned.then_some(Err(absent));
+            };
             // Asked for before the published length: if the next segment was started by then,
             // this one is complete, and its published length final.
             let following = shared.segment(number.saturating_add(1));

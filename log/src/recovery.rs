@@ -26,6 +26,8 @@ pub enum Row {
     SyncedDamage,
     /// Damage of a kind that no crash leaves behind.
     NotACrash,
+    /// The first segments are missing, and nothing says that they were pruned.
+    LostBeginning,
     /// A faulty record, and no watermark that could tell what it is.
     NoWatermark,
 }
@@ -51,7 +53,7 @@ impl Row {
             Self::CleanEnd => Action::Continue,
             Self::TornTail | Self::TornGroup => Action::Cut,
             Self::LostEnd | Self::SyncedDamage | Self::NoWatermark => Action::Resume,
-            Self::NotACrash => Action::Refuse,
+            Self::NotACrash | Self::LostBeginning => Action::Refuse,
         }
     }
 }
@@ -86,10 +88,13 @@ pub(crate) fn judge(walk: &Walk, proof: Proof) -> Verdict {
         .max(watermark.unwrap_or_default())
         .max(proof.clean_stop.unwrap_or_default());
     let was_synced = walk.end.index < synced_index;
+    let first = walk.faults.first().map(|fault| fault.damage);
+    let lost_beginning = first == Some(Damage::BeginningMissing);
     let is_faulty = !walk.faults.is_empty();
     let row = match (is_faulty, walk.can_be_torn, was_synced) {
         (false, _, false) => Row::CleanEnd,
         (false, _, true) => Row::LostEnd,
+        (true, false, _) if lost_beginning => Row::LostBeginning,
         (true, false, _) => Row::NotACrash,
         (true, true, true) => Row::SyncedDamage,
         (true, true, false) if watermark.is_none() => Row::NoWatermark,
@@ -184,6 +189,11 @@ mod tests {
         assert_eq!(
             row(&walk(5, missing, true, 4), Some(4), None),
             Row::NotACrash
+        );
+        let missing = Some(Damage::BeginningMissing);
+        assert_eq!(
+            row(&walk(5, missing, true, 4), Some(4), None),
+            Row::LostBeginning
         );
     }
 

@@ -3,6 +3,7 @@
 //! Owns no policy. The hot path touches the two atomics alone; the locks here are taken when a
 //! segment is started, synced across, or read.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -12,7 +13,30 @@ use crate::error::LogError;
 use crate::gaps::Gaps;
 use crate::identity::Identity;
 use crate::map::Region;
-use crate::position::{LogEnd, LogOffset, RecordIndex};
+use crate::position::{LogEnd, LogOffset, RecordIndex, RecordRef};
+
+/// How much room a log takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogUsage {
+    /// Bytes of the files of all segments that were started and not removed.
+    pub bytes: u64,
+    /// Bytes of records and headers that are synced, those removed since the log was opened
+    /// included: what it has grown by is the difference of two of these.
+    pub written_bytes: u64,
+}
+
+/// The started segments of a log.
+#[derive(Debug)]
+struct Segments {
+    /// Where the first record of the first of them stands.
+    start: RecordRef,
+    /// Bytes of all of them.
+    bytes: u64,
+    /// Bytes of those that were removed since the log was opened.
+    pruned_bytes: u64,
+    /// By number, from that of `start`.
+    regions: VecDeque<Arc<Region>>,
+}
 
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -23,8 +47,7 @@ pub(crate) struct Shared {
     pub(crate) segment_bytes: u32,
     /// What readers leave out.
     pub(crate) gaps: Gaps,
-    /// By number, from 0.
-    segments: RwLock<Vec<Arc<Region>>>,
+    segments: RwLock<Segments>,
     synced_offset: AtomicU64,
     synced_index: AtomicU64,
     is_poisoned: AtomicBool,
@@ -37,9 +60,16 @@ impl Shared {
         claim: Arc<Claim>,
         segment_bytes: u32,
         gaps: Gaps,
-        segments: Vec<Arc<Region>>,
+        (start, regions): (RecordRef, VecDeque<Arc<Region>>),
         synced: &LogEnd,
     ) -> Self {
+        let bytes = bytes_of(regions.iter());
+        let segments = Segments {
+            start,
+            bytes,
+            pruned_bytes: 0,
+            regions,
+        };
         Self {
             identity,
             folder,
@@ -53,18 +83,65 @@ impl Shared {
         }
     }
 
-    /// The segment with this number, if it was started.
+    /// The segment with this number, if it was started and is not pruned.
     pub(crate) fn segment(&self, number: u32) -> Option<Arc<Region>> {
         let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
-        segments.get(number as usize).cloned()
+        let place = number.checked_sub(segments.start.offset.segment())?;
+        segments.regions.get(place as usize).cloned()
     }
 
-    /// Adds a started segment, whose number is the count of those before it.
-    pub(crate) fn push_segment(&self, region: Arc<Region>) {
-        self.segments
+    /// Where the first record of the log stands.
+    pub(crate) fn start(&self) -> RecordRef {
+        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
+        segments.start
+    }
+
+    /// How much room the log takes.
+    pub(crate) fn usage(&self) -> LogUsage {
+        let synced = self.synced_offset();
+        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
+        let after = synced
+            .segment()
+            .checked_sub(segments.start.offset.segment());
+        let after = after.map_or(0, |place| place as usize + 1);
+        let last = after
+            .checked_sub(1)
+            .and_then(|last| segments.regions.get(last));
+        // Nothing is synced of the segments behind that of the end.
+        let unused = bytes_of(segments.regions.iter().skip(after))
+            + last.map_or(0, |last| {
+                last.bytes_len() as u64 - u64::from(synced.bytes())
+            });
+        LogUsage {
+            bytes: segments.bytes,
+            written_bytes: (segments.pruned_bytes + segments.bytes).saturating_sub(unused),
+        }
+    }
+
+    /// Forgets the segments before `start`; says how many bytes they have.
+    pub(crate) fn begin_with(&self, start: RecordRef) -> u64 {
+        let mut segments = self
+            .segments
             .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(region);
+            .unwrap_or_else(PoisonError::into_inner);
+        let first = segments.start.offset.segment();
+        let count = start.offset.segment().saturating_sub(first) as usize;
+        let count = count.min(segments.regions.len());
+        segments.start = start;
+        let freed_bytes = bytes_of(segments.regions.drain(..count));
+        segments.bytes -= freed_bytes;
+        segments.pruned_bytes += freed_bytes;
+        freed_bytes
+    }
+
+    /// Adds a started segment, whose number follows that of the last.
+    pub(crate) fn push_segment(&self, region: Arc<Region>) {
+        let mut segments = self
+            .segments
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        segments.bytes += region.bytes_len() as u64;
+        segments.regions.push_back(region);
     }
 
     /// Everything before it is synced.
@@ -100,4 +177,10 @@ impl Shared {
             Ok(())
         }
     }
+}
+
+fn bytes_of<R: AsRef<Region>>(regions: impl Iterator<Item = R>) -> u64 {
+    regions
+        .map(|region| region.as_ref().bytes_len() as u64)
+        .sum()
 }

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::backend::{DataFolder, FileBackend};
+use crate::base::{self, BASE_NAME, Base, genesis_start};
 use crate::clean_stop::{self, CleanStopRead};
 use crate::error::OpenError;
 use crate::fault::Fault;
 use crate::gaps::{Gaps, MarkedFaulty};
 use crate::open::{identify, read_proof};
-use crate::position::{LogEnd, RecordIndex};
+use crate::position::{LogEnd, RecordIndex, RecordRef};
 use crate::recovery::{Action, Row, judge};
 use crate::segment::{SEGMENT_BYTES_MAX, SEGMENT_HEADER_BYTES, segment_name, segment_number};
 use crate::walk::Walker;
@@ -26,6 +27,8 @@ pub struct Verification {
     pub record_count: u64,
     /// Segment files, also the one that was made ready.
     pub segment_count: usize,
+    /// Where the first record stands: above segment 0 when the log was pruned.
+    pub start: RecordRef,
     /// After the last whole record before the first fault, or the end of the log.
     pub end: LogEnd,
     /// What opening would do, and why.
@@ -84,14 +87,19 @@ pub fn verify(folder: &DataFolder) -> Result<Verification, OpenError> {
             .iter()
             .map(|(number, bytes)| (*number, bytes.as_slice())),
     )?;
+    let base = base::read(folder, &identity).map_err(OpenError::io("read", BASE_NAME))?;
+    let first = base.as_ref().map_or(0, Base::number);
+    // What a removal that was cut short has left belongs to the log no more.
+    numbers.retain(|number| *number >= first);
     let gaps = Gaps::collect(
         &identity,
+        first,
         headers
             .iter()
             .map(|(number, bytes)| (*number, bytes.as_slice())),
     );
-    let mut walker = Walker::new(&identity, &gaps);
-    let mut number_next = 0;
+    let mut walker = Walker::new(&identity, &gaps, base.as_ref());
+    let mut number_next = walker.begins_with(numbers.first().copied());
     for number in &numbers {
         if *number != number_next {
             walker.missing(number_next);
@@ -113,6 +121,7 @@ pub fn verify(folder: &DataFolder) -> Result<Verification, OpenError> {
     Ok(Verification {
         record_count: walk.record_count,
         segment_count: numbers.len(),
+        start: base.as_ref().map_or_else(genesis_start, Base::start),
         end: walk.end,
         row: verdict.row,
         faults,

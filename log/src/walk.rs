@@ -4,6 +4,7 @@
 //! Reads bytes and collects; `recovery.rs` decides. It goes on after a fault, since a valid record
 //! further on can prove that the faulty one had been synced.
 
+use crate::base::{Base, genesis_start};
 use crate::bytes::{array_at, is_zero};
 use crate::fault::{Damage, Fault};
 use crate::gaps::{Gaps, MarkedFaulty};
@@ -51,16 +52,23 @@ pub(crate) struct Walker<'a> {
     expected: Option<RecordIndex>,
     /// The number that the next started segment must have.
     number_next: u32,
+    /// Where the log begins when its first segments were pruned.
+    base: Option<&'a Base>,
 }
 
 impl<'a> Walker<'a> {
-    pub(crate) fn new(identity: &'a Identity, gaps: &'a Gaps) -> Self {
+    pub(crate) fn new(identity: &'a Identity, gaps: &'a Gaps, base: Option<&'a Base>) -> Self {
+        let start = base.map_or_else(genesis_start, Base::start);
+        let chain_start = base.map_or_else(
+            || ChainHash::from_bytes(identity.chain_start),
+            |base| base.header().chain_start,
+        );
         let walk = Walk {
             record_count: 0,
             end: LogEnd {
-                offset: LogOffset::new(0, SEGMENT_HEADER_BYTES as u32),
-                index: RecordIndex::GENESIS,
-                hash: ChainHash::from_bytes(identity.chain_start),
+                offset: start.offset,
+                index: start.index,
+                hash: chain_start,
             },
             faults: Vec::new(),
             can_be_torn: true,
@@ -74,9 +82,21 @@ impl<'a> Walker<'a> {
             gaps,
             leaving_out: None,
             walk,
-            expected: Some(RecordIndex::GENESIS),
-            number_next: 0,
+            expected: Some(start.index),
+            number_next: start.offset.segment(),
+            base,
         }
+    }
+
+    /// The first file is that of segment `number`: all before it must have been pruned. Returns
+    /// the number that follows it in turn.
+    pub(crate) fn begins_with(&mut self, number: Option<u32>) -> u32 {
+        match (self.base, number) {
+            (Some(base), number) if number != Some(base.number()) => self.missing(base.number()),
+            (None, Some(1..)) => self.fault(0, 0, Damage::BeginningMissing),
+            _ => {}
+        }
+        number.unwrap_or(self.number_next)
     }
 
     /// There is no file for segment `number`, and there is one after it.
@@ -143,11 +163,12 @@ impl<'a> Walker<'a> {
         }
         self.walk.synced_index = self.walk.synced_index.max(header.synced_index);
         let left_out = self.leaving_out.take();
+        let is_base = self.base.is_some_and(|base| *base.header() == header);
         let is_expected = match left_out {
             // Only a header with a mark ends a stretch; nothing is known of what stands in it.
             Some(gap) => header.first_index == gap.resumed_at,
             None => {
-                header.gap.is_none()
+                (header.gap.is_none() || is_base)
                     && self
                         .expected
                         .is_none_or(|expected| expected == header.first_index)
@@ -163,7 +184,7 @@ impl<'a> Walker<'a> {
             if left_out.is_some() {
                 self.expected = Some(header.first_index);
                 self.walk.end.index = header.first_index;
-            } else if number > 0 {
+            } else if number > self.base.map_or(0, Base::number) {
                 self.walk.segment_ends.push(self.walk.end.offset.bytes());
             }
             self.walk.end.offset = LogOffset::new(number, SEGMENT_HEADER_BYTES as u32);
@@ -337,7 +358,7 @@ mod tests {
 
     fn walk(segments: &[Vec<u8>]) -> Walk {
         let (identity, gaps) = (identity(), Gaps::default());
-        let mut walker = Walker::new(&identity, &gaps);
+        let mut walker = Walker::new(&identity, &gaps, None);
         for (number, bytes) in segments.iter().enumerate() {
             walker.segment(u32::try_from(number).unwrap(), bytes);
         }
@@ -411,7 +432,7 @@ mod tests {
     #[test]
     fn a_report_is_bounded_and_what_it_leaves_out_still_counts() {
         let (identity, gaps) = (identity(), Gaps::default());
-        let mut walker = Walker::new(&identity, &gaps);
+        let mut walker = Walker::new(&identity, &gaps, None);
         for number in 0..FAULTS_MAX as u32 {
             walker.fault(number, 0, Damage::RecordHeader);
         }

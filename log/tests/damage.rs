@@ -423,11 +423,11 @@ fn swapped_missing_shortened_and_foreign_segments_are_named() {
         (missing.segment, missing.damage),
         (1, Damage::SegmentMissing)
     );
-    let no_first = damaged(&|memory| memory.remove_file(FIRST));
-    assert_eq!(
-        (no_first.segment, no_first.damage),
-        (0, Damage::SegmentMissing)
-    );
+    let no_first = memory.process_kill();
+    no_first.remove_file(FIRST);
+    let (row, faults) = refused(&no_first);
+    assert_eq!((row, faults[0].segment), (Row::LostBeginning, 0));
+    assert_eq!(faults[0].damage, Damage::BeginningMissing);
     let short = damaged(&|memory| edit(memory, SECOND, |bytes| bytes.truncate(4096 - 8)));
     assert_eq!(
         (short.segment, short.damage),
@@ -519,7 +519,7 @@ fn a_lost_log_is_not_a_new_log() {
     let mut log = open_memory(&memory);
     append(&mut log, b"a promise");
     log.syncer.stop(log.writer).unwrap();
-    drop((log.reader, log.preparer));
+    drop((log.reader, log.preparer, log.pruner));
     memory.remove_file(FIRST);
     let lost = |memory: &MemoryBackend| match try_open(memory).map(drop) {
         Err(OpenError::LogLost { trace }) => trace,
@@ -630,7 +630,7 @@ fn a_marker_counts_only_for_the_end_that_it_names() {
     assert_eq!(log.recovery.clean_stop, CleanStopRead::Missing);
     append(&mut log, b"one");
     log.syncer.stop(log.writer).unwrap();
-    drop((log.reader, log.preparer));
+    drop((log.reader, log.preparer, log.pruner));
     let mut log = open_memory(&memory);
     assert_eq!(log.recovery.clean_stop, CleanStopRead::Matches);
     append(&mut log, b"two");

@@ -6,6 +6,7 @@ use quorate_log::{Action, Row};
 const DOCUMENT: &str = include_str!("../../docs/log-format.md");
 const CRASH: &str = include_str!("crash.rs");
 const DAMAGE: &str = include_str!("damage.rs");
+const PRUNE: &str = include_str!("prune.rs");
 
 /// Every row with its number; a new row does not compile here before it is added.
 const fn number(row: Row) -> Option<u32> {
@@ -17,11 +18,12 @@ const fn number(row: Row) -> Option<u32> {
         Row::SyncedDamage => Some(5),
         Row::NotACrash => Some(6),
         Row::NoWatermark => Some(7),
+        Row::LostBeginning => Some(8),
         _ => None,
     }
 }
 
-const ROWS: [Row; 7] = [
+const ROWS: [Row; 8] = [
     Row::CleanEnd,
     Row::TornTail,
     Row::TornGroup,
@@ -29,6 +31,7 @@ const ROWS: [Row; 7] = [
     Row::SyncedDamage,
     Row::NotACrash,
     Row::NoWatermark,
+    Row::LostBeginning,
 ];
 
 /// How the line of a row begins: its number and its name in words.
@@ -90,13 +93,15 @@ fn every_row_stands_in_the_document_with_its_decision_and_tests_that_come_to_it(
         let tests = tests_of(number);
         assert!(!tests.is_empty(), "row {number} names no test");
         for test in tests {
-            let is_there = [CRASH, DAMAGE]
+            let is_there = [CRASH, DAMAGE, PRUNE]
                 .iter()
                 .any(|file| file.contains(&format!("fn {test}(")));
             assert!(is_there, "row {number}: there is no test {test}");
         }
         let reached = format!("Row::{row:?}");
-        let is_reached = [CRASH, DAMAGE].iter().any(|file| file.contains(&reached));
+        let is_reached = [CRASH, DAMAGE, PRUNE]
+            .iter()
+            .any(|file| file.contains(&reached));
         assert!(is_reached, "no test asks for {reached}");
     }
     let (_, table) = DOCUMENT

@@ -324,6 +324,7 @@ pub fn recover<S: StateMachine>(
         preparer,
         reader,
         recovery,
+        ..
     } = opened;
     check_segments(config, writer.payload_bytes_max())?;
     check_initialized(&lease_file, recovery.end.index.count())?;

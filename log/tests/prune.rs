@@ -1,0 +1,250 @@
+//! Logs whose first segments were removed: what they still hold, and that a beginning that was
+//! lost never passes for one that was pruned.
+
+mod support;
+
+use quorate_log::{
+    Damage, DataFolder, MemoryBackend, OpenError, Opened, PruneError, ReadError, Row, open, verify,
+};
+use support::{GENESIS, append, config, edit, open_memory, payload, small_log, sync, try_open};
+
+const BASE: &str = "base";
+
+/// A log of some segments, all synced, with the payloads that stand in it.
+fn long_log(memory: &MemoryBackend) -> Vec<Vec<u8>> {
+    small_log(memory, 70, &[70]);
+    all(&open_memory(memory))
+}
+
+fn all(log: &Opened) -> Vec<Vec<u8>> {
+    let records = log
+        .reader
+        .iter()
+        .map(|record| record.expect("whole").to_vec());
+    records.collect()
+}
+
+fn segments(memory: &MemoryBackend) -> Vec<String> {
+    let names = memory.file_names().into_iter();
+    names.filter(|name| name.starts_with("segment-")).collect()
+}
+
+/// A log that begins with segment 2, and what stands in it.
+fn pruned() -> (MemoryBackend, Vec<Vec<u8>>) {
+    let memory = MemoryBackend::new();
+    long_log(&memory);
+    let mut log = open_memory(&memory);
+    log.pruner.prune(2).unwrap();
+    let kept = all(&log);
+    drop(log);
+    (memory.process_kill(), kept)
+}
+
+#[test]
+fn a_pruned_log_holds_the_rest_and_goes_on() {
+    let memory = MemoryBackend::new();
+    let whole = long_log(&memory);
+    let mut log = open_memory(&memory);
+    let genesis = log.reader.start();
+    let held = log.reader.iter().nth(1).expect("a record").expect("whole");
+    let before = log.pruner.log_bytes();
+    assert_eq!(log.pruner.prune(2).unwrap(), 2 * 4096);
+    assert_eq!(log.pruner.log_bytes(), before - 2 * 4096);
+    assert_eq!((log.pruner.first(), log.pruner.prune(2).unwrap()), (2, 0));
+
+    let start = log.reader.start();
+    assert_eq!(start.offset.segment(), 2);
+    let skipped = start.index.count() as usize;
+    assert!(skipped > 1);
+    assert_eq!(all(&log), whole[skipped..]);
+    let error = log.reader.read(genesis).unwrap_err();
+    assert!(matches!(error, ReadError::Pruned { start: at, .. } if at == start));
+    let mut from_genesis = log.reader.iter_from(genesis);
+    assert!(matches!(
+        from_genesis.next(),
+        Some(Err(ReadError::Pruned { .. }))
+    ));
+    assert!(from_genesis.next().is_none());
+    // Whoever has a record keeps it.
+    assert_eq!(held[..], whole[1]);
+
+    let mut expected = whole[skipped..].to_vec();
+    for number in 200..220 {
+        expected.push(payload(number, 900));
+        append(&mut log, &expected[expected.len() - 1]);
+    }
+    sync(&mut log);
+    assert_eq!(all(&log), expected);
+    log.pruner.prune(3).unwrap();
+    let expected = all(&log);
+    log.syncer.stop(log.writer).unwrap();
+    drop((log.reader, log.preparer, log.pruner));
+
+    let memory = memory.power_cut(|_| false);
+    let found = verify(&DataFolder::in_memory(&memory)).unwrap();
+    assert_eq!(
+        (found.row, found.start.offset.segment()),
+        (Row::CleanEnd, 3)
+    );
+    assert!(found.faults.is_empty());
+    let log = open_memory(&memory);
+    assert_eq!(
+        (log.recovery.row, log.recovery.start),
+        (Row::CleanEnd, found.start)
+    );
+    assert_eq!(log.recovery.clean_stop, quorate_log::CleanStopRead::Matches);
+    assert_eq!(all(&log), expected);
+    assert_eq!(memory.file("genesis").as_deref(), Some(GENESIS));
+}
+
+#[test]
+fn a_log_begins_only_with_a_segment_that_is_there_synced_and_whole() {
+    let memory = MemoryBackend::new();
+    small_log(&memory, 70, &[70]);
+    let mut log = open_memory(&memory);
+    let last = log.writer.end().offset.segment();
+    let beyond = log.pruner.prune(last + 1).unwrap_err();
+    assert!(matches!(beyond, PruneError::NotThere { segment } if segment == last + 1));
+    let bytes = payload(1, 3000);
+    while log.writer.end().offset.segment() == last {
+        append(&mut log, &bytes);
+    }
+    assert!(log.pruner.prune(last + 1).is_err(), "it is not synced yet");
+    assert_eq!(log.reader.start().offset.segment(), 0);
+    assert!(memory.file(BASE).is_none());
+    sync(&mut log);
+    log.pruner.prune(last + 1).unwrap();
+    assert_eq!(segments(&memory).len(), 1);
+}
+
+#[test]
+fn power_lost_at_every_step_of_pruning_leaves_a_log_that_begins_before_or_after() {
+    let memory = MemoryBackend::new();
+    let whole = long_log(&memory);
+    let steps = {
+        let memory = memory.process_kill();
+        let mut log = open_memory(&memory);
+        let before = memory.steps_used();
+        log.pruner.prune(2).unwrap();
+        memory.steps_used() - before
+    };
+    let mut starts = Vec::new();
+    for step in 0..=steps {
+        for keep in [false, true] {
+            let memory = memory.process_kill();
+            let mut log = open_memory(&memory);
+            memory.power_off_after(step);
+            let _cut_short = log.pruner.prune(2);
+            drop(log);
+            let memory = memory.power_cut(|_| keep);
+            let log = open_memory(&memory);
+            assert_eq!(log.recovery.row, Row::CleanEnd, "{step}");
+            let skipped = log.reader.start().index.count() as usize;
+            assert_eq!(all(&log), whole[skipped..], "{step}");
+            let first = log.reader.start().offset.segment();
+            assert_eq!(segments(&memory)[0], format!("segment-{first:010}"));
+            starts.push(first);
+        }
+    }
+    starts.sort_unstable();
+    starts.dedup();
+    assert_eq!(starts, [0, 2]);
+}
+
+#[test]
+fn a_missing_beginning_without_a_whole_base_of_this_log_is_refused() {
+    let other = MemoryBackend::new();
+    let mut theirs = config();
+    theirs.salt = [1; 32];
+    let mut log = open(&DataFolder::in_memory(&other), &theirs, GENESIS).unwrap();
+    for number in 0..40 {
+        append(&mut log, &payload(number, 200));
+    }
+    sync(&mut log);
+    log.pruner.prune(2).unwrap();
+
+    let (memory, _) = pruned();
+    let without = memory.process_kill();
+    without.remove_file(BASE);
+    let damaged = memory.process_kill();
+    edit(&damaged, BASE, |bytes| bytes[40] ^= 1);
+    let foreign = memory.process_kill();
+    foreign.set_file(BASE, &other.file(BASE).unwrap());
+    for memory in [without, damaged, foreign] {
+        let names = memory.file_names();
+        let error = try_open(&memory).map(drop).unwrap_err();
+        let OpenError::Damaged { faults } = error else {
+            panic!("{error}")
+        };
+        assert_eq!(faults[0].damage, Damage::BeginningMissing);
+        assert_eq!(memory.file_names(), names);
+        let found = verify(&DataFolder::in_memory(&memory)).unwrap();
+        assert_eq!((found.row, found.faults), (Row::LostBeginning, faults));
+    }
+}
+
+#[test]
+fn a_segment_that_the_base_names_and_that_is_gone_is_missing() {
+    let (memory, _) = pruned();
+    let first = segments(&memory)[0].clone();
+    memory.remove_file(&first);
+    let error = try_open(&memory).map(drop).unwrap_err();
+    let OpenError::Damaged { faults } = error else {
+        panic!("{error}")
+    };
+    assert_eq!(
+        (faults[0].segment, faults[0].damage),
+        (2, Damage::SegmentMissing)
+    );
+    for name in segments(&memory) {
+        memory.remove_file(&name);
+    }
+    let error = try_open(&memory).map(drop).unwrap_err();
+    assert!(matches!(error, OpenError::LogLost { .. }));
+}
+
+#[test]
+fn rot_in_the_first_header_of_a_pruned_log_is_undone_and_rot_behind_it_is_marked() {
+    let (memory, kept) = pruned();
+    let first = segments(&memory)[0].clone();
+    let sound = memory.file(&first).unwrap();
+    edit(&memory, &first, |bytes| bytes[100] ^= 4);
+    let log = open_memory(&memory);
+    assert_eq!((log.recovery.row, all(&log)), (Row::CleanEnd, kept));
+    assert_eq!(memory.file(&first), Some(sound));
+    drop(log);
+
+    let memory = memory.process_kill();
+    edit(&memory, &first, |bytes| bytes[600] ^= 4);
+    let log = open_memory(&memory);
+    assert_eq!(log.recovery.row, Row::SyncedDamage);
+    assert_eq!(log.recovery.marked[0].from.segment(), 2);
+    // Nothing inside the stretch can be a beginning; behind it the log is whole again.
+    let resumed = log.recovery.marked[0].resumed_in;
+    assert!(!log.pruner.may_begin_with(3));
+    drop(log);
+    let mut log = open_memory(&memory.process_kill());
+    append(&mut log, b"behind");
+    sync(&mut log);
+    log.pruner.prune(resumed).unwrap();
+    assert_eq!(all(&log), [b"behind"]);
+}
+
+#[test]
+fn a_log_that_begins_behind_a_marked_stretch_opens_again() {
+    let (memory, _) = pruned();
+    let first = segments(&memory)[0].clone();
+    edit(&memory, &first, |bytes| bytes[600] ^= 4);
+    let mut log = open_memory(&memory);
+    append(&mut log, b"behind");
+    sync(&mut log);
+    let resumed = log.recovery.marked[0].resumed_in;
+    log.pruner.prune(resumed).unwrap();
+    drop(log);
+    let log = open_memory(&memory.power_cut(|_| false));
+    assert_eq!(
+        (log.recovery.row, all(&log)),
+        (Row::CleanEnd, vec![b"behind".to_vec()])
+    );
+    assert!(log.recovery.marked.is_empty() && !log.recovery.is_unvouched);
+}

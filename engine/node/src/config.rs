@@ -18,6 +18,8 @@ use std::path::{Path, PathBuf};
 
 /// Longest configuration file, bytes.
 const CONFIG_BYTES_MAX: usize = 64 * 1024;
+/// A log is bounded by no fewer segments than these.
+const BUDGET_SEGMENTS_MIN: u64 = 4;
 /// The file with every key and its explanation.
 const TEMPLATE: &str = include_str!("quorate.template.toml");
 
@@ -81,12 +83,16 @@ pub struct Listen {
 pub struct LogConfig {
     /// Length of a segment, bytes.
     pub segment_bytes: u32,
+    /// Bytes that the log may have before its oldest segments go, as far as a start from the
+    /// newest attested snapshot does not need them; 0: they never go.
+    pub bytes_max: u64,
 }
 
 impl Default for LogConfig {
     fn default() -> Self {
         Self {
             segment_bytes: quorate_log::SEGMENT_BYTES_DEFAULT,
+            bytes_max: 0,
         }
     }
 }
@@ -273,6 +279,7 @@ impl ConfigFile {
             }
         }
         self.check_multiples(path)?;
+        self.check_budget(path)?;
         let cores = topology::cores();
         if let Some(core) = self.pin.iter().find(|core| !cores.contains(core)) {
             return Err(
@@ -280,6 +287,24 @@ impl ConfigFile {
                     .value(core)
                     .remedy(format!("choose among {cores:?}")),
             );
+        }
+        Ok(())
+    }
+
+    fn check_budget(&self, path: &Path) -> Result<(), FileError> {
+        let bytes_max = self.log.bytes_max;
+        let least = u64::from(self.log.segment_bytes) * BUDGET_SEGMENTS_MIN;
+        if (1..least).contains(&bytes_max) {
+            return Err(FileError::new(path, "log.bytes_max", "out of range")
+                .value(bytes_max)
+                .remedy(format!(
+                    "choose at least {least}, or 0 to keep the whole log"
+                )));
+        }
+        if bytes_max > 0 && self.snapshots.every_heights == 0 {
+            return Err(FileError::new(path, "log.bytes_max", "needs snapshots")
+                .value(bytes_max)
+                .remedy("set snapshots.every_heights, or log.bytes_max to 0"));
         }
         Ok(())
     }

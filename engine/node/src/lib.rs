@@ -45,7 +45,8 @@ pub(crate) mod idle;
 pub mod local;
 pub mod metrics;
 pub mod node;
-pub(crate) mod queues;
+pub(crate) mod pruning;
+mod queues;
 pub(crate) mod stages;
 pub mod status;
 #[cfg(test)]

@@ -240,6 +240,12 @@ numbers! {
     Gauge height_attested;
     /// Height of the newest snapshot, taken or started from.
     Gauge snapshot_height;
+    /// Bytes of the log's segments.
+    Gauge log_bytes;
+    /// Bytes that the log may have before old segments go; 0 when they never do.
+    Gauge log_bytes_max;
+    /// Bytes of log segments that were removed.
+    Counter log_pruned_bytes;
     /// Commands admitted.
     Counter commands_accepted;
     /// Commands that found no room.

@@ -19,8 +19,8 @@ use quorate_consensus::types::{BlockId, Point, Window};
 use quorate_consensus::validators::ValidatorSet;
 use quorate_log::{
     CleanStopRead, DataFolder, LeaseError, LeaseFile, LeaseRead, LogConfig, MarkedFaulty,
-    OpenError, Opened, Preparer, ReadError, Reader, RecordKind, RecordRef, Row, SealDamage, Writer,
-    remove_clean_stop,
+    OpenError, Opened, Preparer, Pruner, ReadError, Reader, RecordIndex, RecordKind, RecordRef,
+    Row, SealDamage, Writer, remove_clean_stop,
 };
 
 use crate::executor::{ExecuteError, Executor, FinalBlock};
@@ -34,7 +34,7 @@ use crate::results::BlockResults;
 use crate::salvage::Salvage;
 use crate::snapshot::{self, Origin, SnapshotError, SnapshotFolder};
 use crate::state_machine::StateMachine;
-use crate::store::{LoggedBlock, Store, StoreError};
+use crate::store::{Store, StoreError};
 
 /// Proofs above the last finality mark that are kept while the log is read.
 const PROOFS_AHEAD_MAX: usize = 1_024;
@@ -139,6 +139,16 @@ pub enum RecoveryError {
         /// Height of the last finality mark.
         log: u64,
     },
+    /// The log does not go back to the state that the run would begin with.
+    #[error(
+        "the log begins at height {first}, above genesis, and there is no whole snapshot of that \
+         height or above to begin with: bring one back from a copy, or say that the disk of this \
+         validator is lost"
+    )]
+    BaseMissing {
+        /// Lowest height of which the log has no block although it is asked for, or of its first mark.
+        first: u64,
+    },
     /// A snapshot is whole and cannot be restored.
     #[error("a snapshot cannot be restored: {0}")]
     Snapshot(#[from] SnapshotError),
@@ -205,6 +215,8 @@ pub struct Recovered {
     pub preparer: Preparer,
     /// Reads the log, for a shadow.
     pub reader: Reader,
+    /// Removes the oldest segments of the log.
+    pub pruner: Pruner,
     /// Where the mark of the snapshot's block stands.
     pub snapshot_mark: Option<RecordRef>,
     /// What was found.
@@ -323,8 +335,8 @@ pub fn recover<S: StateMachine>(
         syncer,
         preparer,
         reader,
+        pruner,
         recovery,
-        ..
     } = opened;
     check_segments(config, writer.payload_bytes_max())?;
     check_initialized(&lease_file, recovery.end.index.count())?;
@@ -364,6 +376,7 @@ pub fn recover<S: StateMachine>(
         sync,
         preparer,
         reader,
+        pruner,
         snapshot_mark,
         summary,
     })
@@ -395,12 +408,13 @@ struct Scan {
     /// Blocks up to this one are in the executor's state already.
     snapshot: Option<Header>,
     snapshot_mark: Option<RecordRef>,
+    /// Where the log begins; what stood before was pruned.
+    start: RecordRef,
 }
 
 impl Scan {
     fn new(set: &ValidatorSet, store: Store) -> Self {
         Self {
-            store,
             blocks: BTreeMap::new(),
             records: BTreeMap::new(),
             finalized: set.genesis(),
@@ -412,6 +426,8 @@ impl Scan {
             results: BlockResults::new(),
             snapshot: None,
             snapshot_mark: None,
+            start: store.log_start(),
+            store,
         }
     }
 
@@ -471,20 +487,26 @@ impl Scan {
         executor: &mut Executor<S>,
     ) -> Result<(), RecoveryError> {
         let order = |what| Err(RecoveryError::Order { place, what });
-        if mark.header.height != self.finalized.height.next() {
-            return order("a finality mark skips a height");
-        }
-        if mark.header.parent_id != self.finalized.id {
-            return order("a finalized block does not follow the one below");
-        }
-        if mark.below != self.newest_mark {
-            return order("a finality mark does not name the one below");
-        }
-        let LoggedBlock { header, payload } = self.store.read_block(mark.block)?;
-        if header != mark.header {
-            return order("a finality mark names another block");
-        }
+        self.check_follows(place, mark)?;
+        let header = mark.header;
         let id = header.id();
+        let is_in_state = self
+            .snapshot
+            .is_some_and(|base| header.height <= base.height);
+        // The mark of a block may stand in a kept segment, and its body in a pruned one.
+        let payload = if mark.block < self.start {
+            if !is_in_state {
+                let first = header.height.number();
+                return Err(RecoveryError::BaseMissing { first });
+            }
+            None
+        } else {
+            let block = self.store.read_block(mark.block)?;
+            if block.header != header {
+                return order("a finality mark names another block");
+            }
+            Some(block.payload)
+        };
         match self.snapshot {
             Some(base) if base.height == header.height && base != header => {
                 return order("a snapshot is of another block than the log has there");
@@ -492,6 +514,7 @@ impl Scan {
             Some(base) if base.height == header.height => self.snapshot_mark = Some(place),
             Some(base) if base.height > header.height => {}
             _ => {
+                let payload = payload.unwrap_or_default();
                 let block = FinalBlock {
                     id,
                     header,
@@ -508,6 +531,31 @@ impl Scan {
         self.finalized = header.point(id);
         self.finalized_time_ns = header.time_ns;
         self.advance_proven();
+        Ok(())
+    }
+
+    /// The first mark of a pruned log follows what is gone, and is of the snapshot's state.
+    fn check_follows(&self, place: RecordRef, mark: &FinalMark) -> Result<(), RecoveryError> {
+        let order = |what| Err(RecoveryError::Order { place, what });
+        let is_first = self.newest_mark.is_none() && self.start.index != RecordIndex::GENESIS;
+        if is_first && mark.below.is_some_and(|below| below < self.start) {
+            let first = mark.header.height;
+            return match self.snapshot {
+                Some(base) if base.height >= first => Ok(()),
+                _ => Err(RecoveryError::BaseMissing {
+                    first: first.number(),
+                }),
+            };
+        }
+        if mark.header.height != self.finalized.height.next() {
+            return order("a finality mark skips a height");
+        }
+        if mark.header.parent_id != self.finalized.id {
+            return order("a finalized block does not follow the one below");
+        }
+        if mark.below != self.newest_mark {
+            return order("a finality mark does not name the one below");
+        }
         Ok(())
     }
 

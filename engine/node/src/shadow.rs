@@ -12,12 +12,14 @@ use std::path::PathBuf;
 
 use quorate_consensus::attestation::{StateCertificate, StateStatement};
 use quorate_consensus::header::Header;
+use quorate_consensus::types::{Height, Point, Window};
 use quorate_consensus::validators::ValidatorSet;
 use quorate_consensus::wire;
-use quorate_log::{ReadError, Reader, RecordRef};
+use quorate_log::{PruneError, ReadError, Reader, RecordRef};
 
 use crate::executor::{ExecuteError, Executor, FinalBlock};
-use crate::journal::{EntryError, FinalMark, JournalEntry, KIND_FINALIZED, decode};
+use crate::journal::{EntryError, FinalMark, JournalEntry, KIND_FINALIZED, KIND_PROOF, decode};
+use crate::pruning::{Needed, Pruned, Pruning};
 use crate::results::BlockResults;
 use crate::roots::ROOT_HEIGHTS;
 use crate::snapshot::{self, Manifest, Origin, SnapshotError, SnapshotFolder};
@@ -91,6 +93,15 @@ pub struct Shadow<S> {
     asked: Option<u64>,
     certificates: Vec<StateCertificate>,
     results: BlockResults,
+    /// Snapshots of which it is known where the mark of their block stands, ascending.
+    marks: Vec<(u64, RecordRef)>,
+    /// The newest proof read of a block that was executed here: its window, and where it stands.
+    proof: Option<(Window, RecordRef)>,
+    /// The lowest proof read after that, of a block that was not executed yet.
+    proof_ahead: Option<(Point, RecordRef)>,
+    /// The snapshot that old segments may go for; it was read whole.
+    kept: Option<(u64, RecordRef)>,
+    pruning: Option<Pruning>,
 }
 
 impl<S: StateMachine> Shadow<S> {
@@ -126,7 +137,19 @@ impl<S: StateMachine> Shadow<S> {
             asked: None,
             certificates: Vec::new(),
             results: BlockResults::new(),
+            marks: base.into_iter().collect(),
+            proof: None,
+            proof_ahead: None,
+            kept: None,
+            pruning: None,
         })
+    }
+
+    /// Lets old segments of the log go, for snapshots of this shadow.
+    #[must_use]
+    pub(crate) fn with_pruning(mut self, pruning: Pruning) -> Self {
+        self.pruning = Some(pruning);
+        self
     }
 
     /// Height of the last block executed here.
@@ -177,6 +200,9 @@ impl<S: StateMachine> Shadow<S> {
             if let Some(next) = iter.position() {
                 self.next = next;
             }
+            if record.kind() == KIND_PROOF {
+                self.note_proof(record.place(), decode(record.kind(), &record)?);
+            }
             if record.kind() != KIND_FINALIZED {
                 continue;
             }
@@ -188,8 +214,9 @@ impl<S: StateMachine> Shadow<S> {
             }
             let is_due = self.next_due() == Some(mark.header.height.number());
             self.execute(&mark)?;
+            self.take_proof_ahead();
             if is_due {
-                return Ok(self.take(&mark.header));
+                return Ok(self.take(&mark.header, record.place()));
             }
         }
         Ok(Progress::More)
@@ -211,7 +238,7 @@ impl<S: StateMachine> Shadow<S> {
         Ok(self.executor.execute(&block, &mut self.results)?)
     }
 
-    fn take(&mut self, header: &Header) -> Progress {
+    fn take(&mut self, header: &Header, mark: RecordRef) -> Progress {
         self.asked = None;
         let taken = snapshot::take(&mut self.executor, header, &self.origin, &self.folder);
         let taken = taken.and_then(|manifest| {
@@ -220,6 +247,10 @@ impl<S: StateMachine> Shadow<S> {
         });
         match taken {
             Ok(manifest) => {
+                self.marks.push((manifest.height(), mark));
+                if self.marks.len() > self.policy.keep.max(1) {
+                    self.marks.remove(0);
+                }
                 for certificate in std::mem::take(&mut self.certificates) {
                     self.certify(certificate);
                 }
@@ -227,6 +258,86 @@ impl<S: StateMachine> Shadow<S> {
             }
             Err(error) => Progress::Failed(error),
         }
+    }
+
+    /// A proof counts once its block is executed here: a start from the log finds it too.
+    fn note_proof(&mut self, place: RecordRef, entry: JournalEntry<'_>) {
+        let JournalEntry::Proof { point, .. } = entry else {
+            return;
+        };
+        if point.height.number() > self.executor.height() {
+            self.proof_ahead.get_or_insert((point, place));
+        } else if self.proof.is_none_or(|(window, _)| window < point.window) {
+            self.proof = Some((point.window, place));
+        }
+    }
+
+    fn take_proof_ahead(&mut self) {
+        let height = self.executor.height();
+        let reached = |ahead: &mut (Point, RecordRef)| ahead.0.height.number() <= height;
+        if let Some((point, place)) = self.proof_ahead.take_if(reached) {
+            self.proof = Some((point.window, place));
+        }
+    }
+
+    /// Lets old segments of the log go when it is over its budget, one at most; looks at no more
+    /// than `records` records.
+    ///
+    /// # Errors
+    /// [`PruneError`]: nothing that is needed is gone.
+    pub(crate) fn prune(
+        &mut self,
+        records: usize,
+        now: std::time::Instant,
+    ) -> Result<Pruned, PruneError> {
+        if !self.pruning.as_ref().is_some_and(Pruning::is_due) {
+            return Ok(Pruned::Nothing);
+        }
+        self.choose_kept();
+        let (Some((height, mark)), Some((window, proof))) = (self.kept, self.proof) else {
+            return Ok(Pruned::Nothing);
+        };
+        let needed = Needed {
+            height: Height::new(height),
+            mark,
+            window,
+            proof,
+        };
+        let pruning = self.pruning.as_mut();
+        pruning.map_or(Ok(Pruned::Nothing), |pruning| {
+            pruning.step(&needed, records, now)
+        })
+    }
+
+    /// The newest snapshot that has a certificate; read whole, once, before anything goes for it.
+    fn choose_kept(&mut self) {
+        let Some(place) = self
+            .marks
+            .iter()
+            .rposition(|&(height, _)| self.is_attested(height))
+        else {
+            return;
+        };
+        let newest = self.marks[place];
+        if self.kept == Some(newest) {
+            return;
+        }
+        match self.folder.verify(newest.0) {
+            Ok(_) => self.kept = Some(newest),
+            Err(error) => {
+                tracing::error!(height = newest.0, %error, "the log is not pruned for a snapshot");
+                self.marks.remove(place);
+            }
+        }
+    }
+
+    fn is_attested(&self, height: u64) -> bool {
+        let manifest = self.folder.manifest(height);
+        let (Ok(manifest), Ok(Some(bytes))) = (manifest, self.folder.certificate(height)) else {
+            return false;
+        };
+        wire::decode_state_certificate(&bytes)
+            .is_ok_and(|certificate| certificate.statement == statement_of(&manifest))
     }
 
     /// Puts a certificate beside its snapshot, or keeps it until the snapshot is there.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use quorate_consensus::certificate::{Certificate, Target};
 use quorate_consensus::machine::Durability;
 use quorate_consensus::types::Epoch;
 use quorate_log::{DataFolder, LogConfig, MemoryBackend, Opened, Syncer};
@@ -40,12 +41,24 @@ impl StateMachine for Count {
     fn query(&self, _: &[u8], _: &mut Vec<u8>) {}
 }
 
+const OWN: [u8; 32] = [9; 32];
+
+fn log_config() -> LogConfig {
+    LogConfig {
+        segment_bytes: 1 << 16,
+        ..LogConfig::new([7; 32])
+    }
+}
+
 /// A log that grows, with the executor of the validator that writes it.
 struct Scene {
     set: Arc<ValidatorSet>,
+    folder: DataFolder,
     journal: Journal,
     syncer: Syncer,
     reader: Reader,
+    pruner: Option<quorate_log::Pruner>,
+    served: Arc<crate::store::Served>,
     executor: Executor<Count>,
     parent: quorate_consensus::types::BlockId,
     height: u64,
@@ -56,22 +69,23 @@ impl Scene {
     fn new() -> Self {
         let set = Arc::clone(sample_genesis(4).0.validator_set());
         let folder = DataFolder::in_memory(&MemoryBackend::new());
-        let config = LogConfig {
-            segment_bytes: 1 << 16,
-            ..LogConfig::new([7; 32])
-        };
-        let opened = quorate_log::open(&folder, &config, b"genesis").unwrap();
+        crate::recovery::initialize(&folder, &log_config(), b"genesis", [1; 16], OWN).unwrap();
+        let opened = quorate_log::open(&folder, &log_config(), b"genesis").unwrap();
         let Opened {
             writer,
             syncer,
             reader,
+            pruner,
             ..
         } = opened;
         let start = JournalStart::default();
         Self {
             journal: Journal::new(writer, start, Durability::Async, Epoch::ZERO, 1),
+            folder,
             syncer,
             reader,
+            pruner: Some(pruner),
+            served: Arc::default(),
             executor: Executor::new(Count::default(), 8, set.genesis_time_ns()),
             parent: set.genesis().id,
             set,
@@ -229,4 +243,169 @@ fn a_certificate_stands_beside_its_snapshot_and_never_beside_another() {
     let bytes = shadow.folder.certificate(64).unwrap().expect("it is there");
     let certificate = wire::decode_state_certificate(&bytes).unwrap();
     assert_eq!(certificate.statement, taken[0]);
+}
+
+impl Scene {
+    /// A finality proof of the newest block, said to be of this window.
+    fn prove(&mut self, window: u64) {
+        let block = final_block(&self.set, self.height, self.parent, &[]);
+        let point = Point {
+            height: Height::new(self.height),
+            window: Window::new(window),
+            index: block.header.index,
+            id: self.parent,
+        };
+        let proof = Certificate {
+            epoch: Epoch::ZERO,
+            window: point.window,
+            target: Target::Final {
+                index: point.index,
+                id: point.id,
+            },
+            records: Vec::new(),
+            headers: vec![block.header],
+        };
+        let op = JournalOp::Proof { point, proof };
+        self.journal.append(0, op, &mut Vec::new()).unwrap();
+    }
+
+    fn pruning_shadow(&mut self, bytes_max: u64) -> Shadow<Count> {
+        let pruner = self.pruner.take().unwrap();
+        let (reader, served) = (self.reader.clone(), Arc::clone(&self.served));
+        let pruning = Pruning::new(pruner, reader, served, bytes_max);
+        self.shadow(256, None).with_pruning(pruning)
+    }
+
+    fn first(&self) -> u32 {
+        self.reader.start().offset.segment()
+    }
+
+    /// Recovers from what the log and the snapshots hold, as a start does.
+    fn recover(
+        folder: &DataFolder,
+        set: &ValidatorSet,
+        snapshots: &SnapshotFolder,
+    ) -> Result<(u64, crate::recovery::Recovered), crate::recovery::RecoveryError> {
+        let mut executor = Executor::new(Count::default(), 8, set.genesis_time_ns());
+        let snapshot = crate::recovery::restore_newest(snapshots, set, &mut executor)?;
+        let config = crate::recovery::RecoveryConfig {
+            log: log_config(),
+            genesis: b"genesis",
+            durability: Durability::Async,
+            boot_id: [1; 16],
+            incarnation_min: 1,
+            own: OWN,
+            payload_bytes_max: 1000,
+            cache_bytes_max: 1 << 20,
+            snapshot,
+        };
+        let recovered = crate::recovery::recover(folder, &config, set, &mut executor)?;
+        Ok((executor.app().0, recovered))
+    }
+}
+
+fn vouch(shadow: &mut Shadow<Count>, statement: StateStatement) {
+    let signatures = vec![(quorate_consensus::types::ValidatorIndex::new(1), [4; 64])];
+    shadow.certify(StateCertificate {
+        statement,
+        signatures,
+    });
+}
+
+/// Prunes until nothing more goes.
+fn prune(shadow: &mut Shadow<Count>) -> Pruned {
+    loop {
+        match shadow.prune(50, std::time::Instant::now()).unwrap() {
+            Pruned::More | Pruned::Removed { .. } => {}
+            done => return done,
+        }
+    }
+}
+
+#[test]
+fn segments_go_only_below_a_snapshot_that_is_attested_and_a_proof_that_is_synced() {
+    let mut scene = Scene::new();
+    let mut shadow = scene.pruning_shadow(1 << 16);
+    scene.append_to(500);
+    scene.prove(1);
+    scene.append_to(512);
+    scene.sync();
+    let taken = taken(&mut shadow);
+    assert_eq!(taken.len(), 2);
+    assert_eq!((prune(&mut shadow), scene.first()), (Pruned::Nothing, 0));
+    vouch(&mut shadow, taken[0].clone());
+    prune(&mut shadow);
+    let first = scene.first();
+    assert!(first > 0, "what stands below the first snapshot is gone");
+    let place = |shadow: &Shadow<Count>, height: u64| {
+        let mark = shadow.marks.iter().find(|(at, _)| *at == height);
+        mark.expect("it was taken").1.offset.segment()
+    };
+    assert!(first <= place(&shadow, 256));
+    // One whose data is not what it was lets nothing go.
+    let data = shadow
+        .folder
+        .path()
+        .join("snapshot-00000000000000000512.data");
+    let sound = std::fs::read(&data).unwrap();
+    std::fs::write(&data, vec![7; sound.len()]).unwrap();
+    vouch(&mut shadow, taken[1].clone());
+    prune(&mut shadow);
+    assert_eq!(scene.first(), first);
+}
+
+#[test]
+fn a_validator_starts_from_a_pruned_log_and_its_snapshot_and_serves_the_rest() {
+    let mut scene = Scene::new();
+    let mut shadow = scene.pruning_shadow(1 << 16);
+    scene.append_to(300);
+    scene.prove(1);
+    scene.append_to(512);
+    scene.sync();
+    let statement = taken(&mut shadow).pop().unwrap();
+    vouch(&mut shadow, statement);
+    prune(&mut shadow);
+    scene.append_to(600);
+    scene.sync();
+    assert!(scene.first() > 0);
+    let (set, folder, commands) = (Arc::clone(&scene.set), scene.folder, scene.executor.app().0);
+    let snapshots = SnapshotFolder::new(scene.temporary.path().join("snapshots"));
+    drop((scene.journal, scene.syncer, scene.reader, shadow));
+
+    let (applied, recovered) = Scene::recover(&folder, &set, &snapshots).unwrap();
+    assert_eq!(
+        (applied, recovered.restored.finalized.height.number()),
+        (commands, 600)
+    );
+    assert_eq!(recovered.restored.proven.window, Window::new(1));
+    assert!(recovered.snapshot_mark.is_some());
+    let store = &recovered.store;
+    let top = quorate_consensus::message::BlockRef {
+        height: recovered.restored.finalized.height,
+        id: recovered.restored.finalized.id,
+    };
+    let headers = store.history(&top, 1000).unwrap();
+    let lowest = headers.last().unwrap();
+    assert!(headers.len() < 600 && headers.len() > 600 - 512);
+    let below = |header: &Header| quorate_consensus::message::BlockRef {
+        height: Height::new(header.height.number() - 1),
+        id: header.parent_id,
+    };
+    assert!(store.history(&below(lowest), 10).unwrap().is_empty());
+    assert!(store.block(&below(lowest)).unwrap().is_none());
+    assert!(store.block(&below(&headers[0])).unwrap().is_some());
+    let lowest_height = lowest.height.number();
+    drop(recovered);
+
+    // Without the snapshot nothing says what the state was where the log begins.
+    for height in snapshots.heights().unwrap() {
+        snapshots.remove(height).unwrap();
+    }
+    let error = Scene::recover(&folder, &set, &snapshots)
+        .map(drop)
+        .unwrap_err();
+    assert!(
+        matches!(error, crate::recovery::RecoveryError::BaseMissing { first } if first == lowest_height),
+        "{error}"
+    );
 }

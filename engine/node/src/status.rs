@@ -10,6 +10,7 @@ use crate::roots::StateRoot;
 use quorate_consensus::types::ValidatorIndex;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// One validator's condition.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -44,6 +45,13 @@ pub struct NodeStatus {
     pub attested: u64,
     /// Height of the newest snapshot here, taken in this run or started from; 0 for none.
     pub snapshot: u64,
+    /// Bytes of the log's segments.
+    pub log_bytes: u64,
+    /// Bytes that the log may have before its oldest segments go; 0 when they never do.
+    pub log_bytes_max: u64,
+    /// Days until the log has that many, as it has grown in this run; null when it does not grow
+    /// or may grow without bound.
+    pub log_days_to_full: Option<f64>,
     /// Commands that wait here for a block or for finality.
     pub pool_commands: u64,
     /// Bytes of them.
@@ -76,6 +84,10 @@ pub(crate) struct StatusFacts<'a> {
 impl NodeStatus {
     pub(crate) fn new(facts: &StatusFacts<'_>, metrics: &Metrics) -> Self {
         let consensus = facts.order.consensus();
+        let log_bytes = facts.order.store().log_usage().bytes;
+        let log_bytes_max = metrics.log_bytes_max.read();
+        let room = log_bytes_max.saturating_sub(log_bytes);
+        let days_to_full = days_to_full(room, facts.order.store().log_growth());
         Self {
             schema: 1,
             index: facts.own.number(),
@@ -92,6 +104,9 @@ impl NodeStatus {
             durable: consensus.durable().number(),
             attested: metrics.height_attested.read(),
             snapshot: metrics.snapshot_height.read(),
+            log_bytes,
+            log_bytes_max,
+            log_days_to_full: days_to_full.filter(|_| log_bytes_max > 0),
             pool_commands: facts.order.lanes().len() as u64,
             pool_bytes: facts.order.lanes().bytes() as u64,
             commands_finalized: metrics.commands_finalized.read(),
@@ -111,5 +126,29 @@ impl NodeStatus {
             tracing::error!(%error, "a status is no JSON");
             "{}".to_owned()
         })
+    }
+}
+
+/// Days until `room` bytes are taken by what grew by so many bytes in such a time.
+fn days_to_full(room: u64, (grown, elapsed): (u64, Duration)) -> Option<f64> {
+    const DAY: f64 = 86_400.0;
+    let per_day = grown as f64 * DAY / elapsed.as_secs_f64();
+    let days = room as f64 / per_day;
+    days.is_finite().then_some(days)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_to_full_follow_from_the_growth_seen_and_are_none_without_growth() {
+        let hour = Duration::from_secs(3600);
+        let days = days_to_full(48 << 20, (1 << 20, hour)).expect("it grows");
+        assert!((days - 2.0).abs() < 1e-9, "{days}");
+        assert_eq!(days_to_full(0, (1, hour)), Some(0.0));
+        assert_eq!(days_to_full(1 << 20, (0, hour)), None);
+        assert_eq!(days_to_full(1 << 20, (5, Duration::ZERO)), Some(0.0));
+        assert_eq!(days_to_full(0, (0, Duration::ZERO)), None);
     }
 }

@@ -10,13 +10,15 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use quorate_consensus::certificate::Certificate;
 use quorate_consensus::header::Header;
 use quorate_consensus::limits::BACKFILL_HEADERS_MAX;
 use quorate_consensus::message::BlockRef;
 use quorate_consensus::types::{BlockId, Height, Index, Window};
-use quorate_log::{ReadError, Reader, RecordRef};
+use quorate_log::{LogUsage, ReadError, Reader, RecordRef};
 
 use crate::journal::{EntryError, FinalMark, JournalEntry, decode};
 use crate::salvage::Salvage;
@@ -89,8 +91,10 @@ pub struct Store {
     cached: VecDeque<BlockId>,
     cached_bytes: usize,
     cache_bytes_max: usize,
-    /// Marks of the heights 64, 128, ...
+    /// Marks of every 64th height, without gaps.
     anchors: Vec<RecordRef>,
+    /// Height of the first of them over 64.
+    anchors_from: u64,
     newest_mark: Option<(Height, RecordRef)>,
     /// Ascending heights. Bound: `PROOFS_MAX`, and one in `PROOF_HEIGHTS` heights below those.
     proofs: Vec<(Height, RecordRef)>,
@@ -98,12 +102,38 @@ pub struct Store {
     proofs_thinned: usize,
     /// What can be read of damaged parts of the log, until the chain is whole again.
     salvage: Option<Salvage>,
+    served: Arc<Served>,
+    /// When the log was opened, and how much had been written to it.
+    opened: (Instant, u64),
+}
+
+/// From which segments finalized history was read for peers.
+#[derive(Debug)]
+pub struct Served(AtomicU32);
+
+impl Default for Served {
+    fn default() -> Self {
+        Self(AtomicU32::new(u32::MAX))
+    }
+}
+
+impl Served {
+    pub(crate) fn note(&self, segment: u32) {
+        self.0.fetch_min(segment, Ordering::Relaxed);
+    }
+
+    /// The lowest segment that was read since the last call; none when none was.
+    pub fn take_lowest(&self) -> Option<u32> {
+        let lowest = self.0.swap(u32::MAX, Ordering::Relaxed);
+        (lowest != u32::MAX).then_some(lowest)
+    }
 }
 
 impl Store {
     /// An empty index over a log. `cache_bytes_max` bounds the cached payloads.
     #[must_use]
     pub fn new(reader: Reader, cache_bytes_max: usize) -> Self {
+        let usage = reader.usage();
         Self {
             reader,
             live: BTreeMap::new(),
@@ -114,11 +144,38 @@ impl Store {
             cached_bytes: 0,
             cache_bytes_max,
             anchors: Vec::new(),
+            anchors_from: 1,
             newest_mark: None,
             proofs: Vec::new(),
             proofs_thinned: 0,
             salvage: None,
+            served: Arc::default(),
+            opened: (Instant::now(), usage.written_bytes),
         }
+    }
+
+    /// From which segments peers are being served.
+    #[must_use]
+    pub fn served(&self) -> Arc<Served> {
+        Arc::clone(&self.served)
+    }
+
+    /// Bytes by which the log has grown in this run, and how long that took.
+    pub(crate) fn log_growth(&self) -> (u64, Duration) {
+        let (opened, before) = self.opened;
+        let written = self.reader.usage().written_bytes;
+        (written.saturating_sub(before), opened.elapsed())
+    }
+
+    /// Where the log begins.
+    pub(crate) fn log_start(&self) -> RecordRef {
+        self.reader.start()
+    }
+
+    /// How much room the log takes.
+    #[must_use]
+    pub fn log_usage(&self) -> LogUsage {
+        self.reader.usage()
     }
 
     /// What is left of damaged parts of the log, for this validator and its peers.
@@ -196,6 +253,9 @@ impl Store {
     /// The journal has the finality mark of a height; heights come in order.
     pub fn note_mark(&mut self, height: Height, place: RecordRef) {
         if height.number().is_multiple_of(ANCHOR_HEIGHTS) {
+            if self.anchors.is_empty() {
+                self.anchors_from = height.number() / ANCHOR_HEIGHTS;
+            }
             self.anchors.push(place);
         }
         self.newest_mark = Some((height, place));
@@ -274,10 +334,7 @@ impl Store {
         if let Some(payload) = self.payloads.get(&block.id) {
             return Ok(Some(Arc::clone(payload)));
         }
-        block
-            .place
-            .map(|place| self.read_block(place).map(|block| block.payload))
-            .transpose()
+        self.payload_at(block.place)
     }
 
     fn live_block(&self, id: &BlockId) -> Option<&LiveBlock> {
@@ -299,10 +356,12 @@ impl Store {
         if let Some(payload) = self.payloads.get(id) {
             return Ok(Some(Arc::clone(payload)));
         }
-        match self.live_block(id).and_then(|block| block.place) {
-            Some(place) => Ok(Some(self.read_block(place)?.payload)),
-            None => Ok(None),
-        }
+        self.payload_at(self.live_block(id).and_then(|block| block.place))
+    }
+
+    fn payload_at(&self, place: Option<RecordRef>) -> Result<Option<Arc<[u8]>>, StoreError> {
+        let block = place.map_or(Ok(None), |place| unless_pruned(self.read_block(place)))?;
+        Ok(block.map(|block| block.payload))
     }
 
     /// A whole block, live or of finalized history; none when this log does not have it.
@@ -317,7 +376,10 @@ impl Store {
                 .map(|payload| LoggedBlock { header, payload }));
         }
         match self.mark(wanted.height)? {
-            Some(mark) if mark.header.id() == wanted.id => self.read_block(mark.block).map(Some),
+            Some(mark) if mark.header.id() == wanted.id => {
+                self.served.note(mark.block.offset.segment());
+                unless_pruned(self.read_block(mark.block))
+            }
             _ => Ok(self.salvage().and_then(|left| left.block(&wanted.id))),
         }
     }
@@ -341,7 +403,8 @@ impl Store {
                 break;
             }
             headers.push(at.header);
-            mark = at.below.map(|place| self.read_mark(place)).transpose()?;
+            self.served.note(at.block.offset.segment());
+            mark = self.below(&at)?;
         }
         Ok(headers)
     }
@@ -351,9 +414,11 @@ impl Store {
     /// # Errors
     /// [`StoreError`] when the log cannot be believed.
     pub fn proof(&self, at_least: Height) -> Result<Option<Certificate>, StoreError> {
+        // Both rise: the first one that is high enough and still there.
+        let first = self.reader.start();
         let place = self
             .proofs
-            .partition_point(|&(height, _)| height < at_least);
+            .partition_point(|&(height, place)| height < at_least || place < first);
         let Some(&(_, place)) = self.proofs.get(place) else {
             return Ok(self.salvage().and_then(|left| left.proof(at_least)));
         };
@@ -372,18 +437,22 @@ impl Store {
         if height > newest || height == Height::ZERO {
             return Ok(None);
         }
-        let anchor = height.number().div_ceil(ANCHOR_HEIGHTS).saturating_sub(1);
-        let anchor = usize::try_from(anchor)
+        // Below the first anchor there are at most 63 heights, or what was pruned.
+        let anchor = height.number().div_ceil(ANCHOR_HEIGHTS);
+        let anchor = usize::try_from(anchor.saturating_sub(self.anchors_from))
             .ok()
             .and_then(|anchor| self.anchors.get(anchor));
-        let mut mark = self.read_mark(anchor.copied().unwrap_or(newest_place))?;
-        while mark.header.height > height {
-            let Some(below) = mark.below else {
-                return Ok(None);
-            };
-            mark = self.read_mark(below)?;
+        let mut mark = unless_pruned(self.read_mark(anchor.copied().unwrap_or(newest_place)))?;
+        while let Some(at) = mark.filter(|at| at.header.height > height) {
+            mark = self.below(&at)?;
         }
-        Ok((mark.header.height == height).then_some(mark))
+        Ok(mark.filter(|at| at.header.height == height))
+    }
+
+    /// The mark below; none below the first height and below what the log still has.
+    fn below(&self, mark: &FinalMark) -> Result<Option<FinalMark>, StoreError> {
+        mark.below
+            .map_or(Ok(None), |place| unless_pruned(self.read_mark(place)))
     }
 
     fn read_mark(&self, place: RecordRef) -> Result<FinalMark, StoreError> {
@@ -413,6 +482,14 @@ impl Store {
     #[must_use]
     pub fn sizes(&self) -> (usize, usize, usize) {
         (self.live.len(), self.cached_bytes, self.proofs.len())
+    }
+}
+
+/// What was pruned is as if this log had never had it.
+fn unless_pruned<T>(read: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+    match read {
+        Err(StoreError::Read(ReadError::Pruned { .. })) => Ok(None),
+        read => read.map(Some),
     }
 }
 

@@ -8,6 +8,7 @@ use crate::http::{HttpServer, Question, Reply};
 use crate::lanes::LanesConfig;
 use crate::metrics::Metrics;
 use crate::profiles::{Durability, STAGES, Threading};
+use crate::pruning::Pruning;
 use crate::recovery::{self, RecoverySummary};
 use crate::replica::{Companions, Parts, Replica, ReplicaConfig};
 use crate::shadow::{Shadow, SnapshotPolicy};
@@ -221,8 +222,18 @@ pub(super) fn start<S: StateMachine>(
     let clock = Clock::new();
     let (parts, companions) = open_parts(&config, app, clock)?;
     let (shadow_sender, asks) = ShadowSender::new();
+    if second.is_none() && config.log.bytes_max > 0 {
+        tracing::warn!("log.bytes_max has no effect: this node was started without snapshots");
+    }
     let (reader, base) = (companions.reader, companions.snapshot);
-    let shadow = second.map(|app| ShadowPlan::new(&config, app, (reader, base), asks));
+    let bytes_max = config.log.bytes_max;
+    let pruning = Pruning::new(
+        companions.pruner,
+        reader.clone(),
+        companions.served,
+        bytes_max,
+    );
+    let shadow = second.map(|app| ShadowPlan::new(&config, app, (reader, base, pruning), asks));
     let net_config = net_config(&config, companions.summary.lease.incarnation)?;
     let set = Arc::clone(config.genesis.validator_set());
     let validator_key = ValidatorKey::from_seed(&config.key.seed());
@@ -232,6 +243,7 @@ pub(super) fn start<S: StateMachine>(
     let waker = net.waker();
     let metrics = Arc::new(Metrics::default());
     metrics.snapshot_height.set(companions.summary.snapshot);
+    metrics.log_bytes_max.set(bytes_max);
     let (control, controls) = bounded(CONTROLS_MAX);
     let (sender, finalized) = bounded(config.limits.finalized_queue_max);
     let durable = bounded(1);
@@ -382,6 +394,7 @@ struct ShadowPlan<S> {
     policy: SnapshotPolicy,
     reader: Reader,
     base: Option<(u64, RecordRef)>,
+    pruning: Pruning,
     asks: Receiver<ToShadow>,
 }
 
@@ -389,7 +402,7 @@ impl<S> ShadowPlan<S> {
     fn new(
         config: &NodeConfig,
         app: S,
-        (reader, base): (Reader, Option<(u64, RecordRef)>),
+        (reader, base, pruning): (Reader, Option<(u64, RecordRef)>, Pruning),
         asks: Receiver<ToShadow>,
     ) -> Self {
         Self {
@@ -403,6 +416,7 @@ impl<S> ShadowPlan<S> {
             },
             reader,
             base,
+            pruning,
             asks,
         }
     }
@@ -432,8 +446,10 @@ impl Beside {
             };
             let (app, sessions_max, set) = (plan.app, plan.sessions_max, plan.set);
             let (policy, reader, base) = (plan.policy, plan.reader, plan.base);
+            let pruning = plan.pruning;
             shadow::start(parts, move || {
-                Shadow::new(app, sessions_max, &set, policy, reader, base)
+                let shadow = Shadow::new(app, sessions_max, &set, policy, reader, base)?;
+                Ok(shadow.with_pruning(pruning))
             })
         };
         let shadow = shadow.map(start).transpose()?;

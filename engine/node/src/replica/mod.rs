@@ -34,7 +34,7 @@ use quorate_consensus::machine::{Config, Consensus, Disposition, Durability, Tim
 use quorate_consensus::payload::PayloadError;
 use quorate_consensus::types::{Now, ValidatorIndex};
 use quorate_consensus::validators::ValidatorSet;
-use quorate_log::{DataFolder, LogConfig, Preparer, Reader, RecordRef};
+use quorate_log::{DataFolder, LogConfig, Preparer, Pruner, Reader, RecordRef};
 
 use crate::executor::{ExecuteError, Executor};
 use crate::journal::{Journal, JournalError, Journaled, SyncDone, SyncError, SyncWorker};
@@ -42,6 +42,7 @@ use crate::lanes::{CommandVerdict, Lanes, LanesConfig};
 use crate::recovery::{RecoveryConfig, RecoveryError, RecoverySummary, recover, restore_newest};
 use crate::snapshot::SnapshotFolder;
 use crate::state_machine::{SessionId, StateMachine};
+use crate::store::Served;
 
 /// Passes of one turn at most: what is left then is done in the next one.
 const PASSES_PER_TURN: usize = 8;
@@ -128,6 +129,10 @@ pub struct Companions {
     pub preparer: Preparer,
     /// Reads the log, for a shadow.
     pub reader: Reader,
+    /// Removes the oldest segments of the log.
+    pub pruner: Pruner,
+    /// From which segments peers are being served.
+    pub served: Arc<Served>,
     /// Height of the snapshot that the run began with, and where its block's mark stands.
     pub snapshot: Option<(u64, RecordRef)>,
     /// What recovery found.
@@ -183,6 +188,7 @@ impl<S: StateMachine> Parts<S> {
             incarnation: recovered.summary.lease.incarnation,
             nonce_seed: config.nonce_seed,
         };
+        let served = recovered.store.served();
         let mut order = OrderStage::new(consensus, recovered.restored, lanes, recovered.store, now);
         order.set_timer_next(executor.timer_next_ns());
         let journal = Journal::new(
@@ -196,6 +202,8 @@ impl<S: StateMachine> Parts<S> {
             sync: recovered.sync,
             preparer: recovered.preparer,
             reader: recovered.reader,
+            pruner: recovered.pruner,
+            served,
             snapshot: recovered
                 .snapshot_mark
                 .map(|mark| (recovered.summary.snapshot, mark)),

@@ -5,6 +5,7 @@
 //! an alarm and ends no validator.
 
 use crate::metrics::Metrics;
+use crate::pruning::Pruned;
 use crate::shadow::{Progress, Shadow};
 use crate::state_machine::StateMachine;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -78,6 +79,7 @@ fn run<S: StateMachine>(
     parts: ShadowParts,
     mut shadow: Shadow<S>,
 ) -> Result<(), crate::shadow::ShadowError> {
+    let mut prune_failed = false;
     while !parts.halt.is_set() {
         let height = parts.metrics.height.read();
         let is_due = shadow.next_due().is_some_and(|due| due <= height);
@@ -105,7 +107,7 @@ fn run<S: StateMachine>(
                 }
             }
         } else {
-            LOOK
+            prune(&mut shadow, &parts.metrics, &mut prune_failed)
         };
         match parts.asks.recv_timeout(pause) {
             Ok(ToShadow::Certificate(certificate)) => shadow.certify(*certificate),
@@ -115,4 +117,31 @@ fn run<S: StateMachine>(
         }
     }
     Ok(())
+}
+
+/// Lets old log segments go while no snapshot is due; says how long to pause then.
+fn prune<S: StateMachine>(
+    shadow: &mut Shadow<S>,
+    metrics: &Metrics,
+    has_failed: &mut bool,
+) -> Duration {
+    let start = Instant::now();
+    match shadow.prune(RECORDS_PER_STRETCH, start) {
+        Ok(Pruned::Nothing | Pruned::Held) => LOOK,
+        Ok(Pruned::More) => start.elapsed(),
+        Ok(Pruned::Removed { bytes }) => {
+            *has_failed = false;
+            metrics.log_pruned_bytes.add(bytes);
+            tracing::info!(bytes, "old log segments removed");
+            start.elapsed().min(LOOK)
+        }
+        Err(error) => {
+            // Once: the disk may refuse for long, and each look would say so.
+            if !std::mem::replace(has_failed, true) {
+                metrics.alarms.add(1);
+                tracing::error!(%error, "old log segments cannot be removed");
+            }
+            LOOK
+        }
+    }
 }

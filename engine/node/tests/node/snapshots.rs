@@ -229,3 +229,59 @@ fn a_validator_serves_while_its_snapshot_takes_as_long_as_it_likes() {
         stop_all(nodes);
     }
 }
+
+#[test]
+fn validators_prune_their_logs_below_an_attested_snapshot_and_start_again() {
+    let cluster = Cluster::with_windows("pruned", 4, Durability::Async, Some(16));
+    let start = |place| {
+        let mut config = cluster.config(place);
+        config.snapshots.every_heights = EVERY;
+        config.log.segment_bytes = 1_310_720;
+        config.log.bytes_max = 1;
+        Node::start_with_snapshots(config, Adder::default(), Adder::default()).unwrap()
+    };
+    let nodes: Vec<Node> = (0..4).map(start).collect();
+    let mut first_client = client(&cluster);
+    let mut command = 1_u64.to_le_bytes().to_vec();
+    command.resize(60_000, 0);
+    let mut count = 0_u64;
+    let mut submit = |client: &mut Client| {
+        let sent = client.submit_and_wait(Lane::Order, &command, PATIENCE);
+        sent.unwrap();
+        count += 1;
+        count
+    };
+    let first_segment = |place| {
+        let log = quorate::node::log_path(&cluster.data(place));
+        quorate_log::verify_path(&log)
+            .unwrap()
+            .start
+            .offset
+            .segment()
+    };
+    // The snapshot of height 256 and a proof before it stand behind the first segment.
+    while nodes[0].metrics().height.read() < 4 * EVERY + 6 {
+        submit(&mut first_client);
+    }
+    eventually("old segments go", || {
+        let mut gone = nodes
+            .iter()
+            .map(|node| node.metrics().log_pruned_bytes.read());
+        gone.all(|bytes| bytes > 0)
+    });
+    let status = nodes[0].status().unwrap();
+    assert!(status.log_bytes > 0 && status.log_bytes_max == 1);
+    drop(first_client);
+    stop_all(nodes);
+    assert!((0..4).all(|place| first_segment(place) > 0));
+
+    let nodes: Vec<Node> = (0..4).map(start).collect();
+    agree(&nodes, 4 * EVERY + 6);
+    let count = submit(&mut client(&cluster));
+    eventually("the sum is the same at all", || {
+        let sums = nodes.iter().map(|node| node.query(b"").unwrap());
+        sums.into_iter().all(|sum| sum == count.to_le_bytes())
+    });
+    assert!(nodes.iter().all(|node| node.metrics().alarms.read() == 0));
+    stop_all(nodes);
+}

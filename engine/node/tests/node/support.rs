@@ -72,6 +72,16 @@ fn key(place: u16) -> KeyPair {
 
 impl Cluster {
     pub(crate) fn new(name: &str, validators: u16, durability: Durability) -> Self {
+        Self::with_windows(name, validators, durability, None)
+    }
+
+    /// With windows of so many slots.
+    pub(crate) fn with_windows(
+        name: &str,
+        validators: u16,
+        durability: Durability,
+        window_slots: Option<u32>,
+    ) -> Self {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let folder = format!("quorate-{name}-{}-{number}", std::process::id());
         let folder = std::env::temp_dir().join(folder);
@@ -91,7 +101,7 @@ impl Cluster {
             fault_weight: None,
             fast_slack: None,
             crash_only: validators < 4,
-            window_slots: None,
+            window_slots,
             turn_windows: None,
             application: Application {
                 name: "adder".into(),

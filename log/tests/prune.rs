@@ -34,7 +34,7 @@ fn pruned() -> (MemoryBackend, Vec<Vec<u8>>) {
     let memory = MemoryBackend::new();
     long_log(&memory);
     let mut log = open_memory(&memory);
-    log.pruner.prune(2).unwrap();
+    log.pruner.prune(2).expect("segments that may go");
     let kept = all(&log);
     drop(log);
     (memory.process_kill(), kept)

@@ -11,6 +11,7 @@ use crate::profiles::{Durability, STAGES, Threading};
 use crate::pruning::Pruning;
 use crate::recovery::{self, RecoverySummary};
 use crate::replica::{Companions, Parts, Replica, ReplicaConfig};
+use crate::results::BlockResults;
 use crate::shadow::{Shadow, SnapshotPolicy};
 use crate::stages::clock::{Clock, wall_ns};
 use crate::stages::dedicated::{Dedicated, DedicatedParts, Halt};
@@ -217,23 +218,16 @@ pub(super) fn start<S: StateMachine>(
     app: S,
     second: Option<S>,
 ) -> Result<Node, StartError> {
-    let (placement, timers) = (&config.placement, &config.timers);
-    tracing::info!(validator = config.own.number(), %placement, %timers, "starting");
+    tell_start(&config);
     let clock = Clock::new();
     let (parts, companions) = open_parts(&config, app, clock)?;
     let (shadow_sender, asks) = ShadowSender::new();
-    if second.is_none() && config.log.bytes_max > 0 {
-        tracing::warn!("log.bytes_max has no effect: this node was started without snapshots");
-    }
-    let (reader, base) = (companions.reader, companions.snapshot);
     let bytes_max = config.log.bytes_max;
-    let pruning = Pruning::new(
-        companions.pruner,
-        reader.clone(),
-        companions.served,
-        bytes_max,
-    );
-    let shadow = second.map(|app| ShadowPlan::new(&config, app, (reader, base, pruning), asks));
+    let (reader, served) = (companions.reader, companions.served);
+    let pruning = Pruning::new(companions.pruner, reader.clone(), served, bytes_max);
+    let origin = (reader, companions.snapshot, pruning);
+    let shadow = second.map(|app| ShadowPlan::new(&config, app, origin, asks));
+    tell_pruning(bytes_max, shadow.is_some());
     let net_config = net_config(&config, companions.summary.lease.incarnation)?;
     let set = Arc::clone(config.genesis.validator_set());
     let validator_key = ValidatorKey::from_seed(&config.key.seed());
@@ -241,15 +235,15 @@ pub(super) fn start<S: StateMachine>(
     let net = Net::bind(net_config, Arc::new(identity))?;
     let (peer_address, client_address) = (net.peer_address(), net.client_address());
     let waker = net.waker();
-    let metrics = Arc::new(Metrics::default());
-    metrics.snapshot_height.set(companions.summary.snapshot);
-    metrics.log_bytes_max.set(bytes_max);
+    let metrics = first_metrics(companions.summary.snapshot, bytes_max);
     let (control, controls) = bounded(CONTROLS_MAX);
-    let (sender, finalized) = bounded(config.limits.finalized_queue_max);
-    let durable = bounded(1);
-    let is_wanted = Arc::new(AtomicBool::new(false));
-    let chain = config.genesis.file().limits;
-    let inlet = Arc::new(Inlet::new(chain.command_bytes_max as usize));
+    let (publisher, finalized) = publisher(config.limits.finalized_queue_max);
+    let (durable, is_wanted) = (
+        publisher.durable.1.clone(),
+        Arc::clone(&publisher.is_wanted),
+    );
+    let command_bytes_max = config.genesis.file().limits.command_bytes_max;
+    let inlet = Arc::new(Inlet::new(command_bytes_max as usize));
     let asker = Asker {
         control,
         waker: waker.clone(),
@@ -270,11 +264,7 @@ pub(super) fn start<S: StateMachine>(
         metrics: Arc::clone(&metrics),
         inlet: Arc::clone(&inlet),
         control: controls,
-        finalized: Publisher {
-            sender,
-            is_wanted: Arc::clone(&is_wanted),
-            durable: durable.clone(),
-        },
+        finalized: publisher,
         shadow: shadow_sender.clone(),
     };
     let thread = start_threads(parts, shadow, preparer)?;
@@ -286,12 +276,42 @@ pub(super) fn start<S: StateMachine>(
         asker,
         inlet,
         finalized,
-        durable: durable.1,
+        durable,
         is_wanted,
         http,
         shadow: shadow_sender,
         thread: Some(thread),
     })
+}
+
+/// Hands finalized blocks and durable heights to an embedding program.
+fn publisher(blocks_max: usize) -> (Publisher, Receiver<BlockResults>) {
+    let (sender, finalized) = bounded(blocks_max);
+    let publisher = Publisher {
+        sender,
+        is_wanted: Arc::new(AtomicBool::new(false)),
+        durable: bounded(1),
+    };
+    (publisher, finalized)
+}
+
+fn tell_start(config: &NodeConfig) {
+    let (placement, timers) = (&config.placement, &config.timers);
+    tracing::info!(validator = config.own.number(), %placement, %timers, "starting");
+}
+
+/// What is known before anything runs.
+fn first_metrics(snapshot_height: u64, log_bytes_max: u64) -> Arc<Metrics> {
+    let metrics = Metrics::default();
+    metrics.snapshot_height.set(snapshot_height);
+    metrics.log_bytes_max.set(log_bytes_max);
+    Arc::new(metrics)
+}
+
+fn tell_pruning(bytes_max: u64, has_snapshots: bool) {
+    if bytes_max > 0 && !has_snapshots {
+        tracing::warn!("log.bytes_max has no effect: this node was started without snapshots");
+    }
 }
 
 fn tell_recovered(summary: &RecoverySummary) {

@@ -146,7 +146,7 @@ pub enum RecoveryError {
          validator is lost"
     )]
     BaseMissing {
-        /// Lowest height of which the log has no block although it is asked for, or of its first mark.
+        /// Height of the first mark in the log, or of one whose block is needed and gone.
         first: u64,
     },
     /// A snapshot is whole and cannot be restored.

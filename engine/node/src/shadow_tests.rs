@@ -404,8 +404,8 @@ fn a_validator_starts_from_a_pruned_log_and_its_snapshot_and_serves_the_rest() {
     let error = Scene::recover(&folder, &set, &snapshots)
         .map(drop)
         .unwrap_err();
-    assert!(
-        matches!(error, crate::recovery::RecoveryError::BaseMissing { first } if first == lowest_height),
-        "{error}"
-    );
+    let crate::recovery::RecoveryError::BaseMissing { first } = error else {
+        panic!("{error}")
+    };
+    assert_eq!(first, lowest_height);
 }

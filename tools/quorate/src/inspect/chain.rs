@@ -13,9 +13,10 @@ use quorate_consensus::certificate::{Certificate, Target};
 use quorate_consensus::header::Header;
 use quorate_consensus::types::{BlockId, Point, ValidatorIndex};
 use quorate_consensus::verify::{Claim, SignatureCheck, SignatureItem, check_claims, single};
-use quorate_log::{LogOffset, RecordKind, Verification};
+use quorate_log::{LogOffset, RecordKind, RecordRef, Verification};
 
 use super::records::{self, Record};
+use super::replay::genesis_of;
 use super::{Finding, Trouble};
 use crate::failure::{Code, Failure};
 
@@ -33,8 +34,10 @@ pub(crate) struct Finalized {
 /// A log, read.
 #[derive(Debug)]
 pub(crate) struct Chain {
-    /// The genesis in record 0.
+    /// The genesis of the log.
     pub(crate) genesis: Genesis,
+    /// Height below the lowest block of the log: 0, or more when the log was pruned.
+    pub(crate) below: u64,
     /// Finalized blocks by height.
     pub(crate) blocks: BTreeMap<u64, Finalized>,
     /// Highest block that a good proof in this log makes final for anybody.
@@ -52,11 +55,11 @@ pub(crate) struct Chain {
 /// # Errors
 /// A file cannot be read, or record 0 is no genesis.
 pub(crate) fn read(folder: &Path, found: &Verification) -> Result<Chain, Failure> {
-    let mut reading: Option<Result<Reading, Failure>> = None;
-    records::visit(folder, found, &mut |record| match &mut reading {
-        None => reading = Some(Reading::start(folder, record)),
-        Some(Ok(reading)) => reading.take(record),
-        Some(Err(_)) => {}
+    let mut reading = Reading::start(genesis_of(folder)?, found);
+    records::visit(folder, found, &mut |record| {
+        if record.kind != RecordKind::GENESIS {
+            reading.take(record);
+        }
     })
     .map_err(|error| {
         Failure::new(
@@ -65,8 +68,7 @@ pub(crate) fn read(folder: &Path, found: &Verification) -> Result<Chain, Failure
         )
         .remedy("check the path and its permissions")
     })?;
-    let none = || Failure::new(Code::Damaged, format!("{}: no genesis", folder.display()));
-    Ok(reading.unwrap_or_else(|| Err(none()))?.finish())
+    Ok(reading.finish())
 }
 
 struct Reading {
@@ -75,6 +77,8 @@ struct Reading {
     bodies: BTreeMap<LogOffset, BlockId>,
     /// Blocks that good proofs name.
     proven: Vec<(Point, LogOffset)>,
+    /// Where the log begins.
+    start: RecordRef,
 }
 
 /// Checks one signature after the other: offline, time matters less than simplicity.
@@ -90,26 +94,22 @@ impl SignatureCheck for OneByOne {
 }
 
 impl Reading {
-    fn start(folder: &Path, first: Record<'_>) -> Result<Self, Failure> {
-        if first.kind != RecordKind::GENESIS {
-            let what = format!("{}: record 0 is not a genesis", folder.display());
-            return Err(Failure::new(Code::Damaged, what));
-        }
-        let path = folder.join("(record 0)");
-        let genesis = Genesis::parse(first.payload, &path)?;
+    fn start(genesis: Genesis, found: &Verification) -> Self {
         let chain = Chain {
             genesis,
+            below: 0,
             blocks: BTreeMap::new(),
             proven: 0,
             certificates_verified: 0,
             vote_records: 0,
             findings: Vec::new(),
         };
-        Ok(Self {
+        Self {
             chain,
             bodies: BTreeMap::new(),
             proven: Vec::new(),
-        })
+            start: found.start,
+        }
     }
 
     fn find(&mut self, place: LogOffset, height: Option<u64>, kind: Trouble, what: String) {
@@ -160,11 +160,18 @@ impl Reading {
         let (id, height) = (mark.header.id(), mark.header.height.number());
         let body_at = mark.block.offset;
         let body = (self.bodies.get(&body_at) == Some(&id)).then_some(body_at);
-        if body.is_none() {
+        // Its mark may stand in a kept segment, and the body in a pruned one.
+        if body.is_none() && body_at >= self.start.offset {
             let what = "finalized block has no whole body in the log".to_owned();
             self.find(place, Some(height), Trouble::Faulty, what);
         }
+        if self.chain.blocks.is_empty() && mark.below.is_some_and(|below| below < self.start) {
+            self.chain.below = height.saturating_sub(1);
+        }
+        let is_first = self.chain.blocks.is_empty() && self.chain.below > 0;
         let below = match height.checked_sub(1) {
+            // What stood below was pruned.
+            Some(_) if is_first => Some(mark.header.parent_id),
             Some(0) => Some(self.chain.genesis.validator_set().genesis().id),
             Some(below) => self.chain.blocks.get(&below).map(|block| block.id),
             None => None,
@@ -239,30 +246,31 @@ impl Chain {
     }
 }
 
-/// Every height up to the highest one that all have, at which two chains differ, in words; then
-/// chains that lack blocks below their own tip.
+/// The lowest height at which each chain differs from one before it, in words, and chains that lack
+/// blocks between where their log begins and their own tip.
 pub(crate) fn differences(chains: &[(usize, Chain)]) -> Vec<String> {
     let mut found = Vec::new();
-    let Some((first_index, first)) = chains.first() else {
-        return found;
-    };
+    // The first that has each height: the logs need not begin alike.
+    let mut known: BTreeMap<u64, (usize, BlockId)> = BTreeMap::new();
     for (index, chain) in chains {
         let tip = chain.tip().map_or(0, |(height, _)| height);
-        if chain.blocks.len() as u64 != tip {
+        if chain.blocks.len() as u64 != tip.saturating_sub(chain.below) {
             found.push(format!(
-                "validator {index}: {} blocks up to height {tip}",
-                chain.blocks.len()
+                "validator {index}: {} blocks above height {} up to {tip}",
+                chain.blocks.len(),
+                chain.below,
             ));
         }
-        let differing = chain.blocks.iter().find(|(height, block)| {
-            first
-                .blocks
-                .get(height)
-                .is_some_and(|other| other.id != block.id)
-        });
-        if let Some((height, _)) = differing {
+        let mut differs = None;
+        for (height, block) in &chain.blocks {
+            let (other, id) = *known.entry(*height).or_insert((*index, block.id));
+            if id != block.id {
+                differs = differs.or(Some((*height, other)));
+            }
+        }
+        if let Some((height, other)) = differs {
             found.push(format!(
-                "validators {first_index} and {index} finalized different blocks at height {height}"
+                "validators {other} and {index} finalized different blocks at height {height}"
             ));
         }
     }

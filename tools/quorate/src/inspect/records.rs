@@ -4,7 +4,7 @@
 //! end that it was given, or trusts a length that does not fit.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::Path;
 
 use quorate_log::{LogOffset, MarkedFaulty, RecordKind, Verification};
@@ -19,6 +19,12 @@ const CHAIN_HASH_BYTES: usize = 32;
 const ALIGN_BYTES: usize = 8;
 /// First two bytes of a record.
 const MAGIC: [u8; 2] = [0x51, 0x52];
+/// Where a segment's header names the genesis.
+const GENESIS_HASH_AT: usize = 40;
+/// The file that keeps the genesis of a pruned log.
+const GENESIS_FILE: &str = "genesis";
+/// Longer than any genesis.
+const GENESIS_BYTES_MAX: u64 = 64 << 20;
 const KIND_AT: usize = 2;
 const PAYLOAD_BYTES_AT: usize = 4;
 
@@ -44,7 +50,7 @@ pub(crate) fn visit(
     visit: &mut dyn FnMut(Record<'_>),
 ) -> io::Result<()> {
     let end = found.end.offset;
-    let mut segment = 0;
+    let mut segment = found.start.offset.segment();
     while segment <= end.segment() {
         let bytes = fs::read(folder.join(segment_name(segment)))?;
         let starts_here =
@@ -76,7 +82,10 @@ pub(crate) fn segment_name(number: u32) -> String {
 /// # Errors
 /// A segment cannot be read.
 pub(crate) fn tail_of(folder: &Path, from: Option<LogOffset>) -> io::Result<Option<LogOffset>> {
-    let from = from.unwrap_or(LogOffset::new(0, SEGMENT_HEADER_BYTES as u32));
+    let from = match from {
+        Some(from) => from,
+        None => LogOffset::new(first_segment(folder)?, SEGMENT_HEADER_BYTES as u32),
+    };
     let mut last = None;
     for segment in from.segment().. {
         let bytes = match fs::read(folder.join(segment_name(segment))) {
@@ -97,14 +106,47 @@ pub(crate) fn tail_of(folder: &Path, from: Option<LogOffset>) -> io::Result<Opti
     Ok(last)
 }
 
-/// Kind and payload of the first record of a log; none when no record begins there.
+/// The genesis of a log: the payload of record 0, or of the file that keeps it when the log was
+/// pruned; none when neither is what the log's headers name.
 ///
 /// # Errors
 /// The first segment cannot be read.
-pub(crate) fn first(folder: &Path) -> io::Result<Option<(RecordKind, Vec<u8>)>> {
-    let bytes = fs::read(folder.join(segment_name(0)))?;
-    let record = read(0, &bytes, SEGMENT_HEADER_BYTES);
-    Ok(record.map(|(record, _)| (record.kind, record.payload.to_vec())))
+pub(crate) fn genesis(folder: &Path) -> io::Result<Option<Vec<u8>>> {
+    let number = first_segment(folder)?;
+    let bytes = fs::read(folder.join(segment_name(number)))?;
+    let payload = if number == 0 {
+        read(0, &bytes, SEGMENT_HEADER_BYTES)
+            .filter(|(record, _)| record.kind == RecordKind::GENESIS)
+            .map(|(record, _)| record.payload.to_vec())
+    } else {
+        kept_genesis(folder)?
+    };
+    let named = bytes.get(GENESIS_HASH_AT..GENESIS_HASH_AT + 32);
+    Ok(payload.filter(|payload| named == Some(&quorate_log::genesis_hash(payload)[..])))
+}
+
+fn kept_genesis(folder: &Path) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    match fs::File::open(folder.join(GENESIS_FILE)) {
+        Ok(file) => file.take(GENESIS_BYTES_MAX).read_to_end(&mut bytes)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    Ok(Some(bytes))
+}
+
+/// Number of the first segment of a folder; 0 when there is none.
+fn first_segment(folder: &Path) -> io::Result<u32> {
+    let mut first = None;
+    for entry in fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        let digits = name.to_str().and_then(|name| name.strip_prefix("segment-"));
+        let number = digits.filter(|digits| digits.len() == 10);
+        if let Some(number) = number.and_then(|digits| digits.parse::<u32>().ok()) {
+            first = Some(first.map_or(number, |first: u32| first.min(number)));
+        }
+    }
+    Ok(first.unwrap_or(0))
 }
 
 fn walk(segment: u32, bytes: &[u8], visit: &mut dyn FnMut(Record<'_>)) {

@@ -21,21 +21,18 @@ use quorate_log::{LogOffset, RecordKind, Verification};
 use super::records::{self, Record};
 use crate::failure::{Code, Failure};
 
-/// The genesis in record 0 of a log.
+/// The genesis of a log.
 ///
 /// # Errors
 /// There is none, or it is damaged.
 pub(crate) fn genesis_of(folder: &Path) -> Result<Genesis, Failure> {
     let none = || Failure::new(Code::Damaged, format!("{}: no genesis", folder.display()));
-    let (kind, payload) = records::first(folder)
+    let payload = records::genesis(folder)
         .map_err(|error| {
             let what = format!("{}: {error}", folder.display());
             Failure::new(Code::Configuration, what).remedy("check the path and its permissions")
         })?
         .ok_or_else(none)?;
-    if kind != RecordKind::GENESIS {
-        return Err(none());
-    }
     Ok(Genesis::parse(&payload, &folder.join("(record 0)"))?)
 }
 
@@ -152,12 +149,28 @@ impl<'a> Replay<'a> {
                 self.bodies.insert(record.place, (header, payload.into()));
                 Ok(())
             }
-            JournalEntry::Finalized(mark) => self.execute(&mark).map_err(damaged),
+            JournalEntry::Finalized(mark) => {
+                self.check_reaches(&mark)?;
+                self.execute(&mark).map_err(damaged)
+            }
             JournalEntry::Record { .. }
             | JournalEntry::Answer { .. }
             | JournalEntry::Proof { .. }
             | JournalEntry::Evidence(_) => Ok(()),
         }
+    }
+
+    /// A log that was pruned may begin above the state.
+    fn check_reaches(&self, mark: &FinalMark) -> Result<(), Failure> {
+        let (height, state) = (mark.header.height.number(), self.executor.height());
+        if height <= state.saturating_add(1) || state >= self.to {
+            return Ok(());
+        }
+        let what = format!("the log was pruned: it goes on from height {height}, not {state}");
+        Err(Failure::new(Code::Configuration, what).remedy(
+            "begin with a snapshot that is not below it: --from-snapshot H; quorate snapshot list \
+             shows what there is",
+        ))
     }
 
     fn execute(&mut self, mark: &FinalMark) -> Result<(), String> {

@@ -45,6 +45,8 @@ struct Block {
 struct Fields {
     dir: PathBuf,
     height: u64,
+    /// Height below the first block: above 0 when the log was pruned.
+    below: u64,
     /// Whether `quorate_log` found the log whole; what is listed stands before the first fault.
     whole: bool,
     blocks: Vec<Block>,
@@ -82,6 +84,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     let fields = Fields {
         dir: folder,
         height,
+        below: chain.below,
         whole: verification.faults.is_empty(),
         blocks: chain.blocks.range(from..=to).map(block).collect(),
     };
@@ -120,8 +123,12 @@ fn text(fields: &Fields) -> String {
     } else {
         "\nFAULTY: run quorate log verify"
     };
+    let pruned = match fields.below {
+        0 => String::new(),
+        below => format!(", pruned up to height {below}"),
+    };
     format!(
-        "{}: height {}\n{rows}{warning}",
+        "{}: height {}{pruned}\n{rows}{warning}",
         fields.dir.display(),
         fields.height
     )

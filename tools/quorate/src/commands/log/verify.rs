@@ -32,6 +32,10 @@ struct Fields {
     dir: PathBuf,
     records: u64,
     segments: usize,
+    /// Number of the first segment: above 0 when the log was pruned.
+    first_segment: u32,
+    /// Height below its first block: above 0 when the log was pruned.
+    below: u64,
     /// Finalized blocks.
     blocks: u64,
     /// Of the highest finalized block.
@@ -116,6 +120,8 @@ fn fields(folder: &Path, verification: &Verification, chain: Option<&Chain>) -> 
         dir: folder.to_path_buf(),
         records: verification.record_count,
         segments: verification.segment_count,
+        first_segment: verification.start.offset.segment(),
+        below: chain.map_or(0, |chain| chain.below),
         blocks: chain.map_or(0, |chain| chain.blocks.len() as u64),
         height: tip.map_or(0, |(height, _)| height),
         tip: tip.map(|(_, block)| hex(block.id.as_bytes())),
@@ -197,6 +203,12 @@ fn text(fields: &Fields) -> String {
             "cut short, or still running"
         },
     );
+    if fields.first_segment > 0 {
+        text.push_str(&format!(
+            "\npruned: begins with segment {}; heights up to {} are gone, as its base says",
+            fields.first_segment, fields.below
+        ));
+    }
     let findings = fields.torn.iter().chain(&fields.marked);
     for finding in findings.chain(&fields.faulty) {
         let kind = match finding.kind {

@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use crate::failure::{Code, Failure};
 use crate::inspect::chain::{self, Chain};
+use crate::inspect::replay::{failure_of as snapshot_failure, snapshots_beside};
 use crate::inspect::{failure_of, log_folder};
 use crate::output::{Report, hex, table};
 
@@ -169,7 +170,8 @@ fn look(dir: &Path, genesis: &Genesis) -> Result<(ValidatorIndex, Found), Failur
         let what = format!("{}: {}", folder.display(), finding.what);
         return Err(Failure::new(Code::Damaged, what).remedy("see quorate log verify"));
     }
-    let height = provable(&chain);
+    let base = base_of(&folder, &chain)?;
+    let height = provable(&chain, base);
     let block = chain.blocks.get(&height);
     let position = block.map(|block| (block.header.window, block.header.index));
     let report = LogReport {
@@ -241,16 +243,47 @@ fn owner(
     Ok((owner, lease))
 }
 
-/// The highest proven height, if every block down to the genesis has its body here; else the
-/// highest one below which all have.
-fn provable(chain: &Chain) -> u64 {
-    let whole = (1..)
-        .zip(chain.blocks.iter())
+/// The height that a start from this folder begins with: genesis, or for a log that was pruned its
+/// newest snapshot that is whole.
+fn base_of(folder: &Path, chain: &Chain) -> Result<u64, Failure> {
+    if chain.below == 0 {
+        return Ok(0);
+    }
+    let snapshots = snapshots_beside(folder);
+    let heights = snapshots
+        .heights()
+        .map_err(|error| snapshot_failure(&error))?;
+    let is_usable = |height: &&u64| {
+        let manifest = snapshots.verify(**height);
+        let block = chain.blocks.get(height);
+        block.is_some_and(|block| manifest.is_ok_and(|found| found.header == block.header))
+    };
+    heights
+        .iter()
+        .rev()
+        .find(is_usable)
+        .copied()
+        .ok_or_else(|| {
+            let what = format!(
+                "{}: the log was pruned up to height {} and has no whole snapshot above it",
+                folder.display(),
+                chain.below
+            );
+            Failure::new(Code::Damaged, what).remedy("leave this folder out")
+        })
+}
+
+/// The highest proven height, if every block above `base` has its body here; else the highest one
+/// below which all have.
+fn provable(chain: &Chain, base: u64) -> u64 {
+    let first = base.saturating_add(1);
+    let whole = (first..)
+        .zip(chain.blocks.range(first..))
         .take_while(|(height, entry)| {
             let (at, block) = entry;
             *at == height && block.body.is_some()
         });
-    let whole = whole.count() as u64;
+    let whole = base.saturating_add(whole.count() as u64);
     // A proof of a block proves those below it; one above what is whole proves it too.
     whole.min(chain.proven)
 }
@@ -306,7 +339,7 @@ fn text(fields: &Fields) -> String {
         .collect();
     format!(
         "{rows}\nstake {} of {} needed\nthe chain goes on from height {} (window {}, slot {}), block {}\n\
-         copy the log of: {}",
+         copy the log, and the snapshots of one that was pruned, of: {}",
         fields.stake,
         fields.stake_needed,
         fields.height,

@@ -1,12 +1,12 @@
 //! Cash and positions.
 //!
-//! Owns the accounts and the only two ways in which they change: [`Accounts::pay`] moves cash from
-//! one account to another, [`Accounts::transfer`] moves lots. So the sum of all cash and the sum of
+//! Owns the accounts and the only two ways in which they change: `Accounts::pay` moves cash from
+//! one account to another, `Accounts::transfer` moves lots. So the sum of all cash and the sum of
 //! all positions of a series are zero at all times; that of the cash is kept besides and asserted
 //! after every command. Never: how much must be paid, and why.
 //!
-//! Two accounts belong to nobody. [`EXTERNAL`] is the other side of deposits and withdrawals and
-//! alone may be below zero: it stands at minus the cash there is. [`FUND`] is the shared fund that
+//! Two accounts belong to nobody. `EXTERNAL` is the other side of deposits and withdrawals and
+//! alone may be below zero: it stands at minus the cash there is. `FUND` is the shared fund that
 //! stands behind losses.
 
 use crate::commands::Side;

@@ -11,7 +11,8 @@ use crate::open::read_proof;
 use crate::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, segment_name, segment_number};
 use crate::watermark::WatermarkRead;
 
-/// Whether [`open`](crate::open()) will make a watermark, or a whole log: then nothing tells the end
+/// Whether [`open`](crate::open()) will make a watermark, or a whole log: then nothing tells the
+/// end
 /// of this log from an older end, and that is known once, here. `false` for a log that opening
 /// refuses as damaged or of another genesis.
 ///

@@ -14,6 +14,15 @@ fn data(dir: &Path, index: usize) -> PathBuf {
     dir.join(format!("validator-{index:02}/data"))
 }
 
+/// Asks which block to go on from, by the logs of these validators.
+fn site(dir: &Path, places: &[usize], code: i32) -> serde_json::Value {
+    let genesis = dir.join("genesis.json");
+    let dirs: Vec<PathBuf> = places.iter().map(|&place| data(dir, place)).collect();
+    let mut arguments = vec!["recover", "site", "--genesis", text(&genesis)];
+    arguments.extend(dirs.iter().map(|dir| text(dir)));
+    run_json(&arguments, code)
+}
+
 #[test]
 fn a_lost_data_folder_is_refused_until_an_operator_has_said_that_it_is_lost() {
     let folder = Folder::new("lost");
@@ -78,12 +87,7 @@ fn the_block_to_go_on_from_is_the_highest_proven_one_of_enough_logs() {
     init(&dir, 4, &["--workload", "opaque"]);
     run_under_load(&dir, "blocks are final", || true);
     let genesis = dir.join("genesis.json");
-    let site = |places: &[usize], code| {
-        let dirs: Vec<PathBuf> = places.iter().map(|&place| data(&dir, place)).collect();
-        let mut arguments = vec!["recover", "site", "--genesis", text(&genesis)];
-        arguments.extend(dirs.iter().map(|dir| text(dir)));
-        run_json(&arguments, code)
-    };
+    let site = |places: &[usize], code| site(&dir, places, code);
     let few = site(&[0, 1], 1);
     let what = few["error"]["what"].as_str().unwrap();
     assert!(what.contains("N - F = 3"), "{what}");
@@ -126,13 +130,7 @@ fn a_damaged_log_does_not_count_for_the_block_to_go_on_from() {
     let dir = folder.join("net");
     init(&dir, 4, &["--workload", "opaque"]);
     run_under_load(&dir, "blocks are final", || true);
-    let genesis = dir.join("genesis.json");
-    let site = |places: &[usize], code| {
-        let dirs: Vec<PathBuf> = places.iter().map(|&place| data(&dir, place)).collect();
-        let mut arguments = vec!["recover", "site", "--genesis", text(&genesis)];
-        arguments.extend(dirs.iter().map(|dir| text(dir)));
-        run_json(&arguments, code)
-    };
+    let site = |places: &[usize], code| site(&dir, places, code);
     let whole = site(&[0, 1, 2], 0);
     let log = data(&dir, 0).join("log");
     let segment = log.join("segment-0000000000");

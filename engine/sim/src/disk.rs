@@ -104,6 +104,13 @@ impl Disk {
         self.memory.power_off_after(steps);
     }
 
+    /// Power that was to go stays.
+    pub(crate) fn keep_power(&mut self) {
+        if self.power_off_at.take().is_some() {
+            self.memory.power_off_after(u64::MAX);
+        }
+    }
+
     /// Whether the power is off: whatever was computed since never happened.
     pub(crate) fn is_off(&self) -> bool {
         self.power_off_at

@@ -47,6 +47,8 @@ impl<S: StateMachine> World<S> {
         if let Err(error) = outcome {
             self.trace
                 .tell(self.now_ns, format_args!("v{at} cannot start: {error}"));
+            // The power that was to go in this start goes in none: nobody would turn it on again.
+            self.members[at].disk.keep_power();
             let is_failing = self.members[at].take_disk_failure();
             if is_failing || self.is_byzantine(at) {
                 self.schedule(20 * MS, Due::Start { at });

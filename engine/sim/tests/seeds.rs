@@ -62,7 +62,7 @@ fn the_same_seed_does_the_same_twice_and_another_does_not() {
 fn seeds_that_once_found_a_fault_stay_good() {
     // A fallback that waited for the bodies of final blocks; a block whose parent's body nobody
     // asked for; parents known by certificates alone.
-    for (validators, seed) in [(4, 24), (5, 65), (5, 1_064)] {
+    for (validators, seed) in [(4, 24), (5, 65), (5, 1_064), (4, 5_145)] {
         assert_good(validators, Scenario::Mixed, seed..seed + 1);
     }
 }

@@ -199,6 +199,7 @@ mod tests {
         let mut bytes = content(&folders, SECOND).unwrap().to_vec();
         let at = 512 + 32 + 5;
         bytes[at] ^= 1;
+        assert!(is_faulty(&folders, &bytes), "the hash covers it");
         let decode = decode_in_folder(folders.clone(), SECOND);
         assert_eq!(
             decode(&bytes),
@@ -209,7 +210,19 @@ mod tests {
         // It is of the right form now, but the marker names another end.
         let mut mended = folders.clone();
         mended.retain(|(name, _)| name != CLEAN_STOP);
+        assert!(!is_faulty(&mended, &bytes), "mended");
         let decode = decode_in_folder(mended, SECOND);
         assert_eq!(decode(&bytes), Verdict::Accepted);
+    }
+
+    /// Whether a log with this second segment has a place that is not as it was written.
+    fn is_faulty(files: &Files, second: &[u8]) -> bool {
+        let memory = MemoryBackend::new();
+        for (name, bytes) in files {
+            memory.set_file(name, bytes);
+        }
+        memory.set_file(SECOND, second);
+        let found = verify(&DataFolder::in_memory(&memory)).unwrap();
+        !found.faults.is_empty()
     }
 }

@@ -67,13 +67,15 @@ pub(crate) struct Options {
     /// Run the long list of sweeps instead: every kind of fault, every kind of Byzantine validator,
     /// twins and crash images, from the first seed of --seeds on
     #[arg(long, conflicts_with_all = ["scenario", "tell", "exhaustive", "script", "images"])]
+    #[arg(conflicts_with_all = ["validators", "byzantine", "twins", "beyond", "require_all"])]
     nightly: bool,
     /// So much of the long list, in percent of its seeds
     #[arg(
         long,
         value_name = "PERCENT",
         requires = "nightly",
-        default_value_t = 100.0
+        default_value_t = 100.0,
+        value_parser = nightly::parse_percent
     )]
     percent: f64,
     /// Only the sweeps of the long list whose names contain this

@@ -167,6 +167,16 @@ fn sweeps(plan: &Plan<'_>) -> Vec<Sweep> {
     all
 }
 
+/// Reads a part of the night: more than none of it, and no more than a hundred nights.
+pub(super) fn parse_percent(text: &str) -> Result<f64, String> {
+    let percent: f64 = text.parse().map_err(|error| format!("{text}: {error}"))?;
+    if percent > 0.0 && percent <= 10_000.0 {
+        Ok(percent)
+    } else {
+        Err(format!("{text}: give more than 0 and at most 10000"))
+    }
+}
+
 /// A part of a number, at least one.
 fn scaled(number: u64, percent: f64) -> u64 {
     // The numbers of seeds are far below 2^52.
@@ -298,6 +308,14 @@ mod tests {
         let names: std::collections::BTreeSet<&String> =
             all.iter().map(|sweep| &sweep.name).collect();
         assert_eq!(names.len(), all.len(), "each has a name of its own");
+    }
+
+    #[test]
+    fn a_part_is_a_positive_number() {
+        assert_eq!(parse_percent("0.5"), Ok(0.5));
+        for wrong in ["0", "-1", "NaN", "inf", "1e9", "", "half"] {
+            assert!(parse_percent(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -366,6 +366,7 @@ impl Consensus {
             changed |= self.extend_ready();
             changed |= self.r1_enter(now, effects);
             changed |= self.vote(now, effects);
+            self.note_tail(now);
             changed |= self.r2_open_idle(now, effects);
             if !changed {
                 break;

@@ -15,6 +15,9 @@ use crate::window::{ReadyParent, WindowState};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+/// T_sig's after which a missing signature is no longer a matter of time (5.1 e).
+const SIGN_PERIODS: u64 = 10;
+
 /// Room for one more block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProposalRoom {
@@ -212,21 +215,53 @@ impl Consensus {
         Disposition::Applied
     }
 
-    /// R2, the exception to "idle makes no blocks": a turn ends by its length also when nobody
-    /// wants
-    /// anything, and what is kept of its windows is dropped below a proven block only. After many
-    /// windows without finality a leader therefore opens its own with an empty block.
+    /// R2, the exceptions to "idle makes no blocks": in both, a leader opens its window with an
+    /// empty one. A turn ends by its length also when nobody wants anything, and what is kept of
+    /// its windows is dropped below a proven block only: one is due after many windows without
+    /// finality. And what the window stands on may be certified and never become final by itself,
+    /// as who voted for it has stopped: nothing else brings what its clients wait for.
     pub(crate) fn r2_open_idle(&mut self, now: Now, effects: &mut Effects) -> bool {
-        let due = self.finalized.window.plus(limits::WINDOWS_IDLE_MAX);
-        let is_due = self.entered.is_some_and(|entered| entered >= due)
+        let many = self.finalized.window.plus(limits::WINDOWS_IDLE_MAX);
+        let patience = self.proof_patience_ns();
+        let is_due =
+            self.entered.is_some_and(|entered| entered >= many) || self.tail_waits(now, patience);
+        let opens = is_due
             && self
                 .proposal_room()
                 .is_some_and(|room| room.index == Index::ZERO);
-        if !is_due {
+        if !opens {
             return false;
         }
         let empty = payload::PayloadBuilder::new().finish();
         self.r2_propose(now, empty, effects) == Disposition::Applied
+    }
+
+    /// Notes since when the current window stands on a block without a signed proof of finality.
+    pub(crate) fn note_tail(&mut self, now: Now) {
+        let proven = self.proven.height;
+        let is_open = self
+            .entered
+            .and_then(|window| self.windows.get(&window))
+            .is_some_and(|state| {
+                let mut parents = state.parents.iter();
+                parents.any(|parent| parent.point.height > proven)
+            });
+        self.pace.tail_since_ns = is_open.then(|| self.pace.tail_since_ns.unwrap_or(now.mono_ns));
+    }
+
+    /// Whether the block below the current window has been without a proof for longer than this.
+    pub(crate) fn tail_waits(&self, now: Now, longer_than_ns: u64) -> bool {
+        let since = self.pace.tail_since_ns;
+        since.is_some_and(|since| now.mono_ns.saturating_sub(since) > longer_than_ns)
+    }
+
+    /// In this time what is final gets its signatures, and who lacks them has asked for them.
+    pub(crate) const fn proof_patience_ns(&self) -> u64 {
+        let timers = &self.config.timers;
+        timers
+            .sign_ns
+            .saturating_mul(SIGN_PERIODS)
+            .saturating_add(timers.retransmit_ns)
     }
 
     /// Places the own block, logs it and first-votes it.

@@ -99,6 +99,8 @@ pub(crate) struct Pace {
     settled_ns: u64,
     /// Running timers measured a time in which this validator could not act.
     pub(crate) timers_void: bool,
+    /// Since when the current window stands on a block without a proof of finality.
+    pub(crate) tail_since_ns: Option<u64>,
     /// Last change of the own records or of finality.
     pub(crate) progress_ns: u64,
 }
@@ -119,6 +121,7 @@ impl Pace {
             turn_had_timer_stop: false,
             settled_ns: now.mono_ns,
             timers_void: false,
+            tail_since_ns: None,
             progress_ns: now.mono_ns,
         }
     }
@@ -212,17 +215,20 @@ impl Consensus {
     }
 
     /// The current leader's Status with a tip at least mine restarts the current window's timer,
-    /// while no command has waited longer than T_prog; never that of a lower window.
+    /// while no command has waited longer than T_prog, and no block below the window for its
+    /// finality; never that of a lower window.
     pub(crate) fn restart_on_leader_status(
         &mut self,
         now: Now,
         window: Window,
         tip: Option<Index>,
     ) {
+        let patience = self.progress_timeout_ns();
         let waits = self
             .pace
             .waiting_since_ns
-            .is_some_and(|since| now.mono_ns.saturating_sub(since) > self.progress_timeout_ns());
+            .is_some_and(|since| now.mono_ns.saturating_sub(since) > patience)
+            || self.tail_waits(now, patience.saturating_add(self.proof_patience_ns()));
         let level = self
             .windows
             .get(&window)

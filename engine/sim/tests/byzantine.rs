@@ -135,6 +135,10 @@ fn seeds_that_once_found_a_fault_stay_good() {
     let nullify_only = with(&[ActorName::NullifyOnly]);
     let summary = swept(nullify_only, 4, Scenario::Mixed, 47..48);
     assert_eq!(summary.failures, []);
+    // A block final at one validator alone, by what a liar said to it and did not sign.
+    let breaker = with(&[ActorName::RuleXBreaker]);
+    let summary = swept(breaker, 4, Scenario::Mixed, 5_044..5_045);
+    assert_eq!(summary.failures, []);
     // An earlier fallback, on a branch whose headers the log did not have, passed for a later one.
     let syncer = with(&[ActorName::LyingSyncer]);
     let summary = swept(syncer, 4, Scenario::Mixed, 4..5);

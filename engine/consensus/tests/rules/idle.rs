@@ -1,10 +1,13 @@
 //! Windows that pass without finality: because nobody wants anything, or because no proposal
 //! arrives. What is kept must not grow for ever, and the system must not halt for it.
 
+use crate::bench::Bench;
+use crate::fixtures::{Block, six, stop, stop_at};
 use crate::support::{MS, World, set_of, v};
 use quorate_consensus::limits::{WINDOWS_IDLE_MAX, WINDOWS_LIVE_MAX};
 use quorate_consensus::machine::{Durability, TimerConfig};
 use quorate_consensus::message::Message;
+use quorate_consensus::payload::PayloadBuilder;
 
 fn short_turns() -> TimerConfig {
     TimerConfig {
@@ -85,4 +88,59 @@ fn r12_all_restart_after_many_windows_without_finality_and_go_on_with_one_missin
         .collect();
     assert!(done, "stuck: {windows:?}");
     world.check();
+}
+
+/// Window 1 stands on a block that weight Q has voted for; of weight FAST it is final as well. The
+/// peers have stopped before any of them said Final, so that nothing more will come of it.
+fn stopped_above_a_block(own: u16, voters: &[u16]) -> Bench {
+    let set = six(64);
+    let mut bench = Bench::new(&set, own);
+    let block = Block::first(&set, 1);
+    bench.propose(&block);
+    bench.votes_signed(voters, 0, &stop_at(&block));
+    bench.vote_signed(5, 0, stop());
+    assert_eq!(bench.consensus.window().number(), 1);
+    bench
+}
+
+#[test]
+fn r2_a_leader_opens_its_window_with_an_empty_block_when_what_it_stands_on_does_not_become_final() {
+    let mut bench = stopped_above_a_block(1, &[2, 3, 4]);
+    bench.lapse(10);
+    assert!(bench.proposals_sent().is_empty(), "it may still be proven");
+    bench.lapse(2_000);
+    let sent = bench.proposals_sent();
+    assert_eq!(sent.len(), 1, "one is enough");
+    let header = sent[0].header;
+    assert_eq!((header.window.number(), header.height.number()), (1, 2));
+    let empty = PayloadBuilder::new().finish();
+    assert_eq!(*sent[0].payload, *empty);
+}
+
+#[test]
+fn r2_a_leader_whose_window_stands_on_a_proven_block_makes_none_while_idle() {
+    let mut bench = stopped_above_a_block(1, &[2, 3, 4, 0]);
+    bench.lapse(2_000);
+    assert_eq!(bench.consensus.proven().height.number(), 1);
+    assert!(bench.proposals_sent().is_empty());
+}
+
+/// The leader of window 1 says every few milliseconds that it lives, and makes no block.
+fn stops_the_living_leader(mut bench: Bench) -> bool {
+    for _ in 0..100 {
+        let status = bench.status_of(1);
+        bench.status(1, status);
+        bench.lapse(5);
+    }
+    bench.own_record(1).stop
+}
+
+#[test]
+fn r5_a_leader_that_leaves_the_block_below_its_window_without_finality_is_stopped() {
+    assert!(stops_the_living_leader(stopped_above_a_block(
+        2,
+        &[1, 3, 4]
+    )));
+    let proven = stopped_above_a_block(2, &[1, 3, 4, 0]);
+    assert!(!stops_the_living_leader(proven));
 }

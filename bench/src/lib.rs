@@ -4,6 +4,7 @@
 
 pub mod applications;
 pub mod cluster;
+pub mod exchange;
 pub mod floor;
 pub mod histogram;
 pub mod load;

@@ -7,6 +7,7 @@
 //! DIR/admin.key                      only for the venue: may halt and resume instruments
 //! DIR/validator-00/quorate.toml      folder mode 0700
 //! DIR/validator-00/key               mode 0600
+//! DIR/validator-00/feed.key          only where prices are fed: its observations' session
 //! DIR/validator-00/data/log/         an empty log, and the lease of a key that never signed
 //! ```
 //!
@@ -29,7 +30,8 @@ use quorate::state_machine::SessionId;
 use quorate_consensus::payload::session_of_key;
 use serde_json::Map;
 
-use crate::applications::{OPAQUE, VENUE, VenueParameters};
+use crate::applications::{FeedValidatorParameters, OPAQUE, VENUE, VenueParameters};
+use crate::exchange;
 
 /// Ports between two validators.
 pub const PORTS_PER_VALIDATOR: u16 = 4;
@@ -41,6 +43,8 @@ pub const CONFIG_FILE: &str = "quorate.toml";
 pub const ADMIN_KEY_FILE: &str = "admin.key";
 /// Name of a validator's key file.
 const KEY_FILE: &str = "key";
+/// Name of the key file of a validator's observations.
+const FEED_KEY_FILE: &str = "feed.key";
 /// Name of a validator's data folder.
 const DATA_FOLDER: &str = "data";
 /// What the venue of a testnet trades.
@@ -51,6 +55,8 @@ const SYMBOL: &str = "QRT";
 pub enum Workload {
     /// Orders, cancels and the rest at the order book.
     Venue,
+    /// The same with accounts, price feeds and option series beside the book.
+    Exchange,
     /// Bytes without a meaning.
     Opaque,
 }
@@ -70,7 +76,7 @@ impl Workload {
     #[must_use]
     pub const fn application(self) -> &'static str {
         match self {
-            Self::Venue => VENUE,
+            Self::Venue | Self::Exchange => VENUE,
             Self::Opaque => OPAQUE,
         }
     }
@@ -183,7 +189,7 @@ impl Testnet {
             crash_only: plan.crash_only,
             window_slots: None,
             turn_windows: None,
-            application: application(dir, plan.workload)?,
+            application: application(dir, plan)?,
             limits: ChainLimits::default(),
             validators: members,
         })?;
@@ -280,6 +286,19 @@ impl Testnet {
         }
         Ok(Some(KeyPair::load(&path)?))
     }
+
+    /// The keys of the validators' observations, where prices are fed.
+    ///
+    /// # Errors
+    /// A file is there and cannot be used.
+    pub fn feed_keys(&self) -> Result<Option<Vec<KeyPair>>, TestnetError> {
+        let path = |index| validator_folder(&self.dir, index).join(FEED_KEY_FILE);
+        if !path(0).exists() {
+            return Ok(None);
+        }
+        let keys = (0..self.validators()).map(|index| Ok(KeyPair::load(&path(index))?));
+        keys.collect::<Result<_, TestnetError>>().map(Some)
+    }
 }
 
 /// The folder of a validator.
@@ -321,22 +340,40 @@ fn ports(plan: &Plan) -> Result<Vec<u16>, TestnetError> {
         .ok_or_else(refused)
 }
 
-fn application(dir: &Path, workload: Workload) -> Result<Application, TestnetError> {
-    let parameters = match workload {
+fn application(dir: &Path, plan: &Plan) -> Result<Application, TestnetError> {
+    let parameters = match plan.workload {
         Workload::Opaque => Map::new(),
-        Workload::Venue => {
+        Workload::Venue | Workload::Exchange => {
             let admin = KeyPair::create(&dir.join(ADMIN_KEY_FILE))?;
             let admins = [SessionId(session_of_key(&admin.public()))];
-            match serde_json::to_value(VenueParameters::one_instrument(SYMBOL, &admins)) {
+            let mut parameters = VenueParameters::one_instrument(SYMBOL, &admins);
+            if plan.workload == Workload::Exchange {
+                parameters.accounts = Some(exchange::accounts(feed_validators(dir, plan)?));
+            }
+            match serde_json::to_value(parameters) {
                 Ok(serde_json::Value::Object(parameters)) => parameters,
                 _ => Map::new(),
             }
         }
     };
     Ok(Application {
-        name: workload.application().to_owned(),
+        name: plan.workload.application().to_owned(),
         parameters,
     })
+}
+
+/// Makes each validator's feed key; in the median it has the weight that it votes with.
+fn feed_validators(dir: &Path, plan: &Plan) -> Result<Vec<FeedValidatorParameters>, TestnetError> {
+    let weights = plan.weights.iter().enumerate();
+    weights
+        .map(|(index, stake)| {
+            let key = KeyPair::create(&validator_folder(dir, index).join(FEED_KEY_FILE))?;
+            Ok(FeedValidatorParameters {
+                session: format!("{:?}", SessionId(session_of_key(&key.public()))),
+                stake: *stake,
+            })
+        })
+        .collect()
 }
 
 fn refuse_full(dir: &Path) -> Result<(), TestnetError> {

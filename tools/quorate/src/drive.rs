@@ -68,8 +68,8 @@ impl LoadOptions {
                 return Err(Failure::usage(what).remedy(format!("choose 1 to {SIZE_MAX}")));
             }
             (Workload::Opaque, None) => Flow::Opaque { size: self.size },
-            (Workload::Venue, None) => Flow::Orders,
-            (Workload::Venue, Some(messages)) => Flow::Recording {
+            (Workload::Venue | Workload::Exchange, None) => Flow::Orders,
+            (Workload::Venue | Workload::Exchange, Some(messages)) => Flow::Recording {
                 messages: messages.clone(),
                 book: self.book.clone(),
             },

@@ -26,6 +26,8 @@ pub(crate) enum DurabilityArg {
 pub(crate) enum WorkloadArg {
     /// Orders at the order book.
     Venue,
+    /// The same beside price feeds, accounts and options that expire and are settled.
+    Exchange,
     /// Bytes without a meaning.
     Opaque,
 }
@@ -76,6 +78,7 @@ impl From<WorkloadArg> for Workload {
     fn from(arg: WorkloadArg) -> Self {
         match arg {
             WorkloadArg::Venue => Self::Venue,
+            WorkloadArg::Exchange => Self::Exchange,
             WorkloadArg::Opaque => Self::Opaque,
         }
     }

@@ -95,6 +95,43 @@ fn a_short_demo_of_the_venue_agrees_and_reports_every_key() {
 }
 
 #[test]
+fn the_exchange_settles_to_zero_while_a_validator_is_killed_and_comes_back() {
+    let folder = Folder::new("demo-exchange");
+    let dir = folder.join("");
+    let arguments = [
+        "demo",
+        "--workload",
+        "exchange",
+        "--seconds",
+        "8",
+        "--rate",
+        "200",
+        "--dir",
+        text(&dir),
+    ];
+    let report = run_json(&arguments, 0);
+    for key in KEYS {
+        assert!(report.get(key).is_some(), "{key} is missing: {report}");
+    }
+    let count = |key: &str| report[key].as_i64().unwrap();
+    assert_eq!((count("settled"), count("settlement_sum")), (4, 0));
+    assert!(count("settled_amount") > 0, "one is always in the money");
+    assert!(count("exercised_lots") > 0 && count("audits") > 0);
+    for key in ["exactly_once", "rejoined", "state_roots_equal"] {
+        assert_eq!(report[key], true, "{key}: {report}");
+    }
+    assert!(report["killed"].is_u64(), "four of weight 1 spare one");
+    assert!(count("acknowledged") >= count("finalized"));
+    let prices = &report["prices"];
+    let rounds = |state: &str| prices[state].as_u64().unwrap();
+    assert!(rounds("fresh") >= 3, "a fixing needs three: {prices}");
+    assert!(rounds("degraded") + rounds("stale") < rounds("fresh"));
+    assert!(count("release_skew_results") > 0);
+    let skew = |key: &str| report["release_skew_us"][key].as_f64().unwrap();
+    assert!(skew("p50") <= skew("p99") && skew("p99") <= skew("max"));
+}
+
+#[test]
 fn opaque_commands_of_any_weights_agree_too() {
     let folder = Folder::new("opaque");
     let report = run_json(

@@ -4,6 +4,8 @@
 //! Owns the processes and the folder, and removes both however it ends. Never: leaves a validator
 //! running.
 
+mod exchange;
+
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -11,7 +13,8 @@ use clap::Args;
 use quorate_bench::cluster::{Cluster, Ended};
 use quorate_bench::load::{Chain, LoadPlan, Outcome, run as drive};
 use quorate_bench::report::{Agreement, LoadReport};
-use quorate_bench::testnet::{Testnet, free_base_port};
+use quorate_bench::testnet::{Testnet, Workload, free_base_port};
+use serde::Serialize;
 
 use crate::agreement::{self, Logs, Status};
 use crate::commands::node;
@@ -48,7 +51,9 @@ pub(crate) struct Options {
 /// # Errors
 /// The options contradict each other, or the validators do not start.
 pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
-    let plan = options.load.plan(options.cluster.workload.into())?;
+    let workload = options.cluster.workload.into();
+    let mut plan = options.load.plan(workload)?;
+    plan.keeps_acknowledged = workload == Workload::Exchange;
     let base_port = free_base_port(options.cluster.plan(1)?.weights.len())?;
     let cluster_plan = options.cluster.plan(base_port)?;
     let interrupt = Interrupt::install()?;
@@ -65,13 +70,23 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
         testnet.validators(),
         base_port + 4 * u16::try_from(testnet.validators()).unwrap_or(0) - 1
     ));
-    let outcome = drive(
-        &plan,
-        &chain,
-        testnet.admin_key()?,
-        &interrupt.flag(),
-        &mut tell,
-    )?;
+    let place = exchange::Place {
+        testnet: &testnet,
+        chain: &chain,
+        plan: &plan,
+        interrupt: &interrupt,
+    };
+    let (outcome, business) = match workload {
+        Workload::Exchange => {
+            let (outcome, business) = place.run(&mut cluster)?;
+            (outcome, Some(business))
+        }
+        Workload::Venue | Workload::Opaque => {
+            let admin = testnet.admin_key()?;
+            let flag = interrupt.flag();
+            (drive(&plan, &chain, admin, &flag, &mut tell)?, None)
+        }
+    };
     write_hgrm(options.load.hgrm.as_deref(), &outcome.client)?;
     let run = Run {
         testnet,
@@ -79,7 +94,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
         plan,
         before,
     };
-    let report = run.conclude(&mut cluster, &outcome, options)?;
+    let report = run.conclude(&mut cluster, &outcome, business, options)?;
     drop(cluster);
     drop(scratch);
     report
@@ -135,6 +150,15 @@ fn died(cluster: &Cluster, ended: Ended) -> Failure {
     Failure::new(code, what).detail(cluster.tail(ended.index).join("\n"))
 }
 
+/// What the demo reports: a load's fields, and those of the exchange where it ran.
+#[derive(Serialize)]
+struct DemoReport {
+    #[serde(flatten)]
+    load: LoadReport,
+    #[serde(flatten)]
+    exchange: Option<exchange::Fields>,
+}
+
 struct Run {
     testnet: Testnet,
     chain: Chain,
@@ -148,11 +172,14 @@ impl Run {
         &self,
         cluster: &mut Cluster,
         outcome: &Outcome,
+        business: Option<exchange::Business>,
         options: &Options,
     ) -> Result<Result<Report, Failure>, Failure> {
         progress("comparing states");
         let settled = Instant::now() + SETTLE;
-        let mut agreement = agreement::wait_for_equal_roots(&self.chain, outcome.height, settled)?;
+        let height = business.as_ref().map_or(0, exchange::Business::height);
+        let height = height.max(outcome.height);
+        let mut agreement = agreement::wait_for_equal_roots(&self.chain, height, settled)?;
         let after = agreement::statuses(&self.chain, Instant::now() + LOOK, false)?;
         progress("stopping the validators, comparing logs");
         while let Some(ended) = cluster.wait_ended(Instant::now())? {
@@ -163,7 +190,7 @@ impl Run {
                 self.blame(cluster, ended, &mut agreement);
             }
         }
-        agreement::compare_logs(&self.testnet, Logs::AtRest, outcome.height, &mut agreement);
+        agreement::compare_logs(&self.testnet, Logs::AtRest, height, &mut agreement);
         let workload = options.cluster.workload.into();
         let placement = agreement::placement(&after);
         let report = LoadReport {
@@ -175,13 +202,29 @@ impl Run {
             ),
             agreement,
         };
-        let complaints = complaints(outcome, &report.agreement);
+        let mut complaints = complaints(outcome, &report.agreement);
+        let exchange = business
+            .map(|business| {
+                let state = (
+                    report.agreement.state_height,
+                    report.agreement.state_root.as_deref(),
+                );
+                let log = self.testnet.log_folder(0)?;
+                let told = &outcome.acknowledged;
+                business.conclude(&log, told, &after, state, &mut complaints)
+            })
+            .transpose()?;
         let code = if complaints.is_empty() {
             Code::Done
         } else {
             Code::No
         };
-        let text = text(&report, &complaints);
+        let tables = exchange.as_ref().map(exchange::text).unwrap_or_default();
+        let text = format!("{}\n{tables}", text(&report, &complaints));
+        let report = DemoReport {
+            load: report,
+            exchange,
+        };
         Ok(Report::new(&report, text).map(|report| report.with_code(code)))
     }
 

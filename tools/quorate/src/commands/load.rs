@@ -83,7 +83,7 @@ fn workload(testnet: &Testnet, wanted: Option<WorkloadArg>) -> Result<Workload, 
             .remedy("quorate testnet init --workload venue or opaque"));
     };
     match wanted.map(Workload::from) {
-        Some(wanted) if wanted != own => {
+        Some(wanted) if wanted.application() != own.application() => {
             let what = format!(
                 "--workload {}: the testnet runs {name}",
                 wanted.application()

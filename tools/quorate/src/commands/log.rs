@@ -6,6 +6,8 @@ mod replay;
 mod show;
 mod verify;
 
+pub(crate) use verify::verify_at_rest;
+
 use clap::Subcommand;
 
 use crate::failure::Failure;

@@ -102,7 +102,7 @@ fn create(options: &CreateOptions) -> Result<Report, Failure> {
     }
     let genesis = genesis_of(&folder)?;
     let mut last = None;
-    let mut note = |_: &mut quorate::executor::Executor<_>, header: &_| last = Some(*header);
+    let mut note = |_: &mut quorate::executor::Executor<_>, header: &_, _: &_| last = Some(*header);
     let to = options.height.unwrap_or(u64::MAX);
     let mut replay = Replay::begin(&genesis, None, to, &mut note)?;
     replay.run(&folder, &verification)?;

@@ -86,7 +86,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
         .heights()
         .map_err(|error| snapshot_failure(&error))?;
     let (mut roots, mut compared, mut differences) = (Vec::new(), Vec::new(), Vec::new());
-    let mut on_block = |executor: &mut quorate::executor::Executor<_>, header: &_| {
+    let mut on_block = |executor: &mut quorate::executor::Executor<_>, header: &_, _: &_| {
         let header: &quorate_consensus::header::Header = header;
         let height = header.height.number();
         if options.roots && height.is_multiple_of(ROOT_HEIGHTS) {

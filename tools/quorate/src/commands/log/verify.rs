@@ -91,7 +91,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
 
 /// Verifies; what is found beside a running validator may only be that the log grew meanwhile, so
 /// a fault counts when a second look at an unchanged log finds it too.
-pub(super) fn verify_at_rest(folder: &Path) -> Result<Verification, Failure> {
+pub(crate) fn verify_at_rest(folder: &Path) -> Result<Verification, Failure> {
     let look = || verify_path(folder).map_err(|error| failure_of(folder, &error));
     let first = look()?;
     if first.faults.is_empty() {

@@ -80,7 +80,7 @@ pub struct Ended {
 struct Process {
     child: Child,
     /// Held only so that the node sees its end when this process dies.
-    _leash: Option<ChildStdin>,
+    leash: Option<ChildStdin>,
     /// Reads the standard error to its end.
     reader: Option<JoinHandle<()>>,
     run: u64,
@@ -151,13 +151,27 @@ impl Cluster {
             .slots
             .get_mut(index)
             .ok_or(ClusterError::Unknown { index })?;
+        let launch = slot.launch.clone();
+        self.start_as(index, &launch)
+    }
+
+    /// Starts one validator by another command than usual, such as under a tracer; nothing when it
+    /// runs.
+    ///
+    /// # Errors
+    /// [`ClusterError::Start`], [`ClusterError::Unknown`].
+    pub fn start_as(&mut self, index: usize, launch: &Launch) -> Result<(), ClusterError> {
+        let slot = self
+            .slots
+            .get_mut(index)
+            .ok_or(ClusterError::Unknown { index })?;
         if slot.process.is_some() {
             return Ok(());
         }
         // A group of its own: Ctrl-C on the terminal reaches this process alone, which then stops
         // the validators in order.
-        let mut child = Command::new(&slot.launch.program)
-            .args(&slot.launch.arguments)
+        let mut child = Command::new(&launch.program)
+            .args(&launch.arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -165,7 +179,7 @@ impl Cluster {
             .spawn()
             .map_err(|source| ClusterError::Start {
                 index,
-                program: slot.launch.program.display().to_string(),
+                program: launch.program.display().to_string(),
                 source,
             })?;
         self.runs += 1;
@@ -186,7 +200,7 @@ impl Cluster {
         });
         slot.process = Some(Process {
             child,
-            _leash: leash,
+            leash,
             reader,
             run,
         });
@@ -265,6 +279,24 @@ impl Cluster {
                 source,
             })?;
         finish(index, slot)
+    }
+
+    /// How a validator is started.
+    #[must_use]
+    pub fn launch(&self, index: usize) -> Option<&Launch> {
+        Some(&self.slots.get(index)?.launch)
+    }
+
+    /// Lets go of a validator's leash, at which it drains and stops also where a signal would reach
+    /// a tracer instead; its end is seen by [`Self::wait_ended`].
+    ///
+    /// # Errors
+    /// [`ClusterError::NotRunning`].
+    pub fn release(&mut self, index: usize) -> Result<(), ClusterError> {
+        let slot = self.slots.get_mut(index);
+        let process = slot.and_then(|slot| slot.process.as_mut());
+        process.ok_or(ClusterError::NotRunning { index })?.leash = None;
+        Ok(())
     }
 
     /// Asks a validator to drain and stop (SIGTERM); its end is seen by [`Self::wait_ended`].
@@ -395,7 +427,7 @@ mod tests {
         // The same leash that a node is held by: `read` returns when the writing end is closed.
         let mut cluster = Cluster::new(vec![shell("read line; exit 9")], quiet());
         cluster.start_all().unwrap();
-        cluster.slots[0].process.as_mut().unwrap()._leash = None;
+        cluster.release(0).unwrap();
         let ended = cluster
             .wait_ended(Instant::now() + PATIENCE)
             .unwrap()

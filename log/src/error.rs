@@ -176,7 +176,7 @@ pub enum OpenError {
         source: io::Error,
     },
     /// A sync failed while the log was opened. The disk, and what reads from it now, is suspect.
-    #[error("sync of {name} failed while the log was opened")]
+    #[error("the sync of {} failed while the log was opened", if name.is_empty() { "the folder" } else { name })]
     SyncFailed {
         /// The file's name in the folder; empty for the folder itself.
         name: String,

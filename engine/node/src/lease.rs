@@ -6,7 +6,8 @@
 
 use quorate_consensus::restart::{self, StartFacts};
 use quorate_log::{
-    CleanStopRead, DataFolder, LeaseFile, LeaseRead, LogConfig, Opened, Recovery, lacks_watermark,
+    CleanStopRead, DataFolder, LeaseFile, LeaseRead, LogConfig, OpenError, Opened, Recovery,
+    lacks_watermark,
 };
 
 use crate::recovery::{RecoveryConfig, RecoveryError};
@@ -104,9 +105,30 @@ pub(crate) fn open_log(
         content.suspect = true;
         lease_file.replace(&content.encode())?;
     }
-    let opened = quorate_log::open(folder, &log, genesis)?;
-    content.suspect |= may_lack_words(&opened.recovery);
-    Ok(opened)
+    match quorate_log::open(folder, &log, genesis) {
+        Ok(opened) => {
+            content.suspect |= may_lack_words(&opened.recovery);
+            Ok(opened)
+        }
+        Err(source @ OpenError::SyncFailed { .. }) => Err(RecoveryError::NotSynced {
+            is_noted: note_failed_sync(lease_file, content)?,
+            source,
+        }),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// R12: leaves a note that a sync has failed, and says whether the next start will find it. Where
+/// the lease is lost that is noted already, and says more.
+fn note_failed_sync(
+    lease_file: &mut LeaseFile,
+    content: &mut restart::LeaseFile,
+) -> Result<bool, RecoveryError> {
+    if !matches!(read_lease(lease_file)?, LeaseRead::Present(_)) {
+        return Ok(true);
+    }
+    content.suspect = true;
+    Ok(lease_file.replace(&content.encode()).is_ok())
 }
 
 /// What a start from this folder has to hold to (R12), of a lease and the log opened under it.

@@ -220,6 +220,10 @@ numbers! {
     Gauge height_proven;
     /// Height up to which blocks survive the loss of the site.
     Gauge height_durable;
+    /// Exit code of the failure that this validator ends for; 0 while there is none. Told before
+    /// it has ended, by whichever thread saw the failure, so that a process can end in spite of
+    /// a thread that hangs.
+    Gauge ending_code;
     /// Window that this validator is in.
     Gauge window;
     /// Index of the validator that leads it.

@@ -102,6 +102,21 @@ pub enum RecoveryError {
         /// Records in the log.
         records: u64,
     },
+    /// A sync failed while the log was opened: what was written before may be gone although it
+    /// can be read now.
+    #[error(
+        "{source}: {}{}",
+        std::error::Error::source(source).map_or_else(String::new, ToString::to_string),
+        if *is_noted { "" } else { ", and no note of it could be left" }
+    )]
+    NotSynced {
+        /// Whether the lease file says so to the next start. If not, a supervisor must not start
+        /// this validator again.
+        is_noted: bool,
+        /// What the log says.
+        #[source]
+        source: OpenError,
+    },
     /// The log cannot be opened: another genesis, damage, another process.
     #[error("the log cannot be opened: {0}")]
     Log(#[from] OpenError),

@@ -37,3 +37,33 @@ fn all_validators_are_killed_at_once_and_nothing_is_lost() {
     let report = series(&["--kills", "2", "--all", "--durability", "async"]);
     assert_eq!(report["processes_killed"], 8);
 }
+
+#[test]
+fn a_disk_that_refuses_a_sync_ends_a_validator_and_nothing_told_is_lost() {
+    let traces = std::process::Command::new("strace")
+        .args(["-qq", "-o", "/dev/null", "true"])
+        .status()
+        .is_ok_and(|status| status.success());
+    if !traces {
+        eprintln!("skipped: this machine has no strace, or it may not trace");
+        return;
+    }
+    let report = run_json(
+        &[
+            "bench",
+            "syncs",
+            "--points",
+            "1",
+            "--workload",
+            "opaque",
+            "--rate",
+            "50",
+        ],
+        0,
+    );
+    let count = |key: &str| report[key].as_u64().unwrap();
+    assert_eq!((count("points"), count("lost")), (6, 0), "{report}");
+    assert_eq!(count("conflicting_votes"), 0, "{report}");
+    assert!(count("acknowledged") > 0 && count("vote_records") > 0);
+    assert_eq!(report["ends"]["kill signal 9"], 2, "{report}");
+}

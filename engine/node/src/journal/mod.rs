@@ -16,6 +16,7 @@ pub use entry::{
     BLOCK_ENTRY_BYTES, ENTRY_VERSION, EntryError, FinalMark, JournalEntry, KIND_ANSWER, KIND_BLOCK,
     KIND_EVIDENCE, KIND_FINALIZED, KIND_PROOF, KIND_RECORD, decode,
 };
+pub(crate) use sync::EXIT_DISK_FAILED;
 pub use sync::{SyncDone, SyncError, SyncJob, SyncWorker};
 
 use std::collections::{BTreeMap, VecDeque};

@@ -47,6 +47,22 @@ pub enum SyncError {
     Lease(#[from] LeaseError),
 }
 
+/// Exit code of a process whose disk refused.
+pub(crate) const EXIT_DISK_FAILED: u8 = 70;
+
+impl SyncError {
+    /// The exit code of a process that ends for this. After a failed sync of which no note could
+    /// be left a restart would trust what it reads, so a supervisor must not do it.
+    pub(crate) const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Log {
+                is_noted: false, ..
+            } => 4,
+            Self::Log { .. } | Self::Lease(_) => EXIT_DISK_FAILED,
+        }
+    }
+}
+
 /// Makes the blocking calls.
 #[derive(Debug)]
 pub struct SyncWorker {

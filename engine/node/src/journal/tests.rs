@@ -357,6 +357,24 @@ fn r12_a_failed_sync_is_noted_for_the_next_start_and_nothing_is_appended_after()
 }
 
 #[test]
+fn a_failed_sync_is_told_by_its_own_thread_before_anybody_has_taken_the_answer() {
+    let mut fixture = fixture(Durability::Sync);
+    fixture.append(0, record(0));
+    let jobs = fixture.jobs(0);
+    fixture.memory.fail_sync_after(0);
+    let metrics = Arc::new(crate::metrics::Metrics::default());
+    let (answer, answers) = std::sync::mpsc::channel();
+    let told = Arc::clone(&metrics);
+    let thread = crate::stages::journal::SyncThread::start(fixture.sync, metrics, move |done| {
+        answer.send((done.is_err(), told.ending_code.read())).ok();
+    })
+    .expect("a thread");
+    thread.hand_over(jobs[0]);
+    assert_eq!(answers.recv(), Ok((true, 70)));
+    thread.stop();
+}
+
+#[test]
 fn on_a_full_disk_everything_waits_in_order_and_no_record_is_durable_before_its_turn() {
     let mut fixture = fixture(Durability::Async);
     fixture.memory.set_full(true);

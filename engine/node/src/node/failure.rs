@@ -1,7 +1,7 @@
 //! Why a node does not start, and why it ends. Owns the words and the exit codes.
 
 use crate::file_error::FileError;
-use crate::journal::{JournalError, SyncError};
+use crate::journal::{EXIT_DISK_FAILED, JournalError, SyncError};
 use crate::recovery::RecoveryError;
 use crate::replica::{OrderError, ReplicaError};
 use crate::snapshot::SnapshotError;
@@ -61,6 +61,7 @@ impl StartError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::File(_) | Self::Net(_) | Self::Metrics { .. } => 3,
+            Self::Folder(LockError::Io { source, .. }) if is_of_disk(source) => EXIT_DISK_FAILED,
             Self::Folder(_) | Self::System(_) => 75,
             Self::Recovery { source, .. } => recovery_code(source),
             Self::VoteState { source, .. } => match source {
@@ -74,11 +75,24 @@ impl StartError {
     }
 }
 
+/// Whether the disk refused, and not whoever owns the folder.
+fn is_of_disk(error: &std::io::Error) -> bool {
+    use rustix::io::Errno;
+    let refused = [Errno::IO, Errno::NOSPC, Errno::DQUOT, Errno::ROFS];
+    let number = error.raw_os_error();
+    refused
+        .iter()
+        .any(|errno| number == Some(errno.raw_os_error()))
+}
+
 fn recovery_code(error: &RecoveryError) -> u8 {
     match error {
         RecoveryError::LeaseMissing
         | RecoveryError::LeaseDamaged(_)
-        | RecoveryError::LogWithoutLease { .. } => 4,
+        | RecoveryError::LogWithoutLease { .. }
+        | RecoveryError::NotSynced {
+            is_noted: false, ..
+        } => 4,
         RecoveryError::AlreadyInitialized
         | RecoveryError::OtherValidator { .. }
         | RecoveryError::SegmentsTooSmall { .. }
@@ -92,7 +106,9 @@ fn recovery_code(error: &RecoveryError) -> u8 {
             | OpenError::SegmentBytes { .. }
             | OpenError::GenesisTooLarge { .. },
         ) => 3,
-        RecoveryError::LeaseWrite(_) | RecoveryError::Io { .. } => 70,
+        RecoveryError::LeaseWrite(_)
+        | RecoveryError::Io { .. }
+        | RecoveryError::NotSynced { .. } => EXIT_DISK_FAILED,
         _ => 5,
     }
 }
@@ -127,23 +143,13 @@ impl NodeFailure {
         match self {
             Self::Stopped => 0,
             Self::Replica(ReplicaError::Journal(JournalError::Sync(error))) | Self::Sync(error) => {
-                sync_code(error)
+                error.exit_code()
             }
-            Self::Replica(ReplicaError::Journal(JournalError::Log(_))) => 70,
+            Self::Replica(ReplicaError::Journal(JournalError::Log(_))) => EXIT_DISK_FAILED,
             Self::Replica(ReplicaError::Journal(JournalError::Full)) => 75,
             Self::Replica(ReplicaError::Order(OrderError::Store(_))) => 5,
             Self::Replica(_) => 4,
             Self::Net(_) | Self::ThreadLost(_) => 75,
         }
-    }
-}
-
-/// After a failed sync of which no note could be left, a restart would trust what it reads.
-const fn sync_code(error: &SyncError) -> u8 {
-    match error {
-        SyncError::Log {
-            is_noted: false, ..
-        } => 4,
-        SyncError::Log { .. } | SyncError::Lease(_) => 70,
     }
 }

@@ -251,7 +251,7 @@ pub(super) fn start<S: StateMachine>(
     let http = start_http(config.listen_metrics, &asker, &metrics)?;
     let core = config.placement.core_of(STAGES - 1);
     let verify = verify_parts(set, config.own, validator_key, core, &metrics)?;
-    let preparer = start_preparer(companions.preparer)?;
+    let preparer = start_preparer(companions.preparer, Arc::clone(&metrics))?;
     let parts = DedicatedParts {
         own: config.own,
         parts,
@@ -365,11 +365,11 @@ fn start_threads<S: StateMachine>(
     preparer: JoinHandle<()>,
 ) -> Result<JoinHandle<Result<(), NodeFailure>>, StartError> {
     let builder = std::thread::Builder::new().name("quorate-loop".to_owned());
-    let metrics = Arc::clone(&parts.metrics);
+    let (metrics, told) = (Arc::clone(&parts.metrics), Arc::clone(&parts.metrics));
     if parts.placement.threading == Threading::Dedicated {
         let stages = Dedicated::start(parts)?;
         let beside = Beside::start(preparer, shadow, metrics, stages.inputs())?;
-        return Ok(builder.spawn(move || report(stages.run(), beside))?);
+        return Ok(builder.spawn(move || report(stages.run(), beside, &told))?);
     }
     let (answer, verify_done) = unbounded();
     let waker = parts.waker.clone();
@@ -403,7 +403,7 @@ fn start_threads<S: StateMachine>(
         finalized: parts.finalized,
         shadow: parts.shadow,
     });
-    Ok(builder.spawn(move || report(shared.run(), beside))?)
+    Ok(builder.spawn(move || report(shared.run(), beside, &told))?)
 }
 
 /// What a shadow is made of.
@@ -491,7 +491,14 @@ impl Beside {
 
 /// Says why a node ended, since nobody may be waiting for it, when all of it has: the threads
 /// besides end with the log's writer or are told to, and then the folder is free.
-fn report(ended: Result<(), NodeFailure>, beside: Beside) -> Result<(), NodeFailure> {
+fn report(
+    ended: Result<(), NodeFailure>,
+    beside: Beside,
+    metrics: &Metrics,
+) -> Result<(), NodeFailure> {
+    if let Err(error) = &ended {
+        metrics.ending_code.set(error.exit_code().into());
+    }
     beside.join();
     match &ended {
         Ok(()) => tracing::info!("stopped"),

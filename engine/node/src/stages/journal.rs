@@ -7,7 +7,9 @@
 use super::clock::{Clock, nanoseconds};
 use super::dedicated::Halt;
 use crate::idle::{Received, receive};
-use crate::journal::{Journal, JournalOp, Journaled, SyncDone, SyncError, SyncJob, SyncWorker};
+use crate::journal::{
+    EXIT_DISK_FAILED, Journal, JournalOp, Journaled, SyncDone, SyncError, SyncJob, SyncWorker,
+};
 use crate::metrics::Metrics;
 use crate::node::NodeFailure;
 use crate::profiles::Placement;
@@ -81,6 +83,9 @@ fn work(
         if matches!(done, Ok(SyncDone::Synced(_))) {
             metrics.sync.record(nanoseconds(start.elapsed()));
         }
+        if let Err(error) = &done {
+            metrics.ending_code.set(error.exit_code().into());
+        }
         answer(done);
     }
     worker
@@ -90,13 +95,19 @@ fn work(
 ///
 /// # Errors
 /// The system refuses a thread.
-pub(crate) fn start_preparer(mut preparer: Preparer) -> std::io::Result<JoinHandle<()>> {
+pub(crate) fn start_preparer(
+    mut preparer: Preparer,
+    metrics: Arc<Metrics>,
+) -> std::io::Result<JoinHandle<()>> {
     std::thread::Builder::new()
         .name("quorate-segment".to_owned())
         .spawn(move || {
             while let Err(error) = preparer.run() {
                 if !matches!(error, LogError::NoSegment { .. }) {
                     tracing::error!(%error, "no log segment is made ahead any more");
+                    // The log takes nothing any more: the loop finds that out with the next
+                    // record, which may be long in coming.
+                    metrics.ending_code.set(EXIT_DISK_FAILED.into());
                     return;
                 }
                 // The disk is full, or some limit is reached, which may pass.

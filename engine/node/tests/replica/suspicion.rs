@@ -213,6 +213,39 @@ fn r12_a_refused_start_export_or_loss_leaves_the_next_start_suspect() {
     });
 }
 
+#[test]
+fn r12_a_sync_that_fails_in_a_start_leaves_the_next_start_suspect() {
+    let (world, memory, lease) = stopped(Durability::Sync);
+    let mut failed_count = 0;
+    for syncs in 0.. {
+        let failing = memory.process_kill();
+        failing.fail_sync_after(syncs);
+        let folder = DataFolder::in_memory(&failing);
+        let mut executor = Executor::new(Tape::default(), 8, world.set.genesis_time_ns());
+        let outcome = recover(&folder, &config(&world, 1), &world.set, &mut executor).map(drop);
+        drop(folder);
+        match outcome {
+            Ok(()) => break,
+            Err(RecoveryError::NotSynced { is_noted, .. }) => {
+                assert!(is_noted, "the next sync succeeds");
+                failed_count += 1;
+                assert!(start(&world, &failing));
+                let found = lease_of(&failing).lease;
+                assert_eq!(found.abstain_until, Some(lease), "after {syncs} syncs");
+            }
+            // The lease file says what it said before.
+            Err(RecoveryError::LeaseWrite(_) | RecoveryError::Io { .. }) => {
+                assert!(start(&world, &failing))
+            }
+            Err(error) => panic!("after {syncs} syncs: {error}"),
+        }
+    }
+    assert!(
+        failed_count >= 3,
+        "the folder, the log and the watermark are synced"
+    );
+}
+
 fn import_both(held: &Record, file: &Record) -> Result<Vec<SaidRecord>, VoteStateError> {
     let (world, memory, _) = stopped(Durability::Sync);
     let of = |record| VoteState {

@@ -5,6 +5,7 @@
 mod audit;
 mod crash;
 mod floor;
+mod syncs;
 mod toll;
 
 use clap::Subcommand;
@@ -17,6 +18,8 @@ use crate::output::Report;
 pub(crate) enum Command {
     /// Kill validators under load and check that nothing told to a client is lost
     Crash(crash::Options),
+    /// Let the disk refuse at each sync call of a validator under load, or kill it there
+    Syncs(syncs::Options),
     /// The bare pattern of messages between threads: what no protocol of this shape can be below
     Floor(floor::Options),
 }
@@ -28,6 +31,7 @@ pub(crate) enum Command {
 pub(crate) fn run(command: &Command) -> Result<Report, Failure> {
     match command {
         Command::Crash(options) => crash::run(options),
+        Command::Syncs(options) => syncs::run(options),
         Command::Floor(options) => floor::run(options),
     }
 }

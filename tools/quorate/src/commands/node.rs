@@ -4,11 +4,13 @@
 
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use quorate::config::NodeConfig;
+use quorate::metrics::Metrics;
 use quorate::node::{DRAIN_DEFAULT, Node, NodeFailure, StartError};
 use quorate_bench::applications::{ApplicationError, Hosted};
 use quorate_bench::cluster::Launch;
@@ -25,6 +27,9 @@ use crate::output::Report;
 const LOOK: Duration = Duration::from_millis(100);
 /// After the end of the leash the process ends within this time, whatever the node does.
 const LEASH_PATIENCE: Duration = Duration::from_secs(15);
+
+/// A node that ends for a failure has this long before the process ends without it.
+const FAILING_PATIENCE: Duration = Duration::from_millis(800);
 
 /// Options of the command.
 #[derive(Debug, Args)]
@@ -98,6 +103,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
         Some(second) => Node::start_with_snapshots(config, application, second)?,
         None => Node::start(config, application)?,
     };
+    watch_failing(Arc::clone(node.metrics()));
     let stopped = wait(&node, &interrupt, &reasons);
     match stopped {
         Some(stopped) => {
@@ -167,6 +173,29 @@ fn watch_leash(sender: Sender<Reason>) {
     });
 }
 
+/// Ends this process soon after a failure, whichever thread hangs in a disk that does not answer:
+/// until then it could be taken for a validator that lives.
+fn watch_failing(metrics: Arc<Metrics>) {
+    std::thread::spawn(move || {
+        let code = wait_for_failure(&metrics);
+        tracing::error!(code, "ending without the threads that hang");
+        std::process::exit(code.into());
+    });
+}
+
+/// Waits until the node ends for a failure, and then as long as it may take. Gives the exit code
+/// of the newest word: what was told first may be told better.
+fn wait_for_failure(metrics: &Metrics) -> u8 {
+    while metrics.ending_code.read() == 0 {
+        std::thread::park_timeout(LOOK);
+    }
+    let told = Instant::now();
+    while told.elapsed() < FAILING_PATIENCE {
+        std::thread::park_timeout(FAILING_PATIENCE.saturating_sub(told.elapsed()));
+    }
+    u8::try_from(metrics.ending_code.read()).unwrap_or(Code::Safety as u8)
+}
+
 /// Waits for a reason to stop; none when the node has ended by itself.
 fn wait(node: &Node, interrupt: &Interrupt, reasons: &Receiver<Reason>) -> Option<Reason> {
     loop {
@@ -209,5 +238,24 @@ impl From<NodeFailure> for Failure {
             format!("this validator ended: {error}"),
         )
         .remedy("see Recovery in docs/operations.md before starting it again")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_waited_for_and_given_its_time_and_the_newest_word_counts() {
+        let metrics = Arc::new(Metrics::default());
+        let watched = Arc::clone(&metrics);
+        let watch = std::thread::spawn(move || (wait_for_failure(&watched), Instant::now()));
+        assert!(!watch.is_finished(), "there is no failure");
+        let told = Instant::now();
+        metrics.ending_code.set(70);
+        metrics.ending_code.set(4);
+        let (code, ended) = watch.join().expect("it only waits");
+        assert_eq!(code, 4);
+        assert!(ended.duration_since(told) >= FAILING_PATIENCE);
     }
 }

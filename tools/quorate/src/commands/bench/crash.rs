@@ -16,7 +16,7 @@ use clap::Args;
 use quorate_bench::cluster::{Cluster, Ended};
 use quorate_bench::load::{Chain, LoadError, Outcome, run as drive};
 use quorate_bench::report::Agreement;
-use quorate_bench::testnet::{Testnet, free_base_port};
+use quorate_bench::testnet::{Testnet, Workload, free_base_port};
 use quorate_log::verify_path;
 
 use super::audit::{Audit, Mark};
@@ -85,19 +85,11 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     let quiet = Arc::new(|_: usize, _: &str| ());
     let mut cluster = Cluster::new(node::launches(&testnet)?, quiet);
     cluster.start_all()?;
-    let mut series = Series {
-        marks: vec![Vec::new(); testnet.validators()],
-        chance: Chance::new(options.seed),
-        recoveries_ms: Vec::new(),
-        processes_killed: 0,
-        testnet: &testnet,
-        chain: &chain,
-        cluster,
-        interrupt: &interrupt,
-    };
+    let mut series = Series::new(&testnet, &chain, cluster, &interrupt, options.seed);
     let all: Vec<usize> = (0..testnet.validators()).collect();
     series.wait_until_voting(&all)?;
-    let load = Load::start(options, &testnet, &chain)?;
+    let workload = options.cluster.workload.into();
+    let load = Load::start((options.rate, options.seed), workload, &testnet, &chain)?;
     let mut kills = 0;
     while kills < options.kills && !interrupt.is_set() && !load.has_ended() {
         series.round(options.all, options.double)?;
@@ -114,7 +106,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
 }
 
 /// Chance that depends on a seed alone.
-struct Chance {
+pub(super) struct Chance {
     seed: u64,
     drawn: u64,
 }
@@ -125,7 +117,7 @@ impl Chance {
     }
 
     /// A number below `bound`, which is not zero.
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
         let mut input = [0; 16];
         input[..8].copy_from_slice(&self.seed.to_le_bytes());
         input[8..].copy_from_slice(&self.drawn.to_le_bytes());
@@ -137,25 +129,30 @@ impl Chance {
 }
 
 /// The load on a thread of its own.
-struct Load {
+pub(super) struct Load {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<Result<Outcome, LoadError>>,
 }
 
 impl Load {
     /// Starts the load and waits until the first command is final.
-    fn start(options: &Options, testnet: &Testnet, chain: &Chain) -> Result<Self, Failure> {
+    pub(super) fn start(
+        (rate, seed): (u64, u64),
+        workload: Workload,
+        testnet: &Testnet,
+        chain: &Chain,
+    ) -> Result<Self, Failure> {
         let load = LoadOptions {
-            rate: options.rate,
+            rate,
             seconds: LOAD_SECONDS,
             clients: 4,
             size: 64,
             orders: None,
             book: None,
             hgrm: None,
-            seed: options.seed,
+            seed,
         };
-        let mut plan = load.plan(options.cluster.workload.into())?;
+        let mut plan = load.plan(workload)?;
         plan.keeps_acknowledged = true;
         let (stop, chain, admin) = (Arc::default(), chain.clone(), testnet.admin_key()?);
         let flag: Arc<AtomicBool> = Arc::clone(&stop);
@@ -174,11 +171,11 @@ impl Load {
         Ok(load)
     }
 
-    fn has_ended(&self) -> bool {
+    pub(super) fn has_ended(&self) -> bool {
         self.thread.is_finished()
     }
 
-    fn end(self) -> Result<Outcome, Failure> {
+    pub(super) fn end(self) -> Result<Outcome, Failure> {
         self.stop.store(true, Ordering::Relaxed);
         let ended = self.thread.join();
         Ok(ended.map_err(|_| Failure::new(Code::No, "the load panicked"))??)
@@ -194,19 +191,39 @@ fn wait_for_first(first: &Receiver<()>) -> Result<(), Failure> {
     }
 }
 
-struct Series<'a> {
+pub(super) struct Series<'a> {
     testnet: &'a Testnet,
     chain: &'a Chain,
-    cluster: Cluster,
+    pub(super) cluster: Cluster,
     interrupt: &'a Interrupt,
-    chance: Chance,
+    pub(super) chance: Chance,
     /// Of each validator, where its log stood at each of its deaths.
     marks: Vec<Vec<Mark>>,
     recoveries_ms: Vec<u64>,
     processes_killed: u64,
 }
 
-impl Series<'_> {
+impl<'a> Series<'a> {
+    /// A series over validators that have been started.
+    pub(super) fn new(
+        testnet: &'a Testnet,
+        chain: &'a Chain,
+        cluster: Cluster,
+        interrupt: &'a Interrupt,
+        seed: u64,
+    ) -> Self {
+        Self {
+            marks: vec![Vec::new(); testnet.validators()],
+            chance: Chance::new(seed),
+            recoveries_ms: Vec::new(),
+            processes_killed: 0,
+            testnet,
+            chain,
+            cluster,
+            interrupt,
+        }
+    }
+
     /// Kills one validator or all, starts again, and waits until all may vote.
     fn round(&mut self, kills_all: bool, kills_twice: bool) -> Result<(), Failure> {
         let pause = self.chance.below(PAUSE_MS_MAX + 1);
@@ -236,7 +253,7 @@ impl Series<'_> {
         Ok(())
     }
 
-    fn kill(&mut self, victims: &[usize]) -> Result<(), Failure> {
+    pub(super) fn kill(&mut self, victims: &[usize]) -> Result<(), Failure> {
         for &victim in victims {
             if let Some(ended) = self.cluster.wait_ended(Instant::now())? {
                 return Err(self.died(ended));
@@ -244,23 +261,26 @@ impl Series<'_> {
             self.cluster.kill(victim)?;
             self.processes_killed += 1;
         }
-        for &victim in victims {
-            let folder = self.testnet.log_folder(victim)?;
-            let last = self.marks[victim].last().copied();
-            let mark = Mark::take(&folder, last).map_err(|error| unreadable(victim, &error))?;
-            self.marks[victim].extend(mark);
-        }
+        victims.iter().try_for_each(|&victim| self.mark(victim))
+    }
+
+    /// Notes where the log of a validator that has ended stands.
+    pub(super) fn mark(&mut self, victim: usize) -> Result<(), Failure> {
+        let folder = self.testnet.log_folder(victim)?;
+        let last = self.marks[victim].last().copied();
+        let mark = Mark::take(&folder, last).map_err(|error| unreadable(victim, &error))?;
+        self.marks[victim].extend(mark);
         Ok(())
     }
 
-    fn start(&mut self, victims: &[usize]) -> Result<(), Failure> {
+    pub(super) fn start(&mut self, victims: &[usize]) -> Result<(), Failure> {
         for &victim in victims {
             self.cluster.start(victim)?;
         }
         Ok(())
     }
 
-    fn wait_until_voting(&mut self, validators: &[usize]) -> Result<(), Failure> {
+    pub(super) fn wait_until_voting(&mut self, validators: &[usize]) -> Result<(), Failure> {
         let deadline = Instant::now() + RETURN;
         let is_voting = |status: &Status| {
             let Ok(status) = status else { return false };
@@ -289,7 +309,7 @@ impl Series<'_> {
     }
 
     /// A validator ended by itself: the series is about those that are killed.
-    fn died(&self, ended: Ended) -> Failure {
+    pub(super) fn died(&self, ended: Ended) -> Failure {
         let what = format!(
             "validator {} ended by itself: {}",
             ended.index, ended.status
@@ -298,7 +318,7 @@ impl Series<'_> {
     }
 
     /// Stops all, and holds every log against what was written down outside.
-    fn conclude(mut self, kills: u64, outcome: &Outcome) -> Result<Toll, Failure> {
+    pub(super) fn conclude(mut self, kills: u64, outcome: &Outcome) -> Result<Toll, Failure> {
         progress("comparing states, stopping the validators, reading the logs");
         let settled = Instant::now() + SETTLE;
         let mut agreement: Agreement =

@@ -1,0 +1,286 @@
+//! `quorate bench syncs`: the first sync calls in a validator's life, each as a place where the
+//! disk refuses or the process dies, under load.
+//!
+//! Owns the list of places and the verdict on how the process ended. The calls are changed from
+//! outside, by `strace`, so what runs is what ships. What clients were told and what validators
+//! voted is held against the logs as after any other series of kills. Never: repairs.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use quorate_bench::cluster::{Cluster, Launch};
+use quorate_bench::load::Chain;
+use quorate_bench::testnet::{Testnet, free_base_port};
+use serde::Serialize;
+
+use super::crash::{Load, Series};
+use super::toll::Toll;
+use crate::commands::node;
+use crate::failure::{Code, Failure};
+use crate::interrupt::Interrupt;
+use crate::output::{Report, progress};
+use crate::plan::ClusterOptions;
+use crate::scratch::Scratch;
+
+/// The calls by which a validator makes things durable.
+const CALLS: [&str; 2] = ["msync", "fsync"];
+/// What becomes of one: the name in the report, and how the tracer says it.
+const FAULTS: [(&str, &str); 3] = [
+    ("eio", "error=EIO"),
+    ("enospc", "error=ENOSPC"),
+    ("kill", "signal=KILL"),
+];
+/// A call that has not come by then does not come often enough to be waited for.
+const REACH: Duration = Duration::from_secs(4);
+/// How long a validator may take to stop when it is let go.
+const STOP: Duration = Duration::from_secs(20);
+/// Exit codes of a validator whose disk refused: the disk failed, or it did so and not even a note
+/// of it could be left.
+const DISK_FAILED: [i32; 2] = [Code::DiskFailed as i32, Code::Safety as i32];
+
+/// Options of the command.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Of each kind of call, how many of a thread from its start on
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    points: u64,
+    /// Commands a second
+    #[arg(long, default_value_t = 200)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    rate: u64,
+    /// Seed of the series: at whom it happens
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    #[command(flatten)]
+    cluster: ClusterOptions,
+    /// Folder for the temporary folder of the cluster, such as one on the disk to be tested
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+/// What came of it.
+#[derive(Debug, Default, Serialize)]
+struct Fields {
+    /// Places at which a validator was made to fail or die.
+    points: u64,
+    /// Calls of a kind and fault that did not come so often.
+    not_reached: u64,
+    /// Places at which the validator went on: a full disk is waited for.
+    waited: u64,
+    /// How validators ended, by fault and exit code or signal.
+    ends: BTreeMap<String, u64>,
+    #[serde(flatten)]
+    toll: Toll,
+}
+
+/// Runs the series.
+///
+/// # Errors
+/// There is no `strace`, the validators do not start, or one does not come back.
+pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
+    find_tracer()?;
+    let base_port = free_base_port(options.cluster.plan(1)?.weights.len())?;
+    let plan = options.cluster.plan(base_port)?;
+    let interrupt = Interrupt::install()?;
+    let scratch = Scratch::create(options.dir.as_deref())?;
+    let testnet = Testnet::create(&scratch.path().join("testnet"), &plan)?;
+    let chain = Chain::of(testnet.genesis());
+    let quiet = Arc::new(|_: usize, _: &str| ());
+    let mut cluster = Cluster::new(node::launches(&testnet)?, quiet);
+    cluster.start_all()?;
+    let mut series = Series::new(&testnet, &chain, cluster, &interrupt, options.seed);
+    let all: Vec<usize> = (0..testnet.validators()).collect();
+    series.wait_until_voting(&all)?;
+    let workload = options.cluster.workload.into();
+    let load = Load::start((options.rate, options.seed), workload, &testnet, &chain)?;
+    let mut fields = Fields::default();
+    let mut unexpected = Vec::new();
+    for call in CALLS {
+        for fault in FAULTS {
+            for point in 1..=options.points {
+                let victim = series.chance.below(all.len() as u64);
+                let victim = usize::try_from(victim).unwrap_or(0);
+                let place = Place { call, fault, point };
+                if !place.visit(&mut series, victim, &mut fields, &mut unexpected)? {
+                    break;
+                }
+            }
+            progress(&format!("{call} {}: {} points", fault.0, fields.points));
+        }
+    }
+    let outcome = load.end()?;
+    fields.toll = series.conclude(fields.points, &outcome)?;
+    fields.toll.differences.extend(unexpected);
+    drop(scratch);
+    let (code, text) = (fields.toll.code(), text(&fields));
+    Ok(Report::new(&fields, text)?.with_code(code))
+}
+
+fn find_tracer() -> Result<(), Failure> {
+    // Also where there is one it may not be allowed to trace.
+    let found = Command::new("strace")
+        .args(["-qq", "-o", "/dev/null", "true"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    match found {
+        Ok(status) if status.success() => Ok(()),
+        _ => Err(Failure::new(
+            Code::TryAgain,
+            "strace is not on this machine, or may not trace",
+        )
+        .remedy("install strace")),
+    }
+}
+
+/// One call at which something happens.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    call: &'static str,
+    fault: (&'static str, &'static str),
+    point: u64,
+}
+
+impl Place {
+    /// The tracer around a validator.
+    fn launch(self, usual: &Launch) -> Launch {
+        let inject = format!("inject={}:{}:when={}", self.call, self.fault.1, self.point);
+        let trace = format!("trace={}", self.call);
+        let quietly = ["-f", "-qq", "-o", "/dev/null"];
+        let tracer = [&quietly[..], &["-e", &trace, "-e", &inject]].concat();
+        let mut arguments: Vec<String> = tracer.into_iter().map(str::to_owned).collect();
+        arguments.push(usual.program.display().to_string());
+        arguments.extend(usual.arguments.iter().cloned());
+        Launch {
+            program: "strace".into(),
+            arguments,
+        }
+    }
+
+    /// Kills a validator, starts it so that it fails here, waits for its end, and starts it as
+    /// usual. False when the call did not come so often.
+    fn visit(
+        self,
+        series: &mut Series<'_>,
+        victim: usize,
+        fields: &mut Fields,
+        unexpected: &mut Vec<String>,
+    ) -> Result<bool, Failure> {
+        series.kill(&[victim])?;
+        let Some(usual) = series.cluster.launch(victim).cloned() else {
+            return Ok(false);
+        };
+        series.cluster.start_as(victim, &self.launch(&usual))?;
+        let ended = series.cluster.wait_ended(Instant::now() + REACH)?;
+        let was_reached = match ended {
+            Some(ended) if ended.index != victim => return Err(series.died(ended)),
+            Some(ended) => {
+                fields.points += 1;
+                let end = name_of(ended.status);
+                let key = format!("{} {end}", self.fault.0);
+                *fields.ends.entry(key).or_default() += 1;
+                if !self.expects(ended.status) {
+                    let tail = series.cluster.tail(victim).join("\n");
+                    unexpected.push(format!("{self:?} of validator {victim}: {end}\n{tail}"));
+                }
+                true
+            }
+            None => {
+                series.cluster.release(victim)?;
+                if series.cluster.wait_ended(Instant::now() + STOP)?.is_none() {
+                    unexpected.push(format!("{self:?}: validator {victim} does not stop"));
+                    series.cluster.kill(victim)?;
+                }
+                let waits = self.fault.0 == "enospc";
+                fields.waited += u64::from(waits);
+                fields.not_reached += u64::from(!waits);
+                waits
+            }
+        };
+        series.mark(victim)?;
+        series.start(&[victim])?;
+        series.wait_until_voting(&[victim])?;
+        Ok(was_reached)
+    }
+
+    /// Whether a validator may end so.
+    fn expects(self, status: ExitStatus) -> bool {
+        use std::os::unix::process::ExitStatusExt as _;
+        match self.fault.0 {
+            "kill" => status.signal() == Some(9),
+            _ => status
+                .code()
+                .is_some_and(|code| DISK_FAILED.contains(&code)),
+        }
+    }
+}
+
+fn name_of(status: ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt as _;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit {code}"),
+        (None, Some(signal)) => format!("signal {signal}"),
+        (None, None) => "unknown".to_owned(),
+    }
+}
+
+fn text(fields: &Fields) -> String {
+    let ends = fields.ends.iter();
+    let ends: Vec<String> = ends.map(|(end, count)| format!("{end}: {count}")).collect();
+    format!(
+        "{}\n{} points, {} waited for room, {} kinds not reached so often; {}",
+        fields.toll.text(),
+        fields.points,
+        fields.waited,
+        fields.not_reached,
+        ends.join(", ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::ExitStatusExt as _;
+
+    #[test]
+    fn a_refusing_disk_and_a_death_end_differently() {
+        let place = |fault| Place {
+            call: "msync",
+            fault,
+            point: 3,
+        };
+        let (disk, clean, killed) = (
+            ExitStatus::from_raw(70 << 8),
+            ExitStatus::from_raw(0),
+            ExitStatus::from_raw(9),
+        );
+        let [eio, _, kill] = FAULTS.map(place);
+        assert!(eio.expects(disk) && !eio.expects(clean) && !eio.expects(killed));
+        assert!(kill.expects(killed) && !kill.expects(disk));
+        assert_eq!(
+            (name_of(disk), name_of(killed)),
+            ("exit 70".into(), "signal 9".into())
+        );
+    }
+
+    #[test]
+    fn the_tracer_stands_before_the_usual_command() {
+        let usual = Launch {
+            program: "/bin/quorate".into(),
+            arguments: vec!["node".into(), "--leash".into()],
+        };
+        let place = Place {
+            call: "fsync",
+            fault: FAULTS[0],
+            point: 2,
+        };
+        let launch = place.launch(&usual);
+        assert_eq!(launch.program, PathBuf::from("strace"));
+        let words = launch.arguments.join(" ");
+        assert!(words.ends_with("inject=fsync:error=EIO:when=2 /bin/quorate node --leash"));
+    }
+}

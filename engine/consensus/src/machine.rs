@@ -285,6 +285,11 @@ impl Consensus {
             Input::HeaderSigned { id, signature } => {
                 self.handle_header_signed(id, signature, effects)
             }
+            Input::Say { to, part } => {
+                let message = Message::Snapshot(part);
+                effects.push(Effect::Send { to, message });
+                Disposition::Applied
+            }
             Input::State(statement) => self.handle_state(statement, effects),
             Input::StateSigned {
                 statement,
@@ -352,6 +357,10 @@ impl Consensus {
                 statement,
                 signature,
             } => self.handle_attestation(from, statement, signature, effects),
+            Message::Snapshot(part) => {
+                effects.push(Effect::Snapshot { from, part });
+                Disposition::Applied
+            }
         }
     }
 

@@ -551,6 +551,23 @@ impl Consensus {
         Disposition::Applied
     }
 
+    /// The greatest height that peers of weight AMP say is final: an honest one is among them.
+    #[must_use]
+    pub fn peers_height(&self) -> Height {
+        let set = &self.config.set;
+        let others = set.indices().filter(|&peer| peer != self.config.own);
+        let mut said: Vec<(Height, Stake)> = others
+            .map(|peer| (self.peers[peer.place()].finalized, set.stake(peer)))
+            .collect();
+        said.sort_unstable_by(|one, other| other.cmp(one));
+        let mut weight = Stake::ZERO;
+        let reached = said.into_iter().find_map(|(height, stake)| {
+            weight.add(stake);
+            (weight >= set.thresholds().amplify).then_some(height)
+        });
+        reached.unwrap_or(Height::ZERO)
+    }
+
     /// Durable finality: proof and bodies on the disks of weight 2F+1.
     fn note_durable(&mut self, effects: &mut Effects) {
         let set = &self.config.set;

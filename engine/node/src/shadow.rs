@@ -242,7 +242,7 @@ impl<S: StateMachine> Shadow<S> {
         self.asked = None;
         let taken = snapshot::take(&mut self.executor, header, &self.origin, &self.folder);
         let taken = taken.and_then(|manifest| {
-            self.folder.keep_newest(self.policy.keep.max(1))?;
+            self.folder.keep_newest(self.policy.keep.max(1), &[])?;
             Ok(manifest)
         });
         match taken {

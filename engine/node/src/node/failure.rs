@@ -92,7 +92,7 @@ fn recovery_code(error: &RecoveryError) -> u8 {
             | OpenError::SegmentBytes { .. }
             | OpenError::GenesisTooLarge { .. },
         ) => 3,
-        RecoveryError::LeaseWrite(_) | RecoveryError::Io { .. } => 70,
+        RecoveryError::LeaseWrite(_) | RecoveryError::Io { .. } | RecoveryError::Base(_) => 70,
         _ => 5,
     }
 }
@@ -113,6 +113,13 @@ pub enum NodeFailure {
     /// The event queue failed.
     #[error("{0}")]
     Net(#[from] NetError),
+    /// A snapshot of peers was fetched, since their logs do not reach down to here any more. The
+    /// log is ended cleanly: the next start, which may be at once, begins with the snapshot.
+    #[error("a snapshot of height {height} was fetched from peers: the next start begins with it")]
+    SnapshotFetched {
+        /// Its height.
+        height: u64,
+    },
     /// A thread ended that should not have.
     #[error("the {0} thread is gone")]
     ThreadLost(&'static str),
@@ -133,7 +140,7 @@ impl NodeFailure {
             Self::Replica(ReplicaError::Journal(JournalError::Full)) => 75,
             Self::Replica(ReplicaError::Order(OrderError::Store(_))) => 5,
             Self::Replica(_) => 4,
-            Self::Net(_) | Self::ThreadLost(_) => 75,
+            Self::Net(_) | Self::ThreadLost(_) | Self::SnapshotFetched { .. } => 75,
         }
     }
 }

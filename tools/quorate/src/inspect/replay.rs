@@ -156,11 +156,12 @@ impl<'a> Replay<'a> {
             JournalEntry::Record { .. }
             | JournalEntry::Answer { .. }
             | JournalEntry::Proof { .. }
+            | JournalEntry::Base { .. }
             | JournalEntry::Evidence(_) => Ok(()),
         }
     }
 
-    /// A log that was pruned may begin above the state.
+    /// A log that was pruned, or goes on from a snapshot of peers, may begin above the state.
     fn check_reaches(&self, mark: &FinalMark) -> Result<(), Failure> {
         let (height, state) = (mark.header.height.number(), self.executor.height());
         if height <= state.saturating_add(1) || state >= self.to {

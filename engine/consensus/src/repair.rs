@@ -268,6 +268,7 @@ impl Consensus {
             peer.resends = 0;
         }
         let answers = now.mono_ns >= peer.answer_after_ns;
+        self.note_peers_height();
         self.note_durable(effects);
         if self.config.set.leader(status.window) == from {
             self.restart_on_leader_status(now, status.window, tip);
@@ -551,9 +552,8 @@ impl Consensus {
         Disposition::Applied
     }
 
-    /// The greatest height that peers of weight AMP say is final: an honest one is among them.
-    #[must_use]
-    pub fn peers_height(&self) -> Height {
+    /// Notes how far peers of weight AMP say that finality is.
+    fn note_peers_height(&mut self) {
         let set = &self.config.set;
         let others = set.indices().filter(|&peer| peer != self.config.own);
         let mut said: Vec<(Height, Stake)> = others
@@ -565,7 +565,7 @@ impl Consensus {
             weight.add(stake);
             (weight >= set.thresholds().amplify).then_some(height)
         });
-        reached.unwrap_or(Height::ZERO)
+        self.peers_height = reached.unwrap_or(Height::ZERO);
     }
 
     /// Durable finality: proof and bodies on the disks of weight 2F+1.

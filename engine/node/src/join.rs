@@ -314,7 +314,8 @@ impl Joiner {
         let Some(download) = self.download.as_mut().filter(|all| all.root == *root) else {
             return Ok(Judged::Idle);
         };
-        if !is_asked && !(is_late && download.stored.lacks(chunk)) {
+        let is_wanted = is_asked || (is_late && download.stored.lacks(chunk));
+        if !is_wanted {
             return Ok(Judged::Idle);
         }
         if bytes.is_empty() {

@@ -77,13 +77,8 @@ struct Fields {
 /// # Errors
 /// It does not start, or it ended by itself; each with its own exit code.
 pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
-    let config = NodeConfig::load(&options.config)?;
-    let application = open_application(&config, &options.config)?;
-    // Snapshots are taken of a second instance.
-    let second = match config.snapshots.every_heights {
-        0 => None,
-        _ => Some(open_application(&config, &options.config)?),
-    };
+    let mut config = NodeConfig::load(&options.config)?;
+    let index = config.own.number();
     // The second signal ends the process at once, also one that hangs.
     let interrupt = Interrupt::install()?;
     let (sender, reasons) = channel();
@@ -93,26 +88,37 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     }
     quorate_log::end_on_bus_error()
         .map_err(|error| Failure::new(Code::TryAgain, format!("taking over SIGBUS: {error}")))?;
-    let index = config.own.number();
-    let node = match second {
-        Some(second) => Node::start_with_snapshots(config, application, second)?,
-        None => Node::start(config, application)?,
-    };
-    let stopped = wait(&node, &interrupt, &reasons);
-    match stopped {
-        Some(stopped) => {
+    loop {
+        let node = start(config, &options.config)?;
+        if let Some(stopped) = wait(&node, &interrupt, &reasons) {
             tracing::info!(?stopped, "asked to stop: draining");
             node.shutdown(DRAIN_DEFAULT)?;
-            Report::new(
+            return Report::new(
                 &Fields { index, stopped },
                 format!("validator {index} stopped"),
-            )
+            );
         }
-        None => {
-            node.wait()?;
-            Err(Failure::new(Code::Safety, "the node ended without a reason").remedy("report this"))
+        match node.wait() {
+            // It goes on from a snapshot of its peers.
+            Err(NodeFailure::SnapshotFetched { .. }) => {}
+            Err(error) => return Err(error.into()),
+            Ok(()) => {
+                let what = "the node ended without a reason";
+                return Err(Failure::new(Code::Safety, what).remedy("report this"));
+            }
         }
+        config = NodeConfig::load(&options.config)?;
     }
+}
+
+/// Starts the validator, with a second instance of the application if snapshots are taken.
+fn start(config: NodeConfig, path: &Path) -> Result<Node, Failure> {
+    let application = open_application(&config, path)?;
+    if config.snapshots.every_heights == 0 {
+        return Ok(Node::start(config, application)?);
+    }
+    let second = open_application(&config, path)?;
+    Ok(Node::start_with_snapshots(config, application, second)?)
 }
 
 fn open_application(config: &NodeConfig, path: &Path) -> Result<Hosted, Failure> {

@@ -66,7 +66,9 @@ pub struct SnapshotBase {
     pub header: Header,
     /// Its root.
     pub root: [u8; 32],
-    /// It came from peers, under a certificate that holds: the log need not reach it.
+    /// Beside it lies a certificate that holds: peers vouch for it.
+    pub is_certified: bool,
+    /// It is noted to have come from peers: the log need not reach it.
     pub is_fetched: bool,
 }
 
@@ -197,7 +199,7 @@ pub struct RecoverySummary {
     pub height: u64,
     /// Height of the snapshot that they were executed on; 0 for genesis.
     pub snapshot: u64,
-    /// Whether the log goes on from that snapshot, which came from peers.
+    /// Whether this start made the log go on from that snapshot, for which peers vouch.
     pub is_joined: bool,
     /// What the end of the log was found to be.
     pub row: Row,
@@ -279,14 +281,15 @@ fn base_of(
     set: &ValidatorSet,
     manifest: &Manifest,
 ) -> Result<SnapshotBase, RecoveryError> {
-    let is_noted = folder.is_fetched(manifest)?;
+    let is_fetched = folder.is_fetched(manifest)?;
     let bytes = folder.certificate(manifest.height())?;
     let certificate = bytes.and_then(|bytes| wire::decode_state_certificate(&bytes).ok());
     let holds = |certificate: &_| join::believe(set, certificate, manifest).is_ok();
     Ok(SnapshotBase {
         header: manifest.header,
         root: manifest.root(),
-        is_fetched: is_noted && certificate.as_ref().is_some_and(holds),
+        is_certified: certificate.as_ref().is_some_and(holds),
+        is_fetched,
     })
 }
 
@@ -374,7 +377,7 @@ pub fn recover<S: StateMachine>(
     let store = Store::new(reader.clone(), config.cache_bytes_max);
     let mut scan = Scan::new(set, store, config.snapshot);
     scan.read_log(&reader, executor)?;
-    let base = scan.go_on()?;
+    let base = scan.go_on(recovery.is_unvouched)?;
     scan.store
         .set_salvage(Salvage::collect(&reader, scan.finalized.height));
 

@@ -77,14 +77,20 @@ impl Scan {
         }
     }
 
-    /// When all is read: goes on from a snapshot of peers that the log does not reach, which it has
-    /// to be told then. Any other one was taken of what is synced, so the log has its block.
-    pub(super) fn go_on(&mut self) -> Result<Option<SnapshotBase>, RecoveryError> {
+    /// When all is read: goes on from a snapshot that peers vouch for and the log does not reach,
+    /// which it has to be told then. It came from them, or damage that was found now took what led
+    /// to it, and then the start is suspect in any case (R12). Any other one was taken of what is
+    /// synced, so the log has its block, or had it and lost its end.
+    pub(super) fn go_on(
+        &mut self,
+        is_unvouched: bool,
+    ) -> Result<Option<SnapshotBase>, RecoveryError> {
         let is_above = |base: &SnapshotBase| base.header.height > self.finalized.height;
         let Some(base) = self.snapshot.filter(is_above) else {
             return Ok(None);
         };
-        if !base.is_fetched {
+        let is_explained = base.is_fetched || is_unvouched;
+        if !(base.is_certified && is_explained) {
             return Err(RecoveryError::SnapshotAhead {
                 snapshot: base.header.height.number(),
                 log: self.finalized.height.number(),

@@ -82,6 +82,8 @@ pub(crate) struct Exchange {
     served: ValidatorIndex,
     serve_ns: u64,
     joiner: Option<Joiner>,
+    /// Whether nothing is left of a download that is not worth it any more.
+    is_clean: bool,
     /// The own height, and since when it has been that.
     height: (u64, u64),
     join_ns: u64,
@@ -95,6 +97,7 @@ impl Exchange {
             served: ValidatorIndex::new(0),
             serve_ns: 0,
             joiner: None,
+            is_clean: false,
             height: (0, 0),
             join_ns: 0,
             parts,
@@ -178,8 +181,8 @@ impl Exchange {
         }
         let peers = self.parts.metrics.height_peers.read();
         let is_behind = peers >= height.saturating_add(ROOT_HEIGHTS);
-        if !is_behind {
-            self.joiner = None;
+        if !is_behind && peers > 0 {
+            self.forget();
         }
         let stood_ns = now_ns.saturating_sub(self.height.1);
         if self.joiner.is_some() || !is_behind || stood_ns < STALL_NS || now_ns < self.join_ns {
@@ -192,12 +195,26 @@ impl Exchange {
         );
         let (set, folder) = (Arc::clone(&self.parts.set), self.parts.folder.clone());
         match Joiner::new(set, self.parts.own, folder, height + 1, now_ns) {
-            Ok(joiner) => self.joiner = Some(joiner),
+            Ok(joiner) => {
+                self.joiner = Some(joiner);
+                self.is_clean = false;
+            }
             Err(error) => {
                 self.parts.metrics.alarms.add(1);
                 tracing::error!(%error, "joining does not begin: the disk refuses");
                 self.join_ns = now_ns.saturating_add(RETRY_NS);
             }
+        }
+    }
+
+    /// The own log goes on: what was fetched, in this run or an earlier one, is of no use.
+    fn forget(&mut self) {
+        self.joiner = None;
+        if std::mem::replace(&mut self.is_clean, true) {
+            return;
+        }
+        if let Err(error) = self.parts.folder.forget() {
+            tracing::error!(%error, "what was fetched of a snapshot stays on the disk");
         }
     }
 

@@ -81,9 +81,14 @@ fn joining_begins_when_peers_are_far_ahead_and_nothing_comes() {
     scene.metrics.height.set(102);
     scene.turn(2 * STALL_NS + 2);
     assert!(scene.exchange.joiner.is_some());
+    // And then nothing is left of what was fetched.
+    let folder = scene.exchange.parts.folder.path().to_path_buf();
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("joining.data"), b"chunks").unwrap();
     scene.metrics.height.set(1000);
     scene.turn(2 * STALL_NS + 3);
     assert!(scene.exchange.joiner.is_none());
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
 }
 
 #[test]

@@ -21,6 +21,7 @@ use quorate_consensus::types::Window;
 use quorate_consensus::wire;
 use quorate_log::{DataFolder, MemoryBackend};
 
+use crate::repair::damage_the_middle;
 use crate::world::{GENESIS, MS, World, commands, index, log_config};
 
 static COUNT: AtomicU64 = AtomicU64::new(0);
@@ -379,5 +380,53 @@ fn a_base_of_another_snapshot_is_refused() {
             panic!("{refused:?}");
         };
         assert!(what.contains("snapshot"), "{what}");
+    }
+}
+
+/// What was damaged is below the snapshot's block: the marks that led to it are lost with it.
+#[test]
+fn a_log_that_is_damaged_below_a_snapshot_goes_on_from_it_if_peers_vouch_for_it() {
+    for is_certified in [true, false] {
+        let mut world = World::new(4, 1, 0, Durability::Sync);
+        for round in 0..6 {
+            world.submit(0, &commands(1, 10 * round + 1, 10 * round + 10));
+            world.run(20 * MS);
+        }
+        world.run_until_applied(60, 20_000 * MS);
+        // Its own: it was taken here, and is noted as nobody's.
+        let own = Snapshots::new();
+        let height = take_snapshot(&mut world, &own);
+        if !is_certified {
+            own.folder.put_certificate(height, b"none").unwrap();
+        }
+        world.run_until("validator 3 has its block", 20_000 * MS, |world| {
+            let mut up = world.up();
+            up.all(|(_, running)| running.replica.executor().height() >= height)
+        });
+        world.run(100 * MS);
+        let lease = world.lease(3).lease;
+        world.stop(3);
+        damage_the_middle(&world.slots[3].memory);
+        world.slots[3].snapshots = Some(own.folder.path().to_path_buf());
+        let started = world.start(3);
+        if !is_certified {
+            assert!(matches!(started, Err(RecoveryError::SnapshotAhead { .. })));
+            continue;
+        }
+        started.unwrap();
+        assert_eq!(world.replica(3).executor().height(), height);
+        // R12: votes may be among what was lost.
+        assert_eq!(world.lease(3).abstain_until, lease);
+        world.submit(0, &commands(1, 61, 65));
+        let mut scene = Scene {
+            world,
+            here: own,
+            height,
+            had: 0,
+        };
+        scene.assert_joined();
+        scene.world.stop(3);
+        scene.world.start(3).unwrap();
+        scene.assert_joined();
     }
 }

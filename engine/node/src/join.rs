@@ -9,7 +9,7 @@
 //! has not got the snapshot, is left for the others and asked again later. What has been stored is
 //! found again after a restart and checked once more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use quorate_consensus::attestation::StateCertificate;
@@ -73,6 +73,8 @@ pub struct Joiner {
     own: ValidatorIndex,
     folder: SnapshotFolder,
     sources: BTreeMap<ValidatorIndex, Source>,
+    /// Who has answered the last question to all.
+    answered: BTreeSet<ValidatorIndex>,
     /// The best offer so far, and when the first one came.
     offer: Option<(Box<Believed>, u64)>,
     download: Option<Download>,
@@ -173,6 +175,7 @@ impl Joiner {
             own,
             folder,
             sources: BTreeMap::new(),
+            answered: BTreeSet::new(),
             offer: None,
             download: None,
             asked_ns: None,
@@ -259,7 +262,8 @@ impl Joiner {
         certificate: StateCertificate,
         manifest: &[u8],
     ) -> Judged {
-        if self.asked_ns.is_none() {
+        // A manifest is a megabyte to hash: one answer a question.
+        if self.asked_ns.is_none() || !self.answered.insert(from) {
             return Judged::Idle;
         }
         let Ok(manifest) = Manifest::decode(manifest) else {
@@ -370,6 +374,7 @@ impl Joiner {
             .is_none_or(|at_ns| at_ns.saturating_add(pause) <= now_ns);
         if is_due {
             self.asked_ns = Some(now_ns);
+            self.answered.clear();
             say.push((Destination::All, SnapshotPart::Ask));
         }
         self.ask_chunks(now_ns, say);

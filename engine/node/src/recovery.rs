@@ -393,7 +393,7 @@ pub fn recover<S: StateMachine>(
         let place = append_base(&base, &mut writer, &mut syncer);
         scan.snapshot_mark = Some(place.or_else(|error| {
             // The next start does not trust what a failed sync left in memory.
-            let suspect = true;
+            let suspect = !matches!(error, LogError::NoSegment { .. });
             lease_file.replace(&restart::LeaseFile { suspect, ..content }.encode())?;
             Err(RecoveryError::Base(error))
         })?);

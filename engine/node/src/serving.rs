@@ -16,18 +16,20 @@ use crate::snapshot::{SnapshotFolder, SnapshotReader};
 /// A peer that was served a snapshot holds it, and the log above it, this long: it has to restore
 /// the state before it asks for the log.
 pub const HOLD_NS: u64 = 120_000_000_000;
-/// One that is served without a pause holds it no longer than this.
+/// No snapshot is held longer than this, whoever is served: one peer after the other could keep an
+/// old one, and all of the log above it, for ever.
 pub const HOLD_MAX_NS: u64 = 1_800_000_000_000;
+/// Heights of which it is known since when they were held.
+const HEIGHTS_MAX: usize = 64;
 /// Snapshots held at once at most, so that peers cannot fill the disk.
 pub const HELD_MAX: usize = 2;
 /// A peer is told of the newest snapshot once in this time.
 pub const OFFER_PAUSE_NS: u64 = 500_000_000;
 
-/// What a peer is fetching.
+/// What a peer is fetching, and when it was served last.
 #[derive(Clone, Copy, Debug)]
 struct Hold {
     height: u64,
-    since_ns: u64,
     last_ns: u64,
 }
 
@@ -36,6 +38,8 @@ struct Hold {
 pub struct Serving {
     folder: SnapshotFolder,
     holds: BTreeMap<ValidatorIndex, Hold>,
+    /// When each height was held first. Bound: `HEIGHTS_MAX`, the lowest go.
+    first_ns: BTreeMap<u64, u64>,
     offered_ns: BTreeMap<ValidatorIndex, u64>,
     /// The snapshot that was read last, with its root.
     open: Option<([u8; 32], SnapshotReader)>,
@@ -48,6 +52,7 @@ impl Serving {
         Self {
             folder,
             holds: BTreeMap::new(),
+            first_ns: BTreeMap::new(),
             offered_ns: BTreeMap::new(),
             open: None,
         }
@@ -135,40 +140,34 @@ impl Serving {
     }
 
     fn hold(&mut self, now_ns: u64, from: ValidatorIndex, height: u64) {
-        let since_ns = self
-            .holds
-            .get(&from)
-            .filter(|hold| now_ns < hold.last_ns.saturating_add(HOLD_NS))
-            .map_or(now_ns, |hold| hold.since_ns);
-        self.holds.insert(
-            from,
-            Hold {
-                height,
-                since_ns,
-                last_ns: now_ns,
-            },
-        );
+        let last_ns = now_ns;
+        self.holds.insert(from, Hold { height, last_ns });
+        self.first_ns.entry(height).or_insert(now_ns);
+        if self.first_ns.len() > HEIGHTS_MAX {
+            self.first_ns.pop_first();
+        }
     }
 
-    /// Heights of the snapshots that peers are fetching, ascending; the longest held ones when
-    /// there are too many.
+    /// Heights of the snapshots that peers are fetching, ascending; those held first when there are
+    /// too many.
     #[must_use]
     pub fn held(&mut self, now_ns: u64) -> Vec<u64> {
-        // A pause ends the hold, and only then another one can begin.
         self.holds
             .retain(|_, hold| now_ns < hold.last_ns.saturating_add(HOLD_NS));
-        let mut holds: Vec<&Hold> = self
+        if self.holds.is_empty() {
+            // What is open takes room on the disk also when its name is gone.
+            self.open = None;
+        }
+        let mut held: Vec<(u64, u64)> = self
             .holds
             .values()
-            .filter(|hold| now_ns < hold.since_ns.saturating_add(HOLD_MAX_NS))
+            .filter_map(|hold| Some((*self.first_ns.get(&hold.height)?, hold.height)))
+            .filter(|&(first_ns, _)| now_ns < first_ns.saturating_add(HOLD_MAX_NS))
             .collect();
-        holds.sort_by_key(|hold| (hold.since_ns, hold.height));
-        let mut heights: Vec<u64> = Vec::new();
-        for hold in holds {
-            if heights.len() < HELD_MAX && !heights.contains(&hold.height) {
-                heights.push(hold.height);
-            }
-        }
+        held.sort_unstable();
+        held.dedup();
+        let mut heights: Vec<u64> = held.into_iter().map(|(_, height)| height).collect();
+        heights.truncate(HELD_MAX);
         heights.sort_unstable();
         heights
     }

@@ -112,7 +112,7 @@ fn a_chunk_is_served_by_root_and_what_is_not_here_is_said_to_be_none() {
 }
 
 #[test]
-fn what_a_peer_is_fetching_is_held_until_it_pauses_or_takes_too_long() {
+fn what_a_peer_is_fetching_is_held_until_it_pauses() {
     let mut scene = Scene::new();
     let manifest = scene.write(64, true);
     assert_eq!(scene.serving.held(0), [0; 0]);
@@ -124,20 +124,29 @@ fn what_a_peer_is_fetching_is_held_until_it_pauses_or_takes_too_long() {
     assert_eq!(scene.offered(HOLD_NS - 1, 1), Some(128));
     assert_eq!(scene.serving.held(2 * HOLD_NS - 2), [64]);
     assert_eq!(scene.serving.held(2 * HOLD_NS - 1), [0; 0]);
-    // Without a pause it ends too, and begins anew only after one.
-    let mut now_ns = 3 * HOLD_NS;
-    let begun_ns = now_ns;
-    while now_ns < begun_ns + HOLD_MAX_NS {
-        scene.get(now_ns, 1, &manifest, 0);
+}
+
+#[test]
+fn no_snapshot_is_held_for_ever_by_one_peer_after_the_other() {
+    let mut scene = Scene::new();
+    let manifest = scene.write(64, true);
+    let mut now_ns = 0;
+    while now_ns < HOLD_MAX_NS {
+        scene.get(now_ns, (now_ns / HOLD_NS % 3) as u16, &manifest, 0);
         assert_eq!(scene.serving.held(now_ns), [64]);
         now_ns += HOLD_NS / 2;
     }
-    scene.get(now_ns, 1, &manifest, 0);
+    for from in 0..3 {
+        scene.get(now_ns, from, &manifest, 0);
+    }
     assert_eq!(scene.serving.held(now_ns), [0; 0]);
-    now_ns += HOLD_NS;
+    now_ns += 2 * HOLD_NS;
+    scene.get(now_ns, 0, &manifest, 0);
     assert_eq!(scene.serving.held(now_ns), [0; 0]);
-    scene.get(now_ns, 1, &manifest, 0);
-    assert_eq!(scene.serving.held(now_ns), [64]);
+    // The next one has its own time.
+    let newer = scene.write(128, true);
+    scene.get(now_ns, 0, &newer, 0);
+    assert_eq!(scene.serving.held(now_ns), [128]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use crate::recovery::RecoveryError;
 use crate::replica::{OrderError, ReplicaError};
 use crate::snapshot::SnapshotError;
 use crate::vote_state::VoteStateError;
-use quorate_log::{LockError, OpenError};
+use quorate_log::{LockError, LogError, OpenError};
 use quorate_net::NetError;
 use std::path::PathBuf;
 
@@ -92,6 +92,7 @@ fn recovery_code(error: &RecoveryError) -> u8 {
             | OpenError::SegmentBytes { .. }
             | OpenError::GenesisTooLarge { .. },
         ) => 3,
+        RecoveryError::Base(LogError::NoSegment { .. }) => 75,
         RecoveryError::LeaseWrite(_) | RecoveryError::Io { .. } | RecoveryError::Base(_) => 70,
         _ => 5,
     }

@@ -167,7 +167,10 @@ impl<'a> Replay<'a> {
         if height <= state.saturating_add(1) || state >= self.to {
             return Ok(());
         }
-        let what = format!("the log was pruned: it goes on from height {height}, not {state}");
+        let what = format!(
+            "the log goes on from height {height}, not {state}: what is between was pruned, or never \
+             here"
+        );
         Err(Failure::new(Code::Configuration, what).remedy(
             "begin with a snapshot that is not below it: --from-snapshot H; quorate snapshot list \
              shows what there is",

@@ -4,7 +4,7 @@ use crate::attestation::{StateCertificate, StateStatement};
 use crate::certificate::Certificate;
 use crate::evidence::Evidence;
 use crate::header::Header;
-use crate::message::{BlockRef, Message, OwnAnswer};
+use crate::message::{BlockRef, Message, OwnAnswer, SnapshotPart};
 use crate::record::{OwnRecord, Record};
 use crate::trust::Lease;
 use crate::types::{BlockId, Height, Point, ValidatorIndex, Window};
@@ -135,6 +135,13 @@ pub enum Effect {
         from: ValidatorIndex,
         /// Entries of a payload.
         commands: Arc<[u8]>,
+    },
+    /// A peer asks or answers about snapshots; unread, for whoever keeps them.
+    Snapshot {
+        /// Which peer.
+        from: ValidatorIndex,
+        /// What it says.
+        part: SnapshotPart,
     },
     /// Another window was entered; commands wait for its leader now.
     Entered {

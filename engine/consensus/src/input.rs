@@ -2,7 +2,8 @@
 
 use crate::attestation::StateStatement;
 use crate::certificate::SignatureBytes;
-use crate::message::{Message, OwnAnswer};
+use crate::effect::Destination;
+use crate::message::{Message, OwnAnswer, SnapshotPart};
 use crate::record::OwnRecord;
 use crate::record::Record;
 use crate::trust::{Authenticated, Durable, Lease};
@@ -47,6 +48,13 @@ pub enum Input {
         record: Record,
         /// The signature.
         signature: SignatureBytes,
+    },
+    /// Something about snapshots is to be said, by whoever keeps them.
+    Say {
+        /// To whom.
+        to: Destination,
+        /// What.
+        part: SnapshotPart,
     },
     /// The own state after a block (5.6); to be signed and told.
     State(StateStatement),

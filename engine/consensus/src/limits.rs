@@ -69,6 +69,10 @@ pub const STATE_SECTIONS_MAX: usize = 32;
 pub const ATTESTED_ROOTS_MAX: usize = 32;
 /// Attested roots of snapshots kept of each validator.
 pub const ATTESTED_SNAPSHOTS_MAX: usize = 4;
+/// Bytes of one chunk of a snapshot.
+pub const SNAPSHOT_CHUNK_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of a snapshot's manifest.
+pub const SNAPSHOT_MANIFEST_BYTES_MAX: usize = 1024 * 1024 + 8 * 1024;
 /// How far a header may run ahead of this validator's wall clock before it counts as not arrived.
 pub const TIME_AHEAD_MAX_NS: u64 = 500_000_000;
 
@@ -79,6 +83,8 @@ pub const HEADER_BYTES: usize = 2 + 2 + 32 + 8 + 32 + 8 + 4 + 8 + 8 + 32 + 32 + 
 const _: () = assert!(PAYLOAD_BYTES_MAX * 2 <= FRAME_BYTES_MAX);
 // A certificate's headers fit a frame with its records.
 const _: () = assert!(CERTIFICATE_HEADERS_MAX * HEADER_BYTES <= FRAME_BYTES_MAX - 256 * 1024);
+// A manifest fits a frame with its certificate.
+const _: () = assert!(SNAPSHOT_MANIFEST_BYTES_MAX + 64 * 1024 <= FRAME_BYTES_MAX);
 // One answer of headers fits a frame.
 const _: () = assert!(HEADERS_PER_ANSWER_MAX * HEADER_BYTES <= FRAME_BYTES_MAX / 4);
 // An idle system has its next finality long before certificates are refused.

@@ -201,6 +201,8 @@ pub struct Consensus {
     /// How often R13 has begun in this run.
     pub(crate) recoveries: u64,
     pub(crate) peers: Vec<Peer>,
+    /// See [`Self::peers_height`].
+    pub(crate) peers_height: Height,
     pub(crate) pace: Pace,
     pub(crate) proposals: Proposals,
     pub(crate) fetches: Fetches,
@@ -237,6 +239,7 @@ impl Consensus {
             recovery: None,
             recoveries: 0,
             peers,
+            peers_height: Height::ZERO,
             pace: Pace::new(now),
             proposals: Proposals::default(),
             fetches: Fetches::default(),
@@ -284,6 +287,11 @@ impl Consensus {
             } => self.handle_signed(window, record, signature, effects),
             Input::HeaderSigned { id, signature } => {
                 self.handle_header_signed(id, signature, effects)
+            }
+            Input::Say { to, part } => {
+                let message = Message::Snapshot(part);
+                effects.push(Effect::Send { to, message });
+                Disposition::Applied
             }
             Input::State(statement) => self.handle_state(statement, effects),
             Input::StateSigned {
@@ -352,6 +360,10 @@ impl Consensus {
                 statement,
                 signature,
             } => self.handle_attestation(from, statement, signature, effects),
+            Message::Snapshot(part) => {
+                effects.push(Effect::Snapshot { from, part });
+                Disposition::Applied
+            }
         }
     }
 
@@ -453,6 +465,12 @@ impl Consensus {
     #[must_use]
     pub fn is_voting(&self) -> bool {
         self.may_act(self.window())
+    }
+
+    /// The greatest height that peers of weight AMP say is final: an honest one is among them.
+    #[must_use]
+    pub const fn peers_height(&self) -> Height {
+        self.peers_height
     }
 
     /// What has happened so far.

@@ -1,12 +1,13 @@
 //! What validators say to one another, as plain data. Bytes stand in `wire`, judgement in
 //! `machine`.
 
-use crate::attestation::StateStatement;
+use crate::attestation::{StateCertificate, StateStatement};
 use crate::certificate::{Certificate, SignatureBytes};
 use crate::evidence::Evidence;
 use crate::header::Header;
 use crate::record::Record;
 use crate::types::{BlockId, Epoch, Height, Index, Point, ValidatorIndex, Window};
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -149,6 +150,38 @@ pub struct OwnAnswer {
     pub window: Window,
 }
 
+/// What validators say of snapshots; consensus hands it through unread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SnapshotPart {
+    /// Asks for the newest snapshot that enough validators vouch for.
+    Ask,
+    /// Answer to it: there is one.
+    Offer {
+        /// Who vouches for its root.
+        certificate: Box<StateCertificate>,
+        /// Its manifest. Bound: `SNAPSHOT_MANIFEST_BYTES_MAX`.
+        manifest: Arc<[u8]>,
+    },
+    /// Asks for a chunk of one.
+    Get {
+        /// Height of the snapshot.
+        height: Height,
+        /// Its root.
+        root: [u8; 32],
+        /// Which chunk.
+        chunk: u32,
+    },
+    /// Answer to it.
+    Chunk {
+        /// Root of the snapshot.
+        root: [u8; 32],
+        /// Which chunk.
+        chunk: u32,
+        /// Its bytes; none when the sender has not got it. Bound: `SNAPSHOT_CHUNK_BYTES_MAX`.
+        bytes: Arc<[u8]>,
+    },
+}
+
 /// Everything one validator says to another. Bound: one frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
@@ -217,4 +250,6 @@ pub enum Message {
         /// The sender's signature of it.
         signature: SignatureBytes,
     },
+    /// About snapshots, for a validator that cannot have the log.
+    Snapshot(SnapshotPart),
 }

@@ -268,6 +268,7 @@ impl Consensus {
             peer.resends = 0;
         }
         let answers = now.mono_ns >= peer.answer_after_ns;
+        self.note_peers_height();
         self.note_durable(effects);
         if self.config.set.leader(status.window) == from {
             self.restart_on_leader_status(now, status.window, tip);
@@ -549,6 +550,22 @@ impl Consensus {
         self.flushed = self.flushed.max(height);
         self.note_durable(effects);
         Disposition::Applied
+    }
+
+    /// Notes how far peers of weight AMP say that finality is.
+    fn note_peers_height(&mut self) {
+        let set = &self.config.set;
+        let others = set.indices().filter(|&peer| peer != self.config.own);
+        let mut said: Vec<(Height, Stake)> = others
+            .map(|peer| (self.peers[peer.place()].finalized, set.stake(peer)))
+            .collect();
+        said.sort_unstable_by(|one, other| other.cmp(one));
+        let mut weight = Stake::ZERO;
+        let reached = said.into_iter().find_map(|(height, stake)| {
+            weight.add(stake);
+            (weight >= set.thresholds().amplify).then_some(height)
+        });
+        self.peers_height = reached.unwrap_or(Height::ZERO);
     }
 
     /// Durable finality: proof and bodies on the disks of weight 2F+1.

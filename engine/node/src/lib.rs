@@ -29,9 +29,11 @@ pub mod client_wire;
 pub mod lanes;
 
 // From a block to disk, and back after a crash.
+pub mod join;
 pub mod journal;
 pub(crate) mod lease;
 pub mod recovery;
+pub mod serving;
 pub mod shadow;
 pub mod snapshot;
 pub mod store;

@@ -242,8 +242,22 @@ numbers! {
     Gauge pool_bytes;
     /// Height of the newest state that weight AMP attests alike.
     Gauge height_attested;
+    /// Greatest height that peers, an honest one among them, say is final.
+    Gauge height_peers;
     /// Height of the newest snapshot, taken or started from.
     Gauge snapshot_height;
+    /// Height of the snapshot that is being fetched from peers; 0 for none.
+    Gauge joining_height;
+    /// Chunks of it that are here.
+    Gauge joining_chunks;
+    /// Chunks that it has.
+    Gauge joining_chunks_all;
+    /// Peers that its chunks can be asked of.
+    Gauge joining_sources;
+    /// Parts of snapshots from peers that were not what they were said to be.
+    Counter joining_lies;
+    /// Chunks of snapshots sent to peers that join.
+    Counter snapshot_chunks_served;
     /// Bytes of the log's segments.
     Gauge log_bytes;
     /// Bytes that the log may have before old segments go; 0 when they never do.
@@ -393,6 +407,7 @@ impl Metrics {
             ("client_frames_malformed", &self.client_frames_malformed),
             ("claims_refused", &self.claims_refused),
             ("alarms", &self.alarms),
+            ("joining_lies", &self.joining_lies),
             ("frames_dropped", &self.frames_dropped),
             ("finalized_lagged", &self.finalized_lagged),
             ("stops_timer", &self.stops_timer),

@@ -70,6 +70,15 @@ impl Asker {
     pub(crate) fn status(&self) -> Result<NodeStatus, NodeFailure> {
         self.ask(Control::Status)
     }
+
+    /// Asks the loop to stop. One that has failed takes nothing any more; its reason is found by
+    /// joining it.
+    pub(crate) fn stop(&self, drain: Duration) {
+        let stop = Control::Shutdown(drain);
+        if self.control.send_timeout(stop, ASK_TIMEOUT).is_ok() {
+            self.waker.wake();
+        }
+    }
 }
 
 impl Node {
@@ -193,28 +202,26 @@ impl Node {
     /// [`NodeFailure`]: it had failed, or the log could not be ended cleanly.
     pub fn shutdown(mut self, drain: Duration) -> Result<(), NodeFailure> {
         self.tell_stop(drain);
-        self.join()
+        match self.join() {
+            // It would have begun anew; now it does at the next start.
+            Err(NodeFailure::SnapshotFetched { .. }) => Ok(()),
+            ended => ended,
+        }
     }
 
-    /// Waits until the node ends by itself, which is a failure.
+    /// Waits until the node ends by itself, which is a failure, or since it is to begin anew.
     ///
     /// # Errors
-    /// [`NodeFailure`]: why it ended.
+    /// [`NodeFailure`]: why it ended. After [`NodeFailure::SnapshotFetched`] it is to be started
+    /// again, with a fresh application: this validator was away for longer than its peers' logs
+    /// go back, and goes on from a snapshot of theirs.
     pub fn wait(mut self) -> Result<(), NodeFailure> {
         self.join()
     }
 
     fn tell_stop(&self, drain: Duration) {
         self.inlet.close();
-        // A node that has failed takes nothing any more; its reason is found by joining it.
-        if self
-            .asker
-            .control
-            .send_timeout(Control::Shutdown(drain), ASK_TIMEOUT)
-            .is_ok()
-        {
-            self.asker.waker.wake();
-        }
+        self.asker.stop(drain);
     }
 
     fn join(&mut self) -> Result<(), NodeFailure> {

@@ -188,7 +188,8 @@ fn is_needed(needed: &Needed, entry: Result<JournalEntry<'_>, EntryError>) -> bo
             JournalEntry::Finalized(_)
             | JournalEntry::Proof { .. }
             | JournalEntry::Evidence(_)
-            | JournalEntry::Answer { .. },
+            | JournalEntry::Answer { .. }
+            | JournalEntry::Base { .. },
         ) => false,
         // The genesis is kept beside the log; anything else that is unknown may matter.
         Err(EntryError::UnknownKind { kind }) => kind != RecordKind::GENESIS,

@@ -7,37 +7,34 @@
 //! know. A folder without either is refused until an operator has said that it was lost: lost state
 //! is not empty state. Never: votes, repairs a damaged log, or makes a lease that allows anything.
 
-use std::collections::{BTreeMap, VecDeque};
+mod scan;
+
 use std::io;
 
-use quorate_consensus::certificate::Certificate;
 use quorate_consensus::header::Header;
 use quorate_consensus::machine::{Durability, Restored};
-use quorate_consensus::record::{OwnRecord, Record};
 use quorate_consensus::restart;
-use quorate_consensus::types::{BlockId, Point, Window};
 use quorate_consensus::validators::ValidatorSet;
+use quorate_consensus::wire;
 use quorate_log::{
-    CleanStopRead, DataFolder, LeaseError, LeaseFile, LeaseRead, LogConfig, MarkedFaulty,
-    OpenError, Opened, Preparer, Pruner, ReadError, Reader, RecordIndex, RecordKind, RecordRef,
-    Row, SealDamage, Writer, remove_clean_stop,
+    CleanStopRead, DataFolder, LeaseError, LeaseFile, LeaseRead, LogConfig, LogError, MarkedFaulty,
+    OpenError, Opened, Preparer, Pruner, ReadError, Reader, RecordRef, Recovery, Row, SealDamage,
+    Syncer, Writer, remove_clean_stop,
 };
 
-use crate::executor::{ExecuteError, Executor, FinalBlock};
+use self::scan::Scan;
+use crate::executor::{ExecuteError, Executor};
 use crate::hex;
+use crate::join;
 use crate::journal::{
-    BLOCK_ENTRY_BYTES, EntryError, FinalMark, JournalEntry, JournalStart, SyncWorker, decode,
+    BLOCK_ENTRY_BYTES, EntryError, JournalStart, KIND_BASE, SyncWorker, encode_base,
 };
 pub use crate::lease::declare_lost;
 use crate::lease::{open_log, own_lease, plan, read_lease};
-use crate::results::BlockResults;
 use crate::salvage::Salvage;
-use crate::snapshot::{self, Origin, SnapshotError, SnapshotFolder};
+use crate::snapshot::{self, Manifest, Origin, SnapshotError, SnapshotFolder};
 use crate::state_machine::StateMachine;
 use crate::store::{Store, StoreError};
-
-/// Proofs above the last finality mark that are kept while the log is read.
-const PROOFS_AHEAD_MAX: usize = 1_024;
 
 /// What a start is given besides the folder.
 #[derive(Clone, Debug)]
@@ -58,8 +55,21 @@ pub struct RecoveryConfig<'a> {
     pub payload_bytes_max: usize,
     /// Bytes of payloads kept in memory.
     pub cache_bytes_max: usize,
-    /// Header of the block after which the executor stands already, by a snapshot.
-    pub snapshot: Option<Header>,
+    /// The snapshot of which the executor has the state already.
+    pub snapshot: Option<SnapshotBase>,
+}
+
+/// A snapshot that was restored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SnapshotBase {
+    /// Header of the block after which the state was taken.
+    pub header: Header,
+    /// Its root.
+    pub root: [u8; 32],
+    /// Beside it lies a certificate that holds: peers vouch for it.
+    pub is_certified: bool,
+    /// It is noted to have come from peers: the log need not reach it.
+    pub is_fetched: bool,
 }
 
 /// Why a validator cannot start from this folder.
@@ -167,6 +177,9 @@ pub enum RecoveryError {
     /// A snapshot is whole and cannot be restored.
     #[error("a snapshot cannot be restored: {0}")]
     Snapshot(#[from] SnapshotError),
+    /// The log does not take the snapshot of peers that it is to go on from.
+    #[error("the log cannot go on from the snapshot of peers: {0}")]
+    Base(#[source] LogError),
     /// A block in the log is not what its mark says.
     #[error("{0}")]
     Store(#[from] StoreError),
@@ -201,6 +214,8 @@ pub struct RecoverySummary {
     pub height: u64,
     /// Height of the snapshot that they were executed on; 0 for genesis.
     pub snapshot: u64,
+    /// Whether this start made the log go on from that snapshot, for which peers vouch.
+    pub is_joined: bool,
     /// What the end of the log was found to be.
     pub row: Row,
     /// Whether the last run stopped cleanly.
@@ -274,8 +289,27 @@ pub fn initialize(
     Ok(())
 }
 
-/// Brings the executor to the newest snapshot that is whole, and says of which block it is; none
-/// when there is no such snapshot. A damaged one costs the time to execute more of the log.
+/// Whether a snapshot is of peers is noted beside it. The note alone proves nothing: a certificate
+/// does.
+fn base_of(
+    folder: &SnapshotFolder,
+    set: &ValidatorSet,
+    manifest: &Manifest,
+) -> Result<SnapshotBase, RecoveryError> {
+    let is_fetched = folder.is_fetched(manifest)?;
+    let bytes = folder.certificate(manifest.height())?;
+    let certificate = bytes.and_then(|bytes| wire::decode_state_certificate(&bytes).ok());
+    let holds = |certificate: &_| join::believe(set, certificate, manifest).is_ok();
+    Ok(SnapshotBase {
+        header: manifest.header,
+        root: manifest.root(),
+        is_certified: certificate.as_ref().is_some_and(holds),
+        is_fetched,
+    })
+}
+
+/// Brings the executor to the newest snapshot that is whole, and says which one it is; none when
+/// there is no such snapshot. A damaged one costs the time to execute more of the log.
 ///
 /// # Errors
 /// [`RecoveryError::Snapshot`] when a whole one is not taken by the application, or is foreign.
@@ -283,11 +317,11 @@ pub fn restore_newest<S: StateMachine>(
     folder: &SnapshotFolder,
     set: &ValidatorSet,
     executor: &mut Executor<S>,
-) -> Result<Option<Header>, RecoveryError> {
+) -> Result<Option<SnapshotBase>, RecoveryError> {
     let origin = Origin::of(set);
     for height in folder.heights()?.into_iter().rev() {
         match snapshot::restore(executor, height, &origin, folder) {
-            Ok(manifest) => return Ok(Some(manifest.header)),
+            Ok(manifest) => return Ok(Some(base_of(folder, set, &manifest)?)),
             Err(
                 error @ (SnapshotError::Io { .. }
                 | SnapshotError::Manifest { .. }
@@ -346,8 +380,8 @@ pub fn recover<S: StateMachine>(
         config.genesis,
     )?;
     let Opened {
-        writer,
-        syncer,
+        mut writer,
+        mut syncer,
         preparer,
         reader,
         pruner,
@@ -355,10 +389,10 @@ pub fn recover<S: StateMachine>(
     } = opened;
     check_segments(config, writer.payload_bytes_max())?;
     check_initialized(&lease_file, recovery.end.index.count())?;
-    let mut scan = Scan::new(set, Store::new(reader.clone(), config.cache_bytes_max));
-    scan.snapshot = config.snapshot;
+    let store = Store::new(reader.clone(), config.cache_bytes_max);
+    let mut scan = Scan::new(set, store, config.snapshot);
     scan.read_log(&reader, executor)?;
-    scan.check_snapshot()?;
+    let base = scan.go_on(recovery.is_unvouched)?;
     scan.store
         .set_salvage(Salvage::collect(&reader, scan.finalized.height));
 
@@ -370,16 +404,18 @@ pub fn recover<S: StateMachine>(
         source,
     })?;
 
-    let summary = RecoverySummary {
-        records: recovery.end.index.count(),
-        height: executor.height(),
-        snapshot: config.snapshot.map_or(0, |header| header.height.number()),
-        row: recovery.row,
-        clean_stop: recovery.clean_stop == CleanStopRead::Matches,
-        cut_bytes: recovery.cut.map_or(0, |cut| cut.cut_bytes),
-        marked: recovery.marked,
-        lease: content,
-    };
+    if let Some(base) = base {
+        let place = append_base(&base, &mut writer, &mut syncer);
+        scan.snapshot_mark = Some(place.or_else(|error| {
+            // The next start does not trust what a failed sync left in memory.
+            let suspect = !matches!(error, LogError::NoSegment { .. });
+            lease_file.replace(&restart::LeaseFile { suspect, ..content }.encode())?;
+            Err(RecoveryError::Base(error))
+        })?);
+    }
+
+    let reached = (executor.height(), base.is_some());
+    let summary = summarize(recovery, config, reached, content);
     let snapshot_mark = scan.snapshot_mark;
     let (restored, store, journal) = scan.finish(content.lease);
     let sync = SyncWorker::new(syncer, lease_file, content);
@@ -397,249 +433,35 @@ pub fn recover<S: StateMachine>(
     })
 }
 
-/// A block met in the log.
-#[derive(Clone, Copy, Debug)]
-struct Logged {
-    header: Header,
-    place: RecordRef,
+fn summarize(
+    recovery: Recovery,
+    config: &RecoveryConfig<'_>,
+    (height, is_joined): (u64, bool),
+    lease: restart::LeaseFile,
+) -> RecoverySummary {
+    let snapshot = config.snapshot.map(|base| base.header.height.number());
+    RecoverySummary {
+        records: recovery.end.index.count(),
+        height,
+        snapshot: snapshot.unwrap_or(0),
+        is_joined,
+        row: recovery.row,
+        clean_stop: recovery.clean_stop == CleanStopRead::Matches,
+        cut_bytes: recovery.cut.map_or(0, |cut| cut.cut_bytes),
+        marked: recovery.marked,
+        lease,
+    }
 }
 
-/// What has been learnt from the log so far.
-#[derive(Debug)]
-struct Scan {
-    store: Store,
-    /// Blocks of windows from the proven one upward.
-    blocks: BTreeMap<(Window, BlockId), Logged>,
-    /// Newest own record of each such window.
-    records: BTreeMap<Window, Record>,
-    finalized: Point,
-    finalized_time_ns: u64,
-    newest_mark: Option<RecordRef>,
-    proven: Point,
-    proof: Option<Certificate>,
-    /// Proofs of blocks that no mark has reached yet. Bound: `PROOFS_AHEAD_MAX`.
-    proofs_ahead: VecDeque<(Point, Certificate)>,
-    results: BlockResults,
-    /// Blocks up to this one are in the executor's state already.
-    snapshot: Option<Header>,
-    snapshot_mark: Option<RecordRef>,
-    /// Where the log begins; what stood before was pruned.
-    start: RecordRef,
-}
-
-impl Scan {
-    fn new(set: &ValidatorSet, store: Store) -> Self {
-        Self {
-            blocks: BTreeMap::new(),
-            records: BTreeMap::new(),
-            finalized: set.genesis(),
-            finalized_time_ns: set.genesis_time_ns(),
-            newest_mark: None,
-            proven: set.genesis(),
-            proof: None,
-            proofs_ahead: VecDeque::new(),
-            results: BlockResults::new(),
-            snapshot: None,
-            snapshot_mark: None,
-            start: store.log_start(),
-            store,
-        }
-    }
-
-    /// A snapshot is taken of what is synced, so the log has its block.
-    fn check_snapshot(&self) -> Result<(), RecoveryError> {
-        match self.snapshot {
-            Some(header) if header.height > self.finalized.height => {
-                Err(RecoveryError::SnapshotAhead {
-                    snapshot: header.height.number(),
-                    log: self.finalized.height.number(),
-                })
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn read_log<S: StateMachine>(
-        &mut self,
-        reader: &Reader,
-        executor: &mut Executor<S>,
-    ) -> Result<(), RecoveryError> {
-        for record in reader.iter() {
-            let record = record?;
-            if record.kind() == RecordKind::GENESIS {
-                continue;
-            }
-            let place = record.place();
-            let entry = decode(record.kind(), &record)
-                .map_err(|source| RecoveryError::Entry { place, source })?;
-            match entry {
-                JournalEntry::Block { header, .. } => self.add_block(header, place),
-                JournalEntry::Record { own, .. } => {
-                    self.records.insert(own.window, own.record);
-                }
-                JournalEntry::Finalized(mark) => self.add_mark(place, &mark, executor)?,
-                JournalEntry::Proof { point, proof } => self.add_proof(place, point, proof),
-                JournalEntry::Evidence(_) | JournalEntry::Answer { .. } => {}
-            }
-        }
-        Ok(())
-    }
-
-    fn add_block(&mut self, header: Header, place: RecordRef) {
-        let id = header.id();
-        // A block that was fetched again stands where it stood first.
-        self.blocks
-            .entry((header.window, id))
-            .or_insert(Logged { header, place });
-        self.store.add_block(id, header, None);
-        self.store.note_block(id, place);
-    }
-
-    fn add_mark<S: StateMachine>(
-        &mut self,
-        place: RecordRef,
-        mark: &FinalMark,
-        executor: &mut Executor<S>,
-    ) -> Result<(), RecoveryError> {
-        let order = |what| Err(RecoveryError::Order { place, what });
-        self.check_follows(place, mark)?;
-        let header = mark.header;
-        let id = header.id();
-        let is_in_state = self
-            .snapshot
-            .is_some_and(|base| header.height <= base.height);
-        // The mark of a block may stand in a kept segment, and its body in a pruned one.
-        let payload = if mark.block < self.start {
-            if !is_in_state {
-                let first = header.height.number();
-                return Err(RecoveryError::BaseMissing { first });
-            }
-            None
-        } else {
-            let block = self.store.read_block(mark.block)?;
-            if block.header != header {
-                return order("a finality mark names another block");
-            }
-            Some(block.payload)
-        };
-        match self.snapshot {
-            Some(base) if base.height == header.height && base != header => {
-                return order("a snapshot is of another block than the log has there");
-            }
-            Some(base) if base.height == header.height => self.snapshot_mark = Some(place),
-            Some(base) if base.height > header.height => {}
-            _ => {
-                let payload = payload.unwrap_or_default();
-                let block = FinalBlock {
-                    id,
-                    header,
-                    payload,
-                    path: None,
-                    admitted: Vec::new(),
-                };
-                executor.execute(&block, &mut self.results)?;
-            }
-        }
-        self.store.finalize(id, &header);
-        self.store.note_mark(header.height, place);
-        self.newest_mark = Some(place);
-        self.finalized = header.point(id);
-        self.finalized_time_ns = header.time_ns;
-        self.advance_proven();
-        Ok(())
-    }
-
-    /// The first mark of a pruned log follows what is gone, and is of the snapshot's state.
-    fn check_follows(&self, place: RecordRef, mark: &FinalMark) -> Result<(), RecoveryError> {
-        let order = |what| Err(RecoveryError::Order { place, what });
-        let is_first = self.newest_mark.is_none() && self.start.index != RecordIndex::GENESIS;
-        if is_first && mark.below.is_some_and(|below| below < self.start) {
-            let first = mark.header.height;
-            return match self.snapshot {
-                Some(base) if base.height >= first => Ok(()),
-                _ => Err(RecoveryError::BaseMissing {
-                    first: first.number(),
-                }),
-            };
-        }
-        if mark.header.height != self.finalized.height.next() {
-            return order("a finality mark skips a height");
-        }
-        if mark.header.parent_id != self.finalized.id {
-            return order("a finalized block does not follow the one below");
-        }
-        if mark.below != self.newest_mark {
-            return order("a finality mark does not name the one below");
-        }
-        Ok(())
-    }
-
-    fn add_proof(&mut self, place: RecordRef, point: Point, proof: Certificate) {
-        self.store.note_proof(point.height, place);
-        if self.proofs_ahead.len() == PROOFS_AHEAD_MAX {
-            self.proofs_ahead.pop_front();
-        }
-        self.proofs_ahead.push_back((point, proof));
-        self.advance_proven();
-    }
-
-    /// The newest proof at or below the last finality mark counts; what stands below its window
-    /// is not needed any more.
-    fn advance_proven(&mut self) {
-        let mut is_new = false;
-        while let Some((point, _)) = self.proofs_ahead.front() {
-            if point.height > self.finalized.height {
-                break;
-            }
-            let Some((point, proof)) = self.proofs_ahead.pop_front() else {
-                break;
-            };
-            if point.height > self.proven.height {
-                self.proven = point;
-                self.proof = Some(proof);
-                is_new = true;
-            }
-        }
-        if is_new {
-            let window = self.proven.window;
-            self.blocks = self.blocks.split_off(&(window, BlockId::new([0; 32])));
-            self.records = self.records.split_off(&window);
-            // What was abandoned long ago is with the pools of those who led since.
-            drop(self.store.prune(window));
-        }
-    }
-
-    fn finish(self, lease: quorate_consensus::trust::Lease) -> (Restored, Store, JournalStart) {
-        let mut blocks: Vec<_> = self
-            .blocks
-            .iter()
-            .map(|(&(_, id), logged)| (logged.place, id, logged.header))
-            .collect();
-        blocks.sort_by_key(|&(place, _, _)| place);
-        let restored = Restored {
-            lease,
-            finalized: self.finalized,
-            finalized_time_ns: self.finalized_time_ns,
-            proven: self.proven,
-            proof: self.proof,
-            records: self
-                .records
-                .into_iter()
-                .map(|(window, record)| OwnRecord { window, record })
-                .collect(),
-            blocks: blocks
-                .into_iter()
-                .map(|(_, id, header)| (id, header))
-                .collect(),
-        };
-        let journal = JournalStart {
-            blocks: self
-                .blocks
-                .into_iter()
-                .map(|(key, logged)| (key, logged.place))
-                .collect(),
-            newest_mark: self.newest_mark,
-        };
-        (restored, self.store, journal)
-    }
+/// Notes in the log that it goes on from a snapshot of peers, durably.
+fn append_base(
+    base: &SnapshotBase,
+    writer: &mut Writer,
+    syncer: &mut Syncer,
+) -> Result<RecordRef, LogError> {
+    let mut bytes = Vec::new();
+    encode_base(&base.header, &base.root, &mut bytes);
+    let place = writer.append(KIND_BASE, &[&bytes])?;
+    syncer.sync(writer.unsynced())?;
+    Ok(place)
 }

@@ -102,6 +102,8 @@ pub struct Shadow<S> {
     /// The snapshot that old segments may go for; it was read whole.
     kept: Option<(u64, RecordRef)>,
     pruning: Option<Pruning>,
+    /// Snapshots that peers are fetching, ascending.
+    held: Vec<u64>,
 }
 
 impl<S: StateMachine> Shadow<S> {
@@ -142,6 +144,7 @@ impl<S: StateMachine> Shadow<S> {
             proof_ahead: None,
             kept: None,
             pruning: None,
+            held: Vec::new(),
         })
     }
 
@@ -150,6 +153,12 @@ impl<S: StateMachine> Shadow<S> {
     pub(crate) fn with_pruning(mut self, pruning: Pruning) -> Self {
         self.pruning = Some(pruning);
         self
+    }
+
+    /// Peers are fetching the snapshots of these heights, ascending: neither they go, nor the log
+    /// above them, which those peers need next.
+    pub fn hold(&mut self, held: Vec<u64>) {
+        self.held = held;
     }
 
     /// Height of the last block executed here.
@@ -242,15 +251,14 @@ impl<S: StateMachine> Shadow<S> {
         self.asked = None;
         let taken = snapshot::take(&mut self.executor, header, &self.origin, &self.folder);
         let taken = taken.and_then(|manifest| {
-            self.folder.keep_newest(self.policy.keep.max(1))?;
+            let keep = self.policy.keep.max(1);
+            self.folder.keep_newest(keep, &self.held)?;
             Ok(manifest)
         });
         match taken {
             Ok(manifest) => {
                 self.marks.push((manifest.height(), mark));
-                if self.marks.len() > self.policy.keep.max(1) {
-                    self.marks.remove(0);
-                }
+                self.forget_marks();
                 for certificate in std::mem::take(&mut self.certificates) {
                     self.certify(certificate);
                 }
@@ -258,6 +266,17 @@ impl<S: StateMachine> Shadow<S> {
             }
             Err(error) => Progress::Failed(error),
         }
+    }
+
+    /// Keeps the marks of the snapshots that are kept.
+    fn forget_marks(&mut self) {
+        let surplus = self.marks.len().saturating_sub(self.policy.keep.max(1));
+        let held = &self.held;
+        let mut place = 0;
+        self.marks.retain(|(height, _)| {
+            place += 1;
+            place > surplus || held.contains(height)
+        });
     }
 
     /// A proof counts once its block is executed here: a start from the log finds it too.
@@ -294,8 +313,11 @@ impl<S: StateMachine> Shadow<S> {
             return Ok(Pruned::Nothing);
         }
         self.choose_kept();
-        let (Some((height, mark)), Some((window, proof))) = (self.kept, self.proof) else {
+        let (Some(kept), Some((window, proof))) = (self.kept, self.proof) else {
             return Ok(Pruned::Nothing);
+        };
+        let Some((height, mark)) = self.lowest_needed(kept) else {
+            return Ok(Pruned::Held);
         };
         let needed = Needed {
             height: Height::new(height),
@@ -307,6 +329,18 @@ impl<S: StateMachine> Shadow<S> {
         pruning.map_or(Ok(Pruned::Nothing), |pruning| {
             pruning.step(&needed, records, now)
         })
+    }
+
+    /// The lowest snapshot above which the log must stay: the own one, or one that a peer is
+    /// fetching. None when it is not known where that stands in the log.
+    fn lowest_needed(&self, kept: (u64, RecordRef)) -> Option<(u64, RecordRef)> {
+        match self.held.first() {
+            Some(&held) if held < kept.0 => {
+                let mut marks = self.marks.iter();
+                marks.find(|&&(height, _)| height == held).copied()
+            }
+            _ => Some(kept),
+        }
     }
 
     /// The newest snapshot that has a certificate; read whole, once, before anything goes for it.

@@ -409,3 +409,32 @@ fn a_validator_starts_from_a_pruned_log_and_its_snapshot_and_serves_the_rest() {
     };
     assert_eq!(first, lowest_height);
 }
+
+#[test]
+fn a_snapshot_that_a_peer_is_fetching_stays_and_so_does_the_log_above_it() {
+    let mut scene = Scene::new();
+    let mut shadow = scene.pruning_shadow(1 << 16);
+    scene.append_to(500);
+    scene.prove(1);
+    scene.append_to(1024);
+    scene.sync();
+    // The policy keeps two of the four; a peer is fetching the first one.
+    shadow.hold(vec![256]);
+    for statement in taken(&mut shadow) {
+        vouch(&mut shadow, statement);
+    }
+    assert_eq!(shadow.folder.heights().unwrap(), [256, 768, 1024]);
+    let place = |shadow: &Shadow<Count>, height: u64| {
+        let mark = shadow.marks.iter().find(|(at, _)| *at == height);
+        mark.map(|(_, mark)| mark.offset.segment())
+    };
+    let held = place(&shadow, 256).expect("it is held");
+    prune(&mut shadow);
+    assert!(scene.first() <= held && held < place(&shadow, 1024).unwrap());
+    // What is held and stands nobody knows where holds all.
+    shadow.hold(vec![64]);
+    assert_eq!(prune(&mut shadow), Pruned::Held);
+    shadow.hold(Vec::new());
+    prune(&mut shadow);
+    assert!(scene.first() > held, "what nobody needs goes");
+}

@@ -45,6 +45,8 @@ pub struct NodeStatus {
     pub attested: u64,
     /// Height of the newest snapshot here, taken in this run or started from; 0 for none.
     pub snapshot: u64,
+    /// The snapshot that is being fetched from peers; null for none.
+    pub joining: Option<Joining>,
     /// Bytes of the log's segments.
     pub log_bytes: u64,
     /// Bytes that the log may have before its oldest segments go; 0 when they never do.
@@ -70,6 +72,31 @@ pub struct NodeStatus {
     pub idle: String,
     /// What went wrong so far, by name; nothing that did not.
     pub faults: BTreeMap<String, u64>,
+}
+
+/// How far a validator has come that joins by a snapshot of its peers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Joining {
+    /// Height of the snapshot.
+    pub height: u64,
+    /// Chunks of it that are here.
+    pub chunks: u64,
+    /// Chunks that it has.
+    pub chunks_all: u64,
+    /// Peers that chunks can be asked of.
+    pub sources: u64,
+}
+
+impl Joining {
+    fn of(metrics: &Metrics) -> Option<Self> {
+        let joining = Self {
+            height: metrics.joining_height.read(),
+            chunks: metrics.joining_chunks.read(),
+            chunks_all: metrics.joining_chunks_all.read(),
+            sources: metrics.joining_sources.read(),
+        };
+        (joining.height > 0).then_some(joining)
+    }
 }
 
 /// What a status is made from besides the metrics.
@@ -104,6 +131,7 @@ impl NodeStatus {
             durable: consensus.durable().number(),
             attested: metrics.height_attested.read(),
             snapshot: metrics.snapshot_height.read(),
+            joining: Joining::of(metrics),
             log_bytes,
             log_bytes_max,
             log_days_to_full: days_to_full.filter(|_| log_bytes_max > 0),

@@ -261,6 +261,13 @@ impl Store {
         self.newest_mark = Some((height, place));
     }
 
+    /// The log goes on from a snapshot: finalized history is above it, and nothing leads from there
+    /// to marks that stand before.
+    pub fn begin_anew(&mut self) {
+        self.anchors.clear();
+        self.newest_mark = None;
+    }
+
     /// The journal has a finality proof; heights rise.
     pub fn note_proof(&mut self, height: Height, place: RecordRef) {
         if self

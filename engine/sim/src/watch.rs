@@ -181,7 +181,8 @@ impl<S: StateMachine> World<S> {
             | Message::FenceAsk { .. }
             | Message::FenceAnswer { .. }
             | Message::Forward(_)
-            | Message::Attestation { .. } => {}
+            | Message::Attestation { .. }
+            | Message::Snapshot(_) => {}
         }
     }
 

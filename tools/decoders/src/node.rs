@@ -245,6 +245,7 @@ fn entries() -> Vec<Vec<u8>> {
         let payload_bytes = u32::from_le_bytes(*header.last_chunk().expect("172 bytes")) as usize;
         all.push(entry(1, &[&header, &vec![7; payload_bytes]]));
         all.push(entry(3, &[&header, &[3; 16], &[0], &[0; 16]]));
+        all.push(entry(7, &[&header, &[8; 32]]));
         all.push(entry(3, &[&header, &[3; 16], &[1], &[4; 16]]));
     }
     for record in records() {
@@ -306,6 +307,10 @@ fn decode_entry(input: &[u8]) -> Verdict {
             again.extend_from_slice(&answer.window.number().to_le_bytes());
         }
         JournalEntry::Evidence(evidence) => wire::encode_evidence(&evidence, &mut again),
+        JournalEntry::Base { header, root } => {
+            wire::encode_header(&header, &mut again);
+            again.extend_from_slice(&root);
+        }
     }
     Verdict::canonical(input, &again)
 }

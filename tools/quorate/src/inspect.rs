@@ -20,6 +20,8 @@ use crate::failure::{Code, Failure};
 
 /// First segment of every log.
 const FIRST_SEGMENT: &str = "segment-0000000000";
+/// What a log that was pruned has in its place.
+const BASE: &str = "base";
 
 /// What kind of trouble a place is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -98,14 +100,17 @@ pub(crate) fn log_folder(given: &Path) -> Result<PathBuf, Failure> {
     ];
     candidates
         .into_iter()
-        .find(|folder| folder.join(FIRST_SEGMENT).is_file())
+        .find(|folder| {
+            let begins_with = |name| folder.join(name).is_file();
+            begins_with(FIRST_SEGMENT) || begins_with(BASE)
+        })
         .ok_or_else(|| {
             Failure::new(
                 Code::Configuration,
                 format!("{}: no log here", given.display()),
             )
             .remedy(format!(
-                "name a folder that holds {FIRST_SEGMENT}, or the validator's folder"
+                "name a folder that holds {FIRST_SEGMENT} or {BASE}, or the validator's folder"
             ))
         })
 }

@@ -5,7 +5,7 @@ use super::reader::Reader;
 use super::status::{put_status, read_status};
 use super::{
     DecodeError, Unverified, attestation, certificate, evidence, header, put_count, put_option,
-    record,
+    record, snapshot,
 };
 use crate::certificate::{Certificate, SignatureBytes};
 use crate::header::Header;
@@ -34,6 +34,7 @@ const TAG_FORWARD: u8 = 13;
 const TAG_RECOVER: u8 = 14;
 const TAG_RECOVER_ANSWER: u8 = 15;
 const TAG_ATTESTATION: u8 = 16;
+const TAG_SNAPSHOT: u8 = 17;
 
 const TAG_GET_HEADERS: u8 = 1;
 const TAG_GET_BODIES: u8 = 2;
@@ -84,6 +85,7 @@ pub fn encode(message: &Message, bytes: &mut Vec<u8>) {
             attestation::encode_statement(statement, bytes);
             bytes.extend_from_slice(signature);
         }
+        Message::Snapshot(part) => snapshot::put(part, bytes),
     }
 }
 
@@ -105,6 +107,7 @@ const fn tag(message: &Message) -> u8 {
         Message::Recover { .. } => TAG_RECOVER,
         Message::RecoverAnswer(_) => TAG_RECOVER_ANSWER,
         Message::Attestation { .. } => TAG_ATTESTATION,
+        Message::Snapshot(_) => TAG_SNAPSHOT,
     }
 }
 
@@ -155,6 +158,7 @@ fn read(reader: &mut Reader<'_>) -> Result<Message, DecodeError> {
             statement: attestation::read_statement(reader)?,
             signature: read_signature(reader)?,
         },
+        TAG_SNAPSHOT => Message::Snapshot(snapshot::read(reader)?),
         tag => {
             return Err(DecodeError::UnknownTag {
                 what: "message",

@@ -14,6 +14,7 @@ pub mod record;
 mod error;
 mod message;
 mod reader;
+mod snapshot;
 mod status;
 
 pub use attestation::{

@@ -6,8 +6,9 @@ use quorate_consensus::certificate::{Certificate, Target};
 use quorate_consensus::effect::{Destination, Effect};
 use quorate_consensus::input::Input;
 use quorate_consensus::machine::Disposition;
-use quorate_consensus::message::{BlockRef, Get, Message, Status, Vote};
+use quorate_consensus::message::{BlockRef, Get, Message, SnapshotPart, Status, Vote};
 use quorate_consensus::record::Record;
+use quorate_consensus::types::Height;
 use quorate_consensus::verify::{Fact, judge};
 
 /// Votes about a window that went to one peer alone.
@@ -65,6 +66,47 @@ fn r10_a_peer_below_the_own_proof_gets_it() {
     };
     bench.status(1, status);
     assert!(bench.certificates_sent(1).is_empty(), "it has it");
+}
+
+#[test]
+fn how_far_peers_are_is_what_one_honest_among_them_says() {
+    // F = 1, so AMP = 2: the highest height that two of them say or exceed.
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let say = |bench: &mut Bench, from: u16, height: u64| {
+        let mut status = bench.status_of(0);
+        status.finalized.height = Height::new(height);
+        bench.status(from, status);
+        bench.consensus.peers_height().number()
+    };
+    assert_eq!(say(&mut bench, 1, 1_000_000), 0, "one may lie");
+    assert_eq!(say(&mut bench, 2, 500), 500);
+    assert_eq!(say(&mut bench, 3, 700), 700);
+    // A peer that says less than before has begun anew; what counts is what is said now.
+    assert_eq!(say(&mut bench, 1, 3), 500);
+}
+
+#[test]
+fn what_is_said_of_snapshots_goes_through_unread() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    bench.message(2, Message::Snapshot(SnapshotPart::Ask));
+    let handed = bench.seen.iter().filter_map(|effect| match effect {
+        Effect::Snapshot { from, part } => Some((*from, part.clone())),
+        _ => None,
+    });
+    assert_eq!(handed.collect::<Vec<_>>(), [(v(2), SnapshotPart::Ask)]);
+    bench.forget();
+    let (to, part) = (Destination::Peer(v(2)), SnapshotPart::Ask);
+    bench.input(Input::Say { to, part });
+    let said = bench.seen.iter().filter_map(|effect| match effect {
+        Effect::Send {
+            to,
+            message: Message::Snapshot(part),
+        } => Some((*to, part.clone())),
+        _ => None,
+    });
+    assert_eq!(said.collect::<Vec<_>>(), [(to, SnapshotPart::Ask)]);
 }
 
 #[test]

@@ -124,12 +124,13 @@ fn every_kind_of_message_has_a_frozen_form() {
         Message::Recover { .. } => 13,
         Message::RecoverAnswer(_) => 14,
         Message::Attestation { .. } => 15,
+        Message::Snapshot(_) => 16,
     };
-    let mut seen = [false; 16];
+    let mut seen = [false; 17];
     messages()
         .iter()
         .for_each(|(_, message)| seen[place(message)] = true);
-    assert_eq!(seen, [true; 16]);
+    assert_eq!(seen, [true; 17]);
 }
 
 #[test]

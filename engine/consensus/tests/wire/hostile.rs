@@ -92,7 +92,7 @@ fn any_byte_anywhere_is_an_error_or_a_canonical_value() {
 
 #[test]
 fn unknown_tags_are_refused_by_name() {
-    for tag in (0..=255).filter(|tag| !(1..=16).contains(tag)) {
+    for tag in (0..=255).filter(|tag| !(1..=17).contains(tag)) {
         let unknown = DecodeError::UnknownTag {
             what: "message",
             tag,
@@ -109,6 +109,11 @@ fn unknown_tags_are_refused_by_name() {
         tag: 0,
     };
     assert_eq!(decode(&[10, 0]), Err(evidence));
+    for tag in [0, 5] {
+        let what = "snapshot";
+        let unknown = DecodeError::UnknownTag { what, tag };
+        assert_eq!(decode(&[17, tag]), Err(unknown));
+    }
 }
 
 #[test]

@@ -3,12 +3,12 @@
 use proptest::collection::{btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
-use quorate_consensus::attestation::StateStatement;
+use quorate_consensus::attestation::{StateCertificate, StateStatement};
 use quorate_consensus::certificate::{Certificate, SignedRecord, Target};
 use quorate_consensus::evidence::{Evidence, SignedHeader};
 use quorate_consensus::header::Header;
 use quorate_consensus::message::{
-    BlockRef, Get, HeldRecord, Message, Propose, RecoverAnswer, Status, Vote,
+    BlockRef, Get, HeldRecord, Message, Propose, RecoverAnswer, SnapshotPart, Status, Vote,
 };
 use quorate_consensus::record::Record;
 use quorate_consensus::types::{BlockId, Epoch, Height, Index, Point, ValidatorIndex, Window};
@@ -272,6 +272,37 @@ fn statement() -> impl Strategy<Value = StateStatement> {
         })
 }
 
+fn snapshot_part() -> impl Strategy<Value = SnapshotPart> {
+    let certificate =
+        (statement(), btree_set(any::<u16>(), 0..4)).prop_map(|(statement, signers)| {
+            StateCertificate {
+                statement,
+                signatures: signers
+                    .into_iter()
+                    .map(|signer| (ValidatorIndex::new(signer), [3; 64]))
+                    .collect(),
+            }
+        });
+    let root = any::<[u8; 32]>;
+    prop_oneof![
+        Just(SnapshotPart::Ask),
+        (certificate, payload()).prop_map(|(certificate, manifest)| SnapshotPart::Offer {
+            certificate: Box::new(certificate),
+            manifest,
+        }),
+        (height(), root(), any::<u32>()).prop_map(|(height, root, chunk)| SnapshotPart::Get {
+            height,
+            root,
+            chunk,
+        }),
+        (root(), any::<u32>(), payload()).prop_map(|(root, chunk, bytes)| SnapshotPart::Chunk {
+            root,
+            chunk,
+            bytes,
+        }),
+    ]
+}
+
 fn message() -> impl Strategy<Value = Message> {
     prop_oneof![
         propose().prop_map(Message::Propose),
@@ -301,6 +332,7 @@ fn message() -> impl Strategy<Value = Message> {
                 })
             },
         ),
+        snapshot_part().prop_map(Message::Snapshot),
         (statement(), signature()).prop_map(|(statement, signature)| Message::Attestation {
             statement,
             signature,

@@ -5,7 +5,7 @@ use quorate_consensus::certificate::{Certificate, SignedRecord, Target};
 use quorate_consensus::evidence::{Evidence, SignedHeader};
 use quorate_consensus::header::Header;
 use quorate_consensus::message::{
-    BlockRef, Get, HeldRecord, Message, Propose, RecoverAnswer, Status, Vote,
+    BlockRef, Get, HeldRecord, Message, Propose, RecoverAnswer, SnapshotPart, Status, Vote,
 };
 use quorate_consensus::record::Record;
 use quorate_consensus::types::{BlockId, Epoch, Height, Index, Point, ValidatorIndex, Window};
@@ -324,10 +324,44 @@ fn recover_answer(mut certificates: Vec<Certificate>) -> Message {
     })
 }
 
+/// Everything said of snapshots.
+fn snapshot_parts() -> [(&'static str, Message); 4] {
+    let certificate = Box::new(state_certificate());
+    let (root, chunk) = ([42; 32], 0x4344_4546);
+    let parts = [
+        ("snapshot_ask", SnapshotPart::Ask),
+        (
+            "snapshot_offer",
+            SnapshotPart::Offer {
+                certificate,
+                manifest: Arc::from([47; 5]),
+            },
+        ),
+        (
+            "snapshot_get",
+            SnapshotPart::Get {
+                height: Height::new(48),
+                root,
+                chunk,
+            },
+        ),
+        (
+            "snapshot_chunk",
+            SnapshotPart::Chunk {
+                root,
+                chunk,
+                bytes: payload(),
+            },
+        ),
+    ];
+    parts.map(|(name, part)| (name, Message::Snapshot(part)))
+}
+
 /// Every kind of message, and the smallest form of those with optional parts.
 pub(crate) fn messages() -> Vec<(&'static str, Message)> {
     let mut messages = whole_and_small().to_vec();
     messages.extend(answers());
+    messages.extend(snapshot_parts());
     messages.extend(requests().map(|(name, get)| (name, Message::Get(get))));
     messages.extend(evidence().map(|(name, evidence)| (name, Message::Evidence(evidence))));
     messages

@@ -29,6 +29,8 @@ pub const KIND_PROOF: RecordKind = RecordKind::new(4);
 pub const KIND_EVIDENCE: RecordKind = RecordKind::new(5);
 /// An own answer to a validator that lost its disk.
 pub const KIND_ANSWER: RecordKind = RecordKind::new(6);
+/// The log goes on from a snapshot of peers.
+pub const KIND_BASE: RecordKind = RecordKind::new(7);
 
 /// Bytes of the version.
 const VERSION_BYTES: usize = 2;
@@ -38,6 +40,8 @@ const PLACE_BYTES: usize = 4 + 4 + 8;
 const MARK_BYTES: usize = HEADER_BYTES + PLACE_BYTES + 1 + PLACE_BYTES;
 /// Bytes of an answer: epoch, asker, nonce, window.
 const ANSWER_BYTES: usize = 8 + 2 + 32 + 8;
+/// Bytes of a base: header and root.
+const BASE_BYTES: usize = HEADER_BYTES + 32;
 
 /// What a block record has besides its payload.
 pub const BLOCK_ENTRY_BYTES: usize = VERSION_BYTES + HEADER_BYTES;
@@ -50,7 +54,8 @@ pub struct FinalMark {
     pub header: Header,
     /// Where the block stands in the log.
     pub block: RecordRef,
-    /// Where the mark of the height below stands; none for the first block of the chain.
+    /// Where the mark of the height below stands; none for the first block of the chain, and for
+    /// the first above a base.
     pub below: Option<RecordRef>,
 }
 
@@ -88,6 +93,14 @@ pub enum JournalEntry<'a> {
         epoch: Epoch,
         /// Asker, nonce and window.
         answer: OwnAnswer,
+    },
+    /// The log goes on from a snapshot of peers: this block is final, and what stands above it
+    /// follows. Blocks between it and the mark before are not in this log.
+    Base {
+        /// Header of the block after which the state was taken.
+        header: Header,
+        /// Root of the snapshot.
+        root: [u8; 32],
     },
 }
 
@@ -183,6 +196,13 @@ pub(super) fn encode_answer(epoch: Epoch, answer: &OwnAnswer, bytes: &mut Vec<u8
     bytes.extend_from_slice(&answer.window.number().to_le_bytes());
 }
 
+/// Appends a base.
+pub(crate) fn encode_base(header: &Header, root: &[u8; 32], bytes: &mut Vec<u8>) {
+    put_version(bytes);
+    wire::encode_header(header, bytes);
+    bytes.extend_from_slice(root);
+}
+
 /// Reads one entry; it must take all the bytes.
 ///
 /// # Errors
@@ -195,6 +215,7 @@ pub fn decode(kind: RecordKind, bytes: &[u8]) -> Result<JournalEntry<'_>, EntryE
         KIND_PROOF,
         KIND_EVIDENCE,
         KIND_ANSWER,
+        KIND_BASE,
     ]
     .contains(&kind)
     {
@@ -217,6 +238,7 @@ pub fn decode(kind: RecordKind, bytes: &[u8]) -> Result<JournalEntry<'_>, EntryE
         KIND_FINALIZED => decode_mark(rest).map(JournalEntry::Finalized),
         KIND_PROOF => decode_proof(rest),
         KIND_ANSWER => decode_answer(rest),
+        KIND_BASE => decode_base(rest),
         _ => wire::decode_evidence(rest)
             .map(JournalEntry::Evidence)
             .map_err(|source| EntryError::Wire {
@@ -322,6 +344,19 @@ fn decode_answer(bytes: &[u8]) -> Result<JournalEntry<'_>, EntryError> {
             window: Window::new(u64::from_le_bytes(window)),
         },
     })
+}
+
+fn decode_base(bytes: &[u8]) -> Result<JournalEntry<'_>, EntryError> {
+    let what = "base";
+    if bytes.len() != BASE_BYTES {
+        let bytes = bytes.len();
+        return Err(EntryError::Length { what, bytes });
+    }
+    let (header, rest) = bytes.split_at(HEADER_BYTES);
+    let header = wire::decode_header(header).map_err(|source| EntryError::Wire { what, source })?;
+    let mut root = [0; 32];
+    root.copy_from_slice(rest);
+    Ok(JournalEntry::Base { header, root })
 }
 
 fn put_version(bytes: &mut Vec<u8>) {

@@ -101,6 +101,7 @@ fn samples() -> Vec<(RecordKind, Vec<u8>)> {
     add(KIND_ANSWER, &|bytes| {
         encode_answer(Epoch::new(1), &answer, bytes);
     });
+    add(KIND_BASE, &|bytes| encode_base(&header(), &[8; 32], bytes));
     samples
 }
 
@@ -116,6 +117,7 @@ fn encode_again(entry: &JournalEntry<'_>) -> Vec<u8> {
         JournalEntry::Proof { point, proof } => encode_proof(point, proof, &mut bytes),
         JournalEntry::Evidence(evidence) => encode_evidence(evidence, &mut bytes),
         JournalEntry::Answer { epoch, answer } => encode_answer(*epoch, answer, &mut bytes),
+        JournalEntry::Base { header, root } => encode_base(header, root, &mut bytes),
     }
     bytes
 }
@@ -181,6 +183,17 @@ fn unknown_kinds_and_versions_are_named() {
         decode(KIND_BLOCK, &bytes),
         Err(EntryError::Version { version: 2 })
     );
+}
+
+/// The bytes stand on disks: a change here is a change of the format and needs a new version.
+#[test]
+fn the_bytes_of_a_base_are_those_of_version_1() {
+    let mut bytes = Vec::new();
+    encode_base(&header(), &[8; 32], &mut bytes);
+    assert_eq!(KIND_BASE.number(), 7);
+    assert_eq!(bytes.len(), 2 + HEADER_BYTES + 32);
+    assert_eq!(bytes[..6], [1, 0, 1, 0, 0, 0]);
+    assert_eq!(bytes[2 + HEADER_BYTES..], [8; 32]);
 }
 
 /// The bytes stand on disks: a change here is a change of the format and needs a new version.

@@ -11,11 +11,11 @@ mod backlog;
 mod entry;
 mod sync;
 
-pub(crate) use entry::encode_record;
 pub use entry::{
-    BLOCK_ENTRY_BYTES, ENTRY_VERSION, EntryError, FinalMark, JournalEntry, KIND_ANSWER, KIND_BLOCK,
-    KIND_EVIDENCE, KIND_FINALIZED, KIND_PROOF, KIND_RECORD, decode,
+    BLOCK_ENTRY_BYTES, ENTRY_VERSION, EntryError, FinalMark, JournalEntry, KIND_ANSWER, KIND_BASE,
+    KIND_BLOCK, KIND_EVIDENCE, KIND_FINALIZED, KIND_PROOF, KIND_RECORD, decode,
 };
+pub(crate) use entry::{encode_base, encode_record};
 pub(crate) use sync::EXIT_DISK_FAILED;
 pub use sync::{SyncDone, SyncError, SyncJob, SyncWorker};
 

@@ -6,7 +6,7 @@ use crate::recovery::RecoveryError;
 use crate::replica::{OrderError, ReplicaError};
 use crate::snapshot::SnapshotError;
 use crate::vote_state::VoteStateError;
-use quorate_log::{LockError, OpenError};
+use quorate_log::{LockError, LogError, OpenError};
 use quorate_net::NetError;
 use std::path::PathBuf;
 
@@ -106,8 +106,10 @@ fn recovery_code(error: &RecoveryError) -> u8 {
             | OpenError::SegmentBytes { .. }
             | OpenError::GenesisTooLarge { .. },
         ) => 3,
+        RecoveryError::Base(LogError::NoSegment { .. }) => 75,
         RecoveryError::LeaseWrite(_)
         | RecoveryError::Io { .. }
+        | RecoveryError::Base(_)
         | RecoveryError::NotSynced { .. } => EXIT_DISK_FAILED,
         _ => 5,
     }
@@ -129,6 +131,13 @@ pub enum NodeFailure {
     /// The event queue failed.
     #[error("{0}")]
     Net(#[from] NetError),
+    /// A snapshot of peers was fetched, since their logs do not reach down to here any more. The
+    /// log is ended cleanly: the next start, which may be at once, begins with the snapshot.
+    #[error("a snapshot of height {height} was fetched from peers: the next start begins with it")]
+    SnapshotFetched {
+        /// Its height.
+        height: u64,
+    },
     /// A thread ended that should not have.
     #[error("the {0} thread is gone")]
     ThreadLost(&'static str),
@@ -149,7 +158,7 @@ impl NodeFailure {
             Self::Replica(ReplicaError::Journal(JournalError::Full)) => 75,
             Self::Replica(ReplicaError::Order(OrderError::Store(_))) => 5,
             Self::Replica(_) => 4,
-            Self::Net(_) | Self::ThreadLost(_) => 75,
+            Self::Net(_) | Self::ThreadLost(_) | Self::SnapshotFetched { .. } => 75,
         }
     }
 }

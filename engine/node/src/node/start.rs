@@ -13,11 +13,13 @@ use crate::recovery::{self, RecoverySummary};
 use crate::replica::{Companions, Parts, Replica, ReplicaConfig};
 use crate::results::BlockResults;
 use crate::shadow::{Shadow, SnapshotPolicy};
+use crate::snapshot::SnapshotFolder;
 use crate::stages::clock::{Clock, wall_ns};
 use crate::stages::dedicated::{Dedicated, DedicatedParts, Halt};
+use crate::stages::exchange::ExchangeParts;
 use crate::stages::inlet::{Inlet, InletReader};
 use crate::stages::journal::{SyncThread, start_preparer};
-use crate::stages::shadow::{self, ShadowParts, ShadowSender, ToShadow};
+use crate::stages::shadow::{self, Asks, ShadowParts, ShadowSender};
 use crate::stages::shared::{Publisher, SharedLoop, SharedParts};
 use crate::stages::verify::{VerifyParts, VerifyWorker};
 use crate::stages::wire::{ValidatorIdentity, WireStage};
@@ -267,7 +269,7 @@ pub(super) fn start<S: StateMachine>(
         finalized: publisher,
         shadow: shadow_sender.clone(),
     };
-    let thread = start_threads(parts, shadow, preparer)?;
+    let thread = start_threads(parts, (shadow, asker.clone()), preparer)?;
     Ok(Node {
         own: config.own,
         peer_address,
@@ -361,7 +363,7 @@ fn verify_parts(
 /// Starts the stages, spread as the placement says, and the thread that sees them end.
 fn start_threads<S: StateMachine>(
     parts: DedicatedParts<S>,
-    shadow: Option<ShadowPlan<S>>,
+    shadow: (Option<ShadowPlan<S>>, Asker),
     preparer: JoinHandle<()>,
 ) -> Result<JoinHandle<Result<(), NodeFailure>>, StartError> {
     let builder = std::thread::Builder::new().name("quorate-loop".to_owned());
@@ -415,7 +417,8 @@ struct ShadowPlan<S> {
     reader: Reader,
     base: Option<(u64, RecordRef)>,
     pruning: Pruning,
-    asks: Receiver<ToShadow>,
+    own: ValidatorIndex,
+    asks: Asks,
 }
 
 impl<S> ShadowPlan<S> {
@@ -423,7 +426,7 @@ impl<S> ShadowPlan<S> {
         config: &NodeConfig,
         app: S,
         (reader, base, pruning): (Reader, Option<(u64, RecordRef)>, Pruning),
-        asks: Receiver<ToShadow>,
+        asks: Asks,
     ) -> Self {
         Self {
             app,
@@ -437,6 +440,7 @@ impl<S> ShadowPlan<S> {
             reader,
             base,
             pruning,
+            own: config.own,
             asks,
         }
     }
@@ -445,23 +449,31 @@ impl<S> ShadowPlan<S> {
 /// The threads that nothing waits for, but whose end the folder needs to be free.
 struct Beside {
     preparer: JoinHandle<()>,
-    shadow: Option<JoinHandle<()>>,
+    shadow: Option<JoinHandle<Option<u64>>>,
     halt: Halt,
 }
 
 impl Beside {
     fn start<S: StateMachine>(
         preparer: JoinHandle<()>,
-        shadow: Option<ShadowPlan<S>>,
+        (shadow, asker): (Option<ShadowPlan<S>>, Asker),
         metrics: Arc<Metrics>,
         answer: impl Fn(Vec<Input>) + Send + 'static,
     ) -> std::io::Result<Self> {
         let halt = Halt::default();
         let start = |plan: ShadowPlan<S>| {
             let parts = ShadowParts {
-                asks: plan.asks,
+                asks: plan.asks.receiver,
+                exchange: ExchangeParts {
+                    set: Arc::clone(&plan.set),
+                    own: plan.own,
+                    folder: SnapshotFolder::new(plan.policy.folder.clone()),
+                    mailbox: plan.asks.mailbox,
+                    metrics: Arc::clone(&metrics),
+                },
                 metrics,
                 answer: Box::new(answer),
+                stop: Box::new(move || asker.stop(Duration::ZERO)),
                 halt: halt.clone(),
             };
             let (app, sessions_max, set) = (plan.app, plan.sessions_max, plan.set);
@@ -480,12 +492,14 @@ impl Beside {
         })
     }
 
-    fn join(self) {
+    /// Waits for their end; the height of a snapshot of peers with which to begin anew.
+    fn join(self) -> Option<u64> {
         self.halt.set();
-        let shadow = self.shadow.map_or(Ok(()), JoinHandle::join);
+        let shadow = self.shadow.map_or(Ok(None), JoinHandle::join);
         if self.preparer.join().is_err() || shadow.is_err() {
             tracing::error!("the thread that makes log segments or snapshots panicked");
         }
+        shadow.ok().flatten()
     }
 }
 
@@ -499,9 +513,14 @@ fn report(
     if let Err(error) = &ended {
         metrics.ending_code.set(error.exit_code().into());
     }
-    beside.join();
+    let fetched = beside.join();
+    let ended = match (ended, fetched) {
+        (Ok(()), Some(height)) => Err(NodeFailure::SnapshotFetched { height }),
+        (ended, _) => ended,
+    };
     match &ended {
         Ok(()) => tracing::info!("stopped"),
+        Err(error @ NodeFailure::SnapshotFetched { .. }) => tracing::info!(%error, "begin anew"),
         Err(error) => tracing::error!(%error, code = error.exit_code(), "this validator ends"),
     }
     ended

@@ -61,6 +61,7 @@ impl OrderStage {
             }
             Effect::SignHeader { id, header } => out.jobs.push(Job::SignHeader { id, header }),
             Effect::SignState(statement) => out.jobs.push(Job::SignState(statement)),
+            Effect::Snapshot { from, part } => out.events.push(Event::Snapshot { from, part }),
             Effect::StateProven(proven) => out.events.push(Event::StateProven(Box::new(proven))),
             Effect::Verify { from, claim } => out.jobs.push(Job::Verify { from, claim }),
             Effect::Finalized { id, header, path } => self.finalize(now, id, header, path, out)?,

@@ -168,7 +168,8 @@ impl<S: StateMachine> Parts<S> {
         let mut executor = Executor::new(app, sessions_max, set.genesis_time_ns());
         let snapshots = config.snapshots.clone().map(SnapshotFolder::new);
         let snapshot = snapshots
-            .map(|snapshots| restore_newest(&snapshots, set, &mut executor))
+            .as_ref()
+            .map(|snapshots| restore_newest(snapshots, set, &mut executor))
             .transpose()?
             .flatten();
         let recovery = RecoveryConfig {
@@ -176,6 +177,11 @@ impl<S: StateMachine> Parts<S> {
             ..config.recovery()
         };
         let recovered = recover(folder, &recovery, set, &mut executor)?;
+        // The log has it now: from here on a log that does not reach it has lost its end.
+        if let (Some(snapshots), Some(base)) = (snapshots, snapshot.filter(|base| base.is_fetched))
+        {
+            snapshots.settle_fetched(base.header.height.number())?;
+        }
         let mut lanes = Lanes::new(config.lanes.clone());
         for session in executor.sessions().iter() {
             lanes.restore_session(session.id, session.last_seq);

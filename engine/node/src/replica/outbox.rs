@@ -8,7 +8,7 @@ use std::ops::Range;
 use quorate_consensus::attestation::StateCertificate;
 use quorate_consensus::effect::{Alarm, Destination};
 use quorate_consensus::evidence::Evidence;
-use quorate_consensus::message::Message;
+use quorate_consensus::message::{Message, SnapshotPart};
 use quorate_consensus::types::{Height, Point, ValidatorIndex, Window};
 use quorate_consensus::wire;
 
@@ -42,9 +42,13 @@ impl FrameClass {
             | Message::FenceAnswer { .. }
             | Message::Recover { .. }
             | Message::RecoverAnswer(_)
-            | Message::Attestation { .. } => Self::Certificate,
+            | Message::Attestation { .. }
+            | Message::Snapshot(SnapshotPart::Ask | SnapshotPart::Get { .. }) => Self::Certificate,
             Message::Propose(_) | Message::Forward(_) => Self::Proposal,
-            Message::Block { .. } | Message::History(_) | Message::Evidence(_) => Self::Bulk,
+            Message::Block { .. }
+            | Message::History(_)
+            | Message::Evidence(_)
+            | Message::Snapshot(_) => Self::Bulk,
         }
     }
 }
@@ -122,6 +126,13 @@ pub enum Event {
     Durable(Height),
     /// Validators of weight AMP attest the same state (protocol.md 5.6).
     StateProven(Box<StateCertificate>),
+    /// A peer asks or answers about snapshots.
+    Snapshot {
+        /// Which peer.
+        from: ValidatorIndex,
+        /// What it says.
+        part: SnapshotPart,
+    },
     /// Misbehaviour that a third party can check; it is in the log as well.
     Evidence(Box<Evidence>),
     /// Something an operator must see.

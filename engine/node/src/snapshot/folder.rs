@@ -17,6 +17,7 @@ const PREFIX: &str = "snapshot-";
 const DATA: &str = "data";
 const MANIFEST: &str = "manifest";
 const CERTIFICATE: &str = "certificate";
+const FETCHED: &str = "fetched";
 /// Longest certificate, bytes: a statement and 64 signatures.
 const CERTIFICATE_BYTES_MAX: u64 = 16 * 1024;
 /// Ending of a file in the making.
@@ -28,7 +29,7 @@ pub struct SnapshotFolder {
     path: PathBuf,
 }
 
-fn failed(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> SnapshotError {
+pub(super) fn failed(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> SnapshotError {
     let path = path.to_path_buf();
     move |source| SnapshotError::Io {
         path,
@@ -95,6 +96,46 @@ impl SnapshotFolder {
                 what: "height than its name says",
             }),
             Err(source) => Err(SnapshotError::Manifest { path, source }),
+        }
+    }
+
+    pub(super) fn data_path(&self, height: u64) -> PathBuf {
+        self.file(height, DATA)
+    }
+
+    pub(super) fn put_manifest(&self, manifest: &Manifest) -> Result<(), SnapshotError> {
+        self.put(&self.file(manifest.height(), MANIFEST), &manifest.seal())
+    }
+
+    /// Notes beside a snapshot that it is of a peer, so that the log need not reach it.
+    pub(super) fn put_fetched(&self, manifest: &Manifest) -> Result<(), SnapshotError> {
+        self.put(&self.file(manifest.height(), FETCHED), &manifest.root())
+    }
+
+    /// Whether a snapshot was fetched from peers and is not in the log yet.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Io`] when the note cannot be read.
+    pub fn is_fetched(&self, manifest: &Manifest) -> Result<bool, SnapshotError> {
+        let path = self.file(manifest.height(), FETCHED);
+        match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            root => root
+                .map(|root| root == manifest.root())
+                .map_err(failed(&path, "read the note")),
+        }
+    }
+
+    /// The log begins with this snapshot now: it is one like any other.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Io`] when the note cannot be removed.
+    pub fn settle_fetched(&self, height: u64) -> Result<(), SnapshotError> {
+        let path = self.file(height, FETCHED);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(failed(&path, "remove the note")(error)),
+            Ok(()) => self.sync(),
         }
     }
 
@@ -181,7 +222,7 @@ impl SnapshotFolder {
     }
 
     /// Replaces a file durably.
-    fn put(&self, path: &Path, bytes: &[u8]) -> Result<(), SnapshotError> {
+    pub(super) fn put(&self, path: &Path, bytes: &[u8]) -> Result<(), SnapshotError> {
         let mut temporary = path.as_os_str().to_owned();
         temporary.push(TEMPORARY);
         let temporary = PathBuf::from(temporary);
@@ -204,7 +245,7 @@ impl SnapshotFolder {
     /// # Errors
     /// [`SnapshotError::Io`] when a file cannot be removed; one that is missing is removed.
     pub fn remove(&self, height: u64) -> Result<(), SnapshotError> {
-        for ending in [MANIFEST, CERTIFICATE, DATA] {
+        for ending in [MANIFEST, FETCHED, CERTIFICATE, DATA] {
             let path = self.file(height, ending);
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -244,15 +285,16 @@ impl SnapshotFolder {
         Ok(())
     }
 
-    /// Removes all snapshots but the newest `count`.
+    /// Removes all snapshots but the newest `count` and those of the heights `held`.
     ///
     /// # Errors
     /// As [`remove`](Self::remove).
-    pub fn keep_newest(&self, count: usize) -> Result<(), SnapshotError> {
+    pub fn keep_newest(&self, count: usize, held: &[u64]) -> Result<(), SnapshotError> {
         let heights = self.heights()?;
         let surplus = heights.len().saturating_sub(count);
         heights[..surplus]
             .iter()
+            .filter(|height| !held.contains(height))
             .try_for_each(|&height| self.remove(height))
     }
 }
@@ -372,8 +414,7 @@ impl SnapshotWriter {
         fs::rename(&self.path, &data).map_err(failed(&data, "rename the data"))?;
         self.folder.sync()?;
         manifest.chunks = std::mem::take(&mut self.chunks);
-        let path = self.folder.file(self.height, MANIFEST);
-        self.folder.put(&path, &manifest.seal())?;
+        self.folder.put_manifest(&manifest)?;
         Ok(manifest)
     }
 }

@@ -12,6 +12,7 @@
 
 mod folder;
 mod manifest;
+mod partial;
 mod state;
 
 pub use folder::{SnapshotFolder, SnapshotReader, SnapshotWriter};
@@ -19,6 +20,7 @@ pub use manifest::{
     CHUNK_BYTES, CHUNKS_MAX, MANIFEST_BYTES_MAX, Manifest, ManifestError, SECTION_NAME_BYTES_MAX,
     SECTIONS_MAX, SectionEntry,
 };
+pub use partial::PartialSnapshot;
 pub use state::{Origin, restore, take};
 
 use std::io;

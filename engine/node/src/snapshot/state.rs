@@ -35,6 +35,26 @@ impl Origin {
             set_hash: *set.set_hash(),
         }
     }
+
+    /// What a snapshot is of another of, if anything.
+    fn differs(&self, manifest: &Manifest) -> Option<&'static str> {
+        let header = &manifest.header;
+        if header.chain_id != self.chain_id {
+            Some("chain")
+        } else if manifest.genesis_hash != self.genesis_hash {
+            Some("genesis")
+        } else if header.set_hash != self.set_hash {
+            Some("validator set")
+        } else {
+            None
+        }
+    }
+
+    /// Whether a snapshot is of this chain, genesis and set.
+    #[must_use]
+    pub fn fits(&self, manifest: &Manifest) -> bool {
+        self.differs(manifest).is_none()
+    }
 }
 
 /// Writes the state as it stands after the block with this header.
@@ -122,16 +142,9 @@ pub fn restore<S: StateMachine>(
 
 fn check_origin(manifest: &Manifest, origin: &Origin) -> Result<(), SnapshotError> {
     let height = manifest.height();
-    let foreign = |what| Err(SnapshotError::Foreign { height, what });
-    let header = &manifest.header;
-    if header.chain_id != origin.chain_id {
-        foreign("chain")
-    } else if manifest.genesis_hash != origin.genesis_hash {
-        foreign("genesis")
-    } else if header.set_hash != origin.set_hash {
-        foreign("validator set")
-    } else {
-        Ok(())
+    match origin.differs(manifest) {
+        Some(what) => Err(SnapshotError::Foreign { height, what }),
+        None => Ok(()),
     }
 }
 

@@ -229,7 +229,7 @@ fn a_snapshot_is_there_when_its_manifest_is_and_old_ones_go_first() {
     writer.push(b"half").unwrap();
     drop(writer);
     assert_eq!(scene.folder.heights().unwrap(), [1, 2, 3]);
-    scene.folder.keep_newest(2).unwrap();
+    scene.folder.keep_newest(2, &[]).unwrap();
     assert_eq!(scene.folder.heights().unwrap(), [2, 3]);
     let orphan = "snapshot-00000000000000000008.data";
     std::fs::write(scene.folder.path().join(orphan), b"no manifest").unwrap();

@@ -69,6 +69,7 @@ pub(crate) fn copy_order(metrics: &Metrics, order: &OrderStage) {
         .height_proven
         .set(consensus.proven().height.number());
     metrics.height_durable.set(consensus.durable().number());
+    metrics.height_peers.set(consensus.peers_height().number());
     metrics.log_bytes.set(order.store().log_usage().bytes);
     metrics.window.set(consensus.window().number());
     metrics.leader.set(u64::from(consensus.leader().number()));

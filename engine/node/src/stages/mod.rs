@@ -8,6 +8,8 @@
 //!   whose results go where).
 //! - `verify`: signatures, on a thread of its own.
 //! - `journal`: the blocking calls of the log, on a thread of their own; and its appending end.
+//! - `shadow`: snapshots and pruning, on a thread of their own (with `exchange`: joining, and peers
+//!   that join).
 //! - `shared`: one thread that runs wire, order, journal and app in turn.
 //! - `dedicated`: a thread each for wire, `order`, `journal` and `app`, joined by queues.
 
@@ -15,6 +17,7 @@ pub(crate) mod app;
 pub(crate) mod clients;
 pub(crate) mod clock;
 pub(crate) mod dedicated;
+pub(crate) mod exchange;
 pub(crate) mod inlet;
 pub(crate) mod journal;
 pub(crate) mod order;

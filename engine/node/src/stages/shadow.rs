@@ -4,6 +4,8 @@
 //! those who vote. Never: anything that a vote, a result or a client waits for; a failure here is
 //! an alarm and ends no validator.
 
+use super::clock::nanoseconds;
+use super::exchange::{Exchange, ExchangeParts, Mailbox};
 use crate::metrics::Metrics;
 use crate::pruning::Pruned;
 use crate::shadow::{Progress, Shadow};
@@ -11,6 +13,8 @@ use crate::state_machine::StateMachine;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use quorate_consensus::attestation::StateCertificate;
 use quorate_consensus::input::Input;
+use quorate_consensus::message::SnapshotPart;
+use quorate_consensus::types::ValidatorIndex;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -29,21 +33,46 @@ pub(crate) enum ToShadow {
     Certificate(Box<StateCertificate>),
     /// A snapshot is wanted now.
     Ask,
+    /// There is something in the mailbox.
+    Parts,
 }
 
 /// The way to the thread. Whoever tells never waits: what finds no room is dropped.
 #[derive(Clone, Debug)]
-pub(crate) struct ShadowSender(Sender<ToShadow>);
+pub(crate) struct ShadowSender {
+    sender: Sender<ToShadow>,
+    mailbox: Arc<Mailbox>,
+}
+
+/// The other end of it, for the thread.
+#[derive(Debug)]
+pub(crate) struct Asks {
+    pub(crate) receiver: Receiver<ToShadow>,
+    pub(crate) mailbox: Arc<Mailbox>,
+}
 
 impl ShadowSender {
-    pub(crate) fn new() -> (Self, Receiver<ToShadow>) {
+    pub(crate) fn new() -> (Self, Asks) {
         let (sender, receiver) = bounded(ASKS_MAX);
-        (Self(sender), receiver)
+        let mailbox = Arc::<Mailbox>::default();
+        let asks = Asks {
+            receiver,
+            mailbox: Arc::clone(&mailbox),
+        };
+        (Self { sender, mailbox }, asks)
     }
 
     pub(crate) fn send(&self, ask: ToShadow) {
-        if self.0.try_send(ask).is_err() {
+        if self.sender.try_send(ask).is_err() {
             tracing::debug!("the shadow is busy or gone");
+        }
+    }
+
+    /// A peer asks or answers about snapshots.
+    pub(crate) fn send_part(&self, from: ValidatorIndex, part: SnapshotPart) {
+        if self.mailbox.put(from, part) {
+            // When there is no room for it the thread is awake, and looks by itself.
+            self.sender.try_send(ToShadow::Parts).ok();
         }
     }
 }
@@ -54,33 +83,52 @@ pub(crate) struct ShadowParts {
     pub(crate) metrics: Arc<Metrics>,
     /// Takes what is to be attested to the order stage.
     pub(crate) answer: Box<dyn Fn(Vec<Input>) + Send>,
+    /// For joining, and peers that join.
+    pub(crate) exchange: ExchangeParts,
+    /// Stops the node, so that it can begin anew with a snapshot of peers.
+    pub(crate) stop: Box<dyn Fn() + Send>,
     /// Set when the node ends.
     pub(crate) halt: super::dedicated::Halt,
 }
 
-/// Starts the thread. The shadow is made on it, since that may be to restore a snapshot.
+/// Starts the thread. The shadow is made on it, since that may be to restore a snapshot. Its end
+/// tells the height of a snapshot of peers with which the node is to begin anew, if there is one.
 pub(crate) fn start<S: StateMachine>(
     parts: ShadowParts,
     make: impl FnOnce() -> Result<Shadow<S>, crate::shadow::ShadowError> + Send + 'static,
-) -> std::io::Result<JoinHandle<()>> {
+) -> std::io::Result<JoinHandle<Option<u64>>> {
     std::thread::Builder::new()
         .name("quorate-shadow".to_owned())
         .spawn(move || {
             let metrics = Arc::clone(&parts.metrics);
             let ended = make().and_then(|shadow| run(parts, shadow));
-            if let Err(error) = ended {
+            ended.unwrap_or_else(|error| {
                 metrics.alarms.add(1);
                 tracing::error!(%error, "no snapshots are taken any more in this run");
-            }
+                None
+            })
         })
 }
 
 fn run<S: StateMachine>(
     parts: ShadowParts,
     mut shadow: Shadow<S>,
-) -> Result<(), crate::shadow::ShadowError> {
+) -> Result<Option<u64>, crate::shadow::ShadowError> {
     let mut prune_failed = false;
+    let mut exchange = Exchange::new(parts.exchange);
+    let begun = Instant::now();
     while !parts.halt.is_set() {
+        let now_ns = nanoseconds(begun.elapsed());
+        let mut inputs = Vec::new();
+        let whole = exchange.turn(now_ns, &mut inputs);
+        if !inputs.is_empty() {
+            (parts.answer)(inputs);
+        }
+        if let Some(height) = whole {
+            (parts.stop)();
+            return Ok(Some(height));
+        }
+        shadow.hold(exchange.held(now_ns));
         let height = parts.metrics.height.read();
         let is_due = shadow.next_due().is_some_and(|due| due <= height);
         let pause = if is_due {
@@ -109,14 +157,15 @@ fn run<S: StateMachine>(
         } else {
             prune(&mut shadow, &parts.metrics, &mut prune_failed)
         };
+        let pause = exchange.pause().map_or(pause, |most| pause.min(most));
         match parts.asks.recv_timeout(pause) {
             Ok(ToShadow::Certificate(certificate)) => shadow.certify(*certificate),
             Ok(ToShadow::Ask) => shadow.ask(parts.metrics.height.read()),
-            Err(RecvTimeoutError::Timeout) => {}
+            Ok(ToShadow::Parts) | Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }
     }
-    Ok(())
+    Ok(None)
 }
 
 /// Lets old log segments go while no snapshot is due; says how long to pause then.

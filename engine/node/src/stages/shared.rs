@@ -349,6 +349,7 @@ pub(crate) fn note_event(
             let until = until.number();
             tracing::warn!(until, "recovered: nothing is said up to this window");
         }
+        Event::Snapshot { from, part } => shadow.send_part(*from, part.clone()),
         Event::Evidence(evidence) => {
             metrics.alarms.add(1);
             tracing::error!(?evidence, "a validator is proven to misbehave");

@@ -1,6 +1,7 @@
 //! Whole validators without threads and sockets: the same code as a node's, under virtual time.
 
 mod flow;
+mod joining;
 mod moving;
 mod recovery;
 mod repair;

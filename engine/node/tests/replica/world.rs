@@ -2,6 +2,7 @@
 //! memory, and a crash is a copy of the disk. Small on purpose; the simulator is the large one.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use quorate::journal::SyncJob;
@@ -112,6 +113,8 @@ pub(crate) struct Slot {
     pub(crate) repeats: Vec<CommandResult>,
     pub(crate) events: Vec<Event>,
     pub(crate) failure: Option<ReplicaError>,
+    /// Folder of its snapshots.
+    pub(crate) snapshots: Option<PathBuf>,
     boot_id: [u8; 16],
     starts: u64,
 }
@@ -141,7 +144,7 @@ pub(crate) struct World {
     pub(crate) slots: Vec<Slot>,
     pub(crate) durability: Durability,
     pub(crate) timers: TimerConfig,
-    keys: Vec<ValidatorKey>,
+    pub(crate) keys: Vec<ValidatorKey>,
     due: BTreeMap<(u64, u64), Due>,
     numbers: u64,
     /// Frames from a validator of the first place to one of the second are lost.
@@ -220,7 +223,7 @@ impl World {
             log: log_config(),
             lanes: LanesConfig::new(64, 20 * MS),
             cache_bytes_max: 64 * 1024,
-            snapshots: None,
+            snapshots: slot.snapshots.clone(),
         }
     }
 
@@ -623,6 +626,7 @@ fn fresh_slot(place: usize, key: [u8; 32]) -> Slot {
         repeats: Vec::new(),
         events: Vec::new(),
         failure: None,
+        snapshots: None,
         boot_id,
         starts: 0,
     }

@@ -23,7 +23,8 @@ pub(crate) fn accused(
         | Event::Stopped(_)
         | Event::Proven(_)
         | Event::Durable(_)
-        | Event::StateProven(_) => None,
+        | Event::StateProven(_)
+        | Event::Snapshot { .. } => None,
         Event::PeerFault(peer) => Some(*peer),
         Event::Evidence(evidence) => match evidence.as_ref() {
             Evidence::TwoHeaders(signed) => Some(set.leader(signed[0].header.window)),

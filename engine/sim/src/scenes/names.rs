@@ -284,6 +284,7 @@ impl Names {
             Message::Attestation { statement, .. } => {
                 plain(format!("state at height {}", statement.height.number()))
             }
+            Message::Snapshot(_) => plain("snapshot".to_owned()),
         }
     }
 }
@@ -306,5 +307,6 @@ pub(crate) const fn kind_of(message: &Message) -> &'static str {
         Message::Recover { .. } | Message::RecoverAnswer(_) => "recover",
         Message::Forward(_) => "forward",
         Message::Attestation { .. } => "state",
+        Message::Snapshot(_) => "snapshot",
     }
 }

@@ -4,7 +4,7 @@
 
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -82,13 +82,8 @@ struct Fields {
 /// # Errors
 /// It does not start, or it ended by itself; each with its own exit code.
 pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
-    let config = NodeConfig::load(&options.config)?;
-    let application = open_application(&config, &options.config)?;
-    // Snapshots are taken of a second instance.
-    let second = match config.snapshots.every_heights {
-        0 => None,
-        _ => Some(open_application(&config, &options.config)?),
-    };
+    let mut config = NodeConfig::load(&options.config)?;
+    let index = config.own.number();
     // The second signal ends the process at once, also one that hangs.
     let interrupt = Interrupt::install()?;
     let (sender, reasons) = channel();
@@ -98,27 +93,38 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     }
     quorate_log::end_on_bus_error()
         .map_err(|error| Failure::new(Code::TryAgain, format!("taking over SIGBUS: {error}")))?;
-    let index = config.own.number();
-    let node = match second {
-        Some(second) => Node::start_with_snapshots(config, application, second)?,
-        None => Node::start(config, application)?,
-    };
-    watch_failing(Arc::clone(node.metrics()));
-    let stopped = wait(&node, &interrupt, &reasons);
-    match stopped {
-        Some(stopped) => {
+    loop {
+        let node = start(config, &options.config)?;
+        watch_failing(Arc::downgrade(node.metrics()));
+        if let Some(stopped) = wait(&node, &interrupt, &reasons) {
             tracing::info!(?stopped, "asked to stop: draining");
             node.shutdown(DRAIN_DEFAULT)?;
-            Report::new(
+            return Report::new(
                 &Fields { index, stopped },
                 format!("validator {index} stopped"),
-            )
+            );
         }
-        None => {
-            node.wait()?;
-            Err(Failure::new(Code::Safety, "the node ended without a reason").remedy("report this"))
+        match node.wait() {
+            // It goes on from a snapshot of its peers.
+            Err(NodeFailure::SnapshotFetched { .. }) => {}
+            Err(error) => return Err(error.into()),
+            Ok(()) => {
+                let what = "the node ended without a reason";
+                return Err(Failure::new(Code::Safety, what).remedy("report this"));
+            }
         }
+        config = NodeConfig::load(&options.config)?;
     }
+}
+
+/// Starts the validator, with a second instance of the application if snapshots are taken.
+fn start(config: NodeConfig, path: &Path) -> Result<Node, Failure> {
+    let application = open_application(&config, path)?;
+    if config.snapshots.every_heights == 0 {
+        return Ok(Node::start(config, application)?);
+    }
+    let second = open_application(&config, path)?;
+    Ok(Node::start_with_snapshots(config, application, second)?)
 }
 
 fn open_application(config: &NodeConfig, path: &Path) -> Result<Hosted, Failure> {
@@ -175,25 +181,28 @@ fn watch_leash(sender: Sender<Reason>) {
 
 /// Ends this process soon after a failure, whichever thread hangs in a disk that does not answer:
 /// until then it could be taken for a validator that lives.
-fn watch_failing(metrics: Arc<Metrics>) {
+fn watch_failing(metrics: Weak<Metrics>) {
     std::thread::spawn(move || {
-        let code = wait_for_failure(&metrics);
+        let Some(code) = wait_for_failure(&metrics) else {
+            return;
+        };
         tracing::error!(code, "ending without the threads that hang");
         std::process::exit(code.into());
     });
 }
 
 /// Waits until the node ends for a failure, and then as long as it may take. Gives the exit code
-/// of the newest word: what was told first may be told better.
-fn wait_for_failure(metrics: &Metrics) -> u8 {
-    while metrics.ending_code.read() == 0 {
+/// of the newest word: what was told first may be told better. None once the node is gone.
+fn wait_for_failure(metrics: &Weak<Metrics>) -> Option<u8> {
+    while metrics.upgrade()?.ending_code.read() == 0 {
         std::thread::park_timeout(LOOK);
     }
     let told = Instant::now();
     while told.elapsed() < FAILING_PATIENCE {
         std::thread::park_timeout(FAILING_PATIENCE.saturating_sub(told.elapsed()));
     }
-    u8::try_from(metrics.ending_code.read()).unwrap_or(Code::Safety as u8)
+    let code = metrics.upgrade()?.ending_code.read();
+    Some(u8::try_from(code).unwrap_or(Code::Safety as u8))
 }
 
 /// Waits for a reason to stop; none when the node has ended by itself.
@@ -248,14 +257,16 @@ mod tests {
     #[test]
     fn a_failure_is_waited_for_and_given_its_time_and_the_newest_word_counts() {
         let metrics = Arc::new(Metrics::default());
-        let watched = Arc::clone(&metrics);
+        let watched = Arc::downgrade(&metrics);
         let watch = std::thread::spawn(move || (wait_for_failure(&watched), Instant::now()));
         assert!(!watch.is_finished(), "there is no failure");
         let told = Instant::now();
         metrics.ending_code.set(70);
         metrics.ending_code.set(4);
         let (code, ended) = watch.join().expect("it only waits");
-        assert_eq!(code, 4);
+        assert_eq!(code, Some(4));
         assert!(ended.duration_since(told) >= FAILING_PATIENCE);
+        let gone = Arc::downgrade(&Arc::new(Metrics::default()));
+        assert_eq!(wait_for_failure(&gone), None, "no thread outlives its node");
     }
 }

@@ -13,7 +13,7 @@ use quorate_consensus::certificate::{Certificate, Target};
 use quorate_consensus::header::Header;
 use quorate_consensus::types::{BlockId, Point, ValidatorIndex};
 use quorate_consensus::verify::{Claim, SignatureCheck, SignatureItem, check_claims, single};
-use quorate_log::{LogOffset, RecordKind, RecordRef, Verification};
+use quorate_log::{LogOffset, RecordIndex, RecordKind, RecordRef, Verification};
 
 use super::records::{self, Record};
 use super::replay::genesis_of;
@@ -36,9 +36,12 @@ pub(crate) struct Finalized {
 pub(crate) struct Chain {
     /// The genesis of the log.
     pub(crate) genesis: Genesis,
-    /// Height below the lowest block of the log: 0, or more when the log was pruned.
+    /// Height below the lowest block of the chain: 0, or more when the log was pruned or goes on
+    /// from a snapshot of peers.
     pub(crate) below: u64,
-    /// Finalized blocks by height.
+    /// The block of the snapshot of peers that the chain goes on from; it is of height `below`.
+    pub(crate) base: Option<Header>,
+    /// Finalized blocks by height; what stands before the last base is no part of the chain.
     pub(crate) blocks: BTreeMap<u64, Finalized>,
     /// Highest block that a good proof in this log makes final for anybody.
     pub(crate) proven: u64,
@@ -98,6 +101,7 @@ impl Reading {
         let chain = Chain {
             genesis,
             below: 0,
+            base: None,
             blocks: BTreeMap::new(),
             proven: 0,
             certificates_verified: 0,
@@ -129,6 +133,7 @@ impl Reading {
             Ok(JournalEntry::Block { header, payload }) => self.take_block(place, &header, payload),
             Ok(JournalEntry::Record { .. }) => self.chain.vote_records += 1,
             Ok(JournalEntry::Answer { .. }) => {}
+            Ok(JournalEntry::Base { header, .. }) => self.take_base(place, &header),
             Ok(JournalEntry::Finalized(mark)) => self.take_mark(place, &mark),
             Ok(JournalEntry::Proof { point, proof }) => self.take_proof(place, point, proof),
             Ok(JournalEntry::Evidence(evidence)) => {
@@ -156,6 +161,20 @@ impl Reading {
         }
     }
 
+    /// The chain goes on from a snapshot of peers, above everything before.
+    fn take_base(&mut self, place: LogOffset, header: &Header) {
+        let height = header.height.number();
+        let tip = self.chain.tip().map_or(self.chain.below, |(tip, _)| tip);
+        if height <= tip {
+            let what = "a base is not above the blocks before it".to_owned();
+            self.find(place, Some(height), Trouble::Faulty, what);
+            return;
+        }
+        self.chain.blocks.clear();
+        self.chain.below = height;
+        self.chain.base = Some(*header);
+    }
+
     fn take_mark(&mut self, place: LogOffset, mark: &FinalMark) {
         let (id, height) = (mark.header.id(), mark.header.height.number());
         let body_at = mark.block.offset;
@@ -165,13 +184,20 @@ impl Reading {
             let what = "finalized block has no whole body in the log".to_owned();
             self.find(place, Some(height), Trouble::Faulty, what);
         }
-        if self.chain.blocks.is_empty() && mark.below.is_some_and(|below| below < self.start) {
+        let is_first = self.chain.blocks.is_empty();
+        let is_open =
+            is_first && self.chain.base.is_none() && self.start.index != RecordIndex::GENESIS;
+        if is_open && mark.below.is_none_or(|below| below < self.start) {
             self.chain.below = height.saturating_sub(1);
         }
-        let is_first = self.chain.blocks.is_empty() && self.chain.below > 0;
+        let is_cut = is_open && self.chain.below > 0;
+        let base = self.chain.base.filter(|_| is_first);
         let below = match height.checked_sub(1) {
+            Some(below) if base.is_some() && self.chain.below == below => {
+                base.map(|header| header.id())
+            }
             // What stood below was pruned.
-            Some(_) if is_first => Some(mark.header.parent_id),
+            Some(_) if is_cut => Some(mark.header.parent_id),
             Some(0) => Some(self.chain.genesis.validator_set().genesis().id),
             Some(below) => self.chain.blocks.get(&below).map(|block| block.id),
             None => None,
@@ -276,3 +302,7 @@ pub(crate) fn differences(chains: &[(usize, Chain)]) -> Vec<String> {
     }
     found
 }
+
+#[cfg(test)]
+#[path = "chain_tests.rs"]
+mod tests;

@@ -156,17 +156,21 @@ impl<'a> Replay<'a> {
             JournalEntry::Record { .. }
             | JournalEntry::Answer { .. }
             | JournalEntry::Proof { .. }
+            | JournalEntry::Base { .. }
             | JournalEntry::Evidence(_) => Ok(()),
         }
     }
 
-    /// A log that was pruned may begin above the state.
+    /// A log that was pruned, or goes on from a snapshot of peers, may begin above the state.
     fn check_reaches(&self, mark: &FinalMark) -> Result<(), Failure> {
         let (height, state) = (mark.header.height.number(), self.executor.height());
         if height <= state.saturating_add(1) || state >= self.to {
             return Ok(());
         }
-        let what = format!("the log was pruned: it goes on from height {height}, not {state}");
+        let what = format!(
+            "the log goes on from height {height}, not {state}: what is between was pruned, or never \
+             here"
+        );
         Err(Failure::new(Code::Configuration, what).remedy(
             "begin with a snapshot that is not below it: --from-snapshot H; quorate snapshot list \
              shows what there is",

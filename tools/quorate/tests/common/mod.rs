@@ -117,8 +117,8 @@ pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// Runs the four validators of a testnet under load until something holds, and stops them.
-pub(crate) fn run_under_load(dir: &Path, what: &str, mut holds: impl FnMut() -> bool) {
+/// How to start the four validators of a testnet.
+pub(crate) fn launches(dir: &Path) -> Vec<Launch> {
     let launch = |index| {
         let config = dir.join(format!("validator-{index:02}/quorate.toml"));
         Launch {
@@ -128,7 +128,12 @@ pub(crate) fn run_under_load(dir: &Path, what: &str, mut holds: impl FnMut() -> 
                 .to_vec(),
         }
     };
-    let mut cluster = Cluster::new((0..4).map(launch).collect(), Arc::new(|_, _| ()));
+    (0..4).map(launch).collect()
+}
+
+/// Runs the four validators of a testnet under load until something holds, and stops them.
+pub(crate) fn run_under_load(dir: &Path, what: &str, mut holds: impl FnMut() -> bool) {
+    let mut cluster = Cluster::new(launches(dir), Arc::new(|_, _| ()));
     cluster.start_all().unwrap();
     wait_until(what, || {
         run(&[

@@ -45,7 +45,8 @@ struct Block {
 struct Fields {
     dir: PathBuf,
     height: u64,
-    /// Height below the first block: above 0 when the log was pruned.
+    /// Height below the first block: above 0 when the log was pruned, or
+    /// goes on from a snapshot of peers.
     below: u64,
     /// Whether `quorate_log` found the log whole; what is listed stands before the first fault.
     whole: bool,
@@ -123,12 +124,12 @@ fn text(fields: &Fields) -> String {
     } else {
         "\nFAULTY: run quorate log verify"
     };
-    let pruned = match fields.below {
+    let begin = match fields.below {
         0 => String::new(),
-        below => format!(", pruned up to height {below}"),
+        below => format!(", begins above height {below}"),
     };
     format!(
-        "{}: height {}{pruned}\n{rows}{warning}",
+        "{}: height {}{begin}\n{rows}{warning}",
         fields.dir.display(),
         fields.height
     )

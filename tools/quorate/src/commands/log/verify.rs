@@ -34,7 +34,8 @@ struct Fields {
     segments: usize,
     /// Number of the first segment: above 0 when the log was pruned.
     first_segment: u32,
-    /// Height below its first block: above 0 when the log was pruned.
+    /// Height below its first block: above 0 when the log was pruned, or goes on from a snapshot of
+    /// peers.
     below: u64,
     /// Finalized blocks.
     blocks: u64,
@@ -207,6 +208,12 @@ fn text(fields: &Fields) -> String {
         text.push_str(&format!(
             "\npruned: begins with segment {}; heights up to {} are gone, as its base says",
             fields.first_segment, fields.below
+        ));
+    }
+    if fields.first_segment == 0 && fields.below > 0 {
+        text.push_str(&format!(
+            "\njoined: goes on from a snapshot of peers of height {}",
+            fields.below
         ));
     }
     let findings = fields.torn.iter().chain(&fields.marked);

@@ -255,8 +255,10 @@ fn base_of(folder: &Path, chain: &Chain) -> Result<u64, Failure> {
         .map_err(|error| snapshot_failure(&error))?;
     let is_usable = |height: &&u64| {
         let manifest = snapshots.verify(**height);
-        let block = chain.blocks.get(height);
-        block.is_some_and(|block| manifest.is_ok_and(|found| found.header == block.header))
+        let base = chain.base.filter(|base| base.height.number() == **height);
+        let block = chain.blocks.get(height).map(|block| block.header);
+        let known = block.or(base);
+        known.is_some_and(|header| manifest.is_ok_and(|found| found.header == header))
     };
     heights
         .iter()
@@ -265,7 +267,7 @@ fn base_of(folder: &Path, chain: &Chain) -> Result<u64, Failure> {
         .copied()
         .ok_or_else(|| {
             let what = format!(
-                "{}: the log was pruned up to height {} and has no whole snapshot above it",
+                "{}: the log was pruned up to height {} and has no whole snapshot from there on",
                 folder.display(),
                 chain.below
             );

@@ -1,0 +1,193 @@
+//! A snapshot that is being fetched: its chunks as they come, in any order.
+//!
+//! Owns the three files of a snapshot in the making, and which chunks are there. Never: writes a
+//! chunk that is not the one the manifest names.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
+
+use super::SnapshotError;
+use super::folder::{SnapshotFolder, failed};
+use super::manifest::{CHUNK_BYTES, Manifest};
+
+const DATA: &str = "joining.data";
+const MANIFEST: &str = "joining.manifest";
+const CERTIFICATE: &str = "joining.certificate";
+
+/// A snapshot that is being fetched.
+#[derive(Debug)]
+pub struct PartialSnapshot {
+    manifest: Manifest,
+    path: PathBuf,
+    file: File,
+    has: Vec<bool>,
+    missing: usize,
+}
+
+impl PartialSnapshot {
+    /// What it is of.
+    #[must_use]
+    pub const fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Whether every chunk is there.
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        self.missing == 0
+    }
+
+    /// Chunks that are there, and how many there will be.
+    #[must_use]
+    pub const fn progress(&self) -> (usize, usize) {
+        (self.has.len() - self.missing, self.has.len())
+    }
+
+    /// Whether a chunk of it is not there yet.
+    #[must_use]
+    pub fn lacks(&self, chunk: u32) -> bool {
+        self.has.get(chunk as usize).is_some_and(|has| !has)
+    }
+
+    /// Chunks that are not there, ascending.
+    pub fn missing(&self) -> impl Iterator<Item = u32> {
+        let chunks = self.has.iter().zip(0_u32..);
+        chunks.filter(|(has, _)| !**has).map(|(_, chunk)| chunk)
+    }
+
+    /// Stores a chunk, or says that it is not the one that the manifest names.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Io`] when the disk refuses.
+    pub fn put(&mut self, chunk: u32, bytes: &[u8]) -> Result<bool, SnapshotError> {
+        // Before a byte of it is stored.
+        if !self.manifest.is_chunk(chunk, bytes) {
+            return Ok(false);
+        }
+        let start = u64::from(chunk) * u64::from(CHUNK_BYTES);
+        self.file
+            .write_all_at(bytes, start)
+            .map_err(failed(&self.path, "write a chunk"))?;
+        self.note(chunk);
+        Ok(true)
+    }
+
+    fn note(&mut self, chunk: u32) {
+        if let Some(has) = self.has.get_mut(chunk as usize).filter(|has| !**has) {
+            *has = true;
+            self.missing = self.missing.saturating_sub(1);
+        }
+    }
+
+    /// Looks which chunks an earlier run has stored.
+    fn look(&mut self) {
+        for chunk in 0..self.has.len() as u32 {
+            let mut bytes = vec![0; self.manifest.chunk_bytes(chunk)];
+            let start = u64::from(chunk) * u64::from(CHUNK_BYTES);
+            let read = self.file.read_exact_at(&mut bytes, start);
+            if read.is_ok() && self.manifest.is_chunk(chunk, &bytes) {
+                self.note(chunk);
+            }
+        }
+    }
+}
+
+impl SnapshotFolder {
+    /// Begins to fetch a snapshot; what was fetched of another one goes.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Io`] when the disk refuses.
+    pub fn begin(
+        &self,
+        manifest: Manifest,
+        certificate: &[u8],
+    ) -> Result<PartialSnapshot, SnapshotError> {
+        self.forget()?;
+        fs::create_dir_all(self.path()).map_err(failed(self.path(), "make the folder"))?;
+        let partial = self.partial(manifest, true)?;
+        self.put(&self.path().join(CERTIFICATE), certificate)?;
+        self.put(&self.path().join(MANIFEST), &partial.manifest.seal())?;
+        Ok(partial)
+    }
+
+    fn partial(&self, manifest: Manifest, is_new: bool) -> Result<PartialSnapshot, SnapshotError> {
+        let path = self.path().join(DATA);
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(is_new)
+            .open(&path)
+            .map_err(failed(&path, "open the data"))?;
+        let chunks = manifest.chunks.len();
+        Ok(PartialSnapshot {
+            manifest,
+            path,
+            file,
+            has: vec![false; chunks],
+            missing: chunks,
+        })
+    }
+
+    /// What an earlier run has fetched, with the bytes of the certificate; every chunk of it was
+    /// looked at.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Io`] when the disk refuses. Damaged files count as none.
+    pub fn resume(&self) -> Result<Option<(PartialSnapshot, Vec<u8>)>, SnapshotError> {
+        let read = |name: &str| {
+            let path = self.path().join(name);
+            match fs::read(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                bytes => bytes.map(Some).map_err(failed(&path, "read the file")),
+            }
+        };
+        let (Some(manifest), Some(certificate)) = (read(MANIFEST)?, read(CERTIFICATE)?) else {
+            return Ok(None);
+        };
+        let Ok(manifest) = Manifest::unseal(&manifest) else {
+            return Ok(None);
+        };
+        let mut partial = self.partial(manifest, false)?;
+        partial.look();
+        Ok(Some((partial, certificate)))
+    }
+
+    /// Makes a whole one a snapshot of this folder, its certificate beside it.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Io`] when the disk refuses.
+    pub fn finish(&self, whole: PartialSnapshot, certificate: &[u8]) -> Result<(), SnapshotError> {
+        let height = whole.manifest.height();
+        whole
+            .file
+            .set_len(whole.manifest.data_bytes())
+            .and_then(|()| whole.file.sync_all())
+            .map_err(failed(&whole.path, "sync the data"))?;
+        let data = self.data_path(height);
+        fs::rename(&whole.path, &data).map_err(failed(&data, "rename the data"))?;
+        self.put_certificate(height, certificate)?;
+        self.put_fetched(&whole.manifest)?;
+        self.put_manifest(&whole.manifest)?;
+        self.forget()
+    }
+
+    /// Removes what was fetched of a snapshot that is not whole.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Io`] when a file cannot be removed; one that is missing is removed.
+    pub fn forget(&self) -> Result<(), SnapshotError> {
+        for name in [MANIFEST, CERTIFICATE, DATA] {
+            let path = self.path().join(name);
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(failed(&path, "remove the file")(error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}

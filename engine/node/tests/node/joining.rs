@@ -1,0 +1,107 @@
+//! A whole node whose peers' logs do not go back to where it stands: it joins by a snapshot.
+
+use crate::support::{Adder, Cluster, PATIENCE, agree, eventually, stop_all};
+use quorate::client::{Client, ClientOptions};
+use quorate::keys::KeyPair;
+use quorate::node::{Node, NodeFailure, snapshots_path};
+use quorate::profiles::{Durability, Threading};
+use quorate::snapshot::SnapshotFolder;
+use quorate::state_machine::{Context, Lane, Output, StateMachine};
+use std::sync::Arc;
+
+const EVERY: u64 = 64;
+/// Bytes of a state that takes several whole chunks.
+const WIDTH: usize = (3 << 20) + 5;
+
+/// An adder with a wide state.
+#[derive(Debug, Default)]
+struct Wide(Adder);
+
+impl StateMachine for Wide {
+    fn sections(&self) -> &'static [&'static str] {
+        self.0.sections()
+    }
+
+    fn apply(&mut self, context: &Context, command: &[u8], output: &mut Output) {
+        self.0.apply(context, &command[..8], output);
+    }
+
+    fn section_root(&mut self, section: usize) -> [u8; 32] {
+        self.0.section_root(section)
+    }
+
+    fn snapshot_section(&self, section: usize, bytes: &mut Vec<u8>) {
+        self.0.snapshot_section(section, bytes);
+        let narrow = bytes.len();
+        bytes.extend((narrow..WIDTH).map(|at| (at / 7) as u8));
+    }
+
+    fn restore_section(&mut self, section: usize, bytes: &[u8]) -> Result<(), String> {
+        self.0.restore_section(section, &bytes[..8])
+    }
+
+    fn query(&self, question: &[u8], answer: &mut Vec<u8>) {
+        self.0.query(question, answer);
+    }
+}
+
+fn start(cluster: &Cluster, place: u16) -> Node {
+    let mut config = cluster.config(place);
+    config.snapshots.every_heights = EVERY;
+    config.log.segment_bytes = 1_310_720;
+    config.log.bytes_max = 1;
+    Node::start_with_snapshots(config, Wide::default(), Wide::default()).unwrap()
+}
+
+/// Adds until the logs of these nodes do not begin with genesis any more.
+fn fill(cluster: &Cluster, nodes: &[Node]) -> u64 {
+    let key = Arc::new(KeyPair::from_seed(&[77; 32]));
+    let options = ClientOptions::default();
+    let mut client = Client::connect(&cluster.genesis, key, options, PATIENCE).unwrap();
+    let mut command = 1_u64.to_le_bytes().to_vec();
+    command.resize(60_000, 0);
+    let mut count = 0;
+    let is_pruned = |node: &Node| node.metrics().log_pruned_bytes.read() > 0;
+    while !nodes.iter().all(is_pruned) {
+        client
+            .submit_and_wait(Lane::Order, &command, PATIENCE)
+            .unwrap();
+        count += 1;
+    }
+    count
+}
+
+#[test]
+fn a_node_that_its_peers_logs_do_not_reach_joins_by_a_snapshot_and_begins_anew() {
+    for threading in [Threading::Shared, Threading::Dedicated] {
+        let mut cluster = Cluster::with_windows("joined", 4, Durability::Async, Some(16));
+        cluster.threading = threading;
+        let mut nodes: Vec<Node> = (0..3).map(|place| start(&cluster, place)).collect();
+        let count = fill(&cluster, &nodes);
+
+        let joining = start(&cluster, 3);
+        eventually("a snapshot of peers", || joining.is_finished());
+        assert_eq!(joining.metrics().joining_lies.read(), 0);
+        let Err(NodeFailure::SnapshotFetched { height }) = joining.wait() else {
+            panic!("it ended for another reason");
+        };
+        let served = nodes
+            .iter()
+            .map(|node| node.metrics().snapshot_chunks_served.read());
+        assert!(served.sum::<u64>() >= 4);
+        let folder = SnapshotFolder::new(snapshots_path(&cluster.data(3)));
+        assert_eq!(folder.heights().unwrap(), [height]);
+        assert_eq!(height % EVERY, 0);
+
+        // As an embedder does who is told so.
+        nodes.push(start(&cluster, 3));
+        assert_eq!(nodes[3].metrics().snapshot_height.read(), height);
+        agree(&nodes, height);
+        eventually("it votes", || nodes[3].status().unwrap().voting);
+        assert_eq!(nodes[3].status().unwrap().joining, None);
+        assert_eq!(nodes[3].query(b"").unwrap(), count.to_le_bytes());
+        let alarms = nodes.iter().map(|node| node.metrics().alarms.read());
+        assert_eq!(alarms.sum::<u64>(), 0);
+        stop_all(nodes);
+    }
+}

@@ -1,0 +1,119 @@
+//! A validator whose disk is lost while its peers' logs do not go back to genesis any more: with
+//! real processes, under load.
+
+#![expect(clippy::unwrap_used, reason = "a test may unwrap, also in its helpers")]
+
+mod common;
+
+use common::{Folder, init, launches, run, run_json, text, wait_until};
+use quorate_bench::cluster::Cluster;
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The one that is lost.
+const LOST: usize = 3;
+
+fn validator(dir: &Path, index: usize) -> PathBuf {
+    dir.join(format!("validator-{index:02}"))
+}
+
+/// A testnet whose validators take a snapshot every 64 heights and keep 16 MiB of log.
+fn init_small(dir: &Path) {
+    init(dir, 4, &["--durability", "async", "--workload", "opaque"]);
+    for index in 0..4 {
+        let config = validator(dir, index).join("quorate.toml");
+        let mut written = fs::read_to_string(&config).unwrap();
+        for (line, other) in [
+            ("# every_heights = 65536", "every_heights = 64"),
+            ("# segment_bytes = 67108864", "segment_bytes = 4194304"),
+            ("# bytes_max = 0", "bytes_max = 16777216"),
+            // Windows of a turn end soon, so that what stands below them may go.
+            ("# turn_us = 30000000", "turn_us = 500000"),
+        ] {
+            assert!(written.contains(line), "{line}");
+            written = written.replace(line, other);
+        }
+        fs::write(&config, written).unwrap();
+    }
+}
+
+/// One second of load, whatever comes of it.
+fn load(dir: &Path) -> Option<i32> {
+    let dir = text(dir);
+    let arguments = [
+        "load",
+        "--dir",
+        dir,
+        "--rate",
+        "200",
+        "--seconds",
+        "1",
+        "--size",
+        "40000",
+    ];
+    run(&arguments).status.code()
+}
+
+fn status(dir: &Path, index: usize) -> Value {
+    let output = run(&["status", "--dir", text(dir), "--json"]);
+    let all: Value = serde_json::from_slice(&output.stdout).unwrap();
+    all["validators"][index].clone()
+}
+
+#[test]
+fn a_validator_whose_disk_is_lost_joins_peers_whose_logs_are_pruned_under_load() {
+    let folder = Folder::new("joining");
+    let dir = folder.join("net");
+    init_small(&dir);
+    let mut cluster = Cluster::new(launches(&dir), Arc::new(|_, _| ()));
+    cluster.start_all().unwrap();
+    // It has voted, so that its key must not begin anew by itself.
+    load(&dir);
+    cluster.kill(LOST).unwrap();
+    fs::remove_dir_all(validator(&dir, LOST).join("data")).unwrap();
+    wait_until("the logs of the others do not begin with genesis", || {
+        load(&dir);
+        (0..LOST).all(|index| {
+            let first = "data/log/segment-0000000000";
+            !validator(&dir, index).join(first).exists()
+        })
+    });
+
+    let config = validator(&dir, LOST).join("quorate.toml");
+    let node = ["node", "--config", text(&config)];
+    assert_eq!(run_json(&node, 4)["error"]["kind"], "safety_stop");
+    run_json(&["recover", "disk", "--config", text(&config)], 0);
+    cluster.start(LOST).unwrap();
+    wait_until("it joins, and votes", || {
+        load(&dir);
+        status(&dir, LOST)["voting"] == true
+    });
+    // One process all along, which began anew by itself.
+    assert!(cluster.is_running(LOST));
+    // All four come to one height and one root, and their chains are one.
+    wait_until("equal roots at all", || load(&dir) == Some(0));
+    for ended in cluster.stop_all(Duration::from_secs(20)).unwrap() {
+        assert_eq!(ended.status.code(), Some(0), "validator {}", ended.index);
+    }
+
+    // Its log begins with what it fetched, and says so; the others' go on as before.
+    let data = validator(&dir, LOST);
+    let verified = run_json(&["log", "verify", text(&data)], 0);
+    let below = verified["below"].as_u64().unwrap();
+    assert!(below >= 64 && below.is_multiple_of(64), "{verified}");
+    assert!(verified["blocks"].as_u64().unwrap() > 0, "{verified}");
+    assert!(
+        verified["faulty"].as_array().unwrap().is_empty(),
+        "{verified}"
+    );
+    let genesis = run_json(&["log", "replay", text(&data)], 3);
+    assert_eq!(genesis["error"]["kind"], "configuration");
+    let verified = run_json(&["snapshot", "verify", text(&data)], 0);
+    let newest = verified["snapshots"].as_array().unwrap().last().unwrap();
+    let height = newest["height"].as_u64().unwrap().to_string();
+    let replay = ["log", "replay", text(&data), "--from-snapshot", &height];
+    assert!(run_json(&replay, 0)["height"].as_u64() >= Some(below));
+}

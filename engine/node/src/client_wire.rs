@@ -119,6 +119,7 @@ const fn rejection_from_code(code: u32) -> Option<Rejection> {
         4 => Some(Rejection::TooFarAhead),
         5 => Some(Rejection::TableFull),
         6 => Some(Rejection::Stopping),
+        7 => Some(Rejection::BadSignature),
         _ => None,
     }
 }
@@ -129,6 +130,7 @@ const fn outcome_from_byte(byte: u8) -> Option<Outcome> {
         1 => Some(Outcome::Duplicate),
         2 => Some(Outcome::Gap),
         3 => Some(Outcome::TableFull),
+        4 => Some(Outcome::BadSignature),
         _ => None,
     }
 }

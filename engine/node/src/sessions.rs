@@ -153,6 +153,11 @@ impl SessionTable {
             .and_then(|&place| self.sessions.get(place as usize))
     }
 
+    /// The session at this place.
+    pub(crate) fn at(&self, slot: SessionSlot) -> &Session {
+        &self.sessions[slot.0 as usize]
+    }
+
     /// What is to be done with command `seq` of session `id`.
     #[must_use]
     pub fn standing(&self, id: &SessionId, seq: u64) -> Standing {

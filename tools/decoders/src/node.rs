@@ -9,7 +9,9 @@ use quorate::client_wire::{
     encode_status, encode_status_ask,
 };
 use quorate::config::ConfigFile;
-use quorate::genesis::{Application, ChainLimits, Genesis, GenesisPlan, GenesisValidator, Hex32};
+use quorate::genesis::{
+    Application, Auth, ChainLimits, Genesis, GenesisPlan, GenesisValidator, Hex32,
+};
 use quorate::journal::{self, JournalEntry};
 use quorate::keys::KeyPair;
 use quorate::sessions::{LastResult, SessionTable};
@@ -390,6 +392,7 @@ fn geneses() -> Vec<Vec<u8>> {
                 crash_only: count == 1,
                 window_slots: Some(64),
                 turn_windows: None,
+                auth: Auth::Session,
                 application: Application {
                     name: "opaque".to_owned(),
                     parameters: parameters.as_object().cloned().unwrap_or_default(),

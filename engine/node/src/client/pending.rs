@@ -10,11 +10,14 @@
 //! ```
 //! Invariant: `first <= sent <= next`, and the queue holds exactly `first .. next`.
 
+use crate::auth::CommandAuth;
 use crate::client_wire::{ClientFrameWriter, Outcome, Rejection, Verdict, VerdictRun};
+use crate::keys::KeyPair;
 use crate::stages::inlet::wire_lane;
 use crate::state_machine::{Lane, SessionId};
 use quorate_consensus::payload::{self, Entry, encode_entry};
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Shortest wait before something that was refused for want of room is sent again.
@@ -43,7 +46,8 @@ pub(super) enum Change {
 #[derive(Debug)]
 pub(super) struct Pending {
     session: SessionId,
-    key: [u8; 32],
+    key: Arc<KeyPair>,
+    auth: Arc<CommandAuth>,
     first: u64,
     sent: u64,
     next: u64,
@@ -61,10 +65,12 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    pub(super) fn new(key: [u8; 32], now: Instant) -> Self {
+    /// `auth` says whether commands are signed with `key`.
+    pub(super) fn new(key: Arc<KeyPair>, auth: Arc<CommandAuth>, now: Instant) -> Self {
         Self {
-            session: SessionId(payload::session_of_key(&key)),
+            session: SessionId(payload::session_of_key(&key.public())),
             key,
+            auth,
             first: 1,
             sent: 1,
             next: 1,
@@ -130,7 +136,7 @@ impl Pending {
         let body = if seq == 1 {
             // The first command brings the session's key.
             self.body.clear();
-            self.body.extend_from_slice(&self.key);
+            self.body.extend_from_slice(&self.key.public());
             self.body.extend_from_slice(body);
             &self.body
         } else {
@@ -139,12 +145,18 @@ impl Pending {
         let before = self.bytes.len();
         let lane = wire_lane(lane);
         let session = &self.session.0;
+        let signature = self
+            .auth
+            .is_signed()
+            .then(|| payload::entry_unsigned(lane, session, seq, body))
+            .and_then(|unsigned| self.auth.message(&unsigned))
+            .map(|message| self.key.sign(&message));
         encode_entry(
             &Entry {
                 lane,
                 session,
                 seq,
-                signature: None,
+                signature: signature.as_ref(),
                 body,
             },
             &mut self.bytes,
@@ -260,7 +272,8 @@ impl Pending {
                 self.progressed_at = now;
                 Change::Finalized { passed }
             }
-            Outcome::Gap => {
+            // Something else stood under this number, or nothing before it: as it was.
+            Outcome::Gap | Outcome::BadSignature => {
                 self.rewind_to(self.first);
                 Change::None
             }

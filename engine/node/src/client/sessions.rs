@@ -10,6 +10,7 @@ use super::gateway::{Contact, Gateway, State, contacts};
 use super::identity::Identity;
 use super::pending::Pending;
 use super::taking::Taking;
+use crate::auth::CommandAuth;
 use crate::client_wire::{encode_query, encode_root_ask, encode_session_ask, encode_status_ask};
 use crate::genesis::Genesis;
 use crate::keys::KeyPair;
@@ -96,6 +97,7 @@ pub struct Clients {
     set: Arc<ValidatorSet>,
     contacts: Arc<[Contact]>,
     command_bytes_max: usize,
+    auth: Arc<CommandAuth>,
     table: Table,
     frame: Vec<u8>,
     asked: u64,
@@ -135,6 +137,7 @@ impl Clients {
             },
             set: Arc::clone(genesis.validator_set()),
             contacts,
+            auth: Arc::new(CommandAuth::of_client(genesis)),
             command_bytes_max: genesis.file().limits.command_bytes_max as usize,
             table: Table {
                 sessions: Vec::new(),
@@ -153,7 +156,7 @@ impl Clients {
         let now = Instant::now();
         let place = self.table.sessions.len();
         self.table.sessions.push(Session {
-            pending: Pending::new(key.public(), now),
+            pending: Pending::new(Arc::clone(&key), Arc::clone(&self.auth), now),
             gateway: Gateway::new(Arc::clone(&self.contacts), options.first, now),
             key,
             options,

@@ -317,22 +317,22 @@ fn a_submit_without_commands_or_with_another_count_is_refused() {
 
 #[test]
 fn every_code_of_a_rejection_and_an_outcome_means_one_thing() {
-    for code in 1..=6 {
+    for code in 1..=7 {
         assert_eq!(
             rejection_from_code(code).map(|r| u32::from(r as u8)),
             Some(code)
         );
     }
-    for code in (7..300).chain([0, u32::MAX]) {
+    for code in (8..300).chain([0, u32::MAX]) {
         assert_eq!(rejection_from_code(code), None);
     }
-    for byte in 0..=3 {
+    for byte in 0..=4 {
         assert_eq!(
             outcome_from_byte(byte).map(|outcome| outcome as u8),
             Some(byte)
         );
     }
-    assert!((4..=255).all(|byte| outcome_from_byte(byte).is_none()));
+    assert!((5..=255).all(|byte| outcome_from_byte(byte).is_none()));
 }
 
 proptest! {

@@ -8,6 +8,7 @@ use std::collections::{HashMap, VecDeque};
 
 use quorate_consensus::payload::CommandView;
 
+use super::correct::Losers;
 use super::forward::Forwarding;
 use super::queue::{Command, SessionQueue};
 use super::verdict::{Admitted, LanesConfig, Rejection, Verdict};
@@ -66,6 +67,8 @@ pub struct LanesCounters {
     pub gaps_expired: u64,
     /// Commands sent to every validator because they waited too long.
     pub fanned_out: u64,
+    /// Commands of peers that were left out because their signatures are not good.
+    pub forwards_refused: u64,
 }
 
 /// The command pool of one validator.
@@ -73,9 +76,9 @@ pub struct LanesCounters {
 pub struct Lanes {
     pub(super) config: LanesConfig,
     pub(super) sessions: Vec<SessionQueue>,
-    places: HashMap<SessionId, u32>,
+    pub(super) places: HashMap<SessionId, u32>,
     free: Vec<u32>,
-    open_sessions: u32,
+    pub(super) open_sessions: u32,
     /// Sessions whose head may be proposed, by the lane of the head. An entry that is no longer
     /// right is dropped when it is met.
     pub(super) lines: [VecDeque<u32>; LANES],
@@ -86,6 +89,7 @@ pub struct Lanes {
     /// Commands behind a missing number, by when they are given up.
     gapped: VecDeque<Timed>,
     pub(super) forwarding: Forwarding,
+    pub(super) losers: Losers,
     commands: usize,
     bytes: usize,
     is_stopping: bool,
@@ -109,6 +113,7 @@ impl Lanes {
             ages: VecDeque::new(),
             gapped: VecDeque::new(),
             forwarding,
+            losers: Losers::default(),
             commands: 0,
             bytes: 0,
             is_stopping: false,
@@ -125,6 +130,11 @@ impl Lanes {
         session.is_open = true;
         session.last_seq = last_seq;
         session.unchain();
+    }
+
+    /// Whether commands carry their clients' signatures.
+    pub(crate) const fn is_signed(&self) -> bool {
+        self.config.is_signed
     }
 
     /// Commands kept.
@@ -149,6 +159,11 @@ impl Lanes {
     #[must_use]
     pub const fn counters(&self) -> &LanesCounters {
         &self.counters
+    }
+
+    /// A peer's commands were left out before they came here.
+    pub(crate) const fn note_refused(&mut self, count: u64) {
+        self.counters.forwards_refused += count;
     }
 
     /// From here on no client's command is taken.
@@ -195,7 +210,7 @@ impl Lanes {
         }
     }
 
-    fn slot_or_new(&mut self, id: SessionId) -> u32 {
+    pub(super) fn slot_or_new(&mut self, id: SessionId) -> u32 {
         if let Some(&slot) = self.places.get(&id) {
             return slot;
         }
@@ -212,7 +227,7 @@ impl Lanes {
     }
 
     /// Frees the place of a session that the chain does not know and that holds nothing.
-    fn free_if_unused(&mut self, slot: u32) {
+    pub(super) fn free_if_unused(&mut self, slot: u32) {
         let session = &self.sessions[slot as usize];
         if !session.is_open && session.held() == 0 {
             let is_there = self.places.remove(&session.id).is_some();
@@ -383,7 +398,7 @@ impl Lanes {
     }
 
     /// Notes what became ready and puts the session into line.
-    fn make_ready(&mut self, now_ns: u64, slot: u32) {
+    pub(super) fn make_ready(&mut self, now_ns: u64, slot: u32) {
         let session = &mut self.sessions[slot as usize];
         let generation = session.generation;
         for seq in session.extend_ready() {
@@ -413,7 +428,7 @@ impl Lanes {
         }
     }
 
-    fn forget(&mut self, command: &Command) {
+    pub(super) fn forget(&mut self, command: &Command) {
         self.commands -= 1;
         self.bytes -= command.entry.len();
     }
@@ -424,9 +439,9 @@ impl Lanes {
         &mut self,
         now_ns: u64,
         index: u32,
-        id: SessionId,
-        seq: u64,
+        view: &CommandView<'_>,
     ) -> Option<Admitted> {
+        let (id, seq) = (SessionId(*view.session), view.seq);
         let known = self.places.get(&id).copied();
         let is_open = known.is_some_and(|slot| self.sessions[slot as usize].is_open);
         if !is_open {
@@ -435,7 +450,7 @@ impl Lanes {
                     let slot = self.slot_or_new(id);
                     self.open_sessions += 1;
                     self.sessions[slot as usize].is_open = true;
-                    self.apply_next(now_ns, index, slot)
+                    self.apply_next(now_ns, index, slot, view)
                 }
                 1 => {
                     self.drop_session(known?);
@@ -449,7 +464,7 @@ impl Lanes {
         }
         let slot = known?;
         if seq == self.sessions[slot as usize].last_seq.saturating_add(1) {
-            return self.apply_next(now_ns, index, slot);
+            return self.apply_next(now_ns, index, slot, view);
         }
         self.notice_gap(slot, seq);
         None
@@ -465,11 +480,22 @@ impl Lanes {
         }
     }
 
-    fn apply_next(&mut self, now_ns: u64, index: u32, slot: u32) -> Option<Admitted> {
+    fn apply_next(
+        &mut self,
+        now_ns: u64,
+        index: u32,
+        slot: u32,
+        view: &CommandView<'_>,
+    ) -> Option<Admitted> {
         let command = self.sessions[slot as usize].finalize_next();
         self.make_ready(now_ns, slot);
         let command = command?;
         self.forget(&command);
+        if self.config.is_signed && *command.entry != *view.entry {
+            // Execution will say which of the two was the client's.
+            self.losers.push(command);
+            return None;
+        }
         command.is_local.then(|| Admitted {
             index,
             latency_ns: now_ns.saturating_sub(command.admitted_ns),

@@ -13,6 +13,9 @@ use std::collections::VecDeque;
 
 use crate::state_machine::{Lane, SessionId};
 
+/// How far back a correction may go with what is held above it kept.
+const CORRECTION_MAX: u64 = 65_536;
+
 /// A command that is kept until it stands in a finalized block.
 #[derive(Debug)]
 pub(super) struct Command {
@@ -127,6 +130,23 @@ impl SessionQueue {
         self.last_seq = self.last_seq.saturating_add(1);
         self.chained_seq = self.chained_seq.max(self.last_seq);
         command
+    }
+
+    /// Sets back, or on, which number was applied last; what is held above it stays.
+    pub(super) fn correct(&mut self, last_seq: u64) -> Vec<Command> {
+        let mut gone = Vec::new();
+        while self.last_seq < last_seq && !self.commands.is_empty() {
+            gone.extend(self.finalize_next());
+        }
+        let back = self.last_seq.saturating_sub(last_seq);
+        if back > CORRECTION_MAX {
+            gone.extend(self.drain());
+        } else {
+            (0..back).for_each(|_| self.commands.push_front(None));
+        }
+        self.last_seq = last_seq;
+        self.unchain();
+        gone
     }
 
     /// Forgets what stands in blocks that are not final: all of it may be proposed again.

@@ -4,7 +4,10 @@
 //! once. Never: touches the pool; the loop takes from here as the pool has room, so a full pool
 //! shows as a full queue.
 
+use crate::auth::CommandAuth;
 use crate::client_wire::Verdict;
+use crate::genesis::Genesis;
+use crate::keys::KeyPair;
 use crate::lanes::{CommandVerdict, Rejection};
 use crate::metrics::Metrics;
 use crate::stages::wire::count_verdicts;
@@ -44,14 +47,16 @@ pub(crate) struct Inlet {
     commands: ArrayQueue<Box<[u8]>>,
     is_stopping: AtomicBool,
     command_bytes_max: usize,
+    auth: Arc<CommandAuth>,
 }
 
 impl Inlet {
-    pub(crate) fn new(command_bytes_max: usize) -> Self {
+    pub(crate) fn new(genesis: &Genesis, auth: Arc<CommandAuth>) -> Self {
         Self {
             commands: ArrayQueue::new(COMMANDS_MAX),
             is_stopping: AtomicBool::new(false),
-            command_bytes_max,
+            command_bytes_max: genesis.file().limits.command_bytes_max as usize,
+            auth,
         }
     }
 
@@ -141,6 +146,8 @@ pub struct EmbeddedSession {
     waker: Waker,
     session: SessionId,
     key: [u8; 32],
+    /// What signs its commands, in a chain whose commands are signed.
+    signer: Option<Arc<KeyPair>>,
     seq_next: u64,
     body: Vec<u8>,
 }
@@ -183,9 +190,17 @@ impl EmbeddedSession {
             waker,
             session,
             key,
+            signer: None,
             seq_next,
             body: Vec::new(),
         }
+    }
+
+    /// The same, signing with `signer`, which is the pair of its key.
+    #[must_use]
+    pub(crate) fn signing(mut self, signer: Arc<KeyPair>) -> Self {
+        self.signer = Some(signer);
+        self
     }
 
     /// The session's name.
@@ -219,18 +234,29 @@ impl EmbeddedSession {
             body
         };
         let lane = wire_lane(lane);
-        let mut entry = Vec::with_capacity(payload::ENTRY_BYTES_FIXED + body.len());
+        let mut entry = Vec::with_capacity(payload::ENTRY_BYTES_FIXED + 64 + body.len());
         let session = &self.session.0;
+        let auth = &self.inlet.auth;
+        let signature = match (&self.signer, auth.is_signed()) {
+            (_, false) => None,
+            (None, true) => return Admission::Rejected(Rejection::BadSignature),
+            (Some(signer), true) => auth
+                .message(&payload::entry_unsigned(lane, session, seq, body))
+                .map(|message| signer.sign(&message)),
+        };
         encode_entry(
             &Entry {
                 lane,
                 session,
                 seq,
-                signature: None,
+                signature: signature.as_ref(),
                 body,
             },
             &mut entry,
         );
+        if signature.is_some() {
+            auth.note_own(&self.key, &entry);
+        }
         if self.inlet.commands.push(entry.into_boxed_slice()).is_err() {
             return Admission::Busy {
                 retry_after_us: RETRY_AFTER_US,

@@ -7,11 +7,13 @@
 //! - `wire`: sockets, clients' requests, frames of peers (with `clients`: who is connected, and
 //!   whose results go where).
 //! - `verify`: signatures, on a thread of its own.
+//! - `check`: clients' signatures, on threads of their own or in pieces of a turn.
 //! - `journal`: the blocking calls of the log, on a thread of their own; and its appending end.
 //! - `shared`: one thread that runs wire, order, journal and app in turn.
 //! - `dedicated`: a thread each for wire, `order`, `journal` and `app`, joined by queues.
 
 pub(crate) mod app;
+pub(crate) mod check;
 pub(crate) mod clients;
 pub(crate) mod clock;
 pub(crate) mod dedicated;

@@ -4,5 +4,6 @@
 
 mod cluster;
 mod refusals;
+mod signed;
 mod snapshots;
 mod support;

@@ -4,5 +4,6 @@ mod flow;
 mod moving;
 mod recovery;
 mod repair;
+mod signed;
 mod suspicion;
 mod world;

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use quorate::auth::CommandAuth;
 use quorate::journal::SyncJob;
 use quorate::lanes::{CommandVerdict, LanesConfig, Verdict};
 use quorate::recovery::{self, RecoveryError};
@@ -146,6 +147,10 @@ pub(crate) struct World {
     numbers: u64,
     /// Frames from a validator of the first place to one of the second are lost.
     pub(crate) cut: Vec<(usize, usize)>,
+    /// The chain's commands are signed.
+    pub(crate) is_signed: bool,
+    /// A validator that takes commands without a signature all the same.
+    pub(crate) lax: Option<usize>,
     /// Frames sent so far.
     pub(crate) frames: u64,
 }
@@ -160,6 +165,20 @@ pub(crate) fn log_config() -> LogConfig {
 impl World {
     /// Validators of equal stake, all initialized and up.
     pub(crate) fn new(validators: usize, fault: u64, slack: u64, durability: Durability) -> Self {
+        Self::with(validators, (fault, slack), durability, (false, None))
+    }
+
+    /// As [`new`](Self::new), in a chain of signed commands; `lax` does not care for signatures.
+    pub(crate) fn signed(validators: usize, fault: u64, lax: Option<usize>) -> Self {
+        Self::with(validators, (fault, 0), Durability::Sync, (true, lax))
+    }
+
+    fn with(
+        validators: usize,
+        (fault, slack): (u64, u64),
+        durability: Durability,
+        (is_signed, lax): (bool, Option<usize>),
+    ) -> Self {
         let keys: Vec<_> = (0..validators)
             .map(|place| ValidatorKey::from_seed(&[u8::try_from(place).expect("few") + 1; 32]))
             .collect();
@@ -198,12 +217,22 @@ impl World {
             due: BTreeMap::new(),
             numbers: 0,
             cut: Vec::new(),
+            is_signed,
+            lax,
             frames: 0,
         };
         for place in 0..validators {
             world.start(place).expect("a fresh validator starts");
         }
         world
+    }
+
+    fn auth(&self, place: usize) -> CommandAuth {
+        if self.is_signed && self.lax != Some(place) {
+            CommandAuth::signed(&self.set, [5; 32])
+        } else {
+            CommandAuth::session()
+        }
     }
 
     pub(crate) fn config(&self, place: usize) -> ReplicaConfig {
@@ -220,6 +249,7 @@ impl World {
             log: log_config(),
             lanes: LanesConfig::new(64, 20 * MS),
             cache_bytes_max: 64 * 1024,
+            auth: Arc::new(self.auth(place)),
             snapshots: None,
         }
     }

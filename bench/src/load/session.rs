@@ -369,7 +369,7 @@ impl Session {
                 }
             }
             Outcome::Gap | Outcome::BadSignature => ledger.on_gap(seq),
-            Outcome::TableFull => return Err(LoadError::SessionsFull),
+            Outcome::TableFull | Outcome::SessionEnded => return Err(LoadError::SessionsFull),
         }
         Ok(())
     }

@@ -266,6 +266,11 @@ impl CommandAuth {
         }
     }
 
+    /// The replicated table does not have this session any more.
+    pub(crate) fn note_ended(&self, session: &SessionId) {
+        self.keys.lock().open.remove(session);
+    }
+
     /// Notes that this process itself has just made the signature of an entry.
     pub(crate) fn note_own(&self, key: &[u8; 32], entry: &[u8]) {
         let name = verdict_name(key, entry);

@@ -3,9 +3,9 @@
 //! Owns the replicated state of one validator and its roots. What comes in is final, so nothing
 //! here is ever undone, and nothing here is asked before a vote. Never: threads, files, peers.
 //!
-//! A block is executed in this order: timers due at its time, then its commands, each by the rule
-//! of the session table. An opening command's body begins with the session's key; the application
-//! gets what follows it, and is told of the session before.
+//! A block is executed in this order: time-outs of sessions and timers due at its time, then its
+//! commands, each by the rule of the session table. An opening command's body begins with the
+//! session's key; the application gets what follows it, and is told of the session before.
 //!
 //! In a chain of signed commands one that its session's key has not signed does nothing at all. Its
 //! block is valid all the same: validity never depends on state, and the key is state. The verdict
@@ -23,7 +23,10 @@ use crate::auth::{BatchCheck, CommandAuth};
 use crate::lanes::{Admitted, commands_of_block};
 use crate::results::{BlockResults, CommandResult, Correction, Outcome, Place};
 use crate::roots::{ROOT_HEIGHTS, RootRing, StateRoot};
-use crate::sessions::{LastResult, SESSIONS_SECTION, SessionTable, Standing};
+use crate::sessions::{
+    LastResult, SESSIONS_SECTION, Session, SessionCommand, SessionTable, Standing,
+    TIMEOUTS_PER_BLOCK,
+};
 use crate::state_machine::{
     Audience, Context, Lane, Output, SessionEvent, SessionId, StateMachine,
 };
@@ -79,6 +82,10 @@ pub struct Executor<S> {
     height: u64,
     time_ns: u64,
     roots: RootRing,
+    /// When the next session times out, by replicated time.
+    timeout_next_ns: Option<u64>,
+    /// Sessions that ended in this block, or began where a pool saw no room.
+    changed: Vec<SessionId>,
     auth: Arc<CommandAuth>,
     check: BatchCheck,
 }
@@ -91,12 +98,14 @@ impl<S: StateMachine> Executor<S> {
         Self {
             check: auth.batch_check(EXECUTOR_STREAM),
             auth,
+            changed: Vec::new(),
             app,
             sessions: SessionTable::new(sessions_max),
             output: Output::new(),
             height: 0,
             time_ns: genesis_time_ns,
             roots: RootRing::default(),
+            timeout_next_ns: None,
         }
     }
 
@@ -149,6 +158,7 @@ impl<S: StateMachine> Executor<S> {
         results.id = Some(block.id);
         results.time_ns = self.time_ns;
         results.path = block.path;
+        self.time_out_sessions(results);
         self.fire_timers(results);
         let signatures = self.check_signatures(commands.clone());
         for (index, view) in commands.enumerate() {
@@ -158,6 +168,7 @@ impl<S: StateMachine> Executor<S> {
             results.commands.push(result);
         }
         self.tell_corrections(results);
+        self.timeout_next_ns = self.sessions.due_next_ns();
         for admitted in &block.admitted {
             if let Some(result) = results.commands.get_mut(admitted.index as usize) {
                 // 0 says that another validator accepted the command.
@@ -215,15 +226,65 @@ impl<S: StateMachine> Executor<S> {
     }
 
     /// Says where the sessions stand of whose commands one was not what a pool takes it for.
-    fn tell_corrections(&self, results: &mut BlockResults) {
+    fn tell_corrections(&mut self, results: &mut BlockResults) {
         let refused = |result: &&CommandResult| result.outcome == Outcome::BadSignature;
-        for result in results.commands.iter().filter(refused) {
-            let known = self.sessions.session(&result.session);
+        let mut changed = std::mem::take(&mut self.changed);
+        changed.extend(results.commands.iter().filter(refused).map(|r| r.session));
+        for session in changed.drain(..) {
+            let known = self.sessions.session(&session);
             results.corrections.push(Correction {
-                session: result.session,
+                session,
                 last_seq: known.map(|known| known.last_seq),
+                has_ended: self.sessions.has_ended(&session),
             });
         }
+        self.changed = changed;
+    }
+
+    /// Tells the application of the sessions that have been silent for too long; a bounded number,
+    /// the others with the next block.
+    fn time_out_sessions(&mut self, results: &mut BlockResults) {
+        for _ in 0..TIMEOUTS_PER_BLOCK {
+            let Some(session) = self.sessions.time_out(self.time_ns) else {
+                return;
+            };
+            self.tell_session(None, &session, SessionEvent::TimedOut, results);
+        }
+    }
+
+    /// Tells the application what befell a session that has not just spoken.
+    fn tell_session(
+        &mut self,
+        index: Option<u32>,
+        session: &Session,
+        event: SessionEvent,
+        results: &mut BlockResults,
+    ) {
+        let context = Context {
+            height: self.height,
+            index: index.unwrap_or(0),
+            time_ns: self.time_ns,
+            session: session.id,
+            seq: session.last_seq,
+            lane: Lane::Admin,
+        };
+        self.output.clear();
+        self.app.apply_session(&context, event, &mut self.output);
+        results.collect(index, &self.output);
+    }
+
+    /// Ends the session that has been idle longest, for the one that this command opens.
+    fn evict(&mut self, index: u32, victim: &SessionId, results: &mut BlockResults) {
+        if let Some(session) = self.sessions.session(victim).copied() {
+            self.tell_session(Some(index), &session, SessionEvent::Evicted, results);
+            self.end(victim);
+        }
+    }
+
+    fn end(&mut self, session: &SessionId) {
+        self.sessions.end(session);
+        self.auth.note_ended(session);
+        self.changed.push(*session);
     }
 
     fn fire_timers(&mut self, results: &mut BlockResults) {
@@ -251,27 +312,34 @@ impl<S: StateMachine> Executor<S> {
             height: self.height,
             index,
         };
-        let standing = self.sessions.standing(&session, view.seq);
+        let standing = self.sessions.standing(&session, view.seq, self.time_ns);
         let key = match standing {
             Standing::Next(slot) => Some(self.sessions.at(slot).key),
-            Standing::Opens => view.opening_key().copied(),
-            Standing::Duplicate(_) | Standing::Gap | Standing::TableFull => None,
+            Standing::Opens | Standing::OpensInstead(_) => view.opening_key().copied(),
+            Standing::Duplicate(_) | Standing::Gap | Standing::TableFull | Standing::Ended => None,
         };
         let is_refused = key.is_some_and(|key| !self.is_authentic(view, key, checked));
         let (outcome, applied) = match standing {
-            Standing::Next(_) | Standing::Opens if is_refused => (Outcome::BadSignature, None),
+            _ if is_refused => (Outcome::BadSignature, None),
             Standing::Next(slot) => {
                 let last = self.apply(index, view, None, results);
-                self.sessions.advance(slot, last);
+                self.sessions.advance(slot, last, self.time_ns);
+                self.heed(view);
                 (Outcome::Applied, Some(here))
             }
-            Standing::Opens => {
+            Standing::Opens | Standing::OpensInstead(_) => {
+                if let Standing::OpensInstead(victim) = standing {
+                    self.evict(index, &victim, results);
+                    self.changed.push(session);
+                }
                 let key = view.opening_key().copied().unwrap_or_default();
                 let last = self.apply(index, view, Some(key), results);
-                self.sessions.open(session, key, last);
+                self.sessions.open(session, key, last, self.time_ns);
                 self.auth.note_open(session, key);
+                self.heed(view);
                 (Outcome::Applied, Some(here))
             }
+            Standing::Ended => (Outcome::SessionEnded, None),
             Standing::Duplicate(last) => (Outcome::Duplicate, last.map(|last| place_of(&last))),
             Standing::Gap => (Outcome::Gap, None),
             Standing::TableFull => (Outcome::TableFull, None),
@@ -282,6 +350,20 @@ impl<S: StateMachine> Executor<S> {
             outcome,
             applied,
             finality_ns: 0,
+        }
+    }
+
+    /// Does what a session has just said about itself.
+    fn heed(&mut self, view: &CommandView<'_>) {
+        if !view.is_session() {
+            return;
+        }
+        let key_bytes = if view.is_open() { KEY_BYTES } else { 0 };
+        let session = SessionId(*view.session);
+        match SessionCommand::decode(view.body.get(key_bytes..).unwrap_or_default()) {
+            SessionCommand::Heartbeat => {}
+            SessionCommand::Timeout(timeout_ns) => self.sessions.set_timeout(&session, timeout_ns),
+            SessionCommand::Close => self.end(&session),
         }
     }
 
@@ -308,8 +390,13 @@ impl<S: StateMachine> Executor<S> {
             let event = SessionEvent::Opened { key };
             self.app.apply_session(&context, event, &mut self.output);
         }
-        // A client may open its session with nothing to say yet.
-        if opening_key.is_none() || !command.is_empty() {
+        if view.is_session() {
+            if SessionCommand::decode(command) == SessionCommand::Close {
+                let event = SessionEvent::Closed;
+                self.app.apply_session(&context, event, &mut self.output);
+            }
+        } else if opening_key.is_none() || !command.is_empty() {
+            // A client may open its session with nothing to say yet.
             self.app.apply(&context, command, &mut self.output);
         }
         results.collect(Some(index), &self.output);
@@ -381,6 +468,7 @@ impl<S: StateMachine> Executor<S> {
                 let sessions_max = self.sessions.sessions_max();
                 self.sessions =
                     SessionTable::decode(bytes, sessions_max).map_err(|error| error.to_string())?;
+                self.timeout_next_ns = self.sessions.due_next_ns();
                 self.note_keys();
                 Ok(())
             }
@@ -412,10 +500,12 @@ impl<S: StateMachine> Executor<S> {
         self.time_ns
     }
 
-    /// When the application's earliest timer is due, by replicated time.
+    /// When the application's earliest timer, or the time-out of a session, is due, by replicated
+    /// time.
     #[must_use]
     pub fn timer_next_ns(&self) -> Option<u64> {
-        self.app.timer_next_ns()
+        let timers = [self.app.timer_next_ns(), self.timeout_next_ns];
+        timers.into_iter().flatten().min()
     }
 
     /// Answers a read-only question about the state between two blocks.

@@ -212,6 +212,7 @@ const REJECTIONS: &[(Rejection, &str)] = &[
     (Rejection::TableFull, "table_full"),
     (Rejection::Stopping, "stopping"),
     (Rejection::BadSignature, "bad_signature"),
+    (Rejection::SessionEnded, "session_ended"),
 ];
 
 numbers! {

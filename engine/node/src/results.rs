@@ -28,6 +28,8 @@ pub enum Outcome {
     /// It was its session's next command, but the session's key has not signed it: nothing was
     /// done, and the one that the client has signed may still come.
     BadSignature = 4,
+    /// Its session has ended, and with it its key: nothing was done.
+    SessionEnded = 5,
 }
 
 /// Where a command was applied.
@@ -61,6 +63,8 @@ pub struct Correction {
     pub session: SessionId,
     /// Number of its last applied command; none when the table does not have it.
     pub last_seq: Option<u64>,
+    /// It has ended: nothing of it applies any more.
+    pub has_ended: bool,
 }
 
 /// One output, with its address: (height of the block, `number`).
@@ -68,7 +72,7 @@ pub struct Correction {
 pub struct OutputItem<'a> {
     /// Place among all outputs of the block, from 0.
     pub number: u32,
-    /// Place in the block of the command that made it; none for a timer.
+    /// Place in the block of the command that made it; none for a timer or a time-out.
     pub command: Option<u32>,
     /// For whom it is.
     pub audience: Audience,

@@ -13,9 +13,10 @@
 use crate::auth::CommandAuth;
 use crate::client_wire::{ClientFrameWriter, Outcome, Rejection, Verdict, VerdictRun};
 use crate::keys::KeyPair;
-use crate::stages::inlet::wire_lane;
+use crate::sessions::SessionCommand;
+use crate::stages::inlet::{Kind, wire_lane};
 use crate::state_machine::{Lane, SessionId};
-use quorate_consensus::payload::{self, Entry, encode_entry};
+use quorate_consensus::payload::{self, Entry};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -129,6 +130,17 @@ impl Pending {
 
     /// Adds a command; says its number.
     pub(super) fn push(&mut self, lane: Lane, body: &[u8], now: Instant) -> u64 {
+        self.push_as(Kind::Application, lane, body, now)
+    }
+
+    /// Adds a command about the session itself; says its number.
+    pub(super) fn push_session(&mut self, command: SessionCommand, now: Instant) -> u64 {
+        let mut body = Vec::new();
+        command.encode(&mut body);
+        self.push_as(Kind::Session, Lane::Order, &body, now)
+    }
+
+    fn push_as(&mut self, kind: Kind, lane: Lane, body: &[u8], now: Instant) -> u64 {
         if self.lengths.is_empty() {
             self.progressed_at = now;
         }
@@ -148,19 +160,17 @@ impl Pending {
         let signature = self
             .auth
             .is_signed()
-            .then(|| payload::entry_unsigned(lane, session, seq, body))
+            .then(|| kind.unsigned(lane, session, seq, body))
             .and_then(|unsigned| self.auth.message(&unsigned))
             .map(|message| self.key.sign(&message));
-        encode_entry(
-            &Entry {
-                lane,
-                session,
-                seq,
-                signature: signature.as_ref(),
-                body,
-            },
-            &mut self.bytes,
-        );
+        let entry = Entry {
+            lane,
+            session,
+            seq,
+            signature: signature.as_ref(),
+            body,
+        };
+        kind.encode(&entry, &mut self.bytes);
         self.lengths.push_back((self.bytes.len() - before) as u32);
         self.next = seq.saturating_add(1);
         seq
@@ -277,15 +287,18 @@ impl Pending {
                 self.rewind_to(self.first);
                 Change::None
             }
-            Outcome::TableFull => {
-                let count = self.next - seq;
-                self.drop_from(seq);
-                Change::Dropped {
-                    seq_first: seq,
-                    count,
-                    rejection: Rejection::TableFull,
-                }
-            }
+            Outcome::TableFull => self.give_up(seq, Rejection::TableFull),
+            Outcome::SessionEnded => self.give_up(seq, Rejection::SessionEnded),
+        }
+    }
+
+    fn give_up(&mut self, seq: u64, rejection: Rejection) -> Change {
+        let count = self.next - seq;
+        self.drop_from(seq);
+        Change::Dropped {
+            seq_first: seq,
+            count,
+            rejection,
         }
     }
 

@@ -14,6 +14,7 @@ use crate::auth::CommandAuth;
 use crate::client_wire::{encode_query, encode_root_ask, encode_session_ask, encode_status_ask};
 use crate::genesis::Genesis;
 use crate::keys::KeyPair;
+use crate::sessions::SessionCommand;
 use crate::state_machine::{Lane, SessionId};
 use quorate_consensus::types::ValidatorIndex;
 use quorate_consensus::validators::ValidatorSet;
@@ -76,6 +77,9 @@ pub(super) struct Session {
     pub(super) accepted_to: u64,
     pub(super) followed_at: Instant,
     pub(super) listed: bool,
+    /// Silence after which a sign of life is sent.
+    heartbeat: Option<Duration>,
+    spoke_at: Instant,
 }
 
 /// All that a turn's callbacks may touch, apart from the connections themselves.
@@ -164,6 +168,8 @@ impl Clients {
             accepted_to: 0,
             followed_at: now,
             listed: false,
+            heartbeat: None,
+            spoke_at: now,
         });
         self.table.next_due = now;
         ClientRef(place)
@@ -198,7 +204,38 @@ impl Clients {
             return Err(ClientError::Full { pending });
         }
         let seq = session.pending.push(lane, body, now);
+        session.spoke_at = now;
         self.table.soil(client.0);
+        Ok(seq)
+    }
+
+    /// Says something of the session itself; it is sent as a command is. Once a time-out has been
+    /// declared, a sign of life follows whenever a third of it has passed without a command, for as
+    /// long as [`turn`](Self::turn) is called. Gives the number.
+    ///
+    /// # Errors
+    /// [`ClientError::Full`]: too many commands wait.
+    pub fn tell_session(
+        &mut self,
+        client: ClientRef,
+        command: SessionCommand,
+        now: Instant,
+    ) -> Result<u64, ClientError> {
+        let session = self.table.sessions.get_mut(client.0);
+        let session = session.ok_or(ClientError::NotConnected)?;
+        let pending = session.pending.len();
+        if pending >= session.options.pending_max {
+            return Err(ClientError::Full { pending });
+        }
+        match command {
+            SessionCommand::Heartbeat => {}
+            SessionCommand::Close | SessionCommand::Timeout(0) => session.heartbeat = None,
+            SessionCommand::Timeout(ns) => session.heartbeat = Some(Duration::from_nanos(ns / 3)),
+        }
+        let seq = session.pending.push_session(command, now);
+        session.spoke_at = now;
+        self.table.soil(client.0);
+        self.table.next_due = now;
         Ok(seq)
     }
 
@@ -392,6 +429,12 @@ impl Clients {
         }
         self.table.next_due = now + Duration::from_secs(1);
         for place in 0..self.table.sessions.len() {
+            let session = &mut self.table.sessions[place];
+            if session.gateway.is_up() && session.heartbeat_due().is_some_and(|due| due <= now) {
+                session.spoke_at = now;
+                session.pending.push_session(SessionCommand::Heartbeat, now);
+                self.table.soil(place);
+            }
             let session = &self.table.sessions[place];
             match session.gateway.state {
                 State::Down { dial_at } if dial_at <= now => self.dial(place, now),
@@ -445,8 +488,15 @@ impl Session {
         match self.gateway.state {
             State::Down { dial_at } => Some(dial_at),
             State::Dialing { .. } => None,
-            State::Up { .. } => [hold, stuck].into_iter().flatten().min(),
+            State::Up { .. } => {
+                let all = [hold, stuck, self.heartbeat_due()];
+                all.into_iter().flatten().min()
+            }
         }
+    }
+
+    fn heartbeat_due(&self) -> Option<Instant> {
+        self.heartbeat.map(|pause| self.spoke_at + pause)
     }
 
     fn is_stuck(&self, now: Instant) -> bool {

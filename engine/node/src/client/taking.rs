@@ -124,8 +124,17 @@ impl<F: FnMut(ClientRef, ClientEvent<'_>)> Taking<'_, F> {
                     },
                 );
             }
-            ServerFrame::Session { id, seq_last } => {
-                self.tell(place, ClientEvent::Session { id, seq_last });
+            ServerFrame::Session {
+                id,
+                seq_last,
+                has_ended,
+            } => {
+                let event = ClientEvent::Session {
+                    id,
+                    seq_last,
+                    has_ended,
+                };
+                self.tell(place, event);
             }
             ServerFrame::Busy { id, retry_after_us } => {
                 self.tell(place, ClientEvent::Busy { id, retry_after_us });

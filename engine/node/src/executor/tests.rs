@@ -2,7 +2,7 @@
 
 use quorate_consensus::header::HEADER_VERSION;
 use quorate_consensus::payload::{
-    Entry, Lane as WireLane, PayloadBuilder, encode_entry, session_of_key,
+    Entry, Lane as WireLane, PayloadBuilder, encode_entry, encode_session_entry, session_of_key,
 };
 use quorate_consensus::types::{Epoch, Height, Index, Window};
 
@@ -40,8 +40,10 @@ impl StateMachine for Echo {
     }
 
     fn apply_session(&mut self, context: &Context, event: SessionEvent, _: &mut Output) {
-        let SessionEvent::Opened { key } = event;
-        self.calls.push(format!("open {} {}", context.seq, key[0]));
+        self.calls.push(match event {
+            SessionEvent::Opened { key } => format!("open {} {}", context.seq, key[0]),
+            event => format!("{event:?} {} at {}", context.seq, context.height),
+        });
     }
 
     fn section_root(&mut self, _section: usize) -> [u8; 32] {
@@ -62,26 +64,43 @@ impl StateMachine for Echo {
     }
 }
 
-fn block(height: u64, commands: &[(u8, u64, &[u8])]) -> FinalBlock {
-    let mut builder = PayloadBuilder::new();
-    for &(client, seq, body) in commands {
-        let key = [client; 32];
-        let mut bytes = Vec::new();
-        if seq == 1 {
-            bytes.extend_from_slice(&key);
-        }
-        bytes.extend_from_slice(body);
-        let session = session_of_key(&key);
-        let entry = Entry {
-            lane: WireLane::Order,
-            session: &session,
-            seq,
-            signature: None,
-            body: &bytes,
-        };
-        let mut encoded = Vec::new();
+fn entry_of(client: u8, seq: u64, body: &[u8], is_session: bool) -> Vec<u8> {
+    let key = [client; 32];
+    let opening: &[u8] = if seq == 1 { &key } else { &[] };
+    let session = session_of_key(&key);
+    let entry = Entry {
+        lane: WireLane::Order,
+        session: &session,
+        seq,
+        signature: None,
+        body: &[opening, body].concat(),
+    };
+    let mut encoded = Vec::new();
+    if is_session {
+        encode_session_entry(&entry, &mut encoded);
+    } else {
         encode_entry(&entry, &mut encoded);
-        builder.push_entry(&encoded).expect("a valid entry");
+    }
+    encoded
+}
+
+fn about(client: u8, seq: u64, command: SessionCommand) -> Vec<u8> {
+    let mut body = Vec::new();
+    command.encode(&mut body);
+    entry_of(client, seq, &body, true)
+}
+
+fn block(height: u64, commands: &[(u8, u64, &[u8])]) -> FinalBlock {
+    let entries = commands
+        .iter()
+        .map(|&(client, seq, body)| entry_of(client, seq, body, false));
+    block_of(height, height * 10, entries)
+}
+
+fn block_of(height: u64, time_ns: u64, entries: impl IntoIterator<Item = Vec<u8>>) -> FinalBlock {
+    let mut builder = PayloadBuilder::new();
+    for entry in entries {
+        builder.push_entry(&entry).expect("a valid entry");
     }
     let payload = builder.finish();
     let header = Header {
@@ -93,7 +112,7 @@ fn block(height: u64, commands: &[(u8, u64, &[u8])]) -> FinalBlock {
         window: Window::ZERO,
         index: Index::new(u32::try_from(height).expect("small")),
         height: Height::new(height),
-        time_ns: height * 10,
+        time_ns,
         parent_id: BlockId::new([0; 32]),
         payload_hash: *blake3::hash(&payload).as_bytes(),
         payload_bytes: u32::try_from(payload.len()).expect("small"),
@@ -243,4 +262,132 @@ fn a_block_out_of_order_or_malformed_is_refused_untouched() {
         Err(ExecuteError::Payload { height: 1, .. })
     ));
     assert_eq!(executor.height(), 0);
+}
+
+const SECOND_NS: u64 = 1_000_000_000;
+
+#[test]
+fn a_silent_session_is_told_of_once_and_again_after_it_was_heard() {
+    let mut executor = Executor::new(Echo::default(), 8, 0);
+    let mut results = BlockResults::new();
+    let mut run = |executor: &mut Executor<Echo>, height, second, entries: Vec<Vec<u8>>| {
+        let block = block_of(height, second * SECOND_NS, entries);
+        executor.execute(&block, &mut results).expect("next");
+    };
+    let declare = about(1, 1, SessionCommand::Timeout(5 * SECOND_NS));
+    run(&mut executor, 1, 1, vec![declare]);
+    assert_eq!(executor.timer_next_ns(), Some(6 * SECOND_NS));
+    // A sign of life moves the time on, and is not the application's.
+    let beat = about(1, 2, SessionCommand::Heartbeat);
+    run(&mut executor, 2, 4, vec![beat]);
+    run(&mut executor, 3, 8, vec![]);
+    assert_eq!(executor.app().calls, ["open 1 1"]);
+    assert_eq!(executor.timer_next_ns(), Some(9 * SECOND_NS));
+    run(&mut executor, 4, 9, vec![]);
+    run(&mut executor, 5, 100, vec![]);
+    assert_eq!(executor.app().calls[1..], ["TimedOut 2 at 4"]);
+    assert_eq!(executor.timer_next_ns(), None);
+    run(&mut executor, 6, 101, vec![entry_of(1, 3, b"back", false)]);
+    run(&mut executor, 7, 106, vec![]);
+    assert_eq!(executor.app().calls[2..], ["apply 6.0", "TimedOut 3 at 7"]);
+    let silent = about(1, 4, SessionCommand::Timeout(0));
+    run(&mut executor, 8, 107, vec![silent]);
+    run(&mut executor, 9, 1000, vec![]);
+    assert_eq!(executor.app().calls.len(), 4);
+}
+
+#[test]
+fn time_outs_beyond_a_block_s_share_come_with_the_next_one() {
+    let mut executor = Executor::new(Echo::default(), 1000, 0);
+    let mut results = BlockResults::new();
+    let clients = 0..=255_u8;
+    let declare = |client| about(client, 1, SessionCommand::Timeout(SECOND_NS));
+    let first = block_of(1, SECOND_NS, clients.map(declare));
+    executor.execute(&first, &mut results).expect("next");
+    let extra: Vec<Vec<u8>> = (0..44_u8)
+        .map(|n| {
+            let key = [n, 77, 7, 7];
+            let key: [u8; 32] = [key; 8].concat().try_into().expect("32 bytes");
+            let session = session_of_key(&key);
+            let mut body = key.to_vec();
+            SessionCommand::Timeout(SECOND_NS).encode(&mut body);
+            let entry = Entry {
+                lane: WireLane::Order,
+                session: &session,
+                seq: 1,
+                signature: None,
+                body: &body,
+            };
+            let mut bytes = Vec::new();
+            encode_session_entry(&entry, &mut bytes);
+            bytes
+        })
+        .collect();
+    let second = block_of(2, SECOND_NS, extra);
+    executor.execute(&second, &mut results).expect("next");
+    for (height, total) in [(3, 256), (4, 300), (5, 300)] {
+        let empty = block_of(height, 3 * SECOND_NS, []);
+        executor.execute(&empty, &mut results).expect("next");
+        let is_time_out = |call: &&String| call.starts_with("TimedOut");
+        let calls = &executor.app().calls;
+        assert_eq!(calls.iter().filter(is_time_out).count(), total, "{height}");
+    }
+}
+
+#[test]
+fn a_closed_session_is_over_for_good_and_its_commands_cannot_be_played_again() {
+    let mut executor = Executor::new(Echo::default(), 2, 0);
+    let mut results = BlockResults::new();
+    let opening = entry_of(1, 1, b"a", false);
+    let entries = vec![opening.clone(), about(1, 2, SessionCommand::Close)];
+    let first = block_of(1, 10, entries);
+    executor.execute(&first, &mut results).expect("next");
+    assert_eq!(outcomes(&results), [Outcome::Applied; 2]);
+    let ended = results.corrections[0];
+    assert_eq!((ended.last_seq, ended.has_ended), (None, true));
+    assert_eq!(
+        executor.app().calls,
+        ["open 1 1", "apply 1.0", "Closed 2 at 1"]
+    );
+    let again = block_of(2, 20, vec![opening, entry_of(1, 2, b"b", false)]);
+    executor.execute(&again, &mut results).expect("next");
+    assert_eq!(outcomes(&results), [Outcome::SessionEnded; 2]);
+    assert_eq!(executor.app().seen, b"a");
+    // Its place in the table is free.
+    let others = [entry_of(2, 1, b"", false), entry_of(3, 1, b"", false)];
+    executor
+        .execute(&block_of(3, 30, others), &mut results)
+        .expect("next");
+    assert_eq!(outcomes(&results), [Outcome::Applied; 2]);
+}
+
+#[test]
+fn a_full_table_ends_the_longest_idle_session_after_an_hour_and_not_before() {
+    let mut executor = Executor::new(Echo::default(), 2, 0);
+    let mut results = BlockResults::new();
+    let hour = crate::sessions::IDLE_MIN_NS;
+    let mut run = |executor: &mut Executor<Echo>, height, time_ns, entry: Vec<u8>| {
+        let block = block_of(height, time_ns, [entry]);
+        executor.execute(&block, &mut results).expect("next");
+        (outcomes(&results)[0], results.corrections.clone())
+    };
+    run(&mut executor, 1, 0, entry_of(1, 1, b"a", false));
+    run(&mut executor, 2, 10, entry_of(2, 1, b"a", false));
+    let (outcome, _) = run(&mut executor, 3, hour - 1, entry_of(3, 1, b"a", false));
+    assert_eq!(outcome, Outcome::TableFull);
+    // The first one is heard of again, so the second has been idle longest.
+    run(&mut executor, 4, hour, entry_of(1, 2, b"b", false));
+    let (outcome, _) = run(&mut executor, 5, hour + 9, entry_of(3, 1, b"a", false));
+    assert_eq!(outcome, Outcome::TableFull);
+    let (outcome, corrections) = run(&mut executor, 6, hour + 10, entry_of(3, 1, b"a", false));
+    assert_eq!(outcome, Outcome::Applied);
+    let ended: Vec<bool> = corrections.iter().map(|one| one.has_ended).collect();
+    assert_eq!(ended, [true, false]);
+    let calls = &executor.app().calls;
+    assert_eq!(
+        calls[calls.len() - 3..],
+        ["Evicted 1 at 6", "open 1 3", "apply 6.0"]
+    );
+    let (outcome, _) = run(&mut executor, 7, 2 * hour, entry_of(2, 2, b"c", false));
+    assert_eq!(outcome, Outcome::SessionEnded);
 }

@@ -2,15 +2,16 @@
 //!
 //! Owns what the pool does when a command that it took for applied was not, because its session's
 //! key has not signed it: the session goes back to where the table has it, and what stood behind
-//! the refused command, or gave way to it, is offered again. Never: decides what was applied.
+//! the refused command, or gave way to it, is offered again. And what it does when a session has
+//! ended, or another one ended for it. Never: decides what was applied.
 
 use std::collections::VecDeque;
 
 use quorate_consensus::payload::{PayloadError, parse_entries};
 
-use super::pool::{Lanes, Origin};
+use super::commands_of_block;
+use super::pool::{Admission, Handle, Lanes, Origin, Timed};
 use super::queue::Command;
-use super::{commands_of_block, pool::Admission};
 use crate::results::Correction;
 use crate::state_machine::SessionId;
 
@@ -53,8 +54,12 @@ impl Lanes {
         later: impl Iterator<Item = &'p [u8]> + Clone,
     ) -> Result<(), PayloadError> {
         for correction in corrections {
-            self.correct_session(now_ns, correction);
             let session = correction.session;
+            if correction.has_ended {
+                self.end_session(session);
+                continue;
+            }
+            self.correct_session(now_ns, correction);
             for (index, view) in (0_u32..).zip(commands_of_block(block)?) {
                 if *view.session == session.0 && !refused.contains(&index) {
                     self.admit(now_ns, &view, Origin::Block);
@@ -80,6 +85,34 @@ impl Lanes {
             self.forget(command);
         }
         self.make_ready(now_ns, slot);
+        let session = &self.sessions[slot as usize];
+        let generation = session.generation;
+        let at_ns = now_ns.saturating_add(self.config.gap_ns);
+        let waits = |seq| Timed {
+            at_ns,
+            handle: Handle {
+                slot,
+                generation,
+                seq,
+            },
+        };
+        self.gapped.extend(session.gapped().map(waits));
+        self.free_if_unused(slot);
+    }
+
+    /// Nothing of this session applies any more.
+    fn end_session(&mut self, id: SessionId) {
+        self.ended.insert(id);
+        let Some(&slot) = self.places.get(&id) else {
+            return;
+        };
+        let session = &mut self.sessions[slot as usize];
+        self.open_sessions -= u32::from(session.is_open);
+        session.is_open = false;
+        let gone: Vec<Command> = session.drain().collect();
+        for command in &gone {
+            self.forget(command);
+        }
         self.free_if_unused(slot);
     }
 

@@ -4,7 +4,7 @@
 //! of payloads stands in `block`, the sending to leaders in `forward`. Never: parses untrusted
 //! bytes (it is handed checked commands), sends, reads a clock.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use quorate_consensus::payload::CommandView;
 
@@ -16,6 +16,9 @@ use crate::state_machine::{Lane, SessionId};
 
 /// Lanes there are.
 pub(super) const LANES: usize = 4;
+
+/// Sessions that wait to be opened although the table is full, at most.
+const OPENINGS_WHEN_FULL: usize = 64;
 
 /// Names one command for as long as it is kept; says nothing once it is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,9 +90,11 @@ pub struct Lanes {
     /// Commands in the order in which they became ready; those gone are dropped at the front.
     ages: VecDeque<Timed>,
     /// Commands behind a missing number, by when they are given up.
-    gapped: VecDeque<Timed>,
+    pub(super) gapped: VecDeque<Timed>,
     pub(super) forwarding: Forwarding,
     pub(super) losers: Losers,
+    /// Sessions that have ended. Bound: that of the table's retired names, and `sessions_max`.
+    pub(super) ended: HashSet<SessionId>,
     commands: usize,
     bytes: usize,
     is_stopping: bool,
@@ -114,6 +119,7 @@ impl Lanes {
             gapped: VecDeque::new(),
             forwarding,
             losers: Losers::default(),
+            ended: HashSet::new(),
             commands: 0,
             bytes: 0,
             is_stopping: false,
@@ -130,6 +136,11 @@ impl Lanes {
         session.is_open = true;
         session.last_seq = last_seq;
         session.unchain();
+    }
+
+    /// Says that a session of the restored table has ended. Before anything else.
+    pub fn restore_ended(&mut self, id: SessionId) {
+        self.ended.insert(id);
     }
 
     /// Whether commands carry their clients' signatures.
@@ -293,7 +304,10 @@ impl Lanes {
         }
         let session = known.map(|slot| &self.sessions[slot as usize]);
         let is_open = session.is_some_and(|session| session.is_open);
-        if !is_open && self.open_sessions >= self.config.sessions_max {
+        if !is_open && self.ended.contains(&SessionId(*view.session)) {
+            return Err(Verdict::Rejected(Rejection::SessionEnded));
+        }
+        if !is_open && !self.has_room_to_open() {
             return Err(Verdict::Rejected(Rejection::TableFull));
         }
         let ready_end = session.map_or(1, |session| session.ready_end);
@@ -307,6 +321,14 @@ impl Lanes {
             return Err(Verdict::Busy { retry_after_us });
         }
         Ok(None)
+    }
+
+    /// Whether a session may be opened: in a full table another one may have to end for it, which
+    /// execution decides, so a few are let through.
+    fn has_room_to_open(&self) -> bool {
+        let known = self.places.len();
+        let opening = known.saturating_sub(self.open_sessions as usize);
+        self.open_sessions < self.config.sessions_max || opening < OPENINGS_WHEN_FULL
     }
 
     /// What to do with a command whose number is held already; `None` when it is not held.
@@ -502,12 +524,15 @@ impl Lanes {
         })
     }
 
-    /// The table is full: nothing of this session can ever apply.
+    /// The table is full: nothing of this session applies, as far as the pool knows.
     fn drop_session(&mut self, slot: u32) {
         let gone: Vec<Command> = self.sessions[slot as usize].drain().collect();
         for command in &gone {
             self.forget(command);
         }
+        // Another session may have ended for it, which execution will say.
+        gone.into_iter()
+            .for_each(|command| self.losers.push(command));
         self.free_if_unused(slot);
     }
 

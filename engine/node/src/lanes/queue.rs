@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use crate::state_machine::{Lane, SessionId};
 
 /// How far back a correction may go with what is held above it kept.
-const CORRECTION_MAX: u64 = 65_536;
+const CORRECTION_MAX: u64 = 4096;
 
 /// A command that is kept until it stands in a finalized block.
 #[derive(Debug)]
@@ -171,6 +171,14 @@ impl SessionQueue {
             .min(seq)
             .max(self.chained_seq.saturating_add(1));
         command
+    }
+
+    /// Numbers that are held behind a missing one.
+    pub(super) fn gapped(&self) -> impl Iterator<Item = u64> + '_ {
+        let numbers = (self.last_seq.saturating_add(1)..).zip(&self.commands);
+        let held = numbers.filter(|(_, command)| command.is_some());
+        held.map(|(seq, _)| seq)
+            .filter(|&seq| seq >= self.ready_end)
     }
 
     /// Gives up every held command.

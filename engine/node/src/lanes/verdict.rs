@@ -97,6 +97,8 @@ pub enum Rejection {
     Stopping = 6,
     /// The session's key has not signed it, in a chain whose commands are signed.
     BadSignature = 7,
+    /// The session has ended; its key opens no other one.
+    SessionEnded = 8,
 }
 
 /// The verdict on one command of a submission.

@@ -189,8 +189,12 @@ impl<S: StateMachine> Parts<S> {
             is_signed: config.auth.is_signed(),
             ..config.lanes.clone()
         });
-        for session in executor.sessions().iter() {
+        let live = executor.sessions().iter().filter(|known| !known.is_closed);
+        for session in live {
             lanes.restore_session(session.id, session.last_seq);
+        }
+        for id in executor.sessions().ended() {
+            lanes.restore_ended(*id);
         }
         let consensus = Config {
             own: config.own,

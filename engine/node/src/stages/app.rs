@@ -107,9 +107,10 @@ impl<S: StateMachine> AppThread<S> {
                 });
             }
             ToApp::Session(from, id) => {
+                let has_ended = self.executor.sessions().has_ended(&from.session);
                 let seq_last = self.seq_last(&from.session);
                 self.reply(from.client, |leader, bytes| {
-                    client_wire::encode_session(leader, id, seq_last, bytes);
+                    client_wire::encode_session(leader, id, (seq_last, has_ended), bytes);
                 });
             }
             ToApp::Status(status, reply) => self.status(status, reply),

@@ -10,12 +10,13 @@ use crate::genesis::Genesis;
 use crate::keys::KeyPair;
 use crate::lanes::{CommandVerdict, Rejection};
 use crate::metrics::Metrics;
+use crate::sessions::SessionCommand;
 use crate::stages::wire::count_verdicts;
 use crate::state_machine::{Lane, SessionId};
 use crate::status::NodeStatus;
 use crossbeam::channel::Sender;
 use crossbeam::queue::ArrayQueue;
-use quorate_consensus::payload::{self, Entry, PayloadError, encode_entry};
+use quorate_consensus::payload::{self, Entry, PayloadError, encode_entry, encode_session_entry};
 use quorate_net::Waker;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -217,6 +218,17 @@ impl EmbeddedSession {
 
     /// Submits a command; never waits.
     pub fn submit(&mut self, lane: Lane, body: &[u8]) -> Admission {
+        self.submit_as(Kind::Application, lane, body)
+    }
+
+    /// Submits a word of the session about itself; never waits.
+    pub fn submit_session(&mut self, command: SessionCommand) -> Admission {
+        let mut body = Vec::new();
+        command.encode(&mut body);
+        self.submit_as(Kind::Session, Lane::Order, &body)
+    }
+
+    fn submit_as(&mut self, kind: Kind, lane: Lane, body: &[u8]) -> Admission {
         if self.inlet.is_stopping.load(Ordering::Acquire) {
             return Admission::Rejected(Rejection::Stopping);
         }
@@ -241,19 +253,17 @@ impl EmbeddedSession {
             (_, false) => None,
             (None, true) => return Admission::Rejected(Rejection::BadSignature),
             (Some(signer), true) => auth
-                .message(&payload::entry_unsigned(lane, session, seq, body))
+                .message(&kind.unsigned(lane, session, seq, body))
                 .map(|message| signer.sign(&message)),
         };
-        encode_entry(
-            &Entry {
-                lane,
-                session,
-                seq,
-                signature: signature.as_ref(),
-                body,
-            },
-            &mut entry,
-        );
+        let parts = Entry {
+            lane,
+            session,
+            seq,
+            signature: signature.as_ref(),
+            body,
+        };
+        kind.encode(&parts, &mut entry);
         if signature.is_some() {
             auth.note_own(&self.key, &entry);
         }
@@ -265,6 +275,39 @@ impl EmbeddedSession {
         self.seq_next = seq.saturating_add(1);
         self.waker.wake();
         Admission::Accepted { seq }
+    }
+}
+
+/// Whom a command is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The application.
+    Application,
+    /// The session table.
+    Session,
+}
+
+impl Kind {
+    /// What is signed of an entry of this kind.
+    pub(crate) fn unsigned(
+        self,
+        lane: payload::Lane,
+        session: &[u8; 16],
+        seq: u64,
+        body: &[u8],
+    ) -> Vec<u8> {
+        match self {
+            Self::Application => payload::entry_unsigned(lane, session, seq, body),
+            Self::Session => payload::session_entry_unsigned(lane, session, seq, body),
+        }
+    }
+
+    /// Appends an entry of this kind.
+    pub(crate) fn encode(self, entry: &Entry<'_>, bytes: &mut Vec<u8>) {
+        match self {
+            Self::Application => encode_entry(entry, bytes),
+            Self::Session => encode_session_entry(entry, bytes),
+        }
     }
 }
 

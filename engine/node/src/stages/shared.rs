@@ -524,10 +524,12 @@ impl<S: StateMachine> Inward for Inner<'_, S> {
                 });
             }
             ClientFrame::SessionAsk { id } => {
-                let known = self.replica.executor().sessions().session(&from.session);
+                let sessions = self.replica.executor().sessions();
+                let has_ended = sessions.has_ended(&from.session);
+                let known = sessions.session(&from.session);
                 let seq_last = known.map_or(0, |known| known.last_seq);
                 replies.push(from.client, |bytes| {
-                    client_wire::encode_session(leader, id, seq_last, bytes);
+                    client_wire::encode_session(leader, id, (seq_last, has_ended), bytes);
                 });
             }
         }

@@ -4,6 +4,7 @@ mod flow;
 mod moving;
 mod recovery;
 mod repair;
+mod sessions;
 mod signed;
 mod suspicion;
 mod world;

@@ -12,7 +12,7 @@ use quorate::replica::{
     Companions, Event, Job, Outbox, Replica, ReplicaConfig, ReplicaError, run_jobs,
 };
 use quorate::results::{CommandResult, Outcome};
-use quorate::state_machine::{Context, Output, SessionId, StateMachine};
+use quorate::state_machine::{Context, Output, SessionEvent, SessionId, StateMachine};
 use quorate_consensus::effect::Destination;
 use quorate_consensus::input::Input;
 use quorate_consensus::machine::{Durability, TimerConfig};
@@ -46,6 +46,8 @@ pub(crate) struct Tape {
     chain: [u8; 32],
     timer_ns: Option<u64>,
     pub(crate) timers_fired: Vec<(u64, u64)>,
+    /// Sessions that fell silent or ended, and how.
+    pub(crate) absences: Vec<(SessionId, String)>,
 }
 
 impl StateMachine for Tape {
@@ -77,6 +79,12 @@ impl StateMachine for Tape {
         self.timer_ns = None;
         self.timers_fired.push((height, time_ns));
         output.to_public(b"timer");
+    }
+
+    fn apply_session(&mut self, context: &Context, event: SessionEvent, _: &mut Output) {
+        if event.is_absence() {
+            self.absences.push((context.session, format!("{event:?}")));
+        }
     }
 
     fn section_root(&mut self, _section: usize) -> [u8; 32] {
@@ -147,10 +155,9 @@ pub(crate) struct World {
     numbers: u64,
     /// Frames from a validator of the first place to one of the second are lost.
     pub(crate) cut: Vec<(usize, usize)>,
-    /// The chain's commands are signed.
-    pub(crate) is_signed: bool,
-    /// A validator that takes commands without a signature all the same.
-    pub(crate) lax: Option<usize>,
+    /// The chain's commands are signed; a validator that does not care is named.
+    is_signed: bool,
+    lax: Option<usize>,
     /// Frames sent so far.
     pub(crate) frames: u64,
 }
@@ -168,7 +175,7 @@ impl World {
         Self::with(validators, (fault, slack), durability, (false, None))
     }
 
-    /// As [`new`](Self::new), in a chain of signed commands; `lax` does not care for signatures.
+    /// In a chain of signed commands; `lax` does not care for signatures.
     pub(crate) fn signed(validators: usize, fault: u64, lax: Option<usize>) -> Self {
         Self::with(validators, (fault, 0), Durability::Sync, (true, lax))
     }
@@ -228,10 +235,9 @@ impl World {
     }
 
     fn auth(&self, place: usize) -> CommandAuth {
-        if self.is_signed && self.lax != Some(place) {
-            CommandAuth::signed(&self.set, [5; 32])
-        } else {
-            CommandAuth::session()
+        match self.is_signed && self.lax != Some(place) {
+            true => CommandAuth::signed(&self.set, [5; 32]),
+            false => CommandAuth::session(),
         }
     }
 

@@ -45,6 +45,14 @@ pub enum ClientEvent<'a> {
         /// The result and its outputs.
         result: ResultView<'a>,
     },
+    /// A validator told another result of a command than validators of enough stake did
+    /// ([`Trust::FaultStake`](super::Trust)): it is at fault, or what it runs is.
+    Contradicted {
+        /// The command's number.
+        seq: u64,
+        /// The validator.
+        validator: ValidatorIndex,
+    },
     /// Outputs for the session that commands of others, or timers, made in one block. Told again
     /// where a session is connected again.
     Stream(Stream<'a>),

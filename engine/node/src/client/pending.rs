@@ -89,6 +89,11 @@ impl Pending {
         self.session
     }
 
+    /// The numbers of the commands that wait for finality.
+    pub(super) const fn waiting(&self) -> std::ops::Range<u64> {
+        self.first..self.next
+    }
+
     /// How many commands wait for finality.
     pub(super) fn len(&self) -> usize {
         self.lengths.len()

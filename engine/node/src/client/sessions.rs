@@ -9,7 +9,9 @@ use super::event::ClientEvent;
 use super::gateway::{Contact, Gateway, State, contacts};
 use super::identity::Identity;
 use super::pending::Pending;
+use super::quorum::{Quorum, Trust};
 use super::taking::Taking;
+use super::watch::{LinkUse, Watcher};
 use crate::auth::CommandAuth;
 use crate::client_wire::{encode_query, encode_root_ask, encode_session_ask, encode_status_ask};
 use crate::genesis::Genesis;
@@ -40,6 +42,9 @@ pub struct ClientOptions {
     /// A validator under which nothing is finalized for this long, while something waits, is left
     /// for the next one.
     pub patience: Duration,
+    /// Whose word is taken for results. Answers to questions, streams and the session's last
+    /// number are always those of the one validator.
+    pub trust: Trust,
 }
 
 impl Default for ClientOptions {
@@ -50,6 +55,7 @@ impl Default for ClientOptions {
             pending_max: 65_536,
             pending_bytes_max: 64 * 1024 * 1024,
             patience: Duration::from_secs(3),
+            trust: Trust::OneValidator,
         }
     }
 }
@@ -80,13 +86,16 @@ pub(super) struct Session {
     /// Silence after which a sign of life is sent.
     heartbeat: Option<Duration>,
     spoke_at: Instant,
+    /// Where no single validator's word is taken.
+    pub(super) quorum: Option<Quorum>,
 }
 
 /// All that a turn's callbacks may touch, apart from the connections themselves.
 pub(super) struct Table {
     pub(super) sessions: Vec<Session>,
     // Looked up, never walked.
-    pub(super) by_link: HashMap<LinkId, usize>,
+    pub(super) by_link: HashMap<LinkId, LinkUse>,
+    pub(super) watchers: Vec<Watcher>,
     /// Sessions with something to send.
     pub(super) dirty: Vec<usize>,
     /// Sessions that give their connection up, and whether for the named leader.
@@ -96,13 +105,13 @@ pub(super) struct Table {
 
 /// Sessions on one event loop. See the module.
 pub struct Clients {
-    links: ClientLinks,
-    chain: ChainIds,
-    set: Arc<ValidatorSet>,
-    contacts: Arc<[Contact]>,
+    pub(super) links: ClientLinks,
+    pub(super) chain: ChainIds,
+    pub(super) set: Arc<ValidatorSet>,
+    pub(super) contacts: Arc<[Contact]>,
     command_bytes_max: usize,
     auth: Arc<CommandAuth>,
-    table: Table,
+    pub(super) table: Table,
     frame: Vec<u8>,
     asked: u64,
 }
@@ -146,6 +155,7 @@ impl Clients {
             table: Table {
                 sessions: Vec::new(),
                 by_link: HashMap::new(),
+                watchers: Vec::new(),
                 dirty: Vec::new(),
                 leaving: Vec::new(),
                 next_due: Instant::now(),
@@ -159,6 +169,7 @@ impl Clients {
     pub fn add(&mut self, key: Arc<KeyPair>, options: ClientOptions) -> ClientRef {
         let now = Instant::now();
         let place = self.table.sessions.len();
+        let trust = options.trust;
         self.table.sessions.push(Session {
             pending: Pending::new(Arc::clone(&key), Arc::clone(&self.auth), now),
             gateway: Gateway::new(Arc::clone(&self.contacts), options.first, now),
@@ -170,7 +181,9 @@ impl Clients {
             listed: false,
             heartbeat: None,
             spoke_at: now,
+            quorum: None,
         });
+        self.add_watchers(place, trust, now);
         self.table.next_due = now;
         ClientRef(place)
     }
@@ -367,10 +380,13 @@ impl Clients {
 
     /// Whether the session still has something that its connection had no room for.
     fn send_session(&mut self, place: usize, now: Instant) -> bool {
+        let may_send = self.may_send(place);
         let Some(session) = self.table.sessions.get_mut(place) else {
             return false;
         };
-        if let State::Up { link } = session.gateway.state {
+        if let State::Up { link } = session.gateway.state
+            && may_send
+        {
             loop {
                 self.frame.clear();
                 let count = session.pending.write_submit(now, &mut self.frame);
@@ -448,6 +464,7 @@ impl Clients {
                 self.table.next_due = self.table.next_due.min(due.max(now));
             }
         }
+        self.run_watchers(now);
         self.leave(now, on_event);
     }
 
@@ -466,7 +483,7 @@ impl Clients {
         {
             Ok(link) => {
                 session.gateway.dialing(link);
-                self.table.by_link.insert(link, place);
+                self.table.by_link.insert(link, LinkUse::Session(place));
             }
             Err(error) => {
                 tracing::debug!(%error, address, "cannot dial");

@@ -7,3 +7,4 @@ mod refusals;
 mod signed;
 mod snapshots;
 mod support;
+mod trust;

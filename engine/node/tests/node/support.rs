@@ -68,7 +68,7 @@ pub(crate) struct Cluster {
     pub(crate) idle: Idle,
 }
 
-fn key(place: u16) -> KeyPair {
+pub(crate) fn key(place: u16) -> KeyPair {
     KeyPair::from_seed(&[u8::try_from(place).unwrap() + 1; 32])
 }
 

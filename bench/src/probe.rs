@@ -233,6 +233,7 @@ mod tests {
                 fast_slack: None,
                 crash_only: false,
                 workload: Workload::Opaque,
+                auth: quorate::genesis::Auth::Session,
                 base_port: free_base_port(4).unwrap(),
                 durability: Durability::Async,
                 profile: Profile::Laptop,

@@ -21,7 +21,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use quorate::config::{ConfigFile, NodeConfig};
 use quorate::file_error::FileError;
-use quorate::genesis::{Application, ChainLimits, Genesis, GenesisPlan, GenesisValidator, Hex32};
+use quorate::genesis::{
+    Application, Auth, ChainLimits, Genesis, GenesisPlan, GenesisValidator, Hex32,
+};
 use quorate::keys::{self, KeyPair};
 use quorate::local::claim_ports;
 use quorate::node::{self, StartError};
@@ -95,6 +97,8 @@ pub struct Plan {
     pub crash_only: bool,
     /// The application.
     pub workload: Workload,
+    /// How commands prove whose they are.
+    pub auth: Auth,
     /// P of the ports.
     pub base_port: u16,
     /// What a vote record must be before it leaves.
@@ -189,6 +193,7 @@ impl Testnet {
             crash_only: plan.crash_only,
             window_slots: None,
             turn_windows: None,
+            auth: plan.auth,
             application: application(dir, plan)?,
             limits: ChainLimits::default(),
             validators: members,

@@ -186,13 +186,13 @@ impl<'a> Driver<'a> {
         let mut sessions = Vec::with_capacity(plan.clients as usize + 1);
         for client in 0..plan.clients as usize {
             let key = KeyPair::generate().map_err(LoadError::Key)?;
-            sessions.push(Session::new(key, client % validators, now));
+            sessions.push(Session::new(key, chain, client % validators, now));
         }
         let admin = match admin {
             Some(key) => key,
             None => KeyPair::generate().map_err(LoadError::Key)?,
         };
-        sessions.push(Session::new(admin, 0, now));
+        sessions.push(Session::new(admin, chain, 0, now));
         let waker = links.waker();
         Ok(Self {
             plan,

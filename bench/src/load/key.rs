@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use quorate::genesis::Genesis;
+use quorate::genesis::{Auth, Genesis};
 use quorate::keys::KeyPair;
 use quorate_consensus::signing::{hello_message, login_message};
 use quorate_consensus::types::ValidatorIndex;
@@ -17,6 +17,8 @@ pub struct Chain {
     pub ids: ChainIds,
     /// The validators.
     pub set: Arc<ValidatorSet>,
+    /// Whether clients sign their commands.
+    pub is_signed: bool,
     /// Where clients reach each validator, in its order of preference.
     pub addresses: Vec<Vec<String>>,
 }
@@ -32,6 +34,7 @@ impl Chain {
                 genesis_hash: *genesis.hash(),
             },
             set: Arc::clone(genesis.validator_set()),
+            is_signed: genesis.file().auth == Auth::Signed,
             addresses: members
                 .iter()
                 .map(|member| member.client_addresses.clone())

@@ -11,8 +11,11 @@ use quorate::client_wire::{
     encode_session_ask,
 };
 use quorate::keys::KeyPair;
-use quorate_consensus::payload::{ENTRY_BYTES_FIXED, Entry, Lane, encode_entry, session_of_key};
-use quorate_net::{ClientLinks, LinkId, NetError, SendError};
+use quorate_consensus::payload::{
+    ENTRY_BYTES_FIXED, Entry, Lane, encode_entry, entry_unsigned, session_of_key,
+};
+use quorate_consensus::signing::command_message;
+use quorate_net::{ChainIds, ClientLinks, LinkId, NetError, SendError};
 
 use super::key::{Chain, SessionKey};
 use super::ledger::{Counts, Ledger};
@@ -43,6 +46,8 @@ enum Connection {
 pub(super) struct Session {
     key: Arc<KeyPair>,
     id: [u8; 16],
+    /// The chain whose commands are signed.
+    signs: Option<ChainIds>,
     /// `None` until the last number of an old session is known.
     ledger: Option<Ledger>,
     gateway: usize,
@@ -58,11 +63,12 @@ pub(super) struct Session {
 
 impl Session {
     /// A session that begins at validator `gateway`. Whether it is new on the chain is asked.
-    pub(super) fn new(key: KeyPair, gateway: usize, now: Instant) -> Self {
+    pub(super) fn new(key: KeyPair, chain: &Chain, gateway: usize, now: Instant) -> Self {
         let id = session_of_key(&key.public());
         Self {
             key: Arc::new(key),
             id,
+            signs: chain.is_signed.then_some(chain.ids),
             ledger: None,
             gateway,
             connection: Connection::Down { dial_at: now },
@@ -225,11 +231,16 @@ impl Session {
                 break;
             };
             self.entry.clear();
+            let signature = self.signs.map(|ids| {
+                let unsigned = entry_unsigned(next.lane, &self.id, next.seq, next.body);
+                let message = command_message(&ids.chain_id, &ids.genesis_hash, &unsigned);
+                self.key.sign(&message)
+            });
             let entry = Entry {
                 lane: next.lane,
                 session: &self.id,
                 seq: next.seq,
-                signature: None,
+                signature: signature.as_ref(),
                 body: next.body,
             };
             encode_entry(&entry, &mut self.entry);
@@ -357,8 +368,8 @@ impl Session {
                     }
                 }
             }
-            Outcome::Gap => ledger.on_gap(seq),
-            Outcome::TableFull => return Err(LoadError::SessionsFull),
+            Outcome::Gap | Outcome::BadSignature => ledger.on_gap(seq),
+            Outcome::TableFull | Outcome::SessionEnded => return Err(LoadError::SessionsFull),
         }
         Ok(())
     }

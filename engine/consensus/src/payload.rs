@@ -17,8 +17,8 @@ mod error;
 pub use block::{BlockError, check_block};
 pub use builder::{PayloadBuilder, PushError};
 pub use entry::{
-    Auth, CommandView, Commands, ENTRY_BYTES_FIXED, Entry, FLAG_OPEN, Lane, encode_entry,
-    entry_unsigned, session_of_key,
+    Auth, CommandView, Commands, ENTRY_BYTES_FIXED, Entry, FLAG_OPEN, FLAG_SESSION, Lane,
+    encode_entry, encode_session_entry, entry_unsigned, session_entry_unsigned, session_of_key,
 };
 pub use error::PayloadError;
 

@@ -119,6 +119,8 @@ const fn rejection_from_code(code: u32) -> Option<Rejection> {
         4 => Some(Rejection::TooFarAhead),
         5 => Some(Rejection::TableFull),
         6 => Some(Rejection::Stopping),
+        7 => Some(Rejection::BadSignature),
+        8 => Some(Rejection::SessionEnded),
         _ => None,
     }
 }
@@ -129,6 +131,8 @@ const fn outcome_from_byte(byte: u8) -> Option<Outcome> {
         1 => Some(Outcome::Duplicate),
         2 => Some(Outcome::Gap),
         3 => Some(Outcome::TableFull),
+        4 => Some(Outcome::BadSignature),
+        5 => Some(Outcome::SessionEnded),
         _ => None,
     }
 }

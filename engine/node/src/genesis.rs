@@ -56,8 +56,25 @@ impl<'de> Deserialize<'de> for Hex32 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Auth {
-    /// By the login of the session at the validator that admits it.
+    /// By the login of the session at the validator that admits it; all others take that
+    /// validator's word, so one Byzantine validator can forge commands of any session.
     Session,
+    /// By the client's own Ed25519 signature, which every validator checks.
+    Signed,
+}
+
+impl Auth {
+    /// What an operator should know of it, one line.
+    #[must_use]
+    pub const fn remark(self) -> &'static str {
+        match self {
+            Self::Session => {
+                "auth session: commands are not signed; a Byzantine validator can forge commands \
+                 of any session"
+            }
+            Self::Signed => "auth signed: every command carries its client's signature",
+        }
+    }
 }
 
 /// Which state machine the chain runs, and with what.
@@ -161,6 +178,8 @@ pub struct GenesisPlan {
     pub window_slots: Option<u32>,
     /// Windows of a turn, by default 4.
     pub turn_windows: Option<u32>,
+    /// How commands prove whose they are.
+    pub auth: Auth,
     /// The state machine.
     pub application: Application,
     /// Bounds.
@@ -242,7 +261,7 @@ impl Genesis {
             crash_only: plan.crash_only,
             window_slots: plan.window_slots.unwrap_or(WINDOW_SLOTS_DEFAULT),
             turn_windows: plan.turn_windows.unwrap_or(TURN_WINDOWS_DEFAULT),
-            auth: Auth::Session,
+            auth: plan.auth,
             application: plan.application,
             limits: plan.limits,
             validators: plan.validators,
@@ -297,7 +316,9 @@ impl Genesis {
     /// stops what, and warnings; one line each.
     #[must_use]
     pub fn summary(&self) -> Vec<String> {
-        check::summary(&self.set)
+        let mut lines = check::summary(&self.set);
+        lines.push(self.file.auth.remark().to_owned());
+        lines
     }
 }
 

@@ -24,6 +24,7 @@ pub mod sessions;
 pub mod state_machine;
 
 // From a client's bytes to a block.
+pub mod auth;
 pub mod client;
 pub mod client_wire;
 pub mod lanes;

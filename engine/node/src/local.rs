@@ -4,7 +4,9 @@
 //! on loopback, and folders that are ready to start. Never: for a chain that anybody relies on.
 
 use crate::config::NodeConfig;
-use crate::genesis::{Application, ChainLimits, Genesis, GenesisPlan, GenesisValidator, Hex32};
+use crate::genesis::{
+    Application, Auth, ChainLimits, Genesis, GenesisPlan, GenesisValidator, Hex32,
+};
 use crate::keys::KeyPair;
 use crate::node::{StartError, initialize};
 use crate::profiles::Profile;
@@ -88,6 +90,7 @@ pub fn cluster(
         crash_only: validators < 4,
         window_slots: None,
         turn_windows: None,
+        auth: Auth::Session,
         application: Application {
             name: application.to_owned(),
             parameters: serde_json::Map::new(),

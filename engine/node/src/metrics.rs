@@ -211,6 +211,8 @@ const REJECTIONS: &[(Rejection, &str)] = &[
     (Rejection::TooFarAhead, "too_far_ahead"),
     (Rejection::TableFull, "table_full"),
     (Rejection::Stopping, "stopping"),
+    (Rejection::BadSignature, "bad_signature"),
+    (Rejection::SessionEnded, "session_ended"),
 ];
 
 numbers! {
@@ -236,6 +238,12 @@ numbers! {
     Gauge clients_connected;
     /// Connections that have not proved who they are.
     Gauge connections_unauthenticated;
+    /// Commands of clients here that their keys have not signed; each ends its connection.
+    Counter client_signatures_bad;
+    /// Commands that peers forwarded without a signature that holds.
+    Counter forwarded_signatures_bad;
+    /// Commands in finalized blocks without a signature that holds; they did nothing.
+    Counter block_signatures_bad;
     /// Commands that wait here for a block or for finality.
     Gauge pool_commands;
     /// Bytes of these commands.
@@ -405,6 +413,9 @@ impl Metrics {
             ("peer_faults", &self.peer_faults),
             ("peer_frames_malformed", &self.peer_frames_malformed),
             ("client_frames_malformed", &self.client_frames_malformed),
+            ("client_signatures_bad", &self.client_signatures_bad),
+            ("forwarded_signatures_bad", &self.forwarded_signatures_bad),
+            ("block_signatures_bad", &self.block_signatures_bad),
             ("claims_refused", &self.claims_refused),
             ("alarms", &self.alarms),
             ("joining_lies", &self.joining_lies),

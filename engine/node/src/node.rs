@@ -14,6 +14,7 @@ pub use start::{
 
 use crate::config::NodeConfig;
 use crate::http::HttpServer;
+use crate::keys::KeyPair;
 use crate::metrics::Metrics;
 use crate::results::BlockResults;
 use crate::stages::inlet::{Control, Inlet};
@@ -152,6 +153,15 @@ impl Node {
         let seq_last = self.asker.ask(|reply| Control::LastSeq(id, reply))?;
         let (inlet, waker) = (Arc::clone(&self.inlet), self.asker.waker.clone());
         Ok(EmbeddedSession::new(inlet, waker, key, seq_last))
+    }
+
+    /// As [`session`](Self::session), with the key pair: in a chain of signed commands a session
+    /// must sign, and one by its public key alone is refused every command.
+    ///
+    /// # Errors
+    /// The node has stopped.
+    pub fn signing_session(&self, key: Arc<KeyPair>) -> Result<EmbeddedSession, NodeFailure> {
+        Ok(self.session(key.public())?.signing(key))
     }
 
     /// Finalized blocks with all results and outputs, from the next one on. There is one queue:

@@ -11,6 +11,9 @@ use std::time::Duration;
 /// Threads that `dedicated` pins, one a stage: net, order, journal, app, verify.
 pub const STAGES: usize = 5;
 
+/// Threads that check clients' signatures at most.
+const CHECKERS_MAX: usize = 8;
+
 /// A set of choices that go together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -271,6 +274,22 @@ impl Placement {
             cores,
             remark,
         }
+    }
+
+    /// Threads that check clients' signatures in a chain of signed commands, besides the stages:
+    /// one where nothing is pinned, else one for each core that no stage has.
+    #[must_use]
+    pub fn checkers(&self) -> usize {
+        self.cores
+            .len()
+            .saturating_sub(STAGES)
+            .clamp(1, CHECKERS_MAX)
+    }
+
+    /// The core of one of these threads, if threads are pinned.
+    #[must_use]
+    pub fn checker_core(&self, number: usize) -> Option<usize> {
+        self.core_of(STAGES + number)
     }
 
     /// The core of the thread with this number, if threads are pinned.

@@ -10,8 +10,8 @@
 use crate::executor::FinalBlock;
 use crate::journal::{JournalOp, Journaled, SyncDone, SyncError};
 use crate::lanes::CommandVerdict;
-use crate::replica::{Event, Frames};
-use crate::results::{BlockResults, CommandResult};
+use crate::replica::{CheckedForward, Event, Frames};
+use crate::results::{BlockResults, CommandResult, Correction};
 use crate::stages::inlet::Control;
 use crate::stages::wire::Caller;
 use crate::state_machine::SessionId;
@@ -35,8 +35,13 @@ pub(crate) enum ToOrder {
     PeerDown(ValidatorIndex),
     /// A peer's message, decoded.
     Message(Box<Authenticated<Message>>),
-    /// A client's commands, decoded.
+    /// A client's commands, decoded; in a chain of signed commands their signatures are good.
     Submit(Caller, Box<[u8]>),
+    /// What a peer forwarded, once its signatures are checked.
+    Forwarded(CheckedForward),
+    /// Blocks are executed up to this height, and how what came of the last one differs from what
+    /// the pool took it for: sessions, and places of refused commands.
+    Settled(u64, Vec<Correction>, Vec<u32>),
     /// What the journal has done.
     Journaled(Vec<Journaled>),
     /// Answers of the verify worker.
@@ -60,6 +65,8 @@ pub(crate) enum ToNet {
     Events(Vec<Event>),
     /// Verdicts on a submission.
     Verdicts(ClientId, Vec<CommandVerdict>),
+    /// A client has sent commands that its key has not signed: their verdicts, then the end.
+    Forged(ClientId, Vec<CommandVerdict>),
     /// An encoded frame for a client.
     Reply(ClientId, Vec<u8>),
     /// What came of a block.

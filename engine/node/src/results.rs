@@ -10,6 +10,9 @@ use quorate_consensus::types::BlockId;
 use crate::roots::StateRoot;
 use crate::state_machine::{Audience, Output, SessionId};
 
+/// Blocks after which the order stage hears how far execution is, at latest.
+const SETTLE_HEIGHTS: u64 = 16;
+
 /// What came of a command. The numbers stand on the client wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
@@ -22,6 +25,11 @@ pub enum Outcome {
     Gap = 2,
     /// It would have opened a session and the chain's table is full.
     TableFull = 3,
+    /// It was its session's next command, but the session's key has not signed it: nothing was
+    /// done, and the one that the client has signed may still come.
+    BadSignature = 4,
+    /// Its session has ended, and with it its key: nothing was done.
+    SessionEnded = 5,
 }
 
 /// Where a command was applied.
@@ -48,12 +56,23 @@ pub struct CommandResult {
     pub finality_ns: u64,
 }
 
+/// Where a session stands after a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Correction {
+    /// The session.
+    pub session: SessionId,
+    /// Number of its last applied command; none when the table does not have it.
+    pub last_seq: Option<u64>,
+    /// It has ended: nothing of it applies any more.
+    pub has_ended: bool,
+}
+
 /// One output, with its address: (height of the block, `number`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutputItem<'a> {
     /// Place among all outputs of the block, from 0.
     pub number: u32,
-    /// Place in the block of the command that made it; none for a timer.
+    /// Place in the block of the command that made it; none for a timer or a time-out.
     pub command: Option<u32>,
     /// For whom it is.
     pub audience: Audience,
@@ -83,6 +102,9 @@ pub struct BlockResults {
     pub commands: Vec<CommandResult>,
     /// The state root after the block, where one was due.
     pub root: Option<StateRoot>,
+    /// Where the sessions stand that are not where their commands alone would have them: what a
+    /// pool cannot know from the blocks.
+    pub corrections: Vec<Correction>,
     outputs: Vec<OutputEntry>,
     bytes: Vec<u8>,
 }
@@ -101,6 +123,7 @@ impl BlockResults {
         self.time_ns = 0;
         self.path = None;
         self.root = None;
+        self.corrections.clear();
         self.commands.clear();
         self.outputs.clear();
         self.bytes.clear();
@@ -116,6 +139,25 @@ impl BlockResults {
                 end: self.bytes.len(),
             });
         }
+    }
+
+    /// Whether the order stage is to hear of this block's execution now: there is something that
+    /// its pool cannot know, or enough blocks have been executed since the last time.
+    pub(crate) fn settles(&self) -> bool {
+        !self.corrections.is_empty() || self.height.is_multiple_of(SETTLE_HEIGHTS)
+    }
+
+    /// Places of the commands that their sessions' keys have not signed.
+    #[must_use]
+    pub fn refused(&self) -> Vec<u32> {
+        if self.corrections.is_empty() {
+            return Vec::new();
+        }
+        let places = (0_u32..).zip(&self.commands);
+        places
+            .filter(|(_, result)| result.outcome == Outcome::BadSignature)
+            .map(|(place, _)| place)
+            .collect()
     }
 
     /// What is to be attested of the state after the block, where its root was due.

@@ -1,27 +1,45 @@
 //! The session table: which commands of which clients have been applied. Replicated state.
 //!
 //! Owns the rule of exactly once: a session's next number applies, a lower one is a duplicate, a
-//! higher one is a refusal, and neither of these moves anything. It also owns the root and the
-//! canonical bytes of the section `sessions`. Never: commands, outputs, clients' connections.
+//! higher one is a refusal, and neither of these moves anything. It owns when a session ends too,
+//! and the root and the canonical bytes of the section `sessions`. Never: commands, outputs,
+//! clients' connections.
 //!
-//! Sessions stand in the order in which they were opened, which is the finalized order and so the
-//! same on every validator; the hash map only finds a place in that order and is never walked.
+//! A session times out when nothing of it was finalized for as long as it has declared; that ends
+//! nothing, the application is told. It ends when it says so, or when the table is full, another
+//! one wants in, and it has been idle longest of all and for [`IDLE_MIN_NS`] at least. A name that
+//! has ended is retired for good: its old commands are still about, and opening it again would
+//! apply them twice.
+//!
+//! Sessions stand in the order in which they were opened, but that the last one takes the place of
+//! one that ends. That is the finalized order and so the same on every validator; the hash map
+//! only finds a place in that order and is never walked.
 
-use std::collections::HashMap;
+mod bytes;
+mod command;
+mod silence;
+
+pub use bytes::SessionTableError;
+pub use command::{SessionCommand, TIMEOUT_MAX_NS, TIMEOUT_MIN_NS};
+
+use std::collections::{HashMap, HashSet};
 
 use crate::state_machine::SessionId;
+use bytes::encode_session;
+use silence::{Silence, due_ns};
 
 /// Name of the table's section in every state root.
 pub const SESSIONS_SECTION: &str = "sessions";
+/// A session that was heard of less long ago is never ended for want of room: an hour.
+pub const IDLE_MIN_NS: u64 = 3_600_000_000_000;
+/// Names that are retired at most; after that no session ends for want of room, and one that is
+/// closed keeps its place.
+pub const RETIRED_MAX: usize = 1 << 20;
+/// Time-outs of one block at most; the others come with the next one.
+pub const TIMEOUTS_PER_BLOCK: usize = 256;
 
 /// Sessions hashed together: a block's changes are rehashed in pieces of this size.
 const BUCKET_SESSIONS: usize = 64;
-
-/// Bytes of one session in the canonical form.
-const SESSION_BYTES: usize = 16 + 32 + 8 + 8 + 4 + 32;
-
-/// Bytes before the sessions in the canonical form: bound and count.
-const PREFIX_BYTES: usize = 4 + 4;
 
 /// Where a session's newest command was applied, and what came of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +63,14 @@ pub struct Session {
     pub last_seq: u64,
     /// What came of that command.
     pub last: LastResult,
+    /// Replicated time of its block, nanoseconds.
+    pub heard_ns: u64,
+    /// Silence after which it times out, nanoseconds; 0 for never.
+    pub timeout_ns: u64,
+    /// It has timed out, and nothing was heard of it since.
+    pub is_lapsed: bool,
+    /// It has ended and keeps its place, since no more names can be retired.
+    pub is_closed: bool,
 }
 
 /// Place of a session in the table.
@@ -62,35 +88,12 @@ pub enum Standing {
     Duplicate(Option<LastResult>),
     /// A number before it has not been applied, or its session is unknown.
     Gap,
+    /// It opens its session, for which this one must end.
+    OpensInstead(SessionId),
     /// It would open a session and the table is full.
     TableFull,
-}
-
-/// Why bytes are not a session table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SessionTableError {
-    /// The length does not fit the count.
-    #[error("a session table of {count} sessions does not take {bytes} bytes")]
-    Length {
-        /// Sessions it says it holds.
-        count: usize,
-        /// Bytes it has.
-        bytes: usize,
-    },
-    /// Another bound than this chain's.
-    #[error("the table is bounded to {found} sessions, this chain's to {expected}")]
-    Bound {
-        /// The bound in the bytes.
-        found: u32,
-        /// The chain's bound.
-        expected: u32,
-    },
-    /// More sessions than the bound, one session twice, or one that never applied anything.
-    #[error("session {place} of the table cannot stand there")]
-    Entry {
-        /// Its place in the table.
-        place: usize,
-    },
+    /// Its session has ended.
+    Ended,
 }
 
 /// Every session of the chain, with what has been applied of it.
@@ -105,6 +108,13 @@ pub struct SessionTable {
     /// Buckets changed since, each once.
     dirty: Vec<u32>,
     is_dirty: Vec<bool>,
+    /// Names that are never used again, in the order in which they ended.
+    retired: Vec<SessionId>,
+    // Looked up, never walked.
+    is_retired: HashSet<SessionId>,
+    /// Hash over the retired names, one after the other.
+    retired_hash: [u8; 32],
+    silence: Silence,
 }
 
 impl SessionTable {
@@ -119,6 +129,10 @@ impl SessionTable {
             bucket_hashes: Vec::new(),
             dirty: Vec::new(),
             is_dirty: Vec::new(),
+            retired: Vec::new(),
+            is_retired: HashSet::new(),
+            retired_hash: [0; 32],
+            silence: Silence::default(),
         }
     }
 
@@ -145,6 +159,12 @@ impl SessionTable {
         self.sessions.iter()
     }
 
+    /// The names that have ended, in the order in which they did.
+    pub fn ended(&self) -> impl Iterator<Item = &SessionId> {
+        let closed = self.sessions.iter().filter(|session| session.is_closed);
+        self.retired.iter().chain(closed.map(|session| &session.id))
+    }
+
     /// The session of this name.
     #[must_use]
     pub fn session(&self, id: &SessionId) -> Option<&Session> {
@@ -153,18 +173,34 @@ impl SessionTable {
             .and_then(|&place| self.sessions.get(place as usize))
     }
 
-    /// What is to be done with command `seq` of session `id`.
+    /// The session at this place.
+    pub(crate) fn at(&self, slot: SessionSlot) -> &Session {
+        &self.sessions[slot.0 as usize]
+    }
+
+    /// Whether the session of this name has ended.
     #[must_use]
-    pub fn standing(&self, id: &SessionId, seq: u64) -> Standing {
+    pub fn has_ended(&self, id: &SessionId) -> bool {
+        self.is_retired.contains(id) || self.session(id).is_some_and(|known| known.is_closed)
+    }
+
+    /// What is to be done with command `seq` of session `id` in a block of this time.
+    #[must_use]
+    pub fn standing(&mut self, id: &SessionId, seq: u64, now_ns: u64) -> Standing {
         let Some(&place) = self.places.get(id) else {
             return match seq {
+                _ if self.is_retired.contains(id) => Standing::Ended,
                 1 if self.sessions.len() < self.sessions_max as usize => Standing::Opens,
-                1 => Standing::TableFull,
+                1 => self
+                    .longest_idle(now_ns)
+                    .map_or(Standing::TableFull, Standing::OpensInstead),
                 _ => Standing::Gap,
             };
         };
         let session = &self.sessions[place as usize];
-        if seq == session.last_seq.saturating_add(1) {
+        if session.is_closed {
+            Standing::Ended
+        } else if seq == session.last_seq.saturating_add(1) {
             Standing::Next(SessionSlot(place))
         } else if seq <= session.last_seq {
             Standing::Duplicate((seq == session.last_seq).then_some(session.last))
@@ -173,33 +209,123 @@ impl SessionTable {
         }
     }
 
-    /// Opens a session by its first command. Only after [`Standing::Opens`].
+    fn longest_idle(&mut self, now_ns: u64) -> Option<SessionId> {
+        if self.retired.len() >= RETIRED_MAX {
+            return None;
+        }
+        let (sessions, places) = (&self.sessions, &self.places);
+        let look = |id: &SessionId| look_up(sessions, places, id);
+        self.silence
+            .longest_idle(sessions, now_ns, IDLE_MIN_NS, look)
+    }
+
+    /// Opens a session by its first command. Only after [`Standing::Opens`], or when room has been
+    /// made.
     ///
     /// # Panics
     /// When the session is open or the table is full: an error of the caller.
-    pub fn open(&mut self, id: SessionId, key: [u8; 32], last: LastResult) {
+    pub fn open(&mut self, id: SessionId, key: [u8; 32], last: LastResult, now_ns: u64) {
         assert!(
             self.sessions.len() < self.sessions_max as usize,
             "the table has room"
         );
-        let place = u32::try_from(self.sessions.len()).unwrap_or(u32::MAX);
-        let before = self.places.insert(id, place);
-        assert!(before.is_none(), "a session is opened once");
-        self.sessions.push(Session {
+        self.append(Session {
             id,
             key,
             last_seq: 1,
             last,
+            heard_ns: now_ns,
+            timeout_ns: 0,
+            is_lapsed: false,
+            is_closed: false,
         });
+    }
+
+    fn append(&mut self, session: Session) {
+        let place = u32::try_from(self.sessions.len()).unwrap_or(u32::MAX);
+        let before = self.places.insert(session.id, place);
+        assert!(before.is_none(), "a session is opened once");
+        self.silence.note(session.id, due_ns(&session));
+        self.sessions.push(session);
         self.touch(place);
     }
 
-    /// Writes down that the session's next command has been applied.
-    pub fn advance(&mut self, slot: SessionSlot, last: LastResult) {
+    /// Writes down that the session's next command has been applied, in a block of this time.
+    pub fn advance(&mut self, slot: SessionSlot, last: LastResult, now_ns: u64) {
         let session = &mut self.sessions[slot.0 as usize];
         session.last_seq = session.last_seq.saturating_add(1);
         session.last = last;
+        session.heard_ns = now_ns;
+        session.is_lapsed = false;
+        if session.timeout_ns > 0 {
+            self.silence.note(session.id, due_ns(session));
+        }
         self.touch(slot.0);
+    }
+
+    /// The session declares its time-out, nanoseconds; 0 for none.
+    pub fn set_timeout(&mut self, id: &SessionId, timeout_ns: u64) {
+        if let Some(&place) = self.places.get(id) {
+            let session = &mut self.sessions[place as usize];
+            session.timeout_ns = timeout_ns;
+            session.is_lapsed = false;
+            self.silence.note(*id, due_ns(session));
+            self.touch(place);
+        }
+    }
+
+    /// The next session that has timed out at this time, which is noted of it.
+    pub fn time_out(&mut self, now_ns: u64) -> Option<Session> {
+        let (_, id) = self.next_due().filter(|(due_ns, _)| *due_ns <= now_ns)?;
+        let &place = self.places.get(&id)?;
+        let session = &mut self.sessions[place as usize];
+        session.is_lapsed = true;
+        let lapsed = *session;
+        self.silence.note(id, None);
+        self.touch(place);
+        Some(lapsed)
+    }
+
+    /// When the next session times out, by replicated time.
+    pub fn due_next_ns(&mut self) -> Option<u64> {
+        self.next_due().map(|(due_ns, _)| due_ns)
+    }
+
+    fn next_due(&mut self) -> Option<(u64, SessionId)> {
+        let (sessions, places) = (&self.sessions, &self.places);
+        self.silence.first_due(|id| look_up(sessions, places, id))
+    }
+
+    /// Ends a session. Its name is retired, or else it keeps its place.
+    pub fn end(&mut self, id: &SessionId) {
+        let Some(&place) = self.places.get(id) else {
+            return;
+        };
+        self.silence.note(*id, None);
+        if self.retired.len() >= RETIRED_MAX {
+            let session = &mut self.sessions[place as usize];
+            session.is_closed = true;
+            session.is_lapsed = false;
+            return self.touch(place);
+        }
+        self.retire(*id);
+        self.places.remove(id);
+        self.touch(place);
+        let last = u32::try_from(self.sessions.len() - 1).unwrap_or(u32::MAX);
+        self.touch(last);
+        self.sessions.swap_remove(place as usize);
+        if let Some(moved) = self.sessions.get(place as usize) {
+            self.places.insert(moved.id, place);
+        }
+    }
+
+    fn retire(&mut self, id: SessionId) {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.retired_hash);
+        hasher.update(&id.0);
+        self.retired_hash = *hasher.finalize().as_bytes();
+        self.retired.push(id);
+        self.is_retired.insert(id);
     }
 
     fn touch(&mut self, place: u32) {
@@ -215,13 +341,16 @@ impl SessionTable {
         }
     }
 
-    /// The section's root: over the bound, the count and the hash of every bucket. Costs a pass
-    /// over the buckets changed since the last call and 32 bytes for each other one.
+    /// The section's root: over the bound, the counts, the retired names and every bucket. Costs a
+    /// pass over the buckets changed since the last call and 32 bytes for each other one.
     pub fn root(&mut self) -> [u8; 32] {
-        let mut bytes = Vec::with_capacity(BUCKET_SESSIONS * SESSION_BYTES);
+        let mut bytes = Vec::with_capacity(BUCKET_SESSIONS * bytes::SESSION_BYTES);
         while let Some(bucket) = self.dirty.pop() {
             self.is_dirty[bucket as usize] = false;
             let first = bucket as usize * BUCKET_SESSIONS;
+            if first >= self.sessions.len() {
+                continue;
+            }
             let last = (first + BUCKET_SESSIONS).min(self.sessions.len());
             bytes.clear();
             for session in &self.sessions[first..last] {
@@ -229,217 +358,26 @@ impl SessionTable {
             }
             self.bucket_hashes[bucket as usize] = *blake3::hash(&bytes).as_bytes();
         }
+        let buckets = self.sessions.len().div_ceil(BUCKET_SESSIONS);
         let mut hasher = blake3::Hasher::new();
         hasher.update(b"quorate/sessions/v1");
         hasher.update(&self.prefix());
-        for hash in &self.bucket_hashes {
+        hasher.update(&self.retired_hash);
+        for hash in self.bucket_hashes.iter().take(buckets) {
             hasher.update(hash);
         }
         *hasher.finalize().as_bytes()
     }
-
-    fn prefix(&self) -> [u8; PREFIX_BYTES] {
-        let count = u32::try_from(self.sessions.len()).unwrap_or(u32::MAX);
-        let mut prefix = [0; PREFIX_BYTES];
-        prefix[..4].copy_from_slice(&self.sessions_max.to_le_bytes());
-        prefix[4..].copy_from_slice(&count.to_le_bytes());
-        prefix
-    }
-
-    /// Appends the canonical bytes of the table: bound, count, the sessions in order of opening.
-    pub fn encode(&self, bytes: &mut Vec<u8>) {
-        bytes.extend_from_slice(&self.prefix());
-        for session in &self.sessions {
-            encode_session(session, bytes);
-        }
-    }
-
-    /// The table that [`encode`](Self::encode) wrote, for a chain whose bound is `sessions_max`.
-    ///
-    /// # Errors
-    /// [`SessionTableError`] when the bytes are not exactly what a table of this chain encodes to.
-    pub fn decode(bytes: &[u8], sessions_max: u32) -> Result<Self, SessionTableError> {
-        let length_error = |count| SessionTableError::Length {
-            count,
-            bytes: bytes.len(),
-        };
-        let (bound, rest) = bytes
-            .split_first_chunk::<4>()
-            .ok_or_else(|| length_error(0))?;
-        let (count, rest) = rest
-            .split_first_chunk::<4>()
-            .ok_or_else(|| length_error(0))?;
-        let (bound, count) = (
-            u32::from_le_bytes(*bound),
-            u32::from_le_bytes(*count) as usize,
-        );
-        if bound != sessions_max {
-            return Err(SessionTableError::Bound {
-                found: bound,
-                expected: sessions_max,
-            });
-        }
-        if count.checked_mul(SESSION_BYTES) != Some(rest.len()) {
-            return Err(length_error(count));
-        }
-        let mut table = Self::new(sessions_max);
-        for (place, entry) in rest.chunks_exact(SESSION_BYTES).enumerate() {
-            let session = decode_session(entry).ok_or(SessionTableError::Entry { place })?;
-            let is_full = table.sessions.len() >= sessions_max as usize;
-            if is_full || session.last_seq == 0 || table.places.contains_key(&session.id) {
-                return Err(SessionTableError::Entry { place });
-            }
-            table.open(session.id, session.key, session.last);
-            table.sessions[place].last_seq = session.last_seq;
-        }
-        Ok(table)
-    }
 }
 
-fn encode_session(session: &Session, bytes: &mut Vec<u8>) {
-    bytes.extend_from_slice(&session.id.0);
-    bytes.extend_from_slice(&session.key);
-    bytes.extend_from_slice(&session.last_seq.to_le_bytes());
-    bytes.extend_from_slice(&session.last.height.to_le_bytes());
-    bytes.extend_from_slice(&session.last.index.to_le_bytes());
-    bytes.extend_from_slice(&session.last.outputs_hash);
-}
-
-fn decode_session(entry: &[u8]) -> Option<Session> {
-    let (id, rest) = entry.split_first_chunk::<16>()?;
-    let (key, rest) = rest.split_first_chunk::<32>()?;
-    let (last_seq, rest) = rest.split_first_chunk::<8>()?;
-    let (height, rest) = rest.split_first_chunk::<8>()?;
-    let (index, rest) = rest.split_first_chunk::<4>()?;
-    let outputs_hash = rest.try_into().ok()?;
-    let last = LastResult {
-        height: u64::from_le_bytes(*height),
-        index: u32::from_le_bytes(*index),
-        outputs_hash,
-    };
-    Some(Session {
-        id: SessionId(*id),
-        key: *key,
-        last_seq: u64::from_le_bytes(*last_seq),
-        last,
-    })
+fn look_up<'s>(
+    sessions: &'s [Session],
+    places: &HashMap<SessionId, u32>,
+    id: &SessionId,
+) -> Option<&'s Session> {
+    let place = *places.get(id)?;
+    sessions.get(place as usize)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn id(number: u32) -> SessionId {
-        let mut bytes = [0; 16];
-        bytes[..4].copy_from_slice(&number.to_le_bytes());
-        SessionId(bytes)
-    }
-
-    fn last(height: u64) -> LastResult {
-        LastResult {
-            height,
-            index: 3,
-            outputs_hash: [7; 32],
-        }
-    }
-
-    fn advance(table: &mut SessionTable, number: u32, seq: u64, height: u64) {
-        match table.standing(&id(number), seq) {
-            Standing::Next(slot) => table.advance(slot, last(height)),
-            Standing::Opens => table.open(id(number), [1; 32], last(height)),
-            other => panic!("command {seq} of {number} stands as {other:?}"),
-        }
-    }
-
-    #[test]
-    fn the_next_number_applies_and_a_lower_or_higher_one_moves_nothing() {
-        let mut table = SessionTable::new(4);
-        advance(&mut table, 1, 1, 10);
-        advance(&mut table, 1, 2, 11);
-        let root = table.root();
-        assert_eq!(
-            table.standing(&id(1), 2),
-            Standing::Duplicate(Some(last(11)))
-        );
-        assert_eq!(table.standing(&id(1), 1), Standing::Duplicate(None));
-        assert_eq!(table.standing(&id(1), 4), Standing::Gap);
-        assert_eq!(table.standing(&id(2), 2), Standing::Gap);
-        assert_eq!(table.root(), root);
-        advance(&mut table, 1, 3, 12);
-        assert_ne!(table.root(), root);
-    }
-
-    #[test]
-    fn a_full_table_refuses_new_sessions_and_serves_the_old_ones() {
-        let mut table = SessionTable::new(2);
-        advance(&mut table, 1, 1, 1);
-        advance(&mut table, 2, 1, 1);
-        assert_eq!(table.standing(&id(3), 1), Standing::TableFull);
-        advance(&mut table, 2, 2, 2);
-        assert_eq!(table.len(), 2);
-    }
-
-    #[test]
-    fn the_root_kept_up_equals_the_root_of_a_table_read_back_whole() {
-        let mut table = SessionTable::new(1000);
-        for step in 0..900u64 {
-            let number = u32::try_from(step * 7 % 301).expect("small");
-            let seq = table
-                .session(&id(number))
-                .map_or(1, |session| session.last_seq + 1);
-            advance(&mut table, number, seq, step);
-            if step % 50 == 0 {
-                let mut bytes = Vec::new();
-                table.encode(&mut bytes);
-                let mut copy = SessionTable::decode(&bytes, 1000).expect("own bytes");
-                assert_eq!(table.root(), copy.root());
-            }
-        }
-    }
-
-    #[test]
-    fn every_flipped_bit_of_the_canonical_bytes_is_refused_or_changes_the_root() {
-        let mut table = SessionTable::new(9);
-        for number in 0..3 {
-            advance(&mut table, number, 1, 5);
-        }
-        let root = table.root();
-        let mut bytes = Vec::new();
-        table.encode(&mut bytes);
-        for bit in 0..bytes.len() * 8 {
-            bytes[bit / 8] ^= 1 << (bit % 8);
-            if let Ok(mut other) = SessionTable::decode(&bytes, 9) {
-                assert_ne!(other.root(), root, "bit {bit}");
-            }
-            bytes[bit / 8] ^= 1 << (bit % 8);
-        }
-        for cut in 0..bytes.len() {
-            assert!(
-                SessionTable::decode(&bytes[..cut], 9).is_err(),
-                "cut at {cut}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_repeated_session_and_another_bound_are_refused() {
-        let mut table = SessionTable::new(9);
-        advance(&mut table, 1, 1, 5);
-        advance(&mut table, 2, 1, 5);
-        let mut bytes = Vec::new();
-        table.encode(&mut bytes);
-        assert_eq!(
-            SessionTable::decode(&bytes, 8).map(|_| ()),
-            Err(SessionTableError::Bound {
-                found: 9,
-                expected: 8
-            })
-        );
-        let (first, second) = (PREFIX_BYTES, PREFIX_BYTES + SESSION_BYTES);
-        bytes.copy_within(first..first + SESSION_BYTES, second);
-        assert_eq!(
-            SessionTable::decode(&bytes, 9).map(|_| ()),
-            Err(SessionTableError::Entry { place: 1 })
-        );
-    }
-}
+mod tests;

@@ -107,19 +107,18 @@ pub struct Shadow<S> {
 }
 
 impl<S: StateMachine> Shadow<S> {
-    /// Begins at genesis, or with a snapshot: its height, and where its block's mark stands.
+    /// Begins at genesis, where `executor` stands, or with a snapshot: its height, and where its
+    /// block's mark stands.
     ///
     /// # Errors
     /// [`ShadowError::Restore`] when the snapshot is not what it was when the validator started.
     pub fn new(
-        app: S,
-        sessions_max: u32,
+        mut executor: Executor<S>,
         set: &ValidatorSet,
         policy: SnapshotPolicy,
         reader: Reader,
         base: Option<(u64, RecordRef)>,
     ) -> Result<Self, ShadowError> {
-        let mut executor = Executor::new(app, sessions_max, set.genesis_time_ns());
         let folder = SnapshotFolder::new(policy.folder.clone());
         folder.clean().map_err(ShadowError::Folder)?;
         let origin = Origin::of(set);

@@ -136,7 +136,8 @@ impl Scene {
             keep: 2,
         };
         let app = Count::default();
-        Shadow::new(app, 8, &self.set, policy, self.reader.clone(), base).unwrap()
+        let executor = Executor::new(app, 8, self.set.genesis_time_ns());
+        Shadow::new(executor, &self.set, policy, self.reader.clone(), base).unwrap()
     }
 }
 

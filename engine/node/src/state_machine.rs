@@ -74,6 +74,21 @@ pub enum SessionEvent {
         /// The Ed25519 public key whose hash names the session.
         key: [u8; 32],
     },
+    /// Nothing of it was finalized for as long as it had declared. It may come back; what it left
+    /// behind, such as resting orders, is the application's to withdraw.
+    TimedOut,
+    /// It has ended itself. Nothing more comes of it, ever.
+    Closed,
+    /// The chain has ended it to make room: it had been idle longest. Nothing more comes of it.
+    Evicted,
+}
+
+impl SessionEvent {
+    /// Whether the client is gone, for now or for good: its resting orders should be.
+    #[must_use]
+    pub const fn is_absence(self) -> bool {
+        !matches!(self, Self::Opened { .. })
+    }
 }
 
 /// To whom an output goes.
@@ -169,7 +184,9 @@ pub trait StateMachine: Send + 'static {
         let (_, _, _) = (height, time_ns, output);
     }
 
-    /// Tells of a session event, before the command that caused it is applied.
+    /// Tells of a session event. [`SessionEvent::Opened`] comes before the command that opened the
+    /// session, the events of a block's time before its timers, with index 0, the session's last
+    /// number and the lane of administration.
     fn apply_session(&mut self, context: &Context, event: SessionEvent, output: &mut Output) {
         let (_, _, _) = (context, event, output);
     }

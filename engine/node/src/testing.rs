@@ -1,7 +1,9 @@
 //! What the unit tests of this crate share. Never: compiled into what ships.
 
 use crate::executor::FinalBlock;
-use crate::genesis::{Application, ChainLimits, Genesis, GenesisPlan, GenesisValidator, Hex32};
+use crate::genesis::{
+    Application, Auth, ChainLimits, Genesis, GenesisPlan, GenesisValidator, Hex32,
+};
 use crate::keys::KeyPair;
 use quorate_consensus::header::{HEADER_VERSION, Header};
 use quorate_consensus::payload::{Entry, Lane, PayloadBuilder, encode_entry, session_of_key};
@@ -60,6 +62,7 @@ pub(crate) fn sample_genesis(validators: u8) -> (Genesis, Vec<KeyPair>) {
         crash_only: validators < 4,
         window_slots: None,
         turn_windows: None,
+        auth: Auth::Session,
         application: Application {
             name: "opaque".to_owned(),
             parameters: serde_json::Map::new(),

@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "tests may unwrap")]
 
 use quorate::config::{ConfigFile, NodeConfig};
-use quorate::genesis::{Application, ChainLimits, Genesis, GenesisPlan, GenesisValidator, Hex32};
+use quorate::genesis::{
+    Application, Auth, ChainLimits, Genesis, GenesisPlan, GenesisValidator, Hex32,
+};
 use quorate::keys::{KeyPair, create_private_folder};
 use quorate::profiles::{Idle, Profile, Threading};
 use std::os::unix::fs::PermissionsExt as _;
@@ -40,6 +42,7 @@ impl Folder {
             crash_only: false,
             window_slots: None,
             turn_windows: None,
+            auth: Auth::Session,
             application: Application {
                 name: "opaque".into(),
                 parameters: serde_json::Map::new(),

@@ -29,6 +29,7 @@ fn plan(validators: u8) -> GenesisPlan {
         crash_only: false,
         window_slots: None,
         turn_windows: None,
+        auth: Auth::Session,
         application: Application {
             name: "opaque".to_owned(),
             parameters: serde_json::Map::new(),

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use quorate::auth::CommandAuth;
 use quorate::journal::SyncJob;
 use quorate::lanes::LanesConfig;
 use quorate::recovery::{self, RecoveryError};
@@ -159,6 +160,7 @@ impl<S: StateMachine> Member<S> {
                 ..LanesConfig::new(SESSIONS_MAX, FAN_NS)
             },
             cache_bytes_max: plan.cache_bytes_max,
+            auth: Arc::new(CommandAuth::session()),
             snapshots: None,
         };
         let folder = self.disk.folder();

@@ -75,6 +75,8 @@ wire_enum! {
         Expired = 5,
         /// Its account has too little cash.
         Margin = 6,
+        /// The session that owns it is silent, or has ended.
+        Absent = 7,
     }
 }
 

@@ -16,7 +16,7 @@ use crate::refusal::Refusal;
 use crate::reports::{CancelReason, Desk, PublicEvent, SessionReport};
 use crate::roots;
 use crate::snapshot;
-use quorate::state_machine::{Context, Output, SessionId, StateMachine};
+use quorate::state_machine::{Context, Output, SessionEvent, SessionId, StateMachine};
 
 /// Names of the sections, in root order. A venue without accounts has the first three.
 pub(crate) const SECTIONS: [&str; 6] = [
@@ -324,6 +324,27 @@ impl StateMachine for Venue {
         };
         self.run_timers(time_ns, &mut desk);
         self.conclude();
+        self.scratch = scratch;
+    }
+
+    fn apply_session(&mut self, context: &Context, event: SessionEvent, output: &mut Output) {
+        if !event.is_absence() {
+            return;
+        }
+        let mut scratch = core::mem::take(&mut self.scratch);
+        let mut desk = Desk {
+            output,
+            scratch: &mut scratch,
+        };
+        let mut handle = self.market.orders.session_first(context.session);
+        if handle != NONE {
+            while handle != NONE {
+                let next = self.market.orders.session_next(handle);
+                self.market.cancel(handle, CancelReason::Absent, &mut desk);
+                handle = next;
+            }
+            self.conclude();
+        }
         self.scratch = scratch;
     }
 

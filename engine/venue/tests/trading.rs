@@ -2,7 +2,7 @@
 
 mod support;
 
-use quorate::state_machine::StateMachine;
+use quorate::state_machine::{SessionEvent, StateMachine};
 use quorate_venue::{
     Answer, CancelReason, ClientOrderId, Command, InstrumentId, OrderKind, OrderNumber,
     PublicEvent, Question, Role, SelfTrade, SessionReport, Side, Status, VenueLimits,
@@ -292,4 +292,43 @@ fn questions_are_answered_from_the_state() {
         ask(&desk, Question::Roots),
         Answer::Roots(vec![None, Some(roots[1]), None])
     );
+}
+
+#[test]
+fn orders_of_a_session_that_is_silent_or_has_ended_leave_the_book_and_no_others() {
+    for event in [
+        SessionEvent::TimedOut,
+        SessionEvent::Closed,
+        SessionEvent::Evicted,
+    ] {
+        let mut desk = desk();
+        desk.apply(session(1), &limit(1, Side::Sell, 20, 5));
+        desk.apply(session(2), &limit(2, Side::Sell, 21, 5));
+        desk.apply(session(1), &limit(3, Side::Buy, 10, 7));
+        let opened = SessionEvent::Opened { key: [1; 32] };
+        assert_eq!(desk.befall(session(1), opened), []);
+        let before = desk.roots();
+        let told = desk.befall(session(1), event);
+        let cancelled: Vec<(u64, CancelReason)> = told
+            .iter()
+            .filter_map(|told| match *told {
+                Told::Session(
+                    to,
+                    SessionReport::Cancelled {
+                        client_order,
+                        reason,
+                        ..
+                    },
+                ) if to == session(1) => Some((client_order.0, reason)),
+                _ => None,
+            })
+            .collect();
+        let absent = CancelReason::Absent;
+        assert_eq!(cancelled, [(1, absent), (3, absent)], "{event:?}");
+        assert_eq!(desk.venue.order_count(), 1);
+        assert_ne!(desk.roots(), before, "the roots know it");
+        assert_eq!(desk.befall(session(1), event), [], "nothing is left");
+        let told = desk.apply(session(3), &limit(4, Side::Buy, 30, 9));
+        assert_eq!(trades(&told), [(2, 21, 5)]);
+    }
 }

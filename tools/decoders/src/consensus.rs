@@ -4,8 +4,8 @@ use crate::decoder::{Cap, Decode, Decoder, Verdict};
 use quorate_consensus::certificate::{Certificate, SignedRecord, Target};
 use quorate_consensus::message::Message;
 use quorate_consensus::payload::{
-    CommandView, Entry, Lane, PayloadBuilder, PayloadView, encode_entry, parse_entries,
-    session_of_key,
+    CommandView, Entry, Lane, PayloadBuilder, PayloadView, encode_entry, encode_session_entry,
+    parse_entries, session_of_key,
 };
 use quorate_consensus::record::Record;
 use quorate_consensus::restart::LeaseFile;
@@ -142,7 +142,11 @@ fn put(command: &CommandView<'_>, bytes: &mut Vec<u8>) {
         signature: command.signature,
         body: command.body,
     };
-    encode_entry(&entry, bytes);
+    if command.is_session() {
+        encode_session_entry(&entry, bytes);
+    } else {
+        encode_entry(&entry, bytes);
+    }
 }
 
 /// A record with as many branches as there are validators.
@@ -247,6 +251,19 @@ pub(crate) fn headers() -> Vec<Vec<u8>> {
 }
 
 /// Commands of two sessions, one of which begins, in every lane.
+fn about_session(session: &[u8; 16], seq: u64, body: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let entry = Entry {
+        lane: Lane::Admin,
+        session,
+        seq,
+        signature: None,
+        body,
+    };
+    encode_session_entry(&entry, &mut bytes);
+    bytes
+}
+
 pub(crate) fn commands() -> Vec<Vec<u8>> {
     let key = [3; 32];
     let (first, second) = (session_of_key(&key), [5; 16]);
@@ -271,6 +288,7 @@ pub(crate) fn commands() -> Vec<Vec<u8>> {
         entry(Lane::Order, &second, 10, None, b""),
         entry(Lane::Price, &second, 11, None, &[7; 100]),
         entry(Lane::Admin, &second, 12, Some(&signature), b"halt"),
+        about_session(&second, 13, &[1, 0, 0xca, 0x9a, 0x3b, 0, 0, 0, 0]),
     ]
 }
 

@@ -9,7 +9,9 @@ use quorate::client_wire::{
     encode_status, encode_status_ask,
 };
 use quorate::config::ConfigFile;
-use quorate::genesis::{Application, ChainLimits, Genesis, GenesisPlan, GenesisValidator, Hex32};
+use quorate::genesis::{
+    Application, Auth, ChainLimits, Genesis, GenesisPlan, GenesisValidator, Hex32,
+};
 use quorate::journal::{self, JournalEntry};
 use quorate::keys::KeyPair;
 use quorate::sessions::{LastResult, SessionTable};
@@ -139,6 +141,8 @@ fn server_frames() -> Vec<Vec<u8>> {
         [b"out".as_slice(), b""].into_iter(),
     );
     results.push(item(2, Outcome::Gap, None), std::iter::empty());
+    results.push(item(3, Outcome::BadSignature, None), std::iter::empty());
+    results.push(item(4, Outcome::SessionEnded, None), std::iter::empty());
     let mut stream = StreamFrame::default();
     stream.begin(leader, 5, 77);
     stream.push(3, b"fill");
@@ -154,6 +158,7 @@ fn server_frames() -> Vec<Vec<u8>> {
             },
         );
         writer.push(9, Admission::Rejected(Rejection::Conflict));
+        writer.push(10, Admission::Rejected(Rejection::BadSignature));
         writer.finish();
     });
     let sections = [("sessions", [1; 32]), ("book", [2; 32])];
@@ -164,7 +169,7 @@ fn server_frames() -> Vec<Vec<u8>> {
         made(|bytes| encode_answer(leader, 7, b"answer", bytes)),
         made(|bytes| encode_status(leader, 8, "{}", bytes)),
         made(|bytes| encode_root(leader, 9, 64, &[5; 32], sections.into_iter(), bytes)),
-        made(|bytes| encode_session(leader, 10, 3, bytes)),
+        made(|bytes| encode_session(leader, 10, (3, true), bytes)),
         made(|bytes| encode_busy(leader, 11, 1000, bytes)),
     ]
 }
@@ -201,9 +206,11 @@ fn decode_server(input: &[u8]) -> Verdict {
             root,
             sections,
         } => made(|bytes| encode_root(leader, id, height, &root, sections, bytes)),
-        ServerFrame::Session { id, seq_last } => {
-            made(|bytes| encode_session(leader, id, seq_last, bytes))
-        }
+        ServerFrame::Session {
+            id,
+            seq_last,
+            has_ended,
+        } => made(|bytes| encode_session(leader, id, (seq_last, has_ended), bytes)),
         ServerFrame::Busy { id, retry_after_us } => {
             made(|bytes| encode_busy(leader, id, retry_after_us, bytes))
         }
@@ -359,8 +366,14 @@ fn tables() -> Vec<Vec<u8>> {
                     index: u32::from(number),
                     outputs_hash: [number; 32],
                 };
-                table.open(SessionId([number; 16]), [number; 32], last);
+                table.open(SessionId([number; 16]), [number; 32], last, 7);
             }
+            // One that times out, one that has, and one that has ended.
+            for (number, heard_ns) in [(1, 7), (2, 7)] {
+                table.set_timeout(&SessionId([number; 16]), 1_000_000_000 * heard_ns);
+            }
+            table.time_out(7_000_000_007);
+            table.end(&SessionId([3; 16]));
             made(|bytes| table.encode(bytes))
         })
         .collect()
@@ -395,6 +408,7 @@ fn geneses() -> Vec<Vec<u8>> {
                 crash_only: count == 1,
                 window_slots: Some(64),
                 turn_windows: None,
+                auth: Auth::Session,
                 application: Application {
                     name: "opaque".to_owned(),
                     parameters: parameters.as_object().cloned().unwrap_or_default(),

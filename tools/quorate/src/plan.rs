@@ -4,6 +4,7 @@
 //! Owns their names, defaults and checks that need no file. Never: writes.
 
 use clap::{Args, ValueEnum};
+use quorate::genesis::Auth;
 use quorate::profiles::{Durability, Idle, Profile, Threads};
 use quorate_bench::testnet::{Plan, TestnetError, Workload};
 
@@ -30,6 +31,15 @@ pub(crate) enum WorkloadArg {
     Exchange,
     /// Bytes without a meaning.
     Opaque,
+}
+
+/// How commands prove whose they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AuthArg {
+    /// Each carries its client's signature.
+    Signed,
+    /// Not at all: the validator that admits a command vouches for it.
+    Session,
 }
 
 /// A thread a stage, or one for all.
@@ -80,6 +90,15 @@ impl From<WorkloadArg> for Workload {
             WorkloadArg::Venue => Self::Venue,
             WorkloadArg::Exchange => Self::Exchange,
             WorkloadArg::Opaque => Self::Opaque,
+        }
+    }
+}
+
+impl From<AuthArg> for Auth {
+    fn from(arg: AuthArg) -> Self {
+        match arg {
+            AuthArg::Signed => Self::Signed,
+            AuthArg::Session => Self::Session,
         }
     }
 }
@@ -142,6 +161,10 @@ pub(crate) struct ClusterOptions {
     /// What the commands are
     #[arg(long, value_enum, default_value = "venue")]
     pub(crate) workload: WorkloadArg,
+    /// How commands prove whose they are: signed by their clients, or by the word of the validator
+    /// that admits them; by default signed for the venue, session for opaque commands
+    #[arg(long, value_enum)]
+    pub(crate) auth: Option<AuthArg>,
     /// Threads, idling, pinning and timers that go together
     #[arg(long, value_enum, default_value = "laptop")]
     pub(crate) profile: ProfileArg,
@@ -154,6 +177,18 @@ pub(crate) struct ClusterOptions {
 }
 
 impl ClusterOptions {
+    /// How commands prove whose they are. A venue's orders are money, and opaque commands are
+    /// there to be measured.
+    fn auth(&self) -> Auth {
+        self.auth.map_or_else(
+            || match self.workload {
+                WorkloadArg::Venue | WorkloadArg::Exchange => Auth::Signed,
+                WorkloadArg::Opaque => Auth::Session,
+            },
+            Auth::from,
+        )
+    }
+
     /// The plan of the testnet.
     ///
     /// # Errors
@@ -179,6 +214,7 @@ impl ClusterOptions {
             fast_slack: self.fast_slack,
             crash_only: self.crash_only,
             workload: self.workload.into(),
+            auth: self.auth(),
             base_port,
             durability: self.durability.into(),
             profile: self.profile.into(),

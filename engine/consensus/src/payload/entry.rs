@@ -10,6 +10,8 @@ use core::fmt;
 pub const ENTRY_BYTES_FIXED: usize = 1 + 1 + 2 + 4 + 16 + 8;
 /// The first command of a session: its body begins with the session's public key.
 pub const FLAG_OPEN: u16 = 1;
+/// The body is the session's word about itself and not the application's.
+pub const FLAG_SESSION: u16 = 2;
 /// Bytes of the public key that an opening body begins with.
 const KEY_BYTES: usize = 32;
 
@@ -88,7 +90,7 @@ pub struct CommandView<'a> {
     pub lane: Lane,
     /// How it is authenticated.
     pub auth: Auth,
-    /// Flags; [`FLAG_OPEN`] is the only one.
+    /// Flags: [`FLAG_OPEN`] and [`FLAG_SESSION`].
     pub flags: u16,
     /// Whose it is: the first 16 bytes of BLAKE3 of the session's public key.
     pub session: &'a [u8; 16],
@@ -107,6 +109,12 @@ impl CommandView<'_> {
     #[must_use]
     pub const fn is_open(&self) -> bool {
         self.flags & FLAG_OPEN != 0
+    }
+
+    /// Whether the body is about the session itself, behind the key if it opens it.
+    #[must_use]
+    pub const fn is_session(&self) -> bool {
+        self.flags & FLAG_SESSION != 0
     }
 
     /// The public key that an opening command brings.
@@ -154,7 +162,7 @@ impl<'a> Iterator for Commands<'a> {
 
 impl core::iter::FusedIterator for Commands<'_> {}
 
-/// What an entry is made of. Flags and auth follow from it.
+/// What an entry is made of. Auth and the opening flag follow from it.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry<'a> {
     /// Its lane.
@@ -171,12 +179,21 @@ pub struct Entry<'a> {
 
 /// Appends an entry's bytes.
 pub fn encode_entry(entry: &Entry<'_>, bytes: &mut Vec<u8>) {
+    put_entry(entry, 0, bytes);
+}
+
+/// Appends the bytes of an entry whose body is about the session itself.
+pub fn encode_session_entry(entry: &Entry<'_>, bytes: &mut Vec<u8>) {
+    put_entry(entry, FLAG_SESSION, bytes);
+}
+
+fn put_entry(entry: &Entry<'_>, flags: u16, bytes: &mut Vec<u8>) {
     let auth = if entry.signature.is_some() {
         Auth::Ed25519
     } else {
         Auth::None
     };
-    put_fixed(entry, auth, bytes);
+    put_fixed(entry, auth, flags, bytes);
     if let Some(signature) = entry.signature {
         bytes.extend_from_slice(signature);
     }
@@ -186,6 +203,16 @@ pub fn encode_entry(entry: &Entry<'_>, bytes: &mut Vec<u8>) {
 /// The bytes that a client signs for an entry that will carry its signature.
 #[must_use]
 pub fn entry_unsigned(lane: Lane, session: &[u8; 16], seq: u64, body: &[u8]) -> Vec<u8> {
+    unsigned(lane, session, seq, body, 0)
+}
+
+/// The same for an entry whose body is about the session itself.
+#[must_use]
+pub fn session_entry_unsigned(lane: Lane, session: &[u8; 16], seq: u64, body: &[u8]) -> Vec<u8> {
+    unsigned(lane, session, seq, body, FLAG_SESSION)
+}
+
+fn unsigned(lane: Lane, session: &[u8; 16], seq: u64, body: &[u8], flags: u16) -> Vec<u8> {
     let entry = Entry {
         lane,
         session,
@@ -194,7 +221,7 @@ pub fn entry_unsigned(lane: Lane, session: &[u8; 16], seq: u64, body: &[u8]) -> 
         body,
     };
     let mut bytes = Vec::with_capacity(ENTRY_BYTES_FIXED + body.len());
-    put_fixed(&entry, Auth::Ed25519, &mut bytes);
+    put_fixed(&entry, Auth::Ed25519, flags, &mut bytes);
     bytes.extend_from_slice(body);
     bytes
 }
@@ -208,8 +235,8 @@ pub fn session_of_key(key: &[u8; 32]) -> [u8; 16] {
     session
 }
 
-fn put_fixed(entry: &Entry<'_>, auth: Auth, bytes: &mut Vec<u8>) {
-    let flags = if entry.seq == 1 { FLAG_OPEN } else { 0 };
+fn put_fixed(entry: &Entry<'_>, auth: Auth, flags: u16, bytes: &mut Vec<u8>) {
+    let flags = flags | if entry.seq == 1 { FLAG_OPEN } else { 0 };
     // A body beyond 32 bits is far beyond what a parser takes.
     let body_bytes = u32::try_from(entry.body.len()).unwrap_or(u32::MAX);
     bytes.push(entry.lane as u8);
@@ -266,7 +293,7 @@ pub(super) fn read_entry(bytes: &[u8], place: usize) -> Result<CommandView<'_>, 
 /// Checks what the layout leaves open: flags, the number, and that an opening key is the
 /// session's.
 pub(super) fn check_entry(command: &CommandView<'_>, place: usize) -> Result<(), PayloadError> {
-    if command.flags & !FLAG_OPEN != 0 {
+    if command.flags & !(FLAG_OPEN | FLAG_SESSION) != 0 {
         return Err(PayloadError::UnknownFlags {
             command: place,
             flags: command.flags,

@@ -138,8 +138,8 @@ fn unknown_lanes_auths_and_flags_are_refused() {
         Some(PayloadError::UnknownAuth { command, auth: 2 })
     );
     assert_eq!(
-        changed(6, 2),
-        Some(PayloadError::UnknownFlags { command, flags: 2 })
+        changed(6, 4),
+        Some(PayloadError::UnknownFlags { command, flags: 4 })
     );
     assert_eq!(
         changed(7, 1),

@@ -9,6 +9,7 @@ use crate::client_wire::{Outcome, Place};
 use crate::genesis::Genesis;
 use crate::keys::KeyPair;
 use crate::lanes::Rejection;
+use crate::sessions::SessionCommand;
 use crate::state_machine::Lane;
 use quorate_consensus::types::ValidatorIndex;
 use std::ops::ControlFlow;
@@ -41,7 +42,7 @@ impl Client {
     /// Connects a session and learns where its numbers stand.
     ///
     /// # Errors
-    /// No validator answers in time.
+    /// No validator answers in time, or the session has ended.
     pub fn connect(
         genesis: &Genesis,
         key: Arc<KeyPair>,
@@ -51,11 +52,18 @@ impl Client {
         let mut clients = Clients::new(genesis)?;
         let client = clients.add(key, options);
         let mut connected = Self { clients, client };
-        let seq_last =
+        let (seq_last, has_ended) =
             connected.question(timeout, Clients::ask_session, |id, event| match event {
-                ClientEvent::Session { id: of, seq_last } if *of == id => Some(*seq_last),
+                ClientEvent::Session {
+                    id: of,
+                    seq_last,
+                    has_ended,
+                } if *of == id => Some((*seq_last, *has_ended)),
                 _ => None,
             })?;
+        if has_ended {
+            return Err(ClientError::Rejected(Rejection::SessionEnded));
+        }
         connected.clients.resume(client, seq_last);
         Ok(connected)
     }
@@ -80,6 +88,26 @@ impl Client {
         let wanted = self
             .clients
             .submit(self.client, lane, body, Instant::now())?;
+        self.await_result(wanted, timeout)
+    }
+
+    /// Says something of the session itself, and waits until that is finalized. Whoever declares a
+    /// time-out must call often enough: this client does nothing between calls.
+    ///
+    /// # Errors
+    /// It was refused for good, or the time was over.
+    pub fn tell_session(
+        &mut self,
+        command: SessionCommand,
+        timeout: Duration,
+    ) -> Result<Finalized, ClientError> {
+        let wanted = self
+            .clients
+            .tell_session(self.client, command, Instant::now())?;
+        self.await_result(wanted, timeout)
+    }
+
+    fn await_result(&mut self, wanted: u64, timeout: Duration) -> Result<Finalized, ClientError> {
         self.wait(timeout, |event| match event {
             ClientEvent::Result { result, .. } if result.item.seq == wanted => {
                 let item = result.item;

@@ -45,6 +45,14 @@ pub enum ClientEvent<'a> {
         /// The result and its outputs.
         result: ResultView<'a>,
     },
+    /// A validator told another result of a command than validators of enough stake did
+    /// ([`Trust::FaultStake`](super::Trust)): it is at fault, or what it runs is.
+    Contradicted {
+        /// The command's number.
+        seq: u64,
+        /// The validator.
+        validator: ValidatorIndex,
+    },
     /// Outputs for the session that commands of others, or timers, made in one block. Told again
     /// where a session is connected again.
     Stream(Stream<'a>),
@@ -79,6 +87,8 @@ pub enum ClientEvent<'a> {
         id: u64,
         /// Number of the session's last applied command; 0 when there is none.
         seq_last: u64,
+        /// The session has ended, and its key opens no other one.
+        has_ended: bool,
     },
     /// A question found no room; ask again later.
     Busy {

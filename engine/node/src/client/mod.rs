@@ -14,11 +14,14 @@ mod event;
 mod gateway;
 mod identity;
 mod pending;
+mod quorum;
 mod sessions;
 mod taking;
+mod watch;
 
 pub use blocking::{Client, Finalized};
 pub use event::ClientEvent;
+pub use quorum::Trust;
 pub use sessions::{ClientOptions, ClientRef, Clients};
 
 /// A client cannot go on.

@@ -10,11 +10,15 @@
 //! ```
 //! Invariant: `first <= sent <= next`, and the queue holds exactly `first .. next`.
 
+use crate::auth::CommandAuth;
 use crate::client_wire::{ClientFrameWriter, Outcome, Rejection, Verdict, VerdictRun};
-use crate::stages::inlet::wire_lane;
+use crate::keys::KeyPair;
+use crate::sessions::SessionCommand;
+use crate::stages::inlet::{Kind, wire_lane};
 use crate::state_machine::{Lane, SessionId};
-use quorate_consensus::payload::{self, Entry, encode_entry};
+use quorate_consensus::payload::{self, Entry};
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Shortest wait before something that was refused for want of room is sent again.
@@ -43,7 +47,8 @@ pub(super) enum Change {
 #[derive(Debug)]
 pub(super) struct Pending {
     session: SessionId,
-    key: [u8; 32],
+    key: Arc<KeyPair>,
+    auth: Arc<CommandAuth>,
     first: u64,
     sent: u64,
     next: u64,
@@ -61,10 +66,12 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    pub(super) fn new(key: [u8; 32], now: Instant) -> Self {
+    /// `auth` says whether commands are signed with `key`.
+    pub(super) fn new(key: Arc<KeyPair>, auth: Arc<CommandAuth>, now: Instant) -> Self {
         Self {
-            session: SessionId(payload::session_of_key(&key)),
+            session: SessionId(payload::session_of_key(&key.public())),
             key,
+            auth,
             first: 1,
             sent: 1,
             next: 1,
@@ -80,6 +87,11 @@ impl Pending {
 
     pub(super) const fn session(&self) -> SessionId {
         self.session
+    }
+
+    /// The numbers of the commands that wait for finality.
+    pub(super) const fn waiting(&self) -> std::ops::Range<u64> {
+        self.first..self.next
     }
 
     /// How many commands wait for finality.
@@ -123,6 +135,17 @@ impl Pending {
 
     /// Adds a command; says its number.
     pub(super) fn push(&mut self, lane: Lane, body: &[u8], now: Instant) -> u64 {
+        self.push_as(Kind::Application, lane, body, now)
+    }
+
+    /// Adds a command about the session itself; says its number.
+    pub(super) fn push_session(&mut self, command: SessionCommand, now: Instant) -> u64 {
+        let mut body = Vec::new();
+        command.encode(&mut body);
+        self.push_as(Kind::Session, Lane::Order, &body, now)
+    }
+
+    fn push_as(&mut self, kind: Kind, lane: Lane, body: &[u8], now: Instant) -> u64 {
         if self.lengths.is_empty() {
             self.progressed_at = now;
         }
@@ -130,7 +153,7 @@ impl Pending {
         let body = if seq == 1 {
             // The first command brings the session's key.
             self.body.clear();
-            self.body.extend_from_slice(&self.key);
+            self.body.extend_from_slice(&self.key.public());
             self.body.extend_from_slice(body);
             &self.body
         } else {
@@ -139,16 +162,20 @@ impl Pending {
         let before = self.bytes.len();
         let lane = wire_lane(lane);
         let session = &self.session.0;
-        encode_entry(
-            &Entry {
-                lane,
-                session,
-                seq,
-                signature: None,
-                body,
-            },
-            &mut self.bytes,
-        );
+        let signature = self
+            .auth
+            .is_signed()
+            .then(|| kind.unsigned(lane, session, seq, body))
+            .and_then(|unsigned| self.auth.message(&unsigned))
+            .map(|message| self.key.sign(&message));
+        let entry = Entry {
+            lane,
+            session,
+            seq,
+            signature: signature.as_ref(),
+            body,
+        };
+        kind.encode(&entry, &mut self.bytes);
         self.lengths.push_back((self.bytes.len() - before) as u32);
         self.next = seq.saturating_add(1);
         seq
@@ -260,19 +287,23 @@ impl Pending {
                 self.progressed_at = now;
                 Change::Finalized { passed }
             }
-            Outcome::Gap => {
+            // Something else stood under this number, or nothing before it: as it was.
+            Outcome::Gap | Outcome::BadSignature => {
                 self.rewind_to(self.first);
                 Change::None
             }
-            Outcome::TableFull => {
-                let count = self.next - seq;
-                self.drop_from(seq);
-                Change::Dropped {
-                    seq_first: seq,
-                    count,
-                    rejection: Rejection::TableFull,
-                }
-            }
+            Outcome::TableFull => self.give_up(seq, Rejection::TableFull),
+            Outcome::SessionEnded => self.give_up(seq, Rejection::SessionEnded),
+        }
+    }
+
+    fn give_up(&mut self, seq: u64, rejection: Rejection) -> Change {
+        let count = self.next - seq;
+        self.drop_from(seq);
+        Change::Dropped {
+            seq_first: seq,
+            count,
+            rejection,
         }
     }
 

@@ -9,10 +9,14 @@ use super::event::ClientEvent;
 use super::gateway::{Contact, Gateway, State, contacts};
 use super::identity::Identity;
 use super::pending::Pending;
+use super::quorum::{Quorum, Trust};
 use super::taking::Taking;
+use super::watch::{LinkUse, Watcher};
+use crate::auth::CommandAuth;
 use crate::client_wire::{encode_query, encode_root_ask, encode_session_ask, encode_status_ask};
 use crate::genesis::Genesis;
 use crate::keys::KeyPair;
+use crate::sessions::SessionCommand;
 use crate::state_machine::{Lane, SessionId};
 use quorate_consensus::types::ValidatorIndex;
 use quorate_consensus::validators::ValidatorSet;
@@ -38,6 +42,9 @@ pub struct ClientOptions {
     /// A validator under which nothing is finalized for this long, while something waits, is left
     /// for the next one.
     pub patience: Duration,
+    /// Whose word is taken for results. Answers to questions, streams and the session's last
+    /// number are always those of the one validator.
+    pub trust: Trust,
 }
 
 impl Default for ClientOptions {
@@ -48,6 +55,7 @@ impl Default for ClientOptions {
             pending_max: 65_536,
             pending_bytes_max: 64 * 1024 * 1024,
             patience: Duration::from_secs(3),
+            trust: Trust::OneValidator,
         }
     }
 }
@@ -75,13 +83,19 @@ pub(super) struct Session {
     pub(super) accepted_to: u64,
     pub(super) followed_at: Instant,
     pub(super) listed: bool,
+    /// Silence after which a sign of life is sent.
+    heartbeat: Option<Duration>,
+    spoke_at: Instant,
+    /// Where no single validator's word is taken.
+    pub(super) quorum: Option<Quorum>,
 }
 
 /// All that a turn's callbacks may touch, apart from the connections themselves.
 pub(super) struct Table {
     pub(super) sessions: Vec<Session>,
     // Looked up, never walked.
-    pub(super) by_link: HashMap<LinkId, usize>,
+    pub(super) by_link: HashMap<LinkId, LinkUse>,
+    pub(super) watchers: Vec<Watcher>,
     /// Sessions with something to send.
     pub(super) dirty: Vec<usize>,
     /// Sessions that give their connection up, and whether for the named leader.
@@ -91,12 +105,13 @@ pub(super) struct Table {
 
 /// Sessions on one event loop. See the module.
 pub struct Clients {
-    links: ClientLinks,
-    chain: ChainIds,
-    set: Arc<ValidatorSet>,
-    contacts: Arc<[Contact]>,
+    pub(super) links: ClientLinks,
+    pub(super) chain: ChainIds,
+    pub(super) set: Arc<ValidatorSet>,
+    pub(super) contacts: Arc<[Contact]>,
     command_bytes_max: usize,
-    table: Table,
+    auth: Arc<CommandAuth>,
+    pub(super) table: Table,
     frame: Vec<u8>,
     asked: u64,
 }
@@ -135,10 +150,12 @@ impl Clients {
             },
             set: Arc::clone(genesis.validator_set()),
             contacts,
+            auth: Arc::new(CommandAuth::of_client(genesis)),
             command_bytes_max: genesis.file().limits.command_bytes_max as usize,
             table: Table {
                 sessions: Vec::new(),
                 by_link: HashMap::new(),
+                watchers: Vec::new(),
                 dirty: Vec::new(),
                 leaving: Vec::new(),
                 next_due: Instant::now(),
@@ -152,8 +169,9 @@ impl Clients {
     pub fn add(&mut self, key: Arc<KeyPair>, options: ClientOptions) -> ClientRef {
         let now = Instant::now();
         let place = self.table.sessions.len();
+        let trust = options.trust;
         self.table.sessions.push(Session {
-            pending: Pending::new(key.public(), now),
+            pending: Pending::new(Arc::clone(&key), Arc::clone(&self.auth), now),
             gateway: Gateway::new(Arc::clone(&self.contacts), options.first, now),
             key,
             options,
@@ -161,7 +179,11 @@ impl Clients {
             accepted_to: 0,
             followed_at: now,
             listed: false,
+            heartbeat: None,
+            spoke_at: now,
+            quorum: None,
         });
+        self.add_watchers(place, trust, now);
         self.table.next_due = now;
         ClientRef(place)
     }
@@ -195,7 +217,38 @@ impl Clients {
             return Err(ClientError::Full { pending });
         }
         let seq = session.pending.push(lane, body, now);
+        session.spoke_at = now;
         self.table.soil(client.0);
+        Ok(seq)
+    }
+
+    /// Says something of the session itself; it is sent as a command is. Once a time-out has been
+    /// declared, a sign of life follows whenever a third of it has passed without a command, for as
+    /// long as [`turn`](Self::turn) is called. Gives the number.
+    ///
+    /// # Errors
+    /// [`ClientError::Full`]: too many commands wait.
+    pub fn tell_session(
+        &mut self,
+        client: ClientRef,
+        command: SessionCommand,
+        now: Instant,
+    ) -> Result<u64, ClientError> {
+        let session = self.table.sessions.get_mut(client.0);
+        let session = session.ok_or(ClientError::NotConnected)?;
+        let pending = session.pending.len();
+        if pending >= session.options.pending_max {
+            return Err(ClientError::Full { pending });
+        }
+        match command {
+            SessionCommand::Heartbeat => {}
+            SessionCommand::Close | SessionCommand::Timeout(0) => session.heartbeat = None,
+            SessionCommand::Timeout(ns) => session.heartbeat = Some(Duration::from_nanos(ns / 3)),
+        }
+        let seq = session.pending.push_session(command, now);
+        session.spoke_at = now;
+        self.table.soil(client.0);
+        self.table.next_due = now;
         Ok(seq)
     }
 
@@ -327,10 +380,13 @@ impl Clients {
 
     /// Whether the session still has something that its connection had no room for.
     fn send_session(&mut self, place: usize, now: Instant) -> bool {
+        let may_send = self.may_send(place);
         let Some(session) = self.table.sessions.get_mut(place) else {
             return false;
         };
-        if let State::Up { link } = session.gateway.state {
+        if let State::Up { link } = session.gateway.state
+            && may_send
+        {
             loop {
                 self.frame.clear();
                 let count = session.pending.write_submit(now, &mut self.frame);
@@ -389,6 +445,12 @@ impl Clients {
         }
         self.table.next_due = now + Duration::from_secs(1);
         for place in 0..self.table.sessions.len() {
+            let session = &mut self.table.sessions[place];
+            if session.gateway.is_up() && session.heartbeat_due().is_some_and(|due| due <= now) {
+                session.spoke_at = now;
+                session.pending.push_session(SessionCommand::Heartbeat, now);
+                self.table.soil(place);
+            }
             let session = &self.table.sessions[place];
             match session.gateway.state {
                 State::Down { dial_at } if dial_at <= now => self.dial(place, now),
@@ -402,6 +464,7 @@ impl Clients {
                 self.table.next_due = self.table.next_due.min(due.max(now));
             }
         }
+        self.run_watchers(now);
         self.leave(now, on_event);
     }
 
@@ -420,7 +483,7 @@ impl Clients {
         {
             Ok(link) => {
                 session.gateway.dialing(link);
-                self.table.by_link.insert(link, place);
+                self.table.by_link.insert(link, LinkUse::Session(place));
             }
             Err(error) => {
                 tracing::debug!(%error, address, "cannot dial");
@@ -442,8 +505,15 @@ impl Session {
         match self.gateway.state {
             State::Down { dial_at } => Some(dial_at),
             State::Dialing { .. } => None,
-            State::Up { .. } => [hold, stuck].into_iter().flatten().min(),
+            State::Up { .. } => {
+                let all = [hold, stuck, self.heartbeat_due()];
+                all.into_iter().flatten().min()
+            }
         }
+    }
+
+    fn heartbeat_due(&self) -> Option<Instant> {
+        self.heartbeat.map(|pause| self.spoke_at + pause)
     }
 
     fn is_stuck(&self, now: Instant) -> bool {

@@ -5,8 +5,10 @@
 
 use super::event::ClientEvent;
 use super::pending::Change;
+use super::quorum::Counted;
 use super::sessions::{ClientRef, FOLLOW_INTERVAL, Table};
-use crate::client_wire::{ResultView, ServerFrame, Verdict, VerdictRun};
+use super::watch::LinkUse;
+use crate::client_wire::{Outcome, Rejection, ResultView, ServerFrame, Verdict, VerdictRun};
 use quorate_consensus::types::ValidatorIndex;
 use quorate_net::{CloseReason, LinkHandler, LinkId};
 use std::time::Instant;
@@ -20,8 +22,10 @@ pub(super) struct Taking<'t, F> {
 
 impl<F: FnMut(ClientRef, ClientEvent<'_>)> LinkHandler for Taking<'_, F> {
     fn link_up(&mut self, link: LinkId, _validator: u16, _incarnation: u64) {
-        let Some(&place) = self.table.by_link.get(&link) else {
-            return;
+        let place = match self.table.by_link.get(&link) {
+            Some(&LinkUse::Session(place)) => place,
+            Some(&LinkUse::Watcher(place)) => return self.watcher_up(place, link),
+            None => return,
         };
         let Some(session) = self.table.sessions.get_mut(place) else {
             return;
@@ -35,8 +39,16 @@ impl<F: FnMut(ClientRef, ClientEvent<'_>)> LinkHandler for Taking<'_, F> {
     }
 
     fn link_down(&mut self, link: LinkId, reason: CloseReason) {
-        let Some(place) = self.table.by_link.remove(&link) else {
-            return;
+        let place = match self.table.by_link.remove(&link) {
+            Some(LinkUse::Session(place)) => place,
+            Some(LinkUse::Watcher(place)) => {
+                if let Some(watcher) = self.table.watchers.get_mut(place) {
+                    watcher.gateway.next(self.now);
+                    self.table.next_due = self.now;
+                }
+                return;
+            }
+            None => return,
         };
         let Some(session) = self.table.sessions.get_mut(place) else {
             return;
@@ -55,8 +67,10 @@ impl<F: FnMut(ClientRef, ClientEvent<'_>)> LinkHandler for Taking<'_, F> {
     }
 
     fn link_frame(&mut self, link: LinkId, frame: &[u8]) {
-        let Some(&place) = self.table.by_link.get(&link) else {
-            return;
+        let place = match self.table.by_link.get(&link) {
+            Some(&LinkUse::Session(place)) => place,
+            Some(&LinkUse::Watcher(place)) => return self.watcher_frame(place, frame),
+            None => return,
         };
         let (leader, content) = match ServerFrame::decode(frame) {
             Ok(decoded) => decoded,
@@ -124,8 +138,17 @@ impl<F: FnMut(ClientRef, ClientEvent<'_>)> Taking<'_, F> {
                     },
                 );
             }
-            ServerFrame::Session { id, seq_last } => {
-                self.tell(place, ClientEvent::Session { id, seq_last });
+            ServerFrame::Session {
+                id,
+                seq_last,
+                has_ended,
+            } => {
+                let event = ClientEvent::Session {
+                    id,
+                    seq_last,
+                    has_ended,
+                };
+                self.tell(place, event);
             }
             ServerFrame::Busy { id, retry_after_us } => {
                 self.tell(place, ClientEvent::Busy { id, retry_after_us });
@@ -137,6 +160,21 @@ impl<F: FnMut(ClientRef, ClientEvent<'_>)> Taking<'_, F> {
         let Some(session) = self.table.sessions.get_mut(place) else {
             return;
         };
+        let is_for_good = matches!(
+            run.verdict,
+            Verdict::Rejected(reason)
+                if !matches!(reason, Rejection::TooFarAhead | Rejection::Stopping)
+        );
+        let validator = session.gateway.validator();
+        if is_for_good
+            && session.pending.waiting().contains(&run.seq_first)
+            && let Some(quorum) = session.quorum.as_mut()
+            && !quorum.refuse(validator, run.seq_first)
+        {
+            // One validator's word: another one is asked.
+            self.table.leaving.push((place, None));
+            return;
+        }
         let change = session.pending.on_verdict(run, self.now);
         let end = run.seq_first.saturating_add(u64::from(run.count));
         match run.verdict {
@@ -159,7 +197,88 @@ impl<F: FnMut(ClientRef, ClientEvent<'_>)> Taking<'_, F> {
         self.table.soil(place);
     }
 
+    fn watcher_up(&mut self, place: usize, link: LinkId) {
+        if let Some(watcher) = self.table.watchers.get_mut(place) {
+            watcher.gateway.up(link);
+            let of = watcher.of;
+            // Its commands may have waited for enough listeners.
+            self.table.soil(of);
+        }
+    }
+
+    /// A frame of a validator that is only listened to: its results count, and nothing else does.
+    fn watcher_frame(&mut self, place: usize, frame: &[u8]) {
+        let Some(watcher) = self.table.watchers.get(place) else {
+            return;
+        };
+        let (of, validator) = (watcher.of, watcher.gateway.validator());
+        if let Ok((_, ServerFrame::Results(results))) = ServerFrame::decode(frame) {
+            let block = (results.height(), results.time_ns());
+            for result in results {
+                self.count_result(of, validator, block, result);
+            }
+        }
+    }
+
+    /// Takes a result of the session's own validator, or counts it where that is not enough.
     fn take_result(&mut self, place: usize, height: u64, time_ns: u64, result: ResultView<'_>) {
+        let Some(session) = self.table.sessions.get(place) else {
+            return;
+        };
+        if session.quorum.is_none() {
+            return self.believe(place, height, time_ns, result);
+        }
+        let validator = session.gateway.validator();
+        self.count_result(place, validator, (height, time_ns), result);
+    }
+
+    fn count_result(
+        &mut self,
+        place: usize,
+        validator: ValidatorIndex,
+        block: (u64, u64),
+        result: ResultView<'_>,
+    ) {
+        let Some(session) = self.table.sessions.get_mut(place) else {
+            return;
+        };
+        let Some(quorum) = session.quorum.as_mut() else {
+            return;
+        };
+        let (waiting, seq) = (session.pending.waiting(), result.item.seq);
+        quorum.forget_outside(waiting.start, waiting.end);
+        let liars = match quorum.count(validator, block, &result, waiting.contains(&seq)) {
+            Counted::Waits => return,
+            Counted::Contradicts => vec![validator],
+            Counted::Agreed(liars) => {
+                self.believe(place, block.0, block.1, result);
+                liars
+            }
+            Counted::Applied => {
+                let change = session.pending.on_result(seq, Outcome::Duplicate, self.now);
+                self.take_change(place, change, seq);
+                let seq_first = seq;
+                self.tell(
+                    place,
+                    ClientEvent::Passed {
+                        seq_first,
+                        count: 1,
+                    },
+                );
+                return;
+            }
+        };
+        for validator in liars {
+            tracing::warn!(
+                validator = validator.number(),
+                seq,
+                "contradicts the others"
+            );
+            self.tell(place, ClientEvent::Contradicted { seq, validator });
+        }
+    }
+
+    fn believe(&mut self, place: usize, height: u64, time_ns: u64, result: ResultView<'_>) {
         let Some(session) = self.table.sessions.get_mut(place) else {
             return;
         };

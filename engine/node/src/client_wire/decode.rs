@@ -208,6 +208,8 @@ pub enum ServerFrame<'a> {
         id: u64,
         /// Its number; 0 when none has been applied.
         seq_last: u64,
+        /// The session has ended, and its key opens no other one.
+        has_ended: bool,
     },
     /// A question cannot be answered now.
     Busy {
@@ -249,10 +251,20 @@ impl<'a> ServerFrame<'a> {
                     sections: Sections::decode(reader)?,
                 }
             }
-            kind::SESSION => Self::Session {
-                id: reader.u64()?,
-                seq_last: last_u64(reader)?,
-            },
+            kind::SESSION => {
+                let (id, seq_last) = (reader.u64()?, reader.u64()?);
+                let has_ended = match reader.u8()? {
+                    0 => false,
+                    1 => true,
+                    _ => return Err(FrameError::Field("ended")),
+                };
+                reader.end()?;
+                Self::Session {
+                    id,
+                    seq_last,
+                    has_ended,
+                }
+            }
             kind::BUSY => {
                 let (id, retry_after_us) = (reader.u64()?, reader.u32()?);
                 reader.end()?;

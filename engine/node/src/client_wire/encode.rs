@@ -308,10 +308,16 @@ pub fn encode_root<'s>(
 }
 
 /// Appends the number of the session's last applied command; 0 when it has applied none.
-pub fn encode_session(leader: Option<ValidatorIndex>, id: u64, seq_last: u64, bytes: &mut Vec<u8>) {
+pub fn encode_session(
+    leader: Option<ValidatorIndex>,
+    id: u64,
+    (seq_last, has_ended): (u64, bool),
+    bytes: &mut Vec<u8>,
+) {
     server_header(kind::SESSION, leader, bytes);
     bytes.extend_from_slice(&id.to_le_bytes());
     bytes.extend_from_slice(&seq_last.to_le_bytes());
+    bytes.push(u8::from(has_ended));
 }
 
 /// Appends the refusal of a question for now.

@@ -105,7 +105,7 @@ fn server_frames() -> Vec<Vec<u8>> {
     add(&|bytes| encode_status(leader(), 8, "{}", bytes));
     let sections = [("sessions", [1; 32]), ("book", [2; 32])];
     add(&|bytes| encode_root(leader(), 9, 64, &[5; 32], sections.into_iter(), bytes));
-    add(&|bytes| encode_session(leader(), 10, 3, bytes));
+    add(&|bytes| encode_session(leader(), 10, (3, true), bytes));
     add(&|bytes| encode_busy(leader(), 11, 1000, bytes));
     frames
 }
@@ -163,7 +163,11 @@ fn rewrite_server(leader: Option<ValidatorIndex>, frame: &ServerFrame<'_>) -> Ve
         } => {
             encode_root(leader, *id, *height, root, sections.clone(), &mut bytes);
         }
-        ServerFrame::Session { id, seq_last } => encode_session(leader, *id, *seq_last, &mut bytes),
+        ServerFrame::Session {
+            id,
+            seq_last,
+            has_ended,
+        } => encode_session(leader, *id, (*seq_last, *has_ended), &mut bytes),
         ServerFrame::Busy { id, retry_after_us } => {
             encode_busy(leader, *id, *retry_after_us, &mut bytes);
         }
@@ -317,22 +321,22 @@ fn a_submit_without_commands_or_with_another_count_is_refused() {
 
 #[test]
 fn every_code_of_a_rejection_and_an_outcome_means_one_thing() {
-    for code in 1..=6 {
+    for code in 1..=8 {
         assert_eq!(
             rejection_from_code(code).map(|r| u32::from(r as u8)),
             Some(code)
         );
     }
-    for code in (7..300).chain([0, u32::MAX]) {
+    for code in (9..300).chain([0, u32::MAX]) {
         assert_eq!(rejection_from_code(code), None);
     }
-    for byte in 0..=3 {
+    for byte in 0..=5 {
         assert_eq!(
             outcome_from_byte(byte).map(|outcome| outcome as u8),
             Some(byte)
         );
     }
-    assert!((4..=255).all(|byte| outcome_from_byte(byte).is_none()));
+    assert!((6..=255).all(|byte| outcome_from_byte(byte).is_none()));
 }
 
 proptest! {

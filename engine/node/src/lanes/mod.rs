@@ -2,12 +2,15 @@
 //!
 //! Owns every command from its admission until it stands in a finalized block, their order, and
 //! who is sent them. `verdict`: the answers and bounds; `queue`: one session; `pool`: all of them;
-//! `block`: payloads; `forward`: other leaders. Never: consensus rules, sockets, clocks.
+//! `block`: payloads; `forward`: other leaders; `correct`: what execution found otherwise.
+//! Never: consensus rules, sockets, clocks.
 //!
-//! What the pool knows of sessions it learns from finalized blocks alone, by the same rule as the
-//! session table, so it needs no answer from the application stage.
+//! What the pool knows of sessions it learns from finalized blocks, by the same rule as the session
+//! table, so it waits for no answer from the application stage. Where execution comes to another
+//! end, as with a forged command, the pool is told so later and set right.
 
 mod block;
+mod correct;
 mod forward;
 mod pool;
 mod queue;
@@ -114,7 +117,7 @@ impl Lanes {
     ) -> Result<(), PayloadError> {
         for (index, view) in commands_of_block(payload)?.enumerate() {
             let index = u32::try_from(index).unwrap_or(u32::MAX);
-            admitted.extend(self.finalize(now_ns, index, SessionId(*view.session), view.seq));
+            admitted.extend(self.finalize(now_ns, index, &view));
         }
         Ok(())
     }

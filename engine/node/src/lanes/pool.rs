@@ -4,10 +4,11 @@
 //! of payloads stands in `block`, the sending to leaders in `forward`. Never: parses untrusted
 //! bytes (it is handed checked commands), sends, reads a clock.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use quorate_consensus::payload::CommandView;
 
+use super::correct::Losers;
 use super::forward::Forwarding;
 use super::queue::{Command, SessionQueue};
 use super::verdict::{Admitted, LanesConfig, Rejection, Verdict};
@@ -15,6 +16,9 @@ use crate::state_machine::{Lane, SessionId};
 
 /// Lanes there are.
 pub(super) const LANES: usize = 4;
+
+/// Sessions that wait to be opened although the table is full, at most.
+const OPENINGS_WHEN_FULL: usize = 64;
 
 /// Names one command for as long as it is kept; says nothing once it is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +70,8 @@ pub struct LanesCounters {
     pub gaps_expired: u64,
     /// Commands sent to every validator because they waited too long.
     pub fanned_out: u64,
+    /// Commands of peers that were left out because their signatures are not good.
+    pub forwards_refused: u64,
 }
 
 /// The command pool of one validator.
@@ -73,9 +79,9 @@ pub struct LanesCounters {
 pub struct Lanes {
     pub(super) config: LanesConfig,
     pub(super) sessions: Vec<SessionQueue>,
-    places: HashMap<SessionId, u32>,
+    pub(super) places: HashMap<SessionId, u32>,
     free: Vec<u32>,
-    open_sessions: u32,
+    pub(super) open_sessions: u32,
     /// Sessions whose head may be proposed, by the lane of the head. An entry that is no longer
     /// right is dropped when it is met.
     pub(super) lines: [VecDeque<u32>; LANES],
@@ -84,8 +90,11 @@ pub struct Lanes {
     /// Commands in the order in which they became ready; those gone are dropped at the front.
     ages: VecDeque<Timed>,
     /// Commands behind a missing number, by when they are given up.
-    gapped: VecDeque<Timed>,
+    pub(super) gapped: VecDeque<Timed>,
     pub(super) forwarding: Forwarding,
+    pub(super) losers: Losers,
+    /// Sessions that have ended. Bound: that of the table's retired names, and `sessions_max`.
+    pub(super) ended: HashSet<SessionId>,
     commands: usize,
     bytes: usize,
     is_stopping: bool,
@@ -109,6 +118,8 @@ impl Lanes {
             ages: VecDeque::new(),
             gapped: VecDeque::new(),
             forwarding,
+            losers: Losers::default(),
+            ended: HashSet::new(),
             commands: 0,
             bytes: 0,
             is_stopping: false,
@@ -125,6 +136,16 @@ impl Lanes {
         session.is_open = true;
         session.last_seq = last_seq;
         session.unchain();
+    }
+
+    /// Says that a session of the restored table has ended. Before anything else.
+    pub fn restore_ended(&mut self, id: SessionId) {
+        self.ended.insert(id);
+    }
+
+    /// Whether commands carry their clients' signatures.
+    pub(crate) const fn is_signed(&self) -> bool {
+        self.config.is_signed
     }
 
     /// Commands kept.
@@ -149,6 +170,11 @@ impl Lanes {
     #[must_use]
     pub const fn counters(&self) -> &LanesCounters {
         &self.counters
+    }
+
+    /// A peer's commands were left out before they came here.
+    pub(crate) const fn note_refused(&mut self, count: u64) {
+        self.counters.forwards_refused += count;
     }
 
     /// From here on no client's command is taken.
@@ -195,7 +221,7 @@ impl Lanes {
         }
     }
 
-    fn slot_or_new(&mut self, id: SessionId) -> u32 {
+    pub(super) fn slot_or_new(&mut self, id: SessionId) -> u32 {
         if let Some(&slot) = self.places.get(&id) {
             return slot;
         }
@@ -212,7 +238,7 @@ impl Lanes {
     }
 
     /// Frees the place of a session that the chain does not know and that holds nothing.
-    fn free_if_unused(&mut self, slot: u32) {
+    pub(super) fn free_if_unused(&mut self, slot: u32) {
         let session = &self.sessions[slot as usize];
         if !session.is_open && session.held() == 0 {
             let is_there = self.places.remove(&session.id).is_some();
@@ -278,7 +304,10 @@ impl Lanes {
         }
         let session = known.map(|slot| &self.sessions[slot as usize]);
         let is_open = session.is_some_and(|session| session.is_open);
-        if !is_open && self.open_sessions >= self.config.sessions_max {
+        if !is_open && self.ended.contains(&SessionId(*view.session)) {
+            return Err(Verdict::Rejected(Rejection::SessionEnded));
+        }
+        if !is_open && !self.has_room_to_open() {
             return Err(Verdict::Rejected(Rejection::TableFull));
         }
         let ready_end = session.map_or(1, |session| session.ready_end);
@@ -292,6 +321,14 @@ impl Lanes {
             return Err(Verdict::Busy { retry_after_us });
         }
         Ok(None)
+    }
+
+    /// Whether a session may be opened: in a full table another one may have to end for it, which
+    /// execution decides, so a few are let through.
+    fn has_room_to_open(&self) -> bool {
+        let known = self.places.len();
+        let opening = known.saturating_sub(self.open_sessions as usize);
+        self.open_sessions < self.config.sessions_max || opening < OPENINGS_WHEN_FULL
     }
 
     /// What to do with a command whose number is held already; `None` when it is not held.
@@ -383,7 +420,7 @@ impl Lanes {
     }
 
     /// Notes what became ready and puts the session into line.
-    fn make_ready(&mut self, now_ns: u64, slot: u32) {
+    pub(super) fn make_ready(&mut self, now_ns: u64, slot: u32) {
         let session = &mut self.sessions[slot as usize];
         let generation = session.generation;
         for seq in session.extend_ready() {
@@ -413,7 +450,7 @@ impl Lanes {
         }
     }
 
-    fn forget(&mut self, command: &Command) {
+    pub(super) fn forget(&mut self, command: &Command) {
         self.commands -= 1;
         self.bytes -= command.entry.len();
     }
@@ -424,9 +461,9 @@ impl Lanes {
         &mut self,
         now_ns: u64,
         index: u32,
-        id: SessionId,
-        seq: u64,
+        view: &CommandView<'_>,
     ) -> Option<Admitted> {
+        let (id, seq) = (SessionId(*view.session), view.seq);
         let known = self.places.get(&id).copied();
         let is_open = known.is_some_and(|slot| self.sessions[slot as usize].is_open);
         if !is_open {
@@ -435,7 +472,7 @@ impl Lanes {
                     let slot = self.slot_or_new(id);
                     self.open_sessions += 1;
                     self.sessions[slot as usize].is_open = true;
-                    self.apply_next(now_ns, index, slot)
+                    self.apply_next(now_ns, index, slot, view)
                 }
                 1 => {
                     self.drop_session(known?);
@@ -449,7 +486,7 @@ impl Lanes {
         }
         let slot = known?;
         if seq == self.sessions[slot as usize].last_seq.saturating_add(1) {
-            return self.apply_next(now_ns, index, slot);
+            return self.apply_next(now_ns, index, slot, view);
         }
         self.notice_gap(slot, seq);
         None
@@ -465,23 +502,37 @@ impl Lanes {
         }
     }
 
-    fn apply_next(&mut self, now_ns: u64, index: u32, slot: u32) -> Option<Admitted> {
+    fn apply_next(
+        &mut self,
+        now_ns: u64,
+        index: u32,
+        slot: u32,
+        view: &CommandView<'_>,
+    ) -> Option<Admitted> {
         let command = self.sessions[slot as usize].finalize_next();
         self.make_ready(now_ns, slot);
         let command = command?;
         self.forget(&command);
+        if self.config.is_signed && *command.entry != *view.entry {
+            // Execution will say which of the two was the client's.
+            self.losers.push(command);
+            return None;
+        }
         command.is_local.then(|| Admitted {
             index,
             latency_ns: now_ns.saturating_sub(command.admitted_ns),
         })
     }
 
-    /// The table is full: nothing of this session can ever apply.
+    /// The table is full: nothing of this session applies, as far as the pool knows.
     fn drop_session(&mut self, slot: u32) {
         let gone: Vec<Command> = self.sessions[slot as usize].drain().collect();
         for command in &gone {
             self.forget(command);
         }
+        // Another session may have ended for it, which execution will say.
+        gone.into_iter()
+            .for_each(|command| self.losers.push(command));
         self.free_if_unused(slot);
     }
 

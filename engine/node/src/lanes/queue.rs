@@ -13,6 +13,9 @@ use std::collections::VecDeque;
 
 use crate::state_machine::{Lane, SessionId};
 
+/// How far back a correction may go with what is held above it kept.
+const CORRECTION_MAX: u64 = 4096;
+
 /// A command that is kept until it stands in a finalized block.
 #[derive(Debug)]
 pub(super) struct Command {
@@ -129,6 +132,23 @@ impl SessionQueue {
         command
     }
 
+    /// Sets back, or on, which number was applied last; what is held above it stays.
+    pub(super) fn correct(&mut self, last_seq: u64) -> Vec<Command> {
+        let mut gone = Vec::new();
+        while self.last_seq < last_seq && !self.commands.is_empty() {
+            gone.extend(self.finalize_next());
+        }
+        let back = self.last_seq.saturating_sub(last_seq);
+        if back > CORRECTION_MAX {
+            gone.extend(self.drain());
+        } else {
+            (0..back).for_each(|_| self.commands.push_front(None));
+        }
+        self.last_seq = last_seq;
+        self.unchain();
+        gone
+    }
+
     /// Forgets what stands in blocks that are not final: all of it may be proposed again.
     pub(super) fn unchain(&mut self) {
         self.chained_seq = self.last_seq;
@@ -151,6 +171,14 @@ impl SessionQueue {
             .min(seq)
             .max(self.chained_seq.saturating_add(1));
         command
+    }
+
+    /// Numbers that are held behind a missing one.
+    pub(super) fn gapped(&self) -> impl Iterator<Item = u64> + '_ {
+        let numbers = (self.last_seq.saturating_add(1)..).zip(&self.commands);
+        let held = numbers.filter(|(_, command)| command.is_some());
+        held.map(|(seq, _)| seq)
+            .filter(|&seq| seq >= self.ready_end)
     }
 
     /// Gives up every held command.

@@ -362,14 +362,18 @@ fn a_command_whose_predecessor_never_comes_is_dropped_and_its_place_freed() {
 }
 
 #[test]
-fn a_session_beyond_a_full_table_is_refused_and_what_was_kept_of_it_is_dropped() {
+fn sessions_beyond_a_full_table_are_refused_but_for_a_few_that_others_may_end_for() {
     let mut lanes = Lanes::new(LanesConfig::new(1, 20 * MS));
     submit(&mut lanes, 1, &[order(1, 1), order(2, 1), order(2, 2)]);
     let payload = build(&mut lanes).expect("both");
     assert_eq!(contents(&payload), [(id(1), 1), (id(2), 1), (id(2), 2)]);
     assert_eq!(finalize(&mut lanes, 2, &payload).len(), 1);
     assert!(lanes.is_empty());
-    let full = submit(&mut lanes, 3, &[order(3, 1)]);
+    for client in 3..67 {
+        let tried = submit(&mut lanes, 3, &[order(client, 1)]);
+        assert_eq!(tried, [Verdict::Accepted], "{client}");
+    }
+    let full = submit(&mut lanes, 3, &[order(67, 1)]);
     assert_eq!(full, [Verdict::Rejected(Rejection::TableFull)]);
 }
 

@@ -37,6 +37,8 @@ pub struct LanesConfig {
     /// Bytes of commands sent to all validators within one `fan_ns` at most: a slow chain must
     /// not be made slower by everybody's copies.
     pub fan_bytes_max: usize,
+    /// Whether commands carry their clients' signatures (genesis).
+    pub is_signed: bool,
 }
 
 impl LanesConfig {
@@ -57,6 +59,7 @@ impl LanesConfig {
             retry_ns: fan_ns.saturating_mul(25),
             forward_bytes_max: 2 * 1024 * 1024,
             fan_bytes_max: 64 * 1024,
+            is_signed: false,
         }
     }
 }
@@ -92,6 +95,10 @@ pub enum Rejection {
     TableFull = 5,
     /// The validator is stopping.
     Stopping = 6,
+    /// The session's key has not signed it, in a chain whose commands are signed.
+    BadSignature = 7,
+    /// The session has ended; its key opens no other one.
+    SessionEnded = 8,
 }
 
 /// The verdict on one command of a submission.

@@ -2,7 +2,10 @@
 //! start the threads. Owns nothing that outlives it.
 
 use super::{Asker, Node, NodeFailure, StartError};
+use crate::auth::CommandAuth;
 use crate::config::NodeConfig;
+use crate::executor::Executor;
+use crate::genesis::Auth;
 use crate::hex;
 use crate::http::{HttpServer, Question, Reply};
 use crate::lanes::LanesConfig;
@@ -187,7 +190,16 @@ fn replica_config(config: &NodeConfig) -> Result<ReplicaConfig, StartError> {
         log: log_config(config)?,
         lanes,
         cache_bytes_max: CACHE_BYTES_MAX,
+        auth: Arc::new(command_auth(config)?),
         snapshots: Some(snapshots_path(&config.data)),
+    })
+}
+
+/// The chain's rule for commands.
+fn command_auth(config: &NodeConfig) -> Result<CommandAuth, StartError> {
+    Ok(match config.genesis.file().auth {
+        Auth::Session => CommandAuth::session(),
+        Auth::Signed => CommandAuth::signed(config.genesis.validator_set(), random()?),
     })
 }
 
@@ -228,7 +240,8 @@ pub(super) fn start<S: StateMachine>(
     let (reader, served) = (companions.reader, companions.served);
     let pruning = Pruning::new(companions.pruner, reader.clone(), served, bytes_max);
     let origin = (reader, companions.snapshot, pruning);
-    let shadow = second.map(|app| ShadowPlan::new(&config, app, origin, asks));
+    let auth = Arc::clone(parts.executor.auth());
+    let shadow = second.map(|app| ShadowPlan::new(&config, app, origin, asks, &auth));
     tell_pruning(bytes_max, shadow.is_some());
     let net_config = net_config(&config, companions.summary.lease.incarnation)?;
     let set = Arc::clone(config.genesis.validator_set());
@@ -244,8 +257,7 @@ pub(super) fn start<S: StateMachine>(
         publisher.durable.1.clone(),
         Arc::clone(&publisher.is_wanted),
     );
-    let command_bytes_max = config.genesis.file().limits.command_bytes_max;
-    let inlet = Arc::new(Inlet::new(command_bytes_max as usize));
+    let inlet = Arc::new(Inlet::new(&config.genesis, auth));
     let asker = Asker {
         control,
         waker: waker.clone(),
@@ -300,6 +312,12 @@ fn publisher(blocks_max: usize) -> (Publisher, Receiver<BlockResults>) {
 fn tell_start(config: &NodeConfig) {
     let (placement, timers) = (&config.placement, &config.timers);
     tracing::info!(validator = config.own.number(), %placement, %timers, "starting");
+    let auth = config.genesis.file().auth;
+    if auth == Auth::Session {
+        tracing::warn!("{}", auth.remark());
+    } else {
+        tracing::info!("{}", auth.remark());
+    }
 }
 
 /// What is known before anything runs.
@@ -419,6 +437,7 @@ struct ShadowPlan<S> {
     pruning: Pruning,
     own: ValidatorIndex,
     asks: Asks,
+    auth: Arc<CommandAuth>,
 }
 
 impl<S> ShadowPlan<S> {
@@ -427,6 +446,7 @@ impl<S> ShadowPlan<S> {
         app: S,
         (reader, base, pruning): (Reader, Option<(u64, RecordRef)>, Pruning),
         asks: Asks,
+        auth: &Arc<CommandAuth>,
     ) -> Self {
         Self {
             app,
@@ -442,6 +462,7 @@ impl<S> ShadowPlan<S> {
             pruning,
             own: config.own,
             asks,
+            auth: Arc::clone(auth),
         }
     }
 }
@@ -478,9 +499,11 @@ impl Beside {
             };
             let (app, sessions_max, set) = (plan.app, plan.sessions_max, plan.set);
             let (policy, reader, base) = (plan.policy, plan.reader, plan.base);
-            let pruning = plan.pruning;
+            let (pruning, auth) = (plan.pruning, plan.auth);
             shadow::start(parts, move || {
-                let shadow = Shadow::new(app, sessions_max, &set, policy, reader, base)?;
+                let executor =
+                    Executor::new(app, sessions_max, set.genesis_time_ns()).with_auth(auth);
+                let shadow = Shadow::new(executor, &set, policy, reader, base)?;
                 Ok(shadow.with_pruning(pruning))
             })
         };

@@ -10,6 +10,7 @@ use quorate_consensus::evidence::Evidence;
 use quorate_consensus::header::Header;
 use quorate_consensus::types::{BlockId, Now, ValidatorIndex, Window};
 
+use super::checks::Check;
 use super::jobs::Job;
 use super::order::{OrderError, OrderOut, OrderStage};
 use super::outbox::Event;
@@ -40,14 +41,7 @@ impl OrderStage {
                 id,
                 header,
                 payload,
-            } => {
-                self.store.add_block(id, header, Some(Arc::clone(&payload)));
-                out.journal.push(JournalOp::Block {
-                    id,
-                    header,
-                    payload,
-                });
-            }
+            } => self.persist_block(id, header, payload, out),
             Effect::PersistRecord(own) => out.journal.push(JournalOp::Record(own)),
             Effect::PersistAnswer(answer) => out.journal.push(JournalOp::Answer(answer)),
             Effect::SignAnswer(answer) => out.jobs.push(Job::SignAnswer(answer)),
@@ -82,6 +76,9 @@ impl OrderStage {
             Effect::ServeFinality { to, at_least } => {
                 self.enqueue(Request::Finality { to, at_least });
             }
+            Effect::Forwarded { from, commands } if self.is_signed => {
+                out.checks.push(Check::Forwarded { from, commands });
+            }
             Effect::Forwarded { from, commands } => {
                 if self.lanes.take_forwarded(now.mono_ns, &commands).is_err() {
                     out.events.push(Event::PeerFault(from));
@@ -96,6 +93,25 @@ impl OrderStage {
             Effect::Alarm(alarm) => out.events.push(Event::Alarm(alarm)),
         }
         Ok(())
+    }
+
+    fn persist_block(
+        &mut self,
+        id: BlockId,
+        header: Header,
+        payload: Arc<[u8]>,
+        out: &mut OrderOut,
+    ) {
+        self.store.add_block(id, header, Some(Arc::clone(&payload)));
+        if self.is_signed {
+            let payload = Arc::clone(&payload);
+            out.checks.push(Check::Block { id, payload });
+        }
+        out.journal.push(JournalOp::Block {
+            id,
+            header,
+            payload,
+        });
     }
 
     fn stopped(&mut self, window: Window, out: &mut OrderOut) {
@@ -125,6 +141,8 @@ impl OrderStage {
             admitted: Vec::new(),
         };
         self.store.finalize(block.id, &block.header);
+        let settling = (header.height.number(), Arc::clone(&block.payload));
+        self.unsettled.push_back(settling);
         self.lanes
             .finalize_block(now.mono_ns, &block.payload, &mut block.admitted)?;
         let is_new_window = block.header.window > self.delivered_window;

@@ -15,6 +15,7 @@
 //! A turn of the caller: hand over everything that came, call [`Replica::turn`], do what the outbox
 //! asks for, clear it.
 
+mod checks;
 mod effects;
 mod heal;
 mod jobs;
@@ -22,6 +23,9 @@ mod order;
 mod outbox;
 mod serve;
 
+pub use checks::Check;
+use checks::PieceChecks;
+pub(crate) use checks::{CHECKS_PER_TURN, CheckedForward, check_forwarded};
 pub use jobs::{Job, run_jobs};
 pub use order::{FrameOutcome, OrderError, OrderOut, OrderStage};
 pub use outbox::{Event, Frame, FrameClass, Frames, Outbox};
@@ -31,14 +35,15 @@ use std::sync::Arc;
 
 use quorate_consensus::input::Input;
 use quorate_consensus::machine::{Config, Consensus, Disposition, Durability, TimerConfig};
-use quorate_consensus::payload::PayloadError;
+use quorate_consensus::payload::{PayloadError, parse_entries};
 use quorate_consensus::types::{Now, ValidatorIndex};
 use quorate_consensus::validators::ValidatorSet;
 use quorate_log::{DataFolder, LogConfig, Preparer, Pruner, Reader, RecordRef};
 
-use crate::executor::{ExecuteError, Executor};
+use crate::auth::{Checked, CommandAuth, KeySource};
+use crate::executor::{ExecuteError, Executor, FinalBlock};
 use crate::journal::{Journal, JournalError, Journaled, SyncDone, SyncError, SyncWorker};
-use crate::lanes::{CommandVerdict, Lanes, LanesConfig};
+use crate::lanes::{CommandVerdict, Lanes, LanesConfig, Rejection, Verdict};
 use crate::recovery::{RecoveryConfig, RecoveryError, RecoverySummary, recover, restore_newest};
 use crate::snapshot::SnapshotFolder;
 use crate::state_machine::{SessionId, StateMachine};
@@ -73,6 +78,8 @@ pub struct ReplicaConfig {
     pub lanes: LanesConfig,
     /// Bytes of payloads kept in memory for peers and delivery.
     pub cache_bytes_max: usize,
+    /// Whether commands are signed (genesis), and what is found out about that.
+    pub auth: Arc<CommandAuth>,
     /// Folder of the snapshots, the newest of which a start begins with; none without them.
     pub snapshots: Option<PathBuf>,
 }
@@ -149,6 +156,7 @@ pub struct Replica<S> {
     journaled: Vec<Journaled>,
     /// The last turn ended with work left.
     is_unfinished: bool,
+    checks: PieceChecks,
 }
 
 impl<S: StateMachine> Parts<S> {
@@ -165,7 +173,8 @@ impl<S: StateMachine> Parts<S> {
     ) -> Result<(Self, Companions), RecoveryError> {
         let set = &config.set;
         let sessions_max = config.lanes.sessions_max;
-        let mut executor = Executor::new(app, sessions_max, set.genesis_time_ns());
+        let mut executor = Executor::new(app, sessions_max, set.genesis_time_ns())
+            .with_auth(Arc::clone(&config.auth));
         let snapshots = config.snapshots.clone().map(SnapshotFolder::new);
         let snapshot = snapshots
             .as_ref()
@@ -182,9 +191,16 @@ impl<S: StateMachine> Parts<S> {
         {
             snapshots.settle_fetched(base.header.height.number())?;
         }
-        let mut lanes = Lanes::new(config.lanes.clone());
-        for session in executor.sessions().iter() {
+        let mut lanes = Lanes::new(LanesConfig {
+            is_signed: config.auth.is_signed(),
+            ..config.lanes.clone()
+        });
+        let live = executor.sessions().iter().filter(|known| !known.is_closed);
+        for session in live {
             lanes.restore_session(session.id, session.last_seq);
+        }
+        for id in executor.sessions().ended() {
+            lanes.restore_ended(*id);
         }
         let consensus = Config {
             own: config.own,
@@ -250,6 +266,7 @@ impl<S: StateMachine> Replica<S> {
             executor,
         } = parts;
         Self {
+            checks: PieceChecks::new(Arc::clone(executor.auth())),
             order,
             journal,
             executor,
@@ -305,6 +322,38 @@ impl<S: StateMachine> Replica<S> {
         entries: &[u8],
         verdicts: &mut Vec<CommandVerdict>,
     ) -> Result<(), PayloadError> {
+        if !self.checks.is_signed() {
+            return self.order.submit(now, session, entries, verdicts);
+        }
+        // One by one, so that a bad one does not keep the good ones out.
+        let checked = self.checks.check_submission(KeySource::Known, entries);
+        for (view, checked) in parse_entries(entries)?.zip(checked) {
+            let rejection = match checked {
+                Checked::Good => {
+                    self.order.submit(now, session, view.entry, verdicts)?;
+                    continue;
+                }
+                Checked::Bad => Rejection::BadSignature,
+                // Its session has not been opened here.
+                Checked::Unknown => Rejection::TooFarAhead,
+            };
+            verdicts.push(CommandVerdict {
+                session: SessionId(*view.session),
+                seq: view.seq,
+                verdict: Verdict::Rejected(rejection),
+            });
+        }
+        Ok(())
+    }
+
+    /// As [`submit`](Self::submit), for commands whose signatures have been checked.
+    pub(crate) fn submit_checked(
+        &mut self,
+        now: Now,
+        session: Option<SessionId>,
+        entries: &[u8],
+        verdicts: &mut Vec<CommandVerdict>,
+    ) -> Result<(), PayloadError> {
         self.order.submit(now, session, entries, verdicts)
     }
 
@@ -318,6 +367,7 @@ impl<S: StateMachine> Replica<S> {
         let outcome = self.run_passes(now, outbox);
         std::mem::swap(&mut self.out.frames, &mut outbox.frames);
         outcome?;
+        self.run_checks(now, outbox)?;
         outbox.jobs.append(&mut self.out.jobs);
         outbox.events.append(&mut self.out.events);
         for (session, seq) in self.out.repeats.drain(..) {
@@ -326,6 +376,51 @@ impl<S: StateMachine> Replica<S> {
                 .push(self.executor.repeat_result(session, seq));
         }
         self.journal.sync_jobs(now.mono_ns, &mut outbox.sync);
+        Ok(())
+    }
+
+    /// Goes on with the checks of clients' signatures, a bounded piece, and executes what is
+    /// checked.
+    fn run_checks(&mut self, now: Now, outbox: &mut Outbox) -> Result<(), ReplicaError> {
+        if !self.checks.is_signed() {
+            return Ok(());
+        }
+        for check in self.out.checks.drain(..) {
+            self.checks.ask(check);
+        }
+        let mut budget = CHECKS_PER_TURN;
+        while let Some(block) = self.checks.next_executable(&mut budget) {
+            self.execute(now, &block, outbox)?;
+        }
+        let mut forwarded = Vec::new();
+        self.checks.go_on(&mut budget, &mut forwarded);
+        for forward in &forwarded {
+            if self.order.take_forwarded(now, forward) {
+                outbox.events.push(Event::PeerFault(forward.from));
+            }
+        }
+        self.is_unfinished |= !self.checks.is_idle() || !forwarded.is_empty();
+        Ok(())
+    }
+
+    fn execute(
+        &mut self,
+        now: Now,
+        block: &FinalBlock,
+        outbox: &mut Outbox,
+    ) -> Result<(), ReplicaError> {
+        let mut results = outbox.spare_results();
+        self.executor.execute(block, &mut results)?;
+        if let Some(statement) = results.statement() {
+            self.order.input(now, Input::State(statement));
+        }
+        if results.settles() {
+            let refused = results.refused();
+            self.order
+                .settled(now, results.height, &results.corrections, &refused)?;
+        }
+        outbox.results.push(results);
+        self.order.set_timer_next(self.executor.timer_next_ns());
         Ok(())
     }
 
@@ -356,13 +451,11 @@ impl<S: StateMachine> Replica<S> {
         for done in journaled.drain(..) {
             match done {
                 Journaled::Executable(block) => {
-                    let mut results = outbox.spare_results();
-                    self.executor.execute(&block, &mut results)?;
-                    if let Some(statement) = results.statement() {
-                        self.order.input(now, Input::State(statement));
+                    if self.checks.is_signed() {
+                        self.checks.hold(block);
+                    } else {
+                        self.execute(now, &block, outbox)?;
                     }
-                    outbox.results.push(results);
-                    self.order.set_timer_next(self.executor.timer_next_ns());
                 }
                 done => {
                     is_changed |= matches!(done, Journaled::Record(_) | Journaled::Answer(_));
@@ -378,6 +471,12 @@ impl<S: StateMachine> Replica<S> {
         for done in self.journaled.drain(..) {
             self.order.journaled(now, done);
         }
+    }
+
+    /// Whether signatures of clients are still to be checked.
+    #[must_use]
+    pub fn is_checking(&self) -> bool {
+        !self.checks.is_idle()
     }
 
     /// When the next turn is due at latest, by the monotonic clock; anything that comes before

@@ -17,11 +17,13 @@ use quorate_consensus::trust::Authenticated;
 use quorate_consensus::types::{BlockId, Height, Index, Now, ValidatorIndex, Window};
 use quorate_consensus::wire::{self, DecodeError};
 
+use super::checks::{Check, CheckedForward};
 use super::jobs::Job;
 use super::outbox::{Event, Frames};
 use super::serve::Request;
 use crate::journal::{JournalOp, Journaled};
 use crate::lanes::{CommandVerdict, Lanes};
+use crate::results::Correction;
 use crate::state_machine::SessionId;
 use crate::store::{Store, StoreError};
 
@@ -36,6 +38,8 @@ pub struct OrderOut {
     pub frames: Frames,
     /// For a worker.
     pub jobs: Vec<Job>,
+    /// Clients' signatures that are to be checked, in a chain whose commands carry them.
+    pub checks: Vec<Check>,
     /// Commands that are final already and were submitted again: for the application stage.
     pub repeats: Vec<(SessionId, u64)>,
     /// What else happened.
@@ -107,6 +111,10 @@ pub struct OrderStage {
     pub(super) delivered_window: Window,
     /// Windows below are forgotten.
     pub(super) forgotten: Window,
+    /// Whether commands carry their clients' signatures.
+    pub(super) is_signed: bool,
+    /// Final blocks that are not executed yet, or of which that is not known: height and payload.
+    pub(super) unsettled: VecDeque<(u64, Arc<[u8]>)>,
 }
 
 impl OrderStage {
@@ -116,6 +124,7 @@ impl OrderStage {
         let own = config.own;
         let delivered_window = restored.finalized.window;
         let forgotten = restored.proven.window;
+        let is_signed = lanes.is_signed();
         let mut effects = Effects::new();
         let consensus = Consensus::new(config, restored, now, &mut effects);
         Self {
@@ -135,6 +144,8 @@ impl OrderStage {
             is_rebase_due: false,
             delivered_window,
             forgotten,
+            is_signed,
+            unsettled: VecDeque::new(),
         }
     }
 
@@ -191,7 +202,46 @@ impl OrderStage {
         }
     }
 
-    /// Judges a client's submission; see [`Lanes::submit`].
+    /// Takes what a peer forwarded, once its signatures are checked; whether the peer is at fault,
+    /// because the bytes are no commands.
+    pub(crate) fn take_forwarded(&mut self, now: Now, forward: &CheckedForward) -> bool {
+        self.lanes.note_refused(forward.refused);
+        self.lanes
+            .take_forwarded(now.mono_ns, &forward.commands)
+            .is_err()
+    }
+
+    /// Blocks up to `height` are executed; what came of the one at `height` otherwise than the pool
+    /// took it. Calls without corrections may be left out.
+    ///
+    /// # Errors
+    /// When a logged block is malformed.
+    pub fn settled(
+        &mut self,
+        now: Now,
+        height: u64,
+        corrections: &[Correction],
+        refused: &[u32],
+    ) -> Result<(), OrderError> {
+        let mut block = None;
+        while let Some((of, _)) = self.unsettled.front()
+            && *of <= height
+        {
+            block = self.unsettled.pop_front();
+        }
+        if let Some((_, payload)) = block.filter(|_| !corrections.is_empty()) {
+            let later = self.unsettled.iter().map(|(_, payload)| &payload[..]);
+            self.lanes
+                .correct(now.mono_ns, corrections, (&payload, refused), later)?;
+        }
+        if self.unsettled.is_empty() {
+            self.lanes.drop_losers();
+        }
+        Ok(())
+    }
+
+    /// Judges a client's submission; see [`Lanes::submit`]. In a chain of signed commands whoever
+    /// calls has checked the signatures.
     ///
     /// # Errors
     /// When the bytes are no run of entries.

@@ -3,6 +3,7 @@
 //! Owns the loop around an [`Executor`]: finalized blocks in, results and answers out. Never:
 //! asked before a vote; nothing of consensus waits for it.
 
+use super::check::InFlight;
 use super::dedicated::Halt;
 use super::inlet::Control;
 use super::shared::ANSWER_BYTES_MAX;
@@ -33,6 +34,8 @@ pub(crate) struct AppThread<S> {
     pub(crate) items: Receiver<ToApp>,
     pub(crate) order: Sender<ToOrder>,
     pub(crate) net: NetSender,
+    /// Blocks whose signatures are being checked.
+    pub(crate) checking: InFlight,
     pub(crate) placement: Placement,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) halt: Halt,
@@ -65,12 +68,19 @@ impl<S: StateMachine> AppThread<S> {
         match item {
             ToApp::Execute(block) => {
                 let mut results = Box::new(BlockResults::new());
+                // The votes have not waited for this.
+                self.checking.wait(&block.id);
                 self.executor
                     .execute(&block, &mut results)
                     .map_err(ReplicaError::from)?;
                 if let Some(statement) = results.statement() {
                     let inputs = vec![Input::State(statement)];
                     drop(self.order.send(ToOrder::Inputs(inputs)));
+                }
+                if results.settles() {
+                    let (refused, corrections) = (results.refused(), results.corrections.clone());
+                    let settled = ToOrder::Settled(results.height, corrections, refused);
+                    drop(self.order.send(settled));
                 }
                 self.net.send(ToNet::Block(results));
             }
@@ -97,9 +107,10 @@ impl<S: StateMachine> AppThread<S> {
                 });
             }
             ToApp::Session(from, id) => {
+                let has_ended = self.executor.sessions().has_ended(&from.session);
                 let seq_last = self.seq_last(&from.session);
                 self.reply(from.client, |leader, bytes| {
-                    client_wire::encode_session(leader, id, seq_last, bytes);
+                    client_wire::encode_session(leader, id, (seq_last, has_ended), bytes);
                 });
             }
             ToApp::Status(status, reply) => self.status(status, reply),

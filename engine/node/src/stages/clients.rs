@@ -30,7 +30,7 @@ struct Connected {
 #[derive(Debug, Default)]
 pub(crate) struct ClientTable {
     // Looked up, never walked.
-    sessions: HashMap<ClientId, SessionId>,
+    logins: HashMap<ClientId, (SessionId, [u8; 32])>,
     places: HashMap<SessionId, usize>,
     connected: Vec<Connected>,
     /// Places with a frame in the making.
@@ -39,8 +39,8 @@ pub(crate) struct ClientTable {
 
 impl ClientTable {
     /// A client has logged in.
-    pub(crate) fn add(&mut self, client: ClientId, session: SessionId) {
-        self.sessions.insert(client, session);
+    pub(crate) fn add(&mut self, client: ClientId, session: SessionId, key: [u8; 32]) {
+        self.logins.insert(client, (session, key));
         if let Some(&place) = self.places.get(&session) {
             self.connected[place].clients.push(client);
             return;
@@ -57,7 +57,7 @@ impl ClientTable {
 
     /// A client is gone. Not while frames are in the making.
     pub(crate) fn remove(&mut self, client: ClientId) {
-        let Some(session) = self.sessions.remove(&client) else {
+        let Some((session, _)) = self.logins.remove(&client) else {
             return;
         };
         let Some(&place) = self.places.get(&session) else {
@@ -77,9 +77,9 @@ impl ClientTable {
         }
     }
 
-    /// The session of a client.
-    pub(crate) fn session(&self, client: ClientId) -> Option<SessionId> {
-        self.sessions.get(&client).copied()
+    /// The session and the key of a client.
+    pub(crate) fn login(&self, client: ClientId) -> Option<(SessionId, [u8; 32])> {
+        self.logins.get(&client).copied()
     }
 
     /// Sends what came of a block to the sessions that are connected here.
@@ -250,6 +250,7 @@ mod tests {
     use crate::client_wire::{Outcome, Place, ServerFrame};
     use crate::state_machine::Output;
 
+    const KEY: [u8; 32] = [9; 32];
     const ALICE: SessionId = SessionId([1; 16]);
     const BOB: SessionId = SessionId([2; 16]);
     const CAROL: SessionId = SessionId([3; 16]);
@@ -319,8 +320,8 @@ mod tests {
     #[test]
     fn each_session_gets_its_results_and_what_others_caused_for_it() {
         let mut table = ClientTable::default();
-        table.add(ClientId::from_bits(1), ALICE);
-        table.add(ClientId::from_bits(2), BOB);
+        table.add(ClientId::from_bits(1), ALICE, KEY);
+        table.add(ClientId::from_bits(2), BOB, KEY);
         let mut sent = sent(&mut table, &block());
         sent.sort();
         assert_eq!(
@@ -336,9 +337,9 @@ mod tests {
     fn every_connection_of_a_session_is_told_and_those_gone_are_not() {
         let mut table = ClientTable::default();
         for client in 1..=3 {
-            table.add(ClientId::from_bits(client), ALICE);
+            table.add(ClientId::from_bits(client), ALICE, KEY);
         }
-        table.add(ClientId::from_bits(9), BOB);
+        table.add(ClientId::from_bits(9), BOB, KEY);
         table.remove(ClientId::from_bits(2));
         let told = sent(&mut table, &block());
         assert_eq!(
@@ -361,7 +362,7 @@ mod tests {
     #[test]
     fn long_results_are_sent_in_several_frames_and_none_is_lost() {
         let mut table = ClientTable::default();
-        table.add(ClientId::from_bits(1), ALICE);
+        table.add(ClientId::from_bits(1), ALICE, KEY);
         let mut results = BlockResults::new();
         results.height = 7;
         let mut output = Output::new();
@@ -388,7 +389,7 @@ mod tests {
     #[test]
     fn a_repeated_command_is_answered_to_its_own_session() {
         let mut table = ClientTable::default();
-        table.add(ClientId::from_bits(1), ALICE);
+        table.add(ClientId::from_bits(1), ALICE, KEY);
         let mut sent = Vec::new();
         let repeats = [result(ALICE, 8, 0), result(BOB, 9, 0)];
         table.send_repeats(None, &repeats, &mut |client, frame| {

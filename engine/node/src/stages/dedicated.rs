@@ -5,6 +5,7 @@
 //! Never: different rules from `shared`; both move the same parts.
 
 use super::app::AppThread;
+use super::check::{CheckSender, CheckWorkers};
 use super::clock::{Clock, nanoseconds};
 use super::inlet::{Control, Inlet, InletReader};
 use super::journal::{JournalThread, SyncThread};
@@ -79,6 +80,9 @@ pub(crate) fn copy_order(metrics: &Metrics, order: &OrderStage) {
     metrics.proposals.set(counters.proposals);
     metrics.windows_entered.set(counters.windows_entered);
     metrics.stops_timer.set(counters.stops_timer);
+    metrics
+        .forwarded_signatures_bad
+        .set(lanes.counters().forwards_refused);
 }
 
 /// What the threads are made of.
@@ -106,6 +110,7 @@ pub(crate) struct Dedicated {
     app: Ended<()>,
     journal: Ended<(crate::journal::Journal, SyncThread)>,
     net: Ended<()>,
+    check: CheckWorkers,
     net_sender: NetSender,
     order_sender: Sender<ToOrder>,
     halt: Halt,
@@ -123,42 +128,39 @@ impl Dedicated {
     /// # Errors
     /// The system refuses a thread; those that run end when this returns.
     pub(crate) fn start<S: StateMachine>(all: DedicatedParts<S>) -> std::io::Result<Self> {
-        let (metrics, placement, clock, own) = (all.metrics, all.placement, all.clock, all.own);
+        let (metrics, placement, clock) = (all.metrics, all.placement, all.clock);
         let (order, journal, executor) = (all.parts.order, all.parts.journal, all.parts.executor);
         let ((to_order, order_items), (to_journal, journal_items)) = (unbounded(), unbounded());
         let halt = Halt::default();
         let ((to_app, app_items), (to_net, net_items)) = (unbounded(), unbounded());
         let (net_sender, order_sender) = (NetSender::new(to_net, all.waker), to_order.clone());
-        let depths = vec![depth(&to_order), depth(&to_journal), depth(&to_app)];
+        let auth = executor.auth();
+        let (check, checks) = CheckWorkers::start(auth, &placement, &to_order, &net_sender)?;
+        let client_checks = auth.is_signed().then(|| checks.clone());
+        let depths = depths(&to_order, &to_journal, &to_app, &checks);
         let sync = start_sync(all.sync, &metrics, to_journal.clone())?;
         let verify = start_verify(all.verify, to_order.clone())?;
-        let journal = JournalThread {
-            journal,
-            items: journal_items,
-            order: to_order.clone(),
-            app: to_app.clone(),
-            sync,
-            clock,
-            placement: placement.clone(),
-            halt: halt.clone(),
-        };
+        let threads = (clock, &placement, &halt);
+        let journal = journal_thread((journal, journal_items), &to_order, &to_app, sync, threads);
         let app = AppThread {
             executor,
             items: app_items,
             order: to_order.clone(),
             net: net_sender.clone(),
+            checking: checks.in_flight().clone(),
             placement: placement.clone(),
             metrics: Arc::clone(&metrics),
             halt: halt.clone(),
         };
         let order = OrderThread {
-            own,
+            own: all.own,
             stage: order,
             items: order_items,
             net: net_sender.clone(),
             journal: to_journal,
             app: to_app.clone(),
             verify,
+            checks,
             inlet: InletReader::new(Arc::clone(&all.inlet)),
             clock,
             placement: placement.clone(),
@@ -170,6 +172,7 @@ impl Dedicated {
             items: net_items,
             order: to_order,
             app: to_app,
+            checks: client_checks,
             gate: Gate::new(depths),
             inlet: all.inlet,
             control: all.control,
@@ -184,6 +187,7 @@ impl Dedicated {
             journal: spawn("quorate-journal", &halt, move || journal.run())?,
             app: spawn("quorate-app", &halt, move || app.run())?,
             net: spawn("quorate-net", &halt, move || net.run())?,
+            check,
             net_sender,
             order_sender,
             halt,
@@ -202,6 +206,7 @@ impl Dedicated {
         self.halt.set();
         self.net_sender.wake();
         let net = joined(self.net, "net");
+        self.check.join();
         let (journal, sync) = journal?;
         let worker = sync.stop().ok_or(NodeFailure::ThreadLost("sync"))?;
         order.and(app).and(net)?;
@@ -221,10 +226,41 @@ fn start_sync(
     })
 }
 
+fn journal_thread(
+    (journal, items): (crate::journal::Journal, Receiver<ToJournal>),
+    order: &Sender<ToOrder>,
+    app: &Sender<ToApp>,
+    sync: SyncThread,
+    (clock, placement, halt): (Clock, &Placement, &Halt),
+) -> JournalThread {
+    JournalThread {
+        journal,
+        items,
+        order: order.clone(),
+        app: app.clone(),
+        sync,
+        clock,
+        placement: placement.clone(),
+        halt: halt.clone(),
+    }
+}
+
 fn start_verify(parts: VerifyParts, order: Sender<ToOrder>) -> std::io::Result<VerifyWorker> {
     VerifyWorker::start(parts, move |inputs| {
         drop(order.send(ToOrder::Inputs(inputs)))
     })
+}
+
+/// What the gate looks at.
+fn depths(
+    order: &Sender<ToOrder>,
+    journal: &Sender<ToJournal>,
+    app: &Sender<ToApp>,
+    checks: &CheckSender,
+) -> Vec<Box<dyn Fn() -> usize + Send>> {
+    let checks = checks.clone();
+    let checks = Box::new(move || checks.depth());
+    vec![depth(order), depth(journal), depth(app), checks]
 }
 
 fn depth<T: Send + 'static>(sender: &Sender<T>) -> Box<dyn Fn() -> usize + Send> {
@@ -281,6 +317,8 @@ struct NetThread {
     items: Receiver<ToNet>,
     order: Sender<ToOrder>,
     app: Sender<ToApp>,
+    /// In a chain of signed commands.
+    checks: Option<CheckSender>,
     gate: Gate,
     inlet: Arc<Inlet>,
     control: Receiver<Control>,
@@ -333,6 +371,7 @@ impl NetThread {
         let mut outward = Outward {
             order: &self.order,
             app: &self.app,
+            checks: self.checks.as_ref(),
             metrics: &self.metrics,
         };
         Ok(self.wire.turn(Instant::now(), timeout, &mut outward)?)
@@ -368,6 +407,7 @@ impl NetThread {
             ToNet::Verdicts(client, verdicts) => {
                 self.wire.replies().push_verdicts(client, leader, &verdicts);
             }
+            ToNet::Forged(client, verdicts) => self.wire.cut_off(client, leader, &verdicts),
             ToNet::Reply(client, frame) => {
                 self.wire
                     .replies()
@@ -412,6 +452,7 @@ impl NetThread {
 struct Outward<'t> {
     order: &'t Sender<ToOrder>,
     app: &'t Sender<ToApp>,
+    checks: Option<&'t CheckSender>,
     metrics: &'t Metrics,
 }
 
@@ -442,9 +483,10 @@ impl Inward for Outward<'_> {
 
     fn request(&mut self, from: Caller, request: ClientFrame<'_>, _replies: &mut Replies) {
         match request {
-            ClientFrame::Submit { entries, .. } => {
-                drop(self.order.send(ToOrder::Submit(from, entries.into())));
-            }
+            ClientFrame::Submit { entries, .. } => match self.checks {
+                Some(checks) => checks.submit(from, entries),
+                None => drop(self.order.send(ToOrder::Submit(from, entries.into()))),
+            },
             ClientFrame::Query { id, question } => {
                 drop(
                     self.app

@@ -4,15 +4,19 @@
 //! once. Never: touches the pool; the loop takes from here as the pool has room, so a full pool
 //! shows as a full queue.
 
+use crate::auth::CommandAuth;
 use crate::client_wire::Verdict;
+use crate::genesis::Genesis;
+use crate::keys::KeyPair;
 use crate::lanes::{CommandVerdict, Rejection};
 use crate::metrics::Metrics;
+use crate::sessions::SessionCommand;
 use crate::stages::wire::count_verdicts;
 use crate::state_machine::{Lane, SessionId};
 use crate::status::NodeStatus;
 use crossbeam::channel::Sender;
 use crossbeam::queue::ArrayQueue;
-use quorate_consensus::payload::{self, Entry, PayloadError, encode_entry};
+use quorate_consensus::payload::{self, Entry, PayloadError, encode_entry, encode_session_entry};
 use quorate_net::Waker;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -44,14 +48,16 @@ pub(crate) struct Inlet {
     commands: ArrayQueue<Box<[u8]>>,
     is_stopping: AtomicBool,
     command_bytes_max: usize,
+    auth: Arc<CommandAuth>,
 }
 
 impl Inlet {
-    pub(crate) fn new(command_bytes_max: usize) -> Self {
+    pub(crate) fn new(genesis: &Genesis, auth: Arc<CommandAuth>) -> Self {
         Self {
             commands: ArrayQueue::new(COMMANDS_MAX),
             is_stopping: AtomicBool::new(false),
-            command_bytes_max,
+            command_bytes_max: genesis.file().limits.command_bytes_max as usize,
+            auth,
         }
     }
 
@@ -141,6 +147,8 @@ pub struct EmbeddedSession {
     waker: Waker,
     session: SessionId,
     key: [u8; 32],
+    /// What signs its commands, in a chain whose commands are signed.
+    signer: Option<Arc<KeyPair>>,
     seq_next: u64,
     body: Vec<u8>,
 }
@@ -183,9 +191,17 @@ impl EmbeddedSession {
             waker,
             session,
             key,
+            signer: None,
             seq_next,
             body: Vec::new(),
         }
+    }
+
+    /// The same, signing with `signer`, which is the pair of its key.
+    #[must_use]
+    pub(crate) fn signing(mut self, signer: Arc<KeyPair>) -> Self {
+        self.signer = Some(signer);
+        self
     }
 
     /// The session's name.
@@ -202,6 +218,17 @@ impl EmbeddedSession {
 
     /// Submits a command; never waits.
     pub fn submit(&mut self, lane: Lane, body: &[u8]) -> Admission {
+        self.submit_as(Kind::Application, lane, body)
+    }
+
+    /// Submits a word of the session about itself; never waits.
+    pub fn submit_session(&mut self, command: SessionCommand) -> Admission {
+        let mut body = Vec::new();
+        command.encode(&mut body);
+        self.submit_as(Kind::Session, Lane::Order, &body)
+    }
+
+    fn submit_as(&mut self, kind: Kind, lane: Lane, body: &[u8]) -> Admission {
         if self.inlet.is_stopping.load(Ordering::Acquire) {
             return Admission::Rejected(Rejection::Stopping);
         }
@@ -219,18 +246,27 @@ impl EmbeddedSession {
             body
         };
         let lane = wire_lane(lane);
-        let mut entry = Vec::with_capacity(payload::ENTRY_BYTES_FIXED + body.len());
+        let mut entry = Vec::with_capacity(payload::ENTRY_BYTES_FIXED + 64 + body.len());
         let session = &self.session.0;
-        encode_entry(
-            &Entry {
-                lane,
-                session,
-                seq,
-                signature: None,
-                body,
-            },
-            &mut entry,
-        );
+        let auth = &self.inlet.auth;
+        let signature = match (&self.signer, auth.is_signed()) {
+            (_, false) => None,
+            (None, true) => return Admission::Rejected(Rejection::BadSignature),
+            (Some(signer), true) => auth
+                .message(&kind.unsigned(lane, session, seq, body))
+                .map(|message| signer.sign(&message)),
+        };
+        let parts = Entry {
+            lane,
+            session,
+            seq,
+            signature: signature.as_ref(),
+            body,
+        };
+        kind.encode(&parts, &mut entry);
+        if signature.is_some() {
+            auth.note_own(&self.key, &entry);
+        }
         if self.inlet.commands.push(entry.into_boxed_slice()).is_err() {
             return Admission::Busy {
                 retry_after_us: RETRY_AFTER_US,
@@ -239,6 +275,39 @@ impl EmbeddedSession {
         self.seq_next = seq.saturating_add(1);
         self.waker.wake();
         Admission::Accepted { seq }
+    }
+}
+
+/// Whom a command is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The application.
+    Application,
+    /// The session table.
+    Session,
+}
+
+impl Kind {
+    /// What is signed of an entry of this kind.
+    pub(crate) fn unsigned(
+        self,
+        lane: payload::Lane,
+        session: &[u8; 16],
+        seq: u64,
+        body: &[u8],
+    ) -> Vec<u8> {
+        match self {
+            Self::Application => payload::entry_unsigned(lane, session, seq, body),
+            Self::Session => payload::session_entry_unsigned(lane, session, seq, body),
+        }
+    }
+
+    /// Appends an entry of this kind.
+    pub(crate) fn encode(self, entry: &Entry<'_>, bytes: &mut Vec<u8>) {
+        match self {
+            Self::Application => encode_entry(entry, bytes),
+            Self::Session => encode_session_entry(entry, bytes),
+        }
     }
 }
 

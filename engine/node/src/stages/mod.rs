@@ -7,6 +7,7 @@
 //! - `wire`: sockets, clients' requests, frames of peers (with `clients`: who is connected, and
 //!   whose results go where).
 //! - `verify`: signatures, on a thread of its own.
+//! - `check`: clients' signatures, on threads of their own or in pieces of a turn.
 //! - `journal`: the blocking calls of the log, on a thread of their own; and its appending end.
 //! - `shadow`: snapshots and pruning, on a thread of their own (with `exchange`: joining, and peers
 //!   that join).
@@ -14,6 +15,7 @@
 //! - `dedicated`: a thread each for wire, `order`, `journal` and `app`, joined by queues.
 
 pub(crate) mod app;
+pub(crate) mod check;
 pub(crate) mod clients;
 pub(crate) mod clock;
 pub(crate) mod dedicated;

@@ -3,6 +3,7 @@
 //! Owns the loop around an [`OrderStage`]: what came is handed over, the stage is settled, what it
 //! asks for goes to the other threads. Never: waits for any of them; answers come as items.
 
+use super::check::CheckSender;
 use super::clock::{Clock, nanoseconds};
 use super::dedicated::{Halt, copy_order};
 use super::inlet::InletReader;
@@ -39,6 +40,7 @@ pub(crate) struct OrderThread {
     pub(crate) journal: Sender<ToJournal>,
     pub(crate) app: Sender<ToApp>,
     pub(crate) verify: VerifyWorker,
+    pub(crate) checks: CheckSender,
     pub(crate) inlet: InletReader,
     pub(crate) clock: Clock,
     pub(crate) placement: Placement,
@@ -57,7 +59,7 @@ impl OrderThread {
         let mut jobs: Vec<Job> = Vec::new();
         let mut stop_at_ns = None;
         while !self.halt.is_set() {
-            let work = self.take_items(&mut stop_at_ns);
+            let work = self.take_items(&mut stop_at_ns)?;
             let (_, now) = self.clock.read();
             let start = Instant::now();
             self.settle(now, &mut out, &mut jobs)?;
@@ -81,7 +83,7 @@ impl OrderThread {
     }
 
     /// Waits for something and takes all that is there, up to a bound.
-    fn take_items(&mut self, stop_at_ns: &mut Option<u64>) -> usize {
+    fn take_items(&mut self, stop_at_ns: &mut Option<u64>) -> Result<usize, NodeFailure> {
         let (_, now) = self.clock.read();
         let due_ns = self.stage.deadline_ns(now).saturating_sub(now.mono_ns);
         let timeout = Duration::from_nanos(due_ns).min(PARK_MAX);
@@ -92,21 +94,26 @@ impl OrderThread {
             self.placement.idle
         };
         let Received::Item(first) = receive(&self.items, idle, timeout) else {
-            return 0;
+            return Ok(0);
         };
         let (_, now) = self.clock.read();
-        self.take(now, first, stop_at_ns);
+        self.take(now, first, stop_at_ns)?;
         let mut taken = 1;
         while taken < ITEMS_PER_TURN
             && let Ok(item) = self.items.try_recv()
         {
-            self.take(now, item, stop_at_ns);
+            self.take(now, item, stop_at_ns)?;
             taken += 1;
         }
-        taken
+        Ok(taken)
     }
 
-    fn take(&mut self, now: Now, item: ToOrder, stop_at_ns: &mut Option<u64>) {
+    fn take(
+        &mut self,
+        now: Now,
+        item: ToOrder,
+        stop_at_ns: &mut Option<u64>,
+    ) -> Result<(), NodeFailure> {
         match item {
             ToOrder::PeerUp(peer) => {
                 self.stage.input(now, Input::PeerUp(peer));
@@ -134,6 +141,17 @@ impl OrderThread {
                     Err(error) => tracing::debug!(%error, "a submission is malformed"),
                 }
             }
+            ToOrder::Forwarded(forward) => {
+                if self.stage.take_forwarded(now, &forward) {
+                    let fault = crate::replica::Event::PeerFault(forward.from);
+                    self.net.send(ToNet::Events(vec![fault]));
+                }
+            }
+            ToOrder::Settled(height, corrections, refused) => {
+                self.stage
+                    .settled(now, height, &corrections, &refused)
+                    .map_err(ReplicaError::from)?;
+            }
             ToOrder::Journaled(all) => {
                 for done in all {
                     self.stage.journaled(now, done);
@@ -155,6 +173,7 @@ impl OrderThread {
                 }
             }
         }
+        Ok(())
     }
 
     /// Fills in what this thread knows; the app thread adds the state root.
@@ -220,6 +239,9 @@ impl OrderThread {
                 self.app
                     .send(ToApp::Repeats(std::mem::take(&mut out.repeats))),
             );
+        }
+        for check in out.checks.drain(..) {
+            self.checks.ask(check);
         }
         jobs.append(&mut out.jobs);
         self.verify.hand_over(jobs);

@@ -4,6 +4,7 @@
 //! for is done. Syncs and signatures are on other threads, which wake this one. A turn reads each
 //! clock at most twice and writes each socket at most once. Never: waits for the disk.
 
+use super::check::{Submission, Submissions};
 use super::clock::{Clock, nanoseconds};
 use super::dedicated::copy_order;
 use super::inlet::{Control, InletReader};
@@ -17,7 +18,7 @@ use crate::lanes::CommandVerdict;
 use crate::metrics::Metrics;
 use crate::node::NodeFailure;
 use crate::profiles::{Idle, Placement};
-use crate::replica::{Event, FrameOutcome, Outbox, Replica};
+use crate::replica::{CHECKS_PER_TURN, Event, FrameOutcome, Outbox, Replica};
 use crate::results::BlockResults;
 use crate::state_machine::StateMachine;
 use crate::status::{NodeStatus, StatusFacts};
@@ -68,6 +69,7 @@ pub(crate) struct Publisher {
 pub(crate) struct SharedLoop<S> {
     parts: SharedParts<S>,
     outbox: Outbox,
+    submissions: Submissions,
     verdicts: Vec<CommandVerdict>,
     /// When the loop ends although commands wait, by the monotonic clock.
     stop_at_ns: Option<u64>,
@@ -76,8 +78,10 @@ pub(crate) struct SharedLoop<S> {
 
 impl<S: StateMachine> SharedLoop<S> {
     pub(crate) fn new(parts: SharedParts<S>) -> Self {
+        let auth = Arc::clone(parts.replica.executor().auth());
         Self {
             parts,
+            submissions: Submissions::new(auth),
             outbox: Outbox::new(),
             verdicts: Vec::new(),
             stop_at_ns: None,
@@ -111,6 +115,7 @@ impl<S: StateMachine> SharedLoop<S> {
             clock: parts.clock,
             now: None,
             verdicts: &mut self.verdicts,
+            submissions: &mut self.submissions,
             metrics: &parts.metrics,
             own: parts.own,
             placement: &parts.placement,
@@ -121,16 +126,20 @@ impl<S: StateMachine> SharedLoop<S> {
         let (awake, now) = parts.clock.read();
         let mut work = net_work + self.take_completions(now)?;
         work += self.take_control(now);
+        work += self.check_submissions(now);
         let (parts, verdicts) = (&mut self.parts, &mut self.verdicts);
         work += parts
             .inlet
             .take(&parts.metrics, verdicts, |entry, verdicts| {
-                parts.replica.submit(now, None, entry, verdicts)
+                parts.replica.submit_checked(now, None, entry, verdicts)
             });
         self.parts.replica.turn(now, &mut self.outbox)?;
         work += self.dispatch();
         self.parts.wire.flush();
         self.finish_turn(awake, now, work);
+        if !self.submissions.is_empty() {
+            return Ok(0);
+        }
         Ok(self.parts.replica.deadline_ns(now))
     }
 
@@ -170,6 +179,43 @@ impl<S: StateMachine> SharedLoop<S> {
             work += 1;
         }
         Ok(work)
+    }
+
+    /// Goes on with the signatures of what clients have submitted, a bounded piece.
+    fn check_submissions(&mut self, now: Now) -> usize {
+        let Self {
+            parts,
+            submissions,
+            verdicts,
+            ..
+        } = self;
+        let leader = Some(parts.replica.consensus().leader());
+        let mut budget = CHECKS_PER_TURN;
+        let mut work = 0;
+        while let Some(submission) = submissions.next(&mut budget) {
+            work += 1;
+            let (from, entries) = match submission {
+                Submission::Good(from, entries) => (from, entries),
+                Submission::Forged(from, bad) => {
+                    parts.wire.cut_off(from.client, leader, &bad);
+                    continue;
+                }
+            };
+            verdicts.clear();
+            let session = Some(from.session);
+            match parts
+                .replica
+                .submit_checked(now, session, &entries, verdicts)
+            {
+                Ok(()) => {
+                    count_verdicts(&parts.metrics, verdicts);
+                    let replies = parts.wire.replies();
+                    replies.push_verdicts(from.client, leader, verdicts);
+                }
+                Err(error) => tracing::debug!(%error, "a submission is malformed"),
+            }
+        }
+        work
     }
 
     /// Takes what the embedding process asks.
@@ -254,7 +300,11 @@ impl<S: StateMachine> SharedLoop<S> {
         };
         let (_, now) = self.parts.clock.read();
         let lanes = self.parts.replica.order().lanes();
-        now.mono_ns >= stop_at_ns || (lanes.is_empty() && self.parts.inlet.is_empty())
+        let is_idle = lanes.is_empty()
+            && self.parts.inlet.is_empty()
+            && self.submissions.is_empty()
+            && !self.parts.replica.is_checking();
+        now.mono_ns >= stop_at_ns || is_idle
     }
 
     /// Ends the log: the last sync, then the clean-stop marker as the last thing.
@@ -313,6 +363,8 @@ pub(crate) fn count_block(metrics: &Metrics, results: &BlockResults) {
     metrics
         .commands_finalized
         .add(results.commands.len() as u64);
+    let refused = results.refused().len() as u64;
+    metrics.block_signatures_bad.add(refused);
     for command in &results.commands {
         if command.finality_ns > 0 {
             metrics.finality.record(command.finality_ns);
@@ -386,6 +438,7 @@ struct Inner<'t, S> {
     /// Read when the first thing comes in: the turn may have slept before.
     now: Option<Now>,
     verdicts: &'t mut Vec<CommandVerdict>,
+    submissions: &'t mut Submissions,
     metrics: &'t Metrics,
     own: ValidatorIndex,
     placement: &'t Placement,
@@ -424,6 +477,12 @@ impl<S: StateMachine> Inward for Inner<'_, S> {
         let now = self.now();
         let leader = Some(self.replica.consensus().leader());
         match request {
+            ClientFrame::Submit { entries, .. } if self.submissions.is_signed() => {
+                if let Err(busy) = self.submissions.push(from, entries) {
+                    count_verdicts(self.metrics, &busy);
+                    replies.push_verdicts(from.client, leader, &busy);
+                }
+            }
             ClientFrame::Submit { entries, .. } => {
                 self.verdicts.clear();
                 let session = Some(from.session);
@@ -466,10 +525,12 @@ impl<S: StateMachine> Inward for Inner<'_, S> {
                 });
             }
             ClientFrame::SessionAsk { id } => {
-                let known = self.replica.executor().sessions().session(&from.session);
+                let sessions = self.replica.executor().sessions();
+                let has_ended = sessions.has_ended(&from.session);
+                let known = sessions.session(&from.session);
                 let seq_last = known.map_or(0, |known| known.last_seq);
                 replies.push(from.client, |bytes| {
-                    client_wire::encode_session(leader, id, seq_last, bytes);
+                    client_wire::encode_session(leader, id, (seq_last, has_ended), bytes);
                 });
             }
         }

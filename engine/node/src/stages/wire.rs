@@ -40,6 +40,8 @@ pub(crate) trait Inward {
 pub(crate) struct Caller {
     pub(crate) client: ClientId,
     pub(crate) session: SessionId,
+    /// The key with which it has logged in.
+    pub(crate) key: [u8; 32],
 }
 
 /// Frames for clients, in one reused buffer.
@@ -169,6 +171,26 @@ impl WireStage {
         });
     }
 
+    /// A client has sent what its key has not signed: it is told so, and cut off.
+    pub(crate) fn cut_off(
+        &mut self,
+        client: ClientId,
+        leader: Option<ValidatorIndex>,
+        verdicts: &[CommandVerdict],
+    ) {
+        tracing::warn!(
+            count = verdicts.len(),
+            "a client's commands are not signed by it"
+        );
+        self.metrics
+            .client_signatures_bad
+            .add(verdicts.len() as u64);
+        count_verdicts(&self.metrics, verdicts);
+        self.replies.push_verdicts(client, leader, verdicts);
+        self.flush();
+        self.net.close_client(client, CloseReason::ProtocolFault);
+    }
+
     /// A peer was found at fault later.
     pub(crate) fn drop_peer(&mut self, peer: ValidatorIndex) {
         self.metrics.peer_faults.add(1);
@@ -252,7 +274,8 @@ impl<I: Inward> Handler for Taking<'_, I> {
     }
 
     fn client_up(&mut self, client: ClientId, key: [u8; 32]) {
-        self.clients.add(client, SessionId(session_of_key(&key)));
+        self.clients
+            .add(client, SessionId(session_of_key(&key)), key);
     }
 
     fn client_down(&mut self, client: ClientId) {
@@ -260,13 +283,17 @@ impl<I: Inward> Handler for Taking<'_, I> {
     }
 
     fn client_frame(&mut self, client: ClientId, frame: &[u8]) {
-        let Some(session) = self.clients.session(client) else {
+        let Some((session, key)) = self.clients.login(client) else {
             return;
         };
         match ClientFrame::decode(frame) {
             Ok(request) => {
-                self.inward
-                    .request(Caller { client, session }, request, self.replies);
+                let caller = Caller {
+                    client,
+                    session,
+                    key,
+                };
+                self.inward.request(caller, request, self.replies);
             }
             Err(error) => {
                 tracing::debug!(%error, "a client's frame is malformed");

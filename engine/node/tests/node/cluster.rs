@@ -1,11 +1,12 @@
 //! Whole nodes on loopback: clients, embedding, stopping and starting again.
 
 use crate::support::{Cluster, PATIENCE, agree, eventually, stop_all};
-use quorate::client::{Client, ClientOptions};
-use quorate::client_wire::Outcome;
+use quorate::client::{Client, ClientError, ClientOptions};
+use quorate::client_wire::{Outcome, Rejection};
 use quorate::keys::KeyPair;
 use quorate::node::Admission;
 use quorate::profiles::{Durability, Idle, Threading};
+use quorate::sessions::SessionCommand;
 use quorate::state_machine::Lane;
 use quorate_consensus::types::ValidatorIndex;
 use std::sync::Arc;
@@ -202,5 +203,38 @@ fn status_tells_what_a_validator_is_doing() {
     let (height, root) = client.state_root(PATIENCE).unwrap();
     let root: String = root.iter().map(|byte| format!("{byte:02x}")).collect();
     assert!(height > status.state_height || root == status.state_root);
+    stop_all(nodes);
+}
+
+#[test]
+fn a_session_lives_by_its_heartbeats_and_ends_for_good_when_it_says_so() {
+    let cluster = Cluster::new("ends", 4, Durability::Async);
+    let nodes = cluster.start_all();
+    let mut client = client(&cluster, 9, 0);
+    assert_eq!(add(&mut client, 5), 5);
+    let declare = SessionCommand::Timeout(60_000_000_000);
+    let done = client.tell_session(declare, PATIENCE).unwrap();
+    assert_eq!((done.seq, done.outcome), (2, Outcome::Applied));
+    assert!(done.outputs.is_empty(), "it is not the application's");
+    let done = client.tell_session(SessionCommand::Heartbeat, PATIENCE);
+    assert_eq!(done.unwrap().seq, 3);
+    // A client that lost its memory asks where its numbers stand.
+    let mut again = self::client(&cluster, 9, 1);
+    assert_eq!(add(&mut again, 6), 11);
+    let done = again.tell_session(SessionCommand::Close, PATIENCE).unwrap();
+    assert_eq!((done.seq, done.outcome), (5, Outcome::Applied));
+    let ended = again.submit_and_wait(Lane::Order, b"12345678", PATIENCE);
+    assert!(matches!(
+        ended,
+        Err(ClientError::Rejected(Rejection::SessionEnded))
+    ));
+    agree(&nodes, 1);
+    let key = Arc::new(KeyPair::from_seed(&[109; 32]));
+    let options = ClientOptions::default();
+    let refused = Client::connect(&cluster.genesis, key, options, PATIENCE);
+    assert!(matches!(
+        refused,
+        Err(ClientError::Rejected(Rejection::SessionEnded))
+    ));
     stop_all(nodes);
 }

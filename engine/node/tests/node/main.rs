@@ -5,5 +5,7 @@
 mod cluster;
 mod joining;
 mod refusals;
+mod signed;
 mod snapshots;
 mod support;
+mod trust;

@@ -1,7 +1,9 @@
 //! A small cluster in one process, on loopback and in a temporary folder.
 
 use quorate::config::NodeConfig;
-use quorate::genesis::{Application, ChainLimits, Genesis, GenesisPlan, GenesisValidator, Hex32};
+use quorate::genesis::{
+    Application, Auth, ChainLimits, Genesis, GenesisPlan, GenesisValidator, Hex32,
+};
 use quorate::keys::KeyPair;
 use quorate::local::claim_ports;
 use quorate::node::{Node, StartError, initialize};
@@ -66,7 +68,7 @@ pub(crate) struct Cluster {
     pub(crate) idle: Idle,
 }
 
-fn key(place: u16) -> KeyPair {
+pub(crate) fn key(place: u16) -> KeyPair {
     KeyPair::from_seed(&[u8::try_from(place).unwrap() + 1; 32])
 }
 
@@ -75,12 +77,26 @@ impl Cluster {
         Self::with_windows(name, validators, durability, None)
     }
 
+    /// Of a chain whose commands are signed.
+    pub(crate) fn signed(name: &str, validators: u16, durability: Durability) -> Self {
+        Self::with(name, validators, durability, (None, Auth::Signed))
+    }
+
     /// With windows of so many slots.
     pub(crate) fn with_windows(
         name: &str,
         validators: u16,
         durability: Durability,
         window_slots: Option<u32>,
+    ) -> Self {
+        Self::with(name, validators, durability, (window_slots, Auth::Session))
+    }
+
+    fn with(
+        name: &str,
+        validators: u16,
+        durability: Durability,
+        (window_slots, auth): (Option<u32>, Auth),
     ) -> Self {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let folder = format!("quorate-{name}-{}-{number}", std::process::id());
@@ -103,6 +119,7 @@ impl Cluster {
             crash_only: validators < 4,
             window_slots,
             turn_windows: None,
+            auth,
             application: Application {
                 name: "adder".into(),
                 parameters: serde_json::Map::new(),

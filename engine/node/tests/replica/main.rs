@@ -5,5 +5,7 @@ mod joining;
 mod moving;
 mod recovery;
 mod repair;
+mod sessions;
+mod signed;
 mod suspicion;
 mod world;

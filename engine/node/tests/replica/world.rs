@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use quorate::auth::CommandAuth;
 use quorate::journal::SyncJob;
 use quorate::lanes::{CommandVerdict, LanesConfig, Verdict};
 use quorate::recovery::{self, RecoveryError};
@@ -12,7 +13,7 @@ use quorate::replica::{
     Companions, Event, Job, Outbox, Replica, ReplicaConfig, ReplicaError, run_jobs,
 };
 use quorate::results::{CommandResult, Outcome};
-use quorate::state_machine::{Context, Output, SessionId, StateMachine};
+use quorate::state_machine::{Context, Output, SessionEvent, SessionId, StateMachine};
 use quorate_consensus::effect::Destination;
 use quorate_consensus::input::Input;
 use quorate_consensus::machine::{Durability, TimerConfig};
@@ -46,6 +47,8 @@ pub(crate) struct Tape {
     chain: [u8; 32],
     timer_ns: Option<u64>,
     pub(crate) timers_fired: Vec<(u64, u64)>,
+    /// Sessions that fell silent or ended, and how.
+    pub(crate) absences: Vec<(SessionId, String)>,
 }
 
 impl StateMachine for Tape {
@@ -77,6 +80,12 @@ impl StateMachine for Tape {
         self.timer_ns = None;
         self.timers_fired.push((height, time_ns));
         output.to_public(b"timer");
+    }
+
+    fn apply_session(&mut self, context: &Context, event: SessionEvent, _: &mut Output) {
+        if event.is_absence() {
+            self.absences.push((context.session, format!("{event:?}")));
+        }
     }
 
     fn section_root(&mut self, _section: usize) -> [u8; 32] {
@@ -149,6 +158,9 @@ pub(crate) struct World {
     numbers: u64,
     /// Frames from a validator of the first place to one of the second are lost.
     pub(crate) cut: Vec<(usize, usize)>,
+    /// The chain's commands are signed; a validator that does not care is named.
+    is_signed: bool,
+    lax: Option<usize>,
     /// Frames sent so far.
     pub(crate) frames: u64,
 }
@@ -163,6 +175,20 @@ pub(crate) fn log_config() -> LogConfig {
 impl World {
     /// Validators of equal stake, all initialized and up.
     pub(crate) fn new(validators: usize, fault: u64, slack: u64, durability: Durability) -> Self {
+        Self::with(validators, (fault, slack), durability, (false, None))
+    }
+
+    /// In a chain of signed commands; `lax` does not care for signatures.
+    pub(crate) fn signed(validators: usize, fault: u64, lax: Option<usize>) -> Self {
+        Self::with(validators, (fault, 0), Durability::Sync, (true, lax))
+    }
+
+    fn with(
+        validators: usize,
+        (fault, slack): (u64, u64),
+        durability: Durability,
+        (is_signed, lax): (bool, Option<usize>),
+    ) -> Self {
         let keys: Vec<_> = (0..validators)
             .map(|place| ValidatorKey::from_seed(&[u8::try_from(place).expect("few") + 1; 32]))
             .collect();
@@ -201,12 +227,21 @@ impl World {
             due: BTreeMap::new(),
             numbers: 0,
             cut: Vec::new(),
+            is_signed,
+            lax,
             frames: 0,
         };
         for place in 0..validators {
             world.start(place).expect("a fresh validator starts");
         }
         world
+    }
+
+    fn auth(&self, place: usize) -> CommandAuth {
+        match self.is_signed && self.lax != Some(place) {
+            true => CommandAuth::signed(&self.set, [5; 32]),
+            false => CommandAuth::session(),
+        }
     }
 
     pub(crate) fn config(&self, place: usize) -> ReplicaConfig {
@@ -223,6 +258,7 @@ impl World {
             log: log_config(),
             lanes: LanesConfig::new(64, 20 * MS),
             cache_bytes_max: 64 * 1024,
+            auth: Arc::new(self.auth(place)),
             snapshots: slot.snapshots.clone(),
         }
     }

@@ -6,7 +6,7 @@ pub(crate) mod naive;
 pub(crate) mod pit;
 pub(crate) mod stream;
 
-use quorate::state_machine::{Audience, Context, Output, SessionId, StateMachine};
+use quorate::state_machine::{Audience, Context, Output, SessionEvent, SessionId, StateMachine};
 use quorate_venue::{
     ClientOrderId, Command, Instrument, InstrumentId, OrderKind, PublicEvent, Refusal, SelfTrade,
     SessionReport, Side, Venue, VenueConfig, VenueLimits, lane,
@@ -90,6 +90,26 @@ impl Desk {
         };
         self.output.clear();
         self.venue.apply(&context, bytes, &mut self.output);
+        self.told()
+    }
+
+    /// Tells the venue what befell a session.
+    pub(crate) fn befall(&mut self, session: SessionId, event: SessionEvent) -> Vec<Told> {
+        self.height += 1;
+        let context = Context {
+            height: self.height,
+            index: 0,
+            time_ns: self.height * 1000,
+            session,
+            seq: 1,
+            lane: quorate::state_machine::Lane::Admin,
+        };
+        self.output.clear();
+        self.venue.apply_session(&context, event, &mut self.output);
+        self.told()
+    }
+
+    fn told(&self) -> Vec<Told> {
         let decode = |(audience, bytes): (Audience, &[u8])| match audience {
             Audience::Session(session) => Told::Session(
                 session,

@@ -1,7 +1,7 @@
 //! A chain that goes on from a snapshot of peers, and logs in which it does not.
 
 use super::*;
-use quorate::genesis::{Application, ChainLimits, GenesisPlan, GenesisValidator, Hex32};
+use quorate::genesis::{Application, Auth, ChainLimits, GenesisPlan, GenesisValidator, Hex32};
 use quorate::journal::{KIND_BASE, KIND_BLOCK, KIND_FINALIZED};
 use quorate_consensus::types::{Epoch, Height, Index, Window};
 use quorate_consensus::wire;
@@ -19,6 +19,7 @@ fn genesis() -> Genesis {
         crash_only: true,
         window_slots: None,
         turn_windows: None,
+        auth: Auth::Session,
         application: Application {
             name: "opaque".to_owned(),
             parameters: serde_json::Map::new(),

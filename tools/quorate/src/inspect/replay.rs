@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use quorate::auth::CommandAuth;
 use quorate::executor::{Executor, FinalBlock};
 use quorate::genesis::Genesis;
 use quorate::journal::{FinalMark, JournalEntry, decode};
@@ -52,11 +53,8 @@ pub(crate) fn executor_of(genesis: &Genesis) -> Result<Executor<Hosted>, Failure
         Failure::new(Code::Configuration, error)
             .remedy("only the applications of this program can be executed by it")
     })?;
-    Ok(Executor::new(
-        app,
-        file.limits.sessions_max,
-        file.genesis_time_ns,
-    ))
+    let executor = Executor::new(app, file.limits.sessions_max, file.genesis_time_ns);
+    Ok(executor.with_auth(Arc::new(CommandAuth::of_client(genesis))))
 }
 
 /// A snapshot that cannot be used.

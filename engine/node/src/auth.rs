@@ -1,0 +1,335 @@
+//! Whose a command is: the chain's rule, and what this validator has found out about signatures.
+//!
+//! Owns the check of commands' signatures (ZIP-215, in batches), the memory of its verdicts, and
+//! the keys of sessions as far as a check before execution needs them. Never: decides what follows
+//! from a verdict; admission, pool and executor do.
+//!
+//! A verdict is a function of the key and the entry's bytes alone, so it does not matter who asks
+//! first. Workers ask while a block is being voted on, the executor asks before it applies, and
+//! what was checked once is looked up. What the memory has lost is checked again, with the same
+//! answer: the memory saves work and decides nothing.
+
+mod recent;
+
+use std::collections::HashMap;
+
+use parking_lot::Mutex;
+use quorate_consensus::payload::{CommandView, PayloadError, parse_entries, session_of_key};
+use quorate_consensus::signing::command_message;
+use quorate_consensus::validators::ValidatorSet;
+use quorate_consensus::verify::{SignatureCheck, SignatureItem, Zip215};
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng as _;
+
+use crate::genesis::{Auth, Genesis};
+use crate::state_machine::SessionId;
+use recent::Recent;
+
+/// Verdicts kept in each of two generations; the last 65,536 at least are known.
+const VERDICTS_MAX: usize = 65_536;
+/// Keys of sessions that are not open yet, kept in each of two generations.
+const ANNOUNCED_MAX: usize = 16_384;
+/// Signatures of one batch at most: a larger one gains nothing more.
+pub(crate) const BATCH_COMMANDS: usize = 256;
+
+/// The check that [`CommandAuth::check`] is given by the threads of a node.
+pub type BatchCheck = Zip215<ChaCha20Rng>;
+
+/// What is found out about commands' signatures. Shared between the threads that ask; none of
+/// them is on the way of a vote.
+#[derive(Debug)]
+pub struct CommandAuth {
+    /// What stands in front of every command that is signed; none when the chain's commands are
+    /// not.
+    chain: Option<ChainNames>,
+    seed: [u8; 32],
+    // Looked up, never walked.
+    verdicts: Mutex<Recent<[u8; 32], bool>>,
+    keys: Mutex<Keys>,
+}
+
+#[derive(Debug)]
+struct ChainNames {
+    chain_id: [u8; 32],
+    genesis_hash: [u8; 32],
+}
+
+/// Keys by the names of their sessions.
+#[derive(Debug)]
+struct Keys {
+    /// Of the sessions in the replicated table. Bound: `sessions_max`.
+    open: HashMap<SessionId, [u8; 32]>,
+    /// Of sessions whose opening command was seen with a good signature.
+    announced: Recent<SessionId, [u8; 32]>,
+}
+
+/// Under which key a command is checked.
+#[derive(Clone, Copy, Debug)]
+pub enum KeySource {
+    /// The key with which a client has logged in. Commands of other sessions are left to the pool,
+    /// which refuses them.
+    Connection([u8; 32]),
+    /// What an opening command brings, or what is known of its session.
+    Known,
+}
+
+/// What came of one command of [`CommandAuth::check_run`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checked {
+    /// Its signature is good.
+    Good,
+    /// It has none, or one that is not good.
+    Bad,
+    /// The key is not known, or not asked for: nothing was checked.
+    Unknown,
+}
+
+impl CommandAuth {
+    /// Of a chain with `auth = "session"`: nothing is checked.
+    #[must_use]
+    pub fn session() -> Self {
+        Self::new(None, [0; 32])
+    }
+
+    /// Of a chain with `auth = "signed"`. `seed` is random, of this process alone.
+    #[must_use]
+    pub fn signed(set: &ValidatorSet, seed: [u8; 32]) -> Self {
+        let chain = ChainNames {
+            chain_id: *set.chain_id(),
+            genesis_hash: *set.genesis_hash(),
+        };
+        Self::new(Some(chain), seed)
+    }
+
+    /// Of a client, which signs and checks nothing.
+    #[must_use]
+    pub fn of_client(genesis: &Genesis) -> Self {
+        match genesis.file().auth {
+            Auth::Session => Self::session(),
+            Auth::Signed => Self::signed(genesis.validator_set(), [0; 32]),
+        }
+    }
+
+    fn new(chain: Option<ChainNames>, seed: [u8; 32]) -> Self {
+        Self {
+            chain,
+            seed,
+            verdicts: Mutex::new(Recent::new(VERDICTS_MAX)),
+            keys: Mutex::new(Keys {
+                open: HashMap::new(),
+                announced: Recent::new(ANNOUNCED_MAX),
+            }),
+        }
+    }
+
+    /// Whether every command of this chain carries its client's signature.
+    #[must_use]
+    pub const fn is_signed(&self) -> bool {
+        self.chain.is_some()
+    }
+
+    /// A check for one thread; `stream` tells the threads' randomness apart.
+    #[must_use]
+    pub fn batch_check(&self, stream: u64) -> BatchCheck {
+        let mut rng = ChaCha20Rng::from_seed(self.seed);
+        rng.set_stream(stream);
+        Zip215::new(rng)
+    }
+
+    /// Whether each command is signed by the key beside it; in a chain without signatures all
+    /// are good.
+    pub fn check(
+        &self,
+        commands: &[(CommandView<'_>, [u8; 32])],
+        check: &mut impl SignatureCheck,
+    ) -> Vec<bool> {
+        let Some(chain) = &self.chain else {
+            return vec![true; commands.len()];
+        };
+        let names: Vec<[u8; 32]> = commands
+            .iter()
+            .map(|(view, key)| verdict_name(key, view.entry))
+            .collect();
+        let mut verdicts: Vec<Option<bool>> = {
+            let known = self.verdicts.lock();
+            names.iter().map(|name| known.get(name).copied()).collect()
+        };
+        let unknown: Vec<usize> = (0..commands.len())
+            .filter(|&place| verdicts[place].is_none())
+            .collect();
+        for batch in unknown.chunks(BATCH_COMMANDS) {
+            let answers = chain.check_batch(commands, batch, check);
+            let mut known = self.verdicts.lock();
+            for (&place, is_good) in batch.iter().zip(answers) {
+                known.insert(names[place], is_good);
+                verdicts[place] = Some(is_good);
+            }
+        }
+        let verdicts: Vec<bool> = verdicts
+            .into_iter()
+            .map(|verdict| verdict == Some(true))
+            .collect();
+        self.announce(commands, &verdicts);
+        verdicts
+    }
+
+    /// Good opening commands make their keys known to the checks of what follows them.
+    fn announce(&self, commands: &[(CommandView<'_>, [u8; 32])], verdicts: &[bool]) {
+        let good = commands.iter().zip(verdicts).filter(|(_, good)| **good);
+        let mut opening = good.filter(|((view, _), _)| view.is_open()).peekable();
+        if opening.peek().is_some() {
+            let mut keys = self.keys.lock();
+            for ((view, key), _) in opening {
+                keys.announced.insert(SessionId(*view.session), *key);
+            }
+        }
+    }
+
+    /// Checks `commands`, a part of a run of entries; `on` is told of each, in order.
+    pub(crate) fn check_part<'a>(
+        &self,
+        commands: impl Iterator<Item = CommandView<'a>>,
+        source: KeySource,
+        check: &mut impl SignatureCheck,
+        mut on: impl FnMut(&CommandView<'a>, Checked),
+    ) {
+        let mut commands = commands.peekable();
+        while commands.peek().is_some() {
+            let mut batch = Vec::with_capacity(BATCH_COMMANDS);
+            let mut places = Vec::with_capacity(BATCH_COMMANDS);
+            let mut opening = HashMap::new();
+            for view in commands.by_ref().take(BATCH_COMMANDS) {
+                let key = self.key_for(&view, source, &mut opening);
+                places.push((view, key.is_some()));
+                batch.extend(key.map(|key| (view, key)));
+            }
+            let mut verdicts = self.check(&batch, check).into_iter();
+            for (view, is_checked) in places {
+                let checked = match is_checked.then(|| verdicts.next()) {
+                    None => Checked::Unknown,
+                    Some(Some(true)) => Checked::Good,
+                    Some(_) => Checked::Bad,
+                };
+                on(&view, checked);
+            }
+        }
+    }
+
+    /// Checks a whole run of entries; see [`check_part`](Self::check_part).
+    ///
+    /// # Errors
+    /// When the bytes are no run of entries.
+    pub fn check_run(
+        &self,
+        entries: &[u8],
+        source: KeySource,
+        check: &mut impl SignatureCheck,
+        on: impl FnMut(&CommandView<'_>, Checked),
+    ) -> Result<(), PayloadError> {
+        self.check_part(parse_entries(entries)?, source, check, on);
+        Ok(())
+    }
+
+    /// `opening` collects the keys that come in the same batch.
+    fn key_for(
+        &self,
+        view: &CommandView<'_>,
+        source: KeySource,
+        opening: &mut HashMap<SessionId, [u8; 32]>,
+    ) -> Option<[u8; 32]> {
+        let session = SessionId(*view.session);
+        match source {
+            KeySource::Connection(key) => (session_of_key(&key) == session.0).then_some(key),
+            KeySource::Known => {
+                if let Some(key) = view.opening_key() {
+                    opening.entry(session).or_insert(*key);
+                    return Some(*key);
+                }
+                let known = opening.get(&session).copied();
+                known.or_else(|| self.key_of(&session))
+            }
+        }
+    }
+
+    /// The key of a session that is open or about to be.
+    #[must_use]
+    pub fn key_of(&self, session: &SessionId) -> Option<[u8; 32]> {
+        let keys = self.keys.lock();
+        let key = keys.open.get(session);
+        key.or_else(|| keys.announced.get(session)).copied()
+    }
+
+    /// The replicated table has this session.
+    pub(crate) fn note_open(&self, session: SessionId, key: [u8; 32]) {
+        if self.is_signed() {
+            self.keys.lock().open.insert(session, key);
+        }
+    }
+
+    /// The replicated table does not have this session any more.
+    pub(crate) fn note_ended(&self, session: &SessionId) {
+        self.keys.lock().open.remove(session);
+    }
+
+    /// Notes that this process itself has just made the signature of an entry.
+    pub(crate) fn note_own(&self, key: &[u8; 32], entry: &[u8]) {
+        let name = verdict_name(key, entry);
+        self.verdicts.lock().insert(name, true);
+    }
+
+    /// What a client signs for a command, given its entry without the signature; none in a chain
+    /// without signatures.
+    #[must_use]
+    pub fn message(&self, entry_unsigned: &[u8]) -> Option<Vec<u8>> {
+        let chain = self.chain.as_ref()?;
+        Some(chain.message(entry_unsigned))
+    }
+}
+
+impl ChainNames {
+    fn message(&self, entry_unsigned: &[u8]) -> Vec<u8> {
+        command_message(&self.chain_id, &self.genesis_hash, entry_unsigned)
+    }
+
+    /// One answer for each of `places`, in order. A command without a signature is not good.
+    fn check_batch(
+        &self,
+        commands: &[(CommandView<'_>, [u8; 32])],
+        places: &[usize],
+        check: &mut impl SignatureCheck,
+    ) -> Vec<bool> {
+        let messages: Vec<Vec<u8>> = places
+            .iter()
+            .map(|&place| self.message(&commands[place].0.entry_unsigned()))
+            .collect();
+        let items: Vec<Option<SignatureItem<'_>>> = places
+            .iter()
+            .zip(&messages)
+            .map(|(&place, message)| {
+                let (view, key) = &commands[place];
+                view.signature.map(|signature| SignatureItem {
+                    key,
+                    message,
+                    signature,
+                })
+            })
+            .collect();
+        let signed: Vec<SignatureItem<'_>> = items.iter().flatten().copied().collect();
+        let mut answers = check.check(&signed).into_iter();
+        items
+            .iter()
+            .map(|item| item.is_some() && answers.next() == Some(true))
+            .collect()
+    }
+}
+
+/// Names a verdict: the entry has the signature inside.
+fn verdict_name(key: &[u8; 32], entry: &[u8]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(key);
+    hasher.update(entry);
+    *hasher.finalize().as_bytes()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,185 @@
+//! Verdicts on commands: the same one by one, in batches, and a second time.
+
+use super::*;
+use crate::keys::KeyPair;
+use crate::testing::sample_genesis;
+use quorate_consensus::payload::{Entry, Lane, encode_entry, entry_unsigned};
+use quorate_consensus::verify::single;
+
+/// y = 1 of the identity, and the same written as p + 1, which is not canonical.
+const IDENTITY: [u8; 32] = {
+    let mut bytes = [0; 32];
+    bytes[0] = 1;
+    bytes
+};
+const IDENTITY_NOT_CANONICAL: [u8; 32] = {
+    let mut bytes = [0xff; 32];
+    bytes[0] = 0xee;
+    bytes[31] = 0x7f;
+    bytes
+};
+/// y = 0: a point of order 4.
+const SMALL: [u8; 32] = [0; 32];
+/// The order of the base point, as s a second spelling of 0.
+const ORDER: [u8; 32] = [
+    0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14,
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
+];
+
+fn auth() -> CommandAuth {
+    let (genesis, _) = sample_genesis(4);
+    CommandAuth::signed(genesis.validator_set(), [4; 32])
+}
+
+fn body(key: &[u8; 32], seq: u64) -> Vec<u8> {
+    let opening: &[u8] = if seq == 1 { key } else { &[] };
+    [opening, b"text"].concat()
+}
+
+fn entry(key: &[u8; 32], seq: u64, signature: Option<&[u8; 64]>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let command = Entry {
+        lane: Lane::Order,
+        session: &session_of_key(key),
+        seq,
+        signature,
+        body: &body(key, seq),
+    };
+    encode_entry(&command, &mut bytes);
+    bytes
+}
+
+fn signature(auth: &CommandAuth, signer: &KeyPair, key: &[u8; 32], seq: u64) -> [u8; 64] {
+    let unsigned = entry_unsigned(Lane::Order, &session_of_key(key), seq, &body(key, seq));
+    signer.sign(&auth.message(&unsigned).unwrap())
+}
+
+fn halves(r: [u8; 32], s: [u8; 32]) -> [u8; 64] {
+    let mut signature = [0; 64];
+    signature[..32].copy_from_slice(&r);
+    signature[32..].copy_from_slice(&s);
+    signature
+}
+
+/// Keys, entries and what ZIP-215 says of them.
+fn cases(auth: &CommandAuth) -> Vec<([u8; 32], Vec<u8>, bool)> {
+    let signer = KeyPair::from_seed(&[7; 32]);
+    let key = signer.public();
+    let good = signature(auth, &signer, &key, 1);
+    let mut flipped = good;
+    flipped[40] ^= 1;
+    let case = |key: [u8; 32], signature: [u8; 64], is_good| {
+        (key, entry(&key, 1, Some(&signature)), is_good)
+    };
+    vec![
+        case(key, good, true),
+        case(key, flipped, false),
+        (key, entry(&key, 1, None), false),
+        case(SMALL, halves(SMALL, [0; 32]), true),
+        case(SMALL, halves(SMALL, ORDER), false),
+        case(IDENTITY, halves(IDENTITY, [0; 32]), true),
+        case(IDENTITY, halves(IDENTITY_NOT_CANONICAL, [0; 32]), true),
+        case(IDENTITY_NOT_CANONICAL, halves(IDENTITY, [0; 32]), true),
+        case(key, halves(SMALL, [0; 32]), false),
+        case(SMALL, good, false),
+    ]
+}
+
+fn only(entry: &[u8]) -> CommandView<'_> {
+    parse_entries(entry).unwrap().next().unwrap()
+}
+
+#[test]
+fn a_batch_says_of_each_command_what_a_single_check_says() {
+    let auth = auth();
+    let cases = cases(&auth);
+    for (place, (key, entry, is_good)) in cases.iter().enumerate() {
+        let view = only(entry);
+        let message = auth.message(&view.entry_unsigned()).unwrap();
+        let alone = view
+            .signature
+            .is_some_and(|signature| single(key, &message, signature));
+        assert_eq!(alone, *is_good, "case {place}");
+    }
+    // Any number of each, in any company, in a memory that knows nothing.
+    for repeat in 1..=4 {
+        let fresh = self::auth();
+        let items: Vec<_> = (0..repeat)
+            .flat_map(|_| &cases)
+            .map(|(key, entry, _)| (only(entry), *key))
+            .collect();
+        let expected: Vec<bool> = (0..repeat)
+            .flat_map(|_| cases.iter().map(|(_, _, is_good)| *is_good))
+            .collect();
+        let mut check = fresh.batch_check(repeat);
+        assert_eq!(fresh.check(&items, &mut check), expected);
+        assert_eq!(fresh.check(&items, &mut check), expected, "from memory");
+    }
+}
+
+/// Counts the signatures it is asked about.
+struct Counting(BatchCheck, usize);
+
+impl SignatureCheck for Counting {
+    fn check(&mut self, items: &[SignatureItem<'_>]) -> Vec<bool> {
+        self.1 += items.len();
+        self.0.check(items)
+    }
+}
+
+#[test]
+fn what_was_checked_at_admission_is_not_checked_again_in_a_block() {
+    let auth = auth();
+    let signer = KeyPair::from_seed(&[7; 32]);
+    let key = signer.public();
+    let entries: Vec<Vec<u8>> = (1..=40)
+        .map(|seq| entry(&key, seq, Some(&signature(&auth, &signer, &key, seq))))
+        .collect();
+    let mut check = Counting(auth.batch_check(0), 0);
+    let admission = KeySource::Connection(key);
+    let mut seen = Vec::new();
+    let on = |_: &CommandView<'_>, checked| seen.push(checked);
+    auth.check_run(&entries.concat(), admission, &mut check, on)
+        .unwrap();
+    assert_eq!(seen, [Checked::Good; 40]);
+    assert_eq!(check.1, 40);
+    // The session is not open yet: its key is known from its opening command.
+    let mut again = Vec::new();
+    let on = |_: &CommandView<'_>, checked| again.push(checked);
+    auth.check_run(&entries.concat(), KeySource::Known, &mut check, on)
+        .unwrap();
+    assert_eq!(again, [Checked::Good; 40]);
+    assert_eq!(check.1, 40, "nothing was checked twice");
+}
+
+#[test]
+fn a_verdict_is_that_of_one_key_and_one_spelling() {
+    let auth = auth();
+    let (signer, other) = (KeyPair::from_seed(&[7; 32]), KeyPair::from_seed(&[8; 32]));
+    let key = signer.public();
+    let entry = entry(&key, 2, Some(&signature(&auth, &signer, &key, 2)));
+    let mut check = auth.batch_check(0);
+    assert_eq!(auth.check(&[(only(&entry), key)], &mut check), [true]);
+    let under_other = [(only(&entry), other.public())];
+    assert_eq!(auth.check(&under_other, &mut check), [false]);
+    let (genesis, _) = sample_genesis(5);
+    let elsewhere = CommandAuth::signed(genesis.validator_set(), [4; 32]);
+    let mut check = elsewhere.batch_check(0);
+    let on_another_chain = elsewhere.check(&[(only(&entry), key)], &mut check);
+    assert_eq!(on_another_chain, [false]);
+}
+
+#[test]
+fn commands_of_unknown_or_foreign_sessions_are_left_alone() {
+    let auth = auth();
+    let signer = KeyPair::from_seed(&[7; 32]);
+    let key = signer.public();
+    let entry = entry(&key, 2, Some(&signature(&auth, &signer, &key, 2)));
+    let mut check = auth.batch_check(0);
+    for source in [KeySource::Known, KeySource::Connection([9; 32])] {
+        let mut seen = Vec::new();
+        let on = |_: &CommandView<'_>, checked| seen.push(checked);
+        auth.check_run(&entry, source, &mut check, on).unwrap();
+        assert_eq!(seen, [Checked::Unknown]);
+    }
+}

@@ -1,0 +1,102 @@
+//! Connections that only listen: each of a session's connections gets all of its results.
+//!
+//! Owns one connection to every validator for each session that takes no single validator's word.
+//! Never: submits, or judges what comes; [`super::quorum`] does.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use quorate_consensus::types::ValidatorIndex;
+
+use super::gateway::{Gateway, State};
+use super::identity::Identity;
+use super::quorum::{Quorum, Trust};
+use super::sessions::Clients;
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LinkUse {
+    /// The commands and everything else of the session at this place.
+    Session(usize),
+    /// The results of a session, by the watcher at this place.
+    Watcher(usize),
+}
+
+/// One listening connection.
+pub(super) struct Watcher {
+    /// The session.
+    pub(super) of: usize,
+    /// Knows one validator only.
+    pub(super) gateway: Gateway,
+}
+
+impl Clients {
+    /// Gives the session its listening connections, if it wants them.
+    pub(super) fn add_watchers(&mut self, of: usize, trust: Trust, now: Instant) {
+        if trust == Trust::OneValidator {
+            return;
+        }
+        if let Some(session) = self.table.sessions.get_mut(of) {
+            session.quorum = Some(Quorum::new(Arc::clone(&self.set)));
+        }
+        for contact in self.contacts.iter() {
+            let (validator, contacts) = (contact.validator, Arc::from([contact.clone()]));
+            let gateway = Gateway::new(contacts, validator, now);
+            self.table.watchers.push(Watcher { of, gateway });
+        }
+    }
+
+    /// Dials those that are down and due, and says when the next one is.
+    pub(super) fn run_watchers(&mut self, now: Instant) {
+        for place in 0..self.table.watchers.len() {
+            let watcher = &self.table.watchers[place];
+            if let State::Down { dial_at } = watcher.gateway.state
+                && dial_at <= now
+            {
+                self.dial_watcher(place, now);
+            }
+            if let State::Down { dial_at } = self.table.watchers[place].gateway.state {
+                self.table.next_due = self.table.next_due.min(dial_at);
+            }
+        }
+    }
+
+    fn dial_watcher(&mut self, place: usize, now: Instant) {
+        let Some(watcher) = self.table.watchers.get_mut(place) else {
+            return;
+        };
+        let wanted = watcher.gateway.validator();
+        let Some(session) = self.table.sessions.get(watcher.of) else {
+            return;
+        };
+        let identity = Identity::new(Arc::clone(&session.key), Arc::clone(&self.set), wanted);
+        let Some(address) = watcher.gateway.address() else {
+            return watcher.gateway.next(now);
+        };
+        match self
+            .links
+            .connect(now, address, self.chain, Arc::new(identity))
+        {
+            Ok(link) => {
+                watcher.gateway.dialing(link);
+                self.table.by_link.insert(link, LinkUse::Watcher(place));
+            }
+            Err(error) => {
+                tracing::debug!(%error, address, "cannot dial");
+                watcher.gateway.next(now);
+            }
+        }
+    }
+
+    /// Whether a session's commands may be sent: enough validators listen to tell their results.
+    pub(super) fn may_send(&self, place: usize) -> bool {
+        let Some(session) = self.table.sessions.get(place) else {
+            return false;
+        };
+        session.quorum.as_ref().is_none_or(|quorum| {
+            let own = self.table.watchers.iter().filter(|one| one.of == place);
+            let up = own.filter(|one| one.gateway.is_up());
+            quorum.can_agree(up.map(|one| -> ValidatorIndex { one.gateway.validator() }))
+        })
+    }
+}

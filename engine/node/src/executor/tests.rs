@@ -1,0 +1,393 @@
+//! The executor against repeats, gaps, full tables, forged commands and timers.
+
+use quorate_consensus::header::HEADER_VERSION;
+use quorate_consensus::payload::{
+    Entry, Lane as WireLane, PayloadBuilder, encode_entry, encode_session_entry, session_of_key,
+};
+use quorate_consensus::types::{Epoch, Height, Index, Window};
+
+use super::*;
+
+/// Appends every command to a journal of its own and echoes it; a timer is due every second.
+#[derive(Debug, Default)]
+struct Echo {
+    seen: Vec<u8>,
+    calls: Vec<String>,
+    due_ns: Option<u64>,
+}
+
+impl StateMachine for Echo {
+    fn sections(&self) -> &'static [&'static str] {
+        &["seen"]
+    }
+
+    fn apply(&mut self, context: &Context, command: &[u8], output: &mut Output) {
+        self.seen.extend_from_slice(command);
+        self.calls
+            .push(format!("apply {}.{}", context.height, context.index));
+        output.to_session(context.session, command);
+        output.to_public(b"public");
+    }
+
+    fn timer_next_ns(&self) -> Option<u64> {
+        self.due_ns
+    }
+
+    fn apply_timers(&mut self, _height: u64, time_ns: u64, output: &mut Output) {
+        self.calls.push(format!("timer {time_ns}"));
+        self.due_ns = None;
+        output.to_public(b"tick");
+    }
+
+    fn apply_session(&mut self, context: &Context, event: SessionEvent, _: &mut Output) {
+        self.calls.push(match event {
+            SessionEvent::Opened { key } => format!("open {} {}", context.seq, key[0]),
+            event => format!("{event:?} {} at {}", context.seq, context.height),
+        });
+    }
+
+    fn section_root(&mut self, _section: usize) -> [u8; 32] {
+        *blake3::hash(&self.seen).as_bytes()
+    }
+
+    fn snapshot_section(&self, _section: usize, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(&self.seen);
+    }
+
+    fn restore_section(&mut self, _section: usize, bytes: &[u8]) -> Result<(), String> {
+        self.seen = bytes.to_vec();
+        Ok(())
+    }
+
+    fn query(&self, _question: &[u8], answer: &mut Vec<u8>) {
+        answer.extend_from_slice(&self.seen);
+    }
+}
+
+fn entry_of(client: u8, seq: u64, body: &[u8], is_session: bool) -> Vec<u8> {
+    let key = [client; 32];
+    let opening: &[u8] = if seq == 1 { &key } else { &[] };
+    let session = session_of_key(&key);
+    let entry = Entry {
+        lane: WireLane::Order,
+        session: &session,
+        seq,
+        signature: None,
+        body: &[opening, body].concat(),
+    };
+    let mut encoded = Vec::new();
+    if is_session {
+        encode_session_entry(&entry, &mut encoded);
+    } else {
+        encode_entry(&entry, &mut encoded);
+    }
+    encoded
+}
+
+fn about(client: u8, seq: u64, command: SessionCommand) -> Vec<u8> {
+    let mut body = Vec::new();
+    command.encode(&mut body);
+    entry_of(client, seq, &body, true)
+}
+
+fn block(height: u64, commands: &[(u8, u64, &[u8])]) -> FinalBlock {
+    let entries = commands
+        .iter()
+        .map(|&(client, seq, body)| entry_of(client, seq, body, false));
+    block_of(height, height * 10, entries)
+}
+
+fn block_of(height: u64, time_ns: u64, entries: impl IntoIterator<Item = Vec<u8>>) -> FinalBlock {
+    let mut builder = PayloadBuilder::new();
+    for entry in entries {
+        builder.push_entry(&entry).expect("a valid entry");
+    }
+    let payload = builder.finish();
+    let header = Header {
+        version: HEADER_VERSION,
+        flags: 0,
+        chain_id: [0; 32],
+        epoch: Epoch::ZERO,
+        set_hash: [0; 32],
+        window: Window::ZERO,
+        index: Index::new(u32::try_from(height).expect("small")),
+        height: Height::new(height),
+        time_ns,
+        parent_id: BlockId::new([0; 32]),
+        payload_hash: *blake3::hash(&payload).as_bytes(),
+        payload_bytes: u32::try_from(payload.len()).expect("small"),
+    };
+    FinalBlock {
+        id: header.id(),
+        header,
+        payload,
+        path: None,
+        admitted: Vec::new(),
+    }
+}
+
+fn outcomes(results: &BlockResults) -> Vec<Outcome> {
+    results
+        .commands
+        .iter()
+        .map(|result| result.outcome)
+        .collect()
+}
+
+#[test]
+fn a_command_applies_once_whatever_is_repeated_or_left_out() {
+    let mut executor = Executor::new(Echo::default(), 8, 0);
+    let mut results = BlockResults::new();
+    executor
+        .execute(
+            &block(1, &[(1, 1, b"a"), (1, 2, b"b"), (2, 5, b"x")]),
+            &mut results,
+        )
+        .expect("next");
+    assert_eq!(
+        outcomes(&results),
+        [Outcome::Applied, Outcome::Applied, Outcome::Gap]
+    );
+    executor
+        .execute(&block(2, &[(1, 2, b"b"), (1, 3, b"c")]), &mut results)
+        .expect("next");
+    assert_eq!(outcomes(&results), [Outcome::Duplicate, Outcome::Applied]);
+    assert_eq!(
+        results.commands[0].applied,
+        Some(Place {
+            height: 1,
+            index: 1
+        })
+    );
+    let before = executor.root();
+    executor
+        .execute(&block(3, &[(1, 5, b"e")]), &mut results)
+        .expect("next");
+    assert_eq!(outcomes(&results), [Outcome::Gap]);
+    assert_eq!(executor.root().combined, before.combined);
+    assert_eq!(executor.app().seen, b"abc");
+}
+
+#[test]
+fn a_session_is_opened_before_its_first_command_and_may_open_with_nothing() {
+    let mut executor = Executor::new(Echo::default(), 2, 0);
+    let mut results = BlockResults::new();
+    executor
+        .execute(
+            &block(1, &[(1, 1, b""), (1, 2, b""), (2, 1, b"b"), (3, 1, b"c")]),
+            &mut results,
+        )
+        .expect("next");
+    assert_eq!(
+        executor.app().calls,
+        ["open 1 1", "apply 1.1", "open 1 2", "apply 1.2"]
+    );
+    assert_eq!(results.commands[3].outcome, Outcome::TableFull);
+}
+
+#[test]
+fn timers_fire_before_the_commands_of_the_first_block_at_or_after_their_time() {
+    let mut executor = Executor::new(
+        Echo {
+            due_ns: Some(20),
+            ..Echo::default()
+        },
+        2,
+        0,
+    );
+    let mut results = BlockResults::new();
+    executor
+        .execute(&block(1, &[]), &mut results)
+        .expect("next");
+    assert_eq!(results.outputs_len(), 0);
+    executor
+        .execute(&block(2, &[(1, 1, b"a")]), &mut results)
+        .expect("next");
+    assert_eq!(executor.app().calls, ["timer 20", "open 1 1", "apply 2.0"]);
+    let outputs: Vec<_> = results
+        .outputs()
+        .map(|item| (item.number, item.command, item.bytes.to_vec()))
+        .collect();
+    assert_eq!(
+        outputs,
+        [
+            (0, None, b"tick".to_vec()),
+            (1, Some(0), b"a".to_vec()),
+            (2, Some(0), b"public".to_vec())
+        ]
+    );
+}
+
+#[test]
+fn roots_are_taken_at_every_64th_height_and_agree_between_equal_histories() {
+    let mut first = Executor::new(Echo::default(), 2, 0);
+    let mut second = Executor::new(Echo::default(), 2, 0);
+    let mut results = BlockResults::new();
+    for height in 1..=128 {
+        let next = block(height, &[(1, height, b"z")]);
+        first.execute(&next, &mut results).expect("next");
+        assert_eq!(
+            results.root.is_some(),
+            height % ROOT_HEIGHTS == 0,
+            "{height}"
+        );
+        // Asking in between changes nothing.
+        if height == 70 {
+            second.root();
+        }
+        second.execute(&next, &mut results).expect("next");
+    }
+    assert_eq!(first.roots().at(128), second.roots().at(128));
+    assert_ne!(
+        first.roots().at(64).map(|root| root.combined),
+        first.roots().at(128).map(|root| root.combined)
+    );
+}
+
+#[test]
+fn a_block_out_of_order_or_malformed_is_refused_untouched() {
+    let mut executor = Executor::new(Echo::default(), 2, 0);
+    let mut results = BlockResults::new();
+    assert_eq!(
+        executor.execute(&block(2, &[]), &mut results),
+        Err(ExecuteError::Height {
+            expected: 1,
+            found: 2
+        })
+    );
+    let mut bad = block(1, &[(1, 1, b"a")]);
+    bad.payload = bad.payload[..bad.payload.len() - 1].into();
+    assert!(matches!(
+        executor.execute(&bad, &mut results),
+        Err(ExecuteError::Payload { height: 1, .. })
+    ));
+    assert_eq!(executor.height(), 0);
+}
+
+const SECOND_NS: u64 = 1_000_000_000;
+
+#[test]
+fn a_silent_session_is_told_of_once_and_again_after_it_was_heard() {
+    let mut executor = Executor::new(Echo::default(), 8, 0);
+    let mut results = BlockResults::new();
+    let mut run = |executor: &mut Executor<Echo>, height, second, entries: Vec<Vec<u8>>| {
+        let block = block_of(height, second * SECOND_NS, entries);
+        executor.execute(&block, &mut results).expect("next");
+    };
+    let declare = about(1, 1, SessionCommand::Timeout(5 * SECOND_NS));
+    run(&mut executor, 1, 1, vec![declare]);
+    assert_eq!(executor.timer_next_ns(), Some(6 * SECOND_NS));
+    // A sign of life moves the time on, and is not the application's.
+    let beat = about(1, 2, SessionCommand::Heartbeat);
+    run(&mut executor, 2, 4, vec![beat]);
+    run(&mut executor, 3, 8, vec![]);
+    assert_eq!(executor.app().calls, ["open 1 1"]);
+    assert_eq!(executor.timer_next_ns(), Some(9 * SECOND_NS));
+    run(&mut executor, 4, 9, vec![]);
+    run(&mut executor, 5, 100, vec![]);
+    assert_eq!(executor.app().calls[1..], ["TimedOut 2 at 4"]);
+    assert_eq!(executor.timer_next_ns(), None);
+    run(&mut executor, 6, 101, vec![entry_of(1, 3, b"back", false)]);
+    run(&mut executor, 7, 106, vec![]);
+    assert_eq!(executor.app().calls[2..], ["apply 6.0", "TimedOut 3 at 7"]);
+    let silent = about(1, 4, SessionCommand::Timeout(0));
+    run(&mut executor, 8, 107, vec![silent]);
+    run(&mut executor, 9, 1000, vec![]);
+    assert_eq!(executor.app().calls.len(), 4);
+}
+
+#[test]
+fn time_outs_beyond_a_block_s_share_come_with_the_next_one() {
+    let mut executor = Executor::new(Echo::default(), 1000, 0);
+    let mut results = BlockResults::new();
+    let clients = 0..=255_u8;
+    let declare = |client| about(client, 1, SessionCommand::Timeout(SECOND_NS));
+    let first = block_of(1, SECOND_NS, clients.map(declare));
+    executor.execute(&first, &mut results).expect("next");
+    let extra: Vec<Vec<u8>> = (0..44_u8)
+        .map(|n| {
+            let key = [n, 77, 7, 7];
+            let key: [u8; 32] = [key; 8].concat().try_into().expect("32 bytes");
+            let session = session_of_key(&key);
+            let mut body = key.to_vec();
+            SessionCommand::Timeout(SECOND_NS).encode(&mut body);
+            let entry = Entry {
+                lane: WireLane::Order,
+                session: &session,
+                seq: 1,
+                signature: None,
+                body: &body,
+            };
+            let mut bytes = Vec::new();
+            encode_session_entry(&entry, &mut bytes);
+            bytes
+        })
+        .collect();
+    let second = block_of(2, SECOND_NS, extra);
+    executor.execute(&second, &mut results).expect("next");
+    for (height, total) in [(3, 256), (4, 300), (5, 300)] {
+        let empty = block_of(height, 3 * SECOND_NS, []);
+        executor.execute(&empty, &mut results).expect("next");
+        let is_time_out = |call: &&String| call.starts_with("TimedOut");
+        let calls = &executor.app().calls;
+        assert_eq!(calls.iter().filter(is_time_out).count(), total, "{height}");
+    }
+}
+
+#[test]
+fn a_closed_session_is_over_for_good_and_its_commands_cannot_be_played_again() {
+    let mut executor = Executor::new(Echo::default(), 2, 0);
+    let mut results = BlockResults::new();
+    let opening = entry_of(1, 1, b"a", false);
+    let entries = vec![opening.clone(), about(1, 2, SessionCommand::Close)];
+    let first = block_of(1, 10, entries);
+    executor.execute(&first, &mut results).expect("next");
+    assert_eq!(outcomes(&results), [Outcome::Applied; 2]);
+    let ended = results.corrections[0];
+    assert_eq!((ended.last_seq, ended.has_ended), (None, true));
+    assert_eq!(
+        executor.app().calls,
+        ["open 1 1", "apply 1.0", "Closed 2 at 1"]
+    );
+    let again = block_of(2, 20, vec![opening, entry_of(1, 2, b"b", false)]);
+    executor.execute(&again, &mut results).expect("next");
+    assert_eq!(outcomes(&results), [Outcome::SessionEnded; 2]);
+    assert_eq!(executor.app().seen, b"a");
+    // Its place in the table is free.
+    let others = [entry_of(2, 1, b"", false), entry_of(3, 1, b"", false)];
+    executor
+        .execute(&block_of(3, 30, others), &mut results)
+        .expect("next");
+    assert_eq!(outcomes(&results), [Outcome::Applied; 2]);
+}
+
+#[test]
+fn a_full_table_ends_the_longest_idle_session_after_an_hour_and_not_before() {
+    let mut executor = Executor::new(Echo::default(), 2, 0);
+    let mut results = BlockResults::new();
+    let hour = crate::sessions::IDLE_MIN_NS;
+    let mut run = |executor: &mut Executor<Echo>, height, time_ns, entry: Vec<u8>| {
+        let block = block_of(height, time_ns, [entry]);
+        executor.execute(&block, &mut results).expect("next");
+        (outcomes(&results)[0], results.corrections.clone())
+    };
+    run(&mut executor, 1, 0, entry_of(1, 1, b"a", false));
+    run(&mut executor, 2, 10, entry_of(2, 1, b"a", false));
+    let (outcome, _) = run(&mut executor, 3, hour - 1, entry_of(3, 1, b"a", false));
+    assert_eq!(outcome, Outcome::TableFull);
+    // The first one is heard of again, so the second has been idle longest.
+    run(&mut executor, 4, hour, entry_of(1, 2, b"b", false));
+    let (outcome, _) = run(&mut executor, 5, hour + 9, entry_of(3, 1, b"a", false));
+    assert_eq!(outcome, Outcome::TableFull);
+    let (outcome, corrections) = run(&mut executor, 6, hour + 10, entry_of(3, 1, b"a", false));
+    assert_eq!(outcome, Outcome::Applied);
+    let ended: Vec<bool> = corrections.iter().map(|one| one.has_ended).collect();
+    assert_eq!(ended, [true, false]);
+    let calls = &executor.app().calls;
+    assert_eq!(
+        calls[calls.len() - 3..],
+        ["Evicted 1 at 6", "open 1 3", "apply 6.0"]
+    );
+    let (outcome, _) = run(&mut executor, 7, 2 * hour, entry_of(2, 2, b"c", false));
+    assert_eq!(outcome, Outcome::SessionEnded);
+}

@@ -1,0 +1,230 @@
+//! The table against repeats, gaps, silence, ends and damage.
+
+use super::bytes::{PREFIX_BYTES, SESSION_BYTES};
+use super::*;
+
+fn id(number: u32) -> SessionId {
+    let mut bytes = [0; 16];
+    bytes[..4].copy_from_slice(&number.to_le_bytes());
+    SessionId(bytes)
+}
+
+fn last(height: u64) -> LastResult {
+    LastResult {
+        height,
+        index: 3,
+        outputs_hash: [7; 32],
+    }
+}
+
+fn advance(table: &mut SessionTable, number: u32, seq: u64, height: u64) {
+    match table.standing(&id(number), seq, height) {
+        Standing::Next(slot) => table.advance(slot, last(height), height),
+        Standing::Opens => table.open(id(number), [1; 32], last(height), height),
+        other => panic!("command {seq} of {number} stands as {other:?}"),
+    }
+}
+
+#[test]
+fn the_next_number_applies_and_a_lower_or_higher_one_moves_nothing() {
+    let mut table = SessionTable::new(4);
+    advance(&mut table, 1, 1, 10);
+    advance(&mut table, 1, 2, 11);
+    let root = table.root();
+    assert_eq!(
+        table.standing(&id(1), 2, 20),
+        Standing::Duplicate(Some(last(11)))
+    );
+    assert_eq!(table.standing(&id(1), 1, 20), Standing::Duplicate(None));
+    assert_eq!(table.standing(&id(1), 4, 20), Standing::Gap);
+    assert_eq!(table.standing(&id(2), 2, 20), Standing::Gap);
+    assert_eq!(table.root(), root);
+    advance(&mut table, 1, 3, 12);
+    assert_ne!(table.root(), root);
+}
+
+#[test]
+fn a_full_table_refuses_new_sessions_and_serves_the_old_ones() {
+    let mut table = SessionTable::new(2);
+    advance(&mut table, 1, 1, 1);
+    advance(&mut table, 2, 1, 1);
+    assert_eq!(table.standing(&id(3), 1, 20), Standing::TableFull);
+    advance(&mut table, 2, 2, 2);
+    assert_eq!(table.len(), 2);
+}
+
+#[test]
+fn the_root_kept_up_equals_the_root_of_a_table_read_back_whole() {
+    let mut table = SessionTable::new(1000);
+    for step in 0..900u64 {
+        let number = u32::try_from(step * 7 % 301).expect("small");
+        let seq = table
+            .session(&id(number))
+            .map_or(1, |session| session.last_seq + 1);
+        advance(&mut table, number, seq, step);
+        if step % 50 == 0 {
+            let mut bytes = Vec::new();
+            table.encode(&mut bytes);
+            let mut copy = SessionTable::decode(&bytes, 1000).expect("own bytes");
+            assert_eq!(table.root(), copy.root());
+        }
+    }
+}
+
+#[test]
+fn every_flipped_bit_of_the_canonical_bytes_is_refused_or_changes_the_root() {
+    let mut table = SessionTable::new(9);
+    for number in 0..3 {
+        advance(&mut table, number, 1, 5);
+    }
+    let root = table.root();
+    let mut bytes = Vec::new();
+    table.encode(&mut bytes);
+    for bit in 0..bytes.len() * 8 {
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        if let Ok(mut other) = SessionTable::decode(&bytes, 9) {
+            assert_ne!(other.root(), root, "bit {bit}");
+        }
+        bytes[bit / 8] ^= 1 << (bit % 8);
+    }
+    for cut in 0..bytes.len() {
+        assert!(
+            SessionTable::decode(&bytes[..cut], 9).is_err(),
+            "cut at {cut}"
+        );
+    }
+}
+
+#[test]
+fn a_repeated_session_and_another_bound_are_refused() {
+    let mut table = SessionTable::new(9);
+    advance(&mut table, 1, 1, 5);
+    advance(&mut table, 2, 1, 5);
+    let mut bytes = Vec::new();
+    table.encode(&mut bytes);
+    assert_eq!(
+        SessionTable::decode(&bytes, 8).map(|_| ()),
+        Err(SessionTableError::Bound {
+            found: 9,
+            expected: 8
+        })
+    );
+    let (first, second) = (PREFIX_BYTES, PREFIX_BYTES + SESSION_BYTES);
+    bytes.copy_within(first..first + SESSION_BYTES, second);
+    assert_eq!(
+        SessionTable::decode(&bytes, 9).map(|_| ()),
+        Err(SessionTableError::Entry { place: 1 })
+    );
+}
+
+/// A table that went through everything, and one that is read back from it at each step.
+#[test]
+fn a_table_read_back_answers_as_the_one_that_lived_through_it_all() {
+    let mut table = SessionTable::new(40);
+    let mut state = 1_u64;
+    let mut random = |below: u64| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (state >> 33) % below
+    };
+    let (mut now_ns, mut ended) = (0, 0);
+    for step in 0..4000_u64 {
+        now_ns += random(180) * 1_000_000_000;
+        let number = u32::try_from(random(500)).expect("small");
+        let seq = table
+            .session(&id(number))
+            .map_or(1, |known| known.last_seq + 1);
+        match table.standing(&id(number), seq, now_ns) {
+            Standing::Next(slot) => table.advance(slot, last(step), now_ns),
+            Standing::Opens => table.open(id(number), [1; 32], last(step), now_ns),
+            Standing::OpensInstead(victim) => {
+                ended += 1;
+                table.end(&victim);
+                table.open(id(number), [1; 32], last(step), now_ns);
+            }
+            _ => {}
+        }
+        match random(8) {
+            0 => table.set_timeout(&id(number), TIMEOUT_MIN_NS * (1 + random(36_000))),
+            1 => table.set_timeout(&id(number), 0),
+            2 if step % 50 == 0 => table.end(&id(number)),
+            _ => {}
+        }
+        if step % 7 == 0 {
+            check_copy(&mut table, now_ns);
+        }
+        while table.time_out(now_ns).is_some() {}
+    }
+    assert!(ended > 10, "{ended} of {}", table.retired.len());
+}
+
+/// A table read back has the same bytes, root, deadlines and answers.
+fn check_copy(table: &mut SessionTable, now_ns: u64) {
+    let mut bytes = Vec::new();
+    table.encode(&mut bytes);
+    let mut copy = SessionTable::decode(&bytes, table.sessions_max()).expect("own bytes");
+    let mut again = Vec::new();
+    copy.encode(&mut again);
+    assert_eq!(bytes, again);
+    assert_eq!(copy.root(), table.root());
+    assert_eq!(copy.due_next_ns(), table.due_next_ns());
+    for number in (0..510).step_by(7) {
+        for seq in 1..3 {
+            assert_eq!(
+                copy.standing(&id(number), seq, now_ns),
+                table.standing(&id(number), seq, now_ns)
+            );
+        }
+    }
+    let mut both = (Vec::new(), Vec::new());
+    let mut other = SessionTable::decode(&bytes, table.sessions_max()).expect("own bytes");
+    while let Some(lapsed) = copy.time_out(now_ns) {
+        both.0.push(lapsed.id);
+    }
+    while let Some(lapsed) = other.time_out(now_ns) {
+        both.1.push(lapsed.id);
+    }
+    assert_eq!(both.0, both.1);
+}
+
+#[test]
+fn flags_and_time_outs_out_of_bounds_are_refused() {
+    let mut table = SessionTable::new(9);
+    advance(&mut table, 1, 1, 5);
+    let mut bytes = Vec::new();
+    table.encode(&mut bytes);
+    let flags = PREFIX_BYTES + SESSION_BYTES - 1;
+    for wrong in [1, 3, 4, 255] {
+        bytes[flags] = wrong;
+        assert!(SessionTable::decode(&bytes, 9).is_err(), "{wrong}");
+    }
+    bytes[flags] = 0;
+    let timeout = flags - 8;
+    bytes[timeout..flags].copy_from_slice(&1_u64.to_le_bytes());
+    assert!(SessionTable::decode(&bytes, 9).is_err());
+}
+
+#[test]
+fn a_name_retired_twice_or_standing_in_the_table_as_well_is_refused() {
+    let mut table = SessionTable::new(9);
+    for number in 1..4 {
+        advance(&mut table, number, 1, 5);
+    }
+    table.end(&id(1));
+    table.end(&id(2));
+    let mut bytes = Vec::new();
+    table.encode(&mut bytes);
+    let names = PREFIX_BYTES + SESSION_BYTES;
+    let mut twice = bytes.clone();
+    twice.copy_within(names..names + 16, names + 16);
+    assert_eq!(
+        SessionTable::decode(&twice, 9).map(|_| ()),
+        Err(SessionTableError::Retired { place: 1 })
+    );
+    bytes.copy_within(PREFIX_BYTES..PREFIX_BYTES + 16, names);
+    assert_eq!(
+        SessionTable::decode(&bytes, 9).map(|_| ()),
+        Err(SessionTableError::Entry { place: 0 })
+    );
+}

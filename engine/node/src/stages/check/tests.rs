@@ -1,0 +1,167 @@
+//! Submissions through workers and in pieces; blocks that somebody waits for.
+
+use super::*;
+use crate::keys::KeyPair;
+use crate::testing::sample_genesis;
+use quorate_consensus::payload::{
+    Entry, Lane, PayloadBuilder, encode_entry, entry_unsigned, session_of_key,
+};
+use quorate_net::ClientId;
+
+fn signed_auth() -> Arc<CommandAuth> {
+    let (genesis, _) = sample_genesis(4);
+    Arc::new(CommandAuth::signed(genesis.validator_set(), [4; 32]))
+}
+
+fn caller(client: u64, key: &KeyPair) -> Caller {
+    Caller {
+        client: ClientId::from_bits(client),
+        session: SessionId(session_of_key(&key.public())),
+        key: key.public(),
+    }
+}
+
+/// Commands `1..=count`; that with number `bad` is signed by somebody else.
+fn entries(auth: &CommandAuth, key: &KeyPair, count: u64, bad: u64) -> Vec<Vec<u8>> {
+    let session = session_of_key(&key.public());
+    let other = KeyPair::from_seed(&[99; 32]);
+    let one = |seq| {
+        let body = if seq == 1 {
+            key.public().to_vec()
+        } else {
+            b"text".to_vec()
+        };
+        let unsigned = entry_unsigned(Lane::Order, &session, seq, &body);
+        let message = auth.message(&unsigned).unwrap();
+        let signer = if seq == bad { &other } else { key };
+        let signature = signer.sign(&message);
+        let mut bytes = Vec::new();
+        let entry = Entry {
+            lane: Lane::Order,
+            session: &session,
+            seq,
+            signature: Some(&signature),
+            body: &body,
+        };
+        encode_entry(&entry, &mut bytes);
+        bytes
+    };
+    (1..=count).map(one).collect()
+}
+
+#[test]
+fn a_shared_thread_checks_no_more_than_its_budget_in_a_turn() {
+    let auth = signed_auth();
+    let (good, bad) = (KeyPair::from_seed(&[1; 32]), KeyPair::from_seed(&[2; 32]));
+    let mut submissions = Submissions::new(Arc::clone(&auth));
+    let all = entries(&auth, &good, 100, 0).concat();
+    submissions.push(caller(1, &good), &all).unwrap();
+    let forged = entries(&auth, &bad, 10, 7).concat();
+    submissions.push(caller(2, &bad), &forged).unwrap();
+    for _ in 0..3 {
+        let mut budget = 30;
+        assert!(submissions.next(&mut budget).is_none());
+        assert_eq!(budget, 0);
+    }
+    let mut budget = 30;
+    let Some(Submission::Good(from, entries)) = submissions.next(&mut budget) else {
+        panic!("the first one is good");
+    };
+    assert_eq!((from.client.to_bits(), &entries[..]), (1, &all[..]));
+    assert_eq!(budget, 20);
+    let Some(Submission::Forged(from, verdicts)) = submissions.next(&mut budget) else {
+        panic!("the second one is not");
+    };
+    assert_eq!(from.client.to_bits(), 2);
+    let seqs: Vec<u64> = verdicts.iter().map(|verdict| verdict.seq).collect();
+    assert_eq!(seqs, [7]);
+    assert!(submissions.is_empty() && submissions.bytes == 0);
+}
+
+#[test]
+fn submissions_without_room_are_told_to_come_again() {
+    let auth = signed_auth();
+    let key = KeyPair::from_seed(&[1; 32]);
+    let mut submissions = Submissions::new(Arc::clone(&auth));
+    let all = entries(&auth, &key, 50, 0).concat();
+    let fitting = WAITING_BYTES_MAX / all.len();
+    for _ in 0..fitting {
+        submissions.push(caller(1, &key), &all).unwrap();
+    }
+    let busy = submissions.push(caller(1, &key), &all).unwrap_err();
+    assert_eq!(busy.len(), 50);
+    let is_busy = |verdict: &CommandVerdict| matches!(verdict.verdict, Verdict::Busy { .. });
+    assert!(busy.iter().all(is_busy));
+}
+
+#[test]
+fn whoever_waits_for_a_block_goes_on_when_every_part_of_it_has_ended_however() {
+    let in_flight = InFlight::default();
+    let id = BlockId::new([1; 32]);
+    in_flight.wait(&id);
+    in_flight.begin(id, 2);
+    let part = |part| BlockPart {
+        id,
+        payload: Arc::new([0; 4]),
+        part,
+        parts: 2,
+        in_flight: in_flight.clone(),
+    };
+    let (sender, receiver) = unbounded();
+    sender.send(Job::Block(part(0))).unwrap();
+    let waiting = std::thread::spawn({
+        let in_flight = in_flight.clone();
+        move || in_flight.wait(&id)
+    });
+    drop(part(1));
+    // A worker that is gone takes what waited for it along.
+    drop(receiver);
+    drop(sender);
+    waiting.join().unwrap();
+}
+
+#[test]
+fn workers_hand_good_submissions_on_and_tell_of_forged_ones_and_end_blocks() {
+    let auth = signed_auth();
+    let (good, bad) = (KeyPair::from_seed(&[1; 32]), KeyPair::from_seed(&[2; 32]));
+    let (to_order, order) = unbounded();
+    let (to_net, net) = unbounded();
+    let waker = quorate_net::ClientLinks::new(quorate_net::Limits::default())
+        .unwrap()
+        .waker();
+    let net_sender = NetSender::new(to_net, waker);
+    let mut placement = Placement::decide(crate::profiles::PlacementFacts {
+        profile: crate::profiles::Profile::Laptop,
+        threads: None,
+        idle: None,
+        pin: Vec::new(),
+        cores: vec![0],
+        validators_here: 1,
+    });
+    // Numbers of cores beyond the stages; whether there are such cores does not matter here.
+    placement.cores = vec![0; crate::profiles::STAGES + 3];
+    let (workers, checks) = CheckWorkers::start(&auth, &placement, &to_order, &net_sender).unwrap();
+    assert_eq!(checks.workers.len(), 3);
+    checks.submit(caller(1, &good), &entries(&auth, &good, 20, 0).concat());
+    checks.submit(caller(2, &bad), &entries(&auth, &bad, 20, 20).concat());
+    let mut builder = PayloadBuilder::new();
+    for entry in entries(&auth, &good, 300, 0) {
+        builder.push_entry(&entry).unwrap();
+    }
+    let payload = builder.finish();
+    let id = BlockId::new([1; 32]);
+    checks.ask(Check::Block { id, payload });
+    checks.in_flight().wait(&id);
+    drop(checks);
+    workers.join();
+    let submitted: Vec<ToOrder> = order.try_iter().collect();
+    assert!(matches!(&submitted[..], [ToOrder::Submit(from, _)] if from.client.to_bits() == 1));
+    let told: Vec<ToNet> = net.try_iter().collect();
+    let [ToNet::Forged(client, verdicts)] = &told[..] else {
+        panic!("{told:?}");
+    };
+    assert_eq!(
+        (client.to_bits(), verdicts.len(), verdicts[0].seq),
+        (2, 1, 20)
+    );
+}

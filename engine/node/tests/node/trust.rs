@@ -1,0 +1,181 @@
+//! A client that takes no single validator's word, beside a validator that lies.
+
+use crate::support::{Cluster, PATIENCE, key, stop_all};
+use quorate::client::{ClientEvent, ClientOptions, Clients, Trust};
+use quorate::client_wire::{
+    ClientFrame, Outcome, Place, ResultItem, ResultsFrame, Verdict, VerdictsWriter, encode_session,
+};
+use quorate::keys::KeyPair;
+use quorate::profiles::Durability;
+use quorate::state_machine::Lane;
+use quorate_consensus::signing::hello_message;
+use quorate_consensus::types::ValidatorIndex;
+use quorate_consensus::validators::ValidatorSet;
+use quorate_net::{
+    Authenticator, ChainIds, ClientId, CloseReason, Handler, Limits, Net, NetConfig,
+};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+const LIAR: u16 = 3;
+
+/// Signs as the validator whose key it has, and takes every client.
+struct Identity {
+    set: Arc<ValidatorSet>,
+    key: KeyPair,
+}
+
+impl Authenticator for Identity {
+    fn sign_hello(&self, handshake_hash: &[u8; 32], peer: u16) -> [u8; 64] {
+        let message = hello_message(&self.set, handshake_hash, LIAR, peer);
+        self.key.sign(&message)
+    }
+
+    fn verify_hello(&self, _: &[u8; 32], _: u16, _: u16, _: &[u8; 64]) -> bool {
+        false
+    }
+
+    fn verify_login(&self, _: &[u8; 32], _: &[u8; 32], _: &[u8; 64]) -> bool {
+        true
+    }
+}
+
+/// Answers every command at once with an output of its own making.
+#[derive(Default)]
+struct Lies {
+    replies: Vec<(ClientId, Vec<u8>)>,
+}
+
+impl Handler for Lies {
+    fn peer_up(&mut self, _: u16, _: u64) {}
+    fn peer_down(&mut self, _: u16, _: CloseReason) {}
+    fn peer_frame(&mut self, _: u16, _: &[u8]) {}
+    fn client_up(&mut self, _: ClientId, _: [u8; 32]) {}
+    fn client_down(&mut self, _: ClientId) {}
+
+    fn client_frame(&mut self, client: ClientId, frame: &[u8]) {
+        match ClientFrame::decode(frame) {
+            Ok(ClientFrame::SessionAsk { id }) => {
+                let mut bytes = Vec::new();
+                encode_session(None, id, (0, false), &mut bytes);
+                self.replies.push((client, bytes));
+            }
+            Ok(ClientFrame::Submit { commands, .. }) => {
+                let mut verdicts = Vec::new();
+                let mut writer = VerdictsWriter::new(None, &mut verdicts);
+                let mut results = ResultsFrame::default();
+                results.begin(None, 1, 1);
+                for command in commands {
+                    writer.push(command.seq, Verdict::Accepted);
+                    let place = Place {
+                        height: 1,
+                        index: 0,
+                    };
+                    let item = ResultItem {
+                        seq: command.seq,
+                        outcome: Outcome::Applied,
+                        applied: Some(place),
+                        finality_ns: 1,
+                    };
+                    results.push(item, [&[0xff; 8][..]].into_iter());
+                }
+                writer.finish();
+                self.replies.push((client, verdicts));
+                self.replies.push((client, results.finish().to_vec()));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Runs the liar until it is told to stop.
+fn lie(cluster: &Cluster, stop: Arc<AtomicBool>) -> std::thread::JoinHandle<()> {
+    let genesis = &cluster.genesis;
+    let address = genesis.file().validators[usize::from(LIAR)].client_addresses[0].clone();
+    let identity = Identity {
+        set: Arc::clone(genesis.validator_set()),
+        key: key(LIAR),
+    };
+    let config = NetConfig {
+        index: LIAR,
+        incarnation: 1,
+        chain: ChainIds {
+            chain_id: *genesis.chain_id(),
+            genesis_hash: *genesis.hash(),
+        },
+        peer_listen: "127.0.0.1:0".to_owned(),
+        client_listen: Some(address),
+        peers: Vec::new(),
+        limits: Limits::default(),
+        jitter_seed: 1,
+    };
+    let mut net = Net::bind(config, Arc::new(identity)).unwrap();
+    std::thread::spawn(move || {
+        let mut lies = Lies::default();
+        while !stop.load(Ordering::Acquire) {
+            let pause = Some(Duration::from_millis(20));
+            net.turn(Instant::now(), pause, &mut lies).unwrap();
+            for (client, frame) in lies.replies.drain(..) {
+                net.send_client(client, &frame).unwrap();
+            }
+            net.flush();
+        }
+    })
+}
+
+/// Submits 1 to 5 and gives the sums that were told, and who contradicted.
+fn sums(cluster: &Cluster, trust: Trust) -> (Vec<Option<u64>>, Vec<u16>) {
+    let mut clients = Clients::new(&cluster.genesis).unwrap();
+    let options = ClientOptions {
+        first: ValidatorIndex::new(LIAR),
+        patience: Duration::from_millis(300),
+        trust,
+        ..ClientOptions::default()
+    };
+    let seed = 120 + u8::from(trust == Trust::FaultStake);
+    let client = clients.add(Arc::new(KeyPair::from_seed(&[seed; 32])), options);
+    for number in 1..=5_u64 {
+        let now = Instant::now();
+        clients
+            .submit(client, Lane::Order, &number.to_le_bytes(), now)
+            .unwrap();
+    }
+    let (mut told, mut liars) = (vec![None; 5], Vec::new());
+    let end = Instant::now() + PATIENCE;
+    let is_due = |told: &[Option<u64>], liars: &[u16]| {
+        told.contains(&None) || (trust == Trust::FaultStake && liars.is_empty())
+    };
+    while is_due(&told, &liars) {
+        assert!(Instant::now() < end, "{told:?} {liars:?}");
+        let pause = Some(Duration::from_millis(50));
+        let on_event = |_, event: ClientEvent<'_>| match event {
+            ClientEvent::Result { result, .. } => {
+                let place = usize::try_from(result.item.seq - 1).unwrap();
+                let output = result.outputs.clone().next().unwrap();
+                told[place] = Some(u64::from_le_bytes(output.try_into().unwrap()));
+            }
+            ClientEvent::Contradicted { validator, .. } => liars.push(validator.number()),
+            _ => {}
+        };
+        clients.turn(Instant::now(), pause, on_event).unwrap();
+    }
+    liars.dedup();
+    (told, liars)
+}
+
+#[test]
+fn a_lying_validator_is_believed_alone_and_outvoted_and_named_by_stake() {
+    let cluster = Cluster::new("trust", 4, Durability::Async);
+    let nodes: Vec<_> = (0..LIAR).map(|place| cluster.start(place)).collect();
+    let stop = Arc::new(AtomicBool::new(false));
+    let liar = lie(&cluster, Arc::clone(&stop));
+    let (told, _) = sums(&cluster, Trust::OneValidator);
+    assert_eq!(told, [Some(u64::MAX); 5]);
+    let (told, liars) = sums(&cluster, Trust::FaultStake);
+    assert_eq!(told, [1, 3, 6, 10, 15].map(Some));
+    assert_eq!(liars, [LIAR]);
+    stop.store(true, Ordering::Release);
+    liar.join().unwrap();
+    stop_all(nodes);
+}

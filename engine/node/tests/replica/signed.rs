@@ -1,0 +1,149 @@
+//! A chain of signed commands: what is forged does nothing, wherever it comes from.
+
+use crate::world::{MS, World};
+use quorate::keys::KeyPair;
+use quorate::lanes::{Rejection, Verdict};
+use quorate::results::Outcome;
+use quorate::state_machine::SessionId;
+use quorate_consensus::payload::{Entry, Lane, encode_entry, entry_unsigned, session_of_key};
+use quorate_consensus::signing::command_message;
+use quorate_consensus::validators::ValidatorSet;
+
+fn key(client: u8) -> KeyPair {
+    KeyPair::from_seed(&[client; 32])
+}
+
+fn session(client: u8) -> SessionId {
+    SessionId(session_of_key(&key(client).public()))
+}
+
+/// A command of `client`, signed by `signer`.
+fn signed(set: &ValidatorSet, client: u8, seq: u64, text: &str, signer: &KeyPair) -> Vec<u8> {
+    let public = key(client).public();
+    let opening: &[u8] = if seq == 1 { &public } else { &[] };
+    let body = [opening, text.as_bytes()].concat();
+    let session = session(client).0;
+    let unsigned = entry_unsigned(Lane::Order, &session, seq, &body);
+    let message = command_message(set.chain_id(), set.genesis_hash(), &unsigned);
+    let signature = signer.sign(&message);
+    let mut bytes = Vec::new();
+    let entry = Entry {
+        lane: Lane::Order,
+        session: &session,
+        seq,
+        signature: Some(&signature),
+        body: &body,
+    };
+    encode_entry(&entry, &mut bytes);
+    bytes
+}
+
+fn own(world: &World, client: u8, seq: u64, text: &str) -> Vec<u8> {
+    signed(&world.set, client, seq, text, &key(client))
+}
+
+fn outcomes(world: &World, place: usize, client: u8) -> Vec<(u64, Outcome)> {
+    let results = world.slots[place].results.iter();
+    results
+        .filter(|result| result.session == session(client))
+        .map(|result| (result.seq, result.outcome))
+        .collect()
+}
+
+#[test]
+fn signed_commands_become_final_and_others_are_refused_at_admission() {
+    let mut world = World::signed(4, 1, None);
+    let good: Vec<Vec<u8>> = (1..=5).map(|seq| own(&world, 1, seq, "good")).collect();
+    let verdicts = world.submit(1, &good);
+    assert!(verdicts.iter().all(|verdict| *verdict == Verdict::Accepted));
+    let forged = signed(&world.set, 2, 1, "forged", &key(3));
+    let bare = crate::world::command(9, 1, "bare");
+    assert_eq!(
+        world.submit(1, &[forged, bare]),
+        [Verdict::Rejected(Rejection::BadSignature); 2]
+    );
+    world.run_until_applied(5, 500 * MS);
+    world.assert_equal_states();
+    assert_eq!(world.alarms(), []);
+    assert_eq!(world.answered(1, Outcome::Applied), 5);
+    assert!(world.replica(1).order().lanes().is_empty());
+}
+
+#[test]
+fn a_forged_command_of_a_byzantine_leader_does_nothing_and_the_client_s_own_applies() {
+    let mut world = World::signed(4, 1, Some(0));
+    let opening = own(&world, 1, 1, "open");
+    world.submit(1, &[opening]);
+    world.run_until_applied(1, 500 * MS);
+    world.run_until("its turn", 60_000 * MS, |world| {
+        world.leader() == 0 && world.up().all(|(_, up)| up.replica.consensus().is_voting())
+    });
+    // It forges two commands of the client, whose own wait at another validator.
+    let forged = [2, 3].map(|seq| signed(&world.set, 1, seq, "forged", &key(8)));
+    world.cut.extend([(2, 0)]);
+    let mine: Vec<Vec<u8>> = [2, 3, 4].map(|seq| own(&world, 1, seq, "mine")).into();
+    let verdicts = world.submit(2, &mine);
+    assert_eq!(verdicts, [Verdict::Accepted; 3]);
+    assert_eq!(world.submit(0, &forged), [Verdict::Accepted; 2]);
+    world.run_until("the forged ones are final", 10_000 * MS, |world| {
+        (1..4).all(|place| outcomes(world, place, 1).len() >= 3)
+    });
+    for place in 1..4 {
+        assert_eq!(
+            outcomes(&world, place, 1)[..3],
+            [
+                (1, Outcome::Applied),
+                (2, Outcome::BadSignature),
+                (3, Outcome::Gap)
+            ],
+            "validator {place}"
+        );
+    }
+    world.cut.clear();
+    world.kill(0);
+    world.run_until_applied(4, 20_000 * MS);
+    world.assert_equal_states();
+    let texts: Vec<&[u8]> = world
+        .applied(3)
+        .iter()
+        .map(|(_, _, text)| &text[..])
+        .collect();
+    assert_eq!(texts, [&b"open"[..], b"mine", b"mine", b"mine"]);
+}
+
+#[test]
+fn what_a_byzantine_gateway_forwards_forged_enters_no_other_pool() {
+    let mut world = World::signed(4, 1, Some(0));
+    world.run_until("another leads", 60_000 * MS, |world| {
+        world.leader() == 1 && world.up().all(|(_, up)| up.replica.consensus().is_voting())
+    });
+    let forged = signed(&world.set, 1, 1, "forged", &key(8));
+    assert_eq!(world.submit(0, &[forged]), [Verdict::Accepted]);
+    world.run(5 * MS);
+    let counters = *world.replica(1).order().lanes().counters();
+    assert_eq!((counters.forwards_refused, counters.taken_over), (1, 0));
+    let mine = own(&world, 1, 1, "mine");
+    world.submit(2, &[mine]);
+    world.run_until("the client's own", 500 * MS, |world| {
+        (1..4).all(|place| world.applied(place).len() == 1)
+    });
+    assert_eq!(world.applied(1)[0].2, b"mine");
+}
+
+#[test]
+fn a_start_that_replays_the_log_comes_to_the_same_verdicts() {
+    let mut world = World::signed(4, 1, Some(0));
+    let forged = signed(&world.set, 1, 1, "forged", &key(8));
+    world.submit(0, &[forged]);
+    world.run_until("the forged one is final", 60_000 * MS, |world| {
+        (1..4).all(|place| outcomes(world, place, 1) == [(1, Outcome::BadSignature)])
+    });
+    let good: Vec<Vec<u8>> = (1..=100).map(|seq| own(&world, 2, seq, "good")).collect();
+    world.submit(1, &good);
+    world.run_until_applied(100, 2_000 * MS);
+    world.kill(0);
+    world.kill(3);
+    world.start(3).expect("its log is whole");
+    world.run_until_applied(100, 2_000 * MS);
+    world.assert_equal_states();
+}

@@ -302,3 +302,7 @@ pub(crate) fn differences(chains: &[(usize, Chain)]) -> Vec<String> {
     }
     found
 }
+
+#[cfg(test)]
+#[path = "chain_tests.rs"]
+mod tests;

@@ -11,4 +11,6 @@ pub mod orders;
 pub mod prices;
 pub mod probe;
 pub mod report;
+pub mod stages;
 pub mod testnet;
+pub mod traces;

@@ -17,6 +17,7 @@ use super::serve::Request;
 use crate::executor::FinalBlock;
 use crate::journal::JournalOp;
 use crate::store::Abandoned;
+use crate::trace::{FinalStamp, Moment};
 
 impl OrderStage {
     /// Carries out what the consensus asked for, in its order.
@@ -41,6 +42,8 @@ impl OrderStage {
                 header,
                 payload,
             } => {
+                self.trace
+                    .stamp(Moment::Checked, header.window, header.index);
                 self.store.add_block(id, header, Some(Arc::clone(&payload)));
                 out.journal.push(JournalOp::Block {
                     id,
@@ -115,6 +118,13 @@ impl OrderStage {
             id,
             height: header.height,
         };
+        self.trace.finalized(FinalStamp {
+            window: header.window,
+            index: header.index,
+            height: header.height.number(),
+            is_fast: path == FinalPath::Fast,
+            told_ns: now.mono_ns,
+        });
         let payload = self.store.payload(&id)?.ok_or(missing)?;
         let mut block = FinalBlock {
             id,

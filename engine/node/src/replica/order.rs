@@ -24,6 +24,7 @@ use crate::journal::{JournalOp, Journaled};
 use crate::lanes::{CommandVerdict, Lanes};
 use crate::state_machine::SessionId;
 use crate::store::{Store, StoreError};
+use crate::trace::{Moment, Trace};
 
 /// Blocks proposed in one turn at most.
 const PROPOSALS_PER_TURN: usize = 4;
@@ -107,6 +108,7 @@ pub struct OrderStage {
     pub(super) delivered_window: Window,
     /// Windows below are forgotten.
     pub(super) forgotten: Window,
+    pub(super) trace: Trace,
 }
 
 impl OrderStage {
@@ -135,14 +137,23 @@ impl OrderStage {
             is_rebase_due: false,
             delivered_window,
             forgotten,
+            trace: Trace::default(),
         }
+    }
+
+    /// Stamps the way of blocks from here on.
+    pub(crate) fn set_trace(&mut self, trace: Trace) {
+        self.trace = trace;
     }
 
     /// Takes a frame of an authenticated peer.
     pub fn frame(&mut self, now: Now, from: ValidatorIndex, bytes: &[u8]) -> FrameOutcome {
+        let at_ns = self.trace.now_ns();
         match wire::decode(bytes) {
             Ok(message) => {
-                let message = Authenticated::assert_authenticated(from, message.into_message());
+                let message = message.into_message();
+                self.trace.received(at_ns, from, &message);
+                let message = Authenticated::assert_authenticated(from, message);
                 FrameOutcome::Handled(self.input(now, Input::Message(message)))
             }
             Err(error) => FrameOutcome::Malformed(error),
@@ -174,6 +185,9 @@ impl OrderStage {
             Journaled::Mark { height, place } => self.store.note_mark(height, place),
             Journaled::Proof { height, place } => self.store.note_proof(height, place),
             Journaled::Record(record) => {
+                if let Some((window, index)) = record.tip() {
+                    self.trace.stamp(Moment::Journaled, window, index);
+                }
                 self.input(now, Input::RecordDurable(record));
             }
             Journaled::Answer(answer) => {
@@ -249,6 +263,7 @@ impl OrderStage {
                 self.is_rebase_due = false;
                 self.rebase(now, room.parent_id, room.height)?;
             }
+            self.trace.stamp(Moment::Proposed, room.window, room.index);
             let Some(payload) = self.next_payload(now, &room) else {
                 break;
             };

@@ -21,6 +21,7 @@ use crate::profiles::{Idle, Placement};
 use crate::queues::{Gate, NetSender, StatusReply, ToApp, ToJournal, ToNet, ToOrder};
 use crate::replica::{OrderStage, Parts};
 use crate::state_machine::StateMachine;
+use crate::trace::Trace;
 use crossbeam::channel::{Receiver, Sender, unbounded};
 use quorate_consensus::input::Input;
 use quorate_consensus::trust::Authenticated;
@@ -165,6 +166,7 @@ impl Dedicated {
             halt: halt.clone(),
         };
         let net = NetThread {
+            trace: all.wire.trace().clone(),
             wire: all.wire,
             items: net_items,
             order: to_order,
@@ -288,6 +290,7 @@ struct NetThread {
     finalized: Publisher,
     shadow: ShadowSender,
     halt: Halt,
+    trace: Trace,
 }
 
 impl NetThread {
@@ -333,6 +336,7 @@ impl NetThread {
             order: &self.order,
             app: &self.app,
             metrics: &self.metrics,
+            trace: &self.trace,
         };
         Ok(self.wire.turn(Instant::now(), timeout, &mut outward)?)
     }
@@ -412,6 +416,7 @@ struct Outward<'t> {
     order: &'t Sender<ToOrder>,
     app: &'t Sender<ToApp>,
     metrics: &'t Metrics,
+    trace: &'t Trace,
 }
 
 impl Inward for Outward<'_> {
@@ -424,10 +429,13 @@ impl Inward for Outward<'_> {
     }
 
     fn peer_frame(&mut self, peer: ValidatorIndex, frame: &[u8]) -> bool {
+        let at_ns = self.trace.now_ns();
         match wire::decode(frame) {
             Ok(message) => {
+                let message = message.into_message();
+                self.trace.received(at_ns, peer, &message);
                 // The frame came over the channel of this peer.
-                let message = Authenticated::assert_authenticated(peer, message.into_message());
+                let message = Authenticated::assert_authenticated(peer, message);
                 drop(self.order.send(ToOrder::Message(Box::new(message))));
                 true
             }

@@ -3,8 +3,10 @@
 //! Never: judges by what a validator says of itself alone.
 
 mod audit;
+mod bed;
 mod crash;
 mod floor;
+mod latency;
 mod toll;
 
 use clap::Subcommand;
@@ -19,6 +21,8 @@ pub(crate) enum Command {
     Crash(crash::Options),
     /// The bare pattern of messages between threads: what no protocol of this shape can be below
     Floor(floor::Options),
+    /// Finality of real validators beside the floor, by turns in one run, and where the time goes
+    Latency(latency::Options),
 }
 
 /// Does it.
@@ -29,5 +33,6 @@ pub(crate) fn run(command: &Command) -> Result<Report, Failure> {
     match command {
         Command::Crash(options) => crash::run(options),
         Command::Floor(options) => floor::run(options),
+        Command::Latency(options) => latency::run(options),
     }
 }

@@ -14,3 +14,4 @@ pub mod report;
 pub mod stages;
 pub mod testnet;
 pub mod traces;
+pub mod verifier;

@@ -149,8 +149,13 @@ impl Trace {
     /// Stamps a block now.
     pub(crate) fn stamp(&self, moment: Moment, window: Window, index: Index) {
         if self.0.is_some() {
-            self.push(Stamp::of(moment, window, index, self.now_ns()));
+            self.stamp_at(self.now_ns(), moment, window, index);
         }
+    }
+
+    /// Stamps a block with a time that was read before.
+    pub(crate) fn stamp_at(&self, at_ns: u64, moment: Moment, window: Window, index: Index) {
+        self.push(Stamp::of(moment, window, index, at_ns));
     }
 
     /// Stamps a message that came at `at_ns`, if it is one on the way of a block.

@@ -263,10 +263,12 @@ impl OrderStage {
                 self.is_rebase_due = false;
                 self.rebase(now, room.parent_id, room.height)?;
             }
-            self.trace.stamp(Moment::Proposed, room.window, room.index);
+            let began_ns = self.trace.now_ns();
             let Some(payload) = self.next_payload(now, &room) else {
                 break;
             };
+            self.trace
+                .stamp_at(began_ns, Moment::Proposed, room.window, room.index);
             match self
                 .consensus
                 .handle(now, Input::Payload(payload), &mut self.effects)

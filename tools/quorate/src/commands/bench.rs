@@ -7,9 +7,11 @@ mod bed;
 mod crash;
 mod floor;
 mod latency;
+mod throughput;
 mod toll;
 
-use clap::Subcommand;
+use clap::{Subcommand, ValueEnum};
+use quorate::profiles::Durability;
 
 use crate::failure::Failure;
 use crate::output::Report;
@@ -23,6 +25,43 @@ pub(crate) enum Command {
     Floor(floor::Options),
     /// Finality of real validators beside the floor, by turns in one run, and where the time goes
     Latency(latency::Options),
+    /// The highest rate that real validators bear, beside a bare verifier of signatures
+    Throughput(throughput::Options),
+}
+
+/// Which durability is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DurabilityChoice {
+    /// A vote leaves when it is in the log's mapping.
+    Async,
+    /// A vote leaves when it is on the disk.
+    Sync,
+    /// Both.
+    Both,
+}
+
+impl DurabilityChoice {
+    /// The durabilities, in the order of the report.
+    const fn all(self) -> &'static [Durability] {
+        match self {
+            Self::Async => &[Durability::Async],
+            Self::Sync => &[Durability::Sync],
+            Self::Both => &[Durability::Async, Durability::Sync],
+        }
+    }
+}
+
+/// A durability in reports.
+const fn name(durability: Durability) -> &'static str {
+    match durability {
+        Durability::Async => "async",
+        Durability::Sync => "sync",
+    }
+}
+
+/// A figure in tables.
+fn number(us: Option<f64>) -> String {
+    us.map_or_else(|| "-".to_owned(), |us| format!("{us:.1}"))
 }
 
 /// Does it.
@@ -34,5 +73,6 @@ pub(crate) fn run(command: &Command) -> Result<Report, Failure> {
         Command::Crash(options) => crash::run(options),
         Command::Floor(options) => floor::run(options),
         Command::Latency(options) => latency::run(options),
+        Command::Throughput(options) => throughput::run(options),
     }
 }

@@ -104,6 +104,12 @@ impl Bed {
         agreement::statuses(&self.chain, Instant::now() + LOOK, true)
     }
 
+    /// Processor time of all validators since they started.
+    pub(super) fn cpu(&self) -> Duration {
+        let of = |index| self.cluster.processor_time(index);
+        (0..self.testnet.validators()).filter_map(of).sum()
+    }
+
     /// The weights, and what first votes need.
     pub(super) fn stakes(&self) -> (Vec<u64>, u64) {
         let thresholds = self.chain.set.thresholds();

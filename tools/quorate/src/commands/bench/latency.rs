@@ -9,7 +9,7 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use quorate_bench::floor::{FloorPlan, measure};
 use quorate_bench::histogram::{Latencies, Percentiles, median};
 use quorate_bench::load::{Flow, LoadPlan, Outcome, Routing};
@@ -19,6 +19,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::bed::Bed;
+use super::{DurabilityChoice, name, number};
 use crate::agreement::{self, Status};
 use crate::failure::{Code, Failure};
 use crate::interrupt::Interrupt;
@@ -35,17 +36,6 @@ const STAMPS_PER_BLOCK: u64 = 32;
 const STAMPS_SPARE: u64 = 16 * 1024;
 /// How long the load runs before the first run that counts, for caches and for log segments.
 const WARM_UP_SECONDS: u64 = 1;
-
-/// Which durability is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum DurabilityChoice {
-    /// A vote leaves when it is in the log's mapping.
-    Async,
-    /// A vote leaves when it is on the disk.
-    Sync,
-    /// Both, by turns.
-    Both,
-}
 
 /// Options of the command.
 #[derive(Debug, Args)]
@@ -168,11 +158,7 @@ struct Fields {
 /// Options that cannot be, validators that do not start or end, sockets that the system refuses.
 pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     let interrupt = Interrupt::install()?;
-    let wanted: &[Durability] = match options.durability {
-        DurabilityChoice::Async => &[Durability::Async],
-        DurabilityChoice::Sync => &[Durability::Sync],
-        DurabilityChoice::Both => &[Durability::Async, Durability::Sync],
-    };
+    let wanted = options.durability.all();
     let mut series = wanted
         .iter()
         .map(|durability| Series::start(options, *durability, &interrupt))
@@ -446,17 +432,6 @@ fn syncs(statuses: &[Status]) -> Value {
     summaries
         .get(summaries.len() / 2)
         .map_or(Value::Null, |summary| (*summary).clone())
-}
-
-const fn name(durability: Durability) -> &'static str {
-    match durability {
-        Durability::Async => "async",
-        Durability::Sync => "sync",
-    }
-}
-
-fn number(us: Option<f64>) -> String {
-    us.map_or_else(|| "-".to_owned(), |us| format!("{us:.1}"))
 }
 
 fn ratio(ratio: Option<f64>) -> String {

@@ -216,7 +216,16 @@ mod tests {
                 "HTTP/1.1 200 OK",
                 "\r\n\r\nStatus",
             ),
-            ("GET /etc HTTP/1.1\r\n\r\n", "HTTP/1.1 404", "/status\n"),
+            (
+                "GET /trace HTTP/1.1\r\n\r\n",
+                "HTTP/1.1 200 OK",
+                "\r\n\r\nTrace",
+            ),
+            (
+                "GET /etc HTTP/1.1\r\n\r\n",
+                "HTTP/1.1 404",
+                "/status or /trace\n",
+            ),
             (
                 "POST /metrics HTTP/1.1\r\n\r\n",
                 "HTTP/1.1 405",

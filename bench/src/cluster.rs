@@ -221,6 +221,12 @@ impl Cluster {
         Some(self.slots.get(index)?.process.as_ref()?.child.id())
     }
 
+    /// Processor time that a running validator has used, all its threads together.
+    #[must_use]
+    pub fn processor_time(&self, index: usize) -> Option<Duration> {
+        processor_time_of(self.process_id(index)?)
+    }
+
     /// The last lines that the validator wrote to its standard error, over all its runs.
     #[must_use]
     pub fn tail(&self, index: usize) -> Vec<String> {
@@ -359,6 +365,19 @@ impl Drop for Cluster {
     }
 }
 
+/// Processor time that a process has used, its threads together.
+fn processor_time_of(process: u32) -> Option<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The name may hold anything, and ends with the last parenthesis. Fields 14 and 15 of the
+    // line are ticks in user and in system mode.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut ticks = fields.split_ascii_whitespace().skip(11);
+    let (user, system): (u64, u64) = (ticks.next()?.parse().ok()?, ticks.next()?.parse().ok()?);
+    let per_second = rustix::param::clock_ticks_per_second();
+    let ms = (user + system).checked_mul(1000)?.checked_div(per_second)?;
+    Some(Duration::from_millis(ms))
+}
+
 fn finish(index: usize, slot: &mut Slot) -> Result<ExitStatus, ClusterError> {
     let Some(mut process) = slot.process.take() else {
         return Err(ClusterError::NotRunning { index });
@@ -420,6 +439,16 @@ mod tests {
         assert!(!cluster.is_running(0));
         assert_eq!(*seen.lock().unwrap(), [(0, "one".to_owned())]);
         assert_eq!(cluster.tail(0), ["one"]);
+    }
+
+    #[test]
+    fn the_processor_time_of_a_process_is_read_and_of_none_is_none() {
+        assert!(processor_time_of(std::process::id()).is_some());
+        assert_eq!(processor_time_of(u32::MAX), None);
+        let mut cluster = Cluster::new(vec![shell("read line")], quiet());
+        assert_eq!(cluster.processor_time(0), None);
+        cluster.start(0).unwrap();
+        assert!(cluster.processor_time(0).is_some());
     }
 
     #[test]

@@ -38,6 +38,34 @@ pub struct Percentiles {
     pub max: Option<f64>,
 }
 
+/// The middle of some values, the mean of the two middle ones of an even number; none of none.
+#[must_use]
+pub fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
+    let mut values: Vec<f64> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    let upper = *values.get(middle)?;
+    if values.len() % 2 == 1 {
+        return Some(upper);
+    }
+    Some(f64::midpoint(upper, *values.get(middle.checked_sub(1)?)?))
+}
+
+impl Percentiles {
+    /// Of each percentile the median over several runs; what no run has is none.
+    #[must_use]
+    pub fn medians(runs: &[Self]) -> Self {
+        let of = |part: fn(&Self) -> Option<f64>| median(runs.iter().filter_map(part));
+        Self {
+            p50: of(|run| run.p50),
+            p90: of(|run| run.p90),
+            p99: of(|run| run.p99),
+            p999: of(|run| run.p999),
+            max: of(|run| run.max),
+        }
+    }
+}
+
 impl Latencies {
     /// An empty histogram.
     ///
@@ -48,6 +76,16 @@ impl Latencies {
         let histogram = Histogram::new_with_bounds(1, LATENCY_NS_MAX, DIGITS)
             .expect("the constant bounds are valid");
         Self { histogram }
+    }
+
+    /// The latencies of a list, nanoseconds.
+    #[must_use]
+    pub fn of(list_ns: &[u64]) -> Self {
+        let mut latencies = Self::new();
+        for latency_ns in list_ns {
+            latencies.record_ns(*latency_ns);
+        }
+        latencies
     }
 
     /// Records one latency.
@@ -154,6 +192,20 @@ mod tests {
             latencies.record_ns(micros * 1000);
         }
         latencies
+    }
+
+    #[test]
+    fn a_median_is_the_middle_of_what_is_there() {
+        assert_eq!(median([]), None);
+        assert_eq!(median([3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median([4.0, 1.0]), Some(2.5));
+        let run = |p50| Percentiles {
+            p50,
+            ..Percentiles::default()
+        };
+        let medians = Percentiles::medians(&[run(Some(9.0)), run(None), run(Some(5.0))]);
+        assert_eq!((medians.p50, medians.p90), (Some(7.0), None));
+        assert_eq!(Latencies::of(&[5, 5]).count(), 2);
     }
 
     #[test]

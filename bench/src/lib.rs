@@ -12,4 +12,7 @@ pub mod orders;
 pub mod prices;
 pub mod probe;
 pub mod report;
+pub mod stages;
 pub mod testnet;
+pub mod traces;
+pub mod verifier;

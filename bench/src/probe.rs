@@ -239,6 +239,7 @@ mod tests {
                 profile: Profile::Laptop,
                 threads: None,
                 idle: None,
+                trace_stamps: 0,
             },
         )
         .unwrap();

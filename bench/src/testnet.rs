@@ -109,6 +109,8 @@ pub struct Plan {
     pub threads: Option<Threads>,
     /// Overrides the profile.
     pub idle: Option<Idle>,
+    /// Stamps of blocks that each validator keeps for `/trace`; 0: none.
+    pub trace_stamps: usize,
 }
 
 /// Why there is no testnet.
@@ -208,6 +210,7 @@ impl Testnet {
             config.durability = plan.durability;
             config.threads = plan.threads;
             config.idle = plan.idle;
+            config.limits.trace_stamps = plan.trace_stamps;
             config.listen.metrics = Some(loopback(port + 2));
             let path = validator_folder(dir, index).join(CONFIG_FILE);
             write_new(&path, config.to_commented_toml().as_bytes(), 0o600)?;
@@ -270,6 +273,14 @@ impl Testnet {
     #[must_use]
     pub fn config_path(&self, index: usize) -> PathBuf {
         validator_folder(&self.dir, index).join(CONFIG_FILE)
+    }
+
+    /// Where a validator serves metrics and traces, if it does.
+    ///
+    /// # Errors
+    /// Its configuration cannot be read.
+    pub fn metrics_address(&self, index: usize) -> Result<Option<String>, TestnetError> {
+        Ok(ConfigFile::load(&self.config_path(index))?.listen.metrics)
     }
 
     /// The log folder of a validator.

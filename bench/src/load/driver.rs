@@ -13,7 +13,7 @@ use super::ledger::Counts;
 use super::pacer::Pacer;
 use super::session::{Next, Session};
 use super::source::{LoadPlan, Source};
-use super::{Acknowledged, LoadError, Recorded};
+use super::{Acknowledged, LoadError, Recorded, Trip};
 use crate::histogram::Latencies;
 
 /// How long the sessions may take to log in.
@@ -67,6 +67,10 @@ pub struct Outcome {
     pub reasons: Vec<Rejection>,
     /// Every result that was told, where the plan wants it; else none.
     pub acknowledged: Vec<Acknowledged>,
+    /// Every command's times, where the plan wants them; else none.
+    pub trips: Vec<Trip>,
+    /// The machine's monotonic clock when that of the run began, nanoseconds.
+    pub start_ns: u64,
     /// Whether the run was asked to stop before its time.
     pub is_interrupted: bool,
 }
@@ -92,6 +96,18 @@ impl World<'_> {
     fn ns(&self, at: Instant) -> u64 {
         let since = at.saturating_duration_since(self.start);
         u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// The session that takes a command for which the flow names `session`.
+    fn route(&self, plan: &LoadPlan, session: usize, taken: u64) -> usize {
+        let (leader, validators) = (self.recorded.leader, self.chain.addresses.len());
+        let Some(wanted) = plan.routing.gateway(leader, taken, validators) else {
+            return session;
+        };
+        let clients = plan.clients as usize;
+        let others = (0..clients).map(|step| (session + step) % clients.max(1));
+        let mut there = others.filter(|other| self.sessions[*other].gateway() == wanted);
+        there.next().unwrap_or(session)
     }
 
     fn counts(&self) -> Counts {
@@ -161,12 +177,22 @@ pub fn run(
     Ok(driver.outcome(stop))
 }
 
+/// The machine's monotonic clock at that moment, which all processes share.
+fn machine_ns(at: Instant) -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let since = at.elapsed();
+    let now = Duration::try_from(now).unwrap_or_default();
+    u64::try_from(now.saturating_sub(since).as_nanos()).unwrap_or(u64::MAX)
+}
+
 struct Driver<'a> {
     plan: &'a LoadPlan,
     links: ClientLinks,
     world: World<'a>,
     source: Source,
     pacer: Pacer,
+    /// Commands handed to sessions.
+    taken: u64,
 }
 
 impl<'a> Driver<'a> {
@@ -203,6 +229,7 @@ impl<'a> Driver<'a> {
                 by_link: BTreeMap::new(),
                 recorded: Recorded {
                     acknowledged: plan.keeps_acknowledged.then(Vec::new),
+                    trips: plan.keeps_trips.then(Vec::new),
                     ..Recorded::default()
                 },
                 start: now,
@@ -212,6 +239,7 @@ impl<'a> Driver<'a> {
             },
             source,
             pacer: Pacer::start(move || waker.wake()),
+            taken: 0,
         })
     }
 
@@ -291,11 +319,13 @@ impl<'a> Driver<'a> {
             if next.offset_ns > now_ns {
                 return Some(self.world.start + Duration::from_nanos(next.offset_ns));
             }
-            let session = self.world.sessions.get_mut(next.session)?;
+            let session = self.world.route(self.plan, next.session, self.taken);
+            let session = self.world.sessions.get_mut(session)?;
             if !session.has_room(next.bytes.len()) {
                 return None;
             }
             session.push(next.offset_ns, next.lane, next.bytes);
+            self.taken += 1;
             self.source.advance();
         }
     }
@@ -375,6 +405,8 @@ impl<'a> Driver<'a> {
             missing: sessions.iter().map(|session| session.owed() as u64).sum(),
             reasons: recorded.reasons.into_iter().collect(),
             acknowledged: recorded.acknowledged.unwrap_or_default(),
+            trips: recorded.trips.unwrap_or_default(),
+            start_ns: machine_ns(self.world.start),
             is_interrupted: stop.load(Ordering::Relaxed),
         }
     }

@@ -27,7 +27,7 @@ pub use driver::{Outcome, Progress, run};
 pub use key::Chain;
 pub(crate) use key::SessionKey;
 pub use ledger::Counts;
-pub use source::{Flow, LoadPlan};
+pub use source::{Flow, LoadPlan, Routing};
 
 /// Why a load did not run, or ended early.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +76,21 @@ pub struct Acknowledged {
     pub height: Option<u64>,
 }
 
+/// The times of one command, as its client knows them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trip {
+    /// The validator that it was handed to.
+    pub gateway: u16,
+    /// Height of its block.
+    pub height: u64,
+    /// When it should have been sent, nanoseconds of the run's clock.
+    pub intended_ns: u64,
+    /// When its result was read, on the same clock.
+    pub result_ns: u64,
+    /// From the gateway's receipt to finality there, as the gateway told.
+    pub finality_ns: u64,
+}
+
 /// What is recorded while the load runs.
 #[derive(Debug, Default)]
 pub(crate) struct Recorded {
@@ -91,4 +106,8 @@ pub(crate) struct Recorded {
     pub(crate) reasons: BTreeSet<Rejection>,
     /// Every result, where the plan wants it.
     pub(crate) acknowledged: Option<Vec<Acknowledged>>,
+    /// Every command's times, where the plan wants them.
+    pub(crate) trips: Option<Vec<Trip>>,
+    /// Who led when a validator last said so.
+    pub(crate) leader: Option<u16>,
 }

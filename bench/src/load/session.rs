@@ -7,19 +7,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use quorate::client_wire::{
-    CLIENT_FRAME_BYTES_MAX, ClientFrameWriter, Outcome, Rejection, ServerFrame, Verdict,
-    encode_session_ask,
+    CLIENT_FRAME_BYTES_MAX, ClientFrameWriter, Outcome, Rejection, ResultItem, ServerFrame,
+    Verdict, encode_session_ask,
 };
 use quorate::keys::KeyPair;
 use quorate_consensus::payload::{
     ENTRY_BYTES_FIXED, Entry, Lane, encode_entry, entry_unsigned, session_of_key,
 };
 use quorate_consensus::signing::command_message;
+use quorate_consensus::types::ValidatorIndex;
 use quorate_net::{ChainIds, ClientLinks, LinkId, NetError, SendError};
 
 use super::key::{Chain, SessionKey};
 use super::ledger::{Counts, Ledger};
-use super::{Acknowledged, LoadError, Recorded};
+use super::{Acknowledged, LoadError, Recorded, Trip};
 
 /// First wait before a lost gateway's successor is dialed.
 const REDIAL_MIN: Duration = Duration::from_millis(5);
@@ -83,6 +84,11 @@ impl Session {
     /// Whether commands can be taken: the session is known to the chain's last number.
     pub(super) const fn is_ready(&self) -> bool {
         self.ledger.is_some()
+    }
+
+    /// The validator that the session talks to.
+    pub(super) const fn gateway(&self) -> usize {
+        self.gateway
     }
 
     pub(super) fn counts(&self) -> Counts {
@@ -270,10 +276,12 @@ impl Session {
         now_ns: u64,
         recorded: &mut Recorded,
     ) -> Result<Next, LoadError> {
-        let (_, frame) = ServerFrame::decode(frame).map_err(|source| LoadError::Protocol {
+        let decoded = ServerFrame::decode(frame).map_err(|source| LoadError::Protocol {
             validator: self.gateway,
             source,
-        })?;
+        });
+        let (leader, frame) = decoded?;
+        recorded.leader = leader.map(ValidatorIndex::number).or(recorded.leader);
         match frame {
             ServerFrame::Session { seq_last, .. } => {
                 if let Connection::Asking(link) = self.connection {
@@ -295,7 +303,7 @@ impl Session {
                 recorded.height = recorded.height.max(height);
                 for result in results {
                     let item = result.item;
-                    self.on_result(item.seq, item.outcome, item.finality_ns, now_ns, recorded)?;
+                    self.on_result(&item, (height, now_ns), recorded)?;
                     let is_told = matches!(item.outcome, Outcome::Applied | Outcome::Duplicate);
                     if let Some(acknowledged) = recorded.acknowledged.as_mut().filter(|_| is_told) {
                         // A command that was sent again is answered without the height of its
@@ -347,16 +355,15 @@ impl Session {
 
     fn on_result(
         &mut self,
-        seq: u64,
-        outcome: Outcome,
-        finality_ns: u64,
-        now_ns: u64,
+        item: &ResultItem,
+        (height, now_ns): (u64, u64),
         recorded: &mut Recorded,
     ) -> Result<(), LoadError> {
+        let (seq, finality_ns) = (item.seq, item.finality_ns);
         let Some(ledger) = &mut self.ledger else {
             return Ok(());
         };
-        match outcome {
+        match item.outcome {
             Outcome::Applied | Outcome::Duplicate => {
                 if let Some(intended_ns) = ledger.on_finalized(seq) {
                     recorded
@@ -365,6 +372,17 @@ impl Session {
                     recorded.last_result_ns = now_ns;
                     if finality_ns > 0 {
                         recorded.finality.record_ns(finality_ns);
+                    }
+                    // One that was told twice, or by another gateway, has no trip of its own.
+                    let is_whole = finality_ns > 0 && item.outcome == Outcome::Applied;
+                    if let Some(trips) = recorded.trips.as_mut().filter(|_| is_whole) {
+                        trips.push(Trip {
+                            gateway: u16::try_from(self.gateway).unwrap_or(u16::MAX),
+                            height,
+                            intended_ns,
+                            result_ns: now_ns,
+                            finality_ns,
+                        });
                     }
                 }
             }

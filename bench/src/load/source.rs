@@ -48,6 +48,48 @@ pub struct LoadPlan {
     pub seed: u64,
     /// Whether every result is written down, for a check from outside: 40 bytes a command.
     pub keeps_acknowledged: bool,
+    /// Who takes the next command.
+    pub routing: Routing,
+    /// Whether every command's times are written down: 40 bytes a command.
+    pub keeps_trips: bool,
+}
+
+/// Which session takes the next command.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Routing {
+    /// The one that the flow names.
+    #[default]
+    Flow,
+    /// One whose gateway leads, as far as validators have told: a client that holds a session at
+    /// every validator. For flows whose commands mean the same in any session.
+    Leader {
+        /// Of so many commands one goes to a validator that does not lead; 0: none.
+        aside_every: u64,
+    },
+}
+
+impl Routing {
+    /// The validator that the command after `taken` others goes to; none where the flow decides
+    /// or the leader is not known.
+    pub(super) fn gateway(
+        self,
+        leader: Option<u16>,
+        taken: u64,
+        validators: usize,
+    ) -> Option<usize> {
+        let (Self::Leader { aside_every }, Some(leader)) = (self, leader) else {
+            return None;
+        };
+        let others = validators.saturating_sub(1) as u64;
+        let aside = taken.checked_div(aside_every);
+        // The others one after the other.
+        let step = aside
+            .filter(|_| taken % aside_every == aside_every - 1)
+            .and_then(|aside| aside.checked_rem(others))
+            .map_or(0, |turn| turn + 1);
+        let step = usize::try_from(step).unwrap_or(0);
+        (usize::from(leader) + step).checked_rem(validators)
+    }
 }
 
 /// The next command of a flow.
@@ -165,6 +207,8 @@ mod tests {
             clients: 3,
             seed: 1,
             keeps_acknowledged: false,
+            routing: Routing::Flow,
+            keeps_trips: false,
         })
         .unwrap()
     }
@@ -186,6 +230,22 @@ mod tests {
     }
 
     #[test]
+    fn commands_follow_the_leader_and_one_in_so_many_goes_round_the_others() {
+        let routing = Routing::Leader { aside_every: 2 };
+        let gateways = |routing: Routing, validators| -> Vec<usize> {
+            let taken = 0..8;
+            taken
+                .filter_map(|taken| routing.gateway(Some(3), taken, validators))
+                .collect()
+        };
+        assert_eq!(gateways(routing, 4), [3, 0, 3, 1, 3, 2, 3, 0]);
+        assert_eq!(gateways(routing, 1), [0; 8]);
+        assert_eq!(gateways(Routing::Leader { aside_every: 0 }, 4), [3; 8]);
+        assert!(gateways(Routing::Flow, 4).is_empty());
+        assert_eq!(routing.gateway(None, 0, 4), None);
+    }
+
+    #[test]
     fn every_flow_stays_within_its_sessions() {
         for flow in [Flow::Orders, Flow::Opaque { size: 1 }] {
             let mut source = Source::open(&LoadPlan {
@@ -195,6 +255,8 @@ mod tests {
                 clients: 4,
                 seed: 9,
                 keeps_acknowledged: false,
+                routing: Routing::Flow,
+                keeps_trips: false,
             })
             .unwrap();
             let mut last_ns = 0;

@@ -148,6 +148,7 @@ impl Probe {
                 now,
                 parent_has_bodies: &|id| bodies.contains(&id),
                 final_holdoff_ns: 0,
+                is_away: &|_| false,
             })
         })
     }
@@ -161,6 +162,7 @@ impl Probe {
                 now,
                 parent_has_bodies: &|_| false,
                 final_holdoff_ns: 0,
+                is_away: &|_| false,
             })
         })
     }

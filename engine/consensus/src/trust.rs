@@ -6,7 +6,7 @@
 
 use crate::message::OwnAnswer;
 use crate::record::OwnRecord;
-use crate::types::{ValidatorIndex, Window};
+use crate::types::{Index, ValidatorIndex, Window};
 
 /// A message that came from its own author over that author's authenticated channel.
 #[derive(Debug)]
@@ -44,6 +44,13 @@ impl Durable<OwnRecord> {
     #[must_use]
     pub const fn assert_durable(record: OwnRecord) -> Self {
         Self(record)
+    }
+
+    /// Where the newest block that the record votes for stands, if it votes for one.
+    #[must_use]
+    pub fn tip(&self) -> Option<(Window, Index)> {
+        let (index, _) = self.0.record.tip?;
+        Some((self.0.window, index))
     }
 
     pub(crate) fn into_inner(self) -> OwnRecord {

@@ -196,6 +196,10 @@ impl Consensus {
         let holdoff = self.config.timers.final_holdoff_ns;
         let speaks = !self.only_stops;
         let finalized = self.finalized;
+        let (peers, own) = (&self.peers, self.config.own);
+        let is_away = |peer: ValidatorIndex| {
+            peer != own && peers.get(peer.place()).is_none_or(|peer| !peer.is_up)
+        };
         let Some(state) = self.windows.get_mut(&window) else {
             return false;
         };
@@ -204,6 +208,7 @@ impl Consensus {
             now,
             parent_has_bodies: &|id| bodies.contains(&id),
             final_holdoff_ns: holdoff,
+            is_away: &is_away,
         };
         let first = speaks && state.r3_first_vote(&around);
         state.arrives_ns = state.r3_arrives_ns(&around);

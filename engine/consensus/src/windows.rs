@@ -353,11 +353,7 @@ impl Consensus {
     }
 
     fn add_parent_below(&mut self, window: Window, place: BlockPlace) {
-        let Some(state) = self.windows.get(&window) else {
-            return;
-        };
-        let first = state.tally.tree.chain(place).last();
-        let Some(header) = first.and_then(|place| state.tally.tree.block(place).header) else {
+        let Some(header) = self.final_first(window, place) else {
             return;
         };
         let below = header
@@ -382,6 +378,23 @@ impl Consensus {
         if let Some(state) = self.windows.get_mut(&window) {
             state.add_parent(ready);
         }
+    }
+
+    /// Header of the lowest block of a window below a final one.
+    fn final_first(&mut self, window: Window, place: BlockPlace) -> Option<Header> {
+        let state = self.windows.get_mut(&window)?;
+        let tree = &state.tally.tree;
+        // PERF: what is final in a window is one chain, so its first block is looked for once: a
+        // walk with every block would go down the whole window each time.
+        let first = match state.final_first {
+            Some(first) => first,
+            None => tree.chain(place).last()?,
+        };
+        let header = tree.block(first).header?;
+        if header.index == Index::ZERO {
+            state.final_first = Some(first);
+        }
+        Some(header)
     }
 
     /// R9 JUMP: a verified proof above the proven block is adopted; history is fetched by

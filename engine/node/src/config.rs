@@ -11,6 +11,7 @@ use crate::profiles::{
     Durability, Idle, Placement, PlacementFacts, Profile, Threads, TimerOverrides, Timers,
 };
 use crate::roots::ROOT_HEIGHTS;
+use crate::trace::STAMPS_MAX;
 use crate::{hex, topology};
 use quorate_consensus::types::ValidatorIndex;
 use serde::{Deserialize, Serialize};
@@ -129,6 +130,8 @@ pub struct NodeLimits {
     pub pool_bytes_max: usize,
     /// Finalized blocks that may wait for the embedding program.
     pub finalized_queue_max: usize,
+    /// Stamps of blocks kept for `/trace`, some 56 bytes each; 0: none are made.
+    pub trace_stamps: usize,
 }
 
 impl Default for NodeLimits {
@@ -138,6 +141,7 @@ impl Default for NodeLimits {
             pool_commands_max: 262_144,
             pool_bytes_max: 256 * 1024 * 1024,
             finalized_queue_max: 4096,
+            trace_stamps: 0,
         }
     }
 }
@@ -270,6 +274,12 @@ impl ConfigFile {
                 1,
                 1 << 20,
             ),
+            (
+                "limits.trace_stamps",
+                limits.trace_stamps as u64,
+                0,
+                STAMPS_MAX as u64,
+            ),
         ];
         for (field, value, least, most) in ranges {
             if !(least..=most).contains(&value) {
@@ -328,8 +338,8 @@ impl ConfigFile {
     }
 
     /// The file with every key and its explanation. Filled in: the three paths, `validator`,
-    /// `profile`, `durability`, `threads`, `idle` and `listen.metrics`; the rest shows its
-    /// default as a comment.
+    /// `profile`, `durability`, `threads`, `idle`, `listen.metrics` and `limits.trace_stamps`; the
+    /// rest shows its default as a comment.
     #[must_use]
     pub fn to_commented_toml(&self) -> String {
         let quoted =
@@ -380,6 +390,12 @@ impl ConfigFile {
                     "\"127.0.0.1:7002\"",
                 ),
             )
+            .replace("@TRACE@", &named("trace_stamps", self.stamps(), "0"))
+    }
+
+    fn stamps(&self) -> Option<String> {
+        let stamps = self.limits.trace_stamps;
+        (stamps > 0).then(|| stamps.to_string())
     }
 
     /// Joins the file with the genesis and the key that it names.

@@ -1,4 +1,4 @@
-//! A window for operators: GET /metrics, /health, /ready and /status over HTTP/1.1.
+//! A window for operators: GET /metrics, /health, /ready, /status and /trace over HTTP/1.1.
 //!
 //! Owns one thread, one listener and one connection at a time. It answers from numbers and from
 //! what the node tells when asked; it changes nothing, reads at most 4 KiB of a request and hangs
@@ -28,12 +28,14 @@ pub(crate) enum Question {
     Ready,
     /// Its status as JSON.
     Status,
+    /// The stamps of blocks since it was asked last.
+    Trace,
 }
 
 /// An answer to a [`Question`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Reply {
-    /// HTTP status: 200 or 503.
+    /// HTTP status: 200, 404 or 503.
     pub(crate) code: u16,
     pub(crate) content_type: &'static str,
     pub(crate) body: String,
@@ -141,7 +143,11 @@ fn respond(head: &[u8], answer: &impl Fn(Question) -> Reply) -> Vec<u8> {
         (b"GET", b"/health") => answer(Question::Health),
         (b"GET", b"/ready") => answer(Question::Ready),
         (b"GET", b"/status") => answer(Question::Status),
-        (b"GET", _) => plain(404, "ask for /metrics, /health, /ready or /status\n"),
+        (b"GET", b"/trace") => answer(Question::Trace),
+        (b"GET", _) => plain(
+            404,
+            "ask for /metrics, /health, /ready, /status or /trace\n",
+        ),
         _ => plain(405, "only GET\n"),
     };
     let phrase = match reply.code {
@@ -210,7 +216,16 @@ mod tests {
                 "HTTP/1.1 200 OK",
                 "\r\n\r\nStatus",
             ),
-            ("GET /etc HTTP/1.1\r\n\r\n", "HTTP/1.1 404", "/status\n"),
+            (
+                "GET /trace HTTP/1.1\r\n\r\n",
+                "HTTP/1.1 200 OK",
+                "\r\n\r\nTrace",
+            ),
+            (
+                "GET /etc HTTP/1.1\r\n\r\n",
+                "HTTP/1.1 404",
+                "/status or /trace\n",
+            ),
             (
                 "POST /metrics HTTP/1.1\r\n\r\n",
                 "HTTP/1.1 405",

@@ -54,3 +54,4 @@ pub(crate) mod stages;
 pub mod status;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod trace;

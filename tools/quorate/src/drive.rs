@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use quorate::config::ConfigFile;
 use quorate_bench::histogram::{Latencies, Percentiles};
-use quorate_bench::load::{Flow, LoadError, LoadPlan, Outcome, Progress};
+use quorate_bench::load::{Flow, LoadError, LoadPlan, Outcome, Progress, Routing};
 use quorate_bench::orders::CLIENTS_MAX;
 use quorate_bench::report::{Agreement, LoadReport, Measured, Setting, per_second};
 use quorate_bench::testnet::{Testnet, TestnetError, Workload};
@@ -82,6 +82,8 @@ impl LoadOptions {
             clients: self.clients,
             seed: self.seed,
             keeps_acknowledged: false,
+            routing: Routing::Flow,
+            keeps_trips: false,
         })
     }
 }

@@ -220,6 +220,7 @@ impl ClusterOptions {
             profile: self.profile.into(),
             threads: self.threads.map(Into::into),
             idle: self.idle.map(Into::into),
+            trace_stamps: 0,
         })
     }
 }

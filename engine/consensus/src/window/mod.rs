@@ -36,6 +36,8 @@ pub(crate) struct WindowState {
     pub(crate) tally: Tally,
     /// PR of this window. Empty until evidence comes.
     pub(crate) parents: Vec<ReadyParent>,
+    /// Block of index 0 below everything that is final here, once something is.
+    pub(crate) final_first: Option<BlockPlace>,
     /// What this validator means to have said, logged or on its way to the log.
     pub(crate) own: Record,
     /// Block of the own tip.
@@ -102,6 +104,7 @@ impl WindowState {
             window,
             tally: Tally::new(validators),
             parents: Vec::new(),
+            final_first: None,
             own: Record::default(),
             own_tip: None,
             is_frozen: false,

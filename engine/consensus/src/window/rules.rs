@@ -7,7 +7,7 @@
 use super::WindowState;
 use super::tree::BlockPlace;
 use crate::limits;
-use crate::types::{BlockId, Index, Now, Point, Stake};
+use crate::types::{BlockId, Index, Now, Point, Stake, ValidatorIndex};
 use crate::validators::ValidatorSet;
 use alloc::collections::BTreeSet;
 
@@ -30,6 +30,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) parent_has_bodies: &'a dyn Fn(BlockId) -> bool,
     /// Time a notarized block waits for its fast finality before Final gets a frame of its own.
     pub(crate) final_holdoff_ns: u64,
+    /// Whether a validator is out of reach.
+    pub(crate) is_away: &'a dyn Fn(ValidatorIndex) -> bool,
 }
 
 impl WindowState {
@@ -119,15 +121,35 @@ impl WindowState {
             return false;
         };
         // Fewer frames when the fast path is near (protocol.md 5.5): a lone Final may wait; it
-        // goes with any other change of the record, and delay is always safe.
+        // goes with any other change of the record, and delay is always safe. It waits for nothing
+        // when too many have stopped or are away.
         let since = *self.notarized_since_ns.get_or_insert(around.now.mono_ns);
         let is_lone = self.own == self.persisted && !self.own.stop;
-        if is_lone && around.now.mono_ns.saturating_sub(since) < around.final_holdoff_ns {
+        let is_early = around.now.mono_ns.saturating_sub(since) < around.final_holdoff_ns;
+        if is_lone && is_early && self.may_be_fast(around, index) {
             return false;
         }
         self.notarized_since_ns = None;
         self.own.fin = Some(index);
         true
+    }
+
+    /// Whether the block of the own chain at `index` may still get the first votes of the fast
+    /// path, as far as is seen here.
+    fn may_be_fast(&self, around: &Surroundings<'_>, index: Index) -> bool {
+        let has_or_may = |validator: &ValidatorIndex| {
+            let Some(voter) = self.tally.voter(*validator) else {
+                return false;
+            };
+            let has_voted = voter.counted.tip.is_some_and(|(tip, _)| tip >= index);
+            has_voted || !voter.counted.stop && !(around.is_away)(*validator)
+        };
+        let set = around.set;
+        let reachable = set.indices().filter(has_or_may);
+        let weight = reachable.fold(Stake::new(0), |sum, validator| {
+            sum.plus(set.stake(validator))
+        });
+        weight >= set.thresholds().fast
     }
 
     fn r4_candidate(&self, set: &ValidatorSet) -> Option<Index> {

@@ -4,6 +4,7 @@ use crate::bench::{Bench, Setup};
 use crate::fixtures::{Block, MS, chain, i, sign_header, six, stop, stop_at, tip, v, w};
 use quorate_consensus::certificate::Target;
 use quorate_consensus::effect::{Alarm, Destination};
+use quorate_consensus::input::Input;
 use quorate_consensus::message::Message;
 use std::sync::Arc;
 
@@ -23,6 +24,30 @@ fn r4_a_lone_final_waits_for_the_fast_path_and_leaves_after_the_holdoff() {
     );
     bench.lapse(2);
     assert_eq!(bench.own_record(0).fin, Some(i(0)));
+}
+
+#[test]
+fn r4_a_lone_final_waits_for_nothing_when_the_fast_path_is_out_of_reach() {
+    let set = six(64);
+    let blocks = chain(&set, 1, 1);
+    let voted = |stopped: &[u16], away: &[u16]| {
+        let mut setup = Setup::new(&set, 5).patient();
+        setup.timers.final_holdoff_ns = MS;
+        let mut bench = setup.run();
+        for peer in away {
+            bench.input(Input::PeerDown(v(*peer)));
+        }
+        bench.propose(&blocks[0]);
+        bench.votes(stopped, 0, &stop());
+        bench.votes(&[0, 1, 2], 0, &tip(&blocks[0]));
+        bench.own_record(0).fin
+    };
+    // Five of six are needed, and four have voted.
+    assert_eq!(voted(&[3], &[]), None, "the fifth may still come");
+    assert_eq!(voted(&[], &[4]), None);
+    assert_eq!(voted(&[3, 4], &[]), Some(i(0)));
+    assert_eq!(voted(&[3], &[4]), Some(i(0)));
+    assert_eq!(voted(&[], &[3, 4]), Some(i(0)));
 }
 
 #[test]

@@ -26,6 +26,7 @@ fn what_the_template_says_is_read_back_as_it_was_meant() {
     config.threads = Some(Threads::Shared);
     config.idle = Some(Idle::Yield);
     config.listen.metrics = Some("127.0.0.1:7002".to_owned());
+    config.limits.trace_stamps = 7;
     config.genesis = PathBuf::from("a \"strange\" folder/genesis.json");
     assert_eq!(parse(&config.to_commented_toml()).unwrap(), config);
 }

@@ -27,6 +27,7 @@ use crate::stages::shared::{Publisher, SharedLoop, SharedParts};
 use crate::stages::verify::{VerifyParts, VerifyWorker};
 use crate::stages::wire::{ValidatorIdentity, WireStage};
 use crate::state_machine::StateMachine;
+use crate::trace::Trace;
 use crate::vote_state::{self, KeepError, VoteState};
 use crossbeam::channel::{Receiver, bounded, unbounded};
 use quorate_consensus::input::Input;
@@ -234,7 +235,9 @@ pub(super) fn start<S: StateMachine>(
 ) -> Result<Node, StartError> {
     tell_start(&config);
     let clock = Clock::new();
-    let (parts, companions) = open_parts(&config, app, clock)?;
+    let (mut parts, companions) = open_parts(&config, app, clock)?;
+    let trace = Trace::new(clock, config.limits.trace_stamps);
+    parts.order.set_trace(trace.clone());
     let (shadow_sender, asks) = ShadowSender::new();
     let bytes_max = config.log.bytes_max;
     let (reader, served) = (companions.reader, companions.served);
@@ -262,14 +265,14 @@ pub(super) fn start<S: StateMachine>(
         control,
         waker: waker.clone(),
     };
-    let http = start_http(config.listen_metrics, &asker, &metrics)?;
+    let http = start_http(config.listen_metrics, &asker, &metrics, &trace)?;
     let core = config.placement.core_of(STAGES - 1);
     let verify = verify_parts(set, config.own, validator_key, core, &metrics)?;
     let preparer = start_preparer(companions.preparer, Arc::clone(&metrics))?;
     let parts = DedicatedParts {
         own: config.own,
         parts,
-        wire: WireStage::new(net, Arc::clone(&metrics)),
+        wire: WireStage::new(net, Arc::clone(&metrics), trace),
         waker,
         sync: companions.sync,
         verify,
@@ -553,15 +556,31 @@ fn start_http(
     address: Option<String>,
     asker: &Asker,
     metrics: &Arc<Metrics>,
+    trace: &Trace,
 ) -> Result<Option<HttpServer>, StartError> {
     let Some(address) = address else {
         return Ok(None);
     };
-    let (asker, metrics) = (asker.clone(), Arc::clone(metrics));
-    let answer = move |question| answer_http(question, &asker, &metrics);
+    let (asker, metrics, trace) = (asker.clone(), Arc::clone(metrics), trace.clone());
+    let answer = move |question| match question {
+        Question::Trace => answer_trace(&trace),
+        question => answer_http(question, &asker, &metrics),
+    };
     match HttpServer::start(&address, answer) {
         Ok(server) => Ok(Some(server)),
         Err(source) => Err(StartError::Metrics { address, source }),
+    }
+}
+
+fn answer_trace(trace: &Trace) -> Reply {
+    let (code, body) = match trace.take_text() {
+        Some(text) => (200, text),
+        None => (404, "limits.trace_stamps is 0\n".to_owned()),
+    };
+    Reply {
+        code,
+        content_type: "text/plain",
+        body,
     }
 }
 
@@ -588,7 +607,9 @@ fn answer_http(question: Question, asker: &Asker, metrics: &Metrics) -> Reply {
         Question::Ready if !status.voting => {
             text(503, "this validator may not vote yet\n".to_owned())
         }
-        Question::Metrics | Question::Health | Question::Ready => text(200, "ok\n".to_owned()),
+        Question::Metrics | Question::Trace | Question::Health | Question::Ready => {
+            text(200, "ok\n".to_owned())
+        }
         Question::Status => {
             let body = status.to_json();
             Reply {

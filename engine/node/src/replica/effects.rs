@@ -18,6 +18,7 @@ use super::serve::Request;
 use crate::executor::FinalBlock;
 use crate::journal::JournalOp;
 use crate::store::Abandoned;
+use crate::trace::{FinalStamp, Moment};
 
 impl OrderStage {
     /// Carries out what the consensus asked for, in its order.
@@ -41,7 +42,11 @@ impl OrderStage {
                 id,
                 header,
                 payload,
-            } => self.persist_block(id, header, payload, out),
+            } => {
+                self.trace
+                    .stamp(Moment::Checked, header.window, header.index);
+                self.persist_block(id, header, payload, out);
+            }
             Effect::PersistRecord(own) => out.journal.push(JournalOp::Record(own)),
             Effect::PersistAnswer(answer) => out.journal.push(JournalOp::Answer(answer)),
             Effect::SignAnswer(answer) => out.jobs.push(Job::SignAnswer(answer)),
@@ -132,6 +137,13 @@ impl OrderStage {
             id,
             height: header.height,
         };
+        self.trace.finalized(FinalStamp {
+            window: header.window,
+            index: header.index,
+            height: header.height.number(),
+            is_fast: path == FinalPath::Fast,
+            told_ns: now.mono_ns,
+        });
         let payload = self.store.payload(&id)?.ok_or(missing)?;
         let mut block = FinalBlock {
             id,

@@ -18,6 +18,7 @@ impl OrderStage {
     pub(super) fn send(&mut self, to: Destination, message: Message, out: &mut OrderOut) {
         if let Some(message) = self.ask_itself(to, message) {
             out.frames.push(to, &message);
+            self.trace.queued(&message);
         }
     }
 

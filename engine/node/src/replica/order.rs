@@ -26,6 +26,7 @@ use crate::lanes::{CommandVerdict, Lanes};
 use crate::results::Correction;
 use crate::state_machine::SessionId;
 use crate::store::{Store, StoreError};
+use crate::trace::{Moment, Trace};
 
 /// Blocks proposed in one turn at most.
 const PROPOSALS_PER_TURN: usize = 4;
@@ -115,6 +116,7 @@ pub struct OrderStage {
     pub(super) is_signed: bool,
     /// Final blocks that are not executed yet, or of which that is not known: height and payload.
     pub(super) unsettled: VecDeque<(u64, Arc<[u8]>)>,
+    pub(super) trace: Trace,
 }
 
 impl OrderStage {
@@ -146,14 +148,23 @@ impl OrderStage {
             forgotten,
             is_signed,
             unsettled: VecDeque::new(),
+            trace: Trace::default(),
         }
+    }
+
+    /// Stamps the way of blocks from here on.
+    pub(crate) fn set_trace(&mut self, trace: Trace) {
+        self.trace = trace;
     }
 
     /// Takes a frame of an authenticated peer.
     pub fn frame(&mut self, now: Now, from: ValidatorIndex, bytes: &[u8]) -> FrameOutcome {
+        let at_ns = self.trace.now_ns();
         match wire::decode(bytes) {
             Ok(message) => {
-                let message = Authenticated::assert_authenticated(from, message.into_message());
+                let message = message.into_message();
+                self.trace.received(at_ns, from, &message);
+                let message = Authenticated::assert_authenticated(from, message);
                 FrameOutcome::Handled(self.input(now, Input::Message(message)))
             }
             Err(error) => FrameOutcome::Malformed(error),
@@ -185,6 +196,9 @@ impl OrderStage {
             Journaled::Mark { height, place } => self.store.note_mark(height, place),
             Journaled::Proof { height, place } => self.store.note_proof(height, place),
             Journaled::Record(record) => {
+                if let Some((window, index)) = record.tip() {
+                    self.trace.stamp(Moment::Journaled, window, index);
+                }
                 self.input(now, Input::RecordDurable(record));
             }
             Journaled::Answer(answer) => {
@@ -299,9 +313,12 @@ impl OrderStage {
                 self.is_rebase_due = false;
                 self.rebase(now, room.parent_id, room.height)?;
             }
+            let began_ns = self.trace.now_ns();
             let Some(payload) = self.next_payload(now, &room) else {
                 break;
             };
+            self.trace
+                .stamp_at(began_ns, Moment::Proposed, room.window, room.index);
             match self
                 .consensus
                 .handle(now, Input::Payload(payload), &mut self.effects)

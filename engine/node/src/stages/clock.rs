@@ -16,6 +16,16 @@ impl Clock {
         }
     }
 
+    /// The monotonic clock alone.
+    pub(crate) fn mono_ns(self) -> u64 {
+        nanoseconds(self.start.elapsed())
+    }
+
+    /// The machine's monotonic clock when this one stood at 0, which all processes share.
+    pub(crate) fn base_ns(self) -> u64 {
+        machine_ns().saturating_sub(self.mono_ns())
+    }
+
     /// What time it is.
     pub(crate) fn read(self) -> (Instant, Now) {
         let instant = Instant::now();
@@ -28,6 +38,12 @@ impl Clock {
             },
         )
     }
+}
+
+/// The machine's monotonic clock: the same for all its processes, nanoseconds.
+fn machine_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    Duration::try_from(now).map_or(0, nanoseconds)
 }
 
 /// The wall clock, nanoseconds since the Unix epoch; 0 before it.

@@ -22,6 +22,7 @@ use crate::profiles::{Idle, Placement};
 use crate::queues::{Gate, NetSender, StatusReply, ToApp, ToJournal, ToNet, ToOrder};
 use crate::replica::{OrderStage, Parts};
 use crate::state_machine::StateMachine;
+use crate::trace::Trace;
 use crossbeam::channel::{Receiver, Sender, unbounded};
 use quorate_consensus::input::Input;
 use quorate_consensus::trust::Authenticated;
@@ -168,6 +169,7 @@ impl Dedicated {
             halt: halt.clone(),
         };
         let net = NetThread {
+            trace: all.wire.trace().clone(),
             wire: all.wire,
             items: net_items,
             order: to_order,
@@ -327,6 +329,7 @@ struct NetThread {
     finalized: Publisher,
     shadow: ShadowSender,
     halt: Halt,
+    trace: Trace,
 }
 
 impl NetThread {
@@ -373,6 +376,7 @@ impl NetThread {
             app: &self.app,
             checks: self.checks.as_ref(),
             metrics: &self.metrics,
+            trace: &self.trace,
         };
         Ok(self.wire.turn(Instant::now(), timeout, &mut outward)?)
     }
@@ -454,6 +458,7 @@ struct Outward<'t> {
     app: &'t Sender<ToApp>,
     checks: Option<&'t CheckSender>,
     metrics: &'t Metrics,
+    trace: &'t Trace,
 }
 
 impl Inward for Outward<'_> {
@@ -466,10 +471,13 @@ impl Inward for Outward<'_> {
     }
 
     fn peer_frame(&mut self, peer: ValidatorIndex, frame: &[u8]) -> bool {
+        let at_ns = self.trace.now_ns();
         match wire::decode(frame) {
             Ok(message) => {
+                let message = message.into_message();
+                self.trace.received(at_ns, peer, &message);
                 // The frame came over the channel of this peer.
-                let message = Authenticated::assert_authenticated(peer, message.into_message());
+                let message = Authenticated::assert_authenticated(peer, message);
                 drop(self.order.send(ToOrder::Message(Box::new(message))));
                 true
             }

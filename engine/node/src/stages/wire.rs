@@ -11,6 +11,7 @@ use crate::lanes::{CommandVerdict, Verdict};
 use crate::metrics::Metrics;
 use crate::replica::{FrameClass, Frames};
 use crate::state_machine::SessionId;
+use crate::trace::Trace;
 use quorate_consensus::effect::Destination;
 use quorate_consensus::payload::session_of_key;
 use quorate_consensus::signing::{hello_message, login_message};
@@ -94,10 +95,11 @@ pub(crate) struct WireStage {
     faulty_peers: Vec<u16>,
     faulty_clients: Vec<ClientId>,
     peers_up: u64,
+    trace: Trace,
 }
 
 impl WireStage {
-    pub(crate) fn new(net: Net, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(net: Net, metrics: Arc<Metrics>, trace: Trace) -> Self {
         Self {
             net,
             clients: ClientTable::default(),
@@ -106,7 +108,12 @@ impl WireStage {
             faulty_peers: Vec::new(),
             faulty_clients: Vec::new(),
             peers_up: 0,
+            trace,
         }
+    }
+
+    pub(crate) const fn trace(&self) -> &Trace {
+        &self.trace
     }
 
     /// Waits at most `timeout` for the sockets and hands inward what they have.
@@ -200,6 +207,7 @@ impl WireStage {
 
     /// Writes everything that is queued, as far as the sockets take it: once a turn.
     pub(crate) fn flush(&mut self) {
+        self.trace.flushed();
         let net = &mut self.net;
         self.replies
             .drain(|client, frame| send_client(net, client, frame));

@@ -3,12 +3,16 @@
 //! Never: judges by what a validator says of itself alone.
 
 mod audit;
+mod bed;
 mod crash;
 mod floor;
+mod latency;
 mod syncs;
+mod throughput;
 mod toll;
 
-use clap::Subcommand;
+use clap::{Subcommand, ValueEnum};
+use quorate::profiles::Durability;
 
 use crate::failure::Failure;
 use crate::output::Report;
@@ -22,6 +26,45 @@ pub(crate) enum Command {
     Syncs(syncs::Options),
     /// The bare pattern of messages between threads: what no protocol of this shape can be below
     Floor(floor::Options),
+    /// Finality of real validators beside the floor, by turns in one run, and where the time goes
+    Latency(latency::Options),
+    /// The highest rate that real validators bear, beside a bare verifier of signatures
+    Throughput(throughput::Options),
+}
+
+/// Which durability is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DurabilityChoice {
+    /// A vote leaves when it is in the log's mapping.
+    Async,
+    /// A vote leaves when it is on the disk.
+    Sync,
+    /// Both.
+    Both,
+}
+
+impl DurabilityChoice {
+    /// The durabilities, in the order of the report.
+    const fn all(self) -> &'static [Durability] {
+        match self {
+            Self::Async => &[Durability::Async],
+            Self::Sync => &[Durability::Sync],
+            Self::Both => &[Durability::Async, Durability::Sync],
+        }
+    }
+}
+
+/// A durability in reports.
+const fn name(durability: Durability) -> &'static str {
+    match durability {
+        Durability::Async => "async",
+        Durability::Sync => "sync",
+    }
+}
+
+/// A figure in tables.
+fn number(us: Option<f64>) -> String {
+    us.map_or_else(|| "-".to_owned(), |us| format!("{us:.1}"))
 }
 
 /// Does it.
@@ -33,5 +76,7 @@ pub(crate) fn run(command: &Command) -> Result<Report, Failure> {
         Command::Crash(options) => crash::run(options),
         Command::Syncs(options) => syncs::run(options),
         Command::Floor(options) => floor::run(options),
+        Command::Latency(options) => latency::run(options),
+        Command::Throughput(options) => throughput::run(options),
     }
 }

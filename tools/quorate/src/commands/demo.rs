@@ -101,7 +101,10 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
 }
 
 /// Asks until every validator answers and is connected to all others.
-fn wait_until_up(
+///
+/// # Errors
+/// One ended, somebody interrupted, or it took too long.
+pub(crate) fn wait_until_up(
     cluster: &mut Cluster,
     chain: &Chain,
     interrupt: &Interrupt,
@@ -141,7 +144,7 @@ fn is_up(status: &Status, chain: &Chain) -> bool {
 }
 
 /// A validator ended that nobody asked to.
-fn died(cluster: &Cluster, ended: Ended) -> Failure {
+pub(crate) fn died(cluster: &Cluster, ended: Ended) -> Failure {
     let what = format!("validator {} ended: {}", ended.index, ended.status);
     let exit = ended.status.code().and_then(|code| u8::try_from(code).ok());
     let code = exit

@@ -1,0 +1,60 @@
+//! The rules without wire, log and time: records, and whole rounds of validators on one thread.
+//!
+//! Names are `part::operation/size`, sizes in validators or entries.
+
+mod support;
+
+use std::hint::black_box;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use quorate_consensus::record::Record;
+use quorate_consensus::types::{BlockId, Index};
+
+fn record(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("record::extends");
+    for entries in [0_u32, 4, 64] {
+        let also = |count: u32| {
+            let id = |number: u32| {
+                let byte = u8::try_from(number).expect("few entries");
+                (Index::new(number), BlockId::new([byte; 32]))
+            };
+            (0..count).map(id).collect()
+        };
+        let older = Record {
+            tip: Some((Index::new(100), BlockId::new([1; 32]))),
+            stop: entries > 0,
+            fin: Some(Index::new(90)),
+            skip_fallback: None,
+            also: also(entries.saturating_sub(1)),
+        };
+        let newer = Record {
+            also: also(entries),
+            ..older.clone()
+        };
+        group.bench_function(BenchmarkId::from_parameter(entries), |bench| {
+            bench.iter(|| {
+                let (older, newer) = (black_box(&older), black_box(&newer));
+                older.may_extend_to(newer) && older.also_may_grow_to(newer)
+            });
+        });
+    }
+    group.finish();
+}
+
+/// One block proposed, voted for and final, at all validators: with many of them the counting of
+/// votes is nearly all of it.
+fn rounds(criterion: &mut Criterion) {
+    for (name, validators) in [("consensus::step", 4), ("tally::round", 16)] {
+        let mut group = criterion.benchmark_group(name);
+        group.sample_size(20);
+        group.throughput(Throughput::Elements(1));
+        let mut world = support::World::new(validators);
+        group.bench_function(BenchmarkId::from_parameter(validators), |bench| {
+            bench.iter(|| world.block());
+        });
+        group.finish();
+    }
+}
+
+criterion_group!(benches, record, rounds);
+criterion_main!(benches);

@@ -1,0 +1,118 @@
+//! Fetching the stamps that validators keep ([`quorate::trace`]).
+//!
+//! Owns the one request. Never: says what the stamps mean.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use quorate::trace::{Dump, DumpError, STAMPS_MAX};
+
+/// Longest line of a stamp, bytes: six numbers and a word.
+const LINE_BYTES_MAX: u64 = 128;
+/// Longest wait for a read or a write.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Why there are no stamps.
+#[derive(Debug, thiserror::Error)]
+pub enum TraceError {
+    /// The validator cannot be asked.
+    #[error("asking {address} for its trace: {source}")]
+    Io {
+        /// Whom.
+        address: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// It keeps none, or is no validator.
+    #[error("{address} gives no trace: {answer}")]
+    Refused {
+        /// Who.
+        address: String,
+        /// What it said instead.
+        answer: String,
+    },
+    /// What it gives is none that is known here.
+    #[error("{address}: {source}")]
+    Text {
+        /// Who.
+        address: String,
+        /// What is wrong.
+        source: DumpError,
+    },
+}
+
+/// Takes all stamps that a validator has kept since the last time.
+///
+/// # Errors
+/// [`TraceError`].
+pub fn fetch(address: &str) -> Result<Dump, TraceError> {
+    let response = get(address).map_err(|source| TraceError::Io {
+        address: address.to_owned(),
+        source,
+    })?;
+    let (head, body) = response.split_once("\r\n\r\n").unwrap_or_default();
+    if !head.starts_with("HTTP/1.1 200 ") {
+        return Err(TraceError::Refused {
+            address: address.to_owned(),
+            answer: head.lines().next().unwrap_or("nothing").to_owned(),
+        });
+    }
+    body.parse().map_err(|source| TraceError::Text {
+        address: address.to_owned(),
+        source,
+    })
+}
+
+fn get(address: &str) -> io::Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.write_all(b"GET /trace HTTP/1.1\r\n\r\n")?;
+    let mut response = String::new();
+    let bytes_max = (STAMPS_MAX as u64 + 2) * LINE_BYTES_MAX;
+    stream.take(bytes_max).read_to_string(&mut response)?;
+    Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    /// The answer to one request whose response is `bytes`.
+    fn answered(bytes: &'static [u8]) -> Result<Dump, TraceError> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 23];
+            stream.read_exact(&mut request).unwrap();
+            stream.write_all(bytes).unwrap();
+        });
+        let dump = fetch(&address);
+        server.join().unwrap();
+        dump
+    }
+
+    #[test]
+    fn a_trace_is_taken_and_anything_else_is_said_to_be_none() {
+        let dump = answered(b"HTTP/1.1 200 OK\r\nA: b\r\n\r\ntrace 1 5\nflushed 0 0 0 0 0 9\n");
+        assert_eq!(dump.unwrap().stamps[0].at_ns, 9);
+        let refused = answered(b"HTTP/1.1 404 Not Found\r\n\r\n").unwrap_err();
+        assert!(refused.to_string().contains("404"), "{refused}");
+        let empty = answered(b"").unwrap_err();
+        assert!(empty.to_string().contains("nothing"), "{empty}");
+        let text = answered(b"HTTP/1.1 200 OK\r\n\r\nhello").unwrap_err();
+        assert!(matches!(text, TraceError::Text { .. }), "{text}");
+    }
+
+    #[test]
+    fn a_validator_that_is_not_there_is_named() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        drop(listener);
+        let error = fetch(&address).unwrap_err();
+        assert!(error.to_string().contains(&address), "{error}");
+    }
+}

@@ -1,0 +1,141 @@
+//! A cluster that stands for as long as it is measured: real processes on loopback.
+//!
+//! Owns the processes and their folder, and removes both. Never: judges what was measured.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use quorate::trace::Dump;
+use quorate_bench::cluster::Cluster;
+use quorate_bench::load::{Chain, LoadPlan, Outcome, run as drive};
+use quorate_bench::report::Agreement;
+use quorate_bench::testnet::{Plan, Testnet};
+use quorate_bench::traces::{TraceError, fetch};
+
+use crate::agreement::{self, Logs, Status};
+use crate::commands::demo::{died, wait_until_up};
+use crate::commands::node;
+use crate::failure::{Code, Failure};
+use crate::interrupt::Interrupt;
+use crate::scratch::Scratch;
+
+/// How long one look at the validators takes at most.
+const LOOK: Duration = Duration::from_millis(500);
+/// How long the validators may take to stand at one height after the load.
+const SETTLE: Duration = Duration::from_secs(20);
+/// How long the validators may take to stop.
+const STOP: Duration = Duration::from_secs(20);
+
+/// A running cluster.
+pub(super) struct Bed {
+    // Dropped before the folder is removed: nothing is written into it any more then.
+    cluster: Cluster,
+    testnet: Testnet,
+    chain: Chain,
+    height: u64,
+    _scratch: Scratch,
+}
+
+impl Bed {
+    /// Starts the validators and waits until all are connected.
+    ///
+    /// # Errors
+    /// The plan is not allowed, or they do not start.
+    pub(super) fn start(
+        plan: &Plan,
+        parent: Option<&Path>,
+        interrupt: &Interrupt,
+    ) -> Result<Self, Failure> {
+        let scratch = Scratch::create(parent)?;
+        let testnet = Testnet::create(&scratch.path().join("testnet"), plan)?;
+        let chain = Chain::of(testnet.genesis());
+        let quiet = Arc::new(|_: usize, _: &str| ());
+        let mut cluster = Cluster::new(node::launches(&testnet)?, quiet);
+        cluster.start_all()?;
+        wait_until_up(&mut cluster, &chain, interrupt)?;
+        Ok(Self {
+            cluster,
+            testnet,
+            chain,
+            height: 0,
+            _scratch: scratch,
+        })
+    }
+
+    /// Drives one load to its end.
+    ///
+    /// # Errors
+    /// A validator ended, the load did, somebody interrupted, or accepted commands never came
+    /// back.
+    pub(super) fn drive(
+        &mut self,
+        plan: &LoadPlan,
+        interrupt: &Interrupt,
+    ) -> Result<Outcome, Failure> {
+        let outcome = drive(plan, &self.chain, None, &interrupt.flag(), &mut |_| ())?;
+        if let Some(ended) = self.cluster.wait_ended(Instant::now())? {
+            return Err(died(&self.cluster, ended));
+        }
+        if outcome.is_interrupted {
+            return Err(Failure::new(Code::No, "interrupted"));
+        }
+        self.height = self.height.max(outcome.height);
+        Ok(outcome)
+    }
+
+    /// Takes every validator's stamps.
+    ///
+    /// # Errors
+    /// One does not give them.
+    pub(super) fn dumps(&self) -> Result<Vec<Dump>, Failure> {
+        let take = |index| {
+            let address = self.testnet.metrics_address(index)?.unwrap_or_default();
+            Ok(fetch(&address)?)
+        };
+        (0..self.testnet.validators()).map(take).collect()
+    }
+
+    /// What the validators say of themselves.
+    ///
+    /// # Errors
+    /// This machine has no sockets left.
+    pub(super) fn statuses(&self) -> Result<Vec<Status>, Failure> {
+        agreement::statuses(&self.chain, Instant::now() + LOOK, true)
+    }
+
+    /// Processor time of all validators since they started.
+    pub(super) fn cpu(&self) -> Duration {
+        let of = |index| self.cluster.processor_time(index);
+        (0..self.testnet.validators()).filter_map(of).sum()
+    }
+
+    /// The weights, and what first votes need.
+    pub(super) fn stakes(&self) -> (Vec<u64>, u64) {
+        let thresholds = self.chain.set.thresholds();
+        (self.testnet.weights(), thresholds.fast.amount())
+    }
+
+    /// Compares states, stops all, compares logs.
+    ///
+    /// # Errors
+    /// The processes cannot be waited for.
+    pub(super) fn conclude(mut self) -> Result<Agreement, Failure> {
+        let settled = Instant::now() + SETTLE;
+        let mut agreement = agreement::wait_for_equal_roots(&self.chain, self.height, settled)?;
+        for ended in self.cluster.stop_all(STOP)? {
+            if !ended.status.success() {
+                let failure = died(&self.cluster, ended);
+                agreement.differences.push(failure.to_string());
+            }
+        }
+        agreement::compare_logs(&self.testnet, Logs::AtRest, self.height, &mut agreement);
+        Ok(agreement)
+    }
+}
+
+impl From<TraceError> for Failure {
+    fn from(error: TraceError) -> Self {
+        Self::new(Code::TryAgain, error)
+    }
+}

@@ -1,0 +1,441 @@
+//! `quorate bench latency`: finality of real validators beside the floor, by turns in one run, and
+//! in which stages the time goes.
+//!
+//! Owns the turns and the numbers made of them. The floor is measured again before each load, since
+//! the machine is another one a minute later; every figure is the median over the runs. Never:
+//! compares times of different invocations.
+
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use quorate_bench::floor::{FloorPlan, measure};
+use quorate_bench::histogram::{Latencies, Percentiles, median};
+use quorate_bench::load::{Flow, LoadPlan, Outcome, Routing};
+use quorate_bench::stages::{Attribution, STAGE_NAMES, StageMeans, attribute};
+use quorate_bench::testnet::{Plan, Workload, free_base_port};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::bed::Bed;
+use super::{DurabilityChoice, name, number};
+use crate::agreement::{self, Status};
+use crate::failure::{Code, Failure};
+use crate::interrupt::Interrupt;
+use crate::output::{Report, progress, table};
+use crate::plan::{IdleArg, ProfileArg, ThreadsArg};
+use quorate::genesis::Auth;
+use quorate::profiles::Durability;
+use quorate::trace::STAMPS_MAX;
+
+/// Of so many commands one goes to a validator that does not lead.
+const ASIDE_EVERY: u64 = 8;
+/// Stamps that a block may make at one validator, flushes of the turns around it included.
+const STAMPS_PER_BLOCK: u64 = 32;
+/// Stamps beyond those of the load.
+const STAMPS_SPARE: u64 = 16 * 1024;
+/// How long the load runs before the first run that counts, for caches and for log segments.
+const WARM_UP_SECONDS: u64 = 1;
+
+/// Options of the command.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// How often floor and cluster are measured, by turns
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    runs: u32,
+    /// Validators, each with weight 1
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(2..=64))]
+    validators: u16,
+    /// Commands a second, open loop
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    rate: u32,
+    /// Bytes of a command
+    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=65_000))]
+    size: u32,
+    /// What a vote must be before it leaves
+    #[arg(long, value_enum, default_value = "both")]
+    durability: DurabilityChoice,
+    /// How long each floor and each load of a run takes
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    seconds: u64,
+    /// Threads, idling, pinning and timers that go together
+    #[arg(long, value_enum, default_value = "laptop")]
+    profile: ProfileArg,
+    /// A thread a stage, one for all, or whichever fits the cores
+    #[arg(long, value_enum)]
+    threads: Option<ThreadsArg>,
+    /// What a thread does that has nothing to do
+    #[arg(long, value_enum)]
+    idle: Option<IdleArg>,
+    /// Folder for the temporary folder of the cluster, such as one on the disk to be measured
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+/// The least and the most of something over the runs.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Range {
+    min: f64,
+    max: f64,
+}
+
+/// How far the runs are apart.
+#[derive(Debug, Serialize)]
+struct Spread {
+    ratio_p50: Option<Range>,
+    ratio_p99: Option<Range>,
+    finality_p50_us: Option<Range>,
+    floor_p50_us: Option<Range>,
+}
+
+/// Commands that did not go to the leader.
+#[derive(Clone, Debug, Serialize)]
+struct Others {
+    commands: u64,
+    finality_us: Percentiles,
+}
+
+/// One load and the floor before it.
+#[derive(Clone, Debug, Serialize)]
+struct Run {
+    /// Commands whose gateway led.
+    commands: u64,
+    finality_us: Percentiles,
+    floor_us: Percentiles,
+    ratio_p50: Option<f64>,
+    ratio_p99: Option<f64>,
+    client_us: Percentiles,
+    other_gateways: Others,
+    stages_us: StageMeans,
+    /// Commands of the leader's gateway that did not become final by first votes, or whose way
+    /// was not whole.
+    unattributed: u64,
+    /// Commands of blocks without stamps: in none of the figures of finality.
+    unknown: u64,
+    unsent: u64,
+    missing: u64,
+}
+
+/// All runs with one durability.
+#[derive(Debug, Serialize)]
+struct Figures {
+    durability: &'static str,
+    threads: String,
+    idle: String,
+    finality_us: Percentiles,
+    floor_us: Percentiles,
+    ratio_p50: Option<f64>,
+    ratio_p99: Option<f64>,
+    client_us: Percentiles,
+    other_gateways: Others,
+    stages_us: StageMeans,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group_sync_us: Option<Value>,
+    fast_path_fraction: Option<f64>,
+    spread: Spread,
+    state_roots_equal: Option<bool>,
+    logs_equal: Option<bool>,
+    differences: Vec<String>,
+    runs: Vec<Run>,
+}
+
+#[derive(Serialize)]
+struct Fields {
+    validators: u16,
+    rate: u32,
+    size: u32,
+    seconds: u64,
+    cores: usize,
+    #[serde(flatten)]
+    first: Figures,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sync: Option<Figures>,
+}
+
+/// Measures and reports.
+///
+/// # Errors
+/// Options that cannot be, validators that do not start or end, sockets that the system refuses.
+pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
+    let interrupt = Interrupt::install()?;
+    let wanted = options.durability.all();
+    let mut series = wanted
+        .iter()
+        .map(|durability| Series::start(options, *durability, &interrupt))
+        .collect::<Result<Vec<_>, _>>()?;
+    for run in 0..options.runs {
+        for one in &mut series {
+            one.run(options, &interrupt)?;
+            one.tell(run + 1);
+        }
+    }
+    let mut figures = series
+        .into_iter()
+        .map(Series::conclude)
+        .collect::<Result<Vec<_>, _>>()?
+        .into_iter();
+    let Some(first) = figures.next() else {
+        return Err(Failure::new(Code::Safety, "nothing was measured").remedy("report this"));
+    };
+    let fields = Fields {
+        validators: options.validators,
+        rate: options.rate,
+        size: options.size,
+        seconds: options.seconds,
+        cores: std::thread::available_parallelism().map_or(1, usize::from),
+        first,
+        sync: figures.next(),
+    };
+    let all = || std::iter::once(&fields.first).chain(&fields.sync);
+    let is_well = all().all(Figures::is_well);
+    let text = all().map(Figures::text).collect::<Vec<_>>().join("\n\n");
+    let code = if is_well { Code::Done } else { Code::No };
+    Ok(Report::new(&fields, text)?.with_code(code))
+}
+
+/// A cluster and its runs so far.
+struct Series {
+    bed: Bed,
+    durability: Durability,
+    weights: Vec<u64>,
+    fast: u64,
+    runs: Vec<Run>,
+}
+
+impl Series {
+    fn start(
+        options: &Options,
+        durability: Durability,
+        interrupt: &Interrupt,
+    ) -> Result<Self, Failure> {
+        let plan = options.cluster_plan(durability)?;
+        let mut bed = Bed::start(&plan, options.dir.as_deref(), interrupt)?;
+        bed.drive(&options.load_plan(WARM_UP_SECONDS, 0), interrupt)?;
+        let (weights, fast) = bed.stakes();
+        Ok(Self {
+            bed,
+            durability,
+            weights,
+            fast,
+            runs: Vec::new(),
+        })
+    }
+
+    /// One floor and one load.
+    fn run(&mut self, options: &Options, interrupt: &Interrupt) -> Result<(), Failure> {
+        let floor = measure(&FloorPlan {
+            validators: options.validators,
+            need: None,
+            rate: Some(options.rate),
+            command_bytes: options.size as usize,
+            duration: Duration::from_secs(options.seconds),
+        })?;
+        // What was stamped before is of no use.
+        self.bed.dumps()?;
+        let seed = self.runs.len() as u64 + 1;
+        let outcome = self
+            .bed
+            .drive(&options.load_plan(options.seconds, seed), interrupt)?;
+        let (dumps, trips) = (self.bed.dumps()?, &outcome.trips);
+        let found = attribute(&dumps, &self.weights, self.fast, outcome.start_ns, trips);
+        self.runs.push(Run::new(floor.floor_us, &outcome, &found));
+        Ok(())
+    }
+
+    fn tell(&self, run: u32) {
+        if let Some(last) = self.runs.last() {
+            progress(&format!(
+                "run {run}, {}: floor p50 {} us, finality p50 {} us, ratio {}",
+                name(self.durability),
+                number(last.floor_us.p50),
+                number(last.finality_us.p50),
+                ratio(last.ratio_p50),
+            ));
+        }
+    }
+
+    fn conclude(self) -> Result<Figures, Failure> {
+        let statuses = self.bed.statuses()?;
+        let agreement = self.bed.conclude()?;
+        let runs = self.runs;
+        let (threads, idle) = agreement::placement(&statuses);
+        let group_sync_us = (self.durability == Durability::Sync).then(|| syncs(&statuses));
+        let over = |part: fn(&Run) -> Percentiles| {
+            Percentiles::medians(&runs.iter().map(part).collect::<Vec<_>>())
+        };
+        Ok(Figures {
+            durability: name(self.durability),
+            threads,
+            idle,
+            finality_us: over(|run| run.finality_us),
+            floor_us: over(|run| run.floor_us),
+            ratio_p50: median(runs.iter().filter_map(|run| run.ratio_p50)),
+            ratio_p99: median(runs.iter().filter_map(|run| run.ratio_p99)),
+            client_us: over(|run| run.client_us),
+            other_gateways: Others {
+                commands: runs.iter().map(|run| run.other_gateways.commands).sum(),
+                finality_us: over(|run| run.other_gateways.finality_us),
+            },
+            stages_us: middle(&runs),
+            group_sync_us,
+            fast_path_fraction: agreement::fast_fraction(&statuses),
+            spread: Spread::of(&runs),
+            state_roots_equal: agreement.state_roots_equal,
+            logs_equal: agreement.logs_equal,
+            differences: agreement.differences,
+            runs,
+        })
+    }
+}
+
+/// The stages of the run whose mean total is the middle one: those of one run, so that they sum.
+fn middle(runs: &[Run]) -> StageMeans {
+    let mut means: Vec<&StageMeans> = runs.iter().map(|run| &run.stages_us).collect();
+    means.sort_by(|one, other| one.total.total_cmp(&other.total));
+    means
+        .get(means.len() / 2)
+        .map_or_else(StageMeans::default, |means| (*means).clone())
+}
+
+impl Run {
+    fn new(floor_us: Percentiles, outcome: &Outcome, found: &Attribution) -> Self {
+        let finality_us = Latencies::of(&found.leader_ns).percentiles();
+        let over = |this: Option<f64>, that: Option<f64>| Some(this? / that?);
+        let (commands, attributed) = (found.leader_ns.len(), found.journeys.len());
+        Self {
+            commands: commands as u64,
+            finality_us,
+            floor_us,
+            ratio_p50: over(finality_us.p50, floor_us.p50),
+            ratio_p99: over(finality_us.p99, floor_us.p99),
+            client_us: outcome.client.percentiles(),
+            other_gateways: Others {
+                commands: found.other_ns.len() as u64,
+                finality_us: Latencies::of(&found.other_ns).percentiles(),
+            },
+            stages_us: StageMeans::of(&found.journeys),
+            unattributed: commands.saturating_sub(attributed) as u64,
+            unknown: found.unknown,
+            unsent: outcome.offered.saturating_sub(outcome.counts.generated),
+            missing: outcome.missing,
+        }
+    }
+}
+
+impl Spread {
+    fn of(runs: &[Run]) -> Self {
+        let range = |part: fn(&Run) -> Option<f64>| {
+            let values = || runs.iter().filter_map(part);
+            Some(Range {
+                min: values().min_by(f64::total_cmp)?,
+                max: values().max_by(f64::total_cmp)?,
+            })
+        };
+        Self {
+            ratio_p50: range(|run| run.ratio_p50),
+            ratio_p99: range(|run| run.ratio_p99),
+            finality_p50_us: range(|run| run.finality_us.p50),
+            floor_p50_us: range(|run| run.floor_us.p50),
+        }
+    }
+}
+
+impl Figures {
+    fn is_well(&self) -> bool {
+        let is_whole = self.runs.iter().all(|run| run.missing == 0);
+        self.differences.is_empty() && is_whole
+    }
+
+    fn text(&self) -> String {
+        let mut times = table(&["microseconds", "p50", "p90", "p99", "p99.9", "max"]);
+        for (what, us) in [
+            ("floor", &self.floor_us),
+            ("finality, at the leader", &self.finality_us),
+            ("finality, elsewhere", &self.other_gateways.finality_us),
+            ("client, from the intended time", &self.client_us),
+        ] {
+            let cells = [us.p50, us.p90, us.p99, us.p999, us.max].map(number);
+            times.add_row([vec![what.to_owned()], cells.to_vec()].concat());
+        }
+        let mut stages = table(&["stage", "mean us"]);
+        for stage in STAGE_NAMES {
+            let us = self.stages_us.stages.get(stage).copied();
+            stages.add_row(vec![stage.to_owned(), number(us)]);
+        }
+        stages.add_row(vec!["total".to_owned(), number(Some(self.stages_us.total))]);
+        let mut text = format!(
+            "{}, {}, {}: ratio to the floor p50 {}, p99 {} (medians of {} runs)\n{times}\n{stages}",
+            self.durability,
+            self.threads,
+            self.idle,
+            ratio(self.ratio_p50),
+            ratio(self.ratio_p99),
+            self.runs.len(),
+        );
+        for difference in &self.differences {
+            text.push_str("\nFAILED: ");
+            text.push_str(difference);
+        }
+        text
+    }
+}
+
+impl Options {
+    fn cluster_plan(&self, durability: Durability) -> Result<Plan, Failure> {
+        let validators = usize::from(self.validators);
+        let blocks = u64::from(self.rate).saturating_mul(self.seconds);
+        let stamps = blocks
+            .saturating_mul(STAMPS_PER_BLOCK)
+            .saturating_add(STAMPS_SPARE);
+        let stamps = usize::try_from(stamps).unwrap_or(STAMPS_MAX);
+        Ok(Plan {
+            weights: vec![1; validators],
+            fault_weight: None,
+            fast_slack: None,
+            crash_only: self.validators < 4,
+            workload: Workload::Opaque,
+            auth: Auth::Session,
+            base_port: free_base_port(validators)?,
+            durability,
+            profile: self.profile.into(),
+            threads: self.threads.map(Into::into),
+            idle: self.idle.map(Into::into),
+            trace_stamps: stamps.min(STAMPS_MAX),
+        })
+    }
+
+    fn load_plan(&self, seconds: u64, seed: u64) -> LoadPlan {
+        LoadPlan {
+            flow: Flow::Opaque {
+                size: self.size as usize,
+            },
+            rate: NonZeroU64::from(
+                std::num::NonZeroU32::new(self.rate).unwrap_or(std::num::NonZeroU32::MIN),
+            ),
+            seconds,
+            clients: u32::from(self.validators),
+            seed,
+            keeps_acknowledged: false,
+            routing: Routing::Leader {
+                aside_every: ASIDE_EVERY,
+            },
+            keeps_trips: true,
+        }
+    }
+}
+
+/// The validators' own summary of their syncs; of several that of the middle one.
+fn syncs(statuses: &[Status]) -> Value {
+    let summaries = statuses.iter().flatten().map(|status| &status["sync"]);
+    let mut summaries: Vec<&Value> = summaries.collect();
+    let p50 = |summary: &Value| summary["p50_us"].as_f64().unwrap_or(0.0);
+    summaries.sort_by(|one, other| p50(one).total_cmp(&p50(other)));
+    summaries
+        .get(summaries.len() / 2)
+        .map_or(Value::Null, |summary| (*summary).clone())
+}
+
+fn ratio(ratio: Option<f64>) -> String {
+    ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"))
+}

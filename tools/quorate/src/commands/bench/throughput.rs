@@ -1,0 +1,415 @@
+//! `quorate bench throughput`: the highest open-loop rate that validators of this machine bear, and
+//! what is reported at it.
+//!
+//! Owns the steps and the numbers made of them. A rate is borne when nothing was left unsent or
+//! unfinished and 99 in 100 clients had their result within [`P99_MAX_US`] of the intended time.
+//! Beside each load a bare batch verifier is measured on the same cores. Never: compares figures of
+//! different invocations.
+
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use quorate::genesis::Auth;
+use quorate::profiles::Durability;
+use quorate_bench::histogram::median;
+use quorate_bench::load::{Flow, LoadPlan, Outcome, Routing};
+use quorate_bench::report::{Agreement, per_second};
+use quorate_bench::testnet::{Plan, Workload, free_base_port};
+use quorate_bench::verifier::{VerifierError, VerifierPlan, measure};
+use serde::Serialize;
+
+use super::bed::Bed;
+use super::{DurabilityChoice, name, number};
+use crate::agreement;
+use crate::failure::{Code, Failure};
+use crate::interrupt::Interrupt;
+use crate::output::{Report, progress, table};
+use crate::plan::AuthArg;
+
+/// A rate at which 99 in 100 clients wait longer is not borne, microseconds.
+const P99_MAX_US: f64 = 50_000.0;
+/// Times that the rate is halved between one that is borne and one that is not.
+const BISECTIONS: u32 = 3;
+/// Lowest rate that is tried, commands a second.
+const RATE_MIN: u64 = 100;
+/// Highest rate that is tried.
+const RATE_MAX: u64 = 10_000_000;
+/// What is taken off a rate that a step bore and the runs after it did not, as a divisor.
+const STEP_BACK: u64 = 8;
+/// How often a rate is taken back at most.
+const STEPS_BACK_MAX: u32 = 4;
+
+/// Options of the command.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// How a command proves whose it is
+    #[arg(long, value_enum, default_value = "session")]
+    auth: AuthArg,
+    /// Bytes of a command
+    #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=65_000))]
+    size: u32,
+    /// Validators, each with weight 1
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(2..=64))]
+    validators: u16,
+    /// Sessions that send
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1_024))]
+    clients: u32,
+    /// What a vote must be before it leaves
+    #[arg(long, value_enum, default_value = "both")]
+    durability: DurabilityChoice,
+    /// Rate of the first step, commands a second
+    #[arg(long, default_value_t = 25_000)]
+    #[arg(value_parser = clap::value_parser!(u64).range(RATE_MIN..=RATE_MAX))]
+    rate: u64,
+    /// Highest rate that is tried, commands a second
+    #[arg(long, default_value_t = RATE_MAX)]
+    #[arg(value_parser = clap::value_parser!(u64).range(RATE_MIN..=RATE_MAX))]
+    rate_max: u64,
+    /// Loads at the rate that was found, each beside a bare verifier
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    runs: u32,
+    /// How long each load takes
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    seconds: u64,
+    /// Folder for the temporary folder of the cluster, such as one on the disk to be measured
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+/// One load.
+#[derive(Clone, Debug, Serialize)]
+struct Step {
+    rate: u64,
+    throughput_per_s: f64,
+    p99_us: Option<f64>,
+    unsent: u64,
+    missing: u64,
+    busy: u64,
+    cpu_us_per_command: f64,
+    is_borne: bool,
+    /// Of a bare verifier right after it; none while the rate is looked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verifier_rate_per_s: Option<f64>,
+}
+
+/// What came of one durability.
+#[derive(Debug, Serialize)]
+struct Figures {
+    durability: &'static str,
+    threads: String,
+    idle: String,
+    /// The rate that was borne; 0 when none was.
+    rate: u64,
+    throughput_per_s: Option<f64>,
+    p99_us: Option<f64>,
+    verifier_rate_per_s: Option<f64>,
+    ratio_to_verifier: Option<f64>,
+    cpu_us_per_command: Option<f64>,
+    state_roots_equal: Option<bool>,
+    logs_equal: Option<bool>,
+    differences: Vec<String>,
+    steps: Vec<Step>,
+    runs: Vec<Step>,
+}
+
+#[derive(Serialize)]
+struct Fields {
+    auth: Auth,
+    validators: u16,
+    size: u32,
+    clients: u32,
+    seconds: u64,
+    cores: usize,
+    #[serde(flatten)]
+    first: Figures,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sync: Option<Figures>,
+}
+
+/// Measures and reports.
+///
+/// # Errors
+/// Options that cannot be, validators that do not start or end, sockets that the system refuses.
+pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
+    if options.rate_max < options.rate {
+        let what = format!("--rate-max {}: below --rate", options.rate_max);
+        return Err(Failure::usage(what).remedy("choose a higher one"));
+    }
+    let interrupt = Interrupt::install()?;
+    let mut figures = Vec::new();
+    for durability in options.durability.all() {
+        figures.push(Series::start(options, *durability, &interrupt)?.measure()?);
+    }
+    let mut figures = figures.into_iter();
+    let Some(first) = figures.next() else {
+        return Err(Failure::new(Code::Safety, "nothing was measured").remedy("report this"));
+    };
+    let fields = Fields {
+        auth: options.auth.into(),
+        validators: options.validators,
+        size: options.size,
+        clients: options.clients,
+        seconds: options.seconds,
+        cores: std::thread::available_parallelism().map_or(1, usize::from),
+        first,
+        sync: figures.next(),
+    };
+    let all = || std::iter::once(&fields.first).chain(&fields.sync);
+    let is_well = all().all(|one| one.differences.is_empty() && one.rate > 0);
+    let text = all().map(Figures::text).collect::<Vec<_>>().join("\n\n");
+    let code = if is_well { Code::Done } else { Code::No };
+    Ok(Report::new(&fields, text)?.with_code(code))
+}
+
+/// A cluster and its steps so far.
+struct Series<'a> {
+    bed: Bed,
+    options: &'a Options,
+    durability: Durability,
+    interrupt: &'a Interrupt,
+    steps: Vec<Step>,
+}
+
+impl<'a> Series<'a> {
+    fn start(
+        options: &'a Options,
+        durability: Durability,
+        interrupt: &'a Interrupt,
+    ) -> Result<Self, Failure> {
+        let plan = options.cluster_plan(durability)?;
+        Ok(Self {
+            bed: Bed::start(&plan, options.dir.as_deref(), interrupt)?,
+            options,
+            durability,
+            interrupt,
+            steps: Vec::new(),
+        })
+    }
+
+    fn measure(mut self) -> Result<Figures, Failure> {
+        let mut rate = self.search()?;
+        let mut runs = Vec::new();
+        for _ in 0..=STEPS_BACK_MAX {
+            runs.clear();
+            if rate < RATE_MIN {
+                rate = 0;
+                break;
+            }
+            for _ in 0..self.options.runs {
+                runs.push(self.run(rate)?);
+            }
+            let borne = runs.iter().filter(|run| run.is_borne).count();
+            if borne * 2 > runs.len() {
+                break;
+            }
+            // One short step may have been lucky.
+            rate -= rate / STEP_BACK;
+        }
+        let statuses = self.bed.statuses()?;
+        let agreement = self.bed.conclude()?;
+        let placement = agreement::placement(&statuses);
+        let name = name(self.durability);
+        Ok(Figures::of(
+            (name, placement),
+            rate,
+            self.steps,
+            runs,
+            agreement,
+        ))
+    }
+
+    /// The highest rate that one step bore.
+    fn search(&mut self) -> Result<u64, Failure> {
+        let (mut borne, mut refused) = (0, None);
+        let mut rate = self.options.rate;
+        while refused.is_none() && rate <= self.options.rate_max {
+            if self.step(rate)? {
+                borne = rate;
+                rate *= 2;
+            } else {
+                refused = Some(rate);
+            }
+        }
+        let Some(mut refused) = refused else {
+            return Ok(borne);
+        };
+        while borne == 0 && refused / 2 >= RATE_MIN {
+            if self.step(refused / 2)? {
+                borne = refused / 2;
+            } else {
+                refused /= 2;
+            }
+        }
+        for _ in 0..BISECTIONS {
+            let middle = u64::midpoint(borne, refused);
+            if borne == 0 || middle == borne {
+                break;
+            }
+            if self.step(middle)? {
+                borne = middle;
+            } else {
+                refused = middle;
+            }
+        }
+        Ok(borne)
+    }
+
+    fn step(&mut self, rate: u64) -> Result<bool, Failure> {
+        let step = self.load(rate)?;
+        let is_borne = step.is_borne;
+        self.steps.push(step);
+        Ok(is_borne)
+    }
+
+    /// A load, and a bare verifier after it.
+    fn run(&mut self, rate: u64) -> Result<Step, Failure> {
+        let mut step = self.load(rate)?;
+        step.verifier_rate_per_s = Some(measure(&VerifierPlan {
+            validators: usize::from(self.options.validators),
+            command_bytes: self.options.size as usize,
+            duration: Duration::from_secs(1),
+        })?);
+        Ok(step)
+    }
+
+    fn load(&mut self, rate: u64) -> Result<Step, Failure> {
+        let plan = self.options.load_plan(rate, self.steps.len() as u64);
+        let before = self.bed.cpu();
+        let outcome = self.bed.drive(&plan, self.interrupt)?;
+        let step = Step::of(rate, &outcome, self.bed.cpu().saturating_sub(before));
+        progress(&format!(
+            "{}: {rate}/s: {:.0} finalized a second, p99 {} us: {}",
+            name(self.durability),
+            step.throughput_per_s,
+            number(step.p99_us),
+            if step.is_borne { "borne" } else { "not borne" },
+        ));
+        Ok(step)
+    }
+}
+
+impl Step {
+    fn of(rate: u64, outcome: &Outcome, cpu: Duration) -> Self {
+        let finalized = outcome.counts.finalized;
+        let unsent = outcome.offered.saturating_sub(outcome.counts.generated);
+        let p99_us = outcome.client.percentiles().p99;
+        let is_whole = unsent == 0 && outcome.missing == 0 && finalized > 0;
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "counts of a run are far below 2^53"
+        )]
+        let commands = finalized.max(1) as f64;
+        Self {
+            rate,
+            throughput_per_s: per_second(finalized, outcome.elapsed_ns),
+            p99_us,
+            unsent,
+            missing: outcome.missing,
+            busy: outcome.counts.busy,
+            cpu_us_per_command: cpu.as_secs_f64() * 1e6 / commands,
+            is_borne: is_whole && p99_us.is_some_and(|us| us < P99_MAX_US),
+            verifier_rate_per_s: None,
+        }
+    }
+}
+
+impl Figures {
+    fn of(
+        (durability, (threads, idle)): (&'static str, (String, String)),
+        rate: u64,
+        steps: Vec<Step>,
+        runs: Vec<Step>,
+        agreement: Agreement,
+    ) -> Self {
+        let over = |part: fn(&Step) -> Option<f64>| median(runs.iter().filter_map(part));
+        let ratio = |run: &Step| Some(run.throughput_per_s / run.verifier_rate_per_s?);
+        Self {
+            durability,
+            threads,
+            idle,
+            rate,
+            throughput_per_s: over(|run| Some(run.throughput_per_s)),
+            p99_us: over(|run| run.p99_us),
+            verifier_rate_per_s: over(|run| run.verifier_rate_per_s),
+            ratio_to_verifier: over(ratio),
+            cpu_us_per_command: over(|run| Some(run.cpu_us_per_command)),
+            state_roots_equal: agreement.state_roots_equal,
+            logs_equal: agreement.logs_equal,
+            differences: agreement.differences,
+            steps,
+            runs,
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut facts = table(&["what", "value"]);
+        for (what, value) in [
+            ("finalized a second", self.throughput_per_s),
+            ("p99 of clients, us", self.p99_us),
+            ("bare verifier, commands a second", self.verifier_rate_per_s),
+            ("processor time a command, us", self.cpu_us_per_command),
+        ] {
+            facts.add_row(vec![what.to_owned(), number(value)]);
+        }
+        let ratio = self
+            .ratio_to_verifier
+            .map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"));
+        facts.add_row(vec!["ratio to the verifier".to_owned(), ratio]);
+        let mut text = format!(
+            "{}, {}, {}: {}/s borne (medians of {} runs)\n{facts}",
+            self.durability,
+            self.threads,
+            self.idle,
+            self.rate,
+            self.runs.len()
+        );
+        for difference in &self.differences {
+            text.push_str("\nFAILED: ");
+            text.push_str(difference);
+        }
+        text
+    }
+}
+
+impl Options {
+    fn cluster_plan(&self, durability: Durability) -> Result<Plan, Failure> {
+        let validators = usize::from(self.validators);
+        Ok(Plan {
+            weights: vec![1; validators],
+            fault_weight: None,
+            fast_slack: None,
+            crash_only: self.validators < 4,
+            workload: Workload::Opaque,
+            auth: self.auth.into(),
+            base_port: free_base_port(validators)?,
+            durability,
+            profile: quorate::profiles::Profile::Laptop,
+            threads: None,
+            idle: None,
+            trace_stamps: 0,
+        })
+    }
+
+    fn load_plan(&self, rate: u64, seed: u64) -> LoadPlan {
+        LoadPlan {
+            flow: Flow::Opaque {
+                size: self.size as usize,
+            },
+            rate: NonZeroU64::new(rate).unwrap_or(NonZeroU64::MIN),
+            seconds: self.seconds,
+            clients: self.clients,
+            seed,
+            keeps_acknowledged: false,
+            routing: Routing::Leader { aside_every: 0 },
+            keeps_trips: false,
+        }
+    }
+}
+
+impl From<VerifierError> for Failure {
+    fn from(error: VerifierError) -> Self {
+        Self::new(Code::No, error)
+    }
+}

@@ -95,7 +95,11 @@ fn read_log(name: &str, parent: Option<BlockId>, base_height: u64) -> Chain {
     let base = header(&genesis, base_height, BlockId::new([9; 32]));
     let entry = [&bytes_of(&base)[..], &[8; 32]].concat();
     opened.writer.append(KIND_BASE, &[&entry]).unwrap();
-    let above = header(&genesis, base_height + 1, parent.unwrap_or_else(|| base.id()));
+    let above = header(
+        &genesis,
+        base_height + 1,
+        parent.unwrap_or_else(|| base.id()),
+    );
     let mark = finalize(&mut opened.writer, &above, None);
     let top = header(&genesis, base_height + 2, above.id());
     finalize(&mut opened.writer, &top, Some(mark));

@@ -95,7 +95,9 @@ impl Node {
     /// As [`start`](Self::start), and takes snapshots as the configuration says. `second` is
     /// another instance of the same application in the same first state: it executes the same
     /// blocks on a thread of its own, and is what snapshots are taken of, so that `app` is never
-    /// stopped for one. It costs its memory and as much work again.
+    /// stopped for one. It costs its memory and as much work again. Only such a node gives its
+    /// peers snapshots, and can join by one of theirs: then [`wait`](Self::wait) ends with
+    /// [`NodeFailure::SnapshotFetched`], and it is to be started again.
     ///
     /// # Errors
     /// [`StartError`]; nothing is left running.

@@ -114,58 +114,77 @@ fn run<S: StateMachine>(
     parts: ShadowParts,
     mut shadow: Shadow<S>,
 ) -> Result<Option<u64>, crate::shadow::ShadowError> {
+    let ShadowParts {
+        asks,
+        metrics,
+        answer,
+        exchange,
+        stop,
+        halt,
+    } = parts;
     let mut prune_failed = false;
-    let mut exchange = Exchange::new(parts.exchange);
+    let mut exchange = Exchange::new(exchange);
     let begun = Instant::now();
-    while !parts.halt.is_set() {
+    // What peers ask for does not take the rest of the pace.
+    let mut rests_until = begun;
+    while !halt.is_set() {
         let now_ns = nanoseconds(begun.elapsed());
         let mut inputs = Vec::new();
         let whole = exchange.turn(now_ns, &mut inputs);
-        if !inputs.is_empty() {
-            (parts.answer)(inputs);
-        }
         if let Some(height) = whole {
-            (parts.stop)();
+            stop();
             return Ok(Some(height));
         }
         shadow.hold(exchange.held(now_ns));
-        let height = parts.metrics.height.read();
-        let is_due = shadow.next_due().is_some_and(|due| due <= height);
-        let pause = if is_due {
-            let start = Instant::now();
-            match shadow.advance(RECORDS_PER_STRETCH)? {
-                // What makes the record durable is on its way.
-                Progress::Idle => LOOK,
-                Progress::More => start.elapsed(),
-                Progress::Taken(statement) => {
-                    let elapsed = start.elapsed();
-                    tracing::info!(
-                        height = statement.height.number(),
-                        ?elapsed,
-                        "snapshot taken"
-                    );
-                    parts.metrics.snapshot_height.set(statement.height.number());
-                    (parts.answer)(vec![Input::State(statement)]);
-                    elapsed.min(LOOK)
-                }
-                Progress::Failed(error) => {
-                    parts.metrics.alarms.add(1);
-                    tracing::error!(%error, "a snapshot was not taken");
-                    LOOK
-                }
-            }
-        } else {
-            prune(&mut shadow, &parts.metrics, &mut prune_failed)
-        };
-        let pause = exchange.pause().map_or(pause, |most| pause.min(most));
-        match parts.asks.recv_timeout(pause) {
+        if Instant::now() >= rests_until {
+            let pause = work(&mut shadow, &metrics, &mut inputs, &mut prune_failed)?;
+            rests_until = Instant::now() + pause;
+        }
+        if !inputs.is_empty() {
+            answer(inputs);
+        }
+        let rest = rests_until.saturating_duration_since(Instant::now());
+        let pause = exchange.pause().map_or(rest, |most| rest.min(most));
+        match asks.recv_timeout(pause) {
             Ok(ToShadow::Certificate(certificate)) => shadow.certify(*certificate),
-            Ok(ToShadow::Ask) => shadow.ask(parts.metrics.height.read()),
+            Ok(ToShadow::Ask) => shadow.ask(metrics.height.read()),
             Ok(ToShadow::Parts) | Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }
     }
     Ok(None)
+}
+
+/// One stretch of reading when a snapshot is due, of pruning otherwise; says how long to rest then.
+fn work<S: StateMachine>(
+    shadow: &mut Shadow<S>,
+    metrics: &Metrics,
+    inputs: &mut Vec<Input>,
+    prune_failed: &mut bool,
+) -> Result<Duration, crate::shadow::ShadowError> {
+    let height = metrics.height.read();
+    if shadow.next_due().is_none_or(|due| due > height) {
+        return Ok(prune(shadow, metrics, prune_failed));
+    }
+    let start = Instant::now();
+    Ok(match shadow.advance(RECORDS_PER_STRETCH)? {
+        // What makes the record durable is on its way.
+        Progress::Idle => LOOK,
+        Progress::More => start.elapsed(),
+        Progress::Taken(statement) => {
+            let elapsed = start.elapsed();
+            let height = statement.height.number();
+            tracing::info!(height, ?elapsed, "snapshot taken");
+            metrics.snapshot_height.set(height);
+            inputs.push(Input::State(statement));
+            elapsed.min(LOOK)
+        }
+        Progress::Failed(error) => {
+            metrics.alarms.add(1);
+            tracing::error!(%error, "a snapshot was not taken");
+            LOOK
+        }
+    })
 }
 
 /// Lets old log segments go while no snapshot is due; says how long to pause then.

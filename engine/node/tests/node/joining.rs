@@ -8,6 +8,7 @@ use quorate::profiles::{Durability, Threading};
 use quorate::snapshot::SnapshotFolder;
 use quorate::state_machine::{Context, Lane, Output, StateMachine};
 use std::sync::Arc;
+use std::time::Duration;
 
 const EVERY: u64 = 64;
 /// Bytes of a state that takes several whole chunks.
@@ -53,16 +54,15 @@ fn start(cluster: &Cluster, place: u16) -> Node {
     Node::start_with_snapshots(config, Wide::default(), Wide::default()).unwrap()
 }
 
-/// Adds until the logs of these nodes do not begin with genesis any more.
-fn fill(cluster: &Cluster, nodes: &[Node]) -> u64 {
-    let key = Arc::new(KeyPair::from_seed(&[77; 32]));
+/// Adds ones as a client of its own for as long as it is to; says how many.
+fn add(cluster: &Cluster, client: u8, mut goes_on: impl FnMut() -> bool) -> u64 {
+    let key = Arc::new(KeyPair::from_seed(&[client; 32]));
     let options = ClientOptions::default();
     let mut client = Client::connect(&cluster.genesis, key, options, PATIENCE).unwrap();
     let mut command = 1_u64.to_le_bytes().to_vec();
     command.resize(60_000, 0);
     let mut count = 0;
-    let is_pruned = |node: &Node| node.metrics().log_pruned_bytes.read() > 0;
-    while !nodes.iter().all(is_pruned) {
+    while goes_on() {
         client
             .submit_and_wait(Lane::Order, &command, PATIENCE)
             .unwrap();
@@ -77,7 +77,16 @@ fn a_node_that_its_peers_logs_do_not_reach_joins_by_a_snapshot_and_begins_anew()
         let mut cluster = Cluster::with_windows("joined", 4, Durability::Async, Some(16));
         cluster.threading = threading;
         let mut nodes: Vec<Node> = (0..3).map(|place| start(&cluster, place)).collect();
-        let count = fill(&cluster, &nodes);
+        let mut count = 0;
+        let was_there = threading == Threading::Dedicated;
+        if was_there {
+            // Long gone, with words of its own; the other one was never there.
+            let gone = start(&cluster, 3);
+            count += add(&cluster, 76, || gone.metrics().height.read() == 0);
+            gone.shutdown(Duration::ZERO).unwrap();
+        }
+        let is_pruned = |node: &Node| node.metrics().log_pruned_bytes.read() > 0;
+        count += add(&cluster, 77, || !nodes.iter().all(is_pruned));
 
         let joining = start(&cluster, 3);
         eventually("a snapshot of peers", || joining.is_finished());

@@ -117,8 +117,8 @@ pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// Runs the four validators of a testnet under load until something holds, and stops them.
-pub(crate) fn run_under_load(dir: &Path, what: &str, mut holds: impl FnMut() -> bool) {
+/// Starts the four validators of a testnet.
+pub(crate) fn start_four(dir: &Path) -> Cluster {
     let launch = |index| {
         let config = dir.join(format!("validator-{index:02}/quorate.toml"));
         Launch {
@@ -130,6 +130,19 @@ pub(crate) fn run_under_load(dir: &Path, what: &str, mut holds: impl FnMut() -> 
     };
     let mut cluster = Cluster::new((0..4).map(launch).collect(), Arc::new(|_, _| ()));
     cluster.start_all().unwrap();
+    cluster
+}
+
+/// Stops them, each with success.
+pub(crate) fn stop_four(mut cluster: Cluster) {
+    for ended in cluster.stop_all(Duration::from_secs(20)).unwrap() {
+        assert_eq!(ended.status.code(), Some(0), "validator {}", ended.index);
+    }
+}
+
+/// Runs the four validators of a testnet under load until something holds, and stops them.
+pub(crate) fn run_under_load(dir: &Path, what: &str, mut holds: impl FnMut() -> bool) {
+    let cluster = start_four(dir);
     wait_until(what, || {
         run(&[
             "load",
@@ -142,7 +155,5 @@ pub(crate) fn run_under_load(dir: &Path, what: &str, mut holds: impl FnMut() -> 
         ]);
         holds()
     });
-    for ended in cluster.stop_all(Duration::from_secs(20)).unwrap() {
-        assert_eq!(ended.status.code(), Some(0), "validator {}", ended.index);
-    }
+    stop_four(cluster);
 }

@@ -131,10 +131,23 @@ pub(crate) fn launches(dir: &Path) -> Vec<Launch> {
     (0..4).map(launch).collect()
 }
 
-/// Runs the four validators of a testnet under load until something holds, and stops them.
-pub(crate) fn run_under_load(dir: &Path, what: &str, mut holds: impl FnMut() -> bool) {
+/// Starts the four validators of a testnet.
+pub(crate) fn start_four(dir: &Path) -> Cluster {
     let mut cluster = Cluster::new(launches(dir), Arc::new(|_, _| ()));
     cluster.start_all().unwrap();
+    cluster
+}
+
+/// Stops them, each with success.
+pub(crate) fn stop_four(mut cluster: Cluster) {
+    for ended in cluster.stop_all(Duration::from_secs(20)).unwrap() {
+        assert_eq!(ended.status.code(), Some(0), "validator {}", ended.index);
+    }
+}
+
+/// Runs the four validators of a testnet under load until something holds, and stops them.
+pub(crate) fn run_under_load(dir: &Path, what: &str, mut holds: impl FnMut() -> bool) {
+    let cluster = start_four(dir);
     wait_until(what, || {
         run(&[
             "load",
@@ -147,7 +160,5 @@ pub(crate) fn run_under_load(dir: &Path, what: &str, mut holds: impl FnMut() -> 
         ]);
         holds()
     });
-    for ended in cluster.stop_all(Duration::from_secs(20)).unwrap() {
-        assert_eq!(ended.status.code(), Some(0), "validator {}", ended.index);
-    }
+    stop_four(cluster);
 }

@@ -246,11 +246,33 @@ impl ConfigFile {
                     .remedy("choose 1 microsecond to one hour"),
             );
         }
+        for (field, value, least, most) in self.ranges() {
+            if !(least..=most).contains(&value) {
+                return Err(FileError::new(path, field, "out of range")
+                    .value(value)
+                    .remedy(format!("choose {least} to {most}")));
+            }
+        }
+        self.check_multiples(path)?;
+        self.check_budget(path)?;
+        let cores = topology::cores();
+        if let Some(core) = self.pin.iter().find(|core| !cores.contains(core)) {
+            return Err(
+                FileError::new(path, "pin", "this process may not use the core")
+                    .value(core)
+                    .remedy(format!("choose among {cores:?}")),
+            );
+        }
+        Ok(())
+    }
+
+    /// Every number with a range: its field, itself, the least and the most.
+    const fn ranges(&self) -> [(&'static str, u64, u64, u64); 7] {
         let limits = &self.limits;
-        let ranges = [
+        [
             (
                 "log.segment_bytes",
-                u64::from(self.log.segment_bytes),
+                self.log.segment_bytes as u64,
                 4 << 20,
                 4 << 30,
             ),
@@ -280,25 +302,7 @@ impl ConfigFile {
                 0,
                 STAMPS_MAX as u64,
             ),
-        ];
-        for (field, value, least, most) in ranges {
-            if !(least..=most).contains(&value) {
-                return Err(FileError::new(path, field, "out of range")
-                    .value(value)
-                    .remedy(format!("choose {least} to {most}")));
-            }
-        }
-        self.check_multiples(path)?;
-        self.check_budget(path)?;
-        let cores = topology::cores();
-        if let Some(core) = self.pin.iter().find(|core| !cores.contains(core)) {
-            return Err(
-                FileError::new(path, "pin", "this process may not use the core")
-                    .value(core)
-                    .remedy(format!("choose among {cores:?}")),
-            );
-        }
-        Ok(())
+        ]
     }
 
     fn check_budget(&self, path: &Path) -> Result<(), FileError> {

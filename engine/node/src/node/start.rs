@@ -256,10 +256,8 @@ pub(super) fn start<S: StateMachine>(
     let metrics = first_metrics(companions.summary.snapshot, bytes_max);
     let (control, controls) = bounded(CONTROLS_MAX);
     let (publisher, finalized) = publisher(config.limits.finalized_queue_max);
-    let (durable, is_wanted) = (
-        publisher.durable.1.clone(),
-        Arc::clone(&publisher.is_wanted),
-    );
+    let is_wanted = Arc::clone(&publisher.is_wanted);
+    let durable = publisher.durable.1.clone();
     let inlet = Arc::new(Inlet::new(&config.genesis, auth));
     let asker = Asker {
         control,

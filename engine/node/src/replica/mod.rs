@@ -191,17 +191,7 @@ impl<S: StateMachine> Parts<S> {
         {
             snapshots.settle_fetched(base.header.height.number())?;
         }
-        let mut lanes = Lanes::new(LanesConfig {
-            is_signed: config.auth.is_signed(),
-            ..config.lanes.clone()
-        });
-        let live = executor.sessions().iter().filter(|known| !known.is_closed);
-        for session in live {
-            lanes.restore_session(session.id, session.last_seq);
-        }
-        for id in executor.sessions().ended() {
-            lanes.restore_ended(*id);
-        }
+        let lanes = restored_lanes(config, &executor);
         let consensus = Config {
             own: config.own,
             set: Arc::clone(set),
@@ -240,6 +230,22 @@ impl<S: StateMachine> Parts<S> {
             companions,
         ))
     }
+}
+
+/// Lanes that know of every session what the state knows of it.
+fn restored_lanes<S: StateMachine>(config: &ReplicaConfig, executor: &Executor<S>) -> Lanes {
+    let mut lanes = Lanes::new(LanesConfig {
+        is_signed: config.auth.is_signed(),
+        ..config.lanes.clone()
+    });
+    let live = executor.sessions().iter().filter(|known| !known.is_closed);
+    for session in live {
+        lanes.restore_session(session.id, session.last_seq);
+    }
+    for id in executor.sessions().ended() {
+        lanes.restore_ended(*id);
+    }
+    lanes
 }
 
 impl<S: StateMachine> Replica<S> {

@@ -17,7 +17,7 @@ use quorate::state_machine::{Context, Output, SessionEvent, SessionId, StateMach
 use quorate_consensus::effect::Destination;
 use quorate_consensus::input::Input;
 use quorate_consensus::machine::{Durability, TimerConfig};
-use quorate_consensus::payload::{Entry, Lane, encode_entry, session_of_key};
+use quorate_consensus::payload::session_of_key;
 use quorate_consensus::restart;
 use quorate_consensus::signing::ValidatorKey;
 use quorate_consensus::trust::Lease;
@@ -27,6 +27,8 @@ use quorate_consensus::verify::Zip215;
 use quorate_log::{DataFolder, LeaseFile, LeaseRead, LogConfig, MemoryBackend};
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
+
+pub(crate) use crate::commands::{command, commands};
 
 pub(crate) const MS: u64 = 1_000_000;
 const US: u64 = 1_000;
@@ -674,31 +676,4 @@ pub(crate) fn index(place: usize) -> ValidatorIndex {
 
 pub(crate) fn session(client: u8) -> SessionId {
     SessionId(session_of_key(&[client; 32]))
-}
-
-/// One command of a client.
-pub(crate) fn command(client: u8, seq: u64, text: &str) -> Vec<u8> {
-    let mut body = Vec::new();
-    if seq == 1 {
-        body.extend_from_slice(&[client; 32]);
-    }
-    body.extend_from_slice(text.as_bytes());
-    let session = session_of_key(&[client; 32]);
-    let mut bytes = Vec::new();
-    let entry = Entry {
-        lane: Lane::Order,
-        session: &session,
-        seq,
-        signature: None,
-        body: &body,
-    };
-    encode_entry(&entry, &mut bytes);
-    bytes
-}
-
-/// Commands `first..=last` of a client.
-pub(crate) fn commands(client: u8, first: u64, last: u64) -> Vec<Vec<u8>> {
-    (first..=last)
-        .map(|seq| command(client, seq, &format!("{client}.{seq}")))
-        .collect()
 }

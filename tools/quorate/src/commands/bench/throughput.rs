@@ -32,6 +32,8 @@ use crate::plan::AuthArg;
 const P99_MAX_US: f64 = 50_000.0;
 /// Times that the rate is halved between one that is borne and one that is not.
 const BISECTIONS: u32 = 3;
+/// Loads at one rate before it counts as not borne.
+const TRIES: u32 = 2;
 /// Lowest rate that is tried, commands a second.
 const RATE_MIN: u64 = 100;
 /// Highest rate that is tried.
@@ -256,11 +258,17 @@ impl<'a> Series<'a> {
         Ok(borne)
     }
 
+    /// Whether a rate is borne, at the second try at latest: one failure may be the machine's.
     fn step(&mut self, rate: u64) -> Result<bool, Failure> {
-        let step = self.load(rate)?;
-        let is_borne = step.is_borne;
-        self.steps.push(step);
-        Ok(is_borne)
+        for _ in 0..TRIES {
+            let step = self.load(rate)?;
+            let is_borne = step.is_borne;
+            self.steps.push(step);
+            if is_borne {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// A load, and a bare verifier after it.

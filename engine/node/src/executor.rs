@@ -504,7 +504,10 @@ impl<S: StateMachine> Executor<S> {
     /// time.
     #[must_use]
     pub fn timer_next_ns(&self) -> Option<u64> {
-        let timers = [self.app.timer_next_ns(), self.timeout_next_ns];
+        // Time-outs that found no room in the last block are due in the next one.
+        let next_ns = self.time_ns.saturating_add(1);
+        let timeout_ns = self.timeout_next_ns.map(|due_ns| due_ns.max(next_ns));
+        let timers = [self.app.timer_next_ns(), timeout_ns];
         timers.into_iter().flatten().min()
     }
 

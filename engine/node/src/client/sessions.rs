@@ -16,7 +16,7 @@ use crate::auth::CommandAuth;
 use crate::client_wire::{encode_query, encode_root_ask, encode_session_ask, encode_status_ask};
 use crate::genesis::Genesis;
 use crate::keys::KeyPair;
-use crate::sessions::SessionCommand;
+use crate::sessions::{SessionCommand, TIMEOUT_MAX_NS, TIMEOUT_MIN_NS};
 use crate::state_machine::{Lane, SessionId};
 use quorate_consensus::types::ValidatorIndex;
 use quorate_consensus::validators::ValidatorSet;
@@ -243,7 +243,10 @@ impl Clients {
         match command {
             SessionCommand::Heartbeat => {}
             SessionCommand::Close | SessionCommand::Timeout(0) => session.heartbeat = None,
-            SessionCommand::Timeout(ns) => session.heartbeat = Some(Duration::from_nanos(ns / 3)),
+            SessionCommand::Timeout(ns) => {
+                let ns = ns.clamp(TIMEOUT_MIN_NS, TIMEOUT_MAX_NS);
+                session.heartbeat = Some(Duration::from_nanos(ns / 3));
+            }
         }
         let seq = session.pending.push_session(command, now);
         session.spoke_at = now;
@@ -448,8 +451,11 @@ impl Clients {
             let session = &mut self.table.sessions[place];
             if session.gateway.is_up() && session.heartbeat_due().is_some_and(|due| due <= now) {
                 session.spoke_at = now;
-                session.pending.push_session(SessionCommand::Heartbeat, now);
-                self.table.soil(place);
+                // A command that waits will be a sign of life.
+                if session.pending.len() == 0 {
+                    session.pending.push_session(SessionCommand::Heartbeat, now);
+                    self.table.soil(place);
+                }
             }
             let session = &self.table.sessions[place];
             match session.gateway.state {

@@ -331,6 +331,9 @@ fn time_outs_beyond_a_block_s_share_come_with_the_next_one() {
         let is_time_out = |call: &&String| call.starts_with("TimedOut");
         let calls = &executor.app().calls;
         assert_eq!(calls.iter().filter(is_time_out).count(), total, "{height}");
+        // What is left over makes an idle chain propose another block.
+        let next_ns = (total == 256).then_some(3 * SECOND_NS + 1);
+        assert_eq!(executor.timer_next_ns(), next_ns);
     }
 }
 

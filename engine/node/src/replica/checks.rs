@@ -19,6 +19,9 @@ pub(crate) const CHECKS_PER_TURN: usize = 64;
 /// executed anyway, and what a peer forwarded comes again.
 const WAITING_MAX: usize = 1024;
 
+/// Final blocks that may wait for their signatures while clients' submissions are still taken.
+const HELD_MAX: usize = 4;
+
 /// What is to be checked.
 #[derive(Clone, Debug)]
 pub enum Check {
@@ -108,6 +111,11 @@ impl PieceChecks {
 
     pub(super) fn is_idle(&self) -> bool {
         self.waiting.is_empty() && self.held.is_empty()
+    }
+
+    /// Whether so many final blocks wait for their signatures that no more load should come in.
+    pub(super) fn is_behind(&self) -> bool {
+        self.held.len() > HELD_MAX
     }
 
     pub(super) fn ask(&mut self, check: Check) {

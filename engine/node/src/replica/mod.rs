@@ -485,6 +485,13 @@ impl<S: StateMachine> Replica<S> {
         !self.checks.is_idle()
     }
 
+    /// Whether execution is so far behind with signatures that submissions should wait: what is
+    /// admitted must be checked by everybody.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        self.checks.is_behind()
+    }
+
     /// When the next turn is due at latest, by the monotonic clock; anything that comes before
     /// then is a reason for one as well.
     #[must_use]

@@ -189,6 +189,9 @@ impl<S: StateMachine> SharedLoop<S> {
             verdicts,
             ..
         } = self;
+        if parts.replica.is_behind() {
+            return 0;
+        }
         let leader = Some(parts.replica.consensus().leader());
         let mut budget = CHECKS_PER_TURN;
         let mut work = 0;

@@ -1,7 +1,7 @@
 //! Whole nodes on loopback: clients, embedding, stopping and starting again.
 
 use crate::support::{Cluster, PATIENCE, agree, eventually, stop_all};
-use quorate::client::{Client, ClientError, ClientOptions};
+use quorate::client::{Client, ClientError, ClientEvent, ClientOptions, Clients};
 use quorate::client_wire::{Outcome, Rejection};
 use quorate::keys::KeyPair;
 use quorate::node::Admission;
@@ -10,7 +10,7 @@ use quorate::sessions::SessionCommand;
 use quorate::state_machine::Lane;
 use quorate_consensus::types::ValidatorIndex;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 fn client(cluster: &Cluster, seed: u8, first: u16) -> Client {
     let key = Arc::new(KeyPair::from_seed(&[100 + seed; 32]));
@@ -236,5 +236,32 @@ fn a_session_lives_by_its_heartbeats_and_ends_for_good_when_it_says_so() {
         refused,
         Err(ClientError::Rejected(Rejection::SessionEnded))
     ));
+    stop_all(nodes);
+}
+
+#[test]
+fn a_client_that_has_declared_a_time_out_gives_signs_of_life_by_itself() {
+    let cluster = Cluster::new("beats", 4, Durability::Async);
+    let nodes = cluster.start_all();
+    let mut clients = Clients::new(&cluster.genesis).unwrap();
+    let key = Arc::new(KeyPair::from_seed(&[110; 32]));
+    let client = clients.add(key, ClientOptions::default());
+    // As short as it may be; a zero of it would be a flood.
+    let declare = SessionCommand::Timeout(1);
+    clients
+        .tell_session(client, declare, Instant::now())
+        .unwrap();
+    let mut seqs = Vec::new();
+    eventually("three signs of life", || {
+        let pause = Some(Duration::from_millis(20));
+        let on_event = |_, event: ClientEvent<'_>| {
+            if let ClientEvent::Result { result, .. } = event {
+                seqs.push(result.item.seq);
+            }
+        };
+        clients.turn(Instant::now(), pause, on_event).unwrap();
+        seqs.len() >= 4
+    });
+    assert_eq!(seqs[..4], [1, 2, 3, 4]);
     stop_all(nodes);
 }

@@ -54,6 +54,7 @@ impl Bed {
         let mut cluster = Cluster::new(node::launches(&testnet)?, quiet);
         cluster.start_all()?;
         wait_until_up(&mut cluster, &chain, interrupt)?;
+        wait_until_voting(&chain)?;
         Ok(Self {
             cluster,
             testnet,
@@ -131,6 +132,25 @@ impl Bed {
         }
         agreement::compare_logs(&self.testnet, Logs::AtRest, self.height, &mut agreement);
         Ok(agreement)
+    }
+}
+
+/// Asks until every validator may vote: before, all goes the slow path.
+fn wait_until_voting(chain: &Chain) -> Result<(), Failure> {
+    let deadline = Instant::now() + SETTLE;
+    let is_voting = |status: &Status| {
+        let Ok(status) = status else { return false };
+        status["voting"].as_bool() == Some(true)
+    };
+    loop {
+        let statuses = agreement::statuses(chain, Instant::now() + LOOK, true)?;
+        if statuses.iter().all(is_voting) {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            let what = "not every validator may vote";
+            return Err(Failure::new(Code::TryAgain, what).detail(format!("{statuses:?}")));
+        }
     }
 }
 

@@ -133,6 +133,9 @@ struct Figures {
     #[serde(skip_serializing_if = "Option::is_none")]
     group_sync_us: Option<Value>,
     fast_path_fraction: Option<f64>,
+    /// Windows that some validator stopped because nothing moved: the rest of such a window goes
+    /// the slow path.
+    windows_stopped: u64,
     spread: Spread,
     state_roots_equal: Option<bool>,
     logs_equal: Option<bool>,
@@ -280,6 +283,7 @@ impl Series {
             stages_us: middle(&runs),
             group_sync_us,
             fast_path_fraction: agreement::fast_fraction(&statuses),
+            windows_stopped: stops(&statuses),
             spread: Spread::of(&runs),
             state_roots_equal: agreement.state_roots_equal,
             logs_equal: agreement.logs_equal,
@@ -423,6 +427,12 @@ impl Options {
             keeps_trips: true,
         }
     }
+}
+
+/// Windows stopped by a timer, at all validators together.
+fn stops(statuses: &[Status]) -> u64 {
+    let of = |status: &Value| status["faults"]["stops_timer"].as_u64();
+    statuses.iter().flatten().filter_map(of).sum()
 }
 
 /// The validators' own summary of their syncs; of several that of the middle one.

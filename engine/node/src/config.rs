@@ -290,6 +290,10 @@ impl ConfigFile {
         }
         self.check_multiples(path)?;
         self.check_budget(path)?;
+        self.check_pin(path)
+    }
+
+    fn check_pin(&self, path: &Path) -> Result<(), FileError> {
         let cores = topology::cores();
         if let Some(core) = self.pin.iter().find(|core| !cores.contains(core)) {
             return Err(

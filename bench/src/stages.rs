@@ -9,9 +9,9 @@
 //! the leader itself included:
 //!
 //! ```text
-//! client   intended |client_wire|                                                  |deliver| result
-//! leader                        received |queue|propose|              |count| final
-//! other                                               |wire|hash|journal|vote|wire|
+//! client  intended |client_wire|                                                |deliver| result
+//! leader                     received |queue|propose|              |count| final
+//! other                                            |wire|hash|journal|vote|wire|
 //! ```
 
 use std::collections::BTreeMap;

@@ -1,7 +1,7 @@
 //! An allocator that counts what each thread holds, so that a decoder can be held to a cap.
 //!
-//! Owns two numbers a thread. Stands in programs that feed decoders alone: this crate's binary and
-//! its test. Never: in anything that ships.
+//! Owns three numbers a thread. Stands in this crate's binary and its tests alone. Never: in
+//! anything that ships.
 #![expect(
     unsafe_code,
     reason = "an allocator is an unsafe trait; it hands everything to the system's"
@@ -16,6 +16,7 @@ thread_local! {
     // Without a destructor and made at compile time: reading them never allocates.
     static HELD: Cell<isize> = const { Cell::new(0) };
     static PEAK: Cell<isize> = const { Cell::new(0) };
+    static COUNT: Cell<u64> = const { Cell::new(0) };
 }
 
 /// The system's allocator, counted.
@@ -25,6 +26,7 @@ pub(crate) struct Counting;
 fn add(bytes: usize) {
     let held = HELD.get().saturating_add_unsigned(bytes);
     HELD.set(held);
+    COUNT.set(COUNT.get().wrapping_add(1));
     PEAK.set(PEAK.get().max(held));
 }
 
@@ -64,9 +66,14 @@ impl Meter for ThreadMeter {
     fn start(&self) {
         HELD.set(0);
         PEAK.set(0);
+        COUNT.set(0);
     }
 
     fn peak_bytes(&self) -> usize {
         usize::try_from(PEAK.get()).unwrap_or(0)
+    }
+
+    fn allocations(&self) -> u64 {
+        COUNT.get()
     }
 }

@@ -53,6 +53,8 @@ pub trait Meter: Sync {
     fn start(&self);
     /// The most that was held at once since the start.
     fn peak_bytes(&self) -> usize;
+    /// How often memory was asked for since the start, growing included.
+    fn allocations(&self) -> u64;
 }
 
 /// A program that does not count.
@@ -63,6 +65,10 @@ impl Meter for NoMeter {
     fn start(&self) {}
 
     fn peak_bytes(&self) -> usize {
+        0
+    }
+
+    fn allocations(&self) -> u64 {
         0
     }
 }
@@ -191,6 +197,10 @@ mod tests {
 
         fn peak_bytes(&self) -> usize {
             self.0
+        }
+
+        fn allocations(&self) -> u64 {
+            0
         }
     }
 

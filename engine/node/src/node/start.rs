@@ -235,9 +235,7 @@ pub(super) fn start<S: StateMachine>(
 ) -> Result<Node, StartError> {
     tell_start(&config);
     let clock = Clock::new();
-    let (mut parts, companions) = open_parts(&config, app, clock)?;
-    let trace = Trace::new(clock, config.limits.trace_stamps);
-    parts.order.set_trace(trace.clone());
+    let (parts, companions, trace) = open_parts(&config, app, clock)?;
     let (shadow_sender, asks) = ShadowSender::new();
     let bytes_max = config.log.bytes_max;
     let (reader, served) = (companions.reader, companions.served);
@@ -342,23 +340,25 @@ fn tell_recovered(summary: &RecoverySummary) {
     }
 }
 
-/// Recovers the validator from its folders.
+/// Recovers the validator from its folders, ready to stamp if it is to.
 fn open_parts<S: StateMachine>(
     config: &NodeConfig,
     app: S,
     clock: Clock,
-) -> Result<(Parts<S>, Companions), StartError> {
+) -> Result<(Parts<S>, Companions, Trace), StartError> {
     let path = log_path(&config.data);
     let folder = open_folder(&path)?;
     let replica_config = replica_config(config)?;
     let (_, now) = clock.read();
     let opened = Parts::open(&folder, &replica_config, app, now);
-    let (parts, companions) = opened.map_err(|source| StartError::Recovery {
+    let (mut parts, companions) = opened.map_err(|source| StartError::Recovery {
         folder: path,
         source,
     })?;
     tell_recovered(&companions.summary);
-    Ok((parts, companions))
+    let trace = Trace::new(clock, config.limits.trace_stamps);
+    parts.order.set_trace(trace.clone());
+    Ok((parts, companions, trace))
 }
 
 fn verify_parts(

@@ -20,27 +20,35 @@ struct Maker {
     callers: &'static [&'static str],
 }
 
+/// Where a channel or a journal stands, or what stands for them where nothing ships: the simulator,
+/// and the rounds in memory that the benches measure.
+const CALLERS: &[&str] = &[
+    "engine/node/src/",
+    "engine/sim/src/",
+    "bench/benches/support/",
+];
+
 /// The makers. A path that ends with `/` is a folder.
 const MAKERS: &[Maker] = &[
     Maker {
         name: "assert_authenticated",
         owner: "engine/consensus/",
-        callers: &["engine/node/src/", "engine/sim/src/"],
+        callers: CALLERS,
     },
     Maker {
         name: "assert_durable",
         owner: "engine/consensus/",
-        callers: &["engine/node/src/", "engine/sim/src/"],
+        callers: CALLERS,
     },
     Maker {
         name: "assert_durable_answer",
         owner: "engine/consensus/",
-        callers: &["engine/node/src/", "engine/sim/src/"],
+        callers: CALLERS,
     },
     Maker {
         name: "assert_durable_lease",
         owner: "engine/consensus/",
-        callers: &["engine/node/src/", "engine/sim/src/"],
+        callers: CALLERS,
     },
 ];
 

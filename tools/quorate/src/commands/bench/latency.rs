@@ -48,7 +48,8 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(2..=64))]
     validators: u16,
     /// Commands a second, open loop
-    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, default_value_t = 1_000)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rate: u32,
     /// Bytes of a command
     #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=65_000))]

@@ -1,8 +1,9 @@
 //! `quorate bench throughput`: the highest open-loop rate that validators of this machine bear, and
 //! what is reported at it.
 //!
-//! Owns the steps and the numbers made of them. A rate is borne when hardly anything was left unsent,
-//! nothing unfinished, and 99 in 100 clients had their result within [`P99_MAX_US`] of the intended time.
+//! Owns the steps and the numbers made of them. A rate is borne when hardly anything was left
+//! unsent, nothing unfinished, and 99 in 100 clients had their result within [`P99_MAX_US`] of the
+//! intended time.
 //! Beside each load a bare batch verifier is measured on the same cores. Never: compares figures of
 //! different invocations.
 

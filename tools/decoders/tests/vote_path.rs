@@ -1,0 +1,288 @@
+//! How often a validator asks for memory on the way from a proposal to its vote, in the steady
+//! state: a number that may only fall.
+//!
+//! Four whole validators on one thread, frames handed over at once. Stands here, since the counting
+//! allocator may stand nowhere else. Never: a time.
+
+#[path = "../src/counting.rs"]
+mod counting;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use counting::{Counting, ThreadMeter};
+use quorate::lanes::LanesConfig;
+use quorate::recovery;
+use quorate::replica::{Companions, Outbox, Parts, Replica, ReplicaConfig, run_jobs};
+use quorate::state_machine::{Context, Output, StateMachine};
+use quorate_consensus::effect::Destination;
+use quorate_consensus::machine::{Durability, TimerConfig};
+use quorate_consensus::payload::{Entry, Lane, encode_entry, session_of_key};
+use quorate_consensus::signing::ValidatorKey;
+use quorate_consensus::types::{Epoch, Now, Stake, ValidatorIndex};
+use quorate_consensus::validators::{SetParameters, Validator, ValidatorSet};
+use quorate_consensus::verify::{SignatureCheck, SignatureItem};
+use quorate_decoders::decoder::Meter as _;
+use quorate_log::{DataFolder, LogConfig, MemoryBackend};
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const VALIDATORS: usize = 4;
+const CLIENT_KEY: [u8; 32] = [77; 32];
+const GENESIS: &[u8] = b"a genesis";
+const WALL_START_NS: u64 = 1_700_000_000_000_000_000;
+/// Blocks before those that count: buffers that are used again have grown by then.
+const BLOCKS_WARM: u64 = 200;
+/// Blocks that count.
+const BLOCKS: u64 = 200;
+/// Requests for memory of a follower for each block with one command, from the proposal's frame to
+/// its finality, application and buffers of the caller included: what it was when this was written,
+/// and one for maps that grow. Raise it only with a word in docs/performance.md.
+const PER_BLOCK_MAX: u64 = 52;
+
+/// Does nothing, without memory.
+struct Nothing;
+
+impl StateMachine for Nothing {
+    fn sections(&self) -> &'static [&'static str] {
+        &["nothing"]
+    }
+
+    fn apply(&mut self, _: &Context, _: &[u8], _: &mut Output) {}
+
+    fn section_root(&mut self, _: usize) -> [u8; 32] {
+        [0; 32]
+    }
+
+    fn snapshot_section(&self, _: usize, _: &mut Vec<u8>) {}
+
+    fn restore_section(&mut self, _: usize, _: &[u8]) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn query(&self, _: &[u8], _: &mut Vec<u8>) {}
+}
+
+/// Everybody is honest here.
+struct Believe;
+
+impl SignatureCheck for Believe {
+    fn check(&mut self, items: &[SignatureItem<'_>]) -> Vec<bool> {
+        vec![true; items.len()]
+    }
+}
+
+fn key(place: usize) -> ValidatorKey {
+    ValidatorKey::from_seed(&[u8::try_from(place).expect("few") + 1; 32])
+}
+
+struct Member {
+    replica: Replica<Nothing>,
+    companions: Companions,
+    outbox: Outbox,
+}
+
+struct World {
+    set: Arc<ValidatorSet>,
+    members: Vec<Member>,
+    flights: VecDeque<(usize, usize, Vec<u8>)>,
+    now: Now,
+    /// What the last validator asked for, on the way of frames.
+    allocations: u64,
+    seq: u64,
+}
+
+fn index(place: usize) -> ValidatorIndex {
+    ValidatorIndex::new(u16::try_from(place).expect("few"))
+}
+
+fn set() -> Arc<ValidatorSet> {
+    let member = |place| Validator::new(key(place).public(), Stake::new(1));
+    let parameters = SetParameters {
+        chain_id: [1; 32],
+        genesis_hash: *blake3::hash(GENESIS).as_bytes(),
+        epoch: Epoch::ZERO,
+        fault: Stake::new(1),
+        slack: Stake::new(0),
+        window_slots: 4096,
+        turn_windows: 2,
+        crash_only: false,
+        genesis_time_ns: WALL_START_NS - 1_000_000_000,
+    };
+    let members = (0..VALIDATORS).map(member).collect();
+    Arc::new(ValidatorSet::new(parameters, members).expect("a good set"))
+}
+
+fn member(set: &Arc<ValidatorSet>, place: usize, now: Now) -> Member {
+    let log = LogConfig {
+        segment_bytes: 16 * 1024 * 1024,
+        ..LogConfig::new([9; 32])
+    };
+    let memory = MemoryBackend::new();
+    let folder = DataFolder::in_memory(&memory);
+    let (boot_id, own) = ([3; 16], index(place));
+    let key = set.validator(own).expect("a member").key;
+    recovery::initialize(&folder, &log, GENESIS, boot_id, key).expect("a new folder");
+    let config = ReplicaConfig {
+        own,
+        set: Arc::clone(set),
+        durability: Durability::Async,
+        timers: TimerConfig::laptop(),
+        incarnation_min: 1,
+        nonce_seed: [4; 32],
+        boot_id,
+        genesis: GENESIS.into(),
+        log,
+        lanes: LanesConfig::new(64, 20_000_000),
+        cache_bytes_max: 1024 * 1024,
+        snapshots: None,
+    };
+    let opened = Parts::open(&folder, &config, Nothing, now);
+    let (parts, companions) = opened.expect("a fresh validator starts");
+    Member {
+        replica: Replica::new(parts),
+        companions,
+        outbox: Outbox::new(),
+    }
+}
+
+impl World {
+    fn new() -> Self {
+        let now = Now {
+            mono_ns: 1_000_000_000,
+            wall_ns: WALL_START_NS,
+        };
+        let set = set();
+        let mut world = Self {
+            members: (0..VALIDATORS)
+                .map(|place| member(&set, place, now))
+                .collect(),
+            set,
+            flights: VecDeque::new(),
+            now,
+            allocations: 0,
+            seq: 0,
+        };
+        for place in 0..VALIDATORS {
+            for other in (0..VALIDATORS).filter(|other| *other != place) {
+                world.members[place].replica.peer_up(now, index(other));
+            }
+        }
+        world.settle();
+        world
+    }
+
+    /// One command of a client at the leader, to its finality everywhere.
+    fn block(&mut self) {
+        self.now.mono_ns += 1_000_000;
+        self.now.wall_ns += 1_000_000;
+        self.seq += 1;
+        let mut body = vec![0; 128];
+        if self.seq == 1 {
+            body[..32].copy_from_slice(&CLIENT_KEY);
+        }
+        let mut entry = Vec::new();
+        encode_entry(
+            &Entry {
+                lane: Lane::Order,
+                session: &session_of_key(&CLIENT_KEY),
+                seq: self.seq,
+                signature: None,
+                body: &body,
+            },
+            &mut entry,
+        );
+        let leader = self.leader();
+        let mut verdicts = Vec::new();
+        let replica = &mut self.members[leader].replica;
+        let taken = replica.submit(self.now, None, &entry, &mut verdicts);
+        taken.expect("an entry");
+        self.settle();
+    }
+
+    fn leader(&self) -> usize {
+        self.members[0].replica.consensus().leader().place()
+    }
+
+    fn height(&self, place: usize) -> u64 {
+        self.members[place].replica.consensus().delivered().number()
+    }
+
+    /// Turns of all and deliveries until nothing is on its way.
+    fn settle(&mut self) {
+        (0..VALIDATORS).for_each(|place| self.turn(place));
+        while let Some((from, to, bytes)) = self.flights.pop_front() {
+            self.counted(to, |member, now| {
+                let outcome = member.replica.peer_frame(now, index(from), &bytes);
+                assert!(!outcome.is_fault(), "{outcome:?}");
+            });
+            self.turn(to);
+        }
+    }
+
+    /// Counts what the last validator asks for.
+    fn counted(&mut self, place: usize, act: impl FnOnce(&mut Member, Now)) {
+        ThreadMeter.start();
+        act(&mut self.members[place], self.now);
+        if place == VALIDATORS - 1 {
+            self.allocations += ThreadMeter.allocations();
+        }
+    }
+
+    /// What a worker does beside the path.
+    fn sign(&mut self, place: usize) {
+        let (now, member) = (self.now, &mut self.members[place]);
+        let jobs = std::mem::take(&mut member.outbox.jobs);
+        let mut inputs = Vec::new();
+        let (own, signer) = (index(place), key(place));
+        run_jobs(&self.set, own, &signer, &mut Believe, jobs, &mut inputs);
+        for input in inputs {
+            member.replica.input(now, input);
+        }
+    }
+
+    fn turn(&mut self, place: usize) {
+        self.counted(place, |member, now| {
+            let turned = member.replica.turn(now, &mut member.outbox);
+            turned.expect("it goes on");
+        });
+        let (now, member) = (self.now, &mut self.members[place]);
+        for job in std::mem::take(&mut member.outbox.sync) {
+            let done = member.companions.sync.run(job);
+            member.replica.complete_sync(now, done).expect("memory");
+        }
+        self.sign(place);
+        let member = &self.members[place];
+        for frame in member.outbox.frames.iter() {
+            for to in 0..VALIDATORS {
+                let is_for = match frame.to {
+                    Destination::All => to != place,
+                    Destination::Peer(peer) => to == peer.place(),
+                };
+                if is_for {
+                    self.flights.push_back((place, to, frame.bytes.to_vec()));
+                }
+            }
+        }
+        self.counted(place, |member, _| member.outbox.clear());
+    }
+}
+
+#[test]
+fn a_follower_asks_for_memory_no_more_often_than_it_did() {
+    let mut world = World::new();
+    assert_ne!(world.leader(), VALIDATORS - 1, "the last one follows");
+    (0..BLOCKS_WARM).for_each(|_| world.block());
+    let height = world.height(VALIDATORS - 1);
+    world.allocations = 0;
+    (0..BLOCKS).for_each(|_| world.block());
+    assert_eq!(world.height(VALIDATORS - 1), height + BLOCKS, "one each");
+    let per_block = world.allocations / BLOCKS;
+    println!("{per_block} requests for memory a block");
+    assert!(
+        (1..=PER_BLOCK_MAX).contains(&per_block),
+        "{per_block} a block, {} in all",
+        world.allocations
+    );
+}

@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use counting::{Counting, ThreadMeter};
+use quorate::auth::CommandAuth;
 use quorate::lanes::LanesConfig;
 use quorate::recovery;
 use quorate::replica::{Companions, Outbox, Parts, Replica, ReplicaConfig, run_jobs};
@@ -136,6 +137,7 @@ fn member(set: &Arc<ValidatorSet>, place: usize, now: Now) -> Member {
         log,
         lanes: LanesConfig::new(64, 20_000_000),
         cache_bytes_max: 1024 * 1024,
+        auth: Arc::new(CommandAuth::session()),
         snapshots: None,
     };
     let opened = Parts::open(&folder, &config, Nothing, now);

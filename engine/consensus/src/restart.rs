@@ -455,7 +455,6 @@ impl Consensus {
             self.pace.timers_void = true;
             for state in self.windows.values_mut() {
                 state.is_dirty = true;
-                state.is_unsent |= !state.durable.is_empty();
             }
         }
     }

@@ -92,6 +92,8 @@ pub enum Rejection {
     TableFull = 5,
     /// The validator is stopping.
     Stopping = 6,
+    /// The validator's state is another than the others': it serves nobody.
+    Diverged = 7,
 }
 
 /// The verdict on one command of a submission.

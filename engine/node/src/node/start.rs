@@ -1,8 +1,10 @@
 //! The start of a node, in the one order that is safe: lock the folder, recover, open the ports,
 //! start the threads. Owns nothing that outlives it.
 
+use super::diverged::Diverged;
 use super::{Asker, Node, NodeFailure, StartError};
 use crate::config::NodeConfig;
+use crate::drift;
 use crate::hex;
 use crate::http::{HttpServer, Question, Reply};
 use crate::lanes::LanesConfig;
@@ -15,7 +17,7 @@ use crate::results::BlockResults;
 use crate::shadow::{Shadow, SnapshotPolicy};
 use crate::stages::clock::{Clock, wall_ns};
 use crate::stages::dedicated::{Dedicated, DedicatedParts, Halt};
-use crate::stages::inlet::{Inlet, InletReader};
+use crate::stages::inlet::{Control, Inlet, InletReader};
 use crate::stages::journal::{SyncThread, start_preparer};
 use crate::stages::shadow::{self, ShadowParts, ShadowSender, ToShadow};
 use crate::stages::shared::{Publisher, SharedLoop, SharedParts};
@@ -30,7 +32,7 @@ use quorate_consensus::signing::ValidatorKey;
 use quorate_consensus::types::ValidatorIndex;
 use quorate_consensus::validators::ValidatorSet;
 use quorate_log::{DataFolder, LogConfig, Reader, RecordRef};
-use quorate_net::{ChainIds, Limits, Net, NetConfig};
+use quorate_net::{ChainIds, Limits, Net, NetConfig, Waker};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -220,12 +222,15 @@ pub(super) fn start<S: StateMachine>(
 ) -> Result<Node, StartError> {
     tell_start(&config);
     let clock = Clock::new();
+    let diverged = Diverged::find(&config)?;
     let (parts, companions) = open_parts(&config, app, clock)?;
     let (shadow_sender, asks) = ShadowSender::new();
     let bytes_max = config.log.bytes_max;
     let (reader, served) = (companions.reader, companions.served);
     let pruning = Pruning::new(companions.pruner, reader.clone(), served, bytes_max);
     let origin = (reader, companions.snapshot, pruning);
+    // A state that differs is no state to take snapshots of, and its log is not to be pruned.
+    let second = second.filter(|_| !diverged.is_known());
     let shadow = second.map(|app| ShadowPlan::new(&config, app, origin, asks));
     tell_pruning(bytes_max, shadow.is_some());
     let net_config = net_config(&config, companions.summary.lease.incarnation)?;
@@ -236,18 +241,13 @@ pub(super) fn start<S: StateMachine>(
     let (peer_address, client_address) = (net.peer_address(), net.client_address());
     let waker = net.waker();
     let metrics = first_metrics(companions.summary.snapshot, bytes_max);
-    let (control, controls) = bounded(CONTROLS_MAX);
     let (publisher, finalized) = publisher(config.limits.finalized_queue_max);
-    let (durable, is_wanted) = (
-        publisher.durable.1.clone(),
-        Arc::clone(&publisher.is_wanted),
-    );
+    let durable = publisher.durable.1.clone();
+    let is_wanted = Arc::clone(&publisher.is_wanted);
     let command_bytes_max = config.genesis.file().limits.command_bytes_max;
     let inlet = Arc::new(Inlet::new(command_bytes_max as usize));
-    let asker = Asker {
-        control,
-        waker: waker.clone(),
-    };
+    let recorder = diverged.recorder(parts.executor.roots(), &metrics, &inlet);
+    let (asker, controls) = asker(waker.clone());
     let http = start_http(config.listen_metrics, &asker, &metrics)?;
     let core = config.placement.core_of(STAGES - 1);
     let verify = verify_parts(set, config.own, validator_key, core, &metrics)?;
@@ -266,6 +266,7 @@ pub(super) fn start<S: StateMachine>(
         control: controls,
         finalized: publisher,
         shadow: shadow_sender.clone(),
+        recorder,
     };
     let thread = start_threads(parts, shadow, preparer)?;
     Ok(Node {
@@ -282,6 +283,12 @@ pub(super) fn start<S: StateMachine>(
         shadow: shadow_sender,
         thread: Some(thread),
     })
+}
+
+/// The way for questions of other threads, and its end in the loop.
+fn asker(waker: Waker) -> (Asker, Receiver<Control>) {
+    let (control, controls) = bounded(CONTROLS_MAX);
+    (Asker { control, waker }, controls)
 }
 
 /// Hands finalized blocks and durable heights to an embedding program.
@@ -402,6 +409,7 @@ fn start_threads<S: StateMachine>(
         control: parts.control,
         finalized: parts.finalized,
         shadow: parts.shadow,
+        recorder: parts.recorder,
     });
     Ok(builder.spawn(move || report(shared.run(), beside))?)
 }
@@ -416,6 +424,7 @@ struct ShadowPlan<S> {
     base: Option<(u64, RecordRef)>,
     pruning: Pruning,
     asks: Receiver<ToShadow>,
+    diverged: PathBuf,
 }
 
 impl<S> ShadowPlan<S> {
@@ -438,6 +447,7 @@ impl<S> ShadowPlan<S> {
             base,
             pruning,
             asks,
+            diverged: drift::diverged_folder(&config.data),
         }
     }
 }
@@ -462,6 +472,7 @@ impl Beside {
                 asks: plan.asks,
                 metrics,
                 answer: Box::new(answer),
+                diverged: plan.diverged,
                 halt: halt.clone(),
             };
             let (app, sessions_max, set) = (plan.app, plan.sessions_max, plan.set);
@@ -538,6 +549,9 @@ fn answer_http(question: Question, asker: &Asker, metrics: &Metrics) -> Reply {
     match question {
         Question::Ready if !status.voting => {
             text(503, "this validator may not vote yet\n".to_owned())
+        }
+        Question::Ready if status.diverged.is_some() => {
+            text(503, "the state of this validator diverged\n".to_owned())
         }
         Question::Metrics | Question::Health | Question::Ready => text(200, "ok\n".to_owned()),
         Question::Status => {

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use quorate_consensus::attestation::StateCertificate;
+use quorate_consensus::attestation::{Divergence, StateCertificate};
 use quorate_consensus::effect::{Alarm, Destination};
 use quorate_consensus::evidence::Evidence;
 use quorate_consensus::message::Message;
@@ -122,6 +122,8 @@ pub enum Event {
     Durable(Height),
     /// Validators of weight AMP attest the same state (protocol.md 5.6).
     StateProven(Box<StateCertificate>),
+    /// Decisive weight attests another state than this validator has (protocol.md 5.6).
+    Diverged(Box<Divergence>),
     /// Misbehaviour that a third party can check; it is in the log as well.
     Evidence(Box<Evidence>),
     /// Something an operator must see.

@@ -7,6 +7,7 @@ use super::dedicated::Halt;
 use super::inlet::Control;
 use super::shared::ANSWER_BYTES_MAX;
 use crate::client_wire;
+use crate::drift::Recorder;
 use crate::executor::Executor;
 use crate::idle::{Received, receive};
 use crate::metrics::Metrics;
@@ -35,6 +36,7 @@ pub(crate) struct AppThread<S> {
     pub(crate) net: NetSender,
     pub(crate) placement: Placement,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) recorder: Recorder,
     pub(crate) halt: Halt,
 }
 
@@ -72,6 +74,7 @@ impl<S: StateMachine> AppThread<S> {
                     let inputs = vec![Input::State(statement)];
                     drop(self.order.send(ToOrder::Inputs(inputs)));
                 }
+                self.recorder.note(&results);
                 self.net.send(ToNet::Block(results));
             }
             ToApp::Repeats(repeats) => {
@@ -104,6 +107,10 @@ impl<S: StateMachine> AppThread<S> {
             }
             ToApp::Status(status, reply) => self.status(status, reply),
             ToApp::Control(control) => self.control(control),
+            ToApp::Diverged(found) => {
+                let names = self.executor.section_names();
+                self.recorder.report(&found, &names);
+            }
             ToApp::End => {}
         }
         Ok(())

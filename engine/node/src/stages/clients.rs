@@ -77,6 +77,12 @@ impl ClientTable {
         }
     }
 
+    /// Every client that has logged in.
+    pub(crate) fn clients(&self) -> impl Iterator<Item = ClientId> {
+        let sessions = self.connected.iter();
+        sessions.flat_map(|connected| connected.clients.iter().copied())
+    }
+
     /// The session of a client.
     pub(crate) fn session(&self, client: ClientId) -> Option<SessionId> {
         self.sessions.get(&client).copied()

@@ -11,6 +11,7 @@ use crate::state_machine::StateMachine;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use quorate_consensus::attestation::StateCertificate;
 use quorate_consensus::input::Input;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -29,6 +30,8 @@ pub(crate) enum ToShadow {
     Certificate(Box<StateCertificate>),
     /// A snapshot is wanted now.
     Ask,
+    /// The state is another than the others'; this height was the last that all had alike.
+    Diverged(u64),
 }
 
 /// The way to the thread. Whoever tells never waits: what finds no room is dropped.
@@ -54,6 +57,8 @@ pub(crate) struct ShadowParts {
     pub(crate) metrics: Arc<Metrics>,
     /// Takes what is to be attested to the order stage.
     pub(crate) answer: Box<dyn Fn(Vec<Input>) + Send>,
+    /// Where snapshots go that may be wrong.
+    pub(crate) diverged: PathBuf,
     /// Set when the node ends.
     pub(crate) halt: super::dedicated::Halt,
 }
@@ -83,7 +88,10 @@ fn run<S: StateMachine>(
     while !parts.halt.is_set() {
         let height = parts.metrics.height.read();
         let is_due = shadow.next_due().is_some_and(|due| due <= height);
-        let pause = if is_due {
+        let pause = if !parts.metrics.is_serving() {
+            // Nothing is taken or removed; what to do with the snapshots is being told.
+            LOOK
+        } else if is_due {
             let start = Instant::now();
             match shadow.advance(RECORDS_PER_STRETCH)? {
                 // What makes the record durable is on its way.
@@ -111,6 +119,12 @@ fn run<S: StateMachine>(
         };
         match parts.asks.recv_timeout(pause) {
             Ok(ToShadow::Certificate(certificate)) => shadow.certify(*certificate),
+            Ok(ToShadow::Diverged(common)) => {
+                // What is in the log and below stays as it is: it is the evidence.
+                tracing::warn!("no snapshots are taken and no log segments removed any more");
+                shadow.set_aside(common, &parts.diverged)?;
+                return Ok(());
+            }
             Ok(ToShadow::Ask) => shadow.ask(parts.metrics.height.read()),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,

@@ -25,6 +25,7 @@ pub(crate) fn accused(
         | Event::Durable(_)
         | Event::StateProven(_) => None,
         Event::PeerFault(peer) => Some(*peer),
+        Event::Diverged(_) => Some(own),
         Event::Evidence(evidence) => match evidence.as_ref() {
             Evidence::TwoHeaders(signed) => Some(set.leader(signed[0].header.window)),
             Evidence::TwoRecords { validator, .. } => Some(*validator),

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clap::Args;
 use quorate::config::NodeConfig;
+use quorate::drift::DivergedStatus;
 use quorate::node::{DRAIN_DEFAULT, Node, NodeFailure, StartError};
 use quorate_bench::applications::{ApplicationError, Hosted};
 use quorate_bench::cluster::Launch;
@@ -35,6 +36,9 @@ pub(crate) struct Options {
     /// Stop when standard input ends: for a process that starts validators and may die
     #[arg(long, hide = true)]
     leash: bool,
+    /// Allow the faults on purpose that the configuration asks for
+    #[arg(long, hide = true)]
+    testing: bool,
 }
 
 /// How to start every validator of a testnet with this very program.
@@ -70,6 +74,8 @@ enum Reason {
 struct Fields {
     index: u16,
     stopped: Reason,
+    /// Where its state is another than the others', if it is.
+    diverged: Option<DivergedStatus>,
 }
 
 /// Runs the validator until it is asked to stop or fails.
@@ -78,6 +84,7 @@ struct Fields {
 /// It does not start, or it ended by itself; each with its own exit code.
 pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     let config = NodeConfig::load(&options.config)?;
+    check_testing(&config, options)?;
     let application = open_application(&config, &options.config)?;
     // Snapshots are taken of a second instance.
     let second = match config.snapshots.every_heights {
@@ -102,11 +109,9 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     match stopped {
         Some(stopped) => {
             tracing::info!(?stopped, "asked to stop: draining");
+            let diverged = node.diverged().cloned();
             node.shutdown(DRAIN_DEFAULT)?;
-            Report::new(
-                &Fields { index, stopped },
-                format!("validator {index} stopped"),
-            )
+            stopped_report(index, stopped, diverged)
         }
         None => {
             node.wait()?;
@@ -115,8 +120,45 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     }
 }
 
+/// A validator that was asked to stop, and had served until then unless its state had diverged.
+fn stopped_report(
+    index: u16,
+    stopped: Reason,
+    diverged: Option<DivergedStatus>,
+) -> Result<Report, Failure> {
+    let (mut text, mut code) = (format!("validator {index} stopped"), Code::Done);
+    if let Some(diverged) = &diverged {
+        code = Code::Safety;
+        text.push_str(&format!(
+            "\nits state diverged at height {} in section {}: see {} and docs/operations.md",
+            diverged.height, diverged.section, diverged.bundle
+        ));
+    }
+    let fields = Fields {
+        index,
+        stopped,
+        diverged,
+    };
+    Ok(Report::new(&fields, text)?.with_code(code))
+}
+
+/// A fault on purpose in a configuration that strayed into production must not start.
+fn check_testing(config: &NodeConfig, options: &Options) -> Result<(), Failure> {
+    if config.testing.is_off() || options.testing {
+        return Ok(());
+    }
+    let path = options.config.display();
+    let what = format!("{path}: [testing]: a fault on purpose, and this is no test");
+    Err(Failure::new(Code::Configuration, what).remedy("remove the section"))
+}
+
 fn open_application(config: &NodeConfig, path: &Path) -> Result<Hosted, Failure> {
-    Hosted::open(&config.genesis.file().application).map_err(|error| {
+    let opened = Hosted::open(&config.genesis.file().application);
+    let opened = opened.map(|hosted| match config.testing.wrong_at_height {
+        0 => hosted,
+        height => hosted.wrong_from(height),
+    });
+    opened.map_err(|error| {
         let place = "genesis.json of";
         let failure = Failure::new(
             Code::Configuration,

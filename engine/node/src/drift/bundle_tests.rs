@@ -107,3 +107,30 @@ fn a_second_execution_shows_whether_the_first_was_deterministic() {
     assert_eq!(after(8), Again::Other);
     assert_eq!(again(&bundle, &RootRing::default()), Again::NotExecuted);
 }
+
+#[test]
+fn only_snapshots_above_the_common_height_that_nobody_attests_are_set_aside() {
+    let folder = TemporaryFolder::new("aside");
+    let path = folder.path().join("snapshots");
+    fs::create_dir_all(&path).expect("made");
+    let file = |height: u64, ending: &str| format!("snapshot-{height:020}.{ending}");
+    for (height, is_attested) in [(64, false), (128, true), (192, false)] {
+        for ending in ["manifest", "data"] {
+            fs::write(path.join(file(height, ending)), b"bytes").expect("written");
+        }
+        if is_attested {
+            fs::write(path.join(file(height, "certificate")), b"bytes").expect("written");
+        }
+    }
+    let snapshots = SnapshotFolder::new(path.clone());
+    let to = diverged_folder(folder.path());
+    // Twice: a crash may have come in between.
+    for _ in 0..2 {
+        set_aside(&snapshots, 64, &to).expect("moved");
+        assert_eq!(snapshots.heights().expect("listed"), [64, 128]);
+    }
+    for ending in ["manifest", "data"] {
+        assert!(to.join(file(192, ending)).is_file());
+        assert!(!path.join(file(192, ending)).exists());
+    }
+}

@@ -18,6 +18,7 @@ pub use trace::{BlockTrace, TRACE_BLOCKS_MAX, TRACE_COMMANDS_MAX, Trace, TraceEr
 pub(crate) use bundle::{Again, Facts, again, diverged_folder, set_aside};
 
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use quorate_consensus::attestation::Divergence;
 
@@ -30,6 +31,8 @@ pub(crate) struct Recorder {
     trace: Trace,
     facts: Arc<Facts>,
     metrics: Arc<Metrics>,
+    /// Writes the bundle.
+    writer: Option<JoinHandle<()>>,
 }
 
 impl Recorder {
@@ -38,6 +41,7 @@ impl Recorder {
             trace: Trace::default(),
             facts,
             metrics,
+            writer: None,
         }
     }
 
@@ -71,9 +75,25 @@ impl Recorder {
             }
         };
         let builder = std::thread::Builder::new().name("quorate-bundle".to_owned());
-        if let Err(error) = builder.spawn(write) {
-            self.metrics.alarms.add(1);
-            tracing::error!(%error, "the bundle was not written");
+        match builder.spawn(write) {
+            Ok(writer) => self.writer = Some(writer),
+            Err(error) => {
+                self.metrics.alarms.add(1);
+                tracing::error!(%error, "the bundle was not written");
+            }
+        }
+    }
+}
+
+/// A stop waits for the bundle: without it the next start would serve.
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        if self
+            .writer
+            .take()
+            .is_some_and(|writer| writer.join().is_err())
+        {
+            tracing::error!("the thread that writes the bundle panicked");
         }
     }
 }

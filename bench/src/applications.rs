@@ -10,8 +10,10 @@ use quorate_venue::{FeedConfig, Instrument, Venue, VenueConfig, VenueLimits};
 use serde::{Deserialize, Serialize};
 
 mod accounts;
+mod wrong;
 
 pub use accounts::{AccountParameters, FeedParameters, FeedValidatorParameters, RuleParameters};
+pub use wrong::Wrong;
 
 /// Name of the order book in a genesis.
 pub const VENUE: &str = "venue";
@@ -270,6 +272,8 @@ pub enum Hosted {
     Venue(Box<Venue>),
     /// Counting and mixing.
     Opaque(Opaque),
+    /// One of these, computing wrongly on purpose.
+    Wrong(Box<Wrong>),
 }
 
 impl fmt::Debug for Hosted {
@@ -277,11 +281,19 @@ impl fmt::Debug for Hosted {
         f.write_str(match self {
             Self::Venue(_) => VENUE,
             Self::Opaque(_) => OPAQUE,
+            Self::Wrong(_) => "wrong on purpose",
         })
     }
 }
 
 impl Hosted {
+    /// The same application, which misses the first command from a height on. For tests of what
+    /// becomes of a validator whose state is another than the others'.
+    #[must_use]
+    pub fn wrong_from(self, height: u64) -> Self {
+        Self::Wrong(Box::new(Wrong::new(self, height)))
+    }
+
     /// Makes the application that a genesis names.
     ///
     /// # Errors
@@ -313,6 +325,7 @@ macro_rules! each {
         match $hosted {
             Hosted::Venue($application) => $call,
             Hosted::Opaque($application) => $call,
+            Hosted::Wrong($application) => $call,
         }
     };
 }

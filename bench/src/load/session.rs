@@ -318,7 +318,7 @@ impl Session {
                 }
             }
             // Asked for again with the next connection: this one does not know.
-            ServerFrame::Busy { .. } => return Ok(Next::Leave),
+            ServerFrame::Busy { .. } | ServerFrame::Refused { .. } => return Ok(Next::Leave),
             // Nothing that this session asked for.
             _ => {}
         }
@@ -343,7 +343,7 @@ impl Session {
             Verdict::Rejected(Rejection::TooFarAhead) => {
                 ledger.on_busy(seq, now_ns, AHEAD_RETRY_NS)
             }
-            Verdict::Rejected(Rejection::Stopping) => return Ok(Next::Leave),
+            Verdict::Rejected(Rejection::Stopping | Rejection::Diverged) => return Ok(Next::Leave),
             Verdict::Rejected(Rejection::TableFull) => return Err(LoadError::SessionsFull),
             Verdict::Rejected(reason) => {
                 recorded.reasons.insert(reason);

@@ -4,7 +4,7 @@
 //! follow, and the comparison with the own state. Never: a condition of a vote; nothing here
 //! delays or changes one.
 
-use crate::attestation::{StateCertificate, StateStatement};
+use crate::attestation::{Divergence, StateCertificate, StateStatement, differences};
 use crate::certificate::SignatureBytes;
 use crate::effect::{Alarm, Destination, Effect, Effects};
 use crate::limits;
@@ -12,6 +12,7 @@ use crate::machine::{Consensus, Disposition, Ignored, PeerFault};
 use crate::message::Message;
 use crate::types::{Height, Stake, ValidatorIndex};
 use crate::verify::Claim;
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
@@ -34,6 +35,10 @@ pub(crate) struct Attestations {
     certified: BTreeMap<Key, StateStatement>,
     /// Own state, signed or not. Bounded as the statements of one validator are.
     own: BTreeMap<Key, StateStatement>,
+    /// The newest own state that a certificate has as well.
+    common: Option<StateStatement>,
+    /// Said once a run: a state that went apart stays so.
+    has_diverged: bool,
 }
 
 /// Keeps the highest statements of each kind.
@@ -79,6 +84,7 @@ impl Consensus {
         self.attestations.own.insert(key, statement.clone());
         thin(&mut self.attestations.own);
         self.compare_state(key, effects);
+        self.judge_states(effects);
         effects.push(Effect::SignState(statement));
         Disposition::Applied
     }
@@ -152,6 +158,7 @@ impl Consensus {
         held.entry(key).or_insert((statement, signature));
         thin(held);
         self.certify_state(key, effects);
+        self.judge_states(effects);
     }
 
     /// Weight AMP alike includes an honest validator.
@@ -196,14 +203,84 @@ impl Consensus {
     }
 
     /// Drift is found: the own state is another than an honest validator's.
-    fn compare_state(&self, key: Key, effects: &mut Effects) {
+    fn compare_state(&mut self, key: Key, effects: &mut Effects) {
         let kept = &self.attestations;
         let (Some(own), Some(proven)) = (kept.own.get(&key), kept.certified.get(&key)) else {
             return;
         };
         if own != proven {
             self.alarm_state(key, own, proven, effects);
+            return;
         }
+        let is_newer = |common: &StateStatement| common.height < own.height;
+        if !key.1 && self.attestations.common.as_ref().is_none_or(is_newer) {
+            self.attestations.common = Some(own.clone());
+        }
+    }
+
+    /// Whether the own state is another than what decisive weight attests, at the lowest height
+    /// where it is; said once.
+    fn judge_states(&mut self, effects: &mut Effects) {
+        if self.attestations.has_diverged {
+            return;
+        }
+        let mut own = self.attestations.own.iter().filter(|(key, _)| !key.1);
+        let Some((own, proven)) = own.find_map(|(_, own)| Some((own, self.decisive(own)?))) else {
+            return;
+        };
+        let common = self.attestations.common.as_ref();
+        let divergence = Divergence {
+            common: common.filter(|common| common.height < own.height).cloned(),
+            own: own.clone(),
+            proven,
+        };
+        self.attestations.has_diverged = true;
+        effects.push(Effect::Diverged(Box::new(divergence)));
+    }
+
+    /// Another state of this height that decides against the own one. AMP of it includes an honest
+    /// validator. It must also outweigh the own state together with everybody who has not spoken,
+    /// so that one faulty build and F liars, who are AMP, do not silence those who are right
+    /// merely because they were heard first; whoever is still silent when the own state is 64
+    /// heights further counts for nobody.
+    fn decisive(&self, own: &StateStatement) -> Option<StateCertificate> {
+        let kept = &self.attestations;
+        let (set, key) = (&self.config.set, key_of(own));
+        let said = |validator| kept.held.get(&validator).and_then(|held| held.get(&key));
+        let is_passed = kept.own.keys().any(|other| !other.1 && *other > key);
+        let mut for_own = Stake::ZERO;
+        let mut others: Vec<StateCertificate> = Vec::new();
+        for validator in set.indices() {
+            if validator == self.config.own {
+                for_own.add(set.stake(validator));
+                continue;
+            }
+            match said(validator) {
+                None if is_passed => {}
+                None => for_own.add(set.stake(validator)),
+                Some((statement, _)) if statement == own => for_own.add(set.stake(validator)),
+                Some((statement, signature)) => {
+                    let signer = (validator, *signature);
+                    let alike = others.iter_mut().find(|one| one.statement == *statement);
+                    match alike {
+                        Some(alike) => alike.signatures.push(signer),
+                        None => others.push(StateCertificate {
+                            statement: statement.clone(),
+                            signatures: alloc::vec![signer],
+                        }),
+                    }
+                }
+            }
+        }
+        let weighs = |one: &StateCertificate| -> Stake {
+            let signers = one.signatures.iter();
+            signers.map(|&(signer, _)| set.stake(signer)).sum()
+        };
+        let decides = |one: &StateCertificate| {
+            let weight = weighs(one);
+            weight >= set.thresholds().amplify && weight > for_own
+        };
+        others.into_iter().find(|one| decides(one))
     }
 
     fn alarm_state(
@@ -213,9 +290,7 @@ impl Consensus {
         other: &StateStatement,
         effects: &mut Effects,
     ) {
-        let differs = |place: &usize| one.sections.get(*place) != other.sections.get(*place);
-        let longest = one.sections.len().max(other.sections.len());
-        let section = (0..longest).find(differs);
+        let section = differences(one, other).next();
         self.alarm(
             Alarm::StateDiffers {
                 height: key.0,

@@ -31,6 +31,23 @@ pub struct StateCertificate {
     pub signatures: Vec<(ValidatorIndex, SignatureBytes)>,
 }
 
+/// The own state is another than the one that decisive weight attests (protocol.md 5.6).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Divergence {
+    /// The newest state that this validator and a certificate had alike in this run.
+    pub common: Option<StateStatement>,
+    /// The own state at the first height that is known to differ.
+    pub own: StateStatement,
+    /// The state of the others there, with everybody who signed it.
+    pub proven: StateCertificate,
+}
+
+/// Places of the sections that two statements have different, in root order.
+pub fn differences(one: &StateStatement, other: &StateStatement) -> impl Iterator<Item = usize> {
+    let longest = one.sections.len().max(other.sections.len());
+    (0..longest).filter(|&place| one.sections.get(place) != other.sections.get(place))
+}
+
 /// Why signatures do not prove a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StateCertificateError {

@@ -1,6 +1,6 @@
 //! Everything the consensus can ask for. A closed list, in the order in which it is to be done.
 
-use crate::attestation::{StateCertificate, StateStatement};
+use crate::attestation::{Divergence, StateCertificate, StateStatement};
 use crate::certificate::Certificate;
 use crate::evidence::Evidence;
 use crate::header::Header;
@@ -9,6 +9,7 @@ use crate::record::{OwnRecord, Record};
 use crate::trust::Lease;
 use crate::types::{BlockId, Height, Point, ValidatorIndex, Window};
 use crate::verify::Claim;
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -86,6 +87,9 @@ pub enum Effect {
     SignState(StateStatement),
     /// Validators of weight AMP have attested the same state: it is true.
     StateProven(StateCertificate),
+    /// Decisive weight attests another state than this validator has (protocol.md 5.6): what it
+    /// computes must not be served any more. Votes go on: they do not depend on the state.
+    Diverged(Box<Divergence>),
     /// Check the signatures of a claim; answer with `Verified` or `Refused`.
     Verify {
         /// The peer whose channel brought it.

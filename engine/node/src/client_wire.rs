@@ -14,8 +14,8 @@ pub use decode::{
 };
 pub use encode::{
     ClientFrameWriter, ResultsFrame, StreamFrame, VerdictsWriter, encode_answer, encode_busy,
-    encode_query, encode_root, encode_root_ask, encode_session, encode_session_ask, encode_status,
-    encode_status_ask,
+    encode_query, encode_refused, encode_root, encode_root_ask, encode_session, encode_session_ask,
+    encode_status, encode_status_ask,
 };
 
 pub use crate::lanes::{Rejection, Verdict};
@@ -57,6 +57,7 @@ mod kind {
     pub(super) const SESSION: u8 = 134;
     pub(super) const BUSY: u8 = 135;
     pub(super) const STREAM: u8 = 136;
+    pub(super) const REFUSED: u8 = 137;
 }
 
 /// One finalized command, without its outputs.
@@ -82,6 +83,14 @@ pub struct VerdictRun {
     pub count: u32,
     /// The same for all.
     pub verdict: Verdict,
+}
+
+/// Why a validator answers nothing at all. The numbers stand on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Refusal {
+    /// Its state is another than the others': what it would answer may be wrong.
+    Diverged = 1,
 }
 
 /// Why bytes are no frame of this protocol. The connection is closed.
@@ -121,6 +130,15 @@ const fn rejection_from_code(code: u32) -> Option<Rejection> {
         6 => Some(Rejection::Stopping),
         7 => Some(Rejection::BadSignature),
         8 => Some(Rejection::SessionEnded),
+        9 => Some(Rejection::Diverged),
+        _ => None,
+    }
+}
+
+/// The refusal with this code, if this build knows it.
+const fn refusal_from_code(code: u32) -> Option<Refusal> {
+    match code {
+        1 => Some(Refusal::Diverged),
         _ => None,
     }
 }

@@ -64,6 +64,9 @@ pub struct ConfigFile {
     /// Bounds of this node.
     #[serde(default)]
     pub limits: NodeLimits,
+    /// What only tests use.
+    #[serde(default, skip_serializing_if = "TestingConfig::is_off")]
+    pub testing: TestingConfig,
 }
 
 /// Where to listen, as `host:port`; by default as the genesis says.
@@ -134,6 +137,23 @@ pub struct NodeLimits {
     pub trace_stamps: usize,
 }
 
+/// Faults on purpose. Not in the template: a program that hosts a node has to be told besides that
+/// it is a test, and refuses to start otherwise.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TestingConfig {
+    /// The application misses the first command from this height on; 0: none.
+    pub wrong_at_height: u64,
+}
+
+impl TestingConfig {
+    /// Whether nothing is faulty on purpose.
+    #[must_use]
+    pub const fn is_off(&self) -> bool {
+        self.wrong_at_height == 0
+    }
+}
+
 impl Default for NodeLimits {
     fn default() -> Self {
         Self {
@@ -175,6 +195,8 @@ pub struct NodeConfig {
     pub snapshots: SnapshotConfig,
     /// Bounds of this node.
     pub limits: NodeLimits,
+    /// What only tests use. The engine carries none of it out: the hosting program does.
+    pub testing: TestingConfig,
 }
 
 impl ConfigFile {
@@ -196,6 +218,7 @@ impl ConfigFile {
             log: LogConfig::default(),
             snapshots: SnapshotConfig::default(),
             limits: NodeLimits::default(),
+            testing: TestingConfig::default(),
         }
     }
 
@@ -468,6 +491,7 @@ impl ConfigFile {
             log: self.log.clone(),
             snapshots: self.snapshots.clone(),
             limits: self.limits.clone(),
+            testing: self.testing.clone(),
             genesis,
             key,
         })

@@ -34,6 +34,13 @@ pub(crate) fn decode_into(digits: &[u8], bytes: &mut [u8]) -> bool {
     true
 }
 
+/// The bytes of an even number of digits; none otherwise.
+#[must_use]
+pub fn decode(digits: &str) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; digits.len() / 2];
+    decode_into(digits.as_bytes(), &mut bytes).then_some(bytes)
+}
+
 /// 32 bytes from 64 digits.
 #[must_use]
 pub fn decode_32(digits: &str) -> Option<[u8; 32]> {

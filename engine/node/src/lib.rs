@@ -23,6 +23,9 @@ mod salvage;
 pub mod sessions;
 pub mod state_machine;
 
+// When the state goes apart from the others'.
+pub mod drift;
+
 // From a client's bytes to a block.
 pub mod auth;
 pub mod client;

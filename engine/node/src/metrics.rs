@@ -4,11 +4,13 @@
 //! any read-modify-write, so counting costs a plain store; readers may see numbers of different
 //! moments. Never: a lock, a label made at run time, or an allocation while counting.
 
+use crate::drift::DivergedStatus;
 use crate::lanes::Rejection;
 use quorate_net::CloseReason;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A number that one thread writes and any thread reads.
@@ -178,6 +180,8 @@ macro_rules! numbers {
             pub sync: Durations,
             /// One turn of the loop that had work, without waiting.
             pub turn: Durations,
+            /// What differs from the others, once something does.
+            pub diverged: OnceLock<DivergedStatus>,
             /// Connections that ended, by reason.
             pub closed: [Number; CloseReason::ALL.len()],
             /// Commands refused for good, by reason.
@@ -213,6 +217,7 @@ const REJECTIONS: &[(Rejection, &str)] = &[
     (Rejection::Stopping, "stopping"),
     (Rejection::BadSignature, "bad_signature"),
     (Rejection::SessionEnded, "session_ended"),
+    (Rejection::Diverged, "diverged"),
 ];
 
 numbers! {
@@ -252,6 +257,8 @@ numbers! {
     Gauge height_attested;
     /// Greatest height that peers, an honest one among them, say is final.
     Gauge height_peers;
+    /// First height whose state is known to be another than the others'; 0 while all agree.
+    Gauge diverged_height;
     /// Height of the newest snapshot, taken or started from.
     Gauge snapshot_height;
     /// Height of the snapshot that is being fetched from peers; 0 for none.
@@ -323,6 +330,12 @@ numbers! {
 }
 
 impl Metrics {
+    /// Whether clients are served: not with a state that is another than the others'.
+    #[must_use]
+    pub fn is_serving(&self) -> bool {
+        self.diverged_height.read() == 0
+    }
+
     /// Everything as OpenMetrics text.
     #[must_use]
     pub fn render(&self) -> String {

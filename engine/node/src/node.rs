@@ -3,6 +3,7 @@
 //! Owns the start (folder, recovery, ports, threads, in that order), the handles to the running
 //! node, and the stop. Never: work on the path of a command.
 
+mod diverged;
 mod failure;
 mod start;
 
@@ -13,6 +14,7 @@ pub use start::{
 };
 
 use crate::config::NodeConfig;
+use crate::drift::DivergedStatus;
 use crate::http::HttpServer;
 use crate::keys::KeyPair;
 use crate::metrics::Metrics;
@@ -149,8 +151,9 @@ impl Node {
     /// one handle a key, and no client elsewhere with the same key at the same time.
     ///
     /// # Errors
-    /// The node has stopped.
+    /// The node has stopped, or its state is another than the others'.
     pub fn session(&self, key: [u8; 32]) -> Result<EmbeddedSession, NodeFailure> {
+        self.check_serving()?;
         let id = crate::state_machine::SessionId(quorate_consensus::payload::session_of_key(&key));
         let seq_last = self.asker.ask(|reply| Control::LastSeq(id, reply))?;
         let (inlet, waker) = (Arc::clone(&self.inlet), self.asker.waker.clone());
@@ -187,8 +190,9 @@ impl Node {
     /// Asks the application a read-only question about the state between two blocks.
     ///
     /// # Errors
-    /// The node has stopped.
+    /// The node has stopped, or its state is another than the others'.
     pub fn query(&self, question: &[u8]) -> Result<Vec<u8>, NodeFailure> {
+        self.check_serving()?;
         self.asker
             .ask(|reply| Control::Query(question.to_vec(), reply))
     }
@@ -199,6 +203,21 @@ impl Node {
     /// The node has stopped.
     pub fn status(&self) -> Result<NodeStatus, NodeFailure> {
         self.asker.status()
+    }
+
+    /// Where the state is another than the others', if it is. Such a node votes on, and serves
+    /// nobody: no blocks come from [`finalized`](Self::finalized), questions and commands are
+    /// refused. It stays so over restarts until the bundle is moved out of the data folder.
+    #[must_use]
+    pub fn diverged(&self) -> Option<&DivergedStatus> {
+        self.metrics.diverged.get()
+    }
+
+    fn check_serving(&self) -> Result<(), NodeFailure> {
+        match self.metrics.diverged_height.read() {
+            0 => Ok(()),
+            height => Err(NodeFailure::Diverged { height }),
+        }
     }
 
     /// Whether the node has ended, by itself or because it was told to.

@@ -17,6 +17,7 @@ use crate::stages::wire::Caller;
 use crate::state_machine::SessionId;
 use crate::status::NodeStatus;
 use crossbeam::channel::Sender;
+use quorate_consensus::attestation::Divergence;
 use quorate_consensus::input::Input;
 use quorate_consensus::message::Message;
 use quorate_consensus::trust::Authenticated;
@@ -103,6 +104,8 @@ pub(crate) enum ToApp {
     Status(Box<NodeStatus>, StatusReply),
     /// A question of the embedding process.
     Control(Control),
+    /// The state differs: what is to be kept of it is the app thread's.
+    Diverged(Box<Divergence>),
     /// Nothing more comes.
     End,
 }

@@ -8,7 +8,7 @@
 //! It executes what the first instance does, so that two roots of one height that differ on one
 //! machine show an application that is not deterministic.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use quorate_consensus::attestation::{StateCertificate, StateStatement};
 use quorate_consensus::header::Header;
@@ -17,6 +17,7 @@ use quorate_consensus::validators::ValidatorSet;
 use quorate_consensus::wire;
 use quorate_log::{PruneError, ReadError, Reader, RecordRef};
 
+use crate::drift;
 use crate::executor::{ExecuteError, Executor, FinalBlock};
 use crate::journal::{EntryError, FinalMark, JournalEntry, KIND_FINALIZED, KIND_PROOF, decode};
 use crate::pruning::{Needed, Pruned, Pruning};
@@ -362,6 +363,11 @@ impl<S: StateMachine> Shadow<S> {
                 self.marks.remove(place);
             }
         }
+    }
+
+    /// Moves snapshots above the last common height that nobody attests out of the way of a start.
+    pub(crate) fn set_aside(&self, common: u64, to: &Path) -> Result<(), ShadowError> {
+        drift::set_aside(&self.folder, common, to).map_err(ShadowError::Folder)
     }
 
     fn is_attested(&self, height: u64) -> bool {

@@ -3,6 +3,7 @@
 //! Owns the fields and their JSON; the command line, HTTP and clients all get the same object.
 //! Never: on the path of a command; it is made when it is asked for.
 
+use crate::drift::DivergedStatus;
 use crate::metrics::{DurationsSummary, Metrics};
 use crate::profiles::{Idle, Threading};
 use crate::replica::OrderStage;
@@ -43,6 +44,9 @@ pub struct NodeStatus {
     pub durable: u64,
     /// Height of the newest state that weight AMP attests alike.
     pub attested: u64,
+    /// Where the state is another than the others': then no client is served. Null while it is not.
+    #[serde(default)]
+    pub diverged: Option<DivergedStatus>,
     /// Height of the newest snapshot here, taken in this run or started from; 0 for none.
     pub snapshot: u64,
     /// The snapshot that is being fetched from peers; null for none.
@@ -130,6 +134,7 @@ impl NodeStatus {
             proven: consensus.proven().height.number(),
             durable: consensus.durable().number(),
             attested: metrics.height_attested.read(),
+            diverged: metrics.diverged.get().cloned(),
             snapshot: metrics.snapshot_height.read(),
             joining: Joining::of(metrics),
             log_bytes,

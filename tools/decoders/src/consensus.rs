@@ -1,6 +1,7 @@
 //! What validators send and log.
 
 use crate::decoder::{Cap, Decode, Decoder, Verdict};
+use quorate_consensus::attestation::StateCertificate;
 use quorate_consensus::certificate::{Certificate, SignedRecord, Target};
 use quorate_consensus::message::Message;
 use quorate_consensus::payload::{
@@ -215,6 +216,10 @@ fn messages() -> Vec<Vec<u8>> {
     all.iter()
         .map(|message| encoded(message, wire::encode))
         .collect()
+}
+
+pub(crate) fn state_certificate() -> StateCertificate {
+    samples::state_certificate()
 }
 
 pub(crate) fn records() -> Vec<Vec<u8>> {

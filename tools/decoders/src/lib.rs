@@ -20,6 +20,7 @@ mod log;
 mod mend;
 mod net;
 mod node;
+mod proof;
 mod venue;
 
 use decoder::Decoder;
@@ -31,6 +32,7 @@ pub fn all() -> Vec<Decoder> {
     all.extend(net::decoders());
     all.extend(log::decoders());
     all.extend(node::decoders());
+    all.extend(proof::decoders());
     all.extend(venue::decoders());
     all.extend(bench::decoders());
     all

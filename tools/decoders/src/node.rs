@@ -3,17 +3,19 @@
 use crate::consensus::{certificates, commands, evidence, headers, records};
 use crate::decoder::{Cap, Decode, Decoder, Verdict};
 use quorate::client_wire::{
-    ClientFrame, ClientFrameWriter, Outcome, Place, Rejection, ResultItem, ResultsFrame,
+    ClientFrame, ClientFrameWriter, Outcome, Place, Refusal, Rejection, ResultItem, ResultsFrame,
     ServerFrame, StreamFrame, Verdict as Admission, Verdicts, VerdictsWriter, encode_answer,
-    encode_busy, encode_query, encode_root, encode_root_ask, encode_session, encode_session_ask,
-    encode_status, encode_status_ask,
+    encode_busy, encode_query, encode_refused, encode_root, encode_root_ask, encode_session,
+    encode_session_ask, encode_status, encode_status_ask,
 };
 use quorate::config::ConfigFile;
+use quorate::drift::Trace;
 use quorate::genesis::{
     Application, Auth, ChainLimits, Genesis, GenesisPlan, GenesisValidator, Hex32,
 };
 use quorate::journal::{self, JournalEntry};
 use quorate::keys::KeyPair;
+use quorate::results::{BlockResults, CommandResult};
 use quorate::sessions::{LastResult, SessionTable};
 use quorate::snapshot::{CHUNK_BYTES, Manifest, SECTIONS_MAX, SectionEntry};
 use quorate::state_machine::SessionId;
@@ -72,6 +74,10 @@ pub(crate) fn decoders() -> Vec<Decoder> {
         binary("node.journal", 8, entries(), CAP_FRAME, decode_entry),
         binary("node.snapshot", 4, manifests(), CAP_FRAME, decode_manifest),
         binary("node.sessions", 4, tables(), CAP_TABLE, decode_table),
+        Decoder {
+            mend: Some(Box::new(mend_trace)),
+            ..binary("node.trace", 4, traces(), CAP_FRAME, decode_trace)
+        },
         text("node.genesis", 1, geneses(), decode_genesis),
         text("node.config", 1, configs(), decode_config),
     ]
@@ -171,7 +177,45 @@ fn server_frames() -> Vec<Vec<u8>> {
         made(|bytes| encode_root(leader, 9, 64, &[5; 32], sections.into_iter(), bytes)),
         made(|bytes| encode_session(leader, 10, (3, true), bytes)),
         made(|bytes| encode_busy(leader, 11, 1000, bytes)),
+        made(|bytes| encode_refused(leader, 12, Refusal::Diverged, bytes)),
     ]
+}
+
+/// Blocks with commands and without, and none.
+fn traces() -> Vec<Vec<u8>> {
+    let mut trace = Trace::default();
+    let mut all = vec![trace.encode()];
+    for height in 7..10 {
+        let mut results = BlockResults::new();
+        results.height = height;
+        let commands = (0..height % 4).map(|seq| CommandResult {
+            session: SessionId([1; 16]),
+            seq,
+            outcome: Outcome::Applied,
+            applied: None,
+            finality_ns: 0,
+        });
+        results.commands.extend(commands);
+        trace.note(&results);
+        all.push(trace.encode());
+    }
+    all
+}
+
+fn decode_trace(input: &[u8]) -> Verdict {
+    match Trace::decode(input) {
+        Ok(trace) => Verdict::canonical(input, &trace.encode()),
+        Err(_) => Verdict::Refused,
+    }
+}
+
+/// The hash at the end, over all before it.
+fn mend_trace(bytes: &mut [u8]) {
+    let content = bytes.len().saturating_sub(32);
+    let (content, hash) = bytes.split_at_mut(content);
+    if let Ok(hash) = <&mut [u8; 32]>::try_from(hash) {
+        *hash = *blake3::hash(content).as_bytes();
+    }
 }
 
 fn decode_server(input: &[u8]) -> Verdict {
@@ -213,6 +257,9 @@ fn decode_server(input: &[u8]) -> Verdict {
         } => made(|bytes| encode_session(leader, id, (seq_last, has_ended), bytes)),
         ServerFrame::Busy { id, retry_after_us } => {
             made(|bytes| encode_busy(leader, id, retry_after_us, bytes))
+        }
+        ServerFrame::Refused { id, reason } => {
+            made(|bytes| encode_refused(leader, id, reason, bytes))
         }
     };
     Verdict::canonical(input, &again)

@@ -21,7 +21,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use commands::{
-    bench, demo, keygen, load, log, node, prices, recover, sim, snapshot, status, testnet,
+    bench, demo, keygen, load, log, node, prices, proof, recover, sim, snapshot, status, testnet,
     vote_state,
 };
 use failure::Failure;
@@ -75,6 +75,9 @@ enum Command {
     /// Look into a validator's log
     #[command(subcommand)]
     Log(log::Command),
+    /// Prove to a third party that a command is final, or what a state was
+    #[command(subcommand)]
+    Proof(proof::Command),
     /// Look at a validator's snapshots, or make one
     #[command(subcommand)]
     Snapshot(snapshot::Command),
@@ -113,6 +116,7 @@ impl Command {
             Self::Prices(options) => prices::run(options),
             Self::Status(options) => status::run(options),
             Self::Log(command) => log::run(command),
+            Self::Proof(command) => proof::run(command),
             Self::Snapshot(command) => snapshot::run(command),
             Self::Recover(command) => recover::run(command),
             Self::VoteState(command) => vote_state::run(command),

@@ -5,6 +5,7 @@
 mod common;
 
 use common::{Folder, init, run, run_json, run_under_load, text};
+use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -32,6 +33,58 @@ fn ran(dir: &Path) {
     });
 }
 
+/// A proof that holds, and the same one with a flipped bit and cut short.
+fn holds_and_damaged_does_not(genesis: &Path, proof: &Path) -> Value {
+    let check = ["proof", "verify", "--genesis", text(genesis), text(proof)];
+    let good = run_json(&check, 0);
+    let bytes = fs::read(proof).unwrap();
+    let mut bad = bytes.clone();
+    *bad.last_mut().unwrap() ^= 1;
+    fs::write(proof, &bad).unwrap();
+    assert_eq!(run_json(&check, 1)["error"]["kind"], "no");
+    fs::write(proof, &bytes[..20]).unwrap();
+    assert_eq!(run_json(&check, 3)["error"]["kind"], "configuration");
+    good
+}
+
+/// What a log gives to a third party, checked by the genesis alone; `attested` is the height of a
+/// snapshot that others vouch for.
+fn proofs_hold(folder: &Folder, dir: &Path, attested: u64) {
+    let (genesis, proof) = (dir.join("genesis.json"), folder.join("proof"));
+    let log = validator(dir, 0);
+    let make = |height: u64, rest: &[&str], code: i32| {
+        let height = height.to_string();
+        let mut all = vec!["proof", "make", "--dir", text(&log), "--height", &height];
+        all.extend(["--out", text(&proof)]);
+        all.extend(rest);
+        run_json(&all, code)
+    };
+    let shown = run_json(&["log", "show", text(&log), "--from", "1"], 0);
+    let blocks = shown["blocks"].as_array().unwrap().clone();
+    let full = blocks
+        .iter()
+        .find(|block| block["payload_bytes"].as_u64() > Some(4));
+    let full = full.unwrap();
+    let height = full["height"].as_u64().unwrap();
+    let made = make(height, &["--index", "0"], 0);
+    let good = holds_and_damaged_does_not(&genesis, &proof);
+    assert_eq!(good, made);
+    assert_eq!(
+        (&good["id"], &good["height"]),
+        (&full["id"], &full["height"])
+    );
+    assert_eq!(good["command"]["index"], 0);
+    assert_eq!(
+        make(height, &["--index", "99999"], 1)["error"]["kind"],
+        "no"
+    );
+    assert_eq!(make(999_999_999, &[], 1)["error"]["kind"], "no");
+    make(attested, &["--state"], 0);
+    let good = holds_and_damaged_does_not(&genesis, &proof);
+    assert_eq!(good["height"], attested);
+    assert!(good["sections"].as_array().unwrap().len() > 1, "{good}");
+}
+
 #[test]
 fn snapshots_are_good_logs_replay_to_them_and_damage_is_named() {
     let folder = Folder::new("snapshots");
@@ -42,6 +95,11 @@ fn snapshots_are_good_logs_replay_to_them_and_damage_is_named() {
     let newest = verified["snapshots"].as_array().unwrap().last().unwrap();
     let height = newest["height"].as_u64().unwrap();
     assert_eq!(height % 64, 0);
+
+    let all = verified["snapshots"].as_array().unwrap();
+    let vouched = |one: &&Value| !one["vouched_by"].as_array().unwrap().is_empty();
+    let attested = all.iter().find(vouched).unwrap()["height"].as_u64();
+    proofs_hold(&folder, &dir, attested.unwrap());
 
     // The same bytes from the same log, and the same state from another one, or from a snapshot.
     let arguments = ["log", "replay", "--roots", text(&first), "--json"];

@@ -3,7 +3,7 @@
 use crate::bench::{Bench, Setup};
 use crate::fixtures::{set_of, sign_state, six, v, verdict};
 use quorate_consensus::attestation::{
-    StateCertificate, StateCertificateError, StateStatement, judge_state,
+    Divergence, StateCertificate, StateCertificateError, StateStatement, differences, judge_state,
 };
 use quorate_consensus::effect::{Alarm, Destination, Effect};
 use quorate_consensus::input::Input;
@@ -49,6 +49,14 @@ fn alarms(bench: &Bench) -> Vec<Alarm> {
         _ => None,
     });
     alarms.collect()
+}
+
+fn divergences(bench: &Bench) -> Vec<&Divergence> {
+    let divergences = bench.seen.iter().filter_map(|effect| match effect {
+        Effect::Diverged(divergence) => Some(&**divergence),
+        _ => None,
+    });
+    divergences.collect()
 }
 
 #[test]
@@ -196,4 +204,83 @@ fn a_validator_that_floods_heights_displaces_nobody_s_word_but_its_own() {
     assert_eq!(proven(&bench).len(), 1);
     let again = say(&mut bench, 3, &state(64, 6));
     assert_eq!(again, Disposition::Ignored(Ignored::Stale));
+}
+
+#[test]
+fn a_state_that_more_weight_than_could_still_stand_by_the_own_one_denies_has_diverged_once() {
+    let set = six(4);
+    let mut bench = Bench::new(&set, 0);
+    bench.input(Input::State(state(64, 5)));
+    for from in 1..=5 {
+        say(&mut bench, from, &state(64, 5));
+    }
+    bench.input(Input::State(state(128, 5)));
+    for from in 1..=3 {
+        // Up to here those who are silent may still stand by the own state.
+        assert!(divergences(&bench).is_empty());
+        say(&mut bench, from, &state(128, 6));
+    }
+    // Three for it, one against and two silent: the alarm is there, the decision is not.
+    assert!(divergences(&bench).is_empty());
+    assert_eq!(alarms(&bench).len(), 1);
+    say(&mut bench, 4, &state(128, 6));
+    let found = divergences(&bench)[0].clone();
+    assert_eq!(found.common, Some(state(64, 5)));
+    assert_eq!(found.own, state(128, 5));
+    assert!(differences(&found.own, &found.proven.statement).eq([1]));
+    assert_eq!(found.proven.statement, state(128, 6));
+    assert_eq!(judge_state(&set, &found.proven), Ok(()));
+    let checked = verdict(&set, v(5), v(0), Claim::StateCertificate(found.proven));
+    assert!(matches!(checked, Some(Input::Verified { .. })));
+    bench.input(Input::State(state(192, 5)));
+    for from in 1..=5 {
+        say(&mut bench, from, &state(192, 6));
+    }
+    assert_eq!(divergences(&bench).len(), 1);
+}
+
+#[test]
+fn a_liar_and_a_faulty_build_silence_nobody_who_is_not_alone() {
+    let set = six(4);
+    let mut bench = Bench::new(&set, 0);
+    bench.input(Input::State(state(64, 5)));
+    // F = 1, so that these two are AMP: one of them may be honest, and wrong.
+    say(&mut bench, 1, &state(64, 6));
+    say(&mut bench, 2, &state(64, 6));
+    assert_eq!(alarms(&bench).len(), 1);
+    say(&mut bench, 3, &state(64, 5));
+    bench.input(Input::State(state(128, 5)));
+    say(&mut bench, 4, &state(64, 5));
+    assert!(divergences(&bench).is_empty());
+    // A single one never decides, however long the others are silent.
+    say(&mut bench, 1, &state(128, 6));
+    bench.input(Input::State(state(192, 5)));
+    assert!(divergences(&bench).is_empty());
+}
+
+#[test]
+fn who_is_silent_while_the_own_state_goes_on_stands_by_nobody() {
+    let mut bench = Bench::new(&six(4), 0);
+    bench.input(Input::State(state(64, 5)));
+    say(&mut bench, 1, &state(64, 6));
+    say(&mut bench, 2, &state(64, 6));
+    assert!(divergences(&bench).is_empty());
+    bench.input(Input::State(state(128, 5)));
+    let found = divergences(&bench)[0];
+    assert_eq!((found.common.clone(), &found.own), (None, &state(64, 5)));
+}
+
+#[test]
+fn snapshots_of_a_second_instance_are_told_and_do_not_decide() {
+    let mut bench = Bench::new(&six(4), 0);
+    let snapshot = |book| StateStatement {
+        snapshot: Some([8; 32]),
+        ..state(64, book)
+    };
+    bench.input(Input::State(snapshot(5)));
+    for from in 1..=5 {
+        say(&mut bench, from, &snapshot(6));
+    }
+    assert_eq!(alarms(&bench).len(), 1);
+    assert!(divergences(&bench).is_empty());
 }

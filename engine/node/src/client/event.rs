@@ -1,6 +1,6 @@
 //! What a turn of the client side has to tell. Owns plain data, borrowed from the frames.
 
-use crate::client_wire::{ResultView, Sections, Stream, VerdictRun};
+use crate::client_wire::{Refusal, ResultView, Sections, Stream, VerdictRun};
 use crate::lanes::Rejection;
 use quorate_consensus::types::ValidatorIndex;
 
@@ -96,5 +96,12 @@ pub enum ClientEvent<'a> {
         id: u64,
         /// Microseconds.
         retry_after_us: u32,
+    },
+    /// The validator answers no client; the session turns to the next one.
+    Refused {
+        /// The question; 0 when the validator says so by itself.
+        id: u64,
+        /// Why.
+        reason: Refusal,
     },
 }

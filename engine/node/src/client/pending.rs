@@ -257,7 +257,7 @@ impl Pending {
                 self.rewind_to(self.first);
                 Change::None
             }
-            Verdict::Rejected(Rejection::Stopping) => {
+            Verdict::Rejected(Rejection::Stopping | Rejection::Diverged) => {
                 self.hold(0, now);
                 self.rewind_to(seq_first);
                 Change::Leave

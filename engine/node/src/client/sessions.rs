@@ -82,6 +82,8 @@ pub(super) struct Session {
     /// Numbers below were told as accepted.
     pub(super) accepted_to: u64,
     pub(super) followed_at: Instant,
+    /// The validator that refused to serve anybody last.
+    pub(super) refused_by: Option<ValidatorIndex>,
     pub(super) listed: bool,
     /// Silence after which a sign of life is sent.
     heartbeat: Option<Duration>,
@@ -178,6 +180,7 @@ impl Clients {
             leader: None,
             accepted_to: 0,
             followed_at: now,
+            refused_by: None,
             listed: false,
             heartbeat: None,
             spoke_at: now,

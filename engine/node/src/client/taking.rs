@@ -31,6 +31,10 @@ impl<F: FnMut(ClientRef, ClientEvent<'_>)> LinkHandler for Taking<'_, F> {
             return;
         };
         session.gateway.up(link);
+        // It says so again if it still serves nobody.
+        if session.refused_by == Some(session.gateway.validator()) {
+            session.refused_by = None;
+        }
         session.pending.rewind();
         session.pending.restart_patience(self.now);
         let validator = session.gateway.validator();
@@ -99,7 +103,9 @@ impl<F: FnMut(ClientRef, ClientEvent<'_>)> Taking<'_, F> {
             return;
         };
         let rested = self.now.saturating_duration_since(session.followed_at) >= FOLLOW_INTERVAL;
-        if leader != session.gateway.validator() && rested {
+        let is_there = leader == session.gateway.validator();
+        // Whoever refused everything is not turned to for being the leader.
+        if !is_there && rested && session.refused_by != Some(leader) {
             self.table.leaving.push((place, Some(leader)));
         }
     }
@@ -152,6 +158,13 @@ impl<F: FnMut(ClientRef, ClientEvent<'_>)> Taking<'_, F> {
             }
             ServerFrame::Busy { id, retry_after_us } => {
                 self.tell(place, ClientEvent::Busy { id, retry_after_us });
+            }
+            ServerFrame::Refused { id, reason } => {
+                if let Some(session) = self.table.sessions.get_mut(place) {
+                    session.refused_by = Some(session.gateway.validator());
+                }
+                self.tell(place, ClientEvent::Refused { id, reason });
+                self.table.leaving.push((place, None));
             }
         }
     }

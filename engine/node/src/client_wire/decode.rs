@@ -2,9 +2,9 @@
 //! before anything is done with it; nothing may stand after the content.
 
 use super::{
-    CLIENT_FRAME_BYTES_MAX, CLIENT_WIRE_VERSION, FrameError, Place, QUESTION_BYTES_MAX, ResultItem,
-    SECTION_NAME_BYTES_MAX, SECTIONS_MAX, SUBMIT_COMMANDS_MAX, Verdict, VerdictRun, kind,
-    leader_from_wire, outcome_from_byte, rejection_from_code,
+    CLIENT_FRAME_BYTES_MAX, CLIENT_WIRE_VERSION, FrameError, Place, QUESTION_BYTES_MAX, Refusal,
+    ResultItem, SECTION_NAME_BYTES_MAX, SECTIONS_MAX, SUBMIT_COMMANDS_MAX, Verdict, VerdictRun,
+    kind, leader_from_wire, outcome_from_byte, refusal_from_code, rejection_from_code,
 };
 use quorate_consensus::payload::{Commands, ENTRY_BYTES_FIXED, parse_entries};
 use quorate_consensus::types::ValidatorIndex;
@@ -218,6 +218,13 @@ pub enum ServerFrame<'a> {
         /// Ask again after, microseconds.
         retry_after_us: u32,
     },
+    /// The validator answers no client: neither this question nor another one.
+    Refused {
+        /// As asked; 0 when it says so by itself.
+        id: u64,
+        /// Why.
+        reason: Refusal,
+    },
 }
 
 impl<'a> ServerFrame<'a> {
@@ -269,6 +276,12 @@ impl<'a> ServerFrame<'a> {
                 let (id, retry_after_us) = (reader.u64()?, reader.u32()?);
                 reader.end()?;
                 Self::Busy { id, retry_after_us }
+            }
+            kind::REFUSED => {
+                let (id, code) = (reader.u64()?, reader.u32()?);
+                reader.end()?;
+                let reason = refusal_from_code(code).ok_or(FrameError::Field("reason"))?;
+                Self::Refused { id, reason }
             }
             other => return Err(FrameError::Kind(other)),
         };

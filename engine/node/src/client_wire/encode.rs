@@ -2,8 +2,8 @@
 //! that the decoder asks for.
 
 use super::{
-    CLIENT_FRAME_BYTES_MAX, CLIENT_WIRE_VERSION, ResultItem, SECTION_NAME_BYTES_MAX, SECTIONS_MAX,
-    SUBMIT_COMMANDS_MAX, Verdict, VerdictRun, kind, leader_to_wire,
+    CLIENT_FRAME_BYTES_MAX, CLIENT_WIRE_VERSION, Refusal, ResultItem, SECTION_NAME_BYTES_MAX,
+    SECTIONS_MAX, SUBMIT_COMMANDS_MAX, Verdict, VerdictRun, kind, leader_to_wire,
 };
 use quorate_consensus::types::ValidatorIndex;
 
@@ -330,4 +330,17 @@ pub fn encode_busy(
     server_header(kind::BUSY, leader, bytes);
     bytes.extend_from_slice(&id.to_le_bytes());
     bytes.extend_from_slice(&retry_after_us.to_le_bytes());
+}
+
+/// Appends a Refused: the validator answers nothing; `id` is that of the question, or 0 where there
+/// was none.
+pub fn encode_refused(
+    leader: Option<ValidatorIndex>,
+    id: u64,
+    reason: Refusal,
+    bytes: &mut Vec<u8>,
+) {
+    server_header(kind::REFUSED, leader, bytes);
+    bytes.extend_from_slice(&id.to_le_bytes());
+    bytes.extend_from_slice(&(reason as u32).to_le_bytes());
 }

@@ -107,6 +107,7 @@ fn server_frames() -> Vec<Vec<u8>> {
     add(&|bytes| encode_root(leader(), 9, 64, &[5; 32], sections.into_iter(), bytes));
     add(&|bytes| encode_session(leader(), 10, (3, true), bytes));
     add(&|bytes| encode_busy(leader(), 11, 1000, bytes));
+    add(&|bytes| encode_refused(leader(), 12, Refusal::Diverged, bytes));
     frames
 }
 
@@ -171,6 +172,7 @@ fn rewrite_server(leader: Option<ValidatorIndex>, frame: &ServerFrame<'_>) -> Ve
         ServerFrame::Busy { id, retry_after_us } => {
             encode_busy(leader, *id, *retry_after_us, &mut bytes);
         }
+        ServerFrame::Refused { id, reason } => encode_refused(leader, *id, *reason, &mut bytes),
     }
     bytes
 }
@@ -321,15 +323,21 @@ fn a_submit_without_commands_or_with_another_count_is_refused() {
 
 #[test]
 fn every_code_of_a_rejection_and_an_outcome_means_one_thing() {
-    for code in 1..=8 {
+    for code in 1..=9 {
         assert_eq!(
             rejection_from_code(code).map(|r| u32::from(r as u8)),
             Some(code)
         );
     }
-    for code in (9..300).chain([0, u32::MAX]) {
+    for code in (10..300).chain([0, u32::MAX]) {
         assert_eq!(rejection_from_code(code), None);
     }
+    assert_eq!(refusal_from_code(1), Some(Refusal::Diverged));
+    assert!(
+        (2..300)
+            .chain([0, u32::MAX])
+            .all(|code| refusal_from_code(code).is_none())
+    );
     for byte in 0..=5 {
         assert_eq!(
             outcome_from_byte(byte).map(|outcome| outcome as u8),

@@ -99,6 +99,8 @@ pub enum Rejection {
     BadSignature = 7,
     /// The session has ended; its key opens no other one.
     SessionEnded = 8,
+    /// The validator's state is another than the others': it serves nobody.
+    Diverged = 9,
 }
 
 /// The verdict on one command of a submission.

@@ -38,6 +38,9 @@ pub enum StartError {
         #[source]
         source: VoteStateError,
     },
+    /// A snapshot that may be wrong cannot be moved out of the way.
+    #[error("{0}")]
+    Snapshot(#[from] SnapshotError),
     /// A port cannot be opened, or the message path not be set up.
     #[error("listen: {0}; stop the process that uses the address, or configure another one")]
     Net(#[from] NetError),
@@ -62,7 +65,7 @@ impl StartError {
         match self {
             Self::File(_) | Self::Net(_) | Self::Metrics { .. } => 3,
             Self::Folder(LockError::Io { source, .. }) if is_of_disk(source) => EXIT_DISK_FAILED,
-            Self::Folder(_) | Self::System(_) => 75,
+            Self::Folder(_) | Self::System(_) | Self::Snapshot(_) => 75,
             Self::Recovery { source, .. } => recovery_code(source),
             Self::VoteState { source, .. } => match source {
                 VoteStateError::Folder(source) => recovery_code(source),
@@ -122,6 +125,12 @@ pub enum NodeFailure {
     /// It was stopped; there is nobody to ask.
     #[error("the node has stopped")]
     Stopped,
+    /// Its state is another than the others' from this height on: it serves nobody. It runs on.
+    #[error("the state differs from the other validators' at height {height}: nothing is served")]
+    Diverged {
+        /// The first height that is known to differ.
+        height: u64,
+    },
     /// The replica cannot go on.
     #[error("{0}")]
     Replica(#[from] ReplicaError),
@@ -157,7 +166,7 @@ impl NodeFailure {
             Self::Replica(ReplicaError::Journal(JournalError::Log(_))) => EXIT_DISK_FAILED,
             Self::Replica(ReplicaError::Journal(JournalError::Full)) => 75,
             Self::Replica(ReplicaError::Order(OrderError::Store(_))) => 5,
-            Self::Replica(_) => 4,
+            Self::Replica(_) | Self::Diverged { .. } => 4,
             Self::Net(_) | Self::ThreadLost(_) | Self::SnapshotFetched { .. } => 75,
         }
     }

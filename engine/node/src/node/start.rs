@@ -1,9 +1,11 @@
 //! The start of a node, in the one order that is safe: lock the folder, recover, open the ports,
 //! start the threads. Owns nothing that outlives it.
 
+use super::diverged::Diverged;
 use super::{Asker, Node, NodeFailure, StartError};
 use crate::auth::CommandAuth;
 use crate::config::NodeConfig;
+use crate::drift;
 use crate::executor::Executor;
 use crate::genesis::Auth;
 use crate::hex;
@@ -20,7 +22,7 @@ use crate::snapshot::SnapshotFolder;
 use crate::stages::clock::{Clock, wall_ns};
 use crate::stages::dedicated::{Dedicated, DedicatedParts, Halt};
 use crate::stages::exchange::ExchangeParts;
-use crate::stages::inlet::{Inlet, InletReader};
+use crate::stages::inlet::{Control, Inlet, InletReader};
 use crate::stages::journal::{SyncThread, start_preparer};
 use crate::stages::shadow::{self, Asks, ShadowParts, ShadowSender};
 use crate::stages::shared::{Publisher, SharedLoop, SharedParts};
@@ -36,7 +38,7 @@ use quorate_consensus::signing::ValidatorKey;
 use quorate_consensus::types::ValidatorIndex;
 use quorate_consensus::validators::ValidatorSet;
 use quorate_log::{DataFolder, LogConfig, Reader, RecordRef};
-use quorate_net::{ChainIds, Limits, Net, NetConfig};
+use quorate_net::{ChainIds, Limits, Net, NetConfig, Waker};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -235,6 +237,7 @@ pub(super) fn start<S: StateMachine>(
 ) -> Result<Node, StartError> {
     tell_start(&config);
     let clock = Clock::new();
+    let diverged = Diverged::find(&config)?;
     let (parts, companions, trace) = open_parts(&config, app, clock)?;
     let (shadow_sender, asks) = ShadowSender::new();
     let bytes_max = config.log.bytes_max;
@@ -242,6 +245,8 @@ pub(super) fn start<S: StateMachine>(
     let pruning = Pruning::new(companions.pruner, reader.clone(), served, bytes_max);
     let origin = (reader, companions.snapshot, pruning);
     let auth = Arc::clone(parts.executor.auth());
+    // A state that differs is no state to take snapshots of, and its log is not to be pruned.
+    let second = second.filter(|_| !diverged.is_known());
     let shadow = second.map(|app| ShadowPlan::new(&config, app, origin, asks, &auth));
     tell_pruning(bytes_max, shadow.is_some());
     let net_config = net_config(&config, companions.summary.lease.incarnation)?;
@@ -252,15 +257,12 @@ pub(super) fn start<S: StateMachine>(
     let (peer_address, client_address) = (net.peer_address(), net.client_address());
     let waker = net.waker();
     let metrics = first_metrics(companions.summary.snapshot, bytes_max);
-    let (control, controls) = bounded(CONTROLS_MAX);
     let (publisher, finalized) = publisher(config.limits.finalized_queue_max);
     let is_wanted = Arc::clone(&publisher.is_wanted);
     let durable = publisher.durable.1.clone();
     let inlet = Arc::new(Inlet::new(&config.genesis, auth));
-    let asker = Asker {
-        control,
-        waker: waker.clone(),
-    };
+    let recorder = diverged.recorder(parts.executor.roots(), &metrics, &inlet);
+    let (asker, controls) = asker(waker.clone());
     let http = start_http(config.listen_metrics, &asker, &metrics, &trace)?;
     let core = config.placement.core_of(STAGES - 1);
     let verify = verify_parts(set, config.own, validator_key, core, &metrics)?;
@@ -279,6 +281,7 @@ pub(super) fn start<S: StateMachine>(
         control: controls,
         finalized: publisher,
         shadow: shadow_sender.clone(),
+        recorder,
     };
     let thread = start_threads(parts, (shadow, asker.clone()), preparer)?;
     Ok(Node {
@@ -295,6 +298,12 @@ pub(super) fn start<S: StateMachine>(
         shadow: shadow_sender,
         thread: Some(thread),
     })
+}
+
+/// The way for questions of other threads, and its end in the loop.
+fn asker(waker: Waker) -> (Asker, Receiver<Control>) {
+    let (control, controls) = bounded(CONTROLS_MAX);
+    (Asker { control, waker }, controls)
 }
 
 /// Hands finalized blocks and durable heights to an embedding program.
@@ -423,6 +432,7 @@ fn start_threads<S: StateMachine>(
         control: parts.control,
         finalized: parts.finalized,
         shadow: parts.shadow,
+        recorder: parts.recorder,
     });
     Ok(builder.spawn(move || report(shared.run(), beside, &told))?)
 }
@@ -439,6 +449,7 @@ struct ShadowPlan<S> {
     own: ValidatorIndex,
     asks: Asks,
     auth: Arc<CommandAuth>,
+    diverged: PathBuf,
 }
 
 impl<S> ShadowPlan<S> {
@@ -464,6 +475,7 @@ impl<S> ShadowPlan<S> {
             own: config.own,
             asks,
             auth: Arc::clone(auth),
+            diverged: drift::diverged_folder(&config.data),
         }
     }
 }
@@ -496,6 +508,7 @@ impl Beside {
                 metrics,
                 answer: Box::new(answer),
                 stop: Box::new(move || asker.stop(Duration::ZERO)),
+                diverged: plan.diverged,
                 halt: halt.clone(),
             };
             let (app, sessions_max, set) = (plan.app, plan.sessions_max, plan.set);
@@ -604,6 +617,9 @@ fn answer_http(question: Question, asker: &Asker, metrics: &Metrics) -> Reply {
     match question {
         Question::Ready if !status.voting => {
             text(503, "this validator may not vote yet\n".to_owned())
+        }
+        Question::Ready if status.diverged.is_some() => {
+            text(503, "the state of this validator diverged\n".to_owned())
         }
         Question::Metrics | Question::Trace | Question::Health | Question::Ready => {
             text(200, "ok\n".to_owned())

@@ -62,6 +62,7 @@ impl OrderStage {
             Effect::SignState(statement) => out.jobs.push(Job::SignState(statement)),
             Effect::Snapshot { from, part } => out.events.push(Event::Snapshot { from, part }),
             Effect::StateProven(proven) => out.events.push(Event::StateProven(Box::new(proven))),
+            Effect::Diverged(found) => out.events.push(Event::Diverged(found)),
             Effect::Verify { from, claim } => out.jobs.push(Job::Verify { from, claim }),
             Effect::Finalized { id, header, path } => self.finalize(now, id, header, path, out)?,
             Effect::Durable(height) => out.events.push(Event::Durable(height)),

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use quorate_consensus::attestation::StateCertificate;
+use quorate_consensus::attestation::{Divergence, StateCertificate};
 use quorate_consensus::effect::{Alarm, Destination};
 use quorate_consensus::evidence::Evidence;
 use quorate_consensus::message::{Message, SnapshotPart};
@@ -133,6 +133,8 @@ pub enum Event {
         /// What it says.
         part: SnapshotPart,
     },
+    /// Decisive weight attests another state than this validator has (protocol.md 5.6).
+    Diverged(Box<Divergence>),
     /// Misbehaviour that a third party can check; it is in the log as well.
     Evidence(Box<Evidence>),
     /// Something an operator must see.

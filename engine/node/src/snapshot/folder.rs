@@ -257,6 +257,25 @@ impl SnapshotFolder {
         Ok(())
     }
 
+    /// Moves a snapshot to another folder of the same disk, its manifest first.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Io`] when a file cannot be moved; one that is missing is moved.
+    pub(crate) fn set_aside(&self, height: u64, to: &Path) -> Result<(), SnapshotError> {
+        fs::create_dir_all(to).map_err(failed(to, "make the folder"))?;
+        for ending in [MANIFEST, CERTIFICATE, DATA] {
+            let path = self.file(height, ending);
+            let name = path.file_name().unwrap_or_default();
+            match fs::rename(&path, to.join(name)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(failed(&path, "move the file")(error));
+                }
+                _ => self.sync()?,
+            }
+        }
+        Ok(())
+    }
+
     /// Removes what a crash left behind: files in the making, and files whose manifest is not
     /// there. Only by the one process that writes snapshots here, and not while it does.
     ///

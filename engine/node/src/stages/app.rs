@@ -8,6 +8,7 @@ use super::dedicated::Halt;
 use super::inlet::Control;
 use super::shared::ANSWER_BYTES_MAX;
 use crate::client_wire;
+use crate::drift::Recorder;
 use crate::executor::Executor;
 use crate::idle::{Received, receive};
 use crate::metrics::Metrics;
@@ -38,6 +39,7 @@ pub(crate) struct AppThread<S> {
     pub(crate) checking: InFlight,
     pub(crate) placement: Placement,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) recorder: Recorder,
     pub(crate) halt: Halt,
 }
 
@@ -82,6 +84,7 @@ impl<S: StateMachine> AppThread<S> {
                     let settled = ToOrder::Settled(results.height, corrections, refused);
                     drop(self.order.send(settled));
                 }
+                self.recorder.note(&results);
                 self.net.send(ToNet::Block(results));
             }
             ToApp::Repeats(repeats) => {
@@ -115,6 +118,10 @@ impl<S: StateMachine> AppThread<S> {
             }
             ToApp::Status(status, reply) => self.status(status, reply),
             ToApp::Control(control) => self.control(control),
+            ToApp::Diverged(found) => {
+                let names = self.executor.section_names();
+                self.recorder.report(&found, &names);
+            }
             ToApp::End => {}
         }
         Ok(())

@@ -77,6 +77,12 @@ impl ClientTable {
         }
     }
 
+    /// Every client that has logged in.
+    pub(crate) fn clients(&self) -> impl Iterator<Item = ClientId> {
+        let sessions = self.connected.iter();
+        sessions.flat_map(|connected| connected.clients.iter().copied())
+    }
+
     /// The session and the key of a client.
     pub(crate) fn login(&self, client: ClientId) -> Option<(SessionId, [u8; 32])> {
         self.logins.get(&client).copied()

@@ -15,6 +15,7 @@ use super::shared::{Publisher, count_block, note_event};
 use super::verify::{VerifyParts, VerifyWorker};
 use super::wire::{Caller, Inward, Replies, WireStage};
 use crate::client_wire::ClientFrame;
+use crate::drift::Recorder;
 use crate::journal::SyncWorker;
 use crate::metrics::Metrics;
 use crate::node::NodeFailure;
@@ -101,6 +102,7 @@ pub(crate) struct DedicatedParts<S> {
     pub(crate) control: Receiver<Control>,
     pub(crate) finalized: Publisher,
     pub(crate) shadow: ShadowSender,
+    pub(crate) recorder: Recorder,
 }
 
 type Ended<T> = JoinHandle<Result<T, NodeFailure>>;
@@ -151,6 +153,7 @@ impl Dedicated {
             checking: checks.in_flight().clone(),
             placement: placement.clone(),
             metrics: Arc::clone(&metrics),
+            recorder: all.recorder,
             halt: halt.clone(),
         };
         let order = OrderThread {
@@ -418,12 +421,16 @@ impl NetThread {
                     .push(client, |bytes| bytes.extend_from_slice(&frame));
             }
             ToNet::Block(results) => {
-                self.wire.with_clients(|clients, send| {
-                    clients.send_block(leader, &results, &mut |client, frame| send(client, frame));
-                });
+                if self.metrics.is_serving() {
+                    self.wire.with_clients(|clients, send| {
+                        let mut send = |client, frame: &[u8]| send(client, frame);
+                        clients.send_block(leader, &results, &mut send);
+                    });
+                }
                 count_block(&self.metrics, &results);
                 self.finalized.publish(&self.metrics, &mut vec![*results]);
             }
+            ToNet::Repeats(_) if !self.metrics.is_serving() => {}
             ToNet::Repeats(repeats) => self.wire.with_clients(|clients, send| {
                 clients.send_repeats(leader, &repeats, &mut |client, frame| send(client, frame));
             }),

@@ -47,6 +47,7 @@ pub(crate) enum Control {
 pub(crate) struct Inlet {
     commands: ArrayQueue<Box<[u8]>>,
     is_stopping: AtomicBool,
+    is_diverged: AtomicBool,
     command_bytes_max: usize,
     auth: Arc<CommandAuth>,
 }
@@ -58,6 +59,7 @@ impl Inlet {
             is_stopping: AtomicBool::new(false),
             command_bytes_max: genesis.file().limits.command_bytes_max as usize,
             auth,
+            is_diverged: AtomicBool::new(false),
         }
     }
 
@@ -69,6 +71,11 @@ impl Inlet {
     /// Whether nothing waits.
     pub(crate) fn is_empty(&self) -> bool {
         self.commands.is_empty()
+    }
+
+    /// Takes nothing more: what came of it could not be told.
+    pub(crate) fn diverge(&self) {
+        self.is_diverged.store(true, Ordering::Release);
     }
 
     /// Takes nothing more.
@@ -108,6 +115,9 @@ impl InletReader {
         verdicts: &mut Vec<CommandVerdict>,
         mut submit: impl FnMut(&[u8], &mut Vec<CommandVerdict>) -> Result<(), PayloadError>,
     ) -> usize {
+        if !metrics.is_serving() {
+            self.inlet.diverge();
+        }
         let mut taken = 0;
         while taken < COMMANDS_PER_TURN {
             let Some(entry) = self.held.take().or_else(|| self.inlet.pop()) else {
@@ -231,6 +241,9 @@ impl EmbeddedSession {
     fn submit_as(&mut self, kind: Kind, lane: Lane, body: &[u8]) -> Admission {
         if self.inlet.is_stopping.load(Ordering::Acquire) {
             return Admission::Rejected(Rejection::Stopping);
+        }
+        if self.inlet.is_diverged.load(Ordering::Acquire) {
+            return Admission::Rejected(Rejection::Diverged);
         }
         let seq = self.seq_next;
         let opening = usize::from(seq == 1) * self.key.len();

@@ -14,7 +14,7 @@ use crate::metrics::Metrics;
 use crate::node::NodeFailure;
 use crate::profiles::{Idle, Placement};
 use crate::queues::{NetSender, StatusReply, ToApp, ToJournal, ToNet, ToOrder};
-use crate::replica::{Job, OrderOut, OrderStage, ReplicaError};
+use crate::replica::{Event, Job, OrderOut, OrderStage, ReplicaError};
 use crate::roots::StateRoot;
 use crate::status::{NodeStatus, StatusFacts};
 use crossbeam::channel::{Receiver, Sender};
@@ -126,8 +126,7 @@ impl OrderThread {
                 let disposition = self.stage.input(now, Input::Message(*message));
                 if let Disposition::Fault(fault) = disposition {
                     tracing::warn!(peer = from.number(), ?fault, "a peer is at fault");
-                    self.net
-                        .send(ToNet::Events(vec![crate::replica::Event::PeerFault(from)]));
+                    self.net.send(ToNet::Events(vec![Event::PeerFault(from)]));
                 }
             }
             ToOrder::Submit(from, entries) => {
@@ -143,7 +142,7 @@ impl OrderThread {
             }
             ToOrder::Forwarded(forward) => {
                 if self.stage.take_forwarded(now, &forward) {
-                    let fault = crate::replica::Event::PeerFault(forward.from);
+                    let fault = Event::PeerFault(forward.from);
                     self.net.send(ToNet::Events(vec![fault]));
                 }
             }
@@ -229,6 +228,11 @@ impl OrderThread {
         if !out.frames.is_empty() {
             self.net
                 .send(ToNet::Frames(std::mem::take(&mut out.frames)));
+        }
+        for event in &out.events {
+            if let Event::Diverged(found) = event {
+                drop(self.app.send(ToApp::Diverged(found.clone())));
+            }
         }
         if !out.events.is_empty() {
             self.net

@@ -15,6 +15,7 @@ use quorate_consensus::attestation::StateCertificate;
 use quorate_consensus::input::Input;
 use quorate_consensus::message::SnapshotPart;
 use quorate_consensus::types::ValidatorIndex;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -35,6 +36,8 @@ pub(crate) enum ToShadow {
     Ask,
     /// There is something in the mailbox.
     Parts,
+    /// The state is another than the others'; this height was the last that all had alike.
+    Diverged(u64),
 }
 
 /// The way to the thread. Whoever tells never waits: what finds no room is dropped.
@@ -87,6 +90,8 @@ pub(crate) struct ShadowParts {
     pub(crate) exchange: ExchangeParts,
     /// Stops the node, so that it can begin anew with a snapshot of peers.
     pub(crate) stop: Box<dyn Fn() + Send>,
+    /// Where snapshots go that may be wrong.
+    pub(crate) diverged: PathBuf,
     /// Set when the node ends.
     pub(crate) halt: super::dedicated::Halt,
 }
@@ -120,6 +125,7 @@ fn run<S: StateMachine>(
         answer,
         exchange,
         stop,
+        diverged,
         halt,
     } = parts;
     let mut prune_failed = false;
@@ -128,25 +134,36 @@ fn run<S: StateMachine>(
     // What peers ask for does not take the rest of the pace.
     let mut rests_until = begun;
     while !halt.is_set() {
-        let now_ns = nanoseconds(begun.elapsed());
-        let mut inputs = Vec::new();
-        let whole = exchange.turn(now_ns, &mut inputs);
-        if let Some(height) = whole {
-            stop();
-            return Ok(Some(height));
+        let mut pause = LOOK;
+        // Of a state that differs nothing is taken, removed, given or fetched; what to do with the
+        // snapshots is being told.
+        if metrics.is_serving() {
+            let now_ns = nanoseconds(begun.elapsed());
+            let mut inputs = Vec::new();
+            let whole = exchange.turn(now_ns, &mut inputs);
+            if let Some(height) = whole {
+                stop();
+                return Ok(Some(height));
+            }
+            shadow.hold(exchange.held(now_ns));
+            if Instant::now() >= rests_until {
+                let pause = work(&mut shadow, &metrics, &mut inputs, &mut prune_failed)?;
+                rests_until = Instant::now() + pause;
+            }
+            if !inputs.is_empty() {
+                answer(inputs);
+            }
+            let rest = rests_until.saturating_duration_since(Instant::now());
+            pause = exchange.pause().map_or(rest, |most| rest.min(most));
         }
-        shadow.hold(exchange.held(now_ns));
-        if Instant::now() >= rests_until {
-            let pause = work(&mut shadow, &metrics, &mut inputs, &mut prune_failed)?;
-            rests_until = Instant::now() + pause;
-        }
-        if !inputs.is_empty() {
-            answer(inputs);
-        }
-        let rest = rests_until.saturating_duration_since(Instant::now());
-        let pause = exchange.pause().map_or(rest, |most| rest.min(most));
         match asks.recv_timeout(pause) {
             Ok(ToShadow::Certificate(certificate)) => shadow.certify(*certificate),
+            Ok(ToShadow::Diverged(common)) => {
+                // What is in the log and below stays as it is: it is the evidence.
+                tracing::warn!("no snapshots are taken and no log segments removed any more");
+                shadow.set_aside(common, &diverged)?;
+                return Ok(None);
+            }
             Ok(ToShadow::Ask) => shadow.ask(metrics.height.read()),
             Ok(ToShadow::Parts) | Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,

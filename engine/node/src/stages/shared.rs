@@ -13,6 +13,7 @@ use super::shadow::{ShadowSender, ToShadow};
 use super::verify::VerifyWorker;
 use super::wire::{Caller, Inward, Replies, WireStage, count_verdicts};
 use crate::client_wire::{self, ClientFrame};
+use crate::drift::Recorder;
 use crate::journal::{SyncDone, SyncError};
 use crate::lanes::CommandVerdict;
 use crate::metrics::Metrics;
@@ -53,6 +54,7 @@ pub(crate) struct SharedParts<S> {
     pub(crate) control: Receiver<Control>,
     pub(crate) finalized: Publisher,
     pub(crate) shadow: ShadowSender,
+    pub(crate) recorder: Recorder,
 }
 
 /// Where finalized blocks go inside the embedding process.
@@ -269,7 +271,14 @@ impl<S: StateMachine> SharedLoop<S> {
         }
         let mut jobs = std::mem::take(&mut outbox.jobs);
         parts.verify.hand_over(&mut jobs);
+        for results in &outbox.results {
+            parts.recorder.note(results);
+        }
         for event in &outbox.events {
+            if let Event::Diverged(found) = event {
+                let names = parts.replica.executor().section_names();
+                parts.recorder.report(found, &names);
+            }
             note_event(
                 event,
                 &parts.metrics,
@@ -278,7 +287,8 @@ impl<S: StateMachine> SharedLoop<S> {
             );
         }
         let leader = Some(parts.replica.consensus().leader());
-        if !outbox.results.is_empty() || !outbox.repeats.is_empty() {
+        let has_results = !outbox.results.is_empty() || !outbox.repeats.is_empty();
+        if has_results && parts.metrics.is_serving() {
             parts.wire.with_clients(|clients, send| {
                 let mut send = |client, frame: &[u8]| send(client, frame);
                 for results in &outbox.results {
@@ -343,7 +353,7 @@ impl Publisher {
     /// Gives finalized blocks to the embedding process, if it wants them. What does not fit is
     /// counted and dropped: heights have no gaps, so whoever reads sees that one is missing.
     pub(crate) fn publish(&self, metrics: &Metrics, results: &mut Vec<BlockResults>) {
-        if !self.is_wanted.load(Ordering::Acquire) {
+        if !self.is_wanted.load(Ordering::Acquire) || !metrics.is_serving() {
             return;
         }
         for results in results.drain(..) {
@@ -405,6 +415,17 @@ pub(crate) fn note_event(
             tracing::warn!(until, "recovered: nothing is said up to this window");
         }
         Event::Snapshot { from, part } => shadow.send_part(*from, part.clone()),
+        Event::Diverged(found) => {
+            metrics.alarms.add(1);
+            // A start that found the bundle of an earlier run has said since when.
+            if metrics.is_serving() {
+                metrics.diverged_height.set(found.own.height.number());
+            }
+            let common = found.common.as_ref();
+            let common = common.map_or(0, |common| common.height.number());
+            shadow.send(ToShadow::Diverged(common));
+            wire.stop_serving();
+        }
         Event::Evidence(evidence) => {
             metrics.alarms.add(1);
             tracing::error!(?evidence, "a validator is proven to misbehave");

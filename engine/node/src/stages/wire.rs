@@ -5,9 +5,9 @@
 //! one. Never: decodes a peer's message, counts a vote, or waits for anything but the sockets.
 
 use super::clients::ClientTable;
-use crate::client_wire::{ClientFrame, VerdictsWriter};
+use crate::client_wire::{self, ClientFrame, Refusal, VerdictsWriter};
 use crate::keys::KeyPair;
-use crate::lanes::{CommandVerdict, Verdict};
+use crate::lanes::{CommandVerdict, Rejection, Verdict};
 use crate::metrics::Metrics;
 use crate::replica::{FrameClass, Frames};
 use crate::state_machine::SessionId;
@@ -198,6 +198,13 @@ impl WireStage {
         self.net.close_client(client, CloseReason::ProtocolFault);
     }
 
+    /// Tells every client that this validator answers nobody any more.
+    pub(crate) fn stop_serving(&mut self) {
+        for client in self.clients.clients() {
+            refuse(client, 0, &mut self.replies);
+        }
+    }
+
     /// A peer was found at fault later.
     pub(crate) fn drop_peer(&mut self, peer: ValidatorIndex) {
         self.metrics.peer_faults.add(1);
@@ -234,6 +241,40 @@ const fn class_of(class: FrameClass) -> Class {
         FrameClass::Proposal => Class::Proposal,
         FrameClass::Bulk => Class::Bulk,
     }
+}
+
+/// Whether the answer is made from the state, or a promise to change it. What a validator says of
+/// itself, its status and its root, is what an operator needs then.
+const fn is_of_state(request: &ClientFrame<'_>) -> bool {
+    match request {
+        ClientFrame::Submit { .. } | ClientFrame::Query { .. } | ClientFrame::SessionAsk { .. } => {
+            true
+        }
+        ClientFrame::StatusAsk { .. } | ClientFrame::RootAsk { .. } => false,
+    }
+}
+
+/// Answers that nothing is answered here.
+fn refuse_request(client: ClientId, request: &ClientFrame<'_>, replies: &mut Replies) {
+    match request {
+        ClientFrame::Submit { commands, .. } => replies.push(client, |bytes| {
+            let mut writer = VerdictsWriter::new(None, bytes);
+            for command in commands.clone() {
+                writer.push(command.seq, Verdict::Rejected(Rejection::Diverged));
+            }
+            writer.finish();
+        }),
+        ClientFrame::Query { id, .. }
+        | ClientFrame::SessionAsk { id }
+        | ClientFrame::StatusAsk { id }
+        | ClientFrame::RootAsk { id } => refuse(client, *id, replies),
+    }
+}
+
+fn refuse(client: ClientId, id: u64, replies: &mut Replies) {
+    replies.push(client, |bytes| {
+        client_wire::encode_refused(None, id, Refusal::Diverged, bytes);
+    });
 }
 
 /// Counts verdicts.
@@ -284,6 +325,9 @@ impl<I: Inward> Handler for Taking<'_, I> {
     fn client_up(&mut self, client: ClientId, key: [u8; 32]) {
         self.clients
             .add(client, SessionId(session_of_key(&key)), key);
+        if !self.metrics.is_serving() {
+            refuse(client, 0, self.replies);
+        }
     }
 
     fn client_down(&mut self, client: ClientId) {
@@ -295,6 +339,9 @@ impl<I: Inward> Handler for Taking<'_, I> {
             return;
         };
         match ClientFrame::decode(frame) {
+            Ok(request) if !self.metrics.is_serving() && is_of_state(&request) => {
+                refuse_request(client, &request, self.replies);
+            }
             Ok(request) => {
                 let caller = Caller {
                     client,

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests may unwrap")]
 
 mod cluster;
+mod drift;
 mod joining;
 mod refusals;
 mod signed;

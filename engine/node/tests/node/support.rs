@@ -21,7 +21,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// Adds up numbers; tells each session the sum.
 #[derive(Debug, Default)]
 pub(crate) struct Adder {
-    sum: u64,
+    pub(crate) sum: u64,
 }
 
 impl StateMachine for Adder {

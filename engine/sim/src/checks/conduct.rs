@@ -26,6 +26,7 @@ pub(crate) fn accused(
         | Event::StateProven(_)
         | Event::Snapshot { .. } => None,
         Event::PeerFault(peer) => Some(*peer),
+        Event::Diverged(_) => Some(own),
         Event::Evidence(evidence) => match evidence.as_ref() {
             Evidence::TwoHeaders(signed) => Some(set.leader(signed[0].header.window)),
             Evidence::TwoRecords { validator, .. } => Some(*validator),

@@ -57,7 +57,10 @@ impl Stage {
                     self.answers.push(Input::AnswerSigned { answer, signature });
                 }
                 // Scenes have no application whose state could be attested.
-                Effect::SignState(_) | Effect::StateProven(_) | Effect::Snapshot { .. } => {}
+                Effect::SignState(_)
+                | Effect::StateProven(_)
+                | Effect::Diverged(_)
+                | Effect::Snapshot { .. } => {}
                 Effect::Verify { from, claim } => self.verify(who, from, claim),
                 Effect::ServeBodies { to, blocks } => self.serve_bodies(who, to, &blocks, mark),
                 Effect::ServeHistory { to, top, count } => {

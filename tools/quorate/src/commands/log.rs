@@ -2,6 +2,7 @@
 //!
 //! Never: writes to it.
 
+mod bisect;
 mod replay;
 mod show;
 mod verify;

@@ -7,6 +7,7 @@ pub(crate) mod load;
 pub(crate) mod log;
 pub(crate) mod node;
 pub(crate) mod prices;
+pub(crate) mod proof;
 pub(crate) mod recover;
 mod script;
 pub(crate) mod sim;

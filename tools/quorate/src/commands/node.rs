@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use quorate::config::NodeConfig;
+use quorate::drift::DivergedStatus;
 use quorate::metrics::Metrics;
 use quorate::node::{DRAIN_DEFAULT, Node, NodeFailure, StartError};
 use quorate_bench::applications::{ApplicationError, Hosted};
@@ -40,6 +41,9 @@ pub(crate) struct Options {
     /// Stop when standard input ends: for a process that starts validators and may die
     #[arg(long, hide = true)]
     leash: bool,
+    /// Allow the faults on purpose that the configuration asks for
+    #[arg(long, hide = true)]
+    testing: bool,
 }
 
 /// How to start every validator of a testnet with this very program.
@@ -75,6 +79,8 @@ enum Reason {
 struct Fields {
     index: u16,
     stopped: Reason,
+    /// Where its state is another than the others', if it is.
+    diverged: Option<DivergedStatus>,
 }
 
 /// Runs the validator until it is asked to stop or fails.
@@ -84,6 +90,7 @@ struct Fields {
 pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     let mut config = NodeConfig::load(&options.config)?;
     let index = config.own.number();
+    check_testing(&config, options)?;
     // The second signal ends the process at once, also one that hangs.
     let interrupt = Interrupt::install()?;
     let (sender, reasons) = channel();
@@ -98,11 +105,9 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
         watch_failing(Arc::downgrade(node.metrics()));
         if let Some(stopped) = wait(&node, &interrupt, &reasons) {
             tracing::info!(?stopped, "asked to stop: draining");
+            let diverged = node.diverged().cloned();
             node.shutdown(DRAIN_DEFAULT)?;
-            return Report::new(
-                &Fields { index, stopped },
-                format!("validator {index} stopped"),
-            );
+            return stopped_report(index, stopped, diverged);
         }
         match node.wait() {
             // It goes on from a snapshot of its peers.
@@ -127,8 +132,45 @@ fn start(config: NodeConfig, path: &Path) -> Result<Node, Failure> {
     Ok(Node::start_with_snapshots(config, application, second)?)
 }
 
+/// A validator that was asked to stop, and had served until then unless its state had diverged.
+fn stopped_report(
+    index: u16,
+    stopped: Reason,
+    diverged: Option<DivergedStatus>,
+) -> Result<Report, Failure> {
+    let (mut text, mut code) = (format!("validator {index} stopped"), Code::Done);
+    if let Some(diverged) = &diverged {
+        code = Code::Safety;
+        text.push_str(&format!(
+            "\nits state diverged at height {} in section {}: see {} and docs/operations.md",
+            diverged.height, diverged.section, diverged.bundle
+        ));
+    }
+    let fields = Fields {
+        index,
+        stopped,
+        diverged,
+    };
+    Ok(Report::new(&fields, text)?.with_code(code))
+}
+
+/// A fault on purpose in a configuration that strayed into production must not start.
+fn check_testing(config: &NodeConfig, options: &Options) -> Result<(), Failure> {
+    if config.testing.is_off() || options.testing {
+        return Ok(());
+    }
+    let path = options.config.display();
+    let what = format!("{path}: [testing]: a fault on purpose, and this is no test");
+    Err(Failure::new(Code::Configuration, what).remedy("remove the section"))
+}
+
 fn open_application(config: &NodeConfig, path: &Path) -> Result<Hosted, Failure> {
-    Hosted::open(&config.genesis.file().application).map_err(|error| {
+    let opened = Hosted::open(&config.genesis.file().application);
+    let opened = opened.map(|hosted| match config.testing.wrong_at_height {
+        0 => hosted,
+        height => hosted.wrong_from(height),
+    });
+    opened.map_err(|error| {
         let place = "genesis.json of";
         let failure = Failure::new(
             Code::Configuration,

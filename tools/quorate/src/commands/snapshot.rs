@@ -7,6 +7,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use quorate::executor::{Executor, FinalBlock};
 use quorate::genesis::Genesis;
 use quorate::shadow::statement_of;
 use quorate::snapshot::{self, Manifest, Origin, SnapshotError, SnapshotFolder};
@@ -102,7 +103,7 @@ fn create(options: &CreateOptions) -> Result<Report, Failure> {
     }
     let genesis = genesis_of(&folder)?;
     let mut last = None;
-    let mut note = |_: &mut quorate::executor::Executor<_>, header: &_, _: &_| last = Some(*header);
+    let mut note = |_: &mut Executor<_>, block: &FinalBlock, _: &_| last = Some(block.header);
     let to = options.height.unwrap_or(u64::MAX);
     let mut replay = Replay::begin(&genesis, None, to, &mut note)?;
     replay.run(&folder, &verification)?;

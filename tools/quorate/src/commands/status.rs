@@ -75,7 +75,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     let all = validators
         .iter()
         .all(|one| matches!(one, Validator::Answered(_)));
-    let text = text(&validators);
+    let text = text(&validators) + &diverged(&validators);
     let code = if all { Code::Done } else { Code::No };
     Ok(Report::new(&Fields { validators }, text)?.with_code(code))
 }
@@ -111,6 +111,27 @@ fn text(validators: &[Validator]) -> String {
         }
     }
     rows.to_string()
+}
+
+/// A line for each validator whose state is another than the others'.
+fn diverged(validators: &[Validator]) -> String {
+    let mut lines = String::new();
+    for validator in validators {
+        let Validator::Answered(status) = validator else {
+            continue;
+        };
+        let diverged = &status["diverged"];
+        if diverged.is_object() {
+            lines.push_str(&format!(
+                "\nvalidator {} DIVERGED at height {} in section {}: it serves no clients; see {}",
+                plain(&status["index"]),
+                plain(&diverged["height"]),
+                plain(&diverged["section"]),
+                plain(&diverged["bundle"]),
+            ));
+        }
+    }
+    lines
 }
 
 /// A JSON value without quotes; a list by its length.

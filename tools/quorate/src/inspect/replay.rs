@@ -68,7 +68,7 @@ pub(crate) fn failure_of(error: &SnapshotError) -> Failure {
 }
 
 /// What one block came to.
-pub(crate) type OnBlock<'a> = &'a mut dyn FnMut(&mut Executor<Hosted>, &Header, &BlockResults);
+pub(crate) type OnBlock<'a> = &'a mut dyn FnMut(&mut Executor<Hosted>, &FinalBlock, &BlockResults);
 
 /// A log that is executed again.
 pub(crate) struct Replay<'a> {
@@ -197,7 +197,7 @@ impl<'a> Replay<'a> {
             .execute(&block, &mut self.results)
             .map_err(|error| error.to_string())?;
         self.hash_results();
-        (self.on_block)(&mut self.executor, &header, &self.results);
+        (self.on_block)(&mut self.executor, &block, &self.results);
         Ok(())
     }
 

@@ -32,6 +32,7 @@ const ANY: &[&str] = &[
     "quorate-consensus",
     "quorate-log",
     "quorate-net",
+    "quorate-proof",
     "quorate-sim",
     "quorate-venue",
 ];
@@ -51,6 +52,7 @@ const DECODERS: &[&str] = &[
     "quorate-consensus",
     "quorate-log",
     "quorate-net",
+    "quorate-proof",
     "quorate-venue",
 ];
 
@@ -67,6 +69,12 @@ const TABLE: &[Row] = &[
             "ed25519-zebra",
             "rand_core",
         ]),
+    },
+    Row {
+        name: "quorate-proof",
+        own: &["quorate-consensus"],
+        own_in_tests: &[],
+        foreign: Some(&["blake3", "thiserror"]),
     },
     Row {
         name: "quorate-log",

@@ -4,11 +4,13 @@
 //! held against those of the snapshots beside the log.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use quorate::executor::{Executor, FinalBlock};
 use serde::Serialize;
 
+use super::bisect;
 use super::verify::verify_at_rest;
 use crate::failure::{Code, Failure};
 use crate::inspect::log_folder;
@@ -23,9 +25,12 @@ const ROOT_HEIGHTS: u64 = quorate::roots::ROOT_HEIGHTS;
 /// Options of the command.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Log folder, data folder or validator folder
-    #[arg(value_name = "DIR")]
-    dir: PathBuf,
+    /// Log folder, data folder or validator folder; beside the bundle when that is given
+    #[arg(value_name = "DIR", required_unless_present = "bisect")]
+    dir: Option<PathBuf>,
+    /// Name the first command that came to something else at the validator that wrote this bundle
+    #[arg(long, value_name = "BUNDLE", conflicts_with_all = ["to", "roots"])]
+    bisect: Option<PathBuf>,
     /// Begin with the snapshot of this height instead of the genesis
     #[arg(long, value_name = "H")]
     from_snapshot: Option<u64>,
@@ -74,7 +79,10 @@ struct Fields {
 /// # Errors
 /// There is no log, it is not whole, or it cannot be executed by this program.
 pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
-    let folder = log_folder(&options.dir)?;
+    if let Some(bundle) = &options.bisect {
+        return bisect::run(bundle, options.dir.as_deref(), options.from_snapshot);
+    }
+    let folder = log_folder(options.dir.as_deref().unwrap_or_else(|| Path::new(".")))?;
     let verification = verify_at_rest(&folder)?;
     if !verification.faults.is_empty() {
         let what = format!("{}: the log is faulty", folder.display());
@@ -86,9 +94,8 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
         .heights()
         .map_err(|error| snapshot_failure(&error))?;
     let (mut roots, mut compared, mut differences) = (Vec::new(), Vec::new(), Vec::new());
-    let mut on_block = |executor: &mut quorate::executor::Executor<_>, header: &_, _: &_| {
-        let header: &quorate_consensus::header::Header = header;
-        let height = header.height.number();
+    let mut on_block = |executor: &mut Executor<_>, block: &FinalBlock, _: &_| {
+        let height = block.header.height.number();
         if options.roots && height.is_multiple_of(ROOT_HEIGHTS) {
             let state_root = hex(&executor.root().combined);
             roots.push(Root { height, state_root });

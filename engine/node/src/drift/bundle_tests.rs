@@ -1,0 +1,136 @@
+//! The bundle: what stands in it, its files, and what a start makes of it.
+
+use super::*;
+use crate::roots::StateRoot;
+use crate::testing::{TemporaryFolder, sample_genesis};
+use quorate_consensus::attestation::StateCertificate;
+use quorate_consensus::types::{BlockId, Height};
+
+fn statement(height: u64, book: u8) -> StateStatement {
+    StateStatement {
+        height: Height::new(height),
+        id: BlockId::new([3; 32]),
+        sections: vec![[1; 32], [book; 32]],
+        snapshot: None,
+    }
+}
+
+fn divergence() -> Divergence {
+    Divergence {
+        common: Some(statement(64, 5)),
+        own: statement(128, 6),
+        proven: StateCertificate {
+            statement: statement(128, 7),
+            signatures: vec![
+                (ValidatorIndex::new(1), [1; 64]),
+                (ValidatorIndex::new(2), [2; 64]),
+            ],
+        },
+    }
+}
+
+fn bundle(data: &Path) -> Bundle {
+    let (genesis, _) = sample_genesis(4);
+    let facts = Facts::new(data, ValidatorIndex::new(0), &genesis);
+    facts.bundle(&divergence(), &["sessions", "book"], &Trace::default())
+}
+
+#[test]
+fn a_bundle_names_the_section_the_blocks_and_those_who_attest() {
+    let bundle = bundle(Path::new("data"));
+    assert_eq!(
+        (bundle.section.as_str(), bundle.blocks),
+        ("book", [65, 128])
+    );
+    assert_eq!(bundle.common_height(), 64);
+    assert_eq!(bundle.proven.sections[1].name, "book");
+    assert_eq!(bundle.own.sections[1].root, Hex32([6; 32]));
+    let mut bytes = vec![0; bundle.certificate.len() / 2];
+    assert!(hex::decode_into(bundle.certificate.as_bytes(), &mut bytes));
+    let certificate = wire::decode_state_certificate(&bytes).expect("a certificate");
+    assert_eq!(certificate, divergence().proven);
+}
+
+#[test]
+fn the_session_table_is_named_only_when_no_other_section_differs() {
+    let mut divergence = divergence();
+    let names = ["sessions", "book"];
+    divergence.own.sections[0] = [9; 32];
+    assert_eq!(section_of(&divergence, &names), "book");
+    divergence.own.sections[1] = divergence.proven.statement.sections[1];
+    assert_eq!(section_of(&divergence, &names), "sessions");
+    divergence.own.sections[0] = divergence.proven.statement.sections[0];
+    assert_eq!(section_of(&divergence, &names), BLOCK_ITSELF);
+    divergence.own.sections.push([1; 32]);
+    assert_eq!(section_of(&divergence, &names), NO_NAME);
+}
+
+#[test]
+fn what_was_written_is_read_and_what_is_none_says_where() {
+    let folder = TemporaryFolder::new("bundle");
+    let path = diverged_folder(folder.path());
+    let mut written = bundle(folder.path());
+    write(&path, written.clone(), &Trace::default()).expect("written");
+    let read = read_bundle(&path).expect("read");
+    assert_eq!(read.build.program_blake3.len(), 64);
+    (written.build, written.processor) = (read.build.clone(), read.processor.clone());
+    assert_eq!(read, written);
+    assert_eq!(read_trace(&path).expect("read"), Trace::default());
+    let json = fs::read_to_string(path.join(BUNDLE_FILE)).expect("there");
+    for (bad, part) in [
+        (json.replace("\"schema\": 1", "\"schema\": 2"), "schema"),
+        (json.replace("\"own\"", "\"mine\""), "not a bundle"),
+        (json[..json.len() / 2].to_owned(), "not a bundle"),
+    ] {
+        fs::write(path.join(BUNDLE_FILE), bad).expect("written");
+        let error = read_bundle(&path).expect_err("bad").to_string();
+        assert!(
+            error.contains(part) && error.contains(BUNDLE_FILE),
+            "{error}"
+        );
+    }
+    fs::write(path.join(TRACE_FILE), b"none").expect("written");
+    assert!(matches!(read_trace(&path), Err(BundleError::Trace { .. })));
+}
+
+#[test]
+fn a_second_execution_shows_whether_the_first_was_deterministic() {
+    let bundle = bundle(Path::new("data"));
+    let after = |book: u8| {
+        let mut roots = RootRing::default();
+        let sections = vec![("sessions", [1; 32]), ("book", [book; 32])];
+        roots.push(StateRoot::combine(128, sections));
+        again(&bundle, &roots)
+    };
+    assert_eq!(after(6), Again::Same);
+    assert_eq!(after(7), Again::Agrees);
+    assert_eq!(after(8), Again::Other);
+    assert_eq!(again(&bundle, &RootRing::default()), Again::NotExecuted);
+}
+
+#[test]
+fn only_snapshots_above_the_common_height_that_nobody_attests_are_set_aside() {
+    let folder = TemporaryFolder::new("aside");
+    let path = folder.path().join("snapshots");
+    fs::create_dir_all(&path).expect("made");
+    let file = |height: u64, ending: &str| format!("snapshot-{height:020}.{ending}");
+    for (height, is_attested) in [(64, false), (128, true), (192, false)] {
+        for ending in ["manifest", "data"] {
+            fs::write(path.join(file(height, ending)), b"bytes").expect("written");
+        }
+        if is_attested {
+            fs::write(path.join(file(height, "certificate")), b"bytes").expect("written");
+        }
+    }
+    let snapshots = SnapshotFolder::new(path.clone());
+    let to = diverged_folder(folder.path());
+    // Twice: a crash may have come in between.
+    for _ in 0..2 {
+        set_aside(&snapshots, 64, &to).expect("moved");
+        assert_eq!(snapshots.heights().expect("listed"), [64, 128]);
+    }
+    for ending in ["manifest", "data"] {
+        assert!(to.join(file(192, ending)).is_file());
+        assert!(!path.join(file(192, ending)).exists());
+    }
+}

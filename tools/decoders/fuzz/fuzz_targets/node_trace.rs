@@ -1,0 +1,4 @@
+//! `node.trace` under libFuzzer.
+#![no_main]
+
+quorate_fuzz::target!("node.trace");

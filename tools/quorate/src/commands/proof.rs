@@ -1,0 +1,278 @@
+//! `quorate proof`: that a command stands in a final block, or what a state was, for somebody who
+//! runs no validator.
+//!
+//! Owns the finding of a proof's parts in a log, and the files. Never: judges one; that is
+//! `quorate_proof`, which reads no files.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use quorate::file_error::read_bounded;
+use quorate::genesis::Genesis;
+use quorate::journal::{JournalEntry, decode as decode_entry};
+use quorate_consensus::attestation::StateStatement;
+use quorate_consensus::certificate::Certificate;
+use quorate_consensus::types::Point;
+use quorate_consensus::validators::ValidatorSet;
+use quorate_consensus::wire;
+use quorate_log::{Verification, verify_path};
+use quorate_proof::{
+    BlockProof, CommandProof, PROOF_BYTES_MAX, PROOF_HEADERS_MAX, Proof, Proven, ProvenBlock,
+    decode, encode, verify,
+};
+use serde::Serialize;
+
+use crate::failure::{Code, Failure};
+use crate::inspect::chain::{self, Chain};
+use crate::inspect::replay::{failure_of as snapshot_failure, snapshots_beside};
+use crate::inspect::{failure_of, log_folder, records};
+use crate::output::{Report, hex};
+
+/// What to do with a proof.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Take one out of a validator's log
+    Make(MakeOptions),
+    /// Check one against a genesis, and nothing else
+    Verify(VerifyOptions),
+}
+
+/// Options of `make`.
+#[derive(Debug, Args)]
+pub(crate) struct MakeOptions {
+    /// Log folder, data folder or validator folder
+    #[arg(long, value_name = "LOG")]
+    dir: PathBuf,
+    /// Height of the block
+    #[arg(long, value_name = "H")]
+    height: u64,
+    /// Prove this command of the block besides
+    #[arg(long, value_name = "I", conflicts_with = "state")]
+    index: Option<u32>,
+    /// Prove the state after the block instead, by the certificate of its snapshot
+    #[arg(long)]
+    state: bool,
+    /// File to write
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+/// Options of `verify`.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyOptions {
+    /// Genesis file of the chain
+    #[arg(long, value_name = "FILE")]
+    genesis: PathBuf,
+    /// The proof
+    #[arg(value_name = "PROOF")]
+    proof: PathBuf,
+}
+
+/// The command in question.
+#[derive(Serialize)]
+struct CommandFields {
+    index: u32,
+    session: String,
+    seq: u64,
+    lane: String,
+    /// All bytes of its entry.
+    entry: String,
+}
+
+#[derive(Serialize)]
+struct Fields {
+    proof: PathBuf,
+    bytes: usize,
+    height: u64,
+    /// Name of the block.
+    id: String,
+    /// Its replicated time; none for a state.
+    time_ns: Option<u64>,
+    command: Option<CommandFields>,
+    /// Section roots in root order, for a state.
+    sections: Vec<String>,
+}
+
+/// Does it.
+///
+/// # Errors
+/// As the command says.
+pub(crate) fn run(command: &Command) -> Result<Report, Failure> {
+    match command {
+        Command::Make(options) => make(options),
+        Command::Verify(options) => check(options),
+    }
+}
+
+fn make(options: &MakeOptions) -> Result<Report, Failure> {
+    let folder = log_folder(&options.dir)?;
+    let found = verify_path(&folder).map_err(|error| failure_of(&folder, &error))?;
+    let chain = chain::read(&folder, &found)?;
+    let proof = match options.state {
+        true => Proof::State(state_certificate(&folder, options.height)?),
+        false => Proof::Block(block_proof(&folder, &found, &chain, options)?),
+    };
+    let bytes = encode(&proof);
+    // What is given away is what a stranger will believe.
+    let fields = judge(chain.genesis.validator_set(), &options.out, &bytes)?;
+    fs::write(&options.out, &bytes).map_err(|error| {
+        Failure::new(
+            Code::Configuration,
+            format!("{}: {error}", options.out.display()),
+        )
+        .remedy("name a file in a folder that can be written")
+    })?;
+    report(fields)
+}
+
+fn none(what: impl Into<String>) -> Failure {
+    Failure::new(Code::No, what.into()).remedy("quorate log show lists the blocks of a log")
+}
+
+fn state_certificate(
+    folder: &Path,
+    height: u64,
+) -> Result<quorate_consensus::attestation::StateCertificate, Failure> {
+    let snapshots = snapshots_beside(folder);
+    let bytes = snapshots
+        .certificate(height)
+        .map_err(|error| snapshot_failure(&error))?
+        .ok_or_else(|| none(format!("there is no attested snapshot of height {height}")))?;
+    wire::decode_state_certificate(&bytes).map_err(|error| {
+        let what = format!("the certificate of the snapshot of height {height}: {error}");
+        Failure::new(Code::Damaged, what).remedy("run quorate snapshot verify")
+    })
+}
+
+fn block_proof(
+    folder: &Path,
+    found: &Verification,
+    chain: &Chain,
+    options: &MakeOptions,
+) -> Result<BlockProof, Failure> {
+    let height = options.height;
+    let block = chain.blocks.get(&height);
+    let block = block.ok_or_else(|| none(format!("the log has no block of height {height}")))?;
+    let (mut payload, mut lowest) = (None, None::<(Point, Certificate)>);
+    records::visit(
+        folder,
+        found,
+        &mut |record| match decode_entry(record.kind, record.payload) {
+            Ok(JournalEntry::Block { payload: body, .. }) if block.body == Some(record.place) => {
+                payload = Some(body.to_vec());
+            }
+            Ok(JournalEntry::Proof { point, proof }) if point.height.number() >= height => {
+                let is_lower = |(held, _): &(Point, Certificate)| point.height < held.height;
+                if lowest.as_ref().is_none_or(is_lower) {
+                    lowest = Some((point, proof));
+                }
+            }
+            _ => {}
+        },
+    )
+    .map_err(|error| {
+        Failure::new(
+            Code::Configuration,
+            format!("{}: {error}", folder.display()),
+        )
+        .remedy("check the path and its permissions")
+    })?;
+    let (point, certificate) = lowest.ok_or_else(|| {
+        none(format!(
+            "no finality proof of height {height} or above is in the log yet"
+        ))
+    })?;
+    let between = chain.blocks.range(height..point.height.number());
+    let headers: Vec<_> = between.rev().map(|(_, block)| block.header).collect();
+    if headers.len() > PROOF_HEADERS_MAX {
+        let top = point.height.number();
+        return Err(none(format!(
+            "the next finality proof is far above, at height {top}"
+        )));
+    }
+    let command = options.index.map(|index| {
+        let payload = payload.ok_or_else(|| none("the block's commands are not in the log"))?;
+        Ok::<_, Failure>(CommandProof { index, payload })
+    });
+    Ok(BlockProof {
+        certificate,
+        headers,
+        command: command.transpose()?,
+    })
+}
+
+fn check(options: &VerifyOptions) -> Result<Report, Failure> {
+    let genesis = Genesis::load(&options.genesis)?;
+    let bytes = read_bounded(&options.proof, PROOF_BYTES_MAX)?;
+    report(judge(genesis.validator_set(), &options.proof, &bytes)?)
+}
+
+/// Reads the bytes of a proof and checks it.
+fn judge(set: &ValidatorSet, path: &Path, bytes: &[u8]) -> Result<Fields, Failure> {
+    let proof = decode(bytes).map_err(|error| {
+        Failure::new(Code::Configuration, format!("{}: {error}", path.display()))
+            .remedy("name a file that quorate proof make wrote")
+    })?;
+    let proven = verify(set, &proof).map_err(|error| {
+        Failure::new(Code::No, format!("{}: {error}", path.display()))
+            .remedy("believe nothing of it")
+    })?;
+    let (proof, bytes) = (path.to_path_buf(), bytes.len());
+    Ok(match proven {
+        Proven::Block(block) => block_fields(proof, bytes, block),
+        Proven::State(state) => state_fields(proof, bytes, &state),
+    })
+}
+
+fn block_fields(proof: PathBuf, bytes: usize, block: ProvenBlock) -> Fields {
+    let command = block.command.map(|command| CommandFields {
+        index: command.index,
+        session: hex(&command.session),
+        seq: command.seq,
+        lane: command.lane.to_string(),
+        entry: hex(&command.entry),
+    });
+    Fields {
+        proof,
+        bytes,
+        height: block.header.height.number(),
+        id: hex(block.id.as_bytes()),
+        time_ns: Some(block.header.time_ns),
+        command,
+        sections: Vec::new(),
+    }
+}
+
+fn state_fields(proof: PathBuf, bytes: usize, state: &StateStatement) -> Fields {
+    Fields {
+        proof,
+        bytes,
+        height: state.height.number(),
+        id: hex(state.id.as_bytes()),
+        time_ns: None,
+        command: None,
+        sections: state.sections.iter().map(|root| hex(root)).collect(),
+    }
+}
+
+fn report(fields: Fields) -> Result<Report, Failure> {
+    let what = match fields.sections.is_empty() {
+        true => "final",
+        false => "attested by more stake than may lie: the state after",
+    };
+    let mut text = format!(
+        "{} bytes\n{what}: block {} of height {}",
+        fields.bytes, fields.id, fields.height
+    );
+    if let Some(command) = &fields.command {
+        text.push_str(&format!(
+            "\ncommand {}: session {} seq {} lane {}\n{}",
+            command.index, command.session, command.seq, command.lane, command.entry
+        ));
+    }
+    for root in &fields.sections {
+        text.push_str(&format!("\n  {root}"));
+    }
+    Report::new(&fields, text)
+}

@@ -215,7 +215,7 @@ impl CommandAuth {
         }
     }
 
-    /// Checks a whole run of entries; see [`check_part`](Self::check_part).
+    /// Checks a whole run of entries.
     ///
     /// # Errors
     /// When the bytes are no run of entries.

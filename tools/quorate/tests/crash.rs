@@ -66,4 +66,6 @@ fn a_disk_that_refuses_a_sync_ends_a_validator_and_nothing_told_is_lost() {
     assert_eq!(count("conflicting_votes"), 0, "{report}");
     assert!(count("acknowledged") > 0 && count("vote_records") > 0);
     assert_eq!(report["ends"]["kill signal 9"], 2, "{report}");
+    let recovery = report["recovery_ms"]["max"].as_u64();
+    assert!(recovery > Some(0), "returns are timed: {report}");
 }

@@ -5,7 +5,7 @@
 //! written down by the load, in this process; what validators voted is read from their logs over
 //! all their lives. Never: repairs, or starts a validator by another command than an operator's.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -76,37 +76,69 @@ pub(crate) struct Options {
 /// # Errors
 /// The options contradict each other, the validators do not start, or one does not come back.
 pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
-    let base_port = free_base_port(options.cluster.plan(1)?.weights.len())?;
-    let plan = options.cluster.plan(base_port)?;
+    let setting = Setting {
+        cluster: &options.cluster,
+        dir: options.dir.as_deref(),
+        rate: options.rate,
+        seed: options.seed,
+    };
+    let toll = under_load(setting, |series, load| {
+        let mut kills = 0;
+        while kills < options.kills && !series.interrupt.is_set() && !load.has_ended() {
+            series.round(options.all, options.double)?;
+            kills += 1;
+            if kills.is_multiple_of(20) {
+                progress(&format!("{kills} of {} rounds", options.kills));
+            }
+        }
+        Ok(kills)
+    })?;
+    let (code, text) = (toll.code(), toll.text());
+    Ok(Report::new(&toll, text)?.with_code(code))
+}
+
+/// What a series runs on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Setting<'a> {
+    pub(super) cluster: &'a ClusterOptions,
+    pub(super) dir: Option<&'a Path>,
+    /// Commands a second.
+    pub(super) rate: u64,
+    pub(super) seed: u64,
+}
+
+/// Starts validators and a load, lets `act` do to them what it will, and holds the logs against
+/// what clients were told. `act` says how many rounds it made.
+///
+/// # Errors
+/// The options contradict each other, the validators do not start, or what `act` says.
+pub(super) fn under_load(
+    setting: Setting<'_>,
+    act: impl FnOnce(&mut Series<'_>, &Load) -> Result<u64, Failure>,
+) -> Result<Toll, Failure> {
+    let base_port = free_base_port(setting.cluster.plan(1)?.weights.len())?;
+    let plan = setting.cluster.plan(base_port)?;
     let interrupt = Interrupt::install()?;
-    let scratch = Scratch::create(options.dir.as_deref())?;
+    let scratch = Scratch::create(setting.dir)?;
     let testnet = Testnet::create(&scratch.path().join("testnet"), &plan)?;
     let chain = Chain::of(testnet.genesis());
     let quiet = Arc::new(|_: usize, _: &str| ());
     let mut cluster = Cluster::new(node::launches(&testnet)?, quiet);
     cluster.start_all()?;
-    let mut series = Series::new(&testnet, &chain, cluster, &interrupt, options.seed);
+    let mut series = Series::new(&testnet, &chain, cluster, &interrupt, setting.seed);
     let all: Vec<usize> = (0..testnet.validators()).collect();
     series.wait_until_voting(&all)?;
-    let workload = options.cluster.workload.into();
-    let load = Load::start((options.rate, options.seed), workload, &testnet, &chain)?;
-    let mut kills = 0;
-    while kills < options.kills && !interrupt.is_set() && !load.has_ended() {
-        series.round(options.all, options.double)?;
-        kills += 1;
-        if kills.is_multiple_of(20) {
-            progress(&format!("{kills} of {} rounds", options.kills));
-        }
-    }
+    let workload = setting.cluster.workload.into();
+    let load = Load::start((setting.rate, setting.seed), workload, &testnet, &chain)?;
+    let rounds = act(&mut series, &load)?;
     let outcome = load.end()?;
-    let toll = series.conclude(kills, &outcome)?;
+    let toll = series.conclude(rounds, &outcome)?;
     drop(scratch);
-    let (code, text) = (toll.code(), toll.text());
-    Ok(Report::new(&toll, text)?.with_code(code))
+    Ok(toll)
 }
 
 /// Chance that depends on a seed alone.
-pub(super) struct Chance {
+struct Chance {
     seed: u64,
     drawn: u64,
 }
@@ -117,7 +149,7 @@ impl Chance {
     }
 
     /// A number below `bound`, which is not zero.
-    pub(super) fn below(&mut self, bound: u64) -> u64 {
+    fn below(&mut self, bound: u64) -> u64 {
         let mut input = [0; 16];
         input[..8].copy_from_slice(&self.seed.to_le_bytes());
         input[8..].copy_from_slice(&self.drawn.to_le_bytes());
@@ -136,7 +168,7 @@ pub(super) struct Load {
 
 impl Load {
     /// Starts the load and waits until the first command is final.
-    pub(super) fn start(
+    fn start(
         (rate, seed): (u64, u64),
         workload: Workload,
         testnet: &Testnet,
@@ -175,7 +207,7 @@ impl Load {
         self.thread.is_finished()
     }
 
-    pub(super) fn end(self) -> Result<Outcome, Failure> {
+    fn end(self) -> Result<Outcome, Failure> {
         self.stop.store(true, Ordering::Relaxed);
         let ended = self.thread.join();
         Ok(ended.map_err(|_| Failure::new(Code::No, "the load panicked"))??)
@@ -195,8 +227,8 @@ pub(super) struct Series<'a> {
     testnet: &'a Testnet,
     chain: &'a Chain,
     pub(super) cluster: Cluster,
-    interrupt: &'a Interrupt,
-    pub(super) chance: Chance,
+    pub(super) interrupt: &'a Interrupt,
+    chance: Chance,
     /// Of each validator, where its log stood at each of its deaths.
     marks: Vec<Vec<Mark>>,
     recoveries_ms: Vec<u64>,
@@ -205,7 +237,7 @@ pub(super) struct Series<'a> {
 
 impl<'a> Series<'a> {
     /// A series over validators that have been started.
-    pub(super) fn new(
+    fn new(
         testnet: &'a Testnet,
         chain: &'a Chain,
         cluster: Cluster,
@@ -232,8 +264,7 @@ impl<'a> Series<'a> {
         let victims: Vec<usize> = if kills_all {
             (0..count).collect()
         } else {
-            let victim = self.chance.below(count as u64);
-            vec![usize::try_from(victim).unwrap_or(0)]
+            vec![self.any()]
         };
         self.kill(&victims)?;
         self.start(&victims)?;
@@ -245,12 +276,23 @@ impl<'a> Series<'a> {
             self.kill(&victims)?;
             self.start(&victims)?;
         }
+        self.time_return(&victims)
+    }
+
+    /// Waits until validators that were just started may vote, and notes how long that takes.
+    pub(super) fn time_return(&mut self, victims: &[usize]) -> Result<(), Failure> {
         let started = Instant::now();
-        self.wait_until_voting(&victims)?;
+        self.wait_until_voting(victims)?;
         let took = started.elapsed().as_millis();
         self.recoveries_ms
             .push(u64::try_from(took).unwrap_or(u64::MAX));
         Ok(())
+    }
+
+    /// A validator by chance.
+    pub(super) fn any(&mut self) -> usize {
+        let drawn = self.chance.below(self.testnet.validators() as u64);
+        usize::try_from(drawn).unwrap_or(0)
     }
 
     pub(super) fn kill(&mut self, victims: &[usize]) -> Result<(), Failure> {
@@ -280,7 +322,7 @@ impl<'a> Series<'a> {
         Ok(())
     }
 
-    pub(super) fn wait_until_voting(&mut self, validators: &[usize]) -> Result<(), Failure> {
+    fn wait_until_voting(&mut self, validators: &[usize]) -> Result<(), Failure> {
         let deadline = Instant::now() + RETURN;
         let is_voting = |status: &Status| {
             let Ok(status) = status else { return false };
@@ -318,7 +360,7 @@ impl<'a> Series<'a> {
     }
 
     /// Stops all, and holds every log against what was written down outside.
-    pub(super) fn conclude(mut self, kills: u64, outcome: &Outcome) -> Result<Toll, Failure> {
+    fn conclude(mut self, kills: u64, outcome: &Outcome) -> Result<Toll, Failure> {
         progress("comparing states, stopping the validators, reading the logs");
         let settled = Instant::now() + SETTLE;
         let mut agreement: Agreement =

@@ -8,23 +8,17 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use quorate_bench::cluster::{Cluster, Launch};
-use quorate_bench::load::Chain;
-use quorate_bench::testnet::{Testnet, free_base_port};
+use quorate_bench::cluster::Launch;
 use serde::Serialize;
 
-use super::crash::{Load, Series};
+use super::crash::{Series, Setting, under_load};
 use super::toll::Toll;
-use crate::commands::node;
 use crate::failure::{Code, Failure};
-use crate::interrupt::Interrupt;
 use crate::output::{Report, progress};
 use crate::plan::ClusterOptions;
-use crate::scratch::Scratch;
 
 /// The calls by which a validator makes things durable.
 const CALLS: [&str; 2] = ["msync", "fsync"];
@@ -69,7 +63,7 @@ struct Fields {
     points: u64,
     /// Calls of a kind and fault that did not come so often.
     not_reached: u64,
-    /// Places at which the validator went on: a full disk is waited for.
+    /// Places of ENOSPC at which it went on: it waits for room, or the call did not come.
     waited: u64,
     /// How validators ended, by fault and exit code or signal.
     ends: BTreeMap<String, u64>,
@@ -83,39 +77,34 @@ struct Fields {
 /// There is no `strace`, the validators do not start, or one does not come back.
 pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     find_tracer()?;
-    let base_port = free_base_port(options.cluster.plan(1)?.weights.len())?;
-    let plan = options.cluster.plan(base_port)?;
-    let interrupt = Interrupt::install()?;
-    let scratch = Scratch::create(options.dir.as_deref())?;
-    let testnet = Testnet::create(&scratch.path().join("testnet"), &plan)?;
-    let chain = Chain::of(testnet.genesis());
-    let quiet = Arc::new(|_: usize, _: &str| ());
-    let mut cluster = Cluster::new(node::launches(&testnet)?, quiet);
-    cluster.start_all()?;
-    let mut series = Series::new(&testnet, &chain, cluster, &interrupt, options.seed);
-    let all: Vec<usize> = (0..testnet.validators()).collect();
-    series.wait_until_voting(&all)?;
-    let workload = options.cluster.workload.into();
-    let load = Load::start((options.rate, options.seed), workload, &testnet, &chain)?;
+    let setting = Setting {
+        cluster: &options.cluster,
+        dir: options.dir.as_deref(),
+        rate: options.rate,
+        seed: options.seed,
+    };
     let mut fields = Fields::default();
     let mut unexpected = Vec::new();
-    for call in CALLS {
-        for fault in FAULTS {
+    let toll = under_load(setting, |series, load| {
+        for (call, fault) in CALLS
+            .into_iter()
+            .flat_map(|call| FAULTS.map(|fault| (call, fault)))
+        {
             for point in 1..=options.points {
-                let victim = series.chance.below(all.len() as u64);
-                let victim = usize::try_from(victim).unwrap_or(0);
+                if series.interrupt.is_set() || load.has_ended() {
+                    return Ok(fields.points);
+                }
                 let place = Place { call, fault, point };
-                if !place.visit(&mut series, victim, &mut fields, &mut unexpected)? {
+                if !place.visit(series, &mut fields, &mut unexpected)? {
                     break;
                 }
             }
             progress(&format!("{call} {}: {} points", fault.0, fields.points));
         }
-    }
-    let outcome = load.end()?;
-    fields.toll = series.conclude(fields.points, &outcome)?;
+        Ok(fields.points)
+    })?;
+    fields.toll = toll;
     fields.toll.differences.extend(unexpected);
-    drop(scratch);
     let (code, text) = (fields.toll.code(), text(&fields));
     Ok(Report::new(&fields, text)?.with_code(code))
 }
@@ -166,10 +155,10 @@ impl Place {
     fn visit(
         self,
         series: &mut Series<'_>,
-        victim: usize,
         fields: &mut Fields,
         unexpected: &mut Vec<String>,
     ) -> Result<bool, Failure> {
+        let victim = series.any();
         series.kill(&[victim])?;
         let Some(usual) = series.cluster.launch(victim).cloned() else {
             return Ok(false);
@@ -203,7 +192,7 @@ impl Place {
         };
         series.mark(victim)?;
         series.start(&[victim])?;
-        series.wait_until_voting(&[victim])?;
+        series.time_return(&[victim])?;
         Ok(was_reached)
     }
 
@@ -232,7 +221,7 @@ fn text(fields: &Fields) -> String {
     let ends = fields.ends.iter();
     let ends: Vec<String> = ends.map(|(end, count)| format!("{end}: {count}")).collect();
     format!(
-        "{}\n{} points, {} waited for room, {} kinds not reached so often; {}",
+        "{}\n{} points, {} went on, {} kinds not reached so often; {}",
         fields.toll.text(),
         fields.points,
         fields.waited,

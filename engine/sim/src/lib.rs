@@ -51,3 +51,9 @@ pub use plan::RunOptions;
 pub use reached::Reached;
 pub use run::{Failure, Outcome, Summary, SweepOptions, run, sweep};
 pub use script::Scenario;
+
+/// The page for embedders: its code is compiled and run with the tests of this crate, which knows
+/// both the node and the world.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/embedding.md")]
+struct EmbeddingPage;

@@ -105,7 +105,12 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
         "{} prices: {} observed, {} skipped, {} unanswered, refused {:?}",
         fields.prices, fields.observed, fields.skipped, fields.unanswered, fields.refused
     );
-    Report::new(&fields, text)
+    let report = Report::new(&fields, text)?;
+    Ok(if fields.observed == 0 && fields.prices > 0 {
+        report.with_code(Code::No)
+    } else {
+        report
+    })
 }
 
 fn submit(

@@ -1,8 +1,8 @@
 //! Latencies as they are recorded, summarised and written to disk.
 //!
 //! Owns: the range and resolution of every latency histogram of the harness, the percentiles that
-//! reports name, and HdrHistogram's text layouts (`.hgrm`, and `.hlog` for several intervals). Never:
-//! reads a clock.
+//! reports name, and HdrHistogram's text layouts (`.hgrm`, and `.hlog` for several intervals).
+//! Never: reads a clock.
 
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime};

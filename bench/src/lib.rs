@@ -11,6 +11,7 @@ pub mod histogram;
 pub mod load;
 pub mod machine;
 pub mod orders;
+pub mod page;
 pub mod prices;
 pub mod probe;
 pub mod report;

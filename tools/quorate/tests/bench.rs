@@ -211,6 +211,56 @@ fn a_sweep_tells_what_a_command_costs_from_a_tenth_to_nine_tenths_of_a_rate() {
 }
 
 #[test]
+fn a_report_is_made_of_files_and_of_earlier_reports_and_refuses_what_is_none() {
+    let folder = common::Folder::new("report");
+    let (peers, page) = (folder.join("peers.json"), folder.join("page.html"));
+    let systems = r#"{"systems": [{"name": "another one", "max_rate_per_s": 61000}]}"#;
+    std::fs::write(&peers, systems).unwrap();
+    let made = |from: &std::path::Path, code| {
+        let arguments = ["bench", "report", "--from", common::text(from)];
+        let end = ["--out", common::text(&page), "--commit", "c0ffee"];
+        run_json(&[&arguments[..], &end].concat(), code)
+    };
+    let report = made(&peers, 0);
+    assert_eq!(report["sections"], serde_json::json!(["peers"]));
+    let html = std::fs::read_to_string(&page).unwrap();
+    for part in ["another one", "61,000", "c0ffee", "quorate bench latency"] {
+        assert!(html.contains(part), "{part}");
+    }
+    assert_eq!(
+        made(&folder.join("page.json"), 0)["sections"],
+        report["sections"]
+    );
+    for bad in ["{}", "[", ""] {
+        std::fs::write(&peers, bad).unwrap();
+        let arguments = [
+            "bench",
+            "report",
+            "--from",
+            common::text(&peers),
+            "--out",
+            "x.html",
+        ];
+        let output = run(&arguments);
+        assert_eq!(output.status.code(), Some(2), "{bad}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("peers.json"));
+    }
+    assert_eq!(
+        run(&["bench", "report", "--out", "x.html"]).status.code(),
+        Some(2)
+    );
+    let nameless = [
+        "bench",
+        "report",
+        "--from",
+        common::text(&peers),
+        "--out",
+        "x",
+    ];
+    assert_eq!(run(&nameless).status.code(), Some(2));
+}
+
+#[test]
 fn throughput_tells_what_was_borne_beside_a_bare_verifier() {
     let arguments = [
         "bench",

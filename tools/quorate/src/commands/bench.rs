@@ -10,6 +10,7 @@ mod curves;
 mod failover;
 mod floor;
 mod latency;
+mod report;
 mod sweep;
 mod syncs;
 mod throughput;
@@ -35,6 +36,8 @@ pub(crate) enum Command {
     Floor(floor::Options),
     /// Finality of real validators beside the floor, by turns in one run, and where the time goes
     Latency(latency::Options),
+    /// One HTML page of what the other commands measured, or of measurements made for it
+    Report(report::Options),
     /// Processor time, messages and latency from little load to nearly all that is borne
     Sweep(sweep::Options),
     /// The highest rate that real validators bear, beside a bare verifier of signatures
@@ -93,6 +96,7 @@ fn measure(command: &Command) -> Result<Report, Failure> {
         Command::Failover(options) => failover::run(options),
         Command::Floor(options) => floor::run(options),
         Command::Latency(options) => latency::run(options),
+        Command::Report(options) => report::run(options),
         Command::Sweep(options) => sweep::run(options),
         Command::Throughput(options) => throughput::run(options),
     }

@@ -1,9 +1,9 @@
 //! `quorate bench latency`: finality of real validators beside the floor, by turns in one run, and
 //! in which stages the time goes.
 //!
-//! Owns the turns and the numbers made of them; the curves and their files stand in `curves`. The floor is measured again before each load, since
-//! the machine is another one a minute later; every figure is the median over the runs. Never:
-//! compares times of different invocations.
+//! Owns the turns and the numbers made of them; whole distributions stand in `curves`. The floor is
+//! measured again before each load, since the machine is another one a minute later; every figure
+//! is the median over the runs. Never: compares times of different invocations.
 
 use std::num::NonZeroU64;
 use std::path::PathBuf;

@@ -281,11 +281,12 @@ fn leader(series: &Series<'_>) -> Result<usize, Failure> {
 fn wait_until_level(series: &Series<'_>, validator: usize) -> Result<(), Failure> {
     let deadline = Instant::now() + RETURN;
     let height = |status: &Value| status["height"].as_u64();
-    let mut wanted = None;
+    let mut wanted: Option<u64> = None;
     loop {
         let statuses = series.statuses()?;
         let highest = statuses.iter().flatten().filter_map(height).max();
-        let wanted = *wanted.get_or_insert(highest.unwrap_or(0));
+        wanted = wanted.or(highest);
+        let wanted = wanted.unwrap_or(0);
         let own = statuses.get(validator).and_then(|own| own.as_ref().ok());
         if own.and_then(height).is_some_and(|own| own >= wanted) {
             return Ok(());

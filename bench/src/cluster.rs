@@ -310,17 +310,37 @@ impl Cluster {
     /// # Errors
     /// [`ClusterError::NotRunning`], [`ClusterError::Process`].
     pub fn request_stop(&mut self, index: usize) -> Result<(), ClusterError> {
+        self.signal(index, Signal::TERM, "SIGTERM")
+    }
+
+    /// Stops a validator where it stands, with its connections open (SIGSTOP).
+    ///
+    /// # Errors
+    /// [`ClusterError::NotRunning`], [`ClusterError::Process`].
+    pub fn pause(&mut self, index: usize) -> Result<(), ClusterError> {
+        self.signal(index, Signal::STOP, "SIGSTOP")
+    }
+
+    /// Lets a validator that was stopped so go on (SIGCONT).
+    ///
+    /// # Errors
+    /// [`ClusterError::NotRunning`], [`ClusterError::Process`].
+    pub fn resume(&mut self, index: usize) -> Result<(), ClusterError> {
+        self.signal(index, Signal::CONT, "SIGCONT")
+    }
+
+    fn signal(&self, index: usize, signal: Signal, what: &'static str) -> Result<(), ClusterError> {
         let id = self
             .process_id(index)
             .ok_or(ClusterError::NotRunning { index })?;
         // The process is not reaped before its slot is emptied, so the id is still its own.
         let pid = i32::try_from(id).ok().and_then(Pid::from_raw);
         let pid = pid.ok_or(ClusterError::NotRunning { index })?;
-        match kill_process(pid, Signal::TERM) {
+        match kill_process(pid, signal) {
             Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
             Err(error) => Err(ClusterError::Process {
                 index,
-                what: "SIGTERM",
+                what,
                 source: error.into(),
             }),
         }
@@ -479,6 +499,29 @@ mod tests {
         assert_eq!(ends.len(), 2);
         assert_eq!(ends[1].status.code(), None, "the second was killed");
         assert!(!cluster.is_running(0) && !cluster.is_running(1));
+    }
+
+    #[test]
+    fn a_paused_validator_stands_still_until_it_is_resumed() {
+        let mut cluster = Cluster::new(vec![shell("read line; exit 9")], quiet());
+        assert!(matches!(
+            cluster.pause(0),
+            Err(ClusterError::NotRunning { index: 0 })
+        ));
+        cluster.start(0).unwrap();
+        let stat = format!("/proc/{}/stat", cluster.process_id(0).unwrap());
+        let is_stopped = || std::fs::read_to_string(&stat).unwrap().contains(") T ");
+        let wait_until = |wanted: bool| {
+            let deadline = Instant::now() + PATIENCE;
+            while is_stopped() != wanted {
+                assert!(Instant::now() < deadline, "stopped: {}", !wanted);
+                std::thread::yield_now();
+            }
+        };
+        cluster.pause(0).unwrap();
+        wait_until(true);
+        cluster.resume(0).unwrap();
+        wait_until(false);
     }
 
     #[test]

@@ -58,6 +58,9 @@ pub struct Floor {
     pub vote_bytes: usize,
     /// From the intended start of a round to its last vote at the proposer.
     pub floor_us: Percentiles,
+    /// The same as they were recorded.
+    #[serde(skip)]
+    pub latencies: Latencies,
 }
 
 /// Why there is no floor.
@@ -110,6 +113,7 @@ pub fn measure(plan: &FloorPlan) -> Result<Floor, FloorError> {
         propose_bytes: sizes.propose,
         vote_bytes: sizes.vote,
         floor_us: latencies.percentiles(),
+        latencies,
     })
 }
 

@@ -1,11 +1,17 @@
 //! Latencies as they are recorded, summarised and written to disk.
 //!
 //! Owns: the range and resolution of every latency histogram of the harness, the percentiles that
-//! reports name, and HdrHistogram's text layout (`.hgrm`). Never: reads a clock.
+//! reports name, and HdrHistogram's text layouts (`.hgrm`, and `.hlog` for several intervals).
+//! Never: reads a clock.
 
 use std::io::{self, Write};
+use std::time::{Duration, SystemTime};
 
 use hdrhistogram::Histogram;
+use hdrhistogram::serialization::V2DeflateSerializer;
+use hdrhistogram::serialization::interval_log::{
+    IntervalLogWriterBuilder, IntervalLogWriterError, Tag,
+};
 use serde::Serialize;
 
 /// Longest latency that is told apart from longer ones, nanoseconds (two minutes).
@@ -125,6 +131,18 @@ impl Latencies {
         }
     }
 
+    /// The distribution as points: percent at or below, and microseconds. Denser towards 100.
+    #[must_use]
+    pub fn curve(&self) -> Vec<(f64, f64)> {
+        let steps = self.histogram.iter_quantiles(TICKS_PER_HALF_DISTANCE);
+        steps
+            .map(|step| {
+                let percent = step.quantile_iterated_to() * 100.0;
+                (percent, us(step.value_iterated_to()))
+            })
+            .collect()
+    }
+
     /// Writes HdrHistogram's text layout, values in microseconds, as its plotters read it.
     ///
     /// # Errors
@@ -165,6 +183,51 @@ impl Latencies {
             histogram.distinct_values() / usize::from(histogram.buckets()).max(1)
         )
     }
+}
+
+/// What was recorded in a stretch of time.
+#[derive(Clone, Copy, Debug)]
+pub struct Interval<'a> {
+    /// What it is of: ASCII without commas, spaces and line ends.
+    pub tag: &'a str,
+    /// Since the log began.
+    pub start: Duration,
+    /// How long it was recorded.
+    pub duration: Duration,
+    /// What was recorded.
+    pub latencies: &'a Latencies,
+}
+
+/// Writes HdrHistogram's interval log; largest values stand in it in milliseconds.
+///
+/// # Errors
+/// Whatever `out` fails with, and a tag that cannot be one.
+pub fn write_hlog(
+    out: &mut impl Write,
+    start: SystemTime,
+    intervals: &[Interval<'_>],
+) -> io::Result<()> {
+    let mut serializer = V2DeflateSerializer::new();
+    let mut log = IntervalLogWriterBuilder::new()
+        .with_start_time(start)
+        .with_base_time(start)
+        .with_max_value_divisor(NS_PER_US * 1_000.0)
+        .begin_log_with(out, &mut serializer)?;
+    for interval in intervals {
+        let tag = Tag::new(interval.tag).ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("{:?} is no tag", interval.tag),
+            )
+        })?;
+        let histogram = &interval.latencies.histogram;
+        log.write_histogram(histogram, interval.start, interval.duration, Some(tag))
+            .map_err(|error| match error {
+                IntervalLogWriterError::IoError(error) => error,
+                IntervalLogWriterError::SerializeError(error) => io::Error::other(error),
+            })?;
+    }
+    Ok(())
 }
 
 impl Default for Latencies {
@@ -248,6 +311,64 @@ mod tests {
         latencies.record_ns(u64::MAX);
         latencies.record_ns(0);
         assert_eq!(latencies.count(), 2);
+    }
+
+    #[test]
+    fn a_curve_rises_to_the_largest_value_at_a_hundred_percent() {
+        let curve = filled().curve();
+        assert!(curve.is_sorted());
+        let (percent, us) = curve.last().copied().unwrap();
+        assert!((percent - 100.0).abs() < 1e-9 && (us - 1000.0).abs() < 2.0);
+        assert_eq!(Latencies::new().curve(), []);
+    }
+
+    #[test]
+    fn an_interval_log_is_read_again_as_it_was_written() {
+        use hdrhistogram::serialization::Deserializer;
+        use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
+        let latencies = filled();
+        let interval = |tag, start| Interval {
+            tag,
+            start: Duration::from_secs(start),
+            duration: Duration::from_secs(3),
+            latencies: &latencies,
+        };
+        let mut bytes = Vec::new();
+        let intervals = [interval("floor", 0), interval("finality", 3)];
+        write_hlog(&mut bytes, SystemTime::UNIX_EPOCH, &intervals).unwrap();
+        let mut tags = Vec::new();
+        for entry in IntervalLogIterator::new(&bytes) {
+            let LogEntry::Interval(found) = entry.unwrap() else {
+                continue;
+            };
+            tags.push((
+                found.tag().unwrap().as_str().to_owned(),
+                found.start_timestamp().as_secs(),
+            ));
+            let raw = decode_base64(found.encoded_histogram());
+            let again: Histogram<u64> = Deserializer::new().deserialize(&mut &raw[..]).unwrap();
+            assert_eq!(again.len(), 1000);
+            assert_eq!(again.max(), latencies.histogram.max());
+        }
+        assert_eq!(tags, [("floor".to_owned(), 0), ("finality".to_owned(), 3)]);
+        let bad = [interval("a,b", 0)];
+        assert!(write_hlog(&mut Vec::new(), SystemTime::UNIX_EPOCH, &bad).is_err());
+    }
+
+    fn decode_base64(text: &str) -> Vec<u8> {
+        const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        let mut bytes = Vec::new();
+        let (mut bits, mut count) = (0_u32, 0);
+        for byte in text.bytes().filter(|byte| *byte != b'=') {
+            let digit = DIGITS.iter().position(|digit| *digit == byte).unwrap();
+            bits = (bits << 6) | u32::try_from(digit).unwrap();
+            count += 6;
+            if count >= 8 {
+                count -= 8;
+                bytes.push(u8::try_from((bits >> count) & 0xff).unwrap());
+            }
+        }
+        bytes
     }
 
     #[test]

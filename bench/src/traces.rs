@@ -1,6 +1,6 @@
-//! Fetching the stamps that validators keep ([`quorate::trace`]).
+//! Fetching the stamps that validators keep ([`quorate::trace`]), and what they count.
 //!
-//! Owns the one request. Never: says what the stamps mean.
+//! Owns the requests. Never: says what the stamps mean.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
@@ -47,7 +47,28 @@ pub enum TraceError {
 /// # Errors
 /// [`TraceError`].
 pub fn fetch(address: &str) -> Result<Dump, TraceError> {
-    let response = get(address).map_err(|source| TraceError::Io {
+    body(address, "/trace")?
+        .parse()
+        .map_err(|source| TraceError::Text {
+            address: address.to_owned(),
+            source,
+        })
+}
+
+/// What a validator's counter stands at, by its name on the metrics page; none when it has no such
+/// counter.
+///
+/// # Errors
+/// [`TraceError`].
+pub fn counter(address: &str, name: &str) -> Result<Option<u64>, TraceError> {
+    let text = body(address, "/metrics")?;
+    let mut lines = text.lines().filter_map(|line| line.rsplit_once(' '));
+    let found = lines.find(|(found, _)| *found == name);
+    Ok(found.and_then(|(_, value)| value.parse().ok()))
+}
+
+fn body(address: &str, path: &str) -> Result<String, TraceError> {
+    let response = get(address, path).map_err(|source| TraceError::Io {
         address: address.to_owned(),
         source,
     })?;
@@ -58,17 +79,14 @@ pub fn fetch(address: &str) -> Result<Dump, TraceError> {
             answer: head.lines().next().unwrap_or("nothing").to_owned(),
         });
     }
-    body.parse().map_err(|source| TraceError::Text {
-        address: address.to_owned(),
-        source,
-    })
+    Ok(body.to_owned())
 }
 
-fn get(address: &str) -> io::Result<String> {
+fn get(address: &str, path: &str) -> io::Result<String> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    stream.write_all(b"GET /trace HTTP/1.1\r\n\r\n")?;
+    stream.write_all(format!("GET {path} HTTP/1.1\r\n\r\n").as_bytes())?;
     let mut response = String::new();
     let bytes_max = (STAMPS_MAX as u64 + 2) * LINE_BYTES_MAX;
     stream.take(bytes_max).read_to_string(&mut response)?;
@@ -82,17 +100,36 @@ mod tests {
 
     /// The answer to one request whose response is `bytes`.
     fn answered(bytes: &'static [u8]) -> Result<Dump, TraceError> {
+        asked(bytes, "GET /trace HTTP/1.1\r\n\r\n".len(), fetch)
+    }
+
+    fn asked<T>(
+        bytes: &'static [u8],
+        request_bytes: usize,
+        ask: impl FnOnce(&str) -> Result<T, TraceError>,
+    ) -> Result<T, TraceError> {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let server = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            let mut request = [0; 23];
+            let mut request = vec![0; request_bytes];
             stream.read_exact(&mut request).unwrap();
             stream.write_all(bytes).unwrap();
         });
-        let dump = fetch(&address);
+        let answer = ask(&address);
         server.join().unwrap();
-        dump
+        answer
+    }
+
+    #[test]
+    fn a_counter_is_found_by_its_whole_name() {
+        let page: &[u8] = b"HTTP/1.1 200 OK\r\n\r\n# TYPE x counter\nx_total 7\nx_total_all 9\n";
+        let ask = |name: &'static str| {
+            let request = "GET /metrics HTTP/1.1\r\n\r\n".len();
+            asked(page, request, |address| counter(address, name)).unwrap()
+        };
+        assert_eq!(ask("x_total"), Some(7));
+        assert_eq!(ask("x"), None);
     }
 
     #[test]

@@ -177,8 +177,9 @@ pub fn run(
     Ok(driver.outcome(stop))
 }
 
-/// The machine's monotonic clock at that moment, which all processes share.
-fn machine_ns(at: Instant) -> u64 {
+/// The machine's monotonic clock at that moment, which all processes share, nanoseconds.
+#[must_use]
+pub fn machine_ns(at: Instant) -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     let since = at.elapsed();
     let now = Duration::try_from(now).unwrap_or_default();

@@ -23,7 +23,7 @@ use quorate_net::NetError;
 use crate::histogram::Latencies;
 use crate::orders::LobsterError;
 
-pub use driver::{Outcome, Progress, run};
+pub use driver::{Outcome, Progress, machine_ns, run};
 pub use key::Chain;
 pub(crate) use key::SessionKey;
 pub use ledger::Counts;

@@ -30,6 +30,7 @@ mod plan;
 mod queue;
 mod reached;
 mod run;
+mod scale;
 pub mod scenes;
 mod schedule;
 mod script;
@@ -50,6 +51,10 @@ pub use images::{ImagesSummary, images};
 pub use plan::RunOptions;
 pub use reached::Reached;
 pub use run::{Failure, Outcome, Summary, SweepOptions, run, sweep};
+pub use scale::{
+    COSTS_FILE, Costs, FileError, LATENCY_FILES, LatencyMatrix, Prediction, ScaleError,
+    ScaleOptions, predict,
+};
 pub use script::Scenario;
 
 /// The page for embedders: its code is compiled and run with the tests of this crate, which knows

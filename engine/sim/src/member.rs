@@ -12,7 +12,7 @@ use quorate::recovery::{self, RecoveryError};
 use quorate::replica::{Companions, Event, Job, Outbox, Replica, ReplicaConfig, ReplicaError};
 use quorate::results::CommandResult;
 use quorate::state_machine::StateMachine;
-use quorate_consensus::effect::Destination;
+use quorate_consensus::effect::{Destination, FinalPath};
 use quorate_consensus::types::{BlockId, Now, ValidatorIndex};
 use quorate_consensus::validators::ValidatorSet;
 
@@ -62,6 +62,8 @@ pub(crate) struct Member<S> {
 pub(crate) struct Delivered {
     pub(crate) height: u64,
     pub(crate) id: Option<BlockId>,
+    /// How it became final here.
+    pub(crate) path: Option<FinalPath>,
     pub(crate) commands: Vec<CommandResult>,
 }
 
@@ -202,6 +204,7 @@ impl<S: StateMachine> Life<S> {
             turned.delivered.push(Delivered {
                 height: results.height,
                 id: results.id,
+                path: results.path,
                 commands: results.commands.clone(),
             });
         }

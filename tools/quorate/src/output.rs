@@ -45,6 +45,19 @@ impl Report {
         })
     }
 
+    /// The same report with one more key, behind the others.
+    ///
+    /// # Errors
+    /// The value is not JSON: a bug.
+    pub(crate) fn with(mut self, key: &str, value: &impl Serialize) -> Result<Self, Failure> {
+        let value = serde_json::to_value(value)
+            .map_err(|error| Failure::new(Code::Safety, error).remedy("report this"))?;
+        if let Value::Object(object) = &mut self.json {
+            object.insert(key.to_owned(), value);
+        }
+        Ok(self)
+    }
+
     /// The same report of a command that answers with this code.
     pub(crate) const fn with_code(mut self, code: Code) -> Self {
         self.code = code;

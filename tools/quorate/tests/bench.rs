@@ -27,6 +27,12 @@ fn measurements_that_cannot_be_end_with_2() {
             "1000",
         ],
         &["bench", "throughput", "--runs", "0"],
+        &["bench", "latency", "--stopped", "2"],
+        &["bench", "latency", "--validators", "6", "--stopped", "3"],
+        &["bench", "failover", "--kills", "0"],
+        &["bench", "failover", "--signal", "hup"],
+        &["bench", "failover", "--validators", "3"],
+        &["bench", "sweep", "--rate", "1"],
     ] {
         let output = run(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
@@ -119,6 +125,139 @@ fn latency_tells_finality_beside_the_floor_and_stages_that_sum() {
     check_latency(&report["sync"]);
     wants(&report["sync"]["group_sync_us"], &["p50_us", "p99_us"]);
     assert!(report.get("group_sync_us").is_none(), "of sync alone");
+}
+
+#[test]
+fn distributions_are_written_and_one_of_six_may_stand_still() {
+    let parent = common::Folder::new("histograms");
+    let folder = parent.join("files");
+    let arguments = [
+        "bench",
+        "latency",
+        "--runs",
+        "1",
+        "--seconds",
+        "1",
+        "--rate",
+        "200",
+        "--validators",
+        "6",
+        "--stopped",
+        "1",
+        "--durability",
+        "async",
+        "--histograms",
+        common::text(&folder),
+    ];
+    let report = run_json(&arguments, 0);
+    assert_eq!(report["stopped"], 1);
+    assert_eq!(report["state_roots_equal"], true, "it caught up");
+    wants(&report, &["fast_path_fraction", "measured"]);
+    wants(&report["measured"]["machine"], &["cores", "cpu", "kernel"]);
+    for part in ["floor", "finality", "client"] {
+        let curve = report["curves_us"][part].as_array().expect("points");
+        assert!(!curve.is_empty());
+        let file = folder.join(format!("{part}-async.hgrm"));
+        let text = std::fs::read_to_string(file).unwrap();
+        assert!(text.contains("1/(1-Percentile)") && text.contains("#[Max"));
+    }
+    let log = std::fs::read_to_string(folder.join("latency-async.hlog")).unwrap();
+    assert!(log.contains("Tag=finality,") && log.contains("#[StartTime:"));
+}
+
+#[test]
+fn failover_tells_how_long_finality_stayed_away_and_that_nothing_was_lost() {
+    let arguments = ["bench", "failover", "--kills", "2", "--rate", "200"];
+    let report = run_json(&arguments, 0);
+    assert_eq!(report["signal"], "kill");
+    assert_eq!(report["stop"]["signal"], "stop");
+    for figures in [&report, &report["stop"]] {
+        assert_eq!(
+            (&figures["kills"], &figures["lost"]),
+            (&2.into(), &0.into())
+        );
+        assert_eq!(figures["unmeasured"], 0);
+        assert_eq!(figures["conflicting_votes"], 0);
+        for key in ["resume_ms", "wait_ms"] {
+            wants(&figures[key], &["p50", "p99", "max"]);
+        }
+    }
+    assert_eq!(report["processes_killed"], 2);
+    assert_eq!(report["stop"]["processes_killed"], 0);
+}
+
+#[test]
+fn a_sweep_tells_what_a_command_costs_from_a_tenth_to_nine_tenths_of_a_rate() {
+    let report = run_json(&["bench", "sweep", "--rate", "1000", "--seconds", "1"], 0);
+    let steps = report["steps"].as_array().expect("an array");
+    assert_eq!(steps.len(), 9);
+    for (number, step) in steps.iter().enumerate() {
+        assert_eq!(step["load_percent"], 10 * (number + 1));
+        wants(
+            step,
+            &[
+                "rate",
+                "throughput_per_s",
+                "p50_us",
+                "p99_us",
+                "cpu_us_per_command",
+                "messages_per_s",
+                "messages_per_command",
+            ],
+        );
+        assert!(step["messages_per_command"].as_f64() > Some(1.0), "{step}");
+    }
+    assert_eq!(report["state_roots_equal"], true);
+}
+
+#[test]
+fn a_report_is_made_of_files_and_of_earlier_reports_and_refuses_what_is_none() {
+    let folder = common::Folder::new("report");
+    let (peers, page) = (folder.join("peers.json"), folder.join("page.html"));
+    let systems = r#"{"systems": [{"name": "another one", "max_rate_per_s": 61000}]}"#;
+    std::fs::write(&peers, systems).unwrap();
+    let made = |from: &std::path::Path, code| {
+        let arguments = ["bench", "report", "--from", common::text(from)];
+        let end = ["--out", common::text(&page), "--commit", "c0ffee"];
+        run_json(&[&arguments[..], &end].concat(), code)
+    };
+    let report = made(&peers, 0);
+    assert_eq!(report["sections"], serde_json::json!(["peers"]));
+    let html = std::fs::read_to_string(&page).unwrap();
+    for part in ["another one", "61,000", "c0ffee", "quorate bench latency"] {
+        assert!(html.contains(part), "{part}");
+    }
+    assert_eq!(
+        made(&folder.join("page.json"), 0)["sections"],
+        report["sections"]
+    );
+    for bad in ["{}", "[", ""] {
+        std::fs::write(&peers, bad).unwrap();
+        let arguments = [
+            "bench",
+            "report",
+            "--from",
+            common::text(&peers),
+            "--out",
+            "x.html",
+        ];
+        let output = run(&arguments);
+        assert_eq!(output.status.code(), Some(2), "{bad}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("peers.json"));
+    }
+    assert_eq!(
+        run(&["bench", "report", "--out", "x.html"]).status.code(),
+        Some(2)
+    );
+    let nameless = [
+        "bench",
+        "report",
+        "--from",
+        common::text(&peers),
+        "--out",
+        "x",
+    ];
+    assert_eq!(run(&nameless).status.code(), Some(2));
 }
 
 #[test]

@@ -103,3 +103,62 @@ fn a_script_prints_its_trace_and_a_failed_expectation_ends_with_one() {
         "{failure}"
     );
 }
+
+#[test]
+fn finality_is_predicted_from_ways_and_costs_and_held_against_a_measurement() {
+    let report = run_json(
+        &[
+            "sim",
+            "--latency",
+            "hall",
+            "metro",
+            "--validators",
+            "6",
+            "--commands",
+            "5",
+        ],
+        0,
+    );
+    let predictions = report["predictions"].as_array().unwrap();
+    assert_eq!(predictions.len(), 2);
+    let p50 = |place: usize| predictions[place]["finality_us"]["p50"].as_f64().unwrap();
+    assert!(p50(0) > 40.0 && p50(1) > p50(0), "{report}");
+    let folder = Folder::new("predict");
+    let file = folder.join("latency.json");
+    let against = |measured: f64, code: i32| {
+        let text = format!(
+            r#"{{"validators": 4, "size": 128, "durability": "async",
+                "floor_us": {{"p50": 200.0}}, "finality_us": {{"p50": {measured}}}}}"#
+        );
+        std::fs::write(&file, text).unwrap();
+        let arguments = ["sim", "--commands", "5", "--check-against"];
+        run_json(&[&arguments[..], &[common::text(&file)]].concat(), code)
+    };
+    let off = &against(1e6, 1)["predictions"][0];
+    assert_eq!(off["is_close"], false);
+    let predicted = off["finality_us"]["p50"].as_f64().unwrap();
+    assert!(predicted > 200.0, "beyond the floor");
+    assert_eq!(
+        against(predicted * 1.2, 0)["predictions"][0]["is_close"],
+        true
+    );
+}
+
+#[test]
+fn a_prediction_that_cannot_be_made_ends_with_2_and_names_the_line() {
+    let folder = Folder::new("predict-bad");
+    let file = folder.join("ways.txt");
+    std::fs::write(&file, "places a b\na 1 2\nb 0 1\n").unwrap();
+    let output = run(&["sim", "--latency", common::text(&file)]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("line 3"));
+    for arguments in [
+        &["sim", "--latency", "nowhere.txt"][..],
+        &["sim", "--latency", "hall", "--down", "3"],
+        &["sim", "--latency", "hall", "--validators", "100"],
+        &["sim", "--down", "1"],
+        &["sim", "--check-against", "nowhere.json"],
+    ] {
+        assert_eq!(run(arguments).status.code(), Some(2), "{arguments:?}");
+    }
+}

@@ -3,16 +3,22 @@
 //! Never: judges by what a validator says of itself alone.
 
 mod audit;
+mod background;
 mod bed;
 mod crash;
+mod curves;
+mod failover;
 mod floor;
 mod latency;
+mod report;
+mod sweep;
 mod syncs;
 mod throughput;
 mod toll;
 
 use clap::{Subcommand, ValueEnum};
 use quorate::profiles::Durability;
+use quorate_bench::machine::Circumstances;
 
 use crate::failure::Failure;
 use crate::output::Report;
@@ -24,10 +30,16 @@ pub(crate) enum Command {
     Crash(crash::Options),
     /// Let the disk refuse at each sync call of a validator under load, or kill it there
     Syncs(syncs::Options),
+    /// Kill or stop the leader under load, again and again: how long finality stays away
+    Failover(failover::Options),
     /// The bare pattern of messages between threads: what no protocol of this shape can be below
     Floor(floor::Options),
     /// Finality of real validators beside the floor, by turns in one run, and where the time goes
     Latency(latency::Options),
+    /// One HTML page of what the other commands measured, or of measurements made for it
+    Report(report::Options),
+    /// Processor time, messages and latency from little load to nearly all that is borne
+    Sweep(sweep::Options),
     /// The highest rate that real validators bear, beside a bare verifier of signatures
     Throughput(throughput::Options),
 }
@@ -72,11 +84,20 @@ fn number(us: Option<f64>) -> String {
 /// # Errors
 /// As the command says.
 pub(crate) fn run(command: &Command) -> Result<Report, Failure> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let circumstances = Circumstances::now(&arguments);
+    measure(command)?.with("measured", &circumstances)
+}
+
+fn measure(command: &Command) -> Result<Report, Failure> {
     match command {
         Command::Crash(options) => crash::run(options),
         Command::Syncs(options) => syncs::run(options),
+        Command::Failover(options) => failover::run(options),
         Command::Floor(options) => floor::run(options),
         Command::Latency(options) => latency::run(options),
+        Command::Report(options) => report::run(options),
+        Command::Sweep(options) => sweep::run(options),
         Command::Throughput(options) => throughput::run(options),
     }
 }

@@ -5,6 +5,7 @@
 
 mod exhaustive;
 mod nightly;
+mod predict;
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -84,6 +85,8 @@ pub(crate) struct Options {
     /// Play a scenario script (engine/sim/scripts) and print its trace instead
     #[arg(long, value_name = "FILE", conflicts_with = "tell")]
     script: Option<PathBuf>,
+    #[command(flatten)]
+    predict: predict::PredictOptions,
 }
 
 /// Validators in a run when it is not said how many.
@@ -109,6 +112,9 @@ fn parse_seeds(text: &str) -> Result<Range<u64>, String> {
 pub(crate) fn run_seeds(options: &Options) -> Result<Report, Failure> {
     if options.exhaustive {
         return exhaustive::explore(options.validators, options.slots);
+    }
+    if options.predict.is_wanted() {
+        return predict::run(&options.predict, options.validators.unwrap_or(VALIDATORS));
     }
     if let Some(file) = &options.script {
         return super::script::play_file(file);

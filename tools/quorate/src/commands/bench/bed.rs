@@ -11,7 +11,7 @@ use quorate_bench::cluster::Cluster;
 use quorate_bench::load::{Chain, LoadPlan, Outcome, run as drive};
 use quorate_bench::report::Agreement;
 use quorate_bench::testnet::{Plan, Testnet};
-use quorate_bench::traces::{TraceError, fetch};
+use quorate_bench::traces::{TraceError, counter, fetch};
 
 use crate::agreement::{self, Logs, Status};
 use crate::commands::demo::{died, wait_until_up};
@@ -34,6 +34,8 @@ pub(super) struct Bed {
     testnet: Testnet,
     chain: Chain,
     height: u64,
+    /// Validators that stand still.
+    paused: Vec<usize>,
     _scratch: Scratch,
 }
 
@@ -60,6 +62,7 @@ impl Bed {
             testnet,
             chain,
             height: 0,
+            paused: Vec::new(),
             _scratch: scratch,
         })
     }
@@ -85,12 +88,49 @@ impl Bed {
         Ok(outcome)
     }
 
-    /// Takes every validator's stamps.
+    /// Has the last validators stand still (SIGSTOP) until [`Self::conclude`].
+    ///
+    /// # Errors
+    /// They cannot be signalled.
+    pub(super) fn pause_last(&mut self, count: usize) -> Result<(), Failure> {
+        let validators = self.testnet.validators();
+        for index in validators.saturating_sub(count)..validators {
+            self.cluster.pause(index)?;
+            self.paused.push(index);
+        }
+        Ok(())
+    }
+
+    /// The sum of a counter over all validators that run.
+    ///
+    /// # Errors
+    /// One does not tell.
+    pub(super) fn counter(&self, name: &str) -> Result<u64, Failure> {
+        let mut sum: u64 = 0;
+        for index in self.running() {
+            let address = self.testnet.metrics_address(index)?.unwrap_or_default();
+            let count = counter(&address, name)?;
+            sum = sum.saturating_add(count.ok_or_else(|| {
+                Failure::new(Code::No, format!("validator {index} counts no {name}"))
+            })?);
+        }
+        Ok(sum)
+    }
+
+    fn running(&self) -> impl Iterator<Item = usize> {
+        let runs = |index: &usize| !self.paused.contains(index);
+        (0..self.testnet.validators()).filter(runs)
+    }
+
+    /// Takes every validator's stamps; none of those that stand still.
     ///
     /// # Errors
     /// One does not give them.
     pub(super) fn dumps(&self) -> Result<Vec<Dump>, Failure> {
         let take = |index| {
+            if self.paused.contains(&index) {
+                return Ok(Dump::default());
+            }
             let address = self.testnet.metrics_address(index)?.unwrap_or_default();
             Ok(fetch(&address)?)
         };
@@ -122,6 +162,9 @@ impl Bed {
     /// # Errors
     /// The processes cannot be waited for.
     pub(super) fn conclude(mut self) -> Result<Agreement, Failure> {
+        for index in std::mem::take(&mut self.paused) {
+            self.cluster.resume(index)?;
+        }
         let settled = Instant::now() + SETTLE;
         let mut agreement = agreement::wait_for_equal_roots(&self.chain, self.height, settled)?;
         for ended in self.cluster.stop_all(STOP)? {

@@ -7,19 +7,17 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use quorate_bench::cluster::{Cluster, Ended};
-use quorate_bench::load::{Chain, LoadError, Outcome, run as drive};
+use quorate_bench::load::{Acknowledged, Chain, LoadPlan, Outcome};
 use quorate_bench::report::Agreement;
-use quorate_bench::testnet::{Testnet, Workload, free_base_port};
+use quorate_bench::testnet::{Testnet, free_base_port};
 use quorate_log::verify_path;
 
 use super::audit::{Audit, Mark};
+use super::background::Load;
 use super::toll::{RecoveryMs, Toll};
 use crate::agreement::{self, Logs, Status};
 use crate::commands::node;
@@ -34,8 +32,6 @@ use crate::scratch::Scratch;
 const RETURN: Duration = Duration::from_secs(60);
 /// How long one look at the validators takes at most.
 const LOOK: Duration = Duration::from_millis(250);
-/// How long the load may take until the first result.
-const BEGIN: Duration = Duration::from_secs(60);
 /// How long the validators may take to stand at one height after the series.
 const SETTLE: Duration = Duration::from_secs(60);
 /// How long the validators may take to stop.
@@ -107,6 +103,25 @@ pub(super) struct Setting<'a> {
     pub(super) seed: u64,
 }
 
+/// What clients were told over a series.
+#[derive(Debug, Default)]
+pub(super) struct Heard {
+    /// Height of the highest block with a result.
+    pub(super) height: u64,
+    pub(super) acknowledged: Vec<Acknowledged>,
+    /// Accepted commands whose result never came.
+    pub(super) missing: u64,
+}
+
+impl Heard {
+    /// Takes in what one load's clients were told.
+    pub(super) fn take(&mut self, outcome: Outcome) {
+        self.height = self.height.max(outcome.height);
+        self.acknowledged.extend(outcome.acknowledged);
+        self.missing += outcome.missing;
+    }
+}
+
 /// Starts validators and a load, lets `act` do to them what it will, and holds the logs against
 /// what clients were told. `act` says how many rounds it made.
 ///
@@ -115,6 +130,35 @@ pub(super) struct Setting<'a> {
 pub(super) fn under_load(
     setting: Setting<'_>,
     act: impl FnOnce(&mut Series<'_>, &Load) -> Result<u64, Failure>,
+) -> Result<Toll, Failure> {
+    let load = LoadOptions {
+        rate: setting.rate,
+        seconds: LOAD_SECONDS,
+        clients: 4,
+        size: 64,
+        orders: None,
+        book: None,
+        hgrm: None,
+        seed: setting.seed,
+    };
+    let mut plan = load.plan(setting.cluster.workload.into())?;
+    plan.keeps_acknowledged = true;
+    over_validators(setting, |series| {
+        let load = series.load(plan)?;
+        let rounds = act(series, &load)?;
+        let mut heard = Heard::default();
+        heard.take(load.end()?);
+        Ok((rounds, heard))
+    })
+}
+
+/// The same, where `act` brings the load too.
+///
+/// # Errors
+/// The options contradict each other, the validators do not start, or what `act` says.
+pub(super) fn over_validators(
+    setting: Setting<'_>,
+    act: impl FnOnce(&mut Series<'_>) -> Result<(u64, Heard), Failure>,
 ) -> Result<Toll, Failure> {
     let base_port = free_base_port(setting.cluster.plan(1)?.weights.len())?;
     let plan = setting.cluster.plan(base_port)?;
@@ -128,11 +172,8 @@ pub(super) fn under_load(
     let mut series = Series::new(&testnet, &chain, cluster, &interrupt, setting.seed);
     let all: Vec<usize> = (0..testnet.validators()).collect();
     series.wait_until_voting(&all)?;
-    let workload = setting.cluster.workload.into();
-    let load = Load::start((setting.rate, setting.seed), workload, &testnet, &chain)?;
-    let rounds = act(&mut series, &load)?;
-    let outcome = load.end()?;
-    let toll = series.conclude(rounds, &outcome)?;
+    let (rounds, heard) = act(&mut series)?;
+    let toll = series.conclude(rounds, &heard)?;
     drop(scratch);
     Ok(toll)
 }
@@ -157,69 +198,6 @@ impl Chance {
         let mut number = [0; 8];
         number.copy_from_slice(&blake3::hash(&input).as_bytes()[..8]);
         u64::from_le_bytes(number).checked_rem(bound).unwrap_or(0)
-    }
-}
-
-/// The load on a thread of its own.
-pub(super) struct Load {
-    stop: Arc<AtomicBool>,
-    thread: JoinHandle<Result<Outcome, LoadError>>,
-}
-
-impl Load {
-    /// Starts the load and waits until the first command is final.
-    fn start(
-        (rate, seed): (u64, u64),
-        workload: Workload,
-        testnet: &Testnet,
-        chain: &Chain,
-    ) -> Result<Self, Failure> {
-        let load = LoadOptions {
-            rate,
-            seconds: LOAD_SECONDS,
-            clients: 4,
-            size: 64,
-            orders: None,
-            book: None,
-            hgrm: None,
-            seed,
-        };
-        let mut plan = load.plan(workload)?;
-        plan.keeps_acknowledged = true;
-        let (stop, chain, admin) = (Arc::default(), chain.clone(), testnet.admin_key()?);
-        let flag: Arc<AtomicBool> = Arc::clone(&stop);
-        let (begun, first) = channel();
-        let thread = std::thread::spawn(move || {
-            let mut tell = |now: &quorate_bench::load::Progress| {
-                if now.counts.finalized > 0 {
-                    // Only the first is waited for.
-                    begun.send(()).ok();
-                }
-            };
-            drive(&plan, &chain, admin, &flag, &mut tell)
-        });
-        let load = Self { stop, thread };
-        wait_for_first(&first)?;
-        Ok(load)
-    }
-
-    pub(super) fn has_ended(&self) -> bool {
-        self.thread.is_finished()
-    }
-
-    fn end(self) -> Result<Outcome, Failure> {
-        self.stop.store(true, Ordering::Relaxed);
-        let ended = self.thread.join();
-        Ok(ended.map_err(|_| Failure::new(Code::No, "the load panicked"))??)
-    }
-}
-
-fn wait_for_first(first: &Receiver<()>) -> Result<(), Failure> {
-    match first.recv_timeout(BEGIN) {
-        Ok(()) => Ok(()),
-        Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-            Err(Failure::new(Code::TryAgain, "the load did not begin"))
-        }
     }
 }
 
@@ -289,6 +267,16 @@ impl<'a> Series<'a> {
         Ok(())
     }
 
+    /// Starts a load on these validators and waits until the first command is final.
+    pub(super) fn load(&self, plan: LoadPlan) -> Result<Load, Failure> {
+        Load::start(plan, self.chain.clone(), self.testnet.admin_key()?)
+    }
+
+    /// What the validators say of themselves.
+    pub(super) fn statuses(&self) -> Result<Vec<Status>, Failure> {
+        agreement::statuses(self.chain, Instant::now() + LOOK, true)
+    }
+
     /// A validator by chance.
     pub(super) fn any(&mut self) -> usize {
         let drawn = self.chance.below(self.testnet.validators() as u64);
@@ -296,14 +284,18 @@ impl<'a> Series<'a> {
     }
 
     pub(super) fn kill(&mut self, victims: &[usize]) -> Result<(), Failure> {
-        for &victim in victims {
-            if let Some(ended) = self.cluster.wait_ended(Instant::now())? {
-                return Err(self.died(ended));
-            }
-            self.cluster.kill(victim)?;
-            self.processes_killed += 1;
-        }
+        victims.iter().try_for_each(|&victim| self.end(victim))?;
         victims.iter().try_for_each(|&victim| self.mark(victim))
+    }
+
+    /// Kills a validator and does not look at its log, which would take a core for a while.
+    pub(super) fn end(&mut self, victim: usize) -> Result<(), Failure> {
+        if let Some(ended) = self.cluster.wait_ended(Instant::now())? {
+            return Err(self.died(ended));
+        }
+        self.cluster.kill(victim)?;
+        self.processes_killed += 1;
+        Ok(())
     }
 
     /// Notes where the log of a validator that has ended stands.
@@ -322,14 +314,14 @@ impl<'a> Series<'a> {
         Ok(())
     }
 
-    fn wait_until_voting(&mut self, validators: &[usize]) -> Result<(), Failure> {
+    pub(super) fn wait_until_voting(&mut self, validators: &[usize]) -> Result<(), Failure> {
         let deadline = Instant::now() + RETURN;
         let is_voting = |status: &Status| {
             let Ok(status) = status else { return false };
             status["voting"].as_bool() == Some(true)
         };
         loop {
-            let statuses = agreement::statuses(self.chain, Instant::now() + LOOK, true)?;
+            let statuses = self.statuses()?;
             let mut wanted = validators.iter().filter_map(|index| statuses.get(*index));
             if wanted.all(is_voting) {
                 return Ok(());
@@ -360,34 +352,34 @@ impl<'a> Series<'a> {
     }
 
     /// Stops all, and holds every log against what was written down outside.
-    fn conclude(mut self, kills: u64, outcome: &Outcome) -> Result<Toll, Failure> {
+    fn conclude(mut self, kills: u64, heard: &Heard) -> Result<Toll, Failure> {
         progress("comparing states, stopping the validators, reading the logs");
         let settled = Instant::now() + SETTLE;
         let mut agreement: Agreement =
-            agreement::wait_for_equal_roots(self.chain, outcome.height, settled)?;
+            agreement::wait_for_equal_roots(self.chain, heard.height, settled)?;
         for ended in self.cluster.stop_all(STOP)? {
             if !ended.status.success() {
                 agreement.differences.push(self.died(ended).to_string());
             }
         }
-        agreement::compare_logs(self.testnet, Logs::AtRest, outcome.height, &mut agreement);
+        agreement::compare_logs(self.testnet, Logs::AtRest, heard.height, &mut agreement);
         let mut toll = Toll {
             kills,
             processes_killed: self.processes_killed,
-            acknowledged: outcome.acknowledged.len() as u64,
-            unfinished: outcome.missing,
-            height: outcome.height,
+            acknowledged: heard.acknowledged.len() as u64,
+            unfinished: heard.missing,
+            height: heard.height,
             recovery_ms: RecoveryMs::of(self.recoveries_ms.clone()),
             differences: agreement.differences,
             ..Toll::default()
         };
         for index in 0..self.testnet.validators() {
-            self.audit(index, outcome, &mut toll)?;
+            self.audit(index, heard, &mut toll)?;
         }
         Ok(toll)
     }
 
-    fn audit(&self, index: usize, outcome: &Outcome, toll: &mut Toll) -> Result<(), Failure> {
+    fn audit(&self, index: usize, heard: &Heard, toll: &mut Toll) -> Result<(), Failure> {
         let folder = self.testnet.log_folder(index)?;
         let verification =
             verify_path(&folder).map_err(|error| crate::inspect::failure_of(&folder, &error))?;
@@ -395,7 +387,7 @@ impl<'a> Series<'a> {
             Audit::read(&folder, &verification).map_err(|error| unreadable(index, &error))?;
         toll.vote_records += audit.vote_records;
         toll.conflicting_votes += audit.conflicting_votes;
-        toll.lost += audit.lost(&outcome.acknowledged);
+        toll.lost += audit.lost(&heard.acknowledged);
         for mark in &self.marks[index] {
             let stands = mark
                 .stands(&folder)

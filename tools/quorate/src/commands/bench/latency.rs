@@ -1,13 +1,13 @@
 //! `quorate bench latency`: finality of real validators beside the floor, by turns in one run, and
 //! in which stages the time goes.
 //!
-//! Owns the turns and the numbers made of them. The floor is measured again before each load, since
-//! the machine is another one a minute later; every figure is the median over the runs. Never:
-//! compares times of different invocations.
+//! Owns the turns and the numbers made of them; whole distributions stand in `curves`. The floor is
+//! measured again before each load, since the machine is another one a minute later; every figure
+//! is the median over the runs. Never: compares times of different invocations.
 
 use std::num::NonZeroU64;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use quorate_bench::floor::{FloorPlan, measure};
@@ -19,8 +19,10 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::bed::Bed;
+use super::curves::{self, Curves, Samples};
 use super::{DurabilityChoice, name, number};
 use crate::agreement::{self, Status};
+use crate::drive::percent;
 use crate::failure::{Code, Failure};
 use crate::interrupt::Interrupt;
 use crate::output::{Report, progress, table};
@@ -28,6 +30,8 @@ use crate::plan::{IdleArg, ProfileArg, ThreadsArg};
 use quorate::genesis::Auth;
 use quorate::profiles::Durability;
 use quorate::trace::STAMPS_MAX;
+use quorate_consensus::thresholds::{Thresholds, default_fault, default_slack};
+use quorate_consensus::types::Stake;
 
 /// Of so many commands one goes to a validator that does not lead.
 const ASIDE_EVERY: u64 = 8;
@@ -54,6 +58,9 @@ pub(crate) struct Options {
     /// Bytes of a command
     #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=65_000))]
     size: u32,
+    /// Of the validators so many stand still (SIGSTOP) while it is measured: one of six is within P
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=31))]
+    stopped: u16,
     /// What a vote must be before it leaves
     #[arg(long, value_enum, default_value = "both")]
     durability: DurabilityChoice,
@@ -72,6 +79,9 @@ pub(crate) struct Options {
     /// Folder for the temporary folder of the cluster, such as one on the disk to be measured
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
+    /// Write the distributions into this folder, in HdrHistogram's layouts: `.hgrm` and `.hlog`
+    #[arg(long, value_name = "DIR")]
+    histograms: Option<PathBuf>,
 }
 
 /// The least and the most of something over the runs.
@@ -116,6 +126,8 @@ struct Run {
     unknown: u64,
     unsent: u64,
     missing: u64,
+    #[serde(skip)]
+    samples: Samples,
 }
 
 /// All runs with one durability.
@@ -131,8 +143,11 @@ struct Figures {
     client_us: Percentiles,
     other_gateways: Others,
     stages_us: StageMeans,
+    /// Distributions over all runs.
+    curves_us: Curves,
     #[serde(skip_serializing_if = "Option::is_none")]
     group_sync_us: Option<Value>,
+    /// Share of blocks final by first votes since the validators started, their mean.
     fast_path_fraction: Option<f64>,
     /// Windows that some validator stopped because nothing moved: the rest of such a window goes
     /// the slow path.
@@ -147,6 +162,7 @@ struct Figures {
 #[derive(Serialize)]
 struct Fields {
     validators: u16,
+    stopped: u16,
     rate: u32,
     size: u32,
     seconds: u64,
@@ -162,7 +178,9 @@ struct Fields {
 /// # Errors
 /// Options that cannot be, validators that do not start or end, sockets that the system refuses.
 pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
+    options.check()?;
     let interrupt = Interrupt::install()?;
+    let began = SystemTime::now();
     let wanted = options.durability.all();
     let mut series = wanted
         .iter()
@@ -172,6 +190,12 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
         for one in &mut series {
             one.run(options, &interrupt)?;
             one.tell(run + 1);
+        }
+    }
+    if let Some(folder) = &options.histograms {
+        for one in &series {
+            let samples = one.runs.iter().map(|run| &run.samples);
+            curves::write(folder, name(one.durability), began, samples)?;
         }
     }
     let mut figures = series
@@ -184,6 +208,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     };
     let fields = Fields {
         validators: options.validators,
+        stopped: options.stopped,
         rate: options.rate,
         size: options.size,
         seconds: options.seconds,
@@ -215,6 +240,7 @@ impl Series {
     ) -> Result<Self, Failure> {
         let plan = options.cluster_plan(durability)?;
         let mut bed = Bed::start(&plan, options.dir.as_deref(), interrupt)?;
+        bed.pause_last(usize::from(options.stopped))?;
         bed.drive(&options.load_plan(WARM_UP_SECONDS, 0), interrupt)?;
         let (weights, fast) = bed.stakes();
         Ok(Self {
@@ -228,6 +254,7 @@ impl Series {
 
     /// One floor and one load.
     fn run(&mut self, options: &Options, interrupt: &Interrupt) -> Result<(), Failure> {
+        let began = SystemTime::now();
         let floor = measure(&FloorPlan {
             validators: options.validators,
             need: None,
@@ -243,7 +270,15 @@ impl Series {
             .drive(&options.load_plan(options.seconds, seed), interrupt)?;
         let (dumps, trips) = (self.bed.dumps()?, &outcome.trips);
         let found = attribute(&dumps, &self.weights, self.fast, outcome.start_ns, trips);
-        self.runs.push(Run::new(floor.floor_us, &outcome, &found));
+        let samples = Samples {
+            began,
+            seconds: options.seconds,
+            floor: floor.latencies,
+            finality: Latencies::of(&found.leader_ns),
+            client: outcome.client.clone(),
+        };
+        let run = Run::new(floor.floor_us, &outcome, &found, samples);
+        self.runs.push(run);
         Ok(())
     }
 
@@ -282,6 +317,7 @@ impl Series {
                 finality_us: over(|run| run.other_gateways.finality_us),
             },
             stages_us: middle(&runs),
+            curves_us: Curves::of(runs.iter().map(|run| &run.samples)),
             group_sync_us,
             fast_path_fraction: agreement::fast_fraction(&statuses),
             windows_stopped: stops(&statuses),
@@ -304,8 +340,13 @@ fn middle(runs: &[Run]) -> StageMeans {
 }
 
 impl Run {
-    fn new(floor_us: Percentiles, outcome: &Outcome, found: &Attribution) -> Self {
-        let finality_us = Latencies::of(&found.leader_ns).percentiles();
+    fn new(
+        floor_us: Percentiles,
+        outcome: &Outcome,
+        found: &Attribution,
+        samples: Samples,
+    ) -> Self {
+        let finality_us = samples.finality.percentiles();
         let over = |this: Option<f64>, that: Option<f64>| Some(this? / that?);
         let (commands, attributed) = (found.leader_ns.len(), found.journeys.len());
         Self {
@@ -324,6 +365,7 @@ impl Run {
             unknown: found.unknown,
             unsent: outcome.offered.saturating_sub(outcome.counts.generated),
             missing: outcome.missing,
+            samples,
         }
     }
 }
@@ -370,13 +412,15 @@ impl Figures {
         }
         stages.add_row(vec!["total".to_owned(), number(Some(self.stages_us.total))]);
         let mut text = format!(
-            "{}, {}, {}: ratio to the floor p50 {}, p99 {} (medians of {} runs)\n{times}\n{stages}",
+            "{}, {}, {}: ratio to the floor p50 {}, p99 {} (medians of {} runs), {} of blocks by the \
+             fast path\n{times}\n{stages}",
             self.durability,
             self.threads,
             self.idle,
             ratio(self.ratio_p50),
             ratio(self.ratio_p99),
             self.runs.len(),
+            percent(self.fast_path_fraction),
         );
         for difference in &self.differences {
             text.push_str("\nFAILED: ");
@@ -387,6 +431,26 @@ impl Figures {
 }
 
 impl Options {
+    /// # Errors
+    /// Usage: so many stand still that nothing becomes final.
+    fn check(&self) -> Result<(), Failure> {
+        let weights = vec![Stake::new(1); usize::from(self.validators)];
+        let total = Stake::new(u64::from(self.validators));
+        let fault = default_fault(&weights);
+        let found = Thresholds::new(total, fault, default_slack(total, fault));
+        let allowed = found.map_or(0, |found| {
+            found.total.amount().saturating_sub(found.quorum.amount())
+        });
+        if u64::from(self.stopped) > allowed {
+            let what = format!(
+                "--stopped {}: of {} validators {allowed} may stand still",
+                self.stopped, self.validators
+            );
+            return Err(Failure::usage(what).remedy("stop fewer, or measure with more validators"));
+        }
+        Ok(())
+    }
+
     fn cluster_plan(&self, durability: Durability) -> Result<Plan, Failure> {
         let validators = usize::from(self.validators);
         let blocks = u64::from(self.rate).saturating_mul(self.seconds);
@@ -419,7 +483,8 @@ impl Options {
                 std::num::NonZeroU32::new(self.rate).unwrap_or(std::num::NonZeroU32::MIN),
             ),
             seconds,
-            clients: u32::from(self.validators),
+            // None begins at a validator that stands still.
+            clients: u32::from(self.validators - self.stopped),
             seed,
             keeps_acknowledged: false,
             routing: Routing::Leader {

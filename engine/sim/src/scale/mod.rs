@@ -1,0 +1,195 @@
+//! How long finality takes with many validators at given distances: a prediction.
+//!
+//! The validators are those that ship, over virtual time: what they say to whom and when is theirs;
+//! what each operation costs and how long the ways are is given. Owns the model of a machine: one
+//! thread that takes in what came, turns, and sends frames one after the other, and two others for
+//! signatures and syncs. Never: faults other than validators that are not there, or links that are
+//! full.
+
+mod files;
+mod hall;
+
+use std::fmt;
+
+use quorate_consensus::limits::VALIDATORS_MAX;
+
+pub use files::{Costs, FileError, LatencyMatrix};
+use hall::Hall;
+
+/// The matrices that come along, by name.
+pub const LATENCY_FILES: [(&str, &str); 3] = [
+    ("hall", include_str!("../../latency/hall.txt")),
+    ("metro", include_str!("../../latency/metro.txt")),
+    ("world", include_str!("../../latency/world.txt")),
+];
+/// The costs that come along.
+pub const COSTS_FILE: &str = include_str!("../../latency/costs.txt");
+
+/// Commands before those that count: sessions open, and who is away is found out.
+const WARM_UP: u64 = 24;
+
+/// What is predicted.
+#[derive(Clone, Debug)]
+pub struct ScaleOptions {
+    /// Validators of equal weight, 4 to [`VALIDATORS_MAX`]; F and P are the defaults.
+    pub validators: u16,
+    /// Of them so many are not there; what is left must weigh as much as the slow path needs.
+    pub down: u16,
+    /// How far they are apart.
+    pub matrix: LatencyMatrix,
+    /// What operations cost.
+    pub costs: Costs,
+    /// Whether a vote waits for the disk.
+    pub is_synced: bool,
+    /// Commands that count, one after the other at the leader, at least 1.
+    pub commands: u64,
+    /// Bytes of a command.
+    pub command_bytes: usize,
+}
+
+/// Why nothing can be predicted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ScaleError {
+    /// Too few validators, or more than a chain may have.
+    Validators(u16),
+    /// Without so many nothing becomes final.
+    Down {
+        /// So many are to be away.
+        down: u16,
+        /// So many may be.
+        allowed: u64,
+    },
+    /// The product refused something: an error of this program.
+    Product(String),
+    /// Not every command became final in the time that was given.
+    Unfinished {
+        /// Commands that did.
+        finalized: u64,
+    },
+}
+
+impl fmt::Display for ScaleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Validators(count) => {
+                write!(f, "{count} validators: a chain has 4 to {VALIDATORS_MAX}")
+            }
+            Self::Down { down, allowed } => {
+                write!(f, "{down} validators away: {allowed} may be")
+            }
+            Self::Product(what) => f.write_str(what),
+            Self::Unfinished { finalized } => {
+                write!(f, "after {finalized} commands nothing more became final")
+            }
+        }
+    }
+}
+
+impl std::error::Error for ScaleError {}
+
+/// What is predicted of finality at the leader, from a command's receipt on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Prediction {
+    /// Median, nanoseconds.
+    pub p50_ns: u64,
+    /// 99 % are at or below this, nanoseconds.
+    pub p99_ns: u64,
+    /// Commands that count.
+    pub commands: u64,
+    /// Of them those in blocks that became final there by first votes.
+    pub fast: u64,
+    /// Frames sent between validators for each command, on average.
+    pub frames_per_command: f64,
+}
+
+/// Predicts. The same options always give the same.
+///
+/// # Errors
+/// [`ScaleError`].
+pub fn predict(options: &ScaleOptions) -> Result<Prediction, ScaleError> {
+    let (validators, down) = (options.validators, options.down);
+    if !(4..=VALIDATORS_MAX).contains(&usize::from(validators)) {
+        return Err(ScaleError::Validators(validators));
+    }
+    let mut hall = Hall::new(options)?;
+    let allowed = hall.may_be_away();
+    if u64::from(down) > allowed {
+        return Err(ScaleError::Down { down, allowed });
+    }
+    hall.run(WARM_UP + options.commands.max(1))?;
+    let mut found = hall.finals(WARM_UP);
+    found.sort_unstable();
+    let at = |percent: usize| {
+        let place = (found.len() * percent).div_ceil(100).saturating_sub(1);
+        found.get(place).map_or(0, |(latency_ns, _)| *latency_ns)
+    };
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+    let frames_per_command = hall.frames() as f64 / found.len().max(1) as f64;
+    Ok(Prediction {
+        p50_ns: at(50),
+        p99_ns: at(99),
+        commands: found.len() as u64,
+        fast: found.iter().filter(|(_, is_fast)| *is_fast).count() as u64,
+        frames_per_command,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WAY_NS: u64 = 100_000;
+
+    fn options(validators: u16, down: u16) -> ScaleOptions {
+        ScaleOptions {
+            validators,
+            down,
+            matrix: LatencyMatrix::uniform(WAY_NS),
+            costs: Costs::default(),
+            is_synced: false,
+            commands: 20,
+            command_bytes: 128,
+        }
+    }
+
+    #[test]
+    fn without_costs_the_fast_path_takes_two_ways_and_the_slow_path_more() {
+        let fast = predict(&options(4, 0)).unwrap();
+        assert_eq!((fast.p50_ns, fast.fast), (2 * WAY_NS, fast.commands));
+        let slow = predict(&options(4, 1)).unwrap();
+        assert_eq!(slow.fast, 0);
+        assert!(slow.p50_ns >= 3 * WAY_NS, "{slow:?}");
+        let within = predict(&options(6, 1)).unwrap();
+        assert_eq!((within.p50_ns, within.fast), (2 * WAY_NS, within.commands));
+    }
+
+    #[test]
+    fn costs_of_more_validators_add_up_and_a_prediction_is_the_same_again() {
+        let costs = Costs::parse(COSTS_FILE).unwrap();
+        let of = |validators| {
+            predict(&ScaleOptions {
+                costs,
+                ..options(validators, 0)
+            })
+            .unwrap()
+        };
+        let (few, many) = (of(4), of(10));
+        assert!(2 * WAY_NS < few.p50_ns && few.p50_ns < many.p50_ns);
+        assert!(few.frames_per_command < many.frames_per_command);
+        assert_eq!(few, of(4));
+        let synced = predict(&ScaleOptions {
+            costs,
+            is_synced: true,
+            ..options(4, 0)
+        });
+        assert!(synced.unwrap().p50_ns >= few.p50_ns + costs.sync_ns);
+    }
+
+    #[test]
+    fn what_no_chain_can_be_is_refused() {
+        assert_eq!(predict(&options(3, 0)), Err(ScaleError::Validators(3)));
+        assert_eq!(predict(&options(65, 0)), Err(ScaleError::Validators(65)));
+        let error = predict(&options(4, 3)).unwrap_err();
+        assert!(matches!(error, ScaleError::Down { down: 3, .. }), "{error}");
+    }
+}

@@ -1,0 +1,374 @@
+//! `quorate bench failover`: the leader dies or stands still under load, again and again, and the
+//! clients of the others write down how long nothing became final.
+//!
+//! Owns the rounds and the numbers made of them. Each round has a load of its own, with a session
+//! at every validator, so that there are always clients of survivors. Logs are held against what
+//! clients were told, as after any other series of kills. Never: judges a time.
+
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::{Args, ValueEnum};
+use quorate_bench::gaps::{Interruption, Phase, interruption};
+use quorate_bench::load::{Flow, LoadPlan, Routing, machine_ns};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::crash::{Heard, Series, Setting, over_validators};
+use super::toll::Toll;
+use crate::failure::{Code, Failure};
+use crate::output::{Report, progress, table};
+use crate::plan::{ClusterOptions, DurabilityArg, IdleArg, ProfileArg, ThreadsArg, WorkloadArg};
+
+/// Of so many commands one goes to a validator that does not lead: the clients of survivors.
+const ASIDE_EVERY: u64 = 2;
+/// Bytes of a command.
+const COMMAND_BYTES: usize = 128;
+/// A load ends with its round, not before.
+const LOAD_SECONDS: u64 = 600;
+/// How long a validator that stood still may take to catch up.
+const RETURN: Duration = Duration::from_secs(60);
+/// Rounds between two lines of progress.
+const TELL_EVERY: u64 = 10;
+
+/// What becomes of the leader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum SignalChoice {
+    /// Its process dies (SIGKILL) and is started again.
+    Kill,
+    /// Its process stands still with its connections open (SIGSTOP), and goes on later.
+    Stop,
+    /// One series of each.
+    Both,
+}
+
+/// One of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Signal {
+    Kill,
+    Stop,
+}
+
+impl SignalChoice {
+    /// The series, in the order of the report.
+    const fn all(self) -> &'static [Signal] {
+        match self {
+            Self::Kill => &[Signal::Kill],
+            Self::Stop => &[Signal::Stop],
+            Self::Both => &[Signal::Kill, Signal::Stop],
+        }
+    }
+}
+
+/// Options of the command.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Rounds with each signal
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    kills: u64,
+    /// What becomes of the leader
+    #[arg(long, value_enum, default_value = "both")]
+    signal: SignalChoice,
+    /// Validators, each with weight 1
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(4..=64))]
+    validators: u16,
+    /// Commands a second, open loop
+    #[arg(long, default_value_t = 1_000)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    rate: u32,
+    /// How long the leader stays away before it is started again or goes on, milliseconds
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u64).range(50..=60_000))]
+    away_ms: u64,
+    /// What a vote must be before it leaves
+    #[arg(long, value_enum, default_value = "async")]
+    durability: DurabilityArg,
+    /// Whose timers; threads and idling are those that fit a machine which all validators share
+    #[arg(long, value_enum, default_value = "colo")]
+    profile: ProfileArg,
+    /// A thread a stage, one for all, or whichever fits the cores
+    #[arg(long, value_enum, default_value = "shared")]
+    threads: ThreadsArg,
+    /// What a thread does that has nothing to do
+    #[arg(long, value_enum, default_value = "park")]
+    idle: IdleArg,
+    /// Folder for the temporary folder of the cluster, such as one on the disk to be measured
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+/// Durations in milliseconds; none when nothing was measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+struct Milliseconds {
+    p50: Option<f64>,
+    p99: Option<f64>,
+    max: Option<f64>,
+}
+
+impl Milliseconds {
+    /// Percentiles that are values which occurred.
+    fn of(mut durations_ns: Vec<u64>) -> Self {
+        durations_ns.sort_unstable();
+        let at = |percent: usize| {
+            let place = (durations_ns.len() * percent).div_ceil(100);
+            let ns = *durations_ns.get(place.checked_sub(1)?)?;
+            Some(Duration::from_nanos(ns).as_secs_f64() * 1e3)
+        };
+        Self {
+            p50: at(50),
+            p99: at(99),
+            max: at(100),
+        }
+    }
+
+    fn text(&self) -> String {
+        let ms = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1}"));
+        format!("{}, {}, {}", ms(self.p50), ms(self.p99), ms(self.max))
+    }
+}
+
+/// What came of one signal.
+#[derive(Debug, Serialize)]
+struct Figures {
+    signal: Signal,
+    /// Of each round the longest time between two finalized commands around it.
+    resume_ms: Milliseconds,
+    /// Of each round the longest time from a command's intended time to its result.
+    wait_ms: Milliseconds,
+    /// Rounds in which finality was not back when the leader was; in the figures with that time.
+    open: u64,
+    /// Rounds without a command of a survivor's client, in none of the figures.
+    unmeasured: u64,
+    #[serde(flatten)]
+    toll: Toll,
+}
+
+#[derive(Serialize)]
+struct Fields {
+    validators: u16,
+    rate: u32,
+    away_ms: u64,
+    #[serde(flatten)]
+    first: Figures,
+    /// Of `--signal both` what came of SIGSTOP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stop: Option<Figures>,
+}
+
+/// Runs the series.
+///
+/// # Errors
+/// The validators do not start, or one does not come back.
+pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
+    let mut figures = Vec::new();
+    for signal in options.signal.all() {
+        figures.push(series(options, *signal)?);
+    }
+    let code = if figures.iter().all(|one| one.toll.code() == Code::Done) {
+        Code::Done
+    } else {
+        Code::No
+    };
+    let text = figures.iter().map(Figures::text).collect::<Vec<_>>();
+    let mut figures = figures.into_iter();
+    let Some(first) = figures.next() else {
+        return Err(Failure::new(Code::Safety, "nothing was measured").remedy("report this"));
+    };
+    let fields = Fields {
+        validators: options.validators,
+        rate: options.rate,
+        away_ms: options.away_ms,
+        first,
+        stop: figures.next(),
+    };
+    Ok(Report::new(&fields, text.join("\n\n"))?.with_code(code))
+}
+
+fn series(options: &Options, signal: Signal) -> Result<Figures, Failure> {
+    let cluster = options.cluster();
+    let setting = Setting {
+        cluster: &cluster,
+        dir: options.dir.as_deref(),
+        rate: u64::from(options.rate),
+        seed: 1,
+    };
+    let mut found: Vec<Option<Interruption>> = Vec::new();
+    let toll = over_validators(setting, |series| {
+        let mut heard = Heard::default();
+        let mut rounds = 0;
+        while rounds < options.kills && !series.interrupt.is_set() {
+            let one = round(options, signal, rounds, series, &mut heard)?;
+            rounds += 1;
+            if rounds.is_multiple_of(TELL_EVERY) {
+                let ms = one.map_or(0, |one| one.gap_ns / 1_000_000);
+                progress(&format!(
+                    "{signal:?} {rounds} of {}: the last took {ms} ms",
+                    options.kills
+                ));
+            }
+            found.push(one);
+        }
+        Ok((rounds, heard))
+    })?;
+    let measured = || found.iter().flatten();
+    Ok(Figures {
+        signal,
+        resume_ms: Milliseconds::of(measured().map(|one| one.gap_ns).collect()),
+        wait_ms: Milliseconds::of(measured().map(|one| one.wait_ns).collect()),
+        open: measured().filter(|one| one.is_open).count() as u64,
+        unmeasured: found.iter().filter(|one| one.is_none()).count() as u64,
+        toll,
+    })
+}
+
+/// One load, in which the leader goes away and comes back.
+fn round(
+    options: &Options,
+    signal: Signal,
+    number: u64,
+    series: &mut Series<'_>,
+    heard: &mut Heard,
+) -> Result<Option<Interruption>, Failure> {
+    let load = series.load(options.load_plan(number))?;
+    let victim = leader(series)?;
+    let from_ns = machine_ns(Instant::now());
+    match signal {
+        Signal::Kill => series.end(victim)?,
+        Signal::Stop => series.cluster.pause(victim)?,
+    }
+    std::thread::park_timeout(Duration::from_millis(options.away_ms));
+    let until_ns = machine_ns(Instant::now());
+    match signal {
+        Signal::Kill => {
+            series.mark(victim)?;
+            series.start(&[victim])?;
+            series.time_return(&[victim])?;
+        }
+        Signal::Stop => {
+            series.cluster.resume(victim)?;
+            wait_until_level(series, victim)?;
+        }
+    }
+    let outcome = load.end()?;
+    let phase = Phase {
+        victim: u16::try_from(victim).unwrap_or(u16::MAX),
+        from_ns: from_ns.saturating_sub(outcome.start_ns),
+        until_ns: until_ns.saturating_sub(outcome.start_ns),
+    };
+    let found = interruption(&outcome.trips, phase);
+    heard.take(outcome);
+    Ok(found)
+}
+
+/// Who leads the highest window that a validator tells of.
+fn leader(series: &Series<'_>) -> Result<usize, Failure> {
+    let statuses = series.statuses()?;
+    let highest = statuses
+        .iter()
+        .flatten()
+        .max_by_key(|status| status["window"].as_u64());
+    let leader = highest.and_then(|status| status["leader"].as_u64());
+    leader
+        .and_then(|leader| usize::try_from(leader).ok())
+        .ok_or_else(|| {
+            Failure::new(Code::TryAgain, "no validator tells who leads")
+                .detail(format!("{statuses:?}"))
+        })
+}
+
+/// Waits until a validator stands where the others stood at first.
+fn wait_until_level(series: &Series<'_>, validator: usize) -> Result<(), Failure> {
+    let deadline = Instant::now() + RETURN;
+    let height = |status: &Value| status["height"].as_u64();
+    let mut wanted: Option<u64> = None;
+    loop {
+        let statuses = series.statuses()?;
+        let highest = statuses.iter().flatten().filter_map(height).max();
+        wanted = wanted.or(highest);
+        let wanted = wanted.unwrap_or(0);
+        let own = statuses.get(validator).and_then(|own| own.as_ref().ok());
+        if own.and_then(height).is_some_and(|own| own >= wanted) {
+            return Ok(());
+        }
+        if series.interrupt.is_set() {
+            return Err(Failure::new(Code::No, "interrupted"));
+        }
+        if Instant::now() >= deadline {
+            let what = format!("validator {validator} did not catch up to height {wanted}");
+            return Err(Failure::new(Code::No, what).detail(format!("{statuses:?}")));
+        }
+    }
+}
+
+impl Figures {
+    fn text(&self) -> String {
+        let signal = match self.signal {
+            Signal::Kill => "leader killed",
+            Signal::Stop => "leader stopped",
+        };
+        let mut times = table(&["milliseconds", "p50, p99, max"]);
+        times.add_row(vec!["nothing final".to_owned(), self.resume_ms.text()]);
+        times.add_row(vec!["longest wait".to_owned(), self.wait_ms.text()]);
+        format!(
+            "{signal}, {} rounds, {} of them open, {} unmeasured\n{times}\n{}",
+            self.toll.kills,
+            self.open,
+            self.unmeasured,
+            self.toll.text()
+        )
+    }
+}
+
+impl Options {
+    fn cluster(&self) -> ClusterOptions {
+        ClusterOptions {
+            validators: usize::from(self.validators),
+            weights: Vec::new(),
+            fault_weight: None,
+            fast_slack: None,
+            crash_only: false,
+            durability: self.durability,
+            workload: WorkloadArg::Opaque,
+            auth: None,
+            profile: self.profile,
+            threads: Some(self.threads),
+            idle: Some(self.idle),
+        }
+    }
+
+    fn load_plan(&self, seed: u64) -> LoadPlan {
+        LoadPlan {
+            flow: Flow::Opaque {
+                size: COMMAND_BYTES,
+            },
+            rate: NonZeroU64::new(u64::from(self.rate)).unwrap_or(NonZeroU64::MIN),
+            seconds: LOAD_SECONDS,
+            clients: u32::from(self.validators),
+            seed,
+            keeps_acknowledged: true,
+            routing: Routing::Leader {
+                aside_every: ASIDE_EVERY,
+            },
+            keeps_trips: true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_durations_that_occurred_and_none_of_none() {
+        let of =
+            |list: Vec<u64>| Milliseconds::of(list.into_iter().map(|ms| ms * 1_000_000).collect());
+        assert_eq!(of(Vec::new()), Milliseconds::default());
+        let found = of((1..=200).rev().collect());
+        let ms = |value: Option<f64>| value.unwrap().round();
+        assert_eq!(
+            (ms(found.p50), ms(found.p99), ms(found.max)),
+            (100.0, 198.0, 200.0)
+        );
+    }
+}

@@ -1,0 +1,246 @@
+//! `quorate bench report`: one HTML page, from files that the measuring commands printed or from
+//! measurements made for it.
+//!
+//! Owns the files and the list of measurements. Each is made by a process of its own with the very
+//! command that the page names. Never: changes a number.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use clap::Args;
+use quorate_bench::machine::Circumstances;
+use quorate_bench::page::{Heading, Inputs, Kind, render};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::failure::{Code, Failure};
+use crate::output::{Report, SCHEMA, progress};
+
+/// Longest file that is read, bytes.
+const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// The rate that a sweep calls full when none was borne, commands a second.
+const SWEEP_RATE: u64 = 25_000;
+
+/// Options of the command.
+#[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("source").required(true).multiple(true)))]
+pub(crate) struct Options {
+    /// What the measuring commands printed with --json, `bench peers` too
+    #[arg(long, value_name = "FILE", num_args = 1.., group = "source")]
+    from: Vec<PathBuf>,
+    /// Measure now: latency, throughput, sweep, a validator that stands still, loss of the leader
+    #[arg(long, group = "source")]
+    run: bool,
+    /// The page; beside it go NAME.json with all measurements, and with --run a folder NAME with
+    /// what was measured and its distributions (.hgrm, .hlog)
+    #[arg(long, value_name = "FILE.html")]
+    out: PathBuf,
+    /// With --run: alternating runs of floor and cluster
+    #[arg(long, default_value_t = 5, requires = "run")]
+    runs: u32,
+    /// With --run: seconds of each load
+    #[arg(long, default_value_t = 3, requires = "run")]
+    seconds: u64,
+    /// With --run: losses of the leader, of each kind
+    #[arg(long, default_value_t = 200, requires = "run")]
+    kills: u64,
+    /// The commit that this program was built from, for the page
+    #[arg(long, value_name = "TEXT")]
+    commit: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Fields {
+    page: String,
+    measurements: String,
+    /// Kinds of measurements that are in the page.
+    sections: Vec<&'static str>,
+    /// Measurements that failed.
+    failed: Vec<String>,
+}
+
+/// Makes the page.
+///
+/// # Errors
+/// A file cannot be read or written, or is no measurement.
+pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
+    let stem = options.out.with_extension("");
+    if stem == options.out || options.out.file_stem().is_none() {
+        let what = format!("--out {}: not the name of a page", options.out.display());
+        return Err(Failure::usage(what).remedy("give one that ends with .html"));
+    }
+    let mut inputs = Inputs::default();
+    for path in &options.from {
+        take(&mut inputs, path)?;
+    }
+    let mut failed = Vec::new();
+    if options.run {
+        let series = Series {
+            options,
+            folder: &stem,
+        };
+        failed = series.run(&mut inputs)?;
+    }
+    let circumstances = Circumstances::now(&[]);
+    let heading = Heading {
+        commit: options.commit.as_deref(),
+        date: &circumstances.date,
+    };
+    write(&options.out, render(&inputs, heading).as_bytes())?;
+    let measurements = stem.with_extension("json");
+    let all: Vec<Value> = inputs
+        .iter()
+        .map(|(kind, value)| json!({"command": kind.command(), "output": value}))
+        .collect();
+    let all = json!({"schema": SCHEMA, "date": circumstances.date, "commit": options.commit,
+        "measurements": all});
+    write(&measurements, format!("{all:#}\n").as_bytes())?;
+    let mut sections: Vec<&'static str> = inputs.iter().map(|(kind, _)| name(kind)).collect();
+    sections.sort_unstable();
+    sections.dedup();
+    let fields = Fields {
+        page: options.out.display().to_string(),
+        measurements: measurements.display().to_string(),
+        sections,
+        failed,
+    };
+    let mut text = format!("{}: {}", fields.page, fields.sections.join(", "));
+    for one in &fields.failed {
+        text.push_str("\nFAILED: ");
+        text.push_str(one);
+    }
+    let code = if fields.failed.is_empty() {
+        Code::Done
+    } else {
+        Code::No
+    };
+    Ok(Report::new(&fields, text)?.with_code(code))
+}
+
+const fn name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Latency => "latency",
+        Kind::Throughput => "throughput",
+        Kind::Sweep => "sweep",
+        Kind::Failover => "failover",
+        Kind::Peers => "peers",
+    }
+}
+
+fn take(inputs: &mut Inputs, path: &Path) -> Result<(), Failure> {
+    let name = path.display().to_string();
+    let bad = |why: String| {
+        Failure::usage(format!("{name}: {why}")).remedy("give what a bench command printed")
+    };
+    let length = fs::metadata(path)
+        .map_err(|error| bad(error.to_string()))?
+        .len();
+    if length > FILE_BYTES_MAX {
+        return Err(bad(format!("{length} bytes are too many")));
+    }
+    let text = fs::read_to_string(path).map_err(|error| bad(error.to_string()))?;
+    let value: Value = serde_json::from_str(&text).map_err(|error| bad(error.to_string()))?;
+    // A file that an earlier report wrote holds several.
+    let several = value.get("measurements").and_then(Value::as_array);
+    let all = match several {
+        Some(list) => list
+            .iter()
+            .filter_map(|one| one.get("output"))
+            .cloned()
+            .collect(),
+        None => vec![value],
+    };
+    for one in all {
+        inputs
+            .take(&name, one)
+            .map_err(|error| Failure::usage(error).remedy("give what a bench command printed"))?;
+    }
+    Ok(())
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    fs::write(path, bytes).map_err(|error| {
+        let what = format!("writing {}: {error}", path.display());
+        Failure::new(Code::Configuration, what).remedy("check the path and the disk")
+    })
+}
+
+/// The measurements that a page wants.
+struct Series<'a> {
+    options: &'a Options,
+    folder: &'a Path,
+}
+
+impl Series<'_> {
+    /// Makes all of them, one after the other; one that fails is told and left out.
+    fn run(&self, inputs: &mut Inputs) -> Result<Vec<String>, Failure> {
+        let mut failed = Vec::new();
+        let Options {
+            runs,
+            seconds,
+            kills,
+            ..
+        } = self.options;
+        let (runs, seconds) = (runs.to_string(), seconds.to_string());
+        let times = ["--runs", &runs, "--seconds", &seconds];
+        let histograms = self.folder.display().to_string();
+        let six = ["latency", "--validators", "6", "--durability", "async"];
+        fs::create_dir_all(self.folder).map_err(|error| {
+            let what = format!("making {}: {error}", self.folder.display());
+            Failure::new(Code::Configuration, what).remedy("check the path and the disk")
+        })?;
+        let mut measure = |file: &str, arguments: &[&str]| -> Result<Option<Value>, Failure> {
+            let found = self.measure(file, arguments)?;
+            match found {
+                Ok(value) => {
+                    let taken = inputs.take(file, value.clone());
+                    failed.extend(taken.err().map(|error| error.to_string()));
+                    Ok(Some(value))
+                }
+                Err(why) => {
+                    failed.push(format!("bench {}: {why}", arguments.join(" ")));
+                    Ok(None)
+                }
+            }
+        };
+        let written = ["latency", "--histograms", &histograms];
+        measure("latency", &[&written[..], &times].concat())?;
+        measure("six", &[&six[..], &times].concat())?;
+        measure("stopped", &[&six[..], &["--stopped", "1"], &times].concat())?;
+        let found = measure("throughput", &[&["throughput"][..], &times].concat())?;
+        let rate = found.and_then(|found| found["rate"].as_u64());
+        let rate = rate.filter(|rate| *rate > 0).unwrap_or(SWEEP_RATE);
+        let rate = rate.to_string();
+        let sweep = ["sweep", "--rate", &rate, "--seconds", &seconds];
+        measure("sweep", &sweep)?;
+        measure("failover", &["failover", "--kills", &kills.to_string()])?;
+        Ok(failed)
+    }
+
+    /// One measurement by a process of its own, which writes into the folder too; or why not.
+    fn measure(&self, file: &str, arguments: &[&str]) -> Result<Result<Value, String>, Failure> {
+        progress(&format!("bench {}", arguments.join(" ")));
+        let program = std::env::current_exe().map_err(|error| {
+            Failure::new(Code::TryAgain, format!("finding this program: {error}"))
+        })?;
+        let output = Command::new(program)
+            .arg("bench")
+            .args(arguments)
+            .arg("--json")
+            .stderr(Stdio::inherit())
+            .output()
+            .map_err(|error| Failure::new(Code::TryAgain, format!("starting it: {error}")))?;
+        // 1: it measured, and something is not as it should be; that stands in the object.
+        if !matches!(output.status.code(), Some(0 | 1)) {
+            return Ok(Err(output.status.to_string()));
+        }
+        let value = match serde_json::from_slice::<Value>(&output.stdout) {
+            Ok(value) if Kind::of(&value).is_some() => value,
+            Ok(other) => return Ok(Err(other.to_string())),
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        write(&self.folder.join(format!("{file}.json")), &output.stdout)?;
+        Ok(Ok(value))
+    }
+}

@@ -1,0 +1,243 @@
+//! `quorate bench sweep`: one cluster under a tenth to nine tenths of a rate, and what a command
+//! costs at each: processor time, messages, latency.
+//!
+//! Owns the steps. What is full load is told, such as the rate that `bench throughput` found, and
+//! not looked for. Never: judges whether cost grows.
+
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use quorate_bench::load::{Flow, LoadPlan, Outcome, Routing};
+use quorate_bench::report::per_second;
+use quorate_bench::testnet::{Plan, Workload, free_base_port};
+use serde::Serialize;
+
+use super::bed::Bed;
+use super::number;
+use crate::agreement;
+use crate::failure::{Code, Failure};
+use crate::interrupt::Interrupt;
+use crate::output::{Report, progress, table};
+use crate::plan::{AuthArg, DurabilityArg};
+
+/// Shares of the full rate, percent.
+const SHARES: [u64; 9] = [10, 20, 30, 40, 50, 60, 70, 80, 90];
+/// Counts frames to peers and clients on the metrics page.
+const FRAMES: &str = "quorate_frames_out_total";
+/// How long the load runs before the first step, for caches and for log segments.
+const WARM_UP_SECONDS: u64 = 1;
+
+/// Options of the command.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Full load, commands a second: such as the rate that `bench throughput` found
+    #[arg(long, default_value_t = 25_000)]
+    #[arg(value_parser = clap::value_parser!(u64).range(10..=10_000_000))]
+    rate: u64,
+    /// Validators, each with weight 1
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(2..=64))]
+    validators: u16,
+    /// Bytes of a command
+    #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=65_000))]
+    size: u32,
+    /// Sessions that send
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1_024))]
+    clients: u32,
+    /// How a command proves whose it is
+    #[arg(long, value_enum, default_value = "session")]
+    auth: AuthArg,
+    /// What a vote must be before it leaves
+    #[arg(long, value_enum, default_value = "async")]
+    durability: DurabilityArg,
+    /// How long each step takes
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    seconds: u64,
+    /// Folder for the temporary folder of the cluster, such as one on the disk to be measured
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+/// One step.
+#[derive(Clone, Debug, Serialize)]
+struct Step {
+    /// Of the full rate, percent.
+    load_percent: u64,
+    /// Commands a second that were intended.
+    rate: u64,
+    throughput_per_s: f64,
+    /// From the intended time to the result.
+    p50_us: Option<f64>,
+    p99_us: Option<f64>,
+    /// Of all validators together.
+    cpu_us_per_command: Option<f64>,
+    /// Frames that all validators together sent, to peers and clients.
+    messages_per_s: f64,
+    messages_per_command: Option<f64>,
+    unsent: u64,
+    missing: u64,
+}
+
+#[derive(Serialize)]
+struct Fields {
+    rate: u64,
+    validators: u16,
+    size: u32,
+    clients: u32,
+    seconds: u64,
+    durability: &'static str,
+    auth: quorate::genesis::Auth,
+    threads: String,
+    idle: String,
+    steps: Vec<Step>,
+    state_roots_equal: Option<bool>,
+    logs_equal: Option<bool>,
+    differences: Vec<String>,
+}
+
+/// Measures and reports.
+///
+/// # Errors
+/// Options that cannot be, validators that do not start or end, sockets that the system refuses.
+pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
+    let interrupt = Interrupt::install()?;
+    let mut bed = Bed::start(&options.cluster_plan()?, options.dir.as_deref(), &interrupt)?;
+    let warm_up = options.load_plan(SHARES[0], WARM_UP_SECONDS);
+    bed.drive(&warm_up, &interrupt)?;
+    let mut steps = Vec::new();
+    for percent in SHARES {
+        let plan = options.load_plan(percent, options.seconds);
+        let (cpu, frames) = (bed.cpu(), bed.counter(FRAMES)?);
+        let outcome = bed.drive(&plan, &interrupt)?;
+        let cpu = bed.cpu().saturating_sub(cpu);
+        let frames = bed.counter(FRAMES)?.saturating_sub(frames);
+        let step = Step::of(percent, plan.rate.get(), &outcome, cpu, frames);
+        progress(&format!(
+            "{percent} %: {:.0} finalized a second, p99 {} us, {} us of processor a command",
+            step.throughput_per_s,
+            number(step.p99_us),
+            number(step.cpu_us_per_command),
+        ));
+        steps.push(step);
+    }
+    let statuses = bed.statuses()?;
+    let (threads, idle) = agreement::placement(&statuses);
+    let agreement = bed.conclude()?;
+    let is_whole = steps.iter().all(|step| step.missing == 0);
+    let is_well = is_whole && agreement.differences.is_empty();
+    let fields = Fields {
+        rate: options.rate,
+        validators: options.validators,
+        size: options.size,
+        clients: options.clients,
+        seconds: options.seconds,
+        durability: super::name(options.durability.into()),
+        auth: options.auth.into(),
+        threads,
+        idle,
+        steps,
+        state_roots_equal: agreement.state_roots_equal,
+        logs_equal: agreement.logs_equal,
+        differences: agreement.differences,
+    };
+    let text = fields.text();
+    let code = if is_well { Code::Done } else { Code::No };
+    Ok(Report::new(&fields, text)?.with_code(code))
+}
+
+impl Step {
+    fn of(load_percent: u64, rate: u64, outcome: &Outcome, cpu: Duration, frames: u64) -> Self {
+        let finalized = outcome.counts.finalized;
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "counts of a run are far below 2^53"
+        )]
+        let per_command = |amount: f64| (finalized > 0).then(|| amount / finalized as f64);
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "counts of a run are far below 2^53"
+        )]
+        let messages = frames as f64;
+        let client = outcome.client.percentiles();
+        Self {
+            load_percent,
+            rate,
+            throughput_per_s: per_second(finalized, outcome.elapsed_ns),
+            p50_us: client.p50,
+            p99_us: client.p99,
+            cpu_us_per_command: per_command(cpu.as_secs_f64() * 1e6),
+            messages_per_s: per_second(frames, outcome.elapsed_ns),
+            messages_per_command: per_command(messages),
+            unsent: outcome.offered.saturating_sub(outcome.counts.generated),
+            missing: outcome.missing,
+        }
+    }
+}
+
+impl Fields {
+    fn text(&self) -> String {
+        let mut steps = table(&[
+            "load",
+            "finalized/s",
+            "p50 us",
+            "p99 us",
+            "cpu us/command",
+            "messages/s",
+            "messages/command",
+        ]);
+        for step in &self.steps {
+            steps.add_row(vec![
+                format!("{} %", step.load_percent),
+                number(Some(step.throughput_per_s)),
+                number(step.p50_us),
+                number(step.p99_us),
+                number(step.cpu_us_per_command),
+                number(Some(step.messages_per_s)),
+                number(step.messages_per_command),
+            ]);
+        }
+        let mut text = format!("{}, of {}/s\n{steps}", self.durability, self.rate);
+        for difference in &self.differences {
+            text.push_str("\nFAILED: ");
+            text.push_str(difference);
+        }
+        text
+    }
+}
+
+impl Options {
+    fn cluster_plan(&self) -> Result<Plan, Failure> {
+        let validators = usize::from(self.validators);
+        Ok(Plan {
+            weights: vec![1; validators],
+            fault_weight: None,
+            fast_slack: None,
+            crash_only: self.validators < 4,
+            workload: Workload::Opaque,
+            auth: self.auth.into(),
+            base_port: free_base_port(validators)?,
+            durability: self.durability.into(),
+            profile: quorate::profiles::Profile::Laptop,
+            threads: None,
+            idle: None,
+            trace_stamps: 0,
+        })
+    }
+
+    fn load_plan(&self, percent: u64, seconds: u64) -> LoadPlan {
+        let rate = self.rate.saturating_mul(percent) / 100;
+        LoadPlan {
+            flow: Flow::Opaque {
+                size: self.size as usize,
+            },
+            rate: NonZeroU64::new(rate).unwrap_or(NonZeroU64::MIN),
+            seconds,
+            clients: self.clients,
+            seed: percent,
+            keeps_acknowledged: false,
+            routing: Routing::Leader { aside_every: 0 },
+            keeps_trips: false,
+        }
+    }
+}

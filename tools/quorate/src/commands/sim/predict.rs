@@ -1,0 +1,269 @@
+//! `quorate sim --latency`: how long finality would take with many validators at given distances,
+//! by the code that ships over virtual time.
+//!
+//! Owns the files and the comparison with a measurement. Never: measures.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use quorate_sim::{
+    COSTS_FILE, Costs, FileError, LATENCY_FILES, LatencyMatrix, Prediction, ScaleError,
+    ScaleOptions, predict,
+};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::failure::{Code, Failure};
+use crate::output::{Report, table};
+
+/// A prediction is as good as wanted when it is so close to what was measured.
+const CLOSE: f64 = 0.25;
+/// Longest file that is read, bytes.
+const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Nanoseconds in a microsecond.
+const NS_PER_US: f64 = 1_000.0;
+
+/// Options of the prediction.
+#[derive(Debug, Args)]
+pub(crate) struct PredictOptions {
+    /// Predict finality instead: hall, metro or world, or a file with the one way between places
+    #[arg(long, value_name = "FILE|NAME", num_args = 1..)]
+    #[arg(conflicts_with_all = ["exhaustive", "script", "images", "nightly", "tell", "byzantine"])]
+    latency: Vec<PathBuf>,
+    /// Of the validators so many are not there
+    #[arg(long, value_name = "K", requires = "latency", default_value_t = 0)]
+    down: u16,
+    /// A vote waits for the disk
+    #[arg(long, requires = "latency")]
+    synced: bool,
+    /// What operations cost, nanoseconds: a file like engine/sim/latency/costs.txt
+    #[arg(long, value_name = "FILE")]
+    costs: Option<PathBuf>,
+    /// Commands that count in a prediction, one after the other
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    commands: u64,
+    /// Predict what `bench latency --json` measured, over ways as long as its own floor says
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["latency", "exhaustive", "script"])]
+    check_against: Option<PathBuf>,
+}
+
+impl PredictOptions {
+    pub(super) const fn is_wanted(&self) -> bool {
+        !self.latency.is_empty() || self.check_against.is_some()
+    }
+}
+
+/// One prediction.
+#[derive(Debug, Serialize)]
+struct Row {
+    latency: String,
+    validators: u16,
+    down: u16,
+    durability: &'static str,
+    /// At the leader, from a command's receipt there.
+    finality_us: Micros,
+    /// Share of commands in blocks that became final by first votes.
+    fast_path_fraction: f64,
+    frames_per_command: f64,
+    /// Median that was measured, and how far the prediction is from it as a share of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    measured_p50_us: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    is_close: Option<bool>,
+}
+
+#[derive(Debug, Serialize)]
+struct Micros {
+    p50: f64,
+    p99: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct Fields {
+    predictions: Vec<Row>,
+}
+
+/// Predicts.
+///
+/// # Errors
+/// A file cannot be read, or no chain can be as asked for.
+pub(super) fn run(options: &PredictOptions, validators: u16) -> Result<Report, Failure> {
+    let costs = match &options.costs {
+        Some(path) => parse(path, &read(path)?, Costs::parse)?,
+        None => parse(
+            Path::new("the costs that come along"),
+            COSTS_FILE,
+            Costs::parse,
+        )?,
+    };
+    let mut rows = Vec::new();
+    if let Some(path) = &options.check_against {
+        rows = check(path, costs, options.commands)?;
+    }
+    for path in &options.latency {
+        let known = LATENCY_FILES
+            .iter()
+            .find(|(name, _)| path == Path::new(name));
+        let text = known.map_or_else(|| read(path), |(_, text)| Ok((*text).to_owned()))?;
+        let wanted = ScaleOptions {
+            validators,
+            down: options.down,
+            matrix: parse(path, &text, LatencyMatrix::parse)?,
+            costs,
+            is_synced: options.synced,
+            commands: options.commands,
+            command_bytes: 128,
+        };
+        rows.push(Row::of(path.display().to_string(), &wanted)?);
+    }
+    let text = text(&rows);
+    let is_close = rows.iter().all(|row| row.is_close != Some(false));
+    let code = if is_close { Code::Done } else { Code::No };
+    Ok(Report::new(&Fields { predictions: rows }, text)?.with_code(code))
+}
+
+/// Predicts each durability of a measurement, over ways that take half of its floor's median.
+fn check(path: &Path, costs: Costs, commands: u64) -> Result<Vec<Row>, Failure> {
+    let wrong = |what: &str| {
+        Failure::usage(format!("{}: {what}", path.display()))
+            .remedy("give what `quorate bench latency --json` printed")
+    };
+    let value: Value =
+        serde_json::from_str(&read(path)?).map_err(|error| wrong(&error.to_string()))?;
+    let whole = |key: &str| {
+        let found = value.get(key).and_then(Value::as_u64);
+        found.and_then(|found| u16::try_from(found).ok())
+    };
+    let validators = whole("validators").ok_or_else(|| wrong("it has no validators"))?;
+    let down = whole("stopped").unwrap_or(0);
+    let bytes = value.get("size").and_then(Value::as_u64).unwrap_or(0);
+    let mut rows = Vec::new();
+    for figures in [Some(&value), value.get("sync")].into_iter().flatten() {
+        let us = |pointer: &str| figures.pointer(pointer).and_then(Value::as_f64);
+        let floor = us("/floor_us/p50").ok_or_else(|| wrong("it has no floor"))?;
+        let measured = us("/finality_us/p50").ok_or_else(|| wrong("it has no finality"))?;
+        let is_synced = figures["durability"] == "sync";
+        let sync_ns = us("/group_sync_us/p50_us").map(to_ns);
+        let wanted = ScaleOptions {
+            validators,
+            down,
+            matrix: LatencyMatrix::uniform(to_ns(floor / 2.0)),
+            costs: Costs {
+                sync_ns: sync_ns.unwrap_or(costs.sync_ns),
+                ..costs
+            },
+            is_synced,
+            commands,
+            command_bytes: usize::try_from(bytes).unwrap_or(0).min(4_096),
+        };
+        let mut row = Row::of(format!("half of a floor of {floor:.0} us"), &wanted)?;
+        let error = (row.finality_us.p50 - measured) / measured;
+        row.measured_p50_us = Some(measured);
+        row.error = Some(error);
+        row.is_close = Some(error.abs() <= CLOSE);
+        rows.push(row);
+    }
+    Ok(rows)
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "microseconds of a latency, at least zero here"
+)]
+fn to_ns(us: f64) -> u64 {
+    (us.max(0.0) * NS_PER_US) as u64
+}
+
+impl Row {
+    fn of(latency: String, wanted: &ScaleOptions) -> Result<Self, Failure> {
+        let found: Prediction = predict(wanted)?;
+        #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+        let us = |ns: u64| ns as f64 / NS_PER_US;
+        #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+        let share = found.fast as f64 / found.commands.max(1) as f64;
+        Ok(Self {
+            latency,
+            validators: wanted.validators,
+            down: wanted.down,
+            durability: if wanted.is_synced { "sync" } else { "async" },
+            finality_us: Micros {
+                p50: us(found.p50_ns),
+                p99: us(found.p99_ns),
+            },
+            fast_path_fraction: share,
+            frames_per_command: found.frames_per_command,
+            measured_p50_us: None,
+            error: None,
+            is_close: None,
+        })
+    }
+}
+
+fn read(path: &Path) -> Result<String, Failure> {
+    let wrong = |what: String| {
+        Failure::usage(format!("{}: {what}", path.display()))
+            .remedy("give hall, metro, world, or a readable file")
+    };
+    let length = std::fs::metadata(path).map_err(|error| wrong(error.to_string()))?;
+    if length.len() > FILE_BYTES_MAX {
+        return Err(wrong(format!("{} bytes are too many", length.len())));
+    }
+    std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))
+}
+
+fn parse<T>(
+    path: &Path,
+    text: &str,
+    parse: impl FnOnce(&str) -> Result<T, FileError>,
+) -> Result<T, Failure> {
+    parse(text).map_err(|error| {
+        Failure::usage(format!("{}: {error}", path.display())).remedy("correct the line")
+    })
+}
+
+fn text(rows: &[Row]) -> String {
+    let mut lines = table(&[
+        "ways",
+        "validators",
+        "away",
+        "durability",
+        "p50 us",
+        "p99 us",
+        "fast path",
+        "frames/command",
+        "measured p50 us",
+        "off by",
+    ]);
+    for row in rows {
+        let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
+        lines.add_row(vec![
+            row.latency.clone(),
+            row.validators.to_string(),
+            row.down.to_string(),
+            row.durability.to_owned(),
+            format!("{:.0}", row.finality_us.p50),
+            format!("{:.0}", row.finality_us.p99),
+            format!("{:.0} %", row.fast_path_fraction * 100.0),
+            format!("{:.0}", row.frames_per_command),
+            or_dash(row.measured_p50_us.map(|us| format!("{us:.0}"))),
+            or_dash(row.error.map(|error| format!("{:+.0} %", error * 100.0))),
+        ]);
+    }
+    lines.to_string()
+}
+
+impl From<ScaleError> for Failure {
+    fn from(error: ScaleError) -> Self {
+        match error {
+            ScaleError::Validators(_) | ScaleError::Down { .. } => {
+                Self::usage(error).remedy("choose other numbers")
+            }
+            ScaleError::Unfinished { .. } => Self::new(Code::No, error),
+            ScaleError::Product(_) => Self::new(Code::Safety, error).remedy("report this"),
+        }
+    }
+}

@@ -5,7 +5,8 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::num::NonZeroU64;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -20,6 +21,9 @@ use crate::segment::segment_number;
 
 /// Zeros are written in pieces of this size.
 const ZEROS_BYTES: usize = 1 << 20;
+
+/// What is read past the memory of the system begins and ends at multiples of this.
+pub(crate) const PAGE_BYTES: usize = 4096;
 
 /// Files with this ending are being made; they mean nothing until they are renamed.
 pub(crate) const TEMPORARY_SUFFIX: &str = ".new";
@@ -62,6 +66,11 @@ pub(crate) trait Backend: Send + Sync + std::fmt::Debug {
 
     /// Maps a file for writing. The caller maps each file at most once a claim.
     fn map(&self, name: &str, claim: &Arc<Claim>) -> io::Result<RegionWriter>;
+
+    /// Fills `bytes` with what the disk has of a file from `offset` on, both multiples of
+    /// [`PAGE_BYTES`]; says whether it was really the disk that was asked, and not memory, since
+    /// a system may refuse to read past it.
+    fn read_disk(&self, name: &str, offset: u64, bytes: &mut [u8]) -> io::Result<bool>;
 }
 
 /// A folder that holds one validator's log, lease and clean-stop marker.
@@ -230,5 +239,47 @@ impl Backend for FileBackend {
             .open(self.path.join(name))?;
         let map = MmapOptions::new().map_raw(&file)?;
         Ok(RegionWriter::mapped(map, Arc::clone(claim)))
+    }
+
+    fn read_disk(&self, name: &str, offset: u64, bytes: &mut [u8]) -> io::Result<bool> {
+        match self.read_direct(name, offset, bytes) {
+            Ok(()) => Ok(true),
+            // Some file systems have no such reads, tmpfs among them.
+            Err(error)
+                if [io::ErrorKind::InvalidInput, io::ErrorKind::Unsupported]
+                    .contains(&error.kind()) =>
+            {
+                self.read_cached(name, offset, bytes).map(|()| false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl FileBackend {
+    fn read_direct(&self, name: &str, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        let direct = rustix::fs::OFlags::DIRECT.bits();
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(i32::try_from(direct).unwrap_or_default())
+            .open(self.path.join(name))?;
+        // The system wants the memory aligned as well.
+        let mut pages = vec![0; bytes.len() + PAGE_BYTES];
+        let start = pages.as_ptr().align_offset(PAGE_BYTES);
+        let aligned = pages
+            .get_mut(start..start.saturating_add(bytes.len()))
+            .ok_or(io::ErrorKind::OutOfMemory)?;
+        file.read_exact_at(aligned, offset)?;
+        bytes.copy_from_slice(aligned);
+        Ok(())
+    }
+
+    /// As good as it gets where the system has no direct reads: what it holds of the range is
+    /// dropped first, which it does not do with pages that are mapped.
+    fn read_cached(&self, name: &str, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        let file = File::open(self.path.join(name))?;
+        let advice = rustix::fs::Advice::DontNeed;
+        rustix::fs::fadvise(&file, offset, NonZeroU64::new(bytes.len() as u64), advice)?;
+        file.read_exact_at(bytes, offset)
     }
 }

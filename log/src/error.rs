@@ -186,6 +186,36 @@ pub enum OpenError {
     },
 }
 
+/// Why a segment could not be looked at or mended. The log goes on as before.
+#[derive(Debug, thiserror::Error)]
+pub enum ScrubError {
+    /// A sync failed before: nothing is written any more.
+    #[error("a sync of the log has failed before")]
+    Poisoned,
+    /// The system refuses to read or write a file.
+    #[error("cannot {action} {name}: {source}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The file's name in the folder.
+        name: String,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl ScrubError {
+    pub(crate) fn io(action: &'static str, name: &str) -> impl FnOnce(io::Error) -> Self {
+        let name = name.to_owned();
+        move |source| Self::Io {
+            action,
+            name,
+            source,
+        }
+    }
+}
+
 impl OpenError {
     pub(crate) fn io(action: &'static str, name: &str) -> impl FnOnce(io::Error) -> Self {
         let name = name.to_owned();

@@ -258,6 +258,22 @@ impl MemoryBackend {
         names.durable.insert(name.to_owned(), file);
     }
 
+    /// Changes the bits of `mask` in one byte of a file, at once and behind everybody's back: on
+    /// the disk, and with `in_memory` also in what the system shows of it. An open log sees it.
+    /// Nothing happens where there is no such byte.
+    pub fn rot(&self, name: &str, offset: usize, mask: u8, in_memory: bool) {
+        let Ok(file) = self.live_file(name) else {
+            return;
+        };
+        if let Some(byte) = locked(&file.durable).get_mut(offset) {
+            *byte ^= mask;
+            if in_memory {
+                let live = file.live.load(offset..offset + 1);
+                file.live.store(offset, &[live[0] ^ mask]);
+            }
+        }
+    }
+
     /// Removes a file, durably and at once.
     pub fn remove_file(&self, name: &str) {
         let mut names = locked(&self.names);
@@ -381,5 +397,15 @@ impl Backend for MemoryBackend {
             self.live_file(name)?,
             Arc::clone(claim),
         ))
+    }
+
+    fn read_disk(&self, name: &str, offset: u64, bytes: &mut [u8]) -> io::Result<bool> {
+        let file = self.live_file(name)?;
+        let durable = locked(&file.durable);
+        let from = usize::try_from(offset).unwrap_or(usize::MAX);
+        let range = from..from.saturating_add(bytes.len());
+        let found = durable.get(range).ok_or(io::ErrorKind::UnexpectedEof)?;
+        bytes.copy_from_slice(found);
+        Ok(true)
     }
 }

@@ -22,6 +22,7 @@ use crate::prepare::{PrepareSlot, Preparer, create_segment};
 use crate::prune::Pruner;
 use crate::reader::Reader;
 use crate::recovery::{Action, Proof, Row, Verdict, judge};
+use crate::scrub::Scrubber;
 use crate::segment::{
     Gap, HeaderDamage, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SegmentHeader,
     segment_name, segment_number,
@@ -80,6 +81,8 @@ pub struct Opened {
     pub reader: Reader,
     /// Removes the oldest segments.
     pub pruner: Pruner,
+    /// Looks at what the disk has of the segments that are complete.
+    pub scrubber: Scrubber,
     /// What opening found and did.
     pub recovery: Recovery,
 }
@@ -554,6 +557,7 @@ impl Loading {
             pruner: Pruner {
                 shared: Arc::clone(&shared),
             },
+            scrubber: Scrubber::new(&shared),
             reader: Reader { shared },
             recovery,
         }

@@ -72,6 +72,7 @@ impl Pruner {
             action: "write the base",
             source,
         })?;
+        let _names = shared.lock_names();
         let freed_bytes = shared.begin_with(base.start());
         let io = |source| PruneError::Io {
             action: "remove a segment",

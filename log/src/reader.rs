@@ -12,7 +12,7 @@ use crate::fault::{Damage, Fault};
 use crate::map::Region;
 use crate::position::{LogOffset, RecordIndex, RecordRef};
 use crate::record::{ALIGN_BYTES, Examined, RecordHeader, RecordKind, examine};
-use crate::segment::SEGMENT_HEADER_BYTES;
+use crate::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::shared::{LogUsage, Shared};
 use crate::walk::find_header;
 
@@ -109,6 +109,18 @@ impl Reader {
             reader: self.clone(),
             next: Some(place),
         }
+    }
+
+    /// Every record from the first of a segment on; none when that is not there or its header
+    /// cannot be read.
+    #[must_use]
+    pub fn iter_segment(&self, number: u32) -> Option<RecordIter> {
+        let region = self.shared.segment(number)?;
+        let header = SegmentHeader::decode(region.published()).ok()?;
+        Some(self.iter_from(RecordRef {
+            offset: LogOffset::new(number, SEGMENT_HEADER_BYTES as u32),
+            index: header.first_index,
+        }))
     }
 
     /// Every record from the first on.

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crate::backend::DataFolder;
 use crate::claim::Claim;
@@ -48,6 +48,8 @@ pub(crate) struct Shared {
     /// What readers leave out.
     pub(crate) gaps: Gaps,
     segments: RwLock<Segments>,
+    /// Held while a segment's file is removed or replaced.
+    names: Mutex<()>,
     synced_offset: AtomicU64,
     synced_index: AtomicU64,
     is_poisoned: AtomicBool,
@@ -77,6 +79,7 @@ impl Shared {
             segment_bytes,
             gaps,
             segments: RwLock::new(segments),
+            names: Mutex::new(()),
             synced_offset: AtomicU64::new(synced.offset.to_u64()),
             synced_index: AtomicU64::new(synced.index.count()),
             is_poisoned: AtomicBool::new(false),
@@ -132,6 +135,23 @@ impl Shared {
         segments.bytes -= freed_bytes;
         segments.pruned_bytes += freed_bytes;
         freed_bytes
+    }
+
+    /// Puts another file of the same bytes in the place of a segment; `false` when that is pruned.
+    /// Who reads the old one goes on reading it.
+    pub(crate) fn replace_segment(&self, number: u32, region: Arc<Region>) -> bool {
+        let mut segments = self
+            .segments
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let place = number.checked_sub(segments.start.offset.segment());
+        let held = place.and_then(|place| segments.regions.get_mut(place as usize));
+        held.map(|held| *held = region).is_some()
+    }
+
+    /// Whoever removes or replaces a segment's file holds this meanwhile.
+    pub(crate) fn lock_names(&self) -> MutexGuard<'_, ()> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds a started segment, whose number follows that of the last.

@@ -519,7 +519,7 @@ fn a_lost_log_is_not_a_new_log() {
     let mut log = open_memory(&memory);
     append(&mut log, b"a promise");
     log.syncer.stop(log.writer).unwrap();
-    drop((log.reader, log.preparer, log.pruner));
+    drop((log.reader, log.preparer, log.pruner, log.scrubber));
     memory.remove_file(FIRST);
     let lost = |memory: &MemoryBackend| match try_open(memory).map(drop) {
         Err(OpenError::LogLost { trace }) => trace,
@@ -630,7 +630,7 @@ fn a_marker_counts_only_for_the_end_that_it_names() {
     assert_eq!(log.recovery.clean_stop, CleanStopRead::Missing);
     append(&mut log, b"one");
     log.syncer.stop(log.writer).unwrap();
-    drop((log.reader, log.preparer, log.pruner));
+    drop((log.reader, log.preparer, log.pruner, log.scrubber));
     let mut log = open_memory(&memory);
     assert_eq!(log.recovery.clean_stop, CleanStopRead::Matches);
     append(&mut log, b"two");

@@ -78,7 +78,7 @@ fn a_pruned_log_holds_the_rest_and_goes_on() {
     log.pruner.prune(3).unwrap();
     let expected = all(&log);
     log.syncer.stop(log.writer).unwrap();
-    drop((log.reader, log.preparer, log.pruner));
+    drop((log.reader, log.preparer, log.pruner, log.scrubber));
 
     let memory = memory.power_cut(|_| false);
     let found = verify(&DataFolder::in_memory(&memory)).unwrap();

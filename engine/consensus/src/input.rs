@@ -3,13 +3,14 @@
 use crate::attestation::StateStatement;
 use crate::certificate::SignatureBytes;
 use crate::effect::Destination;
-use crate::message::{Message, OwnAnswer, SnapshotPart};
+use crate::message::{BlockRef, Message, OwnAnswer, SnapshotPart};
 use crate::record::OwnRecord;
 use crate::record::Record;
 use crate::trust::{Authenticated, Durable, Lease};
 use crate::types::{BlockId, Height, ValidatorIndex, Window};
 use crate::verify::{Claim, Verified};
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 /// One event.
 #[derive(Debug)]
@@ -55,6 +56,14 @@ pub enum Input {
         to: Destination,
         /// What.
         part: SnapshotPart,
+    },
+    /// Whole blocks are wanted of a peer by whoever repairs the log. What comes is for that one
+    /// alone. Bound: `BODIES_PER_REQUEST_MAX`; what is beyond is not asked for.
+    Ask {
+        /// Of whom.
+        of: ValidatorIndex,
+        /// Which.
+        blocks: Vec<BlockRef>,
     },
     /// The own state after a block (5.6); to be signed and told.
     State(StateStatement),

@@ -6,11 +6,12 @@
 use crate::attest::Attestations;
 use crate::certificate::Certificate;
 use crate::delivery::Delivery;
-use crate::effect::{Alarm, Effect, Effects};
+use crate::effect::{Alarm, Destination, Effect, Effects};
 use crate::fetch::Fetches;
 use crate::header::Header;
 use crate::input::Input;
-use crate::message::Message;
+use crate::limits;
+use crate::message::{Get, Message};
 use crate::propose::Proposals;
 use crate::record::OwnRecord;
 use crate::recover::Recovery;
@@ -293,6 +294,13 @@ impl Consensus {
                 effects.push(Effect::Send { to, message });
                 Disposition::Applied
             }
+            Input::Ask { of, mut blocks } => {
+                blocks.truncate(limits::BODIES_PER_REQUEST_MAX);
+                let message = Message::Get(Get::Bodies(blocks));
+                let to = Destination::Peer(of);
+                effects.push(Effect::Send { to, message });
+                Disposition::Applied
+            }
             Input::State(statement) => self.handle_state(statement, effects),
             Input::StateSigned {
                 statement,
@@ -411,7 +419,7 @@ impl Consensus {
     /// Records are taken for windows from the proven one to a little above the current one (2.9).
     pub(crate) fn is_in_range(&self, window: Window) -> bool {
         let current = self.entered.unwrap_or(self.proven.window);
-        window >= self.proven.window && window <= current.plus(crate::limits::WINDOWS_AHEAD_MAX)
+        window >= self.proven.window && window <= current.plus(limits::WINDOWS_AHEAD_MAX)
     }
 
     pub(crate) fn alarm(&self, alarm: Alarm, effects: &mut Effects) {

@@ -29,6 +29,12 @@ impl<T> Authenticated<T> {
         self.from
     }
 
+    /// What was said, to look at; only the consensus counts it.
+    #[must_use]
+    pub const fn get(&self) -> &T {
+        &self.inner
+    }
+
     pub(crate) fn into_parts(self) -> (ValidatorIndex, T) {
         (self.from, self.inner)
     }

@@ -90,13 +90,22 @@ pub struct LogConfig {
     /// Bytes that the log may have before its oldest segments go, as far as a start from the
     /// newest attested snapshot does not need them; 0: they never go.
     pub bytes_max: u64,
+    /// Bytes a second at most that are read of the log's complete segments to see whether the disk
+    /// still has them as they were written; 0: none.
+    pub scrub_bytes_per_s: u64,
 }
+
+/// Bytes a second that are read of the log by default: 345 GB a day.
+const SCRUB_BYTES_PER_S: u64 = 4 * 1024 * 1024;
+/// At most: a disk has other things to do.
+const SCRUB_BYTES_PER_S_MAX: u64 = 1 << 30;
 
 impl Default for LogConfig {
     fn default() -> Self {
         Self {
             segment_bytes: quorate_log::SEGMENT_BYTES_DEFAULT,
             bytes_max: 0,
+            scrub_bytes_per_s: SCRUB_BYTES_PER_S,
         }
     }
 }
@@ -290,7 +299,7 @@ impl ConfigFile {
     }
 
     /// Every number with a range: its field, itself, the least and the most.
-    const fn ranges(&self) -> [(&'static str, u64, u64, u64); 7] {
+    const fn ranges(&self) -> [(&'static str, u64, u64, u64); 8] {
         let limits = &self.limits;
         [
             (
@@ -324,6 +333,12 @@ impl ConfigFile {
                 limits.trace_stamps as u64,
                 0,
                 STAMPS_MAX as u64,
+            ),
+            (
+                "log.scrub_bytes_per_s",
+                self.log.scrub_bytes_per_s,
+                0,
+                SCRUB_BYTES_PER_S_MAX,
             ),
         ]
     }

@@ -279,6 +279,18 @@ numbers! {
     Gauge log_bytes_max;
     /// Bytes of log segments that were removed.
     Counter log_pruned_bytes;
+    /// Bytes of the log that were read to see whether the disk still has them.
+    Counter scrub_bytes;
+    /// Times that all complete segments of the log were looked at.
+    Counter scrub_passes;
+    /// Places of the log that were found faulty so.
+    Counter scrub_faults;
+    /// Of these, places that are again as they were written.
+    Counter scrub_repaired;
+    /// Places that are faulty now and could not be repaired so far.
+    Gauge scrub_faulty;
+    /// Whether the log is read past the memory of the system; 0 also before the first look.
+    Gauge scrub_direct;
     /// Commands admitted.
     Counter commands_accepted;
     /// Commands that found no room.
@@ -432,6 +444,7 @@ impl Metrics {
             ("claims_refused", &self.claims_refused),
             ("alarms", &self.alarms),
             ("joining_lies", &self.joining_lies),
+            ("scrub_faulty", &self.scrub_faulty),
             ("frames_dropped", &self.frames_dropped),
             ("finalized_lagged", &self.finalized_lagged),
             ("stops_timer", &self.stops_timer),

@@ -18,8 +18,8 @@ use quorate_consensus::validators::ValidatorSet;
 use quorate_consensus::wire;
 use quorate_log::{
     CleanStopRead, DataFolder, LeaseError, LeaseFile, LeaseRead, LogConfig, LogError, MarkedFaulty,
-    OpenError, Opened, Preparer, Pruner, ReadError, Reader, RecordRef, Recovery, Row, SealDamage,
-    Syncer, Writer, remove_clean_stop,
+    OpenError, Opened, Preparer, Pruner, ReadError, Reader, RecordRef, Recovery, Row, Scrubber,
+    SealDamage, Syncer, Writer, remove_clean_stop,
 };
 
 use self::scan::Scan;
@@ -167,8 +167,10 @@ pub enum RecoveryError {
     /// The log does not go back to the state that the run would begin with.
     #[error(
         "the log begins at height {first}, above genesis, and there is no whole snapshot of that \
-         height or above to begin with: bring one back from a copy, or say that the disk of this \
-         validator is lost"
+         height or above to begin with. If a copy of the folder snapshots has one (`quorate snapshot \
+         list`), put it back beside the log and start again. If not, move the data folder away, say \
+         `quorate recover disk --config FILE`, and start: the validator asks its peers what it has \
+         said, and begins with a snapshot of theirs"
     )]
     BaseMissing {
         /// Height of the first mark in the log, or of one whose block is needed and gone.
@@ -247,6 +249,8 @@ pub struct Recovered {
     pub reader: Reader,
     /// Removes the oldest segments of the log.
     pub pruner: Pruner,
+    /// Looks at what the disk has of the log.
+    pub scrubber: Scrubber,
     /// Where the mark of the snapshot's block stands.
     pub snapshot_mark: Option<RecordRef>,
     /// What was found.
@@ -385,6 +389,7 @@ pub fn recover<S: StateMachine>(
         preparer,
         reader,
         pruner,
+        scrubber,
         recovery,
     } = opened;
     check_segments(config, writer.payload_bytes_max())?;
@@ -428,6 +433,7 @@ pub fn recover<S: StateMachine>(
         preparer,
         reader,
         pruner,
+        scrubber,
         snapshot_mark,
         summary,
     })

@@ -58,6 +58,9 @@ pub struct NodeStatus {
     /// Days until the log has that many, as it has grown in this run; null when it does not grow
     /// or may grow without bound.
     pub log_days_to_full: Option<f64>,
+    /// What was read of the log to see whether the disk still has it; null when nothing is.
+    #[serde(default)]
+    pub log_scrub: Option<Scrubbing>,
     /// Commands that wait here for a block or for finality.
     pub pool_commands: u64,
     /// Bytes of them.
@@ -76,6 +79,37 @@ pub struct NodeStatus {
     pub idle: String,
     /// What went wrong so far, by name; nothing that did not.
     pub faults: BTreeMap<String, u64>,
+}
+
+/// What became of looking at the log's complete segments, since the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scrubbing {
+    /// Bytes read.
+    pub bytes: u64,
+    /// Times that all were looked at.
+    pub passes: u64,
+    /// Faulty places found.
+    pub found: u64,
+    /// Of these, repaired.
+    pub repaired: u64,
+    /// Faulty now.
+    pub faulty: u64,
+    /// Whether it is the disk that is read, and not what memory holds of it.
+    pub direct: bool,
+}
+
+impl Scrubbing {
+    fn of(metrics: &Metrics) -> Option<Self> {
+        let scrubbing = Self {
+            bytes: metrics.scrub_bytes.read(),
+            passes: metrics.scrub_passes.read(),
+            found: metrics.scrub_faults.read(),
+            repaired: metrics.scrub_repaired.read(),
+            faulty: metrics.scrub_faulty.read(),
+            direct: metrics.scrub_direct.read() > 0,
+        };
+        (scrubbing.bytes > 0).then_some(scrubbing)
+    }
 }
 
 /// How far a validator has come that joins by a snapshot of its peers.
@@ -140,6 +174,7 @@ impl NodeStatus {
             log_bytes,
             log_bytes_max,
             log_days_to_full: days_to_full.filter(|_| log_bytes_max > 0),
+            log_scrub: Scrubbing::of(metrics),
             pool_commands: facts.order.lanes().len() as u64,
             pool_bytes: facts.order.lanes().bytes() as u64,
             commands_finalized: metrics.commands_finalized.read(),

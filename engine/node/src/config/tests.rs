@@ -67,6 +67,10 @@ fn the_defaults_that_the_template_shows_are_those_that_are_used() {
     for shown in [
         format!("# segment_bytes = {}\n", LogConfig::default().segment_bytes),
         format!(
+            "# scrub_bytes_per_s = {}\n",
+            LogConfig::default().scrub_bytes_per_s
+        ),
+        format!(
             "# every_heights = {}\n",
             SnapshotConfig::default().every_heights
         ),

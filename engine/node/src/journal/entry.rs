@@ -145,7 +145,7 @@ pub enum EntryError {
 }
 
 /// Appends everything of a block record before its payload.
-pub(super) fn encode_block(header: &Header, bytes: &mut Vec<u8>) {
+pub(crate) fn encode_block(header: &Header, bytes: &mut Vec<u8>) {
     put_version(bytes);
     wire::encode_header(header, bytes);
 }
@@ -159,7 +159,7 @@ pub(crate) fn encode_record(epoch: Epoch, own: &OwnRecord, bytes: &mut Vec<u8>) 
 }
 
 /// Appends a finality mark.
-pub(super) fn encode_mark(mark: &FinalMark, bytes: &mut Vec<u8>) {
+pub(crate) fn encode_mark(mark: &FinalMark, bytes: &mut Vec<u8>) {
     put_version(bytes);
     wire::encode_header(&mark.header, bytes);
     put_place(mark.block, bytes);

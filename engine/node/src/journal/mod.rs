@@ -15,7 +15,7 @@ pub use entry::{
     BLOCK_ENTRY_BYTES, ENTRY_VERSION, EntryError, FinalMark, JournalEntry, KIND_ANSWER, KIND_BASE,
     KIND_BLOCK, KIND_EVIDENCE, KIND_FINALIZED, KIND_PROOF, KIND_RECORD, decode,
 };
-pub(crate) use entry::{encode_base, encode_record};
+pub(crate) use entry::{encode_base, encode_block, encode_mark, encode_record};
 pub(crate) use sync::EXIT_DISK_FAILED;
 pub use sync::{SyncDone, SyncError, SyncJob, SyncWorker};
 
@@ -295,7 +295,7 @@ impl Journal {
                 header,
                 payload,
             } => {
-                entry::encode_block(header, head);
+                encode_block(header, head);
                 let place = self.write(now_ns, KIND_BLOCK, &[head, payload])?;
                 self.blocks.insert((header.window, *id), place);
                 done.push(Journaled::Block { id: *id, place });
@@ -339,7 +339,7 @@ impl Journal {
         let height = header.height;
         let block = self.blocks.get(&(header.window, id)).copied();
         let block = block.ok_or(JournalError::BlockMissing { id, height })?;
-        entry::encode_mark(
+        encode_mark(
             &FinalMark {
                 header,
                 block,

@@ -17,6 +17,7 @@ use crate::pruning::Pruning;
 use crate::recovery::{self, RecoverySummary};
 use crate::replica::{Companions, Parts, Replica, ReplicaConfig};
 use crate::results::BlockResults;
+use crate::scrub::Scrub;
 use crate::shadow::{Shadow, SnapshotPolicy};
 use crate::snapshot::SnapshotFolder;
 use crate::stages::clock::{Clock, wall_ns};
@@ -24,6 +25,7 @@ use crate::stages::dedicated::{Dedicated, DedicatedParts, Halt};
 use crate::stages::exchange::ExchangeParts;
 use crate::stages::inlet::{Control, Inlet, InletReader};
 use crate::stages::journal::{SyncThread, start_preparer};
+use crate::stages::scrub::{self, ScrubAsks, ScrubParts, ScrubSender};
 use crate::stages::shadow::{self, Asks, ShadowParts, ShadowSender};
 use crate::stages::shared::{Publisher, SharedLoop, SharedParts};
 use crate::stages::verify::{VerifyParts, VerifyWorker};
@@ -37,7 +39,7 @@ use quorate_consensus::machine;
 use quorate_consensus::signing::ValidatorKey;
 use quorate_consensus::types::ValidatorIndex;
 use quorate_consensus::validators::ValidatorSet;
-use quorate_log::{DataFolder, LogConfig, Reader, RecordRef};
+use quorate_log::{DataFolder, LogConfig, Reader, RecordRef, Scrubber};
 use quorate_net::{ChainIds, Limits, Net, NetConfig, Waker};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -242,6 +244,7 @@ pub(super) fn start<S: StateMachine>(
     let (shadow_sender, asks) = ShadowSender::new();
     let bytes_max = config.log.bytes_max;
     let (reader, served) = (companions.reader, companions.served);
+    let (scrub, scrub_sender) = scrub_parts(&config, companions.scrubber, &reader);
     let pruning = Pruning::new(companions.pruner, reader.clone(), served, bytes_max);
     let origin = (reader, companions.snapshot, pruning);
     let auth = Arc::clone(parts.executor.auth());
@@ -258,8 +261,7 @@ pub(super) fn start<S: StateMachine>(
     let waker = net.waker();
     let metrics = first_metrics(companions.summary.snapshot, bytes_max);
     let (publisher, finalized) = publisher(config.limits.finalized_queue_max);
-    let is_wanted = Arc::clone(&publisher.is_wanted);
-    let durable = publisher.durable.1.clone();
+    let (is_wanted, durable) = publisher.ends();
     let inlet = Arc::new(Inlet::new(&config.genesis, auth));
     let recorder = diverged.recorder(parts.executor.roots(), &metrics, &inlet);
     let (asker, controls) = asker(waker.clone());
@@ -281,9 +283,10 @@ pub(super) fn start<S: StateMachine>(
         control: controls,
         finalized: publisher,
         shadow: shadow_sender.clone(),
+        scrub: scrub_sender,
         recorder,
     };
-    let thread = start_threads(parts, (shadow, asker.clone()), preparer)?;
+    let besides = Besides(preparer, shadow, scrub, asker.clone());
     Ok(Node {
         own: config.own,
         peer_address,
@@ -296,7 +299,7 @@ pub(super) fn start<S: StateMachine>(
         is_wanted,
         http,
         shadow: shadow_sender,
-        thread: Some(thread),
+        thread: Some(start_threads(parts, besides)?),
     })
 }
 
@@ -391,14 +394,13 @@ fn verify_parts(
 /// Starts the stages, spread as the placement says, and the thread that sees them end.
 fn start_threads<S: StateMachine>(
     parts: DedicatedParts<S>,
-    shadow: (Option<ShadowPlan<S>>, Asker),
-    preparer: JoinHandle<()>,
+    besides: Besides<S>,
 ) -> Result<JoinHandle<Result<(), NodeFailure>>, StartError> {
     let builder = std::thread::Builder::new().name("quorate-loop".to_owned());
     let (metrics, told) = (Arc::clone(&parts.metrics), Arc::clone(&parts.metrics));
     if parts.placement.threading == Threading::Dedicated {
         let stages = Dedicated::start(parts)?;
-        let beside = Beside::start(preparer, shadow, metrics, stages.inputs())?;
+        let beside = Beside::start(besides, metrics, stages.inputs())?;
         return Ok(builder.spawn(move || report(stages.run(), beside, &told))?);
     }
     let (answer, verify_done) = unbounded();
@@ -408,7 +410,7 @@ fn start_threads<S: StateMachine>(
             waker.wake();
         }
     };
-    let beside = Beside::start(preparer, shadow, metrics, answer.clone())?;
+    let beside = Beside::start(besides, metrics, answer.clone())?;
     let verify = VerifyWorker::start(parts.verify, answer)?;
     let (answer, sync_done) = unbounded();
     let waker = parts.waker.clone();
@@ -432,6 +434,7 @@ fn start_threads<S: StateMachine>(
         control: parts.control,
         finalized: parts.finalized,
         shadow: parts.shadow,
+        scrub: parts.scrub,
         recorder: parts.recorder,
     });
     Ok(builder.spawn(move || report(shared.run(), beside, &told))?)
@@ -480,21 +483,56 @@ impl<S> ShadowPlan<S> {
     }
 }
 
+/// What the threads that nothing waits for are made of.
+struct Besides<S>(
+    JoinHandle<()>,
+    Option<ShadowPlan<S>>,
+    Option<(Scrub, ScrubAsks)>,
+    Asker,
+);
+
+/// What looks at the log, if it is to be looked at, and the way to it.
+fn scrub_parts(
+    config: &NodeConfig,
+    scrubber: Scrubber,
+    reader: &Reader,
+) -> (Option<(Scrub, ScrubAsks)>, ScrubSender) {
+    let (sender, asks) = ScrubSender::new();
+    let rate = config.log.scrub_bytes_per_s;
+    let set = config.genesis.validator_set();
+    let peers = set.indices().filter(|&peer| peer != config.own).collect();
+    let genesis = Arc::clone(config.genesis.bytes());
+    let scrub = || Scrub::new(scrubber, reader.clone(), genesis, peers, rate);
+    ((rate > 0).then(|| (scrub(), asks)), sender)
+}
+
 /// The threads that nothing waits for, but whose end the folder needs to be free.
 struct Beside {
     preparer: JoinHandle<()>,
     shadow: Option<JoinHandle<Option<u64>>>,
+    scrub: Option<JoinHandle<()>>,
     halt: Halt,
 }
 
 impl Beside {
     fn start<S: StateMachine>(
-        preparer: JoinHandle<()>,
-        (shadow, asker): (Option<ShadowPlan<S>>, Asker),
+        besides: Besides<S>,
         metrics: Arc<Metrics>,
-        answer: impl Fn(Vec<Input>) + Send + 'static,
+        answer: impl Fn(Vec<Input>) + Clone + Send + 'static,
     ) -> std::io::Result<Self> {
+        let Besides(preparer, shadow, scrub, asker) = besides;
         let halt = Halt::default();
+        let start_scrub = |(scrub, asks)| {
+            let parts = ScrubParts {
+                scrub,
+                asks,
+                metrics: Arc::clone(&metrics),
+                answer: Box::new(answer.clone()),
+                halt: halt.clone(),
+            };
+            scrub::start(parts)
+        };
+        let scrub = scrub.map(start_scrub).transpose()?;
         let start = |plan: ShadowPlan<S>| {
             let parts = ShadowParts {
                 asks: plan.asks.receiver,
@@ -525,6 +563,7 @@ impl Beside {
         Ok(Self {
             preparer,
             shadow,
+            scrub,
             halt,
         })
     }
@@ -533,8 +572,9 @@ impl Beside {
     fn join(self) -> Option<u64> {
         self.halt.set();
         let shadow = self.shadow.map_or(Ok(None), JoinHandle::join);
-        if self.preparer.join().is_err() || shadow.is_err() {
-            tracing::error!("the thread that makes log segments or snapshots panicked");
+        let scrub = self.scrub.map_or(Ok(()), JoinHandle::join);
+        if self.preparer.join().is_err() || shadow.is_err() || scrub.is_err() {
+            tracing::error!("a thread that makes segments or snapshots, or scrubs, panicked");
         }
         shadow.ok().flatten()
     }

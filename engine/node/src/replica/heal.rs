@@ -5,13 +5,16 @@
 //! had come. An answer passes through the same checks as a peer's. Never: believes a record for
 //! being its own.
 
+use std::sync::Arc;
+
 use quorate_consensus::effect::Destination;
 use quorate_consensus::input::Input;
-use quorate_consensus::message::{Get, Message};
+use quorate_consensus::message::{BlockRef, Get, Message};
 use quorate_consensus::trust::Authenticated;
 use quorate_consensus::types::{Now, ValidatorIndex};
 
 use super::order::{OrderOut, OrderStage};
+use crate::store::LoggedBlock;
 
 impl OrderStage {
     /// Sends a message, less what it can answer itself.
@@ -65,6 +68,27 @@ impl OrderStage {
             let message = Authenticated::assert_authenticated(peer, message);
             self.input(now, Input::Message(message));
         }
+    }
+
+    /// These blocks are for the repair of the log alone, when they come.
+    pub(super) fn expect_mended(&mut self, blocks: &[BlockRef]) {
+        self.mending = blocks.iter().map(|block| block.id).collect();
+    }
+
+    /// Keeps back a block that the repair of the log asked for. It is final or given up here, so
+    /// the consensus has no use for it, and the log's own chain says whether it is the right one.
+    pub(super) fn keep_mended(&mut self, message: &Authenticated<Message>) -> bool {
+        let Message::Block { header, payload } = message.get() else {
+            return false;
+        };
+        let is_wanted = !self.mending.is_empty() && self.mending.remove(&header.id());
+        if is_wanted {
+            self.mended.push(LoggedBlock {
+                header: *header,
+                payload: Arc::clone(payload),
+            });
+        }
+        is_wanted
     }
 
     /// A peer is there to be asked: says how far the chain had come before the log was damaged.

@@ -38,7 +38,7 @@ use quorate_consensus::machine::{Config, Consensus, Disposition, Durability, Tim
 use quorate_consensus::payload::{PayloadError, parse_entries};
 use quorate_consensus::types::{Now, ValidatorIndex};
 use quorate_consensus::validators::ValidatorSet;
-use quorate_log::{DataFolder, LogConfig, Preparer, Pruner, Reader, RecordRef};
+use quorate_log::{DataFolder, LogConfig, Preparer, Pruner, Reader, RecordRef, Scrubber};
 
 use crate::auth::{Checked, CommandAuth, KeySource};
 use crate::executor::{ExecuteError, Executor, FinalBlock};
@@ -138,6 +138,8 @@ pub struct Companions {
     pub reader: Reader,
     /// Removes the oldest segments of the log.
     pub pruner: Pruner,
+    /// Looks at what the disk has of the log.
+    pub scrubber: Scrubber,
     /// From which segments peers are being served.
     pub served: Arc<Served>,
     /// Height of the snapshot that the run began with, and where its block's mark stands.
@@ -215,6 +217,7 @@ impl<S: StateMachine> Parts<S> {
             preparer: recovered.preparer,
             reader: recovered.reader,
             pruner: recovered.pruner,
+            scrubber: recovered.scrubber,
             served,
             snapshot: recovered
                 .snapshot_mark

@@ -4,7 +4,7 @@
 //! proposals. Never: appends, executes, sends. The rules are in `quorate-consensus`; here its
 //! effects are only carried to where they are done, in their order.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use quorate_consensus::effect::Effects;
@@ -25,7 +25,7 @@ use crate::journal::{JournalOp, Journaled};
 use crate::lanes::{CommandVerdict, Lanes};
 use crate::results::Correction;
 use crate::state_machine::SessionId;
-use crate::store::{Store, StoreError};
+use crate::store::{LoggedBlock, Store, StoreError};
 use crate::trace::{Moment, Trace};
 
 /// Blocks proposed in one turn at most.
@@ -99,6 +99,10 @@ pub struct OrderStage {
     pub(super) repeats: Vec<(SessionId, u64)>,
     /// Answers out of damaged parts of the own log, in the name of the peer that was to be asked.
     pub(super) answers: Vec<(ValidatorIndex, Message)>,
+    /// Blocks that were asked for to repair the log. Bound: one request.
+    pub(super) mending: BTreeSet<BlockId>,
+    /// Those that have come.
+    pub(super) mended: Vec<LoggedBlock>,
     /// What `Input::Waiting` said last.
     pub(super) waiting_ns: Option<u64>,
     /// When the application's earliest timer is due, by replicated time.
@@ -139,6 +143,8 @@ impl OrderStage {
             requests: VecDeque::new(),
             repeats: Vec::new(),
             answers: Vec::new(),
+            mending: BTreeSet::new(),
+            mended: Vec::new(),
             waiting_ns: None,
             timer_next_ns: None,
             leader: None,
@@ -174,7 +180,9 @@ impl OrderStage {
     /// Takes an input: connections, answers of workers, shutdown.
     pub fn input(&mut self, now: Now, input: Input) -> Disposition {
         match &input {
+            Input::Message(message) if self.keep_mended(message) => return Disposition::Applied,
             Input::PeerUp(peer) if self.leader == Some(*peer) => self.lanes.forward_again(),
+            Input::Ask { blocks, .. } => self.expect_mended(blocks),
             Input::Shutdown => self.lanes.stop_admitting(),
             _ => {}
         }
@@ -292,6 +300,7 @@ impl OrderStage {
         });
         self.lanes.drop_expired(now.mono_ns);
         out.repeats.append(&mut self.repeats);
+        out.events.extend(self.mended.drain(..).map(Event::Mended));
         Ok(())
     }
 

@@ -15,6 +15,8 @@ use quorate_consensus::wire;
 use super::jobs::Job;
 use crate::journal::SyncJob;
 use crate::results::{BlockResults, CommandResult};
+use crate::store::LoggedBlock;
+use quorate_log::Fault;
 
 /// What a frame is to a queue that has no room for all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -133,6 +135,10 @@ pub enum Event {
         /// What it says.
         part: SnapshotPart,
     },
+    /// A record of the log could not be read for a peer.
+    Faulty(Fault),
+    /// A block that the repair of the log asked for has come; nothing vouches for it.
+    Mended(LoggedBlock),
     /// Decisive weight attests another state than this validator has (protocol.md 5.6).
     Diverged(Box<Divergence>),
     /// Misbehaviour that a third party can check; it is in the log as well.

@@ -10,7 +10,9 @@ use quorate_consensus::message::{BlockRef, Message};
 use quorate_consensus::types::{Height, ValidatorIndex};
 
 use super::order::{OrderError, OrderOut, OrderStage};
-use crate::store::LoggedBlock;
+use super::outbox::Event;
+use crate::store::{LoggedBlock, StoreError};
+use quorate_log::ReadError;
 
 /// Requests of peers that wait to be served; a peer asks again for what is dropped.
 const REQUESTS_MAX: usize = 256;
@@ -57,7 +59,9 @@ impl OrderStage {
                     let Some(wanted) = blocks.pop_front() else {
                         continue;
                     };
-                    if let Some(LoggedBlock { header, payload }) = self.store.block(&wanted)? {
+                    if let Some(LoggedBlock { header, payload }) =
+                        unless_faulty(self.store.block(&wanted), out)?.flatten()
+                    {
                         served_bytes += payload.len();
                         let message = Message::Block { header, payload };
                         out.frames.push(Destination::Peer(to), &message);
@@ -66,7 +70,8 @@ impl OrderStage {
                     self.requests.push_front(Request::Bodies { to, blocks });
                 }
                 Request::History { to, top, count } => {
-                    let headers = self.store.history(&top, count as usize)?;
+                    let headers = self.store.history(&top, count as usize);
+                    let headers = unless_faulty(headers, out)?.unwrap_or_default();
                     served_bytes += 256 * headers.len();
                     if !headers.is_empty() {
                         out.frames
@@ -74,7 +79,7 @@ impl OrderStage {
                     }
                 }
                 Request::Finality { to, at_least } => {
-                    if let Some(proof) = self.store.proof(at_least)? {
+                    if let Some(proof) = unless_faulty(self.store.proof(at_least), out)?.flatten() {
                         let message = Message::Certificates(vec![proof]);
                         out.frames.push(Destination::Peer(to), &message);
                     }
@@ -83,5 +88,20 @@ impl OrderStage {
             }
         }
         Ok(())
+    }
+}
+
+/// A record that has rotted since the start is not served, and never said to be absent: the peer
+/// asks another one, and whoever repairs the log is told.
+fn unless_faulty<T>(
+    read: Result<T, StoreError>,
+    out: &mut OrderOut,
+) -> Result<Option<T>, OrderError> {
+    match read {
+        Err(StoreError::Read(ReadError::Faulty(fault))) => {
+            out.events.push(Event::Faulty(fault));
+            Ok(None)
+        }
+        read => Ok(read.map(Some)?),
     }
 }

@@ -10,6 +10,7 @@ use super::clock::{Clock, nanoseconds};
 use super::inlet::{Control, Inlet, InletReader};
 use super::journal::{JournalThread, SyncThread};
 use super::order::OrderThread;
+use super::scrub::ScrubSender;
 use super::shadow::ShadowSender;
 use super::shared::{Publisher, count_block, note_event};
 use super::verify::{VerifyParts, VerifyWorker};
@@ -102,6 +103,7 @@ pub(crate) struct DedicatedParts<S> {
     pub(crate) control: Receiver<Control>,
     pub(crate) finalized: Publisher,
     pub(crate) shadow: ShadowSender,
+    pub(crate) scrub: ScrubSender,
     pub(crate) recorder: Recorder,
 }
 
@@ -121,7 +123,7 @@ pub(crate) struct Dedicated {
 
 impl Dedicated {
     /// A way for inputs from beside the stages.
-    pub(crate) fn inputs(&self) -> impl Fn(Vec<Input>) + Send + 'static {
+    pub(crate) fn inputs(&self) -> impl Fn(Vec<Input>) + Clone + Send + 'static {
         let order = self.order_sender.clone();
         move |inputs| drop(order.send(ToOrder::Inputs(inputs)))
     }
@@ -185,6 +187,7 @@ impl Dedicated {
             metrics,
             finalized: all.finalized,
             shadow: all.shadow,
+            scrub: all.scrub,
             halt: halt.clone(),
         };
         Ok(Self {
@@ -331,6 +334,7 @@ struct NetThread {
     metrics: Arc<Metrics>,
     finalized: Publisher,
     shadow: ShadowSender,
+    scrub: ScrubSender,
     halt: Halt,
     trace: Trace,
 }
@@ -407,7 +411,7 @@ impl NetThread {
                         event,
                         &self.metrics,
                         &mut self.wire,
-                        (&self.finalized, &self.shadow),
+                        (&self.finalized, &self.shadow, &self.scrub),
                     );
                 }
             }

@@ -23,6 +23,7 @@ pub(crate) mod exchange;
 pub(crate) mod inlet;
 pub(crate) mod journal;
 pub(crate) mod order;
+pub(crate) mod scrub;
 pub(crate) mod shadow;
 pub(crate) mod shared;
 pub(crate) mod verify;

@@ -9,6 +9,7 @@ use super::clock::{Clock, nanoseconds};
 use super::dedicated::copy_order;
 use super::inlet::{Control, InletReader};
 use super::journal::SyncThread;
+use super::scrub::{ScrubSender, ToScrub};
 use super::shadow::{ShadowSender, ToShadow};
 use super::verify::VerifyWorker;
 use super::wire::{Caller, Inward, Replies, WireStage, count_verdicts};
@@ -54,6 +55,7 @@ pub(crate) struct SharedParts<S> {
     pub(crate) control: Receiver<Control>,
     pub(crate) finalized: Publisher,
     pub(crate) shadow: ShadowSender,
+    pub(crate) scrub: ScrubSender,
     pub(crate) recorder: Recorder,
 }
 
@@ -65,6 +67,13 @@ pub(crate) struct Publisher {
     pub(crate) is_wanted: Arc<AtomicBool>,
     /// The newest durable height that nobody has taken, and its other end, to make room.
     pub(crate) durable: (Sender<u64>, Receiver<u64>),
+}
+
+impl Publisher {
+    /// What says that somebody asks for blocks, and where durable heights come out.
+    pub(crate) fn ends(&self) -> (Arc<AtomicBool>, Receiver<u64>) {
+        (Arc::clone(&self.is_wanted), self.durable.1.clone())
+    }
 }
 
 /// The loop.
@@ -283,7 +292,7 @@ impl<S: StateMachine> SharedLoop<S> {
                 event,
                 &parts.metrics,
                 &mut parts.wire,
-                (&parts.finalized, &parts.shadow),
+                (&parts.finalized, &parts.shadow, &parts.scrub),
             );
         }
         let leader = Some(parts.replica.consensus().leader());
@@ -389,7 +398,7 @@ pub(crate) fn note_event(
     event: &Event,
     metrics: &Metrics,
     wire: &mut WireStage,
-    (publisher, shadow): (&Publisher, &ShadowSender),
+    (publisher, shadow, scrub): (&Publisher, &ShadowSender, &ScrubSender),
 ) {
     match event {
         Event::Entered { window, leader } => {
@@ -415,6 +424,11 @@ pub(crate) fn note_event(
             tracing::warn!(until, "recovered: nothing is said up to this window");
         }
         Event::Snapshot { from, part } => shadow.send_part(*from, part.clone()),
+        Event::Faulty(fault) => {
+            tracing::error!(%fault, "a record of the log cannot be read for a peer");
+            scrub.send(ToScrub::LookAt(fault.segment));
+        }
+        Event::Mended(block) => scrub.send(ToScrub::Block(block.clone())),
         Event::Diverged(found) => {
             metrics.alarms.add(1);
             // A start that found the bundle of an earlier run has said since when.

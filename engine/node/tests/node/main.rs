@@ -6,6 +6,7 @@ mod cluster;
 mod drift;
 mod joining;
 mod refusals;
+mod scrub;
 mod signed;
 mod snapshots;
 mod support;

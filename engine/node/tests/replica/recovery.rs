@@ -242,6 +242,36 @@ fn a_log_that_lost_votes_it_had_sent_is_found_out_by_the_fence() {
     assert!(!is_voting(&world, 2));
 }
 
+/// A key that its peers have heard, in a folder that was made as for one that never signed: an
+/// operator's error, and what a cloned key looks like. The folder says that nothing was said, and
+/// the peers know better.
+#[test]
+fn r13_a_blank_folder_for_a_key_that_has_signed_is_found_out_by_the_fence() {
+    for durability in BOTH {
+        let mut world = World::new(4, 1, 0, durability);
+        world.submit(0, &commands(1, 1, 10));
+        world.run_until_applied(10, 1_000 * MS);
+        world.run(100 * MS);
+        world.kill(2);
+        let memory = MemoryBackend::new();
+        let folder = DataFolder::in_memory(&memory);
+        let owner = world.set.validator(index(2)).expect("a member").key;
+        initialize(&folder, &log_config(), GENESIS, [2; 16], owner).expect("an empty folder");
+        drop(folder);
+        world.slots[2].memory = memory;
+        world
+            .start(2)
+            .expect("nothing here says that it has signed");
+        assert!(!is_voting(&world, 2), "it asks before it votes");
+        world.run(500 * MS);
+        let alarms: Vec<Event> = world.alarms().into_iter().map(|(_, event)| event).collect();
+        let is_old = |event: &Event| matches!(event, Event::Alarm(Alarm::DiskOlderThanSent(_)));
+        assert!(alarms.iter().any(is_old), "{alarms:?}");
+        assert!(world.lease(2).abstain_until.is_some(), "R13 has found it");
+        assert!(!is_voting(&world, 2));
+    }
+}
+
 /// The others' windows must pass before one that forgot what it said may vote again.
 fn run_windows_past_recovery(world: &mut World, place: usize) {
     for round in 0..40_u64 {

@@ -24,7 +24,10 @@ pub(crate) fn accused(
         | Event::Proven(_)
         | Event::Durable(_)
         | Event::StateProven(_)
-        | Event::Snapshot { .. } => None,
+        | Event::Snapshot { .. }
+        // Of its own disk, which is nobody's conduct.
+        | Event::Faulty(_)
+        | Event::Mended(_) => None,
         Event::PeerFault(peer) => Some(*peer),
         Event::Diverged(_) => Some(own),
         Event::Evidence(evidence) => match evidence.as_ref() {

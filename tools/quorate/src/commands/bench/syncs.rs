@@ -6,7 +6,7 @@
 //! voted is held against the logs as after any other series of kills. Never: repairs.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -63,7 +63,7 @@ struct Fields {
     points: u64,
     /// Calls of a kind and fault that did not come so often.
     not_reached: u64,
-    /// Places of ENOSPC at which it went on: it waits for room, or the call did not come.
+    /// Places at which the call was refused and it went on: it waits for room on the disk.
     waited: u64,
     /// How validators ended, by fault and exit code or signal.
     ends: BTreeMap<String, u64>,
@@ -136,10 +136,11 @@ struct Place {
 
 impl Place {
     /// The tracer around a validator.
-    fn launch(self, usual: &Launch) -> Launch {
+    fn launch(self, usual: &Launch, told: &Path) -> Launch {
         let inject = format!("inject={}:{}:when={}", self.call, self.fault.1, self.point);
         let trace = format!("trace={}", self.call);
-        let quietly = ["-f", "-qq", "-o", "/dev/null"];
+        let told = told.display().to_string();
+        let quietly = ["-f", "-qq", "-o", &told];
         let tracer = [&quietly[..], &["-e", &trace, "-e", &inject]].concat();
         let mut arguments: Vec<String> = tracer.into_iter().map(str::to_owned).collect();
         arguments.push(usual.program.display().to_string());
@@ -163,7 +164,9 @@ impl Place {
         let Some(usual) = series.cluster.launch(victim).cloned() else {
             return Ok(false);
         };
-        series.cluster.start_as(victim, &self.launch(&usual))?;
+        let told = std::env::temp_dir().join(format!("quorate-syncs-{}", std::process::id()));
+        let launch = self.launch(&usual, &told);
+        series.cluster.start_as(victim, &launch)?;
         let ended = series.cluster.wait_ended(Instant::now() + REACH)?;
         let was_reached = match ended {
             Some(ended) if ended.index != victim => return Err(series.died(ended)),
@@ -184,12 +187,14 @@ impl Place {
                     unexpected.push(format!("{self:?}: validator {victim} does not stop"));
                     series.cluster.kill(victim)?;
                 }
-                let waits = self.fault.0 == "enospc";
-                fields.waited += u64::from(waits);
-                fields.not_reached += u64::from(!waits);
-                waits
+                let was_refused = has_refused(&std::fs::read(&told).unwrap_or_default());
+                fields.waited += u64::from(was_refused);
+                fields.not_reached += u64::from(!was_refused);
+                was_refused
             }
         };
+        // Of no use any more, whether or not it could be written.
+        drop(std::fs::remove_file(&told));
         series.mark(victim)?;
         series.start(&[victim])?;
         series.time_return(&[victim])?;
@@ -208,6 +213,12 @@ impl Place {
     }
 }
 
+/// Whether the tracer says that it made a call fail.
+fn has_refused(told: &[u8]) -> bool {
+    const MARK: &[u8] = b"(INJECTED)";
+    told.windows(MARK.len()).any(|at| at == MARK)
+}
+
 fn name_of(status: ExitStatus) -> String {
     use std::os::unix::process::ExitStatusExt as _;
     match (status.code(), status.signal()) {
@@ -221,7 +232,7 @@ fn text(fields: &Fields) -> String {
     let ends = fields.ends.iter();
     let ends: Vec<String> = ends.map(|(end, count)| format!("{end}: {count}")).collect();
     format!(
-        "{}\n{} points, {} went on, {} kinds not reached so often; {}",
+        "{}\n{} points, {} waited for room, {} kinds not reached so often; {}",
         fields.toll.text(),
         fields.points,
         fields.waited,
@@ -257,6 +268,13 @@ mod tests {
     }
 
     #[test]
+    fn a_wait_for_room_is_told_from_a_call_that_never_came() {
+        let refused = b"7 fdatasync(5) = -1 ENOSPC (No space left on device) (INJECTED)\n";
+        assert!(has_refused(refused));
+        assert!(!has_refused(b"7 fdatasync(5) = 0\n") && !has_refused(b""));
+    }
+
+    #[test]
     fn the_tracer_stands_before_the_usual_command() {
         let usual = Launch {
             program: "/bin/quorate".into(),
@@ -267,7 +285,7 @@ mod tests {
             fault: FAULTS[0],
             point: 2,
         };
-        let launch = place.launch(&usual);
+        let launch = place.launch(&usual, Path::new("/told"));
         assert_eq!(launch.program, PathBuf::from("strace"));
         let words = launch.arguments.join(" ");
         assert!(words.ends_with("inject=fsync:error=EIO:when=2 /bin/quorate node --leash"));

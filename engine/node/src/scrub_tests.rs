@@ -1,0 +1,267 @@
+//! A validator's log that rots while it is open, and peers that have its blocks, or have not.
+//! Never: threads, or a consensus; the blocks are made up.
+
+use quorate_consensus::header::HEADER_VERSION;
+use quorate_consensus::machine::Durability;
+use quorate_consensus::types::{Epoch, Height, Index, Window};
+use quorate_log::{DataFolder, LogConfig, MemoryBackend, Syncer, open};
+
+use super::*;
+use crate::executor::FinalBlock;
+use crate::journal::{Journal, JournalOp, JournalStart, Journaled, SyncDone, SyncJob};
+
+const SECOND_NS: u64 = 1_000_000_000;
+const HEIGHTS: u64 = 12;
+
+struct World {
+    memory: MemoryBackend,
+    scrub: Scrub,
+    blocks: Vec<LoggedBlock>,
+    block_places: Vec<RecordRef>,
+    mark_places: Vec<RecordRef>,
+    now_ns: u64,
+    repaired: u64,
+    found: u64,
+    asked: Vec<(ValidatorIndex, Vec<BlockRef>)>,
+    _journal: Journal,
+    _syncer: Syncer,
+}
+
+fn payload(height: u64) -> Arc<[u8]> {
+    (0..2500_u64).map(|at| (at * 7 + height) as u8).collect()
+}
+
+fn block(height: u64, parent_id: BlockId) -> LoggedBlock {
+    let payload = payload(height);
+    let header = Header {
+        version: HEADER_VERSION,
+        flags: 0,
+        chain_id: [1; 32],
+        epoch: Epoch::ZERO,
+        set_hash: [2; 32],
+        window: Window::new(height / 10),
+        index: Index::new(u32::try_from(height % 10).expect("small")),
+        height: Height::new(height),
+        time_ns: height,
+        parent_id,
+        payload_hash: *blake3::hash(&payload).as_bytes(),
+        payload_bytes: payload.len() as u32,
+    };
+    LoggedBlock { header, payload }
+}
+
+/// A log of a few heights in segments of 8 KiB, all synced but for the last.
+fn world() -> World {
+    let memory = MemoryBackend::new();
+    let folder = DataFolder::in_memory(&memory);
+    let config = LogConfig {
+        segment_bytes: 8192,
+        ..LogConfig::new([7; 32])
+    };
+    let mut opened = open(&folder, &config, b"genesis").expect("a new log");
+    let start = JournalStart::default();
+    let mut journal = Journal::new(opened.writer, start, Durability::Async, Epoch::ZERO, 1);
+    let (mut blocks, mut block_places, mut mark_places) = (Vec::new(), Vec::new(), Vec::new());
+    let mut parent = BlockId::new([0; 32]);
+    for height in 1..=HEIGHTS {
+        let block = block(height, parent);
+        parent = block.header.id();
+        let (id, header) = (parent, block.header);
+        let payload = Arc::clone(&block.payload);
+        blocks.push(block);
+        let mut done = Vec::new();
+        let body = JournalOp::Block {
+            id,
+            header,
+            payload: Arc::clone(&payload),
+        };
+        journal.append(height, body, &mut done).expect("room");
+        let block = FinalBlock {
+            id,
+            header,
+            payload,
+            path: None,
+            admitted: Vec::new(),
+        };
+        let mark = JournalOp::Finalized(Box::new(block));
+        journal.append(height, mark, &mut done).expect("room");
+        for done in done {
+            match done {
+                Journaled::Block { place, .. } => block_places.push(place),
+                Journaled::Mark { place, .. } => mark_places.push(place),
+                _ => {}
+            }
+        }
+        let mut jobs = Vec::new();
+        journal.sync_jobs(u64::MAX, &mut jobs);
+        for job in jobs {
+            let SyncJob::Sync(range) = job else {
+                panic!("no lease is written here");
+            };
+            let end = opened.syncer.sync(range).expect("a sync");
+            let mut done = Vec::new();
+            journal
+                .complete(Ok(SyncDone::Synced(end)), &mut done)
+                .expect("it is");
+        }
+    }
+    let peers = vec![ValidatorIndex::new(1), ValidatorIndex::new(2)];
+    let genesis: Arc<[u8]> = Arc::from(&b"genesis"[..]);
+    World {
+        scrub: Scrub::new(opened.scrubber, opened.reader, genesis, peers, 1 << 20),
+        memory,
+        blocks,
+        block_places,
+        mark_places,
+        now_ns: SECOND_NS,
+        repaired: 0,
+        found: 0,
+        asked: Vec::new(),
+        _journal: journal,
+        _syncer: opened.syncer,
+    }
+}
+
+impl World {
+    /// Overwrites bytes of a record on the disk and in memory.
+    fn rot(&self, place: RecordRef, from: usize, bytes: usize) {
+        let name = format!("segment-{:010}", place.offset.segment());
+        let start = place.offset.bytes() as usize + from;
+        for offset in start..start + bytes {
+            self.memory.rot(&name, offset, 0xa5, true);
+        }
+    }
+
+    fn disk(&self) -> Vec<Option<Vec<u8>>> {
+        let disk = self.memory.power_cut(|_| false);
+        (0..3)
+            .map(|number| disk.file(&format!("segment-{number:010}")))
+            .collect()
+    }
+
+    fn turn(&mut self) -> Turn {
+        let mut inputs = Vec::new();
+        let turn = self.scrub.turn(self.now_ns, &mut inputs).expect("a disk");
+        self.now_ns += turn.pause_ns;
+        self.repaired += turn.repaired;
+        self.found += turn.found;
+        for input in inputs {
+            match input {
+                Input::Ask { of, blocks } => self.asked.push((of, blocks)),
+                other => panic!("{other:?}"),
+            }
+        }
+        turn
+    }
+
+    /// Until a pass ends, or a peer is asked.
+    fn until_asked_or_end(&mut self) {
+        let before = self.asked.len();
+        while self.asked.len() == before && !self.turn().is_pass {}
+    }
+
+    fn until_pass(&mut self) {
+        while !self.turn().is_pass {}
+    }
+}
+
+#[test]
+fn a_block_that_the_disk_lost_comes_back_from_a_peer_byte_for_byte_and_a_lie_does_not() {
+    // In the payload; in the block's header, whose mark names it; in the header of the record.
+    for (from, bytes) in [(1000, 64), (40, 64), (0, 300)] {
+        let mut world = world();
+        let before = world.disk();
+        let place = world.block_places[3];
+        world.rot(place, from, bytes);
+        let lost = world.disk();
+        world.until_asked_or_end();
+        let (of, blocks) = world.asked[0].clone();
+        assert_eq!(of, ValidatorIndex::new(1));
+        let wanted = world.blocks[3].clone();
+        assert_eq!(blocks.len(), 1, "{from}");
+        assert_eq!(blocks[0].id, wanted.header.id());
+        let mut lie = wanted.clone();
+        lie.payload = payload(99);
+        world.scrub.take(&lie);
+        world.scrub.take(&world.blocks[4]);
+        world.until_asked_or_end();
+        assert_eq!(world.asked[1].0, ValidatorIndex::new(2), "another is asked");
+        assert_eq!(world.disk(), lost);
+        world.scrub.take(&wanted);
+        world.until_pass();
+        assert_eq!(world.disk(), before, "{from}");
+        assert_eq!(
+            (world.found, world.repaired, world.scrub.faulty()),
+            (1, 1, 0)
+        );
+        world.until_pass();
+        assert_eq!(world.asked.len(), 2, "nothing more is asked");
+    }
+}
+
+#[test]
+fn a_finality_mark_follows_from_its_block_and_the_mark_above() {
+    for place in [1, 3, 5] {
+        let mut world = world();
+        let before = world.disk();
+        world.rot(world.mark_places[place], 0, 200);
+        world.until_pass();
+        assert_eq!(world.asked, []);
+        assert_eq!(world.disk(), before, "{place}");
+        assert_eq!((world.found, world.repaired), (1, 1));
+    }
+}
+
+#[test]
+fn the_genesis_is_known_to_whoever_starts() {
+    let mut world = world();
+    let before = world.disk();
+    let genesis = world.scrub.reader.start();
+    world.rot(genesis, 0, 70);
+    world.until_pass();
+    assert_eq!(world.disk(), before);
+    assert_eq!(world.asked, []);
+}
+
+#[test]
+fn what_no_peer_has_is_counted_once_and_kept() {
+    let mut world = world();
+    world.rot(world.block_places[3], 1000, 64);
+    let lost = world.disk();
+    world.until_pass();
+    assert_eq!(world.asked.len(), ROUNDS * 2, "each peer so often");
+    assert_eq!(
+        (world.found, world.repaired, world.scrub.faulty()),
+        (1, 0, 1)
+    );
+    world.until_pass();
+    assert_eq!(
+        (world.found, world.repaired, world.scrub.faulty()),
+        (1, 0, 1)
+    );
+    assert_eq!(world.disk(), lost);
+    // A reader's complaint asks nobody again at once.
+    let asked = world.asked.len();
+    let segment = world.block_places[3].offset.segment();
+    let mut inputs = Vec::new();
+    let turn = world.scrub.look_at(segment, world.now_ns, &mut inputs);
+    assert_eq!((turn.expect("a disk").found, inputs.len()), (0, 0));
+    assert_eq!(world.asked.len(), asked);
+}
+
+#[test]
+fn a_pass_takes_the_time_that_the_rate_allows() {
+    let mut world = world();
+    let begun = world.now_ns;
+    let mut bytes = 0;
+    loop {
+        let turn = world.turn();
+        bytes += turn.bytes;
+        if turn.is_pass {
+            break;
+        }
+    }
+    assert!(bytes >= 3 * 8192);
+    let taken_ns = world.now_ns - begun;
+    assert!(taken_ns >= bytes * SECOND_NS / (1 << 20), "{taken_ns}");
+}

@@ -1,0 +1,539 @@
+//! Bringing back what the disk lost of a complete segment, while the log is open.
+//!
+//! Owns the one question whether bytes are those that stood there: the chain says so, since the
+//! hash that a record ends with, or the record behind it, was not lost as well. Whoever offers
+//! bytes is not believed. What is mended goes into a new file that takes the old one's name, so
+//! that no byte changes under a reader and bad sectors are left behind; a crash leaves the one or
+//! the other. Never: cuts, marks, or changes a byte that it cannot prove.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::backend::{CreateError, TEMPORARY_SUFFIX};
+use crate::bytes::is_zero;
+use crate::error::ScrubError;
+use crate::fault::{Damage, Fault};
+use crate::identity::Identity;
+use crate::map::Region;
+use crate::position::{LogOffset, RecordIndex, RecordRef};
+use crate::record::{
+    ALIGN_BYTES, Examined, HASH_BYTES, HEADER_BYTES, RecordHeader, RecordKind, chain_hash,
+    encode_header, examine, examine_header, record_bytes,
+};
+use crate::scrub::{Extent, is_header};
+use crate::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::shared::Shared;
+use crate::walk::find_header;
+
+/// Up to this length every single wrong byte of a record is tried: half a second at most.
+const ONE_BYTE_MAX: usize = 2048;
+/// Headers that are tried for an offered record whose header is lost.
+const HEADERS_MAX: u64 = 4096;
+
+/// A record that is not whole on the disk and that the log cannot bring back by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Broken {
+    /// Where it stands. Its index is what the records around it say.
+    pub place: RecordRef,
+    /// What it was, when its header can be read.
+    pub kind: Option<RecordKind>,
+    /// Bytes up to the next thing that is whole.
+    pub bytes: usize,
+}
+
+/// What became of a segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mended {
+    /// Faulty places that are as they were written again.
+    pub repaired: u64,
+    /// What is still faulty, and is kept as it is.
+    pub left: Vec<Fault>,
+}
+
+/// What stands at a faulty place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    SegmentHeader,
+    /// A record, or several whose headers are lost.
+    Record(Option<RecordHeader>),
+    /// Bytes behind the last record.
+    Tail,
+}
+
+/// A faulty place.
+#[derive(Clone, Debug)]
+pub(crate) struct Piece {
+    range: Range<usize>,
+    what: What,
+    /// Of the first record in it.
+    index: RecordIndex,
+    /// What the record before it knew to be synced.
+    synced_before: RecordIndex,
+}
+
+/// Every faulty place of a segment, in order.
+pub(crate) fn find_pieces(identity: &Identity, extent: &Extent, bytes: &[u8]) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    let mut index = RecordIndex::GENESIS;
+    let mut synced_before = RecordIndex::GENESIS;
+    if is_header(identity, extent, bytes) {
+        if let Ok(header) = SegmentHeader::decode(bytes) {
+            (index, synced_before) = (header.first_index, header.synced_index);
+        }
+    } else {
+        pieces.push(Piece {
+            range: 0..SEGMENT_HEADER_BYTES,
+            what: What::SegmentHeader,
+            index,
+            synced_before,
+        });
+    }
+    let mut at = SEGMENT_HEADER_BYTES;
+    while at < extent.end {
+        let (end, header) = match examine(identity, extent.number, bytes, at) {
+            Examined::Valid(header) => {
+                (index, synced_before) = (header.index.next(), header.synced_index);
+                at = header.end_from(at);
+                continue;
+            }
+            Examined::BadBody(header) => (header.end_from(at), Some(header)),
+            Examined::Nothing | Examined::BadHeader => {
+                let next = find_header(identity, extent.number, bytes, at + ALIGN_BYTES);
+                (next.unwrap_or(extent.end).min(extent.end), None)
+            }
+        };
+        if let Some(header) = header {
+            index = header.index;
+        }
+        pieces.push(Piece {
+            range: at..end,
+            what: What::Record(header),
+            index,
+            synced_before,
+        });
+        index = index.next();
+        at = end;
+    }
+    let tail = extent.end..extent.bytes_len;
+    if !extent.is_marked && !is_zero(&bytes[tail.clone()]) {
+        pieces.push(Piece {
+            range: tail,
+            what: What::Tail,
+            index,
+            synced_before,
+        });
+    }
+    pieces
+}
+
+/// One segment being mended.
+#[derive(Debug)]
+pub struct Mend {
+    shared: Arc<Shared>,
+    region: Arc<Region>,
+    extent: Extent,
+    /// The segment as the disk has it, with what is mended so far.
+    bytes: Vec<u8>,
+    unreadable: Vec<Range<usize>>,
+    pieces: Vec<Piece>,
+    found: u64,
+    repaired: u64,
+}
+
+impl Mend {
+    /// None when there is nothing to mend.
+    pub(crate) fn begin(
+        shared: &Arc<Shared>,
+        region: Arc<Region>,
+        extent: Extent,
+        (bytes, unreadable): (Vec<u8>, Vec<Range<usize>>),
+    ) -> Option<Self> {
+        let mut mend = Self {
+            pieces: find_pieces(&shared.identity, &extent, &bytes),
+            shared: Arc::clone(shared),
+            region,
+            extent,
+            bytes,
+            unreadable,
+            found: 0,
+            repaired: 0,
+        };
+        mend.found = mend.pieces.len().max(1) as u64;
+        if mend.pieces.is_empty() {
+            // Pages of zeros that the disk does not give; or the disk is right, and what readers
+            // see is not.
+            let is_lost = !mend.unreadable.is_empty();
+            if !is_lost && mend.region.published().get(..extent.end) == mend.bytes.get(..extent.end)
+            {
+                return None;
+            }
+            mend.repaired = 1;
+        }
+        mend.repair_alone();
+        Some(mend)
+    }
+
+    /// The number of the segment.
+    #[must_use]
+    pub fn segment(&self) -> u32 {
+        self.extent.number
+    }
+
+    /// How many faulty places were found.
+    #[must_use]
+    pub fn found(&self) -> u64 {
+        self.found
+    }
+
+    /// The records that are still faulty.
+    #[must_use]
+    pub fn broken(&self) -> Vec<Broken> {
+        let place = |piece: &Piece| RecordRef {
+            offset: LogOffset::new(self.extent.number, piece.range.start as u32),
+            index: piece.index,
+        };
+        let broken = |piece: &Piece| match piece.what {
+            What::Record(header) => Some(Broken {
+                place: place(piece),
+                kind: header.map(|header| header.kind),
+                bytes: piece.range.len(),
+            }),
+            What::SegmentHeader | What::Tail => None,
+        };
+        self.pieces.iter().filter_map(broken).collect()
+    }
+
+    /// The payload of a faulty record as it stands, faults and all; none when its header is lost.
+    #[must_use]
+    pub fn payload(&self, at: LogOffset) -> Option<&[u8]> {
+        let piece = self.pieces.iter().find(|piece| self.is_at(piece, at))?;
+        let What::Record(Some(header)) = piece.what else {
+            return None;
+        };
+        self.bytes.get(header.payload_from(piece.range.start))
+    }
+
+    /// Shows every record of the segment that is whole, in order.
+    pub fn visit(&self, see: &mut dyn FnMut(RecordRef, RecordKind, &[u8])) {
+        let mut at = SEGMENT_HEADER_BYTES;
+        while at < self.extent.end {
+            if let Some(piece) = self.pieces.iter().find(|piece| piece.range.start == at) {
+                at = piece.range.end;
+                continue;
+            }
+            let examined = examine(&self.shared.identity, self.extent.number, &self.bytes, at);
+            let Examined::Valid(header) = examined else {
+                return;
+            };
+            let place = RecordRef {
+                offset: LogOffset::new(self.extent.number, at as u32),
+                index: header.index,
+            };
+            see(place, header.kind, &self.bytes[header.payload_from(at)]);
+            at = header.end_from(at);
+        }
+    }
+
+    /// Takes a kind and a payload for those of the faulty record at a place, if the chain says that
+    /// they are; from whomever they come.
+    pub fn offer(&mut self, at: LogOffset, kind: RecordKind, payload: &[&[u8]]) -> bool {
+        let found = self.pieces.iter().find(|piece| self.is_at(piece, at));
+        let Some(piece) = found.cloned() else {
+            return false;
+        };
+        let What::Record(header) = piece.what else {
+            return false;
+        };
+        let payload = payload.concat();
+        if record_bytes(payload.len()).is_none_or(|bytes| bytes as usize != piece.range.len()) {
+            return false;
+        }
+        let mut headers = Vec::new();
+        if let Some(header) = header {
+            headers.push(header);
+        } else {
+            let last = self.synced_after(&piece).min(piece.index.count());
+            let first = piece.synced_before.count();
+            for synced in first..=last.min(first.saturating_add(HEADERS_MAX)) {
+                headers.push(RecordHeader {
+                    kind,
+                    payload_bytes: payload.len() as u32,
+                    index: piece.index,
+                    synced_index: RecordIndex::new(synced),
+                });
+            }
+        }
+        let is_taken = headers.iter().any(|header| {
+            header.kind == kind
+                && header.payload_bytes as usize == payload.len()
+                && self.try_record(&piece.range, header, &payload)
+        });
+        self.note(is_taken);
+        is_taken
+    }
+
+    /// Writes what is mended to the disk, if anything is.
+    ///
+    /// # Errors
+    /// [`ScrubError`]: the old file stands as it was.
+    pub fn finish(self) -> Result<Mended, ScrubError> {
+        let left = self.left();
+        // A page that cannot be read is kept for whoever can, until all of the segment is back.
+        if self.repaired == 0 || !(left.is_empty() || self.unreadable.is_empty()) {
+            return Ok(Mended { repaired: 0, left });
+        }
+        self.write()?;
+        let repaired = self.repaired;
+        Ok(Mended { repaired, left })
+    }
+
+    fn left(&self) -> Vec<Fault> {
+        let fault = |piece: &Piece| Fault {
+            segment: self.extent.number,
+            offset: piece.range.start as u32,
+            index: (piece.what != What::SegmentHeader).then_some(piece.index),
+            damage: match piece.what {
+                What::SegmentHeader => Damage::SegmentHeader,
+                What::Record(Some(_)) => Damage::RecordBody,
+                What::Record(None) => Damage::RecordHeader,
+                What::Tail => Damage::BytesAfterEnd,
+            },
+        };
+        self.pieces.iter().map(fault).collect()
+    }
+
+    fn write(&self) -> Result<(), ScrubError> {
+        let shared = &self.shared;
+        if shared.is_poisoned() {
+            return Err(ScrubError::Poisoned);
+        }
+        let name = self.extent.name();
+        let temporary = format!("{name}{TEMPORARY_SUFFIX}");
+        let backend = shared.folder.backend.as_ref();
+        if let Err(error) = backend.create(&temporary, &self.bytes, self.bytes.len()) {
+            // Nothing relies on it; what is left of it the next start removes.
+            backend.remove(&temporary).ok();
+            let (CreateError::Write(source) | CreateError::Sync(source)) = error;
+            return Err(ScrubError::io("write", &temporary)(source));
+        }
+        // The old file has the same records or fewer, and both are synced: whichever of the two
+        // the name leads to after a crash, nothing is lost that was there before.
+        let names = shared.lock_names();
+        if shared.start().offset.segment() > self.extent.number {
+            drop(names);
+            return backend
+                .remove(&temporary)
+                .map_err(ScrubError::io("remove", &temporary));
+        }
+        backend
+            .rename(&temporary, &name)
+            .map_err(ScrubError::io("rename", &temporary))?;
+        backend
+            .sync_folder()
+            .map_err(ScrubError::io("sync the name of", &name))?;
+        let mut region = backend
+            .map(&name, &shared.claim)
+            .map_err(ScrubError::io("map", &name))?;
+        region.publish(self.region.published_bytes());
+        shared.replace_segment(self.extent.number, Arc::clone(region.region()));
+        drop(names);
+        Ok(())
+    }
+
+    fn is_at(&self, piece: &Piece, at: LogOffset) -> bool {
+        at == LogOffset::new(self.extent.number, piece.range.start as u32)
+    }
+
+    /// A faulty place was mended, and with it perhaps what chains on it.
+    fn note(&mut self, is_mended: bool) {
+        if is_mended {
+            let before = self.pieces.len();
+            self.pieces = find_pieces(&self.shared.identity, &self.extent, &self.bytes);
+            self.repaired += before.saturating_sub(self.pieces.len()).max(1) as u64;
+        }
+    }
+
+    /// Brings back what follows from memory or from the log itself.
+    fn repair_alone(&mut self) {
+        let mut place = 0;
+        while let Some(piece) = self.pieces.get(place).cloned() {
+            let is_mended = self.mend_from_memory(&piece)
+                || match piece.what {
+                    What::SegmentHeader => self.mend_segment_header(),
+                    What::Tail => self.mend_tail(&piece),
+                    What::Record(Some(header)) => self.mend_body(&piece, &header),
+                    What::Record(None) => self.mend_header(&piece),
+                };
+            self.note(is_mended);
+            if !is_mended {
+                place += 1;
+            }
+        }
+    }
+
+    /// What readers see may be whole where the disk is not. A page that the disk does not give is
+    /// not touched: that would be a bus error.
+    fn mend_from_memory(&mut self, piece: &Piece) -> bool {
+        let is_unreadable =
+            |range: &Range<usize>| range.start < piece.range.end && piece.range.start < range.end;
+        if self.unreadable.iter().any(is_unreadable) {
+            return false;
+        }
+        let region = Arc::clone(&self.region);
+        let Some(shown) = region.published().get(piece.range.clone()) else {
+            return false;
+        };
+        match piece.what {
+            What::SegmentHeader => self.try_segment_header(shown),
+            What::Record(_) => self.try_bytes(&piece.range, shown),
+            What::Tail => false,
+        }
+    }
+
+    fn mend_segment_header(&mut self) -> bool {
+        let stood = self.bytes[..SEGMENT_HEADER_BYTES].to_vec();
+        let mut tried = stood.clone();
+        for at in 0..SEGMENT_HEADER_BYTES {
+            for mask in 1..=u8::MAX {
+                tried[at] = stood[at] ^ mask;
+                if SegmentHeader::decode(&tried).is_ok() && self.try_segment_header(&tried) {
+                    return true;
+                }
+            }
+            tried[at] = stood[at];
+        }
+        false
+    }
+
+    /// The first record chains on the last bytes of the header.
+    fn try_segment_header(&mut self, header: &[u8]) -> bool {
+        let Some(header) = header.first_chunk::<SEGMENT_HEADER_BYTES>() else {
+            return false;
+        };
+        let mut stood = [0; SEGMENT_HEADER_BYTES];
+        stood.copy_from_slice(&self.bytes[..SEGMENT_HEADER_BYTES]);
+        self.bytes[..SEGMENT_HEADER_BYTES].copy_from_slice(header);
+        let is_right = is_header(&self.shared.identity, &self.extent, &self.bytes)
+            && self.is_chained(SEGMENT_HEADER_BYTES);
+        if !is_right {
+            self.bytes[..SEGMENT_HEADER_BYTES].copy_from_slice(&stood);
+        }
+        is_right
+    }
+
+    /// Behind the record that the next segment chains on there are zeros.
+    fn mend_tail(&mut self, piece: &Piece) -> bool {
+        let is_last = self.is_chained(piece.range.start);
+        if is_last {
+            self.bytes[piece.range.clone()].fill(0);
+        }
+        is_last
+    }
+
+    /// The hash alone was lost, and what chains on it tells; or one byte was.
+    fn mend_body(&mut self, piece: &Piece, header: &RecordHeader) -> bool {
+        let start = piece.range.start;
+        let payload = self.bytes[header.payload_from(start)].to_vec();
+        if self.try_record(&piece.range, header, &payload) {
+            return true;
+        }
+        let covered = start - HASH_BYTES..piece.range.end - HASH_BYTES;
+        if covered.len() > ONE_BYTE_MAX {
+            return false;
+        }
+        let mut tried = self.bytes[covered.clone()].to_vec();
+        let hash = self.bytes[covered.end..piece.range.end].to_vec();
+        for at in HASH_BYTES + HEADER_BYTES..tried.len() {
+            let stood = tried[at];
+            for mask in 1..=u8::MAX {
+                tried[at] = stood ^ mask;
+                if chain_hash(&self.shared.identity, &tried)[..] == hash[..] {
+                    self.bytes[covered].copy_from_slice(&tried);
+                    return true;
+                }
+            }
+            tried[at] = stood;
+        }
+        false
+    }
+
+    /// One byte of the header was lost: its own check tells.
+    fn mend_header(&mut self, piece: &Piece) -> bool {
+        let (number, start) = (self.extent.number, piece.range.start);
+        for at in start..(start + HEADER_BYTES).min(piece.range.end) {
+            let stood = self.bytes[at];
+            for mask in 1..=u8::MAX {
+                self.bytes[at] = stood ^ mask;
+                let header = examine_header(&self.shared.identity, number, &self.bytes, start);
+                if header.is_some_and(|it| it.end_from(start) <= piece.range.end)
+                    && matches!(
+                        examine(&self.shared.identity, number, &self.bytes, start),
+                        Examined::Valid(_)
+                    )
+                {
+                    return true;
+                }
+            }
+            self.bytes[at] = stood;
+        }
+        false
+    }
+
+    fn try_record(&mut self, range: &Range<usize>, header: &RecordHeader, payload: &[u8]) -> bool {
+        let identity = &self.shared.identity;
+        let place = range.start as u32;
+        let mut covered = self.bytes[range.start - HASH_BYTES..range.start].to_vec();
+        covered.extend(encode_header(identity, self.extent.number, place, header));
+        covered.extend(payload);
+        covered.resize(covered.len().next_multiple_of(ALIGN_BYTES), 0);
+        let hash = chain_hash(identity, &covered);
+        covered.extend(hash);
+        self.try_bytes(range, &covered[HASH_BYTES..])
+    }
+
+    /// Puts a whole record in, and leaves it there if it is the one: it ends with the hash that the
+    /// disk still has, or the record behind it chains on its hash.
+    fn try_bytes(&mut self, range: &Range<usize>, record: &[u8]) -> bool {
+        if record.len() != range.len() {
+            return false;
+        }
+        let stood = self.bytes[range.clone()].to_vec();
+        self.bytes[range.clone()].copy_from_slice(record);
+        let identity = &self.shared.identity;
+        let is_whole = match examine(identity, self.extent.number, &self.bytes, range.start) {
+            Examined::Valid(header) => header.end_from(range.start) == range.end,
+            _ => false,
+        };
+        let is_right = is_whole
+            && (stood.ends_with(&record[record.len() - HASH_BYTES..])
+                || self.is_chained(range.end));
+        if !is_right {
+            self.bytes[range.clone()].copy_from_slice(&stood);
+        }
+        is_right
+    }
+
+    /// Whether what stands behind `end` chains on the hash before it: a record, or the next
+    /// segment.
+    fn is_chained(&self, end: usize) -> bool {
+        if end < self.extent.end {
+            let examined = examine(&self.shared.identity, self.extent.number, &self.bytes, end);
+            return matches!(examined, Examined::Valid(_));
+        }
+        if self.extent.is_marked {
+            return false;
+        }
+        let next = self.shared.segment(self.extent.number.saturating_add(1));
+        let header = next.and_then(|next| SegmentHeader::decode(next.published()).ok());
+        header.is_some_and(|header| {
+            header.gap.is_none() && self.bytes[..end].ends_with(header.chain_start.as_bytes())
+        })
+    }
+
+    /// What the first whole record behind a faulty place knew to be synced.
+    fn synced_after(&self, piece: &Piece) -> u64 {
+        let (identity, number) = (&self.shared.identity, self.extent.number);
+        examine_header(identity, number, &self.bytes, piece.range.end)
+            .map_or(u64::MAX, |header| header.synced_index.count())
+    }
+}

@@ -1,0 +1,347 @@
+//! What the disk loses of complete segments while the log is open is found and brought back, and
+//! nothing else is touched.
+
+mod support;
+
+use quorate_log::{
+    Broken, DataFolder, LogOffset, MemoryBackend, Mended, Opened, RecordRef, Scrubbed, open,
+};
+use support::{
+    GENESIS, KIND, Random, SEGMENT_BYTES, TestFolder, append, config, open_memory, payload,
+    payloads, sync, try_open,
+};
+
+const RECORDS: u64 = 60;
+
+fn name(segment: u32) -> String {
+    format!("segment-{segment:010}")
+}
+
+/// Three segments and a part of a fourth, all synced.
+fn filled(memory: &MemoryBackend) -> (Opened, Vec<RecordRef>) {
+    let mut log = open_memory(memory);
+    let mut places = Vec::new();
+    while log.writer.end().offset.segment() < 3 {
+        let number = places.len() as u64;
+        places.push(append(
+            &mut log,
+            &payload(number, 40 + (number as usize * 61) % 400),
+        ));
+        assert!(number < RECORDS, "the segments are small");
+        if number.is_multiple_of(3) {
+            sync(&mut log);
+        }
+    }
+    sync(&mut log);
+    (log, places)
+}
+
+fn expected(places: &[RecordRef]) -> Vec<Vec<u8>> {
+    (0..places.len())
+        .map(|number| payload(number as u64, 40 + (number * 61) % 400))
+        .collect()
+}
+
+/// One pass; the segments that were not whole.
+fn pass(log: &mut Opened) -> Vec<u32> {
+    let mut faulty = Vec::new();
+    loop {
+        match log.scrubber.step(1024).expect("a read") {
+            Scrubbed::PassEnd => return faulty,
+            Scrubbed::Faulty { segment, .. } => faulty.push(segment),
+            Scrubbed::More { .. } | Scrubbed::Whole { .. } => {}
+        }
+    }
+}
+
+fn durable(memory: &MemoryBackend, segment: u32) -> Vec<u8> {
+    memory
+        .power_cut(|_| false)
+        .file(&name(segment))
+        .expect("it")
+}
+
+#[test]
+fn a_pass_reads_every_complete_segment_and_not_the_one_that_is_appended_to() {
+    let memory = MemoryBackend::new();
+    let (mut log, _) = filled(&memory);
+    let mut whole = Vec::new();
+    let mut read = 0;
+    loop {
+        match log.scrubber.step(5000).expect("a read") {
+            Scrubbed::PassEnd => break,
+            Scrubbed::Whole { segment, bytes } => {
+                whole.push(segment);
+                read += bytes;
+            }
+            Scrubbed::More { bytes } => read += bytes,
+            Scrubbed::Faulty { segment, .. } => panic!("segment {segment}"),
+        }
+    }
+    assert_eq!((whole, read), (vec![0, 1, 2], 3 * SEGMENT_BYTES as usize));
+    assert_eq!(log.scrubber.is_direct(), Some(true));
+    memory.rot(&name(3), 600, 1, false);
+    assert_eq!(pass(&mut log), [0; 0]);
+}
+
+/// Row A: what memory still shows is written to the disk again, whatever byte it was.
+#[test]
+fn every_byte_that_the_disk_alone_lost_is_written_again_from_memory() {
+    let memory = MemoryBackend::new();
+    let (mut log, places) = filled(&memory);
+    let before = durable(&memory, 1);
+    for offset in (0..SEGMENT_BYTES as usize).step_by(7) {
+        memory.rot(&name(1), offset, 0xff, false);
+        assert_eq!(pass(&mut log), [1], "byte {offset}");
+        let mend = log.scrubber.mend(1).expect("a read").expect("a fault");
+        let mended = mend.finish().expect("a write");
+        assert!(mended.repaired > 0 && mended.left.is_empty(), "{offset}");
+        assert_eq!(durable(&memory, 1), before, "byte {offset}");
+        assert_eq!(pass(&mut log), [0; 0]);
+    }
+    assert_eq!(payloads(&log.reader), expected(&places));
+}
+
+/// Row B: also when memory shows the same wrong byte.
+#[test]
+fn every_single_byte_of_a_segment_comes_back_from_the_chain_alone() {
+    let memory = MemoryBackend::new();
+    let (mut log, places) = filled(&memory);
+    let before = durable(&memory, 1);
+    let mut random = Random(9);
+    for offset in (0..SEGMENT_BYTES as usize).step_by(13) {
+        let mask = 1 << random.below(8);
+        memory.rot(&name(1), offset, mask, true);
+        assert_eq!(pass(&mut log), [1], "byte {offset}");
+        let mend = log.scrubber.mend(1).expect("a read").expect("a fault");
+        let mended = mend.finish().expect("a write");
+        assert!(mended.left.is_empty(), "byte {offset}: {mended:?}");
+        assert_eq!(durable(&memory, 1), before, "byte {offset}");
+    }
+    assert_eq!(payloads(&log.reader), expected(&places));
+}
+
+/// Loses `bytes` bytes of the disk and of memory.
+fn lose(memory: &MemoryBackend, segment: u32, from: usize, bytes: usize) {
+    for offset in from..from + bytes {
+        memory.rot(&name(segment), offset, 0x5a, true);
+    }
+}
+
+fn first_broken(log: &Opened, segment: u32) -> (quorate_log::Mend, Broken) {
+    let mend = log
+        .scrubber
+        .mend(segment)
+        .expect("a read")
+        .expect("a fault");
+    let broken = mend.broken();
+    (mend, broken[0])
+}
+
+fn second_of(places: &[RecordRef], segment: u32) -> (usize, RecordRef) {
+    let here = |place: &(usize, &RecordRef)| place.1.offset.segment() == segment;
+    let (number, place) = places.iter().enumerate().filter(here).nth(1).expect("two");
+    (number, *place)
+}
+
+/// Row C: bytes of a stranger are taken if they are the ones that stood there, and no others.
+#[test]
+fn offered_bytes_are_taken_if_the_chain_names_them_and_no_others() {
+    let memory = MemoryBackend::new();
+    let (log, places) = filled(&memory);
+    let before = durable(&memory, 1);
+    let (number, place) = second_of(&places, 1);
+    let right = &expected(&places)[number];
+    let at = place.offset.bytes() as usize;
+    // In the payload; the header as well; the hash at the end as well.
+    for (from, bytes) in [
+        (at + 40, 20),
+        (at, 50),
+        (at + 33, right.len().next_multiple_of(8) + 31),
+    ] {
+        lose(&memory, 1, from, bytes);
+        let (mut mend, broken) = first_broken(&log, 1);
+        assert_eq!(broken.place, place);
+        // What chains on a hash that is lost seems faulty with it, and is not.
+        assert!(mend.broken().len() <= 2);
+        let mut wrong = right.clone();
+        wrong[0] ^= 1;
+        assert!(!mend.offer(place.offset, KIND, &[&wrong]));
+        assert!(!mend.offer(place.offset, KIND, &[right, b"more"]));
+        assert!(!mend.offer(LogOffset::new(1, 8), KIND, &[right]));
+        assert!(mend.offer(place.offset, KIND, &[&right[..9], &right[9..]]));
+        let repaired = mend.finish().expect("a write").repaired;
+        assert!(repaired > 0);
+        assert_eq!(durable(&memory, 1), before);
+        assert_eq!(&log.reader.read(place).expect("whole")[..], &right[..]);
+    }
+}
+
+/// Row D: what nobody can give stays as it is, nothing is cut, and the next start marks it.
+#[test]
+fn what_cannot_be_brought_back_is_kept_and_nothing_is_cut() {
+    let memory = MemoryBackend::new();
+    let (mut log, places) = filled(&memory);
+    let (_, place) = second_of(&places, 1);
+    lose(&memory, 1, place.offset.bytes() as usize + 40, 20);
+    let damaged = durable(&memory, 1);
+    for _ in 0..2 {
+        assert_eq!(pass(&mut log), [1]);
+        let (mend, _) = first_broken(&log, 1);
+        let Mended { repaired, left } = mend.finish().expect("nothing is written");
+        assert_eq!((repaired, left.len()), (0, 1));
+        assert_eq!(left[0].index, Some(place.index));
+        assert_eq!(durable(&memory, 1), damaged);
+    }
+    // The log goes on meanwhile.
+    append(&mut log, b"one more");
+    sync(&mut log);
+    drop(log);
+    let log = try_open(&memory).expect("a log that is marked");
+    assert_eq!(log.recovery.marked.len(), 1);
+    assert!(log.recovery.cut.is_none());
+    assert_eq!(durable(&memory, 1), damaged);
+    // What is marked is known, and not looked at again.
+    let mut log = log;
+    assert_eq!(pass(&mut log), [0; 0]);
+}
+
+#[test]
+fn a_segment_that_was_pruned_meanwhile_does_not_come_back() {
+    let memory = MemoryBackend::new();
+    let (mut log, _) = filled(&memory);
+    memory.rot(&name(1), 700, 1, false);
+    let mend = log.scrubber.mend(1).expect("a read").expect("a fault");
+    log.pruner.prune(2).expect("old segments go");
+    mend.finish().expect("nothing to write");
+    assert!(
+        !memory
+            .file_names()
+            .iter()
+            .any(|file| file.starts_with(&name(1)))
+    );
+    assert_eq!(pass(&mut log), [0; 0]);
+}
+
+#[test]
+fn power_lost_at_every_step_of_mending_leaves_the_old_segment_or_the_mended_one() {
+    for step in 0.. {
+        let memory = MemoryBackend::new();
+        let (log, places) = filled(&memory);
+        memory.rot(&name(1), 700, 1, false);
+        let mend = log.scrubber.mend(1).expect("a read").expect("a fault");
+        memory.power_off_after(step);
+        let is_done = mend.finish().is_ok();
+        for keeps in [false, true] {
+            let after = memory.power_cut(|_| keeps);
+            let found = after.file(&name(1)).expect("it has one of the two");
+            assert_eq!(found.len(), SEGMENT_BYTES as usize);
+            let after_open = try_open(&after).expect("a log");
+            let is_old = after_open.recovery.marked.len() == 1;
+            assert!(is_old || payloads(&after_open.reader) == expected(&places));
+            assert!(after_open.recovery.cut.is_none());
+        }
+        if is_done {
+            assert!(step > 2, "there are several steps");
+            break;
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_leaves_the_faulty_segment_for_later() {
+    let memory = MemoryBackend::new();
+    let (mut log, _) = filled(&memory);
+    let before = durable(&memory, 1);
+    memory.rot(&name(1), 700, 1, false);
+    memory.set_full(true);
+    let mend = log.scrubber.mend(1).expect("a read").expect("a fault");
+    mend.finish().expect_err("no room");
+    assert!(
+        !memory
+            .file_names()
+            .iter()
+            .any(|file| file.ends_with(".new"))
+    );
+    memory.set_full(false);
+    assert_eq!(pass(&mut log), [1]);
+    let mend = log.scrubber.mend(1).expect("a read").expect("a fault");
+    assert_eq!(mend.finish().expect("there is room").repaired, 1);
+    assert_eq!(durable(&memory, 1), before);
+}
+
+/// On a real file system, under an open mapping: another process has written into the file.
+#[test]
+fn a_byte_changed_in_a_file_under_an_open_log_is_found_and_brought_back() {
+    use std::os::unix::fs::FileExt;
+    let temporary = TestFolder::new();
+    let folder = DataFolder::open(temporary.path()).expect("a folder");
+    let mut log = open(&folder, &config(), GENESIS).expect("a log");
+    while log.writer.end().offset.segment() < 2 {
+        let number = log.writer.end().index.count();
+        append(&mut log, &payload(number, 300));
+    }
+    sync(&mut log);
+    let path = temporary.path().join(name(0));
+    let before = std::fs::read(&path).expect("the segment");
+    let held = log.reader.iter().nth(1).expect("two").expect("whole");
+    let bytes = held.to_vec();
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .open(&path)
+        .expect("it opens");
+    file.write_all_at(&[before[2000] ^ 0x40], 2000)
+        .expect("a write");
+    drop(file);
+    assert_eq!(pass(&mut log), [0]);
+    let mend = log.scrubber.mend(0).expect("a read").expect("a fault");
+    let mended = mend.finish().expect("a write");
+    assert!(mended.left.is_empty() && mended.repaired > 0);
+    assert_eq!(std::fs::read(&path).expect("the segment"), before);
+    assert_eq!(pass(&mut log), [0; 0]);
+    // Who had the old file open reads on, and new reads come from the new one.
+    assert_eq!(held[..], bytes[..]);
+    assert!(log.reader.iter().all(|record| record.is_ok()));
+}
+
+/// The disk is right, and what readers are shown is not: they get the disk's.
+#[test]
+fn what_memory_alone_lost_is_read_from_the_disk_again() {
+    let memory = MemoryBackend::new();
+    let (log, places) = filled(&memory);
+    let (_, place) = second_of(&places, 1);
+    let at = place.offset.bytes() as usize + 40;
+    memory.rot(&name(1), at, 0x10, true);
+    memory.rot(&name(1), at, 0x10, false);
+    log.reader.read(place).expect_err("memory is wrong");
+    let mend = log.scrubber.mend(1).expect("a read").expect("a fault");
+    assert!(mend.finish().expect("a write").left.is_empty());
+    log.reader.read(place).expect("it is right again");
+}
+
+/// Whatever is lost, nothing is ever brought back otherwise than it was.
+#[test]
+fn random_damage_is_mended_right_or_not_at_all() {
+    let mut random = Random(77);
+    for _ in 0..60 {
+        let memory = MemoryBackend::new();
+        let (mut log, _) = filled(&memory);
+        let before = durable(&memory, 1);
+        for _ in 0..=random.below(4) {
+            let from = random.below(u64::from(SEGMENT_BYTES) - 64) as usize;
+            lose(&memory, 1, from, 1 + random.below(64) as usize);
+        }
+        let damaged = durable(&memory, 1);
+        if pass(&mut log).is_empty() {
+            assert_eq!(damaged, before);
+            continue;
+        }
+        let mend = log.scrubber.mend(1).expect("a read").expect("a fault");
+        let mended = mend.finish().expect("a write");
+        let after = durable(&memory, 1);
+        for ((&was, &lost), &is) in before.iter().zip(&damaged).zip(&after) {
+            assert!(is == was || is == lost, "a third byte");
+        }
+        assert_eq!(mended.left.is_empty(), after == before);
+    }
+}

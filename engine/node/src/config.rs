@@ -133,6 +133,8 @@ pub struct NodeLimits {
     pub pool_bytes_max: usize,
     /// Finalized blocks that may wait for the embedding program.
     pub finalized_queue_max: usize,
+    /// Bytes of the newest blocks of the public stream that are kept for those who read it.
+    pub public_bytes_max: usize,
     /// Stamps of blocks kept for `/trace`, some 56 bytes each; 0: none are made.
     pub trace_stamps: usize,
 }
@@ -161,6 +163,7 @@ impl Default for NodeLimits {
             pool_commands_max: 262_144,
             pool_bytes_max: 256 * 1024 * 1024,
             finalized_queue_max: 4096,
+            public_bytes_max: 64 * 1024 * 1024,
             trace_stamps: 0,
         }
     }
@@ -290,7 +293,7 @@ impl ConfigFile {
     }
 
     /// Every number with a range: its field, itself, the least and the most.
-    const fn ranges(&self) -> [(&'static str, u64, u64, u64); 7] {
+    const fn ranges(&self) -> [(&'static str, u64, u64, u64); 8] {
         let limits = &self.limits;
         [
             (
@@ -318,6 +321,12 @@ impl ConfigFile {
                 limits.finalized_queue_max as u64,
                 1,
                 1 << 20,
+            ),
+            (
+                "limits.public_bytes_max",
+                limits.public_bytes_max as u64,
+                64 << 10,
+                1 << 40,
             ),
             (
                 "limits.trace_stamps",

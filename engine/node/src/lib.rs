@@ -13,6 +13,7 @@ pub mod genesis;
 pub mod hex;
 pub mod keys;
 pub mod profiles;
+pub mod publication;
 pub mod topology;
 
 // The application and what it sees.
@@ -22,6 +23,7 @@ pub mod roots;
 mod salvage;
 pub mod sessions;
 pub mod state_machine;
+pub mod streams;
 
 // When the state goes apart from the others'.
 pub mod drift;
@@ -58,3 +60,8 @@ pub mod status;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod trace;
+
+/// The guide's program is compiled and run with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/embedding.md")]
+struct EmbeddingGuide;

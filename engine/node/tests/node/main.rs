@@ -8,5 +8,6 @@ mod joining;
 mod refusals;
 mod signed;
 mod snapshots;
+mod streams;
 mod support;
 mod trust;

@@ -47,6 +47,18 @@ impl Net {
         Ok(())
     }
 
+    /// Bytes that wait for `client`, sealed or not; none when it is not connected.
+    #[must_use]
+    pub fn client_waiting(&self, client: ClientId) -> Option<usize> {
+        let link = self.links.get(client.0)?;
+        match &link.role {
+            Role::Client { outbound } if link.doomed.is_none() => {
+                Some(outbound.len() + link.connection.sealed.len())
+            }
+            _ => None,
+        }
+    }
+
     /// Disconnects `client`. What is queued is flushed as far as the socket takes it at once.
     pub fn close_client(&mut self, client: ClientId, reason: CloseReason) {
         let is_client = |link: &crate::link::Link| matches!(link.role, Role::Client { .. });

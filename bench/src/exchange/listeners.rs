@@ -1,15 +1,16 @@
-//! When each validator tells one session the same.
+//! When each validator tells one session, and everybody, the same.
 //!
-//! Owns a connection of one session to every validator and the times at which results come over
-//! them. Never: submits anything.
+//! Owns a connection of one session to every validator and the times at which its results, and the
+//! events of the public stream, come over them. Never: submits anything.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use quorate::client_wire::ServerFrame;
+use quorate::client_wire::{ServerFrame, encode_public_subscribe};
 use quorate::keys::KeyPair;
+use quorate::streams::StreamPosition;
 use quorate_net::{ClientLinks, CloseReason, Limits, LinkHandler, LinkId};
 
 use super::ExchangeError;
@@ -20,42 +21,66 @@ use crate::load::{Chain, SessionKey};
 const LOOK: Duration = Duration::from_millis(50);
 /// Wait before a validator that is not there is dialed again.
 const REDIAL: Duration = Duration::from_millis(100);
-/// Results that some validator has told and others have not yet; the oldest go first.
+/// What some validator has told and others have not yet; the oldest go first.
 const OPEN_MAX: usize = 4_096;
 
-/// From the first to the last validator that told one result.
+/// From the first to the last validator that told one and the same.
 #[derive(Debug, Default)]
 pub struct Skew {
-    /// Over the results that every validator told.
+    /// Over what every validator told.
     pub latencies: Latencies,
-    /// Results that some validator did not tell: it was down, or not yet connected.
+    /// What some validator did not tell: it was down, or not yet connected.
     pub partial: u64,
+}
+
+/// Times by what was told, until all have told it.
+struct Tally<T> {
+    validators: usize,
+    open: BTreeMap<T, Vec<Option<Instant>>>,
+    skew: Skew,
 }
 
 struct Listening {
     /// By validator.
     links: Vec<Option<LinkId>>,
     dial_at: Vec<Instant>,
-    /// When each validator told a result, by its number.
-    open: BTreeMap<u64, Vec<Option<Instant>>>,
-    skew: Skew,
-    now: Instant,
+    /// Links that came up and have not asked for the public stream yet.
+    fresh: Vec<LinkId>,
+    /// By number.
+    results: Tally<u64>,
+    events: Tally<StreamPosition>,
 }
 
 impl Listening {
     fn validator(&self, link: LinkId) -> Option<usize> {
         self.links.iter().position(|at| *at == Some(link))
     }
+}
 
-    fn told(&mut self, validator: usize, seq: u64) {
-        let validators = self.links.len();
+impl<T: Copy + Ord> Tally<T> {
+    fn new(validators: usize) -> Self {
+        Self {
+            validators,
+            open: BTreeMap::new(),
+            skew: Skew::default(),
+        }
+    }
+
+    /// The skew; what is open will not be told by all any more.
+    fn finish(mut self) -> Skew {
+        self.skew.partial += self.open.len() as u64;
+        self.skew
+    }
+
+    fn told(&mut self, validator: usize, what: T, now: Instant) {
+        let validators = self.validators;
         let times = self
             .open
-            .entry(seq)
+            .entry(what)
             .or_insert_with(|| vec![None; validators]);
-        times[validator].get_or_insert(self.now);
+        times[validator].get_or_insert(now);
         if times.iter().all(Option::is_some) {
-            let times = self.open.remove(&seq).unwrap_or_default();
+            let times = self.open.remove(&what).unwrap_or_default();
             let known = || times.iter().flatten();
             if let (Some(first), Some(last)) = (known().min(), known().max()) {
                 let nanos = last.duration_since(*first).as_nanos();
@@ -72,7 +97,9 @@ impl Listening {
 }
 
 impl LinkHandler for Listening {
-    fn link_up(&mut self, _: LinkId, _: u16, _: u64) {}
+    fn link_up(&mut self, link: LinkId, _: u16, _: u64) {
+        self.fresh.push(link);
+    }
 
     fn link_down(&mut self, link: LinkId, _: CloseReason) {
         if let Some(validator) = self.validator(link) {
@@ -85,37 +112,55 @@ impl LinkHandler for Listening {
         let Some(validator) = self.validator(link) else {
             return;
         };
-        if let Ok((_, ServerFrame::Results(results))) = ServerFrame::decode(frame) {
-            self.now = Instant::now();
-            for result in results {
-                self.told(validator, result.item.seq);
+        let now = Instant::now();
+        match ServerFrame::decode(frame) {
+            Ok((_, ServerFrame::Results(results))) => {
+                for result in results {
+                    self.results.told(validator, result.item.seq, now);
+                }
             }
+            Ok((_, ServerFrame::Public(public))) => {
+                for event in public {
+                    self.events.told(validator, event.position, now);
+                }
+            }
+            _ => {}
         }
     }
 }
 
-/// Listens at every validator to the results of one session, until `stop` is set.
+/// Listens at every validator to the results of one session and to the public stream, until `stop`
+/// is set: the skew of the one and of the other.
 ///
 /// # Errors
 /// This machine has no sockets left.
-pub fn listen(chain: &Chain, key: &Arc<KeyPair>, stop: &AtomicBool) -> Result<Skew, ExchangeError> {
+pub fn listen(
+    chain: &Chain,
+    key: &Arc<KeyPair>,
+    stop: &AtomicBool,
+) -> Result<(Skew, Skew), ExchangeError> {
     let mut links = ClientLinks::new(Limits::default())?;
     let now = Instant::now();
     let validators = chain.addresses.len();
     let mut listening = Listening {
         links: vec![None; validators],
         dial_at: vec![now; validators],
-        open: BTreeMap::new(),
-        skew: Skew::default(),
-        now,
+        fresh: Vec::new(),
+        results: Tally::new(validators),
+        events: Tally::new(validators),
     };
+    let mut frame = Vec::new();
+    encode_public_subscribe(1, StreamPosition::LIVE, &mut frame);
     while !stop.load(Ordering::Relaxed) {
         dial(chain, key, &mut links, &mut listening);
+        for link in listening.fresh.drain(..) {
+            // One that is gone already is told of in this turn.
+            links.send(link, &frame).ok();
+        }
+        links.flush();
         links.turn(Instant::now(), Some(LOOK), &mut listening)?;
     }
-    let mut skew = listening.skew;
-    skew.partial += listening.open.len() as u64;
-    Ok(skew)
+    Ok((listening.results.finish(), listening.events.finish()))
 }
 
 fn dial(chain: &Chain, key: &Arc<KeyPair>, links: &mut ClientLinks, listening: &mut Listening) {
@@ -140,26 +185,20 @@ mod tests {
     #[test]
     fn a_result_counts_from_the_first_to_the_last_validator_and_only_when_all_told_it() {
         let now = Instant::now();
-        let mut listening = Listening {
-            links: vec![None; 3],
-            dial_at: vec![now; 3],
-            open: BTreeMap::new(),
-            skew: Skew::default(),
-            now,
-        };
+        let mut tally = Tally::new(3);
         for (validator, at_us) in [(1, 0), (0, 40), (1, 90), (2, 100)] {
-            listening.now = now + Duration::from_micros(at_us);
-            listening.told(validator, 7);
-            listening.told(0, 8);
+            let now = now + Duration::from_micros(at_us);
+            tally.told(validator, 7, now);
+            tally.told(0, 8, now);
         }
-        assert_eq!(listening.skew.latencies.count(), 1);
-        let max = listening.skew.latencies.percentiles().max.unwrap();
+        assert_eq!(tally.skew.latencies.count(), 1);
+        let max = tally.skew.latencies.percentiles().max.unwrap();
         assert!((99.0..=101.0).contains(&max), "{max}");
-        assert_eq!(listening.open.len(), 1);
+        assert_eq!(tally.open.len(), 1);
         for seq in 10..10 + OPEN_MAX as u64 {
-            listening.told(0, seq);
+            tally.told(0, seq, now);
         }
-        assert_eq!(listening.open.len(), OPEN_MAX);
-        assert_eq!(listening.skew.partial, 1, "the oldest is given up");
+        assert_eq!(tally.open.len(), OPEN_MAX);
+        assert_eq!(tally.skew.partial, 1, "the oldest is given up");
     }
 }

@@ -8,6 +8,7 @@
 
 mod decode;
 mod encode;
+mod public;
 
 pub use decode::{
     ClientFrame, Outputs, ResultView, Results, Sections, ServerFrame, Stream, Verdicts,
@@ -16,6 +17,11 @@ pub use encode::{
     ClientFrameWriter, ResultsFrame, StreamFrame, VerdictsWriter, encode_answer, encode_busy,
     encode_query, encode_refused, encode_root, encode_root_ask, encode_session, encode_session_ask,
     encode_status, encode_status_ask,
+};
+
+pub use public::{
+    Public, PublicAsk, PublicEvent, PublicFrame, PublicMark, PublicState, encode_public_ask,
+    encode_public_mark, encode_public_stop, encode_public_subscribe,
 };
 
 pub use crate::lanes::{Rejection, Verdict};
@@ -49,6 +55,9 @@ mod kind {
     pub(super) const STATUS_ASK: u8 = 3;
     pub(super) const ROOT_ASK: u8 = 4;
     pub(super) const SESSION_ASK: u8 = 5;
+    pub(super) const PUBLIC_SUBSCRIBE: u8 = 6;
+    pub(super) const PUBLIC_ASK: u8 = 7;
+    pub(super) const PUBLIC_STOP: u8 = 8;
     pub(super) const VERDICTS: u8 = 129;
     pub(super) const RESULTS: u8 = 130;
     pub(super) const ANSWER: u8 = 131;
@@ -58,6 +67,8 @@ mod kind {
     pub(super) const BUSY: u8 = 135;
     pub(super) const STREAM: u8 = 136;
     pub(super) const REFUSED: u8 = 137;
+    pub(super) const PUBLIC: u8 = 138;
+    pub(super) const PUBLIC_MARK: u8 = 139;
 }
 
 /// One finalized command, without its outputs.

@@ -142,6 +142,8 @@ pub struct NodeLimits {
     pub pool_bytes_max: usize,
     /// Finalized blocks that may wait for the embedding program.
     pub finalized_queue_max: usize,
+    /// Bytes of the newest blocks of the public stream that are kept for those who read it.
+    pub public_bytes_max: usize,
     /// Stamps of blocks kept for `/trace`, some 56 bytes each; 0: none are made.
     pub trace_stamps: usize,
 }
@@ -170,6 +172,7 @@ impl Default for NodeLimits {
             pool_commands_max: 262_144,
             pool_bytes_max: 256 * 1024 * 1024,
             finalized_queue_max: 4096,
+            public_bytes_max: 64 * 1024 * 1024,
             trace_stamps: 0,
         }
     }
@@ -327,6 +330,12 @@ impl ConfigFile {
                 limits.finalized_queue_max as u64,
                 1,
                 1 << 20,
+            ),
+            (
+                "limits.public_bytes_max",
+                limits.public_bytes_max as u64,
+                64 << 10,
+                1 << 40,
             ),
             (
                 "limits.trace_stamps",

@@ -30,6 +30,7 @@ use crate::sessions::{
 use crate::state_machine::{
     Audience, Context, Lane, Output, SessionEvent, SessionId, StateMachine,
 };
+use crate::streams::PublicRing;
 
 /// Tells the executor's randomness from that of other checks with the same seed.
 const EXECUTOR_STREAM: u64 = 0;
@@ -47,6 +48,8 @@ pub struct FinalBlock {
     pub payload: Arc<[u8]>,
     /// How it became final; none when it is replayed from the log.
     pub path: Option<FinalPath>,
+    /// When it became final here, by the monotonic clock; 0 when it is replayed from the log.
+    pub final_ns: u64,
     /// Its commands that clients of this validator wait for, ascending by index.
     pub admitted: Vec<Admitted>,
 }
@@ -88,6 +91,8 @@ pub struct Executor<S> {
     changed: Vec<SessionId>,
     auth: Arc<CommandAuth>,
     check: BatchCheck,
+    /// The public stream of what is executed before anybody is served; none elsewhere.
+    public: Option<PublicRing>,
 }
 
 impl<S: StateMachine> Executor<S> {
@@ -106,6 +111,7 @@ impl<S: StateMachine> Executor<S> {
             time_ns: genesis_time_ns,
             roots: RootRing::default(),
             timeout_next_ns: None,
+            public: None,
         }
     }
 
@@ -117,6 +123,25 @@ impl<S: StateMachine> Executor<S> {
         self.auth = auth;
         self.note_keys();
         self
+    }
+
+    /// Keeps the public stream of what is executed from here on, at most so many bytes of it, for
+    /// whoever [takes](Self::take_public) it when the node serves.
+    #[must_use]
+    pub fn keeping_public(mut self, bytes_max: usize) -> Self {
+        self.public = Some(PublicRing::new(bytes_max));
+        self
+    }
+
+    /// The public stream so far; it is kept here no longer.
+    pub fn take_public(&mut self) -> Option<PublicRing> {
+        let mut public = self.public.take()?;
+        // Nothing may have been executed on a snapshot, and then nothing of it was taken in.
+        let next = self.height.saturating_add(1);
+        if public.tip().height != next {
+            public.begin(next);
+        }
+        Some(public)
     }
 
     /// What is found out about signatures.
@@ -158,6 +183,7 @@ impl<S: StateMachine> Executor<S> {
         results.id = Some(block.id);
         results.time_ns = self.time_ns;
         results.path = block.path;
+        results.final_ns = block.final_ns;
         self.time_out_sessions(results);
         self.fire_timers(results);
         let signatures = self.check_signatures(commands.clone());
@@ -166,6 +192,7 @@ impl<S: StateMachine> Executor<S> {
             let index = u32::try_from(index).unwrap_or(u32::MAX);
             let result = self.execute_command(index, &view, checked, results);
             results.commands.push(result);
+            results.count_lane(view.lane as usize);
         }
         self.tell_corrections(results);
         self.timeout_next_ns = self.sessions.due_next_ns();
@@ -177,6 +204,9 @@ impl<S: StateMachine> Executor<S> {
         }
         if height.is_multiple_of(ROOT_HEIGHTS) {
             results.root = Some(self.root());
+        }
+        if let Some(public) = &mut self.public {
+            public.push(results);
         }
         Ok(())
     }

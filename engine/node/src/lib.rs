@@ -13,6 +13,7 @@ pub mod genesis;
 pub mod hex;
 pub mod keys;
 pub mod profiles;
+pub mod publication;
 pub mod topology;
 
 // The application and what it sees.
@@ -23,6 +24,7 @@ mod salvage;
 mod scrub;
 pub mod sessions;
 pub mod state_machine;
+pub mod streams;
 
 // When the state goes apart from the others'.
 pub mod drift;

@@ -6,6 +6,8 @@
 
 use crate::drift::DivergedStatus;
 use crate::lanes::Rejection;
+use crate::publication::Publication;
+use crate::state_machine::Lane;
 use quorate_net::CloseReason;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -137,8 +139,13 @@ impl Durations {
 
     /// Appends an OpenMetrics histogram in seconds, one bucket a doubling.
     fn render(&self, name: &str, help: &str, text: &mut String) {
-        let mut lines =
-            format!("# TYPE {name} histogram\n# UNIT {name} seconds\n# HELP {name} {help}\n");
+        render_head(name, help, text);
+        self.render_samples(name, "", text);
+    }
+
+    /// The samples of one label, which ends with a comma, or of none.
+    fn render_samples(&self, name: &str, label: &str, text: &mut String) {
+        let mut lines = String::new();
         let mut total = 0;
         for (place, bucket) in self.buckets.iter().enumerate() {
             total += bucket.read();
@@ -146,19 +153,30 @@ impl Durations {
                 let edge = bucket_end_ns(place) as f64 / 1e9;
                 push(
                     &mut lines,
-                    format_args!("{name}_bucket{{le=\"{edge}\"}} {total}\n"),
+                    format_args!("{name}_bucket{{{label}le=\"{edge}\"}} {total}\n"),
                 );
             }
         }
         push(
             &mut lines,
-            format_args!("{name}_bucket{{le=\"+Inf\"}} {total}\n"),
+            format_args!("{name}_bucket{{{label}le=\"+Inf\"}} {total}\n"),
         );
-        push(&mut lines, format_args!("{name}_count {total}\n"));
+        let braces = match label.trim_end_matches(',') {
+            "" => String::new(),
+            label => format!("{{{label}}}"),
+        };
+        push(&mut lines, format_args!("{name}_count{braces} {total}\n"));
         let sum = self.sum_ns.read() as f64 / 1e9;
-        push(&mut lines, format_args!("{name}_sum {sum}\n"));
+        push(&mut lines, format_args!("{name}_sum{braces} {sum}\n"));
         text.push_str(&lines);
     }
+}
+
+fn render_head(name: &str, help: &str, text: &mut String) {
+    push(
+        text,
+        format_args!("# TYPE {name} histogram\n# UNIT {name} seconds\n# HELP {name} {help}\n"),
+    );
 }
 
 /// Formatting into a string cannot fail.
@@ -176,6 +194,13 @@ macro_rules! numbers {
             $($(#[doc = $doc])+ pub $name: Number,)*
             /// From a command's receipt here to its finality here.
             pub finality: Durations,
+            /// The same by lane: how long this gateway's clients wait in each.
+            pub inclusion: [Durations; Lane::COUNT],
+            /// From a block's finality here to its results and events on their way to the
+            /// sockets.
+            pub publish: Durations,
+            /// When which block was published here.
+            pub publication: Publication,
             /// One sync of the log.
             pub sync: Durations,
             /// One turn of the loop that had work, without waiting.
@@ -206,6 +231,9 @@ enum Kind {
     /// It goes up and down.
     Gauge,
 }
+
+/// Every lane's label, by number.
+const LANES: [&str; Lane::COUNT] = ["cancel", "order", "price", "admin"];
 
 /// Every rejection, with its label.
 const REJECTIONS: &[(Rejection, &str)] = &[
@@ -337,6 +365,12 @@ numbers! {
     Counter signatures_made;
     /// Turns of the loop that had work.
     Counter turns;
+    /// Subscriptions to the public stream.
+    Gauge public_subscriptions;
+    /// Subscriptions that were cut since their readers were too slow.
+    Counter public_cuts;
+    /// Height of the oldest block of the public stream that is kept.
+    Gauge public_oldest;
     /// Finalized blocks that the embedding program did not take in time.
     Counter finalized_lagged;
 }
@@ -372,6 +406,12 @@ impl Metrics {
             "From a command's receipt here to its finality here.",
             &mut text,
         );
+        self.render_inclusion(&mut text);
+        self.publish.render(
+            "quorate_publish_seconds",
+            "From a block's finality here to its results and events on their way to the sockets.",
+            &mut text,
+        );
         self.sync
             .render("quorate_sync_seconds", "One sync of the log.", &mut text);
         self.turn.render(
@@ -381,6 +421,15 @@ impl Metrics {
         );
         text.push_str("# EOF\n");
         text
+    }
+
+    fn render_inclusion(&self, text: &mut String) {
+        let name = "quorate_inclusion_seconds";
+        let help = "From a command's receipt here to its finality here, by lane.";
+        render_head(name, help, text);
+        for (lane, durations) in LANES.iter().zip(&self.inclusion) {
+            durations.render_samples(name, &format!("lane=\"{lane}\","), text);
+        }
     }
 
     fn render_labelled(&self, text: &mut String) {

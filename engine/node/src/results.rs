@@ -8,7 +8,7 @@ use quorate_consensus::effect::FinalPath;
 use quorate_consensus::types::BlockId;
 
 use crate::roots::StateRoot;
-use crate::state_machine::{Audience, Output, SessionId};
+use crate::state_machine::{Audience, Lane, Output, SessionId};
 
 /// Blocks after which the order stage hears how far execution is, at latest.
 const SETTLE_HEIGHTS: u64 = 16;
@@ -98,6 +98,8 @@ pub struct BlockResults {
     pub time_ns: u64,
     /// How it became final here; none when it was replayed from the log.
     pub path: Option<FinalPath>,
+    /// When it became final here, by this process's monotonic clock; 0 when it was replayed.
+    pub final_ns: u64,
     /// One a command, in block order: the place in this list is the command's index.
     pub commands: Vec<CommandResult>,
     /// The state root after the block, where one was due.
@@ -105,6 +107,8 @@ pub struct BlockResults {
     /// Where the sessions stand that are not where their commands alone would have them: what a
     /// pool cannot know from the blocks.
     pub corrections: Vec<Correction>,
+    /// Commands of each lane, in the order in which they stand in the block.
+    lanes: [u32; Lane::COUNT],
     outputs: Vec<OutputEntry>,
     bytes: Vec<u8>,
 }
@@ -122,6 +126,8 @@ impl BlockResults {
         self.id = None;
         self.time_ns = 0;
         self.path = None;
+        self.final_ns = 0;
+        self.lanes = [0; Lane::COUNT];
         self.root = None;
         self.corrections.clear();
         self.commands.clear();
@@ -139,6 +145,20 @@ impl BlockResults {
                 end: self.bytes.len(),
             });
         }
+    }
+
+    /// Takes note that the next command is of this lane.
+    pub(crate) fn count_lane(&mut self, lane: usize) {
+        if let Some(count) = self.lanes.get_mut(lane) {
+            *count += 1;
+        }
+    }
+
+    /// The commands with their lanes, by number: in a block one lane follows another.
+    pub(crate) fn commands_by_lane(&self) -> impl Iterator<Item = (usize, &CommandResult)> {
+        let lanes = self.lanes.iter().enumerate();
+        let lanes = lanes.flat_map(|(lane, &count)| std::iter::repeat_n(lane, count as usize));
+        lanes.zip(&self.commands)
     }
 
     /// Whether the order stage is to hear of this block's execution now: there is something that

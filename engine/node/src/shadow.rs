@@ -242,6 +242,7 @@ impl<S: StateMachine> Shadow<S> {
             header,
             payload: payload.into(),
             path: None,
+            final_ns: 0,
             admitted: Vec::new(),
         };
         Ok(self.executor.execute(&block, &mut self.results)?)

@@ -36,6 +36,9 @@ pub enum Lane {
 }
 
 impl Lane {
+    /// How many there are.
+    pub const COUNT: usize = 4;
+
     /// The lane with this number, if there is one.
     #[must_use]
     pub const fn from_u8(number: u8) -> Option<Self> {
@@ -126,7 +129,9 @@ impl Output {
         self.push(Audience::Session(session), bytes);
     }
 
-    /// Appends an output of the public stream.
+    /// Appends an output of the public stream. One above
+    /// [`PUBLIC_OUTPUT_BYTES_MAX`](crate::streams::PUBLIC_OUTPUT_BYTES_MAX) is left out of it, by
+    /// every validator alike.
     pub fn to_public(&mut self, bytes: &[u8]) {
         self.push(Audience::Public, bytes);
     }

@@ -4,7 +4,7 @@
 //! Never: on the path of a command; it is made when it is asked for.
 
 use crate::drift::DivergedStatus;
-use crate::metrics::{DurationsSummary, Metrics};
+use crate::metrics::{Durations, DurationsSummary, Metrics};
 use crate::profiles::{Idle, Threading};
 use crate::replica::OrderStage;
 use crate::roots::StateRoot;
@@ -69,6 +69,23 @@ pub struct NodeStatus {
     pub commands_finalized: u64,
     /// From a command's receipt here to its finality here, microseconds.
     pub finality: DurationsSummary,
+    /// The same by lane, for clients of this validator: cancel, order, price, admin.
+    #[serde(default)]
+    pub inclusion: Vec<DurationsSummary>,
+    /// From a block's finality here to its results and events on their way to the sockets,
+    /// microseconds.
+    #[serde(default)]
+    pub publish: DurationsSummary,
+    /// Heights and when they were published here, nanoseconds since the Unix epoch by this
+    /// machine's clock: the newest ones and every 64th of a longer time.
+    #[serde(default)]
+    pub published: Vec<(u64, u64)>,
+    /// Height of the oldest block of the public stream that is kept.
+    #[serde(default)]
+    pub public_oldest: u64,
+    /// Subscriptions to the public stream.
+    #[serde(default)]
+    pub public_subscriptions: u64,
     /// One sync of the log, microseconds.
     pub sync: DurationsSummary,
     /// Clients that are connected.
@@ -179,6 +196,11 @@ impl NodeStatus {
             pool_bytes: facts.order.lanes().bytes() as u64,
             commands_finalized: metrics.commands_finalized.read(),
             finality: metrics.finality.summary(),
+            inclusion: metrics.inclusion.iter().map(Durations::summary).collect(),
+            publish: metrics.publish.summary(),
+            published: metrics.publication.read(),
+            public_oldest: metrics.public_oldest.read(),
+            public_subscriptions: metrics.public_subscriptions.read(),
             sync: metrics.sync.summary(),
             clients: metrics.clients_connected.read(),
             threads: format!("{:?}", facts.threading).to_lowercase(),

@@ -97,6 +97,7 @@ impl Fixture {
             header,
             payload,
             path: None,
+            final_ns: 0,
             admitted: Vec::new(),
         };
         self.op(JournalOp::Finalized(Box::new(block)));

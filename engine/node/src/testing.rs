@@ -117,6 +117,7 @@ pub(crate) fn final_block(
         header,
         payload,
         path: None,
+        final_ns: 0,
         admitted: Vec::new(),
     }
 }

@@ -162,6 +162,7 @@ impl<S: StateMachine> Member<S> {
                 ..LanesConfig::new(SESSIONS_MAX, FAN_NS)
             },
             cache_bytes_max: plan.cache_bytes_max,
+            public_bytes_max: 0,
             auth: Arc::new(CommandAuth::session()),
             snapshots: None,
         };

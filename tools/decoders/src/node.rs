@@ -3,10 +3,12 @@
 use crate::consensus::{certificates, commands, evidence, headers, records};
 use crate::decoder::{Cap, Decode, Decoder, Verdict};
 use quorate::client_wire::{
-    ClientFrame, ClientFrameWriter, Outcome, Place, Refusal, Rejection, ResultItem, ResultsFrame,
-    ServerFrame, StreamFrame, Verdict as Admission, Verdicts, VerdictsWriter, encode_answer,
-    encode_busy, encode_query, encode_refused, encode_root, encode_root_ask, encode_session,
-    encode_session_ask, encode_status, encode_status_ask,
+    ClientFrame, ClientFrameWriter, Outcome, Place, Public, PublicAsk, PublicFrame, PublicMark,
+    PublicState, Refusal, Rejection, ResultItem, ResultsFrame, ServerFrame, StreamFrame,
+    Verdict as Admission, Verdicts, VerdictsWriter, encode_answer, encode_busy, encode_public_ask,
+    encode_public_mark, encode_public_stop, encode_public_subscribe, encode_query, encode_refused,
+    encode_root, encode_root_ask, encode_session, encode_session_ask, encode_status,
+    encode_status_ask,
 };
 use quorate::config::ConfigFile;
 use quorate::drift::Trace;
@@ -19,6 +21,7 @@ use quorate::results::{BlockResults, CommandResult};
 use quorate::sessions::{LastResult, SessionTable};
 use quorate::snapshot::{CHUNK_BYTES, Manifest, SECTIONS_MAX, SectionEntry};
 use quorate::state_machine::SessionId;
+use quorate::streams::StreamPosition;
 use quorate_consensus::types::ValidatorIndex;
 use quorate_consensus::wire;
 use quorate_log::{RecordKind, RecordRef};
@@ -97,6 +100,49 @@ fn submit(entries: &[Vec<u8>], bytes: &mut Vec<u8>) {
     writer.finish();
 }
 
+fn at(height: u64, index: u32) -> StreamPosition {
+    StreamPosition { height, index }
+}
+
+/// Three events of two blocks.
+fn public_frame() -> Vec<u8> {
+    let mut frame = PublicFrame::default();
+    frame.begin(None, 11, at(5, 2));
+    frame.begin_block(5, 50, 2);
+    frame.push(b"trade");
+    frame.push(b"");
+    frame.begin_block(9, 90, 0);
+    frame.push(b"price");
+    frame.finish(at(10, 0));
+    frame.bytes().to_vec()
+}
+
+fn public_mark() -> PublicMark {
+    PublicMark {
+        id: 11,
+        state: PublicState::Cut,
+        next: at(9, 0),
+        oldest: at(10, 0),
+        tip: at(77, 0),
+    }
+}
+
+fn rewrite_public(leader: Option<ValidatorIndex>, public: &Public<'_>) -> Vec<u8> {
+    let mut frame = PublicFrame::default();
+    frame.begin(leader, public.id(), public.from());
+    let mut height = None;
+    for event in public.clone() {
+        let position = event.position;
+        if height != Some(position.height) {
+            height = Some(position.height);
+            frame.begin_block(position.height, event.time_ns, position.index);
+        }
+        frame.push(event.bytes);
+    }
+    frame.finish(public.end());
+    frame.bytes().to_vec()
+}
+
 fn client_frames() -> Vec<Vec<u8>> {
     vec![
         made(|bytes| submit(&commands(), bytes)),
@@ -105,6 +151,9 @@ fn client_frames() -> Vec<Vec<u8>> {
         made(|bytes| encode_status_ask(8, bytes)),
         made(|bytes| encode_root_ask(9, bytes)),
         made(|bytes| encode_session_ask(10, bytes)),
+        made(|bytes| encode_public_subscribe(11, at(5, 2), bytes)),
+        made(|bytes| encode_public_ask(12, at(5, 2), at(9, 0), bytes)),
+        made(|bytes| encode_public_stop(13, bytes)),
     ]
 }
 
@@ -124,6 +173,11 @@ fn decode_client(input: &[u8]) -> Verdict {
         ClientFrame::StatusAsk { id } => encode_status_ask(id, bytes),
         ClientFrame::RootAsk { id } => encode_root_ask(id, bytes),
         ClientFrame::SessionAsk { id } => encode_session_ask(id, bytes),
+        ClientFrame::Public { id, ask } => match ask {
+            PublicAsk::Subscribe { from } => encode_public_subscribe(id, from, bytes),
+            PublicAsk::Range { from, to } => encode_public_ask(id, from, to, bytes),
+            PublicAsk::Stop => encode_public_stop(id, bytes),
+        },
     });
     Verdict::canonical(input, &again)
 }
@@ -178,6 +232,8 @@ fn server_frames() -> Vec<Vec<u8>> {
         made(|bytes| encode_session(leader, 10, (3, true), bytes)),
         made(|bytes| encode_busy(leader, 11, 1000, bytes)),
         made(|bytes| encode_refused(leader, 12, Refusal::Diverged, bytes)),
+        public_frame(),
+        made(|bytes| encode_public_mark(leader, &public_mark(), bytes)),
     ]
 }
 
@@ -261,6 +317,8 @@ fn decode_server(input: &[u8]) -> Verdict {
         ServerFrame::Refused { id, reason } => {
             made(|bytes| encode_refused(leader, id, reason, bytes))
         }
+        ServerFrame::Public(public) => rewrite_public(leader, &public),
+        ServerFrame::PublicMark(mark) => made(|bytes| encode_public_mark(leader, &mark, bytes)),
     };
     Verdict::canonical(input, &again)
 }

@@ -127,6 +127,7 @@ fn the_exchange_settles_to_zero_while_a_validator_is_killed_and_comes_back() {
     assert!(rounds("fresh") >= 3, "a fixing needs three: {prices}");
     assert!(rounds("degraded") + rounds("stale") < rounds("fresh"));
     assert!(count("release_skew_results") > 0);
+    assert!(count("public_skew_events") > 0);
     let skew = |key: &str| report["release_skew_us"][key].as_f64().unwrap();
     assert!(skew("p50") <= skew("p99") && skew("p99") <= skew("max"));
 }

@@ -14,6 +14,7 @@ mod event;
 mod gateway;
 mod identity;
 mod pending;
+mod public;
 mod quorum;
 mod sessions;
 mod taking;
@@ -21,8 +22,11 @@ mod watch;
 
 pub use blocking::{Client, Finalized};
 pub use event::ClientEvent;
+pub use public::{PublicClient, PublicItem, PublicOptions, PublicReader, PublicUpdate};
 pub use quorum::Trust;
 pub use sessions::{ClientOptions, ClientRef, Clients};
+
+use crate::streams::StreamPosition;
 
 /// A client cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +58,20 @@ pub enum ClientError {
     /// A validator refused the command for good.
     #[error("rejected: {0:?}")]
     Rejected(crate::lanes::Rejection),
+    /// No validator that was asked has this position of the public stream any more.
+    #[error("the public stream begins at {oldest}, {position} is gone")]
+    Gone {
+        /// What was wanted.
+        position: StreamPosition,
+        /// The oldest position of the validator that was asked last.
+        oldest: StreamPosition,
+    },
+    /// The block has fewer public outputs.
+    #[error("there is no position {position} in the public stream")]
+    NoSuchPosition {
+        /// What was wanted.
+        position: StreamPosition,
+    },
     /// The time given was over.
     #[error("no answer within the time given")]
     Timeout,

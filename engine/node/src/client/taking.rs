@@ -156,6 +156,8 @@ impl<F: FnMut(ClientRef, ClientEvent<'_>)> Taking<'_, F> {
                 };
                 self.tell(place, event);
             }
+            // A session subscribes to nothing; a reader of the public stream does.
+            ServerFrame::Public(_) | ServerFrame::PublicMark(_) => {}
             ServerFrame::Busy { id, retry_after_us } => {
                 self.tell(place, ClientEvent::Busy { id, retry_after_us });
             }

@@ -2,16 +2,17 @@
 //! before anything is done with it; nothing may stand after the content.
 
 use super::{
-    CLIENT_FRAME_BYTES_MAX, CLIENT_WIRE_VERSION, FrameError, Place, QUESTION_BYTES_MAX, Refusal,
-    ResultItem, SECTION_NAME_BYTES_MAX, SECTIONS_MAX, SUBMIT_COMMANDS_MAX, Verdict, VerdictRun,
-    kind, leader_from_wire, outcome_from_byte, refusal_from_code, rejection_from_code,
+    CLIENT_FRAME_BYTES_MAX, CLIENT_WIRE_VERSION, FrameError, Place, Public, PublicAsk, PublicMark,
+    QUESTION_BYTES_MAX, Refusal, ResultItem, SECTION_NAME_BYTES_MAX, SECTIONS_MAX,
+    SUBMIT_COMMANDS_MAX, Verdict, VerdictRun, kind, leader_from_wire, outcome_from_byte,
+    refusal_from_code, rejection_from_code,
 };
 use quorate_consensus::payload::{Commands, ENTRY_BYTES_FIXED, parse_entries};
 use quorate_consensus::types::ValidatorIndex;
 
 /// Takes fixed-width fields off the front of a frame.
 #[derive(Clone, Copy, Debug)]
-struct Reader<'a>(&'a [u8]);
+pub(super) struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
     fn array<const N: usize>(&mut self) -> Result<&'a [u8; N], FrameError> {
@@ -20,7 +21,7 @@ impl<'a> Reader<'a> {
         Ok(head)
     }
 
-    fn bytes(&mut self, count: usize) -> Result<&'a [u8], FrameError> {
+    pub(super) fn bytes(&mut self, count: usize) -> Result<&'a [u8], FrameError> {
         let (head, rest) = self
             .0
             .split_at_checked(count)
@@ -29,7 +30,7 @@ impl<'a> Reader<'a> {
         Ok(head)
     }
 
-    fn u8(&mut self) -> Result<u8, FrameError> {
+    pub(super) fn u8(&mut self) -> Result<u8, FrameError> {
         self.array::<1>().map(|bytes| bytes[0])
     }
 
@@ -37,11 +38,11 @@ impl<'a> Reader<'a> {
         self.array().map(|bytes| u16::from_le_bytes(*bytes))
     }
 
-    fn u32(&mut self) -> Result<u32, FrameError> {
+    pub(super) fn u32(&mut self) -> Result<u32, FrameError> {
         self.array().map(|bytes| u32::from_le_bytes(*bytes))
     }
 
-    fn u64(&mut self) -> Result<u64, FrameError> {
+    pub(super) fn u64(&mut self) -> Result<u64, FrameError> {
         self.array().map(|bytes| u64::from_le_bytes(*bytes))
     }
 
@@ -58,7 +59,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    const fn end(self) -> Result<(), FrameError> {
+    pub(super) const fn end(self) -> Result<(), FrameError> {
         match self.0.len() {
             0 => Ok(()),
             bytes => Err(FrameError::Trailing(bytes)),
@@ -100,6 +101,13 @@ pub enum ClientFrame<'a> {
         /// Comes back in the answer.
         id: u64,
     },
+    /// Something about the public stream.
+    Public {
+        /// Comes back in everything that comes of it.
+        id: u64,
+        /// What is wanted.
+        ask: PublicAsk,
+    },
 }
 
 impl<'a> ClientFrame<'a> {
@@ -135,6 +143,10 @@ impl<'a> ClientFrame<'a> {
             kind::SESSION_ASK => Ok(Self::SessionAsk {
                 id: last_u64(reader)?,
             }),
+            kind @ (kind::PUBLIC_SUBSCRIBE | kind::PUBLIC_ASK | kind::PUBLIC_STOP) => {
+                let (id, ask) = (reader.u64()?, PublicAsk::decode(kind, reader)?);
+                Ok(Self::Public { id, ask })
+            }
             other => Err(FrameError::Kind(other)),
         }
     }
@@ -225,6 +237,10 @@ pub enum ServerFrame<'a> {
         /// Why.
         reason: Refusal,
     },
+    /// A stretch of the public stream.
+    Public(Public<'a>),
+    /// Where a subscription or a range of the public stream stands.
+    PublicMark(PublicMark),
 }
 
 impl<'a> ServerFrame<'a> {
@@ -283,6 +299,8 @@ impl<'a> ServerFrame<'a> {
                 let reason = refusal_from_code(code).ok_or(FrameError::Field("reason"))?;
                 Self::Refused { id, reason }
             }
+            kind::PUBLIC => Self::Public(Public::decode(reader)?),
+            kind::PUBLIC_MARK => Self::PublicMark(PublicMark::decode(reader)?),
             other => return Err(FrameError::Kind(other)),
         };
         Ok((leader, content))

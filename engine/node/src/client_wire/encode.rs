@@ -7,18 +7,18 @@ use super::{
 };
 use quorate_consensus::types::ValidatorIndex;
 
-fn client_header(kind: u8, bytes: &mut Vec<u8>) {
+pub(super) fn client_header(kind: u8, bytes: &mut Vec<u8>) {
     bytes.extend_from_slice(&CLIENT_WIRE_VERSION.to_le_bytes());
     bytes.extend_from_slice(&[kind, 0]);
 }
 
-fn server_header(kind: u8, leader: Option<ValidatorIndex>, bytes: &mut Vec<u8>) {
+pub(super) fn server_header(kind: u8, leader: Option<ValidatorIndex>, bytes: &mut Vec<u8>) {
     client_header(kind, bytes);
     bytes.extend_from_slice(&leader_to_wire(leader).to_le_bytes());
 }
 
 /// Overwrites a `u32` that was left open when the count behind it was not known.
-fn patch_u32(bytes: &mut [u8], at: usize, value: u32) {
+pub(super) fn patch_u32(bytes: &mut [u8], at: usize, value: u32) {
     if let Some(field) = bytes.get_mut(at..at + 4) {
         field.copy_from_slice(&value.to_le_bytes());
     }
@@ -258,7 +258,7 @@ impl StreamFrame {
     }
 }
 
-fn push_output(output: &[u8], bytes: &mut Vec<u8>) {
+pub(super) fn push_output(output: &[u8], bytes: &mut Vec<u8>) {
     let length = u32::try_from(output.len()).unwrap_or(u32::MAX);
     bytes.extend_from_slice(&length.to_le_bytes());
     bytes.extend_from_slice(output);

@@ -1,6 +1,7 @@
 //! One encoding a value, and an error for every other byte string.
 
 use super::*;
+use crate::streams::StreamPosition;
 use proptest::prelude::*;
 use quorate_consensus::payload::{Entry, Lane, encode_entry, session_of_key};
 
@@ -39,6 +40,24 @@ fn leader() -> Option<ValidatorIndex> {
     Some(ValidatorIndex::new(2))
 }
 
+fn at(height: u64, index: u32) -> StreamPosition {
+    StreamPosition { height, index }
+}
+
+/// Events (5, 2), (5, 3) and (9, 0) in a stretch from (5, 2) to (10, 0).
+fn public() -> PublicFrame {
+    let mut frame = PublicFrame::default();
+    frame.begin(leader(), 11, at(5, 2));
+    frame.begin_block(5, 50, 2);
+    frame.push(b"trade");
+    frame.push(b"");
+    frame.begin_block(6, 60, 0);
+    frame.begin_block(9, 90, 0);
+    frame.push(b"price");
+    frame.finish(at(10, 0));
+    frame
+}
+
 /// Every kind of client frame.
 fn client_frames() -> Vec<Vec<u8>> {
     let mut frames = vec![submit(&[entry(1, b"a"), entry(2, b""), entry(3, b"ccc")])];
@@ -51,6 +70,9 @@ fn client_frames() -> Vec<Vec<u8>> {
     add(&|bytes| encode_status_ask(8, bytes));
     add(&|bytes| encode_root_ask(9, bytes));
     add(&|bytes| encode_session_ask(10, bytes));
+    add(&|bytes| encode_public_subscribe(11, at(5, 2), bytes));
+    add(&|bytes| encode_public_ask(12, at(5, 2), at(9, 0), bytes));
+    add(&|bytes| encode_public_stop(13, bytes));
     frames
 }
 
@@ -108,6 +130,15 @@ fn server_frames() -> Vec<Vec<u8>> {
     add(&|bytes| encode_session(leader(), 10, (3, true), bytes));
     add(&|bytes| encode_busy(leader(), 11, 1000, bytes));
     add(&|bytes| encode_refused(leader(), 12, Refusal::Diverged, bytes));
+    add(&|bytes| bytes.extend_from_slice(public().bytes()));
+    let mark = PublicMark {
+        id: 11,
+        state: PublicState::Cut,
+        next: at(9, 0),
+        oldest: at(10, 0),
+        tip: at(77, 0),
+    };
+    add(&|bytes| encode_public_mark(leader(), &mark, bytes));
     frames
 }
 
@@ -127,8 +158,28 @@ fn rewrite_client(frame: &ClientFrame<'_>) -> Vec<u8> {
         ClientFrame::StatusAsk { id } => encode_status_ask(*id, &mut bytes),
         ClientFrame::RootAsk { id } => encode_root_ask(*id, &mut bytes),
         ClientFrame::SessionAsk { id } => encode_session_ask(*id, &mut bytes),
+        ClientFrame::Public { id, ask } => match *ask {
+            PublicAsk::Subscribe { from } => encode_public_subscribe(*id, from, &mut bytes),
+            PublicAsk::Range { from, to } => encode_public_ask(*id, from, to, &mut bytes),
+            PublicAsk::Stop => encode_public_stop(*id, &mut bytes),
+        },
     }
     bytes
+}
+
+fn rewrite_public(leader: Option<ValidatorIndex>, public: &Public<'_>) -> Vec<u8> {
+    let mut frame = PublicFrame::default();
+    frame.begin(leader, public.id(), public.from());
+    let mut height = None;
+    for event in public.clone() {
+        if height != Some(event.position.height) {
+            height = Some(event.position.height);
+            frame.begin_block(event.position.height, event.time_ns, event.position.index);
+        }
+        frame.push(event.bytes);
+    }
+    frame.finish(public.end());
+    frame.bytes().to_vec()
 }
 
 fn rewrite_server(leader: Option<ValidatorIndex>, frame: &ServerFrame<'_>) -> Vec<u8> {
@@ -173,6 +224,8 @@ fn rewrite_server(leader: Option<ValidatorIndex>, frame: &ServerFrame<'_>) -> Ve
             encode_busy(leader, *id, *retry_after_us, &mut bytes);
         }
         ServerFrame::Refused { id, reason } => encode_refused(leader, *id, *reason, &mut bytes),
+        ServerFrame::Public(public) => return rewrite_public(leader, public),
+        ServerFrame::PublicMark(mark) => encode_public_mark(leader, mark, &mut bytes),
     }
     bytes
 }
@@ -265,6 +318,60 @@ fn another_version_is_refused_as_such() {
     assert_eq!(
         ClientFrame::decode(&bytes).unwrap_err(),
         FrameError::Version(2)
+    );
+}
+
+#[test]
+fn the_bytes_of_the_public_stream_are_those_of_the_document() {
+    let hex = |bytes: &[u8]| crate::hex::encode(bytes);
+    let frames: Vec<String> = client_frames()[5..]
+        .iter()
+        .map(|bytes| hex(bytes))
+        .collect();
+    let position = "050000000000000002000000";
+    assert_eq!(frames[0], format!("010006000b00000000000000{position}"));
+    let end = "090000000000000000000000";
+    assert_eq!(
+        frames[1],
+        format!("010007000c00000000000000{position}{end}")
+    );
+    assert_eq!(frames[2], "010008000d00000000000000");
+    let blocks = [
+        "0500000000000000320000000000000002000000020000000500000074726164 6500000000",
+        "09000000000000005a0000000000000000000000010000000500000070726963 65",
+    ];
+    let blocks = blocks.concat().replace(' ', "");
+    let head = format!("01008a0002000b00000000000000{position}0a0000000000000000000000");
+    assert_eq!(hex(public().bytes()), format!("{head}02000000{blocks}"));
+    let mark = hex(server_frames().last().unwrap());
+    let oldest_and_tip = "0a00000000000000000000004d0000000000000000000000";
+    let expected = format!("01008b0002000b0000000000000002{end}{oldest_and_tip}");
+    assert_eq!(mark, expected);
+}
+
+#[test]
+fn a_stretch_with_a_hole_or_out_of_order_is_refused() {
+    let good = public().bytes().to_vec();
+    let damage = |at: usize, byte: u8| {
+        let mut bytes = good.clone();
+        bytes[at] = byte;
+        ServerFrame::decode(&bytes).unwrap_err()
+    };
+    // It begins at (5, 1), and (5, 2) comes first.
+    assert_eq!(damage(22, 1), FrameError::Field("block"));
+    // It ends at (9, 0), before its last event, and at (10, 1), which it does not reach.
+    assert_eq!(damage(26, 9), FrameError::Field("next"));
+    assert_eq!(damage(34, 1), FrameError::Field("next"));
+    // Its second block is the first one again.
+    let second = 42 + 24 + 9 + 4;
+    assert_eq!(good[second], 9);
+    assert_eq!(damage(second, 5), FrameError::Field("block"));
+    assert_eq!(damage(second, 4), FrameError::Field("block"));
+    let mut backwards = client_frames().remove(6);
+    backwards[12] = 10;
+    assert_eq!(
+        ClientFrame::decode(&backwards).unwrap_err(),
+        FrameError::Field("to")
     );
 }
 

@@ -122,6 +122,7 @@ fn block_of(height: u64, time_ns: u64, entries: impl IntoIterator<Item = Vec<u8>
         header,
         payload,
         path: None,
+        final_ns: 0,
         admitted: Vec::new(),
     }
 }

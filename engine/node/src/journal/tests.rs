@@ -132,6 +132,7 @@ fn finalized(height: u64) -> JournalOp {
         header,
         payload: Arc::from(*b"pp"),
         path: None,
+        final_ns: 0,
         admitted: Vec::new(),
     }))
 }

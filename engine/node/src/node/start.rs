@@ -31,6 +31,7 @@ use crate::stages::shared::{Publisher, SharedLoop, SharedParts};
 use crate::stages::verify::{VerifyParts, VerifyWorker};
 use crate::stages::wire::{ValidatorIdentity, WireStage};
 use crate::state_machine::StateMachine;
+use crate::streams::PublicRing;
 use crate::trace::Trace;
 use crate::vote_state::{self, KeepError, VoteState};
 use crossbeam::channel::{Receiver, bounded, unbounded};
@@ -195,6 +196,7 @@ fn replica_config(config: &NodeConfig) -> Result<ReplicaConfig, StartError> {
         log: log_config(config)?,
         lanes,
         cache_bytes_max: CACHE_BYTES_MAX,
+        public_bytes_max: config.limits.public_bytes_max,
         auth: Arc::new(command_auth(config)?),
         snapshots: Some(snapshots_path(&config.data)),
     })
@@ -240,7 +242,8 @@ pub(super) fn start<S: StateMachine>(
     tell_start(&config);
     let clock = Clock::new();
     let diverged = Diverged::find(&config)?;
-    let (parts, companions, trace) = open_parts(&config, app, clock)?;
+    let (mut parts, companions, trace) = open_parts(&config, app, clock)?;
+    let public = public_stream(&mut parts, config.limits.public_bytes_max);
     let (shadow_sender, asks) = ShadowSender::new();
     let bytes_max = config.log.bytes_max;
     let (reader, served) = (companions.reader, companions.served);
@@ -272,7 +275,7 @@ pub(super) fn start<S: StateMachine>(
     let parts = DedicatedParts {
         own: config.own,
         parts,
-        wire: WireStage::new(net, Arc::clone(&metrics), trace),
+        wire: WireStage::new(net, Arc::clone(&metrics), trace, (clock, public)),
         waker,
         sync: companions.sync,
         verify,
@@ -301,6 +304,12 @@ pub(super) fn start<S: StateMachine>(
         shadow: shadow_sender,
         thread: Some(start_threads(parts, besides)?),
     })
+}
+
+/// The public stream as far as recovery has executed it.
+fn public_stream<S: StateMachine>(parts: &mut Parts<S>, bytes_max: usize) -> PublicRing {
+    let executed = parts.executor.take_public();
+    executed.unwrap_or_else(|| PublicRing::new(bytes_max))
 }
 
 /// The way for questions of other threads, and its end in the loop.

@@ -215,6 +215,7 @@ impl Scan {
                     header,
                     payload,
                     path: None,
+                    final_ns: 0,
                     admitted: Vec::new(),
                 };
                 executor.execute(&block, &mut self.results)?;

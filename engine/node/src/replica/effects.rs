@@ -151,6 +151,7 @@ impl OrderStage {
             header,
             payload,
             path: Some(path),
+            final_ns: now.mono_ns,
             admitted: Vec::new(),
         };
         self.store.finalize(block.id, &block.header);

@@ -78,6 +78,8 @@ pub struct ReplicaConfig {
     pub lanes: LanesConfig,
     /// Bytes of payloads kept in memory for peers and delivery.
     pub cache_bytes_max: usize,
+    /// Bytes of the public stream that are kept of what is executed again; 0: nothing is.
+    pub public_bytes_max: usize,
     /// Whether commands are signed (genesis), and what is found out about that.
     pub auth: Arc<CommandAuth>,
     /// Folder of the snapshots, the newest of which a start begins with; none without them.
@@ -177,6 +179,9 @@ impl<S: StateMachine> Parts<S> {
         let sessions_max = config.lanes.sessions_max;
         let mut executor = Executor::new(app, sessions_max, set.genesis_time_ns())
             .with_auth(Arc::clone(&config.auth));
+        if config.public_bytes_max > 0 {
+            executor = executor.keeping_public(config.public_bytes_max);
+        }
         let snapshots = config.snapshots.clone().map(SnapshotFolder::new);
         let snapshot = snapshots
             .as_ref()

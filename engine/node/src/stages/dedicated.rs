@@ -426,10 +426,7 @@ impl NetThread {
             }
             ToNet::Block(results) => {
                 if self.metrics.is_serving() {
-                    self.wire.with_clients(|clients, send| {
-                        let mut send = |client, frame: &[u8]| send(client, frame);
-                        clients.send_block(leader, &results, &mut send);
-                    });
+                    self.wire.send_block(leader, &results);
                 }
                 count_block(&self.metrics, &results);
                 self.finalized.publish(&self.metrics, &mut vec![*results]);
@@ -520,6 +517,8 @@ impl Inward for Outward<'_> {
             }
             ClientFrame::RootAsk { id } => drop(self.app.send(ToApp::Root(from.client, id))),
             ClientFrame::SessionAsk { id } => drop(self.app.send(ToApp::Session(from, id))),
+            // The wire stage answers these itself.
+            ClientFrame::Public { .. } => {}
         }
     }
 }

@@ -5,7 +5,7 @@
 //! anything; the replica does.
 //!
 //! - `wire`: sockets, clients' requests, frames of peers (with `clients`: who is connected, and
-//!   whose results go where).
+//!   whose results go where, and `public`: who reads the public stream).
 //! - `verify`: signatures, on a thread of its own.
 //! - `check`: clients' signatures, on threads of their own or in pieces of a turn.
 //! - `journal`: the blocking calls of the log, on a thread of their own; and its appending end.
@@ -23,6 +23,7 @@ pub(crate) mod exchange;
 pub(crate) mod inlet;
 pub(crate) mod journal;
 pub(crate) mod order;
+pub(crate) mod public;
 pub(crate) mod scrub;
 pub(crate) mod shadow;
 pub(crate) mod shared;

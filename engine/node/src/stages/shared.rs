@@ -296,13 +296,14 @@ impl<S: StateMachine> SharedLoop<S> {
             );
         }
         let leader = Some(parts.replica.consensus().leader());
-        let has_results = !outbox.results.is_empty() || !outbox.repeats.is_empty();
-        if has_results && parts.metrics.is_serving() {
+        if parts.metrics.is_serving() {
+            for results in &outbox.results {
+                parts.wire.send_block(leader, results);
+            }
+        }
+        if !outbox.repeats.is_empty() && parts.metrics.is_serving() {
             parts.wire.with_clients(|clients, send| {
                 let mut send = |client, frame: &[u8]| send(client, frame);
-                for results in &outbox.results {
-                    clients.send_block(leader, results, &mut send);
-                }
                 clients.send_repeats(leader, &outbox.repeats, &mut send);
             });
         }
@@ -387,9 +388,12 @@ pub(crate) fn count_block(metrics: &Metrics, results: &BlockResults) {
         .add(results.commands.len() as u64);
     let refused = results.refused().len() as u64;
     metrics.block_signatures_bad.add(refused);
-    for command in &results.commands {
+    for (lane, command) in results.commands_by_lane() {
         if command.finality_ns > 0 {
             metrics.finality.record(command.finality_ns);
+            if let Some(inclusion) = metrics.inclusion.get(lane) {
+                inclusion.record(command.finality_ns);
+            }
         }
     }
 }
@@ -562,6 +566,8 @@ impl<S: StateMachine> Inward for Inner<'_, S> {
                     );
                 });
             }
+            // The wire stage answers these itself.
+            ClientFrame::Public { .. } => {}
             ClientFrame::SessionAsk { id } => {
                 let sessions = self.replica.executor().sessions();
                 let has_ended = sessions.has_ended(&from.session);

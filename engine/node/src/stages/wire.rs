@@ -5,12 +5,16 @@
 //! one. Never: decodes a peer's message, counts a vote, or waits for anything but the sockets.
 
 use super::clients::ClientTable;
+use super::clock::{Clock, wall_ns};
+use super::public::{Outlet, PublicStage};
 use crate::client_wire::{self, ClientFrame, Refusal, VerdictsWriter};
 use crate::keys::KeyPair;
 use crate::lanes::{CommandVerdict, Rejection, Verdict};
 use crate::metrics::Metrics;
 use crate::replica::{FrameClass, Frames};
+use crate::results::BlockResults;
 use crate::state_machine::SessionId;
+use crate::streams::PublicRing;
 use crate::trace::Trace;
 use quorate_consensus::effect::Destination;
 use quorate_consensus::payload::session_of_key;
@@ -23,6 +27,9 @@ use quorate_net::{
 };
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// When to ask for the public stream again that found no room, microseconds.
+const PUBLIC_RETRY_US: u32 = 10_000;
 
 /// To whom what comes in is handed. Called during a turn, on its thread.
 pub(crate) trait Inward {
@@ -91,6 +98,11 @@ pub(crate) struct WireStage {
     net: Net,
     clients: ClientTable,
     replies: Replies,
+    public: PublicStage,
+    /// Heights published in this turn, and when they became final.
+    fresh: Vec<(u64, u64)>,
+    leader: Option<ValidatorIndex>,
+    clock: Clock,
     metrics: Arc<Metrics>,
     faulty_peers: Vec<u16>,
     faulty_clients: Vec<ClientId>,
@@ -99,11 +111,20 @@ pub(crate) struct WireStage {
 }
 
 impl WireStage {
-    pub(crate) fn new(net: Net, metrics: Arc<Metrics>, trace: Trace) -> Self {
+    pub(crate) fn new(
+        net: Net,
+        metrics: Arc<Metrics>,
+        trace: Trace,
+        (clock, public): (Clock, PublicRing),
+    ) -> Self {
         Self {
             net,
             clients: ClientTable::default(),
             replies: Replies::default(),
+            public: PublicStage::new(public),
+            fresh: Vec::new(),
+            leader: None,
+            clock,
             metrics,
             faulty_peers: Vec::new(),
             faulty_clients: Vec::new(),
@@ -130,10 +151,16 @@ impl WireStage {
             inward,
             clients: &mut self.clients,
             replies: &mut self.replies,
+            public: &mut self.public,
             metrics: &self.metrics,
             faulty_peers: &mut self.faulty_peers,
             faulty_clients: &mut self.faulty_clients,
             peers_up: &mut self.peers_up,
+        };
+        let timeout = if taking.public.is_unfinished() {
+            Duration::ZERO
+        } else {
+            timeout
         };
         let work = self.net.turn(now, Some(timeout), &mut taking)?;
         self.metrics.peers_connected.set(self.peers_up);
@@ -165,6 +192,32 @@ impl WireStage {
     /// Frames for clients, to be filled in between turns.
     pub(crate) const fn replies(&mut self) -> &mut Replies {
         &mut self.replies
+    }
+
+    /// Tells everybody here what came of a block.
+    pub(crate) fn send_block(&mut self, leader: Option<ValidatorIndex>, results: &BlockResults) {
+        let net = &mut self.net;
+        self.clients
+            .send_block(leader, results, &mut |client, frame: &[u8]| {
+                send_client(net, client, frame)
+            });
+        self.public.publish(results);
+        self.fresh.push((results.height, results.final_ns));
+        self.leader = leader;
+    }
+
+    /// What was published is on its way to the sockets.
+    fn stamp_published(&mut self) {
+        if self.fresh.is_empty() {
+            return;
+        }
+        let (at_ns, wall_ns) = (self.clock.mono_ns(), wall_ns());
+        for (height, final_ns) in self.fresh.drain(..) {
+            self.metrics.publication.stamp(height, wall_ns);
+            if final_ns > 0 {
+                self.metrics.publish.record(at_ns.saturating_sub(final_ns));
+            }
+        }
     }
 
     /// Hands the table of clients out, with a way to send.
@@ -200,6 +253,7 @@ impl WireStage {
 
     /// Tells every client that this validator answers nobody any more.
     pub(crate) fn stop_serving(&mut self) {
+        self.public.clear();
         for client in self.clients.clients() {
             refuse(client, 0, &mut self.replies);
         }
@@ -218,11 +272,32 @@ impl WireStage {
         let net = &mut self.net;
         self.replies
             .drain(|client, frame| send_client(net, client, frame));
+        self.public.pump(self.leader, &mut Sockets(net));
         self.net.flush();
+        self.stamp_published();
     }
 
     pub(crate) fn copy_metrics(&self) {
         self.metrics.copy_net(self.net.counters());
+        let (metrics, public) = (&self.metrics, &self.public);
+        metrics
+            .public_subscriptions
+            .set(public.subscriptions_len() as u64);
+        metrics.public_cuts.set(public.cuts());
+        metrics.public_oldest.set(public.ring().oldest().height);
+    }
+}
+
+/// The sockets as the public stream sees them.
+struct Sockets<'n>(&'n mut Net);
+
+impl Outlet for Sockets<'_> {
+    fn waiting(&self, client: ClientId) -> Option<usize> {
+        self.0.client_waiting(client)
+    }
+
+    fn send(&mut self, client: ClientId, frame: &[u8]) {
+        send_client(self.0, client, frame);
     }
 }
 
@@ -247,9 +322,10 @@ const fn class_of(class: FrameClass) -> Class {
 /// itself, its status and its root, is what an operator needs then.
 const fn is_of_state(request: &ClientFrame<'_>) -> bool {
     match request {
-        ClientFrame::Submit { .. } | ClientFrame::Query { .. } | ClientFrame::SessionAsk { .. } => {
-            true
-        }
+        ClientFrame::Submit { .. }
+        | ClientFrame::Query { .. }
+        | ClientFrame::SessionAsk { .. }
+        | ClientFrame::Public { .. } => true,
         ClientFrame::StatusAsk { .. } | ClientFrame::RootAsk { .. } => false,
     }
 }
@@ -266,6 +342,7 @@ fn refuse_request(client: ClientId, request: &ClientFrame<'_>, replies: &mut Rep
         }),
         ClientFrame::Query { id, .. }
         | ClientFrame::SessionAsk { id }
+        | ClientFrame::Public { id, .. }
         | ClientFrame::StatusAsk { id }
         | ClientFrame::RootAsk { id } => refuse(client, *id, replies),
     }
@@ -296,6 +373,7 @@ struct Taking<'t, I> {
     inward: &'t mut I,
     clients: &'t mut ClientTable,
     replies: &'t mut Replies,
+    public: &'t mut PublicStage,
     metrics: &'t Metrics,
     faulty_peers: &'t mut Vec<u16>,
     faulty_clients: &'t mut Vec<ClientId>,
@@ -332,6 +410,7 @@ impl<I: Inward> Handler for Taking<'_, I> {
 
     fn client_down(&mut self, client: ClientId) {
         self.clients.remove(client);
+        self.public.remove(client);
     }
 
     fn client_frame(&mut self, client: ClientId, frame: &[u8]) {
@@ -341,6 +420,13 @@ impl<I: Inward> Handler for Taking<'_, I> {
         match ClientFrame::decode(frame) {
             Ok(request) if !self.metrics.is_serving() && is_of_state(&request) => {
                 refuse_request(client, &request, self.replies);
+            }
+            Ok(ClientFrame::Public { id, ask }) => {
+                if !self.public.take(client, id, ask) {
+                    self.replies.push(client, |bytes| {
+                        client_wire::encode_busy(None, id, PUBLIC_RETRY_US, bytes);
+                    });
+                }
             }
             Ok(request) => {
                 let caller = Caller {

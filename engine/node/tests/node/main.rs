@@ -9,5 +9,6 @@ mod refusals;
 mod scrub;
 mod signed;
 mod snapshots;
+mod streams;
 mod support;
 mod trust;

@@ -260,6 +260,7 @@ impl World {
             log: log_config(),
             lanes: LanesConfig::new(64, 20 * MS),
             cache_bytes_max: 64 * 1024,
+            public_bytes_max: 0,
             auth: Arc::new(self.auth(place)),
             snapshots: slot.snapshots.clone(),
         }

@@ -1,11 +1,13 @@
 //! `quorate status`: how the validators of a testnet are.
 //!
-//! Owns the choice of what of a status is shown. Never: judges it, beyond who answers.
+//! Owns the choice of what of a status is shown, and the spread over validators of the moments at
+//! which they published the same block. Never: judges it, beyond who answers.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use quorate::publication::spreads_ns;
 use quorate_bench::load::Chain;
 use quorate_bench::probe::{Question, Reply, ask_all};
 use quorate_bench::testnet::Testnet;
@@ -45,6 +47,47 @@ enum Validator {
 #[derive(Serialize)]
 struct Fields {
     validators: Vec<Validator>,
+    /// From the first to the last validator that published a block; null while they have none in
+    /// common.
+    release_skew_us: Option<Skew>,
+}
+
+/// How far apart the validators publish, by their own clocks.
+#[derive(Debug, PartialEq, Serialize)]
+struct Skew {
+    p50: f64,
+    p99: f64,
+    max: f64,
+    /// Blocks that this was measured on.
+    blocks: usize,
+}
+
+impl Skew {
+    /// Of those validators that answered.
+    fn of(validators: &[Validator]) -> Option<Self> {
+        let published = |one: &Validator| match one {
+            Validator::Answered(status) => {
+                serde_json::from_value::<Vec<(u64, u64)>>(status["published"].clone()).ok()
+            }
+            Validator::Unreachable { .. } => None,
+        };
+        let stamps: Vec<_> = validators.iter().filter_map(published).collect();
+        let mut spreads = spreads_ns(&stamps);
+        if stamps.len() < 2 || spreads.is_empty() {
+            return None;
+        }
+        spreads.sort_unstable();
+        let quantile = |percent: usize| {
+            let place = (spreads.len() * percent).div_ceil(100).max(1) - 1;
+            spreads.get(place).map_or(0.0, |&ns| ns as f64 / 1000.0)
+        };
+        Some(Self {
+            p50: quantile(50),
+            p99: quantile(99),
+            max: quantile(100),
+            blocks: spreads.len(),
+        })
+    }
 }
 
 /// Asks.
@@ -75,9 +118,26 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     let all = validators
         .iter()
         .all(|one| matches!(one, Validator::Answered(_)));
-    let text = text(&validators) + &diverged(&validators);
+    let release_skew_us = Skew::of(&validators);
+    let skew = release_skew_us.as_ref().map_or_else(String::new, |skew| {
+        let Skew {
+            p50,
+            p99,
+            max,
+            blocks,
+        } = skew;
+        format!(
+            "\nrelease skew by the validators' clocks: p50 {p50:.0}, p99 {p99:.0}, max {max:.0} us \
+             over {blocks} blocks"
+        )
+    });
+    let text = text(&validators) + &skew + &diverged(&validators);
     let code = if all { Code::Done } else { Code::No };
-    Ok(Report::new(&Fields { validators }, text)?.with_code(code))
+    let fields = Fields {
+        validators,
+        release_skew_us,
+    };
+    Ok(Report::new(&fields, text)?.with_code(code))
 }
 
 fn text(validators: &[Validator]) -> String {
@@ -146,4 +206,33 @@ fn plain(value: &Value) -> String {
 
 fn short(digits: &str) -> &str {
     digits.get(..16).unwrap_or(digits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_skew_is_over_blocks_that_all_who_answer_have_published() {
+        let told =
+            |stamps: &[(u64, u64)]| Validator::Answered(serde_json::json!({ "published": stamps }));
+        let down = || Validator::Unreachable {
+            index: 2,
+            error: "down".to_owned(),
+        };
+        let validators = [
+            told(&[(1, 5_000), (2, 9_000), (3, 1)]),
+            down(),
+            told(&[(1, 6_000), (2, 12_000)]),
+        ];
+        let skew = Skew {
+            p50: 1.0,
+            p99: 3.0,
+            max: 3.0,
+            blocks: 2,
+        };
+        assert_eq!(Skew::of(&validators), Some(skew));
+        assert_eq!(Skew::of(&[told(&[(1, 1)]), down()]), None);
+        assert_eq!(Skew::of(&[told(&[(1, 1)]), told(&[(2, 1)])]), None);
+    }
 }

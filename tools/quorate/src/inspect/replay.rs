@@ -191,6 +191,7 @@ impl<'a> Replay<'a> {
             header,
             payload,
             path: None,
+            final_ns: 0,
             admitted: Vec::new(),
         };
         self.executor

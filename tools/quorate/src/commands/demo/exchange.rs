@@ -45,7 +45,8 @@ const AUDIT_HEIGHTS: u64 = 64;
 /// What the run left behind.
 pub(super) struct Business {
     outcome: ExchangeOutcome,
-    skew: Skew,
+    /// Of results, and of events of the public stream.
+    skew: (Skew, Skew),
     killed: Option<usize>,
 }
 
@@ -68,6 +69,10 @@ pub(super) struct Fields {
     release_skew_us: Percentiles,
     /// Results that this was measured on.
     release_skew_results: u64,
+    /// From the first to the last validator that published one event of the public stream.
+    public_skew_us: Percentiles,
+    /// Events that this was measured on.
+    public_skew_events: u64,
     /// Every command that a client was told of is applied once, in the order of its session.
     exactly_once: bool,
     /// Results told to clients.
@@ -273,8 +278,10 @@ impl Business {
             settlements_deferred: ledger.deferred,
             exercised_lots: ledger.exercised_lots,
             prices: ledger.prices,
-            release_skew_us: self.skew.latencies.percentiles(),
-            release_skew_results: self.skew.latencies.count(),
+            release_skew_us: self.skew.0.latencies.percentiles(),
+            release_skew_results: self.skew.0.latencies.count(),
+            public_skew_us: self.skew.1.latencies.percentiles(),
+            public_skew_events: self.skew.1.latencies.count(),
             exactly_once,
             acknowledged: told.len() as u64,
             refused: self.outcome.refused,
@@ -352,7 +359,7 @@ fn replay(log: &Path, on_results: OnResults<'_>) -> Result<Ledger, Failure> {
 /// The table of what came of it.
 pub(super) fn text(fields: &Fields) -> String {
     let mut facts = table(&["exchange", "value"]);
-    let skew = &fields.release_skew_us;
+    let (skew, public) = (&fields.release_skew_us, &fields.public_skew_us);
     let us = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |us| format!("{us:.0}"));
     let prices = fields.prices;
     let yes_no = |holds| if holds { "yes" } else { "NO" }.to_owned();
@@ -380,6 +387,10 @@ pub(super) fn text(fields: &Fields) -> String {
         (
             "release skew p50, p99, max (us)",
             format!("{}, {}, {}", us(skew.p50), us(skew.p99), us(skew.max)),
+        ),
+        (
+            "public stream skew p50, p99, max (us)",
+            format!("{}, {}, {}", us(public.p50), us(public.p99), us(public.max)),
         ),
         (
             "results told, each applied once",

@@ -1,0 +1,548 @@
+//! A reader of the public stream: any key will do, no session is opened, nothing is submitted.
+//!
+//! Owns one connection at a time, the position up to which everything was told, and the going on
+//! from it at whichever validator answers: after a lost connection, or when it was too slow and was
+//! cut. So its owner sees each event once and in order. Never: threads, or more than one turn's
+//! worth of events; what its owner does not take waits in the socket, then in the validator's ring.
+//!
+//! [`PublicReader`] is polled by [`turn`](PublicReader::turn); [`PublicClient`] waits.
+
+use super::ClientError;
+use super::gateway::{Gateway, State, contacts};
+use super::identity::Identity;
+use crate::client_wire::{
+    Public, PublicEvent, PublicMark, PublicState, ServerFrame, encode_public_ask,
+    encode_public_subscribe,
+};
+use crate::genesis::Genesis;
+use crate::keys::KeyPair;
+use crate::streams::StreamPosition;
+use quorate_consensus::types::ValidatorIndex;
+use quorate_consensus::validators::ValidatorSet;
+use quorate_net::{ChainIds, ClientLinks, CloseReason, Limits, LinkHandler, LinkId};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How a reader behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PublicOptions {
+    /// The validator to begin with.
+    pub first: ValidatorIndex,
+    /// Whether to read at that validator alone, and never at another one.
+    pub only_first: bool,
+    /// Where to begin: [`StreamPosition::BEGIN`] for all that there ever was,
+    /// [`StreamPosition::LIVE`] for what comes.
+    pub from: StreamPosition,
+}
+
+impl Default for PublicOptions {
+    fn default() -> Self {
+        Self {
+            first: ValidatorIndex::new(0),
+            only_first: false,
+            from: StreamPosition::LIVE,
+        }
+    }
+}
+
+/// What a turn of a reader has to tell.
+#[derive(Debug)]
+pub enum PublicUpdate<'a> {
+    /// Logged in at a validator.
+    Connected(ValidatorIndex),
+    /// The connection to the validator ended.
+    Disconnected(ValidatorIndex),
+    /// The subscription holds; `tip` is where the validator's stream ended then.
+    Subscribed {
+        /// Where the validator's stream ended.
+        tip: StreamPosition,
+    },
+    /// The next event of the subscription.
+    Event(PublicEvent<'a>),
+    /// This reader was too slow; it subscribes again, and misses nothing.
+    Cut(StreamPosition),
+    /// The next event of the range that was asked for.
+    Ranged(PublicEvent<'a>),
+    /// The range is told up to here: to its end, or to that of the validator's stream.
+    RangeDone(StreamPosition),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Range {
+    at: StreamPosition,
+    to: StreamPosition,
+    /// Where the question on its way begins.
+    from: StreamPosition,
+    is_asked: bool,
+}
+
+/// What the callbacks of a turn may touch.
+struct Reading {
+    gateway: Gateway,
+    contacts_len: usize,
+    position: StreamPosition,
+    id: u64,
+    is_subscribed: bool,
+    range: Option<Range>,
+    range_id: u64,
+    /// Validators that one after another had the position no more.
+    gone: usize,
+    leaves: bool,
+    hold_until: Option<Instant>,
+    failure: Option<ClientError>,
+    now: Instant,
+}
+
+/// A polled reader of the public stream. See the module.
+pub struct PublicReader {
+    links: ClientLinks,
+    chain: ChainIds,
+    set: Arc<ValidatorSet>,
+    key: Arc<KeyPair>,
+    reading: Reading,
+    frame: Vec<u8>,
+}
+
+impl std::fmt::Debug for PublicReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PublicReader")
+            .field("position", &self.reading.position)
+            .finish_non_exhaustive()
+    }
+}
+
+impl PublicReader {
+    /// A reader that connects in its first turn.
+    ///
+    /// # Errors
+    /// No validator, or not the only one that is wanted, has a client address, or the operating
+    /// system refuses an event queue.
+    pub fn new(
+        genesis: &Genesis,
+        key: Arc<KeyPair>,
+        options: PublicOptions,
+    ) -> Result<Self, ClientError> {
+        let mut contacts = contacts(genesis);
+        if options.only_first {
+            let wanted = contacts.iter().filter(|one| one.validator == options.first);
+            contacts = wanted.cloned().collect();
+        }
+        if contacts.is_empty() {
+            return Err(ClientError::NoAddress);
+        }
+        let now = Instant::now();
+        let limits = Limits {
+            client_read_buffer_bytes: 256 * 1024,
+            client_read_bytes_per_turn: 1024 * 1024,
+            ..Limits::default()
+        };
+        Ok(Self {
+            links: ClientLinks::new(limits)?,
+            chain: ChainIds {
+                chain_id: *genesis.chain_id(),
+                genesis_hash: *genesis.hash(),
+            },
+            set: Arc::clone(genesis.validator_set()),
+            key,
+            reading: Reading {
+                contacts_len: contacts.len(),
+                gateway: Gateway::new(contacts, options.first, now),
+                position: options.from,
+                id: 0,
+                is_subscribed: false,
+                range: None,
+                range_id: 0,
+                gone: 0,
+                leaves: false,
+                hold_until: None,
+                failure: None,
+                now,
+            },
+            frame: Vec::new(),
+        })
+    }
+
+    /// Up to where everything was told: where another reader would go on.
+    #[must_use]
+    pub const fn position(&self) -> StreamPosition {
+        self.reading.position
+    }
+
+    /// The validator at which it is logged in.
+    #[must_use]
+    pub fn connected(&self) -> Option<ValidatorIndex> {
+        let gateway = &self.reading.gateway;
+        gateway.is_up().then(|| gateway.validator())
+    }
+
+    /// Asks for what lies between two positions, beside the subscription: a gap that another source
+    /// left. It takes the place of the range that was asked for before.
+    pub fn ask_range(&mut self, from: StreamPosition, to: StreamPosition) {
+        self.reading.range = Some(Range {
+            at: from,
+            from,
+            to: to.max(from),
+            is_asked: false,
+        });
+    }
+
+    /// Waits at most `timeout` for something to happen, takes it, and tells of it.
+    ///
+    /// # Errors
+    /// The event queue failed; [`ClientError::Gone`]: no validator has the position any more;
+    /// [`ClientError::NoSuchPosition`]. After these two the reader can be polled on, and comes to
+    /// the same end unless what it wants has changed.
+    pub fn turn(
+        &mut self,
+        now: Instant,
+        timeout: Duration,
+        mut on_update: impl FnMut(PublicUpdate<'_>),
+    ) -> Result<usize, ClientError> {
+        self.reading.now = now;
+        self.dial(now);
+        self.send(now);
+        self.links.flush();
+        let mut timeout = timeout;
+        let dial_at = match self.reading.gateway.state {
+            State::Down { dial_at } => Some(dial_at),
+            State::Dialing { .. } | State::Up { .. } => None,
+        };
+        for due in [dial_at, self.reading.hold_until].into_iter().flatten() {
+            timeout = timeout.min(due.saturating_duration_since(now));
+        }
+        let mut taking = Taking {
+            reading: &mut self.reading,
+            on_update: &mut on_update,
+        };
+        let work = self.links.turn(now, Some(timeout), &mut taking)?;
+        if std::mem::take(&mut self.reading.leaves) {
+            let (was_up, validator) = (
+                self.reading.gateway.is_up(),
+                self.reading.gateway.validator(),
+            );
+            if let Some(link) = self.reading.gateway.link() {
+                self.links.close(link);
+            }
+            self.reading.lost(now);
+            if was_up {
+                on_update(PublicUpdate::Disconnected(validator));
+            }
+        }
+        self.send(now);
+        self.links.flush();
+        match self.reading.failure.take() {
+            Some(failure) => Err(failure),
+            None => Ok(work),
+        }
+    }
+
+    fn dial(&mut self, now: Instant) {
+        let gateway = &mut self.reading.gateway;
+        if !matches!(gateway.state, State::Down { dial_at } if dial_at <= now) {
+            return;
+        }
+        let wanted = gateway.validator();
+        let identity = Identity::new(Arc::clone(&self.key), Arc::clone(&self.set), wanted);
+        let Some(address) = gateway.address() else {
+            return gateway.next(now);
+        };
+        let identity = Arc::new(identity);
+        match self.links.connect(now, address, self.chain, identity) {
+            Ok(link) => gateway.dialing(link),
+            Err(error) => {
+                tracing::debug!(%error, address, "cannot dial");
+                gateway.next(now);
+            }
+        }
+    }
+
+    /// Asks for what is wanted and not asked for yet.
+    fn send(&mut self, now: Instant) {
+        let reading = &mut self.reading;
+        let State::Up { link } = reading.gateway.state else {
+            return;
+        };
+        if reading.hold_until.is_some_and(|until| now < until) {
+            return;
+        }
+        reading.hold_until = None;
+        if !reading.is_subscribed {
+            self.frame.clear();
+            reading.id += 1;
+            encode_public_subscribe(reading.id, reading.position, &mut self.frame);
+            reading.is_subscribed = self.links.send(link, &self.frame).is_ok();
+        }
+        if let Some(range) = reading.range.as_mut().filter(|range| !range.is_asked) {
+            self.frame.clear();
+            reading.id += 1;
+            reading.range_id = reading.id;
+            range.from = range.at;
+            encode_public_ask(reading.id, range.at, range.to, &mut self.frame);
+            range.is_asked = self.links.send(link, &self.frame).is_ok();
+        }
+    }
+}
+
+impl Reading {
+    /// The connection is no more: on to the next validator, and everything is asked for again.
+    fn lost(&mut self, now: Instant) {
+        self.gateway.next(now);
+        self.is_subscribed = false;
+        self.hold_until = None;
+        if let Some(range) = &mut self.range {
+            range.is_asked = false;
+        }
+    }
+
+    fn is_of_range(&self, id: u64) -> bool {
+        self.range.is_some() && id == self.range_id
+    }
+}
+
+/// The callbacks of one turn.
+struct Taking<'t, F> {
+    reading: &'t mut Reading,
+    on_update: &'t mut F,
+}
+
+impl<F: FnMut(PublicUpdate<'_>)> LinkHandler for Taking<'_, F> {
+    fn link_up(&mut self, link: LinkId, _validator: u16, _incarnation: u64) {
+        if self.reading.gateway.link() == Some(link) {
+            self.reading.gateway.up(link);
+            let validator = self.reading.gateway.validator();
+            (self.on_update)(PublicUpdate::Connected(validator));
+        }
+    }
+
+    fn link_down(&mut self, link: LinkId, reason: CloseReason) {
+        if self.reading.gateway.link() != Some(link) {
+            return;
+        }
+        let (was_up, validator) = (
+            self.reading.gateway.is_up(),
+            self.reading.gateway.validator(),
+        );
+        tracing::debug!(reason = reason.name(), "a reader's connection ended");
+        self.reading.lost(self.reading.now);
+        if was_up {
+            (self.on_update)(PublicUpdate::Disconnected(validator));
+        }
+    }
+
+    fn link_frame(&mut self, link: LinkId, frame: &[u8]) {
+        if self.reading.gateway.link() != Some(link) || self.reading.leaves {
+            return;
+        }
+        match ServerFrame::decode(frame) {
+            Ok((_, ServerFrame::Public(public))) => self.take(public),
+            Ok((_, ServerFrame::PublicMark(mark))) => self.mark(&mark),
+            Ok((_, ServerFrame::Busy { retry_after_us, .. })) => {
+                if let Some(range) = &mut self.reading.range {
+                    range.is_asked = false;
+                }
+                let pause = Duration::from_micros(retry_after_us.into());
+                self.reading.hold_until = Some(self.reading.now + pause);
+            }
+            Ok((_, ServerFrame::Refused { .. })) => self.reading.leaves = true,
+            // A session with the same key may be somewhere else; its results are not for here.
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(%error, "a validator's frame is malformed");
+                self.reading.leaves = true;
+            }
+        }
+    }
+}
+
+impl<F: FnMut(PublicUpdate<'_>)> Taking<'_, F> {
+    /// A stretch counts only where it joins what was told before.
+    fn take(&mut self, public: Public<'_>) {
+        let (from, end) = (public.from(), public.end());
+        if self.reading.is_of_range(public.id()) {
+            let Some(range) = self.reading.range.as_mut().filter(|range| range.at == from) else {
+                self.reading.leaves = true;
+                return;
+            };
+            range.at = end;
+            public.for_each(|event| (self.on_update)(PublicUpdate::Ranged(event)));
+            return;
+        }
+        if from != self.reading.position {
+            tracing::warn!(%from, "a validator left something of the public stream out");
+            self.reading.leaves = true;
+            return;
+        }
+        self.reading.position = end;
+        public.for_each(|event| (self.on_update)(PublicUpdate::Event(event)));
+    }
+
+    fn mark(&mut self, mark: &PublicMark) {
+        let is_range = self.reading.is_of_range(mark.id);
+        match mark.state {
+            PublicState::Subscribed => {
+                self.reading.gone = 0;
+                if self.reading.position == StreamPosition::LIVE {
+                    self.reading.position = mark.next;
+                }
+                (self.on_update)(PublicUpdate::Subscribed { tip: mark.tip });
+            }
+            PublicState::Done if is_range => self.range_done(),
+            PublicState::Cut => {
+                self.reading.is_subscribed = false;
+                (self.on_update)(PublicUpdate::Cut(self.reading.position));
+            }
+            PublicState::Gone => {
+                self.reading.gone += 1;
+                if self.reading.gone >= self.reading.contacts_len {
+                    self.reading.gone = 0;
+                    self.fail(is_range, |position| ClientError::Gone {
+                        position,
+                        oldest: mark.oldest,
+                    });
+                }
+                self.reading.leaves = true;
+            }
+            PublicState::Nowhere => {
+                self.fail(is_range, |position| ClientError::NoSuchPosition {
+                    position,
+                });
+            }
+            // It has not come to where another one was.
+            PublicState::Ahead => self.reading.leaves = true,
+            PublicState::Done | PublicState::Stopped => {}
+        }
+    }
+
+    fn range_done(&mut self) {
+        let Some(range) = &mut self.reading.range else {
+            return;
+        };
+        // One answer takes only so much, and one that brought nothing came to the end.
+        if range.from < range.at && range.at < range.to {
+            range.is_asked = false;
+            return;
+        }
+        let at = range.at;
+        self.reading.range = None;
+        (self.on_update)(PublicUpdate::RangeDone(at));
+    }
+
+    fn fail(&mut self, is_range: bool, why: impl FnOnce(StreamPosition) -> ClientError) {
+        let range = self.reading.range.take_if(|_| is_range);
+        let position = range.map_or(self.reading.position, |range| range.at);
+        self.reading.failure = Some(why(position));
+    }
+}
+
+/// An event of the public stream, by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicItem {
+    /// Its address.
+    pub position: StreamPosition,
+    /// Replicated time of its block, nanoseconds since the Unix epoch.
+    pub time_ns: u64,
+    /// The application's bytes.
+    pub bytes: Vec<u8>,
+}
+
+impl PublicItem {
+    fn of(event: &PublicEvent<'_>) -> Self {
+        Self {
+            position: event.position,
+            time_ns: event.time_ns,
+            bytes: event.bytes.to_vec(),
+        }
+    }
+}
+
+/// A reader that waits for what comes.
+#[derive(Debug)]
+pub struct PublicClient {
+    reader: PublicReader,
+    items: VecDeque<PublicItem>,
+}
+
+impl PublicClient {
+    /// A reader that connects when it is first asked for something.
+    ///
+    /// # Errors
+    /// As [`PublicReader::new`].
+    pub fn new(
+        genesis: &Genesis,
+        key: Arc<KeyPair>,
+        options: PublicOptions,
+    ) -> Result<Self, ClientError> {
+        Ok(Self {
+            reader: PublicReader::new(genesis, key, options)?,
+            items: VecDeque::new(),
+        })
+    }
+
+    /// Where a reader would go on that begins after what [`next`](Self::next) has given.
+    #[must_use]
+    pub fn position(&self) -> StreamPosition {
+        let next = self.items.front().map(|item| item.position);
+        next.unwrap_or_else(|| self.reader.position())
+    }
+
+    /// The validator at which it is logged in.
+    #[must_use]
+    pub fn connected(&self) -> Option<ValidatorIndex> {
+        self.reader.connected()
+    }
+
+    /// The next event.
+    ///
+    /// # Errors
+    /// [`ClientError::Timeout`]: none came in time; otherwise as [`PublicReader::turn`].
+    pub fn next(&mut self, timeout: Duration) -> Result<PublicItem, ClientError> {
+        let end = Instant::now() + timeout;
+        loop {
+            if let Some(item) = self.items.pop_front() {
+                return Ok(item);
+            }
+            let now = Instant::now();
+            if now >= end {
+                return Err(ClientError::Timeout);
+            }
+            let items = &mut self.items;
+            self.reader.turn(now, end - now, |update| {
+                if let PublicUpdate::Event(event) = update {
+                    items.push_back(PublicItem::of(&event));
+                }
+            })?;
+        }
+    }
+
+    /// All events between two positions, as far as the stream goes; and where that is. What comes
+    /// of the subscription meanwhile is kept for [`next`](Self::next).
+    ///
+    /// # Errors
+    /// As [`next`](Self::next).
+    pub fn range(
+        &mut self,
+        (from, to): (StreamPosition, StreamPosition),
+        timeout: Duration,
+    ) -> Result<(Vec<PublicItem>, StreamPosition), ClientError> {
+        let end = Instant::now() + timeout;
+        self.reader.ask_range(from, to);
+        let (mut ranged, mut done) = (Vec::new(), None);
+        loop {
+            let now = Instant::now();
+            if now >= end {
+                return Err(ClientError::Timeout);
+            }
+            let items = &mut self.items;
+            self.reader.turn(now, end - now, |update| match update {
+                PublicUpdate::Event(event) => items.push_back(PublicItem::of(&event)),
+                PublicUpdate::Ranged(event) => ranged.push(PublicItem::of(&event)),
+                PublicUpdate::RangeDone(at) => done = Some(at),
+                _ => {}
+            })?;
+            if let Some(at) = done {
+                return Ok((ranged, at));
+            }
+        }
+    }
+}

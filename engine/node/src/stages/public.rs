@@ -1,0 +1,347 @@
+//! Who reads the public stream here, and how far each of them is.
+//!
+//! Owns the subscriptions, the questions for ranges that wait, and the published part of the
+//! stream. Never: a copy of the stream for a reader. A subscription is a position; what it has not
+//! been told waits in the one ring that all share. A reader that takes so long that the ring has
+//! passed its position is cut, with that position, and its connection stays. So a reader costs as
+//! much as its socket's queue holds, and none costs another one anything.
+
+use crate::client_wire::{
+    PublicAsk, PublicFrame, PublicMark, PublicState, encode_busy, encode_public_mark,
+};
+use crate::results::BlockResults;
+use crate::streams::{PublicRing, StreamPosition, Unavailable};
+use quorate_consensus::types::ValidatorIndex;
+use quorate_net::ClientId;
+use std::collections::{HashMap, VecDeque};
+
+/// A connection with so many bytes waiting is told no more of the stream for now.
+const ROOM_BYTES: usize = 1024 * 1024;
+/// Bytes of the stream that one turn writes, about.
+const TURN_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes of the answer to one question for a range, about.
+const RANGE_BYTES: usize = 1024 * 1024;
+/// Questions that may wait; more of them are told to come again.
+const ASKS_MAX: usize = 1024;
+/// When to come again, microseconds.
+const RETRY_US: u32 = 2_000;
+/// A reader is told where the stream is after so many heights in which it was told nothing: else it
+/// would come back with a position that is long gone.
+const PROGRESS_HEIGHTS: u64 = 256;
+/// How far beyond the own end a subscription may begin: a reader that comes from a validator that
+/// was ahead of this one.
+const AHEAD_HEIGHTS: u64 = 4_096;
+
+/// The way to the sockets.
+pub(crate) trait Outlet {
+    /// Bytes that wait for a client; none when it is gone.
+    fn waiting(&self, client: ClientId) -> Option<usize>;
+    /// Queues a frame.
+    fn send(&mut self, client: ClientId, frame: &[u8]);
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Subscription {
+    id: u64,
+    client: ClientId,
+    /// Up to where its reader has been told that it was told everything.
+    told: StreamPosition,
+    /// Up to where there was nothing more to tell.
+    at: StreamPosition,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct PublicStage {
+    ring: PublicRing,
+    // Looked up, never walked.
+    places: HashMap<ClientId, usize>,
+    subscriptions: Vec<Subscription>,
+    /// The subscription that is served first in the next turn.
+    first: usize,
+    asks: VecDeque<(ClientId, u64, PublicAsk)>,
+    /// Something may be to be told.
+    is_due: bool,
+    /// The turn ended before all was told that there was room for.
+    is_unfinished: bool,
+    frame: PublicFrame,
+    /// What the frame holds.
+    written: Option<(StreamPosition, StreamPosition, StreamPosition)>,
+    reply: Vec<u8>,
+    cuts: u64,
+}
+
+impl PublicStage {
+    pub(crate) fn new(ring: PublicRing) -> Self {
+        Self {
+            ring,
+            places: HashMap::new(),
+            subscriptions: Vec::new(),
+            first: 0,
+            asks: VecDeque::new(),
+            is_due: false,
+            is_unfinished: false,
+            frame: PublicFrame::default(),
+            written: None,
+            reply: Vec::new(),
+            cuts: 0,
+        }
+    }
+
+    /// Publishes a block.
+    pub(crate) fn publish(&mut self, results: &BlockResults) {
+        self.ring.push(results);
+        self.is_due = true;
+    }
+
+    /// Takes a question; it is answered by [`pump`](Self::pump). False when there is no room.
+    pub(crate) fn take(&mut self, client: ClientId, id: u64, ask: PublicAsk) -> bool {
+        if self.asks.len() >= ASKS_MAX {
+            return false;
+        }
+        self.asks.push_back((client, id, ask));
+        self.is_due = true;
+        true
+    }
+
+    /// A client is gone.
+    pub(crate) fn remove(&mut self, client: ClientId) {
+        if let Some(place) = self.places.remove(&client) {
+            self.subscriptions.swap_remove(place);
+            if let Some(moved) = self.subscriptions.get(place) {
+                self.places.insert(moved.client, place);
+            }
+        }
+    }
+
+    /// Nobody is told anything any more.
+    pub(crate) fn clear(&mut self) {
+        self.places.clear();
+        self.subscriptions.clear();
+        self.asks.clear();
+    }
+
+    /// Whether the next turn has something to do at once.
+    pub(crate) const fn is_unfinished(&self) -> bool {
+        self.is_unfinished
+    }
+
+    pub(crate) fn subscriptions_len(&self) -> usize {
+        self.subscriptions.len()
+    }
+
+    /// Subscriptions that were cut.
+    pub(crate) const fn cuts(&self) -> u64 {
+        self.cuts
+    }
+
+    pub(crate) const fn ring(&self) -> &PublicRing {
+        &self.ring
+    }
+
+    /// Tells everybody what there is to tell and room for.
+    pub(crate) fn pump(&mut self, leader: Option<ValidatorIndex>, out: &mut impl Outlet) {
+        if !self.is_due {
+            return;
+        }
+        self.written = None;
+        let mut budget = TURN_BYTES;
+        for _ in 0..self.asks.len() {
+            if budget == 0 {
+                break;
+            }
+            if let Some((client, id, ask)) = self.asks.pop_front() {
+                self.answer(leader, (client, id, ask), &mut budget, out);
+            }
+        }
+        let mut is_behind = false;
+        for turn in 0..self.subscriptions.len() {
+            let place = (self.first + turn) % self.subscriptions.len();
+            is_behind |= self.tell(leader, place, &mut budget, out);
+        }
+        let cut: Vec<ClientId> = self.over().collect();
+        for client in cut {
+            self.remove(client);
+        }
+        self.first = self.first.wrapping_add(1);
+        self.is_unfinished = budget == 0 && (is_behind || !self.asks.is_empty());
+        self.is_due = is_behind || !self.asks.is_empty();
+    }
+
+    /// Those that were told that they are over.
+    fn over(&self) -> impl Iterator<Item = ClientId> {
+        let over = |one: &&Subscription| one.at == StreamPosition::LIVE;
+        self.subscriptions.iter().filter(over).map(|one| one.client)
+    }
+
+    fn mark(
+        &mut self,
+        leader: Option<ValidatorIndex>,
+        (client, id): (ClientId, u64),
+        (state, next): (PublicState, StreamPosition),
+        out: &mut impl Outlet,
+    ) {
+        let mark = PublicMark {
+            id,
+            state,
+            next,
+            oldest: self.ring.oldest(),
+            tip: self.ring.tip(),
+        };
+        self.reply.clear();
+        encode_public_mark(leader, &mark, &mut self.reply);
+        out.send(client, &self.reply);
+    }
+
+    fn answer(
+        &mut self,
+        leader: Option<ValidatorIndex>,
+        (client, id, ask): (ClientId, u64, PublicAsk),
+        budget: &mut usize,
+        out: &mut impl Outlet,
+    ) {
+        let Some(waiting) = out.waiting(client) else {
+            return;
+        };
+        match ask {
+            PublicAsk::Stop => {
+                let told = self.places.get(&client);
+                let told = told.and_then(|&place| self.subscriptions.get(place));
+                let next = told.map_or_else(|| self.ring.tip(), |one| one.told);
+                self.remove(client);
+                self.mark(leader, (client, id), (PublicState::Stopped, next), out);
+            }
+            PublicAsk::Subscribe { from } => self.subscribe(leader, (client, id), from, out),
+            // Its reader has not taken what it asked for before.
+            PublicAsk::Range { .. } if waiting > ROOM_BYTES => {
+                self.reply.clear();
+                encode_busy(leader, id, RETRY_US, &mut self.reply);
+                out.send(client, &self.reply);
+            }
+            PublicAsk::Range { from, to } => {
+                if let Err(why) = self.ring.check(from) {
+                    let state = refused(why);
+                    return self.mark(leader, (client, id), (state, from), out);
+                }
+                let (mut at, mut told) = (from, 0);
+                while at < to.min(self.ring.tip()) && told < RANGE_BYTES {
+                    self.frame.begin(leader, id, at);
+                    let next = self.ring.write(at, to, &mut self.frame);
+                    out.send(client, self.frame.bytes());
+                    told += self.frame.bytes_len();
+                    at = next;
+                }
+                self.written = None;
+                *budget = budget.saturating_sub(told);
+                self.mark(leader, (client, id), (PublicState::Done, at), out);
+            }
+        }
+    }
+
+    fn subscribe(
+        &mut self,
+        leader: Option<ValidatorIndex>,
+        (client, id): (ClientId, u64),
+        from: StreamPosition,
+        out: &mut impl Outlet,
+    ) {
+        if let Some(&place) = self.places.get(&client)
+            && let Some(&before) = self.subscriptions.get(place)
+        {
+            self.remove(client);
+            let ended = (PublicState::Stopped, before.told);
+            self.mark(leader, (client, before.id), ended, out);
+        }
+        let tip = self.ring.tip();
+        let from = if from == StreamPosition::LIVE {
+            tip
+        } else {
+            from
+        };
+        let last = tip.height.saturating_add(AHEAD_HEIGHTS);
+        match self.ring.check(from) {
+            Err(Unavailable::Ahead) if from.height <= last => {}
+            Err(why) => return self.mark(leader, (client, id), (refused(why), from), out),
+            Ok(()) => {}
+        }
+        self.places.insert(client, self.subscriptions.len());
+        self.subscriptions.push(Subscription {
+            id,
+            client,
+            told: from,
+            at: from,
+        });
+        self.mark(leader, (client, id), (PublicState::Subscribed, from), out);
+    }
+
+    /// Tells one subscription what there is room for; true when there is more to tell.
+    fn tell(
+        &mut self,
+        leader: Option<ValidatorIndex>,
+        place: usize,
+        budget: &mut usize,
+        out: &mut impl Outlet,
+    ) -> bool {
+        let Some(mut one) = self.subscriptions.get(place).copied() else {
+            return false;
+        };
+        let tip = self.ring.tip();
+        while one.at < tip {
+            let is_full = |waiting| waiting > ROOM_BYTES;
+            if let Err(why) = self.ring.check(one.at) {
+                let state = match why {
+                    Unavailable::Gone => PublicState::Cut,
+                    Unavailable::Nowhere | Unavailable::Ahead => PublicState::Nowhere,
+                };
+                self.cuts += u64::from(state == PublicState::Cut);
+                self.mark(leader, (one.client, one.id), (state, one.told), out);
+                one.at = StreamPosition::LIVE;
+                break;
+            }
+            if *budget == 0 || out.waiting(one.client).is_none_or(is_full) {
+                break;
+            }
+            let next = self.write(leader, &one);
+            let silent = next.height.saturating_sub(one.told.height);
+            if !self.frame.is_empty() || silent >= PROGRESS_HEIGHTS {
+                out.send(one.client, self.frame.bytes());
+                *budget = budget.saturating_sub(self.frame.bytes_len());
+                one.told = next;
+            }
+            one.at = next;
+        }
+        let is_behind = one.at < tip;
+        if let Some(place) = self.subscriptions.get_mut(place) {
+            *place = one;
+        }
+        is_behind
+    }
+
+    /// Fills the frame for a subscription. Readers who are level get the same one.
+    fn write(&mut self, leader: Option<ValidatorIndex>, one: &Subscription) -> StreamPosition {
+        if let Some((told, at, next)) = self.written
+            && (told, at) == (one.told, one.at)
+        {
+            self.frame.readdress(one.id);
+            return next;
+        }
+        self.frame.begin(leader, one.id, one.told);
+        let next = self
+            .ring
+            .write(one.at, StreamPosition::LIVE, &mut self.frame);
+        self.written = Some((one.told, one.at, next));
+        next
+    }
+}
+
+const fn refused(why: Unavailable) -> PublicState {
+    match why {
+        Unavailable::Gone => PublicState::Gone,
+        Unavailable::Nowhere => PublicState::Nowhere,
+        Unavailable::Ahead => PublicState::Ahead,
+    }
+}
+
+#[cfg(test)]
+#[path = "public_tests.rs"]
+mod tests;

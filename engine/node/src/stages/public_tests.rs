@@ -1,0 +1,234 @@
+//! Readers of the public stream: replay, gaps, bounds, and what a slow one is told.
+
+use super::*;
+use crate::client_wire::ServerFrame;
+use crate::state_machine::Output;
+use std::collections::BTreeMap;
+
+const ANN: ClientId = ClientId::from_bits(1);
+const BEN: ClientId = ClientId::from_bits(2);
+
+/// Sockets that hold what nobody has read.
+#[derive(Default)]
+struct Wires {
+    queues: BTreeMap<u64, Vec<Vec<u8>>>,
+}
+
+impl Outlet for Wires {
+    fn waiting(&self, client: ClientId) -> Option<usize> {
+        let queue = self.queues.get(&client.to_bits())?;
+        Some(queue.iter().map(Vec::len).sum())
+    }
+
+    fn send(&mut self, client: ClientId, frame: &[u8]) {
+        self.queues
+            .entry(client.to_bits())
+            .or_default()
+            .push(frame.to_vec());
+    }
+}
+
+impl Wires {
+    fn of(clients: &[ClientId]) -> Self {
+        let queues = clients.iter().map(|client| (client.to_bits(), Vec::new()));
+        Self {
+            queues: queues.collect(),
+        }
+    }
+
+    /// What a client reads: addresses of events, and marks.
+    fn read(&mut self, client: ClientId, at: &mut StreamPosition) -> Vec<String> {
+        let mut told = Vec::new();
+        let frames = self.queues.get_mut(&client.to_bits()).map(std::mem::take);
+        for frame in frames.unwrap_or_default() {
+            match ServerFrame::decode(&frame).unwrap().1 {
+                ServerFrame::Public(public) => {
+                    assert_eq!(public.from(), *at, "without hole or double");
+                    *at = public.end();
+                    told.extend(public.map(|event| event.position.to_string()));
+                }
+                ServerFrame::PublicMark(mark) => {
+                    told.push(format!("{:?}{}", mark.state, mark.next));
+                }
+                ServerFrame::Busy { .. } => told.push("Busy".to_owned()),
+                other => panic!("{other:?}"),
+            }
+        }
+        told
+    }
+}
+
+fn block(height: u64, events: usize, bytes: usize) -> BlockResults {
+    let mut results = BlockResults::new();
+    results.height = height;
+    let mut output = Output::new();
+    (0..events).for_each(|_| output.to_public(&vec![7; bytes]));
+    results.collect(Some(0), &output);
+    results
+}
+
+/// Blocks 1 to 3 with one event each.
+fn stage(bytes_max: usize) -> PublicStage {
+    let mut stage = PublicStage::new(PublicRing::new(bytes_max));
+    (1..=3).for_each(|height| stage.publish(&block(height, 1, 10)));
+    stage
+}
+
+fn at(height: u64, index: u32) -> StreamPosition {
+    StreamPosition { height, index }
+}
+
+fn subscribe(from: StreamPosition) -> PublicAsk {
+    PublicAsk::Subscribe { from }
+}
+
+#[test]
+fn a_late_reader_is_told_everything_and_then_what_comes() {
+    let (mut stage, mut wires) = (stage(1 << 20), Wires::of(&[ANN, BEN]));
+    let (mut ann, mut ben) = (StreamPosition::BEGIN, at(4, 0));
+    assert!(stage.take(ANN, 5, subscribe(ann)));
+    assert!(stage.take(BEN, 6, subscribe(StreamPosition::LIVE)));
+    stage.pump(None, &mut wires);
+    let all = ["Subscribed(1, 0)", "(1, 0)", "(2, 0)", "(3, 0)"];
+    assert_eq!(wires.read(ANN, &mut ann), all);
+    assert_eq!(wires.read(BEN, &mut ben), ["Subscribed(4, 0)"]);
+    stage.publish(&block(4, 2, 10));
+    stage.pump(None, &mut wires);
+    assert_eq!(wires.read(ANN, &mut ann), ["(4, 0)", "(4, 1)"]);
+    assert_eq!(wires.read(BEN, &mut ben), ["(4, 0)", "(4, 1)"]);
+    stage.remove(ANN);
+    stage.publish(&block(5, 1, 10));
+    stage.pump(None, &mut wires);
+    assert!(wires.read(ANN, &mut ann).is_empty(), "it is gone");
+    assert_eq!(wires.read(BEN, &mut ben), ["(5, 0)"]);
+}
+
+#[test]
+fn a_range_is_told_and_a_position_that_is_none_refused_by_its_kind() {
+    let (mut stage, mut wires) = (stage(1 << 20), Wires::of(&[ANN]));
+    let mut ask = |stage: &mut PublicStage, ask| {
+        assert!(stage.take(ANN, 5, ask));
+        stage.pump(None, &mut wires);
+        wires.read(ANN, &mut at(2, 0))
+    };
+    let range = |from, to| PublicAsk::Range { from, to };
+    let told = ask(&mut stage, range(at(2, 0), at(3, 0)));
+    assert_eq!(told, ["(2, 0)", "Done(3, 0)"]);
+    let told = ask(&mut stage, range(at(2, 0), at(99, 0)));
+    assert_eq!(
+        told,
+        ["(2, 0)", "(3, 0)", "Done(4, 0)"],
+        "up to where the chain is"
+    );
+    for (from, why) in [
+        (at(0, 0), "Gone"),
+        (at(2, 2), "Nowhere"),
+        (at(5, 0), "Ahead"),
+    ] {
+        let expected = [format!("{why}{from}")];
+        assert_eq!(ask(&mut stage, range(from, from)), expected);
+    }
+    for (from, why) in [
+        (at(0, 0), "Gone"),
+        (at(2, 2), "Nowhere"),
+        (at(1 << 40, 0), "Ahead"),
+    ] {
+        let expected = [format!("{why}{from}")];
+        assert_eq!(ask(&mut stage, subscribe(from)), expected);
+    }
+    assert_eq!(stage.subscriptions_len(), 0);
+}
+
+#[test]
+fn a_slow_reader_is_cut_with_a_position_from_which_it_misses_nothing() {
+    let event = 64 * 1024;
+    let mut stage = PublicStage::new(PublicRing::new(4 << 20));
+    let mut wires = Wires::of(&[ANN, BEN]);
+    let (mut ann, mut ben) = (StreamPosition::BEGIN, StreamPosition::BEGIN);
+    assert!(stage.take(ANN, 5, subscribe(ann)));
+    assert!(stage.take(BEN, 6, subscribe(ben)));
+    let (mut slow, mut fast) = (Vec::new(), Vec::new());
+    for height in 1..=200 {
+        stage.publish(&block(height, 1, event));
+        stage.pump(None, &mut wires);
+        fast.extend(wires.read(BEN, &mut ben));
+        let waiting = wires.waiting(ANN).unwrap();
+        assert!(
+            waiting < ROOM_BYTES + 512 * 1024,
+            "{waiting} bytes wait for one who does not read"
+        );
+    }
+    slow.extend(wires.read(ANN, &mut ann));
+    assert_eq!(slow.pop(), Some(format!("Cut{ann}")));
+    assert_eq!((stage.cuts(), stage.subscriptions_len()), (1, 1));
+    // That was long ago, and here it is gone; another validator keeps more.
+    assert!(stage.take(ANN, 7, subscribe(ann)));
+    stage.pump(None, &mut wires);
+    assert_eq!(wires.read(ANN, &mut ann), [format!("Gone{ann}")]);
+    let mut other = PublicStage::new(PublicRing::new(1 << 30));
+    (1..=200).for_each(|height| other.publish(&block(height, 1, event)));
+    assert!(other.take(ANN, 8, subscribe(ann)));
+    while ann < other.ring().tip() {
+        other.pump(None, &mut wires);
+        slow.extend(wires.read(ANN, &mut ann));
+    }
+    slow.retain(|told| !told.starts_with('S'));
+    fast.retain(|told| !told.starts_with('S'));
+    assert_eq!((slow.len(), &slow), (200, &fast));
+}
+
+#[test]
+fn one_who_asks_without_reading_is_told_to_come_again() {
+    let mut stage = PublicStage::new(PublicRing::new(64 << 20));
+    (1..=40).for_each(|height| stage.publish(&block(height, 1, 64 * 1024)));
+    let mut wires = Wires::of(&[ANN]);
+    let range = PublicAsk::Range {
+        from: at(1, 0),
+        to: at(41, 0),
+    };
+    for id in 0..20 {
+        assert!(stage.take(ANN, id, range));
+        stage.pump(None, &mut wires);
+    }
+    let waiting = wires.waiting(ANN).unwrap();
+    assert!(waiting < 3 << 20, "{waiting}");
+    (0..ASKS_MAX as u64).for_each(|id| assert!(stage.take(BEN, id, range)));
+    assert!(!stage.take(BEN, 0, range), "questions are bounded too");
+}
+
+#[test]
+fn a_reader_ahead_of_this_validator_waits_for_it() {
+    let (mut stage, mut wires) = (stage(1 << 20), Wires::of(&[ANN]));
+    let mut ann = at(5, 1);
+    assert!(stage.take(ANN, 5, subscribe(ann)));
+    stage.publish(&block(4, 1, 10));
+    stage.pump(None, &mut wires);
+    assert_eq!(wires.read(ANN, &mut ann), ["Subscribed(5, 1)"]);
+    stage.publish(&block(5, 3, 10));
+    stage.pump(None, &mut wires);
+    assert_eq!(wires.read(ANN, &mut ann), ["(5, 1)", "(5, 2)"]);
+    // A position that turns out to be none.
+    assert!(stage.take(ANN, 6, subscribe(at(6, 9))));
+    stage.pump(None, &mut wires);
+    stage.publish(&block(6, 1, 10));
+    stage.pump(None, &mut wires);
+    let told = ["Stopped(6, 0)", "Subscribed(6, 9)", "Nowhere(6, 9)"];
+    assert_eq!(wires.read(ANN, &mut ann), told);
+}
+
+#[test]
+fn silence_is_told_from_time_to_time_so_that_a_position_does_not_grow_old() {
+    let (mut stage, mut wires) = (stage(1 << 20), Wires::of(&[ANN]));
+    let mut ann = at(4, 0);
+    assert!(stage.take(ANN, 5, subscribe(ann)));
+    for height in 4..4 + 2 * PROGRESS_HEIGHTS {
+        stage.publish(&block(height, 0, 0));
+        stage.pump(None, &mut wires);
+        wires.read(ANN, &mut ann);
+    }
+    assert!(ann.height > PROGRESS_HEIGHTS);
+    assert!(stage.take(ANN, 9, PublicAsk::Stop));
+    stage.publish(&block(4 + 2 * PROGRESS_HEIGHTS, 1, 1));
+    stage.pump(None, &mut wires);
+    assert_eq!(wires.read(ANN, &mut ann.clone()), [format!("Stopped{ann}")]);
+}

@@ -1,0 +1,345 @@
+//! The public stream: what the application tells everybody, addressed by (height, index).
+//!
+//! Owns the positions of the stream and the newest blocks of it, as many as a bound allows. A
+//! position follows from the chain alone, so it means the same at every validator, and after any
+//! restart: nothing here counts events of its own. Never: who listens, sockets, or a block that is
+//! not final.
+
+use std::collections::VecDeque;
+
+use crate::client_wire::PublicFrame;
+use crate::results::BlockResults;
+use crate::state_machine::Audience;
+
+/// Longest output of the public stream, bytes. A longer one is not published, by no validator.
+pub const PUBLIC_OUTPUT_BYTES_MAX: usize = 1024 * 1024;
+/// What a block without outputs takes in memory, and any other one besides its outputs, bytes.
+const BLOCK_BYTES: usize = 96;
+/// A frame that has reached this length takes no further output, bytes.
+const FRAME_BYTES_FULL: usize = 256 * 1024;
+
+/// A place between two events of the public stream: everything of blocks below `height` comes
+/// before it, and the first `index` public outputs of that block.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamPosition {
+    /// Height of a block.
+    pub height: u64,
+    /// Number of a public output in it, from 0.
+    pub index: u32,
+}
+
+impl StreamPosition {
+    /// Before the first event of the chain.
+    pub const BEGIN: Self = Self::before(1);
+    /// Wherever the stream of the validator that is asked ends then: nothing of the past.
+    pub const LIVE: Self = Self::before(u64::MAX);
+
+    /// Before everything of a block.
+    #[must_use]
+    pub const fn before(height: u64) -> Self {
+        Self { height, index: 0 }
+    }
+}
+
+impl std::fmt::Display for StreamPosition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "({}, {})", self.height, self.index)
+    }
+}
+
+/// Why there is nothing to be had from a position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unavailable {
+    /// It is older than what is kept.
+    Gone,
+    /// There is no such place in the chain.
+    Nowhere,
+    /// The chain, or this validator, has not come to it.
+    Ahead,
+}
+
+#[derive(Debug, Default)]
+struct Block {
+    time_ns: u64,
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Block {
+    fn of(results: &BlockResults) -> Self {
+        let mut block = Self {
+            time_ns: results.time_ns,
+            ..Self::default()
+        };
+        for output in results.outputs() {
+            if output.audience != Audience::Public {
+                continue;
+            }
+            if output.bytes.len() > PUBLIC_OUTPUT_BYTES_MAX {
+                let (height, bytes) = (results.height, output.bytes.len());
+                tracing::error!(height, bytes, "a public output is too long to be published");
+                continue;
+            }
+            block.bytes.extend_from_slice(output.bytes);
+            block.ends.push(block.bytes.len());
+        }
+        block
+    }
+
+    fn outputs_len(&self) -> u32 {
+        u32::try_from(self.ends.len()).unwrap_or(u32::MAX)
+    }
+
+    fn output(&self, index: u32) -> Option<&[u8]> {
+        let index = index as usize;
+        let start = match index.checked_sub(1) {
+            None => 0,
+            Some(before) => *self.ends.get(before)?,
+        };
+        self.bytes.get(start..*self.ends.get(index)?)
+    }
+
+    fn bytes_len(&self) -> usize {
+        BLOCK_BYTES + self.bytes.len() + self.ends.len() * size_of::<usize>()
+    }
+}
+
+/// The newest blocks of the public stream.
+#[derive(Debug)]
+pub struct PublicRing {
+    blocks: VecDeque<Block>,
+    /// Height of the first one kept.
+    first: u64,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+impl PublicRing {
+    /// Nothing yet; keeps blocks of `bytes_max` together, and the newest one in any case.
+    #[must_use]
+    pub const fn new(bytes_max: usize) -> Self {
+        Self {
+            blocks: VecDeque::new(),
+            first: 1,
+            bytes: 0,
+            bytes_max,
+        }
+    }
+
+    /// Takes the public outputs of an executed block. A block that is not the next one, after a
+    /// start from a snapshot, lets the stream begin there: it has no holes.
+    pub fn push(&mut self, results: &BlockResults) {
+        if results.height != self.tip().height {
+            self.begin(results.height);
+        }
+        let block = Block::of(results);
+        self.bytes += block.bytes_len();
+        self.blocks.push_back(block);
+        while self.bytes > self.bytes_max && self.blocks.len() > 1 {
+            let oldest = self.blocks.pop_front();
+            self.bytes -= oldest.map_or(0, |block| block.bytes_len());
+            self.first += 1;
+        }
+    }
+
+    /// Forgets everything: the next block has this height.
+    pub(crate) fn begin(&mut self, height: u64) {
+        self.blocks.clear();
+        self.bytes = 0;
+        self.first = height;
+    }
+
+    /// The oldest position from which there are no holes.
+    #[must_use]
+    pub const fn oldest(&self) -> StreamPosition {
+        StreamPosition::before(self.first)
+    }
+
+    /// Behind everything that is here.
+    #[must_use]
+    pub fn tip(&self) -> StreamPosition {
+        StreamPosition::before(self.first.saturating_add(self.blocks.len() as u64))
+    }
+
+    fn block(&self, height: u64) -> Option<&Block> {
+        let place = height.checked_sub(self.first)?;
+        self.blocks.get(usize::try_from(place).ok()?)
+    }
+
+    /// Whether there is something to be had from `from` on, be it nothing yet.
+    pub(crate) fn check(&self, from: StreamPosition) -> Result<(), Unavailable> {
+        match self.block(from.height) {
+            _ if from.height < self.first => Err(Unavailable::Gone),
+            Some(block) if from.index > block.outputs_len() => Err(Unavailable::Nowhere),
+            Some(_) => Ok(()),
+            None if from == self.tip() => Ok(()),
+            None => Err(Unavailable::Ahead),
+        }
+    }
+
+    /// Writes what lies between `from`, which [`check`](Self::check) has found good, and `to`, as
+    /// much as one frame takes. Says up to where; the frame is worth sending if it has outputs.
+    pub(crate) fn write(
+        &self,
+        from: StreamPosition,
+        to: StreamPosition,
+        frame: &mut PublicFrame,
+    ) -> StreamPosition {
+        let end = to.min(self.tip());
+        let mut at = from;
+        while at < end && frame.bytes_len() < FRAME_BYTES_FULL {
+            let Some(block) = self.block(at.height) else {
+                break;
+            };
+            frame.begin_block(at.height, block.time_ns, at.index);
+            while at < end
+                && frame.bytes_len() < FRAME_BYTES_FULL
+                && let Some(output) = block.output(at.index)
+            {
+                frame.push(output);
+                at.index += 1;
+            }
+            if at.index >= block.outputs_len() && at < end {
+                at = StreamPosition::before(at.height + 1);
+            }
+        }
+        frame.finish(at);
+        at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client_wire::ServerFrame;
+    use crate::state_machine::{Output, SessionId};
+
+    fn results(height: u64, outputs: &[&[u8]]) -> BlockResults {
+        let mut results = BlockResults::new();
+        (results.height, results.time_ns) = (height, height * 10);
+        let mut output = Output::new();
+        output.to_session(SessionId([1; 16]), b"private");
+        outputs.iter().for_each(|bytes| output.to_public(bytes));
+        results.collect(Some(0), &output);
+        results
+    }
+
+    /// Blocks 1 to 4 with two, no, one and three outputs.
+    fn ring() -> PublicRing {
+        let mut ring = PublicRing::new(1 << 20);
+        ring.push(&results(1, &[b"a", b"b"]));
+        ring.push(&results(2, &[]));
+        ring.push(&results(3, &[b"c"]));
+        ring.push(&results(4, &[b"d", b"", b"f"]));
+        ring
+    }
+
+    fn at(height: u64, index: u32) -> StreamPosition {
+        StreamPosition { height, index }
+    }
+
+    fn read(
+        ring: &PublicRing,
+        from: StreamPosition,
+        to: StreamPosition,
+    ) -> (String, StreamPosition) {
+        let mut frame = PublicFrame::default();
+        frame.begin(None, 1, from);
+        let next = ring.write(from, to, &mut frame);
+        let Ok((_, ServerFrame::Public(public))) = ServerFrame::decode(frame.bytes()) else {
+            panic!("not public");
+        };
+        assert_eq!((public.from(), public.end()), (from, next));
+        let events = public.map(|event| {
+            assert_eq!(event.time_ns, event.position.height * 10);
+            let text = String::from_utf8_lossy(event.bytes).into_owned();
+            format!("{}.{}{text}", event.position.height, event.position.index)
+        });
+        (events.collect::<Vec<_>>().join(" "), next)
+    }
+
+    #[test]
+    fn every_position_gives_what_comes_behind_it_and_nothing_else() {
+        let ring = ring();
+        let all = "1.0a 1.1b 3.0c 4.0d 4.1 4.2f";
+        let live = StreamPosition::LIVE;
+        assert_eq!(read(&ring, at(1, 0), live), (all.to_owned(), at(5, 0)));
+        assert_eq!(read(&ring, at(1, 1), live).0, &all[5..]);
+        for from in [at(1, 2), at(2, 0), at(3, 0)] {
+            assert_eq!(read(&ring, from, live), (all[10..].to_owned(), at(5, 0)));
+        }
+        assert_eq!(read(&ring, at(4, 3), live), (String::new(), at(5, 0)));
+        assert_eq!(read(&ring, at(5, 0), live), (String::new(), at(5, 0)));
+    }
+
+    #[test]
+    fn a_range_ends_where_it_is_asked_to() {
+        let ring = ring();
+        assert_eq!(
+            read(&ring, at(1, 1), at(4, 1)),
+            ("1.1b 3.0c 4.0d".to_owned(), at(4, 1))
+        );
+        assert_eq!(
+            read(&ring, at(1, 0), at(2, 0)),
+            ("1.0a 1.1b".to_owned(), at(2, 0))
+        );
+        assert_eq!(read(&ring, at(3, 0), at(3, 0)), (String::new(), at(3, 0)));
+    }
+
+    #[test]
+    fn what_cannot_be_had_is_told_apart() {
+        let mut ring = ring();
+        for good in [at(1, 0), at(1, 2), at(2, 0), at(4, 3), at(5, 0)] {
+            assert_eq!(ring.check(good), Ok(()), "{good}");
+        }
+        assert_eq!(ring.check(at(0, 0)), Err(Unavailable::Gone));
+        assert_eq!(ring.check(at(1, 3)), Err(Unavailable::Nowhere));
+        assert_eq!(ring.check(at(2, 1)), Err(Unavailable::Nowhere));
+        for ahead in [at(5, 1), at(6, 0), StreamPosition::LIVE] {
+            assert_eq!(ring.check(ahead), Err(Unavailable::Ahead), "{ahead}");
+        }
+        ring.push(&results(9, &[b"x"]));
+        assert_eq!(
+            ring.check(at(8, 0)),
+            Err(Unavailable::Gone),
+            "no hole is served over"
+        );
+        assert_eq!((ring.oldest(), ring.tip()), (at(9, 0), at(10, 0)));
+    }
+
+    #[test]
+    fn memory_is_bounded_and_heights_are_not_counted_anew() {
+        let mut ring = PublicRing::new(4 * (BLOCK_BYTES + 8 + 100));
+        for height in 1..=100 {
+            ring.push(&results(height, &[&[7; 100]]));
+            assert!(ring.bytes <= ring.bytes_max);
+        }
+        assert_eq!((ring.oldest(), ring.tip()), (at(97, 0), at(101, 0)));
+        ring.push(&results(101, &[&[7; 10_000]]));
+        assert_eq!(
+            ring.oldest(),
+            at(101, 0),
+            "the newest block is kept whatever it takes"
+        );
+    }
+
+    #[test]
+    fn a_long_stretch_comes_in_several_frames_without_hole_or_double() {
+        let mut ring = PublicRing::new(64 << 20);
+        let long = vec![1_u8; 100_000];
+        for height in 1..=3 {
+            ring.push(&results(height, &[&long, &long, &long]));
+        }
+        ring.push(&results(4, &[&vec![2; PUBLIC_OUTPUT_BYTES_MAX + 1], b"e"]));
+        let (mut from, mut frames, mut seen) = (at(1, 0), 0, Vec::new());
+        while from < ring.tip() {
+            let (events, next) = read(&ring, from, StreamPosition::LIVE);
+            seen.extend(events.split(' ').map(|event| event[..3].to_owned()));
+            assert!(next > from);
+            (from, frames) = (next, frames + 1);
+        }
+        let expected = "1.0 1.1 1.2 2.0 2.1 2.2 3.0 3.1 3.2 4.0";
+        assert_eq!(seen.join(" "), expected);
+        assert!(frames > 2, "{frames}");
+    }
+}

@@ -7,6 +7,7 @@ mod bed;
 mod crash;
 mod floor;
 mod latency;
+mod peers;
 mod syncs;
 mod throughput;
 mod toll;
@@ -28,6 +29,8 @@ pub(crate) enum Command {
     Floor(floor::Options),
     /// Finality of real validators beside the floor, by turns in one run, and where the time goes
     Latency(latency::Options),
+    /// Other systems and Quorate under the same load on this machine, by turns
+    Peers(peers::Options),
     /// The highest rate that real validators bear, beside a bare verifier of signatures
     Throughput(throughput::Options),
 }
@@ -77,6 +80,7 @@ pub(crate) fn run(command: &Command) -> Result<Report, Failure> {
         Command::Syncs(options) => syncs::run(options),
         Command::Floor(options) => floor::run(options),
         Command::Latency(options) => latency::run(options),
+        Command::Peers(options) => peers::run(options),
         Command::Throughput(options) => throughput::run(options),
     }
 }

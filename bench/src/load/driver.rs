@@ -1,4 +1,5 @@
-//! The loop: takes what is due from the flow, hands it to the sessions, and waits for answers.
+//! Quorate as the target of the open loop: sessions that take commands over the client port and
+//! wait for answers.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,39 +11,19 @@ use quorate_net::{ClientLinks, CloseReason, Limits, LinkHandler, LinkId, NetErro
 
 use super::key::Chain;
 use super::ledger::Counts;
+use super::open_loop::{self, LOOK, Progress, Target};
 use super::pacer::Pacer;
-use super::session::{Next, Session};
-use super::source::{LoadPlan, Source};
+use super::session::{self, Session};
+use super::source::{LoadPlan, Next, Source};
 use super::{Acknowledged, LoadError, Recorded, Trip};
 use crate::histogram::Latencies;
 
 /// How long the sessions may take to log in.
 const LOGIN_SECONDS: u64 = 20;
-/// How long the last results are waited for after the last send.
-const DRAIN: Duration = Duration::from_secs(10);
-/// How often progress is told.
-const PROGRESS: Duration = Duration::from_secs(1);
-/// Longest time in which nothing is looked at.
-const LOOK: Duration = Duration::from_millis(20);
-/// From this rate on commands are handed over in batches, commands a second.
-const BATCH_RATE: u64 = 20_000;
-/// The time between two batches. A command waits half of it on average, and that counts.
-const BATCH: Duration = Duration::from_micros(250);
 /// Reading: how much of one validator's answers a turn takes, bytes.
 const READ_BYTES_PER_TURN: usize = 1024 * 1024;
 /// Size of a link's read buffer, bytes.
 const READ_BUFFER_BYTES: usize = 128 * 1024;
-
-/// How far the load is.
-#[derive(Clone, Copy, Debug)]
-pub struct Progress {
-    /// Since the first send.
-    pub elapsed: Duration,
-    /// Sent and answered so far.
-    pub counts: Counts,
-    /// Commands intended so far.
-    pub offered: u64,
-}
 
 /// What a load came to.
 #[derive(Debug)]
@@ -147,8 +128,8 @@ impl LinkHandler for World<'_> {
             return;
         }
         match session.on_frame(frame, now_ns, &mut self.recorded) {
-            Ok(Next::Stay) => {}
-            Ok(Next::Leave) => self.leaving.push(link),
+            Ok(session::Next::Stay) => {}
+            Ok(session::Next::Leave) => self.leaving.push(link),
             Err(error) => self.error = Some(error),
         }
     }
@@ -169,12 +150,10 @@ pub fn run(
     tell: &mut dyn FnMut(&Progress),
 ) -> Result<Outcome, LoadError> {
     let source = Source::open(plan)?;
-    let mut driver = Driver::new(plan, chain, admin, source)?;
+    let mut driver = Driver::new(plan, chain, admin)?;
     driver.log_in(stop)?;
-    driver.world.start = Instant::now();
-    driver.send_all(stop, tell)?;
-    driver.drain(stop)?;
-    Ok(driver.outcome(stop))
+    let offered = open_loop::run(plan, source, &mut driver, stop, tell)?;
+    Ok(driver.outcome(offered, stop))
 }
 
 /// The machine's monotonic clock at that moment, which all processes share, nanoseconds.
@@ -190,7 +169,6 @@ struct Driver<'a> {
     plan: &'a LoadPlan,
     links: ClientLinks,
     world: World<'a>,
-    source: Source,
     pacer: Pacer,
     /// Commands handed to sessions.
     taken: u64,
@@ -201,7 +179,6 @@ impl<'a> Driver<'a> {
         plan: &'a LoadPlan,
         chain: &'a Chain,
         admin: Option<KeyPair>,
-        source: Source,
     ) -> Result<Self, LoadError> {
         let links = ClientLinks::new(Limits {
             client_read_bytes_per_turn: READ_BYTES_PER_TURN,
@@ -238,7 +215,6 @@ impl<'a> Driver<'a> {
                 leaving: Vec::new(),
                 error: None,
             },
-            source,
             pacer: Pacer::start(move || waker.wake()),
             taken: 0,
         })
@@ -270,91 +246,44 @@ impl<'a> Driver<'a> {
         }
     }
 
-    /// Sends what the flow intends, at its time.
-    fn send_all(
-        &mut self,
-        stop: &AtomicBool,
-        tell: &mut dyn FnMut(&Progress),
-    ) -> Result<(), LoadError> {
-        let end = self.world.start + Duration::from_secs(self.plan.seconds);
-        let batch = if self.plan.rate.get() < BATCH_RATE {
-            Duration::ZERO
-        } else {
-            BATCH
-        };
-        let mut tell_at = self.world.start + PROGRESS;
-        loop {
-            let now = Instant::now();
-            if now >= end || stop.load(Ordering::Relaxed) {
-                break;
-            }
-            if now >= tell_at {
-                tell_at += PROGRESS;
-                let elapsed = now.saturating_duration_since(self.world.start);
-                let (counts, offered) = (self.world.counts(), self.source.offered());
-                tell(&Progress {
-                    elapsed,
-                    counts,
-                    offered,
-                });
-            }
-            let next = self.take_due(now);
-            if next.is_none() && self.source.peek().is_none() {
-                break;
-            }
-            let wake = next.map(|next| next.max(now + batch));
-            self.turn(now, wake.into_iter().chain([end, tell_at]).min())?;
+    fn outcome(self, offered: u64, stop: &AtomicBool) -> Outcome {
+        let counts = self.world.counts();
+        let sessions = &self.world.sessions;
+        let recorded = self.world.recorded;
+        Outcome {
+            offered,
+            counts,
+            elapsed_ns: recorded.last_result_ns,
+            finality: recorded.finality,
+            client: recorded.client,
+            height: recorded.height,
+            gateways_lost: sessions.iter().map(|session| session.gateways_lost).sum(),
+            missing: sessions.iter().map(|session| session.owed() as u64).sum(),
+            reasons: recorded.reasons.into_iter().collect(),
+            acknowledged: recorded.acknowledged.unwrap_or_default(),
+            trips: recorded.trips.unwrap_or_default(),
+            start_ns: machine_ns(self.world.start),
+            is_interrupted: stop.load(Ordering::Relaxed),
         }
-        if !stop.load(Ordering::Relaxed) {
-            self.source.offer_rest();
-        }
-        Ok(())
+    }
+}
+
+impl Target for Driver<'_> {
+    fn begin(&mut self, start: Instant) {
+        self.world.start = start;
     }
 
-    /// Moves every command whose time has come to its session. Gives the time of the next one;
-    /// none when a full session must first get answers.
-    fn take_due(&mut self, now: Instant) -> Option<Instant> {
-        let now_ns = self.world.ns(now);
-        loop {
-            let next = self.source.peek()?;
-            if next.offset_ns > now_ns {
-                return Some(self.world.start + Duration::from_nanos(next.offset_ns));
-            }
-            let session = self.world.route(self.plan, next.session, self.taken);
-            let session = self.world.sessions.get_mut(session)?;
-            if !session.has_room(next.bytes.len()) {
-                return None;
-            }
+    fn take(&mut self, next: &Next<'_>) -> bool {
+        let session = self.world.route(self.plan, next.session, self.taken);
+        let Some(session) = self.world.sessions.get_mut(session) else {
+            return false;
+        };
+        let has_room = session.has_room(next.bytes.len());
+        if has_room {
             session.push(next.offset_ns, next.lane, next.bytes);
             self.taken += 1;
-            self.source.advance();
         }
-    }
-
-    /// Waits for the results of what was accepted, and for an answer about the rest.
-    fn drain(&mut self, stop: &AtomicBool) -> Result<(), LoadError> {
-        let deadline = Instant::now() + DRAIN;
-        loop {
-            let now = Instant::now();
-            let is_over = self
-                .world
-                .sessions
-                .iter()
-                .all(|session| session.open() == 0);
-            if is_over || now >= deadline {
-                return Ok(());
-            }
-            if stop.load(Ordering::Relaxed)
-                && self
-                    .world
-                    .sessions
-                    .iter()
-                    .all(|session| session.owed() == 0)
-            {
-                return Ok(());
-            }
-            self.turn(now, Some(deadline.min(now + LOOK)))?;
-        }
+        has_room
     }
 
     /// One turn: dials, sends, waits until `wake` at the latest, takes in what came.
@@ -391,24 +320,17 @@ impl<'a> Driver<'a> {
         self.world.error.take().map_or(Ok(()), Err)
     }
 
-    fn outcome(self, stop: &AtomicBool) -> Outcome {
-        let counts = self.world.counts();
-        let sessions = &self.world.sessions;
-        let recorded = self.world.recorded;
-        Outcome {
-            offered: self.source.offered(),
-            counts,
-            elapsed_ns: recorded.last_result_ns,
-            finality: recorded.finality,
-            client: recorded.client,
-            height: recorded.height,
-            gateways_lost: sessions.iter().map(|session| session.gateways_lost).sum(),
-            missing: sessions.iter().map(|session| session.owed() as u64).sum(),
-            reasons: recorded.reasons.into_iter().collect(),
-            acknowledged: recorded.acknowledged.unwrap_or_default(),
-            trips: recorded.trips.unwrap_or_default(),
-            start_ns: machine_ns(self.world.start),
-            is_interrupted: stop.load(Ordering::Relaxed),
-        }
+    fn counts(&self) -> Counts {
+        self.world.counts()
+    }
+
+    fn is_answered(&self) -> bool {
+        let mut sessions = self.world.sessions.iter();
+        sessions.all(|session| session.open() == 0)
+    }
+
+    fn is_settled(&self) -> bool {
+        let mut sessions = self.world.sessions.iter();
+        sessions.all(|session| session.owed() == 0)
     }
 }

@@ -5,13 +5,16 @@
 //! seen in full. Owns the sessions, the loop and what is recorded. Never: starts validators.
 //!
 //! In the order of the data: `source` (what, when, by whom), `ledger` (a session's numbers and
-//! what must be sent again), `session` (its frames and its gateway), `driver` (the loop), and
+//! what must be sent again), `session` (its frames and its gateway), `open_loop` (when a command
+//! is handed over), `driver` (Quorate as its target), `peer` (another system as its target), and
 //! beside them `key` (who a session is) and `pacer` (precise waking).
 
 mod driver;
 mod key;
 mod ledger;
+mod open_loop;
 mod pacer;
+pub mod peer;
 mod session;
 mod source;
 
@@ -23,10 +26,11 @@ use quorate_net::NetError;
 use crate::histogram::Latencies;
 use crate::orders::LobsterError;
 
-pub use driver::{Outcome, Progress, machine_ns, run};
+pub use driver::{Outcome, machine_ns, run};
 pub use key::Chain;
 pub(crate) use key::SessionKey;
 pub use ledger::Counts;
+pub use open_loop::Progress;
 pub use source::{Flow, LoadPlan, Routing};
 
 /// Why a load did not run, or ended early.
@@ -52,6 +56,22 @@ pub enum LoadError {
     /// The chain's session table is full.
     #[error("the chain holds as many sessions as it may (genesis field limits.sessions_max)")]
     SessionsFull,
+    /// A node of another system ended the connection, or it could not be used.
+    #[error("node {node}: {source}")]
+    Peer {
+        /// Which.
+        node: usize,
+        /// What became of the connection.
+        source: std::io::Error,
+    },
+    /// A node of another system sent what is no frame of the adapters' protocol.
+    #[error("node {node}: {source}")]
+    PeerProtocol {
+        /// Which.
+        node: usize,
+        /// What it sent.
+        source: peer::FrameError,
+    },
     /// No validator let the sessions in.
     #[error("{waiting} of {sessions} sessions could not log in within {seconds} s")]
     NoGateway {

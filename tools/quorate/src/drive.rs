@@ -105,6 +105,11 @@ impl From<LoadError> for Failure {
             LoadError::Protocol { .. } => {
                 Self::new(Code::No, error).remedy("run the same version everywhere")
             }
+            LoadError::Peer { .. } => Self::new(Code::TryAgain, error)
+                .remedy("its node ended or does not listen: the lines it wrote say why"),
+            LoadError::PeerProtocol { .. } => {
+                Self::new(Code::No, error).remedy("bench/peers/README.md has the protocol")
+            }
         }
     }
 }

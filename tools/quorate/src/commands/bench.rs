@@ -10,6 +10,7 @@ mod curves;
 mod failover;
 mod floor;
 mod latency;
+mod peers;
 mod report;
 mod sweep;
 mod syncs;
@@ -36,6 +37,8 @@ pub(crate) enum Command {
     Floor(floor::Options),
     /// Finality of real validators beside the floor, by turns in one run, and where the time goes
     Latency(latency::Options),
+    /// Other systems and Quorate under the same load on this machine, by turns
+    Peers(peers::Options),
     /// One HTML page of what the other commands measured, or of measurements made for it
     Report(report::Options),
     /// Processor time, messages and latency from little load to nearly all that is borne
@@ -98,6 +101,7 @@ fn measure(command: &Command) -> Result<Report, Failure> {
         Command::Latency(options) => latency::run(options),
         Command::Report(options) => report::run(options),
         Command::Sweep(options) => sweep::run(options),
+        Command::Peers(options) => peers::run(options),
         Command::Throughput(options) => throughput::run(options),
     }
 }

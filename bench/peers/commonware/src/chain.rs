@@ -1,0 +1,214 @@
+//! Blocks of commands on the way to finality at one node.
+//!
+//! Owns what waits, the blocks that are known, and who waits for one. Simplex agrees on digests;
+//! what a digest stands for is the application's: here the digest of the parent and a list of
+//! commands. Never: touches the network.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use commonware_consensus::simplex::types::Context;
+use commonware_cryptography::ed25519::PublicKey;
+use commonware_cryptography::sha256::Digest;
+use commonware_cryptography::{Hasher as _, Sha256};
+use commonware_utils::channel::oneshot;
+use peer_kit::{Command, Gateway};
+
+/// Bytes of commands that a block holds.
+pub(crate) const BLOCK_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of a digest.
+const DIGEST_BYTES: usize = 32;
+/// Bytes before each command: its number and its length.
+const HEAD_BYTES: usize = 12;
+
+/// The block that stands for the beginning.
+pub(crate) fn genesis() -> Digest {
+    Sha256::hash(&[b"beginning".as_slice()])
+}
+
+struct Block {
+    parent: Digest,
+    ids: Vec<u64>,
+    bytes: Vec<u8>,
+}
+
+/// All of it.
+pub(crate) struct Chain {
+    gateway: Gateway,
+    /// Commands that are not final, by number.
+    waiting: BTreeMap<u64, Command>,
+    blocks: HashMap<Digest, Block>,
+    /// The last block that is final.
+    tip: Digest,
+    /// A block that is final as soon as it and those before it are known.
+    decided: Option<Digest>,
+    /// Numbers that became final before their command came from the load.
+    early: HashSet<u64>,
+    /// Proposals that wait for a command.
+    idle: Vec<(Context<Digest, PublicKey>, oneshot::Sender<Digest>)>,
+    /// Votes that wait for a block.
+    asked: HashMap<Digest, Vec<(Digest, oneshot::Sender<bool>)>>,
+}
+
+impl Chain {
+    pub(crate) fn new(gateway: Gateway) -> Self {
+        Self {
+            gateway,
+            waiting: BTreeMap::new(),
+            blocks: HashMap::new(),
+            tip: genesis(),
+            decided: None,
+            early: HashSet::new(),
+            idle: Vec::new(),
+            asked: HashMap::new(),
+        }
+    }
+
+    /// Commands of the load; a proposal that waited for one is made.
+    pub(crate) fn take(&mut self, commands: Vec<Command>) {
+        let mut done = Vec::new();
+        for command in commands {
+            if !self.early.remove(&command.id) {
+                self.waiting.insert(command.id, command);
+            } else if command.is_own {
+                done.push(command.id);
+            }
+        }
+        self.gateway.finalized(&done);
+        self.propose_idle(false);
+    }
+
+    /// A proposal is wanted: at once if something waits, else when something comes.
+    pub(crate) fn propose(
+        &mut self,
+        context: Context<Digest, PublicKey>,
+    ) -> oneshot::Receiver<Digest> {
+        let (answer, wanted) = oneshot::channel();
+        self.idle.push((context, answer));
+        self.propose_idle(false);
+        wanted
+    }
+
+    /// Makes the proposals that wait, empty ones only where `even_empty`.
+    pub(crate) fn propose_idle(&mut self, even_empty: bool) {
+        for (context, answer) in std::mem::take(&mut self.idle) {
+            if answer.is_closed() {
+                continue;
+            }
+            let block = self.fill(&context);
+            if block.ids.is_empty() && !even_empty {
+                self.idle.push((context, answer));
+                continue;
+            }
+            let digest = Sha256::hash(&[block.bytes.as_slice()]);
+            self.know(digest, block);
+            // The view may be over.
+            answer.send(digest).ok();
+        }
+    }
+
+    /// A block on the context's parent with what waits and stands in none of its ancestors.
+    fn fill(&self, context: &Context<Digest, PublicKey>) -> Block {
+        let mut taken = HashSet::new();
+        let mut at = context.parent.1;
+        while let Some(block) = self.blocks.get(&at).filter(|_| at != self.tip) {
+            taken.extend(block.ids.iter().copied());
+            at = block.parent;
+        }
+        let mut bytes = context.parent.1.as_ref().to_vec();
+        // The view, so that two empty blocks on one parent differ.
+        bytes.extend_from_slice(&context.round.view().get().to_le_bytes());
+        let mut ids = Vec::new();
+        let free = self.waiting.values().filter(|one| !taken.contains(&one.id));
+        for command in free {
+            if bytes.len() + HEAD_BYTES + command.body.len() > BLOCK_BYTES_MAX {
+                break;
+            }
+            bytes.extend_from_slice(&command.id.to_le_bytes());
+            bytes.extend_from_slice(&(command.body.len() as u32).to_le_bytes());
+            bytes.extend_from_slice(&command.body);
+            ids.push(command.id);
+        }
+        Block {
+            parent: context.parent.1,
+            ids,
+            bytes,
+        }
+    }
+
+    /// The bytes of a block, to be sent.
+    pub(crate) fn bytes(&self, digest: &Digest) -> Option<Vec<u8>> {
+        Some(self.blocks.get(digest)?.bytes.clone())
+    }
+
+    /// A block of another node; nothing when it is none.
+    pub(crate) fn receive(&mut self, bytes: &[u8]) {
+        if let Some((parent, ids)) = parse(bytes) {
+            let digest = Sha256::hash(&[bytes]);
+            let bytes = bytes.to_vec();
+            self.know(digest, Block { parent, ids, bytes });
+        }
+    }
+
+    fn know(&mut self, digest: Digest, block: Block) {
+        for (parent, answer) in self.asked.remove(&digest).unwrap_or_default() {
+            // The view may be over.
+            answer.send(parent == block.parent).ok();
+        }
+        self.blocks.insert(digest, block);
+        if let Some(decided) = self.decided {
+            self.finalize(decided);
+        }
+    }
+
+    /// Whether the block is one on that parent, as soon as it is here.
+    pub(crate) fn verify(&mut self, parent: Digest, digest: Digest) -> oneshot::Receiver<bool> {
+        let (answer, wanted) = oneshot::channel();
+        match self.blocks.get(&digest) {
+            // The engine may have lost interest.
+            Some(block) => drop(answer.send(block.parent == parent)),
+            None => self.asked.entry(digest).or_default().push((parent, answer)),
+        }
+        wanted
+    }
+
+    /// That block is final and all before it are.
+    pub(crate) fn finalize(&mut self, decided: Digest) {
+        let mut path = Vec::new();
+        let mut at = decided;
+        while at != self.tip {
+            let Some(block) = self.blocks.get(&at) else {
+                self.decided = Some(decided);
+                return;
+            };
+            path.push(at);
+            at = block.parent;
+        }
+        self.decided = None;
+        let mut done = Vec::new();
+        for digest in path.iter().rev() {
+            let old = std::mem::replace(&mut self.tip, *digest);
+            self.blocks.remove(&old);
+            let ids = self.blocks.get(digest).map_or(&[][..], |block| &block.ids);
+            for id in ids {
+                match self.waiting.remove(id) {
+                    Some(command) if command.is_own => done.push(*id),
+                    Some(_) => {}
+                    None => drop(self.early.insert(*id)),
+                }
+            }
+        }
+        self.gateway.finalized(&done);
+    }
+}
+
+fn parse(bytes: &[u8]) -> Option<(Digest, Vec<u64>)> {
+    let (parent, rest) = bytes.split_first_chunk::<DIGEST_BYTES>()?;
+    let (_, mut rest) = rest.split_first_chunk::<8>()?;
+    let mut ids = Vec::new();
+    while let Some((id, after)) = rest.split_first_chunk::<8>() {
+        let (length, after) = after.split_first_chunk::<4>()?;
+        ids.push(u64::from_le_bytes(*id));
+        rest = after.get(u32::from_le_bytes(*length) as usize..)?;
+    }
+    rest.is_empty().then_some((Digest(*parent), ids))
+}

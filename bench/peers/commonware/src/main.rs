@@ -1,0 +1,170 @@
+//! The adapter of `commonware-consensus`: its simplex engine over its own authenticated network.
+//!
+//! Owns the wiring, after the project's own `examples/log`. Never: changes the engine's rules; the
+//! rate limits of the example, which would cap the views a second, are out of the way.
+
+#![forbid(unsafe_code)]
+
+mod application;
+mod chain;
+
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use commonware_consensus::simplex::config::{Floor, ForwardPolicy, SkipBudget, SkipPolicy};
+use commonware_consensus::simplex::elector::RoundRobin;
+use commonware_consensus::simplex::scheme::ed25519::Scheme;
+use commonware_consensus::simplex::{Engine, config};
+use commonware_consensus::types::{Epoch, ViewDelta};
+use commonware_cryptography::{ChaCha20Poly1305, Sha256, Signer as _, ed25519};
+use commonware_p2p::authenticated::lookup::{Config as NetConfig, Network};
+use commonware_p2p::{Address, AddressableManager as _, Receiver as _};
+use commonware_parallel::Sequential;
+use commonware_runtime::buffer::paged::CacheRef;
+use commonware_runtime::{Clock as _, Quota, Runner as _, Spawner as _, Supervisor as _, tokio};
+use commonware_stream::cups::{self, Cups};
+use commonware_stream::sake::{self, Sake};
+use commonware_utils::ordered::{Map, Set};
+use commonware_utils::{NZDuration, NZU16, NZU32, NZUsize};
+use peer_kit::{About, Config, Durability, Failure, Gateway, Routing};
+
+use application::Application;
+use chain::{BLOCK_BYTES_MAX, Chain, genesis};
+
+const ABOUT: About = About {
+    system: "commonware-consensus 2026.10.0, simplex",
+    nodes: 4,
+    faults: "1 of 4 may lie",
+    routing: Routing::Everyone,
+    durabilities: &[Durability::Async, Durability::Sync],
+    fsync: "each vote is journalled and synced before it leaves; async: the journal is on tmpfs, \
+            where that costs nothing",
+    signatures: "ed25519 on each vote, batches verified; certificates are lists of them; links \
+                 are encrypted (ChaCha20-Poly1305)",
+    batching: "a block a view, all that waits up to 1 MiB; leaders take turns; a lone command is \
+               proposed at once",
+    cannot: "no blocks of its own in simplex: this adapter sends them whole over the same network \
+             and does not store them; no client sessions, no exactly once, no encryption to the \
+             client",
+};
+
+/// Messages a second on a channel and link, far above what is sent. Mailboxes are as long.
+const RATE: u32 = 16_384;
+/// How long a leader without commands may stay silent before it proposes an empty block.
+const IDLE: Duration = Duration::from_millis(250);
+/// The example's, as are those below.
+const LEADER_TIMEOUT: Duration = Duration::from_secs(1);
+const CERTIFICATION_TIMEOUT: Duration = Duration::from_secs(2);
+const RETRY: Duration = Duration::from_secs(10);
+const SKIP: Duration = Duration::from_secs(11);
+
+fn main() -> ExitCode {
+    peer_kit::main(&ABOUT, run)
+}
+
+fn key(index: usize) -> ed25519::PrivateKey {
+    ed25519::PrivateKey::from_seed(index as u64)
+}
+
+/// The network of one node.
+fn network(config: &Config) -> NetConfig<Cups<Sake<ed25519::PrivateKey>, ChaCha20Poly1305>> {
+    let handshake = Cups::<_, ChaCha20Poly1305>::new(
+        Sake {
+            signer: key(config.index),
+            synchrony_bound: Duration::from_secs(5),
+            max_handshake_age: Duration::from_secs(10),
+            version: sake::Version::V1,
+        },
+        cups::Version::V1,
+    );
+    let mut network = NetConfig::local(
+        handshake,
+        b"quorate-peers",
+        config.peers[config.index],
+        NZUsize!(4),
+        2 * BLOCK_BYTES_MAX as u32,
+        NZUsize!(1_024),
+    );
+    network.tracked_peer_sets = NZUsize!(1);
+    network
+}
+
+fn run(node: Config) -> Result<(), Failure> {
+    let storage = node.folder.join("storage");
+    let runtime = tokio::Config::new().with_storage_directory(storage);
+    let executor = tokio::Runner::new(runtime);
+    executor.start(|context| async move {
+        let (mut network, mut oracle) = Network::new(context.child("network"), network(&node));
+        let keys = (0..node.peers.len()).map(|index| key(index).public_key());
+        let addresses = node.peers.iter().map(|address| Address::from(*address));
+        let addresses: Vec<_> = keys.clone().zip(addresses).collect();
+        let addresses: Map<_, Address> = addresses.try_into().map_err(|_| "two equal keys")?;
+        oracle.track(0, addresses);
+        let participants: Vec<_> = keys.collect();
+        let participants: Set<_> = participants.try_into().map_err(|_| "two equal keys")?;
+
+        let quota = Quota::per_second(NZU32!(RATE));
+        let votes = network.register(0, quota);
+        let certificates = network.register(1, quota);
+        let resolver = network.register(2, quota);
+        let (blocks_out, mut blocks_in) = network.register(3, Quota::per_second(NZU32!(4_096)));
+
+        let gateway = Gateway::default();
+        let chain = Arc::new(Mutex::new(Chain::new(gateway.clone())));
+        let application = Application::new(Arc::clone(&chain), blocks_out);
+        let scheme = Scheme::signer(b"quorate-peers", participants, key(node.index))
+            .ok_or("this node is no participant")?;
+        let engine = Engine::new(
+            context.child("engine"),
+            config::Config {
+                scheme,
+                elector: RoundRobin::<Sha256>::default(),
+                blocker: oracle,
+                automaton: application.clone(),
+                relay: application.clone(),
+                reporter: application,
+                strategy: Sequential,
+                partition: "votes".to_owned(),
+                mailbox_size: NZUsize!(1_024),
+                epoch: Epoch::zero(),
+                floor: Floor::Genesis(genesis()),
+                leader_timeout: LEADER_TIMEOUT,
+                certification_timeout: CERTIFICATION_TIMEOUT,
+                timeout_retry: RETRY,
+                fetch_timeout: NZDuration!(Duration::from_secs(1)),
+                fetch_retry_delay: Duration::from_millis(100),
+                view_retention: ViewDelta::new(10),
+                skip: SkipPolicy::Enabled {
+                    timeout: SKIP,
+                    budget: SkipBudget::Participants,
+                },
+                replay_buffer: NZUsize!(1024 * 1024),
+                write_buffer: NZUsize!(1024 * 1024),
+                page_cache: CacheRef::new(NZU16!(16_384), NZUsize!(1_000)),
+                forward: ForwardPolicy::SilentVoters,
+                track_historical_votes: false,
+            },
+        );
+        network.start();
+        engine.start(votes, certificates, resolver);
+
+        let theirs = Arc::clone(&chain);
+        context.child("blocks").spawn(move |_| async move {
+            while let Ok((_, block)) = blocks_in.recv().await {
+                let mut chain = theirs.lock().unwrap_or_else(PoisonError::into_inner);
+                chain.receive(block.as_ref());
+            }
+        });
+        let theirs = Arc::clone(&chain);
+        gateway.listen(node.client, move |commands| {
+            let mut chain = theirs.lock().unwrap_or_else(PoisonError::into_inner);
+            chain.take(commands);
+        })?;
+        loop {
+            context.sleep(IDLE).await;
+            let mut chain = chain.lock().unwrap_or_else(PoisonError::into_inner);
+            chain.propose_idle(true);
+        }
+    })
+}

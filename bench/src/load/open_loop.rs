@@ -1,0 +1,163 @@
+//! The open loop: hands over what is due at its intended time, to whatever target.
+//!
+//! Owns the time at which a command is handed over, and how long the last answers are waited for:
+//! the same for Quorate and for the systems it is compared with. Never: knows a protocol.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::LoadError;
+use super::ledger::Counts;
+use super::source::{LoadPlan, Next, Source};
+
+/// How long the last results are waited for after the last send.
+const DRAIN: Duration = Duration::from_secs(10);
+/// How often progress is told.
+const PROGRESS: Duration = Duration::from_secs(1);
+/// Longest time in which nothing is looked at.
+pub(super) const LOOK: Duration = Duration::from_millis(20);
+/// From this rate on commands are handed over in batches, commands a second.
+const BATCH_RATE: u64 = 20_000;
+/// The time between two batches. A command waits half of it on average, and that counts.
+const BATCH: Duration = Duration::from_micros(250);
+
+/// How far the load is.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// Since the first send.
+    pub elapsed: Duration,
+    /// Sent and answered so far.
+    pub counts: Counts,
+    /// Commands intended so far.
+    pub offered: u64,
+}
+
+/// Whoever takes the commands.
+pub(super) trait Target {
+    /// The run's clock begins here.
+    fn begin(&mut self, start: Instant);
+
+    /// Takes a command over; false when answers must come first.
+    fn take(&mut self, next: &Next<'_>) -> bool;
+
+    /// One turn: sends, waits until `wake` at the latest, takes in what came.
+    ///
+    /// # Errors
+    /// The load cannot go on.
+    fn turn(&mut self, now: Instant, wake: Option<Instant>) -> Result<(), LoadError>;
+
+    /// Sent and answered so far.
+    fn counts(&self) -> Counts;
+
+    /// Whether each command has a result or was refused.
+    fn is_answered(&self) -> bool;
+
+    /// Whether each command that was accepted has its result.
+    fn is_settled(&self) -> bool;
+}
+
+/// Drives `target` to the end of the plan, or until `stop` is set; gives the commands intended.
+///
+/// # Errors
+/// As the target's turns.
+pub(super) fn run(
+    plan: &LoadPlan,
+    source: Source,
+    target: &mut impl Target,
+    stop: &AtomicBool,
+    tell: &mut dyn FnMut(&Progress),
+) -> Result<u64, LoadError> {
+    let start = Instant::now();
+    target.begin(start);
+    let mut open = OpenLoop {
+        plan,
+        source,
+        target,
+        start,
+    };
+    open.send_all(stop, tell)?;
+    open.drain(stop)?;
+    Ok(open.source.offered())
+}
+
+struct OpenLoop<'a, T> {
+    plan: &'a LoadPlan,
+    source: Source,
+    target: &'a mut T,
+    start: Instant,
+}
+
+impl<T: Target> OpenLoop<'_, T> {
+    /// Sends what the flow intends, at its time.
+    fn send_all(
+        &mut self,
+        stop: &AtomicBool,
+        tell: &mut dyn FnMut(&Progress),
+    ) -> Result<(), LoadError> {
+        let end = self.start + Duration::from_secs(self.plan.seconds);
+        let batch = if self.plan.rate.get() < BATCH_RATE {
+            Duration::ZERO
+        } else {
+            BATCH
+        };
+        let mut tell_at = self.start + PROGRESS;
+        loop {
+            let now = Instant::now();
+            if now >= end || stop.load(Ordering::Relaxed) {
+                break;
+            }
+            if now >= tell_at {
+                tell_at += PROGRESS;
+                tell(&Progress {
+                    elapsed: now.saturating_duration_since(self.start),
+                    counts: self.target.counts(),
+                    offered: self.source.offered(),
+                });
+            }
+            let next = self.take_due(now);
+            if next.is_none() && self.source.peek().is_none() {
+                break;
+            }
+            let wake = next.map(|next| next.max(now + batch));
+            let wake = wake.into_iter().chain([end, tell_at]).min();
+            self.target.turn(now, wake)?;
+        }
+        if !stop.load(Ordering::Relaxed) {
+            self.source.offer_rest();
+        }
+        Ok(())
+    }
+
+    /// Hands over every command whose time has come. Gives the time of the next one; none when a
+    /// full target must first get answers.
+    fn take_due(&mut self, now: Instant) -> Option<Instant> {
+        let now_ns = now.saturating_duration_since(self.start).as_nanos();
+        let now_ns = u64::try_from(now_ns).unwrap_or(u64::MAX);
+        loop {
+            let next = self.source.peek()?;
+            if next.offset_ns > now_ns {
+                return Some(self.start + Duration::from_nanos(next.offset_ns));
+            }
+            if !self.target.take(&next) {
+                return None;
+            }
+            self.source.advance();
+        }
+    }
+
+    /// Waits for the results of what was accepted, and for an answer about the rest.
+    fn drain(&mut self, stop: &AtomicBool) -> Result<(), LoadError> {
+        let deadline = Instant::now() + DRAIN;
+        loop {
+            let now = Instant::now();
+            let is_stopped = stop.load(Ordering::Relaxed);
+            if self.target.is_answered()
+                || now >= deadline
+                || (is_stopped && self.target.is_settled())
+            {
+                return Ok(());
+            }
+            self.target.turn(now, Some(deadline.min(now + LOOK)))?;
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! Another system as the target of the open loop, over the protocol of `bench/peers/README.md`.
+//!
+//! Owns one connection to each node, which is read and written in one poll, and the commands that
+//! are not final. A command's time ends when the node that it was handed to tells that it is
+//! final, as Quorate's ends with the result of its gateway. Never: starts a node.
+
+mod frame;
+mod link;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::num::NonZeroU64;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use self::link::{Link, connect, poll_all};
+use super::driver::Outcome;
+use super::ledger::Counts;
+use super::open_loop::{self, LOOK, Target};
+use super::source::{LoadPlan, Next, Source};
+use super::{LoadError, Recorded};
+
+pub use frame::FrameError;
+use frame::Told;
+
+/// Commands of one client that may be without a result at one time, as for Quorate's sessions.
+const FLIGHTS_PER_CLIENT: usize = super::ledger::FLIGHTS_MAX;
+/// Where in a command's number the load's seed stands, so that loads on one cluster differ.
+const SEED_SHIFT: u32 = 40;
+/// How long nodes may take until they listen.
+const CONNECT: Duration = Duration::from_secs(30);
+/// Shortest wait that the system may round up to, nanoseconds.
+const SLACK_NS: NonZeroU64 = NonZeroU64::MIN;
+
+/// Which nodes are handed a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Routing {
+    /// The one that leads, as far as nodes have told.
+    Leader,
+    /// All; each in turn is the one that tells when a command is final.
+    Everyone,
+}
+
+/// Where another system is reached.
+#[derive(Clone, Debug)]
+pub struct Nodes {
+    /// The nodes' ports for the load.
+    pub addresses: Vec<SocketAddr>,
+    /// Which of them are handed a command.
+    pub routing: Routing,
+}
+
+struct Flight {
+    intended_ns: u64,
+    /// Kept only where a node may refuse it.
+    body: Vec<u8>,
+}
+
+struct Peer<'a> {
+    routing: Routing,
+    links: Vec<Link>,
+    leader: Option<usize>,
+    flights: BTreeMap<u64, Flight>,
+    flights_max: usize,
+    next_id: u64,
+    /// Refused commands, for the leader.
+    again: Vec<u64>,
+    counts: Counts,
+    recorded: Recorded,
+    start: Instant,
+    stop: &'a AtomicBool,
+}
+
+/// Drives the load to its end, or until `stop` is set. Of the outcome, what only Quorate tells is
+/// empty: finality at the gateway, heights, trips.
+///
+/// # Errors
+/// [`LoadError`]: no node listens, or one ends the connection.
+pub fn run(plan: &LoadPlan, nodes: &Nodes, stop: &AtomicBool) -> Result<Outcome, LoadError> {
+    // Where the system refuses, waits end some fifty microseconds late: worse, not wrong.
+    rustix::thread::set_current_timer_slack(Some(SLACK_NS)).ok();
+    let source = Source::open(plan)?;
+    let deadline = Instant::now() + CONNECT;
+    let links = nodes.addresses.iter().enumerate();
+    let links = links
+        .map(|(node, address)| connect(node, *address, deadline))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut peer = Peer {
+        routing: nodes.routing,
+        links,
+        leader: None,
+        flights: BTreeMap::new(),
+        flights_max: FLIGHTS_PER_CLIENT.saturating_mul(plan.clients as usize),
+        next_id: plan.seed << SEED_SHIFT,
+        again: Vec::new(),
+        counts: Counts::default(),
+        recorded: Recorded::default(),
+        start: Instant::now(),
+        stop,
+    };
+    peer.find_leader(deadline)?;
+    let offered = open_loop::run(plan, source, &mut peer, stop, &mut |_| ())?;
+    Ok(peer.outcome(offered))
+}
+
+impl Peer<'_> {
+    /// Waits until some node has told who leads, where that matters.
+    fn find_leader(&mut self, deadline: Instant) -> Result<(), LoadError> {
+        while self.routing == Routing::Leader && self.leader.is_none() {
+            let now = Instant::now();
+            if now >= deadline || self.stop.load(Ordering::Relaxed) {
+                return Err(LoadError::NoGateway {
+                    waiting: self.links.len(),
+                    sessions: self.links.len(),
+                    seconds: CONNECT.as_secs(),
+                });
+            }
+            self.turn(now, Some(now + LOOK))?;
+        }
+        Ok(())
+    }
+
+    /// Queues a command for whoever is to have it.
+    fn submit(&mut self, id: u64, body: &[u8]) {
+        let nodes = self.links.len().max(1);
+        match self.routing {
+            Routing::Leader => {
+                let node = self.leader.unwrap_or(0) % nodes;
+                frame::encode_submit(id, true, body, &mut self.links[node].out);
+            }
+            Routing::Everyone => {
+                let own = usize::try_from(id % nodes as u64).unwrap_or(0);
+                for (node, link) in self.links.iter_mut().enumerate() {
+                    frame::encode_submit(id, node == own, body, &mut link.out);
+                }
+            }
+        }
+    }
+
+    fn submit_again(&mut self) {
+        for id in std::mem::take(&mut self.again) {
+            if let Some(flight) = self.flights.get(&id) {
+                let body = flight.body.clone();
+                self.counts.resent += 1;
+                self.submit(id, &body);
+            }
+        }
+    }
+
+    fn on_told(&mut self, told: Told<'_>, now_ns: u64) {
+        match told {
+            Told::Final(ids) => {
+                for flight in ids.filter_map(|id| self.flights.remove(&id)) {
+                    let took_ns = now_ns.saturating_sub(flight.intended_ns);
+                    self.recorded.client.record_ns(took_ns);
+                    self.recorded.last_result_ns = now_ns;
+                    self.counts.finalized += 1;
+                }
+            }
+            Told::Leader(index) => self.leader = Some(usize::from(index)),
+            Told::Refused(ids) => {
+                let before = self.again.len();
+                self.again.extend(ids);
+                self.counts.busy += (self.again.len() - before) as u64;
+            }
+        }
+    }
+
+    fn outcome(self, offered: u64) -> Outcome {
+        Outcome {
+            offered,
+            counts: self.counts,
+            elapsed_ns: self.recorded.last_result_ns,
+            finality: self.recorded.finality,
+            client: self.recorded.client,
+            height: 0,
+            gateways_lost: 0,
+            missing: self.flights.len() as u64,
+            reasons: Vec::new(),
+            acknowledged: Vec::new(),
+            trips: Vec::new(),
+            start_ns: 0,
+            is_interrupted: self.stop.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl Target for Peer<'_> {
+    fn begin(&mut self, start: Instant) {
+        self.start = start;
+    }
+
+    fn take(&mut self, next: &Next<'_>) -> bool {
+        if self.flights.len() >= self.flights_max {
+            return false;
+        }
+        let id = self.next_id;
+        self.next_id += 1;
+        self.submit(id, next.bytes);
+        let body = match self.routing {
+            Routing::Leader => next.bytes.to_vec(),
+            Routing::Everyone => Vec::new(),
+        };
+        let intended_ns = next.offset_ns;
+        self.flights.insert(id, Flight { intended_ns, body });
+        self.counts.generated += 1;
+        self.counts.accepted += 1;
+        true
+    }
+
+    fn turn(&mut self, now: Instant, wake: Option<Instant>) -> Result<(), LoadError> {
+        self.submit_again();
+        for (node, link) in self.links.iter_mut().enumerate() {
+            let sent = link.write();
+            sent.map_err(|source| LoadError::Peer { node, source })?;
+        }
+        let wake = wake.map_or(now + LOOK, |wake| wake.min(now + LOOK));
+        let ready = poll_all(&self.links, wake.saturating_duration_since(Instant::now()))?;
+        let since = self.start.elapsed();
+        let now_ns = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
+        for node in ready {
+            let read = self.links[node].read();
+            read.map_err(|source| LoadError::Peer { node, source })?;
+            let bytes = std::mem::take(&mut self.links[node].pending);
+            let mut at = 0;
+            let wrong = |source| LoadError::PeerProtocol { node, source };
+            while let Some((told, length)) = frame::decode(&bytes[at..]).map_err(wrong)? {
+                self.on_told(told, now_ns);
+                at += length;
+            }
+            self.links[node].keep(bytes, at);
+        }
+        Ok(())
+    }
+
+    fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    fn is_answered(&self) -> bool {
+        self.flights.is_empty()
+    }
+
+    fn is_settled(&self) -> bool {
+        // Nobody says that it accepted anything: whoever stops early leaves it.
+        true
+    }
+}

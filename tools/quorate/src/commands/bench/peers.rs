@@ -1,0 +1,345 @@
+//! `quorate bench peers`: other systems of the package registry and Quorate, by turns on this
+//! machine, under the same commands at the same intended times, measured at the client.
+//!
+//! Owns the turns and the numbers made of them. Each turn starts a cluster that has the machine to
+//! itself, warms it up, and drives one load; every figure is the median over the turns. Never:
+//! counts anything that only Quorate tells of itself.
+
+mod contestant;
+mod table;
+mod workspace;
+
+use std::num::NonZeroU64;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use quorate_bench::histogram::{Percentiles, median};
+use quorate_bench::load::{Flow, LoadPlan, Outcome, Routing};
+use quorate_bench::report::per_second;
+use serde::Serialize;
+
+use super::{DurabilityChoice, number};
+use crate::failure::{Code, Failure};
+use crate::interrupt::Interrupt;
+use crate::output::{Report, progress};
+use contestant::{Contestant, Running};
+use workspace::About;
+
+/// Name of Quorate among the contestants.
+const QUORATE: &str = "quorate";
+/// How long a cluster is loaded before what counts.
+const WARM_UP_SECONDS: u64 = 1;
+/// A rate at which 99 in 100 clients wait longer is not borne, microseconds.
+const P99_MAX_US: f64 = 50_000.0;
+/// One command in so many may be left unsent.
+const UNSENT_SHARE: u64 = 1_000;
+/// Rate of the search's first step, commands a second.
+const SEARCH_FROM: u64 = 2_000;
+/// Highest rate that is tried.
+const SEARCH_TO: u64 = 1_024_000;
+/// Loads at one rate before it counts as not borne.
+const TRIES: u32 = 2;
+/// Times that the rate is halved between one that is borne and one that is not.
+const BISECTIONS: u32 = 2;
+
+/// Options of the command.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Only this system (may be given several times): `quorate`, or the name of an adapter
+    #[arg(long, value_name = "NAME")]
+    only: Vec<String>,
+    /// How often each is measured, by turns
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    runs: u32,
+    /// Commands a second, open loop
+    #[arg(long, default_value_t = 1_000)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    rate: u32,
+    /// Bytes of a command
+    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=65_000))]
+    size: u32,
+    /// What a vote, or what stands for it, must be before it counts
+    #[arg(long, value_enum, default_value = "both")]
+    durability: DurabilityChoice,
+    /// How long each load takes
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    seconds: u64,
+    /// Look for the highest rate that each bears with a p99 below 50 ms, too
+    #[arg(long)]
+    search: bool,
+    /// The workspace of the adapters
+    #[arg(long, value_name = "DIR", default_value = "bench/peers")]
+    workspace: PathBuf,
+    /// Folder for the temporary folders of the clusters, such as one on the disk to be measured
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+/// One load.
+#[derive(Clone, Debug, Serialize)]
+struct Run {
+    client_us: Percentiles,
+    finalized: u64,
+    unsent: u64,
+    missing: u64,
+    throughput_per_s: f64,
+    /// Processor time of all nodes together.
+    cpu_us_per_command: f64,
+}
+
+/// A load of the search.
+#[derive(Clone, Debug, Serialize)]
+struct Step {
+    rate: u64,
+    is_borne: bool,
+    #[serde(flatten)]
+    run: Run,
+}
+
+/// The least and the most of something over the runs.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Range {
+    min: f64,
+    max: f64,
+}
+
+/// What came of one contestant.
+#[derive(Clone, Debug, Serialize)]
+struct Figures {
+    name: String,
+    durability: &'static str,
+    about: About,
+    client_us: Percentiles,
+    cpu_us_per_command: Option<f64>,
+    spread_p50_us: Option<Range>,
+    spread_p99_us: Option<Range>,
+    /// Highest rate that was borne, where it was looked for; 0 when none was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate_borne: Option<u64>,
+    runs: Vec<Run>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    steps: Vec<Step>,
+}
+
+#[derive(Serialize)]
+struct Fields {
+    rate: u32,
+    size: u32,
+    seconds: u64,
+    cores: usize,
+    systems: Vec<Figures>,
+}
+
+/// Builds the adapters, measures and reports.
+///
+/// # Errors
+/// The adapters cannot be built, nodes do not start or end, somebody interrupted.
+pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
+    let mut all = contestant::quorate(options.durability.all());
+    let others = options.only.iter().filter(|name| *name != QUORATE);
+    let others: Vec<&str> = others.map(String::as_str).collect();
+    if options.only.is_empty() || !others.is_empty() {
+        let adapters = workspace::build(&options.workspace, &others)?;
+        all.extend(contestant::peers(adapters, options.durability.all()));
+    }
+    all.retain(|one| options.only.is_empty() || options.only.contains(&one.name));
+    let interrupt = Interrupt::install()?;
+    let mut bouts: Vec<Bout> = all.into_iter().map(Bout::new).collect();
+    for turn in 1..=options.runs {
+        for bout in &mut bouts {
+            bout.turn(turn, options, &interrupt)?;
+        }
+    }
+    if options.search {
+        for bout in &mut bouts {
+            bout.search(options, &interrupt)?;
+        }
+    }
+    let fields = Fields {
+        rate: options.rate,
+        size: options.size,
+        seconds: options.seconds,
+        cores: std::thread::available_parallelism().map_or(1, usize::from),
+        systems: bouts.into_iter().map(Bout::conclude).collect(),
+    };
+    let is_whole = |one: &Figures| one.runs.iter().all(|run| run.missing == 0);
+    let is_well = fields.systems.iter().all(is_whole);
+    let text = table::text(&fields);
+    let code = if is_well { Code::Done } else { Code::No };
+    Ok(Report::new(&fields, text)?.with_code(code))
+}
+
+impl Options {
+    fn load_plan(&self, rate: u64, seconds: u64, seed: u64) -> LoadPlan {
+        LoadPlan {
+            flow: Flow::Opaque {
+                size: self.size as usize,
+            },
+            rate: NonZeroU64::new(rate).unwrap_or(NonZeroU64::MIN),
+            seconds,
+            clients: contestant::VALIDATORS,
+            seed,
+            keeps_acknowledged: false,
+            routing: Routing::Leader { aside_every: 0 },
+            keeps_trips: false,
+        }
+    }
+
+    fn folder(&self) -> Option<&Path> {
+        self.dir.as_deref()
+    }
+}
+
+/// A contestant and what was measured of it so far.
+struct Bout {
+    contestant: Contestant,
+    runs: Vec<Run>,
+    rate_borne: Option<u64>,
+    steps: Vec<Step>,
+}
+
+impl Bout {
+    const fn new(contestant: Contestant) -> Self {
+        Self {
+            contestant,
+            runs: Vec::new(),
+            rate_borne: None,
+            steps: Vec::new(),
+        }
+    }
+
+    fn name(&self) -> String {
+        let durability = super::name(self.contestant.durability);
+        format!("{}, {durability}", self.contestant.name)
+    }
+
+    /// A cluster, warmed up.
+    fn start(&self, options: &Options, interrupt: &Interrupt) -> Result<Running, Failure> {
+        let named = |failure: Failure| failure.detail(format!("measuring {}", self.name()));
+        let started = self.contestant.start(options.folder(), interrupt);
+        let mut running = started.map_err(named)?;
+        let warm_up = options.load_plan(options.rate.into(), WARM_UP_SECONDS, 0);
+        running.drive(&warm_up, interrupt).map_err(named)?;
+        Ok(running)
+    }
+
+    fn turn(&mut self, turn: u32, options: &Options, interrupt: &Interrupt) -> Result<(), Failure> {
+        let mut running = self.start(options, interrupt)?;
+        let plan = options.load_plan(options.rate.into(), options.seconds, turn.into());
+        let run = measure(&mut running, &plan, interrupt)?;
+        running.stop()?;
+        progress(&format!(
+            "run {turn}, {}: client p50 {} us, p99 {} us",
+            self.name(),
+            number(run.client_us.p50),
+            number(run.client_us.p99),
+        ));
+        self.runs.push(run);
+        Ok(())
+    }
+
+    /// Doubles the rate until it is not borne, then halves the step.
+    fn search(&mut self, options: &Options, interrupt: &Interrupt) -> Result<(), Failure> {
+        let (mut borne, mut refused) = (0, SEARCH_FROM);
+        while refused <= SEARCH_TO && self.bears(refused, options, interrupt)? {
+            borne = refused;
+            refused *= 2;
+        }
+        for _ in 0..BISECTIONS {
+            let middle = u64::midpoint(borne, refused);
+            if self.bears(middle, options, interrupt)? {
+                borne = middle;
+            } else {
+                refused = middle;
+            }
+        }
+        self.rate_borne = Some(borne);
+        Ok(())
+    }
+
+    fn bears(
+        &mut self,
+        rate: u64,
+        options: &Options,
+        interrupt: &Interrupt,
+    ) -> Result<bool, Failure> {
+        for _ in 0..TRIES {
+            // What the last step left unfinished is not to weigh on this one.
+            let mut running = self.start(options, interrupt)?;
+            let plan = options.load_plan(rate, options.seconds, 1);
+            let run = measure(&mut running, &plan, interrupt)?;
+            running.stop()?;
+            let offered = run.finalized + run.missing + run.unsent;
+            let is_sent = run.unsent.saturating_mul(UNSENT_SHARE) <= offered;
+            let is_quick = run.client_us.p99.is_some_and(|us| us < P99_MAX_US);
+            let is_borne = is_sent && is_quick && run.missing == 0;
+            progress(&format!(
+                "{}: {rate}/s: {:.0} finalized a second, p99 {} us: {}",
+                self.name(),
+                run.throughput_per_s,
+                number(run.client_us.p99),
+                if is_borne { "borne" } else { "not borne" },
+            ));
+            self.steps.push(Step {
+                rate,
+                is_borne,
+                run,
+            });
+            if is_borne {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn conclude(self) -> Figures {
+        let runs = self.runs;
+        let range = |part: fn(&Run) -> Option<f64>| {
+            let values = || runs.iter().filter_map(part);
+            Some(Range {
+                min: values().min_by(f64::total_cmp)?,
+                max: values().max_by(f64::total_cmp)?,
+            })
+        };
+        let percentiles: Vec<Percentiles> = runs.iter().map(|run| run.client_us).collect();
+        Figures {
+            name: self.contestant.name,
+            durability: super::name(self.contestant.durability),
+            about: self.contestant.about,
+            client_us: Percentiles::medians(&percentiles),
+            cpu_us_per_command: median(runs.iter().map(|run| run.cpu_us_per_command)),
+            spread_p50_us: range(|run| run.client_us.p50),
+            spread_p99_us: range(|run| run.client_us.p99),
+            rate_borne: self.rate_borne,
+            runs,
+            steps: self.steps,
+        }
+    }
+}
+
+/// One load and the processor time that it cost.
+fn measure(running: &mut Running, plan: &LoadPlan, interrupt: &Interrupt) -> Result<Run, Failure> {
+    let before = running.cpu();
+    let outcome = running.drive(plan, interrupt)?;
+    Ok(Run::of(&outcome, running.cpu().saturating_sub(before)))
+}
+
+impl Run {
+    fn of(outcome: &Outcome, cpu: Duration) -> Self {
+        let finalized = outcome.counts.finalized;
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "counts of a run are far below 2^53"
+        )]
+        let commands = finalized.max(1) as f64;
+        Self {
+            client_us: outcome.client.percentiles(),
+            finalized,
+            unsent: outcome.offered.saturating_sub(outcome.counts.generated),
+            missing: outcome.counts.generated.saturating_sub(finalized),
+            throughput_per_s: per_second(finalized, outcome.elapsed_ns),
+            cpu_us_per_command: cpu.as_secs_f64() * 1e6 / commands,
+        }
+    }
+}

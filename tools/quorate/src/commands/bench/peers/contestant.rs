@@ -1,0 +1,249 @@
+//! Who is measured, and a cluster of it that runs.
+//!
+//! Owns the processes of a turn and their folders, and removes both. Quorate is driven over its
+//! own client port, another system over the protocol of the adapters; the loop, the clock and the
+//! commands are the same. Never: judges what was measured.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use quorate::genesis::Auth;
+use quorate::profiles::{Durability, Profile};
+use quorate_bench::cluster::{Cluster, Launch};
+use quorate_bench::load::peer::{self, Nodes, Routing};
+use quorate_bench::load::{LoadPlan, Outcome};
+use quorate_bench::testnet::{Plan, Workload, free_base_port};
+use serde_json::json;
+
+use super::super::bed::Bed;
+use super::super::name as durability_name;
+use super::QUORATE;
+use super::workspace::{About, Adapter};
+use crate::commands::demo::died;
+use crate::failure::{Code, Failure};
+use crate::interrupt::Interrupt;
+use crate::scratch::Scratch;
+
+/// Validators of Quorate, and the clients of each load.
+pub(super) const VALIDATORS: u32 = 4;
+/// Where syncing costs nothing, for systems that sync always.
+const MEMORY_FOLDER: &str = "/dev/shm";
+
+/// A system with one durability.
+#[derive(Clone, Debug)]
+pub(super) struct Contestant {
+    pub(super) name: String,
+    pub(super) durability: Durability,
+    pub(super) about: About,
+    /// The adapter; none for Quorate.
+    program: Option<PathBuf>,
+}
+
+/// Quorate with each of these durabilities.
+pub(super) fn quorate(durabilities: &[Durability]) -> Vec<Contestant> {
+    let about = About {
+        system: format!("quorate {}", env!("CARGO_PKG_VERSION")),
+        nodes: 4,
+        faults: "1 of 4 may lie".to_owned(),
+        routing: Routing::Leader,
+        durabilities: vec!["async".to_owned(), "sync".to_owned()],
+        fsync: "async: a vote leaves when it is in the log's mapping; sync: when the log is \
+                synced, all that waits with one call"
+            .to_owned(),
+        signatures: "votes are authenticated by the encrypted links (Noise), certificates are \
+                     signed off the path; clients by their encrypted session"
+            .to_owned(),
+        batching: "all that waits goes into the next block; a lone command is proposed at once"
+            .to_owned(),
+        cannot: "no evidence of a vote for third parties before its certificate; the client \
+                 trusts its gateway, as everywhere here"
+            .to_owned(),
+    };
+    durabilities
+        .iter()
+        .map(|durability| Contestant {
+            name: QUORATE.to_owned(),
+            durability: *durability,
+            about: about.clone(),
+            program: None,
+        })
+        .collect()
+}
+
+/// The other systems, each with those of these durabilities that it has.
+pub(super) fn peers(adapters: Vec<Adapter>, durabilities: &[Durability]) -> Vec<Contestant> {
+    let with = |adapter: Adapter| {
+        let has = move |durability: &&Durability, about: &About| {
+            let name = durability_name(**durability);
+            about.durabilities.iter().any(|one| one == name)
+        };
+        durabilities
+            .iter()
+            .filter(|durability| has(durability, &adapter.about))
+            .map(|durability| Contestant {
+                name: adapter.name.clone(),
+                durability: *durability,
+                about: adapter.about.clone(),
+                program: Some(adapter.program.clone()),
+            })
+            .collect::<Vec<_>>()
+    };
+    adapters.into_iter().flat_map(with).collect()
+}
+
+impl Contestant {
+    /// Starts a cluster.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub(super) fn start(
+        &self,
+        parent: Option<&Path>,
+        interrupt: &Interrupt,
+    ) -> Result<Running, Failure> {
+        match &self.program {
+            None => {
+                let plan = quorate_plan(self.durability)?;
+                let bed = Bed::start(&plan, parent, interrupt)?;
+                Ok(Running::Quorate(Box::new(bed)))
+            }
+            Some(program) => self.start_peer(program, parent),
+        }
+    }
+
+    fn start_peer(&self, program: &Path, parent: Option<&Path>) -> Result<Running, Failure> {
+        let memory = Path::new(MEMORY_FOLDER);
+        let parent = match self.durability {
+            Durability::Async if memory.is_dir() => Some(memory),
+            _ => parent,
+        };
+        let scratch = Scratch::create(parent)?;
+        let nodes = usize::from(self.about.nodes);
+        let base = free_base_port(nodes)?;
+        let address = |offset: usize| {
+            let port = u16::try_from(offset).ok()?.checked_add(base)?;
+            Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+        };
+        let peers: Vec<SocketAddr> = (0..nodes).filter_map(address).collect();
+        let clients: Vec<SocketAddr> = (nodes..2 * nodes).filter_map(address).collect();
+        let mut launches = Vec::new();
+        for (index, client) in clients.iter().enumerate() {
+            let folder = scratch.path().join(index.to_string());
+            std::fs::create_dir(&folder).map_err(|error| unwritable(&folder, &error))?;
+            let config = json!({
+                "index": index,
+                "peers": peers,
+                "client": client,
+                "folder": folder,
+                "durability": durability_name(self.durability),
+            });
+            let file = scratch.path().join(format!("{index}.json"));
+            let written = std::fs::write(&file, config.to_string());
+            written.map_err(|error| unwritable(&file, &error))?;
+            launches.push(Launch {
+                program: program.to_path_buf(),
+                arguments: vec!["run".to_owned(), file.display().to_string()],
+            });
+        }
+        let mut cluster = Cluster::new(launches, Arc::new(|_: usize, _: &str| ()));
+        cluster.start_all()?;
+        let routing = self.about.routing;
+        Ok(Running::Peer {
+            cluster,
+            nodes: Nodes {
+                addresses: clients,
+                routing,
+            },
+            _scratch: scratch,
+        })
+    }
+}
+
+fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::new(Code::TryAgain, format!("{}: {error}", path.display()))
+}
+
+fn quorate_plan(durability: Durability) -> Result<Plan, Failure> {
+    let validators = VALIDATORS as usize;
+    Ok(Plan {
+        weights: vec![1; validators],
+        fault_weight: None,
+        fast_slack: None,
+        crash_only: false,
+        workload: Workload::Opaque,
+        auth: Auth::Session,
+        base_port: free_base_port(validators)?,
+        durability,
+        profile: Profile::Laptop,
+        threads: None,
+        idle: None,
+        trace_stamps: 0,
+    })
+}
+
+/// A cluster that runs.
+pub(super) enum Running {
+    Quorate(Box<Bed>),
+    Peer {
+        // Dropped before the folder is removed: nothing is written into it any more then.
+        cluster: Cluster,
+        nodes: Nodes,
+        _scratch: Scratch,
+    },
+}
+
+impl Running {
+    /// Drives one load to its end.
+    ///
+    /// # Errors
+    /// A node ended, the load did, or somebody interrupted.
+    pub(super) fn drive(
+        &mut self,
+        plan: &LoadPlan,
+        interrupt: &Interrupt,
+    ) -> Result<Outcome, Failure> {
+        let (cluster, nodes) = match self {
+            Self::Quorate(bed) => return bed.drive(plan, interrupt),
+            Self::Peer { cluster, nodes, .. } => (cluster, nodes),
+        };
+        let outcome = peer::run(plan, nodes, &interrupt.flag());
+        if let Some(ended) = cluster.wait_ended(Instant::now())? {
+            return Err(died(cluster, ended));
+        }
+        let outcome = outcome?;
+        if outcome.is_interrupted {
+            return Err(Failure::new(Code::No, "interrupted"));
+        }
+        Ok(outcome)
+    }
+
+    /// Processor time of all nodes since they started.
+    pub(super) fn cpu(&self) -> Duration {
+        match self {
+            Self::Quorate(bed) => bed.cpu(),
+            Self::Peer { cluster, nodes, .. } => {
+                let of = |index| cluster.processor_time(index);
+                (0..nodes.addresses.len()).filter_map(of).sum()
+            }
+        }
+    }
+
+    /// Ends the cluster. Quorate's validators are compared first: a figure of a cluster that
+    /// disagrees is none.
+    ///
+    /// # Errors
+    /// Processes that cannot be waited for; validators of Quorate that disagree.
+    pub(super) fn stop(self) -> Result<(), Failure> {
+        let Self::Quorate(bed) = self else {
+            return Ok(());
+        };
+        let agreement = bed.conclude()?;
+        if agreement.differences.is_empty() {
+            return Ok(());
+        }
+        Err(Failure::new(Code::Safety, "validators disagree")
+            .detail(agreement.differences.join("\n")))
+    }
+}

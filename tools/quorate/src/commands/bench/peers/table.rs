@@ -1,0 +1,166 @@
+//! The figures of all systems as text for people.
+//!
+//! Owns the two tables: what was measured, and what each system does and does not. Never: leaves
+//! out a system.
+
+use super::super::number;
+use super::{Fields, Figures, Range};
+use crate::output::table;
+
+/// Both tables.
+pub(super) fn text(fields: &Fields) -> String {
+    let mut figures = table(&[
+        "system",
+        "durability",
+        "faults",
+        "p50",
+        "p90",
+        "p99",
+        "p50, least to most",
+        "cpu us a command",
+        "borne, a second",
+    ]);
+    for one in &fields.systems {
+        let us = &one.client_us;
+        let rate = one.rate_borne;
+        figures.add_row([
+            one.name.clone(),
+            one.durability.to_owned(),
+            one.about.faults.clone(),
+            number(us.p50),
+            number(us.p90),
+            number(us.p99),
+            spread(one.spread_p50_us),
+            number(one.cpu_us_per_command),
+            rate.map_or_else(|| "not tried".to_owned(), |rate| rate.to_string()),
+        ]);
+    }
+    let runs = fields.systems.first().map_or(0, |one| one.runs.len());
+    let mut text = format!(
+        "microseconds at the client from the intended time, {} commands/s of {} bytes, {} cores, \
+         medians of {runs} runs by turns\n{figures}",
+        fields.rate, fields.size, fields.cores,
+    );
+    text.push_str("\n\n");
+    text.push_str(&abouts(&fields.systems));
+    for one in &fields.systems {
+        let missing: u64 = one.runs.iter().map(|run| run.missing).sum();
+        if missing > 0 {
+            let (name, durability) = (&one.name, one.durability);
+            text.push_str(&format!(
+                "\n{name}, {durability}: {missing} commands never came back"
+            ));
+        }
+    }
+    text
+}
+
+fn spread(range: Option<Range>) -> String {
+    range.map_or_else(
+        || "-".to_owned(),
+        |range| format!("{:.1} to {:.1}", range.min, range.max),
+    )
+}
+
+fn abouts(systems: &[Figures]) -> String {
+    let mut text = String::new();
+    let mut last = None;
+    for one in systems {
+        if last == Some(&one.name) {
+            continue;
+        }
+        last = Some(&one.name);
+        let about = &one.about;
+        text.push_str(&format!(
+            "{}: {}, {} nodes, {}\n  fsync: {}\n  signatures: {}\n  batching: {}\n  cannot: {}\n",
+            one.name,
+            about.system,
+            about.nodes,
+            about.faults,
+            about.fsync,
+            about.signatures,
+            about.batching,
+            about.cannot,
+        ));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Run;
+    use super::super::workspace::About;
+    use super::*;
+    use quorate_bench::histogram::Percentiles;
+    use quorate_bench::load::peer::Routing;
+
+    fn figures(name: &str, missing: u64) -> Figures {
+        let client_us = Percentiles {
+            p50: Some(10.0),
+            ..Percentiles::default()
+        };
+        Figures {
+            name: name.to_owned(),
+            durability: "async",
+            about: About {
+                system: format!("{name} 1.0"),
+                nodes: 4,
+                faults: "1 of 4 may lie".to_owned(),
+                routing: Routing::Everyone,
+                durabilities: vec!["async".to_owned()],
+                fsync: "never".to_owned(),
+                signatures: "none".to_owned(),
+                batching: "all".to_owned(),
+                cannot: "fly".to_owned(),
+            },
+            client_us,
+            cpu_us_per_command: Some(4.0),
+            spread_p50_us: Some(Range {
+                min: 9.0,
+                max: 11.0,
+            }),
+            spread_p99_us: None,
+            rate_borne: None,
+            runs: vec![Run {
+                client_us,
+                finalized: 1,
+                unsent: 0,
+                missing,
+                throughput_per_s: 1.0,
+                cpu_us_per_command: 4.0,
+            }],
+            steps: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn every_system_has_its_figures_and_what_it_cannot_do() {
+        let fields = Fields {
+            rate: 1_000,
+            size: 128,
+            seconds: 3,
+            cores: 2,
+            systems: vec![figures("one", 0), figures("two", 3)],
+        };
+        let text = text(&fields);
+        for part in [
+            "1000 commands/s of 128 bytes",
+            "| one ",
+            "| 9.0 to 11.0 ",
+            "not tried",
+            "one: one 1.0, 4 nodes, 1 of 4 may lie",
+            "fsync: never",
+            "cannot: fly",
+            "two, async: 3 commands never came back",
+        ] {
+            assert!(text.contains(part), "{part} is missing in\n{text}");
+        }
+        assert!(!text.contains("one, async: 0"), "{text}");
+    }
+
+    #[test]
+    fn a_system_with_two_durabilities_is_described_once() {
+        let text = abouts(&[figures("one", 0), figures("one", 0)]);
+        assert_eq!(text.matches("cannot").count(), 1);
+    }
+}

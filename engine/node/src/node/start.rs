@@ -270,7 +270,7 @@ pub(super) fn start<S: StateMachine>(
     let parts = DedicatedParts {
         own: config.own,
         parts,
-        wire: WireStage::new(net, Arc::clone(&metrics), trace),
+        wire: WireStage::new(net, &config.rates, Arc::clone(&metrics), trace),
         waker,
         sync: companions.sync,
         verify,

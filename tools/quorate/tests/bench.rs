@@ -27,6 +27,9 @@ fn measurements_that_cannot_be_end_with_2() {
             "1000",
         ],
         &["bench", "throughput", "--runs", "0"],
+        &["bench", "overload", "--times", "1"],
+        &["bench", "overload", "--cancels", "0"],
+        &["bench", "overload", "--rate", "1"],
     ] {
         let output = run(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
@@ -119,6 +122,47 @@ fn latency_tells_finality_beside_the_floor_and_stages_that_sum() {
     check_latency(&report["sync"]);
     wants(&report["sync"]["group_sync_us"], &["p50_us", "p99_us"]);
     assert!(report.get("group_sync_us").is_none(), "of sync alone");
+}
+
+#[test]
+fn overload_tells_what_becomes_final_of_many_times_the_peak_and_how_fast_cancels_are() {
+    let arguments = [
+        "bench",
+        "overload",
+        "--rate",
+        "500",
+        "--rate-max",
+        "500",
+        "--times",
+        "4",
+        "--cancels",
+        "20",
+        "--seconds",
+        "1",
+        "--json",
+    ];
+    let output = common::quorate().args(arguments).output().unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    wants(
+        &report,
+        &[
+            "peak_per_s",
+            "offered_per_s",
+            "goodput_per_s",
+            "goodput_ratio",
+            "cancel_p99_us_peak",
+            "cancel_p99_us_overload",
+            "busy_answers",
+            "peak",
+            "overload",
+            "steps",
+        ],
+    );
+    assert_eq!(report["steps"].as_array().map(Vec::len), Some(1));
+    assert_eq!(report["overload"]["missing"], 0);
+    assert!(report["overload"]["cancels"].as_u64() > Some(0));
+    assert_eq!(report["state_roots_equal"], true);
+    assert_eq!(report["logs_equal"], true);
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod bed;
 mod crash;
 mod floor;
 mod latency;
+mod overload;
 mod syncs;
 mod throughput;
 mod toll;
@@ -30,6 +31,8 @@ pub(crate) enum Command {
     Latency(latency::Options),
     /// The highest rate that real validators bear, beside a bare verifier of signatures
     Throughput(throughput::Options),
+    /// What becomes final at many times the load that validators bear, and how fast cancels stay
+    Overload(overload::Options),
 }
 
 /// Which durability is measured.
@@ -78,5 +81,6 @@ pub(crate) fn run(command: &Command) -> Result<Report, Failure> {
         Command::Floor(options) => floor::run(options),
         Command::Latency(options) => latency::run(options),
         Command::Throughput(options) => throughput::run(options),
+        Command::Overload(options) => overload::run(options),
     }
 }

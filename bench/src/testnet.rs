@@ -19,7 +19,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use quorate::config::{ConfigFile, NodeConfig};
+use quorate::config::{ConfigFile, NodeConfig, RateConfig};
 use quorate::file_error::FileError;
 use quorate::genesis::{
     Application, Auth, ChainLimits, Genesis, GenesisPlan, GenesisValidator, Hex32,
@@ -244,6 +244,23 @@ impl Testnet {
     #[must_use]
     pub const fn genesis(&self) -> &Genesis {
         &self.genesis
+    }
+
+    /// Bounds what every validator lets one client send; before they start.
+    ///
+    /// # Errors
+    /// A configuration cannot be read or written.
+    pub fn set_rates(&self, rates: &RateConfig) -> Result<(), TestnetError> {
+        for index in 0..self.validators() {
+            let path = self.config_path(index);
+            let text = fs::read_to_string(&path)
+                .map_err(|source| io_error(&path, "reading the file", source))?;
+            let mut config = ConfigFile::parse(&text, &path)?;
+            config.rates = *rates;
+            fs::write(&path, config.to_commented_toml())
+                .map_err(|source| io_error(&path, "writing the file", source))?;
+        }
+        Ok(())
     }
 
     /// How many validators there are.

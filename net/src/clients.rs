@@ -14,6 +14,7 @@ use crate::link::{PendingKind, Role};
 use crate::poller::Net;
 use crate::queue::{CLASSES, Class, Outbound};
 use crate::slots::Slot;
+use std::time::Instant;
 
 impl Net {
     /// Queues `frame` for `client`; it leaves with the next [`Net::flush`]. Frames to one client
@@ -71,6 +72,42 @@ impl Net {
     /// Frames of all clients together that each of the next turns may hand over. 0 stops reading.
     pub const fn set_client_budget(&mut self, frames_per_turn: usize) {
         self.client_budget = frames_per_turn;
+    }
+
+    /// Reads nothing from `client` until then: what it sends waits in its socket, and after that
+    /// with it. Replies go on. A later time replaces an earlier one.
+    pub fn hold_client(&mut self, client: ClientId, until: Instant) {
+        let Some(link) = self.links.get_mut(client.0) else {
+            return;
+        };
+        if matches!(link.role, Role::Client { .. }) && until > self.now {
+            link.held_until = Some(link.held_until.map_or(until, |held| held.max(until)));
+            self.counters.clients_held += 1;
+        }
+    }
+
+    /// Puts those back whose time is over; says when the next one's is.
+    pub(crate) fn release_held(&mut self) -> Option<Instant> {
+        let mut next: Option<Instant> = None;
+        let mut held = std::mem::take(&mut self.held_clients);
+        held.retain(|&slot| {
+            let Some(link) = self.links.get_mut(slot) else {
+                return false;
+            };
+            match link.held_until.filter(|&until| until > self.now) {
+                Some(until) => {
+                    next = Some(next.map_or(until, |at| at.min(until)));
+                    true
+                }
+                None => {
+                    link.held_until = None;
+                    self.ready_clients.push_back(slot);
+                    false
+                }
+            }
+        });
+        self.held_clients = held;
+        next
     }
 
     /// Stops or resumes reading from clients. Logins and replies go on.
@@ -133,6 +170,13 @@ impl Net {
             let Some(link) = self.links.get_mut(slot) else {
                 continue;
             };
+            if let Some(until) = link.held_until.filter(|&until| until > self.now) {
+                // It stays listed, so that no event lists it again.
+                self.held_clients.push(slot);
+                self.next_timer = self.next_timer.min(until);
+                continue;
+            }
+            link.held_until = None;
             link.listed = false;
             if link.doomed.is_some() {
                 continue;

@@ -41,6 +41,8 @@ pub struct Counters {
     /// Authenticated connections to peers now. Two with one peer only while a duplicate is
     /// resolved.
     pub peer_connections_now: u64,
+    /// Times that a client was not read from for a while.
+    pub clients_held: u64,
     /// Authenticated clients now.
     pub clients_now: u64,
     /// Accepted connections that have not proved who they are, now.

@@ -61,6 +61,8 @@ pub(crate) struct Link {
     pub(crate) sent: Instant,
     /// Stands in one of the ready lists.
     pub(crate) listed: bool,
+    /// Nothing is read from this client before then.
+    pub(crate) held_until: Option<Instant>,
     /// Stands in the list of connections to flush.
     pub(crate) dirty: bool,
     /// To be closed, for this reason. Nothing is read or written any more.
@@ -75,6 +77,7 @@ impl Link {
             received: now,
             sent: now,
             listed: false,
+            held_until: None,
             dirty: false,
             doomed: None,
         }

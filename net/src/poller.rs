@@ -70,6 +70,8 @@ pub struct Net {
     pub(crate) ready_peers: VecDeque<Slot>,
     pub(crate) ready_clients: VecDeque<Slot>,
     pub(crate) ready_strangers: VecDeque<Slot>,
+    /// Clients that may have something to read and are held back.
+    pub(crate) held_clients: Vec<Slot>,
     /// Connections with frames to flush.
     dirty: Vec<Slot>,
     /// Connections to close.
@@ -143,6 +145,7 @@ impl Net {
             ready_peers: VecDeque::new(),
             ready_clients: VecDeque::new(),
             ready_strangers: VecDeque::new(),
+            held_clients: Vec::new(),
             dirty: Vec::new(),
             doomed: Vec::new(),
             scratch: Vec::new(),

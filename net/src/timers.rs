@@ -28,6 +28,7 @@ impl Net {
                 next = next.min(at);
             }
         }
+        next = self.release_held().map_or(next, |at| next.min(at));
         for listener in self.listeners.iter().flatten() {
             next = listener.paused_until().map_or(next, |at| next.min(at));
         }

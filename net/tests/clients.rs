@@ -252,6 +252,55 @@ fn a_turn_hands_over_no_more_than_its_budget_and_nothing_while_paused() {
 }
 
 #[test]
+fn a_client_that_is_held_is_not_read_until_its_time_and_the_others_are() {
+    let mut validator = bind(config(0));
+    let mut raws: Vec<_> = (1..=2)
+        .map(|key| Raw::login(&mut validator, 0, key))
+        .collect();
+    let id_of = |validator: &Validator, key: u8| {
+        let mut clients = validator.seen.clients.iter();
+        *clients.find(|(_, of)| **of == [key; 32]).unwrap().0
+    };
+    let ids = [id_of(&validator, 1), id_of(&validator, 2)];
+    let long = Instant::now() + Duration::from_secs(3_600);
+    validator.net.hold_client(ids[0], long);
+    for raw in &mut raws {
+        let plain: Vec<u8> = (0..50_u8).flat_map(|n| Raw::frame(&[n; 20])).collect();
+        let wire = raw.seal(&plain);
+        raw.write(&mut validator, &wire);
+    }
+    let of = |validator: &Validator, id| {
+        let frames = validator.seen.client_frames.iter();
+        frames.filter(|(from, _)| *from == id).count()
+    };
+    let deadline = Instant::now() + DEADLINE;
+    while of(&validator, ids[1]) < 50 {
+        assert!(Instant::now() < deadline, "the other one is not read");
+        validator.turn();
+    }
+    for _ in 0..100 {
+        validator.turn();
+    }
+    assert_eq!(of(&validator, ids[0]), 0);
+    // What is sent to it goes on.
+    validator.net.send_client(ids[0], b"busy").unwrap();
+    assert_eq!(validator.net.counters().clients_held, 1);
+
+    let mut third = Raw::login(&mut validator, 0, 3);
+    let id = id_of(&validator, 3);
+    let soon = Instant::now() + Duration::from_millis(2);
+    validator.net.hold_client(id, soon);
+    let wire = third.seal(&Raw::frame(b"late"));
+    third.write(&mut validator, &wire);
+    let deadline = Instant::now() + DEADLINE;
+    while of(&validator, id) < 1 {
+        assert!(Instant::now() < deadline, "it is never read again");
+        validator.turn();
+    }
+    assert!(Instant::now() >= soon);
+}
+
+#[test]
 fn a_closed_client_gets_what_was_queued_and_is_gone_once() {
     let mut validators = [bind(config(0))];
     let mut clients = Clients::new();

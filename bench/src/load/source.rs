@@ -22,6 +22,11 @@ pub enum Flow {
         /// Bytes of one command.
         size: usize,
     },
+    /// The same in the lane of cancels.
+    Cancels {
+        /// Bytes of one command.
+        size: usize,
+    },
     /// Generated orders.
     Orders,
     /// A recording in the LOBSTER format, over and over.
@@ -121,6 +126,10 @@ impl Source {
         let flow: Box<dyn OrderFlow> = match &plan.flow {
             Flow::Opaque { size } => {
                 Box::new(Opaque::new(plan.seed, plan.rate, *size, plan.clients))
+            }
+            Flow::Cancels { size } => {
+                let flow = Opaque::new(plan.seed, plan.rate, *size, plan.clients);
+                Box::new(flow.in_lane(quorate::state_machine::Lane::Cancel))
             }
             Flow::Orders => Box::new(Generator::new(GeneratorConfig {
                 seed: plan.seed,

@@ -19,6 +19,7 @@ pub struct Opaque {
     rate_per_s: NonZeroU64,
     command_bytes: usize,
     clients: u32,
+    lane: Lane,
     counters: Counters,
 }
 
@@ -32,8 +33,16 @@ impl Opaque {
             rate_per_s,
             command_bytes: command_bytes.max(1),
             clients: clients.clamp(1, CLIENTS_MAX),
+            lane: Lane::Order,
             counters: Counters::default(),
         }
+    }
+
+    /// The same in another lane.
+    #[must_use]
+    pub const fn in_lane(mut self, lane: Lane) -> Self {
+        self.lane = lane;
+        self
     }
 }
 
@@ -50,7 +59,7 @@ impl OrderFlow for Opaque {
         Some(Planned {
             offset_ns: pace::even_ns(index, self.rate_per_s),
             sender: Sender::Client((index % u64::from(self.clients)) as u32),
-            lane: Lane::Order,
+            lane: self.lane,
         })
     }
 

@@ -6,13 +6,14 @@
 //!
 //! Layout: a `u32` count, then that many entries ([`entry`](CommandView)), nothing after. Within
 //! a payload lanes do not fall and each session's sequence numbers rise by one. A lane has a share
-//! of the payload's bytes ([`Lane::share_percent`]), judged above [`LANE_SHARES_FROM_BYTES`]
-//! only, so that a small block is never held back by it.
+//! of the payload's bytes ([`BlockRules`], a parameter of the chain), judged above
+//! [`LANE_SHARES_FROM_BYTES`] only, so that a small block is never held back by it.
 
 mod block;
 mod builder;
 mod entry;
 mod error;
+mod rules;
 
 pub use block::{BlockError, check_block};
 pub use builder::{PayloadBuilder, PushError};
@@ -21,25 +22,27 @@ pub use entry::{
     encode_entry, encode_session_entry, entry_unsigned, session_entry_unsigned, session_of_key,
 };
 pub use error::PayloadError;
+pub use rules::{BlockRules, LANE_PERCENT_DEFAULT, LANE_SHARES_FROM_BYTES};
 
 use crate::limits::{BLOCK_COMMANDS_MAX, FORWARD_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use alloc::vec::Vec;
 use entry::{check_entry, read_entry};
+use rules::Sizes;
 
 /// Bytes of the count that a payload starts with.
 const COUNT_BYTES: usize = 4;
-/// Payloads of at most this many bytes are free of lane shares.
-pub const LANE_SHARES_FROM_BYTES: usize = 64 * 1024;
 
 /// A payload whose structure has been checked.
 #[derive(Clone, Copy, Debug)]
 pub struct PayloadView<'a> {
     count: usize,
     entries: &'a [u8],
+    sizes: Sizes,
 }
 
 impl<'a> PayloadView<'a> {
-    /// Checks everything structural.
+    /// Checks everything structural that is the same in all chains; what this one's genesis asks
+    /// besides is [`check_rules`](Self::check_rules)'s.
     ///
     /// # Errors
     ///
@@ -57,14 +60,15 @@ impl<'a> PayloadView<'a> {
         let count = u32::from_le_bytes(*count) as usize;
         // Before anything is allocated for them.
         if count > BLOCK_COMMANDS_MAX {
-            return Err(PayloadError::TooManyCommands { count });
+            let max = BLOCK_COMMANDS_MAX;
+            return Err(PayloadError::TooManyCommands { count, max });
         }
         if count.saturating_mul(ENTRY_BYTES_FIXED) > entries.len() {
             return Err(PayloadError::Truncated { command: count });
         }
         let mut rest = entries;
         let mut steps = Vec::with_capacity(count);
-        let mut shares = LaneShares::default();
+        let mut sizes = Sizes::of(payload.len());
         let mut lane_before = Lane::Cancel;
         for place in 0..count {
             let command = read_entry(rest, place)?;
@@ -73,16 +77,29 @@ impl<'a> PayloadView<'a> {
                 return Err(PayloadError::LaneOrder { command: place });
             }
             lane_before = command.lane;
-            shares.add(command.lane, command.entry.len());
+            sizes.add(command.lane, command.entry.len(), command.body.len());
             steps.push(Step::new(&command, place));
             rest = &rest[command.entry.len()..];
         }
         if !rest.is_empty() {
             return Err(PayloadError::Trailing { bytes: rest.len() });
         }
-        shares.check(payload.len())?;
         check_sequences(steps)?;
-        Ok(Self { count, entries })
+        Ok(Self {
+            count,
+            entries,
+            sizes,
+        })
+    }
+
+    /// Checks what the chain asks of a payload besides its format: bounds, and no lane above its
+    /// share.
+    ///
+    /// # Errors
+    ///
+    /// [`PayloadError`], which names the bound that is broken.
+    pub fn check_rules(&self, rules: &BlockRules) -> Result<(), PayloadError> {
+        rules.check(&self.sizes)
     }
 
     /// How many commands there are.
@@ -139,7 +156,10 @@ pub fn parse_entries(bytes: &[u8]) -> Result<Commands<'_>, PayloadError> {
     let mut count = 0;
     while !rest.is_empty() {
         if count == BLOCK_COMMANDS_MAX {
-            return Err(PayloadError::TooManyCommands { count: count + 1 });
+            return Err(PayloadError::TooManyCommands {
+                count: count + 1,
+                max: BLOCK_COMMANDS_MAX,
+            });
         }
         let command = read_entry(rest, count)?;
         check_entry(&command, count)?;
@@ -184,35 +204,5 @@ fn check_sequences(mut steps: Vec<Step>) -> Result<(), PayloadError> {
             seq: pair[1].seq,
         }),
         None => Ok(()),
-    }
-}
-
-/// Bytes of each lane's entries in one payload.
-#[derive(Clone, Copy, Debug, Default)]
-struct LaneShares {
-    bytes: [usize; Lane::ALL.len()],
-}
-
-impl LaneShares {
-    fn add(&mut self, lane: Lane, bytes: usize) {
-        self.bytes[lane as usize] += bytes;
-    }
-
-    fn check(&self, payload_bytes: usize) -> Result<(), PayloadError> {
-        if payload_bytes <= LANE_SHARES_FROM_BYTES {
-            return Ok(());
-        }
-        for lane in Lane::ALL {
-            let bytes = self.bytes[lane as usize];
-            // Both are at most PAYLOAD_BYTES_MAX.
-            if bytes * 100 > payload_bytes * lane.share_percent() {
-                return Err(PayloadError::LaneShare {
-                    lane,
-                    bytes,
-                    payload_bytes,
-                });
-            }
-        }
-        Ok(())
     }
 }

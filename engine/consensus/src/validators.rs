@@ -9,6 +9,7 @@ mod error;
 pub use error::{SetError, SetWarning};
 
 use crate::limits::{PIPELINE_BLOCKS, TURN_WINDOWS_MAX, VALIDATORS_MAX, WINDOW_SLOTS_MAX};
+use crate::payload::BlockRules;
 use crate::schedule::Schedule;
 use crate::thresholds::{TOTAL_MAX_EXCLUSIVE, Thresholds};
 use crate::types::{BlockId, Epoch, Point, Stake, ValidatorIndex, Window};
@@ -75,6 +76,7 @@ pub struct ValidatorSet {
     schedule: Schedule,
     set_hash: [u8; 32],
     genesis: Point,
+    block_rules: BlockRules,
 }
 
 impl ValidatorSet {
@@ -108,7 +110,22 @@ impl ValidatorSet {
             schedule,
             set_hash,
             genesis,
+            block_rules: BlockRules::default(),
         })
+    }
+
+    /// The same set in a chain whose genesis asks this of blocks. Its hash is that of before: the
+    /// genesis' own hash, which is in it, covers the rules.
+    #[must_use]
+    pub const fn with_block_rules(mut self, rules: BlockRules) -> Self {
+        self.block_rules = rules;
+        self
+    }
+
+    /// What the chain's genesis asks of blocks.
+    #[must_use]
+    pub const fn block_rules(&self) -> &BlockRules {
+        &self.block_rules
     }
 
     /// How many validators there are, 1 to `VALIDATORS_MAX`.

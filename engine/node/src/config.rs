@@ -64,6 +64,9 @@ pub struct ConfigFile {
     /// Bounds of this node.
     #[serde(default)]
     pub limits: NodeLimits,
+    /// Bounds of each client.
+    #[serde(default)]
+    pub rates: RateConfig,
     /// What only tests use.
     #[serde(default, skip_serializing_if = "TestingConfig::is_off")]
     pub testing: TestingConfig,
@@ -148,6 +151,49 @@ pub struct NodeLimits {
     pub trace_stamps: usize,
 }
 
+/// How many commands a second each session may send here, lane by lane; 0: as many as find room.
+/// What is beyond is answered busy, and when to come again. Not for the embedding program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RateConfig {
+    /// Cancels and kill switches; what a session sends in other lanes takes nothing from it.
+    pub cancel: u32,
+    /// Orders, and what a session says of itself.
+    pub order: u32,
+    /// Prices from outside.
+    pub price: u32,
+    /// Administration.
+    pub admin: u32,
+    /// So many milliseconds of a rate may come at once, 1 to 60,000, and one command always.
+    pub burst_ms: u32,
+}
+
+impl Default for RateConfig {
+    fn default() -> Self {
+        Self {
+            cancel: 40_000,
+            order: 20_000,
+            price: 5_000,
+            admin: 1_000,
+            burst_ms: 1_000,
+        }
+    }
+}
+
+impl RateConfig {
+    /// No bounds: for measurements of what a node bears.
+    #[must_use]
+    pub const fn unbounded() -> Self {
+        Self {
+            cancel: 0,
+            order: 0,
+            price: 0,
+            admin: 0,
+            burst_ms: 1_000,
+        }
+    }
+}
+
 /// Faults on purpose. Not in the template: a program that hosts a node has to be told besides that
 /// it is a test, and refuses to start otherwise.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -207,6 +253,8 @@ pub struct NodeConfig {
     pub snapshots: SnapshotConfig,
     /// Bounds of this node.
     pub limits: NodeLimits,
+    /// Bounds of each client.
+    pub rates: RateConfig,
     /// What only tests use. The engine carries none of it out: the hosting program does.
     pub testing: TestingConfig,
 }
@@ -230,6 +278,7 @@ impl ConfigFile {
             log: LogConfig::default(),
             snapshots: SnapshotConfig::default(),
             limits: NodeLimits::default(),
+            rates: RateConfig::default(),
             testing: TestingConfig::default(),
         }
     }
@@ -302,7 +351,7 @@ impl ConfigFile {
     }
 
     /// Every number with a range: its field, itself, the least and the most.
-    const fn ranges(&self) -> [(&'static str, u64, u64, u64); 8] {
+    const fn ranges(&self) -> [(&'static str, u64, u64, u64); 9] {
         let limits = &self.limits;
         [
             (
@@ -331,6 +380,7 @@ impl ConfigFile {
                 1,
                 1 << 20,
             ),
+            ("rates.burst_ms", self.rates.burst_ms as u64, 1, 60_000),
             (
                 "limits.public_bytes_max",
                 limits.public_bytes_max as u64,
@@ -389,8 +439,8 @@ impl ConfigFile {
     }
 
     /// The file with every key and its explanation. Filled in: the three paths, `validator`,
-    /// `profile`, `durability`, `threads`, `idle`, `listen.metrics` and `limits.trace_stamps`; the
-    /// rest shows its default as a comment.
+    /// `profile`, `durability`, `threads`, `idle`, `listen.metrics`, `limits.trace_stamps` and
+    /// `rates`; the rest shows its default as a comment.
     #[must_use]
     pub fn to_commented_toml(&self) -> String {
         let quoted =
@@ -442,6 +492,24 @@ impl ConfigFile {
                 ),
             )
             .replace("@TRACE@", &named("trace_stamps", self.stamps(), "0"))
+            .replace("@RATES@", &self.rate_lines())
+    }
+
+    /// Every rate, those with their default as a comment.
+    fn rate_lines(&self) -> String {
+        let (own, default) = (self.rates, RateConfig::default());
+        let lines = [
+            ("cancel", own.cancel, default.cancel),
+            ("order", own.order, default.order),
+            ("price", own.price, default.price),
+            ("admin", own.admin, default.admin),
+            ("burst_ms", own.burst_ms, default.burst_ms),
+        ];
+        let line = |(key, value, default): (&str, u32, u32)| {
+            let mark = if value == default { "# " } else { "" };
+            format!("{mark}{key} = {value}")
+        };
+        lines.map(line).join("\n")
     }
 
     fn stamps(&self) -> Option<String> {
@@ -515,6 +583,7 @@ impl ConfigFile {
             log: self.log.clone(),
             snapshots: self.snapshots.clone(),
             limits: self.limits.clone(),
+            rates: self.rates,
             testing: self.testing.clone(),
             genesis,
             key,

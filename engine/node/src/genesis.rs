@@ -15,6 +15,7 @@ use quorate_consensus::limits::{
     BLOCK_COMMANDS_MAX, COMMAND_BYTES_MAX, PAYLOAD_BYTES_MAX, TURN_WINDOWS_DEFAULT,
     WINDOW_SLOTS_DEFAULT,
 };
+use quorate_consensus::payload::{BlockRules, LANE_PERCENT_DEFAULT};
 use quorate_consensus::thresholds::{default_fault, default_slack};
 use quorate_consensus::types::{Stake, ValidatorIndex};
 use quorate_consensus::validators::ValidatorSet;
@@ -87,7 +88,8 @@ pub struct Application {
     pub parameters: serde_json::Map<String, serde_json::Value>,
 }
 
-/// Bounds of the chain. Each may be lower than the built-in one, never higher.
+/// Bounds of the chain. Each may be lower than the built-in one, never higher. Those on blocks are
+/// part of a block's validity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChainLimits {
@@ -99,6 +101,55 @@ pub struct ChainLimits {
     pub block_commands_max: u32,
     /// Sessions in the replicated table.
     pub sessions_max: u32,
+    /// Shares of the lanes.
+    #[serde(default)]
+    pub lane_percent: LanePercent,
+}
+
+/// Percent of a block's payload that each lane may take, 1 to 100, judged of payloads above
+/// 64 KiB. Part of a block's validity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LanePercent {
+    /// Cancels and kill switches: 100, since nothing may hold them back.
+    pub cancel: u8,
+    /// Orders.
+    pub order: u8,
+    /// Prices from outside.
+    pub price: u8,
+    /// Administration.
+    pub admin: u8,
+}
+
+impl Default for LanePercent {
+    fn default() -> Self {
+        let [cancel, order, price, admin] = LANE_PERCENT_DEFAULT;
+        Self {
+            cancel,
+            order,
+            price,
+            admin,
+        }
+    }
+}
+
+impl ChainLimits {
+    /// What they ask of a block.
+    #[must_use]
+    pub const fn block_rules(&self) -> BlockRules {
+        let LanePercent {
+            cancel,
+            order,
+            price,
+            admin,
+        } = self.lane_percent;
+        BlockRules {
+            payload_bytes_max: self.payload_bytes_max as usize,
+            commands_max: self.block_commands_max as usize,
+            command_bytes_max: self.command_bytes_max as usize,
+            lane_percent: [cancel, order, price, admin],
+        }
+    }
 }
 
 impl Default for ChainLimits {
@@ -108,6 +159,7 @@ impl Default for ChainLimits {
             payload_bytes_max: PAYLOAD_BYTES_MAX as u32,
             block_commands_max: BLOCK_COMMANDS_MAX as u32,
             sessions_max: 65_536,
+            lane_percent: LanePercent::default(),
         }
     }
 }

@@ -323,6 +323,14 @@ numbers! {
     Counter commands_accepted;
     /// Commands that found no room.
     Counter commands_busy;
+    /// Commands refused unread by the pool, because their session has sent too much.
+    Counter commands_over_rate;
+    /// Commands refused unread by the pool, because orders would find no room.
+    Counter commands_turned_away;
+    /// Times that a client was not read from for a while, because it did not wait when told to.
+    Counter clients_held;
+    /// After how many microseconds orders may come again; 0 while there is room.
+    Gauge orders_hold_us;
     /// Commands in finalized blocks.
     Counter commands_finalized;
     /// Blocks finalized first by first votes.
@@ -466,6 +474,7 @@ impl Metrics {
         self.clients_connected.set(counters.clients_now);
         self.connections_unauthenticated
             .set(counters.unauthenticated_now);
+        self.clients_held.set(counters.clients_held);
         self.frames_in.set(counters.frames_in);
         self.frames_out.set(counters.frames_out);
         self.net_bytes_in.set(counters.bytes_in);
@@ -488,6 +497,8 @@ impl Metrics {
             ("peer_frames_malformed", &self.peer_frames_malformed),
             ("client_frames_malformed", &self.client_frames_malformed),
             ("client_signatures_bad", &self.client_signatures_bad),
+            ("commands_over_rate", &self.commands_over_rate),
+            ("clients_held", &self.clients_held),
             ("forwarded_signatures_bad", &self.forwarded_signatures_bad),
             ("block_signatures_bad", &self.block_signatures_bad),
             ("claims_refused", &self.claims_refused),

@@ -4,7 +4,8 @@
 //! answers order), in which bounded queues could wait for one another for ever. So the queues
 //! themselves take everything, and the bound stands at the only source of load: the net thread
 //! takes nothing more from sockets while any queue holds [`GATE_ITEMS`]. What one turn of the net
-//! takes in is bounded by its limits, so memory is bounded by the gate and one such turn.
+//! takes in is bounded by its limits, so memory is bounded by the gate and one such turn. Clients'
+//! commands are bounded in bytes besides ([`Backlog`]), and refused beyond that.
 //! Never: looks at what it carries.
 
 use crate::executor::FinalBlock;
@@ -12,6 +13,7 @@ use crate::journal::{JournalOp, Journaled, SyncDone, SyncError};
 use crate::lanes::CommandVerdict;
 use crate::replica::{CheckedForward, Event, Frames};
 use crate::results::{BlockResults, CommandResult, Correction};
+use crate::stages::door::Room;
 use crate::stages::inlet::Control;
 use crate::stages::wire::Caller;
 use crate::state_machine::SessionId;
@@ -23,6 +25,8 @@ use quorate_consensus::message::Message;
 use quorate_consensus::trust::Authenticated;
 use quorate_consensus::types::ValidatorIndex;
 use quorate_net::{ClientId, Waker};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Items in any queue from which on nothing more is taken from sockets.
 pub(crate) const GATE_ITEMS: usize = 8192;
@@ -37,7 +41,7 @@ pub(crate) enum ToOrder {
     /// A peer's message, decoded.
     Message(Box<Authenticated<Message>>),
     /// A client's commands, decoded; in a chain of signed commands their signatures are good.
-    Submit(Caller, Box<[u8]>),
+    Submit(Caller, Submitted),
     /// What a peer forwarded, once its signatures are checked.
     Forwarded(CheckedForward),
     /// Blocks are executed up to this height, and how what came of the last one differs from what
@@ -158,10 +162,82 @@ impl Gate {
     }
 }
 
+/// Bytes of clients' commands between the net thread and the pool at most; a frame more. Cancels
+/// have the last eighth for themselves.
+pub(crate) const BACKLOG_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// When to try again after that was full, microseconds.
+const BACKLOG_RETRY_US: u32 = 20_000;
+
+/// Counts the bytes of clients' commands on their way to the pool: items alone would bound them by
+/// the longest frame times their number.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Backlog(Arc<AtomicUsize>);
+
+impl Backlog {
+    /// Takes commands on; they count until they are dropped.
+    pub(crate) fn take(&self, entries: &[u8]) -> Submitted {
+        self.0.fetch_add(entries.len(), Ordering::Relaxed);
+        Submitted {
+            entries: entries.into(),
+            backlog: self.clone(),
+        }
+    }
+
+    /// Which commands find no room in it.
+    pub(crate) fn room(&self) -> Room {
+        let bytes = self.0.load(Ordering::Relaxed);
+        let hold_beyond = |max| (bytes >= max).then_some(BACKLOG_RETRY_US);
+        Room {
+            cancels_hold_us: hold_beyond(BACKLOG_BYTES_MAX),
+            others_hold_us: hold_beyond(BACKLOG_BYTES_MAX - BACKLOG_BYTES_MAX / 8),
+        }
+    }
+}
+
+/// A client's commands on their way to the pool.
+#[derive(Debug)]
+pub(crate) struct Submitted {
+    entries: Box<[u8]>,
+    backlog: Backlog,
+}
+
+impl std::ops::Deref for Submitted {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.entries
+    }
+}
+
+impl Drop for Submitted {
+    fn drop(&mut self) {
+        let Backlog(bytes) = &self.backlog;
+        bytes.fetch_sub(self.entries.len(), Ordering::Relaxed);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crossbeam::channel::unbounded;
+
+    #[test]
+    fn the_backlog_is_bounded_in_bytes_and_cancels_have_the_last_of_it() {
+        let backlog = Backlog::default();
+        let frame = vec![0; 128 * 1024];
+        let mut taken = Vec::new();
+        while backlog.room().others_hold_us.is_none() {
+            taken.push(backlog.take(&frame));
+        }
+        assert!(backlog.room().cancels_hold_us.is_none());
+        while backlog.room().cancels_hold_us.is_none() {
+            taken.push(backlog.take(&frame));
+        }
+        let bytes = taken.len() * frame.len();
+        assert!(bytes <= BACKLOG_BYTES_MAX + frame.len(), "{bytes}");
+        taken.clear();
+        assert_eq!(backlog.room(), Room::default());
+    }
 
     #[test]
     fn the_gate_closes_on_any_full_queue_and_opens_when_it_has_drained() {

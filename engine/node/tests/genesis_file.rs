@@ -137,6 +137,15 @@ const BAD_CHAIN: &[Case] = &[
     ("limits.command_bytes_max", "65537", |g| {
         g.limits.command_bytes_max = 65_537
     }),
+    ("limits.lane_percent.cancel", "99", |g| {
+        g.limits.lane_percent.cancel = 99
+    }),
+    ("limits.lane_percent.order", "0", |g| {
+        g.limits.lane_percent.order = 0
+    }),
+    ("limits.lane_percent.admin", "101", |g| {
+        g.limits.lane_percent.admin = 101
+    }),
     ("limits.payload_bytes_max", "5", |g| {
         g.limits.payload_bytes_max = 5
     }),
@@ -283,4 +292,37 @@ fn the_summary_says_who_stops_what() {
     assert!(lines.contains("N=4 F=1 P=0"), "{lines}");
     assert!(lines.contains("fast path: 0, 1, 2, 3"), "{lines}");
     assert!(lines.contains("all progress: none"), "{lines}");
+}
+
+#[test]
+fn the_bounds_on_blocks_and_the_shares_of_lanes_are_rules_of_the_set() {
+    let genesis = changed(|g| {
+        g.limits.payload_bytes_max = 300_000;
+        g.limits.block_commands_max = 77;
+        g.limits.command_bytes_max = 1_000;
+        g.limits.lane_percent.order = 80;
+        g.limits.lane_percent.price = 30;
+        g.limits.lane_percent.admin = 5;
+    })
+    .unwrap();
+    let rules = genesis.validator_set().block_rules();
+    assert_eq!(rules.lane_percent, [100, 80, 30, 5]);
+    assert_eq!(
+        (
+            rules.payload_bytes_max,
+            rules.commands_max,
+            rules.command_bytes_max
+        ),
+        (300_000, 77, 1_000)
+    );
+    // A genesis that says nothing of shares has the built-in ones.
+    let file = Genesis::build(plan(4)).unwrap().file().clone();
+    let mut value = serde_json::to_value(&file).unwrap();
+    let limits = value["limits"].as_object_mut().unwrap();
+    limits.remove("lane_percent").unwrap();
+    let silent = parse(&serde_json::to_vec(&value).unwrap()).unwrap();
+    assert_eq!(
+        silent.validator_set().block_rules().lane_percent,
+        [100, 100, 50, 25]
+    );
 }

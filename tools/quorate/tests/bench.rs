@@ -33,6 +33,9 @@ fn measurements_that_cannot_be_end_with_2() {
         &["bench", "failover", "--signal", "hup"],
         &["bench", "failover", "--validators", "3"],
         &["bench", "sweep", "--rate", "1"],
+        &["bench", "overload", "--times", "1"],
+        &["bench", "overload", "--cancels", "0"],
+        &["bench", "overload", "--rate", "1"],
     ] {
         let output = run(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
@@ -258,6 +261,47 @@ fn a_report_is_made_of_files_and_of_earlier_reports_and_refuses_what_is_none() {
         "x",
     ];
     assert_eq!(run(&nameless).status.code(), Some(2));
+}
+
+#[test]
+fn overload_tells_what_becomes_final_of_many_times_the_peak_and_how_fast_cancels_are() {
+    let arguments = [
+        "bench",
+        "overload",
+        "--rate",
+        "500",
+        "--rate-max",
+        "500",
+        "--times",
+        "4",
+        "--cancels",
+        "20",
+        "--seconds",
+        "1",
+        "--json",
+    ];
+    let output = common::quorate().args(arguments).output().unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    wants(
+        &report,
+        &[
+            "peak_per_s",
+            "offered_per_s",
+            "goodput_per_s",
+            "goodput_ratio",
+            "cancel_p99_us_peak",
+            "cancel_p99_us_overload",
+            "busy_answers",
+            "peak",
+            "overload",
+            "steps",
+        ],
+    );
+    assert_eq!(report["steps"].as_array().map(Vec::len), Some(1));
+    assert_eq!(report["overload"]["missing"], 0);
+    assert!(report["overload"]["cancels"].as_u64() > Some(0));
+    assert_eq!(report["state_roots_equal"], true);
+    assert_eq!(report["logs_equal"], true);
 }
 
 #[test]

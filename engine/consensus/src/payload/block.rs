@@ -24,7 +24,7 @@ pub fn check_block(set: &ValidatorSet, header: &Header, payload: &[u8]) -> Resul
         return Err(BlockError::PayloadHash);
     }
     PayloadView::parse(payload)
-        .map(drop)
+        .and_then(|view| view.check_rules(set.block_rules()))
         .map_err(BlockError::Payload)
 }
 

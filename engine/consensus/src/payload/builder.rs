@@ -2,8 +2,8 @@
 //! every payload finished parses.
 
 use super::entry::{check_entry, read_entry};
-use super::{COUNT_BYTES, Lane, LaneShares, PayloadError};
-use crate::limits::{BLOCK_COMMANDS_MAX, PAYLOAD_BYTES_MAX};
+use super::rules::Sizes;
+use super::{BlockRules, COUNT_BYTES, Lane, PayloadError};
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -16,7 +16,8 @@ pub struct PayloadBuilder {
     bytes: Vec<u8>,
     count: u32,
     lane: Lane,
-    shares: LaneShares,
+    sizes: Sizes,
+    rules: BlockRules,
     seqs: BTreeMap<[u8; 16], u64>,
 }
 
@@ -27,14 +28,21 @@ impl Default for PayloadBuilder {
 }
 
 impl PayloadBuilder {
-    /// An empty payload.
+    /// An empty payload, of a chain whose rules are the built-in ones.
     #[must_use]
     pub fn new() -> Self {
+        Self::with_rules(BlockRules::default())
+    }
+
+    /// An empty payload of a chain with these rules.
+    #[must_use]
+    pub fn with_rules(rules: BlockRules) -> Self {
         Self {
             bytes: alloc::vec![0; COUNT_BYTES],
             count: 0,
             lane: Lane::Cancel,
-            shares: LaneShares::default(),
+            sizes: Sizes::default(),
+            rules,
             seqs: BTreeMap::new(),
         }
     }
@@ -58,13 +66,16 @@ impl PayloadBuilder {
             }));
         }
         let bytes_after = self.bytes.len() + entry.len();
-        if bytes_after > PAYLOAD_BYTES_MAX || place >= BLOCK_COMMANDS_MAX {
-            return Err(PushError::Full);
-        }
-        let mut shares = self.shares;
-        shares.add(command.lane, entry.len());
-        if shares.check(bytes_after).is_err() {
-            return Err(PushError::LaneFull(command.lane));
+        let mut sizes = self.sizes;
+        sizes.payload = bytes_after;
+        sizes.add(command.lane, entry.len(), command.body.len());
+        match self.rules.check(&sizes) {
+            Ok(()) => {}
+            Err(PayloadError::TooLarge { .. } | PayloadError::TooManyCommands { .. }) => {
+                return Err(PushError::Full);
+            }
+            Err(PayloadError::LaneShare { .. }) => return Err(PushError::LaneFull(command.lane)),
+            Err(error) => return Err(PushError::Invalid(error)),
         }
         if let Some(&before) = self.seqs.get(command.session)
             && before.checked_add(1) != Some(command.seq)
@@ -78,7 +89,7 @@ impl PayloadBuilder {
         }
         self.seqs.insert(*command.session, command.seq);
         self.lane = command.lane;
-        self.shares = shares;
+        self.sizes = sizes;
         self.count += 1;
         self.bytes.extend_from_slice(entry);
         Ok(())
@@ -116,7 +127,7 @@ impl PayloadBuilder {
         self.bytes.truncate(COUNT_BYTES);
         self.count = 0;
         self.lane = Lane::Cancel;
-        self.shares = LaneShares::default();
+        self.sizes = Sizes::default();
         self.seqs.clear();
     }
 }

@@ -15,7 +15,7 @@ pub const FLAG_SESSION: u16 = 2;
 /// Bytes of the public key that an opening body begins with.
 const KEY_BYTES: usize = 32;
 
-/// In what order commands stand in a block, and how much of it they may fill.
+/// In what order commands stand in a block; how much of it they may fill is the chain's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Lane {
     /// Cancels and kill switches: always first.
@@ -31,16 +31,6 @@ pub enum Lane {
 impl Lane {
     /// All lanes, in block order.
     pub const ALL: [Self; 4] = [Self::Cancel, Self::Order, Self::Price, Self::Admin];
-
-    /// Percent of a payload's bytes that the lane's entries may take.
-    #[must_use]
-    pub const fn share_percent(self) -> usize {
-        match self {
-            Self::Cancel | Self::Order => 100,
-            Self::Price => 50,
-            Self::Admin => 25,
-        }
-    }
 
     const fn from_byte(byte: u8) -> Option<Self> {
         match byte {
@@ -268,6 +258,7 @@ pub(super) fn read_entry(bytes: &[u8], place: usize) -> Result<CommandView<'_>, 
         return Err(PayloadError::BodyTooLarge {
             command: place,
             bytes: body_bytes,
+            max: COMMAND_BYTES_MAX,
         });
     }
     let (signature, rest) = match auth {

@@ -1,7 +1,6 @@
 //! Why bytes are not a payload. Owns the words only.
 
 use super::{LANE_SHARES_FROM_BYTES, Lane};
-use crate::limits::{BLOCK_COMMANDS_MAX, COMMAND_BYTES_MAX};
 use core::fmt;
 
 /// Why a payload or a run of entries is refused. `command` is the place in it, from 0.
@@ -18,6 +17,8 @@ pub enum PayloadError {
     TooManyCommands {
         /// How many, at least.
         count: usize,
+        /// How many there may be.
+        max: usize,
     },
     /// The bytes end inside a command, or before the count says.
     Truncated {
@@ -50,12 +51,14 @@ pub enum PayloadError {
         /// The flags.
         flags: u16,
     },
-    /// A body beyond `COMMAND_BYTES_MAX`.
+    /// A body beyond its bound: `COMMAND_BYTES_MAX`, or that of the chain.
     BodyTooLarge {
         /// Which.
         command: usize,
         /// How many bytes.
         bytes: usize,
+        /// How many there may be.
+        max: usize,
     },
     /// A command of a lower lane after one of a higher.
     LaneOrder {
@@ -96,6 +99,8 @@ pub enum PayloadError {
         bytes: usize,
         /// Bytes of the payload.
         payload_bytes: usize,
+        /// Percent of them that it may take.
+        percent: u8,
     },
 }
 
@@ -105,11 +110,8 @@ impl fmt::Display for PayloadError {
             Self::TooLarge { bytes, max } => {
                 write!(f, "{bytes} bytes of commands, at most {max} are possible")
             }
-            Self::TooManyCommands { count } => {
-                write!(
-                    f,
-                    "{count} commands, at most {BLOCK_COMMANDS_MAX} are possible"
-                )
+            Self::TooManyCommands { count, max } => {
+                write!(f, "{count} commands, at most {max} are possible")
             }
             Self::Truncated { command } => write!(f, "the bytes end before command {command} does"),
             Self::Trailing { bytes } => write!(f, "{bytes} bytes after the last command"),
@@ -122,9 +124,13 @@ impl fmt::Display for PayloadError {
             Self::UnknownFlags { command, flags } => {
                 write!(f, "command {command}: undefined flags {flags:#06x}")
             }
-            Self::BodyTooLarge { command, bytes } => write!(
+            Self::BodyTooLarge {
+                command,
+                bytes,
+                max,
+            } => write!(
                 f,
-                "command {command}: body of {bytes} bytes, at most {COMMAND_BYTES_MAX} are possible"
+                "command {command}: body of {bytes} bytes, at most {max} are possible"
             ),
             Self::LaneOrder { command } => {
                 write!(
@@ -159,11 +165,11 @@ impl fmt::Display for PayloadError {
                 lane,
                 bytes,
                 payload_bytes,
+                percent,
             } => write!(
                 f,
-                "lane {lane}: {bytes} of {payload_bytes} bytes, above {} percent in a payload of \
-                 more than {LANE_SHARES_FROM_BYTES} bytes",
-                lane.share_percent()
+                "lane {lane}: {bytes} of {payload_bytes} bytes, above {percent} percent in a \
+                 payload of more than {LANE_SHARES_FROM_BYTES} bytes"
             ),
         }
     }

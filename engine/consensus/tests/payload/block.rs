@@ -2,7 +2,7 @@
 
 use crate::{entry, payload};
 use quorate_consensus::header::{HEADER_VERSION, Header};
-use quorate_consensus::payload::{BlockError, Lane, PayloadError, check_block};
+use quorate_consensus::payload::{BlockError, BlockRules, Lane, PayloadError, check_block};
 use quorate_consensus::signing::ValidatorKey;
 use quorate_consensus::types::{BlockId, Epoch, Height, Index, Stake, Window};
 use quorate_consensus::validators::{SetParameters, Validator, ValidatorSet};
@@ -115,4 +115,40 @@ fn a_block_s_payload_is_the_one_its_header_names() {
         check_block(&set, &header(&set, &longer), &longer),
         Err(malformed)
     );
+}
+
+#[test]
+fn r3_a_block_out_of_lane_order_or_with_a_lane_above_its_share_is_invalid() {
+    let shared = BlockRules {
+        lane_percent: [100, 100, 30, 25],
+        ..BlockRules::default()
+    };
+    let sets = [set(), set().with_block_rules(shared)];
+    assert_eq!(sets[0].set_hash(), sets[1].set_hash());
+    let judged = |set: &ValidatorSet, entries: &[Vec<u8>]| {
+        let bytes = payload(entries);
+        check_block(set, &header(set, &bytes), &bytes)
+    };
+    let disordered = [
+        entry(Lane::Order, 1, 5, b"order"),
+        entry(Lane::Cancel, 2, 5, b"cancel"),
+    ];
+    let of_prices = |k: usize| {
+        [
+            entry(Lane::Order, 1, 5, &vec![0; (80 - k) * 1024]),
+            entry(Lane::Price, 2, 5, &vec![0; k * 1024]),
+        ]
+    };
+    for set in &sets {
+        let error = judged(set, &disordered).expect_err("a cancel behind an order");
+        assert!(error.condemns_block());
+        let order = PayloadError::LaneOrder { command: 1 };
+        assert_eq!(error, BlockError::Payload(order));
+        let error = judged(set, &of_prices(50)).expect_err("prices above half");
+        assert!(error.condemns_block());
+    }
+    // The genesis' word counts, and not what is built in.
+    assert_eq!(judged(&sets[0], &of_prices(35)), Ok(()));
+    assert!(judged(&sets[1], &of_prices(35)).is_err());
+    assert_eq!(judged(&sets[1], &of_prices(20)), Ok(()));
 }

@@ -4,7 +4,7 @@ use crate::{entry, payload};
 use proptest::prelude::*;
 use quorate_consensus::limits::{BLOCK_COMMANDS_MAX, COMMAND_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use quorate_consensus::payload::{
-    ENTRY_BYTES_FIXED, Lane, PayloadBuilder, PayloadError, PayloadView, PushError,
+    BlockRules, ENTRY_BYTES_FIXED, Lane, PayloadBuilder, PayloadError, PayloadView, PushError,
 };
 
 #[test]
@@ -147,7 +147,13 @@ proptest! {
     fn whatever_the_builder_takes_parses(
         pushes in proptest::collection::vec((0..4_u8, 0..3_u8, 2..6_u64, 0..20_000_usize), 0..80),
     ) {
-        let mut builder = PayloadBuilder::new();
+        let rules = BlockRules {
+            payload_bytes_max: 300_000,
+            commands_max: 40,
+            command_bytes_max: 18_000,
+            lane_percent: [100, 80, 30, 10],
+        };
+        let mut builder = PayloadBuilder::with_rules(rules);
         let mut taken = Vec::new();
         for (lane, session, seq, body) in pushes {
             let lane = Lane::ALL[usize::from(lane)];
@@ -158,6 +164,7 @@ proptest! {
         }
         let bytes = builder.finish();
         let view = PayloadView::parse(&bytes).expect("what was taken is legal");
+        prop_assert_eq!(view.check_rules(&rules), Ok(()));
         let found: Vec<_> = view.iter().map(|command| command.entry.to_vec()).collect();
         prop_assert_eq!(found, taken);
     }

@@ -1,13 +1,13 @@
 //! The payload's bytes and every structural rule.
 
-use crate::{entry, opening, parse, payload};
+use crate::{entry, opening, parse, parse_under, payload};
 use proptest::prelude::*;
 use quorate_consensus::limits::{
     BLOCK_COMMANDS_MAX, COMMAND_BYTES_MAX, FORWARD_BYTES_MAX, PAYLOAD_BYTES_MAX,
 };
 use quorate_consensus::payload::{
-    Auth, ENTRY_BYTES_FIXED, Entry, FLAG_OPEN, LANE_SHARES_FROM_BYTES, Lane, PayloadError,
-    PayloadView, encode_entry, entry_unsigned, parse_entries, session_of_key,
+    Auth, BlockRules, ENTRY_BYTES_FIXED, Entry, FLAG_OPEN, LANE_SHARES_FROM_BYTES, Lane,
+    PayloadError, PayloadView, encode_entry, entry_unsigned, parse_entries, session_of_key,
 };
 use quorate_consensus::signing::{self, Signer, ValidatorKey};
 use quorate_consensus::verify::single;
@@ -225,7 +225,11 @@ fn a_body_and_a_payload_have_their_bounds() {
     let larger = entry(Lane::Order, 1, 2, &vec![0; bytes]);
     assert_eq!(
         parse(&[larger]),
-        Err(PayloadError::BodyTooLarge { command, bytes })
+        Err(PayloadError::BodyTooLarge {
+            command,
+            bytes,
+            max: COMMAND_BYTES_MAX
+        })
     );
     let (bytes, max) = (PAYLOAD_BYTES_MAX + 1, PAYLOAD_BYTES_MAX);
     let too_large = PayloadError::TooLarge { bytes, max };
@@ -241,7 +245,11 @@ fn a_block_has_at_most_its_number_of_commands() {
     let count = BLOCK_COMMANDS_MAX + 1;
     let mut more = full;
     more.push(entry(Lane::Order, 2, 2, b""));
-    assert_eq!(parse(&more), Err(PayloadError::TooManyCommands { count }));
+    let max = BLOCK_COMMANDS_MAX;
+    assert_eq!(
+        parse(&more),
+        Err(PayloadError::TooManyCommands { count, max })
+    );
     // A count that the bytes cannot hold is refused before anything is set aside for it.
     let claimed = (BLOCK_COMMANDS_MAX as u32).to_le_bytes();
     let command = BLOCK_COMMANDS_MAX;
@@ -322,8 +330,78 @@ fn shares_are_judged_above_their_bound_and_not_at_it() {
         lane,
         bytes,
         payload_bytes,
+        percent: 50,
     };
     assert_eq!(prices(payload_bytes), Err(error));
+}
+
+#[test]
+fn the_chain_says_how_much_each_lane_may_take_and_how_much_a_block_carries() {
+    let large = [
+        fill(Lane::Order, 40 * 1024, 0),
+        fill(Lane::Price, 40 * 1024, 80),
+    ]
+    .concat();
+    assert!(parse(&large).is_ok());
+    let narrow = BlockRules {
+        lane_percent: [100, 100, 40, 25],
+        ..BlockRules::default()
+    };
+    let refused = parse_under(&narrow, &large);
+    assert!(
+        matches!(
+            refused,
+            Err(PayloadError::LaneShare {
+                lane: Lane::Price,
+                percent: 40,
+                ..
+            })
+        ),
+        "{refused:?}"
+    );
+    let orders_held = BlockRules {
+        lane_percent: [100, 60, 100, 100],
+        ..BlockRules::default()
+    };
+    let orders = fill(Lane::Order, 80 * 1024, 0);
+    assert!(parse(&orders).is_ok());
+    assert!(parse_under(&orders_held, &orders).is_err());
+    let small = [
+        entry(Lane::Order, 1, 5, &[0; 40]),
+        entry(Lane::Order, 1, 6, b""),
+    ];
+    assert!(parse(&small).is_ok());
+    let rules = BlockRules::default();
+    let bounds = [
+        BlockRules {
+            payload_bytes_max: payload(&small).len() - 1,
+            ..rules
+        },
+        BlockRules {
+            commands_max: 1,
+            ..rules
+        },
+        BlockRules {
+            command_bytes_max: 39,
+            ..rules
+        },
+    ];
+    let errors = bounds.map(|rules| parse_under(&rules, &small).unwrap_err());
+    assert!(
+        matches!(
+            errors,
+            [
+                PayloadError::TooLarge { .. },
+                PayloadError::TooManyCommands { count: 2, max: 1 },
+                PayloadError::BodyTooLarge {
+                    command: 0,
+                    bytes: 40,
+                    max: 39
+                },
+            ]
+        ),
+        "{errors:?}"
+    );
 }
 
 #[test]
@@ -352,9 +430,10 @@ fn a_run_of_entries_is_checked_entry_by_entry_in_any_order() {
     assert_eq!(parse_entries(&vec![0; bytes]).err(), Some(too_large));
     let many = entry(Lane::Order, 1, 2, b"").repeat(BLOCK_COMMANDS_MAX + 1);
     let count = BLOCK_COMMANDS_MAX + 1;
+    let max = BLOCK_COMMANDS_MAX;
     assert_eq!(
         parse_entries(&many).err(),
-        Some(PayloadError::TooManyCommands { count })
+        Some(PayloadError::TooManyCommands { count, max })
     );
 }
 

@@ -5,7 +5,7 @@ mod builder;
 mod format;
 
 use quorate_consensus::payload::{
-    Entry, Lane, PayloadError, PayloadView, encode_entry, session_of_key,
+    BlockRules, Entry, Lane, PayloadError, PayloadView, encode_entry, session_of_key,
 };
 
 pub(crate) fn entry(lane: Lane, session: u8, seq: u64, body: &[u8]) -> Vec<u8> {
@@ -33,7 +33,15 @@ pub(crate) fn payload(entries: &[Vec<u8>]) -> Vec<u8> {
 }
 
 pub(crate) fn parse(entries: &[Vec<u8>]) -> Result<usize, PayloadError> {
-    PayloadView::parse(&payload(entries)).map(|view| view.len())
+    parse_under(&BlockRules::default(), entries)
+}
+
+/// How many commands a payload has that is one in a chain of these rules.
+pub(crate) fn parse_under(rules: &BlockRules, entries: &[Vec<u8>]) -> Result<usize, PayloadError> {
+    let payload = payload(entries);
+    let view = PayloadView::parse(&payload)?;
+    view.check_rules(rules)?;
+    Ok(view.len())
 }
 
 /// An opening command of the session of a key.

@@ -218,22 +218,24 @@ impl Block {
         encode_entry(&entry, &mut bytes);
         let mut builder = PayloadBuilder::new();
         builder.push_entry(&bytes).expect("a valid entry");
-        let payload = builder.finish();
-        let block = self.with(|header| {
-            header.payload_hash = *blake3::hash(&payload).as_bytes();
-            header.payload_bytes = u32::try_from(payload.len()).expect("below a MiB");
-        });
-        Self { payload, ..block }
+        self.naming(&builder.finish())
     }
 
     /// The same place with a payload that no decoder takes, named by its header.
     pub(crate) fn undecodable(&self) -> Self {
-        let payload: Arc<[u8]> = Arc::from([0xff_u8; 8].as_slice());
+        self.naming(&[0xff; 8])
+    }
+
+    /// The same place with these bytes as its payload, named by its header.
+    pub(crate) fn naming(&self, payload: &[u8]) -> Self {
         let block = self.with(|header| {
-            header.payload_hash = *blake3::hash(&payload).as_bytes();
-            header.payload_bytes = 8;
+            header.payload_hash = *blake3::hash(payload).as_bytes();
+            header.payload_bytes = u32::try_from(payload.len()).expect("below a MiB");
         });
-        Self { payload, ..block }
+        Self {
+            payload: Arc::from(payload),
+            ..block
+        }
     }
 
     pub(crate) fn at(&self) -> (Index, BlockId) {

@@ -7,6 +7,7 @@ use crate::fixtures::{
 use quorate_consensus::certificate::Target;
 use quorate_consensus::machine::{Disposition, PeerFault};
 use quorate_consensus::message::{Get, Message};
+use quorate_consensus::payload::{Entry, Lane, encode_entry};
 use quorate_consensus::types::BlockId;
 
 #[test]
@@ -273,5 +274,51 @@ fn r3_of_several_ready_parents_the_named_one_is_followed() {
         assert_eq!(bench.consensus.window(), w(1));
         bench.propose(&block);
         assert_eq!(bench.own_record(1).tip == Some(block.at()), votes);
+    }
+}
+
+/// A payload of one command for each lane and length given, in this order.
+fn payload_of(commands: &[(Lane, usize)]) -> Vec<u8> {
+    let count = u32::try_from(commands.len()).expect("few");
+    let mut bytes = count.to_le_bytes().to_vec();
+    for (&(lane, length), session) in commands.iter().zip(1..) {
+        let entry = Entry {
+            lane,
+            session: &[session; 16],
+            seq: 2,
+            signature: None,
+            body: &vec![0; length],
+        };
+        encode_entry(&entry, &mut bytes);
+    }
+    bytes
+}
+
+#[test]
+fn r3_a_block_that_breaks_the_order_or_the_shares_of_lanes_is_never_voted_for() {
+    let set = six(64);
+    let k = 1024;
+    let good = payload_of(&[
+        (Lane::Cancel, 1),
+        (Lane::Order, 60 * k),
+        (Lane::Price, 50 * k),
+    ]);
+    let bad = [
+        payload_of(&[(Lane::Order, 1), (Lane::Cancel, 1)]),
+        payload_of(&[(Lane::Order, 20 * k), (Lane::Price, 60 * k)]),
+        payload_of(&[(Lane::Order, 50 * k), (Lane::Admin, 50 * k)]),
+    ];
+    let first = Block::first(&set, 1);
+    let mut bench = Bench::new(&set, 5);
+    let block = first.naming(&good);
+    bench.propose(&block);
+    assert_eq!(bench.own_record(0), tip(&block));
+    for payload in bad {
+        let mut bench = Bench::new(&set, 5);
+        let block = first.naming(&payload);
+        let disposition = bench.propose(&block);
+        assert_eq!(disposition, Disposition::Fault(PeerFault::InvalidBlock));
+        let record = bench.own_record(0);
+        assert!(record.tip.is_none() && record.stop, "{record:?}");
     }
 }

@@ -27,6 +27,8 @@ fn what_the_template_says_is_read_back_as_it_was_meant() {
     config.idle = Some(Idle::Yield);
     config.listen.metrics = Some("127.0.0.1:7002".to_owned());
     config.limits.trace_stamps = 7;
+    config.rates.order = 5;
+    config.rates.cancel = 0;
     config.genesis = PathBuf::from("a \"strange\" folder/genesis.json");
     assert_eq!(parse(&config.to_commented_toml()).unwrap(), config);
 }
@@ -56,7 +58,7 @@ fn the_template_holds_every_key_and_no_other() {
     };
     let explained = serde_json::to_value(&explained).unwrap();
     assert_eq!(keys(&explained), keys(&written));
-    for table in ["listen", "timers", "log", "snapshots", "limits"] {
+    for table in ["listen", "timers", "log", "snapshots", "limits", "rates"] {
         assert_eq!(keys(&explained[table]), keys(&written[table]), "{table}");
     }
 }
@@ -101,6 +103,7 @@ fn an_unknown_field_is_refused_by_name() {
         ("[timers]\nprogress_ms = 5\n", "progress_ms"),
         ("[log]\nsegments = 5\n", "segments"),
         ("[limits]\nclients = 5\n", "clients"),
+        ("[rates]\norders = 5\n", "orders"),
     ] {
         let error = parse(&format!("{HEAD}{text}")).unwrap_err();
         assert!(error.field.ends_with(field), "{error}");
@@ -111,6 +114,7 @@ fn an_unknown_field_is_refused_by_name() {
 #[test]
 fn a_value_that_is_not_allowed_is_refused_with_field_value_and_remedy() {
     for (text, field, value) in [
+        ("[rates]\nburst_ms = 0\n", "rates.burst_ms", "0"),
         ("profile = \"fast\"\n", "profile", "fast"),
         ("durability = \"never\"\n", "durability", "never"),
         ("threads = 3\n", "threads", "3"),

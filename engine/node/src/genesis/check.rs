@@ -1,7 +1,8 @@
 //! Every check of a genesis file, with the field and the remedy of each.
 
 use super::{
-    CLIENT_ADDRESSES_MAX, ChainLimits, GENESIS_FORMAT, GenesisFile, GenesisValidator, SESSIONS_MAX,
+    CLIENT_ADDRESSES_MAX, ChainLimits, GENESIS_FORMAT, GenesisFile, GenesisValidator, LanePercent,
+    SESSIONS_MAX,
 };
 use crate::file_error::FileError;
 use crate::hex;
@@ -52,6 +53,7 @@ pub(super) fn all(
             .remedy("write 0"));
     }
     limits(&file.limits, path)?;
+    lane_percent(&file.limits.lane_percent, path)?;
     application(&file.application.name, path)?;
     for (place, validator) in file.validators.iter().enumerate() {
         addresses(place, validator, path)?;
@@ -76,7 +78,32 @@ pub(super) fn all(
             leader_weight: v.leader_weight.unwrap_or(v.stake),
         })
         .collect();
-    ValidatorSet::new(parameters, validators).map_err(|error| set_error(&error, file, path))
+    ValidatorSet::new(parameters, validators)
+        .map(|set| set.with_block_rules(file.limits.block_rules()))
+        .map_err(|error| set_error(&error, file, path))
+}
+
+fn lane_percent(percent: &LanePercent, path: &Path) -> Result<(), FileError> {
+    let lanes = [
+        ("cancel", percent.cancel, 100),
+        ("order", percent.order, 1),
+        ("price", percent.price, 1),
+        ("admin", percent.admin, 1),
+    ];
+    for (name, value, least) in lanes {
+        if !(least..=100).contains(&value) {
+            let field = format!("limits.lane_percent.{name}");
+            let remedy = if least == 100 {
+                "write 100: nothing may hold cancels back".to_owned()
+            } else {
+                format!("choose {least} to 100")
+            };
+            return Err(FileError::new(path, field, "out of range")
+                .value(value)
+                .remedy(remedy));
+        }
+    }
+    Ok(())
 }
 
 fn limits(limits: &ChainLimits, path: &Path) -> Result<(), FileError> {

@@ -10,9 +10,9 @@
 
 use std::sync::Arc;
 
-use quorate_consensus::payload::{PayloadBuilder, PushError};
+use quorate_consensus::payload::{Lane, PayloadBuilder, PushError};
 
-use super::pool::{LANES, Lanes};
+use super::pool::Lanes;
 
 /// Commands that a session puts into a block before the others of its lane get their turn.
 const TURN_COMMANDS: u32 = 16;
@@ -28,11 +28,16 @@ impl Lanes {
         self.lines.iter().any(|line| !line.is_empty())
     }
 
-    /// One payload of all that fits, marked as chained; `None` when nothing can be proposed.
-    pub fn build_payload(&mut self, builder: &mut PayloadBuilder) -> Option<Arc<[u8]>> {
+    /// One payload of all of these lanes that fits, marked as chained; `None` when nothing of them
+    /// can be proposed. The lanes are in block order.
+    pub fn build_payload(
+        &mut self,
+        lanes: &[Lane],
+        builder: &mut PayloadBuilder,
+    ) -> Option<Arc<[u8]>> {
         builder.clear();
-        for lane in 0..LANES {
-            self.fill_lane(lane, builder);
+        for &lane in lanes {
+            self.fill_lane(lane as usize, builder);
         }
         (!builder.is_empty()).then(|| builder.finish())
     }

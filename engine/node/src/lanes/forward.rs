@@ -3,7 +3,7 @@
 //! Owns the policy of an admitting validator: to the leader at once, as far as what it holds
 //! unfinished allows; to a new leader from the start; to everybody when a command sent to the
 //! leader is not final after `T_fan`, and to the leader again at intervals from then on, since
-//! nothing is delivered for certain. What waits for its turn waits here: a backlog that every
+//! nothing is delivered for certain. Cancels go first everywhere. What waits for its turn waits here: a backlog that every
 //! gateway pushed through to the leader would be pushed again to each next one, in front of the
 //! very blocks that could end it. Commands of other validators' clients are theirs to forward, but
 //! for those that stood in a block that may be given up. Never: sockets, bytes of messages.
@@ -17,6 +17,7 @@ use quorate_consensus::types::ValidatorIndex;
 
 use super::pool::{Handle, Lanes, Timed};
 use super::verdict::LanesConfig;
+use crate::state_machine::Lane;
 
 /// A command on its way: sent to the leader and not final yet.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +27,14 @@ struct Sent {
     bytes: usize,
 }
 
+/// Which of the outgoing queues a command waits in.
+const fn place_of(lane: Lane) -> usize {
+    match lane {
+        Lane::Cancel => 0,
+        Lane::Order | Lane::Price | Lane::Admin => 1,
+    }
+}
+
 /// What the forwarding remembers: handles only, and those gone are dropped when they are met.
 #[derive(Debug)]
 pub(super) struct Forwarding {
@@ -33,8 +42,9 @@ pub(super) struct Forwarding {
     leader: Option<ValidatorIndex>,
     /// Commands that this validator answers for, oldest first.
     kept: VecDeque<Handle>,
-    /// To be sent to the leader, oldest first.
-    outgoing: VecDeque<Handle>,
+    /// To be sent to the leader: cancels, then the rest, each oldest first. A cancel may so come
+    /// before an order of its session, which the leader then waits for.
+    outgoing: [VecDeque<Handle>; 2],
     /// What the leader has, oldest first. Bound: `forward_bytes_max` when another leads.
     sent: VecDeque<Sent>,
     sent_bytes: usize,
@@ -44,8 +54,9 @@ pub(super) struct Forwarding {
     saved: VecDeque<Timed>,
     fan_ns: u64,
     retry_ns: u64,
-    /// Bytes that may still be sent to everybody before `fan_renewal_ns`.
-    fan_bytes_left: usize,
+    /// Bytes that may still be sent to everybody before `fan_renewal_ns`: of cancels, and of the
+    /// rest. A cancel that is left out is told to all whatever else waits.
+    fan_bytes_left: [usize; 2],
     fan_renewal_ns: u64,
     scratch: Vec<u8>,
 }
@@ -55,23 +66,23 @@ impl Forwarding {
         Self {
             leader: None,
             kept: VecDeque::new(),
-            outgoing: VecDeque::new(),
+            outgoing: Default::default(),
             sent: VecDeque::new(),
             sent_bytes: 0,
             unfanned: 0,
             saved: VecDeque::new(),
             fan_ns: config.fan_ns,
             retry_ns: config.retry_ns,
-            fan_bytes_left: config.fan_bytes_max,
+            fan_bytes_left: [config.fan_bytes_max; 2],
             fan_renewal_ns: 0,
             scratch: Vec::new(),
         }
     }
 
     /// A client's command has been taken.
-    pub(super) fn admitted(&mut self, handle: Handle) {
+    pub(super) fn admitted(&mut self, handle: Handle, lane: Lane) {
         self.kept.push_back(handle);
-        self.outgoing.push_back(handle);
+        self.outgoing[place_of(lane)].push_back(handle);
     }
 
     /// A command of a block that may be given up has been kept: if it is not final soon, the
@@ -95,12 +106,18 @@ impl Lanes {
     pub fn forward_again(&mut self) {
         let mut kept = std::mem::take(&mut self.forwarding.kept);
         kept.retain(|&handle| self.command(handle).is_some());
+        let mut outgoing = std::mem::take(&mut self.forwarding.outgoing);
+        outgoing.iter_mut().for_each(VecDeque::clear);
+        for &handle in &kept {
+            if let Some(command) = self.command(handle) {
+                outgoing[place_of(command.lane)].push_back(handle);
+            }
+        }
         let forwarding = &mut self.forwarding;
+        forwarding.outgoing = outgoing;
         forwarding.sent.clear();
         forwarding.sent_bytes = 0;
         forwarding.unfanned = 0;
-        forwarding.outgoing.clear();
-        forwarding.outgoing.extend(&kept);
         forwarding.kept = kept;
     }
 
@@ -117,13 +134,33 @@ impl Lanes {
         };
         let mut bytes = std::mem::take(&mut self.forwarding.scratch);
         bytes.clear();
-        while let Some(&handle) = self.forwarding.outgoing.front() {
+        // The leader takes a cancel although it has all the orders that it may have from here.
+        let orders_max = self.config.forward_bytes_max;
+        for (place, held_max) in [(0, self.cancels_held_max()), (1, orders_max)] {
+            self.send_from(now_ns, place, held_max, &mut bytes);
+        }
+        if !bytes.is_empty() {
+            send(Destination::Peer(leader), bytes.as_slice().into());
+        }
+        self.forwarding.scratch = bytes;
+    }
+
+    /// Bytes that the leader may hold of this validator when a cancel is sent to it.
+    const fn cancels_held_max(&self) -> usize {
+        let max = self.config.forward_bytes_max;
+        max + max / 8
+    }
+
+    /// Moves what one of the outgoing queues holds into `bytes`, as far as that and what the leader
+    /// may hold allow.
+    fn send_from(&mut self, now_ns: u64, place: usize, held_max: usize, bytes: &mut Vec<u8>) {
+        while let Some(&handle) = self.forwarding.outgoing[place].front() {
             if let Some(command) = self.command(handle) {
                 let entry = &command.entry;
                 let held = self.forwarding.sent_bytes;
-                let is_full = held > 0 && held + entry.len() > self.config.forward_bytes_max;
+                let is_full = held > 0 && held + entry.len() > held_max;
                 if is_full || bytes.len() + entry.len() > FORWARD_BYTES_MAX {
-                    break;
+                    return;
                 }
                 bytes.extend_from_slice(entry);
                 let entry_bytes = entry.len();
@@ -134,19 +171,16 @@ impl Lanes {
                     bytes: entry_bytes,
                 });
             }
-            self.forwarding.outgoing.pop_front();
+            self.forwarding.outgoing[place].pop_front();
         }
-        if !bytes.is_empty() {
-            send(Destination::Peer(leader), bytes.as_slice().into());
-        }
-        self.forwarding.scratch = bytes;
     }
 
     /// This validator leads: it has its own commands at once, and they still meet `T_fan`, since
     /// it may be its own window that does not get on.
     fn note_own(&mut self, now_ns: u64) {
         let forwarding = &mut self.forwarding;
-        let own = forwarding.outgoing.drain(..).map(|handle| Sent {
+        let all = forwarding.outgoing.iter_mut();
+        let own = all.flat_map(|queue| queue.drain(..)).map(|handle| Sent {
             at_ns: now_ns,
             handle,
             bytes: 0,
@@ -191,8 +225,9 @@ impl Lanes {
                 break;
             }
             self.forwarding.saved.pop_front();
-            if is_held {
-                self.forwarding.admitted(handle);
+            if is_held && let Some(command) = self.command(handle) {
+                let lane = command.lane;
+                self.forwarding.admitted(handle, lane);
             }
         }
     }
@@ -202,7 +237,14 @@ impl Lanes {
     fn fan_out(&mut self, now_ns: u64, send: &mut impl FnMut(Destination, Arc<[u8]>)) {
         if now_ns >= self.forwarding.fan_renewal_ns {
             self.forwarding.fan_renewal_ns = now_ns.saturating_add(self.forwarding.fan_ns);
-            self.forwarding.fan_bytes_left = self.config.fan_bytes_max;
+            // Orders that wait because many do, at a pool that drains, are not left out.
+            let max = self.config.fan_bytes_max;
+            let rest_max = if self.is_draining(now_ns) {
+                max / 8
+            } else {
+                max
+            };
+            self.forwarding.fan_bytes_left = [max, rest_max];
         }
         let mut bytes = std::mem::take(&mut self.forwarding.scratch);
         bytes.clear();
@@ -210,17 +252,18 @@ impl Lanes {
             if sent.at_ns.saturating_add(self.forwarding.fan_ns) > now_ns {
                 break;
             }
-            let entry = self.command(sent.handle).map(|command| &command.entry);
-            if let Some(entry) = entry
-                && bytes.len() + entry.len() <= self.forwarding.fan_bytes_left
-            {
-                bytes.extend_from_slice(entry);
-                self.counters.fanned_out += 1;
+            if let Some(command) = self.command(sent.handle) {
+                let (place, length) = (place_of(command.lane), command.entry.len());
+                let left = self.forwarding.fan_bytes_left[place].checked_sub(length);
+                if let Some(left) = left.filter(|_| bytes.len() + length <= FORWARD_BYTES_MAX) {
+                    bytes.extend_from_slice(&command.entry);
+                    self.forwarding.fan_bytes_left[place] = left;
+                    self.counters.fanned_out += 1;
+                }
             }
             self.forwarding.unfanned += 1;
         }
         if !bytes.is_empty() {
-            self.forwarding.fan_bytes_left -= bytes.len();
             send(Destination::All, bytes.as_slice().into());
         }
         self.forwarding.scratch = bytes;
@@ -240,7 +283,10 @@ impl Lanes {
             }
         }
         for handle in again.into_iter().rev() {
-            self.forwarding.outgoing.push_front(handle);
+            if let Some(command) = self.command(handle) {
+                let place = place_of(command.lane);
+                self.forwarding.outgoing[place].push_front(handle);
+            }
         }
     }
 
@@ -249,7 +295,16 @@ impl Lanes {
     #[must_use]
     pub fn forward_deadline_ns(&self) -> u64 {
         let forwarding = &self.forwarding;
-        if !forwarding.outgoing.is_empty() && forwarding.sent.is_empty() {
+        let [cancels, rest] = &forwarding.outgoing;
+        // Cancels go out although the leader has enough of the rest.
+        let held = forwarding.sent_bytes;
+        let fits = |handle: &Handle| {
+            let bytes = self
+                .command(*handle)
+                .map_or(0, |command| command.entry.len());
+            held == 0 || held + bytes <= self.cancels_held_max()
+        };
+        if cancels.front().is_some_and(fits) || (!rest.is_empty() && forwarding.sent.is_empty()) {
             return 0;
         }
         let retry = forwarding.sent.front().map_or(u64::MAX, |sent| {

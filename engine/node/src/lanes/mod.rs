@@ -2,7 +2,8 @@
 //!
 //! Owns every command from its admission until it stands in a finalized block, their order, and
 //! who is sent them. `verdict`: the answers and bounds; `queue`: one session; `pool`: all of them;
-//! `block`: payloads; `forward`: other leaders; `correct`: what execution found otherwise.
+//! `block`: payloads; `forward`: other leaders; `pressure`: how long it waits; `correct`: what
+//! execution found otherwise.
 //! Never: consensus rules, sockets, clocks.
 //!
 //! What the pool knows of sessions it learns from finalized blocks, by the same rule as the session
@@ -13,6 +14,7 @@ mod block;
 mod correct;
 mod forward;
 mod pool;
+mod pressure;
 mod queue;
 mod verdict;
 
@@ -115,10 +117,12 @@ impl Lanes {
         payload: &[u8],
         admitted: &mut Vec<Admitted>,
     ) -> Result<(), PayloadError> {
+        let kept = self.len();
         for (index, view) in commands_of_block(payload)?.enumerate() {
             let index = u32::try_from(index).unwrap_or(u32::MAX);
             admitted.extend(self.finalize(now_ns, index, &view));
         }
+        self.note_drained(now_ns, kept);
         Ok(())
     }
 

@@ -10,6 +10,7 @@ use quorate_consensus::payload::CommandView;
 
 use super::correct::Losers;
 use super::forward::Forwarding;
+use super::pressure::Pressure;
 use super::queue::{Command, SessionQueue};
 use super::verdict::{Admitted, LanesConfig, Rejection, Verdict};
 use crate::state_machine::{Lane, SessionId};
@@ -19,6 +20,18 @@ pub(super) const LANES: usize = 4;
 
 /// Sessions that wait to be opened although the table is full, at most.
 const OPENINGS_WHEN_FULL: usize = 64;
+
+/// What is left of a bound to those who are not favoured.
+const fn reserved(max: u64, is_favoured: bool) -> u64 {
+    if is_favoured { max } else { max - max / 8 }
+}
+
+/// A time after which to come again, not so short that it is asked for in vain and not so long that
+/// room stands empty, microseconds.
+fn bounded_us(wait_ns: u64) -> u32 {
+    let wait_us = (wait_ns / 1_000).clamp(200, 200_000);
+    u32::try_from(wait_us).unwrap_or(200_000)
+}
 
 /// Names one command for as long as it is kept; says nothing once it is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +106,7 @@ pub struct Lanes {
     pub(super) gapped: VecDeque<Timed>,
     pub(super) forwarding: Forwarding,
     pub(super) losers: Losers,
+    pressure: Pressure,
     /// Sessions that have ended. Bound: that of the table's retired names, and `sessions_max`.
     pub(super) ended: HashSet<SessionId>,
     commands: usize,
@@ -119,6 +133,7 @@ impl Lanes {
             gapped: VecDeque::new(),
             forwarding,
             losers: Losers::default(),
+            pressure: Pressure::default(),
             ended: HashSet::new(),
             commands: 0,
             bytes: 0,
@@ -314,9 +329,12 @@ impl Lanes {
         if view.seq > ready_end.saturating_add(u64::from(self.config.gap_max)) {
             return Err(Verdict::Rejected(Rejection::TooFarAhead));
         }
-        let is_session_full = view.seq - last_seq > u64::from(self.config.session_commands_max);
+        let is_favoured = origin != Origin::Local || lane == Lane::Cancel;
+        let session_max = u64::from(self.config.session_commands_max);
+        let is_session_full = view.seq - last_seq > reserved(session_max, is_favoured);
         let is_refused = self.is_disk_full && origin == Origin::Local;
-        if is_refused || is_session_full || !self.has_room(view.entry.len(), lane, origin) {
+        let bytes = view.entry.len();
+        if is_refused || is_session_full || !self.has_room(now_ns, bytes, is_favoured) {
             let retry_after_us = self.retry_after_us(now_ns);
             return Err(Verdict::Busy { retry_after_us });
         }
@@ -356,26 +374,49 @@ impl Lanes {
         if origin == Origin::Local && !held.is_local {
             held.is_local = true;
             held.admitted_ns = now_ns;
-            self.forwarding.admitted(handle);
+            let lane = held.lane;
+            self.forwarding.admitted(handle, lane);
         }
         Some(Ok(()))
     }
 
     /// Peers' commands and cancels find room where clients' other commands no longer do: a leader
     /// flooded by its own clients still takes what others forward, and a cancel always gets in
-    /// before an order.
-    fn has_room(&self, bytes: usize, lane: Lane, origin: Origin) -> bool {
-        let is_favoured = origin != Origin::Local || lane == Lane::Cancel;
-        let share = |max: usize| if is_favoured { max } else { max - max / 8 };
+    /// before an order, however long the orders would wait.
+    fn has_room(&self, now_ns: u64, bytes: usize, is_favoured: bool) -> bool {
+        let share = |max: usize| reserved(max as u64, is_favoured) as usize;
         self.commands < share(self.config.commands_max)
             && self.bytes + bytes <= share(self.config.bytes_max)
+            && (is_favoured || self.wait_ns(now_ns) <= self.config.queue_ns)
+    }
+
+    fn wait_ns(&self, now_ns: u64) -> u64 {
+        self.pressure.wait_ns(now_ns, self.commands)
+    }
+
+    /// Clients' orders, and what comes in the lanes behind them, would find no room now: after how
+    /// long they may come again, microseconds. Known without looking at them.
+    #[must_use]
+    pub fn orders_hold_us(&self, now_ns: u64) -> Option<u32> {
+        let is_full = self.is_disk_full || !self.has_room(now_ns, 0, false);
+        is_full.then(|| bounded_us(self.wait_ns(now_ns) / 8))
+    }
+
+    /// Whether more is kept than goes at once, and it goes.
+    pub(super) fn is_draining(&self, now_ns: u64) -> bool {
+        self.wait_ns(now_ns) > 0 && self.pressure.is_moving(now_ns)
+    }
+
+    /// A block is final; before it `kept` commands were here.
+    pub(super) fn note_drained(&mut self, now_ns: u64, kept: usize) {
+        let gone = kept.saturating_sub(self.commands) as u64;
+        self.pressure.drained(now_ns, gone, self.commands);
     }
 
     /// About as long as the pool takes to turn over: half the age of what waits longest.
     fn retry_after_us(&mut self, now_ns: u64) -> u32 {
         let oldest_ns = self.oldest_waiting_ns().unwrap_or(now_ns);
-        let age_us = now_ns.saturating_sub(oldest_ns) / 2_000;
-        u32::try_from(age_us.clamp(200, 200_000)).unwrap_or(200_000)
+        bounded_us(now_ns.saturating_sub(oldest_ns) / 2)
     }
 
     fn keep(&mut self, now_ns: u64, slot: u32, view: &CommandView<'_>, lane: Lane, origin: Origin) {
@@ -398,7 +439,7 @@ impl Lanes {
             self.gapped.push_back(Timed { at_ns, handle });
         }
         match origin {
-            Origin::Local => self.forwarding.admitted(handle),
+            Origin::Local => self.forwarding.admitted(handle, lane),
             Origin::Block => self.forwarding.saved(now_ns, handle),
             Origin::Peer => {}
         }

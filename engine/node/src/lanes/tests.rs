@@ -58,7 +58,7 @@ fn submit(lanes: &mut Lanes, now_ns: u64, entries: &[Vec<u8>]) -> Vec<Verdict> {
 }
 
 fn build(lanes: &mut Lanes) -> Option<Arc<[u8]>> {
-    let payload = lanes.build_payload(&mut PayloadBuilder::new())?;
+    let payload = lanes.build_payload(&WireLane::ALL, &mut PayloadBuilder::new())?;
     PayloadView::parse(&payload).expect("what the pool builds is valid");
     Some(payload)
 }
@@ -554,4 +554,138 @@ fn a_leader_s_own_commands_go_to_everybody_when_its_window_does_not_get_on() {
     lanes.set_leader(Some(ValidatorIndex::new(2)));
     let next = Destination::Peer(ValidatorIndex::new(2));
     assert_eq!(forwarded(&mut lanes, 21 * MS), [(next, 1)]);
+}
+
+/// An overload that lasts: orders come ten times as fast as blocks take them.
+#[test]
+fn a_flood_is_refused_within_every_bound_and_a_cancel_stands_before_all_of_it() {
+    let config = LanesConfig {
+        commands_max: 4_000,
+        block_commands_max: 100,
+        ..LanesConfig::new(64, 20 * MS)
+    };
+    let (commands_max, queue_ns) = (config.commands_max, config.queue_ns);
+    let mut lanes = Lanes::new(config);
+    let mut next = [1_u64; 40];
+    let (mut busy, mut finals, mut longest_ns) = (0, 0, 0);
+    for step in 0..400_u64 {
+        let now_ns = (step + 1) * 10 * MS;
+        for (client, next) in (1_u8..).zip(&mut next) {
+            let entries: Vec<_> = (*next..*next + 25).map(|seq| order(client, seq)).collect();
+            let verdicts = submit(&mut lanes, now_ns, &entries);
+            let is_accepted = |verdict: &&Verdict| **verdict == Verdict::Accepted;
+            *next += verdicts.iter().take_while(is_accepted).count() as u64;
+            for verdict in verdicts {
+                match verdict {
+                    // What stands behind a refused one waits for it.
+                    Verdict::Accepted | Verdict::Rejected(Rejection::Conflict) => {}
+                    Verdict::Busy { retry_after_us } => {
+                        assert!((200..=200_000).contains(&retry_after_us));
+                        busy += 1;
+                    }
+                    Verdict::Rejected(other) => panic!("{other:?}"),
+                }
+            }
+        }
+        assert!(lanes.len() <= commands_max - commands_max / 8);
+        let payload = build(&mut lanes).expect("there is always something");
+        let admitted = finalize(&mut lanes, now_ns + 5 * MS, &payload);
+        finals += admitted.len();
+        if step > 200 {
+            let of_block = admitted.iter().map(|done| done.latency_ns).max();
+            longest_ns = longest_ns.max(of_block.unwrap_or(0));
+        }
+    }
+    assert!(busy > 100_000, "{busy}");
+    assert!(finals >= 390 * 100, "every block is full: {finals}");
+    assert!(longest_ns < 2 * queue_ns, "{longest_ns}");
+    // A cancel of another session gets in and stands first, and peers' commands get in too.
+    for (client, next) in (1_u8..).zip(&mut next) {
+        let entries: Vec<_> = (*next..*next + 25).map(|seq| order(client, seq)).collect();
+        submit(&mut lanes, 4_010 * MS, &entries);
+    }
+    assert!(lanes.orders_hold_us(4_010 * MS).is_some());
+    let cancelled = submit(&mut lanes, 4_010 * MS, &[cancel(60, 1)]);
+    assert_eq!(cancelled, [Verdict::Accepted]);
+    lanes
+        .take_forwarded(4_010 * MS, &order(61, 1))
+        .expect("entries");
+    assert_eq!(contents(&build(&mut lanes).expect("more"))[0], (id(60), 1));
+}
+
+#[test]
+fn one_session_s_own_orders_leave_room_for_its_cancels() {
+    let config = LanesConfig {
+        session_commands_max: 80,
+        ..LanesConfig::new(16, 20 * MS)
+    };
+    let mut lanes = Lanes::new(config);
+    let flood: Vec<_> = (1..=100).map(|seq| order(1, seq)).collect();
+    let verdicts = submit(&mut lanes, 1, &flood);
+    let taken = verdicts
+        .iter()
+        .filter(|verdict| **verdict == Verdict::Accepted);
+    assert_eq!(taken.count(), 70);
+    assert_eq!(submit(&mut lanes, 1, &[cancel(1, 71)]), [Verdict::Accepted]);
+}
+
+#[test]
+fn a_gateway_sends_its_cancels_to_the_leader_before_its_orders_and_beyond_their_bound() {
+    let one = order(1, 2).len();
+    let config = LanesConfig {
+        forward_bytes_max: 16 * one,
+        fan_bytes_max: 2 * one,
+        ..LanesConfig::new(16, 20 * MS)
+    };
+    let mut lanes = Lanes::new(config);
+    lanes.restore_session(id(1), 1);
+    lanes.restore_session(id(2), 1);
+    let leader = Destination::Peer(ValidatorIndex::new(1));
+    lanes.set_leader(Some(ValidatorIndex::new(1)));
+    let flood: Vec<_> = (2..=40).map(|seq| order(1, seq)).collect();
+    submit(&mut lanes, 0, &flood);
+    assert_eq!(forwarded(&mut lanes, 0), [(leader, 16)]);
+    submit(&mut lanes, 1, &[order(2, 2), cancel(2, 3)]);
+    assert_eq!(lanes.forward_deadline_ns(), 0, "the cancel goes at once");
+    let mut sent = Vec::new();
+    lanes.forward(2, &mut |to, entries| sent.push((to, entries)));
+    let [(to, entries)] = &sent[..] else {
+        panic!("{sent:?}");
+    };
+    assert_eq!(*to, leader);
+    let seqs: Vec<u64> = parse_entries(entries)
+        .expect("entries")
+        .map(|view| view.seq)
+        .collect();
+    assert_eq!(seqs, [3], "the cancel alone");
+    // What waits too long goes to all, and orders leave the cancel's place alone.
+    sent.clear();
+    assert_eq!(
+        lanes.forward_deadline_ns(),
+        20 * MS,
+        "the leader has enough"
+    );
+    lanes.forward(22 * MS, &mut |to, entries| sent.push((to, entries)));
+    let fanned = parse_entries(&sent[0].1).expect("entries");
+    let lanes_of: Vec<_> = fanned.map(|view| view.lane).collect();
+    assert_eq!(lanes_of.len(), 3);
+    assert_eq!(lanes_of[2], WireLane::Cancel);
+}
+
+#[test]
+fn what_is_too_large_for_the_chain_is_rejected_with_its_reason() {
+    let config = LanesConfig {
+        command_bytes_max: 40,
+        ..LanesConfig::new(16, 20 * MS)
+    };
+    let mut lanes = Lanes::new(config);
+    let large = entry(1, 1, WireLane::Order, b"nine byte");
+    assert_eq!(
+        submit(&mut lanes, 1, &[large.clone()]),
+        [Verdict::Rejected(Rejection::TooLarge)]
+    );
+    // Nor from a peer: a block with it would be invalid.
+    lanes.take_forwarded(1, &large).expect("entries");
+    assert!(lanes.is_empty());
+    assert_eq!(submit(&mut lanes, 1, &[order(1, 1)]), [Verdict::Accepted]);
 }

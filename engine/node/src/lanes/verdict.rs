@@ -37,6 +37,10 @@ pub struct LanesConfig {
     /// Bytes of commands sent to all validators within one `fan_ns` at most: a slow chain must
     /// not be made slower by everybody's copies.
     pub fan_bytes_max: usize,
+    /// How long a client's order may be expected to wait for its block: beyond that it is told to
+    /// come again, though there is room. Far below `T_censor`, so that load is never taken for a
+    /// leader that leaves commands out.
+    pub queue_ns: u64,
     /// Whether commands carry their clients' signatures (genesis).
     pub is_signed: bool,
 }
@@ -59,6 +63,7 @@ impl LanesConfig {
             retry_ns: fan_ns.saturating_mul(25),
             forward_bytes_max: 2 * 1024 * 1024,
             fan_bytes_max: 64 * 1024,
+            queue_ns: fan_ns.saturating_mul(10),
             is_signed: false,
         }
     }

@@ -275,7 +275,13 @@ pub(super) fn start<S: StateMachine>(
     let parts = DedicatedParts {
         own: config.own,
         parts,
-        wire: WireStage::new(net, Arc::clone(&metrics), trace, (clock, public)),
+        wire: WireStage::new(
+            net,
+            &config.rates,
+            Arc::clone(&metrics),
+            trace,
+            (clock, public),
+        ),
         waker,
         sync: companions.sync,
         verify,

@@ -17,6 +17,7 @@
 
 mod checks;
 mod effects;
+mod flight;
 mod heal;
 mod jobs;
 mod order;

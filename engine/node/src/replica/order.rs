@@ -12,12 +12,13 @@ use quorate_consensus::input::Input;
 use quorate_consensus::limits::TIME_AHEAD_MAX_NS;
 use quorate_consensus::machine::{Config, Consensus, Disposition, ProposalRoom, Restored};
 use quorate_consensus::message::Message;
-use quorate_consensus::payload::{PayloadBuilder, PayloadError};
+use quorate_consensus::payload::{Lane, PayloadBuilder, PayloadError};
 use quorate_consensus::trust::Authenticated;
 use quorate_consensus::types::{BlockId, Height, Index, Now, ValidatorIndex, Window};
 use quorate_consensus::wire::{self, DecodeError};
 
 use super::checks::{Check, CheckedForward};
+use super::flight::Flight;
 use super::jobs::Job;
 use super::outbox::{Event, Frames};
 use super::serve::Request;
@@ -120,6 +121,7 @@ pub struct OrderStage {
     pub(super) is_signed: bool,
     /// Final blocks that are not executed yet, or of which that is not known: height and payload.
     pub(super) unsettled: VecDeque<(u64, Arc<[u8]>)>,
+    pub(super) flight: Flight,
     pub(super) trace: Trace,
 }
 
@@ -131,6 +133,7 @@ impl OrderStage {
         let delivered_window = restored.finalized.window;
         let forgotten = restored.proven.window;
         let is_signed = lanes.is_signed();
+        let builder = PayloadBuilder::with_rules(*config.set.block_rules());
         let mut effects = Effects::new();
         let consensus = Consensus::new(config, restored, now, &mut effects);
         Self {
@@ -138,7 +141,7 @@ impl OrderStage {
             consensus,
             lanes,
             store,
-            builder: PayloadBuilder::new(),
+            builder,
             effects,
             requests: VecDeque::new(),
             repeats: Vec::new(),
@@ -154,6 +157,7 @@ impl OrderStage {
             forgotten,
             is_signed,
             unsettled: VecDeque::new(),
+            flight: Flight::default(),
             trace: Trace::default(),
         }
     }
@@ -328,11 +332,15 @@ impl OrderStage {
             };
             self.trace
                 .stamp_at(began_ns, Moment::Proposed, room.window, room.index);
+            let bytes = payload.len();
             match self
                 .consensus
                 .handle(now, Input::Payload(payload), &mut self.effects)
             {
-                Disposition::Applied => has_proposed = true,
+                Disposition::Applied => {
+                    has_proposed = true;
+                    self.flight.push(room.height, bytes);
+                }
                 Disposition::Ignored(_) | Disposition::Fault(_) => {
                     // The payload is in no block: its commands are still to be proposed.
                     self.lanes.unchain_all();
@@ -351,7 +359,14 @@ impl OrderStage {
     /// failed window a block can be certified that never gets the votes for more, and the commands
     /// in it wait although none is left to be proposed.
     fn next_payload(&mut self, now: Now, room: &ProposalRoom) -> Option<Arc<[u8]>> {
-        if let Some(payload) = self.lanes.build_payload(&mut self.builder) {
+        let finalized = self.consensus.finalized().height;
+        self.flight.settle(finalized, room.height);
+        let lanes = if self.flight.is_full() {
+            &Lane::ALL[..1]
+        } else {
+            &Lane::ALL[..]
+        };
+        if let Some(payload) = self.lanes.build_payload(lanes, &mut self.builder) {
             return Some(payload);
         }
         let is_due = self

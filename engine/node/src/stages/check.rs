@@ -3,18 +3,19 @@
 //! Owns the workers, their queues and what is in flight with them, and the submissions that wait
 //! for a piece of a shared thread's turn. Never: on the way of a vote. A block is checked while it
 //! is voted on; only its execution waits, and a submission reaches the pool when all of it is
-//! checked. Commands of one client stay in order: one worker has them all.
+//! checked. Commands of one client stay in order, but for its cancels, which pass: one worker has
+//! them all.
 
 use super::wire::Caller;
 use crate::auth::{BATCH_COMMANDS, BatchCheck, Checked, CommandAuth, KeySource};
 use crate::lanes::{CommandVerdict, Rejection, Verdict, commands_of_block};
 use crate::profiles::Placement;
-use crate::queues::{NetSender, ToNet, ToOrder};
+use crate::queues::{NetSender, Submitted, ToNet, ToOrder};
 use crate::replica::{Check, check_forwarded};
 use crate::state_machine::SessionId;
-use crossbeam::channel::{Receiver, Sender, unbounded};
+use crossbeam::channel::{Receiver, Sender, select, unbounded};
 use parking_lot::{Condvar, Mutex};
-use quorate_consensus::payload::{CommandView, parse_entries};
+use quorate_consensus::payload::{CommandView, Lane, parse_entries};
 use quorate_consensus::types::{BlockId, ValidatorIndex};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -108,7 +109,7 @@ impl Drop for BlockPart {
 
 #[derive(Debug)]
 enum Job {
-    Submit(Caller, Box<[u8]>),
+    Submit(Caller, Submitted),
     Forwarded(ValidatorIndex, Arc<[u8]>),
     Block(BlockPart),
 }
@@ -116,22 +117,31 @@ enum Job {
 /// The way to the workers, for any thread.
 #[derive(Clone, Debug)]
 pub(crate) struct CheckSender {
-    workers: Vec<Sender<Job>>,
+    workers: Vec<JobSender>,
     in_flight: InFlight,
+}
+
+/// One worker's two queues: what passes the rest, and the rest.
+#[derive(Clone, Debug)]
+struct JobSender {
+    urgent: Sender<Job>,
+    jobs: Sender<Job>,
 }
 
 impl CheckSender {
     /// Hands over a client's commands.
-    pub(crate) fn submit(&self, from: Caller, entries: &[u8]) {
+    pub(crate) fn submit(&self, from: Caller, entries: Submitted) {
         let of = usize::from(u16::from_le_bytes([from.session.0[0], from.session.0[1]]));
-        self.send(of, Job::Submit(from, entries.into()));
+        let is_urgent = is_urgent(&entries);
+        self.send(of, is_urgent, Job::Submit(from, entries));
     }
 
     /// Hands over what the order stage asks for.
     pub(crate) fn ask(&self, check: Check) {
         match check {
             Check::Forwarded { from, commands } => {
-                self.send(usize::from(from.number()), Job::Forwarded(from, commands));
+                let job = Job::Forwarded(from, commands);
+                self.send(usize::from(from.number()), false, job);
             }
             Check::Block { id, payload } => {
                 let parts = self.workers.len();
@@ -145,25 +155,32 @@ impl CheckSender {
                         parts,
                         in_flight,
                     };
-                    self.send(part, Job::Block(part_of));
+                    // Execution waits for it, and with it every result.
+                    self.send(part, true, Job::Block(part_of));
                 }
             }
         }
     }
 
-    fn send(&self, of: usize, job: Job) {
+    fn send(&self, of: usize, is_urgent: bool, job: Job) {
         if let Some(worker) = of
             .checked_rem(self.workers.len())
             .and_then(|worker| self.workers.get(worker))
         {
+            let queue = if is_urgent {
+                &worker.urgent
+            } else {
+                &worker.jobs
+            };
             // Without a worker the job is dropped, which ends what waits for it.
-            drop(worker.send(job));
+            drop(queue.send(job));
         }
     }
 
     /// Jobs that wait for the workers.
     pub(crate) fn depth(&self) -> usize {
-        self.workers.iter().map(Sender::len).max().unwrap_or(0)
+        let of = |worker: &JobSender| worker.jobs.len() + worker.urgent.len();
+        self.workers.iter().map(of).max().unwrap_or(0)
     }
 
     /// For whoever must wait for a block.
@@ -196,7 +213,7 @@ impl CheckWorkers {
         };
         let (mut workers, mut threads) = (Vec::new(), Vec::new());
         for number in 0..count {
-            let (sender, jobs) = unbounded();
+            let ((urgent_sender, urgent), (jobs_sender, jobs)) = (unbounded(), unbounded());
             let worker = Worker {
                 check: auth.batch_check(2 + number as u64),
                 auth: Arc::clone(auth),
@@ -206,8 +223,11 @@ impl CheckWorkers {
             let core = placement.checker_core(number);
             let thread = std::thread::Builder::new()
                 .name(format!("quorate-check-{number}"))
-                .spawn(move || worker.run(core, &jobs))?;
-            workers.push(sender);
+                .spawn(move || worker.run(core, &urgent, &jobs))?;
+            workers.push(JobSender {
+                urgent: urgent_sender,
+                jobs: jobs_sender,
+            });
             threads.push(thread);
         }
         let in_flight = InFlight::default();
@@ -224,6 +244,28 @@ impl CheckWorkers {
     }
 }
 
+/// The next job and the queue that it stood in: an urgent one if there is one. None when both
+/// queues have ended.
+fn next_job<'q>(
+    urgent: &'q Receiver<Job>,
+    jobs: &'q Receiver<Job>,
+) -> Option<(Job, &'q Receiver<Job>)> {
+    if let Ok(job) = urgent.try_recv() {
+        return Some((job, urgent));
+    }
+    select! {
+        recv(urgent) -> job => match job {
+            Ok(job) => Some((job, urgent)),
+            // Both have one owner, so the other one has ended too but for what is left in it.
+            Err(_) => jobs.recv().ok().map(|job| (job, jobs)),
+        },
+        recv(jobs) -> job => match job {
+            Ok(job) => Some((job, jobs)),
+            Err(_) => urgent.recv().ok().map(|job| (job, urgent)),
+        },
+    }
+}
+
 struct Worker {
     auth: Arc<CommandAuth>,
     check: BatchCheck,
@@ -232,11 +274,12 @@ struct Worker {
 }
 
 impl Worker {
-    fn run(mut self, core: Option<usize>, jobs: &Receiver<Job>) {
+    fn run(mut self, core: Option<usize>, urgent: &Receiver<Job>, jobs: &Receiver<Job>) {
         super::pin_thread(core);
-        while let Ok(first) = jobs.recv() {
+        while let Some((first, of)) = next_job(urgent, jobs) {
             let mut batch = vec![first];
-            batch.extend(jobs.try_iter().take(JOBS_PER_BATCH - 1));
+            // A batch of one queue: what is urgent does not wait for the rest's.
+            batch.extend(of.try_iter().take(JOBS_PER_BATCH - 1));
             if batch.len() > 1 {
                 self.check_together(&batch);
             }
@@ -276,13 +319,10 @@ impl Worker {
                     tracing::debug!(%error, "a submission is malformed");
                     return;
                 }
-                match judged(from, entries, bad) {
-                    Submission::Good(from, entries) => {
-                        drop(self.order.send(ToOrder::Submit(from, entries)));
-                    }
-                    Submission::Forged(from, bad) => {
-                        self.net.send(ToNet::Forged(from.client, bad));
-                    }
+                if bad.is_empty() {
+                    drop(self.order.send(ToOrder::Submit(from, entries)));
+                } else {
+                    self.net.send(ToNet::Forged(from.client, bad));
                 }
             }
             Job::Forwarded(from, commands) => {
@@ -304,12 +344,21 @@ impl Worker {
     }
 }
 
-/// Submissions on a shared thread, checked in pieces, first come first served.
+/// Whether a submission is cancels alone, which pass what else waits to be checked.
+fn is_urgent(entries: &[u8]) -> bool {
+    parse_entries(entries).is_ok_and(|mut views| views.all(|view| view.lane == Lane::Cancel))
+}
+
+/// Submissions on a shared thread, checked in pieces: cancels, then the rest, first come first
+/// served.
 #[derive(Debug)]
 pub(crate) struct Submissions {
     auth: Arc<CommandAuth>,
     check: BatchCheck,
+    /// The first one is being checked.
     waiting: VecDeque<(Caller, Box<[u8]>)>,
+    /// Of cancels alone.
+    urgent: VecDeque<(Caller, Box<[u8]>)>,
     bytes: usize,
     /// Commands of the first one that are checked, and those of them that are bad.
     at: usize,
@@ -322,6 +371,7 @@ impl Submissions {
             check: auth.batch_check(2),
             auth,
             waiting: VecDeque::new(),
+            urgent: VecDeque::new(),
             bytes: 0,
             at: 0,
             bad: Vec::new(),
@@ -334,7 +384,17 @@ impl Submissions {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+        self.waiting.is_empty() && self.urgent.is_empty()
+    }
+
+    /// Orders would find no room: after how many microseconds they may come again. Cancels have
+    /// the last eighth for themselves.
+    pub(crate) const fn others_hold_us(&self) -> Option<u32> {
+        if self.bytes < WAITING_BYTES_MAX - WAITING_BYTES_MAX / 8 {
+            None
+        } else {
+            Some(RETRY_AFTER_US)
+        }
     }
 
     /// Takes a submission in; when there is no room its verdicts come back.
@@ -351,12 +411,22 @@ impl Submissions {
             return Err(views.unwrap_or_default());
         }
         self.bytes += entries.len();
-        self.waiting.push_back((from, entries.into()));
+        if is_urgent(entries) {
+            self.urgent.push_back((from, entries.into()));
+        } else {
+            self.waiting.push_back((from, entries.into()));
+        }
         Ok(())
     }
 
     /// Goes on with the first submission, within `budget`; gives it when it is done.
     pub(crate) fn next(&mut self, budget: &mut usize) -> Option<Submission> {
+        // One that is begun is ended first.
+        if self.at == 0
+            && let Some(urgent) = self.urgent.pop_front()
+        {
+            self.waiting.push_front(urgent);
+        }
         let (from, entries) = self.waiting.front()?;
         let mut done = 0;
         if let Ok(views) = parse_entries(entries) {

@@ -7,6 +7,7 @@
 use super::app::AppThread;
 use super::check::{CheckSender, CheckWorkers};
 use super::clock::{Clock, nanoseconds};
+use super::door::Room;
 use super::inlet::{Control, Inlet, InletReader};
 use super::journal::{JournalThread, SyncThread};
 use super::order::OrderThread;
@@ -21,7 +22,7 @@ use crate::journal::SyncWorker;
 use crate::metrics::Metrics;
 use crate::node::NodeFailure;
 use crate::profiles::{Idle, Placement};
-use crate::queues::{Gate, NetSender, StatusReply, ToApp, ToJournal, ToNet, ToOrder};
+use crate::queues::{Backlog, Gate, NetSender, StatusReply, ToApp, ToJournal, ToNet, ToOrder};
 use crate::replica::{OrderStage, Parts};
 use crate::state_machine::StateMachine;
 use crate::trace::Trace;
@@ -181,6 +182,7 @@ impl Dedicated {
             app: to_app,
             checks: client_checks,
             gate: Gate::new(depths),
+            backlog: Backlog::default(),
             inlet: all.inlet,
             control: all.control,
             placement,
@@ -328,6 +330,7 @@ struct NetThread {
     /// In a chain of signed commands.
     checks: Option<CheckSender>,
     gate: Gate,
+    backlog: Backlog,
     inlet: Arc<Inlet>,
     control: Receiver<Control>,
     placement: Placement,
@@ -379,6 +382,7 @@ impl NetThread {
             Idle::Yield | Idle::Spin => Duration::ZERO,
         };
         let mut outward = Outward {
+            backlog: &self.backlog,
             order: &self.order,
             app: &self.app,
             checks: self.checks.as_ref(),
@@ -462,6 +466,7 @@ impl NetThread {
 
 /// The other threads as the wire stage sees them.
 struct Outward<'t> {
+    backlog: &'t Backlog,
     order: &'t Sender<ToOrder>,
     app: &'t Sender<ToApp>,
     checks: Option<&'t CheckSender>,
@@ -497,12 +502,24 @@ impl Inward for Outward<'_> {
         }
     }
 
+    fn room(&mut self) -> Room {
+        let room = self.backlog.room();
+        let pool = u32::try_from(self.metrics.orders_hold_us.read()).unwrap_or(u32::MAX);
+        Room {
+            others_hold_us: room.others_hold_us.or((pool > 0).then_some(pool)),
+            ..room
+        }
+    }
+
     fn request(&mut self, from: Caller, request: ClientFrame<'_>, _replies: &mut Replies) {
         match request {
-            ClientFrame::Submit { entries, .. } => match self.checks {
-                Some(checks) => checks.submit(from, entries),
-                None => drop(self.order.send(ToOrder::Submit(from, entries.into()))),
-            },
+            ClientFrame::Submit { entries, .. } => {
+                let entries = self.backlog.take(entries);
+                match self.checks {
+                    Some(checks) => checks.submit(from, entries),
+                    None => drop(self.order.send(ToOrder::Submit(from, entries))),
+                }
+            }
             ClientFrame::Query { id, question } => {
                 drop(
                     self.app

@@ -5,7 +5,8 @@
 //! anything; the replica does.
 //!
 //! - `wire`: sockets, clients' requests, frames of peers (with `clients`: who is connected, and
-//!   whose results go where, and `public`: who reads the public stream).
+//!   whose results go where; `door`: what a submission passes first; and `public`: who reads the
+//!   public stream).
 //! - `verify`: signatures, on a thread of its own.
 //! - `check`: clients' signatures, on threads of their own or in pieces of a turn.
 //! - `journal`: the blocking calls of the log, on a thread of their own; and its appending end.
@@ -19,6 +20,7 @@ pub(crate) mod check;
 pub(crate) mod clients;
 pub(crate) mod clock;
 pub(crate) mod dedicated;
+pub(crate) mod door;
 pub(crate) mod exchange;
 pub(crate) mod inlet;
 pub(crate) mod journal;

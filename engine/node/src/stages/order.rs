@@ -67,6 +67,8 @@ impl OrderThread {
                 self.metrics.turns.add(1);
                 self.metrics.turn.record(nanoseconds(start.elapsed()));
                 copy_order(&self.metrics, &self.stage);
+                let hold_us = self.stage.lanes().orders_hold_us(now.mono_ns).unwrap_or(0);
+                self.metrics.orders_hold_us.set(u64::from(hold_us));
             }
             if stop_at_ns.is_some_and(|at_ns| self.is_done(now, at_ns)) {
                 break;

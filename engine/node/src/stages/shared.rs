@@ -7,6 +7,7 @@
 use super::check::{Submission, Submissions};
 use super::clock::{Clock, nanoseconds};
 use super::dedicated::copy_order;
+use super::door::Room;
 use super::inlet::{Control, InletReader};
 use super::journal::SyncThread;
 use super::scrub::{ScrubSender, ToScrub};
@@ -174,6 +175,8 @@ impl<S: StateMachine> SharedLoop<S> {
         let (metrics, order) = (&self.parts.metrics, self.parts.replica.order());
         self.parts.wire.copy_metrics();
         copy_order(metrics, order);
+        let hold_us = order.lanes().orders_hold_us(self.copied_at_ns);
+        metrics.orders_hold_us.set(u64::from(hold_us.unwrap_or(0)));
     }
 
     /// Takes what the workers have done.
@@ -513,6 +516,15 @@ impl<S: StateMachine> Inward for Inner<'_, S> {
             self.metrics.peer_frames_malformed.add(1);
         }
         !outcome.is_fault()
+    }
+
+    fn room(&mut self) -> Room {
+        let now = self.now();
+        let pool = self.replica.order().lanes().orders_hold_us(now.mono_ns);
+        Room {
+            cancels_hold_us: None,
+            others_hold_us: self.submissions.others_hold_us().or(pool),
+        }
     }
 
     fn request(&mut self, from: Caller, request: ClientFrame<'_>, replies: &mut Replies) {

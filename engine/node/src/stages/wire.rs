@@ -6,8 +6,11 @@
 
 use super::clients::ClientTable;
 use super::clock::{Clock, wall_ns};
+use super::dedicated::leader_of;
+use super::door::{Door, Room};
 use super::public::{Outlet, PublicStage};
 use crate::client_wire::{self, ClientFrame, Refusal, VerdictsWriter};
+use crate::config::RateConfig;
 use crate::keys::KeyPair;
 use crate::lanes::{CommandVerdict, Rejection, Verdict};
 use crate::metrics::Metrics;
@@ -39,6 +42,8 @@ pub(crate) trait Inward {
     fn peer_down(&mut self, peer: ValidatorIndex);
     /// A peer's frame. False when it is at fault: its connection is dropped.
     fn peer_frame(&mut self, peer: ValidatorIndex, frame: &[u8]) -> bool;
+    /// Whether there is room for more commands of clients.
+    fn room(&mut self) -> Room;
     /// A client's request, decoded. Answers go into `replies`, now or later.
     fn request(&mut self, from: Caller, request: ClientFrame<'_>, replies: &mut Replies);
 }
@@ -97,6 +102,9 @@ impl Replies {
 pub(crate) struct WireStage {
     net: Net,
     clients: ClientTable,
+    door: Door,
+    /// When the door's time began.
+    began: Instant,
     replies: Replies,
     public: PublicStage,
     /// Heights published in this turn, and when they became final.
@@ -104,6 +112,7 @@ pub(crate) struct WireStage {
     leader: Option<ValidatorIndex>,
     clock: Clock,
     metrics: Arc<Metrics>,
+    held: Vec<(ClientId, u64)>,
     faulty_peers: Vec<u16>,
     faulty_clients: Vec<ClientId>,
     peers_up: u64,
@@ -113,6 +122,7 @@ pub(crate) struct WireStage {
 impl WireStage {
     pub(crate) fn new(
         net: Net,
+        rates: &RateConfig,
         metrics: Arc<Metrics>,
         trace: Trace,
         (clock, public): (Clock, PublicRing),
@@ -120,6 +130,9 @@ impl WireStage {
         Self {
             net,
             clients: ClientTable::default(),
+            door: Door::new(rates),
+            began: Instant::now(),
+            held: Vec::new(),
             replies: Replies::default(),
             public: PublicStage::new(public),
             fresh: Vec::new(),
@@ -150,6 +163,11 @@ impl WireStage {
         let mut taking = Taking {
             inward,
             clients: &mut self.clients,
+            door: &mut self.door,
+            began: self.began,
+            now_ns: None,
+            verdicts: Vec::new(),
+            held: &mut self.held,
             replies: &mut self.replies,
             public: &mut self.public,
             metrics: &self.metrics,
@@ -166,6 +184,10 @@ impl WireStage {
         self.metrics.peers_connected.set(self.peers_up);
         while let Some(peer) = self.faulty_peers.pop() {
             self.net.drop_peer(peer, CloseReason::ProtocolFault);
+        }
+        for (client, hold_ns) in self.held.drain(..) {
+            let until = Instant::now() + Duration::from_nanos(hold_ns);
+            self.net.hold_client(client, until);
         }
         while let Some(client) = self.faulty_clients.pop() {
             self.net.close_client(client, CloseReason::ProtocolFault);
@@ -372,12 +394,55 @@ pub(crate) fn count_verdicts(metrics: &Metrics, verdicts: &[CommandVerdict]) {
 struct Taking<'t, I> {
     inward: &'t mut I,
     clients: &'t mut ClientTable,
+    door: &'t mut Door,
+    began: Instant,
+    /// Read when the first submission comes in: the turn may have slept before.
+    now_ns: Option<u64>,
+    verdicts: Vec<CommandVerdict>,
+    held: &'t mut Vec<(ClientId, u64)>,
     replies: &'t mut Replies,
     public: &'t mut PublicStage,
     metrics: &'t Metrics,
     faulty_peers: &'t mut Vec<u16>,
     faulty_clients: &'t mut Vec<ClientId>,
     peers_up: &'t mut u64,
+}
+
+impl<I: Inward> Taking<'_, I> {
+    /// What of a client's request goes on; the rest of a submission is answered here.
+    fn pass<'f>(&mut self, from: &Caller, request: ClientFrame<'f>) -> Option<ClientFrame<'f>> {
+        let ClientFrame::Submit {
+            count,
+            entries,
+            commands,
+        } = request
+        else {
+            return Some(request);
+        };
+        let began = self.began;
+        let since = || u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let now_ns = *self.now_ns.get_or_insert_with(since);
+        self.verdicts.clear();
+        let (room, verdicts) = (self.inward.room(), &mut self.verdicts);
+        let all = commands.clone();
+        let passage = self.door.judge(now_ns, from.session, all, &room, verdicts);
+        if !verdicts.is_empty() {
+            self.metrics.commands_over_rate.add(passage.over_rate);
+            self.metrics.commands_turned_away.add(passage.no_room);
+            let leader = leader_of(self.metrics);
+            self.replies.push_verdicts(from.client, leader, verdicts);
+        }
+        if let Some(hold_ns) = passage.hold_ns {
+            self.held.push((from.client, hold_ns));
+        }
+        let refused = u32::try_from(verdicts.len()).unwrap_or(u32::MAX);
+        let passed = count.saturating_sub(refused);
+        (passed > 0).then(|| ClientFrame::Submit {
+            count: passed,
+            entries: entries.get(..passage.bytes).unwrap_or_default(),
+            commands,
+        })
+    }
 }
 
 impl<I: Inward> Handler for Taking<'_, I> {
@@ -434,7 +499,9 @@ impl<I: Inward> Handler for Taking<'_, I> {
                     session,
                     key,
                 };
-                self.inward.request(caller, request, self.replies);
+                if let Some(request) = self.pass(&caller, request) {
+                    self.inward.request(caller, request, self.replies);
+                }
             }
             Err(error) => {
                 tracing::debug!(%error, "a client's frame is malformed");

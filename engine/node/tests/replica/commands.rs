@@ -2,8 +2,13 @@
 
 use quorate_consensus::payload::{Entry, Lane, encode_entry, session_of_key};
 
-/// One command of a client.
+/// One order of a client.
 pub(crate) fn command(client: u8, seq: u64, text: &str) -> Vec<u8> {
+    command_in(Lane::Order, client, seq, text)
+}
+
+/// One command of a client in a lane.
+pub(crate) fn command_in(lane: Lane, client: u8, seq: u64, text: &str) -> Vec<u8> {
     let mut body = Vec::new();
     if seq == 1 {
         body.extend_from_slice(&[client; 32]);
@@ -12,7 +17,7 @@ pub(crate) fn command(client: u8, seq: u64, text: &str) -> Vec<u8> {
     let session = session_of_key(&[client; 32]);
     let mut bytes = Vec::new();
     let entry = Entry {
-        lane: Lane::Order,
+        lane,
         session: &session,
         seq,
         signature: None,

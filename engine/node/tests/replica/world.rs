@@ -17,13 +17,15 @@ use quorate::state_machine::{Context, Output, SessionEvent, SessionId, StateMach
 use quorate_consensus::effect::Destination;
 use quorate_consensus::input::Input;
 use quorate_consensus::machine::{Durability, TimerConfig};
-use quorate_consensus::payload::session_of_key;
+use quorate_consensus::message::Message;
+use quorate_consensus::payload::{parse_entries, session_of_key};
 use quorate_consensus::restart;
 use quorate_consensus::signing::ValidatorKey;
 use quorate_consensus::trust::Lease;
 use quorate_consensus::types::{Epoch, Now, Stake, ValidatorIndex};
 use quorate_consensus::validators::{SetParameters, Validator, ValidatorSet};
 use quorate_consensus::verify::Zip215;
+use quorate_consensus::wire;
 use quorate_log::{DataFolder, LeaseFile, LeaseRead, LogConfig, MemoryBackend};
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
@@ -165,6 +167,8 @@ pub(crate) struct World {
     lax: Option<usize>,
     /// Frames sent so far.
     pub(crate) frames: u64,
+    /// A validator that takes no commands of a session from what others forward.
+    pub(crate) censor: Option<(usize, SessionId)>,
 }
 
 pub(crate) fn log_config() -> LogConfig {
@@ -177,12 +181,37 @@ pub(crate) fn log_config() -> LogConfig {
 impl World {
     /// Validators of equal stake, all initialized and up.
     pub(crate) fn new(validators: usize, fault: u64, slack: u64, durability: Durability) -> Self {
-        Self::with(validators, (fault, slack), durability, (false, None))
+        let timers = TimerConfig::laptop();
+        Self::with(
+            validators,
+            (fault, slack),
+            durability,
+            (false, None),
+            timers,
+        )
+    }
+
+    /// With other timers.
+    pub(crate) fn timed(validators: usize, fault: u64, timers: TimerConfig) -> Self {
+        Self::with(
+            validators,
+            (fault, 0),
+            Durability::Async,
+            (false, None),
+            timers,
+        )
     }
 
     /// In a chain of signed commands; `lax` does not care for signatures.
     pub(crate) fn signed(validators: usize, fault: u64, lax: Option<usize>) -> Self {
-        Self::with(validators, (fault, 0), Durability::Sync, (true, lax))
+        let timers = TimerConfig::laptop();
+        Self::with(
+            validators,
+            (fault, 0),
+            Durability::Sync,
+            (true, lax),
+            timers,
+        )
     }
 
     fn with(
@@ -190,6 +219,7 @@ impl World {
         (fault, slack): (u64, u64),
         durability: Durability,
         (is_signed, lax): (bool, Option<usize>),
+        timers: TimerConfig,
     ) -> Self {
         let keys: Vec<_> = (0..validators)
             .map(|place| ValidatorKey::from_seed(&[u8::try_from(place).expect("few") + 1; 32]))
@@ -224,7 +254,7 @@ impl World {
             set,
             slots,
             durability,
-            timers: TimerConfig::laptop(),
+            timers,
             keys,
             due: BTreeMap::new(),
             numbers: 0,
@@ -232,6 +262,7 @@ impl World {
             is_signed,
             lax,
             frames: 0,
+            censor: None,
         };
         for place in 0..validators {
             world.start(place).expect("a fresh validator starts");
@@ -446,10 +477,38 @@ impl World {
             .insert((self.now.mono_ns + delay_ns, self.numbers), due);
     }
 
+    /// What a validator that leaves commands out makes of a frame.
+    fn censored(&self, to: usize, bytes: Arc<[u8]>) -> Option<Arc<[u8]>> {
+        let (_, hated) = self.censor.filter(|(place, _)| *place == to)?;
+        let Ok(message) = wire::decode(&bytes) else {
+            return Some(bytes);
+        };
+        let Message::Forward(entries) = message.into_message() else {
+            return Some(bytes);
+        };
+        let commands = parse_entries(&entries).expect("honest validators forward commands");
+        let kept: Vec<u8> = commands
+            .filter(|command| *command.session != hated.0)
+            .flat_map(|command| command.entry.iter().copied())
+            .collect();
+        let mut again = Vec::new();
+        wire::encode(&Message::Forward(kept.as_slice().into()), &mut again);
+        (!kept.is_empty()).then(|| again.into())
+    }
+
     fn deliver(&mut self, due: Due) {
         let now = self.now;
         match due {
             Due::Frame { from, to, bytes } => {
+                let is_censor = self.censor.is_some_and(|(place, _)| place == to);
+                let bytes = if is_censor {
+                    let Some(bytes) = self.censored(to, bytes) else {
+                        return;
+                    };
+                    bytes
+                } else {
+                    bytes
+                };
                 let outcome = self.replica(to).peer_frame(now, index(from), &bytes);
                 assert!(!outcome.is_fault(), "{from} to {to}: {outcome:?}");
                 self.turn(to);

@@ -10,6 +10,7 @@ mod curves;
 mod failover;
 mod floor;
 mod latency;
+mod overload;
 mod peers;
 mod report;
 mod sweep;
@@ -45,6 +46,8 @@ pub(crate) enum Command {
     Sweep(sweep::Options),
     /// The highest rate that real validators bear, beside a bare verifier of signatures
     Throughput(throughput::Options),
+    /// What becomes final at many times the load that validators bear, and how fast cancels stay
+    Overload(overload::Options),
 }
 
 /// Which durability is measured.
@@ -103,5 +106,6 @@ fn measure(command: &Command) -> Result<Report, Failure> {
         Command::Sweep(options) => sweep::run(options),
         Command::Peers(options) => peers::run(options),
         Command::Throughput(options) => throughput::run(options),
+        Command::Overload(options) => overload::run(options),
     }
 }

@@ -2,9 +2,10 @@
 
 use super::*;
 use crate::keys::KeyPair;
+use crate::queues::Backlog;
 use crate::testing::sample_genesis;
 use quorate_consensus::payload::{
-    Entry, Lane, PayloadBuilder, encode_entry, entry_unsigned, session_of_key,
+    Entry, PayloadBuilder, encode_entry, entry_unsigned, session_of_key,
 };
 use quorate_net::ClientId;
 
@@ -95,6 +96,40 @@ fn submissions_without_room_are_told_to_come_again() {
 }
 
 #[test]
+fn cancels_pass_what_waits_to_be_checked_and_have_room_when_orders_have_none() {
+    let auth = signed_auth();
+    let key = KeyPair::from_seed(&[1; 32]);
+    let mut submissions = Submissions::new(Arc::clone(&auth));
+    let orders = entries(&auth, &key, 40, 0).concat();
+    while submissions.others_hold_us().is_none() {
+        submissions.push(caller(1, &key), &orders).unwrap();
+    }
+    let mut budget = 10;
+    assert!(submissions.next(&mut budget).is_none(), "one is begun");
+    let unsigned = entry_unsigned(Lane::Cancel, &caller(2, &key).session.0, 2, b"cancel");
+    let signature = key.sign(&auth.message(&unsigned).unwrap());
+    let mut cancel = Vec::new();
+    let entry = Entry {
+        lane: Lane::Cancel,
+        session: &caller(2, &key).session.0,
+        seq: 2,
+        signature: Some(&signature),
+        body: b"cancel",
+    };
+    encode_entry(&entry, &mut cancel);
+    submissions.push(caller(2, &key), &cancel).unwrap();
+    let mut order = Vec::new();
+    let mut budget = 100;
+    while let Some(done) = submissions.next(&mut budget) {
+        let Submission::Good(from, _) = done else {
+            panic!("{done:?}");
+        };
+        order.push(from.client.to_bits());
+    }
+    assert_eq!(order[..2], [1, 2]);
+}
+
+#[test]
 fn whoever_waits_for_a_block_goes_on_when_every_part_of_it_has_ended_however() {
     let in_flight = InFlight::default();
     let id = BlockId::new([1; 32]);
@@ -142,8 +177,10 @@ fn workers_hand_good_submissions_on_and_tell_of_forged_ones_and_end_blocks() {
     placement.cores = vec![0; crate::profiles::STAGES + 3];
     let (workers, checks) = CheckWorkers::start(&auth, &placement, &to_order, &net_sender).unwrap();
     assert_eq!(checks.workers.len(), 3);
-    checks.submit(caller(1, &good), &entries(&auth, &good, 20, 0).concat());
-    checks.submit(caller(2, &bad), &entries(&auth, &bad, 20, 20).concat());
+    let backlog = Backlog::default();
+    let of = |key, forged| backlog.take(&entries(&auth, key, 20, forged).concat());
+    checks.submit(caller(1, &good), of(&good, 0));
+    checks.submit(caller(2, &bad), of(&bad, 20));
     let mut builder = PayloadBuilder::new();
     for entry in entries(&auth, &good, 300, 0) {
         builder.push_entry(&entry).unwrap();

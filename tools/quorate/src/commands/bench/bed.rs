@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use quorate::config::RateConfig;
 use quorate::trace::Dump;
 use quorate_bench::cluster::Cluster;
 use quorate_bench::load::{Chain, LoadPlan, Outcome, run as drive};
@@ -51,6 +52,8 @@ impl Bed {
     ) -> Result<Self, Failure> {
         let scratch = Scratch::create(parent)?;
         let testnet = Testnet::create(&scratch.path().join("testnet"), plan)?;
+        // What a node bears is measured, and not what it lets one client send.
+        testnet.set_rates(&RateConfig::unbounded())?;
         let chain = Chain::of(testnet.genesis());
         let quiet = Arc::new(|_: usize, _: &str| ());
         let mut cluster = Cluster::new(node::launches(&testnet)?, quiet);
@@ -86,6 +89,35 @@ impl Bed {
         }
         self.height = self.height.max(outcome.height);
         Ok(outcome)
+    }
+
+    /// Drives two loads side by side, each from its own thread.
+    ///
+    /// # Errors
+    /// As [`drive`](Self::drive).
+    pub(super) fn drive_both(
+        &mut self,
+        one: &LoadPlan,
+        other: &LoadPlan,
+        interrupt: &Interrupt,
+    ) -> Result<(Outcome, Outcome), Failure> {
+        let (chain, flag) = (&self.chain, interrupt.flag());
+        let beside = std::thread::scope(|scope| {
+            let beside = scope.spawn(|| drive(other, chain, None, &flag, &mut |_| ()));
+            let outcome = drive(one, chain, None, &flag, &mut |_| ());
+            (outcome, beside.join())
+        });
+        let (outcome, beside) = beside;
+        let beside = beside.map_err(|_| Failure::new(Code::Safety, "the load panicked"))?;
+        let (outcome, beside) = (outcome?, beside?);
+        if let Some(ended) = self.cluster.wait_ended(Instant::now())? {
+            return Err(died(&self.cluster, ended));
+        }
+        if outcome.is_interrupted {
+            return Err(Failure::new(Code::No, "interrupted"));
+        }
+        self.height = self.height.max(outcome.height).max(beside.height);
+        Ok((outcome, beside))
     }
 
     /// Has the last validators stand still (SIGSTOP) until [`Self::conclude`].

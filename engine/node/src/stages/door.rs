@@ -1,0 +1,356 @@
+//! What a client's submission passes before anything costly is done with it.
+//!
+//! Owns the rate of every session in every lane, and the refusal of what would find no room: both
+//! are answered on the net thread, before a signature is checked and before anything is queued. Who
+//! goes on sending before the time it was told is not read from until then, so that a flood waits
+//! in its own socket. Never: the pool, whose word is final.
+//!
+//! A session's numbers have no gaps, so once one command of a submission is refused all behind it
+//! are: they would wait for it. Lanes have rates of their own: however many orders a session has
+//! sent, its next command is let through when it is a cancel.
+
+use crate::config::RateConfig;
+use crate::lanes::{CommandVerdict, Verdict};
+use crate::state_machine::SessionId;
+use quorate_consensus::payload::{Commands, Lane};
+use std::collections::HashMap;
+
+/// Sessions whose rates are remembered at most. Those that have not used theirs lately are
+/// forgotten first; a session that is forgotten begins anew.
+const SESSIONS_MAX: usize = 65_536;
+/// Shortest time after which a session beyond its rate may come again, so that more than one
+/// command is let through then.
+const RETRY_NS_MIN: u64 = 10_000_000;
+/// Longest time in which a session is not read from.
+const HOLD_NS_MAX: u64 = 200_000_000;
+
+/// Which commands would find no room now, and after how many microseconds they may come again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Room {
+    /// Those of the cancel lane; none: there is room.
+    pub(crate) cancels_hold_us: Option<u32>,
+    /// All others; none: there is room.
+    pub(crate) others_hold_us: Option<u32>,
+}
+
+/// What came of a submission at the door.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Passage {
+    /// Bytes of entries, from the first on, that go on.
+    pub(crate) bytes: usize,
+    /// Refused because the session has sent too much.
+    pub(crate) over_rate: u64,
+    /// Refused because there is no room.
+    pub(crate) no_room: u64,
+    /// For so long the client is not to be read from: it did not wait when it was told to.
+    pub(crate) hold_ns: Option<u64>,
+}
+
+/// A session's use of its rates.
+#[derive(Clone, Copy, Debug, Default)]
+struct Meter {
+    /// For each lane: when all that was let through would have come at the lane's rate.
+    due_ns: [u64; Lane::ALL.len()],
+    /// Until when it was told to wait.
+    told_ns: u64,
+}
+
+/// A lane's rate.
+#[derive(Clone, Copy, Debug)]
+struct Rate {
+    /// Time of one command; 0: no bound.
+    command_ns: u64,
+    /// How far ahead of its rate a session may be.
+    burst_ns: u64,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Door {
+    rates: [Rate; Lane::ALL.len()],
+    // Looked up, and walked only to forget.
+    meters: HashMap<SessionId, Meter>,
+}
+
+impl Door {
+    pub(crate) fn new(config: &RateConfig) -> Self {
+        let rate = |per_s: u32| {
+            let command_ns = 1_000_000_000_u64.checked_div(u64::from(per_s));
+            let command_ns = command_ns.unwrap_or(0);
+            Rate {
+                command_ns,
+                burst_ns: (u64::from(config.burst_ms) * 1_000_000).max(command_ns),
+            }
+        };
+        let per_s = [config.cancel, config.order, config.price, config.admin];
+        Self {
+            rates: per_s.map(rate),
+            meters: HashMap::new(),
+        }
+    }
+
+    /// Judges a submission of this session; a verdict on every command that is refused is
+    /// appended.
+    pub(crate) fn judge(
+        &mut self,
+        now_ns: u64,
+        session: SessionId,
+        commands: Commands<'_>,
+        room: &Room,
+        verdicts: &mut Vec<CommandVerdict>,
+    ) -> Passage {
+        let rates = self.rates;
+        let meter = self.meter(now_ns, session);
+        let mut passage = Passage {
+            bytes: 0,
+            over_rate: 0,
+            no_room: 0,
+            hold_ns: None,
+        };
+        let mut refused: Option<Refused> = None;
+        for view in commands {
+            let refusal = match refused {
+                Some(refusal) => Err(refusal),
+                None => meter.take(now_ns, &rates, view.lane, room),
+            };
+            let Err(refusal) = refusal else {
+                passage.bytes += view.entry.len();
+                continue;
+            };
+            refused = Some(refusal);
+            if refusal.is_over_rate {
+                passage.over_rate += 1;
+            } else {
+                passage.no_room += 1;
+            }
+            verdicts.push(CommandVerdict {
+                session,
+                seq: view.seq,
+                verdict: Verdict::Busy {
+                    retry_after_us: refusal.retry_after_us,
+                },
+            });
+        }
+        if let Some(refusal) = refused {
+            if now_ns < meter.told_ns {
+                let left_ns = meter.told_ns - now_ns;
+                passage.hold_ns = Some(left_ns.min(HOLD_NS_MAX));
+            }
+            let until_ns = now_ns.saturating_add(u64::from(refusal.retry_after_us) * 1_000);
+            meter.told_ns = meter.told_ns.max(until_ns);
+        }
+        passage
+    }
+
+    fn meter(&mut self, now_ns: u64, session: SessionId) -> &mut Meter {
+        if self.meters.len() >= SESSIONS_MAX && !self.meters.contains_key(&session) {
+            self.meters.retain(|_, meter| meter.is_in_use(now_ns));
+            if self.meters.len() >= SESSIONS_MAX {
+                self.meters.clear();
+            }
+        }
+        self.meters.entry(session).or_default()
+    }
+}
+
+/// Why a command does not go on.
+#[derive(Clone, Copy, Debug)]
+struct Refused {
+    retry_after_us: u32,
+    is_over_rate: bool,
+}
+
+impl Meter {
+    /// Whether forgetting it would let the session send more.
+    fn is_in_use(&self, now_ns: u64) -> bool {
+        self.told_ns > now_ns || self.due_ns.iter().any(|&due_ns| due_ns > now_ns)
+    }
+
+    /// Lets one command through, if there is room and its lane's rate allows.
+    fn take(
+        &mut self,
+        now_ns: u64,
+        rates: &[Rate; Lane::ALL.len()],
+        lane: Lane,
+        room: &Room,
+    ) -> Result<(), Refused> {
+        let hold_us = match lane {
+            Lane::Cancel => room.cancels_hold_us,
+            Lane::Order | Lane::Price | Lane::Admin => room.others_hold_us,
+        };
+        if let Some(retry_after_us) = hold_us {
+            return Err(Refused {
+                retry_after_us,
+                is_over_rate: false,
+            });
+        }
+        let rate = rates[lane as usize];
+        if rate.command_ns == 0 {
+            return Ok(());
+        }
+        let due_ns = self.due_ns[lane as usize].max(now_ns) + rate.command_ns;
+        let latest_ns = now_ns.saturating_add(rate.burst_ns);
+        if due_ns > latest_ns {
+            let wait_ns = (due_ns - latest_ns).max(RETRY_NS_MIN.min(rate.burst_ns));
+            return Err(Refused {
+                retry_after_us: u32::try_from(wait_ns.div_ceil(1_000)).unwrap_or(u32::MAX),
+                is_over_rate: true,
+            });
+        }
+        self.due_ns[lane as usize] = due_ns;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_consensus::payload::{Entry, encode_entry, parse_entries};
+
+    const MS: u64 = 1_000_000;
+    const OWN: SessionId = SessionId([7; 16]);
+    const OPEN: Room = Room {
+        cancels_hold_us: None,
+        others_hold_us: None,
+    };
+
+    fn door(order: u32, cancel: u32, burst_ms: u32) -> Door {
+        Door::new(&RateConfig {
+            cancel,
+            order,
+            burst_ms,
+            ..RateConfig::default()
+        })
+    }
+
+    fn entries(first: u64, lanes: &[Lane]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for (&lane, seq) in lanes.iter().zip(first..) {
+            let entry = Entry {
+                lane,
+                session: &OWN.0,
+                seq,
+                signature: None,
+                body: b"12345678",
+            };
+            encode_entry(&entry, &mut bytes);
+        }
+        bytes
+    }
+
+    /// How many go on, what the others are told, and for how long the client is held.
+    fn pass(
+        door: &mut Door,
+        now_ns: u64,
+        first: u64,
+        lanes: &[Lane],
+        room: Room,
+    ) -> (usize, Vec<(u64, u32)>, Option<u64>) {
+        let bytes = entries(first, lanes);
+        let mut verdicts = Vec::new();
+        let commands = parse_entries(&bytes).unwrap();
+        let passage = door.judge(now_ns, OWN, commands, &room, &mut verdicts);
+        let told = verdicts.iter().map(|verdict| match verdict.verdict {
+            Verdict::Busy { retry_after_us } => (verdict.seq, retry_after_us),
+            other => panic!("{other:?}"),
+        });
+        let told: Vec<_> = told.collect();
+        assert_eq!(passage.over_rate + passage.no_room, told.len() as u64);
+        assert_eq!(passage.bytes % (bytes.len() / lanes.len()), 0);
+        let passed = passage.bytes / (bytes.len() / lanes.len());
+        (passed, told, passage.hold_ns)
+    }
+
+    #[test]
+    fn a_burst_is_let_through_and_after_it_the_rate() {
+        let mut door = door(100, 0, 100);
+        // 100 a second and 100 ms of it at once.
+        let (passed, told, _) = pass(&mut door, 0, 2, &[Lane::Order; 15], OPEN);
+        assert_eq!(passed, 10);
+        assert_eq!(told.len(), 5);
+        assert!(told.iter().all(|&(_, us)| us == 10_000), "{told:?}");
+        assert_eq!(told[0].0, 12);
+        let (passed, ..) = pass(&mut door, 10 * MS, 12, &[Lane::Order; 5], OPEN);
+        assert_eq!(passed, 1);
+        let (passed, ..) = pass(&mut door, 1_000 * MS, 13, &[Lane::Order; 50], OPEN);
+        assert_eq!(passed, 10, "silence earns no more than a burst");
+        let mut total = 0;
+        for at in 1..=1_000 {
+            let (passed, ..) = pass(&mut door, (1_000 + at) * MS, 23, &[Lane::Order; 5], OPEN);
+            total += passed;
+        }
+        assert_eq!(total, 100);
+    }
+
+    #[test]
+    fn orders_never_take_the_room_of_the_session_s_own_cancels() {
+        let mut door = door(10, 1_000, 100);
+        let (passed, ..) = pass(&mut door, 0, 2, &[Lane::Order; 100], OPEN);
+        assert_eq!(passed, 1);
+        let (passed, told, _) = pass(&mut door, 0, 3, &[Lane::Cancel; 50], OPEN);
+        assert_eq!((passed, told.len()), (50, 0));
+        // Nor does a pool without room for orders.
+        let full = Room {
+            others_hold_us: Some(5_000),
+            ..OPEN
+        };
+        let (passed, told, _) = pass(
+            &mut door,
+            0,
+            53,
+            &[Lane::Cancel, Lane::Cancel, Lane::Order, Lane::Cancel],
+            full,
+        );
+        assert_eq!(passed, 2);
+        assert_eq!(told, [(55, 5_000), (56, 5_000)], "a number is missing");
+    }
+
+    #[test]
+    fn who_does_not_wait_is_held_until_it_should_have_come() {
+        let mut door = door(100, 0, 100);
+        let room = Room {
+            others_hold_us: Some(20_000),
+            ..OPEN
+        };
+        let (_, told, hold) = pass(&mut door, 0, 2, &[Lane::Order], room);
+        assert_eq!((told.len(), hold), (1, None), "it has not been told before");
+        let (_, _, hold) = pass(&mut door, 5 * MS, 2, &[Lane::Order], room);
+        assert_eq!(hold, Some(15 * MS));
+        let (passed, _, hold) = pass(&mut door, 6 * MS, 2, &[Lane::Order], OPEN);
+        assert_eq!((passed, hold), (1, None), "there is room: nothing to hold");
+        let (_, _, hold) = pass(&mut door, 40 * MS, 2, &[Lane::Order], room);
+        assert_eq!(hold, None, "it has waited");
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded_and_who_is_over_its_rate_is_not_forgotten_first() {
+        let mut door = door(10, 0, 1_000);
+        let name = |number: usize| {
+            let mut id = [0; 16];
+            id[..8].copy_from_slice(&(number as u64).to_le_bytes());
+            SessionId(id)
+        };
+        let bytes = entries(2, &[Lane::Order; 10]);
+        let mut verdicts = Vec::new();
+        for number in 0..SESSIONS_MAX {
+            // The first of them are long done when the last ones come.
+            let now_ns = (number as u64) * MS;
+            let commands = parse_entries(&bytes).unwrap();
+            door.judge(now_ns, name(number), commands, &OPEN, &mut verdicts);
+        }
+        assert_eq!(door.meters.len(), SESSIONS_MAX);
+        let now_ns = SESSIONS_MAX as u64 * MS;
+        let commands = parse_entries(&bytes).unwrap();
+        door.judge(now_ns, OWN, commands, &OPEN, &mut verdicts);
+        assert!(door.meters.len() < SESSIONS_MAX / 2);
+        assert!(door.meters.contains_key(&name(SESSIONS_MAX - 1)));
+        assert!(verdicts.is_empty());
+    }
+
+    #[test]
+    fn without_a_rate_nothing_is_counted() {
+        let mut door = door(0, 0, 1);
+        let (passed, told, _) = pass(&mut door, 0, 2, &[Lane::Order; 500], OPEN);
+        assert_eq!((passed, told.len()), (500, 0));
+    }
+}

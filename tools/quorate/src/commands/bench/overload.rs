@@ -1,0 +1,289 @@
+//! `quorate bench overload`: what validators carry at many times the load that they can bear, and
+//! how fast cancels stay then.
+//!
+//! Owns two loads side by side: orders at a rate, and a few cancels from sessions of their own. The
+//! first run finds the peak: the orders that become final a second when more are offered than are
+//! carried. The second one offers many times that. Both are open-loop: a command's time counts from
+//! when it was intended, and what could never be sent counts as offered. Never: judges by what a
+//! validator says of itself.
+
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+
+use clap::Args;
+use quorate::genesis::Auth;
+use quorate::profiles::Durability;
+use quorate_bench::load::{Flow, LoadPlan, Outcome, Routing};
+use quorate_bench::report::per_second;
+use quorate_bench::testnet::{Plan, Workload, free_base_port};
+use serde::Serialize;
+
+use super::bed::Bed;
+use super::number;
+use crate::failure::{Code, Failure};
+use crate::interrupt::Interrupt;
+use crate::output::{Report, progress, table};
+use crate::plan::AuthArg;
+
+/// Sessions that cancel.
+const CANCEL_CLIENTS: u32 = 4;
+/// Loads that may be needed until offering more brings no more.
+const STEPS_MAX: u32 = 8;
+
+/// Options of the command.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// How a command proves whose it is
+    #[arg(long, value_enum, default_value = "session")]
+    auth: AuthArg,
+    /// Bytes of a command
+    #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=65_000))]
+    size: u32,
+    /// Validators, each with weight 1
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(2..=64))]
+    validators: u16,
+    /// Sessions that send orders
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1_024))]
+    clients: u32,
+    /// Orders a second that the search for the peak begins with
+    #[arg(long, default_value_t = 10_000)]
+    #[arg(value_parser = clap::value_parser!(u64).range(100..=1_000_000))]
+    rate: u64,
+    /// Highest rate that is offered in the search
+    #[arg(long, default_value_t = 1_000_000)]
+    #[arg(value_parser = clap::value_parser!(u64).range(100..=1_000_000))]
+    rate_max: u64,
+    /// So many times the peak are offered
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(2..=100))]
+    times: u64,
+    /// Cancels a second beside the orders
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    cancels: u64,
+    /// How long each load takes
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    seconds: u64,
+    /// Folder for the temporary folder of the cluster, such as one on the disk to be measured
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+/// One load.
+#[derive(Clone, Debug, Serialize)]
+struct Run {
+    offered_per_s: f64,
+    goodput_per_s: f64,
+    sent: u64,
+    missing: u64,
+    busy_answers: u64,
+    resent: u64,
+    cancels: u64,
+    cancel_p50_us: Option<f64>,
+    cancel_p99_us: Option<f64>,
+    order_p99_us: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct Fields {
+    auth: Auth,
+    validators: u16,
+    size: u32,
+    clients: u32,
+    seconds: u64,
+    times: u64,
+    cores: usize,
+    peak_per_s: f64,
+    offered_per_s: f64,
+    goodput_per_s: f64,
+    goodput_ratio: f64,
+    cancel_p99_us_peak: Option<f64>,
+    cancel_p99_us_overload: Option<f64>,
+    busy_answers: u64,
+    state_roots_equal: Option<bool>,
+    logs_equal: Option<bool>,
+    differences: Vec<String>,
+    peak: Run,
+    overload: Run,
+    steps: Vec<Run>,
+}
+
+/// Measures and reports.
+///
+/// # Errors
+/// Options that cannot be, validators that do not start or end, sockets that the system refuses.
+pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
+    if options.rate_max < options.rate {
+        let what = format!("--rate-max {}: below --rate", options.rate_max);
+        return Err(Failure::usage(what).remedy("choose a higher one"));
+    }
+    let interrupt = Interrupt::install()?;
+    let plan = options.cluster_plan()?;
+    let mut bed = Bed::start(&plan, options.dir.as_deref(), &interrupt)?;
+    let mut steps = Vec::new();
+    let peak = options.find_peak(&mut bed, &interrupt, &mut steps)?;
+    let rate = whole(peak.goodput_per_s).saturating_mul(options.times);
+    let overload = options.load(&mut bed, &interrupt, rate, steps.len() as u64)?;
+    let agreement = bed.conclude()?;
+    let fields = Fields {
+        auth: options.auth.into(),
+        validators: options.validators,
+        size: options.size,
+        clients: options.clients,
+        seconds: options.seconds,
+        times: options.times,
+        cores: std::thread::available_parallelism().map_or(1, usize::from),
+        peak_per_s: peak.goodput_per_s,
+        offered_per_s: overload.offered_per_s,
+        goodput_per_s: overload.goodput_per_s,
+        goodput_ratio: overload.goodput_per_s / peak.goodput_per_s.max(1.0),
+        cancel_p99_us_peak: peak.cancel_p99_us,
+        cancel_p99_us_overload: overload.cancel_p99_us,
+        busy_answers: overload.busy_answers,
+        state_roots_equal: agreement.state_roots_equal,
+        logs_equal: agreement.logs_equal,
+        differences: agreement.differences,
+        peak,
+        overload,
+        steps,
+    };
+    let is_well = fields.differences.is_empty() && fields.peak.goodput_per_s > 0.0;
+    let code = if is_well { Code::Done } else { Code::No };
+    let text = fields.text();
+    Ok(Report::new(&fields, text)?.with_code(code))
+}
+
+impl Fields {
+    fn text(&self) -> String {
+        let mut facts = table(&["", "peak", "overload"]);
+        let rows: [(&str, fn(&Run) -> Option<f64>); 5] = [
+            ("offered a second", |run| Some(run.offered_per_s)),
+            ("finalized a second", |run| Some(run.goodput_per_s)),
+            ("cancel p50, us", |run| run.cancel_p50_us),
+            ("cancel p99, us", |run| run.cancel_p99_us),
+            ("order p99, us", |run| run.order_p99_us),
+        ];
+        for (what, of) in rows {
+            let (peak, overload) = (number(of(&self.peak)), number(of(&self.overload)));
+            facts.add_row(vec![what.to_owned(), peak, overload]);
+        }
+        let mut text = format!(
+            "{:.2} of the peak at {} times the load, {} busy answers\n{facts}",
+            self.goodput_ratio, self.times, self.busy_answers
+        );
+        for difference in &self.differences {
+            text.push_str("\nFAILED: ");
+            text.push_str(difference);
+        }
+        text
+    }
+}
+
+/// A rate as a whole number, at least 1.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "rates are far below 2^53 and above 0"
+)]
+fn whole(per_s: f64) -> u64 {
+    (per_s.max(1.0)) as u64
+}
+
+impl Options {
+    /// Offers twice as much each time, until that brings hardly more; the best of all.
+    fn find_peak(
+        &self,
+        bed: &mut Bed,
+        interrupt: &Interrupt,
+        steps: &mut Vec<Run>,
+    ) -> Result<Run, Failure> {
+        let mut rate = self.rate;
+        let mut best: Option<Run> = None;
+        for step in 0..STEPS_MAX {
+            let run = self.load(bed, interrupt, rate, u64::from(step))?;
+            steps.push(run.clone());
+            let before = best.as_ref().map_or(0.0, |best| best.goodput_per_s);
+            let is_more = run.goodput_per_s > before * 1.05;
+            if run.goodput_per_s > before {
+                best = Some(run);
+            }
+            rate = rate.saturating_mul(2);
+            if !is_more || rate > self.rate_max {
+                break;
+            }
+        }
+        best.ok_or_else(|| Failure::new(Code::No, "nothing was finalized"))
+    }
+
+    fn load(
+        &self,
+        bed: &mut Bed,
+        interrupt: &Interrupt,
+        rate: u64,
+        seed: u64,
+    ) -> Result<Run, Failure> {
+        let size = self.size as usize;
+        let orders = self.load_plan(Flow::Opaque { size }, rate, self.clients, seed);
+        let flow = Flow::Cancels { size: size.min(64) };
+        let cancels = self.load_plan(flow, self.cancels, CANCEL_CLIENTS, seed + 1_000);
+        let (orders, cancels) = bed.drive_both(&orders, &cancels, interrupt)?;
+        let run = Run::of(self.seconds, &orders, &cancels);
+        progress(&format!(
+            "{rate}/s offered: {:.0}/s finalized, cancel p99 {} us, {} busy",
+            run.goodput_per_s,
+            number(run.cancel_p99_us),
+            run.busy_answers
+        ));
+        Ok(run)
+    }
+
+    fn cluster_plan(&self) -> Result<Plan, Failure> {
+        let validators = usize::from(self.validators);
+        Ok(Plan {
+            weights: vec![1; validators],
+            fault_weight: None,
+            fast_slack: None,
+            crash_only: self.validators < 4,
+            workload: Workload::Opaque,
+            auth: self.auth.into(),
+            base_port: free_base_port(validators)?,
+            durability: Durability::Async,
+            profile: quorate::profiles::Profile::Laptop,
+            threads: None,
+            idle: None,
+            trace_stamps: 0,
+        })
+    }
+
+    /// Sessions at all validators alike: a gateway that does not lead is overloaded too.
+    fn load_plan(&self, flow: Flow, rate: u64, clients: u32, seed: u64) -> LoadPlan {
+        LoadPlan {
+            flow,
+            rate: NonZeroU64::new(rate).unwrap_or(NonZeroU64::MIN),
+            seconds: self.seconds,
+            clients,
+            seed,
+            keeps_acknowledged: false,
+            routing: Routing::Flow,
+            keeps_trips: false,
+        }
+    }
+}
+
+impl Run {
+    fn of(seconds: u64, orders: &Outcome, cancels: &Outcome) -> Self {
+        let (client, of_cancels) = (orders.client.percentiles(), cancels.client.percentiles());
+        let span_ns = seconds.saturating_mul(1_000_000_000);
+        Self {
+            offered_per_s: per_second(orders.offered, span_ns),
+            // From the first send to the last result: what is left over is carried too.
+            goodput_per_s: per_second(orders.counts.finalized, orders.elapsed_ns.max(span_ns)),
+            sent: orders.counts.generated,
+            missing: orders.missing + cancels.missing,
+            busy_answers: orders.counts.busy + cancels.counts.busy,
+            resent: orders.counts.resent,
+            cancels: cancels.counts.finalized,
+            cancel_p50_us: of_cancels.p50,
+            cancel_p99_us: of_cancels.p99,
+            order_p99_us: client.p99,
+        }
+    }
+}

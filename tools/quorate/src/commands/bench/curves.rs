@@ -36,8 +36,11 @@ pub(super) struct Curves {
     client: Curve,
 }
 
+/// One distribution of a run.
+type Part = fn(&Samples) -> &Latencies;
+
 /// The name of each distribution, and where it stands.
-const PARTS: [(&str, fn(&Samples) -> &Latencies); 3] = [
+const PARTS: [(&str, Part); 3] = [
     ("floor", |samples| &samples.floor),
     ("finality", |samples| &samples.finality),
     ("client", |samples| &samples.client),
@@ -54,10 +57,7 @@ impl Curves {
     }
 }
 
-fn sum<'a>(
-    samples: impl Iterator<Item = &'a Samples>,
-    part: fn(&Samples) -> &Latencies,
-) -> Latencies {
+fn sum<'a>(samples: impl Iterator<Item = &'a Samples>, part: Part) -> Latencies {
     let mut sum = Latencies::new();
     for one in samples {
         sum.merge(part(one));

@@ -17,6 +17,7 @@ use commonware_consensus::simplex::elector::RoundRobin;
 use commonware_consensus::simplex::scheme::ed25519::Scheme;
 use commonware_consensus::simplex::{Engine, config};
 use commonware_consensus::types::{Epoch, ViewDelta};
+use commonware_cryptography::ed25519::PublicKey;
 use commonware_cryptography::{ChaCha20Poly1305, Sha256, Signer as _, ed25519};
 use commonware_p2p::authenticated::lookup::{Config as NetConfig, Network};
 use commonware_p2p::{Address, AddressableManager as _, Receiver as _};
@@ -90,20 +91,35 @@ fn network(config: &Config) -> NetConfig<Cups<Sake<ed25519::PrivateKey>, ChaCha2
     network
 }
 
+type Members = (Map<PublicKey, Address>, Set<PublicKey>);
+
+/// Where all are, and who may vote.
+fn members(node: &Config) -> Result<Members, Failure> {
+    let keys = (0..node.peers.len()).map(|index| key(index).public_key());
+    let addresses = node.peers.iter().map(|address| Address::from(*address));
+    let addresses: Vec<_> = keys.clone().zip(addresses).collect();
+    let addresses: Map<_, _> = addresses.try_into().map_err(|_| "two equal keys")?;
+    let participants: Vec<_> = keys.collect();
+    let participants: Set<_> = participants.try_into().map_err(|_| "two equal keys")?;
+    Ok((addresses, participants))
+}
+
+/// Takes commands of the load from now on.
+fn listen(gateway: &Gateway, node: &Config, chain: Arc<Mutex<Chain>>) -> Result<(), Failure> {
+    gateway.listen(node.client, move |commands| {
+        let mut chain = chain.lock().unwrap_or_else(PoisonError::into_inner);
+        chain.take(commands);
+    })
+}
+
 fn run(node: Config) -> Result<(), Failure> {
     let storage = node.folder.join("storage");
     let runtime = tokio::Config::new().with_storage_directory(storage);
     let executor = tokio::Runner::new(runtime);
     executor.start(|context| async move {
         let (mut network, mut oracle) = Network::new(context.child("network"), network(&node));
-        let keys = (0..node.peers.len()).map(|index| key(index).public_key());
-        let addresses = node.peers.iter().map(|address| Address::from(*address));
-        let addresses: Vec<_> = keys.clone().zip(addresses).collect();
-        let addresses: Map<_, Address> = addresses.try_into().map_err(|_| "two equal keys")?;
+        let (addresses, participants) = members(&node)?;
         oracle.track(0, addresses);
-        let participants: Vec<_> = keys.collect();
-        let participants: Set<_> = participants.try_into().map_err(|_| "two equal keys")?;
-
         let quota = Quota::per_second(NZU32!(RATE));
         let votes = network.register(0, quota);
         let certificates = network.register(1, quota);
@@ -156,11 +172,7 @@ fn run(node: Config) -> Result<(), Failure> {
                 chain.receive(block.as_ref());
             }
         });
-        let theirs = Arc::clone(&chain);
-        gateway.listen(node.client, move |commands| {
-            let mut chain = theirs.lock().unwrap_or_else(PoisonError::into_inner);
-            chain.take(commands);
-        })?;
+        listen(&gateway, &node, Arc::clone(&chain))?;
         loop {
             context.sleep(IDLE).await;
             let mut chain = chain.lock().unwrap_or_else(PoisonError::into_inner);

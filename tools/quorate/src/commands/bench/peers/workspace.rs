@@ -48,7 +48,8 @@ pub(super) struct Adapter {
     pub(super) about: About,
 }
 
-/// Builds the adapters of these names, of all where none are given.
+/// Builds the workspace, and gives the adapters of these names, all where none are given. All are
+/// built in any case: a part would choose other features of what they share, and build that anew.
 ///
 /// # Errors
 /// There is no workspace, no such adapter, no cargo; or it does not build.
@@ -73,9 +74,6 @@ pub(super) fn build(workspace: &Path, names: &[&str]) -> Result<Vec<Adapter>, Fa
     let target = workspace.join("target");
     let mut cargo = cargo(&manifest, &["build", "--release", "--locked"]);
     cargo.arg("--target-dir").arg(&target);
-    for name in &wanted {
-        cargo.args(["--package", &format!("{PREFIX}{name}")]);
-    }
     run(cargo.stdout(Stdio::null()).stderr(Stdio::inherit()))?;
     wanted
         .into_iter()

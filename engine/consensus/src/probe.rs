@@ -149,6 +149,7 @@ impl Probe {
                 parent_has_bodies: &|id| bodies.contains(&id),
                 final_holdoff_ns: 0,
                 is_away: &|_| false,
+                settled: None,
             })
         })
     }
@@ -163,6 +164,7 @@ impl Probe {
                 parent_has_bodies: &|_| false,
                 final_holdoff_ns: 0,
                 is_away: &|_| false,
+                settled: None,
             })
         })
     }

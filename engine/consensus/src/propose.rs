@@ -236,23 +236,29 @@ impl Consensus {
         self.r2_propose(now, empty, effects) == Disposition::Applied
     }
 
-    /// Notes since when the current window stands on a block without a signed proof of finality.
+    /// Notes since when the proven block has stood still below what the current window stands on,
+    /// or below the own tip in it. While proofs keep coming nothing waits for one in vain.
     pub(crate) fn note_tail(&mut self, now: Now) {
         let proven = self.proven.height;
         let is_open = self
             .entered
             .and_then(|window| self.windows.get(&window))
             .is_some_and(|state| {
-                let mut parents = state.parents.iter();
-                parents.any(|parent| parent.point.height > proven)
+                let tip = state.own_tip.map(|tip| state.tally.tree.block(tip));
+                let tip = tip.and_then(|block| block.header).map(|own| own.height);
+                let parents = state.parents.iter().map(|parent| parent.point.height);
+                parents.chain(tip).any(|height| height > proven)
             });
-        self.pace.tail_since_ns = is_open.then(|| self.pace.tail_since_ns.unwrap_or(now.mono_ns));
+        let held = self.pace.tail.filter(|&(below, _)| below == proven);
+        let since = held.map_or(now.mono_ns, |(_, since)| since);
+        self.pace.tail = is_open.then_some((proven, since));
     }
 
-    /// Whether the block below the current window has been without a proof for longer than this.
+    /// Whether a block of the current window or below it has been without a proof for longer than
+    /// this.
     pub(crate) fn tail_waits(&self, now: Now, longer_than_ns: u64) -> bool {
-        let since = self.pace.tail_since_ns;
-        since.is_some_and(|since| now.mono_ns.saturating_sub(since) > longer_than_ns)
+        let tail = self.pace.tail;
+        tail.is_some_and(|(_, since)| now.mono_ns.saturating_sub(since) > longer_than_ns)
     }
 
     /// In this time what is final gets its signatures, and who lacks them has asked for them.

@@ -5,7 +5,7 @@
 
 use crate::effect::{Effect, Effects};
 use crate::machine::{Consensus, Disposition, Ignored};
-use crate::types::{Index, Now, Stake, ValidatorIndex, Window};
+use crate::types::{Height, Index, Now, Stake, ValidatorIndex, Window};
 use crate::window::WindowState;
 use crate::window::rules::StopReason;
 
@@ -99,8 +99,9 @@ pub(crate) struct Pace {
     settled_ns: u64,
     /// Running timers measured a time in which this validator could not act.
     pub(crate) timers_void: bool,
-    /// Since when the current window stands on a block without a proof of finality.
-    pub(crate) tail_since_ns: Option<u64>,
+    /// Height of the proven block, and since when it has stood still below a block that the current
+    /// window stands on, or that was voted for in it.
+    pub(crate) tail: Option<(Height, u64)>,
     /// Last change of the own records or of finality.
     pub(crate) progress_ns: u64,
 }
@@ -121,7 +122,7 @@ impl Pace {
             turn_had_timer_stop: false,
             settled_ns: now.mono_ns,
             timers_void: false,
-            tail_since_ns: None,
+            tail: None,
             progress_ns: now.mono_ns,
         }
     }
@@ -215,8 +216,8 @@ impl Consensus {
     }
 
     /// The current leader's Status with a tip at least mine restarts the current window's timer,
-    /// while no command has waited longer than T_prog, and no block below the window for its
-    /// finality; never that of a lower window.
+    /// while no command has waited longer than T_prog, and no block of the window or below it for
+    /// its proof; never that of a lower window.
     pub(crate) fn restart_on_leader_status(
         &mut self,
         now: Now,

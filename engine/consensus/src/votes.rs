@@ -196,6 +196,7 @@ impl Consensus {
         let holdoff = self.config.timers.final_holdoff_ns;
         let speaks = !self.only_stops;
         let finalized = self.finalized;
+        let settled = self.settled_in(window);
         let (peers, own) = (&self.peers, self.config.own);
         let is_away = |peer: ValidatorIndex| {
             peer != own && peers.get(peer.place()).is_none_or(|peer| !peer.is_up)
@@ -209,6 +210,7 @@ impl Consensus {
             parent_has_bodies: &|id| bodies.contains(&id),
             final_holdoff_ns: holdoff,
             is_away: &is_away,
+            settled,
         };
         let first = speaks && state.r3_first_vote(&around);
         state.arrives_ns = state.r3_arrives_ns(&around);

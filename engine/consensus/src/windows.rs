@@ -446,8 +446,18 @@ impl Consensus {
         }
     }
 
+    /// The finalized block, when it stands in this window, which was entered, and the bodies of all
+    /// its chain have come.
+    pub(crate) fn settled_in(&self, window: Window) -> Option<Point> {
+        let is_here = self.finalized.window == window && !self.finalized.is_genesis();
+        let is_entered = self.entered.is_some_and(|entered| window <= entered);
+        let has_bodies = self.delivery.delivered() >= self.finalized.height;
+        (is_here && is_entered && has_bodies).then_some(self.finalized)
+    }
+
     /// Hands out finalized blocks in height order.
     pub(crate) fn deliver(&mut self, effects: &mut Effects) {
+        let before = self.delivery.delivered();
         while let Some((id, header, path)) = self.delivery.pop() {
             let counter = match path {
                 FinalPath::Fast => &mut self.counters.finalized_fast,
@@ -456,6 +466,13 @@ impl Consensus {
             };
             *counter = counter.saturating_add(1);
             effects.push(Effect::Finalized { id, header, path });
+        }
+        // What has come may be voted for by whoever has not (R3).
+        let finalized = self.finalized;
+        if self.delivery.delivered() > before
+            && let Some(state) = self.windows.get_mut(&finalized.window)
+        {
+            state.is_dirty |= state.own_tip_index() < Some(finalized.index);
         }
     }
 }

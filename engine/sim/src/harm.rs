@@ -21,6 +21,7 @@ impl<S: StateMachine> World<S> {
         if self.members[at].life.is_some() {
             return;
         }
+        let was_promised = self.is_progress_promised();
         let now = self.now(at);
         let set = std::sync::Arc::clone(&self.set);
         let own = self.validator(at);
@@ -63,6 +64,9 @@ impl<S: StateMachine> World<S> {
         }
         if self.members[at].disk.is_full() {
             self.members[at].full_life = self.members[at].lives;
+        }
+        if self.is_healed && !was_promised {
+            self.checks.progress.heal(self.now_ns);
         }
         self.arm_again(at, again);
         self.watch_start(at);

@@ -122,7 +122,9 @@ impl<S: StateMachine> World<S> {
         self.note_accusation(index(at), event);
         self.note_event(event);
         if let Event::Entered { window, .. } = event {
-            let outcome = self.checks.progress.enter(self.now_ns, window.number());
+            let is_promised = self.is_progress_promised();
+            let progress = &mut self.checks.progress;
+            let outcome = progress.enter(self.now_ns, window.number(), is_promised);
             self.checks.take(outcome);
         }
         let outcome = conduct::judge(&self.set, index(at), event, |peer| {

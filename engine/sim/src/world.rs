@@ -495,6 +495,21 @@ impl<S: StateMachine> World<S> {
         self.queue.push(next_ns, Due::Client { number });
     }
 
+    /// Whether those who are Byzantine, and those honest ones who are down, about to stop or
+    /// paused, weigh no more than F and C together: faults that began before healing may outlast
+    /// it.
+    pub(crate) fn is_progress_promised(&self) -> bool {
+        let is_away = |&place: &usize| {
+            let member = &self.members[place];
+            let runs = member.life.as_ref().is_some_and(|life| !life.is_stopping);
+            self.is_byzantine(place) || !runs || member.paused_until_ns > self.now_ns
+        };
+        let away = (0..self.plan.stakes.len()).filter(is_away);
+        let weight: u64 = away.map(|place| self.plan.stakes[place]).sum();
+        let thresholds = self.set.thresholds();
+        weight <= thresholds.fault.plus(thresholds.crash).amount()
+    }
+
     /// Whether everything has come to a good end: all honest validators are up, all clients
     /// answered, all heights alike, all of it provable.
     pub(crate) fn is_done(&self) -> bool {

@@ -139,6 +139,17 @@ fn seeds_that_once_found_a_fault_stay_good() {
     let breaker = with(&[ActorName::RuleXBreaker]);
     let summary = swept(breaker, 4, Scenario::Mixed, 5_044..5_045);
     assert_eq!(summary.failures, []);
+    // Whoever came into a window by a proof of a block in it had no parent for the window's first
+    // block, and voted for none.
+    let summary = swept(amnesiac, 4, Scenario::Mixed, 20_394..20_395);
+    assert_eq!(summary.failures, []);
+    // A validator whom the last fault kept away after healing, beside a Byzantine one, by a stop
+    // that had begun and by a loss of power: no progress was promised until it was back.
+    let disrupter = with(&[ActorName::DisrupterSmall]);
+    for (byzantine, seed) in [(disrupter, 20_160), (nullify_only, 20_025)] {
+        let summary = swept(byzantine, 4, Scenario::Mixed, seed..seed + 1);
+        assert_eq!(summary.failures, []);
+    }
     // An earlier fallback, on a branch whose headers the log did not have, passed for a later one.
     let syncer = with(&[ActorName::LyingSyncer]);
     let summary = swept(syncer, 4, Scenario::Mixed, 4..5);

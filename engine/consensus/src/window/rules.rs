@@ -32,6 +32,9 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) final_holdoff_ns: u64,
     /// Whether a validator is out of reach.
     pub(crate) is_away: &'a dyn Fn(ValidatorIndex) -> bool,
+    /// The highest final block, when it stands in this window, which was entered, and has come here
+    /// with everything below it.
+    pub(crate) settled: Option<Point>,
 }
 
 impl WindowState {
@@ -43,7 +46,7 @@ impl WindowState {
 
     /// R3 FIRST VOTE: moves the own tip along the leader's chain as far as its guard holds.
     pub(crate) fn r3_first_vote(&mut self, around: &Surroundings<'_>) -> bool {
-        let mut moved = false;
+        let mut moved = self.r3_join(around);
         while !self.own.stop
             && let Some(place) = self.r3_candidate(around)
         {
@@ -53,6 +56,25 @@ impl WindowState {
             moved = true;
         }
         moved
+    }
+
+    /// R3 for whoever came into a window by a proof (R9): the own tip is the final block at once.
+    /// It is authentic and valid, and its first ancestor's parent is in PR of this window, though
+    /// no window that would show it is held here any more.
+    fn r3_join(&mut self, around: &Surroundings<'_>) -> bool {
+        let tree = &self.tally.tree;
+        let settled = around.settled.filter(|_| !self.own.stop);
+        let place = settled.and_then(|point| tree.find_connected(point.index, point.id));
+        let Some(place) = place else { return false };
+        let extends = self
+            .own_tip
+            .is_none_or(|tip| tip != place && tree.descends(place, tip));
+        if extends {
+            let block = tree.block(place);
+            self.own.tip = Some((block.index, block.id));
+            self.own_tip = Some(place);
+        }
+        extends
     }
 
     /// The next block that R3 allows, if any.

@@ -2,12 +2,13 @@
 //! arrives. What is kept must not grow for ever, and the system must not halt for it.
 
 use crate::bench::Bench;
-use crate::fixtures::{Block, six, stop, stop_at};
+use crate::fixtures::{Block, six, stop, stop_at, tip};
 use crate::support::{MS, World, set_of, v};
 use quorate_consensus::limits::{WINDOWS_IDLE_MAX, WINDOWS_LIVE_MAX};
 use quorate_consensus::machine::{Durability, TimerConfig};
-use quorate_consensus::message::Message;
+use quorate_consensus::message::{Message, Status};
 use quorate_consensus::payload::PayloadBuilder;
+use quorate_consensus::record::Record;
 
 fn short_turns() -> TimerConfig {
     TimerConfig {
@@ -125,13 +126,21 @@ fn r2_a_leader_whose_window_stands_on_a_proven_block_makes_none_while_idle() {
     assert!(bench.proposals_sent().is_empty());
 }
 
-/// The leader of window 1 says every few milliseconds that it lives, and makes no block.
-fn stops_the_living_leader(mut bench: Bench) -> bool {
-    for _ in 0..100 {
-        let status = bench.status_of(1);
-        bench.status(1, status);
+/// The leader of a window, and its index, says every few milliseconds that it lives, and makes no
+/// further block.
+fn hears_of_the_leader(bench: &mut Bench, window: u16, record: &Record, times: u32) {
+    for _ in 0..times {
+        let status = Status {
+            record: record.clone(),
+            ..bench.status_of(window.into())
+        };
+        bench.status(window, status);
         bench.lapse(5);
     }
+}
+
+fn stops_the_living_leader(mut bench: Bench) -> bool {
+    hears_of_the_leader(&mut bench, 1, &Record::default(), 100);
     bench.own_record(1).stop
 }
 
@@ -143,4 +152,45 @@ fn r5_a_leader_that_leaves_the_block_below_its_window_without_finality_is_stoppe
     )));
     let proven = stopped_above_a_block(2, &[1, 3, 4, 0]);
     assert!(!stops_the_living_leader(proven));
+}
+
+/// A block that votes without signatures made final here: who has stopped below it would never
+/// learn of it, and in this window there is nothing to be added for them.
+#[test]
+fn r5_a_leader_whose_last_block_in_the_window_stays_without_a_proof_is_stopped() {
+    let set = six(64);
+    let block = Block::first(&set, 1);
+    let stops = |is_signed: bool| {
+        let mut bench = Bench::new(&set, 2);
+        bench.propose(&block);
+        if is_signed {
+            bench.votes_signed(&[0, 1, 3, 4], 0, &tip(&block));
+        } else {
+            bench.votes(&[0, 1, 3, 4], 0, &tip(&block));
+        }
+        assert_eq!(bench.consensus.finalized(), block.point());
+        hears_of_the_leader(&mut bench, 0, &tip(&block), 100);
+        bench.own_record(0).stop
+    };
+    assert!(stops(false));
+    assert!(!stops(true));
+}
+
+#[test]
+fn r5_a_leader_whose_blocks_are_proven_one_after_another_is_given_its_time() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 2);
+    let mut block = Block::first(&set, 1);
+    for salt in 2..12 {
+        bench.propose(&block);
+        hears_of_the_leader(&mut bench, 0, &tip(&block), 20);
+        assert!(bench.consensus.proven().height < block.header.height);
+        let next = block.child(&set, salt);
+        bench.propose(&next);
+        bench.votes_signed(&[0, 1, 3, 4], 0, &tip(&block));
+        bench.lapse(5);
+        assert_eq!(bench.consensus.proven(), block.point());
+        block = next;
+    }
+    assert!(!bench.own_record(0).stop);
 }

@@ -3,7 +3,9 @@
 use crate::bench::Bench;
 use crate::fixtures::{Block, final_of, six, stop, tip, v, w};
 use quorate_consensus::effect::{Destination, Effect};
+use quorate_consensus::input::Input;
 use quorate_consensus::message::{Get, Message, Status};
+use quorate_consensus::record::Record;
 use quorate_consensus::types::Point;
 
 /// Blocks of heights 1 to 5 in windows 0, 1 and 2 of two slots each.
@@ -183,4 +185,64 @@ fn r9_whoever_jumped_votes_at_once() {
     bench.certificates(1, vec![final_of(&set, &blocks[1], &[0, 1, 2, 3, 4])]);
     bench.propose(&blocks[2]);
     assert_eq!(bench.own_record(1), tip(&blocks[2]));
+}
+
+/// A window has begun when a proof of a block in it comes: what lies below is dropped, and with it
+/// every other evidence of the parent of its first block.
+#[test]
+fn r9_whoever_jumped_into_the_middle_of_a_window_votes_in_it() {
+    let set = six(2);
+    let mut bench = Bench::new(&set, 5);
+    let blocks = history(&set);
+    bench.certificates(1, vec![final_of(&set, &blocks[2], &[0, 1, 2, 3, 4])]);
+    bench.headers(1, &[&blocks[2]]);
+    bench.message(
+        1,
+        Message::History(vec![blocks[1].header, blocks[0].header]),
+    );
+    bench.body(1, &blocks[2]);
+    bench.body(1, &blocks[1]);
+    assert_eq!(bench.own_record(1), Record::default(), "not all is here");
+    bench.body(1, &blocks[0]);
+    bench.settle();
+    assert_eq!(bench.own_record(1), tip(&blocks[2]));
+    bench.propose(&blocks[3]);
+    assert_eq!(bench.own_record(1), tip(&blocks[3]));
+}
+
+#[test]
+fn r9_whoever_jumped_takes_back_no_stop_and_no_vote() {
+    let set = six(2);
+    let blocks = history(&set);
+    let jump = |bench: &mut Bench| {
+        bench.certificates(1, vec![final_of(&set, &blocks[2], &[0, 1, 2, 3, 4])]);
+        bench.headers(1, &[&blocks[2]]);
+        bench.message(
+            1,
+            Message::History(vec![blocks[1].header, blocks[0].header]),
+        );
+    };
+    let arrive = |bench: &mut Bench| {
+        for block in &blocks[..3] {
+            bench.body(1, block);
+        }
+        bench.settle();
+        assert_eq!(bench.consensus.delivered(), blocks[2].header.height);
+    };
+    let mut stopped = Bench::new(&set, 5);
+    jump(&mut stopped);
+    stopped.input(Input::Shutdown);
+    arrive(&mut stopped);
+    assert_eq!(stopped.own_record(1), stop());
+
+    let mut voted = Bench::new(&set, 5);
+    for block in &blocks[..2] {
+        voted.propose(block);
+    }
+    voted.certificates(1, vec![final_of(&set, &blocks[1], &[0, 1, 2, 3, 4])]);
+    let rival = blocks[1].opening(&set, 1, 9);
+    voted.propose(&rival);
+    jump(&mut voted);
+    arrive(&mut voted);
+    assert_eq!(voted.own_record(1).tip, tip(&rival).tip);
 }

@@ -1,8 +1,9 @@
 //! After healing the chain goes on within a bounded number of windows.
 //!
 //! Owns the highest window that any honest validator has entered, and how many windows in a row
-//! passed without a new block delivered since healing. Windows that fill with blocks pass faster
-//! than a peer can be found out that does not answer, so a while has to pass as well.
+//! passed without a new block delivered since healing, while no more stake is away than the
+//! protocol promises to do without. Windows that fill with blocks pass faster than a peer can be
+//! found out that does not answer, so a while has to pass as well.
 
 use super::Violation;
 
@@ -39,7 +40,7 @@ impl Progress {
         }
     }
 
-    /// Trouble is over: windows count from here on.
+    /// Trouble is over, or the last of those whom it kept away is back: windows count from here on.
     pub(crate) const fn heal(&mut self, now_ns: u64) {
         self.is_healed = true;
         self.base = self.entered;
@@ -55,10 +56,21 @@ impl Progress {
         }
     }
 
-    /// A validator enters a window.
-    pub(crate) fn enter(&mut self, now_ns: u64, window: u64) -> Result<(), Violation> {
+    /// A validator enters a window. `is_promised`: those who are Byzantine, and those whom the last
+    /// of the faults keeps away still, are together within F and C.
+    pub(crate) fn enter(
+        &mut self,
+        now_ns: u64,
+        window: u64,
+        is_promised: bool,
+    ) -> Result<(), Violation> {
         self.entered = self.entered.max(window);
         if !self.is_healed {
+            return Ok(());
+        }
+        if !is_promised {
+            self.base = self.entered;
+            self.base_ns = now_ns;
             return Ok(());
         }
         let windows = self.entered - self.base;
@@ -88,14 +100,28 @@ mod tests {
     #[test]
     fn windows_without_a_final_block_count_from_healing_and_from_the_newest_block() {
         let mut progress = Progress::new(3, 10);
-        assert_eq!(progress.enter(1, 50), Ok(()), "trouble is not over yet");
+        assert_eq!(
+            progress.enter(1, 50, true),
+            Ok(()),
+            "trouble is not over yet"
+        );
         progress.heal(20);
-        assert_eq!(progress.enter(40, 53), Ok(()));
+        assert_eq!(progress.enter(40, 53, true), Ok(()));
         progress.deliver(50, 1);
-        assert_eq!(progress.enter(70, 56), Ok(()));
-        assert!(progress.enter(70, 57).is_err());
-        assert_eq!(progress.enter(90, 58), Ok(()), "said once");
+        assert_eq!(progress.enter(70, 56, true), Ok(()));
+        assert!(progress.enter(70, 57, true).is_err());
+        assert_eq!(progress.enter(90, 58, true), Ok(()), "said once");
         assert_eq!(progress.windows_max(), 5);
+    }
+
+    #[test]
+    fn windows_that_pass_while_too_many_are_away_are_not_counted() {
+        let mut progress = Progress::new(3, 10);
+        progress.heal(20);
+        assert_eq!(progress.enter(40, 9, false), Ok(()));
+        progress.heal(50);
+        assert_eq!(progress.enter(70, 12, true), Ok(()));
+        assert!(progress.enter(71, 13, true).is_err());
     }
 
     #[test]
@@ -103,10 +129,10 @@ mod tests {
         let mut progress = Progress::new(3, 10);
         progress.heal(20);
         assert_eq!(
-            progress.enter(30, 9),
+            progress.enter(30, 9, true),
             Ok(()),
             "not longer than a fetch may take"
         );
-        assert!(progress.enter(31, 9).is_err());
+        assert!(progress.enter(31, 9, true).is_err());
     }
 }

@@ -351,7 +351,7 @@ impl ConfigFile {
     }
 
     /// Every number with a range: its field, itself, the least and the most.
-    const fn ranges(&self) -> [(&'static str, u64, u64, u64); 9] {
+    const fn ranges(&self) -> [(&'static str, u64, u64, u64); 10] {
         let limits = &self.limits;
         [
             (

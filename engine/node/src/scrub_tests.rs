@@ -81,6 +81,7 @@ fn world() -> World {
             header,
             payload,
             path: None,
+            final_ns: 0,
             admitted: Vec::new(),
         };
         let mark = JournalOp::Finalized(Box::new(block));

@@ -3,7 +3,9 @@
 //! Owns the policy of an admitting validator: to the leader at once, as far as what it holds
 //! unfinished allows; to a new leader from the start; to everybody when a command sent to the
 //! leader is not final after `T_fan`, and to the leader again at intervals from then on, since
-//! nothing is delivered for certain. Cancels go first everywhere. What waits for its turn waits here: a backlog that every
+//! nothing is delivered for certain. Cancels go first everywhere.
+//!
+//! What waits for its turn waits here: a backlog that every
 //! gateway pushed through to the leader would be pushed again to each next one, in front of the
 //! very blocks that could end it. Commands of other validators' clients are theirs to forward, but
 //! for those that stood in a block that may be given up. Never: sockets, bytes of messages.

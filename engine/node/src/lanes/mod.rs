@@ -54,10 +54,15 @@ impl Lanes {
         verdicts: &mut Vec<CommandVerdict>,
         finals: &mut Vec<(SessionId, u64)>,
     ) -> Result<(), PayloadError> {
+        let mut busy: Option<(SessionId, u32)> = None;
         for view in parse_entries(entries)? {
             let id = SessionId(*view.session);
             let verdict = if session.is_some_and(|own| own != id) {
                 Verdict::Rejected(Rejection::ForeignSession)
+            } else if let Some((_, retry_after_us)) = busy.filter(|(of, _)| *of == id) {
+                // It would take the room that the one before it has not found.
+                self.counters.busy += 1;
+                Verdict::Busy { retry_after_us }
             } else {
                 match self.admit(now_ns, &view, Origin::Local) {
                     Admission::Judged(verdict) => verdict,
@@ -67,6 +72,9 @@ impl Lanes {
                     }
                 }
             };
+            if let Verdict::Busy { retry_after_us } = verdict {
+                busy = Some((id, retry_after_us));
+            }
             verdicts.push(CommandVerdict {
                 session: id,
                 seq: view.seq,

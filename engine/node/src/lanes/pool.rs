@@ -334,6 +334,9 @@ impl Lanes {
         let is_session_full = view.seq - last_seq > reserved(session_max, is_favoured);
         let is_refused = self.is_disk_full && origin == Origin::Local;
         let bytes = view.entry.len();
+        // Where room is short nothing is kept that waits for a number which may not find any.
+        let is_gapped = view.seq > ready_end && !is_favoured;
+        let is_refused = is_refused || (is_gapped && self.is_short(now_ns));
         if is_refused || is_session_full || !self.has_room(now_ns, bytes, is_favoured) {
             let retry_after_us = self.retry_after_us(now_ns);
             return Err(Verdict::Busy { retry_after_us });
@@ -388,6 +391,13 @@ impl Lanes {
         self.commands < share(self.config.commands_max)
             && self.bytes + bytes <= share(self.config.bytes_max)
             && (is_favoured || self.wait_ns(now_ns) <= self.config.queue_ns)
+    }
+
+    /// Whether room may soon be none.
+    fn is_short(&self, now_ns: u64) -> bool {
+        self.wait_ns(now_ns) > self.config.queue_ns / 4
+            || self.commands > self.config.commands_max / 2
+            || self.bytes > self.config.bytes_max / 2
     }
 
     fn wait_ns(&self, now_ns: u64) -> u64 {

@@ -1,8 +1,8 @@
 //! Own proposals that are not final.
 //!
 //! Owns how many bytes they have, which bounds what a cancel stands behind: beyond
-//! [`FLIGHT_BYTES_MAX`] orders wait in the pool, where a cancel passes them, and not in blocks, where
-//! it cannot. Never: the pipeline's own bound, which is the consensus' and counts blocks.
+//! [`FLIGHT_BYTES_MAX`] orders wait in the pool, where a cancel passes them, and not in blocks,
+//! where it cannot. Never: the pipeline's own bound, which is the consensus' and counts blocks.
 
 use quorate_consensus::types::Height;
 use std::collections::VecDeque;

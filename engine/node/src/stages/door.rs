@@ -21,6 +21,9 @@ const SESSIONS_MAX: usize = 65_536;
 /// Shortest time after which a session beyond its rate may come again, so that more than one
 /// command is let through then.
 const RETRY_NS_MIN: u64 = 10_000_000;
+/// How much longer than it was told a session may take to send a refused number again, before what
+/// comes behind it is let through: it may have become final elsewhere.
+const MISSING_NS: u64 = 1_000_000_000;
 /// Longest time in which a session is not read from.
 const HOLD_NS_MAX: u64 = 200_000_000;
 
@@ -53,6 +56,9 @@ struct Meter {
     due_ns: [u64; Lane::ALL.len()],
     /// Until when it was told to wait.
     told_ns: u64,
+    /// The first number that was refused, and until when it is waited for: what comes behind it
+    /// would take room in the pool that the missing one then does not find.
+    missing: Option<(u64, u64)>,
 }
 
 /// A lane's rate.
@@ -111,7 +117,7 @@ impl Door {
         for view in commands {
             let refusal = match refused {
                 Some(refusal) => Err(refusal),
-                None => meter.take(now_ns, &rates, view.lane, room),
+                None => meter.pass(now_ns, &rates, (view.lane, view.seq), room),
             };
             let Err(refusal) = refusal else {
                 passage.bytes += view.entry.len();
@@ -131,7 +137,9 @@ impl Door {
                 },
             });
         }
-        if let Some(refusal) = refused {
+        // What was on its way when the answer left says nothing of its sender; held, it would stand
+        // before what comes when it should.
+        if let Some(refusal) = refused.filter(|refusal| !refusal.is_behind) {
             if now_ns < meter.told_ns {
                 let left_ns = meter.told_ns - now_ns;
                 passage.hold_ns = Some(left_ns.min(HOLD_NS_MAX));
@@ -158,12 +166,41 @@ impl Door {
 struct Refused {
     retry_after_us: u32,
     is_over_rate: bool,
+    /// One before it was refused and has not come again.
+    is_behind: bool,
 }
 
 impl Meter {
     /// Whether forgetting it would let the session send more.
     fn is_in_use(&self, now_ns: u64) -> bool {
         self.told_ns > now_ns || self.due_ns.iter().any(|&due_ns| due_ns > now_ns)
+    }
+
+    /// Lets one command through, unless one before it was refused and has not come again.
+    fn pass(
+        &mut self,
+        now_ns: u64,
+        rates: &[Rate; Lane::ALL.len()],
+        (lane, seq): (Lane, u64),
+        room: &Room,
+    ) -> Result<(), Refused> {
+        if let Some((missing, until_ns)) = self.missing
+            && missing < seq
+            && now_ns < until_ns
+        {
+            let wait_ns = self.told_ns.saturating_sub(now_ns).max(RETRY_NS_MIN);
+            return Err(Refused {
+                retry_after_us: u32::try_from(wait_ns / 1_000).unwrap_or(u32::MAX),
+                is_over_rate: false,
+                is_behind: true,
+            });
+        }
+        let passed = self.take(now_ns, rates, lane, room);
+        self.missing = passed.err().map(|refusal| {
+            let wait_ns = u64::from(refusal.retry_after_us) * 1_000;
+            (seq, now_ns.saturating_add(wait_ns + MISSING_NS))
+        });
+        passed
     }
 
     /// Lets one command through, if there is room and its lane's rate allows.
@@ -182,6 +219,7 @@ impl Meter {
             return Err(Refused {
                 retry_after_us,
                 is_over_rate: false,
+                is_behind: false,
             });
         }
         let rate = rates[lane as usize];
@@ -195,6 +233,7 @@ impl Meter {
             return Err(Refused {
                 retry_after_us: u32::try_from(wait_ns.div_ceil(1_000)).unwrap_or(u32::MAX),
                 is_over_rate: true,
+                is_behind: false,
             });
         }
         self.due_ns[lane as usize] = due_ns;
@@ -287,6 +326,7 @@ mod tests {
         let mut door = door(10, 1_000, 100);
         let (passed, ..) = pass(&mut door, 0, 2, &[Lane::Order; 100], OPEN);
         assert_eq!(passed, 1);
+        // In place of the order that was refused.
         let (passed, told, _) = pass(&mut door, 0, 3, &[Lane::Cancel; 50], OPEN);
         assert_eq!((passed, told.len()), (50, 0));
         // Nor does a pool without room for orders.
@@ -345,6 +385,25 @@ mod tests {
         assert!(door.meters.len() < SESSIONS_MAX / 2);
         assert!(door.meters.contains_key(&name(SESSIONS_MAX - 1)));
         assert!(verdicts.is_empty());
+    }
+
+    #[test]
+    fn what_comes_behind_a_refused_number_waits_for_it_and_not_for_ever() {
+        let mut door = door(0, 0, 1);
+        let full = Room {
+            others_hold_us: Some(20_000),
+            ..OPEN
+        };
+        pass(&mut door, 0, 5, &[Lane::Order; 3], full);
+        // There is room again, and what was on its way comes before what was refused.
+        let (passed, told, _) = pass(&mut door, MS, 8, &[Lane::Order, Lane::Cancel], OPEN);
+        assert_eq!((passed, told), (0, vec![(8, 19_000), (9, 19_000)]));
+        let (passed, ..) = pass(&mut door, 21 * MS, 5, &[Lane::Order; 5], OPEN);
+        assert_eq!(passed, 5);
+        // It became final elsewhere, and never comes.
+        pass(&mut door, 30 * MS, 10, &[Lane::Order], full);
+        let (passed, ..) = pass(&mut door, 1_051 * MS, 11, &[Lane::Order], OPEN);
+        assert_eq!(passed, 1);
     }
 
     #[test]

@@ -1,8 +1,13 @@
 //! A leader that leaves a client's cancel out, and makes blocks of everything else: it is found by
 //! the fan-out, `T_censor` and the turn limit (protocol.md 2.6), and replaced.
 
+use std::sync::Arc;
+
+use quorate::state_machine::SessionId;
 use quorate_consensus::machine::TimerConfig;
-use quorate_consensus::payload::Lane;
+use quorate_consensus::message::Message;
+use quorate_consensus::payload::{Lane, parse_entries};
+use quorate_consensus::wire;
 
 use crate::commands::command_in;
 use crate::world::{MS, World, command, session};
@@ -13,6 +18,27 @@ const CLIENT: u8 = 9;
 const BUSY: u8 = 1;
 const CENSOR_NS: u64 = 500 * MS;
 const TURN_NS: u64 = 200 * MS;
+
+/// What a validator makes of a frame that leaves out the commands of a session, if it does.
+pub(crate) fn without_session(
+    bytes: Arc<[u8]>,
+    hated: Option<(usize, SessionId)>,
+) -> Option<Arc<[u8]>> {
+    let (Some((_, hated)), Ok(message)) = (hated, wire::decode(&bytes)) else {
+        return Some(bytes);
+    };
+    let Message::Forward(entries) = message.into_message() else {
+        return Some(bytes);
+    };
+    let commands = parse_entries(&entries).expect("honest validators forward commands");
+    let kept: Vec<u8> = commands
+        .filter(|command| *command.session != hated.0)
+        .flat_map(|command| command.entry.iter().copied())
+        .collect();
+    let mut again = Vec::new();
+    wire::encode(&Message::Forward(kept.as_slice().into()), &mut again);
+    (!kept.is_empty()).then(|| again.into())
+}
 
 /// Four validators of which the leader does not take the client's commands; the leader, and the
 /// validator that the client speaks to.

@@ -1,6 +1,10 @@
-//! Commands of clients, as they stand in a block. Never: signatures.
+//! Commands of clients, as they stand in a block, and other small things that every world needs.
+//! Never: signatures.
 
+use quorate::state_machine::SessionId;
 use quorate_consensus::payload::{Entry, Lane, encode_entry, session_of_key};
+use quorate_consensus::types::ValidatorIndex;
+use quorate_log::LogConfig;
 
 /// One order of a client.
 pub(crate) fn command(client: u8, seq: u64, text: &str) -> Vec<u8> {
@@ -32,4 +36,20 @@ pub(crate) fn commands(client: u8, first: u64, last: u64) -> Vec<Vec<u8>> {
     (first..=last)
         .map(|seq| command(client, seq, &format!("{client}.{seq}")))
         .collect()
+}
+
+/// The session of a client.
+pub(crate) fn session(client: u8) -> SessionId {
+    SessionId(session_of_key(&[client; 32]))
+}
+
+pub(crate) fn log_config() -> LogConfig {
+    LogConfig {
+        segment_bytes: 4 * 1024 * 1024,
+        ..LogConfig::new([9; 32])
+    }
+}
+
+pub(crate) fn index(place: usize) -> ValidatorIndex {
+    ValidatorIndex::new(u16::try_from(place).expect("few"))
 }

@@ -17,20 +17,18 @@ use quorate::state_machine::{Context, Output, SessionEvent, SessionId, StateMach
 use quorate_consensus::effect::Destination;
 use quorate_consensus::input::Input;
 use quorate_consensus::machine::{Durability, TimerConfig};
-use quorate_consensus::message::Message;
-use quorate_consensus::payload::{parse_entries, session_of_key};
 use quorate_consensus::restart;
 use quorate_consensus::signing::ValidatorKey;
 use quorate_consensus::trust::Lease;
-use quorate_consensus::types::{Epoch, Now, Stake, ValidatorIndex};
+use quorate_consensus::types::{Epoch, Now, Stake};
 use quorate_consensus::validators::{SetParameters, Validator, ValidatorSet};
 use quorate_consensus::verify::Zip215;
-use quorate_consensus::wire;
-use quorate_log::{DataFolder, LeaseFile, LeaseRead, LogConfig, MemoryBackend};
+use quorate_log::{DataFolder, LeaseFile, LeaseRead, MemoryBackend};
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 
-pub(crate) use crate::commands::{command, commands};
+use crate::censoring::without_session;
+pub(crate) use crate::commands::{command, commands, index, log_config, session};
 
 pub(crate) const MS: u64 = 1_000_000;
 const US: u64 = 1_000;
@@ -169,13 +167,6 @@ pub(crate) struct World {
     pub(crate) frames: u64,
     /// A validator that takes no commands of a session from what others forward.
     pub(crate) censor: Option<(usize, SessionId)>,
-}
-
-pub(crate) fn log_config() -> LogConfig {
-    LogConfig {
-        segment_bytes: 4 * 1024 * 1024,
-        ..LogConfig::new([9; 32])
-    }
 }
 
 impl World {
@@ -477,37 +468,13 @@ impl World {
             .insert((self.now.mono_ns + delay_ns, self.numbers), due);
     }
 
-    /// What a validator that leaves commands out makes of a frame.
-    fn censored(&self, to: usize, bytes: Arc<[u8]>) -> Option<Arc<[u8]>> {
-        let (_, hated) = self.censor.filter(|(place, _)| *place == to)?;
-        let Ok(message) = wire::decode(&bytes) else {
-            return Some(bytes);
-        };
-        let Message::Forward(entries) = message.into_message() else {
-            return Some(bytes);
-        };
-        let commands = parse_entries(&entries).expect("honest validators forward commands");
-        let kept: Vec<u8> = commands
-            .filter(|command| *command.session != hated.0)
-            .flat_map(|command| command.entry.iter().copied())
-            .collect();
-        let mut again = Vec::new();
-        wire::encode(&Message::Forward(kept.as_slice().into()), &mut again);
-        (!kept.is_empty()).then(|| again.into())
-    }
-
     fn deliver(&mut self, due: Due) {
         let now = self.now;
         match due {
             Due::Frame { from, to, bytes } => {
-                let is_censor = self.censor.is_some_and(|(place, _)| place == to);
-                let bytes = if is_censor {
-                    let Some(bytes) = self.censored(to, bytes) else {
-                        return;
-                    };
-                    bytes
-                } else {
-                    bytes
+                let hated = self.censor.filter(|(place, _)| *place == to);
+                let Some(bytes) = without_session(bytes, hated) else {
+                    return;
                 };
                 let outcome = self.replica(to).peer_frame(now, index(from), &bytes);
                 assert!(!outcome.is_fault(), "{from} to {to}: {outcome:?}");
@@ -728,12 +695,4 @@ fn fresh_slot(place: usize, key: [u8; 32]) -> Slot {
         boot_id,
         starts: 0,
     }
-}
-
-pub(crate) fn index(place: usize) -> ValidatorIndex {
-    ValidatorIndex::new(u16::try_from(place).expect("few"))
-}
-
-pub(crate) fn session(client: u8) -> SessionId {
-    SessionId(session_of_key(&[client; 32]))
 }

@@ -50,6 +50,17 @@ fn block(height: u64, parent_id: BlockId) -> LoggedBlock {
     LoggedBlock { header, payload }
 }
 
+fn final_block(block: &LoggedBlock) -> FinalBlock {
+    FinalBlock {
+        id: block.header.id(),
+        header: block.header,
+        payload: Arc::clone(&block.payload),
+        path: None,
+        final_ns: 0,
+        admitted: Vec::new(),
+    }
+}
+
 /// A log of a few heights in segments of 8 KiB, all synced but for the last.
 fn world() -> World {
     let memory = MemoryBackend::new();
@@ -66,25 +77,16 @@ fn world() -> World {
     for height in 1..=HEIGHTS {
         let block = block(height, parent);
         parent = block.header.id();
-        let (id, header) = (parent, block.header);
-        let payload = Arc::clone(&block.payload);
+        let fin = final_block(&block);
         blocks.push(block);
         let mut done = Vec::new();
         let body = JournalOp::Block {
-            id,
-            header,
-            payload: Arc::clone(&payload),
+            id: fin.id,
+            header: fin.header,
+            payload: Arc::clone(&fin.payload),
         };
         journal.append(height, body, &mut done).expect("room");
-        let block = FinalBlock {
-            id,
-            header,
-            payload,
-            path: None,
-            final_ns: 0,
-            admitted: Vec::new(),
-        };
-        let mark = JournalOp::Finalized(Box::new(block));
+        let mark = JournalOp::Finalized(Box::new(fin));
         journal.append(height, mark, &mut done).expect("room");
         for done in done {
             match done {
@@ -106,7 +108,7 @@ fn world() -> World {
                 .expect("it is");
         }
     }
-    let peers = vec![ValidatorIndex::new(1), ValidatorIndex::new(2)];
+    let peers = [1, 2].map(ValidatorIndex::new).to_vec();
     let genesis: Arc<[u8]> = Arc::from(&b"genesis"[..]);
     World {
         scrub: Scrub::new(opened.scrubber, opened.reader, genesis, peers, 1 << 20),

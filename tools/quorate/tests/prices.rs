@@ -1,8 +1,6 @@
 //! `quorate prices` against a running testnet: what the venue takes, what it refuses, and how the
 //! command ends.
 
-#![expect(clippy::unwrap_used, reason = "a test may unwrap, also in its helpers")]
-
 mod common;
 
 use common::{Folder, init, run, run_json, start_four, stop_four, text, wait_until};

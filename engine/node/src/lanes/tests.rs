@@ -681,7 +681,7 @@ fn what_is_too_large_for_the_chain_is_rejected_with_its_reason() {
     let mut lanes = Lanes::new(config);
     let large = entry(1, 1, WireLane::Order, b"nine byte");
     assert_eq!(
-        submit(&mut lanes, 1, &[large.clone()]),
+        submit(&mut lanes, 1, std::slice::from_ref(&large)),
         [Verdict::Rejected(Rejection::TooLarge)]
     );
     // Nor from a peer: a block with it would be invalid.

@@ -261,13 +261,12 @@ pub(super) fn start<S: StateMachine>(
     let identity = ValidatorIdentity::new(Arc::clone(&set), config.own, config.key);
     let net = Net::bind(net_config, Arc::new(identity))?;
     let (peer_address, client_address) = (net.peer_address(), net.client_address());
-    let waker = net.waker();
     let metrics = first_metrics(companions.summary.snapshot, bytes_max);
     let (publisher, finalized) = publisher(config.limits.finalized_queue_max);
     let (is_wanted, durable) = publisher.ends();
     let inlet = Arc::new(Inlet::new(&config.genesis, auth));
     let recorder = diverged.recorder(parts.executor.roots(), &metrics, &inlet);
-    let (asker, controls) = asker(waker.clone());
+    let (asker, controls) = asker(net.waker());
     let http = start_http(config.listen_metrics, &asker, &metrics, &trace)?;
     let core = config.placement.core_of(STAGES - 1);
     let verify = verify_parts(set, config.own, validator_key, core, &metrics)?;
@@ -275,14 +274,8 @@ pub(super) fn start<S: StateMachine>(
     let parts = DedicatedParts {
         own: config.own,
         parts,
-        wire: WireStage::new(
-            net,
-            &config.rates,
-            Arc::clone(&metrics),
-            trace,
-            (clock, public),
-        ),
-        waker,
+        waker: net.waker(),
+        wire: WireStage::new(net, &config.rates, &metrics, trace, (clock, public)),
         sync: companions.sync,
         verify,
         clock,

@@ -123,7 +123,7 @@ impl WireStage {
     pub(crate) fn new(
         net: Net,
         rates: &RateConfig,
-        metrics: Arc<Metrics>,
+        metrics: &Arc<Metrics>,
         trace: Trace,
         (clock, public): (Clock, PublicRing),
     ) -> Self {
@@ -138,7 +138,7 @@ impl WireStage {
             fresh: Vec::new(),
             leader: None,
             clock,
-            metrics,
+            metrics: Arc::clone(metrics),
             faulty_peers: Vec::new(),
             faulty_clients: Vec::new(),
             peers_up: 0,

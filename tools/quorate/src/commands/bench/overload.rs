@@ -154,16 +154,25 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
 impl Fields {
     fn text(&self) -> String {
         let mut facts = table(&["", "peak", "overload"]);
-        let rows: [(&str, fn(&Run) -> Option<f64>); 5] = [
-            ("offered a second", |run| Some(run.offered_per_s)),
-            ("finalized a second", |run| Some(run.goodput_per_s)),
-            ("cancel p50, us", |run| run.cancel_p50_us),
-            ("cancel p99, us", |run| run.cancel_p99_us),
-            ("order p99, us", |run| run.order_p99_us),
+        let names = [
+            "offered a second",
+            "finalized a second",
+            "cancel p50, us",
+            "cancel p99, us",
+            "order p99, us",
         ];
-        for (what, of) in rows {
-            let (peak, overload) = (number(of(&self.peak)), number(of(&self.overload)));
-            facts.add_row(vec![what.to_owned(), peak, overload]);
+        let of = |run: &Run| {
+            [
+                Some(run.offered_per_s),
+                Some(run.goodput_per_s),
+                run.cancel_p50_us,
+                run.cancel_p99_us,
+                run.order_p99_us,
+            ]
+        };
+        let figures = of(&self.peak).into_iter().zip(of(&self.overload));
+        for (what, (peak, overload)) in names.into_iter().zip(figures) {
+            facts.add_row(vec![what.to_owned(), number(peak), number(overload)]);
         }
         let mut text = format!(
             "{:.2} of the peak at {} times the load, {} busy answers\n{facts}",

@@ -37,7 +37,9 @@ const ABOUT: About = About {
                  are neither authenticated nor encrypted",
     batching: "a block a view, all that waits up to 1 MiB; leaders take turns; a block is final \
                when two more stand on it",
-    cannot: "no store that syncs comes with it; no client sessions, no exactly once, no \
+    cannot: "two threads of each node look for work without ever waiting (its event bus and its \
+             block server), so that with fewer cores than those threads hardly anything becomes \
+             final; no store that syncs comes with it; no client sessions, no exactly once, no \
              encryption to the client",
 };
 

@@ -17,6 +17,10 @@ pub const PUBLIC_OUTPUT_BYTES_MAX: usize = 1024 * 1024;
 const BLOCK_BYTES: usize = 96;
 /// A frame that has reached this length takes no further output, bytes.
 const FRAME_BYTES_FULL: usize = 256 * 1024;
+/// Blocks that one frame walks over at most: empty ones add nothing to its length.
+const FRAME_BLOCKS_MAX: u64 = 8_192;
+/// What a block that was walked over counts in a reader's share of a turn, bytes.
+const WALK_BYTES: usize = 16;
 
 /// A place between two events of the public stream: everything of blocks below `height` comes
 /// before it, and the first `index` public outputs of that block.
@@ -185,7 +189,8 @@ impl PublicRing {
         to: StreamPosition,
         frame: &mut PublicFrame,
     ) -> StreamPosition {
-        let end = to.min(self.tip());
+        let last = StreamPosition::before(from.height.saturating_add(FRAME_BLOCKS_MAX));
+        let end = to.min(self.tip()).min(last);
         let mut at = from;
         while at < end && frame.bytes_len() < FRAME_BYTES_FULL {
             let Some(block) = self.block(at.height) else {
@@ -206,6 +211,13 @@ impl PublicRing {
         frame.finish(at);
         at
     }
+}
+
+/// What a frame from `from` to `next` counts in a reader's share of a turn, bytes: its length, and
+/// the blocks below it that told nothing.
+pub(crate) fn cost(from: StreamPosition, next: StreamPosition, frame_bytes: usize) -> usize {
+    let walked = usize::try_from(next.height.saturating_sub(from.height)).unwrap_or(usize::MAX);
+    frame_bytes.saturating_add(walked.saturating_mul(WALK_BYTES))
 }
 
 #[cfg(test)]

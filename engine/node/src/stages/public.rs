@@ -10,7 +10,7 @@ use crate::client_wire::{
     PublicAsk, PublicFrame, PublicMark, PublicState, encode_busy, encode_public_mark,
 };
 use crate::results::BlockResults;
-use crate::streams::{PublicRing, StreamPosition, Unavailable};
+use crate::streams::{PublicRing, StreamPosition, Unavailable, cost};
 use quorate_consensus::types::ValidatorIndex;
 use quorate_net::ClientId;
 use std::collections::{HashMap, VecDeque};
@@ -228,7 +228,7 @@ impl PublicStage {
                     self.frame.begin(leader, id, at);
                     let next = self.ring.write(at, to, &mut self.frame);
                     out.send(client, self.frame.bytes());
-                    told += self.frame.bytes_len();
+                    told += cost(at, next, self.frame.bytes_len());
                     at = next;
                 }
                 self.written = None;
@@ -305,9 +305,9 @@ impl PublicStage {
             let silent = next.height.saturating_sub(one.told.height);
             if !self.frame.is_empty() || silent >= PROGRESS_HEIGHTS {
                 out.send(one.client, self.frame.bytes());
-                *budget = budget.saturating_sub(self.frame.bytes_len());
                 one.told = next;
             }
+            *budget = budget.saturating_sub(cost(one.at, next, self.frame.bytes_len()));
             one.at = next;
         }
         let is_behind = one.at < tip;

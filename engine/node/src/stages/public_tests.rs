@@ -232,3 +232,31 @@ fn silence_is_told_from_time_to_time_so_that_a_position_does_not_grow_old() {
     stage.pump(None, &mut wires);
     assert_eq!(wires.read(ANN, &mut ann.clone()), [format!("Stopped{ann}")]);
 }
+
+/// A chain without public events is nothing to be told and long to walk over.
+#[test]
+fn questions_about_blocks_that_tell_nothing_share_a_turn_like_any_other() {
+    let (mut stage, mut wires) = (
+        PublicStage::new(PublicRing::new(1 << 26)),
+        Wires::of(&[ANN]),
+    );
+    (1..=100_000).for_each(|height| stage.publish(&block(height, 0, 0)));
+    let (from, to) = (StreamPosition::BEGIN, at(100_001, 0));
+    (0..32).for_each(|id| assert!(stage.take(ANN, id, PublicAsk::Range { from, to })));
+    let mut turns = 0;
+    let mut answers = 0;
+    while answers < 32 {
+        stage.pump(None, &mut wires);
+        turns += 1;
+        let frames = wires.queues.insert(ANN.to_bits(), Vec::new());
+        let marks = frames.unwrap_or_default().into_iter().filter(|frame| {
+            let frame = ServerFrame::decode(frame).unwrap().1;
+            matches!(frame, ServerFrame::PublicMark(mark) if mark.state == PublicState::Done)
+        });
+        let told = marks.count();
+        assert!((1..=5).contains(&told), "{told} in one turn");
+        answers += told;
+        assert_eq!(stage.is_unfinished(), answers < 32);
+    }
+    assert!(turns >= 7, "{turns}");
+}

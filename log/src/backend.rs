@@ -64,6 +64,10 @@ pub(crate) trait Backend: Send + Sync + std::fmt::Debug {
     /// as the system knows it to be unwritten, and dropped.
     fn drop_cache(&self, name: &str) -> io::Result<()>;
 
+    /// Lets the system have the memory back that holds a file whose bytes are all synced, and that
+    /// nobody maps or whose mappings were released: later reads come from the disk.
+    fn release_cache(&self, name: &str) -> io::Result<()>;
+
     /// Maps a file for writing. The caller maps each file at most once a claim.
     fn map(&self, name: &str, claim: &Arc<Claim>) -> io::Result<RegionWriter>;
 
@@ -226,8 +230,12 @@ impl Backend for FileBackend {
     }
 
     fn drop_cache(&self, name: &str) -> io::Result<()> {
+        File::open(self.path.join(name))?.sync_all()?;
+        self.release_cache(name)
+    }
+
+    fn release_cache(&self, name: &str) -> io::Result<()> {
         let file = File::open(self.path.join(name))?;
-        file.sync_all()?;
         let advice = rustix::fs::Advice::DontNeed;
         Ok(rustix::fs::fadvise(&file, 0, None, advice)?)
     }

@@ -13,7 +13,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use memmap2::MmapRaw;
+use memmap2::{MmapRaw, UncheckedAdvice};
 
 use crate::claim::Claim;
 use crate::memory::MemoryFile;
@@ -69,6 +69,21 @@ impl Region {
         match &self.memory {
             Memory::Mapped(map) => map.flush_range(offset, bytes_len),
             Memory::Simulated(file) => file.flush(offset, bytes_len),
+        }
+    }
+
+    /// Takes the region's pages out of this process's map, so that the system may have their memory
+    /// back; who reads on gets them from the file again, with the same bytes.
+    ///
+    /// # Errors
+    /// What `madvise` says; nothing has changed then.
+    pub(crate) fn release(&self) -> io::Result<()> {
+        match &self.memory {
+            // SAFETY: the mapping is shared and of a file, so the pages are the file's: taking them
+            // out of the map loses no store (one that is not written yet stays in the page cache),
+            // and a reader's next access brings the same bytes back.
+            Memory::Mapped(map) => unsafe { map.unchecked_advise(UncheckedAdvice::DontNeed) },
+            Memory::Simulated(_) => Ok(()),
         }
     }
 

@@ -92,6 +92,9 @@ impl Preparer {
 fn make_segment(shared: &Shared, number: u32) -> Result<RegionWriter, LogError> {
     let name = segment_name(number);
     let backend = shared.folder.backend.as_ref();
+    // Just before pages are wanted for as many bytes: memory that the system has to find, clear or
+    // ask a hypervisor for costs several times what a page costs that was just given back.
+    shared.release_sealed();
     create_segment(backend, &name, &[], shared.segment_bytes).map_err(|error| match error {
         CreateError::Write(source) => LogError::NoSegment { source },
         CreateError::Sync(source) => {

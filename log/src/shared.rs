@@ -4,7 +4,7 @@
 //! segment is started, synced across, or read.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crate::backend::DataFolder;
@@ -14,6 +14,10 @@ use crate::gaps::Gaps;
 use crate::identity::Identity;
 use crate::map::Region;
 use crate::position::{LogEnd, LogOffset, RecordIndex, RecordRef};
+use crate::segment::segment_name;
+
+/// Sealed and synced segments whose memory is kept.
+const SEALED_IN_MEMORY: u32 = 1;
 
 /// How much room a log takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,6 +57,8 @@ pub(crate) struct Shared {
     synced_offset: AtomicU64,
     synced_index: AtomicU64,
     is_poisoned: AtomicBool,
+    /// Segments below this number have given their memory back.
+    released_before: AtomicU32,
 }
 
 impl Shared {
@@ -83,6 +89,7 @@ impl Shared {
             synced_offset: AtomicU64::new(synced.offset.to_u64()),
             synced_index: AtomicU64::new(synced.index.count()),
             is_poisoned: AtomicBool::new(false),
+            released_before: AtomicU32::new(0),
         }
     }
 
@@ -91,6 +98,35 @@ impl Shared {
         let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
         let place = number.checked_sub(segments.start.offset.segment())?;
         segments.regions.get(place as usize).cloned()
+    }
+
+    /// Gives back the memory of segments that are sealed and synced, but for the newest of them,
+    /// which peers and the application ask for most. A log that grows takes memory for a few
+    /// segments this way, and the next segment is made of pages that this process had before.
+    pub(crate) fn release_sealed(&self) {
+        let synced = self.synced_offset().segment();
+        let until = synced.saturating_sub(SEALED_IN_MEMORY);
+        // Whoever makes segments is alone, under the lock of the handover.
+        let from = self.released_before.load(Ordering::Relaxed);
+        for number in from.max(self.start().offset.segment())..until {
+            self.release_segment(number);
+        }
+        self.released_before
+            .store(until.max(from), Ordering::Relaxed);
+    }
+
+    fn release_segment(&self, number: u32) {
+        let Some(region) = self.segment(number) else {
+            return;
+        };
+        let name = segment_name(number);
+        let released = region
+            .release()
+            .and_then(|()| self.folder.backend.release_cache(&name));
+        // Nothing depends on it but room: a system that cannot do it keeps the pages.
+        if let Err(source) = released {
+            tracing::debug!(name, %source, "the memory of a segment was not given back");
+        }
     }
 
     /// Where the first record of the log stands.

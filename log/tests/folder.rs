@@ -240,3 +240,49 @@ fn unfinished_files_of_a_dead_run_are_removed_and_those_of_others_kept() {
     assert_eq!(names, ["notes.new", "segment-0000000000", "watermark"]);
     edit(&memory, "notes.new", |bytes| assert_eq!(bytes, b"x"));
 }
+
+/// How many bytes of a file this process has in memory, by its own maps.
+#[cfg(target_os = "linux")]
+fn mapped_bytes(file: &str) -> u64 {
+    let maps = fs::read_to_string("/proc/self/smaps").expect("the system tells");
+    let mut lines = maps.lines().skip_while(|line| !line.ends_with(file));
+    let resident = lines.find_map(|line| line.strip_prefix("Rss:"));
+    let kib = resident.expect("the file is mapped").trim();
+    let kib: u64 = kib.trim_end_matches(" kB").parse().expect("a number");
+    kib * 1024
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_growing_log_holds_the_memory_of_its_newest_segments_and_reads_the_others_from_the_disk() {
+    let folder = TestFolder::new();
+    let data = DataFolder::open(folder.path()).unwrap();
+    let config = LogConfig {
+        segment_bytes: 1 << 20,
+        ..config()
+    };
+    let mut log = open(&data, &config, GENESIS).unwrap();
+    let mut expected = Vec::new();
+    let file = |number: u32| format!("{}/segment-{number:010}", folder.path().display());
+    while log.writer.end().offset.segment() < 6 {
+        log.preparer.prepare_next().unwrap();
+        expected.push(payload(expected.len() as u64, 60_000));
+        append(&mut log, &expected[expected.len() - 1]);
+        // Nothing is given back that is not synced.
+        if log.writer.end().offset.segment() < 3 {
+            for number in 0..=log.writer.end().offset.segment() {
+                assert!(mapped_bytes(&file(number)) > 0, "segment {number}");
+            }
+        } else {
+            sync(&mut log);
+        }
+    }
+    log.preparer.prepare_next().unwrap();
+    for number in 0..=4 {
+        assert_eq!(mapped_bytes(&file(number)), 0, "segment {number}");
+    }
+    for number in 5..=6 {
+        assert!(mapped_bytes(&file(number)) > 0, "segment {number}");
+    }
+    assert_eq!(payloads(&log.reader), expected);
+}

@@ -9,10 +9,11 @@
 
 use std::collections::VecDeque;
 
+use quorate::client::SendWindow;
 use quorate_consensus::payload::Lane;
 
 /// Commands of one session that may be unfinalized at one time.
-pub(super) const FLIGHTS_MAX: usize = 32 * 1024;
+pub(super) const FLIGHTS_MAX: usize = quorate::client::SEND_WINDOW_MAX as usize;
 /// Bytes of command bodies that one session may hold for sending again.
 pub(super) const FLIGHT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Emptied bodies kept for reuse.
@@ -97,6 +98,8 @@ pub(super) struct Ledger {
     owed: usize,
     body_bytes: usize,
     hold_until_ns: u64,
+    /// How many may be sent and not final: the rule of the client library.
+    window: SendWindow,
     spare: Vec<Vec<u8>>,
     counts: Counts,
 }
@@ -113,6 +116,7 @@ impl Ledger {
             owed: 0,
             body_bytes: 0,
             hold_until_ns: 0,
+            window: SendWindow::default(),
             spare: Vec::new(),
             counts: Counts::default(),
         }
@@ -216,6 +220,9 @@ impl Ledger {
             return None;
         }
         self.skip_sent();
+        if self.window.room(self.cursor as u64) == 0 {
+            return None;
+        }
         let flight = self.flights.get_mut(self.cursor)?;
         flight.stage = Stage::Sent;
         let seq = self.first_seq + self.cursor as u64;
@@ -269,6 +276,10 @@ impl Ledger {
         if self.flights[index].stage == Stage::Sent {
             self.again(index);
         }
+        // Held already: another answer to what was sent before the hold.
+        if now_ns >= self.hold_until_ns {
+            self.window.on_refused(index as u64);
+        }
         self.hold_until_ns = self
             .hold_until_ns
             .max(now_ns.saturating_add(retry_after_ns));
@@ -319,6 +330,7 @@ impl Ledger {
         let body = core::mem::take(&mut flight.body);
         self.recycle(body);
         self.counts.finalized += 1;
+        self.window.on_finalized(1);
         while self
             .flights
             .front()
@@ -552,5 +564,27 @@ mod tests {
         assert_eq!(ledger.on_finalized(2), Some(10));
         assert_eq!(ledger.on_finalized(1), Some(0));
         assert_eq!(sent(&mut ledger, 0), [3, 4]);
+    }
+
+    #[test]
+    fn after_a_busy_answer_fewer_are_on_their_way_at_one_time() {
+        let mut ledger = with_commands(2_000);
+        assert_eq!(sent(&mut ledger, 0).len(), 2_000);
+        for seq in 1..=1_000 {
+            ledger.on_accepted(seq);
+        }
+        for seq in 1_001..=2_000 {
+            ledger.on_busy(seq, 5, 10);
+        }
+        assert!(
+            sent(&mut ledger, 20).is_empty(),
+            "1,000 were taken, 750 may be"
+        );
+        for seq in 1..=1_000 {
+            ledger.on_finalized(seq);
+        }
+        let again = sent(&mut ledger, 20);
+        assert_eq!(again[0], 1_001);
+        assert!((750..1_000).contains(&again.len()), "{}", again.len());
     }
 }

@@ -77,6 +77,10 @@ pub(super) fn run(
     };
     open.send_all(stop, tell)?;
     open.drain(stop)?;
+    // Last: making what was never taken takes time in which nobody would listen to results.
+    if !stop.load(Ordering::Relaxed) {
+        open.source.offer_rest();
+    }
     Ok(open.source.offered())
 }
 
@@ -121,9 +125,6 @@ impl<T: Target> OpenLoop<'_, T> {
             let wake = next.map(|next| next.max(now + batch));
             let wake = wake.into_iter().chain([end, tell_at]).min();
             self.target.turn(now, wake)?;
-        }
-        if !stop.load(Ordering::Relaxed) {
-            self.source.offer_rest();
         }
         Ok(())
     }

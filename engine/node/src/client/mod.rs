@@ -16,6 +16,7 @@ mod identity;
 mod pending;
 mod public;
 mod quorum;
+mod send_window;
 mod sessions;
 mod taking;
 mod watch;
@@ -24,6 +25,7 @@ pub use blocking::{Client, Finalized};
 pub use event::ClientEvent;
 pub use public::{PublicClient, PublicItem, PublicOptions, PublicReader, PublicUpdate};
 pub use quorum::Trust;
+pub use send_window::{COMMANDS_MAX as SEND_WINDOW_MAX, SendWindow};
 pub use sessions::{ClientOptions, ClientRef, Clients};
 
 use crate::streams::StreamPosition;

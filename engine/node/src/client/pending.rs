@@ -10,6 +10,7 @@
 //! ```
 //! Invariant: `first <= sent <= next`, and the queue holds exactly `first .. next`.
 
+use super::send_window::SendWindow;
 use crate::auth::CommandAuth;
 use crate::client_wire::{ClientFrameWriter, Outcome, Rejection, Verdict, VerdictRun};
 use crate::keys::KeyPair;
@@ -60,6 +61,8 @@ pub(super) struct Pending {
     lengths: VecDeque<u32>,
     /// Nothing is sent before, after a validator was busy.
     hold_until: Option<Instant>,
+    /// How many may be sent and not final.
+    window: SendWindow,
     /// Last time that something was finalized, or that the queue began to fill.
     progressed_at: Instant,
     body: Vec<u8>,
@@ -80,6 +83,7 @@ impl Pending {
             sent_at: 0,
             lengths: VecDeque::new(),
             hold_until: None,
+            window: SendWindow::default(),
             progressed_at: now,
             body: Vec::new(),
         }
@@ -181,15 +185,20 @@ impl Pending {
         seq
     }
 
-    /// Writes one Submit of what has not been sent; says how many commands. Zero while held back.
+    /// Writes one Submit of what has not been sent; says how many commands. Zero while held back,
+    /// and while as many are on their way as the validator is thought to have room for.
     pub(super) fn write_submit(&self, now: Instant, frame: &mut Vec<u8>) -> u32 {
         if self.unsent() == 0 || self.hold_until.is_some_and(|until| now < until) {
             return 0;
         }
+        let on_their_way = self.sent - self.first;
+        let room = self.window.room(on_their_way) as usize;
+        if room == 0 {
+            return 0;
+        }
         let mut writer = ClientFrameWriter::submit(frame);
         let mut at = self.sent_at;
-        let skip = (self.sent - self.first) as usize;
-        for &length in self.lengths.range(skip..) {
+        for &length in self.lengths.range(on_their_way as usize..).take(room) {
             let end = at + length as usize;
             if !writer.push(&self.bytes[at..end]) {
                 break;
@@ -247,6 +256,10 @@ impl Pending {
         match run.verdict {
             Verdict::Accepted => Change::None,
             Verdict::Busy { retry_after_us } => {
+                // Held already: another answer to what was sent before the hold.
+                if self.hold_until.is_none() {
+                    self.window.on_refused(seq_first - self.first);
+                }
                 self.hold(u64::from(retry_after_us), now);
                 self.rewind_to(seq_first);
                 Change::None
@@ -283,6 +296,7 @@ impl Pending {
             Outcome::Applied | Outcome::Duplicate => {
                 // Whoever applied this one has applied those before it.
                 let passed = seq - self.first;
+                self.window.on_finalized(passed + 1);
                 self.finalize_through(seq);
                 self.progressed_at = now;
                 Change::Finalized { passed }

@@ -302,6 +302,8 @@ impl<F: FnMut(ClientRef, ClientEvent<'_>)> Taking<'_, F> {
         self.take_change(place, change, seq);
         match change {
             Change::Finalized { .. } => {
+                // There is room for what waited for it.
+                self.table.soil(place);
                 self.tell(
                     place,
                     ClientEvent::Result {

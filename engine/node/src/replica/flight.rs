@@ -1,50 +1,97 @@
 //! Own proposals that are not final.
 //!
-//! Owns how many bytes they have, which bounds what a cancel stands behind: beyond
-//! [`FLIGHT_BYTES_MAX`] orders wait in the pool, where a cancel passes them, and not in blocks,
-//! where it cannot. Never: the pipeline's own bound, which is the consensus' and counts blocks.
+//! Owns how many bytes they have, and how many they may have, which bounds what a cancel stands
+//! behind: beyond that orders wait in the pool, where a cancel passes them, and not in blocks,
+//! where it cannot. The bound follows the time that blocks take: bytes that wait in flight make
+//! nothing final sooner. Never: the pipeline's own bound, which is the consensus' and counts
+//! blocks.
 
 use quorate_consensus::types::Height;
 use std::collections::VecDeque;
 
-/// Bytes of own blocks in flight from which on only cancels are proposed: what a fast network needs
-/// to be busy, and some 20 milliseconds of a gigabit.
+/// Bytes of own blocks in flight from which on only cancels are proposed, at most: what a fast
+/// network needs to be busy, and some 20 milliseconds of a gigabit.
 pub(super) const FLIGHT_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// The same at least: a block of the size that is aimed at, so that one more is always on its way.
+const FLIGHT_BYTES_MIN: usize = 256 * 1024;
+/// By so much the bound rises with a block that was final in time.
+const RISE_BYTES: usize = 16 * 1024;
+/// Longest time to finality at which the bound still rises.
+const IN_TIME_NS: u64 = 20_000_000;
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Flight {
-    /// Height and bytes, lowest first.
-    blocks: VecDeque<(Height, usize)>,
+    /// Lowest first.
+    blocks: VecDeque<Block>,
     bytes: usize,
+    bytes_max: usize,
+    /// Blocks up to here were proposed before the bound last fell: that they took long too is why
+    /// it fell.
+    cut: Height,
+}
+
+#[derive(Debug)]
+struct Block {
+    height: Height,
+    bytes: usize,
+    proposed_ns: u64,
+}
+
+impl Default for Flight {
+    fn default() -> Self {
+        Self {
+            blocks: VecDeque::new(),
+            bytes: 0,
+            bytes_max: FLIGHT_BYTES_MAX,
+            cut: Height::ZERO,
+        }
+    }
 }
 
 impl Flight {
     /// Forgets what is final, and what was given up: the next proposal has height `next`.
-    pub(super) fn settle(&mut self, finalized: Height, next: Height) {
-        while let Some(&(height, bytes)) = self.blocks.front()
-            && height <= finalized
+    pub(super) fn settle(&mut self, now_ns: u64, finalized: Height, next: Height) {
+        while let Some(block) = self.blocks.front()
+            && block.height <= finalized
         {
-            self.bytes -= bytes;
+            let took_ns = now_ns.saturating_sub(block.proposed_ns);
+            let height = block.height;
+            self.bytes -= block.bytes;
             self.blocks.pop_front();
+            self.learn(took_ns, height);
         }
-        while let Some(&(height, bytes)) = self.blocks.back()
-            && height >= next
+        while let Some(block) = self.blocks.back()
+            && block.height >= next
         {
-            self.bytes -= bytes;
+            self.bytes -= block.bytes;
             self.blocks.pop_back();
         }
     }
 
+    /// A block took so long to be final.
+    fn learn(&mut self, took_ns: u64, height: Height) {
+        if took_ns <= IN_TIME_NS {
+            self.bytes_max = (self.bytes_max + RISE_BYTES).min(FLIGHT_BYTES_MAX);
+        } else if height > self.cut {
+            self.bytes_max = (self.bytes_max / 2).max(FLIGHT_BYTES_MIN);
+            self.cut = self.blocks.back().map_or(height, |last| last.height);
+        }
+    }
+
     /// A block of this height is proposed.
-    pub(super) fn push(&mut self, height: Height, bytes: usize) {
-        self.blocks.push_back((height, bytes));
+    pub(super) fn push(&mut self, now_ns: u64, height: Height, bytes: usize) {
+        self.blocks.push_back(Block {
+            height,
+            bytes,
+            proposed_ns: now_ns,
+        });
         self.bytes += bytes;
     }
 
     /// Whether orders are to wait.
     pub(super) const fn is_full(&self) -> bool {
-        self.bytes >= FLIGHT_BYTES_MAX
+        self.bytes >= self.bytes_max
     }
 }
 
@@ -52,23 +99,59 @@ impl Flight {
 mod tests {
     use super::*;
 
+    const MS: u64 = 1_000_000;
+
     #[test]
     fn what_is_final_or_given_up_no_longer_counts() {
         let mut flight = Flight::default();
         let height = Height::new;
         for number in 1..=4 {
-            flight.push(height(number), FLIGHT_BYTES_MAX / 4);
+            flight.push(0, height(number), FLIGHT_BYTES_MAX / 4);
         }
         assert!(flight.is_full());
-        flight.settle(height(1), height(5));
+        flight.settle(0, height(1), height(5));
         assert!(!flight.is_full());
-        flight.push(height(5), FLIGHT_BYTES_MAX);
+        flight.push(0, height(5), FLIGHT_BYTES_MAX);
         assert!(flight.is_full());
         // A window failed, and the next one begins above block 2.
-        flight.settle(height(1), height(3));
+        flight.settle(0, height(1), height(3));
         assert!(!flight.is_full());
         assert_eq!(flight.bytes, FLIGHT_BYTES_MAX / 4);
-        flight.settle(height(9), height(10));
+        flight.settle(0, height(9), height(10));
         assert_eq!((flight.bytes, flight.blocks.len()), (0, 0));
+    }
+
+    /// Proposes until it is full; how many bytes then are in flight.
+    fn fill(flight: &mut Flight, now_ns: u64, next: &mut u64) -> usize {
+        while !flight.is_full() {
+            flight.push(now_ns, Height::new(*next), 64 * 1024);
+            *next += 1;
+        }
+        flight.bytes
+    }
+
+    #[test]
+    fn what_waits_longer_than_it_needs_to_waits_in_the_pool() {
+        let (mut flight, mut next, mut now_ns) = (Flight::default(), 1, 0);
+        assert_eq!(fill(&mut flight, now_ns, &mut next), FLIGHT_BYTES_MAX);
+        // 32 blocks that all took 75 ms: one cut, for they were proposed before it.
+        now_ns += 75 * MS;
+        flight.settle(now_ns, Height::new(next - 1), Height::new(next));
+        assert_eq!(fill(&mut flight, now_ns, &mut next), FLIGHT_BYTES_MAX / 2);
+        for _ in 0..10 {
+            now_ns += 50 * MS;
+            flight.settle(now_ns, Height::new(next - 1), Height::new(next));
+            fill(&mut flight, now_ns, &mut next);
+        }
+        assert_eq!(flight.bytes, FLIGHT_BYTES_MIN, "never below a block");
+        for _ in 0..200 {
+            now_ns += 5 * MS;
+            flight.settle(now_ns, Height::new(next - 1), Height::new(next));
+            fill(&mut flight, now_ns, &mut next);
+        }
+        assert_eq!(
+            flight.bytes, FLIGHT_BYTES_MAX,
+            "a fast network is kept busy"
+        );
     }
 }

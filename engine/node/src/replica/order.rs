@@ -339,7 +339,7 @@ impl OrderStage {
             {
                 Disposition::Applied => {
                     has_proposed = true;
-                    self.flight.push(room.height, bytes);
+                    self.flight.push(now.mono_ns, room.height, bytes);
                 }
                 Disposition::Ignored(_) | Disposition::Fault(_) => {
                     // The payload is in no block: its commands are still to be proposed.
@@ -360,7 +360,7 @@ impl OrderStage {
     /// in it wait although none is left to be proposed.
     fn next_payload(&mut self, now: Now, room: &ProposalRoom) -> Option<Arc<[u8]>> {
         let finalized = self.consensus.finalized().height;
-        self.flight.settle(finalized, room.height);
+        self.flight.settle(now.mono_ns, finalized, room.height);
         let lanes = if self.flight.is_full() {
             &Lane::ALL[..1]
         } else {

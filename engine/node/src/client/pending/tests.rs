@@ -250,3 +250,25 @@ fn nothing_is_lost_or_made_twice_whatever_is_refused() {
     }
     assert!(applied > 500, "only {applied} of {made}");
 }
+
+#[test]
+fn after_a_refusal_less_is_sent_at_one_time_and_more_again_as_commands_become_final() {
+    let mut fixture = Fixture::with(2_000);
+    let first = fixture.send();
+    assert_eq!(first.len(), 2_000, "nobody was ever refused");
+    let busy = Verdict::Busy { retry_after_us: 0 };
+    fixture.verdict(1, 1_000, Verdict::Accepted);
+    fixture.verdict(1_001, 600, busy);
+    // Another answer to the same sending cuts nothing more.
+    fixture.verdict(1_601, 400, busy);
+    fixture.now += RETRY_MIN;
+    // 1,000 were taken, so 750 are to be on their way.
+    assert!(fixture.send().is_empty());
+    fixture.applied(250);
+    let more = fixture.send();
+    assert_eq!(more.first(), Some(&1_001));
+    assert!((1..=60).contains(&more.len()), "{}", more.len());
+    fixture.applied(more[more.len() - 1]);
+    let last = fixture.send();
+    assert!((750..1_000).contains(&last.len()), "{}", last.len());
+}

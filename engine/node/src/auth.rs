@@ -9,6 +9,7 @@
 //! what was checked once is looked up. What the memory has lost is checked again, with the same
 //! answer: the memory saves work and decides nothing.
 
+mod ahead;
 mod recent;
 
 use std::collections::HashMap;
@@ -23,6 +24,7 @@ use rand_core::SeedableRng as _;
 
 use crate::genesis::{Auth, Genesis};
 use crate::state_machine::SessionId;
+pub(crate) use ahead::Ahead;
 use recent::Recent;
 
 /// Verdicts kept in each of two generations; the last 65,536 at least are known.
@@ -143,13 +145,23 @@ impl CommandAuth {
         commands: &[(CommandView<'_>, [u8; 32])],
         check: &mut impl SignatureCheck,
     ) -> Vec<bool> {
-        let Some(chain) = &self.chain else {
-            return vec![true; commands.len()];
-        };
         let names: Vec<[u8; 32]> = commands
             .iter()
             .map(|(view, key)| verdict_name(key, view.entry))
             .collect();
+        self.check_named(commands, &names, check)
+    }
+
+    /// The same, where the names of the verdicts are known.
+    fn check_named(
+        &self,
+        commands: &[(CommandView<'_>, [u8; 32])],
+        names: &[[u8; 32]],
+        check: &mut impl SignatureCheck,
+    ) -> Vec<bool> {
+        let Some(chain) = &self.chain else {
+            return vec![true; commands.len()];
+        };
         let mut verdicts: Vec<Option<bool>> = {
             let known = self.verdicts.lock();
             names.iter().map(|name| known.get(name).copied()).collect()
@@ -171,6 +183,11 @@ impl CommandAuth {
             .collect();
         self.announce(commands, &verdicts);
         verdicts
+    }
+
+    /// Whether there is a verdict of this name.
+    fn is_known(&self, name: &[u8; 32]) -> bool {
+        self.chain.is_none() || self.verdicts.lock().get(name).is_some()
     }
 
     /// Good opening commands make their keys known to the checks of what follows them.

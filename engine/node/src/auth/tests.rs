@@ -152,6 +152,55 @@ fn what_was_checked_at_admission_is_not_checked_again_in_a_block() {
     assert_eq!(check.1, 40, "nothing was checked twice");
 }
 
+/// Counts the batches as well.
+struct Batches(BatchCheck, Vec<usize>);
+
+impl SignatureCheck for Batches {
+    fn check(&mut self, items: &[SignatureItem<'_>]) -> Vec<bool> {
+        self.1.push(items.len());
+        self.0.check(items)
+    }
+}
+
+#[test]
+fn what_waits_in_several_blocks_is_one_batch_and_nothing_stands_in_it_twice() {
+    let auth = auth();
+    let signer = KeyPair::from_seed(&[7; 32]);
+    let key = signer.public();
+    let mut blocks: Vec<Vec<u8>> = (1..=6_u64)
+        .map(|seq| entry(&key, seq, Some(&signature(&auth, &signer, &key, seq))))
+        .collect();
+    // One of them is forged, and one was forwarded besides.
+    blocks[3] = entry(&key, 4, Some(&signature(&auth, &signer, &key, 5)));
+    blocks.push(blocks[1].clone());
+    let mut check = Batches(auth.batch_check(0), Vec::new());
+    let views = |block: usize| parse_entries(&blocks[block]).unwrap();
+    let mut ahead = Ahead::new(&auth, 4);
+    let walked: Vec<usize> = [0, 1, 6, 2, 3]
+        .map(|block| ahead.walk(views(block), KeySource::Known))
+        .to_vec();
+    assert_eq!(walked, [1; 5], "the key comes with the opening command");
+    assert!(ahead.is_full());
+    assert_eq!(ahead.walk(views(4), KeySource::Known), 0);
+    assert_eq!(
+        ahead.walk(views(6), KeySource::Known),
+        1,
+        "it is in already"
+    );
+    ahead.check(&mut check);
+    assert_eq!(check.1, [4]);
+    let mut seen = Vec::new();
+    for block in &blocks {
+        let on = |_: &CommandView<'_>, checked| seen.push(checked);
+        auth.check_run(block, KeySource::Known, &mut check, on)
+            .unwrap();
+    }
+    let mut expected = [Checked::Good; 7];
+    expected[3] = Checked::Bad;
+    assert_eq!(seen, expected);
+    assert_eq!(check.1, [4, 1, 1], "only what was not in the batch");
+}
+
 #[test]
 fn a_verdict_is_that_of_one_key_and_one_spelling() {
     let auth = auth();

@@ -57,8 +57,8 @@ impl SendWindow {
         };
     }
 
-    /// A validator had no room behind `taken` commands that wait for finality. To be called once for
-    /// all that was refused of one sending.
+    /// A validator had no room behind `taken` commands that wait for finality. To be called once
+    /// for all that was refused of one sending.
     pub const fn on_refused(&mut self, taken: u64) {
         let left = taken.saturating_mul(CUT_QUARTERS) / 4;
         // Refusals of what was sent before a cut, which come after it, do not widen it.

@@ -6,15 +6,16 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use quorate_consensus::payload::{CommandView, parse_entries};
+use quorate_consensus::payload::{CommandView, Commands, parse_entries};
 use quorate_consensus::types::{BlockId, ValidatorIndex};
 
-use crate::auth::{BatchCheck, Checked, CommandAuth, KeySource};
+use crate::auth::{Ahead, BATCH_COMMANDS, BatchCheck, Checked, CommandAuth, KeySource};
 use crate::executor::FinalBlock;
 use crate::lanes::commands_of_block;
 
-/// Signatures checked in one turn at most, so that the next vote waits for no more than these.
-pub(crate) const CHECKS_PER_TURN: usize = 64;
+/// Signatures checked in one turn at most, so that the next vote waits for no more than these: two
+/// or three milliseconds, in one batch of all that waits.
+pub(crate) const CHECKS_PER_TURN: usize = BATCH_COMMANDS;
 /// Checks that may wait. One more and the oldest is left out: a block's is made before it is
 /// executed anyway, and what a peer forwarded comes again.
 const WAITING_MAX: usize = 1024;
@@ -84,13 +85,55 @@ pub(crate) fn check_forwarded(
 pub(super) struct PieceChecks {
     auth: Arc<CommandAuth>,
     check: BatchCheck,
-    waiting: VecDeque<Check>,
-    /// Commands of the first waiting block that are checked.
-    waiting_at: usize,
+    waiting: VecDeque<Piece<Check>>,
     /// Final blocks that wait for their signatures, lowest first.
-    held: VecDeque<Box<FinalBlock>>,
-    /// Commands of the first of them that are checked.
-    held_at: usize,
+    held: VecDeque<Piece<Box<FinalBlock>>>,
+}
+
+/// Something of which the first `at` commands are checked.
+#[derive(Debug)]
+struct Piece<T> {
+    of: T,
+    at: usize,
+    is_done: bool,
+}
+
+impl<T> Piece<T> {
+    const fn new(of: T) -> Self {
+        Self {
+            of,
+            at: 0,
+            is_done: false,
+        }
+    }
+}
+
+/// Puts the commands of pieces, each given with how many of it are checked, into a batch until it
+/// is full. How far each was walked then, and whether to its end.
+fn walk<'a>(
+    pieces: impl Iterator<Item = (usize, Option<Commands<'a>>)>,
+    ahead: &mut Ahead<'a>,
+) -> Vec<(usize, bool)> {
+    let mut places = Vec::new();
+    for (at, commands) in pieces {
+        if ahead.is_full() {
+            break;
+        }
+        // What is malformed is refused by whoever is to use it.
+        let Some(commands) = commands else {
+            places.push((at, true));
+            continue;
+        };
+        let at = at + ahead.walk(commands.clone().skip(at), KeySource::Known);
+        places.push((at, at >= commands.count()));
+    }
+    places
+}
+
+fn note<T>(pieces: &mut VecDeque<Piece<T>>, places: Vec<(usize, bool)>) {
+    for (piece, (at, is_done)) in pieces.iter_mut().zip(places) {
+        (piece.at, piece.is_done) = (at, is_done);
+    }
 }
 
 impl PieceChecks {
@@ -99,9 +142,7 @@ impl PieceChecks {
             check: auth.batch_check(1),
             auth,
             waiting: VecDeque::new(),
-            waiting_at: 0,
             held: VecDeque::new(),
-            held_at: 0,
         }
     }
 
@@ -121,13 +162,12 @@ impl PieceChecks {
     pub(super) fn ask(&mut self, check: Check) {
         if self.waiting.len() >= WAITING_MAX {
             self.waiting.pop_front();
-            self.waiting_at = 0;
         }
-        self.waiting.push_back(check);
+        self.waiting.push_back(Piece::new(check));
     }
 
     pub(super) fn hold(&mut self, block: Box<FinalBlock>) {
-        self.held.push_back(block);
+        self.held.push_back(Piece::new(block));
     }
 
     /// Whether a client's submission is signed throughout, each by `key`.
@@ -141,65 +181,41 @@ impl PieceChecks {
         all
     }
 
-    /// Goes on with the final blocks; gives the next one whose signatures are all checked. What is
-    /// left of `budget` is for other checks.
-    pub(super) fn next_executable(&mut self, budget: &mut usize) -> Option<Box<FinalBlock>> {
-        let block = self.held.front()?;
-        if !check_piece(
-            &self.auth,
-            &mut self.check,
-            &block.payload,
-            &mut self.held_at,
-            budget,
-        ) {
-            return None;
-        }
-        self.held_at = 0;
-        self.held.pop_front()
+    /// Checks the next `commands_max` commands that nobody has checked, of final blocks first, in
+    /// one batch.
+    pub(super) fn go_on(&mut self, commands_max: usize) {
+        let mut ahead = Ahead::new(&self.auth, commands_max);
+        let held = self.held.iter();
+        let held = held.map(|piece| (piece.at, commands_of_block(&piece.of.payload).ok()));
+        let held = walk(held, &mut ahead);
+        let waiting = self.waiting.iter().map(|piece| {
+            let commands = match &piece.of {
+                Check::Block { payload, .. } => commands_of_block(payload),
+                Check::Forwarded { commands, .. } => parse_entries(commands),
+            };
+            (piece.at, commands.ok())
+        });
+        let waiting = walk(waiting, &mut ahead);
+        ahead.check(&mut self.check);
+        note(&mut self.held, held);
+        note(&mut self.waiting, waiting);
     }
 
-    /// Goes on with what is to be checked besides; forwarded commands come out.
-    pub(super) fn go_on(&mut self, budget: &mut usize, forwarded: &mut Vec<CheckedForward>) {
-        while *budget > 0
-            && let Some(check) = self.waiting.front()
-        {
-            match check {
-                Check::Block { payload, .. } => {
-                    let at = &mut self.waiting_at;
-                    if !check_piece(&self.auth, &mut self.check, payload, at, budget) {
-                        return;
-                    }
-                }
-                Check::Forwarded { from, commands } => {
-                    // A run is at most a frame long and is checked as a whole.
-                    let count = parse_entries(commands).map_or(0, Iterator::count);
-                    *budget = budget.saturating_sub(count);
-                    let (auth, check) = (&self.auth, &mut self.check);
-                    forwarded.push(check_forwarded(auth, check, *from, commands));
-                }
+    /// The next final block whose signatures are all checked.
+    pub(super) fn next_executable(&mut self) -> Option<Box<FinalBlock>> {
+        let block = self.held.pop_front_if(|block| block.is_done)?;
+        Some(block.of)
+    }
+
+    /// The next forwarded commands that are all checked.
+    pub(super) fn next_forwarded(&mut self) -> Option<CheckedForward> {
+        while let Some(piece) = self.waiting.pop_front_if(|piece| piece.is_done) {
+            if let Check::Forwarded { from, commands } = piece.of {
+                // Each finds its verdict made.
+                let (auth, check) = (&self.auth, &mut self.check);
+                return Some(check_forwarded(auth, check, from, &commands));
             }
-            self.waiting_at = 0;
-            self.waiting.pop_front();
         }
+        None
     }
-}
-
-/// Checks the next commands of a block, within `budget`; whether all are checked now.
-fn check_piece(
-    auth: &CommandAuth,
-    check: &mut BatchCheck,
-    payload: &[u8],
-    at: &mut usize,
-    budget: &mut usize,
-) -> bool {
-    // A malformed block is refused at its execution, which ends this validator.
-    let Ok(commands) = commands_of_block(payload) else {
-        return true;
-    };
-    let mut done = 0;
-    let piece = commands.clone().skip(*at).take(*budget);
-    auth.check_part(piece, KeySource::Known, check, |_, _| done += 1);
-    *budget -= done;
-    *at += done;
-    *at >= commands.count()
 }

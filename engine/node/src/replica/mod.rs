@@ -403,18 +403,17 @@ impl<S: StateMachine> Replica<S> {
         for check in self.out.checks.drain(..) {
             self.checks.ask(check);
         }
-        let mut budget = CHECKS_PER_TURN;
-        while let Some(block) = self.checks.next_executable(&mut budget) {
+        self.checks.go_on(CHECKS_PER_TURN);
+        while let Some(block) = self.checks.next_executable() {
             self.execute(now, &block, outbox)?;
         }
-        let mut forwarded = Vec::new();
-        self.checks.go_on(&mut budget, &mut forwarded);
-        for forward in &forwarded {
-            if self.order.take_forwarded(now, forward) {
+        while let Some(forward) = self.checks.next_forwarded() {
+            if self.order.take_forwarded(now, &forward) {
                 outbox.events.push(Event::PeerFault(forward.from));
             }
+            self.is_unfinished = true;
         }
-        self.is_unfinished |= !self.checks.is_idle() || !forwarded.is_empty();
+        self.is_unfinished |= !self.checks.is_idle();
         Ok(())
     }
 

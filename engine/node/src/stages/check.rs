@@ -7,7 +7,7 @@
 //! them all.
 
 use super::wire::Caller;
-use crate::auth::{BATCH_COMMANDS, BatchCheck, Checked, CommandAuth, KeySource};
+use crate::auth::{Ahead, BatchCheck, Checked, CommandAuth, KeySource};
 use crate::lanes::{CommandVerdict, Rejection, Verdict, commands_of_block};
 use crate::profiles::Placement;
 use crate::queues::{NetSender, Submitted, ToNet, ToOrder};
@@ -15,7 +15,7 @@ use crate::replica::{Check, check_forwarded};
 use crate::state_machine::SessionId;
 use crossbeam::channel::{Receiver, Sender, select, unbounded};
 use parking_lot::{Condvar, Mutex};
-use quorate_consensus::payload::{CommandView, Lane, parse_entries};
+use quorate_consensus::payload::{CommandView, Commands, Lane, parse_entries};
 use quorate_consensus::types::{BlockId, ValidatorIndex};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -99,6 +99,18 @@ struct BlockPart {
     part: usize,
     parts: usize,
     in_flight: InFlight,
+}
+
+impl BlockPart {
+    /// Those of the block's commands that are this worker's.
+    fn of_mine<'a>(
+        &self,
+        commands: Commands<'a>,
+    ) -> impl Iterator<Item = CommandView<'a>> + use<'a> {
+        let (part, parts) = (self.part, self.parts);
+        let all = commands.enumerate();
+        all.filter_map(move |(place, view)| (place / STRIDE % parts == part).then_some(view))
+    }
 }
 
 impl Drop for BlockPart {
@@ -291,21 +303,28 @@ impl Worker {
 
     /// Small jobs make one batch; each then finds its verdicts made.
     fn check_together(&mut self, jobs: &[Job]) {
-        let mut items = Vec::new();
+        let mut ahead = Ahead::new(&self.auth, usize::MAX);
         for job in jobs {
-            let Job::Submit(from, entries) = job else {
-                continue;
-            };
-            let own = |view: &CommandView<'_>| *view.session == from.session.0;
-            let Ok(views) = parse_entries(entries) else {
-                continue;
-            };
-            items.extend(views.filter(own).map(|view| (view, from.key)));
+            match job {
+                Job::Submit(from, entries) => {
+                    if let Ok(views) = parse_entries(entries) {
+                        ahead.walk(views, KeySource::Connection(from.key));
+                    }
+                }
+                Job::Forwarded(_, commands) => {
+                    if let Ok(views) = parse_entries(commands) {
+                        ahead.walk(views, KeySource::Known);
+                    }
+                }
+                Job::Block(part) => {
+                    if let Ok(views) = commands_of_block(&part.payload) {
+                        ahead.walk(part.of_mine(views), KeySource::Known);
+                    }
+                }
+            }
         }
-        for batch in items.chunks(BATCH_COMMANDS) {
-            // The verdicts are kept where each job will look.
-            self.auth.check(batch, &mut self.check);
-        }
+        // The verdicts are kept where each job will look.
+        ahead.check(&mut self.check);
     }
 
     fn do_one(&mut self, job: Job) {
@@ -334,9 +353,7 @@ impl Worker {
                 let Ok(commands) = commands_of_block(&part.payload) else {
                     return;
                 };
-                let mine = commands.enumerate().filter_map(|(place, view)| {
-                    (place / STRIDE % part.parts == part.part).then_some(view)
-                });
+                let mine = part.of_mine(commands);
                 self.auth
                     .check_part(mine, KeySource::Known, &mut self.check, |_, _| {});
             }
@@ -355,14 +372,19 @@ fn is_urgent(entries: &[u8]) -> bool {
 pub(crate) struct Submissions {
     auth: Arc<CommandAuth>,
     check: BatchCheck,
-    /// The first one is being checked.
-    waiting: VecDeque<(Caller, Box<[u8]>)>,
+    waiting: VecDeque<Waiting>,
     /// Of cancels alone.
-    urgent: VecDeque<(Caller, Box<[u8]>)>,
+    urgent: VecDeque<Waiting>,
     bytes: usize,
-    /// Commands of the first one that are checked, and those of them that are bad.
+}
+
+/// A submission of which the first `at` commands are checked.
+#[derive(Debug)]
+struct Waiting {
+    from: Caller,
+    entries: Box<[u8]>,
     at: usize,
-    bad: Vec<CommandVerdict>,
+    is_done: bool,
 }
 
 impl Submissions {
@@ -373,8 +395,6 @@ impl Submissions {
             waiting: VecDeque::new(),
             urgent: VecDeque::new(),
             bytes: 0,
-            at: 0,
-            bad: Vec::new(),
         }
     }
 
@@ -411,43 +431,60 @@ impl Submissions {
             return Err(views.unwrap_or_default());
         }
         self.bytes += entries.len();
-        if is_urgent(entries) {
-            self.urgent.push_back((from, entries.into()));
+        let queue = if is_urgent(entries) {
+            &mut self.urgent
         } else {
-            self.waiting.push_back((from, entries.into()));
-        }
+            &mut self.waiting
+        };
+        queue.push_back(Waiting {
+            from,
+            entries: entries.into(),
+            at: 0,
+            is_done: false,
+        });
         Ok(())
     }
 
-    /// Goes on with the first submission, within `budget`; gives it when it is done.
-    pub(crate) fn next(&mut self, budget: &mut usize) -> Option<Submission> {
-        // One that is begun is ended first.
-        if self.at == 0
-            && let Some(urgent) = self.urgent.pop_front()
-        {
-            self.waiting.push_front(urgent);
-        }
-        let (from, entries) = self.waiting.front()?;
-        let mut done = 0;
-        if let Ok(views) = parse_entries(entries) {
-            let count = views.clone().count();
-            let piece = views.skip(self.at).take(*budget);
-            let (bad, key) = (&mut self.bad, KeySource::Connection(from.key));
-            let on = |view: &CommandView<'_>, checked| {
-                done += 1;
-                note_bad(bad, view, checked);
-            };
-            self.auth.check_part(piece, key, &mut self.check, on);
-            self.at += done;
-            *budget -= done;
-            if self.at < count {
-                return None;
+    /// Checks the next `commands_max` commands that nobody has checked, in one batch.
+    pub(crate) fn go_on(&mut self, commands_max: usize) {
+        let mut ahead = Ahead::new(&self.auth, commands_max);
+        let mut places = Vec::new();
+        for waiting in self.urgent.iter().chain(&self.waiting) {
+            if ahead.is_full() {
+                break;
             }
+            // What is malformed is refused by the pool.
+            let Ok(views) = parse_entries(&waiting.entries) else {
+                places.push((waiting.at, true));
+                continue;
+            };
+            let source = KeySource::Connection(waiting.from.key);
+            let at = waiting.at + ahead.walk(views.clone().skip(waiting.at), source);
+            places.push((at, at >= views.count()));
         }
-        self.at = 0;
-        let bad = std::mem::take(&mut self.bad);
-        let (from, entries) = self.waiting.pop_front()?;
+        ahead.check(&mut self.check);
+        let all = self.urgent.iter_mut().chain(&mut self.waiting);
+        for (waiting, (at, is_done)) in all.zip(places) {
+            (waiting.at, waiting.is_done) = (at, is_done);
+        }
+    }
+
+    /// The next submission of which all is checked.
+    pub(crate) fn next(&mut self) -> Option<Submission> {
+        let queue = match self.urgent.front() {
+            Some(_) => &mut self.urgent,
+            None => &mut self.waiting,
+        };
+        let Waiting { from, entries, .. } = queue.pop_front_if(|waiting| waiting.is_done)?;
         self.bytes -= entries.len();
+        let mut bad = Vec::new();
+        let key = KeySource::Connection(from.key);
+        let on = |view: &CommandView<'_>, checked| note_bad(&mut bad, view, checked);
+        // Each finds its verdict made.
+        let run = self.auth.check_run(&entries, key, &mut self.check, on);
+        if let Err(error) = run {
+            tracing::debug!(%error, "a submission is malformed");
+        }
         Some(judged(from, entries, bad))
     }
 }

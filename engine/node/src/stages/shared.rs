@@ -207,9 +207,9 @@ impl<S: StateMachine> SharedLoop<S> {
             return 0;
         }
         let leader = Some(parts.replica.consensus().leader());
-        let mut budget = CHECKS_PER_TURN;
+        submissions.go_on(CHECKS_PER_TURN);
         let mut work = 0;
-        while let Some(submission) = submissions.next(&mut budget) {
+        while let Some(submission) = submissions.next() {
             work += 1;
             let (from, entries) = match submission {
                 Submission::Good(from, entries) => (from, entries),

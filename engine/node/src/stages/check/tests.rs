@@ -59,18 +59,18 @@ fn a_shared_thread_checks_no_more_than_its_budget_in_a_turn() {
     submissions.push(caller(1, &good), &all).unwrap();
     let forged = entries(&auth, &bad, 10, 7).concat();
     submissions.push(caller(2, &bad), &forged).unwrap();
-    for _ in 0..3 {
-        let mut budget = 30;
-        assert!(submissions.next(&mut budget).is_none());
-        assert_eq!(budget, 0);
+    for turn in 1..=3 {
+        submissions.go_on(30);
+        assert_eq!(submissions.waiting[0].at, turn * 30);
+        assert!(submissions.next().is_none());
     }
-    let mut budget = 30;
-    let Some(Submission::Good(from, entries)) = submissions.next(&mut budget) else {
+    // The rest of the first one and the second one are one batch.
+    submissions.go_on(30);
+    let Some(Submission::Good(from, entries)) = submissions.next() else {
         panic!("the first one is good");
     };
     assert_eq!((from.client.to_bits(), &entries[..]), (1, &all[..]));
-    assert_eq!(budget, 20);
-    let Some(Submission::Forged(from, verdicts)) = submissions.next(&mut budget) else {
+    let Some(Submission::Forged(from, verdicts)) = submissions.next() else {
         panic!("the second one is not");
     };
     assert_eq!(from.client.to_bits(), 2);
@@ -104,8 +104,8 @@ fn cancels_pass_what_waits_to_be_checked_and_have_room_when_orders_have_none() {
     while submissions.others_hold_us().is_none() {
         submissions.push(caller(1, &key), &orders).unwrap();
     }
-    let mut budget = 10;
-    assert!(submissions.next(&mut budget).is_none(), "one is begun");
+    submissions.go_on(10);
+    assert!(submissions.next().is_none(), "one is begun");
     let unsigned = entry_unsigned(Lane::Cancel, &caller(2, &key).session.0, 2, b"cancel");
     let signature = key.sign(&auth.message(&unsigned).unwrap());
     let mut cancel = Vec::new();
@@ -119,14 +119,14 @@ fn cancels_pass_what_waits_to_be_checked_and_have_room_when_orders_have_none() {
     encode_entry(&entry, &mut cancel);
     submissions.push(caller(2, &key), &cancel).unwrap();
     let mut order = Vec::new();
-    let mut budget = 100;
-    while let Some(done) = submissions.next(&mut budget) {
+    submissions.go_on(100);
+    while let Some(done) = submissions.next() {
         let Submission::Good(from, _) = done else {
             panic!("{done:?}");
         };
         order.push(from.client.to_bits());
     }
-    assert_eq!(order[..2], [1, 2]);
+    assert_eq!(order[..2], [2, 1]);
 }
 
 #[test]

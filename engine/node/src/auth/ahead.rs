@@ -1,0 +1,79 @@
+//! One batch of signatures out of much that waits: several blocks, several submissions.
+//!
+//! Owns the batch in the making. A signature alone costs several times what it costs in a large
+//! batch, and blocks and submissions are small when the wire is fast; so what waits is walked
+//! first, what nobody has checked yet goes into one batch, and each block then finds its verdicts
+//! made. Never: decides what is walked, or what follows from a verdict.
+
+use std::collections::{HashMap, HashSet};
+
+use quorate_consensus::payload::CommandView;
+use quorate_consensus::verify::SignatureCheck;
+
+use super::{BATCH_COMMANDS, CommandAuth, KeySource, verdict_name};
+use crate::state_machine::SessionId;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Ahead<'a> {
+    auth: &'a CommandAuth,
+    commands: Vec<(CommandView<'a>, [u8; 32])>,
+    names: Vec<[u8; 32]>,
+    /// The same names: a command may stand in a block and be forwarded besides.
+    has: HashSet<[u8; 32]>,
+    /// Keys that come in the same batch.
+    opening: HashMap<SessionId, [u8; 32]>,
+    commands_max: usize,
+}
+
+impl<'a> Ahead<'a> {
+    /// A batch of at most `commands_max` commands that are not checked yet.
+    pub(crate) fn new(auth: &'a CommandAuth, commands_max: usize) -> Self {
+        Self {
+            auth,
+            commands: Vec::new(),
+            names: Vec::new(),
+            has: HashSet::new(),
+            opening: HashMap::new(),
+            commands_max,
+        }
+    }
+
+    /// Whether it takes nothing more.
+    pub(crate) fn is_full(&self) -> bool {
+        self.commands.len() >= self.commands_max
+    }
+
+    /// Walks over `views` until the batch is full; says how many were walked over. All of these are
+    /// checked once [`Self::check`] has run, but for those whose key nobody knows.
+    pub(crate) fn walk(
+        &mut self,
+        views: impl Iterator<Item = CommandView<'a>>,
+        source: KeySource,
+    ) -> usize {
+        let mut walked = 0;
+        for view in views {
+            if let Some(key) = self.auth.key_for(&view, source, &mut self.opening) {
+                let name = verdict_name(&key, view.entry);
+                if !self.has.contains(&name) && !self.auth.is_known(&name) {
+                    if self.is_full() {
+                        break;
+                    }
+                    self.has.insert(name);
+                    self.names.push(name);
+                    self.commands.push((view, key));
+                }
+            }
+            walked += 1;
+        }
+        walked
+    }
+
+    /// Checks what was collected and keeps the verdicts where everybody looks for them.
+    pub(crate) fn check(self, check: &mut impl SignatureCheck) {
+        let batches = self.commands.chunks(BATCH_COMMANDS);
+        for (commands, names) in batches.zip(self.names.chunks(BATCH_COMMANDS)) {
+            self.auth.check_named(commands, names, check);
+        }
+    }
+}

@@ -29,6 +29,8 @@ fn measurements_that_cannot_be_end_with_2() {
         &["bench", "throughput", "--runs", "0"],
         &["bench", "latency", "--stopped", "2"],
         &["bench", "latency", "--validators", "6", "--stopped", "3"],
+        &["bench", "recovery", "--log-mib", "1"],
+        &["bench", "recovery", "--rate", "0"],
         &["bench", "failover", "--kills", "0"],
         &["bench", "failover", "--signal", "hup"],
         &["bench", "failover", "--validators", "3"],
@@ -166,6 +168,34 @@ fn distributions_are_written_and_one_of_six_may_stand_still() {
     }
     let log = std::fs::read_to_string(folder.join("latency-async.hlog")).unwrap();
     assert!(log.contains("Tag=finality,") && log.contains("#[StartTime:"));
+}
+
+#[test]
+fn recovery_tells_how_long_a_restart_and_a_blank_disk_take_and_what_clients_saw() {
+    let arguments = [
+        "bench",
+        "recovery",
+        "--log-mib",
+        "64",
+        "--rate",
+        "200",
+        "--quiet-seconds",
+        "1",
+    ];
+    let report = run_json(&arguments, 0);
+    assert!(report["log_bytes"].as_u64() >= Some(64 << 20), "{report}");
+    for key in ["lost", "unfinished", "conflicting_votes", "rewritten"] {
+        assert_eq!(report[key], 0, "{key}");
+    }
+    for phase in ["restart", "join"] {
+        let (level, voting) = (&report[phase]["level_ms"], &report[phase]["voting_ms"]);
+        assert!(level.as_f64() > Some(0.0) && level.as_f64() <= voting.as_f64());
+        assert!(report[phase]["clients"]["goodput_per_s"].as_f64() > Some(0.0));
+    }
+    wants(
+        &report["quiet"],
+        &["seconds", "goodput_per_s", "gap_ms", "wait_ms"],
+    );
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod floor;
 mod latency;
 mod overload;
 mod peers;
+mod recovery;
 mod report;
 mod sweep;
 mod syncs;
@@ -34,6 +35,8 @@ pub(crate) enum Command {
     Syncs(syncs::Options),
     /// Kill or stop the leader under load, again and again: how long finality stays away
     Failover(failover::Options),
+    /// A validator with a long log dies and starts again, then joins with a blank disk, under load
+    Recovery(recovery::Options),
     /// The bare pattern of messages between threads: what no protocol of this shape can be below
     Floor(floor::Options),
     /// Finality of real validators beside the floor, by turns in one run, and where the time goes
@@ -100,6 +103,7 @@ fn measure(command: &Command) -> Result<Report, Failure> {
         Command::Crash(options) => crash::run(options),
         Command::Syncs(options) => syncs::run(options),
         Command::Failover(options) => failover::run(options),
+        Command::Recovery(options) => recovery::run(options),
         Command::Floor(options) => floor::run(options),
         Command::Latency(options) => latency::run(options),
         Command::Report(options) => report::run(options),

@@ -10,6 +10,8 @@ use clap::Subcommand;
 use crate::failure::Failure;
 use crate::output::Report;
 
+pub(crate) use disk::declare as forget_disk;
+
 /// What was lost.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {

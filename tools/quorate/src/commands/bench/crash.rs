@@ -307,6 +307,16 @@ impl<'a> Series<'a> {
         Ok(())
     }
 
+    /// The folder of a validator is gone: what stood in its log is not to be looked for there.
+    pub(super) fn forget_marks(&mut self, victim: usize) {
+        self.marks[victim].clear();
+    }
+
+    /// Where the configuration of a validator stands.
+    pub(super) fn config_path(&self, validator: usize) -> PathBuf {
+        self.testnet.config_path(validator)
+    }
+
     pub(super) fn start(&mut self, victims: &[usize]) -> Result<(), Failure> {
         for &victim in victims {
             self.cluster.start(victim)?;

@@ -262,7 +262,7 @@ fn round(
 }
 
 /// Who leads the highest window that a validator tells of.
-fn leader(series: &Series<'_>) -> Result<usize, Failure> {
+pub(super) fn leader(series: &Series<'_>) -> Result<usize, Failure> {
     let statuses = series.statuses()?;
     let highest = statuses
         .iter()
@@ -278,7 +278,7 @@ fn leader(series: &Series<'_>) -> Result<usize, Failure> {
 }
 
 /// Waits until a validator stands where the others stood at first.
-fn wait_until_level(series: &Series<'_>, validator: usize) -> Result<(), Failure> {
+pub(super) fn wait_until_level(series: &Series<'_>, validator: usize) -> Result<(), Failure> {
     let deadline = Instant::now() + RETURN;
     let height = |status: &Value| status["height"].as_u64();
     let mut wanted: Option<u64> = None;

@@ -3,7 +3,7 @@
 //!
 //! Never: removes or resets anything. The next starts recover by R13.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use quorate::config::NodeConfig;
@@ -32,8 +32,7 @@ struct Fields {
 /// # Errors
 /// The folder is another validator's or chain's, is in use, or cannot be written.
 pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
-    let config = NodeConfig::load(&options.config)?;
-    node::declare_lost(&config)?;
+    let config = declare(&options.config)?;
     let fields = Fields {
         index: config.own.number(),
         data: config.data,
@@ -45,4 +44,14 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
         fields.index,
     );
     Report::new(&fields, text)
+}
+
+/// Says that the disk of the validator with this configuration is lost.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn declare(config: &Path) -> Result<NodeConfig, Failure> {
+    let config = NodeConfig::load(config)?;
+    node::declare_lost(&config)?;
+    Ok(config)
 }

@@ -1,0 +1,367 @@
+//! `quorate bench recovery`: with a long log a validator dies and starts again, then loses its disk
+//! and joins with a blank one, while clients go on.
+//!
+//! Owns the phases and the numbers made of them. Everything is timed from outside: by the clients
+//! of the others, and by when the validator stands where the others stood and may vote. Logs are
+//! held against what clients were told, as after any series of kills. Never: judges a time.
+
+use std::fs;
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use quorate_bench::gaps::{Phase, interruption};
+use quorate_bench::load::{Flow, LoadPlan, Outcome, Routing, machine_ns};
+use serde::Serialize;
+
+use super::crash::{Heard, Series, Setting, over_validators};
+use super::failover::{leader, wait_until_level};
+use super::toll::Toll;
+use crate::commands::recover::forget_disk;
+use crate::failure::{Code, Failure};
+use crate::output::{Report, progress, table};
+use crate::plan::{ClusterOptions, DurabilityArg, IdleArg, ProfileArg, ThreadsArg, WorkloadArg};
+
+/// Bytes of a command that makes the log long.
+const FILL_COMMAND_BYTES: usize = 16 * 1024;
+/// Such commands a second.
+const FILL_RATE: u64 = 4_000;
+/// How long the log may take to be as long as asked for.
+const FILL: Duration = Duration::from_secs(1_200);
+/// Bytes of a command of the load that goes on beside.
+const COMMAND_BYTES: usize = 128;
+/// A load ends with what it stands beside, not before.
+const LOAD_SECONDS: u64 = 3_600;
+/// Sessions of the load.
+const CLIENTS: u32 = 8;
+
+/// Options of the command.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// How long the log is before anything happens, MiB
+    #[arg(long, default_value_t = 1_024, value_parser = clap::value_parser!(u64).range(64..=1_048_576))]
+    log_mib: u64,
+    /// Validators, each with weight 1
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(4..=64))]
+    validators: u16,
+    /// Commands a second beside it, open loop
+    #[arg(long, default_value_t = 1_000)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    rate: u32,
+    /// How long clients are listened to with nothing happening, seconds
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
+    quiet_seconds: u64,
+    /// What a vote must be before it leaves
+    #[arg(long, value_enum, default_value = "async")]
+    durability: DurabilityArg,
+    /// Folder for the temporary folder of the cluster, such as one on the disk to be measured
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+/// What clients saw while something happened, or nothing.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Seen {
+    seconds: f64,
+    /// Commands that became final a second.
+    goodput_per_s: f64,
+    /// The longest time in which nothing became final; none when nothing was sent.
+    gap_ms: Option<f64>,
+    /// The longest time from a command's intended time to its result.
+    wait_ms: Option<f64>,
+}
+
+/// How long a validator took to come back.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Return {
+    /// From its start until it stood where the others stood when it was up.
+    level_ms: f64,
+    /// From its start until it might vote.
+    voting_ms: f64,
+    /// What clients saw from its end to its return.
+    clients: Seen,
+}
+
+#[derive(Serialize)]
+struct Fields {
+    validators: u16,
+    rate: u32,
+    /// Bytes of the log of the validator when it was killed.
+    log_bytes: u64,
+    /// With nothing happening.
+    quiet: Seen,
+    /// Killed and started again with its log.
+    restart: Return,
+    /// Killed, and started again without its folder: it fetches everything from the others.
+    join: Return,
+    #[serde(flatten)]
+    toll: Toll,
+}
+
+/// When something began and ended.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    from: Instant,
+    until: Instant,
+}
+
+/// One way of coming back, as it was timed.
+#[derive(Clone, Copy, Debug)]
+struct Timed {
+    span: Span,
+    level: Duration,
+    voting: Duration,
+}
+
+/// What the clients of a run wrote down, and what was timed meanwhile.
+struct Course {
+    victim: usize,
+    log_bytes: u64,
+    quiet: Span,
+    restart: Timed,
+    join: Timed,
+}
+
+/// Runs the phases.
+///
+/// # Errors
+/// The validators do not start, or one does not come back.
+pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
+    let cluster = options.cluster();
+    let setting = Setting {
+        cluster: &cluster,
+        dir: options.dir.as_deref(),
+        rate: u64::from(options.rate),
+        seed: 1,
+    };
+    let mut seen = None;
+    let toll = over_validators(setting, |series| {
+        let mut heard = Heard::default();
+        fill(options, series, &mut heard)?;
+        let load = series.load(options.load_plan())?;
+        let course = course(options, series)?;
+        let outcome = load.end()?;
+        seen = Some(Figures::of(&course, &outcome));
+        heard.take(outcome);
+        Ok((2, heard))
+    })?;
+    let Some(figures) = seen else {
+        return Err(Failure::new(Code::Safety, "nothing was measured").remedy("report this"));
+    };
+    let fields = Fields {
+        validators: options.validators,
+        rate: options.rate,
+        log_bytes: figures.log_bytes,
+        quiet: figures.quiet,
+        restart: figures.restart,
+        join: figures.join,
+        toll,
+    };
+    let (code, text) = (fields.toll.code(), fields.text());
+    Ok(Report::new(&fields, text)?.with_code(code))
+}
+
+/// Makes the logs of all validators as long as asked for.
+fn fill(options: &Options, series: &Series<'_>, heard: &mut Heard) -> Result<(), Failure> {
+    let wanted = options.log_mib * 1024 * 1024;
+    let load = series.load(options.plan(FILL_COMMAND_BYTES, FILL_RATE, false))?;
+    let deadline = Instant::now() + FILL;
+    let mut told = 0;
+    loop {
+        let bytes = log_bytes(series)?.into_iter().min().unwrap_or(0);
+        if bytes >= wanted {
+            break;
+        }
+        if bytes >= told + wanted / 4 {
+            told = bytes;
+            progress(&format!("the shortest log has {} MiB", bytes / 1_048_576));
+        }
+        if series.interrupt.is_set() {
+            return Err(Failure::new(Code::No, "interrupted"));
+        }
+        if Instant::now() >= deadline || load.has_ended() {
+            let what = format!("the shortest log has {bytes} bytes, {wanted} are wanted");
+            return Err(Failure::new(Code::TryAgain, what));
+        }
+    }
+    heard.take(load.end()?);
+    Ok(())
+}
+
+fn log_bytes(series: &Series<'_>) -> Result<Vec<u64>, Failure> {
+    let statuses = series.statuses()?;
+    let of = |status: &crate::agreement::Status| {
+        let status = status.as_ref().ok()?;
+        status["log_bytes"].as_u64()
+    };
+    Ok(statuses.iter().map(|one| of(one).unwrap_or(0)).collect())
+}
+
+/// What happens while the load goes on.
+fn course(options: &Options, series: &mut Series<'_>) -> Result<Course, Failure> {
+    let from = Instant::now();
+    std::thread::park_timeout(Duration::from_secs(options.quiet_seconds));
+    let until = Instant::now();
+    // Not the leader: what its loss costs is another measurement.
+    let victim = (leader(series)? + 1) % usize::from(options.validators);
+    let log_bytes = log_bytes(series)?.get(victim).copied().unwrap_or(0);
+    progress(&format!("validator {victim} is killed and started again"));
+    let restart = come_back(series, victim, |series| series.mark(victim))?;
+    progress(&format!("validator {victim} loses its folder and joins"));
+    let join = come_back(series, victim, |series| {
+        series.forget_marks(victim);
+        let config = series.config_path(victim);
+        let data = config.with_file_name("data");
+        fs::remove_dir_all(&data).map_err(|error| {
+            let what = format!("{}: cannot remove the folder: {error}", data.display());
+            Failure::new(Code::TryAgain, what)
+        })?;
+        forget_disk(&config).map(drop)
+    })?;
+    Ok(Course {
+        victim,
+        log_bytes,
+        quiet: Span { from, until },
+        restart,
+        join,
+    })
+}
+
+/// Ends a validator, lets `change` do to its folder what it will, and starts it again.
+fn come_back(
+    series: &mut Series<'_>,
+    victim: usize,
+    change: impl FnOnce(&mut Series<'_>) -> Result<(), Failure>,
+) -> Result<Timed, Failure> {
+    let from = Instant::now();
+    series.end(victim)?;
+    change(series)?;
+    let started = Instant::now();
+    series.start(&[victim])?;
+    wait_until_level(series, victim)?;
+    let level = started.elapsed();
+    series.time_return(&[victim])?;
+    Ok(Timed {
+        level,
+        voting: started.elapsed(),
+        span: Span {
+            from,
+            until: Instant::now(),
+        },
+    })
+}
+
+struct Figures {
+    log_bytes: u64,
+    quiet: Seen,
+    restart: Return,
+    join: Return,
+}
+
+impl Figures {
+    fn of(course: &Course, outcome: &Outcome) -> Self {
+        let back = |timed: &Timed| Return {
+            level_ms: timed.level.as_secs_f64() * 1e3,
+            voting_ms: timed.voting.as_secs_f64() * 1e3,
+            clients: Seen::of(timed.span, course.victim, outcome),
+        };
+        Self {
+            log_bytes: course.log_bytes,
+            quiet: Seen::of(course.quiet, usize::MAX, outcome),
+            restart: back(&course.restart),
+            join: back(&course.join),
+        }
+    }
+}
+
+impl Seen {
+    fn of(span: Span, victim: usize, outcome: &Outcome) -> Self {
+        let on_clock = |at| machine_ns(at).saturating_sub(outcome.start_ns);
+        let phase = Phase {
+            victim: u16::try_from(victim).unwrap_or(u16::MAX),
+            from_ns: on_clock(span.from),
+            until_ns: on_clock(span.until),
+        };
+        let seconds = (span.until - span.from).as_secs_f64();
+        let stretch = phase.from_ns..phase.until_ns;
+        let is_in = |trip: &&quorate_bench::load::Trip| stretch.contains(&trip.result_ns);
+        let count = outcome.trips.iter().filter(is_in).count();
+        let found = interruption(&outcome.trips, phase);
+        let ms = |ns: u64| Duration::from_nanos(ns).as_secs_f64() * 1e3;
+        Self {
+            seconds,
+            goodput_per_s: count as f64 / seconds,
+            gap_ms: found.map(|found| ms(found.gap_ns)),
+            wait_ms: found.map(|found| ms(found.wait_ns)),
+        }
+    }
+
+    fn row(&self, name: &str, back: Option<&Return>) -> Vec<String> {
+        let ms = |ms: Option<f64>| ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1}"));
+        vec![
+            name.to_owned(),
+            ms(back.map(|back| back.level_ms)),
+            ms(back.map(|back| back.voting_ms)),
+            format!("{:.1}", self.seconds),
+            format!("{:.0}", self.goodput_per_s),
+            ms(self.gap_ms),
+            ms(self.wait_ms),
+        ]
+    }
+}
+
+impl Fields {
+    fn text(&self) -> String {
+        let mut phases = table(&[
+            "phase",
+            "level, ms",
+            "voting, ms",
+            "seconds",
+            "final a second",
+            "nothing final, ms",
+            "longest wait, ms",
+        ]);
+        phases.add_row(self.quiet.row("nothing happens", None));
+        let (restart, join) = (&self.restart, &self.join);
+        phases.add_row(restart.clients.row("restart", Some(restart)));
+        phases.add_row(join.clients.row("blank disk", Some(join)));
+        let log_mib = self.log_bytes / 1_048_576;
+        format!("a log of {log_mib} MiB\n{phases}\n{}", self.toll.text())
+    }
+}
+
+impl Options {
+    fn cluster(&self) -> ClusterOptions {
+        ClusterOptions {
+            validators: usize::from(self.validators),
+            weights: Vec::new(),
+            fault_weight: None,
+            fast_slack: None,
+            crash_only: false,
+            durability: self.durability,
+            workload: WorkloadArg::Opaque,
+            auth: None,
+            profile: ProfileArg::Colo,
+            threads: Some(ThreadsArg::Shared),
+            idle: Some(IdleArg::Park),
+        }
+    }
+
+    fn load_plan(&self) -> LoadPlan {
+        self.plan(COMMAND_BYTES, u64::from(self.rate), true)
+    }
+
+    fn plan(&self, size: usize, rate: u64, keeps_trips: bool) -> LoadPlan {
+        LoadPlan {
+            flow: Flow::Opaque { size },
+            rate: NonZeroU64::new(rate).unwrap_or(NonZeroU64::MIN),
+            seconds: LOAD_SECONDS,
+            clients: CLIENTS,
+            seed: 1,
+            keeps_acknowledged: true,
+            routing: Routing::Flow,
+            keeps_trips,
+        }
+    }
+}

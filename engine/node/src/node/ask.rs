@@ -33,7 +33,8 @@ pub enum PeerWord {
     Nothing,
     /// It holds a vote of the key in this window.
     Signed(Window),
-    /// It took the connection and ended it: a newer run of the key is, or was, connected to it.
+    /// It ended the connection when it saw the key: it has seen a newer run of it, or refuses this
+    /// validator for another reason.
     Runs,
 }
 
@@ -62,6 +63,11 @@ impl Handler for Asking {
             let word = held.map_or(PeerWord::Nothing, |held| PeerWord::Signed(held.window));
             self.words.insert(ValidatorIndex::new(peer), word);
         }
+    }
+
+    fn peer_refused(&mut self, peer: u16) {
+        let peer = ValidatorIndex::new(peer);
+        self.words.entry(peer).or_insert(PeerWord::Runs);
     }
 
     fn client_up(&mut self, _client: ClientId, _key: [u8; 32]) {}

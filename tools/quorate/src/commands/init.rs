@@ -221,7 +221,10 @@ fn ask(options: &Options, config: &NodeConfig) -> Result<Vec<Answer>, Failure> {
                 "validator {} holds a vote of it in window {window}",
                 one.peer
             ),
-            None => format!("validator {} knows a newer run of it", one.peer),
+            None => format!(
+                "validator {} has seen a newer run of it, or refuses it",
+                one.peer
+            ),
         })
         .collect();
     if used.is_empty() {

@@ -5,7 +5,9 @@
 
 mod common;
 
-use common::{Folder, init, launches, quorate, run, run_json, stop_four, text, wait_until};
+use common::{
+    Folder, init, launches, quorate, run, run_json, start_four, stop_four, text, wait_until,
+};
 use quorate::client::{Client, ClientEvent, ClientOptions, Clients};
 use quorate::client_wire::{Outcome, Place};
 use quorate::genesis::Genesis;
@@ -84,6 +86,17 @@ fn lose_tail(data: &Path) {
     }
     bytes[at..].fill(0);
     fs::write(&path, &bytes).unwrap();
+}
+
+/// A snapshot every 64 heights, before the start.
+fn take_snapshots(dir: &Path) {
+    for index in 0..4 {
+        let config = validator(dir, index).join("quorate.toml");
+        let was = fs::read_to_string(&config).unwrap();
+        let line = "# every_heights = 65536";
+        assert!(was.contains(line), "{line}");
+        fs::write(&config, was.replace(line, "every_heights = 64")).unwrap();
+    }
 }
 
 /// What was told to a client before the stroke.
@@ -198,7 +211,7 @@ fn files(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 }
 
 /// The chain goes on for its clients as if nothing had been.
-fn check_goes_on(old: &Path, next: &Path, told: &Told) {
+fn check_goes_on(next: &Path, told: &Told) {
     let mut cluster = Cluster::new(launches(next), Arc::new(|_, _| ()));
     cluster.start_all().unwrap();
     let mut client = connect(next);
@@ -227,8 +240,28 @@ fn check_goes_on(old: &Path, next: &Path, told: &Told) {
         run(&load).status.code() == Some(0)
     });
     stop_four(cluster);
-    // Whoever speaks to the old chain meets nobody.
-    assert!(old.join("genesis.json").is_file());
+    // A start finds its state again: from a snapshot of its own, and without one.
+    for index in [0, 1] {
+        fs::remove_dir_all(validator(next, index).join("data/snapshots")).unwrap();
+    }
+    let cluster = start_four(next);
+    let mut client = connect(next);
+    let done = client.submit_and_wait(Lane::Order, b"one more", PATIENCE);
+    assert_eq!(done.unwrap().seq, told.seq + 2);
+    drop(client);
+    wait_until("equal roots at all", || {
+        let load = [
+            "load",
+            "--dir",
+            text(next),
+            "--rate",
+            "200",
+            "--seconds",
+            "1",
+        ];
+        run(&load).status.code() == Some(0)
+    });
+    stop_four(cluster);
 }
 
 /// The tools know where the chain begins.
@@ -245,6 +278,16 @@ fn check_tools(old: &Path, next: &Path, height: u64) {
         replayed.push(run_json(&["log", "replay", text(&dir), "--to", &top], 0));
         assert_eq!(replayed[index]["from"], height);
     }
+    // Snapshots of the new chain, taken above the state that it began with, and attested.
+    let verified = run_json(&["snapshot", "verify", text(&validator(next, 2))], 0);
+    let taken = verified["snapshots"].as_array().unwrap();
+    let is_attested = |one: &Value| !one["vouched_by"].as_array().unwrap().is_empty();
+    assert!(taken.iter().any(is_attested), "{verified}");
+    assert!(
+        taken
+            .iter()
+            .all(|one| one["height"].as_u64() > Some(height))
+    );
     for other in &replayed[1..] {
         let is_equal = other["height"] != replayed[0]["height"]
             || other["state_root"] == replayed[0]["state_root"];
@@ -330,12 +373,16 @@ fn a_chain_goes_on_after_a_loss_at_one_stroke_with_all_that_was_durable() {
     let folder = Folder::new("stroke");
     let (old, next) = (folder.join("net"), folder.join("next"));
     init(&old, 4, &["--workload", "opaque", "--durability", "async"]);
+    take_snapshots(&old);
     let told = strike(&old);
     let chosen = choose(&old, &next, [0, 1, 2, 3]);
     let height = chosen["height"].as_u64().unwrap();
     assert!(height >= told.place.height, "no durable block is above it");
     assert_eq!(chosen["next"]["generation"], 1);
-    // The same bytes at every operator, by whatever folder and program run.
+    // The same bytes at every operator, by whatever folder, executed from a snapshot or not.
+    for index in 0..4 {
+        fs::remove_dir_all(validator(&old, index).join("data/snapshots")).unwrap();
+    }
     let again = choose(&old, &folder.join("again"), [3, 2, 1, 0]);
     assert_eq!(
         again["next"]["genesis_hash"],
@@ -363,7 +410,8 @@ fn a_chain_goes_on_after_a_loss_at_one_stroke_with_all_that_was_durable() {
     for index in 0..4 {
         assert_eq!(make(&old, &next, index, 0)["index"], index);
     }
-    check_goes_on(&old, &next, &told);
+    take_snapshots(&next);
+    check_goes_on(&next, &told);
     check_tools(&old, &next, height);
 
     // It can be struck again, and goes on from there.

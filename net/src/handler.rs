@@ -49,6 +49,12 @@ pub trait Handler {
     fn client_down(&mut self, client: ClientId);
     /// A frame of the client, 1 to `client_frame_bytes_max` bytes.
     fn client_frame(&mut self, client: ClientId, frame: &[u8]);
+    /// A peer that was dialed ended the connection when it had seen who dialed, and before it
+    /// showed who it is: it refuses this validator, mostly since it has seen a newer run of its
+    /// key. Does nothing unless implemented.
+    fn peer_refused(&mut self, peer: u16) {
+        let _ = peer;
+    }
     /// See [`PeerAlarm`]. Does nothing unless implemented.
     fn peer_alarm(&mut self, peer: u16, alarm: PeerAlarm) {
         let _ = (peer, alarm);

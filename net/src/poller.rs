@@ -370,7 +370,9 @@ impl Net {
                 tracing::debug!(%error, "deregister");
             }
             match link.role {
-                Role::Pending(pending) => self.stranger_gone(slot, &pending.kind, reason),
+                Role::Pending(pending) => {
+                    self.stranger_gone(slot, &pending.kind, reason, handler);
+                }
                 Role::Peer { index, .. } => self.peer_link_gone(slot, index, reason, handler),
                 Role::Client { .. } => {
                     self.counters.clients_now -= 1;
@@ -381,7 +383,19 @@ impl Net {
         buried
     }
 
-    fn stranger_gone(&mut self, slot: Slot, kind: &PendingKind, reason: CloseReason) {
+    fn stranger_gone(
+        &mut self,
+        slot: Slot,
+        kind: &PendingKind,
+        reason: CloseReason,
+        handler: &mut impl Handler,
+    ) {
+        if let PendingKind::Dialing { peer, handshake } = kind
+            && handshake.hello_sent()
+            && matches!(reason, CloseReason::RemoteClosed | CloseReason::Io)
+        {
+            handler.peer_refused(*peer);
+        }
         match kind {
             PendingKind::Connecting { peer } | PendingKind::Dialing { peer, .. } => {
                 tracing::debug!(peer, reason = reason.name(), "dial failed");

@@ -190,7 +190,11 @@ fn an_older_incarnation_is_refused_with_an_alarm_and_disturbs_nothing() {
             }
         )
     );
+    // The older one learns that it is refused, and not by whom it was replaced.
+    turn_until("told", &mut pair, |pair| !pair[2].seen.refused.is_empty());
+    assert_eq!(pair[2].seen.refused[0], 0);
     assert_eq!((pair[0].seen.downs.len(), pair[2].seen.ups.len()), (0, 0));
+    assert!(pair[..2].iter().all(|one| one.seen.refused.is_empty()));
 }
 
 #[test]

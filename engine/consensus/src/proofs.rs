@@ -100,7 +100,7 @@ impl Consensus {
         let mut certificates = Vec::new();
         let mut below = window.previous();
         while let Some(at) = below {
-            if at == point.window && !point.is_genesis() {
+            if at == point.window && !self.config.set.is_genesis(&point) {
                 let above = point.index.next();
                 if above.number() < self.config.set.slots() {
                     certificates.push(self.skip_certificate(at, above)?);
@@ -335,7 +335,7 @@ impl Consensus {
             Target::Final { index, .. } => {
                 certificate.window > self.proven.window
                     || index > self.proven.index
-                    || self.proven.is_genesis()
+                    || self.config.set.is_genesis(&self.proven)
                     || self.delivery.gap().is_some()
             }
             Target::Skip { from } => {

@@ -144,7 +144,7 @@ impl Consensus {
         let after_failure = self.windows.get(&window).is_some_and(|state| {
             let last = self.config.set.slots().saturating_sub(1);
             !state.parents.iter().any(|parent| {
-                parent.point.is_genesis() && window == Window::ZERO
+                self.config.set.is_genesis(&parent.point) && window == Window::ZERO
                     || parent.point.window.next() == window && parent.point.index.number() == last
             })
         });

@@ -191,7 +191,7 @@ impl Consensus {
             state.persisted = own.record.clone();
             self.handle_durable(now, own, effects);
         }
-        if self.proven.is_genesis() {
+        if set.is_genesis(&self.proven) {
             let genesis = crate::window::ReadyParent {
                 point: set.genesis(),
                 time_ns: set.genesis_time_ns(),

@@ -12,7 +12,7 @@ use crate::limits::{PIPELINE_BLOCKS, TURN_WINDOWS_MAX, VALIDATORS_MAX, WINDOW_SL
 use crate::payload::BlockRules;
 use crate::schedule::Schedule;
 use crate::thresholds::{TOTAL_MAX_EXCLUSIVE, Thresholds};
-use crate::types::{BlockId, Epoch, Point, Stake, ValidatorIndex, Window};
+use crate::types::{BlockId, Epoch, Height, Point, Stake, ValidatorIndex, Window};
 use alloc::vec::Vec;
 use curve25519_dalek::edwards::CompressedEdwardsY;
 
@@ -102,7 +102,7 @@ impl ValidatorSet {
         let schedule = Schedule::new(&weights).map_err(SetError::Schedule)?;
         check_seated(&validators, &schedule, &thresholds)?;
         let set_hash = hash_set(&parameters, &validators, &schedule);
-        let genesis = Point::genesis(genesis_id(&parameters.genesis_hash));
+        let genesis = Point::genesis(Height::ZERO, genesis_id(&parameters.genesis_hash));
         Ok(Self {
             parameters,
             validators,
@@ -119,6 +119,15 @@ impl ValidatorSet {
     #[must_use]
     pub const fn with_block_rules(mut self, rules: BlockRules) -> Self {
         self.block_rules = rules;
+        self
+    }
+
+    /// The same set in a chain that goes on from a block of another one (3.4): its first block has
+    /// the height after `height`. Its hash is that of before: the genesis' own hash, which is in
+    /// it, covers the height.
+    #[must_use]
+    pub const fn with_genesis_height(mut self, height: Height) -> Self {
+        self.genesis.height = height;
         self
     }
 
@@ -230,6 +239,12 @@ impl ValidatorSet {
     #[must_use]
     pub const fn genesis(&self) -> Point {
         self.genesis
+    }
+
+    /// Whether a point of this chain is its genesis, below which it has none.
+    #[must_use]
+    pub const fn is_genesis(&self, point: &Point) -> bool {
+        point.height.number() <= self.genesis.height.number()
     }
 
     /// Time of the genesis block, nanoseconds since the Unix epoch.

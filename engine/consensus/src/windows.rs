@@ -176,7 +176,7 @@ impl Consensus {
         for (point, time_ns, signed) in finals {
             if let Some(time_ns) = time_ns
                 && point.window == state.window
-                && !point.is_genesis()
+                && !self.config.set.is_genesis(&point)
             {
                 known.push(ReadyParent {
                     point,
@@ -259,7 +259,7 @@ impl Consensus {
         let last = self.config.set.slots().saturating_sub(1);
         parent.point.window.next() == window
             && parent.point.index.number() == last
-            && !parent.point.is_genesis()
+            && !self.config.set.is_genesis(&parent.point)
     }
 
     /// R5: a stop brings what its receivers may lack to judge it: the headers from each peer's
@@ -302,7 +302,8 @@ impl Consensus {
         };
         let counted = state.tally.voter(peer).and_then(|voter| voter.counted.tip);
         // Genesis stands in no window, whatever its position says.
-        let is_here = self.finalized.window == state.window && self.finalized.height > Height::ZERO;
+        let is_genesis = self.config.set.is_genesis(&self.finalized);
+        let is_here = self.finalized.window == state.window && !is_genesis;
         let settled = is_here.then_some(self.finalized.index);
         let above = counted.map(|(index, _)| index).or(settled);
         let mut headers: Vec<Header> = tree
@@ -449,7 +450,8 @@ impl Consensus {
     /// The finalized block, when it stands in this window, which was entered, and the bodies of all
     /// its chain have come.
     pub(crate) fn settled_in(&self, window: Window) -> Option<Point> {
-        let is_here = self.finalized.window == window && !self.finalized.is_genesis();
+        let is_genesis = self.config.set.is_genesis(&self.finalized);
+        let is_here = self.finalized.window == window && !is_genesis;
         let is_entered = self.entered.is_some_and(|entered| window <= entered);
         let has_bodies = self.delivery.delivered() >= self.finalized.height;
         (is_here && is_entered && has_bodies).then_some(self.finalized)

@@ -5,7 +5,7 @@ use expect_test::expect;
 use quorate_consensus::schedule::ScheduleError;
 use quorate_consensus::signing::ValidatorKey;
 use quorate_consensus::thresholds::ThresholdError;
-use quorate_consensus::types::{Epoch, Height, Stake, ValidatorIndex, Window};
+use quorate_consensus::types::{Epoch, Height, Point, Stake, ValidatorIndex, Window};
 use quorate_consensus::validators::{SetError, SetParameters, SetWarning, Validator, ValidatorSet};
 
 fn v(number: u16) -> ValidatorIndex {
@@ -277,14 +277,33 @@ fn strangers_have_no_stake() {
 
 #[test]
 fn genesis_is_named_by_its_hash_and_has_height_zero() {
-    let genesis = set(&[1; 4], 1, 0).genesis();
-    assert!(genesis.is_genesis());
+    let set = set(&[1; 4], 1, 0);
+    let genesis = set.genesis();
+    assert!(set.is_genesis(&genesis));
     assert_eq!(
         (genesis.height, genesis.window),
         (Height::ZERO, Window::ZERO)
     );
     let expected = blake3::hash(&[&b"bft/genesis/v1"[..], &[2; 32]].concat());
     assert_eq!(genesis.id.as_bytes(), expected.as_bytes());
+}
+
+#[test]
+fn a_chain_that_goes_on_from_another_one_begins_at_its_height() {
+    let plain = set(&[1; 4], 1, 0);
+    let set = plain.clone().with_genesis_height(Height::new(700));
+    let genesis = set.genesis();
+    assert_eq!(
+        (genesis.height, genesis.id),
+        (Height::new(700), plain.genesis().id)
+    );
+    assert_eq!(set.set_hash(), plain.set_hash());
+    let above = Point {
+        height: Height::new(701),
+        ..genesis
+    };
+    assert!(set.is_genesis(&genesis) && !set.is_genesis(&above));
+    assert!(!plain.is_genesis(&genesis), "a height like any other there");
 }
 
 #[test]

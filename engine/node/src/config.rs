@@ -4,6 +4,7 @@
 //! file, genesis and private key. Never: what all validators must agree on; that is in
 //! [`genesis`].
 
+use crate::begins::BEGINS_FOLDER;
 use crate::file_error::{FileError, read_bounded};
 use crate::genesis::{self, Genesis};
 use crate::keys::KeyPair;
@@ -34,6 +35,8 @@ pub struct ConfigFile {
     pub key: PathBuf,
     /// Path of the data folder.
     pub data: PathBuf,
+    /// Path of the folder with the state that the chain begins with, when its genesis names one.
+    pub begins: Option<PathBuf>,
     /// Index that the key must belong to.
     pub validator: Option<u16>,
     /// Choices that go together.
@@ -235,6 +238,9 @@ pub struct NodeConfig {
     pub own: ValidatorIndex,
     /// Its data folder.
     pub data: PathBuf,
+    /// Where the state that the chain begins with is taken from, when its genesis names one and the
+    /// data folder lacks it; none when it is put there by other means.
+    pub begins: Option<PathBuf>,
     /// Where to listen for validators.
     pub listen_peers: String,
     /// Where to listen for clients; nowhere when absent.
@@ -267,6 +273,7 @@ impl ConfigFile {
             genesis: genesis.to_path_buf(),
             key: key.to_path_buf(),
             data: data.to_path_buf(),
+            begins: None,
             validator: None,
             profile: Profile::default(),
             durability: Durability::default(),
@@ -294,7 +301,8 @@ impl ConfigFile {
         })?;
         let mut config = Self::parse(text, path)?;
         let folder = path.parent().unwrap_or_else(|| Path::new(""));
-        for field in [&mut config.genesis, &mut config.key, &mut config.data] {
+        let paths = [&mut config.genesis, &mut config.key, &mut config.data];
+        for field in paths.into_iter().chain(&mut config.begins) {
             *field = folder.join(&*field);
         }
         Ok(config)
@@ -566,6 +574,10 @@ impl ConfigFile {
         Ok(NodeConfig {
             own,
             data: self.data.clone(),
+            begins: self.begins.clone().or_else(|| {
+                let folder = self.genesis.parent();
+                folder.map(|folder| folder.join(BEGINS_FOLDER))
+            }),
             listen_peers: self
                 .listen
                 .peers
@@ -601,7 +613,8 @@ impl NodeConfig {
     }
 
     /// A configuration without files, for a program that holds genesis and key itself; all else
-    /// has the defaults of the profile.
+    /// has the defaults of the profile. A chain that goes on from another one finds its state in
+    /// the data folder, or where the program then says (`begins`).
     ///
     /// # Errors
     /// The key is not in the genesis.
@@ -620,7 +633,11 @@ impl NodeConfig {
         };
         let mut file = ConfigFile::new(path, path, data);
         file.profile = profile;
-        file.join(genesis, key, own, path)
+        let config = file.join(genesis, key, own, path)?;
+        Ok(Self {
+            begins: None,
+            ..config
+        })
     }
 }
 

@@ -5,8 +5,10 @@
 //! record 0 in every log and in every signature. Never: anything that may differ between two
 //! validators; that is in [`config`](crate::config).
 
+mod begins;
 mod check;
 
+pub use begins::{Begins, Successors};
 pub(crate) use check::address as check_address;
 
 use crate::file_error::FileError;
@@ -192,7 +194,12 @@ pub struct GenesisFile {
     /// The first epoch: 0.
     pub epoch: u64,
     /// Wall clock at which the chain was made, nanoseconds since the Unix epoch: time of block 0.
+    /// With `begins` the time of that block.
     pub genesis_time_ns: u64,
+    /// The state of another chain that this one goes on from; none of one that begins with
+    /// nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begins: Option<Begins>,
     /// F: weight that may be Byzantine.
     pub fault_weight: u64,
     /// P: weight that may be silent without stopping the fast path.
@@ -287,29 +294,19 @@ impl Genesis {
     /// # Errors
     /// A field has a value that is not allowed; the file is named `genesis.json` there.
     pub fn build(plan: GenesisPlan) -> Result<Self, FileError> {
-        let path = Path::new("genesis.json");
-        let stakes: Vec<Stake> = plan
-            .validators
-            .iter()
-            .map(|v| Stake::new(v.stake))
-            .collect();
-        let total = stakes
-            .iter()
-            .fold(0_u64, |sum, stake| sum.saturating_add(stake.amount()));
-        let default_fault = if plan.crash_only {
-            Stake::ZERO
-        } else {
-            default_fault(&stakes)
-        };
-        let fault_weight = plan.fault_weight.unwrap_or_else(|| default_fault.amount());
-        let slack = || default_slack(Stake::new(total), Stake::new(fault_weight)).amount();
+        let weights = Weights::derive(
+            &plan.validators,
+            plan.crash_only,
+            (plan.fault_weight, plan.fast_slack),
+        );
         let file = GenesisFile {
             format: GENESIS_FORMAT,
             chain_id: Hex32(plan.chain_id),
             epoch: 0,
             genesis_time_ns: plan.genesis_time_ns,
-            fault_weight,
-            fast_slack: plan.fast_slack.unwrap_or_else(slack),
+            begins: None,
+            fault_weight: weights.fault,
+            fast_slack: weights.slack,
             crash_only: plan.crash_only,
             window_slots: plan.window_slots.unwrap_or(WINDOW_SLOTS_DEFAULT),
             turn_windows: plan.turn_windows.unwrap_or(TURN_WINDOWS_DEFAULT),
@@ -318,7 +315,13 @@ impl Genesis {
             limits: plan.limits,
             validators: plan.validators,
         };
-        let mut bytes = serde_json::to_vec_pretty(&file)
+        Self::write_out(&file)
+    }
+
+    /// The file of these fields, the same bytes everywhere, checked.
+    fn write_out(file: &GenesisFile) -> Result<Self, FileError> {
+        let path = Path::new("genesis.json");
+        let mut bytes = serde_json::to_vec_pretty(file)
             .map_err(|error| FileError::new(path, "", error).remedy("report this"))?;
         bytes.push(b'\n');
         Self::parse(&bytes, path)
@@ -370,7 +373,37 @@ impl Genesis {
     pub fn summary(&self) -> Vec<String> {
         let mut lines = check::summary(&self.set);
         lines.push(self.file.auth.remark().to_owned());
+        lines.extend(self.file.begins.as_ref().map(Begins::remark));
         lines
+    }
+}
+
+/// F and P of a genesis.
+struct Weights {
+    fault: u64,
+    slack: u64,
+}
+
+impl Weights {
+    /// As given, and where they are not as the stakes make them.
+    fn derive(
+        validators: &[GenesisValidator],
+        crash_only: bool,
+        (fault, slack): (Option<u64>, Option<u64>),
+    ) -> Self {
+        let stakes: Vec<Stake> = validators.iter().map(|v| Stake::new(v.stake)).collect();
+        let total = stakes
+            .iter()
+            .fold(0_u64, |sum, stake| sum.saturating_add(stake.amount()));
+        let fault = fault.unwrap_or_else(|| match crash_only {
+            true => 0,
+            false => default_fault(&stakes).amount(),
+        });
+        let default = || default_slack(Stake::new(total), Stake::new(fault)).amount();
+        Self {
+            fault,
+            slack: slack.unwrap_or_else(default),
+        }
     }
 }
 

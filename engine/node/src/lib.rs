@@ -36,6 +36,7 @@ pub mod client_wire;
 pub mod lanes;
 
 // From a block to disk, and back after a crash.
+pub mod begins;
 pub mod join;
 pub mod journal;
 pub(crate) mod lease;

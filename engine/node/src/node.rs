@@ -3,11 +3,14 @@
 //! Owns the start (folder, recovery, ports, threads, in that order), the handles to the running
 //! node, and the stop. Never: work on the path of a command.
 
+mod ask;
 mod diverged;
 mod failure;
+mod first;
 mod start;
 
 pub use crate::stages::inlet::{Admission, EmbeddedSession};
+pub use ask::{PeerWord, ask_peers};
 pub use failure::{NodeFailure, StartError};
 pub use start::{
     DRAIN_DEFAULT, declare_lost, export_votes, import_votes, initialize, log_path, snapshots_path,

@@ -23,6 +23,7 @@ use quorate_log::{
 };
 
 use self::scan::Scan;
+use crate::begins::BeginsError;
 use crate::executor::{ExecuteError, Executor};
 use crate::hex;
 use crate::join;
@@ -179,6 +180,9 @@ pub enum RecoveryError {
     /// A snapshot is whole and cannot be restored.
     #[error("a snapshot cannot be restored: {0}")]
     Snapshot(#[from] SnapshotError),
+    /// The chain begins with a state that is not here, or not the right one.
+    #[error("{0}")]
+    Begins(#[from] Box<BeginsError>),
     /// The log does not take the snapshot of peers that it is to go on from.
     #[error("the log cannot go on from the snapshot of peers: {0}")]
     Base(#[source] LogError),
@@ -363,8 +367,8 @@ fn check_initialized(lease_file: &LeaseFile, records: u64) -> Result<(), Recover
     Ok(())
 }
 
-/// Reads the folder and makes it ready for this run. `executor` stands at genesis and is brought
-/// to the last finality mark of the log.
+/// Reads the folder and makes it ready for this run. `executor` stands at genesis, or at the state
+/// of `config.snapshot`, and is brought to the last finality mark of the log.
 ///
 /// # Errors
 /// [`RecoveryError`]: the validator must not start; the folder is no worse than before.

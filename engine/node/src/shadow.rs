@@ -17,6 +17,7 @@ use quorate_consensus::validators::ValidatorSet;
 use quorate_consensus::wire;
 use quorate_log::{PruneError, ReadError, Reader, RecordRef};
 
+use crate::begins::BeginsError;
 use crate::drift;
 use crate::executor::{ExecuteError, Executor, FinalBlock};
 use crate::journal::{EntryError, FinalMark, JournalEntry, KIND_FINALIZED, KIND_PROOF, decode};
@@ -65,6 +66,9 @@ pub enum ShadowError {
     /// The snapshot to begin with cannot be restored.
     #[error("{0}")]
     Restore(SnapshotError),
+    /// The state that the chain begins with cannot be restored.
+    #[error("{0}")]
+    Begins(#[from] BeginsError),
 }
 
 /// What one call did.
@@ -108,7 +112,8 @@ pub struct Shadow<S> {
 }
 
 impl<S: StateMachine> Shadow<S> {
-    /// Begins at genesis, where `executor` stands, or with a snapshot: its height, and where its
+    /// Begins at genesis, where `executor` stands, with the state that the chain begins with if it
+    /// goes on from another one; or with a snapshot: its height, and where its
     /// block's mark stands.
     ///
     /// # Errors

@@ -4,8 +4,8 @@
 
 use quorate::file_error::FileError;
 use quorate::genesis::{
-    Application, Auth, ChainLimits, Genesis, GenesisFile, GenesisPlan, GenesisValidator, Hex32,
-    hash_of,
+    Application, Auth, Begins, ChainLimits, Genesis, GenesisFile, GenesisPlan, GenesisValidator,
+    Hex32, Successors, hash_of,
 };
 use quorate::keys::KeyPair;
 use std::path::Path;
@@ -325,4 +325,85 @@ fn the_bounds_on_blocks_and_the_shares_of_lanes_are_rules_of_the_set() {
         silent.validator_set().block_rules().lane_percent,
         [100, 100, 50, 25]
     );
+}
+
+/// A block that another chain goes on from.
+fn begins() -> Begins {
+    Begins {
+        generation: 1,
+        of: Hex32(*Genesis::build(plan(4)).unwrap().hash()),
+        height: 640,
+        block: Hex32([3; 32]),
+        snapshot: Hex32([4; 32]),
+    }
+}
+
+#[test]
+fn a_genesis_that_goes_on_from_another_chain_is_another_chain_of_the_same_name() {
+    let old = Genesis::build(plan(4)).unwrap();
+    let next = old
+        .succeed(begins(), 1_800_000_000_000_000_000, None)
+        .unwrap();
+    assert_eq!(next.chain_id(), old.chain_id());
+    assert_ne!(next.hash(), old.hash());
+    assert_ne!(
+        next.validator_set().set_hash(),
+        old.validator_set().set_hash()
+    );
+    assert_eq!(next.validator_set().genesis().height.number(), 640);
+    assert_ne!(
+        next.validator_set().genesis().id,
+        old.validator_set().genesis().id
+    );
+    assert_eq!(
+        next.validator_set().genesis_time_ns(),
+        1_800_000_000_000_000_000
+    );
+    // The same bytes wherever it is made, and the old ones where nothing is gone on from.
+    let again = old
+        .succeed(begins(), 1_800_000_000_000_000_000, None)
+        .unwrap();
+    assert_eq!(again.bytes(), next.bytes());
+    let text = String::from_utf8(old.bytes().to_vec()).unwrap();
+    assert!(!text.contains("begins"));
+    // One that goes on from the same block once more is a third chain.
+    let third = Begins {
+        generation: 2,
+        ..begins()
+    };
+    let third = next
+        .succeed(third, 1_800_000_000_000_000_000, None)
+        .unwrap();
+    assert_ne!(third.hash(), next.hash());
+    assert!(
+        next.summary()
+            .iter()
+            .any(|line| line.contains("after height 640"))
+    );
+}
+
+#[test]
+fn what_a_chain_goes_on_from_is_checked_and_who_goes_on_may_be_others() {
+    let old = Genesis::build(plan(4)).unwrap();
+    let refused = |change: fn(&mut Begins)| {
+        let mut begins = begins();
+        change(&mut begins);
+        old.succeed(begins, 1, None).unwrap_err().field
+    };
+    assert_eq!(refused(|begins| begins.generation = 0), "begins.generation");
+    assert_eq!(refused(|begins| begins.height = 0), "begins.height");
+    assert_eq!(refused(|begins| begins.height = u64::MAX), "begins.height");
+    let seven: Vec<GenesisValidator> = (0..7).map(validator).collect();
+    let text = serde_json::json!({ "validators": seven }).to_string();
+    let path = Path::new("next.json");
+    let successors = Successors::parse(text.as_bytes(), path).unwrap();
+    let next = old.succeed(begins(), 1, Some(successors)).unwrap();
+    let alike = Genesis::build(plan(7)).unwrap();
+    assert_eq!(next.validator_set().len(), 7);
+    assert_eq!(next.file().fault_weight, alike.file().fault_weight);
+    assert_eq!(next.file().fast_slack, alike.file().fast_slack);
+    let unknown = Successors::parse(b"{\"validators\": [], \"more\": 1}", path).unwrap_err();
+    assert_eq!(unknown.file, path);
+    let nobody = Successors::parse(b"{\"validators\": []}", path).unwrap();
+    assert!(old.succeed(begins(), 1, Some(nobody)).is_err());
 }

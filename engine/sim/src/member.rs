@@ -165,6 +165,7 @@ impl<S: StateMachine> Member<S> {
             public_bytes_max: 0,
             auth: Arc::new(CommandAuth::session()),
             snapshots: None,
+            first: None,
         };
         let folder = self.disk.folder();
         let (replica, companions) = Replica::open(&folder, &config, app, now)?;

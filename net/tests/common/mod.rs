@@ -84,6 +84,7 @@ pub(crate) struct Seen {
     pub(crate) downs: Vec<(u16, CloseReason)>,
     pub(crate) frames: Vec<(u16, Vec<u8>)>,
     pub(crate) alarms: Vec<(u16, PeerAlarm)>,
+    pub(crate) refused: Vec<u16>,
     pub(crate) clients: BTreeMap<ClientId, [u8; 32]>,
     pub(crate) client_downs: Vec<ClientId>,
     pub(crate) client_frames: Vec<(ClientId, Vec<u8>)>,
@@ -118,6 +119,9 @@ impl Handler for Seen {
             "frames come between up and down"
         );
         self.client_frames.push((client, frame.to_vec()));
+    }
+    fn peer_refused(&mut self, peer: u16) {
+        self.refused.push(peer);
     }
     fn peer_alarm(&mut self, peer: u16, alarm: PeerAlarm) {
         self.alarms.push((peer, alarm));

@@ -140,6 +140,7 @@ fn member(set: &Arc<ValidatorSet>, place: usize, now: Now) -> Member {
         public_bytes_max: 0,
         auth: Arc::new(CommandAuth::session()),
         snapshots: None,
+        first: None,
     };
     let opened = Parts::open(&folder, &config, Nothing, now);
     let (parts, companions) = opened.expect("a fresh validator starts");

@@ -21,8 +21,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use commands::{
-    bench, demo, keygen, load, log, node, prices, proof, recover, sim, snapshot, status, testnet,
-    vote_state,
+    bench, demo, init, keygen, load, log, node, prices, proof, recover, sim, snapshot, status,
+    testnet, vote_state,
 };
 use failure::Failure;
 use logs::LogFormat;
@@ -59,6 +59,8 @@ struct Common {
 enum Command {
     /// Run a cluster on this machine under load and check that all validators agree
     Demo(demo::Options),
+    /// Make the folder of one validator: its key, its configuration, its data folder
+    Init(init::Options),
     /// Make a private key
     Keygen(keygen::Options),
     /// Make a testnet on this machine, or run one
@@ -109,6 +111,7 @@ impl Command {
     fn run(&self) -> Result<Report, Failure> {
         match self {
             Self::Demo(options) => demo::run(options),
+            Self::Init(options) => init::run(options),
             Self::Keygen(options) => keygen::run(options),
             Self::Testnet(command) => testnet::run(command),
             Self::Node(options) => node::run(options),

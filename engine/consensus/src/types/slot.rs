@@ -68,14 +68,15 @@ place!(
     Index, u32, "i"
 );
 place!(
-    /// Gap-free place in the finalized chain; genesis is 0.
+    /// Gap-free place in the finalized chain; genesis is 0, or where a chain that goes on from
+    /// another one begins.
     Height, u64, "h"
 );
 
 /// One block of the chain and where it stands.
 ///
 /// Finalized points lie on one chain, so among them the order of heights is the order of
-/// positions. Genesis has height 0 and stands before window 0.
+/// positions. Genesis has the height that its chain begins at and stands before window 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Point {
     /// Window of the block; 0 for genesis.
@@ -89,20 +90,14 @@ pub struct Point {
 }
 
 impl Point {
-    /// The point of an epoch's genesis.
+    /// The point of a chain's genesis.
     #[must_use]
-    pub const fn genesis(id: BlockId) -> Self {
+    pub const fn genesis(height: Height, id: BlockId) -> Self {
         Self {
             window: Window::ZERO,
             index: Index::ZERO,
-            height: Height::ZERO,
+            height,
             id,
         }
-    }
-
-    /// Whether this is the genesis of the chain.
-    #[must_use]
-    pub const fn is_genesis(&self) -> bool {
-        self.height.number() == 0
     }
 }

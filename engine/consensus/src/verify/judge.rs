@@ -6,7 +6,7 @@
 use crate::certificate::{Certificate, SignedRecord, Target};
 use crate::header::{HEADER_VERSION, Header};
 use crate::limits::CERTIFICATE_HEADERS_MAX;
-use crate::types::{BlockId, Epoch, Index, Point, Stake, ValidatorIndex, Window};
+use crate::types::{BlockId, Epoch, Height, Index, Point, Stake, ValidatorIndex, Window};
 use crate::validators::ValidatorSet;
 use alloc::collections::BTreeMap;
 use alloc::vec;
@@ -308,8 +308,10 @@ pub(crate) fn header_fits(set: &ValidatorSet, header: &Header) -> Result<(), Hea
             index: header.index,
         });
     }
-    if header.height.number() == 0 {
-        return Err(HeaderFault::HeightZero);
+    if header.height <= set.genesis().height {
+        return Err(HeaderFault::Height {
+            height: header.height,
+        });
     }
     Ok(())
 }
@@ -341,8 +343,11 @@ pub enum HeaderFault {
         /// The index.
         index: Index,
     },
-    /// Height 0 is the genesis alone.
-    HeightZero,
+    /// A height that is the genesis' alone, or below it.
+    Height {
+        /// The height.
+        height: Height,
+    },
 }
 
 impl fmt::Display for HeaderFault {
@@ -354,7 +359,7 @@ impl fmt::Display for HeaderFault {
             Self::Epoch { epoch } => write!(f, "another epoch, {epoch:?}"),
             Self::SetHash => f.write_str("another validator set"),
             Self::Index { index } => write!(f, "{index:?} is outside the window"),
-            Self::HeightZero => f.write_str("height 0 belongs to the genesis"),
+            Self::Height { height } => write!(f, "{height:?} is not above the genesis"),
         }
     }
 }

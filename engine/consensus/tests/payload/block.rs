@@ -76,7 +76,9 @@ fn a_block_is_valid_by_header_payload_and_set_alone() {
         ),
         (
             |header| header.height = Height::ZERO,
-            HeaderFault::HeightZero,
+            HeaderFault::Height {
+                height: Height::ZERO,
+            },
         ),
     ];
     for (change, fault) in faults {

@@ -1,6 +1,7 @@
 //! Random loss, delay, duplication, reordering, partitions, crashes and restarts, from a seed.
 //! The full simulator is a crate of its own; this keeps the bare rules honest while one edits them.
 
+use crate::fixtures::onward;
 use crate::support::{World, set_of, v};
 use quorate_consensus::machine::{Durability, TimerConfig};
 use rand_chacha::ChaCha8Rng;
@@ -17,6 +18,7 @@ fn world_of(
     rng: &mut ChaCha8Rng,
     seed: u64,
     (weights, fault, slack): Stakes<'_>,
+    is_onward: bool,
 ) -> (World, Rc<RefCell<Vec<bool>>>) {
     let slots = [1, 2, 3, 8, 64][below(rng, 5) as usize];
     let turn = 1 + below(rng, 4) as u32;
@@ -29,7 +31,10 @@ fn world_of(
     } else {
         Durability::Sync
     };
-    let set = set_of(weights, fault, slack, slots, turn);
+    let mut set = set_of(weights, fault, slack, slots, turn);
+    if is_onward {
+        set = onward(&set);
+    }
     let mut world = World::with(set, timers, durability);
     let loss = below(rng, 30);
     let mut chance = ChaCha8Rng::seed_from_u64(seed ^ 0xabcd);
@@ -46,10 +51,10 @@ fn world_of(
 type Stakes<'a> = (&'a [u64], u64, u64);
 
 /// Runs one seed: faults for a while, then healing; every validator must go on.
-fn run_seed(seed: u64, stakes: Stakes<'_>) {
+fn run_seed(seed: u64, stakes: Stakes<'_>, is_onward: bool) {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let count = stakes.0.len();
-    let (mut world, cut) = world_of(&mut rng, seed, stakes);
+    let (mut world, cut) = world_of(&mut rng, seed, stakes, is_onward);
     for _ in 0..12 {
         for link in cut.borrow_mut().iter_mut() {
             *link = below(&mut rng, 6) == 0;
@@ -118,20 +123,28 @@ fn seeds() -> std::ops::Range<u64> {
 #[test]
 fn four_equal_validators_stay_safe_and_go_on() {
     for seed in seeds() {
-        run_seed(seed, (&[1; 4], 1, 0));
+        run_seed(seed, (&[1; 4], 1, 0), false);
     }
 }
 
 #[test]
 fn six_validators_with_slack_stay_safe_and_go_on() {
     for seed in seeds() {
-        run_seed(seed, (&[1; 6], 1, 1));
+        run_seed(seed, (&[1; 6], 1, 1), false);
     }
 }
 
 #[test]
 fn uneven_stakes_stay_safe_and_go_on() {
     for seed in seeds() {
-        run_seed(seed, (&[4, 3, 2, 2, 1], 2, 1));
+        run_seed(seed, (&[4, 3, 2, 2, 1], 2, 1), false);
+    }
+}
+
+/// Height is a number like any other: what is asked of genesis is not asked of height 0.
+#[test]
+fn a_chain_that_goes_on_from_another_one_stays_safe_and_goes_on() {
+    for seed in seeds() {
+        run_seed(seed, (&[1; 4], 1, 0), true);
     }
 }

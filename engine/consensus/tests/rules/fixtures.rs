@@ -128,6 +128,11 @@ pub(crate) fn six(slots: u32) -> Arc<ValidatorSet> {
     set_of(&[1; 6], 1, 1, slots, 1)
 }
 
+/// The same in a chain that goes on from another one, after its height 700.
+pub(crate) fn onward(set: &ValidatorSet) -> Arc<ValidatorSet> {
+    Arc::new(set.clone().with_genesis_height(Height::new(700)))
+}
+
 /// A block with its name.
 #[derive(Clone, Debug)]
 pub(crate) struct Block {

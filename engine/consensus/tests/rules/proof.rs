@@ -25,7 +25,7 @@ fn signatures_garbage_stops_neither_counting_nor_finality_and_raises_an_alarm() 
     assert!(bench.alarms().contains(&Alarm::BadSignature(v(3))));
     bench.lapse(25);
     assert!(
-        bench.consensus.proven().is_genesis(),
+        set.is_genesis(&bench.consensus.proven()),
         "v0, v1, v2 and the own: 4 of FAST = 5"
     );
     bench.vote_signed(4, 0, tip(&block));

@@ -1,7 +1,7 @@
 //! R1: entering on evidence alone, and the timers of the windows below.
 
 use crate::bench::Bench;
-use crate::fixtures::{Block, certificate, i, six, skip_of, stop, stop_at, tip, v, w};
+use crate::fixtures::{Block, certificate, i, onward, six, skip_of, stop, stop_at, tip, v, w};
 use quorate_consensus::certificate::Target;
 use quorate_consensus::effect::{Destination, Effect};
 use quorate_consensus::input::Input;
@@ -67,6 +67,20 @@ fn r1_a_window_that_is_skipped_in_part_hands_on_no_parent_of_its_own() {
     let past = Block::first(&set, 2).with(|header| header.window = w(1));
     bench.propose(&past);
     assert_eq!(bench.own_record(1).tip, None);
+}
+
+/// The block that the chain goes on from stands in no window, whatever its height: nothing is
+/// handed on as certified at index 0 of window 0.
+#[test]
+fn r1_a_genesis_above_height_zero_is_no_block_of_a_window() {
+    let set = onward(&six(64));
+    let mut bench = Bench::new(&set, 5);
+    let block = Block::first(&set, 1);
+    bench.votes(&[0, 1, 2, 3], 0, &stop_at(&block));
+    assert_eq!(bench.consensus.window(), w(0), "the block is not here");
+    bench.propose(&block);
+    assert_eq!(bench.consensus.window(), w(1));
+    assert_eq!(block.header.height.number(), 701);
 }
 
 #[test]

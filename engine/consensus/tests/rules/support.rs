@@ -309,13 +309,15 @@ impl World {
     }
 
     fn finalized(&mut self, index: ValidatorIndex, id: BlockId, header: Header, path: FinalPath) {
+        let genesis = self.set.genesis().height;
         let member = &mut self.members[index.place()];
         let disk = &mut member.disk;
         assert!(disk.blocks.contains_key(&id), "delivered without its body");
         let expected = disk
             .chain
             .last()
-            .map_or(0, |(_, header)| header.height.number());
+            .map_or(genesis, |(_, header)| header.height)
+            .number();
         assert_eq!(
             header.height.number(),
             expected + 1,
@@ -429,6 +431,7 @@ impl World {
         true
     }
 
+    /// Blocks that a validator has delivered.
     pub(crate) fn height(&self, index: u16) -> u64 {
         self.members[index as usize].disk.chain.len() as u64
     }

@@ -337,7 +337,9 @@ fn headers_of_another_chain_epoch_set_or_version_are_refused() {
         (|header| header.set_hash[31] ^= 1, HeaderFault::SetHash),
         (
             |header| header.height = Default::default(),
-            HeaderFault::HeightZero,
+            HeaderFault::Height {
+                height: Default::default(),
+            },
         ),
     ];
     for (change, fault) in changes {

@@ -11,7 +11,7 @@ use quorate_consensus::limits::{
     WINDOW_SLOTS_MAX,
 };
 use quorate_consensus::thresholds::ThresholdError;
-use quorate_consensus::types::{Epoch, Stake, ValidatorIndex};
+use quorate_consensus::types::{Epoch, Height, Stake, ValidatorIndex};
 use quorate_consensus::validators::{SetError, SetParameters, Validator, ValidatorSet};
 use serde::Deserialize;
 use std::path::Path;
@@ -52,6 +52,9 @@ pub(super) fn all(
             .value(file.epoch)
             .remedy("write 0"));
     }
+    if let Some(begins) = &file.begins {
+        begins.check(path)?;
+    }
     limits(&file.limits, path)?;
     lane_percent(&file.limits.lane_percent, path)?;
     application(&file.application.name, path)?;
@@ -79,7 +82,11 @@ pub(super) fn all(
         })
         .collect();
     ValidatorSet::new(parameters, validators)
-        .map(|set| set.with_block_rules(file.limits.block_rules()))
+        .map(|set| {
+            let height = file.begins.map_or(0, |begins| begins.height);
+            set.with_block_rules(file.limits.block_rules())
+                .with_genesis_height(Height::new(height))
+        })
         .map_err(|error| set_error(&error, file, path))
 }
 

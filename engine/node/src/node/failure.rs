@@ -1,6 +1,8 @@
 //! Why a node does not start, and why it ends. Owns the words and the exit codes.
 
+use crate::begins::BeginsError;
 use crate::file_error::FileError;
+use crate::hex;
 use crate::journal::{EXIT_DISK_FAILED, JournalError, SyncError};
 use crate::recovery::RecoveryError;
 use crate::replica::{OrderError, ReplicaError};
@@ -28,6 +30,31 @@ pub enum StartError {
         /// What is wrong with it.
         #[source]
         source: RecoveryError,
+    },
+    /// The folder is of another chain, and this one goes on from another one: the same, mostly.
+    #[error(
+        "data = {}: {source}; this genesis goes on after height {height} of the chain with genesis \
+         {}. Keep the folder as it is, name a new one as `data`, make it with `quorate init \
+         --config FILE`, and start again", folder.display(), hex::encode(of)
+    )]
+    OldFolder {
+        /// The folder.
+        folder: PathBuf,
+        /// Hash of the genesis of the chain before.
+        of: [u8; 32],
+        /// Height that this chain goes on after.
+        height: u64,
+        /// What the log says.
+        source: Box<OpenError>,
+    },
+    /// The state that the chain begins with cannot be brought into the data folder.
+    #[error("data = {}: {source}", folder.display())]
+    Begins {
+        /// The data folder.
+        folder: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<BeginsError>,
     },
     /// What a validator said cannot be taken out of its folder, or merged into it.
     #[error("data = {}: {source}", folder.display())]
@@ -63,7 +90,8 @@ impl StartError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::File(_) | Self::Net(_) | Self::Metrics { .. } => 3,
+            Self::File(_) | Self::Net(_) | Self::Metrics { .. } | Self::OldFolder { .. } => 3,
+            Self::Begins { source, .. } => begins_code(source),
             Self::Folder(LockError::Io { source, .. }) if is_of_disk(source) => EXIT_DISK_FAILED,
             Self::Folder(_) | Self::System(_) | Self::Snapshot(_) => 75,
             Self::Recovery { source, .. } => recovery_code(source),
@@ -88,8 +116,27 @@ fn is_of_disk(error: &std::io::Error) -> bool {
         .any(|errno| number == Some(errno.raw_os_error()))
 }
 
+fn begins_code(error: &BeginsError) -> u8 {
+    match error {
+        BeginsError::Missing { .. } | BeginsError::Other { .. } => 3,
+        BeginsError::Snapshot(error) => snapshot_code(error),
+    }
+}
+
+/// What can be corrected, and what is damaged.
+const fn snapshot_code(error: &SnapshotError) -> u8 {
+    match error {
+        SnapshotError::Foreign { .. }
+        | SnapshotError::Sections { .. }
+        | SnapshotError::Io { .. } => 3,
+        _ => 5,
+    }
+}
+
 fn recovery_code(error: &RecoveryError) -> u8 {
     match error {
+        RecoveryError::Begins(error) => begins_code(error),
+        RecoveryError::Snapshot(error) => snapshot_code(error),
         RecoveryError::LeaseMissing
         | RecoveryError::LeaseDamaged(_)
         | RecoveryError::LogWithoutLease { .. }
@@ -99,11 +146,6 @@ fn recovery_code(error: &RecoveryError) -> u8 {
         RecoveryError::AlreadyInitialized
         | RecoveryError::OtherValidator { .. }
         | RecoveryError::SegmentsTooSmall { .. }
-        | RecoveryError::Snapshot(
-            SnapshotError::Foreign { .. }
-            | SnapshotError::Sections { .. }
-            | SnapshotError::Io { .. },
-        )
         | RecoveryError::Log(
             OpenError::Genesis { .. }
             | OpenError::SegmentBytes { .. }

@@ -2,8 +2,10 @@
 //! start the threads. Owns nothing that outlives it.
 
 use super::diverged::Diverged;
+use super::first::{bring_first, first_state, recovery_error, verify_first};
 use super::{Asker, Node, NodeFailure, StartError};
 use crate::auth::CommandAuth;
+use crate::begins::FirstState;
 use crate::config::NodeConfig;
 use crate::drift;
 use crate::executor::Executor;
@@ -65,16 +67,14 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// # Errors
 /// The folder has been used before, is in use, or cannot be written.
 pub fn initialize(config: &NodeConfig) -> Result<(), StartError> {
+    bring_first(config)?;
+    verify_first(config)?;
     let path = log_path(&config.data);
     let folder = open_folder(&path)?;
     let log = log_config(config)?;
     let (genesis, owner) = (config.genesis.bytes(), config.key.public());
-    recovery::initialize(&folder, &log, genesis, boot_id()?, owner).map_err(|source| {
-        StartError::Recovery {
-            folder: path,
-            source,
-        }
-    })
+    recovery::initialize(&folder, &log, genesis, boot_id()?, owner)
+        .map_err(|source| recovery_error(config, path, source))
 }
 
 /// Says that the disk of this validator is lost, or an old copy: the next starts ask its peers from
@@ -87,12 +87,8 @@ pub fn declare_lost(config: &NodeConfig) -> Result<(), StartError> {
     let folder = open_folder(&path)?;
     let log = log_config(config)?;
     let (genesis, owner) = (config.genesis.bytes(), config.key.public());
-    recovery::declare_lost(&folder, &log, genesis, boot_id()?, owner).map_err(|source| {
-        StartError::Recovery {
-            folder: path,
-            source,
-        }
-    })
+    recovery::declare_lost(&folder, &log, genesis, boot_id()?, owner)
+        .map_err(|source| recovery_error(config, path, source))
 }
 
 /// Takes what a stopped validator has said out of its folder, for another machine; `keep` makes it
@@ -199,6 +195,7 @@ fn replica_config(config: &NodeConfig) -> Result<ReplicaConfig, StartError> {
         public_bytes_max: config.limits.public_bytes_max,
         auth: Arc::new(command_auth(config)?),
         snapshots: Some(snapshots_path(&config.data)),
+        first: first_state(config),
     })
 }
 
@@ -210,7 +207,7 @@ fn command_auth(config: &NodeConfig) -> Result<CommandAuth, StartError> {
     })
 }
 
-fn net_config(config: &NodeConfig, incarnation: u64) -> Result<NetConfig, StartError> {
+pub(super) fn net_config(config: &NodeConfig, incarnation: u64) -> Result<NetConfig, StartError> {
     let own = config.own.number();
     let members = config.genesis.file().validators.iter().zip(0_u16..);
     Ok(NetConfig {
@@ -368,13 +365,11 @@ fn open_parts<S: StateMachine>(
 ) -> Result<(Parts<S>, Companions, Trace), StartError> {
     let path = log_path(&config.data);
     let folder = open_folder(&path)?;
+    bring_first(config)?;
     let replica_config = replica_config(config)?;
     let (_, now) = clock.read();
     let opened = Parts::open(&folder, &replica_config, app, now);
-    let (mut parts, companions) = opened.map_err(|source| StartError::Recovery {
-        folder: path,
-        source,
-    })?;
+    let (mut parts, companions) = opened.map_err(|source| recovery_error(config, path, source))?;
     tell_recovered(&companions.summary);
     let trace = Trace::new(clock, config.limits.trace_stamps);
     parts.order.set_trace(trace.clone());
@@ -456,6 +451,7 @@ struct ShadowPlan<S> {
     policy: SnapshotPolicy,
     reader: Reader,
     base: Option<(u64, RecordRef)>,
+    first: Option<FirstState>,
     pruning: Pruning,
     own: ValidatorIndex,
     asks: Asks,
@@ -482,6 +478,7 @@ impl<S> ShadowPlan<S> {
             },
             reader,
             base,
+            first: first_state(config).filter(|_| base.is_none()),
             pruning,
             own: config.own,
             asks,
@@ -559,10 +556,13 @@ impl Beside {
             };
             let (app, sessions_max, set) = (plan.app, plan.sessions_max, plan.set);
             let (policy, reader, base) = (plan.policy, plan.reader, plan.base);
-            let (pruning, auth) = (plan.pruning, plan.auth);
+            let (pruning, auth, first) = (plan.pruning, plan.auth, plan.first);
             shadow::start(parts, move || {
-                let executor =
+                let mut executor =
                     Executor::new(app, sessions_max, set.genesis_time_ns()).with_auth(auth);
+                if let Some(first) = first {
+                    first.restore(&mut executor)?;
+                }
                 let shadow = Shadow::new(executor, &set, policy, reader, base)?;
                 Ok(shadow.with_pruning(pruning))
             })

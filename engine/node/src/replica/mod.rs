@@ -42,10 +42,13 @@ use quorate_consensus::validators::ValidatorSet;
 use quorate_log::{DataFolder, LogConfig, Preparer, Pruner, Reader, RecordRef, Scrubber};
 
 use crate::auth::{Checked, CommandAuth, KeySource};
+use crate::begins::FirstState;
 use crate::executor::{ExecuteError, Executor, FinalBlock};
 use crate::journal::{Journal, JournalError, Journaled, SyncDone, SyncError, SyncWorker};
 use crate::lanes::{CommandVerdict, Lanes, LanesConfig, Rejection, Verdict};
-use crate::recovery::{RecoveryConfig, RecoveryError, RecoverySummary, recover, restore_newest};
+use crate::recovery::{
+    RecoveryConfig, RecoveryError, RecoverySummary, SnapshotBase, recover, restore_newest,
+};
 use crate::snapshot::SnapshotFolder;
 use crate::state_machine::{SessionId, StateMachine};
 use crate::store::Served;
@@ -85,6 +88,9 @@ pub struct ReplicaConfig {
     pub auth: Arc<CommandAuth>,
     /// Folder of the snapshots, the newest of which a start begins with; none without them.
     pub snapshots: Option<PathBuf>,
+    /// The state that the chain begins with, when it goes on from another one; its genesis height
+    /// is that of the set.
+    pub first: Option<FirstState>,
 }
 
 impl ReplicaConfig {
@@ -184,11 +190,7 @@ impl<S: StateMachine> Parts<S> {
             executor = executor.keeping_public(config.public_bytes_max);
         }
         let snapshots = config.snapshots.clone().map(SnapshotFolder::new);
-        let snapshot = snapshots
-            .as_ref()
-            .map(|snapshots| restore_newest(snapshots, set, &mut executor))
-            .transpose()?
-            .flatten();
+        let snapshot = restore_state(config, snapshots.as_ref(), &mut executor)?;
         let recovery = RecoveryConfig {
             snapshot,
             ..config.recovery()
@@ -239,6 +241,23 @@ impl<S: StateMachine> Parts<S> {
             companions,
         ))
     }
+}
+
+/// Brings the executor to the newest whole snapshot, or else to where the chain begins.
+fn restore_state<S: StateMachine>(
+    config: &ReplicaConfig,
+    snapshots: Option<&SnapshotFolder>,
+    executor: &mut Executor<S>,
+) -> Result<Option<SnapshotBase>, RecoveryError> {
+    if let Some(snapshots) = snapshots
+        && let Some(base) = restore_newest(snapshots, &config.set, executor)?
+    {
+        return Ok(Some(base));
+    }
+    if let Some(first) = &config.first {
+        first.restore(executor).map_err(Box::new)?;
+    }
+    Ok(None)
 }
 
 /// Lanes that know of every session what the state knows of it.

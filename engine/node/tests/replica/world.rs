@@ -285,6 +285,7 @@ impl World {
             public_bytes_max: 0,
             auth: Arc::new(self.auth(place)),
             snapshots: slot.snapshots.clone(),
+            first: None,
         }
     }
 

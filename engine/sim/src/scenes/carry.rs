@@ -99,7 +99,8 @@ impl Stage {
                 let at = window.number();
                 let text = format!("enters w{at}, led by {}", v(leader));
                 let by_proof = self.machine(who).is_ok_and(|machine| {
-                    machine.proven().window == window && !machine.proven().is_genesis()
+                    let proven = machine.proven();
+                    proven.window == window && !self.set.is_genesis(&proven)
                 });
                 self.tell(who, if by_proof { "R9" } else { "R1" }, text);
             }

@@ -2,6 +2,7 @@
 
 pub(crate) mod bench;
 pub(crate) mod demo;
+pub(crate) mod init;
 pub(crate) mod keygen;
 pub(crate) mod load;
 pub(crate) mod log;

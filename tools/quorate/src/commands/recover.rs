@@ -3,6 +3,7 @@
 //! Never: a running validator; each command wants the folders for itself.
 
 mod disk;
+mod next;
 mod site;
 
 use clap::Subcommand;
@@ -17,7 +18,8 @@ pub(crate) use disk::declare as forget_disk;
 pub(crate) enum Command {
     /// Say that a validator's disk is lost or an old copy: it asks its peers before it votes
     Disk(disk::Options),
-    /// Find the block to go on from after more than F lost power at once
+    /// Find the block to go on from after more than F lost power at once, and write the genesis and
+    /// the state of the chain that goes on
     Site(site::Options),
 }
 

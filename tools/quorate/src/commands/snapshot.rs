@@ -105,7 +105,7 @@ fn create(options: &CreateOptions) -> Result<Report, Failure> {
     let mut last = None;
     let mut note = |_: &mut Executor<_>, block: &FinalBlock, _: &_| last = Some(block.header);
     let to = options.height.unwrap_or(u64::MAX);
-    let mut replay = Replay::begin(&genesis, None, to, &mut note)?;
+    let mut replay = Replay::begin(&genesis, &folder, None, to, &mut note)?;
     replay.run(&folder, &verification)?;
     let (mut executor, _) = replay.finish();
     let reached = executor.height();

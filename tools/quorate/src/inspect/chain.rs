@@ -36,14 +36,14 @@ pub(crate) struct Finalized {
 pub(crate) struct Chain {
     /// The genesis of the log.
     pub(crate) genesis: Genesis,
-    /// Height below the lowest block of the chain: 0, or more when the log was pruned or goes on
-    /// from a snapshot of peers.
+    /// Height below the lowest block of the chain: that of the genesis, or more when the log was
+    /// pruned or goes on from a snapshot of peers.
     pub(crate) below: u64,
     /// The block of the snapshot of peers that the chain goes on from; it is of height `below`.
     pub(crate) base: Option<Header>,
     /// Finalized blocks by height; what stands before the last base is no part of the chain.
     pub(crate) blocks: BTreeMap<u64, Finalized>,
-    /// Highest block that a good proof in this log makes final for anybody.
+    /// Highest block that a good proof in this log makes final for anybody; the genesis if none.
     pub(crate) proven: u64,
     /// Proofs that hold.
     pub(crate) certificates_verified: u64,
@@ -98,12 +98,13 @@ impl SignatureCheck for OneByOne {
 
 impl Reading {
     fn start(genesis: Genesis, found: &Verification) -> Self {
+        let first = genesis.validator_set().genesis().height.number();
         let chain = Chain {
             genesis,
-            below: 0,
+            below: first,
             base: None,
             blocks: BTreeMap::new(),
-            proven: 0,
+            proven: first,
             certificates_verified: 0,
             vote_records: 0,
             findings: Vec::new(),
@@ -190,7 +191,8 @@ impl Reading {
         if is_open && mark.below.is_none_or(|below| below < self.start) {
             self.chain.below = height.saturating_sub(1);
         }
-        let is_cut = is_open && self.chain.below > 0;
+        let genesis = self.chain.genesis.validator_set().genesis();
+        let is_cut = is_open && self.chain.below > genesis.height.number();
         let base = self.chain.base.filter(|_| is_first);
         let below = match height.checked_sub(1) {
             Some(below) if base.is_some() && self.chain.below == below => {
@@ -198,7 +200,7 @@ impl Reading {
             }
             // What stood below was pruned.
             Some(_) if is_cut => Some(mark.header.parent_id),
-            Some(0) => Some(self.chain.genesis.validator_set().genesis().id),
+            Some(below) if below == genesis.height.number() => Some(genesis.id),
             Some(below) => self.chain.blocks.get(&below).map(|block| block.id),
             None => None,
         };

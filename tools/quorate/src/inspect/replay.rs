@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use quorate::auth::CommandAuth;
+use quorate::begins::{BeginsError, FirstState, begins_path};
 use quorate::executor::{Executor, FinalBlock};
 use quorate::genesis::Genesis;
 use quorate::journal::{FinalMark, JournalEntry, decode};
@@ -43,7 +44,14 @@ pub(crate) fn snapshots_beside(log: &Path) -> SnapshotFolder {
     SnapshotFolder::new(quorate::node::snapshots_path(&data))
 }
 
-/// An executor at genesis with the application of a chain.
+/// The state that a chain begins with, beside a log folder; none of one that begins with nothing.
+pub(crate) fn first_state(genesis: &Genesis, log: &Path) -> Option<FirstState> {
+    let data = log.parent().map_or_else(PathBuf::new, Path::to_path_buf);
+    FirstState::of(genesis, begins_path(&data))
+}
+
+/// An executor with the application of a chain in its first state, as it is when a chain begins
+/// with nothing.
 ///
 /// # Errors
 /// This program has no such application, or not with these parameters.
@@ -67,6 +75,17 @@ pub(crate) fn failure_of(error: &SnapshotError) -> Failure {
     Failure::new(code, error).remedy("quorate snapshot list shows what there is")
 }
 
+/// The state that a chain goes on from cannot be used.
+pub(crate) fn failure_of_first(error: &BeginsError) -> Failure {
+    match error {
+        BeginsError::Snapshot(source) => {
+            let code = failure_of(source).code;
+            Failure::new(code, error).remedy("bring the folder begins from another validator")
+        }
+        _ => Failure::new(Code::Configuration, error),
+    }
+}
+
 /// What one block came to.
 pub(crate) type OnBlock<'a> = &'a mut dyn FnMut(&mut Executor<Hosted>, &FinalBlock, &BlockResults);
 
@@ -85,12 +104,14 @@ pub(crate) struct Replay<'a> {
 }
 
 impl<'a> Replay<'a> {
-    /// Begins at genesis, or with the snapshot of a height; goes on up to the height `to`.
+    /// Begins at the genesis of the log in a folder, with the state that it begins with if it goes
+    /// on from another chain; or with the snapshot of a height. Goes on up to the height `to`.
     ///
     /// # Errors
-    /// The application or the snapshot cannot be used.
+    /// The application, the snapshot or that state cannot be used.
     pub(crate) fn begin(
         genesis: &Genesis,
+        log: &Path,
         from: Option<(u64, &SnapshotFolder)>,
         to: u64,
         on_block: OnBlock<'a>,
@@ -100,6 +121,10 @@ impl<'a> Replay<'a> {
             let origin = Origin::of(genesis.validator_set());
             snapshot::restore(&mut executor, height, &origin, folder)
                 .map_err(|error| failure_of(&error))?;
+        } else if let Some(first) = first_state(genesis, log) {
+            first
+                .restore(&mut executor)
+                .map_err(|error| failure_of_first(&error))?;
         }
         Ok(Self {
             executor,

@@ -350,7 +350,7 @@ fn replay(log: &Path, on_results: OnResults<'_>) -> Result<Ledger, Failure> {
     let mut on_block = |executor: &mut _, _: &_, results: &_| {
         on_results(executor, results, &mut ledger);
     };
-    let mut replay = Replay::begin(&genesis, None, u64::MAX, &mut on_block)?;
+    let mut replay = Replay::begin(&genesis, log, None, u64::MAX, &mut on_block)?;
     replay.run(log, &found)?;
     replay.finish();
     Ok(ledger)

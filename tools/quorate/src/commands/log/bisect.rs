@@ -104,7 +104,7 @@ pub(super) fn run(
     let mut on_block = |executor: &mut Executor<Hosted>, block: &FinalBlock, results: &_| {
         comparison.take(executor, block, results);
     };
-    let mut replay = Replay::begin(&genesis, from, bundle.own.height, &mut on_block)?;
+    let mut replay = Replay::begin(&genesis, &folder, from, bundle.own.height, &mut on_block)?;
     replay.run(&folder, &verification)?;
     comparison.into_report(&bundle, attested_by)
 }

@@ -57,7 +57,7 @@ struct Difference {
 
 #[derive(Serialize)]
 struct Fields {
-    /// Height that was begun with; 0 for the genesis.
+    /// Height that was begun with; that of the genesis without a snapshot.
     from: u64,
     /// Last height executed.
     height: u64,
@@ -115,16 +115,17 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
             }));
         }
     };
+    let first = genesis.validator_set().genesis().height.number();
     let from = options.from_snapshot.map(|height| (height, &snapshots));
     let to = options.to.unwrap_or(u64::MAX);
-    let mut replay = Replay::begin(&genesis, from, to, &mut on_block)?;
+    let mut replay = Replay::begin(&genesis, &folder, from, to, &mut on_block)?;
     replay.run(&folder, &verification)?;
     let [blocks, commands, outputs] = replay.counts;
     let (mut executor, outputs_hash) = replay.finish();
     let root = executor.root();
     let sections = root.sections.iter();
     let fields = Fields {
-        from: options.from_snapshot.unwrap_or(0),
+        from: options.from_snapshot.unwrap_or(first),
         height: executor.height(),
         blocks,
         commands,

@@ -8,6 +8,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use quorate::genesis::Begins;
 use quorate_log::{Action, Verification, verify_path};
 use serde::Serialize;
 
@@ -34,6 +35,8 @@ struct Fields {
     segments: usize,
     /// Number of the first segment: above 0 when the log was pruned.
     first_segment: u32,
+    /// The block of another chain that this one goes on from; null for none.
+    begins: Option<Begins>,
     /// Height below its first block: above 0 when the log was pruned, or goes on from a snapshot of
     /// peers.
     below: u64,
@@ -122,9 +125,13 @@ fn fields(folder: &Path, verification: &Verification, chain: Option<&Chain>) -> 
         records: verification.record_count,
         segments: verification.segment_count,
         first_segment: verification.start.offset.segment(),
+        begins: chain.and_then(|chain| chain.genesis.file().begins),
         below: chain.map_or(0, |chain| chain.below),
         blocks: chain.map_or(0, |chain| chain.blocks.len() as u64),
-        height: tip.map_or(0, |(height, _)| height),
+        height: tip.map_or_else(
+            || chain.map_or(0, |chain| chain.below),
+            |(height, _)| height,
+        ),
         tip: tip.map(|(_, block)| hex(block.id.as_bytes())),
         proven: chain.map_or(0, |chain| chain.proven),
         certificates_verified: chain.map_or(0, |chain| chain.certificates_verified),
@@ -210,7 +217,16 @@ fn text(fields: &Fields) -> String {
             fields.first_segment, fields.below
         ));
     }
-    if fields.first_segment == 0 && fields.below > 0 {
+    if let Some(begins) = &fields.begins {
+        text.push_str(&format!(
+            "\ngeneration {}: goes on after height {} of the chain with genesis {}",
+            begins.generation,
+            begins.height,
+            hex(&begins.of.0),
+        ));
+    }
+    let first = fields.begins.map_or(0, |begins| begins.height);
+    if fields.first_segment == 0 && fields.below > first {
         text.push_str(&format!(
             "\njoined: goes on from a snapshot of peers of height {}",
             fields.below

@@ -1,10 +1,11 @@
 //! `quorate recover site`: after a loss at one stroke, which block the chain goes on from (3.4).
 //!
 //! Owns the choice: the highest position that a valid finality proof in enough logs names, and
-//! which logs count for enough: those that still hold every proof that they ever flushed. Never:
-//! uses a vote without a proof, writes anything, or runs beside a validator.
+//! which logs count for enough: those that still hold every proof that they ever flushed. What the
+//! next chain begins with is written by `next`. Never: uses a vote without a proof, writes into a
+//! validator's folder, or runs beside a validator.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -14,6 +15,7 @@ use quorate_consensus::types::{BlockId, Index, Stake, ValidatorIndex, Window};
 use quorate_log::{Action, DataFolder, LeaseFile, LeaseRead, Verification, verify_path};
 use serde::Serialize;
 
+use super::next;
 use crate::failure::{Code, Failure};
 use crate::inspect::chain::{self, Chain};
 use crate::inspect::replay::{failure_of as snapshot_failure, snapshots_beside};
@@ -26,6 +28,12 @@ pub(crate) struct Options {
     /// Genesis file of the chain
     #[arg(long, value_name = "FILE")]
     genesis: PathBuf,
+    /// Write the genesis of the chain that goes on, and the state it begins with; new or empty
+    #[arg(long, value_name = "OUT")]
+    out: Option<PathBuf>,
+    /// Who goes on, if not the validators of before: JSON with the field validators as in a genesis
+    #[arg(long, value_name = "FILE", requires = "out")]
+    validators: Option<PathBuf>,
     /// Log, data or validator folders, of stopped validators or copied from them
     #[arg(value_name = "DIR", required = true)]
     dirs: Vec<PathBuf>,
@@ -60,6 +68,8 @@ struct Fields {
     id: Option<String>,
     /// The folders that hold it with every block below.
     dirs: Vec<PathBuf>,
+    /// What was written; null without `--out`.
+    next: Option<next::Fields>,
 }
 
 /// Where a block stands; compared as protocol.md says, never by height.
@@ -69,6 +79,10 @@ struct Found {
     report: LogReport,
     position: Position,
     chain: Chain,
+    folder: PathBuf,
+    verification: Verification,
+    /// Nobody writes it until all is done.
+    _locked: DataFolder,
 }
 
 /// Collects the reports and chooses.
@@ -78,7 +92,9 @@ struct Found {
 /// weigh too little; or two proofs contradict one another.
 pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     let genesis = Genesis::load(&options.genesis)?;
+    let successors = next::successors(options.validators.as_deref())?;
     let mut found: BTreeMap<ValidatorIndex, Found> = BTreeMap::new();
+    refuse_repeated(&options.dirs)?;
     for dir in &options.dirs {
         let (validator, one) = look(dir, &genesis)?;
         if let Some(before) = found.insert(validator, one) {
@@ -98,11 +114,11 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     let Some(best) = best else {
         return Err(Failure::usage("no folder"));
     };
-    let dirs = found
-        .iter()
-        .filter(|one| one.position == best.position)
-        .map(|one| one.report.dir.clone())
-        .collect();
+    let holders = || found.iter().filter(|one| one.position == best.position);
+    let dirs = holders().map(|one| one.report.dir.clone()).collect();
+    let sources: Vec<_> = holders().map(Found::source).collect();
+    let write = |out: &PathBuf| next::write(&genesis, &sources, successors, out);
+    let next = options.out.as_ref().map(write).transpose()?;
     let (height, window, slot) = (best.report.height, best.report.window, best.report.slot);
     let fields = Fields {
         stake: stake.amount(),
@@ -112,10 +128,22 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
         slot,
         id: best.report.id.clone(),
         dirs,
+        next,
         reports: found.into_iter().map(|one| one.report).collect(),
     };
     let text = text(&fields);
     Report::new(&fields, text)
+}
+
+impl Found {
+    fn source(&self) -> next::Source<'_> {
+        next::Source {
+            folder: &self.folder,
+            verification: &self.verification,
+            chain: &self.chain,
+            height: self.report.height,
+        }
+    }
 }
 
 /// The stake of the folders that count, which is enough, and what is needed.
@@ -152,6 +180,19 @@ fn weigh(
     Err(Failure::new(Code::No, what).remedy("name the folders of more validators"))
 }
 
+/// A folder counts once, and its lock is taken once.
+fn refuse_repeated(dirs: &[PathBuf]) -> Result<(), Failure> {
+    let mut seen = BTreeSet::new();
+    for dir in dirs {
+        let folder = log_folder(dir)?;
+        if !seen.insert(folder.canonicalize().unwrap_or(folder)) {
+            let what = format!("{} is named twice", dir.display());
+            return Err(Failure::new(Code::Configuration, what).remedy("name each validator once"));
+        }
+    }
+    Ok(())
+}
+
 /// Reads one folder under its lock, so that nobody writes it meanwhile.
 fn look(dir: &Path, genesis: &Genesis) -> Result<(ValidatorIndex, Found), Failure> {
     let folder = log_folder(dir)?;
@@ -172,8 +213,8 @@ fn look(dir: &Path, genesis: &Genesis) -> Result<(ValidatorIndex, Found), Failur
     }
     let base = base_of(&folder, &chain)?;
     let height = provable(&chain, base);
-    let block = chain.blocks.get(&height);
-    let position = block.map(|block| (block.header.window, block.header.index));
+    let header = next::header_at(&folder, &chain, height);
+    let position = header.map(|header| (header.window, header.index));
     let report = LogReport {
         index: validator.number(),
         dir: dir.to_path_buf(),
@@ -181,13 +222,16 @@ fn look(dir: &Path, genesis: &Genesis) -> Result<(ValidatorIndex, Found), Failur
         height,
         window: position.map_or(0, |(window, _)| window.number()),
         slot: position.map_or(0, |(_, index)| index.number()),
-        id: block.map(|block| hex(block.id.as_bytes())),
+        id: header.map(|header| hex(header.id().as_bytes())),
         not_counted: not_counted(&lease, &verification),
     };
     let found = Found {
         report,
         position,
         chain,
+        folder,
+        verification,
+        _locked: locked,
     };
     Ok((validator, found))
 }
@@ -246,8 +290,9 @@ fn owner(
 /// The height that a start from this folder begins with: genesis, or for a log that was pruned its
 /// newest snapshot that is whole.
 fn base_of(folder: &Path, chain: &Chain) -> Result<u64, Failure> {
-    if chain.below == 0 {
-        return Ok(0);
+    let genesis = chain.genesis.validator_set().genesis().height.number();
+    if chain.below <= genesis {
+        return Ok(genesis);
     }
     let snapshots = snapshots_beside(folder);
     let heights = snapshots
@@ -286,8 +331,10 @@ fn provable(chain: &Chain, base: u64) -> u64 {
             *at == height && block.body.is_some()
         });
     let whole = base.saturating_add(whole.count() as u64);
-    // A proof of a block proves those below it; one above what is whole proves it too.
-    whole.min(chain.proven)
+    // A proof of a block proves those below it; one above what is whole proves it too. A base was
+    // logged for a state that enough validators attest, so its block is final as well.
+    let attested = chain.base.map_or(0, |base| base.height.number());
+    whole.min(chain.proven.max(attested))
 }
 
 /// Two valid proofs never conflict while the Byzantine weigh F at most; if they do, no block can be
@@ -339,9 +386,17 @@ fn text(fields: &Fields) -> String {
         .iter()
         .map(|dir| dir.display().to_string())
         .collect();
+    let next = match &fields.next {
+        Some(next) => next::text(next),
+        None => {
+            "run it once more with --out to write the genesis of the chain that goes on, and its \
+                 state"
+                .to_owned()
+        }
+    };
     format!(
         "{rows}\nstake {} of {} needed\nthe chain goes on from height {} (window {}, slot {}), block {}\n\
-         copy the log, and the snapshots of one that was pruned, of: {}",
+         which is in: {}\n{next}",
         fields.stake,
         fields.stake_needed,
         fields.height,

@@ -1,0 +1,288 @@
+//! The chain that goes on after a loss at one stroke: its genesis, and the state that it begins
+//! with (3.4).
+//!
+//! Owns the way from a chosen block to both: the log that holds it is executed up to it, from the
+//! newest snapshot at or below it that enough validators vouch for. What is written follows from
+//! the block alone, whichever folder it is taken from, so that operators can compare. Never:
+//! chooses the block, or writes into a validator's folder.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use quorate::begins::{BEGINS_FOLDER, FirstState};
+use quorate::file_error::read_bounded;
+use quorate::genesis::{Begins, GENESIS_BYTES_MAX, Genesis, Hex32, Successors};
+use quorate::join::believe;
+use quorate::snapshot::{self, Manifest, Origin, SnapshotFolder};
+use quorate_consensus::header::Header;
+use quorate_consensus::wire;
+use quorate_log::Verification;
+use serde::Serialize;
+
+use crate::failure::{Code, Failure};
+use crate::inspect::chain::Chain;
+use crate::inspect::replay::{
+    Replay, failure_of as snapshot_failure, failure_of_first, first_state, snapshots_beside,
+};
+use crate::output::hex;
+
+/// Name of the genesis in the folder that is written.
+const GENESIS_FILE: &str = "genesis.json";
+
+/// A log that holds the chosen block with all below it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Source<'a> {
+    /// The log's folder.
+    pub(super) folder: &'a Path,
+    /// How far it is whole.
+    pub(super) verification: &'a Verification,
+    /// What it says.
+    pub(super) chain: &'a Chain,
+    /// The chosen block.
+    pub(super) height: u64,
+}
+
+/// What was written.
+#[derive(Debug, Serialize)]
+pub(super) struct Fields {
+    /// The genesis.
+    genesis: PathBuf,
+    /// Its hash: what every operator compares.
+    genesis_hash: String,
+    generation: u32,
+    /// Folder of the state.
+    state: PathBuf,
+    /// Root of its snapshot.
+    snapshot_root: String,
+    time_ns: u64,
+    validators: usize,
+    remarks: Vec<String>,
+}
+
+/// Reads who goes on.
+///
+/// # Errors
+/// The file is none.
+pub(super) fn successors(path: Option<&Path>) -> Result<Option<Successors>, Failure> {
+    let read = |path: &Path| -> Result<Successors, Failure> {
+        let bytes = read_bounded(path, GENESIS_BYTES_MAX)?;
+        Ok(Successors::parse(&bytes, path)?)
+    };
+    path.map(read).transpose()
+}
+
+/// Writes genesis and state into a folder that is new or empty. Of several logs the first one that
+/// can be executed is taken.
+///
+/// # Errors
+/// There is no block to go on from, no log can be executed, or the folder cannot be written.
+pub(super) fn write(
+    genesis: &Genesis,
+    sources: &[Source<'_>],
+    successors: Option<Successors>,
+    out: &Path,
+) -> Result<Fields, Failure> {
+    refuse_full(out)?;
+    let state = out.join(BEGINS_FOLDER);
+    let target = SnapshotFolder::new(state.clone());
+    let mut written = Err(Failure::usage("no folder"));
+    for source in sources {
+        written = take_state(genesis, source, &target);
+        match &written {
+            Ok(_) => break,
+            Err(failure) => {
+                tracing::warn!(folder = %source.folder.display(), %failure, "not executed");
+            }
+        }
+    }
+    let manifest = written?;
+    let next = succeed(genesis, &manifest, successors)?;
+    // What others will begin with is read once more, as they will read it.
+    if let Some(first) = FirstState::of(&next, state.clone()) {
+        first.verify().map_err(|error| failure_of_first(&error))?;
+    }
+    let path = out.join(GENESIS_FILE);
+    write_durably(out, &path, next.bytes()).map_err(|error| refused(&path, &error))?;
+    Ok(Fields {
+        genesis: path,
+        genesis_hash: hex(next.hash()),
+        generation: next.file().begins.map_or(0, |begins| begins.generation),
+        state,
+        snapshot_root: hex(&manifest.root()),
+        time_ns: manifest.header.time_ns,
+        validators: next.validator_set().len(),
+        remarks: next.summary(),
+    })
+}
+
+fn succeed(
+    genesis: &Genesis,
+    manifest: &Manifest,
+    successors: Option<Successors>,
+) -> Result<Genesis, Failure> {
+    let before = genesis.file().begins.map_or(0, |begins| begins.generation);
+    let generation = before.checked_add(1).ok_or_else(|| {
+        Failure::new(
+            Code::Configuration,
+            "begins.generation: there is none above",
+        )
+        .remedy("begin a chain with another chain_id")
+    })?;
+    let begins = Begins {
+        generation,
+        of: Hex32(manifest.genesis_hash),
+        height: manifest.height(),
+        block: Hex32(*manifest.header.id().as_bytes()),
+        snapshot: Hex32(manifest.root()),
+    };
+    Ok(genesis.succeed(begins, manifest.header.time_ns, successors)?)
+}
+
+/// Writes the state after the chosen block.
+fn take_state(
+    genesis: &Genesis,
+    source: &Source<'_>,
+    target: &SnapshotFolder,
+) -> Result<Manifest, Failure> {
+    let set = genesis.validator_set();
+    if source.height <= set.genesis().height.number() {
+        return take_first(genesis, source, target);
+    }
+    let header = header_at(source.folder, source.chain, source.height).ok_or_else(|| {
+        let what = format!(
+            "{}: no block of height {}",
+            source.folder.display(),
+            source.height
+        );
+        Failure::new(Code::Damaged, what).remedy("leave this folder out")
+    })?;
+    let snapshots = snapshots_beside(source.folder);
+    let from = newest_vouched_for(genesis, source, &snapshots)?;
+    let from = from.map(|height| (height, &snapshots));
+    let mut ignore = |_: &mut _, _: &_, _: &_| ();
+    let mut replay = Replay::begin(genesis, source.folder, from, source.height, &mut ignore)?;
+    replay.run(source.folder, source.verification)?;
+    let (mut executor, _) = replay.finish();
+    if executor.height() != source.height {
+        let what = format!(
+            "{}: executed up to height {} instead of {}",
+            source.folder.display(),
+            executor.height(),
+            source.height
+        );
+        return Err(Failure::new(Code::Damaged, what).remedy("leave this folder out"));
+    }
+    snapshot::take(&mut executor, &header, &Origin::of(set), target)
+        .map_err(|error| snapshot_failure(&error))
+}
+
+/// Nothing was proven in this chain: the next one begins as it did.
+fn take_first(
+    genesis: &Genesis,
+    source: &Source<'_>,
+    target: &SnapshotFolder,
+) -> Result<Manifest, Failure> {
+    let first = first_state(genesis, source.folder).ok_or_else(|| {
+        Failure::new(
+            Code::No,
+            "no block was ever proven, so none was durable: there is nothing to go on from",
+        )
+        .remedy("begin a chain with another chain_id")
+    })?;
+    first
+        .copy_to(target)
+        .and_then(|()| first.verify())
+        .map_err(|error| failure_of_first(&error))
+}
+
+/// The header of a block: of the log, or of the snapshot that the log begins with.
+pub(super) fn header_at(folder: &Path, chain: &Chain, height: u64) -> Option<Header> {
+    let block = chain.blocks.get(&height).map(|block| block.header);
+    let base = || chain.base.filter(|base| base.height.number() == height);
+    let snapshot = || snapshots_beside(folder).manifest(height).ok();
+    let fits = |manifest: &Manifest| Origin::of(chain.genesis.validator_set()).fits(manifest);
+    block
+        .or_else(base)
+        .or_else(|| snapshot().filter(fits).map(|manifest| manifest.header))
+}
+
+/// The newest whole snapshot at or below the chosen block with a certificate that holds. The word
+/// of this one validator would not do: its state may have been another than the others'.
+fn newest_vouched_for(
+    genesis: &Genesis,
+    source: &Source<'_>,
+    snapshots: &SnapshotFolder,
+) -> Result<Option<u64>, Failure> {
+    let set = genesis.validator_set();
+    let heights = snapshots
+        .heights()
+        .map_err(|error| snapshot_failure(&error))?;
+    let is_vouched_for = |height: u64| {
+        let manifest = snapshots.verify(height).ok()?;
+        let bytes = snapshots.certificate(height).ok().flatten()?;
+        let certificate = wire::decode_state_certificate(&bytes).ok()?;
+        believe(set, &certificate, &manifest).ok()?;
+        let held = source.chain.blocks.get(&height);
+        held.is_none_or(|block| block.header == manifest.header)
+            .then_some(height)
+    };
+    let below = heights.into_iter().rev();
+    let found = below
+        .filter(|&height| height <= source.height)
+        .find_map(is_vouched_for);
+    let reaches = |height: u64| height >= source.chain.below;
+    if found.is_some_and(reaches) || source.chain.below <= set.genesis().height.number() {
+        return Ok(found);
+    }
+    let what = format!(
+        "{}: the log begins above height {}, and no whole snapshot from there up to height {} has \
+         the signatures of enough validators",
+        source.folder.display(),
+        source.chain.below,
+        source.height
+    );
+    Err(Failure::new(Code::Damaged, what).remedy("name more folders that hold the block"))
+}
+
+fn refuse_full(out: &Path) -> Result<(), Failure> {
+    match fs::read_dir(out) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(refused(out, &error)),
+        Ok(mut entries) => match entries.next() {
+            None => Ok(()),
+            Some(_) => {
+                let what = format!("{} is not empty", out.display());
+                Err(Failure::new(Code::Configuration, what).remedy("name a new folder as --out"))
+            }
+        },
+    }
+}
+
+fn refused(path: &Path, error: &io::Error) -> Failure {
+    let what = format!("{}: {error}", path.display());
+    Failure::new(Code::Configuration, what).remedy("check the path and the disk")
+}
+
+/// The genesis comes last: with it all is there.
+fn write_durably(out: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::create_new(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    File::open(out)?.sync_all()
+}
+
+/// What was written, in words.
+pub(super) fn text(fields: &Fields) -> String {
+    format!(
+        "generation {} of the chain, of {} validators:\n  genesis {}\n  state   {}\n{}\ngenesis hash \
+         {}\ncompare this hash with every other operator before anything is started. Then give each \
+         validator both, and a new data folder: quorate init",
+        fields.generation,
+        fields.validators,
+        fields.genesis.display(),
+        fields.state.display(),
+        fields.remarks.join("\n"),
+        fields.genesis_hash,
+    )
+}

@@ -29,6 +29,9 @@ pub(super) struct Flight {
     /// Blocks up to here were proposed before the bound last fell: that they took long too is why
     /// it fell.
     cut: Height,
+    /// Orders had to wait since the bound last fell. While they do not, a block's time says nothing
+    /// of what is in flight: an idle leader looks at it late, and a slow network makes it long.
+    has_held: bool,
 }
 
 #[derive(Debug)]
@@ -45,6 +48,7 @@ impl Default for Flight {
             bytes: 0,
             bytes_max: FLIGHT_BYTES_MAX,
             cut: Height::ZERO,
+            has_held: false,
         }
     }
 }
@@ -73,9 +77,10 @@ impl Flight {
     fn learn(&mut self, took_ns: u64, height: Height) {
         if took_ns <= IN_TIME_NS {
             self.bytes_max = (self.bytes_max + RISE_BYTES).min(FLIGHT_BYTES_MAX);
-        } else if height > self.cut {
+        } else if height > self.cut && self.has_held {
             self.bytes_max = (self.bytes_max / 2).max(FLIGHT_BYTES_MIN);
             self.cut = self.blocks.back().map_or(height, |last| last.height);
+            self.has_held = false;
         }
     }
 
@@ -90,8 +95,10 @@ impl Flight {
     }
 
     /// Whether orders are to wait.
-    pub(super) const fn is_full(&self) -> bool {
-        self.bytes >= self.bytes_max
+    pub(super) const fn is_full(&mut self) -> bool {
+        let is_full = self.bytes >= self.bytes_max;
+        self.has_held |= is_full;
+        is_full
     }
 }
 
@@ -153,5 +160,17 @@ mod tests {
             flight.bytes, FLIGHT_BYTES_MAX,
             "a fast network is kept busy"
         );
+    }
+
+    #[test]
+    fn blocks_that_were_looked_at_late_while_nothing_waited_do_not_count() {
+        let mut flight = Flight::default();
+        for number in 1..=9 {
+            let now_ns = number * 500 * MS;
+            flight.settle(now_ns, Height::new(number - 1), Height::new(number));
+            assert!(!flight.is_full());
+            flight.push(now_ns, Height::new(number), 1_000);
+        }
+        assert_eq!(flight.bytes_max, FLIGHT_BYTES_MAX);
     }
 }

@@ -386,8 +386,14 @@ pub(crate) fn count_verdicts(metrics: &Metrics, verdicts: &[CommandVerdict]) {
             Verdict::Rejected(rejection) => metrics.count_rejection(rejection),
         }
     }
-    metrics.commands_accepted.add(accepted);
-    metrics.commands_busy.add(busy);
+    // A number has one writer. With dedicated threads that is the order stage; what the net thread
+    // cuts a client off for is rejections alone, of a reason that the order stage does not find.
+    if accepted > 0 {
+        metrics.commands_accepted.add(accepted);
+    }
+    if busy > 0 {
+        metrics.commands_busy.add(busy);
+    }
 }
 
 /// The callbacks of one turn.

@@ -40,7 +40,8 @@ const CLIENTS: u32 = 8;
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// How long the log is before anything happens, MiB
-    #[arg(long, default_value_t = 1_024, value_parser = clap::value_parser!(u64).range(64..=1_048_576))]
+    #[arg(long, default_value_t = 1_024)]
+    #[arg(value_parser = clap::value_parser!(u64).range(64..=1_048_576))]
     log_mib: u64,
     /// Validators, each with weight 1
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(4..=64))]

@@ -177,6 +177,24 @@ pub(crate) struct ClusterOptions {
 }
 
 impl ClusterOptions {
+    /// Validators of weight 1 under opaque commands, on one thread each: what is measured with
+    /// many processes on few cores.
+    pub(crate) const fn opaque(validators: usize, durability: DurabilityArg) -> Self {
+        Self {
+            validators,
+            weights: Vec::new(),
+            fault_weight: None,
+            fast_slack: None,
+            crash_only: false,
+            durability,
+            workload: WorkloadArg::Opaque,
+            auth: None,
+            profile: ProfileArg::Colo,
+            threads: Some(ThreadsArg::Shared),
+            idle: Some(IdleArg::Park),
+        }
+    }
+
     /// How commands prove whose they are. A venue's orders are money, and opaque commands are
     /// there to be measured.
     fn auth(&self) -> Auth {

@@ -227,18 +227,7 @@ fn check_goes_on(next: &Path, told: &Told) {
     assert!(done.applied.unwrap().height > told.place.height);
     assert_eq!(applied(&mut client), before + 1);
     drop(client);
-    wait_until("equal roots at all", || {
-        let load = [
-            "load",
-            "--dir",
-            text(next),
-            "--rate",
-            "200",
-            "--seconds",
-            "1",
-        ];
-        run(&load).status.code() == Some(0)
-    });
+    wait_until_equal(next);
     stop_four(cluster);
     // A start finds its state again: from a snapshot of its own, and without one.
     for index in [0, 1] {
@@ -249,11 +238,17 @@ fn check_goes_on(next: &Path, told: &Told) {
     let done = client.submit_and_wait(Lane::Order, b"one more", PATIENCE);
     assert_eq!(done.unwrap().seq, told.seq + 2);
     drop(client);
+    wait_until_equal(next);
+    stop_four(cluster);
+}
+
+/// Loads until all four come to one height and one root.
+fn wait_until_equal(dir: &Path) {
     wait_until("equal roots at all", || {
         let load = [
             "load",
             "--dir",
-            text(next),
+            text(dir),
             "--rate",
             "200",
             "--seconds",
@@ -261,7 +256,6 @@ fn check_goes_on(next: &Path, told: &Told) {
         ];
         run(&load).status.code() == Some(0)
     });
-    stop_four(cluster);
 }
 
 /// The tools know where the chain begins.

@@ -49,13 +49,30 @@ fn judged(from: Caller, entries: Box<[u8]>, bad: Vec<CommandVerdict>) -> Submiss
     }
 }
 
-fn note_bad(bad: &mut Vec<CommandVerdict>, view: &CommandView<'_>, checked: Checked) {
-    if checked == Checked::Bad {
-        bad.push(CommandVerdict {
-            session: SessionId(*view.session),
-            seq: view.seq,
-            verdict: Verdict::Rejected(Rejection::BadSignature),
-        });
+/// The commands of a submission that are not signed by the client's key; none when it is no run of
+/// entries.
+fn bad_of(
+    auth: &CommandAuth,
+    check: &mut BatchCheck,
+    from: &Caller,
+    entries: &[u8],
+) -> Option<Vec<CommandVerdict>> {
+    let mut bad = Vec::new();
+    let on = |view: &CommandView<'_>, checked| {
+        if checked == Checked::Bad {
+            bad.push(CommandVerdict {
+                session: SessionId(*view.session),
+                seq: view.seq,
+                verdict: Verdict::Rejected(Rejection::BadSignature),
+            });
+        }
+    };
+    match auth.check_run(entries, KeySource::Connection(from.key), check, on) {
+        Ok(()) => Some(bad),
+        Err(error) => {
+            tracing::debug!(%error, "a submission is malformed");
+            None
+        }
     }
 }
 
@@ -330,14 +347,9 @@ impl Worker {
     fn do_one(&mut self, job: Job) {
         match job {
             Job::Submit(from, entries) => {
-                let mut bad = Vec::new();
-                let key = KeySource::Connection(from.key);
-                let on = |view: &CommandView<'_>, checked| note_bad(&mut bad, view, checked);
-                let run = self.auth.check_run(&entries, key, &mut self.check, on);
-                if let Err(error) = run {
-                    tracing::debug!(%error, "a submission is malformed");
+                let Some(bad) = bad_of(&self.auth, &mut self.check, &from, &entries) else {
                     return;
-                }
+                };
                 if bad.is_empty() {
                     drop(self.order.send(ToOrder::Submit(from, entries)));
                 } else {
@@ -477,14 +489,8 @@ impl Submissions {
         };
         let Waiting { from, entries, .. } = queue.pop_front_if(|waiting| waiting.is_done)?;
         self.bytes -= entries.len();
-        let mut bad = Vec::new();
-        let key = KeySource::Connection(from.key);
-        let on = |view: &CommandView<'_>, checked| note_bad(&mut bad, view, checked);
-        // Each finds its verdict made.
-        let run = self.auth.check_run(&entries, key, &mut self.check, on);
-        if let Err(error) = run {
-            tracing::debug!(%error, "a submission is malformed");
-        }
+        // Each finds its verdict made. What is malformed is refused by the pool.
+        let bad = bad_of(&self.auth, &mut self.check, &from, &entries).unwrap_or_default();
         Some(judged(from, entries, bad))
     }
 }

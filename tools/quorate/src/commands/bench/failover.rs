@@ -19,7 +19,7 @@ use super::crash::{Heard, Series, Setting, over_validators};
 use super::toll::Toll;
 use crate::failure::{Code, Failure};
 use crate::output::{Report, progress, table};
-use crate::plan::{ClusterOptions, DurabilityArg, IdleArg, ProfileArg, ThreadsArg, WorkloadArg};
+use crate::plan::{ClusterOptions, DurabilityArg, IdleArg, ProfileArg, ThreadsArg};
 
 /// Of so many commands one goes to a validator that does not lead: the clients of survivors.
 const ASIDE_EVERY: u64 = 2;
@@ -323,17 +323,10 @@ impl Figures {
 impl Options {
     fn cluster(&self) -> ClusterOptions {
         ClusterOptions {
-            validators: usize::from(self.validators),
-            weights: Vec::new(),
-            fault_weight: None,
-            fast_slack: None,
-            crash_only: false,
-            durability: self.durability,
-            workload: WorkloadArg::Opaque,
-            auth: None,
             profile: self.profile,
             threads: Some(self.threads),
             idle: Some(self.idle),
+            ..ClusterOptions::opaque(usize::from(self.validators), self.durability)
         }
     }
 

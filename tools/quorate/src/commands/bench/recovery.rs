@@ -21,7 +21,7 @@ use super::toll::Toll;
 use crate::commands::recover::forget_disk;
 use crate::failure::{Code, Failure};
 use crate::output::{Report, progress, table};
-use crate::plan::{ClusterOptions, DurabilityArg, IdleArg, ProfileArg, ThreadsArg, WorkloadArg};
+use crate::plan::{ClusterOptions, DurabilityArg};
 
 /// Bytes of a command that makes the log long.
 const FILL_COMMAND_BYTES: usize = 16 * 1024;
@@ -334,19 +334,7 @@ impl Fields {
 
 impl Options {
     fn cluster(&self) -> ClusterOptions {
-        ClusterOptions {
-            validators: usize::from(self.validators),
-            weights: Vec::new(),
-            fault_weight: None,
-            fast_slack: None,
-            crash_only: false,
-            durability: self.durability,
-            workload: WorkloadArg::Opaque,
-            auth: None,
-            profile: ProfileArg::Colo,
-            threads: Some(ThreadsArg::Shared),
-            idle: Some(IdleArg::Park),
-        }
+        ClusterOptions::opaque(usize::from(self.validators), self.durability)
     }
 
     fn load_plan(&self) -> LoadPlan {

@@ -250,3 +250,22 @@ fn r9_whoever_jumped_takes_back_no_stop_and_no_vote() {
     assert_eq!(voted.consensus.delivered(), blocks[2].header.height);
     assert_eq!(voted.own_record(1).tip, tip(&rival).tip);
 }
+
+/// Its tip is on another branch, and below the final block: what stands higher is no growth of it.
+#[test]
+fn r3_whoever_voted_for_another_branch_does_not_join_the_final_block() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let own = Block::first(&set, 1);
+    let base = Block::first(&set, 2);
+    let top = base.child(&set, 3);
+    bench.propose(&own);
+    assert_eq!(bench.own_record(0), tip(&own));
+    // All of the other branch is here; of its voters only one has been heard.
+    bench.vote(2, 0, tip(&top));
+    bench.branch(2, &[&base, &top]);
+    bench.certificates(2, vec![final_of(&set, &top, &[0, 1, 2, 3, 4])]);
+    bench.settle();
+    assert_eq!(bench.consensus.delivered(), top.header.height);
+    assert_eq!(bench.own_record(0), tip(&own));
+}

@@ -87,7 +87,7 @@ impl TimerConfig {
 /// Where this validator stands in time.
 #[derive(Debug)]
 pub(crate) struct Pace {
-    /// k: doubles T_prog for each turn that ended by a timer.
+    /// k: doubles T_prog for each turn in which a window was stopped that had time.
     pub(crate) backoff: u32,
     /// Arrival of the oldest command that waits.
     pub(crate) waiting_since_ns: Option<u64>,
@@ -95,7 +95,7 @@ pub(crate) struct Pace {
     turn_started_ns: u64,
     /// The turn whose windows are all to be stopped.
     marked: Option<u64>,
-    turn_had_timer_stop: bool,
+    turn_had_stop: bool,
     settled_ns: u64,
     /// Running timers measured a time in which this validator could not act.
     pub(crate) timers_void: bool,
@@ -119,7 +119,7 @@ impl Pace {
             turn: None,
             turn_started_ns: now.mono_ns,
             marked: None,
-            turn_had_timer_stop: false,
+            turn_had_stop: false,
             settled_ns: now.mono_ns,
             timers_void: false,
             tail: None,
@@ -259,12 +259,12 @@ impl Consensus {
         if self.pace.turn == Some(turn) {
             return;
         }
-        if self.pace.turn.is_some() && !self.pace.turn_had_timer_stop {
+        if self.pace.turn.is_some() && !self.pace.turn_had_stop {
             self.pace.backoff = self.pace.backoff.saturating_sub(1);
         }
         self.pace.turn = Some(turn);
         self.pace.turn_started_ns = now.mono_ns;
-        self.pace.turn_had_timer_stop = false;
+        self.pace.turn_had_stop = false;
     }
 
     /// Marks a turn that lasts too long, the more so while a command is kept waiting (2.6): it
@@ -382,23 +382,25 @@ impl Consensus {
             StopReason::Policy => &mut self.counters.stops_policy,
         };
         *counter = counter.saturating_add(1);
-        let turn = self.config.set.turn(window);
         if let Some(state) = self.windows.get_mut(&window) {
             state.timed_out |= reason == StopReason::Timer;
             state.timer_ns = None;
         }
-        if reason == StopReason::Timer
-            && self.pace.turn == Some(turn)
-            && !self.pace.turn_had_timer_stop
-        {
-            self.pace.turn_had_timer_stop = true;
-            self.pace.backoff = self
-                .pace
-                .backoff
-                .saturating_add(1)
-                .min(BACKOFF_DOUBLINGS_MAX);
-        }
         effects.push(Effect::Stopped(window));
+    }
+
+    /// Back-off after the stop of a window whose leader was given time, at most once a turn. By
+    /// the votes of others as by the own timer: of those who wait equally long one timer fires
+    /// first, and what it says stops the rest beside a Byzantine validator that always stops. If
+    /// that lowered their k, they would take turns at being first, and T_prog would never become
+    /// long enough for an honest one that is slow.
+    pub(crate) fn back_off(&mut self, window: Window) {
+        let turn = self.config.set.turn(window);
+        if self.pace.turn == Some(turn) && !self.pace.turn_had_stop {
+            self.pace.turn_had_stop = true;
+            let longer = self.pace.backoff.saturating_add(1);
+            self.pace.backoff = longer.min(BACKOFF_DOUBLINGS_MAX);
+        }
     }
 
     /// Keeps a marked turn marked until it ends.

@@ -231,6 +231,10 @@ impl Consensus {
         self.count_rules(fin, also, skip);
         if let Some(reason) = reason {
             self.note_stop(window, reason, effects);
+            // Where T_prog is 0, whoever was first to stop has waited for nothing.
+            if stop != Some(StopReason::Policy) {
+                self.back_off(window);
+            }
         }
         if first {
             self.restart_timer(window, now);

@@ -44,6 +44,9 @@ pub(crate) struct Network {
     clogs: Vec<u64>,
     /// When the last frame of each direction that was not held back arrives: the others follow.
     arrivals: Vec<u64>,
+    /// When the last frame of each direction arrives that left before healing: a direction that was
+    /// clogged brings what it held, and whatever follows, not before.
+    held: Vec<u64>,
     /// The connection that each validator believes to have to each other one.
     connections: BTreeMap<(usize, usize), u64>,
     connection_count: u64,
@@ -84,6 +87,7 @@ impl Network {
             cuts: vec![0; len * len],
             clogs: vec![0; len * len],
             arrivals: vec![0; len * len],
+            held: vec![0; len * len],
             connections: BTreeMap::new(),
             connection_count: 0,
             counts: FrameCounts::default(),
@@ -150,11 +154,17 @@ impl Network {
         }
     }
 
-    /// No cuts, no loss, nothing doubled or held back from here on.
+    /// No cuts, no loss, nothing doubled or held back from here on. What is on its way stays so.
     pub(crate) fn heal(&mut self) {
+        self.held.clone_from(&self.arrivals);
         self.cuts.fill(0);
         self.clogs.fill(0);
         self.qualities.fill(self.quiet);
+    }
+
+    /// Whether a direction holds back still what was said before healing, and what follows it.
+    pub(crate) fn is_held(&self, now_ns: u64, from: usize, to: usize) -> bool {
+        self.held[self.at(from, to)] > now_ns
     }
 
     /// Whether frames pass both ways, so that a connection can be made.
@@ -250,6 +260,18 @@ mod tests {
         );
         assert!(network.send(1_000_000_000, 0, 1)[0] > Some(1_000_000_000));
         assert_eq!(network.counts.clogged, 3);
+    }
+
+    #[test]
+    fn what_a_clogged_direction_held_at_healing_holds_up_what_follows_until_it_has_come() {
+        let mut network = network(Scenario::Calm);
+        network.clog(&[(0, 1)], 1_000_000_000);
+        network.send(0, 0, 1);
+        assert!(!network.is_held(10, 0, 1), "not healed yet");
+        network.heal();
+        assert_eq!(network.send(20, 0, 1), [Some(1_000_000_000), None]);
+        assert!(network.is_held(20, 0, 1) && !network.is_held(20, 1, 0));
+        assert!(!network.is_held(1_000_000_000, 0, 1));
     }
 
     #[test]

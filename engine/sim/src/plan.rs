@@ -250,7 +250,7 @@ impl Plan {
         Thresholds::new(total, Stake::new(self.fault), Stake::new(self.slack)).ok()
     }
 
-    /// After healing so many windows in a row, and so many nanoseconds, may pass without a final
+    /// After healing so many windows may be given up, and so many nanoseconds pass, without a final
     /// block: each validator's turn twice, since its lease can keep it from proposing in the first
     /// one, and those turns by which the progress timers of all come to be long enough; and the
     /// time in which what is missing can be asked of every peer once.

@@ -127,6 +127,9 @@ impl<S: StateMachine> World<S> {
             let outcome = progress.enter(self.now_ns, window.number(), is_promised);
             self.checks.take(outcome);
         }
+        if let Event::Stopped(window) = event {
+            self.checks.progress.give_up(window.number());
+        }
         let outcome = conduct::judge(&self.set, index(at), event, |peer| {
             self.may_be_accused(peer)
         });

@@ -495,19 +495,29 @@ impl<S: StateMachine> World<S> {
         self.queue.push(next_ns, Due::Client { number });
     }
 
-    /// Whether those who are Byzantine, and those honest ones who are down, about to stop or
-    /// paused, weigh no more than F and C together: faults that began before healing may outlast
-    /// it.
+    /// Whether those who are Byzantine, and those honest ones who are down, about to stop, paused
+    /// or not heard yet, weigh no more than F and C together: faults that began before healing may
+    /// outlast it.
     pub(crate) fn is_progress_promised(&self) -> bool {
         let is_away = |&place: &usize| {
             let member = &self.members[place];
             let runs = member.life.as_ref().is_some_and(|life| !life.is_stopping);
-            self.is_byzantine(place) || !runs || member.paused_until_ns > self.now_ns
+            self.is_byzantine(place)
+                || !runs
+                || member.paused_until_ns > self.now_ns
+                || self.is_held_up(place)
         };
         let away = (0..self.plan.stakes.len()).filter(is_away);
         let weight: u64 = away.map(|place| self.plan.stakes[place]).sum();
         let thresholds = self.set.thresholds();
         weight <= thresholds.fault.plus(thresholds.crash).amount()
+    }
+
+    /// Whether somebody honest hears nothing new of this one, for a direction that was clogged
+    /// before healing brings what it held first.
+    fn is_held_up(&self, place: usize) -> bool {
+        (0..self.members.len())
+            .any(|peer| !self.is_byzantine(peer) && self.network.is_held(self.now_ns, place, peer))
     }
 
     /// Whether everything has come to a good end: all honest validators are up, all clients

@@ -56,6 +56,48 @@ fn signatures_a_peer_with_a_bad_one_counts_only_after_verification() {
 }
 
 #[test]
+fn signatures_an_earlier_record_that_comes_late_takes_no_later_one_away() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let block = Block::first(&set, 1);
+    bench.propose(&block);
+    bench.vote_signed(2, 0, stop_at(&block));
+    bench.vote_signed(2, 0, tip(&block));
+    // With the own stop and that of v2, Q have stopped.
+    bench.votes_signed(&[0, 1], 0, &stop_at(&block));
+    assert_eq!(bench.consensus.window(), w(1));
+    bench.message(4, Message::Get(Get::Ready { window: w(1) }));
+    let sent = bench.certificates_sent(4);
+    let skip = Fact::Skip {
+        window: w(0),
+        from: i(1),
+    };
+    let mut facts = sent.iter().copied().flatten().map(|one| judge(&set, one));
+    assert!(facts.any(|fact| fact == Ok(skip)));
+}
+
+/// Finals of Q below the tip, whose first votes are less than FAST.
+#[test]
+fn signatures_finals_prove_the_block_that_they_name_and_none_above_it() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let blocks = chain(&set, 2, 1);
+    bench.propose(&blocks[0]);
+    let finals = Record {
+        fin: Some(i(0)),
+        ..tip(&blocks[1])
+    };
+    bench.vote_signed(1, 0, finals.clone());
+    bench.headers(1, &[&blocks[1]]);
+    bench.votes_signed(&[2, 3], 0, &finals);
+    assert!(bench.consensus.proven().is_genesis(), "less than Q");
+    bench.vote_signed(4, 0, finals);
+    assert_eq!(bench.consensus.proven(), blocks[0].point());
+    let proof = bench.consensus.proof().expect("of the proven block");
+    assert_eq!(judge(&set, proof), Ok(Fact::Final(blocks[0].point())));
+}
+
+#[test]
 fn signatures_a_bad_copy_takes_no_good_record_away() {
     let set = six(64);
     let mut bench = Bench::new(&set, 5);

@@ -375,6 +375,48 @@ fn r5_back_off_falls_again_after_a_turn_without_a_stop_by_the_timer() {
     assert!(bench.own_record(2).stop);
 }
 
+/// Beside one that always stops, whoever waits longest is stopped by the votes of those whose
+/// timers fired first. They take turns at that, and the timers of all have to become longer.
+#[test]
+fn r5_back_off_grows_as_well_when_others_were_the_first_to_stop() {
+    let set = six(1);
+    let mut bench = Bench::new(&set, 5);
+    for window in 0..4 {
+        if window % 2 == 0 {
+            // One turn a window: k is its number.
+            bench.lapse(49 << window);
+            assert!(!bench.own_record(window).stop, "w{window}");
+            bench.lapse(2 << window);
+            assert!(bench.own_record(window).stop, "w{window}");
+        }
+        // A = 3 is FB; with the own stop that follows Q skip.
+        bench.votes_signed(&[1, 2, 3], window, &stop());
+        assert!(bench.own_record(window).stop, "w{window}");
+        assert_eq!(bench.consensus.window(), w(window + 1));
+    }
+    let counters = bench.consensus.counters();
+    assert_eq!((counters.stops_timer, counters.stops_predicate), (2, 2));
+}
+
+/// T_prog is 0 for a leader out of reach: its turn burns and says nothing about how long to wait.
+#[test]
+fn r5_no_back_off_when_others_stop_a_window_whose_leader_is_out_of_reach() {
+    let set = six(1);
+    let mut bench = Bench::new(&set, 5);
+    // The leader of w1 is gone before the window is entered, and the others have stopped it.
+    bench.input(Input::PeerDown(v(1)));
+    bench.propose(&Block::first(&set, 1));
+    bench.votes(&[0, 2, 3], 1, &stop());
+    bench.votes(&[0, 2, 3], 0, &tip(&Block::first(&set, 1)));
+    assert!(bench.own_record(1).stop);
+    assert_eq!(bench.consensus.counters().stops_predicate, 1);
+    assert_eq!(bench.consensus.window(), w(2));
+    bench.lapse(49);
+    assert!(!bench.own_record(2).stop);
+    bench.lapse(2);
+    assert!(bench.own_record(2).stop);
+}
+
 #[test]
 fn r5_a_leaders_status_that_is_behind_does_not_restart_the_timer() {
     let set = six(64);

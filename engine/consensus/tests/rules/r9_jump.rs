@@ -1,7 +1,7 @@
 //! R9: a verified finality proof carries a validator over everything that is over.
 
 use crate::bench::Bench;
-use crate::fixtures::{Block, final_of, six, stop, tip, v, w};
+use crate::fixtures::{Block, chain, final_of, six, stop, tip, v, w};
 use quorate_consensus::effect::{Destination, Effect};
 use quorate_consensus::input::Input;
 use quorate_consensus::message::{Get, Message, Status};
@@ -249,4 +249,39 @@ fn r9_whoever_jumped_takes_back_no_stop_and_no_vote() {
     voted.settle();
     assert_eq!(voted.consensus.delivered(), blocks[2].header.height);
     assert_eq!(voted.own_record(1).tip, tip(&rival).tip);
+}
+
+/// Its tip is on another branch, and below the final block: what stands higher is no growth of it.
+#[test]
+fn r3_whoever_voted_for_another_branch_does_not_join_the_final_block() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let own = Block::first(&set, 1);
+    let base = Block::first(&set, 2);
+    let top = base.child(&set, 3);
+    bench.propose(&own);
+    assert_eq!(bench.own_record(0), tip(&own));
+    // All of the other branch is here; of its voters only one has been heard.
+    bench.vote(2, 0, tip(&top));
+    bench.branch(2, &[&base, &top]);
+    bench.certificates(2, vec![final_of(&set, &top, &[0, 1, 2, 3, 4])]);
+    bench.settle();
+    assert_eq!(bench.consensus.delivered(), top.header.height);
+    assert_eq!(bench.own_record(0), tip(&own));
+}
+
+/// Its tip is below the final block on one chain: what is between came from no leader and has no
+/// honest voter behind it that is known here, but for the proof.
+#[test]
+fn r3_whoever_voted_below_the_final_block_joins_it() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let blocks = chain(&set, 3, 1);
+    bench.propose(&blocks[0]);
+    bench.vote(2, 0, tip(&blocks[2]));
+    bench.branch(2, &[&blocks[1], &blocks[2]]);
+    assert_eq!(bench.own_record(0), tip(&blocks[0]));
+    bench.certificates(2, vec![final_of(&set, &blocks[2], &[0, 1, 2, 3, 4])]);
+    bench.settle();
+    assert_eq!(bench.own_record(0).tip, tip(&blocks[2]).tip);
 }

@@ -1,11 +1,14 @@
 //! What time alone calls for, what a signature frees, and what goes along with a stop.
 
 use crate::bench::{Bench, Setup};
-use crate::fixtures::{Block, MS, chain, i, sign_header, six, stop, stop_at, tip, v, w};
+use crate::fixtures::{
+    Block, MS, certificate, certified, chain, i, set_of, sign_header, six, stop, stop_at, tip, v, w,
+};
 use quorate_consensus::certificate::Target;
 use quorate_consensus::effect::{Alarm, Destination};
 use quorate_consensus::input::Input;
 use quorate_consensus::message::Message;
+use quorate_consensus::record::Record;
 use std::sync::Arc;
 
 #[test]
@@ -48,6 +51,86 @@ fn r4_a_lone_final_waits_for_nothing_when_the_fast_path_is_out_of_reach() {
     assert_eq!(voted(&[3, 4], &[]), Some(i(0)));
     assert_eq!(voted(&[3], &[4]), Some(i(0)));
     assert_eq!(voted(&[], &[3, 4]), Some(i(0)));
+}
+
+/// Who has stopped above the block has voted for it all the same.
+#[test]
+fn r4_a_lone_final_waits_for_the_fast_path_when_those_who_stopped_have_voted() {
+    let set = six(64);
+    let block = Block::first(&set, 1);
+    let mut setup = Setup::new(&set, 5).patient();
+    setup.timers.final_holdoff_ns = MS;
+    let mut bench = setup.run();
+    bench.propose(&block);
+    bench.votes(&[0, 1], 0, &stop_at(&block));
+    bench.vote(2, 0, tip(&block));
+    assert_eq!(bench.own_record(0), tip(&block), "the fifth may still come");
+}
+
+/// It needs no frame of its own.
+#[test]
+fn r4_a_final_that_comes_with_a_first_vote_waits_for_nothing() {
+    let set = six(64);
+    let block = Block::first(&set, 1);
+    let mut setup = Setup::new(&set, 5).patient();
+    setup.timers.final_holdoff_ns = MS;
+    let mut bench = setup.run();
+    bench.votes(&[1, 2, 3, 4], 0, &tip(&block));
+    bench.propose(&block);
+    let expected = Record {
+        fin: Some(i(0)),
+        ..tip(&block)
+    };
+    assert_eq!(bench.own_record(0), expected);
+}
+
+#[test]
+fn r5_a_vote_that_notarizes_nothing_gives_the_leader_no_time() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let block = Block::first(&set, 1);
+    bench.propose(&block);
+    bench.lapse(30);
+    bench.vote(1, 0, tip(&block));
+    bench.lapse(19);
+    assert!(!bench.own_record(0).stop);
+    bench.lapse(2);
+    assert!(bench.own_record(0).stop);
+}
+
+#[test]
+fn r5_back_off_grows_once_in_a_turn() {
+    let set = set_of(&[1; 6], 1, 1, 64, 2);
+    let mut bench = Bench::new(&set, 5);
+    let block = Block::first(&set, 1);
+    bench.propose(&block);
+    bench.votes_signed(&[0, 1, 2, 3], 0, &tip(&block));
+    bench.lapse(51);
+    bench.votes_signed(&[0, 1, 2, 3], 0, &stop_at(&block));
+    // The second window of the turn, and the first one of the next.
+    for window in [1, 2] {
+        assert_eq!(bench.consensus.window(), w(window));
+        bench.lapse(99);
+        assert!(!bench.own_record(window).stop);
+        bench.lapse(2);
+        assert!(bench.own_record(window).stop);
+        bench.votes_signed(&[0, 1, 2, 3], window, &stop());
+    }
+    assert_eq!(bench.consensus.counters().stops_timer, 3);
+}
+
+/// Its block was certified by fallbacks, and nobody notarized it: the leader is not dead.
+#[test]
+fn r5_the_next_window_of_a_turn_goes_on_after_one_that_handed_a_block_on() {
+    let set = set_of(&[1; 6], 1, 1, 64, 4);
+    let mut bench = Bench::new(&set, 5);
+    let block = Block::first(&set, 1);
+    let target = Target::Skip { from: i(1) };
+    let stopped = stop_at(&block);
+    let skip = certificate(&set, 0, target, (&[0, 1, 2, 3], &stopped), Vec::new());
+    bench.certificates(1, vec![certified(&set, &block, &[0, 1, 2, 3]), skip]);
+    assert_eq!(bench.consensus.window(), w(1));
+    assert_eq!(bench.own_record(1), Record::default());
 }
 
 #[test]

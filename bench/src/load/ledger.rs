@@ -280,6 +280,22 @@ impl Ledger {
         if now_ns >= self.hold_until_ns {
             self.window.on_refused(index as u64);
         }
+        self.hold(now_ns, retry_after_ns);
+    }
+
+    /// A gateway lacks what comes before the command: the session goes on a little later. That says
+    /// nothing of room.
+    pub(super) fn on_ahead(&mut self, seq: u64, now_ns: u64, retry_after_ns: u64) {
+        self.counts.busy += 1;
+        if let Some(index) = self.index_of(seq)
+            && self.flights[index].stage == Stage::Sent
+        {
+            self.again(index);
+        }
+        self.hold(now_ns, retry_after_ns);
+    }
+
+    fn hold(&mut self, now_ns: u64, retry_after_ns: u64) {
         self.hold_until_ns = self
             .hold_until_ns
             .max(now_ns.saturating_add(retry_after_ns));

@@ -341,7 +341,7 @@ impl Session {
                 ledger.on_busy(seq, now_ns, u64::from(retry_after_us) * 1_000);
             }
             Verdict::Rejected(Rejection::TooFarAhead) => {
-                ledger.on_busy(seq, now_ns, AHEAD_RETRY_NS)
+                ledger.on_ahead(seq, now_ns, AHEAD_RETRY_NS);
             }
             Verdict::Rejected(Rejection::Stopping | Rejection::Diverged) => return Ok(Next::Leave),
             Verdict::Rejected(Rejection::TableFull) => return Err(LoadError::SessionsFull),

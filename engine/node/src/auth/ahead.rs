@@ -24,7 +24,12 @@ pub(crate) struct Ahead<'a> {
     /// Keys that come in the same batch.
     opening: HashMap<SessionId, [u8; 32]>,
     commands_max: usize,
+    /// Commands that may still be walked over: one that is known costs its hash as well.
+    walks_left: usize,
 }
+
+/// Commands walked over for each that may be checked, at most.
+const WALKS_PER_CHECK: usize = 16;
 
 impl<'a> Ahead<'a> {
     /// A batch of at most `commands_max` commands that are not checked yet.
@@ -36,12 +41,13 @@ impl<'a> Ahead<'a> {
             has: HashSet::new(),
             opening: HashMap::new(),
             commands_max,
+            walks_left: commands_max.saturating_mul(WALKS_PER_CHECK),
         }
     }
 
     /// Whether it takes nothing more.
     pub(crate) fn is_full(&self) -> bool {
-        self.commands.len() >= self.commands_max
+        self.commands.len() >= self.commands_max || self.walks_left == 0
     }
 
     /// Walks over `views` until the batch is full; says how many were walked over. All of these are
@@ -53,10 +59,13 @@ impl<'a> Ahead<'a> {
     ) -> usize {
         let mut walked = 0;
         for view in views {
+            if self.walks_left == 0 {
+                break;
+            }
             if let Some(key) = self.auth.key_for(&view, source, &mut self.opening) {
                 let name = verdict_name(&key, view.entry);
                 if !self.has.contains(&name) && !self.auth.is_known(&name) {
-                    if self.is_full() {
+                    if self.commands.len() >= self.commands_max {
                         break;
                     }
                     self.has.insert(name);
@@ -65,6 +74,7 @@ impl<'a> Ahead<'a> {
                 }
             }
             walked += 1;
+            self.walks_left -= 1;
         }
         walked
     }

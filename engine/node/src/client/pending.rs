@@ -112,6 +112,12 @@ impl Pending {
         self.next - self.sent
     }
 
+    /// Whether something may be sent as soon as nothing holds it back any more: until then and after
+    /// that, only a result makes room.
+    pub(super) const fn has_sendable(&self) -> bool {
+        self.unsent() > 0 && self.window.room(self.sent - self.first) > 0
+    }
+
     pub(super) const fn hold_until(&self) -> Option<Instant> {
         self.hold_until
     }

@@ -466,7 +466,7 @@ impl Clients {
                 State::Up { .. } if session.is_stuck(now) => {
                     self.table.leaving.push((place, None));
                 }
-                State::Up { .. } if session.pending.unsent() > 0 => self.table.soil(place),
+                State::Up { .. } if session.pending.has_sendable() => self.table.soil(place),
                 State::Up { .. } | State::Down { .. } | State::Dialing { .. } => {}
             }
             if let Some(due) = self.table.sessions[place].due() {
@@ -508,7 +508,7 @@ impl Session {
         let hold = self
             .pending
             .hold_until()
-            .filter(|_| self.pending.unsent() > 0);
+            .filter(|_| self.pending.has_sendable());
         let stuck =
             (self.pending.len() > 0).then(|| self.pending.progressed_at() + self.options.patience);
         match self.gateway.state {

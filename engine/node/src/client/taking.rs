@@ -272,6 +272,7 @@ impl<F: FnMut(ClientRef, ClientEvent<'_>)> Taking<'_, F> {
             Counted::Applied => {
                 let change = session.pending.on_result(seq, Outcome::Duplicate, self.now);
                 self.take_change(place, change, seq);
+                self.table.soil(place);
                 let seq_first = seq;
                 self.tell(
                     place,

@@ -54,8 +54,8 @@ impl Default for Flight {
 }
 
 impl Flight {
-    /// Forgets what is final, and what was given up: the next proposal has height `next`.
-    pub(super) fn settle(&mut self, now_ns: u64, finalized: Height, next: Height) {
+    /// Forgets what is final: each turn, so that a block's time is known.
+    pub(super) fn finalize(&mut self, now_ns: u64, finalized: Height) {
         while let Some(block) = self.blocks.front()
             && block.height <= finalized
         {
@@ -65,6 +65,11 @@ impl Flight {
             self.blocks.pop_front();
             self.learn(took_ns, height);
         }
+    }
+
+    /// Forgets what is final, and what was given up: the next proposal has height `next`.
+    pub(super) fn settle(&mut self, now_ns: u64, finalized: Height, next: Height) {
+        self.finalize(now_ns, finalized);
         while let Some(block) = self.blocks.back()
             && block.height >= next
         {

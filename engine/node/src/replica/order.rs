@@ -298,6 +298,8 @@ impl OrderStage {
         self.take_own_answers(now);
         self.consensus.handle(now, Input::Settle, &mut self.effects);
         self.carry_out(now, out)?;
+        let finalized = self.consensus.finalized().height;
+        self.flight.finalize(now.mono_ns, finalized);
         let frames = &mut out.frames;
         self.lanes.forward(now.mono_ns, &mut |to, commands| {
             frames.push(to, &Message::Forward(commands));

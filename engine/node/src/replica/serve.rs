@@ -19,6 +19,12 @@ const REQUESTS_MAX: usize = 256;
 /// Bytes of blocks served in one turn.
 const SERVED_BYTES_PER_TURN: usize = 2 * 1024 * 1024;
 
+/// What a read counts for at least. It may have to come from the disk, while a vote waits: with
+/// this, a turn reads 64 blocks at most, however small they are.
+const READ_BYTES_MIN: usize = 32 * 1024;
+/// What each header of a history counts for, which is a read of its own.
+const HEADER_BYTES_MIN: usize = 4 * 1024;
+
 /// A peer's request that waits for its turn.
 #[derive(Debug)]
 pub(super) enum Request {
@@ -59,20 +65,21 @@ impl OrderStage {
                     let Some(wanted) = blocks.pop_front() else {
                         continue;
                     };
+                    let mut read_bytes = READ_BYTES_MIN;
                     if let Some(LoggedBlock { header, payload }) =
                         unless_faulty(self.store.block(&wanted), out)?.flatten()
                     {
-                        served_bytes += payload.len();
+                        read_bytes = read_bytes.max(payload.len());
                         let message = Message::Block { header, payload };
                         out.frames.push(Destination::Peer(to), &message);
                     }
-                    served_bytes += 1024;
+                    served_bytes += read_bytes;
                     self.requests.push_front(Request::Bodies { to, blocks });
                 }
                 Request::History { to, top, count } => {
                     let headers = self.store.history(&top, count as usize);
                     let headers = unless_faulty(headers, out)?.unwrap_or_default();
-                    served_bytes += 256 * headers.len();
+                    served_bytes += READ_BYTES_MIN.max(HEADER_BYTES_MIN * headers.len());
                     if !headers.is_empty() {
                         out.frames
                             .push(Destination::Peer(to), &Message::History(headers));
@@ -83,7 +90,7 @@ impl OrderStage {
                         let message = Message::Certificates(vec![proof]);
                         out.frames.push(Destination::Peer(to), &message);
                     }
-                    served_bytes += 4096;
+                    served_bytes += READ_BYTES_MIN;
                 }
             }
         }

@@ -7,7 +7,7 @@
 //! them all.
 
 use super::wire::Caller;
-use crate::auth::{Ahead, BatchCheck, Checked, CommandAuth, KeySource};
+use crate::auth::{Ahead, BATCH_COMMANDS, BatchCheck, Checked, CommandAuth, KeySource};
 use crate::lanes::{CommandVerdict, Rejection, Verdict, commands_of_block};
 use crate::profiles::Placement;
 use crate::queues::{NetSender, Submitted, ToNet, ToOrder};
@@ -309,39 +309,43 @@ impl Worker {
             let mut batch = vec![first];
             // A batch of one queue: what is urgent does not wait for the rest's.
             batch.extend(of.try_iter().take(JOBS_PER_BATCH - 1));
-            if batch.len() > 1 {
-                self.check_together(&batch);
-            }
-            for job in batch {
-                self.do_one(job);
+            while !batch.is_empty() {
+                // Nothing is held up for more than a batch that others are in.
+                let done = self.check_together(&batch).max(1);
+                for job in batch.drain(..done) {
+                    self.do_one(job);
+                }
             }
         }
     }
 
-    /// Small jobs make one batch; each then finds its verdicts made.
-    fn check_together(&mut self, jobs: &[Job]) {
-        let mut ahead = Ahead::new(&self.auth, usize::MAX);
+    /// The first of these jobs make one batch, and find their verdicts made; says how many. None
+    /// when the first one is more than a batch, and what is left of it is checked with it.
+    fn check_together(&mut self, jobs: &[Job]) -> usize {
+        let mut ahead = Ahead::new(&self.auth, BATCH_COMMANDS);
+        let mut done = 0;
         for job in jobs {
-            match job {
-                Job::Submit(from, entries) => {
-                    if let Ok(views) = parse_entries(entries) {
-                        ahead.walk(views, KeySource::Connection(from.key));
-                    }
-                }
-                Job::Forwarded(_, commands) => {
-                    if let Ok(views) = parse_entries(commands) {
-                        ahead.walk(views, KeySource::Known);
-                    }
-                }
-                Job::Block(part) => {
-                    if let Ok(views) = commands_of_block(&part.payload) {
-                        ahead.walk(part.of_mine(views), KeySource::Known);
-                    }
-                }
+            // What is malformed is found so again by whoever is to use it.
+            let has_more = match job {
+                Job::Submit(from, entries) => parse_entries(entries).is_ok_and(|views| {
+                    let source = KeySource::Connection(from.key);
+                    ahead.walk(views.clone(), source) < views.count()
+                }),
+                Job::Forwarded(_, commands) => parse_entries(commands)
+                    .is_ok_and(|views| ahead.walk(views.clone(), KeySource::Known) < views.count()),
+                Job::Block(part) => commands_of_block(&part.payload).is_ok_and(|views| {
+                    let walked = ahead.walk(part.of_mine(views.clone()), KeySource::Known);
+                    walked < part.of_mine(views).count()
+                }),
+            };
+            if has_more {
+                break;
             }
+            done += 1;
         }
         // The verdicts are kept where each job will look.
         ahead.check(&mut self.check);
+        done
     }
 
     fn do_one(&mut self, job: Job) {

@@ -262,9 +262,11 @@ fn after_a_refusal_less_is_sent_at_one_time_and_more_again_as_commands_become_fi
     // Another answer to the same sending cuts nothing more.
     fixture.verdict(1_601, 400, busy);
     fixture.now += RETRY_MIN;
-    // 1,000 were taken, so 750 are to be on their way.
+    // 1,000 were taken, so 750 are to be on their way: nothing is to be looked at before a result.
     assert!(fixture.send().is_empty());
+    assert!(fixture.pending.unsent() > 0 && !fixture.pending.has_sendable());
     fixture.applied(250);
+    assert!(fixture.pending.has_sendable());
     let more = fixture.send();
     assert_eq!(more.first(), Some(&1_001));
     assert!((1..=60).contains(&more.len()), "{}", more.len());

@@ -96,7 +96,10 @@ pub(super) fn write(
             }
         }
     }
-    let manifest = written?;
+    let manifest = written.inspect_err(|_| {
+        // Half a state would keep the next try out of this folder.
+        std::fs::remove_dir_all(&state).ok();
+    })?;
     let next = succeed(genesis, &manifest, successors)?;
     // What others will begin with is read once more, as they will read it.
     if let Some(first) = FirstState::of(&next, state.clone()) {
@@ -269,7 +272,10 @@ fn write_durably(out: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = File::create_new(path)?;
     file.write_all(bytes)?;
     file.sync_all()?;
-    File::open(out)?.sync_all()
+    File::open(out)?.sync_all()?;
+    // The folder may be new: its own name must outlive a crash as well.
+    let parent = out.parent().filter(|parent| *parent != Path::new(""));
+    File::open(parent.unwrap_or_else(|| Path::new(".")))?.sync_all()
 }
 
 /// What was written, in words.

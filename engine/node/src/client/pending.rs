@@ -112,8 +112,8 @@ impl Pending {
         self.next - self.sent
     }
 
-    /// Whether something may be sent as soon as nothing holds it back any more: until then and after
-    /// that, only a result makes room.
+    /// Whether something may be sent as soon as nothing holds it back any more; if not, only a
+    /// result makes room.
     pub(super) const fn has_sendable(&self) -> bool {
         self.unsent() > 0 && self.window.room(self.sent - self.first) > 0
     }

@@ -98,7 +98,7 @@ pub(super) fn write(
     }
     let manifest = written.inspect_err(|_| {
         // Half a state would keep the next try out of this folder.
-        std::fs::remove_dir_all(&state).ok();
+        fs::remove_dir_all(&state).ok();
     })?;
     let next = succeed(genesis, &manifest, successors)?;
     // What others will begin with is read once more, as they will read it.

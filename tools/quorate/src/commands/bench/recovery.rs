@@ -26,7 +26,7 @@ use crate::plan::{ClusterOptions, DurabilityArg};
 /// Bytes of a command that makes the log long.
 const FILL_COMMAND_BYTES: usize = 16 * 1024;
 /// Such commands a second.
-const FILL_RATE: u64 = 4_000;
+const FILL_RATE: u64 = 1_000;
 /// How long the log may take to be as long as asked for.
 const FILL: Duration = Duration::from_secs(1_200);
 /// Bytes of a command of the load that goes on beside.
@@ -90,6 +90,8 @@ struct Fields {
     rate: u32,
     /// Bytes of the log of the validator when it was killed.
     log_bytes: u64,
+    /// Commands that made the log long, were accepted, and came to no result within ten seconds.
+    fill_unfinished: u64,
     /// With nothing happening.
     quiet: Seen,
     /// Killed and started again with its log.
@@ -139,21 +141,22 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     let mut seen = None;
     let toll = over_validators(setting, |series| {
         let mut heard = Heard::default();
-        fill(options, series, &mut heard)?;
+        let fill_unfinished = fill(options, series, &mut heard)?;
         let load = series.load(options.load_plan())?;
         let course = course(options, series)?;
         let outcome = load.end()?;
-        seen = Some(Figures::of(&course, &outcome));
+        seen = Some((Figures::of(&course, &outcome), fill_unfinished));
         heard.take(outcome);
         Ok((2, heard))
     })?;
-    let Some(figures) = seen else {
+    let Some((figures, fill_unfinished)) = seen else {
         return Err(Failure::new(Code::Safety, "nothing was measured").remedy("report this"));
     };
     let fields = Fields {
         validators: options.validators,
         rate: options.rate,
         log_bytes: figures.log_bytes,
+        fill_unfinished,
         quiet: figures.quiet,
         restart: figures.restart,
         join: figures.join,
@@ -163,8 +166,9 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     Ok(Report::new(&fields, text)?.with_code(code))
 }
 
-/// Makes the logs of all validators as long as asked for.
-fn fill(options: &Options, series: &Series<'_>, heard: &mut Heard) -> Result<(), Failure> {
+/// Makes the logs of all validators as long as asked for; says how many commands of that load were
+/// accepted and came to no result while it was waited for.
+fn fill(options: &Options, series: &Series<'_>, heard: &mut Heard) -> Result<u64, Failure> {
     let wanted = options.log_mib * 1024 * 1024;
     let load = series.load(options.plan(FILL_COMMAND_BYTES, FILL_RATE, false))?;
     let deadline = Instant::now() + FILL;
@@ -186,8 +190,15 @@ fn fill(options: &Options, series: &Series<'_>, heard: &mut Heard) -> Result<(),
             return Err(Failure::new(Code::TryAgain, what));
         }
     }
-    heard.take(load.end()?);
-    Ok(())
+    let outcome = load.end()?;
+    let unfinished = outcome.missing;
+    heard.take(Outcome {
+        // The load that makes the log long may be more than this machine bears: what a validator
+        // took and gave up again is no finding of the phases.
+        missing: 0,
+        ..outcome
+    });
+    Ok(unfinished)
 }
 
 fn log_bytes(series: &Series<'_>) -> Result<Vec<u64>, Failure> {

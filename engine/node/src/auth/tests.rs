@@ -202,6 +202,26 @@ fn what_waits_in_several_blocks_is_one_batch_and_nothing_stands_in_it_twice() {
 }
 
 #[test]
+fn a_batch_walks_over_a_bounded_number_of_commands_that_are_known_or_have_no_key() {
+    let auth = auth();
+    let signer = KeyPair::from_seed(&[7; 32]);
+    let key = signer.public();
+    // Nobody has seen the opening command: there is no key for any of these.
+    let entries: Vec<Vec<u8>> = (2..=100)
+        .map(|seq| entry(&key, seq, Some(&[1; 64])))
+        .collect();
+    let run = entries.concat();
+    let mut ahead = Ahead::new(&auth, 2);
+    let walked = ahead.walk(parse_entries(&run).unwrap(), KeySource::Known);
+    assert!((2..99).contains(&walked), "{walked}");
+    assert!(ahead.is_full());
+    assert_eq!(
+        ahead.walk(parse_entries(&run).unwrap(), KeySource::Known),
+        0
+    );
+}
+
+#[test]
 fn a_verdict_is_that_of_one_key_and_one_spelling() {
     let auth = auth();
     let (signer, other) = (KeyPair::from_seed(&[7; 32]), KeyPair::from_seed(&[8; 32]));

@@ -14,7 +14,8 @@ use crate::executor::FinalBlock;
 use crate::lanes::commands_of_block;
 
 /// Signatures checked in one turn at most, so that the next vote waits for no more than these: two
-/// or three milliseconds, in one batch of all that waits.
+/// or three milliseconds, in one batch of all that waits. Clients' submissions have as many of
+/// their own.
 pub(crate) const CHECKS_PER_TURN: usize = BATCH_COMMANDS;
 /// Checks that may wait. One more and the oldest is left out: a block's is made before it is
 /// executed anyway, and what a peer forwarded comes again.

@@ -181,7 +181,7 @@ pub enum RecoveryError {
     #[error("a snapshot cannot be restored: {0}")]
     Snapshot(#[from] SnapshotError),
     /// The chain begins with a state that is not here, or not the right one.
-    #[error("{0}")]
+    #[error(transparent)]
     Begins(#[from] Box<BeginsError>),
     /// The log does not take the snapshot of peers that it is to go on from.
     #[error("the log cannot go on from the snapshot of peers: {0}")]

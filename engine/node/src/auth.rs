@@ -10,13 +10,16 @@
 //! answer: the memory saves work and decides nothing.
 
 mod ahead;
+mod pace;
 mod recent;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use quorate_consensus::payload::{CommandView, PayloadError, parse_entries, session_of_key};
 use quorate_consensus::signing::command_message;
+use quorate_consensus::types::BlockId;
 use quorate_consensus::validators::ValidatorSet;
 use quorate_consensus::verify::{SignatureCheck, SignatureItem, Zip215};
 use rand_chacha::ChaCha20Rng;
@@ -24,13 +27,18 @@ use rand_core::SeedableRng as _;
 
 use crate::genesis::{Auth, Genesis};
 use crate::state_machine::SessionId;
-pub(crate) use ahead::Ahead;
+pub(crate) use ahead::{Ahead, Walked};
+pub(crate) use pace::Pace;
 use recent::Recent;
 
 /// Verdicts kept in each of two generations; the last 65,536 at least are known.
 const VERDICTS_MAX: usize = 65_536;
 /// Keys of sessions that are not open yet, kept in each of two generations.
 const ANNOUNCED_MAX: usize = 16_384;
+/// Blocks kept in each of two generations: those between a proposal and its execution.
+const BLOCKS_MAX: usize = 128;
+/// Commands of such a block at most; with more, each is looked up by itself.
+const BLOCK_COMMANDS_MAX: usize = 4_096;
 /// Signatures of one batch at most: a larger one gains nothing more.
 pub(crate) const BATCH_COMMANDS: usize = 256;
 
@@ -47,6 +55,8 @@ pub struct CommandAuth {
     seed: [u8; 32],
     // Looked up, never walked.
     verdicts: Mutex<Recent<[u8; 32], bool>>,
+    /// Blocks of which every command is signed, with the keys.
+    blocks: Mutex<Recent<BlockId, Arc<[[u8; 32]]>>>,
     keys: Mutex<Keys>,
 }
 
@@ -117,6 +127,7 @@ impl CommandAuth {
             chain,
             seed,
             verdicts: Mutex::new(Recent::new(VERDICTS_MAX)),
+            blocks: Mutex::new(Recent::new(BLOCKS_MAX)),
             keys: Mutex::new(Keys {
                 open: HashMap::new(),
                 announced: Recent::new(ANNOUNCED_MAX),
@@ -185,9 +196,25 @@ impl CommandAuth {
         verdicts
     }
 
-    /// Whether there is a verdict of this name.
-    fn is_known(&self, name: &[u8; 32]) -> bool {
-        self.chain.is_none() || self.verdicts.lock().get(name).is_some()
+    /// The verdict of this name, if there is one.
+    fn verdict(&self, name: &[u8; 32]) -> Option<bool> {
+        if self.chain.is_none() {
+            return Some(true);
+        }
+        self.verdicts.lock().get(name).copied()
+    }
+
+    /// Notes that each command of a block is signed by the key at its place in `keys`.
+    pub(crate) fn note_block(&self, id: BlockId, keys: Vec<[u8; 32]>) {
+        if keys.len() <= BLOCK_COMMANDS_MAX {
+            self.blocks.lock().insert(id, keys.into());
+        }
+    }
+
+    /// The keys by which all commands of a block are signed, in order, if all have been found to
+    /// be. Whoever takes one of them for signed compares its key with the one it goes by.
+    pub(crate) fn block_keys(&self, id: &BlockId) -> Option<Arc<[[u8; 32]]>> {
+        self.blocks.lock().get(id).cloned()
     }
 
     /// Good opening commands make their keys known to the checks of what follows them.

@@ -186,7 +186,7 @@ impl<S: StateMachine> Executor<S> {
         results.final_ns = block.final_ns;
         self.time_out_sessions(results);
         self.fire_timers(results);
-        let signatures = self.check_signatures(commands.clone());
+        let signatures = self.check_signatures(&block.id, commands.clone());
         for (index, view) in commands.enumerate() {
             let checked = signatures.get(index).copied().flatten();
             let index = u32::try_from(index).unwrap_or(u32::MAX);
@@ -214,9 +214,18 @@ impl<S: StateMachine> Executor<S> {
     /// For each command the key of its session, where one is known before the block is executed,
     /// and whether that has signed it; empty in a chain without signatures. Many at once cost half
     /// as much.
-    fn check_signatures(&mut self, commands: Commands<'_>) -> Vec<Option<([u8; 32], bool)>> {
+    fn check_signatures(
+        &mut self,
+        id: &BlockId,
+        commands: Commands<'_>,
+    ) -> Vec<Option<([u8; 32], bool)>> {
         if !self.auth.is_signed() {
             return Vec::new();
+        }
+        if let Some(keys) = self.auth.block_keys(id) {
+            // Found out while it was voted on. By which key a command has to be signed is for the
+            // table to say, which compares.
+            return keys.iter().map(|key| Some((*key, true))).collect();
         }
         let mut opening = HashMap::new();
         let mut known = Vec::new();

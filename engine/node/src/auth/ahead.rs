@@ -26,13 +26,36 @@ pub(crate) struct Ahead<'a> {
     commands_max: usize,
     /// Commands that may still be walked over: one that is known costs its hash as well.
     walks_left: usize,
+    /// One that is not known has found no room.
+    is_full: bool,
+}
+
+/// What was walked over.
+#[derive(Debug, Default)]
+pub(crate) struct Walked {
+    /// How many.
+    pub(crate) count: usize,
+    /// The key of each, of those that have one.
+    pub(crate) keys: Vec<[u8; 32]>,
+    /// One has no key, or was found not to be signed by it.
+    pub(crate) is_bad: bool,
+}
+
+/// What came of a batch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CheckedAhead {
+    /// Signatures checked.
+    pub(crate) count: usize,
+    /// None of them is bad.
+    pub(crate) is_good: bool,
 }
 
 /// Commands walked over for each that may be checked, at most.
 const WALKS_PER_CHECK: usize = 16;
 
 impl<'a> Ahead<'a> {
-    /// A batch of at most `commands_max` commands that are not checked yet.
+    /// A batch of at most `commands_max` commands that are not checked yet; with 0 those that are
+    /// known already are found so.
     pub(crate) fn new(auth: &'a CommandAuth, commands_max: usize) -> Self {
         Self {
             auth,
@@ -41,49 +64,64 @@ impl<'a> Ahead<'a> {
             has: HashSet::new(),
             opening: HashMap::new(),
             commands_max,
-            walks_left: commands_max.saturating_mul(WALKS_PER_CHECK),
+            walks_left: commands_max.max(1).saturating_mul(WALKS_PER_CHECK),
+            is_full: false,
         }
     }
 
     /// Whether it takes nothing more.
     pub(crate) fn is_full(&self) -> bool {
-        self.commands.len() >= self.commands_max || self.walks_left == 0
+        self.is_full || self.walks_left == 0
     }
 
-    /// Walks over `views` until the batch is full; says how many were walked over. All of these are
-    /// checked once [`Self::check`] has run, but for those whose key nobody knows.
+    /// Walks over `views` until the batch is full. All that were walked over are checked once
+    /// [`Self::check`] has run, but for those whose key nobody knows.
     pub(crate) fn walk(
         &mut self,
         views: impl Iterator<Item = CommandView<'a>>,
         source: KeySource,
-    ) -> usize {
-        let mut walked = 0;
+    ) -> Walked {
+        let mut walked = Walked::default();
         for view in views {
             if self.walks_left == 0 {
                 break;
             }
-            if let Some(key) = self.auth.key_for(&view, source, &mut self.opening) {
+            let key = self.auth.key_for(&view, source, &mut self.opening);
+            if let Some(key) = key {
                 let name = verdict_name(&key, view.entry);
-                if !self.has.contains(&name) && !self.auth.is_known(&name) {
-                    if self.commands.len() >= self.commands_max {
+                match self.auth.verdict(&name) {
+                    Some(is_good) => walked.is_bad |= !is_good,
+                    None if self.has.contains(&name) => {}
+                    None if self.commands.len() >= self.commands_max => {
+                        self.is_full = true;
                         break;
                     }
-                    self.has.insert(name);
-                    self.names.push(name);
-                    self.commands.push((view, key));
+                    None => {
+                        self.has.insert(name);
+                        self.names.push(name);
+                        self.commands.push((view, key));
+                    }
                 }
             }
-            walked += 1;
+            walked.is_bad |= key.is_none();
+            walked.keys.extend(key);
+            walked.count += 1;
             self.walks_left -= 1;
         }
         walked
     }
 
     /// Checks what was collected and keeps the verdicts where everybody looks for them.
-    pub(crate) fn check(self, check: &mut impl SignatureCheck) {
+    pub(crate) fn check(self, check: &mut impl SignatureCheck) -> CheckedAhead {
+        let mut is_good = true;
         let batches = self.commands.chunks(BATCH_COMMANDS);
         for (commands, names) in batches.zip(self.names.chunks(BATCH_COMMANDS)) {
-            self.auth.check_named(commands, names, check);
+            let verdicts = self.auth.check_named(commands, names, check);
+            is_good &= verdicts.iter().all(|verdict| *verdict);
+        }
+        CheckedAhead {
+            count: self.commands.len(),
+            is_good,
         }
     }
 }

@@ -177,18 +177,25 @@ fn what_waits_in_several_blocks_is_one_batch_and_nothing_stands_in_it_twice() {
     let views = |block: usize| parse_entries(&blocks[block]).unwrap();
     let mut ahead = Ahead::new(&auth, 4);
     let walked: Vec<usize> = [0, 1, 6, 2, 3]
-        .map(|block| ahead.walk(views(block), KeySource::Known))
+        .map(|block| ahead.walk(views(block), KeySource::Known).count)
         .to_vec();
     assert_eq!(walked, [1; 5], "the key comes with the opening command");
+    assert!(!ahead.is_full(), "nothing was left out yet");
+    assert_eq!(ahead.walk(views(4), KeySource::Known).count, 0);
     assert!(ahead.is_full());
-    assert_eq!(ahead.walk(views(4), KeySource::Known), 0);
-    assert_eq!(
-        ahead.walk(views(6), KeySource::Known),
-        1,
-        "it is in already"
-    );
-    ahead.check(&mut check);
+    let again = ahead.walk(views(6), KeySource::Known);
+    assert_eq!((again.count, again.is_bad), (1, false), "it is in already");
+    let checked = ahead.check(&mut check);
+    assert_eq!((checked.count, checked.is_good), (4, false));
     assert_eq!(check.1, [4]);
+    let forged = Ahead::new(&auth, 0).walk(views(3), KeySource::Known);
+    assert_eq!(
+        (forged.count, forged.is_bad),
+        (1, true),
+        "found without a batch"
+    );
+    let fresh = Ahead::new(&auth, 0).walk(views(4), KeySource::Known);
+    assert_eq!((fresh.count, fresh.is_bad), (0, false));
     let mut seen = Vec::new();
     for block in &blocks {
         let on = |_: &CommandView<'_>, checked| seen.push(checked);
@@ -213,12 +220,11 @@ fn a_batch_walks_over_a_bounded_number_of_commands_that_are_known_or_have_no_key
     let run = entries.concat();
     let mut ahead = Ahead::new(&auth, 2);
     let walked = ahead.walk(parse_entries(&run).unwrap(), KeySource::Known);
-    assert!((2..99).contains(&walked), "{walked}");
+    assert!((2..99).contains(&walked.count), "{walked:?}");
+    assert!(walked.is_bad && walked.keys.is_empty());
     assert!(ahead.is_full());
-    assert_eq!(
-        ahead.walk(parse_entries(&run).unwrap(), KeySource::Known),
-        0
-    );
+    let more = ahead.walk(parse_entries(&run).unwrap(), KeySource::Known);
+    assert_eq!(more.count, 0);
 }
 
 #[test]

@@ -6,10 +6,12 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use quorate_consensus::payload::{CommandView, Commands, parse_entries};
+use quorate_consensus::payload::{CommandView, Commands, PayloadError, parse_entries};
 use quorate_consensus::types::{BlockId, ValidatorIndex};
 
-use crate::auth::{Ahead, BATCH_COMMANDS, BatchCheck, Checked, CommandAuth, KeySource};
+use crate::auth::{
+    Ahead, BATCH_COMMANDS, BatchCheck, Checked, CommandAuth, KeySource, Pace, Walked,
+};
 use crate::executor::FinalBlock;
 use crate::lanes::commands_of_block;
 
@@ -21,8 +23,9 @@ pub(crate) const CHECKS_PER_TURN: usize = BATCH_COMMANDS;
 /// executed anyway, and what a peer forwarded comes again.
 const WAITING_MAX: usize = 1024;
 
-/// Final blocks that may wait for their signatures while clients' submissions are still taken.
-const HELD_MAX: usize = 4;
+/// Bytes of final blocks that may wait for their signatures while clients' submissions are still
+/// taken: several batches.
+const HELD_BYTES_MAX: usize = 256 * 1024;
 
 /// What is to be checked.
 #[derive(Clone, Debug)]
@@ -41,6 +44,22 @@ pub enum Check {
         /// A run of entries.
         commands: Arc<[u8]>,
     },
+}
+
+impl Check {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Block { payload, .. } => payload.len(),
+            Self::Forwarded { commands, .. } => commands.len(),
+        }
+    }
+
+    fn commands(&self) -> Result<Commands<'_>, PayloadError> {
+        match self {
+            Self::Block { payload, .. } => commands_of_block(payload),
+            Self::Forwarded { commands, .. } => parse_entries(commands),
+        }
+    }
 }
 
 /// Forwarded commands whose signatures are good.
@@ -89,52 +108,94 @@ pub(super) struct PieceChecks {
     waiting: VecDeque<Piece<Check>>,
     /// Final blocks that wait for their signatures, lowest first.
     held: VecDeque<Piece<Box<FinalBlock>>>,
+    waiting_bytes: usize,
+    held_bytes: usize,
+    pace: Pace,
 }
 
-/// Something of which the first `at` commands are checked.
+/// Something of which the first commands are checked.
 #[derive(Debug)]
 struct Piece<T> {
     of: T,
+    /// The block that it is the payload of, if it is one.
+    block: Option<BlockId>,
+    /// How many commands are checked.
     at: usize,
+    is_done: bool,
+    /// One of them is not signed, as far as was looked; or something else in its batch.
+    is_bad: bool,
+    /// The keys of those that are checked, of a block.
+    keys: Vec<[u8; 32]>,
+}
+
+/// How far a piece was walked in one turn.
+struct Step {
+    walked: Walked,
     is_done: bool,
 }
 
 impl<T> Piece<T> {
-    const fn new(of: T) -> Self {
+    const fn new(of: T, block: Option<BlockId>) -> Self {
         Self {
             of,
+            block,
             at: 0,
             is_done: false,
+            is_bad: false,
+            keys: Vec::new(),
+        }
+    }
+
+    /// Takes in what the turn brought. When that was the last of a block that is signed
+    /// throughout, this need not be found out again.
+    fn note(&mut self, step: Step, is_batch_good: bool, auth: &CommandAuth) {
+        self.is_done = step.is_done;
+        self.at += step.walked.count;
+        self.is_bad |= step.walked.is_bad || !is_batch_good;
+        if let Some(id) = self.block
+            && !self.is_bad
+        {
+            self.keys.extend(step.walked.keys);
+            if step.is_done && auth.block_keys(&id).is_none() {
+                auth.note_block(id, std::mem::take(&mut self.keys));
+            }
         }
     }
 }
 
-/// Puts the commands of pieces, each given with how many of it are checked, into a batch until it
-/// is full. How far each was walked then, and whether to its end.
-fn walk<'a>(
-    pieces: impl Iterator<Item = (usize, Option<Commands<'a>>)>,
+fn commands_of_final(block: &Box<FinalBlock>) -> Result<Commands<'_>, PayloadError> {
+    commands_of_block(&block.payload)
+}
+
+/// Puts the commands of pieces into a batch until it is full; how far each was walked then.
+fn walk<'a, T>(
+    pieces: &'a VecDeque<Piece<T>>,
+    commands: impl Fn(&'a T) -> Result<Commands<'a>, PayloadError>,
     ahead: &mut Ahead<'a>,
-) -> Vec<(usize, bool)> {
-    let mut places = Vec::new();
-    for (at, commands) in pieces {
+    auth: &CommandAuth,
+) -> Vec<Step> {
+    let mut steps = Vec::new();
+    for piece in pieces {
         if ahead.is_full() {
             break;
         }
+        let is_known = piece.block.is_some_and(|id| auth.block_keys(&id).is_some());
         // What is malformed is refused by whoever is to use it.
+        let commands = commands(&piece.of).ok().filter(|_| !is_known);
         let Some(commands) = commands else {
-            places.push((at, true));
+            let walked = Walked {
+                is_bad: !is_known,
+                ..Walked::default()
+            };
+            let is_done = true;
+            steps.push(Step { walked, is_done });
             continue;
         };
-        let at = at + ahead.walk(commands.clone().skip(at), KeySource::Known);
-        places.push((at, at >= commands.count()));
+        let walked = ahead.walk(commands.skip(piece.at), KeySource::Known);
+        let is_done = !ahead.is_full();
+        steps.push(Step { walked, is_done });
     }
-    places
-}
-
-fn note<T>(pieces: &mut VecDeque<Piece<T>>, places: Vec<(usize, bool)>) {
-    for (piece, (at, is_done)) in pieces.iter_mut().zip(places) {
-        (piece.at, piece.is_done) = (at, is_done);
-    }
+    steps
 }
 
 impl PieceChecks {
@@ -144,6 +205,9 @@ impl PieceChecks {
             auth,
             waiting: VecDeque::new(),
             held: VecDeque::new(),
+            waiting_bytes: 0,
+            held_bytes: 0,
+            pace: Pace::default(),
         }
     }
 
@@ -157,18 +221,25 @@ impl PieceChecks {
 
     /// Whether so many final blocks wait for their signatures that no more load should come in.
     pub(super) fn is_behind(&self) -> bool {
-        self.held.len() > HELD_MAX
+        self.held_bytes > HELD_BYTES_MAX
     }
 
     pub(super) fn ask(&mut self, check: Check) {
         if self.waiting.len() >= WAITING_MAX {
-            self.waiting.pop_front();
+            self.pop_waiting(|_| true);
         }
-        self.waiting.push_back(Piece::new(check));
+        self.waiting_bytes += check.bytes();
+        let block = match &check {
+            Check::Block { id, .. } => Some(*id),
+            Check::Forwarded { .. } => None,
+        };
+        self.waiting.push_back(Piece::new(check, block));
     }
 
     pub(super) fn hold(&mut self, block: Box<FinalBlock>) {
-        self.held.push_back(Piece::new(block));
+        self.held_bytes += block.payload.len();
+        let id = block.id;
+        self.held.push_back(Piece::new(block, Some(id)));
     }
 
     /// Whether a client's submission is signed throughout, each by `key`.
@@ -182,36 +253,62 @@ impl PieceChecks {
         all
     }
 
+    /// Checks the next batch if it is time for it; what is known to be checked goes on anyway.
+    pub(super) fn turn(&mut self, now_ns: u64) {
+        let commands_max = if self.pace.is_due(now_ns, self.bytes()) {
+            CHECKS_PER_TURN
+        } else {
+            0
+        };
+        let checked = self.go_on(commands_max);
+        self.pace.note(now_ns, checked);
+    }
+
+    const fn bytes(&self) -> usize {
+        self.waiting_bytes + self.held_bytes
+    }
+
+    /// When the next turn is due at latest, by the monotonic clock.
+    pub(super) fn deadline_ns(&self) -> u64 {
+        if self.is_idle() {
+            return u64::MAX;
+        }
+        self.pace.deadline_ns(self.bytes())
+    }
+
     /// Checks the next `commands_max` commands that nobody has checked, of final blocks first, in
-    /// one batch.
-    pub(super) fn go_on(&mut self, commands_max: usize) {
+    /// one batch; says how many these were.
+    fn go_on(&mut self, commands_max: usize) -> usize {
         let mut ahead = Ahead::new(&self.auth, commands_max);
-        let held = self.held.iter();
-        let held = held.map(|piece| (piece.at, commands_of_block(&piece.of.payload).ok()));
-        let held = walk(held, &mut ahead);
-        let waiting = self.waiting.iter().map(|piece| {
-            let commands = match &piece.of {
-                Check::Block { payload, .. } => commands_of_block(payload),
-                Check::Forwarded { commands, .. } => parse_entries(commands),
-            };
-            (piece.at, commands.ok())
-        });
-        let waiting = walk(waiting, &mut ahead);
-        ahead.check(&mut self.check);
-        note(&mut self.held, held);
-        note(&mut self.waiting, waiting);
+        let held = walk(&self.held, commands_of_final, &mut ahead, &self.auth);
+        let waiting = walk(&self.waiting, Check::commands, &mut ahead, &self.auth);
+        let checked = ahead.check(&mut self.check);
+        for (piece, step) in self.held.iter_mut().zip(held) {
+            piece.note(step, checked.is_good, &self.auth);
+        }
+        for (piece, step) in self.waiting.iter_mut().zip(waiting) {
+            piece.note(step, checked.is_good, &self.auth);
+        }
+        checked.count
     }
 
     /// The next final block whose signatures are all checked.
     pub(super) fn next_executable(&mut self) -> Option<Box<FinalBlock>> {
         let block = self.held.pop_front_if(|block| block.is_done)?;
+        self.held_bytes -= block.of.payload.len();
         Some(block.of)
+    }
+
+    fn pop_waiting(&mut self, is_it: impl FnOnce(&Piece<Check>) -> bool) -> Option<Check> {
+        let piece = self.waiting.pop_front_if(|piece| is_it(piece))?;
+        self.waiting_bytes -= piece.of.bytes();
+        Some(piece.of)
     }
 
     /// The next forwarded commands that are all checked.
     pub(super) fn next_forwarded(&mut self) -> Option<CheckedForward> {
-        while let Some(piece) = self.waiting.pop_front_if(|piece| piece.is_done) {
-            if let Check::Forwarded { from, commands } = piece.of {
+        while let Some(check) = self.pop_waiting(|piece| piece.is_done) {
+            if let Check::Forwarded { from, commands } = check {
                 // Each finds its verdict made.
                 let (auth, check) = (&self.auth, &mut self.check);
                 return Some(check_forwarded(auth, check, from, &commands));
@@ -220,3 +317,6 @@ impl PieceChecks {
         None
     }
 }
+
+#[cfg(test)]
+mod tests;

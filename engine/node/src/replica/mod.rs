@@ -422,9 +422,10 @@ impl<S: StateMachine> Replica<S> {
         for check in self.out.checks.drain(..) {
             self.checks.ask(check);
         }
-        self.checks.go_on(CHECKS_PER_TURN);
+        self.checks.turn(now.mono_ns);
         while let Some(block) = self.checks.next_executable() {
             self.execute(now, &block, outbox)?;
+            self.is_unfinished = true;
         }
         while let Some(forward) = self.checks.next_forwarded() {
             if self.order.take_forwarded(now, &forward) {
@@ -432,7 +433,6 @@ impl<S: StateMachine> Replica<S> {
             }
             self.is_unfinished = true;
         }
-        self.is_unfinished |= !self.checks.is_idle();
         Ok(())
     }
 
@@ -526,7 +526,9 @@ impl<S: StateMachine> Replica<S> {
         if self.is_unfinished {
             return 0;
         }
-        self.order.deadline_ns(now).min(self.journal.deadline_ns())
+        let checks_ns = self.checks.deadline_ns();
+        let rest_ns = self.order.deadline_ns(now).min(self.journal.deadline_ns());
+        rest_ns.min(checks_ns)
     }
 
     /// The operator wants the validator to stop: no more clients' commands, and after the next

@@ -7,11 +7,11 @@
 //! them all.
 
 use super::wire::Caller;
-use crate::auth::{Ahead, BATCH_COMMANDS, BatchCheck, Checked, CommandAuth, KeySource};
+use crate::auth::{Ahead, BATCH_COMMANDS, BatchCheck, Checked, CommandAuth, KeySource, Pace};
 use crate::lanes::{CommandVerdict, Rejection, Verdict, commands_of_block};
 use crate::profiles::Placement;
 use crate::queues::{NetSender, Submitted, ToNet, ToOrder};
-use crate::replica::{Check, check_forwarded};
+use crate::replica::{CHECKS_PER_TURN, Check, check_forwarded};
 use crate::state_machine::SessionId;
 use crossbeam::channel::{Receiver, Sender, select, unbounded};
 use parking_lot::{Condvar, Mutex};
@@ -329,13 +329,14 @@ impl Worker {
             let has_more = match job {
                 Job::Submit(from, entries) => parse_entries(entries).is_ok_and(|views| {
                     let source = KeySource::Connection(from.key);
-                    ahead.walk(views.clone(), source) < views.count()
+                    ahead.walk(views.clone(), source).count < views.count()
                 }),
-                Job::Forwarded(_, commands) => parse_entries(commands)
-                    .is_ok_and(|views| ahead.walk(views.clone(), KeySource::Known) < views.count()),
+                Job::Forwarded(_, commands) => parse_entries(commands).is_ok_and(|views| {
+                    ahead.walk(views.clone(), KeySource::Known).count < views.count()
+                }),
                 Job::Block(part) => commands_of_block(&part.payload).is_ok_and(|views| {
                     let walked = ahead.walk(part.of_mine(views.clone()), KeySource::Known);
-                    walked < part.of_mine(views).count()
+                    walked.count < part.of_mine(views).count()
                 }),
             };
             if has_more {
@@ -392,6 +393,7 @@ pub(crate) struct Submissions {
     /// Of cancels alone.
     urgent: VecDeque<Waiting>,
     bytes: usize,
+    pace: Pace,
 }
 
 /// A submission of which the first `at` commands are checked.
@@ -401,6 +403,9 @@ struct Waiting {
     entries: Box<[u8]>,
     at: usize,
     is_done: bool,
+    /// One of them is not signed by the client, as far as was looked; or something else in its
+    /// batch.
+    is_bad: bool,
 }
 
 impl Submissions {
@@ -411,6 +416,7 @@ impl Submissions {
             waiting: VecDeque::new(),
             urgent: VecDeque::new(),
             bytes: 0,
+            pace: Pace::default(),
         }
     }
 
@@ -457,12 +463,30 @@ impl Submissions {
             entries: entries.into(),
             at: 0,
             is_done: false,
+            is_bad: false,
         });
         Ok(())
     }
 
-    /// Checks the next `commands_max` commands that nobody has checked, in one batch.
-    pub(crate) fn go_on(&mut self, commands_max: usize) {
+    /// When the next turn is due at latest, by the monotonic clock.
+    pub(crate) fn deadline_ns(&self) -> u64 {
+        if self.is_empty() {
+            return u64::MAX;
+        }
+        self.pace.deadline_ns(self.bytes)
+    }
+
+    /// Checks the next batch if it is time for it.
+    pub(crate) fn turn(&mut self, now_ns: u64) {
+        if self.pace.is_due(now_ns, self.bytes) {
+            let checked = self.go_on(CHECKS_PER_TURN);
+            self.pace.note(now_ns, checked);
+        }
+    }
+
+    /// Checks the next `commands_max` commands that nobody has checked, in one batch; says how
+    /// many these were.
+    fn go_on(&mut self, commands_max: usize) -> usize {
         let mut ahead = Ahead::new(&self.auth, commands_max);
         let mut places = Vec::new();
         for waiting in self.urgent.iter().chain(&self.waiting) {
@@ -471,18 +495,21 @@ impl Submissions {
             }
             // What is malformed is refused by the pool.
             let Ok(views) = parse_entries(&waiting.entries) else {
-                places.push((waiting.at, true));
+                places.push((0, true, true));
                 continue;
             };
             let source = KeySource::Connection(waiting.from.key);
-            let at = waiting.at + ahead.walk(views.clone().skip(waiting.at), source);
-            places.push((at, at >= views.count()));
+            let walked = ahead.walk(views.skip(waiting.at), source);
+            places.push((walked.count, !ahead.is_full(), walked.is_bad));
         }
-        ahead.check(&mut self.check);
+        let checked = ahead.check(&mut self.check);
         let all = self.urgent.iter_mut().chain(&mut self.waiting);
-        for (waiting, (at, is_done)) in all.zip(places) {
-            (waiting.at, waiting.is_done) = (at, is_done);
+        for (waiting, (walked, is_done, is_bad)) in all.zip(places) {
+            waiting.at += walked;
+            waiting.is_done = is_done;
+            waiting.is_bad |= is_bad || !checked.is_good;
         }
+        checked.count
     }
 
     /// The next submission of which all is checked.
@@ -491,9 +518,13 @@ impl Submissions {
             Some(_) => &mut self.urgent,
             None => &mut self.waiting,
         };
-        let Waiting { from, entries, .. } = queue.pop_front_if(|waiting| waiting.is_done)?;
+        let waiting = queue.pop_front_if(|waiting| waiting.is_done)?;
+        let Waiting { from, entries, .. } = waiting;
         self.bytes -= entries.len();
-        // Each finds its verdict made. What is malformed is refused by the pool.
+        if !waiting.is_bad {
+            return Some(Submission::Good(from, entries));
+        }
+        // Which one it is: each finds its verdict made. What is malformed is refused by the pool.
         let bad = bad_of(&self.auth, &mut self.check, &from, &entries).unwrap_or_default();
         Some(judged(from, entries, bad))
     }

@@ -21,7 +21,7 @@ use crate::lanes::CommandVerdict;
 use crate::metrics::Metrics;
 use crate::node::NodeFailure;
 use crate::profiles::{Idle, Placement};
-use crate::replica::{CHECKS_PER_TURN, Event, FrameOutcome, Outbox, Replica};
+use crate::replica::{Event, FrameOutcome, Outbox, Replica};
 use crate::results::BlockResults;
 use crate::state_machine::StateMachine;
 use crate::status::{NodeStatus, StatusFacts};
@@ -149,10 +149,8 @@ impl<S: StateMachine> SharedLoop<S> {
         work += self.dispatch();
         self.parts.wire.flush();
         self.finish_turn(awake, now, work);
-        if !self.submissions.is_empty() {
-            return Ok(0);
-        }
-        Ok(self.parts.replica.deadline_ns(now))
+        let replica_ns = self.parts.replica.deadline_ns(now);
+        Ok(replica_ns.min(self.submissions.deadline_ns()))
     }
 
     fn finish_turn(&mut self, awake: Instant, now: Now, work: usize) {
@@ -207,7 +205,7 @@ impl<S: StateMachine> SharedLoop<S> {
             return 0;
         }
         let leader = Some(parts.replica.consensus().leader());
-        submissions.go_on(CHECKS_PER_TURN);
+        submissions.turn(now.mono_ns);
         let mut work = 0;
         while let Some(submission) = submissions.next() {
             work += 1;

@@ -1,0 +1,101 @@
+//! Checks in pieces: what is found out once, what waits for company, and what does not.
+
+use super::*;
+use crate::keys::KeyPair;
+use crate::testing::sample_genesis;
+use quorate_consensus::payload::{
+    Entry, Lane, PayloadBuilder, encode_entry, entry_unsigned, session_of_key,
+};
+
+const MS: u64 = 1_000_000;
+
+fn checks() -> PieceChecks {
+    let (genesis, _) = sample_genesis(4);
+    let auth = CommandAuth::signed(genesis.validator_set(), [4; 32]);
+    PieceChecks::new(Arc::new(auth))
+}
+
+/// A block with commands of one client; that with number `forged` is signed by somebody else.
+fn check_of(auth: &CommandAuth, id: u8, seqs: std::ops::RangeInclusive<u64>, forged: u64) -> Check {
+    let (key, other) = (KeyPair::from_seed(&[1; 32]), KeyPair::from_seed(&[2; 32]));
+    let session = session_of_key(&key.public());
+    let mut payload = PayloadBuilder::new();
+    for seq in seqs {
+        let body = if seq == 1 {
+            key.public().to_vec()
+        } else {
+            vec![5; 40]
+        };
+        let unsigned = entry_unsigned(Lane::Order, &session, seq, &body);
+        let signer = if seq == forged { &other } else { &key };
+        let signature = signer.sign(&auth.message(&unsigned).unwrap());
+        let mut bytes = Vec::new();
+        let entry = Entry {
+            lane: Lane::Order,
+            session: &session,
+            seq,
+            signature: Some(&signature),
+            body: &body,
+        };
+        encode_entry(&entry, &mut bytes);
+        payload.push_entry(&bytes).unwrap();
+    }
+    Check::Block {
+        id: BlockId::new([id; 32]),
+        payload: payload.finish().into(),
+    }
+}
+
+#[test]
+fn a_block_is_noted_with_its_keys_when_every_command_is_signed_and_else_not() {
+    let mut checks = checks();
+    let auth = Arc::clone(&checks.auth);
+    let key = KeyPair::from_seed(&[1; 32]).public();
+    checks.ask(check_of(&auth, 1, 1..=3, 0));
+    checks.turn(0);
+    let known = |id: u8| auth.block_keys(&BlockId::new([id; 32]));
+    assert_eq!(known(1).as_deref(), Some(&[key; 3][..]));
+    checks.ask(check_of(&auth, 2, 4..=6, 5));
+    checks.turn(MS * 10);
+    assert!(checks.next_forwarded().is_none() && checks.is_idle());
+    assert!(known(2).is_none());
+    // The same when its verdicts are there already.
+    checks.ask(check_of(&auth, 3, 4..=6, 5));
+    checks.turn(MS * 20);
+    assert!(known(3).is_none());
+}
+
+#[test]
+fn a_block_in_two_pieces_has_all_its_keys() {
+    let mut checks = checks();
+    let auth = Arc::clone(&checks.auth);
+    checks.ask(check_of(&auth, 1, 1..=5, 0));
+    for _ in 0..3 {
+        assert!(auth.block_keys(&BlockId::new([1; 32])).is_none());
+        checks.go_on(2);
+    }
+    let keys = auth.block_keys(&BlockId::new([1; 32]));
+    assert_eq!(keys.map(|keys| keys.len()), Some(5));
+}
+
+#[test]
+fn few_signatures_wait_for_company_after_a_batch_and_what_is_known_does_not() {
+    let mut checks = checks();
+    let auth = Arc::clone(&checks.auth);
+    checks.ask(check_of(&auth, 1, 1..=3, 0));
+    checks.turn(0);
+    assert!(checks.next_forwarded().is_none() && checks.is_idle());
+    assert_eq!(checks.deadline_ns(), u64::MAX);
+    // Known: another block with the same commands. New: one with others.
+    checks.ask(check_of(&auth, 2, 1..=3, 0));
+    checks.ask(check_of(&auth, 3, 4..=4, 0));
+    checks.turn(1);
+    assert!(checks.next_forwarded().is_none());
+    assert_eq!(checks.waiting.len(), 1);
+    let due_ns = checks.deadline_ns();
+    assert!(due_ns > 1 && due_ns <= 4 * MS);
+    checks.turn(due_ns - 1);
+    assert!(auth.block_keys(&BlockId::new([3; 32])).is_none());
+    checks.turn(due_ns);
+    assert!(auth.block_keys(&BlockId::new([3; 32])).is_some());
+}

@@ -7,17 +7,21 @@ use std::time::{Duration, Instant};
 
 use quorate::client_wire::Rejection;
 use quorate::keys::KeyPair;
+use quorate_consensus::payload::Lane;
 use quorate_net::{ClientLinks, CloseReason, Limits, LinkHandler, LinkId, NetError};
 
 use super::key::Chain;
 use super::ledger::Counts;
 use super::open_loop::{self, LOOK, Progress, Target};
 use super::pacer::Pacer;
+use super::presigned::SigningPlan;
 use super::session::{self, Session};
-use super::source::{LoadPlan, Next, Source};
+use super::source::{Flow, LoadPlan, Next, Routing, Source};
 use super::{Acknowledged, LoadError, Recorded, Trip};
 use crate::histogram::Latencies;
 
+/// Commands that a session signs ahead at most; it signs the rest when they are sent.
+const SIGNED_MAX: usize = 131_072;
 /// How long the sessions may take to log in.
 const LOGIN_SECONDS: u64 = 20;
 /// Reading: how much of one validator's answers a turn takes, bytes.
@@ -152,6 +156,7 @@ pub fn run(
     let source = Source::open(plan)?;
     let mut driver = Driver::new(plan, chain, admin)?;
     driver.log_in(stop)?;
+    driver.sign_ahead();
     let offered = open_loop::run(plan, source, &mut driver, stop, tell)?;
     Ok(driver.outcome(offered, stop))
 }
@@ -244,6 +249,38 @@ impl<'a> Driver<'a> {
             }
             self.turn(now, Some(now + LOOK))?;
         }
+    }
+
+    /// Has commands without a meaning signed before the clock begins, by a thread a session. Where
+    /// commands follow the leader, any session may come to take all of them.
+    fn sign_ahead(&mut self) {
+        let (Flow::Opaque { size } | Flow::Cancels { size }) = self.plan.flow else {
+            return;
+        };
+        let lane = match self.plan.flow {
+            Flow::Cancels { .. } => Lane::Cancel,
+            _ => Lane::Order,
+        };
+        let sessions = match self.plan.routing {
+            Routing::Flow => u64::from(self.plan.clients.max(1)),
+            Routing::Leader { .. } => 1,
+        };
+        let count = self.plan.rate.get().saturating_mul(self.plan.seconds);
+        let count = count.div_ceil(sessions);
+        let count = usize::try_from(count).map_or(SIGNED_MAX, |count| count.min(SIGNED_MAX));
+        let clients = self.plan.clients as usize;
+        std::thread::scope(|scope| {
+            let sessions = self.world.sessions.iter_mut().take(clients);
+            for (seed, session) in (self.plan.seed..).zip(sessions) {
+                let plan = SigningPlan {
+                    seed,
+                    lane,
+                    size,
+                    count,
+                };
+                scope.spawn(move || session.sign_ahead(&plan));
+            }
+        });
     }
 
     fn outcome(self, offered: u64, stop: &AtomicBool) -> Outcome {

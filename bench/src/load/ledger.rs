@@ -145,6 +145,11 @@ impl Ledger {
             .count()
     }
 
+    /// The number of the next command; none when it is one that was refused before.
+    pub(super) fn next_seq(&self) -> Option<u64> {
+        (self.vacant == 0).then(|| self.first_seq + self.flights.len() as u64)
+    }
+
     /// Takes a command in; gives its number.
     pub(super) fn push(&mut self, intended_ns: u64, lane: Lane, bytes: &[u8]) -> u64 {
         let index = self.take_vacancy().unwrap_or(self.flights.len());

@@ -5,9 +5,10 @@
 //! seen in full. Owns the sessions, the loop and what is recorded. Never: starts validators.
 //!
 //! In the order of the data: `source` (what, when, by whom), `ledger` (a session's numbers and
-//! what must be sent again), `session` (its frames and its gateway), `open_loop` (when a command
-//! is handed over), `driver` (Quorate as its target), `peer` (another system as its target), and
-//! beside them `key` (who a session is) and `pacer` (precise waking).
+//! what must be sent again), `presigned` (what it has signed before), `session` (its frames and
+//! its gateway), `open_loop` (when a command is handed over), `driver` (Quorate as its target),
+//! `peer` (another system as its target), and beside them `key` (who a session is) and `pacer`
+//! (precise waking).
 
 mod driver;
 mod key;
@@ -15,6 +16,7 @@ mod ledger;
 mod open_loop;
 mod pacer;
 pub mod peer;
+mod presigned;
 mod session;
 mod source;
 

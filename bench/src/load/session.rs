@@ -20,6 +20,7 @@ use quorate_net::{ChainIds, ClientLinks, LinkId, NetError, SendError};
 
 use super::key::{Chain, SessionKey};
 use super::ledger::{Counts, Ledger};
+use super::presigned::{Presigned, SigningPlan};
 use super::{Acknowledged, LoadError, Recorded, Trip};
 
 /// First wait before a lost gateway's successor is dialed.
@@ -49,6 +50,7 @@ pub(super) struct Session {
     id: [u8; 16],
     /// The chain whose commands are signed.
     signs: Option<ChainIds>,
+    presigned: Option<Presigned>,
     /// `None` until the last number of an old session is known.
     ledger: Option<Ledger>,
     gateway: usize,
@@ -70,6 +72,7 @@ impl Session {
             key: Arc::new(key),
             id,
             signs: chain.is_signed.then_some(chain.ids),
+            presigned: None,
             ledger: None,
             gateway,
             connection: Connection::Down { dial_at: now },
@@ -78,6 +81,15 @@ impl Session {
             entry: Vec::new(),
             frame: Vec::new(),
             gateways_lost: 0,
+        }
+    }
+
+    /// Signs commands ahead, once the session's last number is known; from here on it takes these
+    /// bodies instead of those it is given, as long as its numbers have no gap.
+    pub(super) fn sign_ahead(&mut self, plan: &SigningPlan) {
+        let first_seq = self.ledger.as_ref().and_then(Ledger::next_seq);
+        if let (Some(ids), Some(first_seq)) = (&self.signs, first_seq) {
+            self.presigned = Some(Presigned::new(plan, &self.key, ids, first_seq));
         }
     }
 
@@ -122,6 +134,13 @@ impl Session {
         if let Some(ledger) = &mut self.ledger {
             let must_follow = natural == Lane::Cancel && ledger.last_lane() == Some(Lane::Order);
             let lane = if must_follow { Lane::Order } else { natural };
+            let signed = self.presigned.as_mut().zip(ledger.next_seq());
+            if let Some(body) = signed.and_then(|(signed, seq)| signed.next_body(seq, lane)) {
+                ledger.push(intended_ns, lane, body);
+                return;
+            }
+            // What follows has another body than was signed.
+            self.presigned = None;
             ledger.push(intended_ns, lane, bytes);
         }
     }
@@ -238,6 +257,10 @@ impl Session {
             };
             self.entry.clear();
             let signature = self.signs.map(|ids| {
+                let ahead = self.presigned.as_ref();
+                if let Some(signature) = ahead.and_then(|ahead| ahead.signature(next.seq)) {
+                    return signature;
+                }
                 let unsigned = entry_unsigned(next.lane, &self.id, next.seq, next.body);
                 let message = command_message(&ids.chain_id, &ids.genesis_hash, &unsigned);
                 self.key.sign(&message)

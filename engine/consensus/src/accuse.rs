@@ -53,8 +53,13 @@ pub(crate) fn accuse(
 
 /// Whether `newer` plainly extends `older`, as far as can be told without its headers.
 fn extends(state: &WindowState, older: &Record, newer: &Record) -> bool {
+    // A fallback grows along its chain with each block.
+    let still_stands = |old: &(Index, BlockId)| {
+        let mut above = newer.also.iter().filter(|new| new.0 >= old.0);
+        above.any(|new| is_on_chain(state, Some(*old), Some(*new)))
+    };
     older.may_extend_to(newer)
-        && older.also.iter().all(|entry| newer.also.contains(entry))
+        && older.also.iter().all(still_stands)
         && is_on_chain(state, older.tip, newer.tip)
 }
 

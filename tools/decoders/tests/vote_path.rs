@@ -91,6 +91,8 @@ struct World {
     now: Now,
     /// What the last validator asked for, on the way of frames.
     allocations: u64,
+    /// What everybody asked for, and the sum of the most that each turn held at once.
+    all: (u64, usize),
     seq: u64,
 }
 
@@ -166,6 +168,7 @@ impl World {
             flights: VecDeque::new(),
             now,
             allocations: 0,
+            all: (0, 0),
             seq: 0,
         };
         for place in 0..VALIDATORS {
@@ -229,6 +232,8 @@ impl World {
     fn counted(&mut self, place: usize, act: impl FnOnce(&mut Member, Now)) {
         ThreadMeter.start();
         act(&mut self.members[place], self.now);
+        self.all.0 += ThreadMeter.allocations();
+        self.all.1 += ThreadMeter.peak_bytes();
         if place == VALIDATORS - 1 {
             self.allocations += ThreadMeter.allocations();
         }
@@ -289,4 +294,45 @@ fn a_follower_asks_for_memory_no_more_often_than_it_did() {
         "{per_block} a block, {} in all",
         world.allocations
     );
+}
+
+/// Blocks after a stop, counted early and late in the window.
+const BLOCKS_AFTER_STOP: u64 = 100;
+/// Blocks between.
+const BLOCKS_BETWEEN: u64 = 1_200;
+
+#[test]
+fn what_a_block_costs_does_not_grow_with_the_window_after_a_stop() {
+    let mut world = World::new();
+    (0..BLOCKS_WARM).for_each(|_| world.block());
+    let (stopped, leader) = (VALIDATORS - 1, world.leader());
+    // The loss of the connection to the leader is a reason to stop; the others go on without it.
+    world.members[stopped]
+        .replica
+        .peer_down(world.now, index(leader));
+    world.settle();
+    world.members[stopped]
+        .replica
+        .peer_up(world.now, index(leader));
+    world.settle();
+    let also = |world: &World| {
+        let consensus = world.members[stopped].replica.consensus();
+        consensus.counters().also
+    };
+    let before = also(&world);
+    let mut cost = |blocks: u64| {
+        (world.all, world.allocations) = ((0, 0), 0);
+        let height = world.height(stopped);
+        (0..blocks).for_each(|_| world.block());
+        assert_eq!(world.height(stopped), height + blocks, "one each");
+        world.all
+    };
+    let early = cost(BLOCKS_AFTER_STOP);
+    cost(BLOCKS_BETWEEN);
+    let late = cost(BLOCKS_AFTER_STOP);
+    let supported = also(&world) - before;
+    assert!(supported > BLOCKS_BETWEEN, "{supported} blocks by fallback");
+    println!("requests and bytes for {BLOCKS_AFTER_STOP} blocks: {early:?}, later {late:?}");
+    assert!(late.0 < early.0 + early.0 / 4, "{early:?}, later {late:?}");
+    assert!(late.1 < early.1 + early.1 / 4, "{early:?}, later {late:?}");
 }

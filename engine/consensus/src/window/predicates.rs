@@ -19,7 +19,7 @@ impl Tally {
     }
 
     /// Greatest `notar` of a block at `index`, leaving one block out.
-    fn notar_max(&self, index: Index, except: Option<BlockPlace>) -> Stake {
+    pub(super) fn notar_max(&self, index: Index, except: Option<BlockPlace>) -> Stake {
         self.tree
             .slot(index)
             .filter(|&place| Some(place) != except)

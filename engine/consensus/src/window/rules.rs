@@ -207,7 +207,10 @@ impl WindowState {
         let last = above_tip.min(set.slots().saturating_sub(1));
         let safe_to_skip = |index| self.tally.is_safe_to_skip(set, index);
         // One walk down the own chain: a leader may make two chains of a whole window.
-        (from..=last).map(Index::new).any(safe_to_skip)
+        // PERF: below the floor it holds nowhere.
+        (from.max(self.tally.skip_floor())..=last)
+            .map(Index::new)
+            .any(safe_to_skip)
             || self
                 .own_tip
                 .into_iter()
@@ -239,6 +242,10 @@ impl WindowState {
         let named = self.own.also.iter();
         let named = named.filter_map(|&(index, id)| tree.find_connected(index, id));
         let own = self.own_tip.into_iter().chain(named);
+        // PERF: where each slot has one block, all below a supported one are supported too.
+        let tops = own.clone().filter(|&at| tree.is_connected(at));
+        let top = tops.map(|at| tree.block(at).index.next().number()).max();
+        let from = top.filter(|_| !tree.is_forked()).unwrap_or(0).max(from);
         // Parents of the lowest rivals stand one below.
         let mut supported = self.chains_down_to(own, from.saturating_sub(1));
         let last_final = tree.find_connected(finalized.index, finalized.id);
@@ -339,7 +346,8 @@ impl WindowState {
             .own
             .skip_fallback
             .map_or(end, |held| held.number().min(end));
-        let lowest = (from..end)
+        // PERF: below the floor it holds nowhere, and a window has thousands of blocks.
+        let lowest = (from.max(self.tally.skip_floor())..end)
             .map(Index::new)
             .find(|&index| self.tally.is_safe_to_skip(set, index));
         if lowest.is_some() {

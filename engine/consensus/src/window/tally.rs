@@ -57,6 +57,8 @@ pub(crate) struct Tally {
     final_by_count: Option<(BlockPlace, bool)>,
     /// Voters whose counted record has Stop.
     stops: u32,
+    /// Below this index `SafeToSkip` can hold no more.
+    skip_floor: u32,
 }
 
 impl Tally {
@@ -69,6 +71,7 @@ impl Tally {
             highest_notarized: None,
             final_by_count: None,
             stops: 0,
+            skip_floor: 0,
         }
     }
 
@@ -86,6 +89,19 @@ impl Tally {
 
     pub(crate) const fn final_by_count(&self) -> Option<(BlockPlace, bool)> {
         self.final_by_count
+    }
+
+    /// The lowest index at which `SafeToSkip` may ever hold: all lower ones are notarized, and
+    /// N - Q < FB.
+    pub(crate) const fn skip_floor(&self) -> u32 {
+        self.skip_floor
+    }
+
+    fn raise_skip_floor(&mut self, set: &ValidatorSet) {
+        let quorum = set.thresholds().quorum;
+        while self.notar_max(Index::new(self.skip_floor), None) >= quorum {
+            self.skip_floor = self.skip_floor.saturating_add(1);
+        }
     }
 
     /// Whether anything but one chain of first votes has been said: only then can a fallback
@@ -142,12 +158,12 @@ impl Tally {
             Err(Counting::Pending) => return self.hold(validator, record),
             Err(other) => return other,
         };
-        let cover = match self.resolve_cover(validator, tip, record) {
-            Ok(cover) => cover,
+        let covered = match self.resolve_cover(validator, tip, record) {
+            Ok(covered) => covered,
             Err(Counting::Pending) => return self.hold(validator, record),
             Err(other) => return other,
         };
-        self.apply(set, validator, record, tip, cover);
+        self.apply(set, validator, record, tip, covered);
         Counting::Counted
     }
 
@@ -194,8 +210,12 @@ impl Tally {
         Ok(Some(place))
     }
 
-    /// The blocks that `also` covers, sorted. Checks rule X against each fork, and that no cover
-    /// is withdrawn.
+    /// The blocks that `also` covers and has not covered before, sorted. Checks rule X against each
+    /// fork, and that no cover is withdrawn.
+    ///
+    /// PERF: who has stopped supports each block of the window that way. What is covered stands
+    /// above its fork with all that is between, and the tip of who covers something moves no more,
+    /// so only what is new is walked.
     fn resolve_cover(
         &self,
         validator: ValidatorIndex,
@@ -205,43 +225,68 @@ impl Tally {
         let voter = &self.voters[validator.place()];
         let is_checked = record.also.is_empty() || record.fin == voter.counted.fin;
         if record.also == voter.counted.also && is_checked {
-            return Ok(voter.cover.clone());
+            return Ok(Vec::new());
         }
-        let mut cover = Vec::new();
+        // A Final that has grown is bound to every fork: all is walked again.
+        let covered: &[BlockPlace] = if is_checked { &voter.cover } else { &[] };
+        let (mut found, mut tops) = (Vec::new(), Vec::new());
         for &(index, id) in &record.also {
-            let place = self
+            let top = self
                 .tree
                 .find_connected(index, id)
                 .ok_or(Counting::Pending)?;
             if tip.is_some_and(|at| !self.tree.is_connected(at)) {
                 return Err(Counting::Pending);
             }
-            let fork = tip.and_then(|at| self.tree.fork(at, place));
-            // Rule X: fin < fork + 1, that is fin <= fork, or no Final at all without a fork.
-            if record
-                .fin
-                .is_some_and(|fin| fork.is_none_or(|last_common| fin > last_common))
-            {
-                return Err(Counting::Inconsistent);
-            }
-            let above = self.tree.chain(place).take_while(|&at| {
-                fork.is_none_or(|last_common| self.tree.block(at).index > last_common)
-            });
-            cover.extend(above);
+            tops.push(top);
+            self.walk_cover(tip, top, record.fin, covered, &mut found)?;
         }
-        cover.sort_unstable();
-        cover.dedup();
-        let covers = |all: &[BlockPlace], some: &[BlockPlace]| {
-            some.iter().all(|at| all.binary_search(at).is_ok())
+        found.sort_unstable();
+        found.dedup();
+        let is_new = |at: &BlockPlace| voter.cover.binary_search(at).is_err();
+        let holds = |at: BlockPlace| {
+            found.binary_search(&at).is_ok() || tops.iter().any(|&top| self.tree.descends(top, at))
         };
-        if covers(&cover, &voter.cover) {
-            return Ok(cover);
+        let held = voter.counted.also.iter();
+        let mut held = held.filter_map(|&(index, id)| self.tree.find_connected(index, id));
+        // One on the own chain covers nothing and may go.
+        if held.all(|at| is_new(&at) || holds(at)) {
+            found.retain(is_new);
+            return Ok(found);
         }
         // Not everything that was covered: an earlier record that came late, or a withdrawal.
-        if covers(&voter.cover, &cover) && record.may_extend_to(&voter.counted) {
+        if !found.iter().any(is_new) && record.may_extend_to(&voter.counted) {
             return Err(Counting::Stale);
         }
         Err(Counting::Conflict)
+    }
+
+    /// Appends the blocks from `top` down to its fork with the tip's chain, or to what is covered.
+    fn walk_cover(
+        &self,
+        tip: Option<BlockPlace>,
+        top: BlockPlace,
+        fin: Option<Index>,
+        covered: &[BlockPlace],
+        found: &mut Vec<BlockPlace>,
+    ) -> Result<(), Counting> {
+        let mut last_common = None;
+        for at in self.tree.chain(top) {
+            if covered.binary_search(&at).is_ok() {
+                // Its fork has been checked.
+                return Ok(());
+            }
+            if tip.is_some_and(|tip| self.tree.descends(tip, at)) {
+                last_common = Some(self.tree.block(at).index);
+                break;
+            }
+            found.push(at);
+        }
+        // Rule X: fin < fork + 1, that is fin <= fork, or no Final at all without a fork.
+        if fin.is_some_and(|fin| last_common.is_none_or(|last| fin > last)) {
+            return Err(Counting::Inconsistent);
+        }
+        Ok(())
     }
 
     fn apply(
@@ -250,7 +295,7 @@ impl Tally {
         validator: ValidatorIndex,
         record: &Record,
         tip: Option<BlockPlace>,
-        cover: Vec<BlockPlace>,
+        covered: Vec<BlockPlace>,
     ) {
         let stake = set.stake(validator);
         let voter = &mut self.voters[validator.place()];
@@ -263,24 +308,25 @@ impl Tally {
             .pending
             .take()
             .filter(|held| held != record && record.may_extend_to(held));
-        let old_cover = core::mem::replace(&mut voter.cover, cover);
         if record.stop && !old.stop {
             self.stops = self.stops.saturating_add(1);
         }
-        let added: Vec<_> = self.voters[validator.place()]
-            .cover
-            .iter()
-            .copied()
-            .filter(|at| old_cover.binary_search(at).is_err())
-            .collect();
-        for at in added {
+        for &at in &covered {
             self.tree.block_mut(at).also.add(stake);
+        }
+        if let Some(first) = covered.first() {
+            let is_behind = voter.cover.last().is_none_or(|last| last < first);
+            voter.cover.extend(covered);
+            if !is_behind {
+                voter.cover.sort_unstable();
+            }
         }
         if let Some(tip) = tip {
             let counted_to = old_tip.filter(|_| was_connected || old_tip == Some(tip));
             self.add_first_votes(set, stake, tip, counted_to);
             self.add_finals(set, stake, tip, old.fin, record.fin);
         }
+        self.raise_skip_floor(set);
     }
 
     /// Adds first votes from `tip` down to, not including, what was counted before.
@@ -391,6 +437,7 @@ impl Tally {
                 self.add_finals(set, stake, parent, None, below);
             }
         }
+        self.raise_skip_floor(set);
     }
 
     /// Counts held records whose headers have come. `true` when sums changed.

@@ -378,10 +378,17 @@ impl Case {
     fn recount_voters(&self) {
         let stops = (0..self.speakers.len()).filter(|&who| self.counted(who).stop);
         assert_eq!(self.tally.stops as usize, stops.count());
+        let floor = Index::new(self.tally.skip_floor());
         for index in (0..SLOTS).map(Index::new) {
             let known = self.weight(|who| self.first(who, index) != First::Unknown);
             assert_eq!(self.tally.known(&self.set, index), known, "{index:?}");
+            let is_safe = self.tally.is_safe_to_skip(&self.set, index);
+            assert!(!is_safe || index >= floor, "{index:?} below {floor:?}");
         }
+        let quorum = self.set.thresholds().quorum;
+        let is_notarized = |index| self.tally.notar_max(index, None) >= quorum;
+        let below = (0..floor.number()).map(Index::new);
+        assert!(below.into_iter().all(is_notarized) && !is_notarized(floor));
         let lacks = |who: usize| {
             let tip = self.counted(who).tip;
             let is_named_only = |(_, id)| !self.world.made[self.world.find(id)].is_connected;

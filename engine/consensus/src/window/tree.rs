@@ -229,6 +229,15 @@ impl Tree {
     /// Last index at which two connected chains agree; none when they differ from index 0.
     pub(crate) fn fork(&self, a: BlockPlace, b: BlockPlace) -> Option<Index> {
         let (mut a, mut b) = (a, b);
+        // PERF: one mostly stands on the other's chain, and a window has thousands of blocks.
+        let (low, high) = if self.block(a).index < self.block(b).index {
+            (a, b)
+        } else {
+            (b, a)
+        };
+        if self.descends(high, low) {
+            return Some(self.block(low).index);
+        }
         loop {
             if a == b {
                 return Some(self.block(a).index);

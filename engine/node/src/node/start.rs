@@ -3,6 +3,7 @@
 
 use super::diverged::Diverged;
 use super::first::{bring_first, first_state, recovery_error, verify_first};
+use super::public::{archive_config, public_stage};
 use super::{Asker, Node, NodeFailure, StartError};
 use crate::auth::CommandAuth;
 use crate::begins::FirstState;
@@ -22,6 +23,7 @@ use crate::results::BlockResults;
 use crate::scrub::Scrub;
 use crate::shadow::{Shadow, SnapshotPolicy};
 use crate::snapshot::SnapshotFolder;
+use crate::stages::archive::Archived;
 use crate::stages::clock::{Clock, wall_ns};
 use crate::stages::dedicated::{Dedicated, DedicatedParts, Halt};
 use crate::stages::exchange::ExchangeParts;
@@ -33,7 +35,6 @@ use crate::stages::shared::{Publisher, SharedLoop, SharedParts};
 use crate::stages::verify::{VerifyParts, VerifyWorker};
 use crate::stages::wire::{ValidatorIdentity, WireStage};
 use crate::state_machine::StateMachine;
-use crate::streams::PublicRing;
 use crate::trace::Trace;
 use crate::vote_state::{self, KeepError, VoteState};
 use crossbeam::channel::{Receiver, bounded, unbounded};
@@ -193,6 +194,7 @@ fn replica_config(config: &NodeConfig) -> Result<ReplicaConfig, StartError> {
         lanes,
         cache_bytes_max: CACHE_BYTES_MAX,
         public_bytes_max: config.limits.public_bytes_max,
+        public_archive: archive_config(config),
         auth: Arc::new(command_auth(config)?),
         snapshots: Some(snapshots_path(&config.data)),
         first: first_state(config),
@@ -240,7 +242,6 @@ pub(super) fn start<S: StateMachine>(
     let clock = Clock::new();
     let diverged = Diverged::find(&config)?;
     let (mut parts, companions, trace) = open_parts(&config, app, clock)?;
-    let public = public_stream(&mut parts, config.limits.public_bytes_max);
     let (shadow_sender, asks) = ShadowSender::new();
     let bytes_max = config.log.bytes_max;
     let (reader, served) = (companions.reader, companions.served);
@@ -250,6 +251,8 @@ pub(super) fn start<S: StateMachine>(
     let auth = Arc::clone(parts.executor.auth());
     // A state that differs is no state to take snapshots of, and its log is not to be pruned.
     let second = second.filter(|_| !diverged.is_known());
+    let archived = Arc::<Archived>::default();
+    let asks = (asks, Arc::clone(&archived));
     let shadow = second.map(|app| ShadowPlan::new(&config, app, origin, asks, &auth));
     tell_pruning(bytes_max, shadow.is_some());
     let net_config = net_config(&config, companions.summary.lease.incarnation)?;
@@ -259,6 +262,8 @@ pub(super) fn start<S: StateMachine>(
     let net = Net::bind(net_config, Arc::new(identity))?;
     let (peer_address, client_address) = (net.peer_address(), net.client_address());
     let metrics = first_metrics(companions.summary.snapshot, bytes_max);
+    let public_bytes = config.limits.public_bytes_max;
+    let public = public_stage(&mut parts, public_bytes, (&archived, &metrics), net.waker())?;
     let (publisher, finalized) = publisher(config.limits.finalized_queue_max);
     let (is_wanted, durable) = publisher.ends();
     let inlet = Arc::new(Inlet::new(&config.genesis, auth));
@@ -300,12 +305,6 @@ pub(super) fn start<S: StateMachine>(
         shadow: shadow_sender,
         thread: Some(start_threads(parts, besides)?),
     })
-}
-
-/// The public stream as far as recovery has executed it.
-fn public_stream<S: StateMachine>(parts: &mut Parts<S>, bytes_max: usize) -> PublicRing {
-    let executed = parts.executor.take_public();
-    executed.unwrap_or_else(|| PublicRing::new(bytes_max))
 }
 
 /// The way for questions of other threads, and its end in the loop.
@@ -455,6 +454,7 @@ struct ShadowPlan<S> {
     pruning: Pruning,
     own: ValidatorIndex,
     asks: Asks,
+    archived: Arc<Archived>,
     auth: Arc<CommandAuth>,
     diverged: PathBuf,
 }
@@ -464,7 +464,7 @@ impl<S> ShadowPlan<S> {
         config: &NodeConfig,
         app: S,
         (reader, base, pruning): (Reader, Option<(u64, RecordRef)>, Pruning),
-        asks: Asks,
+        (asks, archived): (Asks, Arc<Archived>),
         auth: &Arc<CommandAuth>,
     ) -> Self {
         Self {
@@ -482,6 +482,7 @@ impl<S> ShadowPlan<S> {
             pruning,
             own: config.own,
             asks,
+            archived,
             auth: Arc::clone(auth),
             diverged: drift::diverged_folder(&config.data),
         }
@@ -557,6 +558,7 @@ impl Beside {
             let (app, sessions_max, set) = (plan.app, plan.sessions_max, plan.set);
             let (policy, reader, base) = (plan.policy, plan.reader, plan.base);
             let (pruning, auth, first) = (plan.pruning, plan.auth, plan.first);
+            let archived = plan.archived;
             shadow::start(parts, move || {
                 let mut executor =
                     Executor::new(app, sessions_max, set.genesis_time_ns()).with_auth(auth);
@@ -564,7 +566,7 @@ impl Beside {
                     first.restore(&mut executor)?;
                 }
                 let shadow = Shadow::new(executor, &set, policy, reader, base)?;
-                Ok(shadow.with_pruning(pruning))
+                Ok(shadow.with_pruning(pruning).behind(archived))
             })
         };
         let shadow = shadow.map(start).transpose()?;

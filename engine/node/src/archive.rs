@@ -13,6 +13,7 @@ mod segment;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::client_wire::PublicFrame;
 use crate::file_error::FileError;
@@ -70,6 +71,38 @@ pub(crate) struct Chunk {
     pub(crate) end: StreamPosition,
 }
 
+/// What the threads know of the archive.
+#[derive(Debug, Default)]
+pub(crate) struct Archived {
+    /// Height of its first block.
+    pub(crate) first: AtomicU64,
+    /// Somebody waits until everything below this height is durable.
+    pub(crate) wanted: AtomicU64,
+    /// Everything below this height is.
+    pub(crate) synced: AtomicU64,
+    /// Bytes of blocks on their way.
+    pub(crate) queued_bytes: AtomicU64,
+}
+
+impl Archived {
+    /// Whether the events of all blocks up to this one are durable; if not they will be soon. A
+    /// start from a snapshot of that block executes none of them again.
+    pub(crate) fn reaches(&self, height: u64) -> bool {
+        let end = height.saturating_add(1);
+        let is_durable = self.synced.load(Ordering::Acquire) >= end;
+        if !is_durable {
+            self.wanted.fetch_max(end, Ordering::Release);
+        }
+        is_durable
+    }
+
+    /// Nothing is archived any more in this run, and nobody waits for it.
+    pub(crate) fn fail(&self) {
+        self.first.store(u64::MAX, Ordering::Release);
+        self.synced.store(u64::MAX, Ordering::Release);
+    }
+}
+
 impl Chunk {
     /// Writes what comes behind `from`, as much as one frame takes, and says up to where.
     pub(crate) fn write(&self, from: StreamPosition, frame: &mut PublicFrame) -> StreamPosition {
@@ -114,6 +147,7 @@ pub(crate) struct Archive {
     end: u64,
     /// Records that are not written yet.
     buffer: Vec<u8>,
+    state: Arc<Archived>,
 }
 
 impl Archive {
@@ -129,6 +163,7 @@ impl Archive {
             segments: VecDeque::new(),
             end: 0,
             buffer: Vec::new(),
+            state: Arc::default(),
             config,
         };
         for first in archive.names()? {
@@ -163,6 +198,11 @@ impl Archive {
 
     fn path(&self, first: u64) -> PathBuf {
         self.config.folder.join(format!("{first:020}{SUFFIX}"))
+    }
+
+    /// What others may know of it.
+    pub(crate) const fn state(&self) -> &Arc<Archived> {
+        &self.state
     }
 
     /// Height of the first block here.

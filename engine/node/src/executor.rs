@@ -19,7 +19,7 @@ use quorate_consensus::header::Header;
 use quorate_consensus::payload::{CommandView, Commands, PayloadError};
 use quorate_consensus::types::BlockId;
 
-use crate::archive::Archive;
+use crate::archive::{Archive, Archived};
 use crate::auth::{BatchCheck, CommandAuth};
 use crate::lanes::{Admitted, commands_of_block};
 use crate::results::{BlockResults, CommandResult, Correction, Outcome, Place};
@@ -133,6 +133,12 @@ impl<S: StateMachine> Executor<S> {
     pub(crate) fn keeping_public(mut self, bytes_max: usize, archive: Option<Archive>) -> Self {
         self.public = Some(PublicStream::new(bytes_max, archive));
         self
+    }
+
+    /// How far the archive is, if there is one.
+    pub(crate) fn archived(&self) -> Option<Arc<Archived>> {
+        let archive = self.public.as_ref()?.archive.as_ref();
+        archive.map(|archive| Arc::clone(archive.state()))
     }
 
     /// The public stream so far; it is kept here no longer.

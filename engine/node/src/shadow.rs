@@ -18,6 +18,7 @@ use quorate_consensus::validators::ValidatorSet;
 use quorate_consensus::wire;
 use quorate_log::{PruneError, ReadError, Reader, RecordRef};
 
+use crate::archive::Archived;
 use crate::begins::BeginsError;
 use crate::drift;
 use crate::executor::{ExecuteError, Executor, FinalBlock};
@@ -26,7 +27,6 @@ use crate::pruning::{Needed, Pruned, Pruning};
 use crate::results::BlockResults;
 use crate::roots::ROOT_HEIGHTS;
 use crate::snapshot::{self, Manifest, Origin, SnapshotError, SnapshotFolder};
-use crate::stages::archive::Archived;
 use crate::state_machine::StateMachine;
 
 /// Certificates kept for snapshots that are not taken yet.
@@ -168,8 +168,8 @@ impl<S: StateMachine> Shadow<S> {
     /// Takes no snapshot before the public events up to its block are durable: a start from it does
     /// not come to them again.
     #[must_use]
-    pub(crate) fn behind(mut self, archived: Arc<Archived>) -> Self {
-        self.archived = Some(archived);
+    pub(crate) fn behind(mut self, archived: Option<Arc<Archived>>) -> Self {
+        self.archived = archived;
         self
     }
 

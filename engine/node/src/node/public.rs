@@ -2,10 +2,10 @@
 //! recovery has executed. Owns nothing that outlives the start.
 
 use crate::archive::ArchiveConfig;
-use crate::config::NodeConfig;
+use crate::config::{NodeConfig, NodeLimits};
 use crate::metrics::Metrics;
 use crate::replica::Parts;
-use crate::stages::archive::{ArchiveLink, Archived};
+use crate::stages::archive::ArchiveLink;
 use crate::stages::public::PublicStage;
 use crate::state_machine::StateMachine;
 use crate::streams::PublicStream;
@@ -28,17 +28,18 @@ pub(super) fn archive_config(config: &NodeConfig) -> Option<ArchiveConfig> {
 /// The public stream as far as recovery has executed it, and the thread that keeps it from here on.
 pub(super) fn public_stage<S: StateMachine>(
     parts: &mut Parts<S>,
-    bytes_max: usize,
-    (archived, metrics): (&Arc<Archived>, &Arc<Metrics>),
+    limits: &NodeLimits,
+    metrics: &Arc<Metrics>,
     waker: Waker,
 ) -> std::io::Result<PublicStage> {
+    let archived = parts.executor.archived();
     let executed = parts.executor.take_public();
-    let executed = executed.unwrap_or_else(|| PublicStream::new(bytes_max, None));
+    let executed = executed.unwrap_or_else(|| PublicStream::new(limits.public_bytes_max, None));
     let Some(archive) = executed.archive else {
-        archived.fail();
+        archived.inspect(|archived| archived.fail());
         return Ok(PublicStage::new(executed.ring, None));
     };
     let wake = move || waker.wake();
-    let link = ArchiveLink::start(archive, Arc::clone(archived), Arc::clone(metrics), wake)?;
+    let link = ArchiveLink::start(archive, Arc::clone(metrics), wake)?;
     Ok(PublicStage::new(executed.ring, Some(link)))
 }

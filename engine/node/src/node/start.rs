@@ -5,6 +5,7 @@ use super::diverged::Diverged;
 use super::first::{bring_first, first_state, recovery_error, verify_first};
 use super::public::{archive_config, public_stage};
 use super::{Asker, Node, NodeFailure, StartError};
+use crate::archive::Archived;
 use crate::auth::CommandAuth;
 use crate::begins::FirstState;
 use crate::config::NodeConfig;
@@ -23,7 +24,6 @@ use crate::results::BlockResults;
 use crate::scrub::Scrub;
 use crate::shadow::{Shadow, SnapshotPolicy};
 use crate::snapshot::SnapshotFolder;
-use crate::stages::archive::Archived;
 use crate::stages::clock::{Clock, wall_ns};
 use crate::stages::dedicated::{Dedicated, DedicatedParts, Halt};
 use crate::stages::exchange::ExchangeParts;
@@ -251,9 +251,7 @@ pub(super) fn start<S: StateMachine>(
     let auth = Arc::clone(parts.executor.auth());
     // A state that differs is no state to take snapshots of, and its log is not to be pruned.
     let second = second.filter(|_| !diverged.is_known());
-    let archived = Arc::<Archived>::default();
-    let asks = (asks, Arc::clone(&archived));
-    let shadow = second.map(|app| ShadowPlan::new(&config, app, origin, asks, &auth));
+    let shadow = second.map(|app| ShadowPlan::new(&config, app, origin, asks, &parts.executor));
     tell_pruning(bytes_max, shadow.is_some());
     let net_config = net_config(&config, companions.summary.lease.incarnation)?;
     let set = Arc::clone(config.genesis.validator_set());
@@ -262,18 +260,17 @@ pub(super) fn start<S: StateMachine>(
     let net = Net::bind(net_config, Arc::new(identity))?;
     let (peer_address, client_address) = (net.peer_address(), net.client_address());
     let metrics = first_metrics(companions.summary.snapshot, bytes_max);
-    let public_bytes = config.limits.public_bytes_max;
-    let public = public_stage(&mut parts, public_bytes, (&archived, &metrics), net.waker())?;
+    let public = public_stage(&mut parts, &config.limits, &metrics, net.waker())?;
     let (publisher, finalized) = publisher(config.limits.finalized_queue_max);
     let (is_wanted, durable) = publisher.ends();
     let inlet = Arc::new(Inlet::new(&config.genesis, auth));
-    let recorder = diverged.recorder(parts.executor.roots(), &metrics, &inlet);
     let (asker, controls) = asker(net.waker());
     let http = start_http(config.listen_metrics, &asker, &metrics, &trace)?;
     let core = config.placement.core_of(STAGES - 1);
     let verify = verify_parts(set, config.own, validator_key, core, &metrics)?;
     let preparer = start_preparer(companions.preparer, Arc::clone(&metrics))?;
     let parts = DedicatedParts {
+        recorder: diverged.recorder(parts.executor.roots(), &metrics, &inlet),
         own: config.own,
         parts,
         waker: net.waker(),
@@ -288,7 +285,6 @@ pub(super) fn start<S: StateMachine>(
         finalized: publisher,
         shadow: shadow_sender.clone(),
         scrub: scrub_sender,
-        recorder,
     };
     let besides = Besides(preparer, shadow, scrub, asker.clone());
     Ok(Node {
@@ -454,18 +450,18 @@ struct ShadowPlan<S> {
     pruning: Pruning,
     own: ValidatorIndex,
     asks: Asks,
-    archived: Arc<Archived>,
+    archived: Option<Arc<Archived>>,
     auth: Arc<CommandAuth>,
     diverged: PathBuf,
 }
 
-impl<S> ShadowPlan<S> {
+impl<S: StateMachine> ShadowPlan<S> {
     fn new(
         config: &NodeConfig,
         app: S,
         (reader, base, pruning): (Reader, Option<(u64, RecordRef)>, Pruning),
-        (asks, archived): (Asks, Arc<Archived>),
-        auth: &Arc<CommandAuth>,
+        asks: Asks,
+        first: &Executor<S>,
     ) -> Self {
         Self {
             app,
@@ -482,8 +478,8 @@ impl<S> ShadowPlan<S> {
             pruning,
             own: config.own,
             asks,
-            archived,
-            auth: Arc::clone(auth),
+            archived: first.archived(),
+            auth: Arc::clone(first.auth()),
             diverged: drift::diverged_folder(&config.data),
         }
     }

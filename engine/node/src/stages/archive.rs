@@ -5,13 +5,13 @@
 //! reader waits for. When the disk is so slow that the ring passes what was not handed over, the
 //! archive begins anew there: a stream has no holes.
 
-use crate::archive::{Archive, ArchiveError, Chunk};
+use crate::archive::{Archive, ArchiveError, Archived, Chunk};
 use crate::metrics::Metrics;
 use crate::streams::{Block, PublicRing, StreamPosition, Unavailable};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use quorate_net::ClientId;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -57,38 +57,6 @@ enum ToArchive {
     Fetch(Fetch),
 }
 
-/// What the threads know of the archive.
-#[derive(Debug, Default)]
-pub(crate) struct Archived {
-    /// Height of its first block.
-    first: AtomicU64,
-    /// Somebody waits until everything below this height is durable.
-    wanted: AtomicU64,
-    /// Everything below this height is.
-    synced: AtomicU64,
-    /// Bytes of blocks on their way.
-    queued_bytes: AtomicU64,
-}
-
-impl Archived {
-    /// Whether the events of all blocks up to this one are durable; if not they will be soon. A
-    /// start from a snapshot of that block executes none of them again.
-    pub(crate) fn reaches(&self, height: u64) -> bool {
-        let end = height.saturating_add(1);
-        let is_durable = self.synced.load(Ordering::Acquire) >= end;
-        if !is_durable {
-            self.wanted.fetch_max(end, Ordering::Release);
-        }
-        is_durable
-    }
-
-    /// Nothing is archived any more in this run, and nobody waits for it.
-    pub(crate) fn fail(&self) {
-        self.first.store(u64::MAX, Ordering::Release);
-        self.synced.store(u64::MAX, Ordering::Release);
-    }
-}
-
 /// The ring's end of the way to the thread. The thread ends with it.
 #[derive(Debug)]
 pub(crate) struct ArchiveLink {
@@ -104,18 +72,18 @@ pub(crate) struct ArchiveLink {
 }
 
 impl ArchiveLink {
-    /// Starts the thread, which tells `state` how far it is. `wake` is called when something has been read.
+    /// Starts the thread, which calls `wake` when something has been read.
     ///
     /// # Errors
     /// The system has no thread left.
     pub(crate) fn start(
         archive: Archive,
-        state: Arc<Archived>,
         metrics: Arc<Metrics>,
         wake: impl Fn() + Send + 'static,
     ) -> std::io::Result<Self> {
         let (sender, items) = bounded(QUEUE_MAX);
         let (answer, fetched) = bounded(FETCHES_MAX);
+        let state = Arc::clone(archive.state());
         state.first.store(archive.first(), Ordering::Release);
         let next = archive.end();
         let told = Arc::clone(&state);

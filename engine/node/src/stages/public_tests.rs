@@ -1,9 +1,8 @@
 //! Readers of the public stream: replay, gaps, bounds, and what a slow one is told.
 
 use super::*;
-use crate::archive::{Archive, ArchiveConfig};
+use crate::archive::{Archive, ArchiveConfig, Archived};
 use crate::client_wire::ServerFrame;
-use crate::stages::archive::Archived;
 use crate::state_machine::Output;
 use crate::testing::TemporaryFolder;
 use crossbeam::channel::{Receiver, unbounded};
@@ -280,9 +279,9 @@ fn archived(
     let mut archive = Archive::open(config).unwrap();
     archive.go_on_from(1).unwrap();
     let (tell, told) = unbounded();
-    let state = Arc::<Archived>::default();
+    let state = Arc::clone(archive.state());
     let wake = move || tell.send(()).unwrap();
-    let link = ArchiveLink::start(archive, Arc::clone(&state), Arc::default(), wake).unwrap();
+    let link = ArchiveLink::start(archive, Arc::default(), wake).unwrap();
     let ring = PublicRing::new(100 * 1024);
     (PublicStage::new(ring, Some(link)), state, told)
 }

@@ -357,10 +357,13 @@ impl PublicStage {
         chunk: &Chunk,
         out: &mut impl Outlet,
     ) -> StreamPosition {
-        while at < chunk.end {
+        let mut bytes = 0;
+        // A block may be longer than what a reader takes at a time: the rest is read once more.
+        while at < chunk.end && bytes < PIECE_BYTES {
             self.frame.begin(leader, id, told);
             at = chunk.write(at, &mut self.frame);
             out.send(client, self.frame.bytes());
+            bytes += self.frame.bytes_len();
             told = at;
         }
         self.written = None;

@@ -333,6 +333,28 @@ fn what_the_ring_has_passed_comes_from_the_archive_without_hole_or_double() {
 }
 
 #[test]
+fn a_block_longer_than_a_reader_takes_at_a_time_comes_in_pieces() {
+    let folder = TemporaryFolder::new("public-archive-long");
+    let (mut stage, _, read) = archived(&folder, 64 << 20);
+    let mut wires = Wires::of(&[ANN]);
+    stage.publish(&block(1, 160, 32 * 1024));
+    stage.publish(&block(2, 4, 32 * 1024));
+    let mut ann = at(1, 0);
+    assert!(stage.take(ANN, 5, subscribe(ann)));
+    let mut told = Vec::new();
+    while told.len() < 165 {
+        stage.pump(None, &mut wires);
+        let waiting = wires.waiting(ANN).unwrap();
+        assert!(waiting < ROOM_BYTES, "{waiting} bytes at a time");
+        told.extend(wires.read(ANN, &mut ann));
+        if ann < stage.ring.oldest() {
+            read.recv_timeout(PATIENCE).unwrap();
+        }
+    }
+    assert_eq!(ann, at(3, 0));
+}
+
+#[test]
 fn a_reader_is_cut_only_when_the_archive_has_passed_it_too_and_is_told_where_it_begins() {
     let folder = TemporaryFolder::new("public-archive-cut");
     let (mut stage, state, read) = archived(&folder, 1 << 20);

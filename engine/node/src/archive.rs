@@ -4,9 +4,7 @@
 //! budget. Never: the truth. Everything here is what finalized blocks came to and comes to again
 //! when they are executed again, so a start cuts it where it begins to execute, and writes the rest
 //! anew; what is damaged is let go, up to the next whole segment, and never served. Never asked by
-//! anybody who votes: a thread of its own writes and reads it ([`stages::archive`]).
-//!
-//! [`stages::archive`]: crate::stages::archive
+//! anybody who votes: a thread of its own writes and reads it (`stages::archive`).
 
 mod segment;
 

@@ -4,6 +4,7 @@
 //! file, genesis and private key. Never: what all validators must agree on; that is in
 //! [`genesis`].
 
+use crate::archive::ARCHIVE_BYTES_MIN;
 use crate::begins::BEGINS_FOLDER;
 use crate::file_error::{FileError, read_bounded};
 use crate::genesis::{self, Genesis};
@@ -150,6 +151,8 @@ pub struct NodeLimits {
     pub finalized_queue_max: usize,
     /// Bytes of the newest blocks of the public stream that are kept for those who read it.
     pub public_bytes_max: usize,
+    /// Bytes of older blocks of it that are kept on disk before the oldest go; 0: none are.
+    pub public_archive_bytes_max: u64,
     /// Stamps of blocks kept for `/trace`, some 56 bytes each; 0: none are made.
     pub trace_stamps: usize,
 }
@@ -222,6 +225,7 @@ impl Default for NodeLimits {
             pool_bytes_max: 256 * 1024 * 1024,
             finalized_queue_max: 4096,
             public_bytes_max: 64 * 1024 * 1024,
+            public_archive_bytes_max: 16 * 1024 * 1024 * 1024,
             trace_stamps: 0,
         }
     }
@@ -418,6 +422,15 @@ impl ConfigFile {
                 .value(bytes_max)
                 .remedy(format!(
                     "choose at least {least}, or 0 to keep the whole log"
+                )));
+        }
+        let archive_bytes = self.limits.public_archive_bytes_max;
+        if (1..ARCHIVE_BYTES_MIN).contains(&archive_bytes) {
+            let field = "limits.public_archive_bytes_max";
+            return Err(FileError::new(path, field, "out of range")
+                .value(archive_bytes)
+                .remedy(format!(
+                    "choose at least {ARCHIVE_BYTES_MIN}, or 0 to keep no older events"
                 )));
         }
         if bytes_max > 0 && self.snapshots.every_heights == 0 {

@@ -19,6 +19,7 @@ use quorate_consensus::header::Header;
 use quorate_consensus::payload::{CommandView, Commands, PayloadError};
 use quorate_consensus::types::BlockId;
 
+use crate::archive::{Archive, Archived};
 use crate::auth::{BatchCheck, CommandAuth};
 use crate::lanes::{Admitted, commands_of_block};
 use crate::results::{BlockResults, CommandResult, Correction, Outcome, Place};
@@ -30,7 +31,7 @@ use crate::sessions::{
 use crate::state_machine::{
     Audience, Context, Lane, Output, SessionEvent, SessionId, StateMachine,
 };
-use crate::streams::PublicRing;
+use crate::streams::PublicStream;
 
 /// Tells the executor's randomness from that of other checks with the same seed.
 const EXECUTOR_STREAM: u64 = 0;
@@ -92,7 +93,7 @@ pub struct Executor<S> {
     auth: Arc<CommandAuth>,
     check: BatchCheck,
     /// The public stream of what is executed before anybody is served; none elsewhere.
-    public: Option<PublicRing>,
+    public: Option<PublicStream>,
 }
 
 impl<S: StateMachine> Executor<S> {
@@ -125,22 +126,25 @@ impl<S: StateMachine> Executor<S> {
         self
     }
 
-    /// Keeps the public stream of what is executed from here on, at most so many bytes of it, for
-    /// whoever [takes](Self::take_public) it when the node serves.
+    /// Keeps the public stream of what is executed from here on, at most so many bytes of it in
+    /// memory and older ones in an archive, for whoever [takes](Self::take_public) it when the node
+    /// serves.
     #[must_use]
-    pub fn keeping_public(mut self, bytes_max: usize) -> Self {
-        self.public = Some(PublicRing::new(bytes_max));
+    pub(crate) fn keeping_public(mut self, bytes_max: usize, archive: Option<Archive>) -> Self {
+        self.public = Some(PublicStream::new(bytes_max, archive));
         self
     }
 
+    /// How far the archive is, if there is one.
+    pub(crate) fn archived(&self) -> Option<Arc<Archived>> {
+        let archive = self.public.as_ref()?.archive.as_ref();
+        archive.map(|archive| Arc::clone(archive.state()))
+    }
+
     /// The public stream so far; it is kept here no longer.
-    pub fn take_public(&mut self) -> Option<PublicRing> {
+    pub(crate) fn take_public(&mut self) -> Option<PublicStream> {
         let mut public = self.public.take()?;
-        // Nothing may have been executed on a snapshot, and then nothing of it was taken in.
-        let next = self.height.saturating_add(1);
-        if public.tip().height != next {
-            public.begin(next);
-        }
+        public.finish(self.height.saturating_add(1));
         Some(public)
     }
 

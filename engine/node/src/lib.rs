@@ -17,6 +17,7 @@ pub mod publication;
 pub mod topology;
 
 // The application and what it sees.
+pub mod archive;
 pub mod executor;
 pub mod results;
 pub mod roots;

@@ -7,6 +7,7 @@ mod ask;
 mod diverged;
 mod failure;
 mod first;
+mod public;
 mod start;
 
 pub use crate::stages::inlet::{Admission, EmbeddedSession};

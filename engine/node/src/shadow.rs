@@ -9,6 +9,7 @@
 //! machine show an application that is not deterministic.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use quorate_consensus::attestation::{StateCertificate, StateStatement};
 use quorate_consensus::header::Header;
@@ -17,6 +18,7 @@ use quorate_consensus::validators::ValidatorSet;
 use quorate_consensus::wire;
 use quorate_log::{PruneError, ReadError, Reader, RecordRef};
 
+use crate::archive::Archived;
 use crate::begins::BeginsError;
 use crate::drift;
 use crate::executor::{ExecuteError, Executor, FinalBlock};
@@ -107,6 +109,8 @@ pub struct Shadow<S> {
     /// The snapshot that old segments may go for; it was read whole.
     kept: Option<(u64, RecordRef)>,
     pruning: Option<Pruning>,
+    /// Which public events are durable besides.
+    archived: Option<Arc<Archived>>,
     /// Snapshots that peers are fetching, ascending.
     held: Vec<u64>,
 }
@@ -149,6 +153,7 @@ impl<S: StateMachine> Shadow<S> {
             proof_ahead: None,
             kept: None,
             pruning: None,
+            archived: None,
             held: Vec::new(),
         })
     }
@@ -157,6 +162,14 @@ impl<S: StateMachine> Shadow<S> {
     #[must_use]
     pub(crate) fn with_pruning(mut self, pruning: Pruning) -> Self {
         self.pruning = Some(pruning);
+        self
+    }
+
+    /// Takes no snapshot before the public events up to its block are durable: a start from it does
+    /// not come to them again.
+    #[must_use]
+    pub(crate) fn behind(mut self, archived: Option<Arc<Archived>>) -> Self {
+        self.archived = archived;
         self
     }
 
@@ -226,7 +239,13 @@ impl<S: StateMachine> Shadow<S> {
             if mark.header.height.number() <= self.executor.height() {
                 continue;
             }
-            let is_due = self.next_due() == Some(mark.header.height.number());
+            let height = mark.header.height.number();
+            let is_due = self.next_due() == Some(height);
+            let archived = self.archived.as_ref();
+            if is_due && !archived.is_none_or(|archived| archived.reaches(height)) {
+                self.next = record.place();
+                return Ok(Progress::Idle);
+            }
             self.execute(&mark)?;
             self.take_proof_ahead();
             if is_due {

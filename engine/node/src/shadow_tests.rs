@@ -183,6 +183,23 @@ fn what_a_power_cut_could_take_back_is_in_no_snapshot() {
     assert_eq!(taken(&mut shadow).len(), 1);
 }
 
+/// Or a start from it would never come to those that a power cut took back.
+#[test]
+fn no_snapshot_is_taken_before_the_public_events_up_to_its_block_are_durable() {
+    let mut scene = Scene::new();
+    let archived = Arc::<Archived>::default();
+    let mut shadow = scene.shadow(64, None).behind(Some(Arc::clone(&archived)));
+    scene.append_to(100);
+    scene.sync();
+    assert!(taken(&mut shadow).is_empty());
+    assert_eq!(shadow.height(), 63);
+    assert!(shadow.folder.heights().unwrap().is_empty());
+    // Nothing is archived any more, so that nothing can be lost.
+    archived.fail();
+    assert_eq!(taken(&mut shadow).len(), 1);
+    assert_eq!(shadow.height(), 100);
+}
+
 #[test]
 fn a_shadow_that_begins_with_a_snapshot_goes_on_as_one_that_read_it_all() {
     let mut scene = Scene::new();

@@ -6,7 +6,9 @@
 //! not final.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
+use crate::archive::{Archive, ArchiveError};
 use crate::client_wire::PublicFrame;
 use crate::results::BlockResults;
 use crate::state_machine::Audience;
@@ -16,7 +18,7 @@ pub const PUBLIC_OUTPUT_BYTES_MAX: usize = 1024 * 1024;
 /// What a block without outputs takes in memory, and any other one besides its outputs, bytes.
 const BLOCK_BYTES: usize = 96;
 /// A frame that has reached this length takes no further output, bytes.
-const FRAME_BYTES_FULL: usize = 256 * 1024;
+pub(crate) const FRAME_BYTES_FULL: usize = 256 * 1024;
 /// Blocks that one frame walks over at most: empty ones add nothing to its length.
 const FRAME_BLOCKS_MAX: u64 = 8_192;
 /// What a block that was walked over counts in a reader's share of a turn, bytes.
@@ -62,15 +64,16 @@ pub(crate) enum Unavailable {
     Ahead,
 }
 
-#[derive(Debug, Default)]
-struct Block {
+/// The events of one block.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Block {
     time_ns: u64,
     bytes: Vec<u8>,
     ends: Vec<usize>,
 }
 
 impl Block {
-    fn of(results: &BlockResults) -> Self {
+    pub(crate) fn of(results: &BlockResults) -> Self {
         let mut block = Self {
             time_ns: results.time_ns,
             ..Self::default()
@@ -90,11 +93,35 @@ impl Block {
         block
     }
 
-    fn outputs_len(&self) -> u32 {
+    /// One whose events end at these places in its bytes; none where they do not.
+    pub(crate) fn from_parts(time_ns: u64, bytes: Vec<u8>, ends: Vec<usize>) -> Option<Self> {
+        let is_whole = ends.is_sorted() && ends.last().map_or(0, |end| *end) == bytes.len();
+        is_whole.then_some(Self {
+            time_ns,
+            bytes,
+            ends,
+        })
+    }
+
+    pub(crate) const fn time_ns(&self) -> u64 {
+        self.time_ns
+    }
+
+    /// All events, end to end.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Where each event ends among them.
+    pub(crate) fn ends(&self) -> &[usize] {
+        &self.ends
+    }
+
+    pub(crate) fn outputs_len(&self) -> u32 {
         u32::try_from(self.ends.len()).unwrap_or(u32::MAX)
     }
 
-    fn output(&self, index: u32) -> Option<&[u8]> {
+    pub(crate) fn output(&self, index: u32) -> Option<&[u8]> {
         let index = index as usize;
         let start = match index.checked_sub(1) {
             None => 0,
@@ -103,7 +130,7 @@ impl Block {
         self.bytes.get(start..*self.ends.get(index)?)
     }
 
-    fn bytes_len(&self) -> usize {
+    pub(crate) fn bytes_len(&self) -> usize {
         BLOCK_BYTES + self.bytes.len() + self.ends.len() * size_of::<usize>()
     }
 }
@@ -111,7 +138,7 @@ impl Block {
 /// The newest blocks of the public stream.
 #[derive(Debug)]
 pub struct PublicRing {
-    blocks: VecDeque<Block>,
+    blocks: VecDeque<Arc<Block>>,
     /// Height of the first one kept.
     first: u64,
     bytes: usize,
@@ -138,7 +165,7 @@ impl PublicRing {
         }
         let block = Block::of(results);
         self.bytes += block.bytes_len();
-        self.blocks.push_back(block);
+        self.blocks.push_back(Arc::new(block));
         while self.bytes > self.bytes_max && self.blocks.len() > 1 {
             let oldest = self.blocks.pop_front();
             self.bytes -= oldest.map_or(0, |block| block.bytes_len());
@@ -165,7 +192,7 @@ impl PublicRing {
         StreamPosition::before(self.first.saturating_add(self.blocks.len() as u64))
     }
 
-    fn block(&self, height: u64) -> Option<&Block> {
+    pub(crate) fn block(&self, height: u64) -> Option<&Arc<Block>> {
         let place = height.checked_sub(self.first)?;
         self.blocks.get(usize::try_from(place).ok()?)
     }
@@ -210,6 +237,63 @@ impl PublicRing {
         }
         frame.finish(at);
         at
+    }
+}
+
+/// The public stream of what a start executes: the newest blocks in memory, and all on disk.
+#[derive(Debug)]
+pub(crate) struct PublicStream {
+    pub(crate) ring: PublicRing,
+    pub(crate) archive: Option<Archive>,
+    /// The archive goes on from where this start began to execute.
+    is_placed: bool,
+}
+
+impl PublicStream {
+    pub(crate) const fn new(bytes_max: usize, archive: Option<Archive>) -> Self {
+        Self {
+            ring: PublicRing::new(bytes_max),
+            archive,
+            is_placed: false,
+        }
+    }
+
+    /// Takes the public outputs of an executed block.
+    pub(crate) fn push(&mut self, results: &BlockResults) {
+        self.ring.push(results);
+        self.place(results.height);
+        let (archive, block) = (&mut self.archive, self.ring.block(results.height));
+        if let (Some(archive), Some(block)) = (archive, block) {
+            let appended = archive.append(results.height, block);
+            self.settle(appended);
+        }
+    }
+
+    /// Nothing more is executed; the next block has this height.
+    pub(crate) fn finish(&mut self, next: u64) {
+        // Nothing may have been executed on a snapshot, and then nothing of it was taken in.
+        if self.ring.tip().height != next {
+            self.ring.begin(next);
+        }
+        self.place(next);
+        let flushed = self.archive.as_mut().map_or(Ok(()), Archive::flush);
+        self.settle(flushed);
+    }
+
+    fn place(&mut self, height: u64) {
+        if !std::mem::replace(&mut self.is_placed, true)
+            && let Some(archive) = &mut self.archive
+        {
+            let placed = archive.go_on_from(height);
+            self.settle(placed);
+        }
+    }
+
+    fn settle(&mut self, done: Result<(), ArchiveError>) {
+        if let Err(error) = done {
+            tracing::error!(%error, "older public events are not kept in this run");
+            self.archive = None;
+        }
     }
 }
 

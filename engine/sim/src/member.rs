@@ -163,6 +163,7 @@ impl<S: StateMachine> Member<S> {
             },
             cache_bytes_max: plan.cache_bytes_max,
             public_bytes_max: 0,
+            public_archive: None,
             auth: Arc::new(CommandAuth::session()),
             snapshots: None,
             first: None,

@@ -140,6 +140,7 @@ fn member(set: &Arc<ValidatorSet>, place: usize, now: Now) -> Member {
         lanes: LanesConfig::new(64, 20_000_000),
         cache_bytes_max: 1024 * 1024,
         public_bytes_max: 0,
+        public_archive: None,
         auth: Arc::new(CommandAuth::session()),
         snapshots: None,
         first: None,

@@ -166,6 +166,52 @@ fn bisect(dir: &Path, diverged: &Value) {
     let other = dir.join("validator-00");
     let again = ["log", "replay", text(&other), "--bisect", text(&bundle)];
     assert_eq!(run_json(&again, 0)["first"], *first);
+    bisect_states(dir, &bundle, &bisected);
+}
+
+/// The section's root after each block, and the first one that another build has otherwise.
+fn bisect_states(dir: &Path, bundle: &Path, bisected: &Value) {
+    let roots = bisected["roots"].as_array().unwrap();
+    let heights: Vec<_> = roots
+        .iter()
+        .map(|one| one["height"].as_u64().unwrap())
+        .collect();
+    let last = bisected["height"].as_u64().unwrap();
+    assert_eq!(heights, (65..=last).collect::<Vec<_>>());
+    let written = fs::read(bundle.join("bundle.json")).unwrap();
+    let written: Value = serde_json::from_slice(&written).unwrap();
+    let sections = written["proven"]["sections"].as_array().unwrap();
+    let proven = sections
+        .iter()
+        .find(|one| one["name"] == bisected["section"]);
+    assert_eq!(roots.last().unwrap()["root"], proven.unwrap()["root"]);
+    assert!(bisected["first_state"].is_null());
+
+    let file = dir.join("other.json");
+    let against = |other: &Value, code| {
+        fs::write(&file, serde_json::to_vec(other).unwrap()).unwrap();
+        let bisect = [
+            "log",
+            "replay",
+            "--bisect",
+            text(bundle),
+            "--against",
+            text(&file),
+        ];
+        run_json(&bisect, code)
+    };
+    assert!(
+        against(bisected, 0)["first_state"].is_null(),
+        "the same build"
+    );
+    let mut other = bisected.clone();
+    let from = roots.len() / 2;
+    for one in &mut other["roots"].as_array_mut().unwrap()[from..] {
+        one["root"] = "00".repeat(32).into();
+    }
+    assert_eq!(against(&other, 0)["first_state"], heights[from]);
+    other["section"] = "another".into();
+    assert_eq!(against(&other, 3)["error"]["kind"], "configuration");
 }
 
 #[test]

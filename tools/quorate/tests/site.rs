@@ -102,6 +102,7 @@ fn take_snapshots(dir: &Path) {
 /// What was told to a client before the stroke.
 struct Told {
     seq: u64,
+    body: &'static [u8],
     place: Place,
     applied: u64,
 }
@@ -112,17 +113,13 @@ fn strike(dir: &Path) -> Told {
     cluster.start_all().unwrap();
     let mut client = connect(dir);
     let mut last = None;
-    for number in 0..40 {
-        let body = format!("command {number}");
-        let done = client.submit_and_wait(Lane::Order, body.as_bytes(), PATIENCE);
+    for _ in 0..40 {
+        let done = client.submit_and_wait(Lane::Order, b"a command", PATIENCE);
         last = Some(done.unwrap());
     }
     let (last, count) = (last.unwrap(), applied(&mut client));
     let place = last.applied.unwrap();
-    wait_until("the command is durable", || {
-        let status: Value = serde_json::from_str(&client.status(PATIENCE).unwrap()).unwrap();
-        status["durable"].as_u64() >= Some(place.height)
-    });
+    wait_until_durable(&mut client, place);
     let load = [
         "load",
         "--dir",
@@ -144,16 +141,25 @@ fn strike(dir: &Path) -> Told {
     }
     Told {
         seq: last.seq,
+        body: b"a command",
         place,
         applied: count,
     }
 }
 
+fn wait_until_durable(client: &mut Client, place: Place) {
+    wait_until("the command is durable", || {
+        let status: Value = serde_json::from_str(&client.status(PATIENCE).unwrap()).unwrap();
+        status["durable"].as_u64() >= Some(place.height)
+    });
+}
+
 /// Chooses the block and writes what goes on, by the folders in this order.
-fn choose(dir: &Path, out: &Path, order: [usize; 4]) -> Value {
+fn choose(dir: &Path, out: &Path, order: [usize; 4], more: &[&str]) -> Value {
     let genesis = dir.join("genesis.json");
     let dirs: Vec<PathBuf> = order.iter().map(|&index| validator(dir, index)).collect();
     let mut arguments = vec!["recover", "site", "--genesis", text(&genesis)];
+    arguments.extend(more);
     arguments.extend(["--out", text(out)]);
     arguments.extend(dirs.iter().map(|dir| text(dir)));
     run_json(&arguments, 0)
@@ -161,6 +167,11 @@ fn choose(dir: &Path, out: &Path, order: [usize; 4]) -> Value {
 
 /// Makes a validator's folder in the chain that goes on, with its old key.
 fn make(old: &Path, next: &Path, index: usize, code: i32) -> Value {
+    make_with(old, next, (index, &validator(old, index).join("key")), code)
+}
+
+/// The same with another key.
+fn make_with(old: &Path, next: &Path, (index, key): (usize, &Path), code: i32) -> Value {
     let status = fs::read_to_string(validator(old, index).join("quorate.toml")).unwrap();
     let metrics = status
         .lines()
@@ -168,7 +179,7 @@ fn make(old: &Path, next: &Path, index: usize, code: i32) -> Value {
         .unwrap()
         .trim_matches('"')
         .to_owned();
-    let (dir, key) = (validator(next, index), validator(old, index).join("key"));
+    let dir = validator(next, index);
     let genesis = next.join("genesis.json");
     let arguments = [
         "init",
@@ -177,7 +188,7 @@ fn make(old: &Path, next: &Path, index: usize, code: i32) -> Value {
         "--genesis",
         text(&genesis),
         "--key",
-        text(&key),
+        text(key),
         "--metrics",
         &metrics,
         "--profile",
@@ -210,15 +221,15 @@ fn files(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     found
 }
 
-/// The chain goes on for its clients as if nothing had been.
-fn check_goes_on(next: &Path, told: &Told) {
+/// The chain goes on for its clients as if nothing had been. What they were told last.
+fn check_goes_on(next: &Path, told: &Told) -> Told {
     let mut cluster = Cluster::new(launches(next), Arc::new(|_, _| ()));
     cluster.start_all().unwrap();
     let mut client = connect(next);
     let before = applied(&mut client);
     assert!(before >= told.applied, "what was durable is there");
     // The last command of the session, once more: told as before, and not applied.
-    let again = resubmit(next, told.seq, b"command 39");
+    let again = resubmit(next, told.seq, told.body);
     assert_eq!(again, (Outcome::Duplicate, Some(told.place)));
     assert_eq!(applied(&mut client), before);
     let done = client.submit_and_wait(Lane::Order, b"a new one", PATIENCE);
@@ -236,10 +247,19 @@ fn check_goes_on(next: &Path, told: &Told) {
     let cluster = start_four(next);
     let mut client = connect(next);
     let done = client.submit_and_wait(Lane::Order, b"one more", PATIENCE);
-    assert_eq!(done.unwrap().seq, told.seq + 2);
+    let done = done.unwrap();
+    assert_eq!(done.seq, told.seq + 2);
+    let (place, count) = (done.applied.unwrap(), applied(&mut client));
+    wait_until_durable(&mut client, place);
     drop(client);
     wait_until_equal(next);
     stop_four(cluster);
+    Told {
+        seq: done.seq,
+        body: b"one more",
+        place,
+        applied: count,
+    }
 }
 
 /// Loads until all four come to one height and one root.
@@ -369,7 +389,7 @@ fn a_chain_goes_on_after_a_loss_at_one_stroke_with_all_that_was_durable() {
     init(&old, 4, &["--workload", "opaque", "--durability", "async"]);
     take_snapshots(&old);
     let told = strike(&old);
-    let chosen = choose(&old, &next, [0, 1, 2, 3]);
+    let chosen = choose(&old, &next, [0, 1, 2, 3], &[]);
     let height = chosen["height"].as_u64().unwrap();
     assert!(height >= told.place.height, "no durable block is above it");
     assert_eq!(chosen["next"]["generation"], 1);
@@ -377,7 +397,7 @@ fn a_chain_goes_on_after_a_loss_at_one_stroke_with_all_that_was_durable() {
     for index in 0..4 {
         fs::remove_dir_all(validator(&old, index).join("data/snapshots")).unwrap();
     }
-    let again = choose(&old, &folder.join("again"), [3, 2, 1, 0]);
+    let again = choose(&old, &folder.join("again"), [3, 2, 1, 0], &[]);
     assert_eq!(
         again["next"]["genesis_hash"],
         chosen["next"]["genesis_hash"]
@@ -405,13 +425,63 @@ fn a_chain_goes_on_after_a_loss_at_one_stroke_with_all_that_was_durable() {
         assert_eq!(make(&old, &next, index, 0)["index"], index);
     }
     take_snapshots(&next);
-    check_goes_on(&next, &told);
+    let told = check_goes_on(&next, &told);
     check_tools(&old, &next, height);
+    check_second_generation(&folder, &old, &next, &told);
+}
 
-    // It can be struck again, and goes on from there.
+/// Who goes on from here: another validator in the place of the last one, with other stakes.
+fn successors(folder: &Folder, of: &Path) -> (PathBuf, PathBuf) {
+    let (file, key) = (folder.join("successors.json"), folder.join("new.key"));
+    let made = run_json(&["keygen", "--out", text(&key)], 0);
+    let bytes = fs::read(of.join("genesis.json")).unwrap();
+    let genesis: Value = serde_json::from_slice(&bytes).unwrap();
+    let mut validators = genesis["validators"].clone();
+    validators[3]["key"] = made["public_key"].clone();
+    validators[0]["stake"] = (2 * validators[0]["stake"].as_u64().unwrap()).into();
+    let successors = serde_json::json!({ "validators": validators });
+    fs::write(&file, serde_json::to_vec(&successors).unwrap()).unwrap();
+    (file, key)
+}
+
+/// It can be struck again, goes on from there with other validators, and may be given up before
+/// anything of it was proven.
+fn check_second_generation(folder: &Folder, old: &Path, next: &Path, told: &Told) {
     let third = folder.join("third");
-    let chosen = choose(&next, &third, [0, 1, 2, 3]);
+    let (file, new_key) = successors(folder, next);
+    let chosen = choose(next, &third, [0, 1, 2, 3], &["--validators", text(&file)]);
+    let height = chosen["height"].as_u64().unwrap();
+    assert!(height >= told.place.height, "no durable block is above it");
     assert_eq!(chosen["next"]["generation"], 2);
-    assert!(chosen["height"].as_u64() > Some(height));
-    assert_eq!(make(&old, &third, 2, 0)["index"], 2);
+    let (before, after) = (genesis(next), genesis(&third));
+    assert_eq!(before.file().chain_id, after.file().chain_id);
+    assert_eq!(after.file().begins.unwrap().of.0, *before.hash());
+    assert_ne!(before.file().validators, after.file().validators);
+    // The key that goes has no place in it, and the new one takes the folder of the old one.
+    make(old, &third, 3, 3);
+    assert_eq!(make_with(old, &third, (3, &new_key), 0)["index"], 3);
+    for index in 0..3 {
+        assert_eq!(make(old, &third, index, 0)["index"], index);
+    }
+
+    // Nothing of it is proven yet: the next one begins with the same state.
+    let fourth = folder.join("fourth");
+    let again = choose(&third, &fourth, [0, 1, 2, 3], &[]);
+    assert_eq!(
+        (&again["height"], &again["next"]["generation"]),
+        (&height.into(), &3.into())
+    );
+    assert_eq!(files(&fourth.join("begins")), files(&third.join("begins")));
+    let (begins, was) = (
+        genesis(&fourth).file().begins,
+        genesis(&third).file().begins,
+    );
+    let (begins, was) = (begins.unwrap(), was.unwrap());
+    assert_eq!((begins.block, begins.snapshot), (was.block, was.snapshot));
+    assert_eq!(genesis(&fourth).file().validators, after.file().validators);
+    assert_eq!(make_with(old, &fourth, (3, &new_key), 0)["index"], 3);
+
+    take_snapshots(&third);
+    check_goes_on(&third, told);
+    check_tools(next, &third, height);
 }

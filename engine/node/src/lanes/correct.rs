@@ -85,6 +85,7 @@ impl Lanes {
             self.forget(command);
         }
         self.make_ready(now_ns, slot);
+        self.recount_gapped(slot);
         let session = &self.sessions[slot as usize];
         let generation = session.generation;
         let at_ns = now_ns.saturating_add(self.config.gap_ns);

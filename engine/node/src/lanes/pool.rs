@@ -110,6 +110,8 @@ pub struct Lanes {
     /// Sessions that have ended. Bound: that of the table's retired names, and `sessions_max`.
     pub(super) ended: HashSet<SessionId>,
     commands: usize,
+    /// Those of them that no block can take yet, since a number before them is missing.
+    gapped_commands: usize,
     bytes: usize,
     is_stopping: bool,
     is_disk_full: bool,
@@ -136,6 +138,7 @@ impl Lanes {
             pressure: Pressure::default(),
             ended: HashSet::new(),
             commands: 0,
+            gapped_commands: 0,
             bytes: 0,
             is_stopping: false,
             is_disk_full: false,
@@ -335,8 +338,8 @@ impl Lanes {
         let is_refused = self.is_disk_full && origin == Origin::Local;
         let bytes = view.entry.len();
         // Where room is short nothing is kept that waits for a number which may not find any.
-        let is_gapped = view.seq > ready_end && !is_favoured;
-        let is_refused = is_refused || (is_gapped && self.is_short(now_ns));
+        let is_gapped = view.seq > ready_end && origin == Origin::Local;
+        let is_refused = is_refused || (is_gapped && self.is_short(now_ns, is_favoured));
         if is_refused || is_session_full || !self.has_room(now_ns, bytes, is_favoured) {
             let retry_after_us = self.retry_after_us(now_ns);
             return Err(Verdict::Busy { retry_after_us });
@@ -394,14 +397,19 @@ impl Lanes {
     }
 
     /// Whether room may soon be none.
-    fn is_short(&self, now_ns: u64) -> bool {
-        self.wait_ns(now_ns) > self.config.queue_ns / 4
+    fn is_short(&self, now_ns: u64, is_favoured: bool) -> bool {
+        (!is_favoured && self.wait_ns(now_ns) > self.config.queue_ns / 4)
             || self.commands > self.config.commands_max / 2
             || self.bytes > self.config.bytes_max / 2
     }
 
+    /// What waits for a missing number is not in anybody's way: no block takes it before.
+    const fn waiting(&self) -> usize {
+        self.commands - self.gapped_commands
+    }
+
     fn wait_ns(&self, now_ns: u64) -> u64 {
-        self.pressure.wait_ns(now_ns, self.commands)
+        self.pressure.wait_ns(now_ns, self.waiting())
     }
 
     /// Clients' orders, and what comes in the lanes behind them, would find no room now: after how
@@ -420,7 +428,7 @@ impl Lanes {
     /// A block is final; before it `kept` commands were here.
     pub(super) fn note_drained(&mut self, now_ns: u64, kept: usize) {
         let gone = kept.saturating_sub(self.commands) as u64;
-        self.pressure.drained(now_ns, gone, self.commands);
+        self.pressure.drained(now_ns, gone, self.waiting());
     }
 
     /// About as long as the pool takes to turn over: half the age of what waits longest.
@@ -440,11 +448,18 @@ impl Lanes {
             admitted_ns: now_ns,
             lane,
             is_local,
+            is_gapped: true,
         };
+        self.gapped_commands += 1;
         let handle = self.handle(slot, view.seq);
         self.sessions[slot as usize].insert(view.seq, command);
         self.make_ready(now_ns, slot);
-        if !self.is_ready(handle) {
+        if self.is_ready(handle) {
+            // It may be the one of a number that stood in a block before it came here.
+            let command = self.sessions[slot as usize].command_mut(view.seq);
+            let was_gapped = command.is_some_and(|one| std::mem::take(&mut one.is_gapped));
+            self.gapped_commands -= usize::from(was_gapped);
+        } else {
             let at_ns = now_ns.saturating_add(self.config.gap_ns);
             self.gapped.push_back(Timed { at_ns, handle });
         }
@@ -475,6 +490,10 @@ impl Lanes {
         let session = &mut self.sessions[slot as usize];
         let generation = session.generation;
         for seq in session.extend_ready() {
+            if let Some(command) = session.command_mut(seq) {
+                let was_gapped = std::mem::take(&mut command.is_gapped);
+                self.gapped_commands -= usize::from(was_gapped);
+            }
             let handle = Handle {
                 slot,
                 generation,
@@ -503,7 +522,14 @@ impl Lanes {
 
     pub(super) fn forget(&mut self, command: &Command) {
         self.commands -= 1;
+        self.gapped_commands -= usize::from(command.is_gapped);
         self.bytes -= command.entry.len();
+    }
+
+    /// Numbers of a session may be missing that were not, or the other way round.
+    pub(super) fn recount_gapped(&mut self, slot: u32) {
+        let (before, now) = self.sessions[slot as usize].recount_gapped();
+        self.gapped_commands = self.gapped_commands - before + now;
     }
 
     /// Takes note of one command of a finalized block, by the rule of the session table; the
@@ -549,6 +575,7 @@ impl Lanes {
         let session = &mut self.sessions[slot as usize];
         if seq > session.last_seq && seq <= session.chained_seq {
             session.unchain();
+            self.recount_gapped(slot);
             self.line_up(slot);
         }
     }
@@ -622,6 +649,7 @@ impl Lanes {
                 session.is_lined_up = true;
                 self.lines[lane].push_front(slot);
             }
+            self.recount_gapped(slot);
         }
         chained.clear();
         self.chained = chained;

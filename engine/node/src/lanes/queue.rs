@@ -27,6 +27,8 @@ pub(super) struct Command {
     pub(super) lane: Lane,
     /// Whether a client of this validator sent it, who waits for the answer here.
     pub(super) is_local: bool,
+    /// Whether it is counted among those that wait for a missing number.
+    pub(super) is_gapped: bool,
 }
 
 /// The commands of one session.
@@ -181,6 +183,21 @@ impl SessionQueue {
             .filter(|&seq| seq >= self.ready_end)
     }
 
+    /// Says of every held command anew whether a number before it is missing: how many it was said
+    /// of before, and how many now.
+    pub(super) fn recount_gapped(&mut self) -> (usize, usize) {
+        let numbers = self.last_seq.saturating_add(1)..;
+        let (mut before, mut now) = (0, 0);
+        for (seq, command) in numbers.zip(&mut self.commands) {
+            if let Some(command) = command {
+                before += usize::from(command.is_gapped);
+                command.is_gapped = seq >= self.ready_end;
+                now += usize::from(command.is_gapped);
+            }
+        }
+        (before, now)
+    }
+
     /// Gives up every held command.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Command> + '_ {
         self.held = 0;
@@ -199,6 +216,7 @@ mod tests {
             admitted_ns: 0,
             lane: Lane::Order,
             is_local: false,
+            is_gapped: false,
         }
     }
 

@@ -10,6 +10,8 @@ use quorate_consensus::types::ValidatorIndex;
 
 use super::*;
 
+mod gaps;
+
 const MS: u64 = 1_000_000;
 
 fn id(client: u8) -> SessionId {

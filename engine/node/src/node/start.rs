@@ -3,7 +3,9 @@
 
 use super::diverged::Diverged;
 use super::first::{bring_first, first_state, recovery_error, verify_first};
+use super::public::{archive_config, public_stage};
 use super::{Asker, Node, NodeFailure, StartError};
+use crate::archive::Archived;
 use crate::auth::CommandAuth;
 use crate::begins::FirstState;
 use crate::config::NodeConfig;
@@ -33,7 +35,6 @@ use crate::stages::shared::{Publisher, SharedLoop, SharedParts};
 use crate::stages::verify::{VerifyParts, VerifyWorker};
 use crate::stages::wire::{ValidatorIdentity, WireStage};
 use crate::state_machine::StateMachine;
-use crate::streams::PublicRing;
 use crate::trace::Trace;
 use crate::vote_state::{self, KeepError, VoteState};
 use crossbeam::channel::{Receiver, bounded, unbounded};
@@ -193,6 +194,7 @@ fn replica_config(config: &NodeConfig) -> Result<ReplicaConfig, StartError> {
         lanes,
         cache_bytes_max: CACHE_BYTES_MAX,
         public_bytes_max: config.limits.public_bytes_max,
+        public_archive: archive_config(config),
         auth: Arc::new(command_auth(config)?),
         snapshots: Some(snapshots_path(&config.data)),
         first: first_state(config),
@@ -240,7 +242,6 @@ pub(super) fn start<S: StateMachine>(
     let clock = Clock::new();
     let diverged = Diverged::find(&config)?;
     let (mut parts, companions, trace) = open_parts(&config, app, clock)?;
-    let public = public_stream(&mut parts, config.limits.public_bytes_max);
     let (shadow_sender, asks) = ShadowSender::new();
     let bytes_max = config.log.bytes_max;
     let (reader, served) = (companions.reader, companions.served);
@@ -250,7 +251,7 @@ pub(super) fn start<S: StateMachine>(
     let auth = Arc::clone(parts.executor.auth());
     // A state that differs is no state to take snapshots of, and its log is not to be pruned.
     let second = second.filter(|_| !diverged.is_known());
-    let shadow = second.map(|app| ShadowPlan::new(&config, app, origin, asks, &auth));
+    let shadow = second.map(|app| ShadowPlan::new(&config, app, origin, asks, &parts.executor));
     tell_pruning(bytes_max, shadow.is_some());
     let net_config = net_config(&config, companions.summary.lease.incarnation)?;
     let set = Arc::clone(config.genesis.validator_set());
@@ -259,16 +260,17 @@ pub(super) fn start<S: StateMachine>(
     let net = Net::bind(net_config, Arc::new(identity))?;
     let (peer_address, client_address) = (net.peer_address(), net.client_address());
     let metrics = first_metrics(companions.summary.snapshot, bytes_max);
+    let public = public_stage(&mut parts, &config.limits, &metrics, net.waker())?;
     let (publisher, finalized) = publisher(config.limits.finalized_queue_max);
     let (is_wanted, durable) = publisher.ends();
     let inlet = Arc::new(Inlet::new(&config.genesis, auth));
-    let recorder = diverged.recorder(parts.executor.roots(), &metrics, &inlet);
     let (asker, controls) = asker(net.waker());
     let http = start_http(config.listen_metrics, &asker, &metrics, &trace)?;
     let core = config.placement.core_of(STAGES - 1);
     let verify = verify_parts(set, config.own, validator_key, core, &metrics)?;
     let preparer = start_preparer(companions.preparer, Arc::clone(&metrics))?;
     let parts = DedicatedParts {
+        recorder: diverged.recorder(parts.executor.roots(), &metrics, &inlet),
         own: config.own,
         parts,
         waker: net.waker(),
@@ -283,7 +285,6 @@ pub(super) fn start<S: StateMachine>(
         finalized: publisher,
         shadow: shadow_sender.clone(),
         scrub: scrub_sender,
-        recorder,
     };
     let besides = Besides(preparer, shadow, scrub, asker.clone());
     Ok(Node {
@@ -300,12 +301,6 @@ pub(super) fn start<S: StateMachine>(
         shadow: shadow_sender,
         thread: Some(start_threads(parts, besides)?),
     })
-}
-
-/// The public stream as far as recovery has executed it.
-fn public_stream<S: StateMachine>(parts: &mut Parts<S>, bytes_max: usize) -> PublicRing {
-    let executed = parts.executor.take_public();
-    executed.unwrap_or_else(|| PublicRing::new(bytes_max))
 }
 
 /// The way for questions of other threads, and its end in the loop.
@@ -455,17 +450,18 @@ struct ShadowPlan<S> {
     pruning: Pruning,
     own: ValidatorIndex,
     asks: Asks,
+    archived: Option<Arc<Archived>>,
     auth: Arc<CommandAuth>,
     diverged: PathBuf,
 }
 
-impl<S> ShadowPlan<S> {
+impl<S: StateMachine> ShadowPlan<S> {
     fn new(
         config: &NodeConfig,
         app: S,
         (reader, base, pruning): (Reader, Option<(u64, RecordRef)>, Pruning),
         asks: Asks,
-        auth: &Arc<CommandAuth>,
+        first: &Executor<S>,
     ) -> Self {
         Self {
             app,
@@ -482,7 +478,8 @@ impl<S> ShadowPlan<S> {
             pruning,
             own: config.own,
             asks,
-            auth: Arc::clone(auth),
+            archived: first.archived(),
+            auth: Arc::clone(first.auth()),
             diverged: drift::diverged_folder(&config.data),
         }
     }
@@ -557,6 +554,7 @@ impl Beside {
             let (app, sessions_max, set) = (plan.app, plan.sessions_max, plan.set);
             let (policy, reader, base) = (plan.policy, plan.reader, plan.base);
             let (pruning, auth, first) = (plan.pruning, plan.auth, plan.first);
+            let archived = plan.archived;
             shadow::start(parts, move || {
                 let mut executor =
                     Executor::new(app, sessions_max, set.genesis_time_ns()).with_auth(auth);
@@ -564,7 +562,7 @@ impl Beside {
                     first.restore(&mut executor)?;
                 }
                 let shadow = Shadow::new(executor, &set, policy, reader, base)?;
-                Ok(shadow.with_pruning(pruning))
+                Ok(shadow.with_pruning(pruning).behind(archived))
             })
         };
         let shadow = shadow.map(start).transpose()?;

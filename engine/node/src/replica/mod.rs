@@ -41,6 +41,7 @@ use quorate_consensus::types::{Now, ValidatorIndex};
 use quorate_consensus::validators::ValidatorSet;
 use quorate_log::{DataFolder, LogConfig, Preparer, Pruner, Reader, RecordRef, Scrubber};
 
+use crate::archive::{Archive, ArchiveConfig};
 use crate::auth::{Checked, CommandAuth, KeySource};
 use crate::begins::FirstState;
 use crate::executor::{ExecuteError, Executor, FinalBlock};
@@ -84,6 +85,8 @@ pub struct ReplicaConfig {
     pub cache_bytes_max: usize,
     /// Bytes of the public stream that are kept of what is executed again; 0: nothing is.
     pub public_bytes_max: usize,
+    /// Where older ones are kept; nowhere when absent.
+    pub public_archive: Option<ArchiveConfig>,
     /// Whether commands are signed (genesis), and what is found out about that.
     pub auth: Arc<CommandAuth>,
     /// Folder of the snapshots, the newest of which a start begins with; none without them.
@@ -187,7 +190,8 @@ impl<S: StateMachine> Parts<S> {
         let mut executor = Executor::new(app, sessions_max, set.genesis_time_ns())
             .with_auth(Arc::clone(&config.auth));
         if config.public_bytes_max > 0 {
-            executor = executor.keeping_public(config.public_bytes_max);
+            let archive = config.public_archive.clone().and_then(open_archive);
+            executor = executor.keeping_public(config.public_bytes_max, archive);
         }
         let snapshots = config.snapshots.clone().map(SnapshotFolder::new);
         let snapshot = restore_state(config, snapshots.as_ref(), &mut executor)?;
@@ -241,6 +245,14 @@ impl<S: StateMachine> Parts<S> {
             companions,
         ))
     }
+}
+
+/// A validator without the older public events is one all the same.
+fn open_archive(config: ArchiveConfig) -> Option<Archive> {
+    let opened = Archive::open(config);
+    opened
+        .inspect_err(|error| tracing::error!(%error, "older public events are not kept"))
+        .ok()
 }
 
 /// Brings the executor to the newest whole snapshot, or else to where the chain begins.

@@ -8,16 +8,22 @@
 //! A session's numbers have no gaps, so once one command of a submission is refused all behind it
 //! are: they would wait for it. Lanes have rates of their own: however many orders a session has
 //! sent, its next command is let through when it is a cancel.
+//!
+//! What is remembered is bounded, and nobody's use of a rate is forgotten before it is over: with
+//! other keys nobody gets a limit back, neither the own one nor somebody else's.
 
 use crate::config::RateConfig;
 use crate::lanes::{CommandVerdict, Verdict};
 use crate::state_machine::SessionId;
 use quorate_consensus::payload::{Commands, Lane};
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
 
-/// Sessions whose rates are remembered at most. Those that have not used theirs lately are
-/// forgotten first; a session that is forgotten begins anew.
+/// Sessions whose rates are remembered at most. One whose rates are all full again is forgotten for
+/// another one, about the one that is so for longest; that changes nothing for it.
 const SESSIONS_MAX: usize = 65_536;
+/// Sessions that are looked at for one that may be forgotten, for one submission.
+const LOOKS_MAX: usize = 64;
 /// Shortest time after which a session beyond its rate may come again, so that more than one
 /// command is let through then.
 const RETRY_NS_MIN: u64 = 10_000_000;
@@ -74,8 +80,11 @@ struct Rate {
 #[derive(Debug)]
 pub(crate) struct Door {
     rates: [Rate; Lane::ALL.len()],
-    // Looked up, and walked only to forget.
+    // Looked up, never walked.
     meters: HashMap<SessionId, Meter>,
+    /// Each of them once, with a time before which it was not to be forgotten when that was looked
+    /// at last. It may have been put off since.
+    forgettable: BinaryHeap<Reverse<(u64, SessionId)>>,
 }
 
 impl Door {
@@ -92,6 +101,7 @@ impl Door {
         Self {
             rates: per_s.map(rate),
             meters: HashMap::new(),
+            forgettable: BinaryHeap::new(),
         }
     }
 
@@ -106,12 +116,22 @@ impl Door {
         verdicts: &mut Vec<CommandVerdict>,
     ) -> Passage {
         let rates = self.rates;
-        let meter = self.meter(now_ns, session);
         let mut passage = Passage {
             bytes: 0,
             over_rate: 0,
             no_room: 0,
             hold_ns: None,
+        };
+        let Some(meter) = self.meter(now_ns, session) else {
+            let retry_after_us = (RETRY_NS_MIN / 1_000) as u32;
+            let busy = |seq| CommandVerdict {
+                session,
+                seq,
+                verdict: Verdict::Busy { retry_after_us },
+            };
+            verdicts.extend(commands.map(|view| busy(view.seq)));
+            passage.no_room = verdicts.len() as u64;
+            return passage;
         };
         let mut refused: Option<Refused> = None;
         for view in commands {
@@ -150,14 +170,37 @@ impl Door {
         passage
     }
 
-    fn meter(&mut self, now_ns: u64, session: SessionId) -> &mut Meter {
-        if self.meters.len() >= SESSIONS_MAX && !self.meters.contains_key(&session) {
-            self.meters.retain(|_, meter| meter.is_in_use(now_ns));
-            if self.meters.len() >= SESSIONS_MAX {
-                self.meters.clear();
+    /// What a session has used; none while there is no place for it, since so many others are using
+    /// theirs.
+    fn meter(&mut self, now_ns: u64, session: SessionId) -> Option<&mut Meter> {
+        if !self.meters.contains_key(&session) {
+            if self.meters.len() >= SESSIONS_MAX && !self.forget_one(now_ns) {
+                return None;
             }
+            self.meters.insert(session, Meter::default());
+            self.forgettable.push(Reverse((now_ns, session)));
         }
-        self.meters.entry(session).or_default()
+        self.meters.get_mut(&session)
+    }
+
+    /// Forgets a session whose rates are full again; false when none is found at once.
+    fn forget_one(&mut self, now_ns: u64) -> bool {
+        for _ in 0..LOOKS_MAX {
+            match self.forgettable.peek() {
+                Some(&Reverse((at_ns, _))) if at_ns <= now_ns => {}
+                _ => return false,
+            }
+            let Some(Reverse((_, session))) = self.forgettable.pop() else {
+                return false;
+            };
+            let until_ns = self.meters.get(&session).map_or(0, Meter::in_use_until_ns);
+            if until_ns <= now_ns {
+                self.meters.remove(&session);
+                return true;
+            }
+            self.forgettable.push(Reverse((until_ns, session)));
+        }
+        false
     }
 }
 
@@ -171,9 +214,11 @@ struct Refused {
 }
 
 impl Meter {
-    /// Whether forgetting it would let the session send more.
-    fn is_in_use(&self, now_ns: u64) -> bool {
-        self.told_ns > now_ns || self.due_ns.iter().any(|&due_ns| due_ns > now_ns)
+    /// Until when forgetting it would let the session send more.
+    fn in_use_until_ns(&self) -> u64 {
+        let missing_ns = self.missing.map_or(0, |(_, until_ns)| until_ns);
+        let due_ns = self.due_ns.iter().fold(0, |most, &due_ns| most.max(due_ns));
+        due_ns.max(self.told_ns).max(missing_ns)
     }
 
     /// Lets one command through, unless one before it was refused and has not come again.
@@ -362,29 +407,62 @@ mod tests {
         assert_eq!(hold, None, "it has waited");
     }
 
+    fn name(number: usize) -> SessionId {
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&(number as u64).to_le_bytes());
+        SessionId(id)
+    }
+
+    /// How many orders of a session go on.
+    fn orders(door: &mut Door, now_ns: u64, session: SessionId, count: usize) -> usize {
+        let bytes = entries(2, &vec![Lane::Order; count]);
+        let commands = parse_entries(&bytes).unwrap();
+        let passage = door.judge(now_ns, session, commands, &OPEN, &mut Vec::new());
+        passage.bytes * count / bytes.len()
+    }
+
     #[test]
-    fn what_is_remembered_is_bounded_and_who_is_over_its_rate_is_not_forgotten_first() {
+    fn a_flood_of_new_sessions_gives_nobody_a_limit_back() {
+        // A command is full again after 100 ms, the whole burst of a session after a second.
         let mut door = door(10, 0, 1_000);
-        let name = |number: usize| {
-            let mut id = [0; 16];
-            id[..8].copy_from_slice(&(number as u64).to_le_bytes());
-            SessionId(id)
-        };
-        let bytes = entries(2, &[Lane::Order; 10]);
-        let mut verdicts = Vec::new();
-        for number in 0..SESSIONS_MAX {
-            // The first of them are long done when the last ones come.
-            let now_ns = (number as u64) * MS;
-            let commands = parse_entries(&bytes).unwrap();
-            door.judge(now_ns, name(number), commands, &OPEN, &mut verdicts);
+        assert_eq!(orders(&mut door, 0, OWN, 20), 10);
+        // More sessions than are remembered, each with one command, which is over soon.
+        for number in 0..SESSIONS_MAX * 2 {
+            let now_ns = number as u64 * 5_000;
+            assert_eq!(orders(&mut door, now_ns, name(number), 1), 1, "{number}");
         }
         assert_eq!(door.meters.len(), SESSIONS_MAX);
-        let now_ns = SESSIONS_MAX as u64 * MS;
-        let commands = parse_entries(&bytes).unwrap();
-        door.judge(now_ns, OWN, commands, &OPEN, &mut verdicts);
-        assert!(door.meters.len() < SESSIONS_MAX / 2);
-        assert!(door.meters.contains_key(&name(SESSIONS_MAX - 1)));
-        assert!(verdicts.is_empty());
+        assert_eq!(door.forgettable.len(), SESSIONS_MAX);
+        let now_ns = SESSIONS_MAX as u64 * 10_000;
+        assert!(now_ns < 1_000 * MS);
+        let earned = (now_ns / (100 * MS)) as usize;
+        assert_eq!(
+            orders(&mut door, now_ns, OWN, 20),
+            earned,
+            "and no burst anew"
+        );
+    }
+
+    #[test]
+    fn where_all_are_in_use_a_new_session_waits_and_none_of_them_is_forgotten() {
+        let mut door = door(10, 0, 1_000);
+        for number in 0..SESSIONS_MAX {
+            assert_eq!(orders(&mut door, 0, name(number), 10), 10);
+        }
+        assert_eq!(orders(&mut door, MS, OWN, 5), 0, "there is no place for it");
+        assert_eq!(orders(&mut door, MS, name(7), 5), 0, "its limit holds");
+        assert_eq!(door.meters.len(), SESSIONS_MAX);
+        // Not even those that came back since are forgotten, however they are found.
+        for number in 0..SESSIONS_MAX / 2 {
+            orders(&mut door, 900 * MS, name(number), 5);
+        }
+        let passed = (0..SESSIONS_MAX).find_map(|at| {
+            let passed = orders(&mut door, 1_001 * MS + at as u64, OWN, 5);
+            (passed > 0).then_some(passed)
+        });
+        assert_eq!(passed, Some(5));
+        let left = orders(&mut door, 1_001 * MS, name(7), 20);
+        assert_eq!(left, 5, "the other half of its burst is used");
     }
 
     #[test]

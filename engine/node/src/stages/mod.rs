@@ -10,12 +10,14 @@
 //! - `verify`: signatures, on a thread of its own.
 //! - `check`: clients' signatures, on threads of their own or in pieces of a turn.
 //! - `journal`: the blocking calls of the log, on a thread of their own; and its appending end.
+//! - `archive`: the public stream of older blocks, on a thread of its own.
 //! - `shadow`: snapshots and pruning, on a thread of their own (with `exchange`: joining, and peers
 //!   that join).
 //! - `shared`: one thread that runs wire, order, journal and app in turn.
 //! - `dedicated`: a thread each for wire, `order`, `journal` and `app`, joined by queues.
 
 pub(crate) mod app;
+pub(crate) mod archive;
 pub(crate) mod check;
 pub(crate) mod clients;
 pub(crate) mod clock;

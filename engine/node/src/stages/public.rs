@@ -2,10 +2,13 @@
 //!
 //! Owns the subscriptions, the questions for ranges that wait, and the published part of the
 //! stream. Never: a copy of the stream for a reader. A subscription is a position; what it has not
-//! been told waits in the one ring that all share. A reader that takes so long that the ring has
-//! passed its position is cut, with that position, and its connection stays. So a reader costs as
-//! much as its socket's queue holds, and none costs another one anything.
+//! been told waits in the one ring that all share, and behind that in the archive, from which a
+//! piece at a time comes for a reader that has room for it. A reader whose position is not even
+//! there any more is cut, with that position, and its connection stays. So a reader costs as much
+//! as its socket's queue holds and one piece, and none costs another one anything.
 
+use super::archive::{ArchiveLink, Fetch, Fetched, Purpose};
+use crate::archive::Chunk;
 use crate::client_wire::{
     PublicAsk, PublicFrame, PublicMark, PublicState, encode_busy, encode_public_mark,
 };
@@ -21,6 +24,8 @@ const ROOM_BYTES: usize = 1024 * 1024;
 const TURN_BYTES: usize = 4 * 1024 * 1024;
 /// Bytes of the answer to one question for a range, about.
 const RANGE_BYTES: usize = 1024 * 1024;
+/// Bytes of older events that come at a time for one subscription, about.
+const PIECE_BYTES: usize = 512 * 1024;
 /// Questions that may wait; more of them are told to come again.
 const ASKS_MAX: usize = 1024;
 /// When to come again, microseconds.
@@ -48,12 +53,16 @@ struct Subscription {
     told: StreamPosition,
     /// Up to where there was nothing more to tell.
     at: StreamPosition,
+    /// Older events are on their way for it.
+    is_fetching: bool,
 }
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct PublicStage {
     ring: PublicRing,
+    /// What the ring has passed.
+    archive: Option<ArchiveLink>,
     // Looked up, never walked.
     places: HashMap<ClientId, usize>,
     subscriptions: Vec<Subscription>,
@@ -72,9 +81,10 @@ pub(crate) struct PublicStage {
 }
 
 impl PublicStage {
-    pub(crate) fn new(ring: PublicRing) -> Self {
+    pub(crate) fn new(ring: PublicRing, archive: Option<ArchiveLink>) -> Self {
         Self {
             ring,
+            archive,
             places: HashMap::new(),
             subscriptions: Vec::new(),
             first: 0,
@@ -91,6 +101,9 @@ impl PublicStage {
     /// Publishes a block.
     pub(crate) fn publish(&mut self, results: &BlockResults) {
         self.ring.push(results);
+        if let Some(archive) = &mut self.archive {
+            archive.hand_over(&self.ring);
+        }
         self.is_due = true;
     }
 
@@ -116,6 +129,8 @@ impl PublicStage {
 
     /// Nobody is told anything any more.
     pub(crate) fn clear(&mut self) {
+        // What this validator tells may be wrong; a start writes it anew.
+        self.archive = None;
         self.places.clear();
         self.subscriptions.clear();
         self.asks.clear();
@@ -135,17 +150,33 @@ impl PublicStage {
         self.cuts
     }
 
-    pub(crate) const fn ring(&self) -> &PublicRing {
-        &self.ring
+    /// The oldest position from which on everything is to be had here.
+    pub(crate) fn oldest(&self) -> StreamPosition {
+        let ring = self.ring.oldest();
+        let archived = self.archive.as_ref().map(ArchiveLink::oldest);
+        archived.map_or(ring, |first| StreamPosition::before(first).min(ring))
+    }
+
+    /// Whether there is something to be had from `from` on, and whether it is the archive that has
+    /// it.
+    fn check(&self, from: StreamPosition) -> Result<bool, Unavailable> {
+        match self.ring.check(from) {
+            Err(Unavailable::Gone) if from >= self.oldest() => Ok(true),
+            found => found.map(|()| false),
+        }
     }
 
     /// Tells everybody what there is to tell and room for.
     pub(crate) fn pump(&mut self, leader: Option<ValidatorIndex>, out: &mut impl Outlet) {
-        if !self.is_due {
+        let has_fetched = self.archive.as_ref().is_some_and(ArchiveLink::has_fetched);
+        if !self.is_due && !has_fetched {
             return;
         }
         self.written = None;
         let mut budget = TURN_BYTES;
+        while let Some(fetched) = self.archive.as_mut().and_then(ArchiveLink::take) {
+            self.deliver(leader, fetched, &mut budget, out);
+        }
         for _ in 0..self.asks.len() {
             if budget == 0 {
                 break;
@@ -185,7 +216,7 @@ impl PublicStage {
             id,
             state,
             next,
-            oldest: self.ring.oldest(),
+            oldest: self.oldest(),
             tip: self.ring.tip(),
         };
         self.reply.clear();
@@ -214,14 +245,28 @@ impl PublicStage {
             PublicAsk::Subscribe { from } => self.subscribe(leader, (client, id), from, out),
             // Its reader has not taken what it asked for before.
             PublicAsk::Range { .. } if waiting > ROOM_BYTES => {
-                self.reply.clear();
-                encode_busy(leader, id, RETRY_US, &mut self.reply);
-                out.send(client, &self.reply);
+                self.busy(leader, (client, id), out);
             }
             PublicAsk::Range { from, to } => {
-                if let Err(why) = self.ring.check(from) {
-                    let state = refused(why);
-                    return self.mark(leader, (client, id), (state, from), out);
+                match self.check(from) {
+                    Ok(false) => {}
+                    Ok(true) => {
+                        let fetch = Fetch {
+                            client,
+                            id,
+                            purpose: Purpose::Range,
+                            from,
+                            to,
+                            bytes_max: RANGE_BYTES,
+                        };
+                        if !self.fetch(fetch) {
+                            self.busy(leader, (client, id), out);
+                        }
+                        return;
+                    }
+                    Err(why) => {
+                        return self.mark(leader, (client, id), (refused(why), from), out);
+                    }
                 }
                 let (mut at, mut told) = (from, 0);
                 while at < to.min(self.ring.tip()) && told < RANGE_BYTES {
@@ -236,6 +281,109 @@ impl PublicStage {
                 self.mark(leader, (client, id), (PublicState::Done, at), out);
             }
         }
+    }
+
+    fn busy(
+        &mut self,
+        leader: Option<ValidatorIndex>,
+        (client, id): (ClientId, u64),
+        out: &mut impl Outlet,
+    ) {
+        self.reply.clear();
+        encode_busy(leader, id, RETRY_US, &mut self.reply);
+        out.send(client, &self.reply);
+    }
+
+    fn fetch(&mut self, fetch: Fetch) -> bool {
+        let archive = self.archive.as_mut();
+        archive.is_some_and(|archive| archive.fetch(fetch))
+    }
+
+    /// Tells what was read of older events to whom it was read for.
+    fn deliver(
+        &mut self,
+        leader: Option<ValidatorIndex>,
+        (fetch, read): Fetched,
+        budget: &mut usize,
+        out: &mut impl Outlet,
+    ) {
+        let Fetch { client, id, .. } = fetch;
+        if out.waiting(client).is_none() {
+            return;
+        }
+        if fetch.purpose == Purpose::Range {
+            return match read {
+                Ok(chunk) => {
+                    let from = (fetch.from, fetch.from);
+                    let at = self.tell_chunk(leader, (client, id), from, &chunk, out);
+                    *budget = budget.saturating_sub(PIECE_BYTES);
+                    self.mark(leader, (client, id), (PublicState::Done, at), out);
+                }
+                Err(why) => self.mark(leader, (client, id), (refused(why), fetch.from), out),
+            };
+        }
+        let place = self.places.get(&client).copied();
+        let Some((place, mut one)) = place.and_then(|place| {
+            let one = self.subscriptions.get(place).copied()?;
+            // Another one may have taken its place meanwhile.
+            (one.id == id && one.is_fetching && one.at == fetch.from).then_some((place, one))
+        }) else {
+            return;
+        };
+        one.is_fetching = false;
+        match read {
+            Ok(chunk) => {
+                let from = (one.told, one.at);
+                one.at = self.tell_chunk(leader, (client, id), from, &chunk, out);
+                one.told = one.at;
+                *budget = budget.saturating_sub(PIECE_BYTES);
+            }
+            Err(why) => {
+                self.end(leader, &one, why, out);
+                one.at = StreamPosition::LIVE;
+            }
+        }
+        if let Some(place) = self.subscriptions.get_mut(place) {
+            *place = one;
+        }
+        self.is_due = true;
+    }
+
+    fn tell_chunk(
+        &mut self,
+        leader: Option<ValidatorIndex>,
+        (client, id): (ClientId, u64),
+        (mut told, mut at): (StreamPosition, StreamPosition),
+        chunk: &Chunk,
+        out: &mut impl Outlet,
+    ) -> StreamPosition {
+        let mut bytes = 0;
+        // A block may be longer than what a reader takes at a time: the rest is read once more.
+        while at < chunk.end && bytes < PIECE_BYTES {
+            self.frame.begin(leader, id, told);
+            at = chunk.write(at, &mut self.frame);
+            out.send(client, self.frame.bytes());
+            bytes += self.frame.bytes_len();
+            told = at;
+        }
+        self.written = None;
+        at
+    }
+
+    /// Tells why a subscription is over.
+    fn end(
+        &mut self,
+        leader: Option<ValidatorIndex>,
+        one: &Subscription,
+        why: Unavailable,
+        out: &mut impl Outlet,
+    ) {
+        let state = match why {
+            Unavailable::Gone => PublicState::Cut,
+            Unavailable::Nowhere | Unavailable::Ahead => PublicState::Nowhere,
+        };
+        self.cuts += u64::from(state == PublicState::Cut);
+        self.mark(leader, (one.client, one.id), (state, one.told), out);
     }
 
     fn subscribe(
@@ -259,10 +407,10 @@ impl PublicStage {
             from
         };
         let last = tip.height.saturating_add(AHEAD_HEIGHTS);
-        match self.ring.check(from) {
+        match self.check(from) {
             Err(Unavailable::Ahead) if from.height <= last => {}
             Err(why) => return self.mark(leader, (client, id), (refused(why), from), out),
-            Ok(()) => {}
+            Ok(_) => {}
         }
         self.places.insert(client, self.subscriptions.len());
         self.subscriptions.push(Subscription {
@@ -270,6 +418,7 @@ impl PublicStage {
             client,
             told: from,
             at: from,
+            is_fetching: false,
         });
         self.mark(leader, (client, id), (PublicState::Subscribed, from), out);
     }
@@ -288,17 +437,19 @@ impl PublicStage {
         let tip = self.ring.tip();
         while one.at < tip {
             let is_full = |waiting| waiting > ROOM_BYTES;
-            if let Err(why) = self.ring.check(one.at) {
-                let state = match why {
-                    Unavailable::Gone => PublicState::Cut,
-                    Unavailable::Nowhere | Unavailable::Ahead => PublicState::Nowhere,
-                };
-                self.cuts += u64::from(state == PublicState::Cut);
-                self.mark(leader, (one.client, one.id), (state, one.told), out);
-                one.at = StreamPosition::LIVE;
+            let is_archived = match self.check(one.at) {
+                Ok(is_archived) => is_archived,
+                Err(why) => {
+                    self.end(leader, &one, why, out);
+                    one.at = StreamPosition::LIVE;
+                    break;
+                }
+            };
+            if *budget == 0 || out.waiting(one.client).is_none_or(is_full) {
                 break;
             }
-            if *budget == 0 || out.waiting(one.client).is_none_or(is_full) {
+            if is_archived {
+                one.is_fetching = one.is_fetching || self.fetch(older(&one));
                 break;
             }
             let next = self.write(leader, &one);
@@ -331,6 +482,18 @@ impl PublicStage {
             .write(one.at, StreamPosition::LIVE, &mut self.frame);
         self.written = Some((one.told, one.at, next));
         next
+    }
+}
+
+/// What comes next for a subscription that is behind the ring.
+const fn older(one: &Subscription) -> Fetch {
+    Fetch {
+        client: one.client,
+        id: one.id,
+        purpose: Purpose::Subscription,
+        from: one.at,
+        to: StreamPosition::LIVE,
+        bytes_max: PIECE_BYTES,
     }
 }
 

@@ -1,9 +1,14 @@
 //! Readers of the public stream: replay, gaps, bounds, and what a slow one is told.
 
 use super::*;
+use crate::archive::{Archive, ArchiveConfig, Archived};
 use crate::client_wire::ServerFrame;
 use crate::state_machine::Output;
+use crate::testing::TemporaryFolder;
+use crossbeam::channel::{Receiver, unbounded};
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 const ANN: ClientId = ClientId::from_bits(1);
 const BEN: ClientId = ClientId::from_bits(2);
@@ -69,7 +74,7 @@ fn block(height: u64, events: usize, bytes: usize) -> BlockResults {
 
 /// Blocks 1 to 3 with one event each.
 fn stage(bytes_max: usize) -> PublicStage {
-    let mut stage = PublicStage::new(PublicRing::new(bytes_max));
+    let mut stage = PublicStage::new(PublicRing::new(bytes_max), None);
     (1..=3).for_each(|height| stage.publish(&block(height, 1, 10)));
     stage
 }
@@ -142,7 +147,7 @@ fn a_range_is_told_and_a_position_that_is_none_refused_by_its_kind() {
 #[test]
 fn a_slow_reader_is_cut_with_a_position_from_which_it_misses_nothing() {
     let event = 64 * 1024;
-    let mut stage = PublicStage::new(PublicRing::new(4 << 20));
+    let mut stage = PublicStage::new(PublicRing::new(4 << 20), None);
     let mut wires = Wires::of(&[ANN, BEN]);
     let (mut ann, mut ben) = (StreamPosition::BEGIN, StreamPosition::BEGIN);
     assert!(stage.take(ANN, 5, subscribe(ann)));
@@ -165,10 +170,10 @@ fn a_slow_reader_is_cut_with_a_position_from_which_it_misses_nothing() {
     assert!(stage.take(ANN, 7, subscribe(ann)));
     stage.pump(None, &mut wires);
     assert_eq!(wires.read(ANN, &mut ann), [format!("Gone{ann}")]);
-    let mut other = PublicStage::new(PublicRing::new(1 << 30));
+    let mut other = PublicStage::new(PublicRing::new(1 << 30), None);
     (1..=200).for_each(|height| other.publish(&block(height, 1, event)));
     assert!(other.take(ANN, 8, subscribe(ann)));
-    while ann < other.ring().tip() {
+    while ann < other.ring.tip() {
         other.pump(None, &mut wires);
         slow.extend(wires.read(ANN, &mut ann));
     }
@@ -179,7 +184,7 @@ fn a_slow_reader_is_cut_with_a_position_from_which_it_misses_nothing() {
 
 #[test]
 fn one_who_asks_without_reading_is_told_to_come_again() {
-    let mut stage = PublicStage::new(PublicRing::new(64 << 20));
+    let mut stage = PublicStage::new(PublicRing::new(64 << 20), None);
     (1..=40).for_each(|height| stage.publish(&block(height, 1, 64 * 1024)));
     let mut wires = Wires::of(&[ANN]);
     let range = PublicAsk::Range {
@@ -237,7 +242,7 @@ fn silence_is_told_from_time_to_time_so_that_a_position_does_not_grow_old() {
 #[test]
 fn questions_about_blocks_that_tell_nothing_share_a_turn_like_any_other() {
     let (mut stage, mut wires) = (
-        PublicStage::new(PublicRing::new(1 << 26)),
+        PublicStage::new(PublicRing::new(1 << 26), None),
         Wires::of(&[ANN]),
     );
     (1..=100_000).for_each(|height| stage.publish(&block(height, 0, 0)));
@@ -259,4 +264,131 @@ fn questions_about_blocks_that_tell_nothing_share_a_turn_like_any_other() {
         assert_eq!(stage.is_unfinished(), answers < 32);
     }
     assert!(turns >= 7, "{turns}");
+}
+
+/// A ring of little more than one block before an archive, and a word whenever something was read.
+fn archived(
+    folder: &TemporaryFolder,
+    bytes_max: u64,
+) -> (PublicStage, Arc<Archived>, Receiver<()>) {
+    let config = ArchiveConfig {
+        folder: folder.path().join("public"),
+        genesis_hash: [1; 32],
+        bytes_max,
+    };
+    let mut archive = Archive::open(config).unwrap();
+    archive.go_on_from(1).unwrap();
+    let (tell, told) = unbounded();
+    let state = Arc::clone(archive.state());
+    let wake = move || tell.send(()).unwrap();
+    let link = ArchiveLink::start(archive, Arc::default(), wake).unwrap();
+    let ring = PublicRing::new(100 * 1024);
+    (PublicStage::new(ring, Some(link)), state, told)
+}
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[test]
+fn what_the_ring_has_passed_comes_from_the_archive_without_hole_or_double() {
+    let folder = TemporaryFolder::new("public-archive");
+    let (mut stage, _, read) = archived(&folder, 64 << 20);
+    let mut wires = Wires::of(&[ANN, BEN]);
+    (1..=100).for_each(|height| stage.publish(&block(height, 2, 32 * 1024)));
+    assert!(stage.ring.oldest() > at(90, 0), "{}", stage.ring.oldest());
+    assert_eq!(stage.oldest(), at(1, 0));
+    let mut ann = at(1, 1);
+    assert!(stage.take(ANN, 5, subscribe(ann)));
+    let mut told = Vec::new();
+    while told.len() < 200 {
+        stage.pump(None, &mut wires);
+        told.extend(wires.read(ANN, &mut ann));
+        if ann < stage.ring.oldest() {
+            read.recv_timeout(PATIENCE).unwrap();
+        }
+    }
+    let all = (1..=100).flat_map(|height| [at(height, 0), at(height, 1)]);
+    let expected: Vec<String> = all.skip(1).map(|at| at.to_string()).collect();
+    assert_eq!(
+        (told.remove(0), told),
+        ("Subscribed(1, 1)".to_owned(), expected)
+    );
+    stage.publish(&block(101, 1, 10));
+    stage.pump(None, &mut wires);
+    assert_eq!(
+        wires.read(ANN, &mut ann),
+        ["(101, 0)"],
+        "and then what comes"
+    );
+    // A range, and a place that is none.
+    let mut ask = |from, to| {
+        assert!(stage.take(BEN, 6, PublicAsk::Range { from, to }));
+        stage.pump(None, &mut wires);
+        read.recv_timeout(PATIENCE).unwrap();
+        stage.pump(None, &mut wires);
+        wires.read(BEN, &mut from.clone())
+    };
+    assert_eq!(ask(at(7, 1), at(8, 1)), ["(7, 1)", "(8, 0)", "Done(8, 1)"]);
+    assert_eq!(ask(at(7, 3), at(8, 1)), ["Nowhere(7, 3)"]);
+    assert_eq!(ask(at(7, 2), at(7, 2)), ["Done(7, 2)"]);
+}
+
+#[test]
+fn a_block_longer_than_a_reader_takes_at_a_time_comes_in_pieces() {
+    let folder = TemporaryFolder::new("public-archive-long");
+    let (mut stage, _, read) = archived(&folder, 64 << 20);
+    let mut wires = Wires::of(&[ANN]);
+    stage.publish(&block(1, 160, 32 * 1024));
+    stage.publish(&block(2, 4, 32 * 1024));
+    let mut ann = at(1, 0);
+    assert!(stage.take(ANN, 5, subscribe(ann)));
+    let mut told = Vec::new();
+    while told.len() < 165 {
+        stage.pump(None, &mut wires);
+        let waiting = wires.waiting(ANN).unwrap();
+        assert!(waiting < ROOM_BYTES, "{waiting} bytes at a time");
+        told.extend(wires.read(ANN, &mut ann));
+        if ann < stage.ring.oldest() {
+            read.recv_timeout(PATIENCE).unwrap();
+        }
+    }
+    assert_eq!(ann, at(3, 0));
+}
+
+#[test]
+fn a_reader_is_cut_only_when_the_archive_has_passed_it_too_and_is_told_where_it_begins() {
+    let folder = TemporaryFolder::new("public-archive-cut");
+    let (mut stage, state, read) = archived(&folder, 1 << 20);
+    let mut wires = Wires::of(&[ANN]);
+    let mut ann = at(1, 0);
+    stage.publish(&block(1, 1, 10));
+    assert!(stage.take(ANN, 5, subscribe(ann)));
+    stage.pump(None, &mut wires);
+    assert_eq!(wires.read(ANN, &mut ann), ["Subscribed(1, 0)", "(1, 0)"]);
+    let mut height = 1;
+    while stage.oldest() <= ann {
+        height += 1;
+        stage.publish(&block(height, 1, 60 * 1024));
+        // Nothing is handed over twice, and all of it is written before what follows.
+        let deadline = std::time::Instant::now() + PATIENCE;
+        while !state.reaches(height) {
+            assert!(std::time::Instant::now() < deadline);
+            std::thread::yield_now();
+        }
+    }
+    stage.pump(None, &mut wires);
+    assert_eq!(wires.read(ANN, &mut ann), [format!("Cut{ann}")]);
+    assert!(stage.take(ANN, 6, subscribe(ann)));
+    stage.pump(None, &mut wires);
+    assert_eq!(wires.read(ANN, &mut ann), [format!("Gone{ann}")]);
+    let oldest = stage.oldest();
+    assert!(oldest > ann && oldest < stage.ring.oldest(), "{oldest}");
+    let mut from = oldest;
+    assert!(stage.take(ANN, 7, subscribe(oldest)));
+    while from < stage.ring.oldest() {
+        stage.pump(None, &mut wires);
+        wires.read(ANN, &mut from);
+        if from < stage.ring.oldest() {
+            read.recv_timeout(PATIENCE).unwrap();
+        }
+    }
 }

@@ -17,7 +17,6 @@ use crate::metrics::Metrics;
 use crate::replica::{FrameClass, Frames};
 use crate::results::BlockResults;
 use crate::state_machine::SessionId;
-use crate::streams::PublicRing;
 use crate::trace::Trace;
 use quorate_consensus::effect::Destination;
 use quorate_consensus::payload::session_of_key;
@@ -125,7 +124,7 @@ impl WireStage {
         rates: &RateConfig,
         metrics: &Arc<Metrics>,
         trace: Trace,
-        (clock, public): (Clock, PublicRing),
+        (clock, public): (Clock, PublicStage),
     ) -> Self {
         Self {
             net,
@@ -134,7 +133,7 @@ impl WireStage {
             began: Instant::now(),
             held: Vec::new(),
             replies: Replies::default(),
-            public: PublicStage::new(public),
+            public,
             fresh: Vec::new(),
             leader: None,
             clock,
@@ -306,7 +305,7 @@ impl WireStage {
             .public_subscriptions
             .set(public.subscriptions_len() as u64);
         metrics.public_cuts.set(public.cuts());
-        metrics.public_oldest.set(public.ring().oldest().height);
+        metrics.public_oldest.set(public.oldest().height);
     }
 }
 

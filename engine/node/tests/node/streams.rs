@@ -212,7 +212,10 @@ fn a_gap_is_filled_by_request_and_a_position_that_is_none_is_refused() {
 #[test]
 fn a_slow_reader_is_cut_and_resumes_at_another_validator_without_hole_or_double() {
     let cluster = Cluster::new("public-slow", 4, Durability::Async);
-    let little = |config: &mut NodeConfig| config.limits.public_bytes_max = 2 << 20;
+    let little = |config: &mut NodeConfig| {
+        config.limits.public_bytes_max = 2 << 20;
+        config.limits.public_archive_bytes_max = 0;
+    };
     let mut nodes = vec![start_with(&cluster, 0, little)];
     nodes.extend((1..4).map(|place| start(&cluster, place)));
     let options = PublicOptions {

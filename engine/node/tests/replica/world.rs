@@ -283,6 +283,7 @@ impl World {
             lanes: LanesConfig::new(64, 20 * MS),
             cache_bytes_max: 64 * 1024,
             public_bytes_max: 0,
+            public_archive: None,
             auth: Arc::new(self.auth(place)),
             snapshots: slot.snapshots.clone(),
             first: None,

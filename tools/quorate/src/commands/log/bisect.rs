@@ -2,13 +2,16 @@
 //! whose state diverged.
 //!
 //! Owns the comparison of two executions: the one that the bundle's trace tells of, and the one of
-//! this program here and now. Never: believes the bundle; its evidence is checked against the
-//! genesis of the log, and its blocks against those of the log.
+//! this program here and now. The trace holds what was put out and no state, so where nothing else
+//! was put out the executions of two builds are compared, root by root. Never: believes the
+//! bundle; its evidence is checked against the genesis of the log, and its blocks against those of
+//! the log.
 
 use std::path::Path;
 
 use quorate::drift::{Bundle, BundleError, StateFields, Trace, read_bundle, read_trace, trace_of};
 use quorate::executor::{Executor, FinalBlock};
+use quorate::file_error::read_bounded;
 use quorate::genesis::Genesis;
 use quorate::hex;
 use quorate::results::BlockResults;
@@ -18,7 +21,7 @@ use quorate_consensus::payload::PayloadView;
 use quorate_consensus::types::ValidatorIndex;
 use quorate_consensus::verify::{Claim, check_claims};
 use quorate_consensus::wire;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::verify::verify_at_rest;
 use crate::failure::{Code, Failure};
@@ -26,6 +29,28 @@ use crate::inspect::chain::OneByOne;
 use crate::inspect::log_folder;
 use crate::inspect::replay::{Replay, failure_of, genesis_of, snapshots_beside};
 use crate::output::Report;
+
+/// Blocks of which the root of the section is told at most; there are 64 between two attested
+/// states unless the others are silent.
+const ROOTS_MAX: usize = 4096;
+/// Longest output of another build, bytes: so many roots and the rest.
+const AGAINST_BYTES_MAX: usize = 1024 * 1024;
+
+/// The root of the section that differs, after one block.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct SectionRoot {
+    height: u64,
+    root: String,
+}
+
+/// What is read of another build's output.
+#[derive(Debug, Deserialize)]
+struct Against {
+    validator: u16,
+    section: String,
+    height: u64,
+    roots: Vec<SectionRoot>,
+}
 
 /// The first thing that came to something else.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -71,6 +96,11 @@ struct Fields {
     /// Whether this program is the one that wrote the bundle, as far as version and target say.
     same_build: bool,
     first: Option<Difference>,
+    /// The section after each block above the last common state, as this program computes it.
+    roots: Vec<SectionRoot>,
+    /// First of these blocks after which the other build has another root; null without it, or
+    /// when it has the same.
+    first_state: Option<u64>,
 }
 
 /// Compares.
@@ -81,8 +111,12 @@ pub(super) fn run(
     path: &Path,
     dir: Option<&Path>,
     from_snapshot: Option<u64>,
+    against: Option<&Path>,
 ) -> Result<Report, Failure> {
     let bundle = read_bundle(path)?;
+    let against = against
+        .map(|path| read_against(path, &bundle))
+        .transpose()?;
     let trace = read_trace(path).map_err(failure_of_bundle)?;
     // Where the validator left it: data/diverged beside data/log.
     let beside = path.canonicalize().ok();
@@ -106,7 +140,25 @@ pub(super) fn run(
     };
     let mut replay = Replay::begin(&genesis, &folder, from, bundle.own.height, &mut on_block)?;
     replay.run(&folder, &verification)?;
-    comparison.into_report(&bundle, attested_by)
+    comparison.into_report(&bundle, attested_by, against.as_ref())
+}
+
+/// The output of another build for this bundle.
+fn read_against(path: &Path, bundle: &Bundle) -> Result<Against, Failure> {
+    let bytes = read_bounded(path, AGAINST_BYTES_MAX)?;
+    let remedy = "run the other build with --bisect BUNDLE --json and name what it prints";
+    let against: Against = serde_json::from_slice(&bytes).map_err(|error| {
+        let what = format!("{}: {error}", path.display());
+        Failure::new(Code::Configuration, what).remedy(remedy)
+    })?;
+    let is_of_it = against.validator == bundle.validator
+        && against.section == bundle.section
+        && against.height == bundle.own.height;
+    if is_of_it {
+        return Ok(against);
+    }
+    let what = format!("{}: it was printed for another bundle", path.display());
+    Err(Failure::new(Code::Configuration, what).remedy(remedy))
 }
 
 fn failure_of_bundle(error: BundleError) -> Failure {
@@ -157,6 +209,7 @@ struct Comparison<'b> {
     trace: &'b Trace,
     compared: Option<[u64; 2]>,
     first: Option<Difference>,
+    roots: Vec<SectionRoot>,
     computes: Computes,
 }
 
@@ -167,6 +220,7 @@ impl<'b> Comparison<'b> {
             trace,
             compared: None,
             first: None,
+            roots: Vec::new(),
             computes: Computes::NotReached,
         }
     }
@@ -177,8 +231,19 @@ impl<'b> Comparison<'b> {
         if height >= lowest {
             self.compare(block, here);
         }
-        if height == self.bundle.own.height {
-            let root = executor.root();
+        let is_last = height == self.bundle.own.height;
+        let has_room = self.roots.len() < ROOTS_MAX;
+        if height <= self.bundle.common_height() || !(has_room || is_last) {
+            return;
+        }
+        let root = executor.root();
+        let section = self.bundle.section.as_str();
+        let section = root.sections.iter().find(|(name, _)| *name == section);
+        if let Some((_, root)) = section.filter(|_| has_room) {
+            let root = hex::encode(root);
+            self.roots.push(SectionRoot { height, root });
+        }
+        if is_last {
             let is_that = |state: &StateFields| {
                 let sections = state.sections.iter().map(|section| section.root.0);
                 sections.eq(root.sections.iter().map(|(_, root)| *root))
@@ -223,7 +288,22 @@ impl<'b> Comparison<'b> {
         });
     }
 
-    fn into_report(self, bundle: &Bundle, attested_by: Vec<u16>) -> Result<Report, Failure> {
+    /// The first block after which the other build has another root.
+    fn first_state(&self, against: &Against) -> Option<u64> {
+        let pairs = self.roots.iter().filter_map(|here| {
+            let there = against.roots.iter().find(|one| one.height == here.height)?;
+            Some((here, there))
+        });
+        let mut differing = pairs.filter(|(here, there)| here != there);
+        differing.next().map(|(here, _)| here.height)
+    }
+
+    fn into_report(
+        self,
+        bundle: &Bundle,
+        attested_by: Vec<u16>,
+        against: Option<&Against>,
+    ) -> Result<Report, Failure> {
         let fields = Fields {
             validator: bundle.validator,
             section: bundle.section.clone(),
@@ -235,11 +315,13 @@ impl<'b> Comparison<'b> {
             same_build: bundle.build.version == env!("CARGO_PKG_VERSION")
                 && bundle.build.target
                     == format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
+            first_state: against.and_then(|against| self.first_state(against)),
             first: self.first,
+            roots: self.roots,
         };
-        let code = match fields.first {
-            Some(_) => Code::Done,
-            None => Code::No,
+        let code = match (&fields.first, fields.first_state) {
+            (None, None) => Code::No,
+            _ => Code::Done,
         };
         let text = text(&fields);
         Ok(Report::new(&fields, text)?.with_code(code))
@@ -266,10 +348,18 @@ fn text(fields: &Fields) -> String {
         Some([from, to]) => text.push_str(&format!("\ncompared blocks {from} to {to}")),
         None => text.push_str("\nno block could be compared: the trace is of other heights"),
     }
+    if let Some(height) = fields.first_state {
+        text.push_str(&format!(
+            "\nFIRST STATE: after the block of height {height} section {} has another root in the \
+             other build",
+            fields.section
+        ));
+    }
     let Some(first) = &fields.first else {
         text.push_str(
             "\nno command put out anything else: the state differs without a trace in the outputs, \
-             or the difference is older than the blocks compared",
+             or the difference is older than the blocks compared; run the other build with --json, \
+             and this one with --against what it printed",
         );
         return text;
     };

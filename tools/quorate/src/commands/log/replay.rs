@@ -31,6 +31,10 @@ pub(crate) struct Options {
     /// Name the first command that came to something else at the validator that wrote this bundle
     #[arg(long, value_name = "BUNDLE", conflicts_with_all = ["to", "roots"])]
     bisect: Option<PathBuf>,
+    /// What another build printed for the bundle with --json: name the first block after which the
+    /// section has another root here
+    #[arg(long, value_name = "FILE", requires = "bisect")]
+    against: Option<PathBuf>,
     /// Begin with the snapshot of this height instead of the genesis
     #[arg(long, value_name = "H")]
     from_snapshot: Option<u64>,
@@ -80,7 +84,8 @@ struct Fields {
 /// There is no log, it is not whole, or it cannot be executed by this program.
 pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     if let Some(bundle) = &options.bisect {
-        return bisect::run(bundle, options.dir.as_deref(), options.from_snapshot);
+        let (dir, against) = (options.dir.as_deref(), options.against.as_deref());
+        return bisect::run(bundle, dir, options.from_snapshot, against);
     }
     let folder = log_folder(options.dir.as_deref().unwrap_or_else(|| Path::new(".")))?;
     let verification = verify_at_rest(&folder)?;

@@ -1,0 +1,439 @@
+//! The public stream of older blocks, on disk: what the ring in memory has passed.
+//!
+//! Owns a folder of append-only segments beside the log, what a start makes of it, and its byte
+//! budget. Never: the truth. Everything here is what finalized blocks came to and comes to again
+//! when they are executed again, so a start cuts it where it begins to execute, and writes the rest
+//! anew; what is damaged is let go, up to the next whole segment, and never served. Never asked by
+//! anybody who votes: a thread of its own writes and reads it (`stages::archive`).
+
+mod segment;
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::client_wire::PublicFrame;
+use crate::file_error::FileError;
+use crate::streams::{Block, FRAME_BYTES_FULL, StreamPosition, Unavailable};
+use segment::{Segment, SegmentError};
+
+/// Longest segment unless the budget is small, bytes; its last block may be longer.
+const SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
+/// A budget is spent on so many segments at least.
+const BUDGET_SEGMENTS: u64 = 8;
+/// The least budget, bytes.
+pub const ARCHIVE_BYTES_MIN: u64 = 1024 * 1024;
+/// Records that wait in memory to be written, bytes, about.
+const BUFFER_BYTES: usize = 256 * 1024;
+/// End of a segment's name; before it stands the height of its first block.
+const SUFFIX: &str = ".events";
+
+/// Where the older blocks of the public stream are kept, and how many of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArchiveConfig {
+    /// The folder, which is made when there is none.
+    pub folder: PathBuf,
+    /// Segments of another chain are not of this stream.
+    pub genesis_hash: [u8; 32],
+    /// Bytes of all segments before the oldest go, at least [`ARCHIVE_BYTES_MIN`].
+    pub bytes_max: u64,
+}
+
+/// Why the archive cannot go on. The validator can, without it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ArchiveError {
+    #[error("{path}: {source}")]
+    Io {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("{0}")]
+    Folder(#[from] FileError),
+    #[error("block {found} of the public stream where {expected} comes next")]
+    Height { expected: u64, found: u64 },
+}
+
+fn at(path: &Path) -> impl FnOnce(std::io::Error) -> ArchiveError {
+    let path = path.to_path_buf();
+    |source| ArchiveError::Io { path, source }
+}
+
+/// A piece of older history: every event between two positions.
+#[derive(Debug)]
+pub(crate) struct Chunk {
+    /// Blocks with events, ascending.
+    pub(crate) blocks: Vec<(u64, Arc<Block>)>,
+    /// Up to where it reaches.
+    pub(crate) end: StreamPosition,
+}
+
+/// What the threads know of the archive.
+#[derive(Debug, Default)]
+pub(crate) struct Archived {
+    /// Height of its first block.
+    pub(crate) first: AtomicU64,
+    /// Somebody waits until everything below this height is durable.
+    pub(crate) wanted: AtomicU64,
+    /// Everything below this height is.
+    pub(crate) synced: AtomicU64,
+    /// Bytes of blocks on their way.
+    pub(crate) queued_bytes: AtomicU64,
+}
+
+impl Archived {
+    /// Whether the events of all blocks up to this one are durable; if not they will be soon. A
+    /// start from a snapshot of that block executes none of them again.
+    pub(crate) fn reaches(&self, height: u64) -> bool {
+        let end = height.saturating_add(1);
+        let is_durable = self.synced.load(Ordering::Acquire) >= end;
+        if !is_durable {
+            self.wanted.fetch_max(end, Ordering::Release);
+        }
+        is_durable
+    }
+
+    /// Nothing is archived any more in this run, and nobody waits for it.
+    pub(crate) fn fail(&self) {
+        self.first.store(u64::MAX, Ordering::Release);
+        self.synced.store(u64::MAX, Ordering::Release);
+    }
+}
+
+impl Chunk {
+    /// Writes what comes behind `from`, as much as one frame takes, and says up to where.
+    pub(crate) fn write(&self, from: StreamPosition, frame: &mut PublicFrame) -> StreamPosition {
+        let mut at = from;
+        let is_full = |frame: &PublicFrame| frame.bytes_len() >= FRAME_BYTES_FULL;
+        let start = self
+            .blocks
+            .partition_point(|(height, _)| *height < from.height);
+        for (height, block) in self.blocks.iter().skip(start) {
+            let first = StreamPosition::before(*height);
+            if first.max(at) >= self.end {
+                break;
+            }
+            at = at.max(first);
+            frame.begin_block(*height, block.time_ns(), at.index);
+            while at < self.end
+                && !is_full(frame)
+                && let Some(output) = block.output(at.index)
+            {
+                frame.push(output);
+                at.index += 1;
+            }
+            if is_full(frame) {
+                frame.finish(at);
+                return at;
+            }
+        }
+        at = self.end.max(at);
+        frame.finish(at);
+        at
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Archive {
+    config: ArchiveConfig,
+    segment_bytes: u64,
+    /// Ascending, without holes, the last one being written; none before the first block.
+    segments: VecDeque<Segment>,
+    /// The height that comes next.
+    end: u64,
+    /// Records that are not written yet.
+    buffer: Vec<u8>,
+    state: Arc<Archived>,
+}
+
+impl Archive {
+    /// Opens the folder, and cuts what was torn off its end.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub(crate) fn open(config: ArchiveConfig) -> Result<Self, ArchiveError> {
+        let folder = &config.folder;
+        crate::keys::create_private_folder(folder)?;
+        let mut archive = Self {
+            segment_bytes: SEGMENT_BYTES.min(config.bytes_max / BUDGET_SEGMENTS),
+            segments: VecDeque::new(),
+            end: 0,
+            buffer: Vec::new(),
+            state: Arc::default(),
+            config,
+        };
+        for first in archive.names()? {
+            let path = archive.path(first);
+            archive.segments.push_back(Segment::sealed(first, path));
+        }
+        let genesis_hash = archive.config.genesis_hash;
+        // One without a whole head was just being made.
+        while let Some(mut last) = archive.segments.pop_back() {
+            if last.open(&genesis_hash).map_err(at(&last.path))? {
+                archive.end = last.covered();
+                archive.segments.push_back(last);
+                break;
+            }
+            std::fs::remove_file(&last.path).map_err(at(&last.path))?;
+        }
+        Ok(archive)
+    }
+
+    /// First heights of the segments in the folder, ascending.
+    fn names(&self) -> Result<Vec<u64>, ArchiveError> {
+        let folder = &self.config.folder;
+        let mut firsts = Vec::new();
+        for entry in std::fs::read_dir(folder).map_err(at(folder))? {
+            let name = entry.map_err(at(folder))?.file_name();
+            let first = name.to_str().and_then(|name| name.strip_suffix(SUFFIX));
+            firsts.extend(first.and_then(|first| first.parse::<u64>().ok()));
+        }
+        firsts.sort_unstable();
+        Ok(firsts)
+    }
+
+    fn path(&self, first: u64) -> PathBuf {
+        self.config.folder.join(format!("{first:020}{SUFFIX}"))
+    }
+
+    /// What others may know of it.
+    pub(crate) const fn state(&self) -> &Arc<Archived> {
+        &self.state
+    }
+
+    /// Height of the first block here.
+    pub(crate) fn first(&self) -> u64 {
+        self.segments.front().map_or(self.end, |one| one.first)
+    }
+
+    /// The height that comes next.
+    pub(crate) const fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// The next block has this height: what is here from it on is forgotten. Where this archive
+    /// does not reach up to it, or begins above it, it begins anew: a stream has no holes.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub(crate) fn go_on_from(&mut self, height: u64) -> Result<(), ArchiveError> {
+        if self.segments.is_empty() || height < self.first() || height > self.end {
+            return self.begin(height);
+        }
+        self.settle()?;
+        // Newest first, so that a crash in between leaves no hole.
+        while self.segments.len() > 1 && self.segments.back().is_some_and(|l| l.first >= height) {
+            self.remove_newest()?;
+        }
+        if let Some(last) = self.segments.back_mut() {
+            let whole = last.open(&self.config.genesis_hash);
+            if whole.map_err(at(&last.path))? && last.covered() >= height.min(self.end) {
+                last.cut(height).map_err(at(&last.path))?;
+                self.end = height;
+                return Ok(());
+            }
+        }
+        tracing::error!(height, "the archive of the public stream is damaged");
+        self.begin(height)
+    }
+
+    fn remove_newest(&mut self) -> Result<(), ArchiveError> {
+        match self.segments.pop_back() {
+            Some(last) => std::fs::remove_file(&last.path).map_err(at(&last.path)),
+            None => Ok(()),
+        }
+    }
+
+    fn remove_oldest(&mut self) -> Result<(), ArchiveError> {
+        match self.segments.pop_front() {
+            Some(first) => std::fs::remove_file(&first.path).map_err(at(&first.path)),
+            None => Ok(()),
+        }
+    }
+
+    /// Forgets everything; the next block has this height.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub(crate) fn begin(&mut self, height: u64) -> Result<(), ArchiveError> {
+        self.buffer.clear();
+        if !self.segments.is_empty() {
+            let (first, end) = (self.first(), self.end);
+            tracing::warn!(first, end, height, "the archived public stream begins anew");
+        }
+        while !self.segments.is_empty() {
+            self.remove_oldest()?;
+        }
+        self.end = height;
+        self.push_segment()
+    }
+
+    fn push_segment(&mut self) -> Result<(), ArchiveError> {
+        let path = self.path(self.end);
+        let made = Segment::create(self.end, path.clone(), &self.config.genesis_hash);
+        self.segments.push_back(made.map_err(at(&path))?);
+        Ok(())
+    }
+
+    /// Appends the next block.
+    ///
+    /// # Errors
+    /// It is another one, or the disk refuses.
+    pub(crate) fn append(&mut self, height: u64, block: &Block) -> Result<(), ArchiveError> {
+        let expected = self.end;
+        if height != expected {
+            let found = height;
+            return Err(ArchiveError::Height { expected, found });
+        }
+        self.end = height.saturating_add(1);
+        let Some(last) = self.segments.back_mut() else {
+            return self.begin(self.end);
+        };
+        // What comes to nothing is told by the next record.
+        if block.outputs_len() == 0 {
+            return Ok(());
+        }
+        if !last.encode(height, block, &mut self.buffer) {
+            tracing::error!(height, "a block is too long for the archive");
+            return self.begin(self.end);
+        }
+        let is_full = last.bytes() >= self.segment_bytes;
+        if is_full || self.buffer.len() >= BUFFER_BYTES {
+            self.flush()?;
+        }
+        if is_full {
+            self.sync()?;
+            self.push_segment()?;
+            self.shrink()?;
+        }
+        Ok(())
+    }
+
+    /// Lets the oldest segments go, beyond the budget.
+    fn shrink(&mut self) -> Result<(), ArchiveError> {
+        let mut bytes: u64 = self.segments.iter().map(Segment::bytes).sum();
+        while bytes > self.config.bytes_max && self.segments.len() > 1 {
+            bytes -= self.segments.front().map_or(0, Segment::bytes);
+            self.remove_oldest()?;
+        }
+        Ok(())
+    }
+
+    /// Hands what was appended to the system: from here on a crash of the process loses none of it.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub(crate) fn flush(&mut self) -> Result<(), ArchiveError> {
+        if let Some(last) = self.segments.back_mut()
+            && !self.buffer.is_empty()
+        {
+            last.write(&self.buffer).map_err(at(&last.path))?;
+            self.buffer.clear();
+        }
+        Ok(())
+    }
+
+    /// Makes everything durable, silence at the end included.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub(crate) fn sync(&mut self) -> Result<(), ArchiveError> {
+        self.settle()?;
+        match self.segments.back() {
+            Some(last) => last.sync().map_err(at(&last.path)),
+            None => Ok(()),
+        }
+    }
+
+    fn settle(&mut self) -> Result<(), ArchiveError> {
+        if let Some(last) = self.segments.back_mut() {
+            last.encode_silence(self.end, &mut self.buffer);
+        }
+        self.flush()
+    }
+
+    /// What lies between two positions, about `bytes_max` bytes of it at most.
+    ///
+    /// # Errors
+    /// [`Unavailable`]; what is found damaged is gone, with all before it.
+    pub(crate) fn read(
+        &mut self,
+        (from, to): (StreamPosition, StreamPosition),
+        bytes_max: usize,
+    ) -> Result<Chunk, Unavailable> {
+        if from.height < self.first() {
+            return Err(Unavailable::Gone);
+        }
+        if from.height >= self.end {
+            return Err(Unavailable::Ahead);
+        }
+        if self.flush().is_err() {
+            return Err(Unavailable::Gone);
+        }
+        let mut chunk = Chunk {
+            blocks: Vec::new(),
+            end: from,
+        };
+        // All of the first block, so that it is known whether there is such a place in it.
+        let end = to.max(StreamPosition::before(from.height.saturating_add(1)));
+        let mut left = bytes_max.max(1);
+        let mut place = self
+            .segments
+            .partition_point(|one| one.first <= from.height);
+        place = place.saturating_sub(1);
+        // Several only where the first of them had nothing more from there on.
+        while left > 0 && chunk.end < end {
+            let next = self
+                .segments
+                .get(place + 1)
+                .map_or(self.end, |one| one.first);
+            let Some(one) = self.segments.get_mut(place) else {
+                break;
+            };
+            let read = one.read(&self.config.genesis_hash, next, (from, end), &mut left);
+            match read {
+                Ok((blocks, reached)) => {
+                    chunk.blocks.extend(blocks);
+                    chunk.end = reached.max(chunk.end);
+                }
+                Err(error) => {
+                    self.forget(place, &error);
+                    return Err(Unavailable::Gone);
+                }
+            }
+            place += 1;
+        }
+        let first = chunk
+            .blocks
+            .first()
+            .filter(|(height, _)| *height == from.height);
+        let outputs = first.map_or(0, |(_, block)| block.outputs_len());
+        if from.index > outputs {
+            return Err(Unavailable::Nowhere);
+        }
+        chunk.end = chunk.end.min(to);
+        Ok(chunk)
+    }
+
+    /// A segment cannot be read: it goes, with those before it.
+    fn forget(&mut self, place: usize, error: &SegmentError) {
+        let (first, end) = (self.first(), self.end);
+        tracing::error!(%error, first, "archived events are damaged, and gone with all before");
+        let mut forgotten = Ok(());
+        for _ in 0..=place {
+            forgotten = forgotten.and_then(|()| self.remove_oldest());
+        }
+        if self.segments.is_empty() {
+            forgotten = forgotten.and_then(|()| self.begin(end));
+        }
+        if let Err(error) = forgotten {
+            tracing::error!(%error, "damaged events cannot be removed");
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "archive_tests.rs"]
+mod tests;

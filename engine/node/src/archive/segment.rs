@@ -1,0 +1,403 @@
+//! One file of the archive: its bytes, its end, and the way to a height in it.
+//!
+//! Owns the layout (docs/log-format.md) and the chain of checks from record to record, which
+//! covers every byte. Never: which segments there are.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::streams::{Block, StreamPosition};
+
+/// Begins every segment; the last byte is the version.
+const MAGIC: &[u8; 8] = b"QRTPUBL\x01";
+/// Magic, genesis hash, first height.
+const HEAD_BYTES: usize = 48;
+/// Height, time, number of events, bytes of the body, check.
+const RECORD_BYTES: usize = 40;
+/// Where the check stands in it.
+const CHECK_AT: usize = 24;
+/// Longest body, bytes.
+const BODY_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// One way-mark for so many bytes, about.
+const MARK_BYTES: u64 = 64 * 1024;
+
+type Check = [u8; 16];
+/// Blocks with events, and up to where they are all.
+pub(super) type Blocks = (Vec<(u64, Arc<Block>)>, StreamPosition);
+
+/// Why a segment cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SegmentError {
+    #[error("{path}: {source}")]
+    Io {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("{path} is not what was written: whole up to byte {offset} only")]
+    Damaged { path: PathBuf, offset: u64 },
+}
+
+/// A place between two records.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    /// Everything of blocks below it is told before this place.
+    height: u64,
+    offset: u64,
+    check: Check,
+}
+
+/// What a record tells: the blocks since the one before had no events, and this one has these.
+#[derive(Debug)]
+struct Record {
+    height: u64,
+    block: Block,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Segment {
+    pub(super) first: u64,
+    pub(super) path: PathBuf,
+    /// Open while it is the last one.
+    file: Option<File>,
+    bytes: u64,
+    /// Ascending, from the first record on; none while it has not been read.
+    marks: Option<Vec<Mark>>,
+    /// Behind its last record; only while it is the last one.
+    tail: Mark,
+}
+
+fn first_mark(genesis_hash: &[u8; 32], first: u64) -> Mark {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(MAGIC).update(genesis_hash);
+    hasher.update(&first.to_le_bytes());
+    Mark {
+        height: first,
+        offset: HEAD_BYTES as u64,
+        check: short(&hasher),
+    }
+}
+
+fn short(hasher: &blake3::Hasher) -> Check {
+    let mut check = [0; 16];
+    check.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+    check
+}
+
+fn check_of(before: &Check, head: &[u8], body: &[u8]) -> Check {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(before).update(head).update(body);
+    short(&hasher)
+}
+
+impl Segment {
+    /// One that is complete, of which nothing is known but its name.
+    pub(super) fn sealed(first: u64, path: PathBuf) -> Self {
+        let bytes = std::fs::metadata(&path).map_or(0, |found| found.len());
+        Self {
+            tail: first_mark(&[0; 32], first),
+            first,
+            path,
+            file: None,
+            bytes,
+            marks: None,
+        }
+    }
+
+    /// A new one.
+    pub(super) fn create(
+        first: u64,
+        path: PathBuf,
+        genesis_hash: &[u8; 32],
+    ) -> std::io::Result<Self> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(true);
+        let file = options.open(&path)?;
+        let mut head = MAGIC.to_vec();
+        head.extend_from_slice(genesis_hash);
+        head.extend_from_slice(&first.to_le_bytes());
+        file.write_all_at(&head, 0)?;
+        if let Some(folder) = path.parent() {
+            File::open(folder)?.sync_all()?;
+        }
+        let tail = first_mark(genesis_hash, first);
+        Ok(Self {
+            first,
+            path,
+            file: Some(file),
+            bytes: HEAD_BYTES as u64,
+            marks: Some(vec![tail]),
+            tail,
+        })
+    }
+
+    pub(super) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Everything of blocks below this height is told here, or was nothing.
+    pub(super) const fn covered(&self) -> u64 {
+        self.tail.height
+    }
+
+    /// Makes it the last one: reads it, and cuts off what is torn. False when it is none of this
+    /// chain, or has no whole head.
+    pub(super) fn open(&mut self, genesis_hash: &[u8; 32]) -> std::io::Result<bool> {
+        if self.file.is_some() {
+            return Ok(true);
+        }
+        let file = OpenOptions::new().read(true).write(true).open(&self.path)?;
+        if !self.has_head(&file, genesis_hash) {
+            return Ok(false);
+        }
+        let first = first_mark(genesis_hash, self.first);
+        let (mut marks, mut tail) = (vec![first], first);
+        let mut records = Records::new(&file, first, file.metadata()?.len())?;
+        // A record that is not whole ends the segment: what was torn is executed again.
+        while let Ok(Some(record)) = records.next() {
+            tail = records.at;
+            note(&mut marks, tail);
+            drop(record);
+        }
+        file.set_len(tail.offset)?;
+        (self.bytes, self.tail) = (tail.offset, tail);
+        (self.marks, self.file) = (Some(marks), Some(file));
+        Ok(true)
+    }
+
+    fn has_head(&self, file: &File, genesis_hash: &[u8; 32]) -> bool {
+        let mut head = [0; HEAD_BYTES];
+        file.read_exact_at(&mut head, 0).is_ok()
+            && head.starts_with(MAGIC)
+            && head[8..40] == *genesis_hash
+            && head[40..] == self.first.to_le_bytes()
+    }
+
+    /// Forgets everything of blocks from `height` on; only of the last one.
+    pub(super) fn cut(&mut self, height: u64) -> std::io::Result<()> {
+        let (Some(file), Some(marks)) = (&self.file, &mut self.marks) else {
+            return Ok(());
+        };
+        marks.retain(|mark| mark.height <= height || mark.height == self.first);
+        let Some(&start) = marks.last() else {
+            return Ok(());
+        };
+        let mut tail = start;
+        let mut records = Records::new(file, start, self.bytes)?;
+        while let Some(record) = records.next()? {
+            if record.height >= height {
+                break;
+            }
+            tail = records.at;
+        }
+        file.set_len(tail.offset)?;
+        (self.bytes, self.tail) = (tail.offset, tail);
+        Ok(())
+    }
+
+    /// Appends the record of a block to what is to be [written](Self::write); false when it is too
+    /// long for any.
+    pub(super) fn encode(&mut self, height: u64, block: &Block, buffer: &mut Vec<u8>) -> bool {
+        let body_bytes = block.ends().len() * 4 + block.bytes().len();
+        if body_bytes > BODY_BYTES_MAX {
+            return false;
+        }
+        let start = buffer.len();
+        buffer.extend_from_slice(&height.to_le_bytes());
+        buffer.extend_from_slice(&block.time_ns().to_le_bytes());
+        for number in [block.ends().len(), body_bytes] {
+            buffer.extend_from_slice(&u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes());
+        }
+        buffer.extend_from_slice(&[0; 16]);
+        for &end in block.ends() {
+            buffer.extend_from_slice(&u32::try_from(end).unwrap_or(u32::MAX).to_le_bytes());
+        }
+        buffer.extend_from_slice(block.bytes());
+        let (head, body) = buffer[start..].split_at_mut(RECORD_BYTES);
+        let check = check_of(&self.tail.check, &head[..CHECK_AT], body);
+        head[CHECK_AT..].copy_from_slice(&check);
+        self.tail = Mark {
+            height: height.saturating_add(1),
+            offset: self.tail.offset + (RECORD_BYTES + body_bytes) as u64,
+            check,
+        };
+        self.bytes = self.tail.offset;
+        if let Some(marks) = &mut self.marks {
+            note(marks, self.tail);
+        }
+        true
+    }
+
+    /// The same for blocks without events below `end`, if there are any.
+    pub(super) fn encode_silence(&mut self, end: u64, buffer: &mut Vec<u8>) {
+        if self.tail.height < end {
+            self.encode(end - 1, &Block::default(), buffer);
+        }
+    }
+
+    /// Writes records that were encoded, in their order.
+    pub(super) fn write(&self, records: &[u8]) -> std::io::Result<()> {
+        let start = self.bytes - records.len() as u64;
+        let file = self.file.as_ref();
+        file.map_or(Ok(()), |file| file.write_all_at(records, start))
+    }
+
+    pub(super) fn sync(&self) -> std::io::Result<()> {
+        self.file.as_ref().map_or(Ok(()), File::sync_data)
+    }
+
+    /// Reads on from the block of a position to another one or to the end, `end` being what comes
+    /// behind this segment, until `left` bytes are used up.
+    pub(super) fn read(
+        &mut self,
+        genesis_hash: &[u8; 32],
+        end: u64,
+        (from, to): (StreamPosition, StreamPosition),
+        left: &mut usize,
+    ) -> Result<Blocks, SegmentError> {
+        let path = self.path.clone();
+        let failed = |source| SegmentError::Io { path, source };
+        let own = match &self.file {
+            Some(file) => file.try_clone(),
+            None => File::open(&self.path),
+        };
+        let file = own.map_err(failed)?;
+        if self.marks.is_none() {
+            self.marks = Some(self.find_marks(&file, genesis_hash, end)?);
+        }
+        let marks = self.marks.as_deref().unwrap_or_default();
+        let place = marks.partition_point(|mark| mark.height <= from.height);
+        let fallback = first_mark(genesis_hash, self.first);
+        let start = marks
+            .get(place.saturating_sub(1))
+            .copied()
+            .unwrap_or(fallback);
+        let mut blocks = Vec::new();
+        let mut records =
+            Records::new(&file, start, self.bytes).map_err(|source| self.failed(source))?;
+        while *left > 0 {
+            let Some(record) = records.next().map_err(|source| self.failed(source))? else {
+                return Ok((blocks, StreamPosition::before(end)));
+            };
+            let reached = StreamPosition::before(record.height.saturating_add(1));
+            if record.height < from.height {
+                continue;
+            }
+            if StreamPosition::before(record.height) >= to {
+                return Ok((blocks, to));
+            }
+            *left = left.saturating_sub(RECORD_BYTES + record.block.bytes().len());
+            if record.block.outputs_len() > 0 {
+                blocks.push((record.height, Arc::new(record.block)));
+            }
+            if *left == 0 {
+                return Ok((blocks, reached));
+            }
+        }
+        Ok((blocks, from))
+    }
+
+    fn failed(&self, source: std::io::Error) -> SegmentError {
+        let path = self.path.clone();
+        SegmentError::Io { path, source }
+    }
+
+    /// The way-marks of a complete segment, all of which is whole.
+    fn find_marks(
+        &self,
+        file: &File,
+        genesis_hash: &[u8; 32],
+        end: u64,
+    ) -> Result<Vec<Mark>, SegmentError> {
+        let damaged = |offset| SegmentError::Damaged {
+            path: self.path.clone(),
+            offset,
+        };
+        if !self.has_head(file, genesis_hash) {
+            return Err(damaged(0));
+        }
+        let first = first_mark(genesis_hash, self.first);
+        let mut marks = vec![first];
+        let mut records =
+            Records::new(file, first, self.bytes).map_err(|source| self.failed(source))?;
+        while let Some(record) = records.next().map_err(|_| damaged(records.at.offset))? {
+            note(&mut marks, records.at);
+            drop(record);
+        }
+        if records.at.height == end {
+            Ok(marks)
+        } else {
+            Err(damaged(records.at.offset))
+        }
+    }
+}
+
+/// Keeps a way-mark where the last one is far enough behind.
+fn note(marks: &mut Vec<Mark>, at: Mark) {
+    if marks
+        .last()
+        .is_none_or(|last| at.offset - last.offset >= MARK_BYTES)
+    {
+        marks.push(at);
+    }
+}
+
+/// Records one after the other, each checked.
+struct Records<'f> {
+    reader: BufReader<&'f File>,
+    /// Behind the last record that was whole.
+    at: Mark,
+    bytes: u64,
+}
+
+impl<'f> Records<'f> {
+    fn new(file: &'f File, start: Mark, bytes: u64) -> std::io::Result<Self> {
+        let mut reader = BufReader::with_capacity(MARK_BYTES as usize, file);
+        reader.seek(SeekFrom::Start(start.offset))?;
+        Ok(Self {
+            reader,
+            at: start,
+            bytes,
+        })
+    }
+
+    /// The next one; none at the end.
+    fn next(&mut self) -> std::io::Result<Option<Record>> {
+        if self.at.offset >= self.bytes {
+            return Ok(None);
+        }
+        let mut head = [0; RECORD_BYTES];
+        self.reader.read_exact(&mut head)?;
+        let u64_at = |at: usize| u64::from_le_bytes(std::array::from_fn(|byte| head[at + byte]));
+        let u32_at = |at: usize| u32::from_le_bytes(std::array::from_fn(|byte| head[at + byte]));
+        let (height, time_ns) = (u64_at(0), u64_at(8));
+        let (count, body_bytes) = (u32_at(16) as usize, u32_at(20) as usize);
+        let end = self.at.offset + (RECORD_BYTES + body_bytes) as u64;
+        let is_sound = count * 4 <= body_bytes && end <= self.bytes && height >= self.at.height;
+        if !is_sound {
+            return Err(std::io::ErrorKind::InvalidData.into());
+        }
+        let mut body = vec![0; body_bytes];
+        self.reader.read_exact(&mut body)?;
+        let check = check_of(&self.at.check, &head[..CHECK_AT], &body);
+        if check != head[CHECK_AT..] {
+            return Err(std::io::ErrorKind::InvalidData.into());
+        }
+        let events = body.split_off(count * 4);
+        let ends = body
+            .chunks_exact(4)
+            .map(|end| u32::from_le_bytes(std::array::from_fn(|byte| end[byte])) as usize);
+        let block = Block::from_parts(time_ns, events, ends.collect())
+            .ok_or(std::io::ErrorKind::InvalidData)?;
+        self.at = Mark {
+            height: height.saturating_add(1),
+            offset: end,
+            check,
+        };
+        Ok(Some(Record { height, block }))
+    }
+}

@@ -1,0 +1,238 @@
+//! What the archive of the public stream keeps, forgets and refuses.
+
+use super::*;
+use crate::client_wire::ServerFrame;
+use crate::results::BlockResults;
+use crate::state_machine::Output;
+use crate::testing::TemporaryFolder;
+
+fn config(folder: &TemporaryFolder) -> ArchiveConfig {
+    ArchiveConfig {
+        folder: folder.path().join("public"),
+        genesis_hash: [7; 32],
+        bytes_max: ARCHIVE_BYTES_MIN,
+    }
+}
+
+fn open(folder: &TemporaryFolder) -> Archive {
+    Archive::open(config(folder)).unwrap()
+}
+
+fn pos(height: u64, index: u32) -> StreamPosition {
+    StreamPosition { height, index }
+}
+
+/// Every third block has none, the others one or two events.
+fn block(height: u64, bytes: usize) -> Block {
+    let mut results = BlockResults::new();
+    (results.height, results.time_ns) = (height, height * 10);
+    let mut output = Output::new();
+    for number in 0..height % 3 {
+        let event = [&height.to_le_bytes()[..], &vec![number as u8; bytes]];
+        output.to_public(&event.concat());
+    }
+    results.collect(Some(0), &output);
+    Block::of(&results)
+}
+
+fn append(archive: &mut Archive, heights: std::ops::RangeInclusive<u64>, bytes: usize) {
+    for height in heights {
+        archive.append(height, &block(height, bytes)).unwrap();
+    }
+}
+
+/// Addresses of the events between two positions, read piece by piece through the frames.
+fn told(
+    archive: &mut Archive,
+    from: StreamPosition,
+    to: StreamPosition,
+    piece: usize,
+) -> Result<Vec<StreamPosition>, Unavailable> {
+    let (mut at, mut told) = (from, Vec::new());
+    loop {
+        let chunk = archive.read((at, to), piece)?;
+        let end = chunk.end;
+        while at < end {
+            let mut frame = PublicFrame::default();
+            frame.begin(None, 1, at);
+            let next = chunk.write(at, &mut frame);
+            let Ok((_, ServerFrame::Public(public))) = ServerFrame::decode(frame.bytes()) else {
+                panic!("not public");
+            };
+            assert_eq!((public.from(), public.end()), (at, next));
+            for event in public {
+                assert_eq!(event.time_ns, event.position.height * 10);
+                assert_eq!(event.bytes[..8], event.position.height.to_le_bytes());
+                told.push(event.position);
+            }
+            at = next;
+        }
+        if at >= to || at.height >= archive.end() {
+            return Ok(told);
+        }
+    }
+}
+
+fn expected(from: StreamPosition, to: StreamPosition) -> Vec<StreamPosition> {
+    let heights = from.height..=to.height;
+    let all =
+        heights.flat_map(|height| (0..height as u32 % 3).map(move |index| pos(height, index)));
+    all.filter(|at| *at >= from && *at < to).collect()
+}
+
+#[test]
+fn every_position_of_every_segment_is_told_as_it_was_published() {
+    let folder = TemporaryFolder::new("archive");
+    let mut archive = open(&folder);
+    archive.go_on_from(1).unwrap();
+    append(&mut archive, 1..=600, 1000);
+    assert!(archive.segments.len() > 3, "{}", archive.segments.len());
+    for (from, to) in [
+        (pos(1, 0), pos(601, 0)),
+        (pos(1, 1), pos(2, 1)),
+        (pos(2, 2), pos(599, 1)),
+        (pos(3, 0), pos(3, 0)),
+        (pos(300, 0), StreamPosition::LIVE),
+    ] {
+        let wanted = expected(from, to.min(pos(601, 0)));
+        for piece in [1, 5_000, 1 << 30] {
+            let all = told(&mut archive, from, to, piece);
+            assert_eq!(all.as_ref(), Ok(&wanted), "{from} to {to} by {piece}");
+        }
+    }
+    for nowhere in [pos(1, 2), pos(2, 3), pos(3, 1), pos(600, 1)] {
+        let refused = archive.read((nowhere, nowhere), 1).unwrap_err();
+        assert_eq!(refused, Unavailable::Nowhere, "{nowhere}");
+    }
+    let live = StreamPosition::LIVE;
+    let refused = |archive: &mut Archive, from| archive.read((from, live), 1).unwrap_err();
+    assert_eq!(refused(&mut archive, pos(0, 0)), Unavailable::Gone);
+    assert_eq!(refused(&mut archive, pos(601, 0)), Unavailable::Ahead);
+}
+
+#[test]
+fn a_torn_end_is_cut_and_what_is_executed_again_is_written_again() {
+    let folder = TemporaryFolder::new("archive-torn");
+    let mut archive = open(&folder);
+    archive.go_on_from(1).unwrap();
+    append(&mut archive, 1..=50, 100);
+    archive.flush().unwrap();
+    let path = archive.segments.back().unwrap().path.clone();
+    drop(archive);
+    let whole = std::fs::read(&path).unwrap();
+    for cut in [whole.len() - 1, whole.len() / 2, 60, 48, 20, 0] {
+        std::fs::write(&path, &whole[..cut]).unwrap();
+        let mut archive = open(&folder);
+        assert!(archive.end() <= 51);
+        // The snapshot is of a block that the archive had durably, or of none.
+        let from = if archive.end() > 10 { 10 } else { 1 };
+        archive.go_on_from(from).unwrap();
+        append(&mut archive, from..=50, 100);
+        let to = pos(51, 0);
+        assert_eq!(
+            told(&mut archive, pos(1, 0), to, 999).unwrap(),
+            expected(pos(1, 0), to)
+        );
+        archive.flush().unwrap();
+        drop(archive);
+        assert_eq!(
+            std::fs::read(&path).unwrap(),
+            whole,
+            "the same bytes, cut at {cut}"
+        );
+    }
+}
+
+#[test]
+fn a_bit_that_turned_is_never_served() {
+    let folder = TemporaryFolder::new("archive-bit");
+    let mut archive = open(&folder);
+    archive.go_on_from(1).unwrap();
+    append(&mut archive, 1..=600, 1000);
+    archive.sync().unwrap();
+    let (second, third) = (archive.segments[1].first, archive.segments[2].first);
+    let path = archive.segments[1].path.clone();
+    drop(archive);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let mut archive = open(&folder);
+    let to = pos(601, 0);
+    assert!(told(&mut archive, pos(1, 0), pos(second, 0), 9_999).is_ok());
+    let refused = told(&mut archive, pos(1, 0), to, 9_999);
+    assert_eq!(refused, Err(Unavailable::Gone));
+    assert_eq!(archive.first(), third, "it begins behind what is damaged");
+    let all = told(&mut archive, pos(third, 0), to, 9_999).unwrap();
+    assert_eq!(all, expected(pos(third, 0), to));
+}
+
+#[test]
+fn a_stream_that_does_not_reach_the_start_begins_anew_there() {
+    let folder = TemporaryFolder::new("archive-anew");
+    let mut archive = open(&folder);
+    archive.go_on_from(1).unwrap();
+    append(&mut archive, 1..=20, 10);
+    archive.sync().unwrap();
+    drop(archive);
+    // Silence at the end is kept, so that a snapshot of that block goes on from here.
+    let mut archive = open(&folder);
+    assert_eq!((archive.first(), archive.end()), (1, 21));
+    archive.append(21, &block(21, 10)).unwrap();
+    archive.sync().unwrap();
+    drop(archive);
+    let mut archive = open(&folder);
+    assert_eq!(archive.end(), 22, "block 21 tells nothing");
+    archive.go_on_from(22).unwrap();
+    assert_eq!(archive.first(), 1);
+    drop(archive);
+    let mut archive = open(&folder);
+    archive.go_on_from(900).unwrap();
+    assert_eq!((archive.first(), archive.end()), (900, 900));
+    assert!(archive.append(902, &block(902, 10)).is_err(), "no hole");
+    append(&mut archive, 900..=905, 10);
+    let from = pos(900, 0);
+    let to = pos(906, 0);
+    assert_eq!(told(&mut archive, from, to, 1).unwrap(), expected(from, to));
+    archive.sync().unwrap();
+    drop(archive);
+    let foreign = ArchiveConfig {
+        genesis_hash: [8; 32],
+        ..config(&folder)
+    };
+    let archive = Archive::open(foreign).unwrap();
+    assert_eq!((archive.first(), archive.end()), (0, 0), "another chain's");
+}
+
+#[test]
+fn the_budget_lets_the_oldest_go_and_a_cut_goes_back_over_segments() {
+    let folder = TemporaryFolder::new("archive-budget");
+    let mut archive = open(&folder);
+    archive.go_on_from(1).unwrap();
+    append(&mut archive, 1..=3_000, 1000);
+    let bytes: u64 = archive.segments.iter().map(Segment::bytes).sum();
+    assert!(
+        bytes <= ARCHIVE_BYTES_MIN + ARCHIVE_BYTES_MIN / 4,
+        "{bytes}"
+    );
+    let first = archive.first();
+    assert!(first > 1_000, "{first}");
+    assert_eq!(
+        archive.read((pos(1, 0), pos(9, 0)), 1).unwrap_err(),
+        Unavailable::Gone
+    );
+    archive.sync().unwrap();
+    drop(archive);
+    for back in [2_999, 2_600, first] {
+        let mut archive = open(&folder);
+        archive.go_on_from(back).unwrap();
+        assert_eq!((archive.first(), archive.end()), (first, back));
+        append(&mut archive, back..=3_000, 1000);
+        let (from, to) = (pos(archive.first(), 0), pos(3_001, 0));
+        assert_eq!(
+            told(&mut archive, from, to, 9_999).unwrap(),
+            expected(from, to)
+        );
+        archive.sync().unwrap();
+    }
+}

@@ -1,0 +1,45 @@
+//! The public stream at a start: where its older blocks are kept, and how it goes on from what
+//! recovery has executed. Owns nothing that outlives the start.
+
+use crate::archive::ArchiveConfig;
+use crate::config::{NodeConfig, NodeLimits};
+use crate::metrics::Metrics;
+use crate::replica::Parts;
+use crate::stages::archive::ArchiveLink;
+use crate::stages::public::PublicStage;
+use crate::state_machine::StateMachine;
+use crate::streams::PublicStream;
+use quorate_net::Waker;
+use std::sync::Arc;
+
+/// Folder of the older blocks of the public stream inside the data folder.
+const PUBLIC_FOLDER: &str = "public";
+
+/// Where older blocks of the public stream are kept, if they are.
+pub(super) fn archive_config(config: &NodeConfig) -> Option<ArchiveConfig> {
+    let bytes_max = config.limits.public_archive_bytes_max;
+    (bytes_max > 0).then(|| ArchiveConfig {
+        folder: config.data.join(PUBLIC_FOLDER),
+        genesis_hash: *config.genesis.hash(),
+        bytes_max,
+    })
+}
+
+/// The public stream as far as recovery has executed it, and the thread that keeps it from here on.
+pub(super) fn public_stage<S: StateMachine>(
+    parts: &mut Parts<S>,
+    limits: &NodeLimits,
+    metrics: &Arc<Metrics>,
+    waker: Waker,
+) -> std::io::Result<PublicStage> {
+    let archived = parts.executor.archived();
+    let executed = parts.executor.take_public();
+    let executed = executed.unwrap_or_else(|| PublicStream::new(limits.public_bytes_max, None));
+    let Some(archive) = executed.archive else {
+        archived.inspect(|archived| archived.fail());
+        return Ok(PublicStage::new(executed.ring, None));
+    };
+    let wake = move || waker.wake();
+    let link = ArchiveLink::start(archive, Arc::clone(metrics), wake)?;
+    Ok(PublicStage::new(executed.ring, Some(link)))
+}

@@ -1,0 +1,230 @@
+//! The archive of the public stream on a thread of its own: written behind the ring, read for those
+//! who are far behind.
+//!
+//! Owns the way between the ring and the disk. Never: anything that a vote, a result or a live
+//! reader waits for. When the disk is so slow that the ring passes what was not handed over, the
+//! archive begins anew there: a stream has no holes.
+
+use crate::archive::{Archive, ArchiveError, Archived, Chunk};
+use crate::metrics::Metrics;
+use crate::streams::{Block, PublicRing, StreamPosition, Unavailable};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use quorate_net::ClientId;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Blocks and questions on their way to the thread.
+const QUEUE_MAX: usize = 4_096;
+/// Bytes of blocks on their way: the ring may have forgotten them already.
+const QUEUE_BYTES_MAX: u64 = 32 * 1024 * 1024;
+/// Questions on their way to the disk and back.
+const FETCHES_MAX: usize = 16;
+/// Items taken before what came of them is written.
+const ITEMS_PER_STRETCH: usize = 1_024;
+/// How often it is looked whether something is to be made durable.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// For what something is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// A subscription that is behind the ring.
+    Subscription,
+    /// A question for a range.
+    Range,
+}
+
+/// What is to be read, and for whom.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fetch {
+    pub(crate) client: ClientId,
+    pub(crate) id: u64,
+    pub(crate) purpose: Purpose,
+    pub(crate) from: StreamPosition,
+    pub(crate) to: StreamPosition,
+    pub(crate) bytes_max: usize,
+}
+
+/// What was read.
+pub(crate) type Fetched = (Fetch, Result<Chunk, Unavailable>);
+
+#[derive(Debug)]
+enum ToArchive {
+    Block(u64, Arc<Block>),
+    /// The ring has passed what was not handed over: the next block has this height.
+    Begin(u64),
+    Fetch(Fetch),
+}
+
+/// The ring's end of the way to the thread. The thread ends with it.
+#[derive(Debug)]
+pub(crate) struct ArchiveLink {
+    sender: Option<Sender<ToArchive>>,
+    fetched: Receiver<Fetched>,
+    state: Arc<Archived>,
+    /// The next block to hand over.
+    next: u64,
+    /// Where the archive began anew last; it may not know it yet.
+    begun: u64,
+    fetches: usize,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl ArchiveLink {
+    /// Starts the thread, which calls `wake` when something has been read.
+    ///
+    /// # Errors
+    /// The system has no thread left.
+    pub(crate) fn start(
+        archive: Archive,
+        metrics: Arc<Metrics>,
+        wake: impl Fn() + Send + 'static,
+    ) -> std::io::Result<Self> {
+        let (sender, items) = bounded(QUEUE_MAX);
+        let (answer, fetched) = bounded(FETCHES_MAX);
+        let state = Arc::clone(archive.state());
+        state.first.store(archive.first(), Ordering::Release);
+        let next = archive.end();
+        let told = Arc::clone(&state);
+        let thread = std::thread::Builder::new().name("quorate-public".to_owned());
+        let thread = thread.spawn(move || {
+            let work = Work {
+                archive,
+                state: Arc::clone(&told),
+                answer,
+                wake: Box::new(wake),
+            };
+            if let Err(error) = work.run(&items) {
+                metrics.alarms.add(1);
+                tracing::error!(%error, "older public events are not kept any more in this run");
+                told.fail();
+            }
+        })?;
+        Ok(Self {
+            sender: Some(sender),
+            fetched,
+            state,
+            next,
+            begun: 0,
+            fetches: 0,
+            thread: Some(thread),
+        })
+    }
+
+    /// Height of the oldest block from which on there is no hole, here or in the ring.
+    pub(crate) fn oldest(&self) -> u64 {
+        self.state.first.load(Ordering::Acquire).max(self.begun)
+    }
+
+    fn send(&self, item: ToArchive) -> bool {
+        let sender = self.sender.as_ref();
+        sender.is_some_and(|sender| sender.try_send(item).is_ok())
+    }
+
+    /// Hands over what the ring has and the archive lacks, as far as there is room.
+    pub(crate) fn hand_over(&mut self, ring: &PublicRing) {
+        let first = ring.oldest().height;
+        if self.next < first {
+            if !self.send(ToArchive::Begin(first)) {
+                // Nothing there is continuous with the ring until it gets through.
+                self.begun = u64::MAX;
+                return;
+            }
+            (self.next, self.begun) = (first, first);
+        }
+        while let Some(block) = ring.block(self.next) {
+            if self.state.queued_bytes.load(Ordering::Relaxed) > QUEUE_BYTES_MAX {
+                return;
+            }
+            let bytes = block.bytes_len() as u64;
+            if !self.send(ToArchive::Block(self.next, Arc::clone(block))) {
+                return;
+            }
+            self.state.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
+            self.next += 1;
+        }
+    }
+
+    /// Asks for older events; false when there is no room for the question.
+    pub(crate) fn fetch(&mut self, fetch: Fetch) -> bool {
+        let is_sent = self.fetches < FETCHES_MAX && self.send(ToArchive::Fetch(fetch));
+        self.fetches += usize::from(is_sent);
+        is_sent
+    }
+
+    /// Something that was read.
+    pub(crate) fn take(&mut self) -> Option<Fetched> {
+        let fetched = self.fetched.try_recv().ok()?;
+        self.fetches -= 1;
+        Some(fetched)
+    }
+
+    /// Whether something was read.
+    pub(crate) fn has_fetched(&self) -> bool {
+        !self.fetched.is_empty()
+    }
+}
+
+impl Drop for ArchiveLink {
+    fn drop(&mut self) {
+        self.sender = None;
+        let ended = self.thread.take().map(JoinHandle::join);
+        if let Some(Err(_)) = ended {
+            tracing::error!("the thread that keeps older public events panicked");
+        }
+    }
+}
+
+/// The thread's side.
+struct Work {
+    archive: Archive,
+    state: Arc<Archived>,
+    answer: Sender<Fetched>,
+    wake: Box<dyn Fn() + Send>,
+}
+
+impl Work {
+    fn run(mut self, items: &Receiver<ToArchive>) -> Result<(), ArchiveError> {
+        loop {
+            match items.recv_timeout(LOOK) {
+                Ok(item) => {
+                    self.take(item)?;
+                    for item in items.try_iter().take(ITEMS_PER_STRETCH) {
+                        self.take(item)?;
+                    }
+                    self.archive.flush()?;
+                    let first = self.archive.first();
+                    self.state.first.store(first, Ordering::Release);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return self.archive.sync(),
+            }
+            let end = self.archive.end();
+            let wanted = self.state.wanted.load(Ordering::Acquire);
+            if self.state.synced.load(Ordering::Acquire) < wanted && wanted <= end {
+                self.archive.sync()?;
+                self.state.synced.store(end, Ordering::Release);
+            }
+        }
+    }
+
+    fn take(&mut self, item: ToArchive) -> Result<(), ArchiveError> {
+        match item {
+            ToArchive::Block(height, block) => {
+                let bytes = block.bytes_len() as u64;
+                self.state.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+                self.archive.append(height, &block)
+            }
+            ToArchive::Begin(height) => self.archive.begin(height),
+            ToArchive::Fetch(fetch) => {
+                let read = self.archive.read((fetch.from, fetch.to), fetch.bytes_max);
+                // There are never more than have room.
+                if self.answer.try_send((fetch, read)).is_ok() {
+                    (self.wake)();
+                }
+                Ok(())
+            }
+        }
+    }
+}

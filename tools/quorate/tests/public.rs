@@ -1,0 +1,234 @@
+//! The public stream of real processes: readers of every validator, while one is killed and comes
+//! back and another one loses its disk and begins with a snapshot of its peers.
+
+#![expect(clippy::unwrap_used, reason = "a test may unwrap, also in its helpers")]
+
+mod common;
+
+use common::{Folder, init, launches, run, run_json, text, wait_until};
+use quorate::client::{
+    Client, ClientError, ClientOptions, PublicClient, PublicItem, PublicOptions,
+};
+use quorate::genesis::Genesis;
+use quorate::keys::KeyPair;
+use quorate::state_machine::Lane;
+use quorate::streams::StreamPosition;
+use quorate_bench::cluster::Cluster;
+use quorate_consensus::types::ValidatorIndex;
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The one that is killed, and the one whose disk is lost.
+const KILLED: usize = 2;
+const LOST: usize = 3;
+/// Longest that one answer may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn validator(dir: &Path, index: usize) -> PathBuf {
+    dir.join(format!("validator-{index:02}"))
+}
+
+/// A testnet whose validators keep 64 KiB of the public stream in memory, take a snapshot every 64
+/// heights, and keep 16 MiB of log.
+fn init_small(dir: &Path) {
+    init(dir, 4, &["--durability", "async", "--workload", "venue"]);
+    for index in 0..4 {
+        let config = validator(dir, index).join("quorate.toml");
+        let mut written = fs::read_to_string(&config).unwrap();
+        for (line, other) in [
+            ("# public_bytes_max = 67108864", "public_bytes_max = 65536"),
+            ("# every_heights = 65536", "every_heights = 64"),
+            ("# segment_bytes = 67108864", "segment_bytes = 4194304"),
+            ("# bytes_max = 0", "bytes_max = 16777216"),
+            // Windows of a turn end soon, so that what stands below them may go.
+            ("# turn_us = 30000000", "turn_us = 500000"),
+        ] {
+            assert!(written.contains(line), "{line}");
+            written = written.replace(line, other);
+        }
+        fs::write(&config, written).unwrap();
+    }
+}
+
+/// One second of orders; whether all came to one root.
+fn load(dir: &Path) -> bool {
+    let load = ["load", "--dir", text(dir), "--rate", "500"];
+    let load = [&load[..], &["--seconds", "1"]].concat();
+    run(&load).status.code() == Some(0)
+}
+
+fn status(dir: &Path, index: usize) -> Value {
+    let output = run(&["status", "--dir", text(dir), "--json"]);
+    let all: Value = serde_json::from_slice(&output.stdout).unwrap();
+    all["validators"][index].clone()
+}
+
+/// A reader of one validator alone.
+fn reader(genesis: &Genesis, index: usize, from: StreamPosition) -> PublicClient {
+    let options = PublicOptions {
+        first: ValidatorIndex::new(u16::try_from(index).unwrap()),
+        only_first: true,
+        from,
+    };
+    let key = Arc::new(KeyPair::from_seed(&[90 + index as u8; 32]));
+    PublicClient::new(genesis, key, options).unwrap()
+}
+
+/// The whole stream between two positions, from one validator.
+fn told(
+    genesis: &Genesis,
+    index: usize,
+    from: StreamPosition,
+    to: StreamPosition,
+) -> Vec<PublicItem> {
+    let mut reader = reader(genesis, index, StreamPosition::LIVE);
+    let (items, end) = reader.range((from, to), PATIENCE).unwrap();
+    assert_eq!(end, to, "validator {index}");
+    items
+}
+
+fn take(reader: &mut PublicClient, count: usize) -> Vec<PublicItem> {
+    (0..count).map(|_| reader.next(PATIENCE).unwrap()).collect()
+}
+
+/// The stream up to here has all of what is final at every validator.
+fn end(dir: &Path, validators: std::ops::Range<usize>) -> StreamPosition {
+    let heights = validators.map(|index| status(dir, index)["height"].as_u64().unwrap());
+    StreamPosition::before(heights.min().unwrap())
+}
+
+/// Long commands that the venue refuses, until the log of nobody here begins with genesis.
+fn fill_logs(dir: &Path, genesis: &Genesis) {
+    let key = Arc::new(KeyPair::from_seed(&[77; 32]));
+    let mut client = Client::connect(genesis, key, ClientOptions::default(), PATIENCE).unwrap();
+    let body = vec![0xee; 60_000];
+    wait_until("the logs of the others do not begin with genesis", || {
+        for _ in 0..50 {
+            client
+                .submit_and_wait(Lane::Order, &body, PATIENCE)
+                .unwrap();
+        }
+        (0..LOST).all(|index| {
+            let first = "data/log/segment-0000000000";
+            !validator(dir, index).join(first).exists()
+        })
+    });
+}
+
+fn lose_disk(dir: &Path, cluster: &mut Cluster) {
+    cluster.kill(LOST).unwrap();
+    fs::remove_dir_all(validator(dir, LOST).join("data")).unwrap();
+    fill_logs(dir, &Genesis::load(&dir.join("genesis.json")).unwrap());
+    let config = validator(dir, LOST).join("quorate.toml");
+    run_json(&["recover", "disk", "--config", text(&config)], 0);
+    cluster.start(LOST).unwrap();
+    wait_until("it joins, and votes", || {
+        load(dir);
+        status(dir, LOST)["voting"] == true
+    });
+}
+
+/// Killed under load, with snapshots to start from, and back.
+fn kill_under_load(dir: &Path, cluster: &mut Cluster) {
+    let snapshots = validator(dir, KILLED).join("data/snapshots");
+    wait_until("it has snapshots", || {
+        load(dir) && fs::read_dir(&snapshots).is_ok_and(|found| found.count() > 3)
+    });
+    let load_long = [
+        "load",
+        "--dir",
+        text(dir),
+        "--rate",
+        "500",
+        "--seconds",
+        "3",
+    ];
+    let mut under = common::quorate().args(load_long).spawn().unwrap();
+    let height = || status(dir, 0)["height"].as_u64();
+    let before = height();
+    wait_until("it is under load", || height() > before);
+    cluster.kill(KILLED).unwrap();
+    under.wait().unwrap();
+    cluster.start(KILLED).unwrap();
+    wait_until("it is back", || load(dir));
+}
+
+/// Where its validator lost its disk a reader is told where the stream begins now, after what had
+/// reached it before: all that it is told, and that position.
+fn read_until_gone(
+    reader: &mut PublicClient,
+    mut told: Vec<PublicItem>,
+) -> (Vec<PublicItem>, StreamPosition) {
+    let gone = loop {
+        match reader.next(PATIENCE) {
+            Ok(item) => told.push(item),
+            Err(error) => break error,
+        }
+    };
+    let ClientError::Gone { position, oldest } = gone else {
+        panic!("{gone:?}");
+    };
+    assert_eq!(position, reader.position());
+    assert!(oldest > position, "{oldest}");
+    let place = (oldest.height % 64, oldest.index);
+    assert_eq!(place, (1, 0), "above a snapshot");
+    (told, oldest)
+}
+
+#[test]
+fn readers_of_all_validators_are_told_the_same_bytes_over_a_kill_and_a_start_from_a_snapshot() {
+    let folder = Folder::new("public");
+    let dir = folder.join("net");
+    init_small(&dir);
+    let mut cluster = Cluster::new(launches(&dir), Arc::new(|_, _| ()));
+    cluster.start_all().unwrap();
+    let genesis = Genesis::load(&dir.join("genesis.json")).unwrap();
+    wait_until("the load is on", || load(&dir));
+    let begin = StreamPosition::BEGIN;
+    let mut readers: Vec<_> = (0..4).map(|index| reader(&genesis, index, begin)).collect();
+    let mut first: Vec<_> = readers.iter_mut().map(|one| take(one, 50)).collect();
+    assert!(first.iter().all(|told| *told == first[0]));
+
+    kill_under_load(&dir, &mut cluster);
+    // One that has nothing, while its peers have no history that reaches back far enough.
+    lose_disk(&dir, &mut cluster);
+    wait_until("equal roots at all", || load(&dir));
+
+    // All of it, from the beginning, at those that were there; the same bytes in the same places.
+    let to = end(&dir, 0..4);
+    let whole = told(&genesis, 0, begin, to);
+    assert!(whole.len() > 500, "{}", whole.len());
+    assert!(whole.is_sorted_by(|one, next| one.position < next.position));
+    for index in 1..LOST {
+        assert!(
+            told(&genesis, index, begin, to) == whole,
+            "validator {index}"
+        );
+    }
+    // Their readers go on where they were, the one of the killed validator too.
+    for index in 0..LOST {
+        first[index].extend(take(&mut readers[index], whole.len() - 50));
+        assert!(first[index] == whole, "the reader of validator {index}");
+    }
+    // Where the disk was lost a reader gets what lies before from another one, and goes on there.
+    let (mut joined, oldest) = read_until_gone(&mut readers[LOST], first.swap_remove(LOST));
+    assert!(oldest < to, "{oldest}");
+    joined.extend(told(&genesis, 0, readers[LOST].position(), oldest));
+    let rest = &whole[joined.len()..];
+    assert!(!rest.is_empty());
+    joined.extend(take(&mut reader(&genesis, LOST, oldest), rest.len()));
+    assert!(joined == whole, "joined over two validators");
+
+    // Killed too, it still begins where it did, and tells the same.
+    cluster.kill(LOST).unwrap();
+    cluster.start(LOST).unwrap();
+    wait_until("it is back", || load(&dir));
+    assert_eq!(status(&dir, LOST)["public_oldest"], oldest.height);
+    assert!(told(&genesis, LOST, oldest, to) == rest);
+    for ended in cluster.stop_all(Duration::from_secs(20)).unwrap() {
+        assert_eq!(ended.status.code(), Some(0), "validator {}", ended.index);
+    }
+}

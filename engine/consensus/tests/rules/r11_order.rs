@@ -196,3 +196,34 @@ fn r11_the_lease_runs_ahead_by_a_turn_on_entering() {
     bench.lapse(20);
     assert_eq!(bench.leases_asked().len(), 2, "once a window");
 }
+
+/// The lease is extended in the background: up to its end everything may be said.
+#[test]
+fn r11_the_last_leased_window_is_one_to_act_in() {
+    let set = six(64);
+    let block = Block::first(&set, 1);
+    let mut setup = Setup::new(&set, 5);
+    setup.restored.lease.lease = Some(w(0));
+    setup.answers.lease = false;
+    let mut bench = setup.run();
+    bench.propose(&block);
+    assert_eq!(bench.own_record(0).tip, Some(block.at()));
+}
+
+/// In `async` durability a block goes with the own vote for it.
+#[test]
+fn r11_no_block_leaves_before_the_vote_for_the_last_of_them() {
+    let set = six(64);
+    let mut bench = Setup::new(&set, 0).run();
+    bench.answers.journal = false;
+    for salt in [1, 2] {
+        bench.input(Input::Payload(payload_numbered(salt)));
+    }
+    bench.finish_oldest();
+    assert!(bench.proposals_sent().is_empty(), "the second one waits");
+    bench.finish_oldest();
+    let sent = bench.proposals_sent();
+    assert_eq!(sent.len(), 2);
+    let voted = sent[1].record.as_ref().and_then(|record| record.tip);
+    assert_eq!(voted, Some((sent[1].header.index, sent[1].header.id())));
+}

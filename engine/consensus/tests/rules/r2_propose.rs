@@ -2,12 +2,13 @@
 
 use crate::bench::{Bench, Setup};
 use crate::fixtures::{
-    Block, certificate, certified, chain, i, payload_numbered, set_of, six, skip_of, stop, stop_at,
-    tip, w,
+    Block, certificate, certified, chain, i, payload_numbered, set_of, sign_header, six, skip_of,
+    stop, stop_at, tip, w,
 };
 use quorate_consensus::certificate::Target;
 use quorate_consensus::input::Input;
 use quorate_consensus::machine::{Disposition, Durability, Ignored};
+use quorate_consensus::message::Message;
 use quorate_consensus::types::Index;
 use quorate_consensus::verify::{Fact, judge};
 use std::collections::BTreeSet;
@@ -223,5 +224,38 @@ fn r2_the_leader_builds_on_the_highest_parent_whose_bodies_it_has() {
         bench.certificates(3, evidence);
         let room = bench.consensus.proposal_room().unwrap();
         assert_eq!(room.height, blocks[held - 1].header.height.next());
+    }
+}
+
+#[test]
+fn r2_a_window_whose_blocks_are_all_made_has_no_room() {
+    let set = six(1);
+    let mut bench = Bench::new(&set, 0);
+    assert_eq!(propose_all(&mut bench, 1, 1), 1);
+    let header = bench.proposals_sent()[0].header;
+    let block = Block {
+        id: header.id(),
+        header,
+        payload: payload_numbered(1),
+    };
+    // With the own vote stake Q, below FAST: notarized, and still the current window.
+    bench.votes(&[1, 2, 3], 0, &tip(&block));
+    assert_eq!(bench.consensus.proposal_room(), None);
+}
+
+#[test]
+fn r2_the_signature_of_a_header_goes_out_with_that_header() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 0);
+    propose_all(&mut bench, 1, 3);
+    bench.lapse(100);
+    let sent = bench.sent().filter_map(|(_, message)| match message {
+        Message::HeaderSignature { header, signature } => Some((header, signature)),
+        _ => None,
+    });
+    let sent: Vec<_> = sent.collect();
+    assert!(!sent.is_empty());
+    for (header, signature) in sent {
+        assert_eq!(*signature, sign_header(&set, header), "{:?}", header.index);
     }
 }

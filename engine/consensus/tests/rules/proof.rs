@@ -9,7 +9,7 @@ use quorate_consensus::certificate::Certificate;
 use quorate_consensus::effect::{Alarm, Effect};
 use quorate_consensus::evidence::Evidence;
 use quorate_consensus::machine::{Disposition, Ignored};
-use quorate_consensus::message::{Get, Message};
+use quorate_consensus::message::{Get, Message, Propose, Status};
 use quorate_consensus::record::Record;
 use quorate_consensus::types::{Epoch, Height};
 use quorate_consensus::verify::{Fact, judge};
@@ -56,6 +56,38 @@ fn signatures_a_peer_with_a_bad_one_counts_only_after_verification() {
     );
     bench.vote_signed(3, 0, tip(&blocks[1]));
     assert_eq!(bench.finalized().len(), 2);
+}
+
+/// A record comes with a Status and with a block as well, without a signature.
+#[test]
+fn signatures_a_peer_with_a_bad_one_is_not_counted_by_another_way() {
+    for by_status in [true, false] {
+        let set = six(64);
+        let mut bench = Setup::new(&set, 5).patient().run();
+        let blocks = chain(&set, 2, 1);
+        bench.propose(&blocks[0]);
+        bench.vote_with(0, 0, tip(&blocks[0]), Some(BAD));
+        let record = tip(&blocks[1]);
+        if by_status {
+            bench.propose(&blocks[1]);
+            let status = Status {
+                record,
+                ..bench.status_of(0)
+            };
+            bench.status(0, status);
+        } else {
+            let propose = Propose {
+                header: blocks[1].header,
+                payload: blocks[1].payload.clone(),
+                justification: Vec::new(),
+                record: Some(record),
+            };
+            bench.message(0, Message::Propose(propose));
+        }
+        bench.votes(&[1, 2, 3], 0, &tip(&blocks[1]));
+        let found = bench.finalized();
+        assert_eq!(found, [blocks[0].point()], "{by_status}: 4 of FAST = 5");
+    }
 }
 
 #[test]
@@ -197,6 +229,52 @@ fn evidence_e1_two_signed_headers_of_one_position() {
     };
     assert_ne!(pair[0].header, pair[1].header);
     assert!(bench.own_record(0).stop, "the leader's window is given up");
+}
+
+#[test]
+fn evidence_e1_accuses_nobody_of_two_headers_of_two_positions() {
+    let set = six(64);
+    let mut bench = Setup::new(&set, 5).patient().run();
+    for block in chain(&set, 3, 1) {
+        bench.propose(&block);
+        let header = block.header;
+        let signature = sign_header(&set, &header);
+        bench.message(0, Message::HeaderSignature { header, signature });
+    }
+    assert!(bench.evidence().is_empty() && bench.alarms().is_empty());
+    assert!(!bench.own_record(0).stop);
+}
+
+#[test]
+fn signatures_of_headers_that_cannot_be_of_this_chain_are_not_checked() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let first = Block::first(&set, 1);
+    let changed = [
+        first.with(|header| header.flags = 1),
+        first.with(|header| header.index = i(64)),
+        first.with(|header| header.chain_id = [0; 32]),
+    ];
+    for Block { header, .. } in changed {
+        let signature = sign_header(&set, &header);
+        let taken = bench.message(0, Message::HeaderSignature { header, signature });
+        assert_eq!(taken, Disposition::Ignored(Ignored::OutOfRange));
+    }
+}
+
+#[test]
+fn signatures_that_are_held_are_not_checked_again() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let block = Block::first(&set, 1);
+    bench.propose(&block);
+    let first = bench.vote_signed(1, 0, tip(&block));
+    assert_eq!(first, Disposition::Applied);
+    bench.forget();
+    let again = bench.vote_signed(1, 0, tip(&block));
+    assert_eq!(again, Disposition::Ignored(Ignored::Stale));
+    let checks = |effect: &Effect| matches!(effect, Effect::Verify { .. });
+    assert!(!bench.seen.iter().any(checks));
 }
 
 #[test]
@@ -409,7 +487,7 @@ fn r10_certificates_that_say_nothing_new_are_not_checked() {
     }
     let foreign = Certificate {
         epoch: Epoch::new(1),
-        ..skip_of(&set, 2, &voters)
+        ..final_of(&set, &next, &voters)
     };
     for stale in [foreign, final_of(&set, &block, &voters)] {
         let before = checked(&bench);

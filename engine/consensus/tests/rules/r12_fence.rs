@@ -188,6 +188,7 @@ fn r12_what_the_log_holds_of_the_last_leased_window_is_no_news() {
     let block = Block::first(&set, 1);
     let mut setup = Setup::new(&set, 5).with_log(tip(&block), &[&block]);
     setup.restored.lease.lease = Some(w(0));
+    setup.answers.lease = false;
     let mut bench = setup.start();
     bench.answer_fence(0, Some(held(&set, 0, tip(&block), true)));
     assert!(bench.alarms().is_empty() && !is_silenced(&mut bench));

@@ -283,6 +283,7 @@ fn r13_what_proves_a_window_to_one_that_knows_nothing() {
     assert!(proves(0, &[]) && !proves(0, from_ref(&skip)), "the first");
     assert!(!proves(1, &[]) && proves(1, from_ref(&skip)));
     assert!(!proves(1, &[weak]) && !proves(2, from_ref(&skip)));
+    assert!(!proves(2, from_ref(&last)), "of the window before alone");
     assert!(proves(1, &[last]) && !proves(1, from_ref(&first)));
     assert!(!proves(1, from_ref(&skip_above)));
     assert!(proves(1, &[first.clone(), skip_above]));

@@ -175,6 +175,10 @@ fn two_instances_on_one_machine_that_differ_are_told() {
     assert_eq!(alarms(&bench), []);
     bench.input(Input::State(snapshot(6)));
     assert_eq!(alarms(&bench).len(), 1);
+    let mut bench = Bench::new(&six(4), 0);
+    bench.input(Input::State(state(64, 5)));
+    bench.input(Input::State(snapshot(6)));
+    assert_eq!(alarms(&bench).len(), 1, "at once");
 }
 
 #[test]
@@ -260,6 +264,19 @@ fn a_liar_and_a_faulty_build_silence_nobody_who_is_not_alone() {
     say(&mut bench, 1, &state(128, 6));
     bench.input(Input::State(state(192, 5)));
     assert!(divergences(&bench).is_empty());
+}
+
+/// All who may be faulty together are less than AMP, however much more than one validator they are.
+#[test]
+fn a_liar_that_outweighs_who_is_alone_decides_nothing() {
+    let set = set_of(&[3, 1, 3, 3, 3, 3], 3, 3, 4, 1);
+    let mut bench = Bench::new(&set, 1);
+    bench.input(Input::State(state(64, 5)));
+    say(&mut bench, 0, &state(64, 6));
+    bench.input(Input::State(state(128, 5)));
+    assert!(divergences(&bench).is_empty(), "3 of AMP = 4");
+    say(&mut bench, 2, &state(64, 6));
+    assert_eq!(divergences(&bench).len(), 1);
 }
 
 #[test]

@@ -265,3 +265,22 @@ fn r2_the_last_header_is_signed_after_t_sig_and_its_signature_goes_out_with_it()
     assert_eq!(header.index, i(2));
     assert_eq!(signature, sign_header(&set, &header));
 }
+
+/// Each half of the evidence is of no use without the other.
+#[test]
+fn r2_after_a_failed_window_the_skip_has_to_be_signed_as_well_as_the_parent() {
+    let set = six(2);
+    let mut bench = Setup::new(&set, 1).patient().run();
+    let block = Block::first(&set, 1);
+    bench.propose(&block);
+    bench.votes_signed(&[0, 2, 3], 0, &tip(&block));
+    bench.lapse(100);
+    bench.votes(&[0, 2, 3], 0, &stop_at(&block));
+    bench.vote(4, 0, stop());
+    assert_eq!(bench.consensus.window(), w(1));
+    assert_eq!(bench.consensus.proposal_room(), None);
+    bench.votes_signed(&[0, 2, 3], 0, &stop_at(&block));
+    bench.vote_signed(4, 0, stop());
+    let room = bench.consensus.proposal_room().expect("all is signed");
+    assert_eq!((room.window, room.parent_id), (w(1), block.id));
+}

@@ -306,6 +306,14 @@ mod tests {
             Some(Gap::History(BlockRef { height, id }))
         };
         assert_eq!(delivery.gap(), stage(most, id(5)));
+        // From the stage the history goes on downward.
+        let first = header(1, id(0));
+        let second = header(2, first.id());
+        let mut delivery = top(3 * most);
+        delivery.set_stage(point(2, second.id()));
+        assert!(delivery.push_history(&[second]));
+        assert_eq!(delivery.gap(), stage(1, first.id()));
+        assert!(!delivery.push_history(&[second]), "it is held");
         // A stage that is reached is none any more.
         let mut delivery = top(3 * most);
         let first = header(1, id(0));

@@ -201,7 +201,7 @@ fn r12_an_answer_brings_the_signature_of_the_record_that_it_names_or_none() {
     let block = Block::first(&set, 1);
     let mut bench = Setup::new(&set, 5).run();
     bench.propose(&block);
-    let mut answered = |bench: &mut Bench| {
+    let answered = |bench: &mut Bench| {
         bench.forget();
         bench.message(1, Message::FenceAsk { incarnation: 7 });
         let held = bench.sent().find_map(|(_, message)| match message {

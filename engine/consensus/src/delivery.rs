@@ -206,3 +206,121 @@ impl Delivery {
         self.waiting.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::header::HEADER_VERSION;
+    use crate::types::{Epoch, Index, Window};
+
+    fn id(mark: u8) -> BlockId {
+        BlockId::new([mark; 32])
+    }
+
+    fn header(height: u64, parent_id: BlockId) -> Header {
+        Header {
+            version: HEADER_VERSION,
+            flags: 0,
+            chain_id: [0; 32],
+            epoch: Epoch::ZERO,
+            set_hash: [0; 32],
+            window: Window::ZERO,
+            index: Index::ZERO,
+            height: Height::new(height),
+            time_ns: height,
+            parent_id,
+            payload_hash: [0; 32],
+            payload_bytes: 0,
+        }
+    }
+
+    fn point(height: u64, id: BlockId) -> Point {
+        header(height, id).point(id)
+    }
+
+    fn fresh() -> Delivery {
+        Delivery::new(point(0, id(0)))
+    }
+
+    const FAST: FinalPath = FinalPath::Fast;
+
+    #[test]
+    fn a_block_is_delivered_on_its_parent_alone_and_with_its_body() {
+        let mut delivery = fresh();
+        delivery.push(id(9), header(1, id(8)), FAST, true);
+        assert!(delivery.pop().is_none(), "another parent");
+        let mut delivery = fresh();
+        delivery.push(id(2), header(2, id(0)), FAST, true);
+        assert!(delivery.pop().is_none(), "over a gap");
+        let mut delivery = fresh();
+        delivery.push(id(1), header(1, id(0)), FAST, false);
+        assert!(delivery.pop().is_none(), "without its body");
+        assert!(!delivery.wants_body(Height::new(1), id(2)));
+        assert!(delivery.wants_body(Height::new(1), id(1)));
+        delivery.note_body(Height::new(1), id(1));
+        assert!(!delivery.wants_body(Height::new(1), id(1)), "it is here");
+        assert!(delivery.pop().is_some() && delivery.is_idle());
+        // What was delivered does not come again.
+        delivery.push(id(1), header(1, id(0)), FAST, true);
+        assert!(delivery.is_idle());
+    }
+
+    #[test]
+    fn history_is_taken_as_far_as_each_header_is_named_by_the_one_above() {
+        let mut delivery = fresh();
+        let below = header(1, id(0));
+        let middle = header(2, below.id());
+        delivery.push(id(3), header(3, middle.id()), FAST, true);
+        let wanted = |height, id| Some(Gap::History(BlockRef { height, id }));
+        assert_eq!(delivery.gap(), wanted(Height::new(2), middle.id()));
+        let other = header(2, id(7));
+        assert!(!delivery.push_history(&[other]));
+        assert!(delivery.push_history(&[middle, other, below]));
+        assert_eq!(delivery.gap(), wanted(Height::new(1), below.id()));
+        assert!(delivery.push_history(&[below]));
+        assert_eq!(delivery.gap(), None);
+        let wanted = delivery.bodies_wanted(9);
+        assert_eq!(wanted.len(), 2);
+    }
+
+    #[test]
+    fn a_gap_that_is_too_wide_to_hold_is_cut_by_a_proof_that_is_near_enough() {
+        let most = limits::BACKFILL_HEADERS_MAX as u64;
+        let top = |height| {
+            let mut delivery = fresh();
+            delivery.push(id(9), header(height, id(8)), FAST, true);
+            delivery
+        };
+        let is_history = |delivery: &Delivery| matches!(delivery.gap(), Some(Gap::History(_)));
+        assert!(is_history(&top(most + 1)));
+        let mut delivery = top(most + 2);
+        let far = Some(Gap::Proof(Height::new(most / 2)));
+        assert_eq!(delivery.gap(), far);
+        delivery.set_stage(point(most + 1, id(5)));
+        assert_eq!(delivery.gap(), far, "out of reach");
+        delivery.set_stage(point(0, id(5)));
+        assert_eq!(delivery.gap(), far, "delivered");
+        delivery.set_stage(point(most, id(5)));
+        let stage = |height, id| {
+            let height = Height::new(height);
+            Some(Gap::History(BlockRef { height, id }))
+        };
+        assert_eq!(delivery.gap(), stage(most, id(5)));
+        // From the stage the history goes on downward.
+        let first = header(1, id(0));
+        let second = header(2, first.id());
+        let mut delivery = top(3 * most);
+        delivery.set_stage(point(2, second.id()));
+        assert!(delivery.push_history(&[second]));
+        assert_eq!(delivery.gap(), stage(1, first.id()));
+        assert!(!delivery.push_history(&[second]), "it is held");
+        // A stage that is reached is none any more.
+        let mut delivery = top(3 * most);
+        let first = header(1, id(0));
+        delivery.set_stage(point(1, first.id()));
+        assert!(delivery.push_history(&[first]));
+        delivery.note_body(Height::new(1), first.id());
+        assert!(delivery.pop().is_some());
+        assert!(matches!(delivery.gap(), Some(Gap::Proof(_))));
+    }
+}

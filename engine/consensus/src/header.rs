@@ -56,3 +56,47 @@ impl Header {
             && self.time_ns > parent.time_ns
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_follows_its_parent_in_each_respect() {
+        let parent = Header {
+            version: HEADER_VERSION,
+            flags: 0,
+            chain_id: [0; 32],
+            epoch: Epoch::ZERO,
+            set_hash: [0; 32],
+            window: Window::new(3),
+            index: Index::new(4),
+            height: Height::new(5),
+            time_ns: 6,
+            parent_id: BlockId::new([1; 32]),
+            payload_hash: [0; 32],
+            payload_bytes: 0,
+        };
+        let good = Header {
+            index: Index::new(5),
+            height: Height::new(6),
+            time_ns: 7,
+            parent_id: parent.id(),
+            ..parent
+        };
+        let follows = |header: &Header| header.follows_in_window(&parent, parent.id());
+        assert!(follows(&good));
+        let changes: [fn(&mut Header); 5] = [
+            |header| header.parent_id = BlockId::new([2; 32]),
+            |header| header.window = Window::new(4),
+            |header| header.index = Index::new(6),
+            |header| header.height = Height::new(7),
+            |header| header.time_ns = 6,
+        ];
+        for (place, change) in changes.into_iter().enumerate() {
+            let mut header = good;
+            change(&mut header);
+            assert!(!follows(&header), "{place}");
+        }
+    }
+}

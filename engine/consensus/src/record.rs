@@ -119,3 +119,24 @@ pub struct OwnRecord {
     /// What is said about it.
     pub record: Record,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_also_grows_only_to_itself_or_to_something_higher() {
+        let at = |index, mark| (Index::new(index), BlockId::new([mark; 32]));
+        let with = |also: &[(Index, BlockId)]| Record {
+            also: also.to_vec(),
+            ..Record::default()
+        };
+        let held = with(&[at(1, 1)]);
+        assert!(held.also_may_grow_to(&held));
+        assert!(held.also_may_grow_to(&with(&[at(2, 9)])));
+        assert!(!held.also_may_grow_to(&with(&[at(1, 2)])), "another one");
+        assert!(!held.also_may_grow_to(&with(&[at(0, 1)])), "a lower one");
+        let both = with(&[at(1, 1), at(1, 2)]);
+        assert!(!both.also_may_grow_to(&held), "one is gone");
+    }
+}

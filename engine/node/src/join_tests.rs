@@ -368,6 +368,28 @@ fn a_restart_goes_on_with_the_chunks_it_has_and_looks_at_each_again() {
 }
 
 #[test]
+fn a_restart_believes_what_it_has_stored_only_by_its_certificate() {
+    for is_damaged in [false, true] {
+        let mut world = World::new([Manner::Honest, Manner::Silent, Manner::Silent], 64);
+        world.step_until(3);
+        world.joiner = None;
+        let path = world.folder().path().join("joining.certificate");
+        let bytes = if is_damaged {
+            vec![7; 40]
+        } else {
+            // Of the same state, by fewer than are needed.
+            let statement = statement_of(&world.peers[0].folder.manifest(64).unwrap());
+            certificate_bytes(&world.certify(&statement, &[0]))
+        };
+        std::fs::write(&path, bytes).unwrap();
+        world.join(1);
+        assert_eq!(world.progress(), JoinProgress::default());
+        assert_eq!(world.stored_bytes(), 0, "what nobody vouches for is kept");
+        assert_eq!(world.run(1), 64);
+    }
+}
+
+#[test]
 fn what_was_fetched_of_a_snapshot_that_is_overtaken_goes() {
     let mut world = World::new([Manner::Honest, Manner::Silent, Manner::Silent], 64);
     world.step_until(3);

@@ -25,9 +25,9 @@ tasks:
           damaged inputs to every decoder; more options in tools/decoders/src/main.rs
   loom    every interleaving of what threads share, by model
   rules   write the table of docs/protocol.md that says where each rule stands
-  mutants [PART] [--json]
+  mutants [PART..] [--json]
           break the rules one at a time, by the patch files in engine/sim/mutants whose name
-          contains PART (or by the one patch file of that path), and say which test noticed
+          contains a PART (or by the patch file of that path), and say which test noticed
 ";
 
 fn main() -> ExitCode {
@@ -37,11 +37,10 @@ fn main() -> ExitCode {
         ["tidy"] => tidy::run(&repository_root()),
         ["bless"] => bless::run(&repository_root()),
         ["rules"] => tidy::write_rules(&repository_root()),
-        ["mutants"] => mutants::run(&repository_root(), "", false),
-        ["mutants", "--json"] => mutants::run(&repository_root(), "", true),
-        ["mutants", part] => mutants::run(&repository_root(), part, false),
-        ["mutants", part, "--json"] | ["mutants", "--json", part] => {
-            mutants::run(&repository_root(), part, true)
+        ["mutants", options @ ..] => {
+            let json = |option: &&str| *option == "--json";
+            let parts: Vec<&str> = options.iter().copied().filter(|o| !json(o)).collect();
+            mutants::run(&repository_root(), &parts, options.iter().any(json))
         }
         ["decoders", options @ ..] => decoders::run(&repository_root(), options),
         ["loom"] => loom::run(&repository_root()),

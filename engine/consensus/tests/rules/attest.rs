@@ -175,6 +175,10 @@ fn two_instances_on_one_machine_that_differ_are_told() {
     assert_eq!(alarms(&bench), []);
     bench.input(Input::State(snapshot(6)));
     assert_eq!(alarms(&bench).len(), 1);
+    let mut bench = Bench::new(&six(4), 0);
+    bench.input(Input::State(state(64, 5)));
+    bench.input(Input::State(snapshot(6)));
+    assert_eq!(alarms(&bench).len(), 1, "at once");
 }
 
 #[test]
@@ -198,8 +202,10 @@ fn a_validator_that_floods_heights_displaces_nobody_s_word_but_its_own() {
     for count in 1..=2 * limits::ATTESTED_ROOTS_MAX as u64 {
         say(&mut bench, 1, &state(64_000_000 + 64 * count, 5));
     }
-    let low = say(&mut bench, 1, &state(64, 5));
-    assert_eq!(low, Disposition::Ignored(Ignored::OutOfRange));
+    for height in [64, 64_000_064] {
+        let low = say(&mut bench, 1, &state(height, 5));
+        assert_eq!(low, Disposition::Ignored(Ignored::OutOfRange), "{height}");
+    }
     say(&mut bench, 3, &state(64, 5));
     assert_eq!(proven(&bench).len(), 1);
     let again = say(&mut bench, 3, &state(64, 6));
@@ -210,31 +216,33 @@ fn a_validator_that_floods_heights_displaces_nobody_s_word_but_its_own() {
 fn a_state_that_more_weight_than_could_still_stand_by_the_own_one_denies_has_diverged_once() {
     let set = six(4);
     let mut bench = Bench::new(&set, 0);
-    bench.input(Input::State(state(64, 5)));
-    for from in 1..=5 {
-        say(&mut bench, from, &state(64, 5));
+    for height in [64, 128] {
+        bench.input(Input::State(state(height, 5)));
+        for from in 1..=5 {
+            say(&mut bench, from, &state(height, 5));
+        }
     }
-    bench.input(Input::State(state(128, 5)));
+    bench.input(Input::State(state(192, 5)));
     for from in 1..=3 {
         // Up to here those who are silent may still stand by the own state.
         assert!(divergences(&bench).is_empty());
-        say(&mut bench, from, &state(128, 6));
+        say(&mut bench, from, &state(192, 6));
     }
     // Three for it, one against and two silent: the alarm is there, the decision is not.
     assert!(divergences(&bench).is_empty());
     assert_eq!(alarms(&bench).len(), 1);
-    say(&mut bench, 4, &state(128, 6));
+    say(&mut bench, 4, &state(192, 6));
     let found = divergences(&bench)[0].clone();
-    assert_eq!(found.common, Some(state(64, 5)));
-    assert_eq!(found.own, state(128, 5));
+    assert_eq!(found.common, Some(state(128, 5)), "the newest");
+    assert_eq!(found.own, state(192, 5));
     assert!(differences(&found.own, &found.proven.statement).eq([1]));
-    assert_eq!(found.proven.statement, state(128, 6));
+    assert_eq!(found.proven.statement, state(192, 6));
     assert_eq!(judge_state(&set, &found.proven), Ok(()));
     let checked = verdict(&set, v(5), v(0), Claim::StateCertificate(found.proven));
     assert!(matches!(checked, Some(Input::Verified { .. })));
-    bench.input(Input::State(state(192, 5)));
+    bench.input(Input::State(state(256, 5)));
     for from in 1..=5 {
-        say(&mut bench, from, &state(192, 6));
+        say(&mut bench, from, &state(256, 6));
     }
     assert_eq!(divergences(&bench).len(), 1);
 }
@@ -256,6 +264,19 @@ fn a_liar_and_a_faulty_build_silence_nobody_who_is_not_alone() {
     say(&mut bench, 1, &state(128, 6));
     bench.input(Input::State(state(192, 5)));
     assert!(divergences(&bench).is_empty());
+}
+
+/// All who may be faulty together are less than AMP, however much more than one validator they are.
+#[test]
+fn a_liar_that_outweighs_who_is_alone_decides_nothing() {
+    let set = set_of(&[3, 1, 3, 3, 3, 3], 3, 3, 4, 1);
+    let mut bench = Bench::new(&set, 1);
+    bench.input(Input::State(state(64, 5)));
+    say(&mut bench, 0, &state(64, 6));
+    bench.input(Input::State(state(128, 5)));
+    assert!(divergences(&bench).is_empty(), "3 of AMP = 4");
+    say(&mut bench, 2, &state(64, 6));
+    assert_eq!(divergences(&bench).len(), 1);
 }
 
 #[test]

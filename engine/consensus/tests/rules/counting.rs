@@ -81,6 +81,10 @@ fn counting_refuses_a_record_that_contradicts_itself() {
             tip: Some((i(64), blocks[0].id)),
             ..Record::default()
         },
+        Record {
+            also: vec![blocks[0].at(), blocks[0].at()],
+            ..stop()
+        },
     ];
     for record in wrong {
         let mut bench = Bench::new(&set, 5);

@@ -1,14 +1,17 @@
 //! Counted by channel, shown by signature (protocol.md 5.1), and evidence (2.10).
 
-use crate::bench::Bench;
+use crate::bench::{Bench, Setup};
 use crate::fixtures::{
-    Block, chain, i, set_of, sign_header, signed, six, stop, stop_at, tip, v, w,
+    Block, MS, certified, chain, final_of, i, set_of, sign_header, signed, six, skip_of, stop,
+    stop_at, tip, v, w,
 };
-use quorate_consensus::effect::Alarm;
+use quorate_consensus::certificate::Certificate;
+use quorate_consensus::effect::{Alarm, Effect};
 use quorate_consensus::evidence::Evidence;
 use quorate_consensus::machine::{Disposition, Ignored};
-use quorate_consensus::message::{Get, Message};
+use quorate_consensus::message::{Get, Message, Propose, Status};
 use quorate_consensus::record::Record;
+use quorate_consensus::types::{Epoch, Height};
 use quorate_consensus::verify::{Fact, judge};
 
 const BAD: [u8; 64] = [0x5a; 64];
@@ -53,6 +56,38 @@ fn signatures_a_peer_with_a_bad_one_counts_only_after_verification() {
     );
     bench.vote_signed(3, 0, tip(&blocks[1]));
     assert_eq!(bench.finalized().len(), 2);
+}
+
+/// A record comes with a Status and with a block as well, without a signature.
+#[test]
+fn signatures_a_peer_with_a_bad_one_is_not_counted_by_another_way() {
+    for by_status in [true, false] {
+        let set = six(64);
+        let mut bench = Setup::new(&set, 5).patient().run();
+        let blocks = chain(&set, 2, 1);
+        bench.propose(&blocks[0]);
+        bench.vote_with(0, 0, tip(&blocks[0]), Some(BAD));
+        let record = tip(&blocks[1]);
+        if by_status {
+            bench.propose(&blocks[1]);
+            let status = Status {
+                record,
+                ..bench.status_of(0)
+            };
+            bench.status(0, status);
+        } else {
+            let propose = Propose {
+                header: blocks[1].header,
+                payload: blocks[1].payload.clone(),
+                justification: Vec::new(),
+                record: Some(record),
+            };
+            bench.message(0, Message::Propose(propose));
+        }
+        bench.votes(&[1, 2, 3], 0, &tip(&blocks[1]));
+        let found = bench.finalized();
+        assert_eq!(found, [blocks[0].point()], "{by_status}: 4 of FAST = 5");
+    }
 }
 
 #[test]
@@ -197,6 +232,52 @@ fn evidence_e1_two_signed_headers_of_one_position() {
 }
 
 #[test]
+fn evidence_e1_accuses_nobody_of_two_headers_of_two_positions() {
+    let set = six(64);
+    let mut bench = Setup::new(&set, 5).patient().run();
+    for block in chain(&set, 3, 1) {
+        bench.propose(&block);
+        let header = block.header;
+        let signature = sign_header(&set, &header);
+        bench.message(0, Message::HeaderSignature { header, signature });
+    }
+    assert!(bench.evidence().is_empty() && bench.alarms().is_empty());
+    assert!(!bench.own_record(0).stop);
+}
+
+#[test]
+fn signatures_of_headers_that_cannot_be_of_this_chain_are_not_checked() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let first = Block::first(&set, 1);
+    let changed = [
+        first.with(|header| header.flags = 1),
+        first.with(|header| header.index = i(64)),
+        first.with(|header| header.chain_id = [0; 32]),
+    ];
+    for Block { header, .. } in changed {
+        let signature = sign_header(&set, &header);
+        let taken = bench.message(0, Message::HeaderSignature { header, signature });
+        assert_eq!(taken, Disposition::Ignored(Ignored::OutOfRange));
+    }
+}
+
+#[test]
+fn signatures_that_are_held_are_not_checked_again() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let block = Block::first(&set, 1);
+    bench.propose(&block);
+    let first = bench.vote_signed(1, 0, tip(&block));
+    assert_eq!(first, Disposition::Applied);
+    bench.forget();
+    let again = bench.vote_signed(1, 0, tip(&block));
+    assert_eq!(again, Disposition::Ignored(Ignored::Stale));
+    let checks = |effect: &Effect| matches!(effect, Effect::Verify { .. });
+    assert!(!bench.seen.iter().any(checks));
+}
+
+#[test]
 fn evidence_e2_two_signed_records_of_which_neither_extends_the_other() {
     let set = six(64);
     let mut bench = Bench::new(&set, 5);
@@ -326,4 +407,91 @@ fn certificates_bring_every_header_between_the_block_and_each_tip() {
         from: i(2),
     };
     assert_eq!(judge(&set, skip), Ok(skipped));
+}
+
+fn proofs_logged(bench: &Bench) -> Vec<Height> {
+    let logged = bench.seen.iter().filter_map(|effect| match effect {
+        Effect::PersistProof { point, .. } => Some(point.height),
+        _ => None,
+    });
+    logged.collect()
+}
+
+/// A log whose newest proof stands above its bodies would be one that cannot be executed up to what
+/// it proves.
+#[test]
+fn r10_a_proof_is_logged_when_every_body_below_it_is_here() {
+    let set = six(64);
+    let blocks = chain(&set, 2, 1);
+    let mut bench = Setup::new(&set, 5).patient().run();
+    let proof = final_of(&set, &blocks[1], &[0, 1, 2, 3, 4]);
+    bench.headers(0, &[&blocks[0], &blocks[1]]);
+    bench.certificates(1, vec![proof]);
+    assert_eq!(bench.consensus.proven(), blocks[1].point());
+    bench.lapse(1_000);
+    assert_eq!(proofs_logged(&bench), []);
+    for block in &blocks {
+        bench.body(0, block);
+    }
+    bench.lapse(1_000);
+    assert_eq!(proofs_logged(&bench), [blocks[1].header.height]);
+}
+
+#[test]
+fn r10_proofs_are_logged_no_more_often_than_once_in_t_flush() {
+    let set = six(64);
+    let blocks = chain(&set, 4, 1);
+    let mut setup = Setup::new(&set, 5).patient();
+    setup.timers.flush_ns = 50 * MS;
+    let mut bench = setup.run();
+    let mut expected = Vec::new();
+    for pair in blocks.chunks(2) {
+        for block in pair {
+            bench.propose(block);
+            bench.votes_signed(&[0, 1, 2, 3, 4], 0, &tip(block));
+            assert_eq!(bench.consensus.proven(), block.point());
+        }
+        assert_eq!(proofs_logged(&bench), expected, "too soon");
+        bench.lapse(50);
+        expected.push(pair[1].header.height);
+        assert_eq!(proofs_logged(&bench), expected);
+    }
+}
+
+/// Each check costs as many signatures as the certificate has.
+#[test]
+fn r10_certificates_that_say_nothing_new_are_not_checked() {
+    let set = six(2);
+    let block = Block::first(&set, 1);
+    let next = block.child(&set, 2);
+    let mut bench = Setup::new(&set, 5).patient().run();
+    let checked = |bench: &Bench| {
+        let checks = bench.seen.iter();
+        let is_check = |effect: &&Effect| matches!(effect, Effect::Verify { .. });
+        checks.filter(is_check).count()
+    };
+    let voters = [0, 1, 2, 3, 4];
+    bench.branch(0, &[&block, &next]);
+    let known = [
+        skip_of(&set, 1, &voters),
+        certified(&set, &next, &voters),
+        final_of(&set, &next, &voters),
+    ];
+    for certificate in known {
+        for is_new in [true, false] {
+            let before = checked(&bench);
+            bench.certificates(1, vec![certificate.clone()]);
+            let is_checked = checked(&bench) > before;
+            assert_eq!(is_checked, is_new, "{:?}", certificate.target);
+        }
+    }
+    let foreign = Certificate {
+        epoch: Epoch::new(1),
+        ..final_of(&set, &next, &voters)
+    };
+    for stale in [foreign, final_of(&set, &block, &voters)] {
+        let before = checked(&bench);
+        bench.certificates(1, vec![stale.clone()]);
+        assert_eq!(checked(&bench), before, "{:?}", stale.target);
+    }
 }

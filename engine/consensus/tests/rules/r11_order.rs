@@ -4,8 +4,9 @@ use crate::bench::{Bench, Setup};
 use crate::fixtures::{Block, payload_numbered, set_of, six, skip_of, stop_at, tip, w};
 use quorate_consensus::effect::Effect;
 use quorate_consensus::input::Input;
-use quorate_consensus::machine::Durability;
+use quorate_consensus::machine::{Disposition, Durability, Ignored};
 use quorate_consensus::message::Message;
+use quorate_consensus::trust::{Durable, Lease};
 
 const BOTH: [Durability; 2] = [Durability::Sync, Durability::Async];
 
@@ -195,4 +196,58 @@ fn r11_the_lease_runs_ahead_by_a_turn_on_entering() {
     assert_eq!(bench.leases_asked(), vec![Some(w(4)), Some(w(5))]);
     bench.lapse(20);
     assert_eq!(bench.leases_asked().len(), 2, "once a window");
+}
+
+/// The lease is extended in the background: up to its end everything may be said.
+#[test]
+fn r11_the_last_leased_window_is_one_to_act_in() {
+    let set = six(64);
+    let block = Block::first(&set, 1);
+    let mut setup = Setup::new(&set, 5);
+    setup.restored.lease.lease = Some(w(0));
+    setup.answers.lease = false;
+    let mut bench = setup.run();
+    bench.propose(&block);
+    assert_eq!(bench.own_record(0).tip, Some(block.at()));
+}
+
+/// In `async` durability a block goes with the own vote for it.
+#[test]
+fn r11_no_block_leaves_before_the_vote_for_the_last_of_them() {
+    let set = six(64);
+    let mut bench = Setup::new(&set, 0).run();
+    bench.answers.journal = false;
+    for salt in [1, 2] {
+        bench.input(Input::Payload(payload_numbered(salt)));
+    }
+    bench.finish_oldest();
+    assert!(bench.proposals_sent().is_empty(), "the second one waits");
+    bench.finish_oldest();
+    let sent = bench.proposals_sent();
+    assert_eq!(sent.len(), 2);
+    let voted = sent[1].record.as_ref().and_then(|record| record.tip);
+    assert_eq!(voted, Some((sent[1].header.index, sent[1].header.id())));
+}
+
+/// A lease that the file held before, or that says that all is lost, is no news.
+#[test]
+fn r11_no_lease_but_a_later_one_is_taken() {
+    let mut setup = Setup::new(&six(64), 5);
+    setup.restored.lease.lease = Some(w(3));
+    setup.answers.lease = false;
+    let mut bench = setup.run();
+    let lease = |window, is_lost| Lease {
+        lease: Some(w(window)),
+        is_lost,
+        ..Lease::default()
+    };
+    let mut held = |lease| {
+        let lease = Durable::assert_durable_lease(lease);
+        bench.input(Input::LeaseDurable(lease))
+    };
+    let stale = Disposition::Ignored(Ignored::Stale);
+    assert_eq!(held(lease(2, false)), stale);
+    assert_eq!(held(lease(3, false)), stale);
+    assert_eq!(held(lease(4, true)), stale);
+    assert_eq!(held(lease(4, false)), Disposition::Applied);
 }

@@ -166,6 +166,62 @@ fn r12_answers_that_the_log_extends_pass_the_fence() {
     assert!(bench.alarms().is_empty());
 }
 
+/// What was said of a window is said of each block of one chain: an earlier word of that chain is
+/// none of another.
+#[test]
+fn r12_an_earlier_vote_of_the_own_chain_is_no_news_and_one_of_another_chain_is() {
+    let set = six(64);
+    let blocks = chain(&set, 2, 1);
+    let rival = Block::first(&set, 30);
+    for (sent, is_old_disk) in [(&blocks[0], false), (&rival, true)] {
+        let setup = Setup::new(&set, 5).with_log(tip(&blocks[1]), &[&blocks[0], &blocks[1]]);
+        let mut bench = setup.start();
+        bench.answer_fence(0, Some(held(&set, 0, tip(sent), true)));
+        assert_eq!(is_silenced(&mut bench), is_old_disk);
+        assert_eq!(bench.alarms().is_empty(), !is_old_disk);
+    }
+}
+
+#[test]
+fn r12_what_the_log_holds_of_the_last_leased_window_is_no_news() {
+    let set = six(64);
+    let block = Block::first(&set, 1);
+    let mut setup = Setup::new(&set, 5).with_log(tip(&block), &[&block]);
+    setup.restored.lease.lease = Some(w(0));
+    setup.answers.lease = false;
+    let mut bench = setup.start();
+    bench.answer_fence(0, Some(held(&set, 0, tip(&block), true)));
+    assert!(bench.alarms().is_empty() && !is_silenced(&mut bench));
+}
+
+/// A signed record is proof by itself, so the signature has to be that of the record it stands by.
+#[test]
+fn r12_an_answer_brings_the_signature_of_the_record_that_it_names_or_none() {
+    let set = six(64);
+    let block = Block::first(&set, 1);
+    let mut bench = Setup::new(&set, 5).run();
+    bench.propose(&block);
+    let answered = |bench: &mut Bench| {
+        bench.forget();
+        bench.message(1, Message::FenceAsk { incarnation: 7 });
+        let held = bench.sent().find_map(|(_, message)| match message {
+            Message::FenceAnswer { held, .. } => held.clone(),
+            _ => None,
+        });
+        held.expect("something is held of it")
+    };
+    bench.vote_signed(1, 0, tip(&block));
+    let signature = sign_record(&set, v(1), w(0), &tip(&block));
+    let found = answered(&mut bench);
+    assert_eq!(
+        (found.record, found.signature),
+        (tip(&block), Some(signature))
+    );
+    bench.vote(1, 0, stop_at(&block));
+    let found = answered(&mut bench);
+    assert_eq!((found.record, found.signature), (stop_at(&block), None));
+}
+
 #[test]
 fn r12_a_signed_record_that_the_log_does_not_hold_shows_an_old_disk() {
     let set = six(64);
@@ -248,7 +304,7 @@ fn r12_a_fallback_that_the_logs_has_grown_from_passes_the_fence() {
 /// lower one did not grow from the higher one can.
 #[test]
 fn r12_a_fallback_whose_branch_is_unknown_is_no_news_when_the_log_stands_above_it() {
-    for (logged, sent, is_old_disk) in [(1, 0, false), (0, 1, true)] {
+    for (logged, sent, is_old_disk) in [(1, 0, false), (0, 0, false), (0, 1, true)] {
         let set = six(64);
         let blocks = chain(&set, 2, 1);
         let rival = blocks[0].child(&set, 20);

@@ -129,6 +129,20 @@ fn r13_no_answer_before_the_window_it_must_name_is_proven_by_signatures() {
     assert_eq!(windows(&bench), vec![1]);
 }
 
+/// Nobody has to have skipped anything above the last block of a window.
+#[test]
+fn r13_a_window_that_a_full_one_handed_on_is_proven_by_its_last_block_alone() {
+    let set = six(2);
+    let mut bench = Bench::new(&set, 5);
+    let blocks = chain(&set, 2, 1);
+    bench.branch(0, &[&blocks[0], &blocks[1]]);
+    bench.votes_signed(&[0, 1, 2], 0, &tip(&blocks[1]));
+    assert_eq!(bench.consensus.window(), w(1));
+    bench.stop_by_timer();
+    ask(&mut bench);
+    assert_eq!(windows(&bench), [1]);
+}
+
 #[test]
 fn r13_a_block_proven_final_in_the_window_is_proof_enough() {
     let mut bench = Bench::new(&six(64), 5);
@@ -283,6 +297,7 @@ fn r13_what_proves_a_window_to_one_that_knows_nothing() {
     assert!(proves(0, &[]) && !proves(0, from_ref(&skip)), "the first");
     assert!(!proves(1, &[]) && proves(1, from_ref(&skip)));
     assert!(!proves(1, &[weak]) && !proves(2, from_ref(&skip)));
+    assert!(!proves(2, from_ref(&last)), "of the window before alone");
     assert!(proves(1, &[last]) && !proves(1, from_ref(&first)));
     assert!(!proves(1, from_ref(&skip_above)));
     assert!(proves(1, &[first.clone(), skip_above]));

@@ -2,7 +2,9 @@
 //! it from which window on it may.
 
 use crate::bench::{Bench, Setup};
-use crate::fixtures::{Block, sign_answer, sign_record, six, skip_of, stop, tip, v, w};
+use crate::fixtures::{
+    Block, payload_numbered, sign_answer, sign_record, six, skip_of, stop, tip, v, w,
+};
 use quorate_consensus::certificate::Certificate;
 use quorate_consensus::effect::{Alarm, Destination, Effect};
 use quorate_consensus::input::Input;
@@ -364,6 +366,75 @@ fn r13_a_record_on_its_way_when_the_disk_proves_old_is_not_sent() {
     bench.lapse(20);
     assert!(bench.votes_sent(0).is_empty());
     assert!(bench.own_record(0).is_empty());
+}
+
+/// The lease file answers in its own time: what it holds since before the disk proved old was found
+/// by nobody.
+#[test]
+fn r13_a_lease_asked_for_before_the_disk_proved_old_ends_no_recovery() {
+    let set = six(64);
+    let block = Block::first(&set, 1);
+    let mut setup = Setup::new(&set, 5).with_log(tip(&block), &[&block]);
+    setup.restored.lease.lease = Some(w(0));
+    setup.answers.lease = false;
+    let mut bench = setup.start();
+    assert_eq!(bench.leases_asked(), [Some(w(1))]);
+    let held = HeldRecord {
+        window: w(0),
+        record: stop(),
+        signature: Some(sign_record(&set, v(5), w(0), &stop())),
+    };
+    bench.answer_fence(0, Some(held));
+    bench.finish_leases();
+    bench.settle();
+    assert!(bench.consensus.is_lost());
+    assert_eq!(bench.alarms(), [Alarm::DiskOlderThanSent(w(0))]);
+    bench.lapse(20);
+    for from in 0..4 {
+        assert_eq!(answer(&mut bench, from, 0), Disposition::Applied);
+    }
+    bench.finish_leases();
+    bench.settle();
+    assert!(!bench.consensus.is_lost());
+    assert!(bench.alarms().contains(&Alarm::Recovered(w(1))));
+}
+
+/// A block that was made and had not left may be another than one that left before the disk was
+/// copied.
+#[test]
+fn r13_a_block_made_before_the_disk_proved_old_never_leaves() {
+    let set = six(64);
+    let mut setup = Setup::new(&set, 0);
+    setup.restored.lease.lease = Some(w(100));
+    let mut bench = setup.run();
+    bench.answers.journal = false;
+    bench.input(Input::Payload(payload_numbered(1)));
+    assert!(bench.proposals_sent().is_empty(), "its vote is not durable");
+    let held = HeldRecord {
+        window: w(0),
+        record: stop(),
+        signature: Some(sign_record(&set, v(0), w(0), &stop())),
+    };
+    let claim = quorate_consensus::verify::Claim::FenceRecord { held };
+    let verdict = crate::fixtures::verdict(&set, v(0), v(1), claim).expect("a verdict");
+    bench.input(verdict);
+    bench.answers.journal = true;
+    bench.lapse(20);
+    for from in 1..5 {
+        answer(&mut bench, from, 0);
+    }
+    for from in 1..4 {
+        bench.answer_fence(from, None);
+    }
+    let skips: Vec<Certificate> = (0..6).map(|at| skip_of(&set, at, &[1, 2, 3, 4])).collect();
+    bench.certificates(2, skips);
+    assert_eq!(set.leader(w(6)), v(0));
+    assert_eq!(bench.consensus.window(), w(6));
+    bench.input(Input::Payload(payload_numbered(2)));
+    bench.lapse(20);
+    let sent = bench.proposals_sent();
+    let windows: Vec<_> = sent.iter().map(|one| one.header.window).collect();
+    assert_eq!(windows, [w(6)]);
 }
 
 #[test]

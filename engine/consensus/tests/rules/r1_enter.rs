@@ -209,3 +209,19 @@ fn r1_a_peer_s_connection_says_nothing_of_windows() {
     };
     assert_eq!(bench.sent().filter(to_all).count(), 0);
 }
+
+/// Who has not counted what certified the block below knows from the finality that it was.
+#[test]
+fn r1_a_block_final_by_count_makes_its_parent_one_of_its_window() {
+    let set = six(2);
+    let mut bench = Bench::new(&set, 5);
+    let below = Block::first(&set, 1).child(&set, 2);
+    bench.answers.journal = false;
+    bench.branch(0, &[&Block::first(&set, 1), &below]);
+    let block = below.opening(&set, 1, 3);
+    bench.headers(1, &[&block]);
+    assert_eq!(bench.consensus.window(), w(0));
+    bench.votes(&[0, 1, 2, 3, 4], 1, &tip(&block));
+    assert_eq!(bench.consensus.finalized(), block.point());
+    assert_eq!(bench.consensus.window(), w(1));
+}

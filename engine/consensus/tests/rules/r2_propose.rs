@@ -2,12 +2,14 @@
 
 use crate::bench::{Bench, Setup};
 use crate::fixtures::{
-    Block, certificate, certified, chain, i, payload_numbered, set_of, six, skip_of, stop, stop_at,
-    tip, w,
+    Block, certificate, certified, chain, i, payload_numbered, set_of, sign_header, six, skip_of,
+    stop, stop_at, tip, w,
 };
 use quorate_consensus::certificate::Target;
+use quorate_consensus::effect::Effect;
 use quorate_consensus::input::Input;
 use quorate_consensus::machine::{Disposition, Durability, Ignored};
+use quorate_consensus::message::Message;
 use quorate_consensus::types::Index;
 use quorate_consensus::verify::{Fact, judge};
 use std::collections::BTreeSet;
@@ -224,4 +226,61 @@ fn r2_the_leader_builds_on_the_highest_parent_whose_bodies_it_has() {
         let room = bench.consensus.proposal_room().unwrap();
         assert_eq!(room.height, blocks[held - 1].header.height.next());
     }
+}
+
+#[test]
+fn r2_a_window_whose_blocks_are_all_made_has_no_room() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 0);
+    assert_eq!(propose_all(&mut bench, 1, 1_000), 64);
+    let header = bench.proposals_sent()[0].header;
+    let block = Block {
+        id: header.id(),
+        header,
+        payload: payload_numbered(1),
+    };
+    // Of the pipeline there is room again.
+    bench.votes(&[1, 2, 3], 0, &tip(&block));
+    assert_eq!(bench.consensus.proposal_room(), None);
+}
+
+#[test]
+fn r2_the_last_header_is_signed_after_t_sig_and_its_signature_goes_out_with_it() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 0);
+    propose_all(&mut bench, 1, 3);
+    let asked = |bench: &Bench| {
+        let asked = bench.seen.iter();
+        let is_header = |effect: &&Effect| matches!(effect, Effect::SignHeader { .. });
+        asked.filter(is_header).count()
+    };
+    assert_eq!(asked(&bench), 0, "one signature covers all below");
+    bench.lapse(100);
+    assert_eq!(asked(&bench), 1);
+    let sent = bench.sent().find_map(|(_, message)| match message {
+        Message::HeaderSignature { header, signature } => Some((*header, *signature)),
+        _ => None,
+    });
+    let (header, signature) = sent.expect("it is told to all");
+    assert_eq!(header.index, i(2));
+    assert_eq!(signature, sign_header(&set, &header));
+}
+
+/// Each half of the evidence is of no use without the other.
+#[test]
+fn r2_after_a_failed_window_the_skip_has_to_be_signed_as_well_as_the_parent() {
+    let set = six(2);
+    let mut bench = Setup::new(&set, 1).patient().run();
+    let block = Block::first(&set, 1);
+    bench.propose(&block);
+    bench.votes_signed(&[0, 2, 3], 0, &tip(&block));
+    bench.lapse(100);
+    bench.votes(&[0, 2, 3], 0, &stop_at(&block));
+    bench.vote(4, 0, stop());
+    assert_eq!(bench.consensus.window(), w(1));
+    assert_eq!(bench.consensus.proposal_room(), None);
+    bench.votes_signed(&[0, 2, 3], 0, &stop_at(&block));
+    bench.vote_signed(4, 0, stop());
+    let room = bench.consensus.proposal_room().expect("all is signed");
+    assert_eq!((room.window, room.parent_id), (w(1), block.id));
 }

@@ -5,7 +5,7 @@ use crate::fixtures::{
     Block, MS, certificate, certified, chain, i, sign_header, six, stop_at, tip, w,
 };
 use quorate_consensus::certificate::Target;
-use quorate_consensus::machine::{Disposition, PeerFault};
+use quorate_consensus::machine::{Disposition, Ignored, PeerFault};
 use quorate_consensus::message::{Get, Message};
 use quorate_consensus::payload::{Entry, Lane, encode_entry};
 use quorate_consensus::types::BlockId;
@@ -321,4 +321,37 @@ fn r3_a_block_that_breaks_the_order_or_the_shares_of_lanes_is_never_voted_for() 
         let record = bench.own_record(0);
         assert!(record.tip.is_none() && record.stop, "{record:?}");
     }
+}
+
+/// No two blocks of one height are certified where one is final, unless more lie than the promise
+/// is made for. Nobody follows them then either.
+#[test]
+fn r3_no_vote_on_a_rival_of_the_finalized_block() {
+    let set = six(1);
+    let (block, rival) = (Block::first(&set, 1), Block::first(&set, 2));
+    for parent in [&block, &rival] {
+        let mut bench = Setup::new(&set, 5).patient().run();
+        bench.propose(&block);
+        bench.branch(1, &[&rival]);
+        bench.votes(&[0, 1, 2, 3, 4], 0, &tip(&block));
+        assert_eq!(bench.consensus.finalized(), block.point());
+        bench.certificates(2, vec![certified(&set, &rival, &[0, 1, 2, 3])]);
+        let next = parent.opening(&set, 1, 3);
+        bench.propose(&next);
+        let is_voted = bench.own_record(1).tip == Some(next.at());
+        assert_eq!(is_voted, parent.id == block.id);
+    }
+}
+
+/// A body is taken of whoever was asked for it, and of the leader unasked: of nobody else.
+#[test]
+fn r3_a_body_that_nobody_asked_for_makes_no_block_authentic() {
+    let set = six(64);
+    let block = Block::first(&set, 1);
+    let mut bench = Setup::new(&set, 5).patient().run();
+    let taken = bench.body(3, &block);
+    assert_eq!(taken, Disposition::Ignored(Ignored::Unasked));
+    assert_eq!(bench.own_record(0).tip, None);
+    bench.body(0, &block);
+    assert_eq!(bench.own_record(0).tip, Some(block.at()));
 }

@@ -3,6 +3,7 @@
 
 use crate::bench::{Bench, Setup};
 use crate::fixtures::{Block, chain, i, six, stop, stop_at, tip, w};
+use quorate_consensus::effect::Effect;
 use quorate_consensus::record::Record;
 
 #[test]
@@ -155,4 +156,28 @@ fn r7_the_example_lets_those_below_support_what_was_voted_above_them() {
     let (bench, _) = example(3, &TIPS);
     let own = bench.own_record(0);
     assert_eq!((own.fin, own.also), (Some(i(41)), Vec::new()));
+}
+
+/// Others can go on by them only when they can be shown.
+#[test]
+fn r7_a_stop_and_a_fallback_are_signed_at_once() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let signed = |bench: &Bench| {
+        let mut seen = bench.seen.iter().rev();
+        seen.find_map(|effect| match effect {
+            Effect::SignRecord { record, .. } => Some(record.clone()),
+            _ => None,
+        })
+    };
+    while !bench.own_record(0).stop {
+        bench.lapse(1);
+    }
+    assert_eq!(signed(&bench), Some(stop()), "by its timer alone");
+    bench.votes(&[0, 1], 0, &stop());
+    let fallback = bench.own_record(0);
+    assert_eq!(fallback.skip_fallback, Some(i(0)));
+    assert_eq!(signed(&bench), Some(fallback));
+    let counters = bench.consensus.counters();
+    assert_eq!((counters.stops_timer, counters.skip_fallbacks), (1, 1));
 }

@@ -158,6 +158,42 @@ fn r9_an_older_proof_takes_nobody_back() {
     assert_eq!(bench.consensus.window(), w(2));
 }
 
+/// Nor do the signed votes that are here, when they prove less than a certificate did.
+#[test]
+fn r9_signed_votes_for_a_lower_block_take_no_proof_back() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let blocks = chain(&set, 3, 1);
+    bench.branch(0, &[&blocks[0], &blocks[1], &blocks[2]]);
+    bench.certificates(1, vec![final_of(&set, &blocks[2], &[0, 1, 2, 3, 4])]);
+    assert_eq!(bench.consensus.proven(), blocks[2].point());
+    bench.votes_signed(&[0, 1, 2, 3, 4], 0, &tip(&blocks[0]));
+    bench.votes_signed(&[0, 1, 2, 3, 4], 0, &tip(&blocks[2]));
+    assert_eq!(bench.consensus.proven(), blocks[2].point());
+    let proven = bench.seen.iter().filter_map(|effect| match effect {
+        Effect::Proven(point) => Some(point.height),
+        _ => None,
+    });
+    let proven: Vec<_> = proven.collect();
+    assert_eq!(proven, [blocks[2].header.height], "each once");
+}
+
+#[test]
+fn r9_a_proof_of_what_is_final_here_in_the_own_window_is_no_jump() {
+    let set = six(2);
+    let mut bench = Bench::new(&set, 5);
+    let block = Block::first(&set, 1);
+    bench.propose(&block);
+    bench.votes(&[0, 1, 2, 3, 4], 0, &tip(&block));
+    assert_eq!(bench.consensus.finalized(), block.point());
+    bench.forget();
+    bench.certificates(1, vec![final_of(&set, &block, &[0, 1, 2, 3, 4])]);
+    assert_eq!(bench.consensus.proven(), block.point());
+    assert_eq!(bench.consensus.counters().jumps, 0);
+    let enters = |effect: &Effect| matches!(effect, Effect::Entered { .. });
+    assert!(!bench.seen.iter().any(enters), "its timer goes on");
+}
+
 #[test]
 fn r9_a_proof_in_a_window_below_the_own_one_leaves_the_window_as_it_is() {
     let set = six(2);

@@ -8,6 +8,8 @@ use quorate_consensus::types::{Epoch, Height, Index, Window};
 
 use super::*;
 
+mod signed;
+
 /// Appends every command to a journal of its own and echoes it; a timer is due every second.
 #[derive(Debug, Default)]
 struct Echo {

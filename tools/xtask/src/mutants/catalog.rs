@@ -41,8 +41,10 @@ pub(crate) struct Mutant {
     /// What it breaks: a rule, a threshold, a promise.
     pub(crate) breaks: String,
     pub(crate) kind: Kind,
-    /// The packages whose tests must notice, the narrowest first.
-    pub(crate) packages: Vec<String>,
+    /// Whose tests must notice, the narrowest first: packages, single test programs of them
+    /// (`package:program`), or those tests of a program whose names contain something
+    /// (`package:program:part`).
+    pub(crate) tests: Vec<String>,
     pub(crate) files: Vec<FilePatch>,
 }
 
@@ -68,7 +70,7 @@ pub(crate) fn parse(path: &str, text: &str) -> Result<Mutant> {
             .breaks
             .context("its header does not say \"breaks\"")?,
         kind: fields.kind.context("its header does not say \"kind\"")?,
-        packages: fields.tests.context("its header does not say \"tests\"")?,
+        tests: fields.tests.context("its header does not say \"tests\"")?,
         files: patch::parse(diff)?,
     })
 }
@@ -83,16 +85,16 @@ pub(crate) fn parse_foreign(path: &str, text: &str) -> Result<Mutant> {
         return Ok(mutant);
     }
     let files = patch::parse(patch::split(text).1)?;
-    let packages = packages_around(&files);
+    let tests = packages_around(&files);
     ensure!(
-        !packages.is_empty(),
+        !tests.is_empty(),
         "it changes no package whose tests could notice"
     );
     Ok(Mutant {
         name: stem(path).unwrap_or(path).to_owned(),
         breaks: "not said".to_owned(),
         kind: Kind::Safety,
-        packages,
+        tests,
         files,
     })
 }
@@ -241,7 +243,7 @@ mod tests {
             ("a", "R1: x")
         );
         assert_eq!(mutant.kind, Kind::Safety);
-        assert_eq!(mutant.packages, ["p", "q"]);
+        assert_eq!(mutant.tests, ["p", "q"]);
         assert_eq!(mutant.files[0].path, "log/x.rs");
     }
 
@@ -278,7 +280,7 @@ mod tests {
     fn a_patch_from_elsewhere_is_put_to_the_tests_around_what_it_changes() {
         let mutant = parse_foreign("/x/mine.patch", DIFF).expect("a diff is enough");
         assert_eq!(mutant.name, "mine");
-        assert_eq!(mutant.packages, ["quorate-log", "quorate", "quorate-sim"]);
+        assert_eq!(mutant.tests, ["quorate-log", "quorate", "quorate-sim"]);
         let docs = DIFF.replace("log/x.rs", "docs/x.md");
         assert!(parse_foreign("mine.patch", &docs).is_err());
     }

@@ -28,15 +28,14 @@ const TIME_LIMIT_FACTOR: u32 = 3;
 /// What a package gets without a mutant.
 const TIME_LIMIT_UNCHANGED: Duration = Duration::from_secs(30 * 60);
 
-/// Runs the mutants whose names contain `part`, or the one in the patch file of that path. True
-/// when each is caught by a test.
+/// Runs the mutants whose names contain one of `parts`, or that stand in the patch file of that
+/// path; all when there is no part. True when each is caught by a test.
 ///
 /// # Errors
 /// When the copy cannot be made, the tests fail without any mutant, or a mutant does not apply.
-pub(crate) fn run(root: &Path, part: &str, as_json: bool) -> Result<bool> {
+pub(crate) fn run(root: &Path, parts: &[&str], as_json: bool) -> Result<bool> {
     let start = Instant::now();
-    let chosen = chosen(root, part)?;
-    ensure!(!chosen.is_empty(), "no mutant's name contains \"{part}\"");
+    let chosen = chosen(root, parts)?;
     let place = target_folder(root).join("mutants");
     let tree = place.join("tree");
     copy::make_same(root, &tree)?;
@@ -70,43 +69,55 @@ fn tell(as_json: bool, line: &str) {
     }
 }
 
-fn chosen(root: &Path, part: &str) -> Result<Vec<Mutant>> {
-    if part.ends_with(catalog::ENDING) {
-        return Ok(vec![catalog::load_one(Path::new(part))?]);
+fn chosen(root: &Path, parts: &[&str]) -> Result<Vec<Mutant>> {
+    let (files, names): (Vec<&str>, Vec<&str>) = parts
+        .iter()
+        .partition(|part| part.ends_with(catalog::ENDING));
+    let mut chosen = Vec::new();
+    if files.is_empty() || !names.is_empty() {
+        chosen = catalog::load(root)?;
+        for part in &names {
+            let is_some = chosen.iter().any(|mutant| mutant.name.contains(part));
+            ensure!(is_some, "no mutant's name contains \"{part}\"");
+        }
+        chosen.retain(|mutant| {
+            names.is_empty() || names.iter().any(|part| mutant.name.contains(part))
+        });
     }
-    let mut mutants = catalog::load(root)?;
-    mutants.retain(|mutant| mutant.name.contains(part));
-    Ok(mutants)
+    for file in files {
+        chosen.push(catalog::load_one(Path::new(file))?);
+    }
+    Ok(chosen)
 }
 
 fn target_folder(root: &Path) -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
 }
 
-/// Runs the tests of every package that a mutant needs without any mutant, and says how long each
-/// program may take with one.
+/// Runs the tests that mutants need without any mutant, and says how long each program may take
+/// with one.
 fn limits(suite: &mut Suite, mutants: &[Mutant]) -> Result<Vec<(String, Duration)>> {
     let mut limits: Vec<(String, Duration)> = Vec::new();
-    for package in mutants.iter().flat_map(|mutant| &mutant.packages) {
-        if limits.iter().any(|(held, _)| held == package) {
+    for tests in mutants.iter().flat_map(|mutant| &mutant.tests) {
+        if limits.iter().any(|(held, _)| held == tests) {
             continue;
         }
         let start = Instant::now();
-        match suite.measure(package, TIME_LIMIT_UNCHANGED)? {
+        match suite.measure(tests, TIME_LIMIT_UNCHANGED)? {
             Outcome::Passed => {}
             Outcome::Failed(what) | Outcome::NotBuilt(what) | Outcome::Unnamed(what) => {
-                bail!("the tests of {package} do not pass without any mutant: {what}")
+                bail!("the tests of {tests} do not pass without any mutant: {what}")
             }
         }
         let limit = TIME_LIMIT_MIN.max(start.elapsed() * TIME_LIMIT_FACTOR);
         let seconds = start.elapsed().as_secs();
-        eprintln!("mutants: {package} passes without a mutant, built and run in {seconds} s");
-        limits.push((package.clone(), limit));
+        eprintln!("mutants: {tests} passes without a mutant, built and run in {seconds} s");
+        limits.push((tests.clone(), limit));
     }
     Ok(limits)
 }
 
-/// Applies a mutant, runs its packages until one notices, and takes it back.
+/// Applies a mutant, runs its tests until one notices, and takes it back.
 fn try_mutant(
     suite: &mut Suite,
     tree: &Path,
@@ -124,20 +135,16 @@ fn try_mutant(
         changed.push((path.clone(), applied));
         sound.push((path, text));
     }
-    let outcome = write_all(&changed).and_then(|()| run_packages(suite, mutant, limits));
+    let outcome = write_all(&changed).and_then(|()| run_tests(suite, mutant, limits));
     write_all(&sound)?;
     outcome
 }
 
-fn run_packages(
-    suite: &mut Suite,
-    mutant: &Mutant,
-    limits: &[(String, Duration)],
-) -> Result<Outcome> {
-    for package in &mutant.packages {
-        let limit = limits.iter().find(|(held, _)| held == package);
+fn run_tests(suite: &mut Suite, mutant: &Mutant, limits: &[(String, Duration)]) -> Result<Outcome> {
+    for tests in &mutant.tests {
+        let limit = limits.iter().find(|(held, _)| held == tests);
         let limit = limit.map_or(TIME_LIMIT_MIN, |(_, limit)| *limit);
-        let outcome = suite.run(package, limit)?;
+        let outcome = suite.run(tests, limit)?;
         if outcome != Outcome::Passed {
             return Ok(outcome);
         }

@@ -47,7 +47,8 @@ pub(crate) struct Suite {
 /// What cargo builds one test program from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Target {
-    package: String,
+    /// Whose tests were asked for: a package, or one of its programs.
+    tests: String,
     /// How cargo is told to build this one alone.
     selection: Vec<String>,
 }
@@ -72,13 +73,15 @@ impl Suite {
         }
     }
 
-    /// Builds and runs the tests of one package one by one, every program within `limit`, and notes
-    /// which of them take long.
+    /// Builds and runs the tests of one package, or of one program of it (`package:program`, where
+    /// `lib` is those below the code), or those of a program whose names contain something
+    /// (`package:program:part`), one by one, every program within `limit`, and notes which of them
+    /// take long.
     ///
     /// # Errors
     /// When cargo or a program cannot be run.
-    pub(crate) fn measure(&mut self, package: &str, limit: Duration) -> Result<Outcome> {
-        let programs = match self.build(package, &[])? {
+    pub(crate) fn measure(&mut self, tests: &str, limit: Duration) -> Result<Outcome> {
+        let programs = match self.build(tests, &selection_of(tests))? {
             Ok(programs) => programs,
             Err(complaint) => return Ok(Outcome::NotBuilt(complaint)),
         };
@@ -86,7 +89,7 @@ impl Suite {
         self.targets.extend(targets);
         for program in &programs {
             let mut command = self.command(program);
-            command.arg("--test-threads=1");
+            command.arg("--test-threads=1").args(part_of(tests));
             let mut last = Instant::now();
             let outcome = watch(command, &program.name, limit, |line| {
                 let taken = last.elapsed();
@@ -102,21 +105,21 @@ impl Suite {
         Ok(Outcome::Passed)
     }
 
-    /// Builds and runs the tests of one package that was measured, every program within `limit`,
-    /// until one fails.
+    /// Builds and runs what was [measured](Self::measure) under the same name, every program within
+    /// `limit`, until a test fails.
     ///
     /// # Errors
     /// When cargo or a program cannot be run.
-    pub(crate) fn run(&mut self, package: &str, limit: Duration) -> Result<Outcome> {
+    pub(crate) fn run(&mut self, tests: &str, limit: Duration) -> Result<Outcome> {
         let targets = self.targets.iter();
         let targets: Vec<Target> = targets
-            .filter(|target| target.package == package)
+            .filter(|target| target.tests == tests)
             .cloned()
             .collect();
-        ensure!(!targets.is_empty(), "{package} was not measured");
+        ensure!(!targets.is_empty(), "{tests} was not measured");
         let mut built: Vec<Program> = Vec::new();
         for target in &targets {
-            let mut programs = match self.build(package, &target.selection)? {
+            let mut programs = match self.build(tests, &target.selection)? {
                 Ok(programs) => programs,
                 Err(complaint) => return Ok(Outcome::NotBuilt(complaint)),
             };
@@ -146,7 +149,8 @@ impl Suite {
     }
 
     /// The test programs of a package, all or those selected, or the compiler's first complaint.
-    fn build(&self, package: &str, selection: &[String]) -> Result<Result<Vec<Program>, String>> {
+    fn build(&self, tests: &str, selection: &[String]) -> Result<Result<Vec<Program>, String>> {
+        let package = package_of(tests);
         let output = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()))
             .args(["test", "--locked", "--package", package, "--no-run"])
             .arg("--message-format=json")
@@ -174,9 +178,9 @@ impl Suite {
         }
         let programs: Vec<Program> = messages
             .iter()
-            .filter_map(|message| program_of(message, package))
+            .filter_map(|message| program_of(message, tests))
             .collect();
-        ensure!(!programs.is_empty(), "the package {package} has no tests");
+        ensure!(!programs.is_empty(), "there are no tests {tests}");
         Ok(Ok(programs))
     }
 
@@ -184,11 +188,17 @@ impl Suite {
     fn run_program(&self, program: &Program, is_slow: bool, limit: Duration) -> Result<Outcome> {
         let slow = self.slow.iter().filter(|(name, _)| *name == program.name);
         let slow: Vec<&str> = slow.map(|(_, test)| test.as_str()).collect();
+        let part = part_of(&program.target.tests);
         let mut command = self.command(program);
-        command.arg("--exact");
-        if is_slow && slow.is_empty() {
+        if is_slow && (slow.is_empty() || part.is_some()) {
             return Ok(Outcome::Passed);
         }
+        if let Some(part) = part {
+            // Few enough to run in any order.
+            command.arg(part);
+            return watch(command, &program.name, limit, |_| {});
+        }
+        command.arg("--exact");
         for test in slow {
             if !is_slow {
                 command.arg("--skip");
@@ -212,6 +222,25 @@ impl Suite {
     }
 }
 
+/// The package of `package`, `package:program` or `package:program:part`.
+fn package_of(tests: &str) -> &str {
+    tests.split(':').next().unwrap_or(tests)
+}
+
+/// What the names of the tests contain, if not all of a program are meant. Names may hold `::`.
+fn part_of(tests: &str) -> Option<&str> {
+    tests.splitn(3, ':').nth(2)
+}
+
+/// How cargo is told to build the one program that is named, if one is.
+fn selection_of(tests: &str) -> Vec<String> {
+    match tests.split(':').nth(1) {
+        None => Vec::new(),
+        Some("lib") => vec!["--lib".to_owned()],
+        Some(program) => vec!["--test".to_owned(), program.to_owned()],
+    }
+}
+
 /// The text of an error of the compiler.
 fn first_error(message: &Value) -> Option<String> {
     let message = message.get("message")?;
@@ -220,7 +249,7 @@ fn first_error(message: &Value) -> Option<String> {
 }
 
 /// The test program that a message of cargo tells of, if it tells of one.
-fn program_of(message: &Value, package: &str) -> Option<Program> {
+fn program_of(message: &Value, tests: &str) -> Option<Program> {
     if !message.get("profile")?.get("test")?.as_bool()? {
         return None;
     }
@@ -235,11 +264,11 @@ fn program_of(message: &Value, package: &str) -> Option<Program> {
         _ => vec!["--lib".to_owned()],
     };
     let target = Target {
-        package: package.to_owned(),
+        tests: tests.to_owned(),
         selection,
     };
     Some(Program {
-        name: format!("{package} {name}"),
+        name: format!("{} {name}", package_of(tests)),
         target,
         executable,
         folder: manifest.parent()?.to_path_buf(),
@@ -386,6 +415,13 @@ mod tests {
         assert_eq!(program.name, "p rules");
         assert_eq!(program.target.selection, ["--test", "rules"]);
         assert_eq!(program.folder, Path::new("/p"));
+        let one = program_of(&built, "p:rules").expect("a test program");
+        assert_eq!((one.name, one.folder), (program.name, program.folder));
+        assert_eq!(selection_of("p:rules"), one.target.selection);
+        assert_eq!(selection_of("p:lib"), ["--lib"]);
+        assert!(selection_of("p").is_empty() && part_of("p:rules").is_none());
+        assert_eq!(selection_of("p:rules:r6::a"), one.target.selection);
+        assert_eq!(part_of("p:rules:r6::a"), Some("r6::a"));
         let library = message(r#"{"target":{"name":"p"},"profile":{"test":false}}"#);
         assert!(program_of(&library, "p").is_none());
         let error = message(r#"{"message":{"level":"error","message":"no such thing"}}"#);

@@ -1,0 +1,113 @@
+//! The executor of a chain of signed commands: what its session's key has not signed does nothing.
+
+use quorate_consensus::payload::entry_unsigned;
+
+use super::*;
+use crate::keys::KeyPair;
+use crate::testing::sample_genesis;
+
+fn executor(sessions_max: u32) -> Executor<Echo> {
+    let (genesis, _) = sample_genesis(4);
+    let auth = CommandAuth::signed(genesis.validator_set(), [4; 32]);
+    Executor::new(Echo::default(), sessions_max, 0).with_auth(Arc::new(auth))
+}
+
+fn pair(client: u8) -> KeyPair {
+    KeyPair::from_seed(&[client; 32])
+}
+
+fn id(client: u8) -> SessionId {
+    SessionId(session_of_key(&pair(client).public()))
+}
+
+/// A command of `client`, signed by `signer`; by nobody when there is none.
+fn command(
+    auth: &CommandAuth,
+    client: u8,
+    seq: u64,
+    body: &[u8],
+    signer: Option<&KeyPair>,
+) -> Vec<u8> {
+    let key = pair(client).public();
+    let opening: &[u8] = if seq == 1 { &key } else { &[] };
+    let (session, body) = (session_of_key(&key), [opening, body].concat());
+    let unsigned = entry_unsigned(WireLane::Order, &session, seq, &body);
+    let signature = signer.map(|signer| signer.sign(&auth.message(&unsigned).expect("signed")));
+    let entry = Entry {
+        lane: WireLane::Order,
+        session: &session,
+        seq,
+        signature: signature.as_ref(),
+        body: &body,
+    };
+    let mut bytes = Vec::new();
+    encode_entry(&entry, &mut bytes);
+    bytes
+}
+
+fn run(
+    executor: &mut Executor<Echo>,
+    height: u64,
+    time_ns: u64,
+    entries: Vec<Vec<u8>>,
+) -> BlockResults {
+    let mut results = BlockResults::new();
+    let block = block_of(height, time_ns, entries);
+    executor.execute(&block, &mut results).expect("next");
+    results
+}
+
+#[test]
+fn a_command_that_its_session_has_not_signed_does_nothing_and_leaves_its_number_free() {
+    let mut executor = executor(8);
+    let auth = Arc::clone(executor.auth());
+    let (own, other) = (pair(1), pair(2));
+    let before = executor.root().combined;
+    // Neither by another key nor without a signature is a session opened.
+    for (height, signer) in [(1, Some(&other)), (2, None)] {
+        let forged = command(&auth, 1, 1, b"x", signer);
+        let results = run(&mut executor, height, height, vec![forged]);
+        assert_eq!(outcomes(&results), [Outcome::BadSignature]);
+        assert_eq!(results.corrections[0].last_seq, None);
+        assert_eq!(executor.root().combined, before);
+    }
+    // Behind the opening in one block, where the table knew no key before it.
+    let entries = vec![
+        command(&auth, 1, 1, b"a", Some(&own)),
+        command(&auth, 1, 2, b"x", Some(&other)),
+        command(&auth, 1, 3, b"x", Some(&own)),
+    ];
+    let results = run(&mut executor, 3, 3, entries);
+    let expected = [Outcome::Applied, Outcome::BadSignature, Outcome::Gap];
+    assert_eq!(outcomes(&results), expected);
+    assert_eq!(results.corrections[0].last_seq, Some(1));
+    // And when it is open, in any block after that.
+    let before = executor.root().combined;
+    for (height, signer) in [(4, Some(&other)), (5, None)] {
+        let forged = command(&auth, 1, 2, b"x", signer);
+        let results = run(&mut executor, height, height, vec![forged]);
+        assert_eq!(outcomes(&results), [Outcome::BadSignature]);
+        assert_eq!(executor.root().combined, before);
+    }
+    let good = command(&auth, 1, 2, b"b", Some(&own));
+    let results = run(&mut executor, 6, 6, vec![good]);
+    assert_eq!(outcomes(&results), [Outcome::Applied]);
+    assert_eq!(executor.app().seen, b"ab");
+}
+
+#[test]
+fn a_forged_opening_ends_no_session_to_make_room() {
+    let mut executor = executor(1);
+    let auth = Arc::clone(executor.auth());
+    let first = command(&auth, 1, 1, b"a", Some(&pair(1)));
+    run(&mut executor, 1, 0, vec![first]);
+    let late = 2 * crate::sessions::IDLE_MIN_NS;
+    let forged = command(&auth, 2, 1, b"x", Some(&pair(1)));
+    let results = run(&mut executor, 2, late, vec![forged]);
+    assert_eq!(outcomes(&results), [Outcome::BadSignature]);
+    assert_eq!(executor.app().calls.len(), 2, "opened and applied once");
+    assert!(!executor.sessions().has_ended(&id(1)));
+    let next = command(&auth, 1, 2, b"b", Some(&pair(1)));
+    let results = run(&mut executor, 3, late, vec![next]);
+    assert_eq!(outcomes(&results), [Outcome::Applied]);
+}

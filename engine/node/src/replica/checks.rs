@@ -53,13 +53,6 @@ impl Check {
             Self::Forwarded { commands, .. } => commands.len(),
         }
     }
-
-    fn commands(&self) -> Result<Commands<'_>, PayloadError> {
-        match self {
-            Self::Block { payload, .. } => commands_of_block(payload),
-            Self::Forwarded { commands, .. } => parse_entries(commands),
-        }
-    }
 }
 
 /// Forwarded commands whose signatures are good.
@@ -163,14 +156,29 @@ impl<T> Piece<T> {
     }
 }
 
-fn commands_of_final(block: &Box<FinalBlock>) -> Result<Commands<'_>, PayloadError> {
-    commands_of_block(&block.payload)
+/// What has commands to be checked.
+trait Checkable {
+    fn commands(&self) -> Result<Commands<'_>, PayloadError>;
+}
+
+impl Checkable for Check {
+    fn commands(&self) -> Result<Commands<'_>, PayloadError> {
+        match self {
+            Self::Block { payload, .. } => commands_of_block(payload),
+            Self::Forwarded { commands, .. } => parse_entries(commands),
+        }
+    }
+}
+
+impl Checkable for Box<FinalBlock> {
+    fn commands(&self) -> Result<Commands<'_>, PayloadError> {
+        commands_of_block(&self.payload)
+    }
 }
 
 /// Puts the commands of pieces into a batch until it is full; how far each was walked then.
-fn walk<'a, T>(
+fn walk<'a, T: Checkable>(
     pieces: &'a VecDeque<Piece<T>>,
-    commands: impl Fn(&'a T) -> Result<Commands<'a>, PayloadError>,
     ahead: &mut Ahead<'a>,
     auth: &CommandAuth,
 ) -> Vec<Step> {
@@ -181,7 +189,7 @@ fn walk<'a, T>(
         }
         let is_known = piece.block.is_some_and(|id| auth.block_keys(&id).is_some());
         // What is malformed is refused by whoever is to use it.
-        let commands = commands(&piece.of).ok().filter(|_| !is_known);
+        let commands = piece.of.commands().ok().filter(|_| !is_known);
         let Some(commands) = commands else {
             let walked = Walked {
                 is_bad: !is_known,
@@ -280,8 +288,8 @@ impl PieceChecks {
     /// one batch; says how many these were.
     fn go_on(&mut self, commands_max: usize) -> usize {
         let mut ahead = Ahead::new(&self.auth, commands_max);
-        let held = walk(&self.held, commands_of_final, &mut ahead, &self.auth);
-        let waiting = walk(&self.waiting, Check::commands, &mut ahead, &self.auth);
+        let held = walk(&self.held, &mut ahead, &self.auth);
+        let waiting = walk(&self.waiting, &mut ahead, &self.auth);
         let checked = ahead.check(&mut self.check);
         for (piece, step) in self.held.iter_mut().zip(held) {
             piece.note(step, checked.is_good, &self.auth);

@@ -42,7 +42,7 @@ fn check_of(auth: &CommandAuth, id: u8, seqs: std::ops::RangeInclusive<u64>, for
     }
     Check::Block {
         id: BlockId::new([id; 32]),
-        payload: payload.finish().into(),
+        payload: payload.finish(),
     }
 }
 

@@ -55,8 +55,9 @@ pub(crate) fn accuse(
 fn extends(state: &WindowState, older: &Record, newer: &Record) -> bool {
     // A fallback grows along its chain with each block.
     let still_stands = |old: &(Index, BlockId)| {
-        let mut above = newer.also.iter().filter(|new| new.0 >= old.0);
-        above.any(|new| is_on_chain(state, Some(*old), Some(*new)))
+        let is_above =
+            |new: &(Index, BlockId)| new.0 > old.0 && is_on_chain(state, Some(*old), Some(*new));
+        newer.also.iter().any(|new| new == old || is_above(new))
     };
     older.may_extend_to(newer)
         && older.also.iter().all(still_stands)

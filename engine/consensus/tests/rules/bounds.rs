@@ -13,6 +13,7 @@ use quorate_consensus::machine::{Disposition, Ignored, PeerFault, TimerConfig};
 use quorate_consensus::message::{Get, Message, Vote};
 use quorate_consensus::record::Record;
 use quorate_consensus::trust::Authenticated;
+use quorate_consensus::types::{BlockId, Index};
 
 #[test]
 fn bounds_records_far_ahead_are_refused() {
@@ -319,4 +320,41 @@ fn e2_an_earlier_signed_record_that_comes_late_is_no_evidence() {
     assert!(bench.evidence().is_empty() && bench.alarms().is_empty());
     bench.vote_signed(1, 0, tip(&rival));
     assert_eq!(bench.evidence().len(), 1, "the other branch");
+}
+
+/// Signed fallbacks of one validator for `old` and then for `new`, with these headers known;
+/// whether they accuse it.
+fn fallbacks_accuse(headers: &[&[&Block]], old: (Index, BlockId), new: (Index, BlockId)) -> bool {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    // Headers are taken of who has voted for them.
+    for (voter, branch) in (2..).zip(headers) {
+        bench.vote(voter, 0, branch.last().map(|top| tip(top)).expect("blocks"));
+        bench.branch(voter, branch);
+    }
+    for also in [old, new] {
+        let also = vec![also];
+        bench.vote_signed(1, 0, Record { also, ..stop() });
+    }
+    !bench.evidence().is_empty()
+}
+
+#[test]
+fn e2_a_fallback_that_grows_along_its_chain_is_no_evidence_and_another_one_is() {
+    let set = six(64);
+    let mine = chain(&set, 4, 1);
+    let other = mine[0].child(&set, 20);
+    let higher = other.child(&set, 21);
+    let known: &[&[&Block]] = &[
+        &[&mine[0], &mine[1], &mine[2]],
+        &[&mine[0], &other, &higher],
+    ];
+    assert!(!fallbacks_accuse(known, mine[1].at(), mine[2].at()));
+    assert!(!fallbacks_accuse(known, mine[0].at(), higher.at()));
+    assert!(fallbacks_accuse(known, mine[1].at(), higher.at()));
+    assert!(fallbacks_accuse(known, mine[1].at(), other.at()));
+    // Without headers another block of the same height is shown by its name alone, and a higher
+    // one may stand on the old one.
+    assert!(fallbacks_accuse(&[], mine[1].at(), other.at()));
+    assert!(!fallbacks_accuse(&[], mine[1].at(), higher.at()));
 }

@@ -105,8 +105,10 @@ fn a_snapshot_can_be_asked_for_at_any_time() {
     pass_a_snapshot(&cluster, &nodes);
     assert!(folder(&cluster, 1).heights().unwrap().is_empty());
     nodes[1].take_snapshot();
+    // The chain may have gone on past the next such height meanwhile.
     eventually("the snapshot", || {
-        folder(&cluster, 1).heights().unwrap() == [EVERY]
+        let heights = folder(&cluster, 1).heights().unwrap();
+        matches!(heights[..], [height] if height.is_multiple_of(EVERY))
     });
     assert!(folder(&cluster, 2).heights().unwrap().is_empty());
     stop_all(nodes);

@@ -3,6 +3,7 @@
 //!
 //! Owns the choices and the words in which they are printed. Never: starts a thread.
 
+use crate::lanes::HOLD_NS_DEFAULT;
 use quorate_consensus::machine::TimerConfig;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -90,6 +91,9 @@ pub struct TimerOverrides {
     pub fan_out_us: Option<u64>,
     /// How long a lone Final waits for the fast path.
     pub final_holdoff_us: Option<u64>,
+    /// How long a leader may hold commands back for a larger block while others are in flight; more
+    /// than half of T_prog counts as that.
+    pub hold_us: Option<u64>,
 }
 
 /// Every timer of a validator.
@@ -99,6 +103,9 @@ pub struct Timers {
     pub consensus: TimerConfig,
     /// T_fan, nanoseconds.
     pub fan_out_ns: u64,
+    /// How long a leader may hold commands back for a larger block, nanoseconds. By default short
+    /// beside T_prog.
+    pub hold_ns: u64,
 }
 
 impl Profile {
@@ -152,9 +159,15 @@ impl Profile {
         let fan_out_ns = overrides
             .fan_out_us
             .map_or(fan_out_default_ns, |us| us.saturating_mul(1000));
+        let hold_default_ns = HOLD_NS_DEFAULT.min(consensus.progress_ns / 8);
+        let hold_ns = overrides
+            .hold_us
+            .map_or(hold_default_ns, |us| us.saturating_mul(1000))
+            .min(consensus.progress_ns / 2);
         Timers {
             consensus,
             fan_out_ns,
+            hold_ns,
         }
     }
 }
@@ -176,6 +189,7 @@ impl TimerOverrides {
             ("turn_censored_us", self.turn_censored_us),
             ("fan_out_us", self.fan_out_us),
             ("final_holdoff_us", self.final_holdoff_us),
+            ("hold_us", self.hold_us),
         ];
         let wrong = |us: u64| us == 0 || us > HOUR_US;
         fields

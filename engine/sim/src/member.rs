@@ -159,6 +159,7 @@ impl<S: StateMachine> Member<S> {
             log: Disk::log_config(),
             lanes: LanesConfig {
                 payload_bytes_max: PAYLOAD_BYTES_MAX,
+                hold_ns: plan.hold_ns,
                 ..LanesConfig::new(SESSIONS_MAX, FAN_NS)
             },
             cache_bytes_max: plan.cache_bytes_max,

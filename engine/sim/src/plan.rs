@@ -20,6 +20,8 @@ use crate::script::Scenario;
 pub(crate) const GENESIS: &[u8] = b"{\"genesis\": \"simulated\"}";
 /// Wall time at the start of every run.
 pub(crate) const WALL_START_NS: u64 = 1_700_000_000_000_000_000;
+/// How long leaders hold back, where they do.
+const HOLD_NS: u64 = 2 * MS;
 /// One seed in so many uses real signatures.
 const REAL_SIGNATURES_EVERY: u64 = 50;
 /// One seed in so many with a censor has turns long enough for T_turn (protocol.md 2.6).
@@ -119,6 +121,8 @@ pub(crate) struct Plan {
     pub(crate) bad_clocks: Vec<usize>,
     /// Bytes of payloads that each validator keeps in memory.
     pub(crate) cache_bytes_max: usize,
+    /// How long leaders hold commands back for larger blocks; 0: not at all.
+    pub(crate) hold_ns: u64,
     pub(crate) sessions: usize,
     pub(crate) pace: Pace,
     /// Who is Byzantine: at most weight F, and part of the budget of those above.
@@ -163,6 +167,7 @@ impl Plan {
             abstainers: Vec::new(),
             bad_clocks: Vec::new(),
             cache_bytes_max: CACHE_BYTES_SMALL,
+            hold_ns: draw_hold_ns(options),
             sessions: 2 + dice.place(3),
             pace: LEISURELY,
             cast: Cast::default(),
@@ -306,6 +311,14 @@ impl Plan {
             self.cast.describe(),
         )
     }
+}
+
+/// In half of the runs leaders hold back, from a stream of its own; never where each command is to
+/// have a block.
+fn draw_hold_ns(options: &RunOptions) -> u64 {
+    let holds = Dice::new(options.seed, "hold").percent(50);
+    let is_free = options.scenario == Scenario::Rush;
+    if holds && !is_free { HOLD_NS } else { 0 }
 }
 
 /// F and P: the defaults in half of the runs, any admissible choice with F > 0 in the others.

@@ -19,6 +19,7 @@ mod queue;
 mod verdict;
 
 pub use pool::{Lanes, LanesCounters};
+pub(crate) use verdict::HOLD_NS_DEFAULT;
 pub use verdict::{Admitted, CommandVerdict, LanesConfig, Rejection, Verdict};
 
 use quorate_consensus::payload::{CommandView, Commands, PayloadError, parse_entries};

@@ -166,6 +166,11 @@ impl Lanes {
         self.config.is_signed
     }
 
+    /// How long what waits may be held back for a larger block.
+    pub(crate) const fn hold_ns(&self) -> u64 {
+        self.config.hold_ns
+    }
+
     /// Commands kept.
     #[must_use]
     pub const fn len(&self) -> usize {

@@ -41,9 +41,15 @@ pub struct LanesConfig {
     /// come again, though there is room. Far below `T_censor`, so that load is never taken for a
     /// leader that leaves commands out.
     pub queue_ns: u64,
+    /// How long what waits may be held back for a larger block while others are in flight; 0: not
+    /// at all.
+    pub hold_ns: u64,
     /// Whether commands carry their clients' signatures (genesis).
     pub is_signed: bool,
 }
+
+/// Short beside what clients see under the load that makes blocks meet.
+pub(crate) const HOLD_NS_DEFAULT: u64 = 2_000_000;
 
 impl LanesConfig {
     /// The bounds to start from, with `fan_ns` from the profile of timers.
@@ -64,6 +70,7 @@ impl LanesConfig {
             forward_bytes_max: 2 * 1024 * 1024,
             fan_bytes_max: 64 * 1024,
             queue_ns: fan_ns.saturating_mul(10),
+            hold_ns: HOLD_NS_DEFAULT,
             is_signed: false,
         }
     }

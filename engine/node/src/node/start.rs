@@ -173,6 +173,7 @@ fn boot_id() -> Result<[u8; 16], StartError> {
 fn replica_config(config: &NodeConfig) -> Result<ReplicaConfig, StartError> {
     let chain = config.genesis.file().limits;
     let mut lanes = LanesConfig::new(chain.sessions_max, config.timers.fan_out_ns);
+    lanes.hold_ns = config.timers.hold_ns;
     lanes.commands_max = config.limits.pool_commands_max;
     lanes.bytes_max = config.limits.pool_bytes_max;
     lanes.command_bytes_max = chain.command_bytes_max as usize;

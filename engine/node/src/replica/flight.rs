@@ -3,8 +3,11 @@
 //! Owns how many bytes they have, and how many they may have, which bounds what a cancel stands
 //! behind: beyond that orders wait in the pool, where a cancel passes them, and not in blocks,
 //! where it cannot. The bound follows the time that blocks take: bytes that wait in flight make
-//! nothing final sooner. Never: the pipeline's own bound, which is the consensus' and counts
-//! blocks.
+//! nothing final sooner. And when the next one begins: a block costs every validator the same
+//! however little is in it, so while one is in flight the next waits until that is final, until it
+//! is worth its cost, or for a time that is short beside what clients see under such a load. With
+//! nothing in flight it waits for nothing: a lone command meets no timer. Never: the pipeline's own
+//! bound, which is the consensus' and counts blocks.
 
 use quorate_consensus::types::Height;
 use std::collections::VecDeque;
@@ -18,6 +21,9 @@ const FLIGHT_BYTES_MIN: usize = 256 * 1024;
 const RISE_BYTES: usize = 16 * 1024;
 /// Longest time to finality at which the bound still rises.
 const IN_TIME_NS: u64 = 20_000_000;
+
+/// Bytes that wait from which on they are worth a block although others are in flight.
+const ENOUGH_BYTES: usize = 64 * 1024;
 
 /// See the module.
 #[derive(Debug)]
@@ -99,6 +105,15 @@ impl Flight {
         self.bytes += bytes;
     }
 
+    /// Until when what waits is to become a larger block, when the pool keeps so many bytes, those
+    /// in flight among them; `None`: a block may be made at once. `hold_ns` after a block the next
+    /// may begin in any case: where the wire is slow, that and not finality ends the wait.
+    pub(super) fn hold_until_ns(&self, kept_bytes: usize, hold_ns: u64) -> Option<u64> {
+        let last = self.blocks.back()?;
+        let waiting_bytes = kept_bytes.saturating_sub(self.bytes);
+        (waiting_bytes < ENOUGH_BYTES).then(|| last.proposed_ns.saturating_add(hold_ns))
+    }
+
     /// Whether orders are to wait.
     pub(super) const fn is_full(&mut self) -> bool {
         let is_full = self.bytes >= self.bytes_max;
@@ -131,6 +146,35 @@ mod tests {
         assert_eq!(flight.bytes, FLIGHT_BYTES_MAX / 4);
         flight.settle(0, height(9), height(10));
         assert_eq!((flight.bytes, flight.blocks.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_lone_command_waits_for_nothing() {
+        let mut flight = Flight::default();
+        for number in 1..=9 {
+            let now_ns = number * MS;
+            assert_eq!(flight.hold_until_ns(128, 2 * MS), None);
+            flight.push(now_ns, Height::new(number), 128);
+            flight.finalize(now_ns + MS / 5, Height::new(number));
+        }
+    }
+
+    #[test]
+    fn while_a_block_is_in_flight_little_waits_for_its_end_and_much_does_not() {
+        let mut flight = Flight::default();
+        flight.push(MS, Height::new(1), 200);
+        let until_ns = MS + 2 * MS;
+        assert_eq!(
+            flight.hold_until_ns(200 + ENOUGH_BYTES - 1, 2 * MS),
+            Some(until_ns)
+        );
+        assert_eq!(flight.hold_until_ns(200 + ENOUGH_BYTES, 2 * MS), None);
+        flight.finalize(2 * MS, Height::new(1));
+        assert_eq!(flight.hold_until_ns(200, 2 * MS), None);
+        // What was given up is in flight no more.
+        flight.push(3 * MS, Height::new(2), 200);
+        flight.settle(3 * MS, Height::new(1), Height::new(2));
+        assert_eq!(flight.hold_until_ns(400, 2 * MS), None);
     }
 
     /// Proposes until it is full; how many bytes then are in flight.

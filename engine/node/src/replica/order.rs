@@ -122,6 +122,8 @@ pub struct OrderStage {
     /// Final blocks that are not executed yet, or of which that is not known: height and payload.
     pub(super) unsettled: VecDeque<(u64, Arc<[u8]>)>,
     pub(super) flight: Flight,
+    /// Until when what waits is held back for a larger block.
+    pub(super) held_until_ns: Option<u64>,
     pub(super) trace: Trace,
 }
 
@@ -158,6 +160,7 @@ impl OrderStage {
             is_signed,
             unsettled: VecDeque::new(),
             flight: Flight::default(),
+            held_until_ns: None,
             trace: Trace::default(),
         }
     }
@@ -317,6 +320,7 @@ impl OrderStage {
     /// [`OrderError`]: this validator must stop.
     pub fn propose(&mut self, now: Now, out: &mut OrderOut) -> Result<bool, OrderError> {
         let mut has_proposed = false;
+        self.held_until_ns = None;
         for _ in 0..PROPOSALS_PER_TURN {
             let is_wanted = self.lanes.has_proposable()
                 || self.timer_next_ns.is_some()
@@ -324,6 +328,9 @@ impl OrderStage {
             let Some(room) = self.consensus.proposal_room().filter(|_| is_wanted) else {
                 break;
             };
+            if self.holds_back(now, &room) {
+                break;
+            }
             if self.is_rebase_due {
                 self.is_rebase_due = false;
                 self.rebase(now, room.parent_id, room.height)?;
@@ -354,6 +361,17 @@ impl OrderStage {
             self.carry_out(now, out)?;
         }
         Ok(has_proposed)
+    }
+
+    /// Whether what waits is to make a larger block, because own ones are on their way.
+    fn holds_back(&mut self, now: Now, room: &ProposalRoom) -> bool {
+        let finalized = self.consensus.finalized().height;
+        self.flight.settle(now.mono_ns, finalized, room.height);
+        let until_ns = self
+            .flight
+            .hold_until_ns(self.lanes.bytes(), self.lanes.hold_ns());
+        self.held_until_ns = until_ns.filter(|&until_ns| until_ns > now.mono_ns);
+        self.held_until_ns.is_some()
     }
 
     /// Commands that wait; or nothing, in an empty payload, when a timer of the application is due
@@ -433,7 +451,8 @@ impl OrderStage {
         let mut deadline_ns = self
             .consensus
             .next_deadline_ns()
-            .min(self.lanes.forward_deadline_ns());
+            .min(self.lanes.forward_deadline_ns())
+            .min(self.held_until_ns.unwrap_or(u64::MAX));
         if let Some(due_ns) = self.timer_next_ns.filter(|&due_ns| due_ns > now.wall_ns) {
             deadline_ns = deadline_ns.min(now.mono_ns.saturating_add(due_ns - now.wall_ns));
         }

@@ -67,6 +67,65 @@ fn steady_load_passes_windows_and_turns_without_duplicates_or_stops() {
     }
 }
 
+/// A world in which everybody votes and the leader's client has opened its session.
+fn flowing() -> (World, usize) {
+    let mut world = World::new(4, 1, 0, Durability::Async);
+    world.run_until("voting", 500 * MS, |world| {
+        world
+            .up()
+            .all(|(_, running)| running.replica.consensus().is_voting())
+    });
+    let leader = world.leader();
+    world.submit(leader, &commands(1, 1, 1));
+    world.run_until_applied(1, 500 * MS);
+    (world, leader)
+}
+
+#[test]
+fn what_comes_while_a_block_is_in_flight_shares_the_next_one_and_lone_commands_have_their_own() {
+    let (mut world, leader) = flowing();
+    let height = |world: &mut World| world.replica(leader).executor().height();
+    let before = height(&mut world);
+    // Finality takes two ways of the wire, 200 us.
+    for seq in 2..=16 {
+        world.submit(leader, &commands(1, seq, seq));
+        world.run(MS / 100);
+    }
+    world.run_until_applied(16, 500 * MS);
+    assert_eq!(
+        height(&mut world) - before,
+        2,
+        "the first one and the others"
+    );
+    for seq in 17..=26 {
+        let (sent, frames) = (height(&mut world), world.frames);
+        world.submit(leader, &commands(1, seq, seq));
+        assert!(
+            world.frames > frames,
+            "nothing in flight, nothing to wait for"
+        );
+        world.run_until_applied(usize::try_from(seq).expect("few"), MS / 2);
+        assert_eq!(height(&mut world) - sent, 1);
+    }
+}
+
+#[test]
+fn what_waits_for_a_larger_block_leaves_by_itself_when_nothing_becomes_final() {
+    let (mut world, leader) = flowing();
+    let proposals = |world: &mut World| world.replica(leader).consensus().counters().proposals;
+    world.cut = (0..4).map(|other| (other, leader)).collect();
+    let before = proposals(&mut world);
+    world.submit(leader, &commands(1, 2, 2));
+    world.submit(leader, &commands(1, 3, 3));
+    assert_eq!(proposals(&mut world) - before, 1);
+    world.run(3 * MS);
+    assert_eq!(proposals(&mut world) - before, 2);
+    assert!(
+        world.replica(leader).order().lanes().len() == 2,
+        "none is final"
+    );
+}
+
 #[test]
 fn a_command_submitted_everywhere_applies_once_and_is_answered_everywhere() {
     let mut world = World::new(4, 1, 0, Durability::Async);

@@ -132,6 +132,7 @@ fn plan_of(options: &ScaleOptions) -> Plan {
         trouble_ns: 0,
         abstainers: Vec::new(),
         bad_clocks: Vec::new(),
+        hold_ns: 0,
         cache_bytes_max: 1024 * 1024,
         sessions: 1,
         pace: Pace {

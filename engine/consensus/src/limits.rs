@@ -1,7 +1,7 @@
 //! Every bound of the consensus, in one place. Never a bound written anywhere else.
 
 /// Validators in a set.
-pub const VALIDATORS_MAX: usize = 64;
+pub const VALIDATORS_MAX: usize = 240;
 /// Bytes of one command's body.
 pub const COMMAND_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of one block's payload.
@@ -25,8 +25,10 @@ pub const PIPELINE_BLOCKS: u32 = 64;
 pub const PIPELINE_BYTES: u64 = 4 * 1024 * 1024;
 /// Seats of the leader table at most.
 pub const SCHEDULE_SEATS_MAX: usize = 1024;
-/// Entries of a record's `also` list: one certifiable branch a validator.
-pub const ALSO_ENTRIES_MAX: usize = VALIDATORS_MAX;
+/// Entries of a record's `also` list: one for each certifiable branch. Each branch has first votes
+/// of weight AMP, and each validator votes on one, so there are at most N / AMP, and no more than
+/// validators; a set in which both are larger is refused.
+pub const ALSO_ENTRIES_MAX: usize = 64;
 /// Windows above the current one for which records are taken without proof.
 pub const WINDOWS_AHEAD_MAX: u64 = 2;
 /// Windows kept at once, from the one of the signed finality upward, beyond which certificates of
@@ -81,8 +83,13 @@ pub const HEADER_BYTES: usize = 2 + 2 + 32 + 8 + 32 + 8 + 4 + 8 + 8 + 32 + 32 + 
 
 // A frame has room for a full payload with its header and an inline justification.
 const _: () = assert!(PAYLOAD_BYTES_MAX * 2 <= FRAME_BYTES_MAX);
-// A certificate's headers fit a frame with its records.
-const _: () = assert!(CERTIFICATE_HEADERS_MAX * HEADER_BYTES <= FRAME_BYTES_MAX - 256 * 1024);
+/// Bytes of a signed record on the wire, at most: who, tip, stop, fin, skipfb, also, signature.
+const SIGNED_RECORD_BYTES_MAX: usize = 2 + 37 + 1 + 5 + 5 + (4 + 36 * ALSO_ENTRIES_MAX) + 64;
+// A certificate's headers fit a frame with its records, and the message around it.
+const _: () = assert!(
+    CERTIFICATE_HEADERS_MAX * HEADER_BYTES + VALIDATORS_MAX * SIGNED_RECORD_BYTES_MAX
+        <= FRAME_BYTES_MAX - 16 * 1024
+);
 // A manifest fits a frame with its certificate.
 const _: () = assert!(SNAPSHOT_MANIFEST_BYTES_MAX + 64 * 1024 <= FRAME_BYTES_MAX);
 // One answer of headers fits a frame.

@@ -8,7 +8,9 @@ mod error;
 
 pub use error::{SetError, SetWarning};
 
-use crate::limits::{PIPELINE_BLOCKS, TURN_WINDOWS_MAX, VALIDATORS_MAX, WINDOW_SLOTS_MAX};
+use crate::limits::{
+    ALSO_ENTRIES_MAX, PIPELINE_BLOCKS, TURN_WINDOWS_MAX, VALIDATORS_MAX, WINDOW_SLOTS_MAX,
+};
 use crate::payload::BlockRules;
 use crate::schedule::Schedule;
 use crate::thresholds::{TOTAL_MAX_EXCLUSIVE, Thresholds};
@@ -98,6 +100,7 @@ impl ValidatorSet {
             .ok_or(SetError::TotalTooLarge { total })?;
         let thresholds = Thresholds::new(Stake::new(total), parameters.fault, parameters.slack)
             .map_err(SetError::Thresholds)?;
+        check_branches(validators.len(), &thresholds)?;
         let weights: Vec<u64> = validators.iter().map(|v| v.leader_weight).collect();
         let schedule = Schedule::new(&weights).map_err(SetError::Schedule)?;
         check_seated(&validators, &schedule, &thresholds)?;
@@ -387,6 +390,16 @@ fn check_key(validator: ValidatorIndex, key: &[u8; 32]) -> Result<(), SetError> 
     }
     if !point.is_torsion_free() {
         return Err(SetError::KeyTorsion { validator, key });
+    }
+    Ok(())
+}
+
+/// A record has room for every branch that a slot can have: each has first votes of weight AMP, and
+/// every validator votes on one.
+fn check_branches(validators: usize, thresholds: &Thresholds) -> Result<(), SetError> {
+    let branches = thresholds.total.amount() / thresholds.amplify.amount();
+    if validators > ALSO_ENTRIES_MAX && branches > ALSO_ENTRIES_MAX as u64 {
+        return Err(SetError::BranchesMany { branches });
     }
     Ok(())
 }

@@ -27,7 +27,7 @@ fn parameters(fault: u64, slack: u64) -> SetParameters {
 }
 
 fn validators(stakes: &[u64]) -> Vec<Validator> {
-    (1..)
+    (1..=u8::MAX)
         .zip(stakes)
         .map(|(seed, &stake)| {
             let key = ValidatorKey::from_seed(&[seed; 32]).public();
@@ -44,6 +44,16 @@ fn refused(parameters: SetParameters, validators: Vec<Validator>) -> SetError {
     ValidatorSet::new(parameters, validators).expect_err("must be refused")
 }
 
+#[test]
+fn a_record_can_name_every_branch_that_a_slot_of_the_set_can_have() {
+    // 64 validators have 64 branches at most, whatever AMP is.
+    assert_eq!(set(&[3; 64], 1, 0).len(), 64);
+    // 65 of weight 2 with AMP 2 could have 65.
+    let many = SetError::BranchesMany { branches: 65 };
+    assert_eq!(refused(parameters(1, 0), validators(&[2; 65])), many);
+    assert_eq!(set(&[2; 65], 2, 0).len(), 65);
+}
+
 /// Four equal validators of which the second has this key.
 fn with_key(key: [u8; 32]) -> Vec<Validator> {
     let mut all = validators(&[1; 4]);
@@ -52,16 +62,16 @@ fn with_key(key: [u8; 32]) -> Vec<Validator> {
 }
 
 #[test]
-fn a_set_has_one_to_64_validators() {
+fn a_set_has_one_to_240_validators() {
     assert_eq!(
         refused(parameters(1, 0), Vec::new()),
         SetError::Count { count: 0 }
     );
     assert_eq!(
-        refused(parameters(1, 0), validators(&[1; 65])),
-        SetError::Count { count: 65 }
+        refused(parameters(50, 0), validators(&[1; 241])),
+        SetError::Count { count: 241 }
     );
-    assert_eq!(set(&[1; 64], 12, 13).len(), 64);
+    assert_eq!(set(&[1; 240], 48, 47).len(), 240);
     let alone = SetParameters {
         crash_only: true,
         ..parameters(0, 0)

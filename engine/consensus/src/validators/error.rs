@@ -1,6 +1,8 @@
 //! Why a validator set is refused, and what deserves a second look. Owns the words only.
 
-use crate::limits::{PIPELINE_BLOCKS, TURN_WINDOWS_MAX, VALIDATORS_MAX, WINDOW_SLOTS_MAX};
+use crate::limits::{
+    ALSO_ENTRIES_MAX, PIPELINE_BLOCKS, TURN_WINDOWS_MAX, VALIDATORS_MAX, WINDOW_SLOTS_MAX,
+};
 use crate::schedule::ScheduleError;
 use crate::thresholds::ThresholdError;
 use crate::types::{Stake, ValidatorIndex};
@@ -65,6 +67,11 @@ pub enum SetError {
     FaultZero,
     /// N, F and P do not go together.
     Thresholds(ThresholdError),
+    /// A slot could have more certifiable blocks than a record can name.
+    BranchesMany {
+        /// N / AMP.
+        branches: u64,
+    },
     /// Nobody leads.
     Schedule(ScheduleError),
     /// Those who lead weigh no more than F + C.
@@ -126,6 +133,11 @@ impl fmt::Display for SetError {
                 "fault: 0 tolerates no Byzantine validator; set crash_only if that is meant",
             ),
             Self::Thresholds(error) => write!(f, "fault, slack: {error}"),
+            Self::BranchesMany { branches } => write!(
+                f,
+                "fault: stake over fault + 1 is {branches}, which with more than \
+                 {ALSO_ENTRIES_MAX} validators may be at most {ALSO_ENTRIES_MAX}"
+            ),
             Self::Schedule(error) => write!(f, "leader_weight: {error}"),
             Self::SeatedTooLittle { seated, needed } => write!(
                 f,

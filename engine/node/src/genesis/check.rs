@@ -7,8 +7,8 @@ use super::{
 use crate::file_error::FileError;
 use crate::hex;
 use quorate_consensus::limits::{
-    BLOCK_COMMANDS_MAX, COMMAND_BYTES_MAX, PAYLOAD_BYTES_MAX, TURN_WINDOWS_MAX, VALIDATORS_MAX,
-    WINDOW_SLOTS_MAX,
+    ALSO_ENTRIES_MAX, BLOCK_COMMANDS_MAX, COMMAND_BYTES_MAX, PAYLOAD_BYTES_MAX, TURN_WINDOWS_MAX,
+    VALIDATORS_MAX, WINDOW_SLOTS_MAX,
 };
 use quorate_consensus::thresholds::ThresholdError;
 use quorate_consensus::types::{Epoch, Height, Stake, ValidatorIndex};
@@ -262,6 +262,7 @@ fn set_error(error: &SetError, file: &GenesisFile, path: &Path) -> FileError {
                 .remedy("raise it, or set crash_only to true if only crashes are to be survived")
         }
         SetError::Thresholds(error) => thresholds(error, file, path),
+        SetError::BranchesMany { branches } => branches_many(*branches, file, path),
         SetError::Schedule(error) => {
             FileError::new(path, "validators", format!("leader_weight: {error}"))
                 .remedy("give at least one validator a leader_weight above 0")
@@ -279,6 +280,18 @@ fn set_error(error: &SetError, file: &GenesisFile, path: &Path) -> FileError {
             out_of_range(path, "turn_windows", *turn_windows, TURN_WINDOWS_MAX)
         }
     }
+}
+
+fn branches_many(branches: u64, file: &GenesisFile, path: &Path) -> FileError {
+    FileError::new(
+        path,
+        "fault_weight",
+        format!("stake over fault_weight + 1 is {branches}, more branches than a vote can name"),
+    )
+    .value(file.fault_weight)
+    .remedy(format!(
+        "raise it, or list at most {ALSO_ENTRIES_MAX} validators"
+    ))
 }
 
 fn out_of_range(path: &Path, field: &str, value: u32, most: u32) -> FileError {

@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn what_no_chain_can_be_is_refused() {
         assert_eq!(predict(&options(3, 0)), Err(ScaleError::Validators(3)));
-        assert_eq!(predict(&options(65, 0)), Err(ScaleError::Validators(65)));
+        assert_eq!(predict(&options(241, 0)), Err(ScaleError::Validators(241)));
         let error = predict(&options(4, 3)).unwrap_err();
         assert!(matches!(error, ScaleError::Down { down: 3, .. }), "{error}");
     }

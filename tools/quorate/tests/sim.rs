@@ -155,7 +155,8 @@ fn a_prediction_that_cannot_be_made_ends_with_2_and_names_the_line() {
     for arguments in [
         &["sim", "--latency", "nowhere.txt"][..],
         &["sim", "--latency", "hall", "--down", "3"],
-        &["sim", "--latency", "hall", "--validators", "100"],
+        &["sim", "--latency", "hall", "--validators", "241"],
+        &["sim", "--validators", "65", "--seeds", "0..1"],
         &["sim", "--down", "1"],
         &["sim", "--check-against", "nowhere.json"],
     ] {

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
+use quorate_consensus::limits::VALIDATORS_MAX;
 use quorate_sim::{
     ActorName, Byzantine, Failure as RunFailure, RunOptions, Scenario, Summary, SweepOptions, run,
     sweep,
@@ -27,9 +28,9 @@ pub(crate) struct Options {
     /// Seeds to run, from A up to but not including B
     #[arg(long, value_name = "A..B", default_value = "0..100", value_parser = parse_seeds)]
     seeds: Range<u64>,
-    /// Validators in each run; 4 when not given
+    /// Validators in each run, at most 64, or 240 with --latency; 4 when not given
     #[arg(long, value_name = "N")]
-    #[arg(value_parser = clap::value_parser!(u16).range(4..=64))]
+    #[arg(value_parser = clap::value_parser!(u16).range(4..=VALIDATORS_MAX as i64))]
     validators: Option<u16>,
     /// Which faults: mixed, calm, rush, crash, partition, lossy, leader-crash, power, clock, pause,
     /// blackout, clog, disk, double-crash, lost-disk or byzantine
@@ -91,6 +92,8 @@ pub(crate) struct Options {
 
 /// Validators in a run when it is not said how many.
 const VALIDATORS: u16 = 4;
+/// Validators of a simulated world at most.
+const WORLD_MAX: u16 = 64;
 
 fn parse_seeds(text: &str) -> Result<Range<u64>, String> {
     let (start, end) = text.split_once("..").ok_or("seeds are given as A..B")?;
@@ -118,6 +121,10 @@ pub(crate) fn run_seeds(options: &Options) -> Result<Report, Failure> {
     }
     if let Some(file) = &options.script {
         return super::script::play_file(file);
+    }
+    if let Some(many) = options.validators.filter(|&count| count > WORLD_MAX) {
+        let what = format!("--validators {many}: a world has at most {WORLD_MAX}");
+        return Err(Failure::usage(what).remedy("give fewer, or a --latency"));
     }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = options.threads.unwrap_or(cores);

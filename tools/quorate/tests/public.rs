@@ -135,7 +135,7 @@ fn lose_disk(dir: &Path, cluster: &mut Cluster) {
 fn kill_under_load(dir: &Path, cluster: &mut Cluster) {
     let snapshots = validator(dir, KILLED).join("data/snapshots");
     wait_until("it has snapshots", || {
-        load(dir) && fs::read_dir(&snapshots).is_ok_and(|found| found.count() > 3)
+        load(dir) && fs::read_dir(&snapshots).is_ok_and(|found| found.count() > 4)
     });
     let load_long = [
         "load",

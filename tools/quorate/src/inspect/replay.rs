@@ -138,6 +138,11 @@ impl<'a> Replay<'a> {
         })
     }
 
+    /// The state as it stands.
+    pub(crate) const fn executor(&self) -> &Executor<Hosted> {
+        &self.executor
+    }
+
     /// Executes every finalized block of a log that is above the state and not above the end.
     ///
     /// # Errors

@@ -184,6 +184,20 @@ impl<S: StateMachine> Executor<S> {
         block: &FinalBlock,
         results: &mut BlockResults,
     ) -> Result<(), ExecuteError> {
+        self.execute_watched(block, results, |_, _| ())
+    }
+
+    /// The same; `watch` sees the state after the time-outs and timers of the block, and after each
+    /// command, whose index it is told. The section of outputs stands still within a block.
+    ///
+    /// # Errors
+    /// As [`execute`](Self::execute).
+    pub fn execute_watched(
+        &mut self,
+        block: &FinalBlock,
+        results: &mut BlockResults,
+        mut watch: impl FnMut(&mut Self, Option<u32>),
+    ) -> Result<(), ExecuteError> {
         let height = block.header.height.number();
         let expected = self.height.saturating_add(1);
         if height != expected {
@@ -205,6 +219,7 @@ impl<S: StateMachine> Executor<S> {
         results.final_ns = block.final_ns;
         self.time_out_sessions(results);
         self.fire_timers(results);
+        watch(self, None);
         let signatures = self.check_signatures(&block.id, commands.clone());
         for (index, view) in commands.enumerate() {
             let checked = signatures.get(index).copied().flatten();
@@ -212,6 +227,7 @@ impl<S: StateMachine> Executor<S> {
             let result = self.execute_command(index, &view, checked, results);
             results.commands.push(result);
             results.count_lane(view.lane as usize);
+            watch(self, Some(index));
         }
         self.tell_corrections(results);
         self.timeout_next_ns = self.sessions.due_next_ns();
@@ -523,7 +539,7 @@ impl<S: StateMachine> Executor<S> {
 
     /// Root of one section as it stands; `section` is its place in
     /// [`section_names`](Self::section_names).
-    pub(crate) fn section_root(&mut self, section: usize) -> [u8; 32] {
+    pub fn section_root(&mut self, section: usize) -> [u8; 32] {
         match place_of_section(section) {
             SectionPlace::Sessions => self.sessions.root(),
             SectionPlace::Outputs => self.history.root(),

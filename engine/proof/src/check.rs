@@ -166,7 +166,7 @@ fn verify_output(set: &ValidatorSet, proof: &OutputProof) -> Result<ProvenOutput
     }
     let count = proof.list.count;
     // The outcomes stand behind the last output.
-    let last = count.checked_sub(1).unwrap_or_default();
+    let last = count.saturating_sub(1);
     let (place, hash) = match &proof.item {
         OutputItem::Output {
             number,

@@ -505,7 +505,7 @@ mod tests {
         for height in 0..70 {
             let mut bytes = Vec::new();
             history.encode(&mut bytes);
-            assert_eq!(bytes.len(), 8 + 32 * (height as u64).count_ones() as usize);
+            assert_eq!(bytes.len(), 8 + 32 * u64::count_ones(height) as usize);
             let again = OutputHistory::decode(&bytes).expect("the section");
             assert_eq!((again.root(), again.height()), (history.root(), height));
             for cut in 0..bytes.len() {

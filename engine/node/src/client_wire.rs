@@ -154,18 +154,6 @@ const fn refusal_from_code(code: u32) -> Option<Refusal> {
     }
 }
 
-const fn outcome_from_byte(byte: u8) -> Option<Outcome> {
-    match byte {
-        0 => Some(Outcome::Applied),
-        1 => Some(Outcome::Duplicate),
-        2 => Some(Outcome::Gap),
-        3 => Some(Outcome::TableFull),
-        4 => Some(Outcome::BadSignature),
-        5 => Some(Outcome::SessionEnded),
-        _ => None,
-    }
-}
-
 fn leader_to_wire(leader: Option<ValidatorIndex>) -> u16 {
     leader.map_or(LEADER_UNKNOWN, ValidatorIndex::number)
 }

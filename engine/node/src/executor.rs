@@ -10,6 +10,10 @@
 //! In a chain of signed commands one that its session's key has not signed does nothing at all. Its
 //! block is valid all the same: validity never depends on state, and the key is state. The verdict
 //! is a function of the bytes and the table, so replay comes to the same one by checking again.
+//!
+//! What is put out is hashed here, once, as it comes, and each block's hash goes into the section
+//! of outputs: so an output can be proven to anybody (docs/proof-format.md), and a validator that
+//! puts out something else is found by its root though its state be the others'.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,12 +22,13 @@ use quorate_consensus::effect::FinalPath;
 use quorate_consensus::header::Header;
 use quorate_consensus::payload::{CommandView, Commands, PayloadError};
 use quorate_consensus::types::BlockId;
+use quorate_proof::outputs::{BlockOutputs, OUTPUTS_PLACE, OutputHistory};
 
 use crate::archive::{Archive, Archived};
 use crate::auth::{BatchCheck, CommandAuth};
 use crate::lanes::{Admitted, commands_of_block};
 use crate::results::{BlockResults, CommandResult, Correction, Outcome, Place};
-use crate::roots::{ROOT_HEIGHTS, RootRing, StateRoot};
+use crate::roots::{OUTPUTS_SECTION, ROOT_HEIGHTS, RootRing, StateRoot};
 use crate::sessions::{
     LastResult, SESSIONS_SECTION, Session, SessionCommand, SessionTable, Standing,
     TIMEOUTS_PER_BLOCK,
@@ -77,12 +82,19 @@ pub enum ExecuteError {
     },
 }
 
-/// The replicated state: session table and application.
+/// Sections that the engine itself has, before those of the application.
+const OWN_SECTIONS: [&str; 2] = [SESSIONS_SECTION, OUTPUTS_SECTION];
+
+/// The replicated state: session table, outputs and application.
 #[derive(Debug)]
 pub struct Executor<S> {
     app: S,
     sessions: SessionTable,
     output: Output,
+    /// What the last block put out.
+    block_outputs: BlockOutputs,
+    /// What all blocks put out.
+    history: OutputHistory,
     height: u64,
     time_ns: u64,
     roots: RootRing,
@@ -108,6 +120,8 @@ impl<S: StateMachine> Executor<S> {
             app,
             sessions: SessionTable::new(sessions_max),
             output: Output::new(),
+            block_outputs: BlockOutputs::default(),
+            history: OutputHistory::default(),
             height: 0,
             time_ns: genesis_time_ns,
             roots: RootRing::default(),
@@ -170,6 +184,20 @@ impl<S: StateMachine> Executor<S> {
         block: &FinalBlock,
         results: &mut BlockResults,
     ) -> Result<(), ExecuteError> {
+        self.execute_watched(block, results, |_, _| ())
+    }
+
+    /// The same; `watch` sees the state after the time-outs and timers of the block, and after each
+    /// command, whose index it is told. The section of outputs stands still within a block.
+    ///
+    /// # Errors
+    /// As [`execute`](Self::execute).
+    pub fn execute_watched(
+        &mut self,
+        block: &FinalBlock,
+        results: &mut BlockResults,
+        mut watch: impl FnMut(&mut Self, Option<u32>),
+    ) -> Result<(), ExecuteError> {
         let height = block.header.height.number();
         let expected = self.height.saturating_add(1);
         if height != expected {
@@ -182,6 +210,7 @@ impl<S: StateMachine> Executor<S> {
             .map_err(|source| ExecuteError::Payload { height, source })?;
         self.height = height;
         self.time_ns = block.header.time_ns;
+        self.block_outputs.clear();
         results.clear();
         results.height = height;
         results.id = Some(block.id);
@@ -190,6 +219,7 @@ impl<S: StateMachine> Executor<S> {
         results.final_ns = block.final_ns;
         self.time_out_sessions(results);
         self.fire_timers(results);
+        watch(self, None);
         let signatures = self.check_signatures(&block.id, commands.clone());
         for (index, view) in commands.enumerate() {
             let checked = signatures.get(index).copied().flatten();
@@ -197,9 +227,15 @@ impl<S: StateMachine> Executor<S> {
             let result = self.execute_command(index, &view, checked, results);
             results.commands.push(result);
             results.count_lane(view.lane as usize);
+            watch(self, Some(index));
         }
         self.tell_corrections(results);
         self.timeout_next_ns = self.sessions.due_next_ns();
+        let outcomes = results.commands.iter();
+        self.block_outputs
+            .close(outcomes.map(|result| result.outcome as u8));
+        let root = self.block_outputs.root();
+        self.history.push(block.id.as_bytes(), &root);
         for admitted in &block.admitted {
             if let Some(result) = results.commands.get_mut(admitted.index as usize) {
                 // 0 says that another validator accepted the command.
@@ -313,7 +349,7 @@ impl<S: StateMachine> Executor<S> {
         };
         self.output.clear();
         self.app.apply_session(&context, event, &mut self.output);
-        results.collect(index, &self.output);
+        self.collect(index, results);
     }
 
     /// Ends the session that has been idle longest, for the one that this command opens.
@@ -339,8 +375,20 @@ impl<S: StateMachine> Executor<S> {
             self.output.clear();
             self.app
                 .apply_timers(self.height, self.time_ns, &mut self.output);
-            results.collect(None, &self.output);
+            self.collect(None, results);
         }
+    }
+
+    /// Takes over what one call of the application put out.
+    fn collect(&mut self, command: Option<u32>, results: &mut BlockResults) {
+        for (audience, bytes) in self.output.iter() {
+            let session = match &audience {
+                Audience::Session(session) => Some(&session.0),
+                Audience::Public => None,
+            };
+            self.block_outputs.push(command, session, bytes);
+        }
+        results.collect(command, &self.output);
     }
 
     fn execute_command(
@@ -442,11 +490,12 @@ impl<S: StateMachine> Executor<S> {
             // A client may open its session with nothing to say yet.
             self.app.apply(&context, command, &mut self.output);
         }
-        results.collect(Some(index), &self.output);
+        let first = self.block_outputs.len();
+        self.collect(Some(index), results);
         LastResult {
             height: self.height,
             index,
-            outputs_hash: hash_outputs(&self.output),
+            outputs_hash: hash_of_outputs(self.block_outputs.since(first)),
         }
     }
 
@@ -469,8 +518,9 @@ impl<S: StateMachine> Executor<S> {
     /// The state root as of the last executed block, taken now and kept.
     pub fn root(&mut self) -> StateRoot {
         let names = self.app.sections();
-        let mut sections = Vec::with_capacity(names.len() + 1);
+        let mut sections = Vec::with_capacity(names.len() + OWN_SECTIONS.len());
         sections.push((SESSIONS_SECTION, self.sessions.root()));
+        sections.push((OUTPUTS_SECTION, self.history.root()));
         for (number, name) in names.iter().copied().enumerate() {
             sections.push((name, self.app.section_root(number)));
         }
@@ -479,35 +529,37 @@ impl<S: StateMachine> Executor<S> {
         root
     }
 
-    /// Names of all sections in root order, the session table's first.
+    /// Names of all sections in root order, the engine's own first.
     #[must_use]
     pub fn section_names(&self) -> Vec<&'static str> {
-        let mut names = vec![SESSIONS_SECTION];
+        let mut names = OWN_SECTIONS.to_vec();
         names.extend_from_slice(self.app.sections());
         names
     }
 
     /// Root of one section as it stands; `section` is its place in
     /// [`section_names`](Self::section_names).
-    pub(crate) fn section_root(&mut self, section: usize) -> [u8; 32] {
-        match section.checked_sub(1) {
-            None => self.sessions.root(),
-            Some(section) => self.app.section_root(section),
+    pub fn section_root(&mut self, section: usize) -> [u8; 32] {
+        match place_of_section(section) {
+            SectionPlace::Sessions => self.sessions.root(),
+            SectionPlace::Outputs => self.history.root(),
+            SectionPlace::Application(section) => self.app.section_root(section),
         }
     }
 
     /// Appends the canonical bytes of one section.
     pub(crate) fn save_section(&self, section: usize, bytes: &mut Vec<u8>) {
-        match section.checked_sub(1) {
-            None => self.sessions.encode(bytes),
-            Some(section) => self.app.snapshot_section(section, bytes),
+        match place_of_section(section) {
+            SectionPlace::Sessions => self.sessions.encode(bytes),
+            SectionPlace::Outputs => self.history.encode(bytes),
+            SectionPlace::Application(section) => self.app.snapshot_section(section, bytes),
         }
     }
 
     /// Replaces one section by saved bytes.
     pub(crate) fn restore_section(&mut self, section: usize, bytes: &[u8]) -> Result<(), String> {
-        match section.checked_sub(1) {
-            None => {
+        match place_of_section(section) {
+            SectionPlace::Sessions => {
                 let sessions_max = self.sessions.sessions_max();
                 self.sessions =
                     SessionTable::decode(bytes, sessions_max).map_err(|error| error.to_string())?;
@@ -515,14 +567,35 @@ impl<S: StateMachine> Executor<S> {
                 self.note_keys();
                 Ok(())
             }
-            Some(section) => self.app.restore_section(section, bytes),
+            SectionPlace::Outputs => {
+                let history = OutputHistory::decode(bytes);
+                self.history = history.map_err(|error| error.to_string())?;
+                Ok(())
+            }
+            SectionPlace::Application(section) => self.app.restore_section(section, bytes),
         }
     }
 
     /// Says after which block the restored sections stand.
-    pub(crate) const fn restore_position(&mut self, height: u64, time_ns: u64) {
+    pub(crate) fn restore_position(&mut self, height: u64, time_ns: u64) -> Result<(), String> {
         self.height = height;
         self.time_ns = time_ns;
+        match self.history.height() {
+            found if found == height => Ok(()),
+            found => Err(format!("it is that after height {found}, not {height}")),
+        }
+    }
+
+    /// What the last block put out, hash by hash.
+    #[must_use]
+    pub const fn block_outputs(&self) -> &BlockOutputs {
+        &self.block_outputs
+    }
+
+    /// What all blocks put out, as the section of outputs has it.
+    #[must_use]
+    pub const fn output_history(&self) -> &OutputHistory {
+        &self.history
     }
 
     /// The roots taken so far, the newest of them.
@@ -579,21 +652,28 @@ const fn place_of(last: &LastResult) -> Place {
     }
 }
 
-/// BLAKE3 of a command's outputs with their audiences and lengths; zero for none.
-fn hash_outputs(output: &Output) -> [u8; 32] {
-    if output.is_empty() {
-        return [0; 32];
+/// BLAKE3 of the hashes of a command's outputs; zero for none.
+fn hash_of_outputs(hashes: &[u8]) -> [u8; 32] {
+    match hashes.is_empty() {
+        true => [0; 32],
+        false => *blake3::hash(hashes).as_bytes(),
     }
-    let mut hasher = blake3::Hasher::new();
-    for (audience, bytes) in output.iter() {
-        match audience {
-            Audience::Session(session) => hasher.update(&[1]).update(&session.0),
-            Audience::Public => hasher.update(&[0]),
-        };
-        hasher.update(&(bytes.len() as u64).to_le_bytes());
-        hasher.update(bytes);
+}
+
+/// Whose section one is.
+enum SectionPlace {
+    Sessions,
+    Outputs,
+    /// By its number there.
+    Application(usize),
+}
+
+const fn place_of_section(section: usize) -> SectionPlace {
+    match section {
+        0 => SectionPlace::Sessions,
+        OUTPUTS_PLACE => SectionPlace::Outputs,
+        other => SectionPlace::Application(other - OWN_SECTIONS.len()),
     }
-    *hasher.finalize().as_bytes()
 }
 
 #[cfg(test)]

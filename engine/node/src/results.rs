@@ -32,6 +32,22 @@ pub enum Outcome {
     SessionEnded = 5,
 }
 
+impl Outcome {
+    /// The outcome with this number, if there is one.
+    #[must_use]
+    pub const fn from_u8(number: u8) -> Option<Self> {
+        match number {
+            0 => Some(Self::Applied),
+            1 => Some(Self::Duplicate),
+            2 => Some(Self::Gap),
+            3 => Some(Self::TableFull),
+            4 => Some(Self::BadSignature),
+            5 => Some(Self::SessionEnded),
+            _ => None,
+        }
+    }
+}
+
 /// Where a command was applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {

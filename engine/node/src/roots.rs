@@ -12,6 +12,9 @@ use quorate_consensus::types::{BlockId, Height};
 /// A root is taken after every block whose height is a multiple of this, and attested.
 pub const ROOT_HEIGHTS: u64 = STATE_HEIGHTS;
 
+/// Name of the section of outputs (docs/proof-format.md), the second in root order.
+pub const OUTPUTS_SECTION: &str = "outputs";
+
 /// Roots kept: the last 65,536 heights.
 pub const ROOTS_KEPT: usize = 1024;
 
@@ -22,12 +25,12 @@ pub struct StateRoot {
     pub height: u64,
     /// Hash over all sections.
     pub combined: [u8; 32],
-    /// Each section and its root, the session table's first.
+    /// Each section and its root, the engine's own first.
     pub sections: Vec<(&'static str, [u8; 32])>,
 }
 
 impl StateRoot {
-    /// Combines section roots. The height is not hashed: equal states have equal roots.
+    /// Combines section roots. The height is not hashed here; the section of outputs has it.
     #[must_use]
     pub fn combine(height: u64, sections: Vec<(&'static str, [u8; 32])>) -> Self {
         let mut hasher = blake3::Hasher::new();

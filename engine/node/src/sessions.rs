@@ -48,7 +48,7 @@ pub struct LastResult {
     pub height: u64,
     /// Its place in the block.
     pub index: u32,
-    /// BLAKE3 of the outputs of the command, in order; zero when it had none.
+    /// BLAKE3 of the hashes of the command's outputs, in order; zero when it had none.
     pub outputs_hash: [u8; 32],
 }
 

@@ -172,7 +172,8 @@ impl Output {
 /// roots, byte for byte. No call may panic on any command bytes: what cannot be done is answered
 /// by an output.
 pub trait StateMachine: Send + 'static {
-    /// Names of the state's sections, in root order; the same for the life of the instance.
+    /// Names of the state's sections, in root order; the same for the life of the instance. At most
+    /// 30, and none of the engine's own names, `sessions` and `outputs`.
     fn sections(&self) -> &'static [&'static str];
 
     /// Applies one command.

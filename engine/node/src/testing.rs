@@ -1,5 +1,9 @@
 //! What the unit tests of this crate share. Never: compiled into what ships.
 
+mod signed;
+
+pub(crate) use signed::signed_entry;
+
 use crate::executor::FinalBlock;
 use crate::genesis::{
     Application, Auth, ChainLimits, Genesis, GenesisPlan, GenesisValidator, Hex32,

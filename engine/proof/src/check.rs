@@ -1,9 +1,10 @@
 //! The judgement of a proof.
 //!
 //! Owns the order of the checks: structure and weights, signatures, the chain of headers, the
-//! payload. Never: a shortcut for a proof that looks right; what is returned was checked whole.
+//! payload; of an output the ways from it to its block and from there to the state. Never: a
+//! shortcut for a proof that looks right; what is returned was checked whole.
 
-use quorate_consensus::attestation::StateStatement;
+use quorate_consensus::attestation::{StateCertificate, StateStatement};
 use quorate_consensus::certificate::{Certificate, Target};
 use quorate_consensus::header::Header;
 use quorate_consensus::payload::{Lane, PayloadError, PayloadView};
@@ -11,7 +12,8 @@ use quorate_consensus::types::{BlockId, ValidatorIndex};
 use quorate_consensus::validators::ValidatorSet;
 use quorate_consensus::verify::{Claim, SignatureCheck, SignatureItem, check_claims, single};
 
-use crate::{BlockProof, CommandProof, Proof};
+use crate::outputs::{OUTPUTS_PLACE, history_root, outcomes_hash, output_hash, put_head};
+use crate::{BlockProof, CommandProof, OutputItem, OutputProof, Proof};
 
 /// What a good proof shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +23,21 @@ pub enum Proven {
     /// Validators of more weight than may lie have this state after the block. Whether the block is
     /// final is not said by it, though an honest validator has executed it.
     State(StateStatement),
+    /// Something was put out in a block.
+    Output(ProvenOutput),
+}
+
+/// What a block put out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProvenOutput {
+    /// Height of the block.
+    pub height: u64,
+    /// Its name.
+    pub id: BlockId,
+    /// Height of the attested state that vouches for it.
+    pub attested: u64,
+    /// What it is.
+    pub item: OutputItem,
 }
 
 /// A final block.
@@ -61,6 +78,39 @@ pub enum ProofError {
     /// The state certificate's signers or signatures do not prove its statement.
     #[error("the state certificate does not hold under this validator set")]
     State,
+    /// The state has too few sections: it is not of a build that proves outputs.
+    #[error("the attested state has no section of outputs")]
+    NoOutputs,
+    /// The state is older than the block.
+    #[error("a state of height {attested} says nothing of a block of height {height}")]
+    Above {
+        /// Height of the block; heights begin with 1.
+        height: u64,
+        /// Height of the state.
+        attested: u64,
+    },
+    /// The way from the item to its block has not the shape of a list of this length.
+    #[error("item {place} is not led to a list of {count}")]
+    ListShape {
+        /// Place of the item.
+        place: u32,
+        /// Length of the list.
+        count: u32,
+    },
+    /// The item, or its way to the block's root, is another.
+    #[error("what is shown is not what the block put out")]
+    Item,
+    /// The way from the block to the state has another length than between these heights.
+    #[error("the way from height {height} to the state of height {attested} has another length")]
+    HistoryShape {
+        /// Height of the block.
+        height: u64,
+        /// Height of the state.
+        attested: u64,
+    },
+    /// The block's name or root, or its way to the state, is another.
+    #[error("what the block put out is not what the attested state says")]
+    History,
     /// A header is not that of the parent of the one before.
     #[error("header {place} is not the parent of the one before it")]
     Chain {
@@ -90,14 +140,63 @@ pub enum ProofError {
 pub fn verify(set: &ValidatorSet, proof: &Proof) -> Result<Proven, ProofError> {
     match proof {
         Proof::Block(proof) => verify_block(set, proof).map(Proven::Block),
-        Proof::State(certificate) => {
-            let claim = Claim::StateCertificate(certificate.clone());
-            match holds(set, claim) {
-                true => Ok(Proven::State(certificate.statement.clone())),
-                false => Err(ProofError::State),
-            }
-        }
+        Proof::State(certificate) => verify_state(set, certificate).map(Proven::State),
+        Proof::Output(proof) => verify_output(set, proof).map(Proven::Output),
     }
+}
+
+fn verify_state(
+    set: &ValidatorSet,
+    certificate: &StateCertificate,
+) -> Result<StateStatement, ProofError> {
+    let claim = Claim::StateCertificate(certificate.clone());
+    match holds(set, claim) {
+        true => Ok(certificate.statement.clone()),
+        false => Err(ProofError::State),
+    }
+}
+
+fn verify_output(set: &ValidatorSet, proof: &OutputProof) -> Result<ProvenOutput, ProofError> {
+    let state = verify_state(set, &proof.certificate)?;
+    let (height, attested) = (proof.height, state.height.number());
+    let section = state.sections.get(OUTPUTS_PLACE);
+    let section = section.ok_or(ProofError::NoOutputs)?;
+    if height == 0 || height > attested {
+        return Err(ProofError::Above { height, attested });
+    }
+    let count = proof.list.count;
+    // The outcomes stand behind the last output.
+    let last = count.saturating_sub(1);
+    let (place, hash) = match &proof.item {
+        OutputItem::Output {
+            number,
+            command,
+            session,
+            bytes,
+        } => {
+            let mut encoded = Vec::with_capacity(bytes.len() + 25);
+            put_head(*number, *command, session.as_ref(), &mut encoded);
+            encoded.extend_from_slice(bytes);
+            (*number, output_hash(&encoded))
+        }
+        OutputItem::Outcomes(outcomes) => (last, outcomes_hash(outcomes)),
+    };
+    let list = proof.list.root(place, &hash);
+    let list = list.ok_or(ProofError::ListShape { place, count })?;
+    if list.hash != proof.root {
+        return Err(ProofError::Item);
+    }
+    let way = (height, attested);
+    let top = history_root(way, proof.id.as_bytes(), &list, &proof.history);
+    if top.ok_or(ProofError::HistoryShape { height, attested })? != *section {
+        return Err(ProofError::History);
+    }
+    Ok(ProvenOutput {
+        height,
+        id: proof.id,
+        attested,
+        item: proof.item.clone(),
+    })
 }
 
 fn verify_block(set: &ValidatorSet, proof: &BlockProof) -> Result<ProvenBlock, ProofError> {

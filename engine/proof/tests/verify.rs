@@ -8,9 +8,10 @@ use quorate_consensus::record::Record;
 use quorate_consensus::signing::{self, Signer as _, ValidatorKey};
 use quorate_consensus::types::{BlockId, Epoch, Height, Index, Stake, ValidatorIndex, Window};
 use quorate_consensus::validators::{SetParameters, Validator, ValidatorSet};
+use quorate_proof::outputs::{BlockOutputs, ListPath, OutputHistory};
 use quorate_proof::{
-    BlockProof, CommandProof, FormatError, PROOF_VERSION, Proof, ProofError, Proven, decode,
-    encode, verify,
+    BlockProof, CommandProof, FormatError, OutputItem, OutputProof, PROOF_VERSION, Proof,
+    ProofError, Proven, decode, encode, verify,
 };
 
 const WINDOW: Window = Window::new(5);
@@ -104,10 +105,14 @@ impl World {
     }
 
     fn state(&self, who: &[u16]) -> StateCertificate {
+        self.state_with(who, vec![[1; 32], [2; 32]])
+    }
+
+    fn state_with(&self, who: &[u16], sections: Vec<[u8; 32]>) -> StateCertificate {
         let statement = StateStatement {
             height: Height::new(128),
             id: BlockId::new([3; 32]),
-            sections: vec![[1; 32], [2; 32]],
+            sections,
             snapshot: None,
         };
         let signatures = who.iter().map(|&validator| {
@@ -122,11 +127,69 @@ impl World {
         }
     }
 
+    /// Of 40 outputs of the block of height 70, number 33, or the outcomes.
+    fn output(&self, of_outcomes: bool) -> OutputProof {
+        let (mut history, mut way, mut list) =
+            (OutputHistory::default(), None, ListPath::default());
+        let mut root = [0; 32];
+        for height in 1..=128 {
+            let outputs = if height == 70 { OUTPUTS } else { 0 };
+            let block = block_outputs(outputs);
+            let id = [height as u8; 32];
+            if height == 70 {
+                way = history.way_to(128);
+                let place = if of_outcomes { OUTPUTS } else { NUMBER };
+                list = block.path(place).expect("there");
+                root = block.root().hash;
+            } else if let Some(way) = &mut way {
+                way.push(&id, &block.root());
+            }
+            history.push(&id, &block.root());
+        }
+        let sections = vec![[1; 32], history.root(), [2; 32]];
+        OutputProof {
+            certificate: self.state_with(&[1, 2], sections),
+            height: 70,
+            id: BlockId::new([70; 32]),
+            root,
+            history: way.and_then(|way| way.finish()).expect("a way"),
+            list,
+            item: match of_outcomes {
+                true => OutputItem::Outcomes(vec![0; 3]),
+                false => OutputItem::Output {
+                    number: NUMBER,
+                    command: Some(2),
+                    session: Some([6; 16]),
+                    bytes: b"filled 33".to_vec(),
+                },
+            },
+        }
+    }
+
+    fn output_fails(&self, change: impl FnOnce(&mut OutputProof)) -> ProofError {
+        let mut proof = self.output(false);
+        change(&mut proof);
+        verify(&self.set, &Proof::Output(proof)).expect_err("a bad proof")
+    }
+
     fn fails(&self, change: impl FnOnce(&mut BlockProof)) -> ProofError {
         let mut proof = self.proof();
         change(&mut proof);
         verify(&self.set, &Proof::Block(proof)).expect_err("a bad proof")
     }
+}
+
+const OUTPUTS: u32 = 40;
+const NUMBER: u32 = 33;
+
+fn block_outputs(outputs: u32) -> BlockOutputs {
+    let mut block = BlockOutputs::default();
+    for number in 0..outputs {
+        let output = format!("filled {number}");
+        block.push(Some(2), Some(&[6; 16]), output.as_bytes());
+    }
+    block.close([0; 3]);
+    block
 }
 
 fn entry(seq: u64, body: &[u8]) -> Vec<u8> {
@@ -226,11 +289,74 @@ fn a_state_is_proven_by_more_weight_than_may_lie() {
 }
 
 #[test]
+fn an_output_is_proven_by_a_later_attested_state_and_shows_no_other_one() {
+    let world = World::new([1; 32]);
+    for of_outcomes in [false, true] {
+        let made = world.output(of_outcomes);
+        let bytes = encode(&Proof::Output(made.clone()));
+        let other = b"filled 32";
+        assert!(!bytes.windows(other.len()).any(|window| window == other));
+        let proven = verify(&world.set, &decode(&bytes).expect("a proof"));
+        let Ok(Proven::Output(output)) = proven else {
+            panic!("{proven:?}");
+        };
+        assert_eq!((output.height, output.attested), (70, 128));
+        assert_eq!((output.id, output.item), (made.id, made.item));
+    }
+}
+
+#[test]
+fn every_part_of_an_output_s_proof_that_is_another_one_fails_and_says_which() {
+    let world = World::new([1; 32]);
+    let alone = world.state_with(&[1], vec![[1; 32], [2; 32]]);
+    let fails = world.output_fails(|proof| proof.certificate = alone);
+    assert_eq!(fails, ProofError::State);
+    let bare = world.state_with(&[1, 2], vec![[1; 32]]);
+    let fails = world.output_fails(|proof| proof.certificate = bare);
+    assert_eq!(fails, ProofError::NoOutputs);
+    let elsewhere = world.state(&[1, 2]);
+    let fails = world.output_fails(|proof| proof.certificate = elsewhere);
+    assert_eq!(fails, ProofError::History);
+    for height in [0, 129] {
+        let fails = world.output_fails(|proof| proof.height = height);
+        let attested = 128;
+        assert_eq!(fails, ProofError::Above { height, attested });
+    }
+    let fails = world.output_fails(|proof| proof.height = 71);
+    assert_eq!(fails, ProofError::History);
+    let fails = world.output_fails(|proof| proof.id = BlockId::new([71; 32]));
+    assert_eq!(fails, ProofError::History);
+    let fails = world.output_fails(|proof| proof.history[3] = [0; 32]);
+    assert_eq!(fails, ProofError::History);
+    let fails = world.output_fails(|proof| proof.history.push([0; 32]));
+    let (height, attested) = (70, 128);
+    assert_eq!(fails, ProofError::HistoryShape { height, attested });
+    let fails = world.output_fails(|proof| proof.list.neighbours.truncate(4));
+    let (place, count) = (NUMBER, OUTPUTS + 1);
+    assert_eq!(fails, ProofError::ListShape { place, count });
+    let fails = world.output_fails(|proof| proof.list.neighbours[0] = [0; 32]);
+    assert_eq!(fails, ProofError::Item);
+    let fails = world.output_fails(|proof| proof.root = [0; 32]);
+    assert_eq!(fails, ProofError::Item);
+    let fails = world.output_fails(|proof| {
+        let OutputItem::Output { bytes, .. } = &mut proof.item else {
+            panic!("an output");
+        };
+        bytes[0] ^= 1;
+    });
+    assert_eq!(fails, ProofError::Item);
+    let fails = world.output_fails(|proof| proof.item = OutputItem::Outcomes(vec![0; 3]));
+    assert_eq!(fails, ProofError::Item);
+}
+
+#[test]
 fn bytes_that_are_cut_or_continued_or_of_another_kind_are_no_proof() {
     let world = World::new([1; 32]);
     for proof in [
         Proof::Block(world.proof()),
         Proof::State(world.state(&[1, 2])),
+        Proof::Output(world.output(false)),
+        Proof::Output(world.output(true)),
     ] {
         let bytes = encode(&proof);
         for cut in 0..bytes.len() {
@@ -273,6 +399,45 @@ fn a_flipped_bit_anywhere_proves_nothing() {
     }
 }
 
+#[test]
+fn a_flipped_bit_anywhere_in_an_output_s_proof_proves_nothing() {
+    let world = World::new([1; 32]);
+    for of_outcomes in [false, true] {
+        let bytes = encode(&Proof::Output(world.output(of_outcomes)));
+        for place in 0..bytes.len() {
+            let mut bad = bytes.clone();
+            bad[place] ^= 1 << (place % 8);
+            let proven = decode(&bad).map(|proof| verify(&world.set, &proof));
+            assert!(!matches!(proven, Ok(Ok(_))), "flipped at {place}");
+        }
+    }
+}
+
+#[test]
+fn counts_of_an_output_s_proof_are_held_against_their_bounds() {
+    let world = World::new([1; 32]);
+    let fails = |change: &dyn Fn(&mut OutputProof)| {
+        let mut proof = world.output(false);
+        change(&mut proof);
+        decode(&encode(&Proof::Output(proof)))
+    };
+    let bound = |what| Err(FormatError::Bound(what));
+    let many = fails(&|proof| proof.history = vec![[0; 32]; 65]);
+    assert_eq!(many, bound("the way from the block"));
+    let many = fails(&|proof| proof.list.neighbours = vec![[0; 32]; 32]);
+    assert_eq!(many, bound("the number of neighbours"));
+    let many = fails(&|proof| proof.list.path = vec![[0; 32]; 33]);
+    assert_eq!(many, bound("the way to the block"));
+    let many = fails(&|proof| proof.item = OutputItem::Outcomes(vec![0; 16_385]));
+    assert_eq!(many, bound("the number of outcomes"));
+    let long = fails(&|proof| {
+        if let OutputItem::Output { bytes, .. } = &mut proof.item {
+            bytes.resize(quorate_proof::OUTPUT_BYTES_MAX + 1, 0);
+        }
+    });
+    assert_eq!(long, bound("the output"));
+}
+
 /// The bytes of version 1 do not change.
 #[test]
 fn the_golden_proof_is_written_and_read_as_it_was() {
@@ -280,6 +445,18 @@ fn the_golden_proof_is_written_and_read_as_it_was() {
     let bytes = encode(&Proof::Block(world.proof()));
     let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     let golden: String = include_str!("golden/block.hex")
+        .split_whitespace()
+        .collect();
+    assert_eq!(digits, golden);
+}
+
+/// Neither these bytes change nor what is hashed.
+#[test]
+fn the_golden_proof_of_an_output_is_written_and_read_as_it_was() {
+    let world = World::new([1; 32]);
+    let bytes = encode(&Proof::Output(world.output(false)));
+    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let golden: String = include_str!("golden/output.hex")
         .split_whitespace()
         .collect();
     assert_eq!(digits, golden);

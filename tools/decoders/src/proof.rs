@@ -2,8 +2,10 @@
 
 use crate::consensus::{certificates, headers};
 use crate::decoder::{Cap, Decode, Decoder, Verdict};
+use quorate_consensus::types::BlockId;
 use quorate_consensus::wire;
-use quorate_proof::{BlockProof, CommandProof, Proof, decode, encode};
+use quorate_proof::outputs::ListPath;
+use quorate_proof::{BlockProof, CommandProof, OutputItem, OutputProof, Proof, decode, encode};
 
 /// The certificate of a proof, what it encodes to, and headers and payload besides.
 const CAP: Cap = Cap {
@@ -57,6 +59,27 @@ fn proofs() -> Vec<Vec<u8>> {
         }
     }
     let state = crate::consensus::state_certificate();
-    all.push(encode(&Proof::State(state)));
+    all.push(encode(&Proof::State(state.clone())));
+    let output = OutputItem::Output {
+        number: 33,
+        command: Some(2),
+        session: Some([6; 16]),
+        bytes: vec![7; 40],
+    };
+    for item in [output, OutputItem::Outcomes(vec![0; 9])] {
+        all.push(encode(&Proof::Output(OutputProof {
+            certificate: state.clone(),
+            height: 60,
+            id: BlockId::new([3; 32]),
+            root: [4; 32],
+            history: vec![[5; 32]; 6],
+            list: ListPath {
+                count: 40,
+                neighbours: vec![[6; 32]; 7],
+                path: vec![[7; 32]],
+            },
+            item,
+        })));
+    }
     all
 }

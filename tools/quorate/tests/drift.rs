@@ -169,6 +169,21 @@ fn bisect(dir: &Path, diverged: &Value) {
     bisect_states(dir, &bundle, &bisected);
 }
 
+/// What another build prints that has another state from a command on, in the block at a place.
+fn with_another_state(bisected: &Value, from: usize, index: usize) -> Value {
+    let mut other = bisected.clone();
+    let roots = other["roots"].as_array_mut().unwrap();
+    for (place, one) in roots.iter_mut().enumerate().skip(from) {
+        one["root"] = "00".repeat(32).into();
+        let within = one["within"].as_str().unwrap();
+        // The timers come before the first command.
+        let same = if place == from { (index + 1) * 16 } else { 0 };
+        let changed = "0".repeat(within.len() - same);
+        one["within"] = (within[..same].to_owned() + &changed).into();
+    }
+    other
+}
+
 /// The section's root after each block, and the first one that another build has otherwise.
 fn bisect_states(dir: &Path, bundle: &Path, bisected: &Value) {
     let roots = bisected["roots"].as_array().unwrap();
@@ -204,12 +219,26 @@ fn bisect_states(dir: &Path, bundle: &Path, bisected: &Value) {
         against(bisected, 0)["first_state"].is_null(),
         "the same build"
     );
-    let mut other = bisected.clone();
-    let from = roots.len() / 2;
-    for one in &mut other["roots"].as_array_mut().unwrap()[from..] {
-        one["root"] = "00".repeat(32).into();
-    }
-    assert_eq!(against(&other, 0)["first_state"], heights[from]);
+    // One that has another state from the last command of the fullest block on.
+    let prints = |one: &Value| one["within"].as_str().unwrap().len() / 16;
+    let from = (0..roots.len()).filter(|&place| prints(&roots[place]) > 1);
+    let from = from.max_by_key(|&place| prints(&roots[place])).unwrap();
+    let index = prints(&roots[from]) - 2;
+    let mut other = with_another_state(bisected, from, index);
+    let named = against(&other, 0);
+    assert_eq!(named["first_state"], heights[from]);
+    let command = &named["first_state_command"];
+    assert_eq!(command["height"], heights[from], "{named}");
+    assert_eq!(command["index"], index, "{named}");
+    assert!(
+        command["session"].is_string() && command["seq"].is_u64(),
+        "{named}"
+    );
+    // Without what is within the block, the block.
+    other["roots"][from]["within"] = Value::Null;
+    let named = against(&other, 0);
+    assert_eq!(named["first_state"], heights[from]);
+    assert!(named["first_state_command"].is_null(), "{named}");
     other["section"] = "another".into();
     assert_eq!(against(&other, 3)["error"]["kind"], "configuration");
 }

@@ -1,44 +1,17 @@
 //! A validator whose disk is lost while its peers' logs do not go back to genesis any more: with
 //! real processes, under load.
 
-#![expect(clippy::unwrap_used, reason = "a test may unwrap, also in its helpers")]
-
 mod common;
 
-use common::{Folder, init, launches, run, run_json, text, wait_until};
+use common::{Folder, init_small, launches, run, run_json, status, text, validator, wait_until};
 use quorate_bench::cluster::Cluster;
-use serde_json::Value;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// The one that is lost.
 const LOST: usize = 3;
-
-fn validator(dir: &Path, index: usize) -> PathBuf {
-    dir.join(format!("validator-{index:02}"))
-}
-
-/// A testnet whose validators take a snapshot every 64 heights and keep 16 MiB of log.
-fn init_small(dir: &Path) {
-    init(dir, 4, &["--durability", "async", "--workload", "opaque"]);
-    for index in 0..4 {
-        let config = validator(dir, index).join("quorate.toml");
-        let mut written = fs::read_to_string(&config).unwrap();
-        for (line, other) in [
-            ("# every_heights = 65536", "every_heights = 64"),
-            ("# segment_bytes = 67108864", "segment_bytes = 4194304"),
-            ("# bytes_max = 0", "bytes_max = 16777216"),
-            // Windows of a turn end soon, so that what stands below them may go.
-            ("# turn_us = 30000000", "turn_us = 500000"),
-        ] {
-            assert!(written.contains(line), "{line}");
-            written = written.replace(line, other);
-        }
-        fs::write(&config, written).unwrap();
-    }
-}
 
 /// One second of load, whatever comes of it.
 fn load(dir: &Path) -> Option<i32> {
@@ -57,17 +30,11 @@ fn load(dir: &Path) -> Option<i32> {
     run(&arguments).status.code()
 }
 
-fn status(dir: &Path, index: usize) -> Value {
-    let output = run(&["status", "--dir", text(dir), "--json"]);
-    let all: Value = serde_json::from_slice(&output.stdout).unwrap();
-    all["validators"][index].clone()
-}
-
 #[test]
 fn a_validator_whose_disk_is_lost_joins_peers_whose_logs_are_pruned_under_load() {
     let folder = Folder::new("joining");
     let dir = folder.join("net");
-    init_small(&dir);
+    init_small(&dir, "opaque", &[]);
     let mut cluster = Cluster::new(launches(&dir), Arc::new(|_, _| ()));
     cluster.start_all().unwrap();
     // It has voted, so that its key must not begin anew by itself.

@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::{Folder, init, launches, run, run_json, text, wait_until};
+use common::{Folder, init_small, launches, run, run_json, status, text, validator, wait_until};
 use quorate::client::{
     Client, ClientError, ClientOptions, PublicClient, PublicItem, PublicOptions,
 };
@@ -15,9 +15,8 @@ use quorate::state_machine::Lane;
 use quorate::streams::StreamPosition;
 use quorate_bench::cluster::Cluster;
 use quorate_consensus::types::ValidatorIndex;
-use serde_json::Value;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,43 +26,11 @@ const LOST: usize = 3;
 /// Longest that one answer may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-fn validator(dir: &Path, index: usize) -> PathBuf {
-    dir.join(format!("validator-{index:02}"))
-}
-
-/// A testnet whose validators keep 64 KiB of the public stream in memory, take a snapshot every 64
-/// heights, and keep 16 MiB of log.
-fn init_small(dir: &Path) {
-    init(dir, 4, &["--durability", "async", "--workload", "venue"]);
-    for index in 0..4 {
-        let config = validator(dir, index).join("quorate.toml");
-        let mut written = fs::read_to_string(&config).unwrap();
-        for (line, other) in [
-            ("# public_bytes_max = 67108864", "public_bytes_max = 65536"),
-            ("# every_heights = 65536", "every_heights = 64"),
-            ("# segment_bytes = 67108864", "segment_bytes = 4194304"),
-            ("# bytes_max = 0", "bytes_max = 16777216"),
-            // Windows of a turn end soon, so that what stands below them may go.
-            ("# turn_us = 30000000", "turn_us = 500000"),
-        ] {
-            assert!(written.contains(line), "{line}");
-            written = written.replace(line, other);
-        }
-        fs::write(&config, written).unwrap();
-    }
-}
-
 /// One second of orders; whether all came to one root.
 fn load(dir: &Path) -> bool {
     let load = ["load", "--dir", text(dir), "--rate", "500"];
     let load = [&load[..], &["--seconds", "1"]].concat();
     run(&load).status.code() == Some(0)
-}
-
-fn status(dir: &Path, index: usize) -> Value {
-    let output = run(&["status", "--dir", text(dir), "--json"]);
-    let all: Value = serde_json::from_slice(&output.stdout).unwrap();
-    all["validators"][index].clone()
 }
 
 /// A reader of one validator alone.
@@ -135,7 +102,7 @@ fn lose_disk(dir: &Path, cluster: &mut Cluster) {
 fn kill_under_load(dir: &Path, cluster: &mut Cluster) {
     let snapshots = validator(dir, KILLED).join("data/snapshots");
     wait_until("it has snapshots", || {
-        load(dir) && fs::read_dir(&snapshots).is_ok_and(|found| found.count() > 3)
+        load(dir) && fs::read_dir(&snapshots).is_ok_and(|found| found.count() > 4)
     });
     let load_long = [
         "load",
@@ -182,7 +149,9 @@ fn read_until_gone(
 fn readers_of_all_validators_are_told_the_same_bytes_over_a_kill_and_a_start_from_a_snapshot() {
     let folder = Folder::new("public");
     let dir = folder.join("net");
-    init_small(&dir);
+    // Little of the stream is in memory.
+    let ring = ("# public_bytes_max = 67108864", "public_bytes_max = 65536");
+    init_small(&dir, "venue", &[ring]);
     let mut cluster = Cluster::new(launches(&dir), Arc::new(|_, _| ()));
     cluster.start_all().unwrap();
     let genesis = Genesis::load(&dir.join("genesis.json")).unwrap();

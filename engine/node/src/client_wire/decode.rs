@@ -2,10 +2,10 @@
 //! before anything is done with it; nothing may stand after the content.
 
 use super::{
-    CLIENT_FRAME_BYTES_MAX, CLIENT_WIRE_VERSION, FrameError, Place, Public, PublicAsk, PublicMark,
-    QUESTION_BYTES_MAX, Refusal, ResultItem, SECTION_NAME_BYTES_MAX, SECTIONS_MAX,
-    SUBMIT_COMMANDS_MAX, Verdict, VerdictRun, kind, leader_from_wire, outcome_from_byte,
-    refusal_from_code, rejection_from_code,
+    CLIENT_FRAME_BYTES_MAX, CLIENT_WIRE_VERSION, FrameError, Outcome, Place, Public, PublicAsk,
+    PublicMark, QUESTION_BYTES_MAX, Refusal, ResultItem, SECTION_NAME_BYTES_MAX, SECTIONS_MAX,
+    SUBMIT_COMMANDS_MAX, Verdict, VerdictRun, kind, leader_from_wire, refusal_from_code,
+    rejection_from_code,
 };
 use quorate_consensus::payload::{Commands, ENTRY_BYTES_FIXED, parse_entries};
 use quorate_consensus::types::ValidatorIndex;
@@ -413,7 +413,7 @@ impl<'a> Iterator for Results<'a> {
 
 fn read_result<'a>(reader: &mut Reader<'a>) -> Result<ResultView<'a>, FrameError> {
     let seq = reader.u64()?;
-    let outcome = outcome_from_byte(reader.u8()?).ok_or(FrameError::Field("outcome"))?;
+    let outcome = Outcome::from_u8(reader.u8()?).ok_or(FrameError::Field("outcome"))?;
     let applied = match (reader.u64()?, reader.u32()?) {
         (0, 0) => None,
         (0, _) => return Err(FrameError::Field("applied")),

@@ -447,11 +447,11 @@ fn every_code_of_a_rejection_and_an_outcome_means_one_thing() {
     );
     for byte in 0..=5 {
         assert_eq!(
-            outcome_from_byte(byte).map(|outcome| outcome as u8),
+            Outcome::from_u8(byte).map(|outcome| outcome as u8),
             Some(byte)
         );
     }
-    assert!((6..=255).all(|byte| outcome_from_byte(byte).is_none()));
+    assert!((6..=255).all(|byte| Outcome::from_u8(byte).is_none()));
 }
 
 proptest! {

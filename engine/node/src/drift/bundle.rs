@@ -17,7 +17,7 @@ use super::trace::{Trace, TraceError};
 use crate::file_error::{FileError, read_bounded};
 use crate::genesis::{Genesis, Hex32};
 use crate::hex;
-use crate::roots::RootRing;
+use crate::roots::{OUTPUTS_SECTION, RootRing};
 use crate::sessions::SESSIONS_SECTION;
 use crate::snapshot::{SnapshotError, SnapshotFolder};
 
@@ -251,15 +251,21 @@ impl Facts {
     }
 }
 
-/// The first section that differs; the session table only where no other one does, since it holds
-/// hashes of outputs and so differs with whatever made them.
+/// The first section that differs; the outputs only where none of the application does, and the
+/// session table only where no other one does: it holds hashes of outputs, and both differ with
+/// whatever made them.
 fn section_of(divergence: &Divergence, names: &[&'static str]) -> &'static str {
     let differ = differences(&divergence.own, &divergence.proven.statement);
     let named = differ.map(|place| names.get(place).copied().unwrap_or(NO_NAME));
     let named: Vec<_> = named.collect();
-    let other = named.iter().find(|name| **name != SESSIONS_SECTION);
-    other
-        .or_else(|| named.first())
+    let rank = |name: &&&'static str| match **name {
+        SESSIONS_SECTION => 2,
+        OUTPUTS_SECTION => 1,
+        _ => 0,
+    };
+    named
+        .iter()
+        .min_by_key(rank)
         .copied()
         .unwrap_or(BLOCK_ITSELF)
 }

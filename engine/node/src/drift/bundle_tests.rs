@@ -66,6 +66,19 @@ fn the_session_table_is_named_only_when_no_other_section_differs() {
 }
 
 #[test]
+fn the_outputs_are_named_only_when_no_section_of_the_application_differs() {
+    let mut divergence = divergence();
+    let names = ["sessions", "outputs", "book"];
+    divergence.own.sections = vec![[7; 32], [8; 32], [9; 32]];
+    divergence.proven.statement.sections = vec![[1; 32], [2; 32], [3; 32]];
+    assert_eq!(section_of(&divergence, &names), "book");
+    divergence.own.sections[2] = [3; 32];
+    assert_eq!(section_of(&divergence, &names), "outputs");
+    divergence.own.sections[1] = [2; 32];
+    assert_eq!(section_of(&divergence, &names), "sessions");
+}
+
+#[test]
 fn what_was_written_is_read_and_what_is_none_says_where() {
     let folder = TemporaryFolder::new("bundle");
     let path = diverged_folder(folder.path());

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use quorate_consensus::payload::{PayloadError, parse_entries};
 
 use super::commands_of_block;
-use super::pool::{Admission, Handle, Lanes, Origin, Timed};
+use super::pool::{Admission, Lanes, Origin};
 use super::queue::Command;
 use crate::results::Correction;
 use crate::state_machine::SessionId;
@@ -86,18 +86,6 @@ impl Lanes {
         }
         self.make_ready(now_ns, slot);
         self.recount_gapped(slot);
-        let session = &self.sessions[slot as usize];
-        let generation = session.generation;
-        let at_ns = now_ns.saturating_add(self.config.gap_ns);
-        let waits = |seq| Timed {
-            at_ns,
-            handle: Handle {
-                slot,
-                generation,
-                seq,
-            },
-        };
-        self.gapped.extend(session.gapped().map(waits));
         self.free_if_unused(slot);
     }
 

@@ -2,8 +2,8 @@
 //!
 //! Owns every command from its admission until it stands in a finalized block, their order, and
 //! who is sent them. `verdict`: the answers and bounds; `queue`: one session; `pool`: all of them;
-//! `block`: payloads; `forward`: other leaders; `pressure`: how long it waits; `correct`: what
-//! execution found otherwise.
+//! `gaps`: what waits for a number; `block`: payloads; `forward`: other leaders; `pressure`: how
+//! long it waits; `correct`: what execution found otherwise.
 //! Never: consensus rules, sockets, clocks.
 //!
 //! What the pool knows of sessions it learns from finalized blocks, by the same rule as the session
@@ -13,6 +13,7 @@
 mod block;
 mod correct;
 mod forward;
+mod gaps;
 mod pool;
 mod pressure;
 mod queue;

@@ -104,6 +104,8 @@ pub struct Lanes {
     ages: VecDeque<Timed>,
     /// Commands behind a missing number, by when they are given up.
     pub(super) gapped: VecDeque<Timed>,
+    /// Those that have come to wait for one again: when they are given up is not said yet.
+    pub(super) regapped: Vec<Handle>,
     pub(super) forwarding: Forwarding,
     pub(super) losers: Losers,
     pressure: Pressure,
@@ -111,7 +113,7 @@ pub struct Lanes {
     pub(super) ended: HashSet<SessionId>,
     commands: usize,
     /// Those of them that no block can take yet, since a number before them is missing.
-    gapped_commands: usize,
+    pub(super) gapped_commands: usize,
     bytes: usize,
     is_stopping: bool,
     is_disk_full: bool,
@@ -133,6 +135,7 @@ impl Lanes {
             chained: Vec::new(),
             ages: VecDeque::new(),
             gapped: VecDeque::new(),
+            regapped: Vec::new(),
             forwarding,
             losers: Losers::default(),
             pressure: Pressure::default(),
@@ -222,7 +225,7 @@ impl Lanes {
         None
     }
 
-    fn is_ready(&self, handle: Handle) -> bool {
+    pub(super) fn is_ready(&self, handle: Handle) -> bool {
         self.session(handle)
             .is_some_and(|session| session.is_ready(handle.seq))
     }
@@ -448,12 +451,14 @@ impl Lanes {
         let entry: Box<[u8]> = view.entry.into();
         self.commands += 1;
         self.bytes += entry.len();
+        let at_ns = now_ns.saturating_add(self.config.gap_ns);
         let command = Command {
             entry,
             admitted_ns: now_ns,
             lane,
             is_local,
             is_gapped: true,
+            expires_ns: at_ns,
         };
         self.gapped_commands += 1;
         let handle = self.handle(slot, view.seq);
@@ -465,7 +470,6 @@ impl Lanes {
             let was_gapped = command.is_some_and(|one| std::mem::take(&mut one.is_gapped));
             self.gapped_commands -= usize::from(was_gapped);
         } else {
-            let at_ns = now_ns.saturating_add(self.config.gap_ns);
             self.gapped.push_back(Timed { at_ns, handle });
         }
         match origin {
@@ -485,7 +489,11 @@ impl Lanes {
         }
         if self.gapped.len() > limit {
             let mut gapped = std::mem::take(&mut self.gapped);
-            gapped.retain(|timed| self.command(timed.handle).is_some());
+            let waits = |timed: &Timed| {
+                let command = self.command(timed.handle);
+                command.is_some_and(|command| command.expires_ns == timed.at_ns)
+            };
+            gapped.retain(waits);
             self.gapped = gapped;
         }
     }
@@ -529,12 +537,6 @@ impl Lanes {
         self.commands -= 1;
         self.gapped_commands -= usize::from(command.is_gapped);
         self.bytes -= command.entry.len();
-    }
-
-    /// Numbers of a session may be missing that were not, or the other way round.
-    pub(super) fn recount_gapped(&mut self, slot: u32) {
-        let (before, now) = self.sessions[slot as usize].recount_gapped();
-        self.gapped_commands = self.gapped_commands - before + now;
     }
 
     /// Takes note of one command of a finalized block, by the rule of the session table; the
@@ -658,24 +660,5 @@ impl Lanes {
         }
         chained.clear();
         self.chained = chained;
-    }
-
-    /// Gives up commands whose missing predecessor has not come in time.
-    pub fn drop_expired(&mut self, now_ns: u64) {
-        while let Some(front) = self.gapped.front().copied() {
-            if front.at_ns > now_ns && self.command(front.handle).is_some() {
-                return;
-            }
-            self.gapped.pop_front();
-            let handle = front.handle;
-            if self.is_ready(handle) || self.session(handle).is_none() {
-                continue;
-            }
-            if let Some(command) = self.sessions[handle.slot as usize].remove(handle.seq) {
-                self.forget(&command);
-                self.counters.gaps_expired += 1;
-                self.free_if_unused(handle.slot);
-            }
-        }
     }
 }

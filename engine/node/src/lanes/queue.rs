@@ -29,6 +29,8 @@ pub(super) struct Command {
     pub(super) is_local: bool,
     /// Whether it is counted among those that wait for a missing number.
     pub(super) is_gapped: bool,
+    /// When it is given up while it waits for one, by the monotonic clock.
+    pub(super) expires_ns: u64,
 }
 
 /// The commands of one session.
@@ -175,24 +177,20 @@ impl SessionQueue {
         command
     }
 
-    /// Numbers that are held behind a missing one.
-    pub(super) fn gapped(&self) -> impl Iterator<Item = u64> + '_ {
-        let numbers = (self.last_seq.saturating_add(1)..).zip(&self.commands);
-        let held = numbers.filter(|(_, command)| command.is_some());
-        held.map(|(seq, _)| seq)
-            .filter(|&seq| seq >= self.ready_end)
-    }
-
     /// Says of every held command anew whether a number before it is missing: how many it was said
-    /// of before, and how many now.
-    pub(super) fn recount_gapped(&mut self) -> (usize, usize) {
+    /// of before, and how many now. `begins` is told the numbers of which it was not.
+    pub(super) fn recount_gapped(&mut self, mut begins: impl FnMut(u64)) -> (usize, usize) {
         let numbers = self.last_seq.saturating_add(1)..;
         let (mut before, mut now) = (0, 0);
         for (seq, command) in numbers.zip(&mut self.commands) {
             if let Some(command) = command {
-                before += usize::from(command.is_gapped);
+                let was_gapped = command.is_gapped;
                 command.is_gapped = seq >= self.ready_end;
+                before += usize::from(was_gapped);
                 now += usize::from(command.is_gapped);
+                if command.is_gapped && !was_gapped {
+                    begins(seq);
+                }
             }
         }
         (before, now)
@@ -217,6 +215,7 @@ mod tests {
             lane: Lane::Order,
             is_local: false,
             is_gapped: false,
+            expires_ns: 0,
         }
     }
 

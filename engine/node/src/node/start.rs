@@ -537,12 +537,15 @@ impl Beside {
         };
         let scrub = scrub.map(start_scrub).transpose()?;
         let start = |plan: ShadowPlan<S>| {
+            let folder = SnapshotFolder::new(plan.policy.folder.clone());
             let parts = ShadowParts {
                 asks: plan.asks.receiver,
+                attested: plan.asks.attested,
+                folder: folder.clone(),
                 exchange: ExchangeParts {
                     set: Arc::clone(&plan.set),
                     own: plan.own,
-                    folder: SnapshotFolder::new(plan.policy.folder.clone()),
+                    folder,
                     mailbox: plan.asks.mailbox,
                     metrics: Arc::clone(&metrics),
                 },

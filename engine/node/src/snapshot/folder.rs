@@ -17,6 +17,8 @@ const PREFIX: &str = "snapshot-";
 const DATA: &str = "data";
 const MANIFEST: &str = "manifest";
 const CERTIFICATE: &str = "certificate";
+/// The newest certificate of a state; it belongs to no snapshot.
+const ATTESTED: &str = "attested.certificate";
 const FETCHED: &str = "fetched";
 /// Longest certificate, bytes: a statement and 64 signatures.
 const CERTIFICATE_BYTES_MAX: u64 = 16 * 1024;
@@ -152,7 +154,31 @@ impl SnapshotFolder {
     /// # Errors
     /// [`SnapshotError::Io`] when it cannot be read.
     pub fn certificate(&self, height: u64) -> Result<Option<Vec<u8>>, SnapshotError> {
-        let path = self.file(height, CERTIFICATE);
+        Self::read_certificate(self.file(height, CERTIFICATE))
+    }
+
+    /// Replaces the newest certificate of a state. Not synced: one that a loss of power takes is
+    /// followed by the next, and a sync would hold up the log on the same disk.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Io`] when it cannot be written.
+    pub fn put_attested(&self, bytes: &[u8]) -> Result<(), SnapshotError> {
+        fs::create_dir_all(&self.path).map_err(failed(&self.path, "make the folder"))?;
+        let path = self.path.join(ATTESTED);
+        let temporary = self.path.join(format!("{ATTESTED}{TEMPORARY}"));
+        fs::write(&temporary, bytes).map_err(failed(&temporary, "write the file"))?;
+        fs::rename(&temporary, &path).map_err(failed(&path, "rename the file"))
+    }
+
+    /// The bytes of the newest certificate of a state; none when there is none yet.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Io`] when it cannot be read.
+    pub fn attested(&self) -> Result<Option<Vec<u8>>, SnapshotError> {
+        Self::read_certificate(self.path.join(ATTESTED))
+    }
+
+    fn read_certificate(path: PathBuf) -> Result<Option<Vec<u8>>, SnapshotError> {
         let file = match File::open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             file => file.map_err(failed(&path, "open the certificate"))?,

@@ -1,9 +1,9 @@
 //! The replicated state into a snapshot, and out of it.
 //!
-//! Owns what a snapshot covers: the session table with the last result of every session, and every
-//! section of the application, its timers among them. Stakes and schedule are functions of the
-//! set that the header names, and the header is where the chain goes on. Never: threads, or the
-//! choice of a moment.
+//! Owns what a snapshot covers: the session table with the last result of every session, the tree
+//! over what all blocks put out, and every section of the application, its timers among them.
+//! Stakes and schedule are functions of the set that the header names, and the header is where the
+//! chain goes on. Never: threads, or the choice of a moment.
 
 use quorate_consensus::header::Header;
 use quorate_consensus::validators::ValidatorSet;
@@ -12,6 +12,7 @@ use super::SnapshotError;
 use super::folder::SnapshotFolder;
 use super::manifest::{Manifest, SECTIONS_MAX, SectionEntry, is_name};
 use crate::executor::Executor;
+use crate::roots::OUTPUTS_SECTION;
 use crate::state_machine::StateMachine;
 
 /// Whose state it is.
@@ -136,7 +137,12 @@ pub fn restore<S: StateMachine>(
             return Err(SnapshotError::Root { section: section() });
         }
     }
-    executor.restore_position(height, manifest.header.time_ns);
+    executor
+        .restore_position(height, manifest.header.time_ns)
+        .map_err(|what| SnapshotError::Restore {
+            section: OUTPUTS_SECTION.to_owned(),
+            what,
+        })?;
     Ok(manifest)
 }
 

@@ -142,6 +142,19 @@ fn the_same_state_makes_the_same_snapshot_anywhere() {
 }
 
 #[test]
+fn a_state_whose_outputs_end_at_another_height_is_refused() {
+    let mut scene = scene();
+    let origin = Origin::of(&scene.set);
+    let other = final_block(&scene.set, 4, BlockId::new([0; 32]), &[]).header;
+    take(&mut scene.executor, &other, &origin, &scene.folder).unwrap();
+    let refused = restore(&mut fresh(&scene.set), 4, &origin, &scene.folder);
+    let Err(SnapshotError::Restore { section, .. }) = refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(section, "outputs");
+}
+
+#[test]
 fn a_damaged_chunk_is_named_before_the_state_is_touched() {
     let mut scene = scene();
     let origin = Origin::of(&scene.set);

@@ -3,7 +3,8 @@
 //!
 //! Owns the way between the ring and the disk. Never: anything that a vote, a result or a live
 //! reader waits for. When the disk is so slow that the ring passes what was not handed over, the
-//! archive begins anew there: a stream has no holes.
+//! archive begins anew there: a stream has no holes. When the disk fails, whoever waits for
+//! something on it is told that it is gone.
 
 use crate::archive::{Archive, ArchiveError, Archived, Chunk};
 use crate::metrics::Metrics;
@@ -89,16 +90,20 @@ impl ArchiveLink {
         let told = Arc::clone(&state);
         let thread = std::thread::Builder::new().name("quorate-public".to_owned());
         let thread = thread.spawn(move || {
+            let replies = Replies {
+                answer,
+                wake: Box::new(wake),
+            };
             let work = Work {
                 archive,
                 state: Arc::clone(&told),
-                answer,
-                wake: Box::new(wake),
+                replies: &replies,
             };
             if let Err(error) = work.run(&items) {
                 metrics.alarms.add(1);
                 tracing::error!(%error, "older public events are not kept any more in this run");
                 told.fail();
+                replies.refuse_all(&items, &told);
             }
         })?;
         Ok(Self {
@@ -176,15 +181,44 @@ impl Drop for ArchiveLink {
     }
 }
 
-/// The thread's side.
-struct Work {
-    archive: Archive,
-    state: Arc<Archived>,
+/// The way back.
+struct Replies {
     answer: Sender<Fetched>,
     wake: Box<dyn Fn() + Send>,
 }
 
-impl Work {
+impl Replies {
+    fn send(&self, fetched: Fetched) {
+        // There are never more than have room.
+        if self.answer.try_send(fetched).is_ok() {
+            (self.wake)();
+        }
+    }
+
+    /// Answers what is on its way, and what is sent before the sender knows, until it ends: nothing
+    /// of it is here any more. Blocks are dropped.
+    fn refuse_all(&self, items: &Receiver<ToArchive>, state: &Archived) {
+        for item in items {
+            match item {
+                ToArchive::Fetch(fetch) => self.send((fetch, Err(Unavailable::Gone))),
+                ToArchive::Block(_, block) => {
+                    let bytes = block.bytes_len() as u64;
+                    state.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+                }
+                ToArchive::Begin(_) => {}
+            }
+        }
+    }
+}
+
+/// The thread's side.
+struct Work<'a> {
+    archive: Archive,
+    state: Arc<Archived>,
+    replies: &'a Replies,
+}
+
+impl Work<'_> {
     fn run(mut self, items: &Receiver<ToArchive>) -> Result<(), ArchiveError> {
         loop {
             match items.recv_timeout(LOOK) {
@@ -219,10 +253,7 @@ impl Work {
             ToArchive::Begin(height) => self.archive.begin(height),
             ToArchive::Fetch(fetch) => {
                 let read = self.archive.read((fetch.from, fetch.to), fetch.bytes_max);
-                // There are never more than have room.
-                if self.answer.try_send((fetch, read)).is_ok() {
-                    (self.wake)();
-                }
+                self.replies.send((fetch, read));
                 Ok(())
             }
         }

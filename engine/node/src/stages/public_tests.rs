@@ -8,6 +8,7 @@ use crate::testing::TemporaryFolder;
 use crossbeam::channel::{Receiver, unbounded};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 const ANN: ClientId = ClientId::from_bits(1);
@@ -391,4 +392,33 @@ fn a_reader_is_cut_only_when_the_archive_has_passed_it_too_and_is_told_where_it_
             read.recv_timeout(PATIENCE).unwrap();
         }
     }
+}
+
+#[test]
+fn whoever_waits_for_older_events_is_told_that_they_are_gone_when_the_disk_fails() {
+    let folder = TemporaryFolder::new("public-archive-fails");
+    let (mut stage, state, read) = archived(&folder, 1 << 20);
+    let mut wires = Wires::of(&[ANN]);
+    // No further segment can be made.
+    std::fs::remove_dir_all(folder.path().join("public")).unwrap();
+    let deadline = std::time::Instant::now() + PATIENCE;
+    let mut heights = 1..;
+    while state.first.load(Ordering::Acquire) != u64::MAX {
+        assert!(std::time::Instant::now() < deadline);
+        stage.publish(&block(heights.next().unwrap(), 1, 60 * 1024));
+        std::thread::yield_now();
+    }
+    // A question that was sent before this end knew of it.
+    let fetch = Fetch {
+        client: ANN,
+        id: 5,
+        purpose: Purpose::Range,
+        from: at(1, 0),
+        to: at(2, 0),
+        bytes_max: 1 << 20,
+    };
+    assert!(stage.archive.as_mut().unwrap().fetch(fetch));
+    read.recv_timeout(PATIENCE).unwrap();
+    stage.pump(None, &mut wires);
+    assert_eq!(wires.read(ANN, &mut at(1, 0)), ["Gone(1, 0)"]);
 }

@@ -9,12 +9,15 @@ use super::exchange::{Exchange, ExchangeParts, Mailbox};
 use crate::metrics::Metrics;
 use crate::pruning::Pruned;
 use crate::shadow::{Progress, Shadow};
+use crate::snapshot::SnapshotFolder;
 use crate::state_machine::StateMachine;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use parking_lot::Mutex;
 use quorate_consensus::attestation::StateCertificate;
 use quorate_consensus::input::Input;
 use quorate_consensus::message::SnapshotPart;
 use quorate_consensus::types::ValidatorIndex;
+use quorate_consensus::wire;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -27,10 +30,14 @@ const RECORDS_PER_STRETCH: usize = 256;
 /// Things told to the thread that may wait.
 const ASKS_MAX: usize = 64;
 
+/// How often the newest certificate of a state is written at most. Proofs of outputs need one that
+/// is above their block, and not a certain one.
+const ATTESTED_EVERY: Duration = Duration::from_secs(1);
+
 /// What the thread is told.
 #[derive(Debug)]
 pub(crate) enum ToShadow {
-    /// A state is proven.
+    /// A state is proven of which a snapshot was taken.
     Certificate(Box<StateCertificate>),
     /// A snapshot is wanted now.
     Ask,
@@ -45,24 +52,46 @@ pub(crate) enum ToShadow {
 pub(crate) struct ShadowSender {
     sender: Sender<ToShadow>,
     mailbox: Arc<Mailbox>,
+    attested: Arc<Attested>,
 }
+
+/// The newest certificate of a state, until the thread writes it. Apart from what the thread is
+/// told: there are many of them, and each is as good as those before it.
+type Attested = Mutex<Option<Box<StateCertificate>>>;
 
 /// The other end of it, for the thread.
 #[derive(Debug)]
 pub(crate) struct Asks {
     pub(crate) receiver: Receiver<ToShadow>,
     pub(crate) mailbox: Arc<Mailbox>,
+    pub(crate) attested: Arc<Attested>,
 }
 
 impl ShadowSender {
     pub(crate) fn new() -> (Self, Asks) {
         let (sender, receiver) = bounded(ASKS_MAX);
         let mailbox = Arc::<Mailbox>::default();
+        let attested = Arc::<Attested>::default();
         let asks = Asks {
             receiver,
             mailbox: Arc::clone(&mailbox),
+            attested: Arc::clone(&attested),
         };
-        (Self { sender, mailbox }, asks)
+        let sender = Self {
+            sender,
+            mailbox,
+            attested,
+        };
+        (sender, asks)
+    }
+
+    /// A state is proven.
+    pub(crate) fn send_proven(&self, certificate: &StateCertificate) {
+        let certificate = Box::new(certificate.clone());
+        match certificate.statement.snapshot {
+            Some(_) => self.send(ToShadow::Certificate(certificate)),
+            None => *self.attested.lock() = Some(certificate),
+        }
     }
 
     pub(crate) fn send(&self, ask: ToShadow) {
@@ -83,6 +112,9 @@ impl ShadowSender {
 /// What the thread is made of.
 pub(crate) struct ShadowParts {
     pub(crate) asks: Receiver<ToShadow>,
+    pub(crate) attested: Arc<Attested>,
+    /// Where the newest certificate of a state is kept.
+    pub(crate) folder: SnapshotFolder,
     pub(crate) metrics: Arc<Metrics>,
     /// Takes what is to be attested to the order stage.
     pub(crate) answer: Box<dyn Fn(Vec<Input>) + Send>,
@@ -121,6 +153,8 @@ fn run<S: StateMachine>(
 ) -> Result<Option<u64>, crate::shadow::ShadowError> {
     let ShadowParts {
         asks,
+        attested,
+        folder,
         metrics,
         answer,
         exchange,
@@ -130,6 +164,11 @@ fn run<S: StateMachine>(
     } = parts;
     let mut prune_failed = false;
     let mut exchange = Exchange::new(exchange);
+    let mut keeper = Keeper {
+        attested,
+        folder,
+        wrote: None,
+    };
     let begun = Instant::now();
     // What peers ask for does not take the rest of the pace.
     let mut rests_until = begun;
@@ -153,6 +192,7 @@ fn run<S: StateMachine>(
             if !inputs.is_empty() {
                 answer(inputs);
             }
+            keeper.turn(Instant::now());
             let rest = rests_until.saturating_duration_since(Instant::now());
             pause = exchange.pause().map_or(rest, |most| rest.min(most));
         }
@@ -170,6 +210,31 @@ fn run<S: StateMachine>(
         }
     }
     Ok(None)
+}
+
+/// Keeps the newest certificate of a state where `quorate proof make` finds it.
+struct Keeper {
+    attested: Arc<Attested>,
+    folder: SnapshotFolder,
+    wrote: Option<Instant>,
+}
+
+impl Keeper {
+    fn turn(&mut self, now: Instant) {
+        let is_early = |wrote| now.saturating_duration_since(wrote) < ATTESTED_EVERY;
+        if self.wrote.is_some_and(is_early) {
+            return;
+        }
+        let Some(certificate) = self.attested.lock().take() else {
+            return;
+        };
+        self.wrote = Some(now);
+        let mut bytes = Vec::new();
+        wire::encode_state_certificate(&certificate, &mut bytes);
+        if let Err(error) = self.folder.put_attested(&bytes) {
+            tracing::error!(%error, "the newest certificate of a state was not written");
+        }
+    }
 }
 
 /// One stretch of reading when a snapshot is due, of pruning otherwise; says how long to rest then.

@@ -420,9 +420,7 @@ pub(crate) fn note_event(
             let height = proven.statement.height.number();
             tracing::debug!(height, "state attested");
             metrics.height_attested.set(height);
-            if proven.statement.snapshot.is_some() {
-                shadow.send(ToShadow::Certificate(proven.clone()));
-            }
+            shadow.send_proven(proven);
         }
         Event::Alarm(Alarm::Recovered(until)) => {
             let until = until.number();

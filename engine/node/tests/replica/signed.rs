@@ -5,9 +5,13 @@ use quorate::keys::KeyPair;
 use quorate::lanes::{Rejection, Verdict};
 use quorate::results::Outcome;
 use quorate::state_machine::SessionId;
-use quorate_consensus::payload::{Entry, Lane, encode_entry, entry_unsigned, session_of_key};
+use quorate_consensus::payload::{Lane, session_of_key};
 use quorate_consensus::signing::command_message;
 use quorate_consensus::validators::ValidatorSet;
+
+#[path = "../../src/testing/signed.rs"]
+mod testing;
+use testing::signed_entry;
 
 fn key(client: u8) -> KeyPair {
     KeyPair::from_seed(&[client; 32])
@@ -19,23 +23,20 @@ fn session(client: u8) -> SessionId {
 
 /// A command of `client`, signed by `signer`.
 fn signed(set: &ValidatorSet, client: u8, seq: u64, text: &str, signer: &KeyPair) -> Vec<u8> {
-    let public = key(client).public();
-    let opening: &[u8] = if seq == 1 { &public } else { &[] };
-    let body = [opening, text.as_bytes()].concat();
-    let session = session(client).0;
-    let unsigned = entry_unsigned(Lane::Order, &session, seq, &body);
-    let message = command_message(set.chain_id(), set.genesis_hash(), &unsigned);
-    let signature = signer.sign(&message);
-    let mut bytes = Vec::new();
-    let entry = Entry {
-        lane: Lane::Order,
-        session: &session,
-        seq,
-        signature: Some(&signature),
-        body: &body,
+    let sign = |unsigned: &[u8]| {
+        signer.sign(&command_message(
+            set.chain_id(),
+            set.genesis_hash(),
+            unsigned,
+        ))
     };
-    encode_entry(&entry, &mut bytes);
-    bytes
+    signed_entry(
+        Lane::Order,
+        &key(client).public(),
+        seq,
+        text.as_bytes(),
+        sign,
+    )
 }
 
 fn own(world: &World, client: u8, seq: u64, text: &str) -> Vec<u8> {

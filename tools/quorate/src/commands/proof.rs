@@ -1,8 +1,10 @@
-//! `quorate proof`: that a command stands in a final block, or what a state was, for somebody who
-//! runs no validator.
+//! `quorate proof`: that a command stands in a final block, what the application put out in one, or
+//! what a state was, for somebody who runs no validator.
 //!
 //! Owns the finding of a proof's parts in a log, and the files. Never: judges one; that is
 //! `quorate_proof`, which reads no files.
+
+mod output;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +13,7 @@ use clap::{Args, Subcommand};
 use quorate::file_error::read_bounded;
 use quorate::genesis::Genesis;
 use quorate::journal::{JournalEntry, decode as decode_entry};
-use quorate_consensus::attestation::StateStatement;
+use quorate_consensus::attestation::{StateCertificate, StateStatement};
 use quorate_consensus::certificate::Certificate;
 use quorate_consensus::types::Point;
 use quorate_consensus::validators::ValidatorSet;
@@ -19,7 +21,7 @@ use quorate_consensus::wire;
 use quorate_log::{Verification, verify_path};
 use quorate_proof::{
     BlockProof, CommandProof, PROOF_BYTES_MAX, PROOF_HEADERS_MAX, Proof, Proven, ProvenBlock,
-    decode, encode, verify,
+    ProvenOutput, decode, encode, verify,
 };
 use serde::Serialize;
 
@@ -53,6 +55,18 @@ pub(crate) struct MakeOptions {
     /// Prove the state after the block instead, by the certificate of its snapshot
     #[arg(long)]
     state: bool,
+    /// Prove instead what the application put out, by an attested state of this height or above:
+    /// output N of the block; with --index, output N of that command for its own session; with
+    /// --public, output N of the block's public ones. All count from 0
+    #[arg(long, value_name = "N", conflicts_with = "state")]
+    output: Option<u32>,
+    /// See --output
+    #[arg(long, requires = "output", conflicts_with = "index")]
+    public: bool,
+    /// Prove instead what became of the block's commands, by an attested state of this height or
+    /// above
+    #[arg(long, conflicts_with_all = ["state", "index", "output"])]
+    outcomes: bool,
     /// File to write
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -80,7 +94,7 @@ struct CommandFields {
     entry: String,
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct Fields {
     proof: PathBuf,
     bytes: usize,
@@ -92,6 +106,11 @@ struct Fields {
     command: Option<CommandFields>,
     /// Section roots in root order, for a state.
     sections: Vec<String>,
+    /// Height of the attested state that an output is proven by.
+    attested: Option<u64>,
+    output: Option<output::Fields>,
+    /// What became of the block's commands, by index.
+    outcomes: Vec<String>,
 }
 
 /// Does it.
@@ -109,9 +128,24 @@ fn make(options: &MakeOptions) -> Result<Report, Failure> {
     let folder = log_folder(&options.dir)?;
     let found = verify_path(&folder).map_err(|error| failure_of(&folder, &error))?;
     let chain = chain::read(&folder, &found)?;
-    let proof = match options.state {
-        true => Proof::State(state_certificate(&folder, options.height)?),
-        false => Proof::Block(block_proof(&folder, &found, &chain, options)?),
+    let place = match options.output {
+        Some(number) => Some(output::Wanted::Output {
+            number,
+            among: match (options.index, options.public) {
+                (Some(index), _) => output::Among::OfCommand(index),
+                (None, true) => output::Among::Public,
+                (None, false) => output::Among::All,
+            },
+        }),
+        None => options.outcomes.then_some(output::Wanted::Outcomes),
+    };
+    let proof = match place {
+        Some(wanted) => {
+            let block = (options.height, wanted);
+            Proof::Output(output::make(&folder, &found, &chain.genesis, block)?)
+        }
+        None if options.state => Proof::State(state_certificate(&folder, options.height)?),
+        None => Proof::Block(block_proof(&folder, &found, &chain, options)?),
     };
     let bytes = encode(&proof);
     // What is given away is what a stranger will believe.
@@ -130,10 +164,7 @@ fn none(what: impl Into<String>) -> Failure {
     Failure::new(Code::No, what.into()).remedy("quorate log show lists the blocks of a log")
 }
 
-fn state_certificate(
-    folder: &Path,
-    height: u64,
-) -> Result<quorate_consensus::attestation::StateCertificate, Failure> {
+fn state_certificate(folder: &Path, height: u64) -> Result<StateCertificate, Failure> {
     let snapshots = snapshots_beside(folder);
     let bytes = snapshots
         .certificate(height)
@@ -222,6 +253,7 @@ fn judge(set: &ValidatorSet, path: &Path, bytes: &[u8]) -> Result<Fields, Failur
     Ok(match proven {
         Proven::Block(block) => block_fields(proof, bytes, block),
         Proven::State(state) => state_fields(proof, bytes, &state),
+        Proven::Output(output) => output_fields(proof, bytes, output),
     })
 }
 
@@ -240,7 +272,23 @@ fn block_fields(proof: PathBuf, bytes: usize, block: ProvenBlock) -> Fields {
         id: hex(block.id.as_bytes()),
         time_ns: Some(block.header.time_ns),
         command,
-        sections: Vec::new(),
+        ..Fields::default()
+    }
+}
+
+fn output_fields(proof: PathBuf, bytes: usize, output: ProvenOutput) -> Fields {
+    let (height, id) = (output.height, hex(output.id.as_bytes()));
+    let attested = Some(output.attested);
+    let (output, outcomes) = output::fields(output.item);
+    Fields {
+        proof,
+        bytes,
+        height,
+        id,
+        attested,
+        output,
+        outcomes,
+        ..Fields::default()
     }
 }
 
@@ -250,21 +298,27 @@ fn state_fields(proof: PathBuf, bytes: usize, state: &StateStatement) -> Fields 
         bytes,
         height: state.height.number(),
         id: hex(state.id.as_bytes()),
-        time_ns: None,
-        command: None,
         sections: state.sections.iter().map(|root| hex(root)).collect(),
+        ..Fields::default()
     }
 }
 
 fn report(fields: Fields) -> Result<Report, Failure> {
-    let what = match fields.sections.is_empty() {
-        true => "final",
-        false => "attested by more stake than may lie: the state after",
+    let what = match (fields.attested, fields.sections.is_empty()) {
+        (Some(height), _) => format!("put out, by the attested state of height {height}:"),
+        (None, true) => "final:".to_owned(),
+        (None, false) => "attested by more stake than may lie: the state after".to_owned(),
     };
     let mut text = format!(
-        "{} bytes\n{what}: block {} of height {}",
+        "{} bytes\n{what} block {} of height {}",
         fields.bytes, fields.id, fields.height
     );
+    if let Some(output) = &fields.output {
+        text.push_str(&output.text());
+    }
+    for (index, outcome) in fields.outcomes.iter().enumerate() {
+        text.push_str(&format!("\ncommand {index}: {outcome}"));
+    }
     if let Some(command) = &fields.command {
         text.push_str(&format!(
             "\ncommand {}: session {} seq {} lane {}\n{}",

@@ -89,6 +89,9 @@ pub(crate) fn failure_of_first(error: &BeginsError) -> Failure {
 /// What one block came to.
 pub(crate) type OnBlock<'a> = &'a mut dyn FnMut(&mut Executor<Hosted>, &FinalBlock, &BlockResults);
 
+/// The state within a block of this height: after its timers, then after each command.
+pub(crate) type OnCommand<'a> = &'a mut dyn FnMut(&mut Executor<Hosted>, u64);
+
 /// A log that is executed again.
 pub(crate) struct Replay<'a> {
     executor: Executor<Hosted>,
@@ -100,6 +103,7 @@ pub(crate) struct Replay<'a> {
     pub(crate) counts: [u64; 3],
     to: u64,
     on_block: OnBlock<'a>,
+    on_command: Option<OnCommand<'a>>,
     failure: Option<Failure>,
 }
 
@@ -134,8 +138,20 @@ impl<'a> Replay<'a> {
             counts: [0; 3],
             to,
             on_block,
+            on_command: None,
             failure: None,
         })
+    }
+
+    /// Shows the state within the blocks too.
+    pub(crate) fn watched(mut self, on_command: OnCommand<'a>) -> Self {
+        self.on_command = Some(on_command);
+        self
+    }
+
+    /// The state as it stands.
+    pub(crate) const fn executor(&self) -> &Executor<Hosted> {
+        &self.executor
     }
 
     /// Executes every finalized block of a log that is above the state and not above the end.
@@ -219,8 +235,14 @@ impl<'a> Replay<'a> {
             final_ns: 0,
             admitted: Vec::new(),
         };
+        let on_command = &mut self.on_command;
+        let watch = |executor: &mut _, _| {
+            if let Some(on_command) = on_command {
+                on_command(executor, height);
+            }
+        };
         self.executor
-            .execute(&block, &mut self.results)
+            .execute_watched(&block, &mut self.results, watch)
             .map_err(|error| error.to_string())?;
         self.hash_results();
         (self.on_block)(&mut self.executor, &block, &self.results);

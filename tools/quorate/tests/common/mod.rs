@@ -108,6 +108,40 @@ pub(crate) fn running_below(dir: &Path) -> Vec<String> {
         .collect()
 }
 
+/// The folder of a validator of a testnet.
+pub(crate) fn validator(dir: &Path, index: usize) -> PathBuf {
+    dir.join(format!("validator-{index:02}"))
+}
+
+/// Writes a testnet of four whose validators take a snapshot every 64 heights and keep 16 MiB of
+/// log, with these further arguments and other lines of their configurations.
+pub(crate) fn init_small(dir: &Path, workload: &str, others: &[(&str, &str)]) {
+    init(dir, 4, &["--durability", "async", "--workload", workload]);
+    let all = [
+        ("# every_heights = 65536", "every_heights = 64"),
+        ("# segment_bytes = 67108864", "segment_bytes = 4194304"),
+        ("# bytes_max = 0", "bytes_max = 16777216"),
+        // Windows of a turn end soon, so that what stands below them may go.
+        ("# turn_us = 30000000", "turn_us = 500000"),
+    ];
+    for index in 0..4 {
+        let config = validator(dir, index).join("quorate.toml");
+        let mut written = std::fs::read_to_string(&config).unwrap();
+        for (line, other) in all.iter().chain(others) {
+            assert!(written.contains(line), "{line}");
+            written = written.replace(line, other);
+        }
+        std::fs::write(&config, written).unwrap();
+    }
+}
+
+/// What a validator of a testnet says of itself.
+pub(crate) fn status(dir: &Path, index: usize) -> Value {
+    let output = run(&["status", "--dir", text(dir), "--json"]);
+    let all: Value = serde_json::from_slice(&output.stdout).unwrap();
+    all["validators"][index].clone()
+}
+
 /// Looks until `holds`, for at most a minute.
 pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);

@@ -97,7 +97,12 @@ const TABLE: &[Row] = &[
     },
     Row {
         name: "quorate",
-        own: &["quorate-consensus", "quorate-log", "quorate-net"],
+        own: &[
+            "quorate-consensus",
+            "quorate-log",
+            "quorate-net",
+            "quorate-proof",
+        ],
         own_in_tests: &[],
         foreign: Some(&[
             "blake3",

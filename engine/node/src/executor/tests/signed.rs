@@ -62,14 +62,14 @@ fn a_command_that_its_session_has_not_signed_does_nothing_and_leaves_its_number_
     let mut executor = executor(8);
     let auth = Arc::clone(executor.auth());
     let (own, other) = (pair(1), pair(2));
-    let before = executor.root().combined;
+    let before = state(&mut executor);
     // Neither by another key nor without a signature is a session opened.
     for (height, signer) in [(1, Some(&other)), (2, None)] {
         let forged = command(&auth, 1, 1, b"x", signer);
         let results = run(&mut executor, height, height, vec![forged]);
         assert_eq!(outcomes(&results), [Outcome::BadSignature]);
         assert_eq!(results.corrections[0].last_seq, None);
-        assert_eq!(executor.root().combined, before);
+        assert_eq!(state(&mut executor), before);
     }
     // Behind the opening in one block, where the table knew no key before it.
     let entries = vec![
@@ -82,12 +82,12 @@ fn a_command_that_its_session_has_not_signed_does_nothing_and_leaves_its_number_
     assert_eq!(outcomes(&results), expected);
     assert_eq!(results.corrections[0].last_seq, Some(1));
     // And when it is open, in any block after that.
-    let before = executor.root().combined;
+    let before = state(&mut executor);
     for (height, signer) in [(4, Some(&other)), (5, None)] {
         let forged = command(&auth, 1, 2, b"x", signer);
         let results = run(&mut executor, height, height, vec![forged]);
         assert_eq!(outcomes(&results), [Outcome::BadSignature]);
-        assert_eq!(executor.root().combined, before);
+        assert_eq!(state(&mut executor), before);
     }
     let good = command(&auth, 1, 2, b"b", Some(&own));
     let results = run(&mut executor, 6, 6, vec![good]);

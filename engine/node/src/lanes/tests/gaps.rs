@@ -42,3 +42,42 @@ fn cancels_behind_a_missing_number_take_no_more_than_half_of_the_room() {
     let verdicts = submit(&mut lanes, 0, &[order, cancel]);
     assert_eq!(verdicts, [Verdict::Accepted; 2]);
 }
+
+#[test]
+fn what_waits_again_after_its_chain_was_given_up_is_given_up_in_time_too() {
+    let mut leader = pool();
+    submit(&mut leader, 0, &[order(1, 1), order(1, 2)]);
+    let block = build(&mut leader).expect("both");
+    let mut lanes = pool();
+    // The third came alone; the two before it are known from a block, which comes to nothing.
+    lanes.take_forwarded(0, &order(1, 3)).expect("an entry");
+    lanes.chain_block(1, &block).expect("valid");
+    assert!(lanes.has_proposable());
+    lanes.unchain_all();
+    lanes.drop_expired(5_000 * MS);
+    // Not by the wait that began when it came.
+    lanes.drop_expired(10_001 * MS);
+    assert_eq!(lanes.len(), 1);
+    lanes.drop_expired(15_001 * MS);
+    assert_eq!((lanes.len(), lanes.bytes()), (0, 0));
+    assert_eq!(lanes.counters().gaps_expired, 1);
+    assert_eq!(submit(&mut lanes, 0, &[order(1, 1)]), [Verdict::Accepted]);
+    assert_eq!(contents(&build(&mut lanes).expect("one")), [(id(1), 1)]);
+}
+
+#[test]
+fn what_waits_again_and_is_found_in_time_stays() {
+    let mut leader = pool();
+    submit(&mut leader, 0, &[order(1, 1)]);
+    let block = build(&mut leader).expect("one");
+    let mut lanes = pool();
+    lanes.take_forwarded(0, &order(1, 2)).expect("an entry");
+    lanes.chain_block(1, &block).expect("valid");
+    lanes.unchain_all();
+    lanes.drop_expired(5_000 * MS);
+    lanes.take_abandoned(6_000 * MS, &block).expect("valid");
+    lanes.drop_expired(20_000 * MS);
+    let block = build(&mut lanes).expect("both");
+    assert_eq!(contents(&block), [(id(1), 1), (id(1), 2)]);
+    assert_eq!(lanes.counters().gaps_expired, 0);
+}

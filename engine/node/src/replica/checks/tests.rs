@@ -2,10 +2,8 @@
 
 use super::*;
 use crate::keys::KeyPair;
-use crate::testing::sample_genesis;
-use quorate_consensus::payload::{
-    Entry, Lane, PayloadBuilder, encode_entry, entry_unsigned, session_of_key,
-};
+use crate::testing::{sample_genesis, signed_entry};
+use quorate_consensus::payload::{Lane, PayloadBuilder};
 
 const MS: u64 = 1_000_000;
 
@@ -18,27 +16,12 @@ fn checks() -> PieceChecks {
 /// A block with commands of one client; that with number `forged` is signed by somebody else.
 fn check_of(auth: &CommandAuth, id: u8, seqs: std::ops::RangeInclusive<u64>, forged: u64) -> Check {
     let (key, other) = (KeyPair::from_seed(&[1; 32]), KeyPair::from_seed(&[2; 32]));
-    let session = session_of_key(&key.public());
     let mut payload = PayloadBuilder::new();
     for seq in seqs {
-        let body = if seq == 1 {
-            key.public().to_vec()
-        } else {
-            vec![5; 40]
-        };
-        let unsigned = entry_unsigned(Lane::Order, &session, seq, &body);
         let signer = if seq == forged { &other } else { &key };
-        let signature = signer.sign(&auth.message(&unsigned).unwrap());
-        let mut bytes = Vec::new();
-        let entry = Entry {
-            lane: Lane::Order,
-            session: &session,
-            seq,
-            signature: Some(&signature),
-            body: &body,
-        };
-        encode_entry(&entry, &mut bytes);
-        payload.push_entry(&bytes).unwrap();
+        let sign = |unsigned: &[u8]| signer.sign(&auth.message(unsigned).unwrap());
+        let entry = signed_entry(Lane::Order, &key.public(), seq, &[5; 40], sign);
+        payload.push_entry(&entry).unwrap();
     }
     Check::Block {
         id: BlockId::new([id; 32]),

@@ -3,10 +3,8 @@
 use super::*;
 use crate::keys::KeyPair;
 use crate::queues::Backlog;
-use crate::testing::sample_genesis;
-use quorate_consensus::payload::{
-    Entry, PayloadBuilder, encode_entry, entry_unsigned, session_of_key,
-};
+use crate::testing::{sample_genesis, signed_entry};
+use quorate_consensus::payload::{PayloadBuilder, session_of_key};
 use quorate_net::ClientId;
 
 fn signed_auth() -> Arc<CommandAuth> {
@@ -24,28 +22,11 @@ fn caller(client: u64, key: &KeyPair) -> Caller {
 
 /// Commands `1..=count`; that with number `bad` is signed by somebody else.
 fn entries(auth: &CommandAuth, key: &KeyPair, count: u64, bad: u64) -> Vec<Vec<u8>> {
-    let session = session_of_key(&key.public());
     let other = KeyPair::from_seed(&[99; 32]);
     let one = |seq| {
-        let body = if seq == 1 {
-            key.public().to_vec()
-        } else {
-            b"text".to_vec()
-        };
-        let unsigned = entry_unsigned(Lane::Order, &session, seq, &body);
-        let message = auth.message(&unsigned).unwrap();
         let signer = if seq == bad { &other } else { key };
-        let signature = signer.sign(&message);
-        let mut bytes = Vec::new();
-        let entry = Entry {
-            lane: Lane::Order,
-            session: &session,
-            seq,
-            signature: Some(&signature),
-            body: &body,
-        };
-        encode_entry(&entry, &mut bytes);
-        bytes
+        let sign = |unsigned: &[u8]| signer.sign(&auth.message(unsigned).unwrap());
+        signed_entry(Lane::Order, &key.public(), seq, b"text", sign)
     };
     (1..=count).map(one).collect()
 }
@@ -106,17 +87,8 @@ fn cancels_pass_what_waits_to_be_checked_and_have_room_when_orders_have_none() {
     }
     submissions.go_on(10);
     assert!(submissions.next().is_none(), "one is begun");
-    let unsigned = entry_unsigned(Lane::Cancel, &caller(2, &key).session.0, 2, b"cancel");
-    let signature = key.sign(&auth.message(&unsigned).unwrap());
-    let mut cancel = Vec::new();
-    let entry = Entry {
-        lane: Lane::Cancel,
-        session: &caller(2, &key).session.0,
-        seq: 2,
-        signature: Some(&signature),
-        body: b"cancel",
-    };
-    encode_entry(&entry, &mut cancel);
+    let sign = |unsigned: &[u8]| key.sign(&auth.message(unsigned).unwrap());
+    let cancel = signed_entry(Lane::Cancel, &key.public(), 2, b"cancel", sign);
     submissions.push(caller(2, &key), &cancel).unwrap();
     let mut order = Vec::new();
     submissions.go_on(100);

@@ -7,6 +7,7 @@
 //! bundle; its evidence is checked against the genesis of the log, and its blocks against those of
 //! the log.
 
+use std::cell::RefCell;
 use std::path::Path;
 
 use quorate::drift::{Bundle, BundleError, StateFields, Trace, read_bundle, read_trace, trace_of};
@@ -33,14 +34,32 @@ use crate::output::Report;
 /// Blocks of which the root of the section is told at most; there are 64 between two attested
 /// states unless the others are silent.
 const ROOTS_MAX: usize = 4096;
-/// Longest output of another build, bytes: so many roots and the rest.
-const AGAINST_BYTES_MAX: usize = 1024 * 1024;
+/// Commands after which the root of the section is told at most, as a fingerprint each: eight full
+/// blocks.
+const PRINTS_MAX: usize = 131_072;
+/// Hexadecimal digits of a fingerprint.
+const PRINT_DIGITS: usize = 16;
+/// Longest output of another build, bytes: so many roots and fingerprints, and the rest.
+const AGAINST_BYTES_MAX: usize = 1024 * 1024 + (PRINTS_MAX + ROOTS_MAX) * PRINT_DIGITS;
 
 /// The root of the section that differs, after one block.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct SectionRoot {
     height: u64,
     root: String,
+    /// The first eight bytes of the section's root within the block: after its timers, and after
+    /// each command; null beyond what is told.
+    within: Option<String>,
+}
+
+/// Which of the blocks above the last common state, if not the first ones, are told command by
+/// command, and what another build told.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Beside<'a> {
+    /// The output of another build.
+    pub(super) against: Option<&'a Path>,
+    /// Lowest height of a block that is told command by command.
+    pub(super) commands_from: Option<u64>,
 }
 
 /// What is read of another build's output.
@@ -63,6 +82,36 @@ struct Difference {
     lane: Option<String>,
     /// What becomes of the command here.
     outcome: Option<String>,
+}
+
+impl Difference {
+    /// Of the command at this place of a block, or of its timers.
+    fn at(place: Option<usize>, block: &FinalBlock, here: &BlockResults) -> Self {
+        let result = place.and_then(|place| here.commands.get(place));
+        let view = PayloadView::parse(&block.payload).ok();
+        let command = view.zip(place);
+        let command = command.and_then(|(view, place)| view.iter().nth(place));
+        Self {
+            height: here.height,
+            index: place.and_then(|place| u32::try_from(place).ok()),
+            session: result.map(|result| format!("{:?}", result.session)),
+            seq: result.map(|result| result.seq),
+            lane: command.map(|command| command.lane.to_string()),
+            outcome: result.map(|result| format!("{:?}", result.outcome).to_lowercase()),
+        }
+    }
+
+    fn text(&self) -> String {
+        let height = self.height;
+        let (session, lane) = (self.session.as_deref(), self.lane.as_deref());
+        match (self.index, session, self.seq) {
+            (Some(index), Some(session), Some(seq)) => format!(
+                "height {height} index {index}: session {session} seq {seq} lane {}",
+                lane.unwrap_or("?"),
+            ),
+            _ => format!("height {height}: the timers that fire before its commands"),
+        }
+    }
 }
 
 /// Whose state this program computes.
@@ -101,6 +150,9 @@ struct Fields {
     /// First of these blocks after which the other build has another root; null without it, or
     /// when it has the same.
     first_state: Option<u64>,
+    /// The first command of that block after which it has; null too where one of the builds does
+    /// not tell that block command by command, or where it is none of the commands that differs.
+    first_state_command: Option<Difference>,
 }
 
 /// Compares.
@@ -111,12 +163,12 @@ pub(super) fn run(
     path: &Path,
     dir: Option<&Path>,
     from_snapshot: Option<u64>,
-    against: Option<&Path>,
+    beside: Beside<'_>,
 ) -> Result<Report, Failure> {
     let bundle = read_bundle(path)?;
-    let against = against
-        .map(|path| read_against(path, &bundle))
-        .transpose()?;
+    let against = beside.against.map(|path| read_against(path, &bundle));
+    let against = against.transpose()?;
+    let commands_from = beside.commands_from.unwrap_or_default();
     let trace = read_trace(path).map_err(failure_of_bundle)?;
     // Where the validator left it: data/diverged beside data/log.
     let beside = path.canonicalize().ok();
@@ -134,13 +186,19 @@ pub(super) fn run(
     let common = bundle.common_height();
     let newest = heights.into_iter().rev().find(|&height| height <= common);
     let from = from_snapshot.or(newest).map(|height| (height, &snapshots));
-    let mut comparison = Comparison::new(&bundle, &trace);
+    let comparison = Comparison::new(&bundle, &trace, against.as_ref(), commands_from);
+    let comparison = RefCell::new(comparison);
     let mut on_block = |executor: &mut Executor<Hosted>, block: &FinalBlock, results: &_| {
-        comparison.take(executor, block, results);
+        comparison.borrow_mut().take(executor, block, results);
     };
-    let mut replay = Replay::begin(&genesis, &folder, from, bundle.own.height, &mut on_block)?;
+    let mut on_command = |executor: &mut Executor<Hosted>, height| {
+        comparison.borrow_mut().take_within(executor, height);
+    };
+    let replay = Replay::begin(&genesis, &folder, from, bundle.own.height, &mut on_block)?;
+    let mut replay = replay.watched(&mut on_command);
     replay.run(&folder, &verification)?;
-    comparison.into_report(&bundle, attested_by, against.as_ref())
+    drop(replay);
+    comparison.into_inner().into_report(&bundle, attested_by)
 }
 
 /// The output of another build for this bundle.
@@ -207,21 +265,61 @@ fn check_evidence(bundle: &Bundle, genesis: &Genesis) -> Result<Vec<u16>, Failur
 struct Comparison<'b> {
     bundle: &'b Bundle,
     trace: &'b Trace,
+    against: Option<&'b Against>,
+    commands_from: u64,
     compared: Option<[u64; 2]>,
     first: Option<Difference>,
     roots: Vec<SectionRoot>,
+    /// Fingerprints within the block that is executed, end to end.
+    within: String,
+    /// How many there are in all blocks.
+    prints: usize,
+    first_state: Option<u64>,
+    first_state_command: Option<Difference>,
     computes: Computes,
 }
 
 impl<'b> Comparison<'b> {
-    const fn new(bundle: &'b Bundle, trace: &'b Trace) -> Self {
+    const fn new(
+        bundle: &'b Bundle,
+        trace: &'b Trace,
+        against: Option<&'b Against>,
+        commands_from: u64,
+    ) -> Self {
         Self {
             bundle,
             trace,
+            against,
+            commands_from,
             compared: None,
             first: None,
             roots: Vec::new(),
+            within: String::new(),
+            prints: 0,
+            first_state: None,
+            first_state_command: None,
             computes: Computes::NotReached,
+        }
+    }
+
+    /// Whether the block of this height is told command by command, as far as there is room.
+    fn tells_within(&self, height: u64) -> bool {
+        height > self.bundle.common_height()
+            && height >= self.commands_from
+            && self.roots.len() < ROOTS_MAX
+    }
+
+    /// The state within a block.
+    fn take_within(&mut self, executor: &mut Executor<Hosted>, height: u64) {
+        if !self.tells_within(height) || self.prints > PRINTS_MAX {
+            return;
+        }
+        let section = self.bundle.section.as_str();
+        let names = executor.section_names();
+        if let Some(place) = names.iter().position(|name| *name == section) {
+            let root = hex::encode(&executor.section_root(place));
+            self.within.extend(root.chars().take(PRINT_DIGITS));
+            self.prints += 1;
         }
     }
 
@@ -239,9 +337,17 @@ impl<'b> Comparison<'b> {
         let root = executor.root();
         let section = self.bundle.section.as_str();
         let section = root.sections.iter().find(|(name, _)| *name == section);
+        let within = std::mem::take(&mut self.within);
         if let Some((_, root)) = section.filter(|_| has_room) {
-            let root = hex::encode(root);
-            self.roots.push(SectionRoot { height, root });
+            // A block of which a part is told is one of which nothing is.
+            let is_whole = within.len() == (here.commands.len() + 1) * PRINT_DIGITS;
+            let told = SectionRoot {
+                height,
+                root: hex::encode(root),
+                within: is_whole.then_some(within),
+            };
+            self.compare_states(&told, block, here);
+            self.roots.push(told);
         }
         if is_last {
             let is_that = |state: &StateFields| {
@@ -274,36 +380,31 @@ impl<'b> Comparison<'b> {
             true => (0..most).find(differs),
             false => None,
         };
-        let result = place.and_then(|place| here.commands.get(place));
-        let view = PayloadView::parse(&block.payload).ok();
-        let command = view.zip(place);
-        let command = command.and_then(|(view, place)| view.iter().nth(place));
-        self.first = Some(Difference {
-            height,
-            index: place.and_then(|place| u32::try_from(place).ok()),
-            session: result.map(|result| format!("{:?}", result.session)),
-            seq: result.map(|result| result.seq),
-            lane: command.map(|command| command.lane.to_string()),
-            outcome: result.map(|result| format!("{:?}", result.outcome).to_lowercase()),
-        });
+        self.first = Some(Difference::at(place, block, here));
     }
 
-    /// The first block after which the other build has another root.
-    fn first_state(&self, against: &Against) -> Option<u64> {
-        let pairs = self.roots.iter().filter_map(|here| {
-            let there = against.roots.iter().find(|one| one.height == here.height)?;
-            Some((here, there))
+    /// The first block after which the other build has another root, and the first command of it.
+    fn compare_states(&mut self, told: &SectionRoot, block: &FinalBlock, here: &BlockResults) {
+        let there = self.against.and_then(|against| {
+            let mut roots = against.roots.iter();
+            roots.find(|there| there.height == told.height)
         });
-        let mut differing = pairs.filter(|(here, there)| here != there);
-        differing.next().map(|(here, _)| here.height)
+        let differs = |there: &&SectionRoot| there.root != told.root;
+        let Some(there) = there.filter(differs).filter(|_| self.first_state.is_none()) else {
+            return;
+        };
+        self.first_state = Some(told.height);
+        let (Some(then), Some(now)) = (&there.within, &told.within) else {
+            return;
+        };
+        let [mut then, now] = [then, now].map(|prints| prints.as_bytes().chunks(PRINT_DIGITS));
+        let first = now.into_iter().position(|print| then.next() != Some(print));
+        // Before the first command are the timers.
+        self.first_state_command =
+            first.map(|place| Difference::at(place.checked_sub(1), block, here));
     }
 
-    fn into_report(
-        self,
-        bundle: &Bundle,
-        attested_by: Vec<u16>,
-        against: Option<&Against>,
-    ) -> Result<Report, Failure> {
+    fn into_report(self, bundle: &Bundle, attested_by: Vec<u16>) -> Result<Report, Failure> {
         let fields = Fields {
             validator: bundle.validator,
             section: bundle.section.clone(),
@@ -315,7 +416,8 @@ impl<'b> Comparison<'b> {
             same_build: bundle.build.version == env!("CARGO_PKG_VERSION")
                 && bundle.build.target
                     == format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
-            first_state: against.and_then(|against| self.first_state(against)),
+            first_state: self.first_state,
+            first_state_command: self.first_state_command,
             first: self.first,
             roots: self.roots,
         };
@@ -354,6 +456,13 @@ fn text(fields: &Fields) -> String {
              other build",
             fields.section
         ));
+        match &fields.first_state_command {
+            Some(first) => text.push_str(&format!(", and first after {}", first.text())),
+            None => text.push_str(&format!(
+                "; no command of it is told apart: if either build does not tell them, run both with \
+                 --commands-from {height}"
+            )),
+        }
     }
     let Some(first) = &fields.first else {
         text.push_str(
@@ -363,17 +472,6 @@ fn text(fields: &Fields) -> String {
         );
         return text;
     };
-    let (session, lane) = (first.session.as_deref(), first.lane.as_deref());
-    match (first.index, session, first.seq) {
-        (Some(index), Some(session), Some(seq)) => text.push_str(&format!(
-            "\nFIRST DIFFERENT: height {} index {index}: session {session} seq {seq} lane {}",
-            first.height,
-            lane.unwrap_or("?"),
-        )),
-        _ => text.push_str(&format!(
-            "\nFIRST DIFFERENT: height {}: the timers that fire before its commands",
-            first.height
-        )),
-    }
+    text.push_str(&format!("\nFIRST DIFFERENT: {}", first.text()));
     text
 }

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use quorate::executor::{Executor, FinalBlock};
+use quorate::snapshot::Manifest;
+use quorate_bench::applications::Hosted;
 use serde::Serialize;
 
 use super::bisect;
@@ -31,10 +33,13 @@ pub(crate) struct Options {
     /// Name the first command that came to something else at the validator that wrote this bundle
     #[arg(long, value_name = "BUNDLE", conflicts_with_all = ["to", "roots"])]
     bisect: Option<PathBuf>,
-    /// What another build printed for the bundle with --json: name the first block after which the
-    /// section has another root here
+    /// What another build printed for the bundle with --json: name the first block, and the first
+    /// command of it, after which the section has another root here
     #[arg(long, value_name = "FILE", requires = "bisect")]
     against: Option<PathBuf>,
+    /// Tell the roots after each command from this height on, and not from the last common one
+    #[arg(long, value_name = "H", requires = "bisect")]
+    commands_from: Option<u64>,
     /// Begin with the snapshot of this height instead of the genesis
     #[arg(long, value_name = "H")]
     from_snapshot: Option<u64>,
@@ -78,14 +83,36 @@ struct Fields {
     differences: Vec<Difference>,
 }
 
+/// The first section that is another than a snapshot has.
+fn difference(executor: &mut Executor<Hosted>, manifest: &Manifest) -> Option<Difference> {
+    let own = executor.root().sections;
+    let mut entries = manifest.sections.iter().enumerate();
+    let (_, entry) = entries.find(|(place, entry)| {
+        let here = own.get(*place);
+        here != Some(&(entry.name.as_str(), entry.root))
+    })?;
+    Some(Difference {
+        height: manifest.height(),
+        section: entry.name.clone(),
+    })
+}
+
 /// Replays.
 ///
 /// # Errors
 /// There is no log, it is not whole, or it cannot be executed by this program.
 pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     if let Some(bundle) = &options.bisect {
-        let (dir, against) = (options.dir.as_deref(), options.against.as_deref());
-        return bisect::run(bundle, dir, options.from_snapshot, against);
+        let beside = bisect::Beside {
+            against: options.against.as_deref(),
+            commands_from: options.commands_from,
+        };
+        return bisect::run(
+            bundle,
+            options.dir.as_deref(),
+            options.from_snapshot,
+            beside,
+        );
     }
     let folder = log_folder(options.dir.as_deref().unwrap_or_else(|| Path::new(".")))?;
     let verification = verify_at_rest(&folder)?;
@@ -109,15 +136,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
             && let Ok(manifest) = snapshots.manifest(height)
         {
             compared.push(height);
-            let own = executor.root().sections;
-            let differs =
-                manifest.sections.iter().enumerate().find(|(place, entry)| {
-                    own.get(*place) != Some(&(entry.name.as_str(), entry.root))
-                });
-            differences.extend(differs.map(|(_, entry)| Difference {
-                height,
-                section: entry.name.clone(),
-            }));
+            differences.extend(difference(executor, &manifest));
         }
     };
     let first = genesis.validator_set().genesis().height.number();

@@ -390,6 +390,7 @@ fn shuffled(len: usize, dice: &mut Dice) -> Vec<usize> {
 mod tests {
     use super::*;
     use crate::keyring::Keyring;
+    use crate::run::run;
 
     fn plans() -> impl Iterator<Item = Plan> {
         (0..300).map(|seed| {
@@ -402,6 +403,38 @@ mod tests {
                 byzantine: Byzantine::default(),
             })
         })
+    }
+
+    #[test]
+    fn the_same_seed_does_the_same_twice_whatever_only_a_share_of_runs_has() {
+        let has: [fn(&Plan) -> bool; 3] = [
+            |plan| plan.begins.is_some(),
+            |plan| plan.is_signed,
+            |plan| plan.has_rot,
+        ];
+        for has in has {
+            let mut all = (0..).map(|seed| RunOptions {
+                seed,
+                ..RunOptions::default()
+            });
+            let options = all.find(|options| has(&Plan::draw(options))).unwrap();
+            assert_eq!(run(&options, false), run(&options, false), "{options:?}");
+        }
+    }
+
+    #[test]
+    fn a_share_of_the_runs_with_everything_has_each_thing_and_no_seed_of_an_older_find() {
+        let count = |has: fn(&Plan) -> bool| plans().filter(has).count();
+        assert!(count(|plan| plan.begins.is_some()) > 15);
+        assert!(count(|plan| plan.is_signed) > 15);
+        assert!(count(|plan| plan.has_rot) > 15);
+        for seed in PINNED_SEEDS {
+            let plan = Plan::draw(&RunOptions {
+                seed,
+                ..RunOptions::default()
+            });
+            assert!(plan.begins.is_none() && !plan.is_signed && !plan.has_rot);
+        }
     }
 
     #[test]

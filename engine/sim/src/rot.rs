@@ -98,7 +98,7 @@ impl<S: StateMachine> World<S> {
     ) -> Option<u64> {
         let life = self.members[at].life.as_mut()?;
         let mut inputs = Vec::new();
-        let turned = turn(life.scrub.as_mut()?, &mut inputs).unwrap_or(Turn {
+        let turned = turn(life.scrub.as_mut()?, &mut inputs).unwrap_or_else(|_| Turn {
             pause_ns: RETRY_NS,
             ..Turn::default()
         });

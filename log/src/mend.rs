@@ -371,22 +371,41 @@ impl Mend {
         }
     }
 
-    /// What readers see may be whole where the disk is not. A page that the disk does not give is
-    /// not touched: that would be a bus error.
+    /// What readers see may be whole where the disk is not.
     fn mend_from_memory(&mut self, piece: &Piece) -> bool {
-        let is_unreadable =
-            |range: &Range<usize>| range.start < piece.range.end && piece.range.start < range.end;
-        if self.unreadable.iter().any(is_unreadable) {
+        if matches!(piece.what, What::Tail) {
             return false;
         }
+        // The hashes inside a run of lost records are lost with them: it is tried as a whole too.
+        let run = self.run_from(piece);
+        self.take_shown(&piece.range) || (run != piece.range && self.take_shown(&run))
+    }
+
+    /// A faulty place with all those right behind it that memory may be asked for.
+    fn run_from(&self, piece: &Piece) -> Range<usize> {
+        let mut run = piece.range.clone();
+        for next in &self.pieces {
+            let goes_on = next.range.start == run.end && matches!(next.what, What::Record(_));
+            if goes_on && self.is_readable(&next.range) {
+                run.end = next.range.end;
+            }
+        }
+        run
+    }
+
+    /// A page that the disk does not give is not touched in memory: that would be a bus error.
+    fn is_readable(&self, range: &Range<usize>) -> bool {
+        let mut unreadable = self.unreadable.iter();
+        !unreadable.any(|page| page.start < range.end && range.start < page.end)
+    }
+
+    fn take_shown(&mut self, range: &Range<usize>) -> bool {
         let region = Arc::clone(&self.region);
-        let Some(shown) = region.published().get(piece.range.clone()) else {
-            return false;
-        };
-        match piece.what {
-            What::SegmentHeader => self.try_segment_header(shown),
-            What::Record(_) => self.try_bytes(&piece.range, shown),
-            What::Tail => false,
+        let shown = region.published().get(range.clone());
+        match shown.filter(|_| self.is_readable(range)) {
+            Some(shown) if range.end == SEGMENT_HEADER_BYTES => self.try_segment_header(shown),
+            Some(shown) => self.try_bytes(range, shown),
+            None => false,
         }
     }
 
@@ -491,26 +510,41 @@ impl Mend {
         self.try_bytes(range, &covered[HASH_BYTES..])
     }
 
-    /// Puts a whole record in, and leaves it there if it is the one: it ends with the hash that the
-    /// disk still has, or the record behind it chains on its hash.
-    fn try_bytes(&mut self, range: &Range<usize>, record: &[u8]) -> bool {
-        if record.len() != range.len() {
+    /// Puts whole records in, with the segment's header before them or without, and leaves them
+    /// there if they are those that stood there: each chains on the one before, and the last one
+    /// ends with the hash that the disk still has, or what stands behind it chains on its hash.
+    fn try_bytes(&mut self, range: &Range<usize>, records: &[u8]) -> bool {
+        if records.len() != range.len() || records.len() < HASH_BYTES {
             return false;
         }
         let stood = self.bytes[range.clone()].to_vec();
-        self.bytes[range.clone()].copy_from_slice(record);
-        let identity = &self.shared.identity;
-        let is_whole = match examine(identity, self.extent.number, &self.bytes, range.start) {
-            Examined::Valid(header) => header.end_from(range.start) == range.end,
-            _ => false,
-        };
-        let is_right = is_whole
-            && (stood.ends_with(&record[record.len() - HASH_BYTES..])
+        self.bytes[range.clone()].copy_from_slice(records);
+        let is_right = self.is_whole(range)
+            && (stood.ends_with(&records[records.len() - HASH_BYTES..])
                 || self.is_chained(range.end));
         if !is_right {
             self.bytes[range.clone()].copy_from_slice(&stood);
         }
         is_right
+    }
+
+    /// Whether a stretch is one whole record behind the other, to its very end.
+    fn is_whole(&self, range: &Range<usize>) -> bool {
+        let identity = &self.shared.identity;
+        let mut at = range.start;
+        if at == 0 {
+            if !is_header(identity, &self.extent, &self.bytes) {
+                return false;
+            }
+            at = SEGMENT_HEADER_BYTES;
+        }
+        while at < range.end {
+            match examine(identity, self.extent.number, &self.bytes, at) {
+                Examined::Valid(header) => at = header.end_from(at),
+                _ => return false,
+            }
+        }
+        at == range.end
     }
 
     /// Whether what stands behind `end` chains on the hash before it: a record, or the next

@@ -102,6 +102,26 @@ fn every_byte_that_the_disk_alone_lost_is_written_again_from_memory() {
     assert_eq!(payloads(&log.reader), expected(&places));
 }
 
+/// Also where many records are lost in a row, or the segment's header with the first of them.
+#[test]
+fn every_stretch_that_the_disk_alone_lost_is_written_again_from_memory() {
+    let memory = MemoryBackend::new();
+    let (mut log, places) = filled(&memory);
+    let before = durable(&memory, 1);
+    for offset in (0..SEGMENT_BYTES as usize).step_by(301) {
+        for at in offset..(offset + 512).min(SEGMENT_BYTES as usize) {
+            memory.rot(&name(1), at, 0x5a, false);
+        }
+        assert_eq!(pass(&mut log), [1], "from byte {offset}");
+        let mend = log.scrubber.mend(1).expect("a read").expect("a fault");
+        let mended = mend.finish().expect("a write");
+        assert!(mended.repaired > 0 && mended.left.is_empty(), "{offset}");
+        assert_eq!(durable(&memory, 1), before, "from byte {offset}");
+        assert_eq!(pass(&mut log), [0; 0]);
+    }
+    assert_eq!(payloads(&log.reader), expected(&places));
+}
+
 /// Row B: also when memory shows the same wrong byte.
 #[test]
 fn every_single_byte_of_a_segment_comes_back_from_the_chain_alone() {

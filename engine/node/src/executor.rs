@@ -130,6 +130,14 @@ impl<S: StateMachine> Executor<S> {
         }
     }
 
+    /// The same after the blocks of `history`, of which nothing else is known here.
+    #[must_use]
+    pub fn after(mut self, history: OutputHistory) -> Self {
+        self.height = history.height();
+        self.history = history;
+        self
+    }
+
     /// The same for a chain whose commands may be signed. Who shares `auth` spares this executor
     /// the checks that have been made.
     #[must_use]

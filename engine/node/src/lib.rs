@@ -22,7 +22,7 @@ pub mod executor;
 pub mod results;
 pub mod roots;
 mod salvage;
-mod scrub;
+pub mod scrub;
 pub mod sessions;
 pub mod state_machine;
 pub mod streams;

@@ -44,17 +44,17 @@ const VERSION_BYTES: usize = 2;
 
 /// What came of a turn.
 #[derive(Debug, Default)]
-pub(crate) struct Turn {
+pub struct Turn {
     /// Bytes read to look.
-    pub(crate) bytes: u64,
+    pub bytes: u64,
     /// A pass has ended.
-    pub(crate) is_pass: bool,
+    pub is_pass: bool,
     /// Faulty places found that were not known.
-    pub(crate) found: u64,
+    pub found: u64,
     /// Places that are as they were written again.
-    pub(crate) repaired: u64,
+    pub repaired: u64,
     /// Until the next turn.
-    pub(crate) pause_ns: u64,
+    pub pause_ns: u64,
 }
 
 /// A segment that waits for blocks of peers.
@@ -140,9 +140,9 @@ fn retain_broken(mend: &Mend, wanted: &mut BTreeMap<BlockId, (LogOffset, BlockRe
     wanted.retain(|_, (at, _)| broken.iter().any(|broken| broken.place.offset == *at));
 }
 
-/// See the module.
+/// The look at what the disk has of the log, and the repair; see the module.
 #[derive(Debug)]
-pub(crate) struct Scrub {
+pub struct Scrub {
     scrubber: Scrubber,
     reader: Reader,
     genesis: Arc<[u8]>,
@@ -157,7 +157,8 @@ pub(crate) struct Scrub {
 
 impl Scrub {
     /// Reads at most `bytes_per_s` bytes a second, which is not 0.
-    pub(crate) fn new(
+    #[must_use]
+    pub fn new(
         scrubber: Scrubber,
         reader: Reader,
         genesis: Arc<[u8]>,
@@ -177,12 +178,14 @@ impl Scrub {
     }
 
     /// Places that are faulty now and could not be repaired.
-    pub(crate) fn faulty(&self) -> u64 {
+    #[must_use]
+    pub fn faulty(&self) -> u64 {
         self.faulty.values().map(|&(places, _)| places).sum()
     }
 
     /// Whether it is the disk that is read; none before the first bytes.
-    pub(crate) fn is_direct(&self) -> Option<bool> {
+    #[must_use]
+    pub fn is_direct(&self) -> Option<bool> {
         self.scrubber.is_direct()
     }
 
@@ -190,11 +193,7 @@ impl Scrub {
     ///
     /// # Errors
     /// The system refuses; the segment is left for the next pass.
-    pub(crate) fn turn(
-        &mut self,
-        now_ns: u64,
-        inputs: &mut Vec<Input>,
-    ) -> Result<Turn, ScrubError> {
+    pub fn turn(&mut self, now_ns: u64, inputs: &mut Vec<Input>) -> Result<Turn, ScrubError> {
         if let Some(work) = self.work.take() {
             return self.go_on(work, now_ns, inputs);
         }
@@ -230,7 +229,7 @@ impl Scrub {
     ///
     /// # Errors
     /// As [`turn`](Self::turn).
-    pub(crate) fn look_at(
+    pub fn look_at(
         &mut self,
         segment: u32,
         now_ns: u64,
@@ -245,7 +244,7 @@ impl Scrub {
     }
 
     /// A peer has sent a block; whether it was one that stood here is judged by the chain.
-    pub(crate) fn take(&mut self, block: &LoggedBlock) {
+    pub fn take(&mut self, block: &LoggedBlock) {
         let Some(work) = &mut self.work else {
             return;
         };

@@ -64,6 +64,7 @@ pub(crate) type CommandSource = Arc<dyn Fn(&mut Dice, u64, &mut Vec<u8>) + Send 
 pub struct App<S> {
     make: Arc<dyn Fn() -> S + Send + Sync>,
     command: CommandSource,
+    is_own: bool,
 }
 
 impl<S> Clone for App<S> {
@@ -71,6 +72,7 @@ impl<S> Clone for App<S> {
         Self {
             make: Arc::clone(&self.make),
             command: Arc::clone(&self.command),
+            is_own: self.is_own,
         }
     }
 }
@@ -87,6 +89,7 @@ impl Default for App<Tape> {
         Self {
             make: Arc::new(Tape::default),
             command: Arc::new(tape::command),
+            is_own: true,
         }
     }
 }
@@ -95,6 +98,12 @@ impl<S> App<S> {
     /// An instance for a new life.
     pub(crate) fn make(&self) -> S {
         (self.make)()
+    }
+
+    /// Whether its chain may go on from another one. That of an embedder begins with nothing: what
+    /// it computed is computed once more from there, and has to come to the same.
+    pub(crate) const fn may_have_a_past(&self) -> bool {
+        self.is_own
     }
 
     pub(crate) fn commands(&self) -> CommandSource {
@@ -118,6 +127,7 @@ impl<S: StateMachine> App<S> {
             command: Arc::new(move |dice: &mut Dice, _, body: &mut Vec<u8>| {
                 body.extend_from_slice(&command(dice.below(u64::MAX)));
             }),
+            is_own: false,
         }
     }
 
@@ -133,6 +143,7 @@ impl<S: StateMachine> App<S> {
         let recorded = App {
             make: Arc::new(move || Recorded::new(make(), Arc::clone(&recorder))),
             command: Arc::clone(&self.command),
+            is_own: self.is_own,
         };
         let mut outcome = run_app(options, &recorded, is_told);
         let calls = std::mem::take(&mut *calls.lock().unwrap_or_else(PoisonError::into_inner));

@@ -4,11 +4,14 @@
 //! validator when one does not answer. Never: more than a client of the real protocol could know
 //! or do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
+use quorate::auth::CommandAuth;
 use quorate::results::{CommandResult, Outcome};
 use quorate::state_machine::SessionId;
-use quorate_consensus::payload::{Entry, Lane, encode_entry, session_of_key};
+use quorate_consensus::payload::{Entry, Lane, encode_entry, entry_unsigned, session_of_key};
+use quorate_consensus::signing::{Signer as _, ValidatorKey};
+use quorate_consensus::validators::ValidatorSet;
 
 use crate::app::CommandSource;
 use crate::dice::Dice;
@@ -17,11 +20,15 @@ use crate::plan::Pace;
 const MS: u64 = 1_000_000;
 /// A client that has waited so long for any answer tries another validator.
 const PATIENCE_NS: u64 = 120 * MS;
+/// Commands of a client in a chain before this one, at most.
+const PAST_COMMANDS_MAX: u64 = 4;
 
 /// One client.
 #[derive(Debug)]
 struct Client {
     key: [u8; 32],
+    /// What it signs with, where commands are signed.
+    signer: Option<ValidatorKey>,
     session: SessionId,
     /// Commands not acknowledged, by number.
     open: BTreeMap<u64, Vec<u8>>,
@@ -41,6 +48,10 @@ pub(crate) struct Clients {
     dice: Dice,
     in_flight_max: usize,
     pub(crate) resubmissions: u64,
+    /// What is signed of a command, where commands are.
+    auth: CommandAuth,
+    /// Hashes of all signed entries made, to be looked up.
+    made: HashSet<[u8; 32]>,
 }
 
 /// What a client wants done.
@@ -52,14 +63,24 @@ pub(crate) struct Submission {
 }
 
 impl Clients {
-    pub(crate) fn new(sessions: usize, pace: Pace, commands: CommandSource, seed: u64) -> Self {
+    /// With `is_signed` each has a key to sign with, once it is told of which chain it is.
+    pub(crate) fn new(
+        sessions: usize,
+        pace: Pace,
+        is_signed: bool,
+        commands: CommandSource,
+        seed: u64,
+    ) -> Self {
         let (units_min, units_max) = pace.interval_units;
         let mut dice = Dice::new(seed, "clients");
         let clients: Vec<Client> = (0..sessions as u64)
             .map(|number| {
-                let key = *blake3::hash(&number.to_le_bytes()).as_bytes();
+                let secret = *blake3::hash(&number.to_le_bytes()).as_bytes();
+                let signer = is_signed.then(|| ValidatorKey::from_seed(&secret));
+                let key = signer.as_ref().map_or(secret, ValidatorKey::public);
                 Client {
                     key,
+                    signer,
                     session: SessionId(session_of_key(&key)),
                     open: BTreeMap::new(),
                     last_seq: 0,
@@ -81,7 +102,45 @@ impl Clients {
             dice,
             in_flight_max: pace.in_flight_max,
             resubmissions: 0,
+            auth: CommandAuth::session(),
+            made: HashSet::new(),
         }
+    }
+
+    /// What half of the clients had done in a chain that this one goes on from, if it does: entries
+    /// in their order. They know that all of it was applied, and go on with the next numbers.
+    pub(crate) fn live_before(&mut self, has_past: bool) -> Vec<Vec<u8>> {
+        let mut entries = Vec::new();
+        let count = if has_past { self.clients.len() / 2 } else { 0 };
+        for client in self.clients.iter_mut().take(count) {
+            for _ in 0..self.dice.between(1, PAST_COMMANDS_MAX) {
+                client.last_seq += 1;
+                let entry =
+                    client.entry(client.last_seq, &self.commands, &self.auth, &mut self.dice);
+                entries.push(entry);
+            }
+        }
+        entries
+    }
+
+    /// From here on those who have keys sign for the chain with this set.
+    pub(crate) fn sign_for(&mut self, set: &ValidatorSet) {
+        if self.clients.iter().any(|client| client.signer.is_some()) {
+            self.auth = CommandAuth::signed(set, [0; 32]);
+        }
+    }
+
+    /// Whether some client has made this entry, where commands are signed.
+    pub(crate) fn has_made(&self, entry: &[u8]) -> bool {
+        self.made.contains(blake3::hash(entry).as_bytes())
+    }
+
+    /// The last number of every session that has one.
+    pub(crate) fn last_seqs(&self) -> BTreeMap<SessionId, u64> {
+        let begun = self.clients.iter().filter(|client| client.last_seq > 0);
+        begun
+            .map(|client| (client.session, client.last_seq))
+            .collect()
     }
 
     pub(crate) const fn len(&self) -> usize {
@@ -114,7 +173,10 @@ impl Clients {
         }
         client.left = client.left.map(|left| left - 1);
         client.last_seq += 1;
-        let entry = client.entry(client.last_seq, &self.commands, dice);
+        let entry = client.entry(client.last_seq, &self.commands, &self.auth, dice);
+        if self.auth.is_signed() {
+            self.made.insert(*blake3::hash(&entry).as_bytes());
+        }
         if client.open.is_empty() {
             client.heard_ns = now_ns;
         }
@@ -164,18 +226,27 @@ impl Clients {
 }
 
 impl Client {
-    fn entry(&self, seq: u64, commands: &CommandSource, dice: &mut Dice) -> Vec<u8> {
+    fn entry(
+        &self,
+        seq: u64,
+        commands: &CommandSource,
+        auth: &CommandAuth,
+        dice: &mut Dice,
+    ) -> Vec<u8> {
         let mut body = Vec::new();
         if seq == 1 {
             body.extend_from_slice(&self.key);
         }
         commands(dice, seq, &mut body);
         let lane = dice.one_of(&Lane::ALL).unwrap_or(Lane::Order);
+        let unsigned = entry_unsigned(lane, &self.session.0, seq, &body);
+        let signer = self.signer.as_ref();
+        let signature = signer.and_then(|key| Some(key.sign(&auth.message(&unsigned)?)));
         let entry = Entry {
             lane,
             session: &self.session.0,
             seq,
-            signature: None,
+            signature: signature.as_ref(),
             body: &body,
         };
         let mut bytes = Vec::new();
@@ -216,7 +287,7 @@ mod tests {
 
     #[test]
     fn what_is_not_acknowledged_is_sent_again_to_another_validator() {
-        let mut clients = Clients::new(1, PACE, App::<Tape>::default().commands(), 5);
+        let mut clients = Clients::new(1, PACE, false, App::<Tape>::default().commands(), 5);
         let first = clients.tick(0, 0, &[2]).unwrap();
         assert_eq!(first.gateway, 2);
         let again = clients.tick(0, 1, &[3]).unwrap();
@@ -230,7 +301,7 @@ mod tests {
 
     #[test]
     fn a_silent_validator_is_left_after_a_while() {
-        let mut clients = Clients::new(1, PACE, App::<Tape>::default().commands(), 5);
+        let mut clients = Clients::new(1, PACE, false, App::<Tape>::default().commands(), 5);
         clients.tick(0, 0, &[0, 1, 2, 3]).unwrap();
         clients.end_after(0);
         assert_eq!(clients.tick(0, PATIENCE_NS, &[0, 1, 2, 3]), None);

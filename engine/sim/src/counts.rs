@@ -43,6 +43,7 @@ fault_counts! {
     sync_failures,
     full_disks,
     lost_disks,
+    rots,
     restarts,
     pauses,
     slow_spells,

@@ -6,9 +6,12 @@
 use quorate_log::{DataFolder, LogConfig, MemoryBackend, Unsynced};
 
 use crate::dice::Dice;
+use crate::rot::Rot;
 
 /// Log segments are short, so that runs cross many of them.
 const SEGMENT_BYTES: u32 = 64 * 1024;
+/// Their names begin so.
+const SEGMENT_PREFIX: &str = "segment-";
 
 /// How a life of the process ended, for its disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,6 +122,39 @@ impl Disk {
 
     pub(crate) const fn has_power_off_pending(&self) -> bool {
         self.power_off_at.is_some()
+    }
+
+    /// Changes bits of so many bytes of a segment that is complete; none without such a segment.
+    /// `place` chooses the segment and the first byte. What they were is told, as memory had it.
+    pub(crate) fn rot(&self, place: u64, mask: u8, bytes: usize, in_memory: bool) -> Option<Rot> {
+        let names = self.memory.file_names();
+        let mut segments: Vec<String> = names
+            .into_iter()
+            .filter(|name| name.starts_with(SEGMENT_PREFIX))
+            .collect();
+        // The last one is appended to, or made for it.
+        segments.truncate(segments.len().saturating_sub(2));
+        let count = segments.len() as u64;
+        let number = usize::try_from(place.checked_rem(count)?).ok()?;
+        let name = segments.swap_remove(number);
+        let file = self.memory.file(&name)?;
+        let offset = usize::try_from((place / count).checked_rem(file.len() as u64)?).ok()?;
+        let was: Vec<u8> = file[offset..].iter().copied().take(bytes).collect();
+        for at in offset..offset + was.len() {
+            self.memory.rot(&name, at, mask, in_memory);
+        }
+        Some(Rot { name, offset, was })
+    }
+
+    /// Whether the disk has the bytes as they were, or their file no more.
+    pub(crate) fn is_mended(&self, rot: &Rot) -> bool {
+        let on_disk = self.memory.power_cut(|_| false).file(&rot.name);
+        on_disk.is_none_or(|bytes| {
+            bytes
+                .get(rot.offset..)
+                .unwrap_or_default()
+                .starts_with(&rot.was)
+        })
     }
 
     /// No file can be made from here on, or all can again.

@@ -2,9 +2,11 @@
 //!
 //! Owns starting, dying and stopping, and the carrying out of the schedule. Never: chooses when.
 
+use quorate::auth::CommandAuth;
 use quorate::replica::ReplicaError;
 use quorate::state_machine::StateMachine;
 
+use crate::byzantine::ActorName;
 use crate::checks::Violation;
 use crate::disk::Ending;
 use crate::member::Life;
@@ -23,14 +25,14 @@ impl<S: StateMachine> World<S> {
         }
         let was_promised = self.is_progress_promised();
         let now = self.now(at);
-        let set = std::sync::Arc::clone(&self.set);
         let own = self.validator(at);
         let app = self.app.make();
         let again = self.members[at].crash_again.take();
         if let Some(Again::Power { steps }) = again {
             self.members[at].disk.power_off_after(steps);
         }
-        let outcome = self.members[at].start(own, &self.plan, &set, app, now);
+        let auth = self.command_auth(at);
+        let outcome = self.members[at].start(own, &self.plan, &self.past, auth, app, now);
         self.trace.note(
             self.now_ns,
             b's',
@@ -50,7 +52,11 @@ impl<S: StateMachine> World<S> {
                 .tell(self.now_ns, format_args!("v{at} cannot start: {error}"));
             // The power that was to go in this start goes in none: nobody would turn it on again.
             self.members[at].disk.keep_power();
+            let is_damaged = self.members[at].may_be_damaged && !self.members[at].disk.is_full();
             let is_failing = self.members[at].take_disk_failure();
+            if is_damaged {
+                self.give_up_disk(at);
+            }
             if is_failing || self.is_byzantine(at) {
                 self.schedule(20 * MS, Due::Start { at });
             } else {
@@ -70,6 +76,10 @@ impl<S: StateMachine> World<S> {
         }
         self.arm_again(at, again);
         self.watch_start(at);
+        if self.plan.has_rot {
+            let life = self.members[at].lives;
+            self.schedule(MS, Due::Scrub { at, life });
+        }
         for peer in 0..self.members.len() {
             if self.validator(peer) == own {
                 continue;
@@ -78,6 +88,23 @@ impl<S: StateMachine> World<S> {
             self.dial(at, peer, delay_ns);
         }
         self.poke(at);
+    }
+
+    /// What a process finds out about clients' signatures begins with nothing. One that forges them
+    /// checks none.
+    fn command_auth(&self, at: usize) -> CommandAuth {
+        let validator = self.validator(at).place();
+        let forges = self
+            .troupe
+            .cast
+            .actors(validator)
+            .contains(&ActorName::Forger);
+        if !self.plan.is_signed || forges {
+            return CommandAuth::session();
+        }
+        let lives = self.members[at].lives;
+        let seed = *blake3::hash(&[at as u64, lives].map(u64::to_le_bytes).concat()).as_bytes();
+        CommandAuth::signed(&self.set, seed)
     }
 
     /// A process or its machine dies. Its disk is left as that leaves it.
@@ -95,6 +122,12 @@ impl<S: StateMachine> World<S> {
         let was_up = self.members[at].life.take().is_some();
         self.members[at].paused_until_ns = 0;
         self.members[at].disk.end_life(ending);
+        let is_rotten = !self.members[at].rots.is_empty();
+        if is_rotten && ending == Ending::Power {
+            // What memory showed is gone; a start finds what is left.
+            self.members[at].rots.clear();
+            self.members[at].may_be_damaged = true;
+        }
         if !was_up {
             return;
         }
@@ -220,6 +253,16 @@ impl<S: StateMachine> World<S> {
             }
             Fault::FullDisk { victim, full_ns } => self.fill_disk(number, victim, full_ns),
             Fault::LostDisk { victim, down_ns } => self.lose_disk(victim, down_ns),
+            Fault::Rot {
+                victim,
+                place,
+                mask,
+                bytes,
+                in_memory,
+            } if !self.is_healed && self.members[victim].life.is_some() => {
+                let has_rotted = self.members[victim].rot(place, mask, bytes, in_memory);
+                self.faults.rots += u64::from(has_rotted);
+            }
             _ => {}
         }
     }
@@ -256,8 +299,12 @@ impl<S: StateMachine> World<S> {
             return;
         }
         self.faults.lost_disks += 1;
+        self.give_up_disk(victim);
+    }
+
+    fn give_up_disk(&mut self, victim: usize) {
         let owner = self.keyring.keys()[self.validator(victim).place()].public();
-        let outcome = self.members[victim].lose_disk(owner);
+        let outcome = self.members[victim].lose_disk(owner, &self.past.genesis);
         self.checks
             .take(outcome.map_err(|what| Violation::new("recovery", what)));
     }

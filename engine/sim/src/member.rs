@@ -6,30 +6,36 @@
 use std::sync::Arc;
 
 use quorate::auth::CommandAuth;
-use quorate::journal::SyncJob;
+use quorate::journal::{SyncJob, SyncWorker};
 use quorate::lanes::LanesConfig;
-use quorate::recovery::{self, RecoveryError};
+use quorate::recovery::{self, RecoveryError, RecoverySummary};
 use quorate::replica::{Companions, Event, Job, Outbox, Replica, ReplicaConfig, ReplicaError};
 use quorate::results::CommandResult;
+use quorate::scrub::Scrub;
 use quorate::state_machine::StateMachine;
 use quorate_consensus::effect::{Destination, FinalPath};
 use quorate_consensus::types::{BlockId, Now, ValidatorIndex};
-use quorate_consensus::validators::ValidatorSet;
+use quorate_log::Preparer;
 
 use crate::disk::Disk;
-use crate::plan::{GENESIS, Plan};
+use crate::past::Past;
+use crate::plan::Plan;
+use crate::rot::{Rot, SCRUB_BYTES_PER_S};
 use crate::schedule::Again;
 
 const MS: u64 = 1_000_000;
 /// Payloads are short, so that segments of the log can be.
 const PAYLOAD_BYTES_MAX: usize = 16 * 1024;
-const SESSIONS_MAX: u32 = 64;
+/// Sessions of a chain at most.
+pub(crate) const SESSIONS_MAX: u32 = 64;
 const FAN_NS: u64 = 20 * MS;
 
 /// A running process.
 pub(crate) struct Life<S> {
     pub(crate) replica: Replica<S>,
-    pub(crate) companions: Companions,
+    pub(crate) companions: Helpers,
+    /// Looks at the disk, in runs that have rot.
+    pub(crate) scrub: Option<Scrub>,
     outbox: Outbox,
     /// A turn is on its way.
     pub(crate) is_turn_due: bool,
@@ -38,6 +44,13 @@ pub(crate) struct Life<S> {
     /// The disk thread is busy until then.
     pub(crate) disk_free_ns: u64,
     pub(crate) is_stopping: bool,
+}
+
+/// What stands beside a replica and is used here.
+pub(crate) struct Helpers {
+    pub(crate) sync: SyncWorker,
+    pub(crate) preparer: Preparer,
+    pub(crate) summary: RecoverySummary,
 }
 
 /// A validator, up or down.
@@ -49,6 +62,10 @@ pub(crate) struct Member<S> {
     pub(crate) paused_until_ns: u64,
     /// A sync is made to fail, and whatever comes of it is no surprise.
     pub(crate) is_sync_failing: bool,
+    /// What the disk has lost and memory shows.
+    pub(crate) rots: Vec<Rot>,
+    /// It may have lost what memory does not show either.
+    pub(crate) may_be_damaged: bool,
     /// The life in which the disk was full.
     pub(crate) full_life: u64,
     /// What it computes takes so many times as long until then.
@@ -88,12 +105,13 @@ impl<S: StateMachine> Member<S> {
     pub(crate) fn new(
         place: usize,
         owner: [u8; 32],
+        genesis: &[u8],
         plan: &Plan,
         seed: u64,
     ) -> Result<Self, String> {
         let disk = Disk::new(place, plan.disk_ns, seed);
         let boot_id = disk.boot_id();
-        recovery::initialize(&disk.folder(), &Disk::log_config(), GENESIS, boot_id, owner)
+        recovery::initialize(&disk.folder(), &Disk::log_config(), genesis, boot_id, owner)
             .map_err(|error| format!("a fresh folder is refused: {error}"))?;
         Ok(Self {
             disk,
@@ -101,6 +119,8 @@ impl<S: StateMachine> Member<S> {
             lives: 0,
             paused_until_ns: 0,
             is_sync_failing: false,
+            rots: Vec::new(),
+            may_be_damaged: false,
             full_life: 0,
             slow_until_ns: 0,
             slow_factor: 1,
@@ -112,10 +132,12 @@ impl<S: StateMachine> Member<S> {
     ///
     /// # Errors
     /// The product refuses to hear that: an error of this program.
-    pub(crate) fn lose_disk(&mut self, owner: [u8; 32]) -> Result<(), String> {
+    pub(crate) fn lose_disk(&mut self, owner: [u8; 32], genesis: &[u8]) -> Result<(), String> {
         self.disk.replace();
+        self.rots.clear();
+        self.may_be_damaged = false;
         let (folder, boot_id) = (self.disk.folder(), self.disk.boot_id());
-        recovery::declare_lost(&folder, &Disk::log_config(), GENESIS, boot_id, owner)
+        recovery::declare_lost(&folder, &Disk::log_config(), genesis, boot_id, owner)
             .map_err(|error| format!("a lost disk is not taken for one: {error}"))
     }
 
@@ -131,7 +153,8 @@ impl<S: StateMachine> Member<S> {
     /// Whether the failure of its disk that ends this life, or forbids one, was injected.
     pub(crate) fn take_disk_failure(&mut self) -> bool {
         let is_sync_failing = std::mem::take(&mut self.is_sync_failing);
-        is_sync_failing || self.disk.is_full() || self.full_life == self.lives
+        let is_failing = is_sync_failing || self.may_be_damaged;
+        is_failing || self.disk.is_full() || self.full_life == self.lives
     }
 
     /// Begins a life from what the disk holds.
@@ -142,20 +165,21 @@ impl<S: StateMachine> Member<S> {
         &mut self,
         own: ValidatorIndex,
         plan: &Plan,
-        set: &Arc<ValidatorSet>,
+        past: &Past,
+        auth: CommandAuth,
         app: S,
         now: Now,
     ) -> Result<(), RecoveryError> {
         self.lives += 1;
         let config = ReplicaConfig {
             own,
-            set: Arc::clone(set),
+            set: Arc::clone(&past.set),
             durability: plan.durability,
             timers: plan.timers,
             incarnation_min: self.lives,
             nonce_seed: *blake3::hash(&self.lives.to_le_bytes()).as_bytes(),
             boot_id: self.disk.boot_id(),
-            genesis: GENESIS.into(),
+            genesis: Arc::clone(&past.genesis),
             log: Disk::log_config(),
             lanes: LanesConfig {
                 payload_bytes_max: PAYLOAD_BYTES_MAX,
@@ -165,15 +189,31 @@ impl<S: StateMachine> Member<S> {
             cache_bytes_max: plan.cache_bytes_max,
             public_bytes_max: 0,
             public_archive: None,
-            auth: Arc::new(CommandAuth::session()),
+            auth: Arc::new(auth),
             snapshots: None,
-            first: None,
+            first: past.first.clone(),
         };
         let folder = self.disk.folder();
         let (replica, companions) = Replica::open(&folder, &config, app, now)?;
+        let Companions {
+            sync,
+            preparer,
+            scrubber,
+            reader,
+            summary,
+            ..
+        } = companions;
+        let peers = past.set.indices().filter(|&peer| peer != own).collect();
+        let genesis = Arc::clone(&past.genesis);
+        let scrub = || Scrub::new(scrubber, reader, genesis, peers, SCRUB_BYTES_PER_S);
         self.life = Some(Life {
             replica,
-            companions,
+            companions: Helpers {
+                sync,
+                preparer,
+                summary,
+            },
+            scrub: plan.has_rot.then(scrub),
             outbox: Outbox::new(),
             is_turn_due: false,
             wake_at_ns: u64::MAX,

@@ -22,6 +22,29 @@ pub(crate) const GENESIS: &[u8] = b"{\"genesis\": \"simulated\"}";
 pub(crate) const WALL_START_NS: u64 = 1_700_000_000_000_000_000;
 /// How long leaders hold back, where they do.
 const HOLD_NS: u64 = 2 * MS;
+/// Time of the block before all others.
+pub(crate) const GENESIS_TIME_NS: u64 = WALL_START_NS - 1_000 * MS;
+/// So many of a hundred runs with everything have a chain that goes on from another one.
+const BEGINS_PERCENT: u64 = 12;
+/// After which height: where its first blocks have it, no lower than commands of the chain before, where 16 and 32 bits end on the way, and the
+/// highest one that a genesis may name.
+pub(crate) const BEGINS_AFTER: [u64; 6] = [
+    16,
+    700,
+    u16::MAX as u64 - 3,
+    u32::MAX as u64 - 3,
+    1 << 53,
+    u64::MAX / 2,
+];
+/// So many of a hundred runs with everything have a chain whose commands are signed.
+const SIGNED_PERCENT: u64 = 15;
+/// So many of a hundred runs with everything have disks that rot, and a scrubber.
+const ROT_PERCENT: u64 = 15;
+/// Seeds that tests have for a fault that they once found: they go on drawing what they drew then,
+/// without what runs came to have since.
+pub(crate) const PINNED_SEEDS: [u64; 17] = [
+    4, 14, 24, 26, 32, 47, 52, 65, 160, 1_064, 5_044, 5_145, 20_025, 20_160, 20_394, 41_214, 50_052,
+];
 /// One seed in so many uses real signatures.
 const REAL_SIGNATURES_EVERY: u64 = 50;
 /// One seed in so many with a censor has turns long enough for T_turn (protocol.md 2.6).
@@ -127,6 +150,12 @@ pub(crate) struct Plan {
     pub(crate) pace: Pace,
     /// Who is Byzantine: at most weight F, and part of the budget of those above.
     pub(crate) cast: Cast,
+    /// Whether bits rot on disks, and validators look for it.
+    pub(crate) has_rot: bool,
+    /// Whether clients sign their commands, with Ed25519 in any case.
+    pub(crate) is_signed: bool,
+    /// The height of another chain's block that this one goes on from.
+    pub(crate) begins: Option<u64>,
 }
 
 impl Plan {
@@ -171,6 +200,9 @@ impl Plan {
             sessions: 2 + dice.place(3),
             pace: LEISURELY,
             cast: Cast::default(),
+            has_rot: draws(options, "rot", ROT_PERCENT),
+            is_signed: draws(options, "signed", SIGNED_PERCENT),
+            begins: draw_begins(options),
             stakes,
         };
         plan.draw_victims(options, &mut dice);
@@ -200,6 +232,10 @@ impl Plan {
             self.make_room_for_one();
         }
         self.cast = Cast::draw(&request, &order, &self.stakes, self.fault, options.seed);
+        if self.is_signed && options.scenario == Scenario::Byzantine {
+            self.cast.add_forger();
+        }
+        self.is_signed |= self.cast.has(ActorName::Forger);
         if self.cast.has(ActorName::Censor) && options.seed.is_multiple_of(LONG_TURNS_EVERY) {
             self.lengthen_turns();
         }
@@ -285,7 +321,7 @@ impl Plan {
             window_slots: self.window_slots,
             turn_windows: self.turn_windows,
             crash_only: self.fault == 0,
-            genesis_time_ns: WALL_START_NS - 1_000 * MS,
+            genesis_time_ns: GENESIS_TIME_NS,
         };
         ValidatorSet::new(parameters, members)
             .map(Arc::new)
@@ -296,7 +332,7 @@ impl Plan {
     pub(crate) fn describe(&self) -> String {
         format!(
             "stakes {:?} F {} P {} W {} R {} {:?} {:?} wire {} us disk {} us trouble {} ms \
-             abstainers {:?} byzantine [{}]",
+             abstainers {:?} byzantine [{}] signed {} begins after {}",
             self.stakes,
             self.fault,
             self.slack,
@@ -309,6 +345,8 @@ impl Plan {
             self.trouble_ns / MS,
             self.abstainers,
             self.cast.describe(),
+            self.is_signed,
+            self.begins.unwrap_or(0),
         )
     }
 }
@@ -317,8 +355,22 @@ impl Plan {
 /// have a block.
 fn draw_hold_ns(options: &RunOptions) -> u64 {
     let holds = Dice::new(options.seed, "hold").percent(50);
-    let is_free = options.scenario == Scenario::Rush;
+    let is_free = options.scenario == Scenario::Rush || PINNED_SEEDS.contains(&options.seed);
     if holds && !is_free { HOLD_NS } else { 0 }
+}
+
+/// Whether a run has what only a share of those with everything has. Each from a stream of its
+/// own, so that all else is drawn as it was before there was such a thing.
+fn draws(options: &RunOptions, name: &str, percent: u64) -> bool {
+    options.scenario.has_everything()
+        && Dice::new(options.seed, name).percent(percent)
+        && !PINNED_SEEDS.contains(&options.seed)
+}
+
+/// Where the chain begins.
+fn draw_begins(options: &RunOptions) -> Option<u64> {
+    let height = Dice::new(options.seed, "begins after").one_of(&BEGINS_AFTER);
+    height.filter(|_| draws(options, "begins", BEGINS_PERCENT))
 }
 
 /// F and P: the defaults in half of the runs, any admissible choice with F > 0 in the others.
@@ -351,6 +403,7 @@ fn shuffled(len: usize, dice: &mut Dice) -> Vec<usize> {
 mod tests {
     use super::*;
     use crate::keyring::Keyring;
+    use crate::run::run;
 
     fn plans() -> impl Iterator<Item = Plan> {
         (0..300).map(|seed| {
@@ -363,6 +416,38 @@ mod tests {
                 byzantine: Byzantine::default(),
             })
         })
+    }
+
+    #[test]
+    fn the_same_seed_does_the_same_twice_whatever_only_a_share_of_runs_has() {
+        let has: [fn(&Plan) -> bool; 3] = [
+            |plan| plan.begins.is_some(),
+            |plan| plan.is_signed,
+            |plan| plan.has_rot,
+        ];
+        for has in has {
+            let mut all = (0..).map(|seed| RunOptions {
+                seed,
+                ..RunOptions::default()
+            });
+            let options = all.find(|options| has(&Plan::draw(options))).unwrap();
+            assert_eq!(run(&options, false), run(&options, false), "{options:?}");
+        }
+    }
+
+    #[test]
+    fn a_share_of_the_runs_with_everything_has_each_thing_and_no_seed_of_an_older_find() {
+        let count = |has: fn(&Plan) -> bool| plans().filter(has).count();
+        assert!(count(|plan| plan.begins.is_some()) > 15);
+        assert!(count(|plan| plan.is_signed) > 15);
+        assert!(count(|plan| plan.has_rot) > 15);
+        for seed in PINNED_SEEDS {
+            let plan = Plan::draw(&RunOptions {
+                seed,
+                ..RunOptions::default()
+            });
+            assert!(plan.begins.is_none() && !plan.is_signed && !plan.has_rot);
+        }
     }
 
     #[test]

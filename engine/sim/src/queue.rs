@@ -47,6 +47,8 @@ pub(crate) enum Due {
     StopEnds { at: usize, life: u64, down_ns: u64 },
     /// The power that was to go in the middle of something goes now at latest.
     PowerEnds { at: usize, life: u64 },
+    /// A scrubber looks on.
+    Scrub { at: usize, life: u64 },
     /// A process that was just started dies again.
     Crash { at: usize, life: u64 },
     /// A fault of the schedule.

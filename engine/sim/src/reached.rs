@@ -16,7 +16,7 @@ use crate::counts::FaultCounts;
 use crate::script::Scenario;
 
 /// Every name besides those of faults.
-const NAMES: [&str; 39] = [
+const NAMES: [&str; 45] = [
     "r1_entered",
     "r2_proposed",
     "r3_voted",
@@ -56,6 +56,12 @@ const NAMES: [&str; 39] = [
     "recovery_clean_stop",
     "suspended",
     "turn_marked",
+    "chain_goes_on",
+    "chain_signed",
+    "forged_refused",
+    "scrub_found",
+    "scrub_repaired",
+    "scrub_asked",
 ];
 
 /// What only a validator whose old disk was put back can bring about; such a one is Byzantine.
@@ -63,6 +69,9 @@ const OF_OLD_DISKS: [&str; 1] = ["r12_old_disk_noticed"];
 
 /// What only a leader that leaves commands out for seconds can bring about.
 const OF_CENSORS: [&str; 1] = ["turn_marked"];
+
+/// What only a leader that makes up commands can bring about.
+const OF_FORGERS: [&str; 1] = ["forged_refused"];
 
 /// How often each thing happened, by its name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -92,10 +101,13 @@ impl Reached {
         scenario: Scenario,
         byzantine: &Byzantine,
     ) -> Vec<&'static str> {
+        let has_forgers =
+            scenario == Scenario::Byzantine || byzantine.actors.contains(&Some(ActorName::Forger));
         let has_censors = byzantine.actors.contains(&Some(ActorName::Censor));
         let is_required = |name: &&str| {
             (scenario == Scenario::Byzantine || !OF_OLD_DISKS.contains(name))
                 && (has_censors || !OF_CENSORS.contains(name))
+                && (has_forgers || !OF_FORGERS.contains(name))
         };
         let rules = NAMES.iter().copied().filter(is_required);
         let missing = rules.filter(|name| !self.0.contains_key(name));

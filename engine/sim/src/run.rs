@@ -120,7 +120,7 @@ fn run_world<S: StateMachine>(options: &RunOptions, mut world: World<S>) -> Outc
     };
     Outcome {
         options: *options,
-        finalized: world.checks.chain.height(),
+        finalized: world.checks.chain.len(),
         commands: world.checks.results.applied_count(),
         violations,
         stuck: is_stuck.then(|| world.describe()),

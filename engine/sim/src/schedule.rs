@@ -15,6 +15,11 @@ const MORE_PERCENT: u64 = 60;
 /// Name of the stream of lost disks, which another share of the runs has.
 const LOST: &str = "lost disks";
 const LOST_PERCENT: u64 = 25;
+const ROT: &str = "rotten bytes";
+/// Bytes that rot in a run, at most.
+const ROTS_MAX: u64 = 12;
+/// So many of a hundred of them in memory as well.
+const IN_MEMORY_PERCENT: u64 = 25;
 /// Seeds that found a fault of the product before there were these kinds of faults: they go on
 /// drawing what they drew then. Without actors, and with them.
 const OLDER_SEEDS: [u64; 7] = [24, 65, 1_064, 4, 26, 32, 160];
@@ -76,6 +81,15 @@ pub(crate) enum Fault {
     FullDisk { victim: usize, full_ns: u64 },
     /// A disk is lost with the power, and an empty one takes its place.
     LostDisk { victim: usize, down_ns: u64 },
+    /// Bits of so many bytes of the log change on the disk, which nothing but a look at the disk
+    /// shows; or in what memory has of it as well.
+    Rot {
+        victim: usize,
+        place: u64,
+        mask: u8,
+        bytes: usize,
+        in_memory: bool,
+    },
     /// A wall clock is set to another time.
     ClockJump { victim: usize, offset_ns: i64 },
 }
@@ -160,8 +174,30 @@ pub(crate) fn draw(plan: &Plan, scenario: Scenario, seed: u64) -> Vec<Event> {
             draw_one(Kind::LostDisk, at_ns, plan, &mut dice, &mut events);
         }
     }
+    if plan.has_rot {
+        draw_rot(plan, &mut Dice::new(seed, ROT), &mut events);
+    }
     events.sort_by_key(|event| event.at_ns);
     events
+}
+
+/// Disks of those who may abstain rot: after a loss of power they may have to.
+fn draw_rot(plan: &Plan, dice: &mut Dice, events: &mut Vec<Event>) {
+    for _ in 0..dice.between(2, ROTS_MAX) {
+        let Some(victim) = dice.one_of(&plan.abstainers) else {
+            return;
+        };
+        // A segment has to be complete before.
+        let at_ns = dice.between(plan.trouble_ns / 4, plan.trouble_ns);
+        let fault = Fault::Rot {
+            victim,
+            place: dice.below(u64::MAX),
+            mask: 1 << dice.below(8),
+            bytes: dice.one_of(&[1, 16, 512]).unwrap_or(1),
+            in_memory: dice.percent(IN_MEMORY_PERCENT),
+        };
+        events.push(Event { at_ns, fault });
+    }
 }
 
 fn draw_some(

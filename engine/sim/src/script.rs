@@ -180,6 +180,11 @@ impl Scenario {
 
     /// Whether a share of the runs loses disks besides.
     pub(crate) const fn loses_disks(self) -> bool {
+        self.has_everything()
+    }
+
+    /// Whether everything that a run can have comes in a share of them.
+    pub(crate) const fn has_everything(self) -> bool {
         matches!(self, Self::Mixed | Self::Byzantine)
     }
 

@@ -2,8 +2,9 @@
 //!
 //! Owns the handing of what was seen to the checkers and to clients. Never: judges.
 
-use quorate::lanes::Verdict;
+use quorate::lanes::{Rejection, Verdict};
 use quorate::replica::{Event, FrameOutcome};
+use quorate::results::{CommandResult, Outcome};
 use quorate::state_machine::StateMachine;
 use quorate_consensus::certificate::Certificate;
 use quorate_consensus::effect::Alarm;
@@ -14,7 +15,7 @@ use quorate_consensus::wire;
 
 use crate::checks::{Checks, Violation, conduct};
 use crate::clients::Submission;
-use crate::member::Turned;
+use crate::member::{Delivered, Turned};
 use crate::world::{World, index};
 
 impl<S: StateMachine> World<S> {
@@ -85,7 +86,7 @@ impl<S: StateMachine> World<S> {
                 let outcome = self.checks.chain.deliver(at, block.height, id);
                 self.checks.take(outcome);
             }
-            let outcome = self.checks.results.see(at, block.height, &block.commands);
+            let outcome = self.see_results(at, block);
             self.checks.take(outcome);
         }
         if let Some((height, root)) = turned.root {
@@ -103,6 +104,31 @@ impl<S: StateMachine> World<S> {
             self.watch_event(at, &event);
         }
         turned
+    }
+
+    /// What came of a block, and of whom its commands were.
+    fn see_results(&mut self, at: usize, block: &Delivered) -> Result<(), Violation> {
+        let Checks {
+            results, authors, ..
+        } = &mut self.checks;
+        let made = match block.id {
+            Some(id) if self.plan.is_signed => authors.made(block.height, id)?,
+            _ => &[],
+        };
+        let commands = &block.commands;
+        let is_refused = |result: &&CommandResult| result.outcome == Outcome::BadSignature;
+        let refused = commands.iter().filter(is_refused).count() as u64;
+        self.reached.note("forged_refused", refused);
+        results.see(at, block.height, commands, made)
+    }
+
+    /// A payload was on the wire.
+    pub(crate) fn see_payload(&mut self, header: &Header, payload: &[u8]) {
+        if self.plan.is_signed {
+            let clients = &self.clients;
+            let is_made = |entry: &[u8]| clients.has_made(entry);
+            self.checks.authors.see(header, payload, is_made);
+        }
     }
 
     /// What those clocks show that are promised to be about right.
@@ -152,6 +178,7 @@ impl<S: StateMachine> World<S> {
         match message {
             Message::Propose(propose) => {
                 self.watch_proposal(from, &propose.header);
+                self.see_payload(&propose.header, &propose.payload);
                 if let Some(record) = &propose.record {
                     self.checks.records.see(from, propose.header.window, record);
                 }
@@ -172,7 +199,10 @@ impl<S: StateMachine> World<S> {
             Message::Headers { headers, .. } | Message::History(headers) => {
                 headers.iter().for_each(|header| self.watch_header(header));
             }
-            Message::Block { header, .. } => self.watch_header(header),
+            Message::Block { header, payload } => {
+                self.watch_header(header);
+                self.see_payload(header, payload);
+            }
             Message::HeaderSignature { header, .. } => self.watch_proposal(from, header),
             Message::RecoverAnswer(answer) => {
                 answer
@@ -275,6 +305,10 @@ impl<S: StateMachine> World<S> {
         }
         for verdict in verdicts {
             if let Verdict::Rejected(rejection) = verdict.verdict {
+                // A signature cannot be checked where its session's opening has not come yet.
+                if self.plan.is_signed && rejection == Rejection::TooFarAhead {
+                    continue;
+                }
                 let what = format!(
                     "v{gateway} rejects {session:?} {}: {rejection:?}",
                     verdict.seq

@@ -25,6 +25,7 @@ use crate::disk::Ending;
 use crate::keyring::Keyring;
 use crate::member::{Life, Member};
 use crate::network::Network;
+use crate::past::Past;
 use crate::plan::{Plan, RunOptions};
 use crate::queue::{Due, Queue};
 use crate::reached::Reached;
@@ -44,6 +45,8 @@ const COMMANDS_AFTER_HEALING: u64 = 12;
 pub(crate) struct World<S> {
     pub(crate) plan: Plan,
     pub(crate) set: Arc<ValidatorSet>,
+    /// What its chain begins with.
+    pub(crate) past: Past,
     pub(crate) now_ns: u64,
     pub(crate) queue: Queue,
     pub(crate) members: Vec<Member<S>>,
@@ -81,25 +84,39 @@ impl<S: StateMachine> World<S> {
             scenario,
             ..
         } = *options;
-        let plan = Plan::draw(options);
+        let mut plan = Plan::draw(options);
+        plan.begins = plan.begins.filter(|_| app.may_have_a_past());
         let keyring = Keyring::new(validators, plan.scheme);
-        let set = plan.set(keyring.keys())?;
+        let mut clients = Clients::new(
+            plan.sessions,
+            plan.pace,
+            plan.is_signed,
+            app.commands(),
+            seed,
+        );
+        let before = clients.live_before(plan.begins.is_some());
+        let past = Past::new(&plan, keyring.keys(), app.make(), &before)?;
+        let set = Arc::clone(&past.set);
+        clients.sign_for(&set);
         let troupe = Troupe::new(plan.cast.clone(), seed);
         // Second copies of twins stand behind the validators.
         let len = troupe.cast.places();
         let owner = |place| keyring.keys()[troupe.cast.validator(place)].public();
         let members = (0..len)
-            .map(|place| Member::new(place, owner(place), &plan, seed))
+            .map(|place| Member::new(place, owner(place), &past.genesis, &plan, seed))
             .collect::<Result<_, _>>()?;
+        let progress = plan.progress_bound();
+        let checks = Checks::new(len, &set, progress, &clients.last_seqs());
         let mut world = Self {
+            past,
             set,
             now_ns: START_NS,
             queue: Queue::default(),
             members,
             network: Network::new(&plan, len, scenario, seed),
             clocks: Clocks::new(len, scenario.has_bad_clocks(), seed),
-            clients: Clients::new(plan.sessions, plan.pace, app.commands(), seed),
-            checks: Checks::new(len, plan.window_slots, plan.progress_bound()),
+            checks,
+            clients,
             trace: Trace::new(is_told),
             faults: FaultCounts::default(),
             reached: Reached::default(),
@@ -115,6 +132,11 @@ impl<S: StateMachine> World<S> {
         world
             .trace
             .tell(START_NS, format_args!("{}", world.plan.describe()));
+        let goes_on = u64::from(world.plan.begins.is_some());
+        world.reached.note("chain_goes_on", goes_on);
+        world
+            .reached
+            .note("chain_signed", u64::from(world.plan.is_signed));
         world.begin();
         Ok(world)
     }
@@ -205,6 +227,7 @@ impl<S: StateMachine> World<S> {
             } => self.lose(own, peer, connection),
             Due::Start { at } => self.start(at),
             Due::Crash { at, life } if self.is_life(at, life) => self.crash_again(at),
+            Due::Scrub { at, life } if self.is_life(at, life) => self.scrub(at),
             Due::Fault { number } => self.harm(number),
             Due::Mend { number } => self.mend(number),
             Due::Client { number } => self.act_client(number),
@@ -217,6 +240,7 @@ impl<S: StateMachine> World<S> {
             | Due::Wake { .. }
             | Due::StopEnds { .. }
             | Due::PowerEnds { .. }
+            | Due::Scrub { .. }
             | Due::Crash { .. } => {}
         }
     }
@@ -228,6 +252,7 @@ impl<S: StateMachine> World<S> {
             Due::Jobs { at, .. }
             | Due::Disk { at, .. }
             | Due::Turn { at, .. }
+            | Due::Scrub { at, .. }
             | Due::StopEnds { at, .. } => *at,
             Due::Lost { own, .. } => *own,
             _ => return None,
@@ -341,6 +366,7 @@ impl<S: StateMachine> World<S> {
         match outcome {
             Err(error) => self.end_by_error(at, &error),
             Ok(turned) => {
+                self.tell_scrubber(at, &turned.events);
                 let turned = self.watch_turn(at, turned);
                 self.hand_out(at, turned);
                 self.set_wake(at);
@@ -529,11 +555,13 @@ impl<S: StateMachine> World<S> {
         let height = self.checks.chain.height();
         let honest = (0..self.members.len()).filter(|&place| !self.is_byzantine(place));
         honest.map(|place| &self.members[place]).all(|member| {
-            member.life.as_ref().is_some_and(|life| {
-                let consensus = life.replica.consensus();
-                consensus.delivered().number() == height
-                    && consensus.proven().height.number() == height
-            })
+            let is_whole = member.rots.is_empty();
+            is_whole
+                && member.life.as_ref().is_some_and(|life| {
+                    let consensus = life.replica.consensus();
+                    consensus.delivered().number() == height
+                        && consensus.proven().height.number() == height
+                })
         })
     }
 

@@ -158,6 +158,13 @@ fn seeds_that_once_found_a_fault_stay_good() {
     // were held back are on their way still: none of them was given up.
     let summary = swept(nullify_only, 4, Scenario::Mixed, 50_052..50_053);
     assert_eq!(summary.failures, []);
+    // A forged command of a block that was given up stood in the pools of honest validators, which
+    // then refused the client its own command of that number.
+    let forger = with(&[ActorName::Forger]);
+    for (scenario, seed) in [(Scenario::Calm, 14), (Scenario::Mixed, 52)] {
+        let summary = swept(forger, 4, scenario, seed..seed + 1);
+        assert_eq!(summary.failures, []);
+    }
     // An earlier fallback, on a branch whose headers the log did not have, passed for a later one.
     let syncer = with(&[ActorName::LyingSyncer]);
     let summary = swept(syncer, 4, Scenario::Mixed, 4..5);

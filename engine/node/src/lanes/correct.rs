@@ -62,7 +62,7 @@ impl Lanes {
             self.correct_session(now_ns, correction);
             for (index, view) in (0_u32..).zip(commands_of_block(block)?) {
                 if *view.session == session.0 && !refused.contains(&index) {
-                    self.admit(now_ns, &view, Origin::Block);
+                    self.take_of_block(now_ns, &view);
                 }
             }
             self.offer_losers(now_ns, session)?;
@@ -137,7 +137,7 @@ impl Lanes {
     ) -> Result<(), PayloadError> {
         for view in commands_of_block(payload)? {
             if *view.session == session.0 {
-                self.admit(now_ns, &view, Origin::Block);
+                self.take_of_block(now_ns, &view);
             }
         }
         for (index, view) in (0_u32..).zip(commands_of_block(payload)?) {

@@ -3,7 +3,8 @@
 //! Owns every command from its admission until it stands in a finalized block, their order, and
 //! who is sent them. `verdict`: the answers and bounds; `queue`: one session; `pool`: all of them;
 //! `gaps`: what waits for a number; `block`: payloads; `forward`: other leaders; `pressure`: how
-//! long it waits; `correct`: what execution found otherwise.
+//! long it waits; `correct`: what execution found otherwise; `unchecked`: what stood in blocks and
+//! is to be checked.
 //! Never: consensus rules, sockets, clocks.
 //!
 //! What the pool knows of sessions it learns from finalized blocks, by the same rule as the session
@@ -17,6 +18,7 @@ mod gaps;
 mod pool;
 mod pressure;
 mod queue;
+mod unchecked;
 mod verdict;
 
 pub use pool::{Lanes, LanesCounters};
@@ -98,13 +100,14 @@ impl Lanes {
     }
 
     /// Keeps the commands of a block that may be abandoned: whoever saw a command keeps it until
-    /// it stands in a finalized block.
+    /// it stands in a finalized block. Where commands are signed they are
+    /// [checked](Self::take_unchecked) before.
     ///
     /// # Errors
     /// When the payload is malformed, which a logged one is not.
     pub fn take_abandoned(&mut self, now_ns: u64, payload: &[u8]) -> Result<(), PayloadError> {
         for view in commands_of_block(payload)? {
-            self.take_over(now_ns, &view, Origin::Block);
+            self.take_of_block(now_ns, &view);
         }
         Ok(())
     }

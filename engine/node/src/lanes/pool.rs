@@ -12,6 +12,7 @@ use super::correct::Losers;
 use super::forward::Forwarding;
 use super::pressure::Pressure;
 use super::queue::{Command, SessionQueue};
+use super::unchecked::Unchecked;
 use super::verdict::{Admitted, LanesConfig, Rejection, Verdict};
 use crate::state_machine::{Lane, SessionId};
 
@@ -108,6 +109,7 @@ pub struct Lanes {
     pub(super) regapped: Vec<Handle>,
     pub(super) forwarding: Forwarding,
     pub(super) losers: Losers,
+    pub(super) unchecked: Unchecked,
     pressure: Pressure,
     /// Sessions that have ended. Bound: that of the table's retired names, and `sessions_max`.
     pub(super) ended: HashSet<SessionId>,
@@ -138,6 +140,7 @@ impl Lanes {
             regapped: Vec::new(),
             forwarding,
             losers: Losers::default(),
+            unchecked: Unchecked::default(),
             pressure: Pressure::default(),
             ended: HashSet::new(),
             commands: 0,

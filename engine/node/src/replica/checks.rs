@@ -37,9 +37,10 @@ pub enum Check {
         /// Its payload.
         payload: Arc<[u8]>,
     },
-    /// Commands that a peer forwarded, before they enter the pool.
+    /// Commands that a peer forwarded, before they enter the pool; or that stood in blocks, before
+    /// they enter it again.
     Forwarded {
-        /// The peer.
+        /// The peer; this validator itself where they stood in blocks.
         from: ValidatorIndex,
         /// A run of entries.
         commands: Arc<[u8]>,

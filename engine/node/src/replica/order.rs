@@ -234,6 +234,11 @@ impl OrderStage {
     /// Takes what a peer forwarded, once its signatures are checked; whether the peer is at fault,
     /// because the bytes are no commands.
     pub(crate) fn take_forwarded(&mut self, now: Now, forward: &CheckedForward) -> bool {
+        if forward.from == self.own {
+            // Out of blocks; the pool itself made the run, so it is one.
+            let taken = self.lanes.take_checked(now.mono_ns, &forward.commands);
+            return taken.is_err();
+        }
         self.lanes.note_refused(forward.refused);
         self.lanes
             .take_forwarded(now.mono_ns, &forward.commands)
@@ -308,6 +313,10 @@ impl OrderStage {
             frames.push(to, &Message::Forward(commands));
         });
         self.lanes.drop_expired(now.mono_ns);
+        let from = self.own;
+        let unchecked = self.lanes.take_unchecked();
+        let check = |commands| Check::Forwarded { from, commands };
+        out.checks.extend(unchecked.map(check));
         out.repeats.append(&mut self.repeats);
         out.events.extend(self.mended.drain(..).map(Event::Mended));
         Ok(())

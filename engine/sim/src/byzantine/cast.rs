@@ -103,7 +103,9 @@ impl Cast {
     fn give_parts(&mut self, request: &Byzantine, chosen: &[usize], dice: &mut Dice) {
         let mut actors: Vec<ActorName> = request.actors.iter().flatten().copied().collect();
         if actors.is_empty() && request.is_drawn {
-            let all: Vec<ActorName> = ActorName::all().collect();
+            // Forging is for chains of signed commands, see `add_forger`.
+            let is_drawn = |name: &ActorName| *name != ActorName::Forger;
+            let all: Vec<ActorName> = ActorName::all().filter(is_drawn).collect();
             let count = if dice.percent(30) { 1 } else { 2 };
             actors.extend((0..count).filter_map(|_| dice.one_of(&all)));
         }
@@ -119,6 +121,14 @@ impl Cast {
             } else {
                 part.actors.extend(actors.get(number % actors.len().max(1)));
             }
+        }
+    }
+
+    /// The first of those who play something forges commands besides.
+    pub(crate) fn add_forger(&mut self) {
+        let mut parts = self.parts.iter_mut();
+        if let Some(part) = parts.find(|part| !part.actors.is_empty()) {
+            part.actors.push(ActorName::Forger);
         }
     }
 

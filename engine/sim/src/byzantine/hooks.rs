@@ -245,13 +245,20 @@ impl<S: StateMachine> World<S> {
             self.trace.tell(self.now_ns, line);
         }
         match message.as_ref() {
-            Message::Propose(propose) => self.checks.see_header(&propose.header),
+            Message::Propose(propose) => {
+                self.checks.see_header(&propose.header);
+                self.see_payload(&propose.header, &propose.payload);
+            }
+            Message::Block { header, payload } => {
+                self.checks.see_header(header);
+                self.see_payload(header, payload);
+            }
             Message::Headers { headers, .. } | Message::History(headers) => {
                 headers
                     .iter()
                     .for_each(|header| self.checks.see_header(header));
             }
-            Message::Block { header, .. } | Message::HeaderSignature { header, .. } => {
+            Message::HeaderSignature { header, .. } => {
                 self.checks.see_header(header);
             }
             Message::Certificates(certificates) => {

@@ -18,6 +18,7 @@ mod disrupter;
 mod equivocator;
 mod fence_liar;
 mod flooder;
+mod forger;
 mod garbage;
 mod header_only;
 mod hooks;
@@ -75,6 +76,7 @@ pub enum ActorName {
     Equivocator,
     FenceLiar,
     Flooder,
+    Forger,
     Garbage,
     HeaderOnly,
     Impersonator,
@@ -106,7 +108,7 @@ pub enum ActorName {
 use ActorName as Name;
 
 /// All actors with their names on the command line, in their order.
-const NAMES: [(Name, &str); 35] = [
+const NAMES: [(Name, &str); 36] = [
     (Name::Amnesiac, "amnesiac"),
     (Name::Censor, "censor"),
     (Name::Conflicter, "conflicter"),
@@ -116,6 +118,7 @@ const NAMES: [(Name, &str); 35] = [
     (Name::Equivocator, "equivocator"),
     (Name::FenceLiar, "fence-liar"),
     (Name::Flooder, "flooder"),
+    (Name::Forger, "forger"),
     (Name::Garbage, "garbage"),
     (Name::HeaderOnly, "header-only"),
     (Name::Impersonator, "impersonator"),
@@ -178,6 +181,7 @@ impl ActorName {
             Self::Equivocator => Box::new(equivocator::Equivocator::default()),
             Self::FenceLiar => Box::new(fence_liar::FenceLiar::default()),
             Self::Flooder => Box::new(flooder::Flooder::default()),
+            Self::Forger => Box::new(forger::Forger::default()),
             Self::Garbage => Box::new(garbage::Garbage),
             Self::HeaderOnly => Box::new(header_only::HeaderOnly::default()),
             Self::Impersonator => Box::new(impersonator::Impersonator::default()),

@@ -12,26 +12,35 @@ use super::headers::HeaderBook;
 /// The chain, and how far each validator is in its present life.
 #[derive(Debug)]
 pub(crate) struct Chain {
-    /// By height, from 1. A height is missing for as long as the only validator that delivered it
-    /// did so in a turn that its machine did not outlive.
+    /// By height, from the one after the beginning. A height is missing for as long as the only
+    /// validator that delivered it did so in a turn that its machine did not outlive.
     blocks: BTreeMap<u64, BlockId>,
     delivered: Vec<u64>,
     /// Highest height delivered or restored anywhere.
     height: u64,
+    /// What the chain begins with: height, name and time.
+    begin: (u64, BlockId, u64),
 }
 
 impl Chain {
-    pub(crate) fn new(validators: usize) -> Self {
+    /// Of a chain whose first block stands on `id`, of this height and time.
+    pub(crate) fn new(validators: usize, height: u64, id: BlockId, time_ns: u64) -> Self {
         Self {
             blocks: BTreeMap::new(),
-            delivered: vec![0; validators],
-            height: 0,
+            delivered: vec![height; validators],
+            height,
+            begin: (height, id, time_ns),
         }
     }
 
     /// The highest block that is final anywhere.
     pub(crate) const fn height(&self) -> u64 {
         self.height
+    }
+
+    /// Blocks that are final anywhere.
+    pub(crate) const fn len(&self) -> u64 {
+        self.height - self.begin.0
     }
 
     /// A validator begins a life with what its log holds. That may be more than anybody saw: power
@@ -48,7 +57,7 @@ impl Chain {
         height: u64,
         id: BlockId,
     ) -> Result<(), Violation> {
-        let expected = self.delivered[validator] + 1;
+        let expected = self.delivered[validator].saturating_add(1);
         self.delivered[validator] = height;
         if height != expected {
             let what = format!("v{validator} delivered height {height}, {expected} comes next");
@@ -70,11 +79,19 @@ impl Chain {
                 let what = format!("the final block {id:?} never was on the wire");
                 return Err(Violation::new("chain", what));
             };
-            let below = self.blocks.get(&(height - 1));
+            let (begin_height, begin_id, begin_ns) = self.begin;
+            let below = match height.checked_sub(1) {
+                Some(below) if below > begin_height => self.blocks.get(&below).copied(),
+                Some(below) if below == begin_height => Some(begin_id),
+                _ => {
+                    let what = format!("height {height} where {begin_height} comes before all");
+                    return Err(Violation::new("chain", what));
+                }
+            };
             let time_below_ns = below
-                .and_then(|id| headers.get(id))
-                .map_or(0, |known| known.time_ns);
-            let is_linked = below.is_none_or(|below| known.parent == *below);
+                .and_then(|id| headers.get(&id))
+                .map_or(begin_ns, |known| known.time_ns);
+            let is_linked = below.is_none_or(|below| known.parent == below);
             if !is_linked || known.height != height || known.time_ns <= time_below_ns {
                 let what = format!("height {height}: {known:?} does not follow {below:?}");
                 return Err(Violation::new("chain", what));
@@ -92,9 +109,46 @@ mod tests {
         BlockId::new([mark; 32])
     }
 
+    fn begun(validators: usize) -> Chain {
+        Chain::new(validators, 0, id(0), 0)
+    }
+
+    #[test]
+    fn a_chain_that_goes_on_stands_on_what_it_goes_on_from() {
+        use quorate_consensus::header::{HEADER_VERSION, Header};
+        use quorate_consensus::types::{Epoch, Height, Index, Window};
+
+        let first = |parent_id, time_ns| Header {
+            version: HEADER_VERSION,
+            flags: 0,
+            chain_id: [0; 32],
+            epoch: Epoch::ZERO,
+            set_hash: [0; 32],
+            window: Window::ZERO,
+            index: Index::ZERO,
+            height: Height::new(701),
+            time_ns,
+            parent_id,
+            payload_hash: [0; 32],
+            payload_bytes: 4,
+        };
+        let judge = |header: Header| {
+            let mut headers = HeaderBook::default();
+            let mut chain = Chain::new(1, 700, id(7), 50);
+            assert_eq!((chain.height(), chain.len()), (700, 0));
+            chain.deliver(0, 701, headers.add(&header)).unwrap();
+            assert_eq!((chain.height(), chain.len()), (701, 1));
+            chain.finish(&headers)
+        };
+        assert_eq!(judge(first(id(7), 51)), Ok(()));
+        assert!(judge(first(id(8), 51)).is_err(), "another parent");
+        assert!(judge(first(id(7), 50)).is_err(), "a time that is not later");
+        assert!(Chain::new(1, 700, id(7), 50).deliver(0, 1, id(1)).is_err());
+    }
+
     #[test]
     fn one_chain_delivered_in_order_is_good_over_restarts_too() {
-        let mut chain = Chain::new(2);
+        let mut chain = begun(2);
         for mark in 1..=3 {
             chain.deliver(0, u64::from(mark), id(mark)).unwrap();
         }
@@ -107,14 +161,14 @@ mod tests {
 
     #[test]
     fn another_block_at_a_height_is_found() {
-        let mut chain = Chain::new(2);
+        let mut chain = begun(2);
         chain.deliver(0, 1, id(1)).unwrap();
         assert!(chain.deliver(1, 1, id(2)).is_err());
     }
 
     #[test]
     fn a_gap_and_a_repetition_are_found() {
-        let mut chain = Chain::new(1);
+        let mut chain = begun(1);
         chain.deliver(0, 1, id(1)).unwrap();
         assert!(chain.deliver(0, 1, id(1)).is_err());
         assert!(chain.deliver(0, 3, id(3)).is_err());
@@ -122,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_height_that_only_a_dying_validator_delivered_is_compared_when_others_come_to_it() {
-        let mut chain = Chain::new(2);
+        let mut chain = begun(2);
         chain.deliver(0, 1, id(1)).unwrap();
         chain.start(0, 2);
         chain.deliver(0, 3, id(3)).unwrap();
@@ -135,7 +189,7 @@ mod tests {
 
     #[test]
     fn a_final_block_that_nobody_proposed_is_found() {
-        let mut chain = Chain::new(1);
+        let mut chain = begun(1);
         chain.deliver(0, 1, id(1)).unwrap();
         assert!(chain.finish(&HeaderBook::default()).is_err());
     }

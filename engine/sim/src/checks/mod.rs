@@ -5,6 +5,7 @@
 //! nothing of its rules. Never: looks into a validator, or changes a run.
 
 pub(crate) mod acknowledged;
+pub(crate) mod authors;
 pub(crate) mod chain;
 pub(crate) mod conduct;
 pub(crate) mod headers;
@@ -15,7 +16,11 @@ pub(crate) mod results;
 pub(crate) mod roots;
 pub(crate) mod times;
 
+use std::collections::BTreeMap;
+
+use quorate::state_machine::SessionId;
 use quorate_consensus::header::Header;
+use quorate_consensus::validators::ValidatorSet;
 
 /// Something that must never happen has happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +47,7 @@ const VIOLATIONS_MAX: usize = 32;
 #[derive(Debug)]
 pub(crate) struct Checks {
     pub(crate) headers: headers::HeaderBook,
+    pub(crate) authors: authors::Authors,
     pub(crate) proposals: proposals::Proposals,
     pub(crate) records: records::Records,
     pub(crate) chain: chain::Chain,
@@ -54,14 +60,23 @@ pub(crate) struct Checks {
 }
 
 impl Checks {
-    /// `progress` says how many windows, and for how long, may pass without a final block.
-    pub(crate) fn new(validators: usize, window_slots: u32, progress: (u64, u64)) -> Self {
+    /// `progress` says how many windows, and for how long, may pass without a final block, and
+    /// `last_seqs` where the sessions stand with which the chain begins.
+    pub(crate) fn new(
+        validators: usize,
+        set: &ValidatorSet,
+        progress: (u64, u64),
+        last_seqs: &BTreeMap<SessionId, u64>,
+    ) -> Self {
+        let genesis = set.genesis();
+        let height = genesis.height.number();
         Self {
             headers: headers::HeaderBook::default(),
+            authors: authors::Authors::default(),
             proposals: proposals::Proposals::default(),
-            records: records::Records::new(window_slots),
-            chain: chain::Chain::new(validators),
-            results: results::Results::default(),
+            records: records::Records::new(set.slots()),
+            chain: chain::Chain::new(validators, height, genesis.id, set.genesis_time_ns()),
+            results: results::Results::new(height, last_seqs),
             roots: roots::Roots::default(),
             acknowledged: acknowledged::Acknowledged::default(),
             progress: progress::Progress::new(progress.0, progress.1),

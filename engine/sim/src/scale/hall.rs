@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use quorate::auth::CommandAuth;
 use quorate::replica::{Job, run_jobs};
 use quorate::state_machine::SessionId;
 use quorate_consensus::effect::{Destination, FinalPath};
@@ -23,6 +24,7 @@ use super::{Costs, LatencyMatrix, ScaleError, ScaleOptions};
 use crate::byzantine::Cast;
 use crate::keyring::{Keyring, Scheme};
 use crate::member::{Member, Turned};
+use crate::past::Past;
 use crate::plan::{Pace, Plan, WALL_START_NS};
 use crate::tape::Tape;
 use crate::world::{MS, START_NS, index};
@@ -141,6 +143,9 @@ fn plan_of(options: &ScaleOptions) -> Plan {
             in_flight_max: 1,
         },
         cast: Cast::default(),
+        has_rot: false,
+        is_signed: false,
+        begins: None,
         stakes,
     }
 }
@@ -154,11 +159,12 @@ impl Hall {
     pub(super) fn new(options: &ScaleOptions) -> Result<Self, ScaleError> {
         let plan = plan_of(options);
         let keyring = Keyring::new(options.validators, plan.scheme);
-        let set = plan.set(keyring.keys()).map_err(ScaleError::Product)?;
+        let past =
+            Past::new(&plan, keyring.keys(), Tape::default(), &[]).map_err(ScaleError::Product)?;
         let mut hall = Self {
             matrix: options.matrix.clone(),
             costs: options.costs,
-            set,
+            set: Arc::clone(&past.set),
             keyring,
             machines: Vec::new(),
             events: BTreeMap::new(),
@@ -174,11 +180,19 @@ impl Hall {
         let up = len.saturating_sub(usize::from(options.down));
         for place in 0..len {
             let owner = hall.keyring.keys()[place].public();
-            let mut member = Member::new(place, owner, &plan, 0).map_err(ScaleError::Product)?;
+            let mut member =
+                Member::new(place, owner, &past.genesis, &plan, 0).map_err(ScaleError::Product)?;
             if place < up {
                 let now = hall.now(hall.now_ns);
                 member
-                    .start(index(place), &plan, &hall.set, Tape::default(), now)
+                    .start(
+                        index(place),
+                        &plan,
+                        &past,
+                        CommandAuth::session(),
+                        Tape::default(),
+                        now,
+                    )
                     .map_err(|error| product("a fresh start", error))?;
             }
             hall.machines.push(Machine {

@@ -26,8 +26,8 @@ const HOLD_NS: u64 = 2 * MS;
 pub(crate) const GENESIS_TIME_NS: u64 = WALL_START_NS - 1_000 * MS;
 /// So many of a hundred runs with everything have a chain that goes on from another one.
 const BEGINS_PERCENT: u64 = 12;
-/// After which height: where its first blocks have it, no lower than commands of the chain before, where 16 and 32 bits end on the way, and the
-/// highest one that a genesis may name.
+/// After which height: not below the commands of the chain before, where 16 and 32 bits end on the
+/// way, and the highest one that a genesis may name.
 pub(crate) const BEGINS_AFTER: [u64; 6] = [
     16,
     700,

@@ -130,7 +130,12 @@ const TABLE: &[Row] = &[
     },
     Row {
         name: "quorate-sim",
-        own: &["quorate", "quorate-consensus", "quorate-log"],
+        own: &[
+            "quorate",
+            "quorate-consensus",
+            "quorate-log",
+            "quorate-proof",
+        ],
         own_in_tests: &["quorate-venue"],
         foreign: Some(&["blake3", "rand_chacha", "rand_core", "serde", "serde_json"]),
     },

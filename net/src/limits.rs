@@ -93,7 +93,7 @@ impl Default for Limits {
             peer_queue_bytes_max: 16 * 1024 * 1024,
             client_queue_bytes_max: 4 * 1024 * 1024,
             clients_max: 1024,
-            unauthenticated_max: 64,
+            unauthenticated_max: 512,
             handshake_timeout: Duration::from_secs(5),
             handshakes_per_turn: 4,
             peer_read_bytes_per_turn: 1024 * 1024,

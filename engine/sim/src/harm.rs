@@ -3,7 +3,7 @@
 //! Owns starting, dying and stopping, and the carrying out of the schedule. Never: chooses when.
 
 use quorate::auth::CommandAuth;
-use quorate::replica::ReplicaError;
+use quorate::replica::{OrderError, ReplicaError};
 use quorate::state_machine::StateMachine;
 
 use crate::byzantine::ActorName;
@@ -151,7 +151,13 @@ impl<S: StateMachine> World<S> {
     pub(crate) fn end_by_error(&mut self, at: usize, error: &ReplicaError) {
         self.trace
             .tell(self.now_ns, format_args!("v{at} ends itself: {error}"));
-        let is_failing = self.members[at].take_disk_failure();
+        // What is read is what was written, or a failure to read: a disk makes none of these.
+        let is_own = matches!(
+            error,
+            ReplicaError::Execute(_)
+                | ReplicaError::Order(OrderError::BodyMissing { .. } | OrderError::Payload(_))
+        );
+        let is_failing = self.members[at].take_disk_failure() && !is_own;
         if !is_failing && !self.is_byzantine(at) {
             let what = format!("v{at} ended itself: {error:?}");
             self.checks.take(Err(Violation::new("replica", what)));

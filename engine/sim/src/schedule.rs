@@ -18,8 +18,8 @@ const LOST_PERCENT: u64 = 25;
 const ROT: &str = "rotten bytes";
 /// Bytes that rot in a run, at most.
 const ROTS_MAX: u64 = 12;
-/// So many of a hundred of them in memory as well.
-const IN_MEMORY_PERCENT: u64 = 25;
+/// In so many of a hundred runs they are in memory as well.
+const IN_MEMORY_PERCENT: u64 = 50;
 /// Seeds that found a fault of the product before there were these kinds of faults: they go on
 /// drawing what they drew then. Without actors, and with them.
 const OLDER_SEEDS: [u64; 7] = [24, 65, 1_064, 4, 26, 32, 160];
@@ -183,6 +183,8 @@ pub(crate) fn draw(plan: &Plan, scenario: Scenario, seed: u64) -> Vec<Event> {
 
 /// Disks of those who may abstain rot: after a loss of power they may have to.
 fn draw_rot(plan: &Plan, dice: &mut Dice, events: &mut Vec<Event>) {
+    // A start may find anything of what memory shows rotten: nothing is owed for the rest then.
+    let in_memory = dice.percent(IN_MEMORY_PERCENT);
     for _ in 0..dice.between(2, ROTS_MAX) {
         let Some(victim) = dice.one_of(&plan.abstainers) else {
             return;
@@ -194,7 +196,7 @@ fn draw_rot(plan: &Plan, dice: &mut Dice, events: &mut Vec<Event>) {
             place: dice.below(u64::MAX),
             mask: 1 << dice.below(8),
             bytes: dice.one_of(&[1, 16, 512]).unwrap_or(1),
-            in_memory: dice.percent(IN_MEMORY_PERCENT),
+            in_memory,
         };
         events.push(Event { at_ns, fault });
     }

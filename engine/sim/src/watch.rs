@@ -15,7 +15,7 @@ use quorate_consensus::wire;
 
 use crate::checks::{Checks, Violation, conduct};
 use crate::clients::Submission;
-use crate::member::{Delivered, Turned};
+use crate::member::{Delivered, Life, Turned};
 use crate::world::{World, index};
 
 impl<S: StateMachine> World<S> {
@@ -303,10 +303,16 @@ impl<S: StateMachine> World<S> {
         if self.is_byzantine(*gateway) {
             return;
         }
+        let table = |life: &mut Life<S>, _| {
+            let sessions = life.replica.executor().sessions();
+            sessions.session(session).is_some()
+        };
+        let is_open = self.with_life(*gateway, table).unwrap_or(false);
         for verdict in verdicts {
             if let Verdict::Rejected(rejection) = verdict.verdict {
                 // A signature cannot be checked where its session's opening has not come yet.
-                if self.plan.is_signed && rejection == Rejection::TooFarAhead {
+                let is_unknown = self.plan.is_signed && !is_open;
+                if is_unknown && rejection == Rejection::TooFarAhead {
                     continue;
                 }
                 let what = format!(

@@ -177,7 +177,7 @@ pub(crate) fn fast_fraction(statuses: &[Status]) -> Option<f64> {
     let shares: Vec<f64> = statuses.iter().flatten().filter_map(told).collect();
     #[expect(
         clippy::cast_precision_loss,
-        reason = "there are at most 64 validators"
+        reason = "there are at most 240 validators"
     )]
     let count = shares.len() as f64;
     (!shares.is_empty()).then(|| shares.iter().sum::<f64>() / count)

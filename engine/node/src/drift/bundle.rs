@@ -29,7 +29,7 @@ pub const BUNDLE_FILE: &str = "bundle.json";
 pub const TRACE_FILE: &str = "trace.bin";
 /// Version of `bundle.json`.
 pub const BUNDLE_SCHEMA: u32 = 1;
-/// Longest `bundle.json`, bytes: three states of 32 sections and 64 signatures, several times over.
+/// Longest `bundle.json`, bytes: three states of 32 sections and 240 signatures, twice over.
 const BUNDLE_BYTES_MAX: usize = 256 * 1024;
 /// Longest `trace.bin`, bytes.
 const TRACE_BYTES_MAX: usize = 32 * 1024 * 1024;

@@ -5,6 +5,7 @@
 //! number, and propose what does nothing. Never: checks; whoever owns the pool takes them to where
 //! that is done, and brings back those that are good.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use quorate_consensus::limits::FORWARD_BYTES_MAX;
@@ -13,17 +14,26 @@ use quorate_consensus::payload::{CommandView, PayloadError, parse_entries};
 use super::pool::{Lanes, Origin};
 use crate::state_machine::SessionId;
 
+/// Bytes on their way at most, as of commands of one block and of those above it. What finds no
+/// room is left to the validators and clients that have it.
+const BYTES_MAX: usize = 4 * FORWARD_BYTES_MAX;
+
 /// Commands on their way, in runs that each fit one check.
 #[derive(Debug, Default)]
 pub(super) struct Unchecked {
+    /// Not handed over yet.
     runs: Vec<Vec<u8>>,
+    /// BLAKE3 of each entry that is handed over, or will be, and has not been answered: blocks that
+    /// are corrected one after the other name the same ones again.
+    asked: HashSet<[u8; 32]>,
+    /// Of those.
     bytes: usize,
 }
 
 impl Unchecked {
-    /// What finds no room is left to the validators that admitted it, which send it again.
-    fn push(&mut self, entry: &[u8], bytes_max: usize) {
-        if self.bytes.saturating_add(entry.len()) > bytes_max {
+    fn push(&mut self, entry: &[u8]) {
+        let is_room = self.bytes.saturating_add(entry.len()) <= BYTES_MAX;
+        if !is_room || !self.asked.insert(*blake3::hash(entry).as_bytes()) {
             return;
         }
         self.bytes += entry.len();
@@ -32,6 +42,12 @@ impl Unchecked {
                 run.extend_from_slice(entry);
             }
             _ => self.runs.push(entry.to_vec()),
+        }
+    }
+
+    fn answered(&mut self, entry: &[u8]) {
+        if self.asked.remove(blake3::hash(entry).as_bytes()) {
+            self.bytes -= entry.len();
         }
     }
 }
@@ -43,7 +59,7 @@ impl Lanes {
         if !self.config.is_signed {
             self.take_over(now_ns, view, Origin::Block);
         } else if !self.has(view) {
-            self.unchecked.push(view.entry, self.config.bytes_max);
+            self.unchecked.push(view.entry);
         }
     }
 
@@ -60,16 +76,25 @@ impl Lanes {
     /// The commands of blocks whose signatures are to be checked before they are kept, in runs of
     /// entries; those that are good come back by [`take_checked`](Self::take_checked).
     pub fn take_unchecked(&mut self) -> impl Iterator<Item = Arc<[u8]>> + use<> {
-        let unchecked = std::mem::take(&mut self.unchecked);
-        unchecked.runs.into_iter().map(Arc::from)
+        let runs = std::mem::take(&mut self.unchecked.runs);
+        runs.into_iter().map(Arc::from)
     }
 
-    /// Keeps commands of blocks that their clients have signed.
+    /// Keeps commands of blocks that their clients have signed: those of the run `asked` that are
+    /// good.
     ///
     /// # Errors
     /// When the bytes are no run of entries: nothing of them is taken.
-    pub fn take_checked(&mut self, now_ns: u64, entries: &[u8]) -> Result<(), PayloadError> {
-        for view in parse_entries(entries)? {
+    pub fn take_checked(
+        &mut self,
+        now_ns: u64,
+        asked: &[u8],
+        good: &[u8],
+    ) -> Result<(), PayloadError> {
+        for view in parse_entries(asked)? {
+            self.unchecked.answered(view.entry);
+        }
+        for view in parse_entries(good)? {
             self.take_over(now_ns, &view, Origin::Block);
         }
         Ok(())

@@ -42,7 +42,7 @@ pub struct LanesConfig {
     /// leader that leaves commands out.
     pub queue_ns: u64,
     /// How long what waits may be held back for a larger block while others are in flight; 0: not
-    /// at all.
+    /// at all (a configuration says 1 us).
     pub hold_ns: u64,
     /// Whether commands carry their clients' signatures (genesis).
     pub is_signed: bool,

@@ -20,7 +20,8 @@ use crate::lanes::commands_of_block;
 /// their own.
 pub(crate) const CHECKS_PER_TURN: usize = BATCH_COMMANDS;
 /// Checks that may wait. One more and the oldest is left out: a block's is made before it is
-/// executed anyway, and what a peer forwarded comes again.
+/// executed anyway, and what a peer forwarded comes again. What stood in blocks may come from
+/// nobody else any more; it is never left out, and the pool bounds it.
 const WAITING_MAX: usize = 1024;
 
 /// Bytes of final blocks that may wait for their signatures while clients' submissions are still
@@ -60,6 +61,8 @@ impl Check {
 #[derive(Debug)]
 pub(crate) struct CheckedForward {
     pub(crate) from: ValidatorIndex,
+    /// The run that was checked.
+    pub(crate) asked: Arc<[u8]>,
     /// A run of entries; what cannot be parsed stands here as it came.
     pub(crate) commands: Vec<u8>,
     /// How many were left out because their signature is not good.
@@ -72,7 +75,7 @@ pub(crate) fn check_forwarded(
     auth: &CommandAuth,
     check: &mut BatchCheck,
     from: ValidatorIndex,
-    entries: &[u8],
+    entries: Arc<[u8]>,
 ) -> CheckedForward {
     let mut commands = Vec::with_capacity(entries.len());
     let mut refused = 0;
@@ -82,13 +85,14 @@ pub(crate) fn check_forwarded(
         Checked::Unknown => {}
     };
     if auth
-        .check_run(entries, KeySource::Known, check, keep)
+        .check_run(&entries, KeySource::Known, check, keep)
         .is_err()
     {
         commands = entries.to_vec();
     }
     CheckedForward {
         from,
+        asked: entries,
         commands,
         refused,
     }
@@ -97,6 +101,7 @@ pub(crate) fn check_forwarded(
 /// Checks in pieces, for a replica whose one thread does everything.
 #[derive(Debug)]
 pub(super) struct PieceChecks {
+    own: ValidatorIndex,
     auth: Arc<CommandAuth>,
     check: BatchCheck,
     waiting: VecDeque<Piece<Check>>,
@@ -208,8 +213,9 @@ fn walk<'a, T: Checkable>(
 }
 
 impl PieceChecks {
-    pub(super) fn new(auth: Arc<CommandAuth>) -> Self {
+    pub(super) fn new(auth: Arc<CommandAuth>, own: ValidatorIndex) -> Self {
         Self {
+            own,
             check: auth.batch_check(1),
             auth,
             waiting: VecDeque::new(),
@@ -235,7 +241,7 @@ impl PieceChecks {
 
     pub(super) fn ask(&mut self, check: Check) {
         if self.waiting.len() >= WAITING_MAX {
-            self.pop_waiting(|_| true);
+            self.leave_out_oldest();
         }
         self.waiting_bytes += check.bytes();
         let block = match &check {
@@ -308,6 +314,20 @@ impl PieceChecks {
         Some(block.of)
     }
 
+    /// The oldest that others have as well.
+    fn leave_out_oldest(&mut self) {
+        let own = self.own;
+        let is_own = |check: &Check| match check {
+            Check::Forwarded { from, .. } => *from == own,
+            Check::Block { .. } => false,
+        };
+        if let Some(place) = self.waiting.iter().position(|piece| !is_own(&piece.of))
+            && let Some(piece) = self.waiting.remove(place)
+        {
+            self.waiting_bytes -= piece.of.bytes();
+        }
+    }
+
     fn pop_waiting(&mut self, is_it: impl FnOnce(&Piece<Check>) -> bool) -> Option<Check> {
         let piece = self.waiting.pop_front_if(|piece| is_it(piece))?;
         self.waiting_bytes -= piece.of.bytes();
@@ -320,7 +340,7 @@ impl PieceChecks {
             if let Check::Forwarded { from, commands } = check {
                 // Each finds its verdict made.
                 let (auth, check) = (&self.auth, &mut self.check);
-                return Some(check_forwarded(auth, check, from, &commands));
+                return Some(check_forwarded(auth, check, from, commands));
             }
         }
         None

@@ -312,7 +312,7 @@ impl<S: StateMachine> Replica<S> {
             executor,
         } = parts;
         Self {
-            checks: PieceChecks::new(Arc::clone(executor.auth())),
+            checks: PieceChecks::new(Arc::clone(executor.auth()), order.own),
             order,
             journal,
             executor,

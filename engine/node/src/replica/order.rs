@@ -236,7 +236,10 @@ impl OrderStage {
     pub(crate) fn take_forwarded(&mut self, now: Now, forward: &CheckedForward) -> bool {
         if forward.from == self.own {
             // Out of blocks; the pool itself made the run, so it is one.
-            let taken = self.lanes.take_checked(now.mono_ns, &forward.commands);
+            let (asked, good) = (&forward.asked, &forward.commands);
+            let taken = self.lanes.take_checked(now.mono_ns, asked, good);
+            // The parent of the next own block may hold them.
+            self.is_rebase_due |= self.leader == Some(self.own);
             return taken.is_err();
         }
         self.lanes.note_refused(forward.refused);

@@ -20,8 +20,8 @@ const CERTIFICATE: &str = "certificate";
 /// The newest certificate of a state; it belongs to no snapshot.
 const ATTESTED: &str = "attested.certificate";
 const FETCHED: &str = "fetched";
-/// Longest certificate, bytes: a statement and 64 signatures.
-const CERTIFICATE_BYTES_MAX: u64 = 16 * 1024;
+/// Longest certificate, bytes: a statement and 240 signatures, twice over.
+const CERTIFICATE_BYTES_MAX: u64 = 32 * 1024;
 /// Ending of a file in the making.
 const TEMPORARY: &str = ".new";
 

@@ -362,7 +362,7 @@ impl Worker {
                 }
             }
             Job::Forwarded(from, commands) => {
-                let forward = check_forwarded(&self.auth, &mut self.check, from, &commands);
+                let forward = check_forwarded(&self.auth, &mut self.check, from, commands);
                 drop(self.order.send(ToOrder::Forwarded(forward)));
             }
             Job::Block(part) => {

@@ -6,11 +6,12 @@ use crate::testing::{sample_genesis, signed_entry};
 use quorate_consensus::payload::{Lane, PayloadBuilder};
 
 const MS: u64 = 1_000_000;
+const OWN: ValidatorIndex = ValidatorIndex::new(0);
 
 fn checks() -> PieceChecks {
     let (genesis, _) = sample_genesis(4);
     let auth = CommandAuth::signed(genesis.validator_set(), [4; 32]);
-    PieceChecks::new(Arc::new(auth))
+    PieceChecks::new(Arc::new(auth), OWN)
 }
 
 /// A block with commands of one client; that with number `forged` is signed by somebody else.
@@ -81,4 +82,20 @@ fn few_signatures_wait_for_company_after_a_batch_and_what_is_known_does_not() {
     assert!(auth.block_keys(&BlockId::new([3; 32])).is_none());
     checks.turn(due_ns);
     assert!(auth.block_keys(&BlockId::new([3; 32])).is_some());
+}
+
+#[test]
+fn what_stood_in_blocks_is_never_left_out_for_what_peers_send() {
+    let mut checks = checks();
+    let of = |from: u16, byte: u8| Check::Forwarded {
+        from: ValidatorIndex::new(from),
+        commands: Arc::from(&[byte; 40][..]),
+    };
+    checks.ask(of(OWN.number(), 1));
+    (0..3 * WAITING_MAX).for_each(|_| checks.ask(of(2, 2)));
+    assert_eq!(checks.waiting.len(), WAITING_MAX);
+    assert_eq!(checks.waiting_bytes, 40 * WAITING_MAX);
+    let own =
+        |piece: &Piece<Check>| matches!(&piece.of, Check::Forwarded { from, .. } if *from == OWN);
+    assert!(checks.waiting.iter().any(own));
 }

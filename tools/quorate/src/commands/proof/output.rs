@@ -16,7 +16,7 @@ use quorate_consensus::attestation::StateCertificate;
 use quorate_consensus::wire;
 use quorate_log::Verification;
 use quorate_proof::outputs::{HistoryPath, OutputHistory};
-use quorate_proof::{OUTPUT_BYTES_MAX, OutputItem, OutputProof};
+use quorate_proof::{OUTPUT_BYTES_MAX, OutputItem, OutputProof, Proof};
 use serde::Serialize;
 
 use super::none;
@@ -134,7 +134,7 @@ pub(super) fn make(
     genesis: &Genesis,
     (height, wanted): (u64, Wanted),
 ) -> Result<OutputProof, Failure> {
-    let certificate = attested(folder, height)?;
+    let certificate = attested(folder, genesis, height)?;
     let attested = certificate.statement.height.number();
     let snapshots = snapshots_beside(folder);
     let heights = snapshots.heights().map_err(|error| failure_of(&error))?;
@@ -153,7 +153,7 @@ pub(super) fn make(
 }
 
 /// The lowest attested state that the block is in: the least is to be executed up to it.
-fn attested(folder: &Path, height: u64) -> Result<StateCertificate, Failure> {
+fn attested(folder: &Path, genesis: &Genesis, height: u64) -> Result<StateCertificate, Failure> {
     let snapshots = snapshots_beside(folder);
     let mut certificates = Vec::new();
     let failed = |error| failure_of(&error);
@@ -163,19 +163,25 @@ fn attested(folder: &Path, height: u64) -> Result<StateCertificate, Failure> {
             certificates.extend(snapshots.certificate(snapshot).map_err(failed)?);
         }
     }
-    // A file that a loss of power tore is none; the next one is as good.
+    // A file that a loss of power tore is none, and one of another chain proves nothing here; the
+    // next one is as good.
     let certificates = certificates.iter();
     let certificates = certificates.filter_map(|bytes| wire::decode_state_certificate(bytes).ok());
-    certificates
+    let mut certificates: Vec<_> = certificates
         .filter(|certificate| certificate.statement.height.number() >= height)
-        .min_by_key(|certificate| certificate.statement.height)
-        .ok_or_else(|| {
-            let what = format!("no attested state of height {height} or above is here yet");
-            Failure::new(Code::No, what).remedy(
-                "try again when the chain has passed the next multiple of 64: validators sign \
+        .collect();
+    certificates.sort_by_key(|certificate| certificate.statement.height);
+    let set = genesis.validator_set();
+    let holds = |certificate: &StateCertificate| {
+        quorate_proof::verify(set, &Proof::State(certificate.clone())).is_ok()
+    };
+    certificates.into_iter().find(holds).ok_or_else(|| {
+        let what = format!("no attested state of height {height} or above is here yet");
+        Failure::new(Code::No, what).remedy(
+            "try again when the chain has passed the next multiple of 64: validators sign \
                  their states there",
-            )
-        })
+        )
+    })
 }
 
 fn no_output(height: u64, number: u32) -> Failure {

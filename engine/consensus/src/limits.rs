@@ -52,6 +52,9 @@ pub const ANSWERS_PER_PERIOD_MAX: u32 = 16;
 pub const EVIDENCE_PER_VALIDATOR_MAX: u32 = 8;
 /// Certificates carried by one message.
 pub const CERTIFICATES_PER_MESSAGE_MAX: usize = 32;
+/// Bytes of all of them beyond which a message carries fewer, and one in any case: what a frame has
+/// left beside a full payload.
+pub const CERTIFICATES_BYTES_MAX: usize = FRAME_BYTES_MAX - PAYLOAD_BYTES_MAX - 16 * 1024;
 /// Certificates that prove ParentReady of one window in an answer of R13: a block and the skip
 /// above it.
 pub const RECOVER_CERTIFICATES_MAX: usize = 2;

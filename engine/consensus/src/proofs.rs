@@ -14,6 +14,7 @@ use crate::types::{BlockId, Index, Now, Point, Stake, ValidatorIndex, Window};
 use crate::verify::{Claim, Fact, judge};
 use crate::window::WindowState;
 use crate::window::tree::BlockPlace;
+use crate::wire;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -112,7 +113,7 @@ impl Consensus {
             below = at.previous();
         }
         // Whoever lacks more than one message holds asks for its lowest gap first (R10).
-        certificates.truncate(limits::CERTIFICATES_PER_MESSAGE_MAX);
+        certificates.truncate(fitting(&certificates));
         certificates.reverse();
         Some(certificates)
     }
@@ -435,5 +436,67 @@ impl Consensus {
                 .entry(window)
                 .or_insert_with(|| WindowState::new(window, validators)),
         )
+    }
+}
+
+/// How many of these one message holds, by number and by bytes, from the first on. One in any
+/// case: that a frame has room for it is a bound of the wire.
+fn fitting(certificates: &[Certificate]) -> usize {
+    let (mut bytes, mut count) = (Vec::new(), 0);
+    for certificate in certificates
+        .iter()
+        .take(limits::CERTIFICATES_PER_MESSAGE_MAX)
+    {
+        wire::encode_certificate(certificate, &mut bytes);
+        if count > 0 && bytes.len() > limits::CERTIFICATES_BYTES_MAX {
+            break;
+        }
+        count += 1;
+    }
+    count
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Epoch;
+
+    /// Skip of a window by so many validators with so many entries in `also` each.
+    fn skip(validators: u16, also: u32) -> Certificate {
+        let record = Record {
+            also: (0..also)
+                .map(|index| (Index::new(index), BlockId::new([0; 32])))
+                .collect(),
+            ..Record::default()
+        };
+        let signed = |number| SignedRecord {
+            validator: ValidatorIndex::new(number),
+            record: record.clone(),
+            signature: [0; 64],
+        };
+        Certificate {
+            epoch: Epoch::ZERO,
+            window: Window::ZERO,
+            target: Target::Skip { from: Index::ZERO },
+            records: (0..validators).map(signed).collect(),
+            headers: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_message_of_certificates_fits_a_frame_beside_a_full_payload() {
+        assert_eq!(fitting(&[]), 0);
+        let few = vec![skip(3, 0); 40];
+        assert_eq!(fitting(&few), limits::CERTIFICATES_PER_MESSAGE_MAX);
+        // The largest that there can be: 0.6 MB each.
+        assert_eq!(fitting(&vec![skip(240, 64); 40]), 1);
+        let some = vec![skip(240, 4); 40];
+        let held = fitting(&some);
+        assert!((2..limits::CERTIFICATES_PER_MESSAGE_MAX).contains(&held));
+        let mut bytes = Vec::new();
+        for certificate in &some[..held] {
+            wire::encode_certificate(certificate, &mut bytes);
+        }
+        assert!(bytes.len() + limits::PAYLOAD_BYTES_MAX < limits::FRAME_BYTES_MAX);
     }
 }

@@ -414,6 +414,22 @@ mod tests {
     }
 
     #[test]
+    fn holding_back_is_short_beside_the_time_without_progress_whatever_is_configured() {
+        let of = |profile: Profile, progress_us, hold_us| {
+            let overrides = TimerOverrides {
+                progress_us,
+                hold_us,
+                ..TimerOverrides::default()
+            };
+            profile.timers(&overrides).hold_ns
+        };
+        assert_eq!(of(Profile::Laptop, None, None), HOLD_NS_DEFAULT);
+        assert_eq!(of(Profile::Colo, None, None), 625_000);
+        assert_eq!(of(Profile::Laptop, None, Some(7_000)), 7_000_000);
+        assert_eq!(of(Profile::Laptop, Some(1_000), Some(7_000)), 500_000);
+    }
+
+    #[test]
     fn timers_of_zero_or_of_more_than_an_hour_are_out_of_range() {
         let zero = TimerOverrides {
             censor_us: Some(0),

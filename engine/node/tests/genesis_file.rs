@@ -180,6 +180,19 @@ const BAD_VALIDATORS: &[Case] = &[
 ];
 
 #[test]
+fn a_set_with_more_branches_than_a_vote_can_name_is_refused_by_field_value_and_remedy() {
+    let of = |validators| {
+        let mut file = Genesis::build(plan(validators)).unwrap().file().clone();
+        (file.fault_weight, file.fast_slack, file.crash_only) = (0, 0, true);
+        parse(&serde_json::to_vec_pretty(&file).unwrap())
+    };
+    assert!(of(64).is_ok());
+    let error = of(65).expect_err("65 branches");
+    assert_eq!((&error.field[..], &error.value[..]), ("fault_weight", "0"));
+    assert!(error.remedy.contains("64 validators"), "{error}");
+}
+
+#[test]
 fn each_bad_field_is_refused_by_name_value_and_remedy() {
     for (field, value, change) in BAD_CHAIN.iter().chain(BAD_VALIDATORS) {
         let error = changed(change).expect_err(field);

@@ -49,9 +49,8 @@ impl Authors {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quorate_consensus::header::HEADER_VERSION;
+    use crate::checks::SAMPLE;
     use quorate_consensus::payload::{Entry, Lane, PayloadBuilder, encode_entry};
-    use quorate_consensus::types::{Epoch, Height, Index, Window};
 
     fn entry(seq: u64) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -73,18 +72,9 @@ mod tests {
         builder.push_entry(&entry(3)).unwrap();
         let payload = builder.finish();
         let header = Header {
-            version: HEADER_VERSION,
-            flags: 0,
-            chain_id: [0; 32],
-            epoch: Epoch::ZERO,
-            set_hash: [0; 32],
-            window: Window::ZERO,
-            index: Index::ZERO,
-            height: Height::new(1),
-            time_ns: 1,
-            parent_id: BlockId::new([0; 32]),
             payload_hash: *blake3::hash(&payload).as_bytes(),
             payload_bytes: u32::try_from(payload.len()).unwrap(),
+            ..SAMPLE
         };
         let mut authors = Authors::default();
         let made = entry(3);

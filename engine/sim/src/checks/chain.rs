@@ -104,6 +104,7 @@ impl Chain {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checks::SAMPLE;
 
     fn id(mark: u8) -> BlockId {
         BlockId::new([mark; 32])
@@ -115,22 +116,14 @@ mod tests {
 
     #[test]
     fn a_chain_that_goes_on_stands_on_what_it_goes_on_from() {
-        use quorate_consensus::header::{HEADER_VERSION, Header};
-        use quorate_consensus::types::{Epoch, Height, Index, Window};
+        use quorate_consensus::header::Header;
+        use quorate_consensus::types::Height;
 
         let first = |parent_id, time_ns| Header {
-            version: HEADER_VERSION,
-            flags: 0,
-            chain_id: [0; 32],
-            epoch: Epoch::ZERO,
-            set_hash: [0; 32],
-            window: Window::ZERO,
-            index: Index::ZERO,
             height: Height::new(701),
             time_ns,
             parent_id,
-            payload_hash: [0; 32],
-            payload_bytes: 4,
+            ..SAMPLE
         };
         let judge = |header: Header| {
             let mut headers = HeaderBook::default();

@@ -22,6 +22,23 @@ use quorate::state_machine::SessionId;
 use quorate_consensus::header::Header;
 use quorate_consensus::validators::ValidatorSet;
 
+/// A header for the tests of checkers; each changes what it is about.
+#[cfg(test)]
+const SAMPLE: Header = Header {
+    version: quorate_consensus::header::HEADER_VERSION,
+    flags: 0,
+    chain_id: [0; 32],
+    epoch: quorate_consensus::types::Epoch::ZERO,
+    set_hash: [0; 32],
+    window: quorate_consensus::types::Window::ZERO,
+    index: quorate_consensus::types::Index::ZERO,
+    height: quorate_consensus::types::Height::new(1),
+    time_ns: 1,
+    parent_id: quorate_consensus::types::BlockId::new([0; 32]),
+    payload_hash: [0; 32],
+    payload_bytes: 4,
+};
+
 /// Something that must never happen has happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {

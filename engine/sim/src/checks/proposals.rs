@@ -30,24 +30,13 @@ impl Proposals {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quorate_consensus::header::HEADER_VERSION;
-    use quorate_consensus::types::{Epoch, Height};
+    use crate::checks::SAMPLE;
 
     #[test]
     fn a_second_block_for_a_position_is_found_and_the_same_one_again_is_not() {
         let header = |mark| Header {
-            version: HEADER_VERSION,
-            flags: 0,
-            chain_id: [0; 32],
-            epoch: Epoch::ZERO,
-            set_hash: [0; 32],
-            window: Window::ZERO,
-            index: Index::ZERO,
-            height: Height::new(1),
-            time_ns: 1,
-            parent_id: BlockId::new([0; 32]),
             payload_hash: [mark; 32],
-            payload_bytes: 4,
+            ..SAMPLE
         };
         let mut proposals = Proposals::default();
         assert_eq!(proposals.see(&header(1)), Ok(()));

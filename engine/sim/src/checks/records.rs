@@ -188,25 +188,20 @@ impl View<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quorate_consensus::header::{HEADER_VERSION, Header};
-    use quorate_consensus::types::{Epoch, Height};
+    use crate::checks::SAMPLE;
+    use quorate_consensus::header::Header;
+    use quorate_consensus::types::Height;
 
     const W: Window = Window::ZERO;
 
     fn header(parent: BlockId, index: u32, mark: u8) -> Header {
         Header {
-            version: HEADER_VERSION,
-            flags: 0,
-            chain_id: [0; 32],
-            epoch: Epoch::ZERO,
-            set_hash: [0; 32],
-            window: W,
             index: Index::new(index),
             height: Height::new(u64::from(index) + 1),
             time_ns: u64::from(index) + 1,
             parent_id: parent,
             payload_hash: [mark; 32],
-            payload_bytes: 4,
+            ..SAMPLE
         }
     }
 

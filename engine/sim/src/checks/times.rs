@@ -54,8 +54,8 @@ impl Times {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quorate_consensus::header::{HEADER_VERSION, Header};
-    use quorate_consensus::types::{Epoch, Height, Index, Window};
+    use crate::checks::SAMPLE;
+    use quorate_consensus::header::Header;
 
     #[test]
     fn a_final_block_from_the_future_is_found() {
@@ -63,20 +63,7 @@ mod tests {
         let mut judge = |time_ns: u64, clock_ns: u64| {
             let mut times = Times::default();
             times.see_clock(clock_ns);
-            let id = headers.add(&Header {
-                version: HEADER_VERSION,
-                flags: 0,
-                chain_id: [0; 32],
-                epoch: Epoch::ZERO,
-                set_hash: [0; 32],
-                window: Window::ZERO,
-                index: Index::ZERO,
-                height: Height::new(1),
-                time_ns,
-                parent_id: BlockId::new([0; 32]),
-                payload_hash: [0; 32],
-                payload_bytes: 4,
-            });
+            let id = headers.add(&Header { time_ns, ..SAMPLE });
             times.deliver(1, &id, &headers)
         };
         assert_eq!(judge(1_500_000_000, 1_000_000_000), Ok(()));

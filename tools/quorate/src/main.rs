@@ -77,7 +77,7 @@ enum Command {
     /// Look into a validator's log
     #[command(subcommand)]
     Log(log::Command),
-    /// Prove to a third party that a command is final, or what a state was
+    /// Prove to a third party that a command is final, what a state was, or what was put out
     #[command(subcommand)]
     Proof(proof::Command),
     /// Look at a validator's snapshots, or make one

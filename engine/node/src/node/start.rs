@@ -29,6 +29,7 @@ use crate::stages::dedicated::{Dedicated, DedicatedParts, Halt};
 use crate::stages::exchange::ExchangeParts;
 use crate::stages::inlet::{Control, Inlet, InletReader};
 use crate::stages::journal::{SyncThread, start_preparer};
+use crate::stages::older::{EventMail, PeerParts};
 use crate::stages::scrub::{self, ScrubAsks, ScrubParts, ScrubSender};
 use crate::stages::shadow::{self, Asks, ShadowParts, ShadowSender};
 use crate::stages::shared::{Publisher, SharedLoop, SharedParts};
@@ -261,7 +262,8 @@ pub(super) fn start<S: StateMachine>(
     let net = Net::bind(net_config, Arc::new(identity))?;
     let (peer_address, client_address) = (net.peer_address(), net.client_address());
     let metrics = first_metrics(companions.summary.snapshot, bytes_max);
-    let public = public_stage(&mut parts, &config.limits, &metrics, net.waker())?;
+    let peers = PeerParts::new(&set, config.own, shadow_sender.events());
+    let public = public_stage(&mut parts, &config.limits, peers, &metrics, net.waker())?;
     let (publisher, finalized) = publisher(config.limits.finalized_queue_max);
     let (is_wanted, durable) = publisher.ends();
     let inlet = Arc::new(Inlet::new(&config.genesis, auth));
@@ -287,7 +289,13 @@ pub(super) fn start<S: StateMachine>(
         shadow: shadow_sender.clone(),
         scrub: scrub_sender,
     };
-    let besides = Besides(preparer, shadow, scrub, asker.clone());
+    let besides = Besides(
+        preparer,
+        shadow,
+        scrub,
+        asker.clone(),
+        shadow_sender.events(),
+    );
     Ok(Node {
         own: config.own,
         peer_address,
@@ -492,6 +500,7 @@ struct Besides<S>(
     Option<ShadowPlan<S>>,
     Option<(Scrub, ScrubAsks)>,
     Asker,
+    Arc<EventMail>,
 );
 
 /// What looks at the log, if it is to be looked at, and the way to it.
@@ -514,6 +523,7 @@ struct Beside {
     preparer: JoinHandle<()>,
     shadow: Option<JoinHandle<Option<u64>>>,
     scrub: Option<JoinHandle<()>>,
+    events: Arc<EventMail>,
     halt: Halt,
 }
 
@@ -523,7 +533,8 @@ impl Beside {
         metrics: Arc<Metrics>,
         answer: impl Fn(Vec<Input>) + Clone + Send + 'static,
     ) -> std::io::Result<Self> {
-        let Besides(preparer, shadow, scrub, asker) = besides;
+        let Besides(preparer, shadow, scrub, asker, events) = besides;
+        events.connect(answer.clone());
         let halt = Halt::default();
         let start_scrub = |(scrub, asks)| {
             let parts = ScrubParts {
@@ -574,6 +585,7 @@ impl Beside {
             preparer,
             shadow,
             scrub,
+            events,
             halt,
         })
     }
@@ -581,6 +593,7 @@ impl Beside {
     /// Waits for their end; the height of a snapshot of peers with which to begin anew.
     fn join(self) -> Option<u64> {
         self.halt.set();
+        self.events.disconnect();
         let shadow = self.shadow.map_or(Ok(None), JoinHandle::join);
         let scrub = self.scrub.map_or(Ok(()), JoinHandle::join);
         if self.preparer.join().is_err() || shadow.is_err() || scrub.is_err() {

@@ -78,8 +78,8 @@ pub const ATTESTED_SNAPSHOTS_MAX: usize = 4;
 pub const SNAPSHOT_CHUNK_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of a snapshot's manifest.
 pub const SNAPSHOT_MANIFEST_BYTES_MAX: usize = 1024 * 1024 + 8 * 1024;
-/// Bytes of the events in one answer about older ones: a frame of the public stream that is full, and
-/// its last event.
+/// Bytes of the events in one answer about older ones: a frame of the public stream that is full,
+/// and its last event.
 pub const EVENTS_BYTES_MAX: usize = 1024 * 1024 + 512 * 1024;
 /// Hashes that tell of all events before a height: one a bit that is set in it.
 pub const EVENTS_TOPS_MAX: usize = 64;

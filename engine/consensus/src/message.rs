@@ -150,7 +150,8 @@ pub struct OwnAnswer {
     pub window: Window,
 }
 
-/// What validators say of snapshots, and of what lies before them; consensus hands it through unread.
+/// What validators say of snapshots, and of what lies before them; consensus hands it through
+/// unread.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SnapshotPart {
     /// Asks for the newest snapshot that enough validators vouch for.

@@ -207,10 +207,11 @@ fn changed(
     }
 }
 
-#[test]
-fn a_lie_is_found_before_anything_is_stored_and_another_source_is_asked() {
-    type Change = fn(&EventStretch) -> EventStretch;
-    let lies: [(&str, Change); 8] = [
+type Change = fn(&EventStretch) -> EventStretch;
+
+/// What a liar makes of an honest answer.
+fn lies() -> [(&'static str, Change); 8] {
+    [
         ("a byte", |part| changed(part, |all| all[3].2[9] ^= 1)),
         ("a missing event", |part| {
             changed(part, |all| {
@@ -250,10 +251,14 @@ fn a_lie_is_found_before_anything_is_stored_and_another_source_is_asked() {
             part.tops.pop();
             part
         }),
-    ];
+    ]
+}
+
+#[test]
+fn a_lie_is_found_before_anything_is_stored_and_another_source_is_asked() {
     let source_folder = TemporaryFolder::new("backfill-honest");
     let mut source = archive(&source_folder, 0, 4 << 20);
-    for (what, lie) in lies {
+    for (what, lie) in lies() {
         let folder = TemporaryFolder::new("backfill-lied-to");
         let mut world = World::new(archive(&folder, 700, 64 << 20));
         let files = || {

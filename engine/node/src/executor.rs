@@ -200,7 +200,7 @@ impl<S: StateMachine> Executor<S> {
     }
 
     /// The same; `watch` sees the state after the time-outs and timers of the block, and after each
-    /// command, whose index it is told. The sections of outputs and events stand still within a block.
+    /// command, whose index it is told. The sections of outputs and events stand still meanwhile.
     ///
     /// # Errors
     /// As [`execute`](Self::execute).

@@ -199,7 +199,8 @@ impl Segment {
         (head == expected).then_some(mark)
     }
 
-    /// The tree over the events of all blocks before this segment; none where its head is not whole.
+    /// The tree over the events of all blocks before this segment; none where its head is not
+    /// whole.
     pub(super) fn before(&mut self, genesis_hash: &[u8; 32]) -> Option<&EventHistory> {
         if self.before.is_none() {
             let file = File::open(&self.path).ok()?;

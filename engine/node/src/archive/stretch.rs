@@ -113,8 +113,8 @@ impl Archive {
     }
 }
 
-/// The tree after the blocks behind `before` up to the one before `end`; none when their heights are
-/// not such.
+/// The tree after the blocks behind `before` up to the one before `end`; none when their heights
+/// are not such.
 fn history_behind(
     before: &EventHistory,
     blocks: &[(u64, Arc<Block>)],

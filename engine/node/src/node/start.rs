@@ -29,7 +29,7 @@ use crate::stages::dedicated::{Dedicated, DedicatedParts, Halt};
 use crate::stages::exchange::ExchangeParts;
 use crate::stages::inlet::{Control, Inlet, InletReader};
 use crate::stages::journal::{SyncThread, start_preparer};
-use crate::stages::older::{EventMail, PeerParts};
+use crate::stages::older::PeerParts;
 use crate::stages::scrub::{self, ScrubAsks, ScrubParts, ScrubSender};
 use crate::stages::shadow::{self, Asks, ShadowParts, ShadowSender};
 use crate::stages::shared::{Publisher, SharedLoop, SharedParts};
@@ -289,13 +289,7 @@ pub(super) fn start<S: StateMachine>(
         shadow: shadow_sender.clone(),
         scrub: scrub_sender,
     };
-    let besides = Besides(
-        preparer,
-        shadow,
-        scrub,
-        asker.clone(),
-        shadow_sender.events(),
-    );
+    let besides = Besides(preparer, shadow, scrub, asker.clone());
     Ok(Node {
         own: config.own,
         peer_address,
@@ -405,8 +399,10 @@ fn start_threads<S: StateMachine>(
 ) -> Result<JoinHandle<Result<(), NodeFailure>>, StartError> {
     let builder = std::thread::Builder::new().name("quorate-loop".to_owned());
     let (metrics, told) = (Arc::clone(&parts.metrics), Arc::clone(&parts.metrics));
+    let events = parts.shadow.events();
     if parts.placement.threading == Threading::Dedicated {
         let stages = Dedicated::start(parts)?;
+        events.connect(stages.inputs());
         let beside = Beside::start(besides, metrics, stages.inputs())?;
         return Ok(builder.spawn(move || report(stages.run(), beside, &told))?);
     }
@@ -417,6 +413,7 @@ fn start_threads<S: StateMachine>(
             waker.wake();
         }
     };
+    events.connect(answer.clone());
     let beside = Beside::start(besides, metrics, answer.clone())?;
     let verify = VerifyWorker::start(parts.verify, answer)?;
     let (answer, sync_done) = unbounded();
@@ -500,7 +497,6 @@ struct Besides<S>(
     Option<ShadowPlan<S>>,
     Option<(Scrub, ScrubAsks)>,
     Asker,
-    Arc<EventMail>,
 );
 
 /// What looks at the log, if it is to be looked at, and the way to it.
@@ -523,7 +519,6 @@ struct Beside {
     preparer: JoinHandle<()>,
     shadow: Option<JoinHandle<Option<u64>>>,
     scrub: Option<JoinHandle<()>>,
-    events: Arc<EventMail>,
     halt: Halt,
 }
 
@@ -533,8 +528,7 @@ impl Beside {
         metrics: Arc<Metrics>,
         answer: impl Fn(Vec<Input>) + Clone + Send + 'static,
     ) -> std::io::Result<Self> {
-        let Besides(preparer, shadow, scrub, asker, events) = besides;
-        events.connect(answer.clone());
+        let Besides(preparer, shadow, scrub, asker) = besides;
         let halt = Halt::default();
         let start_scrub = |(scrub, asks)| {
             let parts = ScrubParts {
@@ -585,7 +579,6 @@ impl Beside {
             preparer,
             shadow,
             scrub,
-            events,
             halt,
         })
     }
@@ -593,7 +586,6 @@ impl Beside {
     /// Waits for their end; the height of a snapshot of peers with which to begin anew.
     fn join(self) -> Option<u64> {
         self.halt.set();
-        self.events.disconnect();
         let shadow = self.shadow.map_or(Ok(None), JoinHandle::join);
         let scrub = self.scrub.map_or(Ok(()), JoinHandle::join);
         if self.preparer.join().is_err() || shadow.is_err() || scrub.is_err() {

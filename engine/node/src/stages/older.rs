@@ -69,11 +69,6 @@ impl EventMail {
         *self.say.lock() = Some(Box::new(say));
     }
 
-    /// Nobody is told anything any more.
-    pub(crate) fn disconnect(&self) {
-        *self.say.lock() = None;
-    }
-
     /// Puts in what a peer says of older events; gives back what is about something else.
     pub(crate) fn put(&self, from: ValidatorIndex, part: SnapshotPart) -> Option<SnapshotPart> {
         match part {
@@ -119,6 +114,13 @@ pub(super) struct Peers {
     served: ValidatorIndex,
     serve_ns: u64,
     frame: PublicFrame,
+}
+
+impl Drop for Peers {
+    /// Nobody is told anything any more.
+    fn drop(&mut self) {
+        *self.parts.mail.say.lock() = None;
+    }
 }
 
 impl Peers {
@@ -259,3 +261,7 @@ impl Peers {
         self.is_done = true;
     }
 }
+
+#[cfg(test)]
+#[path = "older_tests.rs"]
+mod tests;

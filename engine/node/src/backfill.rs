@@ -165,7 +165,7 @@ impl Backfill {
     }
 
     /// The next source in turn, if one may be asked.
-    fn choose(&mut self, now_ns: u64) -> Option<ValidatorIndex> {
+    fn choose(&self, now_ns: u64) -> Option<ValidatorIndex> {
         let is_ready = |source: &Source| match *source {
             Source::Ready => true,
             Source::Away { until_ns } => until_ns <= now_ns,

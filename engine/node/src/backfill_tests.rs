@@ -51,10 +51,13 @@ fn answer(source: &mut Archive, asked: &SnapshotPart) -> (u64, Option<EventStret
         return (below, None);
     };
     let first = before.height() + 1;
-    let from = from.map_or(StreamPosition::before(first), |(height, index)| {
-        let height = height.number();
-        StreamPosition { height, index }
-    });
+    let from = from.map_or_else(
+        || StreamPosition::before(first),
+        |(height, index)| {
+            let height = height.number();
+            StreamPosition { height, index }
+        },
+    );
     let to = StreamPosition::before(below);
     let chunk = source.read((from, to), 40_000).unwrap();
     let mut frame = PublicFrame::default();

@@ -196,10 +196,13 @@ impl Peers {
     ) -> Option<Box<EventStretch>> {
         let before = archive.stretch_before(below)?;
         let first = before.height().saturating_add(1);
-        let from = from.map_or(StreamPosition::before(first), |(height, index)| {
-            let height = height.number();
-            StreamPosition { height, index }
-        });
+        let from = from.map_or_else(
+            || StreamPosition::before(first),
+            |(height, index)| {
+                let height = height.number();
+                StreamPosition { height, index }
+            },
+        );
         let to = StreamPosition::before(below);
         if from.height < first || from >= to {
             return None;

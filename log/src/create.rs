@@ -59,8 +59,14 @@ pub(crate) fn create(
     // its name when the genesis in it is durable, so a log has a genesis or does not exist.
     watermark::create(folder).map_err(|error| create_error(WATERMARK_NAME, error))?;
     let name = segment_name(0);
-    create_segment(folder.backend.as_ref(), &name, &head, config.segment_bytes)
-        .map_err(|error| create_error(&name, error))
+    create_segment(
+        folder.backend.as_ref(),
+        &name,
+        &head,
+        config.segment_bytes,
+        None,
+    )
+    .map_err(|error| create_error(&name, error))
 }
 
 /// The error of opening for an error of making a file.

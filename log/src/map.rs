@@ -9,7 +9,8 @@
     reason = "slices into a shared mapping; the invariants stand at each block"
 )]
 
-use std::io;
+use std::fs::File;
+use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -96,23 +97,53 @@ impl Region {
 }
 
 /// The one writer of a region.
+///
+/// What it writes goes to a file by `pwritev`, and is seen in the mapping at once, since both are
+/// the same pages. A store into the mapping would do as well and costs more: a sync makes the pages
+/// that were stored to read-only, together with others that the system keeps in one piece with
+/// them, so that there is a fault for each page written and an interrupt of all processors for
+/// each sync.
 #[derive(Debug)]
 pub(crate) struct RegionWriter {
     region: Arc<Region>,
+    /// None of a simulated file, and of a file system where the mapping does not show what is
+    /// written: then everything is stored into the mapping.
+    file: Option<File>,
+}
+
+/// Parts that one call writes.
+const PARTS_PER_CALL: usize = 8;
+
+/// Writes `parts` to a file, one after the other; false when not all of them were written.
+fn write_file(file: &File, mut offset: usize, parts: &[&[u8]]) -> bool {
+    for parts in parts.chunks(PARTS_PER_CALL) {
+        let mut slices = [IoSlice::new(&[]); PARTS_PER_CALL];
+        let mut bytes_len = 0;
+        for (slice, part) in slices.iter_mut().zip(parts) {
+            *slice = IoSlice::new(part);
+            bytes_len += part.len();
+        }
+        let slices = &slices[..parts.len()];
+        if rustix::io::pwritev(file, slices, offset as u64) != Ok(bytes_len) {
+            return false;
+        }
+        offset += bytes_len;
+    }
+    true
 }
 
 impl RegionWriter {
-    /// A writer over a file mapping. The caller maps each file once a claim.
-    pub(crate) fn mapped(map: MmapRaw, claim: Arc<Claim>) -> Self {
-        Self::over(Memory::Mapped(map), claim)
+    /// A writer over a file and the mapping of it. The caller maps each file once a claim.
+    pub(crate) fn mapped(map: MmapRaw, file: File, claim: Arc<Claim>) -> Self {
+        Self::over(Memory::Mapped(map), Some(file), claim)
     }
 
     /// A writer over a simulated file. The caller maps each file once a claim.
     pub(crate) fn simulated(file: Arc<MemoryFile>, claim: Arc<Claim>) -> Self {
-        Self::over(Memory::Simulated(file), claim)
+        Self::over(Memory::Simulated(file), None, claim)
     }
 
-    fn over(memory: Memory, claim: Arc<Claim>) -> Self {
+    fn over(memory: Memory, file: Option<File>, claim: Arc<Claim>) -> Self {
         let region = Region {
             memory,
             published: Published::default(),
@@ -120,6 +151,7 @@ impl RegionWriter {
         };
         Self {
             region: Arc::new(region),
+            file,
         }
     }
 
@@ -131,23 +163,21 @@ impl RegionWriter {
     /// Every byte of the region, published or not.
     pub(crate) fn bytes(&self) -> &[u8] {
         let len = self.region.bytes_len();
-        // SAFETY: the whole region is initialised memory of this length. Only `write` stores to
-        // it, through `&mut self`, so nothing changes while this borrow of `self` lasts.
+        // SAFETY: the whole region is initialised memory of this length. Only `write` changes it,
+        // in the map or through the file, with `&mut self`, so nothing changes while this borrow of
+        // `self` lasts.
         unsafe { std::slice::from_raw_parts(self.region.first_byte(), len) }
     }
 
-    /// Stores `bytes` at `offset`.
+    /// Writes `parts`, one after the other, from `offset` on.
     ///
     /// # Panics
     /// If the place is published already or does not fit: the caller has computed it from the
     /// same numbers, so this is a bug, and going on would change bytes under a reader.
-    #[expect(
-        clippy::needless_pass_by_ref_mut,
-        reason = "the one writer is what makes it sound"
-    )]
-    pub(crate) fn write(&mut self, offset: usize, bytes: &[u8]) {
+    pub(crate) fn write(&mut self, offset: usize, parts: &[&[u8]]) {
+        let bytes_len: usize = parts.iter().map(|part| part.len()).sum();
         let end = offset
-            .checked_add(bytes.len())
+            .checked_add(bytes_len)
             .expect("an offset inside the region");
         assert!(
             end <= self.region.bytes_len(),
@@ -157,14 +187,44 @@ impl RegionWriter {
             offset >= self.region.published_bytes(),
             "a write over published bytes"
         );
+        if let Some(file) = &self.file {
+            let is_written = write_file(file, offset, parts);
+            // The first bytes of a file tell whether the mapping shows what is written.
+            if is_written && (offset > 0 || self.shows(parts)) {
+                return;
+            }
+            if is_written {
+                tracing::warn!("the mapping of a file does not show what is written to it");
+                self.file = None;
+            }
+            // A refusal says nothing of the disk that its next sync will not say.
+        }
+        let mut offset = offset;
+        for part in parts {
+            self.store(offset, part);
+            offset += part.len();
+        }
+    }
+
+    /// Whether the region begins with `parts`.
+    fn shows(&self, parts: &[&[u8]]) -> bool {
+        let mut bytes = self.bytes();
+        parts
+            .iter()
+            .all(|part| bytes.split_off(..part.len()) == Some(part))
+    }
+
+    /// Stores `bytes` at `offset`, which `write` has checked.
+    fn store(&self, offset: usize, bytes: &[u8]) {
         match &self.region.memory {
             Memory::Mapped(map) => {
-                // SAFETY: `offset` is at most the map's length, checked above.
+                // SAFETY: `offset` is at most the map's length, as `write` has checked.
                 let place = unsafe { map.as_mut_ptr().add(offset) };
-                // SAFETY: the destination lies inside the map (checked above) and above the
-                // published length, where no slice but one borrowed from `self` exists, and
-                // `&mut self` excludes that. `bytes` is a safe slice of other memory for the same
-                // reason: it cannot be borrowed from this region above the published length.
+                // SAFETY: the destination lies inside the map (`write` has checked) and above the
+                // published length, where no slice but one borrowed from `self` exists, and the
+                // `&mut self` of `write` excludes that. `bytes` is a safe slice of other memory for
+                // the same reason: it cannot be borrowed from this region above the published
+                // length.
                 unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), place, bytes.len()) };
             }
             Memory::Simulated(file) => file.write(offset, bytes),
@@ -234,6 +294,8 @@ impl SharedBytes {
 mod tests {
     use super::*;
     use crate::memory::MemoryBackend;
+    use std::os::fd::AsRawFd as _;
+    use std::os::unix::fs::FileExt as _;
     use std::sync::atomic::AtomicBool;
 
     fn writer() -> RegionWriter {
@@ -246,12 +308,66 @@ mod tests {
     fn readers_see_what_was_published_and_no_more() {
         let mut writer = writer();
         let region = Arc::clone(writer.region());
-        writer.write(0, b"abcdefgh");
+        writer.write(0, &[b"abc", b"defgh"]);
         assert!(region.published().is_empty());
         writer.publish(8);
         assert_eq!(region.published(), b"abcdefgh");
-        writer.write(8, b"x");
+        writer.write(8, &[b"x"]);
         assert_eq!(region.published(), b"abcdefgh");
+    }
+
+    fn new_file() -> File {
+        let flags = rustix::fs::MemfdFlags::CLOEXEC;
+        let file = File::from(rustix::fs::memfd_create("region", flags).unwrap());
+        file.set_len(8192).unwrap();
+        file
+    }
+
+    fn mapped(file: &File, handle: File) -> RegionWriter {
+        let map = memmap2::MmapOptions::new().map_raw(file).unwrap();
+        let claim = Claim::take(&Arc::new(AtomicBool::new(false))).unwrap();
+        RegionWriter::mapped(map, handle, claim)
+    }
+
+    /// Many parts, over a page boundary, behind a first write at the start.
+    fn write_and_compare(writer: &mut RegionWriter, file: &File) {
+        let parts: Vec<Vec<u8>> = (1..=20).map(|byte| vec![byte; 211]).collect();
+        let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+        writer.write(0, &[b"head"]);
+        writer.write(300, &parts);
+        writer.publish(300 + 20 * 211);
+        let mut expected = vec![0; 8192];
+        expected[..4].copy_from_slice(b"head");
+        expected[300..300 + 20 * 211].copy_from_slice(&parts.concat());
+        assert_eq!(writer.bytes(), expected);
+        assert_eq!(writer.region().published(), &expected[..300 + 20 * 211]);
+        let mut in_file = vec![1; 8192];
+        file.read_exact_at(&mut in_file, 0).unwrap();
+        assert_eq!(in_file, expected);
+    }
+
+    #[test]
+    fn what_is_written_to_a_file_is_seen_in_its_mapping() {
+        let file = new_file();
+        let mut writer = mapped(&file, file.try_clone().unwrap());
+        write_and_compare(&mut writer, &file);
+        assert!(writer.file.is_some());
+    }
+
+    #[test]
+    fn what_the_system_refuses_to_write_is_stored_in_the_mapping() {
+        let file = new_file();
+        let name = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let mut writer = mapped(&file, File::open(name).unwrap());
+        write_and_compare(&mut writer, &file);
+    }
+
+    #[test]
+    fn where_the_mapping_does_not_show_what_is_written_all_is_stored_there() {
+        let file = new_file();
+        let mut writer = mapped(&file, new_file());
+        write_and_compare(&mut writer, &file);
+        assert!(writer.file.is_none());
     }
 
     #[test]
@@ -259,12 +375,12 @@ mod tests {
     fn published_bytes_cannot_be_written() {
         let mut writer = writer();
         writer.publish(8);
-        writer.write(7, b"x");
+        writer.write(7, &[b"x"]);
     }
 
     #[test]
     #[should_panic(expected = "a write past the end")]
     fn a_write_cannot_leave_the_region() {
-        writer().write(60, b"12345");
+        writer().write(60, &[b"123", b"45"]);
     }
 }

@@ -10,7 +10,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::backend::{Backend, CreateError};
+use crate::backend::{Backend, CreateError, Rest};
 use crate::claim::Claim;
 use crate::map::{RegionWriter, SharedBytes};
 
@@ -342,7 +342,13 @@ impl Backend for MemoryBackend {
         Ok(bytes)
     }
 
-    fn create(&self, name: &str, head: &[u8], bytes_len: usize) -> Result<(), CreateError> {
+    fn create_with(
+        &self,
+        name: &str,
+        head: &[u8],
+        bytes_len: usize,
+        _rest: Option<Rest<'_>>,
+    ) -> Result<(), CreateError> {
         self.power.spend_one().map_err(CreateError::Write)?;
         let mut live = head.to_vec();
         live.resize(bytes_len, 0);

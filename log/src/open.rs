@@ -355,7 +355,7 @@ impl Loading {
             return Ok(());
         }
         tracing::warn!("the first bytes of the log were damaged and are written again");
-        region.write(0, &start);
+        region.write(0, &[&start]);
         let name = segment_name(first);
         region
             .region()
@@ -394,7 +394,7 @@ impl Loading {
         };
         let name = segment_name(number);
         let backend = self.folder.backend.as_ref();
-        create_segment(backend, &name, &header.encode(), config.segment_bytes)
+        create_segment(backend, &name, &header.encode(), config.segment_bytes, None)
             .map_err(|error| create_error(&name, error))?;
         let region = backend
             .map(&name, &self.claim)
@@ -570,7 +570,7 @@ fn zero(region: &mut RegionWriter, from: usize, bytes_len: usize) {
     let mut offset = from;
     while offset < from + bytes_len {
         let piece = (from + bytes_len - offset).min(zeros.len());
-        region.write(offset, &zeros[..piece]);
+        region.write(offset, &[&zeros[..piece]]);
         offset += piece;
     }
 }

@@ -4,10 +4,15 @@
 //! does it ahead of need: a thread in [`Preparer::run`], or whoever calls
 //! [`Preparer::prepare_next`]. A writer that outruns the preparation waits for it, or does it
 //! itself, so no append ever lands in a segment whose blocks the disk has not promised.
+//!
+//! What is made ahead is made with rests: the logs of several validators fill alike, and segments
+//! made in one go take both processors of a small machine, and its disk, from all of them at once.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use crate::backend::{Backend, CreateError, TEMPORARY_SUFFIX};
+use crate::backend::{Backend, CreateError, Rest, TEMPORARY_SUFFIX};
 use crate::error::LogError;
 use crate::handover::Handover;
 use crate::map::RegionWriter;
@@ -18,7 +23,14 @@ use crate::shared::Shared;
 #[derive(Debug)]
 pub(crate) struct PrepareSlot {
     handover: Handover<RegionWriter>,
+    /// The writer waits for what is being made, or is gone: no more rests.
+    is_urgent: AtomicBool,
 }
+
+/// How much longer a rest is than what it follows.
+const REST_TIMES: u32 = 4;
+/// Longest rest: what a writer that has come to need the segment may wait in vain.
+const REST_MAX: Duration = Duration::from_millis(4);
 
 /// What [`Preparer::prepare_next`] found to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,18 +53,35 @@ impl PrepareSlot {
     pub(crate) fn new(number: Option<u32>, ready: Option<RegionWriter>) -> Self {
         Self {
             handover: Handover::new(number, ready),
+            is_urgent: AtomicBool::new(false),
+        }
+    }
+
+    /// Rests after a piece that took so long, unless somebody waits.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "time is what is given to others; nothing is waited for"
+    )]
+    fn rest(&self, took: Duration) {
+        // Only how soon something is done hangs on it; the lock orders the rest.
+        if !self.is_urgent.load(Ordering::Relaxed) {
+            std::thread::sleep(took.saturating_mul(REST_TIMES).min(REST_MAX));
         }
     }
 
     /// Takes the segment with the next number, making it if nobody has.
     pub(crate) fn take(&self, shared: &Shared) -> Result<(u32, RegionWriter), LogError> {
-        self.handover
-            .take(|number| make_segment(shared, number))?
-            .ok_or(LogError::SegmentsExhausted)
+        self.is_urgent.store(true, Ordering::Relaxed);
+        let taken = self
+            .handover
+            .take(|number| make_segment(shared, number, None));
+        self.is_urgent.store(false, Ordering::Relaxed);
+        taken?.ok_or(LogError::SegmentsExhausted)
     }
 
     /// No segment will be needed any more.
     pub(crate) fn close(&self) {
+        self.is_urgent.store(true, Ordering::Relaxed);
         self.handover.close();
     }
 }
@@ -65,9 +94,10 @@ impl Preparer {
     /// writer will try again when it needs it. [`LogError::SyncFailed`] if its sync failed, which
     /// poisons the log; [`LogError::Poisoned`] after that.
     pub fn prepare_next(&mut self) -> Result<Prepared, LogError> {
+        let rest = |took| self.slot.rest(took);
         let made = self.slot.handover.prepare(|number| {
             self.shared.check_not_poisoned()?;
-            make_segment(&self.shared, number)
+            make_segment(&self.shared, number, Some(&rest))
         })?;
         Ok(if made {
             Prepared::Made
@@ -89,13 +119,18 @@ impl Preparer {
     }
 }
 
-fn make_segment(shared: &Shared, number: u32) -> Result<RegionWriter, LogError> {
+fn make_segment(
+    shared: &Shared,
+    number: u32,
+    rest: Option<Rest<'_>>,
+) -> Result<RegionWriter, LogError> {
     let name = segment_name(number);
     let backend = shared.folder.backend.as_ref();
     // Just before pages are wanted for as many bytes: memory that the system has to find, clear or
     // ask a hypervisor for costs several times what a page costs that was just given back.
     shared.release_sealed();
-    create_segment(backend, &name, &[], shared.segment_bytes).map_err(|error| match error {
+    let made = create_segment(backend, &name, &[], shared.segment_bytes, rest);
+    made.map_err(|error| match error {
         CreateError::Write(source) => LogError::NoSegment { source },
         CreateError::Sync(source) => {
             // The same disk as the log's: it has begun to lose what it was given.
@@ -115,9 +150,10 @@ pub(crate) fn create_segment(
     name: &str,
     head: &[u8],
     segment_bytes: u32,
+    rest: Option<Rest<'_>>,
 ) -> Result<(), CreateError> {
     let temporary = format!("{name}{TEMPORARY_SUFFIX}");
-    if let Err(error) = backend.create(&temporary, head, segment_bytes as usize) {
+    if let Err(error) = backend.create_with(&temporary, head, segment_bytes as usize, rest) {
         // Half a segment on a full disk would keep it full, also for the lease. If it cannot be
         // removed now, the next start does it.
         if let Err(source) = backend.remove(&temporary) {

@@ -131,8 +131,9 @@ impl Watermark {
 
     /// Stores that everything up to `end` is synced. Durable at the system's leisure.
     pub(crate) fn store(&mut self, identity: &Identity, end: &LogEnd) {
+        let slot = encode(identity, end);
         self.region
-            .write(self.slot_next * SLOT_STRIDE_BYTES, &encode(identity, end));
+            .write(self.slot_next * SLOT_STRIDE_BYTES, &[&slot]);
         self.slot_next = (self.slot_next + 1) % SLOT_COUNT;
     }
 

@@ -100,21 +100,18 @@ impl Writer {
         };
         let offset = place.offset.bytes() as usize;
         let segment = place.offset.segment();
-        let identity = &self.shared.identity;
-        let header_bytes = encode_header(identity, segment, place.offset.bytes(), header);
-        self.region.write(offset, &header_bytes);
-        let mut part_at = offset + HEADER_BYTES;
-        for part in parts {
-            self.region.write(part_at, part);
-            part_at += part.len();
-        }
+        let header_bytes = {
+            let identity = &self.shared.identity;
+            encode_header(identity, segment, place.offset.bytes(), header)
+        };
+        self.write_body(offset, &header_bytes, parts);
         // The padding is zero already. The hash covers what stands in the map, from the hash of
         // the record before on, so it is right only if all of that is.
         let record_end = header.end_from(offset);
         let hash_at = record_end - HASH_BYTES;
         let covered = &self.region.bytes()[offset - HASH_BYTES..hash_at];
-        let hash = chain_hash(identity, covered);
-        self.region.write(hash_at, &hash);
+        let hash = chain_hash(&self.shared.identity, covered);
+        self.region.write(hash_at, &[&hash]);
         self.region.publish(record_end);
         self.end = LogEnd {
             offset: LogOffset::new(segment, record_end as u32),
@@ -122,6 +119,18 @@ impl Writer {
             hash: ChainHash::from_bytes(hash),
         };
         place
+    }
+
+    /// Writes header and payload; in one call where the payload has as few parts as ours do.
+    fn write_body(&mut self, offset: usize, header: &[u8], parts: &[&[u8]]) {
+        match *parts {
+            [one] => self.region.write(offset, &[header, one]),
+            [one, two] => self.region.write(offset, &[header, one, two]),
+            _ => {
+                self.region.write(offset, &[header]);
+                self.region.write(offset + HEADER_BYTES, parts);
+            }
+        }
     }
 
     fn start_segment(&mut self) -> Result<(), LogError> {
@@ -136,7 +145,7 @@ impl Writer {
             chain_start: self.end.hash,
             gap: None,
         };
-        region.write(0, &header.encode());
+        region.write(0, &[&header.encode()]);
         region.publish(SEGMENT_HEADER_BYTES);
         self.shared.push_segment(Arc::clone(region.region()));
         self.region = region;

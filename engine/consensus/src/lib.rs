@@ -47,6 +47,7 @@ mod recover;
 mod repair;
 pub mod restart;
 pub mod schedule;
+mod settling;
 pub mod signing;
 pub mod thresholds;
 mod timers;

@@ -78,6 +78,11 @@ pub const ATTESTED_SNAPSHOTS_MAX: usize = 4;
 pub const SNAPSHOT_CHUNK_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of a snapshot's manifest.
 pub const SNAPSHOT_MANIFEST_BYTES_MAX: usize = 1024 * 1024 + 8 * 1024;
+/// Bytes of the events in one answer about older ones: a frame of the public stream that is full,
+/// and its last event.
+pub const EVENTS_BYTES_MAX: usize = 1024 * 1024 + 512 * 1024;
+/// Hashes that tell of all events before a height: one a bit that is set in it.
+pub const EVENTS_TOPS_MAX: usize = 64;
 /// How far a header may run ahead of this validator's wall clock before it counts as not arrived.
 pub const TIME_AHEAD_MAX_NS: u64 = 500_000_000;
 
@@ -95,6 +100,8 @@ const _: () = assert!(
 );
 // A manifest fits a frame with its certificate.
 const _: () = assert!(SNAPSHOT_MANIFEST_BYTES_MAX + 64 * 1024 <= FRAME_BYTES_MAX);
+// So does an answer of events with what tells of all before.
+const _: () = assert!(EVENTS_BYTES_MAX + EVENTS_TOPS_MAX * 32 + 1024 <= FRAME_BYTES_MAX);
 // One answer of headers fits a frame.
 const _: () = assert!(HEADERS_PER_ANSWER_MAX * HEADER_BYTES <= FRAME_BYTES_MAX / 4);
 // An idle system has its next finality long before certificates are refused.

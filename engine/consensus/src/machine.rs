@@ -381,7 +381,11 @@ impl Consensus {
         loop {
             let mut changed = self.count_pending(effects);
             self.notice_refused_support(effects);
-            changed |= self.r8_finalize(effects);
+            if self.r8_finalize(effects) {
+                let finalized = self.finalized.height;
+                self.pace.settling.finalized(finalized, now.mono_ns);
+                changed = true;
+            }
             changed |= self.prove(now, effects);
             changed |= self.extend_ready();
             changed |= self.r1_enter(now, effects);

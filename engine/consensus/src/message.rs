@@ -150,7 +150,8 @@ pub struct OwnAnswer {
     pub window: Window,
 }
 
-/// What validators say of snapshots; consensus hands it through unread.
+/// What validators say of snapshots, and of what lies before them; consensus hands it through
+/// unread.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SnapshotPart {
     /// Asks for the newest snapshot that enough validators vouch for.
@@ -180,6 +181,32 @@ pub enum SnapshotPart {
         /// Its bytes; none when the sender has not got it. Bound: `SNAPSHOT_CHUNK_BYTES_MAX`.
         bytes: Arc<[u8]>,
     },
+    /// Asks for public events of blocks before a height.
+    GetEvents {
+        /// They end with the block before this one.
+        below: Height,
+        /// From this block and event on; from where a stretch begins that the answer chooses, when
+        /// absent.
+        from: Option<(Height, u32)>,
+    },
+    /// Answer to it.
+    Events {
+        /// As asked.
+        below: Height,
+        /// The first of them; none when the sender has not got them.
+        stretch: Option<Box<EventStretch>>,
+    },
+}
+
+/// Public events of blocks, and what tells of all before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventStretch {
+    /// Height of the first block of the stretch.
+    pub first: Height,
+    /// The tree over the events of all blocks before that. Bound: `EVENTS_TOPS_MAX`.
+    pub tops: Vec<[u8; 32]>,
+    /// The events, as a frame of the public stream. Bound: `EVENTS_BYTES_MAX`.
+    pub frame: Arc<[u8]>,
 }
 
 /// Everything one validator says to another. Bound: one frame.

@@ -262,12 +262,10 @@ impl Consensus {
     }
 
     /// In this time what is final gets its signatures, and who lacks them has asked for them.
-    pub(crate) const fn proof_patience_ns(&self) -> u64 {
-        let timers = &self.config.timers;
-        timers
-            .sign_ns
+    pub(crate) fn proof_patience_ns(&self) -> u64 {
+        self.sign_ns()
             .saturating_mul(SIGN_PERIODS)
-            .saturating_add(timers.retransmit_ns)
+            .saturating_add(self.retransmit_ns())
     }
 
     /// Places the own block, logs it and first-votes it.

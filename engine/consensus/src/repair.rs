@@ -64,6 +64,8 @@ const RESEND_BYTES_MAX: u64 = 512 * 1024;
 const RESEND_DOUBLINGS_MAX: u32 = 6;
 /// Periods of T_sig without a good signature after which a peer counts only after verification.
 const UNSIGNED_PERIODS: u64 = 10;
+/// Periods of T_hb after the last vote for which a validator counts as busy, and not as idle.
+const BUSY_PERIODS: u64 = 4;
 
 impl Consensus {
     pub(crate) fn handle_peer_up(
@@ -110,6 +112,8 @@ impl Consensus {
 
     fn send_statuses(&mut self, now: Now, effects: &mut Effects) {
         let timers = self.config.timers;
+        let retransmit_ns = self.retransmit_ns();
+        let since_progress_ns = now.mono_ns.saturating_sub(self.pace.progress_ns);
         let unsettled = self.is_unsettled(now);
         self.restart_own_timer(now);
         let mut status = None;
@@ -123,8 +127,10 @@ impl Consensus {
             }
             let message = status.get_or_insert_with(|| self.status()).clone();
             let interval = if unsettled {
-                (timers.retransmit_ns << peer.retransmit_doublings.min(8))
-                    .min(timers.retransmit_max_ns)
+                (retransmit_ns << peer.retransmit_doublings.min(8)).min(timers.retransmit_max_ns)
+            } else if since_progress_ns < timers.heartbeat_ns().saturating_mul(BUSY_PERIODS) {
+                // Votes say that this validator is there, and most of what a Status does.
+                timers.heartbeat_ns().max(retransmit_ns)
             } else {
                 timers.heartbeat_ns()
             };
@@ -148,7 +154,7 @@ impl Consensus {
     /// below T_retx: an answer must not call for the next question.
     fn status_due_ns(&self, index: ValidatorIndex, unsettled: bool) -> u64 {
         let peer = &self.peers[index.place()];
-        let retransmit = self.config.timers.retransmit_ns;
+        let retransmit = self.retransmit_ns();
         let soon = self
             .pace
             .progress_ns
@@ -174,7 +180,7 @@ impl Consensus {
 
     fn is_unsettled(&self, now: Now) -> bool {
         let since = now.mono_ns.saturating_sub(self.pace.progress_ns);
-        since >= self.config.timers.retransmit_ns && self.has_unsettled_state()
+        since >= self.retransmit_ns() && self.has_unsettled_state()
     }
 
     /// An own-voted position is not final yet, a window is closed and not left, or something is
@@ -515,7 +521,7 @@ impl Consensus {
     /// 5.1 e: a peer whose newest records have lacked a good signature for too long counts only
     /// after verification: its votes could convince nobody else.
     fn demote_unsigned(&mut self, now: Now) {
-        let limit = self.config.timers.sign_ns.saturating_mul(UNSIGNED_PERIODS);
+        let limit = self.sign_ns().saturating_mul(UNSIGNED_PERIODS);
         for peer in &mut self.peers {
             let late = peer
                 .unsigned_since_ns

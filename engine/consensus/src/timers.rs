@@ -5,6 +5,7 @@
 
 use crate::effect::{Effect, Effects};
 use crate::machine::{Consensus, Disposition, Ignored};
+use crate::settling::Settling;
 use crate::types::{Height, Index, Now, Stake, ValidatorIndex, Window};
 use crate::window::WindowState;
 use crate::window::rules::StopReason;
@@ -104,6 +105,7 @@ pub(crate) struct Pace {
     pub(crate) tail: Option<(Height, u64)>,
     /// Last change of the own records or of finality.
     pub(crate) progress_ns: u64,
+    pub(crate) settling: Settling,
 }
 
 /// Doublings of T_prog at most.
@@ -124,16 +126,41 @@ impl Pace {
             timers_void: false,
             tail: None,
             progress_ns: now.mono_ns,
+            settling: Settling::new(),
         }
     }
 }
 
 impl Consensus {
+    /// T_sig as it is at present.
+    pub(crate) const fn sign_ns(&self) -> u64 {
+        self.pace.settling.sign_ns(&self.config.timers)
+    }
+
+    /// `final_holdoff` as it is at present.
+    pub(crate) const fn final_holdoff_ns(&self) -> u64 {
+        self.pace.settling.final_holdoff_ns(&self.config.timers)
+    }
+
+    /// T_retx as it is at present. The leader's Status keeps the timers of the others from running
+    /// out, so its interval grows no longer than T_hb.
+    pub(crate) fn retransmit_ns(&self) -> u64 {
+        let timers = &self.config.timers;
+        let stretched = self.pace.settling.retransmit_ns(timers);
+        if self.leader() == self.config.own {
+            stretched.min(timers.heartbeat_ns().max(timers.retransmit_ns))
+        } else {
+            stretched
+        }
+    }
+
     /// T_prog with the present back-off.
     fn progress_timeout_ns(&self) -> u64 {
         let timers = &self.config.timers;
         let doubled = timers.progress_ns << self.pace.backoff.min(BACKOFF_DOUBLINGS_MAX);
-        doubled.min(timers.progress_max_ns.max(timers.progress_ns))
+        let longest = timers.progress_max_ns.max(timers.progress_ns);
+        let least = self.pace.settling.progress_ns(timers);
+        doubled.max(least).min(longest)
     }
 
     /// When the caller must come back with `Settle` at latest, by the monotonic clock. Often
@@ -142,14 +169,15 @@ impl Consensus {
     pub fn next_deadline_ns(&self) -> u64 {
         let settled = self.pace.settled_ns;
         let timers = &self.config.timers;
+        let (sign_ns, holdoff_ns) = (self.sign_ns(), self.final_holdoff_ns());
         let per_window = self.windows.values().flat_map(|state| {
             let unsigned = state.unsigned_since_ns.filter(|_| state.signing.is_none());
             [
                 state.timer_ns,
-                unsigned.map(|since| since.saturating_add(timers.sign_ns)),
+                unsigned.map(|since| since.saturating_add(sign_ns)),
                 state
                     .notarized_since_ns
-                    .map(|since| since.saturating_add(timers.final_holdoff_ns)),
+                    .map(|since| since.saturating_add(holdoff_ns)),
                 state.arrives_ns,
             ]
         });

@@ -162,12 +162,13 @@ impl Consensus {
 
     /// R3 to R7 over every window in which this validator may act. `true` when a record changed.
     pub(crate) fn vote(&mut self, now: Now, effects: &mut Effects) -> bool {
+        let holdoff_ns = self.final_holdoff_ns();
         let dirty: Vec<Window> = self
             .windows
             .iter()
             .filter(|(window, state)| {
                 state.is_dirty
-                    || state.is_due(now, self.config.timers.final_holdoff_ns)
+                    || state.is_due(now, holdoff_ns)
                     || self.must_stop(**window, state, now).is_some()
             })
             .map(|(window, _)| *window)
@@ -193,7 +194,7 @@ impl Consensus {
             .get(&window)
             .and_then(|state| self.must_stop(window, state, now));
         let may_stop = self.entered.is_some_and(|entered| window <= entered);
-        let holdoff = self.config.timers.final_holdoff_ns;
+        let holdoff = self.final_holdoff_ns();
         let speaks = !self.only_stops;
         let finalized = self.finalized;
         let settled = self.settled_in(window);
@@ -339,6 +340,20 @@ impl Consensus {
                 self.accompany_stop(window, effects);
             }
             self.note_own_progress(now);
+            self.follow_vote(now, window);
+        }
+    }
+
+    /// The time until the own vote's block is final is taken.
+    fn follow_vote(&mut self, now: Now, window: Window) {
+        let Some(state) = self.windows.get(&window) else {
+            return;
+        };
+        let tip = state
+            .own_tip
+            .and_then(|tip| state.tally.tree.block(tip).header);
+        if let Some(header) = tip.filter(|header| header.height > self.finalized.height) {
+            self.pace.settling.voted(header.height, now.mono_ns);
         }
     }
 
@@ -370,7 +385,7 @@ impl Consensus {
         if self.is_recovering() {
             return;
         }
-        let sign_ns = self.config.timers.sign_ns;
+        let sign_ns = self.sign_ns();
         let slots = self.config.set.slots();
         for (window, state) in &mut self.windows {
             // A stop or fallback on its way to the log: the signature waits for it.

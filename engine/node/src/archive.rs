@@ -7,16 +7,20 @@
 //! anybody who votes: a thread of its own writes and reads it (`stages::archive`).
 
 mod segment;
+mod stretch;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use quorate_proof::events::EventHistory;
+
 use crate::client_wire::PublicFrame;
 use crate::file_error::FileError;
 use crate::streams::{Block, FRAME_BYTES_FULL, StreamPosition, Unavailable};
 use segment::{Segment, SegmentError};
+pub(crate) use stretch::Prepended;
 
 /// Longest segment unless the budget is small, bytes; its last block may be longer.
 const SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
@@ -28,6 +32,8 @@ pub const ARCHIVE_BYTES_MIN: u64 = 1024 * 1024;
 const BUFFER_BYTES: usize = 256 * 1024;
 /// End of a segment's name; before it stands the height of its first block.
 const SUFFIX: &str = ".events";
+/// End of the name of a segment in the making that goes before all others.
+const PART_SUFFIX: &str = ".part";
 
 /// Where the older blocks of the public stream are kept, and how many of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,6 +86,8 @@ pub(crate) struct Archived {
     pub(crate) synced: AtomicU64,
     /// Bytes of blocks on their way.
     pub(crate) queued_bytes: AtomicU64,
+    /// How often it has begun anew when it was told to.
+    pub(crate) begins: AtomicU64,
 }
 
 impl Archived {
@@ -143,6 +151,10 @@ pub(crate) struct Archive {
     segments: VecDeque<Segment>,
     /// The height that comes next.
     end: u64,
+    /// The tree over the events of all blocks below it.
+    history: EventHistory,
+    /// The oldest have gone beyond the budget: what is older still does not come back.
+    is_full: bool,
     /// Records that are not written yet.
     buffer: Vec<u8>,
     state: Arc<Archived>,
@@ -160,6 +172,8 @@ impl Archive {
             segment_bytes: SEGMENT_BYTES.min(config.bytes_max / BUDGET_SEGMENTS),
             segments: VecDeque::new(),
             end: 0,
+            history: EventHistory::default(),
+            is_full: false,
             buffer: Vec::new(),
             state: Arc::default(),
             config,
@@ -187,6 +201,10 @@ impl Archive {
         let mut firsts = Vec::new();
         for entry in std::fs::read_dir(folder).map_err(at(folder))? {
             let name = entry.map_err(at(folder))?.file_name();
+            if name.to_str().is_some_and(|n| n.ends_with(PART_SUFFIX)) {
+                let path = folder.join(&name);
+                std::fs::remove_file(&path).map_err(at(&path))?;
+            }
             let first = name.to_str().and_then(|name| name.strip_suffix(SUFFIX));
             firsts.extend(first.and_then(|first| first.parse::<u64>().ok()));
         }
@@ -213,14 +231,16 @@ impl Archive {
         self.end
     }
 
-    /// The next block has this height: what is here from it on is forgotten. Where this archive
-    /// does not reach up to it, or begins above it, it begins anew: a stream has no holes.
+    /// The next block comes after those of `before`, which is that of the replicated state: what
+    /// is here from it on is forgotten. Where this archive does not reach up to it, begins above it
+    /// or has other events, it begins anew: a stream has no holes.
     ///
     /// # Errors
     /// The disk refuses.
-    pub(crate) fn go_on_from(&mut self, height: u64) -> Result<(), ArchiveError> {
+    pub(crate) fn go_on_from(&mut self, before: &EventHistory) -> Result<(), ArchiveError> {
+        let height = before.height().saturating_add(1);
         if self.segments.is_empty() || height < self.first() || height > self.end {
-            return self.begin(height);
+            return self.begin(before.clone());
         }
         self.settle()?;
         // Newest first, so that a crash in between leaves no hole.
@@ -231,12 +251,17 @@ impl Archive {
             let whole = last.open(&self.config.genesis_hash);
             if whole.map_err(at(&last.path))? && last.covered() >= height.min(self.end) {
                 last.cut(height).map_err(at(&last.path))?;
-                self.end = height;
-                return Ok(());
+                let history = last.history().map_err(at(&last.path))?;
+                self.history = history.unwrap_or_default();
+                self.history.be_silent_until(before.height());
+                if self.history == *before {
+                    self.end = height;
+                    return Ok(());
+                }
             }
         }
         tracing::error!(height, "the archive of the public stream is damaged");
-        self.begin(height)
+        self.begin(before.clone())
     }
 
     fn remove_newest(&mut self) -> Result<(), ArchiveError> {
@@ -253,11 +278,12 @@ impl Archive {
         }
     }
 
-    /// Forgets everything; the next block has this height.
+    /// Forgets everything; the next block comes after those of `before`.
     ///
     /// # Errors
     /// The disk refuses.
-    pub(crate) fn begin(&mut self, height: u64) -> Result<(), ArchiveError> {
+    pub(crate) fn begin(&mut self, before: EventHistory) -> Result<(), ArchiveError> {
+        let height = before.height().saturating_add(1);
         self.buffer.clear();
         if !self.segments.is_empty() {
             let (first, end) = (self.first(), self.end);
@@ -267,12 +293,13 @@ impl Archive {
             self.remove_oldest()?;
         }
         self.end = height;
+        self.history = before;
         self.push_segment()
     }
 
     fn push_segment(&mut self) -> Result<(), ArchiveError> {
         let path = self.path(self.end);
-        let made = Segment::create(self.end, path.clone(), &self.config.genesis_hash);
+        let made = Segment::create(&self.history, path.clone(), &self.config.genesis_hash);
         self.segments.push_back(made.map_err(at(&path))?);
         Ok(())
     }
@@ -288,8 +315,9 @@ impl Archive {
             return Err(ArchiveError::Height { expected, found });
         }
         self.end = height.saturating_add(1);
+        self.history.push(&block.leaf(height));
         let Some(last) = self.segments.back_mut() else {
-            return self.begin(self.end);
+            return self.begin(self.history.clone());
         };
         // What comes to nothing is told by the next record.
         if block.outputs_len() == 0 {
@@ -297,7 +325,7 @@ impl Archive {
         }
         if !last.encode(height, block, &mut self.buffer) {
             tracing::error!(height, "a block is too long for the archive");
-            return self.begin(self.end);
+            return self.begin(self.history.clone());
         }
         let is_full = last.bytes() >= self.segment_bytes;
         if is_full || self.buffer.len() >= BUFFER_BYTES {
@@ -311,11 +339,16 @@ impl Archive {
         Ok(())
     }
 
+    fn bytes(&self) -> u64 {
+        self.segments.iter().map(Segment::bytes).sum()
+    }
+
     /// Lets the oldest segments go, beyond the budget.
     fn shrink(&mut self) -> Result<(), ArchiveError> {
-        let mut bytes: u64 = self.segments.iter().map(Segment::bytes).sum();
+        let mut bytes = self.bytes();
         while bytes > self.config.bytes_max && self.segments.len() > 1 {
             bytes -= self.segments.front().map_or(0, Segment::bytes);
+            self.is_full = true;
             self.remove_oldest()?;
         }
         Ok(())
@@ -419,14 +452,14 @@ impl Archive {
 
     /// A segment cannot be read: it goes, with those before it.
     fn forget(&mut self, place: usize, error: &SegmentError) {
-        let (first, end) = (self.first(), self.end);
+        let first = self.first();
         tracing::error!(%error, first, "archived events are damaged, and gone with all before");
         let mut forgotten = Ok(());
         for _ in 0..=place {
             forgotten = forgotten.and_then(|()| self.remove_oldest());
         }
         if self.segments.is_empty() {
-            forgotten = forgotten.and_then(|()| self.begin(end));
+            forgotten = forgotten.and_then(|()| self.begin(self.history.clone()));
         }
         if let Err(error) = forgotten {
             tracing::error!(%error, "damaged events cannot be removed");

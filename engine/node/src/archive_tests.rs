@@ -41,6 +41,13 @@ fn append(archive: &mut Archive, heights: std::ops::RangeInclusive<u64>, bytes: 
     }
 }
 
+/// What tells of all events before a block, where each event has so many bytes besides its height.
+fn before(height: u64, bytes: usize) -> EventHistory {
+    let mut history = EventHistory::default();
+    (1..height).for_each(|height| history.push(&block(height, bytes).leaf(height)));
+    history
+}
+
 /// Addresses of the events between two positions, read piece by piece through the frames.
 fn told(
     archive: &mut Archive,
@@ -84,7 +91,7 @@ fn expected(from: StreamPosition, to: StreamPosition) -> Vec<StreamPosition> {
 fn every_position_of_every_segment_is_told_as_it_was_published() {
     let folder = TemporaryFolder::new("archive");
     let mut archive = open(&folder);
-    archive.go_on_from(1).unwrap();
+    archive.go_on_from(&EventHistory::default()).unwrap();
     append(&mut archive, 1..=600, 1000);
     assert!(archive.segments.len() > 3, "{}", archive.segments.len());
     for (from, to) in [
@@ -114,7 +121,7 @@ fn every_position_of_every_segment_is_told_as_it_was_published() {
 fn a_torn_end_is_cut_and_what_is_executed_again_is_written_again() {
     let folder = TemporaryFolder::new("archive-torn");
     let mut archive = open(&folder);
-    archive.go_on_from(1).unwrap();
+    archive.go_on_from(&EventHistory::default()).unwrap();
     append(&mut archive, 1..=50, 100);
     archive.flush().unwrap();
     let path = archive.segments.back().unwrap().path.clone();
@@ -126,7 +133,7 @@ fn a_torn_end_is_cut_and_what_is_executed_again_is_written_again() {
         assert!(archive.end() <= 51);
         // The snapshot is of a block that the archive had durably, or of none.
         let from = if archive.end() > 10 { 10 } else { 1 };
-        archive.go_on_from(from).unwrap();
+        archive.go_on_from(&before(from, 100)).unwrap();
         append(&mut archive, from..=50, 100);
         let to = pos(51, 0);
         assert_eq!(
@@ -147,7 +154,7 @@ fn a_torn_end_is_cut_and_what_is_executed_again_is_written_again() {
 fn a_bit_that_turned_is_never_served() {
     let folder = TemporaryFolder::new("archive-bit");
     let mut archive = open(&folder);
-    archive.go_on_from(1).unwrap();
+    archive.go_on_from(&EventHistory::default()).unwrap();
     append(&mut archive, 1..=600, 1000);
     archive.sync().unwrap();
     let (second, third) = (archive.segments[1].first, archive.segments[2].first);
@@ -171,7 +178,7 @@ fn a_bit_that_turned_is_never_served() {
 fn a_stream_that_does_not_reach_the_start_begins_anew_there() {
     let folder = TemporaryFolder::new("archive-anew");
     let mut archive = open(&folder);
-    archive.go_on_from(1).unwrap();
+    archive.go_on_from(&EventHistory::default()).unwrap();
     append(&mut archive, 1..=20, 10);
     archive.sync().unwrap();
     drop(archive);
@@ -183,11 +190,11 @@ fn a_stream_that_does_not_reach_the_start_begins_anew_there() {
     drop(archive);
     let mut archive = open(&folder);
     assert_eq!(archive.end(), 22, "block 21 tells nothing");
-    archive.go_on_from(22).unwrap();
+    archive.go_on_from(&before(22, 10)).unwrap();
     assert_eq!(archive.first(), 1);
     drop(archive);
     let mut archive = open(&folder);
-    archive.go_on_from(900).unwrap();
+    archive.go_on_from(&before(900, 10)).unwrap();
     assert_eq!((archive.first(), archive.end()), (900, 900));
     assert!(archive.append(902, &block(902, 10)).is_err(), "no hole");
     append(&mut archive, 900..=905, 10);
@@ -208,7 +215,7 @@ fn a_stream_that_does_not_reach_the_start_begins_anew_there() {
 fn the_budget_lets_the_oldest_go_and_a_cut_goes_back_over_segments() {
     let folder = TemporaryFolder::new("archive-budget");
     let mut archive = open(&folder);
-    archive.go_on_from(1).unwrap();
+    archive.go_on_from(&EventHistory::default()).unwrap();
     append(&mut archive, 1..=3_000, 1000);
     let bytes: u64 = archive.segments.iter().map(Segment::bytes).sum();
     assert!(
@@ -225,7 +232,7 @@ fn the_budget_lets_the_oldest_go_and_a_cut_goes_back_over_segments() {
     drop(archive);
     for back in [2_999, 2_600, first] {
         let mut archive = open(&folder);
-        archive.go_on_from(back).unwrap();
+        archive.go_on_from(&before(back, 1000)).unwrap();
         assert_eq!((archive.first(), archive.end()), (first, back));
         append(&mut archive, back..=3_000, 1000);
         let (from, to) = (pos(archive.first(), 0), pos(3_001, 0));

@@ -15,6 +15,8 @@
 //! of outputs: so an output can be proven to anybody (docs/proof-format.md), and a validator that
 //! puts out something else is found by its root though its state be the others'.
 
+mod sections;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -22,21 +24,21 @@ use quorate_consensus::effect::FinalPath;
 use quorate_consensus::header::Header;
 use quorate_consensus::payload::{CommandView, Commands, PayloadError};
 use quorate_consensus::types::BlockId;
-use quorate_proof::outputs::{BlockOutputs, OUTPUTS_PLACE, OutputHistory};
+use quorate_proof::events::{EventHistory, events_leaf};
+use quorate_proof::outputs::{BlockOutputs, OutputHistory};
 
 use crate::archive::{Archive, Archived};
 use crate::auth::{BatchCheck, CommandAuth};
 use crate::lanes::{Admitted, commands_of_block};
 use crate::results::{BlockResults, CommandResult, Correction, Outcome, Place};
-use crate::roots::{OUTPUTS_SECTION, ROOT_HEIGHTS, RootRing, StateRoot};
+use crate::roots::{ROOT_HEIGHTS, RootRing};
 use crate::sessions::{
-    LastResult, SESSIONS_SECTION, Session, SessionCommand, SessionTable, Standing,
-    TIMEOUTS_PER_BLOCK,
+    LastResult, Session, SessionCommand, SessionTable, Standing, TIMEOUTS_PER_BLOCK,
 };
 use crate::state_machine::{
     Audience, Context, Lane, Output, SessionEvent, SessionId, StateMachine,
 };
-use crate::streams::PublicStream;
+use crate::streams::{PublicStream, published};
 
 /// Tells the executor's randomness from that of other checks with the same seed.
 const EXECUTOR_STREAM: u64 = 0;
@@ -82,10 +84,7 @@ pub enum ExecuteError {
     },
 }
 
-/// Sections that the engine itself has, before those of the application.
-const OWN_SECTIONS: [&str; 2] = [SESSIONS_SECTION, OUTPUTS_SECTION];
-
-/// The replicated state: session table, outputs and application.
+/// The replicated state: session table, outputs, public events and application.
 #[derive(Debug)]
 pub struct Executor<S> {
     app: S,
@@ -95,6 +94,8 @@ pub struct Executor<S> {
     block_outputs: BlockOutputs,
     /// What all blocks put out.
     history: OutputHistory,
+    /// What all blocks told everybody.
+    events: EventHistory,
     height: u64,
     time_ns: u64,
     roots: RootRing,
@@ -122,6 +123,7 @@ impl<S: StateMachine> Executor<S> {
             output: Output::new(),
             block_outputs: BlockOutputs::default(),
             history: OutputHistory::default(),
+            events: EventHistory::default(),
             height: 0,
             time_ns: genesis_time_ns,
             roots: RootRing::default(),
@@ -130,10 +132,12 @@ impl<S: StateMachine> Executor<S> {
         }
     }
 
-    /// The same after the blocks of `history`, of which nothing else is known here.
+    /// The same after the blocks of `history`, of which nothing else is known here; they told
+    /// nobody anything in public.
     #[must_use]
     pub fn after(mut self, history: OutputHistory) -> Self {
         self.height = history.height();
+        self.events.be_silent_until(self.height);
         self.history = history;
         self
     }
@@ -166,7 +170,7 @@ impl<S: StateMachine> Executor<S> {
     /// The public stream so far; it is kept here no longer.
     pub(crate) fn take_public(&mut self) -> Option<PublicStream> {
         let mut public = self.public.take()?;
-        public.finish(self.height.saturating_add(1));
+        public.finish(&self.events);
         Some(public)
     }
 
@@ -196,7 +200,7 @@ impl<S: StateMachine> Executor<S> {
     }
 
     /// The same; `watch` sees the state after the time-outs and timers of the block, and after each
-    /// command, whose index it is told. The section of outputs stands still within a block.
+    /// command, whose index it is told. The sections of outputs and events stand still meanwhile.
     ///
     /// # Errors
     /// As [`execute`](Self::execute).
@@ -239,11 +243,7 @@ impl<S: StateMachine> Executor<S> {
         }
         self.tell_corrections(results);
         self.timeout_next_ns = self.sessions.due_next_ns();
-        let outcomes = results.commands.iter();
-        self.block_outputs
-            .close(outcomes.map(|result| result.outcome as u8));
-        let root = self.block_outputs.root();
-        self.history.push(block.id.as_bytes(), &root);
+        self.hash_outputs(&block.id, results);
         for admitted in &block.admitted {
             if let Some(result) = results.commands.get_mut(admitted.index as usize) {
                 // 0 says that another validator accepted the command.
@@ -257,6 +257,20 @@ impl<S: StateMachine> Executor<S> {
             public.push(results);
         }
         Ok(())
+    }
+
+    /// Takes all that the block put out into the sections that tell of it.
+    fn hash_outputs(&mut self, id: &BlockId, results: &mut BlockResults) {
+        let outcomes = results.commands.iter();
+        self.block_outputs
+            .close(outcomes.map(|result| result.outcome as u8));
+        self.history.push(id.as_bytes(), &self.block_outputs.root());
+        if let Some(public) = &mut self.public {
+            public.place(&self.events);
+        }
+        let leaf = events_leaf(self.height, self.time_ns, published(results));
+        self.events.push(&leaf);
+        results.events_leaf = Some(leaf);
     }
 
     /// For each command the key of its session, where one is known before the block is executed,
@@ -523,77 +537,6 @@ impl<S: StateMachine> Executor<S> {
         }
     }
 
-    /// The state root as of the last executed block, taken now and kept.
-    pub fn root(&mut self) -> StateRoot {
-        let names = self.app.sections();
-        let mut sections = Vec::with_capacity(names.len() + OWN_SECTIONS.len());
-        sections.push((SESSIONS_SECTION, self.sessions.root()));
-        sections.push((OUTPUTS_SECTION, self.history.root()));
-        for (number, name) in names.iter().copied().enumerate() {
-            sections.push((name, self.app.section_root(number)));
-        }
-        let root = StateRoot::combine(self.height, sections);
-        self.roots.push(root.clone());
-        root
-    }
-
-    /// Names of all sections in root order, the engine's own first.
-    #[must_use]
-    pub fn section_names(&self) -> Vec<&'static str> {
-        let mut names = OWN_SECTIONS.to_vec();
-        names.extend_from_slice(self.app.sections());
-        names
-    }
-
-    /// Root of one section as it stands; `section` is its place in
-    /// [`section_names`](Self::section_names).
-    pub fn section_root(&mut self, section: usize) -> [u8; 32] {
-        match place_of_section(section) {
-            SectionPlace::Sessions => self.sessions.root(),
-            SectionPlace::Outputs => self.history.root(),
-            SectionPlace::Application(section) => self.app.section_root(section),
-        }
-    }
-
-    /// Appends the canonical bytes of one section.
-    pub(crate) fn save_section(&self, section: usize, bytes: &mut Vec<u8>) {
-        match place_of_section(section) {
-            SectionPlace::Sessions => self.sessions.encode(bytes),
-            SectionPlace::Outputs => self.history.encode(bytes),
-            SectionPlace::Application(section) => self.app.snapshot_section(section, bytes),
-        }
-    }
-
-    /// Replaces one section by saved bytes.
-    pub(crate) fn restore_section(&mut self, section: usize, bytes: &[u8]) -> Result<(), String> {
-        match place_of_section(section) {
-            SectionPlace::Sessions => {
-                let sessions_max = self.sessions.sessions_max();
-                self.sessions =
-                    SessionTable::decode(bytes, sessions_max).map_err(|error| error.to_string())?;
-                self.timeout_next_ns = self.sessions.due_next_ns();
-                self.note_keys();
-                Ok(())
-            }
-            SectionPlace::Outputs => {
-                let history = OutputHistory::decode(bytes);
-                self.history = history.map_err(|error| error.to_string())?;
-                Ok(())
-            }
-            SectionPlace::Application(section) => self.app.restore_section(section, bytes),
-        }
-    }
-
-    /// Says after which block the restored sections stand.
-    pub(crate) fn restore_position(&mut self, height: u64, time_ns: u64) -> Result<(), String> {
-        self.height = height;
-        self.time_ns = time_ns;
-        match self.history.height() {
-            found if found == height => Ok(()),
-            found => Err(format!("it is that after height {found}, not {height}")),
-        }
-    }
-
     /// What the last block put out, hash by hash.
     #[must_use]
     pub const fn block_outputs(&self) -> &BlockOutputs {
@@ -604,6 +547,12 @@ impl<S: StateMachine> Executor<S> {
     #[must_use]
     pub const fn output_history(&self) -> &OutputHistory {
         &self.history
+    }
+
+    /// What all blocks told everybody, as the section of public events has it.
+    #[must_use]
+    pub const fn event_history(&self) -> &EventHistory {
+        &self.events
     }
 
     /// The roots taken so far, the newest of them.
@@ -665,22 +614,6 @@ fn hash_of_outputs(hashes: &[u8]) -> [u8; 32] {
     match hashes.is_empty() {
         true => [0; 32],
         false => *blake3::hash(hashes).as_bytes(),
-    }
-}
-
-/// Whose section one is.
-enum SectionPlace {
-    Sessions,
-    Outputs,
-    /// By its number there.
-    Application(usize),
-}
-
-const fn place_of_section(section: usize) -> SectionPlace {
-    match section {
-        0 => SectionPlace::Sessions,
-        OUTPUTS_PLACE => SectionPlace::Outputs,
-        other => SectionPlace::Application(other - OWN_SECTIONS.len()),
     }
 }
 

@@ -247,7 +247,10 @@ impl Joiner {
             SnapshotPart::Chunk { root, chunk, bytes } => {
                 self.take_chunk(now_ns, from, &root, chunk, &bytes)?
             }
-            SnapshotPart::Ask | SnapshotPart::Get { .. } => Judged::Idle,
+            SnapshotPart::Ask
+            | SnapshotPart::Get { .. }
+            | SnapshotPart::GetEvents { .. }
+            | SnapshotPart::Events { .. } => Judged::Idle,
         };
         if let Judged::Lie(_) = judged {
             self.sources.insert(from, Source::Liar);

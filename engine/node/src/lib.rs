@@ -18,6 +18,7 @@ pub mod topology;
 
 // The application and what it sees.
 pub mod archive;
+pub(crate) mod backfill;
 pub mod executor;
 pub mod results;
 pub mod roots;

@@ -299,6 +299,10 @@ numbers! {
     Gauge joining_sources;
     /// Parts of snapshots from peers that were not what they were said to be.
     Counter joining_lies;
+    /// Height of the oldest block whose public events are archived here; 0 while nobody knows.
+    Gauge events_first;
+    /// Stretches of older public events from peers that were not those of the chain.
+    Counter events_lies;
     /// Chunks of snapshots sent to peers that join.
     Counter snapshot_chunks_served;
     /// Bytes of the log's segments.
@@ -504,6 +508,7 @@ impl Metrics {
             ("claims_refused", &self.claims_refused),
             ("alarms", &self.alarms),
             ("joining_lies", &self.joining_lies),
+            ("events_lies", &self.events_lies),
             ("scrub_faulty", &self.scrub_faulty),
             ("frames_dropped", &self.frames_dropped),
             ("finalized_lagged", &self.finalized_lagged),

@@ -120,6 +120,8 @@ pub struct BlockResults {
     pub commands: Vec<CommandResult>,
     /// The state root after the block, where one was due.
     pub root: Option<StateRoot>,
+    /// The block's leaf in the tree over public events; none while nobody has hashed them.
+    pub events_leaf: Option<[u8; 32]>,
     /// Where the sessions stand that are not where their commands alone would have them: what a
     /// pool cannot know from the blocks.
     pub corrections: Vec<Correction>,
@@ -145,6 +147,7 @@ impl BlockResults {
         self.final_ns = 0;
         self.lanes = [0; Lane::COUNT];
         self.root = None;
+        self.events_leaf = None;
         self.corrections.clear();
         self.commands.clear();
         self.outputs.clear();

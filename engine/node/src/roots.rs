@@ -14,6 +14,8 @@ pub const ROOT_HEIGHTS: u64 = STATE_HEIGHTS;
 
 /// Name of the section of outputs (docs/proof-format.md), the second in root order.
 pub const OUTPUTS_SECTION: &str = "outputs";
+/// Name of the section of public events (docs/proof-format.md), the third in root order.
+pub const EVENTS_SECTION: &str = "events";
 
 /// Roots kept: the last 65,536 heights.
 pub const ROOTS_KEPT: usize = 1024;

@@ -96,7 +96,10 @@ impl Serving {
                     bytes: bytes.unwrap_or_default().into(),
                 })
             }
-            SnapshotPart::Offer { .. } | SnapshotPart::Chunk { .. } => None,
+            SnapshotPart::Offer { .. }
+            | SnapshotPart::Chunk { .. }
+            | SnapshotPart::GetEvents { .. }
+            | SnapshotPart::Events { .. } => None,
         }
     }
 

@@ -8,15 +8,17 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use quorate_proof::events::{EventHistory, events_leaf};
+
 use crate::archive::{Archive, ArchiveError};
 use crate::client_wire::PublicFrame;
-use crate::results::BlockResults;
+use crate::results::{BlockResults, OutputItem};
 use crate::state_machine::Audience;
 
 /// Longest output of the public stream, bytes. A longer one is not published, by no validator.
 pub const PUBLIC_OUTPUT_BYTES_MAX: usize = 1024 * 1024;
 /// What a block without outputs takes in memory, and any other one besides its outputs, bytes.
-const BLOCK_BYTES: usize = 96;
+const BLOCK_BYTES: usize = 128;
 /// A frame that has reached this length takes no further output, bytes.
 pub(crate) const FRAME_BYTES_FULL: usize = 256 * 1024;
 /// Blocks that one frame walks over at most: empty ones add nothing to its length.
@@ -64,6 +66,16 @@ pub(crate) enum Unavailable {
     Ahead,
 }
 
+/// The outputs of a block that are published, in their order.
+pub(crate) fn published(results: &BlockResults) -> impl Iterator<Item = &[u8]> {
+    let is_public = |audience| audience == Audience::Public;
+    results
+        .outputs()
+        .filter(move |output| is_public(output.audience))
+        .map(|output| output.bytes)
+        .filter(|bytes| bytes.len() <= PUBLIC_OUTPUT_BYTES_MAX)
+}
+
 /// The events of one block.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Block {
@@ -78,17 +90,19 @@ impl Block {
             time_ns: results.time_ns,
             ..Self::default()
         };
-        for output in results.outputs() {
-            if output.audience != Audience::Public {
-                continue;
-            }
-            if output.bytes.len() > PUBLIC_OUTPUT_BYTES_MAX {
-                let (height, bytes) = (results.height, output.bytes.len());
-                tracing::error!(height, bytes, "a public output is too long to be published");
-                continue;
-            }
-            block.bytes.extend_from_slice(output.bytes);
+        for bytes in published(results) {
+            block.bytes.extend_from_slice(bytes);
             block.ends.push(block.bytes.len());
+        }
+        let public = |output: &OutputItem<'_>| output.audience == Audience::Public;
+        let left_out = results.outputs().filter(public).count() - block.ends.len();
+        if left_out > 0 {
+            let height = results.height;
+            tracing::error!(
+                height,
+                left_out,
+                "public outputs are too long to be published"
+            );
         }
         block
     }
@@ -130,6 +144,12 @@ impl Block {
         self.bytes.get(start..*self.ends.get(index)?)
     }
 
+    /// Its place in the tree over public events, if it is the block of this height.
+    pub(crate) fn leaf(&self, height: u64) -> [u8; 32] {
+        let events = (0..self.outputs_len()).filter_map(|index| self.output(index));
+        events_leaf(height, self.time_ns, events)
+    }
+
     pub(crate) fn bytes_len(&self) -> usize {
         BLOCK_BYTES + self.bytes.len() + self.ends.len() * size_of::<usize>()
     }
@@ -138,9 +158,12 @@ impl Block {
 /// The newest blocks of the public stream.
 #[derive(Debug)]
 pub struct PublicRing {
-    blocks: VecDeque<Arc<Block>>,
+    /// Each with its leaf in the tree over public events.
+    blocks: VecDeque<(Arc<Block>, [u8; 32])>,
     /// Height of the first one kept.
     first: u64,
+    /// The tree over the events of all blocks before that; none where it was not told.
+    before: Option<EventHistory>,
     bytes: usize,
     bytes_max: usize,
 }
@@ -148,10 +171,11 @@ pub struct PublicRing {
 impl PublicRing {
     /// Nothing yet; keeps blocks of `bytes_max` together, and the newest one in any case.
     #[must_use]
-    pub const fn new(bytes_max: usize) -> Self {
+    pub fn new(bytes_max: usize) -> Self {
         Self {
             blocks: VecDeque::new(),
             first: 1,
+            before: Some(EventHistory::default()),
             bytes: 0,
             bytes_max,
         }
@@ -161,23 +185,41 @@ impl PublicRing {
     /// start from a snapshot, lets the stream begin there: it has no holes.
     pub fn push(&mut self, results: &BlockResults) {
         if results.height != self.tip().height {
-            self.begin(results.height);
+            self.forget(results.height);
         }
         let block = Block::of(results);
+        let leaf = results.events_leaf;
+        let leaf = leaf.unwrap_or_else(|| block.leaf(results.height));
         self.bytes += block.bytes_len();
-        self.blocks.push_back(Arc::new(block));
-        while self.bytes > self.bytes_max && self.blocks.len() > 1 {
-            let oldest = self.blocks.pop_front();
-            self.bytes -= oldest.map_or(0, |block| block.bytes_len());
+        self.blocks.push_back((Arc::new(block), leaf));
+        while self.bytes > self.bytes_max
+            && self.blocks.len() > 1
+            && let Some((oldest, leaf)) = self.blocks.pop_front()
+        {
+            self.bytes -= oldest.bytes_len();
             self.first += 1;
+            if let Some(before) = &mut self.before {
+                before.push(&leaf);
+            }
         }
     }
 
-    /// Forgets everything: the next block has this height.
-    pub(crate) fn begin(&mut self, height: u64) {
+    fn forget(&mut self, next: u64) {
         self.blocks.clear();
         self.bytes = 0;
-        self.first = height;
+        self.first = next;
+        self.before = None;
+    }
+
+    /// Forgets everything: the next block comes after those of `before`.
+    pub(crate) fn begin(&mut self, before: &EventHistory) {
+        self.forget(before.height().saturating_add(1));
+        self.before = Some(before.clone());
+    }
+
+    /// The tree over the events of all blocks that are not here any more, if it is known.
+    pub(crate) const fn before(&self) -> Option<&EventHistory> {
+        self.before.as_ref()
     }
 
     /// The oldest position from which there are no holes.
@@ -194,7 +236,8 @@ impl PublicRing {
 
     pub(crate) fn block(&self, height: u64) -> Option<&Arc<Block>> {
         let place = height.checked_sub(self.first)?;
-        self.blocks.get(usize::try_from(place).ok()?)
+        let (block, _) = self.blocks.get(usize::try_from(place).ok()?)?;
+        Some(block)
     }
 
     /// Whether there is something to be had from `from` on, be it nothing yet.
@@ -250,7 +293,7 @@ pub(crate) struct PublicStream {
 }
 
 impl PublicStream {
-    pub(crate) const fn new(bytes_max: usize, archive: Option<Archive>) -> Self {
+    pub(crate) fn new(bytes_max: usize, archive: Option<Archive>) -> Self {
         Self {
             ring: PublicRing::new(bytes_max),
             archive,
@@ -258,10 +301,9 @@ impl PublicStream {
         }
     }
 
-    /// Takes the public outputs of an executed block.
+    /// Takes the public outputs of an executed block, which was [placed](Self::place).
     pub(crate) fn push(&mut self, results: &BlockResults) {
         self.ring.push(results);
-        self.place(results.height);
         let (archive, block) = (&mut self.archive, self.ring.block(results.height));
         if let (Some(archive), Some(block)) = (archive, block) {
             let appended = archive.append(results.height, block);
@@ -269,22 +311,22 @@ impl PublicStream {
         }
     }
 
-    /// Nothing more is executed; the next block has this height.
-    pub(crate) fn finish(&mut self, next: u64) {
+    /// Nothing more is executed; the next block comes after those of `before`.
+    pub(crate) fn finish(&mut self, before: &EventHistory) {
         // Nothing may have been executed on a snapshot, and then nothing of it was taken in.
-        if self.ring.tip().height != next {
-            self.ring.begin(next);
-        }
-        self.place(next);
+        self.place(before);
         let flushed = self.archive.as_mut().map_or(Ok(()), Archive::flush);
         self.settle(flushed);
     }
 
-    fn place(&mut self, height: u64) {
-        if !std::mem::replace(&mut self.is_placed, true)
-            && let Some(archive) = &mut self.archive
-        {
-            let placed = archive.go_on_from(height);
+    /// The next block comes after those of `before`, which is known from the state.
+    pub(crate) fn place(&mut self, before: &EventHistory) {
+        if std::mem::replace(&mut self.is_placed, true) {
+            return;
+        }
+        self.ring.begin(before);
+        if let Some(archive) = &mut self.archive {
+            let placed = archive.go_on_from(before);
             self.settle(placed);
         }
     }

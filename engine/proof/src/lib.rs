@@ -11,6 +11,7 @@
 
 mod bytes;
 mod check;
+pub mod events;
 pub mod outputs;
 mod tree;
 

@@ -25,7 +25,7 @@ pub(crate) const HASHES_PER_CHUNK: usize = blake3::CHUNK_LEN / HASH_BYTES;
 /// Stands for the command of an output that a timer or a time-out made.
 pub(crate) const NO_COMMAND: u32 = u32::MAX;
 
-fn keyed(key: &Hash, bytes: &[u8]) -> Hash {
+pub(crate) fn keyed(key: &Hash, bytes: &[u8]) -> Hash {
     *blake3::keyed_hash(key, bytes).as_bytes()
 }
 
@@ -219,7 +219,7 @@ fn block_hash(height: u64, id: &Hash, list: &ListRoot) -> Hash {
     keyed(BLOCK_KEY, &bytes)
 }
 
-fn node_hash(left: &Hash, right: &Hash) -> Hash {
+pub(crate) fn node_hash(left: &Hash, right: &Hash) -> Hash {
     let mut bytes = [0; 64];
     bytes[..32].copy_from_slice(left);
     bytes[32..].copy_from_slice(right);
@@ -262,11 +262,12 @@ impl OutputHistory {
 
     /// Adds the next block, by its name and its list.
     pub fn push(&mut self, id: &[u8; 32], list: &ListRoot) {
-        self.push_leaf(block_hash(self.count.saturating_add(1), id, list));
+        self.push_tree(0, block_hash(self.count.saturating_add(1), id, list));
     }
 
-    fn push_leaf(&mut self, leaf: Hash) {
-        let (mut node, mut count) = (leaf, self.count);
+    /// Adds a complete subtree over `2^level` leaves; so many divide the height.
+    pub(crate) fn push_tree(&mut self, level: u32, top: Hash) {
+        let (mut node, mut count) = (top, self.count >> level);
         while count % 2 == 1
             && let Some(left) = self.peaks.pop()
         {
@@ -274,11 +275,22 @@ impl OutputHistory {
             count /= 2;
         }
         self.peaks.push(node);
-        self.count = self.count.saturating_add(1);
+        self.count = self.count.saturating_add(1 << level);
+    }
+
+    /// Tops of the complete subtrees, the greatest first.
+    pub(crate) fn tops(&self) -> &[Hash] {
+        &self.peaks
+    }
+
+    /// None when a tree of so many leaves has another number of tops.
+    pub(crate) fn from_tops(count: u64, tops: &[Hash]) -> Option<Self> {
+        let peaks = tops.to_vec();
+        (peaks.len() == count.count_ones() as usize).then_some(Self { count, peaks })
     }
 
     /// The top of the whole tree; zero when it is empty.
-    fn top(&self) -> Hash {
+    pub(crate) fn top(&self) -> Hash {
         let mut peaks = self.peaks.iter().rev();
         let last = peaks.next().copied().unwrap_or_default();
         peaks.fold(last, |right, left| node_hash(left, &right))
@@ -360,7 +372,7 @@ impl HistoryPath {
         let Some(&(place, end)) = self.missing.last() else {
             return;
         };
-        self.part.push_leaf(leaf);
+        self.part.push_tree(0, leaf);
         if self.blocks == end {
             let part = std::mem::take(&mut self.part);
             if let Some(sibling) = self.path.get_mut(place) {

@@ -32,3 +32,4 @@ mod seen;
 mod steady;
 mod support;
 mod time_and_stops;
+mod under_load;

@@ -109,7 +109,7 @@ fn unknown_tags_are_refused_by_name() {
         tag: 0,
     };
     assert_eq!(decode(&[10, 0]), Err(evidence));
-    for tag in [0, 5] {
+    for tag in [0, 7] {
         let what = "snapshot";
         let unknown = DecodeError::UnknownTag { what, tag };
         assert_eq!(decode(&[17, tag]), Err(unknown));

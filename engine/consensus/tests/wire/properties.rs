@@ -8,7 +8,8 @@ use quorate_consensus::certificate::{Certificate, SignedRecord, Target};
 use quorate_consensus::evidence::{Evidence, SignedHeader};
 use quorate_consensus::header::Header;
 use quorate_consensus::message::{
-    BlockRef, Get, HeldRecord, Message, Propose, RecoverAnswer, SnapshotPart, Status, Vote,
+    BlockRef, EventStretch, Get, HeldRecord, Message, Propose, RecoverAnswer, SnapshotPart, Status,
+    Vote,
 };
 use quorate_consensus::record::Record;
 use quorate_consensus::types::{BlockId, Epoch, Height, Index, Point, ValidatorIndex, Window};
@@ -300,7 +301,17 @@ fn snapshot_part() -> impl Strategy<Value = SnapshotPart> {
             chunk,
             bytes,
         }),
+        (height(), option::of((height(), any::<u32>())))
+            .prop_map(|(below, from)| SnapshotPart::GetEvents { below, from }),
+        (height(), option::of(event_stretch()))
+            .prop_map(|(below, stretch)| SnapshotPart::Events { below, stretch }),
     ]
+}
+
+fn event_stretch() -> impl Strategy<Value = Box<EventStretch>> {
+    let tops = vec(any::<[u8; 32]>(), 0..5);
+    (height(), tops, payload())
+        .prop_map(|(first, tops, frame)| Box::new(EventStretch { first, tops, frame }))
 }
 
 fn message() -> impl Strategy<Value = Message> {

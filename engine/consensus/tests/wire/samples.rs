@@ -5,7 +5,8 @@ use quorate_consensus::certificate::{Certificate, SignedRecord, Target};
 use quorate_consensus::evidence::{Evidence, SignedHeader};
 use quorate_consensus::header::Header;
 use quorate_consensus::message::{
-    BlockRef, Get, HeldRecord, Message, Propose, RecoverAnswer, SnapshotPart, Status, Vote,
+    BlockRef, EventStretch, Get, HeldRecord, Message, Propose, RecoverAnswer, SnapshotPart, Status,
+    Vote,
 };
 use quorate_consensus::record::Record;
 use quorate_consensus::types::{BlockId, Epoch, Height, Index, Point, ValidatorIndex, Window};
@@ -325,7 +326,7 @@ fn recover_answer(mut certificates: Vec<Certificate>) -> Message {
 }
 
 /// Everything said of snapshots.
-fn snapshot_parts() -> [(&'static str, Message); 4] {
+fn snapshot_parts() -> [(&'static str, Message); 8] {
     let certificate = Box::new(state_certificate());
     let (root, chunk) = ([42; 32], 0x4344_4546);
     let parts = [
@@ -351,6 +352,38 @@ fn snapshot_parts() -> [(&'static str, Message); 4] {
                 root,
                 chunk,
                 bytes: payload(),
+            },
+        ),
+        (
+            "snapshot_get_events",
+            SnapshotPart::GetEvents {
+                below: Height::new(49),
+                from: Some((Height::new(50), 51)),
+            },
+        ),
+        (
+            "snapshot_get_events_newest",
+            SnapshotPart::GetEvents {
+                below: Height::new(49),
+                from: None,
+            },
+        ),
+        (
+            "snapshot_events",
+            SnapshotPart::Events {
+                below: Height::new(49),
+                stretch: Some(Box::new(EventStretch {
+                    first: Height::new(52),
+                    tops: vec![[53; 32], [54; 32]],
+                    frame: payload(),
+                })),
+            },
+        ),
+        (
+            "snapshot_events_none",
+            SnapshotPart::Events {
+                below: Height::new(49),
+                stretch: None,
             },
         ),
     ];

@@ -9,12 +9,16 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use quorate_proof::events::EventHistory;
+
 use crate::streams::{Block, StreamPosition};
 
 /// Begins every segment; the last byte is the version.
 const MAGIC: &[u8; 8] = b"QRTPUBL\x01";
-/// Magic, genesis hash, first height.
+/// Magic, genesis hash, first height. Behind them stand the tops of the tree over the events of all
+/// blocks before, and the first check.
 const HEAD_BYTES: usize = 48;
+const CHECK_BYTES: usize = 16;
 /// Height, time, number of events, bytes of the body, check.
 const RECORD_BYTES: usize = 40;
 /// Where the check stands in it.
@@ -24,7 +28,7 @@ const BODY_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// One way-mark for so many bytes, about.
 const MARK_BYTES: u64 = 64 * 1024;
 
-type Check = [u8; 16];
+type Check = [u8; CHECK_BYTES];
 /// Blocks with events, and up to where they are all.
 pub(super) type Blocks = (Vec<(u64, Arc<Block>)>, StreamPosition);
 
@@ -65,21 +69,32 @@ pub(super) struct Segment {
     /// Open while it is the last one.
     file: Option<File>,
     bytes: u64,
+    /// The tree over the events of all blocks before; none while its head has not been read.
+    before: Option<EventHistory>,
     /// Ascending, from the first record on; none while it has not been read.
     marks: Option<Vec<Mark>>,
     /// Behind its last record; only while it is the last one.
     tail: Mark,
 }
 
-fn first_mark(genesis_hash: &[u8; 32], first: u64) -> Mark {
+/// The bytes of a head, and the place behind them.
+fn head_of(genesis_hash: &[u8; 32], before: &EventHistory) -> (Vec<u8>, Mark) {
+    let height = before.height().saturating_add(1);
+    let mut head = MAGIC.to_vec();
+    head.extend_from_slice(genesis_hash);
+    head.extend_from_slice(&height.to_le_bytes());
+    head.extend_from_slice(before.tops().as_flattened());
     let mut hasher = blake3::Hasher::new();
-    hasher.update(MAGIC).update(genesis_hash);
-    hasher.update(&first.to_le_bytes());
-    Mark {
-        height: first,
-        offset: HEAD_BYTES as u64,
-        check: short(&hasher),
-    }
+    hasher.update(&head);
+    let check = short(&hasher);
+    head.extend_from_slice(&check);
+    let offset = head.len() as u64;
+    let mark = Mark {
+        height,
+        offset,
+        check,
+    };
+    (head, mark)
 }
 
 fn short(hasher: &blake3::Hasher) -> Check {
@@ -99,7 +114,12 @@ impl Segment {
     pub(super) fn sealed(first: u64, path: PathBuf) -> Self {
         let bytes = std::fs::metadata(&path).map_or(0, |found| found.len());
         Self {
-            tail: first_mark(&[0; 32], first),
+            tail: Mark {
+                height: first,
+                offset: 0,
+                check: Check::default(),
+            },
+            before: None,
             first,
             path,
             file: None,
@@ -110,26 +130,24 @@ impl Segment {
 
     /// A new one.
     pub(super) fn create(
-        first: u64,
+        before: &EventHistory,
         path: PathBuf,
         genesis_hash: &[u8; 32],
     ) -> std::io::Result<Self> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(true);
         let file = options.open(&path)?;
-        let mut head = MAGIC.to_vec();
-        head.extend_from_slice(genesis_hash);
-        head.extend_from_slice(&first.to_le_bytes());
+        let (head, tail) = head_of(genesis_hash, before);
         file.write_all_at(&head, 0)?;
         if let Some(folder) = path.parent() {
             File::open(folder)?.sync_all()?;
         }
-        let tail = first_mark(genesis_hash, first);
         Ok(Self {
-            first,
+            first: tail.height,
             path,
             file: Some(file),
-            bytes: HEAD_BYTES as u64,
+            bytes: tail.offset,
+            before: Some(before.clone()),
             marks: Some(vec![tail]),
             tail,
         })
@@ -151,10 +169,9 @@ impl Segment {
             return Ok(true);
         }
         let file = OpenOptions::new().read(true).write(true).open(&self.path)?;
-        if !self.has_head(&file, genesis_hash) {
+        let Some(first) = self.read_head(&file, genesis_hash) else {
             return Ok(false);
-        }
-        let first = first_mark(genesis_hash, self.first);
+        };
         let (mut marks, mut tail) = (vec![first], first);
         let mut records = Records::new(&file, first, file.metadata()?.len())?;
         // A record that is not whole ends the segment: what was torn is executed again.
@@ -169,12 +186,57 @@ impl Segment {
         Ok(true)
     }
 
-    fn has_head(&self, file: &File, genesis_hash: &[u8; 32]) -> bool {
-        let mut head = [0; HEAD_BYTES];
-        file.read_exact_at(&mut head, 0).is_ok()
-            && head.starts_with(MAGIC)
-            && head[8..40] == *genesis_hash
-            && head[40..] == self.first.to_le_bytes()
+    /// The place behind the head; none where it is torn, or of another chain.
+    fn read_head(&mut self, file: &File, genesis_hash: &[u8; 32]) -> Option<Mark> {
+        let height = self.first.checked_sub(1)?;
+        let mut head = vec![0; HEAD_BYTES + 32 * height.count_ones() as usize + CHECK_BYTES];
+        file.read_exact_at(&mut head, 0).ok()?;
+        let tops = head.get(HEAD_BYTES..head.len() - CHECK_BYTES)?;
+        let (tops, _) = tops.as_chunks::<32>();
+        let before = EventHistory::from_tops(height, tops)?;
+        let (expected, mark) = head_of(genesis_hash, &before);
+        self.before = Some(before);
+        (head == expected).then_some(mark)
+    }
+
+    /// The tree over the events of all blocks before this segment; none where its head is not
+    /// whole.
+    pub(super) fn before(&mut self, genesis_hash: &[u8; 32]) -> Option<&EventHistory> {
+        if self.before.is_none() {
+            let file = File::open(&self.path).ok()?;
+            self.read_head(&file, genesis_hash)?;
+        }
+        self.before.as_ref()
+    }
+
+    /// The tree over the events of all blocks up to the last record; only of the last segment.
+    pub(super) fn history(&self) -> std::io::Result<Option<EventHistory>> {
+        let parts = (&self.file, &self.before, &self.marks);
+        let (Some(file), Some(before), Some(marks)) = parts else {
+            return Ok(None);
+        };
+        let Some(&first) = marks.first() else {
+            return Ok(None);
+        };
+        let mut history = before.clone();
+        let mut records = Records::new(file, first, self.bytes)?;
+        while let Some(record) = records.next()? {
+            history.be_silent_until(record.height.saturating_sub(1));
+            history.push(&record.block.leaf(record.height));
+        }
+        Ok(Some(history))
+    }
+
+    /// Makes a segment that was written beside the others, and synced, one of them: all that it
+    /// has is told.
+    pub(super) fn seal(mut self, path: PathBuf) -> std::io::Result<Self> {
+        self.sync()?;
+        std::fs::rename(&self.path, &path)?;
+        if let Some(folder) = path.parent() {
+            File::open(folder)?.sync_all()?;
+        }
+        (self.path, self.file) = (path, None);
+        Ok(self)
     }
 
     /// Forgets everything of blocks from `height` on; only of the last one.
@@ -271,11 +333,9 @@ impl Segment {
         }
         let marks = self.marks.as_deref().unwrap_or_default();
         let place = marks.partition_point(|mark| mark.height <= from.height);
-        let fallback = first_mark(genesis_hash, self.first);
-        let start = marks
-            .get(place.saturating_sub(1))
-            .copied()
-            .unwrap_or(fallback);
+        let Some(&start) = marks.get(place.saturating_sub(1)) else {
+            return Ok((Vec::new(), from));
+        };
         let mut blocks = Vec::new();
         let mut records =
             Records::new(&file, start, self.bytes).map_err(|source| self.failed(source))?;
@@ -308,19 +368,19 @@ impl Segment {
 
     /// The way-marks of a complete segment, all of which is whole.
     fn find_marks(
-        &self,
+        &mut self,
         file: &File,
         genesis_hash: &[u8; 32],
         end: u64,
     ) -> Result<Vec<Mark>, SegmentError> {
+        let path = self.path.clone();
         let damaged = |offset| SegmentError::Damaged {
-            path: self.path.clone(),
+            path: path.clone(),
             offset,
         };
-        if !self.has_head(file, genesis_hash) {
+        let Some(first) = self.read_head(file, genesis_hash) else {
             return Err(damaged(0));
-        }
-        let first = first_mark(genesis_hash, self.first);
+        };
         let mut marks = vec![first];
         let mut records =
             Records::new(file, first, self.bytes).map_err(|source| self.failed(source))?;

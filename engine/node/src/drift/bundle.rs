@@ -17,7 +17,7 @@ use super::trace::{Trace, TraceError};
 use crate::file_error::{FileError, read_bounded};
 use crate::genesis::{Genesis, Hex32};
 use crate::hex;
-use crate::roots::{OUTPUTS_SECTION, RootRing};
+use crate::roots::{EVENTS_SECTION, OUTPUTS_SECTION, RootRing};
 use crate::sessions::SESSIONS_SECTION;
 use crate::snapshot::{SnapshotError, SnapshotFolder};
 
@@ -260,7 +260,7 @@ fn section_of(divergence: &Divergence, names: &[&'static str]) -> &'static str {
     let named: Vec<_> = named.collect();
     let rank = |name: &&&'static str| match **name {
         SESSIONS_SECTION => 2,
-        OUTPUTS_SECTION => 1,
+        OUTPUTS_SECTION | EVENTS_SECTION => 1,
         _ => 0,
     };
     named

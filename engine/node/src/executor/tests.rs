@@ -7,6 +7,7 @@ use quorate_consensus::payload::{
 use quorate_consensus::types::{Epoch, Height, Index, Window};
 
 use super::*;
+use crate::roots::{EVENTS_SECTION, OUTPUTS_SECTION};
 
 mod outputs;
 mod signed;
@@ -144,7 +145,7 @@ fn outcomes(results: &BlockResults) -> Vec<Outcome> {
 /// outcome, and those are proven too.
 fn state(executor: &mut Executor<Echo>) -> Vec<(&'static str, [u8; 32])> {
     let mut sections = executor.root().sections;
-    sections.retain(|(name, _)| *name != OUTPUTS_SECTION);
+    sections.retain(|(name, _)| ![OUTPUTS_SECTION, EVENTS_SECTION].contains(name));
     sections
 }
 

@@ -6,6 +6,7 @@ use crate::config::{NodeConfig, NodeLimits};
 use crate::metrics::Metrics;
 use crate::replica::Parts;
 use crate::stages::archive::ArchiveLink;
+use crate::stages::older::PeerParts;
 use crate::stages::public::PublicStage;
 use crate::state_machine::StateMachine;
 use crate::streams::PublicStream;
@@ -29,6 +30,7 @@ pub(super) fn archive_config(config: &NodeConfig) -> Option<ArchiveConfig> {
 pub(super) fn public_stage<S: StateMachine>(
     parts: &mut Parts<S>,
     limits: &NodeLimits,
+    peers: PeerParts,
     metrics: &Arc<Metrics>,
     waker: Waker,
 ) -> std::io::Result<PublicStage> {
@@ -40,6 +42,6 @@ pub(super) fn public_stage<S: StateMachine>(
         return Ok(PublicStage::new(executed.ring, None));
     };
     let wake = move || waker.wake();
-    let link = ArchiveLink::start(archive, Arc::clone(metrics), wake)?;
+    let link = ArchiveLink::start(archive, Arc::clone(metrics), Some(peers), wake)?;
     Ok(PublicStage::new(executed.ring, Some(link)))
 }

@@ -29,6 +29,7 @@ use crate::stages::dedicated::{Dedicated, DedicatedParts, Halt};
 use crate::stages::exchange::ExchangeParts;
 use crate::stages::inlet::{Control, Inlet, InletReader};
 use crate::stages::journal::{SyncThread, start_preparer};
+use crate::stages::older::PeerParts;
 use crate::stages::scrub::{self, ScrubAsks, ScrubParts, ScrubSender};
 use crate::stages::shadow::{self, Asks, ShadowParts, ShadowSender};
 use crate::stages::shared::{Publisher, SharedLoop, SharedParts};
@@ -261,7 +262,8 @@ pub(super) fn start<S: StateMachine>(
     let net = Net::bind(net_config, Arc::new(identity))?;
     let (peer_address, client_address) = (net.peer_address(), net.client_address());
     let metrics = first_metrics(companions.summary.snapshot, bytes_max);
-    let public = public_stage(&mut parts, &config.limits, &metrics, net.waker())?;
+    let peers = PeerParts::new(&set, config.own, shadow_sender.events());
+    let public = public_stage(&mut parts, &config.limits, peers, &metrics, net.waker())?;
     let (publisher, finalized) = publisher(config.limits.finalized_queue_max);
     let (is_wanted, durable) = publisher.ends();
     let inlet = Arc::new(Inlet::new(&config.genesis, auth));
@@ -397,8 +399,10 @@ fn start_threads<S: StateMachine>(
 ) -> Result<JoinHandle<Result<(), NodeFailure>>, StartError> {
     let builder = std::thread::Builder::new().name("quorate-loop".to_owned());
     let (metrics, told) = (Arc::clone(&parts.metrics), Arc::clone(&parts.metrics));
+    let events = parts.shadow.events();
     if parts.placement.threading == Threading::Dedicated {
         let stages = Dedicated::start(parts)?;
+        events.connect(stages.inputs());
         let beside = Beside::start(besides, metrics, stages.inputs())?;
         return Ok(builder.spawn(move || report(stages.run(), beside, &told))?);
     }
@@ -409,6 +413,7 @@ fn start_threads<S: StateMachine>(
             waker.wake();
         }
     };
+    events.connect(answer.clone());
     let beside = Beside::start(besides, metrics, answer.clone())?;
     let verify = VerifyWorker::start(parts.verify, answer)?;
     let (answer, sync_done) = unbounded();

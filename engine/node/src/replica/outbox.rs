@@ -45,7 +45,9 @@ impl FrameClass {
             | Message::Recover { .. }
             | Message::RecoverAnswer(_)
             | Message::Attestation { .. }
-            | Message::Snapshot(SnapshotPart::Ask | SnapshotPart::Get { .. }) => Self::Certificate,
+            | Message::Snapshot(
+                SnapshotPart::Ask | SnapshotPart::Get { .. } | SnapshotPart::GetEvents { .. },
+            ) => Self::Certificate,
             Message::Propose(_) | Message::Forward(_) => Self::Proposal,
             Message::Block { .. }
             | Message::History(_)

@@ -6,11 +6,13 @@
 //! archive begins anew there: a stream has no holes. When the disk fails, whoever waits for
 //! something on it is told that it is gone.
 
+use super::older::{PeerParts, Peers};
 use crate::archive::{Archive, ArchiveError, Archived, Chunk};
 use crate::metrics::Metrics;
 use crate::streams::{Block, PublicRing, StreamPosition, Unavailable};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use quorate_net::ClientId;
+use quorate_proof::events::EventHistory;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
@@ -53,8 +55,8 @@ pub(crate) type Fetched = (Fetch, Result<Chunk, Unavailable>);
 #[derive(Debug)]
 enum ToArchive {
     Block(u64, Arc<Block>),
-    /// The ring has passed what was not handed over: the next block has this height.
-    Begin(u64),
+    /// The ring has passed what was not handed over: the next block comes after these.
+    Begin(EventHistory),
     Fetch(Fetch),
 }
 
@@ -66,20 +68,24 @@ pub(crate) struct ArchiveLink {
     state: Arc<Archived>,
     /// The next block to hand over.
     next: u64,
-    /// Where the archive began anew last; it may not know it yet.
+    /// Where the archive begins anew, as long as it may not know it yet.
     begun: u64,
+    /// How often it was told to.
+    begins: u64,
     fetches: usize,
     thread: Option<JoinHandle<()>>,
 }
 
 impl ArchiveLink {
-    /// Starts the thread, which calls `wake` when something has been read.
+    /// Starts the thread, which calls `wake` when something has been read, and exchanges older
+    /// events with peers, if there are any.
     ///
     /// # Errors
     /// The system has no thread left.
     pub(crate) fn start(
         archive: Archive,
         metrics: Arc<Metrics>,
+        peers: Option<PeerParts>,
         wake: impl Fn() + Send + 'static,
     ) -> std::io::Result<Self> {
         let (sender, items) = bounded(QUEUE_MAX);
@@ -94,10 +100,13 @@ impl ArchiveLink {
                 answer,
                 wake: Box::new(wake),
             };
+            let peers = peers.map(|peers| Peers::new(peers, Arc::clone(&metrics)));
             let work = Work {
                 archive,
+                peers,
                 state: Arc::clone(&told),
                 replies: &replies,
+                begins: 0,
             };
             if let Err(error) = work.run(&items) {
                 metrics.alarms.add(1);
@@ -112,6 +121,7 @@ impl ArchiveLink {
             state,
             next,
             begun: 0,
+            begins: 0,
             fetches: 0,
             thread: Some(thread),
         })
@@ -119,7 +129,16 @@ impl ArchiveLink {
 
     /// Height of the oldest block from which on there is no hole, here or in the ring.
     pub(crate) fn oldest(&self) -> u64 {
-        self.state.first.load(Ordering::Acquire).max(self.begun)
+        // What it says of its first block is of after the last beginning then, and older ones may
+        // have come since.
+        let is_known =
+            self.begun != u64::MAX && self.state.begins.load(Ordering::Acquire) >= self.begins;
+        let first = self.state.first.load(Ordering::Acquire);
+        if is_known {
+            first
+        } else {
+            first.max(self.begun)
+        }
     }
 
     fn send(&self, item: ToArchive) -> bool {
@@ -131,12 +150,14 @@ impl ArchiveLink {
     pub(crate) fn hand_over(&mut self, ring: &PublicRing) {
         let first = ring.oldest().height;
         if self.next < first {
-            if !self.send(ToArchive::Begin(first)) {
+            let before = ring.before().cloned();
+            if !before.is_some_and(|before| self.send(ToArchive::Begin(before))) {
                 // Nothing there is continuous with the ring until it gets through.
                 self.begun = u64::MAX;
                 return;
             }
             (self.next, self.begun) = (first, first);
+            self.begins += 1;
         }
         while let Some(block) = ring.block(self.next) {
             if self.state.queued_bytes.load(Ordering::Relaxed) > QUEUE_BYTES_MAX {
@@ -214,8 +235,11 @@ impl Replies {
 /// The thread's side.
 struct Work<'a> {
     archive: Archive,
+    peers: Option<Peers>,
     state: Arc<Archived>,
     replies: &'a Replies,
+    /// How often it has begun anew.
+    begins: u64,
 }
 
 impl Work<'_> {
@@ -228,12 +252,16 @@ impl Work<'_> {
                         self.take(item)?;
                     }
                     self.archive.flush()?;
-                    let first = self.archive.first();
-                    self.state.first.store(first, Ordering::Release);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return self.archive.sync(),
             }
+            if let Some(peers) = &mut self.peers {
+                peers.turn(&mut self.archive);
+            }
+            let first = self.archive.first();
+            self.state.first.store(first, Ordering::Release);
+            self.state.begins.store(self.begins, Ordering::Release);
             let end = self.archive.end();
             let wanted = self.state.wanted.load(Ordering::Acquire);
             if self.state.synced.load(Ordering::Acquire) < wanted && wanted <= end {
@@ -250,7 +278,10 @@ impl Work<'_> {
                 self.state.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
                 self.archive.append(height, &block)
             }
-            ToArchive::Begin(height) => self.archive.begin(height),
+            ToArchive::Begin(before) => {
+                self.begins += 1;
+                self.archive.begin(before)
+            }
             ToArchive::Fetch(fetch) => {
                 let read = self.archive.read((fetch.from, fetch.to), fetch.bytes_max);
                 self.replies.send((fetch, read));

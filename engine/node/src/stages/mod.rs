@@ -10,7 +10,8 @@
 //! - `verify`: signatures, on a thread of its own.
 //! - `check`: clients' signatures, on threads of their own or in pieces of a turn.
 //! - `journal`: the blocking calls of the log, on a thread of their own; and its appending end.
-//! - `archive`: the public stream of older blocks, on a thread of its own.
+//! - `archive`: the public stream of older blocks, on a thread of its own (with `older`: what of it
+//!   peers lack, or have).
 //! - `shadow`: snapshots and pruning, on a thread of their own (with `exchange`: joining, and peers
 //!   that join).
 //! - `shared`: one thread that runs wire, order, journal and app in turn.
@@ -26,6 +27,7 @@ pub(crate) mod door;
 pub(crate) mod exchange;
 pub(crate) mod inlet;
 pub(crate) mod journal;
+pub(crate) mod older;
 pub(crate) mod order;
 pub(crate) mod public;
 pub(crate) mod scrub;

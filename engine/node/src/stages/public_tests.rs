@@ -6,6 +6,7 @@ use crate::client_wire::ServerFrame;
 use crate::state_machine::Output;
 use crate::testing::TemporaryFolder;
 use crossbeam::channel::{Receiver, unbounded};
+use quorate_proof::events::EventHistory;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -278,11 +279,11 @@ fn archived(
         bytes_max,
     };
     let mut archive = Archive::open(config).unwrap();
-    archive.go_on_from(1).unwrap();
+    archive.go_on_from(&EventHistory::default()).unwrap();
     let (tell, told) = unbounded();
     let state = Arc::clone(archive.state());
     let wake = move || tell.send(()).unwrap();
-    let link = ArchiveLink::start(archive, Arc::default(), wake).unwrap();
+    let link = ArchiveLink::start(archive, Arc::default(), None, wake).unwrap();
     let ring = PublicRing::new(100 * 1024);
     (PublicStage::new(ring, Some(link)), state, told)
 }

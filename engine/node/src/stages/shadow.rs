@@ -6,6 +6,7 @@
 
 use super::clock::nanoseconds;
 use super::exchange::{Exchange, ExchangeParts, Mailbox};
+use super::older::EventMail;
 use crate::metrics::Metrics;
 use crate::pruning::Pruned;
 use crate::shadow::{Progress, Shadow};
@@ -52,6 +53,8 @@ pub(crate) enum ToShadow {
 pub(crate) struct ShadowSender {
     sender: Sender<ToShadow>,
     mailbox: Arc<Mailbox>,
+    /// What is not for this thread but for that of the archive.
+    events: Arc<EventMail>,
     attested: Arc<Attested>,
 }
 
@@ -80,6 +83,7 @@ impl ShadowSender {
         let sender = Self {
             sender,
             mailbox,
+            events: Arc::default(),
             attested,
         };
         (sender, asks)
@@ -100,8 +104,16 @@ impl ShadowSender {
         }
     }
 
-    /// A peer asks or answers about snapshots.
+    /// Where peers' words on older public events wait.
+    pub(crate) fn events(&self) -> Arc<EventMail> {
+        Arc::clone(&self.events)
+    }
+
+    /// A peer asks or answers about snapshots, or about what lies before them.
     pub(crate) fn send_part(&self, from: ValidatorIndex, part: SnapshotPart) {
+        let Some(part) = self.events.put(from, part) else {
+            return;
+        };
         if self.mailbox.put(from, part) {
             // When there is no room for it the thread is awake, and looks by itself.
             self.sender.try_send(ToShadow::Parts).ok();

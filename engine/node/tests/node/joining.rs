@@ -1,12 +1,14 @@
 //! A whole node whose peers' logs do not go back to where it stands: it joins by a snapshot.
 
 use crate::support::{Adder, Cluster, PATIENCE, agree, eventually, stop_all};
-use quorate::client::{Client, ClientOptions};
+use quorate::client::{Client, ClientOptions, PublicClient, PublicItem, PublicOptions};
 use quorate::keys::KeyPair;
 use quorate::node::{Node, NodeFailure, snapshots_path};
 use quorate::profiles::{Durability, Threading};
 use quorate::snapshot::SnapshotFolder;
 use quorate::state_machine::{Context, Lane, Output, StateMachine};
+use quorate::streams::StreamPosition;
+use quorate_consensus::types::ValidatorIndex;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +27,7 @@ impl StateMachine for Wide {
 
     fn apply(&mut self, context: &Context, command: &[u8], output: &mut Output) {
         self.0.apply(context, &command[..8], output);
+        output.to_public(&context.time_ns.to_le_bytes());
     }
 
     fn section_root(&mut self, section: usize) -> [u8; 32] {
@@ -71,6 +74,19 @@ fn add(cluster: &Cluster, client: u8, mut goes_on: impl FnMut() -> bool) -> u64 
     count
 }
 
+/// So many events from the beginning of the chain on, as one validator tells them.
+fn first_events(cluster: &Cluster, place: u16, count: u64) -> Vec<PublicItem> {
+    let key = Arc::new(KeyPair::from_seed(&[90; 32]));
+    let options = PublicOptions {
+        first: ValidatorIndex::new(place),
+        only_first: true,
+        from: StreamPosition::BEGIN,
+    };
+    let mut reader = PublicClient::new(&cluster.genesis, key, options).unwrap();
+    let events = (0..count).map(|_| reader.next(PATIENCE).unwrap());
+    events.collect()
+}
+
 #[test]
 fn a_node_that_its_peers_logs_do_not_reach_joins_by_a_snapshot_and_begins_anew() {
     for threading in [Threading::Shared, Threading::Dedicated] {
@@ -109,6 +125,13 @@ fn a_node_that_its_peers_logs_do_not_reach_joins_by_a_snapshot_and_begins_anew()
         eventually("it votes", || nodes[3].status().unwrap().voting);
         assert_eq!(nodes[3].status().unwrap().joining, None);
         assert_eq!(nodes[3].query(b"").unwrap(), count.to_le_bytes());
+
+        // What was told before it joined comes from the others while the load goes on.
+        let is_whole = || nodes[3].metrics().events_first.read() == 1;
+        count += add(&cluster, 78, || !is_whole());
+        let [own, other] = [3, 0].map(|place| first_events(&cluster, place, count));
+        assert_eq!(own, other);
+        assert_eq!(nodes[3].metrics().events_lies.read(), 0);
         let alarms = nodes.iter().map(|node| node.metrics().alarms.read());
         assert_eq!(alarms.sum::<u64>(), 0);
         stop_all(nodes);

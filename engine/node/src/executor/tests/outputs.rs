@@ -1,5 +1,7 @@
-//! The section of outputs: what a third party is to find in it, and what is found by it.
+//! The sections of outputs and of public events: what a third party and a validator that fetches
+//! older events are to find in them, and what is found by them.
 
+use quorate_proof::events::{EventHistory, events_leaf};
 use quorate_proof::outputs::{BlockOutputs, OutputHistory};
 
 use super::*;
@@ -55,7 +57,25 @@ fn the_section_has_every_output_and_outcome_of_every_block_at_its_place() {
     let root = executor.root();
     assert_eq!(root.sections[1], (OUTPUTS_SECTION, history.root()));
     assert_eq!(executor.output_history(), &history);
-    assert_eq!(executor.section_names(), ["sessions", "outputs", "seen"]);
+    assert_eq!(
+        executor.section_names(),
+        ["sessions", "outputs", "events", "seen"]
+    );
+}
+
+#[test]
+fn the_section_of_events_has_every_public_one_and_none_that_is_private() {
+    let mut executor = executed(false);
+    let public: [&[&[u8]]; 3] = [&[b"tick", b"public", b"public"], &[], &[b"public"]];
+    let mut history = EventHistory::default();
+    for (block, events) in blocks().iter().zip(public) {
+        let height = block.header.height.number();
+        let events = events.iter().copied();
+        history.push(&events_leaf(height, block.header.time_ns, events));
+    }
+    let root = executor.root();
+    assert_eq!(root.sections[2], (EVENTS_SECTION, history.root()));
+    assert_eq!(executor.event_history(), &history);
 }
 
 #[test]
@@ -63,7 +83,7 @@ fn whoever_puts_out_something_else_is_found_though_its_state_is_the_same() {
     let (mut one, mut other) = (executed(false), executed(true));
     assert_eq!(one.app().seen, other.app().seen);
     let (one, other) = (one.root().sections, other.root().sections);
-    assert_eq!(one[2], other[2]);
+    assert_eq!(one[3], other[3]);
     assert_ne!(one[1], other[1]);
 }
 
@@ -71,14 +91,23 @@ fn whoever_puts_out_something_else_is_found_though_its_state_is_the_same() {
 fn the_section_goes_on_where_it_was_restored() {
     let mut one = executed(false);
     let mut other = Executor::new(Echo::default(), 8, 0);
-    for section in 0..3 {
+    for section in 0..4 {
         let mut bytes = Vec::new();
         one.save_section(section, &mut bytes);
         other.restore_section(section, &bytes).expect("good bytes");
         assert_eq!(other.section_root(section), one.section_root(section));
-        assert!(section != 1 || other.restore_section(1, &bytes[1..]).is_err());
+        let is_own = section == 1 || section == 2;
+        assert!(!is_own || other.restore_section(section, &bytes[1..]).is_err());
     }
     assert!(other.restore_position(4, 30).is_err());
+    // The one section of this height, the other of a lower one.
+    for section in [1, 2] {
+        let mut mixed = Executor::new(Echo::default(), 8, 0);
+        let mut bytes = Vec::new();
+        one.save_section(section, &mut bytes);
+        mixed.restore_section(section, &bytes).expect("good bytes");
+        assert!(mixed.restore_position(3, 30).is_err(), "{section}");
+    }
     other.restore_position(3, 30).expect("after block 3");
     let mut results = BlockResults::new();
     for executor in [&mut one, &mut other] {

@@ -1,0 +1,383 @@
+//! Stretches from honest sources, lying ones, silent ones, and such as have nothing.
+
+use super::*;
+use crate::archive::{ARCHIVE_BYTES_MIN, Archive, ArchiveConfig, Prepended};
+use crate::client_wire::PublicFrame;
+use crate::results::BlockResults;
+use crate::state_machine::Output;
+use crate::testing::TemporaryFolder;
+
+const TIP: u64 = 900;
+const ANN: ValidatorIndex = ValidatorIndex::new(1);
+const BEN: ValidatorIndex = ValidatorIndex::new(2);
+
+fn block(height: u64) -> Block {
+    let mut results = BlockResults::new();
+    (results.height, results.time_ns) = (height, height * 10);
+    let mut output = Output::new();
+    for number in 0..height % 3 {
+        output.to_public(&[&height.to_le_bytes()[..], &[number as u8; 1000]].concat());
+    }
+    results.collect(Some(0), &output);
+    Block::of(&results)
+}
+
+fn history(last: u64) -> EventHistory {
+    let mut history = EventHistory::default();
+    (1..=last).for_each(|height| history.push(&block(height).leaf(height)));
+    history
+}
+
+fn archive(folder: &TemporaryFolder, after: u64, bytes_max: u64) -> Archive {
+    let config = ArchiveConfig {
+        folder: folder.path().join("public"),
+        genesis_hash: [7; 32],
+        bytes_max,
+    };
+    let mut archive = Archive::open(config).unwrap();
+    archive.go_on_from(&history(after)).unwrap();
+    (after + 1..=TIP).for_each(|height| archive.append(height, &block(height)).unwrap());
+    archive.sync().unwrap();
+    archive
+}
+
+/// What an honest source answers.
+fn answer(source: &mut Archive, asked: &SnapshotPart) -> (u64, Option<EventStretch>) {
+    let SnapshotPart::GetEvents { below, from } = *asked else {
+        panic!("{asked:?}");
+    };
+    let below = below.number();
+    let Some(before) = source.stretch_before(below) else {
+        return (below, None);
+    };
+    let first = before.height() + 1;
+    let from = from.map_or_else(
+        || StreamPosition::before(first),
+        |(height, index)| {
+            let height = height.number();
+            StreamPosition { height, index }
+        },
+    );
+    let to = StreamPosition::before(below);
+    let chunk = source.read((from, to), 40_000).unwrap();
+    let mut frame = PublicFrame::default();
+    frame.begin(None, 0, from);
+    chunk.write(from, &mut frame);
+    let stretch = EventStretch {
+        first: Height::new(first),
+        tops: before.tops().to_vec(),
+        frame: frame.bytes().into(),
+    };
+    (below, Some(stretch))
+}
+
+/// A joiner that asks, and what is told it.
+struct World {
+    own: Archive,
+    backfill: Backfill,
+    now_ns: u64,
+    lies: Vec<ValidatorIndex>,
+}
+
+impl World {
+    fn new(own: Archive) -> Self {
+        Self {
+            own,
+            backfill: Backfill::new([ANN, BEN]),
+            now_ns: 0,
+            lies: Vec::new(),
+        }
+    }
+
+    fn ask(&mut self) -> Option<(ValidatorIndex, SnapshotPart)> {
+        self.now_ns += PAUSE_NS;
+        self.backfill.turn(self.now_ns, self.own.first())
+    }
+
+    fn tell(&mut self, from: ValidatorIndex, (below, part): (u64, Option<EventStretch>)) {
+        let room = self.own.room();
+        let taken = self
+            .backfill
+            .take(self.now_ns, (from, below), part.as_ref(), room);
+        match taken {
+            Taken::More => {}
+            Taken::Lie => self.lies.push(from),
+            Taken::Whole(stretch) => {
+                let first = self.own.first();
+                match self.own.prepend(&stretch.before, &stretch.blocks).unwrap() {
+                    Prepended::Taken => assert!(self.own.first() < first),
+                    Prepended::Lie => {
+                        assert_eq!(self.own.first(), first);
+                        self.backfill.accuse(stretch.source);
+                        self.lies.push(from);
+                    }
+                    Prepended::Full => panic!("no room"),
+                }
+            }
+        }
+    }
+
+    /// Until nothing is asked any more, or the first height is at or below one.
+    fn run(&mut self, source: &mut Archive, until: u64) {
+        for _ in 0..10_000 {
+            if self.own.first() <= until {
+                return;
+            }
+            let Some((of, asked)) = self.ask() else {
+                return;
+            };
+            let answer = answer(source, &asked);
+            self.tell(of, answer);
+        }
+        panic!("no end");
+    }
+}
+
+/// Every event from a height on, by frames as readers get them.
+fn told(archive: &mut Archive, first: u64) -> Vec<(StreamPosition, u64, Vec<u8>)> {
+    let (mut at, end) = (
+        StreamPosition::before(first),
+        StreamPosition::before(TIP + 1),
+    );
+    let mut told = Vec::new();
+    while at < end {
+        let chunk = archive.read((at, end), 50_000).unwrap();
+        let mut frame = PublicFrame::default();
+        frame.begin(None, 0, at);
+        at = chunk.write(at, &mut frame);
+        let Ok((_, ServerFrame::Public(public))) = ServerFrame::decode(frame.bytes()) else {
+            panic!("not public");
+        };
+        told.extend(public.map(|event| (event.position, event.time_ns, event.bytes.to_vec())));
+    }
+    told
+}
+
+#[test]
+fn what_was_before_the_join_comes_whole_and_a_restart_half_way_goes_on() {
+    let folders = ["backfill-source", "backfill-own"].map(TemporaryFolder::new);
+    let mut source = archive(&folders[0], 0, 2 << 20);
+    let own = archive(&folders[1], 700, 64 << 20);
+    assert_eq!(own.first(), 701);
+    let mut world = World::new(own);
+    world.run(&mut source, 600);
+    let half = world.own.first();
+    assert!(1 < half && half <= 600, "{half}");
+    // The process ends in the middle of the next stretch.
+    let (of, asked) = world.ask().expect("a question");
+    let part = answer(&mut source, &asked);
+    world.tell(of, part);
+    drop(world);
+
+    let own = archive(&folders[1], 800, 64 << 20);
+    assert_eq!(own.first(), half, "what was stored is there");
+    let mut world = World::new(own);
+    world.run(&mut source, 1);
+    assert_eq!(world.own.first(), 1);
+    assert_eq!((world.ask(), world.lies.len()), (None, 0));
+    assert_eq!(told(&mut world.own, 1), told(&mut source, 1));
+    drop(world);
+    let mut own = archive(&folders[1], 800, 64 << 20);
+    assert_eq!(told(&mut own, 1), told(&mut source, 1));
+}
+
+/// The same stretch but for something.
+fn changed(
+    part: &EventStretch,
+    change: impl Fn(&mut Vec<(StreamPosition, u64, Vec<u8>)>),
+) -> EventStretch {
+    let Ok((_, ServerFrame::Public(public))) = ServerFrame::decode(&part.frame) else {
+        panic!("not public");
+    };
+    let (from, end) = (public.from(), public.end());
+    let all = public.map(|event| (event.position, event.time_ns, event.bytes.to_vec()));
+    let mut all: Vec<_> = all.collect();
+    change(&mut all);
+    let mut frame = PublicFrame::default();
+    frame.begin(None, 0, from);
+    let mut height = 0;
+    for (at, time_ns, bytes) in &all {
+        if at.height != height {
+            frame.begin_block(at.height, *time_ns, at.index);
+            height = at.height;
+        }
+        frame.push(bytes);
+    }
+    frame.finish(end);
+    EventStretch {
+        frame: frame.bytes().into(),
+        ..part.clone()
+    }
+}
+
+type Change = fn(&EventStretch) -> EventStretch;
+
+/// What a liar makes of an honest answer.
+fn lies() -> [(&'static str, Change); 8] {
+    [
+        ("a byte", |part| changed(part, |all| all[3].2[9] ^= 1)),
+        ("a missing event", |part| {
+            changed(part, |all| {
+                // The second one of its block, so that no place tells it.
+                let second = all.iter().position(|(at, ..)| at.index == 1).unwrap();
+                all.remove(second);
+            })
+        }),
+        ("all events missing", |part| changed(part, Vec::clear)),
+        ("one more", |part| {
+            changed(part, |all| {
+                let last = all.last().unwrap().clone();
+                all.push(last);
+            })
+        }),
+        ("another height", |part| {
+            changed(part, |all| {
+                let at = all.iter().position(|(at, ..)| at.height % 3 == 1).unwrap();
+                // The block before it is silent.
+                all[at].0.height -= 1;
+            })
+        }),
+        ("another time", |part| {
+            changed(part, |all| {
+                let height = all[0].0.height;
+                let own = all.iter_mut().filter(|(at, ..)| at.height == height);
+                own.for_each(|(_, time_ns, _)| *time_ns += 1);
+            })
+        }),
+        ("other tops", |part| {
+            let mut part = part.clone();
+            part.tops[0][0] ^= 1;
+            part
+        }),
+        ("fewer tops", |part| {
+            let mut part = part.clone();
+            part.tops.pop();
+            part
+        }),
+    ]
+}
+
+#[test]
+fn a_lie_is_found_before_anything_is_stored_and_another_source_is_asked() {
+    let source_folder = TemporaryFolder::new("backfill-honest");
+    let mut source = archive(&source_folder, 0, 4 << 20);
+    for (what, lie) in lies() {
+        let folder = TemporaryFolder::new("backfill-lied-to");
+        let mut world = World::new(archive(&folder, 700, 64 << 20));
+        let files = || {
+            std::fs::read_dir(folder.path().join("public"))
+                .unwrap()
+                .count()
+        };
+        let stored = files();
+        let (liar, mut is_first) = (BEN, true);
+        while world.lies.is_empty() {
+            let (of, asked) = world.ask().expect("a question");
+            let (below, part) = answer(&mut source, &asked);
+            let part = if of == liar && std::mem::take(&mut is_first) {
+                part.map(|part| lie(&part))
+            } else {
+                // The other one has nothing to say yet.
+                part.filter(|_| of == liar)
+            };
+            world.tell(of, (below, part));
+        }
+        assert_eq!(world.lies, [liar], "{what}");
+        assert_eq!((world.own.first(), files()), (701, stored), "{what}");
+        world.now_ns += NOTHING_NS;
+        while world.own.first() == 701 {
+            let (of, asked) = world.ask().expect("a question");
+            assert_eq!(of, ANN, "{what}: a liar is not asked again");
+            let part = answer(&mut source, &asked);
+            world.tell(of, part);
+        }
+        assert_eq!(world.lies.len(), 1, "{what}");
+    }
+}
+
+#[test]
+fn one_question_is_under_way_at_a_bounded_rate_and_the_silent_are_left() {
+    let folder = TemporaryFolder::new("backfill-silent");
+    let mut world = World::new(archive(&folder, 700, 64 << 20));
+    let (first, _) = world.ask().expect("a question");
+    assert_eq!(world.ask(), None, "one at a time");
+    assert_eq!(world.backfill.expects(), Some(first));
+    // Nobody asked the other one.
+    let other = if first == ANN { BEN } else { ANN };
+    world.tell(other, (701, None));
+    assert_eq!(world.backfill.expects(), Some(first));
+    world.now_ns += WAIT_NS;
+    let (second, _) = world.ask().expect("a question");
+    assert_eq!(second, other, "after a silent one another is asked");
+    world.tell(second, (701, None));
+    assert_eq!(world.ask(), None, "one is silent and one has nothing");
+    world.now_ns += AWAY_NS;
+    assert_eq!(world.ask().map(|(of, _)| of), Some(first));
+    world.tell(first, (701, None));
+    assert!(world.ask().is_none());
+    world.now_ns += 2 * NOTHING_NS;
+    assert!(world.ask().is_some(), "it may have them by then");
+    let too_early = world.backfill.turn(world.now_ns, world.own.first());
+    assert_eq!(too_early, None);
+}
+
+#[test]
+fn it_ends_where_the_peers_were_pruned_and_at_the_own_budget() {
+    let names = [
+        "pruned-source",
+        "pruned-own",
+        "pruned-little",
+        "pruned-whole",
+    ];
+    let folders = names.map(TemporaryFolder::new);
+    let mut source = archive(&folders[0], 400, 4 << 20);
+    let mut world = World::new(archive(&folders[1], 700, 64 << 20));
+    world.run(&mut source, 1);
+    assert_eq!(world.own.first(), source.first());
+    assert!(world.lies.is_empty());
+    assert_eq!(told(&mut world.own, 401), told(&mut source, 401));
+
+    let mut whole = archive(&folders[3], 0, 2 << 20);
+    let mut world = World::new(archive(&folders[2], 700, ARCHIVE_BYTES_MIN));
+    world.run(&mut whole, 1);
+    let first = world.own.first();
+    assert!(1 < first && first < 701, "{first}");
+    world.now_ns += 2 * NOTHING_NS;
+    assert!(
+        world.ask().is_none(),
+        "what has no room is not asked for at once"
+    );
+    let bytes: u64 = std::fs::read_dir(folders[2].path().join("public"))
+        .unwrap()
+        .map(|entry| entry.unwrap().metadata().unwrap().len())
+        .sum();
+    assert!(bytes <= ARCHIVE_BYTES_MIN, "{bytes}");
+}
+
+#[test]
+fn what_is_kept_of_a_stretch_is_bounded() {
+    let mut backfill = Backfill::new([ANN]);
+    let event = vec![1; 1 << 20];
+    let (mut now_ns, mut at) = (0, StreamPosition::before(1));
+    let mut kept = 0;
+    while let Some((of, _)) = backfill.turn(now_ns, 9_000) {
+        let mut frame = PublicFrame::default();
+        frame.begin(None, 0, at);
+        frame.begin_block(at.height, 7, at.index);
+        frame.push(&event);
+        at.index += 1;
+        frame.finish(at);
+        let part = EventStretch {
+            first: Height::new(1),
+            tops: Vec::new(),
+            frame: frame.bytes().into(),
+        };
+        let taken = backfill.take(now_ns, (of, 9_000), Some(&part), u64::MAX);
+        assert!(matches!(taken, Taken::More), "{taken:?}");
+        kept = kept.max(backfill.making.as_ref().map_or(0, |making| making.bytes));
+        now_ns += PAUSE_NS;
+    }
+    assert!(kept <= STRETCH_BYTES_MAX, "{kept}");
+    assert!(backfill.making.is_none(), "an endless block is left");
+    assert_eq!(at.index, 32);
+}

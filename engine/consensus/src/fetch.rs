@@ -456,3 +456,7 @@ impl Consensus {
         (!able.is_empty()).then(|| able[turn % able.len()])
     }
 }
+
+#[cfg(test)]
+#[path = "fetch_tests.rs"]
+mod tests;

@@ -52,6 +52,8 @@ fn a_record_can_name_every_branch_that_a_slot_of_the_set_can_have() {
     let many = SetError::BranchesMany { branches: 65 };
     assert_eq!(refused(parameters(1, 0), validators(&[2; 65])), many);
     assert_eq!(set(&[2; 65], 2, 0).len(), 65);
+    // As many branches as there is room for.
+    assert_eq!(set(&[1; 128], 1, 0).len(), 128);
 }
 
 /// Four equal validators of which the second has this key.
@@ -233,7 +235,9 @@ fn leaders_outweigh_fault_and_crash_together() {
         ValidatorSet::new(parameters(1, 1), all).map(drop)
     };
     let needed = Stake::new(3);
-    assert_eq!(seated(0), Err(SetError::Schedule(ScheduleError::NoLeader)));
+    let nobody = SetError::Schedule(ScheduleError::NoLeader);
+    assert!(std::error::Error::source(&nobody).is_some());
+    assert_eq!(seated(0), Err(nobody));
     let error = SetError::SeatedTooLittle {
         seated: Stake::new(2),
         needed,
@@ -279,6 +283,7 @@ fn a_leader_keeps_the_windows_of_its_turn() {
 #[test]
 fn strangers_have_no_stake() {
     let set = set(&[1; 4], 1, 0);
+    assert!(!set.is_empty());
     assert!(set.contains(v(3)) && !set.contains(v(4)));
     assert_eq!(set.stake(v(4)), Stake::ZERO);
     assert_eq!(set.validator(v(u16::MAX)), None);
@@ -378,6 +383,9 @@ fn it_is_said_who_stops_what() {
     let halting = self::set(&[40, 25, 15, 10, 10], 33, 0);
     assert_eq!(halting.who_stops_fast(), [v(0), v(1), v(2), v(3), v(4)]);
     assert_eq!(halting.who_stops_all(), [v(0)]);
+    // A stake of P and no more stops nothing, and neither does one without which Q are left.
+    assert_eq!(self::set(&[1; 6], 1, 1).who_stops_fast(), []);
+    assert_eq!(self::set(&[1; 4], 1, 0).who_stops_all(), []);
 }
 
 #[test]
@@ -423,6 +431,12 @@ fn what_is_probably_not_meant_is_warned_about() {
         .expect("legal")
         .warnings();
     assert_eq!(short, [SetWarning::WindowShort { slots: 127 }]);
+    let long_enough = SetParameters {
+        window_slots: 128,
+        ..parameters(1, 1)
+    };
+    let long_enough = ValidatorSet::new(long_enough, validators(&[1; 6])).expect("legal");
+    assert_eq!(long_enough.warnings(), []);
 }
 
 #[test]

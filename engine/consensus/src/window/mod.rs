@@ -215,3 +215,56 @@ impl WindowState {
         self.certificates.push(certificate);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::certificate::Target;
+    use crate::types::{Epoch, Height};
+
+    fn skip(from: u32) -> Certificate {
+        Certificate {
+            epoch: Epoch::ZERO,
+            window: Window::ZERO,
+            target: Target::Skip {
+                from: Index::new(from),
+            },
+            records: Vec::new(),
+            headers: Vec::new(),
+        }
+    }
+
+    fn point(index: u32) -> Point {
+        let mut id = [0; 32];
+        id[..4].copy_from_slice(&index.to_le_bytes());
+        Point {
+            window: Window::ZERO,
+            index: Index::new(index),
+            height: Height::new(1),
+            id: BlockId::new(id),
+        }
+    }
+
+    #[test]
+    fn a_skip_that_begins_lower_replaces_those_above() {
+        let mut state = WindowState::new(Window::ZERO, 6);
+        for from in [3, 5, 1] {
+            state.keep_certificate(skip(from));
+        }
+        assert_eq!(state.certificates, [skip(1)]);
+    }
+
+    #[test]
+    fn facts_of_certified_blocks_are_bounded_and_the_lowest_makes_room() {
+        let mut state = WindowState::new(Window::ZERO, 6);
+        let most = limits::VALIDATORS_MAX as u32;
+        for index in 1..=most {
+            assert!(state.keep_certified(point(index), 0));
+        }
+        assert!(!state.keep_certified(point(0), 0), "lower than all");
+        assert!(state.keep_certified(point(most + 1), 0));
+        let mut held = state.certified_facts.iter().map(|(held, _)| *held);
+        assert!(!held.any(|held| held == point(1)));
+        assert_eq!(state.certified_facts.len(), limits::VALIDATORS_MAX);
+    }
+}

@@ -255,3 +255,61 @@ impl Tree {
         core::iter::successors(Some(place), |&at| self.block(at).parent)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::header::HEADER_VERSION;
+    use crate::types::{Epoch, Window};
+
+    fn put(tree: &mut Tree, parent: Option<BlockPlace>, mark: u8) -> BlockPlace {
+        let parent = parent.map(|place| tree.block(place));
+        let index = parent.map_or(0, |block| block.index.number() + 1);
+        let header = Header {
+            version: HEADER_VERSION,
+            flags: 0,
+            chain_id: [0; 32],
+            epoch: Epoch::ZERO,
+            set_hash: [0; 32],
+            window: Window::ZERO,
+            index: Index::new(index),
+            height: Height::new(u64::from(index) + 1),
+            time_ns: u64::from(index),
+            parent_id: parent.map_or(BlockId::new([0; 32]), |block| block.id),
+            payload_hash: [0; 32],
+            payload_bytes: 0,
+        };
+        let connected = tree.connect(&header, BlockId::new([mark; 32]), 64);
+        connected.expect("it follows its parent").0
+    }
+
+    #[test]
+    fn ancestors_and_forks_are_found_whether_a_slot_holds_one_block_or_two() {
+        let mut tree = Tree::default();
+        let first = put(&mut tree, None, 1);
+        let second = put(&mut tree, Some(first), 2);
+        let third = put(&mut tree, Some(second), 3);
+        let rival = put(&mut tree, Some(first), 4);
+        let above = put(&mut tree, Some(rival), 5);
+        let at = |place, index| tree.ancestor_at(place, Index::new(index));
+        for (tip, chain) in [
+            (third, [first, second, third]),
+            (above, [first, rival, above]),
+        ] {
+            for (index, place) in (0..).zip(chain) {
+                assert_eq!(at(tip, index), Some(place));
+                assert_eq!(at(place, index), Some(place), "itself");
+                assert!(tree.descends(tip, place));
+                assert_eq!(tree.fork(place, tip), Some(Index::new(index)));
+            }
+            assert_eq!(at(tip, 3), None, "nothing above it");
+        }
+        assert_eq!(at(first, 1), None);
+        assert!(!tree.descends(third, rival) && !tree.descends(first, second));
+        assert_eq!(tree.fork(third, above), Some(Index::ZERO));
+        assert_eq!(tree.fork(rival, third), Some(Index::ZERO));
+        // Of what is known by name alone nothing is known below.
+        let named = tree.name(Index::new(5), BlockId::new([9; 32]));
+        assert_eq!(tree.ancestor_at(named, Index::ZERO), None);
+    }
+}

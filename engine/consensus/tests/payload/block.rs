@@ -113,6 +113,7 @@ fn a_block_s_payload_is_the_one_its_header_names() {
     };
     assert_eq!(check_block(&set, &good, &longer), Err(lengths));
     let malformed = BlockError::Payload(PayloadError::Trailing { bytes: 1 });
+    assert!(std::error::Error::source(&malformed).is_some());
     assert_eq!(
         check_block(&set, &header(&set, &longer), &longer),
         Err(malformed)

@@ -6,6 +6,7 @@ use quorate_consensus::limits::{BLOCK_COMMANDS_MAX, COMMAND_BYTES_MAX, PAYLOAD_B
 use quorate_consensus::payload::{
     BlockRules, ENTRY_BYTES_FIXED, Lane, PayloadBuilder, PayloadError, PayloadView, PushError,
 };
+use std::error::Error;
 
 #[test]
 fn the_builder_gives_what_parses_and_starts_over() {
@@ -18,6 +19,7 @@ fn the_builder_gives_what_parses_and_starts_over() {
         .iter()
         .for_each(|entry| builder.push_entry(entry).expect("fits"));
     assert_eq!(builder.len(), 2);
+    assert!(!builder.is_empty());
     let expected = payload(&entries);
     assert_eq!(builder.payload_bytes(), expected.len());
     assert_eq!(*builder.finish(), *expected);
@@ -66,7 +68,9 @@ fn the_builder_refuses_what_cannot_stand_there_and_stays_as_it_was() {
         (Vec::new(), PayloadError::Truncated { command }),
     ];
     for (entry, error) in refused {
-        assert_eq!(builder.push_entry(&entry), Err(PushError::Invalid(error)));
+        let refused = PushError::Invalid(error);
+        assert!(refused.source().is_some(), "the error below is passed on");
+        assert_eq!(builder.push_entry(&entry), Err(refused));
         assert_eq!((builder.len(), builder.payload_bytes()), (1, before));
     }
     builder

@@ -7,7 +7,8 @@ use quorate_consensus::limits::{
 };
 use quorate_consensus::payload::{
     Auth, BlockRules, ENTRY_BYTES_FIXED, Entry, FLAG_OPEN, LANE_SHARES_FROM_BYTES, Lane,
-    PayloadError, PayloadView, encode_entry, entry_unsigned, parse_entries, session_of_key,
+    PayloadError, PayloadView, encode_entry, encode_session_entry, entry_unsigned, parse_entries,
+    session_entry_unsigned, session_of_key,
 };
 use quorate_consensus::signing::{self, Signer, ValidatorKey};
 use quorate_consensus::verify::single;
@@ -40,6 +41,7 @@ fn commands_come_back_as_they_went() {
     let bytes = payload(&[signed.clone(), plain.clone()]);
     let commands: Vec<_> = PayloadView::parse(&bytes).expect("legal").iter().collect();
     assert_eq!(commands.len(), 2);
+    assert!(!PayloadView::parse(&bytes).expect("legal").is_empty());
     assert_eq!(commands[0].lane, Lane::Order);
     assert_eq!(commands[0].auth, Auth::Ed25519);
     assert_eq!(commands[0].flags, 0);
@@ -428,6 +430,12 @@ fn a_run_of_entries_is_checked_entry_by_entry_in_any_order() {
     let (bytes, max) = (FORWARD_BYTES_MAX + 1, FORWARD_BYTES_MAX);
     let too_large = PayloadError::TooLarge { bytes, max };
     assert_eq!(parse_entries(&vec![0; bytes]).err(), Some(too_large));
+    // A run may have its bound to the byte.
+    let mut longest = entry(Lane::Order, 1, 2, &[0; COMMAND_BYTES_MAX]).repeat(15);
+    let rest = FORWARD_BYTES_MAX - longest.len() - ENTRY_BYTES_FIXED;
+    longest.extend(entry(Lane::Order, 1, 2, &vec![0; rest]));
+    assert_eq!(longest.len(), FORWARD_BYTES_MAX);
+    assert_eq!(parse_entries(&longest).expect("legal").count(), 16);
     let many = entry(Lane::Order, 1, 2, b"").repeat(BLOCK_COMMANDS_MAX + 1);
     let count = BLOCK_COMMANDS_MAX + 1;
     let max = BLOCK_COMMANDS_MAX;
@@ -508,4 +516,28 @@ proptest! {
             prop_assert_eq!(payload(&entries), bytes);
         }
     }
+}
+
+#[test]
+fn an_entry_about_its_session_says_so_and_is_signed_as_such() {
+    let mut bytes = Vec::new();
+    let command = Entry {
+        lane: Lane::Admin,
+        session: &[7; 16],
+        seq: 9,
+        signature: Some(&[8; 64]),
+        body: b"end",
+    };
+    encode_session_entry(&command, &mut bytes);
+    let views: Vec<_> = parse_entries(&bytes).expect("legal").collect();
+    assert!(views[0].is_session() && !views[0].is_open());
+    assert_eq!(views[0].body, b"end");
+    // The signed bytes are those of the entry without its signature.
+    let unsigned = session_entry_unsigned(Lane::Admin, &[7; 16], 9, b"end");
+    let mut without = bytes.clone();
+    without.drain(ENTRY_BYTES_FIXED..ENTRY_BYTES_FIXED + 64);
+    assert_eq!(unsigned, without);
+    let plain = entry(Lane::Admin, 1, 9, b"end");
+    let views: Vec<_> = parse_entries(&plain).expect("legal").collect();
+    assert!(!views[0].is_session());
 }

@@ -305,3 +305,58 @@ fn snapshots_of_a_second_instance_are_told_and_do_not_decide() {
     assert_eq!(alarms(&bench).len(), 1);
     assert!(divergences(&bench).is_empty());
 }
+
+#[test]
+fn a_state_of_more_sections_than_a_statement_holds_is_not_told() {
+    let most = limits::STATE_SECTIONS_MAX;
+    for (count, is_taken) in [
+        (most - 1, true),
+        (most, true),
+        (most + 1, false),
+        (most + 2, false),
+    ] {
+        let mut bench = Bench::new(&six(4), 0);
+        let sections = vec![[1; 32]; count];
+        let disposition = bench.input(Input::State(StateStatement {
+            sections,
+            ..state(64, 5)
+        }));
+        assert_eq!(disposition == Disposition::Applied, is_taken, "{count}");
+    }
+}
+
+/// Certificates come in any order, and those of snapshots are of a second instance.
+#[test]
+fn the_last_state_in_common_is_the_highest_one_of_those_that_decide() {
+    let mut bench = Bench::new(&six(4), 0);
+    let snapshot = StateStatement {
+        snapshot: Some([8; 32]),
+        ..state(192, 5)
+    };
+    for own in [state(64, 5), state(128, 5), snapshot.clone()] {
+        bench.input(Input::State(own));
+    }
+    for said in [state(128, 5), state(64, 5), snapshot] {
+        say(&mut bench, 1, &said);
+    }
+    assert_eq!(proven(&bench).len(), 3, "own and v1: AMP");
+    bench.input(Input::State(state(256, 5)));
+    for from in 2..=5 {
+        say(&mut bench, from, &state(256, 6));
+    }
+    let found = divergences(&bench)[0];
+    assert_eq!(found.common, Some(state(128, 5)));
+}
+
+/// AMP stand by the own state, and twice as many against it.
+#[test]
+fn a_height_at_which_the_state_went_apart_is_not_in_common() {
+    let mut bench = Bench::new(&six(4), 0);
+    bench.input(Input::State(state(64, 5)));
+    say(&mut bench, 1, &state(64, 5));
+    assert_eq!(proven(&bench).len(), 1);
+    for from in 2..=5 {
+        say(&mut bench, from, &state(64, 6));
+    }
+    assert_eq!(divergences(&bench)[0].common, None);
+}

@@ -1,6 +1,6 @@
 //! Counting records (protocol.md 2.2): what counts, what contradicts, and against which sums.
 
-use crate::bench::Bench;
+use crate::bench::{Bench, Setup};
 use crate::fixtures::{Block, chain, i, six, stop, stop_at, tip, v, w};
 use quorate_consensus::effect::Alarm;
 use quorate_consensus::machine::{Disposition, Ignored, PeerFault};
@@ -263,4 +263,43 @@ fn counting_a_first_record_with_an_unknown_tip_counts_at_its_tip_and_above_its_s
         Some(i(4)),
         "and nothing is known below"
     );
+}
+
+/// 5.1 e: what it says without a signature is signed soon after, for nineteen periods of T_sig.
+#[test]
+fn signatures_in_time_keep_a_peer_counted_by_its_channel() {
+    let set = six(64);
+    let mut bench = Setup::new(&set, 5).patient().run();
+    let blocks = chain(&set, 20, 1);
+    for block in &blocks {
+        bench.propose(block);
+    }
+    for block in &blocks[..19] {
+        bench.vote(3, 0, tip(block));
+        bench.lapse(20);
+        bench.vote_signed(3, 0, tip(block));
+    }
+    let unsigned = bench.vote(3, 0, tip(&blocks[19]));
+    assert_eq!(unsigned, Disposition::Applied);
+}
+
+/// 5.1 e: good signatures of a second, and not of less, make up for a bad one.
+#[test]
+fn signatures_that_are_good_for_a_second_end_a_demotion() {
+    let set = six(64);
+    let blocks = chain(&set, 14, 1);
+    let pending = Disposition::Ignored(Ignored::Pending);
+    for (signed, expected) in [(10, pending), (11, Disposition::Applied)] {
+        let mut bench = Setup::new(&set, 5).patient().run();
+        for block in &blocks {
+            bench.propose(block);
+        }
+        bench.vote_with(3, 0, tip(&blocks[0]), Some([0x5a; 64]));
+        for block in &blocks[1..=signed] {
+            bench.vote_signed(3, 0, tip(block));
+            bench.lapse(100);
+        }
+        let unsigned = bench.vote(3, 0, tip(&blocks[13]));
+        assert_eq!(unsigned, expected, "{signed}");
+    }
 }

@@ -245,3 +245,48 @@ fn r3_what_is_missing_below_a_parent_known_by_certificates_is_fetched() {
     }
     assert_eq!(bench.own_record(1).tip, tip(&next).tip);
 }
+
+/// An answer holds a part of a chain, and who is asked may have brought the rest of another one.
+#[test]
+fn r3_headers_below_a_parent_come_piece_by_piece_whatever_came_before() {
+    let set = six(64);
+    let (blocks, rivals) = (chain(&set, 3, 1), chain(&set, 3, 50));
+    let (top, voters) = (&blocks[2], [0, 1, 2, 3]);
+    for has_rivals in [false, true] {
+        let mut bench = Bench::new(&set, 5);
+        for from in voters.iter().copied().filter(|_| has_rivals) {
+            bench.headers(from, &rivals.iter().collect::<Vec<_>>());
+        }
+        let target = Target::Skip { from: i(3) };
+        let skip = certificate(&set, 0, target, (&voters, &stop_at(top)), Vec::new());
+        bench.certificates(3, vec![certified(&set, top, &voters), skip]);
+        let next = top.opening(&set, 1, 9);
+        bench.propose(&next);
+        for _ in 0..40 {
+            bench.lapse(5);
+            let asked = bench.asked().into_iter();
+            let asked: Vec<_> = asked.map(|(to, get)| (to, get.clone())).collect();
+            bench.forget();
+            for (to, get) in asked {
+                let Destination::Peer(to) = to else { continue };
+                match get {
+                    Get::Headers { id, above, .. } if id == top.id => {
+                        let first = above.map_or(0, |above| above.number() as usize + 1);
+                        let part = blocks.get(first..).unwrap_or_default();
+                        if let Some(block) = part.first() {
+                            bench.headers(to.number(), &[block]);
+                        }
+                    }
+                    Get::Bodies(wanted) => {
+                        let is_wanted = |b: &&Block| wanted.iter().any(|w| w.id == b.id);
+                        for block in blocks.iter().filter(is_wanted) {
+                            bench.body(to.number(), block);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+        assert_eq!(bench.own_record(1).tip, tip(&next).tip, "{has_rivals}");
+    }
+}

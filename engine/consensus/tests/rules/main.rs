@@ -13,6 +13,7 @@ mod long_branch;
 mod member;
 mod proof;
 mod r10_repair;
+mod r10_requests;
 mod r11_order;
 mod r12_fence;
 mod r12_restart;

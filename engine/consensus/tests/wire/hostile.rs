@@ -1,7 +1,7 @@
 //! Bytes from a peer that means harm: an error or another value, never a panic, and no memory for
 //! what was not sent.
 
-use crate::samples::{certificate, header, messages, record, targets};
+use crate::samples::{certificate, header, messages, record, state_certificate, targets};
 use quorate_consensus::certificate::Certificate;
 use quorate_consensus::limits::{
     ALSO_ENTRIES_MAX, BODIES_PER_REQUEST_MAX, CERTIFICATE_HEADERS_MAX,
@@ -318,6 +318,19 @@ fn sets_have_one_order() {
         let what = "certificate records";
         assert_eq!(
             wire::decode_certificate(&bytes),
+            Err(DecodeError::NotAscending { what })
+        );
+    }
+    let mut disordered = state_certificate();
+    disordered.signatures.swap(0, 1);
+    let mut repeated = state_certificate();
+    repeated.signatures[1] = repeated.signatures[0];
+    for certificate in [disordered, repeated] {
+        let mut bytes = Vec::new();
+        wire::encode_state_certificate(&certificate, &mut bytes);
+        let what = "state signatures";
+        assert_eq!(
+            wire::decode_state_certificate(&bytes),
             Err(DecodeError::NotAscending { what })
         );
     }

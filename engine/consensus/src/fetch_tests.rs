@@ -1,0 +1,132 @@
+//! What has been asked for, and when it is asked for again: each request counted.
+
+use super::*;
+
+const RETRY_NS: u64 = 100;
+
+fn at(mono_ns: u64) -> Now {
+    Now {
+        mono_ns,
+        wall_ns: 0,
+    }
+}
+
+fn id(mark: u16) -> BlockId {
+    let mut bytes = [0; 32];
+    bytes[..2].copy_from_slice(&mark.to_le_bytes());
+    BlockId::new(bytes)
+}
+
+fn point(window: u64, mark: u16) -> Point {
+    Point {
+        window: Window::new(window),
+        index: Index::ZERO,
+        height: Height::new(1),
+        id: id(mark),
+    }
+}
+
+fn headers(window: u64) -> Wanted {
+    Wanted::Headers(Window::new(window), ValidatorIndex::new(1))
+}
+
+#[test]
+fn what_does_not_come_is_asked_for_after_twice_as_long_up_to_sixteen_times() {
+    let mut fetches = Fetches::default();
+    let mut due = 0;
+    for attempt in 0..8 {
+        if attempt > 0 {
+            let early = fetches.is_due(headers(0), 7, at(due - 1), RETRY_NS);
+            assert_eq!(early, None, "{attempt}");
+        }
+        let asked = fetches.is_due(headers(0), 7, at(due), RETRY_NS);
+        assert_eq!(asked, Some(attempt));
+        due += RETRY_NS << attempt.min(4);
+    }
+    // Something came: the next question goes out at once, and waits as the first one did.
+    let at_once = fetches.is_due(headers(0), 8, at(due - 1), RETRY_NS);
+    assert_eq!(at_once, Some(0));
+    let other = fetches.is_due(headers(1), 8, at(due), RETRY_NS);
+    assert_eq!(other, Some(0), "of another window");
+}
+
+#[test]
+fn requests_that_are_remembered_are_bounded() {
+    let mut fetches = Fetches::default();
+    for window in 0..3 * FETCHES_MAX as u64 {
+        assert!(fetches.asked.len() <= FETCHES_MAX);
+        let asked = fetches.is_due(headers(window), 0, at(0), RETRY_NS);
+        assert_eq!(asked, Some(0));
+    }
+    assert!(fetches.asked.len() > 1, "not one at a time either");
+    for mark in 0..3 * PLACES_MAX as u16 {
+        fetches.want_place(id(mark));
+        assert!(fetches.places.len() <= PLACES_MAX);
+    }
+    assert_eq!(fetches.places.len(), PLACES_MAX);
+}
+
+#[test]
+fn what_belongs_to_windows_below_is_forgotten() {
+    let mut fetches = Fetches::default();
+    let from = ValidatorIndex::new(1);
+    for window in 1..4 {
+        let mark = window as u16;
+        fetches.is_due(headers(window), 0, at(0), RETRY_NS);
+        fetches.note_headers(Window::new(window), from, Index::ZERO);
+        fetches.want_place(id(mark));
+        assert!(fetches.note_place(point(window, mark)));
+    }
+    fetches.is_due(Wanted::History, 0, at(0), RETRY_NS);
+    fetches.want_place(id(9));
+    fetches.forget_below(Window::new(2));
+    let asked: Vec<Wanted> = fetches.asked.keys().copied().collect();
+    assert_eq!(asked, [headers(2), headers(3), Wanted::History]);
+    let branches: Vec<u64> = fetches.branches.keys().map(|at| at.0.number()).collect();
+    assert_eq!(branches, [2, 3]);
+    let places: Vec<BlockId> = fetches.places.keys().copied().collect();
+    assert_eq!(
+        places,
+        [id(2), id(3)],
+        "and who never came is asked for anew"
+    );
+}
+
+#[test]
+fn a_place_is_taken_once_and_only_when_it_was_asked_for() {
+    let mut fetches = Fetches::default();
+    assert!(!fetches.note_place(point(1, 1)));
+    fetches.want_place(id(1));
+    assert!(fetches.note_place(point(1, 1)));
+    assert!(!fetches.note_place(point(1, 1)), "it is known");
+    fetches.want_place(id(1));
+    assert_eq!(fetches.places[&id(1)], Some(point(1, 1)), "and stays so");
+}
+
+#[test]
+fn a_chain_that_does_not_fit_is_wanted_whole_at_once_and_then_at_intervals() {
+    let mut fetches = Fetches::default();
+    let (window, from) = (Window::ZERO, ValidatorIndex::new(1));
+    let ask = |fetches: &mut Fetches| fetches.is_due(headers(0), 0, at(0), RETRY_NS);
+    assert_eq!(ask(&mut fetches), Some(0));
+    fetches.note_headers(window, from, Index::new(3));
+    assert_eq!(fetches.branches[&(window, from)].above, Some(Index::new(3)));
+    fetches.note_misfit(window, from);
+    assert_eq!(fetches.branches[&(window, from)].above, None);
+    assert_eq!(ask(&mut fetches), Some(0), "at once");
+    fetches.note_misfit(window, from);
+    assert_eq!(ask(&mut fetches), None, "a second time it waits");
+}
+
+#[test]
+fn the_next_bodies_are_asked_for_when_the_last_batch_has_come_whole() {
+    let mut fetches = Fetches::default();
+    let mut mark = |lowest, highest| fetches.batch_mark(lowest, Height::new(highest));
+    let first = mark(1, 64);
+    assert_eq!(mark(2, 65), first, "one of it came");
+    assert_eq!(mark(64, 127), first, "the last one is missing");
+    let second = mark(65, 128);
+    assert_ne!(second, first);
+    assert_eq!(mark(128, 190), second);
+    assert_ne!(mark(200, 210), second);
+}

@@ -383,7 +383,8 @@ impl Consensus {
             self.notice_refused_support(effects);
             if self.r8_finalize(effects) {
                 let finalized = self.finalized.height;
-                self.pace.settling.finalized(finalized, now.mono_ns);
+                let timers = &self.config.timers;
+                self.pace.settling.finalized(finalized, now.mono_ns, timers);
                 changed = true;
             }
             changed |= self.prove(now, effects);

@@ -43,13 +43,15 @@ impl Settling {
         self.followed.get_or_insert((height, now_ns));
     }
 
-    /// Finality has come to this height.
-    pub(crate) fn finalized(&mut self, height: Height, now_ns: u64) {
+    /// Finality has come to this height. What took longer than T_prog can stretch to says that
+    /// something had stopped, and no more how long finality takes.
+    pub(crate) fn finalized(&mut self, height: Height, now_ns: u64, timers: &TimerConfig) {
         if let Some((followed, since_ns)) = self.followed
             && height >= followed
         {
             self.followed = None;
-            let took_ns = now_ns.saturating_sub(since_ns);
+            let longest_ns = timers.progress_ns.saturating_mul(PROGRESS_TIMES_MAX);
+            let took_ns = now_ns.saturating_sub(since_ns).min(longest_ns);
             self.smoothed_ns = self.smoothed_ns - self.smoothed_ns / 4 + took_ns / 4;
         }
     }
@@ -109,8 +111,8 @@ mod tests {
             let at_ns = number * 10 * MS;
             settling.voted(Height::new(number), at_ns);
             settling.voted(Height::new(number + 1), at_ns + 1);
-            settling.finalized(Height::new(number - 1), at_ns + 2);
-            settling.finalized(Height::new(number), at_ns + took_ns);
+            settling.finalized(Height::new(number - 1), at_ns + 2, &TIMERS);
+            settling.finalized(Height::new(number), at_ns + took_ns, &TIMERS);
         }
     }
 
@@ -136,5 +138,18 @@ mod tests {
         assert_eq!(now, longest);
         run(&mut settling, 101, MS / 10);
         assert_eq!(settling.retransmit_ns(&TIMERS), TIMERS.retransmit_ns);
+    }
+
+    #[test]
+    fn a_stop_of_everything_is_forgotten_after_a_few_blocks() {
+        let mut settling = Settling::new();
+        settling.voted(Height::new(1), 0);
+        settling.finalized(Height::new(1), 60_000 * MS, &TIMERS);
+        assert!(settling.progress_ns(&TIMERS) > 2 * TIMERS.progress_ns);
+        for number in 7_000..7_008 {
+            settling.voted(Height::new(number), 0);
+            settling.finalized(Height::new(number), MS / 4, &TIMERS);
+        }
+        assert_eq!(settling.progress_ns(&TIMERS), TIMERS.progress_ns);
     }
 }

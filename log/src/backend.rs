@@ -245,7 +245,7 @@ impl Backend for FileBackend {
             if let Some(rest) = rest {
                 rest(began.elapsed());
                 if zeros_left % UNSYNCED_BYTES_MAX < piece {
-                    file.sync_data().map_err(CreateError::Sync)?;
+                    file.sync_all().map_err(CreateError::Sync)?;
                 }
             }
         }

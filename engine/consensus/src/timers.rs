@@ -10,7 +10,8 @@ use crate::types::{Height, Index, Now, Stake, ValidatorIndex, Window};
 use crate::window::WindowState;
 use crate::window::rules::StopReason;
 
-/// Timer settings, nanoseconds.
+/// Timer settings, nanoseconds: those of a machine that bears its load. T_prog, T_retx, T_sig and
+/// the holdoff of a Final stretch from there while finality takes longer (`settling`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimerConfig {
     /// T_prog: a window without progress for this long is stopped.

@@ -4,6 +4,7 @@ use super::*;
 use crate::archive::{ARCHIVE_BYTES_MIN, Archive, ArchiveConfig, Prepended};
 use crate::client_wire::PublicFrame;
 use crate::results::BlockResults;
+use crate::stages::older::piece;
 use crate::state_machine::Output;
 use crate::testing::TemporaryFolder;
 
@@ -46,29 +47,9 @@ fn answer(source: &mut Archive, asked: &SnapshotPart) -> (u64, Option<EventStret
     let SnapshotPart::GetEvents { below, from } = *asked else {
         panic!("{asked:?}");
     };
-    let below = below.number();
-    let Some(before) = source.stretch_before(below) else {
-        return (below, None);
-    };
-    let first = before.height() + 1;
-    let from = from.map_or_else(
-        || StreamPosition::before(first),
-        |(height, index)| {
-            let height = height.number();
-            StreamPosition { height, index }
-        },
-    );
-    let to = StreamPosition::before(below);
-    let chunk = source.read((from, to), 40_000).unwrap();
     let mut frame = PublicFrame::default();
-    frame.begin(None, 0, from);
-    chunk.write(from, &mut frame);
-    let stretch = EventStretch {
-        first: Height::new(first),
-        tops: before.tops().to_vec(),
-        frame: frame.bytes().into(),
-    };
-    (below, Some(stretch))
+    let stretch = piece(source, &mut frame, (below, from), 40_000);
+    (below.number(), stretch.map(|boxed| *boxed))
 }
 
 /// A joiner that asks, and what is told it.

@@ -65,7 +65,8 @@ pub enum Durability {
     Async,
 }
 
-/// Timers that a configuration overrides, microseconds; absent ones are the profile's.
+/// Timers that a configuration overrides, microseconds; absent ones are the profile's. T_prog,
+/// T_retx and T_sig stretch from there while finality takes longer (docs/protocol.md 2.7).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TimerOverrides {

@@ -34,7 +34,8 @@ const _: () = assert!(
         <= EVENTS_BYTES_MAX
 );
 
-type Question = (Height, Option<(Height, u32)>);
+/// What is asked for: up to before which height, and from where on.
+pub(crate) type Question = (Height, Option<(Height, u32)>);
 type Answer = (ValidatorIndex, Height, Option<Box<EventStretch>>);
 
 #[derive(Debug, Default)]
@@ -85,6 +86,38 @@ impl EventMail {
         }
         None
     }
+}
+
+/// What is answered to a question, of about so many bytes; none when it is not here.
+pub(crate) fn piece(
+    archive: &mut Archive,
+    frame: &mut PublicFrame,
+    (below, from): Question,
+    bytes: usize,
+) -> Option<Box<EventStretch>> {
+    let below = below.number();
+    let before = archive.stretch_before(below)?;
+    let first = before.height().saturating_add(1);
+    let from = from.map_or_else(
+        || StreamPosition::before(first),
+        |(height, index)| {
+            let height = height.number();
+            StreamPosition { height, index }
+        },
+    );
+    let to = StreamPosition::before(below);
+    if from.height < first || from >= to {
+        return None;
+    }
+    let read = archive.read((from, to), bytes);
+    let chunk = read.ok().filter(|chunk| chunk.end > from)?;
+    frame.begin(None, 0, from);
+    chunk.write(from, frame);
+    Some(Box::new(EventStretch {
+        first: Height::new(first),
+        tops: before.tops().to_vec(),
+        frame: frame.bytes().into(),
+    }))
 }
 
 /// The way to peers.
@@ -184,38 +217,8 @@ impl Peers {
         };
         self.served = peer;
         self.serve_ns = now_ns.saturating_add(SERVE_PAUSE_NS);
-        let stretch = self.stretch(archive, below.number(), from);
+        let stretch = piece(archive, &mut self.frame, (below, from), PIECE_BYTES);
         Some((peer, SnapshotPart::Events { below, stretch }))
-    }
-
-    fn stretch(
-        &mut self,
-        archive: &mut Archive,
-        below: u64,
-        from: Option<(Height, u32)>,
-    ) -> Option<Box<EventStretch>> {
-        let before = archive.stretch_before(below)?;
-        let first = before.height().saturating_add(1);
-        let from = from.map_or_else(
-            || StreamPosition::before(first),
-            |(height, index)| {
-                let height = height.number();
-                StreamPosition { height, index }
-            },
-        );
-        let to = StreamPosition::before(below);
-        if from.height < first || from >= to {
-            return None;
-        }
-        let read = archive.read((from, to), PIECE_BYTES);
-        let chunk = read.ok().filter(|chunk| chunk.end > from)?;
-        self.frame.begin(None, 0, from);
-        chunk.write(from, &mut self.frame);
-        Some(Box::new(EventStretch {
-            first: Height::new(first),
-            tops: before.tops().to_vec(),
-            frame: self.frame.bytes().into(),
-        }))
     }
 
     fn take(&mut self, now_ns: u64, archive: &mut Archive, (from, below, part): Answer) {

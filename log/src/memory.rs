@@ -174,6 +174,20 @@ impl MemoryBackend {
         self.power.is_full.store(is_full, Ordering::Relaxed);
     }
 
+    /// A call on another folder of the same machine: it uses a step of its power.
+    ///
+    /// # Errors
+    /// The power is off: nothing of that call may happen.
+    pub fn spend_step(&self) -> io::Result<()> {
+        self.power.spend_one()
+    }
+
+    /// Whether creating a file fails for want of space.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.power.is_full.load(Ordering::Relaxed)
+    }
+
     /// The folder as a power cut at this moment leaves it, with power again. `keep` decides for
     /// each unsynced thing whether it survived. This folder is not changed.
     #[must_use]
@@ -353,7 +367,7 @@ impl Backend for MemoryBackend {
         let mut live = head.to_vec();
         live.resize(bytes_len, 0);
         let mut durable = live.clone();
-        let synced = if self.power.is_full.load(Ordering::Relaxed) {
+        let synced = if self.is_full() {
             // As on a real disk, what fitted stays there until somebody removes it.
             Err(CreateError::Write(io::ErrorKind::StorageFull.into()))
         } else {

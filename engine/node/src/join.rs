@@ -225,6 +225,13 @@ impl Joiner {
         }
     }
 
+    /// Who has sent what it cannot prove.
+    pub fn liars(&self) -> impl Iterator<Item = ValidatorIndex> {
+        let all = self.sources.iter();
+        all.filter(|(_, source)| **source == Source::Liar)
+            .map(|(&peer, _)| peer)
+    }
+
     /// Takes an answer of a peer.
     ///
     /// # Errors

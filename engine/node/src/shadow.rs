@@ -8,7 +8,7 @@
 //! It executes what the first instance does, so that two roots of one height that differ on one
 //! machine show an application that is not deterministic.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use quorate_consensus::attestation::{StateCertificate, StateStatement};
@@ -33,10 +33,10 @@ use crate::state_machine::StateMachine;
 const CERTIFICATES_MAX: usize = 4;
 
 /// Which snapshots are taken, and how many are kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct SnapshotPolicy {
     /// Folder of the snapshots.
-    pub folder: PathBuf,
+    pub folder: SnapshotFolder,
     /// A snapshot is taken after every block whose height is a multiple of this, which is itself
     /// one of 64; never when 0.
     pub every_heights: u64,
@@ -129,7 +129,7 @@ impl<S: StateMachine> Shadow<S> {
         reader: Reader,
         base: Option<(u64, RecordRef)>,
     ) -> Result<Self, ShadowError> {
-        let folder = SnapshotFolder::new(policy.folder.clone());
+        let folder = policy.folder.clone();
         folder.clean().map_err(ShadowError::Folder)?;
         let origin = Origin::of(set);
         let mut next = reader.start();

@@ -131,7 +131,7 @@ impl Scene {
 
     fn shadow(&self, every_heights: u64, base: Option<(u64, RecordRef)>) -> Shadow<Count> {
         let policy = SnapshotPolicy {
-            folder: self.temporary.path().join("snapshots"),
+            folder: SnapshotFolder::new(self.temporary.path().join("snapshots")),
             every_heights,
             keep: 2,
         };

@@ -198,7 +198,7 @@ fn replica_config(config: &NodeConfig) -> Result<ReplicaConfig, StartError> {
         public_bytes_max: config.limits.public_bytes_max,
         public_archive: archive_config(config),
         auth: Arc::new(command_auth(config)?),
-        snapshots: Some(snapshots_path(&config.data)),
+        snapshots: Some(SnapshotFolder::new(snapshots_path(&config.data))),
         first: first_state(config),
     })
 }
@@ -474,7 +474,7 @@ impl<S: StateMachine> ShadowPlan<S> {
             sessions_max: config.genesis.file().limits.sessions_max,
             set: Arc::clone(config.genesis.validator_set()),
             policy: SnapshotPolicy {
-                folder: snapshots_path(&config.data),
+                folder: SnapshotFolder::new(snapshots_path(&config.data)),
                 every_heights: config.snapshots.every_heights,
                 keep: config.snapshots.keep,
             },
@@ -542,7 +542,7 @@ impl Beside {
         };
         let scrub = scrub.map(start_scrub).transpose()?;
         let start = |plan: ShadowPlan<S>| {
-            let folder = SnapshotFolder::new(plan.policy.folder.clone());
+            let folder = plan.policy.folder.clone();
             let parts = ShadowParts {
                 asks: plan.asks.receiver,
                 attested: plan.asks.attested,

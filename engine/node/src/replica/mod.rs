@@ -31,7 +31,6 @@ pub use jobs::{Job, run_jobs};
 pub use order::{FrameOutcome, OrderError, OrderOut, OrderStage};
 pub use outbox::{Event, Frame, FrameClass, Frames, Outbox};
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use quorate_consensus::input::Input;
@@ -90,7 +89,7 @@ pub struct ReplicaConfig {
     /// Whether commands are signed (genesis), and what is found out about that.
     pub auth: Arc<CommandAuth>,
     /// Folder of the snapshots, the newest of which a start begins with; none without them.
-    pub snapshots: Option<PathBuf>,
+    pub snapshots: Option<SnapshotFolder>,
     /// The state that the chain begins with, when it goes on from another one; its genesis height
     /// is that of the set.
     pub first: Option<FirstState>,
@@ -193,7 +192,7 @@ impl<S: StateMachine> Parts<S> {
             let archive = config.public_archive.clone().and_then(open_archive);
             executor = executor.keeping_public(config.public_bytes_max, archive);
         }
-        let snapshots = config.snapshots.clone().map(SnapshotFolder::new);
+        let snapshots = config.snapshots.clone();
         let snapshot = restore_state(config, snapshots.as_ref(), &mut executor)?;
         let recovery = RecoveryConfig {
             snapshot,

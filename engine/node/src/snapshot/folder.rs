@@ -1,4 +1,4 @@
-//! The folder of snapshots on a real disk.
+//! The folder of snapshots on a disk.
 //!
 //! Owns names, the order of writes that makes a snapshot whole or absent, and reading with every
 //! chunk checked. Never: what a snapshot means.
@@ -6,12 +6,13 @@
 //! The data is written under another name, synced and renamed; then the manifest is. A snapshot is
 //! there when its manifest is.
 
-use std::fs::{self, File};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::SnapshotError;
+use super::disk::{Disk, OpenFile};
 use super::manifest::{CHUNK_BYTES, CHUNKS_MAX, MANIFEST_BYTES_MAX, Manifest};
+use super::memory::MemoryDisk;
 
 const PREFIX: &str = "snapshot-";
 const DATA: &str = "data";
@@ -20,14 +21,17 @@ const CERTIFICATE: &str = "certificate";
 /// The newest certificate of a state; it belongs to no snapshot.
 const ATTESTED: &str = "attested.certificate";
 const FETCHED: &str = "fetched";
+/// What is read of that note, which is a hash: one byte more than it has.
+const NOTE_BYTES_MAX: u64 = 33;
 /// Longest certificate, bytes: a statement and 240 signatures, twice over.
 const CERTIFICATE_BYTES_MAX: u64 = 32 * 1024;
 /// Ending of a file in the making.
 const TEMPORARY: &str = ".new";
 
 /// The snapshots of one validator.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct SnapshotFolder {
+    pub(super) disk: Disk,
     path: PathBuf,
 }
 
@@ -44,7 +48,17 @@ impl SnapshotFolder {
     /// The snapshots in a folder; it is made when the first one is written.
     #[must_use]
     pub const fn new(path: PathBuf) -> Self {
-        Self { path }
+        let disk = Disk::Real;
+        Self { disk, path }
+    }
+
+    /// The snapshots on a simulated disk, all in one folder of it.
+    #[must_use]
+    pub fn in_memory(disk: &MemoryDisk) -> Self {
+        Self {
+            disk: Disk::Memory(disk.clone()),
+            path: PathBuf::from("snapshots"),
+        }
     }
 
     /// Where it is.
@@ -62,22 +76,21 @@ impl SnapshotFolder {
     /// # Errors
     /// [`SnapshotError::Io`] when the folder cannot be read; one that is missing is empty.
     pub fn heights(&self) -> Result<Vec<u64>, SnapshotError> {
-        let entries = match fs::read_dir(&self.path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries.map_err(failed(&self.path, "read the folder"))?,
+        let height = |name: &String| {
+            let digits = name.strip_prefix(PREFIX)?.strip_suffix(".manifest")?;
+            digits.parse::<u64>().ok().filter(|_| digits.len() == 20)
         };
-        let mut heights = Vec::new();
-        for entry in entries {
-            let entry = entry.map_err(failed(&self.path, "read the folder"))?;
-            let name = entry.file_name();
-            let height = name.to_str().and_then(|name| {
-                let digits = name.strip_prefix(PREFIX)?.strip_suffix(".manifest")?;
-                digits.parse::<u64>().ok().filter(|_| digits.len() == 20)
-            });
-            heights.extend(height);
-        }
+        let mut heights: Vec<u64> = self.names()?.iter().filter_map(height).collect();
         heights.sort_unstable();
         Ok(heights)
+    }
+
+    /// Names of its files; none of a folder that is missing.
+    fn names(&self) -> Result<Vec<String>, SnapshotError> {
+        match self.disk.names(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            names => names.map_err(failed(&self.path, "read the folder")),
+        }
     }
 
     /// The manifest of a snapshot.
@@ -86,11 +99,8 @@ impl SnapshotFolder {
     /// [`SnapshotError`] when it is missing, damaged, or of another height than its name.
     pub fn manifest(&self, height: u64) -> Result<Manifest, SnapshotError> {
         let path = self.file(height, MANIFEST);
-        let file = File::open(&path).map_err(failed(&path, "open the manifest"))?;
-        let mut bytes = Vec::new();
-        file.take(MANIFEST_BYTES_MAX as u64 + 33)
-            .read_to_end(&mut bytes)
-            .map_err(failed(&path, "read the manifest"))?;
+        let bytes = self.disk.read(&path, MANIFEST_BYTES_MAX as u64 + 33);
+        let bytes = bytes.map_err(failed(&path, "read the manifest"))?;
         match Manifest::unseal(&bytes) {
             Ok(manifest) if manifest.height() == height => Ok(manifest),
             Ok(_) => Err(SnapshotError::Foreign {
@@ -120,7 +130,7 @@ impl SnapshotFolder {
     /// [`SnapshotError::Io`] when the note cannot be read.
     pub fn is_fetched(&self, manifest: &Manifest) -> Result<bool, SnapshotError> {
         let path = self.file(manifest.height(), FETCHED);
-        match fs::read(&path) {
+        match self.disk.read(&path, NOTE_BYTES_MAX) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             root => root
                 .map(|root| root == manifest.root())
@@ -134,7 +144,7 @@ impl SnapshotFolder {
     /// [`SnapshotError::Io`] when the note cannot be removed.
     pub fn settle_fetched(&self, height: u64) -> Result<(), SnapshotError> {
         let path = self.file(height, FETCHED);
-        match fs::remove_file(&path) {
+        match self.disk.remove(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(failed(&path, "remove the note")(error)),
             Ok(()) => self.sync(),
@@ -154,7 +164,7 @@ impl SnapshotFolder {
     /// # Errors
     /// [`SnapshotError::Io`] when it cannot be read.
     pub fn certificate(&self, height: u64) -> Result<Option<Vec<u8>>, SnapshotError> {
-        Self::read_certificate(self.file(height, CERTIFICATE))
+        self.read_certificate(&self.file(height, CERTIFICATE))
     }
 
     /// Replaces the newest certificate of a state. Not synced: one that a loss of power takes is
@@ -163,11 +173,17 @@ impl SnapshotFolder {
     /// # Errors
     /// [`SnapshotError::Io`] when it cannot be written.
     pub fn put_attested(&self, bytes: &[u8]) -> Result<(), SnapshotError> {
-        fs::create_dir_all(&self.path).map_err(failed(&self.path, "make the folder"))?;
+        self.disk
+            .make_folder(&self.path)
+            .map_err(failed(&self.path, "make the folder"))?;
         let path = self.path.join(ATTESTED);
         let temporary = self.path.join(format!("{ATTESTED}{TEMPORARY}"));
-        fs::write(&temporary, bytes).map_err(failed(&temporary, "write the file"))?;
-        fs::rename(&temporary, &path).map_err(failed(&path, "rename the file"))
+        self.disk
+            .open_to_write(&temporary, true)
+            .and_then(|file| file.write_all_at(bytes, 0))
+            .map_err(failed(&temporary, "write the file"))?;
+        let renamed = self.disk.rename(&temporary, &path);
+        renamed.map_err(failed(&path, "rename the file"))
     }
 
     /// The bytes of the newest certificate of a state; none when there is none yet.
@@ -175,19 +191,16 @@ impl SnapshotFolder {
     /// # Errors
     /// [`SnapshotError::Io`] when it cannot be read.
     pub fn attested(&self) -> Result<Option<Vec<u8>>, SnapshotError> {
-        Self::read_certificate(self.path.join(ATTESTED))
+        self.read_certificate(&self.path.join(ATTESTED))
     }
 
-    fn read_certificate(path: PathBuf) -> Result<Option<Vec<u8>>, SnapshotError> {
-        let file = match File::open(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            file => file.map_err(failed(&path, "open the certificate"))?,
-        };
-        let mut bytes = Vec::new();
-        file.take(CERTIFICATE_BYTES_MAX)
-            .read_to_end(&mut bytes)
-            .map_err(failed(&path, "read the certificate"))?;
-        Ok(Some(bytes))
+    fn read_certificate(&self, path: &Path) -> Result<Option<Vec<u8>>, SnapshotError> {
+        match self.disk.read(path, CERTIFICATE_BYTES_MAX) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            bytes => bytes
+                .map(Some)
+                .map_err(failed(path, "read the certificate")),
+        }
     }
 
     /// Opens a snapshot for reading.
@@ -197,11 +210,10 @@ impl SnapshotFolder {
     pub fn open(&self, height: u64) -> Result<SnapshotReader, SnapshotError> {
         let manifest = self.manifest(height)?;
         let path = self.file(height, DATA);
-        let file = File::open(&path).map_err(failed(&path, "open the data"))?;
-        let found = file
-            .metadata()
-            .map_err(failed(&path, "look at the data"))?
-            .len();
+        let file = self.disk.open(&path);
+        let file = file.map_err(failed(&path, "open the data"))?;
+        let found = file.bytes_len();
+        let found = found.map_err(failed(&path, "look at the data"))?;
         let expected = manifest.data_bytes();
         if found != expected {
             return Err(SnapshotError::Length {
@@ -234,14 +246,18 @@ impl SnapshotFolder {
     /// # Errors
     /// [`SnapshotError::Io`] when folder or file cannot be made.
     pub fn write(&self, height: u64) -> Result<SnapshotWriter, SnapshotError> {
-        fs::create_dir_all(&self.path).map_err(failed(&self.path, "make the folder"))?;
+        self.disk
+            .make_folder(&self.path)
+            .map_err(failed(&self.path, "make the folder"))?;
         let path = self.file(height, &format!("{DATA}{TEMPORARY}"));
-        let file = File::create(&path).map_err(failed(&path, "make the data"))?;
+        let file = self.disk.open_to_write(&path, true);
+        let file = file.map_err(failed(&path, "make the data"))?;
         Ok(SnapshotWriter {
             folder: self.clone(),
             height,
             path,
             file,
+            written_bytes: 0,
             chunk: Vec::new(),
             chunks: Vec::new(),
         })
@@ -252,18 +268,19 @@ impl SnapshotFolder {
         let mut temporary = path.as_os_str().to_owned();
         temporary.push(TEMPORARY);
         let temporary = PathBuf::from(temporary);
-        let mut file = File::create(&temporary).map_err(failed(&temporary, "make the file"))?;
-        file.write_all(bytes)
+        let file = self.disk.open_to_write(&temporary, true);
+        let file = file.map_err(failed(&temporary, "make the file"))?;
+        file.write_all_at(bytes, 0)
             .and_then(|()| file.sync_all())
             .map_err(failed(&temporary, "write the file"))?;
-        fs::rename(&temporary, path).map_err(failed(path, "rename the file"))?;
+        let renamed = self.disk.rename(&temporary, path);
+        renamed.map_err(failed(path, "rename the file"))?;
         self.sync()
     }
 
     fn sync(&self) -> Result<(), SnapshotError> {
-        File::open(&self.path)
-            .and_then(|folder| folder.sync_all())
-            .map_err(failed(&self.path, "sync the folder"))
+        let synced = self.disk.sync_folder(&self.path);
+        synced.map_err(failed(&self.path, "sync the folder"))
     }
 
     /// Removes a snapshot, its manifest first.
@@ -273,7 +290,7 @@ impl SnapshotFolder {
     pub fn remove(&self, height: u64) -> Result<(), SnapshotError> {
         for ending in [MANIFEST, FETCHED, CERTIFICATE, DATA] {
             let path = self.file(height, ending);
-            match fs::remove_file(&path) {
+            match self.disk.remove(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     return Err(failed(&path, "remove the file")(error));
                 }
@@ -288,11 +305,13 @@ impl SnapshotFolder {
     /// # Errors
     /// [`SnapshotError::Io`] when a file cannot be moved; one that is missing is moved.
     pub(crate) fn set_aside(&self, height: u64, to: &Path) -> Result<(), SnapshotError> {
-        fs::create_dir_all(to).map_err(failed(to, "make the folder"))?;
+        self.disk
+            .make_folder(to)
+            .map_err(failed(to, "make the folder"))?;
         for ending in [MANIFEST, CERTIFICATE, DATA] {
             let path = self.file(height, ending);
             let name = path.file_name().unwrap_or_default();
-            match fs::rename(&path, to.join(name)) {
+            match self.disk.rename(&path, &to.join(name)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     return Err(failed(&path, "move the file")(error));
                 }
@@ -309,22 +328,17 @@ impl SnapshotFolder {
     /// [`SnapshotError::Io`] when the folder cannot be read or a file not removed.
     pub fn clean(&self) -> Result<(), SnapshotError> {
         let heights = self.heights()?;
-        let entries = match fs::read_dir(&self.path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            entries => entries.map_err(failed(&self.path, "read the folder"))?,
-        };
-        for entry in entries {
-            let entry = entry.map_err(failed(&self.path, "read the folder"))?;
-            let name = entry.file_name();
-            let Some(rest) = name.to_str().and_then(|name| name.strip_prefix(PREFIX)) else {
+        for name in self.names()? {
+            let Some(rest) = name.strip_prefix(PREFIX) else {
                 continue;
             };
             let digits = rest.split('.').next().unwrap_or_default();
             let height = digits.parse::<u64>().ok();
             let is_whole = height.is_some_and(|height| heights.binary_search(&height).is_ok());
             if rest.ends_with(TEMPORARY) || !is_whole {
-                let path = entry.path();
-                fs::remove_file(&path).map_err(failed(&path, "remove the file"))?;
+                let path = self.path.join(&name);
+                let removed = self.disk.remove(&path);
+                removed.map_err(failed(&path, "remove the file"))?;
             }
         }
         Ok(())
@@ -348,7 +362,7 @@ impl SnapshotFolder {
 #[derive(Debug)]
 pub struct SnapshotReader {
     path: PathBuf,
-    file: File,
+    file: OpenFile,
     manifest: Manifest,
 }
 
@@ -367,8 +381,7 @@ impl SnapshotReader {
         let mut bytes = vec![0; self.manifest.chunk_bytes(chunk)];
         let start = u64::from(chunk) * u64::from(CHUNK_BYTES);
         self.file
-            .seek(SeekFrom::Start(start))
-            .and_then(|_| self.file.read_exact(&mut bytes))
+            .read_exact_at(&mut bytes, start)
             .map_err(failed(&self.path, "read the data"))?;
         if !self.manifest.is_chunk(chunk, &bytes) {
             let path = self.path.clone();
@@ -407,7 +420,8 @@ pub struct SnapshotWriter {
     folder: SnapshotFolder,
     height: u64,
     path: PathBuf,
-    file: File,
+    file: OpenFile,
+    written_bytes: u64,
     /// What has not made a chunk yet.
     chunk: Vec<u8>,
     chunks: Vec<[u8; 32]>,
@@ -437,8 +451,9 @@ impl SnapshotWriter {
         }
         self.chunks.push(*blake3::hash(&self.chunk).as_bytes());
         self.file
-            .write_all(&self.chunk)
+            .write_all_at(&self.chunk, self.written_bytes)
             .map_err(failed(&self.path, "write the data"))?;
+        self.written_bytes += self.chunk.len() as u64;
         self.chunk.clear();
         Ok(())
     }
@@ -456,7 +471,8 @@ impl SnapshotWriter {
             .sync_all()
             .map_err(failed(&self.path, "sync the data"))?;
         let data = self.folder.file(self.height, DATA);
-        fs::rename(&self.path, &data).map_err(failed(&data, "rename the data"))?;
+        let renamed = self.folder.disk.rename(&self.path, &data);
+        renamed.map_err(failed(&data, "rename the data"))?;
         self.folder.sync()?;
         manifest.chunks = std::mem::take(&mut self.chunks);
         self.folder.put_manifest(&manifest)?;

@@ -10,8 +10,10 @@
 //! chunk of 1 MiB. The hash over the manifest is the snapshot's *root*: whoever knows it to be
 //! true can check every chunk by itself, in any order, from anybody.
 
+mod disk;
 mod folder;
 mod manifest;
+mod memory;
 mod partial;
 mod state;
 
@@ -20,6 +22,7 @@ pub use manifest::{
     CHUNK_BYTES, CHUNKS_MAX, MANIFEST_BYTES_MAX, Manifest, ManifestError, SECTION_NAME_BYTES_MAX,
     SECTIONS_MAX, SectionEntry,
 };
+pub use memory::MemoryDisk;
 pub use partial::PartialSnapshot;
 pub use state::{Origin, restore, take};
 

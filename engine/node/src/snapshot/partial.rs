@@ -3,25 +3,26 @@
 //! Owns the three files of a snapshot in the making, and which chunks are there. Never: writes a
 //! chunk that is not the one the manifest names.
 
-use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 
 use super::SnapshotError;
+use super::disk::OpenFile;
 use super::folder::{SnapshotFolder, failed};
-use super::manifest::{CHUNK_BYTES, Manifest};
+use super::manifest::{CHUNK_BYTES, MANIFEST_BYTES_MAX, Manifest};
 
 const DATA: &str = "joining.data";
 const MANIFEST: &str = "joining.manifest";
 const CERTIFICATE: &str = "joining.certificate";
+/// What is read of a manifest or certificate: more than either may have.
+const FILE_BYTES_MAX: u64 = MANIFEST_BYTES_MAX as u64 + 33;
 
 /// A snapshot that is being fetched.
 #[derive(Debug)]
 pub struct PartialSnapshot {
     manifest: Manifest,
     path: PathBuf,
-    file: File,
+    file: OpenFile,
     has: Vec<bool>,
     missing: usize,
 }
@@ -105,7 +106,8 @@ impl SnapshotFolder {
         certificate: &[u8],
     ) -> Result<PartialSnapshot, SnapshotError> {
         self.forget()?;
-        fs::create_dir_all(self.path()).map_err(failed(self.path(), "make the folder"))?;
+        let made = self.disk.make_folder(self.path());
+        made.map_err(failed(self.path(), "make the folder"))?;
         let partial = self.partial(manifest, true)?;
         self.put(&self.path().join(CERTIFICATE), certificate)?;
         self.put(&self.path().join(MANIFEST), &partial.manifest.seal())?;
@@ -114,13 +116,8 @@ impl SnapshotFolder {
 
     fn partial(&self, manifest: Manifest, is_new: bool) -> Result<PartialSnapshot, SnapshotError> {
         let path = self.path().join(DATA);
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(is_new)
-            .open(&path)
-            .map_err(failed(&path, "open the data"))?;
+        let file = self.disk.open_to_write(&path, is_new);
+        let file = file.map_err(failed(&path, "open the data"))?;
         let chunks = manifest.chunks.len();
         Ok(PartialSnapshot {
             manifest,
@@ -139,7 +136,7 @@ impl SnapshotFolder {
     pub fn resume(&self) -> Result<Option<(PartialSnapshot, Vec<u8>)>, SnapshotError> {
         let read = |name: &str| {
             let path = self.path().join(name);
-            match fs::read(&path) {
+            match self.disk.read(&path, FILE_BYTES_MAX) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
                 bytes => bytes.map(Some).map_err(failed(&path, "read the file")),
             }
@@ -167,7 +164,8 @@ impl SnapshotFolder {
             .and_then(|()| whole.file.sync_all())
             .map_err(failed(&whole.path, "sync the data"))?;
         let data = self.data_path(height);
-        fs::rename(&whole.path, &data).map_err(failed(&data, "rename the data"))?;
+        let renamed = self.disk.rename(&whole.path, &data);
+        renamed.map_err(failed(&data, "rename the data"))?;
         self.put_certificate(height, certificate)?;
         self.put_fetched(&whole.manifest)?;
         self.put_manifest(&whole.manifest)?;
@@ -181,7 +179,7 @@ impl SnapshotFolder {
     pub fn forget(&self) -> Result<(), SnapshotError> {
         for name in [MANIFEST, CERTIFICATE, DATA] {
             let path = self.path().join(name);
-            match fs::remove_file(&path) {
+            match self.disk.remove(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     return Err(failed(&path, "remove the file")(error));
                 }

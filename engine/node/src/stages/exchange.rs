@@ -104,6 +104,22 @@ impl Exchange {
         }
     }
 
+    /// A peer asks or answers about snapshots.
+    pub(crate) fn put(&self, from: ValidatorIndex, part: SnapshotPart) {
+        self.parts.mailbox.put(from, part);
+    }
+
+    /// How far joining has come.
+    pub(crate) fn progress(&self) -> JoinProgress {
+        let progress = self.joiner.as_ref().map(Joiner::progress);
+        progress.unwrap_or_default()
+    }
+
+    /// Who has lied about a part of a snapshot in the present download.
+    pub(crate) fn liars(&self) -> impl Iterator<Item = ValidatorIndex> {
+        self.joiner.iter().flat_map(Joiner::liars)
+    }
+
     /// Heights of the snapshots that peers are fetching, ascending.
     pub(crate) fn held(&mut self, now_ns: u64) -> Vec<u64> {
         self.serving.held(now_ns)
@@ -250,13 +266,12 @@ impl Exchange {
 
     /// For metrics and status.
     fn tell(&self) {
-        let progress = self.joiner.as_ref().map(Joiner::progress);
         let JoinProgress {
             height,
             chunks,
             chunks_all,
             sources,
-        } = progress.unwrap_or_default();
+        } = self.progress();
         let metrics = &self.parts.metrics;
         metrics.joining_height.set(height);
         metrics.joining_chunks.set(chunks);

@@ -8,9 +8,9 @@ use super::clock::nanoseconds;
 use super::exchange::{Exchange, ExchangeParts, Mailbox};
 use super::older::EventMail;
 use crate::metrics::Metrics;
-use crate::pruning::Pruned;
-use crate::shadow::{Progress, Shadow};
+use crate::shadow::Shadow;
 use crate::snapshot::SnapshotFolder;
+use crate::snapshot_work::{LOOK, SnapshotWork, Worked};
 use crate::state_machine::StateMachine;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use parking_lot::Mutex;
@@ -24,10 +24,6 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// How often it is looked whether a snapshot is due.
-const LOOK: Duration = Duration::from_millis(50);
-/// Records read at a stretch.
-const RECORDS_PER_STRETCH: usize = 256;
 /// Things told to the thread that may wait.
 const ASKS_MAX: usize = 64;
 
@@ -161,7 +157,7 @@ pub(crate) fn start<S: StateMachine>(
 
 fn run<S: StateMachine>(
     parts: ShadowParts,
-    mut shadow: Shadow<S>,
+    shadow: Shadow<S>,
 ) -> Result<Option<u64>, crate::shadow::ShadowError> {
     let ShadowParts {
         asks,
@@ -174,8 +170,8 @@ fn run<S: StateMachine>(
         diverged,
         halt,
     } = parts;
-    let mut prune_failed = false;
-    let mut exchange = Exchange::new(exchange);
+    let exchange = Exchange::new(exchange);
+    let mut work = SnapshotWork::new(shadow, exchange, Arc::clone(&metrics));
     let mut keeper = Keeper {
         attested,
         folder,
@@ -189,34 +185,33 @@ fn run<S: StateMachine>(
         // Of a state that differs nothing is taken, removed, given or fetched; what to do with the
         // snapshots is being told.
         if metrics.is_serving() {
-            let now_ns = nanoseconds(begun.elapsed());
             let mut inputs = Vec::new();
-            let whole = exchange.turn(now_ns, &mut inputs);
+            let now = Instant::now();
+            let now_ns = nanoseconds(now.saturating_duration_since(begun));
+            let Worked { whole, rest } = work.turn(now_ns, now, now >= rests_until, &mut inputs)?;
             if let Some(height) = whole {
                 stop();
                 return Ok(Some(height));
             }
-            shadow.hold(exchange.held(now_ns));
-            if Instant::now() >= rests_until {
-                let pause = work(&mut shadow, &metrics, &mut inputs, &mut prune_failed)?;
-                rests_until = Instant::now() + pause;
+            if let Some(rest) = rest {
+                rests_until = Instant::now() + rest;
             }
             if !inputs.is_empty() {
                 answer(inputs);
             }
             keeper.turn(Instant::now());
             let rest = rests_until.saturating_duration_since(Instant::now());
-            pause = exchange.pause().map_or(rest, |most| rest.min(most));
+            pause = work.pause().map_or(rest, |most| rest.min(most));
         }
         match asks.recv_timeout(pause) {
-            Ok(ToShadow::Certificate(certificate)) => shadow.certify(*certificate),
+            Ok(ToShadow::Certificate(certificate)) => work.certify(*certificate),
             Ok(ToShadow::Diverged(common)) => {
                 // What is in the log and below stays as it is: it is the evidence.
                 tracing::warn!("no snapshots are taken and no log segments removed any more");
-                shadow.set_aside(common, &diverged)?;
+                work.shadow_mut().set_aside(common, &diverged)?;
                 return Ok(None);
             }
-            Ok(ToShadow::Ask) => shadow.ask(metrics.height.read()),
+            Ok(ToShadow::Ask) => work.shadow_mut().ask(metrics.height.read()),
             Ok(ToShadow::Parts) | Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }
@@ -245,65 +240,6 @@ impl Keeper {
         wire::encode_state_certificate(&certificate, &mut bytes);
         if let Err(error) = self.folder.put_attested(&bytes) {
             tracing::error!(%error, "the newest certificate of a state was not written");
-        }
-    }
-}
-
-/// One stretch of reading when a snapshot is due, of pruning otherwise; says how long to rest then.
-fn work<S: StateMachine>(
-    shadow: &mut Shadow<S>,
-    metrics: &Metrics,
-    inputs: &mut Vec<Input>,
-    prune_failed: &mut bool,
-) -> Result<Duration, crate::shadow::ShadowError> {
-    let height = metrics.height.read();
-    if shadow.next_due().is_none_or(|due| due > height) {
-        return Ok(prune(shadow, metrics, prune_failed));
-    }
-    let start = Instant::now();
-    Ok(match shadow.advance(RECORDS_PER_STRETCH)? {
-        // What makes the record durable is on its way.
-        Progress::Idle => LOOK,
-        Progress::More => start.elapsed(),
-        Progress::Taken(statement) => {
-            let elapsed = start.elapsed();
-            let height = statement.height.number();
-            tracing::info!(height, ?elapsed, "snapshot taken");
-            metrics.snapshot_height.set(height);
-            inputs.push(Input::State(statement));
-            elapsed.min(LOOK)
-        }
-        Progress::Failed(error) => {
-            metrics.alarms.add(1);
-            tracing::error!(%error, "a snapshot was not taken");
-            LOOK
-        }
-    })
-}
-
-/// Lets old log segments go while no snapshot is due; says how long to pause then.
-fn prune<S: StateMachine>(
-    shadow: &mut Shadow<S>,
-    metrics: &Metrics,
-    has_failed: &mut bool,
-) -> Duration {
-    let start = Instant::now();
-    match shadow.prune(RECORDS_PER_STRETCH, start) {
-        Ok(Pruned::Nothing | Pruned::Held) => LOOK,
-        Ok(Pruned::More) => start.elapsed(),
-        Ok(Pruned::Removed { bytes }) => {
-            *has_failed = false;
-            metrics.log_pruned_bytes.add(bytes);
-            tracing::info!(bytes, "old log segments removed");
-            start.elapsed().min(LOOK)
-        }
-        Err(error) => {
-            // Once: the disk may refuse for long, and each look would say so.
-            if !std::mem::replace(has_failed, true) {
-                metrics.alarms.add(1);
-                tracing::error!(%error, "old log segments cannot be removed");
-            }
-            LOOK
         }
     }
 }

@@ -126,7 +126,7 @@ impl Scene {
         let height = take_snapshot(&mut world, &there);
         assert!(height > had);
         assert_eq!(fetch(&world, &there, &here), height);
-        world.slots[3].snapshots = Some(here.folder.path().to_path_buf());
+        world.slots[3].snapshots = Some(here.folder.clone());
         Self {
             world,
             here,
@@ -407,7 +407,7 @@ fn a_log_that_is_damaged_below_a_snapshot_goes_on_from_it_if_peers_vouch_for_it(
         let lease = world.lease(3).lease;
         world.stop(3);
         damage_the_middle(&world.slots[3].memory);
-        world.slots[3].snapshots = Some(own.folder.path().to_path_buf());
+        world.slots[3].snapshots = Some(own.folder.clone());
         let started = world.start(3);
         if !is_certified {
             assert!(matches!(started, Err(RecoveryError::SnapshotAhead { .. })));

@@ -2,7 +2,6 @@
 //! memory, and a crash is a copy of the disk. Small on purpose; the simulator is the large one.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use quorate::auth::CommandAuth;
@@ -13,6 +12,7 @@ use quorate::replica::{
     Companions, Event, Job, Outbox, Replica, ReplicaConfig, ReplicaError, run_jobs,
 };
 use quorate::results::{CommandResult, Outcome};
+use quorate::snapshot::SnapshotFolder;
 use quorate::state_machine::{Context, Output, SessionEvent, SessionId, StateMachine};
 use quorate_consensus::effect::Destination;
 use quorate_consensus::input::Input;
@@ -125,7 +125,7 @@ pub(crate) struct Slot {
     pub(crate) events: Vec<Event>,
     pub(crate) failure: Option<ReplicaError>,
     /// Folder of its snapshots.
-    pub(crate) snapshots: Option<PathBuf>,
+    pub(crate) snapshots: Option<SnapshotFolder>,
     boot_id: [u8; 16],
     starts: u64,
 }

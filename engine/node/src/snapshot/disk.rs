@@ -1,0 +1,153 @@
+//! What the snapshots ask of a disk: the system's files, or those of a simulated one.
+//!
+//! Owns every call to the file system of this module. Never: the order of the calls or what they
+//! mean, which is `folder`'s and `partial`'s, so that a simulation runs the same ones.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+
+use super::memory::{MemoryDisk, MemoryHandle};
+
+/// A disk.
+#[derive(Clone, Debug)]
+pub(super) enum Disk {
+    /// The file system of this machine.
+    Real,
+    /// One in memory, which loses what a disk may lose.
+    Memory(MemoryDisk),
+}
+
+/// An open file.
+#[derive(Debug)]
+pub(super) enum OpenFile {
+    Real(File),
+    Memory(MemoryHandle),
+}
+
+impl Disk {
+    /// Names of the files in a folder, in no order. A name that is no text is left out: it is none
+    /// of ours.
+    pub(super) fn names(&self, folder: &Path) -> io::Result<Vec<String>> {
+        match self {
+            Self::Real => {
+                let mut names = Vec::new();
+                for entry in fs::read_dir(folder)? {
+                    names.extend(entry?.file_name().into_string());
+                }
+                Ok(names)
+            }
+            Self::Memory(disk) => disk.names(folder),
+        }
+    }
+
+    /// Makes a folder and those that it is in; one that is there is made.
+    pub(super) fn make_folder(&self, folder: &Path) -> io::Result<()> {
+        match self {
+            Self::Real => fs::create_dir_all(folder),
+            Self::Memory(disk) => disk.make_folder(folder),
+        }
+    }
+
+    /// Makes the names of a folder durable.
+    pub(super) fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        match self {
+            Self::Real => File::open(folder).and_then(|folder| folder.sync_all()),
+            Self::Memory(disk) => disk.sync_folder(folder),
+        }
+    }
+
+    /// The first `bytes_max` bytes of a file.
+    pub(super) fn read(&self, path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+        match self {
+            Self::Real => {
+                let mut bytes = Vec::new();
+                File::open(path)?.take(bytes_max).read_to_end(&mut bytes)?;
+                Ok(bytes)
+            }
+            Self::Memory(disk) => disk.read(path, bytes_max),
+        }
+    }
+
+    /// Opens a file for reading.
+    pub(super) fn open(&self, path: &Path) -> io::Result<OpenFile> {
+        match self {
+            Self::Real => File::open(path).map(OpenFile::Real),
+            Self::Memory(disk) => disk.open(path).map(OpenFile::Memory),
+        }
+    }
+
+    /// Opens a file for reading and writing, which is made if it is not there, and emptied when
+    /// `is_new` says so.
+    pub(super) fn open_to_write(&self, path: &Path, is_new: bool) -> io::Result<OpenFile> {
+        match self {
+            Self::Real => OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(is_new)
+                .open(path)
+                .map(OpenFile::Real),
+            Self::Memory(disk) => disk.open_to_write(path, is_new).map(OpenFile::Memory),
+        }
+    }
+
+    /// Renames a file, replacing another.
+    pub(super) fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        match self {
+            Self::Real => fs::rename(from, to),
+            Self::Memory(disk) => disk.rename(from, to),
+        }
+    }
+
+    /// Removes a file.
+    pub(super) fn remove(&self, path: &Path) -> io::Result<()> {
+        match self {
+            Self::Real => fs::remove_file(path),
+            Self::Memory(disk) => disk.remove(path),
+        }
+    }
+}
+
+impl OpenFile {
+    /// Bytes that it has.
+    pub(super) fn bytes_len(&self) -> io::Result<u64> {
+        match self {
+            Self::Real(file) => file.metadata().map(|metadata| metadata.len()),
+            Self::Memory(file) => Ok(file.bytes_len()),
+        }
+    }
+
+    /// Fills `bytes` with what stands from `offset` on.
+    pub(super) fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        match self {
+            Self::Real(file) => file.read_exact_at(bytes, offset),
+            Self::Memory(file) => file.read_exact_at(bytes, offset),
+        }
+    }
+
+    /// Writes `bytes` from `offset` on; not synced.
+    pub(super) fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        match self {
+            Self::Real(file) => file.write_all_at(bytes, offset),
+            Self::Memory(file) => file.write_all_at(bytes, offset),
+        }
+    }
+
+    /// Cuts it to so many bytes, or makes it as long with zeros.
+    pub(super) fn set_len(&self, bytes_len: u64) -> io::Result<()> {
+        match self {
+            Self::Real(file) => file.set_len(bytes_len),
+            Self::Memory(file) => file.set_len(bytes_len),
+        }
+    }
+
+    /// Makes its bytes durable. Its name is durable when its folder is synced.
+    pub(super) fn sync_all(&self) -> io::Result<()> {
+        match self {
+            Self::Real(file) => file.sync_all(),
+            Self::Memory(file) => file.sync_all(),
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! A disk in memory with the crash behaviour of a real one, for simulation and tests.
+//!
+//! Every file has a live image (what the process sees: the page cache) and a durable image (what a
+//! power cut leaves), and so has the list of names. Owns what may be lost when. Never: knows what a
+//! snapshot is. Its power is that of the log's simulated disk: both are in one machine.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use quorate_log::{MemoryBackend, Unsynced};
+
+/// What a disk writes of a large file at once or not at all: a page of the system's cache.
+const PAGE_BYTES: usize = 4096;
+
+/// A simulated disk. Clones are handles to the same one.
+#[derive(Clone, Debug)]
+pub struct MemoryDisk {
+    power: MemoryBackend,
+    names: Arc<Mutex<Names>>,
+}
+
+type Files = BTreeMap<PathBuf, Arc<Mutex<Images>>>;
+
+#[derive(Debug, Default)]
+struct Names {
+    live: Files,
+    durable: Files,
+    /// Folders that were made. Each is durable at once: what stands in it is not.
+    folders: BTreeSet<PathBuf>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Images {
+    live: Vec<u8>,
+    durable: Vec<u8>,
+}
+
+/// An open file of one.
+#[derive(Debug)]
+pub(super) struct MemoryHandle {
+    power: MemoryBackend,
+    file: Arc<Mutex<Images>>,
+}
+
+fn missing() -> io::Error {
+    io::ErrorKind::NotFound.into()
+}
+
+impl MemoryDisk {
+    /// An empty disk in the machine with this log.
+    #[must_use]
+    pub fn new(power: &MemoryBackend) -> Self {
+        Self {
+            power: power.clone(),
+            names: Arc::default(),
+        }
+    }
+
+    /// The disk as the death of the process alone leaves it: all that was stored is there, and
+    /// what was not synced still is not. `power` is that of the next life.
+    #[must_use]
+    pub fn process_kill(&self, power: &MemoryBackend) -> Self {
+        let names = self.names.lock();
+        let mut copies: BTreeMap<*const Mutex<Images>, Arc<Mutex<Images>>> = BTreeMap::new();
+        let mut copied = |files: &Files| -> Files {
+            let copy = |(path, file): (&PathBuf, &Arc<Mutex<Images>>)| {
+                let made = copies
+                    .entry(Arc::as_ptr(file))
+                    .or_insert_with(|| Arc::new(Mutex::new(file.lock().clone())));
+                (path.clone(), Arc::clone(made))
+            };
+            files.iter().map(copy).collect()
+        };
+        let (live, durable) = (copied(&names.live), copied(&names.durable));
+        Self::holding(power, live, durable, names.folders.clone())
+    }
+
+    /// The disk as a power cut at this moment leaves it, with the power of the next life. `keep`
+    /// decides for each unsynced thing whether it survived. This disk is not changed.
+    #[must_use]
+    pub fn power_cut(
+        &self,
+        power: &MemoryBackend,
+        mut keep: impl FnMut(Unsynced<'_>) -> bool,
+    ) -> Self {
+        let names = self.names.lock();
+        let all: BTreeSet<&PathBuf> = names.live.keys().chain(names.durable.keys()).collect();
+        let mut files = Files::new();
+        for path in all {
+            let (live, durable) = (names.live.get(path), names.durable.get(path));
+            let is_synced = match (live, durable) {
+                (Some(live), Some(durable)) => Arc::ptr_eq(live, durable),
+                _ => false,
+            };
+            let name = path.to_str().unwrap_or_default();
+            let is_kept = is_synced || keep(Unsynced::Name(name));
+            if let Some(file) = if is_kept { live } else { durable } {
+                let image = after_power_cut(name, &file.lock(), &mut keep);
+                let images = Images {
+                    live: image.clone(),
+                    durable: image,
+                };
+                files.insert(path.clone(), Arc::new(Mutex::new(images)));
+            }
+        }
+        Self::holding(power, files.clone(), files, names.folders.clone())
+    }
+
+    fn holding(
+        power: &MemoryBackend,
+        live: Files,
+        durable: Files,
+        folders: BTreeSet<PathBuf>,
+    ) -> Self {
+        let names = Names {
+            live,
+            durable,
+            folders,
+        };
+        Self {
+            power: power.clone(),
+            names: Arc::new(Mutex::new(names)),
+        }
+    }
+
+    pub(super) fn names(&self, folder: &Path) -> io::Result<Vec<String>> {
+        let names = self.names.lock();
+        if !names.folders.contains(folder) {
+            return Err(missing());
+        }
+        let here = names.live.keys();
+        let here = here.filter(|path| path.parent() == Some(folder));
+        let name = |path: &PathBuf| Some(path.file_name()?.to_str()?.to_owned());
+        Ok(here.filter_map(name).collect())
+    }
+
+    pub(super) fn make_folder(&self, folder: &Path) -> io::Result<()> {
+        self.power.spend_step()?;
+        self.names.lock().folders.insert(folder.to_path_buf());
+        Ok(())
+    }
+
+    pub(super) fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        self.power.spend_step()?;
+        let mut names = self.names.lock();
+        let is_here = |path: &PathBuf| path.parent() == Some(folder);
+        names.durable.retain(|path, _| !is_here(path));
+        let live = names.live.iter().filter(|(path, _)| is_here(path));
+        let live: Files = live
+            .map(|(path, file)| (path.clone(), Arc::clone(file)))
+            .collect();
+        names.durable.extend(live);
+        Ok(())
+    }
+
+    pub(super) fn read(&self, path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+        let file = self.file(path)?;
+        let images = file.lock();
+        let most = usize::try_from(bytes_max).unwrap_or(usize::MAX);
+        Ok(images.live[..images.live.len().min(most)].to_vec())
+    }
+
+    fn file(&self, path: &Path) -> io::Result<Arc<Mutex<Images>>> {
+        self.names
+            .lock()
+            .live
+            .get(path)
+            .cloned()
+            .ok_or_else(missing)
+    }
+
+    fn handle(&self, file: Arc<Mutex<Images>>) -> MemoryHandle {
+        MemoryHandle {
+            power: self.power.clone(),
+            file,
+        }
+    }
+
+    pub(super) fn open(&self, path: &Path) -> io::Result<MemoryHandle> {
+        Ok(self.handle(self.file(path)?))
+    }
+
+    pub(super) fn open_to_write(&self, path: &Path, is_new: bool) -> io::Result<MemoryHandle> {
+        self.power.spend_step()?;
+        let mut names = self.names.lock();
+        let is_folder = |folder: &Path| names.folders.contains(folder);
+        if !path.parent().is_some_and(is_folder) {
+            return Err(missing());
+        }
+        let file = match names.live.get(path) {
+            Some(file) => Arc::clone(file),
+            None if self.power.is_full() => return Err(io::ErrorKind::StorageFull.into()),
+            None => {
+                let file = Arc::<Mutex<Images>>::default();
+                names.live.insert(path.to_path_buf(), Arc::clone(&file));
+                file
+            }
+        };
+        if is_new {
+            file.lock().live.clear();
+        }
+        drop(names);
+        Ok(self.handle(file))
+    }
+
+    pub(super) fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.power.spend_step()?;
+        let mut names = self.names.lock();
+        let file = names.live.remove(from).ok_or_else(missing)?;
+        names.live.insert(to.to_path_buf(), file);
+        Ok(())
+    }
+
+    pub(super) fn remove(&self, path: &Path) -> io::Result<()> {
+        self.power.spend_step()?;
+        let removed = self.names.lock().live.remove(path);
+        removed.map(drop).ok_or_else(missing)
+    }
+}
+
+/// Its length survives or not, and each page that was written since it was synced.
+fn after_power_cut(
+    name: &str,
+    file: &Images,
+    keep: &mut impl FnMut(Unsynced<'_>) -> bool,
+) -> Vec<u8> {
+    let mut image = file.durable.clone();
+    if image.len() != file.live.len() && keep(Unsynced::Name(name)) {
+        image.resize(file.live.len(), 0);
+    }
+    let pages = image.chunks_mut(PAGE_BYTES);
+    for (number, (page, live)) in pages.zip(file.live.chunks(PAGE_BYTES)).enumerate() {
+        let bytes_len = page.len().min(live.len());
+        let (page, live) = (&mut page[..bytes_len], &live[..bytes_len]);
+        let offset = number * PAGE_BYTES;
+        if page != live && keep(Unsynced::Sector { name, offset }) {
+            page.copy_from_slice(live);
+        }
+    }
+    image
+}
+
+impl MemoryHandle {
+    pub(super) fn bytes_len(&self) -> u64 {
+        self.file.lock().live.len() as u64
+    }
+
+    pub(super) fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        let file = self.file.lock();
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let range = start..start.saturating_add(bytes.len());
+        let found = file.live.get(range).ok_or(io::ErrorKind::UnexpectedEof)?;
+        bytes.copy_from_slice(found);
+        Ok(())
+    }
+
+    pub(super) fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.power.spend_step()?;
+        let mut file = self.file.lock();
+        let start = usize::try_from(offset).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        let end = start.saturating_add(bytes.len());
+        if file.live.len() < end {
+            file.live.resize(end, 0);
+        }
+        file.live[start..end].copy_from_slice(bytes);
+        Ok(())
+    }
+
+    pub(super) fn set_len(&self, bytes_len: u64) -> io::Result<()> {
+        self.power.spend_step()?;
+        let bytes_len = usize::try_from(bytes_len).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        self.file.lock().live.resize(bytes_len, 0);
+        Ok(())
+    }
+
+    pub(super) fn sync_all(&self) -> io::Result<()> {
+        self.power.spend_step()?;
+        let mut file = self.file.lock();
+        let Images { live, durable } = &mut *file;
+        durable.clone_from(live);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "memory_tests.rs"]
+mod tests;

@@ -1,0 +1,101 @@
+//! What a crash leaves of a simulated disk, and of snapshots on it.
+
+use super::*;
+use crate::snapshot::SnapshotFolder;
+
+struct Machine {
+    power: MemoryBackend,
+    disk: MemoryDisk,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let power = MemoryBackend::new();
+        let disk = MemoryDisk::new(&power);
+        disk.make_folder(Path::new("snapshots")).unwrap();
+        Self { power, disk }
+    }
+
+    fn folder(&self) -> SnapshotFolder {
+        SnapshotFolder::in_memory(&self.disk)
+    }
+
+    /// What a power cut leaves that takes everything that was not synced, or nothing of it.
+    fn after_power_cut(&self, is_kept: bool) -> SnapshotFolder {
+        let power = MemoryBackend::new();
+        SnapshotFolder::in_memory(&self.disk.power_cut(&power, |_| is_kept))
+    }
+}
+
+fn path(name: &str) -> PathBuf {
+    Path::new("snapshots").join(name)
+}
+
+#[test]
+fn what_was_synced_survives_and_what_was_not_may() {
+    let machine = Machine::new();
+    machine.folder().put_certificate(7, b"synced").unwrap();
+    machine.folder().put_attested(b"not synced").unwrap();
+    let lost = machine.after_power_cut(false);
+    assert_eq!(lost.certificate(7).unwrap().unwrap(), b"synced");
+    assert_eq!(lost.attested().unwrap(), None);
+    let kept = machine.after_power_cut(true);
+    assert_eq!(kept.attested().unwrap().unwrap(), b"not synced");
+}
+
+#[test]
+fn a_name_that_was_removed_and_not_synced_may_come_back() {
+    let machine = Machine::new();
+    machine.folder().put_certificate(7, b"synced").unwrap();
+    let name = format!("snapshot-{:020}.certificate", 7);
+    machine.disk.remove(&path(&name)).unwrap();
+    assert_eq!(machine.folder().certificate(7).unwrap(), None);
+    let back = machine.after_power_cut(false);
+    assert_eq!(back.certificate(7).unwrap().unwrap(), b"synced");
+    machine.disk.sync_folder(Path::new("snapshots")).unwrap();
+    let gone = machine.after_power_cut(false);
+    assert_eq!(gone.certificate(7).unwrap(), None);
+}
+
+#[test]
+fn each_page_that_was_not_synced_survives_by_itself() {
+    let machine = Machine::new();
+    let file = machine.disk.open_to_write(&path("data"), true).unwrap();
+    file.write_all_at(&[1; 3 * PAGE_BYTES], 0).unwrap();
+    file.sync_all().unwrap();
+    machine.disk.sync_folder(Path::new("snapshots")).unwrap();
+    file.write_all_at(&[2; 3 * PAGE_BYTES + 5], 0).unwrap();
+    let power = MemoryBackend::new();
+    let second = PAGE_BYTES;
+    let after = machine.disk.power_cut(
+        &power,
+        |unsynced| matches!(unsynced, Unsynced::Sector { offset, .. } if offset == second),
+    );
+    let bytes = after.read(&path("data"), u64::MAX).unwrap();
+    let expected = [[1; PAGE_BYTES], [2; PAGE_BYTES], [1; PAGE_BYTES]].concat();
+    assert!(bytes == expected, "{} bytes", bytes.len());
+}
+
+#[test]
+fn the_death_of_the_process_leaves_all_and_makes_nothing_durable() {
+    let machine = Machine::new();
+    machine.folder().put_attested(b"not synced").unwrap();
+    let power = MemoryBackend::new();
+    let disk = machine.disk.process_kill(&power);
+    let folder = SnapshotFolder::in_memory(&disk);
+    assert_eq!(folder.attested().unwrap().unwrap(), b"not synced");
+    let after = disk.power_cut(&power, |_| false);
+    let folder = SnapshotFolder::in_memory(&after);
+    assert_eq!(folder.attested().unwrap(), None);
+}
+
+#[test]
+fn without_power_and_without_space_nothing_is_written() {
+    let machine = Machine::new();
+    machine.power.set_full(true);
+    assert!(machine.folder().put_certificate(7, b"full").is_err());
+    machine.power.set_full(false);
+    machine.power.power_off_after(0);
+    assert!(machine.folder().put_certificate(7, b"off").is_err());
+    assert_eq!(machine.folder().certificate(7).unwrap(), None);
+}

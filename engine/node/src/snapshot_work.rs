@@ -1,0 +1,243 @@
+//! What a validator does about snapshots beside its votes: takes them, prunes the log for them,
+//! serves them to peers, and joins by one of theirs.
+//!
+//! Owns one turn of all that, in the order in which it is safe. A node gives it a thread
+//! (`stages::shadow`); a simulator calls it under virtual time. Both run this code. Never: reads a
+//! clock to decide anything, waits, or does anything that a vote, a result or a client waits for.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use quorate_consensus::attestation::StateCertificate;
+use quorate_consensus::input::Input;
+use quorate_consensus::machine::Consensus;
+use quorate_consensus::message::SnapshotPart;
+use quorate_consensus::types::ValidatorIndex;
+use quorate_consensus::validators::ValidatorSet;
+use quorate_log::{Pruner, Reader, RecordRef};
+
+use crate::executor::Executor;
+use crate::join::JoinProgress;
+use crate::metrics::Metrics;
+use crate::pruning::{Pruned, Pruning};
+use crate::replica::Event;
+use crate::shadow::{Progress, Shadow, ShadowError, SnapshotPolicy};
+use crate::stages::exchange::{Exchange, ExchangeParts, Mailbox};
+use crate::state_machine::StateMachine;
+use crate::store::Served;
+
+/// How often it is looked whether a snapshot is due, while nothing is fetched or served.
+pub const LOOK: Duration = Duration::from_millis(50);
+/// Records read at a stretch.
+const RECORDS_PER_STRETCH: usize = 256;
+
+/// What it is made of, for a caller that has no thread for it.
+#[derive(Debug)]
+pub struct SnapshotParts<S> {
+    /// A second instance, at genesis or at the state that the chain begins with.
+    pub executor: Executor<S>,
+    /// Whose snapshots count.
+    pub set: Arc<ValidatorSet>,
+    /// Which validator this is.
+    pub own: ValidatorIndex,
+    /// Which snapshots are taken.
+    pub policy: SnapshotPolicy,
+    /// Reads the log.
+    pub reader: Reader,
+    /// Height of the snapshot that the run began with, and where its block's mark stands.
+    pub base: Option<(u64, RecordRef)>,
+    /// Removes old segments of the log.
+    pub pruner: Pruner,
+    /// From which segments peers are being served.
+    pub served: Arc<Served>,
+    /// Bytes that the log should have at most; 0 for no pruning.
+    pub log_bytes_max: u64,
+}
+
+/// What a turn came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Worked {
+    /// A snapshot of peers is whole, of this height: the validator is to stop in good order and to
+    /// begin anew with it.
+    pub whole: Option<u64>,
+    /// How long to rest before more is read, when something was, so that half of the time is left
+    /// to those who vote.
+    pub rest: Option<Duration>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct SnapshotWork<S> {
+    shadow: Shadow<S>,
+    exchange: Exchange,
+    metrics: Arc<Metrics>,
+    prune_failed: bool,
+}
+
+impl<S: StateMachine> SnapshotWork<S> {
+    /// Begins with what the folder has. Its numbers are its own.
+    ///
+    /// # Errors
+    /// [`ShadowError`] when the folder cannot be read, or the snapshot that the run began with not
+    /// be restored.
+    pub fn open(parts: SnapshotParts<S>) -> Result<Self, ShadowError> {
+        let metrics = Arc::<Metrics>::default();
+        let exchange = Exchange::new(ExchangeParts {
+            set: Arc::clone(&parts.set),
+            own: parts.own,
+            folder: parts.policy.folder.clone(),
+            mailbox: Arc::<Mailbox>::default(),
+            metrics: Arc::clone(&metrics),
+        });
+        let reader = parts.reader.clone();
+        let pruning = Pruning::new(parts.pruner, reader, parts.served, parts.log_bytes_max);
+        let (policy, base) = (parts.policy, parts.base);
+        let shadow = Shadow::new(parts.executor, &parts.set, policy, parts.reader, base)?;
+        Ok(Self::new(shadow.with_pruning(pruning), exchange, metrics))
+    }
+
+    /// Of parts that a node has made.
+    pub(crate) const fn new(shadow: Shadow<S>, exchange: Exchange, metrics: Arc<Metrics>) -> Self {
+        Self {
+            shadow,
+            exchange,
+            metrics,
+            prune_failed: false,
+        }
+    }
+
+    /// Takes what a turn of the replica told; what is not about snapshots is left alone.
+    pub fn take(&mut self, event: &Event) {
+        match event {
+            Event::StateProven(proven) if proven.statement.snapshot.is_some() => {
+                self.certify(StateCertificate::clone(proven));
+            }
+            Event::Snapshot { from, part } => self.take_part(*from, part.clone()),
+            _ => {}
+        }
+    }
+
+    /// A state is proven of which a snapshot was taken.
+    pub(crate) fn certify(&mut self, certificate: StateCertificate) {
+        self.shadow.certify(certificate);
+    }
+
+    fn take_part(&self, from: ValidatorIndex, part: SnapshotPart) {
+        let is_of_events = matches!(
+            part,
+            SnapshotPart::GetEvents { .. } | SnapshotPart::Events { .. }
+        );
+        if !is_of_events {
+            self.exchange.put(from, part);
+        }
+    }
+
+    /// Sees how far this validator is, and its peers; before each turn.
+    pub fn see(&self, consensus: &Consensus) {
+        self.metrics.height.set(consensus.delivered().number());
+        let peers = consensus.peers_height().number();
+        self.metrics.height_peers.set(peers);
+    }
+
+    /// One turn: what came is judged and answered, and when `may_read` says so the log is read on
+    /// for a stretch, or old segments of it go. What is to be said is appended to `inputs`.
+    /// `now_ns` counts from any beginning; `now` goes with it.
+    ///
+    /// # Errors
+    /// [`ShadowError`]: no snapshots are taken any more in this run. The validator can go on.
+    pub fn turn(
+        &mut self,
+        now_ns: u64,
+        now: Instant,
+        may_read: bool,
+        inputs: &mut Vec<Input>,
+    ) -> Result<Worked, ShadowError> {
+        let whole = self.exchange.turn(now_ns, inputs);
+        let mut rest = None;
+        if whole.is_none() {
+            self.shadow.hold(self.exchange.held(now_ns));
+            if may_read {
+                rest = Some(self.read(now, inputs)?);
+            }
+        }
+        Ok(Worked { whole, rest })
+    }
+
+    /// How long the next turn may be away, if it is to be sooner than [`LOOK`].
+    #[must_use]
+    pub fn pause(&self) -> Option<Duration> {
+        self.exchange.pause()
+    }
+
+    /// How far joining has come.
+    #[must_use]
+    pub fn progress(&self) -> JoinProgress {
+        self.exchange.progress()
+    }
+
+    /// Who has lied about a part of a snapshot in the present download.
+    pub fn liars(&self) -> impl Iterator<Item = ValidatorIndex> {
+        self.exchange.liars()
+    }
+
+    /// What is counted here.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    pub(crate) const fn shadow_mut(&mut self) -> &mut Shadow<S> {
+        &mut self.shadow
+    }
+
+    /// One stretch of reading when a snapshot is due, of pruning otherwise; says how long to rest
+    /// then.
+    fn read(&mut self, now: Instant, inputs: &mut Vec<Input>) -> Result<Duration, ShadowError> {
+        let height = self.metrics.height.read();
+        if self.shadow.next_due().is_none_or(|due| due > height) {
+            return Ok(self.prune(now));
+        }
+        let start = Instant::now();
+        Ok(match self.shadow.advance(RECORDS_PER_STRETCH)? {
+            // What makes the record durable is on its way.
+            Progress::Idle => LOOK,
+            Progress::More => start.elapsed(),
+            Progress::Taken(statement) => {
+                let elapsed = start.elapsed();
+                let height = statement.height.number();
+                tracing::info!(height, ?elapsed, "snapshot taken");
+                self.metrics.snapshot_height.set(height);
+                inputs.push(Input::State(statement));
+                elapsed.min(LOOK)
+            }
+            Progress::Failed(error) => {
+                self.metrics.alarms.add(1);
+                tracing::error!(%error, "a snapshot was not taken");
+                LOOK
+            }
+        })
+    }
+
+    /// Lets old log segments go while no snapshot is due; says how long to pause then.
+    fn prune(&mut self, now: Instant) -> Duration {
+        let start = Instant::now();
+        match self.shadow.prune(RECORDS_PER_STRETCH, now) {
+            Ok(Pruned::Nothing | Pruned::Held) => LOOK,
+            Ok(Pruned::More) => start.elapsed(),
+            Ok(Pruned::Removed { bytes }) => {
+                self.prune_failed = false;
+                self.metrics.log_pruned_bytes.add(bytes);
+                tracing::info!(bytes, "old log segments removed");
+                start.elapsed().min(LOOK)
+            }
+            Err(error) => {
+                // Once: the disk may refuse for long, and each look would say so.
+                if !std::mem::replace(&mut self.prune_failed, true) {
+                    self.metrics.alarms.add(1);
+                    tracing::error!(%error, "old log segments cannot be removed");
+                }
+                LOOK
+            }
+        }
+    }
+}

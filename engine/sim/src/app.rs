@@ -94,6 +94,16 @@ impl Default for App<Tape> {
     }
 }
 
+impl App<Tape> {
+    /// The same with a state of several chunks, for snapshots of it.
+    pub(crate) fn laden() -> Self {
+        Self {
+            make: Arc::new(Tape::laden),
+            ..Self::default()
+        }
+    }
+}
+
 impl<S> App<S> {
     /// An instance for a new life.
     pub(crate) fn make(&self) -> S {

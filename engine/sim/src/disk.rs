@@ -3,6 +3,7 @@
 //! Owns one validator's simulated folder over all its lives, and the boot id of its machine.
 //! Never: what stands in a file.
 
+use quorate::snapshot::{MemoryDisk, SnapshotFolder};
 use quorate_log::{DataFolder, LogConfig, MemoryBackend, Unsynced};
 
 use crate::dice::Dice;
@@ -26,6 +27,8 @@ pub(crate) enum Ending {
 #[derive(Debug)]
 pub(crate) struct Disk {
     memory: MemoryBackend,
+    /// Where the snapshots are, in the same machine.
+    snapshots: MemoryDisk,
     boot_id: [u8; 16],
     dice: Dice,
     typical_ns: u64,
@@ -39,8 +42,10 @@ pub(crate) struct Disk {
 impl Disk {
     pub(crate) fn new(place: usize, typical_ns: u64, seed: u64) -> Self {
         let mut dice = Dice::new(seed, &format!("disk {place}"));
+        let memory = MemoryBackend::new();
         Self {
-            memory: MemoryBackend::new(),
+            snapshots: MemoryDisk::new(&memory),
+            memory,
             boot_id: dice.bytes16(),
             dice,
             typical_ns,
@@ -63,10 +68,17 @@ impl Disk {
         DataFolder::in_memory(&self.memory)
     }
 
+    /// The snapshots on it.
+    pub(crate) fn snapshots(&self) -> SnapshotFolder {
+        SnapshotFolder::in_memory(&self.snapshots)
+    }
+
     /// A copy of the disk as it is now, in the same machine.
     pub(crate) fn copied(&self) -> Self {
+        let memory = self.memory.process_kill();
         Self {
-            memory: self.memory.process_kill(),
+            snapshots: self.snapshots.process_kill(&memory),
+            memory,
             boot_id: self.boot_id,
             dice: self.dice.clone(),
             power_off_at: None,
@@ -91,6 +103,7 @@ impl Disk {
     /// Another disk takes the place of this one, and holds nothing.
     pub(crate) fn replace(&mut self) {
         self.memory = MemoryBackend::new();
+        self.snapshots = MemoryDisk::new(&self.memory);
         self.power_off_at = None;
         self.is_full = false;
     }
@@ -175,14 +188,18 @@ impl Disk {
     /// What is left after this ending. What was not synced when the power went survives in part:
     /// nothing, everything, a prefix of what was met, or each sector by chance.
     pub(crate) fn end_life(&mut self, ending: Ending) {
-        self.memory = match ending {
-            Ending::Process => self.memory.process_kill(),
+        let memory = match ending {
+            Ending::Process => {
+                let memory = self.memory.process_kill();
+                self.snapshots = self.snapshots.process_kill(&memory);
+                memory
+            }
             Ending::Power => {
                 self.boot_id = self.dice.bytes16();
                 let manner = self.dice.below(4);
                 let mut kept = self.dice.below(64);
                 let dice = &mut self.dice;
-                self.memory.power_cut(|_: Unsynced<'_>| match manner {
+                let mut keep = |_: Unsynced<'_>| match manner {
                     0 => false,
                     1 => true,
                     2 => {
@@ -191,9 +208,13 @@ impl Disk {
                         is_kept
                     }
                     _ => dice.percent(50),
-                })
+                };
+                let memory = self.memory.power_cut(&mut keep);
+                self.snapshots = self.snapshots.power_cut(&memory, &mut keep);
+                memory
             }
         };
+        self.memory = memory;
         self.power_off_at = None;
         self.memory.set_full(self.is_full);
     }

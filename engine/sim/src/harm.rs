@@ -26,13 +26,13 @@ impl<S: StateMachine> World<S> {
         let was_promised = self.is_progress_promised();
         let now = self.now(at);
         let own = self.validator(at);
-        let app = self.app.make();
+        let apps = self.apps();
         let again = self.members[at].crash_again.take();
         if let Some(Again::Power { steps }) = again {
             self.members[at].disk.power_off_after(steps);
         }
         let auth = self.command_auth(at);
-        let outcome = self.members[at].start(own, &self.plan, &self.past, auth, app, now);
+        let outcome = self.members[at].start(own, &self.plan, &self.past, auth, apps, now);
         self.trace.note(
             self.now_ns,
             b's',
@@ -76,10 +76,7 @@ impl<S: StateMachine> World<S> {
         }
         self.arm_again(at, again);
         self.watch_start(at);
-        if self.plan.has_rot {
-            let life = self.members[at].lives;
-            self.schedule(MS, Due::Scrub { at, life });
-        }
+        self.begin_beside(at);
         for peer in 0..self.members.len() {
             if self.validator(peer) == own {
                 continue;
@@ -88,6 +85,21 @@ impl<S: StateMachine> World<S> {
             self.dial(at, peer, delay_ns);
         }
         self.poke(at);
+    }
+
+    /// What goes on beside a replica begins.
+    fn begin_beside(&mut self, at: usize) {
+        if self.plan.has_rot {
+            let life = self.members[at].lives;
+            self.schedule(MS, Due::Scrub { at, life });
+        }
+        self.begin_snapshots(at);
+    }
+
+    /// The instance of a new life, and the second one that it takes snapshots of, if it does.
+    fn apps(&self) -> (S, Option<S>) {
+        let second = self.plan.has_snapshots.then(|| self.app.make());
+        (self.app.make(), second)
     }
 
     /// What a process finds out about clients' signatures begins with nothing. One that forges them
@@ -337,6 +349,8 @@ impl<S: StateMachine> World<S> {
         self.reached.note("r12_votes_again", u64::from(votes_again));
         let recovers = consensus.counters().recoveries > 0 && consensus.is_voting();
         self.reached.note("r13_votes_again", u64::from(recovers));
+        let joined = life.companions.summary.is_joined && consensus.is_voting();
+        self.reached.note("join_votes_again", u64::from(joined));
     }
 
     fn black_out(&mut self, is_power: bool, down_ns: u64) {
@@ -352,7 +366,7 @@ impl<S: StateMachine> World<S> {
         }
     }
 
-    fn die(&mut self, victim: usize, ending: Ending, down_ns: u64) -> bool {
+    pub(crate) fn die(&mut self, victim: usize, ending: Ending, down_ns: u64) -> bool {
         let was_up = self.members[victim].life.is_some();
         if was_up {
             self.end_life(victim, ending);
@@ -391,6 +405,11 @@ impl<S: StateMachine> World<S> {
     }
 
     fn begin_stop(&mut self, victim: usize, down_ns: u64) {
+        self.faults.clean_stops += u64::from(self.stop(victim, down_ns));
+    }
+
+    /// Has a process stop in good order; whether it was not told before.
+    pub(crate) fn stop(&mut self, victim: usize, down_ns: u64) -> bool {
         let life = self.members[victim].lives;
         let told = self.with_life(victim, |life, now| {
             let is_new = !life.is_stopping;
@@ -399,7 +418,6 @@ impl<S: StateMachine> World<S> {
             is_new
         });
         if told == Some(true) {
-            self.faults.clean_stops += 1;
             let drain_ns = self.dice.below(30 * MS);
             self.schedule(
                 drain_ns,
@@ -410,6 +428,7 @@ impl<S: StateMachine> World<S> {
                 },
             );
         }
+        told == Some(true)
     }
 
     /// A process that was told to stop writes its last and ends; now and then the machine is

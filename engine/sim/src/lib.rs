@@ -23,6 +23,7 @@ mod disk;
 mod exhaustive;
 mod harm;
 mod images;
+mod joining;
 mod keyring;
 mod member;
 mod network;

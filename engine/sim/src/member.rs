@@ -18,6 +18,7 @@ use quorate_consensus::types::{BlockId, Now, ValidatorIndex};
 use quorate_log::Preparer;
 
 use crate::disk::Disk;
+use crate::joining::Keeping;
 use crate::past::Past;
 use crate::plan::Plan;
 use crate::rot::{Rot, SCRUB_BYTES_PER_S};
@@ -36,6 +37,8 @@ pub(crate) struct Life<S> {
     pub(crate) companions: Helpers,
     /// Looks at the disk, in runs that have rot.
     pub(crate) scrub: Option<Scrub>,
+    /// Takes, serves and fetches snapshots, in runs that have them.
+    pub(crate) snapshots: Option<Keeping<S>>,
     outbox: Outbox,
     /// A turn is on its way.
     pub(crate) is_turn_due: bool,
@@ -71,6 +74,8 @@ pub(crate) struct Member<S> {
     /// What it computes takes so many times as long until then.
     pub(crate) slow_until_ns: u64,
     pub(crate) slow_factor: u64,
+    /// How often it died while it joined.
+    pub(crate) joins_broken: u64,
     /// How the next life ends.
     pub(crate) crash_again: Option<Again>,
 }
@@ -124,6 +129,7 @@ impl<S: StateMachine> Member<S> {
             full_life: 0,
             slow_until_ns: 0,
             slow_factor: 1,
+            joins_broken: 0,
             crash_again: None,
         })
     }
@@ -167,10 +173,12 @@ impl<S: StateMachine> Member<S> {
         plan: &Plan,
         past: &Past,
         auth: CommandAuth,
-        app: S,
+        (app, second): (S, Option<S>),
         now: Now,
     ) -> Result<(), RecoveryError> {
         self.lives += 1;
+        let snapshots = second.as_ref().map(|_| self.disk.snapshots());
+        let auth = Arc::new(auth);
         let config = ReplicaConfig {
             own,
             set: Arc::clone(&past.set),
@@ -189,8 +197,8 @@ impl<S: StateMachine> Member<S> {
             cache_bytes_max: plan.cache_bytes_max,
             public_bytes_max: 0,
             public_archive: None,
-            auth: Arc::new(auth),
-            snapshots: None,
+            auth: Arc::clone(&auth),
+            snapshots: snapshots.clone(),
             first: past.first.clone(),
         };
         let folder = self.disk.folder();
@@ -201,8 +209,13 @@ impl<S: StateMachine> Member<S> {
             scrubber,
             reader,
             summary,
-            ..
+            pruner,
+            served,
+            snapshot,
         } = companions;
+        let log = (reader.clone(), snapshot, pruner, served);
+        let snapshots = snapshots.zip(second);
+        let snapshots = snapshots.and_then(|of| Keeping::open(of, own, &past.set, auth, log));
         let peers = past.set.indices().filter(|&peer| peer != own).collect();
         let genesis = Arc::clone(&past.genesis);
         let scrub = || Scrub::new(scrubber, reader, genesis, peers, SCRUB_BYTES_PER_S);
@@ -214,6 +227,7 @@ impl<S: StateMachine> Member<S> {
                 summary,
             },
             scrub: plan.has_rot.then(scrub),
+            snapshots,
             outbox: Outbox::new(),
             is_turn_due: false,
             wake_at_ns: u64::MAX,

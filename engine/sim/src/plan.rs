@@ -152,6 +152,10 @@ pub(crate) struct Plan {
     pub(crate) cast: Cast,
     /// Whether bits rot on disks, and validators look for it.
     pub(crate) has_rot: bool,
+    /// Whether validators take snapshots, prune their logs, and join by snapshots of their peers.
+    pub(crate) has_snapshots: bool,
+    /// Who may be away for so long that it has to.
+    pub(crate) joiners: Vec<usize>,
     /// Whether clients sign their commands, with Ed25519 in any case.
     pub(crate) is_signed: bool,
     /// The height of another chain's block that this one goes on from.
@@ -201,6 +205,8 @@ impl Plan {
             pace: LEISURELY,
             cast: Cast::default(),
             has_rot: draws(options, "rot", ROT_PERCENT),
+            has_snapshots: options.scenario == Scenario::Join,
+            joiners: Vec::new(),
             is_signed: draws(options, "signed", SIGNED_PERCENT),
             begins: draw_begins(options),
             stakes,
@@ -208,6 +214,9 @@ impl Plan {
         plan.draw_victims(options, &mut dice);
         if options.scenario == Scenario::Rush {
             plan.hurry();
+        }
+        if plan.has_snapshots {
+            plan.last_for_joining(options.seed);
         }
         plan
     }
@@ -222,6 +231,23 @@ impl Plan {
         self.disk_ns = 300 * US;
         self.verify_ns = 50 * US;
         self.turn_ns = 5 * US;
+    }
+
+    /// Trouble is long enough for several snapshots, blocks follow each other fast, and signatures
+    /// are real: a certificate of a state is checked by those alone.
+    fn last_for_joining(&mut self, seed: u64) {
+        let mut dice = Dice::new(seed, "joining");
+        self.scheme = Scheme::Ed25519;
+        self.trouble_ns = dice.between(2_000, 4_000) * MS;
+        self.pace.interval_units = (1, 5);
+        self.wire_ns = self.wire_ns.min(400 * US);
+        self.disk_ns = self.disk_ns.min(300 * US);
+        // One that has the disk of a Byzantine validator owes nobody anything.
+        let honest = |place: &usize| !self.cast.is_byzantine(*place);
+        self.joiners = self.abstainers.iter().copied().filter(honest).collect();
+        if self.joiners.is_empty() {
+            self.joiners = (0..self.stakes.len()).filter(honest).collect();
+        }
     }
 
     fn draw_victims(&mut self, options: &RunOptions, dice: &mut Dice) {

@@ -49,6 +49,8 @@ pub(crate) enum Due {
     PowerEnds { at: usize, life: u64 },
     /// A scrubber looks on.
     Scrub { at: usize, life: u64 },
+    /// What a validator does about snapshots goes on.
+    Snapshots { at: usize, life: u64 },
     /// A process that was just started dies again.
     Crash { at: usize, life: u64 },
     /// A fault of the schedule.

@@ -16,7 +16,7 @@ use crate::counts::FaultCounts;
 use crate::script::Scenario;
 
 /// Every name besides those of faults.
-const NAMES: [&str; 45] = [
+const NAMES: [&str; 58] = [
     "r1_entered",
     "r2_proposed",
     "r3_voted",
@@ -62,7 +62,26 @@ const NAMES: [&str; 45] = [
     "scrub_found",
     "scrub_repaired",
     "scrub_asked",
+    "join_snapshot_taken",
+    "join_log_pruned",
+    "join_pruned_below_somebody",
+    "join_begun",
+    "join_chunk_served",
+    "join_source_changed",
+    "join_broken",
+    "join_torn",
+    "join_resumed",
+    "join_fetched",
+    "join_joined",
+    "join_votes_again",
+    "join_lie_refused",
 ];
+
+/// What only runs with snapshots have; a batch of them has to show these and no other.
+const OF_JOINS: &str = "join_";
+
+/// What only a source that lies can bring about.
+const OF_FALSE_SOURCES: [&str; 1] = ["join_lie_refused"];
 
 /// What only a validator whose old disk was put back can bring about; such a one is Byzantine.
 const OF_OLD_DISKS: [&str; 1] = ["r12_old_disk_noticed"];
@@ -72,6 +91,20 @@ const OF_CENSORS: [&str; 1] = ["turn_marked"];
 
 /// What only a leader that makes up commands can bring about.
 const OF_FORGERS: [&str; 1] = ["forged_refused"];
+
+/// The faults that runs with snapshots have.
+const BESIDE_JOINS: [&str; 10] = [
+    "kills",
+    "leader_kills",
+    "clean_stops",
+    "blackouts",
+    "power_cuts",
+    "torn_power_cuts",
+    "lost_disks",
+    "cuts",
+    "frames_lost",
+    "frames_doubled",
+];
 
 /// How often each thing happened, by its name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -103,15 +136,21 @@ impl Reached {
     ) -> Vec<&'static str> {
         let has_forgers =
             scenario == Scenario::Byzantine || byzantine.actors.contains(&Some(ActorName::Forger));
+        let has_false_sources = byzantine.actors.contains(&Some(ActorName::FalseSource));
         let has_censors = byzantine.actors.contains(&Some(ActorName::Censor));
         let is_required = |name: &&str| {
             (scenario == Scenario::Byzantine || !OF_OLD_DISKS.contains(name))
                 && (has_censors || !OF_CENSORS.contains(name))
                 && (has_forgers || !OF_FORGERS.contains(name))
+                && (has_false_sources || !OF_FALSE_SOURCES.contains(name))
+                && (scenario == Scenario::Join) == name.starts_with(OF_JOINS)
         };
         let rules = NAMES.iter().copied().filter(is_required);
         let missing = rules.filter(|name| !self.0.contains_key(name));
-        let faults = faults.each().filter(|&(_, count)| count == 0);
+        let is_missing = |&(name, count): &(&str, u64)| {
+            count == 0 && (scenario != Scenario::Join || BESIDE_JOINS.contains(&name))
+        };
+        let faults = faults.each().filter(is_missing);
         missing.chain(faults.map(|(name, _)| name)).collect()
     }
 
@@ -150,6 +189,7 @@ impl Reached {
         };
         self.note(row, 1);
         self.note("recovery_clean_stop", u64::from(summary.clean_stop));
+        self.note("join_joined", u64::from(summary.is_joined));
         let lease = &summary.lease.lease;
         self.note("r11_lease_restored", u64::from(lease.lease.is_some()));
         self.note("r12_abstains", u64::from(lease.abstain_until.is_some()));
@@ -190,7 +230,15 @@ mod tests {
             ..Byzantine::default()
         };
         let missing = Reached::default().missing(&faults, Scenario::Byzantine, &byzantine);
-        assert_eq!(missing.len(), NAMES.len() + faults.each().count());
+        let of_joins = |name: &&str| name.starts_with(OF_JOINS);
+        let joins = NAMES.iter().copied().filter(of_joins).count();
+        assert_eq!(missing.len(), NAMES.len() - joins + faults.each().count());
+        let byzantine = Byzantine {
+            actors: [Some(ActorName::FalseSource), None],
+            ..Byzantine::default()
+        };
+        let missing = Reached::default().missing(&faults, Scenario::Join, &byzantine);
+        assert_eq!(missing.len(), joins + BESIDE_JOINS.len());
     }
 
     #[test]

@@ -66,7 +66,11 @@ impl Outcome {
 /// Runs one seed. With `is_told` everything that happens is told on standard error.
 #[must_use]
 pub fn run(options: &RunOptions, is_told: bool) -> Outcome {
-    run_app(options, &App::default(), is_told)
+    let app = match options.scenario {
+        Scenario::Join => App::laden(),
+        _ => App::default(),
+    };
+    run_app(options, &app, is_told)
 }
 
 /// Runs one seed with this application.

@@ -16,6 +16,11 @@ const MORE_PERCENT: u64 = 60;
 const LOST: &str = "lost disks";
 const LOST_PERCENT: u64 = 25;
 const ROT: &str = "rotten bytes";
+const JOINERS: &str = "joiners";
+/// In so many of a hundred runs somebody loses its disk late, where anybody may.
+const LATE_LOSS_PERCENT: u64 = 70;
+/// In so many of a hundred somebody is away for long.
+const AWAY_PERCENT: u64 = 70;
 /// Bytes that rot in a run, at most.
 const ROTS_MAX: u64 = 12;
 /// In so many of a hundred runs they are in memory as well.
@@ -174,11 +179,34 @@ pub(crate) fn draw(plan: &Plan, scenario: Scenario, seed: u64) -> Vec<Event> {
             draw_one(Kind::LostDisk, at_ns, plan, &mut dice, &mut events);
         }
     }
+    if plan.has_snapshots {
+        draw_joiners(plan, &mut Dice::new(seed, JOINERS), &mut events);
+    }
     if plan.has_rot {
         draw_rot(plan, &mut Dice::new(seed, ROT), &mut events);
     }
     events.sort_by_key(|event| event.at_ns);
     events
+}
+
+/// Somebody has nothing of the log when its peers have pruned theirs, or too little of it: one of
+/// those who may abstain, so that the others go on meanwhile.
+fn draw_joiners(plan: &Plan, dice: &mut Dice, events: &mut Vec<Event>) {
+    let Some(victim) = dice.one_of(&plan.joiners) else {
+        return;
+    };
+    if dice.percent(LATE_LOSS_PERCENT) && plan.abstainers.contains(&victim) {
+        let at_ns = dice.between(plan.trouble_ns / 3, plan.trouble_ns * 3 / 4);
+        let down_ns = dice.between(1, 250) * MS;
+        let fault = Fault::LostDisk { victim, down_ns };
+        events.push(Event { at_ns, fault });
+    }
+    if dice.percent(AWAY_PERCENT) {
+        let down_ns = dice.between(plan.trouble_ns / 4, plan.trouble_ns / 2);
+        let at_ns = dice.below(plan.trouble_ns - down_ns);
+        let fault = Fault::Kill { victim, down_ns };
+        events.push(Event { at_ns, fault });
+    }
 }
 
 /// Disks of those who may abstain rot: after a loss of power they may have to.

@@ -42,10 +42,13 @@ pub enum Scenario {
     LostDisk,
     /// Everything, with one or two kinds of Byzantine validators drawn from the seed.
     Byzantine,
+    /// Validators take snapshots and prune their logs; who lost its disk, or was away for long,
+    /// joins by a snapshot of its peers, and processes and machines die beside.
+    Join,
 }
 
 /// All scenarios with their names.
-const NAMES: [(Scenario, &str); 16] = [
+const NAMES: [(Scenario, &str); 17] = [
     (Scenario::Mixed, "mixed"),
     (Scenario::Calm, "calm"),
     (Scenario::Rush, "rush"),
@@ -62,6 +65,7 @@ const NAMES: [(Scenario, &str); 16] = [
     (Scenario::DoubleCrash, "double-crash"),
     (Scenario::LostDisk, "lost-disk"),
     (Scenario::Byzantine, "byzantine"),
+    (Scenario::Join, "join"),
 ];
 
 /// How likely each kind of fault is to be the next one; the sum does not matter.
@@ -141,6 +145,24 @@ const LOST_DISKS: Weights = Weights {
     ..NONE
 };
 
+/// What may come while somebody joins.
+const BESIDE_JOINS: Weights = Weights {
+    kill: 4,
+    leader_kill: 2,
+    clean_stop: 1,
+    blackout: 1,
+    power: 3,
+    torn_power: 3,
+    pause: 2,
+    disk_stall: 2,
+    partition: 4,
+    one_way: 3,
+    flap: 1,
+    reset: 2,
+    lost_disk: 1,
+    ..NONE
+};
+
 impl Scenario {
     /// Every scenario, in the order of the documentation.
     pub fn all() -> impl Iterator<Item = Self> {
@@ -156,7 +178,10 @@ impl Scenario {
 
     /// Whether frames are lost, doubled and reordered at random.
     pub(crate) const fn has_lossy_links(self) -> bool {
-        matches!(self, Self::Mixed | Self::Lossy | Self::Byzantine)
+        matches!(
+            self,
+            Self::Mixed | Self::Lossy | Self::Byzantine | Self::Join
+        )
     }
 
     /// Whether wall clocks differ by more than a well-kept clock does.
@@ -205,6 +230,7 @@ impl Scenario {
                 ..NONE
             },
             Self::LostDisk => LOST_DISKS,
+            Self::Join => BESIDE_JOINS,
             Self::DoubleCrash => Weights {
                 second_crash: 1,
                 ..NONE

@@ -86,6 +86,7 @@ impl<S: StateMachine> World<S> {
         } = *options;
         let mut plan = Plan::draw(options);
         plan.begins = plan.begins.filter(|_| app.may_have_a_past());
+        plan.has_snapshots &= app.may_have_a_past();
         let keyring = Keyring::new(validators, plan.scheme);
         let mut clients = Clients::new(
             plan.sessions,
@@ -228,6 +229,7 @@ impl<S: StateMachine> World<S> {
             Due::Start { at } => self.start(at),
             Due::Crash { at, life } if self.is_life(at, life) => self.crash_again(at),
             Due::Scrub { at, life } if self.is_life(at, life) => self.scrub(at),
+            Due::Snapshots { at, life } if self.is_life(at, life) => self.work_on_snapshots(at),
             Due::Fault { number } => self.harm(number),
             Due::Mend { number } => self.mend(number),
             Due::Client { number } => self.act_client(number),
@@ -241,6 +243,7 @@ impl<S: StateMachine> World<S> {
             | Due::StopEnds { .. }
             | Due::PowerEnds { .. }
             | Due::Scrub { .. }
+            | Due::Snapshots { .. }
             | Due::Crash { .. } => {}
         }
     }
@@ -253,6 +256,7 @@ impl<S: StateMachine> World<S> {
             | Due::Disk { at, .. }
             | Due::Turn { at, .. }
             | Due::Scrub { at, .. }
+            | Due::Snapshots { at, .. }
             | Due::StopEnds { at, .. } => *at,
             Due::Lost { own, .. } => *own,
             _ => return None,
@@ -367,6 +371,7 @@ impl<S: StateMachine> World<S> {
             Err(error) => self.end_by_error(at, &error),
             Ok(turned) => {
                 self.tell_scrubber(at, &turned.events);
+                self.tell_snapshots(at, &turned.events);
                 let turned = self.watch_turn(at, turned);
                 self.hand_out(at, turned);
                 self.set_wake(at);

@@ -103,8 +103,10 @@ impl Cast {
     fn give_parts(&mut self, request: &Byzantine, chosen: &[usize], dice: &mut Dice) {
         let mut actors: Vec<ActorName> = request.actors.iter().flatten().copied().collect();
         if actors.is_empty() && request.is_drawn {
-            // Forging is for chains of signed commands, see `add_forger`.
-            let is_drawn = |name: &ActorName| *name != ActorName::Forger;
+            // Forging is for chains of signed commands, see `add_forger`; and where nobody takes
+            // snapshots there are none to lie about.
+            let others = [ActorName::Forger, ActorName::FalseSource];
+            let is_drawn = |name: &ActorName| !others.contains(name);
             let all: Vec<ActorName> = ActorName::all().filter(is_drawn).collect();
             let count = if dice.percent(30) { 1 } else { 2 };
             actors.extend((0..count).filter_map(|_| dice.one_of(&all)));

@@ -16,6 +16,7 @@ mod conflicter;
 mod counts;
 mod disrupter;
 mod equivocator;
+mod false_source;
 mod fence_liar;
 mod flooder;
 mod forger;
@@ -74,6 +75,7 @@ pub enum ActorName {
     DisrupterFuture,
     DisrupterSmall,
     Equivocator,
+    FalseSource,
     FenceLiar,
     Flooder,
     Forger,
@@ -108,7 +110,7 @@ pub enum ActorName {
 use ActorName as Name;
 
 /// All actors with their names on the command line, in their order.
-const NAMES: [(Name, &str); 36] = [
+const NAMES: [(Name, &str); 37] = [
     (Name::Amnesiac, "amnesiac"),
     (Name::Censor, "censor"),
     (Name::Conflicter, "conflicter"),
@@ -116,6 +118,7 @@ const NAMES: [(Name, &str); 36] = [
     (Name::DisrupterFuture, "disrupter-future"),
     (Name::DisrupterSmall, "disrupter-small"),
     (Name::Equivocator, "equivocator"),
+    (Name::FalseSource, "false-source"),
     (Name::FenceLiar, "fence-liar"),
     (Name::Flooder, "flooder"),
     (Name::Forger, "forger"),
@@ -179,6 +182,7 @@ impl ActorName {
             Self::DisrupterFuture => Box::new(disrupter::Disrupter::new(Scope::Future)),
             Self::DisrupterSmall => Box::new(disrupter::Disrupter::new(Scope::Small)),
             Self::Equivocator => Box::new(equivocator::Equivocator::default()),
+            Self::FalseSource => Box::new(false_source::FalseSource::default()),
             Self::FenceLiar => Box::new(fence_liar::FenceLiar::default()),
             Self::Flooder => Box::new(flooder::Flooder::default()),
             Self::Forger => Box::new(forger::Forger::default()),

@@ -116,6 +116,8 @@ fn plan_of(options: &ScaleOptions) -> Plan {
     timers.retransmit_ns = timers.retransmit_ns.max(2 * round_ns);
     timers.retransmit_max_ns = timers.retransmit_max_ns.max(timers.retransmit_ns);
     Plan {
+        has_snapshots: false,
+        joiners: Vec::new(),
         fault: fault.amount(),
         slack: default_slack(total, fault).amount(),
         window_slots: 4096,
@@ -190,7 +192,7 @@ impl Hall {
                         &plan,
                         &past,
                         CommandAuth::session(),
-                        Tape::default(),
+                        (Tape::default(), None),
                         now,
                     )
                     .map_err(|error| product("a fresh start", error))?;

@@ -25,6 +25,11 @@ const MIXED: [(u16, u64); 5] = [
 const DRAWN: [(u16, u64); 3] = [(4, 5_000), (6, 5_000), (7, 2_000)];
 /// Seeds of each kind of Byzantine validator.
 const ACTOR_SEEDS: u64 = 20_000;
+/// Validators and seeds of the sweeps in which logs are pruned and validators join. A run of them
+/// has as many blocks as twenty others.
+const JOINS: [(u16, u64); 3] = [(4, 2_000), (5, 1_000), (7, 500)];
+/// Seeds of those that lie to whoever joins.
+const JOIN_ACTOR_SEEDS: u64 = 1_000;
 /// Validators and seeds of the sweeps with twins: more than a million steps in all.
 const TWINS: [(u16, u64); 5] = [(4, 40), (5, 40), (6, 40), (7, 40), (10, 40)];
 /// Crash images of a log.
@@ -95,7 +100,7 @@ pub(super) fn run(plan: &Plan<'_>) -> Result<Report, Failure> {
     let has_images = "images".contains(plan.part);
     if sweeps.is_empty() && !has_images {
         return Err(Failure::usage(format!("no sweep is called {}", plan.part))
-            .remedy("name mixed, drawn, twins, images or what a Byzantine validator plays"));
+            .remedy("name mixed, drawn, join, twins, images or what a Byzantine validator plays"));
     }
     let rows: Vec<Row> = sweeps.iter().map(run_one).collect();
     let images = has_images.then(|| {
@@ -158,10 +163,19 @@ fn sweeps(plan: &Plan<'_>) -> Vec<Sweep> {
         };
         // Turns are marked by censors alone, so a sweep of theirs has to show one.
         let wants_all = actor == ActorName::Censor;
+        // Only where somebody joins there is anything to lie about.
+        if actor == ActorName::FalseSource {
+            let size = (4, JOIN_ACTOR_SEEDS);
+            return entry(actor.name(), size, Scenario::Join, acting, true);
+        }
         let size = (4, ACTOR_SEEDS);
         entry(actor.name(), size, Scenario::Mixed, acting, wants_all)
     });
-    let mut all: Vec<Sweep> = mixed.into_iter().chain(drawn).collect();
+    let joins = JOINS.map(|size| {
+        let name = format!("join-{}", size.0);
+        entry(&name, size, Scenario::Join, honest, true)
+    });
+    let mut all: Vec<Sweep> = mixed.into_iter().chain(drawn).chain(joins).collect();
     all.extend(actors);
     all.extend(twins);
     all
@@ -302,9 +316,11 @@ mod tests {
             meant.map(|sweep| sweep.options.seeds.end - 7).sum()
         };
         assert_eq!(seeds_of("mixed"), 100_000);
-        for actor in ActorName::all() {
+        for actor in ActorName::all().filter(|actor| *actor != ActorName::FalseSource) {
             assert!(seeds_of(actor.name()) >= 20_000, "{actor:?}");
         }
+        assert!(seeds_of("join-") >= SEEDS_FOR_ALL);
+        assert!(seeds_of(ActorName::FalseSource.name()) >= SEEDS_FOR_ALL);
         let names: std::collections::BTreeSet<&String> =
             all.iter().map(|sweep| &sweep.name).collect();
         assert_eq!(names.len(), all.len(), "each has a name of its own");

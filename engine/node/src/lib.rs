@@ -48,6 +48,7 @@ pub mod shadow;
 pub mod snapshot;
 pub mod store;
 pub mod vote_state;
+pub mod vouched;
 
 // A whole validator without threads and sockets.
 pub mod replica;

@@ -1,15 +1,33 @@
-//! The log on this machine's disk, and a hop between two threads.
+//! The log and the archive of the public stream on this machine's disk, and a hop between two
+//! threads.
 //!
-//! Names are `part::operation/size`, sizes in bytes, of a group in records, of a hop in items.
+//! Names are `part::operation/size`, sizes in bytes, of a group in records, of a block of the
+//! archive in events of 64 bytes, of a hop in items.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use crossbeam::channel::unbounded;
+use quorate::archive::{Archive, ArchiveConfig};
+use quorate::streams::Block;
 use quorate_log::{DataFolder, LogConfig, Opened, RecordKind, open};
 
 const KIND: RecordKind = RecordKind::new(7);
+/// Bytes of one public event.
+const EVENT_BYTES: usize = 64;
+
+/// A folder of its own below that of temporary files.
+fn folder_of(name: &str) -> PathBuf {
+    let name = format!("quorate-bench-{}-{name}", std::process::id());
+    std::env::temp_dir().join(name)
+}
+
+fn remove(folder: &Path) {
+    if let Err(error) = std::fs::remove_dir_all(folder) {
+        tracing::warn!(%error, "a folder of a measurement is left behind");
+    }
+}
 
 /// A log in a folder that is removed in the end.
 struct Log {
@@ -19,8 +37,7 @@ struct Log {
 
 impl Log {
     fn create(name: &str) -> Self {
-        let name = format!("quorate-bench-{}-{name}", std::process::id());
-        let folder = std::env::temp_dir().join(name);
+        let folder = folder_of(name);
         quorate::keys::create_private_folder(&folder).expect("a folder");
         let data = DataFolder::open(&folder).expect("a data folder");
         let opened = open(&data, &LogConfig::new([1; 32]), b"bench").expect("a log");
@@ -37,10 +54,53 @@ impl Log {
 
 impl Drop for Log {
     fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.folder) {
-            tracing::warn!(%error, "a folder of a measurement is left behind");
+        remove(&self.folder);
+    }
+}
+
+/// An archive of 64 MiB, in a folder that is removed in the end.
+struct Archived {
+    archive: Archive,
+    folder: PathBuf,
+    height: u64,
+}
+
+impl Archived {
+    fn create() -> Self {
+        let folder = folder_of("archive");
+        let config = ArchiveConfig {
+            folder: folder.clone(),
+            genesis_hash: [1; 32],
+            bytes_max: 64 << 20,
+        };
+        let mut archive = Archive::open(config).expect("an archive");
+        archive.go_on_from(&Default::default()).expect("a segment");
+        Self {
+            archive,
+            folder,
+            height: 0,
         }
     }
+
+    /// As its thread does it: what waits is written in pieces of 256 KiB, a segment synced when it
+    /// is full, and the oldest one removed beyond the budget.
+    fn append(&mut self, block: &Block) {
+        self.height += 1;
+        let appended = self.archive.append(self.height, block);
+        appended.expect("room on the disk");
+    }
+}
+
+impl Drop for Archived {
+    fn drop(&mut self) {
+        remove(&self.folder);
+    }
+}
+
+fn block_of(events: usize) -> Block {
+    let bytes = vec![0x5a; events * EVENT_BYTES];
+    let ends = (1..=events).map(|count| count * EVENT_BYTES).collect();
+    Block::from_parts(1, bytes, ends).expect("events that end there")
 }
 
 fn append(criterion: &mut Criterion) {
@@ -54,6 +114,23 @@ fn append(criterion: &mut Criterion) {
         group.throughput(Throughput::Bytes(size as u64));
         group.bench_function(BenchmarkId::from_parameter(size), |bench| {
             bench.iter(|| log.append(&payload));
+        });
+    }
+    group.finish();
+}
+
+fn archive_append(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("archive::append");
+    // Gigabytes in seconds here too, of which the budget stays.
+    group.sample_size(20);
+    group.warm_up_time(Duration::from_millis(100));
+    group.measurement_time(Duration::from_millis(500));
+    // A block that tells nobody anything, a few trades, and a block of matching.
+    for events in [0, 1, 16, 1024] {
+        let (mut archived, block) = (Archived::create(), block_of(events));
+        group.throughput(Throughput::Elements(1));
+        group.bench_function(BenchmarkId::from_parameter(events), |bench| {
+            bench.iter(|| archived.append(&block));
         });
     }
     group.finish();
@@ -97,5 +174,5 @@ fn hop(criterion: &mut Criterion) {
     other.join().expect("it ends well");
 }
 
-criterion_group!(benches, append, group_sync, hop);
+criterion_group!(benches, append, archive_append, group_sync, hop);
 criterion_main!(benches);

@@ -48,17 +48,27 @@ pub struct ArchiveConfig {
 
 /// Why the archive cannot go on. The validator can, without it.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ArchiveError {
+pub enum ArchiveError {
+    /// The system refuses a file.
     #[error("{path}: {source}")]
     Io {
+        /// The file or folder.
         path: PathBuf,
+        /// What the system says.
         #[source]
         source: std::io::Error,
     },
+    /// The folder cannot be made, or is not private.
     #[error("{0}")]
     Folder(#[from] FileError),
+    /// Blocks come in the order of their heights, without holes.
     #[error("block {found} of the public stream where {expected} comes next")]
-    Height { expected: u64, found: u64 },
+    Height {
+        /// Height of the block that comes next.
+        expected: u64,
+        /// Height of the one that was given.
+        found: u64,
+    },
 }
 
 fn at(path: &Path) -> impl FnOnce(std::io::Error) -> ArchiveError {
@@ -144,7 +154,7 @@ impl Chunk {
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct Archive {
+pub struct Archive {
     config: ArchiveConfig,
     segment_bytes: u64,
     /// Ascending, without holes, the last one being written; none before the first block.
@@ -165,7 +175,7 @@ impl Archive {
     ///
     /// # Errors
     /// The disk refuses.
-    pub(crate) fn open(config: ArchiveConfig) -> Result<Self, ArchiveError> {
+    pub fn open(config: ArchiveConfig) -> Result<Self, ArchiveError> {
         let folder = &config.folder;
         crate::keys::create_private_folder(folder)?;
         let mut archive = Self {
@@ -237,7 +247,7 @@ impl Archive {
     ///
     /// # Errors
     /// The disk refuses.
-    pub(crate) fn go_on_from(&mut self, before: &EventHistory) -> Result<(), ArchiveError> {
+    pub fn go_on_from(&mut self, before: &EventHistory) -> Result<(), ArchiveError> {
         let height = before.height().saturating_add(1);
         if self.segments.is_empty() || height < self.first() || height > self.end {
             return self.begin(before.clone());
@@ -308,7 +318,7 @@ impl Archive {
     ///
     /// # Errors
     /// It is another one, or the disk refuses.
-    pub(crate) fn append(&mut self, height: u64, block: &Block) -> Result<(), ArchiveError> {
+    pub fn append(&mut self, height: u64, block: &Block) -> Result<(), ArchiveError> {
         let expected = self.end;
         if height != expected {
             let found = height;
@@ -358,7 +368,7 @@ impl Archive {
     ///
     /// # Errors
     /// The disk refuses.
-    pub(crate) fn flush(&mut self) -> Result<(), ArchiveError> {
+    pub fn flush(&mut self) -> Result<(), ArchiveError> {
         if let Some(last) = self.segments.back_mut()
             && !self.buffer.is_empty()
         {
@@ -372,7 +382,7 @@ impl Archive {
     ///
     /// # Errors
     /// The disk refuses.
-    pub(crate) fn sync(&mut self) -> Result<(), ArchiveError> {
+    pub fn sync(&mut self) -> Result<(), ArchiveError> {
         self.settle()?;
         match self.segments.back() {
             Some(last) => last.sync().map_err(at(&last.path)),

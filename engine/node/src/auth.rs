@@ -27,7 +27,7 @@ use rand_core::SeedableRng as _;
 
 use crate::genesis::{Auth, Genesis};
 use crate::state_machine::SessionId;
-pub(crate) use ahead::{Ahead, Walked};
+pub(crate) use ahead::{Ahead, CheckedAhead, Walked};
 pub(crate) use pace::Pace;
 use recent::Recent;
 
@@ -53,12 +53,16 @@ pub struct CommandAuth {
     /// not.
     chain: Option<ChainNames>,
     seed: [u8; 32],
+    stopwatch: Option<Stopwatch>,
     // Looked up, never walked.
     verdicts: Mutex<Recent<[u8; 32], bool>>,
     /// Blocks of which every command is signed, with the keys.
     blocks: Mutex<Recent<BlockId, Arc<[[u8; 32]]>>>,
     keys: Mutex<Keys>,
 }
+
+/// Reads a monotonic clock, nanoseconds.
+pub type Stopwatch = fn() -> u64;
 
 #[derive(Debug)]
 struct ChainNames {
@@ -113,6 +117,18 @@ impl CommandAuth {
         Self::new(Some(chain), seed)
     }
 
+    /// Measures with `stopwatch` what batches take, which decides how large the next ones become.
+    /// Without one each signature is taken to cost the same.
+    #[must_use]
+    pub const fn timed_by(mut self, stopwatch: Stopwatch) -> Self {
+        self.stopwatch = Some(stopwatch);
+        self
+    }
+
+    fn stopwatch_ns(&self) -> Option<u64> {
+        self.stopwatch.map(|stopwatch| stopwatch())
+    }
+
     /// Of a client, which signs and checks nothing.
     #[must_use]
     pub fn of_client(genesis: &Genesis) -> Self {
@@ -126,6 +142,7 @@ impl CommandAuth {
         Self {
             chain,
             seed,
+            stopwatch: None,
             verdicts: Mutex::new(Recent::new(VERDICTS_MAX)),
             blocks: Mutex::new(Recent::new(BLOCKS_MAX)),
             keys: Mutex::new(Keys {

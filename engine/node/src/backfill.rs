@@ -7,8 +7,9 @@
 //! Owns the one question that is under way and the one stretch in the making. Never: reads a clock,
 //! opens a socket or a file, or believes anything; the archive checks a whole stretch against the
 //! tree over public events before a byte of it is stored. A source that sends what is none of the
-//! chain is not asked again in this run; one that is silent, or has nothing older, is asked again
-//! later. What is in the making is lost with the process: what has been stored says where to go on.
+//! chain is not asked again in this run; one that is silent, has nothing older, or gives it at less
+//! than a least rate, is asked again later. What is in the making is lost with the process: what
+//! has been stored says where to go on.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,6 +19,8 @@ use quorate_consensus::types::{Height, ValidatorIndex};
 use quorate_proof::events::EventHistory;
 
 use crate::client_wire::{PublicEvent, ServerFrame};
+use crate::join;
+use crate::snapshot::CHUNK_BYTES;
 use crate::streams::{Block, StreamPosition};
 
 /// How long a source may take for an answer.
@@ -33,6 +36,11 @@ pub(crate) const FULL_NS: u64 = 600_000_000_000;
 pub(crate) const PAUSE_NS: u64 = 50_000_000;
 /// Events of one stretch, bytes: a peer's whole segment and a last block as long again.
 pub(crate) const STRETCH_BYTES_MAX: u64 = 32 * 1024 * 1024;
+/// A stretch has so long besides what its bytes take: as long as a snapshot is waited for of which
+/// nothing comes.
+pub(crate) const GRACE_NS: u64 = join::PATIENCE_NS;
+/// How long one is left alone that is slower: far longer than it could hold others up again.
+pub(crate) const SLOW_NS: u64 = 120_000_000_000;
 /// What an event counts besides its bytes.
 const EVENT_BYTES: u64 = 8;
 /// What a block with events counts besides them.
@@ -72,6 +80,8 @@ struct Coming {
 struct Making {
     source: ValidatorIndex,
     below: u64,
+    /// When its first question was asked.
+    begun_ns: u64,
     before: EventHistory,
     /// Up to where it is here.
     at: StreamPosition,
@@ -110,6 +120,17 @@ pub(crate) struct Backfill {
     asked: Option<Asked>,
     making: Option<Making>,
     next_ns: u64,
+    /// Who was found to be slow, until somebody is told.
+    slow: Option<ValidatorIndex>,
+}
+
+/// How long a stretch may have been in the making when so many bytes of it are here. Whoever
+/// answers can be an honest source for a chunk of a snapshot in [`join::CHUNK_WAIT_NS`], or no
+/// source at all; the same rate, 341 KiB a second, is the least one here. Without it, one event a
+/// piece would hold all other sources up for as long as [`STRETCH_BYTES_MAX`] take that way.
+const fn time_for(bytes: u64) -> u64 {
+    let sending_ns = bytes.saturating_mul(join::CHUNK_WAIT_NS) / CHUNK_BYTES as u64;
+    GRACE_NS.saturating_add(sending_ns)
 }
 
 impl Backfill {
@@ -122,12 +143,18 @@ impl Backfill {
             asked: None,
             making: None,
             next_ns: 0,
+            slow: None,
         }
     }
 
     /// Of whom an answer is waited for.
     pub(crate) fn expects(&self) -> Option<ValidatorIndex> {
         self.asked.map(|asked| asked.of)
+    }
+
+    /// Who was left because it is slow, once each time.
+    pub(crate) const fn take_slow(&mut self) -> Option<ValidatorIndex> {
+        self.slow.take()
     }
 
     /// What is to be asked now, when the oldest block here is `below`; to be called after each
@@ -144,6 +171,11 @@ impl Backfill {
         let silent = |asked: &mut Asked| asked.at_ns.saturating_add(WAIT_NS) <= now_ns;
         if let Some(silent) = self.asked.take_if(silent) {
             self.leave(silent.of, now_ns.saturating_add(AWAY_NS));
+        }
+        if let Some(source) = self.slow_source(now_ns) {
+            self.asked = None;
+            self.leave(source, now_ns.saturating_add(SLOW_NS));
+            self.slow = Some(source);
         }
         if below <= 1 || self.asked.is_some() || now_ns < self.next_ns {
             return None;
@@ -162,6 +194,13 @@ impl Backfill {
             from: from.map(|at| (Height::new(at.height), at.index)),
         };
         Some((of, ask))
+    }
+
+    /// Whose stretch has been in the making for longer than its bytes may take.
+    fn slow_source(&self, now_ns: u64) -> Option<ValidatorIndex> {
+        let making = self.making.as_ref()?;
+        let end_ns = making.begun_ns.saturating_add(time_for(making.bytes));
+        (end_ns <= now_ns).then_some(making.source)
     }
 
     /// The next source in turn, if one may be asked.
@@ -201,14 +240,14 @@ impl Backfill {
         room: u64,
     ) -> Taken {
         let is_asked = |asked: &mut Asked| asked.of == from && asked.below == below;
-        if self.asked.take_if(is_asked).is_none() {
+        let Some(asked) = self.asked.take_if(is_asked) else {
             return Taken::More;
-        }
+        };
         let Some(stretch) = stretch else {
             self.leave(from, now_ns.saturating_add(NOTHING_NS));
             return Taken::More;
         };
-        let Some(making) = self.extend(from, below, stretch) else {
+        let Some(making) = self.extend(asked, stretch) else {
             self.accuse(from);
             return Taken::Lie;
         };
@@ -227,12 +266,7 @@ impl Backfill {
     }
 
     /// Adds an answer to the stretch in the making; none when it is no answer to the question.
-    fn extend(
-        &mut self,
-        source: ValidatorIndex,
-        below: u64,
-        part: &EventStretch,
-    ) -> Option<&Making> {
+    fn extend(&mut self, asked: Asked, part: &EventStretch) -> Option<&Making> {
         let (_, ServerFrame::Public(public)) = ServerFrame::decode(&part.frame).ok()? else {
             return None;
         };
@@ -240,8 +274,9 @@ impl Backfill {
         if self.making.is_none() {
             let before = EventHistory::from_tops(first.checked_sub(1)?, &part.tops)?;
             self.making = Some(Making {
-                source,
-                below,
+                source: asked.of,
+                below: asked.below,
+                begun_ns: asked.at_ns,
                 before,
                 at: StreamPosition::before(first),
                 blocks: Vec::new(),
@@ -250,7 +285,7 @@ impl Backfill {
         }
         let making = self.making.as_mut()?;
         let (from, end) = (public.from(), public.end());
-        let is_next = from == making.at && end > from && end <= StreamPosition::before(below);
+        let is_next = from == making.at && end > from && end <= StreamPosition::before(asked.below);
         is_next.then_some(())?;
         making.at = end;
         for event in public {

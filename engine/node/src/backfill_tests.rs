@@ -44,11 +44,20 @@ fn archive(folder: &TemporaryFolder, after: u64, bytes_max: u64) -> Archive {
 
 /// What an honest source answers.
 fn answer(source: &mut Archive, asked: &SnapshotPart) -> (u64, Option<EventStretch>) {
+    answer_of(source, asked, 40_000)
+}
+
+/// The same in pieces of about so many bytes; a block at least.
+fn answer_of(
+    source: &mut Archive,
+    asked: &SnapshotPart,
+    bytes: usize,
+) -> (u64, Option<EventStretch>) {
     let SnapshotPart::GetEvents { below, from } = *asked else {
         panic!("{asked:?}");
     };
     let mut frame = PublicFrame::default();
-    let stretch = piece(source, &mut frame, (below, from), 40_000);
+    let stretch = piece(source, &mut frame, (below, from), bytes);
     (below.number(), stretch.map(|boxed| *boxed))
 }
 
@@ -361,4 +370,124 @@ fn what_is_kept_of_a_stretch_is_bounded() {
     assert!(kept <= STRETCH_BYTES_MAX, "{kept}");
     assert!(backfill.making.is_none(), "an endless block is left");
     assert_eq!(at.index, 32);
+}
+
+/// How long one that drips takes for a block: in time, each of them.
+const DRIP_NS: u64 = 5 * PAUSE_NS;
+
+#[test]
+fn a_source_that_drips_what_is_true_is_left_soon_and_another_one_asked() {
+    let folders = ["backfill-drip", "backfill-dripped"].map(TemporaryFolder::new);
+    let mut source = archive(&folders[0], 0, 4 << 20);
+    let mut world = World::new(archive(&folders[1], 700, 64 << 20));
+    let (mut pieces, mut begun_ns) = (0, None);
+    let (of, asked) = loop {
+        let (of, asked) = world.ask().expect("a question");
+        if of == BEN && begun_ns.is_some() {
+            break (of, asked);
+        }
+        begun_ns.get_or_insert(world.now_ns);
+        assert!(of == ANN, "the one that is asked first drips");
+        let part = answer_of(&mut source, &asked, 1);
+        assert!(part.1.is_some());
+        world.now_ns += DRIP_NS;
+        world.tell(of, part);
+        pieces += 1;
+        assert_eq!(world.own.first(), 701, "whole after {pieces} pieces");
+    };
+    let held_ns = world.now_ns - begun_ns.unwrap();
+    let most_ns = time_for(pieces * (BLOCK_BYTES + 2 * (EVENT_BYTES + 1008)));
+    let most_ns = most_ns + DRIP_NS + PAUSE_NS;
+    assert!((GRACE_NS..=most_ns).contains(&held_ns), "{held_ns}");
+    assert_eq!(world.backfill.take_slow(), Some(ANN));
+    assert_eq!(world.backfill.take_slow(), None, "said once");
+    // Nothing of what dripped is in what the other one begins.
+    assert!(matches!(asked, SnapshotPart::GetEvents { from: None, .. }));
+    let left_ns = world.now_ns;
+    let part = answer(&mut source, &asked);
+    world.tell(of, part);
+    while world.own.first() > 1 {
+        let (of, asked) = world.ask().expect("a question");
+        assert_eq!(of, BEN, "the slow one is left alone");
+        let part = answer(&mut source, &asked);
+        world.tell(of, part);
+    }
+    assert!(world.now_ns < left_ns + SLOW_NS);
+    assert!(world.lies.is_empty(), "to be slow is no lie");
+    assert_eq!(told(&mut world.own, 1), told(&mut source, 1));
+}
+
+#[test]
+fn a_slow_source_is_asked_again_later_and_may_be_the_only_one() {
+    let folders = ["backfill-slow", "backfill-alone"].map(TemporaryFolder::new);
+    let mut source = archive(&folders[0], 0, 4 << 20);
+    let mut world = World::new(archive(&folders[1], 700, 64 << 20));
+    world.backfill = Backfill::new([ANN]);
+    while let Some((of, asked)) = world.ask() {
+        let part = answer_of(&mut source, &asked, 1);
+        world.now_ns += DRIP_NS;
+        world.tell(of, part);
+    }
+    assert_eq!(world.own.first(), 701);
+    let left_ns = world.now_ns;
+    world.now_ns = left_ns + SLOW_NS - PAUSE_NS - 1;
+    assert_eq!(world.ask(), None, "nothing is asked of it before then");
+    world.run(&mut source, 1);
+    assert_eq!(world.own.first(), 1);
+}
+
+/// One event of so many bytes a piece and a pause, from one source alone: how long it was listened
+/// to, and whether 24 MiB came to be whole.
+fn listened_to(event_bytes: usize, pause_ns: u64) -> (u64, bool) {
+    let mut backfill = Backfill::new([ANN]);
+    let event = vec![1; event_bytes];
+    let (mut now_ns, mut height) = (0, 1);
+    let below = 1 + (24 << 20) / event_bytes as u64;
+    while let Some((of, _)) = backfill.turn(now_ns, below) {
+        let mut frame = PublicFrame::default();
+        frame.begin(None, 0, StreamPosition::before(height));
+        frame.begin_block(height, 7, 0);
+        frame.push(&event);
+        height += 1;
+        frame.finish(StreamPosition::before(height));
+        let part = EventStretch {
+            first: Height::new(1),
+            tops: Vec::new(),
+            frame: frame.bytes().into(),
+        };
+        now_ns += pause_ns;
+        match backfill.take(now_ns, (of, below), Some(&part), u64::MAX) {
+            Taken::More => {}
+            Taken::Whole(_) => return (now_ns, true),
+            Taken::Lie => panic!("a lie"),
+        }
+    }
+    assert_eq!(backfill.take_slow(), Some(ANN));
+    (now_ns, false)
+}
+
+#[test]
+fn the_least_rate_is_that_of_a_chunk_in_its_time_and_bounds_what_one_source_can_take() {
+    const PIECE: usize = 128 * 1024;
+    let least_ns = join::CHUNK_WAIT_NS / 8;
+    let (took_ns, is_whole) = listened_to(PIECE, least_ns);
+    assert!(
+        is_whole && took_ns > 3 * GRACE_NS,
+        "as slow as may be: {took_ns}"
+    );
+    let (took_ns, is_whole) = listened_to(PIECE, least_ns * 2);
+    assert!(!is_whole, "half as fast");
+    assert!(took_ns <= 2 * GRACE_NS + 2 * least_ns, "{took_ns}");
+    // However it is done, no source is listened to for longer.
+    let most_ns = time_for(STRETCH_BYTES_MAX);
+    assert_eq!(most_ns, 111_000_000_000);
+    for (bytes, pause_ns) in [
+        (1, PAUSE_NS),
+        (1, WAIT_NS - 1),
+        (PIECE, WAIT_NS - 1),
+        (1 << 20, WAIT_NS - 1),
+    ] {
+        let (took_ns, _) = listened_to(bytes, pause_ns);
+        assert!(took_ns <= most_ns + WAIT_NS, "{bytes}: {took_ns}");
+    }
 }

@@ -49,6 +49,7 @@ pub mod snapshot;
 pub mod snapshot_work;
 pub mod store;
 pub mod vote_state;
+pub mod vouched;
 
 // A whole validator without threads and sockets.
 pub mod replica;

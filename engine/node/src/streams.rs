@@ -78,7 +78,7 @@ pub(crate) fn published(results: &BlockResults) -> impl Iterator<Item = &[u8]> {
 
 /// The events of one block.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Block {
+pub struct Block {
     time_ns: u64,
     bytes: Vec<u8>,
     ends: Vec<usize>,
@@ -107,8 +107,10 @@ impl Block {
         block
     }
 
-    /// One whose events end at these places in its bytes; none where they do not.
-    pub(crate) fn from_parts(time_ns: u64, bytes: Vec<u8>, ends: Vec<usize>) -> Option<Self> {
+    /// One of this replicated time, nanoseconds since the Unix epoch, whose events end at these
+    /// places in its bytes; none where they do not.
+    #[must_use]
+    pub fn from_parts(time_ns: u64, bytes: Vec<u8>, ends: Vec<usize>) -> Option<Self> {
         let is_whole = ends.is_sorted() && ends.last().map_or(0, |end| *end) == bytes.len();
         is_whole.then_some(Self {
             time_ns,

@@ -283,6 +283,30 @@ fn signatures_in_time_keep_a_peer_counted_by_its_channel() {
     assert_eq!(unsigned, Disposition::Applied);
 }
 
+/// 5.1 e: ten periods of T_sig are 200 ms. Turns come when they come, and hardly one of them just
+/// then.
+#[test]
+fn a_peer_whose_signatures_are_late_is_demoted_by_whichever_turn_comes_next() {
+    const LIMIT_NS: u64 = 200_000_000;
+    let set = six(64);
+    let blocks = chain(&set, 3, 1);
+    for late_ns in [1, 7_000_000, 3 * LIMIT_NS] {
+        let mut bench = Setup::new(&set, 5).patient().run();
+        for block in &blocks {
+            bench.propose(block);
+        }
+        bench.vote(3, 0, tip(&blocks[0]));
+        bench.sleep_ns(LIMIT_NS - 1);
+        bench.settle();
+        let in_time = bench.vote(3, 0, tip(&blocks[1]));
+        assert_eq!(in_time, Disposition::Applied, "{late_ns}");
+        bench.sleep_ns(1 + late_ns);
+        bench.settle();
+        let late = bench.vote(3, 0, tip(&blocks[2]));
+        assert_eq!(late, Disposition::Ignored(Ignored::Pending), "{late_ns}");
+    }
+}
+
 /// 5.1 e: good signatures of a second, and not of less, make up for a bad one.
 #[test]
 fn signatures_that_are_good_for_a_second_end_a_demotion() {

@@ -243,6 +243,30 @@ fn r10_a_parent_that_was_only_counted_stands_in_no_status() {
     }
 }
 
+/// Finality goes ahead of signatures: a window that was passed by it has a gap all the same, which
+/// what is signed later fills.
+#[test]
+fn r10_signatures_that_come_after_finality_went_ahead_fill_the_gap_below_it() {
+    let set = six(1);
+    let mut bench = Bench::new(&set, 5);
+    let block = Block::first(&set, 1);
+    bench.propose(&block);
+    bench.votes(&[0, 1, 2], 0, &tip(&block));
+    let next = block.opening(&set, 1, 2);
+    bench.propose(&next);
+    bench.votes(&[0, 1, 2, 3, 4], 1, &tip(&next));
+    let last = |bench: &Bench| Status::clone(bench.statuses_sent().last().unwrap());
+    bench.lapse(30);
+    let before = last(&bench);
+    assert_eq!(before.finalized, next.point());
+    assert_eq!((before.window, before.gap), (w(2), Some(w(0))));
+    bench.votes_signed(&[0, 1, 2], 0, &tip(&block));
+    bench.lapse(30);
+    let after = last(&bench);
+    assert_eq!(after.proven, set.genesis(), "nobody has proven anything");
+    assert_eq!((after.window, after.gap), (w(2), Some(w(1))));
+}
+
 #[test]
 fn r10_while_something_is_unsettled_every_peer_gets_a_status_each_t_retx() {
     let set = six(64);

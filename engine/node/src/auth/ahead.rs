@@ -48,8 +48,12 @@ pub(crate) struct CheckedAhead {
     pub(crate) count: usize,
     /// None of them is bad.
     pub(crate) is_good: bool,
+    /// What that took, nanoseconds; what else had the processor meanwhile is in it.
+    pub(crate) took_ns: u64,
 }
 
+/// What a signature is taken to cost where nothing measures it.
+const CHECK_NS: u64 = 20_000;
 /// Commands walked over for each that may be checked, at most.
 const WALKS_PER_CHECK: usize = 16;
 
@@ -114,14 +118,21 @@ impl<'a> Ahead<'a> {
     /// Checks what was collected and keeps the verdicts where everybody looks for them.
     pub(crate) fn check(self, check: &mut impl SignatureCheck) -> CheckedAhead {
         let mut is_good = true;
+        let began_ns = self.auth.stopwatch_ns();
         let batches = self.commands.chunks(BATCH_COMMANDS);
         for (commands, names) in batches.zip(self.names.chunks(BATCH_COMMANDS)) {
             let verdicts = self.auth.check_named(commands, names, check);
             is_good &= verdicts.iter().all(|verdict| *verdict);
         }
+        let count = self.commands.len();
+        let took_ns = match (began_ns, self.auth.stopwatch_ns()) {
+            (Some(began_ns), Some(ended_ns)) => ended_ns.saturating_sub(began_ns),
+            _ => CHECK_NS.saturating_mul(count as u64),
+        };
         CheckedAhead {
-            count: self.commands.len(),
+            count,
             is_good,
+            took_ns,
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::results::BlockResults;
 use crate::scrub::Scrub;
 use crate::shadow::{Shadow, SnapshotPolicy};
 use crate::snapshot::SnapshotFolder;
-use crate::stages::clock::{Clock, wall_ns};
+use crate::stages::clock::{Clock, machine_ns, wall_ns};
 use crate::stages::dedicated::{Dedicated, DedicatedParts, Halt};
 use crate::stages::exchange::ExchangeParts;
 use crate::stages::inlet::{Control, Inlet, InletReader};
@@ -207,7 +207,9 @@ fn replica_config(config: &NodeConfig) -> Result<ReplicaConfig, StartError> {
 fn command_auth(config: &NodeConfig) -> Result<CommandAuth, StartError> {
     Ok(match config.genesis.file().auth {
         Auth::Session => CommandAuth::session(),
-        Auth::Signed => CommandAuth::signed(config.genesis.validator_set(), random()?),
+        Auth::Signed => {
+            CommandAuth::signed(config.genesis.validator_set(), random()?).timed_by(machine_ns)
+        }
     })
 }
 

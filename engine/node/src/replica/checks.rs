@@ -10,7 +10,7 @@ use quorate_consensus::payload::{CommandView, Commands, PayloadError, parse_entr
 use quorate_consensus::types::{BlockId, ValidatorIndex};
 
 use crate::auth::{
-    Ahead, BATCH_COMMANDS, BatchCheck, Checked, CommandAuth, KeySource, Pace, Walked,
+    Ahead, BATCH_COMMANDS, BatchCheck, Checked, CheckedAhead, CommandAuth, KeySource, Pace, Walked,
 };
 use crate::executor::FinalBlock;
 use crate::lanes::commands_of_block;
@@ -110,6 +110,8 @@ pub(super) struct PieceChecks {
     waiting_bytes: usize,
     held_bytes: usize,
     pace: Pace,
+    /// Something has come that may be known already.
+    has_new: bool,
 }
 
 /// Something of which the first commands are checked.
@@ -223,6 +225,7 @@ impl PieceChecks {
             waiting_bytes: 0,
             held_bytes: 0,
             pace: Pace::default(),
+            has_new: false,
         }
     }
 
@@ -249,12 +252,14 @@ impl PieceChecks {
             Check::Forwarded { .. } => None,
         };
         self.waiting.push_back(Piece::new(check, block));
+        self.has_new = true;
     }
 
     pub(super) fn hold(&mut self, block: Box<FinalBlock>) {
         self.held_bytes += block.payload.len();
         let id = block.id;
         self.held.push_back(Piece::new(block, Some(id)));
+        self.has_new = true;
     }
 
     /// Whether a client's submission is signed throughout, each by `key`.
@@ -268,15 +273,17 @@ impl PieceChecks {
         all
     }
 
-    /// Checks the next batch if it is time for it; what is known to be checked goes on anyway.
+    /// Checks the next batch if it is time for it; what came since and is known to be checked goes
+    /// on anyway.
     pub(super) fn turn(&mut self, now_ns: u64) {
-        let commands_max = if self.pace.is_due(now_ns, self.bytes()) {
-            CHECKS_PER_TURN
-        } else {
-            0
-        };
-        let checked = self.go_on(commands_max);
-        self.pace.note(now_ns, checked);
+        let is_due = !self.is_idle() && self.pace.is_due(now_ns, self.bytes());
+        // To walk over what waits in each turn would cost as much as to check some of it.
+        let is_news = std::mem::take(&mut self.has_new);
+        if is_due || is_news {
+            let checked = self.go_on(if is_due { CHECKS_PER_TURN } else { 0 });
+            let ended_ns = now_ns.saturating_add(checked.took_ns);
+            self.pace.note(ended_ns, checked);
+        }
     }
 
     const fn bytes(&self) -> usize {
@@ -292,8 +299,8 @@ impl PieceChecks {
     }
 
     /// Checks the next `commands_max` commands that nobody has checked, of final blocks first, in
-    /// one batch; says how many these were.
-    fn go_on(&mut self, commands_max: usize) -> usize {
+    /// one batch; says what came of it.
+    fn go_on(&mut self, commands_max: usize) -> CheckedAhead {
         let mut ahead = Ahead::new(&self.auth, commands_max);
         let held = walk(&self.held, &mut ahead, &self.auth);
         let waiting = walk(&self.waiting, &mut ahead, &self.auth);
@@ -304,7 +311,7 @@ impl PieceChecks {
         for (piece, step) in self.waiting.iter_mut().zip(waiting) {
             piece.note(step, checked.is_good, &self.auth);
         }
-        checked.count
+        checked
     }
 
     /// The next final block whose signatures are all checked.
@@ -328,20 +335,29 @@ impl PieceChecks {
         }
     }
 
-    fn pop_waiting(&mut self, is_it: impl FnOnce(&Piece<Check>) -> bool) -> Option<Check> {
+    fn pop_waiting(&mut self, is_it: impl FnOnce(&Piece<Check>) -> bool) -> Option<Piece<Check>> {
         let piece = self.waiting.pop_front_if(|piece| is_it(piece))?;
         self.waiting_bytes -= piece.of.bytes();
-        Some(piece.of)
+        Some(piece)
     }
 
     /// The next forwarded commands that are all checked.
     pub(super) fn next_forwarded(&mut self) -> Option<CheckedForward> {
-        while let Some(check) = self.pop_waiting(|piece| piece.is_done) {
-            if let Check::Forwarded { from, commands } = check {
-                // Each finds its verdict made.
-                let (auth, check) = (&self.auth, &mut self.check);
-                return Some(check_forwarded(auth, check, from, commands));
+        while let Some(piece) = self.pop_waiting(|piece| piece.is_done) {
+            let Check::Forwarded { from, commands } = piece.of else {
+                continue;
+            };
+            if !piece.is_bad {
+                return Some(CheckedForward {
+                    from,
+                    commands: commands.to_vec(),
+                    asked: commands,
+                    refused: 0,
+                });
             }
+            // Which one it is: each finds its verdict made.
+            let (auth, check) = (&self.auth, &mut self.check);
+            return Some(check_forwarded(auth, check, from, commands));
         }
         None
     }

@@ -56,6 +56,14 @@ impl Origin {
     pub fn fits(&self, manifest: &Manifest) -> bool {
         self.differs(manifest).is_none()
     }
+
+    /// Refuses a snapshot that is not.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Foreign`] says what it is of another of.
+    pub fn check(&self, manifest: &Manifest) -> Result<(), SnapshotError> {
+        check_origin(manifest, self)
+    }
 }
 
 /// Writes the state as it stands after the block with this header.

@@ -7,7 +7,9 @@
 //! them all.
 
 use super::wire::Caller;
-use crate::auth::{Ahead, BATCH_COMMANDS, BatchCheck, Checked, CommandAuth, KeySource, Pace};
+use crate::auth::{
+    Ahead, BATCH_COMMANDS, BatchCheck, Checked, CheckedAhead, CommandAuth, KeySource, Pace,
+};
 use crate::lanes::{CommandVerdict, Rejection, Verdict, commands_of_block};
 use crate::profiles::Placement;
 use crate::queues::{NetSender, Submitted, ToNet, ToOrder};
@@ -480,13 +482,14 @@ impl Submissions {
     pub(crate) fn turn(&mut self, now_ns: u64) {
         if self.pace.is_due(now_ns, self.bytes) {
             let checked = self.go_on(CHECKS_PER_TURN);
-            self.pace.note(now_ns, checked);
+            let ended_ns = now_ns.saturating_add(checked.took_ns);
+            self.pace.note(ended_ns, checked);
         }
     }
 
-    /// Checks the next `commands_max` commands that nobody has checked, in one batch; says how
-    /// many these were.
-    fn go_on(&mut self, commands_max: usize) -> usize {
+    /// Checks the next `commands_max` commands that nobody has checked, in one batch; says what
+    /// came of it.
+    fn go_on(&mut self, commands_max: usize) -> CheckedAhead {
         let mut ahead = Ahead::new(&self.auth, commands_max);
         let mut places = Vec::new();
         for waiting in self.urgent.iter().chain(&self.waiting) {
@@ -509,7 +512,7 @@ impl Submissions {
             waiting.is_done = is_done;
             waiting.is_bad |= is_bad || !checked.is_good;
         }
-        checked.count
+        checked
     }
 
     /// The next submission of which all is checked.

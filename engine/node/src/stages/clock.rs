@@ -41,7 +41,7 @@ impl Clock {
 }
 
 /// The machine's monotonic clock: the same for all its processes, nanoseconds.
-fn machine_ns() -> u64 {
+pub(crate) fn machine_ns() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     Duration::try_from(now).map_or(0, nanoseconds)
 }

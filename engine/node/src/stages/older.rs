@@ -187,6 +187,10 @@ impl Peers {
         self.metrics.events_first.set(archive.first());
         if !self.is_done && archive.room() > 0 {
             let asked = self.backfill.turn(now_ns, archive.first());
+            if let Some(slow) = self.backfill.take_slow() {
+                let peer = slow.number();
+                tracing::warn!(peer, "a peer gives older public events too slowly");
+            }
             self.parts.mail.letters.lock().expects = self.backfill.expects();
             said.extend(asked);
         }

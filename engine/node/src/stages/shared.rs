@@ -150,7 +150,12 @@ impl<S: StateMachine> SharedLoop<S> {
         self.parts.wire.flush();
         self.finish_turn(awake, now, work);
         let replica_ns = self.parts.replica.deadline_ns(now);
-        Ok(replica_ns.min(self.submissions.deadline_ns()))
+        // While blocks wait for their signatures submissions do; the replica knows when it goes on.
+        let submissions_ns = match self.parts.replica.is_behind() {
+            true => u64::MAX,
+            false => self.submissions.deadline_ns(),
+        };
+        Ok(replica_ns.min(submissions_ns))
     }
 
     fn finish_turn(&mut self, awake: Instant, now: Now, work: usize) {

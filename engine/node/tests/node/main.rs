@@ -5,6 +5,7 @@
 mod cluster;
 mod drift;
 mod joining;
+mod older;
 mod rates;
 mod refusals;
 mod scrub;

@@ -2,10 +2,17 @@
 //! and no vote by a validator that cannot know what it said.
 
 use quorate::journal::{JournalEntry, decode};
+use quorate::replica::Replica;
 use quorate_consensus::machine::Durability;
-use quorate_log::{Action, DataFolder, MemoryBackend, RecordKind, RecordRef, open, verify};
+use quorate_consensus::restart;
+use quorate_log::{
+    Action, DataFolder, LeaseFile, LeaseRead, MemoryBackend, RecordKind, RecordRef, Row, open,
+    verify,
+};
+use rand_chacha::ChaCha8Rng;
+use rand_core::{Rng as _, SeedableRng as _};
 
-use crate::world::{GENESIS, MS, World, command, commands, log_config};
+use crate::world::{GENESIS, MS, Tape, World, command, commands, log_config};
 
 /// Kind and place of every record of a log at rest, the genesis included.
 fn records(memory: &MemoryBackend) -> Vec<(RecordKind, RecordRef)> {
@@ -162,4 +169,70 @@ fn a_crash_between_the_mark_and_the_lease_does_not_make_the_start_look_sound() {
     drop(open(&folder, &log_config(), GENESIS).expect("it goes on"));
     world.start(3).expect("it goes on");
     assert_eq!(world.lease(3).abstain_until, lease);
+}
+
+/// The own records that stand in the middle of a log at rest, and the bytes of each.
+fn own_records(memory: &MemoryBackend) -> Vec<(RecordRef, usize)> {
+    let folder = DataFolder::in_memory(&memory.process_kill());
+    let log = open(&folder, &log_config(), GENESIS).expect("a sound log");
+    let all: Vec<_> = log
+        .reader
+        .iter()
+        .map(|record| record.expect("whole"))
+        .collect();
+    // Behind each stand at least two more.
+    let own = all.windows(3).filter_map(|next| {
+        let (place, end) = (next[0].place(), next[1].place());
+        let entry = decode(next[0].kind(), &next[0]).ok()?;
+        let is_own = matches!(entry, JournalEntry::Record { .. });
+        let is_near = place.offset.segment() == end.offset.segment();
+        let bytes = end.offset.bytes().checked_sub(place.offset.bytes());
+        (is_own && is_near).then_some((place, bytes? as usize))
+    });
+    own.collect()
+}
+
+#[test]
+fn r12_an_own_record_that_lost_several_bytes_is_found_and_makes_the_start_suspect() {
+    for durability in [Durability::Sync, Durability::Async] {
+        let mut world = grown(durability);
+        let lease = world.lease(3).lease.expect("it has voted");
+        world.stop(3);
+        let memory = world.slots[3].memory.clone();
+        let own = own_records(&memory);
+        assert!(own.len() > 10, "{}", own.len());
+        for seed in 0..100 {
+            let mut random = ChaCha8Rng::seed_from_u64(seed);
+            let mut below = |bound: usize| random.next_u32() as usize % bound;
+            let (place, bytes) = own[below(own.len())];
+            let memory = memory.process_kill();
+            let name = format!("segment-{:010}", place.offset.segment());
+            let mut file = memory.file(&name).expect("it is there");
+            let mut left: Vec<usize> = (0..bytes).collect();
+            let count = 2 + below(63);
+            for _ in 0..count {
+                let at = left.swap_remove(below(left.len()));
+                file[place.offset.bytes() as usize + at] ^= 1 + below(255) as u8;
+            }
+            memory.set_file(&name, &file);
+            let what = format!("seed {seed}: {count} bytes at {place:?}");
+            let folder = DataFolder::in_memory(&memory);
+            let found = verify(&folder).expect("a header to read");
+            assert_eq!(found.row, Row::SyncedDamage, "{what}");
+            assert_eq!(found.end.index, place.index, "{what}");
+
+            let started = Replica::open(&folder, &world.config(3), Tape::default(), world.now);
+            assert!(started.is_ok(), "{what}");
+            drop(started);
+            let LeaseRead::Present(kept) = LeaseFile::new(&folder).read().expect("memory") else {
+                panic!("{what}: no lease");
+            };
+            let kept = restart::LeaseFile::decode(&kept).expect("own bytes");
+            assert_eq!(kept.lease.abstain_until, Some(lease), "{what}");
+            assert!(
+                memory.file(&name) == Some(file),
+                "{what}: a byte was changed"
+            );
+        }
+    }
 }

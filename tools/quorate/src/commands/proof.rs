@@ -5,6 +5,7 @@
 //! `quorate_proof`, which reads no files.
 
 mod output;
+mod states;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,11 +14,10 @@ use clap::{Args, Subcommand};
 use quorate::file_error::read_bounded;
 use quorate::genesis::Genesis;
 use quorate::journal::{JournalEntry, decode as decode_entry};
-use quorate_consensus::attestation::{StateCertificate, StateStatement};
+use quorate_consensus::attestation::StateStatement;
 use quorate_consensus::certificate::Certificate;
 use quorate_consensus::types::Point;
 use quorate_consensus::validators::ValidatorSet;
-use quorate_consensus::wire;
 use quorate_log::{Verification, verify_path};
 use quorate_proof::{
     BlockProof, CommandProof, PROOF_BYTES_MAX, PROOF_HEADERS_MAX, Proof, Proven, ProvenBlock,
@@ -27,9 +27,9 @@ use serde::Serialize;
 
 use crate::failure::{Code, Failure};
 use crate::inspect::chain::{self, Chain};
-use crate::inspect::replay::{failure_of as snapshot_failure, snapshots_beside};
 use crate::inspect::{failure_of, log_folder, records};
 use crate::output::{Report, hex};
+use states::States;
 
 /// What to do with a proof.
 #[derive(Debug, Subcommand)]
@@ -67,6 +67,11 @@ pub(crate) struct MakeOptions {
     /// above
     #[arg(long, conflicts_with_all = ["state", "index", "output"])]
     outcomes: bool,
+    /// With --state, --output or --outcomes: take snapshots and certificates from this folder, as
+    /// a validator keeps them in data/snapshots, and not from the one beside the log. It may be
+    /// anybody's: what is used of it is checked first
+    #[arg(long, value_name = "FOLDER")]
+    from_snapshot: Option<PathBuf>,
     /// File to write
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -125,6 +130,11 @@ pub(crate) fn run(command: &Command) -> Result<Report, Failure> {
 }
 
 fn make(options: &MakeOptions) -> Result<Report, Failure> {
+    let is_by_state = options.state || options.outcomes || options.output.is_some();
+    if options.from_snapshot.is_some() && !is_by_state {
+        let what = "--from-snapshot is for proofs by a state: of a block the log has all";
+        return Err(Failure::usage(what).remedy("give --state, --output N or --outcomes with it"));
+    }
     let folder = log_folder(&options.dir)?;
     let found = verify_path(&folder).map_err(|error| failure_of(&folder, &error))?;
     let chain = chain::read(&folder, &found)?;
@@ -139,12 +149,14 @@ fn make(options: &MakeOptions) -> Result<Report, Failure> {
         }),
         None => options.outcomes.then_some(output::Wanted::Outcomes),
     };
+    let height = options.height;
+    let states = States::open(&chain.genesis, &folder, options.from_snapshot.as_deref())?;
     let proof = match place {
         Some(wanted) => {
-            let block = (options.height, wanted);
-            Proof::Output(output::make(&folder, &found, &chain.genesis, block)?)
+            let made = output::make((&folder, &found), &chain.genesis, &states, (height, wanted));
+            Proof::Output(made?)
         }
-        None if options.state => Proof::State(state_certificate(&folder, options.height)?),
+        None if options.state => Proof::State(states.of(height)?),
         None => Proof::Block(block_proof(&folder, &found, &chain, options)?),
     };
     let bytes = encode(&proof);
@@ -162,18 +174,6 @@ fn make(options: &MakeOptions) -> Result<Report, Failure> {
 
 fn none(what: impl Into<String>) -> Failure {
     Failure::new(Code::No, what.into()).remedy("quorate log show lists the blocks of a log")
-}
-
-fn state_certificate(folder: &Path, height: u64) -> Result<StateCertificate, Failure> {
-    let snapshots = snapshots_beside(folder);
-    let bytes = snapshots
-        .certificate(height)
-        .map_err(|error| snapshot_failure(&error))?
-        .ok_or_else(|| none(format!("there is no attested snapshot of height {height}")))?;
-    wire::decode_state_certificate(&bytes).map_err(|error| {
-        let what = format!("the certificate of the snapshot of height {height}: {error}");
-        Failure::new(Code::Damaged, what).remedy("run quorate snapshot verify")
-    })
 }
 
 fn block_proof(

@@ -211,7 +211,7 @@ impl<'a> Replay<'a> {
              here"
         );
         Err(Failure::new(Code::Configuration, what).remedy(
-            "begin with a snapshot that is not below it: --from-snapshot H; quorate snapshot list \
+            "begin with a snapshot that is not below it (--from-snapshot); quorate snapshot list \
              shows what there is",
         ))
     }

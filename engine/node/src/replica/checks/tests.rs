@@ -3,7 +3,7 @@
 use super::*;
 use crate::keys::KeyPair;
 use crate::testing::{sample_genesis, signed_entry};
-use quorate_consensus::payload::{Lane, PayloadBuilder};
+use quorate_consensus::payload::{Lane, PayloadBuilder, session_of_key};
 
 const MS: u64 = 1_000_000;
 const OWN: ValidatorIndex = ValidatorIndex::new(0);
@@ -77,7 +77,7 @@ fn few_signatures_wait_for_company_after_a_batch_and_what_is_known_does_not() {
     assert!(checks.next_forwarded().is_none());
     assert_eq!(checks.waiting.len(), 1);
     let due_ns = checks.deadline_ns();
-    assert!(due_ns > 1 && due_ns <= 4 * MS);
+    assert!(due_ns > 1 && due_ns <= 8 * MS);
     checks.turn(due_ns - 1);
     assert!(auth.block_keys(&BlockId::new([3; 32])).is_none());
     checks.turn(due_ns);
@@ -98,4 +98,65 @@ fn what_stood_in_blocks_is_never_left_out_for_what_peers_send() {
     let own =
         |piece: &Piece<Check>| matches!(&piece.of, Check::Forwarded { from, .. } if *from == OWN);
     assert!(checks.waiting.iter().any(own));
+}
+
+/// The commands of a block, as a peer would forward them.
+fn forwarded(block: &Check) -> Check {
+    let Check::Block { payload, .. } = block else {
+        panic!("{block:?}");
+    };
+    let commands = commands_of_block(payload).unwrap();
+    let entries: Vec<u8> = commands.flat_map(|view| view.entry.to_vec()).collect();
+    Check::Forwarded {
+        from: ValidatorIndex::new(2),
+        commands: entries.into(),
+    }
+}
+
+#[test]
+fn forwarded_commands_go_on_whole_when_all_are_signed_and_without_the_forged_ones_else() {
+    let mut checks = checks();
+    let auth = Arc::clone(&checks.auth);
+    // The session's key is known from its opening command.
+    let key = KeyPair::from_seed(&[1; 32]).public();
+    auth.note_open(crate::state_machine::SessionId(session_of_key(&key)), key);
+    checks.ask(forwarded(&check_of(&auth, 1, 1..=3, 0)));
+    checks.turn(0);
+    let good = checks.next_forwarded().unwrap();
+    assert_eq!((&good.commands[..], good.refused), (&good.asked[..], 0));
+    checks.ask(forwarded(&check_of(&auth, 2, 4..=6, 5)));
+    checks.turn(MS * 10);
+    let mixed = checks.next_forwarded().unwrap();
+    assert_eq!(mixed.refused, 1);
+    let kept: Vec<u64> = parse_entries(&mixed.commands)
+        .unwrap()
+        .map(|view| view.seq)
+        .collect();
+    assert_eq!(kept, [4, 6]);
+    assert!(checks.next_forwarded().is_none() && checks.is_idle());
+}
+
+#[test]
+fn what_waits_for_its_batch_is_not_walked_over_again_until_that_is_due() {
+    let mut checks = checks();
+    let auth = Arc::clone(&checks.auth);
+    checks.ask(check_of(&auth, 1, 1..=3, 0));
+    checks.turn(0);
+    assert!(checks.next_forwarded().is_none());
+    // A block whose commands become known by another way while it waits.
+    let later = check_of(&auth, 2, 4..=4, 0);
+    checks.ask(later.clone());
+    checks.turn(1);
+    let mut check = auth.batch_check(9);
+    let Check::Block { payload, .. } = &later else {
+        panic!("{later:?}");
+    };
+    let commands = commands_of_block(payload).unwrap();
+    auth.check_part(commands, KeySource::Known, &mut check, |_, _| {});
+    checks.turn(2);
+    assert!(auth.block_keys(&BlockId::new([2; 32])).is_none());
+    let due_ns = checks.deadline_ns();
+    assert!(due_ns > 2 && due_ns < u64::MAX);
+    checks.turn(due_ns);
+    assert!(auth.block_keys(&BlockId::new([2; 32])).is_some());
 }

@@ -1,7 +1,7 @@
 //! A proof of what the application put out: made by executing the log again.
 //!
-//! Owns the choice of the attested state and of where execution begins, and how an output is
-//! shown. Never: believes what it finds; what is made is verified before it is written.
+//! Owns what is gathered while the blocks are executed, and how an output is shown. Never: believes
+//! what it finds; what is made is verified before it is written.
 
 use std::cell::RefCell;
 use std::path::Path;
@@ -13,15 +13,15 @@ use quorate::state_machine::Audience;
 use quorate::streams::PUBLIC_OUTPUT_BYTES_MAX;
 use quorate_bench::applications::Hosted;
 use quorate_consensus::attestation::StateCertificate;
-use quorate_consensus::wire;
 use quorate_log::Verification;
 use quorate_proof::outputs::{HistoryPath, OutputHistory};
-use quorate_proof::{OUTPUT_BYTES_MAX, OutputItem, OutputProof, Proof};
+use quorate_proof::{OUTPUT_BYTES_MAX, OutputItem, OutputProof};
 use serde::Serialize;
 
 use super::none;
-use crate::failure::{Code, Failure};
-use crate::inspect::replay::{Replay, failure_of, snapshots_beside};
+use super::states::States;
+use crate::failure::Failure;
+use crate::inspect::replay::Replay;
 use crate::output::hex;
 
 /// What of a block is to be proven.
@@ -123,65 +123,31 @@ const fn name_of(outcome: Outcome) -> &'static str {
     }
 }
 
-/// Makes the proof, from the log and the newest snapshot below the block.
+/// Makes the proof, from a log and the newest snapshot below the block.
 ///
 /// # Errors
 /// No state of the height or above is attested yet, the log does not reach from a state below it
-/// to there, the block put out no such thing, or a file cannot be read.
+/// to there, the block put out no such thing, or a file cannot be read or used.
 pub(super) fn make(
-    folder: &Path,
-    found: &Verification,
+    (folder, found): (&Path, &Verification),
     genesis: &Genesis,
+    states: &States,
     (height, wanted): (u64, Wanted),
 ) -> Result<OutputProof, Failure> {
-    let certificate = attested(folder, genesis, height)?;
+    let certificate = states.from(height)?;
     let attested = certificate.statement.height.number();
-    let snapshots = snapshots_beside(folder);
-    let heights = snapshots.heights().map_err(|error| failure_of(&error))?;
-    let below = heights.into_iter().rev().find(|&below| below < height);
+    let below = states.below(height)?;
     let gathering = RefCell::new(Gathering::new(height, attested, wanted));
     let mut on_block = |executor: &mut Executor<Hosted>, block: &FinalBlock, results: &_| {
         gathering.borrow_mut().take(executor, block, results);
     };
-    let from = below.map(|below| (below, &snapshots));
+    let from = below.map(|below| (below, states.folder()));
     let mut replay = Replay::begin(genesis, folder, from, attested, &mut on_block)?;
     let before = replay.executor().output_history().clone();
     gathering.borrow_mut().before = before;
     replay.run(folder, found)?;
     drop(replay);
     gathering.into_inner().finish(certificate)
-}
-
-/// The lowest attested state that the block is in: the least is to be executed up to it.
-fn attested(folder: &Path, genesis: &Genesis, height: u64) -> Result<StateCertificate, Failure> {
-    let snapshots = snapshots_beside(folder);
-    let mut certificates = Vec::new();
-    let failed = |error| failure_of(&error);
-    certificates.extend(snapshots.attested().map_err(failed)?);
-    for snapshot in snapshots.heights().map_err(failed)? {
-        if snapshot >= height {
-            certificates.extend(snapshots.certificate(snapshot).map_err(failed)?);
-        }
-    }
-    // A file that a loss of power tore is none, and one of another chain proves nothing here; the
-    // next one is as good.
-    let certificates = certificates.iter();
-    let certificates = certificates.filter_map(|bytes| wire::decode_state_certificate(bytes).ok());
-    let mut certificates: Vec<_> = certificates
-        .filter(|certificate| certificate.statement.height.number() >= height)
-        .collect();
-    certificates.sort_by_key(|certificate| certificate.statement.height);
-    let set = genesis.validator_set();
-    let holds = |certificate: &StateCertificate| {
-        quorate_proof::verify(set, &Proof::State(certificate.clone())).is_ok()
-    };
-    certificates.into_iter().find(holds).ok_or_else(|| {
-        let what = format!("no attested state of height {height} or above is here yet");
-        Failure::new(Code::No, what).remedy(
-            "try again when the chain has passed the next multiple of 64: validators sign \
-                 their states there",
-        )
-    })
 }
 
 fn no_output(height: u64, number: u32) -> Failure {

@@ -1,20 +1,16 @@
 //! A whole node whose peers' logs do not go back to where it stands: it joins by a snapshot.
 
-use crate::scrub::{LOST, scrubbing};
 use crate::support::{Adder, Cluster, PATIENCE, agree, eventually, stop_all};
 use quorate::client::{Client, ClientOptions, PublicClient, PublicItem, PublicOptions};
-use quorate::config::NodeConfig;
 use quorate::keys::KeyPair;
-use quorate::node::{Node, NodeFailure, log_path, snapshots_path};
+use quorate::node::{Node, NodeFailure, snapshots_path};
 use quorate::profiles::{Durability, Threading};
 use quorate::snapshot::SnapshotFolder;
 use quorate::state_machine::{Context, Lane, Output, StateMachine};
 use quorate::streams::StreamPosition;
 use quorate_consensus::types::ValidatorIndex;
-use std::os::unix::fs::FileExt as _;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const EVERY: u64 = 64;
 /// Bytes of a state that takes several whole chunks.
@@ -54,20 +50,10 @@ impl StateMachine for Wide {
 }
 
 fn start(cluster: &Cluster, place: u16) -> Node {
-    start_with(cluster, place, 1, |_| {})
-}
-
-fn start_with(
-    cluster: &Cluster,
-    place: u16,
-    log_bytes_max: u64,
-    change: impl FnOnce(&mut NodeConfig),
-) -> Node {
     let mut config = cluster.config(place);
     config.snapshots.every_heights = EVERY;
     config.log.segment_bytes = 1_310_720;
-    config.log.bytes_max = log_bytes_max;
-    change(&mut config);
+    config.log.bytes_max = 1;
     Node::start_with_snapshots(config, Wide::default(), Wide::default()).unwrap()
 }
 
@@ -149,125 +135,5 @@ fn a_node_that_its_peers_logs_do_not_reach_joins_by_a_snapshot_and_begins_anew()
         let alarms = nodes.iter().map(|node| node.metrics().alarms.read());
         assert_eq!(alarms.sum::<u64>(), 0);
         stop_all(nodes);
-    }
-}
-
-/// A segment of a validator's log that is complete, as the disk has it, and places in the middle
-/// of bodies there.
-struct Complete {
-    path: PathBuf,
-    bytes: Vec<u8>,
-    bodies: Vec<u64>,
-}
-
-impl Complete {
-    /// The newest one: it is pruned last.
-    fn of(cluster: &Cluster, place: u16) -> Option<Self> {
-        let entries = std::fs::read_dir(log_path(&cluster.data(place))).unwrap();
-        let paths = entries.map(|entry| entry.unwrap().path());
-        let is_segment = |path: &PathBuf| {
-            let name = path.file_name().unwrap().to_str().unwrap();
-            name.starts_with("segment-") && !name.ends_with(".new")
-        };
-        let mut paths: Vec<PathBuf> = paths.filter(is_segment).collect();
-        paths.sort_unstable();
-        // The last one is ready, and the one before it is appended to.
-        let path = paths.into_iter().rev().nth(2)?;
-        let bytes = std::fs::read(&path).unwrap();
-        let used = bytes.iter().rposition(|&byte| byte != 0)?;
-        let mut bodies = Vec::new();
-        let mut zeros = 0;
-        for (at, &byte) in bytes[..used].iter().enumerate() {
-            zeros = if byte == 0 { zeros + 1 } else { 0 };
-            if zeros == 8192 {
-                bodies.push(at as u64 - 4096);
-            }
-        }
-        (!bodies.is_empty()).then_some(Self {
-            path,
-            bytes,
-            bodies,
-        })
-    }
-
-    fn lose(&self, number: u64) {
-        let file = std::fs::OpenOptions::new().write(true).open(&self.path);
-        let place = number as usize % self.bodies.len();
-        file.unwrap()
-            .write_all_at(&LOST, self.bodies[place])
-            .unwrap();
-    }
-
-    fn is_whole(&self) -> bool {
-        std::fs::read(&self.path).unwrap() == self.bytes
-    }
-}
-
-fn repaired(node: &Node) -> u64 {
-    scrubbing(node).map_or(0, |found| found.repaired)
-}
-
-#[test]
-fn a_node_joins_from_one_whose_log_rots_and_is_scrubbed_meanwhile() {
-    for threading in [Threading::Shared, Threading::Dedicated] {
-        let mut cluster = Cluster::with_windows("rotting", 4, Durability::Async, Some(16));
-        cluster.threading = threading;
-        let start = |place| {
-            start_with(&cluster, place, 4 << 20, |config| {
-                config.log.scrub_bytes_per_s = 64 << 20;
-            })
-        };
-        let mut nodes: Vec<Node> = (0..3).map(start).collect();
-        let is_pruned = |node: &Node| node.metrics().log_pruned_bytes.read() > 0;
-        let mut count = add(&cluster, 77, || !nodes.iter().all(is_pruned));
-
-        // Whenever what it lost has come back it loses more, until the other one has joined.
-        let source = Complete::of(&cluster, 1).unwrap();
-        let (passes, mut lost) = (scrubbing(&nodes[1]).map_or(0, |found| found.passes), 0);
-        let joining = start(3);
-        let end = Instant::now() + 2 * PATIENCE;
-        while !joining.is_finished() {
-            assert!(Instant::now() < end, "it does not join: {lost}");
-            if repaired(&nodes[1]) == lost {
-                source.lose(lost);
-                lost += 1;
-            }
-            std::thread::yield_now();
-        }
-        assert_eq!(joining.metrics().joining_lies.read(), 0);
-        let Err(NodeFailure::SnapshotFetched { height }) = joining.wait() else {
-            panic!("it ended for another reason");
-        };
-        assert!(lost > 0, "something was lost while it joined");
-        eventually("all that was lost is back, and seen to be", || {
-            let found = scrubbing(&nodes[1]).unwrap();
-            found.repaired == lost && found.passes > passes && source.is_whole()
-        });
-        assert_eq!(scrubbing(&nodes[1]).unwrap().faulty, 0);
-
-        nodes.push(start(3));
-        assert_eq!(nodes[3].metrics().snapshot_height.read(), height);
-        agree(&nodes, height);
-        eventually("it votes", || nodes[3].status().unwrap().voting);
-        // Its own log rots too once it has a segment to lose.
-        count += add(&cluster, 78, || Complete::of(&cluster, 3).is_none());
-        let own = Complete::of(&cluster, 3).unwrap();
-        own.lose(0);
-        eventually("what it lost is back", || {
-            repaired(&nodes[3]) == 1 && own.is_whole()
-        });
-        agree(&nodes, height);
-        assert_eq!(nodes[3].query(b"").unwrap(), count.to_le_bytes());
-        assert!(nodes.iter().all(|node| node.status().unwrap().voting));
-        let alarms = nodes.iter().map(|node| node.metrics().alarms.read());
-        assert_eq!(alarms.sum::<u64>(), 0);
-        stop_all(nodes);
-        for place in 0..4 {
-            let checked = quorate_log::verify_path(&log_path(&cluster.data(place))).unwrap();
-            assert!(
-                checked.faults.is_empty() && checked.marked.is_empty(),
-                "{place}"
-            );
-        }
     }
 }

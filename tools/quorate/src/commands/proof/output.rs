@@ -131,7 +131,7 @@ const fn name_of(outcome: Outcome) -> &'static str {
 pub(super) fn make(
     (folder, found): (&Path, &Verification),
     genesis: &Genesis,
-    states: &States,
+    states: &States<'_>,
     (height, wanted): (u64, Wanted),
 ) -> Result<OutputProof, Failure> {
     let certificate = states.from(height)?;

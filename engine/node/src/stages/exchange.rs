@@ -26,6 +26,10 @@ use crate::snapshot::{SnapshotError, SnapshotFolder};
 /// Nothing has become final here for so long, while peers are ahead: the log they have does not
 /// reach down to here.
 const STALL_NS: u64 = 5_000_000_000;
+/// The same where peers are ahead by less than lies between two snapshots: they may have pruned up
+/// to one in between, and without load nothing more comes that would tell. Until then it is far
+/// likelier that blocks are on their way.
+const STUCK_NS: u64 = 12 * STALL_NS;
 /// One chunk is read and sent in this time at most, to whomever: 50 MiB a second.
 const SERVE_PAUSE_NS: u64 = 20_000_000;
 /// After the disk has refused, joining is tried again.
@@ -196,11 +200,12 @@ impl Exchange {
             self.height = (height, now_ns);
         }
         let peers = self.parts.metrics.height_peers.read();
-        let is_behind = peers >= height.saturating_add(ROOT_HEIGHTS);
+        let stood_ns = now_ns.saturating_sub(self.height.1);
+        let is_stuck = peers > height && stood_ns >= STUCK_NS;
+        let is_behind = is_stuck || peers >= height.saturating_add(ROOT_HEIGHTS);
         if !is_behind && peers > 0 {
             self.forget();
         }
-        let stood_ns = now_ns.saturating_sub(self.height.1);
         if self.joiner.is_some() || !is_behind || stood_ns < STALL_NS || now_ns < self.join_ns {
             return;
         }

@@ -92,6 +92,29 @@ fn joining_begins_when_peers_are_far_ahead_and_nothing_comes() {
 }
 
 #[test]
+fn joining_begins_late_when_peers_are_a_little_ahead_and_ends_when_the_log_goes_on() {
+    let mut scene = scene();
+    scene.metrics.height.set(100);
+    scene.metrics.height_peers.set(101);
+    assert!(!scene.asks(1));
+    assert!(!scene.asks(STUCK_NS));
+    assert!(scene.asks(STUCK_NS + 1));
+    scene.turn(STUCK_NS + 2);
+    assert!(scene.exchange.joiner.is_some());
+    // Blocks come after all, and it may stay a little behind for as long as it likes.
+    for step in 1..=20 {
+        scene.metrics.height.set(100 + step);
+        scene.metrics.height_peers.set(101 + step);
+        assert!(!scene.asks(STUCK_NS + 2 + step * (STUCK_NS - 1)));
+        assert!(scene.exchange.joiner.is_none());
+    }
+    // Level with the others it waits for nothing.
+    scene.metrics.height.set(121);
+    scene.turn(30 * STUCK_NS);
+    assert!(!scene.asks(40 * STUCK_NS));
+}
+
+#[test]
 fn a_mailbox_holds_one_question_and_one_answer_a_peer_and_answers_only_if_wanted() {
     let mut scene = scene();
     let (one, other) = (ValidatorIndex::new(0), ValidatorIndex::new(1));

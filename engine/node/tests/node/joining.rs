@@ -10,7 +10,7 @@ use quorate::state_machine::{Context, Lane, Output, StateMachine};
 use quorate::streams::StreamPosition;
 use quorate_consensus::types::ValidatorIndex;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const EVERY: u64 = 64;
 /// Bytes of a state that takes several whole chunks.
@@ -74,6 +74,27 @@ fn add(cluster: &Cluster, client: u8, mut goes_on: impl FnMut() -> bool) -> u64 
     count
 }
 
+/// Commands between two looks at what was pruned: some snapshots.
+const BURST: u64 = 192;
+
+/// Adds ones until all have pruned their logs; says how many. It rests after each burst: under a load
+/// without a pause the next snapshots may be taken before one is attested, and nothing goes then.
+fn add_until_pruned(cluster: &Cluster, client: u8, nodes: &[Node]) -> u64 {
+    let is_pruned = |node: &Node| node.metrics().log_pruned_bytes.read() > 0;
+    let mut calls = 0;
+    add(cluster, client, || {
+        calls += 1;
+        let end = Instant::now() + REST_MAX;
+        while calls % BURST == 0 && !nodes.iter().all(is_pruned) && Instant::now() < end {
+            std::thread::yield_now();
+        }
+        !nodes.iter().all(is_pruned)
+    })
+}
+
+/// Longest rest after a burst.
+const REST_MAX: Duration = Duration::from_secs(2);
+
 /// So many events from the beginning of the chain on, as one validator tells them.
 fn first_events(cluster: &Cluster, place: u16, count: u64) -> Vec<PublicItem> {
     let key = Arc::new(KeyPair::from_seed(&[90; 32]));
@@ -101,8 +122,7 @@ fn a_node_that_its_peers_logs_do_not_reach_joins_by_a_snapshot_and_begins_anew()
             count += add(&cluster, 76, || gone.metrics().height.read() == 0);
             gone.shutdown(Duration::ZERO).unwrap();
         }
-        let is_pruned = |node: &Node| node.metrics().log_pruned_bytes.read() > 0;
-        count += add(&cluster, 77, || !nodes.iter().all(is_pruned));
+        count += add_until_pruned(&cluster, 77, &nodes);
 
         let joining = start(&cluster, 3);
         eventually("a snapshot of peers", || joining.is_finished());

@@ -77,8 +77,9 @@ fn add(cluster: &Cluster, client: u8, mut goes_on: impl FnMut() -> bool) -> u64 
 /// Commands between two looks at what was pruned: some snapshots.
 const BURST: u64 = 192;
 
-/// Adds ones until all have pruned their logs; says how many. It rests after each burst: under a load
-/// without a pause the next snapshots may be taken before one is attested, and nothing goes then.
+/// Adds ones until all have pruned their logs; says how many. It rests after each burst: under a
+/// load without a pause the next snapshots may be taken before one is attested, and nothing goes
+/// then.
 fn add_until_pruned(cluster: &Cluster, client: u8, nodes: &[Node]) -> u64 {
     let is_pruned = |node: &Node| node.metrics().log_pruned_bytes.read() > 0;
     let mut calls = 0;

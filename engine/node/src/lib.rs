@@ -46,6 +46,7 @@ pub mod recovery;
 pub mod serving;
 pub mod shadow;
 pub mod snapshot;
+mod snapshot_schedule;
 pub mod snapshot_work;
 pub mod store;
 pub mod vote_state;

@@ -25,12 +25,9 @@ use crate::executor::{ExecuteError, Executor, FinalBlock};
 use crate::journal::{EntryError, FinalMark, JournalEntry, KIND_FINALIZED, KIND_PROOF, decode};
 use crate::pruning::{Needed, Pruned, Pruning};
 use crate::results::BlockResults;
-use crate::roots::ROOT_HEIGHTS;
 use crate::snapshot::{self, Manifest, Origin, SnapshotError, SnapshotFolder};
+use crate::snapshot_schedule::SnapshotSchedule;
 use crate::state_machine::StateMachine;
-
-/// Certificates kept for snapshots that are not taken yet.
-const CERTIFICATES_MAX: usize = 4;
 
 /// Which snapshots are taken, and how many are kept.
 #[derive(Clone, Debug)]
@@ -38,9 +35,9 @@ pub struct SnapshotPolicy {
     /// Folder of the snapshots.
     pub folder: SnapshotFolder,
     /// A snapshot is taken after every block whose height is a multiple of this, which is itself
-    /// one of 64; never when 0.
+    /// one of 64; never when 0. After fewer of them while the peers do not keep up with attesting.
     pub every_heights: u64,
-    /// How many are kept, at least 1.
+    /// How many are kept, at least 1; the newest one that is attested stays besides.
     pub keep: usize,
 }
 
@@ -96,9 +93,7 @@ pub struct Shadow<S> {
     origin: Origin,
     folder: SnapshotFolder,
     policy: SnapshotPolicy,
-    /// Height of a snapshot that is wanted out of turn.
-    asked: Option<u64>,
-    certificates: Vec<StateCertificate>,
+    schedule: SnapshotSchedule,
     results: BlockResults,
     /// Snapshots of which it is known where the mark of their block stands, ascending.
     marks: Vec<(u64, RecordRef)>,
@@ -144,9 +139,8 @@ impl<S: StateMachine> Shadow<S> {
             next,
             origin,
             folder,
+            schedule: SnapshotSchedule::new(policy.every_heights),
             policy,
-            asked: None,
-            certificates: Vec::new(),
             results: BlockResults::new(),
             marks: base.into_iter().collect(),
             proof: None,
@@ -188,26 +182,13 @@ impl<S: StateMachine> Shadow<S> {
     /// The next height at which a snapshot is due; none when they are not taken at intervals.
     #[must_use]
     pub fn next_due(&self) -> Option<u64> {
-        let every = self.policy.every_heights;
-        let regular = self
-            .height()
-            .checked_div(every)
-            .map(|passed| passed.saturating_add(1).saturating_mul(every));
-        match (self.asked, regular) {
-            (Some(asked), Some(regular)) => Some(asked.min(regular)),
-            (asked, regular) => asked.or(regular),
-        }
+        self.schedule.next_due(self.height())
     }
 
     /// Asks for a snapshot out of turn, of the newest state whose root is attested; `height` is
     /// that of the newest block.
     pub const fn ask(&mut self, height: u64) {
-        let passed = height - height % ROOT_HEIGHTS;
-        self.asked = Some(if passed > self.height() {
-            passed
-        } else {
-            passed.saturating_add(ROOT_HEIGHTS)
-        });
+        self.schedule.ask(self.height(), height);
     }
 
     /// Reads on, over at most `records` records, until a snapshot is taken or nothing is left.
@@ -273,18 +254,17 @@ impl<S: StateMachine> Shadow<S> {
     }
 
     fn take(&mut self, header: &Header, mark: RecordRef) -> Progress {
-        self.asked = None;
+        self.schedule.forget_asked();
         let taken = snapshot::take(&mut self.executor, header, &self.origin, &self.folder);
         let taken = taken.and_then(|manifest| {
-            let keep = self.policy.keep.max(1);
-            self.folder.keep_newest(keep, &self.held)?;
+            let staying = self.make_room()?;
+            self.marks.push((manifest.height(), mark));
+            self.forget_marks(&staying);
             Ok(manifest)
         });
         match taken {
             Ok(manifest) => {
-                self.marks.push((manifest.height(), mark));
-                self.forget_marks();
-                for certificate in std::mem::take(&mut self.certificates) {
+                for certificate in self.schedule.take_certificates() {
                     self.certify(certificate);
                 }
                 Progress::Taken(statement_of(&manifest))
@@ -293,14 +273,32 @@ impl<S: StateMachine> Shadow<S> {
         }
     }
 
-    /// Keeps the marks of the snapshots that are kept.
-    fn forget_marks(&mut self) {
+    /// Removes what the policy does not keep, after a snapshot was taken. The newest attested one
+    /// stays: it is what peers can join by, and what old segments may go for. Says which
+    /// stay besides the newest.
+    fn make_room(&mut self) -> Result<Vec<u64>, SnapshotError> {
+        let keep = self.policy.keep.max(1);
+        let heights = self.folder.heights()?;
+        let mut newest = heights.iter().rev();
+        let attested = newest.find(|&&height| self.is_attested(height)).copied();
+        let surplus = &heights[..heights.len().saturating_sub(keep)];
+        let mut staying = self.held.clone();
+        staying.extend(attested);
+        let goes_in_vain = |height: &u64| !staying.contains(height) && Some(*height) > attested;
+        let is_late = surplus.iter().any(goes_in_vain);
+        let is_timely = attested.is_some() && attested == heights.iter().rev().nth(1).copied();
+        self.schedule.adapt(is_late, is_timely);
+        self.folder.keep_newest(keep, &staying)?;
+        Ok(staying)
+    }
+
+    /// Keeps the marks of the snapshots that are kept: the newest, and those `staying` besides.
+    fn forget_marks(&mut self, staying: &[u64]) {
         let surplus = self.marks.len().saturating_sub(self.policy.keep.max(1));
-        let held = &self.held;
         let mut place = 0;
         self.marks.retain(|(height, _)| {
             place += 1;
-            place > surplus || held.contains(height)
+            place > surplus || staying.contains(height)
         });
     }
 
@@ -408,10 +406,7 @@ impl<S: StateMachine> Shadow<S> {
     pub fn certify(&mut self, certificate: StateCertificate) {
         let height = certificate.statement.height.number();
         if height > self.height() {
-            if self.certificates.len() == CERTIFICATES_MAX {
-                self.certificates.remove(0);
-            }
-            self.certificates.push(certificate);
+            self.schedule.wait_for(certificate, self.height());
             return;
         }
         let Ok(manifest) = self.folder.manifest(height) else {

@@ -456,3 +456,60 @@ fn a_snapshot_that_a_peer_is_fetching_stays_and_so_does_the_log_above_it() {
     prune(&mut shadow);
     assert!(scene.first() > held, "what nobody needs goes");
 }
+
+/// Under a load that makes a snapshot due each few moments the others attest late, and must still
+/// find some that are there: peers join by those, and the log is pruned for them.
+#[test]
+fn snapshots_get_rarer_while_they_go_unattested_and_an_attested_one_stays() {
+    let mut scene = Scene::new();
+    let mut shadow = scene.shadow(64, None);
+    scene.append_to(64 * 16);
+    scene.sync();
+    let heights = |taken: &[StateStatement]| -> Vec<u64> {
+        let heights = taken.iter().map(|one| one.height.number() / 64);
+        heights.collect()
+    };
+    let first = taken(&mut shadow);
+    // Two are kept, so that the third and each after it pushes one out that nobody attested.
+    assert_eq!(heights(&first), [1, 2, 3, 4, 8, 16]);
+    assert_eq!(shadow.folder.heights().unwrap(), [8 * 64, 16 * 64]);
+
+    // One that is attested stays, however many follow.
+    vouch(&mut shadow, first[4].clone());
+    scene.append_to(64 * 64);
+    scene.sync();
+    let second = taken(&mut shadow);
+    assert_eq!(heights(&second), [32, 48, 64]);
+    assert_eq!(shadow.folder.heights().unwrap(), [8 * 64, 48 * 64, 64 * 64]);
+    assert!(shadow.marks.iter().any(|(height, _)| *height == 8 * 64));
+}
+
+/// One that is slower than those who attest together takes what they attested.
+#[test]
+fn a_snapshot_that_others_attest_is_taken_when_its_height_is_come_to() {
+    let mut scene = Scene::new();
+    let mut ahead = scene.shadow(64, None);
+    scene.append_to(64 * 9);
+    scene.sync();
+    let mut late = scene.shadow(64, None);
+    // As one whose own were all in vain: the next that it would take is the 16th.
+    for _ in 0..4 {
+        late.schedule.adapt(true, false);
+    }
+    let mut attested = None;
+    while attested.is_none() {
+        match ahead.advance(1).unwrap() {
+            Progress::Taken(statement) if statement.height.number() == 64 * 3 => {
+                attested = Some(statement);
+            }
+            Progress::Idle => panic!("the third is due"),
+            _ => {}
+        }
+    }
+    ahead.folder.remove(64 * 3).unwrap();
+    vouch(&mut late, attested.unwrap());
+    let taken = taken(&mut late);
+    assert_eq!(taken.len(), 1);
+    assert_eq!(taken[0].height.number(), 64 * 3);
+    assert!(late.is_attested(64 * 3));
+}

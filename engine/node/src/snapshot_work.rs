@@ -190,17 +190,19 @@ impl<S: StateMachine> SnapshotWork<S> {
         &mut self.shadow
     }
 
-    /// One stretch of reading when a snapshot is due, of pruning otherwise; says how long to rest
-    /// then.
+    /// One stretch of pruning, and one of reading when a snapshot is due; says how long to rest
+    /// then. Pruning is part of every turn: under a load that makes one snapshot due after another
+    /// the log grows fastest.
     fn read(&mut self, now: Instant, inputs: &mut Vec<Input>) -> Result<Duration, ShadowError> {
+        let start = Instant::now();
+        let pruned = self.prune(now);
         let height = self.metrics.height.read();
         if self.shadow.next_due().is_none_or(|due| due > height) {
-            return Ok(self.prune(now));
+            return Ok(pruned);
         }
-        let start = Instant::now();
         Ok(match self.shadow.advance(RECORDS_PER_STRETCH)? {
             // What makes the record durable is on its way.
-            Progress::Idle => LOOK,
+            Progress::Idle => pruned,
             Progress::More => start.elapsed(),
             Progress::Taken(statement) => {
                 let elapsed = start.elapsed();
@@ -218,7 +220,7 @@ impl<S: StateMachine> SnapshotWork<S> {
         })
     }
 
-    /// Lets old log segments go while no snapshot is due; says how long to pause then.
+    /// Lets old log segments go; says how long to pause then.
     fn prune(&mut self, now: Instant) -> Duration {
         let start = Instant::now();
         match self.shadow.prune(RECORDS_PER_STRETCH, now) {

@@ -74,27 +74,16 @@ fn add(cluster: &Cluster, client: u8, mut goes_on: impl FnMut() -> bool) -> u64 
     count
 }
 
-/// Commands between two looks at what was pruned: some snapshots.
-const BURST: u64 = 192;
-
-/// Adds ones until all have pruned their logs; says how many. It rests after each burst: under a
-/// load without a pause the next snapshots may be taken before one is attested, and nothing goes
-/// then.
+/// Adds ones without a pause until all have pruned their logs; says how many. A few seconds do, by
+/// the snapshots that are taken, attested and pruned for beside such a load.
 fn add_until_pruned(cluster: &Cluster, client: u8, nodes: &[Node]) -> u64 {
-    let is_pruned = |node: &Node| node.metrics().log_pruned_bytes.read() > 0;
-    let mut calls = 0;
+    let end = Instant::now() + 2 * PATIENCE;
     add(cluster, client, || {
-        calls += 1;
-        let end = Instant::now() + REST_MAX;
-        while calls % BURST == 0 && !nodes.iter().all(is_pruned) && Instant::now() < end {
-            std::thread::yield_now();
-        }
-        !nodes.iter().all(is_pruned)
+        assert!(Instant::now() < end, "no log is pruned under load");
+        let pruned = |node: &Node| node.metrics().log_pruned_bytes.read();
+        nodes.iter().any(|node| pruned(node) == 0)
     })
 }
-
-/// Longest rest after a burst.
-const REST_MAX: Duration = Duration::from_secs(2);
 
 /// So many events from the beginning of the chain on, as one validator tells them.
 fn first_events(cluster: &Cluster, place: u16, count: u64) -> Vec<PublicItem> {

@@ -1,11 +1,7 @@
 //! A chain that loses more than F at one stroke and goes on: with real processes, under load, from
 //! the kill to new commands.
 
-#![expect(clippy::unwrap_used, reason = "a test may unwrap, also in its helpers")]
-
-mod common;
-
-use common::{
+use crate::common::{
     Folder, init, launches, quorate, run, run_json, start_four, stop_four, text, wait_until,
 };
 use quorate::client::{Client, ClientEvent, ClientOptions, Clients};

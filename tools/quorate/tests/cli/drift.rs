@@ -1,11 +1,7 @@
 //! A validator that computes wrongly on purpose, from the first command that it misses to the
 //! repaired one: the others go on, it serves nobody, and what it leaves behind names the command.
 
-#![expect(clippy::unwrap_used, reason = "a test may unwrap, also in its helpers")]
-
-mod common;
-
-use common::{Folder, init, json_of, quorate, run, run_json, text, wait_until};
+use crate::common::{Folder, init, json_of, quorate, run, run_json, text, wait_until};
 use quorate::client::{Client, ClientOptions};
 use quorate::genesis::Genesis;
 use quorate::keys::KeyPair;

@@ -1,10 +1,6 @@
 //! A testnet as an operator runs it: load, a crash, the return, the logs afterwards.
 
-#![expect(clippy::unwrap_used, reason = "a test may unwrap, also in its helpers")]
-
-mod common;
-
-use common::{Folder, init, json_of, quorate, run_json, running_below, text, wait_until};
+use crate::common::{Folder, init, json_of, quorate, run_json, running_below, text, wait_until};
 use quorate_bench::cluster::{Cluster, Launch};
 use serde_json::Value;
 use std::fs;

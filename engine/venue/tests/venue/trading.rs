@@ -1,13 +1,11 @@
 //! What happens to orders, told step by step.
 
-mod support;
-
+use crate::support::{ADMIN, Desk, Told, cancel, limit, order, reduce, replace, session};
 use quorate::state_machine::{SessionEvent, StateMachine};
 use quorate_venue::{
     Answer, CancelReason, ClientOrderId, Command, InstrumentId, OrderKind, OrderNumber,
     PublicEvent, Question, Role, SelfTrade, SessionReport, Side, Status, VenueLimits,
 };
-use support::{ADMIN, Desk, Told, cancel, limit, order, reduce, replace, session};
 
 fn desk() -> Desk {
     Desk::new(VenueLimits::default())

@@ -1,8 +1,9 @@
 //! Every refusal of a venue with accounts, by the command that earns it, and the waterfall of an
 //! account that has too little. `Pit::refusal` checks that nothing changed.
 
-mod support;
-
+use crate::support;
+use crate::support::pit::{self, FEED, Pit, ROUND, ask, bid, public, validator};
+use crate::support::{ADMIN, Desk, Told, session};
 use quorate_venue::query::AccountAnswer;
 use quorate_venue::{
     Answer, CancelReason, ClearingCommand, ClientOrderId, Command, ExerciseStyle, FeedId,
@@ -10,8 +11,6 @@ use quorate_venue::{
     SelfTrade, SessionReport, Side, VenueLimits,
 };
 use std::collections::BTreeSet;
-use support::pit::{self, FEED, Pit, ROUND, ask, bid, public, validator};
-use support::{ADMIN, Desk, Told, session};
 
 const CALL: u32 = 1;
 const MAX: i64 = quorate_venue::accounts::AMOUNT_MAX;

@@ -4,20 +4,18 @@
 //! The ordinary run takes 20,000 commands. A million, as many as the venue is judged by:
 //!
 //! ```sh
-//! cargo test --release -p quorate-venue --test streams -- --ignored
+//! cargo test --release -p quorate-venue --test venue streams -- --ignored
 //! ```
 
-mod support;
-
+use crate::support::pit::{Pit, ROUND, validator};
+use crate::support::stream::{self, Step, Stream};
+use crate::support::{ADMIN, Told, session};
 use proptest::prelude::*;
 use quorate::state_machine::{SessionId, StateMachine};
 use quorate_venue::{
     ExerciseStyle, InstrumentId, LiquidationStep, PublicEvent, Refusal, Right, SessionReport,
 };
 use std::collections::BTreeMap;
-use support::pit::{Pit, ROUND, validator};
-use support::stream::{self, Step, Stream};
-use support::{ADMIN, Told, session};
 
 /// What happened in a stream, so that one that shows nothing is noticed.
 #[derive(Debug, Default)]

@@ -1,9 +1,9 @@
 //! A validator whose disk is lost while its peers' logs do not go back to genesis any more: with
 //! real processes, under load.
 
-mod common;
-
-use common::{Folder, init_small, launches, run, run_json, status, text, validator, wait_until};
+use crate::common::{
+    Folder, init_small, launches, run, run_json, status, text, validator, wait_until,
+};
 use quorate_bench::cluster::Cluster;
 use std::fs;
 use std::path::Path;

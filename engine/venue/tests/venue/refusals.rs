@@ -1,13 +1,11 @@
 //! Every refusal, by the command that earns it. `Desk::refusal` checks that nothing changed.
 
-mod support;
-
+use crate::support::{ADMIN, Desk, Told, cancel, limit, order, reduce, replace, session};
 use quorate::state_machine::{Lane, StateMachine};
 use quorate_venue::{
     ClientOrderId, Command, InstrumentId, OrderKind, Refusal, SelfTrade, SessionReport, Side,
     VenueLimits,
 };
-use support::{ADMIN, Desk, Told, cancel, limit, order, reduce, replace, session};
 
 fn roomy() -> Desk {
     Desk::new(VenueLimits::default())

@@ -1,9 +1,7 @@
 //! `quorate prices` against a running testnet: what the venue takes, what it refuses, and how the
 //! command ends.
 
-mod common;
-
-use common::{Folder, init, run, run_json, start_four, stop_four, text, wait_until};
+use crate::common::{Folder, init, run, run_json, start_four, stop_four, text, wait_until};
 use std::path::Path;
 
 fn prices(dir: &Path, key: &Path, lines: &Path, code: i32) -> serde_json::Value {

@@ -1,8 +1,6 @@
 //! Command lines and files that are refused: the exit code, and what the message names.
 
-mod common;
-
-use common::{Folder, init, run, run_json, text};
+use crate::common::{Folder, init, run, run_json, text};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 

@@ -1,10 +1,8 @@
 //! Roots and snapshots.
 
-mod support;
-
+use crate::support::{ADMIN, Desk, cancel, config, limit, session};
 use quorate::state_machine::StateMachine;
 use quorate_venue::{Command, InstrumentId, Side, Venue, VenueLimits};
-use support::{ADMIN, Desk, cancel, config, limit, session};
 
 const SECTIONS: [&str; 3] = ["venue", "instruments", "book"];
 

@@ -1,7 +1,5 @@
 //! A venue with a clock and sessions that count, for the tests of this crate.
 
-#![expect(dead_code, reason = "each test file uses its own part")]
-
 pub(crate) mod naive;
 pub(crate) mod pit;
 pub(crate) mod stream;

@@ -1,9 +1,8 @@
 //! The measuring commands: what they refuse, and that their reports have the documented keys and
 //! sums that hold. Never: judges how fast anything is.
 
-mod common;
-
-use common::{run, run_json};
+use crate::common;
+use crate::common::{run, run_json};
 use serde_json::Value;
 
 #[test]

@@ -1,7 +1,7 @@
 //! Random command sequences: the venue against a naive second one, and what must hold always.
 
-mod support;
-
+use crate::support::naive::Naive;
+use crate::support::{ADMIN, Desk, Told, session};
 use proptest::prelude::*;
 use quorate::state_machine::{SessionId, StateMachine};
 use quorate_venue::query::DepthLevel;
@@ -10,8 +10,6 @@ use quorate_venue::{
     Side, VenueLimits,
 };
 use std::collections::BTreeMap;
-use support::naive::Naive;
-use support::{ADMIN, Desk, Told, session};
 
 /// Limits that random sequences reach.
 const TIGHT: VenueLimits = VenueLimits {

@@ -1,8 +1,6 @@
 //! What an operator does after a loss, and to move a validator, with real folders.
 
-mod common;
-
-use common::{Folder, init, run, run_json, run_under_load, text};
+use crate::common::{Folder, init, run, run_json, run_under_load, text};
 use std::fs;
 use std::path::{Path, PathBuf};
 

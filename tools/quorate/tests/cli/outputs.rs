@@ -1,11 +1,7 @@
 //! What a client was told, proven to a third party that has the genesis and nothing else, from the
 //! log of any validator of a running testnet.
 
-#![expect(clippy::unwrap_used, reason = "a test may unwrap, also in its helpers")]
-
-mod common;
-
-use common::{Folder, init, run, run_json, start_four, stop_four, text, wait_until};
+use crate::common::{Folder, init, run, run_json, start_four, stop_four, text, wait_until};
 use quorate::client::{Client, ClientOptions, PublicClient, PublicItem, PublicOptions};
 use quorate::genesis::Genesis;
 use quorate::keys::KeyPair;

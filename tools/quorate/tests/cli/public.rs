@@ -1,11 +1,10 @@
 //! The public stream of real processes: readers of every validator, while one is killed and comes
 //! back and another one loses its disk and begins with a snapshot of its peers.
 
-#![expect(clippy::unwrap_used, reason = "a test may unwrap, also in its helpers")]
-
-mod common;
-
-use common::{Folder, init_small, launches, run, run_json, status, text, validator, wait_until};
+use crate::common;
+use crate::common::{
+    Folder, init_small, launches, run, run_json, status, text, validator, wait_until,
+};
 use quorate::client::{Client, ClientOptions, PublicClient, PublicItem, PublicOptions};
 use quorate::genesis::Genesis;
 use quorate::keys::KeyPair;

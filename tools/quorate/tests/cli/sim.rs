@@ -1,8 +1,7 @@
 //! The simulator from the command line.
 
-mod common;
-
-use common::{Folder, quorate, run, run_json};
+use crate::common;
+use crate::common::{Folder, quorate, run, run_json};
 
 #[test]
 fn a_few_worlds_are_good_and_the_same_seeds_do_the_same() {

@@ -1,14 +1,13 @@
 //! Accounts, option series, exercise and settlement, step by step.
 
-mod support;
-
+use crate::support;
+use crate::support::pit::{FEED, Pit, ROUND, ask, bid, public, validator};
+use crate::support::{ADMIN, Told, cancel, session};
 use quorate::state_machine::StateMachine;
 use quorate_venue::{
     CancelReason, CashCause, ClearingCommand, ExerciseStyle, InstrumentId, PositionCause,
     PriceState, PublicEvent, Refusal, Right, SeriesState, SessionReport,
 };
-use support::pit::{FEED, Pit, ROUND, ask, bid, public, validator};
-use support::{ADMIN, Told, cancel, session};
 
 const CALL: u32 = 1;
 

@@ -1,10 +1,6 @@
 //! The demo: what it reports, and that it leaves nothing behind however it ends.
 
-#![expect(clippy::unwrap_used, reason = "a test may unwrap, also in its helpers")]
-
-mod common;
-
-use common::{Folder, json_of, quorate, run_json, running_below, text, wait_until};
+use crate::common::{Folder, json_of, quorate, run_json, running_below, text, wait_until};
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Stdio};

@@ -1,9 +1,6 @@
 //! What the tests of the command line share: running it, folders that go, JSON from standard
 //! output.
 
-#![expect(dead_code, reason = "each test file uses a part")]
-#![expect(clippy::unwrap_used, reason = "a test may unwrap, also in its helpers")]
-
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;

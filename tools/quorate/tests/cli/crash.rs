@@ -1,11 +1,7 @@
 //! A few kills by the harness, as an operator runs it: a slice of what docs/verification.md
 //! records in full.
 
-#![expect(clippy::unwrap_used, reason = "a test may unwrap, also in its helpers")]
-
-mod common;
-
-use common::run_json;
+use crate::common::run_json;
 
 fn series(arguments: &[&str]) -> serde_json::Value {
     let mut all = vec!["bench", "crash", "--workload", "opaque", "--rate", "100"];

@@ -2,11 +2,7 @@
 //! `cryptography` and `blake3` the test says that it was skipped; `QUORATE_PYTHON` names another
 //! interpreter than `python3`.
 
-#![expect(clippy::unwrap_used, reason = "a test may unwrap, also in its helpers")]
-
-mod common;
-
-use common::{Folder, init, run, start_four, stop_four, text, wait_until};
+use crate::common::{Folder, init, run, start_four, stop_four, text, wait_until};
 use serde_json::Value;
 use std::path::Path;
 use std::process::Command;

@@ -1,10 +1,6 @@
 //! The folder that `testnet init` writes.
 
-#![expect(clippy::unwrap_used, reason = "a test may unwrap, also in its helpers")]
-
-mod common;
-
-use common::{Folder, init, run_json, text};
+use crate::common::{Folder, init, run_json, text};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;

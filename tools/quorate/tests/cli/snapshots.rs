@@ -1,10 +1,6 @@
 //! Snapshots and replay as an operator sees them, of a testnet that ran.
 
-#![expect(clippy::unwrap_used, reason = "a test may unwrap, also in its helpers")]
-
-mod common;
-
-use common::{Folder, init, run, run_json, run_under_load, text};
+use crate::common::{Folder, init, run, run_json, run_under_load, text};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};

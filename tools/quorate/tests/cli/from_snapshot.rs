@@ -1,11 +1,9 @@
 //! Proofs made from a folder of snapshots that somebody kept, and the log of a validator that takes
 //! none, while nobody runs.
 
-#![expect(clippy::unwrap_used, reason = "a test may unwrap, also in its helpers")]
-
-mod common;
-
-use common::{Folder, init, run, run_json, start_four, stop_four, text, validator, wait_until};
+use crate::common::{
+    Folder, init, run, run_json, start_four, stop_four, text, validator, wait_until,
+};
 use quorate::client::{Client, ClientOptions, PublicClient, PublicItem, PublicOptions};
 use quorate::genesis::Genesis;
 use quorate::keys::KeyPair;

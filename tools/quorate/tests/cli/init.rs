@@ -1,10 +1,6 @@
 //! One validator's folder, made by an operator, beside validators that run.
 
-#![expect(clippy::unwrap_used, reason = "a test may unwrap, also in its helpers")]
-
-mod common;
-
-use common::{Folder, init, launches, run, run_json, stop_four, text, wait_until};
+use crate::common::{Folder, init, launches, run, run_json, stop_four, text, wait_until};
 use quorate_bench::cluster::Cluster;
 use serde_json::Value;
 use std::fs;

@@ -1,0 +1,6 @@
+//! Whole worlds by their seeds: what an embedder gets, liars, joins, and that a seed is repeatable.
+
+mod applications;
+mod byzantine;
+mod joining;
+mod seeds;

@@ -1,0 +1,10 @@
+//! The venue as its clients see it: commands in, events and refusals out.
+
+mod accounts;
+mod options;
+mod properties;
+mod refusals;
+mod state;
+mod streams;
+mod support;
+mod trading;

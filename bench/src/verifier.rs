@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use quorate::keys::KeyPair;
-use quorate_consensus::verify;
+use quorate_consensus::verify::{SignatureCheck as _, SignatureItem, Zip215};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 
@@ -89,7 +89,7 @@ fn verify_until(
     gate: &Barrier,
     is_over: &AtomicBool,
 ) -> Result<u64, VerifierError> {
-    let mut rng = ChaCha20Rng::from_seed([7; 32]);
+    let mut check = Zip215::new(ChaCha20Rng::from_seed([7; 32]));
     let batches: Vec<Vec<_>> = commands.chunks(BATCH).map(items).collect();
     gate.wait();
     let mut checked = 0;
@@ -97,18 +97,23 @@ fn verify_until(
         if is_over.load(Ordering::Relaxed) {
             break;
         }
-        verify::batch(batch, &mut rng)
-            .map_err(|culprits| VerifierError::Refused(culprits.len()))?;
+        let verdicts = check.check(batch);
+        let refused = verdicts.iter().filter(|&&is_good| !is_good).count();
+        if refused > 0 {
+            return Err(VerifierError::Refused(refused));
+        }
         checked += batch.len() as u64;
     }
     Ok(checked)
 }
 
-fn items(commands: &[Signed]) -> Vec<(&[u8; 32], &[u8], &[u8; 64])> {
-    commands
-        .iter()
-        .map(|command| (&command.key, &command.message[..], &command.signature))
-        .collect()
+fn items(commands: &[Signed]) -> Vec<SignatureItem<'_>> {
+    let item = |command: &'_ Signed| SignatureItem {
+        key: &command.key,
+        message: &command.message,
+        signature: &command.signature,
+    };
+    commands.iter().map(item).collect()
 }
 
 fn signed(command_bytes: usize) -> Vec<Signed> {

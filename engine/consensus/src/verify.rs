@@ -6,8 +6,10 @@
 //! others".
 
 mod claims;
+mod equation;
 mod evidence;
 mod judge;
+mod known_keys;
 mod zip215;
 
 pub use claims::{Claim, Refusal, check_claims};

@@ -9,6 +9,8 @@ use quorate_log::{DataFolder, LogConfig, MemoryBackend, Opened, Syncer};
 
 use super::*;
 use crate::journal::{Journal, JournalOp, JournalStart};
+use crate::snapshot_work::SnapshotWork;
+use crate::stages::exchange::{Exchange, ExchangeParts};
 use crate::state_machine::{Context, Output};
 use crate::testing::{TemporaryFolder, final_block, sample_genesis};
 
@@ -512,4 +514,37 @@ fn a_snapshot_that_others_attest_is_taken_when_its_height_is_come_to() {
     assert_eq!(taken.len(), 1);
     assert_eq!(taken[0].height.number(), 64 * 3);
     assert!(late.is_attested(64 * 3));
+}
+
+/// The next snapshot may be due for long, since what makes its block durable is late; and under
+/// load one is due after the other.
+#[test]
+fn old_segments_go_while_a_snapshot_is_due() {
+    let mut scene = Scene::new();
+    let mut shadow = scene.pruning_shadow(1 << 16);
+    scene.append_to(500);
+    scene.prove(1);
+    scene.append_to(512);
+    scene.sync();
+    for statement in taken(&mut shadow) {
+        vouch(&mut shadow, statement);
+    }
+    scene.append_to(800);
+    let metrics = Arc::<crate::metrics::Metrics>::default();
+    metrics.height.set(800);
+    let exchange = Exchange::new(ExchangeParts {
+        set: Arc::clone(&scene.set),
+        own: quorate_consensus::types::ValidatorIndex::new(0),
+        folder: shadow.folder.clone(),
+        mailbox: Arc::default(),
+        metrics: Arc::clone(&metrics),
+    });
+    assert_eq!(shadow.next_due(), Some(768));
+    let mut work = SnapshotWork::new(shadow, exchange, metrics);
+    let now = std::time::Instant::now();
+    for turn in 0..100 {
+        work.turn(turn, now, true, &mut Vec::new()).unwrap();
+    }
+    assert_eq!(work.shadow_mut().next_due(), Some(768));
+    assert!(scene.first() > 0, "the log is as long as before");
 }

@@ -1,12 +1,16 @@
 //! The one rule for signatures: ZIP-215, which says the same for one signature and for a batch.
 //!
-//! Owns the calls into `ed25519-zebra`. Both of its paths multiply by the cofactor, so no torsion
-//! in a key or in R can make a batch and a single check, or two validators, differ.
+//! Owns the order of checks: all as one batch, and a search for the culprits when that fails. A
+//! single check is that of `ed25519-zebra`, a batch the own `equation`; both multiply by the
+//! cofactor, so no torsion in a key or in R can make a batch and a single check, or two validators,
+//! differ.
 
+use super::equation::{Term, all_hold};
+use super::known_keys::KnownKeys;
 use crate::certificate::SignatureBytes;
 use alloc::vec;
 use alloc::vec::Vec;
-use ed25519_zebra::{Signature, VerificationKey, VerificationKeyBytes, batch as zebra};
+use ed25519_zebra::{Signature, VerificationKey};
 use rand_core::CryptoRng;
 
 /// A signature to check, with everything it depends on.
@@ -27,27 +31,30 @@ pub trait SignatureCheck {
     fn check(&mut self, items: &[SignatureItem<'_>]) -> Vec<bool>;
 }
 
-/// The real check: one batch, and a search for the culprits when it fails.
+/// The real check: one batch, and a search for the culprits when it fails. It remembers the keys
+/// that it has met: whoever checks often keeps one.
 #[derive(Clone, Debug)]
 pub struct Zip215<R> {
     rng: R,
+    keys: KnownKeys,
 }
 
 impl<R: CryptoRng> Zip215<R> {
     /// Uses `rng` for the batch coefficients. It must be unpredictable to the signers.
     #[must_use]
-    pub const fn new(rng: R) -> Self {
-        Self { rng }
+    pub fn new(rng: R) -> Self {
+        Self {
+            rng,
+            keys: KnownKeys::default(),
+        }
     }
 }
 
 impl<R: CryptoRng> SignatureCheck for Zip215<R> {
     fn check(&mut self, items: &[SignatureItem<'_>]) -> Vec<bool> {
         let mut verdicts = vec![true; items.len()];
-        if let Err(culprits) = batch_items(items, &mut self.rng) {
-            for place in culprits {
-                verdicts[place] = false;
-            }
+        for place in culprits(items, &mut self.keys, &mut self.rng) {
+            verdicts[place] = false;
         }
         verdicts
     }
@@ -77,60 +84,48 @@ pub fn batch<R: CryptoRng + ?Sized>(
             signature,
         })
         .collect();
-    batch_items(&items, rng)
+    match culprits(&items, &mut KnownKeys::default(), rng) {
+        culprits if culprits.is_empty() => Ok(()),
+        culprits => Err(culprits),
+    }
 }
 
-fn batch_items<R: CryptoRng + ?Sized>(
+/// The places of the bad ones, ascending.
+fn culprits<R: CryptoRng + ?Sized>(
     items: &[SignatureItem<'_>],
+    keys: &mut KnownKeys,
     rng: &mut R,
-) -> Result<(), Vec<usize>> {
-    // The hash of each message is computed once, however often a search looks at it.
-    let items: Vec<zebra::Item> = items
-        .iter()
-        .map(|item| {
-            let key = VerificationKeyBytes::from(*item.key);
-            let signature = Signature::from_bytes(item.signature);
-            zebra::Item::from((key, signature, item.message))
-        })
-        .collect();
+) -> Vec<usize> {
+    let terms: Vec<Option<Term>> = items.iter().map(|item| Term::of(item, keys)).collect();
     let mut culprits = Vec::new();
-    bisect(&items, 0, rng, &mut culprits);
-    if culprits.is_empty() {
-        Ok(())
-    } else {
-        Err(culprits)
+    let mut places = Vec::with_capacity(terms.len());
+    for (place, term) in terms.iter().enumerate() {
+        match term {
+            Some(term) => places.push((place, term)),
+            None => culprits.push(place),
+        }
     }
+    bisect(&places, rng, &mut culprits);
+    culprits.sort_unstable();
+    culprits
 }
 
 /// Below this many, single checks cost no more than a batch and its halves.
 const BISECT_ITEMS_MIN: usize = 4;
 
-/// Collects the bad ones among `items`, of which the first stands at place `first`. Halves that
-/// pass as a batch are not looked into; the depth is the logarithm of the number of items.
-fn bisect<R: CryptoRng + ?Sized>(
-    items: &[zebra::Item],
-    first: usize,
-    rng: &mut R,
-    culprits: &mut Vec<usize>,
-) {
-    if items.len() < BISECT_ITEMS_MIN {
-        let is_bad = |item: &zebra::Item| item.clone().verify_single().is_err();
-        culprits.extend(
-            (first..)
-                .zip(items)
-                .filter(|(_, item)| is_bad(item))
-                .map(|(n, _)| n),
-        );
+/// Collects the places of the bad ones. Halves that pass as a batch are not looked into; the depth
+/// is the logarithm of their number.
+fn bisect<R: CryptoRng + ?Sized>(terms: &[(usize, &Term)], rng: &mut R, culprits: &mut Vec<usize>) {
+    if terms.len() < BISECT_ITEMS_MIN {
+        let bad = terms.iter().filter(|(_, term)| !term.holds());
+        culprits.extend(bad.map(|(place, _)| place));
         return;
     }
-    let mut verifier = zebra::Verifier::new();
-    for item in items {
-        verifier.queue(item.clone());
-    }
-    if verifier.verify(&mut *rng).is_ok() {
+    let all: Vec<&Term> = terms.iter().map(|&(_, term)| term).collect();
+    if all_hold(&all, rng) {
         return;
     }
-    let (low, high) = items.split_at(items.len() / 2);
-    bisect(low, first, rng, culprits);
-    bisect(high, first + low.len(), rng, culprits);
+    let (low, high) = terms.split_at(terms.len() / 2);
+    bisect(low, rng, culprits);
+    bisect(high, rng, culprits);
 }

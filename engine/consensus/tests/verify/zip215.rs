@@ -281,3 +281,134 @@ fn an_empty_batch_is_good() {
     assert_eq!(batch(&[], &mut rng()), Ok(()));
     assert!(Zip215::new(rng()).check(&[]).is_empty());
 }
+
+/// Every encoding of a point of small order, those included that are not canonical: y or the sign
+/// of x written in another way.
+fn small_order_encodings() -> Vec<[u8; 32]> {
+    let mut all: Vec<[u8; 32]> = Vec::new();
+    for point in EIGHT_TORSION {
+        let canonical = point.compress().to_bytes();
+        // y + p still fits into 255 bits when y is below 19.
+        let mut not_reduced = [0xff; 32];
+        not_reduced[0] = canonical[0].wrapping_add(0xed);
+        not_reduced[31] = 0x7f;
+        let is_small = canonical[1..31].iter().all(|&byte| byte == 0) && canonical[0] < 19;
+        for y in [Some(canonical), is_small.then_some(not_reduced)] {
+            for sign in [0, 0x80] {
+                let mut bytes = y.unwrap_or(canonical);
+                bytes[31] = (bytes[31] & 0x7f) | sign;
+                if !all.contains(&bytes) {
+                    all.push(bytes);
+                }
+            }
+        }
+    }
+    all
+}
+
+/// What the reference says of a batch. It stands for the accept set that all validators share.
+fn reference(items: &[(&[u8; 32], &[u8], &[u8; 64])]) -> bool {
+    let mut verifier = ed25519_zebra::batch::Verifier::new();
+    for &(key, message, signature) in items {
+        let key = ed25519_zebra::VerificationKeyBytes::from(*key);
+        let signature = ed25519_zebra::Signature::from_bytes(signature);
+        verifier.queue((key, signature, message));
+    }
+    verifier.verify(rng()).is_ok()
+}
+
+/// Each pair of a key and an R of small order, with s = 0, is good (ZIP-215), however it is
+/// written, alone and with others; with s = 1 none is.
+#[test]
+fn points_of_small_order_are_taken_in_every_encoding_as_the_reference_does() {
+    let encodings = small_order_encodings();
+    assert!(encodings.len() >= 14, "{}", encodings.len());
+    let mut one = [0; 32];
+    one[0] = 1;
+    let honest = Forger::new(5, 0);
+    let key = honest.key.compress().to_bytes();
+    let good = honest.sign(b"good", 0);
+    let mut check = Zip215::new(rng());
+    for a in &encodings {
+        for r in &encodings {
+            for (s, is_good) in [([0; 32], true), (one, false)] {
+                let signature = join(*r, s);
+                assert_eq!(single(a, b"m", &signature), is_good);
+                let items: [(&[u8; 32], &[u8], &[u8; 64]); 5] = [
+                    (&key, b"good", &good),
+                    (a, b"m", &signature),
+                    (&key, b"good", &good),
+                    (a, b"m", &signature),
+                    (&key, b"good", &good),
+                ];
+                assert_eq!(reference(&items), is_good);
+                let expected = if is_good { Ok(()) } else { Err(vec![1, 3]) };
+                assert_eq!(batch(&items, &mut rng()), expected, "{a:?} {r:?}");
+                let items = items.map(|(key, message, signature)| SignatureItem {
+                    key,
+                    message,
+                    signature,
+                });
+                // Keys that are known from before make no difference, alone or with others.
+                for count in [1, 2, 5] {
+                    let verdicts = check.check(&items[..count]);
+                    let expected = [true, is_good, true, is_good, true];
+                    assert_eq!(verdicts, expected[..count], "{a:?} {r:?}");
+                }
+            }
+        }
+    }
+}
+
+/// One of `cases`, with some bytes of it changed.
+fn damaged(cases: &[Case], numbers: &[u8; 6]) -> Case {
+    let case = &cases[usize::from(numbers[0]) % cases.len()];
+    let mut damaged = Case {
+        name: case.name,
+        key: case.key,
+        message: case.message.clone(),
+        signature: case.signature,
+        is_good: case.is_good,
+    };
+    let mask = numbers[2];
+    match numbers[1] % 8 {
+        0 => damaged.key[usize::from(numbers[3]) % 32] ^= mask,
+        1 => damaged.signature[usize::from(numbers[3]) % 32] ^= mask,
+        2 => damaged.signature[32 + usize::from(numbers[3]) % 32] ^= mask,
+        3 => damaged.message.push(mask),
+        4 => damaged.key = EIGHT_TORSION[usize::from(mask) % 8].compress().to_bytes(),
+        _ => {}
+    }
+    damaged
+}
+
+proptest::proptest! {
+    /// Whatever a signer builds: a check that remembers keys, a batch, single checks and the
+    /// reference say the same.
+    #[test]
+    fn all_ways_to_check_agree(
+        numbers in proptest::collection::vec(
+            proptest::array::uniform6(proptest::num::u8::ANY),
+            0..12,
+        ),
+    ) {
+        let cases = cases();
+        let all: Vec<Case> = numbers.iter().map(|numbers| damaged(&cases, numbers)).collect();
+        let expected: Vec<bool> =
+            all.iter().map(|case| single(&case.key, &case.message, &case.signature)).collect();
+        let items: Vec<(&[u8; 32], &[u8], &[u8; 64])> =
+            all.iter().map(|case| (&case.key, &case.message[..], &case.signature)).collect();
+        proptest::prop_assert_eq!(reference(&items), expected.iter().all(|&is_good| is_good));
+        let bad: Vec<usize> = (0..all.len()).filter(|&place| !expected[place]).collect();
+        let verdict = if bad.is_empty() { Ok(()) } else { Err(bad) };
+        proptest::prop_assert_eq!(batch(&items, &mut rng()), verdict);
+        let items: Vec<SignatureItem<'_>> = items
+            .iter()
+            .map(|&(key, message, signature)| SignatureItem { key, message, signature })
+            .collect();
+        let mut check = Zip215::new(rng());
+        for _ in 0..2 {
+            proptest::prop_assert_eq!(&check.check(&items), &expected);
+        }
+    }
+}

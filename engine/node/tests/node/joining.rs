@@ -2,6 +2,7 @@
 
 use crate::support::{Adder, Cluster, PATIENCE, agree, eventually, stop_all};
 use quorate::client::{Client, ClientOptions, PublicClient, PublicItem, PublicOptions};
+use quorate::config::NodeConfig;
 use quorate::keys::KeyPair;
 use quorate::node::{Node, NodeFailure, snapshots_path};
 use quorate::profiles::{Durability, Threading};
@@ -50,15 +51,23 @@ impl StateMachine for Wide {
 }
 
 fn start(cluster: &Cluster, place: u16) -> Node {
+    start_with(cluster, place, |config| config.log.bytes_max = 1)
+}
+
+pub(crate) fn start_with(
+    cluster: &Cluster,
+    place: u16,
+    change: impl FnOnce(&mut NodeConfig),
+) -> Node {
     let mut config = cluster.config(place);
     config.snapshots.every_heights = EVERY;
     config.log.segment_bytes = 1_310_720;
-    config.log.bytes_max = 1;
+    change(&mut config);
     Node::start_with_snapshots(config, Wide::default(), Wide::default()).unwrap()
 }
 
 /// Adds ones as a client of its own for as long as it is to; says how many.
-fn add(cluster: &Cluster, client: u8, mut goes_on: impl FnMut() -> bool) -> u64 {
+pub(crate) fn add(cluster: &Cluster, client: u8, mut goes_on: impl FnMut() -> bool) -> u64 {
     let key = Arc::new(KeyPair::from_seed(&[client; 32]));
     let options = ClientOptions::default();
     let mut client = Client::connect(&cluster.genesis, key, options, PATIENCE).unwrap();
@@ -76,7 +85,7 @@ fn add(cluster: &Cluster, client: u8, mut goes_on: impl FnMut() -> bool) -> u64 
 
 /// Adds ones without a pause until all have pruned their logs; says how many. A few seconds do, by
 /// the snapshots that are taken, attested and pruned for beside such a load.
-fn add_until_pruned(cluster: &Cluster, client: u8, nodes: &[Node]) -> u64 {
+pub(crate) fn add_until_pruned(cluster: &Cluster, client: u8, nodes: &[Node]) -> u64 {
     let end = Instant::now() + 2 * PATIENCE;
     add(cluster, client, || {
         assert!(Instant::now() < end, "no log is pruned under load");

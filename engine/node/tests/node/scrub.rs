@@ -11,7 +11,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 /// Bytes that are lost at a stretch: more than the chain itself could bring back.
-const LOST: [u8; 96] = [0xa5; 96];
+pub(crate) const LOST: [u8; 96] = [0xa5; 96];
 
 fn start(cluster: &Cluster, place: u16) -> Node {
     let mut config = cluster.config(place);
@@ -28,7 +28,7 @@ fn inside_a_body(bytes: &[u8]) -> usize {
     run.unwrap() + 4096
 }
 
-fn scrubbing(node: &Node) -> Option<Scrubbing> {
+pub(crate) fn scrubbing(node: &Node) -> Option<Scrubbing> {
     node.status().unwrap().log_scrub
 }
 

@@ -68,6 +68,7 @@ const TABLE: &[Row] = &[
             "ed25519-dalek",
             "ed25519-zebra",
             "rand_core",
+            "sha2",
         ]),
     },
     Row {
@@ -180,6 +181,7 @@ const PLACES: &[(&str, &[&str])] = &[
     ("memmap2", &["quorate-log"]),
     ("ed25519-zebra", &["quorate-consensus"]),
     ("curve25519-dalek", &["quorate-consensus"]),
+    ("sha2", &["quorate-consensus"]),
     ("clap", &["quorate-cli"]),
     (
         "anyhow",

@@ -2,35 +2,20 @@
 //!
 //! Names are `part::operation/size`, sizes in validators or entries.
 
+#[expect(dead_code, reason = "each bench uses a part of it")]
 mod support;
 
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use quorate_consensus::record::Record;
-use quorate_consensus::types::{BlockId, Index};
+
+use support::records::older_and_newer;
+use support::world::World;
 
 fn record(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("record::extends");
     for entries in [0_u32, 4, 64] {
-        let also = |count: u32| {
-            let id = |number: u32| {
-                let byte = u8::try_from(number).expect("few entries");
-                (Index::new(number), BlockId::new([byte; 32]))
-            };
-            (0..count).map(id).collect()
-        };
-        let older = Record {
-            tip: Some((Index::new(100), BlockId::new([1; 32]))),
-            stop: entries > 0,
-            fin: Some(Index::new(90)),
-            skip_fallback: None,
-            also: also(entries.saturating_sub(1)),
-        };
-        let newer = Record {
-            also: also(entries),
-            ..older.clone()
-        };
+        let (older, newer) = older_and_newer(entries);
         group.bench_function(BenchmarkId::from_parameter(entries), |bench| {
             bench.iter(|| {
                 let (older, newer) = (black_box(&older), black_box(&newer));
@@ -48,7 +33,7 @@ fn rounds(criterion: &mut Criterion) {
         let mut group = criterion.benchmark_group(name);
         group.sample_size(20);
         group.throughput(Throughput::Elements(1));
-        let mut world = support::World::new(validators);
+        let mut world = World::new(validators);
         group.bench_function(BenchmarkId::from_parameter(validators), |bench| {
             bench.iter(|| world.block());
         });

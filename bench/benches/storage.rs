@@ -4,59 +4,21 @@
 //! Names are `part::operation/size`, sizes in bytes, of a group in records, of a block of the
 //! archive in events of 64 bytes, of a hop in items.
 
-use std::path::{Path, PathBuf};
+#[expect(dead_code, reason = "each bench uses a part of it")]
+mod support;
+
+use std::path::PathBuf;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use crossbeam::channel::unbounded;
 use quorate::archive::{Archive, ArchiveConfig};
 use quorate::streams::Block;
-use quorate_log::{DataFolder, LogConfig, Opened, RecordKind, open};
 
-const KIND: RecordKind = RecordKind::new(7);
+use support::storage::{Log, folder_of, remove};
+
 /// Bytes of one public event.
 const EVENT_BYTES: usize = 64;
-
-/// A folder of its own below that of temporary files.
-fn folder_of(name: &str) -> PathBuf {
-    let name = format!("quorate-bench-{}-{name}", std::process::id());
-    std::env::temp_dir().join(name)
-}
-
-fn remove(folder: &Path) {
-    if let Err(error) = std::fs::remove_dir_all(folder) {
-        tracing::warn!(%error, "a folder of a measurement is left behind");
-    }
-}
-
-/// A log in a folder that is removed in the end.
-struct Log {
-    opened: Opened,
-    folder: PathBuf,
-}
-
-impl Log {
-    fn create(name: &str) -> Self {
-        let folder = folder_of(name);
-        quorate::keys::create_private_folder(&folder).expect("a folder");
-        let data = DataFolder::open(&folder).expect("a data folder");
-        let opened = open(&data, &LogConfig::new([1; 32]), b"bench").expect("a log");
-        Self { opened, folder }
-    }
-
-    fn append(&mut self, payload: &[u8]) {
-        let place = self.opened.writer.append(KIND, &[payload]);
-        place.expect("room on the disk");
-        // On a thread of its own in a node; here it costs a record in so many thousand.
-        self.opened.preparer.prepare_next().expect("a segment");
-    }
-}
-
-impl Drop for Log {
-    fn drop(&mut self) {
-        remove(&self.folder);
-    }
-}
 
 /// An archive of 64 MiB, in a folder that is removed in the end.
 struct Archived {

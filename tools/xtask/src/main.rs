@@ -1,4 +1,4 @@
-//! Project chores and checks: `cargo xtask tidy`, `ci`, `mutants`, `rules` and `bless`.
+//! Project chores and checks: `cargo xtask tidy`, `ci`, `mutants`, `rules`, `bless` and others.
 //!
 //! Owns the checks that a compiler and clippy cannot make, and the one list of steps that CI runs.
 //! Never: part of what ships; no crate of the workspace depends on this one.
@@ -8,6 +8,7 @@
 mod bless;
 mod ci;
 mod decoders;
+mod instructions;
 mod loom;
 mod mutants;
 mod tidy;
@@ -23,6 +24,8 @@ tasks:
   bless   write the traces of the scenario scripts (engine/sim/scripts) anew; review the diff
   decoders [--inputs N] [--seed S] [--json]
           damaged inputs to every decoder; more options in tools/decoders/src/main.rs
+  instructions [--json] [--against FILE]
+          count the instructions of the hot parts with valgrind, and compare with an earlier --json
   loom    every interleaving of what threads share, by model
   rules   write the table of docs/protocol.md that says where each rule stands
   mutants [PART..] [--json]
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
             mutants::run(&repository_root(), &parts, options.iter().any(json))
         }
         ["decoders", options @ ..] => decoders::run(&repository_root(), options),
+        ["instructions", options @ ..] => instructions::run(&repository_root(), options),
         ["loom"] => loom::run(&repository_root()),
         ["ci"] => ci::run(&repository_root()),
         _ => {

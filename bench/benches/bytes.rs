@@ -8,7 +8,8 @@ mod support;
 use std::hint::black_box;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use quorate_consensus::{verify, wire};
+use quorate_consensus::verify::{self, SignatureCheck as _};
+use quorate_consensus::wire;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 
@@ -67,7 +68,7 @@ fn seal(criterion: &mut Criterion) {
 }
 
 fn verify_batch(criterion: &mut Criterion) {
-    let signed = frames::Signed::new();
+    let signed = frames::Signed::by(1);
     let mut group = criterion.benchmark_group("verify::batch");
     group.sample_size(20);
     for size in [4, 16, 64, 256] {
@@ -84,5 +85,21 @@ fn verify_batch(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, decode, hash, seal, verify_batch);
+/// Each signature by a key of its own, as those of validators and of clients are.
+fn verify_known_keys(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("verify::known_keys");
+    group.sample_size(20);
+    for size in [4, 16, 64, 256] {
+        let signed = frames::Signed::by(size);
+        let items = signed.each();
+        let mut check = frames::knowing(&signed);
+        group.throughput(Throughput::Elements(size as u64));
+        group.bench_with_input(BenchmarkId::from_parameter(size), &items, |bench, items| {
+            bench.iter(|| check.check(black_box(items)));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, decode, hash, seal, verify_batch, verify_known_keys);
 criterion_main!(benches);

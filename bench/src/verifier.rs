@@ -108,12 +108,14 @@ fn verify_until(
 }
 
 fn items(commands: &[Signed]) -> Vec<SignatureItem<'_>> {
-    let item = |command: &'_ Signed| SignatureItem {
-        key: &command.key,
-        message: &command.message,
-        signature: &command.signature,
-    };
-    commands.iter().map(item).collect()
+    let commands = commands.iter();
+    commands
+        .map(|command| SignatureItem {
+            key: &command.key,
+            message: &command.message,
+            signature: &command.signature,
+        })
+        .collect()
 }
 
 fn signed(command_bytes: usize) -> Vec<Signed> {

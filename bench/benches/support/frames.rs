@@ -10,8 +10,11 @@ use quorate_consensus::message::{Message, Propose, Vote};
 use quorate_consensus::payload::{Entry, Lane, PayloadBuilder, encode_entry};
 use quorate_consensus::record::Record;
 use quorate_consensus::types::{BlockId, Epoch, Height, Index, Window};
+use quorate_consensus::verify::{SignatureCheck as _, SignatureItem, Zip215};
 use quorate_consensus::wire;
 use quorate_net::wire::{Channel, answer, dial};
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng as _;
 
 /// A header that nobody checks.
 pub(crate) fn header(payload: &[u8]) -> Header {
@@ -92,25 +95,53 @@ pub(crate) fn channel() -> (Channel, Channel) {
     (own, other)
 }
 
-/// A message of 128 bytes with its signature, to be checked as often as one likes.
+/// A message of 128 bytes with signatures of it, to be checked as often as one likes.
 pub(crate) struct Signed {
-    public: [u8; 32],
     message: [u8; 128],
-    signature: [u8; 64],
+    signers: Vec<([u8; 32], [u8; 64])>,
 }
 
 impl Signed {
-    pub(crate) fn new() -> Self {
-        let (key, message) = (KeyPair::from_seed(&[3; 32]), [0x5a; 128]);
+    /// Signed by so many keys.
+    pub(crate) fn by(signers: usize) -> Self {
+        let message = [0x5a; 128];
+        let sign = |number: usize| {
+            let mut seed = [3; 32];
+            seed[..8].copy_from_slice(&number.to_le_bytes());
+            let key = KeyPair::from_seed(&seed);
+            (key.public(), key.sign(&message))
+        };
         Self {
-            public: key.public(),
             message,
-            signature: key.sign(&message),
+            signers: (0..signers).map(sign).collect(),
         }
     }
 
-    /// The key, the message and the signature, so many times.
+    /// The keys, the message and their signatures in turn, so many in all.
     pub(crate) fn items(&self, count: usize) -> Vec<(&[u8; 32], &[u8], &[u8; 64])> {
-        vec![(&self.public, &self.message[..], &self.signature); count]
+        let signers = self.signers.iter().cycle().take(count);
+        signers
+            .map(|(key, signature)| (key, &self.message[..], signature))
+            .collect()
     }
+
+    /// Each once.
+    pub(crate) fn each(&self) -> Vec<SignatureItem<'_>> {
+        let items = self.items(self.signers.len()).into_iter();
+        items
+            .map(|(key, message, signature)| SignatureItem {
+                key,
+                message,
+                signature,
+            })
+            .collect()
+    }
+}
+
+/// A check that has met the keys of these before, as that of a validator has.
+pub(crate) fn knowing(signed: &Signed) -> Zip215<ChaCha20Rng> {
+    let mut check = Zip215::new(ChaCha20Rng::from_seed([1; 32]));
+    let verdicts = check.check(&signed.each());
+    assert!(verdicts.iter().all(|&is_good| is_good));
+    check
 }

@@ -7,6 +7,7 @@ use std::hint::black_box;
 use gungraun::prelude::*;
 use quorate_consensus::header::Header;
 use quorate_consensus::types::BlockId;
+use quorate_consensus::verify::{SignatureCheck as _, Zip215};
 use quorate_net::wire::{self, Channel};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
@@ -118,8 +119,8 @@ fn both_ways(mut sealing: Sealing) -> Sealing {
 library_benchmark_group!(name = seal, benchmarks = both_ways);
 
 /// Checked once, for the same reason.
-fn signed(items: usize) -> (Signed, usize, ChaCha20Rng) {
-    let (signed, mut rng) = (Signed::new(), ChaCha20Rng::from_seed([1; 32]));
+fn signed(signers: usize, items: usize) -> (Signed, usize, ChaCha20Rng) {
+    let (signed, mut rng) = (Signed::by(signers), ChaCha20Rng::from_seed([1; 32]));
     let is_good = quorate_consensus::verify::batch(&signed.items(items), &mut rng).is_ok();
     assert!(is_good, "the signatures are right");
     (signed, items, ChaCha20Rng::from_seed([1; 32]))
@@ -127,8 +128,8 @@ fn signed(items: usize) -> (Signed, usize, ChaCha20Rng) {
 
 // With the list of items, which takes a few instructions each.
 #[library_benchmark(setup = signed)]
-#[bench::size_4(4)]
-#[bench::size_16(16)]
+#[bench::size_4(1, 4)]
+#[bench::size_16(1, 16)]
 fn batch((signed, items, mut rng): (Signed, usize, ChaCha20Rng)) -> (Signed, bool) {
     let items = signed.items(items);
     let is_good = quorate_consensus::verify::batch(black_box(&items), &mut rng).is_ok();
@@ -137,4 +138,31 @@ fn batch((signed, items, mut rng): (Signed, usize, ChaCha20Rng)) -> (Signed, boo
     (signed, is_good)
 }
 
-library_benchmark_group!(name = verify, benchmarks = batch);
+fn known(signers: usize) -> (Signed, Zip215<ChaCha20Rng>) {
+    let signed = Signed::by(signers);
+    let check = frames::knowing(&signed);
+    (signed, check)
+}
+
+#[library_benchmark(setup = known)]
+#[bench::size_4(4)]
+#[bench::size_16(16)]
+fn known_keys((signed, mut check): (Signed, Zip215<ChaCha20Rng>)) -> (Signed, Zip215<ChaCha20Rng>) {
+    let verdicts = check.check(black_box(&signed.each()));
+    assert!(!verdicts.contains(&false), "the signatures are right");
+    (signed, check)
+}
+
+// As many keys, met for the first time.
+#[library_benchmark(setup = signed)]
+#[bench::size_4(4, 4)]
+#[bench::size_16(16, 16)]
+fn new_keys((signed, items, mut rng): (Signed, usize, ChaCha20Rng)) -> (Signed, bool) {
+    let items = signed.items(items);
+    let is_good = quorate_consensus::verify::batch(black_box(&items), &mut rng).is_ok();
+    assert!(is_good, "the signatures are right");
+    drop(items);
+    (signed, is_good)
+}
+
+library_benchmark_group!(name = verify, benchmarks = [batch, known_keys, new_keys]);

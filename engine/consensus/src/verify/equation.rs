@@ -69,7 +69,7 @@ impl Term {
 /// Whether the equation of all of them holds. `rng` must be unpredictable to the signers.
 pub(super) fn all_hold<R: CryptoRng + ?Sized>(terms: &[&Term], rng: &mut R) -> bool {
     let mut terms = terms.to_vec();
-    terms.sort_unstable_by(|one, other| one.key.cmp(&other.key));
+    terms.sort_unstable_by_key(|term| term.key);
     let mut scalars = Vec::with_capacity(2 * terms.len() + 1);
     let mut points = Vec::with_capacity(2 * terms.len() + 1);
     let mut base = Scalar::ZERO;

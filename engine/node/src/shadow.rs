@@ -16,7 +16,7 @@ use quorate_consensus::header::Header;
 use quorate_consensus::types::{Height, Point, Window};
 use quorate_consensus::validators::ValidatorSet;
 use quorate_consensus::wire;
-use quorate_log::{PruneError, ReadError, Reader, RecordRef};
+use quorate_log::{Fault, PruneError, ReadError, Reader, RecordRef};
 
 use crate::archive::Archived;
 use crate::begins::BeginsError;
@@ -77,6 +77,8 @@ pub enum Progress {
     More,
     /// All that is synced has been read.
     Idle,
+    /// The next record is damaged. It is read again once it was mended.
+    Faulty(Fault),
     /// A snapshot was taken; this is to be attested.
     Taken(StateStatement),
     /// A snapshot was due and could not be taken. The next one may be.
@@ -204,7 +206,10 @@ impl<S: StateMachine> Shadow<S> {
             let Some(record) = iter.next() else {
                 return Ok(Progress::Idle);
             };
-            let record = record?;
+            let record = match record {
+                Err(ReadError::Faulty(fault)) => return Ok(Progress::Faulty(fault)),
+                record => record?,
+            };
             if let Some(next) = iter.position() {
                 self.next = next;
             }
@@ -227,7 +232,13 @@ impl<S: StateMachine> Shadow<S> {
                 self.next = record.place();
                 return Ok(Progress::Idle);
             }
-            self.execute(&mark)?;
+            match self.execute(&mark) {
+                Err(ShadowError::Read(ReadError::Faulty(fault))) => {
+                    self.next = record.place();
+                    return Ok(Progress::Faulty(fault));
+                }
+                executed => executed?,
+            }
             self.take_proof_ahead();
             if is_due {
                 return Ok(self.take(&mark.header, record.place()));

@@ -54,6 +54,7 @@ fn log_config() -> LogConfig {
 
 /// A log that grows, with the executor of the validator that writes it.
 struct Scene {
+    memory: MemoryBackend,
     set: Arc<ValidatorSet>,
     folder: DataFolder,
     journal: Journal,
@@ -70,7 +71,8 @@ struct Scene {
 impl Scene {
     fn new() -> Self {
         let set = Arc::clone(sample_genesis(4).0.validator_set());
-        let folder = DataFolder::in_memory(&MemoryBackend::new());
+        let memory = MemoryBackend::new();
+        let folder = DataFolder::in_memory(&memory);
         crate::recovery::initialize(&folder, &log_config(), b"genesis", [1; 16], OWN).unwrap();
         let opened = quorate_log::open(&folder, &log_config(), b"genesis").unwrap();
         let Opened {
@@ -83,6 +85,7 @@ impl Scene {
         let start = JournalStart::default();
         Self {
             journal: Journal::new(writer, start, Durability::Async, Epoch::ZERO, 1),
+            memory,
             folder,
             syncer,
             reader,
@@ -151,6 +154,7 @@ fn taken(shadow: &mut Shadow<Count>) -> Vec<StateStatement> {
             Progress::More => {}
             Progress::Idle => return all,
             Progress::Taken(statement) => all.push(statement),
+            Progress::Faulty(fault) => panic!("{fault}"),
             Progress::Failed(error) => panic!("{error}"),
         }
     }
@@ -547,4 +551,53 @@ fn old_segments_go_while_a_snapshot_is_due() {
     }
     assert_eq!(work.shadow_mut().next_due(), Some(768));
     assert!(scene.first() > 0, "the log is as long as before");
+}
+
+impl Scene {
+    /// Changes a byte inside the record, or changes it back.
+    fn rot(&self, record: RecordRef) {
+        let (segment, byte) = (record.offset.segment(), record.offset.bytes() as usize);
+        let name = format!("segment-{segment:010}");
+        self.memory.rot(&name, byte + 40, 0x5a, true);
+    }
+
+    fn places(&self, kind: quorate_log::RecordKind) -> Vec<RecordRef> {
+        let records = self.reader.iter().map(Result::unwrap);
+        let records = records.filter(|record| record.kind() == kind);
+        records.map(|record| record.place()).collect()
+    }
+}
+
+/// The disk may lose a record before it is read here, and the scrubber bring it back.
+#[test]
+fn a_record_that_rots_before_it_is_read_is_read_when_it_is_mended() {
+    let mut scene = Scene::new();
+    let mut shadow = scene.shadow(64, None);
+    scene.append_to(64);
+    scene.sync();
+    let mark = scene.places(KIND_FINALIZED)[40];
+    scene.rot(mark);
+    for _ in 0..3 {
+        assert!(matches!(shadow.advance(1000).unwrap(), Progress::Faulty(_)));
+        assert_eq!(shadow.height(), 40);
+    }
+    scene.rot(mark);
+    // The body of the next block has been read by the way, and is lost before its mark is.
+    while shadow.height() < 41 {
+        assert!(matches!(shadow.advance(1).unwrap(), Progress::More));
+    }
+    let body = scene.places(crate::journal::KIND_BLOCK)[41];
+    while shadow.next.index <= body.index {
+        assert!(matches!(shadow.advance(1).unwrap(), Progress::More));
+    }
+    scene.rot(body);
+    for _ in 0..3 {
+        assert!(matches!(shadow.advance(1000).unwrap(), Progress::Faulty(_)));
+        assert_eq!(shadow.height(), 41);
+    }
+    scene.rot(body);
+    let taken = taken(&mut shadow);
+    assert_eq!(taken.len(), 1);
+    let root = scene.executor.root().statement(scene.parent, None);
+    assert_eq!(taken[0].sections, root.sections);
 }

@@ -14,7 +14,7 @@ use quorate_consensus::machine::Consensus;
 use quorate_consensus::message::SnapshotPart;
 use quorate_consensus::types::ValidatorIndex;
 use quorate_consensus::validators::ValidatorSet;
-use quorate_log::{Pruner, Reader, RecordRef};
+use quorate_log::{Fault, Pruner, Reader, RecordRef};
 
 use crate::executor::Executor;
 use crate::join::JoinProgress;
@@ -28,6 +28,9 @@ use crate::store::Served;
 
 /// How often it is looked whether a snapshot is due, while nothing is fetched or served.
 pub const LOOK: Duration = Duration::from_millis(50);
+/// How long a damaged record may take to be mended before that is an alarm: some passes of the
+/// scrubber over what was written last.
+const REPAIR_MAX: Duration = Duration::from_secs(120);
 /// Records read at a stretch.
 const RECORDS_PER_STRETCH: usize = 256;
 
@@ -72,6 +75,8 @@ pub struct SnapshotWork<S> {
     exchange: Exchange,
     metrics: Arc<Metrics>,
     prune_failed: bool,
+    /// Since when the shadow has waited for a damaged record, and whether that was too long.
+    faulty: Option<(Instant, bool)>,
 }
 
 impl<S: StateMachine> SnapshotWork<S> {
@@ -103,6 +108,7 @@ impl<S: StateMachine> SnapshotWork<S> {
             exchange,
             metrics,
             prune_failed: false,
+            faulty: None,
         }
     }
 
@@ -200,9 +206,17 @@ impl<S: StateMachine> SnapshotWork<S> {
         if self.shadow.next_due().is_none_or(|due| due > height) {
             return Ok(pruned);
         }
-        Ok(match self.shadow.advance(RECORDS_PER_STRETCH)? {
+        let progress = self.shadow.advance(RECORDS_PER_STRETCH)?;
+        if !matches!(progress, Progress::Faulty(_)) {
+            self.faulty = None;
+        }
+        Ok(match progress {
             // What makes the record durable is on its way.
             Progress::Idle => pruned,
+            Progress::Faulty(fault) => {
+                self.wait_for_repair(&fault, now);
+                pruned
+            }
             Progress::More => start.elapsed(),
             Progress::Taken(statement) => {
                 let elapsed = start.elapsed();
@@ -218,6 +232,20 @@ impl<S: StateMachine> SnapshotWork<S> {
                 LOOK
             }
         })
+    }
+
+    /// The disk has lost what is to be read next. The scrubber brings such records back; one that
+    /// stays lost is an alarm, once.
+    fn wait_for_repair(&mut self, fault: &Fault, now: Instant) {
+        let (since, is_said) = *self.faulty.get_or_insert_with(|| {
+            tracing::warn!(%fault, "no snapshot is taken before this record of the log is mended");
+            (now, false)
+        });
+        if !is_said && now.saturating_duration_since(since) >= REPAIR_MAX {
+            self.faulty = Some((since, true));
+            self.metrics.alarms.add(1);
+            tracing::error!(%fault, "a record stays damaged: no snapshots are taken meanwhile");
+        }
     }
 
     /// Lets old log segments go; says how long to pause then.

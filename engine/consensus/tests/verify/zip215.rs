@@ -149,6 +149,12 @@ fn cases() -> Vec<Case> {
         ),
         case("small-order A with s of another", small, good, false),
         case("A is no point", no_point, good, false),
+        case(
+            "A is no point, R and s of none",
+            no_point,
+            join(identity, [0; 32]),
+            false,
+        ),
         case("R is no point", key, join(no_point, s), false),
     ]
 }

@@ -149,14 +149,21 @@ fn cases() -> Vec<Case> {
         ),
         case("small-order A with s of another", small, good, false),
         case("A is no point", no_point, good, false),
-        case(
-            "A is no point, R and s of none",
-            no_point,
-            join(identity, [0; 32]),
-            false,
-        ),
         case("R is no point", key, join(no_point, s), false),
     ]
+}
+
+/// Taken for the identity, the key would sign anything with R the identity and s = 0.
+#[test]
+fn a_key_that_is_no_point_signs_nothing() {
+    let identity = EdwardsPoint::default().compress().to_bytes();
+    let mut no_point = [0; 32];
+    no_point[0] = 2;
+    let signature = join(identity, [0; 32]);
+    assert!(single(&identity, b"m", &signature));
+    assert!(!single(&no_point, b"m", &signature));
+    let item: (&[u8; 32], &[u8], &[u8; 64]) = (&no_point, b"m", &signature);
+    assert_eq!(batch(&[item; 5], &mut rng()), Err(vec![0, 1, 2, 3, 4]));
 }
 
 fn rng() -> ChaCha20Rng {

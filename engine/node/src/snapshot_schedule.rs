@@ -13,8 +13,9 @@ use crate::roots::ROOT_HEIGHTS;
 
 /// Certificates kept for snapshots that are not taken yet.
 const CERTIFICATES_MAX: usize = 4;
-/// How often the interval doubles at most: 65,536 times the configured one.
-const DOUBLINGS_MAX: u32 = 16;
+/// How often the interval doubles at most: 64 times the configured one. A validator whose snapshots
+/// nobody attests still starts from its own.
+const DOUBLINGS_MAX: u32 = 6;
 
 /// See the module.
 #[derive(Debug)]

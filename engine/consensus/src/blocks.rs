@@ -91,13 +91,14 @@ impl Consensus {
     ) -> Disposition {
         let window = header.window;
         let id = header.id();
-        if let Err(error) = payload::check_block(&self.config.set, &header, &payload) {
+        let (set, parsing) = (&self.config.set, &mut self.parsing);
+        if let Err(error) = payload::check_block_in(set, &header, &payload, parsing) {
             // Wrong bytes under a good header say nothing of the block: a leader that sends them
             // to some only must not make honest votes for it look like another decoder's.
             let invalid = error.condemns_block().then_some((header.index, id));
             return self.refuse_leader(window, invalid, PeerFault::InvalidBlock, effects);
         }
-        let disposition = self.place_leader_block(header, payload, effects);
+        let disposition = self.place_leader_block(id, header, payload, effects);
         self.place_early(window, effects);
         disposition
     }
@@ -105,11 +106,12 @@ impl Consensus {
     /// A checked block of the leader finds its place, or waits for its parent.
     fn place_leader_block(
         &mut self,
+        id: BlockId,
         header: Header,
         payload: Arc<[u8]>,
         effects: &mut Effects,
     ) -> Disposition {
-        let (window, id) = (header.window, header.id());
+        let window = header.window;
         let held = self.authentic_rivals(&header, id);
         if held > 0 {
             self.refuse_leader(window, None, PeerFault::SecondBlock, effects);
@@ -205,13 +207,14 @@ impl Consensus {
         if let Some(state) = self.windows.get_mut(&window) {
             // The hash chain covers the blocks below (5.2).
             let tree = &mut state.tally.tree;
-            let chain: Vec<_> = tree
-                .chain(place)
-                .take_while(|&at| !tree.block(at).authentic)
-                .collect();
-            state.is_dirty |= !chain.is_empty();
-            for at in chain {
-                tree.block_mut(at).authentic = true;
+            let mut next = Some(place);
+            while let Some(at) = next
+                && !tree.block(at).authentic
+            {
+                let block = tree.block_mut(at);
+                block.authentic = true;
+                next = block.parent;
+                state.is_dirty = true;
             }
         }
     }
@@ -275,7 +278,7 @@ impl Consensus {
         let mut early = core::mem::take(&mut state.early);
         early.sort_by_key(|(header, _)| header.index);
         for (header, payload) in early {
-            self.place_leader_block(header, payload, effects);
+            self.place_leader_block(header.id(), header, payload, effects);
         }
     }
 
@@ -287,7 +290,8 @@ impl Consensus {
         payload: Arc<[u8]>,
         effects: &mut Effects,
     ) -> Disposition {
-        if payload::check_block(&self.config.set, &header, &payload).is_err() {
+        let (set, parsing) = (&self.config.set, &mut self.parsing);
+        if payload::check_block_in(set, &header, &payload, parsing).is_err() {
             return Disposition::Fault(PeerFault::InvalidBlock);
         }
         let id = header.id();

@@ -349,7 +349,8 @@ impl Consensus {
                 let brought = voters.map(|(_, _, voter)| u64::from(voter.branch_headers));
                 return Some(Missing::Headers(point, brought.sum()));
             };
-            let (chain, arrives) = self.chain_down(point.window, place);
+            let mut chain = Vec::new();
+            let arrives = self.chain_down(point.window, place, &mut chain);
             let bodies: Vec<BlockRef> = chain
                 .iter()
                 .rev()

@@ -12,6 +12,7 @@ use crate::header::Header;
 use crate::input::Input;
 use crate::limits;
 use crate::message::{Get, Message};
+use crate::payload::ParseBuffer;
 use crate::propose::Proposals;
 use crate::record::OwnRecord;
 use crate::recover::Recovery;
@@ -22,7 +23,8 @@ pub use crate::timers::TimerConfig;
 use crate::trust::Lease;
 use crate::types::{BlockId, Height, Now, Point, ValidatorIndex, Window};
 use crate::validators::ValidatorSet;
-use crate::window::WindowState;
+use crate::window::{ReadyParent, WindowState};
+use crate::windows::Linked;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -213,6 +215,14 @@ pub struct Consensus {
     pub(crate) only_stops: bool,
     pub(crate) counters: Counters,
     pub(crate) attestations: Attestations,
+    /// Memory of [`Self::select`], empty between calls.
+    selected: Vec<Window>,
+    /// Memory of the chain that `finalize` walks, empty between calls.
+    pub(crate) chain: Vec<Linked>,
+    /// Memory of what a window hands to the next one, empty between calls.
+    pub(crate) handed: Vec<ReadyParent>,
+    /// Memory of checks of payloads.
+    pub(crate) parsing: ParseBuffer,
 }
 
 impl Consensus {
@@ -248,6 +258,10 @@ impl Consensus {
             only_stops: false,
             counters: Counters::default(),
             attestations: Attestations::default(),
+            selected: Vec::new(),
+            chain: Vec::new(),
+            handed: Vec::new(),
+            parsing: ParseBuffer::default(),
             config,
         };
         consensus.restore(now, restored, effects);
@@ -419,6 +433,25 @@ impl Consensus {
                 .entry(window)
                 .or_insert_with(|| WindowState::new(window, validators)),
         )
+    }
+
+    /// The live windows of which `is_wanted`, lowest first, in memory that is to be given back: what
+    /// is done with them changes the map.
+    pub(crate) fn select(
+        &mut self,
+        is_wanted: impl Fn(&Self, Window, &WindowState) -> bool,
+    ) -> Vec<Window> {
+        let mut selected = core::mem::take(&mut self.selected);
+        let windows = self.windows.iter();
+        let wanted = windows.filter(|(window, state)| is_wanted(self, **window, state));
+        selected.extend(wanted.map(|(window, _)| *window));
+        selected
+    }
+
+    /// Takes back what [`select`](Self::select) gave.
+    pub(crate) fn give_back(&mut self, mut selected: Vec<Window>) {
+        selected.clear();
+        self.selected = selected;
     }
 
     /// Records are taken for windows from the proven one to a little above the current one (2.9).

@@ -15,7 +15,7 @@ mod entry;
 mod error;
 mod rules;
 
-pub use block::{BlockError, check_block};
+pub use block::{BlockError, check_block, check_block_in};
 pub use builder::{PayloadBuilder, PushError};
 pub use entry::{
     Auth, CommandView, Commands, ENTRY_BYTES_FIXED, Entry, FLAG_OPEN, FLAG_SESSION, Lane,
@@ -48,6 +48,15 @@ impl<'a> PayloadView<'a> {
     ///
     /// [`PayloadError`], which names the command and what is wrong with it.
     pub fn parse(payload: &'a [u8]) -> Result<Self, PayloadError> {
+        Self::parse_in(payload, &mut ParseBuffer::default())
+    }
+
+    /// As [`parse`](Self::parse), in memory that is used again.
+    ///
+    /// # Errors
+    ///
+    /// As [`parse`](Self::parse).
+    pub fn parse_in(payload: &'a [u8], buffer: &mut ParseBuffer) -> Result<Self, PayloadError> {
         if payload.len() > PAYLOAD_BYTES_MAX {
             return Err(PayloadError::TooLarge {
                 bytes: payload.len(),
@@ -67,7 +76,9 @@ impl<'a> PayloadView<'a> {
             return Err(PayloadError::Truncated { command: count });
         }
         let mut rest = entries;
-        let mut steps = Vec::with_capacity(count);
+        let steps = &mut buffer.0;
+        steps.clear();
+        steps.reserve(count);
         let mut sizes = Sizes::of(payload.len());
         let mut lane_before = Lane::Cancel;
         for place in 0..count {
@@ -169,9 +180,14 @@ pub fn parse_entries(bytes: &[u8]) -> Result<Commands<'_>, PayloadError> {
     Ok(Commands::of_checked(bytes))
 }
 
+/// Memory that checks of payloads use again. Bound: what a payload of
+/// [`BLOCK_COMMANDS_MAX`] commands needs.
+#[derive(Debug, Default)]
+pub struct ParseBuffer(Vec<Step>);
+
 /// A command's place in its session and in the payload. The order of fields is the order of
 /// sorting.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Step {
     session: u128,
     place: u32,
@@ -191,7 +207,7 @@ impl Step {
 }
 
 /// Within one session each command's number is that of the one before plus one.
-fn check_sequences(mut steps: Vec<Step>) -> Result<(), PayloadError> {
+fn check_sequences(steps: &mut [Step]) -> Result<(), PayloadError> {
     // Sorting brings a session's commands together, in block order, with no map to be flooded.
     steps.sort_unstable();
     let broken = steps.windows(2).find(|pair| {

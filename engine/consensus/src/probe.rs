@@ -245,7 +245,6 @@ impl Probe {
             certified: state
                 .tally
                 .certified_from(set, Index::ZERO)
-                .into_iter()
                 .map(named)
                 .collect(),
             skip_from: state.tally.skip_start(set),

@@ -22,16 +22,12 @@ impl Consensus {
     /// Looks for a higher block that signed records alone make final, and logs the newest proof
     /// at least every t_flush. `true` when the proven block moved.
     pub(crate) fn prove(&mut self, now: Now, effects: &mut Effects) -> bool {
-        let dirty: Vec<Window> = self
-            .windows
-            .iter()
-            .filter(|(_, state)| state.is_signed_dirty)
-            .map(|(window, _)| *window)
-            .collect();
+        let dirty = self.select(|_, _, state| state.is_signed_dirty);
         let mut moved = false;
-        for window in dirty {
+        for &window in &dirty {
             moved |= self.prove_in(window, now, effects);
         }
+        self.give_back(dirty);
         self.persist_proof(now, effects);
         moved
     }

@@ -204,15 +204,11 @@ impl Consensus {
             .counters
             .suspensions
             .saturating_add(u64::from(suspended));
-        let windows: alloc::vec::Vec<Window> = self
-            .windows
-            .iter()
-            .filter(|(_, state)| state.timer_ns.is_some())
-            .map(|(window, _)| *window)
-            .collect();
-        for window in windows {
+        let windows = self.select(|_, _, state| state.timer_ns.is_some());
+        for &window in &windows {
             self.restart_timer(window, now);
         }
+        self.give_back(windows);
         for peer in &mut self.peers {
             peer.heard_ns = peer.heard_ns.max(now.mono_ns.saturating_sub(gap / 2));
             peer.unsigned_since_ns = None;

@@ -163,18 +163,13 @@ impl Consensus {
     /// R3 to R7 over every window in which this validator may act. `true` when a record changed.
     pub(crate) fn vote(&mut self, now: Now, effects: &mut Effects) -> bool {
         let holdoff_ns = self.final_holdoff_ns();
-        let dirty: Vec<Window> = self
-            .windows
-            .iter()
-            .filter(|(window, state)| {
-                state.is_dirty
-                    || state.is_due(now, holdoff_ns)
-                    || self.must_stop(**window, state, now).is_some()
-            })
-            .map(|(window, _)| *window)
-            .collect();
+        let dirty = self.select(|consensus, window, state| {
+            state.is_dirty
+                || state.is_due(now, holdoff_ns)
+                || consensus.must_stop(window, state, now).is_some()
+        });
         let mut changed = false;
-        for window in dirty {
+        for &window in &dirty {
             if self.may_act(window) {
                 changed |= self.vote_in(window, now, effects);
             }
@@ -183,6 +178,7 @@ impl Consensus {
                 state.is_dirty = false;
             }
         }
+        self.give_back(dirty);
         changed
     }
 
@@ -315,13 +311,8 @@ impl Consensus {
         if self.is_recovering() {
             return;
         }
-        let windows: Vec<Window> = self
-            .windows
-            .iter()
-            .filter(|(_, state)| state.is_unsent)
-            .map(|(window, _)| *window)
-            .collect();
-        for window in windows {
+        let windows = self.select(|_, _, state| state.is_unsent);
+        for &window in &windows {
             let went_along =
                 self.config.durability == Durability::Async && self.send_proposals(window, effects);
             let Some(state) = self.windows.get_mut(&window) else {
@@ -342,6 +333,7 @@ impl Consensus {
             self.note_own_progress(now);
             self.follow_vote(now, window);
         }
+        self.give_back(windows);
     }
 
     /// The time until the own vote's block is final is taken.

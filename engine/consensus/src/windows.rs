@@ -13,6 +13,12 @@ use crate::window::tree::BlockPlace;
 use crate::window::{ReadyParent, WindowState};
 use alloc::vec::Vec;
 
+/// A block of a chain: its name, its header, and whether its body is here.
+pub(crate) type Linked = (BlockId, Header, bool);
+
+/// Blocks of a finalized chain whose memory is kept: a jump may finalize many at once.
+const CHAIN_KEPT: usize = 64;
+
 impl Consensus {
     /// Finds a connected block of a live window by name and height, the newest window first.
     pub(crate) fn locate(&self, height: Height, id: BlockId) -> Option<(Window, BlockPlace)> {
@@ -25,14 +31,14 @@ impl Consensus {
         })
     }
 
-    /// The chain of a block down to, not including, the finalized one: headers with their body
-    /// marks, highest first, and whether it arrives there.
+    /// Appends the chain of a block down to, not including, the finalized one, highest first, and
+    /// says whether it arrives there.
     pub(crate) fn chain_down(
         &self,
         window: Window,
         place: BlockPlace,
-    ) -> (Vec<(BlockId, Header, bool)>, bool) {
-        let mut chain = Vec::new();
+        chain: &mut Vec<Linked>,
+    ) -> bool {
         let mut at = Some((window, place));
         while let Some((window, place)) = at {
             let Some(state) = self.windows.get(&window) else {
@@ -41,11 +47,11 @@ impl Consensus {
             let block = state.tally.tree.block(place);
             let Some(header) = block.header else { break };
             if header.height <= self.finalized.height {
-                return (chain, block.id == self.finalized.id);
+                return block.id == self.finalized.id;
             }
             chain.push((block.id, header, block.has_body));
             if header.height == self.finalized.height.next() {
-                return (chain, header.parent_id == self.finalized.id);
+                return header.parent_id == self.finalized.id;
             }
             at = match block.parent {
                 Some(parent) => Some((window, parent)),
@@ -55,7 +61,7 @@ impl Consensus {
                     .and_then(|below| self.locate(below, header.parent_id)),
             };
         }
-        (chain, false)
+        false
     }
 
     /// Whether a block and its ancestors down to the finalized one have all their bodies here.
@@ -74,17 +80,20 @@ impl Consensus {
         let Some((window, place)) = place else {
             return false;
         };
-        let (chain, arrives) = self.chain_down(window, place);
+        let mut chain = Vec::new();
+        let arrives = self.chain_down(window, place, &mut chain);
         arrives && chain.iter().all(|&(_, _, has_body)| has_body)
     }
 
     /// ParentReady: what each window hands to the next one, by own count, verified certificate or
     /// finality. `true` when something was added.
     pub(crate) fn extend_ready(&mut self) -> bool {
-        let windows: Vec<Window> = self.windows.keys().copied().collect();
+        let windows = self.select(|_, _, _| true);
+        let mut handed = core::mem::take(&mut self.handed);
         let mut changed = false;
-        for window in windows {
-            let handed = self.handed_on(window);
+        for &window in &windows {
+            handed.clear();
+            self.hand_on(window, &mut handed);
             if handed.is_empty() {
                 continue;
             }
@@ -92,29 +101,32 @@ impl Consensus {
             let Some(next) = self.window_mut(window.next()) else {
                 continue;
             };
-            for parent in handed {
+            for &parent in &handed {
                 // Blocks below a finalized one are no parents any more.
                 if parent.point.height >= finalized.height || window.next() <= finalized.window {
                     changed |= next.add_parent(parent);
                 }
             }
         }
+        handed.clear();
+        self.handed = handed;
+        self.give_back(windows);
         changed
     }
 
     /// PR of the next window as far as this one shows it.
-    fn handed_on(&self, window: Window) -> Vec<ReadyParent> {
+    fn hand_on(&self, window: Window, handed: &mut Vec<ReadyParent>) {
         let set = &self.config.set;
         let Some(state) = self.windows.get(&window) else {
-            return Vec::new();
+            return;
         };
         let last = Index::new(set.slots().saturating_sub(1));
         let tally = &state.tally;
         let skip = lowest(tally.skip_start(set), state.skip_fact);
         let reaches_end = tally.tree.slot_count() >= set.slots();
         let known = self.known_certified(state);
-        if skip.is_none() && !reaches_end && known.is_empty() {
-            return Vec::new();
+        if skip.is_none() && !reaches_end && known.clone().next().is_none() {
+            return;
         }
         let signed_skip = lowest(tally.signed_skip_start(set), state.skip_fact);
         // A certified block at t is handed on when t = W-1 or everything above t is skipped.
@@ -122,7 +134,6 @@ impl Consensus {
         let clears = |start: Option<Index>, index: Index| {
             index == last || start.is_some_and(|start| start <= index.next())
         };
-        let mut handed = Vec::new();
         for place in tally.certified_from(set, from) {
             let block = tally.tree.block(place);
             let Some(header) = block.header else { continue };
@@ -150,42 +161,35 @@ impl Consensus {
                 ..*parent
             }));
         }
-        handed
     }
 
     /// Blocks of a window that are certified without a count here: by a verified certificate, or
     /// because they are final.
-    fn known_certified(&self, state: &WindowState) -> Vec<ReadyParent> {
+    fn known_certified<'s>(
+        &self,
+        state: &'s WindowState,
+    ) -> impl Iterator<Item = ReadyParent> + Clone + use<'s> {
         let facts = state.certified_facts.iter();
-        let mut known: Vec<ReadyParent> = facts
-            .map(|&(point, time_ns)| ReadyParent {
-                point,
-                time_ns,
-                signed: true,
-            })
-            .collect();
-        let proven_time = self
-            .proof
-            .as_ref()
+        let certified = facts.map(|&(point, time_ns)| ReadyParent {
+            point,
+            time_ns,
+            signed: true,
+        });
+        let proof = self.proof.as_ref();
+        let proven_time = proof
             .and_then(|proof| proof.headers.first())
             .map(|header| header.time_ns);
-        let finals = [
-            (self.proven, proven_time, true),
-            (self.finalized, Some(self.finalized_time_ns), false),
-        ];
-        for (point, time_ns, signed) in finals {
-            if let Some(time_ns) = time_ns
-                && point.window == state.window
-                && !self.config.set.is_genesis(&point)
-            {
-                known.push(ReadyParent {
-                    point,
-                    time_ns,
-                    signed,
-                });
-            }
-        }
-        known
+        let here = |point: Point, time_ns: Option<u64>, signed: bool| {
+            let is_here = point.window == state.window && !self.config.set.is_genesis(&point);
+            time_ns.filter(|_| is_here).map(|time_ns| ReadyParent {
+                point,
+                time_ns,
+                signed,
+            })
+        };
+        let proven = here(self.proven, proven_time, true);
+        let finalized = here(self.finalized, Some(self.finalized_time_ns), false);
+        certified.chain(proven).chain(finalized)
     }
 
     /// R1 ENTER: the highest window above the current one that has a parent.
@@ -337,13 +341,18 @@ impl Consensus {
     }
 
     fn finalize(&mut self, window: Window, place: BlockPlace, path: FinalPath) {
-        let (chain, _) = self.chain_down(window, place);
-        let Some(&(id, header, _)) = chain.first() else {
-            return;
-        };
+        let mut chain = core::mem::take(&mut self.chain);
+        self.chain_down(window, place, &mut chain);
         for &(id, header, has_body) in &chain {
             self.delivery.push(id, header, path, has_body);
         }
+        let highest = chain.first().copied();
+        chain.clear();
+        chain.shrink_to(CHAIN_KEPT);
+        self.chain = chain;
+        let Some((id, header, _)) = highest else {
+            return;
+        };
         self.finalized = header.point(id);
         self.finalized_time_ns = header.time_ns;
         if let Some(state) = self.windows.get_mut(&window) {

@@ -86,7 +86,7 @@ fn world() -> World {
             payload: Arc::clone(&fin.payload),
         };
         journal.append(height, body, &mut done).expect("room");
-        let mark = JournalOp::Finalized(Box::new(fin));
+        let mark = JournalOp::Finalized(fin);
         journal.append(height, mark, &mut done).expect("room");
         for done in done {
             match done {

@@ -116,7 +116,7 @@ impl Scene {
                 header,
                 payload,
             };
-            for op in [append, JournalOp::Finalized(Box::new(block))] {
+            for op in [append, JournalOp::Finalized(block)] {
                 self.journal.append(0, op, &mut Vec::new()).unwrap();
             }
         }

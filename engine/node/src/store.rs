@@ -8,7 +8,7 @@
 //! Finalized history is not indexed block by block: every 64th finality mark is remembered, and
 //! each mark names the one below, so any height is at most 63 reads of a small record away.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -82,8 +82,7 @@ pub struct Abandoned {
 #[derive(Debug)]
 pub struct Store {
     reader: Reader,
-    live: BTreeMap<LiveKey, LiveBlock>,
-    keys: HashMap<BlockId, (Window, Index)>,
+    live: HashMap<BlockId, LiveBlock>,
     /// Live blocks that are neither final nor given to the pool again.
     pending: BTreeSet<LiveKey>,
     payloads: HashMap<BlockId, Arc<[u8]>>,
@@ -136,8 +135,7 @@ impl Store {
         let usage = reader.usage();
         Self {
             reader,
-            live: BTreeMap::new(),
-            keys: HashMap::new(),
+            live: HashMap::new(),
             pending: BTreeSet::new(),
             payloads: HashMap::new(),
             cached: VecDeque::new(),
@@ -190,21 +188,9 @@ impl Store {
     /// Adds a block. Its payload is cached when it is given; one that is not logged yet stays
     /// cached until it is.
     pub fn add_block(&mut self, id: BlockId, header: Header, payload: Option<Arc<[u8]>>) {
-        let key = (header.window, header.index, id);
-        self.keys.insert(id, (header.window, header.index));
-        let before = self.live.get(&key).and_then(|block| block.place);
-        if self
-            .live
-            .insert(
-                key,
-                LiveBlock {
-                    header,
-                    place: before,
-                },
-            )
-            .is_none()
-        {
-            self.pending.insert(key);
+        let place = self.live_block(&id).and_then(|block| block.place);
+        if self.live.insert(id, LiveBlock { header, place }).is_none() {
+            self.pending.insert((header.window, header.index, id));
         }
         if let Some(payload) = payload {
             self.cache(id, payload);
@@ -238,9 +224,7 @@ impl Store {
 
     /// The journal has the block.
     pub fn note_block(&mut self, id: BlockId, place: RecordRef) {
-        if let Some(&(window, index)) = self.keys.get(&id)
-            && let Some(block) = self.live.get_mut(&(window, index, id))
-        {
+        if let Some(block) = self.live.get_mut(&id) {
             block.place = Some(place);
         }
     }
@@ -305,30 +289,23 @@ impl Store {
     /// otherwise.
     pub fn prune(&mut self, window: Window) -> Vec<Abandoned> {
         let first = (window, Index::ZERO, BlockId::new([0; 32]));
-        let kept = self.live.split_off(&first);
-        let gone = std::mem::replace(&mut self.live, kept);
-        for (_, _, id) in gone.keys() {
-            self.keys.remove(id);
-        }
         let kept = self.pending.split_off(&first);
-        let abandoned = std::mem::replace(&mut self.pending, kept);
-        let abandon = |key: LiveKey| {
-            Some(Abandoned {
-                id: key.2,
-                place: gone.get(&key)?.place,
-            })
-        };
-        abandoned.into_iter().filter_map(abandon).collect()
+        let gone = std::mem::replace(&mut self.pending, kept);
+        let abandoned = self.abandon(gone);
+        self.live.retain(|_, block| block.header.window >= window);
+        abandoned
     }
 
     /// Hands over every live block that is not final, lowest first, each once.
     pub fn take_pending(&mut self) -> Vec<Abandoned> {
         let pending = std::mem::take(&mut self.pending);
-        let abandon = |key: LiveKey| {
-            Some(Abandoned {
-                id: key.2,
-                place: self.live.get(&key)?.place,
-            })
+        self.abandon(pending)
+    }
+
+    fn abandon(&self, pending: BTreeSet<LiveKey>) -> Vec<Abandoned> {
+        let abandon = |(_, _, id): LiveKey| {
+            let place = self.live_block(&id)?.place;
+            Some(Abandoned { id, place })
         };
         pending.into_iter().filter_map(abandon).collect()
     }
@@ -345,8 +322,7 @@ impl Store {
     }
 
     fn live_block(&self, id: &BlockId) -> Option<&LiveBlock> {
-        let &(window, index) = self.keys.get(id)?;
-        self.live.get(&(window, index, *id))
+        self.live.get(id)
     }
 
     /// Header of a live block.

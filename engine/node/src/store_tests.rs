@@ -100,7 +100,7 @@ impl Fixture {
             final_ns: 0,
             admitted: Vec::new(),
         };
-        self.op(JournalOp::Finalized(Box::new(block)));
+        self.op(JournalOp::Finalized(block));
         BlockRef {
             height: header.height,
             id,

@@ -1,6 +1,6 @@
 //! Structural validity of a block: from header, payload and epoch configuration alone (R3).
 
-use super::{PayloadError, PayloadView};
+use super::{ParseBuffer, PayloadError, PayloadView};
 use crate::header::Header;
 use crate::validators::ValidatorSet;
 use crate::verify::{HeaderFault, header_fits};
@@ -13,6 +13,20 @@ use core::fmt;
 /// [`BlockError`] when the block is invalid under `set`, or `payload` is not the one its header
 /// names: [`BlockError::condemns_block`] tells which.
 pub fn check_block(set: &ValidatorSet, header: &Header, payload: &[u8]) -> Result<(), BlockError> {
+    check_block_in(set, header, payload, &mut ParseBuffer::default())
+}
+
+/// As [`check_block`], in memory that is used again.
+///
+/// # Errors
+///
+/// As [`check_block`].
+pub fn check_block_in(
+    set: &ValidatorSet,
+    header: &Header,
+    payload: &[u8],
+    buffer: &mut ParseBuffer,
+) -> Result<(), BlockError> {
     header_fits(set, header).map_err(BlockError::Header)?;
     if header.payload_bytes as usize != payload.len() {
         return Err(BlockError::PayloadBytes {
@@ -23,7 +37,7 @@ pub fn check_block(set: &ValidatorSet, header: &Header, payload: &[u8]) -> Resul
     if header.payload_hash != *blake3::hash(payload).as_bytes() {
         return Err(BlockError::PayloadHash);
     }
-    PayloadView::parse(payload)
+    PayloadView::parse_in(payload, buffer)
         .and_then(|view| view.check_rules(set.block_rules()))
         .map_err(BlockError::Payload)
 }

@@ -72,14 +72,17 @@ impl Tally {
     }
 
     /// Connected blocks with support of weight Q at or above `from`.
-    pub(crate) fn certified_from(&self, set: &ValidatorSet, from: Index) -> Vec<BlockPlace> {
+    pub(crate) fn certified_from(
+        &self,
+        set: &ValidatorSet,
+        from: Index,
+    ) -> impl Iterator<Item = BlockPlace> {
         let quorum = set.thresholds().quorum;
         (from.number()..self.tree.slot_count())
             .flat_map(|index| self.tree.slot(Index::new(index)))
-            .filter(|&place| {
+            .filter(move |&place| {
                 self.tree.is_connected(place) && self.tree.block(place).support() >= quorum
             })
-            .collect()
     }
 
     /// Whether a record supports a block: its tip's chain or an `also` chain contains it.
@@ -134,25 +137,28 @@ impl Tally {
     /// signed Finals and the block that is final by count: with forks the common ancestor of tips
     /// may be missed, and its Finals find it a moment later.
     pub(crate) fn highest_signed_final(&self, set: &ValidatorSet) -> Option<BlockPlace> {
-        let mut candidates: Vec<BlockPlace> = Vec::new();
-        for (_, _, voter) in self.voters(set) {
-            let Some((record, _)) = &voter.signed else {
-                continue;
-            };
-            let Some((index, id)) = record.tip else {
-                continue;
-            };
-            let Some(tip) = self.tree.find_connected(index, id) else {
-                continue;
-            };
-            candidates.push(tip);
-            candidates.extend(record.fin.and_then(|fin| self.tree.ancestor_at(tip, fin)));
+        let of_voter = |voter: &Voter| {
+            let (record, _) = voter.signed.as_ref()?;
+            let (index, id) = record.tip?;
+            let tip = self.tree.find_connected(index, id)?;
+            let fin = record.fin.and_then(|fin| self.tree.ancestor_at(tip, fin));
+            Some([Some(tip), fin])
+        };
+        let rank = |place: BlockPlace| (self.tree.block(place).index, place);
+        // The next lower one each time, in place of a list: this runs with every finalized block.
+        let mut above = None;
+        loop {
+            let signed = self.voters(set).filter_map(|(_, _, voter)| of_voter(voter));
+            let candidate = signed
+                .flatten()
+                .flatten()
+                .chain(self.final_by_count().map(|(place, _)| place))
+                .filter(|&place| above.is_none_or(|above| rank(place) < above))
+                .max_by_key(|&place| rank(place))?;
+            if self.is_signed_final(set, candidate) {
+                return Some(candidate);
+            }
+            above = Some(rank(candidate));
         }
-        candidates.extend(self.final_by_count().map(|(place, _)| place));
-        candidates.sort_unstable_by_key(|&place| core::cmp::Reverse(self.tree.block(place).index));
-        candidates.dedup();
-        candidates
-            .into_iter()
-            .find(|&place| self.is_signed_final(set, place))
     }
 }

@@ -19,7 +19,7 @@ pub(crate) use entry::{encode_base, encode_block, encode_mark, encode_record};
 pub(crate) use sync::EXIT_DISK_FAILED;
 pub use sync::{SyncDone, SyncError, SyncJob, SyncWorker};
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use quorate_consensus::certificate::Certificate;
@@ -52,7 +52,7 @@ pub enum JournalOp {
     /// An own answer to a validator that lost its disk (R13).
     Answer(OwnAnswer),
     /// A block is final here; in height order, its block logged before.
-    Finalized(Box<FinalBlock>),
+    Finalized(FinalBlock),
     /// A finality proof.
     Proof {
         /// The block proven.
@@ -86,7 +86,7 @@ pub enum Journaled {
         place: RecordRef,
     },
     /// A finalized block stands in the log with its mark: the application may have it.
-    Executable(Box<FinalBlock>),
+    Executable(FinalBlock),
     /// A finality proof stands in the log.
     Proof {
         /// Height of the block proven.
@@ -140,7 +140,7 @@ enum Waiting {
 #[derive(Debug, Default)]
 pub struct JournalStart {
     /// Logged blocks that may still become final.
-    pub blocks: BTreeMap<(Window, BlockId), RecordRef>,
+    pub blocks: HashMap<BlockId, (Window, RecordRef)>,
     /// The newest finality mark.
     pub newest_mark: Option<RecordRef>,
 }
@@ -153,7 +153,7 @@ pub struct Journal {
     epoch: Epoch,
     flush_ns: u64,
     /// Logged blocks that may still become final; those of windows below the newest proof go.
-    blocks: BTreeMap<(Window, BlockId), RecordRef>,
+    blocks: HashMap<BlockId, (Window, RecordRef)>,
     newest_mark: Option<RecordRef>,
     /// In log order.
     waiting: VecDeque<(RecordIndex, Waiting)>,
@@ -297,7 +297,7 @@ impl Journal {
             } => {
                 encode_block(header, head);
                 let place = self.write(now_ns, KIND_BLOCK, &[head, payload])?;
-                self.blocks.insert((header.window, *id), place);
+                self.blocks.insert(*id, (header.window, place));
                 done.push(Journaled::Block { id: *id, place });
             }
             JournalOp::Record(own) => self.append_record(now_ns, own, head, done)?,
@@ -322,7 +322,7 @@ impl Journal {
             }
             JournalOp::Lease(lease) => self.lease_wanted = Some(*lease),
             JournalOp::Forget(window) => {
-                self.blocks = self.blocks.split_off(&(*window, BlockId::new([0; 32])));
+                self.blocks.retain(|_, (of, _)| *of >= *window);
             }
         }
         Ok(())
@@ -337,7 +337,7 @@ impl Journal {
         done: &mut Vec<Journaled>,
     ) -> Result<(), JournalError> {
         let height = header.height;
-        let block = self.blocks.get(&(header.window, id)).copied();
+        let block = self.blocks.get(&id).map(|&(_, place)| place);
         let block = block.ok_or(JournalError::BlockMissing { id, height })?;
         encode_mark(
             &FinalMark {

@@ -127,14 +127,14 @@ fn block(height: u64) -> JournalOp {
 
 fn finalized(height: u64) -> JournalOp {
     let header = header(height);
-    JournalOp::Finalized(Box::new(FinalBlock {
+    JournalOp::Finalized(FinalBlock {
         id: header.id(),
         header,
         payload: Arc::from(*b"pp"),
         path: None,
         final_ns: 0,
         admitted: Vec::new(),
-    }))
+    })
 }
 
 fn record(window: u64) -> JournalOp {

@@ -321,7 +321,7 @@ impl Scan {
             blocks: self
                 .blocks
                 .into_iter()
-                .map(|(key, logged)| (key, logged.place))
+                .map(|((window, id), logged)| (id, (window, logged.place)))
                 .collect(),
             newest_mark: self.newest_mark,
         };

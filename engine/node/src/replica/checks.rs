@@ -106,7 +106,7 @@ pub(super) struct PieceChecks {
     check: BatchCheck,
     waiting: VecDeque<Piece<Check>>,
     /// Final blocks that wait for their signatures, lowest first.
-    held: VecDeque<Piece<Box<FinalBlock>>>,
+    held: VecDeque<Piece<FinalBlock>>,
     waiting_bytes: usize,
     held_bytes: usize,
     pace: Pace,
@@ -178,7 +178,7 @@ impl Checkable for Check {
     }
 }
 
-impl Checkable for Box<FinalBlock> {
+impl Checkable for FinalBlock {
     fn commands(&self) -> Result<Commands<'_>, PayloadError> {
         commands_of_block(&self.payload)
     }
@@ -255,7 +255,7 @@ impl PieceChecks {
         self.has_new = true;
     }
 
-    pub(super) fn hold(&mut self, block: Box<FinalBlock>) {
+    pub(super) fn hold(&mut self, block: FinalBlock) {
         self.held_bytes += block.payload.len();
         let id = block.id;
         self.held.push_back(Piece::new(block, Some(id)));
@@ -315,7 +315,7 @@ impl PieceChecks {
     }
 
     /// The next final block whose signatures are all checked.
-    pub(super) fn next_executable(&mut self) -> Option<Box<FinalBlock>> {
+    pub(super) fn next_executable(&mut self) -> Option<FinalBlock> {
         let block = self.held.pop_front_if(|block| block.is_done)?;
         self.held_bytes -= block.of.payload.len();
         Some(block.of)

@@ -161,7 +161,7 @@ impl OrderStage {
             .finalize_block(now.mono_ns, &block.payload, &mut block.admitted)?;
         let is_new_window = block.header.window > self.delivered_window;
         self.delivered_window = self.delivered_window.max(block.header.window);
-        out.journal.push(JournalOp::Finalized(Box::new(block)));
+        out.journal.push(JournalOp::Finalized(block));
         if is_new_window {
             self.forget(now, out)?;
         }

@@ -199,7 +199,9 @@ impl JournalThread {
         let mut back = Vec::with_capacity(done.len());
         for item in done.drain(..) {
             match item {
-                Journaled::Executable(block) => drop(self.app.send(ToApp::Execute(block))),
+                Journaled::Executable(block) => {
+                    drop(self.app.send(ToApp::Execute(Box::new(block))));
+                }
                 other => back.push(other),
             }
         }

@@ -435,8 +435,8 @@ impl Consensus {
         )
     }
 
-    /// The live windows of which `is_wanted`, lowest first, in memory that is to be given back: what
-    /// is done with them changes the map.
+    /// The live windows that are wanted, lowest first, in memory that is to be given back: what is
+    /// done with them changes the map.
     pub(crate) fn select(
         &mut self,
         is_wanted: impl Fn(&Self, Window, &WindowState) -> bool,

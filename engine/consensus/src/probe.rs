@@ -210,7 +210,7 @@ impl Probe {
         let is_changed = rule(state, &set, finalized);
         let made = core::mem::replace(&mut state.own, own);
         state.own_tip = own_tip;
-        state.notarized_since_ns = None;
+        (state.notarized_since_ns, state.final_due_ns) = (None, None);
         is_changed.then_some(made)
     }
 

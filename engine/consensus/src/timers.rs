@@ -170,15 +170,13 @@ impl Consensus {
     pub fn next_deadline_ns(&self) -> u64 {
         let settled = self.pace.settled_ns;
         let timers = &self.config.timers;
-        let (sign_ns, holdoff_ns) = (self.sign_ns(), self.final_holdoff_ns());
+        let sign_ns = self.sign_ns();
         let per_window = self.windows.values().flat_map(|state| {
             let unsigned = state.unsigned_since_ns.filter(|_| state.signing.is_none());
             [
                 state.timer_ns,
                 unsigned.map(|since| since.saturating_add(sign_ns)),
-                state
-                    .notarized_since_ns
-                    .map(|since| since.saturating_add(holdoff_ns)),
+                state.final_due_ns,
                 state.arrives_ns,
             ]
         });

@@ -162,11 +162,8 @@ impl Consensus {
 
     /// R3 to R7 over every window in which this validator may act. `true` when a record changed.
     pub(crate) fn vote(&mut self, now: Now, effects: &mut Effects) -> bool {
-        let holdoff_ns = self.final_holdoff_ns();
         let dirty = self.select(|consensus, window, state| {
-            state.is_dirty
-                || state.is_due(now, holdoff_ns)
-                || consensus.must_stop(window, state, now).is_some()
+            state.is_dirty || state.is_due(now) || consensus.must_stop(window, state, now).is_some()
         });
         let mut changed = false;
         for &window in &dirty {

@@ -69,6 +69,8 @@ pub(crate) struct WindowState {
     pub(crate) timed_out: bool,
     /// When the highest notarized block not yet final was first seen notarized.
     pub(crate) notarized_since_ns: Option<u64>,
+    /// When its Final gets a frame of its own, if it waits for that.
+    pub(crate) final_due_ns: Option<u64>,
     /// When the next block's header time comes within reach, by the monotonic clock.
     pub(crate) arrives_ns: Option<u64>,
     /// Own votes or others' changed: rules are to be judged again.
@@ -120,6 +122,7 @@ impl WindowState {
             leader_fault: false,
             timed_out: false,
             notarized_since_ns: None,
+            final_due_ns: None,
             arrives_ns: None,
             is_dirty: true,
             is_signed_dirty: false,
@@ -141,12 +144,9 @@ impl WindowState {
 
     /// Whether time alone calls for the rules to be judged again: a lone Final has waited, or a
     /// header from the future has arrived.
-    pub(crate) fn is_due(&self, now: crate::types::Now, final_holdoff_ns: u64) -> bool {
-        let holdoff = self
-            .notarized_since_ns
-            .map(|since| since.saturating_add(final_holdoff_ns));
+    pub(crate) fn is_due(&self, now: crate::types::Now) -> bool {
         let due = |at: Option<u64>| at.is_some_and(|at| now.mono_ns >= at);
-        due(holdoff) || due(self.arrives_ns)
+        due(self.final_due_ns) || due(self.arrives_ns)
     }
 
     /// Adds a parent, or the signed evidence for one already here. `true` when something changed.

@@ -11,6 +11,11 @@ use crate::types::{BlockId, Index, Now, Point, Stake, ValidatorIndex};
 use crate::validators::ValidatorSet;
 use alloc::collections::BTreeSet;
 
+/// So many times `final_holdoff` waits the lone Final of a block that is final by first votes here:
+/// the vote for the next block, or a signature, comes sooner as a rule and takes it along. Whom a
+/// first vote has not reached waits as long at most for what all can send him.
+const HOLDOFFS_WHEN_FAST: u64 = 8;
+
 /// Why a window is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StopReason {
@@ -138,22 +143,37 @@ impl WindowState {
 
     /// R4 FINAL: Final for the highest notarized block of the own chain below any own fallback.
     pub(crate) fn r4_final(&mut self, around: &Surroundings<'_>) -> bool {
-        let Some(index) = self.r4_candidate(around.set) else {
-            self.notarized_since_ns = None;
+        let Some(place) = self.r4_candidate(around.set) else {
+            (self.notarized_since_ns, self.final_due_ns) = (None, None);
             return false;
         };
-        // Fewer frames when the fast path is near (protocol.md 5.5): a lone Final may wait; it
-        // goes with any other change of the record, and delay is always safe. It waits for nothing
-        // when too many have stopped or are away.
-        let since = *self.notarized_since_ns.get_or_insert(around.now.mono_ns);
+        let now_ns = around.now.mono_ns;
+        let index = self.tally.tree.block(place).index;
+        let since = *self.notarized_since_ns.get_or_insert(now_ns);
+        let due = since.saturating_add(self.holdoff_ns(around, place));
         let is_lone = self.own == self.persisted && !self.own.stop;
-        let is_early = around.now.mono_ns.saturating_sub(since) < around.final_holdoff_ns;
-        if is_lone && is_early && self.may_be_fast(around, index) {
+        if is_lone && now_ns < due {
+            self.final_due_ns = Some(due);
             return false;
         }
-        self.notarized_since_ns = None;
+        (self.notarized_since_ns, self.final_due_ns) = (None, None);
         self.own.fin = Some(index);
         true
+    }
+
+    /// Fewer frames when the fast path is near (protocol.md 5.5): how long a lone Final may wait.
+    /// It goes with any other change of the record, and delay is always safe. It waits for nothing
+    /// when too many have stopped or are away, and longer once the fast path has come, since then
+    /// it is for those alone whom a first vote has not reached.
+    fn holdoff_ns(&self, around: &Surroundings<'_>, place: BlockPlace) -> u64 {
+        let block = self.tally.tree.block(place);
+        if block.notar >= around.set.thresholds().fast {
+            around.final_holdoff_ns.saturating_mul(HOLDOFFS_WHEN_FAST)
+        } else if self.may_be_fast(around, block.index) {
+            around.final_holdoff_ns
+        } else {
+            0
+        }
     }
 
     /// Whether the block of the own chain at `index` may still get the first votes of the fast
@@ -174,7 +194,7 @@ impl WindowState {
         weight >= set.thresholds().fast
     }
 
-    fn r4_candidate(&self, set: &ValidatorSet) -> Option<Index> {
+    fn r4_candidate(&self, set: &ValidatorSet) -> Option<BlockPlace> {
         let highest = self.tally.highest_notarized()?;
         if self.own.fin.is_some_and(|fin| fin >= highest) {
             return None;
@@ -190,7 +210,7 @@ impl WindowState {
             let allowed = below_fallback.is_none_or(|fallback| block.index < fallback);
             // Notarized(b): an own Final needs weight Q of first votes for this very block.
             if allowed && block.notar >= set.thresholds().quorum {
-                return Some(block.index);
+                return Some(place);
             }
             next = block.parent;
         }

@@ -30,6 +30,33 @@ fn r4_a_lone_final_waits_for_the_fast_path_and_leaves_after_the_holdoff() {
 }
 
 #[test]
+fn r4_a_final_of_what_is_fast_final_goes_with_the_next_vote_or_eight_holdoffs_later() {
+    let set = six(64);
+    let blocks = chain(&set, 2, 1);
+    let fast = || {
+        let mut setup = Setup::new(&set, 5).patient();
+        setup.timers.final_holdoff_ns = MS;
+        let mut bench = setup.run();
+        bench.propose(&blocks[0]);
+        bench.votes(&[0, 1, 2, 3], 0, &tip(&blocks[0]));
+        assert_eq!(bench.finalized().len(), 1);
+        bench.lapse(7);
+        assert_eq!(bench.own_record(0).fin, None, "nobody needs it");
+        bench
+    };
+    let mut alone = fast();
+    alone.lapse(1);
+    assert_eq!(alone.own_record(0).fin, Some(i(0)));
+    let mut followed = fast();
+    followed.propose(&blocks[1]);
+    let together = Record {
+        fin: Some(i(0)),
+        ..tip(&blocks[1])
+    };
+    assert_eq!(followed.own_record(0), together);
+}
+
+#[test]
 fn r4_a_lone_final_waits_for_nothing_when_the_fast_path_is_out_of_reach() {
     let set = six(64);
     let blocks = chain(&set, 1, 1);

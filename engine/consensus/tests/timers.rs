@@ -1,7 +1,5 @@
 //! The table of timers in docs/protocol.md says what the profiles have.
 
-#![expect(clippy::unwrap_used, reason = "tests may unwrap")]
-
 use quorate_consensus::machine::TimerConfig;
 
 const DOCUMENT: &str = include_str!("../../../docs/protocol.md");

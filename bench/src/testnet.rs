@@ -471,3 +471,20 @@ fn wall_clock_ns() -> u64 {
         .unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_validators_as_a_testnet_may_have_find_ports() {
+        let base = free_base_port(64).unwrap();
+        for port in base..base + 64 * PORTS_PER_VALIDATOR {
+            drop(std::net::TcpListener::bind(("127.0.0.1", port)).unwrap());
+        }
+        assert!(matches!(
+            free_base_port(60_000),
+            Err(TestnetError::NoPorts { .. })
+        ));
+    }
+}

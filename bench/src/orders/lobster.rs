@@ -193,12 +193,6 @@ impl Lobster {
         self.instrument
     }
 
-    /// How many messages one pass has.
-    #[must_use]
-    pub fn message_count(&self) -> usize {
-        self.messages.len()
-    }
-
     fn next_command(&mut self) -> Option<(Command, Sender, u64)> {
         loop {
             if let Some((command, sender)) = self.prelude.pop_front() {

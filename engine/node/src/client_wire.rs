@@ -31,10 +31,6 @@ use quorate_consensus::types::ValidatorIndex;
 
 /// Version of the client protocol, in every frame.
 pub const CLIENT_WIRE_VERSION: u16 = 1;
-/// Bytes before a client's frame content: version, kind, zero.
-pub const CLIENT_HEADER_BYTES: usize = 4;
-/// Bytes before a validator's frame content: the same, and the leader.
-pub const SERVER_HEADER_BYTES: usize = 6;
 /// Longest question of a query, bytes.
 pub const QUESTION_BYTES_MAX: usize = 64 * 1024;
 /// Longest frame that a client sends, bytes: a full batch of commands.

@@ -370,7 +370,7 @@ impl ConfigFile {
                 "log.segment_bytes",
                 self.log.segment_bytes as u64,
                 4 << 20,
-                4 << 30,
+                quorate_log::SEGMENT_BYTES_MAX as u64,
             ),
             ("snapshots.keep", self.snapshots.keep as u64, 1, 64),
             ("limits.clients_max", limits.clients_max as u64, 1, 1 << 20),
@@ -461,7 +461,7 @@ impl ConfigFile {
 
     /// The file with every key and its explanation. Filled in: the three paths, `validator`,
     /// `profile`, `durability`, `threads`, `idle`, `listen.metrics`, `limits.trace_stamps` and
-    /// `rates`; the rest shows its default as a comment.
+    /// `rates`; the rest shows its default as a comment, `threads` and `idle` that of the profile.
     #[must_use]
     pub fn to_commented_toml(&self) -> String {
         let quoted =
@@ -490,7 +490,7 @@ impl ConfigFile {
                 &named(
                     "threads",
                     self.threads.map(|t| format!("\"{}\"", word(&t))),
-                    "\"auto\"",
+                    &format!("\"{}\"", word(&self.profile.threads())),
                 ),
             )
             .replace(
@@ -498,7 +498,7 @@ impl ConfigFile {
                 &named(
                     "idle",
                     self.idle.map(|idle| format!("\"{}\"", word(&idle))),
-                    "\"park\"",
+                    &format!("\"{}\"", word(&self.profile.idle())),
                 ),
             )
             .replace(

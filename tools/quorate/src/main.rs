@@ -31,7 +31,7 @@ use output::Report;
 /// A stake-weighted Byzantine-fault-tolerant sequencer.
 ///
 /// Exit codes: 0 done; 1 it ran and the answer is no; 2 usage; 3 configuration or genesis;
-/// 4 safety stop, do not restart; 5 data damaged; 70 disk failed; 75 try again later.
+/// 4 safety stop, do not restart; 5 data damaged; 70 disk failed; 71 bus error; 75 try again later.
 #[derive(Debug, Parser)]
 #[command(name = "quorate", version, arg_required_else_help = true)]
 struct Arguments {

@@ -132,12 +132,44 @@ fn a_value_that_is_not_allowed_is_refused_with_field_value_and_remedy() {
         ),
         ("[timers]\nprogress_us = 0\n", "timers.progress_us", "0"),
         ("[log]\nsegment_bytes = 5\n", "log.segment_bytes", "5"),
+        (
+            "[log]\nsegment_bytes = 2147483648\n",
+            "log.segment_bytes",
+            "2147483648",
+        ),
         ("[limits]\nclients_max = 0\n", "limits.clients_max", "0"),
     ] {
         let error = parse(&format!("{HEAD}{text}")).unwrap_err();
         assert_eq!(error.field, field, "{error}");
         assert!(error.value.contains(value), "{error}");
         assert!(!error.remedy.is_empty(), "{error}");
+    }
+}
+
+/// What the log itself takes and what is allowed here end at the same length.
+#[test]
+fn the_longest_segment_of_the_log_is_allowed_and_a_longer_one_is_not() {
+    let of = |bytes: u64| parse(&format!("{HEAD}[log]\nsegment_bytes = {bytes}\n"));
+    let longest = u64::from(quorate_log::SEGMENT_BYTES_MAX);
+    assert_eq!(u64::from(of(longest).unwrap().log.segment_bytes), longest);
+    assert!(of(longest + 4096).is_err());
+}
+
+#[test]
+fn the_template_shows_the_threads_and_the_idling_of_the_profile() {
+    for (profile, threads, idle) in [
+        (Profile::Colo, "dedicated", "spin"),
+        (Profile::Lan, "auto", "park"),
+        (Profile::Laptop, "shared", "park"),
+    ] {
+        let mut config = sample();
+        config.profile = profile;
+        let text = config.to_commented_toml();
+        assert!(
+            text.contains(&format!("# threads = \"{threads}\"\n")),
+            "{text}"
+        );
+        assert!(text.contains(&format!("# idle = \"{idle}\"\n")), "{text}");
     }
 }
 

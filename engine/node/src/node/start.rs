@@ -328,11 +328,13 @@ fn publisher(blocks_max: usize) -> (Publisher, Receiver<BlockResults>) {
 fn tell_start(config: &NodeConfig) {
     let (placement, timers) = (&config.placement, &config.timers);
     tracing::info!(validator = config.own.number(), %placement, %timers, "starting");
-    let auth = config.genesis.file().auth;
-    if auth == Auth::Session {
-        tracing::warn!("{}", auth.remark());
-    } else {
-        tracing::info!("{}", auth.remark());
+    for line in config.genesis.summary() {
+        let is_forgeable = line == Auth::Session.remark();
+        match line.strip_prefix("warning: ") {
+            Some(warning) => tracing::warn!("{warning}"),
+            None if is_forgeable => tracing::warn!("{line}"),
+            None => tracing::info!("{line}"),
+        }
     }
 }
 

@@ -43,7 +43,7 @@ pub(crate) struct Options {
     /// Configuration that is there: makes the data folder that it names, and nothing else
     #[arg(long, value_name = "FILE", conflicts_with = "dir")]
     config: Option<PathBuf>,
-    /// Where to serve /metrics, /health, /ready and /status, for the configuration
+    /// Where to serve /metrics, /health, /ready, /status and /trace, for the configuration
     #[arg(long, value_name = "HOST:PORT", requires = "genesis")]
     metrics: Option<String>,
     /// Threads, idling, pinning and timers that go together, for the configuration

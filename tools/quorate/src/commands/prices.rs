@@ -168,9 +168,8 @@ fn wait_until(time_ns: u64, interrupt: &Interrupt) {
 impl From<SourceError> for Failure {
     fn from(error: SourceError) -> Self {
         let code = match error {
-            SourceError::NotLocal(_) => Code::Usage,
+            SourceError::NotLocal(_) | SourceError::Line { .. } => Code::Usage,
             SourceError::Io { .. } => Code::TryAgain,
-            SourceError::Line { .. } => Code::Damaged,
         };
         Self::new(code, error)
     }
@@ -178,7 +177,7 @@ impl From<SourceError> for Failure {
 
 impl From<FeederError> for Failure {
     fn from(error: FeederError) -> Self {
-        Self::new(Code::Damaged, error)
+        Self::usage(error)
     }
 }
 

@@ -236,5 +236,16 @@ fn testnet_up_runs_all_validators_until_it_is_told_to_stop() {
             lines.iter().any(|line| line.starts_with(&prefix)),
             "no line of {prefix}"
         );
+        for told in [
+            "N=4 F=1 P=0 C=0 Q=3 FAST=4",
+            "validators whose loss stops the fast path: 0, 1, 2, 3; all progress: none",
+        ] {
+            assert!(
+                lines
+                    .iter()
+                    .any(|line| line.starts_with(&prefix) && line.contains(told)),
+                "{prefix} does not say {told}: {lines:?}"
+            );
+        }
     }
 }

@@ -45,8 +45,8 @@ fn observations_reach_a_running_testnet() {
 
     // A line that is no price ends the command with its number.
     std::fs::write(&lines, "0 10000 5\n").unwrap();
-    let damaged = prices(&dir, &dir.join("validator-02/feed.key"), &lines, 5);
-    let what = damaged["error"]["what"].as_str().unwrap();
+    let wrong = prices(&dir, &dir.join("validator-02/feed.key"), &lines, 2);
+    let what = wrong["error"]["what"].as_str().unwrap();
     assert!(what.contains("line 1") || what.contains(":1"), "{what}");
     stop_four(cluster);
 }

@@ -110,7 +110,6 @@ const TABLE: &[Row] = &[
             "crossbeam",
             "ed25519-dalek",
             "getrandom",
-            "hdrhistogram",
             "parking_lot",
             "rand_chacha",
             "rand_core",
@@ -138,7 +137,7 @@ const TABLE: &[Row] = &[
             "quorate-proof",
         ],
         own_in_tests: &["quorate-venue"],
-        foreign: Some(&["blake3", "rand_chacha", "rand_core", "serde", "serde_json"]),
+        foreign: Some(&["blake3", "rand_chacha", "rand_core", "serde"]),
     },
     Row {
         name: "quorate-bench",
@@ -183,10 +182,7 @@ const PLACES: &[(&str, &[&str])] = &[
     ("curve25519-dalek", &["quorate-consensus"]),
     ("sha2", &["quorate-consensus"]),
     ("clap", &["quorate-cli"]),
-    (
-        "anyhow",
-        &["quorate-bench", "quorate-cli", "quorate-decoders", "xtask"],
-    ),
+    ("anyhow", &["quorate-decoders", "xtask"]),
     ("criterion", &["quorate-bench"]),
     ("loom", &["quorate-net", "quorate-log"]),
 ];

@@ -6,8 +6,23 @@ use std::path::Path;
 
 use super::finding::Finding;
 
-/// Beginnings of paths that exist on one machine only.
-const MACHINE_ROOTS: &[&str] = &["/work", "/farm"];
+/// Beginnings of paths that exist on one machine only: where people and mounted disks have theirs.
+const MACHINE_ROOTS: &[&str] = &[
+    "/Users", "/home", "/media", "/mnt", "/root", "/scratch", "/tmp",
+];
+
+/// The same, and the folder in which the repository at `root` stands on this machine.
+pub(crate) fn machine_roots(root: &Path) -> Vec<String> {
+    let own = root.canonicalize().ok().and_then(|own| {
+        let around = own.parent()?;
+        let is_top = around.parent().is_none();
+        Some(if is_top { own } else { around.to_path_buf() })
+    });
+    let fixed = MACHINE_ROOTS.iter().map(|&root| root.to_owned());
+    fixed
+        .chain(own.map(|own| own.to_string_lossy().into_owned()))
+        .collect()
+}
 
 /// Every complaint about the Markdown `text` at `path`. `root` is where links are looked up.
 pub(crate) fn check(root: &Path, path: &str, text: &str, found: &mut Vec<Finding>) {
@@ -29,10 +44,10 @@ pub(crate) fn check(root: &Path, path: &str, text: &str, found: &mut Vec<Finding
     }
 }
 
-/// Complains about the path of a machine in any text of the repository.
-pub(crate) fn check_paths(path: &str, text: &str, found: &mut Vec<Finding>) {
+/// Complains about the path of a machine, below one of `roots`, in any text of the repository.
+pub(crate) fn check_paths(path: &str, text: &str, roots: &[String], found: &mut Vec<Finding>) {
     for (index, line) in text.lines().enumerate() {
-        for root in MACHINE_ROOTS.iter().filter(|root| has_path(line, root)) {
+        for root in roots.iter().filter(|root| has_path(line, root)) {
             let what = format!("a path of one machine ({root})");
             found.push(Finding::new(
                 path,
@@ -112,18 +127,30 @@ mod tests {
 
     #[test]
     fn a_path_of_a_machine_is_found() {
+        let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let roots = machine_roots(manifest);
         for (text, count) in [
-            // Escaped, so that no file holds what is looked for.
-            ("see /\x77ork/main/log", 1),
-            ("`/farm`", 1),
-            ("cd /work", 1),
-            ("net/work", 0),
-            ("/workspace", 0),
-            ("https://a.example/work/b", 0),
+            ("see /home/somebody/log", 1),
+            ("`/root`", 1),
+            ("cd /mnt", 1),
+            ("/tmp/x and /Users/y", 2),
+            ("net/home", 0),
+            ("/homestead", 0),
+            ("https://a.example/home/b", 0),
+            ("/usr/local/bin/quorate", 0),
         ] {
             let mut found = Vec::new();
-            check_paths("NOTES.md", text, &mut found);
+            check_paths("NOTES.md", text, &roots, &mut found);
             assert_eq!(found.len(), count, "{text}");
         }
+        let beside = manifest.with_file_name("elsewhere");
+        let mut found = Vec::new();
+        check_paths(
+            "NOTES.md",
+            &beside.display().to_string(),
+            &roots,
+            &mut found,
+        );
+        assert!(!found.is_empty(), "{}", beside.display());
     }
 }

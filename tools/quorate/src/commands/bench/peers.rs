@@ -1,5 +1,5 @@
-//! `quorate bench peers`: other systems of the package registry and Quorate, by turns on this
-//! machine, under the same commands at the same intended times, measured at the client.
+//! `quorate bench peers`: other systems and Quorate, by turns on this machine, under the same
+//! commands at the same intended times, measured at the client.
 //!
 //! Owns the turns and the numbers made of them. Each turn starts a cluster that has the machine to
 //! itself, warms it up, and drives one load; every figure is the median over the turns. Never:

@@ -105,7 +105,7 @@ fn run(command: &mut Command) -> Result<Vec<u8>, Failure> {
     let said = String::from_utf8_lossy(&output.stderr);
     let what = format!("cargo {}", output.status);
     Err(Failure::new(Code::TryAgain, what)
-        .remedy("its messages say why; the systems come from the package registry (crates.io)")
+        .remedy("its messages say why; cargo fetches the other systems the first time")
         .detail(said.trim_end()))
 }
 

@@ -10,6 +10,7 @@ use crate::genesis::Genesis;
 use crate::keys::KeyPair;
 use crate::lanes::{CommandVerdict, Rejection};
 use crate::metrics::Metrics;
+use crate::sessions::SessionCommand;
 use crate::stages::wire::count_verdicts;
 use crate::state_machine::{Lane, SessionId};
 use crate::status::NodeStatus;
@@ -227,6 +228,17 @@ impl EmbeddedSession {
 
     /// Submits a command; never waits.
     pub fn submit(&mut self, lane: Lane, body: &[u8]) -> Admission {
+        self.submit_as(Kind::Application, lane, body)
+    }
+
+    /// Submits a word of the session about itself; never waits.
+    pub fn submit_session(&mut self, command: SessionCommand) -> Admission {
+        let mut body = Vec::new();
+        command.encode(&mut body);
+        self.submit_as(Kind::Session, Lane::Order, &body)
+    }
+
+    fn submit_as(&mut self, kind: Kind, lane: Lane, body: &[u8]) -> Admission {
         if self.inlet.is_stopping.load(Ordering::Acquire) {
             return Admission::Rejected(Rejection::Stopping);
         }
@@ -254,7 +266,7 @@ impl EmbeddedSession {
             (_, false) => None,
             (None, true) => return Admission::Rejected(Rejection::BadSignature),
             (Some(signer), true) => auth
-                .message(&Kind::Application.unsigned(lane, session, seq, body))
+                .message(&kind.unsigned(lane, session, seq, body))
                 .map(|message| signer.sign(&message)),
         };
         let parts = Entry {
@@ -264,7 +276,7 @@ impl EmbeddedSession {
             signature: signature.as_ref(),
             body,
         };
-        Kind::Application.encode(&parts, &mut entry);
+        kind.encode(&parts, &mut entry);
         if signature.is_some() {
             auth.note_own(&self.key, &entry);
         }

@@ -182,6 +182,29 @@ fn an_embedding_program_submits_and_sees_every_finalized_block() {
 }
 
 #[test]
+fn an_embedding_program_ends_its_session() {
+    let cluster = Cluster::new("embed-end", 4, Durability::Async);
+    let nodes = cluster.start_all();
+    let finalized = nodes[1].finalized();
+    let key = KeyPair::from_seed(&[157; 32]).public();
+    let mut session = nodes[1].session(key).unwrap();
+    session.submit(Lane::Order, &1_u64.to_le_bytes());
+    let last = session.submit_session(SessionCommand::Close);
+    assert!(matches!(last, Admission::Accepted { seq: 2 }), "{last:?}");
+    let mut outcomes = Vec::new();
+    while outcomes.len() < 2 {
+        let block = finalized.recv_timeout(PATIENCE).unwrap();
+        outcomes.extend(block.commands.iter().map(|command| command.outcome));
+    }
+    assert_eq!(outcomes, [Outcome::Applied; 2]);
+    let mut late = client(&cluster, 57, 0);
+    let refused = late.submit_and_wait(Lane::Order, &1_u64.to_le_bytes(), PATIENCE);
+    let ended = Rejection::SessionEnded;
+    assert!(matches!(refused, Err(ClientError::Rejected(rejection)) if rejection == ended));
+    stop_all(nodes);
+}
+
+#[test]
 fn status_tells_what_a_validator_is_doing() {
     let cluster = Cluster::new("status", 4, Durability::Async);
     let nodes = cluster.start_all();

@@ -18,7 +18,7 @@ use crate::noise::check_suites;
 use crate::queue::{CLASSES, Class, Outbound};
 use crate::resolver::resolve_now;
 use crate::slots::{Slot, Slots};
-use crate::waker::Waker;
+use crate::waker::{Slept, Waker};
 
 const WAKER_TOKEN: Token = Token(2);
 const EVENTS_PER_TURN: usize = 1024;
@@ -242,22 +242,13 @@ impl ClientLinks {
     }
 
     fn wait(&mut self, timeout: Option<Duration>) -> Result<usize, NetError> {
-        let may_sleep = timeout != Some(Duration::ZERO);
-        let (polled, slept) = self.waker.park().wait(may_sleep, |sleeps| {
-            let timeout = if sleeps {
-                timeout
-            } else {
-                Some(Duration::ZERO)
-            };
-            self.poll.poll(&mut self.events, timeout)
-        });
-        if slept {
+        let sleep = self.waker.sleep(&mut self.poll, &mut self.events, timeout);
+        let Slept { for_a_while, came } = sleep?;
+        if for_a_while {
             self.now = self.now.max(Instant::now());
         }
-        match polled {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(0),
-            Err(error) => return Err(NetError::Poll(error)),
+        if !came {
+            return Ok(0);
         }
         let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
         let mut work = 0;

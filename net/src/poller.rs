@@ -27,7 +27,7 @@ use crate::noise::check_suites;
 use crate::peers::Peers;
 use crate::resolver::Resolver;
 use crate::slots::{Slot, Slots};
-use crate::waker::Waker;
+use crate::waker::{Slept, Waker};
 
 const WAKER_TOKEN: Token = Token(2);
 const EVENTS_PER_TURN: usize = 1024;
@@ -206,22 +206,13 @@ impl Net {
 
     /// Waits for events and marks the connections they belong to.
     fn wait(&mut self, timeout: Option<Duration>) -> Result<usize, NetError> {
-        let may_sleep = timeout != Some(Duration::ZERO);
-        let (polled, slept) = self.waker.park().wait(may_sleep, |sleeps| {
-            let timeout = if sleeps {
-                timeout
-            } else {
-                Some(Duration::ZERO)
-            };
-            self.poll.poll(&mut self.events, timeout)
-        });
-        if slept {
+        let sleep = self.waker.sleep(&mut self.poll, &mut self.events, timeout);
+        let Slept { for_a_while, came } = sleep?;
+        if for_a_while {
             self.now = self.now.max(Instant::now());
         }
-        match polled {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(0),
-            Err(error) => return Err(NetError::Poll(error)),
+        if !came {
+            return Ok(0);
         }
         // The events are taken out so that they can be looked at while the table changes.
         let events = std::mem::replace(&mut self.events, Events::with_capacity(0));

@@ -11,6 +11,7 @@ use quorate_consensus::types::ValidatorIndex;
 use super::*;
 
 mod gaps;
+mod turns;
 mod unchecked;
 
 const MS: u64 = 1_000_000;

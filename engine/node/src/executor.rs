@@ -17,6 +17,7 @@
 
 mod sections;
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -521,20 +522,28 @@ impl<S: StateMachine> Executor<S> {
         }
     }
 
-    /// Answers for a command that was final before it came again.
+    /// What is known of a command that seemed to be final when it came again; none while nothing
+    /// was applied under its number. A command in a final block may not be executed yet, and then
+    /// not be its session's at all: its block's own results say what came of it.
     #[must_use]
-    pub fn repeat_result(&self, session: SessionId, seq: u64) -> CommandResult {
-        let known = self
-            .sessions
-            .session(&session)
-            .filter(|known| known.last_seq == seq);
-        CommandResult {
+    pub fn repeat_result(&self, session: SessionId, seq: u64) -> Option<CommandResult> {
+        let (outcome, applied) = if self.sessions.has_ended(&session) {
+            (Outcome::SessionEnded, None)
+        } else {
+            let known = self.sessions.session(&session)?;
+            match seq.cmp(&known.last_seq) {
+                Ordering::Less => (Outcome::Duplicate, None),
+                Ordering::Equal => (Outcome::Duplicate, Some(place_of(&known.last))),
+                Ordering::Greater => return None,
+            }
+        };
+        Some(CommandResult {
             session,
             seq,
-            outcome: Outcome::Duplicate,
-            applied: known.map(|known| place_of(&known.last)),
+            outcome,
+            applied,
             finality_ns: 0,
-        }
+        })
     }
 
     /// What the last block put out, hash by hash.

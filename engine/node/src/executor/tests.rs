@@ -379,6 +379,36 @@ fn a_closed_session_is_over_for_good_and_its_commands_cannot_be_played_again() {
     assert_eq!(outcomes(&results), [Outcome::Applied; 2]);
 }
 
+/// What seems to be final may not be executed yet, or came to nothing: that is no repeat.
+#[test]
+fn a_repeat_is_told_only_of_what_was_applied_or_of_what_has_ended() {
+    let mut executor = Executor::new(Echo::default(), 8, 0);
+    let mut results = BlockResults::new();
+    let (own, place) = (
+        SessionId(session_of_key(&[1; 32])),
+        Place {
+            height: 1,
+            index: 1,
+        },
+    );
+    assert_eq!(executor.repeat_result(own, 1), None);
+    let first = block(1, &[(1, 1, b"a"), (1, 2, b"b")]);
+    executor.execute(&first, &mut results).expect("next");
+    let told = |executor: &Executor<Echo>, seq| {
+        let told = executor.repeat_result(own, seq)?;
+        assert_eq!((told.session, told.seq, told.finality_ns), (own, seq, 0));
+        Some((told.outcome, told.applied))
+    };
+    assert_eq!(told(&executor, 1), Some((Outcome::Duplicate, None)));
+    assert_eq!(told(&executor, 2), Some((Outcome::Duplicate, Some(place))));
+    assert_eq!(told(&executor, 3), None);
+    let close = block_of(2, 20, [about(1, 3, SessionCommand::Close)]);
+    executor.execute(&close, &mut results).expect("next");
+    for seq in 1..5 {
+        assert_eq!(told(&executor, seq), Some((Outcome::SessionEnded, None)));
+    }
+}
+
 #[test]
 fn a_full_table_ends_the_longest_idle_session_after_an_hour_and_not_before() {
     let mut executor = Executor::new(Echo::default(), 2, 0);

@@ -18,7 +18,7 @@
 mod sections;
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use quorate_consensus::effect::FinalPath;
@@ -102,7 +102,8 @@ pub struct Executor<S> {
     roots: RootRing,
     /// When the next session times out, by replicated time.
     timeout_next_ns: Option<u64>,
-    /// Sessions that ended in this block, or began where a pool saw no room.
+    /// Sessions that ended in this block, began, or did not although they wanted to; a pool, which
+    /// goes by the blocks alone, may have seen room where there was none, or none where there was.
     changed: Vec<SessionId>,
     auth: Arc<CommandAuth>,
     check: BatchCheck,
@@ -332,7 +333,8 @@ impl<S: StateMachine> Executor<S> {
         let refused = |result: &&CommandResult| result.outcome == Outcome::BadSignature;
         let mut changed = std::mem::take(&mut self.changed);
         changed.extend(results.commands.iter().filter(refused).map(|r| r.session));
-        for session in changed.drain(..) {
+        let mut told = HashSet::new();
+        for session in changed.drain(..).filter(|session| told.insert(*session)) {
             let known = self.sessions.session(&session);
             results.corrections.push(Correction {
                 session,
@@ -444,8 +446,8 @@ impl<S: StateMachine> Executor<S> {
             Standing::Opens | Standing::OpensInstead(_) => {
                 if let Standing::OpensInstead(victim) = standing {
                     self.evict(index, &victim, results);
-                    self.changed.push(session);
                 }
+                self.changed.push(session);
                 let key = view.opening_key().copied().unwrap_or_default();
                 let last = self.apply(index, view, Some(key), results);
                 self.sessions.open(session, key, last, self.time_ns);
@@ -453,10 +455,16 @@ impl<S: StateMachine> Executor<S> {
                 self.heed(view);
                 (Outcome::Applied, Some(here))
             }
-            Standing::Ended => (Outcome::SessionEnded, None),
+            Standing::Ended => {
+                self.changed.push(session);
+                (Outcome::SessionEnded, None)
+            }
             Standing::Duplicate(last) => (Outcome::Duplicate, last.map(|last| place_of(&last))),
             Standing::Gap => (Outcome::Gap, None),
-            Standing::TableFull => (Outcome::TableFull, None),
+            Standing::TableFull => {
+                self.changed.push(session);
+                (Outcome::TableFull, None)
+            }
         };
         CommandResult {
             session,

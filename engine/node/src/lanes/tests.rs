@@ -11,6 +11,7 @@ use quorate_consensus::types::ValidatorIndex;
 use super::*;
 
 mod gaps;
+mod openings;
 mod turns;
 mod unchecked;
 

@@ -157,8 +157,9 @@ pub struct NodeLimits {
     pub trace_stamps: usize,
 }
 
-/// How many commands a second each session may send here, lane by lane; 0: as many as find room.
-/// What is beyond is answered busy, and when to come again. Not for the embedding program.
+/// How many commands a second each session may send here, lane by lane, and how many sessions all
+/// clients together may open; 0: as many as find room. What is beyond is answered busy, and when to
+/// come again. Not for the embedding program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RateConfig {
@@ -172,6 +173,12 @@ pub struct RateConfig {
     pub admin: u32,
     /// So many milliseconds of a rate may come at once, 1 to 60,000, and one command always.
     pub burst_ms: u32,
+    /// Sessions opened a minute, by whomever, at most 6,000,000: a key costs its owner nothing, and
+    /// the chain remembers every name that has ended, of which it holds
+    /// [`RETIRED_MAX`](crate::sessions::RETIRED_MAX).
+    pub open_per_min: u32,
+    /// So many of them may come at once after silence, 1 to 1,048,576.
+    pub open_burst: u32,
 }
 
 impl Default for RateConfig {
@@ -182,6 +189,8 @@ impl Default for RateConfig {
             price: 5_000,
             admin: 1_000,
             burst_ms: 1_000,
+            open_per_min: 60,
+            open_burst: 4_096,
         }
     }
 }
@@ -196,6 +205,8 @@ impl RateConfig {
             price: 0,
             admin: 0,
             burst_ms: 1_000,
+            open_per_min: 0,
+            open_burst: 1,
         }
     }
 }
@@ -363,7 +374,7 @@ impl ConfigFile {
     }
 
     /// Every number with a range: its field, itself, the least and the most.
-    const fn ranges(&self) -> [(&'static str, u64, u64, u64); 10] {
+    const fn ranges(&self) -> [(&'static str, u64, u64, u64); 12] {
         let limits = &self.limits;
         [
             (
@@ -393,6 +404,13 @@ impl ConfigFile {
                 1 << 20,
             ),
             ("rates.burst_ms", self.rates.burst_ms as u64, 1, 60_000),
+            (
+                "rates.open_per_min",
+                self.rates.open_per_min as u64,
+                0,
+                6_000_000,
+            ),
+            ("rates.open_burst", self.rates.open_burst as u64, 1, 1 << 20),
             (
                 "limits.public_bytes_max",
                 limits.public_bytes_max as u64,
@@ -525,6 +543,8 @@ impl ConfigFile {
             ("price", own.price, default.price),
             ("admin", own.admin, default.admin),
             ("burst_ms", own.burst_ms, default.burst_ms),
+            ("open_per_min", own.open_per_min, default.open_per_min),
+            ("open_burst", own.open_burst, default.open_burst),
         ];
         let line = |(key, value, default): (&str, u32, u32)| {
             let mark = if value == default { "# " } else { "" };

@@ -17,7 +17,8 @@
 
 mod sections;
 
-use std::collections::HashMap;
+use std::cmp::Ordering;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use quorate_consensus::effect::FinalPath;
@@ -101,7 +102,8 @@ pub struct Executor<S> {
     roots: RootRing,
     /// When the next session times out, by replicated time.
     timeout_next_ns: Option<u64>,
-    /// Sessions that ended in this block, or began where a pool saw no room.
+    /// Sessions that ended in this block, began, or did not although they wanted to; a pool, which
+    /// goes by the blocks alone, may have seen room where there was none, or none where there was.
     changed: Vec<SessionId>,
     auth: Arc<CommandAuth>,
     check: BatchCheck,
@@ -331,7 +333,8 @@ impl<S: StateMachine> Executor<S> {
         let refused = |result: &&CommandResult| result.outcome == Outcome::BadSignature;
         let mut changed = std::mem::take(&mut self.changed);
         changed.extend(results.commands.iter().filter(refused).map(|r| r.session));
-        for session in changed.drain(..) {
+        let mut told = HashSet::new();
+        for session in changed.drain(..).filter(|session| told.insert(*session)) {
             let known = self.sessions.session(&session);
             results.corrections.push(Correction {
                 session,
@@ -443,8 +446,8 @@ impl<S: StateMachine> Executor<S> {
             Standing::Opens | Standing::OpensInstead(_) => {
                 if let Standing::OpensInstead(victim) = standing {
                     self.evict(index, &victim, results);
-                    self.changed.push(session);
                 }
+                self.changed.push(session);
                 let key = view.opening_key().copied().unwrap_or_default();
                 let last = self.apply(index, view, Some(key), results);
                 self.sessions.open(session, key, last, self.time_ns);
@@ -452,10 +455,16 @@ impl<S: StateMachine> Executor<S> {
                 self.heed(view);
                 (Outcome::Applied, Some(here))
             }
-            Standing::Ended => (Outcome::SessionEnded, None),
+            Standing::Ended => {
+                self.changed.push(session);
+                (Outcome::SessionEnded, None)
+            }
             Standing::Duplicate(last) => (Outcome::Duplicate, last.map(|last| place_of(&last))),
             Standing::Gap => (Outcome::Gap, None),
-            Standing::TableFull => (Outcome::TableFull, None),
+            Standing::TableFull => {
+                self.changed.push(session);
+                (Outcome::TableFull, None)
+            }
         };
         CommandResult {
             session,
@@ -521,20 +530,28 @@ impl<S: StateMachine> Executor<S> {
         }
     }
 
-    /// Answers for a command that was final before it came again.
+    /// What is known of a command that seemed to be final when it came again; none while nothing
+    /// was applied under its number. A command in a final block may not be executed yet, and then
+    /// not be its session's at all: its block's own results say what came of it.
     #[must_use]
-    pub fn repeat_result(&self, session: SessionId, seq: u64) -> CommandResult {
-        let known = self
-            .sessions
-            .session(&session)
-            .filter(|known| known.last_seq == seq);
-        CommandResult {
+    pub fn repeat_result(&self, session: SessionId, seq: u64) -> Option<CommandResult> {
+        let (outcome, applied) = if self.sessions.has_ended(&session) {
+            (Outcome::SessionEnded, None)
+        } else {
+            let known = self.sessions.session(&session)?;
+            match seq.cmp(&known.last_seq) {
+                Ordering::Less => (Outcome::Duplicate, None),
+                Ordering::Equal => (Outcome::Duplicate, Some(place_of(&known.last))),
+                Ordering::Greater => return None,
+            }
+        };
+        Some(CommandResult {
             session,
             seq,
-            outcome: Outcome::Duplicate,
-            applied: known.map(|known| place_of(&known.last)),
+            outcome,
+            applied,
             finality_ns: 0,
-        }
+        })
     }
 
     /// What the last block put out, hash by hash.

@@ -122,8 +122,8 @@ pub struct BlockResults {
     pub root: Option<StateRoot>,
     /// The block's leaf in the tree over public events; none while nobody has hashed them.
     pub events_leaf: Option<[u8; 32]>,
-    /// Where the sessions stand that are not where their commands alone would have them: what a
-    /// pool cannot know from the blocks.
+    /// Where the sessions stand that began or ended here, found no room, or had a command refused,
+    /// each once: a pool, which goes by the blocks alone, may have them elsewhere.
     pub corrections: Vec<Correction>,
     /// Commands of each lane, in the order in which they stand in the block.
     lanes: [u32; Lane::COUNT],

@@ -41,6 +41,11 @@ pub struct Client {
 impl Client {
     /// Connects a session and learns where its numbers stand.
     ///
+    /// Results name a command by its number alone. Commands that another process sent with this key
+    /// and that are not applied yet may be applied under the numbers that this one gives anew, and
+    /// their results, outputs included, are told as those of the new commands. Whoever cannot rule
+    /// that out takes a new key (docs/client-protocol.md, "What a client may rely on").
+    ///
     /// # Errors
     /// No validator answers in time, or the session has ended.
     pub fn connect(

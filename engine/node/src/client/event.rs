@@ -20,7 +20,8 @@ pub enum ClientEvent<'a> {
     },
     /// Commands found no room and will be sent again.
     Held(VerdictRun),
-    /// Commands were refused for good; their numbers are given to the next ones.
+    /// Commands were refused for good; their numbers are given to the next ones. Where they had
+    /// been accepted before: by validators of all stake but F, or by all that can be reached.
     Dropped {
         /// The first number.
         seq_first: u64,

@@ -16,6 +16,7 @@ mod identity;
 mod pending;
 mod public;
 mod quorum;
+mod refusals;
 mod send_window;
 mod sessions;
 mod taking;

@@ -10,6 +10,7 @@ use super::gateway::{Contact, Gateway, State, contacts};
 use super::identity::Identity;
 use super::pending::Pending;
 use super::quorum::{Quorum, Trust};
+use super::refusals::Refusals;
 use super::taking::Taking;
 use super::watch::{LinkUse, Watcher};
 use crate::auth::CommandAuth;
@@ -88,6 +89,8 @@ pub(super) struct Session {
     /// Silence after which a sign of life is sent.
     heartbeat: Option<Duration>,
     spoke_at: Instant,
+    /// Who refuses what was taken before.
+    pub(super) refusals: Refusals,
     /// Where no single validator's word is taken.
     pub(super) quorum: Option<Quorum>,
 }
@@ -184,6 +187,7 @@ impl Clients {
             listed: false,
             heartbeat: None,
             spoke_at: now,
+            refusals: Refusals::new(Arc::clone(&self.set), Arc::clone(&self.contacts)),
             quorum: None,
         });
         self.add_watchers(place, trust, now);
@@ -259,7 +263,9 @@ impl Clients {
     }
 
     /// Lets a session's numbers go on behind `seq_last`, as [`ClientEvent::Session`] told it, for
-    /// a key that was used before. False, and nothing changed, while commands wait.
+    /// a key that was used before. False, and nothing changed, while commands wait. What is still
+    /// on its way from before is not told from what is sent now: see
+    /// [`Client::connect`](super::Client::connect).
     pub fn resume(&mut self, client: ClientRef, seq_last: u64) -> bool {
         let session = self.table.sessions.get_mut(client.0);
         session.is_some_and(|session| session.pending.start_behind(seq_last))

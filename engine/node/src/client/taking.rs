@@ -190,8 +190,20 @@ impl<F: FnMut(ClientRef, ClientEvent<'_>)> Taking<'_, F> {
             self.table.leaving.push((place, None));
             return;
         }
+        if frees_number(run.verdict)
+            && session.pending.waiting().contains(&run.seq_first)
+            && run.seq_first < session.accepted_to
+            && !session.refusals.count(validator, run.seq_first)
+        {
+            // It was taken elsewhere, and may be applied yet: its number is not free.
+            self.table.leaving.push((place, None));
+            return;
+        }
         let change = session.pending.on_verdict(run, self.now);
         let end = run.seq_first.saturating_add(u64::from(run.count));
+        if run.verdict == Verdict::Accepted {
+            session.refusals.taken(end);
+        }
         match run.verdict {
             Verdict::Accepted if end > session.accepted_to => {
                 let seq_first = run.seq_first.max(session.accepted_to);
@@ -353,3 +365,21 @@ impl<F: FnMut(ClientRef, ClientEvent<'_>)> Taking<'_, F> {
         }
     }
 }
+
+/// Whether the number of a command with this verdict goes to another one. That of a session which
+/// has ended goes to none.
+const fn frees_number(verdict: Verdict) -> bool {
+    match verdict {
+        Verdict::Rejected(reason) => !matches!(
+            reason,
+            Rejection::TooFarAhead
+                | Rejection::Stopping
+                | Rejection::Diverged
+                | Rejection::SessionEnded
+        ),
+        Verdict::Accepted | Verdict::Busy { .. } => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

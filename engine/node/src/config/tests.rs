@@ -29,6 +29,8 @@ fn what_the_template_says_is_read_back_as_it_was_meant() {
     config.limits.trace_stamps = 7;
     config.rates.order = 5;
     config.rates.cancel = 0;
+    config.rates.open_per_min = 7;
+    config.rates.open_burst = 9;
     config.genesis = PathBuf::from("a \"strange\" folder/genesis.json");
     assert_eq!(parse(&config.to_commented_toml()).unwrap(), config);
 }
@@ -115,6 +117,12 @@ fn an_unknown_field_is_refused_by_name() {
 fn a_value_that_is_not_allowed_is_refused_with_field_value_and_remedy() {
     for (text, field, value) in [
         ("[rates]\nburst_ms = 0\n", "rates.burst_ms", "0"),
+        ("[rates]\nopen_burst = 0\n", "rates.open_burst", "0"),
+        (
+            "[rates]\nopen_per_min = 6000001\n",
+            "rates.open_per_min",
+            "6000001",
+        ),
         ("profile = \"fast\"\n", "profile", "fast"),
         ("durability = \"never\"\n", "durability", "never"),
         ("threads = 3\n", "threads", "3"),

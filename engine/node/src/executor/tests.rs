@@ -379,6 +379,67 @@ fn a_closed_session_is_over_for_good_and_its_commands_cannot_be_played_again() {
     assert_eq!(outcomes(&results), [Outcome::Applied; 2]);
 }
 
+/// What seems to be final may not be executed yet, or came to nothing: that is no repeat.
+#[test]
+fn a_repeat_is_told_only_of_what_was_applied_or_of_what_has_ended() {
+    let mut executor = Executor::new(Echo::default(), 8, 0);
+    let mut results = BlockResults::new();
+    let (own, place) = (
+        SessionId(session_of_key(&[1; 32])),
+        Place {
+            height: 1,
+            index: 1,
+        },
+    );
+    assert_eq!(executor.repeat_result(own, 1), None);
+    let first = block(1, &[(1, 1, b"a"), (1, 2, b"b")]);
+    executor.execute(&first, &mut results).expect("next");
+    let told = |executor: &Executor<Echo>, seq| {
+        let told = executor.repeat_result(own, seq)?;
+        assert_eq!((told.session, told.seq, told.finality_ns), (own, seq, 0));
+        Some((told.outcome, told.applied))
+    };
+    assert_eq!(told(&executor, 1), Some((Outcome::Duplicate, None)));
+    assert_eq!(told(&executor, 2), Some((Outcome::Duplicate, Some(place))));
+    assert_eq!(told(&executor, 3), None);
+    let close = block_of(2, 20, [about(1, 3, SessionCommand::Close)]);
+    executor.execute(&close, &mut results).expect("next");
+    for seq in 1..5 {
+        assert_eq!(told(&executor, seq), Some((Outcome::SessionEnded, None)));
+    }
+}
+
+/// A pool goes by the blocks alone, and sees no room that a block itself has made.
+#[test]
+fn pools_are_told_of_every_opening_of_every_one_refused_and_of_what_has_ended_once_each() {
+    let mut executor = Executor::new(Echo::default(), 1, 0);
+    let mut results = BlockResults::new();
+    let mut run = |executor: &mut Executor<Echo>, height, entries: Vec<Vec<u8>>| {
+        let block = block_of(height, height * 10, entries);
+        executor.execute(&block, &mut results).expect("next");
+        let told = results.corrections.iter();
+        told.map(|one| (one.session, one.last_seq, one.has_ended))
+            .collect::<Vec<_>>()
+    };
+    let id = |client: u8| SessionId(session_of_key(&[client; 32]));
+    let first = vec![entry_of(1, 1, b"a", false), entry_of(1, 2, b"b", false)];
+    assert_eq!(run(&mut executor, 1, first), [(id(1), Some(2), false)]);
+    let full = vec![entry_of(2, 1, b"x", false), entry_of(2, 2, b"y", false)];
+    assert_eq!(run(&mut executor, 2, full), [(id(2), None, false)]);
+    let close = vec![
+        about(1, 3, SessionCommand::Close),
+        entry_of(1, 4, b"c", false),
+        entry_of(2, 1, b"x", false),
+        entry_of(2, 2, b"y", false),
+    ];
+    let told = [(id(1), None, true), (id(2), Some(2), false)];
+    assert_eq!(run(&mut executor, 3, close), told);
+    let again = vec![entry_of(1, 1, b"a", false), entry_of(1, 2, b"b", false)];
+    assert_eq!(run(&mut executor, 4, again), [(id(1), None, true)]);
+    let next = vec![entry_of(2, 3, b"z", false)];
+    assert_eq!(run(&mut executor, 5, next), []);
+}
+
 #[test]
 fn a_full_table_ends_the_longest_idle_session_after_an_hour_and_not_before() {
     let mut executor = Executor::new(Echo::default(), 2, 0);

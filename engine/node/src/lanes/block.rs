@@ -15,10 +15,24 @@ use quorate_consensus::payload::{Lane, PayloadBuilder, PushError};
 use super::pool::Lanes;
 
 /// Commands that a session puts into a block before the others of its lane get their turn.
-const TURN_COMMANDS: u32 = 16;
+const TURN_COMMANDS: usize = 16;
+/// Bytes after which its turn is over as well, with the command that passes them: a few long ones
+/// are as much as many short ones.
+const TURN_BYTES: usize = PAYLOAD_BYTES_TARGET / 16;
 /// Bytes after which a payload is full although more would fit: several blocks in flight keep
 /// wire, log and hash busy at once, and each gives a sign of life.
 const PAYLOAD_BYTES_TARGET: usize = 256 * 1024;
+
+/// How a session's turn ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// By itself.
+    Over,
+    /// The next command does not fit, and others went in before it.
+    Cut,
+    /// Not even its first command fits.
+    NoRoom,
+}
 
 impl Lanes {
     /// Whether a command may be waiting that can be proposed now. May be wrong on the side of
@@ -45,50 +59,58 @@ impl Lanes {
     /// Takes from one lane until its line is empty or the next command does not fit.
     fn fill_lane(&mut self, lane: usize, builder: &mut PayloadBuilder) {
         while let Some(slot) = self.lines[lane].pop_front() {
-            let has_room = self.take_turn(slot, lane, builder);
+            let turn = self.take_turn(slot, lane, builder);
             // Where the session goes on depends on its new head; that of a lower lane waits for
             // the next block, because this block is past that lane.
             self.sessions[slot as usize].is_lined_up = false;
-            if !has_room {
-                self.line_up_first(slot);
-                return;
+            match turn {
+                Turn::Over => self.line_up(slot),
+                // It has had its turn: first again in the next block, it would keep the others
+                // waiting for as long as it has more than a block takes.
+                Turn::Cut => return self.line_up(slot),
+                Turn::NoRoom => return self.line_up_first(slot),
             }
-            self.line_up(slot);
         }
     }
 
-    /// Moves a few commands of one session into the block; `false` when the next one does not
-    /// fit.
-    fn take_turn(&mut self, slot: u32, lane: usize, builder: &mut PayloadBuilder) -> bool {
-        for _ in 0..TURN_COMMANDS {
+    /// Moves a few commands of one session into the block.
+    fn take_turn(&mut self, slot: u32, lane: usize, builder: &mut PayloadBuilder) -> Turn {
+        let (first, start) = (builder.len(), builder.payload_bytes());
+        while builder.len() - first < TURN_COMMANDS && builder.payload_bytes() - start < TURN_BYTES
+        {
             let session = &self.sessions[slot as usize];
             let Some((seq, command)) = session.head() else {
-                return true;
+                return Turn::Over;
             };
             if command.lane as usize != lane {
-                return true;
+                return Turn::Over;
             }
+            let cut = if builder.len() > first {
+                Turn::Cut
+            } else {
+                Turn::NoRoom
+            };
             let bytes_after = builder.payload_bytes() + command.entry.len();
             let is_sated = !builder.is_empty() && bytes_after > PAYLOAD_BYTES_TARGET;
             if is_sated
                 || bytes_after > self.config.payload_bytes_max
                 || builder.len() >= self.config.block_commands_max
             {
-                return false;
+                return cut;
             }
             match builder.push_entry(&command.entry) {
                 Ok(()) => {}
-                Err(PushError::Full | PushError::LaneFull(_)) => return false,
+                Err(PushError::Full | PushError::LaneFull(_)) => return cut,
                 // What stands in a line can be pushed: everything was checked at admission.
                 Err(PushError::Invalid(error)) => {
                     debug_assert!(false, "a lined up command is refused: {error}");
-                    return false;
+                    return cut;
                 }
             }
             self.sessions[slot as usize].chained_seq = seq;
             self.list_chained(slot);
         }
-        true
+        Turn::Over
     }
 
     /// Puts a session back to the front of its lane's line.

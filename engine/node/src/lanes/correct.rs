@@ -3,9 +3,10 @@
 //! Owns what the pool does when a command that it took for applied was not, because its session's
 //! key has not signed it: the session goes back to where the table has it, and what stood behind
 //! the refused command, or gave way to it, is offered again. And what it does when a session has
-//! ended, or another one ended for it. Never: decides what was applied.
+//! ended, was opened although there seemed to be no room, or was not although there seemed to be.
+//! Never: decides what was applied.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use quorate_consensus::payload::{PayloadError, parse_entries};
 
@@ -53,24 +54,81 @@ impl Lanes {
         (block, refused): (&[u8], &[u32]),
         later: impl Iterator<Item = &'p [u8]> + Clone,
     ) -> Result<(), PayloadError> {
-        for correction in corrections {
-            let session = correction.session;
-            if correction.has_ended {
-                self.end_session(session);
-                continue;
-            }
+        let ended = corrections.iter().filter(|one| one.has_ended);
+        ended.for_each(|one| self.end_session(one.session));
+        let wrong = self.wrong_sessions(corrections, (block, refused), later.clone())?;
+        if wrong.is_empty() {
+            return Ok(());
+        }
+        let is_wrong = |one: &&Correction| wrong.contains(&one.session);
+        for correction in corrections.iter().filter(is_wrong) {
             self.correct_session(now_ns, correction);
-            for (index, view) in (0_u32..).zip(commands_of_block(block)?) {
-                if *view.session == session.0 && !refused.contains(&index) {
-                    self.take_of_block(now_ns, &view);
-                }
-            }
-            self.offer_losers(now_ns, session)?;
-            for payload in later.clone() {
-                self.finalize_again(now_ns, session, payload)?;
+        }
+        for (index, view) in (0_u32..).zip(commands_of_block(block)?) {
+            let is_its = wrong.contains(&SessionId(*view.session));
+            if is_its && refused.binary_search(&index).is_err() {
+                self.take_of_block(now_ns, &view);
             }
         }
+        self.offer_losers(now_ns, &wrong)?;
+        for payload in later {
+            self.finalize_again(now_ns, &wrong, payload)?;
+        }
         Ok(())
+    }
+
+    /// The sessions that do not stand here where they should. Of most that are opened the pool
+    /// knew: those are left as they are, with what stands of them in blocks.
+    fn wrong_sessions<'p>(
+        &mut self,
+        corrections: &[Correction],
+        (block, refused): (&[u8], &[u32]),
+        later: impl Iterator<Item = &'p [u8]>,
+    ) -> Result<HashSet<SessionId>, PayloadError> {
+        let open = corrections.iter().filter(|one| !one.has_ended);
+        let stands = open.map(|one| (one.session, one.last_seq));
+        let mut stands: HashMap<SessionId, Option<u64>> = stands.collect();
+        let mut wrong = HashSet::new();
+        if stands.is_empty() {
+            return Ok(wrong);
+        }
+        // Of what was refused its own block is the witness: all of the session is looked at anew.
+        for (index, view) in (0_u32..).zip(commands_of_block(block)?) {
+            let id = SessionId(*view.session);
+            if refused.binary_search(&index).is_ok() && stands.remove(&id).is_some() {
+                wrong.insert(id);
+            }
+        }
+        // Where the blocks above take them, by the rule of the pool.
+        for payload in later {
+            for view in commands_of_block(payload)? {
+                if let Some(Some(last_seq)) = stands.get_mut(&SessionId(*view.session))
+                    && view.seq == last_seq.saturating_add(1)
+                {
+                    *last_seq = view.seq;
+                }
+            }
+        }
+        for one in corrections {
+            match stands.get(&one.session) {
+                // There was no room for it, which its client is told.
+                Some(None) => self.close_session(one.session),
+                Some(&Some(last_seq)) if !self.is_at(one.session, last_seq) => {
+                    wrong.insert(one.session);
+                }
+                _ => {}
+            }
+        }
+        Ok(wrong)
+    }
+
+    /// Whether the session is open and this is its last number.
+    fn is_at(&self, id: SessionId, last_seq: u64) -> bool {
+        let slot = self.places.get(&id);
+        slot.is_some_and(|&slot| {
+            let session = &self.sessions[slot as usize];
+            session.is_open && session.last_seq == last_seq
+        })
     }
 
     fn correct_session(&mut self, now_ns: u64, correction: &Correction) {
@@ -92,9 +150,22 @@ impl Lanes {
     /// Nothing of this session applies any more.
     fn end_session(&mut self, id: SessionId) {
         self.ended.insert(id);
-        let Some(&slot) = self.places.get(&id) else {
-            return;
-        };
+        if let Some(&slot) = self.places.get(&id) {
+            self.give_up(slot);
+        }
+    }
+
+    /// The session was not opened. What is here of one that is not thought to be open has come
+    /// since, to try again.
+    fn close_session(&mut self, id: SessionId) {
+        if let Some(&slot) = self.places.get(&id)
+            && self.sessions[slot as usize].is_open
+        {
+            self.give_up(slot);
+        }
+    }
+
+    fn give_up(&mut self, slot: u32) {
         let session = &mut self.sessions[slot as usize];
         self.open_sessions -= u32::from(session.is_open);
         session.is_open = false;
@@ -105,13 +176,17 @@ impl Lanes {
         self.free_if_unused(slot);
     }
 
-    fn offer_losers(&mut self, now_ns: u64, session: SessionId) -> Result<(), PayloadError> {
+    fn offer_losers(
+        &mut self,
+        now_ns: u64,
+        sessions: &HashSet<SessionId>,
+    ) -> Result<(), PayloadError> {
         let losers = std::mem::take(&mut self.losers.commands);
         for command in losers {
             let Some(view) = parse_entries(&command.entry)?.next() else {
                 continue;
             };
-            if *view.session != session.0 {
+            if !sessions.contains(&SessionId(*view.session)) {
                 self.losers.commands.push_back(command);
                 continue;
             }
@@ -132,16 +207,16 @@ impl Lanes {
     fn finalize_again(
         &mut self,
         now_ns: u64,
-        session: SessionId,
+        sessions: &HashSet<SessionId>,
         payload: &[u8],
     ) -> Result<(), PayloadError> {
         for view in commands_of_block(payload)? {
-            if *view.session == session.0 {
+            if sessions.contains(&SessionId(*view.session)) {
                 self.take_of_block(now_ns, &view);
             }
         }
         for (index, view) in (0_u32..).zip(commands_of_block(payload)?) {
-            if *view.session == session.0 {
+            if sessions.contains(&SessionId(*view.session)) {
                 self.finalize(now_ns, index, &view);
             }
         }

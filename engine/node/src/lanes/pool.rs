@@ -555,6 +555,8 @@ impl Lanes {
         let is_open = known.is_some_and(|slot| self.sessions[slot as usize].is_open);
         if !is_open {
             return match seq {
+                // However often its commands are put into blocks again.
+                _ if self.ended.contains(&id) => None,
                 1 if self.open_sessions < self.config.sessions_max => {
                     let slot = self.slot_or_new(id);
                     self.open_sessions += 1;

@@ -11,6 +11,8 @@ use quorate_consensus::types::ValidatorIndex;
 use super::*;
 
 mod gaps;
+mod openings;
+mod turns;
 mod unchecked;
 
 const MS: u64 = 1_000_000;

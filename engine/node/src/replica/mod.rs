@@ -415,11 +415,9 @@ impl<S: StateMachine> Replica<S> {
         self.run_checks(now, outbox)?;
         outbox.jobs.append(&mut self.out.jobs);
         outbox.events.append(&mut self.out.events);
-        for (session, seq) in self.out.repeats.drain(..) {
-            outbox
-                .repeats
-                .push(self.executor.repeat_result(session, seq));
-        }
+        let repeats = self.out.repeats.drain(..);
+        let known = repeats.filter_map(|(session, seq)| self.executor.repeat_result(session, seq));
+        outbox.repeats.extend(known);
         self.journal.sync_jobs(now.mono_ns, &mut outbox.sync);
         Ok(())
     }

@@ -19,8 +19,9 @@ pub(super) struct Silence {
     due: BTreeSet<(u64, SessionId)>,
     /// Under which time each of these stands there. Looked up, never walked.
     noted: HashMap<SessionId, u64>,
-    /// The sessions that had been idle longest, longest first, at the last look. Whoever is not
-    /// here was heard later than all of these, and later than at its own time.
+    /// The sessions that had been idle longest, longest first, at the last look, none of them heard
+    /// in the block of the look: whoever is heard in that block afterwards, or later, so comes
+    /// behind all of these, whatever its name.
     idle: VecDeque<(u64, SessionId)>,
     /// No session is idle enough before this time.
     idle_from_ns: u64,
@@ -96,17 +97,20 @@ impl Silence {
                 }
                 self.idle.pop_front();
             }
-            if sessions.is_empty() {
+            self.look_around(sessions, now_ns);
+            if self.idle.is_empty() {
+                // Every one has been heard in this very block.
+                self.idle_from_ns = now_ns.saturating_add(idle_min_ns);
                 return None;
             }
-            self.look_around(sessions);
         }
     }
 
-    fn look_around(&mut self, sessions: &[Session]) {
+    fn look_around(&mut self, sessions: &[Session], now_ns: u64) {
         let mut all: Vec<(u64, SessionId)> = sessions
             .iter()
             .map(|session| (session.heard_ns, session.id))
+            .filter(|(heard_ns, _)| *heard_ns < now_ns)
             .collect();
         if all.len() > IDLE_NOTED_MAX {
             all.select_nth_unstable(IDLE_NOTED_MAX);

@@ -117,6 +117,47 @@ fn a_repeated_session_and_another_bound_are_refused() {
     );
 }
 
+/// Among those heard at one time the lower name ends, and a block is looked at before it is over.
+#[test]
+fn who_ends_for_want_of_room_is_the_same_for_a_table_that_looked_in_the_middle_of_a_block() {
+    let (low, high, hour) = (1, 2, IDLE_MIN_NS);
+    let mut table = SessionTable::new(2);
+    advance(&mut table, high, 1, 10);
+    advance(&mut table, low, 1, 20);
+    // One block: the other one opens between the two.
+    advance(&mut table, high, 2, 30);
+    assert_eq!(table.standing(&id(3), 1, 30), Standing::TableFull);
+    advance(&mut table, low, 2, 30);
+    let mut bytes = Vec::new();
+    table.encode(&mut bytes);
+    let mut copy = SessionTable::decode(&bytes, 2).expect("own bytes");
+    for now_ns in [29 + hour, 30 + hour] {
+        let standing = table.standing(&id(3), 1, now_ns);
+        assert_eq!(standing, copy.standing(&id(3), 1, now_ns), "{now_ns}");
+    }
+    let instead = Standing::OpensInstead(id(low));
+    assert_eq!(table.standing(&id(3), 1, 30 + hour), instead);
+}
+
+/// Nobody is idle where all were heard in the very block that asks, and each is an hour later.
+#[test]
+fn a_table_heard_whole_in_one_block_ends_nobody_until_the_hour_is_over() {
+    let mut table = SessionTable::new(2);
+    advance(&mut table, 2, 1, 10);
+    advance(&mut table, 1, 1, 10);
+    for now_ns in [10, 10, 9 + IDLE_MIN_NS] {
+        assert_eq!(table.standing(&id(3), 1, now_ns), Standing::TableFull);
+    }
+    assert_eq!(
+        table.standing(&id(3), 1, 10 + IDLE_MIN_NS),
+        Standing::OpensInstead(id(1))
+    );
+    assert_eq!(
+        SessionTable::new(0).standing(&id(3), 1, 10),
+        Standing::TableFull
+    );
+}
+
 /// A table that went through everything, and one that is read back from it at each step.
 #[test]
 fn a_table_read_back_answers_as_the_one_that_lived_through_it_all() {
@@ -130,7 +171,8 @@ fn a_table_read_back_answers_as_the_one_that_lived_through_it_all() {
     };
     let (mut now_ns, mut ended) = (0, 0);
     for step in 0..4000_u64 {
-        now_ns += random(180) * 1_000_000_000;
+        // Many steps stand in one block, at one time.
+        now_ns += (random(5) / 4) * random(900) * 1_000_000_000;
         let number = u32::try_from(random(500)).expect("small");
         let seq = table
             .session(&id(number))

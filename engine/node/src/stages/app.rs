@@ -88,11 +88,13 @@ impl<S: StateMachine> AppThread<S> {
                 self.net.send(ToNet::Block(results));
             }
             ToApp::Repeats(repeats) => {
-                let known = repeats
-                    .into_iter()
-                    .map(|(session, seq)| self.executor.repeat_result(session, seq))
+                let repeats = repeats.into_iter();
+                let known: Vec<_> = repeats
+                    .filter_map(|(session, seq)| self.executor.repeat_result(session, seq))
                     .collect();
-                self.net.send(ToNet::Repeats(known));
+                if !known.is_empty() {
+                    self.net.send(ToNet::Repeats(known));
+                }
             }
             ToApp::Query(client, id, question) => {
                 let mut answer = Vec::new();

@@ -9,6 +9,9 @@
 //! are: they would wait for it. Lanes have rates of their own: however many orders a session has
 //! sent, its next command is let through when it is a cancel.
 //!
+//! Openings have one rate for all sessions: keys cost nothing, so that a rate of each would bound
+//! nothing, and what the chain remembers of each session it remembers for good.
+//!
 //! What is remembered is bounded, and nobody's use of a rate is forgotten before it is over: with
 //! other keys nobody gets a limit back, neither the own one nor somebody else's.
 
@@ -55,9 +58,19 @@ pub(crate) struct Passage {
     pub(crate) hold_ns: Option<u64>,
 }
 
+/// The openings of all sessions.
+#[derive(Clone, Copy, Debug)]
+struct Openings {
+    rate: Rate,
+    /// When all that were let through would have come at the rate.
+    due_ns: u64,
+}
+
 /// A session's use of its rates.
 #[derive(Clone, Copy, Debug, Default)]
 struct Meter {
+    /// Its opening has been let through: sent again it opens nothing more.
+    has_opened: bool,
     /// For each lane: when all that was let through would have come at the lane's rate.
     due_ns: [u64; Lane::ALL.len()],
     /// Until when it was told to wait.
@@ -67,12 +80,12 @@ struct Meter {
     missing: Option<(u64, u64)>,
 }
 
-/// A lane's rate.
+/// A rate, of a lane or of openings.
 #[derive(Clone, Copy, Debug)]
 struct Rate {
     /// Time of one command; 0: no bound.
     command_ns: u64,
-    /// How far ahead of its rate a session may be.
+    /// How far ahead of it one may be.
     burst_ns: u64,
 }
 
@@ -80,6 +93,7 @@ struct Rate {
 #[derive(Debug)]
 pub(crate) struct Door {
     rates: [Rate; Lane::ALL.len()],
+    openings: Openings,
     // Looked up, never walked.
     meters: HashMap<SessionId, Meter>,
     /// Each of them once, with a time before which it was not to be forgotten when that was looked
@@ -100,6 +114,10 @@ impl Door {
         let per_s = [config.cancel, config.order, config.price, config.admin];
         Self {
             rates: per_s.map(rate),
+            openings: Openings {
+                rate: Rate::of_openings(config),
+                due_ns: 0,
+            },
             meters: HashMap::new(),
             forgettable: BinaryHeap::new(),
         }
@@ -115,7 +133,7 @@ impl Door {
         room: &Room,
         verdicts: &mut Vec<CommandVerdict>,
     ) -> Passage {
-        let rates = self.rates;
+        let (rates, mut openings) = (self.rates, self.openings);
         let mut passage = Passage {
             bytes: 0,
             over_rate: 0,
@@ -137,7 +155,10 @@ impl Door {
         for view in commands {
             let refusal = match refused {
                 Some(refusal) => Err(refusal),
-                None => meter.pass(now_ns, &rates, (view.lane, view.seq), room),
+                None => {
+                    let shares = (&rates, &mut openings);
+                    meter.pass(now_ns, shares, (view.lane, view.seq), room)
+                }
             };
             let Err(refusal) = refusal else {
                 passage.bytes += view.entry.len();
@@ -167,6 +188,7 @@ impl Door {
             let until_ns = now_ns.saturating_add(u64::from(refusal.retry_after_us) * 1_000);
             meter.told_ns = meter.told_ns.max(until_ns);
         }
+        self.openings = openings;
         passage
     }
 
@@ -225,7 +247,7 @@ impl Meter {
     fn pass(
         &mut self,
         now_ns: u64,
-        rates: &[Rate; Lane::ALL.len()],
+        shares: (&[Rate; Lane::ALL.len()], &mut Openings),
         (lane, seq): (Lane, u64),
         room: &Room,
     ) -> Result<(), Refused> {
@@ -240,7 +262,7 @@ impl Meter {
                 is_behind: true,
             });
         }
-        let passed = self.take(now_ns, rates, lane, room);
+        let passed = self.take(now_ns, shares, (lane, seq), room);
         self.missing = passed.err().map(|refusal| {
             let wait_ns = u64::from(refusal.retry_after_us) * 1_000;
             (seq, now_ns.saturating_add(wait_ns + MISSING_NS))
@@ -248,12 +270,13 @@ impl Meter {
         passed
     }
 
-    /// Lets one command through, if there is room and its lane's rate allows.
+    /// Lets one command through, if there is room and its lane's rate allows, and for an opening
+    /// that of all of them.
     fn take(
         &mut self,
         now_ns: u64,
-        rates: &[Rate; Lane::ALL.len()],
-        lane: Lane,
+        (rates, openings): (&[Rate; Lane::ALL.len()], &mut Openings),
+        (lane, seq): (Lane, u64),
         room: &Room,
     ) -> Result<(), Refused> {
         let hold_us = match lane {
@@ -267,29 +290,51 @@ impl Meter {
                 is_behind: false,
             });
         }
-        let rate = rates[lane as usize];
-        if rate.command_ns == 0 {
-            return Ok(());
-        }
-        let due_ns = self.due_ns[lane as usize].max(now_ns) + rate.command_ns;
-        let latest_ns = now_ns.saturating_add(rate.burst_ns);
-        if due_ns > latest_ns {
-            let wait_ns = (due_ns - latest_ns).max(RETRY_NS_MIN.min(rate.burst_ns));
-            return Err(Refused {
-                retry_after_us: u32::try_from(wait_ns.div_ceil(1_000)).unwrap_or(u32::MAX),
-                is_over_rate: true,
-                is_behind: false,
-            });
+        let due_ns = rates[lane as usize].after(now_ns, self.due_ns[lane as usize])?;
+        if seq == 1 && !self.has_opened {
+            openings.due_ns = openings.rate.after(now_ns, openings.due_ns)?;
+            self.has_opened = true;
         }
         self.due_ns[lane as usize] = due_ns;
         Ok(())
     }
 }
 
+impl Rate {
+    const fn of_openings(config: &RateConfig) -> Self {
+        let command_ns = match config.open_per_min {
+            0 => 0,
+            per_min => 60_000_000_000 / per_min as u64,
+        };
+        Self {
+            command_ns,
+            burst_ns: command_ns.saturating_mul(config.open_burst as u64),
+        }
+    }
+
+    /// One more than those with which the rate is used until `due_ns`: until when it is used then.
+    fn after(&self, now_ns: u64, due_ns: u64) -> Result<u64, Refused> {
+        if self.command_ns == 0 {
+            return Ok(due_ns);
+        }
+        let due_ns = due_ns.max(now_ns).saturating_add(self.command_ns);
+        let latest_ns = now_ns.saturating_add(self.burst_ns);
+        if due_ns > latest_ns {
+            let wait_ns = (due_ns - latest_ns).max(RETRY_NS_MIN.min(self.burst_ns));
+            return Err(Refused {
+                retry_after_us: u32::try_from(wait_ns.div_ceil(1_000)).unwrap_or(u32::MAX),
+                is_over_rate: true,
+                is_behind: false,
+            });
+        }
+        Ok(due_ns)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quorate_consensus::payload::{Entry, encode_entry, parse_entries};
+    use quorate_consensus::payload::{Entry, encode_entry, parse_entries, session_of_key};
 
     const MS: u64 = 1_000_000;
     const OWN: SessionId = SessionId([7; 16]);
@@ -482,6 +527,88 @@ mod tests {
         pass(&mut door, 30 * MS, 10, &[Lane::Order], full);
         let (passed, ..) = pass(&mut door, 1_051 * MS, 11, &[Lane::Order], OPEN);
         assert_eq!(passed, 1);
+    }
+
+    /// Whether the opening of a session goes on, and else when it may come again, microseconds.
+    fn open(door: &mut Door, now_ns: u64, client: u8) -> Result<(), u32> {
+        let key = [client; 32];
+        let session = session_of_key(&key);
+        let mut bytes = Vec::new();
+        let entry = Entry {
+            lane: Lane::Order,
+            session: &session,
+            seq: 1,
+            signature: None,
+            body: &key,
+        };
+        encode_entry(&entry, &mut bytes);
+        let mut verdicts = Vec::new();
+        let commands = parse_entries(&bytes).unwrap();
+        let session = SessionId(session);
+        let passage = door.judge(now_ns, session, commands, &OPEN, &mut verdicts);
+        match verdicts[..] {
+            [] => {
+                assert_eq!(passage.bytes, bytes.len());
+                Ok(())
+            }
+            [
+                CommandVerdict {
+                    verdict: Verdict::Busy { retry_after_us },
+                    ..
+                },
+            ] => {
+                assert_eq!((passage.bytes, passage.over_rate), (0, 1));
+                Err(retry_after_us)
+            }
+            _ => panic!("{verdicts:?}"),
+        }
+    }
+
+    #[test]
+    fn sessions_are_opened_at_one_rate_for_all_of_them_and_each_is_counted_once() {
+        // One in 10 ms, and three at once.
+        let mut door = Door::new(&RateConfig {
+            open_per_min: 6_000,
+            open_burst: 3,
+            ..RateConfig::default()
+        });
+        for client in 1..4 {
+            assert_eq!(open(&mut door, 0, client), Ok(()));
+        }
+        assert_eq!(open(&mut door, 0, 4), Err(10_000));
+        // Who is open sends on, and its opening again.
+        assert_eq!(open(&mut door, 0, 1), Ok(()));
+        let (passed, ..) = pass(&mut door, 0, 2, &[Lane::Order; 20], OPEN);
+        assert_eq!(passed, 20);
+        assert_eq!(open(&mut door, 10 * MS, 4), Ok(()));
+        assert_eq!(open(&mut door, 10 * MS, 5), Err(10_000));
+        // New keys all the time: a hundred a second, whoever comes.
+        let mut clients = 5..=255;
+        let mut client = clients.next();
+        let mut opened = 0;
+        for at in 20..1_020 {
+            if let Some(next) = client
+                && open(&mut door, at * MS, next).is_ok()
+            {
+                opened += 1;
+                client = clients.next();
+            }
+        }
+        assert_eq!(opened, 100);
+        let left: Vec<u8> = clients.take(4).collect();
+        let passed = left.iter().map(|next| open(&mut door, 9_000 * MS, *next));
+        let passed: Vec<bool> = passed.map(|passed| passed.is_ok()).collect();
+        assert_eq!(passed, [true, true, true, false], "silence earns a burst");
+    }
+
+    #[test]
+    fn without_a_rate_of_openings_all_are_let_through() {
+        let mut door = Door::new(&RateConfig {
+            open_per_min: 0,
+            open_burst: 1,
+            ..RateConfig::default()
+        });
+        assert!((0..=255).all(|client| open(&mut door, 0, client).is_ok()));
     }
 
     #[test]

@@ -76,3 +76,34 @@ fn a_session_that_ends_leaves_no_pool_and_cannot_be_played_again() {
     world.assert_equal_states();
     assert_eq!(world.applied(0).len(), 2);
 }
+
+#[test]
+fn a_session_opened_in_the_block_that_made_room_for_it_goes_on_at_every_validator() {
+    let mut world = World::new(4, 1, 0, Durability::Async);
+    world.sessions_max = 1;
+    for place in 0..4 {
+        world.kill(place);
+    }
+    for place in 0..4 {
+        world.start(place).expect("its log is whole");
+    }
+    let leader = world.leader();
+    world.submit(leader, &[command(1, 1, "a")]);
+    world.run_until_applied(1, 10_000 * MS);
+    let height = world.replica(0).executor().height();
+    let both = [about(1, 2, SessionCommand::Close), command(2, 1, "b")];
+    assert_eq!(world.submit(leader, &both), [Verdict::Accepted; 2]);
+    world.run_until_applied(2, 500 * MS);
+    let last = world.replica(0).executor().height();
+    assert_eq!(last, height + 1, "one block made the room and took it");
+    for place in 0..4 {
+        let seq = place as u64 + 2;
+        let next = world.submit(place, &[command(2, seq, "c")]);
+        assert_eq!(next, [Verdict::Accepted], "{place}");
+        world.run_until_applied(seq as usize + 1, 1_000 * MS);
+    }
+    world.assert_equal_states();
+    for place in 0..4 {
+        assert!(world.replica(place).order().lanes().is_empty(), "{place}");
+    }
+}

@@ -112,6 +112,58 @@ fn a_forged_command_of_a_byzantine_leader_does_nothing_and_the_client_s_own_appl
     assert_eq!(texts, [&b"open"[..], b"mine", b"mine", b"mine"]);
 }
 
+/// A validator that catches up holds what is final back until all its signatures are checked; what
+/// stands there under the client's number is forged, which it does not know yet.
+#[test]
+fn a_command_whose_number_is_final_and_not_executed_is_told_nothing_but_its_own_result() {
+    let mut world = World::signed(4, 1, Some(0));
+    let opening = own(&world, 1, 1, "open");
+    let other = own(&world, 2, 1, "open");
+    world.submit(1, &[opening, other]);
+    world.run_until_applied(2, 500 * MS);
+    world.run_until("its turn", 60_000 * MS, |world| {
+        world.leader() == 0 && world.up().all(|(_, up)| up.replica.consensus().is_voting())
+    });
+    world.cut.extend([(0, 2), (1, 2), (3, 2)]);
+    let mut entries = vec![signed(&world.set, 1, 2, "forged", &key(8))];
+    // More than are checked in one turn.
+    entries.extend((2..=300).map(|seq| own(&world, 2, seq, "more")));
+    world.submit(0, &entries);
+    let forged = (2, Outcome::BadSignature);
+    world.run_until("it is executed elsewhere", 10_000 * MS, |world| {
+        outcomes(world, 1, 1).contains(&forged)
+    });
+    let height = world.replica(1).executor().height();
+    world.cut.clear();
+    world.run_until("it is final there too", 10_000 * MS, |world| {
+        let (_, up) = world.up().find(|(place, _)| *place == 2).expect("it is up");
+        up.replica.consensus().delivered().number() >= height
+    });
+    assert!(
+        !outcomes(&world, 2, 1).contains(&forged),
+        "and not executed"
+    );
+    let mine = own(&world, 1, 2, "mine");
+    assert_eq!(world.submit(2, &[mine]), [Verdict::Accepted]);
+    world.run_until("it is executed there", 10_000 * MS, |world| {
+        outcomes(world, 2, 1).contains(&forged)
+    });
+    assert_eq!(
+        world.slots[2].repeats,
+        [],
+        "nothing of the kind was applied"
+    );
+    // Its client hears of the forged one, and sends its own again.
+    let mine = own(&world, 1, 2, "mine");
+    assert_eq!(world.submit(2, &[mine]), [Verdict::Accepted]);
+    world.run_until("its own is applied", 20_000 * MS, |world| {
+        outcomes(world, 2, 1).contains(&(2, Outcome::Applied))
+    });
+    assert_eq!(world.slots[2].repeats, []);
+    let (_, _, text) = world.applied(2).last().expect("it is");
+    assert_eq!(text, b"mine");
+}
+
 #[test]
 fn what_a_byzantine_gateway_forwards_forged_enters_no_other_pool() {
     let mut world = World::signed(4, 1, Some(0));

@@ -163,6 +163,8 @@ pub(crate) struct World {
     /// The chain's commands are signed; a validator that does not care is named.
     is_signed: bool,
     lax: Option<usize>,
+    /// Sessions of the chain's table, from the next start on.
+    pub(crate) sessions_max: u32,
     /// Frames sent so far.
     pub(crate) frames: u64,
     /// A validator that takes no commands of a session from what others forward.
@@ -184,13 +186,8 @@ impl World {
 
     /// With other timers.
     pub(crate) fn timed(validators: usize, fault: u64, timers: TimerConfig) -> Self {
-        Self::with(
-            validators,
-            (fault, 0),
-            Durability::Async,
-            (false, None),
-            timers,
-        )
+        let (stakes, auth) = ((fault, 0), (false, None));
+        Self::with(validators, stakes, Durability::Async, auth, timers)
     }
 
     /// In a chain of signed commands; `lax` does not care for signatures.
@@ -252,6 +249,7 @@ impl World {
             cut: Vec::new(),
             is_signed,
             lax,
+            sessions_max: 64,
             frames: 0,
             censor: None,
         };
@@ -280,7 +278,7 @@ impl World {
             boot_id: slot.boot_id,
             genesis: GENESIS.into(),
             log: log_config(),
-            lanes: LanesConfig::new(64, 20 * MS),
+            lanes: LanesConfig::new(self.sessions_max, 20 * MS),
             cache_bytes_max: 64 * 1024,
             public_bytes_max: 0,
             public_archive: None,

@@ -112,14 +112,4 @@ impl Lanes {
         }
         Turn::Over
     }
-
-    /// Puts a session back to the front of its lane's line.
-    fn line_up_first(&mut self, slot: u32) {
-        let session = &mut self.sessions[slot as usize];
-        if let Some((_, command)) = session.head() {
-            let lane = command.lane as usize;
-            session.is_lined_up = true;
-            self.lines[lane].push_front(slot);
-        }
-    }
 }

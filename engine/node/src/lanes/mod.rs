@@ -15,6 +15,7 @@ mod block;
 mod correct;
 mod forward;
 mod gaps;
+mod lines;
 mod pool;
 mod pressure;
 mod queue;

@@ -523,19 +523,6 @@ impl Lanes {
         self.line_up(slot);
     }
 
-    /// Puts a session into the line of its head's lane, at the back.
-    pub(super) fn line_up(&mut self, slot: u32) {
-        let session = &mut self.sessions[slot as usize];
-        if session.is_lined_up {
-            return;
-        }
-        if let Some((_, command)) = session.head() {
-            let lane = command.lane as usize;
-            session.is_lined_up = true;
-            self.lines[lane].push_back(slot);
-        }
-    }
-
     pub(super) fn forget(&mut self, command: &Command) {
         self.commands -= 1;
         self.gapped_commands -= usize::from(command.is_gapped);
@@ -656,11 +643,7 @@ impl Lanes {
             let session = &mut self.sessions[slot as usize];
             session.is_listed_chained = false;
             session.unchain();
-            if let Some((_, command)) = session.head() {
-                let lane = command.lane as usize;
-                session.is_lined_up = true;
-                self.lines[lane].push_front(slot);
-            }
+            self.line_up_first(slot);
             self.recount_gapped(slot);
         }
         chained.clear();

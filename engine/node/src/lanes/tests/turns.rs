@@ -60,3 +60,25 @@ fn a_session_that_found_no_room_at_all_is_first_in_the_next_block() {
         assert_eq!(contents(&payload), [(id(client), 1)]);
     }
 }
+
+#[test]
+fn lines_stay_short_where_others_lead_however_often_the_leader_changes() {
+    let mut lanes = pool();
+    let clients = 1..=3;
+    let entries: Vec<Vec<u8>> = clients.clone().map(|client| order(client, 1)).collect();
+    submit(&mut lanes, 1, &entries);
+    for _ in 0..10_000 {
+        clients
+            .clone()
+            .for_each(|client| lanes.chain(1, id(client), 1));
+        lanes.unchain_all();
+    }
+    let entries: usize = lanes
+        .lines
+        .iter()
+        .map(std::collections::VecDeque::len)
+        .sum();
+    assert!(entries < 100, "{entries} entries for three sessions");
+    let payload = build(&mut lanes).expect("all of them wait");
+    assert_eq!(contents(&payload).len(), 3);
+}

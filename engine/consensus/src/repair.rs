@@ -453,7 +453,10 @@ impl Consensus {
         get: Get,
         effects: &mut Effects,
     ) -> Disposition {
-        let is_costly = matches!(get, Get::Headers { .. } | Get::Ready { .. });
+        let is_costly = matches!(
+            get,
+            Get::Headers { .. } | Get::Ready { .. } | Get::History { .. }
+        );
         if is_costly && !self.may_answer(now, from) {
             return Disposition::Ignored(Ignored::Full);
         }
@@ -468,10 +471,11 @@ impl Consensus {
             }
             Get::Bodies(blocks) => effects.push(Effect::ServeBodies { to: from, blocks }),
             Get::History { top, count } => {
+                let most = u32::try_from(limits::HEADERS_PER_ANSWER_MAX).unwrap_or(u32::MAX);
                 effects.push(Effect::ServeHistory {
                     to: from,
                     top,
-                    count,
+                    count: count.min(most),
                 });
             }
             Get::Finality { at_least } => {

@@ -201,7 +201,7 @@ impl Consensus {
         Ok(place)
     }
 
-    fn mark_authentic(&mut self, window: Window, place: BlockPlace) {
+    pub(crate) fn mark_authentic(&mut self, window: Window, place: BlockPlace) {
         if let Some(state) = self.windows.get_mut(&window) {
             // The hash chain covers the blocks below (5.2).
             let tree = &mut state.tally.tree;

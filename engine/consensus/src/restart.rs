@@ -165,7 +165,7 @@ impl Consensus {
             if let Some(state) = self.restored_window(header.window)
                 && let Ok((place, _)) = state.tally.connect(&set, &header, id)
             {
-                state.tally.tree.block_mut(place).authentic = true;
+                // That it was logged does not say who made it.
                 state.tally.tree.set_body(place, true);
             }
         }
@@ -189,6 +189,10 @@ impl Consensus {
             state.is_frozen = own.record.tip.is_some() && state.own_tip.is_none();
             state.own = own.record.clone();
             state.persisted = own.record.clone();
+            if let Some(tip) = state.own_tip {
+                // R3 was satisfied of each block below it when the vote was made.
+                self.mark_authentic(own.window, tip);
+            }
             self.handle_durable(now, own, effects);
         }
         if set.is_genesis(&self.proven) {

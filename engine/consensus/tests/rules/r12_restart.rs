@@ -1,8 +1,10 @@
 //! R12: what a restart takes away. The fence stands in `r12_fence`.
 
 use crate::bench::{Bench, Setup};
-use crate::fixtures::{Block, chain, payload_numbered, set_of, six, skip_of, stop, tip, v, w};
-use quorate_consensus::effect::{Destination, Effect};
+use crate::fixtures::{
+    Block, chain, payload_numbered, set_of, sign_header, six, skip_of, stop, tip, v, w,
+};
+use quorate_consensus::effect::{Alarm, Destination, Effect};
 use quorate_consensus::input::Input;
 use quorate_consensus::machine::{Disposition, Durability, Ignored};
 use quorate_consensus::message::{Get, Message};
@@ -369,4 +371,59 @@ fn r12_no_proposal_up_to_no_proposals_until_and_votes_all_the_same() {
     let mut bench = setup.run();
     bench.certificates(2, vec![skip_of(&set, 0, &[0, 2, 3, 4])]);
     assert!(bench.consensus.proposal_room().is_some(), "one above");
+}
+
+/// A log holds what anybody brought, as far as it was wanted: that it holds a block does not say
+/// who made it.
+#[test]
+fn r3_a_block_out_of_the_log_is_authentic_below_an_own_vote_alone() {
+    let set = six(64);
+    let (forged, real) = (Block::first(&set, 30), Block::first(&set, 1));
+    let mut setup = Setup::new(&set, 5).patient();
+    setup.restored.lease.lease = Some(w(100));
+    setup.restored.blocks = vec![(forged.id, forged.header)];
+    let mut bench = setup.run();
+    assert!(bench.own_record(0).is_empty(), "nobody stands behind it");
+    bench.propose(&real);
+    assert_eq!(bench.own_record(0), tip(&real));
+    assert!(bench.alarms().is_empty(), "the leader made one block");
+}
+
+#[test]
+fn r3_what_the_own_vote_stood_on_is_the_leaders_after_a_restart_too() {
+    let set = six(64);
+    let blocks = chain(&set, 2, 1);
+    let logged = [&blocks[0], &blocks[1]];
+    for rival_of in [None, Some(&blocks[0])] {
+        let setup = Setup::new(&set, 5).with_log(tip(&blocks[1]), &logged);
+        let mut bench = setup.patient().run();
+        let next = match rival_of {
+            None => Block::first(&set, 9),
+            Some(first) => first.child(&set, 9),
+        };
+        bench.propose(&next);
+        assert_eq!(bench.alarms(), [Alarm::TwoBlocks(v(0))]);
+    }
+}
+
+/// A block that was logged before it could be voted for, and comes again.
+#[test]
+fn r3_a_logged_block_is_voted_for_when_its_leader_says_again_that_it_is_its_own() {
+    let set = six(64);
+    let block = Block::first(&set, 1);
+    for by_signature in [false, true] {
+        let mut setup = Setup::new(&set, 5).patient();
+        setup.restored.lease.lease = Some(w(100));
+        setup.restored.blocks = vec![(block.id, block.header)];
+        let mut bench = setup.run();
+        assert!(bench.own_record(0).is_empty());
+        if by_signature {
+            let header = block.header;
+            let signature = sign_header(&set, &header);
+            bench.message(3, Message::HeaderSignature { header, signature });
+        } else {
+            bench.body(0, &block);
+        }
+        assert_eq!(bench.own_record(0), tip(&block));
+    }
 }

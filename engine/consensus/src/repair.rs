@@ -58,6 +58,14 @@ pub(crate) struct Peer {
     resends: u32,
 }
 
+impl Peer {
+    /// A signature of it was bad: the second of good ones begins again.
+    pub(crate) const fn forget_good_signatures(&mut self) {
+        self.signatures_checked = false;
+        self.good_signatures_since_ns = None;
+    }
+}
+
 /// Bytes of payloads a leader sends again for one Status.
 const RESEND_BYTES_MAX: u64 = 512 * 1024;
 /// Doublings of the wait before blocks are sent again for the same tip.
@@ -537,15 +545,20 @@ impl Consensus {
         }
     }
 
-    /// A validator counted after verification only is trusted again after a second of signatures
-    /// in time.
+    pub(crate) fn note_signature_checked(&mut self, validator: ValidatorIndex) {
+        if let Some(peer) = self.peers.get_mut(validator.place()) {
+            peer.signatures_checked = false;
+        }
+    }
+
+    /// A signature of a record newer than what was held signed. A validator counted after
+    /// verification only is trusted again after a second of such signatures in time.
     pub(crate) fn note_good_signature(&mut self, now: Now, validator: ValidatorIndex) {
         const PROBATION_NS: u64 = 1_000_000_000;
         let Some(peer) = self.peers.get_mut(validator.place()) else {
             return;
         };
         peer.unsigned_since_ns = None;
-        peer.signatures_checked = false;
         if !peer.verify_first {
             return;
         }

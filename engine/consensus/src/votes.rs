@@ -36,12 +36,16 @@ impl Consensus {
         if !self.is_in_range(window) {
             return Disposition::Ignored(Ignored::OutOfRange);
         }
+        let is_news = self.is_signature_news(from, window, &record);
         let peer = &mut self.peers[from.place()];
-        peer.unsigned_since_ns.get_or_insert(now.mono_ns);
+        if is_news {
+            // What is held signed owes no signature: R10 sends it again.
+            peer.unsigned_since_ns.get_or_insert(now.mono_ns);
+        }
         // A peer whose signatures failed or fail to come counts only after verification (5.1 e).
         let counts = !peer.verify_first;
         if let Some(signature) = signature
-            && self.is_signature_news(from, window, &record)
+            && is_news
         {
             let signed = SignedRecord {
                 validator: from,
@@ -126,12 +130,15 @@ impl Consensus {
     /// ordered are evidence E2, one that contradicts itself is E3.
     pub(crate) fn take_signed_record(
         &mut self,
+        now: Now,
         window: Window,
         signed: SignedRecord,
         effects: &mut Effects,
     ) {
         let set = self.config.set.clone();
         let Some(state) = self.window_mut(window) else {
+            // Its window was settled while the signature was checked.
+            self.note_good_signature(now, signed.validator);
             return;
         };
         if let Some(evidence) = accuse(&set, state, &signed) {
@@ -155,6 +162,7 @@ impl Consensus {
         voter.signed = Some((record.clone(), signature));
         state.is_signed_dirty = true;
         state.is_dirty = true;
+        self.note_good_signature(now, validator);
         if validator != self.config.own {
             self.count_record(validator, window, &record, effects);
         }
@@ -417,6 +425,7 @@ impl Consensus {
     /// An own record came back signed: it is transferable now, and everyone is told.
     pub(crate) fn handle_signed(
         &mut self,
+        now: Now,
         window: Window,
         record: Record,
         signature: SignatureBytes,
@@ -434,7 +443,7 @@ impl Consensus {
             record: record.clone(),
             signature,
         };
-        self.take_signed_record(window, signed, effects);
+        self.take_signed_record(now, window, signed, effects);
         self.send_vote(Destination::All, window, record, Some(signature), effects);
         Disposition::Applied
     }
@@ -450,7 +459,7 @@ impl Consensus {
         if own_record {
             if let Some(peer) = self.peers.get_mut(from.place()) {
                 peer.verify_first = true;
-                peer.signatures_checked = false;
+                peer.forget_good_signatures();
             }
             self.alarm(Alarm::BadSignature(from), effects);
             return Disposition::Fault(PeerFault::BadSignature);

@@ -495,3 +495,66 @@ fn r10_certificates_that_say_nothing_new_are_not_checked() {
         assert_eq!(checked(&bench), before, "{:?}", stale.target);
     }
 }
+
+/// R10 sends what is signed again: that says nothing new, so no signature is owed for it.
+#[test]
+fn signatures_that_are_held_already_are_owed_by_nobody_who_sends_the_record_again() {
+    let set = six(64);
+    let mut bench = Setup::new(&set, 5).patient().run();
+    let blocks = chain(&set, 2, 1);
+    bench.propose(&blocks[0]);
+    for _ in 0..2 {
+        bench.vote_signed(3, 0, tip(&blocks[0]));
+    }
+    bench.lapse(201);
+    bench.propose(&blocks[1]);
+    let taken = bench.vote(3, 0, tip(&blocks[1]));
+    assert_eq!(taken, Disposition::Applied, "counted by its channel");
+}
+
+/// Whoever signs once, and sends that record for ever beside newer ones, signs nothing in time.
+#[test]
+fn signatures_of_an_earlier_record_sent_again_are_none_of_the_newest() {
+    let set = six(4096);
+    let mut bench = Setup::new(&set, 5).patient().run();
+    let blocks = chain(&set, 42, 1);
+    bench.propose(&blocks[0]);
+    bench.propose(&blocks[1]);
+    bench.vote_signed(3, 0, tip(&blocks[1]));
+    for block in &blocks[2..32] {
+        bench.propose(block);
+        bench.vote(3, 0, tip(block));
+        bench.vote_signed(3, 0, tip(&blocks[0]));
+        bench.lapse(10);
+    }
+    bench.propose(&blocks[32]);
+    let taken = bench.vote(3, 0, tip(&blocks[32]));
+    assert_eq!(taken, Disposition::Ignored(Ignored::Pending));
+}
+
+#[test]
+fn signatures_a_bad_one_begins_the_second_of_good_ones_again() {
+    let set = six(4096);
+    let mut bench = Setup::new(&set, 5).patient().run();
+    let blocks = chain(&set, 200, 1);
+    bench.propose(&blocks[0]);
+    bench.vote_with(3, 0, tip(&blocks[0]), Some(BAD));
+    let good = |bench: &mut Bench, range: core::ops::Range<usize>| {
+        for block in &blocks[range] {
+            bench.propose(block);
+            bench.vote_signed(3, 0, tip(block));
+            bench.lapse(10);
+        }
+    };
+    let is_counted = |bench: &mut Bench, at: usize| {
+        bench.propose(&blocks[at]);
+        bench.vote(3, 0, tip(&blocks[at])) == Disposition::Applied
+    };
+    good(&mut bench, 1..60);
+    bench.propose(&blocks[60]);
+    bench.vote_with(3, 0, tip(&blocks[60]), Some(BAD));
+    good(&mut bench, 61..120);
+    assert!(!is_counted(&mut bench, 120), "590 ms since the bad one");
+    good(&mut bench, 121..180);
+    assert!(is_counted(&mut bench, 180));
+}

@@ -314,17 +314,15 @@ impl Consensus {
     ) -> Disposition {
         let held = self.windows.iter().rev().find_map(|(window, state)| {
             let voter = state.tally.voter(from)?;
-            if voter.counted.is_empty() {
-                return None;
-            }
+            let record = Some(voter.newest()).filter(|record| !record.is_empty())?;
             let signature: Option<SignatureBytes> = voter
                 .signed
                 .as_ref()
-                .filter(|(record, _)| *record == voter.counted)
+                .filter(|(signed, _)| signed == record)
                 .map(|(_, signature)| *signature);
             Some(HeldRecord {
                 window: *window,
-                record: voter.counted.clone(),
+                record: record.clone(),
                 signature,
             })
         });

@@ -31,6 +31,16 @@ pub(crate) struct Voter {
     pub(crate) branch_headers: u32,
 }
 
+impl Voter {
+    /// The newest record that came, counted or not: one that waits for headers, else one that is
+    /// signed and does not come before the counted one, else that.
+    pub(crate) fn newest(&self) -> &Record {
+        let signed = self.signed.as_ref().map(|(record, _)| record);
+        let signed = signed.filter(|record| !record.may_extend_to(&self.counted));
+        self.pending.as_ref().or(signed).unwrap_or(&self.counted)
+    }
+}
+
 /// What became of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Counting {

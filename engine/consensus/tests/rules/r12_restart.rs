@@ -36,6 +36,7 @@ fn file(abstain_until: Option<u64>, suspect: bool) -> LeaseFile {
         lease,
         boot_id: OLD_BOOT,
         suspect,
+        ran_async: false,
         owner: [7; 32],
         incarnation: 9,
     }
@@ -84,6 +85,32 @@ fn r12_the_plan_of_a_start_follows_the_table() {
     }
 }
 
+/// What the log may lack was decided by the run that wrote it.
+#[test]
+fn r12_a_start_abstains_for_what_the_last_run_was_whatever_is_configured_since() {
+    use Durability::{Async, Sync};
+    // Ran async, durability now, same boot, clean stop: abstains up to the lease.
+    let table = [
+        (true, Sync, false, false, true),
+        (true, Sync, true, false, false),
+        (true, Sync, false, true, false),
+        (false, Async, false, false, true),
+        (false, Sync, false, false, false),
+    ];
+    for row in table {
+        let (ran_async, durability, same_boot, clean_stop, abstains) = row;
+        let boot_id = if same_boot { OLD_BOOT } else { NEW_BOOT };
+        let last = LeaseFile {
+            ran_async,
+            ..file(None, false)
+        };
+        let planned = plan(last, &facts(durability, boot_id, clean_stop));
+        let abstain_until = planned.lease.abstain_until;
+        assert_eq!(abstain_until, abstains.then_some(w(8)), "{row:?}");
+        assert_eq!(planned.ran_async, durability == Async, "{row:?}");
+    }
+}
+
 #[test]
 fn r12_abstention_outlasts_every_later_start_and_never_falls() {
     let first = plan(
@@ -112,8 +139,14 @@ fn r12_abstention_outlasts_every_later_start_and_never_falls() {
 fn r12_the_lease_file_reads_back_and_nothing_else_does() {
     let mut file = file(Some(3), true);
     file.lease.is_lost = true;
+    for (suspect, ran_async) in [(false, false), (true, false), (false, true), (true, true)] {
+        (file.suspect, file.ran_async) = (suspect, ran_async);
+        let bytes = file.encode();
+        assert_eq!(LeaseFile::decode(&bytes), Some(file));
+        // Without the second bit these are the bytes of every version before it.
+        assert_eq!(bytes[43], u8::from(suspect) + 2 * u8::from(ran_async));
+    }
     let bytes = file.encode();
-    assert_eq!(LeaseFile::decode(&bytes), Some(file));
     assert_eq!(LeaseFile::decode(&bytes[1..]), None);
     for (at, wrong) in [(0, 2), (43, 7), (44, 2)] {
         let mut bytes = bytes;

@@ -3,7 +3,7 @@
 //! Owns the one path on which a record is counted, the evaluation of R3 to R7, and the order
 //! persist, count, send, sign of own records (R11). Never: what the guards are (window::rules).
 
-use crate::accuse::accuse;
+use crate::accuse::{accuse, accuse_of_two};
 use crate::certificate::{SignatureBytes, SignedRecord};
 use crate::effect::{Alarm, Destination, Effect, Effects};
 use crate::machine::{Consensus, Disposition, Durability, Ignored, PeerFault};
@@ -108,20 +108,26 @@ impl Consensus {
         Disposition::Fault(fault)
     }
 
-    /// Counts held records whose headers have come.
+    /// Counts held records whose headers have come, and compares signed ones that waited for them.
     pub(crate) fn count_pending(&mut self, effects: &mut Effects) -> bool {
         let set = self.config.set.clone();
-        let mut misbehaved = Vec::new();
+        let (mut misbehaved, mut accused) = (Vec::new(), Vec::new());
         let mut changed = false;
         for state in self.windows.values_mut() {
             if state.is_dirty && state.tally.lacks_headers() {
                 let counted = state.tally.retry_pending(&set, &mut misbehaved);
                 state.is_signed_dirty |= counted;
                 changed |= counted;
+                while let Some((before, newest)) = state.tally.take_comparable(&set) {
+                    accused.extend(accuse_of_two(&set, state, &before, &newest));
+                }
             }
         }
         for (validator, _) in misbehaved {
             self.note_misbehaviour(validator, PeerFault::Conflict, effects);
+        }
+        for evidence in accused {
+            self.tell_evidence(evidence, effects);
         }
         changed
     }
@@ -159,7 +165,16 @@ impl Consensus {
         if is_older {
             return;
         }
-        voter.signed = Some((record.clone(), signature));
+        let before = voter.signed.replace((record.clone(), signature));
+        // Compared above, as far as the headers are here; when they are not, once they are.
+        if state.tally.knows_all_of(&record) {
+            state.tally.keep_before(validator, None);
+        } else if before
+            .as_ref()
+            .is_some_and(|(held, _)| state.tally.knows_all_of(held))
+        {
+            state.tally.keep_before(validator, before);
+        }
         state.is_signed_dirty = true;
         state.is_dirty = true;
         self.note_good_signature(now, validator);

@@ -558,3 +558,48 @@ fn signatures_a_bad_one_begins_the_second_of_good_ones_again() {
     good(&mut bench, 121..180);
     assert!(is_counted(&mut bench, 180));
 }
+
+/// The record that contradicts an earlier one may come before the headers that show it.
+#[test]
+fn evidence_e2_two_signed_records_on_two_branches_with_the_headers_last() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let mine = Block::first(&set, 1);
+    let theirs = chain(&set, 2, 10);
+    bench.propose(&mine);
+    bench.vote_signed(2, 0, tip(&mine));
+    bench.vote_signed(2, 0, tip(&theirs[1]));
+    bench.vote_signed(2, 0, stop_at(&theirs[1]));
+    assert!(bench.evidence().is_empty(), "it may stand on the first");
+    bench.headers(1, &[&theirs[0], &theirs[1]]);
+    let evidence = bench.evidence();
+    let [
+        Evidence::TwoRecords {
+            records, headers, ..
+        },
+    ] = evidence[..]
+    else {
+        panic!("{evidence:?}")
+    };
+    let expected = [tip(&mine), stop_at(&theirs[1])].map(|record| signed(&set, 2, 0, record));
+    assert_eq!(**records, expected);
+    assert!(!headers.is_empty(), "the headers that prove the branch");
+}
+
+#[test]
+fn evidence_e2_a_record_that_waited_for_headers_of_its_own_chain_accuses_nobody() {
+    let set = six(64);
+    let mut bench = Setup::new(&set, 5).patient().run();
+    let blocks = chain(&set, 3, 1);
+    let rival = blocks[0].child(&set, 20);
+    bench.propose(&blocks[0]);
+    bench.vote_signed(2, 0, tip(&blocks[0]));
+    bench.vote_signed(2, 0, tip(&blocks[1]));
+    bench.vote_signed(2, 0, tip(&blocks[2]));
+    bench.headers(1, &[&blocks[1], &blocks[2]]);
+    assert!(bench.evidence().is_empty() && bench.alarms().is_empty());
+    // What it said last is what a later one is held against.
+    bench.headers(1, &[&rival]);
+    bench.vote_signed(2, 0, stop_at(&rival));
+    assert_eq!(bench.evidence().len(), 1);
+}

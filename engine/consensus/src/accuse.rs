@@ -3,7 +3,7 @@
 //! Owns the search for a contradiction between what is held and what came. Never: counting; what
 //! accuses changes nothing here.
 
-use crate::certificate::SignedRecord;
+use crate::certificate::{SignatureBytes, SignedRecord};
 use crate::evidence::Evidence;
 use crate::header::Header;
 use crate::limits;
@@ -15,27 +15,34 @@ use crate::window::WindowState;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-/// E3 when the record contradicts itself, E2 when it and the held one are not ordered, as far as
-/// the headers that are here show it.
+/// E3 when the record contradicts itself, E2 when it and one that is held are not ordered, as far
+/// as the headers that are here show it.
 pub(crate) fn accuse(
     set: &ValidatorSet,
     state: &WindowState,
     signed: &SignedRecord,
 ) -> Option<Evidence> {
-    let window = state.window;
     if !signed.record.is_consistent(set.slots()) {
         return Some(Evidence::OneRecord {
             epoch: set.epoch(),
-            window,
+            window: state.window,
             record: Box::new(signed.clone()),
         });
     }
-    let (held, signature) = state
-        .tally
-        .voter(signed.validator)?
-        .signed
-        .as_ref()
-        .filter(|(held, _)| *held != signed.record)?;
+    let voter = state.tally.voter(signed.validator)?;
+    let held = voter.signed.iter().chain(&voter.signed_before);
+    held.filter(|(held, _)| *held != signed.record)
+        .find_map(|held| accuse_of_two(set, state, held, signed))
+}
+
+/// E2 when a record and an earlier one of the same validator are not ordered, as far as the
+/// headers that are here show it.
+pub(crate) fn accuse_of_two(
+    set: &ValidatorSet,
+    state: &WindowState,
+    (held, signature): &(Record, SignatureBytes),
+    signed: &SignedRecord,
+) -> Option<Evidence> {
     // The steady state, a longer chain of first votes; and an earlier record that came late, which
     // must not cost more than it says: whoever sends it could do so for ever.
     if extends(state, held, &signed.record) || extends(state, &signed.record, held) {
@@ -47,7 +54,7 @@ pub(crate) fn accuse(
         signature: *signature,
     };
     let headers = branch_headers(state, &held, signed);
-    let evidence = two_records(set, window, held, signed.clone(), headers);
+    let evidence = two_records(set, state.window, held, signed.clone(), headers);
     check_evidence(set, &evidence).is_ok().then_some(evidence)
 }
 

@@ -203,7 +203,7 @@ impl Consensus {
         Ok(place)
     }
 
-    fn mark_authentic(&mut self, window: Window, place: BlockPlace) {
+    pub(crate) fn mark_authentic(&mut self, window: Window, place: BlockPlace) {
         if let Some(state) = self.windows.get_mut(&window) {
             // The hash chain covers the blocks below (5.2).
             let tree = &mut state.tally.tree;
@@ -238,6 +238,7 @@ impl Consensus {
             return;
         }
         state.tally.tree.set_body(place, true);
+        self.fetches.note_body(id);
         // Bodies free votes here and in every later window that stands on this block.
         for later in self.windows.range_mut(window..) {
             later.1.is_dirty = true;
@@ -301,11 +302,21 @@ impl Consensus {
             .get(&header.window)
             .and_then(|state| state.tally.tree.find_connected(header.index, id));
         if let Some(place) = known {
-            if from_leader {
-                self.mark_authentic(header.window, place);
+            if self.wants_body(header.window, place) {
+                if from_leader {
+                    self.mark_authentic(header.window, place);
+                }
+                self.take_body(header.window, place, payload, effects);
+                return Disposition::Applied;
             }
-            self.take_body(header.window, place, payload, effects);
-            return Disposition::Applied;
+            if from_leader && self.is_in_range(header.window) {
+                let window = header.window;
+                let disposition = self.place_leader_block(header, payload, effects);
+                self.place_early(window, effects);
+                return disposition;
+            }
+            // Anybody can name any header (2.9): that one is known is no reason to log its body.
+            return Disposition::Ignored(Ignored::Unasked);
         }
         if self.delivery.wants_body(header.height, id) {
             self.delivery.note_body(header.height, id);
@@ -323,6 +334,25 @@ impl Consensus {
             return self.take_leader_block(header, payload, effects);
         }
         Disposition::Ignored(Ignored::Unasked)
+    }
+
+    /// Whether the body of a known block is taken of whoever brings it: an honest validator may
+    /// have voted for the block, or it was asked for, or its leader is known to have made it and
+    /// few others there.
+    fn wants_body(&self, window: Window, place: BlockPlace) -> bool {
+        let Some(state) = self.windows.get(&window) else {
+            return false;
+        };
+        let tree = &state.tally.tree;
+        let block = tree.block(place);
+        let rivals = tree.slot(block.index).filter(|&at| at != place);
+        let bodies = rivals.filter(|&at| tree.block(at).has_body).count();
+        let is_of_leader = block.authentic && bodies < usize::from(limits::BLOCKS_PER_POSITION_MAX);
+        let height = block.header.map(|header| header.height);
+        is_of_leader
+            || block.support() >= self.config.set.thresholds().amplify
+            || self.fetches.has_asked_for_body(block.id)
+            || height.is_some_and(|height| self.delivery.wants_body(height, block.id))
     }
 
     /// Headers of a live window from a voter that named them. One branch a voter is held.

@@ -11,7 +11,7 @@ use crate::message::{BlockRef, Get, Message};
 use crate::types::{BlockId, Height, Index, Now, Point, ValidatorIndex, Window};
 use crate::window::WindowState;
 use crate::window::tree::BlockPlace;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -85,6 +85,9 @@ pub(crate) struct Fetches {
     branches: BTreeMap<(Window, ValidatorIndex), Branch>,
     /// Blocks asked for whose place was not known, and the place when it is. Bound: `PLACES_MAX`.
     places: BTreeMap<BlockId, Option<Point>>,
+    /// Blocks whose bodies were asked for since the chain of a parent lacks them. Bound:
+    /// `PARENT_BODIES_MAX`.
+    parent_bodies: BTreeSet<BlockId>,
     /// Highest block of the last batch of bodies asked for, and its number.
     batch_top: u64,
     batch: u64,
@@ -96,7 +99,30 @@ const ATTEMPTS_UNABLE: u32 = 2;
 /// Of one chain one place at a time is unknown, and there are few chains.
 const PLACES_MAX: usize = 256;
 
+/// One request for each parent that a window may have, and half as much again.
+const PARENT_BODIES_MAX: usize = limits::VALIDATORS_MAX * limits::BODIES_PER_REQUEST_MAX * 3 / 2;
+
 impl Fetches {
+    fn want_parent_bodies(&mut self, blocks: &[BlockRef]) {
+        for block in blocks {
+            if self.parent_bodies.len() >= PARENT_BODIES_MAX {
+                self.parent_bodies.pop_first();
+            }
+            self.parent_bodies.insert(block.id);
+        }
+    }
+
+    /// Whether the body of this block was asked for although nothing that is counted here speaks
+    /// for it.
+    pub(crate) fn has_asked_for_body(&self, id: BlockId) -> bool {
+        self.parent_bodies.contains(&id)
+    }
+
+    /// The body of a block is here.
+    pub(crate) fn note_body(&mut self, id: BlockId) {
+        self.parent_bodies.remove(&id);
+    }
+
     pub(crate) fn forget_below(&mut self, window: Window) {
         self.asked
             .retain(|wanted, _| !matches!(wanted, Wanted::Headers(at, _) if *at < window));
@@ -333,6 +359,9 @@ impl Consensus {
                 continue;
             };
             if let Some(to) = self.peer_with(Height::ZERO, attempt) {
+                if let Missing::Bodies(blocks) = &missing {
+                    self.fetches.want_parent_bodies(blocks);
+                }
                 let get = self.get_missing(to, missing);
                 self.ask(to, Message::Get(get), effects);
             }

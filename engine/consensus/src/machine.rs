@@ -299,7 +299,7 @@ impl Consensus {
                 window,
                 record,
                 signature,
-            } => self.handle_signed(window, record, signature, effects),
+            } => self.handle_signed(now, window, record, signature, effects),
             Input::HeaderSigned { id, signature } => {
                 self.handle_header_signed(id, signature, effects)
             }

@@ -121,7 +121,7 @@ impl Probe {
             signature: [0; 64],
         };
         self.consensus
-            .take_signed_record(window, signed, &mut self.effects);
+            .take_signed_record(self.now, window, signed, &mut self.effects);
         if from == self.consensus.config.own {
             let _counted = self.hear(from, window, record);
         }

@@ -357,8 +357,8 @@ impl Consensus {
     ) -> Disposition {
         match claim {
             Claim::Record { window, signed } => {
-                self.note_good_signature(now, signed.validator);
-                self.take_signed_record(window, signed, effects);
+                self.note_signature_checked(signed.validator);
+                self.take_signed_record(now, window, signed, effects);
             }
             Claim::Header { header, signature } => {
                 self.take_signed_header(header, signature, effects);

@@ -58,6 +58,14 @@ pub(crate) struct Peer {
     resends: u32,
 }
 
+impl Peer {
+    /// A signature of it was bad: the second of good ones begins again.
+    pub(crate) const fn forget_good_signatures(&mut self) {
+        self.signatures_checked = false;
+        self.good_signatures_since_ns = None;
+    }
+}
+
 /// Bytes of payloads a leader sends again for one Status.
 const RESEND_BYTES_MAX: u64 = 512 * 1024;
 /// Doublings of the wait before blocks are sent again for the same tip.
@@ -453,7 +461,10 @@ impl Consensus {
         get: Get,
         effects: &mut Effects,
     ) -> Disposition {
-        let is_costly = matches!(get, Get::Headers { .. } | Get::Ready { .. });
+        let is_costly = matches!(
+            get,
+            Get::Headers { .. } | Get::Ready { .. } | Get::History { .. }
+        );
         if is_costly && !self.may_answer(now, from) {
             return Disposition::Ignored(Ignored::Full);
         }
@@ -468,10 +479,11 @@ impl Consensus {
             }
             Get::Bodies(blocks) => effects.push(Effect::ServeBodies { to: from, blocks }),
             Get::History { top, count } => {
+                let most = u32::try_from(limits::HEADERS_PER_ANSWER_MAX).unwrap_or(u32::MAX);
                 effects.push(Effect::ServeHistory {
                     to: from,
                     top,
-                    count,
+                    count: count.min(most),
                 });
             }
             Get::Finality { at_least } => {
@@ -533,15 +545,20 @@ impl Consensus {
         }
     }
 
-    /// A validator counted after verification only is trusted again after a second of signatures
-    /// in time.
+    pub(crate) fn note_signature_checked(&mut self, validator: ValidatorIndex) {
+        if let Some(peer) = self.peers.get_mut(validator.place()) {
+            peer.signatures_checked = false;
+        }
+    }
+
+    /// A signature of a record newer than what was held signed. A validator counted after
+    /// verification only is trusted again after a second of such signatures in time.
     pub(crate) fn note_good_signature(&mut self, now: Now, validator: ValidatorIndex) {
         const PROBATION_NS: u64 = 1_000_000_000;
         let Some(peer) = self.peers.get_mut(validator.place()) else {
             return;
         };
         peer.unsigned_since_ns = None;
-        peer.signatures_checked = false;
         if !peer.verify_first {
             return;
         }

@@ -21,6 +21,8 @@ pub struct LeaseFile {
     pub boot_id: [u8; 16],
     /// The last run saw a failed sync: the next start does not believe the page cache.
     pub suspect: bool,
+    /// The last run was one of `async` durability. False also where an earlier version wrote it.
+    pub ran_async: bool,
     /// Public key of the one validator that may act under it: a folder that changed hands would
     /// hold the records of another.
     pub owner: [u8; 32],
@@ -42,7 +44,8 @@ pub struct StartFacts {
     pub incarnation_min: u64,
 }
 
-/// Bytes of an encoded lease file: three optional windows, boot id, suspicion, loss, owner, start.
+/// Bytes of an encoded lease file: three optional windows, boot id, what the last run was, loss,
+/// owner, start.
 pub const LEASE_FILE_BYTES: usize = 3 * 9 + 16 + 1 + 1 + 32 + 8;
 
 /// R12 RESTART: what the lease file must hold, durably, before the first frame of this run.
@@ -54,8 +57,10 @@ pub fn plan(file: LeaseFile, facts: &StartFacts) -> LeaseFile {
         // A proposal may have left unlogged.
         lease.no_proposals_until = lease.no_proposals_until.max(lease.lease);
     }
-    let lost_power =
-        facts.durability == Durability::Async && facts.boot_id != file.boot_id && !facts.clean_stop;
+    // What counts is how the run that ended was to log, whatever is configured since.
+    let is_async = facts.durability == Durability::Async;
+    let may_lack = file.ran_async || is_async;
+    let lost_power = may_lack && facts.boot_id != file.boot_id && !facts.clean_stop;
     if lost_power || file.suspect {
         // Records may have left that the log does not hold.
         lease.abstain_until = lease.abstain_until.max(lease.lease);
@@ -64,6 +69,7 @@ pub fn plan(file: LeaseFile, facts: &StartFacts) -> LeaseFile {
         lease,
         boot_id: facts.boot_id,
         suspect: false,
+        ran_async: is_async,
         owner: file.owner,
         incarnation: file
             .incarnation
@@ -89,7 +95,7 @@ impl LeaseFile {
             }
         }
         bytes[27..43].copy_from_slice(&self.boot_id);
-        bytes[43] = u8::from(self.suspect);
+        bytes[43] = u8::from(self.suspect) | u8::from(self.ran_async) << 1;
         bytes[44] = u8::from(self.lease.is_lost);
         bytes[45..77].copy_from_slice(&self.owner);
         bytes[77..].copy_from_slice(&self.incarnation.to_le_bytes());
@@ -119,11 +125,12 @@ impl LeaseFile {
             no_proposals_until: window(18)?,
             is_lost: flag(44)?,
         };
-        let suspect = flag(43)?;
+        let run = Some(bytes[43]).filter(|bits| *bits < 4)?;
         Some(Self {
             lease,
             boot_id: bytes[27..43].try_into().ok()?,
-            suspect,
+            suspect: run & 1 != 0,
+            ran_async: run & 2 != 0,
             owner: bytes[45..77].try_into().ok()?,
             incarnation: u64::from_le_bytes(bytes[77..].try_into().ok()?),
         })
@@ -165,7 +172,7 @@ impl Consensus {
             if let Some(state) = self.restored_window(header.window)
                 && let Ok((place, _)) = state.tally.connect(&set, &header, id)
             {
-                state.tally.tree.block_mut(place).authentic = true;
+                // That it was logged does not say who made it.
                 state.tally.tree.set_body(place, true);
             }
         }
@@ -189,6 +196,10 @@ impl Consensus {
             state.is_frozen = own.record.tip.is_some() && state.own_tip.is_none();
             state.own = own.record.clone();
             state.persisted = own.record.clone();
+            if let Some(tip) = state.own_tip {
+                // R3 was satisfied of each block below it when the vote was made.
+                self.mark_authentic(own.window, tip);
+            }
             self.handle_durable(now, own, effects);
         }
         if set.is_genesis(&self.proven) {
@@ -310,17 +321,15 @@ impl Consensus {
     ) -> Disposition {
         let held = self.windows.iter().rev().find_map(|(window, state)| {
             let voter = state.tally.voter(from)?;
-            if voter.counted.is_empty() {
-                return None;
-            }
+            let record = Some(voter.newest()).filter(|record| !record.is_empty())?;
             let signature: Option<SignatureBytes> = voter
                 .signed
                 .as_ref()
-                .filter(|(record, _)| *record == voter.counted)
+                .filter(|(signed, _)| signed == record)
                 .map(|(_, signature)| *signature);
             Some(HeldRecord {
                 window: *window,
-                record: voter.counted.clone(),
+                record: record.clone(),
                 signature,
             })
         });

@@ -3,7 +3,7 @@
 //! Owns the one path on which a record is counted, the evaluation of R3 to R7, and the order
 //! persist, count, send, sign of own records (R11). Never: what the guards are (window::rules).
 
-use crate::accuse::accuse;
+use crate::accuse::{accuse, accuse_of_two};
 use crate::certificate::{SignatureBytes, SignedRecord};
 use crate::effect::{Alarm, Destination, Effect, Effects};
 use crate::machine::{Consensus, Disposition, Durability, Ignored, PeerFault};
@@ -36,12 +36,16 @@ impl Consensus {
         if !self.is_in_range(window) {
             return Disposition::Ignored(Ignored::OutOfRange);
         }
+        let is_news = self.is_signature_news(from, window, &record);
         let peer = &mut self.peers[from.place()];
-        peer.unsigned_since_ns.get_or_insert(now.mono_ns);
+        if is_news {
+            // What is held signed owes no signature: R10 sends it again.
+            peer.unsigned_since_ns.get_or_insert(now.mono_ns);
+        }
         // A peer whose signatures failed or fail to come counts only after verification (5.1 e).
         let counts = !peer.verify_first;
         if let Some(signature) = signature
-            && self.is_signature_news(from, window, &record)
+            && is_news
         {
             let signed = SignedRecord {
                 validator: from,
@@ -104,20 +108,26 @@ impl Consensus {
         Disposition::Fault(fault)
     }
 
-    /// Counts held records whose headers have come.
+    /// Counts held records whose headers have come, and compares signed ones that waited for them.
     pub(crate) fn count_pending(&mut self, effects: &mut Effects) -> bool {
         let set = self.config.set.clone();
-        let mut misbehaved = Vec::new();
+        let (mut misbehaved, mut accused) = (Vec::new(), Vec::new());
         let mut changed = false;
         for state in self.windows.values_mut() {
             if state.is_dirty && state.tally.lacks_headers() {
                 let counted = state.tally.retry_pending(&set, &mut misbehaved);
                 state.is_signed_dirty |= counted;
                 changed |= counted;
+                while let Some((before, newest)) = state.tally.take_comparable(&set) {
+                    accused.extend(accuse_of_two(&set, state, &before, &newest));
+                }
             }
         }
         for (validator, _) in misbehaved {
             self.note_misbehaviour(validator, PeerFault::Conflict, effects);
+        }
+        for evidence in accused {
+            self.tell_evidence(evidence, effects);
         }
         changed
     }
@@ -126,12 +136,15 @@ impl Consensus {
     /// ordered are evidence E2, one that contradicts itself is E3.
     pub(crate) fn take_signed_record(
         &mut self,
+        now: Now,
         window: Window,
         signed: SignedRecord,
         effects: &mut Effects,
     ) {
         let set = self.config.set.clone();
         let Some(state) = self.window_mut(window) else {
+            // Its window was settled while the signature was checked.
+            self.note_good_signature(now, signed.validator);
             return;
         };
         if let Some(evidence) = accuse(&set, state, &signed) {
@@ -152,9 +165,19 @@ impl Consensus {
         if is_older {
             return;
         }
-        voter.signed = Some((record.clone(), signature));
+        let before = voter.signed.replace((record.clone(), signature));
+        // Compared above, as far as the headers are here; when they are not, once they are.
+        if state.tally.knows_all_of(&record) {
+            state.tally.keep_before(validator, None);
+        } else if before
+            .as_ref()
+            .is_some_and(|(held, _)| state.tally.knows_all_of(held))
+        {
+            state.tally.keep_before(validator, before);
+        }
         state.is_signed_dirty = true;
         state.is_dirty = true;
+        self.note_good_signature(now, validator);
         if validator != self.config.own {
             self.count_record(validator, window, &record, effects);
         }
@@ -406,6 +429,7 @@ impl Consensus {
     /// An own record came back signed: it is transferable now, and everyone is told.
     pub(crate) fn handle_signed(
         &mut self,
+        now: Now,
         window: Window,
         record: Record,
         signature: SignatureBytes,
@@ -423,7 +447,7 @@ impl Consensus {
             record: record.clone(),
             signature,
         };
-        self.take_signed_record(window, signed, effects);
+        self.take_signed_record(now, window, signed, effects);
         self.send_vote(Destination::All, window, record, Some(signature), effects);
         Disposition::Applied
     }
@@ -439,7 +463,7 @@ impl Consensus {
         if own_record {
             if let Some(peer) = self.peers.get_mut(from.place()) {
                 peer.verify_first = true;
-                peer.signatures_checked = false;
+                peer.forget_good_signatures();
             }
             self.alarm(Alarm::BadSignature(from), effects);
             return Disposition::Fault(PeerFault::BadSignature);

@@ -330,6 +330,7 @@ pub(crate) fn leases() -> Vec<Vec<u8>> {
             },
             boot_id: [8; 16],
             suspect,
+            ran_async: !suspect,
             owner: [6; 32],
             incarnation: 0x0102_0304_0506_0708,
         }

@@ -5,7 +5,7 @@
 //! [`Tally::count`] like anyone's. Never: what to vote, what to send.
 
 use super::tree::{BlockPlace, Misfit, Tree};
-use crate::certificate::SignatureBytes;
+use crate::certificate::{SignatureBytes, SignedRecord};
 use crate::header::Header;
 use crate::record::Record;
 use crate::types::{BlockId, Index, Stake, ValidatorIndex};
@@ -27,8 +27,21 @@ pub(crate) struct Voter {
     pub(crate) pending: Option<Record>,
     /// Newest record with a good signature.
     pub(crate) signed: Option<(Record, SignatureBytes)>,
+    /// The signed record before `signed`, while headers of that are missing: until they come nobody
+    /// can tell whether the two are ordered. Its own were all here. Bound: one.
+    pub(crate) signed_before: Option<(Record, SignatureBytes)>,
     /// Headers held because this voter named them. Bound: slots + pipeline.
     pub(crate) branch_headers: u32,
+}
+
+impl Voter {
+    /// The newest record that came, counted or not: one that waits for headers, else one that is
+    /// signed and does not come before the counted one, else that.
+    pub(crate) fn newest(&self) -> &Record {
+        let signed = self.signed.as_ref().map(|(record, _)| record);
+        let signed = signed.filter(|record| !record.may_extend_to(&self.counted));
+        self.pending.as_ref().or(signed).unwrap_or(&self.counted)
+    }
 }
 
 /// What became of a record.
@@ -468,6 +481,45 @@ impl Tally {
         self.voters
             .iter()
             .any(|voter| voter.pending.is_some() || (voter.tip.is_some() && !voter.connected))
+    }
+
+    /// Whether every block that a record names is connected here.
+    pub(crate) fn knows_all_of(&self, record: &Record) -> bool {
+        let mut named = record.tip.iter().chain(&record.also);
+        named.all(|&(index, id)| self.tree.find_connected(index, id).is_some())
+    }
+
+    /// Keeps a signed record, if any, until the newer one that it is to be compared with can be.
+    pub(crate) fn keep_before(
+        &mut self,
+        validator: ValidatorIndex,
+        before: Option<(Record, SignatureBytes)>,
+    ) {
+        if let Some(voter) = self.voter_mut(validator) {
+            voter.signed_before = before;
+        }
+    }
+
+    /// Takes two signed records of one validator that can be compared now, the newest one last.
+    pub(crate) fn take_comparable(
+        &mut self,
+        set: &ValidatorSet,
+    ) -> Option<((Record, SignatureBytes), SignedRecord)> {
+        let waits = |voter: &Voter| {
+            let newest = voter.signed.as_ref().map(|(record, _)| record);
+            voter.signed_before.is_some() && newest.is_some_and(|record| self.knows_all_of(record))
+        };
+        let place = self.voters.iter().position(waits)?;
+        let validator = set.indices().nth(place)?;
+        let voter = self.voters.get_mut(place)?;
+        let before = voter.signed_before.take()?;
+        let (record, signature) = voter.signed.clone()?;
+        let newest = SignedRecord {
+            validator,
+            record,
+            signature,
+        };
+        Some((before, newest))
     }
 
     /// The blocks of `validator` whose headers are missing here: tips and `also` of its pending

@@ -6,7 +6,7 @@ use crate::fixtures::{
     stop_at, tip, v, w,
 };
 use quorate_consensus::certificate::Target;
-use quorate_consensus::effect::Effect;
+use quorate_consensus::effect::{Alarm, Effect};
 use quorate_consensus::input::Input;
 use quorate_consensus::limits;
 use quorate_consensus::machine::{Disposition, Ignored, PeerFault, TimerConfig};
@@ -357,4 +357,46 @@ fn e2_a_fallback_that_grows_along_its_chain_is_no_evidence_and_another_one_is() 
     // one may stand on the old one.
     assert!(fallbacks_accuse(&[], mine[1].at(), other.at()));
     assert!(!fallbacks_accuse(&[], mine[1].at(), higher.at()));
+}
+
+fn bodies_logged(bench: &Bench) -> usize {
+    let logged = |effect: &&Effect| matches!(effect, Effect::PersistBlock { .. });
+    bench.seen.iter().filter(logged).count()
+}
+
+/// Headers are taken of whoever names them, W + K of each peer and window: were their bodies taken
+/// too, one validator could fill the logs of all.
+#[test]
+fn bounds_a_body_that_nobody_stands_behind_is_not_logged() {
+    let set = six(64);
+    let mut bench = Setup::new(&set, 5).patient().run();
+    let forged = chain(&set, 3, 30);
+    bench.headers(1, &[&forged[0], &forged[1], &forged[2]]);
+    for block in &forged {
+        let taken = bench.body(1, block);
+        assert_eq!(taken, Disposition::Ignored(Ignored::Unasked));
+    }
+    bench.vote(1, 0, tip(&forged[2]));
+    bench.body(1, &forged[0]);
+    assert_eq!(bodies_logged(&bench), 0, "its own vote is not enough");
+    bench.vote(2, 0, tip(&forged[1]));
+    for (block, wanted) in forged.iter().zip([true, true, false]) {
+        let taken = bench.body(1, block) == Disposition::Applied;
+        assert_eq!(taken, wanted);
+    }
+    assert_eq!(bodies_logged(&bench), 2);
+}
+
+/// Two blocks a position are stored of a leader, whichever way it sends them.
+#[test]
+fn bounds_a_leader_has_two_bodies_a_position_stored_of_blocks_that_it_sends_as_asked_for() {
+    let set = six(64);
+    let mut bench = Setup::new(&set, 5).patient().run();
+    let blocks: Vec<Block> = (0..5).map(|salt| Block::first(&set, salt)).collect();
+    for block in &blocks {
+        bench.headers(0, &[block]);
+        bench.body(0, block);
+    }
+    assert_eq!(bodies_logged(&bench), 2);
+    assert_eq!(bench.alarms(), [Alarm::TwoBlocks(v(0))]);
 }

@@ -495,3 +495,111 @@ fn r10_certificates_that_say_nothing_new_are_not_checked() {
         assert_eq!(checked(&bench), before, "{:?}", stale.target);
     }
 }
+
+/// R10 sends what is signed again: that says nothing new, so no signature is owed for it.
+#[test]
+fn signatures_that_are_held_already_are_owed_by_nobody_who_sends_the_record_again() {
+    let set = six(64);
+    let mut bench = Setup::new(&set, 5).patient().run();
+    let blocks = chain(&set, 2, 1);
+    bench.propose(&blocks[0]);
+    for _ in 0..2 {
+        bench.vote_signed(3, 0, tip(&blocks[0]));
+    }
+    bench.lapse(201);
+    bench.propose(&blocks[1]);
+    let taken = bench.vote(3, 0, tip(&blocks[1]));
+    assert_eq!(taken, Disposition::Applied, "counted by its channel");
+}
+
+/// Whoever signs once, and sends that record for ever beside newer ones, signs nothing in time.
+#[test]
+fn signatures_of_an_earlier_record_sent_again_are_none_of_the_newest() {
+    let set = six(4096);
+    let mut bench = Setup::new(&set, 5).patient().run();
+    let blocks = chain(&set, 42, 1);
+    bench.propose(&blocks[0]);
+    bench.propose(&blocks[1]);
+    bench.vote_signed(3, 0, tip(&blocks[1]));
+    for block in &blocks[2..32] {
+        bench.propose(block);
+        bench.vote(3, 0, tip(block));
+        bench.vote_signed(3, 0, tip(&blocks[0]));
+        bench.lapse(10);
+    }
+    bench.propose(&blocks[32]);
+    let taken = bench.vote(3, 0, tip(&blocks[32]));
+    assert_eq!(taken, Disposition::Ignored(Ignored::Pending));
+}
+
+#[test]
+fn signatures_a_bad_one_begins_the_second_of_good_ones_again() {
+    let set = six(4096);
+    let mut bench = Setup::new(&set, 5).patient().run();
+    let blocks = chain(&set, 200, 1);
+    bench.propose(&blocks[0]);
+    bench.vote_with(3, 0, tip(&blocks[0]), Some(BAD));
+    let good = |bench: &mut Bench, range: core::ops::Range<usize>| {
+        for block in &blocks[range] {
+            bench.propose(block);
+            bench.vote_signed(3, 0, tip(block));
+            bench.lapse(10);
+        }
+    };
+    let is_counted = |bench: &mut Bench, at: usize| {
+        bench.propose(&blocks[at]);
+        bench.vote(3, 0, tip(&blocks[at])) == Disposition::Applied
+    };
+    good(&mut bench, 1..60);
+    bench.propose(&blocks[60]);
+    bench.vote_with(3, 0, tip(&blocks[60]), Some(BAD));
+    good(&mut bench, 61..120);
+    assert!(!is_counted(&mut bench, 120), "590 ms since the bad one");
+    good(&mut bench, 121..180);
+    assert!(is_counted(&mut bench, 180));
+}
+
+/// The record that contradicts an earlier one may come before the headers that show it.
+#[test]
+fn evidence_e2_two_signed_records_on_two_branches_with_the_headers_last() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let mine = Block::first(&set, 1);
+    let theirs = chain(&set, 2, 10);
+    bench.propose(&mine);
+    bench.vote_signed(2, 0, tip(&mine));
+    bench.vote_signed(2, 0, tip(&theirs[1]));
+    bench.vote_signed(2, 0, stop_at(&theirs[1]));
+    assert!(bench.evidence().is_empty(), "it may stand on the first");
+    bench.headers(1, &[&theirs[0], &theirs[1]]);
+    let evidence = bench.evidence();
+    let [
+        Evidence::TwoRecords {
+            records, headers, ..
+        },
+    ] = evidence[..]
+    else {
+        panic!("{evidence:?}")
+    };
+    let expected = [tip(&mine), stop_at(&theirs[1])].map(|record| signed(&set, 2, 0, record));
+    assert_eq!(**records, expected);
+    assert!(!headers.is_empty(), "the headers that prove the branch");
+}
+
+#[test]
+fn evidence_e2_a_record_that_waited_for_headers_of_its_own_chain_accuses_nobody() {
+    let set = six(64);
+    let mut bench = Setup::new(&set, 5).patient().run();
+    let blocks = chain(&set, 3, 1);
+    let rival = blocks[0].child(&set, 20);
+    bench.propose(&blocks[0]);
+    bench.vote_signed(2, 0, tip(&blocks[0]));
+    bench.vote_signed(2, 0, tip(&blocks[1]));
+    bench.vote_signed(2, 0, tip(&blocks[2]));
+    bench.headers(1, &[&blocks[1], &blocks[2]]);
+    assert!(bench.evidence().is_empty() && bench.alarms().is_empty());
+    // What it said last is what a later one is held against.
+    bench.headers(1, &[&rival]);
+    bench.vote_signed(2, 0, stop_at(&rival));
+    assert_eq!(bench.evidence().len(), 1);
+}

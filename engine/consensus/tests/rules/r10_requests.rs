@@ -6,6 +6,7 @@ use crate::fixtures::{
 };
 use quorate_consensus::effect::{Destination, Effect};
 use quorate_consensus::input::Input;
+use quorate_consensus::limits;
 use quorate_consensus::machine::{Disposition, Ignored, TimerConfig};
 use quorate_consensus::message::{BlockRef, Get, Message, Status};
 use quorate_consensus::payload::{Entry, Lane, PayloadBuilder, encode_entry};
@@ -507,4 +508,35 @@ fn r10_a_final_tip_calls_for_no_status() {
     assert_eq!(bench.finalized().len(), 1);
     bench.lapse(13);
     assert_eq!(status_times(&mut bench, 1, 25).len(), 2);
+}
+
+/// A question is twelve bytes; what it names would be read to genesis in one turn, and sent in one
+/// frame.
+#[test]
+fn r10_history_is_served_as_far_as_one_answer_goes_and_as_often_as_any_other() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let top = BlockRef {
+        height: Height::new(1),
+        id: Block::first(&set, 1).id,
+    };
+    let served = |bench: &Bench, peer: u16| -> Vec<u32> {
+        let served = bench.seen.iter().filter_map(|effect| match effect {
+            Effect::ServeHistory { to, count, .. } if *to == v(peer) => Some(*count),
+            _ => None,
+        });
+        served.collect()
+    };
+    let longest = u32::try_from(limits::HEADERS_PER_ANSWER_MAX).expect("a small number");
+    for count in [3, u32::MAX] {
+        bench.message(1, Message::Get(Get::History { top, count }));
+    }
+    assert_eq!(served(&bench, 1), [3, longest]);
+    let most = limits::ANSWERS_PER_PERIOD_MAX as usize;
+    for _ in 0..3 * most {
+        bench.message(2, Message::Get(Get::History { top, count: 1 }));
+    }
+    assert_eq!(served(&bench, 2).len(), most);
+    bench.message(3, Message::Get(Get::History { top, count: 1 }));
+    assert_eq!(served(&bench, 3), [1], "another's");
 }

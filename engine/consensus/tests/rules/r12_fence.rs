@@ -407,3 +407,47 @@ fn r12_records_of_abstention_are_no_news_to_the_fence() {
     bench.certificates(2, skips.to_vec());
     assert!(bench.consensus.is_voting());
 }
+
+/// What waits for headers here was said all the same: an old disk must not pass for want of them.
+#[test]
+fn r12_an_answer_names_what_waits_for_its_headers_too() {
+    let set = six(64);
+    let blocks = chain(&set, 2, 1);
+    let strange = blocks[1].child(&set, 9);
+    let answered = |bench: &mut Bench| {
+        bench.forget();
+        bench.message(1, Message::FenceAsk { incarnation: 7 });
+        let held = bench.sent().find_map(|(_, message)| match message {
+            Message::FenceAnswer { held, .. } => held.clone(),
+            _ => None,
+        });
+        held.expect("something is held of it")
+    };
+    let mut bench = Setup::new(&set, 5).patient().run();
+    bench.propose(&blocks[0]);
+    bench.vote(1, 0, tip(&blocks[0]));
+    bench.vote_signed(1, 0, tip(&strange));
+    let signature = sign_record(&set, v(1), w(0), &tip(&strange));
+    let found = answered(&mut bench);
+    assert_eq!(
+        (found.record, found.signature),
+        (tip(&strange), Some(signature))
+    );
+    bench.vote(1, 0, stop_at(&strange));
+    let found = answered(&mut bench);
+    assert_eq!((found.record, found.signature), (stop_at(&strange), None));
+    // A record that was never counted, since another one was, and its good signature.
+    bench.vote(2, 0, stop());
+    bench.vote_signed(2, 0, stop_at(&blocks[0]));
+    let found = {
+        bench.forget();
+        bench.message(2, Message::FenceAsk { incarnation: 7 });
+        bench.sent().find_map(|(_, message)| match message {
+            Message::FenceAnswer { held, .. } => held.clone(),
+            _ => None,
+        })
+    };
+    let signature = sign_record(&set, v(2), w(0), &stop_at(&blocks[0]));
+    let found = found.map(|held| (held.record, held.signature));
+    assert_eq!(found, Some((stop_at(&blocks[0]), Some(signature))));
+}

@@ -1,8 +1,10 @@
 //! R12: what a restart takes away. The fence stands in `r12_fence`.
 
 use crate::bench::{Bench, Setup};
-use crate::fixtures::{Block, chain, payload_numbered, set_of, six, skip_of, stop, tip, v, w};
-use quorate_consensus::effect::{Destination, Effect};
+use crate::fixtures::{
+    Block, chain, payload_numbered, set_of, sign_header, six, skip_of, stop, tip, v, w,
+};
+use quorate_consensus::effect::{Alarm, Destination, Effect};
 use quorate_consensus::input::Input;
 use quorate_consensus::machine::{Disposition, Durability, Ignored};
 use quorate_consensus::message::{Get, Message};
@@ -34,6 +36,7 @@ fn file(abstain_until: Option<u64>, suspect: bool) -> LeaseFile {
         lease,
         boot_id: OLD_BOOT,
         suspect,
+        ran_async: false,
         owner: [7; 32],
         incarnation: 9,
     }
@@ -82,6 +85,32 @@ fn r12_the_plan_of_a_start_follows_the_table() {
     }
 }
 
+/// What the log may lack was decided by the run that wrote it.
+#[test]
+fn r12_a_start_abstains_for_what_the_last_run_was_whatever_is_configured_since() {
+    use Durability::{Async, Sync};
+    // Ran async, durability now, same boot, clean stop: abstains up to the lease.
+    let table = [
+        (true, Sync, false, false, true),
+        (true, Sync, true, false, false),
+        (true, Sync, false, true, false),
+        (false, Async, false, false, true),
+        (false, Sync, false, false, false),
+    ];
+    for row in table {
+        let (ran_async, durability, same_boot, clean_stop, abstains) = row;
+        let boot_id = if same_boot { OLD_BOOT } else { NEW_BOOT };
+        let last = LeaseFile {
+            ran_async,
+            ..file(None, false)
+        };
+        let planned = plan(last, &facts(durability, boot_id, clean_stop));
+        let abstain_until = planned.lease.abstain_until;
+        assert_eq!(abstain_until, abstains.then_some(w(8)), "{row:?}");
+        assert_eq!(planned.ran_async, durability == Async, "{row:?}");
+    }
+}
+
 #[test]
 fn r12_abstention_outlasts_every_later_start_and_never_falls() {
     let first = plan(
@@ -110,8 +139,14 @@ fn r12_abstention_outlasts_every_later_start_and_never_falls() {
 fn r12_the_lease_file_reads_back_and_nothing_else_does() {
     let mut file = file(Some(3), true);
     file.lease.is_lost = true;
+    for (suspect, ran_async) in [(false, false), (true, false), (false, true), (true, true)] {
+        (file.suspect, file.ran_async) = (suspect, ran_async);
+        let bytes = file.encode();
+        assert_eq!(LeaseFile::decode(&bytes), Some(file));
+        // Without the second bit these are the bytes of every version before it.
+        assert_eq!(bytes[43], u8::from(suspect) + 2 * u8::from(ran_async));
+    }
     let bytes = file.encode();
-    assert_eq!(LeaseFile::decode(&bytes), Some(file));
     assert_eq!(LeaseFile::decode(&bytes[1..]), None);
     for (at, wrong) in [(0, 2), (43, 7), (44, 2)] {
         let mut bytes = bytes;
@@ -369,4 +404,59 @@ fn r12_no_proposal_up_to_no_proposals_until_and_votes_all_the_same() {
     let mut bench = setup.run();
     bench.certificates(2, vec![skip_of(&set, 0, &[0, 2, 3, 4])]);
     assert!(bench.consensus.proposal_room().is_some(), "one above");
+}
+
+/// A log holds what anybody brought, as far as it was wanted: that it holds a block does not say
+/// who made it.
+#[test]
+fn r3_a_block_out_of_the_log_is_authentic_below_an_own_vote_alone() {
+    let set = six(64);
+    let (forged, real) = (Block::first(&set, 30), Block::first(&set, 1));
+    let mut setup = Setup::new(&set, 5).patient();
+    setup.restored.lease.lease = Some(w(100));
+    setup.restored.blocks = vec![(forged.id, forged.header)];
+    let mut bench = setup.run();
+    assert!(bench.own_record(0).is_empty(), "nobody stands behind it");
+    bench.propose(&real);
+    assert_eq!(bench.own_record(0), tip(&real));
+    assert!(bench.alarms().is_empty(), "the leader made one block");
+}
+
+#[test]
+fn r3_what_the_own_vote_stood_on_is_the_leaders_after_a_restart_too() {
+    let set = six(64);
+    let blocks = chain(&set, 2, 1);
+    let logged = [&blocks[0], &blocks[1]];
+    for rival_of in [None, Some(&blocks[0])] {
+        let setup = Setup::new(&set, 5).with_log(tip(&blocks[1]), &logged);
+        let mut bench = setup.patient().run();
+        let next = match rival_of {
+            None => Block::first(&set, 9),
+            Some(first) => first.child(&set, 9),
+        };
+        bench.propose(&next);
+        assert_eq!(bench.alarms(), [Alarm::TwoBlocks(v(0))]);
+    }
+}
+
+/// A block that was logged before it could be voted for, and comes again.
+#[test]
+fn r3_a_logged_block_is_voted_for_when_its_leader_says_again_that_it_is_its_own() {
+    let set = six(64);
+    let block = Block::first(&set, 1);
+    for by_signature in [false, true] {
+        let mut setup = Setup::new(&set, 5).patient();
+        setup.restored.lease.lease = Some(w(100));
+        setup.restored.blocks = vec![(block.id, block.header)];
+        let mut bench = setup.run();
+        assert!(bench.own_record(0).is_empty());
+        if by_signature {
+            let header = block.header;
+            let signature = sign_header(&set, &header);
+            bench.message(3, Message::HeaderSignature { header, signature });
+        } else {
+            bench.body(0, &block);
+        }
+        assert_eq!(bench.own_record(0), tip(&block));
+    }
 }

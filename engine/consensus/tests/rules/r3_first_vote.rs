@@ -49,6 +49,7 @@ fn r3_a_block_that_is_not_authentic_is_voted_for_when_stake_of_amp_is_behind_it(
         "one validator of six may have made it up"
     );
     bench.vote(2, 0, tip(&block));
+    bench.body(1, &block);
     assert_eq!(
         bench.own_record(0),
         tip(&block),
@@ -332,7 +333,7 @@ fn r3_no_vote_on_a_rival_of_the_finalized_block() {
     for parent in [&block, &rival] {
         let mut bench = Setup::new(&set, 5).patient().run();
         bench.propose(&block);
-        bench.branch(1, &[&rival]);
+        bench.propose(&rival);
         bench.votes(&[0, 1, 2, 3, 4], 0, &tip(&block));
         assert_eq!(bench.consensus.finalized(), block.point());
         bench.certificates(2, vec![certified(&set, &rival, &[0, 1, 2, 3])]);

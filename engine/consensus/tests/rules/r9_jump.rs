@@ -279,6 +279,7 @@ fn r9_whoever_jumped_takes_back_no_stop_and_no_vote() {
     voted.certificates(1, vec![final_of(&set, &blocks[1], &[0, 1, 2, 3, 4])]);
     let rival = blocks[1].opening(&set, 1, 9);
     voted.propose(&rival);
+    voted.votes(&[0, 2], 1, &tip(&blocks[2]));
     voted.branch(2, &[&blocks[2]]);
     assert_eq!(voted.own_record(1), tip(&rival));
     voted.certificates(2, vec![final_of(&set, &blocks[2], &[0, 1, 2, 3, 4])]);
@@ -297,8 +298,8 @@ fn r3_whoever_voted_for_another_branch_does_not_join_the_final_block() {
     let top = base.child(&set, 3);
     bench.propose(&own);
     assert_eq!(bench.own_record(0), tip(&own));
-    // All of the other branch is here; of its voters only one has been heard.
-    bench.vote(2, 0, tip(&top));
+    // All of the other branch is here; of its voters only two have been heard.
+    bench.votes(&[2, 3], 0, &tip(&top));
     bench.branch(2, &[&base, &top]);
     bench.certificates(2, vec![final_of(&set, &top, &[0, 1, 2, 3, 4])]);
     bench.settle();
@@ -315,9 +316,12 @@ fn r3_whoever_voted_below_the_final_block_joins_it() {
     let blocks = chain(&set, 3, 1);
     bench.propose(&blocks[0]);
     bench.vote(2, 0, tip(&blocks[2]));
-    bench.branch(2, &[&blocks[1], &blocks[2]]);
+    bench.headers(2, &[&blocks[1], &blocks[2]]);
     assert_eq!(bench.own_record(0), tip(&blocks[0]));
     bench.certificates(2, vec![final_of(&set, &blocks[2], &[0, 1, 2, 3, 4])]);
+    for block in &blocks[1..] {
+        bench.body(2, block);
+    }
     bench.settle();
     assert_eq!(bench.own_record(0).tip, tip(&blocks[2]).tip);
 }

@@ -171,6 +171,7 @@ fn r3_the_leaders_signature_of_a_header_that_is_here_already_frees_the_vote() {
     let signature = sign_header(&set, &block.header);
     let header = block.header;
     bench.message(2, Message::HeaderSignature { header, signature });
+    bench.body(1, &block);
     assert_eq!(bench.own_record(0), tip(&block));
 }
 
@@ -180,10 +181,13 @@ fn r3_the_leaders_signature_covers_the_blocks_below() {
     let mut bench = Bench::new(&set, 5);
     let blocks = chain(&set, 3, 1);
     bench.vote(1, 0, tip(&blocks[2]));
-    bench.branch(1, &[&blocks[0], &blocks[1], &blocks[2]]);
+    bench.headers(1, &[&blocks[0], &blocks[1], &blocks[2]]);
     let header = blocks[2].header;
     let signature = sign_header(&set, &header);
     bench.message(2, Message::HeaderSignature { header, signature });
+    for block in &blocks {
+        bench.body(1, block);
+    }
     assert_eq!(bench.own_record(0), tip(&blocks[2]));
 }
 

@@ -513,11 +513,19 @@ impl Journal {
         self.writer.end()
     }
 
-    /// Gives up the appending end, for the last sync and the clean-stop marker
-    /// ([`SyncWorker::stop`]).
-    #[must_use]
-    pub fn into_writer(self) -> Writer {
-        self.writer
+    /// Ends the run: the last sync, then the clean-stop marker.
+    ///
+    /// R12: while something waits for room there is no marker. What left bare in `sync` durability
+    /// may be among it (R11), so the next start must not propose where this one did.
+    ///
+    /// # Errors
+    /// [`SyncError`]: the next start takes this stop for a crash.
+    pub fn stop(self, sync: SyncWorker) -> Result<(), SyncError> {
+        if self.backlog.is_empty() {
+            return sync.stop(self.writer);
+        }
+        tracing::warn!("stopped on a full disk: the next start takes this for a crash");
+        sync.stop_unmarked(&self.writer)
     }
 }
 

@@ -130,12 +130,20 @@ impl SyncWorker {
     /// # Errors
     /// [`SyncError::Log`]: without the marker the next start takes this stop for a crash.
     pub fn stop(mut self, writer: Writer) -> Result<(), SyncError> {
-        if let Err(source) = self.syncer.sync(writer.unsynced()) {
-            return Err(self.note_failure(source));
-        }
+        self.sync_last(&writer)?;
         self.syncer.stop(writer).map_err(|source| SyncError::Log {
             is_noted: true,
             source,
         })
+    }
+
+    /// Ends a run whose log does not hold all that was said: the next start takes it for a crash.
+    pub(super) fn stop_unmarked(mut self, writer: &Writer) -> Result<(), SyncError> {
+        self.sync_last(writer)
+    }
+
+    fn sync_last(&mut self, writer: &Writer) -> Result<(), SyncError> {
+        let synced = self.syncer.sync(writer.unsynced());
+        synced.map(drop).map_err(|source| self.note_failure(source))
     }
 }

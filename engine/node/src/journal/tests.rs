@@ -6,7 +6,7 @@ use quorate_consensus::message::OwnAnswer;
 use quorate_consensus::record::Record;
 use quorate_consensus::types::Index;
 use quorate_log::{
-    DataFolder, LeaseFile, LeaseRead, LogConfig, MemoryBackend, Opened, Reader, open,
+    CleanStopRead, DataFolder, LeaseFile, LeaseRead, LogConfig, MemoryBackend, Opened, Reader, open,
 };
 
 use super::*;
@@ -22,19 +22,23 @@ struct Fixture {
     jobs: Vec<SyncJob>,
 }
 
-fn fixture(durability: Durability) -> Fixture {
-    let memory = MemoryBackend::new();
-    let folder = DataFolder::in_memory(&memory);
+fn opened(folder: &DataFolder) -> Opened {
     let config = LogConfig {
         segment_bytes: 65_536,
         ..LogConfig::new([7; 32])
     };
+    open(folder, &config, b"genesis").expect("a sound log")
+}
+
+fn fixture(durability: Durability) -> Fixture {
+    let memory = MemoryBackend::new();
+    let folder = DataFolder::in_memory(&memory);
     let Opened {
         writer,
         syncer,
         reader,
         ..
-    } = open(&folder, &config, b"genesis").expect("a new log");
+    } = opened(&folder);
     let content = quorate_consensus::restart::LeaseFile::default();
     Fixture {
         journal: Journal::new(
@@ -464,4 +468,31 @@ fn r12_a_log_that_another_part_found_failed_is_noted_too() {
     let jobs = fixture.jobs(11 * MS);
     let failed = fixture.sync.run(jobs[0]);
     assert!(matches!(failed, Err(SyncError::Log { is_noted: true, .. })));
+}
+
+/// R11: in `sync` durability a block leaves before its entry is written. Was that entry waiting for
+/// room when the run ended, a marker would let the next one propose in the same place.
+#[test]
+fn r12_a_stop_while_something_waits_for_room_is_no_clean_one() {
+    for is_full in [false, true] {
+        let mut fixture = fixture(Durability::Sync);
+        fixture.memory.set_full(is_full);
+        let heights = if is_full { 1..1_000 } else { 1..5 };
+        let has_waited = heights
+            .map(|height| fixture.append(0, block(height)))
+            .any(|done| done == ["full true"]);
+        assert_eq!(has_waited, is_full);
+        fixture
+            .journal
+            .stop(fixture.sync)
+            .expect("what is in the log can be synced");
+        let disk = fixture.memory.process_kill();
+        disk.set_full(false);
+        let found = opened(&DataFolder::in_memory(&disk)).recovery.clean_stop;
+        let expected = match is_full {
+            false => CleanStopRead::Matches,
+            true => CleanStopRead::Missing,
+        };
+        assert_eq!(found, expected);
+    }
 }

@@ -71,16 +71,13 @@ impl OrderStage {
                 self.forget(now, out)?;
             }
             Effect::ServeBodies { to, blocks } => {
-                self.enqueue(Request::Bodies {
-                    to,
-                    blocks: blocks.into(),
-                });
+                self.requests.push(to, Request::Bodies(blocks.into()));
             }
             Effect::ServeHistory { to, top, count } => {
-                self.enqueue(Request::History { to, top, count });
+                self.requests.push(to, Request::History { top, count });
             }
             Effect::ServeFinality { to, at_least } => {
-                self.enqueue(Request::Finality { to, at_least });
+                self.requests.push(to, Request::Finality { at_least });
             }
             Effect::Forwarded { from, commands } if self.is_signed => {
                 out.checks.push(Check::Forwarded { from, commands });

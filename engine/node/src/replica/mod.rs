@@ -551,7 +551,7 @@ impl<S: StateMachine> Replica<S> {
     /// # Errors
     /// [`SyncError`]: the next start takes this stop for a crash.
     pub fn stop(self, sync: SyncWorker) -> Result<(), SyncError> {
-        sync.stop(self.journal.into_writer())
+        self.journal.stop(sync)
     }
 
     /// The consensus, for status.

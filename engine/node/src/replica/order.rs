@@ -21,7 +21,7 @@ use super::checks::{Check, CheckedForward};
 use super::flight::Flight;
 use super::jobs::Job;
 use super::outbox::{Event, Frames};
-use super::serve::Request;
+use super::serve::Requests;
 use crate::journal::{JournalOp, Journaled};
 use crate::lanes::{CommandVerdict, Lanes};
 use crate::results::Correction;
@@ -96,7 +96,7 @@ pub struct OrderStage {
     pub(super) store: Store,
     pub(super) builder: PayloadBuilder,
     pub(super) effects: Effects,
-    pub(super) requests: VecDeque<Request>,
+    pub(super) requests: Requests,
     pub(super) repeats: Vec<(SessionId, u64)>,
     /// Answers out of damaged parts of the own log, in the name of the peer that was to be asked.
     pub(super) answers: Vec<(ValidatorIndex, Message)>,
@@ -145,7 +145,7 @@ impl OrderStage {
             store,
             builder,
             effects,
-            requests: VecDeque::new(),
+            requests: Requests::default(),
             repeats: Vec::new(),
             answers: Vec::new(),
             mending: BTreeSet::new(),

@@ -1,7 +1,8 @@
 //! Serving peers that ask for blocks, history and proofs.
 //!
-//! Owns the queue of requests and how much of it is answered in one turn, so that a peer that
-//! catches up does not slow down those that vote. Never: decides who may ask.
+//! Owns the requests that wait and how much of them is answered in one turn, so that a peer that
+//! catches up does not slow down those that vote, and none keeps out another. Never: decides who
+//! may ask.
 
 use std::collections::VecDeque;
 
@@ -14,8 +15,9 @@ use super::outbox::Event;
 use crate::store::{LoggedBlock, StoreError};
 use quorate_log::ReadError;
 
-/// Requests of peers that wait to be served; a peer asks again for what is dropped.
-const REQUESTS_MAX: usize = 256;
+/// Requests of one peer that wait to be served; it asks again for what is dropped. One that catches
+/// up asks for the bodies of two full requests at once, each by itself.
+const REQUESTS_PER_PEER_MAX: usize = 128;
 /// Bytes of blocks served in one turn.
 const SERVED_BYTES_PER_TURN: usize = 2 * 1024 * 1024;
 
@@ -28,28 +30,56 @@ const HEADER_BYTES_MIN: usize = 4 * 1024;
 /// A peer's request that waits for its turn.
 #[derive(Debug)]
 pub(super) enum Request {
-    Bodies {
-        to: ValidatorIndex,
-        blocks: VecDeque<BlockRef>,
-    },
-    History {
-        to: ValidatorIndex,
-        top: BlockRef,
-        count: u32,
-    },
-    Finality {
-        to: ValidatorIndex,
-        at_least: Height,
-    },
+    Bodies(VecDeque<BlockRef>),
+    History { top: BlockRef, count: u32 },
+    Finality { at_least: Height },
 }
 
-impl OrderStage {
-    pub(super) fn enqueue(&mut self, request: Request) {
-        if self.requests.len() < REQUESTS_MAX {
-            self.requests.push_back(request);
+/// Requests that wait: each peer has its own, and they are served in turn.
+#[derive(Debug, Default)]
+pub(super) struct Requests {
+    /// Whoever waits, the next one first. Nobody's list is empty, and nobody stands here twice.
+    waiting: VecDeque<(ValidatorIndex, VecDeque<Request>)>,
+}
+
+impl Requests {
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    fn of(&mut self, peer: ValidatorIndex) -> Option<&mut VecDeque<Request>> {
+        let mut waiting = self.waiting.iter_mut();
+        waiting.find_map(|(to, requests)| (*to == peer).then_some(requests))
+    }
+
+    pub(super) fn push(&mut self, to: ValidatorIndex, request: Request) {
+        match self.of(to) {
+            Some(requests) if requests.len() >= REQUESTS_PER_PEER_MAX => {}
+            Some(requests) => requests.push_back(request),
+            None => self.waiting.push_back((to, VecDeque::from([request]))),
         }
     }
 
+    /// The oldest request of the peer whose turn it is.
+    fn pop(&mut self) -> Option<(ValidatorIndex, Request)> {
+        let (to, mut requests) = self.waiting.pop_front()?;
+        let request = requests.pop_front()?;
+        if !requests.is_empty() {
+            self.waiting.push_back((to, requests));
+        }
+        Some((to, request))
+    }
+
+    /// What is left of a request goes on before the peer's others, when its turn has come again.
+    fn put_back(&mut self, to: ValidatorIndex, rest: Request) {
+        match self.of(to) {
+            Some(requests) => requests.push_front(rest),
+            None => self.waiting.push_back((to, VecDeque::from([rest]))),
+        }
+    }
+}
+
+impl OrderStage {
     /// Serves peers from memory and log, a bounded amount a turn.
     ///
     /// # Errors
@@ -57,11 +87,11 @@ impl OrderStage {
     pub fn serve(&mut self, out: &mut OrderOut) -> Result<(), OrderError> {
         let mut served_bytes = 0;
         while served_bytes < SERVED_BYTES_PER_TURN {
-            let Some(request) = self.requests.pop_front() else {
+            let Some((to, request)) = self.requests.pop() else {
                 break;
             };
             match request {
-                Request::Bodies { to, mut blocks } => {
+                Request::Bodies(mut blocks) => {
                     let Some(wanted) = blocks.pop_front() else {
                         continue;
                     };
@@ -74,9 +104,11 @@ impl OrderStage {
                         out.frames.push(Destination::Peer(to), &message);
                     }
                     served_bytes += read_bytes;
-                    self.requests.push_front(Request::Bodies { to, blocks });
+                    if !blocks.is_empty() {
+                        self.requests.put_back(to, Request::Bodies(blocks));
+                    }
                 }
-                Request::History { to, top, count } => {
+                Request::History { top, count } => {
                     let headers = self.store.history(&top, count as usize);
                     let headers = unless_faulty(headers, out)?.unwrap_or_default();
                     served_bytes += READ_BYTES_MIN.max(HEADER_BYTES_MIN * headers.len());
@@ -85,7 +117,7 @@ impl OrderStage {
                             .push(Destination::Peer(to), &Message::History(headers));
                     }
                 }
-                Request::Finality { to, at_least } => {
+                Request::Finality { at_least } => {
                     if let Some(proof) = unless_faulty(self.store.proof(at_least), out)?.flatten() {
                         let message = Message::Certificates(vec![proof]);
                         out.frames.push(Destination::Peer(to), &message);
@@ -110,5 +142,58 @@ fn unless_faulty<T>(
             Ok(None)
         }
         read => Ok(read.map(Some)?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_consensus::types::BlockId;
+
+    fn peer(number: u16) -> ValidatorIndex {
+        ValidatorIndex::new(number)
+    }
+
+    fn bodies(heights: std::ops::Range<u64>) -> Request {
+        let block = |height| BlockRef {
+            height: Height::new(height),
+            id: BlockId::new([0; 32]),
+        };
+        Request::Bodies(heights.map(block).collect())
+    }
+
+    /// Serves block by block; whom, and which height.
+    fn served(requests: &mut Requests, count: usize) -> Vec<(u16, u64)> {
+        let next = || {
+            let (to, request) = requests.pop()?;
+            let Request::Bodies(mut blocks) = request else {
+                return None;
+            };
+            let height = blocks.pop_front()?.height.number();
+            if !blocks.is_empty() {
+                requests.put_back(to, Request::Bodies(blocks));
+            }
+            Some((to.number(), height))
+        };
+        std::iter::from_fn(next).take(count).collect()
+    }
+
+    #[test]
+    fn a_peer_that_asks_without_end_keeps_no_other_out_and_waits_for_its_turn() {
+        let mut requests = Requests::default();
+        for _ in 0..10 * REQUESTS_PER_PEER_MAX {
+            requests.push(peer(1), bodies(0..64));
+        }
+        requests.push(peer(2), bodies(7..9));
+        requests.push(peer(2), bodies(9..10));
+        let expected = [(1, 0), (2, 7), (1, 1), (2, 8), (1, 2), (2, 9), (1, 3)];
+        assert_eq!(served(&mut requests, 7), expected);
+        let rest = served(&mut requests, usize::MAX);
+        assert_eq!(
+            rest.len(),
+            REQUESTS_PER_PEER_MAX * 64 - 4,
+            "what it may ask"
+        );
+        assert!(requests.is_empty());
     }
 }

@@ -220,9 +220,7 @@ impl Dedicated {
         let (journal, sync) = journal?;
         let worker = sync.stop().ok_or(NodeFailure::ThreadLost("sync"))?;
         order.and(app).and(net)?;
-        worker
-            .stop(journal.into_writer())
-            .map_err(NodeFailure::Sync)
+        journal.stop(worker).map_err(NodeFailure::Sync)
     }
 }
 

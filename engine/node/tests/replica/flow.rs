@@ -1,9 +1,13 @@
 //! From submission to result, with everybody up or one crashed.
 
-use crate::world::{MS, World, command, commands, session};
+use crate::world::{MS, World, command, commands, index, session};
 use quorate::lanes::Verdict;
+use quorate::replica::Outbox;
 use quorate::results::Outcome;
 use quorate_consensus::machine::Durability;
+use quorate_consensus::message::{BlockRef, Get, Message};
+use quorate_consensus::types::Point;
+use quorate_consensus::{limits, wire};
 
 const BOTH: [Durability; 2] = [Durability::Sync, Durability::Async];
 
@@ -245,5 +249,40 @@ fn finality_becomes_proven_and_durable() {
                     && consensus.durable() == consensus.delivered()
             })
         });
+    }
+}
+
+/// A question of a few bytes costs no more than one answer, however many headers it asks for.
+#[test]
+fn r10_history_is_sent_as_far_as_one_answer_goes_whatever_a_peer_asks_for() {
+    let mut world = World::new(2, 0, 0, Durability::Async);
+    let longest = limits::HEADERS_PER_ANSWER_MAX;
+    let mut seq = 0;
+    while world.replica(0).executor().height() <= longest as u64 + 10 {
+        seq += 1;
+        world.submit(0, &[command(1, seq, "one more")]);
+        world.run(2 * MS);
+        assert!(seq < 5_000, "{:?}", world.brief());
+    }
+    world.run(100 * MS);
+    let Point { height, id, .. } = world.replica(0).consensus().finalized();
+    for (count, expected) in [(3, 3), (u32::MAX, longest)] {
+        let top = BlockRef { height, id };
+        let mut question = Vec::new();
+        wire::encode(&Message::Get(Get::History { top, count }), &mut question);
+        let (now, mut outbox) = (world.now, Outbox::new());
+        world.replica(0).peer_frame(now, index(1), &question);
+        // It is taken in the first turn and served in the second.
+        for _ in 0..2 {
+            world.replica(0).turn(now, &mut outbox).expect("a turn");
+        }
+        let lengths = outbox.frames.iter().filter_map(|frame| {
+            let message = wire::decode(frame.bytes).expect("own bytes");
+            match message.into_message() {
+                Message::History(headers) => Some(headers.len()),
+                _ => None,
+            }
+        });
+        assert_eq!(lengths.collect::<Vec<_>>(), [expected]);
     }
 }

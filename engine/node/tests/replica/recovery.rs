@@ -124,6 +124,19 @@ fn r12_after_a_power_cut_in_async_a_validator_abstains_and_the_others_go_on() {
 }
 
 #[test]
+fn r12_a_power_cut_in_async_is_one_although_sync_is_configured_since() {
+    let mut world = World::new(4, 1, 0, Durability::Async);
+    world.submit(0, &commands(1, 1, 10));
+    world.run_until_applied(10, 500 * MS);
+    world.power_cut(1);
+    world.durability = Durability::Sync;
+    world.start(1).expect("its disk is good");
+    let after_async = world.lease(1);
+    assert!(after_async.abstain_until.is_some());
+    assert_eq!(after_async.abstain_until, after_async.lease);
+}
+
+#[test]
 fn r12_a_kill_takes_away_proposals_and_a_clean_stop_takes_nothing() {
     for durability in BOTH {
         let mut world = World::new(4, 1, 0, durability);

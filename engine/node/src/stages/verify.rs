@@ -3,6 +3,7 @@
 //! Owns the thread, its key and the queues to and from it. All jobs that wait are done in one
 //! batch. Never: on the critical path; nothing waits for it but what leaves the channel.
 
+use crate::auth::BatchSeed;
 use crate::metrics::Metrics;
 use crate::replica::{Job, run_jobs};
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
@@ -10,8 +11,6 @@ use quorate_consensus::input::Input;
 use quorate_consensus::signing::ValidatorKey;
 use quorate_consensus::types::ValidatorIndex;
 use quorate_consensus::validators::ValidatorSet;
-use quorate_consensus::verify::Zip215;
-use rand_core::SeedableRng as _;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -31,7 +30,7 @@ pub(crate) struct VerifyParts {
     pub(crate) own: ValidatorIndex,
     pub(crate) key: ValidatorKey,
     /// Randomness for the batch equation.
-    pub(crate) seed: [u8; 32],
+    pub(crate) seed: BatchSeed,
     pub(crate) core: Option<usize>,
     pub(crate) metrics: Arc<Metrics>,
 }
@@ -81,7 +80,7 @@ impl Drop for VerifyWorker {
 
 fn work(parts: VerifyParts, waiting: &Receiver<Vec<Job>>, mut answer: impl FnMut(Vec<Input>)) {
     super::pin_thread(parts.core);
-    let mut check = Zip215::new(rand_chacha::ChaCha20Rng::from_seed(parts.seed));
+    let mut check = parts.seed.check(0);
     while let Ok(mut jobs) = waiting.recv() {
         while let Ok(more) = waiting.try_recv() {
             jobs.extend(more);

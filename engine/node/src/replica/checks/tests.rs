@@ -1,6 +1,7 @@
 //! Checks in pieces: what is found out once, what waits for company, and what does not.
 
 use super::*;
+use crate::auth::BatchSeed;
 use crate::keys::KeyPair;
 use crate::testing::{sample_genesis, signed_entry};
 use quorate_consensus::payload::{Lane, PayloadBuilder, session_of_key};
@@ -10,7 +11,8 @@ const OWN: ValidatorIndex = ValidatorIndex::new(0);
 
 fn checks() -> PieceChecks {
     let (genesis, _) = sample_genesis(4);
-    let auth = CommandAuth::signed(genesis.validator_set(), [4; 32]);
+    let seed = BatchSeed::assert_unpredictable([4; 32]);
+    let auth = CommandAuth::signed(genesis.validator_set(), seed);
     PieceChecks::new(Arc::new(auth), OWN)
 }
 

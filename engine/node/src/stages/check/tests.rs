@@ -1,6 +1,7 @@
 //! Submissions through workers and in pieces; blocks that somebody waits for.
 
 use super::*;
+use crate::auth::BatchSeed;
 use crate::keys::KeyPair;
 use crate::queues::Backlog;
 use crate::testing::{sample_genesis, signed_entry};
@@ -9,7 +10,8 @@ use quorate_net::ClientId;
 
 fn signed_auth() -> Arc<CommandAuth> {
     let (genesis, _) = sample_genesis(4);
-    Arc::new(CommandAuth::signed(genesis.validator_set(), [4; 32]))
+    let seed = BatchSeed::assert_unpredictable([4; 32]);
+    Arc::new(CommandAuth::signed(genesis.validator_set(), seed))
 }
 
 fn caller(client: u64, key: &KeyPair) -> Caller {

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use quorate_consensus::effect::Effects;
 use quorate_consensus::input::Input;
 use quorate_consensus::limits::TIME_AHEAD_MAX_NS;
-use quorate_consensus::machine::{Config, Consensus, Disposition, ProposalRoom, Restored};
+use quorate_consensus::machine::{
+    Config, Consensus, Disposition, PeerFault, ProposalRoom, Restored,
+};
 use quorate_consensus::message::Message;
 use quorate_consensus::payload::{Lane, PayloadBuilder, PayloadError};
 use quorate_consensus::trust::Authenticated;
@@ -122,6 +124,8 @@ pub struct OrderStage {
     /// Whether commands carry their clients' signatures.
     pub(super) is_signed: bool,
     pub(super) intake: ForwardIntake,
+    /// Peers whose certificates, or what else they passed on, were found to be bad.
+    pub(super) faulty: BTreeSet<ValidatorIndex>,
     /// Final blocks that are not executed yet, or of which that is not known: height and payload.
     pub(super) unsettled: VecDeque<(u64, Arc<[u8]>)>,
     pub(super) flight: Flight,
@@ -163,6 +167,7 @@ impl OrderStage {
             forgotten,
             is_signed,
             intake,
+            faulty: BTreeSet::new(),
             unsettled: VecDeque::new(),
             flight: Flight::default(),
             held_until_ns: None,
@@ -202,9 +207,17 @@ impl OrderStage {
             Input::PeerUp(peer) => Some(*peer),
             _ => None,
         };
+        let refused = match &input {
+            Input::Refused { from, .. } => Some(*from),
+            _ => None,
+        };
         let disposition = self.consensus.handle(now, input, &mut self.effects);
         if let Some(peer) = peer_up {
             self.tell_lost_proof(peer);
+        }
+        // A bad signature of its own record is told by an alarm, and costs no connection (5.1 e).
+        if disposition == Disposition::Fault(PeerFault::InvalidCertificate) {
+            self.faulty.extend(refused);
         }
         disposition
     }
@@ -332,6 +345,8 @@ impl OrderStage {
         out.checks.extend(unchecked.map(check));
         out.repeats.append(&mut self.repeats);
         out.events.extend(self.mended.drain(..).map(Event::Mended));
+        let faulty = std::mem::take(&mut self.faulty);
+        out.events.extend(faulty.into_iter().map(Event::PeerFault));
         Ok(())
     }
 

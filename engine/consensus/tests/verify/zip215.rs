@@ -465,6 +465,36 @@ fn bad_ones_cost_two_batches_and_a_single_check_each_at_most_wherever_they_stand
     }
 }
 
+/// The multiplication of many points is another one from 190 on: two for each key and signature.
+#[test]
+fn batches_by_many_keys_say_what_single_checks_and_the_reference_say() {
+    for count in [100, 260, 420] {
+        let several = [0, 1, count / 3, count - 40, count - 1];
+        for bad in [&[][..], &several[2..3], &several] {
+            let cases = company(count, bad);
+            let items = items(&cases);
+            let alone: Vec<bool> = items
+                .iter()
+                .map(|item| single(item.key, item.message, item.signature))
+                .collect();
+            let expected: Vec<bool> = cases.iter().map(|case| case.is_good).collect();
+            assert_eq!(alone, expected);
+            assert_eq!(Zip215::new(rng()).check(&items), alone);
+            let parts: Vec<(&[u8; 32], &[u8], &[u8; 64])> = items
+                .iter()
+                .map(|item| (item.key, item.message, item.signature))
+                .collect();
+            assert_eq!(reference(&parts), bad.is_empty());
+            let places = if bad.is_empty() {
+                Ok(())
+            } else {
+                Err(bad.to_vec())
+            };
+            assert_eq!(batch(&parts, &mut rng()), places);
+        }
+    }
+}
+
 /// One of `cases`, with some bytes of it changed.
 fn damaged(cases: &[Case], numbers: &[u8; 6]) -> Case {
     let case = &cases[usize::from(numbers[0]) % cases.len()];

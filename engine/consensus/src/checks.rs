@@ -33,6 +33,8 @@ impl Consensus {
     pub(crate) fn note_checked(&mut self, from: ValidatorIndex) {
         if let Some(peer) = self.peers.get_mut(from.place()) {
             peer.checks = peer.checks.saturating_sub(1);
+            // Whatever came of its certificates is known by now, over any number of connections.
+            peer.certificates_checked &= peer.checks > 0;
         }
     }
 

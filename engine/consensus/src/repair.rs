@@ -89,7 +89,6 @@ impl Consensus {
         known.is_up = true;
         known.was_up = true;
         known.is_lost = false;
-        known.certificates_checked = false;
         known.heard_ns = now.mono_ns;
         known.next_status_ns = now.mono_ns;
         known.retransmit_doublings = 0;

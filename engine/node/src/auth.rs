@@ -10,26 +10,28 @@
 //! answer: the memory saves work and decides nothing.
 
 mod ahead;
+mod messages;
 mod pace;
 mod recent;
+mod seed;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use quorate_consensus::payload::{CommandView, PayloadError, parse_entries, session_of_key};
-use quorate_consensus::signing::command_message;
 use quorate_consensus::types::BlockId;
 use quorate_consensus::validators::ValidatorSet;
-use quorate_consensus::verify::{SignatureCheck, SignatureItem, Zip215};
-use rand_chacha::ChaCha20Rng;
-use rand_core::SeedableRng as _;
+use quorate_consensus::verify::{SignatureCheck, SignatureItem};
 
 use crate::genesis::{Auth, Genesis};
 use crate::state_machine::SessionId;
 pub(crate) use ahead::{Ahead, CheckedAhead, Walked};
+use messages::ChainNames;
+pub use messages::CommandMessages;
 pub(crate) use pace::Pace;
 use recent::Recent;
+pub use seed::{BatchCheck, BatchSeed};
 
 /// Verdicts kept in each of two generations; the last 65,536 at least are known.
 const VERDICTS_MAX: usize = 65_536;
@@ -42,17 +44,13 @@ const BLOCK_COMMANDS_MAX: usize = 4_096;
 /// Signatures of one batch at most: a larger one gains nothing more.
 pub(crate) const BATCH_COMMANDS: usize = 256;
 
-/// The check that [`CommandAuth::check`] is given by the threads of a node.
-pub type BatchCheck = Zip215<ChaCha20Rng>;
-
 /// What is found out about commands' signatures. Shared between the threads that ask; none of
 /// them is on the way of a vote.
 #[derive(Debug)]
 pub struct CommandAuth {
-    /// What stands in front of every command that is signed; none when the chain's commands are
-    /// not.
-    chain: Option<ChainNames>,
-    seed: [u8; 32],
+    messages: CommandMessages,
+    /// None when the chain's commands are not signed.
+    seed: Option<BatchSeed>,
     stopwatch: Option<Stopwatch>,
     // Looked up, never walked.
     verdicts: Mutex<Recent<[u8; 32], bool>>,
@@ -63,12 +61,6 @@ pub struct CommandAuth {
 
 /// Reads a monotonic clock, nanoseconds.
 pub type Stopwatch = fn() -> u64;
-
-#[derive(Debug)]
-struct ChainNames {
-    chain_id: [u8; 32],
-    genesis_hash: [u8; 32],
-}
 
 /// Keys by the names of their sessions.
 #[derive(Debug)]
@@ -104,17 +96,24 @@ impl CommandAuth {
     /// Of a chain with `auth = "session"`: nothing is checked.
     #[must_use]
     pub fn session() -> Self {
-        Self::new(None, [0; 32])
+        Self::new(CommandMessages::session(), None)
     }
 
-    /// Of a chain with `auth = "signed"`. `seed` is random, of this process alone.
+    /// Of a chain with `auth = "signed"`.
     #[must_use]
-    pub fn signed(set: &ValidatorSet, seed: [u8; 32]) -> Self {
-        let chain = ChainNames {
-            chain_id: *set.chain_id(),
-            genesis_hash: *set.genesis_hash(),
-        };
-        Self::new(Some(chain), seed)
+    pub fn signed(set: &ValidatorSet, seed: BatchSeed) -> Self {
+        Self::new(CommandMessages::signed(set), Some(seed))
+    }
+
+    /// As the genesis of a chain has it, with randomness of the system.
+    ///
+    /// # Errors
+    /// The system gives none.
+    pub fn of(genesis: &Genesis) -> std::io::Result<Self> {
+        Ok(match genesis.file().auth {
+            Auth::Session => Self::session(),
+            Auth::Signed => Self::signed(genesis.validator_set(), BatchSeed::from_system()?),
+        })
     }
 
     /// Measures with `stopwatch` what batches take, which decides how large the next ones become.
@@ -129,18 +128,9 @@ impl CommandAuth {
         self.stopwatch.map(|stopwatch| stopwatch())
     }
 
-    /// Of a client, which signs and checks nothing.
-    #[must_use]
-    pub fn of_client(genesis: &Genesis) -> Self {
-        match genesis.file().auth {
-            Auth::Session => Self::session(),
-            Auth::Signed => Self::signed(genesis.validator_set(), [0; 32]),
-        }
-    }
-
-    fn new(chain: Option<ChainNames>, seed: [u8; 32]) -> Self {
+    fn new(messages: CommandMessages, seed: Option<BatchSeed>) -> Self {
         Self {
-            chain,
+            messages,
             seed,
             stopwatch: None,
             verdicts: Mutex::new(Recent::new(VERDICTS_MAX)),
@@ -155,15 +145,14 @@ impl CommandAuth {
     /// Whether every command of this chain carries its client's signature.
     #[must_use]
     pub const fn is_signed(&self) -> bool {
-        self.chain.is_some()
+        self.messages.is_signed()
     }
 
     /// A check for one thread; `stream` tells the threads' randomness apart.
     #[must_use]
     pub fn batch_check(&self, stream: u64) -> BatchCheck {
-        let mut rng = ChaCha20Rng::from_seed(self.seed);
-        rng.set_stream(stream);
-        Zip215::new(rng)
+        let seed = self.seed.as_ref();
+        seed.map_or_else(BatchCheck::refusing, |seed| seed.check(stream))
     }
 
     /// Whether each command is signed by the key beside it; in a chain without signatures all
@@ -187,7 +176,7 @@ impl CommandAuth {
         names: &[[u8; 32]],
         check: &mut impl SignatureCheck,
     ) -> Vec<bool> {
-        let Some(chain) = &self.chain else {
+        let Some(chain) = self.messages.chain() else {
             return vec![true; commands.len()];
         };
         let mut verdicts: Vec<Option<bool>> = {
@@ -215,7 +204,7 @@ impl CommandAuth {
 
     /// The verdict of this name, if there is one.
     fn verdict(&self, name: &[u8; 32]) -> Option<bool> {
-        if self.chain.is_none() {
+        if !self.is_signed() {
             return Some(true);
         }
         self.verdicts.lock().get(name).copied()
@@ -342,16 +331,11 @@ impl CommandAuth {
     /// without signatures.
     #[must_use]
     pub fn message(&self, entry_unsigned: &[u8]) -> Option<Vec<u8>> {
-        let chain = self.chain.as_ref()?;
-        Some(chain.message(entry_unsigned))
+        self.messages.message(entry_unsigned)
     }
 }
 
 impl ChainNames {
-    fn message(&self, entry_unsigned: &[u8]) -> Vec<u8> {
-        command_message(&self.chain_id, &self.genesis_hash, entry_unsigned)
-    }
-
     /// One answer for each of `places`, in order. A command without a signature is not good.
     fn check_batch(
         &self,

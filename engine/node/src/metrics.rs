@@ -275,6 +275,9 @@ numbers! {
     Counter client_signatures_bad;
     /// Commands that peers forwarded without a signature that holds.
     Counter forwarded_signatures_bad;
+    /// Runs of commands that peers forwarded and that found no room on their way to the check; they
+    /// come again.
+    Counter forwards_left_out;
     /// Commands in finalized blocks without a signature that holds; they did nothing.
     Counter block_signatures_bad;
     /// Commands that wait here for a block or for finality.
@@ -504,6 +507,7 @@ impl Metrics {
             ("commands_over_rate", &self.commands_over_rate),
             ("clients_held", &self.clients_held),
             ("forwarded_signatures_bad", &self.forwarded_signatures_bad),
+            ("forwards_left_out", &self.forwards_left_out),
             ("block_signatures_bad", &self.block_signatures_bad),
             ("claims_refused", &self.claims_refused),
             ("alarms", &self.alarms),

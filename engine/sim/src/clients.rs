@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use quorate::auth::CommandAuth;
+use quorate::auth::CommandMessages;
 use quorate::results::{CommandResult, Outcome};
 use quorate::state_machine::SessionId;
 use quorate_consensus::payload::{Entry, Lane, encode_entry, entry_unsigned, session_of_key};
@@ -49,7 +49,7 @@ pub(crate) struct Clients {
     in_flight_max: usize,
     pub(crate) resubmissions: u64,
     /// What is signed of a command, where commands are.
-    auth: CommandAuth,
+    messages: CommandMessages,
     /// Hashes of all signed entries made, to be looked up.
     made: HashSet<[u8; 32]>,
 }
@@ -102,7 +102,7 @@ impl Clients {
             dice,
             in_flight_max: pace.in_flight_max,
             resubmissions: 0,
-            auth: CommandAuth::session(),
+            messages: CommandMessages::session(),
             made: HashSet::new(),
         }
     }
@@ -115,8 +115,12 @@ impl Clients {
         for client in self.clients.iter_mut().take(count) {
             for _ in 0..self.dice.between(1, PAST_COMMANDS_MAX) {
                 client.last_seq += 1;
-                let entry =
-                    client.entry(client.last_seq, &self.commands, &self.auth, &mut self.dice);
+                let entry = client.entry(
+                    client.last_seq,
+                    &self.commands,
+                    &self.messages,
+                    &mut self.dice,
+                );
                 entries.push(entry);
             }
         }
@@ -126,7 +130,7 @@ impl Clients {
     /// From here on those who have keys sign for the chain with this set.
     pub(crate) fn sign_for(&mut self, set: &ValidatorSet) {
         if self.clients.iter().any(|client| client.signer.is_some()) {
-            self.auth = CommandAuth::signed(set, [0; 32]);
+            self.messages = CommandMessages::signed(set);
         }
     }
 
@@ -173,8 +177,8 @@ impl Clients {
         }
         client.left = client.left.map(|left| left - 1);
         client.last_seq += 1;
-        let entry = client.entry(client.last_seq, &self.commands, &self.auth, dice);
-        if self.auth.is_signed() {
+        let entry = client.entry(client.last_seq, &self.commands, &self.messages, dice);
+        if self.messages.is_signed() {
             self.made.insert(*blake3::hash(&entry).as_bytes());
         }
         if client.open.is_empty() {
@@ -230,7 +234,7 @@ impl Client {
         &self,
         seq: u64,
         commands: &CommandSource,
-        auth: &CommandAuth,
+        messages: &CommandMessages,
         dice: &mut Dice,
     ) -> Vec<u8> {
         let mut body = Vec::new();
@@ -241,7 +245,7 @@ impl Client {
         let lane = dice.one_of(&Lane::ALL).unwrap_or(Lane::Order);
         let unsigned = entry_unsigned(lane, &self.session.0, seq, &body);
         let signer = self.signer.as_ref();
-        let signature = signer.and_then(|key| Some(key.sign(&auth.message(&unsigned)?)));
+        let signature = signer.and_then(|key| Some(key.sign(&messages.message(&unsigned)?)));
         let entry = Entry {
             lane,
             session: &self.session.0,

@@ -2,7 +2,7 @@
 //!
 //! Owns starting, dying and stopping, and the carrying out of the schedule. Never: chooses when.
 
-use quorate::auth::CommandAuth;
+use quorate::auth::{BatchSeed, CommandAuth};
 use quorate::replica::{OrderError, ReplicaError};
 use quorate::state_machine::StateMachine;
 
@@ -116,7 +116,7 @@ impl<S: StateMachine> World<S> {
         }
         let lives = self.members[at].lives;
         let seed = *blake3::hash(&[at as u64, lives].map(u64::to_le_bytes).concat()).as_bytes();
-        CommandAuth::signed(&self.set, seed)
+        CommandAuth::signed(&self.set, BatchSeed::assert_unpredictable(seed))
     }
 
     /// A process or its machine dies. Its disk is left as that leaves it.

@@ -65,6 +65,27 @@ pub enum Claim {
     StateCertificate(StateCertificate),
 }
 
+impl Claim {
+    /// How many signatures it brings; each is checked at most once.
+    #[must_use]
+    pub fn signatures_len(&self) -> usize {
+        match self {
+            Self::Certificates { certificates } => certificates
+                .iter()
+                .map(|certificate| certificate.records.len())
+                .sum(),
+            Self::StateCertificate(certificate) => certificate.signatures.len(),
+            Self::Evidence(Evidence::TwoHeaders(_) | Evidence::TwoRecords { .. }) => 2,
+            Self::Evidence(Evidence::OneRecord { .. })
+            | Self::Record { .. }
+            | Self::Header { .. }
+            | Self::FenceRecord { .. }
+            | Self::RecoverAnswer { .. }
+            | Self::State { .. } => 1,
+        }
+    }
+}
+
 /// A claim that came to nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal {

@@ -105,27 +105,45 @@ fn culprits<R: CryptoRng + ?Sized>(
             None => culprits.push(place),
         }
     }
-    bisect(&places, rng, &mut culprits);
+    if places.len() < BATCH_ITEMS_MIN || !passes(&places, rng) {
+        search(&places, rng, &mut culprits);
+    }
     culprits.sort_unstable();
     culprits
 }
 
-/// Below this many, single checks cost no more than a batch and its halves.
-const BISECT_ITEMS_MIN: usize = 4;
+/// Below this many, single checks cost no more than a batch.
+const BATCH_ITEMS_MIN: usize = 4;
 
-/// Collects the places of the bad ones. Halves that pass as a batch are not looked into; the depth
-/// is the logarithm of their number.
-fn bisect<R: CryptoRng + ?Sized>(terms: &[(usize, &Term)], rng: &mut R, culprits: &mut Vec<usize>) {
-    if terms.len() < BISECT_ITEMS_MIN {
-        let bad = terms.iter().filter(|(_, term)| !term.holds());
-        culprits.extend(bad.map(|(place, _)| place));
-        return;
+/// Collects the places of the bad ones among `terms`, which do not pass as a batch or are too few
+/// for one.
+///
+/// A half that passes is not looked into, and the other one is then known not to: few bad ones are
+/// found in halves of halves. When neither half passes there may be any number, and to halve on
+/// would be a batch of all for each level: each is checked alone. So bad ones cost, however many
+/// they are and wherever they stand, batches of twice their number in all besides the first one,
+/// and no more than one single check for each.
+fn search<R: CryptoRng + ?Sized>(
+    mut terms: &[(usize, &Term)],
+    rng: &mut R,
+    culprits: &mut Vec<usize>,
+) {
+    while terms.len() >= 2 * BATCH_ITEMS_MIN {
+        let (low, high) = terms.split_at(terms.len() / 2);
+        terms = if passes(low, rng) {
+            high
+        } else if passes(high, rng) {
+            low
+        } else {
+            break;
+        };
     }
+    let bad = terms.iter().filter(|(_, term)| !term.holds());
+    culprits.extend(bad.map(|(place, _)| place));
+}
+
+/// Whether all of them hold, as one batch.
+fn passes<R: CryptoRng + ?Sized>(terms: &[(usize, &Term)], rng: &mut R) -> bool {
     let all: Vec<&Term> = terms.iter().map(|&(_, term)| term).collect();
-    if all_hold(&all, rng) {
-        return;
-    }
-    let (low, high) = terms.split_at(terms.len() / 2);
-    bisect(low, rng, culprits);
-    bisect(high, rng, culprits);
+    all_hold(&all, rng)
 }

@@ -115,6 +115,36 @@ fn certificates_are_checked_one_message_a_peer_at_a_time() {
 }
 
 #[test]
+fn a_new_connection_brings_no_second_message_of_certificates_to_the_check() {
+    let set = six(64);
+    let mut bench = Setup::new(&set, 5).run();
+    let block = Block::first(&set, 1);
+    let one = Message::Certificates(vec![certified(&set, &block, &[0, 1, 2, 3])]);
+    let feed = |bench: &mut Bench| {
+        bench.feed(Input::Message(Authenticated::assert_authenticated(
+            v(1),
+            one.clone(),
+        )))
+    };
+    assert_eq!(feed(&mut bench), Disposition::Applied);
+    for _ in 0..3 {
+        bench.feed(Input::PeerDown(v(1)));
+        bench.feed(Input::PeerUp(v(1)));
+        assert_eq!(feed(&mut bench), Disposition::Ignored(Ignored::Full));
+    }
+    // Whatever came of the first one, the next may come.
+    let refused = Input::Refused {
+        from: v(1),
+        own_record: false,
+    };
+    assert_eq!(
+        bench.feed(refused),
+        Disposition::Fault(PeerFault::InvalidCertificate)
+    );
+    assert_eq!(feed(&mut bench), Disposition::Applied);
+}
+
+#[test]
 fn messages_from_outside_the_set_or_from_itself_are_faults() {
     let set = six(64);
     let mut bench = Bench::new(&set, 5);

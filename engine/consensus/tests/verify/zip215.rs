@@ -7,7 +7,7 @@ use curve25519_dalek::scalar::Scalar;
 use quorate_consensus::signing::{Signer, ValidatorKey};
 use quorate_consensus::verify::{SignatureCheck, SignatureItem, Zip215, batch, single};
 use rand_chacha::ChaCha20Rng;
-use rand_chacha::rand_core::SeedableRng;
+use rand_chacha::rand_core::{Infallible, SeedableRng, TryCryptoRng, TryRng};
 use sha2::{Digest, Sha512};
 
 /// A signature with its key and message, and whether ZIP-215 takes it.
@@ -369,6 +369,128 @@ fn points_of_small_order_are_taken_in_every_encoding_as_the_reference_does() {
                     assert_eq!(verdicts, expected[..count], "{a:?} {r:?}");
                 }
             }
+        }
+    }
+}
+
+/// Counts the coefficients that are drawn.
+struct Counting(ChaCha20Rng, usize);
+
+impl TryRng for Counting {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        self.0.try_next_u32()
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        self.0.try_next_u64()
+    }
+
+    fn try_fill_bytes(&mut self, dst: &mut [u8]) -> Result<(), Infallible> {
+        self.1 += 1;
+        self.0.try_fill_bytes(dst)
+    }
+}
+
+impl TryCryptoRng for Counting {}
+
+/// Signatures by that many keys; most keys and most R have a small-order part, and one of each is
+/// not canonical. Those at `bad` are of another message.
+fn company(count: usize, bad: &[usize]) -> Vec<Case> {
+    let of = |place: usize| {
+        let seed = wide_scalar(&[&place.to_le_bytes()]);
+        let forger = Forger {
+            secret: seed,
+            key: seed * ED25519_BASEPOINT_POINT + EIGHT_TORSION[place % 5],
+        };
+        let message = place.to_le_bytes().to_vec();
+        let other = [&message[..], b"other"].concat();
+        let is_good = !bad.contains(&place);
+        let signature = forger.sign(if is_good { &message } else { &other }, place % 8);
+        Case {
+            name: "one of many",
+            key: forger.key.compress().to_bytes(),
+            message,
+            signature,
+            is_good,
+        }
+    };
+    let mut all: Vec<Case> = (0..count).map(of).collect();
+    // A key and an R that are not canonical, where nothing bad is wanted.
+    let odd = count / 2;
+    if !bad.contains(&odd) {
+        all[odd].key = IDENTITY_NOT_CANONICAL;
+        all[odd].signature = join(IDENTITY_NOT_CANONICAL, [0; 32]);
+    }
+    all
+}
+
+fn items(cases: &[Case]) -> Vec<SignatureItem<'_>> {
+    cases
+        .iter()
+        .map(|case| SignatureItem {
+            key: &case.key,
+            message: &case.message,
+            signature: &case.signature,
+        })
+        .collect()
+}
+
+#[test]
+fn bad_ones_cost_two_batches_and_a_single_check_each_at_most_wherever_they_stand() {
+    const COUNT: usize = 256;
+    let all: Vec<usize> = (0..COUNT).collect();
+    let half: Vec<usize> = (0..COUNT / 2).collect();
+    let every_third: Vec<usize> = (0..COUNT).step_by(3).collect();
+    // How many of them, and how many times their number is drawn.
+    let bad_and_most: [(&[usize], usize); 9] = [
+        (&[], 1),
+        (&all, 2),
+        (&every_third, 2),
+        (&[0, 255], 2),
+        (&[0], 3),
+        (&[255], 2),
+        (&half, 3),
+        (&[77], 3),
+        (&[128, 129, 200], 3),
+    ];
+    for (bad, most) in bad_and_most {
+        let cases = company(COUNT, bad);
+        let expected: Vec<bool> = cases.iter().map(|case| case.is_good).collect();
+        let mut rng = Counting(rng(), 0);
+        let verdicts = Zip215::new(&mut rng).check(&items(&cases));
+        assert_eq!(verdicts, expected);
+        assert!(rng.1 <= most * COUNT, "{} for {} bad", rng.1, bad.len());
+    }
+}
+
+/// The multiplication of many points is another one from 190 on: two for each key and signature.
+#[test]
+fn batches_by_many_keys_say_what_single_checks_and_the_reference_say() {
+    for count in [100, 260, 420] {
+        let several = [0, 1, count / 3, count - 40, count - 1];
+        for bad in [&[][..], &several[2..3], &several] {
+            let cases = company(count, bad);
+            let items = items(&cases);
+            let alone: Vec<bool> = items
+                .iter()
+                .map(|item| single(item.key, item.message, item.signature))
+                .collect();
+            let expected: Vec<bool> = cases.iter().map(|case| case.is_good).collect();
+            assert_eq!(alone, expected);
+            assert_eq!(Zip215::new(rng()).check(&items), alone);
+            let parts: Vec<(&[u8; 32], &[u8], &[u8; 64])> = items
+                .iter()
+                .map(|item| (item.key, item.message, item.signature))
+                .collect();
+            assert_eq!(reference(&parts), bad.is_empty());
+            let places = if bad.is_empty() {
+                Ok(())
+            } else {
+                Err(bad.to_vec())
+            };
+            assert_eq!(batch(&parts, &mut rng()), places);
         }
     }
 }

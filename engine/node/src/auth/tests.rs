@@ -28,7 +28,10 @@ const ORDER: [u8; 32] = [
 
 fn auth() -> CommandAuth {
     let (genesis, _) = sample_genesis(4);
-    CommandAuth::signed(genesis.validator_set(), [4; 32])
+    CommandAuth::signed(
+        genesis.validator_set(),
+        BatchSeed::assert_unpredictable([4; 32]),
+    )
 }
 
 fn body(key: &[u8; 32], seq: u64) -> Vec<u8> {
@@ -238,7 +241,10 @@ fn a_verdict_is_that_of_one_key_and_one_spelling() {
     let under_other = [(only(&entry), other.public())];
     assert_eq!(auth.check(&under_other, &mut check), [false]);
     let (genesis, _) = sample_genesis(5);
-    let elsewhere = CommandAuth::signed(genesis.validator_set(), [4; 32]);
+    let elsewhere = CommandAuth::signed(
+        genesis.validator_set(),
+        BatchSeed::assert_unpredictable([4; 32]),
+    );
     let mut check = elsewhere.batch_check(0);
     let on_another_chain = elsewhere.check(&[(only(&entry), key)], &mut check);
     assert_eq!(on_another_chain, [false]);

@@ -11,7 +11,7 @@
 //! Invariant: `first <= sent <= next`, and the queue holds exactly `first .. next`.
 
 use super::send_window::SendWindow;
-use crate::auth::CommandAuth;
+use crate::auth::CommandMessages;
 use crate::client_wire::{ClientFrameWriter, Outcome, Rejection, Verdict, VerdictRun};
 use crate::keys::KeyPair;
 use crate::sessions::SessionCommand;
@@ -49,7 +49,7 @@ pub(super) enum Change {
 pub(super) struct Pending {
     session: SessionId,
     key: Arc<KeyPair>,
-    auth: Arc<CommandAuth>,
+    messages: Arc<CommandMessages>,
     first: u64,
     sent: u64,
     next: u64,
@@ -69,12 +69,12 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    /// `auth` says whether commands are signed with `key`.
-    pub(super) fn new(key: Arc<KeyPair>, auth: Arc<CommandAuth>, now: Instant) -> Self {
+    /// `messages` says whether commands are signed with `key`.
+    pub(super) fn new(key: Arc<KeyPair>, messages: Arc<CommandMessages>, now: Instant) -> Self {
         Self {
             session: SessionId(payload::session_of_key(&key.public())),
             key,
-            auth,
+            messages,
             first: 1,
             sent: 1,
             next: 1,
@@ -173,10 +173,10 @@ impl Pending {
         let lane = wire_lane(lane);
         let session = &self.session.0;
         let signature = self
-            .auth
+            .messages
             .is_signed()
             .then(|| kind.unsigned(lane, session, seq, body))
-            .and_then(|unsigned| self.auth.message(&unsigned))
+            .and_then(|unsigned| self.messages.message(&unsigned))
             .map(|message| self.key.sign(&message));
         let entry = Entry {
             lane,

@@ -13,7 +13,7 @@ use super::quorum::{Quorum, Trust};
 use super::refusals::Refusals;
 use super::taking::Taking;
 use super::watch::{LinkUse, Watcher};
-use crate::auth::CommandAuth;
+use crate::auth::CommandMessages;
 use crate::client_wire::{encode_query, encode_root_ask, encode_session_ask, encode_status_ask};
 use crate::genesis::Genesis;
 use crate::keys::KeyPair;
@@ -115,7 +115,7 @@ pub struct Clients {
     pub(super) set: Arc<ValidatorSet>,
     pub(super) contacts: Arc<[Contact]>,
     command_bytes_max: usize,
-    auth: Arc<CommandAuth>,
+    messages: Arc<CommandMessages>,
     pub(super) table: Table,
     frame: Vec<u8>,
     asked: u64,
@@ -155,7 +155,7 @@ impl Clients {
             },
             set: Arc::clone(genesis.validator_set()),
             contacts,
-            auth: Arc::new(CommandAuth::of_client(genesis)),
+            messages: Arc::new(CommandMessages::of(genesis)),
             command_bytes_max: genesis.file().limits.command_bytes_max as usize,
             table: Table {
                 sessions: Vec::new(),
@@ -176,7 +176,7 @@ impl Clients {
         let place = self.table.sessions.len();
         let trust = options.trust;
         self.table.sessions.push(Session {
-            pending: Pending::new(Arc::clone(&key), Arc::clone(&self.auth), now),
+            pending: Pending::new(Arc::clone(&key), Arc::clone(&self.messages), now),
             gateway: Gateway::new(Arc::clone(&self.contacts), options.first, now),
             key,
             options,

@@ -474,7 +474,10 @@ fn a_full_table_ends_the_longest_idle_session_after_an_hour_and_not_before() {
 #[test]
 fn a_block_known_to_be_signed_is_so_only_by_the_keys_that_its_sessions_have() {
     let (genesis, _) = crate::testing::sample_genesis(4);
-    let auth = Arc::new(CommandAuth::signed(genesis.validator_set(), [4; 32]));
+    let auth = Arc::new(CommandAuth::signed(
+        genesis.validator_set(),
+        crate::auth::BatchSeed::assert_unpredictable([4; 32]),
+    ));
     let mut executor = Executor::new(Echo::default(), 10, 0).with_auth(Arc::clone(&auth));
     // Neither command is signed by anybody.
     let block = block(1, &[(1, 1, b"one"), (2, 1, b"two")]);

@@ -172,6 +172,11 @@ impl Lanes {
         self.config.is_signed
     }
 
+    /// What a peer has of its commands at the leader at most.
+    pub(crate) const fn forward_bytes_max(&self) -> usize {
+        self.config.forward_bytes_max
+    }
+
     /// How long what waits may be held back for a larger block.
     pub(crate) const fn hold_ns(&self) -> u64 {
         self.config.hold_ns

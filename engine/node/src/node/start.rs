@@ -6,7 +6,7 @@ use super::first::{bring_first, first_state, recovery_error, verify_first};
 use super::public::{archive_config, public_stage};
 use super::{Asker, Node, NodeFailure, StartError};
 use crate::archive::Archived;
-use crate::auth::CommandAuth;
+use crate::auth::{BatchSeed, CommandAuth};
 use crate::begins::FirstState;
 use crate::config::NodeConfig;
 use crate::drift;
@@ -205,12 +205,7 @@ fn replica_config(config: &NodeConfig) -> Result<ReplicaConfig, StartError> {
 
 /// The chain's rule for commands.
 fn command_auth(config: &NodeConfig) -> Result<CommandAuth, StartError> {
-    Ok(match config.genesis.file().auth {
-        Auth::Session => CommandAuth::session(),
-        Auth::Signed => {
-            CommandAuth::signed(config.genesis.validator_set(), random()?).timed_by(machine_ns)
-        }
-    })
+    Ok(CommandAuth::of(&config.genesis)?.timed_by(machine_ns))
 }
 
 pub(super) fn net_config(config: &NodeConfig, incarnation: u64) -> Result<NetConfig, StartError> {
@@ -390,7 +385,7 @@ fn verify_parts(
         set,
         own,
         key,
-        seed: random()?,
+        seed: BatchSeed::from_system()?,
         core,
         metrics,
     })

@@ -6,9 +6,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use quorate_consensus::payload::{CommandView, Commands, PayloadError, parse_entries};
-use quorate_consensus::types::{BlockId, ValidatorIndex};
+use quorate_consensus::payload::{CommandView, Commands, PayloadError};
+use quorate_consensus::types::BlockId;
 
+use super::forward_queue::{CheckedForward, ForwardQueue};
+use super::forwards::ForwardedRun;
 use crate::auth::{
     Ahead, BATCH_COMMANDS, BatchCheck, Checked, CheckedAhead, CommandAuth, KeySource, Pace, Walked,
 };
@@ -19,9 +21,8 @@ use crate::lanes::commands_of_block;
 /// or three milliseconds, in one batch of all that waits. Clients' submissions have as many of
 /// their own.
 pub(crate) const CHECKS_PER_TURN: usize = BATCH_COMMANDS;
-/// Checks that may wait. One more and the oldest is left out: a block's is made before it is
-/// executed anyway, and what a peer forwarded comes again. What stood in blocks may come from
-/// nobody else any more; it is never left out, and the pool bounds it.
+/// Blocks whose check may wait while they are voted on. One more and the oldest is left out: its
+/// check is made before it is executed anyway.
 const WAITING_MAX: usize = 1024;
 
 /// Bytes of final blocks that may wait for their signatures while clients' submissions are still
@@ -38,75 +39,21 @@ pub enum Check {
         /// Its payload.
         payload: Arc<[u8]>,
     },
-    /// Commands that a peer forwarded, before they enter the pool; or that stood in blocks, before
-    /// they enter it again.
-    Forwarded {
-        /// The peer; this validator itself where they stood in blocks.
-        from: ValidatorIndex,
-        /// A run of entries.
-        commands: Arc<[u8]>,
-    },
-}
-
-impl Check {
-    fn bytes(&self) -> usize {
-        match self {
-            Self::Block { payload, .. } => payload.len(),
-            Self::Forwarded { commands, .. } => commands.len(),
-        }
-    }
-}
-
-/// Forwarded commands whose signatures are good.
-#[derive(Debug)]
-pub(crate) struct CheckedForward {
-    pub(crate) from: ValidatorIndex,
-    /// The run that was checked.
-    pub(crate) asked: Arc<[u8]>,
-    /// A run of entries; what cannot be parsed stands here as it came.
-    pub(crate) commands: Vec<u8>,
-    /// How many were left out because their signature is not good.
-    pub(crate) refused: u64,
-}
-
-/// Keeps the commands of a forwarded run that are signed. One whose session is not known here is
-/// left out: its opening has not come, and the peer sends both again.
-pub(crate) fn check_forwarded(
-    auth: &CommandAuth,
-    check: &mut BatchCheck,
-    from: ValidatorIndex,
-    entries: Arc<[u8]>,
-) -> CheckedForward {
-    let mut commands = Vec::with_capacity(entries.len());
-    let mut refused = 0;
-    let keep = |view: &CommandView<'_>, checked| match checked {
-        Checked::Good => commands.extend_from_slice(view.entry),
-        Checked::Bad => refused += 1,
-        Checked::Unknown => {}
-    };
-    if auth
-        .check_run(&entries, KeySource::Known, check, keep)
-        .is_err()
-    {
-        commands = entries.to_vec();
-    }
-    CheckedForward {
-        from,
-        asked: entries,
-        commands,
-        refused,
-    }
+    /// Commands on their way to the pool.
+    Forwarded(ForwardedRun),
 }
 
 /// Checks in pieces, for a replica whose one thread does everything.
 #[derive(Debug)]
 pub(super) struct PieceChecks {
-    own: ValidatorIndex,
     auth: Arc<CommandAuth>,
     check: BatchCheck,
-    waiting: VecDeque<Piece<Check>>,
     /// Final blocks that wait for their signatures, lowest first.
     held: VecDeque<Piece<FinalBlock>>,
+    /// Blocks that are voted on.
+    waiting: VecDeque<Piece<Arc<[u8]>>>,
+    /// After all blocks: results wait for those.
+    forwards: ForwardQueue,
     waiting_bytes: usize,
     held_bytes: usize,
     pace: Pace,
@@ -169,12 +116,9 @@ trait Checkable {
     fn commands(&self) -> Result<Commands<'_>, PayloadError>;
 }
 
-impl Checkable for Check {
+impl Checkable for Arc<[u8]> {
     fn commands(&self) -> Result<Commands<'_>, PayloadError> {
-        match self {
-            Self::Block { payload, .. } => commands_of_block(payload),
-            Self::Forwarded { commands, .. } => parse_entries(commands),
-        }
+        commands_of_block(self)
     }
 }
 
@@ -215,13 +159,13 @@ fn walk<'a, T: Checkable>(
 }
 
 impl PieceChecks {
-    pub(super) fn new(auth: Arc<CommandAuth>, own: ValidatorIndex) -> Self {
+    pub(super) fn new(auth: Arc<CommandAuth>) -> Self {
         Self {
-            own,
             check: auth.batch_check(1),
             auth,
-            waiting: VecDeque::new(),
             held: VecDeque::new(),
+            waiting: VecDeque::new(),
+            forwards: ForwardQueue::default(),
             waiting_bytes: 0,
             held_bytes: 0,
             pace: Pace::default(),
@@ -234,7 +178,7 @@ impl PieceChecks {
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.held.is_empty()
+        self.waiting.is_empty() && self.held.is_empty() && self.forwards.is_empty()
     }
 
     /// Whether so many final blocks wait for their signatures that no more load should come in.
@@ -243,16 +187,17 @@ impl PieceChecks {
     }
 
     pub(super) fn ask(&mut self, check: Check) {
-        if self.waiting.len() >= WAITING_MAX {
-            self.leave_out_oldest();
-        }
-        self.waiting_bytes += check.bytes();
-        let block = match &check {
-            Check::Block { id, .. } => Some(*id),
-            Check::Forwarded { .. } => None,
-        };
-        self.waiting.push_back(Piece::new(check, block));
         self.has_new = true;
+        match check {
+            Check::Block { id, payload } => {
+                if self.waiting.len() >= WAITING_MAX {
+                    self.pop_waiting(|_| true);
+                }
+                self.waiting_bytes += payload.len();
+                self.waiting.push_back(Piece::new(payload, Some(id)));
+            }
+            Check::Forwarded(run) => self.forwards.push(run),
+        }
     }
 
     pub(super) fn hold(&mut self, block: FinalBlock) {
@@ -287,7 +232,7 @@ impl PieceChecks {
     }
 
     const fn bytes(&self) -> usize {
-        self.waiting_bytes + self.held_bytes
+        self.waiting_bytes + self.held_bytes + self.forwards.bytes()
     }
 
     /// When the next turn is due at latest, by the monotonic clock.
@@ -304,6 +249,7 @@ impl PieceChecks {
         let mut ahead = Ahead::new(&self.auth, commands_max);
         let held = walk(&self.held, &mut ahead, &self.auth);
         let waiting = walk(&self.waiting, &mut ahead, &self.auth);
+        let forwards = self.forwards.walk(&mut ahead, commands_max);
         let checked = ahead.check(&mut self.check);
         for (piece, step) in self.held.iter_mut().zip(held) {
             piece.note(step, checked.is_good, &self.auth);
@@ -311,6 +257,9 @@ impl PieceChecks {
         for (piece, step) in self.waiting.iter_mut().zip(waiting) {
             piece.note(step, checked.is_good, &self.auth);
         }
+        while self.pop_waiting(|piece| piece.is_done) {}
+        let (auth, check) = (&self.auth, &mut self.check);
+        self.forwards.note(&forwards, checked, auth, check);
         checked
     }
 
@@ -321,45 +270,16 @@ impl PieceChecks {
         Some(block.of)
     }
 
-    /// The oldest that others have as well.
-    fn leave_out_oldest(&mut self) {
-        let own = self.own;
-        let is_own = |check: &Check| match check {
-            Check::Forwarded { from, .. } => *from == own,
-            Check::Block { .. } => false,
-        };
-        if let Some(place) = self.waiting.iter().position(|piece| !is_own(&piece.of))
-            && let Some(piece) = self.waiting.remove(place)
-        {
-            self.waiting_bytes -= piece.of.bytes();
-        }
-    }
-
-    fn pop_waiting(&mut self, is_it: impl FnOnce(&Piece<Check>) -> bool) -> Option<Piece<Check>> {
-        let piece = self.waiting.pop_front_if(|piece| is_it(piece))?;
-        self.waiting_bytes -= piece.of.bytes();
-        Some(piece)
+    /// Forgets the oldest block that is voted on if it is such a one; whether it was.
+    fn pop_waiting(&mut self, is_it: impl FnOnce(&Piece<Arc<[u8]>>) -> bool) -> bool {
+        let piece = self.waiting.pop_front_if(|piece| is_it(piece));
+        self.waiting_bytes -= piece.as_ref().map_or(0, |piece| piece.of.len());
+        piece.is_some()
     }
 
     /// The next forwarded commands that are all checked.
     pub(super) fn next_forwarded(&mut self) -> Option<CheckedForward> {
-        while let Some(piece) = self.pop_waiting(|piece| piece.is_done) {
-            let Check::Forwarded { from, commands } = piece.of else {
-                continue;
-            };
-            if !piece.is_bad {
-                return Some(CheckedForward {
-                    from,
-                    commands: commands.to_vec(),
-                    asked: commands,
-                    refused: 0,
-                });
-            }
-            // Which one it is: each finds its verdict made.
-            let (auth, check) = (&self.auth, &mut self.check);
-            return Some(check_forwarded(auth, check, from, commands));
-        }
-        None
+        self.forwards.next()
     }
 }
 

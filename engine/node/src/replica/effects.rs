@@ -80,7 +80,8 @@ impl OrderStage {
                 self.requests.push(to, Request::Finality { at_least });
             }
             Effect::Forwarded { from, commands } if self.is_signed => {
-                out.checks.push(Check::Forwarded { from, commands });
+                let run = self.intake.take(now.mono_ns, from, commands);
+                out.checks.extend(run.map(Check::Forwarded));
             }
             Effect::Forwarded { from, commands } => {
                 if self.lanes.take_forwarded(now.mono_ns, &commands).is_err() {

@@ -18,15 +18,19 @@
 mod checks;
 mod effects;
 mod flight;
+mod forward_queue;
+mod forwards;
 mod heal;
 mod jobs;
 mod order;
 mod outbox;
 mod serve;
 
+pub(crate) use checks::CHECKS_PER_TURN;
 pub use checks::Check;
 use checks::PieceChecks;
-pub(crate) use checks::{CHECKS_PER_TURN, CheckedForward, check_forwarded};
+pub(crate) use forward_queue::{CheckedForward, ForwardQueue};
+pub use forwards::ForwardedRun;
 pub use jobs::{Job, run_jobs};
 pub use order::{FrameOutcome, OrderError, OrderOut, OrderStage};
 pub use outbox::{Event, Frame, FrameClass, Frames, Outbox};
@@ -311,7 +315,7 @@ impl<S: StateMachine> Replica<S> {
             executor,
         } = parts;
         Self {
-            checks: PieceChecks::new(Arc::clone(executor.auth()), order.own),
+            checks: PieceChecks::new(Arc::clone(executor.auth())),
             order,
             journal,
             executor,
@@ -438,7 +442,7 @@ impl<S: StateMachine> Replica<S> {
         }
         while let Some(forward) = self.checks.next_forwarded() {
             if self.order.take_forwarded(now, &forward) {
-                outbox.events.push(Event::PeerFault(forward.from));
+                outbox.events.push(Event::PeerFault(forward.run.from));
             }
             self.is_unfinished = true;
         }

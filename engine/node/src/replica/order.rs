@@ -10,15 +10,19 @@ use std::sync::Arc;
 use quorate_consensus::effect::Effects;
 use quorate_consensus::input::Input;
 use quorate_consensus::limits::TIME_AHEAD_MAX_NS;
-use quorate_consensus::machine::{Config, Consensus, Disposition, ProposalRoom, Restored};
+use quorate_consensus::machine::{
+    Config, Consensus, Disposition, PeerFault, ProposalRoom, Restored,
+};
 use quorate_consensus::message::Message;
 use quorate_consensus::payload::{Lane, PayloadBuilder, PayloadError};
 use quorate_consensus::trust::Authenticated;
 use quorate_consensus::types::{BlockId, Height, Index, Now, ValidatorIndex, Window};
 use quorate_consensus::wire::{self, DecodeError};
 
-use super::checks::{Check, CheckedForward};
+use super::checks::Check;
 use super::flight::Flight;
+use super::forward_queue::CheckedForward;
+use super::forwards::{ForwardIntake, ForwardedRun};
 use super::jobs::Job;
 use super::outbox::{Event, Frames};
 use super::serve::Requests;
@@ -119,6 +123,9 @@ pub struct OrderStage {
     pub(super) forgotten: Window,
     /// Whether commands carry their clients' signatures.
     pub(super) is_signed: bool,
+    pub(super) intake: ForwardIntake,
+    /// Peers whose certificates, or what else they passed on, were found to be bad.
+    pub(super) faulty: BTreeSet<ValidatorIndex>,
     /// Final blocks that are not executed yet, or of which that is not known: height and payload.
     pub(super) unsettled: VecDeque<(u64, Arc<[u8]>)>,
     pub(super) flight: Flight,
@@ -135,6 +142,7 @@ impl OrderStage {
         let delivered_window = restored.finalized.window;
         let forgotten = restored.proven.window;
         let is_signed = lanes.is_signed();
+        let intake = ForwardIntake::new(config.set.len(), lanes.forward_bytes_max());
         let builder = PayloadBuilder::with_rules(*config.set.block_rules());
         let mut effects = Effects::new();
         let consensus = Consensus::new(config, restored, now, &mut effects);
@@ -158,6 +166,8 @@ impl OrderStage {
             delivered_window,
             forgotten,
             is_signed,
+            intake,
+            faulty: BTreeSet::new(),
             unsettled: VecDeque::new(),
             flight: Flight::default(),
             held_until_ns: None,
@@ -197,9 +207,17 @@ impl OrderStage {
             Input::PeerUp(peer) => Some(*peer),
             _ => None,
         };
+        let refused = match &input {
+            Input::Refused { from, .. } => Some(*from),
+            _ => None,
+        };
         let disposition = self.consensus.handle(now, input, &mut self.effects);
         if let Some(peer) = peer_up {
             self.tell_lost_proof(peer);
+        }
+        // A bad signature of its own record is told by an alarm, and costs no connection (5.1 e).
+        if disposition == Disposition::Fault(PeerFault::InvalidCertificate) {
+            self.faulty.extend(refused);
         }
         disposition
     }
@@ -232,17 +250,22 @@ impl OrderStage {
     }
 
     /// Takes what a peer forwarded, once its signatures are checked; whether the peer is at fault,
-    /// because the bytes are no commands.
+    /// because the bytes are no commands. One that forwards what no client has signed is heard no
+    /// more for a while.
     pub(crate) fn take_forwarded(&mut self, now: Now, forward: &CheckedForward) -> bool {
-        if forward.from == self.own {
+        let from = forward.run.from;
+        if from == self.own {
             // Out of blocks; the pool itself made the run, so it is one.
-            let (asked, good) = (&forward.asked, &forward.commands);
+            let (asked, good) = (&forward.run.entries, &forward.commands);
             let taken = self.lanes.take_checked(now.mono_ns, asked, good);
             // The parent of the next own block may hold them.
             self.is_rebase_due |= self.leader == Some(self.own);
             return taken.is_err();
         }
         self.lanes.note_refused(forward.refused);
+        if forward.refused > 0 {
+            self.intake.pause(now.mono_ns, from);
+        }
         self.lanes
             .take_forwarded(now.mono_ns, &forward.commands)
             .is_err()
@@ -318,10 +341,12 @@ impl OrderStage {
         self.lanes.drop_expired(now.mono_ns);
         let from = self.own;
         let unchecked = self.lanes.take_unchecked();
-        let check = |commands| Check::Forwarded { from, commands };
+        let check = |entries| Check::Forwarded(ForwardedRun::of_blocks(from, entries));
         out.checks.extend(unchecked.map(check));
         out.repeats.append(&mut self.repeats);
         out.events.extend(self.mended.drain(..).map(Event::Mended));
+        let faulty = std::mem::take(&mut self.faulty);
+        out.events.extend(faulty.into_iter().map(Event::PeerFault));
         Ok(())
     }
 
@@ -481,6 +506,12 @@ impl OrderStage {
     #[must_use]
     pub const fn lanes(&self) -> &Lanes {
         &self.lanes
+    }
+
+    /// Runs of commands that peers forwarded and that found no room: they come again.
+    #[must_use]
+    pub const fn forwards_left_out(&self) -> u64 {
+        self.intake.left_out()
     }
 
     /// The index over the log, for status.

@@ -13,12 +13,12 @@ use crate::auth::{
 use crate::lanes::{CommandVerdict, Rejection, Verdict, commands_of_block};
 use crate::profiles::Placement;
 use crate::queues::{NetSender, Submitted, ToNet, ToOrder};
-use crate::replica::{CHECKS_PER_TURN, Check, check_forwarded};
+use crate::replica::{CHECKS_PER_TURN, Check, ForwardQueue, ForwardedRun};
 use crate::state_machine::SessionId;
 use crossbeam::channel::{Receiver, Sender, select, unbounded};
 use parking_lot::{Condvar, Mutex};
 use quorate_consensus::payload::{CommandView, Commands, Lane, parse_entries};
-use quorate_consensus::types::{BlockId, ValidatorIndex};
+use quorate_consensus::types::BlockId;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -141,7 +141,6 @@ impl Drop for BlockPart {
 #[derive(Debug)]
 enum Job {
     Submit(Caller, Submitted),
-    Forwarded(ValidatorIndex, Arc<[u8]>),
     Block(BlockPart),
 }
 
@@ -152,11 +151,37 @@ pub(crate) struct CheckSender {
     in_flight: InFlight,
 }
 
-/// One worker's two queues: what passes the rest, and the rest.
+/// One worker's queues: what passes the rest; the rest; and what peers forward, which has a bound
+/// of its own.
 #[derive(Clone, Debug)]
 struct JobSender {
     urgent: Sender<Job>,
     jobs: Sender<Job>,
+    forwarded: Sender<ForwardedRun>,
+}
+
+/// Their other ends.
+#[derive(Debug)]
+struct JobReceiver {
+    urgent: Receiver<Job>,
+    jobs: Receiver<Job>,
+    forwarded: Receiver<ForwardedRun>,
+}
+
+fn job_queues() -> (JobSender, JobReceiver) {
+    let ((urgent, urgent_ends), (jobs, jobs_end)) = (unbounded(), unbounded());
+    let (forwarded, forwarded_end) = unbounded();
+    let sender = JobSender {
+        urgent,
+        jobs,
+        forwarded,
+    };
+    let receiver = JobReceiver {
+        urgent: urgent_ends,
+        jobs: jobs_end,
+        forwarded: forwarded_end,
+    };
+    (sender, receiver)
 }
 
 impl CheckSender {
@@ -170,9 +195,10 @@ impl CheckSender {
     /// Hands over what the order stage asks for.
     pub(crate) fn ask(&self, check: Check) {
         match check {
-            Check::Forwarded { from, commands } => {
-                let job = Job::Forwarded(from, commands);
-                self.send(usize::from(from.number()), false, job);
+            Check::Forwarded(run) => {
+                if let Some(worker) = self.worker(run.from.place()) {
+                    drop(worker.forwarded.send(run));
+                }
             }
             Check::Block { id, payload } => {
                 let parts = self.workers.len();
@@ -194,10 +220,7 @@ impl CheckSender {
     }
 
     fn send(&self, of: usize, is_urgent: bool, job: Job) {
-        if let Some(worker) = of
-            .checked_rem(self.workers.len())
-            .and_then(|worker| self.workers.get(worker))
-        {
+        if let Some(worker) = self.worker(of) {
             let queue = if is_urgent {
                 &worker.urgent
             } else {
@@ -208,7 +231,12 @@ impl CheckSender {
         }
     }
 
-    /// Jobs that wait for the workers.
+    fn worker(&self, of: usize) -> Option<&JobSender> {
+        let worker = of.checked_rem(self.workers.len())?;
+        self.workers.get(worker)
+    }
+
+    /// Jobs that wait for the workers, but for what peers forward.
     pub(crate) fn depth(&self) -> usize {
         let of = |worker: &JobSender| worker.jobs.len() + worker.urgent.len();
         self.workers.iter().map(of).max().unwrap_or(0)
@@ -244,21 +272,14 @@ impl CheckWorkers {
         };
         let (mut workers, mut threads) = (Vec::new(), Vec::new());
         for number in 0..count {
-            let ((urgent_sender, urgent), (jobs_sender, jobs)) = (unbounded(), unbounded());
-            let worker = Worker {
-                check: auth.batch_check(2 + number as u64),
-                auth: Arc::clone(auth),
-                order: order.clone(),
-                net: net.clone(),
-            };
+            let (sender, queues) = job_queues();
+            let check = auth.batch_check(2 + number as u64);
+            let worker = Worker::new(Arc::clone(auth), check, queues, order.clone(), net.clone());
             let core = placement.checker_core(number);
             let thread = std::thread::Builder::new()
                 .name(format!("quorate-check-{number}"))
-                .spawn(move || worker.run(core, &urgent, &jobs))?;
-            workers.push(JobSender {
-                urgent: urgent_sender,
-                jobs: jobs_sender,
-            });
+                .spawn(move || worker.run(core))?;
+            workers.push(sender);
             threads.push(thread);
         }
         let in_flight = InFlight::default();
@@ -275,50 +296,133 @@ impl CheckWorkers {
     }
 }
 
-/// The next job and the queue that it stood in: an urgent one if there is one. None when both
-/// queues have ended.
-fn next_job<'q>(
-    urgent: &'q Receiver<Job>,
-    jobs: &'q Receiver<Job>,
-) -> Option<(Job, &'q Receiver<Job>)> {
-    if let Ok(job) = urgent.try_recv() {
-        return Some((job, urgent));
-    }
-    select! {
-        recv(urgent) -> job => match job {
-            Ok(job) => Some((job, urgent)),
-            // Both have one owner, so the other one has ended too but for what is left in it.
-            Err(_) => jobs.recv().ok().map(|job| (job, jobs)),
-        },
-        recv(jobs) -> job => match job {
-            Ok(job) => Some((job, jobs)),
-            Err(_) => urgent.recv().ok().map(|job| (job, urgent)),
-        },
-    }
-}
-
+/// One worker. What is urgent is looked at between any two batches, which are bounded: nothing that
+/// a client or a peer sends holds up a block for more than the batch that is being checked.
 struct Worker {
     auth: Arc<CommandAuth>,
     check: BatchCheck,
+    queues: JobReceiver,
     order: Sender<ToOrder>,
     net: NetSender,
+    /// Taken out of their queue to be looked at together.
+    jobs: VecDeque<Job>,
+    forwards: ForwardQueue,
+    /// Clients had the last batch, so peers have the next.
+    is_peers_turn: bool,
 }
 
 impl Worker {
-    fn run(mut self, core: Option<usize>, urgent: &Receiver<Job>, jobs: &Receiver<Job>) {
+    fn new(
+        auth: Arc<CommandAuth>,
+        check: BatchCheck,
+        queues: JobReceiver,
+        order: Sender<ToOrder>,
+        net: NetSender,
+    ) -> Self {
+        Self {
+            auth,
+            check,
+            queues,
+            order,
+            net,
+            jobs: VecDeque::new(),
+            forwards: ForwardQueue::default(),
+            is_peers_turn: false,
+        }
+    }
+
+    fn run(mut self, core: Option<usize>) {
         super::pin_thread(core);
-        while let Some((first, of)) = next_job(urgent, jobs) {
-            let mut batch = vec![first];
-            // A batch of one queue: what is urgent does not wait for the rest's.
-            batch.extend(of.try_iter().take(JOBS_PER_BATCH - 1));
-            while !batch.is_empty() {
-                // Nothing is held up for more than a batch that others are in.
-                let done = self.check_together(&batch).max(1);
-                for job in batch.drain(..done) {
-                    self.do_one(job);
-                }
+        while self.turn() || self.wait() {}
+    }
+
+    /// Waits until there is something; `false` when nothing comes any more.
+    fn wait(&mut self) -> bool {
+        let queues = &self.queues;
+        // All three have one owner: when one has ended, the others have but for what is in them.
+        select! {
+            recv(queues.urgent) -> job => match job {
+                Ok(job) => self.do_urgent(job),
+                Err(_) => return self.turn(),
+            },
+            recv(queues.jobs) -> job => match job {
+                Ok(job) => self.jobs.push_back(job),
+                Err(_) => return self.turn(),
+            },
+            recv(queues.forwarded) -> run => match run {
+                Ok(run) => self.forwards.push(run),
+                Err(_) => return self.turn(),
+            },
+        }
+        true
+    }
+
+    /// Does all that is urgent, or else one batch of what waits; `false` when nothing does.
+    fn turn(&mut self) -> bool {
+        if let Ok(job) = self.queues.urgent.try_recv() {
+            self.do_urgent(job);
+            return true;
+        }
+        let room = JOBS_PER_BATCH.saturating_sub(self.jobs.len());
+        self.jobs.extend(self.queues.jobs.try_iter().take(room));
+        for run in self.queues.forwarded.try_iter() {
+            self.forwards.push(run);
+        }
+        self.is_peers_turn = match (self.jobs.is_empty(), self.forwards.is_empty()) {
+            (true, true) => return self.hand_on(),
+            (false, true) => false,
+            (true, false) => true,
+            (false, false) => !self.is_peers_turn,
+        };
+        if self.is_peers_turn {
+            self.check_forwards();
+        } else {
+            self.do_jobs();
+        }
+        true
+    }
+
+    /// What is urgent does not wait for the rest's batch.
+    fn do_urgent(&mut self, first: Job) {
+        let mut batch = vec![first];
+        batch.extend(self.queues.urgent.try_iter().take(JOBS_PER_BATCH - 1));
+        while !batch.is_empty() {
+            // Nothing is held up for more than a batch that others are in.
+            let done = self.check_together(&batch).max(1);
+            for job in batch.drain(..done) {
+                self.do_one(job);
             }
         }
+    }
+
+    /// The first of the clients' submissions that wait.
+    fn do_jobs(&mut self) {
+        let mut jobs = std::mem::take(&mut self.jobs);
+        let done = self.check_together(jobs.make_contiguous()).max(1);
+        for job in jobs.drain(..done.min(jobs.len())) {
+            self.do_one(job);
+        }
+        self.jobs = jobs;
+    }
+
+    /// One batch of what peers have forwarded.
+    fn check_forwards(&mut self) {
+        let mut ahead = Ahead::new(&self.auth, BATCH_COMMANDS);
+        let steps = self.forwards.walk(&mut ahead, BATCH_COMMANDS);
+        let checked = ahead.check(&mut self.check);
+        let (auth, check) = (&self.auth, &mut self.check);
+        self.forwards.note(&steps, checked, auth, check);
+        self.hand_on();
+    }
+
+    /// Hands on the runs that are checked; whether there were any.
+    fn hand_on(&mut self) -> bool {
+        let mut has_any = false;
+        while let Some(forward) = self.forwards.next() {
+            drop(self.order.send(ToOrder::Forwarded(forward)));
+            has_any = true;
+        }
+        has_any
     }
 
     /// The first of these jobs make one batch, and find their verdicts made; says how many. None
@@ -332,9 +436,6 @@ impl Worker {
                 Job::Submit(from, entries) => parse_entries(entries).is_ok_and(|views| {
                     let source = KeySource::Connection(from.key);
                     ahead.walk(views.clone(), source).count < views.count()
-                }),
-                Job::Forwarded(_, commands) => parse_entries(commands).is_ok_and(|views| {
-                    ahead.walk(views.clone(), KeySource::Known).count < views.count()
                 }),
                 Job::Block(part) => commands_of_block(&part.payload).is_ok_and(|views| {
                     let walked = ahead.walk(part.of_mine(views.clone()), KeySource::Known);
@@ -362,10 +463,6 @@ impl Worker {
                 } else {
                     self.net.send(ToNet::Forged(from.client, bad));
                 }
-            }
-            Job::Forwarded(from, commands) => {
-                let forward = check_forwarded(&self.auth, &mut self.check, from, commands);
-                drop(self.order.send(ToOrder::Forwarded(forward)));
             }
             Job::Block(part) => {
                 // What is malformed is refused at its execution.

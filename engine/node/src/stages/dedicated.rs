@@ -87,6 +87,7 @@ pub(crate) fn copy_order(metrics: &Metrics, order: &OrderStage) {
     metrics
         .forwarded_signatures_bad
         .set(lanes.counters().forwards_refused);
+    metrics.forwards_left_out.set(order.forwards_left_out());
 }
 
 /// What the threads are made of.
@@ -267,6 +268,7 @@ fn depths(
     checks: &CheckSender,
 ) -> Vec<Box<dyn Fn() -> usize + Send>> {
     let checks = checks.clone();
+    // Forwarded commands have a bound of their own: one peer's must not keep everybody's votes out.
     let checks = Box::new(move || checks.depth());
     vec![depth(order), depth(journal), depth(app), checks]
 }

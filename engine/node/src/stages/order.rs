@@ -144,7 +144,7 @@ impl OrderThread {
             }
             ToOrder::Forwarded(forward) => {
                 if self.stage.take_forwarded(now, &forward) {
-                    let fault = Event::PeerFault(forward.from);
+                    let fault = Event::PeerFault(forward.run.from);
                     self.net.send(ToNet::Events(vec![fault]));
                 }
             }

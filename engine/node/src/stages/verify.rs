@@ -1,8 +1,10 @@
 //! Signatures, on a thread of its own.
 //!
-//! Owns the thread, its key and the queues to and from it. All jobs that wait are done in one
-//! batch. Never: on the critical path; nothing waits for it but what leaves the channel.
+//! Owns the thread, its key and the queues to and from it. Own signatures are made as they are
+//! asked for; claims that wait are checked in batches of bounded size between them. Never: on the
+//! critical path; nothing waits for it but what leaves the channel.
 
+use crate::auth::{BatchCheck, BatchSeed};
 use crate::metrics::Metrics;
 use crate::replica::{Job, run_jobs};
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
@@ -10,8 +12,7 @@ use quorate_consensus::input::Input;
 use quorate_consensus::signing::ValidatorKey;
 use quorate_consensus::types::ValidatorIndex;
 use quorate_consensus::validators::ValidatorSet;
-use quorate_consensus::verify::Zip215;
-use rand_core::SeedableRng as _;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -31,7 +32,7 @@ pub(crate) struct VerifyParts {
     pub(crate) own: ValidatorIndex,
     pub(crate) key: ValidatorKey,
     /// Randomness for the batch equation.
-    pub(crate) seed: [u8; 32],
+    pub(crate) seed: BatchSeed,
     pub(crate) core: Option<usize>,
     pub(crate) metrics: Arc<Metrics>,
 }
@@ -79,33 +80,152 @@ impl Drop for VerifyWorker {
     }
 }
 
-fn work(parts: VerifyParts, waiting: &Receiver<Vec<Job>>, mut answer: impl FnMut(Vec<Input>)) {
+/// Signatures checked before own ones are made that have come meanwhile, and before anything is
+/// answered; what one claim brings stays together.
+const BATCH_SIGNATURES: usize = 256;
+
+/// The thread's state.
+struct Work<A> {
+    parts: VerifyParts,
+    check: BatchCheck,
+    /// Claims that wait, in the order in which they came. Bound: the consensus asks for a few of
+    /// each peer at a time.
+    claims: VecDeque<Job>,
+    answer: A,
+}
+
+fn work(parts: VerifyParts, waiting: &Receiver<Vec<Job>>, answer: impl FnMut(Vec<Input>)) {
     super::pin_thread(parts.core);
-    let mut check = Zip215::new(rand_chacha::ChaCha20Rng::from_seed(parts.seed));
-    while let Ok(mut jobs) = waiting.recv() {
-        while let Ok(more) = waiting.try_recv() {
-            jobs.extend(more);
+    let mut work = Work {
+        check: parts.seed.check(0),
+        parts,
+        claims: VecDeque::new(),
+        answer,
+    };
+    while !work.claims.is_empty() || work.wait(waiting) {
+        while let Ok(jobs) = waiting.try_recv() {
+            work.take(jobs);
         }
-        let signs = |job: &&Job| !matches!(job, Job::Verify { .. });
-        let signed = jobs.iter().filter(signs).count() as u64;
-        let claims = jobs.len() as u64 - signed;
+        work.check_batch();
+    }
+}
+
+impl<A: FnMut(Vec<Input>)> Work<A> {
+    /// Waits for jobs; `false` when no more will come.
+    fn wait(&mut self, waiting: &Receiver<Vec<Job>>) -> bool {
+        waiting.recv().map(|jobs| self.take(jobs)).is_ok()
+    }
+
+    /// Makes the signatures that are asked for, at once: what peers claim does not delay what this
+    /// validator says. The claims wait.
+    fn take(&mut self, jobs: Vec<Job>) {
+        let signs = |job: &Job| !matches!(job, Job::Verify { .. });
+        let (signs, claims): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(signs);
+        self.claims.extend(claims);
+        if !signs.is_empty() {
+            self.parts.metrics.signatures_made.add(signs.len() as u64);
+            self.run(signs);
+        }
+    }
+
+    /// Checks the next claims.
+    fn check_batch(&mut self) {
+        let mut signatures = 0;
+        let mut batch = Vec::new();
+        while signatures < BATCH_SIGNATURES
+            && let Some(job) = self.claims.pop_front()
+        {
+            if let Job::Verify { claim, .. } = &job {
+                signatures += claim.signatures_len();
+            }
+            batch.push(job);
+        }
+        if batch.is_empty() {
+            return;
+        }
+        self.parts.metrics.claims_checked.add(batch.len() as u64);
+        self.parts.metrics.signature_batches.add(1);
+        self.run(batch);
+    }
+
+    fn run(&mut self, jobs: Vec<Job>) {
         let mut inputs = Vec::with_capacity(jobs.len());
-        run_jobs(
-            &parts.set,
-            parts.own,
-            &parts.key,
-            &mut check,
-            jobs,
-            &mut inputs,
+        let VerifyParts { set, own, key, .. } = &self.parts;
+        run_jobs(set, *own, key, &mut self.check, jobs, &mut inputs);
+        let refused = |input: &&Input| matches!(input, Input::Refused { .. });
+        let refused = inputs.iter().filter(refused).count();
+        self.parts.metrics.claims_refused.add(refused as u64);
+        (self.answer)(inputs);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::sample_genesis;
+    use crossbeam::channel::unbounded;
+    use quorate_consensus::certificate::SignedRecord;
+    use quorate_consensus::record::Record;
+    use quorate_consensus::types::Window;
+    use quorate_consensus::verify::Claim;
+
+    /// A worker of validator 0 of four, what it answers, and the jobs of so many claims of another
+    /// one, all bad, with one signature of its own wanted behind them.
+    fn start(claims: usize) -> (VerifyWorker, Receiver<Vec<Input>>, Vec<Job>) {
+        let (genesis, _) = sample_genesis(4);
+        let parts = VerifyParts {
+            set: Arc::clone(genesis.validator_set()),
+            own: ValidatorIndex::new(0),
+            key: ValidatorKey::from_seed(&[1; 32]),
+            seed: BatchSeed::assert_unpredictable([4; 32]),
+            core: None,
+            metrics: Arc::new(Metrics::default()),
+        };
+        let (sender, answers) = unbounded();
+        let worker = VerifyWorker::start(parts, move |inputs| drop(sender.send(inputs))).unwrap();
+        let (from, window) = (ValidatorIndex::new(2), Window::ZERO);
+        let record = Record {
+            stop: true,
+            ..Record::default()
+        };
+        let signed = SignedRecord {
+            validator: from,
+            record: record.clone(),
+            signature: [1; 64],
+        };
+        let claim = Claim::Record { window, signed };
+        let mut jobs = vec![Job::Verify { from, claim }; claims];
+        jobs.push(Job::SignRecord { window, record });
+        (worker, answers, jobs)
+    }
+
+    #[test]
+    fn own_signatures_are_answered_before_the_claims_that_came_with_them_are_checked() {
+        let (worker, answers, mut jobs) = start(40);
+        worker.hand_over(&mut jobs);
+        let first = answers.recv().unwrap();
+        assert!(
+            matches!(&first[..], [Input::RecordSigned { .. }]),
+            "{first:?}"
         );
-        let refused = inputs
-            .iter()
-            .filter(|input| matches!(input, Input::Refused { .. }))
-            .count();
-        parts.metrics.signatures_made.add(signed);
-        parts.metrics.claims_checked.add(claims);
-        parts.metrics.claims_refused.add(refused as u64);
-        parts.metrics.signature_batches.add(u64::from(claims > 0));
-        answer(inputs);
+        let second = answers.recv().unwrap();
+        assert_eq!(second.len(), 40);
+        assert!(
+            second
+                .iter()
+                .all(|input| matches!(input, Input::Refused { .. }))
+        );
+    }
+
+    #[test]
+    fn claims_are_answered_in_batches_of_bounded_size() {
+        let (worker, answers, mut jobs) = start(3 * BATCH_SIGNATURES + 7);
+        worker.hand_over(&mut jobs);
+        drop(worker);
+        let answered: Vec<usize> = answers.iter().map(|inputs| inputs.len()).collect();
+        assert_eq!(
+            answered,
+            [1, BATCH_SIGNATURES, BATCH_SIGNATURES, BATCH_SIGNATURES, 7]
+        );
     }
 }

@@ -2,9 +2,11 @@
 //! and no vote by a validator that cannot know what it said.
 
 use quorate::journal::{JournalEntry, decode};
-use quorate::replica::Replica;
+use quorate::replica::{Event, Replica};
+use quorate_consensus::input::Input;
 use quorate_consensus::machine::Durability;
 use quorate_consensus::restart;
+use quorate_consensus::types::ValidatorIndex;
 use quorate_log::{
     Action, DataFolder, LeaseFile, LeaseRead, MemoryBackend, RecordKind, RecordRef, Row, open,
     verify,
@@ -234,5 +236,24 @@ fn r12_an_own_record_that_lost_several_bytes_is_found_and_makes_the_start_suspec
                 "{what}: a byte was changed"
             );
         }
+    }
+}
+
+#[test]
+fn a_peer_whose_certificates_are_bad_is_dropped_and_one_whose_own_record_is_bad_is_not() {
+    let mut world = World::new(4, 1, 0, Durability::Sync);
+    world.run(5 * MS);
+    for own_record in [true, false] {
+        let now = world.now;
+        let from = ValidatorIndex::new(2);
+        let refused = Input::Refused { from, own_record };
+        world.replica(1).input(now, refused);
+        world.turn(1);
+        let faults = world.alarms();
+        let faults = faults
+            .iter()
+            .filter(|(_, event)| matches!(event, Event::PeerFault(peer) if *peer == from));
+        let expected = usize::from(!own_record);
+        assert_eq!(faults.count(), expected, "own record {own_record}");
     }
 }

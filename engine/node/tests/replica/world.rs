@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use quorate::auth::CommandAuth;
+use quorate::auth::{BatchSeed, CommandAuth};
 use quorate::journal::SyncJob;
 use quorate::lanes::{CommandVerdict, LanesConfig, Verdict};
 use quorate::recovery::{self, RecoveryError};
@@ -261,7 +261,7 @@ impl World {
 
     fn auth(&self, place: usize) -> CommandAuth {
         match self.is_signed && self.lax != Some(place) {
-            true => CommandAuth::signed(&self.set, [5; 32]),
+            true => CommandAuth::signed(&self.set, BatchSeed::assert_unpredictable([5; 32])),
             false => CommandAuth::session(),
         }
     }

@@ -62,7 +62,13 @@ pub(crate) fn executor_of(genesis: &Genesis) -> Result<Executor<Hosted>, Failure
             .remedy("only the applications of this program can be executed by it")
     })?;
     let executor = Executor::new(app, file.limits.sessions_max, file.genesis_time_ns);
-    Ok(executor.with_auth(Arc::new(CommandAuth::of_client(genesis))))
+    let auth = CommandAuth::of(genesis).map_err(|error| {
+        Failure::new(
+            Code::TryAgain,
+            format!("the system gives no randomness: {error}"),
+        )
+    })?;
+    Ok(executor.with_auth(Arc::new(auth)))
 }
 
 /// A snapshot that cannot be used.
@@ -277,3 +283,7 @@ impl<'a> Replay<'a> {
         (self.executor, *self.outputs_hash.finalize().as_bytes())
     }
 }
+
+#[cfg(test)]
+#[path = "replay_tests.rs"]
+mod tests;

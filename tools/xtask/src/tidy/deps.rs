@@ -179,8 +179,9 @@ const PLACES: &[(&str, &[&str])] = &[
     ("snow", &["quorate-net"]),
     ("memmap2", &["quorate-log"]),
     ("ed25519-zebra", &["quorate-consensus"]),
-    ("curve25519-dalek", &["quorate-consensus"]),
-    ("sha2", &["quorate-consensus"]),
+    // The command line's tests forge signatures.
+    ("curve25519-dalek", &["quorate-consensus", "quorate-cli"]),
+    ("sha2", &["quorate-consensus", "quorate-cli"]),
     ("clap", &["quorate-cli"]),
     ("anyhow", &["quorate-decoders", "xtask"]),
     ("criterion", &["quorate-bench"]),

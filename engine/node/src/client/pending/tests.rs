@@ -12,7 +12,7 @@ impl Fixture {
     fn with(commands: u64) -> Self {
         let now = Instant::now();
         let key = Arc::new(KeyPair::from_seed(&[5; 32]));
-        let mut pending = Pending::new(key, Arc::new(CommandAuth::session()), now);
+        let mut pending = Pending::new(key, Arc::new(CommandMessages::session()), now);
         for seq in 1..=commands {
             assert_eq!(pending.push(Lane::Order, &seq.to_le_bytes(), now), seq);
         }

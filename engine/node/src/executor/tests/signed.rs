@@ -3,12 +3,16 @@
 use quorate_consensus::payload::entry_unsigned;
 
 use super::*;
+use crate::auth::BatchSeed;
 use crate::keys::KeyPair;
 use crate::testing::sample_genesis;
 
 fn executor(sessions_max: u32) -> Executor<Echo> {
     let (genesis, _) = sample_genesis(4);
-    let auth = CommandAuth::signed(genesis.validator_set(), [4; 32]);
+    let auth = CommandAuth::signed(
+        genesis.validator_set(),
+        BatchSeed::assert_unpredictable([4; 32]),
+    );
     Executor::new(Echo::default(), sessions_max, 0).with_auth(Arc::new(auth))
 }
 

@@ -1,17 +1,24 @@
 //! Checks in pieces: what is found out once, what waits for company, and what does not.
 
 use super::*;
+use crate::auth::BatchSeed;
 use crate::keys::KeyPair;
+use crate::replica::forwards::ForwardIntake;
 use crate::testing::{sample_genesis, signed_entry};
-use quorate_consensus::payload::{Lane, PayloadBuilder, session_of_key};
+use quorate_consensus::payload::{Lane, PayloadBuilder, parse_entries, session_of_key};
+use quorate_consensus::types::ValidatorIndex;
 
 const MS: u64 = 1_000_000;
+const MEBIBYTE: usize = 1024 * 1024;
 const OWN: ValidatorIndex = ValidatorIndex::new(0);
 
 fn checks() -> PieceChecks {
     let (genesis, _) = sample_genesis(4);
-    let auth = CommandAuth::signed(genesis.validator_set(), [4; 32]);
-    PieceChecks::new(Arc::new(auth), OWN)
+    let auth = CommandAuth::signed(
+        genesis.validator_set(),
+        BatchSeed::assert_unpredictable([4; 32]),
+    );
+    PieceChecks::new(Arc::new(auth))
 }
 
 /// A block with commands of one client; that with number `forged` is signed by somebody else.
@@ -87,30 +94,111 @@ fn few_signatures_wait_for_company_after_a_batch_and_what_is_known_does_not() {
 #[test]
 fn what_stood_in_blocks_is_never_left_out_for_what_peers_send() {
     let mut checks = checks();
-    let of = |from: u16, byte: u8| Check::Forwarded {
-        from: ValidatorIndex::new(from),
-        commands: Arc::from(&[byte; 40][..]),
+    let mut intake = ForwardIntake::new(4, MEBIBYTE);
+    let auth = Arc::clone(&checks.auth);
+    let Check::Forwarded(own) = forwarded(&check_of(&auth, 1, 1..=3, 0)) else {
+        panic!("forwarded");
     };
-    checks.ask(of(OWN.number(), 1));
-    (0..3 * WAITING_MAX).for_each(|_| checks.ask(of(2, 2)));
+    let of = |checks: &mut PieceChecks, run| checks.ask(Check::Forwarded(run));
+    let other: Arc<[u8]> = vec![0; 40].into();
+    for run in (0..4096).map_while(|_| intake.take(0, ValidatorIndex::new(2), Arc::clone(&other))) {
+        of(&mut checks, run);
+    }
+    for number in 0..2 * WAITING_MAX {
+        let id = BlockId::new([number as u8; 32]);
+        let payload = Arc::clone(&other);
+        checks.ask(Check::Block { id, payload });
+    }
     assert_eq!(checks.waiting.len(), WAITING_MAX);
     assert_eq!(checks.waiting_bytes, 40 * WAITING_MAX);
-    let own =
-        |piece: &Piece<Check>| matches!(&piece.of, Check::Forwarded { from, .. } if *from == OWN);
-    assert!(checks.waiting.iter().any(own));
+    of(&mut checks, ForwardedRun::of_blocks(OWN, own.entries));
+    let mut turns = 0;
+    while !checks.is_idle() {
+        turns += 1;
+        checks.turn(turns * 10 * MS);
+    }
+    let all: Vec<CheckedForward> = std::iter::from_fn(|| checks.next_forwarded()).collect();
+    assert!(all.iter().any(|forward| forward.run.from == OWN));
 }
 
-/// The commands of a block, as a peer would forward them.
-fn forwarded(block: &Check) -> Check {
+/// One peer sends as much as the wire brings, all of it signed.
+#[test]
+fn one_peer_s_commands_are_bounded_and_another_s_are_in_the_next_batch() {
+    let mut checks = checks();
+    let mut intake = ForwardIntake::new(4, MEBIBYTE);
+    let auth = Arc::clone(&checks.auth);
+    let (many, few) = (ValidatorIndex::new(2), ValidatorIndex::new(3));
+    let key = KeyPair::from_seed(&[1; 32]).public();
+    auth.note_open(crate::state_machine::SessionId(session_of_key(&key)), key);
+    // Half a mebibyte, of which nobody knows the verdicts.
+    let run = entries_of(&check_of(&auth, 1, 1..=4_500, 0));
+    assert!(run.len() > MEBIBYTE / 2);
+    for _ in 0..1024 {
+        let run = intake.take(0, many, Arc::clone(&run));
+        checks.ask_all(run);
+    }
+    assert!(checks.bytes() <= MEBIBYTE + MEBIBYTE / 2);
+    assert_eq!(intake.left_out(), 1024 - 2);
+    let late = entries_of(&check_of(&auth, 2, 5_000..=5_050, 0));
+    let late = intake.take(0, few, late);
+    checks.ask_all(late);
+    checks.turn(20 * MS);
+    let answered: Vec<CheckedForward> = std::iter::from_fn(|| checks.next_forwarded()).collect();
+    let from: Vec<ValidatorIndex> = answered.iter().map(|forward| forward.run.from).collect();
+    assert_eq!(from, [few]);
+    assert_eq!(
+        (answered[0].refused, answered[0].commands.len()),
+        (0, answered[0].run.entries.len())
+    );
+}
+
+/// Of a peer that forwards what nobody has signed one batch is looked at, and nothing more of what
+/// it had sent by then.
+#[test]
+fn a_peer_that_forwards_what_nobody_has_signed_costs_one_batch() {
+    let mut checks = checks();
+    let mut intake = ForwardIntake::new(4, MEBIBYTE);
+    let auth = Arc::clone(&checks.auth);
+    let peer = ValidatorIndex::new(2);
+    let key = KeyPair::from_seed(&[1; 32]).public();
+    auth.note_open(crate::state_machine::SessionId(session_of_key(&key)), key);
+    let forged = entries_of(&check_of(&auth, 1, 1..=600, 7));
+    for _ in 0..5 {
+        let run = intake.take(0, peer, Arc::clone(&forged));
+        checks.ask_all(run);
+    }
+    checks.turn(0);
+    let found = checks.next_forwarded().unwrap();
+    assert_eq!(found.refused, 1);
+    let kept = parse_entries(&found.commands).unwrap().count();
+    assert_eq!(kept, CHECKS_PER_TURN - 1);
+    drop(found);
+    assert!(checks.next_forwarded().is_none() && checks.is_idle());
+    assert_eq!(checks.bytes(), 0);
+}
+
+impl PieceChecks {
+    fn ask_all(&mut self, run: Option<ForwardedRun>) {
+        run.into_iter()
+            .for_each(|run| self.ask(Check::Forwarded(run)));
+    }
+}
+
+/// The commands of a block, as a run of entries.
+fn entries_of(block: &Check) -> Arc<[u8]> {
     let Check::Block { payload, .. } = block else {
         panic!("{block:?}");
     };
     let commands = commands_of_block(payload).unwrap();
     let entries: Vec<u8> = commands.flat_map(|view| view.entry.to_vec()).collect();
-    Check::Forwarded {
-        from: ValidatorIndex::new(2),
-        commands: entries.into(),
-    }
+    entries.into()
+}
+
+/// The commands of a block, as a peer would forward them.
+fn forwarded(block: &Check) -> Check {
+    let mut intake = ForwardIntake::new(4, MEBIBYTE);
+    let run = intake.take(0, ValidatorIndex::new(2), entries_of(block));
+    Check::Forwarded(run.unwrap())
 }
 
 #[test]
@@ -123,7 +211,10 @@ fn forwarded_commands_go_on_whole_when_all_are_signed_and_without_the_forged_one
     checks.ask(forwarded(&check_of(&auth, 1, 1..=3, 0)));
     checks.turn(0);
     let good = checks.next_forwarded().unwrap();
-    assert_eq!((&good.commands[..], good.refused), (&good.asked[..], 0));
+    assert_eq!(
+        (&good.commands[..], good.refused),
+        (&good.run.entries[..], 0)
+    );
     checks.ask(forwarded(&check_of(&auth, 2, 4..=6, 5)));
     checks.turn(MS * 10);
     let mixed = checks.next_forwarded().unwrap();

@@ -1,15 +1,20 @@
 //! Submissions through workers and in pieces; blocks that somebody waits for.
 
 use super::*;
+use crate::auth::BatchSeed;
 use crate::keys::KeyPair;
 use crate::queues::Backlog;
 use crate::testing::{sample_genesis, signed_entry};
 use quorate_consensus::payload::{PayloadBuilder, session_of_key};
+use quorate_consensus::types::ValidatorIndex;
 use quorate_net::ClientId;
 
 fn signed_auth() -> Arc<CommandAuth> {
     let (genesis, _) = sample_genesis(4);
-    Arc::new(CommandAuth::signed(genesis.validator_set(), [4; 32]))
+    Arc::new(CommandAuth::signed(
+        genesis.validator_set(),
+        BatchSeed::assert_unpredictable([4; 32]),
+    ))
 }
 
 fn caller(client: u64, key: &KeyPair) -> Caller {
@@ -173,4 +178,87 @@ fn workers_hand_good_submissions_on_and_tell_of_forged_ones_and_end_blocks() {
         (client.to_bits(), verdicts.len(), verdicts[0].seq),
         (2, 1, 20)
     );
+}
+
+/// A worker without a thread, and the ways to it and from it.
+fn worker(auth: &Arc<CommandAuth>) -> (Worker, JobSender, Receiver<ToOrder>) {
+    let ((to_order, order), (to_net, _)) = (unbounded(), unbounded());
+    let waker = quorate_net::ClientLinks::new(quorate_net::Limits::default())
+        .unwrap()
+        .waker();
+    let (sender, queues) = job_queues();
+    let (auth, check) = (Arc::clone(auth), auth.batch_check(2));
+    let worker = Worker::new(auth, check, queues, to_order, NetSender::new(to_net, waker));
+    (worker, sender, order)
+}
+
+/// Commands of one client whose session is known, 4,096 of them, of which none is checked.
+fn long_run(auth: &CommandAuth) -> Arc<[u8]> {
+    let key = KeyPair::from_seed(&[1; 32]);
+    let session = SessionId(session_of_key(&key.public()));
+    auth.note_open(session, key.public());
+    entries(auth, &key, 4_096, 0).concat().into()
+}
+
+#[test]
+fn a_block_waits_for_one_batch_at_most_of_what_peers_have_forwarded() {
+    let auth = signed_auth();
+    let (mut worker, sender, order) = worker(&auth);
+    let checks = CheckSender {
+        workers: vec![sender],
+        in_flight: InFlight::default(),
+    };
+    let run = long_run(&auth);
+    for _ in 0..64 {
+        let run = ForwardedRun::of_blocks(ValidatorIndex::new(2), Arc::clone(&run));
+        checks.ask(Check::Forwarded(run));
+    }
+    assert!(worker.turn());
+    assert_eq!(worker.forwards.commands(), 64 * 4_096 - BATCH_COMMANDS);
+    let id = BlockId::new([1; 32]);
+    let key = KeyPair::from_seed(&[2; 32]);
+    let mut builder = PayloadBuilder::new();
+    for entry in entries(&auth, &key, 20, 0) {
+        builder.push_entry(&entry).unwrap();
+    }
+    let payload = builder.finish();
+    checks.ask(Check::Block { id, payload });
+    assert!(worker.turn());
+    // At once: nobody has to wait for it any more, and no command besides is checked.
+    assert!(checks.in_flight().0.0.lock().is_empty());
+    assert_eq!(worker.forwards.commands(), 64 * 4_096 - BATCH_COMMANDS);
+    // A client's turn comes between theirs.
+    let backlog = Backlog::default();
+    let submitted = backlog.take(&entries(&auth, &key, 20, 0).concat());
+    checks.submit(caller(1, &key), submitted);
+    assert!(worker.turn());
+    assert!(matches!(order.try_recv(), Ok(ToOrder::Submit(..))));
+    while worker.turn() {}
+    assert_eq!(order.try_iter().count(), 64);
+}
+
+#[test]
+fn what_a_peer_forwards_leaves_the_gate_open() {
+    let auth = signed_auth();
+    let (_worker, sender, _order) = worker(&auth);
+    let checks = CheckSender {
+        workers: vec![sender],
+        in_flight: InFlight::default(),
+    };
+    let gate = {
+        let checks = checks.clone();
+        crate::queues::Gate::new(vec![Box::new(move || checks.depth())])
+    };
+    for _ in 0..crate::queues::GATE_ITEMS {
+        let run = ForwardedRun::of_blocks(ValidatorIndex::new(2), Arc::from(&[1; 40][..]));
+        checks.ask(Check::Forwarded(run));
+    }
+    assert!(gate.is_open());
+    // Clients' submissions close it.
+    let key = KeyPair::from_seed(&[2; 32]);
+    let backlog = Backlog::default();
+    for _ in 0..crate::queues::GATE_ITEMS {
+        checks.submit(caller(1, &key), backlog.take(&[]));
+    }
+    assert!(!gate.is_open());
 }

@@ -254,6 +254,12 @@ impl<S: StateMachine> SnapshotWork<S> {
         match self.shadow.prune(RECORDS_PER_STRETCH, now) {
             Ok(Pruned::Nothing | Pruned::Held) => LOOK,
             Ok(Pruned::More) => start.elapsed(),
+            Ok(Pruned::Unreadable { error, is_new }) => {
+                if is_new {
+                    tracing::error!(%error, "nothing from this record on is pruned");
+                }
+                LOOK
+            }
             Ok(Pruned::Removed { bytes }) => {
                 self.prune_failed = false;
                 self.metrics.log_pruned_bytes.add(bytes);

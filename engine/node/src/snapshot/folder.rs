@@ -176,14 +176,9 @@ impl SnapshotFolder {
         self.disk
             .make_folder(&self.path)
             .map_err(failed(&self.path, "make the folder"))?;
-        let path = self.path.join(ATTESTED);
-        let temporary = self.path.join(format!("{ATTESTED}{TEMPORARY}"));
-        self.disk
-            .open_to_write(&temporary, true)
-            .and_then(|file| file.write_all_at(bytes, 0))
-            .map_err(failed(&temporary, "write the file"))?;
-        let renamed = self.disk.rename(&temporary, &path);
-        renamed.map_err(failed(&path, "rename the file"))
+        self.replace(&self.path.join(ATTESTED), |file| {
+            file.write_all_at(bytes, 0)
+        })
     }
 
     /// The bytes of the newest certificate of a state; none when there is none yet.
@@ -260,22 +255,59 @@ impl SnapshotFolder {
             written_bytes: 0,
             chunk: Vec::new(),
             chunks: Vec::new(),
+            is_finished: false,
         })
     }
 
-    /// Replaces a file durably.
+    /// Replaces a file durably. One that the disk refuses leaves nothing behind.
     pub(super) fn put(&self, path: &Path, bytes: &[u8]) -> Result<(), SnapshotError> {
+        self.replace(path, |file| {
+            file.write_all_at(bytes, 0)?;
+            file.sync_all()
+        })?;
+        self.sync()
+    }
+
+    /// Replaces a file by what `write` makes of a new one, which is gone when anything fails: a
+    /// disk that is full would else stay so.
+    fn replace(
+        &self,
+        path: &Path,
+        write: impl FnOnce(&OpenFile) -> io::Result<()>,
+    ) -> Result<(), SnapshotError> {
         let mut temporary = path.as_os_str().to_owned();
         temporary.push(TEMPORARY);
         let temporary = PathBuf::from(temporary);
         let file = self.disk.open_to_write(&temporary, true);
         let file = file.map_err(failed(&temporary, "make the file"))?;
-        file.write_all_at(bytes, 0)
-            .and_then(|()| file.sync_all())
-            .map_err(failed(&temporary, "write the file"))?;
-        let renamed = self.disk.rename(&temporary, path);
-        renamed.map_err(failed(path, "rename the file"))?;
-        self.sync()
+        let replaced = write(&file)
+            .map_err(failed(&temporary, "write the file"))
+            .and_then(|()| {
+                let renamed = self.disk.rename(&temporary, path);
+                renamed.map_err(failed(path, "rename the file"))
+            });
+        if replaced.is_err() {
+            self.discard(&temporary);
+        }
+        replaced
+    }
+
+    /// Removes what was not finished, as far as the disk lets it: the next start cleans up the
+    /// rest.
+    fn discard(&self, path: &Path) {
+        match self.disk.remove(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(path = %path.display(), %error, "a file in the making stays");
+            }
+            _ => {}
+        }
+    }
+
+    /// Removes what stands beside the data of a snapshot that could not be finished.
+    pub(super) fn discard_notes(&self, height: u64) {
+        for ending in [MANIFEST, FETCHED, CERTIFICATE] {
+            self.discard(&self.file(height, ending));
+        }
     }
 
     fn sync(&self) -> Result<(), SnapshotError> {
@@ -414,7 +446,8 @@ impl SnapshotReader {
     }
 }
 
-/// Writes the data of one snapshot, and its manifest last.
+/// Writes the data of one snapshot, and its manifest last. One that is dropped before it is
+/// finished takes with it what it wrote.
 #[derive(Debug)]
 pub struct SnapshotWriter {
     folder: SnapshotFolder,
@@ -425,6 +458,7 @@ pub struct SnapshotWriter {
     /// What has not made a chunk yet.
     chunk: Vec<u8>,
     chunks: Vec<[u8; 32]>,
+    is_finished: bool,
 }
 
 impl SnapshotWriter {
@@ -476,6 +510,21 @@ impl SnapshotWriter {
         self.folder.sync()?;
         manifest.chunks = std::mem::take(&mut self.chunks);
         self.folder.put_manifest(&manifest)?;
+        self.is_finished = true;
         Ok(manifest)
+    }
+}
+
+impl Drop for SnapshotWriter {
+    fn drop(&mut self) {
+        if self.is_finished {
+            return;
+        }
+        self.folder.discard(&self.path);
+        // Where a manifest is, the data is that of a whole snapshot.
+        let heights = self.folder.heights();
+        if heights.is_ok_and(|heights| !heights.contains(&self.height)) {
+            self.folder.discard(&self.folder.data_path(self.height));
+        }
     }
 }

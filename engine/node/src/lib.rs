@@ -62,6 +62,7 @@ pub mod metrics;
 pub mod node;
 pub(crate) mod pruning;
 mod queues;
+mod refused;
 pub(crate) mod stages;
 pub mod status;
 #[cfg(test)]

@@ -120,8 +120,7 @@ pub fn import_votes(config: &NodeConfig, state: &VoteState) -> Result<(), StartE
     let path = log_path(&config.data);
     let folder = open_folder(&path)?;
     let replica = replica_config(config)?;
-    let epoch = replica.set.epoch();
-    vote_state::import(&folder, &replica.recovery(), epoch, state).map_err(|source| {
+    vote_state::import(&folder, &replica.recovery(), &replica.set, state).map_err(|source| {
         StartError::VoteState {
             folder: path,
             source,

@@ -184,8 +184,18 @@ pub enum RecoveryError {
     #[error(transparent)]
     Begins(#[from] Box<BeginsError>),
     /// The log does not take the snapshot of peers that it is to go on from.
-    #[error("the log cannot go on from the snapshot of peers: {0}")]
-    Base(#[source] LogError),
+    #[error(
+        "the log cannot go on from the snapshot of peers: {source}{}",
+        if *is_noted { "" } else { ", and no note of it could be left" }
+    )]
+    Base {
+        /// Whether the next start will know, if a sync has failed. If not, a supervisor must not
+        /// start this validator again.
+        is_noted: bool,
+        /// What the log says.
+        #[source]
+        source: LogError,
+    },
     /// A block in the log is not what its mark says.
     #[error("{0}")]
     Store(#[from] StoreError),
@@ -415,11 +425,12 @@ pub fn recover<S: StateMachine>(
 
     if let Some(base) = base {
         let place = append_base(&base, &mut writer, &mut syncer);
-        scan.snapshot_mark = Some(place.or_else(|error| {
+        scan.snapshot_mark = Some(place.map_err(|source| {
             // The next start does not trust what a failed sync left in memory.
-            let suspect = !matches!(error, LogError::NoSegment { .. });
-            lease_file.replace(&restart::LeaseFile { suspect, ..content }.encode())?;
-            Err(RecoveryError::Base(error))
+            let suspect = !matches!(source, LogError::NoSegment { .. });
+            let note = restart::LeaseFile { suspect, ..content };
+            let is_noted = !suspect || lease_file.replace(&note.encode()).is_ok();
+            RecoveryError::Base { is_noted, source }
         })?);
     }
 

@@ -3,7 +3,7 @@
 use crate::begins::BeginsError;
 use crate::file_error::FileError;
 use crate::hex;
-use crate::journal::{EXIT_DISK_FAILED, JournalError, SyncError};
+use crate::journal::{EXIT_DISK_FAILED, EXIT_UNNOTED, JournalError, SyncError};
 use crate::recovery::RecoveryError;
 use crate::refused::Refused;
 use crate::replica::{OrderError, ReplicaError};
@@ -170,7 +170,10 @@ fn recovery_code(error: &RecoveryError) -> u8 {
         | RecoveryError::LogWithoutLease { .. }
         | RecoveryError::NotSynced {
             is_noted: false, ..
-        } => 4,
+        }
+        | RecoveryError::Base {
+            is_noted: false, ..
+        } => EXIT_UNNOTED,
         RecoveryError::AlreadyInitialized
         | RecoveryError::OtherValidator { .. }
         | RecoveryError::SegmentsTooSmall { .. }
@@ -181,12 +184,15 @@ fn recovery_code(error: &RecoveryError) -> u8 {
         ) => 3,
         RecoveryError::Log(OpenError::Io { source, .. }) => system_code(source, 5),
         RecoveryError::LeaseWrite(LeaseError::Io { source })
-        | RecoveryError::Base(LogError::NoSegment { source })
+        | RecoveryError::Base {
+            source: LogError::NoSegment { source },
+            ..
+        }
         | RecoveryError::Io { source, .. } => system_code(source, EXIT_DISK_FAILED),
         // A failed sync, whatever the system calls it.
-        RecoveryError::LeaseWrite(_) | RecoveryError::Base(_) | RecoveryError::NotSynced { .. } => {
-            EXIT_DISK_FAILED
-        }
+        RecoveryError::LeaseWrite(_)
+        | RecoveryError::Base { .. }
+        | RecoveryError::NotSynced { .. } => EXIT_DISK_FAILED,
         _ => 5,
     }
 }

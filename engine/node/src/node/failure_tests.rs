@@ -57,7 +57,10 @@ const PLACES: [Place; 12] = [
         recovery(RecoveryError::LeaseWrite(LeaseError::Io { source }))
     }),
     ("base", 70, |source| {
-        recovery(RecoveryError::Base(LogError::NoSegment { source }))
+        recovery(RecoveryError::Base {
+            is_noted: true,
+            source: LogError::NoSegment { source },
+        })
     }),
     ("marker", 70, |source| {
         let action = "remove the clean-stop marker";
@@ -125,6 +128,11 @@ fn a_failed_sync_is_told_whatever_the_system_calls_it() {
                 source: refused(errno),
             };
             let error = recovery(RecoveryError::NotSynced { is_noted, source });
+            assert_eq!(error.exit_code(), code, "{error}");
+            let source = LogError::SyncFailed {
+                source: refused(errno),
+            };
+            let error = recovery(RecoveryError::Base { is_noted, source });
             assert_eq!(error.exit_code(), code, "{error}");
         }
     }

@@ -311,7 +311,7 @@ impl Scene {
         snapshots: &SnapshotFolder,
     ) -> Result<(u64, crate::recovery::Recovered), crate::recovery::RecoveryError> {
         let mut executor = Executor::new(Count::default(), 8, set.genesis_time_ns());
-        let snapshot = crate::recovery::restore_newest(snapshots, set, &mut executor)?;
+        let snapshot = crate::recovery::restore_newest(snapshots, set, &mut executor, None)?;
         let config = crate::recovery::RecoveryConfig {
             log: log_config(),
             genesis: b"genesis",

@@ -61,6 +61,7 @@ struct Scene {
     syncer: Syncer,
     reader: Reader,
     pruner: Option<quorate_log::Pruner>,
+    scrubber: Option<quorate_log::Scrubber>,
     served: Arc<crate::store::Served>,
     executor: Executor<Count>,
     parent: quorate_consensus::types::BlockId,
@@ -80,6 +81,7 @@ impl Scene {
             syncer,
             reader,
             pruner,
+            scrubber,
             ..
         } = opened;
         let start = JournalStart::default();
@@ -90,6 +92,7 @@ impl Scene {
             syncer,
             reader,
             pruner: Some(pruner),
+            scrubber: Some(scrubber),
             served: Arc::default(),
             executor: Executor::new(Count::default(), 8, set.genesis_time_ns()),
             parent: set.genesis().id,
@@ -395,6 +398,7 @@ fn a_validator_starts_from_a_pruned_log_and_its_snapshot_and_serves_the_rest() {
     let (set, folder, commands) = (Arc::clone(&scene.set), scene.folder, scene.executor.app().0);
     let snapshots = SnapshotFolder::new(scene.temporary.path().join("snapshots"));
     drop((scene.journal, scene.syncer, scene.reader, shadow));
+    drop(scene.scrubber);
 
     let (applied, recovered) = Scene::recover(&folder, &set, &snapshots).unwrap();
     assert_eq!(
@@ -534,17 +538,8 @@ fn old_segments_go_while_a_snapshot_is_due() {
         vouch(&mut shadow, statement);
     }
     scene.append_to(800);
-    let metrics = Arc::<crate::metrics::Metrics>::default();
-    metrics.height.set(800);
-    let exchange = Exchange::new(ExchangeParts {
-        set: Arc::clone(&scene.set),
-        own: quorate_consensus::types::ValidatorIndex::new(0),
-        folder: shadow.folder.clone(),
-        mailbox: Arc::default(),
-        metrics: Arc::clone(&metrics),
-    });
     assert_eq!(shadow.next_due(), Some(768));
-    let mut work = SnapshotWork::new(shadow, exchange, metrics);
+    let mut work = scene.work(shadow);
     let now = std::time::Instant::now();
     for turn in 0..100 {
         work.turn(turn, now, true, &mut Vec::new()).unwrap();
@@ -554,6 +549,20 @@ fn old_segments_go_while_a_snapshot_is_due() {
 }
 
 impl Scene {
+    /// What a node does about snapshots, when it is where the log is.
+    fn work(&self, shadow: Shadow<Count>) -> SnapshotWork<Count> {
+        let metrics = Arc::<crate::metrics::Metrics>::default();
+        metrics.height.set(self.height);
+        let exchange = Exchange::new(ExchangeParts {
+            set: Arc::clone(&self.set),
+            own: quorate_consensus::types::ValidatorIndex::new(0),
+            folder: shadow.folder.clone(),
+            mailbox: Arc::default(),
+            metrics: Arc::clone(&metrics),
+        });
+        SnapshotWork::new(shadow, exchange, metrics)
+    }
+
     /// Changes a byte inside the record, or changes it back.
     fn rot(&self, record: RecordRef) {
         let (segment, byte) = (record.offset.segment(), record.offset.bytes() as usize);
@@ -601,3 +610,6 @@ fn a_record_that_rots_before_it_is_read_is_read_when_it_is_mended() {
     let root = scene.executor.root().statement(scene.parent, None);
     assert_eq!(taken[0].sections, root.sections);
 }
+
+#[path = "shadow_damage_tests.rs"]
+mod damage;

@@ -250,7 +250,7 @@ pub(super) fn start<S: StateMachine>(
     let (reader, served) = (companions.reader, companions.served);
     let (scrub, scrub_sender) = scrub_parts(&config, companions.scrubber, &reader);
     let pruning = Pruning::new(companions.pruner, reader.clone(), served, bytes_max);
-    let origin = (reader, companions.snapshot, pruning);
+    let origin = (reader, companions.snapshot, pruning, scrub_sender.clone());
     let auth = Arc::clone(parts.executor.auth());
     // A state that differs is no state to take snapshots of, and its log is not to be pruned.
     let second = second.filter(|_| !diverged.is_known());
@@ -455,6 +455,7 @@ struct ShadowPlan<S> {
     base: Option<(u64, RecordRef)>,
     first: Option<FirstState>,
     pruning: Pruning,
+    scrub: ScrubSender,
     own: ValidatorIndex,
     asks: Asks,
     archived: Option<Arc<Archived>>,
@@ -462,11 +463,14 @@ struct ShadowPlan<S> {
     diverged: PathBuf,
 }
 
+/// What the shadow reads, and where it begins; what old segments go by, and who is told of damage.
+type ShadowOrigin = (Reader, Option<(u64, RecordRef)>, Pruning, ScrubSender);
+
 impl<S: StateMachine> ShadowPlan<S> {
     fn new(
         config: &NodeConfig,
         app: S,
-        (reader, base, pruning): (Reader, Option<(u64, RecordRef)>, Pruning),
+        (reader, base, pruning, scrub): ShadowOrigin,
         asks: Asks,
         first: &Executor<S>,
     ) -> Self {
@@ -483,6 +487,7 @@ impl<S: StateMachine> ShadowPlan<S> {
             base,
             first: first_state(config).filter(|_| base.is_none()),
             pruning,
+            scrub,
             own: config.own,
             asks,
             archived: first.archived(),
@@ -556,6 +561,7 @@ impl Beside {
                     metrics: Arc::clone(&metrics),
                 },
                 metrics,
+                scrub: plan.scrub,
                 answer: Box::new(answer),
                 stop: Box::new(move || asker.stop(Duration::ZERO)),
                 diverged: plan.diverged,

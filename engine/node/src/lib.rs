@@ -55,6 +55,7 @@ pub mod vouched;
 // A whole validator without threads and sockets.
 pub mod replica;
 
+mod descriptors;
 pub(crate) mod http;
 pub(crate) mod idle;
 pub mod local;

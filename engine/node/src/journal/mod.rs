@@ -264,7 +264,7 @@ impl Journal {
                 if backlog::is_for_want_of_room(&source) =>
             {
                 if self.backlog.is_empty() {
-                    tracing::error!("the disk is full: nothing is logged until there is room");
+                    tracing::error!(%source, "the disk is full: nothing is logged until there is room");
                 }
                 self.backlog.wait(now_ns);
                 return Ok(Some(op));

@@ -1,6 +1,7 @@
 //! Why a node does not start, and why it ends. Owns the words and the exit codes.
 
 use crate::begins::BeginsError;
+use crate::descriptors::TooFew;
 use crate::file_error::FileError;
 use crate::hex;
 use crate::journal::{EXIT_DISK_FAILED, EXIT_UNNOTED, JournalError, SyncError};
@@ -73,6 +74,17 @@ pub enum StartError {
     /// A port cannot be opened, or the message path not be set up.
     #[error("listen: {0}; stop the process that uses the address, or configure another one")]
     Net(#[from] NetError),
+    /// The process may have too few files and sockets open.
+    #[error(
+        "this process may have {descriptors} files and sockets open, a validator of this chain needs \
+         {needed}: raise LimitNOFILE of its unit, or `ulimit -n`"
+    )]
+    Descriptors {
+        /// How many it may have.
+        descriptors: u64,
+        /// How many it needs at least.
+        needed: u64,
+    },
     /// The metrics address cannot be listened on.
     #[error("listen.metrics = {address}: {source}; configure another address")]
     Metrics {
@@ -87,12 +99,21 @@ pub enum StartError {
     System(#[from] io::Error),
 }
 
+impl From<TooFew> for StartError {
+    fn from(few: TooFew) -> Self {
+        Self::Descriptors {
+            descriptors: few.available,
+            needed: few.needed,
+        }
+    }
+}
+
 impl StartError {
     /// The exit code of a process that does not start for this reason.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::File(_) | Self::OldFolder { .. } => 3,
+            Self::File(_) | Self::OldFolder { .. } | Self::Descriptors { .. } => 3,
             Self::Net(error) => net_code(error),
             Self::Metrics { source, .. } => listen_code(source),
             Self::Begins { source, .. } => begins_code(source),

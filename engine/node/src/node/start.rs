@@ -9,6 +9,7 @@ use crate::archive::Archived;
 use crate::auth::CommandAuth;
 use crate::begins::FirstState;
 use crate::config::NodeConfig;
+use crate::descriptors;
 use crate::drift;
 use crate::executor::Executor;
 use crate::genesis::Auth;
@@ -45,7 +46,7 @@ use quorate_consensus::signing::ValidatorKey;
 use quorate_consensus::types::ValidatorIndex;
 use quorate_consensus::validators::ValidatorSet;
 use quorate_log::{DataFolder, LogConfig, Reader, RecordRef, Scrubber};
-use quorate_net::{ChainIds, Limits, Net, NetConfig, Waker};
+use quorate_net::{ChainIds, Net, NetConfig, Waker};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -228,10 +229,7 @@ pub(super) fn net_config(config: &NodeConfig, incarnation: u64) -> Result<NetCon
             .filter(|(_, index)| *index != own)
             .map(|(member, index)| (index, member.peer_address.clone()))
             .collect(),
-        limits: Limits {
-            clients_max: config.limits.clients_max,
-            ..Limits::default()
-        },
+        limits: descriptors::limits(config)?,
         jitter_seed: u64::from_le_bytes(random()?),
     })
 }

@@ -308,29 +308,29 @@ pub fn initialize(
 }
 
 /// Whether a snapshot is of peers is noted beside it. The note alone proves nothing: a certificate
-/// does.
-fn base_of(
-    folder: &SnapshotFolder,
-    set: &ValidatorSet,
-    manifest: &Manifest,
-) -> Result<SnapshotBase, RecoveryError> {
-    let is_fetched = folder.is_fetched(manifest)?;
-    let bytes = folder.certificate(manifest.height())?;
+/// does. One of the two that cannot be read is none.
+fn base_of(folder: &SnapshotFolder, set: &ValidatorSet, manifest: &Manifest) -> SnapshotBase {
+    let height = manifest.height();
+    let unread = |error: SnapshotError| {
+        tracing::warn!(height, %error, "what lies beside a snapshot is passed over");
+    };
+    let is_fetched = folder.is_fetched(manifest).map_err(unread);
+    let bytes = folder.certificate(height).map_err(unread);
+    let bytes = bytes.unwrap_or_default();
     let certificate = bytes.and_then(|bytes| wire::decode_state_certificate(&bytes).ok());
     let holds = |certificate: &_| join::believe(set, certificate, manifest).is_ok();
-    Ok(SnapshotBase {
+    SnapshotBase {
         header: manifest.header,
         root: manifest.root(),
         is_certified: certificate.as_ref().is_some_and(holds),
-        is_fetched,
-    })
+        is_fetched: is_fetched.unwrap_or_default(),
+    }
 }
 
 /// Whether a certificate that holds lies beside the manifest of a snapshot, if that can be read.
 fn is_certified(folder: &SnapshotFolder, set: &ValidatorSet, height: u64) -> bool {
     let manifest = folder.manifest(height);
-    let base = manifest.map(|manifest| base_of(folder, set, &manifest));
-    base.is_ok_and(|base| base.is_ok_and(|base| base.is_certified))
+    manifest.is_ok_and(|manifest| base_of(folder, set, &manifest).is_certified)
 }
 
 /// Brings the executor to the newest snapshot that is whole, and says which one it is; none when
@@ -357,10 +357,11 @@ pub fn restore_newest<S: StateMachine>(
             continue;
         }
         match snapshot::restore(executor, height, &origin, folder) {
-            Ok(manifest) => return Ok(Some(base_of(folder, set, &manifest)?)),
+            Ok(manifest) => return Ok(Some(base_of(folder, set, &manifest))),
             Err(
                 error @ (SnapshotError::Io { .. }
                 | SnapshotError::Manifest { .. }
+                | SnapshotError::Misnamed { .. }
                 | SnapshotError::Length { .. }
                 | SnapshotError::Chunk { .. }),
             ) => {

@@ -439,6 +439,31 @@ fn a_validator_starts_from_a_pruned_log_and_its_snapshot_and_serves_the_rest() {
 }
 
 #[test]
+fn what_cannot_be_read_beside_a_whole_snapshot_refuses_no_start() {
+    let mut scene = Scene::new();
+    let mut shadow = scene.shadow(64, None);
+    scene.append_to(150);
+    scene.sync();
+    assert_eq!(taken(&mut shadow).len(), 2);
+    let path = scene.temporary.path().join("snapshots");
+    let (set, folder) = (Arc::clone(&scene.set), scene.folder);
+    drop((scene.journal, scene.syncer, scene.reader, shadow));
+    drop((scene.pruner, scene.scrubber));
+    let named = |height: u64, ending: &str| path.join(format!("snapshot-{height:020}.{ending}"));
+    for ending in ["certificate", "fetched"] {
+        std::fs::create_dir(named(128, ending)).unwrap();
+    }
+    // Under a name that is not its own.
+    for ending in ["data", "manifest"] {
+        std::fs::copy(named(64, ending), named(192, ending)).unwrap();
+    }
+    let snapshots = SnapshotFolder::new(path.clone());
+    let (_, recovered) = Scene::recover(&folder, &set, &snapshots).unwrap();
+    assert_eq!(recovered.summary.snapshot, 128);
+    assert_eq!(recovered.summary.height, 150);
+}
+
+#[test]
 fn a_snapshot_that_a_peer_is_fetching_stays_and_so_does_the_log_above_it() {
     let mut scene = Scene::new();
     let mut shadow = scene.pruning_shadow(1 << 16);

@@ -103,10 +103,10 @@ impl SnapshotFolder {
         let bytes = bytes.map_err(failed(&path, "read the manifest"))?;
         match Manifest::unseal(&bytes) {
             Ok(manifest) if manifest.height() == height => Ok(manifest),
-            Ok(_) => Err(SnapshotError::Foreign {
-                height,
-                what: "height than its name says",
-            }),
+            Ok(manifest) => {
+                let height = manifest.height();
+                Err(SnapshotError::Misnamed { path, height })
+            }
             Err(source) => Err(SnapshotError::Manifest { path, source }),
         }
     }

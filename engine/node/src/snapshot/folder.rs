@@ -28,6 +28,17 @@ const CERTIFICATE_BYTES_MAX: u64 = 32 * 1024;
 /// Ending of a file in the making.
 const TEMPORARY: &str = ".new";
 
+/// Of which height a file is that is named as those written here are, and whether it was in the
+/// making.
+fn height_of(name: &str) -> Option<(u64, bool)> {
+    let rest = name.strip_prefix(PREFIX)?;
+    let whole = rest.strip_suffix(TEMPORARY);
+    let (digits, ending) = whole.unwrap_or(rest).split_once('.')?;
+    let is_ours = digits.len() == 20 && [DATA, MANIFEST, CERTIFICATE, FETCHED].contains(&ending);
+    let height = digits.parse().ok().filter(|_| is_ours)?;
+    Some((height, whole.is_some()))
+}
+
 /// The snapshots of one validator.
 #[derive(Clone, Debug)]
 pub struct SnapshotFolder {
@@ -77,8 +88,9 @@ impl SnapshotFolder {
     /// [`SnapshotError::Io`] when the folder cannot be read; one that is missing is empty.
     pub fn heights(&self) -> Result<Vec<u64>, SnapshotError> {
         let height = |name: &String| {
-            let digits = name.strip_prefix(PREFIX)?.strip_suffix(".manifest")?;
-            digits.parse::<u64>().ok().filter(|_| digits.len() == 20)
+            let (height, is_in_the_making) = height_of(name)?;
+            let is_manifest = name.ends_with(MANIFEST) && !is_in_the_making;
+            is_manifest.then_some(height)
         };
         let mut heights: Vec<u64> = self.names()?.iter().filter_map(height).collect();
         heights.sort_unstable();
@@ -354,23 +366,19 @@ impl SnapshotFolder {
     }
 
     /// Removes what a crash left behind: files in the making, and files whose manifest is not
-    /// there. Only by the one process that writes snapshots here, and not while it does.
+    /// there. A name that is not one of ours stays, and so does what cannot be removed. Only by the
+    /// one process that writes snapshots here, and not while it does.
     ///
     /// # Errors
-    /// [`SnapshotError::Io`] when the folder cannot be read or a file not removed.
+    /// [`SnapshotError::Io`] when the folder cannot be read.
     pub fn clean(&self) -> Result<(), SnapshotError> {
         let heights = self.heights()?;
         for name in self.names()? {
-            let Some(rest) = name.strip_prefix(PREFIX) else {
+            let Some((height, is_in_the_making)) = height_of(&name) else {
                 continue;
             };
-            let digits = rest.split('.').next().unwrap_or_default();
-            let height = digits.parse::<u64>().ok();
-            let is_whole = height.is_some_and(|height| heights.binary_search(&height).is_ok());
-            if rest.ends_with(TEMPORARY) || !is_whole {
-                let path = self.path.join(&name);
-                let removed = self.disk.remove(&path);
-                removed.map_err(failed(&path, "remove the file"))?;
+            if is_in_the_making || heights.binary_search(&height).is_err() {
+                self.discard(&self.path.join(&name));
             }
         }
         Ok(())

@@ -247,9 +247,21 @@ fn a_snapshot_is_there_when_its_manifest_is_and_old_ones_go_first() {
     let orphan = "snapshot-00000000000000000008.data";
     std::fs::write(scene.folder.path().join(orphan), b"no manifest").unwrap();
     std::fs::write(scene.folder.path().join("another"), b"not ours").unwrap();
+    // An operator's own, and a folder where a file should be.
+    let others = [
+        "snapshot-00000000000000000008.data.copy",
+        "snapshot-of-monday.data",
+        "snapshot-8.manifest.new",
+    ];
+    for name in others {
+        std::fs::write(scene.folder.path().join(name), b"not ours").unwrap();
+    }
+    let odd = "snapshot-00000000000000000007.data";
+    std::fs::create_dir(scene.folder.path().join(odd)).unwrap();
     scene.folder.clean().unwrap();
     let left = std::fs::read_dir(scene.folder.path()).unwrap();
-    assert_eq!(left.count(), 5);
+    assert_eq!(left.count(), 5 + others.len() + 1);
+    assert!(!scene.folder.path().join(orphan).exists());
     assert!(scene.folder.verify(2).is_ok() && scene.folder.verify(3).is_ok());
     assert!(scene.folder.verify(1).is_err());
 }

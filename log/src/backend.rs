@@ -118,6 +118,16 @@ impl DataFolder {
         Ok(Self::over(Arc::new(FileBackend::open(path)?)))
     }
 
+    /// Opens a folder that is there, and locks it for this process, without making or writing a
+    /// file: to read it while nobody writes it.
+    ///
+    /// # Errors
+    /// [`LockError`] if another process holds it or the system refuses.
+    pub fn open_to_read(path: &Path) -> Result<Self, LockError> {
+        let lock = FolderLock::acquire_to_read(path)?;
+        Ok(Self::over(Arc::new(FileBackend::locked(path, lock)?)))
+    }
+
     /// A simulated folder. The caller keeps `memory` to cut its power.
     #[must_use]
     pub fn in_memory(memory: &MemoryBackend) -> Self {
@@ -157,14 +167,20 @@ pub(crate) struct FileBackend {
 impl FileBackend {
     /// Locks the folder.
     pub(crate) fn open(path: &Path) -> Result<Self, LockError> {
-        let lock = FolderLock::acquire(path)?;
-        let io_error = |source| LockError::Io {
+        let backend = Self::locked(path, FolderLock::acquire(path)?)?;
+        // The folder itself may be new: its own name must outlive a crash as well.
+        sync_parent(path).map_err(|source| LockError::Io {
             folder: path.to_path_buf(),
             source,
-        };
-        let folder = File::open(path).map_err(io_error)?;
-        // The folder itself may be new: its own name must outlive a crash as well.
-        sync_parent(path).map_err(io_error)?;
+        })?;
+        Ok(backend)
+    }
+
+    fn locked(path: &Path, lock: FolderLock) -> Result<Self, LockError> {
+        let folder = File::open(path).map_err(|source| LockError::Io {
+            folder: path.to_path_buf(),
+            source,
+        })?;
         Ok(Self {
             path: path.to_path_buf(),
             folder,

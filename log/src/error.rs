@@ -82,7 +82,7 @@ pub enum PruneError {
 }
 
 /// Why a record was not read.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
     /// Nothing was appended there (yet).

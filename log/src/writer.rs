@@ -29,6 +29,13 @@ pub struct Writer {
 }
 
 impl Writer {
+    /// Whether a sync of this log has failed, by whomever: it takes nothing more, and the next
+    /// [`sync`](crate::Syncer::sync) says so.
+    #[must_use]
+    pub fn is_poisoned(&self) -> bool {
+        self.shared.is_poisoned()
+    }
+
     /// Appends one record whose payload is `parts`, one after the other.
     ///
     /// It can be read when this returns. The death of the process does not lose it; a power cut

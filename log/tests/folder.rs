@@ -105,6 +105,48 @@ fn a_folder_is_locked_once() {
     DataFolder::open(folder.path()).unwrap();
 }
 
+#[test]
+fn a_folder_whose_lock_file_was_removed_is_locked_all_the_same() {
+    let folder = TestFolder::new();
+    let held = DataFolder::open(folder.path()).unwrap();
+    fs::remove_file(folder.path().join("lock")).unwrap();
+    for _ in 0..2 {
+        assert!(matches!(
+            DataFolder::open(folder.path()),
+            Err(LockError::Held {
+                holder_pid: None,
+                ..
+            })
+        ));
+    }
+    drop(held);
+    DataFolder::open(folder.path()).unwrap();
+}
+
+#[test]
+fn a_folder_is_locked_for_reading_without_a_write() {
+    let folder = TestFolder::new();
+    let lock = folder.path().join("lock");
+    let reading = DataFolder::open_to_read(folder.path()).unwrap();
+    assert!(!lock.exists(), "a file was made");
+    for held in [DataFolder::open, DataFolder::open_to_read] {
+        assert!(matches!(held(folder.path()), Err(LockError::Held { .. })));
+    }
+    drop(reading);
+    fs::write(&lock, "of another process").unwrap();
+    let reading = DataFolder::open_to_read(folder.path()).unwrap();
+    assert_eq!(fs::read_to_string(&lock).unwrap(), "of another process");
+    assert!(DataFolder::open(folder.path()).is_err());
+    drop(reading);
+    // One of a version that locks the file alone.
+    let file = fs::File::open(&lock).unwrap();
+    file.lock().unwrap();
+    for held in [DataFolder::open, DataFolder::open_to_read] {
+        assert!(matches!(held(folder.path()), Err(LockError::Held { .. })));
+    }
+    assert!(DataFolder::open_to_read(Path::new("/nonexistent")).is_err());
+}
+
 /// Runs itself as a child that holds the lock and says so, and is then killed with SIGKILL.
 #[test]
 fn the_lock_refuses_a_second_process_and_is_free_after_kill_9() {

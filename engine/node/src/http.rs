@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 const HEAD_BYTES_MAX: usize = 4096;
 /// From accepting to hanging up, at most.
 const EXCHANGE_MAX: Duration = Duration::from_secs(2);
+/// After the system has refused a connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// What an operator may ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,9 +71,14 @@ impl HttpServer {
                     if stopping.load(Ordering::Acquire) {
                         break;
                     }
-                    let served = stream.and_then(|stream| serve(stream, &answer));
-                    if let Err(error) = served {
-                        tracing::debug!(%error, "http");
+                    match stream.map(|stream| serve(stream, &answer)) {
+                        Ok(Ok(())) => {}
+                        Ok(Err(error)) => tracing::debug!(%error, "http"),
+                        Err(error) => {
+                            tracing::debug!(%error, "http");
+                            // Out of descriptors or memory: trying again at once would only spin.
+                            std::thread::park_timeout(ACCEPT_PAUSE);
+                        }
                     }
                 }
             })?;

@@ -111,7 +111,7 @@ pub(crate) fn open_log(
             Ok(opened)
         }
         Err(source @ OpenError::SyncFailed { .. }) => Err(RecoveryError::NotSynced {
-            is_noted: note_failed_sync(lease_file, content)?,
+            is_noted: note_failed_sync(lease_file, content),
             source,
         }),
         Err(error) => Err(error.into()),
@@ -120,15 +120,15 @@ pub(crate) fn open_log(
 
 /// R12: leaves a note that a sync has failed, and says whether the next start will find it. Where
 /// the lease is lost that is noted already, and says more.
-fn note_failed_sync(
-    lease_file: &mut LeaseFile,
-    content: &mut restart::LeaseFile,
-) -> Result<bool, RecoveryError> {
-    if !matches!(read_lease(lease_file)?, LeaseRead::Present(_)) {
-        return Ok(true);
+fn note_failed_sync(lease_file: &mut LeaseFile, content: &mut restart::LeaseFile) -> bool {
+    match read_lease(lease_file) {
+        Err(_) => false,
+        Ok(LeaseRead::Present(_)) => {
+            content.suspect = true;
+            lease_file.replace(&content.encode()).is_ok()
+        }
+        Ok(LeaseRead::Missing | LeaseRead::Damaged(_)) => true,
     }
-    content.suspect = true;
-    Ok(lease_file.replace(&content.encode()).is_ok())
 }
 
 /// What a start from this folder has to hold to (R12), of a lease and the log opened under it.

@@ -55,6 +55,7 @@ pub mod vouched;
 // A whole validator without threads and sockets.
 pub mod replica;
 
+mod descriptors;
 pub(crate) mod http;
 pub(crate) mod idle;
 pub mod local;
@@ -62,6 +63,7 @@ pub mod metrics;
 pub mod node;
 pub(crate) mod pruning;
 mod queues;
+mod refused;
 pub(crate) mod stages;
 pub mod status;
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use quorate_consensus::types::{Height, Window};
-use quorate_log::{PruneError, Pruner, Reader, RecordKind, RecordRef};
+use quorate_log::{PruneError, Pruner, ReadError, Reader, RecordKind, RecordRef};
 
 use crate::journal::{EntryError, JournalEntry, decode};
 use crate::store::Served;
@@ -55,6 +55,24 @@ pub(crate) enum Pruned {
         /// Bytes that were freed.
         bytes: u64,
     },
+    /// A record cannot be read, so that it may be one that is needed: it stays, and what follows
+    /// it. It is read again by the next call.
+    Unreadable {
+        /// Why.
+        error: ReadError,
+        /// Whether no call has said so of this record yet.
+        is_new: bool,
+    },
+}
+
+/// How far the records were looked at.
+enum Looked {
+    /// There are more.
+    More,
+    /// Up to one that is needed, or all.
+    Done,
+    /// Up to one that cannot be read.
+    Unreadable(ReadError),
 }
 
 /// Since when and until when peers were served from old segments.
@@ -73,6 +91,8 @@ pub(crate) struct Pruning {
     bytes_max: u64,
     /// The next record to look at; nothing before it is needed.
     next: RecordRef,
+    /// The record that was told last to be unreadable.
+    told: Option<RecordRef>,
     hold: Option<Hold>,
 }
 
@@ -86,6 +106,7 @@ impl Pruning {
             reader,
             served,
             bytes_max,
+            told: None,
             hold: None,
         }
     }
@@ -113,48 +134,48 @@ impl Pruning {
         if self.is_held(limit, now) {
             return Ok(Pruned::Held);
         }
-        let has_more = self.look(needed, limit, records);
+        let looked = self.look(needed, limit, records);
         let end = limit.min(self.next.offset.segment());
         let mut firsts = self.pruner.first().saturating_add(1)..=end;
-        match firsts.find(|&first| self.pruner.may_begin_with(first)) {
-            Some(first) => {
-                let bytes = self.pruner.prune(first)?;
-                Ok(Pruned::Removed { bytes })
-            }
-            None if has_more => Ok(Pruned::More),
-            None => Ok(Pruned::Nothing),
+        if let Some(first) = firsts.find(|&first| self.pruner.may_begin_with(first)) {
+            let bytes = self.pruner.prune(first)?;
+            return Ok(Pruned::Removed { bytes });
         }
+        Ok(match looked {
+            Looked::More => Pruned::More,
+            Looked::Done => Pruned::Nothing,
+            Looked::Unreadable(error) => {
+                let is_new = self.told.replace(self.next) != Some(self.next);
+                Pruned::Unreadable { error, is_new }
+            }
+        })
     }
 
-    /// Looks on, up to the first record that is needed; whether there is more to look at.
-    fn look(&mut self, needed: &Needed, limit: u32, records: usize) -> bool {
+    /// Looks on, up to the first record that is needed.
+    fn look(&mut self, needed: &Needed, limit: u32, records: usize) -> Looked {
         let mut iter = self.reader.iter_from(self.next);
         for _ in 0..records {
             if self.next.offset.segment() >= limit {
-                return false;
+                return Looked::Done;
             }
-            // One that cannot be read may be one that is needed.
             let is_needed = match iter.next() {
                 Some(Ok(record)) => {
                     self.next = record.place();
                     self.next.offset.segment() >= limit
                         || is_needed(needed, decode(record.kind(), &record))
                 }
-                Some(Err(error)) => {
-                    tracing::error!(%error, "nothing from this record on is pruned");
-                    true
-                }
+                Some(Err(error)) => return Looked::Unreadable(error),
                 None => true,
             };
             if is_needed {
-                return false;
+                return Looked::Done;
             }
             match iter.position() {
                 Some(next) => self.next = next,
-                None => return false,
+                None => return Looked::Done,
             }
         }
-        true
+        Looked::More
     }
 
     /// Whether peers are being served from segments below `limit`, or were until just now.

@@ -10,6 +10,7 @@ use quorate_log::{DataFolder, LogConfig, MemoryBackend, Opened};
 
 /// A log of segments of 4 KiB, each with three blocks of one window and height.
 struct Scene {
+    disk: MemoryBackend,
     log: Opened,
     places: Vec<RecordRef>,
     served: Arc<Served>,
@@ -36,7 +37,8 @@ fn header(window: u64, height: u64) -> Header {
 
 impl Scene {
     fn new(blocks: u64) -> Self {
-        let folder = DataFolder::in_memory(&MemoryBackend::new());
+        let disk = MemoryBackend::new();
+        let folder = DataFolder::in_memory(&disk);
         let config = LogConfig {
             segment_bytes: 4096,
             ..LogConfig::new([7; 32])
@@ -44,6 +46,7 @@ impl Scene {
         let log = quorate_log::open(&folder, &config, b"genesis").unwrap();
         let (places, served) = (Vec::new(), Arc::default());
         let mut scene = Self {
+            disk,
             log,
             places,
             served,
@@ -153,6 +156,36 @@ fn a_record_that_is_not_understood_stays() {
         run(&mut pruning, &needed, Instant::now());
         assert_eq!(scene.first(), held.offset.segment());
     }
+}
+
+#[test]
+fn a_record_that_cannot_be_read_stays_and_is_told_of_once() {
+    let mut scene = Scene::new(60);
+    let needed = scene.needed(60, 60);
+    let mut pruning = scene.pruning(4 * 4096);
+    let rot = |number: usize| {
+        let place = scene.places[number];
+        let name = format!("segment-{:010}", place.offset.segment());
+        let at = place.offset.bytes() as usize + 100;
+        scene.disk.rot(&name, at, 1, true);
+        place.offset.segment()
+    };
+    let told = |pruning: &mut Pruning| match run(pruning, &needed, Instant::now()) {
+        Pruned::Unreadable {
+            error: ReadError::Faulty(fault),
+            is_new,
+        } => (fault.segment, is_new),
+        other => panic!("{other:?}"),
+    };
+    let (low, high) = (rot(21), rot(31));
+    assert_eq!(told(&mut pruning), (low, true));
+    assert_eq!(scene.first(), low);
+    (0..3).for_each(|_| assert_eq!(told(&mut pruning), (low, false)));
+    // Once it is mended it goes, and the next one is told of.
+    rot(21);
+    assert_eq!(told(&mut pruning), (high, true));
+    assert_eq!(scene.first(), high);
+    assert_eq!(told(&mut pruning), (high, false));
 }
 
 #[test]

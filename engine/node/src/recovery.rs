@@ -184,8 +184,18 @@ pub enum RecoveryError {
     #[error(transparent)]
     Begins(#[from] Box<BeginsError>),
     /// The log does not take the snapshot of peers that it is to go on from.
-    #[error("the log cannot go on from the snapshot of peers: {0}")]
-    Base(#[source] LogError),
+    #[error(
+        "the log cannot go on from the snapshot of peers: {source}{}",
+        if *is_noted { "" } else { ", and no note of it could be left" }
+    )]
+    Base {
+        /// Whether the next start will know, if a sync has failed. If not, a supervisor must not
+        /// start this validator again.
+        is_noted: bool,
+        /// What the log says.
+        #[source]
+        source: LogError,
+    },
     /// A block in the log is not what its mark says.
     #[error("{0}")]
     Store(#[from] StoreError),
@@ -298,26 +308,36 @@ pub fn initialize(
 }
 
 /// Whether a snapshot is of peers is noted beside it. The note alone proves nothing: a certificate
-/// does.
-fn base_of(
-    folder: &SnapshotFolder,
-    set: &ValidatorSet,
-    manifest: &Manifest,
-) -> Result<SnapshotBase, RecoveryError> {
-    let is_fetched = folder.is_fetched(manifest)?;
-    let bytes = folder.certificate(manifest.height())?;
+/// does. One of the two that cannot be read is none.
+fn base_of(folder: &SnapshotFolder, set: &ValidatorSet, manifest: &Manifest) -> SnapshotBase {
+    let height = manifest.height();
+    let unread = |error: SnapshotError| {
+        tracing::warn!(height, %error, "what lies beside a snapshot is passed over");
+    };
+    let is_fetched = folder.is_fetched(manifest).map_err(unread);
+    let bytes = folder.certificate(height).map_err(unread);
+    let bytes = bytes.unwrap_or_default();
     let certificate = bytes.and_then(|bytes| wire::decode_state_certificate(&bytes).ok());
     let holds = |certificate: &_| join::believe(set, certificate, manifest).is_ok();
-    Ok(SnapshotBase {
+    SnapshotBase {
         header: manifest.header,
         root: manifest.root(),
         is_certified: certificate.as_ref().is_some_and(holds),
-        is_fetched,
-    })
+        is_fetched: is_fetched.unwrap_or_default(),
+    }
+}
+
+/// Whether a certificate that holds lies beside the manifest of a snapshot, if that can be read.
+fn is_certified(folder: &SnapshotFolder, set: &ValidatorSet, height: u64) -> bool {
+    let manifest = folder.manifest(height);
+    manifest.is_ok_and(|manifest| base_of(folder, set, &manifest).is_certified)
 }
 
 /// Brings the executor to the newest snapshot that is whole, and says which one it is; none when
 /// there is no such snapshot. A damaged one costs the time to execute more of the log.
+///
+/// `reach` is the height that a log leads to which has lost something: above it a snapshot is of
+/// use only if peers vouch for it. None of a log that has lost nothing.
 ///
 /// # Errors
 /// [`RecoveryError::Snapshot`] when a whole one is not taken by the application, or is foreign.
@@ -325,14 +345,23 @@ pub fn restore_newest<S: StateMachine>(
     folder: &SnapshotFolder,
     set: &ValidatorSet,
     executor: &mut Executor<S>,
+    reach: Option<u64>,
 ) -> Result<Option<SnapshotBase>, RecoveryError> {
     let origin = Origin::of(set);
     for height in folder.heights()?.into_iter().rev() {
+        if reach.is_some_and(|reach| height > reach) && !is_certified(folder, set, height) {
+            tracing::warn!(
+                height,
+                "nobody vouches for a snapshot above damage: an older one is tried"
+            );
+            continue;
+        }
         match snapshot::restore(executor, height, &origin, folder) {
-            Ok(manifest) => return Ok(Some(base_of(folder, set, &manifest)?)),
+            Ok(manifest) => return Ok(Some(base_of(folder, set, &manifest))),
             Err(
                 error @ (SnapshotError::Io { .. }
                 | SnapshotError::Manifest { .. }
+                | SnapshotError::Misnamed { .. }
                 | SnapshotError::Length { .. }
                 | SnapshotError::Chunk { .. }),
             ) => {
@@ -378,78 +407,141 @@ pub fn recover<S: StateMachine>(
     set: &ValidatorSet,
     executor: &mut Executor<S>,
 ) -> Result<Recovered, RecoveryError> {
-    let mut lease_file = LeaseFile::new(folder);
-    let mut content = own_lease(folder, &lease_file, config)?;
-    let opened = open_log(
-        folder,
-        &mut lease_file,
-        &mut content,
-        &config.log,
-        config.genesis,
-    )?;
-    let Opened {
-        mut writer,
-        mut syncer,
-        preparer,
-        reader,
-        pruner,
-        scrubber,
-        recovery,
-    } = opened;
-    check_segments(config, writer.payload_bytes_max())?;
-    check_initialized(&lease_file, recovery.end.index.count())?;
-    let store = Store::new(reader.clone(), config.cache_bytes_max);
-    let mut scan = Scan::new(set, store, config.snapshot);
-    scan.read_log(&reader, executor)?;
-    let base = scan.go_on(recovery.is_unvouched)?;
-    scan.store
-        .set_salvage(Salvage::collect(&reader, scan.finalized.height));
+    OpenFolder::open(folder, config)?.recover(config.snapshot, set, executor)
+}
 
-    let content = plan(content, &recovery, config);
-    lease_file.replace(&content.encode())?;
-    // Only now: had the marker gone first, a crash in between would count as an unclean stop.
-    remove_clean_stop(folder).map_err(|source| RecoveryError::Io {
-        action: "remove the clean-stop marker",
-        source,
-    })?;
+/// A folder whose lease is read and whose log is open, of which nothing was executed yet: what the
+/// log is tells which snapshot to begin with.
+pub(crate) struct OpenFolder<'a> {
+    folder: &'a DataFolder,
+    config: &'a RecoveryConfig<'a>,
+    lease_file: LeaseFile,
+    content: restart::LeaseFile,
+    opened: Opened,
+}
 
-    if let Some(base) = base {
-        let place = append_base(&base, &mut writer, &mut syncer);
-        scan.snapshot_mark = Some(place.or_else(|error| {
-            // The next start does not trust what a failed sync left in memory.
-            let suspect = !matches!(error, LogError::NoSegment { .. });
-            lease_file.replace(&restart::LeaseFile { suspect, ..content }.encode())?;
-            Err(RecoveryError::Base(error))
-        })?);
+impl<'a> OpenFolder<'a> {
+    /// Reads the lease and opens the log under it.
+    ///
+    /// # Errors
+    /// As [`recover`].
+    pub(crate) fn open(
+        folder: &'a DataFolder,
+        config: &'a RecoveryConfig<'a>,
+    ) -> Result<Self, RecoveryError> {
+        let mut lease_file = LeaseFile::new(folder);
+        let mut content = own_lease(folder, &lease_file, config)?;
+        let opened = open_log(
+            folder,
+            &mut lease_file,
+            &mut content,
+            &config.log,
+            config.genesis,
+        )?;
+        check_segments(config, opened.writer.payload_bytes_max())?;
+        check_initialized(&lease_file, opened.recovery.end.index.count())?;
+        Ok(Self {
+            folder,
+            config,
+            lease_file,
+            content,
+            opened,
+        })
     }
 
-    let reached = (executor.height(), base.is_some());
-    let summary = summarize(recovery, config, reached, content);
-    let snapshot_mark = scan.snapshot_mark;
-    let (restored, store, journal) = scan.finish(content.lease);
-    let sync = SyncWorker::new(syncer, lease_file, content);
-    Ok(Recovered {
-        restored,
-        store,
-        journal,
-        writer,
-        sync,
-        preparer,
-        reader,
-        pruner,
-        scrubber,
-        snapshot_mark,
-        summary,
-    })
+    /// The height that the log leads to, when what followed is damaged and nothing was appended
+    /// behind the damage yet; none of a log that has lost nothing.
+    ///
+    /// # Errors
+    /// A record cannot be read, or is none of ours.
+    pub(crate) fn reach(&self) -> Result<Option<u64>, RecoveryError> {
+        if self.opened.recovery.is_unvouched {
+            scan::height_of(&self.opened.reader).map(Some)
+        } else {
+            Ok(None)
+        }
+    }
+
+    /// Makes the folder ready for this run; as [`recover`], beginning with `snapshot`.
+    ///
+    /// # Errors
+    /// As [`recover`].
+    pub(crate) fn recover<S: StateMachine>(
+        self,
+        snapshot: Option<SnapshotBase>,
+        set: &ValidatorSet,
+        executor: &mut Executor<S>,
+    ) -> Result<Recovered, RecoveryError> {
+        let Self {
+            folder,
+            config,
+            mut lease_file,
+            content,
+            opened,
+        } = self;
+        let Opened {
+            mut writer,
+            mut syncer,
+            preparer,
+            reader,
+            pruner,
+            scrubber,
+            recovery,
+        } = opened;
+        let store = Store::new(reader.clone(), config.cache_bytes_max);
+        let mut scan = Scan::new(set, store, snapshot);
+        scan.read_log(&reader, executor)?;
+        let base = scan.go_on(recovery.is_unvouched)?;
+        scan.store
+            .set_salvage(Salvage::collect(&reader, scan.finalized.height));
+
+        let content = plan(content, &recovery, config);
+        lease_file.replace(&content.encode())?;
+        // Only now: had the marker gone first, a crash in between would count as an unclean stop.
+        remove_clean_stop(folder).map_err(|source| RecoveryError::Io {
+            action: "remove the clean-stop marker",
+            source,
+        })?;
+
+        if let Some(base) = base {
+            let place = append_base(&base, &mut writer, &mut syncer);
+            scan.snapshot_mark = Some(place.map_err(|source| {
+                // The next start does not trust what a failed sync left in memory.
+                let suspect = !matches!(source, LogError::NoSegment { .. });
+                let note = restart::LeaseFile { suspect, ..content };
+                let is_noted = !suspect || lease_file.replace(&note.encode()).is_ok();
+                RecoveryError::Base { is_noted, source }
+            })?);
+        }
+
+        let reached = (executor.height(), base.is_some());
+        let summary = summarize(recovery, snapshot, reached, content);
+        let snapshot_mark = scan.snapshot_mark;
+        let (restored, store, journal) = scan.finish(content.lease);
+        let sync = SyncWorker::new(syncer, lease_file, content);
+        Ok(Recovered {
+            restored,
+            store,
+            journal,
+            writer,
+            sync,
+            preparer,
+            reader,
+            pruner,
+            scrubber,
+            snapshot_mark,
+            summary,
+        })
+    }
 }
 
 fn summarize(
     recovery: Recovery,
-    config: &RecoveryConfig<'_>,
+    snapshot: Option<SnapshotBase>,
     (height, is_joined): (u64, bool),
     lease: restart::LeaseFile,
 ) -> RecoverySummary {
-    let snapshot = config.snapshot.map(|base| base.header.height.number());
+    let snapshot = snapshot.map(|base| base.header.height.number());
     RecoverySummary {
         records: recovery.end.index.count(),
         height,

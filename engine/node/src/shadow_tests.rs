@@ -61,6 +61,7 @@ struct Scene {
     syncer: Syncer,
     reader: Reader,
     pruner: Option<quorate_log::Pruner>,
+    scrubber: Option<quorate_log::Scrubber>,
     served: Arc<crate::store::Served>,
     executor: Executor<Count>,
     parent: quorate_consensus::types::BlockId,
@@ -80,6 +81,7 @@ impl Scene {
             syncer,
             reader,
             pruner,
+            scrubber,
             ..
         } = opened;
         let start = JournalStart::default();
@@ -90,6 +92,7 @@ impl Scene {
             syncer,
             reader,
             pruner: Some(pruner),
+            scrubber: Some(scrubber),
             served: Arc::default(),
             executor: Executor::new(Count::default(), 8, set.genesis_time_ns()),
             parent: set.genesis().id,
@@ -311,7 +314,7 @@ impl Scene {
         snapshots: &SnapshotFolder,
     ) -> Result<(u64, crate::recovery::Recovered), crate::recovery::RecoveryError> {
         let mut executor = Executor::new(Count::default(), 8, set.genesis_time_ns());
-        let snapshot = crate::recovery::restore_newest(snapshots, set, &mut executor)?;
+        let snapshot = crate::recovery::restore_newest(snapshots, set, &mut executor, None)?;
         let config = crate::recovery::RecoveryConfig {
             log: log_config(),
             genesis: b"genesis",
@@ -395,6 +398,7 @@ fn a_validator_starts_from_a_pruned_log_and_its_snapshot_and_serves_the_rest() {
     let (set, folder, commands) = (Arc::clone(&scene.set), scene.folder, scene.executor.app().0);
     let snapshots = SnapshotFolder::new(scene.temporary.path().join("snapshots"));
     drop((scene.journal, scene.syncer, scene.reader, shadow));
+    drop(scene.scrubber);
 
     let (applied, recovered) = Scene::recover(&folder, &set, &snapshots).unwrap();
     assert_eq!(
@@ -432,6 +436,31 @@ fn a_validator_starts_from_a_pruned_log_and_its_snapshot_and_serves_the_rest() {
         panic!("{error}")
     };
     assert_eq!(first, lowest_height);
+}
+
+#[test]
+fn what_cannot_be_read_beside_a_whole_snapshot_refuses_no_start() {
+    let mut scene = Scene::new();
+    let mut shadow = scene.shadow(64, None);
+    scene.append_to(150);
+    scene.sync();
+    assert_eq!(taken(&mut shadow).len(), 2);
+    let path = scene.temporary.path().join("snapshots");
+    let (set, folder) = (Arc::clone(&scene.set), scene.folder);
+    drop((scene.journal, scene.syncer, scene.reader, shadow));
+    drop((scene.pruner, scene.scrubber));
+    let named = |height: u64, ending: &str| path.join(format!("snapshot-{height:020}.{ending}"));
+    for ending in ["certificate", "fetched"] {
+        std::fs::create_dir(named(128, ending)).unwrap();
+    }
+    // Under a name that is not its own.
+    for ending in ["data", "manifest"] {
+        std::fs::copy(named(64, ending), named(192, ending)).unwrap();
+    }
+    let snapshots = SnapshotFolder::new(path.clone());
+    let (_, recovered) = Scene::recover(&folder, &set, &snapshots).unwrap();
+    assert_eq!(recovered.summary.snapshot, 128);
+    assert_eq!(recovered.summary.height, 150);
 }
 
 #[test]
@@ -534,17 +563,8 @@ fn old_segments_go_while_a_snapshot_is_due() {
         vouch(&mut shadow, statement);
     }
     scene.append_to(800);
-    let metrics = Arc::<crate::metrics::Metrics>::default();
-    metrics.height.set(800);
-    let exchange = Exchange::new(ExchangeParts {
-        set: Arc::clone(&scene.set),
-        own: quorate_consensus::types::ValidatorIndex::new(0),
-        folder: shadow.folder.clone(),
-        mailbox: Arc::default(),
-        metrics: Arc::clone(&metrics),
-    });
     assert_eq!(shadow.next_due(), Some(768));
-    let mut work = SnapshotWork::new(shadow, exchange, metrics);
+    let mut work = scene.work(shadow);
     let now = std::time::Instant::now();
     for turn in 0..100 {
         work.turn(turn, now, true, &mut Vec::new()).unwrap();
@@ -554,6 +574,20 @@ fn old_segments_go_while_a_snapshot_is_due() {
 }
 
 impl Scene {
+    /// What a node does about snapshots, when it is where the log is.
+    fn work(&self, shadow: Shadow<Count>) -> SnapshotWork<Count> {
+        let metrics = Arc::<crate::metrics::Metrics>::default();
+        metrics.height.set(self.height);
+        let exchange = Exchange::new(ExchangeParts {
+            set: Arc::clone(&self.set),
+            own: quorate_consensus::types::ValidatorIndex::new(0),
+            folder: shadow.folder.clone(),
+            mailbox: Arc::default(),
+            metrics: Arc::clone(&metrics),
+        });
+        SnapshotWork::new(shadow, exchange, metrics)
+    }
+
     /// Changes a byte inside the record, or changes it back.
     fn rot(&self, record: RecordRef) {
         let (segment, byte) = (record.offset.segment(), record.offset.bytes() as usize);
@@ -601,3 +635,6 @@ fn a_record_that_rots_before_it_is_read_is_read_when_it_is_mended() {
     let root = scene.executor.root().statement(scene.parent, None);
     assert_eq!(taken[0].sections, root.sections);
 }
+
+#[path = "shadow_damage_tests.rs"]
+mod damage;

@@ -14,7 +14,7 @@ use quorate_consensus::machine::Consensus;
 use quorate_consensus::message::SnapshotPart;
 use quorate_consensus::types::ValidatorIndex;
 use quorate_consensus::validators::ValidatorSet;
-use quorate_log::{Fault, Pruner, Reader, RecordRef};
+use quorate_log::{Fault, Pruner, ReadError, Reader, RecordRef};
 
 use crate::executor::Executor;
 use crate::join::JoinProgress;
@@ -31,6 +31,8 @@ pub const LOOK: Duration = Duration::from_millis(50);
 /// How long a damaged record may take to be mended before that is an alarm: some passes of the
 /// scrubber over what was written last.
 const REPAIR_MAX: Duration = Duration::from_secs(120);
+/// How often the scrubber is asked to look at a segment of which a record cannot be read.
+const HINT_PAUSE: Duration = Duration::from_secs(10);
 /// Records read at a stretch.
 const RECORDS_PER_STRETCH: usize = 256;
 
@@ -58,7 +60,7 @@ pub struct SnapshotParts<S> {
 }
 
 /// What a turn came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Worked {
     /// A snapshot of peers is whole, of this height: the validator is to stop in good order and to
     /// begin anew with it.
@@ -66,6 +68,35 @@ pub struct Worked {
     /// How long to rest before more is read, when something was, so that half of the time is left
     /// to those who vote.
     pub rest: Option<Duration>,
+    /// Segments of which a record could not be read: the scrubber is to look at them
+    /// ([`Scrub::look_at`](crate::scrub::Scrub::look_at)), which its own passes do late, and
+    /// never where the disk is whole and memory alone shows something else.
+    pub look_at: Vec<u32>,
+}
+
+/// Since when a record that is to be read has been damaged.
+#[derive(Clone, Copy, Debug)]
+struct Damaged {
+    since: Instant,
+    /// Whether that was too long, and said.
+    is_told: bool,
+}
+
+/// Which segment the scrubber was asked to look at, and when.
+#[derive(Debug, Default)]
+struct Hint(Option<(u32, Instant)>);
+
+impl Hint {
+    /// Asks for a segment, unless that was just done.
+    fn give(&mut self, segment: u32, now: Instant, look_at: &mut Vec<u32>) {
+        let is_fresh = self.0.is_some_and(|(last, at)| {
+            last == segment && now.saturating_duration_since(at) < HINT_PAUSE
+        });
+        if !is_fresh {
+            self.0 = Some((segment, now));
+            look_at.push(segment);
+        }
+    }
 }
 
 /// See the module.
@@ -75,8 +106,10 @@ pub struct SnapshotWork<S> {
     exchange: Exchange,
     metrics: Arc<Metrics>,
     prune_failed: bool,
-    /// Since when the shadow has waited for a damaged record, and whether that was too long.
-    faulty: Option<(Instant, bool)>,
+    /// What the shadow waits for, when it cannot read on.
+    damaged: Option<Damaged>,
+    reading_hint: Hint,
+    pruning_hint: Hint,
 }
 
 impl<S: StateMachine> SnapshotWork<S> {
@@ -102,13 +135,15 @@ impl<S: StateMachine> SnapshotWork<S> {
     }
 
     /// Of parts that a node has made.
-    pub(crate) const fn new(shadow: Shadow<S>, exchange: Exchange, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(shadow: Shadow<S>, exchange: Exchange, metrics: Arc<Metrics>) -> Self {
         Self {
             shadow,
             exchange,
             metrics,
             prune_failed: false,
-            faulty: None,
+            damaged: None,
+            reading_hint: Hint::default(),
+            pruning_hint: Hint::default(),
         }
     }
 
@@ -159,14 +194,18 @@ impl<S: StateMachine> SnapshotWork<S> {
         inputs: &mut Vec<Input>,
     ) -> Result<Worked, ShadowError> {
         let whole = self.exchange.turn(now_ns, inputs);
-        let mut rest = None;
+        let (mut rest, mut look_at) = (None, Vec::new());
         if whole.is_none() {
             self.shadow.hold(self.exchange.held(now_ns));
             if may_read {
-                rest = Some(self.read(now, inputs)?);
+                rest = Some(self.read(now, inputs, &mut look_at)?);
             }
         }
-        Ok(Worked { whole, rest })
+        Ok(Worked {
+            whole,
+            rest,
+            look_at,
+        })
     }
 
     /// How long the next turn may be away, if it is to be sooner than [`LOOK`].
@@ -199,21 +238,27 @@ impl<S: StateMachine> SnapshotWork<S> {
     /// One stretch of pruning, and one of reading when a snapshot is due; says how long to rest
     /// then. Pruning is part of every turn: under a load that makes one snapshot due after another
     /// the log grows fastest.
-    fn read(&mut self, now: Instant, inputs: &mut Vec<Input>) -> Result<Duration, ShadowError> {
+    fn read(
+        &mut self,
+        now: Instant,
+        inputs: &mut Vec<Input>,
+        look_at: &mut Vec<u32>,
+    ) -> Result<Duration, ShadowError> {
         let start = Instant::now();
-        let pruned = self.prune(now);
+        let pruned = self.prune(now, look_at);
         let height = self.metrics.height.read();
         if self.shadow.next_due().is_none_or(|due| due > height) {
             return Ok(pruned);
         }
         let progress = self.shadow.advance(RECORDS_PER_STRETCH)?;
         if !matches!(progress, Progress::Faulty(_)) {
-            self.faulty = None;
+            self.damaged = None;
         }
         Ok(match progress {
             // What makes the record durable is on its way.
             Progress::Idle => pruned,
             Progress::Faulty(fault) => {
+                self.reading_hint.give(fault.segment, now, look_at);
                 self.wait_for_repair(&fault, now);
                 pruned
             }
@@ -237,23 +282,33 @@ impl<S: StateMachine> SnapshotWork<S> {
     /// The disk has lost what is to be read next. The scrubber brings such records back; one that
     /// stays lost is an alarm, once.
     fn wait_for_repair(&mut self, fault: &Fault, now: Instant) {
-        let (since, is_said) = *self.faulty.get_or_insert_with(|| {
+        let damaged = self.damaged.get_or_insert_with(|| {
             tracing::warn!(%fault, "no snapshot is taken before this record of the log is mended");
-            (now, false)
+            let (since, is_told) = (now, false);
+            Damaged { since, is_told }
         });
-        if !is_said && now.saturating_duration_since(since) >= REPAIR_MAX {
-            self.faulty = Some((since, true));
+        if !damaged.is_told && now.saturating_duration_since(damaged.since) >= REPAIR_MAX {
+            damaged.is_told = true;
             self.metrics.alarms.add(1);
             tracing::error!(%fault, "a record stays damaged: no snapshots are taken meanwhile");
         }
     }
 
     /// Lets old log segments go; says how long to pause then.
-    fn prune(&mut self, now: Instant) -> Duration {
+    fn prune(&mut self, now: Instant, look_at: &mut Vec<u32>) -> Duration {
         let start = Instant::now();
         match self.shadow.prune(RECORDS_PER_STRETCH, now) {
             Ok(Pruned::Nothing | Pruned::Held) => LOOK,
             Ok(Pruned::More) => start.elapsed(),
+            Ok(Pruned::Unreadable { error, is_new }) => {
+                if is_new {
+                    tracing::error!(%error, "nothing from this record on is pruned");
+                }
+                if let ReadError::Faulty(fault) = error {
+                    self.pruning_hint.give(fault.segment, now, look_at);
+                }
+                LOOK
+            }
             Ok(Pruned::Removed { bytes }) => {
                 self.prune_failed = false;
                 self.metrics.log_pruned_bytes.add(bytes);

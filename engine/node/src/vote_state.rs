@@ -1,8 +1,12 @@
 //! What a validator has said, taken from one folder and merged into another: for moving it to
 //! another machine.
 //!
-//! Owns the file and the merge, in which no limit falls and no record goes. Never: a running
+//! Owns the merge, in which no limit falls and no record goes. Never: a running
 //! validator, blocks, or a way to take a word back; there is no reset.
+
+mod file;
+
+pub use file::{SaidRecord, VOTE_STATE_BYTES_MAX, VOTE_STATE_FORMAT, VoteState};
 
 use std::collections::BTreeMap;
 use std::io;
@@ -10,57 +14,16 @@ use std::io;
 use quorate_consensus::record::{OwnRecord, Record};
 use quorate_consensus::restart;
 use quorate_consensus::trust::Lease;
-use quorate_consensus::types::{Epoch, Window};
+use quorate_consensus::types::Window;
+use quorate_consensus::validators::ValidatorSet;
 use quorate_consensus::wire;
 use quorate_log::{DataFolder, LeaseFile, LeaseRead, Opened, Reader};
-use serde::{Deserialize, Serialize};
 
 use crate::genesis::{Hex32, hash_of};
 use crate::hex;
 use crate::journal::{JournalEntry, KIND_RECORD, decode, encode_record};
 use crate::lease::{open_log, own_lease, plan, read_lease};
 use crate::recovery::{RecoveryConfig, RecoveryError};
-
-/// Version of the file that is written and read.
-pub const VOTE_STATE_FORMAT: u32 = 1;
-/// Longest such file, bytes.
-pub const VOTE_STATE_BYTES_MAX: usize = 16 * 1024 * 1024;
-
-/// All that a validator must not forget when it moves.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct VoteState {
-    /// [`VOTE_STATE_FORMAT`].
-    pub format: u32,
-    /// Hash of the genesis file's bytes: the chain.
-    pub genesis_hash: Hex32,
-    /// The validator's public key.
-    pub validator: Hex32,
-    /// Number of its last start.
-    pub incarnation: u64,
-    /// Records and proposals may have been made up to this window.
-    pub lease: Option<u64>,
-    /// No record may be made up to this window.
-    pub abstain_until: Option<u64>,
-    /// No proposal may be made up to this window.
-    pub no_proposals_until: Option<u64>,
-    /// What was said is not known (R13).
-    pub is_lost: bool,
-    /// From this window on `records` holds all that was said; nothing may be said below it.
-    pub complete_from: u64,
-    /// The newest record of each such window.
-    pub records: Vec<SaidRecord>,
-}
-
-/// What was said about one window.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SaidRecord {
-    /// The window.
-    pub window: u64,
-    /// Canonical bytes of the record (docs/wire.md), as hex digits.
-    pub record: String,
-}
 
 /// Why a vote state is not where it was to be kept, and whether it can be found there after all:
 /// two places must never have the right to vote.
@@ -86,8 +49,24 @@ pub enum VoteStateError {
     #[error(transparent)]
     Folder(#[from] RecoveryError),
     /// Written by another version.
-    #[error("format = {0}: this program reads format {VOTE_STATE_FORMAT}")]
+    #[error(
+        "format = {0}: this program reads format {VOTE_STATE_FORMAT}; merge the file with the version \
+         that wrote it, then start this one over that folder"
+    )]
     Format(u32),
+    /// Not what was written.
+    #[error(
+        "check = {}: the fields have {}, so the file is damaged or was changed: copy it again from \
+         where it was written. If that is gone, say `quorate recover disk` for the validator",
+        hex::encode(found),
+        hex::encode(expected)
+    )]
+    Damaged {
+        /// The one in the file.
+        found: [u8; 32],
+        /// That of its other fields.
+        expected: [u8; 32],
+    },
     /// Of another chain.
     #[error(
         "genesis_hash = {}: the folder is of the chain {}",
@@ -236,7 +215,9 @@ fn state_of(content: &restart::LeaseFile, said: Said, config: &RecoveryConfig<'_
         is_lost: content.lease.is_lost,
         complete_from: said.complete_from.number(),
         records: records.collect(),
+        check: Hex32([0; 32]),
     }
+    .sealed()
 }
 
 /// Merges a vote state into a folder, which is made when there is none: the larger of each limit,
@@ -247,10 +228,10 @@ fn state_of(content: &restart::LeaseFile, said: Said, config: &RecoveryConfig<'_
 pub fn import(
     folder: &DataFolder,
     config: &RecoveryConfig<'_>,
-    epoch: Epoch,
+    set: &ValidatorSet,
     state: &VoteState,
 ) -> Result<(), VoteStateError> {
-    let records = check(config, state)?;
+    let records = check(config, set, state)?;
     let mut lease_file = LeaseFile::new(folder);
     let mut content = held_lease(folder, &lease_file, config)?;
     let has_lease = matches!(read_lease(&lease_file)?, LeaseRead::Present(_));
@@ -289,7 +270,7 @@ pub fn import(
     }
     for own in &news {
         let mut bytes = Vec::new();
-        encode_record(epoch, own, &mut bytes);
+        encode_record(set.epoch(), own, &mut bytes);
         writer.append(KIND_RECORD, &[&bytes])?;
     }
     // The words come first: a lease allows to add to them.
@@ -353,10 +334,21 @@ fn held_lease(
     own_lease(folder, lease_file, config)
 }
 
-/// The records of a file that is of this chain and validator.
-fn check(config: &RecoveryConfig<'_>, state: &VoteState) -> Result<Vec<OwnRecord>, VoteStateError> {
+/// The records of a file that is as it was written, and of this chain and validator.
+fn check(
+    config: &RecoveryConfig<'_>,
+    set: &ValidatorSet,
+    state: &VoteState,
+) -> Result<Vec<OwnRecord>, VoteStateError> {
     if state.format != VOTE_STATE_FORMAT {
         return Err(VoteStateError::Format(state.format));
+    }
+    let sealed = state.check_now();
+    if state.check != sealed {
+        return Err(VoteStateError::Damaged {
+            found: state.check.0,
+            expected: sealed.0,
+        });
     }
     let own = hash_of(config.genesis);
     if state.genesis_hash.0 != own {
@@ -381,6 +373,9 @@ fn check(config: &RecoveryConfig<'_>, state: &VoteState) -> Result<Vec<OwnRecord
             return Err(refuse("is not hex digits"));
         }
         let record = wire::decode_record(&bytes).map_err(|_| refuse("cannot be read"))?;
+        if !record.is_consistent(set.slots()) {
+            return Err(refuse("contradicts itself"));
+        }
         records.push(OwnRecord {
             window: Window::new(window),
             record,

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::io;
 
 use super::JournalOp;
+use crate::refused::Refused;
 
 /// Time between two tries.
 pub(super) const RETRY_NS: u64 = 100_000_000;
@@ -24,12 +25,10 @@ pub(super) struct Backlog {
     retry_at_ns: u64,
 }
 
-/// Whether a refusal is for want of room, which may come back.
+/// Whether a refusal is for want of something that may come back: room on the disk, and so for
+/// descriptors and memory, which strangers may take for a while.
 pub(super) fn is_for_want_of_room(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-    )
+    Refused::of(error) == Refused::Short
 }
 
 fn bytes_of(op: &JournalOp) -> usize {

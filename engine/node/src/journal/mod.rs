@@ -16,7 +16,7 @@ pub use entry::{
     KIND_BLOCK, KIND_EVIDENCE, KIND_FINALIZED, KIND_PROOF, KIND_RECORD, decode,
 };
 pub(crate) use entry::{encode_base, encode_block, encode_mark, encode_record};
-pub(crate) use sync::EXIT_DISK_FAILED;
+pub(crate) use sync::{EXIT_DISK_FAILED, EXIT_UNNOTED};
 pub use sync::{SyncDone, SyncError, SyncJob, SyncWorker};
 
 use std::collections::{HashMap, VecDeque};
@@ -264,7 +264,7 @@ impl Journal {
                 if backlog::is_for_want_of_room(&source) =>
             {
                 if self.backlog.is_empty() {
-                    tracing::error!("the disk is full: nothing is logged until there is room");
+                    tracing::error!(%source, "the disk is full: nothing is logged until there is room");
                 }
                 self.backlog.wait(now_ns);
                 return Ok(Some(op));
@@ -413,7 +413,7 @@ impl Journal {
 
     /// What is to be done by the sync thread now: at most one sync and one lease at a time.
     pub fn sync_jobs(&mut self, now_ns: u64, jobs: &mut Vec<SyncJob>) {
-        let is_due = self.is_sync_urgent || self.sync_due_ns() <= now_ns;
+        let is_due = self.is_urgent() || self.sync_due_ns() <= now_ns;
         if !self.is_syncing && is_due {
             self.is_syncing = true;
             self.is_sync_urgent = false;
@@ -454,11 +454,16 @@ impl Journal {
             // The completion wakes the caller.
             return u64::MAX;
         }
-        if self.is_sync_urgent {
+        if self.is_urgent() {
             0
         } else {
             self.sync_due_ns()
         }
+    }
+
+    /// A failure that somebody else met is noted by the sync that meets it too (R12).
+    fn is_urgent(&self) -> bool {
+        self.is_sync_urgent || self.writer.is_poisoned()
     }
 
     /// A blocking call has returned; what is complete with that is appended to `done`.

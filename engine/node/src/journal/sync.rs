@@ -43,12 +43,20 @@ pub enum SyncError {
         source: LogError,
     },
     /// The lease file could not be replaced.
-    #[error("the lease file was not replaced")]
-    Lease(#[from] LeaseError),
+    #[error("the lease file was not replaced{}", if *is_noted { "" } else { ", and no note of it could be left" })]
+    Lease {
+        /// As for the log: it is the same disk that did not do what it was told.
+        is_noted: bool,
+        /// What the system says.
+        #[source]
+        source: LeaseError,
+    },
 }
 
 /// Exit code of a process whose disk refused.
 pub(crate) const EXIT_DISK_FAILED: u8 = 70;
+/// Exit code of a process whose disk refused, and of which the next start would not know.
+pub(crate) const EXIT_UNNOTED: u8 = 4;
 
 impl SyncError {
     /// The exit code of a process that ends for this. After a failed sync of which no note could
@@ -57,8 +65,11 @@ impl SyncError {
         match self {
             Self::Log {
                 is_noted: false, ..
-            } => 4,
-            Self::Log { .. } | Self::Lease(_) => EXIT_DISK_FAILED,
+            }
+            | Self::Lease {
+                is_noted: false, ..
+            } => EXIT_UNNOTED,
+            Self::Log { .. } | Self::Lease { .. } => EXIT_DISK_FAILED,
         }
     }
 }
@@ -91,10 +102,7 @@ impl SyncWorker {
     /// [`SyncError`]: the validator must not vote any more in this run.
     pub fn run(&mut self, job: SyncJob) -> Result<SyncDone, SyncError> {
         match job {
-            SyncJob::Sync(range) => match self.syncer.sync(range) {
-                Ok(end) => Ok(SyncDone::Synced(end)),
-                Err(source) => Err(self.note_failure(source)),
-            },
+            SyncJob::Sync(range) => self.sync(range).map(SyncDone::Synced),
             SyncJob::Lease(lease) => {
                 let content = restart::LeaseFile {
                     lease,
@@ -104,7 +112,11 @@ impl SyncWorker {
                     Err(LeaseError::Io { source }) if is_for_want_of_room(&source) => {
                         return Ok(SyncDone::LeaseRefused(lease));
                     }
-                    outcome => outcome?,
+                    Err(source) => {
+                        let is_noted = note_failure(&mut self.lease_file, &mut self.content);
+                        return Err(SyncError::Lease { is_noted, source });
+                    }
+                    Ok(()) => {}
                 }
                 self.content = content;
                 Ok(SyncDone::Leased(lease))
@@ -112,38 +124,42 @@ impl SyncWorker {
         }
     }
 
-    /// R12: what was written since the last good sync may be gone although it can be read now.
-    fn note_failure(&mut self, source: LogError) -> SyncError {
-        let content = restart::LeaseFile {
-            suspect: true,
-            ..self.content
-        };
-        let is_noted = self.lease_file.replace(&content.encode()).is_ok();
-        if is_noted {
-            self.content = content;
-        }
-        SyncError::Log { is_noted, source }
-    }
-
-    /// Ends the run: the last sync, then the clean-stop marker.
+    /// Ends the run: the last sync, then the clean-stop marker. Where there is no room for the
+    /// marker the next start takes this stop for a crash, and nothing else is wrong.
     ///
     /// # Errors
-    /// [`SyncError::Log`]: without the marker the next start takes this stop for a crash.
+    /// [`SyncError::Log`]: this is no clean stop.
     pub fn stop(mut self, writer: Writer) -> Result<(), SyncError> {
-        self.sync_last(&writer)?;
-        self.syncer.stop(writer).map_err(|source| SyncError::Log {
-            is_noted: true,
-            source,
-        })
+        match self.syncer.stop(writer) {
+            Ok(()) => Ok(()),
+            Err(LogError::CleanStop { source }) if is_for_want_of_room(&source) => {
+                tracing::warn!(error = %source, "the next start takes this stop for a crash");
+                Ok(())
+            }
+            Err(source) => {
+                let is_noted = note_failure(&mut self.lease_file, &mut self.content);
+                Err(SyncError::Log { is_noted, source })
+            }
+        }
     }
 
     /// Ends a run whose log does not hold all that was said: the next start takes it for a crash.
     pub(super) fn stop_unmarked(mut self, writer: &Writer) -> Result<(), SyncError> {
-        self.sync_last(writer)
+        self.sync(writer.unsynced()).map(drop)
     }
 
-    fn sync_last(&mut self, writer: &Writer) -> Result<(), SyncError> {
-        let synced = self.syncer.sync(writer.unsynced());
-        synced.map(drop).map_err(|source| self.note_failure(source))
+    fn sync(&mut self, range: SyncRange) -> Result<LogEnd, SyncError> {
+        self.syncer.sync(range).map_err(|source| {
+            let is_noted = note_failure(&mut self.lease_file, &mut self.content);
+            SyncError::Log { is_noted, source }
+        })
     }
+}
+
+/// R12: what was written since the last good sync may be gone although it can be read now. Says
+/// whether the next start will know. The lease in the note is the one that was durable before, and
+/// one that is written after all says the same.
+fn note_failure(lease_file: &mut quorate_log::LeaseFile, content: &mut restart::LeaseFile) -> bool {
+    content.suspect = true;
+    lease_file.replace(&content.encode()).is_ok()
 }

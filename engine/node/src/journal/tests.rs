@@ -6,7 +6,8 @@ use quorate_consensus::message::OwnAnswer;
 use quorate_consensus::record::Record;
 use quorate_consensus::types::Index;
 use quorate_log::{
-    CleanStopRead, DataFolder, LeaseFile, LeaseRead, LogConfig, MemoryBackend, Opened, Reader, open,
+    CleanStopRead, DataFolder, LeaseFile, LeaseRead, LogConfig, MemoryBackend, Opened, Preparer,
+    Reader, open,
 };
 
 use super::*;
@@ -16,6 +17,7 @@ const MS: u64 = 1_000_000;
 struct Fixture {
     journal: Journal,
     sync: SyncWorker,
+    preparer: Preparer,
     reader: Reader,
     memory: MemoryBackend,
     done: Vec<Journaled>,
@@ -36,10 +38,13 @@ fn fixture(durability: Durability) -> Fixture {
     let Opened {
         writer,
         syncer,
+        preparer,
         reader,
         ..
     } = opened(&folder);
     let content = quorate_consensus::restart::LeaseFile::default();
+    let mut lease_file = LeaseFile::new(&folder);
+    lease_file.replace(&content.encode()).expect("memory");
     Fixture {
         journal: Journal::new(
             writer,
@@ -48,7 +53,8 @@ fn fixture(durability: Durability) -> Fixture {
             Epoch::ZERO,
             5 * MS,
         ),
-        sync: SyncWorker::new(syncer, LeaseFile::new(&folder), content),
+        sync: SyncWorker::new(syncer, lease_file, content),
+        preparer,
         reader,
         memory,
         done: Vec::new(),
@@ -453,6 +459,109 @@ fn r12_after_a_failed_sync_nothing_is_done_and_the_note_comes_before_the_end() {
         ));
         assert!(done.is_empty(), "{done:?}");
     }
+}
+
+/// What the lease file says after a loss of all that was not synced.
+fn content_of(memory: &MemoryBackend) -> quorate_consensus::restart::LeaseFile {
+    let folder = DataFolder::in_memory(&memory.power_cut(|_| false));
+    let read = LeaseFile::new(&folder).read().expect("memory");
+    let LeaseRead::Present(bytes) = read else {
+        panic!("{read:?}")
+    };
+    quorate_consensus::restart::LeaseFile::decode(&bytes).expect("own bytes")
+}
+
+#[test]
+fn r12_a_failure_that_another_part_met_is_noted_though_nothing_is_appended() {
+    let mut fixture = fixture(Durability::Async);
+    assert_eq!(fixture.jobs(10 * MS), []);
+    fixture.memory.fail_sync_after(0);
+    assert!(fixture.preparer.prepare_next().is_err());
+    assert_eq!(fixture.journal.deadline_ns(), 0);
+    let jobs = fixture.jobs(10 * MS);
+    assert_eq!(jobs.len(), 1);
+    assert_eq!(fixture.jobs(10 * MS), [], "one at a time");
+    let failed = fixture.sync.run(jobs[0]);
+    assert!(matches!(failed, Err(SyncError::Log { is_noted: true, .. })));
+    assert!(content_of(&fixture.memory).suspect);
+    // A lease that was on its way does not take the note back.
+    fixture.sync.run(SyncJob::Lease(Lease::default())).unwrap();
+    assert!(content_of(&fixture.memory).suspect);
+}
+
+/// A run with syncs, leases and segments, and its stop.
+fn run_to_the_end(mut fixture: Fixture) -> Result<(), JournalError> {
+    for number in 1..=4 {
+        let lease = Lease {
+            lease: Some(Window::new(number)),
+            ..Lease::default()
+        };
+        let ops = [block(number), record(number), JournalOp::Lease(lease)];
+        for op in ops {
+            fixture.journal.append(0, op, &mut fixture.done)?;
+        }
+        // Whatever it comes to, the log itself says so below.
+        drop(fixture.preparer.prepare_next());
+        for job in fixture.jobs(10 * MS) {
+            let finished = fixture.sync.run(job);
+            fixture.journal.complete(finished, &mut fixture.done)?;
+        }
+    }
+    Ok(fixture.sync.stop(fixture.journal.into_writer())?)
+}
+
+#[test]
+fn r12_whichever_sync_of_a_run_and_its_stop_fails_the_next_start_is_suspect() {
+    for durability in [Durability::Sync, Durability::Async] {
+        let mut failed = 0;
+        for sync in 0.. {
+            let fixture = fixture(durability);
+            let memory = fixture.memory.clone();
+            memory.fail_sync_after(sync);
+            match run_to_the_end(fixture) {
+                Err(JournalError::Sync(error)) => {
+                    assert_eq!(error.exit_code(), 70, "sync {sync}: {error}");
+                    assert!(content_of(&memory).suspect, "sync {sync}: {error}");
+                    failed += 1;
+                }
+                Err(error) => panic!("sync {sync}: {error}"),
+                Ok(()) => {
+                    assert!(!content_of(&memory).suspect);
+                    break;
+                }
+            }
+        }
+        // Of each turn the log, the lease and its folder; the watermark and the marker of the end.
+        assert!(failed >= 4 * 3 + 3, "{failed}");
+    }
+}
+
+#[test]
+fn r12_a_failure_of_which_no_note_can_be_left_forbids_a_restart() {
+    let lease = SyncJob::Lease(Lease::default());
+    for job in [None, Some(lease)] {
+        let mut fixture = fixture(Durability::Sync);
+        fixture.append(0, record(0));
+        let job = job.unwrap_or_else(|| fixture.jobs(0)[0]);
+        fixture.memory.power_off_after(0);
+        let error = fixture.sync.run(job).unwrap_err();
+        assert_eq!(error.exit_code(), 4, "{error}");
+    }
+    let fixture = fixture(Durability::Sync);
+    fixture.memory.power_off_after(0);
+    let error = fixture.sync.stop(fixture.journal.into_writer());
+    assert_eq!(error.unwrap_err().exit_code(), 4);
+}
+
+#[test]
+fn a_stop_without_room_for_its_marker_is_a_stop_all_the_same() {
+    let mut fixture = fixture(Durability::Sync);
+    fixture.append(0, record(0));
+    fixture.memory.set_full(true);
+    fixture.sync.stop(fixture.journal.into_writer()).unwrap();
+    let names = fixture.memory.file_names();
+    assert!(!names.iter().any(|name| name == "clean-stop"), "{names:?}");
+    assert!(!content_of(&fixture.memory).suspect);
 }
 
 #[test]

@@ -1,15 +1,18 @@
 //! Why a node does not start, and why it ends. Owns the words and the exit codes.
 
 use crate::begins::BeginsError;
+use crate::descriptors::TooFew;
 use crate::file_error::FileError;
 use crate::hex;
-use crate::journal::{EXIT_DISK_FAILED, JournalError, SyncError};
+use crate::journal::{EXIT_DISK_FAILED, EXIT_UNNOTED, JournalError, SyncError};
 use crate::recovery::RecoveryError;
+use crate::refused::Refused;
 use crate::replica::{OrderError, ReplicaError};
 use crate::snapshot::SnapshotError;
 use crate::vote_state::VoteStateError;
-use quorate_log::{LockError, LogError, OpenError};
+use quorate_log::{LeaseError, LockError, LogError, OpenError};
 use quorate_net::NetError;
+use std::io;
 use std::path::PathBuf;
 
 /// A validator that does not start. Nothing is left running.
@@ -71,6 +74,17 @@ pub enum StartError {
     /// A port cannot be opened, or the message path not be set up.
     #[error("listen: {0}; stop the process that uses the address, or configure another one")]
     Net(#[from] NetError),
+    /// The process may have too few files and sockets open.
+    #[error(
+        "this process may have {descriptors} files and sockets open, a validator of this chain needs \
+         {needed}: raise LimitNOFILE of its unit, or `ulimit -n`"
+    )]
+    Descriptors {
+        /// How many it may have.
+        descriptors: u64,
+        /// How many it needs at least.
+        needed: u64,
+    },
     /// The metrics address cannot be listened on.
     #[error("listen.metrics = {address}: {source}; configure another address")]
     Metrics {
@@ -78,11 +92,20 @@ pub enum StartError {
         address: String,
         /// What the system says.
         #[source]
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The system refuses a thread, or randomness.
     #[error("cannot start: {0}")]
-    System(#[from] std::io::Error),
+    System(#[from] io::Error),
+}
+
+impl From<TooFew> for StartError {
+    fn from(few: TooFew) -> Self {
+        Self::Descriptors {
+            descriptors: few.available,
+            needed: few.needed,
+        }
+    }
 }
 
 impl StartError {
@@ -90,30 +113,57 @@ impl StartError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::File(_) | Self::Net(_) | Self::Metrics { .. } | Self::OldFolder { .. } => 3,
+            Self::File(_) | Self::OldFolder { .. } | Self::Descriptors { .. } => 3,
+            Self::Net(error) => net_code(error),
+            Self::Metrics { source, .. } => listen_code(source),
             Self::Begins { source, .. } => begins_code(source),
-            Self::Folder(LockError::Io { source, .. }) if is_of_disk(source) => EXIT_DISK_FAILED,
-            Self::Folder(_) | Self::System(_) | Self::Snapshot(_) => 75,
+            Self::Folder(LockError::Held { .. }) => EXIT_TRY_AGAIN,
+            Self::Folder(LockError::Io { source, .. })
+            | Self::System(source)
+            | Self::Snapshot(SnapshotError::Io { source, .. }) => {
+                system_code(source, EXIT_TRY_AGAIN)
+            }
+            Self::Snapshot(_) => EXIT_TRY_AGAIN,
             Self::Recovery { source, .. } => recovery_code(source),
             Self::VoteState { source, .. } => match source {
                 VoteStateError::Folder(source) => recovery_code(source),
                 // Its key was used at two places: neither may be believed.
                 VoteStateError::Conflict { .. } => 4,
-                VoteStateError::Keep(_) | VoteStateError::Append(_) => 70,
+                VoteStateError::Keep(_) | VoteStateError::Append(_) => EXIT_DISK_FAILED,
                 _ => 3,
             },
         }
     }
 }
 
-/// Whether the disk refused, and not whoever owns the folder.
-fn is_of_disk(error: &std::io::Error) -> bool {
-    use rustix::io::Errno;
-    let refused = [Errno::IO, Errno::NOSPC, Errno::DQUOT, Errno::ROFS];
-    let number = error.raw_os_error();
-    refused
-        .iter()
-        .any(|errno| number == Some(errno.raw_os_error()))
+/// Exit code of a process that may be started again, later, as it is.
+const EXIT_TRY_AGAIN: u8 = 75;
+
+/// What the system's refusal asks of a supervisor; `otherwise` where it does not say.
+fn system_code(error: &io::Error, otherwise: u8) -> u8 {
+    match Refused::of(error) {
+        Refused::Short => EXIT_TRY_AGAIN,
+        Refused::Disk => EXIT_DISK_FAILED,
+        Refused::Right => 3,
+        Refused::Other => otherwise,
+    }
+}
+
+/// A port in use is free again when whoever has it ends, and a restart often meets its own last
+/// run; any other address is a wrong one.
+fn listen_code(error: &io::Error) -> u8 {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => EXIT_TRY_AGAIN,
+        _ => system_code(error, 3),
+    }
+}
+
+fn net_code(error: &NetError) -> u8 {
+    match error {
+        NetError::Listen { source, .. } => listen_code(source),
+        NetError::Poll(source) | NetError::Resolver(source) => system_code(source, EXIT_TRY_AGAIN),
+        _ => 3,
+    }
 }
 
 fn begins_code(error: &BeginsError) -> u8 {
@@ -124,11 +174,10 @@ fn begins_code(error: &BeginsError) -> u8 {
 }
 
 /// What can be corrected, and what is damaged.
-const fn snapshot_code(error: &SnapshotError) -> u8 {
+fn snapshot_code(error: &SnapshotError) -> u8 {
     match error {
-        SnapshotError::Foreign { .. }
-        | SnapshotError::Sections { .. }
-        | SnapshotError::Io { .. } => 3,
+        SnapshotError::Io { source, .. } => system_code(source, 3),
+        SnapshotError::Foreign { .. } | SnapshotError::Sections { .. } => 3,
         _ => 5,
     }
 }
@@ -142,7 +191,10 @@ fn recovery_code(error: &RecoveryError) -> u8 {
         | RecoveryError::LogWithoutLease { .. }
         | RecoveryError::NotSynced {
             is_noted: false, ..
-        } => 4,
+        }
+        | RecoveryError::Base {
+            is_noted: false, ..
+        } => EXIT_UNNOTED,
         RecoveryError::AlreadyInitialized
         | RecoveryError::OtherValidator { .. }
         | RecoveryError::SegmentsTooSmall { .. }
@@ -151,10 +203,16 @@ fn recovery_code(error: &RecoveryError) -> u8 {
             | OpenError::SegmentBytes { .. }
             | OpenError::GenesisTooLarge { .. },
         ) => 3,
-        RecoveryError::Base(LogError::NoSegment { .. }) => 75,
+        RecoveryError::Log(OpenError::Io { source, .. }) => system_code(source, 5),
+        RecoveryError::LeaseWrite(LeaseError::Io { source })
+        | RecoveryError::Base {
+            source: LogError::NoSegment { source },
+            ..
+        }
+        | RecoveryError::Io { source, .. } => system_code(source, EXIT_DISK_FAILED),
+        // A failed sync, whatever the system calls it.
         RecoveryError::LeaseWrite(_)
-        | RecoveryError::Io { .. }
-        | RecoveryError::Base(_)
+        | RecoveryError::Base { .. }
         | RecoveryError::NotSynced { .. } => EXIT_DISK_FAILED,
         _ => 5,
     }
@@ -213,3 +271,7 @@ impl NodeFailure {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "failure_tests.rs"]
+mod tests;

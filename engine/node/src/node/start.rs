@@ -9,6 +9,7 @@ use crate::archive::Archived;
 use crate::auth::{BatchSeed, CommandAuth};
 use crate::begins::FirstState;
 use crate::config::NodeConfig;
+use crate::descriptors;
 use crate::drift;
 use crate::executor::Executor;
 use crate::genesis::Auth;
@@ -45,7 +46,7 @@ use quorate_consensus::signing::ValidatorKey;
 use quorate_consensus::types::ValidatorIndex;
 use quorate_consensus::validators::ValidatorSet;
 use quorate_log::{DataFolder, LogConfig, Reader, RecordRef, Scrubber};
-use quorate_net::{ChainIds, Limits, Net, NetConfig, Waker};
+use quorate_net::{ChainIds, Net, NetConfig, Waker};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -120,8 +121,7 @@ pub fn import_votes(config: &NodeConfig, state: &VoteState) -> Result<(), StartE
     let path = log_path(&config.data);
     let folder = open_folder(&path)?;
     let replica = replica_config(config)?;
-    let epoch = replica.set.epoch();
-    vote_state::import(&folder, &replica.recovery(), epoch, state).map_err(|source| {
+    vote_state::import(&folder, &replica.recovery(), &replica.set, state).map_err(|source| {
         StartError::VoteState {
             folder: path,
             source,
@@ -224,10 +224,7 @@ pub(super) fn net_config(config: &NodeConfig, incarnation: u64) -> Result<NetCon
             .filter(|(_, index)| *index != own)
             .map(|(member, index)| (index, member.peer_address.clone()))
             .collect(),
-        limits: Limits {
-            clients_max: config.limits.clients_max,
-            ..Limits::default()
-        },
+        limits: descriptors::limits(config)?,
         jitter_seed: u64::from_le_bytes(random()?),
     })
 }
@@ -246,7 +243,7 @@ pub(super) fn start<S: StateMachine>(
     let (reader, served) = (companions.reader, companions.served);
     let (scrub, scrub_sender) = scrub_parts(&config, companions.scrubber, &reader);
     let pruning = Pruning::new(companions.pruner, reader.clone(), served, bytes_max);
-    let origin = (reader, companions.snapshot, pruning);
+    let origin = (reader, companions.snapshot, pruning, scrub_sender.clone());
     let auth = Arc::clone(parts.executor.auth());
     // A state that differs is no state to take snapshots of, and its log is not to be pruned.
     let second = second.filter(|_| !diverged.is_known());
@@ -453,6 +450,7 @@ struct ShadowPlan<S> {
     base: Option<(u64, RecordRef)>,
     first: Option<FirstState>,
     pruning: Pruning,
+    scrub: ScrubSender,
     own: ValidatorIndex,
     asks: Asks,
     archived: Option<Arc<Archived>>,
@@ -460,11 +458,14 @@ struct ShadowPlan<S> {
     diverged: PathBuf,
 }
 
+/// What the shadow reads, and where it begins; what old segments go by, and who is told of damage.
+type ShadowOrigin = (Reader, Option<(u64, RecordRef)>, Pruning, ScrubSender);
+
 impl<S: StateMachine> ShadowPlan<S> {
     fn new(
         config: &NodeConfig,
         app: S,
-        (reader, base, pruning): (Reader, Option<(u64, RecordRef)>, Pruning),
+        (reader, base, pruning, scrub): ShadowOrigin,
         asks: Asks,
         first: &Executor<S>,
     ) -> Self {
@@ -481,6 +482,7 @@ impl<S: StateMachine> ShadowPlan<S> {
             base,
             first: first_state(config).filter(|_| base.is_none()),
             pruning,
+            scrub,
             own: config.own,
             asks,
             archived: first.archived(),
@@ -554,6 +556,7 @@ impl Beside {
                     metrics: Arc::clone(&metrics),
                 },
                 metrics,
+                scrub: plan.scrub,
                 answer: Box::new(answer),
                 stop: Box::new(move || asker.stop(Duration::ZERO)),
                 diverged: plan.diverged,

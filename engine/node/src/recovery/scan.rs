@@ -15,7 +15,7 @@ use quorate_log::{Reader, RecordIndex, RecordKind, RecordRef};
 
 use super::{RecoveryError, SnapshotBase};
 use crate::executor::{Executor, FinalBlock};
-use crate::journal::{FinalMark, JournalEntry, JournalStart, decode};
+use crate::journal::{FinalMark, JournalEntry, JournalStart, KIND_BASE, KIND_FINALIZED, decode};
 use crate::results::BlockResults;
 use crate::state_machine::StateMachine;
 use crate::store::Store;
@@ -54,6 +54,26 @@ pub(super) struct Scan {
     start: RecordRef,
     /// What stood before is pruned, and no mark and no base has been met.
     is_open: bool,
+}
+
+/// Height of the block that the last mark of a log is of, or the last base; 0 without any.
+pub(super) fn height_of(reader: &Reader) -> Result<u64, RecoveryError> {
+    let mut height = 0;
+    for record in reader.iter() {
+        let record = record?;
+        if ![KIND_FINALIZED, KIND_BASE].contains(&record.kind()) {
+            continue;
+        }
+        let place = record.place();
+        let entry = decode(record.kind(), &record)
+            .map_err(|source| RecoveryError::Entry { place, source })?;
+        if let JournalEntry::Finalized(FinalMark { header, .. })
+        | JournalEntry::Base { header, .. } = entry
+        {
+            height = header.height.number();
+        }
+    }
+    Ok(height)
 }
 
 impl Scan {

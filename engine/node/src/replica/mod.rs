@@ -51,9 +51,9 @@ use crate::executor::{ExecuteError, Executor, FinalBlock};
 use crate::journal::{Journal, JournalError, Journaled, SyncDone, SyncError, SyncWorker};
 use crate::lanes::{CommandVerdict, Lanes, LanesConfig, Rejection, Verdict};
 use crate::recovery::{
-    RecoveryConfig, RecoveryError, RecoverySummary, SnapshotBase, recover, restore_newest,
+    OpenFolder, RecoveryConfig, RecoveryError, RecoverySummary, SnapshotBase, restore_newest,
 };
-use crate::snapshot::SnapshotFolder;
+use crate::snapshot::{SnapshotError, SnapshotFolder};
 use crate::state_machine::{SessionId, StateMachine};
 use crate::store::Served;
 
@@ -196,17 +196,14 @@ impl<S: StateMachine> Parts<S> {
             let archive = config.public_archive.clone().and_then(open_archive);
             executor = executor.keeping_public(config.public_bytes_max, archive);
         }
-        let snapshots = config.snapshots.clone();
-        let snapshot = restore_state(config, snapshots.as_ref(), &mut executor)?;
-        let recovery = RecoveryConfig {
-            snapshot,
-            ..config.recovery()
-        };
-        let recovered = recover(folder, &recovery, set, &mut executor)?;
-        // The log has it now: from here on a log that does not reach it has lost its end.
-        if let (Some(snapshots), Some(base)) = (snapshots, snapshot.filter(|base| base.is_fetched))
-        {
-            snapshots.settle_fetched(base.header.height.number())?;
+        let snapshots = config.snapshots.as_ref();
+        let recovery = config.recovery();
+        let opened = OpenFolder::open(folder, &recovery)?;
+        let reach = opened.reach()?;
+        let snapshot = restore_state(config, snapshots, &mut executor, reach)?;
+        let recovered = opened.recover(snapshot, set, &mut executor)?;
+        if let Some(snapshots) = snapshots {
+            settle_snapshots(snapshots, snapshot, reach.map(|_| executor.height()))?;
         }
         let lanes = restored_lanes(config, &executor);
         let consensus = Config {
@@ -263,9 +260,10 @@ fn restore_state<S: StateMachine>(
     config: &ReplicaConfig,
     snapshots: Option<&SnapshotFolder>,
     executor: &mut Executor<S>,
+    reach: Option<u64>,
 ) -> Result<Option<SnapshotBase>, RecoveryError> {
     if let Some(snapshots) = snapshots
-        && let Some(base) = restore_newest(snapshots, &config.set, executor)?
+        && let Some(base) = restore_newest(snapshots, &config.set, executor, reach)?
     {
         return Ok(Some(base));
     }
@@ -273,6 +271,26 @@ fn restore_state<S: StateMachine>(
         first.restore(executor).map_err(Box::new)?;
     }
     Ok(None)
+}
+
+/// The log has the snapshot that it begins with now: from here on one that does not reach it has
+/// lost its end. What is above a damaged log, whose height is `damaged` then, is taken anew when
+/// the log is there again, and nobody may take it for a sign of a lost end until then.
+fn settle_snapshots(
+    snapshots: &SnapshotFolder,
+    base: Option<SnapshotBase>,
+    damaged: Option<u64>,
+) -> Result<(), SnapshotError> {
+    if let Some(base) = base.filter(|base| base.is_fetched) {
+        snapshots.settle_fetched(base.header.height.number())?;
+    }
+    let Some(height) = damaged else {
+        return Ok(());
+    };
+    let heights = snapshots.heights()?.into_iter();
+    heights
+        .filter(|&above| above > height)
+        .try_for_each(|above| snapshots.remove(above))
 }
 
 /// Lanes that know of every session what the state knows of it.

@@ -28,6 +28,17 @@ const CERTIFICATE_BYTES_MAX: u64 = 32 * 1024;
 /// Ending of a file in the making.
 const TEMPORARY: &str = ".new";
 
+/// Of which height a file is that is named as those written here are, and whether it was in the
+/// making.
+fn height_of(name: &str) -> Option<(u64, bool)> {
+    let rest = name.strip_prefix(PREFIX)?;
+    let whole = rest.strip_suffix(TEMPORARY);
+    let (digits, ending) = whole.unwrap_or(rest).split_once('.')?;
+    let is_ours = digits.len() == 20 && [DATA, MANIFEST, CERTIFICATE, FETCHED].contains(&ending);
+    let height = digits.parse().ok().filter(|_| is_ours)?;
+    Some((height, whole.is_some()))
+}
+
 /// The snapshots of one validator.
 #[derive(Clone, Debug)]
 pub struct SnapshotFolder {
@@ -77,8 +88,9 @@ impl SnapshotFolder {
     /// [`SnapshotError::Io`] when the folder cannot be read; one that is missing is empty.
     pub fn heights(&self) -> Result<Vec<u64>, SnapshotError> {
         let height = |name: &String| {
-            let digits = name.strip_prefix(PREFIX)?.strip_suffix(".manifest")?;
-            digits.parse::<u64>().ok().filter(|_| digits.len() == 20)
+            let (height, is_in_the_making) = height_of(name)?;
+            let is_manifest = name.ends_with(MANIFEST) && !is_in_the_making;
+            is_manifest.then_some(height)
         };
         let mut heights: Vec<u64> = self.names()?.iter().filter_map(height).collect();
         heights.sort_unstable();
@@ -103,10 +115,10 @@ impl SnapshotFolder {
         let bytes = bytes.map_err(failed(&path, "read the manifest"))?;
         match Manifest::unseal(&bytes) {
             Ok(manifest) if manifest.height() == height => Ok(manifest),
-            Ok(_) => Err(SnapshotError::Foreign {
-                height,
-                what: "height than its name says",
-            }),
+            Ok(manifest) => {
+                let height = manifest.height();
+                Err(SnapshotError::Misnamed { path, height })
+            }
             Err(source) => Err(SnapshotError::Manifest { path, source }),
         }
     }
@@ -176,14 +188,9 @@ impl SnapshotFolder {
         self.disk
             .make_folder(&self.path)
             .map_err(failed(&self.path, "make the folder"))?;
-        let path = self.path.join(ATTESTED);
-        let temporary = self.path.join(format!("{ATTESTED}{TEMPORARY}"));
-        self.disk
-            .open_to_write(&temporary, true)
-            .and_then(|file| file.write_all_at(bytes, 0))
-            .map_err(failed(&temporary, "write the file"))?;
-        let renamed = self.disk.rename(&temporary, &path);
-        renamed.map_err(failed(&path, "rename the file"))
+        self.replace(&self.path.join(ATTESTED), |file| {
+            file.write_all_at(bytes, 0)
+        })
     }
 
     /// The bytes of the newest certificate of a state; none when there is none yet.
@@ -260,22 +267,59 @@ impl SnapshotFolder {
             written_bytes: 0,
             chunk: Vec::new(),
             chunks: Vec::new(),
+            is_finished: false,
         })
     }
 
-    /// Replaces a file durably.
+    /// Replaces a file durably. One that the disk refuses leaves nothing behind.
     pub(super) fn put(&self, path: &Path, bytes: &[u8]) -> Result<(), SnapshotError> {
+        self.replace(path, |file| {
+            file.write_all_at(bytes, 0)?;
+            file.sync_all()
+        })?;
+        self.sync()
+    }
+
+    /// Replaces a file by what `write` makes of a new one, which is gone when anything fails: a
+    /// disk that is full would else stay so.
+    fn replace(
+        &self,
+        path: &Path,
+        write: impl FnOnce(&OpenFile) -> io::Result<()>,
+    ) -> Result<(), SnapshotError> {
         let mut temporary = path.as_os_str().to_owned();
         temporary.push(TEMPORARY);
         let temporary = PathBuf::from(temporary);
         let file = self.disk.open_to_write(&temporary, true);
         let file = file.map_err(failed(&temporary, "make the file"))?;
-        file.write_all_at(bytes, 0)
-            .and_then(|()| file.sync_all())
-            .map_err(failed(&temporary, "write the file"))?;
-        let renamed = self.disk.rename(&temporary, path);
-        renamed.map_err(failed(path, "rename the file"))?;
-        self.sync()
+        let replaced = write(&file)
+            .map_err(failed(&temporary, "write the file"))
+            .and_then(|()| {
+                let renamed = self.disk.rename(&temporary, path);
+                renamed.map_err(failed(path, "rename the file"))
+            });
+        if replaced.is_err() {
+            self.discard(&temporary);
+        }
+        replaced
+    }
+
+    /// Removes what was not finished, as far as the disk lets it: the next start cleans up the
+    /// rest.
+    fn discard(&self, path: &Path) {
+        match self.disk.remove(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(path = %path.display(), %error, "a file in the making stays");
+            }
+            _ => {}
+        }
+    }
+
+    /// Removes what stands beside the data of a snapshot that could not be finished.
+    pub(super) fn discard_notes(&self, height: u64) {
+        for ending in [MANIFEST, FETCHED, CERTIFICATE] {
+            self.discard(&self.file(height, ending));
+        }
     }
 
     fn sync(&self) -> Result<(), SnapshotError> {
@@ -322,23 +366,19 @@ impl SnapshotFolder {
     }
 
     /// Removes what a crash left behind: files in the making, and files whose manifest is not
-    /// there. Only by the one process that writes snapshots here, and not while it does.
+    /// there. A name that is not one of ours stays, and so does what cannot be removed. Only by the
+    /// one process that writes snapshots here, and not while it does.
     ///
     /// # Errors
-    /// [`SnapshotError::Io`] when the folder cannot be read or a file not removed.
+    /// [`SnapshotError::Io`] when the folder cannot be read.
     pub fn clean(&self) -> Result<(), SnapshotError> {
         let heights = self.heights()?;
         for name in self.names()? {
-            let Some(rest) = name.strip_prefix(PREFIX) else {
+            let Some((height, is_in_the_making)) = height_of(&name) else {
                 continue;
             };
-            let digits = rest.split('.').next().unwrap_or_default();
-            let height = digits.parse::<u64>().ok();
-            let is_whole = height.is_some_and(|height| heights.binary_search(&height).is_ok());
-            if rest.ends_with(TEMPORARY) || !is_whole {
-                let path = self.path.join(&name);
-                let removed = self.disk.remove(&path);
-                removed.map_err(failed(&path, "remove the file"))?;
+            if is_in_the_making || heights.binary_search(&height).is_err() {
+                self.discard(&self.path.join(&name));
             }
         }
         Ok(())
@@ -414,7 +454,8 @@ impl SnapshotReader {
     }
 }
 
-/// Writes the data of one snapshot, and its manifest last.
+/// Writes the data of one snapshot, and its manifest last. One that is dropped before it is
+/// finished takes with it what it wrote.
 #[derive(Debug)]
 pub struct SnapshotWriter {
     folder: SnapshotFolder,
@@ -425,6 +466,7 @@ pub struct SnapshotWriter {
     /// What has not made a chunk yet.
     chunk: Vec<u8>,
     chunks: Vec<[u8; 32]>,
+    is_finished: bool,
 }
 
 impl SnapshotWriter {
@@ -476,6 +518,21 @@ impl SnapshotWriter {
         self.folder.sync()?;
         manifest.chunks = std::mem::take(&mut self.chunks);
         self.folder.put_manifest(&manifest)?;
+        self.is_finished = true;
         Ok(manifest)
+    }
+}
+
+impl Drop for SnapshotWriter {
+    fn drop(&mut self) {
+        if self.is_finished {
+            return;
+        }
+        self.folder.discard(&self.path);
+        // Where a manifest is, the data is that of a whole snapshot.
+        let heights = self.folder.heights();
+        if heights.is_ok_and(|heights| !heights.contains(&self.height)) {
+            self.folder.discard(&self.folder.data_path(self.height));
+        }
     }
 }

@@ -30,6 +30,8 @@ struct Names {
     durable: Files,
     /// Folders that were made. Each is durable at once: what stands in it is not.
     folders: BTreeSet<PathBuf>,
+    /// Bytes that all files together may have; as many as they like when none.
+    bytes_max: Option<usize>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -41,7 +43,7 @@ struct Images {
 /// An open file of one.
 #[derive(Debug)]
 pub(super) struct MemoryHandle {
-    power: MemoryBackend,
+    disk: MemoryDisk,
     file: Arc<Mutex<Images>>,
 }
 
@@ -57,6 +59,23 @@ impl MemoryDisk {
             power: power.clone(),
             names: Arc::default(),
         }
+    }
+
+    /// From now on all files together have at most so many bytes, and what would make them longer
+    /// fails for want of space; `None` for as many as they like.
+    pub fn set_bytes_max(&self, bytes_max: Option<usize>) {
+        self.names.lock().bytes_max = bytes_max;
+    }
+
+    /// How long a file may become that has `bytes_len` bytes now and asks for `wanted`.
+    fn granted(&self, bytes_len: usize, wanted: usize) -> usize {
+        let names = self.names.lock();
+        let Some(bytes_max) = names.bytes_max else {
+            return wanted;
+        };
+        let used: usize = names.live.values().map(|file| file.lock().live.len()).sum();
+        let room = bytes_max.saturating_sub(used);
+        wanted.min(bytes_len.saturating_add(room))
     }
 
     /// The disk as the death of the process alone leaves it: all that was stored is there, and
@@ -119,6 +138,7 @@ impl MemoryDisk {
             live,
             durable,
             folders,
+            bytes_max: None,
         };
         Self {
             power: power.clone(),
@@ -173,10 +193,8 @@ impl MemoryDisk {
     }
 
     fn handle(&self, file: Arc<Mutex<Images>>) -> MemoryHandle {
-        MemoryHandle {
-            power: self.power.clone(),
-            file,
-        }
+        let disk = self.clone();
+        MemoryHandle { disk, file }
     }
 
     pub(super) fn open(&self, path: &Path) -> io::Result<MemoryHandle> {
@@ -257,27 +275,44 @@ impl MemoryHandle {
         Ok(())
     }
 
+    /// How long it may become of `wanted` bytes.
+    fn granted(&self, wanted: usize) -> usize {
+        // The lock is free again: the disk looks at all files.
+        let bytes_len = self.file.lock().live.len();
+        self.disk.granted(bytes_len, wanted)
+    }
+
     pub(super) fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.power.spend_step()?;
-        let mut file = self.file.lock();
+        self.disk.power.spend_step()?;
         let start = usize::try_from(offset).map_err(|_| io::ErrorKind::FileTooLarge)?;
         let end = start.saturating_add(bytes.len());
-        if file.live.len() < end {
-            file.live.resize(end, 0);
+        // As on a real disk, what fitted stays.
+        let granted = self.granted(end);
+        if granted > start {
+            let mut file = self.file.lock();
+            if file.live.len() < granted {
+                file.live.resize(granted, 0);
+            }
+            file.live[start..granted].copy_from_slice(&bytes[..granted - start]);
         }
-        file.live[start..end].copy_from_slice(bytes);
-        Ok(())
+        match granted < end {
+            true => Err(io::ErrorKind::StorageFull.into()),
+            false => Ok(()),
+        }
     }
 
     pub(super) fn set_len(&self, bytes_len: u64) -> io::Result<()> {
-        self.power.spend_step()?;
+        self.disk.power.spend_step()?;
         let bytes_len = usize::try_from(bytes_len).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        if self.granted(bytes_len) < bytes_len {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         self.file.lock().live.resize(bytes_len, 0);
         Ok(())
     }
 
     pub(super) fn sync_all(&self) -> io::Result<()> {
-        self.power.spend_step()?;
+        self.disk.power.spend_step()?;
         let mut file = self.file.lock();
         let Images { live, durable } = &mut *file;
         durable.clone_from(live);

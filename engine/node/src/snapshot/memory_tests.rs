@@ -99,3 +99,22 @@ fn without_power_and_without_space_nothing_is_written() {
     assert!(machine.folder().put_certificate(7, b"off").is_err());
     assert_eq!(machine.folder().certificate(7).unwrap(), None);
 }
+
+#[test]
+fn what_finds_no_room_fails_and_leaves_what_fitted() {
+    let machine = Machine::new();
+    let file = machine.disk.open_to_write(&path("data"), true).unwrap();
+    file.write_all_at(&[1; 10], 0).unwrap();
+    machine.disk.set_bytes_max(Some(12));
+    let full = |written: io::Result<()>| {
+        assert_eq!(written.unwrap_err().kind(), io::ErrorKind::StorageFull);
+    };
+    full(file.write_all_at(&[2; 5], 9));
+    assert_eq!(file.bytes_len(), 12);
+    full(file.write_all_at(&[3; 1], 40));
+    full(file.set_len(13));
+    assert_eq!(file.bytes_len(), 12);
+    file.write_all_at(&[4; 12], 0).unwrap();
+    machine.disk.set_bytes_max(None);
+    file.write_all_at(&[5; 100], 0).unwrap();
+}

@@ -52,6 +52,14 @@ pub enum SnapshotError {
         #[source]
         source: ManifestError,
     },
+    /// The manifest is that of another height than its name says.
+    #[error("{}: this is the manifest of height {height}", path.display())]
+    Misnamed {
+        /// The file.
+        path: PathBuf,
+        /// The height in it.
+        height: u64,
+    },
     /// The data has another length than the manifest says.
     #[error("{}: {found} bytes where the manifest says {expected}", path.display())]
     Length {

@@ -155,7 +155,8 @@ impl SnapshotFolder {
     /// Makes a whole one a snapshot of this folder, its certificate beside it.
     ///
     /// # Errors
-    /// [`SnapshotError::Io`] when the disk refuses.
+    /// [`SnapshotError::Io`] when the disk refuses. What was fetched is as it was then, so that
+    /// [`resume`](Self::resume) finds every chunk.
     pub fn finish(&self, whole: PartialSnapshot, certificate: &[u8]) -> Result<(), SnapshotError> {
         let height = whole.manifest.height();
         whole
@@ -163,13 +164,29 @@ impl SnapshotFolder {
             .set_len(whole.manifest.data_bytes())
             .and_then(|()| whole.file.sync_all())
             .map_err(failed(&whole.path, "sync the data"))?;
-        let data = self.data_path(height);
+        let placed = self
+            .put_certificate(height, certificate)
+            .and_then(|()| self.put_fetched(&whole.manifest))
+            .and_then(|()| self.place(&whole));
+        if placed.is_err() {
+            self.discard_notes(height);
+        }
+        placed.and_then(|()| self.forget())
+    }
+
+    /// Gives the data its name, then writes the manifest; where that fails the data gets its old
+    /// name back.
+    fn place(&self, whole: &PartialSnapshot) -> Result<(), SnapshotError> {
+        let data = self.data_path(whole.manifest.height());
         let renamed = self.disk.rename(&whole.path, &data);
         renamed.map_err(failed(&data, "rename the data"))?;
-        self.put_certificate(height, certificate)?;
-        self.put_fetched(&whole.manifest)?;
-        self.put_manifest(&whole.manifest)?;
-        self.forget()
+        let placed = self.put_manifest(&whole.manifest);
+        if placed.is_err()
+            && let Err(error) = self.disk.rename(&data, &whole.path)
+        {
+            tracing::warn!(%error, "a snapshot is fetched again: it cannot be put back");
+        }
+        placed
     }
 
     /// Removes what was fetched of a snapshot that is not whole.
@@ -189,3 +206,7 @@ impl SnapshotFolder {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "partial_tests.rs"]
+mod tests;

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use quorate_consensus::types::BlockId;
+use quorate_consensus::types::{BlockId, Height};
+use quorate_log::MemoryBackend;
 
 use super::*;
 use crate::results::BlockResults;
-use crate::snapshot::CHUNK_BYTES;
+use crate::snapshot::{CHUNK_BYTES, MemoryDisk};
 use crate::state_machine::{Context, Output};
 use crate::testing::{TemporaryFolder, final_block, sample_genesis};
 
@@ -234,22 +235,78 @@ fn a_snapshot_is_there_when_its_manifest_is_and_old_ones_go_first() {
     let mut scene = scene();
     let origin = Origin::of(&scene.set);
     for height in [1, 2, 3] {
-        scene.header.height = quorate_consensus::types::Height::new(height);
+        scene.header.height = Height::new(height);
         take(&mut scene.executor, &scene.header, &origin, &scene.folder).unwrap();
     }
     // Written and never finished: a crash in between.
-    let mut writer = scene.folder.write(9).unwrap();
-    writer.push(b"half").unwrap();
-    drop(writer);
+    let half = "snapshot-00000000000000000009.data.new";
+    std::fs::write(scene.folder.path().join(half), b"half").unwrap();
     assert_eq!(scene.folder.heights().unwrap(), [1, 2, 3]);
     scene.folder.keep_newest(2, &[]).unwrap();
     assert_eq!(scene.folder.heights().unwrap(), [2, 3]);
     let orphan = "snapshot-00000000000000000008.data";
     std::fs::write(scene.folder.path().join(orphan), b"no manifest").unwrap();
     std::fs::write(scene.folder.path().join("another"), b"not ours").unwrap();
+    // An operator's own, and a folder where a file should be.
+    let others = [
+        "snapshot-00000000000000000008.data.copy",
+        "snapshot-of-monday.data",
+        "snapshot-8.manifest.new",
+    ];
+    for name in others {
+        std::fs::write(scene.folder.path().join(name), b"not ours").unwrap();
+    }
+    let odd = "snapshot-00000000000000000007.data";
+    std::fs::create_dir(scene.folder.path().join(odd)).unwrap();
     scene.folder.clean().unwrap();
     let left = std::fs::read_dir(scene.folder.path()).unwrap();
-    assert_eq!(left.count(), 5);
+    assert_eq!(left.count(), 5 + others.len() + 1);
+    assert!(!scene.folder.path().join(orphan).exists());
     assert!(scene.folder.verify(2).is_ok() && scene.folder.verify(3).is_ok());
     assert!(scene.folder.verify(1).is_err());
+}
+
+#[test]
+fn a_disk_that_is_full_keeps_whole_snapshots_alone() {
+    let mut scene = scene();
+    let origin = Origin::of(&scene.set);
+    let disk = MemoryDisk::new(&MemoryBackend::new());
+    let folder = SnapshotFolder::in_memory(&disk);
+    let mut take_at = |height: u64| {
+        scene.header.height = Height::new(height);
+        take(&mut scene.executor, &scene.header, &origin, &folder)
+    };
+    let names = || {
+        let mut names = folder.disk.names(folder.path()).unwrap();
+        names.sort_unstable();
+        names
+    };
+    let manifest = take_at(1).unwrap();
+    let (data_bytes, manifest_bytes) = (manifest.data_bytes() as usize, manifest.seal().len());
+    let whole = names();
+    // Room for nothing, a part of the first chunk, a part of the last one, and for all of the data
+    // without its manifest, or with a part of it.
+    let chunk = CHUNK_BYTES as usize;
+    let data_all = data_bytes + manifest_bytes;
+    for room in [0, 7, chunk + 9, data_bytes - 1, data_bytes, data_all - 1] {
+        disk.set_bytes_max(Some(data_all + room));
+        for height in [2, 3] {
+            let refused = take_at(height);
+            assert!(
+                matches!(&refused, Err(SnapshotError::Io { source, .. })
+                    if source.kind() == std::io::ErrorKind::StorageFull),
+                "{room}: {refused:?}"
+            );
+            assert_eq!(names(), whole, "{room}");
+        }
+    }
+    // One that is there stays, whatever becomes of a second attempt at its height.
+    disk.set_bytes_max(Some(data_all + 7));
+    take_at(1).unwrap_err();
+    assert_eq!(names(), whole);
+    folder.verify(1).unwrap();
+    disk.set_bytes_max(Some(2 * data_all));
+    take_at(2).unwrap();
+    assert_eq!(folder.heights().unwrap(), [1, 2]);
+    folder.verify(2).unwrap();
 }

@@ -8,7 +8,7 @@ use super::clock::{Clock, nanoseconds};
 use super::dedicated::Halt;
 use crate::idle::{Received, receive};
 use crate::journal::{
-    EXIT_DISK_FAILED, Journal, JournalOp, Journaled, SyncDone, SyncError, SyncJob, SyncWorker,
+    EXIT_UNNOTED, Journal, JournalOp, Journaled, SyncDone, SyncError, SyncJob, SyncWorker,
 };
 use crate::metrics::Metrics;
 use crate::node::NodeFailure;
@@ -105,9 +105,11 @@ pub(crate) fn start_preparer(
             while let Err(error) = preparer.run() {
                 if !matches!(error, LogError::NoSegment { .. }) {
                     tracing::error!(%error, "no log segment is made ahead any more");
-                    // The log takes nothing any more: the loop finds that out with the next
-                    // record, which may be long in coming.
-                    metrics.ending_code.set(EXIT_DISK_FAILED.into());
+                    // The log takes nothing any more. The loop sees that and has it noted for the
+                    // next start; a disk that hangs until then leaves no note.
+                    if metrics.ending_code.read() == 0 {
+                        metrics.ending_code.set(EXIT_UNNOTED.into());
+                    }
                     return;
                 }
                 // The disk is full, or some limit is reached, which may pass.

@@ -7,10 +7,11 @@
 use super::clock::nanoseconds;
 use super::exchange::{Exchange, ExchangeParts, Mailbox};
 use super::older::EventMail;
+use super::scrub::{ScrubSender, ToScrub};
 use crate::metrics::Metrics;
 use crate::shadow::Shadow;
 use crate::snapshot::SnapshotFolder;
-use crate::snapshot_work::{LOOK, SnapshotWork, Worked};
+use crate::snapshot_work::{LOOK, SnapshotWork};
 use crate::state_machine::StateMachine;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use parking_lot::Mutex;
@@ -124,6 +125,8 @@ pub(crate) struct ShadowParts {
     /// Where the newest certificate of a state is kept.
     pub(crate) folder: SnapshotFolder,
     pub(crate) metrics: Arc<Metrics>,
+    /// Where damage is told that is met here.
+    pub(crate) scrub: ScrubSender,
     /// Takes what is to be attested to the order stage.
     pub(crate) answer: Box<dyn Fn(Vec<Input>) + Send>,
     /// For joining, and peers that join.
@@ -164,6 +167,7 @@ fn run<S: StateMachine>(
         attested,
         folder,
         metrics,
+        scrub,
         answer,
         exchange,
         stop,
@@ -188,12 +192,15 @@ fn run<S: StateMachine>(
             let mut inputs = Vec::new();
             let now = Instant::now();
             let now_ns = nanoseconds(now.saturating_duration_since(begun));
-            let Worked { whole, rest } = work.turn(now_ns, now, now >= rests_until, &mut inputs)?;
-            if let Some(height) = whole {
+            let worked = work.turn(now_ns, now, now >= rests_until, &mut inputs)?;
+            for segment in worked.look_at {
+                scrub.send(ToScrub::LookAt(segment));
+            }
+            if let Some(height) = worked.whole {
                 stop();
                 return Ok(Some(height));
             }
-            if let Some(rest) = rest {
+            if let Some(rest) = worked.rest {
                 rests_until = Instant::now() + rest;
             }
             if !inputs.is_empty() {

@@ -73,8 +73,13 @@ fn a_port_in_use_is_refused_and_named() {
         }
         let error = Node::start(config, Adder::default()).unwrap_err();
         assert!(error.to_string().contains(&taken), "{error}");
-        assert_eq!(error.exit_code(), 3);
+        assert_eq!(error.exit_code(), 75);
     }
+    let mut config = cluster.config(1);
+    // Kept for documentation: no machine has it.
+    config.listen_clients = Some("192.0.2.1:0".to_owned());
+    let error = Node::start(config, Adder::default()).unwrap_err();
+    assert_eq!(error.exit_code(), 3, "{error}");
     // Nothing was left running or locked by the failed starts.
     cluster.start(1).shutdown(Duration::ZERO).unwrap();
     node.shutdown(Duration::ZERO).unwrap();

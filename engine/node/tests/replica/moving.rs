@@ -5,7 +5,7 @@ use quorate::vote_state::{KeepError, VoteState, VoteStateError, export, import};
 use quorate_consensus::machine::Durability;
 use quorate_consensus::record::Record;
 use quorate_consensus::restart::LeaseFile as LeaseContent;
-use quorate_consensus::types::{Epoch, Window};
+use quorate_consensus::types::{Index, Window};
 use quorate_consensus::wire;
 use quorate_log::{DataFolder, LeaseFile, LeaseRead, MemoryBackend};
 
@@ -37,7 +37,8 @@ pub(crate) fn merge(
     state: &VoteState,
 ) -> Result<(), VoteStateError> {
     let folder = DataFolder::in_memory(memory);
-    import(&folder, &config(world, place), Epoch::ZERO, state)
+    let sealed = state.clone().sealed();
+    import(&folder, &config(world, place), &world.set, &sealed)
 }
 
 /// A world in which validator 1 has voted and is down, and what it said.
@@ -131,11 +132,11 @@ fn a_file_of_another_validator_chain_or_version_and_a_contradicting_one_are_refu
     let chain = merge(&world, 1, &memory, &chain);
     assert!(matches!(chain, Err(VoteStateError::OtherChain { .. })));
     let version = VoteState {
-        format: 2,
+        format: 3,
         ..state.clone()
     };
     let version = merge(&world, 1, &memory, &version);
-    assert!(matches!(version, Err(VoteStateError::Format(2))));
+    assert!(matches!(version, Err(VoteStateError::Format(3))));
     assert_eq!(memory.file_names(), Vec::<String>::new(), "nothing is left");
 
     let mut rival = state.clone();
@@ -151,6 +152,89 @@ fn a_file_of_another_validator_chain_or_version_and_a_contradicting_one_are_refu
         matches!(conflict, Err(VoteStateError::Conflict { .. })),
         "{conflict:?}"
     );
+}
+
+/// Merges the bytes of a file into a new folder; what that says afterwards, if they were taken.
+fn merge_bytes(world: &World, bytes: &[u8]) -> Option<VoteState> {
+    let state: VoteState = serde_json::from_slice(bytes).ok()?;
+    let memory = MemoryBackend::new();
+    let folder = DataFolder::in_memory(&memory);
+    import(&folder, &config(world, 1), &world.set, &state).ok()?;
+    drop(folder);
+    Some(take(world, 1, &memory))
+}
+
+#[test]
+fn a_file_of_which_any_bit_is_another_is_refused_or_says_the_same() {
+    let (world, state) = moved(Durability::Sync);
+    // What no file says now may not be said by a damaged one either.
+    let state = VoteState {
+        abstain_until: Some(12),
+        no_proposals_until: Some(345),
+        ..state
+    }
+    .sealed();
+    let bytes = serde_json::to_vec_pretty(&state).expect("it is plain");
+    let whole = merge_bytes(&world, &bytes).expect("it is whole");
+    let mut refused = 0;
+    for bit in 0..bytes.len() * 8 {
+        let mut flipped = bytes.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        match merge_bytes(&world, &flipped) {
+            None => refused += 1,
+            Some(said) => assert_eq!(said, whole, "bit {bit}"),
+        }
+    }
+    assert!(refused > bytes.len() * 6, "{refused}");
+}
+
+#[test]
+fn a_file_without_a_check_is_told_of_by_its_version() {
+    let (world, state) = moved(Durability::Sync);
+    let old = VoteState { format: 1, ..state };
+    let mut old = serde_json::to_value(&old).expect("it is plain");
+    old.as_object_mut().expect("fields").remove("check");
+    let old: VoteState = serde_json::from_value(old).expect("the fields of format 1");
+    let folder = DataFolder::in_memory(&MemoryBackend::new());
+    let refused = import(&folder, &config(&world, 1), &world.set, &old);
+    assert!(matches!(refused, Err(VoteStateError::Format(1))));
+    // A present one has to have it, whatever else is right.
+    let unchecked = VoteState { format: 2, ..old };
+    let refused = import(&folder, &config(&world, 1), &world.set, &unchecked);
+    assert!(matches!(refused, Err(VoteStateError::Damaged { .. })));
+}
+
+#[test]
+fn a_record_that_contradicts_itself_is_refused() {
+    let (world, state) = moved(Durability::Sync);
+    let voted = record_of(&state, 0);
+    let (at, id) = voted.tip.expect("it voted");
+    let contradictions = [
+        Record {
+            fin: Some(at.next()),
+            ..voted.clone()
+        },
+        Record {
+            stop: false,
+            also: vec![(Index::ZERO, id)],
+            ..voted.clone()
+        },
+        Record {
+            tip: Some((Index::new(world.set.slots()), id)),
+            ..voted
+        },
+    ];
+    for record in contradictions {
+        let mut bad = state.clone();
+        let mut bytes = Vec::new();
+        wire::encode_record(&record, &mut bytes);
+        bad.records[0].record = quorate::hex::encode(&bytes);
+        let outcome = merge(&world, 1, &MemoryBackend::new(), &bad);
+        let Err(VoteStateError::Record { what, .. }) = outcome else {
+            panic!("{outcome:?}");
+        };
+        assert_eq!(what, "contradicts itself");
+    }
 }
 
 #[test]

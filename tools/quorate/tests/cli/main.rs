@@ -8,6 +8,7 @@ mod cluster;
 mod common;
 mod crash;
 mod demo;
+mod descriptors;
 mod drift;
 mod from_snapshot;
 mod init;

@@ -196,7 +196,7 @@ fn refuse_repeated(dirs: &[PathBuf]) -> Result<(), Failure> {
 /// Reads one folder under its lock, so that nobody writes it meanwhile.
 fn look(dir: &Path, genesis: &Genesis) -> Result<(ValidatorIndex, Found), Failure> {
     let folder = log_folder(dir)?;
-    let locked = DataFolder::open(&folder).map_err(|error| {
+    let locked = DataFolder::open_to_read(&folder).map_err(|error| {
         Failure::new(Code::TryAgain, format!("{}: {error}", folder.display()))
             .remedy("stop the validator first")
     })?;

@@ -1,0 +1,72 @@
+//! A disk that is full when a fetched snapshot is to become one of the folder.
+
+use quorate_consensus::types::BlockId;
+use quorate_log::MemoryBackend;
+
+use super::*;
+use crate::snapshot::{MemoryDisk, SectionEntry};
+use crate::testing::{final_block, sample_genesis};
+
+const HEIGHT: u64 = 64;
+const CERTIFICATE_BYTES: usize = 500;
+
+fn chunk(number: u32) -> Vec<u8> {
+    vec![number as u8 + 1; CHUNK_BYTES as usize - number as usize]
+}
+
+/// Of two chunks, the second one a byte shorter.
+fn manifest() -> Manifest {
+    let folder = SnapshotFolder::in_memory(&MemoryDisk::new(&MemoryBackend::new()));
+    let mut writer = folder.write(HEIGHT).unwrap();
+    (0..2).for_each(|number| writer.push(&chunk(number)).unwrap());
+    let set = sample_genesis(4).0.validator_set().clone();
+    let manifest = writer.finish(Manifest {
+        genesis_hash: *set.genesis_hash(),
+        header: final_block(&set, HEIGHT, BlockId::new([3; 32]), &[]).header,
+        sections: vec![SectionEntry {
+            name: "text".to_owned(),
+            root: [5; 32],
+            bytes: 2 * u64::from(CHUNK_BYTES) - 1,
+        }],
+        chunks: Vec::new(),
+    });
+    manifest.unwrap()
+}
+
+#[test]
+fn a_fetched_snapshot_that_finds_no_room_for_its_notes_is_not_fetched_again() {
+    let disk = MemoryDisk::new(&MemoryBackend::new());
+    let folder = SnapshotFolder::in_memory(&disk);
+    let names = || {
+        let mut names = folder.disk.names(folder.path()).unwrap();
+        names.sort_unstable();
+        names
+    };
+    let (manifest, certificate) = (manifest(), vec![8; CERTIFICATE_BYTES]);
+    let mut partial = folder.begin(manifest.clone(), &certificate).unwrap();
+    (0..2).for_each(|number| assert!(partial.put(number, &chunk(number)).unwrap()));
+    let sealed_bytes = manifest.seal().len();
+    let stored_bytes = manifest.data_bytes() as usize + CERTIFICATE_BYTES + sealed_bytes;
+    let before = names();
+    // No room, not for the whole certificate, not for the note, not for the manifest.
+    for room in [0, 1, CERTIFICATE_BYTES + 31, CERTIFICATE_BYTES + 32 + 40] {
+        disk.set_bytes_max(Some(stored_bytes + room));
+        let refused = folder.finish(partial, &certificate);
+        assert!(
+            matches!(&refused, Err(SnapshotError::Io { source, .. })
+                if source.kind() == io::ErrorKind::StorageFull),
+            "{room}: {refused:?}"
+        );
+        assert_eq!(names(), before, "{room}");
+        assert!(folder.heights().unwrap().is_empty());
+        let (resumed, beside) = folder.resume().unwrap().expect("all that was fetched");
+        assert_eq!((resumed.progress(), &beside), ((2, 2), &certificate));
+        partial = resumed;
+    }
+    disk.set_bytes_max(None);
+    folder.finish(partial, &certificate).unwrap();
+    assert_eq!(folder.verify(HEIGHT).unwrap(), manifest);
+    assert_eq!(folder.certificate(HEIGHT).unwrap().unwrap(), certificate);
+    assert!(folder.is_fetched(&manifest).unwrap());
+    assert_eq!(names().len(), 4);
+}

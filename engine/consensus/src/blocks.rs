@@ -311,7 +311,7 @@ impl Consensus {
             }
             if from_leader && self.is_in_range(header.window) {
                 let window = header.window;
-                let disposition = self.place_leader_block(header, payload, effects);
+                let disposition = self.place_leader_block(id, header, payload, effects);
                 self.place_early(window, effects);
                 return disposition;
             }

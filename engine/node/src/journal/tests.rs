@@ -507,7 +507,7 @@ fn run_to_the_end(mut fixture: Fixture) -> Result<(), JournalError> {
             fixture.journal.complete(finished, &mut fixture.done)?;
         }
     }
-    Ok(fixture.sync.stop(fixture.journal.into_writer())?)
+    Ok(fixture.journal.stop(fixture.sync)?)
 }
 
 #[test]
@@ -549,7 +549,7 @@ fn r12_a_failure_of_which_no_note_can_be_left_forbids_a_restart() {
     }
     let fixture = fixture(Durability::Sync);
     fixture.memory.power_off_after(0);
-    let error = fixture.sync.stop(fixture.journal.into_writer());
+    let error = fixture.journal.stop(fixture.sync);
     assert_eq!(error.unwrap_err().exit_code(), 4);
 }
 
@@ -558,7 +558,7 @@ fn a_stop_without_room_for_its_marker_is_a_stop_all_the_same() {
     let mut fixture = fixture(Durability::Sync);
     fixture.append(0, record(0));
     fixture.memory.set_full(true);
-    fixture.sync.stop(fixture.journal.into_writer()).unwrap();
+    fixture.journal.stop(fixture.sync).unwrap();
     let names = fixture.memory.file_names();
     assert!(!names.iter().any(|name| name == "clean-stop"), "{names:?}");
     assert!(!content_of(&fixture.memory).suspect);

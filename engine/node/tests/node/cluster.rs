@@ -197,10 +197,11 @@ fn an_embedding_program_ends_its_session() {
         outcomes.extend(block.commands.iter().map(|command| command.outcome));
     }
     assert_eq!(outcomes, [Outcome::Applied; 2]);
-    let mut late = client(&cluster, 57, 0);
-    let refused = late.submit_and_wait(Lane::Order, &1_u64.to_le_bytes(), PATIENCE);
+    let key = Arc::new(KeyPair::from_seed(&[157; 32]));
+    let late = Client::connect(&cluster.genesis, key, ClientOptions::default(), PATIENCE);
+    let error = late.map(drop).unwrap_err();
     let ended = Rejection::SessionEnded;
-    assert!(matches!(refused, Err(ClientError::Rejected(rejection)) if rejection == ended));
+    assert!(matches!(error, ClientError::Rejected(rejection) if rejection == ended));
     stop_all(nodes);
 }
 

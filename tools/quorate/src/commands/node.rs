@@ -273,8 +273,13 @@ impl From<StartError> for Failure {
                 let what = cause.map_or_else(|| error.to_string(), |why| format!("{error}: {why}"));
                 Self::new(code, what).remedy("see Recovery in docs/operations.md")
             }
-            StartError::Folder(_) => Self::new(code, error)
-                .remedy("stop the other process, or give each validator a data folder of its own"),
+            StartError::Folder(ref lock) => match std::error::Error::source(lock) {
+                Some(why) => Self::new(code, format!("{error}: {why}"))
+                    .remedy("see to the disk, and to the rights of that folder"),
+                None => Self::new(code, error).remedy(
+                    "stop the other process, or give each validator a data folder of its own",
+                ),
+            },
             StartError::Metrics { .. } | StartError::Net(_) => Self::new(code, error)
                 .remedy("correct the addresses in quorate.toml or the genesis"),
             _ => Self::new(code, error),

@@ -206,6 +206,8 @@ impl Place {
         use std::os::unix::process::ExitStatusExt as _;
         match self.fault.0 {
             "kill" => status.signal() == Some(9),
+            // A start that finds the disk full has nothing to answer for, and is tried again.
+            "enospc" if status.code() == Some(Code::TryAgain as i32) => true,
             _ => status
                 .code()
                 .is_some_and(|code| DISK_FAILED.contains(&code)),
@@ -258,8 +260,10 @@ mod tests {
             ExitStatus::from_raw(0),
             ExitStatus::from_raw(9),
         );
-        let [eio, _, kill] = FAULTS.map(place);
+        let full = ExitStatus::from_raw(75 << 8);
+        let [eio, enospc, kill] = FAULTS.map(place);
         assert!(eio.expects(disk) && !eio.expects(clean) && !eio.expects(killed));
+        assert!(enospc.expects(full) && enospc.expects(disk) && !eio.expects(full));
         assert!(kill.expects(killed) && !kill.expects(disk));
         assert_eq!(
             (name_of(disk), name_of(killed)),

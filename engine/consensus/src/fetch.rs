@@ -174,6 +174,20 @@ impl Fetches {
         self.batch
     }
 
+    /// The mark of what is missing below a parent. Of bodies the same while the lowest of them is
+    /// on its way: each body that comes would call for a whole batch else.
+    fn parent_mark(&self, id: BlockId, missing: &Missing) -> u64 {
+        let is_on_its_way = match missing {
+            Missing::Bodies(blocks) => blocks
+                .first()
+                .is_some_and(|lowest| self.has_asked_for_body(lowest.id)),
+            Missing::Headers(..) | Missing::Place(_) => false,
+        };
+        let last = self.asked.get(&Wanted::Parent(id));
+        let last = last.filter(|_| is_on_its_way).map(|asked| asked.mark);
+        last.unwrap_or_else(|| missing.mark())
+    }
+
     /// Whether to ask now; counts the attempt.
     fn is_due(&mut self, wanted: Wanted, mark: u64, now: Now, retry_ns: u64) -> Option<u32> {
         let attempts = match self.asked.get(&wanted) {
@@ -351,7 +365,7 @@ impl Consensus {
             .collect();
         let retry = self.retry_ns();
         for (id, missing) in missing {
-            let mark = missing.mark();
+            let mark = self.fetches.parent_mark(id, &missing);
             if let Missing::Place(block) = &missing {
                 self.fetches.want_place(block.id);
             }

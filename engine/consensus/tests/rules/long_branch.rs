@@ -1,12 +1,14 @@
 //! Chains that come piece by piece: headers longer than one answer, from the voter that named their
 //! end, and what is missing below a parent.
 
-use crate::bench::Bench;
+use crate::bench::{Bench, Setup};
 use crate::fixtures::{Block, certificate, certified, chain, i, six, stop, stop_at, tip, v, w};
 use quorate_consensus::certificate::Target;
 use quorate_consensus::effect::Destination;
 use quorate_consensus::input::Input;
-use quorate_consensus::limits::HEADERS_PER_ANSWER_MAX;
+use quorate_consensus::limits::{
+    BODIES_PER_REQUEST_MAX, CERTIFICATES_PER_MESSAGE_MAX, HEADERS_PER_ANSWER_MAX,
+};
 use quorate_consensus::message::{Get, Message};
 use quorate_consensus::record::Record;
 use quorate_consensus::trust::Authenticated;
@@ -289,4 +291,119 @@ fn r3_headers_below_a_parent_come_piece_by_piece_whatever_came_before() {
         }
         assert_eq!(bench.own_record(1).tip, tip(&next).tip, "{has_rivals}");
     }
+}
+
+/// Indices of the headers in each message of them that went to a peer.
+fn headers_sent(bench: &Bench, to: u16) -> Vec<Vec<u32>> {
+    let to = Destination::Peer(v(to));
+    let sent = bench.sent().filter_map(|(at, message)| match message {
+        Message::Headers { headers, .. } if at == to => {
+            Some(headers.iter().map(|one| one.index.number()).collect())
+        }
+        _ => None,
+    });
+    sent.collect()
+}
+
+/// A longer answer is malformed to whoever asked, and costs the connection.
+#[test]
+fn r10_headers_are_served_from_the_bottom_as_far_as_one_answer_goes() {
+    let set = six(4096);
+    let blocks = chain(&set, 1_100, 1);
+    let mut bench = Setup::new(&set, 5).patient().run();
+    for block in &blocks {
+        bench.propose(block);
+    }
+    let longest = u32::try_from(HEADERS_PER_ANSWER_MAX).expect("a small number");
+    let mut expected = Vec::new();
+    for (above, range) in [(None, 0..longest), (Some(i(99)), 100..1_100)] {
+        let (index, id) = blocks[1_099].at();
+        let window = w(0);
+        bench.message(
+            3,
+            Message::Get(Get::Headers {
+                window,
+                index,
+                id,
+                above,
+            }),
+        );
+        expected.push(range.collect::<Vec<u32>>());
+        assert_eq!(headers_sent(&bench, 3), expected);
+    }
+}
+
+/// So is what comes with a stop: those who are far behind would lose it.
+#[test]
+fn r5_a_stop_brings_no_more_headers_than_an_answer_holds() {
+    let set = six(4096);
+    let blocks = chain(&set, 1_100, 1);
+    let mut bench = Bench::new(&set, 5);
+    for block in &blocks {
+        bench.propose(block);
+    }
+    bench.vote(2, 0, tip(&blocks[1_090]));
+    bench.stop_by_timer();
+    let longest = u32::try_from(HEADERS_PER_ANSWER_MAX).expect("a small number");
+    assert_eq!(headers_sent(&bench, 3), [(0..longest).collect::<Vec<_>>()]);
+    assert_eq!(
+        headers_sent(&bench, 2),
+        [(1_091..1_100).collect::<Vec<_>>()]
+    );
+}
+
+/// Whoever lacks more asks for its lowest gap first.
+#[test]
+fn r10_the_certificates_behind_many_windows_without_finality_fit_a_message() {
+    let set = six(64);
+    let mut bench = Setup::new(&set, 5).patient().run();
+    for window in 0..40 {
+        bench.votes_signed(&[0, 1, 2, 3], window, &stop());
+    }
+    assert_eq!(bench.consensus.window(), w(40));
+    bench.forget();
+    bench.message(4, Message::Get(Get::Ready { window: w(40) }));
+    let sent = bench.certificates_sent(4);
+    let windows: Vec<u64> = sent
+        .concat()
+        .iter()
+        .map(|one| one.window.number())
+        .collect();
+    let lowest = 40 - CERTIFICATES_PER_MESSAGE_MAX as u64;
+    assert_eq!((sent.len(), windows), (1, (lowest..40).collect()));
+}
+
+/// A longer request is malformed to whoever is asked, and so is each further one.
+#[test]
+fn r3_bodies_missing_below_a_parent_are_asked_for_as_many_as_a_request_holds() {
+    let set = six(4096);
+    let blocks = chain(&set, 150, 1);
+    let (top, voters) = (&blocks[149], [0, 1, 2, 3]);
+    let mut bench = Setup::new(&set, 5).patient().run();
+    let target = Target::Skip { from: i(150) };
+    let skip = certificate(&set, 0, target, (&voters, &stop_at(top)), Vec::new());
+    bench.certificates(3, vec![certified(&set, top, &voters), skip]);
+    bench.headers(2, &blocks.iter().collect::<Vec<_>>());
+    let next = top.opening(&set, 1, 999);
+    bench.propose(&next);
+    let mut requests = Vec::new();
+    for _ in 0..40 {
+        bench.lapse(10);
+        let asked = bench.asked().into_iter().map(|(_, get)| get.clone());
+        let asked: Vec<_> = asked.collect();
+        bench.forget();
+        for get in asked {
+            let Get::Bodies(wanted) = get else { continue };
+            requests.push(wanted.len());
+            let is_wanted = |b: &&Block| wanted.iter().any(|w| w.id == b.id);
+            for block in blocks.iter().filter(is_wanted) {
+                bench.body(2, block);
+            }
+        }
+    }
+    assert_eq!(
+        requests,
+        [BODIES_PER_REQUEST_MAX, BODIES_PER_REQUEST_MAX, 22]
+    );
+    assert_eq!(bench.own_record(1), tip(&next));
 }

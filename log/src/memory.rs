@@ -109,6 +109,8 @@ impl Power {
 pub(crate) struct MemoryFile {
     live: SharedBytes,
     durable: Mutex<Vec<u8>>,
+    /// Offsets of sectors that differ from the disk and are shown as clean all the same.
+    unwritten: Mutex<BTreeSet<usize>>,
     power: Arc<Power>,
 }
 
@@ -124,18 +126,50 @@ impl MemoryFile {
         let granted_bytes = usize::try_from(granted).unwrap_or(usize::MAX);
         let stored = granted_bytes.saturating_mul(WORD_BYTES).min(bytes.len());
         self.live.store(offset, &bytes[..stored]);
+        let start = offset / SECTOR_BYTES * SECTOR_BYTES;
+        locked(&self.unwritten).retain(|&sector| sector < start || sector >= offset + stored);
     }
 
-    /// Copies the sectors that hold the range to the durable image.
+    /// Copies the sectors that hold the range and are not shown as clean to the durable image.
     pub(crate) fn flush(&self, offset: usize, bytes_len: usize) -> io::Result<()> {
         self.power.spend_sync()?;
         let start = offset / SECTOR_BYTES * SECTOR_BYTES;
         let end = (offset + bytes_len)
             .next_multiple_of(SECTOR_BYTES)
             .min(self.live.len());
-        self.live
-            .load_into(start, &mut locked(&self.durable)[start..end]);
+        let unwritten = locked(&self.unwritten);
+        let mut durable = locked(&self.durable);
+        if unwritten.is_empty() {
+            self.live.load_into(start, &mut durable[start..end]);
+            return Ok(());
+        }
+        for sector in (start..end).step_by(SECTOR_BYTES) {
+            if !unwritten.contains(&sector) {
+                let end = end.min(sector + SECTOR_BYTES);
+                self.live.load_into(sector, &mut durable[sector..end]);
+            }
+        }
         Ok(())
+    }
+
+    /// From now on the sectors that the disk lacks are shown as clean.
+    fn forget_unsynced(&self) {
+        let durable = locked(&self.durable);
+        let live = self.live.load(0..self.live.len());
+        let sectors = live.chunks(SECTOR_BYTES).zip(durable.chunks(SECTOR_BYTES));
+        let lacking = sectors
+            .enumerate()
+            .filter(|(_, (live, durable))| live != durable);
+        locked(&self.unwritten).extend(lacking.map(|(number, _)| number * SECTOR_BYTES));
+    }
+
+    /// Reads what was shown as clean from the disk.
+    fn read_again(&self) {
+        let durable = locked(&self.durable);
+        for sector in std::mem::take(&mut *locked(&self.unwritten)) {
+            let end = durable.len().min(sector + SECTOR_BYTES);
+            self.live.store(sector, &durable[sector..end]);
+        }
     }
 }
 
@@ -167,6 +201,15 @@ impl MemoryBackend {
     /// After `syncs` more syncs of a map, file or folder, one fails; the next ones succeed.
     pub fn fail_sync_after(&self, syncs: u64) {
         self.power.syncs_left.store(syncs, Ordering::Relaxed);
+    }
+
+    /// What was written and not synced never gets to the disk, and the system shows it as clean:
+    /// no sync writes it, until it is written again or the cache is dropped. A failed sync may
+    /// leave that behind.
+    pub fn forget_unsynced(&self) {
+        for file in locked(&self.names).live.values() {
+            file.forget_unsynced();
+        }
     }
 
     /// From now on creating a file fails for want of space, or does so no more.
@@ -232,6 +275,7 @@ impl MemoryBackend {
             }
             let live = file.live.load(0..file.live.len());
             let made = after.new_file(&live, &locked(&file.durable));
+            locked(&made.unwritten).clone_from(&locked(&file.unwritten));
             copies.push((file, Arc::clone(&made)));
             made
         };
@@ -303,6 +347,7 @@ impl MemoryBackend {
         Arc::new(MemoryFile {
             live: SharedBytes::from_bytes(live),
             durable: Mutex::new(durable.to_vec()),
+            unwritten: Mutex::default(),
             power: Arc::clone(&self.power),
         })
     }
@@ -333,10 +378,12 @@ fn image_after_power_cut(
 ) -> Vec<u8> {
     let mut image = locked(&file.durable).clone();
     let live = file.live.load(0..file.live.len());
+    let unwritten = locked(&file.unwritten);
     for (number, sector) in image.chunks_mut(SECTOR_BYTES).enumerate() {
         let offset = number * SECTOR_BYTES;
         let written = &live[offset..offset + sector.len()];
-        if sector != written && keep(Unsynced::Sector { name, offset }) {
+        let is_dirty = sector != written && !unwritten.contains(&offset);
+        if is_dirty && keep(Unsynced::Sector { name, offset }) {
             sector.copy_from_slice(written);
         }
     }
@@ -407,9 +454,10 @@ impl Backend for MemoryBackend {
     }
 
     fn drop_cache(&self, name: &str) -> io::Result<()> {
-        // Nothing pretends here: a failed flush leaves the live image dirty.
         let file = self.live_file(name)?;
-        file.flush(0, file.live.len())
+        file.flush(0, file.live.len())?;
+        file.read_again();
+        Ok(())
     }
 
     fn release_cache(&self, name: &str) -> io::Result<()> {

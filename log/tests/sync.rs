@@ -4,7 +4,7 @@ mod support;
 
 use std::sync::mpsc;
 
-use quorate_log::{LogError, MemoryBackend, OpenError};
+use quorate_log::{DataFolder, LogConfig, LogError, MemoryBackend, OpenError, open};
 use support::{KIND, append, open_memory, payload, payloads, sync, try_open};
 
 #[test]
@@ -188,4 +188,30 @@ fn a_clean_stop_leaves_everything_durable() {
     assert_eq!(payloads(&log.reader).len(), 10);
     assert_eq!(log.recovery.clean_stop, quorate_log::CleanStopRead::Matches);
     assert_eq!(log.recovery.synced_before, log.recovery.end.index);
+}
+
+/// After a failed sync the system may show as clean what never got to the disk, and no later sync
+/// writes it.
+#[test]
+fn a_log_that_distrusts_the_cache_holds_what_the_disk_does() {
+    for distrusts_cache in [false, true] {
+        let memory = MemoryBackend::new();
+        let mut log = open_memory(&memory);
+        append(&mut log, b"synced");
+        sync(&mut log);
+        append(&mut log, &payload(1, 1500));
+        drop(log);
+        memory.forget_unsynced();
+        let config = LogConfig {
+            distrusts_cache,
+            ..support::config()
+        };
+        let folder = DataFolder::in_memory(&memory);
+        let log = open(&folder, &config, support::GENESIS).expect("a log that opens");
+        let pretended = usize::from(!distrusts_cache);
+        assert_eq!(payloads(&log.reader).len(), 1 + pretended);
+        drop(log);
+        let after = memory.power_cut(|_| true);
+        assert_eq!(payloads(&open_memory(&after).reader).len(), 1);
+    }
 }

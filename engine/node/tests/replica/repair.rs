@@ -3,10 +3,15 @@
 
 use quorate::journal::{JournalEntry, decode};
 use quorate::replica::{Event, Replica};
+use quorate_consensus::evidence::Evidence;
 use quorate_consensus::input::Input;
 use quorate_consensus::machine::Durability;
+use quorate_consensus::message::{Message, Vote};
+use quorate_consensus::record::Record;
 use quorate_consensus::restart;
-use quorate_consensus::types::ValidatorIndex;
+use quorate_consensus::signing::{Signer as _, ValidatorKey, record_message};
+use quorate_consensus::types::{BlockId, Index, ValidatorIndex};
+use quorate_consensus::wire;
 use quorate_log::{
     Action, DataFolder, LeaseFile, LeaseRead, MemoryBackend, RecordKind, RecordRef, Row, open,
     verify,
@@ -256,4 +261,49 @@ fn a_peer_whose_certificates_are_bad_is_dropped_and_one_whose_own_record_is_bad_
         let expected = usize::from(!own_record);
         assert_eq!(faults.count(), expected, "own record {own_record}");
     }
+}
+
+/// What proves that a validator has contradicted itself is there after the run, for whoever has to
+/// be shown.
+#[test]
+fn evidence_stays_in_the_log_of_who_saw_it() {
+    let mut world = World::new(4, 1, 0, Durability::Sync);
+    world.kill(2);
+    let liar = ValidatorIndex::new(2);
+    let key = ValidatorKey::from_seed(&[3; 32]);
+    let window = world.replica(0).consensus().window().next();
+    for stop in [true, false] {
+        let record = Record {
+            tip: (!stop).then_some((Index::ZERO, BlockId::new([9; 32]))),
+            stop,
+            ..Record::default()
+        };
+        let mut message = Vec::new();
+        record_message(&world.set, liar, window, &record, &mut message);
+        let vote = Vote {
+            epoch: world.set.epoch(),
+            window,
+            record,
+            signature: Some(key.sign(&message)),
+        };
+        let mut bytes = Vec::new();
+        wire::encode(&Message::Vote(vote), &mut bytes);
+        let now = world.now;
+        world.replica(0).peer_frame(now, liar, &bytes);
+        world.turn(0);
+        world.run(20 * MS);
+    }
+    world.kill(0);
+    let folder = DataFolder::in_memory(&world.slots[0].memory);
+    let log = open(&folder, &log_config(), GENESIS).expect("a sound log");
+    let mut accused = Vec::new();
+    for record in log.reader.iter() {
+        let record = record.expect("a whole record");
+        if let Ok(JournalEntry::Evidence(Evidence::TwoRecords { validator, .. })) =
+            decode(record.kind(), &record)
+        {
+            accused.push(validator);
+        }
+    }
+    assert_eq!(accused, [liar]);
 }

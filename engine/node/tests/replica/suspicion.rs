@@ -246,6 +246,45 @@ fn r12_a_sync_that_fails_in_a_start_leaves_the_next_start_suspect() {
     );
 }
 
+/// Records in the log of a folder that nobody has open.
+fn records_in(memory: &MemoryBackend) -> usize {
+    let folder = DataFolder::in_memory(memory);
+    let opened = quorate_log::open(&folder, &log_config(), GENESIS).expect("a good log");
+    opened.reader.iter().count()
+}
+
+/// After a failed sync the system may show what never got to the disk: whatever a start believes of
+/// that, and announces as durable, the next loss of power takes away.
+#[test]
+fn r12_a_log_under_a_suspect_lease_is_read_from_the_disk() {
+    let mut world = World::new(4, 1, 0, Durability::Async);
+    world.submit(0, &commands(1, 1, 10));
+    world.run_until_applied(10, 500 * MS);
+    world.kill(1);
+    let memory = world.slots[1].memory.process_kill();
+    let on_disk = records_in(&memory.power_cut(|_| false));
+    assert!(
+        records_in(&memory.process_kill()) > on_disk,
+        "not all is synced"
+    );
+    memory.forget_unsynced();
+    for suspect in [false, true] {
+        let memory = memory.process_kill();
+        let folder = DataFolder::in_memory(&memory);
+        let content = restart::LeaseFile {
+            suspect,
+            ..lease_of(&memory)
+        };
+        let mut lease_file = LeaseFile::new(&folder);
+        lease_file.replace(&content.encode()).expect("memory");
+        let mut executor = Executor::new(Tape::default(), 8, world.set.genesis_time_ns());
+        let started = recover(&folder, &config(&world, 1), &world.set, &mut executor);
+        drop(started.expect("a good folder"));
+        drop(folder);
+        assert_eq!(records_in(&memory) == on_disk, suspect);
+    }
+}
+
 fn import_both(held: &Record, file: &Record) -> Result<Vec<SaidRecord>, VoteStateError> {
     let (world, memory, _) = stopped(Durability::Sync);
     let of = |record| VoteState {

@@ -1,6 +1,13 @@
 //! What has been asked for, and when it is asked for again: each request counted.
 
 use super::*;
+use crate::effect::Effect;
+use crate::machine::{Config, Durability, Restored};
+use crate::signing::ValidatorKey;
+use crate::timers::TimerConfig;
+use crate::types::{Epoch, Stake};
+use crate::validators::{SetParameters, Validator, ValidatorSet};
+use alloc::sync::Arc;
 
 const RETRY_NS: u64 = 100;
 
@@ -129,4 +136,50 @@ fn the_next_bodies_are_asked_for_when_the_last_batch_has_come_whole() {
     assert_ne!(second, first);
     assert_eq!(mark(128, 190), second);
     assert_ne!(mark(200, 210), second);
+}
+
+/// A fresh validator, one of four.
+fn fresh() -> Consensus {
+    let key = |seed: u8| ValidatorKey::from_seed(&[seed; 32]).public();
+    let validators = (1..=4).map(|seed| Validator::new(key(seed), Stake::new(1)));
+    let parameters = SetParameters {
+        chain_id: [7; 32],
+        genesis_hash: [9; 32],
+        epoch: Epoch::ZERO,
+        fault: Stake::new(1),
+        slack: Stake::ZERO,
+        window_slots: 8,
+        turn_windows: 1,
+        crash_only: false,
+        genesis_time_ns: 1_000,
+    };
+    let set = ValidatorSet::new(parameters, validators.collect()).expect("a valid set");
+    let restored = Restored::fresh(&set);
+    let config = Config {
+        own: ValidatorIndex::new(0),
+        set: Arc::new(set),
+        durability: Durability::Sync,
+        timers: TimerConfig::colo(),
+        incarnation: 1,
+        nonce_seed: [3; 32],
+    };
+    let mut effects: Vec<Effect> = Vec::new();
+    Consensus::new(config, restored, at(0), &mut effects)
+}
+
+/// Nothing else bounds how many windows' branches are remembered.
+#[test]
+fn what_was_asked_of_windows_goes_with_them() {
+    let mut consensus = fresh();
+    let from = ValidatorIndex::new(1);
+    for window in 0..3 {
+        let window = Window::new(window);
+        consensus.fetches.note_headers(window, from, Index::ZERO);
+    }
+    consensus.proven = point(2, 1);
+    consensus.drop_windows();
+    assert!(consensus.windows.is_empty());
+    let branches = consensus.fetches.branches.keys();
+    let branches: Vec<u64> = branches.map(|at| at.0.number()).collect();
+    assert_eq!(branches, [2]);
 }

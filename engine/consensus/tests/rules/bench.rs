@@ -32,6 +32,7 @@ pub(crate) struct Setup {
     pub(crate) timers: TimerConfig,
     pub(crate) durability: Durability,
     pub(crate) restored: Restored,
+    pub(crate) nonce_seed: [u8; 32],
     pub(crate) answers: Answers,
 }
 
@@ -46,6 +47,7 @@ impl Setup {
             },
             durability: Durability::Async,
             restored: Restored::fresh(set),
+            nonce_seed: [3; 32],
             answers: Answers {
                 journal: true,
                 lease: true,
@@ -83,7 +85,7 @@ impl Setup {
             durability: self.durability,
             timers: self.timers,
             incarnation: INCARNATION,
-            nonce_seed: [3; 32],
+            nonce_seed: self.nonce_seed,
         };
         let now = Now {
             mono_ns: 1_000 * MS,

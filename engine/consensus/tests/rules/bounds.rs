@@ -430,3 +430,46 @@ fn bounds_a_leader_has_two_bodies_a_position_stored_of_blocks_that_it_sends_as_a
     assert_eq!(bodies_logged(&bench), 2);
     assert_eq!(bench.alarms(), [Alarm::TwoBlocks(v(0))]);
 }
+
+#[test]
+fn bounds_a_flood_of_requests_for_headers_is_answered_a_few_times_a_period() {
+    let set = six(64);
+    let mut bench = Setup::new(&set, 5).patient().run();
+    let block = Block::first(&set, 1);
+    bench.propose(&block);
+    let (index, id) = block.at();
+    let get = Get::Headers {
+        window: w(0),
+        index,
+        id,
+        above: None,
+    };
+    let served = |bench: &Bench| {
+        let answers = |(_, message): &(_, &Message)| matches!(message, Message::Headers { .. });
+        bench.sent().filter(answers).count()
+    };
+    let most = limits::ANSWERS_PER_PERIOD_MAX as usize;
+    for _ in 0..3 * most {
+        bench.message(3, Message::Get(get.clone()));
+    }
+    assert_eq!(served(&bench), most);
+    bench.message(4, Message::Get(get));
+    assert_eq!(served(&bench), most + 1, "another's");
+}
+
+/// Whoever sends one of them again and again leaves room for the others.
+#[test]
+fn bounds_a_block_that_came_early_is_held_once() {
+    let set = six(4096);
+    let mut bench = Bench::new(&set, 5);
+    let blocks = chain(&set, 65, 1);
+    let pending = Disposition::Ignored(Ignored::Pending);
+    for _ in 0..2 * limits::PIPELINE_BLOCKS {
+        assert_eq!(bench.propose(&blocks[1]), pending);
+    }
+    for block in &blocks[2..] {
+        assert_eq!(bench.propose(block), pending);
+    }
+    bench.propose(&blocks[0]);
+    assert_eq!(bench.own_record(0), tip(&blocks[64]));
+}

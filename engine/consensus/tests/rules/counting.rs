@@ -327,3 +327,66 @@ fn signatures_that_are_good_for_a_second_end_a_demotion() {
         assert_eq!(unsigned, expected, "{signed}");
     }
 }
+
+/// Whoever equivocates could have each second record wait for its headers.
+#[test]
+fn counting_a_record_that_waited_for_its_headers_raises_the_alarm_when_it_contradicts() {
+    let set = six(64);
+    let mut bench = Setup::new(&set, 5).patient().run();
+    let mine = Block::first(&set, 1);
+    let theirs = chain(&set, 2, 10);
+    bench.propose(&mine);
+    bench.vote(2, 0, tip(&mine));
+    let waits = Disposition::Ignored(Ignored::Pending);
+    assert_eq!(bench.vote(2, 0, tip(&theirs[1])), waits);
+    assert!(bench.alarms().is_empty());
+    bench.headers(1, &[&theirs[0], &theirs[1]]);
+    assert_eq!(bench.alarms(), [Alarm::Equivocation(v(2))]);
+}
+
+/// A signature that was checked for long brings an earlier record behind the newest one.
+#[test]
+fn counting_an_earlier_record_that_would_wait_too_leaves_the_later_one_waiting() {
+    let set = six(64);
+    let blocks = chain(&set, 4, 1);
+    let mut bench = Setup::new(&set, 5).patient().run();
+    bench.propose(&blocks[0]);
+    bench.vote(1, 0, tip(&blocks[0]));
+    let waits = Disposition::Ignored(Ignored::Pending);
+    assert_eq!(bench.vote(1, 0, stop_at(&blocks[3])), waits);
+    assert_eq!(bench.vote(1, 0, tip(&blocks[2])), waits);
+    bench.votes(&[0, 3, 4], 0, &stop_at(&blocks[3]));
+    assert_eq!(bench.consensus.window(), w(0));
+    bench.headers(3, &[&blocks[1], &blocks[2], &blocks[3]]);
+    assert_eq!(bench.consensus.window(), w(1), "stops of stake Q");
+}
+
+#[test]
+fn signatures_that_fail_to_come_begin_the_second_of_good_ones_again() {
+    let set = six(4096);
+    let mut bench = Setup::new(&set, 5).patient().run();
+    let blocks = chain(&set, 210, 1);
+    bench.propose(&blocks[0]);
+    bench.vote_with(3, 0, tip(&blocks[0]), Some([0x5a; 64]));
+    let say = |bench: &mut Bench, range: core::ops::Range<usize>, is_signed: bool| {
+        for block in &blocks[range] {
+            bench.propose(block);
+            if is_signed {
+                bench.vote_signed(3, 0, tip(block));
+            } else {
+                bench.vote(3, 0, tip(block));
+            }
+            bench.lapse(10);
+        }
+    };
+    let is_counted = |bench: &mut Bench, at: usize| {
+        bench.propose(&blocks[at]);
+        bench.vote(3, 0, tip(&blocks[at])) == Disposition::Applied
+    };
+    say(&mut bench, 1..60, true);
+    say(&mut bench, 60..90, false);
+    say(&mut bench, 90..150, true);
+    assert!(!is_counted(&mut bench, 150), "600 ms since the gap");
+    say(&mut bench, 151..200, true);
+    assert!(is_counted(&mut bench, 200));
+}

@@ -603,3 +603,39 @@ fn evidence_e2_a_record_that_waited_for_headers_of_its_own_chain_accuses_nobody(
     bench.vote_signed(2, 0, stop_at(&rival));
     assert_eq!(bench.evidence().len(), 1);
 }
+
+/// The header of a position is signed as seldom as any, so others come between two of one.
+#[test]
+fn evidence_e1_two_signed_headers_with_those_of_other_positions_between() {
+    let set = six(64);
+    let mut bench = Setup::new(&set, 5).patient().run();
+    let mut headers: Vec<_> = chain(&set, 4, 1).iter().map(|block| block.header).collect();
+    headers.push(Block::first(&set, 30).header);
+    for header in headers {
+        assert!(bench.evidence().is_empty());
+        let signature = sign_header(&set, &header);
+        bench.message(3, Message::HeaderSignature { header, signature });
+    }
+    assert!(matches!(bench.evidence()[..], [Evidence::TwoHeaders(_)]));
+}
+
+/// Under load the signed Finals of Q stand below every tip, and below what is final by count.
+#[test]
+fn signatures_of_finals_prove_what_lies_below_each_tip_and_below_what_is_final_by_count() {
+    let set = six(64);
+    let mut setup = Setup::new(&set, 5).patient();
+    setup.answers.signing = false;
+    let mut bench = setup.run();
+    let blocks = chain(&set, 4, 1);
+    for block in &blocks {
+        bench.propose(block);
+    }
+    let finals = Record {
+        fin: Some(i(1)),
+        ..tip(&blocks[3])
+    };
+    bench.votes_signed(&[0, 1, 2, 3], 0, &finals);
+    bench.vote(4, 0, tip(&blocks[3]));
+    assert_eq!(bench.consensus.finalized(), blocks[3].point());
+    assert_eq!(bench.consensus.proven(), blocks[1].point());
+}

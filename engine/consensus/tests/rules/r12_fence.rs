@@ -1,7 +1,9 @@
 //! R12, the fence: before the first word of a run, peers say what they hold of it.
 
 use crate::bench::{Bench, INCARNATION, Setup};
-use crate::fixtures::{Block, chain, i, sign_record, six, skip_of, stop, stop_at, tip, v, w};
+use crate::fixtures::{
+    Block, chain, i, set_of, sign_record, six, skip_of, stop, stop_at, tip, v, w,
+};
 use quorate_consensus::effect::{Alarm, Destination, Effect};
 use quorate_consensus::input::Input;
 use quorate_consensus::message::{HeldRecord, Message};
@@ -9,6 +11,7 @@ use quorate_consensus::record::Record;
 use quorate_consensus::trust::{Authenticated, Lease};
 use quorate_consensus::types::Window;
 use quorate_consensus::validators::ValidatorSet;
+use std::sync::Arc;
 
 #[test]
 fn r12_no_record_before_peers_of_stake_q_less_its_own_have_answered() {
@@ -450,4 +453,69 @@ fn r12_an_answer_names_what_waits_for_its_headers_too() {
     let signature = sign_record(&set, v(2), w(0), &stop_at(&blocks[0]));
     let found = found.map(|held| (held.record, held.signature));
     assert_eq!(found, Some((stop_at(&blocks[0]), Some(signature))));
+}
+
+/// Until it has been judged it may be the one answer that keeps this validator from voting twice.
+#[test]
+fn r12_an_answer_that_shows_an_old_disk_is_none_before_its_signature_is_judged() {
+    let (mut bench, _) = fenced();
+    let set = bench.set.clone();
+    let news = held(&set, 0, stop(), true);
+    for (from, held) in [(0, Some(news)), (1, None), (2, None)] {
+        let incarnation = INCARNATION;
+        let answer = Message::FenceAnswer { incarnation, held };
+        bench.feed(Input::Message(Authenticated::assert_authenticated(
+            v(from),
+            answer,
+        )));
+    }
+    assert!(!bench.consensus.is_voting(), "2 of 3 have answered");
+    bench.settle();
+    assert_eq!(bench.alarms(), [Alarm::DiskOlderThanSent(w(0))]);
+    assert!(bench.votes_sent(0).is_empty());
+}
+
+#[test]
+fn r12_an_answer_names_the_newest_window_of_which_something_is_held() {
+    let set = six(64);
+    let mut bench = Setup::new(&set, 5).patient().run();
+    for window in [0, 1] {
+        bench.vote(1, window, stop());
+        bench.forget();
+        bench.message(1, Message::FenceAsk { incarnation: 7 });
+        let named = bench.sent().find_map(|(_, message)| match message {
+            Message::FenceAnswer { held, .. } => held.as_ref().map(|held| held.window),
+            _ => None,
+        });
+        assert_eq!(named, Some(w(window)));
+    }
+}
+
+/// Stakes 40, 25, 15, 10 and 10: Q = 67, AMP = 16.
+fn five_stakes() -> Arc<ValidatorSet> {
+    set_of(&[40, 25, 15, 10, 10], 15, 18, 64, 1)
+}
+
+#[test]
+fn r12_unsigned_answers_show_an_old_disk_by_their_stake() {
+    for (liars, is_old_disk) in [(&[2][..], false), (&[0], true), (&[2, 3], true)] {
+        let set = five_stakes();
+        let block = Block::first(&set, 1);
+        let lie = held(&set, 0, tip(&Block::first(&set, 30)), false);
+        let mut bench = Setup::new(&set, 4).with_log(tip(&block), &[&block]).start();
+        for &from in liars {
+            bench.answer_fence(from, Some(lie.clone()));
+        }
+        assert_eq!(is_silenced(&mut bench), is_old_disk, "{liars:?}");
+    }
+}
+
+#[test]
+fn r12_the_fence_of_a_large_stake_asks_for_less_of_the_others() {
+    let set = five_stakes();
+    let mut bench = Setup::new(&set, 0).start();
+    bench.answer_fence(1, None);
+    assert!(!bench.consensus.is_voting(), "25 of 67 - 40");
+    bench.answer_fence(3, None);
+    assert!(bench.consensus.is_voting(), "35");
 }

@@ -460,3 +460,14 @@ fn r3_a_logged_block_is_voted_for_when_its_leader_says_again_that_it_is_its_own(
         assert_eq!(bench.own_record(0), tip(&block));
     }
 }
+
+/// Bodies that were fetched stand in the log in the order in which they came.
+#[test]
+fn r12_a_record_is_restored_whatever_the_order_of_the_blocks_in_the_log() {
+    let set = six(64);
+    let blocks = chain(&set, 3, 1);
+    let setup = Setup::new(&set, 5).with_log(tip(&blocks[1]), &[&blocks[1], &blocks[0]]);
+    let mut bench = setup.run();
+    bench.propose(&blocks[2]);
+    assert_eq!(bench.own_record(0), tip(&blocks[2]));
+}

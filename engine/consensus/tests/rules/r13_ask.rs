@@ -3,16 +3,17 @@
 
 use crate::bench::{Bench, Setup};
 use crate::fixtures::{
-    Block, payload_numbered, sign_answer, sign_record, six, skip_of, stop, tip, v, w,
+    Block, payload_numbered, sign_answer, sign_record, six, skip_of, stop, stop_at, tip, v, w,
 };
 use quorate_consensus::certificate::Certificate;
 use quorate_consensus::effect::{Alarm, Destination, Effect};
 use quorate_consensus::input::Input;
 use quorate_consensus::machine::Disposition;
-use quorate_consensus::message::{HeldRecord, Message, OwnAnswer, RecoverAnswer};
+use quorate_consensus::message::{Get, HeldRecord, Message, OwnAnswer, RecoverAnswer};
 use quorate_consensus::record::OwnRecord;
 use quorate_consensus::trust::Lease;
 use quorate_consensus::types::ValidatorIndex;
+use std::collections::BTreeSet;
 
 /// Validator 5 of six with a lost lease, its peers connected. Four others must answer.
 fn lost() -> Bench {
@@ -455,4 +456,74 @@ fn r13_a_second_recovery_asks_another_question() {
     bench.lapse(20);
     assert_ne!(nonce(&bench), first);
     assert!(!bench.consensus.is_voting());
+}
+
+/// Whoever has answered a question answers it again with the same words, and those do not cover
+/// what was said between two losses.
+#[test]
+fn r13_two_starts_that_lost_their_lease_ask_two_questions() {
+    let asked = |seed: u8| {
+        let mut setup = Setup::new(&six(64), 5);
+        setup.restored.lease.is_lost = true;
+        setup.nonce_seed = [seed; 32];
+        nonce(&setup.start())
+    };
+    assert_ne!(asked(3), asked(4));
+}
+
+/// Both limits that it started under may lie above all that the others can tell of it.
+#[test]
+fn r13_no_limit_of_a_validator_that_abstains_falls_when_its_disk_proves_old() {
+    let limits = Lease {
+        lease: Some(w(100)),
+        abstain_until: Some(w(9)),
+        no_proposals_until: Some(w(12)),
+        is_lost: false,
+    };
+    let mut setup = Setup::new(&six(64), 5);
+    setup.restored.lease = limits;
+    let mut bench = setup.start();
+    let held = HeldRecord {
+        window: w(20),
+        record: stop(),
+        signature: Some(sign_record(&bench.set, v(5), w(20), &stop())),
+    };
+    bench.answer_fence(0, Some(held));
+    bench.lapse(20);
+    for from in 0..4 {
+        answer(&mut bench, from, 0);
+    }
+    assert_eq!(found(&bench), [limits]);
+}
+
+/// Who signed the certificates that a peer gets when it asks for those behind window 1.
+fn signers_served(bench: &mut Bench) -> BTreeSet<u16> {
+    bench.forget();
+    bench.message(4, Message::Get(Get::Ready { window: w(1) }));
+    let served = bench.certificates_sent(4).concat();
+    let records = served.into_iter().flat_map(|one| one.records);
+    records.map(|signed| signed.validator.number()).collect()
+}
+
+/// What was signed in this run may leave out what was said in an earlier one.
+#[test]
+fn r13_what_was_signed_before_the_disk_proved_old_stands_in_no_certificate() {
+    let set = six(64);
+    let block = Block::first(&set, 1);
+    let mut bench = Setup::new(&set, 5).with_log(tip(&block), &[&block]).run();
+    bench.lapse(100);
+    bench.votes_signed(&[0, 1, 2], 0, &stop_at(&block));
+    assert_eq!(signers_served(&mut bench), BTreeSet::from([0, 1, 2, 5]));
+    let held = HeldRecord {
+        window: w(0),
+        record: stop(),
+        signature: Some(sign_record(&set, v(5), w(0), &stop())),
+    };
+    let claim = quorate_consensus::verify::Claim::FenceRecord { held };
+    let verdict = crate::fixtures::verdict(&set, v(5), v(0), claim).expect("a verdict");
+    bench.input(verdict);
+    assert!(bench.consensus.is_lost());
+    assert_eq!(signers_served(&mut bench), BTreeSet::new());
+    bench.vote_signed(3, 0, stop_at(&block));
+    assert_eq!(signers_served(&mut bench), BTreeSet::from([0, 1, 2, 3]));
 }

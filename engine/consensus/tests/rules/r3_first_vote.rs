@@ -356,3 +356,25 @@ fn r3_a_body_that_nobody_asked_for_makes_no_block_authentic() {
     bench.body(0, &block);
     assert_eq!(bench.own_record(0).tip, Some(block.at()));
 }
+
+/// In the tree of a later window a copy without a body would be found first, and waited for.
+#[test]
+fn r3_headers_of_another_window_than_the_one_named_are_refused_and_withhold_no_vote() {
+    let set = six(1);
+    let mut bench = Setup::new(&set, 5).patient().run();
+    let lowest = Block::first(&set, 1);
+    let middle = lowest.opening(&set, 1, 2);
+    let top = middle.opening(&set, 2, 3);
+    bench.propose(&lowest);
+    bench.votes(&[0, 1, 2], 0, &tip(&lowest));
+    assert_eq!(bench.consensus.window(), w(1));
+    for window in [1, 2, 3] {
+        let (window, headers) = (w(window), vec![lowest.header]);
+        let taken = bench.message(4, Message::Headers { window, headers });
+        assert_eq!(taken, Disposition::Fault(PeerFault::InvalidHeader));
+    }
+    bench.propose(&middle);
+    bench.votes(&[0, 1, 2], 1, &tip(&middle));
+    bench.propose(&top);
+    assert_eq!(bench.own_record(2), tip(&top));
+}

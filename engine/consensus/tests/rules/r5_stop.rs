@@ -450,3 +450,33 @@ fn r5_a_leader_silent_while_stake_q_is_active_gets_no_time() {
     );
     assert_eq!(bench.consensus.counters().stops_policy, 1);
 }
+
+/// No doubling falls out of the number at its upper end, however many turns fail.
+#[test]
+fn r5_back_off_stays_at_its_cap_however_many_turns_fail() {
+    let set = six(1);
+    let mut bench = Bench::new(&set, 5);
+    for window in 0..66 {
+        bench.votes(&[0, 1, 2, 3, 4], window, &stop());
+    }
+    assert_eq!(bench.consensus.window(), w(66));
+    bench.lapse(1_950);
+    assert!(!bench.own_record(66).stop);
+    bench.lapse(100);
+    assert!(bench.own_record(66).stop, "T_prog is two seconds at most");
+}
+
+#[test]
+fn r5_a_leader_that_proposes_after_all_gets_its_time() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let status = Status {
+        no_proposals: true,
+        ..bench.status_of(1)
+    };
+    bench.status(1, status);
+    let block = Block::first(&set, 7).with(|header| header.window = w(1));
+    bench.propose(&block);
+    bench.votes(&[0, 2, 3, 4], 0, &stop());
+    assert_eq!(bench.own_record(1), tip(&block));
+}

@@ -359,3 +359,53 @@ fn r3_wrong_bytes_under_a_good_header_are_the_leaders_fault_and_not_the_blocks()
     bench.propose(&next);
     assert_eq!(bench.own_record(1), tip(&next));
 }
+
+/// Whoever decodes otherwise than the others knows nothing of what they have voted for.
+#[test]
+fn r3_after_the_fatal_alarm_no_final_and_no_skip_is_said() {
+    for is_alarmed in [true, false] {
+        let set = six(64);
+        let mut bench = Bench::new(&set, 5);
+        let block = Block::first(&set, 1);
+        let invalid = block.child(&set, 2).undecodable();
+        bench.propose(&block);
+        if is_alarmed {
+            bench.propose(&invalid);
+        } else {
+            bench.stop_by_timer();
+        }
+        bench.votes(&[1, 2], 0, &tip(&invalid));
+        bench.headers(1, &[&invalid]);
+        bench.vote(0, 0, tip(&block));
+        bench.votes(&[3, 4], 0, &stop_at(&block));
+        let own = bench.own_record(0);
+        assert!(own.stop);
+        let said = (own.fin, own.skip_fallback);
+        let expected = match is_alarmed {
+            true => (None, None),
+            false => (Some(i(0)), Some(i(1))),
+        };
+        assert_eq!(said, expected);
+    }
+}
+
+#[test]
+fn r3_after_the_fatal_alarm_no_other_block_is_supported() {
+    for is_alarmed in [true, false] {
+        let set = six(64);
+        let mut bench = Bench::new(&set, 5);
+        let invalid = Block::first(&set, 1).undecodable();
+        let other = Block::first(&set, 2);
+        if is_alarmed {
+            bench.propose(&invalid);
+        } else {
+            bench.stop_by_timer();
+        }
+        bench.votes(&[1, 2], 0, &tip(&invalid));
+        bench.votes(&[3, 4], 0, &tip(&other));
+        bench.branch(3, &[&other]);
+        let own = bench.own_record(0);
+        assert!(own.stop);
+        assert_eq!(own.also.is_empty(), is_alarmed);
+    }
+}

@@ -81,7 +81,13 @@ const STEPS: &[Step] = &[
             "warnings",
         ],
     ),
-    step("tests", &["test", "--locked", "--workspace"]),
+    Step {
+        name: "tests",
+        runs: Runs::Cargo,
+        arguments: &["test", "--locked", "--workspace"],
+        // Tests of whole clusters wait for timers and disks: on two cores three keep them busy.
+        variables: &[("RUST_TEST_THREADS", "3")],
+    },
     Step {
         name: "docs",
         runs: Runs::Cargo,

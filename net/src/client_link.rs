@@ -13,6 +13,7 @@ use crate::connection::{Connection, connected};
 use crate::counters::Counters;
 use crate::error::{CloseReason, NetError, SendError};
 use crate::handshake::{ChainIds, ClientAuthenticator, Handshake, Remote};
+use crate::keepalive::keep_alive_client;
 use crate::limits::Limits;
 use crate::noise::check_suites;
 use crate::queue::{CLASSES, Class, Outbound};
@@ -398,6 +399,8 @@ fn shake(link: &mut Link, counters: &mut Counters) -> Result<Option<Option<Remot
             if !connected(stream)? {
                 return Ok(None);
             }
+            // Whoever only listens sends nothing that would find out that nobody is there any more.
+            keep_alive_client(stream);
             let authenticator = Arc::clone(authenticator);
             let handshake =
                 Handshake::dial_client(chain, authenticator, &mut link.connection.sealed)?;

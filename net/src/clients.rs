@@ -34,18 +34,33 @@ impl Net {
         if link.doomed.is_some() {
             return Err(SendError::NotConnected);
         }
-        let sealed = link.connection.sealed.len();
-        let bytes_max = self.limits.client_queue_bytes_max.saturating_sub(sealed);
-        // One class for all: order is part of the promise, and this class pushes nothing out.
-        if outbound
-            .push(frame, Class::Bulk, bytes_max, &mut [0; CLASSES])
-            .is_err()
-        {
+        let waiting = outbound.len() + link.connection.sealed.len();
+        if waiting.saturating_add(frame.len()) > self.limits.client_queue_bytes_max {
+            // What was queued since the last flush says nothing of how fast it reads.
+            self.flush_link(client.0);
+        }
+        if !self.queue_for(client.0, frame) {
             self.doom(client.0, CloseReason::SlowReader);
             return Err(SendError::SlowReader);
         }
         self.soil(client.0);
         Ok(())
+    }
+
+    /// Queues a frame; whether there was room, or nobody to have it.
+    fn queue_for(&mut self, slot: Slot, frame: &[u8]) -> bool {
+        let Some(link) = self.links.get_mut(slot) else {
+            return true;
+        };
+        let sealed = link.connection.sealed.len();
+        let bytes_max = self.limits.client_queue_bytes_max.saturating_sub(sealed);
+        let Role::Client { outbound } = &mut link.role else {
+            return true;
+        };
+        // One class for all: order is part of the promise, and this class pushes nothing out.
+        outbound
+            .push(frame, Class::Bulk, bytes_max, &mut [0; CLASSES])
+            .is_ok()
     }
 
     /// Bytes that wait for `client`, sealed or not; none when it is not connected.

@@ -1,4 +1,4 @@
-//! TCP keep-alive for clients, whose silence is legitimate.
+//! TCP keep-alive on both ends of a client's connection, where silence is legitimate.
 //!
 //! Owns: the socket options. Never: peers; they prove with empty frames that they live.
 
@@ -12,7 +12,8 @@ const ASK_AFTER: Duration = Duration::from_secs(10);
 const ASK_EVERY: Duration = Duration::from_secs(5);
 const ASK_TIMES: u32 = 3;
 
-/// Lets the kernel find out when the other machine is gone, so that its place becomes free.
+/// Lets the kernel find out when the other machine is gone: at a validator, so that its client's
+/// place becomes free; at a client that only listens, so that it turns to another validator.
 pub(crate) fn keep_alive_client(stream: &TcpStream) {
     let set = sockopt::set_socket_keepalive(stream, true)
         .and_then(|()| sockopt::set_tcp_keepidle(stream, ASK_AFTER))

@@ -3,7 +3,7 @@ Needs `cryptography` and `blake3`. It takes one validator's word and has one que
 
     python3 quorate.py GENESIS KEY-FILE VALIDATOR TEXT...    submits each TEXT, prints a line of JSON each
 """
-import hashlib, itertools, json, math, socket, struct, sys, time
+import hashlib, itertools, json, math, socket, struct, sys, time, zlib
 from blake3 import blake3
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -98,7 +98,7 @@ class Client:
         self.seq, ended = struct.unpack("<QB", self.ask(SESSION_ASK))
         if ended: raise ConnectionError("the session of this key has ended")
     def send(self, kind, content):
-        self.sent = struct.pack("<IHBB", 4 + len(content), 1, kind, 0) + content
+        self.sent = struct.pack("<IHBB", 4 + len(content), 2, kind, 0) + content
         self.channel.send(self.sent)
     def next(self, wanted):
         """The content of the next frame of this kind. What the validator was too busy for is sent again."""
@@ -106,14 +106,12 @@ class Client:
             while not (length := int.from_bytes(self.channel.receive(4), "little")): pass  # Keep-alives.
             frame = self.channel.receive(length)
             version, kind, _zero, self.leader = struct.unpack_from("<HBBH", frame)
-            if version != 1 or kind == REFUSED: raise ConnectionError("another version, or nobody is served here")
+            if version != 2 or kind == REFUSED: raise ConnectionError("another version, or nobody is served here")
             if kind == wanted: return frame[6:]
             runs = {VERDICTS: frame[10:], BUSY: struct.pack("<QIB", 0, 0, 1) + frame[14:]}.get(kind, b"")
             for _first, _count, verdict, detail in struct.iter_unpack("<QIBI", runs):
                 if verdict == 2: raise ConnectionError(f"command {self.seq} is rejected: reason {detail}")
-                if verdict == 1:
-                    time.sleep(detail / 1e6)
-                    self.channel.send(self.sent)
+                if verdict == 1: time.sleep(detail / 1e6); self.channel.send(self.sent)
     def ask(self, kind, content=b""):
         """Asks a question (kinds 2 to 5); gives the answer behind its id."""
         self.send(kind, struct.pack("<Q", kind) + content)
@@ -124,18 +122,19 @@ class Client:
         flags, body = (flags | 1, self.public + body) if self.seq == 1 else (flags, body)
         signed, session = self.chain.file["auth"] == "signed", hash_of(self.public)[:16]
         entry = struct.pack("<BBHI16sQ", lane, signed, flags, len(body), session, self.seq)
-        signature = self.key.sign(b"bft/command/v1" + self.chain.names + entry + body) if signed else b""
-        self.send(SUBMIT, struct.pack("<I", 1) + entry + signature + body)
+        entry += (self.key.sign(b"bft/command/v1" + self.chain.names + entry + body) if signed else b"") + body
+        self.send(SUBMIT, struct.pack("<I", 1) + entry)
         while True:
-            content = self.next(RESULTS)
-            (height, time_ns, results), at = struct.unpack_from("<QQI", content), 20
+            (height, time_ns, results), at = struct.unpack_from("<QQI", content := self.next(RESULTS)), 20
             for _ in range(results):
-                seq, outcome, applied, index, finality_ns, count = struct.unpack_from("<QBQIQH", content, at)
-                at, outputs = at + 31, []
+                seq, outcome, applied, index, mark, finality_ns, count = struct.unpack_from("<QBQIIQH", content, at)
+                at, outputs = at + 35, []
                 for _ in range(count):
                     start, at = at + 4, at + 4 + int.from_bytes(content[at : at + 4], "little")
                     outputs.append(content[start:at].hex())
-                if seq == self.seq:
+                if seq == self.seq and outcome in (2, 4): self.channel.send(self.sent)  # Nothing happened yet.
+                elif seq == self.seq:
+                    if mark not in (0, zlib.crc32(entry) or 1): raise RuntimeError(f"{seq} is another command's number")
                     return {"seq": seq, "outcome": OUTCOMES[outcome], "height": height, "time_ns": time_ns,
                             "applied": [applied, index], "finality_ns": finality_ns, "outputs": outputs}
 
@@ -146,5 +145,4 @@ def main(genesis, key_file, validator, *texts):
     status = json.loads(client.ask(STATUS_ASK))
     print(json.dumps({"index": status["index"], "seq": client.seq, "leader": client.leader}))
 
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+if __name__ == "__main__": main(*sys.argv[1:])

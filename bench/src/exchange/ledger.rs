@@ -135,6 +135,7 @@ mod tests {
                 seq: *seq,
                 outcome: *outcome,
                 applied: Some(Place { height, index }),
+                mark: None,
                 finality_ns: 0,
             });
         }

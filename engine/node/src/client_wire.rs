@@ -25,12 +25,12 @@ pub use public::{
 };
 
 pub use crate::lanes::{Rejection, Verdict};
-pub use crate::results::{Outcome, Place};
+pub use crate::results::{Mark, Outcome, Place};
 
 use quorate_consensus::types::ValidatorIndex;
 
 /// Version of the client protocol, in every frame.
-pub const CLIENT_WIRE_VERSION: u16 = 1;
+pub const CLIENT_WIRE_VERSION: u16 = 2;
 /// Longest question of a query, bytes.
 pub const QUESTION_BYTES_MAX: usize = 64 * 1024;
 /// Longest frame that a client sends, bytes: a full batch of commands.
@@ -76,6 +76,9 @@ pub struct ResultItem {
     pub outcome: Outcome,
     /// Where it was applied: in this block, or for a duplicate earlier, if that is still known.
     pub applied: Option<Place>,
+    /// The command's mark; of a duplicate that of the command which was applied under its number,
+    /// if that is still known.
+    pub mark: Option<Mark>,
     /// From this validator's receipt to finality here, nanoseconds; 0 when another one admitted
     /// it.
     pub finality_ns: u64,

@@ -31,7 +31,7 @@ use quorate_proof::outputs::{BlockOutputs, OutputHistory};
 use crate::archive::{Archive, Archived};
 use crate::auth::{BatchCheck, CommandAuth};
 use crate::lanes::{Admitted, commands_of_block};
-use crate::results::{BlockResults, CommandResult, Correction, Outcome, Place};
+use crate::results::{BlockResults, CommandResult, Correction, Mark, Outcome, Place};
 use crate::roots::{ROOT_HEIGHTS, RootRing};
 use crate::sessions::{
     LastResult, Session, SessionCommand, SessionTable, Standing, TIMEOUTS_PER_BLOCK,
@@ -435,11 +435,18 @@ impl<S: StateMachine> Executor<S> {
             Standing::Duplicate(_) | Standing::Gap | Standing::TableFull | Standing::Ended => None,
         };
         let is_refused = key.is_some_and(|key| !self.is_authentic(view, key, checked));
+        let own = Mark::of(view.entry);
+        let mark = match standing {
+            Standing::Duplicate(None) => None,
+            Standing::Duplicate(Some(_)) => self.sessions.mark(&session),
+            _ => Some(own),
+        };
         let (outcome, applied) = match standing {
             _ if is_refused => (Outcome::BadSignature, None),
             Standing::Next(slot) => {
                 let last = self.apply(index, view, None, results);
                 self.sessions.advance(slot, last, self.time_ns);
+                self.sessions.note_mark(slot, own);
                 self.heed(view);
                 (Outcome::Applied, Some(here))
             }
@@ -450,7 +457,8 @@ impl<S: StateMachine> Executor<S> {
                 self.changed.push(session);
                 let key = view.opening_key().copied().unwrap_or_default();
                 let last = self.apply(index, view, Some(key), results);
-                self.sessions.open(session, key, last, self.time_ns);
+                let slot = self.sessions.open(session, key, last, self.time_ns);
+                self.sessions.note_mark(slot, own);
                 self.auth.note_open(session, key);
                 self.heed(view);
                 (Outcome::Applied, Some(here))
@@ -471,6 +479,7 @@ impl<S: StateMachine> Executor<S> {
             seq: view.seq,
             outcome,
             applied,
+            mark,
             finality_ns: 0,
         }
     }
@@ -535,13 +544,20 @@ impl<S: StateMachine> Executor<S> {
     /// not be its session's at all: its block's own results say what came of it.
     #[must_use]
     pub fn repeat_result(&self, session: SessionId, seq: u64) -> Option<CommandResult> {
-        let (outcome, applied) = if self.sessions.has_ended(&session) {
-            (Outcome::SessionEnded, None)
+        let (outcome, applied, mark) = if self.sessions.has_ended(&session) {
+            (Outcome::SessionEnded, None, None)
         } else {
             let known = self.sessions.session(&session)?;
             match seq.cmp(&known.last_seq) {
-                Ordering::Less => (Outcome::Duplicate, None),
-                Ordering::Equal => (Outcome::Duplicate, Some(place_of(&known.last))),
+                Ordering::Less => (Outcome::Duplicate, None, None),
+                Ordering::Equal => {
+                    let place = place_of(&known.last);
+                    (
+                        Outcome::Duplicate,
+                        Some(place),
+                        self.sessions.mark(&session),
+                    )
+                }
                 Ordering::Greater => return None,
             }
         };
@@ -550,6 +566,7 @@ impl<S: StateMachine> Executor<S> {
             seq,
             outcome,
             applied,
+            mark,
             finality_ns: 0,
         })
     }

@@ -334,6 +334,8 @@ numbers! {
     Counter commands_over_rate;
     /// Commands refused unread by the pool, because orders would find no room.
     Counter commands_turned_away;
+    /// Questions of clients that were told to come again.
+    Counter questions_busy;
     /// Times that a client was not read from for a while, because it did not wait when told to.
     Counter clients_held;
     /// After how many microseconds orders may come again; 0 while there is room.

@@ -3,6 +3,8 @@
 //! Owns the buffers of one block's results and outputs, and the addresses in them. Never: who
 //! is connected; a gateway picks its own sessions out.
 
+use std::num::NonZeroU32;
+
 use quorate_consensus::attestation::StateStatement;
 use quorate_consensus::effect::FinalPath;
 use quorate_consensus::types::BlockId;
@@ -57,6 +59,35 @@ pub struct Place {
     pub index: u32,
 }
 
+/// Tells commands of one number apart: CRC-32 (that of zip and zlib) of the entry as it stands in
+/// a block, with 1 in place of 0.
+///
+/// A session's key may have numbered two commands alike, one before its client lost its memory and
+/// one after; nobody else can. So no more is asked of it than that two commands of one client
+/// seldom have the same one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mark(NonZeroU32);
+
+impl Mark {
+    /// That of an entry.
+    #[must_use]
+    pub fn of(entry: &[u8]) -> Self {
+        Self(NonZeroU32::new(crc32fast::hash(entry)).unwrap_or(NonZeroU32::MIN))
+    }
+
+    /// As it stands on the client wire, where 0 is none.
+    #[must_use]
+    pub fn from_wire(number: u32) -> Option<Self> {
+        NonZeroU32::new(number).map(Self)
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> u32 {
+        self.0.get()
+    }
+}
+
 /// What came of one command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CommandResult {
@@ -68,6 +99,9 @@ pub struct CommandResult {
     pub outcome: Outcome,
     /// Where it was applied: here, or for a duplicate earlier, if that is still known.
     pub applied: Option<Place>,
+    /// The command's mark; of a duplicate that of the command which was applied under its number,
+    /// where this validator has seen it applied and it is its session's last one.
+    pub mark: Option<Mark>,
     /// From its receipt by this validator to its finality here; 0 when another one accepted it.
     pub finality_ns: u64,
 }

@@ -24,6 +24,7 @@ pub use command::{SessionCommand, TIMEOUT_MAX_NS, TIMEOUT_MIN_NS};
 
 use std::collections::{HashMap, HashSet};
 
+use crate::results::Mark;
 use crate::state_machine::SessionId;
 use bytes::encode_session;
 use silence::{Silence, due_ns};
@@ -115,6 +116,9 @@ pub struct SessionTable {
     /// Hash over the retired names, one after the other.
     retired_hash: [u8; 32],
     silence: Silence,
+    /// The mark of each session's last command, as far as it was applied here. Not of the state: a
+    /// validator that began with a snapshot does not know those before.
+    marks: Vec<Option<Mark>>,
 }
 
 impl SessionTable {
@@ -133,6 +137,7 @@ impl SessionTable {
             is_retired: HashSet::new(),
             retired_hash: [0; 32],
             silence: Silence::default(),
+            marks: Vec::new(),
         }
     }
 
@@ -224,7 +229,13 @@ impl SessionTable {
     ///
     /// # Panics
     /// When the session is open or the table is full: an error of the caller.
-    pub fn open(&mut self, id: SessionId, key: [u8; 32], last: LastResult, now_ns: u64) {
+    pub fn open(
+        &mut self,
+        id: SessionId,
+        key: [u8; 32],
+        last: LastResult,
+        now_ns: u64,
+    ) -> SessionSlot {
         assert!(
             self.sessions.len() < self.sessions_max as usize,
             "the table has room"
@@ -238,20 +249,36 @@ impl SessionTable {
             timeout_ns: 0,
             is_lapsed: false,
             is_closed: false,
-        });
+        })
     }
 
-    fn append(&mut self, session: Session) {
+    fn append(&mut self, session: Session) -> SessionSlot {
         let place = u32::try_from(self.sessions.len()).unwrap_or(u32::MAX);
         let before = self.places.insert(session.id, place);
         assert!(before.is_none(), "a session is opened once");
         self.silence.note(session.id, due_ns(&session));
         self.sessions.push(session);
+        self.marks.push(None);
         self.touch(place);
+        SessionSlot(place)
+    }
+
+    /// Notes which command was applied last; nothing replicated follows from it.
+    pub(crate) fn note_mark(&mut self, slot: SessionSlot, mark: Mark) {
+        if let Some(noted) = self.marks.get_mut(slot.0 as usize) {
+            *noted = Some(mark);
+        }
+    }
+
+    /// The mark of the session's last command, if it was applied here.
+    pub(crate) fn mark(&self, id: &SessionId) -> Option<Mark> {
+        let place = *self.places.get(id)?;
+        *self.marks.get(place as usize)?
     }
 
     /// Writes down that the session's next command has been applied, in a block of this time.
     pub fn advance(&mut self, slot: SessionSlot, last: LastResult, now_ns: u64) {
+        self.marks[slot.0 as usize] = None;
         let session = &mut self.sessions[slot.0 as usize];
         session.last_seq = session.last_seq.saturating_add(1);
         session.last = last;
@@ -314,6 +341,7 @@ impl SessionTable {
         let last = u32::try_from(self.sessions.len() - 1).unwrap_or(u32::MAX);
         self.touch(last);
         self.sessions.swap_remove(place as usize);
+        self.marks.swap_remove(place as usize);
         if let Some(moved) = self.sessions.get(place as usize) {
             self.places.insert(moved.id, place);
         }

@@ -285,6 +285,7 @@ mod tests {
             seq,
             outcome,
             applied: None,
+            mark: None,
             finality_ns: 0,
         }
     }

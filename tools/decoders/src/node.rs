@@ -3,12 +3,12 @@
 use crate::consensus::{certificates, commands, evidence, headers, records};
 use crate::decoder::{Cap, Decode, Decoder, Verdict};
 use quorate::client_wire::{
-    ClientFrame, ClientFrameWriter, Outcome, Place, Public, PublicAsk, PublicFrame, PublicMark,
-    PublicState, Refusal, Rejection, ResultItem, ResultsFrame, ServerFrame, StreamFrame,
-    Verdict as Admission, Verdicts, VerdictsWriter, encode_answer, encode_busy, encode_public_ask,
-    encode_public_mark, encode_public_stop, encode_public_subscribe, encode_query, encode_refused,
-    encode_root, encode_root_ask, encode_session, encode_session_ask, encode_status,
-    encode_status_ask,
+    ClientFrame, ClientFrameWriter, Mark, Outcome, Place, Public, PublicAsk, PublicFrame,
+    PublicMark, PublicState, Refusal, Rejection, ResultItem, ResultsFrame, ServerFrame,
+    StreamFrame, Verdict as Admission, Verdicts, VerdictsWriter, encode_answer, encode_busy,
+    encode_public_ask, encode_public_mark, encode_public_stop, encode_public_subscribe,
+    encode_query, encode_refused, encode_root, encode_root_ask, encode_session, encode_session_ask,
+    encode_status, encode_status_ask,
 };
 use quorate::config::ConfigFile;
 use quorate::drift::Trace;
@@ -192,6 +192,7 @@ fn server_frames() -> Vec<Vec<u8>> {
         seq,
         outcome,
         applied,
+        mark: applied.and_then(|_| Mark::from_wire(0x0102_0304)),
         finality_ns: 400_000,
     };
     let mut results = ResultsFrame::default();
@@ -249,6 +250,7 @@ fn traces() -> Vec<Vec<u8>> {
             seq,
             outcome: Outcome::Applied,
             applied: None,
+            mark: None,
             finality_ns: 0,
         });
         results.commands.extend(commands);

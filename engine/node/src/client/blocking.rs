@@ -36,15 +36,15 @@ pub struct Finalized {
 pub struct Client {
     clients: Clients,
     client: ClientRef,
+    patience: Duration,
 }
 
 impl Client {
     /// Connects a session and learns where its numbers stand.
     ///
-    /// Results name a command by its number alone. Commands that another process sent with this key
-    /// and that are not applied yet may be applied under the numbers that this one gives anew, and
-    /// their results, outputs included, are told as those of the new commands. Whoever cannot rule
-    /// that out takes a new key (docs/client-protocol.md, "What a client may rely on").
+    /// Commands that another process sent with this key and that are not applied yet may be applied
+    /// under the numbers that this one gives anew. Then [`submit_and_wait`](Self::submit_and_wait)
+    /// ends with [`Rejection::Conflict`]: the new command did nothing and may be submitted again.
     ///
     /// # Errors
     /// No validator answers in time, or the session has ended.
@@ -55,8 +55,13 @@ impl Client {
         timeout: Duration,
     ) -> Result<Self, ClientError> {
         let mut clients = Clients::new(genesis)?;
+        let patience = options.patience;
         let client = clients.add(key, options);
-        let mut connected = Self { clients, client };
+        let mut connected = Self {
+            clients,
+            client,
+            patience,
+        };
         let (seq_last, has_ended) =
             connected.question(timeout, Clients::ask_session, |id, event| match event {
                 ClientEvent::Session {
@@ -83,7 +88,7 @@ impl Client {
     /// still become final: the session keeps it and sends it on.
     ///
     /// # Errors
-    /// It was refused for good, or the time was over.
+    /// It was refused for good or its number was another command's, or the time was over.
     pub fn submit_and_wait(
         &mut self,
         lane: Lane,
@@ -129,6 +134,7 @@ impl Client {
             {
                 Some(Ok(unseen(wanted)))
             }
+            ClientEvent::Displaced { seq } if *seq == wanted => Some(Err(Rejection::Conflict)),
             ClientEvent::Dropped {
                 seq_first,
                 count,
@@ -181,7 +187,8 @@ impl Client {
         })
     }
 
-    /// Asks until an answer comes: again after a lost connection or a busy validator.
+    /// Asks until an answer comes: again after a lost connection or a busy validator, and another
+    /// validator when none has come for as long as commands would wait for it.
     fn question<T>(
         &mut self,
         timeout: Duration,
@@ -189,25 +196,39 @@ impl Client {
         answer: impl Fn(u64, &ClientEvent<'_>) -> Option<T>,
     ) -> Result<T, ClientError> {
         let end = Instant::now() + timeout;
+        let mut asked_since = Instant::now();
         loop {
             let left = end.saturating_duration_since(Instant::now());
             let Ok(id) = ask(&mut self.clients, self.client) else {
                 self.wait(left, |event| {
                     matches!(event, ClientEvent::Connected(_)).then_some(())
                 })?;
+                asked_since = Instant::now();
                 continue;
             };
-            let found = self.wait(left, |event| match event {
-                ClientEvent::Disconnected(_) => Some(ControlFlow::Continue(())),
-                ClientEvent::Busy { id: of, .. } if *of == id => Some(ControlFlow::Continue(())),
+            let patience = self.patience.saturating_sub(asked_since.elapsed());
+            let found = self.wait(patience.min(left), |event| match event {
+                ClientEvent::Disconnected(_) => Some(ControlFlow::Continue(pending::RETRY_MIN)),
+                ClientEvent::Busy {
+                    id: of,
+                    retry_after_us,
+                } if *of == id => {
+                    let pause = Duration::from_micros(u64::from(*retry_after_us));
+                    Some(ControlFlow::Continue(pause.max(pending::RETRY_MIN)))
+                }
                 event => answer(id, event).map(ControlFlow::Break),
-            })?;
-            if let ControlFlow::Break(value) = found {
-                return Ok(value);
-            }
-            // Not at once again: a busy validator is to be left in peace for a moment.
-            let pause = pending::RETRY_MIN.min(left);
-            match self.wait(pause, |_| None::<()>) {
+            });
+            let pause = match found {
+                Ok(ControlFlow::Break(value)) => return Ok(value),
+                Ok(ControlFlow::Continue(pause)) => pause,
+                Err(ClientError::Timeout) if patience < left => {
+                    self.clients.turn_away(self.client);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            // A busy validator is to be left in peace for a moment.
+            match self.wait(pause.min(left), |_| None::<()>) {
                 Ok(()) | Err(ClientError::Timeout) => {}
                 Err(error) => return Err(error),
             }

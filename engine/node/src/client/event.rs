@@ -37,6 +37,13 @@ pub enum ClientEvent<'a> {
         /// How many.
         count: u64,
     },
+    /// Another command of this key was applied under the number of this one: one that was on its
+    /// way from before when the numbers began anew ([`Clients::resume`](super::Clients::resume)).
+    /// This one did nothing and never will. Those behind it keep their numbers.
+    Displaced {
+        /// The number.
+        seq: u64,
+    },
     /// A command is finalized; each number is told once.
     Result {
         /// Height of the block that brought it.

@@ -14,6 +14,7 @@ use super::send_window::SendWindow;
 use crate::auth::CommandMessages;
 use crate::client_wire::{ClientFrameWriter, Outcome, Rejection, Verdict, VerdictRun};
 use crate::keys::KeyPair;
+use crate::results::Mark;
 use crate::sessions::SessionCommand;
 use crate::stages::inlet::{Kind, wire_lane};
 use crate::state_machine::{Lane, SessionId};
@@ -91,6 +92,18 @@ impl Pending {
 
     pub(super) const fn session(&self) -> SessionId {
         self.session
+    }
+
+    /// The mark of a command that waits.
+    pub(super) fn mark(&self, seq: u64) -> Mark {
+        let before = usize::try_from(seq.saturating_sub(self.first)).unwrap_or(usize::MAX);
+        let skipped = self.lengths.iter().take(before);
+        let from = self.start + skipped.map(|&length| length as usize).sum::<usize>();
+        let bytes = self
+            .lengths
+            .get(before)
+            .map_or(0, |&length| length as usize);
+        Mark::of(self.bytes.get(from..from + bytes).unwrap_or_default())
     }
 
     /// The numbers of the commands that wait for finality.

@@ -24,6 +24,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// After a subscription to a place that does not exist, until it is asked for again.
+const NOWHERE_PAUSE: Duration = Duration::from_secs(1);
+/// How often a validator that has not come to where a range begins is asked again before another
+/// one is, and how long it is given each time.
+const RANGE_AHEAD_MAX: u32 = 20;
+const RANGE_AHEAD_PAUSE: Duration = Duration::from_millis(50);
+
 /// How a reader behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PublicOptions {
@@ -88,6 +95,10 @@ struct Reading {
     range_id: u64,
     /// Validators that one after another had the position no more.
     gone: usize,
+    /// The same of the range.
+    range_gone: usize,
+    /// How often in a row this validator has not come to where the range begins.
+    range_ahead: u32,
     leaves: bool,
     hold_until: Option<Instant>,
     failure: Option<ClientError>,
@@ -154,6 +165,8 @@ impl PublicReader {
                 range: None,
                 range_id: 0,
                 gone: 0,
+                range_gone: 0,
+                range_ahead: 0,
                 leaves: false,
                 hold_until: None,
                 failure: None,
@@ -179,6 +192,8 @@ impl PublicReader {
     /// Asks for what lies between two positions, beside the subscription: a gap that another source
     /// left. It takes the place of the range that was asked for before.
     pub fn ask_range(&mut self, from: StreamPosition, to: StreamPosition) {
+        self.reading.range_gone = 0;
+        self.reading.range_ahead = 0;
         self.reading.range = Some(Range {
             at: from,
             from,
@@ -221,10 +236,11 @@ impl PublicReader {
                 self.reading.gateway.is_up(),
                 self.reading.gateway.validator(),
             );
+            // Whoever has ended the connection besides is left once all the same.
             if let Some(link) = self.reading.gateway.link() {
                 self.links.close(link);
+                self.reading.lost(now);
             }
-            self.reading.lost(now);
             if was_up {
                 on_update(PublicUpdate::Disconnected(validator));
             }
@@ -290,9 +306,18 @@ impl Reading {
         self.gateway.next(now);
         self.is_subscribed = false;
         self.hold_until = None;
+        self.range_ahead = 0;
         if let Some(range) = &mut self.range {
             range.is_asked = false;
         }
+    }
+
+    /// Asks for the range again in a moment.
+    fn ask_range_later(&mut self, pause: Duration) {
+        if let Some(range) = &mut self.range {
+            range.is_asked = false;
+        }
+        self.hold_until = Some(self.now + pause);
     }
 
     fn is_of_range(&self, id: u64) -> bool {
@@ -338,11 +363,8 @@ impl<F: FnMut(PublicUpdate<'_>)> LinkHandler for Taking<'_, F> {
             Ok((_, ServerFrame::Public(public))) => self.take(public),
             Ok((_, ServerFrame::PublicMark(mark))) => self.mark(&mark),
             Ok((_, ServerFrame::Busy { retry_after_us, .. })) => {
-                if let Some(range) = &mut self.reading.range {
-                    range.is_asked = false;
-                }
                 let pause = Duration::from_micros(retry_after_us.into());
-                self.reading.hold_until = Some(self.reading.now + pause);
+                self.reading.ask_range_later(pause);
             }
             Ok((_, ServerFrame::Refused { .. })) => self.reading.leaves = true,
             // A session with the same key may be somewhere else; its results are not for here.
@@ -365,6 +387,8 @@ impl<F: FnMut(PublicUpdate<'_>)> Taking<'_, F> {
                 return;
             };
             range.at = end;
+            self.reading.range_gone = 0;
+            self.reading.range_ahead = 0;
             public.for_each(|event| (self.on_update)(PublicUpdate::Ranged(event)));
             return;
         }
@@ -393,9 +417,14 @@ impl<F: FnMut(PublicUpdate<'_>)> Taking<'_, F> {
                 (self.on_update)(PublicUpdate::Cut(self.reading.position));
             }
             PublicState::Gone => {
-                self.reading.gone += 1;
-                if self.reading.gone >= self.reading.contacts_len {
-                    self.reading.gone = 0;
+                // A subscription that holds says nothing of the range, nor the other way round.
+                let gone = match is_range {
+                    true => &mut self.reading.range_gone,
+                    false => &mut self.reading.gone,
+                };
+                *gone += 1;
+                if *gone >= self.reading.contacts_len {
+                    *gone = 0;
                     self.fail(is_range, |position| ClientError::Gone {
                         position,
                         oldest: mark.oldest,
@@ -407,6 +436,15 @@ impl<F: FnMut(PublicUpdate<'_>)> Taking<'_, F> {
                 self.fail(is_range, |position| ClientError::NoSuchPosition {
                     position,
                 });
+                if !is_range {
+                    // Whoever polls on is told again, and not each moment.
+                    self.reading.is_subscribed = false;
+                    self.reading.hold_until = Some(self.reading.now + NOWHERE_PAUSE);
+                }
+            }
+            PublicState::Ahead if is_range && self.reading.range_ahead < RANGE_AHEAD_MAX => {
+                self.reading.range_ahead += 1;
+                self.reading.ask_range_later(RANGE_AHEAD_PAUSE);
             }
             // It has not come to where another one was.
             PublicState::Ahead => self.reading.leaves = true,

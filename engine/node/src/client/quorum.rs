@@ -10,7 +10,8 @@ use std::sync::Arc;
 use quorate_consensus::types::{Stake, ValidatorIndex};
 use quorate_consensus::validators::ValidatorSet;
 
-use crate::client_wire::{Outcome, ResultView};
+use crate::client_wire::{Outcome, ResultView, ResultsFrame};
+use crate::results::Mark;
 
 /// Results that are remembered after they were told, to know who told another.
 const AGREED_MAX: usize = 4096;
@@ -26,13 +27,33 @@ pub enum Trust {
     FaultStake,
 }
 
+/// Which command was applied under a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// The one that waits here, as far as is known.
+    Own,
+    /// Another one, sent before with the same key.
+    Another,
+}
+
+impl Whose {
+    /// By the mark that a validator tells, and that of the command which waits here.
+    pub(super) fn of(told: Option<Mark>, own: Mark) -> Self {
+        match told.is_none_or(|told| told == own) {
+            true => Self::Own,
+            false => Self::Another,
+        }
+    }
+}
+
 /// What one validator has told of one command.
 #[derive(Clone, Debug)]
 struct Told {
     validator: ValidatorIndex,
-    /// Hash of the whole result, if it has told one.
-    digest: Option<[u8; 32]>,
-    is_applied: bool,
+    /// Hash of the whole result, if it has told one, and whether it was one of an applied command.
+    result: Option<([u8; 32], bool)>,
+    /// It has said that the number was applied before, by which command.
+    repeated: Option<Whose>,
 }
 
 /// What a result came to.
@@ -42,8 +63,8 @@ pub(super) enum Counted {
     Waits,
     /// Enough have told it now; these validators have told another one.
     Agreed(Vec<ValidatorIndex>),
-    /// Enough say that the command was applied, and too few what came of it.
-    Applied,
+    /// Enough say that the number was applied, and too few what came of it.
+    Applied(Whose),
     /// It had been told; this validator tells another one.
     Contradicts,
 }
@@ -55,8 +76,9 @@ pub(super) struct Quorum {
     /// By number; only of commands that wait.
     told: BTreeMap<u64, Vec<Told>>,
     agreed: VecDeque<(u64, [u8; 32])>,
-    /// The command that was refused last, and by whom.
-    refused: (u64, Vec<ValidatorIndex>),
+    /// Results that enough have told while commands before theirs wait for theirs, as frames.
+    /// Whoever tells the last of a block alone must not take the others' results away.
+    kept: BTreeMap<u64, Vec<u8>>,
 }
 
 impl Quorum {
@@ -65,7 +87,7 @@ impl Quorum {
             set,
             told: BTreeMap::new(),
             agreed: VecDeque::new(),
-            refused: (0, Vec::new()),
+            kept: BTreeMap::new(),
         }
     }
 
@@ -80,88 +102,100 @@ impl Quorum {
     pub(super) fn forget_outside(&mut self, first: u64, end: u64) {
         self.told = self.told.split_off(&first);
         self.told.split_off(&end);
+        self.kept = self.kept.split_off(&first);
+        self.kept.split_off(&end);
     }
 
-    /// Counts that a validator refuses a command for good; whether enough have.
-    pub(super) fn refuse(&mut self, validator: ValidatorIndex, seq: u64) -> bool {
-        if self.refused.0 != seq {
-            self.refused = (seq, Vec::new());
-        }
-        let who = &mut self.refused.1;
-        if !who.contains(&validator) {
-            who.push(validator);
-        }
-        let stake: Stake = who.iter().map(|one| self.set.stake(*one)).sum();
-        stake > self.set.thresholds().fault
+    /// Keeps a result that enough have told until those before it are known.
+    pub(super) fn keep(&mut self, (height, time_ns): (u64, u64), result: &ResultView<'_>) {
+        let mut frame = ResultsFrame::default();
+        frame.begin(None, height, time_ns);
+        frame.push(result.item, result.outputs.clone());
+        self.kept.insert(result.item.seq, frame.finish().to_vec());
     }
 
-    /// Counts what a validator tells of a command that waits, or `is_told` already.
+    /// The next kept result, when `first` is the first number without one; with `is_overdue` though
+    /// others are missing before it.
+    pub(super) fn next_kept(&mut self, first: u64, is_overdue: bool) -> Option<Vec<u8>> {
+        let (&seq, _) = self.kept.range(first..).next()?;
+        (seq == first || is_overdue).then(|| self.kept.remove(&seq))?
+    }
+
+    /// Whether results are kept.
+    pub(super) fn has_kept(&self) -> bool {
+        !self.kept.is_empty()
+    }
+
+    /// Counts what a validator tells of a command: one that waits with this mark, or that is told
+    /// already.
     pub(super) fn count(
         &mut self,
         validator: ValidatorIndex,
         block: (u64, u64),
         result: &ResultView<'_>,
-        is_waiting: bool,
+        own: Option<Mark>,
     ) -> Counted {
-        let seq = result.item.seq;
-        let is_repeat = result.item.outcome == Outcome::Duplicate;
+        let (seq, outcome) = (result.item.seq, result.item.outcome);
         let digest = digest_of(block, result);
-        if !is_waiting {
+        let own = own.filter(|_| !self.kept.contains_key(&seq));
+        let Some(own) = own else {
             let known = self.agreed.iter().find(|(of, _)| *of == seq);
-            let is_other = !is_repeat && known.is_some_and(|(_, agreed)| *agreed != digest);
-            return if is_other {
-                Counted::Contradicts
-            } else {
-                Counted::Waits
+            let is_other = known.is_some_and(|(_, agreed)| *agreed != digest);
+            // One that did not apply may have stood in an earlier block.
+            return match is_other && outcome == Outcome::Applied {
+                true => Counted::Contradicts,
+                false => Counted::Waits,
             };
-        }
-        let told = self.told.entry(seq).or_default();
-        note(told, validator, digest, result.item.outcome);
-        let weight = |counts: &dyn Fn(&Told) -> bool| -> Stake {
-            let who = told.iter().filter(|one| counts(one));
-            who.map(|one| self.set.stake(one.validator)).sum()
         };
-        let is_enough = |stake: Stake| stake > self.set.thresholds().fault;
-        if is_repeat {
-            return if is_enough(weight(&|one| one.is_applied)) {
-                Counted::Applied
-            } else {
-                Counted::Waits
+        let told = self.told.entry(seq).or_default();
+        let one = told_by(told, validator);
+        let is_enough = |told: &[Told], counts: &dyn Fn(&Told) -> bool| {
+            let who = told.iter().filter(|one| counts(one));
+            let stake: Stake = who.map(|one| self.set.stake(one.validator)).sum();
+            stake > self.set.thresholds().fault
+        };
+        if outcome == Outcome::Duplicate {
+            let whose = Whose::of(result.item.mark, own);
+            one.repeated = Some(whose);
+            return match is_enough(told, &|one| one.repeated == Some(whose)) {
+                true => Counted::Applied(whose),
+                false => Counted::Waits,
             };
         }
-        if !is_enough(weight(&|one| one.digest == Some(digest))) {
+        one.result = Some((digest, outcome == Outcome::Applied));
+        let is_same = |one: &Told| one.result.is_some_and(|(other, _)| other == digest);
+        if !is_enough(told, &is_same) {
             return Counted::Waits;
         }
-        let is_other = |one: &&Told| one.digest.is_some_and(|other| other != digest);
+        // Blocks of several heights may hold a command that does not apply: no lie in that.
+        let is_other = |one: &&Told| {
+            let other = one.result.filter(|(_, is_applied)| *is_applied);
+            other.is_some_and(|(other, _)| other != digest)
+        };
         let others = told.iter().filter(is_other);
-        let others = others.map(|one| one.validator).collect();
+        let others: Vec<_> = others.map(|one| one.validator).collect();
         self.told.remove(&seq);
-        if result.item.outcome == Outcome::Applied {
+        if outcome == Outcome::Applied {
             self.agreed.truncate(AGREED_MAX - 1);
             self.agreed.push_front((seq, digest));
             return Counted::Agreed(others);
         }
-        // Blocks of several heights may hold a command that does not apply: no lie in that.
         Counted::Agreed(Vec::new())
     }
 }
 
-/// A validator's newest word stands, but that a repeat takes no result back.
-fn note(told: &mut Vec<Told>, validator: ValidatorIndex, digest: [u8; 32], outcome: Outcome) {
-    let is_applied = matches!(outcome, Outcome::Applied | Outcome::Duplicate);
-    let digest = (outcome != Outcome::Duplicate).then_some(digest);
-    match told.iter_mut().find(|one| one.validator == validator) {
-        Some(one) if digest.is_none() => one.is_applied = true,
-        Some(one) => {
-            one.digest = digest;
-            one.is_applied = is_applied;
-        }
-        None => told.push(Told {
+/// What this validator has told; its newest result stands, and a repeat takes none back.
+fn told_by(told: &mut Vec<Told>, validator: ValidatorIndex) -> &mut Told {
+    let place = told.iter().position(|one| one.validator == validator);
+    let place = place.unwrap_or_else(|| {
+        told.push(Told {
             validator,
-            digest,
-            is_applied,
-        }),
-    }
+            result: None,
+            repeated: None,
+        });
+        told.len() - 1
+    });
+    &mut told[place]
 }
 
 /// Over everything that is the same on every validator.
@@ -174,6 +208,7 @@ fn digest_of((height, time_ns): (u64, u64), result: &ResultView<'_>) -> [u8; 32]
     }
     hasher.update(&index.to_le_bytes());
     hasher.update(&[item.outcome as u8]);
+    hasher.update(&item.mark.map_or(0, Mark::get).to_le_bytes());
     for output in result.outputs.clone() {
         hasher.update(&(output.len() as u64).to_le_bytes());
         hasher.update(output);

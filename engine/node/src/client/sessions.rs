@@ -264,8 +264,8 @@ impl Clients {
 
     /// Lets a session's numbers go on behind `seq_last`, as [`ClientEvent::Session`] told it, for
     /// a key that was used before. False, and nothing changed, while commands wait. What is still
-    /// on its way from before is not told from what is sent now: see
-    /// [`Client::connect`](super::Client::connect).
+    /// on its way from before may be applied under numbers that are given anew
+    /// ([`ClientEvent::Displaced`]).
     pub fn resume(&mut self, client: ClientRef, seq_last: u64) -> bool {
         let session = self.table.sessions.get_mut(client.0);
         session.is_some_and(|session| session.pending.start_behind(seq_last))
@@ -421,7 +421,7 @@ impl Clients {
     }
 
     /// Gives up the connections that are to be left.
-    fn leave(
+    pub(super) fn leave(
         &mut self,
         now: Instant,
         on_event: &mut impl FnMut(ClientRef, ClientEvent<'_>),
@@ -434,6 +434,11 @@ impl Clients {
             };
             let (link, validator) = (session.gateway.link(), session.gateway.validator());
             let was_up = session.gateway.is_up();
+            if link.is_none() && leader.is_none() {
+                // Left already: whoever gives several reasons to leave it must not choose in that
+                // way where the session goes next.
+                continue;
+            }
             match leader {
                 Some(leader) if !session.gateway.turn_to(leader, now) => continue,
                 Some(_) => session.followed_at = now,
@@ -470,7 +475,9 @@ impl Clients {
             match session.gateway.state {
                 State::Down { dial_at } if dial_at <= now => self.dial(place, now),
                 State::Up { .. } if session.is_stuck(now) => {
-                    self.table.leaving.push((place, None));
+                    if !self.release_overdue(place, now, on_event) {
+                        self.table.leaving.push((place, None));
+                    }
                 }
                 State::Up { .. } if session.pending.has_sendable() => self.table.soil(place),
                 State::Up { .. } | State::Down { .. } | State::Dialing { .. } => {}
@@ -483,7 +490,33 @@ impl Clients {
         self.leave(now, on_event);
     }
 
-    fn dial(&mut self, place: usize, now: Instant) {
+    /// Tells a result that waits for those before it, if there is one.
+    pub(super) fn release_overdue(
+        &mut self,
+        place: usize,
+        now: Instant,
+        on_event: &mut impl FnMut(ClientRef, ClientEvent<'_>),
+    ) -> bool {
+        let session = &self.table.sessions[place];
+        if !session.quorum.as_ref().is_some_and(Quorum::has_kept) {
+            return false;
+        }
+        let mut taking = Taking {
+            table: &mut self.table,
+            now,
+            on_event,
+        };
+        taking.release(place, true);
+        true
+    }
+
+    /// Leaves the validator at which a session is for the next one, in the next turn.
+    pub(super) fn turn_away(&mut self, client: ClientRef) {
+        self.table.leaving.push((client.0, None));
+        self.table.next_due = Instant::now();
+    }
+
+    pub(super) fn dial(&mut self, place: usize, now: Instant) {
         let Some(session) = self.table.sessions.get_mut(place) else {
             return;
         };

@@ -5,8 +5,9 @@
 
 use super::event::ClientEvent;
 use super::pending::Change;
-use super::quorum::Counted;
-use super::sessions::{ClientRef, FOLLOW_INTERVAL, Table};
+use super::quorum::{Counted, Whose};
+use super::refusals::Needed;
+use super::sessions::{ClientRef, FOLLOW_INTERVAL, Session, Table};
 use super::watch::LinkUse;
 use crate::client_wire::{Outcome, Rejection, ResultView, ServerFrame, Verdict, VerdictRun};
 use quorate_consensus::types::ValidatorIndex;
@@ -175,38 +176,29 @@ impl<F: FnMut(ClientRef, ClientEvent<'_>)> Taking<'_, F> {
         let Some(session) = self.table.sessions.get_mut(place) else {
             return;
         };
-        let is_for_good = matches!(
-            run.verdict,
-            Verdict::Rejected(reason)
-                if !matches!(reason, Rejection::TooFarAhead | Rejection::Stopping)
-        );
-        let validator = session.gateway.validator();
-        if is_for_good
-            && session.pending.waiting().contains(&run.seq_first)
-            && let Some(quorum) = session.quorum.as_mut()
-            && !quorum.refuse(validator, run.seq_first)
+        // A run may begin below what waits, and end above what there is.
+        let waiting = session.pending.waiting();
+        let seq_first = run.seq_first.max(waiting.start);
+        let end = run.seq_first.saturating_add(u64::from(run.count));
+        let end = end.min(waiting.end);
+        if seq_first < end
+            && let Some(needed) = session.needed(run.verdict, seq_first)
         {
-            // One validator's word: another one is asked.
-            self.table.leaving.push((place, None));
-            return;
-        }
-        if frees_number(run.verdict)
-            && session.pending.waiting().contains(&run.seq_first)
-            && run.seq_first < session.accepted_to
-            && !session.refusals.count(validator, run.seq_first)
-        {
-            // It was taken elsewhere, and may be applied yet: its number is not free.
-            self.table.leaving.push((place, None));
-            return;
+            let validator = session.gateway.validator();
+            let refusals = &mut session.refusals;
+            if !refusals.count(validator, seq_first, needed, waiting.start) {
+                // One validator's word, or it was taken elsewhere and may be applied yet.
+                self.table.leaving.push((place, None));
+                return;
+            }
         }
         let change = session.pending.on_verdict(run, self.now);
-        let end = run.seq_first.saturating_add(u64::from(run.count));
         if run.verdict == Verdict::Accepted {
             session.refusals.taken(end);
         }
         match run.verdict {
-            Verdict::Accepted if end > session.accepted_to => {
-                let seq_first = run.seq_first.max(session.accepted_to);
+            Verdict::Accepted if end > session.accepted_to.max(seq_first) => {
+                let seq_first = seq_first.max(session.accepted_to);
                 session.accepted_to = end;
                 self.tell(
                     place,
@@ -274,27 +266,21 @@ impl<F: FnMut(ClientRef, ClientEvent<'_>)> Taking<'_, F> {
         };
         let (waiting, seq) = (session.pending.waiting(), result.item.seq);
         quorum.forget_outside(waiting.start, waiting.end);
-        let liars = match quorum.count(validator, block, &result, waiting.contains(&seq)) {
+        let own = waiting.contains(&seq).then(|| session.pending.mark(seq));
+        let liars = match quorum.count(validator, block, &result, own) {
             Counted::Waits => return,
             Counted::Contradicts => vec![validator],
+            Counted::Agreed(liars)
+                if seq > waiting.start && result.item.outcome == Outcome::Applied =>
+            {
+                quorum.keep(block, &result);
+                liars
+            }
             Counted::Agreed(liars) => {
                 self.believe(place, block.0, block.1, result);
                 liars
             }
-            Counted::Applied => {
-                let change = session.pending.on_result(seq, Outcome::Duplicate, self.now);
-                self.take_change(place, change, seq);
-                self.table.soil(place);
-                let seq_first = seq;
-                self.tell(
-                    place,
-                    ClientEvent::Passed {
-                        seq_first,
-                        count: 1,
-                    },
-                );
-                return;
-            }
+            Counted::Applied(of) => return self.pass(place, seq, of),
         };
         for validator in liars {
             tracing::warn!(
@@ -304,6 +290,50 @@ impl<F: FnMut(ClientRef, ClientEvent<'_>)> Taking<'_, F> {
             );
             self.tell(place, ClientEvent::Contradicted { seq, validator });
         }
+        self.release(place, false);
+    }
+
+    /// Validators of enough stake repeat that the number was applied.
+    fn pass(&mut self, place: usize, seq: u64, of: Whose) {
+        let Some(session) = self.table.sessions.get_mut(place) else {
+            return;
+        };
+        let change = session.pending.on_result(seq, Outcome::Duplicate, self.now);
+        self.take_change(place, change, seq);
+        self.table.soil(place);
+        self.tell(
+            place,
+            match of {
+                Whose::Own => ClientEvent::Passed {
+                    seq_first: seq,
+                    count: 1,
+                },
+                Whose::Another => ClientEvent::Displaced { seq },
+            },
+        );
+        self.release(place, false);
+    }
+
+    /// Tells the kept results that nothing before them waits for any more; the lowest of them in
+    /// any case where what is before it has been waited for long enough.
+    pub(super) fn release(&mut self, place: usize, mut is_overdue: bool) {
+        loop {
+            let Some(session) = self.table.sessions.get_mut(place) else {
+                return;
+            };
+            let first = session.pending.waiting().start;
+            let kept = session.quorum.as_mut();
+            let Some(frame) = kept.and_then(|quorum| quorum.next_kept(first, is_overdue)) else {
+                return;
+            };
+            is_overdue = false;
+            if let Ok((_, ServerFrame::Results(results))) = ServerFrame::decode(&frame) {
+                let (height, time_ns) = (results.height(), results.time_ns());
+                for result in results {
+                    self.believe(place, height, time_ns, result);
+                }
+            }
+        }
     }
 
     fn believe(&mut self, place: usize, height: u64, time_ns: u64, result: ResultView<'_>) {
@@ -311,23 +341,25 @@ impl<F: FnMut(ClientRef, ClientEvent<'_>)> Taking<'_, F> {
             return;
         };
         let (seq, outcome) = (result.item.seq, result.item.outcome);
+        let is_waiting = session.pending.waiting().contains(&seq);
+        let own = is_waiting.then(|| session.pending.mark(seq));
+        let whose = own.map_or(Whose::Own, |own| Whose::of(result.item.mark, own));
         let change = session.pending.on_result(seq, outcome, self.now);
         self.take_change(place, change, seq);
-        match change {
-            Change::Finalized { .. } => {
-                // There is room for what waited for it.
-                self.table.soil(place);
-                self.tell(
-                    place,
-                    ClientEvent::Result {
-                        height,
-                        time_ns,
-                        result,
-                    },
-                );
-            }
-            Change::None | Change::Dropped { .. } | Change::Leave => self.table.soil(place),
+        self.table.soil(place);
+        if !matches!(change, Change::Finalized { .. }) {
+            return;
         }
+        // There is room for what waited for it.
+        let event = match whose {
+            Whose::Own => ClientEvent::Result {
+                height,
+                time_ns,
+                result,
+            },
+            Whose::Another => ClientEvent::Displaced { seq },
+        };
+        self.tell(place, event);
     }
 
     /// Tells what a change means besides; `seq` is the finalized command.
@@ -351,6 +383,7 @@ impl<F: FnMut(ClientRef, ClientEvent<'_>)> Taking<'_, F> {
             } => {
                 if let Some(session) = self.table.sessions.get_mut(place) {
                     session.accepted_to = session.accepted_to.min(seq_first);
+                    session.refusals.forget();
                 }
                 self.tell(
                     place,
@@ -366,18 +399,21 @@ impl<F: FnMut(ClientRef, ClientEvent<'_>)> Taking<'_, F> {
     }
 }
 
-/// Whether the number of a command with this verdict goes to another one. That of a session which
-/// has ended goes to none.
-const fn frees_number(verdict: Verdict) -> bool {
-    match verdict {
-        Verdict::Rejected(reason) => !matches!(
-            reason,
-            Rejection::TooFarAhead
-                | Rejection::Stopping
-                | Rejection::Diverged
-                | Rejection::SessionEnded
-        ),
-        Verdict::Accepted | Verdict::Busy { .. } => false,
+impl Session {
+    /// How many must say this of a command of theirs before it counts; none where the one
+    /// validator's word is enough.
+    fn needed(&self, verdict: Verdict, seq: u64) -> Option<Needed> {
+        let Verdict::Rejected(reason) = verdict else {
+            return None;
+        };
+        let is_for_now = matches!(reason, Rejection::TooFarAhead | Rejection::Stopping);
+        // The number of a session which has ended goes to nobody.
+        let frees_number =
+            !is_for_now && !matches!(reason, Rejection::Diverged | Rejection::SessionEnded);
+        if frees_number && seq < self.accepted_to {
+            return Some(Needed::AllThatAnswer);
+        }
+        (!is_for_now && self.quorum.is_some()).then_some(Needed::AboveFault)
     }
 }
 

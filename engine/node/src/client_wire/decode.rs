@@ -2,10 +2,10 @@
 //! before anything is done with it; nothing may stand after the content.
 
 use super::{
-    CLIENT_FRAME_BYTES_MAX, CLIENT_WIRE_VERSION, FrameError, Outcome, Place, Public, PublicAsk,
-    PublicMark, QUESTION_BYTES_MAX, Refusal, ResultItem, SECTION_NAME_BYTES_MAX, SECTIONS_MAX,
-    SUBMIT_COMMANDS_MAX, Verdict, VerdictRun, kind, leader_from_wire, refusal_from_code,
-    rejection_from_code,
+    CLIENT_FRAME_BYTES_MAX, CLIENT_WIRE_VERSION, FrameError, Mark, Outcome, Place, Public,
+    PublicAsk, PublicMark, QUESTION_BYTES_MAX, Refusal, ResultItem, SECTION_NAME_BYTES_MAX,
+    SECTIONS_MAX, SUBMIT_COMMANDS_MAX, Verdict, VerdictRun, kind, leader_from_wire,
+    refusal_from_code, rejection_from_code,
 };
 use quorate_consensus::payload::{Commands, ENTRY_BYTES_FIXED, parse_entries};
 use quorate_consensus::types::ValidatorIndex;
@@ -419,6 +419,7 @@ fn read_result<'a>(reader: &mut Reader<'a>) -> Result<ResultView<'a>, FrameError
         (0, _) => return Err(FrameError::Field("applied")),
         (height, index) => Some(Place { height, index }),
     };
+    let mark = Mark::from_wire(reader.u32()?);
     let finality_ns = reader.u64()?;
     let count = reader.u16()?;
     let start = reader.0;
@@ -432,6 +433,7 @@ fn read_result<'a>(reader: &mut Reader<'a>) -> Result<ResultView<'a>, FrameError
             seq,
             outcome,
             applied,
+            mark,
             finality_ns,
         },
         outputs,

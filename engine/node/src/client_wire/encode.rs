@@ -2,7 +2,7 @@
 //! that the decoder asks for.
 
 use super::{
-    CLIENT_FRAME_BYTES_MAX, CLIENT_WIRE_VERSION, Refusal, ResultItem, SECTION_NAME_BYTES_MAX,
+    CLIENT_FRAME_BYTES_MAX, CLIENT_WIRE_VERSION, Mark, Refusal, ResultItem, SECTION_NAME_BYTES_MAX,
     SECTIONS_MAX, SUBMIT_COMMANDS_MAX, Verdict, VerdictRun, kind, leader_to_wire,
 };
 use quorate_consensus::types::ValidatorIndex;
@@ -192,6 +192,8 @@ impl ResultsFrame {
         self.bytes.push(item.outcome as u8);
         self.bytes.extend_from_slice(&height.to_le_bytes());
         self.bytes.extend_from_slice(&index.to_le_bytes());
+        let mark = item.mark.map_or(0, Mark::get);
+        self.bytes.extend_from_slice(&mark.to_le_bytes());
         self.bytes
             .extend_from_slice(&item.finality_ns.to_le_bytes());
         let at = self.bytes.len();

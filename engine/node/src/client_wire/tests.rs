@@ -102,6 +102,7 @@ fn server_frames() -> Vec<Vec<u8>> {
         seq: 1,
         outcome: Outcome::Applied,
         applied,
+        mark: Some(Mark::of(b"entry")),
         finality_ns: 400_000,
     };
     results.push(item, [b"out".as_slice(), b""].into_iter());
@@ -109,6 +110,7 @@ fn server_frames() -> Vec<Vec<u8>> {
         seq: 2,
         outcome: Outcome::Gap,
         applied: None,
+        mark: None,
         finality_ns: 0,
     };
     results.push(item, std::iter::empty());
@@ -314,10 +316,10 @@ fn a_byte_too_many_is_refused_where_the_length_is_known() {
 #[test]
 fn another_version_is_refused_as_such() {
     let mut bytes = client_frames().remove(1);
-    bytes[0] = 2;
+    bytes[0] = 1;
     assert_eq!(
         ClientFrame::decode(&bytes).unwrap_err(),
-        FrameError::Version(2)
+        FrameError::Version(1)
     );
 }
 
@@ -329,23 +331,23 @@ fn the_bytes_of_the_public_stream_are_those_of_the_document() {
         .map(|bytes| hex(bytes))
         .collect();
     let position = "050000000000000002000000";
-    assert_eq!(frames[0], format!("010006000b00000000000000{position}"));
+    assert_eq!(frames[0], format!("020006000b00000000000000{position}"));
     let end = "090000000000000000000000";
     assert_eq!(
         frames[1],
-        format!("010007000c00000000000000{position}{end}")
+        format!("020007000c00000000000000{position}{end}")
     );
-    assert_eq!(frames[2], "010008000d00000000000000");
+    assert_eq!(frames[2], "020008000d00000000000000");
     let blocks = [
         "0500000000000000320000000000000002000000020000000500000074726164 6500000000",
         "09000000000000005a0000000000000000000000010000000500000070726963 65",
     ];
     let blocks = blocks.concat().replace(' ', "");
-    let head = format!("01008a0002000b00000000000000{position}0a0000000000000000000000");
+    let head = format!("02008a0002000b00000000000000{position}0a0000000000000000000000");
     assert_eq!(hex(public().bytes()), format!("{head}02000000{blocks}"));
     let mark = hex(server_frames().last().unwrap());
     let oldest_and_tip = "0a00000000000000000000004d0000000000000000000000";
-    let expected = format!("01008b0002000b0000000000000002{end}{oldest_and_tip}");
+    let expected = format!("02008b0002000b0000000000000002{end}{oldest_and_tip}");
     assert_eq!(mark, expected);
 }
 

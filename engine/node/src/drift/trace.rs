@@ -260,6 +260,7 @@ mod tests {
                 seq: u64::from(index) + 1,
                 outcome: Outcome::Applied,
                 applied: None,
+                mark: None,
                 finality_ns: u64::from(index),
             });
         }

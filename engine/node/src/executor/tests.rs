@@ -409,6 +409,28 @@ fn a_repeat_is_told_only_of_what_was_applied_or_of_what_has_ended() {
     }
 }
 
+/// A client that lost its memory may give a number anew under which an older command is applied.
+#[test]
+fn a_result_and_a_repeat_say_which_of_two_commands_with_one_number_was_applied() {
+    let mark = |seq, body: &[u8]| Some(Mark::of(&entry_of(1, seq, body, false)));
+    let mut executor = Executor::new(Echo::default(), 8, 0);
+    let mut results = BlockResults::new();
+    let mut told = |executor: &mut Executor<Echo>, block: FinalBlock| -> Vec<_> {
+        executor.execute(&block, &mut results).expect("next");
+        results.commands.iter().map(|one| one.mark).collect()
+    };
+    assert_ne!(mark(1, b"old"), mark(1, b"new"));
+    let first = told(&mut executor, block(1, &[(1, 1, b"old")]));
+    assert_eq!(first, [mark(1, b"old")]);
+    let second = told(&mut executor, block(2, &[(1, 1, b"new"), (1, 2, b"b")]));
+    assert_eq!(second, [mark(1, b"old"), mark(2, b"b")]);
+    let third = told(&mut executor, block(3, &[(1, 1, b"new")]));
+    assert_eq!(third, [None], "only of the last one");
+    let own = SessionId(session_of_key(&[1; 32]));
+    let repeat = |seq| executor.repeat_result(own, seq)?.mark;
+    assert_eq!((repeat(1), repeat(2)), (None, mark(2, b"b")));
+}
+
 /// A pool goes by the blocks alone, and sees no room that a block itself has made.
 #[test]
 fn pools_are_told_of_every_opening_of_every_one_refused_and_of_what_has_ended_once_each() {

@@ -15,6 +15,9 @@ use std::collections::HashMap;
 
 /// A frame that has reached this length is sent and another one begun, bytes.
 const FRAME_BYTES_FULL: usize = 512 * 1024;
+/// Bytes of outputs that are told with one result, or as one output of a stream. With a frame that
+/// was nearly full before, that is what a connection takes.
+const OUTPUT_BYTES_MAX: usize = 1024 * 1024;
 
 /// The connections of one session and its frames in the making.
 #[derive(Debug)]
@@ -110,10 +113,11 @@ impl ClientTable {
         }
         for (result, index) in results.commands.iter().zip(0_u32..) {
             let place = self.places.get(&result.session).copied();
-            let mut own: Vec<&[u8]> = Vec::new();
+            let (mut own, mut own_bytes) = (Vec::<&[u8]>::new(), 0_usize);
             while let Some(output) = outputs.next_if(|output| output.command == Some(index)) {
                 if output.audience == Audience::Session(result.session) {
-                    if place.is_some() {
+                    own_bytes = own_bytes.saturating_add(output.bytes.len());
+                    if place.is_some() && own_bytes <= OUTPUT_BYTES_MAX {
                         own.push(output.bytes);
                     }
                 } else {
@@ -165,6 +169,7 @@ impl ClientTable {
             seq: result.seq,
             outcome: result.outcome,
             applied: result.applied,
+            mark: result.mark,
             finality_ns: result.finality_ns,
         };
         connected.results.push(item, outputs);
@@ -192,6 +197,9 @@ impl ClientTable {
         let Some(connected) = self.connected.get_mut(place) else {
             return;
         };
+        if output.bytes.len() > OUTPUT_BYTES_MAX {
+            return;
+        }
         if connected.touch(head) {
             self.touched.push(place);
         }
@@ -267,6 +275,7 @@ mod tests {
             seq,
             outcome: Outcome::Applied,
             applied: Some(Place { height: 7, index }),
+            mark: None,
             finality_ns: 5,
         }
     }
@@ -390,6 +399,43 @@ mod tests {
         });
         assert!(frames > 1);
         assert_eq!(seqs, (1..=40).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_result_with_more_outputs_than_a_frame_takes_is_told_with_those_that_fit() {
+        let mut table = ClientTable::default();
+        table.add(ClientId::from_bits(1), ALICE, KEY);
+        let mut results = BlockResults::new();
+        results.height = 7;
+        // By a timer.
+        let mut output = Output::new();
+        output.to_session(ALICE, &vec![b'y'; OUTPUT_BYTES_MAX + 1]);
+        output.to_session(ALICE, b"short");
+        results.collect(None, &output);
+        let third = vec![b'x'; OUTPUT_BYTES_MAX / 3];
+        for index in 0..2 {
+            let mut output = Output::new();
+            (0..4).for_each(|_| output.to_session(ALICE, &third));
+            results.collect(Some(index), &output);
+            results
+                .commands
+                .push(result(ALICE, u64::from(index) + 1, index));
+        }
+        let (mut told, mut streamed) = (Vec::new(), Vec::new());
+        table.send_block(None, &results, &mut |_, frame| {
+            assert!(frame.len() < FRAME_BYTES_FULL + OUTPUT_BYTES_MAX + 1024);
+            match ServerFrame::decode(frame).expect("a frame").1 {
+                ServerFrame::Results(results) => {
+                    told.extend(results.map(|one| (one.item.seq, one.outputs.count())));
+                }
+                ServerFrame::Stream(stream) => {
+                    streamed.extend(stream.map(|(_, bytes)| bytes.len()));
+                }
+                other => panic!("{other:?}"),
+            }
+        });
+        assert_eq!(told, [(1, 3), (2, 3)]);
+        assert_eq!(streamed, [5]);
     }
 
     #[test]

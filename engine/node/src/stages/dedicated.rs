@@ -43,6 +43,8 @@ const PARK_MAX: Duration = Duration::from_millis(50);
 const GATE_PAUSE: Duration = Duration::from_micros(200);
 /// How often the net's numbers are copied for readers.
 const COPY_INTERVAL: Duration = Duration::from_millis(50);
+/// What may wait for the thread that is to answer a question, when one more is let through.
+const QUESTIONS_QUEUED_MAX: usize = 256;
 
 /// Set once; every thread looks at it each turn.
 #[derive(Clone, Debug, Default)]
@@ -509,6 +511,10 @@ impl Inward for Outward<'_> {
             others_hold_us: room.others_hold_us.or_else(|| (pool > 0).then_some(pool)),
             ..room
         }
+    }
+
+    fn has_room_for_question(&mut self) -> bool {
+        self.app.len() < QUESTIONS_QUEUED_MAX && self.order.len() < QUESTIONS_QUEUED_MAX
     }
 
     fn request(&mut self, from: Caller, request: ClientFrame<'_>, _replies: &mut Replies) {

@@ -30,6 +30,7 @@ pub(crate) mod journal;
 pub(crate) mod older;
 pub(crate) mod order;
 pub(crate) mod public;
+mod questions;
 pub(crate) mod scrub;
 pub(crate) mod shadow;
 pub(crate) mod shared;

@@ -528,6 +528,10 @@ impl<S: StateMachine> Inward for Inner<'_, S> {
         }
     }
 
+    fn has_room_for_question(&mut self) -> bool {
+        true
+    }
+
     fn request(&mut self, from: Caller, request: ClientFrame<'_>, replies: &mut Replies) {
         let now = self.now();
         let leader = Some(self.replica.consensus().leader());

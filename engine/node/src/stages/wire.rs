@@ -9,6 +9,7 @@ use super::clock::{Clock, wall_ns};
 use super::dedicated::leader_of;
 use super::door::{Door, Room};
 use super::public::{Outlet, PublicStage};
+use super::questions::Questions;
 use crate::client_wire::{self, ClientFrame, Refusal, VerdictsWriter};
 use crate::config::RateConfig;
 use crate::keys::KeyPair;
@@ -16,6 +17,7 @@ use crate::lanes::{CommandVerdict, Rejection, Verdict};
 use crate::metrics::Metrics;
 use crate::replica::{FrameClass, Frames};
 use crate::results::BlockResults;
+use crate::roots::ROOT_HEIGHTS;
 use crate::state_machine::SessionId;
 use crate::trace::Trace;
 use quorate_consensus::effect::Destination;
@@ -32,6 +34,10 @@ use std::time::{Duration, Instant};
 
 /// When to ask for the public stream again that found no room, microseconds.
 const PUBLIC_RETRY_US: u32 = 10_000;
+/// The same of any other question.
+const QUESTION_RETRY_US: u32 = 1_000;
+/// Memory for replies that is kept from turn to turn, bytes.
+const REPLY_BYTES_KEPT: usize = 1024 * 1024;
 
 /// To whom what comes in is handed. Called during a turn, on its thread.
 pub(crate) trait Inward {
@@ -43,6 +49,8 @@ pub(crate) trait Inward {
     fn peer_frame(&mut self, peer: ValidatorIndex, frame: &[u8]) -> bool;
     /// Whether there is room for more commands of clients.
     fn room(&mut self) -> Room;
+    /// Whether a question would be answered soon.
+    fn has_room_for_question(&mut self) -> bool;
     /// A client's request, decoded. Answers go into `replies`, now or later.
     fn request(&mut self, from: Caller, request: ClientFrame<'_>, replies: &mut Replies);
 }
@@ -70,6 +78,11 @@ impl Replies {
         self.entries.push((client, self.bytes.len()));
     }
 
+    /// Bytes that have not gone out.
+    const fn bytes_len(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Adds the verdicts on one submission.
     pub(crate) fn push_verdicts(
         &mut self,
@@ -93,6 +106,8 @@ impl Replies {
             start = end;
         }
         self.bytes.clear();
+        // What one turn with long answers took is not kept for good.
+        self.bytes.shrink_to(REPLY_BYTES_KEPT);
     }
 }
 
@@ -173,6 +188,7 @@ impl WireStage {
             faulty_peers: &mut self.faulty_peers,
             faulty_clients: &mut self.faulty_clients,
             peers_up: &mut self.peers_up,
+            questions: Questions::default(),
         };
         let timeout = if taking.public.is_unfinished() {
             Duration::ZERO
@@ -411,18 +427,48 @@ struct Taking<'t, I> {
     faulty_peers: &'t mut Vec<u16>,
     faulty_clients: &'t mut Vec<ClientId>,
     peers_up: &'t mut u64,
+    questions: Questions,
 }
 
 impl<I: Inward> Taking<'_, I> {
+    /// Whether a question is let through; if not, it has been answered.
+    fn admit_question(&mut self, client: ClientId, id: u64, is_session_ask: bool) -> bool {
+        // What is told of a session by a validator that is far behind would let its client number
+        // new commands like old ones.
+        let heights = (self.metrics.height.read(), self.metrics.height_peers.read());
+        let is_behind = is_session_ask && heights.1 >= heights.0.saturating_add(ROOT_HEIGHTS);
+        let waiting_bytes = self.replies.bytes_len();
+        let is_admitted = !is_behind
+            && self.inward.has_room_for_question()
+            && self.questions.admit(client, waiting_bytes);
+        if !is_admitted {
+            self.metrics.questions_busy.add(1);
+            self.replies.push(client, |bytes| {
+                let leader = leader_of(self.metrics);
+                client_wire::encode_busy(leader, id, QUESTION_RETRY_US, bytes);
+            });
+        }
+        is_admitted
+    }
+
     /// What of a client's request goes on; the rest of a submission is answered here.
     fn pass<'f>(&mut self, from: &Caller, request: ClientFrame<'f>) -> Option<ClientFrame<'f>> {
-        let ClientFrame::Submit {
-            count,
-            entries,
-            commands,
-        } = request
-        else {
-            return Some(request);
+        let (count, entries, commands) = match request {
+            ClientFrame::Submit {
+                count,
+                entries,
+                commands,
+            } => (count, entries, commands),
+            ClientFrame::Query { id, .. }
+            | ClientFrame::StatusAsk { id }
+            | ClientFrame::RootAsk { id }
+            | ClientFrame::SessionAsk { id } => {
+                let is_session_ask = matches!(request, ClientFrame::SessionAsk { .. });
+                let is_admitted = self.admit_question(from.client, id, is_session_ask);
+                return is_admitted.then_some(request);
+            }
+            // Answered before it comes here.
+            ClientFrame::Public { .. } => return Some(request),
         };
         let began = self.began;
         let since = || u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);

@@ -206,6 +206,14 @@ fn a_gap_is_filled_by_request_and_a_position_that_is_none_is_refused() {
         matches!(refused, Err(ClientError::Gone { position, .. }) if position == before),
         "{refused:?}"
     );
+    // The same where every validator is asked in turn, each of which takes the subscription.
+    let key = Arc::new(KeyPair::from_seed(&[202; 32]));
+    let mut anywhere = PublicClient::new(&cluster.genesis, key, PublicOptions::default()).unwrap();
+    let refused = anywhere.range((before, to), PATIENCE);
+    assert!(
+        matches!(refused, Err(ClientError::Gone { position, .. }) if position == before),
+        "{refused:?}"
+    );
     stop_all(nodes);
 }
 

@@ -3,7 +3,8 @@
 use crate::support::{Cluster, PATIENCE, key, stop_all};
 use quorate::client::{ClientEvent, ClientOptions, Clients, Trust};
 use quorate::client_wire::{
-    ClientFrame, Outcome, Place, ResultItem, ResultsFrame, Verdict, VerdictsWriter, encode_session,
+    ClientFrame, Mark, Outcome, Place, ResultItem, ResultsFrame, Verdict, VerdictsWriter,
+    encode_session,
 };
 use quorate::keys::KeyPair;
 use quorate::profiles::Durability;
@@ -76,6 +77,7 @@ impl Handler for Lies {
                         seq: command.seq,
                         outcome: Outcome::Applied,
                         applied: Some(place),
+                        mark: Some(Mark::of(command.entry)),
                         finality_ns: 1,
                     };
                     results.push(item, [&[0xff; 8][..]].into_iter());

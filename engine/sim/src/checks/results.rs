@@ -132,6 +132,7 @@ pub(crate) mod tests {
             seq,
             outcome,
             applied: None,
+            mark: None,
             finality_ns: 0,
         }
     }

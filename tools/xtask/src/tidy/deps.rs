@@ -107,6 +107,7 @@ const TABLE: &[Row] = &[
         own_in_tests: &[],
         foreign: Some(&[
             "blake3",
+            "crc32fast",
             "crossbeam",
             "ed25519-dalek",
             "getrandom",

@@ -11,6 +11,11 @@ fn quorum() -> Quorum {
     Quorum::new(Arc::clone(genesis.validator_set()))
 }
 
+/// The entry that waits here under number 5, and one that its client sent before it lost its
+/// memory.
+const OWN: &[u8] = b"entry";
+const OLD: &[u8] = b"older entry";
+
 /// What `validator` tells of command 5.
 fn tell(
     quorum: &mut Quorum,
@@ -19,6 +24,30 @@ fn tell(
     (outcome, output): (Outcome, &[u8]),
     is_waiting: bool,
 ) -> Counted {
+    tell_of(quorum, validator, block, (outcome, output, OWN), is_waiting)
+}
+
+fn tell_of(
+    quorum: &mut Quorum,
+    validator: u16,
+    block: (u64, u64),
+    (outcome, output, entry): (Outcome, &[u8], &[u8]),
+    is_waiting: bool,
+) -> Counted {
+    let frame = frame(validator, block, (outcome, output, entry));
+    let Ok((_, ServerFrame::Results(mut results))) = ServerFrame::decode(&frame) else {
+        panic!("not results");
+    };
+    let result = results.next().unwrap();
+    let own = is_waiting.then(|| Mark::of(OWN));
+    quorum.count(ValidatorIndex::new(validator), block, &result, own)
+}
+
+fn frame(
+    validator: u16,
+    block: (u64, u64),
+    (outcome, output, entry): (Outcome, &[u8], &[u8]),
+) -> Vec<u8> {
     let mut frame = ResultsFrame::default();
     frame.begin(None, block.0, block.1);
     let place = Place {
@@ -29,15 +58,12 @@ fn tell(
         seq: 5,
         outcome,
         applied: (outcome == Outcome::Applied).then_some(place),
+        mark: Some(Mark::of(entry)),
         // This may differ.
         finality_ns: u64::from(validator),
     };
     frame.push(item, [output].into_iter());
-    let Ok((_, ServerFrame::Results(mut results))) = ServerFrame::decode(frame.finish()) else {
-        panic!("not results");
-    };
-    let result = results.next().unwrap();
-    quorum.count(ValidatorIndex::new(validator), block, &result, is_waiting)
+    frame.finish().to_vec()
 }
 
 fn applied(quorum: &mut Quorum, validator: u16, output: &[u8]) -> Counted {
@@ -90,7 +116,10 @@ fn repeats_of_enough_stake_say_that_it_was_applied_and_nothing_more() {
     let repeat = (Outcome::Duplicate, &b""[..]);
     assert_eq!(tell(&mut quorum, 3, (0, 0), repeat, true), Counted::Waits);
     assert_eq!(tell(&mut quorum, 3, (0, 0), repeat, true), Counted::Waits);
-    assert_eq!(tell(&mut quorum, 2, (0, 0), repeat, true), Counted::Applied);
+    assert_eq!(
+        tell(&mut quorum, 2, (0, 0), repeat, true),
+        Counted::Applied(Whose::Own)
+    );
 }
 
 #[test]
@@ -102,11 +131,36 @@ fn commands_may_be_sent_when_f_liars_among_those_connected_could_not_hinder() {
 }
 
 #[test]
-fn a_refusal_is_that_of_enough_validators_about_one_command() {
+fn who_told_a_result_has_not_repeated_that_it_was_applied() {
     let mut quorum = quorum();
-    let validator = ValidatorIndex::new;
-    assert!(!quorum.refuse(validator(3), 5));
-    assert!(!quorum.refuse(validator(3), 5));
-    assert!(!quorum.refuse(validator(2), 6));
-    assert!(quorum.refuse(validator(1), 6));
+    let repeat = (Outcome::Duplicate, &b""[..]);
+    assert_eq!(applied(&mut quorum, 0, b"true"), Counted::Waits);
+    assert_eq!(tell(&mut quorum, 3, (0, 0), repeat, true), Counted::Waits);
+    assert_eq!(applied(&mut quorum, 1, b"true"), Counted::Agreed(vec![]));
+}
+
+#[test]
+fn which_command_was_applied_is_a_part_of_what_must_be_told_alike() {
+    let mut quorum = quorum();
+    let old = (Outcome::Applied, &b"true"[..], OLD);
+    assert_eq!(applied(&mut quorum, 0, b"true"), Counted::Waits);
+    assert_eq!(tell_of(&mut quorum, 1, BLOCK, old, true), Counted::Waits);
+    let repeat = |entry| (Outcome::Duplicate, &b""[..], entry);
+    let mut told = |validator, entry| tell_of(&mut quorum, validator, (0, 0), repeat(entry), true);
+    assert_eq!(told(2, OWN), Counted::Waits);
+    assert_eq!(told(3, OLD), Counted::Waits);
+    assert_eq!(told(1, OLD), Counted::Applied(Whose::Another));
+}
+
+#[test]
+fn one_that_tells_of_an_earlier_block_in_which_it_did_not_apply_does_not_lie() {
+    let refused = (Outcome::BadSignature, &b""[..]);
+    let mut early = quorum();
+    assert_eq!(tell(&mut early, 2, (6, 60), refused, true), Counted::Waits);
+    applied(&mut early, 0, b"true");
+    assert_eq!(applied(&mut early, 1, b"true"), Counted::Agreed(vec![]));
+    let mut late = quorum();
+    applied(&mut late, 0, b"true");
+    applied(&mut late, 1, b"true");
+    assert_eq!(tell(&mut late, 2, (6, 60), refused, false), Counted::Waits);
 }

@@ -1,8 +1,11 @@
-//! What is told of commands that were taken by one validator and refused by another.
+//! What is told of commands that were taken by one validator and refused by another, and what a
+//! lying validator can do to a session.
 
 use super::*;
-use crate::client::{ClientOptions, Clients};
+use crate::client::{ClientOptions, Clients, Trust};
+use crate::client_wire::{Place, ResultItem, ResultsFrame};
 use crate::keys::KeyPair;
+use crate::results::Mark;
 use crate::state_machine::Lane;
 use crate::testing::sample_genesis;
 use std::sync::Arc;
@@ -16,10 +19,20 @@ struct Fixture {
 impl Fixture {
     /// A session with commands 1 to 4 on their way to the first validator.
     fn new() -> Self {
+        Self::trusting(Trust::OneValidator)
+    }
+
+    fn trusting(trust: Trust) -> Self {
         let (genesis, _) = sample_genesis(4);
         let mut clients = Clients::new(&genesis).expect("an event queue");
         let key = Arc::new(KeyPair::from_seed(&[5; 32]));
-        let client = clients.add(key, ClientOptions::default());
+        let client = clients.add(
+            key,
+            ClientOptions {
+                trust,
+                ..ClientOptions::default()
+            },
+        );
         for seq in 1..=4 {
             let body = [seq; 8];
             let pushed = clients.submit(client, Lane::Order, &body, Instant::now());
@@ -65,8 +78,57 @@ impl Fixture {
         self.send();
     }
 
+    /// `validator` tells in one block what came of these commands, each that waits here unless said
+    /// otherwise.
+    fn results(&mut self, validator: u16, seqs: &[u64], other: Option<&[u8]>) {
+        let pending = &self.clients.table.sessions[0].pending;
+        let mut frame = ResultsFrame::default();
+        frame.begin(None, 7, 70);
+        for &seq in seqs {
+            let item = ResultItem {
+                seq,
+                outcome: Outcome::Applied,
+                applied: Some(Place {
+                    height: 7,
+                    index: u32::try_from(seq).expect("small"),
+                }),
+                mark: Some(other.map_or_else(|| pending.mark(seq), Mark::of)),
+                finality_ns: 0,
+            };
+            frame.push(item, [&b"fill"[..]].into_iter());
+        }
+        let frame = frame.finish().to_vec();
+        let told = &mut self.told;
+        let mut taking = Taking {
+            table: &mut self.clients.table,
+            now: Instant::now(),
+            on_event: &mut |_, event: ClientEvent<'_>| told.push(name_of(&event)),
+        };
+        let Ok((_, ServerFrame::Results(results))) = ServerFrame::decode(&frame) else {
+            panic!("not results");
+        };
+        for result in results {
+            let place = self.client.place();
+            match taking.table.sessions[0].quorum.is_some() {
+                true => {
+                    taking.count_result(place, ValidatorIndex::new(validator), (7, 70), result);
+                }
+                false => taking.take_result(place, 7, 70, result),
+            }
+        }
+    }
+
     fn waiting(&self) -> std::ops::Range<u64> {
         self.clients.table.sessions[0].pending.waiting()
+    }
+}
+
+fn name_of(event: &ClientEvent<'_>) -> String {
+    match event {
+        ClientEvent::Result { result, .. } => format!("result {}", result.item.seq),
+        ClientEvent::Passed { seq_first, count } => format!("passed {seq_first} {count}"),
+        ClientEvent::Displaced { seq } => format!("displaced {seq}"),
+        other => format!("{other:?}"),
     }
 }
 
@@ -114,4 +176,94 @@ fn a_command_that_nobody_took_and_one_of_a_session_that_has_ended_are_dropped_at
     let ended = Verdict::Rejected(Rejection::SessionEnded);
     assert!(!fixture.verdict(1, 3, ended));
     assert_eq!(fixture.waiting(), 1..1);
+}
+
+#[test]
+fn a_run_that_begins_below_what_waits_is_one_validator_s_word_like_any_other() {
+    let mut fixture = Fixture::trusting(Trust::FaultStake);
+    for validator in 0..2 {
+        fixture.results(validator, &[1], None);
+    }
+    assert_eq!(fixture.waiting(), 2..5);
+    assert!(!fixture.verdict(2, 3, Verdict::Accepted));
+    // Validator 0 lies of number 1, which is final, and with it of the next one.
+    assert!(fixture.verdict(1, 2, CONFLICT));
+    assert_eq!(fixture.waiting(), 2..5);
+    let mut alone = Fixture::new();
+    alone.results(0, &[1], None);
+    alone.verdict(2, 3, Verdict::Accepted);
+    assert!(alone.verdict(1, 2, CONFLICT), "it was taken elsewhere");
+    assert_eq!(alone.waiting(), 2..5);
+}
+
+#[test]
+fn what_is_accepted_beyond_what_there_is_says_nothing() {
+    let mut fixture = Fixture::new();
+    fixture.verdict(3, 100, Verdict::Accepted);
+    assert!(fixture.told[0].contains("count: 2"), "{:?}", fixture.told);
+    assert_eq!(fixture.clients.table.sessions[0].accepted_to, 5);
+    fixture.verdict(5, 1, Verdict::Accepted);
+    assert_eq!(fixture.clients.table.sessions[0].accepted_to, 5);
+}
+
+#[test]
+fn however_many_reasons_it_gives_a_validator_is_left_for_the_next_one() {
+    let mut fixture = Fixture::new();
+    let now = Instant::now();
+    fixture.clients.dial(0, now);
+    fixture.clients.table.leaving.extend([(0, None); 4]);
+    fixture.clients.leave(now, &mut |_, _| ());
+    let gateway = &fixture.clients.table.sessions[0].gateway;
+    assert_eq!(gateway.validator(), ValidatorIndex::new(1));
+}
+
+#[test]
+fn a_result_of_another_command_with_this_number_is_not_told_as_this_one_s() {
+    let mut fixture = Fixture::new();
+    fixture.results(0, &[1], Some(b"from before"));
+    assert_eq!(fixture.told, ["displaced 1"]);
+    assert_eq!(fixture.waiting(), 2..5, "the others keep their numbers");
+    fixture.results(0, &[2], None);
+    assert_eq!(fixture.told, ["displaced 1", "result 2"]);
+    let mut many = Fixture::trusting(Trust::FaultStake);
+    many.results(0, &[1], None);
+    many.results(1, &[1], Some(b"from before"));
+    assert_eq!(many.told, [""; 0], "two words");
+    many.results(2, &[1], Some(b"from before"));
+    assert!(
+        many.told.contains(&"displaced 1".to_owned()),
+        "{:?}",
+        many.told
+    );
+}
+
+#[test]
+fn a_liar_that_tells_the_last_of_a_block_alone_does_not_take_the_other_results_away() {
+    let mut fixture = Fixture::trusting(Trust::FaultStake);
+    fixture.results(3, &[4], None);
+    fixture.results(0, &[1, 2, 3, 4], None);
+    assert_eq!(fixture.told, [""; 0]);
+    assert_eq!(fixture.waiting(), 1..5);
+    fixture.results(1, &[1, 2, 3, 4], None);
+    assert_eq!(
+        fixture.told,
+        ["result 1", "result 2", "result 3", "result 4"]
+    );
+    assert_eq!(fixture.waiting(), 5..5);
+}
+
+#[test]
+fn a_result_does_not_wait_for_ever_for_those_before_it() {
+    let mut fixture = Fixture::trusting(Trust::FaultStake);
+    fixture.results(0, &[3, 4], None);
+    fixture.results(1, &[3, 4], None);
+    assert_eq!(fixture.told, [""; 0]);
+    let told = &mut fixture.told;
+    let is_told = fixture
+        .clients
+        .release_overdue(0, Instant::now(), &mut |_, event| {
+            told.push(name_of(&event));
+        });
+    assert!(is_told);
+    assert_eq!(fixture.told, ["passed 1 2", "result 3", "result 4"]);
 }

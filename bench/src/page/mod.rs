@@ -6,8 +6,8 @@
 //! different machines, or draws what is not there.
 //!
 //! In the order of the way: `inputs` (which file is what), `sections` and `faults` (what is said),
-//! `verdict` (what of it is not as it should be), `chart` and `table` (how it looks), `text` (numbers
-//! and markup).
+//! `verdict` (what is not as it should be), `chart` and `table` (how it looks), `text` (numbers and
+//! markup).
 
 mod chart;
 mod faults;

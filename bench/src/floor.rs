@@ -8,6 +8,7 @@
 mod frames;
 mod member;
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
@@ -17,8 +18,9 @@ use quorate_consensus::types::Stake;
 use serde::Serialize;
 
 use crate::histogram::{Latencies, Percentiles};
+use crate::slack::Precise;
 use frames::Sizes;
-use member::{Leader, follow};
+use member::{Leader, Links, follow};
 
 /// Rounds before the first that counts, for caches and buffers of the system.
 const WARM_UP_ROUNDS: u64 = 200;
@@ -31,7 +33,7 @@ pub struct FloorPlan {
     /// Members of the mesh, the proposer included; 2 to 64.
     pub validators: u16,
     /// Votes that make a round final, the proposer's own included, at least 2; none: as many as the
-    /// fast path needs.
+    /// fast path needs, or all that come where so many are silent that it is closed.
     pub need: Option<u16>,
     /// Rounds a second, open loop; none: back to back.
     pub rate: Option<u32>,
@@ -39,6 +41,9 @@ pub struct FloorPlan {
     pub command_bytes: usize,
     /// For how long.
     pub duration: Duration,
+    /// Members that neither read nor vote, the proposer not among them: validators that stand
+    /// still. At most as many as leave the votes that a round needs.
+    pub silent: u16,
 }
 
 /// What came of it.
@@ -56,9 +61,15 @@ pub struct Floor {
     pub propose_bytes: usize,
     /// Bytes of a vote on the wire.
     pub vote_bytes: usize,
-    /// From the intended start of a round to its last vote at the proposer.
+    /// Members of it that neither read nor voted.
+    pub silent: u16,
+    /// From the moment in which a round's proposal goes to the sockets to its last vote at the
+    /// proposer, as finality counts from the receipt of a command.
     pub floor_us: Percentiles,
-    /// The same as they were recorded.
+    /// From the moment in which the round should have begun: how late the proposer woke is in it.
+    /// Nothing is compared with this.
+    pub floor_intended_us: Percentiles,
+    /// Those of `floor_us` as they were recorded.
     #[serde(skip)]
     pub latencies: Latencies,
 }
@@ -67,12 +78,17 @@ pub struct Floor {
 #[derive(Debug, thiserror::Error)]
 pub enum FloorError {
     /// Votes that no mesh of this size can have.
-    #[error("{need} votes of {validators} members: give 2 to 64 members, and 2 votes to as many")]
+    #[error(
+        "{need} votes of {validators} members of which {silent} are silent: give 2 to 64 members, \
+         and 2 votes to as many as speak"
+    )]
     Plan {
         /// Members.
         validators: u16,
         /// Votes.
         need: u16,
+        /// Members that do not vote.
+        silent: u16,
     },
     /// The system refused a socket.
     #[error("the mesh of the floor: {0}")]
@@ -87,34 +103,87 @@ pub enum FloorError {
 /// # Errors
 /// [`FloorError`].
 pub fn measure(plan: &FloorPlan) -> Result<Floor, FloorError> {
-    let validators = plan.validators;
-    let need = plan.need.unwrap_or_else(|| need_of(validators));
-    if !(2..=64).contains(&validators) || !(2..=validators).contains(&need) {
-        return Err(FloorError::Plan { validators, need });
+    measure_late(plan, Duration::ZERO)
+}
+
+/// The same, where each round begins so much later than intended: how well a machine keeps time
+/// must not be in the floor.
+fn measure_late(plan: &FloorPlan, late: Duration) -> Result<Floor, FloorError> {
+    let (validators, silent) = (plan.validators, plan.silent);
+    let speaking = validators.saturating_sub(silent);
+    let need = plan.need;
+    let need = need.unwrap_or_else(|| need_of(validators).min(speaking));
+    let votes = 2..=speaking;
+    if !(2..=64).contains(&validators) || !votes.contains(&need) {
+        return Err(FloorError::Plan {
+            validators,
+            need,
+            silent,
+        });
     }
     let sizes = Sizes::of(plan.command_bytes);
     let mut mesh = mesh(usize::from(validators))?;
-    let own = mesh.swap_remove(0);
-    let mut latencies = Latencies::new();
+    let own = mesh.remove(0);
+    // Open, and nobody reads them: as the connections of a process that stands still.
+    let unread = mesh.split_off(mesh.len() - usize::from(silent));
+    let mut times = Times::new();
     std::thread::scope(|scope| {
+        let _precise = Precise::begin();
         for links in mesh {
-            scope.spawn(move || follow(links, sizes));
+            scope.spawn(move || follow(Links::new(links, silent, sizes)));
         }
         // Dropped at the end of this block in any case: its connections end, and with them all
         // followers.
-        let mut leader = Leader::new(own, sizes, need);
-        run(plan, &mut leader, &mut latencies)
+        let mut leader = Leader::new(Links::new(own, silent, sizes), need);
+        run(plan, late, &mut leader, &mut times)
     })?;
+    drop(unread);
     Ok(Floor {
         validators,
         need,
         rate: plan.rate,
-        rounds: latencies.count(),
+        silent,
+        rounds: times.latencies.count(),
         propose_bytes: sizes.propose,
         vote_bytes: sizes.vote,
-        floor_us: latencies.percentiles(),
-        latencies,
+        floor_us: times.latencies.percentiles(),
+        floor_intended_us: times.intended.percentiles(),
+        latencies: times.latencies,
     })
+}
+
+/// What is recorded of each round.
+struct Times {
+    /// From the proposal on.
+    latencies: Latencies,
+    /// From the intended start on.
+    intended: Latencies,
+}
+
+impl Times {
+    fn new() -> Self {
+        Self {
+            latencies: Latencies::new(),
+            intended: Latencies::new(),
+        }
+    }
+
+    fn record(&mut self, round: Round, now: Instant) {
+        let since = |start| {
+            let latency = now.saturating_duration_since(start);
+            u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX)
+        };
+        self.latencies.record_ns(since(round.started));
+        self.intended.record_ns(since(round.intended));
+    }
+}
+
+/// A round that is not final.
+#[derive(Clone, Copy)]
+struct Round {
+    intended: Instant,
+    /// When its proposal was about to go to the sockets.
+    started: Instant,
 }
 
 /// Votes of equal weight that make a block final at once, with the thresholds that a genesis has
@@ -129,51 +198,58 @@ fn need_of(validators: u16) -> u16 {
     })
 }
 
-/// Rounds for as long as the plan says, each from its intended start.
-fn run(plan: &FloorPlan, leader: &mut Leader, latencies: &mut Latencies) -> Result<(), FloorError> {
+/// Rounds for as long as the plan says, each begun `late` after its intended start.
+fn run(
+    plan: &FloorPlan,
+    late: Duration,
+    leader: &mut Leader,
+    times: &mut Times,
+) -> Result<(), FloorError> {
     for _ in 0..WARM_UP_ROUNDS {
         leader.propose()?;
         leader.wait(Instant::now() + ROUND_MAX)?;
     }
     let start = Instant::now();
+    let end = start + plan.duration + late;
     let interval = plan.rate.map(|rate| Duration::from_secs(1) / rate.max(1));
-    // Intended starts of the rounds that are not final, the oldest first.
-    let mut open = std::collections::VecDeque::new();
+    // The oldest first.
+    let mut open = VecDeque::new();
     let mut next = start;
-    while start.elapsed() < plan.duration || !open.is_empty() {
+    while Instant::now() < end || !open.is_empty() {
         let now = Instant::now();
         let may_start = interval.is_some() || open.is_empty();
-        if may_start && now >= next && now < start + plan.duration {
+        if may_start && now >= next + late && now < end {
+            let (intended, started) = (next, Instant::now());
             leader.propose()?;
-            open.push_back(next);
-            next = interval.map_or(now, |interval| next + interval);
+            open.push_back(Round { intended, started });
+            next = interval.map_or(started, |interval| next + interval);
             continue;
         }
         let until = match interval {
-            Some(_) if next < start + plan.duration => next,
-            _ if open.is_empty() => start + plan.duration,
+            Some(_) if next + late < end => next + late,
+            _ if open.is_empty() => end,
             _ => now + ROUND_MAX,
         };
         let done = leader.turn(until)?;
         let now = Instant::now();
         for _ in 0..done {
-            let Some(intended) = open.pop_front() else {
+            let Some(round) = open.pop_front() else {
                 break;
             };
-            let latency = now.saturating_duration_since(intended);
-            latencies.record_ns(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX));
+            times.record(round, now);
             if interval.is_none() {
                 next = now;
             }
         }
-        if open.front().is_some_and(|oldest| now > *oldest + ROUND_MAX) {
+        let oldest = open.front();
+        if oldest.is_some_and(|round| now > round.started + ROUND_MAX) {
             return Err(FloorError::Stalled);
         }
     }
     Ok(())
 }
 
-/// Connections between all: of each member, those to all others.
+/// Connections between all: of each member, those to all others, in their order.
 fn mesh(members: usize) -> io::Result<Vec<Vec<TcpStream>>> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
@@ -203,6 +279,7 @@ mod tests {
             rate,
             command_bytes: 128,
             duration: Duration::from_millis(60),
+            silent: 0,
         }
     }
 
@@ -219,6 +296,45 @@ mod tests {
                 floor.propose_bytes > 128 + floor.vote_bytes / 2,
                 "{floor:?}"
             );
+        }
+    }
+
+    #[test]
+    fn how_late_a_round_begins_is_not_in_the_floor() {
+        // Longer than the run: a round that counted from its intended start would have it in full.
+        let late = Duration::from_millis(80);
+        let floor = measure_late(&plan(4, Some(500)), late).unwrap();
+        let (from_start, intended) = (floor.floor_us, floor.floor_intended_us);
+        assert!(floor.rounds > 0, "{floor:?}");
+        // Of each round the two times are at least that far apart, so their percentiles are; a
+        // histogram keeps three digits.
+        let late_us = late.as_secs_f64() * 1e6 * 0.998;
+        for (from_start, intended) in [
+            (from_start.p50, intended.p50),
+            (from_start.p99, intended.p99),
+        ] {
+            let apart = intended.unwrap() * 1.001 - from_start.unwrap();
+            assert!(apart >= late_us, "{floor:?}");
+        }
+    }
+
+    #[test]
+    fn silent_members_are_not_waited_for() {
+        let asked = FloorPlan {
+            silent: 1,
+            ..plan(6, Some(500))
+        };
+        let floor = measure(&asked).unwrap();
+        assert_eq!((floor.need, floor.silent), (5, 1));
+        assert!(floor.rounds > 0, "{floor:?}");
+        for (silent, need) in [(1, 6), (2, 5), (6, 2), (7, 2)] {
+            let asked = FloorPlan {
+                silent,
+                need: Some(need),
+                ..plan(6, None)
+            };
+            let found = measure(&asked);
+            assert!(matches!(found, Err(FloorError::Plan { .. })), "{asked:?}");
         }
     }
 

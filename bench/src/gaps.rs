@@ -2,7 +2,7 @@
 //!
 //! Owns the arithmetic on what clients wrote down. Never: measures, or knows what happened.
 
-use crate::load::Trip;
+use crate::load::{Trip, Wait};
 
 /// A stretch of a run, on its clock: from what happened to the moment in which it is mended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,8 +21,8 @@ pub struct Interruption {
     /// The longest time between two results of any commands, nanoseconds: the first may have come
     /// before the phase began, so what is between two commands of the load is in it.
     pub gap_ns: u64,
-    /// The longest time from a command's intended time to its result, of all that were open in
-    /// the phase, nanoseconds.
+    /// The longest time from a command's intended time to its result, of all that others than the
+    /// victim told and that were open in the phase, nanoseconds.
     pub wait_ns: u64,
     /// Whether nothing became final between the longest gap's begin and the end of the phase.
     pub is_open: bool,
@@ -60,6 +60,18 @@ pub fn interruption(trips: &[Trip], phase: Phase) -> Option<Interruption> {
         (found.gap_ns, found.is_open) = (end_ns, true);
     }
     Some(found)
+}
+
+/// The longest time from a command's intended time to its result, of all that were open in the
+/// phase, whoever told it: also of those that the victim had, which wait longest; none when no
+/// command was open in it. Nanoseconds.
+#[must_use]
+pub fn longest_wait(waits: &[Wait], phase: Phase) -> Option<u64> {
+    waits
+        .iter()
+        .filter(|wait| wait.result_ns > phase.from_ns && wait.intended_ns < phase.until_ns)
+        .map(|wait| wait.result_ns.saturating_sub(wait.intended_ns))
+        .max()
 }
 
 #[cfg(test)]
@@ -111,6 +123,26 @@ mod tests {
         assert_eq!(interruption(&trips, PHASE).unwrap().gap_ns, 41 * MS);
         let victims: Vec<Trip> = (1..700).map(|ms| trip(0, ms, ms)).collect();
         assert_eq!(interruption(&victims, PHASE), None);
+    }
+
+    #[test]
+    fn what_the_victim_had_waits_longest_and_is_in_the_wait_of_all() {
+        let mut trips = load(100, 140);
+        trips.push(trip(0, 90, 590));
+        trips.sort_by_key(|trip| trip.result_ns);
+        let wait = |trip: &Trip| Wait {
+            intended_ns: trip.intended_ns,
+            result_ns: trip.result_ns,
+        };
+        let waits: Vec<Wait> = trips.iter().map(wait).collect();
+        assert_eq!(interruption(&trips, PHASE).unwrap().wait_ns, 40 * MS);
+        assert_eq!(longest_wait(&waits, PHASE), Some(500 * MS));
+        // What had its result before, or was not intended yet, says nothing of the phase.
+        let apart = [(10, 90), (600, 999)].map(|(intended_ms, result_ms)| Wait {
+            intended_ns: intended_ms * MS,
+            result_ns: result_ms * MS,
+        });
+        assert_eq!(longest_wait(&apart, PHASE), None);
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub mod page;
 pub mod prices;
 pub mod probe;
 pub mod report;
+mod slack;
 pub mod stages;
 pub mod testnet;
 pub mod traces;

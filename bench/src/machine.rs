@@ -4,6 +4,7 @@
 //! "unknown", never a guess. Never: measures.
 
 use std::fs;
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
@@ -48,6 +49,55 @@ pub struct Circumstances {
     pub machine: Machine,
     /// With what.
     pub build: Build,
+    /// Where validators had their folders; none where nothing was stored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub folder: Option<Folder>,
+}
+
+/// Where validators had their folders.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Folder {
+    /// Its path.
+    pub path: String,
+    /// The file system that it is on, by the name under which it is mounted; the number that the
+    /// system gives for one that is not known here.
+    pub file_system: String,
+}
+
+impl Folder {
+    /// What whoever reads figures from there must know first, if anything.
+    #[must_use]
+    pub fn warning(&self) -> Option<String> {
+        let is_memory = MEMORY.contains(&self.file_system.as_str());
+        is_memory.then(|| {
+            format!(
+                "warning: {} is on {}: a sync there costs nothing, so figures with syncs are those \
+                 of no disk; name a folder on one with --dir",
+                self.path, self.file_system
+            )
+        })
+    }
+}
+
+/// File systems, as the kernel numbers and mounts them.
+const FILE_SYSTEMS: [(u64, &str); 9] = [
+    (0x0102_1994, "tmpfs"),
+    (0x8584_58f6, "ramfs"),
+    (0xef53, "ext4"),
+    (0x5846_5342, "xfs"),
+    (0x9123_683e, "btrfs"),
+    (0x2fc1_2fc1, "zfs"),
+    (0xf2f5_2010, "f2fs"),
+    (0x794c_7630, "overlay"),
+    (0x6969, "nfs"),
+];
+/// Those that are memory.
+const MEMORY: [&str; 2] = ["tmpfs", "ramfs"];
+
+/// Name of a file system by its number.
+fn file_system(number: u64) -> String {
+    let known = FILE_SYSTEMS.iter().find(|(known, _)| *known == number);
+    known.map_or_else(|| format!("{number:#x}"), |(_, name)| (*name).to_owned())
 }
 
 impl Circumstances {
@@ -61,7 +111,24 @@ impl Circumstances {
             date: date(SystemTime::now()),
             machine: Machine::this(),
             build: Build::this(),
+            folder: None,
         }
+    }
+
+    /// The same of a command that makes folders there.
+    #[must_use]
+    pub fn with_folder(mut self, path: &Path) -> Self {
+        // The type's width is the machine's.
+        #[expect(
+            clippy::cast_sign_loss,
+            reason = "a number of 32 bits, whose sign means nothing"
+        )]
+        let found = rustix::fs::statfs(path).map(|found| found.f_type as u64 & 0xffff_ffff);
+        self.folder = Some(Folder {
+            path: path.display().to_string(),
+            file_system: found.map_or_else(|_| known(""), file_system),
+        });
+        self
     }
 }
 
@@ -163,6 +230,29 @@ mod tests {
         assert_eq!(at(951_782_400), "2000-02-29 00:00 UTC");
         assert_eq!(at(1_735_689_599), "2024-12-31 23:59 UTC");
         assert_eq!(at(1_735_689_600), "2025-01-01 00:00 UTC");
+    }
+
+    #[test]
+    fn a_folder_in_memory_is_warned_of_and_one_on_a_disk_is_not() {
+        let on = |number| Folder {
+            path: "/there".to_owned(),
+            file_system: file_system(number),
+        };
+        assert!(
+            on(0x0102_1994)
+                .warning()
+                .unwrap()
+                .contains("/there is on tmpfs")
+        );
+        assert_eq!(on(0xef53).warning(), None);
+        assert_eq!(file_system(7), "0x7");
+        let memory = Path::new("/dev/shm");
+        if memory.is_dir() {
+            let folder = Circumstances::now(&[]).with_folder(memory).folder;
+            assert_eq!(folder.unwrap().file_system, "tmpfs");
+        }
+        let nowhere = Circumstances::now(&[]).with_folder(Path::new("/nowhere/at/all"));
+        assert_eq!(nowhere.folder.unwrap().file_system, "unknown");
     }
 
     #[test]

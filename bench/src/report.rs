@@ -49,6 +49,9 @@ pub struct Measured {
     pub rejected: u64,
     /// Commands whose result came back.
     pub finalized: u64,
+    /// Commands that were handed over, or waited to be, and came to no result within ten seconds
+    /// after the last send; those that were refused for good are not among them.
+    pub missing: u64,
     /// Finalized commands a second, from the first send to the last result.
     pub throughput_per_s: f64,
     /// From the accepting validator's receipt to finality there.
@@ -120,6 +123,7 @@ mod tests {
         "busy",
         "rejected",
         "finalized",
+        "missing",
         "throughput_per_s",
         "finality_us",
         "client_us",
@@ -155,6 +159,7 @@ mod tests {
                 busy: 0,
                 rejected: 0,
                 finalized: 10,
+                missing: 0,
                 throughput_per_s: per_second(10, 1_000_000_000),
                 finality_us: Percentiles::default(),
                 client_us: Percentiles::default(),

@@ -18,14 +18,15 @@ use rand_core::SeedableRng as _;
 const BATCH: usize = 256;
 /// Different commands; gone through over and over.
 const COMMANDS: usize = 4 * BATCH;
-/// Sessions that signed them.
-const SESSIONS: usize = 16;
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VerifierPlan {
     /// Verifiers, at least one.
     pub validators: usize,
+    /// Sessions whose commands they are, each with a key of its own, at least one. A batch costs
+    /// less the fewer keys are in it.
+    pub sessions: u32,
     /// Bytes of a command.
     pub command_bytes: usize,
     /// For how long.
@@ -54,7 +55,7 @@ struct Signed {
 /// # Errors
 /// [`VerifierError`].
 pub fn measure(plan: &VerifierPlan) -> Result<f64, VerifierError> {
-    let commands = signed(plan.command_bytes);
+    let commands = signed(plan.sessions, plan.command_bytes);
     let validators = plan.validators.max(1);
     let (gate, is_over) = (Barrier::new(validators + 1), AtomicBool::new(false));
     std::thread::scope(|scope| {
@@ -118,11 +119,13 @@ fn items(commands: &[Signed]) -> Vec<SignatureItem<'_>> {
         .collect()
 }
 
-fn signed(command_bytes: usize) -> Vec<Signed> {
-    let keys: Vec<KeyPair> = (1..)
-        .take(SESSIONS)
-        .map(|seed| KeyPair::from_seed(&[seed; 32]))
-        .collect();
+fn signed(sessions: u32, command_bytes: usize) -> Vec<Signed> {
+    let key_of = |session: u32| {
+        let mut seed = [7; 32];
+        seed[..4].copy_from_slice(&session.to_le_bytes());
+        KeyPair::from_seed(&seed)
+    };
+    let keys: Vec<KeyPair> = (0..sessions.max(1)).map(key_of).collect();
     let sign = |(number, key): (usize, &KeyPair)| {
         let mut message = vec![0; command_bytes.max(8)];
         message[..8].copy_from_slice(&(number as u64).to_le_bytes());
@@ -144,6 +147,7 @@ mod tests {
     fn all_verifiers_go_through_the_commands() {
         let rate = measure(&VerifierPlan {
             validators: 2,
+            sessions: 4,
             command_bytes: 64,
             duration: Duration::from_millis(50),
         });
@@ -151,8 +155,18 @@ mod tests {
     }
 
     #[test]
+    fn there_are_as_many_keys_as_sessions() {
+        for (sessions, wanted) in [(0, 1), (1, 1), (4, 4), (300, 300)] {
+            let commands = signed(sessions, 64);
+            let keys: std::collections::BTreeSet<_> =
+                commands.iter().map(|command| command.key).collect();
+            assert_eq!(keys.len(), wanted);
+        }
+    }
+
+    #[test]
     fn a_bad_signature_is_found() {
-        let mut commands = signed(64);
+        let mut commands = signed(4, 64);
         commands[3].message[9] ^= 1;
         let (gate, is_over) = (Barrier::new(1), AtomicBool::new(false));
         let error = verify_until(&commands, &gate, &is_over).unwrap_err();

@@ -29,10 +29,12 @@ struct Link {
     stream: TcpStream,
     pending: Vec<u8>,
     is_over: bool,
+    /// Nobody reads at the other end: what is sent there stays in the system.
+    is_unread: bool,
 }
 
 /// All connections of a member.
-struct Links {
+pub(super) struct Links {
     links: Vec<Link>,
     sizes: Sizes,
     buffer: Vec<u8>,
@@ -46,11 +48,14 @@ struct Came {
 }
 
 impl Links {
-    fn new(streams: Vec<TcpStream>, sizes: Sizes) -> Self {
-        let links = streams.into_iter().map(|stream| Link {
+    /// Of the connections the last `silent` ones are unread.
+    pub(super) fn new(streams: Vec<TcpStream>, silent: u16, sizes: Sizes) -> Self {
+        let speaking = streams.len().saturating_sub(usize::from(silent));
+        let links = streams.into_iter().enumerate().map(|(at, stream)| Link {
             stream,
             pending: Vec::new(),
             is_over: false,
+            is_unread: at >= speaking,
         });
         Self {
             links: links.collect(),
@@ -86,8 +91,10 @@ impl Links {
         frame[0] = kind;
         frame[1..HEAD_BYTES].copy_from_slice(&round.to_le_bytes());
         for link in &mut self.links {
-            // A few hundred bytes fit into a socket that is read from, always.
             match link.stream.write_all(&frame) {
+                // What does not fit there is missed by nobody: the rest may be cut as it is.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && link.is_unread => {}
+                // A few hundred bytes fit into a socket that is read from, always.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return Err(error);
                 }
@@ -130,14 +137,13 @@ impl Link {
 }
 
 /// Votes for everything that is proposed, until a connection ends.
-pub(super) fn follow(streams: Vec<TcpStream>, sizes: Sizes) {
-    let mut links = Links::new(streams, sizes);
+pub(super) fn follow(mut links: Links) {
     while !links.is_over() {
         let Ok(came) = links.turn(IDLE_MAX) else {
             return;
         };
         for round in came.proposals {
-            if links.send(VOTE, round, sizes.vote).is_err() {
+            if links.send(VOTE, round, links.sizes.vote).is_err() {
                 return;
             }
         }
@@ -156,9 +162,9 @@ pub(super) struct Leader {
 }
 
 impl Leader {
-    pub(super) fn new(streams: Vec<TcpStream>, sizes: Sizes, need: u16) -> Self {
+    pub(super) fn new(links: Links, need: u16) -> Self {
         Self {
-            links: Links::new(streams, sizes),
+            links,
             need_others: u64::from(need.saturating_sub(1)).max(1),
             votes: VecDeque::new(),
             base: 0,

@@ -17,7 +17,7 @@ use super::pacer::Pacer;
 use super::presigned::SigningPlan;
 use super::session::{self, Session};
 use super::source::{Flow, LoadPlan, Next, Routing, Source};
-use super::{Acknowledged, LoadError, Recorded, Trip};
+use super::{Acknowledged, LoadError, Recorded, Trip, Wait};
 use crate::histogram::Latencies;
 
 /// Commands that a session signs ahead at most; it signs the rest when they are sent.
@@ -46,14 +46,20 @@ pub struct Outcome {
     pub height: u64,
     /// Gateways lost by all sessions together.
     pub gateways_lost: u64,
-    /// Accepted commands whose result never came.
+    /// Commands that were given a number and came to no result, whether or not a validator took
+    /// them; those that were refused for good (`rejected` of the counts) are not among them.
     pub missing: u64,
+    /// Of these, the ones that wait with the client and no validator ever took: not sent yet, or
+    /// told to come later.
+    pub held: u64,
     /// Why commands were refused at admission.
     pub reasons: Vec<Rejection>,
     /// Every result that was told, where the plan wants it; else none.
     pub acknowledged: Vec<Acknowledged>,
-    /// Every command's times, where the plan wants them; else none.
+    /// The times of every command whose gateway told them, where the plan wants them; else none.
     pub trips: Vec<Trip>,
+    /// How long every command with a result was waited for, where the plan wants trips.
+    pub waits: Vec<Wait>,
     /// The machine's monotonic clock when that of the run began, nanoseconds.
     pub start_ns: u64,
     /// Whether the run was asked to stop before its time.
@@ -139,7 +145,8 @@ impl LinkHandler for World<'_> {
     }
 }
 
-/// Drives the load to its end, or until `stop` is set. `tell` is called about once a second.
+/// Drives the load to its end, or until `stop` is set. `tell` is called about ten times a
+/// second.
 ///
 /// `admin` is the session that may halt and resume; without it such commands of a recording go
 /// to a session of their own and are refused by the venue.
@@ -213,6 +220,7 @@ impl<'a> Driver<'a> {
                 recorded: Recorded {
                     acknowledged: plan.keeps_acknowledged.then(Vec::new),
                     trips: plan.keeps_trips.then(Vec::new),
+                    waits: plan.keeps_trips.then(Vec::new),
                     ..Recorded::default()
                 },
                 start: now,
@@ -271,9 +279,9 @@ impl<'a> Driver<'a> {
         let clients = self.plan.clients as usize;
         std::thread::scope(|scope| {
             let sessions = self.world.sessions.iter_mut().take(clients);
-            for (seed, session) in (self.plan.seed..).zip(sessions) {
+            for (place, session) in (0_u64..).zip(sessions) {
                 let plan = SigningPlan {
-                    seed,
+                    seed: self.plan.seed.wrapping_add(place),
                     lane,
                     size,
                     count,
@@ -295,10 +303,12 @@ impl<'a> Driver<'a> {
             client: recorded.client,
             height: recorded.height,
             gateways_lost: sessions.iter().map(|session| session.gateways_lost).sum(),
-            missing: sessions.iter().map(|session| session.owed() as u64).sum(),
+            missing: sessions.iter().map(|session| session.open() as u64).sum(),
+            held: sessions.iter().map(|session| session.held() as u64).sum(),
             reasons: recorded.reasons.into_iter().collect(),
             acknowledged: recorded.acknowledged.unwrap_or_default(),
             trips: recorded.trips.unwrap_or_default(),
+            waits: recorded.waits.unwrap_or_default(),
             start_ns: machine_ns(self.world.start),
             is_interrupted: stop.load(Ordering::Relaxed),
         }
@@ -364,10 +374,5 @@ impl Target for Driver<'_> {
     fn is_answered(&self) -> bool {
         let mut sessions = self.world.sessions.iter();
         sessions.all(|session| session.open() == 0)
-    }
-
-    fn is_settled(&self) -> bool {
-        let mut sessions = self.world.sessions.iter();
-        sessions.all(|session| session.owed() == 0)
     }
 }

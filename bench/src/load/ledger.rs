@@ -94,8 +94,6 @@ pub(super) struct Ledger {
     cursor: usize,
     /// Flights in stage `Vacant`.
     vacant: usize,
-    /// Flights that some gateway accepted and that are not finalized.
-    owed: usize,
     body_bytes: usize,
     hold_until_ns: u64,
     /// How many may be sent and not final: the rule of the client library.
@@ -113,7 +111,6 @@ impl Ledger {
             flights: VecDeque::new(),
             cursor: 0,
             vacant: 0,
-            owed: 0,
             body_bytes: 0,
             hold_until_ns: 0,
             window: SendWindow::default(),
@@ -132,16 +129,19 @@ impl Ledger {
         (self.vacant > 0 || self.flights.len() < FLIGHTS_MAX) && held <= FLIGHT_BYTES_MAX
     }
 
-    /// Accepted commands whose result has not come.
-    pub(super) const fn owed(&self) -> usize {
-        self.owed
-    }
-
-    /// Commands that are not finalized and not refused.
+    /// Commands that are not finalized and not refused: what is missing when the load is over.
     pub(super) fn open(&self) -> usize {
         self.flights
             .iter()
             .filter(|flight| is_open(flight.stage))
+            .count()
+    }
+
+    /// Of the open commands those that wait here and that no gateway ever took.
+    pub(super) fn held(&self) -> usize {
+        self.flights
+            .iter()
+            .filter(|flight| flight.stage == Stage::Waiting && !flight.was_accepted)
             .count()
     }
 
@@ -266,7 +266,6 @@ impl Ledger {
         flight.stage = Stage::Accepted;
         if !flight.was_accepted {
             flight.was_accepted = true;
-            self.owed += 1;
             self.counts.accepted += 1;
         }
     }
@@ -340,9 +339,7 @@ impl Ledger {
         if !is_open(flight.stage) {
             return None;
         }
-        if flight.was_accepted {
-            self.owed -= 1;
-        } else {
+        if !flight.was_accepted {
             // The result overtook the answer; no result comes of a command that nobody took.
             self.counts.accepted += 1;
         }
@@ -471,7 +468,7 @@ mod tests {
         ledger.on_accepted(2);
         ledger.on_accepted(3);
         assert_eq!(ledger.counts().accepted, 3, "each command counts once");
-        assert_eq!(ledger.owed(), 2);
+        assert_eq!((ledger.open(), ledger.held()), (2, 0));
     }
 
     #[test]
@@ -486,8 +483,37 @@ mod tests {
         ledger.on_accepted(2);
         let counts = ledger.counts();
         assert_eq!((counts.accepted, counts.finalized), (2, 2));
-        assert_eq!((ledger.owed(), ledger.open(), ledger.body_bytes), (0, 0, 0));
+        assert_eq!((ledger.open(), ledger.body_bytes), (0, 0));
         assert_eq!(ledger.push(0, Lane::Order, b"x"), 3);
+    }
+
+    #[test]
+    fn a_command_that_nobody_answered_is_missing_and_one_told_to_wait_is_held() {
+        let mut ledger = with_commands(1);
+        sent(&mut ledger, 0);
+        assert_eq!(
+            (ledger.open(), ledger.held()),
+            (1, 0),
+            "handed over, no answer"
+        );
+        ledger.on_busy(1, 0, 10);
+        assert_eq!((ledger.open(), ledger.held()), (1, 1), "told to come later");
+        sent(&mut ledger, 10);
+        ledger.on_accepted(1);
+        ledger.on_gateway_lost();
+        assert_eq!(
+            (ledger.open(), ledger.held()),
+            (1, 0),
+            "some gateway took it"
+        );
+        ledger.push(0, Lane::Order, b"x");
+        sent(&mut ledger, 10);
+        ledger.on_rejected(2);
+        assert_eq!(
+            ledger.open(),
+            1,
+            "what was refused for good is counted apart"
+        );
     }
 
     #[test]
@@ -514,7 +540,7 @@ mod tests {
         ledger.on_accepted(1);
         ledger.on_gap(1);
         assert_eq!(sent(&mut ledger, 0), [1]);
-        assert_eq!(ledger.owed(), 1);
+        assert_eq!(ledger.open(), 1);
     }
 
     #[test]

@@ -113,6 +113,16 @@ pub struct Trip {
     pub finality_ns: u64,
 }
 
+/// From when a command should have been sent to its result, whoever told it: also of those that
+/// were sent again, and so have no [`Trip`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wait {
+    /// When it should have been sent, nanoseconds of the run's clock.
+    pub intended_ns: u64,
+    /// When its result was read, on the same clock.
+    pub result_ns: u64,
+}
+
 /// What is recorded while the load runs.
 #[derive(Debug, Default)]
 pub(crate) struct Recorded {
@@ -128,8 +138,10 @@ pub(crate) struct Recorded {
     pub(crate) reasons: BTreeSet<Rejection>,
     /// Every result, where the plan wants it.
     pub(crate) acknowledged: Option<Vec<Acknowledged>>,
-    /// Every command's times, where the plan wants them.
+    /// The times of every command whose gateway told them, where the plan wants them.
     pub(crate) trips: Option<Vec<Trip>>,
+    /// Of every command with a result, where the plan wants trips.
+    pub(crate) waits: Option<Vec<Wait>>,
     /// Who led when a validator last said so.
     pub(crate) leader: Option<u16>,
 }

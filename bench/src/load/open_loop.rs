@@ -13,7 +13,7 @@ use super::source::{LoadPlan, Next, Source};
 /// How long the last results are waited for after the last send.
 const DRAIN: Duration = Duration::from_secs(10);
 /// How often progress is told.
-const PROGRESS: Duration = Duration::from_secs(1);
+const PROGRESS: Duration = Duration::from_millis(100);
 /// Longest time in which nothing is looked at.
 pub(super) const LOOK: Duration = Duration::from_millis(20);
 /// From this rate on commands are handed over in batches, commands a second.
@@ -51,9 +51,6 @@ pub(super) trait Target {
 
     /// Whether each command has a result or was refused.
     fn is_answered(&self) -> bool;
-
-    /// Whether each command that was accepted has its result.
-    fn is_settled(&self) -> bool;
 }
 
 /// Drives `target` to the end of the plan, or until `stop` is set; gives the commands intended.
@@ -76,7 +73,7 @@ pub(super) fn run(
         start,
     };
     open.send_all(stop, tell)?;
-    open.drain(stop)?;
+    open.drain()?;
     // Last: making what was never taken takes time in which nobody would listen to results.
     if !stop.load(Ordering::Relaxed) {
         open.source.offer_rest();
@@ -146,16 +143,13 @@ impl<T: Target> OpenLoop<'_, T> {
         }
     }
 
-    /// Waits for the results of what was accepted, and for an answer about the rest.
-    fn drain(&mut self, stop: &AtomicBool) -> Result<(), LoadError> {
+    /// Waits until each command has a result or was refused: who asked to stop wants to know that,
+    /// too, since what is left is missing.
+    fn drain(&mut self) -> Result<(), LoadError> {
         let deadline = Instant::now() + DRAIN;
         loop {
             let now = Instant::now();
-            let is_stopped = stop.load(Ordering::Relaxed);
-            if self.target.is_answered()
-                || now >= deadline
-                || (is_stopped && self.target.is_settled())
-            {
+            if self.target.is_answered() || now >= deadline {
                 return Ok(());
             }
             self.target.turn(now, Some(deadline.min(now + LOOK)))?;

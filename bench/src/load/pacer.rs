@@ -4,13 +4,11 @@
 //! would count as latency. Owns a thread that waits for the point of time and then wakes the loop.
 //! Never: sends, or decides what is due.
 
-use std::num::NonZeroU64;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Shortest wait that the system may round up to, nanoseconds.
-const SLACK_NS: u64 = 1;
+use crate::slack::Precise;
 
 #[derive(Debug, Default)]
 struct Order {
@@ -79,8 +77,7 @@ impl Drop for Pacer {
 }
 
 fn wait_and_wake(shared: &Shared, wake: impl Fn()) {
-    // Where the system refuses, waits end some fifty microseconds late: worse, not wrong.
-    rustix::thread::set_current_timer_slack(NonZeroU64::new(SLACK_NS)).ok();
+    let _precise = Precise::begin();
     let mut order = shared.order.lock().unwrap_or_else(PoisonError::into_inner);
     while !order.is_over {
         let left = order

@@ -21,7 +21,7 @@ use quorate_net::{ChainIds, ClientLinks, LinkId, NetError, SendError};
 use super::key::{Chain, SessionKey};
 use super::ledger::{Counts, Ledger};
 use super::presigned::{Presigned, SigningPlan};
-use super::{Acknowledged, LoadError, Recorded, Trip};
+use super::{Acknowledged, LoadError, Recorded, Trip, Wait};
 
 /// First wait before a lost gateway's successor is dialed.
 const REDIAL_MIN: Duration = Duration::from_millis(5);
@@ -109,9 +109,9 @@ impl Session {
             .map_or_else(Counts::default, |ledger| *ledger.counts())
     }
 
-    /// Accepted commands whose result has not come.
-    pub(super) fn owed(&self) -> usize {
-        self.ledger.as_ref().map_or(0, Ledger::owed)
+    /// Of the open ones those that wait here and that no validator took.
+    pub(super) fn held(&self) -> usize {
+        self.ledger.as_ref().map_or(0, Ledger::held)
     }
 
     /// Commands without a result and without a refusal.
@@ -395,6 +395,12 @@ impl Session {
                     recorded.last_result_ns = now_ns;
                     if finality_ns > 0 {
                         recorded.finality.record_ns(finality_ns);
+                    }
+                    if let Some(waits) = &mut recorded.waits {
+                        waits.push(Wait {
+                            intended_ns,
+                            result_ns: now_ns,
+                        });
                     }
                     // One that was told twice, or by another gateway, has no trip of its own.
                     let is_whole = finality_ns > 0 && item.outcome == Outcome::Applied;

@@ -55,7 +55,7 @@ pub struct LoadPlan {
     pub keeps_acknowledged: bool,
     /// Who takes the next command.
     pub routing: Routing,
-    /// Whether every command's times are written down: 40 bytes a command.
+    /// Whether every command's times are written down: 56 bytes a command.
     pub keeps_trips: bool,
 }
 

@@ -8,6 +8,7 @@ use super::inputs::{Inputs, Kind, durabilities, stopped};
 use super::sections::straggler_name;
 use super::table::{Table, card, missing, note, numbers, section, text};
 use super::text::{figure_or_dash, number, words};
+use super::verdict::wrong;
 
 /// The section.
 pub(super) fn faults(inputs: &Inputs) -> String {
@@ -22,11 +23,13 @@ fn leader(inputs: &Inputs) -> String {
         numbers("nothing final, p50, ms"),
         numbers("p99, ms"),
         numbers("longest, ms"),
-        numbers("longest wait of a command, p99, ms"),
+        numbers("longest wait at the others, p99, ms"),
+        numbers("longest wait of all, p99, ms"),
         numbers("rounds in which it was not back in time"),
         numbers("results told and lost"),
     ]);
     let mut is_there = false;
+    let mut troubles = String::new();
     for failover in inputs.all(Kind::Failover) {
         let nested = failover.get("stop").filter(|stop| stop.is_object());
         for one in [Some(failover), nested].into_iter().flatten() {
@@ -36,6 +39,7 @@ fn leader(inputs: &Inputs) -> String {
                 Some("stop") => "stands still (SIGSTOP)".to_owned(),
                 _ => words(one, "/signal"),
             };
+            troubles.push_str(&wrong(&what, one));
             let mut cells = vec![what];
             for key in [
                 "/kills",
@@ -43,6 +47,7 @@ fn leader(inputs: &Inputs) -> String {
                 "/resume_ms/p99",
                 "/resume_ms/max",
                 "/wait_ms/p99",
+                "/wait_all_ms/p99",
                 "/open",
                 "/lost",
             ] {
@@ -57,9 +62,10 @@ fn leader(inputs: &Inputs) -> String {
     let explained = note(
         "Under open-loop load, as clients of the other validators see it: the longest time between \
          two finalized commands around the loss, and the longest time from the moment in which a \
-         command should have been sent to its result.",
+         command should have been sent to its result; that of all holds the commands, too, which \
+         the leader had been handed.",
     );
-    card("The leader is lost under load", &(explained + &table.end()))
+    troubles + &card("The leader is lost under load", &(explained + &table.end()))
 }
 
 fn straggler(inputs: &Inputs) -> String {
@@ -78,12 +84,16 @@ fn straggler(inputs: &Inputs) -> String {
         numbers("p99, us"),
         numbers("ratio to the floor, p50"),
     ]);
+    let mut troubles = String::new();
     let is_beside = |one: &&Value| {
         let validators = one.get("validators");
         stopped(one) > 0 || slow.iter().any(|slow| slow.get("validators") == validators)
     };
     for latency in inputs.all(Kind::Latency).filter(is_beside) {
         for (name, one) in durabilities(latency) {
+            if stopped(latency) > 0 {
+                troubles.push_str(&wrong(&format!("{}, {name}", straggler_name(latency)), one));
+            }
             let share = number(one, "/fast_path_fraction").map(|share| share * 100.0);
             table.row(&[
                 format!("{}, {name}", straggler_name(latency)),
@@ -94,7 +104,7 @@ fn straggler(inputs: &Inputs) -> String {
             ]);
         }
     }
-    card("A validator stands still (SIGSTOP)", &table.end())
+    troubles + &card("A validator stands still (SIGSTOP)", &table.end())
 }
 
 /// The disk as it is: none is made slower than it is.

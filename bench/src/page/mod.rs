@@ -6,7 +6,8 @@
 //! different machines, or draws what is not there.
 //!
 //! In the order of the way: `inputs` (which file is what), `sections` and `faults` (what is said),
-//! `chart` and `table` (how it looks), `text` (numbers and markup).
+//! `verdict` (what is not as it should be), `chart` and `table` (how it looks), `text` (numbers and
+//! markup).
 
 mod chart;
 mod faults;
@@ -14,6 +15,7 @@ mod inputs;
 mod sections;
 mod table;
 mod text;
+mod verdict;
 
 pub use inputs::{InputError, Inputs, Kind};
 

@@ -8,6 +8,7 @@ use super::chart::{Axis, Bar, Line, Scale, bars, lines};
 use super::inputs::{Inputs, Kind, durabilities, stopped};
 use super::table::{Table, card, missing, note, numbers, section, text};
 use super::text::{escape, figure, figure_or_dash, number, words};
+use super::verdict::wrong;
 use crate::stages::STAGE_NAMES;
 
 /// Microseconds in a millisecond.
@@ -62,6 +63,7 @@ pub(super) fn circumstances(inputs: &Inputs) -> String {
         text("command"),
         text("began"),
         text("machine"),
+        text("file system of the validators"),
         text("build"),
     ]);
     for (kind, value) in inputs.iter() {
@@ -72,6 +74,7 @@ pub(super) fn circumstances(inputs: &Inputs) -> String {
                 command,
                 words(value, "/date"),
                 words(value, "/machine"),
+                told("/folder/file_system"),
                 told(""),
             ]);
             continue;
@@ -86,6 +89,7 @@ pub(super) fn circumstances(inputs: &Inputs) -> String {
                 told("/machine/kernel"),
                 told("/machine/load_average")
             ),
+            told("/folder/file_system"),
             format!(
                 "{} {}, program {}",
                 told("/build/version"),
@@ -113,12 +117,14 @@ pub(super) fn latency(inputs: &Inputs) -> String {
         "{} validators, {} commands a second of {} bytes, open loop. Finality is from the receipt of a \
          command at the leader to its finality there; the client's time counts from the moment in \
          which the command should have been sent. The floor is the same exchange of messages with \
-         nothing in it, measured by turns in the same run.",
+         nothing in it, from the moment in which a proposal is sent, measured by turns in the same \
+         run.",
         words(latency, "/validators"),
         words(latency, "/rate"),
         words(latency, "/size"),
     ));
     for (name, one) in durabilities(latency) {
+        body.push_str(&wrong(&name, one));
         let chart = curves(one).unwrap_or_else(|| {
             "<p class=\"missing\">The distribution is missing: this measurement holds no curves, only \
              percentiles.</p>\n"
@@ -192,8 +198,8 @@ fn percentiles(latency: &Value) -> String {
     };
     table.end()
         + &note(&format!(
-            "Medians of the runs. Ratio to the floor: p50 {}, p99 {}. Share of blocks on the fast \
-             path: {}. Windows stopped by a timer: {}.",
+            "Medians of the runs, and of the largest the largest. Ratio to the floor: p50 {}, p99 \
+             {}. Share of blocks on the fast path: {}. Windows stopped by a timer: {}.",
             ratio("ratio_p50"),
             ratio("ratio_p99"),
             figure_or_dash(number(latency, "/fast_path_fraction")),
@@ -299,6 +305,11 @@ pub(super) fn throughput(inputs: &Inputs) -> String {
         || missing("Throughput against latency", Kind::Throughput.command()),
         |chart| card("Latency at each rate", &chart),
     );
+    for one in inputs.all(Kind::Throughput) {
+        for (name, figures) in durabilities(one) {
+            body.push_str(&wrong(&format!("{}, {name}", words(one, "/auth")), figures));
+        }
+    }
     if inputs.all(Kind::Throughput).next().is_some() {
         body.push_str(&borne(inputs));
     }
@@ -342,8 +353,8 @@ fn borne(inputs: &Inputs) -> String {
         }
     }
     let body = note(
-        "A rate is borne when all but one in a thousand commands were sent, every accepted one was \
-         finalized, and the client's p99 from the intended time is below 50 ms.",
+        "A rate is borne when all but one in a thousand commands were sent, every one that was sent \
+         was finalized, and the client's p99 from the intended time is below 50 ms.",
     );
     card("The highest rate that was borne", &(body + &table.end()))
 }
@@ -393,6 +404,11 @@ pub(super) fn cost(inputs: &Inputs) -> String {
         ),
     ];
     let charts: String = charts.into_iter().flatten().collect();
+    let troubles = sweeps.iter().map(|one| {
+        let name = format!("{}, {}", words(one, "/auth"), words(one, "/durability"));
+        wrong(&name, one)
+    });
+    let troubles: String = troubles.collect();
     let body = if charts.is_empty() {
         missing("Processor time against load", Kind::Sweep.command())
     } else {
@@ -402,7 +418,7 @@ pub(super) fn cost(inputs: &Inputs) -> String {
             full.join(" and ")
         )) + charts.as_str()
     };
-    section("cost", title, &body)
+    section("cost", title, &(troubles + &body))
 }
 
 /// Other systems, as `bench peers` tells of them.
@@ -418,34 +434,93 @@ pub(super) fn peers(inputs: &Inputs) -> String {
         let body = missing("The table of other systems", Kind::Peers.command());
         return section("peers", title, &body);
     }
+    let troubles = systems.iter().map(|one| {
+        let name = format!("{}, {}", words(one, "/name"), words(one, "/durability"));
+        wrong(&name, one)
+    });
+    let troubles: String = troubles.collect();
+    let body = troubles
+        + &card("What clients saw", &systems_measured(&systems))
+        + &card("What the systems do", &systems_described(&systems));
+    section("peers", title, &body)
+}
+
+fn systems_measured(systems: &[Value]) -> String {
     let mut table = Table::new(&[
         text("system"),
-        numbers("validators"),
-        text("fsync"),
-        text("signatures"),
-        text("batching"),
-        numbers("finality p50, us"),
-        numbers("p90, us"),
-        numbers("p99, us"),
-        numbers("highest rate, a second"),
-        text("notes"),
+        text("durability"),
+        text("faults that it bears"),
+        numbers("client p50, us"),
+        numbers("client p90, us"),
+        numbers("client p99, us"),
+        numbers("p50 of the runs, least to most, us"),
+        numbers("p99 of the runs, least to most, us"),
+        numbers("processor time a command, us"),
+        numbers("highest rate borne, a second"),
+        numbers("commands without a result"),
     ]);
-    for one in &systems {
+    for one in systems {
+        let spread = |key: &str| {
+            let end = |end: &str| figure_or_dash(number(one, &format!("/{key}/{end}")));
+            format!("{} to {}", end("min"), end("max"))
+        };
+        let figure = |pointer: &str| figure_or_dash(number(one, pointer));
         table.row(&[
             words(one, "/name"),
-            words(one, "/validators"),
-            words(one, "/fsync"),
-            words(one, "/signatures"),
-            words(one, "/batching"),
-            words(one, "/finality_us/p50"),
-            words(one, "/finality_us/p90"),
-            words(one, "/finality_us/p99"),
-            words(one, "/max_rate_per_s"),
-            words(one, "/notes"),
+            words(one, "/durability"),
+            words(one, "/about/faults"),
+            figure("/client_us/p50"),
+            figure("/client_us/p90"),
+            figure("/client_us/p99"),
+            spread("spread_p50_us"),
+            spread("spread_p99_us"),
+            figure("/cpu_us_per_command"),
+            figure("/rate_borne"),
+            figure_or_dash(missing_of(one)),
         ]);
     }
-    let body = note("A dash is what the system cannot do or what was not told.");
-    section("peers", title, &card("Systems", &(body + &table.end())))
+    let body = note(
+        "From the intended time of a command to the receipt of its result, medians of runs by turns \
+         under the same commands. The highest rate is a dash where it was not looked for.",
+    );
+    body + &table.end()
+}
+
+/// Commands without a result, over all runs of a measurement; none where it has no runs.
+fn missing_of(one: &Value) -> Option<f64> {
+    let runs = one.get("runs")?.as_array()?;
+    let missing = runs.iter().filter_map(|run| number(run, "/missing"));
+    Some(missing.sum())
+}
+
+fn systems_described(systems: &[Value]) -> String {
+    let mut table = Table::new(&[
+        text("system"),
+        numbers("nodes"),
+        text("syncs"),
+        text("signatures"),
+        text("batching"),
+        text("cannot"),
+    ]);
+    let mut described = Vec::new();
+    for one in systems {
+        let about = words(one, "/about");
+        // One with two durabilities is the same system.
+        if described.contains(&about) {
+            continue;
+        }
+        described.push(about);
+        table.row(&[
+            words(one, "/about/system"),
+            words(one, "/about/nodes"),
+            words(one, "/about/fsync"),
+            words(one, "/about/signatures"),
+            words(one, "/about/batching"),
+            words(one, "/about/cannot"),
+        ]);
+    }
+    let body = note("As each adapter says of itself. A dash is what was not told.");
+    body + &table.end()
 }
 
 /// A latency of which somebody stood still, in a few words.

@@ -86,12 +86,19 @@ fn others() -> Vec<Value> {
             "steps": [step(10), step(50), step(90)]}),
         json!({"signal": "kill", "kills": 200, "lost": 0, "open": 0,
             "resume_ms": {"p50": 12.4, "p99": 37.6, "max": 41.5}, "wait_ms": {"p99": 38.9},
+            "wait_all_ms": {"p99": 543.0},
             "stop": {"signal": "stop", "kills": 200, "lost": 0, "open": 1,
                 "resume_ms": {"p50": 13.3, "p99": 44.2, "max": 61.7}, "wait_ms": {"p99": 45.1}}}),
         json!({"systems": [
-            {"name": "other <script>", "validators": 4, "fsync": true, "signatures": "ed25519",
-                "finality_us": {"p50": 4700.0, "p90": 5200.7, "p99": 7600.0},
-                "max_rate_per_s": 61_000, "notes": ["one", "two"]},
+            // As `bench peers` prints it; that it does is a test of the command's.
+            {"name": "other", "durability": "sync",
+                "about": {"system": "other <script> 1.2", "nodes": 4, "faults": "1 of 4 may lie",
+                    "routing": "leader", "durabilities": ["sync"], "fsync": "always, twice",
+                    "signatures": "ed25519", "batching": "all", "cannot": "stop"},
+                "client_us": {"p50": 4700.0, "p90": 5200.7, "p99": 7600.0},
+                "cpu_us_per_command": 612.0, "spread_p50_us": {"min": 4650.0, "max": 4810.0},
+                "spread_p99_us": null, "rate_borne": 61_000,
+                "runs": [{"missing": 3}, {"missing": 4_321}]},
             {"name": "bare"}]}),
     ]
 }
@@ -159,12 +166,50 @@ fn the_page_takes_nothing_from_elsewhere_and_runs_nothing() {
 }
 
 #[test]
+fn every_brace_of_the_style_is_closed_and_none_before_it_was_opened() {
+    let mut depth = 0_u32;
+    for character in STYLE.chars() {
+        match character {
+            '{' => depth += 1,
+            '}' => depth = depth.checked_sub(1).expect("a rule is open"),
+            _ => {}
+        }
+        assert!(depth <= 2, "a rule stands in a rule");
+    }
+    assert_eq!(depth, 0);
+}
+
+#[test]
 fn numbers_that_were_given_stand_in_the_page() {
     let html = whole();
     for number in [
-        "259", "209", "439", "303", "1.22", "1.87", "0.875", "393", "1,016", "7,777", "29,304",
-        "15,900", "44,774", "0.654", "37.6", "41.5", "44.2", "61.7", "38.9", "4,700", "5,201",
+        "259",
+        "209",
+        "439",
+        "303",
+        "1.22",
+        "1.87",
+        "0.875",
+        "393",
+        "1,016",
+        "7,777",
+        "29,304",
+        "15,900",
+        "44,774",
+        "0.654",
+        "37.6",
+        "41.5",
+        "44.2",
+        "61.7",
+        "38.9",
+        "4,700",
+        "5,201",
         "61,000",
+        "7,600",
+        "612",
+        "4,650 to 4,810",
+        "4,324",
+        "543",
     ] {
         assert!(
             html.contains(&format!(">{number}")) || html.contains(number),
@@ -173,8 +218,11 @@ fn numbers_that_were_given_stand_in_the_page() {
     }
     for words in [
         "A &lt;b&gt; CPU",
-        "other &lt;script&gt;",
-        "one, two",
+        "other &lt;script&gt; 1.2",
+        "1 of 4 may lie",
+        "always, twice",
+        "ed25519",
+        ">client p50, us<",
         "6 validators, 1 of them stopped",
         "quorate bench latency --json",
         "2026-01-01 00:00 UTC",
@@ -184,6 +232,44 @@ fn numbers_that_were_given_stand_in_the_page() {
         assert!(html.contains(words), "{words}");
     }
     assert!(!html.contains("class=\"missing\""), "nothing is missing");
+}
+
+#[test]
+fn what_is_wrong_with_a_measurement_stands_in_its_section() {
+    assert_eq!(
+        page(&[latency()]).matches("<div class=\"wrong\">").count(),
+        0
+    );
+    let differs = |value: &mut Value, what: &str| {
+        value["logs_equal"] = json!(false);
+        value["differences"] = json!([what]);
+    };
+    let mut all = vec![latency()];
+    all.extend(others());
+    differs(&mut all[0], "the chain differs");
+    differs(&mut all[0]["sync"], "the synced chain differs");
+    let names = ["straggler", "throughput", "sweep", "failover"];
+    for (value, name) in all[1..].iter_mut().zip(names) {
+        differs(value, &format!("the {name} differs"));
+    }
+    let html = page(&all);
+    check_nesting(&html);
+    let section = |id: &str| {
+        let (_, rest) = html.split_once(&format!("<section id=\"{id}\">")).unwrap();
+        rest.split_once("</section>").unwrap().0
+    };
+    for (id, what) in [
+        ("latency", "<li>the chain differs</li>"),
+        ("latency", "<li>the synced chain differs</li>"),
+        ("throughput", "<li>the throughput differs</li>"),
+        ("cost", "<li>the sweep differs</li>"),
+        ("faults", "<li>the failover differs</li>"),
+        ("faults", "<li>the straggler differs</li>"),
+        ("peers", "commands that came to no result: 4,324"),
+    ] {
+        assert!(section(id).contains(what), "{what} in {id}");
+    }
+    assert!(section("latency").contains("logs are not equal"));
 }
 
 #[test]

@@ -107,7 +107,8 @@ fn judge_roots(answers: &[Answered], height_min: u64) -> Agreement {
             ));
         }
     }
-    if sightings.len() == answers.len() || !agreement.differences.is_empty() {
+    // Who did not answer may have been slow: nothing is settled before all have.
+    if sightings.len() == answers.len() {
         agreement.state_height = Some(height);
     }
     if agreement.differences.is_empty() {
@@ -240,6 +241,23 @@ mod tests {
             assert_eq!(agreement.state_roots_equal, Some(false), "{answers:?}");
             assert!(!agreement.differences.is_empty(), "{answers:?}");
         }
+    }
+
+    #[test]
+    fn a_validator_that_did_not_answer_once_is_asked_again() {
+        let slow = || Err("no answer in time".to_owned());
+        let agreement = judge_roots(&[root(7, 1), slow()], 7);
+        assert_eq!(agreement.state_height, None, "so it is asked again");
+        assert_eq!(agreement.state_roots_equal, Some(false));
+        assert_eq!(
+            judge_roots(&[root(7, 1), root(7, 2), slow()], 7).state_height,
+            None
+        );
+        // Roots that differ at one height do not become equal.
+        assert_eq!(
+            judge_roots(&[root(7, 1), root(7, 2)], 7).state_height,
+            Some(7)
+        );
     }
 
     #[test]

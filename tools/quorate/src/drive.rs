@@ -114,8 +114,18 @@ impl From<LoadError> for Failure {
     }
 }
 
-/// Says how far the load is, on one line.
-pub(crate) fn tell(now: &Progress) {
+/// Says how far the load is, on a line a second.
+pub(crate) fn teller() -> impl FnMut(&Progress) {
+    let mut told_seconds = 0;
+    move |now| {
+        if now.elapsed.as_secs() > told_seconds {
+            told_seconds = now.elapsed.as_secs();
+            tell(now);
+        }
+    }
+}
+
+fn tell(now: &Progress) {
     let counts = &now.counts;
     progress(&format!(
         "{:>4} s  offered {:>9}  accepted {:>9}  finalized {:>9}  busy {:>7}  in flight {:>7}",
@@ -184,6 +194,7 @@ pub(crate) fn measured(outcome: &Outcome, fast: Option<f64>, blocks: u64) -> Mea
         busy: counts.busy,
         rejected: counts.rejected,
         finalized: counts.finalized,
+        missing: outcome.missing,
         throughput_per_s: per_second(counts.finalized, outcome.elapsed_ns),
         finality_us: outcome.finality.percentiles(),
         client_us: outcome.client.percentiles(),
@@ -198,7 +209,7 @@ pub(crate) fn complaints(outcome: &Outcome, agreement: &Agreement) -> Vec<String
     let mut found = agreement.differences.clone();
     if outcome.missing > 0 {
         found.push(format!(
-            "{} accepted commands were not finalized within 10 s after the last send",
+            "{} commands had no result within 10 s after the last send",
             outcome.missing
         ));
     }
@@ -242,7 +253,7 @@ fn facts_of(report: &LoadReport) -> Vec<(&'static str, String)> {
         s.workload, s.rate, s.seconds, s.clients
     );
     let counts = format!("{}, {}, {}", m.offered, m.accepted, m.finalized);
-    let refused = format!("{}, {}, {}", m.busy, m.rejected, m.unsent);
+    let refused = format!("{}, {}, {}, {}", m.busy, m.rejected, m.unsent, m.missing);
     let blocks = format!("{}, {}", m.blocks, percent(m.fast_path_fraction));
     vec![
         ("validators, weights", cluster),
@@ -250,7 +261,7 @@ fn facts_of(report: &LoadReport) -> Vec<(&'static str, String)> {
         ("durability, threads, idle", choices),
         ("load", load),
         ("offered, accepted, finalized", counts),
-        ("busy, rejected, unsent", refused),
+        ("busy, rejected, unsent, missing", refused),
         ("finalized a second", format!("{:.0}", m.throughput_per_s)),
         ("blocks, on the fast path", blocks),
         ("state roots equal", yes_no(a.state_roots_equal)),

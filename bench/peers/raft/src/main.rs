@@ -79,6 +79,8 @@ fn run(config: Config) -> Result<(), Failure> {
         heartbeat_tick: HEARTBEAT_TICKS,
         max_size_per_msg: MESSAGE_BYTES_MAX,
         max_inflight_msgs: INFLIGHT_MAX,
+        // Entries that wait are added to the message that waits for its turn.
+        batch_append: true,
         check_quorum: true,
         pre_vote: true,
         ..raft::Config::default()

@@ -9,7 +9,6 @@ mod link;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -21,6 +20,7 @@ use super::ledger::Counts;
 use super::open_loop::{self, LOOK, Target};
 use super::source::{LoadPlan, Next, Source};
 use super::{LoadError, Recorded};
+use crate::slack::Precise;
 
 pub use frame::FrameError;
 use frame::Told;
@@ -31,8 +31,6 @@ const FLIGHTS_PER_CLIENT: usize = super::ledger::FLIGHTS_MAX;
 const SEED_SHIFT: u32 = 40;
 /// How long nodes may take until they listen.
 const CONNECT: Duration = Duration::from_secs(30);
-/// Shortest wait that the system may round up to, nanoseconds.
-const SLACK_NS: NonZeroU64 = NonZeroU64::MIN;
 
 /// Which nodes are handed a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,8 +78,7 @@ struct Peer<'a> {
 /// # Errors
 /// [`LoadError`]: no node listens, or one ends the connection.
 pub fn run(plan: &LoadPlan, nodes: &Nodes, stop: &AtomicBool) -> Result<Outcome, LoadError> {
-    // Where the system refuses, waits end some fifty microseconds late: worse, not wrong.
-    rustix::thread::set_current_timer_slack(Some(SLACK_NS)).ok();
+    let _precise = Precise::begin();
     let source = Source::open(plan)?;
     let deadline = Instant::now() + CONNECT;
     let links = nodes.addresses.iter().enumerate();
@@ -179,9 +176,11 @@ impl Peer<'_> {
             height: 0,
             gateways_lost: 0,
             missing: self.flights.len() as u64,
+            held: 0,
             reasons: Vec::new(),
             acknowledged: Vec::new(),
             trips: Vec::new(),
+            waits: Vec::new(),
             start_ns: 0,
             is_interrupted: self.stop.load(Ordering::Relaxed),
         }
@@ -242,10 +241,5 @@ impl Target for Peer<'_> {
 
     fn is_answered(&self) -> bool {
         self.flights.is_empty()
-    }
-
-    fn is_settled(&self) -> bool {
-        // Nobody says that it accepted anything: whoever stops early leaves it.
-        true
     }
 }

@@ -19,12 +19,14 @@ mod syncs;
 mod throughput;
 mod toll;
 
+use std::path::Path;
+
 use clap::{Subcommand, ValueEnum};
 use quorate::profiles::Durability;
-use quorate_bench::machine::Circumstances;
+use quorate_bench::machine::{Circumstances, Folder};
 
 use crate::failure::Failure;
-use crate::output::Report;
+use crate::output::{Report, progress};
 
 /// What to measure.
 #[derive(Debug, Subcommand)]
@@ -88,14 +90,54 @@ fn number(us: Option<f64>) -> String {
     us.map_or_else(|| "-".to_owned(), |us| format!("{us:.1}"))
 }
 
+/// What to add to a report for people when commands came to nothing.
+fn lost(missing: u64, rejected: u64) -> String {
+    let mut text = String::new();
+    if missing > 0 {
+        text.push_str(&format!("\nFAILED: {missing} commands came to no result"));
+    }
+    if rejected > 0 {
+        text.push_str(&format!(
+            "\nFAILED: {rejected} commands were refused for good"
+        ));
+    }
+    text
+}
+
 /// Does it.
 ///
 /// # Errors
 /// As the command says.
 pub(crate) fn run(command: &Command) -> Result<Report, Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let circumstances = Circumstances::now(&arguments);
+    let mut circumstances = Circumstances::now(&arguments);
+    if let Some(folder) = command.folder() {
+        let folder = folder.map_or_else(std::env::temp_dir, Path::to_path_buf);
+        circumstances = circumstances.with_folder(&folder);
+        if let Some(warning) = circumstances.folder.as_ref().and_then(Folder::warning) {
+            progress(&warning);
+        }
+    }
     measure(command)?.with("measured", &circumstances)
+}
+
+impl Command {
+    /// Where the folders of validators are made, the outer none where there are none; the inner
+    /// one: where the system has such folders.
+    fn folder(&self) -> Option<Option<&Path>> {
+        Some(match self {
+            Self::Floor(_) | Self::Report(_) => return None,
+            Self::Crash(options) => options.dir.as_deref(),
+            Self::Syncs(options) => options.dir.as_deref(),
+            Self::Failover(options) => options.dir.as_deref(),
+            Self::Recovery(options) => options.dir.as_deref(),
+            Self::Latency(options) => options.dir.as_deref(),
+            Self::Sweep(options) => options.dir.as_deref(),
+            Self::Peers(options) => options.dir.as_deref(),
+            Self::Throughput(options) => options.dir.as_deref(),
+            Self::Overload(options) => options.dir.as_deref(),
+        })
+    }
 }
 
 fn measure(command: &Command) -> Result<Report, Failure> {

@@ -18,7 +18,7 @@ use serde::Serialize;
 
 use crate::agreement::{self, Logs, Status};
 use crate::commands::node;
-use crate::drive::{LoadOptions, complaints, measured, setting, tell, text, write_hgrm};
+use crate::drive::{LoadOptions, complaints, measured, setting, teller, text, write_hgrm};
 use crate::failure::{Code, Failure};
 use crate::interrupt::Interrupt;
 use crate::output::{Report, progress};
@@ -84,7 +84,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
         Workload::Venue | Workload::Opaque => {
             let admin = testnet.admin_key()?;
             let flag = interrupt.flag();
-            (drive(&plan, &chain, admin, &flag, &mut tell)?, None)
+            (drive(&plan, &chain, admin, &flag, &mut teller())?, None)
         }
     };
     write_hgrm(options.load.hgrm.as_deref(), &outcome.client)?;

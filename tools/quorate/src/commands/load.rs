@@ -11,7 +11,7 @@ use quorate_bench::report::LoadReport;
 use quorate_bench::testnet::{Testnet, Workload};
 
 use crate::agreement::{self, Logs};
-use crate::drive::{LoadOptions, complaints, measured, setting, tell, text, write_hgrm};
+use crate::drive::{LoadOptions, complaints, measured, setting, teller, text, write_hgrm};
 use crate::failure::{Code, Failure};
 use crate::interrupt::Interrupt;
 use crate::output::Report;
@@ -45,7 +45,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     let before = agreement::statuses(&chain, Instant::now() + PATIENCE, false)?;
     let interrupt = Interrupt::install()?;
     let admin = testnet.admin_key()?;
-    let outcome = drive(&plan, &chain, admin, &interrupt.flag(), &mut tell)?;
+    let outcome = drive(&plan, &chain, admin, &interrupt.flag(), &mut teller())?;
     write_hgrm(options.load.hgrm.as_deref(), &outcome.client)?;
     let deadline = Instant::now() + PATIENCE;
     let mut agreement = agreement::wait_for_equal_roots(&chain, outcome.height, deadline)?;

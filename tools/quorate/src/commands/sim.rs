@@ -22,6 +22,9 @@ use serde::Serialize;
 use crate::failure::{Code, Failure};
 use crate::output::{Report, progress};
 
+/// Threads at most: more than any machine has cores for, and few enough that a system starts them.
+const THREADS_MAX: i64 = 1_024;
+
 /// Options of the command.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -52,7 +55,8 @@ pub(crate) struct Options {
     require_all: bool,
     /// Runs at once; one a core when not given
     #[arg(long, value_name = "COUNT")]
-    threads: Option<usize>,
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=THREADS_MAX))]
+    threads: Option<u16>,
     /// Tell everything that happens on standard error; for a single seed
     #[arg(long)]
     tell: bool,
@@ -127,7 +131,7 @@ pub(crate) fn run_seeds(options: &Options) -> Result<Report, Failure> {
         return Err(Failure::usage(what).remedy("give fewer, or a --latency"));
     }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = options.threads.unwrap_or(cores);
+    let threads = options.threads.map_or(cores, usize::from);
     if let Some(count) = options.images {
         return images(options, count, threads);
     }

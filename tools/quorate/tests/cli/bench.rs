@@ -13,6 +13,8 @@ fn measurements_that_cannot_be_end_with_2() {
         &["bench", "latency", "--validators", "65"],
         &["bench", "latency", "--rate", "0"],
         &["bench", "latency", "--size", "0"],
+        // More commands than are kept of a run.
+        &["bench", "latency", "--rate", "100000", "--seconds", "3600"],
         &["bench", "latency", "--seconds", "0"],
         &["bench", "latency", "--durability", "never"],
         &["bench", "throughput", "--auth", "nobody"],
@@ -81,7 +83,7 @@ fn check_latency(figures: &Value) {
             "spread",
         ],
     );
-    for key in ["finality_us", "floor_us", "client_us"] {
+    for key in ["finality_us", "floor_us", "floor_intended_us", "client_us"] {
         wants(&figures[key], PERCENTILES);
     }
     wants(&figures["other_gateways"]["finality_us"], PERCENTILES);
@@ -90,6 +92,10 @@ fn check_latency(figures: &Value) {
     assert_eq!(figures["logs_equal"], true);
     let runs = figures["runs"].as_array().expect("an array");
     assert_eq!(runs.len(), 1);
+    assert_eq!(
+        (&runs[0]["missing"], &runs[0]["rejected"]),
+        (&0.into(), &0.into())
+    );
     // Which path blocks went is the machine's; every command is told of.
     let count = |value: &Value| value.as_u64().expect("a count");
     let attributed = count(&runs[0]["stages_us"]["commands"]);
@@ -193,8 +199,24 @@ fn recovery_tells_how_long_a_restart_and_a_blank_disk_take_and_what_clients_saw(
     }
     wants(
         &report["quiet"],
-        &["seconds", "goodput_per_s", "gap_ms", "wait_ms"],
+        &[
+            "seconds",
+            "goodput_per_s",
+            "gap_ms",
+            "wait_ms",
+            "wait_all_ms",
+        ],
     );
+    // Both times run from the start of the process.
+    let voting_ms = ["restart", "join"].map(|phase| report[phase]["voting_ms"].as_f64().unwrap());
+    let longest_ms = report["recovery_ms"]["max"].as_f64().unwrap();
+    let least_ms = voting_ms[0].min(voting_ms[1]);
+    assert!(
+        longest_ms + 1.0 >= least_ms,
+        "{longest_ms} ms, {voting_ms:?}"
+    );
+    let folder = &report["measured"]["folder"];
+    assert!(folder["file_system"].is_string(), "{folder}");
 }
 
 #[test]
@@ -210,12 +232,17 @@ fn failover_tells_how_long_finality_stayed_away_and_that_nothing_was_lost() {
         );
         assert_eq!(figures["unmeasured"], 0);
         assert_eq!(figures["conflicting_votes"], 0);
-        for key in ["resume_ms", "wait_ms"] {
+        for key in ["resume_ms", "wait_ms", "wait_all_ms"] {
             wants(&figures[key], &["p50", "p99", "max"]);
         }
+        let max = |key: &str| figures[key]["max"].as_f64();
+        assert!(max("wait_all_ms") >= max("wait_ms"), "{figures}");
     }
     assert_eq!(report["processes_killed"], 2);
     assert_eq!(report["stop"]["processes_killed"], 0);
+    // A validator that stood still does not come back in the sense of a start.
+    assert!(report["recovery_ms"]["max"].as_u64().is_some());
+    assert!(report["stop"]["recovery_ms"]["max"].is_null());
 }
 
 #[test]
@@ -246,7 +273,8 @@ fn a_sweep_tells_what_a_command_costs_from_a_tenth_to_nine_tenths_of_a_rate() {
 fn a_report_is_made_of_files_and_of_earlier_reports_and_refuses_what_is_none() {
     let folder = common::Folder::new("report");
     let (peers, page) = (folder.join("peers.json"), folder.join("page.html"));
-    let systems = r#"{"systems": [{"name": "another one", "max_rate_per_s": 61000}]}"#;
+    let systems = r#"{"systems": [{"name": "another one", "rate_borne": 61000,
+        "client_us": {"p50": 4321.0}, "about": {"fsync": "never at all"}}]}"#;
     std::fs::write(&peers, systems).unwrap();
     let made = |from: &std::path::Path, code| {
         let arguments = ["bench", "report", "--from", common::text(from)];
@@ -256,7 +284,14 @@ fn a_report_is_made_of_files_and_of_earlier_reports_and_refuses_what_is_none() {
     let report = made(&peers, 0);
     assert_eq!(report["sections"], serde_json::json!(["peers"]));
     let html = std::fs::read_to_string(&page).unwrap();
-    for part in ["another one", "61,000", "c0ffee", "quorate bench latency"] {
+    for part in [
+        "another one",
+        "61,000",
+        "4,321",
+        "never at all",
+        "c0ffee",
+        "quorate bench latency",
+    ] {
         assert!(html.contains(part), "{part}");
     }
     assert_eq!(
@@ -328,7 +363,11 @@ fn overload_tells_what_becomes_final_of_many_times_the_peak_and_how_fast_cancels
     );
     assert_eq!(report["steps"].as_array().map(Vec::len), Some(1));
     assert_eq!(report["overload"]["missing"], 0);
+    assert_eq!(report["overload"]["rejected"], 0);
     assert!(report["overload"]["cancels"].as_u64() > Some(0));
+    assert!(
+        report["overload"]["cancels_offered"].as_u64() >= report["overload"]["cancels"].as_u64()
+    );
     assert_eq!(report["state_roots_equal"], true);
     assert_eq!(report["logs_equal"], true);
 }

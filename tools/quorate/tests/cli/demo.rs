@@ -142,6 +142,9 @@ fn opaque_commands_of_any_weights_agree_too() {
             "opaque",
             "--size",
             "64",
+            // Every session has one after it.
+            "--seed",
+            "18446744073709551615",
             "--weights",
             "40,25,15,10,10",
             "--fault-weight",

@@ -32,6 +32,8 @@ fn a_wrong_command_line_ends_with_2() {
         &["prices", "--dir", "x", "--key", "k", "--connect", "nowhere"],
         &["log", "show", "x", "--from", "9", "--to", "3"],
         &["testnet", "init"],
+        &["sim", "--threads", "0"],
+        &["sim", "--threads", "1000000"],
         &["status", "--log", "=x=", "--dir", "y"],
     ] {
         let output = run(arguments);

@@ -133,6 +133,17 @@ impl Bed {
         Ok(())
     }
 
+    /// Waits until all validators stand at one height with one state, so that none of them has
+    /// anything left to execute; whether they did in time.
+    ///
+    /// # Errors
+    /// This machine has no sockets left.
+    pub(super) fn settle(&self) -> Result<bool, Failure> {
+        let deadline = Instant::now() + SETTLE;
+        let agreement = agreement::wait_for_equal_roots(&self.chain, self.height, deadline)?;
+        Ok(agreement.state_roots_equal == Some(true))
+    }
+
     /// The sum of a counter over all validators that run.
     ///
     /// # Errors

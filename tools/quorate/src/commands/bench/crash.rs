@@ -64,7 +64,7 @@ pub(crate) struct Options {
     cluster: ClusterOptions,
     /// Folder for the temporary folder of the cluster, such as one on the disk to be tested
     #[arg(long, value_name = "DIR")]
-    dir: Option<PathBuf>,
+    pub(super) dir: Option<PathBuf>,
 }
 
 /// Runs the series.
@@ -78,10 +78,12 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
         rate: options.rate,
         seed: options.seed,
     };
-    let toll = under_load(setting, |series, load| {
+    let mut toll = under_load(setting, |series, load| {
         let mut kills = 0;
-        while kills < options.kills && !series.interrupt.is_set() && !load.has_ended() {
+        while kills < options.kills && !series.interrupt.is_set() {
             series.round(options.all, options.double)?;
+            // A series in which nobody was told anything any more would lose nothing.
+            load.wait_for_result()?;
             kills += 1;
             if kills.is_multiple_of(20) {
                 progress(&format!("{kills} of {} rounds", options.kills));
@@ -89,6 +91,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
         }
         Ok(kills)
     })?;
+    toll.expect_rounds(options.kills);
     let (code, text) = (toll.code(), toll.text());
     Ok(Report::new(&toll, text)?.with_code(code))
 }
@@ -109,7 +112,7 @@ pub(super) struct Heard {
     /// Height of the highest block with a result.
     pub(super) height: u64,
     pub(super) acknowledged: Vec<Acknowledged>,
-    /// Accepted commands whose result never came.
+    /// Commands whose result never came.
     pub(super) missing: u64,
 }
 
@@ -245,21 +248,24 @@ impl<'a> Series<'a> {
             vec![self.any()]
         };
         self.kill(&victims)?;
-        self.start(&victims)?;
+        let mut started = self.start(&victims)?;
         if kills_twice {
             // Anywhere in a recovery of usual length, its first moments included.
             let usual = self.recoveries_ms.last().copied().unwrap_or(100);
             let moment = self.chance.below(usual.saturating_add(1));
             std::thread::park_timeout(Duration::from_millis(moment));
             self.kill(&victims)?;
-            self.start(&victims)?;
+            started = self.start(&victims)?;
         }
-        self.time_return(&victims)
+        self.time_return(&victims, started)
     }
 
-    /// Waits until validators that were just started may vote, and notes how long that takes.
-    pub(super) fn time_return(&mut self, victims: &[usize]) -> Result<(), Failure> {
-        let started = Instant::now();
+    /// Waits until validators may vote, and notes how long that took since they were started.
+    pub(super) fn time_return(
+        &mut self,
+        victims: &[usize],
+        started: Instant,
+    ) -> Result<(), Failure> {
         self.wait_until_voting(victims)?;
         let took = started.elapsed().as_millis();
         self.recoveries_ms
@@ -317,11 +323,13 @@ impl<'a> Series<'a> {
         self.testnet.config_path(validator)
     }
 
-    pub(super) fn start(&mut self, victims: &[usize]) -> Result<(), Failure> {
+    /// Starts validators; gives when that began.
+    pub(super) fn start(&mut self, victims: &[usize]) -> Result<Instant, Failure> {
+        let started = Instant::now();
         for &victim in victims {
             self.cluster.start(victim)?;
         }
-        Ok(())
+        Ok(started)
     }
 
     pub(super) fn wait_until_voting(&mut self, validators: &[usize]) -> Result<(), Failure> {

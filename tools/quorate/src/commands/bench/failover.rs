@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
-use quorate_bench::gaps::{Interruption, Phase, interruption};
+use quorate_bench::gaps::{Interruption, Phase, interruption, longest_wait};
 use quorate_bench::load::{Flow, LoadPlan, Routing, machine_ns};
 use serde::Serialize;
 use serde_json::Value;
@@ -95,7 +95,7 @@ pub(crate) struct Options {
     idle: IdleArg,
     /// Folder for the temporary folder of the cluster, such as one on the disk to be measured
     #[arg(long, value_name = "DIR")]
-    dir: Option<PathBuf>,
+    pub(super) dir: Option<PathBuf>,
 }
 
 /// Durations in milliseconds; none when nothing was measured.
@@ -134,8 +134,11 @@ struct Figures {
     signal: Signal,
     /// Of each round the longest time between two finalized commands around it.
     resume_ms: Milliseconds,
-    /// Of each round the longest time from a command's intended time to its result.
+    /// Of each round the longest time from a command's intended time to its result, of commands
+    /// that the gateways of the others told, as for `resume_ms`.
     wait_ms: Milliseconds,
+    /// The same of all commands, those included that the victim had been handed.
+    wait_all_ms: Milliseconds,
     /// Rounds in which finality was not back when the leader was; in the figures with that time.
     open: u64,
     /// Rounds without a command of a survivor's client, in none of the figures.
@@ -193,15 +196,15 @@ fn series(options: &Options, signal: Signal) -> Result<Figures, Failure> {
         rate: u64::from(options.rate),
         seed: 1,
     };
-    let mut found: Vec<Option<Interruption>> = Vec::new();
-    let toll = over_validators(setting, |series| {
+    let mut found: Vec<Round> = Vec::new();
+    let mut toll = over_validators(setting, |series| {
         let mut heard = Heard::default();
         let mut rounds = 0;
         while rounds < options.kills && !series.interrupt.is_set() {
             let one = round(options, signal, rounds, series, &mut heard)?;
             rounds += 1;
             if rounds.is_multiple_of(TELL_EVERY) {
-                let ms = one.map_or(0, |one| one.gap_ns / 1_000_000);
+                let ms = one.others.map_or(0, |one| one.gap_ns / 1_000_000);
                 progress(&format!(
                     "{signal:?} {rounds} of {}: the last took {ms} ms",
                     options.kills
@@ -211,15 +214,26 @@ fn series(options: &Options, signal: Signal) -> Result<Figures, Failure> {
         }
         Ok((rounds, heard))
     })?;
-    let measured = || found.iter().flatten();
+    toll.expect_rounds(options.kills);
+    let measured = || found.iter().filter_map(|round| round.others);
     Ok(Figures {
         signal,
         resume_ms: Milliseconds::of(measured().map(|one| one.gap_ns).collect()),
         wait_ms: Milliseconds::of(measured().map(|one| one.wait_ns).collect()),
+        wait_all_ms: Milliseconds::of(found.iter().filter_map(|one| one.wait_all_ns).collect()),
         open: measured().filter(|one| one.is_open).count() as u64,
-        unmeasured: found.iter().filter(|one| one.is_none()).count() as u64,
+        unmeasured: found.iter().filter(|one| one.others.is_none()).count() as u64,
         toll,
     })
+}
+
+/// What clients saw in a round.
+#[derive(Clone, Copy, Debug)]
+struct Round {
+    /// Those of survivors; none when they sent nothing.
+    others: Option<Interruption>,
+    /// The longest wait of all.
+    wait_all_ns: Option<u64>,
 }
 
 /// One load, in which the leader goes away and comes back.
@@ -229,7 +243,7 @@ fn round(
     number: u64,
     series: &mut Series<'_>,
     heard: &mut Heard,
-) -> Result<Option<Interruption>, Failure> {
+) -> Result<Round, Failure> {
     let load = series.load(options.load_plan(number))?;
     let victim = leader(series)?;
     let from_ns = machine_ns(Instant::now());
@@ -242,8 +256,8 @@ fn round(
     match signal {
         Signal::Kill => {
             series.mark(victim)?;
-            series.start(&[victim])?;
-            series.time_return(&[victim])?;
+            let started = series.start(&[victim])?;
+            series.time_return(&[victim], started)?;
         }
         Signal::Stop => {
             series.cluster.resume(victim)?;
@@ -256,7 +270,10 @@ fn round(
         from_ns: from_ns.saturating_sub(outcome.start_ns),
         until_ns: until_ns.saturating_sub(outcome.start_ns),
     };
-    let found = interruption(&outcome.trips, phase);
+    let found = Round {
+        others: interruption(&outcome.trips, phase),
+        wait_all_ns: longest_wait(&outcome.waits, phase),
+    };
     heard.take(outcome);
     Ok(found)
 }
@@ -309,7 +326,12 @@ impl Figures {
         };
         let mut times = table(&["milliseconds", "p50, p99, max"]);
         times.add_row(vec!["nothing final".to_owned(), self.resume_ms.text()]);
-        times.add_row(vec!["longest wait".to_owned(), self.wait_ms.text()]);
+        for (what, wait) in [
+            ("longest wait at the others", &self.wait_ms),
+            ("longest wait of all", &self.wait_all_ms),
+        ] {
+            times.add_row(vec![what.to_owned(), wait.text()]);
+        }
         format!(
             "{signal}, {} rounds, {} of them open, {} unmeasured\n{times}\n{}",
             self.toll.kills,

@@ -20,6 +20,9 @@ pub(crate) struct Options {
     /// not given
     #[arg(long)]
     need: Option<u16>,
+    /// Members that neither read nor vote, as validators that stand still
+    #[arg(long, default_value_t = 0)]
+    silent: u16,
     /// Rounds a second, open loop; back to back when not given
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rate: Option<u32>,
@@ -43,6 +46,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
         rate: options.rate,
         command_bytes: options.size as usize,
         duration: Duration::from_secs(options.seconds),
+        silent: options.silent,
     })?;
     let us = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |us| format!("{us:.1}"));
     let text = format!(

@@ -39,6 +39,9 @@ const ASIDE_EVERY: u64 = 8;
 const STAMPS_PER_BLOCK: u64 = 32;
 /// Stamps beyond those of the load.
 const STAMPS_SPARE: u64 = 16 * 1024;
+/// Commands of a run at most: their times are kept until they are joined with the stamps, of which
+/// a validator keeps no more.
+const COMMANDS_MAX: u64 = STAMPS_MAX as u64;
 /// How long the load runs before the first run that counts, for caches and for log segments.
 const WARM_UP_SECONDS: u64 = 1;
 
@@ -78,7 +81,7 @@ pub(crate) struct Options {
     idle: Option<IdleArg>,
     /// Folder for the temporary folder of the cluster, such as one on the disk to be measured
     #[arg(long, value_name = "DIR")]
-    dir: Option<PathBuf>,
+    pub(super) dir: Option<PathBuf>,
     /// Write the distributions into this folder, in HdrHistogram's layouts: `.hgrm` and `.hlog`
     #[arg(long, value_name = "DIR")]
     histograms: Option<PathBuf>,
@@ -114,6 +117,8 @@ struct Run {
     commands: u64,
     finality_us: Percentiles,
     floor_us: Percentiles,
+    /// From the intended start of a round: compared with nothing.
+    floor_intended_us: Percentiles,
     ratio_p50: Option<f64>,
     ratio_p99: Option<f64>,
     client_us: Percentiles,
@@ -125,7 +130,12 @@ struct Run {
     /// Commands of blocks without stamps: in none of the figures of finality.
     unknown: u64,
     unsent: u64,
+    /// Commands with a result.
+    finalized: u64,
+    /// Commands without one, whether or not a validator took them.
     missing: u64,
+    /// Commands refused for good.
+    rejected: u64,
     #[serde(skip)]
     samples: Samples,
 }
@@ -138,6 +148,8 @@ struct Figures {
     idle: String,
     finality_us: Percentiles,
     floor_us: Percentiles,
+    /// From the intended start of a round: compared with nothing.
+    floor_intended_us: Percentiles,
     ratio_p50: Option<f64>,
     ratio_p99: Option<f64>,
     client_us: Percentiles,
@@ -261,6 +273,7 @@ impl Series {
             rate: Some(options.rate),
             command_bytes: options.size as usize,
             duration: Duration::from_secs(options.seconds),
+            silent: options.stopped,
         })?;
         // What was stamped before is of no use.
         self.bed.dumps()?;
@@ -277,7 +290,8 @@ impl Series {
             finality: Latencies::of(&found.leader_ns),
             client: outcome.client.clone(),
         };
-        let run = Run::new(floor.floor_us, &outcome, &found, samples);
+        let floor_us = (floor.floor_us, floor.floor_intended_us);
+        let run = Run::new(floor_us, &outcome, &found, samples);
         self.runs.push(run);
         Ok(())
     }
@@ -309,6 +323,7 @@ impl Series {
             idle,
             finality_us: over(|run| run.finality_us),
             floor_us: over(|run| run.floor_us),
+            floor_intended_us: over(|run| run.floor_intended_us),
             ratio_p50: median(runs.iter().filter_map(|run| run.ratio_p50)),
             ratio_p99: median(runs.iter().filter_map(|run| run.ratio_p99)),
             client_us: over(|run| run.client_us),
@@ -340,8 +355,13 @@ fn middle(runs: &[Run]) -> StageMeans {
 }
 
 impl Run {
+    /// Whether every command that was sent has its result, and there was one.
+    const fn is_whole(&self) -> bool {
+        self.finalized > 0 && self.missing == 0 && self.rejected == 0
+    }
+
     fn new(
-        floor_us: Percentiles,
+        (floor_us, floor_intended_us): (Percentiles, Percentiles),
         outcome: &Outcome,
         found: &Attribution,
         samples: Samples,
@@ -353,6 +373,7 @@ impl Run {
             commands: commands as u64,
             finality_us,
             floor_us,
+            floor_intended_us,
             ratio_p50: over(finality_us.p50, floor_us.p50),
             ratio_p99: over(finality_us.p99, floor_us.p99),
             client_us: outcome.client.percentiles(),
@@ -364,7 +385,9 @@ impl Run {
             unattributed: commands.saturating_sub(attributed) as u64,
             unknown: found.unknown,
             unsent: outcome.offered.saturating_sub(outcome.counts.generated),
+            finalized: outcome.counts.finalized,
             missing: outcome.missing,
+            rejected: outcome.counts.rejected,
             samples,
         }
     }
@@ -390,8 +413,7 @@ impl Spread {
 
 impl Figures {
     fn is_well(&self) -> bool {
-        let is_whole = self.runs.iter().all(|run| run.missing == 0);
-        self.differences.is_empty() && is_whole
+        self.differences.is_empty() && self.runs.iter().all(Run::is_whole)
     }
 
     fn text(&self) -> String {
@@ -422,6 +444,11 @@ impl Figures {
             self.runs.len(),
             percent(self.fast_path_fraction),
         );
+        let lost = |part: fn(&Run) -> u64| self.runs.iter().map(part).sum::<u64>();
+        text.push_str(&super::lost(
+            lost(|run| run.missing),
+            lost(|run| run.rejected),
+        ));
         for difference in &self.differences {
             text.push_str("\nFAILED: ");
             text.push_str(difference);
@@ -432,8 +459,17 @@ impl Figures {
 
 impl Options {
     /// # Errors
-    /// Usage: so many stand still that nothing becomes final.
+    /// Usage: so many stand still that nothing becomes final,
+    /// or a run has more commands than is kept of one.
     fn check(&self) -> Result<(), Failure> {
+        let commands = u64::from(self.rate).saturating_mul(self.seconds);
+        if commands > COMMANDS_MAX {
+            let what = format!(
+                "--rate {} for --seconds {}: {commands} commands a run, {COMMANDS_MAX} are kept",
+                self.rate, self.seconds
+            );
+            return Err(Failure::usage(what).remedy("measure for a shorter time, with more --runs"));
+        }
         let weights = vec![Stake::new(1); usize::from(self.validators)];
         let total = Stake::new(u64::from(self.validators));
         let fault = default_fault(&weights);

@@ -64,7 +64,7 @@ pub(crate) struct Options {
     seconds: u64,
     /// Folder for the temporary folder of the cluster, such as one on the disk to be measured
     #[arg(long, value_name = "DIR")]
-    dir: Option<PathBuf>,
+    pub(super) dir: Option<PathBuf>,
 }
 
 /// One load.
@@ -73,9 +73,16 @@ struct Run {
     offered_per_s: f64,
     goodput_per_s: f64,
     sent: u64,
+    /// Orders that validators were handed, and cancels of any kind, without a result at the end.
     missing: u64,
+    /// Orders that still waited with the clients at the end: not sent yet, or told to come later.
+    held: u64,
+    /// Commands refused for good.
+    rejected: u64,
     busy_answers: u64,
     resent: u64,
+    cancels_offered: u64,
+    /// Of these, the ones that became final.
     cancels: u64,
     cancel_p50_us: Option<f64>,
     cancel_p99_us: Option<f64>,
@@ -145,7 +152,9 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
         overload,
         steps,
     };
-    let is_well = fields.differences.is_empty() && fields.peak.goodput_per_s > 0.0;
+    let all = || fields.steps.iter().chain([&fields.overload]);
+    let is_whole = all().all(Run::is_whole);
+    let is_well = is_whole && fields.differences.is_empty() && fields.peak.goodput_per_s > 0.0;
     let code = if is_well { Code::Done } else { Code::No };
     let text = fields.text();
     Ok(Report::new(&fields, text)?.with_code(code))
@@ -160,6 +169,9 @@ impl Fields {
             "cancel p50, us",
             "cancel p99, us",
             "order p99, us",
+            "cancels offered",
+            "cancels finalized",
+            "held by clients at the end",
         ];
         let of = |run: &Run| {
             [
@@ -168,6 +180,9 @@ impl Fields {
                 run.cancel_p50_us,
                 run.cancel_p99_us,
                 run.order_p99_us,
+                Some(count(run.cancels_offered)),
+                Some(count(run.cancels)),
+                Some(count(run.held)),
             ]
         };
         let figures = of(&self.peak).into_iter().zip(of(&self.overload));
@@ -178,12 +193,23 @@ impl Fields {
             "{:.2} of the peak at {} times the load, {} busy answers\n{facts}",
             self.goodput_ratio, self.times, self.busy_answers
         );
+        let all = || self.steps.iter().chain([&self.overload]);
+        let missing = all().map(|run| run.missing).sum();
+        text.push_str(&super::lost(missing, all().map(|run| run.rejected).sum()));
         for difference in &self.differences {
             text.push_str("\nFAILED: ");
             text.push_str(difference);
         }
         text
     }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "counts of a run are far below 2^53"
+)]
+const fn count(count: u64) -> f64 {
+    count as f64
 }
 
 /// A rate as a whole number, at least 1.
@@ -278,6 +304,11 @@ impl Options {
 }
 
 impl Run {
+    /// Whether all that a validator was handed came to a result, and every cancel.
+    fn is_whole(&self) -> bool {
+        self.missing == 0 && self.rejected == 0
+    }
+
     fn of(seconds: u64, orders: &Outcome, cancels: &Outcome) -> Self {
         let (client, of_cancels) = (orders.client.percentiles(), cancels.client.percentiles());
         let span_ns = seconds.saturating_mul(1_000_000_000);
@@ -286,13 +317,62 @@ impl Run {
             // From the first send to the last result: what is left over is carried too.
             goodput_per_s: per_second(orders.counts.finalized, orders.elapsed_ns.max(span_ns)),
             sent: orders.counts.generated,
-            missing: orders.missing + cancels.missing,
+            missing: orders.missing.saturating_sub(orders.held) + cancels.missing,
+            held: orders.held,
+            rejected: orders.counts.rejected + cancels.counts.rejected,
             busy_answers: orders.counts.busy + cancels.counts.busy,
             resent: orders.counts.resent,
+            cancels_offered: cancels.offered,
             cancels: cancels.counts.finalized,
             cancel_p50_us: of_cancels.p50,
             cancel_p99_us: of_cancels.p99,
             order_p99_us: client.p99,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_bench::histogram::Latencies;
+    use quorate_bench::load::Counts;
+
+    fn outcome(counts: Counts, missing: u64, held: u64) -> Outcome {
+        Outcome {
+            offered: counts.generated,
+            counts,
+            elapsed_ns: 1,
+            finality: Latencies::new(),
+            client: Latencies::new(),
+            height: 1,
+            gateways_lost: 0,
+            missing,
+            held,
+            reasons: Vec::new(),
+            acknowledged: Vec::new(),
+            trips: Vec::new(),
+            waits: Vec::new(),
+            start_ns: 0,
+            is_interrupted: false,
+        }
+    }
+
+    #[test]
+    fn orders_that_clients_hold_back_are_told_and_what_nobody_answered_is_missing() {
+        let of = |generated, finalized| Counts {
+            generated,
+            finalized,
+            ..Counts::default()
+        };
+        let (orders, cancels) = (outcome(of(100, 60), 40, 40), outcome(of(9, 9), 0, 0));
+        let run = Run::of(1, &orders, &cancels);
+        assert_eq!((run.missing, run.held), (0, 40));
+        assert_eq!((run.cancels_offered, run.cancels), (9, 9));
+        assert!(run.is_whole());
+        let unanswered = outcome(of(100, 60), 40, 39);
+        assert!(!Run::of(1, &unanswered, &cancels).is_whole());
+        // A cancel that waits is one that did not get through.
+        let waiting = outcome(of(9, 8), 1, 1);
+        assert!(!Run::of(1, &orders, &waiting).is_whole());
     }
 }

@@ -73,7 +73,7 @@ pub(crate) struct Options {
     workspace: PathBuf,
     /// Folder for the temporary folders of the clusters, such as one on the disk to be measured
     #[arg(long, value_name = "DIR")]
-    dir: Option<PathBuf>,
+    pub(super) dir: Option<PathBuf>,
 }
 
 /// One load.
@@ -82,7 +82,10 @@ struct Run {
     client_us: Percentiles,
     finalized: u64,
     unsent: u64,
+    /// Commands without a result, whether or not a node took them.
     missing: u64,
+    /// Commands refused for good.
+    rejected: u64,
     throughput_per_s: f64,
     /// Processor time of all nodes together.
     cpu_us_per_command: f64,
@@ -163,7 +166,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
         cores: std::thread::available_parallelism().map_or(1, usize::from),
         systems: bouts.into_iter().map(Bout::conclude).collect(),
     };
-    let is_whole = |one: &Figures| one.runs.iter().all(|run| run.missing == 0);
+    let is_whole = |one: &Figures| one.runs.iter().all(Run::is_whole);
     let is_well = fields.systems.iter().all(is_whole);
     let text = table::text(&fields);
     let code = if is_well { Code::Done } else { Code::No };
@@ -270,10 +273,10 @@ impl Bout {
             let plan = options.load_plan(rate, options.seconds, 1);
             let run = measure(&mut running, &plan, interrupt)?;
             running.stop()?;
-            let offered = run.finalized + run.missing + run.unsent;
+            let offered = run.finalized + run.missing + run.rejected + run.unsent;
             let is_sent = run.unsent.saturating_mul(UNSENT_SHARE) <= offered;
             let is_quick = run.client_us.p99.is_some_and(|us| us < P99_MAX_US);
-            let is_borne = is_sent && is_quick && run.missing == 0;
+            let is_borne = is_sent && is_quick && run.is_whole();
             progress(&format!(
                 "{}: {rate}/s: {:.0} finalized a second, p99 {} us: {}",
                 self.name(),
@@ -326,6 +329,10 @@ fn measure(running: &mut Running, plan: &LoadPlan, interrupt: &Interrupt) -> Res
 }
 
 impl Run {
+    const fn is_whole(&self) -> bool {
+        self.missing == 0 && self.rejected == 0 && self.finalized > 0
+    }
+
     fn of(outcome: &Outcome, cpu: Duration) -> Self {
         let finalized = outcome.counts.finalized;
         #[expect(
@@ -337,7 +344,8 @@ impl Run {
             client_us: outcome.client.percentiles(),
             finalized,
             unsent: outcome.offered.saturating_sub(outcome.counts.generated),
-            missing: outcome.counts.generated.saturating_sub(finalized),
+            missing: outcome.missing,
+            rejected: outcome.counts.rejected,
             throughput_per_s: per_second(finalized, outcome.elapsed_ns),
             cpu_us_per_command: cpu.as_secs_f64() * 1e6 / commands,
         }

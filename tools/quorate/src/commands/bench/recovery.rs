@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use quorate_bench::gaps::{Phase, interruption};
+use quorate_bench::gaps::{Phase, interruption, longest_wait};
 use quorate_bench::load::{Flow, LoadPlan, Outcome, Routing, machine_ns};
 use serde::Serialize;
 
@@ -58,7 +58,7 @@ pub(crate) struct Options {
     durability: DurabilityArg,
     /// Folder for the temporary folder of the cluster, such as one on the disk to be measured
     #[arg(long, value_name = "DIR")]
-    dir: Option<PathBuf>,
+    pub(super) dir: Option<PathBuf>,
 }
 
 /// What clients saw while something happened, or nothing.
@@ -69,8 +69,11 @@ struct Seen {
     goodput_per_s: f64,
     /// The longest time in which nothing became final; none when nothing was sent.
     gap_ms: Option<f64>,
-    /// The longest time from a command's intended time to its result.
+    /// The longest time from a command's intended time to its result, of commands that the
+    /// gateways of the others told.
     wait_ms: Option<f64>,
+    /// The same of all commands, those included that the victim had been handed.
+    wait_all_ms: Option<f64>,
 }
 
 /// How long a validator took to come back.
@@ -90,7 +93,7 @@ struct Fields {
     rate: u32,
     /// Bytes of the log of the validator when it was killed.
     log_bytes: u64,
-    /// Commands that made the log long, were accepted, and came to no result within ten seconds.
+    /// Commands that made the log long and came to no result within ten seconds.
     fill_unfinished: u64,
     /// With nothing happening.
     quiet: Seen,
@@ -166,8 +169,8 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     Ok(Report::new(&fields, text)?.with_code(code))
 }
 
-/// Makes the logs of all validators as long as asked for; says how many commands of that load were
-/// accepted and came to no result while it was waited for.
+/// Makes the logs of all validators as long as asked for; says how many commands of that load came
+/// to no result while it was waited for.
 fn fill(options: &Options, series: &Series<'_>, heard: &mut Heard) -> Result<u64, Failure> {
     let wanted = options.log_mib * 1024 * 1024;
     let load = series.load(options.plan(FILL_COMMAND_BYTES, FILL_RATE, false))?;
@@ -249,11 +252,10 @@ fn come_back(
     let from = Instant::now();
     series.end(victim)?;
     change(series)?;
-    let started = Instant::now();
-    series.start(&[victim])?;
+    let started = series.start(&[victim])?;
     wait_until_level(series, victim)?;
     let level = started.elapsed();
-    series.time_return(&[victim])?;
+    series.time_return(&[victim], started)?;
     Ok(Timed {
         level,
         voting: started.elapsed(),
@@ -306,6 +308,7 @@ impl Seen {
             goodput_per_s: count as f64 / seconds,
             gap_ms: found.map(|found| ms(found.gap_ns)),
             wait_ms: found.map(|found| ms(found.wait_ns)),
+            wait_all_ms: longest_wait(&outcome.waits, phase).map(ms),
         }
     }
 
@@ -319,6 +322,7 @@ impl Seen {
             format!("{:.0}", self.goodput_per_s),
             ms(self.gap_ms),
             ms(self.wait_ms),
+            ms(self.wait_all_ms),
         ]
     }
 }
@@ -332,7 +336,8 @@ impl Fields {
             "seconds",
             "final a second",
             "nothing final, ms",
-            "longest wait, ms",
+            "longest wait at the others, ms",
+            "longest wait of all, ms",
         ]);
         phases.add_row(self.quiet.row("nothing happens", None));
         let (restart, join) = (&self.restart, &self.join);

@@ -191,18 +191,13 @@ impl Series<'_> {
             Failure::new(Code::Configuration, what).remedy("check the path and the disk")
         })?;
         let mut measure = |file: &str, arguments: &[&str]| -> Result<Option<Value>, Failure> {
-            let found = self.measure(file, arguments)?;
-            match found {
-                Ok(value) => {
-                    let taken = inputs.take(file, value.clone());
-                    failed.extend(taken.err().map(|error| error.to_string()));
-                    Ok(Some(value))
-                }
-                Err(why) => {
-                    failed.push(format!("bench {}: {why}", arguments.join(" ")));
-                    Ok(None)
-                }
+            let (found, trouble) = self.measure(file, arguments)?;
+            failed.extend(trouble.map(|why| format!("bench {}: {why}", arguments.join(" "))));
+            if let Some(value) = &found {
+                let taken = inputs.take(file, value.clone());
+                failed.extend(taken.err().map(|error| error.to_string()));
             }
+            Ok(found)
         };
         let written = ["latency", "--histograms", &histograms];
         measure("latency", &[&written[..], &times].concat())?;
@@ -218,8 +213,13 @@ impl Series<'_> {
         Ok(failed)
     }
 
-    /// One measurement by a process of its own, which writes into the folder too; or why not.
-    fn measure(&self, file: &str, arguments: &[&str]) -> Result<Result<Value, String>, Failure> {
+    /// One measurement by a process of its own, which writes into the folder too; and why there is
+    /// none, or why it is not as it should be.
+    fn measure(
+        &self,
+        file: &str,
+        arguments: &[&str],
+    ) -> Result<(Option<Value>, Option<String>), Failure> {
         progress(&format!("bench {}", arguments.join(" ")));
         let program = std::env::current_exe().map_err(|error| {
             Failure::new(Code::TryAgain, format!("finding this program: {error}"))
@@ -231,16 +231,48 @@ impl Series<'_> {
             .stderr(Stdio::inherit())
             .output()
             .map_err(|error| Failure::new(Code::TryAgain, format!("starting it: {error}")))?;
-        // 1: it measured, and something is not as it should be; that stands in the object.
-        if !matches!(output.status.code(), Some(0 | 1)) {
-            return Ok(Err(output.status.to_string()));
+        let found = judge(output.status.code(), &output.stdout);
+        if found.0.is_some() {
+            write(&self.folder.join(format!("{file}.json")), &output.stdout)?;
         }
-        let value = match serde_json::from_slice::<Value>(&output.stdout) {
-            Ok(value) if Kind::of(&value).is_some() => value,
-            Ok(other) => return Ok(Err(other.to_string())),
-            Err(error) => return Ok(Err(error.to_string())),
-        };
-        write(&self.folder.join(format!("{file}.json")), &output.stdout)?;
-        Ok(Ok(value))
+        Ok(found)
+    }
+}
+
+/// What a measurement printed, if it is one, and what is wrong with it, if anything is.
+fn judge(code: Option<i32>, printed: &[u8]) -> (Option<Value>, Option<String>) {
+    let value = match (code, serde_json::from_slice::<Value>(printed)) {
+        (Some(0 | 1), Ok(value)) if Kind::of(&value).is_some() => value,
+        (Some(0 | 1), Ok(other)) => return (None, Some(other.to_string())),
+        (Some(0 | 1), Err(error)) => return (None, Some(error.to_string())),
+        (Some(code), _) => return (None, Some(format!("it ended with {code}"))),
+        (None, _) => return (None, Some("it was killed".to_owned())),
+    };
+    // It measured, and something is not as it should be: the page says what.
+    let answer = "it ran, and the answer is no: its section says what is not as it should be";
+    let trouble = (code == Some(1)).then(|| answer.to_owned());
+    (Some(value), trouble)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_measurement_whose_answer_is_no_is_kept_and_told_as_failed() {
+        let printed = br#"{"finality_us": {}, "floor_us": {}, "differences": ["x"]}"#;
+        assert_eq!(judge(Some(0), printed).1, None);
+        let (value, trouble) = judge(Some(1), printed);
+        assert_eq!(value.unwrap()["differences"][0], "x");
+        assert!(trouble.unwrap().contains("the answer is no"));
+        for (code, printed) in [
+            (Some(0), &b"{}"[..]),
+            (Some(1), b"["),
+            (Some(75), printed),
+            (None, printed),
+        ] {
+            let (value, trouble) = judge(code, printed);
+            assert!(value.is_none() && trouble.is_some(), "{code:?}");
+        }
     }
 }

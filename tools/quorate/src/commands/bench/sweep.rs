@@ -56,7 +56,7 @@ pub(crate) struct Options {
     seconds: u64,
     /// Folder for the temporary folder of the cluster, such as one on the disk to be measured
     #[arg(long, value_name = "DIR")]
-    dir: Option<PathBuf>,
+    pub(super) dir: Option<PathBuf>,
 }
 
 /// One step.
@@ -76,7 +76,10 @@ struct Step {
     messages_per_s: f64,
     messages_per_command: Option<f64>,
     unsent: u64,
+    /// Commands without a result, whether or not a validator took them.
     missing: u64,
+    /// Commands refused for good.
+    rejected: u64,
 }
 
 #[derive(Serialize)]
@@ -124,7 +127,9 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     let statuses = bed.statuses()?;
     let (threads, idle) = agreement::placement(&statuses);
     let agreement = bed.conclude()?;
-    let is_whole = steps.iter().all(|step| step.missing == 0);
+    let is_whole = steps
+        .iter()
+        .all(|step| step.missing == 0 && step.rejected == 0);
     let is_well = is_whole && agreement.differences.is_empty();
     let fields = Fields {
         rate: options.rate,
@@ -171,6 +176,7 @@ impl Step {
             messages_per_command: per_command(messages),
             unsent: outcome.offered.saturating_sub(outcome.counts.generated),
             missing: outcome.missing,
+            rejected: outcome.counts.rejected,
         }
     }
 }
@@ -198,6 +204,11 @@ impl Fields {
             ]);
         }
         let mut text = format!("{}, of {}/s\n{steps}", self.durability, self.rate);
+        let lost = |part: fn(&Step) -> u64| self.steps.iter().map(part).sum::<u64>();
+        text.push_str(&super::lost(
+            lost(|step| step.missing),
+            lost(|step| step.rejected),
+        ));
         for difference in &self.differences {
             text.push_str("\nFAILED: ");
             text.push_str(difference);

@@ -53,7 +53,7 @@ pub(crate) struct Options {
     cluster: ClusterOptions,
     /// Folder for the temporary folder of the cluster, such as one on the disk to be tested
     #[arg(long, value_name = "DIR")]
-    dir: Option<PathBuf>,
+    pub(super) dir: Option<PathBuf>,
 }
 
 /// What came of it.
@@ -85,25 +85,32 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     };
     let mut fields = Fields::default();
     let mut unexpected = Vec::new();
+    let mut is_whole = false;
     let toll = under_load(setting, |series, load| {
         for (call, fault) in CALLS
             .into_iter()
             .flat_map(|call| FAULTS.map(|fault| (call, fault)))
         {
             for point in 1..=options.points {
-                if series.interrupt.is_set() || load.has_ended() {
+                if series.interrupt.is_set() {
                     return Ok(fields.points);
                 }
                 let place = Place { call, fault, point };
-                if !place.visit(series, &mut fields, &mut unexpected)? {
+                let was_reached = place.visit(series, &mut fields, &mut unexpected)?;
+                load.wait_for_result()?;
+                if !was_reached {
                     break;
                 }
             }
             progress(&format!("{call} {}: {} points", fault.0, fields.points));
         }
+        is_whole = true;
         Ok(fields.points)
     })?;
     fields.toll = toll;
+    if !is_whole {
+        unexpected.push("interrupted before the last place".to_owned());
+    }
     fields.toll.differences.extend(unexpected);
     let (code, text) = (fields.toll.code(), text(&fields));
     Ok(Report::new(&fields, text)?.with_code(code))
@@ -196,8 +203,8 @@ impl Place {
         // Of no use any more, whether or not it could be written.
         drop(std::fs::remove_file(&told));
         series.mark(victim)?;
-        series.start(&[victim])?;
-        series.time_return(&[victim])?;
+        let started = series.start(&[victim])?;
+        series.time_return(&[victim], started)?;
         Ok(was_reached)
     }
 

@@ -80,7 +80,7 @@ pub(crate) struct Options {
     seconds: u64,
     /// Folder for the temporary folder of the cluster, such as one on the disk to be measured
     #[arg(long, value_name = "DIR")]
-    dir: Option<PathBuf>,
+    pub(super) dir: Option<PathBuf>,
 }
 
 /// One load.
@@ -90,7 +90,10 @@ struct Step {
     throughput_per_s: f64,
     p99_us: Option<f64>,
     unsent: u64,
+    /// Commands without a result, whether or not a validator took them.
     missing: u64,
+    /// Commands refused for good.
+    rejected: u64,
     busy: u64,
     cpu_us_per_command: f64,
     is_borne: bool,
@@ -115,7 +118,9 @@ struct Figures {
     state_roots_equal: Option<bool>,
     logs_equal: Option<bool>,
     differences: Vec<String>,
+    /// Every load whose rate was not kept, or that looked for it.
     steps: Vec<Step>,
+    /// The loads at the rate that was borne; none when none was.
     runs: Vec<Step>,
 }
 
@@ -194,33 +199,19 @@ impl<'a> Series<'a> {
     }
 
     fn measure(mut self) -> Result<Figures, Failure> {
-        let mut rate = self.search()?;
-        let mut runs = Vec::new();
-        for _ in 0..=STEPS_BACK_MAX {
-            runs.clear();
-            if rate < RATE_MIN {
-                rate = 0;
-                break;
-            }
-            for _ in 0..self.options.runs {
-                runs.push(self.run(rate)?);
-            }
-            let borne = runs.iter().filter(|run| run.is_borne).count();
-            if borne * 2 > runs.len() {
-                break;
-            }
-            // One short step may have been lucky.
-            rate -= rate / STEP_BACK;
-        }
+        let found = self.search()?;
+        let runs = self.options.runs;
+        let settled = settle(found, runs, |rate| self.run(rate))?;
+        self.steps.extend(settled.refused);
         let statuses = self.bed.statuses()?;
         let agreement = self.bed.conclude()?;
         let placement = agreement::placement(&statuses);
         let name = name(self.durability);
         Ok(Figures::of(
             (name, placement),
-            rate,
+            settled.rate,
             self.steps,
-            runs,
+            settled.runs,
             agreement,
         ))
     }
@@ -274,11 +265,16 @@ impl<'a> Series<'a> {
         Ok(false)
     }
 
-    /// A load, and a bare verifier after it.
+    /// A load, and a bare verifier after it, once the validators have nothing left to do.
     fn run(&mut self, rate: u64) -> Result<Step, Failure> {
         let mut step = self.load(rate)?;
+        if !self.bed.settle()? {
+            progress("the validators are still at work: no bare verifier beside this run");
+            return Ok(step);
+        }
         step.verifier_rate_per_s = Some(measure(&VerifierPlan {
             validators: usize::from(self.options.validators),
+            sessions: self.options.sessions_at_leader(),
             command_bytes: self.options.size as usize,
             duration: Duration::from_secs(1),
         })?);
@@ -301,6 +297,49 @@ impl<'a> Series<'a> {
     }
 }
 
+/// What the runs at a rate came to.
+#[derive(Debug)]
+struct Settled {
+    /// The rate that most of its runs bore; 0 when there is none.
+    rate: u64,
+    /// The runs at that rate; none when there is none.
+    runs: Vec<Step>,
+    /// Runs at rates that were not borne after all.
+    refused: Vec<Step>,
+}
+
+/// Makes so many runs at a rate, and at a lower one where most do not bear it, a few times: one
+/// short step may have been lucky.
+fn settle<E>(
+    found: u64,
+    runs: u32,
+    mut run: impl FnMut(u64) -> Result<Step, E>,
+) -> Result<Settled, E> {
+    let (mut rate, mut refused) = (found, Vec::new());
+    for _ in 0..=STEPS_BACK_MAX {
+        if rate < RATE_MIN {
+            break;
+        }
+        let steps = (0..runs).map(|_| run(rate));
+        let steps = steps.collect::<Result<Vec<_>, _>>()?;
+        let borne = steps.iter().filter(|step| step.is_borne).count();
+        if borne * 2 > steps.len() {
+            return Ok(Settled {
+                rate,
+                runs: steps,
+                refused,
+            });
+        }
+        refused.extend(steps);
+        rate -= rate / STEP_BACK;
+    }
+    Ok(Settled {
+        rate: 0,
+        runs: Vec::new(),
+        refused,
+    })
+}
+
 impl Step {
     fn of(rate: u64, outcome: &Outcome, cpu: Duration) -> Self {
         let finalized = outcome.counts.finalized;
@@ -308,7 +347,8 @@ impl Step {
         let p99_us = outcome.client.percentiles().p99;
         // The last few may have been due in the moment in which the time was over.
         let is_sent = unsent.saturating_mul(UNSENT_SHARE) <= outcome.offered;
-        let is_whole = is_sent && outcome.missing == 0 && finalized > 0;
+        // Neither without a result nor refused.
+        let is_whole = is_sent && finalized > 0 && finalized == outcome.counts.generated;
         #[expect(
             clippy::cast_precision_loss,
             reason = "counts of a run are far below 2^53"
@@ -320,6 +360,7 @@ impl Step {
             p99_us,
             unsent,
             missing: outcome.missing,
+            rejected: outcome.counts.rejected,
             busy: outcome.counts.busy,
             cpu_us_per_command: cpu.as_secs_f64() * 1e6 / commands,
             is_borne: is_whole && p99_us.is_some_and(|us| us < P99_MAX_US),
@@ -405,6 +446,12 @@ impl Options {
         })
     }
 
+    /// Sessions that send at one time: those whose gateway leads. The verifier has as many keys,
+    /// since a batch costs less the fewer keys are in it.
+    fn sessions_at_leader(&self) -> u32 {
+        self.clients.div_ceil(u32::from(self.validators.max(1)))
+    }
+
     fn load_plan(&self, rate: u64, seed: u64) -> LoadPlan {
         LoadPlan {
             flow: Flow::Opaque {
@@ -424,5 +471,81 @@ impl Options {
 impl From<VerifierError> for Failure {
     fn from(error: VerifierError) -> Self {
         Self::new(Code::No, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_bench::histogram::Latencies;
+    use quorate_bench::load::Counts;
+    use std::convert::Infallible;
+
+    fn outcome(generated: u64, finalized: u64) -> Outcome {
+        Outcome {
+            offered: generated,
+            counts: Counts {
+                generated,
+                accepted: finalized,
+                finalized,
+                ..Counts::default()
+            },
+            elapsed_ns: 1_000_000_000,
+            finality: Latencies::new(),
+            client: Latencies::of(&vec![1_000; usize::try_from(finalized).unwrap()]),
+            height: 1,
+            gateways_lost: 0,
+            missing: 0,
+            held: 0,
+            reasons: Vec::new(),
+            acknowledged: Vec::new(),
+            trips: Vec::new(),
+            waits: Vec::new(),
+            start_ns: 0,
+            is_interrupted: false,
+        }
+    }
+
+    fn step(rate: u64, is_borne: bool) -> Step {
+        let finalized = if is_borne { 100 } else { 90 };
+        Step::of(rate, &outcome(100, finalized), Duration::ZERO)
+    }
+
+    #[test]
+    fn a_rate_is_not_borne_when_commands_came_to_nothing() {
+        assert!(step(1_000, true).is_borne);
+        assert!(!step(1_000, false).is_borne, "10 of 100 were lost");
+    }
+
+    #[test]
+    fn a_rate_that_no_runs_bore_is_none_and_their_figures_are_not_reported() {
+        let mut tried = Vec::new();
+        let refuse = |rate| {
+            tried.push(rate);
+            Ok::<_, Infallible>(step(rate, false))
+        };
+        let settled = settle(8_000, 3, refuse).unwrap();
+        assert_eq!((settled.rate, settled.runs.len()), (0, 0));
+        assert_eq!(settled.refused.len(), 3 * (STEPS_BACK_MAX as usize + 1));
+        tried.dedup();
+        assert_eq!(tried, [8_000, 7_000, 6_125, 5_360, 4_690]);
+        let too_low = settle(RATE_MIN - 1, 3, |rate| {
+            Ok::<_, Infallible>(step(rate, true))
+        });
+        assert_eq!(too_low.unwrap().rate, 0);
+    }
+
+    #[test]
+    fn the_rate_is_one_at_which_most_runs_were_borne() {
+        let mut count = 0;
+        let settled = settle(8_000, 3, |rate| {
+            count += 1;
+            // One of three at the first rate, two of three at the second.
+            Ok::<_, Infallible>(step(rate, [1, 4, 6].contains(&count)))
+        });
+        let settled = settled.unwrap();
+        assert_eq!((settled.rate, settled.runs.len()), (7_000, 3));
+        assert_eq!(settled.refused.len(), 3);
+        assert!(settled.runs.iter().all(|run| run.rate == 7_000));
     }
 }

@@ -10,30 +10,32 @@ use crate::output::table;
 /// How long validators took from their start until they could vote again, milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct RecoveryMs {
-    /// Median.
-    pub(super) p50: u64,
+    /// Median; none when nothing was measured, as for the others.
+    pub(super) p50: Option<u64>,
     /// 99 % were at or below this.
-    pub(super) p99: u64,
+    pub(super) p99: Option<u64>,
     /// The longest.
-    pub(super) max: u64,
+    pub(super) max: Option<u64>,
 }
 
 impl RecoveryMs {
-    /// The percentiles of these durations; zeros when there are none.
+    /// The percentiles of these durations.
     pub(super) fn of(mut durations_ms: Vec<u64>) -> Self {
         durations_ms.sort_unstable();
         let at = |percent: usize| {
             let place = (durations_ms.len() * percent).div_ceil(100);
-            durations_ms
-                .get(place.saturating_sub(1))
-                .copied()
-                .unwrap_or(0)
+            durations_ms.get(place.checked_sub(1)?).copied()
         };
         Self {
             p50: at(50),
             p99: at(99),
             max: at(100),
         }
+    }
+
+    fn text(&self) -> String {
+        let ms = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), |ms| ms.to_string());
+        format!("{}, {}, {}", ms(self.p50), ms(self.p99), ms(self.max))
     }
 }
 
@@ -48,7 +50,7 @@ pub(super) struct Toll {
     pub(super) acknowledged: u64,
     /// Of those, the ones that some validator's finalized chain does not hold where it was told.
     pub(super) lost: u64,
-    /// Commands that were accepted and came to no result after the series.
+    /// Commands that came to no result after the series, whether or not a validator took them.
     pub(super) unfinished: u64,
     /// Pairs of own vote records of one validator and window that contradict each other.
     pub(super) conflicting_votes: u64,
@@ -75,17 +77,24 @@ impl Toll {
         }
     }
 
+    /// Notes it when there were fewer rounds: a part of a series is not the series.
+    pub(super) fn expect_rounds(&mut self, wanted: u64) {
+        if self.kills < wanted {
+            let what = format!("interrupted after {} of {wanted} rounds", self.kills);
+            self.differences.push(what);
+        }
+    }
+
     /// The report for people.
     pub(super) fn text(&self) -> String {
         let mut facts = table(&["what", "value"]);
-        let recovery = &self.recovery_ms;
-        let recovery = format!("{}, {}, {}", recovery.p50, recovery.p99, recovery.max);
+        let recovery = self.recovery_ms.text();
         for (what, value) in [
             ("rounds of kills", self.kills.to_string()),
             ("processes killed", self.processes_killed.to_string()),
             ("results told to clients", self.acknowledged.to_string()),
             ("of them lost", self.lost.to_string()),
-            ("accepted without a result", self.unfinished.to_string()),
+            ("commands without a result", self.unfinished.to_string()),
             ("vote records read", self.vote_records.to_string()),
             ("of them conflicting", self.conflicting_votes.to_string()),
             ("places of logs rewritten", self.rewritten.to_string()),
@@ -113,9 +122,24 @@ mod tests {
             let ms = RecoveryMs::of(durations);
             (ms.p50, ms.p99, ms.max)
         };
-        assert_eq!(of(Vec::new()), (0, 0, 0));
-        assert_eq!(of(vec![7]), (7, 7, 7));
-        assert_eq!(of((1..=100).rev().collect()), (50, 99, 100));
+        assert_eq!(of(Vec::new()), (None, None, None), "nothing was measured");
+        assert_eq!(RecoveryMs::default().text(), "-, -, -");
+        assert_eq!(of(vec![7]), (Some(7), Some(7), Some(7)));
+        let hundred = of((1..=100).rev().collect());
+        assert_eq!(hundred, (Some(50), Some(99), Some(100)));
+    }
+
+    #[test]
+    fn a_series_that_was_interrupted_is_not_well() {
+        let mut toll = Toll {
+            kills: 3,
+            ..Toll::default()
+        };
+        toll.expect_rounds(3);
+        assert_eq!(toll.code(), Code::Done);
+        toll.expect_rounds(4);
+        assert_eq!(toll.code(), Code::No);
+        assert!(toll.text().contains("interrupted after 3 of 4 rounds"));
     }
 
     #[test]

@@ -25,7 +25,7 @@ use serde::Serialize;
 use super::died;
 use crate::agreement::{self, Status};
 use crate::commands::log::verify_at_rest;
-use crate::drive::tell;
+use crate::drive::teller;
 use crate::failure::{Code, Failure};
 use crate::inspect::replay::{Replay, genesis_of};
 use crate::interrupt::Interrupt;
@@ -113,7 +113,7 @@ impl Place<'_> {
             AtomicU64::new(0),
         );
         let (load, business, skew, killed) = std::thread::scope(|scope| {
-            let load = scope.spawn(|| drive(plan, chain, None, &stop, &mut tell));
+            let load = scope.spawn(|| drive(plan, chain, None, &stop, &mut teller()));
             let business = scope.spawn(|| {
                 let genesis = self.testnet.genesis();
                 exchange::run(genesis, &keys, exchange_plan, &down, &stop)

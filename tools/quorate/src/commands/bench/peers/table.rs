@@ -93,6 +93,7 @@ mod tests {
     use super::*;
     use quorate_bench::histogram::Percentiles;
     use quorate_bench::load::peer::Routing;
+    use quorate_bench::page::{Heading, Inputs, Kind, render};
 
     fn figures(name: &str, missing: u64) -> Figures {
         let client_us = Percentiles {
@@ -126,6 +127,7 @@ mod tests {
                 finalized: 1,
                 unsent: 0,
                 missing,
+                rejected: 0,
                 throughput_per_s: 1.0,
                 cpu_us_per_command: 4.0,
             }],
@@ -156,6 +158,41 @@ mod tests {
             assert!(text.contains(part), "{part} is missing in\n{text}");
         }
         assert!(!text.contains("one, async: 0"), "{text}");
+    }
+
+    #[test]
+    fn what_is_printed_stands_on_the_page() {
+        let mut one = figures("one", 0);
+        one.client_us.p50 = Some(4_321.0);
+        one.rate_borne = Some(61_000);
+        let mut other = figures("two", 7_654);
+        other.durability = "sync";
+        let fields = Fields {
+            rate: 1_000,
+            size: 128,
+            seconds: 3,
+            cores: 2,
+            systems: vec![one, other],
+        };
+        let printed = serde_json::to_value(&fields).unwrap();
+        let mut inputs = Inputs::default();
+        assert_eq!(inputs.take("peers.json", printed), Ok(Kind::Peers));
+        let html = render(&inputs, Heading::default());
+        for part in [
+            ">one<",
+            ">sync<",
+            ">4,321<",
+            ">61,000<",
+            ">9 to 11<",
+            ">7,654<",
+            ">never<",
+            ">none<",
+            ">fly<",
+            ">1 of 4 may lie<",
+            ">two 1.0<",
+        ] {
+            assert!(html.contains(part), "{part} is missing in\n{html}");
+        }
     }
 
     #[test]

@@ -295,9 +295,8 @@ impl Venue {
         for (&(index, lots), &(_, paid)) in clients.zip(&payment.paid) {
             clearing.tell(index, change(lots.cast_signed(), -paid), desk);
         }
-        for (index, _) in payment.paid {
-            self.review(index, desk);
-        }
+        let payers: Vec<_> = payment.paid.iter().map(|&(index, _)| index).collect();
+        self.review(&payers, desk);
     }
 
     fn cancel_book(&mut self, id: InstrumentId, desk: &mut Desk<'_>) {
@@ -363,9 +362,8 @@ impl Venue {
             paid,
             fund_paid: payment.fund_paid,
         });
-        for (index, _) in payment.paid {
-            self.review(index, desk);
-        }
+        let payers: Vec<_> = payment.paid.iter().map(|&(index, _)| index).collect();
+        self.review(&payers, desk);
         Ok(())
     }
 }

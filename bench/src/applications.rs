@@ -351,6 +351,10 @@ impl StateMachine for Hosted {
         each!(self, application => application.apply_session(context, event, output));
     }
 
+    fn keeps(&self, session: SessionId) -> bool {
+        each!(self, application => application.keeps(session))
+    }
+
     fn section_root(&mut self, section: usize) -> [u8; 32] {
         each!(self, application => application.section_root(section))
     }

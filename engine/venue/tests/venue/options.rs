@@ -450,3 +450,30 @@ fn spot_instruments_trade_beside_accounts_as_they_do_without() {
         "no account is needed and none moves"
     );
 }
+
+/// What only a session can do, or only it can reach, is not lost because others want room.
+#[test]
+fn the_sessions_kept_are_administrators_validators_and_who_has_something() {
+    let mut pit = european();
+    pit.deposit(session(3), 5);
+    let kept = |pit: &Pit| {
+        let others = [ADMIN, validator(0), validator(3), validator(4)];
+        let all = others.into_iter().chain((1..=4).map(session));
+        let copy = pit.restored();
+        let kept = all.map(|session| {
+            let kept = pit.venue.keeps(session);
+            assert_eq!(copy.venue.keeps(session), kept, "{session:?}");
+            kept
+        });
+        kept.collect::<Vec<_>>()
+    };
+    let of_venue = [true, true, true, false];
+    assert_eq!(kept(&pit), [of_venue, [true, true, true, false]].concat());
+    // All it had is a long position now, and then nothing.
+    pit.trade(session(1), session(3), CALL, 5, 1);
+    assert_eq!(pit.account(session(3)).cash, 0);
+    assert_eq!(kept(&pit), [of_venue, [true, true, true, false]].concat());
+    pit.trade(session(3), session(1), CALL, 5, 1);
+    pit.clear(session(3), ClearingCommand::Withdraw { amount: 5 });
+    assert_eq!(kept(&pit), [of_venue, [true, true, false, false]].concat());
+}

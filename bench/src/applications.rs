@@ -464,6 +464,11 @@ mod tests {
         let good = with_accounts(&"cd".repeat(16), json!({"symbol": "IDX"}));
         let hosted = open("venue", good).unwrap();
         assert_eq!(hosted.sections().len(), 6);
+        let validator = SessionId([0xcd; 16]);
+        assert!(hosted.keeps(admin) && hosted.keeps(validator));
+        assert!(!hosted.keeps(SessionId([1; 16])));
+        let wrong = hosted.wrong_from(3);
+        assert!(wrong.keeps(admin) && wrong.keeps(validator));
         let application = |parameters: serde_json::Value| Application {
             name: VENUE.to_owned(),
             parameters: serde_json::from_value(parameters).unwrap(),

@@ -351,6 +351,10 @@ impl StateMachine for Hosted {
         each!(self, application => application.apply_session(context, event, output));
     }
 
+    fn keeps(&self, session: SessionId) -> bool {
+        each!(self, application => application.keeps(session))
+    }
+
     fn section_root(&mut self, section: usize) -> [u8; 32] {
         each!(self, application => application.section_root(section))
     }
@@ -460,6 +464,11 @@ mod tests {
         let good = with_accounts(&"cd".repeat(16), json!({"symbol": "IDX"}));
         let hosted = open("venue", good).unwrap();
         assert_eq!(hosted.sections().len(), 6);
+        let validator = SessionId([0xcd; 16]);
+        assert!(hosted.keeps(admin) && hosted.keeps(validator));
+        assert!(!hosted.keeps(SessionId([1; 16])));
+        let wrong = hosted.wrong_from(3);
+        assert!(wrong.keeps(admin) && wrong.keeps(validator));
         let application = |parameters: serde_json::Value| Application {
             name: VENUE.to_owned(),
             parameters: serde_json::from_value(parameters).unwrap(),

@@ -3,7 +3,7 @@
 //! Owns the one difference: the first command from a height on is not applied. Never: in use
 //! unless a configuration asks for it and the command line says that this is a test.
 
-use quorate::state_machine::{Context, Output, SessionEvent, StateMachine};
+use quorate::state_machine::{Context, Output, SessionEvent, SessionId, StateMachine};
 
 use super::Hosted;
 
@@ -50,6 +50,10 @@ impl StateMachine for Wrong {
         self.inner.apply_session(context, event, output);
     }
 
+    fn keeps(&self, session: SessionId) -> bool {
+        self.inner.keeps(session)
+    }
+
     fn section_root(&mut self, section: usize) -> [u8; 32] {
         self.inner.section_root(section)
     }
@@ -71,7 +75,7 @@ impl StateMachine for Wrong {
 mod tests {
     use super::*;
     use crate::applications::Opaque;
-    use quorate::state_machine::{Lane, SessionId};
+    use quorate::state_machine::Lane;
 
     #[test]
     fn one_command_is_missed_and_no_other() {

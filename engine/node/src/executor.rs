@@ -34,7 +34,7 @@ use crate::lanes::{Admitted, commands_of_block};
 use crate::results::{BlockResults, CommandResult, Correction, Mark, Outcome, Place};
 use crate::roots::{ROOT_HEIGHTS, RootRing};
 use crate::sessions::{
-    LastResult, Session, SessionCommand, SessionTable, Standing, TIMEOUTS_PER_BLOCK,
+    LastResult, Room, Session, SessionCommand, SessionTable, Standing, TIMEOUTS_PER_BLOCK,
 };
 use crate::state_machine::{
     Audience, Context, Lane, Output, SessionEvent, SessionId, StateMachine,
@@ -377,7 +377,7 @@ impl<S: StateMachine> Executor<S> {
         self.collect(index, results);
     }
 
-    /// Ends the session that has been idle longest, for the one that this command opens.
+    /// Ends a session that has been idle, for the one that this command opens.
     fn evict(&mut self, index: u32, victim: &SessionId, results: &mut BlockResults) {
         if let Some(session) = self.sessions.session(victim).copied() {
             self.tell_session(Some(index), &session, SessionEvent::Evicted, results);
@@ -428,7 +428,13 @@ impl<S: StateMachine> Executor<S> {
             height: self.height,
             index,
         };
-        let standing = self.sessions.standing(&session, view.seq, self.time_ns);
+        let app = &self.app;
+        let room = Room {
+            height: self.height,
+            now_ns: self.time_ns,
+            keeps: &|id| app.keeps(*id),
+        };
+        let standing = self.sessions.standing(&session, view.seq, &room);
         let key = match standing {
             Standing::Next(slot) => Some(self.sessions.at(slot).key),
             Standing::Opens | Standing::OpensInstead(_) => view.opening_key().copied(),

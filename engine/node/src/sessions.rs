@@ -7,9 +7,16 @@
 //!
 //! A session times out when nothing of it was finalized for as long as it has declared; that ends
 //! nothing, the application is told. It ends when it says so, or when the table is full, another
-//! one wants in, and it has been idle longest of all and for [`IDLE_MIN_NS`] at least. A name that
-//! has ended is retired for good: its old commands are still about, and opening it again would
-//! apply them twice.
+//! one wants in, and it has been idle longest of those looked at, for [`IDLE_MIN_NS`] at least. A
+//! name that has ended is retired for good: its old commands are still about, and opening it again
+//! would apply them twice.
+//!
+//! **Who makes room.** One block looks at [`LOOKED_AT_MAX`] places of the table, the next block at
+//! those behind them, around and around; a table of no more is looked at whole. It passes over
+//! whom the [application keeps](crate::state_machine::StateMachine::keeps). The answer follows from
+//! the table, the application's state and the height alone: whom the application keeps can change
+//! without a word of that session, so nothing that was found before may be gone by, and a look at
+//! all of a large table for every command would cost too much.
 //!
 //! Sessions stand in the order in which they were opened, but that the last one takes the place of
 //! one that ends. That is the finalized order and so the same on every validator; the hash map
@@ -33,6 +40,8 @@ use silence::{Silence, due_ns};
 pub const SESSIONS_SECTION: &str = "sessions";
 /// A session that was heard of less long ago is never ended for want of room: an hour.
 pub const IDLE_MIN_NS: u64 = 3_600_000_000_000;
+/// Places of the table that one block looks at for a session that could end for want of room.
+pub const LOOKED_AT_MAX: usize = 1024;
 /// Names that are retired at most; after that no session ends for want of room, and one that is
 /// closed keeps its place.
 pub const RETIRED_MAX: usize = 1 << 20;
@@ -77,6 +86,27 @@ pub struct Session {
 /// Place of a session in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionSlot(u32);
+
+/// What decides, besides the table, whether a session ends to make room for another one.
+#[derive(Clone, Copy)]
+pub struct Room<'r> {
+    /// Height of the block.
+    pub height: u64,
+    /// Its replicated time.
+    pub now_ns: u64,
+    /// What the application says of a session:
+    /// [`StateMachine::keeps`](crate::state_machine::StateMachine::keeps).
+    pub keeps: &'r dyn Fn(&SessionId) -> bool,
+}
+
+impl core::fmt::Debug for Room<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Room")
+            .field("height", &self.height)
+            .field("now_ns", &self.now_ns)
+            .finish_non_exhaustive()
+    }
+}
 
 /// What the table says of a command before it is applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,15 +219,15 @@ impl SessionTable {
         self.is_retired.contains(id) || self.session(id).is_some_and(|known| known.is_closed)
     }
 
-    /// What is to be done with command `seq` of session `id` in a block of this time.
+    /// What is to be done with command `seq` of session `id`.
     #[must_use]
-    pub fn standing(&mut self, id: &SessionId, seq: u64, now_ns: u64) -> Standing {
+    pub fn standing(&self, id: &SessionId, seq: u64, room: &Room<'_>) -> Standing {
         let Some(&place) = self.places.get(id) else {
             return match seq {
                 _ if self.is_retired.contains(id) => Standing::Ended,
                 1 if self.sessions.len() < self.sessions_max as usize => Standing::Opens,
                 1 => self
-                    .longest_idle(now_ns)
+                    .longest_idle(room)
                     .map_or(Standing::TableFull, Standing::OpensInstead),
                 _ => Standing::Gap,
             };
@@ -214,14 +244,24 @@ impl SessionTable {
         }
     }
 
-    fn longest_idle(&mut self, now_ns: u64) -> Option<SessionId> {
-        if self.retired.len() >= RETIRED_MAX {
+    /// The session that has been idle longest of those that this block looks at, the lower name
+    /// first among equals, if that is [`IDLE_MIN_NS`] at least.
+    fn longest_idle(&self, room: &Room<'_>) -> Option<SessionId> {
+        if self.retired.len() >= RETIRED_MAX || self.sessions.is_empty() {
             return None;
         }
-        let (sessions, places) = (&self.sessions, &self.places);
-        let look = |id: &SessionId| look_up(sessions, places, id);
-        self.silence
-            .longest_idle(sessions, now_ns, IDLE_MIN_NS, look)
+        let windows = self.sessions.len().div_ceil(LOOKED_AT_MAX) as u64;
+        let start = (room.height % windows) as usize * LOOKED_AT_MAX;
+        let window = self.sessions.iter().skip(start).take(LOOKED_AT_MAX);
+        let mut longest: Option<(u64, SessionId)> = None;
+        for session in window {
+            let idle = (session.heard_ns, session.id);
+            let is_idle = session.heard_ns.saturating_add(IDLE_MIN_NS) <= room.now_ns;
+            if is_idle && longest.is_none_or(|found| idle < found) && !(room.keeps)(&session.id) {
+                longest = Some(idle);
+            }
+        }
+        longest.map(|(_, id)| id)
     }
 
     /// Opens a session by its first command. Only after [`Standing::Opens`], or when room has been

@@ -82,7 +82,8 @@ pub enum SessionEvent {
     TimedOut,
     /// It has ended itself. Nothing more comes of it, ever.
     Closed,
-    /// The chain has ended it to make room: it had been idle longest. Nothing more comes of it.
+    /// The chain has ended it to make room: it had been idle longest of those that were looked at,
+    /// and the application did not [keep](StateMachine::keeps) it. Nothing more comes of it.
     Evicted,
 }
 
@@ -195,6 +196,20 @@ pub trait StateMachine: Send + 'static {
     /// number and the lane of administration.
     fn apply_session(&mut self, context: &Context, event: SessionEvent, output: &mut Output) {
         let (_, _, _) = (context, event, output);
+    }
+
+    /// Whether this session must not be ended to make room in a full table for another one, however
+    /// long it has been silent: its name is never opened again, so what only that name can do, or
+    /// only it can reach, would be lost. Strangers can make any session's turn come; it stays fair
+    /// to others as long as not everybody can be kept at no cost.
+    ///
+    /// A pure function of the replicated state, as it stands before the command that wants room:
+    /// every validator must answer alike, also one that has just restored a snapshot. Asked up to
+    /// [`LOOKED_AT_MAX`](crate::sessions::LOOKED_AT_MAX) times a command, so it must cost no more
+    /// than looking something up.
+    fn keeps(&self, session: SessionId) -> bool {
+        let _ = session;
+        false
     }
 
     /// The root of one section. Kept up incrementally: asked for at every 64th height, at a stop

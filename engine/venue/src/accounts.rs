@@ -271,6 +271,12 @@ impl Accounts {
         self.tree.accounts_root(self.list.len())
     }
 
+    /// Accounts that changed since they were hashed.
+    #[cfg(test)]
+    pub(crate) fn touched(&self) -> usize {
+        self.touched.len()
+    }
+
     /// Accounts as a snapshot tells of them; the caller has checked them.
     pub(crate) fn restored(list: Vec<Account>) -> Self {
         let all = 0..list.len() as AccountIndex;

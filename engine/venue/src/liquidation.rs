@@ -3,8 +3,11 @@
 //! Owns the waterfall. Never: when margins are measured; that is after every price that is taken,
 //! and after every payment that an account made without having asked for it.
 //!
-//! An account with less cash than its bids cost and its maintenance requirement asks goes through
-//! these steps, and leaves at the first after which it has enough:
+//! An account with less cash than its bids cost and than its maintenance requirement would be if
+//! all its asks were taken loses its orders; with less than its maintenance requirement it is
+//! liquidated. Of accounts that are measured together all come through step 1 before one comes to
+//! step 2, so that nobody buys back from asks that nobody stands behind. Each leaves at the first
+//! step after which it has enough:
 //!
 //! 1. its orders in all series are cancelled;
 //! 2. for one series after another, by id, where it is short and the price can be used:
@@ -60,7 +63,8 @@ impl Clearing {
 }
 
 impl Venue {
-    /// Measures every account that is short in a series of this feed.
+    /// Measures every account that is short in a series of this feed, or would be if its asks were
+    /// taken.
     pub(crate) fn review_feed(&mut self, feed: FeedId, desk: &mut Desk<'_>) {
         let Some(clearing) = &self.market.clearing else {
             return;
@@ -70,22 +74,31 @@ impl Venue {
             series.is_some_and(|series| series.terms.feed == feed)
         };
         let short = |&index: &AccountIndex| {
-            let mut positions = clearing.accounts.get(index).positions();
-            positions.any(|(id, lots)| lots < 0 && of_feed(id))
+            let mut holdings = clearing.accounts.get(index).holdings.iter();
+            holdings.any(|(&id, holding)| holding.short_worst() > 0 && of_feed(id))
         };
         let accounts: Vec<_> = clearing.accounts.clients().filter(short).collect();
-        for index in accounts {
-            self.review(index, desk);
+        self.review(&accounts, desk);
+    }
+
+    /// Measures these accounts, and takes those that have too little through the waterfall.
+    pub(crate) fn review(&mut self, accounts: &[AccountIndex], desk: &mut Desk<'_>) {
+        for &index in accounts {
+            self.disarm(index, desk);
+        }
+        for &index in accounts {
+            self.restore_margin(index, desk);
         }
     }
 
-    /// Measures one account, and takes it through the waterfall if it has too little.
-    pub(crate) fn review(&mut self, index: AccountIndex, desk: &mut Desk<'_>) {
+    /// Step 1: cancels the orders of an account that cannot stand behind them.
+    fn disarm(&mut self, index: AccountIndex, desk: &mut Desk<'_>) {
         let Some(clearing) = &self.market.clearing else {
             return;
         };
         let account = clearing.accounts.get(index);
-        if clearing.surplus(index) >= account.buy_costs() {
+        let need = account.buy_costs() + clearing.maintenance_worst(account);
+        if i128::from(account.cash) >= need {
             return;
         }
         let session = account.session;
@@ -98,6 +111,10 @@ impl Venue {
             }
             handle = next;
         }
+    }
+
+    /// Step 2: closes what an account is short until it has enough.
+    fn restore_margin(&mut self, index: AccountIndex, desk: &mut Desk<'_>) {
         let mut after = None;
         while let Some(clearing) = &self.market.clearing
             && clearing.surplus(index) < 0

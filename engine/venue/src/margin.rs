@@ -13,7 +13,14 @@
 //!
 //! Long options are paid in full and give no credit. A resting bid is reserved for at its own
 //! price, so a trade can always be paid. An order that only closes, and a position whose price is
-//! not fresh, are measured by maintenance at the last price that was taken.
+//! not fresh, are measured at the last price that was taken.
+//!
+//! A bid that only closes needs cash for the bids, the maintenance requirement, and the initial
+//! margin of the lots that resting asks would add to what the account is short: what stands behind
+//! them is not for spending. Where that leaves less than the initial requirement, it bids no more
+//! for a lot than the initial margin of a lot, so that closing lot by lot is no way to take out
+//! what a withdrawal must leave. An ask that only closes brings cash and needs as much as the
+//! account must have in any case.
 
 use crate::accounts::{AMOUNT_MAX, Account, Holding};
 use crate::clearing::{BPS, Clearing};
@@ -49,12 +56,21 @@ pub(crate) struct Asked {
 impl Clearing {
     /// What the account must have not to be liquidated, at the last prices that were taken.
     pub(crate) fn maintenance(&self, account: &Account) -> i128 {
-        let bps = self.rules.maintenance_bps;
+        self.margin(account, self.rules.maintenance_bps, Holding::short)
+    }
+
+    /// The same if all its asks were taken.
+    pub(crate) fn maintenance_worst(&self, account: &Account) -> i128 {
+        self.margin(account, self.rules.maintenance_bps, Holding::short_worst)
+    }
+
+    /// Over the series, the margin of these lots at the last prices that were taken.
+    fn margin(&self, account: &Account, bps: u32, lots: impl Fn(&Holding) -> u64) -> i128 {
         let margin = |(&id, holding): (&InstrumentId, &Holding)| {
             let series = self.series.get(id);
             series.map_or(0, |series| {
                 let price = self.feed_of(series).mark;
-                i128::from(holding.short()) * lot_margin(&series.terms, price, bps)
+                i128::from(lots(holding)) * lot_margin(&series.terms, price, bps)
             })
         };
         account.holdings.iter().map(margin).sum()
@@ -121,15 +137,41 @@ impl Clearing {
         if more || most > series.lots_max {
             return Err(Refusal::PositionFull);
         }
-        let need = if closes {
-            account.buy_costs() + after.buy_cost - before.buy_cost + self.maintenance(account)
-        } else {
-            let usable = self.feed_of(series).usable();
-            usable.ok_or(Refusal::PriceNotFresh)?;
-            self.initial(account)? + self.holding_initial(series, &after)?
-                - self.holding_initial(series, &before)?
-        };
+        if closes {
+            let bids = account.buy_costs() + after.buy_cost - before.buy_cost;
+            return self.check_closing(account, series, asked, bids);
+        }
+        let usable = self.feed_of(series).usable();
+        usable.ok_or(Refusal::PriceNotFresh)?;
+        let need = self.initial(account)? + self.holding_initial(series, &after)?
+            - self.holding_initial(series, &before)?;
         if need > i128::from(account.cash) {
+            return Err(Refusal::MarginInsufficient);
+        }
+        Ok(())
+    }
+
+    /// Whether an account can stand behind an order that only closes; `bids` is what its resting
+    /// bids cost with this order.
+    fn check_closing(
+        &self,
+        account: &Account,
+        series: &Series,
+        asked: &Asked,
+        bids: i128,
+    ) -> Result<(), Refusal> {
+        let initial_bps = self.rules.initial_bps;
+        let cash = i128::from(account.cash);
+        let mut need = bids + self.maintenance(account);
+        let mut is_dear = false;
+        if asked.side == Side::Buy {
+            let of_asks = |holding: &Holding| holding.short_worst() - holding.short();
+            need += self.margin(account, initial_bps, of_asks);
+            let whole = bids + self.margin(account, initial_bps, Holding::short_worst);
+            let lot = lot_margin(&series.terms, self.feed_of(series).mark, initial_bps);
+            is_dear = whole > cash && series.terms.cash(asked.price_ticks, 1) > lot;
+        }
+        if need > cash || is_dear {
             return Err(Refusal::MarginInsufficient);
         }
         Ok(())

@@ -16,6 +16,7 @@ use crate::refusal::Refusal;
 use crate::reports::{CancelReason, Desk, OrderNumber, PublicEvent, Role, SessionReport};
 use crate::roots::OrderTree;
 use quorate::state_machine::SessionId;
+use std::collections::BTreeMap;
 
 /// All orders and books, and the numbers that will be given next.
 #[derive(Debug)]
@@ -105,31 +106,68 @@ impl Market {
         best.is_some_and(|(price, _)| crosses(incoming.side, incoming.limit_ticks, price))
     }
 
-    /// How the order would end if it took now; changes nothing. Looks at no more orders than
-    /// taking would.
+    /// How the order would end if it took now; changes nothing.
     pub(crate) fn foresee(&self, incoming: &Incoming) -> End {
+        self.look_ahead(incoming).0
+    }
+
+    /// The same, and how many resting orders it looked at. To ask so costs a client nothing,
+    /// so whole levels are counted; looked at are the own orders, unless they may be traded with,
+    /// and the queue before one of these where that decides.
+    fn look_ahead(&self, incoming: &Incoming) -> (End, usize) {
+        let (own, mut looked) = self.own_crossing(incoming);
         let mut open_lots = incoming.open_lots;
         let book = self.book(incoming.instrument);
         for (price, level) in book.best_first(incoming.side.opposite()) {
             if !crosses(incoming.side, incoming.limit_ticks, price) {
                 break;
             }
-            let mut handle = level.first;
-            while handle != NONE {
-                let resting = self.orders.order(handle);
-                let own = resting.session == incoming.session;
-                match incoming.self_trade {
-                    SelfTrade::CancelIncoming if own => return End::SelfTrade,
-                    SelfTrade::CancelResting if own => {}
-                    _ => open_lots = open_lots.saturating_sub(resting.open_lots),
+            let own_lots = own.get(&price).copied().unwrap_or_default();
+            let theirs = level.open_lots - own_lots;
+            if own_lots > 0 && incoming.self_trade == SelfTrade::CancelIncoming {
+                if open_lots > theirs {
+                    return (End::SelfTrade, looked);
                 }
-                if open_lots == 0 {
-                    return End::Filled;
+                let mut handle = level.first;
+                while open_lots > 0 {
+                    looked += 1;
+                    let resting = self.orders.order(handle);
+                    if resting.session == incoming.session {
+                        return (End::SelfTrade, looked);
+                    }
+                    open_lots = open_lots.saturating_sub(resting.open_lots);
+                    handle = self.orders.level_link(handle).after;
                 }
-                handle = self.orders.level_link(handle).after;
+            }
+            open_lots = open_lots.saturating_sub(theirs);
+            if open_lots == 0 {
+                return (End::Filled, looked);
             }
         }
-        End::NothingLeft
+        (End::NothingLeft, looked)
+    }
+
+    /// What the session of an order has open at each price that the order crosses and must not
+    /// trade at; and how many of its orders were looked at.
+    fn own_crossing(&self, incoming: &Incoming) -> (BTreeMap<i64, u64>, usize) {
+        let mut own = BTreeMap::new();
+        let mut looked = 0;
+        if incoming.self_trade == SelfTrade::Permit || !self.would_take(incoming) {
+            return (own, looked);
+        }
+        let mut handle = self.orders.session_first(incoming.session);
+        while handle != NONE {
+            looked += 1;
+            let order = self.orders.order(handle);
+            let meets = order.instrument == incoming.instrument
+                && order.side != incoming.side
+                && crosses(incoming.side, incoming.limit_ticks, order.price_ticks);
+            if meets {
+                *own.entry(order.price_ticks).or_default() += order.open_lots;
+            }
+            handle = self.orders.session_next(handle);
+        }
+        (own, looked)
     }
 
     /// Lets the order take all it can, and tells of it.
@@ -296,5 +334,62 @@ impl Market {
             instrument: order.instrument,
             order: order.number,
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A thousand asks of one lot by session 1, behind them at the same price one of session 2.
+    fn market() -> Market {
+        let mut market = Market::new(1, None);
+        for number in 1..=1_001 {
+            market.add(Order {
+                number: OrderNumber(number),
+                session: SessionId([if number <= 1_000 { 1 } else { 2 }; 16]),
+                client_order: ClientOrderId(number),
+                instrument: InstrumentId(0),
+                side: Side::Sell,
+                price_ticks: 5,
+                open_lots: 1,
+                executed_lots: 0,
+            });
+        }
+        market
+    }
+
+    fn bid(session: u8, self_trade: SelfTrade, open_lots: u64) -> Incoming {
+        Incoming {
+            session: SessionId([session; 16]),
+            client_order: ClientOrderId(1),
+            number: OrderNumber(2_000),
+            instrument: InstrumentId(0),
+            side: Side::Buy,
+            self_trade,
+            limit_ticks: 5,
+            open_lots,
+            executed_lots: 0,
+        }
+    }
+
+    #[test]
+    fn what_an_order_would_come_to_is_foreseen_without_a_look_at_every_order() {
+        let market = market();
+        let looks = |session, self_trade, lots| market.look_ahead(&bid(session, self_trade, lots));
+        for self_trade in SelfTrade::ALL {
+            let stranger = looks(3, *self_trade, 1_001);
+            assert_eq!(stranger, (End::Filled, 0), "{self_trade:?}");
+            let more = looks(3, *self_trade, 1_002);
+            assert_eq!(more, (End::NothingLeft, 0), "{self_trade:?}");
+        }
+        assert_eq!(looks(2, SelfTrade::Permit, 1_001), (End::Filled, 0));
+        assert_eq!(looks(2, SelfTrade::CancelResting, 1_000), (End::Filled, 1));
+        let short = looks(2, SelfTrade::CancelResting, 1_001);
+        assert_eq!(short, (End::NothingLeft, 1));
+        let own = looks(2, SelfTrade::CancelIncoming, 1_001);
+        assert_eq!(own, (End::SelfTrade, 1), "all others are not enough");
+        let before = looks(2, SelfTrade::CancelIncoming, 7);
+        assert_eq!(before, (End::Filled, 8), "seven stand before the own one");
     }
 }

@@ -135,9 +135,15 @@ impl SeriesList {
         }
     }
 
-    /// The series that is due first, and when.
-    pub(crate) fn due_first(&self) -> Option<(u64, InstrumentId)> {
-        self.due.first().copied()
+    /// When the series that is due first is due.
+    pub(crate) fn due_first_ns(&self) -> Option<u64> {
+        self.due.first().map(|&(due_ns, _)| due_ns)
+    }
+
+    /// The series that are due at this time.
+    pub(crate) fn due_at(&self, at_ns: u64) -> Vec<InstrumentId> {
+        let all = (at_ns, InstrumentId(0))..=(at_ns, InstrumentId(u32::MAX));
+        self.due.range(all).map(|&(_, id)| id).collect()
     }
 
     /// Whether a series of these terms exists that is not settled.

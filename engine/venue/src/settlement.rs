@@ -4,8 +4,10 @@
 //! how a payment is shared when someone has too little. Never: a guess. Where too few samples were
 //! recorded, settlement is deferred, and said to be.
 //!
-//! **Order of timers.** What is due first comes first; at the same time the closes of rounds come
-//! before settlements, feeds by id and series by id.
+//! **Order of timers.** What is due first comes first. Of what is due at one time first all rounds
+//! close, feeds by id; then the trading of all series that expire ends; then these are paid, by
+//! id; and last accounts are measured, so that no series is traded or liquidated, at whatever the
+//! last price is, when its own fixing is due.
 //!
 //! **Fixing.** The settlement price is the mean of the samples of the last `window_rounds` rounds
 //! that closed by the time the series is due, rounded down to a unit of price.
@@ -17,7 +19,7 @@
 use crate::accounts::{AccountIndex, FIRST, FUND};
 use crate::clearing::{Change, Clearing};
 use crate::commands::Side;
-use crate::feeds::FeedId;
+use crate::feeds::{Feed, FeedId};
 use crate::instruments::InstrumentId;
 use crate::orders::Handle;
 use crate::refusal::Refusal;
@@ -25,6 +27,7 @@ use crate::reports::{CancelReason, Desk, PositionCause, PublicEvent, SessionRepo
 use crate::series::{ExerciseStyle, Series, SeriesState};
 use crate::venue::Venue;
 use quorate::state_machine::Context;
+use std::collections::BTreeSet;
 
 /// An account and an amount of cash.
 pub(crate) type Claim = (AccountIndex, i64);
@@ -113,27 +116,20 @@ impl Clearing {
         accounts.map(move |(index, account)| (index, account.holding(id).lots))
     }
 
-    /// When the next timer is due, and what is due then.
-    fn due(&self) -> Option<(u64, Due)> {
-        let feeds = (0..).zip(&self.feeds);
-        let rounds = feeds.filter_map(|(id, feed)| Some((feed.due_ns()?, Due::Round(FeedId(id)))));
-        let expiry = self.series.due_first();
-        let expiry = expiry.map(|(due_ns, id)| (due_ns, Due::Settlement(id)));
-        let all = rounds.chain(expiry);
-        // The last instant there is stands for times beyond it, which do not come.
-        all.filter(|&(due_ns, _)| due_ns < u64::MAX).min()
-    }
-
+    /// When the next timer is due.
     pub(crate) fn due_ns(&self) -> Option<u64> {
-        self.due().map(|(due_ns, _)| due_ns)
+        let rounds = self.feeds.iter().filter_map(Feed::due_ns);
+        let all = rounds.chain(self.series.due_first_ns());
+        // The last instant there is stands for times beyond it, which do not come.
+        all.filter(|&due_ns| due_ns < u64::MAX).min()
     }
-}
 
-/// What a timer is for; the order is that among timers of the same time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Due {
-    Round(FeedId),
-    Settlement(InstrumentId),
+    /// The feeds whose round closes at this time.
+    fn closing_at(&self, at_ns: u64) -> Vec<FeedId> {
+        let feeds = (0..).zip(&self.feeds);
+        let closing = feeds.filter(|(_, feed)| feed.due_ns() == Some(at_ns));
+        closing.map(|(id, _)| FeedId(id)).collect()
+    }
 }
 
 /// The cash of a position of each of these holders.
@@ -150,19 +146,32 @@ pub(crate) fn claims(series: &Series, units: i64, holders: &[(AccountIndex, u64)
 impl Venue {
     /// Fires what is due at or before `now_ns`.
     pub(crate) fn run_timers(&mut self, now_ns: u64, desk: &mut Desk<'_>) {
-        while let Some(clearing) = self.market.clearing.as_mut()
-            && let Some((_, due)) = clearing.due().filter(|&(due_ns, _)| due_ns <= now_ns)
+        while let Some(clearing) = &self.market.clearing
+            && let Some(at_ns) = clearing.due_ns().filter(|&due_ns| due_ns <= now_ns)
         {
-            match due {
-                Due::Round(feed) => self.close_round(feed, desk),
-                Due::Settlement(id) => self.expire(id, now_ns, desk),
+            let closing = clearing.closing_at(at_ns);
+            let expiring = clearing.series.due_at(at_ns);
+            let mut taken = closing.clone();
+            taken.retain(|&feed| self.close_round(feed, desk));
+            for &id in &expiring {
+                self.cancel_book(id, desk);
             }
+            let mut payers = BTreeSet::new();
+            for &id in &expiring {
+                payers.extend(self.expire(id, now_ns, desk));
+            }
+            for feed in taken {
+                self.review_feed(feed, desk);
+            }
+            let payers: Vec<_> = payers.into_iter().collect();
+            self.review(&payers, desk);
         }
     }
 
-    fn close_round(&mut self, id: FeedId, desk: &mut Desk<'_>) {
+    /// Closes a round, and says whether its price was taken.
+    fn close_round(&mut self, id: FeedId, desk: &mut Desk<'_>) -> bool {
         let Some(clearing) = self.market.clearing.as_mut() else {
-            return;
+            return false;
         };
         let samples_max = clearing.rules.window_rounds;
         let closed = clearing.feeds[id.0 as usize].close(&clearing.validators, samples_max);
@@ -193,19 +202,16 @@ impl Venue {
                 price,
             });
         }
-        if closed.taken {
-            self.review_feed(id, desk);
-        }
+        closed.taken
     }
 
-    /// Ends the trading of a series, if it has not ended, and settles it or defers that.
-    fn expire(&mut self, id: InstrumentId, now_ns: u64, desk: &mut Desk<'_>) {
-        self.cancel_book(id, desk);
+    /// Settles a series whose trading has ended, or defers that. Gives who paid.
+    fn expire(&mut self, id: InstrumentId, now_ns: u64, desk: &mut Desk<'_>) -> Vec<AccountIndex> {
         let Some(clearing) = self.market.clearing.as_mut() else {
-            return;
+            return Vec::new();
         };
         let Some(&series) = clearing.series.get(id) else {
-            return;
+            return Vec::new();
         };
         self.roots[crate::venue::SECTION_SERIES] = None;
         let (rules, feed) = (clearing.rules, clearing.feed_of(&series));
@@ -234,7 +240,7 @@ impl Venue {
                 samples_min: rules.samples_min,
                 next_ns,
             });
-            return;
+            return Vec::new();
         }
         let settled = Series {
             state: SeriesState::Settled,
@@ -249,55 +255,7 @@ impl Venue {
             first_round,
             last_round,
         };
-        self.pay_out(id, &settled, &window, desk);
-    }
-
-    fn pay_out(&mut self, id: InstrumentId, series: &Series, window: &Window, desk: &mut Desk<'_>) {
-        let Some(clearing) = self.market.clearing.as_mut() else {
-            return;
-        };
-        let units = series.terms.intrinsic(window.price);
-        let (longs, shorts) = (clearing.longs(id), clearing.shorts(id));
-        let (owed, due) = (
-            claims(series, units, &shorts),
-            claims(series, units, &longs),
-        );
-        let payment = clearing.settle(&owed, &due);
-        // All lots go through the fund, and what it was short itself ends there as well.
-        for &(index, lots) in &longs {
-            clearing.accounts.transfer(index, FUND, id, lots);
-        }
-        let clients = shorts.iter().filter(|&&(index, _)| index >= FIRST);
-        for &(index, lots) in clients.clone() {
-            clearing.accounts.transfer(FUND, index, id, lots);
-        }
-        let lots: u64 = longs.iter().map(|&(_, lots)| lots).sum();
-        desk.publish(&PublicEvent::Settled {
-            instrument: id,
-            price: window.price,
-            samples: window.samples,
-            first_round: window.first_round,
-            last_round: window.last_round,
-            lots,
-            paid: payment.total(),
-            fund_paid: payment.fund_paid,
-        });
-        let cause = PositionCause::Settlement;
-        let change = |lots, amount| Change {
-            instrument: id,
-            cause,
-            lots,
-            amount,
-        };
-        for (&(index, lots), &(_, got)) in longs.iter().zip(&payment.got) {
-            clearing.tell(index, change(-lots.cast_signed(), got), desk);
-        }
-        for (&(index, lots), &(_, paid)) in clients.zip(&payment.paid) {
-            clearing.tell(index, change(lots.cast_signed(), -paid), desk);
-        }
-        for (index, _) in payment.paid {
-            self.review(index, desk);
-        }
+        clearing.pay_out(id, &settled, &window, desk)
     }
 
     fn cancel_book(&mut self, id: InstrumentId, desk: &mut Desk<'_>) {
@@ -328,12 +286,8 @@ impl Venue {
         let (holder, series, price) = self.check_exercise(context, id, lots)?;
         let units = series.terms.intrinsic(price);
         let clearing = self.market.clearing_mut()?;
-        let assigned = share_lots(lots, &clearing.shorts(id));
-        let owed = claims(&series, units, &assigned);
-        let payment = clearing.settle(&owed, &claims(&series, units, &[(holder, lots)]));
-        for &(index, lots) in &assigned {
-            clearing.accounts.transfer(holder, index, id, lots);
-        }
+        let assigned = clearing.assign(holder, id, lots, units);
+        let (assigned, payment) = assigned.ok_or(Refusal::NotSeries)?;
         let command_kind = crate::commands::ClearingCommand::EXERCISE;
         let seq = context.seq;
         desk.tell(
@@ -351,10 +305,8 @@ impl Venue {
         clearing.tell(holder, of_holder, desk);
         let clients = assigned.iter().filter(|&&(index, _)| index >= FIRST);
         for (&(index, lots), &(_, amount)) in clients.zip(&payment.paid) {
-            if lots > 0 {
-                let of_short = change(PositionCause::Assignment, lots.cast_signed(), -amount);
-                clearing.tell(index, of_short, desk);
-            }
+            let of_short = change(PositionCause::Assignment, lots.cast_signed(), -amount);
+            clearing.tell(index, of_short, desk);
         }
         desk.publish(&PublicEvent::Exercised {
             instrument: id,
@@ -363,10 +315,81 @@ impl Venue {
             paid,
             fund_paid: payment.fund_paid,
         });
-        for (index, _) in payment.paid {
-            self.review(index, desk);
-        }
+        let payers: Vec<_> = payment.paid.iter().map(|&(index, _)| index).collect();
+        self.review(&payers, desk);
         Ok(())
+    }
+}
+
+impl Clearing {
+    /// Pays what a settled series is worth and ends all positions in it. Gives who paid.
+    fn pay_out(
+        &mut self,
+        id: InstrumentId,
+        series: &Series,
+        window: &Window,
+        desk: &mut Desk<'_>,
+    ) -> Vec<AccountIndex> {
+        let units = series.terms.intrinsic(window.price);
+        let (longs, shorts) = (self.longs(id), self.shorts(id));
+        let (owed, due) = (
+            claims(series, units, &shorts),
+            claims(series, units, &longs),
+        );
+        let payment = self.settle(&owed, &due);
+        // All lots go through the fund, and what it was short itself ends there as well.
+        for &(index, lots) in &longs {
+            self.accounts.transfer(index, FUND, id, lots);
+        }
+        let clients = shorts.iter().filter(|&&(index, _)| index >= FIRST);
+        for &(index, lots) in clients.clone() {
+            self.accounts.transfer(FUND, index, id, lots);
+        }
+        let lots: u64 = longs.iter().map(|&(_, lots)| lots).sum();
+        desk.publish(&PublicEvent::Settled {
+            instrument: id,
+            price: window.price,
+            samples: window.samples,
+            first_round: window.first_round,
+            last_round: window.last_round,
+            lots,
+            paid: payment.total(),
+            fund_paid: payment.fund_paid,
+        });
+        let cause = PositionCause::Settlement;
+        let change = |lots, amount| Change {
+            instrument: id,
+            cause,
+            lots,
+            amount,
+        };
+        for (&(index, lots), &(_, got)) in longs.iter().zip(&payment.got) {
+            self.tell(index, change(-lots.cast_signed(), got), desk);
+        }
+        for (&(index, lots), &(_, paid)) in clients.zip(&payment.paid) {
+            self.tell(index, change(lots.cast_signed(), -paid), desk);
+        }
+        payment.paid.iter().map(|&(index, _)| index).collect()
+    }
+
+    /// Pays for lots that a holder exercises and moves them: to whom how many, and what was paid.
+    /// Touches nobody to whom no lot falls.
+    fn assign(
+        &mut self,
+        holder: AccountIndex,
+        id: InstrumentId,
+        lots: u64,
+        units: i64,
+    ) -> Option<(Vec<(AccountIndex, u64)>, Payment)> {
+        let series = *self.series.get(id)?;
+        let mut assigned = share_lots(lots, &self.shorts(id));
+        assigned.retain(|&(_, lots)| lots > 0);
+        let owed = claims(&series, units, &assigned);
+        let payment = self.settle(&owed, &claims(&series, units, &[(holder, lots)]));
+        for &(index, lots) in &assigned {
+            self.accounts.transfer(holder, index, id, lots);
+        }
+        Some((assigned, payment))
     }
 }
 

@@ -348,6 +348,23 @@ impl StateMachine for Venue {
         self.scratch = scratch;
     }
 
+    /// Those in whose place nobody can act: administrators, validators of the feeds, and who has
+    /// cash or a position, which only its own session can withdraw or close.
+    fn keeps(&self, session: SessionId) -> bool {
+        if self.admins.binary_search(&session).is_ok() {
+            return true;
+        }
+        let Some(clearing) = &self.market.clearing else {
+            return false;
+        };
+        let observes = clearing.validators.iter().any(|v| v.session == session);
+        let has_something = |index| {
+            let account = clearing.accounts.get(index);
+            account.cash > 0 || account.positions().next().is_some()
+        };
+        observes || clearing.accounts.find(session).is_some_and(has_something)
+    }
+
     fn section_root(&mut self, section: usize) -> [u8; 32] {
         if let Some(root) = self.roots.get(section).copied().flatten() {
             return root;

@@ -20,6 +20,8 @@ struct Echo {
     due_ns: Option<u64>,
     /// Puts out something else and has the same state.
     is_odd: bool,
+    /// Sessions that are not to end for want of room.
+    kept: Vec<SessionId>,
 }
 
 impl StateMachine for Echo {
@@ -50,6 +52,10 @@ impl StateMachine for Echo {
             SessionEvent::Opened { key } => format!("open {} {}", context.seq, key[0]),
             event => format!("{event:?} {} at {}", context.seq, context.height),
         });
+    }
+
+    fn keeps(&self, session: SessionId) -> bool {
+        self.kept.contains(&session)
     }
 
     fn section_root(&mut self, _section: usize) -> [u8; 32] {
@@ -491,6 +497,34 @@ fn a_full_table_ends_the_longest_idle_session_after_an_hour_and_not_before() {
     );
     let (outcome, _) = run(&mut executor, 7, 2 * hour, entry_of(2, 2, b"c", false));
     assert_eq!(outcome, Outcome::SessionEnded);
+}
+
+/// Whoever else has been idle for an hour makes room, and if nobody else has, nobody does.
+#[test]
+fn a_session_that_the_application_keeps_is_not_ended_for_want_of_room() {
+    let id = |number| SessionId(session_of_key(&[number; 32]));
+    let app = Echo {
+        kept: vec![id(1)],
+        ..Echo::default()
+    };
+    let mut executor = Executor::new(app, 2, 0);
+    let mut results = BlockResults::new();
+    let hour = crate::sessions::IDLE_MIN_NS;
+    let mut run = |height, time_ns, entry: Vec<u8>| {
+        let block = block_of(height, time_ns, [entry]);
+        executor.execute(&block, &mut results).expect("next");
+        outcomes(&results)[0]
+    };
+    assert_eq!(run(1, 0, entry_of(1, 1, b"a", false)), Outcome::Applied);
+    assert_eq!(run(2, hour, entry_of(2, 1, b"a", false)), Outcome::Applied);
+    let early = run(3, 2 * hour - 1, entry_of(3, 1, b"a", false));
+    assert_eq!(early, Outcome::TableFull);
+    let late = run(4, 2 * hour, entry_of(3, 1, b"a", false));
+    assert_eq!(late, Outcome::Applied);
+    let ended = run(5, 2 * hour, entry_of(2, 2, b"b", false));
+    assert_eq!(ended, Outcome::SessionEnded);
+    let kept = run(6, 2 * hour, entry_of(1, 2, b"b", false));
+    assert_eq!(kept, Outcome::Applied);
 }
 
 #[test]

@@ -1,16 +1,12 @@
-//! Who is silent: which session times out next, and which has been idle longest.
+//! Who is silent: which session times out next.
 //!
-//! Owns two indexes over the table, each of which only says where to look; the table has the last
-//! word, so that a validator that restored a snapshot comes to the same answers. Never: changes a
-//! session.
+//! Owns an index over the table that only says where to look; the table has the last word, so that
+//! a validator that restored a snapshot comes to the same answers. Never: changes a session.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 
 use super::Session;
 use crate::state_machine::SessionId;
-
-/// Idle sessions that one look at the whole table notes.
-const IDLE_NOTED_MAX: usize = 1024;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -19,12 +15,6 @@ pub(super) struct Silence {
     due: BTreeSet<(u64, SessionId)>,
     /// Under which time each of these stands there. Looked up, never walked.
     noted: HashMap<SessionId, u64>,
-    /// The sessions that had been idle longest, longest first, at the last look, none of them heard
-    /// in the block of the look: whoever is heard in that block afterwards, or later, so comes
-    /// behind all of these, whatever its name.
-    idle: VecDeque<(u64, SessionId)>,
-    /// No session is idle enough before this time.
-    idle_from_ns: u64,
 }
 
 /// When a session times out, if nothing more is heard of it.
@@ -72,51 +62,5 @@ impl Silence {
             }
         }
         None
-    }
-
-    /// The session that has been idle longest, if that is `idle_min_ns` at least.
-    pub(super) fn longest_idle<'s>(
-        &mut self,
-        sessions: &'s [Session],
-        now_ns: u64,
-        idle_min_ns: u64,
-        mut look: impl FnMut(&SessionId) -> Option<&'s Session>,
-    ) -> Option<SessionId> {
-        if now_ns < self.idle_from_ns {
-            return None;
-        }
-        let is_idle = |heard_ns: u64| heard_ns.saturating_add(idle_min_ns) <= now_ns;
-        loop {
-            while let Some(&(heard_ns, id)) = self.idle.front() {
-                if look(&id).is_some_and(|session| session.heard_ns == heard_ns) {
-                    if is_idle(heard_ns) {
-                        return Some(id);
-                    }
-                    self.idle_from_ns = heard_ns.saturating_add(idle_min_ns);
-                    return None;
-                }
-                self.idle.pop_front();
-            }
-            self.look_around(sessions, now_ns);
-            if self.idle.is_empty() {
-                // Every one has been heard in this very block.
-                self.idle_from_ns = now_ns.saturating_add(idle_min_ns);
-                return None;
-            }
-        }
-    }
-
-    fn look_around(&mut self, sessions: &[Session], now_ns: u64) {
-        let mut all: Vec<(u64, SessionId)> = sessions
-            .iter()
-            .map(|session| (session.heard_ns, session.id))
-            .filter(|(heard_ns, _)| *heard_ns < now_ns)
-            .collect();
-        if all.len() > IDLE_NOTED_MAX {
-            all.select_nth_unstable(IDLE_NOTED_MAX);
-            all.truncate(IDLE_NOTED_MAX);
-        }
-        all.sort_unstable();
-        self.idle = all.into();
     }
 }

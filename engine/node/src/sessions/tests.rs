@@ -19,8 +19,17 @@ fn last(height: u64) -> LastResult {
 
 const fn drop_slot(_slot: SessionSlot) {}
 
+/// A table of the tests is looked at whole, and nobody is kept.
+fn room(now_ns: u64) -> Room<'static> {
+    Room {
+        height: 1,
+        now_ns,
+        keeps: &|_| false,
+    }
+}
+
 fn advance(table: &mut SessionTable, number: u32, seq: u64, height: u64) {
-    match table.standing(&id(number), seq, height) {
+    match table.standing(&id(number), seq, &room(height)) {
         Standing::Next(slot) => table.advance(slot, last(height), height),
         Standing::Opens => drop_slot(table.open(id(number), [1; 32], last(height), height)),
         other => panic!("command {seq} of {number} stands as {other:?}"),
@@ -34,12 +43,15 @@ fn the_next_number_applies_and_a_lower_or_higher_one_moves_nothing() {
     advance(&mut table, 1, 2, 11);
     let root = table.root();
     assert_eq!(
-        table.standing(&id(1), 2, 20),
+        table.standing(&id(1), 2, &room(20)),
         Standing::Duplicate(Some(last(11)))
     );
-    assert_eq!(table.standing(&id(1), 1, 20), Standing::Duplicate(None));
-    assert_eq!(table.standing(&id(1), 4, 20), Standing::Gap);
-    assert_eq!(table.standing(&id(2), 2, 20), Standing::Gap);
+    assert_eq!(
+        table.standing(&id(1), 1, &room(20)),
+        Standing::Duplicate(None)
+    );
+    assert_eq!(table.standing(&id(1), 4, &room(20)), Standing::Gap);
+    assert_eq!(table.standing(&id(2), 2, &room(20)), Standing::Gap);
     assert_eq!(table.root(), root);
     advance(&mut table, 1, 3, 12);
     assert_ne!(table.root(), root);
@@ -50,7 +62,7 @@ fn a_full_table_refuses_new_sessions_and_serves_the_old_ones() {
     let mut table = SessionTable::new(2);
     advance(&mut table, 1, 1, 1);
     advance(&mut table, 2, 1, 1);
-    assert_eq!(table.standing(&id(3), 1, 20), Standing::TableFull);
+    assert_eq!(table.standing(&id(3), 1, &room(20)), Standing::TableFull);
     advance(&mut table, 2, 2, 2);
     assert_eq!(table.len(), 2);
 }
@@ -128,17 +140,21 @@ fn who_ends_for_want_of_room_is_the_same_for_a_table_that_looked_in_the_middle_o
     advance(&mut table, low, 1, 20);
     // One block: the other one opens between the two.
     advance(&mut table, high, 2, 30);
-    assert_eq!(table.standing(&id(3), 1, 30), Standing::TableFull);
+    assert_eq!(table.standing(&id(3), 1, &room(30)), Standing::TableFull);
     advance(&mut table, low, 2, 30);
     let mut bytes = Vec::new();
     table.encode(&mut bytes);
-    let mut copy = SessionTable::decode(&bytes, 2).expect("own bytes");
+    let copy = SessionTable::decode(&bytes, 2).expect("own bytes");
     for now_ns in [29 + hour, 30 + hour] {
-        let standing = table.standing(&id(3), 1, now_ns);
-        assert_eq!(standing, copy.standing(&id(3), 1, now_ns), "{now_ns}");
+        let standing = table.standing(&id(3), 1, &room(now_ns));
+        assert_eq!(
+            standing,
+            copy.standing(&id(3), 1, &room(now_ns)),
+            "{now_ns}"
+        );
     }
     let instead = Standing::OpensInstead(id(low));
-    assert_eq!(table.standing(&id(3), 1, 30 + hour), instead);
+    assert_eq!(table.standing(&id(3), 1, &room(30 + hour)), instead);
 }
 
 /// Nobody is idle where all were heard in the very block that asks, and each is an hour later.
@@ -148,16 +164,71 @@ fn a_table_heard_whole_in_one_block_ends_nobody_until_the_hour_is_over() {
     advance(&mut table, 2, 1, 10);
     advance(&mut table, 1, 1, 10);
     for now_ns in [10, 10, 9 + IDLE_MIN_NS] {
-        assert_eq!(table.standing(&id(3), 1, now_ns), Standing::TableFull);
+        assert_eq!(
+            table.standing(&id(3), 1, &room(now_ns)),
+            Standing::TableFull
+        );
     }
     assert_eq!(
-        table.standing(&id(3), 1, 10 + IDLE_MIN_NS),
+        table.standing(&id(3), 1, &room(10 + IDLE_MIN_NS)),
         Standing::OpensInstead(id(1))
     );
     assert_eq!(
-        SessionTable::new(0).standing(&id(3), 1, 10),
+        SessionTable::new(0).standing(&id(3), 1, &room(10)),
         Standing::TableFull
     );
+}
+
+/// Whom the application keeps can change without a word of that session, and counts at once: also
+/// for a table that was asked before.
+#[test]
+fn who_is_kept_no_longer_ends_like_any_other() {
+    let mut table = SessionTable::new(2);
+    advance(&mut table, 1, 1, 10);
+    advance(&mut table, 2, 1, 20);
+    let standing = |kept: &'static [u32]| {
+        let keeps = |session: &SessionId| kept.iter().any(|&number| id(number) == *session);
+        let room = Room {
+            keeps: &keeps,
+            ..room(20 + IDLE_MIN_NS)
+        };
+        table.standing(&id(3), 1, &room)
+    };
+    assert_eq!(standing(&[1]), Standing::OpensInstead(id(2)));
+    assert_eq!(standing(&[1, 2]), Standing::TableFull);
+    assert_eq!(standing(&[2]), Standing::OpensInstead(id(1)));
+    assert_eq!(standing(&[]), Standing::OpensInstead(id(1)));
+}
+
+/// Kept sessions that fill what one block looks at hold up nobody for long, and no block looks at
+/// more.
+#[test]
+fn blocks_look_around_a_large_table_piece_by_piece() {
+    let count = 2 * LOOKED_AT_MAX as u32 + 1;
+    let mut table = SessionTable::new(count);
+    for number in 0..count {
+        advance(&mut table, number, 1, 10);
+    }
+    let asked = core::cell::Cell::new(0);
+    let keeps = |session: &SessionId| {
+        asked.set(asked.get() + 1);
+        *session != id(count - 1)
+    };
+    let mut standing = |height| {
+        let room = Room {
+            height,
+            now_ns: 10 + IDLE_MIN_NS,
+            keeps: &keeps,
+        };
+        asked.set(0);
+        (table.standing(&id(count), 1, &room), asked.get())
+    };
+    let full = (Standing::TableFull, LOOKED_AT_MAX);
+    let found = (Standing::OpensInstead(id(count - 1)), 1);
+    for round in [0, 3, 300] {
+        let looks = [round, round + 1, round + 2].map(&mut standing);
+        assert_eq!(looks, [full, full, found]);
+    }
 }
 
 /// A table that went through everything, and one that is read back from it at each step.
@@ -179,7 +250,14 @@ fn a_table_read_back_answers_as_the_one_that_lived_through_it_all() {
         let seq = table
             .session(&id(number))
             .map_or(1, |known| known.last_seq + 1);
-        match table.standing(&id(number), seq, now_ns) {
+        // One in three is kept, others at other times.
+        let keeps = |session: &SessionId| (u64::from(session.0[0]) + step / 9).is_multiple_of(3);
+        let room = Room {
+            height: step,
+            now_ns,
+            keeps: &keeps,
+        };
+        match table.standing(&id(number), seq, &room) {
             Standing::Next(slot) => table.advance(slot, last(step), now_ns),
             Standing::Opens => drop_slot(table.open(id(number), [1; 32], last(step), now_ns)),
             Standing::OpensInstead(victim) => {
@@ -216,8 +294,8 @@ fn check_copy(table: &mut SessionTable, now_ns: u64) {
     for number in (0..510).step_by(7) {
         for seq in 1..3 {
             assert_eq!(
-                copy.standing(&id(number), seq, now_ns),
-                table.standing(&id(number), seq, now_ns)
+                copy.standing(&id(number), seq, &room(now_ns)),
+                table.standing(&id(number), seq, &room(now_ns))
             );
         }
     }

@@ -4,6 +4,7 @@ use super::*;
 use crate::accounts::{EXTERNAL, FIRST};
 use crate::clearing::ClearingConfig;
 use crate::feeds::{FeedConfig, FeedValidator};
+use crate::series::{Right, SeriesTerms};
 use proptest::prelude::*;
 use quorate::state_machine::SessionId;
 
@@ -120,4 +121,33 @@ proptest! {
         let short = payment.total() < due_all;
         prop_assert!(!short || clearing.accounts.get(FUND).cash < shares.len() as i64);
     }
+}
+
+#[test]
+fn an_exercise_of_one_lot_touches_holder_fund_and_one_short_account_however_many_there_are() {
+    let mut clearing = clearing(0, &[100; 100]);
+    let (id, lots_max) = (InstrumentId(0), 1_000);
+    let terms = SeriesTerms {
+        feed: FeedId(0),
+        strike: 100,
+        expiry_ns: 1,
+        right: Right::Call,
+        style: ExerciseStyle::American,
+        multiplier: 1,
+    };
+    let series = Series {
+        terms,
+        state: SeriesState::Trading,
+        due_ns: 1,
+        fixing: 0,
+        lots_max,
+    };
+    clearing.series.set(id, series);
+    for index in B..A + 100 {
+        clearing.accounts.transfer(index, A, id, 2);
+    }
+    clearing.accounts.root();
+    let (assigned, payment) = clearing.assign(A, id, 1, 10).unwrap();
+    assert_eq!((assigned, payment.paid), (vec![(B, 1)], vec![(B, 10)]));
+    assert_eq!(clearing.accounts.touched(), 3);
 }

@@ -450,3 +450,79 @@ fn spot_instruments_trade_beside_accounts_as_they_do_without() {
         "no account is needed and none moves"
     );
 }
+
+/// What only a session can do, or only it can reach, is not lost because others want room.
+#[test]
+fn the_sessions_kept_are_administrators_validators_and_who_has_something() {
+    let mut pit = european();
+    pit.deposit(session(3), 5);
+    let kept = |pit: &Pit| {
+        let others = [ADMIN, validator(0), validator(3), validator(4)];
+        let all = others.into_iter().chain((1..=4).map(session));
+        let copy = pit.restored();
+        let kept = all.map(|session| {
+            let kept = pit.venue.keeps(session);
+            assert_eq!(copy.venue.keeps(session), kept, "{session:?}");
+            kept
+        });
+        kept.collect::<Vec<_>>()
+    };
+    let of_venue = [true, true, true, false];
+    assert_eq!(kept(&pit), [of_venue, [true, true, true, false]].concat());
+    // All it had is a long position now, and then nothing.
+    pit.trade(session(1), session(3), CALL, 5, 1);
+    assert_eq!(pit.account(session(3)).cash, 0);
+    assert_eq!(kept(&pit), [of_venue, [true, true, true, false]].concat());
+    pit.trade(session(3), session(1), CALL, 5, 1);
+    pit.clear(session(3), ClearingCommand::Withdraw { amount: 5 });
+    assert_eq!(kept(&pit), [of_venue, [true, true, false, false]].concat());
+}
+
+/// Three calls of one expiry, whose fixing is 130 while the last price is 100.
+#[test]
+fn series_that_expire_together_are_all_paid_before_anybody_is_measured() {
+    let mut pit = Pit::new();
+    for (number, cash) in [(1, 600), (2, 1_000), (3, 1_000)] {
+        pit.deposit(session(number), cash);
+    }
+    pit.price(100);
+    for strike in [100, 101, 102] {
+        pit.list(Right::Call, ExerciseStyle::European, strike, 20);
+    }
+    until_last(&mut pit, 5);
+    prices(&mut pit, &[150, 150, 150, 100]);
+    for series in [1, 2] {
+        pit.trade(session(1), session(2), series, 1, 10);
+    }
+    pit.trade(session(1), session(2), 3, 1, 5);
+    pit.trade(session(1), session(3), 3, 1, 5);
+    assert_eq!(pit.account(session(1)).cash, 630);
+    let events = prices(&mut pit, &[100]);
+    let paid = events.iter().filter_map(|event| match *event {
+        PublicEvent::Settled { price, paid, .. } => Some((price, paid)),
+        PublicEvent::Liquidated { .. } => panic!("liquidated at its expiry"),
+        _ => None,
+    });
+    assert_eq!(
+        paid.collect::<Vec<_>>(),
+        [(130, 300), (130, 290), (130, 40)]
+    );
+    assert_eq!(pit.account(session(1)).cash, 0);
+    assert_eq!(pit.account(session(3)).cash, 1_000 - 5 + 20);
+}
+
+#[test]
+fn the_price_at_the_expiry_of_a_series_liquidates_nobody_in_it() {
+    let mut pit = Pit::new();
+    pit.deposit(session(1), 210);
+    pit.deposit(session(2), 1_000);
+    pit.price(100);
+    pit.list(Right::Call, ExerciseStyle::European, 100, 20);
+    pit.trade(session(1), session(2), CALL, 1, 10);
+    until_last(&mut pit, 1);
+    // A lot at 120 asks 32, more than there is; but what is owed is 4, over the last five rounds.
+    let events = prices(&mut pit, &[120]);
+    let liquidated = |event: &PublicEvent| matches!(event, PublicEvent::Liquidated { .. });
+    assert!(!events.iter().any(liquidated), "{events:?}");
+    assert_eq!(pit.account(session(1)).cash, 220 - 40);
+}

@@ -13,7 +13,8 @@ use crate::support::{ADMIN, Told, session};
 use proptest::prelude::*;
 use quorate::state_machine::{SessionId, StateMachine};
 use quorate_venue::{
-    ExerciseStyle, InstrumentId, LiquidationStep, PublicEvent, Refusal, Right, SessionReport,
+    ClearingCommand, Command, ExerciseStyle, InstrumentId, LiquidationStep, PublicEvent, Refusal,
+    Right, SessionReport,
 };
 use std::collections::BTreeMap;
 
@@ -95,6 +96,25 @@ fn listen(shadows: &mut BTreeMap<SessionId, Shadow>, told: &Told) {
     }
 }
 
+/// The clients whose cash does not meet their maintenance requirement.
+fn in_want(pit: &Pit) -> Vec<SessionId> {
+    let accounts = (1..=6).map(session).filter(|&who| match pit.find(who) {
+        Some(account) => account.cash < account.maintenance,
+        None => false,
+    });
+    accounts.collect()
+}
+
+/// Margin is measured when a round closes and when somebody was made to pay. Between these no
+/// command takes an account below its maintenance requirement, be it its own or another's.
+fn assert_margin_kept(pit: &Pit, before: &[SessionId], command: &Command) {
+    let new: Vec<_> = in_want(pit)
+        .into_iter()
+        .filter(|who| !before.contains(who))
+        .collect();
+    assert_eq!(new, [], "in want after {command:?}");
+}
+
 /// Runs a stream; the pit audits all sums after every step, and fires timers before commands.
 fn run(seed: u64, commands: u64) -> (Pit, Seen) {
     let mut pit = Pit::with(stream::config());
@@ -107,7 +127,14 @@ fn run(seed: u64, commands: u64) -> (Pit, Seen) {
             Step::Wait(ns) => pit.at(pit.time_ns + ns),
             Step::Command(who, command) => {
                 given += 1;
-                pit.apply(who, &command)
+                let before = in_want(&pit);
+                let told = pit.apply(who, &command);
+                let is_exercise =
+                    matches!(command, Command::Clearing(ClearingCommand::Exercise { .. }));
+                if !is_exercise {
+                    assert_margin_kept(&pit, &before, &command);
+                }
+                told
             }
         };
         for told in &told {

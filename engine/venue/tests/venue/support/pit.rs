@@ -245,6 +245,15 @@ impl Pit {
         }
     }
 
+    /// The account of a session, if it has one.
+    pub(crate) fn find(&self, session: SessionId) -> Option<AccountAnswer> {
+        match self.ask(Question::Account { session }) {
+            Answer::Account(account) => Some(account),
+            Answer::Refused(Refusal::UnknownAccount) => None,
+            other => panic!("{other:?}"),
+        }
+    }
+
     pub(crate) fn fund(&self) -> AccountAnswer {
         match self.ask(Question::Fund) {
             Answer::Account(account) => account,

@@ -442,11 +442,7 @@ impl<S: StateMachine> Executor<S> {
         };
         let is_refused = key.is_some_and(|key| !self.is_authentic(view, key, checked));
         let own = Mark::of(view.entry);
-        let mark = match standing {
-            Standing::Duplicate(None) => None,
-            Standing::Duplicate(Some(_)) => self.sessions.mark(&session),
-            _ => Some(own),
-        };
+        let mark = self.mark_told(standing, &session, own);
         let (outcome, applied) = match standing {
             _ if is_refused => (Outcome::BadSignature, None),
             Standing::Next(slot) => {
@@ -487,6 +483,15 @@ impl<S: StateMachine> Executor<S> {
             applied,
             mark,
             finality_ns: 0,
+        }
+    }
+
+    /// The mark of the command that the result of one with mark `own` tells of.
+    fn mark_told(&self, standing: Standing, session: &SessionId, own: Mark) -> Option<Mark> {
+        match standing {
+            Standing::Duplicate(None) => None,
+            Standing::Duplicate(Some(_)) => self.sessions.mark(session),
+            _ => Some(own),
         }
     }
 

@@ -29,6 +29,7 @@ mod member;
 mod network;
 mod past;
 mod plan;
+mod proofs;
 mod queue;
 mod reached;
 mod rot;

@@ -15,7 +15,7 @@ use quorate::scrub::Scrub;
 use quorate::state_machine::StateMachine;
 use quorate_consensus::effect::{Destination, FinalPath};
 use quorate_consensus::types::{BlockId, Now, ValidatorIndex};
-use quorate_log::Preparer;
+use quorate_log::{Preparer, Reader};
 
 use crate::disk::Disk;
 use crate::joining::Keeping;
@@ -53,6 +53,8 @@ pub(crate) struct Life<S> {
 pub(crate) struct Helpers {
     pub(crate) sync: SyncWorker,
     pub(crate) preparer: Preparer,
+    /// Its log as it stands, for whoever judges what it has.
+    pub(crate) reader: Reader,
     pub(crate) summary: RecoverySummary,
 }
 
@@ -218,12 +220,14 @@ impl<S: StateMachine> Member<S> {
         let snapshots = snapshots.and_then(|of| Keeping::open(of, own, &past.set, auth, log));
         let peers = past.set.indices().filter(|&peer| peer != own).collect();
         let genesis = Arc::clone(&past.genesis);
-        let scrub = || Scrub::new(scrubber, reader, genesis, peers, SCRUB_BYTES_PER_S);
+        let of_scrub = reader.clone();
+        let scrub = || Scrub::new(scrubber, of_scrub, genesis, peers, SCRUB_BYTES_PER_S);
         self.life = Some(Life {
             replica,
             companions: Helpers {
                 sync,
                 preparer,
+                reader,
                 summary,
             },
             scrub: plan.has_rot.then(scrub),

@@ -16,7 +16,7 @@ use crate::counts::FaultCounts;
 use crate::script::Scenario;
 
 /// Every name besides those of faults.
-const NAMES: [&str; 58] = [
+const NAMES: [&str; 61] = [
     "r1_entered",
     "r2_proposed",
     "r3_voted",
@@ -59,6 +59,9 @@ const NAMES: [&str; 58] = [
     "chain_goes_on",
     "chain_signed",
     "forged_refused",
+    "judged_certified",
+    "judged_skip",
+    "judged_final",
     "scrub_found",
     "scrub_repaired",
     "scrub_asked",

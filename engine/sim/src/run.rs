@@ -108,6 +108,9 @@ fn run_world<S: StateMachine>(options: &RunOptions, mut world: World<S>) -> Outc
         is_done = world.is_healed && world.is_done();
     }
     (0..world.members.len()).for_each(|at| world.note_life(at));
+    if is_done {
+        world.judge_proofs();
+    }
     let violations = world.checks.finish();
     // A run that was given up for what it did wrong says nothing about progress.
     let is_stuck = !is_done && violations.is_empty();

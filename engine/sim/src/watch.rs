@@ -37,6 +37,7 @@ impl<S: StateMachine> World<S> {
             return;
         }
         self.checks.chain.start(at, height);
+        self.checks.certificates.start(at, height);
         let outcome = self.checks.roots.see(at, height, root);
         self.checks.take(outcome);
     }
@@ -185,16 +186,17 @@ impl<S: StateMachine> World<S> {
                 propose
                     .justification
                     .iter()
-                    .for_each(|proof| self.watch_certificate(proof));
+                    .for_each(|proof| self.watch_certificate(from, proof));
             }
             Message::Vote(vote) => self.checks.records.see(from, vote.window, &vote.record),
             Message::Status(status) => {
                 self.checks.records.see(from, status.window, &status.record);
+                self.checks.certificates.finalize(from, &status.finalized);
             }
             Message::Certificates(proofs) => {
                 proofs
                     .iter()
-                    .for_each(|proof| self.watch_certificate(proof));
+                    .for_each(|proof| self.watch_certificate(from, proof));
             }
             Message::Headers { headers, .. } | Message::History(headers) => {
                 headers.iter().for_each(|header| self.watch_header(header));
@@ -208,7 +210,7 @@ impl<S: StateMachine> World<S> {
                 answer
                     .certificates
                     .iter()
-                    .for_each(|proof| self.watch_certificate(proof));
+                    .for_each(|proof| self.watch_certificate(from, proof));
             }
             Message::Get(_)
             | Message::Recover { .. }
@@ -240,8 +242,16 @@ impl<S: StateMachine> World<S> {
         }
     }
 
-    /// What was signed was said, whoever shows it.
-    fn watch_certificate(&mut self, proof: &Certificate) {
+    /// A certificate that an honest validator shows, or has in its log. What was signed was said,
+    /// whoever shows it.
+    pub(crate) fn watch_certificate(&mut self, from: usize, proof: &Certificate) {
+        let (_, mut check) = self.keyring.signer_and_check(0);
+        match self.checks.certificates.see(from, proof, &mut check) {
+            Ok(Some(proven)) => self.reached.note(proven.name(), 1),
+            // It was judged before, and so was what is in it.
+            Ok(None) => return,
+            Err(violation) => self.checks.take(Err(violation)),
+        }
         proof
             .headers
             .iter()

@@ -38,6 +38,16 @@ impl Chain {
         self.height
     }
 
+    /// The final block of a height, where somebody who outlived it has delivered it.
+    pub(crate) fn block(&self, height: u64) -> Option<BlockId> {
+        self.blocks.get(&height).copied()
+    }
+
+    /// Height and name of the block that the chain begins with.
+    pub(crate) const fn begin(&self) -> (u64, BlockId) {
+        (self.begin.0, self.begin.1)
+    }
+
     /// Blocks that are final anywhere.
     pub(crate) const fn len(&self) -> u64 {
         self.height - self.begin.0

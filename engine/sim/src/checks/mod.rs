@@ -6,6 +6,7 @@
 
 pub(crate) mod acknowledged;
 pub(crate) mod authors;
+pub(crate) mod certificates;
 pub(crate) mod chain;
 pub(crate) mod conduct;
 pub(crate) mod headers;
@@ -17,6 +18,7 @@ pub(crate) mod roots;
 pub(crate) mod times;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use quorate::state_machine::SessionId;
 use quorate_consensus::header::Header;
@@ -73,6 +75,7 @@ pub(crate) struct Checks {
     pub(crate) acknowledged: acknowledged::Acknowledged,
     pub(crate) progress: progress::Progress,
     pub(crate) times: times::Times,
+    pub(crate) certificates: certificates::Certificates,
     found: Vec<Violation>,
 }
 
@@ -81,7 +84,7 @@ impl Checks {
     /// `last_seqs` where the sessions stand with which the chain begins.
     pub(crate) fn new(
         validators: usize,
-        set: &ValidatorSet,
+        set: &Arc<ValidatorSet>,
         progress: (u64, u64),
         last_seqs: &BTreeMap<SessionId, u64>,
     ) -> Self {
@@ -98,6 +101,7 @@ impl Checks {
             acknowledged: acknowledged::Acknowledged::default(),
             progress: progress::Progress::new(progress.0, progress.1),
             times: times::Times::default(),
+            certificates: certificates::Certificates::new(set),
             found: Vec::new(),
         }
     }
@@ -125,6 +129,8 @@ impl Checks {
     pub(crate) fn finish(&mut self) -> Vec<Violation> {
         let ordered = self.records.finish(&self.headers);
         ordered.into_iter().for_each(|found| self.take(Err(found)));
+        let proven = self.certificates.finish(&self.chain, &self.headers);
+        proven.into_iter().for_each(|found| self.take(Err(found)));
         let linked = self.chain.finish(&self.headers);
         self.take(linked);
         let kept = self.acknowledged.finish(&self.results);

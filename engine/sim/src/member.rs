@@ -219,8 +219,7 @@ impl<S: StateMachine> Member<S> {
         let snapshots = snapshots.zip(second);
         let snapshots = snapshots.and_then(|of| Keeping::open(of, own, &past.set, auth, log));
         let peers = past.set.indices().filter(|&peer| peer != own).collect();
-        let genesis = Arc::clone(&past.genesis);
-        let of_scrub = reader.clone();
+        let (genesis, of_scrub) = (Arc::clone(&past.genesis), reader.clone());
         let scrub = || Scrub::new(scrubber, of_scrub, genesis, peers, SCRUB_BYTES_PER_S);
         self.life = Some(Life {
             replica,

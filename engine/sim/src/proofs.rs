@@ -1,8 +1,8 @@
 //! What validators can show when a run has come to a good end: the proof that each would give to a
 //! stranger, and those in its log.
 //!
-//! Owns the reading of them. Never: judges one (`checks::certificates`), or takes a validator's word
-//! for what it could prove.
+//! Owns the reading of them. Never: judges one (`checks::certificates`), or takes a validator's
+//! word for what it could prove.
 
 use quorate::journal::{JournalEntry, KIND_PROOF, decode};
 use quorate::state_machine::StateMachine;

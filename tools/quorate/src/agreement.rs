@@ -19,6 +19,9 @@ use crate::output::hex;
 
 /// How long one round of questions may take.
 const ROUND: Duration = Duration::from_millis(500);
+/// Rounds that a validator which does not answer is given while all others agree: it may have been
+/// slow, or be gone.
+const SILENT_ROUNDS_MAX: usize = 4;
 
 /// One validator's status, or why there is none.
 pub(crate) type Status = Result<Value, String>;
@@ -52,15 +55,25 @@ pub(crate) fn wait_for_equal_roots(
     height: u64,
     deadline: Instant,
 ) -> Result<Agreement, Failure> {
+    let mut silent_rounds = 0;
     loop {
         let round = (Instant::now() + ROUND).min(deadline);
         let answers = ask_all(validators, Question::Root, round, true)?;
         let agreement = judge_roots(&answers, height);
+        silent_rounds += usize::from(is_settled_but_for_silence(&answers, height));
         // Roots that differ at one height will not become equal.
-        if agreement.state_height.is_some() || Instant::now() >= deadline {
+        let is_settled = agreement.state_height.is_some() || silent_rounds >= SILENT_ROUNDS_MAX;
+        if is_settled || Instant::now() >= deadline {
             return Ok(agreement);
         }
     }
+}
+
+/// Whether some do not answer, and those who do stand at one height.
+fn is_settled_but_for_silence(answers: &[Answered], height_min: u64) -> bool {
+    let told = answers.iter().filter(|answer| answer.is_ok());
+    let told: Vec<Answered> = told.cloned().collect();
+    told.len() < answers.len() && judge_roots(&told, height_min).state_height.is_some()
 }
 
 fn judge_roots(answers: &[Answered], height_min: u64) -> Agreement {
@@ -218,6 +231,16 @@ mod tests {
             height,
             root: [byte; 32],
         })
+    }
+
+    #[test]
+    fn whoever_is_gone_is_waited_for_only_while_the_others_do_not_agree() {
+        let gone = || Err("no answer in time".to_owned());
+        assert!(is_settled_but_for_silence(&[root(7, 1), gone()], 7));
+        assert!(!is_settled_but_for_silence(&[root(7, 1), root(7, 1)], 7));
+        let catching_up = [root(7, 1), root(6, 1), gone()];
+        assert!(!is_settled_but_for_silence(&catching_up, 7));
+        assert!(!is_settled_but_for_silence(&[gone(), gone()], 7));
     }
 
     #[test]

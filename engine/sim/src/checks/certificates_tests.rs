@@ -64,7 +64,7 @@ impl Bench {
     }
 
     fn certificate(
-        &mut self,
+        &self,
         window: Window,
         target: Target,
         says: &[(u16, Record)],

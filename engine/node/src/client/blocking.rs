@@ -223,11 +223,13 @@ impl Client {
                 Ok(ControlFlow::Continue(pause)) => pause,
                 Err(ClientError::Timeout) if patience < left => {
                     self.clients.turn_away(self.client);
-                    continue;
+                    asked_since = Instant::now();
+                    pending::RETRY_MIN
                 }
                 Err(error) => return Err(error),
             };
-            // A busy validator is to be left in peace for a moment.
+            // A busy validator is to be left in peace for a moment, and one that is left is left in
+            // a turn.
             match self.wait(pause.min(left), |_| None::<()>) {
                 Ok(()) | Err(ClientError::Timeout) => {}
                 Err(error) => return Err(error),

@@ -1,7 +1,7 @@
 //! A client that takes no single validator's word, beside a validator that lies.
 
 use crate::support::{Cluster, PATIENCE, key, stop_all};
-use quorate::client::{ClientEvent, ClientOptions, Clients, Trust};
+use quorate::client::{Client, ClientEvent, ClientOptions, Clients, Trust};
 use quorate::client_wire::{
     ClientFrame, Mark, Outcome, Place, ResultItem, ResultsFrame, Verdict, VerdictsWriter,
     encode_session,
@@ -42,9 +42,10 @@ impl Authenticator for Identity {
     }
 }
 
-/// Answers every command at once with an output of its own making.
+/// Answers every command at once with an output of its own making; or nobody anything.
 #[derive(Default)]
 struct Lies {
+    is_silent: bool,
     replies: Vec<(ClientId, Vec<u8>)>,
 }
 
@@ -56,6 +57,9 @@ impl Handler for Lies {
     fn client_down(&mut self, _: ClientId) {}
 
     fn client_frame(&mut self, client: ClientId, frame: &[u8]) {
+        if self.is_silent {
+            return;
+        }
         match ClientFrame::decode(frame) {
             Ok(ClientFrame::SessionAsk { id }) => {
                 let mut bytes = Vec::new();
@@ -92,7 +96,7 @@ impl Handler for Lies {
 }
 
 /// Runs the liar until it is told to stop.
-fn lie(cluster: &Cluster, stop: Arc<AtomicBool>) -> std::thread::JoinHandle<()> {
+fn lie(cluster: &Cluster, mut lies: Lies, stop: Arc<AtomicBool>) -> std::thread::JoinHandle<()> {
     let genesis = &cluster.genesis;
     let address = genesis.file().validators[usize::from(LIAR)].client_addresses[0].clone();
     let identity = Identity {
@@ -114,7 +118,6 @@ fn lie(cluster: &Cluster, stop: Arc<AtomicBool>) -> std::thread::JoinHandle<()> 
     };
     let mut net = Net::bind(config, Arc::new(identity)).unwrap();
     std::thread::spawn(move || {
-        let mut lies = Lies::default();
         while !stop.load(Ordering::Acquire) {
             let pause = Some(Duration::from_millis(20));
             net.turn(Instant::now(), pause, &mut lies).unwrap();
@@ -171,7 +174,7 @@ fn a_lying_validator_is_believed_alone_and_outvoted_and_named_by_stake() {
     let cluster = Cluster::new("trust", 4, Durability::Async);
     let nodes: Vec<_> = (0..LIAR).map(|place| cluster.start(place)).collect();
     let stop = Arc::new(AtomicBool::new(false));
-    let liar = lie(&cluster, Arc::clone(&stop));
+    let liar = lie(&cluster, Lies::default(), Arc::clone(&stop));
     let (told, _) = sums(&cluster, Trust::OneValidator);
     assert_eq!(told, [Some(u64::MAX); 5]);
     let (told, liars) = sums(&cluster, Trust::FaultStake);
@@ -179,5 +182,30 @@ fn a_lying_validator_is_believed_alone_and_outvoted_and_named_by_stake() {
     assert_eq!(liars, [LIAR]);
     stop.store(true, Ordering::Release);
     liar.join().unwrap();
+    stop_all(nodes);
+}
+
+#[test]
+fn a_validator_that_takes_a_client_and_says_nothing_is_left_by_whoever_asks_it() {
+    let cluster = Cluster::new("silent", 4, Durability::Async);
+    let nodes: Vec<_> = (0..LIAR).map(|place| cluster.start(place)).collect();
+    let stop = Arc::new(AtomicBool::new(false));
+    let silent = Lies {
+        is_silent: true,
+        ..Lies::default()
+    };
+    let silent = lie(&cluster, silent, Arc::clone(&stop));
+    let options = ClientOptions {
+        first: ValidatorIndex::new(LIAR),
+        patience: Duration::from_millis(300),
+        ..ClientOptions::default()
+    };
+    let key = Arc::new(KeyPair::from_seed(&[130; 32]));
+    let mut client = Client::connect(&cluster.genesis, key, options, PATIENCE).unwrap();
+    let told = client.submit_and_wait(Lane::Order, &7_u64.to_le_bytes(), PATIENCE);
+    assert_eq!(told.unwrap().outcome, Outcome::Applied);
+    assert_ne!(client.connected(), Some(ValidatorIndex::new(LIAR)));
+    stop.store(true, Ordering::Release);
+    silent.join().unwrap();
     stop_all(nodes);
 }

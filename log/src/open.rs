@@ -544,6 +544,8 @@ impl Loading {
                 slot: Arc::clone(&slot),
                 region,
                 end,
+                committed: end,
+                staged: Vec::new(),
             },
             syncer: Syncer {
                 shared: Arc::clone(&shared),

@@ -106,6 +106,19 @@ pub(crate) fn chain_hash(identity: &Identity, covered: &[u8]) -> [u8; HASH_BYTES
     *blake3::keyed_hash(&identity.chain_key, covered).as_bytes()
 }
 
+/// The chain hash of a record of which only the pieces are at hand, in the order in which they will
+/// stand.
+pub(crate) fn chain_hash_of<'a>(
+    identity: &Identity,
+    pieces: impl IntoIterator<Item = &'a [u8]>,
+) -> [u8; HASH_BYTES] {
+    let mut hasher = blake3::Hasher::new_keyed(&identity.chain_key);
+    for piece in pieces {
+        hasher.update(piece);
+    }
+    *hasher.finalize().as_bytes()
+}
+
 /// What stands at one place of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Examined {

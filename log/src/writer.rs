@@ -1,7 +1,8 @@
 //! Appending: the one writer of a log.
 //!
-//! Owns the end of the log. An append is a copy into the map and one hash over it, readable by
-//! others at once and durable only after a sync, which is `sync.rs`. Whether to wait for the sync
+//! Owns the end of the log. An append is one hash and one write, readable by others at once and
+//! durable only after a sync, which is `sync.rs`. Short records that belong together are staged and
+//! written with one call. Whether to wait for the sync
 //! is the caller's durability.
 
 use std::sync::Arc;
@@ -11,21 +12,32 @@ use crate::map::RegionWriter;
 use crate::position::{ChainHash, LogEnd, LogOffset, RecordRef};
 use crate::prepare::PrepareSlot;
 use crate::record::{
-    HASH_BYTES, HEADER_BYTES, OVERHEAD_BYTES, RecordHeader, RecordKind, chain_hash, encode_header,
+    ALIGN_BYTES, OVERHEAD_BYTES, RecordHeader, RecordKind, chain_hash_of, encode_header,
     record_bytes,
 };
 use crate::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::shared::Shared;
 use crate::sync::SyncRange;
 
+/// A longer record is written at once: to copy it first would cost more than the call.
+const STAGED_RECORD_BYTES_MAX: usize = 4096;
+/// From here on all that is staged is written.
+const STAGED_BYTES_MAX: usize = 64 * 1024;
+/// What pads payloads.
+const ZEROS: [u8; ALIGN_BYTES] = [0; ALIGN_BYTES];
+
 /// Appends records. There is one for a log.
 #[derive(Debug)]
 pub struct Writer {
     pub(crate) shared: Arc<Shared>,
     pub(crate) slot: Arc<PrepareSlot>,
-    /// The segment of the end. Invariant: its bytes from the end on are zero.
+    /// The segment of the end. Invariant: its bytes from `committed` on are zero.
     pub(crate) region: RegionWriter,
     pub(crate) end: LogEnd,
+    /// The end of what is written. Invariant: in the segment of `end`.
+    pub(crate) committed: LogEnd,
+    /// What stands between the two.
+    pub(crate) staged: Vec<u8>,
 }
 
 impl Writer {
@@ -47,6 +59,17 @@ impl Writer {
     /// is needed and was not prepared also [`LogError::NoSegment`], [`LogError::SyncFailed`] and
     /// [`LogError::SegmentsExhausted`]. Nothing was appended then.
     pub fn append(&mut self, kind: RecordKind, parts: &[&[u8]]) -> Result<RecordRef, LogError> {
+        let place = self.stage(kind, parts)?;
+        self.commit();
+        Ok(place)
+    }
+
+    /// Appends one record that nobody can read, and no sync covers, until [`Self::commit`]. What is
+    /// staged when the writer is dropped was never there.
+    ///
+    /// # Errors
+    /// As of [`Self::append`]. What was staged before is committed then, or still staged.
+    pub fn stage(&mut self, kind: RecordKind, parts: &[&[u8]]) -> Result<RecordRef, LogError> {
         if kind == RecordKind::GENESIS {
             return Err(LogError::ReservedKind);
         }
@@ -62,6 +85,7 @@ impl Writer {
             })?;
         let room = self.region.bytes().len() - self.end.offset.bytes() as usize;
         if record_bytes as usize > room {
+            self.commit();
             self.start_segment()?;
         }
         let header = RecordHeader {
@@ -71,7 +95,28 @@ impl Writer {
             index: self.end.index,
             synced_index: self.shared.synced_index(),
         };
-        Ok(self.store(&header, parts))
+        let place = self.store(&header, parts);
+        if self.staged.len() > STAGED_BYTES_MAX {
+            self.commit();
+        }
+        Ok(place)
+    }
+
+    /// Writes what is staged, as [`Self::append`] would have.
+    pub fn commit(&mut self) {
+        if self.staged.is_empty() {
+            return;
+        }
+        let offset = self.committed.offset.bytes() as usize;
+        self.region.write(offset, &[&self.staged]);
+        self.staged.clear();
+        self.publish();
+    }
+
+    /// Everything up to the end is written.
+    fn publish(&mut self) {
+        self.region.publish(self.end.offset.bytes() as usize);
+        self.committed = self.end;
     }
 
     /// The end of the log: what the next append adds to.
@@ -80,12 +125,13 @@ impl Writer {
         self.end
     }
 
-    /// What has been appended and not yet synced, to be handed to the [`crate::Syncer`].
+    /// What has been appended and not yet synced, to be handed to the [`crate::Syncer`]; nothing
+    /// that is staged.
     #[must_use]
     pub fn unsynced(&self) -> SyncRange {
         SyncRange {
             from: self.shared.synced_offset(),
-            to: self.end,
+            to: self.committed,
         }
     }
 
@@ -99,7 +145,7 @@ impl Writer {
         self.shared.segment_bytes - SEGMENT_HEADER_BYTES as u32
     }
 
-    /// Writes the record at the end, where it fits, and moves the end.
+    /// Puts the record to the end, where it fits, and moves the end.
     fn store(&mut self, header: &RecordHeader, parts: &[&[u8]]) -> RecordRef {
         let place = RecordRef {
             offset: self.end.offset,
@@ -111,33 +157,57 @@ impl Writer {
             let identity = &self.shared.identity;
             encode_header(identity, segment, place.offset.bytes(), header)
         };
-        self.write_body(offset, &header_bytes, parts);
-        // The padding is zero already. The hash covers what stands in the map, from the hash of
-        // the record before on, so it is right only if all of that is.
+        let payload_bytes = header.payload_bytes as usize;
+        let padding = &ZEROS[..payload_bytes.next_multiple_of(ALIGN_BYTES) - payload_bytes];
+        // Of what is meant to stand there: it says so when the map has something else.
+        let hash = {
+            let before = self.end.hash.as_bytes();
+            let around = [&before[..], &header_bytes];
+            let pieces = around.iter().chain(parts).copied().chain([padding]);
+            chain_hash_of(&self.shared.identity, pieces)
+        };
         let record_end = header.end_from(offset);
-        let hash_at = record_end - HASH_BYTES;
-        let covered = &self.region.bytes()[offset - HASH_BYTES..hash_at];
-        let hash = chain_hash(&self.shared.identity, covered);
-        self.region.write(hash_at, &[&hash]);
-        self.region.publish(record_end);
         self.end = LogEnd {
             offset: LogOffset::new(segment, record_end as u32),
             index: header.index.next(),
             hash: ChainHash::from_bytes(hash),
         };
+        if record_end - offset <= STAGED_RECORD_BYTES_MAX {
+            self.staged.extend_from_slice(&header_bytes);
+            parts
+                .iter()
+                .for_each(|part| self.staged.extend_from_slice(part));
+            self.staged.extend_from_slice(padding);
+            self.staged.extend_from_slice(&hash);
+        } else {
+            self.write_long(&header_bytes, parts, (padding, &hash));
+        }
         place
     }
 
-    /// Writes header and payload; in one call where the payload has as few parts as ours do.
-    fn write_body(&mut self, offset: usize, header: &[u8], parts: &[&[u8]]) {
+    /// Writes a record that is not to be copied once more, behind what is staged; with one system
+    /// call where the payload has as few parts as ours do.
+    fn write_long(&mut self, header: &[u8], parts: &[&[u8]], (padding, hash): (&[u8], &[u8])) {
+        let offset = self.committed.offset.bytes() as usize;
+        let staged = &self.staged[..];
         match *parts {
-            [one] => self.region.write(offset, &[header, one]),
-            [one, two] => self.region.write(offset, &[header, one, two]),
+            [one] => {
+                let pieces = [staged, header, one, padding, hash];
+                self.region.write(offset, &pieces);
+            }
+            [one, two] => {
+                let pieces = [staged, header, one, two, padding, hash];
+                self.region.write(offset, &pieces);
+            }
             _ => {
-                self.region.write(offset, &[header]);
-                self.region.write(offset + HEADER_BYTES, parts);
+                let around = [staged, header].into_iter();
+                let pieces = around.chain(parts.iter().copied());
+                let pieces: Vec<&[u8]> = pieces.chain([padding, hash]).collect();
+                self.region.write(offset, &pieces);
             }
         }
+        self.staged.clear();
+        self.publish();
     }
 
     fn start_segment(&mut self) -> Result<(), LogError> {
@@ -157,6 +227,7 @@ impl Writer {
         self.shared.push_segment(Arc::clone(region.region()));
         self.region = region;
         self.end.offset = LogOffset::new(number, SEGMENT_HEADER_BYTES as u32);
+        self.committed = self.end;
         Ok(())
     }
 }

@@ -325,3 +325,68 @@ fn one_process_opens_a_log_once() {
     drop(reader);
     open_memory(&memory);
 }
+
+#[test]
+fn what_is_staged_is_nowhere_until_it_is_committed_and_then_as_if_appended() {
+    let config = LogConfig {
+        segment_bytes: 32 * 1024,
+        ..config()
+    };
+    let open_log = || {
+        open(
+            &DataFolder::in_memory(&MemoryBackend::new()),
+            &config,
+            GENESIS,
+        )
+    };
+    let (mut staged, mut appended) = (open_log().unwrap(), open_log().unwrap());
+    let mut random = support::Random(7);
+    let mut waiting = Vec::new();
+    for number in 1..400 {
+        let bytes = payload(number, random.below(9_000) as usize);
+        let parts = [&bytes[..bytes.len() / 3], &bytes[bytes.len() / 3..]];
+        let place = staged.writer.stage(KIND, &parts).unwrap();
+        assert_eq!(place, append(&mut appended, &bytes));
+        waiting.push((place, bytes));
+        // A long record takes those before it along, and so does the end of a segment.
+        waiting.retain(|(place, bytes)| match staged.reader.read(*place) {
+            Ok(record) => panic_unless_equal(&record, bytes),
+            Err(ReadError::NotAppended { .. }) => true,
+            Err(error) => panic!("{error}"),
+        });
+        let unsynced = staged.writer.unsynced();
+        let covered = staged.syncer.sync(unsynced).unwrap();
+        let first = waiting
+            .first()
+            .map_or_else(|| staged.writer.end().index, |(place, _)| place.index);
+        assert_eq!(covered.index, first, "a sync covers what is staged");
+        if random.below(4) == 0 {
+            staged.writer.commit();
+            for (place, bytes) in waiting.drain(..) {
+                assert_eq!(&staged.reader.read(place).unwrap()[..], bytes);
+            }
+            sync(&mut staged);
+        }
+    }
+    staged.writer.commit();
+    assert_eq!(payloads(&staged.reader), payloads(&appended.reader));
+}
+
+/// That a record is as it was staged; `false`, since it does not wait any more.
+fn panic_unless_equal(record: &[u8], bytes: &[u8]) -> bool {
+    assert_eq!(record, bytes);
+    false
+}
+
+#[test]
+fn what_was_staged_and_never_committed_was_never_there() {
+    let memory = MemoryBackend::new();
+    let mut log = open_memory(&memory);
+    let kept = append(&mut log, b"kept");
+    log.writer.stage(KIND, &[b"lost"]).unwrap();
+    drop(log);
+    let mut log = open_memory(&memory);
+    assert_eq!(payloads(&log.reader), [b"kept"]);
+    let next = append(&mut log, b"next");
+    assert_eq!(next.index.count(), kept.index.count() + 1);
+}

@@ -1,7 +1,8 @@
 //! What a thread does while nothing comes.
 
+use crate::parked::Receiver;
 use crate::profiles::Idle;
-use crossbeam::channel::{Receiver, RecvTimeoutError, TryRecvError};
+use crossbeam::channel::{RecvTimeoutError, TryRecvError};
 use std::time::Duration;
 
 /// What came of waiting.
@@ -37,7 +38,7 @@ pub(crate) fn receive<T>(receiver: &Receiver<T>, idle: Idle, timeout: Duration) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crossbeam::channel::unbounded;
+    use crate::parked::unbounded;
 
     #[test]
     fn what_waits_is_taken_and_an_end_is_told_in_every_way_of_idling() {

@@ -61,6 +61,7 @@ pub(crate) mod idle;
 pub mod local;
 pub mod metrics;
 pub mod node;
+mod parked;
 pub(crate) mod pruning;
 mod queues;
 mod refused;

@@ -211,6 +211,32 @@ impl Journal {
         op: JournalOp,
         done: &mut Vec<Journaled>,
     ) -> Result<(), JournalError> {
+        self.append_all(now_ns, [op], done)
+    }
+
+    /// Appends several, of which the log gets what it can with one call. Nothing of `done` may be
+    /// used before this returns.
+    ///
+    /// # Errors
+    /// As of [`Self::append`]; those before the one that failed are appended.
+    pub fn append_all(
+        &mut self,
+        now_ns: u64,
+        ops: impl IntoIterator<Item = JournalOp>,
+        done: &mut Vec<Journaled>,
+    ) -> Result<(), JournalError> {
+        let mut ops = ops.into_iter();
+        let staged = ops.try_for_each(|op| self.stage(now_ns, op, done));
+        self.writer.commit();
+        staged
+    }
+
+    fn stage(
+        &mut self,
+        now_ns: u64,
+        op: JournalOp,
+        done: &mut Vec<Journaled>,
+    ) -> Result<(), JournalError> {
         let is_first = self.backlog.is_empty();
         let refused = if is_first {
             self.try_append(now_ns, op, done)?
@@ -234,14 +260,21 @@ impl Journal {
     /// As [`Self::append`].
     pub fn retry(&mut self, now_ns: u64, done: &mut Vec<Journaled>) -> Result<(), JournalError> {
         let had = !self.backlog.is_empty();
+        let staged = self.stage_again(now_ns, done);
+        self.writer.commit();
+        staged?;
+        if had && self.backlog.is_empty() {
+            tracing::warn!("there is room on the disk again");
+            done.push(Journaled::Full(false));
+        }
+        Ok(())
+    }
+
+    fn stage_again(&mut self, now_ns: u64, done: &mut Vec<Journaled>) -> Result<(), JournalError> {
         while let Some(op) = self.backlog.pop(now_ns) {
             if let Some(op) = self.try_append(now_ns, op, done)? {
                 self.backlog.put_back(op);
             }
-        }
-        if had && self.backlog.is_empty() {
-            tracing::warn!("there is room on the disk again");
-            done.push(Journaled::Full(false));
         }
         Ok(())
     }
@@ -406,9 +439,14 @@ impl Journal {
         kind: RecordKind,
         parts: &[&[u8]],
     ) -> Result<RecordRef, LogError> {
-        let place = self.writer.append(kind, parts)?;
+        let place = self.writer.stage(kind, parts)?;
         self.unsynced_since_ns.get_or_insert(now_ns);
         Ok(place)
+    }
+
+    /// Whether votes wait for syncs (R11).
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.durability == Durability::Sync
     }
 
     /// What is to be done by the sync thread now: at most one sync and one lease at a time.

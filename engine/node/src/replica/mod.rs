@@ -424,6 +424,11 @@ impl<S: StateMachine> Replica<S> {
         self.order.submit(now, session, entries, verdicts)
     }
 
+    /// Whether votes wait for syncs, so that no other work comes before one.
+    pub(crate) fn awaits_syncs(&self) -> bool {
+        self.journal.is_awaited()
+    }
+
     /// Ends a turn: everything that follows from what was handed over since the last one, as far
     /// as it needs nobody else. What others have to do is appended to `outbox`.
     ///
@@ -507,9 +512,9 @@ impl<S: StateMachine> Replica<S> {
     /// consensus has something new.
     fn append_all(&mut self, now: Now, outbox: &mut Outbox) -> Result<bool, ReplicaError> {
         self.journal.retry(now.mono_ns, &mut self.journaled)?;
-        for op in self.out.journal.drain(..) {
-            self.journal.append(now.mono_ns, op, &mut self.journaled)?;
-        }
+        let ops = self.out.journal.drain(..);
+        self.journal
+            .append_all(now.mono_ns, ops, &mut self.journaled)?;
         let mut is_changed = false;
         let mut journaled = std::mem::take(&mut self.journaled);
         for done in journaled.drain(..) {

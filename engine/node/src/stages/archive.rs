@@ -9,8 +9,9 @@
 use super::older::{PeerParts, Peers};
 use crate::archive::{Archive, ArchiveError, Archived, Chunk};
 use crate::metrics::Metrics;
+use crate::parked::{Receiver, Sender, bounded};
 use crate::streams::{Block, PublicRing, StreamPosition, Unavailable};
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam::channel::{self, RecvTimeoutError};
 use quorate_net::ClientId;
 use quorate_proof::events::EventHistory;
 use std::sync::Arc;
@@ -26,7 +27,10 @@ const QUEUE_BYTES_MAX: u64 = 32 * 1024 * 1024;
 const FETCHES_MAX: usize = 16;
 /// Items taken before what came of them is written.
 const ITEMS_PER_STRETCH: usize = 1_024;
-/// How often it is looked whether something is to be made durable.
+/// Blocks that wait before the thread is woken for them; fewer wait until it looks by itself. It
+/// would take a core from the votes of the next block to write each one at once.
+const WAKE_BLOCKS: usize = 64;
+/// How often it is looked for blocks, and whether something is to be made durable.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// For what something is read.
@@ -64,7 +68,7 @@ enum ToArchive {
 #[derive(Debug)]
 pub(crate) struct ArchiveLink {
     sender: Option<Sender<ToArchive>>,
-    fetched: Receiver<Fetched>,
+    fetched: channel::Receiver<Fetched>,
     state: Arc<Archived>,
     /// The next block to hand over.
     next: u64,
@@ -89,13 +93,14 @@ impl ArchiveLink {
         wake: impl Fn() + Send + 'static,
     ) -> std::io::Result<Self> {
         let (sender, items) = bounded(QUEUE_MAX);
-        let (answer, fetched) = bounded(FETCHES_MAX);
+        let (answer, fetched) = channel::bounded(FETCHES_MAX);
         let state = Arc::clone(archive.state());
         state.first.store(archive.first(), Ordering::Release);
         let next = archive.end();
         let told = Arc::clone(&state);
         let thread = std::thread::Builder::new().name("quorate-public".to_owned());
         let thread = thread.spawn(move || {
+            super::give_way();
             let replies = Replies {
                 answer,
                 wake: Box::new(wake),
@@ -146,6 +151,20 @@ impl ArchiveLink {
         sender.is_some_and(|sender| sender.try_send(item).is_ok())
     }
 
+    /// Sends a block, which has time.
+    fn leave(&self, height: u64, block: &Arc<Block>) -> bool {
+        let Some(sender) = self.sender.as_ref() else {
+            return false;
+        };
+        let item = ToArchive::Block(height, Arc::clone(block));
+        let sent = if (sender.len() + 1).is_multiple_of(WAKE_BLOCKS) {
+            sender.try_send(item)
+        } else {
+            sender.leave(item)
+        };
+        sent.is_ok()
+    }
+
     /// Hands over what the ring has and the archive lacks, as far as there is room.
     pub(crate) fn hand_over(&mut self, ring: &PublicRing) {
         let first = ring.oldest().height;
@@ -164,7 +183,7 @@ impl ArchiveLink {
                 return;
             }
             let bytes = block.bytes_len() as u64;
-            if !self.send(ToArchive::Block(self.next, Arc::clone(block))) {
+            if !self.leave(self.next, block) {
                 return;
             }
             self.state.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -204,7 +223,7 @@ impl Drop for ArchiveLink {
 
 /// The way back.
 struct Replies {
-    answer: Sender<Fetched>,
+    answer: channel::Sender<Fetched>,
     wake: Box<dyn Fn() + Send>,
 }
 
@@ -219,7 +238,7 @@ impl Replies {
     /// Answers what is on its way, and what is sent before the sender knows, until it ends: nothing
     /// of it is here any more. Blocks are dropped.
     fn refuse_all(&self, items: &Receiver<ToArchive>, state: &Archived) {
-        for item in items {
+        while let Some(item) = items.recv() {
             match item {
                 ToArchive::Fetch(fetch) => self.send((fetch, Err(Unavailable::Gone))),
                 ToArchive::Block(_, block) => {

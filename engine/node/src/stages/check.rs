@@ -11,11 +11,12 @@ use crate::auth::{
     Ahead, BATCH_COMMANDS, BatchCheck, Checked, CheckedAhead, CommandAuth, KeySource, Pace,
 };
 use crate::lanes::{CommandVerdict, Rejection, Verdict, commands_of_block};
+use crate::parked::{Bed, Sender};
 use crate::profiles::Placement;
 use crate::queues::{NetSender, Submitted, ToNet, ToOrder};
 use crate::replica::{CHECKS_PER_TURN, Check, ForwardQueue, ForwardedRun};
 use crate::state_machine::SessionId;
-use crossbeam::channel::{Receiver, Sender, select, unbounded};
+use crossbeam::channel::{Receiver, TryRecvError};
 use parking_lot::{Condvar, Mutex};
 use quorate_consensus::payload::{CommandView, Commands, Lane, parse_entries};
 use quorate_consensus::types::BlockId;
@@ -166,11 +167,14 @@ struct JobReceiver {
     urgent: Receiver<Job>,
     jobs: Receiver<Job>,
     forwarded: Receiver<ForwardedRun>,
+    /// What is sent to any of them wakes it.
+    bed: Bed,
 }
 
 fn job_queues() -> (JobSender, JobReceiver) {
-    let ((urgent, urgent_ends), (jobs, jobs_end)) = (unbounded(), unbounded());
-    let (forwarded, forwarded_end) = unbounded();
+    let bed = Bed::default();
+    let ((urgent, urgent_ends), (jobs, jobs_end)) = (bed.unbounded(), bed.unbounded());
+    let (forwarded, forwarded_end) = bed.unbounded();
     let sender = JobSender {
         urgent,
         jobs,
@@ -180,6 +184,7 @@ fn job_queues() -> (JobSender, JobReceiver) {
         urgent: urgent_ends,
         jobs: jobs_end,
         forwarded: forwarded_end,
+        bed,
     };
     (sender, receiver)
 }
@@ -338,21 +343,12 @@ impl Worker {
 
     /// Waits until there is something; `false` when nothing comes any more.
     fn wait(&mut self) -> bool {
-        let queues = &self.queues;
-        // All three have one owner: when one has ended, the others have but for what is in them.
-        select! {
-            recv(queues.urgent) -> job => match job {
-                Ok(job) => self.do_urgent(job),
-                Err(_) => return self.turn(),
-            },
-            recv(queues.jobs) -> job => match job {
-                Ok(job) => self.jobs.push_back(job),
-                Err(_) => return self.turn(),
-            },
-            recv(queues.forwarded) -> run => match run {
-                Ok(run) => self.forwards.push(run),
-                Err(_) => return self.turn(),
-            },
+        match self.queues.urgent.try_recv() {
+            Ok(job) => self.do_urgent(job),
+            // All three have one owner: when one has ended, so have the others, but for what is in
+            // them.
+            Err(TryRecvError::Disconnected) => return self.turn(),
+            Err(TryRecvError::Empty) => self.queues.bed.sleep(),
         }
         true
     }

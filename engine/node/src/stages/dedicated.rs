@@ -21,12 +21,13 @@ use crate::drift::Recorder;
 use crate::journal::SyncWorker;
 use crate::metrics::Metrics;
 use crate::node::NodeFailure;
+use crate::parked::{Receiver, Sender, unbounded};
 use crate::profiles::{Idle, Placement};
 use crate::queues::{Backlog, Gate, NetSender, StatusReply, ToApp, ToJournal, ToNet, ToOrder};
 use crate::replica::{OrderStage, Parts};
 use crate::state_machine::StateMachine;
 use crate::trace::Trace;
-use crossbeam::channel::{Receiver, Sender, unbounded};
+use crossbeam::channel;
 use quorate_consensus::input::Input;
 use quorate_consensus::trust::Authenticated;
 use quorate_consensus::types::ValidatorIndex;
@@ -104,7 +105,7 @@ pub(crate) struct DedicatedParts<S> {
     pub(crate) placement: Placement,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) inlet: Arc<Inlet>,
-    pub(crate) control: Receiver<Control>,
+    pub(crate) control: channel::Receiver<Control>,
     pub(crate) finalized: Publisher,
     pub(crate) shadow: ShadowSender,
     pub(crate) scrub: ScrubSender,
@@ -141,7 +142,7 @@ impl Dedicated {
         let (order, journal, executor) = (all.parts.order, all.parts.journal, all.parts.executor);
         let ((to_order, order_items), (to_journal, journal_items)) = (unbounded(), unbounded());
         let halt = Halt::default();
-        let ((to_app, app_items), (to_net, net_items)) = (unbounded(), unbounded());
+        let ((to_app, app_items), (to_net, net_items)) = (unbounded(), channel::unbounded());
         let (net_sender, order_sender) = (NetSender::new(to_net, all.waker), to_order.clone());
         let auth = executor.auth();
         let (check, checks) = CheckWorkers::start(auth, &placement, &to_order, &net_sender)?;
@@ -232,7 +233,7 @@ fn start_sync(
     metrics: &Arc<Metrics>,
     journal: Sender<ToJournal>,
 ) -> std::io::Result<SyncThread> {
-    SyncThread::start(worker, Arc::clone(metrics), move |done| {
+    SyncThread::start(worker, Arc::clone(metrics), false, move |done| {
         drop(journal.send(ToJournal::Done(done)));
     })
 }
@@ -326,7 +327,7 @@ fn joined<T>(thread: Ended<T>, name: &'static str) -> Result<T, NodeFailure> {
 /// The message path's loop.
 struct NetThread {
     wire: WireStage,
-    items: Receiver<ToNet>,
+    items: channel::Receiver<ToNet>,
     order: Sender<ToOrder>,
     app: Sender<ToApp>,
     /// In a chain of signed commands.
@@ -334,7 +335,7 @@ struct NetThread {
     gate: Gate,
     backlog: Backlog,
     inlet: Arc<Inlet>,
-    control: Receiver<Control>,
+    control: channel::Receiver<Control>,
     placement: Placement,
     metrics: Arc<Metrics>,
     finalized: Publisher,

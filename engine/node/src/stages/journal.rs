@@ -7,15 +7,13 @@
 use super::clock::{Clock, nanoseconds};
 use super::dedicated::Halt;
 use crate::idle::{Received, receive};
-use crate::journal::{
-    EXIT_UNNOTED, Journal, JournalOp, Journaled, SyncDone, SyncError, SyncJob, SyncWorker,
-};
+use crate::journal::{EXIT_UNNOTED, Journal, Journaled, SyncDone, SyncError, SyncJob, SyncWorker};
 use crate::metrics::Metrics;
 use crate::node::NodeFailure;
+use crate::parked::{Receiver, Sender, unbounded};
 use crate::profiles::Placement;
 use crate::queues::{ToApp, ToJournal, ToOrder};
 use crate::replica::ReplicaError;
-use crossbeam::channel::{Receiver, Sender, unbounded};
 use quorate_log::{LogError, Preparer};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -32,19 +30,26 @@ pub(crate) struct SyncThread {
 }
 
 impl SyncThread {
-    /// Starts the thread. `answer` takes what came of one call, without waiting for the owner.
+    /// Starts the thread. `answer` takes what came of one call, without waiting for the owner. It
+    /// gives way to the loop if no vote waits for it.
     ///
     /// # Errors
     /// The system refuses a thread.
     pub(crate) fn start(
         worker: SyncWorker,
         metrics: Arc<Metrics>,
+        gives_way: bool,
         answer: impl FnMut(Result<SyncDone, SyncError>) + Send + 'static,
     ) -> std::io::Result<Self> {
         let (jobs, waiting) = unbounded();
         let thread = std::thread::Builder::new()
             .name("quorate-sync".to_owned())
-            .spawn(move || work(worker, &metrics, &waiting, answer))?;
+            .spawn(move || {
+                if gives_way {
+                    super::give_way();
+                }
+                work(worker, &metrics, &waiting, answer)
+            })?;
         Ok(Self {
             jobs: Some(jobs),
             thread: Some(thread),
@@ -77,7 +82,7 @@ fn work(
     waiting: &Receiver<SyncJob>,
     mut answer: impl FnMut(Result<SyncDone, SyncError>),
 ) -> SyncWorker {
-    while let Ok(job) = waiting.recv() {
+    while let Some(job) = waiting.recv() {
         let start = Instant::now();
         let done = worker.run(job);
         if matches!(done, Ok(SyncDone::Synced(_))) {
@@ -155,9 +160,9 @@ impl JournalThread {
             while let Received::Item(item) = received {
                 match item {
                     ToJournal::Append(ops) => {
-                        for op in ops {
-                            self.append(now.mono_ns, op, &mut done)?;
-                        }
+                        self.journal
+                            .append_all(now.mono_ns, ops, &mut done)
+                            .map_err(ReplicaError::from)?;
                     }
                     ToJournal::Done(finished) => {
                         self.journal
@@ -182,18 +187,6 @@ impl JournalThread {
         }
         drop(self.app.send(ToApp::End));
         Ok((self.journal, self.sync))
-    }
-
-    fn append(
-        &mut self,
-        now_ns: u64,
-        op: JournalOp,
-        done: &mut Vec<Journaled>,
-    ) -> Result<(), NodeFailure> {
-        Ok(self
-            .journal
-            .append(now_ns, op, done)
-            .map_err(ReplicaError::from)?)
     }
 
     /// Blocks to execute go to the app, everything else back to order.

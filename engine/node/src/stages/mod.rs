@@ -37,6 +37,16 @@ pub(crate) mod shared;
 pub(crate) mod verify;
 pub(crate) mod wire;
 
+/// How far below the loop's the priority of threads is that nothing on the way of a vote waits for.
+const GIVES_WAY: i32 = 10;
+
+/// Lets the loop have the core first, from which the calling thread takes its time otherwise. It
+/// still gets a tenth of what the loop gets where there is not enough for both. On Linux a priority
+/// is a thread's own; where the system refuses, votes wait for it at times.
+pub(crate) fn give_way() {
+    rustix::process::setpriority_process(None, GIVES_WAY).ok();
+}
+
 /// Binds the calling thread to a core, if one is given. A failure costs speed only.
 pub(crate) fn pin_thread(core: Option<usize>) {
     if let Some(core) = core

@@ -5,9 +5,10 @@
 
 use super::dedicated::Halt;
 use crate::metrics::Metrics;
+use crate::parked::{Receiver, Sender, bounded};
 use crate::scrub::{Scrub, Turn};
 use crate::store::LoggedBlock;
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam::channel::RecvTimeoutError;
 use quorate_consensus::input::Input;
 use quorate_log::ScrubError;
 use std::sync::Arc;

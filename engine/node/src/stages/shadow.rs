@@ -9,11 +9,12 @@ use super::exchange::{Exchange, ExchangeParts, Mailbox};
 use super::older::EventMail;
 use super::scrub::{ScrubSender, ToScrub};
 use crate::metrics::Metrics;
+use crate::parked::{Receiver, Sender, bounded};
 use crate::shadow::Shadow;
 use crate::snapshot::SnapshotFolder;
 use crate::snapshot_work::{LOOK, SnapshotWork};
 use crate::state_machine::StateMachine;
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam::channel::RecvTimeoutError;
 use parking_lot::Mutex;
 use quorate_consensus::attestation::StateCertificate;
 use quorate_consensus::input::Input;
@@ -148,6 +149,7 @@ pub(crate) fn start<S: StateMachine>(
     std::thread::Builder::new()
         .name("quorate-shadow".to_owned())
         .spawn(move || {
+            super::give_way();
             let metrics = Arc::clone(&parts.metrics);
             let ended = make().and_then(|shadow| run(parts, shadow));
             ended.unwrap_or_else(|error| {

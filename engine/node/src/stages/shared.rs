@@ -148,6 +148,7 @@ impl<S: StateMachine> SharedLoop<S> {
         self.parts.replica.turn(now, &mut self.outbox)?;
         work += self.dispatch();
         self.parts.wire.flush();
+        self.hand_over();
         self.finish_turn(awake, now, work);
         let replica_ns = self.parts.replica.deadline_ns(now);
         // While blocks wait for their signatures submissions do; the replica knows when it goes on.
@@ -281,11 +282,12 @@ impl<S: StateMachine> SharedLoop<S> {
         let Self { parts, outbox, .. } = self;
         let work = outbox.frames.len() + outbox.results.len() + outbox.sync.len();
         parts.wire.send_frames(&outbox.frames);
-        for job in outbox.sync.drain(..) {
-            parts.sync.hand_over(job);
+        if parts.replica.awaits_syncs() {
+            outbox
+                .sync
+                .drain(..)
+                .for_each(|job| parts.sync.hand_over(job));
         }
-        let mut jobs = std::mem::take(&mut outbox.jobs);
-        parts.verify.hand_over(&mut jobs);
         for results in &outbox.results {
             parts.recorder.note(results);
         }
@@ -317,9 +319,20 @@ impl<S: StateMachine> SharedLoop<S> {
             count_block(&parts.metrics, results);
         }
         parts.finalized.publish(&parts.metrics, &mut outbox.results);
+        work
+    }
+
+    /// Wakes other threads for what has time, now that the votes are out.
+    fn hand_over(&mut self) {
+        let Self { parts, outbox, .. } = self;
+        outbox
+            .sync
+            .drain(..)
+            .for_each(|job| parts.sync.hand_over(job));
+        let mut jobs = std::mem::take(&mut outbox.jobs);
+        parts.verify.hand_over(&mut jobs);
         outbox.clear();
         outbox.jobs = jobs;
-        work
     }
 
     /// Whether a stop was asked for and nothing is in flight, or its time is over.

@@ -6,8 +6,9 @@
 
 use crate::auth::{BatchCheck, BatchSeed};
 use crate::metrics::Metrics;
+use crate::parked::{Receiver, Sender, bounded};
 use crate::replica::{Job, run_jobs};
-use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam::channel::TrySendError;
 use quorate_consensus::input::Input;
 use quorate_consensus::signing::ValidatorKey;
 use quorate_consensus::types::ValidatorIndex;
@@ -34,6 +35,8 @@ pub(crate) struct VerifyParts {
     /// Randomness for the batch equation.
     pub(crate) seed: BatchSeed,
     pub(crate) core: Option<usize>,
+    /// Whether the loop is to have the core first.
+    pub(crate) gives_way: bool,
     pub(crate) metrics: Arc<Metrics>,
 }
 
@@ -96,6 +99,9 @@ struct Work<A> {
 
 fn work(parts: VerifyParts, waiting: &Receiver<Vec<Job>>, answer: impl FnMut(Vec<Input>)) {
     super::pin_thread(parts.core);
+    if parts.gives_way {
+        super::give_way();
+    }
     let mut work = Work {
         check: parts.seed.check(0),
         parts,
@@ -113,7 +119,7 @@ fn work(parts: VerifyParts, waiting: &Receiver<Vec<Job>>, answer: impl FnMut(Vec
 impl<A: FnMut(Vec<Input>)> Work<A> {
     /// Waits for jobs; `false` when no more will come.
     fn wait(&mut self, waiting: &Receiver<Vec<Job>>) -> bool {
-        waiting.recv().map(|jobs| self.take(jobs)).is_ok()
+        waiting.recv().map(|jobs| self.take(jobs)).is_some()
     }
 
     /// Makes the signatures that are asked for, at once: what peers claim does not delay what this
@@ -163,7 +169,7 @@ impl<A: FnMut(Vec<Input>)> Work<A> {
 mod tests {
     use super::*;
     use crate::testing::sample_genesis;
-    use crossbeam::channel::unbounded;
+    use crossbeam::channel::{Receiver, unbounded};
     use quorate_consensus::certificate::SignedRecord;
     use quorate_consensus::record::Record;
     use quorate_consensus::types::Window;
@@ -179,6 +185,7 @@ mod tests {
             key: ValidatorKey::from_seed(&[1; 32]),
             seed: BatchSeed::assert_unpredictable([4; 32]),
             core: None,
+            gives_way: false,
             metrics: Arc::new(Metrics::default()),
         };
         let (sender, answers) = unbounded();

@@ -5,6 +5,7 @@ use crate::auth::BatchSeed;
 use crate::keys::KeyPair;
 use crate::queues::Backlog;
 use crate::testing::{sample_genesis, signed_entry};
+use crossbeam::channel::unbounded;
 use quorate_consensus::payload::{PayloadBuilder, session_of_key};
 use quorate_consensus::types::ValidatorIndex;
 use quorate_net::ClientId;
@@ -136,7 +137,7 @@ fn whoever_waits_for_a_block_goes_on_when_every_part_of_it_has_ended_however() {
 fn workers_hand_good_submissions_on_and_tell_of_forged_ones_and_end_blocks() {
     let auth = signed_auth();
     let (good, bad) = (KeyPair::from_seed(&[1; 32]), KeyPair::from_seed(&[2; 32]));
-    let (to_order, order) = unbounded();
+    let (to_order, order) = crate::parked::unbounded();
     let (to_net, net) = unbounded();
     let waker = quorate_net::ClientLinks::new(quorate_net::Limits::default())
         .unwrap()
@@ -181,8 +182,8 @@ fn workers_hand_good_submissions_on_and_tell_of_forged_ones_and_end_blocks() {
 }
 
 /// A worker without a thread, and the ways to it and from it.
-fn worker(auth: &Arc<CommandAuth>) -> (Worker, JobSender, Receiver<ToOrder>) {
-    let ((to_order, order), (to_net, _)) = (unbounded(), unbounded());
+fn worker(auth: &Arc<CommandAuth>) -> (Worker, JobSender, crate::parked::Receiver<ToOrder>) {
+    let ((to_order, order), (to_net, _)) = (crate::parked::unbounded(), unbounded());
     let waker = quorate_net::ClientLinks::new(quorate_net::Limits::default())
         .unwrap()
         .waker();

@@ -11,6 +11,7 @@ mod member;
 use std::collections::VecDeque;
 use std::io;
 use std::net::{TcpListener, TcpStream};
+use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 use quorate_consensus::thresholds::{Thresholds, default_fault, default_slack};
@@ -44,6 +45,8 @@ pub struct FloorPlan {
     /// Members that neither read nor vote, the proposer not among them: validators that stand
     /// still. At most as many as leave the votes that a round needs.
     pub silent: u16,
+    /// Members vote for all in one go, also where they have to share cores.
+    pub is_plain: bool,
 }
 
 /// What came of it.
@@ -63,6 +66,8 @@ pub struct Floor {
     pub vote_bytes: usize,
     /// Members of it that neither read nor voted.
     pub silent: u16,
+    /// Whether followers gave their core up after the vote for the proposer.
+    pub gives_way: bool,
     /// From the moment in which a round's proposal goes to the sockets to its last vote at the
     /// proposer, as finality counts from the receipt of a command.
     pub floor_us: Percentiles,
@@ -122,6 +127,7 @@ fn measure_late(plan: &FloorPlan, late: Duration) -> Result<Floor, FloorError> {
         });
     }
     let sizes = Sizes::of(plan.command_bytes);
+    let gives_way = !plan.is_plain && are_cores_shared(validators);
     let mut mesh = mesh(usize::from(validators))?;
     let own = mesh.remove(0);
     // Open, and nobody reads them: as the connections of a process that stands still.
@@ -130,7 +136,7 @@ fn measure_late(plan: &FloorPlan, late: Duration) -> Result<Floor, FloorError> {
     std::thread::scope(|scope| {
         let _precise = Precise::begin();
         for links in mesh {
-            scope.spawn(move || follow(Links::new(links, silent, sizes)));
+            scope.spawn(move || follow(Links::new(links, silent, sizes), gives_way));
         }
         // Dropped at the end of this block in any case: its connections end, and with them all
         // followers.
@@ -143,6 +149,7 @@ fn measure_late(plan: &FloorPlan, late: Duration) -> Result<Floor, FloorError> {
         need,
         rate: plan.rate,
         silent,
+        gives_way,
         rounds: times.latencies.count(),
         propose_bytes: sizes.propose,
         vote_bytes: sizes.vote,
@@ -150,6 +157,12 @@ fn measure_late(plan: &FloorPlan, late: Duration) -> Result<Floor, FloorError> {
         floor_intended_us: times.intended.percentiles(),
         latencies: times.latencies,
     })
+}
+
+/// Whether there are less than two cores a member: what validators go by.
+fn are_cores_shared(members: u16) -> bool {
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    cores < 2 * usize::from(members)
 }
 
 /// What is recorded of each round.
@@ -280,6 +293,7 @@ mod tests {
             command_bytes: 128,
             duration: Duration::from_millis(60),
             silent: 0,
+            is_plain: false,
         }
     }
 

@@ -24,7 +24,7 @@ use crate::handshake::{Authenticator, ChainIds, Local, Port};
 use crate::limits::Limits;
 use crate::link::{Link, PendingKind, Role};
 use crate::noise::check_suites;
-use crate::peers::Peers;
+use crate::peers::{Peer, Peers};
 use crate::resolver::Resolver;
 use crate::slots::{Slot, Slots};
 use crate::waker::{Slept, Waker};
@@ -290,6 +290,16 @@ impl Net {
             }
         }
         self.dirty = dirty;
+    }
+
+    /// Seals and sends what was queued for one peer, ahead of what [`Self::flush`] sends. False
+    /// when there is no connection to it.
+    pub fn flush_peer(&mut self, index: u16) -> bool {
+        let slot = self.peers.get(index).and_then(Peer::send_on);
+        if let Some(slot) = slot {
+            self.flush_link(slot);
+        }
+        slot.is_some()
     }
 
     /// Seals and writes as much as the socket takes.

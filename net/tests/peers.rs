@@ -28,6 +28,28 @@ fn two_validators_connect_and_exchange_frames() {
 }
 
 #[test]
+fn a_peer_that_is_to_have_its_frame_first_has_it_while_the_others_wait() {
+    let mut three = mesh(&[0, 1, 2]);
+    turn_until("all up", &mut three, |v| all_up(v));
+    assert_eq!(three[0].net.broadcast(b"vote", Class::Vote), Ok(2));
+    assert!(three[0].net.flush_peer(2));
+    assert!(!three[0].net.flush_peer(0) && !three[0].net.flush_peer(7));
+    // Validator 0 has no turn, in which it would send the rest.
+    turn_until("the first one", &mut three[1..], |others| {
+        !others[1].seen.frames.is_empty()
+    });
+    assert!(three[1].seen.frames.is_empty(), "it was not its turn");
+    turn_until("the other one", &mut three, |all| {
+        !all[1].seen.frames.is_empty()
+    });
+    let vote = [(0, b"vote".to_vec())];
+    assert_eq!(
+        (&three[1].seen.frames[..], &three[2].seen.frames[..]),
+        (&vote[..], &vote[..])
+    );
+}
+
+#[test]
 fn four_validators_broadcast_to_one_another() {
     let indices = [0, 3, 17, 40];
     let mut four = mesh(&indices);

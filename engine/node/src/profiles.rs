@@ -220,6 +220,8 @@ pub struct Placement {
     pub idle: Idle,
     /// Cores, one a thread in the order of the stages, round and round; unpinned when empty.
     pub cores: Vec<usize>,
+    /// Whether validators of this machine have to share cores, less than two for each.
+    pub is_crowded: bool,
     /// Why, where the profile would have chosen otherwise.
     pub remark: Option<&'static str>,
 }
@@ -287,6 +289,7 @@ impl Placement {
             threading,
             idle,
             cores,
+            is_crowded: crowded,
             remark,
         }
     }
@@ -385,6 +388,19 @@ mod tests {
             (Some(1), Some(1))
         );
         assert!(placement.to_string().contains("pinned"), "{placement}");
+    }
+
+    #[test]
+    fn validators_with_less_than_two_cores_each_know_that_they_share() {
+        for (cores, validators, is_crowded) in
+            [(2, 1, false), (2, 4, true), (7, 4, true), (8, 4, false)]
+        {
+            let placement = Placement::decide(facts(Profile::Laptop, cores, validators));
+            assert_eq!(
+                placement.is_crowded, is_crowded,
+                "{cores} cores, {validators} validators"
+            );
+        }
     }
 
     #[test]

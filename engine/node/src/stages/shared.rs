@@ -147,7 +147,7 @@ impl<S: StateMachine> SharedLoop<S> {
             });
         self.parts.replica.turn(now, &mut self.outbox)?;
         work += self.dispatch();
-        self.parts.wire.flush();
+        self.flush();
         self.hand_over();
         self.finish_turn(awake, now, work);
         let replica_ns = self.parts.replica.deadline_ns(now);
@@ -320,6 +320,17 @@ impl<S: StateMachine> SharedLoop<S> {
         }
         parts.finalized.publish(&parts.metrics, &mut outbox.results);
         work
+    }
+
+    /// The leader has the votes first: its clients wait for them. Where validators have to share
+    /// cores, the next one's vote for the leader goes before this one's for others.
+    fn flush(&mut self) {
+        let parts = &mut self.parts;
+        let leader = parts.replica.consensus().leader();
+        if leader != parts.own && !self.outbox.frames.is_empty() {
+            parts.wire.flush_first(leader, parts.placement.is_crowded);
+        }
+        parts.wire.flush();
     }
 
     /// Wakes other threads for what has time, now that the votes are out.

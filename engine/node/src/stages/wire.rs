@@ -314,6 +314,15 @@ impl WireStage {
         self.stamp_published();
     }
 
+    /// Sends what one peer is to have before the others, and lets others have the core then, if
+    /// `gives_way`.
+    pub(crate) fn flush_first(&mut self, peer: ValidatorIndex, gives_way: bool) {
+        self.trace.flushed();
+        if self.net.flush_peer(peer.number()) && gives_way {
+            std::thread::yield_now();
+        }
+    }
+
     pub(crate) fn copy_metrics(&self) {
         self.metrics.copy_net(self.net.counters());
         let (metrics, public) = (&self.metrics, &self.public);

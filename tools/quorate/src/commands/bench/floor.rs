@@ -23,6 +23,9 @@ pub(crate) struct Options {
     /// Members that neither read nor vote, as validators that stand still
     #[arg(long, default_value_t = 0)]
     silent: u16,
+    /// Followers vote for all in one go, also where they have to share cores
+    #[arg(long)]
+    plain: bool,
     /// Rounds a second, open loop; back to back when not given
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rate: Option<u32>,
@@ -47,6 +50,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
         command_bytes: options.size as usize,
         duration: Duration::from_secs(options.seconds),
         silent: options.silent,
+        is_plain: options.plain,
     })?;
     let us = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |us| format!("{us:.1}"));
     let text = format!(

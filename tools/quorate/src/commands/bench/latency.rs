@@ -64,6 +64,9 @@ pub(crate) struct Options {
     /// Of the validators so many stand still (SIGSTOP) while it is measured: one of six is within P
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=31))]
     stopped: u16,
+    /// Followers of the floor vote for all in one go, also where they have to share cores
+    #[arg(long)]
+    plain_floor: bool,
     /// What a vote must be before it leaves
     #[arg(long, value_enum, default_value = "both")]
     durability: DurabilityChoice,
@@ -274,6 +277,7 @@ impl Series {
             command_bytes: options.size as usize,
             duration: Duration::from_secs(options.seconds),
             silent: options.stopped,
+            is_plain: options.plain_floor,
         })?;
         // What was stamped before is of no use.
         self.bed.dumps()?;

@@ -311,6 +311,23 @@ fn one_question_is_under_way_at_a_bounded_rate_and_the_silent_are_left() {
     assert_eq!(too_early, None);
 }
 
+/// A stretch is checked while the next question may be under way already.
+#[test]
+fn a_liar_that_is_silent_afterwards_is_not_asked_again() {
+    let folder = TemporaryFolder::new("backfill-silent-liar");
+    let mut world = World::new(archive(&folder, 700, 64 << 20));
+    let (liar, _) = world.ask().expect("a question");
+    world.backfill.accuse(liar);
+    let mut asked = Vec::new();
+    for _ in 0..20 {
+        world.now_ns += WAIT_NS;
+        asked.extend(world.ask().map(|(of, _)| of));
+    }
+    let other = if liar == ANN { BEN } else { ANN };
+    assert!(asked.len() > 3, "{asked:?}");
+    assert!(asked.iter().all(|of| *of == other), "{asked:?}");
+}
+
 #[test]
 fn it_ends_where_the_peers_were_pruned_and_at_the_own_budget() {
     let names = [

@@ -305,7 +305,24 @@ fn a_lie_about_manifest_or_certificate_begins_no_download() {
         let mut world = World::new([manner, Manner::Honest, Manner::Honest], 64);
         assert_eq!(world.run(1), 64);
         assert_eq!(world.lies, [(0, lie)]);
+        assert_eq!(world.peers[0].asked, 0, "a chunk of theirs was asked for");
     }
+}
+
+#[test]
+fn one_offer_of_a_peer_is_looked_at_for_each_question() {
+    let mut world = World::new([Manner::Honest, Manner::Silent, Manner::Silent], 64);
+    world.step(1);
+    let manifest = world.peers[0].folder.manifest(64).unwrap();
+    let garbage = |world: &World| SnapshotPart::Offer {
+        certificate: Box::new(world.certify(&statement_of(&manifest), &[0, 1])),
+        manifest: Arc::from([1; 40]),
+    };
+    let part = garbage(&world);
+    assert_eq!(world.take(0, part), Judged::Idle, "it has answered");
+    let part = garbage(&world);
+    assert_eq!(world.take(1, part), Judged::Lie(Lie::Manifest));
+    assert_eq!(world.lies, [(1, Lie::Manifest)]);
 }
 
 #[test]

@@ -44,15 +44,22 @@ impl Drop for TemporaryFolder {
 
 /// A genesis of validators on loopback, with their keys.
 pub(crate) fn sample_genesis(validators: u8) -> (Genesis, Vec<KeyPair>) {
-    let keys: Vec<KeyPair> = (0..validators)
-        .map(|place| KeyPair::from_seed(&[place + 1; 32]))
+    genesis_of_stakes(&vec![1; usize::from(validators)])
+}
+
+/// The same with validators of these stakes.
+pub(crate) fn genesis_of_stakes(stakes: &[u64]) -> (Genesis, Vec<KeyPair>) {
+    let keys: Vec<KeyPair> = (1..)
+        .take(stakes.len())
+        .map(|seed| KeyPair::from_seed(&[seed; 32]))
         .collect();
     let members = keys
         .iter()
+        .zip(stakes)
         .zip(0_u16..)
-        .map(|(key, place)| GenesisValidator {
+        .map(|((key, &stake), place)| GenesisValidator {
             key: Hex32(key.public()),
-            stake: 1,
+            stake,
             leader_weight: None,
             peer_address: format!("127.0.0.1:{}", 7000 + 4 * place),
             client_addresses: vec![format!("127.0.0.1:{}", 7001 + 4 * place)],
@@ -63,7 +70,7 @@ pub(crate) fn sample_genesis(validators: u8) -> (Genesis, Vec<KeyPair>) {
         genesis_time_ns: 1_700_000_000_000_000_000,
         fault_weight: None,
         fast_slack: None,
-        crash_only: validators < 4,
+        crash_only: stakes.len() < 4,
         window_slots: None,
         turn_windows: None,
         auth: Auth::Session,

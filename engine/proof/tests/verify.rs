@@ -3,6 +3,7 @@
 use quorate_consensus::attestation::{StateCertificate, StateStatement};
 use quorate_consensus::certificate::{Certificate, SignedRecord, Target};
 use quorate_consensus::header::{HEADER_VERSION, Header};
+use quorate_consensus::limits::PAYLOAD_BYTES_MAX;
 use quorate_consensus::payload::{Entry, Lane, PayloadBuilder, encode_entry, session_of_key};
 use quorate_consensus::record::Record;
 use quorate_consensus::signing::{self, Signer as _, ValidatorKey};
@@ -10,8 +11,8 @@ use quorate_consensus::types::{BlockId, Epoch, Height, Index, Stake, ValidatorIn
 use quorate_consensus::validators::{SetParameters, Validator, ValidatorSet};
 use quorate_proof::outputs::{BlockOutputs, ListPath, OutputHistory};
 use quorate_proof::{
-    BlockProof, CommandProof, FormatError, OutputItem, OutputProof, PROOF_VERSION, Proof,
-    ProofError, Proven, decode, encode, verify,
+    BlockProof, CommandProof, FormatError, OutputItem, OutputProof, PROOF_HEADERS_MAX,
+    PROOF_VERSION, Proof, ProofError, Proven, decode, encode, verify,
 };
 
 const WINDOW: Window = Window::new(5);
@@ -436,6 +437,29 @@ fn counts_of_an_output_s_proof_are_held_against_their_bounds() {
         }
     });
     assert_eq!(long, bound("the output"));
+}
+
+#[test]
+fn counts_of_a_block_s_proof_are_held_against_their_bounds() {
+    let world = World::new([1; 32]);
+    let with_headers = |count: usize| {
+        let mut proof = world.proof();
+        proof.headers = vec![proof.headers[0]; count];
+        proof.command = None;
+        decode(&encode(&Proof::Block(proof)))
+    };
+    assert!(with_headers(PROOF_HEADERS_MAX).is_ok());
+    let many = with_headers(PROOF_HEADERS_MAX + 1);
+    assert_eq!(many, Err(FormatError::Bound("the number of headers")));
+    let with_payload = |bytes: usize| {
+        let mut proof = world.proof();
+        let payload = vec![0; bytes];
+        proof.command = Some(CommandProof { index: 0, payload });
+        decode(&encode(&Proof::Block(proof)))
+    };
+    assert!(with_payload(PAYLOAD_BYTES_MAX).is_ok());
+    let long = with_payload(PAYLOAD_BYTES_MAX + 1);
+    assert_eq!(long, Err(FormatError::Bound("the payload")));
 }
 
 /// The bytes of version 1 do not change.

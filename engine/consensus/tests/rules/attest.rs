@@ -10,6 +10,7 @@ use quorate_consensus::input::Input;
 use quorate_consensus::limits;
 use quorate_consensus::machine::{Disposition, Ignored, PeerFault};
 use quorate_consensus::message::Message;
+use quorate_consensus::trust::Authenticated;
 use quorate_consensus::types::{BlockId, Height, Stake};
 use quorate_consensus::validators::ValidatorSet;
 use quorate_consensus::verify::Claim;
@@ -213,6 +214,43 @@ fn a_validator_that_floods_heights_displaces_nobody_s_word_but_its_own() {
 }
 
 #[test]
+fn a_validator_that_floods_snapshots_displaces_nobody_s_word_but_its_own() {
+    let snapshot = |height| StateStatement {
+        snapshot: Some([8; 32]),
+        ..state(height, 5)
+    };
+    let mut bench = Bench::new(&six(4), 0);
+    say(&mut bench, 2, &snapshot(64));
+    for count in 1..=2 * limits::ATTESTED_SNAPSHOTS_MAX as u64 {
+        let said = say(&mut bench, 1, &snapshot(64_000_000 + 64 * count));
+        assert_eq!(said, Disposition::Applied);
+    }
+    for height in [64, 64_000_064] {
+        let low = say(&mut bench, 1, &snapshot(height));
+        assert_eq!(low, Disposition::Ignored(Ignored::OutOfRange), "{height}");
+    }
+    say(&mut bench, 3, &snapshot(64));
+    assert_eq!(proven(&bench).len(), 1);
+}
+
+/// Else their author could stand in certificates of two states of one height.
+#[test]
+fn of_two_statements_of_a_height_that_are_checked_at_once_the_first_one_counts() {
+    let set = six(4);
+    let mut bench = Bench::new(&set, 0);
+    for book in [5, 6] {
+        let message = attestation(&set, 1, &state(64, book));
+        let message = Authenticated::assert_authenticated(v(1), message);
+        assert_eq!(bench.feed(Input::Message(message)), Disposition::Applied);
+    }
+    bench.settle();
+    say(&mut bench, 2, &state(64, 6));
+    assert!(proven(&bench).is_empty());
+    say(&mut bench, 3, &state(64, 5));
+    assert_eq!(proven(&bench)[0].statement, state(64, 5));
+}
+
+#[test]
 fn a_state_that_more_weight_than_could_still_stand_by_the_own_one_denies_has_diverged_once() {
     let set = six(4);
     let mut bench = Bench::new(&set, 0);
@@ -277,6 +315,18 @@ fn a_liar_that_outweighs_who_is_alone_decides_nothing() {
     assert!(divergences(&bench).is_empty(), "3 of AMP = 4");
     say(&mut bench, 2, &state(64, 6));
     assert_eq!(divergences(&bench).len(), 1);
+}
+
+#[test]
+fn the_silent_stand_by_the_own_state_with_all_their_stake() {
+    let set = set_of(&[3, 1, 3, 3, 3, 3], 3, 3, 4, 1);
+    let mut bench = Bench::new(&set, 1);
+    bench.input(Input::State(state(64, 5)));
+    say(&mut bench, 0, &state(64, 6));
+    say(&mut bench, 2, &state(64, 6));
+    assert!(divergences(&bench).is_empty(), "6 against 1, and 9 silent");
+    say(&mut bench, 3, &state(64, 6));
+    assert_eq!(divergences(&bench).len(), 1, "9 against 1, and 6 silent");
 }
 
 #[test]

@@ -301,7 +301,9 @@ fn r13_what_proves_a_window_to_one_that_knows_nothing() {
     assert!(proves(1, &[last]) && !proves(1, from_ref(&first)));
     assert!(!proves(1, from_ref(&skip_above)));
     assert!(proves(1, &[first.clone(), skip_above]));
-    assert!(proves(1, from_ref(&inside)) && !proves(2, &[inside]));
+    assert!(proves(1, from_ref(&inside)) && !proves(2, from_ref(&inside)));
+    assert!(!proves(1, &[inside.clone(), skip.clone()]), "nothing idle");
+    assert!(!proves(1, &[skip.clone(), inside]));
     let above = final_of(&set, &blocks[1].opening(&set, 5, 9), &[0, 1, 2, 3, 4]);
     assert!(proves(2, from_ref(&above)), "windows passed since");
     assert!(!proves(6, &[above]));
@@ -310,4 +312,22 @@ fn r13_what_proves_a_window_to_one_that_knows_nothing() {
         ..first
     };
     assert!(!proves(1, &[skip, other]), "nothing idle");
+}
+
+/// With a slot between, nobody honest need have entered the window.
+#[test]
+fn r13_a_certified_block_proves_a_window_only_with_the_skip_of_all_above_it() {
+    let set = set_of(&[1; 6], 1, 1, 4, 1);
+    let voters = [0, 1, 2, 3];
+    let blocks = chain(&set, 2, 1);
+    let first = certified(&set, &blocks[0], &voters);
+    let skip_from = |from: u32, last: &Block| {
+        let target = quorate_consensus::certificate::Target::Skip { from: i(from) };
+        let record = crate::fixtures::stop_at(last);
+        crate::fixtures::certificate(&set, 0, target, (&voters, &record), Vec::new())
+    };
+    let gap = [first.clone(), skip_from(2, &blocks[1])];
+    assert!(!proves_ready(&set, w(1), &gap));
+    let whole = [first, skip_from(1, &blocks[0])];
+    assert!(proves_ready(&set, w(1), &whole));
 }

@@ -2,15 +2,17 @@
 //! what was not sent.
 
 use crate::samples::{certificate, header, messages, record, state_certificate, targets};
+use quorate_consensus::attestation::{StateCertificate, StateStatement};
 use quorate_consensus::certificate::Certificate;
 use quorate_consensus::limits::{
     ALSO_ENTRIES_MAX, BODIES_PER_REQUEST_MAX, CERTIFICATE_HEADERS_MAX,
-    CERTIFICATES_PER_MESSAGE_MAX, FRAME_BYTES_MAX, HEADERS_PER_ANSWER_MAX, PAYLOAD_BYTES_MAX,
-    READY_SUMMARY_MAX, VALIDATORS_MAX,
+    CERTIFICATES_PER_MESSAGE_MAX, EVENTS_BYTES_MAX, EVENTS_TOPS_MAX, FRAME_BYTES_MAX,
+    HEADERS_PER_ANSWER_MAX, PAYLOAD_BYTES_MAX, READY_SUMMARY_MAX, RECOVER_CERTIFICATES_MAX,
+    SNAPSHOT_CHUNK_BYTES_MAX, SNAPSHOT_MANIFEST_BYTES_MAX, STATE_SECTIONS_MAX, VALIDATORS_MAX,
 };
-use quorate_consensus::message::{Get, Message};
+use quorate_consensus::message::{EventStretch, Get, Message, RecoverAnswer, SnapshotPart};
 use quorate_consensus::record::Record;
-use quorate_consensus::types::{BlockId, Index, ValidatorIndex, Window};
+use quorate_consensus::types::{BlockId, Height, Index, ValidatorIndex, Window};
 use quorate_consensus::wire::{self, DecodeError};
 
 fn encoded(message: &Message) -> Vec<u8> {
@@ -181,37 +183,98 @@ fn empty_lists() -> Vec<(Vec<u8>, usize, &'static str, usize)> {
             "forward",
             PAYLOAD_BYTES_MAX,
         ),
+        (
+            encoded(&Message::RecoverAnswer(RecoverAnswer {
+                nonce: [1; 32],
+                window: Window::ZERO,
+                certificates: Vec::new(),
+                signature: [2; 64],
+            })),
+            41,
+            "certificates",
+            RECOVER_CERTIFICATES_MAX,
+        ),
     ]
+}
+
+/// The same of what is said of states, snapshots and older events.
+fn empty_lists_of_states() -> Vec<(Vec<u8>, usize, &'static str, usize)> {
+    let statement = StateStatement {
+        sections: Vec::new(),
+        snapshot: None,
+        ..state_certificate().statement
+    };
+    let certificate = StateCertificate {
+        statement: statement.clone(),
+        signatures: Vec::new(),
+    };
+    let attestation = Message::Attestation {
+        statement,
+        signature: [2; 64],
+    };
+    let offer = Message::Snapshot(SnapshotPart::Offer {
+        certificate: Box::new(certificate),
+        manifest: [].into(),
+    });
+    let chunk = Message::Snapshot(SnapshotPart::Chunk {
+        root: [1; 32],
+        chunk: 2,
+        bytes: [].into(),
+    });
+    let events = Message::Snapshot(SnapshotPart::Events {
+        below: Height::new(1),
+        stretch: Some(Box::new(EventStretch {
+            first: Height::new(2),
+            tops: Vec::new(),
+            frame: [].into(),
+        })),
+    });
+    let lists = [
+        (&attestation, 41, "state sections", STATE_SECTIONS_MAX),
+        (&offer, 47, "state signatures", VALIDATORS_MAX),
+        (&offer, 51, "manifest", SNAPSHOT_MANIFEST_BYTES_MAX),
+        (&chunk, 38, "chunk", SNAPSHOT_CHUNK_BYTES_MAX),
+        (&events, 19, "tops of events", EVENTS_TOPS_MAX),
+        (&events, 23, "events", EVENTS_BYTES_MAX),
+    ];
+    let encode = |(message, at, what, max)| (encoded(message), at, what, max);
+    lists.map(encode).into()
 }
 
 #[test]
 fn every_count_is_refused_above_its_bound() {
-    for (bytes, at, what, max) in empty_lists() {
-        // Enough bytes behind it that only the bound can refuse.
-        let mut padded = bytes.clone();
-        padded.resize(FRAME_BYTES_MAX, 0);
-        let count = max + 1;
-        let too_many = Err(DecodeError::TooMany { what, count, max });
-        assert_eq!(decode(&with_count(padded, at, count as u32)), too_many);
-        let huge = u32::MAX as usize;
-        let too_many = Err(DecodeError::TooMany {
-            what,
-            count: huge,
-            max,
-        });
-        assert_eq!(decode(&with_count(bytes.clone(), at, u32::MAX)), too_many);
-        // A count inside the bound but beyond what was sent is refused before the elements are.
-        let found = decode(&with_count(bytes, at, max as u32));
-        let Err(DecodeError::Truncated {
-            what: found,
-            left: 0,
-            ..
-        }) = found
-        else {
-            panic!("{what}: {found:?}");
-        };
-        assert_eq!(found, what);
+    for list in [empty_lists(), empty_lists_of_states()].concat() {
+        assert_count_is_bounded(list);
     }
+}
+
+fn assert_count_is_bounded((bytes, at, what, max): (Vec<u8>, usize, &'static str, usize)) {
+    // Enough bytes behind it that only the bound can refuse.
+    let mut padded = bytes.clone();
+    padded.resize(FRAME_BYTES_MAX, 0);
+    let count = max + 1;
+    let too_many = Err(DecodeError::TooMany { what, count, max });
+    assert_eq!(decode(&with_count(padded, at, count as u32)), too_many);
+    let huge = u32::MAX as usize;
+    let too_many = Err(DecodeError::TooMany {
+        what,
+        count: huge,
+        max,
+    });
+    assert_eq!(decode(&with_count(bytes.clone(), at, u32::MAX)), too_many);
+    // A count inside the bound but beyond what was sent is refused before the elements are.
+    let mut cut = with_count(bytes, at, max as u32);
+    cut.truncate(at + 4);
+    let found = decode(&cut);
+    let Err(DecodeError::Truncated {
+        what: found,
+        left: 0,
+        ..
+    }) = found
+    else {
+        panic!("{what}: {found:?}");
+    };
+    assert_eq!(found, what);
 }
 
 #[test]

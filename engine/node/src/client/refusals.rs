@@ -92,7 +92,7 @@ impl Refusals {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::sample_genesis;
+    use crate::testing::{genesis_of_stakes, sample_genesis};
 
     fn refusals(reached: usize) -> Refusals {
         let (genesis, _) = sample_genesis(4);
@@ -150,6 +150,21 @@ mod tests {
         );
         assert!(!above(&mut refusals, 2, 5, 4), "the third is final");
         assert!(above(&mut refusals, 3, 5, 4));
+    }
+
+    #[test]
+    fn it_is_stake_that_refuses_and_not_how_many() {
+        // F is 3: the two light ones may lie together.
+        let (genesis, _) = genesis_of_stakes(&[3, 1, 1, 3, 3, 3, 3]);
+        let set = genesis.validator_set();
+        let mut refusals = Refusals::new(Arc::clone(set), Arc::new([]));
+        let mut above = |validator| {
+            let validator = ValidatorIndex::new(validator);
+            refusals.count(validator, 7, Needed::AboveFault, 1)
+        };
+        assert!(!above(1));
+        assert!(!above(2), "2 of 4");
+        assert!(above(3));
     }
 
     #[test]

@@ -322,7 +322,7 @@ impl SnapshotFolder {
         }
     }
 
-    fn sync(&self) -> Result<(), SnapshotError> {
+    pub(super) fn sync(&self) -> Result<(), SnapshotError> {
         let synced = self.disk.sync_folder(&self.path);
         synced.map_err(failed(&self.path, "sync the folder"))
     }

@@ -1,7 +1,13 @@
 //! What a crash leaves of a simulated disk, and of snapshots on it.
 
+use quorate_consensus::types::BlockId;
+
 use super::*;
-use crate::snapshot::SnapshotFolder;
+use crate::snapshot::{Manifest, SectionEntry, SnapshotError, SnapshotFolder};
+use crate::testing::{final_block, sample_genesis};
+
+const HEIGHT: u64 = 64;
+const DATA: &[u8] = &[7; 3 * PAGE_BYTES];
 
 struct Machine {
     power: MemoryBackend,
@@ -117,4 +123,70 @@ fn what_finds_no_room_fails_and_leaves_what_fitted() {
     file.write_all_at(&[4; 12], 0).unwrap();
     machine.disk.set_bytes_max(None);
     file.write_all_at(&[5; 100], 0).unwrap();
+}
+
+/// Writes a snapshot of one chunk.
+fn write(folder: &SnapshotFolder) -> Result<Manifest, SnapshotError> {
+    let set = sample_genesis(4).0.validator_set().clone();
+    let mut writer = folder.write(HEIGHT)?;
+    writer.push(DATA)?;
+    writer.finish(Manifest {
+        genesis_hash: *set.genesis_hash(),
+        header: final_block(&set, HEIGHT, BlockId::new([3; 32]), &[]).header,
+        sections: vec![SectionEntry {
+            name: "text".to_owned(),
+            root: [5; 32],
+            bytes: DATA.len() as u64,
+        }],
+        chunks: Vec::new(),
+    })
+}
+
+type Keep<'a> = &'a dyn Fn(Unsynced<'_>) -> bool;
+
+/// Does something again and again on machines that lose their power one step later each time, until
+/// it is done. Whatever a cut leaves of what was not synced, a snapshot that is there is whole.
+fn cut_everywhere(act: impl Fn(&SnapshotFolder) -> Result<(), SnapshotError>) {
+    for steps in 0..100 {
+        let machine = Machine::new();
+        machine.power.power_off_after(steps);
+        let is_done = act(&machine.folder()).is_ok();
+        let of_manifest = |unsynced: Unsynced<'_>| {
+            let (Unsynced::Name(name) | Unsynced::Sector { name, .. }) = unsynced;
+            name.ends_with(".manifest")
+        };
+        let keeps: [Keep<'_>; 4] = [&|_| false, &|_| true, &of_manifest, &|one| {
+            !of_manifest(one)
+        }];
+        for keep in keeps {
+            let disk = machine.disk.power_cut(&MemoryBackend::new(), keep);
+            let folder = SnapshotFolder::in_memory(&disk);
+            for height in folder.heights().unwrap() {
+                let verified = folder.verify(height);
+                assert!(verified.is_ok(), "after {steps} steps: {verified:?}");
+            }
+            let is_there = folder.heights().unwrap() == [HEIGHT];
+            assert!(is_there || !is_done, "it was said to be durable");
+        }
+        if is_done {
+            return;
+        }
+    }
+    panic!("it is never done");
+}
+
+#[test]
+fn a_snapshot_whose_writing_a_power_cut_ends_anywhere_is_whole_or_absent() {
+    cut_everywhere(|folder| write(folder).map(drop));
+}
+
+#[test]
+fn a_fetched_snapshot_is_whole_or_absent_wherever_a_power_cut_ends_its_coming() {
+    let elsewhere = Machine::new();
+    let manifest = write(&elsewhere.folder()).unwrap();
+    cut_everywhere(|folder| {
+        let mut partial = folder.begin(manifest.clone(), b"certificate")?;
+        assert!(partial.put(0, DATA)?);
+        folder.finish(partial, b"certificate")
+    });
 }

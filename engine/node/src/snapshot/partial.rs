@@ -174,13 +174,15 @@ impl SnapshotFolder {
         placed.and_then(|()| self.forget())
     }
 
-    /// Gives the data its name, then writes the manifest; where that fails the data gets its old
-    /// name back.
+    /// Gives the data its name, durably, then writes the manifest; where that fails the data gets
+    /// its old name back.
     fn place(&self, whole: &PartialSnapshot) -> Result<(), SnapshotError> {
         let data = self.data_path(whole.manifest.height());
         let renamed = self.disk.rename(&whole.path, &data);
         renamed.map_err(failed(&data, "rename the data"))?;
-        let placed = self.put_manifest(&whole.manifest);
+        let placed = self
+            .sync()
+            .and_then(|()| self.put_manifest(&whole.manifest));
         if placed.is_err()
             && let Err(error) = self.disk.rename(&data, &whole.path)
         {

@@ -4,6 +4,7 @@
 use crate::support;
 use crate::support::pit::{self, FEED, Pit, ROUND, ask, bid, public, validator};
 use crate::support::{ADMIN, Desk, Told, session};
+use quorate::state_machine::StateMachine;
 use quorate_venue::query::AccountAnswer;
 use quorate_venue::{
     Answer, CancelReason, ClearingCommand, ClientOrderId, Command, ExerciseStyle, FeedId,
@@ -492,6 +493,64 @@ fn the_loss_beyond_account_and_fund_is_shared_by_the_long_accounts() {
     assert_eq!(pit.account(session(2)).cash, 994 + 216);
     assert_eq!(pit.account(session(3)).cash, 996 + 144);
     assert_eq!(pit.fund().cash, 1, "what rounding left");
+}
+
+/// At a price of 120 two accounts fall short of ten lots each, in a series of which an account may
+/// have 16 at most, and the fund could stand behind all of them.
+#[test]
+fn the_fund_takes_no_more_lots_of_a_series_than_can_be_paid_in_an_amount() {
+    const CASH: i64 = u32::MAX as i64;
+    let mut config = pit::config();
+    let clearing = config.clearing.as_mut().expect("it has accounts");
+    clearing.feeds[0].price_max = 1 << 26;
+    let mut pit = Pit::with(config);
+    for (number, cash) in [(1, 300), (2, 1_000), (3, 300), (4, 1_000)] {
+        pit.deposit(session(number), cash * CASH);
+    }
+    let amount = 10_000 * CASH;
+    pit.clear(ADMIN, ClearingCommand::EndowFund { amount });
+    pit.price(100);
+    pit.clear(
+        ADMIN,
+        ClearingCommand::ListSeries {
+            feed: FEED,
+            strike: 100,
+            expiry_ns: pit.time_ns + 9 * ROUND,
+            right: Right::Call,
+            style: ExerciseStyle::European,
+            multiplier: u32::MAX,
+            price_ticks_max: 1_000,
+            size_lots_max: 100,
+        },
+    );
+    pit.trade(session(1), session(2), CALL, 1, 10);
+    let most = pit.refusal(session(2), &bid(CALL, 1, 1, 7));
+    assert_eq!(most, Refusal::PositionFull);
+    pit.trade(session(3), session(4), CALL, 1, 10);
+    let told = pit.price(120);
+    let expected = [
+        (LiquidationStep::TakenOver, 10, 310 * CASH, 0),
+        (LiquidationStep::Deleveraged, 10, 200 * CASH, 0),
+    ];
+    assert_eq!(steps(&told), expected);
+    assert_eq!(pit.fund().positions, [(InstrumentId(CALL), -10)]);
+}
+
+#[test]
+fn when_numbers_of_orders_have_run_out_nothing_is_bought_back() {
+    let mut pit = short();
+    pit.deposit(session(3), 10_000);
+    pit.done(session(3), &ask(CALL, 1, 25, 10));
+    let mut sections = pit.snapshot();
+    // Behind the version and the limits stands the number of the next order.
+    sections[0][13..21].copy_from_slice(&(u64::MAX - 1).to_le_bytes());
+    for (section, bytes) in sections.iter().enumerate() {
+        pit.venue.restore_section(section, bytes).expect("sound");
+    }
+    let told = pit.price(120);
+    assert_eq!(steps(&told), [(LiquidationStep::Deleveraged, 10, 200, 0)]);
+    let order = pit.refusal(session(2), &bid(CALL, 1, 25, 1));
+    assert_eq!(order, Refusal::NumbersExhausted);
 }
 
 #[test]

@@ -526,3 +526,37 @@ fn the_price_at_the_expiry_of_a_series_liquidates_nobody_in_it() {
     assert!(!events.iter().any(liquidated), "{events:?}");
     assert_eq!(pit.account(session(1)).cash, 220 - 40);
 }
+
+/// The first of three calls expires between two rounds, so that no price is taken when it is paid.
+#[test]
+fn who_has_paid_at_a_settlement_is_measured_at_once() {
+    let mut pit = Pit::new();
+    pit.deposit(session(1), 800);
+    pit.deposit(session(2), 2_000);
+    pit.price(100);
+    for (strike, late_ns) in [(100, ROUND / 2), (101, 9 * ROUND), (102, 9 * ROUND)] {
+        let mut command = pit.series(Right::Call, ExerciseStyle::European, strike, 20);
+        if let ClearingCommand::ListSeries { expiry_ns, .. } = &mut command {
+            *expiry_ns += late_ns;
+        }
+        pit.clear(ADMIN, command);
+    }
+    until_last(&mut pit, 6);
+    prices(&mut pit, &[150, 200, 200, 100, 100]);
+    for series in [CALL, 2] {
+        pit.trade(session(1), session(2), series, 1, 10);
+    }
+    pit.done(session(1), &bid(3, 7, 30, 10));
+    // The mean is 150, so that 500 of 820 is paid. The bid costs 300, and ten lots ask 100.
+    let told = pit.at(pit.series_state(CALL).due_ns);
+    let cancelled = told.iter().filter_map(|told| match told {
+        Told::Session(to, SessionReport::Cancelled { reason, .. }) => Some((*to, *reason)),
+        _ => None,
+    });
+    assert_eq!(
+        cancelled.collect::<Vec<_>>(),
+        [(session(1), CancelReason::Margin)]
+    );
+    let account = pit.account(session(1));
+    assert_eq!((account.cash, account.maintenance), (320, 100));
+}

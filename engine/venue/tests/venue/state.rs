@@ -1,5 +1,6 @@
 //! Roots and snapshots.
 
+use crate::support::pit::Pit;
 use crate::support::{ADMIN, Desk, cancel, config, limit, session};
 use quorate::state_machine::StateMachine;
 use quorate_venue::{Command, InstrumentId, Side, Venue, VenueLimits};
@@ -167,4 +168,50 @@ fn a_snapshot_that_breaks_an_invariant_is_refused() {
     venue.restore_section(0, &sections[0]).unwrap();
     let error = venue.restore_section(2, &crossed).unwrap_err();
     assert!(error.contains("crossed"), "{error}");
+}
+
+/// What comes of a snapshot of a venue with accounts in which one section was changed.
+fn restored(pit: &Pit, section: usize, spoil: impl Fn(&mut Vec<u8>)) -> Result<(), String> {
+    let mut sections = pit.snapshot();
+    spoil(&mut sections[section]);
+    let mut copy = Pit::new();
+    let mut restored = sections.iter().enumerate();
+    restored.try_for_each(|(section, bytes)| copy.venue.restore_section(section, bytes))
+}
+
+/// More samples than the rules keep would be another settlement price than that of validators
+/// which never restored.
+#[test]
+fn a_snapshot_with_more_samples_than_a_window_has_rounds_is_refused() {
+    let mut pit = Pit::new();
+    for _ in 0..5 {
+        pit.price(100);
+    }
+    let with_window = |rounds: u32| {
+        restored(&pit, 4, |series| {
+            series[9..13].copy_from_slice(&rounds.to_le_bytes());
+        })
+    };
+    assert_eq!(with_window(5), Ok(()));
+    let error = with_window(4).unwrap_err();
+    assert!(error.contains("count 4"), "{error}");
+}
+
+/// The cash of one of them would be out of reach.
+#[test]
+fn a_snapshot_in_which_a_session_has_two_accounts_is_refused() {
+    let mut pit = Pit::new();
+    for number in 1..=3 {
+        pit.deposit(session(number), 10);
+    }
+    // The last account, which has no position, is a session, cash and a count.
+    let of_last = |number: u8| {
+        restored(&pit, 5, |accounts| {
+            let last = accounts.len() - 28;
+            accounts[last..last + 16].fill(number);
+        })
+    };
+    assert_eq!(of_last(4), Ok(()));
+    let error = of_last(2).unwrap_err();
+    assert!(error.contains("its session has another account"), "{error}");
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::client_wire::{Place, ResultItem, ResultsFrame, ServerFrame};
-use crate::testing::sample_genesis;
+use crate::testing::{genesis_of_stakes, sample_genesis};
 
 const BLOCK: (u64, u64) = (7, 70);
 
@@ -34,36 +34,47 @@ fn tell_of(
     (outcome, output, entry): (Outcome, &[u8], &[u8]),
     is_waiting: bool,
 ) -> Counted {
-    let frame = frame(validator, block, (outcome, output, entry));
-    let Ok((_, ServerFrame::Results(mut results))) = ServerFrame::decode(&frame) else {
+    let item = ResultItem {
+        mark: Some(Mark::of(entry)),
+        // This may differ.
+        finality_ns: u64::from(validator),
+        ..item(outcome)
+    };
+    count(quorum, validator, (block, item, &[output]), is_waiting)
+}
+
+fn item(outcome: Outcome) -> ResultItem {
+    let place = Place {
+        height: 7,
+        index: 0,
+    };
+    ResultItem {
+        seq: 5,
+        outcome,
+        applied: (outcome == Outcome::Applied).then_some(place),
+        mark: Some(Mark::of(OWN)),
+        finality_ns: 0,
+    }
+}
+
+/// A block's height and time, a command's item, its outputs.
+type Result<'a> = ((u64, u64), ResultItem, &'a [&'a [u8]]);
+
+fn count(
+    quorum: &mut Quorum,
+    validator: u16,
+    (block, item, outputs): Result<'_>,
+    is_waiting: bool,
+) -> Counted {
+    let mut frame = ResultsFrame::default();
+    frame.begin(None, block.0, block.1);
+    frame.push(item, outputs.iter().copied());
+    let Ok((_, ServerFrame::Results(mut results))) = ServerFrame::decode(frame.finish()) else {
         panic!("not results");
     };
     let result = results.next().unwrap();
     let own = is_waiting.then(|| Mark::of(OWN));
     quorum.count(ValidatorIndex::new(validator), block, &result, own)
-}
-
-fn frame(
-    validator: u16,
-    block: (u64, u64),
-    (outcome, output, entry): (Outcome, &[u8], &[u8]),
-) -> Vec<u8> {
-    let mut frame = ResultsFrame::default();
-    frame.begin(None, block.0, block.1);
-    let place = Place {
-        height: 7,
-        index: 0,
-    };
-    let item = ResultItem {
-        seq: 5,
-        outcome,
-        applied: (outcome == Outcome::Applied).then_some(place),
-        mark: Some(Mark::of(entry)),
-        // This may differ.
-        finality_ns: u64::from(validator),
-    };
-    frame.push(item, [output].into_iter());
-    frame.finish().to_vec()
 }
 
 fn applied(quorum: &mut Quorum, validator: u16, output: &[u8]) -> Counted {
@@ -85,15 +96,48 @@ fn one_validator_is_not_enough_however_often_it_says_it_and_a_liar_is_named() {
 
 #[test]
 fn every_part_of_a_result_must_be_the_same() {
-    for (other_block, other_output) in
-        [((8, 70), &b"true"[..]), ((7, 71), b"true"), (BLOCK, b"tru")]
-    {
+    let applied = |height, index| ResultItem {
+        applied: Some(Place { height, index }),
+        ..item(Outcome::Applied)
+    };
+    let own = applied(7, 0);
+    let outputs: [&[u8]; 2] = [b"tr", b"ue"];
+    let others: [Result<'_>; 7] = [
+        ((8, 70), own, &outputs),
+        ((7, 71), own, &outputs),
+        (BLOCK, applied(6, 0), &outputs),
+        (BLOCK, applied(7, 1), &outputs),
+        (BLOCK, own, &[b"tr", b"u"]),
+        // The same bytes, of which others end where.
+        (BLOCK, own, &[b"tru", b"e"]),
+        (BLOCK, own, &[b"true"]),
+    ];
+    let is_believed = |other: &&Result<'_>| {
         let mut quorum = quorum();
-        assert_eq!(applied(&mut quorum, 0, b"true"), Counted::Waits);
-        let other = (Outcome::Applied, other_output);
-        let told = tell(&mut quorum, 1, other_block, other, true);
+        let told = count(&mut quorum, 0, (BLOCK, own, &outputs), true);
         assert_eq!(told, Counted::Waits);
-    }
+        count(&mut quorum, 1, **other, true) != Counted::Waits
+    };
+    let believed: Vec<_> = others.iter().filter(is_believed).collect();
+    assert!(believed.is_empty(), "{believed:?}");
+    let mut quorum = quorum();
+    let refused = |outcome| (BLOCK, item(outcome), &[][..]);
+    let told = count(&mut quorum, 0, refused(Outcome::Gap), true);
+    assert_eq!(told, Counted::Waits);
+    let told = count(&mut quorum, 1, refused(Outcome::SessionEnded), true);
+    assert_eq!(told, Counted::Waits, "another reason");
+}
+
+#[test]
+fn it_is_stake_that_tells_a_result_and_not_how_many() {
+    // F is 3: the two light ones may lie together.
+    let (genesis, _) = genesis_of_stakes(&[3, 1, 1, 3, 3, 3, 3]);
+    let mut quorum = Quorum::new(Arc::clone(genesis.validator_set()));
+    assert_eq!(applied(&mut quorum, 1, b"lie"), Counted::Waits);
+    assert_eq!(applied(&mut quorum, 2, b"lie"), Counted::Waits, "2 of 4");
+    assert_eq!(applied(&mut quorum, 0, b"true"), Counted::Waits, "3 of 4");
+    let liars = [1, 2].map(ValidatorIndex::new).to_vec();
+    assert_eq!(applied(&mut quorum, 3, b"true"), Counted::Agreed(liars));
 }
 
 #[test]

@@ -117,6 +117,25 @@ fn a_log_begins_only_with_a_segment_that_is_there_synced_and_whole() {
     assert_eq!(segments(&memory).len(), 1);
 }
 
+/// What memory shows of the segments behind need not be what the disk has.
+#[test]
+fn nothing_is_pruned_after_a_failed_sync() {
+    let memory = MemoryBackend::new();
+    let whole = long_log(&memory);
+    let mut log = open_memory(&memory);
+    append(&mut log, b"it never reaches the disk");
+    memory.fail_sync_after(0);
+    log.syncer.sync(log.writer.unsynced()).unwrap_err();
+    let names = memory.file_names();
+    assert!(log.pruner.may_begin_with(2), "but for the failed sync");
+    let error = log.pruner.prune(2).unwrap_err();
+    assert!(matches!(error, PruneError::Poisoned), "{error}");
+    assert_eq!((log.pruner.first(), memory.file_names()), (0, names));
+    drop(log);
+    let log = open_memory(&memory.power_cut(|_| false));
+    assert_eq!(all(&log), whole);
+}
+
 #[test]
 fn power_lost_at_every_step_of_pruning_leaves_a_log_that_begins_before_or_after() {
     let memory = MemoryBackend::new();

@@ -4,7 +4,8 @@
 mod support;
 
 use quorate_log::{
-    Broken, DataFolder, LogOffset, MemoryBackend, Mended, Opened, RecordRef, Scrubbed, open,
+    Broken, DataFolder, LogOffset, MemoryBackend, Mended, Opened, RecordRef, ScrubError, Scrubbed,
+    open,
 };
 use support::{
     GENESIS, KIND, Random, SEGMENT_BYTES, TestFolder, append, config, open_memory, payload,
@@ -266,6 +267,27 @@ fn power_lost_at_every_step_of_mending_leaves_the_old_segment_or_the_mended_one(
             break;
         }
     }
+}
+
+/// A copy of what memory shows is no copy of what the disk has any more.
+#[test]
+fn no_segment_is_replaced_after_a_failed_sync() {
+    let memory = MemoryBackend::new();
+    let (mut log, places) = filled(&memory);
+    let (number, place) = second_of(&places, 1);
+    lose(&memory, 1, place.offset.bytes() as usize + 40, 20);
+    let damaged = durable(&memory, 1);
+    append(&mut log, b"it never reaches the disk");
+    memory.fail_sync_after(0);
+    log.syncer
+        .sync(log.writer.unsynced())
+        .expect_err("it fails");
+    let (mut mend, _) = first_broken(&log, 1);
+    assert!(mend.offer(place.offset, KIND, &[&expected(&places)[number]]));
+    let names = memory.file_names();
+    let error = mend.finish().expect_err("the log is not to be relied on");
+    assert!(matches!(error, ScrubError::Poisoned), "{error}");
+    assert_eq!((durable(&memory, 1), memory.file_names()), (damaged, names));
 }
 
 #[test]

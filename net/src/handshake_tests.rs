@@ -247,6 +247,63 @@ fn a_wrong_signature_is_refused_on_either_side() {
     assert_eq!(run(&mut a, &mut b), Err(('a', CloseReason::HelloSignature)));
 }
 
+/// What a side says of the Hello of validator 5, which is in order but for this range of message
+/// versions: dialing it, dialing it as a client, dialed by it.
+fn told_of_versions(version_min: u16, version_max: u16) -> [Result<(), CloseReason>; 3] {
+    let hello = |hash: &[u8; 32], addressee| {
+        let signature = note(hash, 5, addressee);
+        let hello = Hello {
+            version_min,
+            version_max,
+            index: 5,
+            incarnation: 75,
+            signature,
+        };
+        hello.encode()
+    };
+    let next = |wire: &mut Buffer| take_message(wire).unwrap();
+    let dials = |mut side: Side, port, addressee| {
+        let mut wire = Buffer::new();
+        let prologue = CHAIN.prologue(port);
+        let first = next(&mut side.out);
+        let (mut session, hash) = noise::answer(&prologue, &first, &mut wire).unwrap();
+        let open = side.handshake.message(&next(&mut wire), &mut side.out);
+        assert_eq!(open, Ok(None));
+        session.seal(&hello(&hash, addressee), &mut wire).unwrap();
+        let end = side.handshake.message(&next(&mut wire), &mut side.out);
+        end.map(drop)
+    };
+    let accepts = |mut side: Side| {
+        let mut wire = Buffer::new();
+        let state = noise::dial(&CHAIN.prologue(Port::Peers), &mut wire).unwrap();
+        let open = side.handshake.message(&next(&mut wire), &mut side.out);
+        assert_eq!(open, Ok(None));
+        let (mut session, hash) = noise::complete(*state, &next(&mut side.out)).unwrap();
+        session.seal(&hello(&hash, 3), &mut wire).unwrap();
+        let end = side.handshake.message(&next(&mut wire), &mut side.out);
+        end.map(drop)
+    };
+    [
+        dials(Side::dial(&local(3), 5), Port::Peers, 3),
+        dials(
+            Side::dial_client(&CHAIN, [9; 32]),
+            Port::Clients,
+            CLIENT_ADDRESSEE,
+        ),
+        accepts(Side::accept(&local(3), Port::Peers)),
+    ]
+}
+
+#[test]
+fn a_validator_with_no_message_version_in_common_is_refused_by_every_side() {
+    let (min, max) = (MESSAGES_VERSION_MIN, MESSAGES_VERSION_MAX);
+    assert_eq!(told_of_versions(min, max), [Ok(()); 3]);
+    assert_eq!(told_of_versions(max, u16::MAX), [Ok(()); 3]);
+    let refused = [Err(CloseReason::HelloVersion); 3];
+    assert_eq!(told_of_versions(max + 1, u16::MAX), refused);
+    assert_eq!(told_of_versions(0, min - 1), refused);
+}
+
 #[test]
 fn a_hello_for_another_addressee_is_refused() {
     // Validator 3 dials the address of 4, where 5 answers.

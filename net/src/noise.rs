@@ -194,11 +194,12 @@ fn refuse_low_order(key: &[u8]) -> Result<(), CloseReason> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use snow::params::{CipherChoice, DHChoice, HashChoice};
+    use snow::resolvers::{CryptoResolver, DefaultResolver};
+    use snow::types::{Cipher, Dh, Hash, Random};
 
     #[test]
     fn low_order_keys_are_refused_and_are_what_they_are_said_to_be() {
-        use snow::params::DHChoice;
-        use snow::resolvers::{CryptoResolver, DefaultResolver};
         let mut rng = DefaultResolver.resolve_rng().unwrap();
         let mut dh = DefaultResolver.resolve_dh(&DHChoice::Curve25519).unwrap();
         dh.generate(&mut *rng).unwrap();
@@ -246,5 +247,82 @@ mod tests {
             let (_, other) = complete(noise, &out.bytes()[MESSAGE_PREFIX_BYTES..]).unwrap();
             assert_eq!(hash, other);
         }
+    }
+
+    /// A faulty remote whose ephemeral key is a point of low order, and which therefore knows every
+    /// shared secret, as who reads the wire does: it is zero.
+    struct LowOrder;
+
+    impl CryptoResolver for LowOrder {
+        fn resolve_rng(&self) -> Option<Box<dyn Random>> {
+            DefaultResolver.resolve_rng()
+        }
+        fn resolve_dh(&self, _: &DHChoice) -> Option<Box<dyn Dh>> {
+            Some(Box::new(Self))
+        }
+        fn resolve_hash(&self, choice: &HashChoice) -> Option<Box<dyn Hash>> {
+            DefaultResolver.resolve_hash(choice)
+        }
+        fn resolve_cipher(&self, choice: &CipherChoice) -> Option<Box<dyn Cipher>> {
+            DefaultResolver.resolve_cipher(choice)
+        }
+    }
+
+    impl Dh for LowOrder {
+        fn name(&self) -> &'static str {
+            "25519"
+        }
+        fn pub_len(&self) -> usize {
+            KEY_BYTES
+        }
+        fn priv_len(&self) -> usize {
+            KEY_BYTES
+        }
+        fn set(&mut self, _: &[u8]) {}
+        fn generate(&mut self, _: &mut dyn Random) -> Result<(), snow::Error> {
+            Ok(())
+        }
+        fn pubkey(&self) -> &[u8] {
+            &[0; KEY_BYTES]
+        }
+        fn privkey(&self) -> &[u8] {
+            &[0; KEY_BYTES]
+        }
+        fn dh(&self, _: &[u8], out: &mut [u8]) -> Result<(), snow::Error> {
+            out.fill(0);
+            Ok(())
+        }
+    }
+
+    fn low_order_builder() -> snow::Builder<'static> {
+        let params = "Noise_NN_25519_AESGCM_SHA256".parse().unwrap();
+        let builder = snow::Builder::with_resolver(params, Box::new(LowOrder));
+        builder.prologue(b"a prologue").unwrap()
+    }
+
+    #[test]
+    fn a_dialer_whose_key_is_of_low_order_is_not_answered() {
+        let mut noise = low_order_builder().build_initiator().unwrap();
+        let mut first = [Suite::AesGcm as u8; FIRST_BYTES + TAG_BYTES];
+        noise.write_message(&[], &mut first[1..]).unwrap();
+        let mut out = Buffer::new();
+        let end = answer(b"a prologue", &first[..FIRST_BYTES], &mut out);
+        assert_eq!(end.map(drop), Err(CloseReason::Handshake));
+        assert!(out.is_empty(), "nothing was answered");
+    }
+
+    #[test]
+    fn an_answer_whose_key_is_of_low_order_opens_no_channel() {
+        let suite = Suite::AesGcm.builder(b"a prologue").unwrap();
+        let mut dialer = suite.build_initiator().unwrap();
+        let mut first = [0; KEY_BYTES + TAG_BYTES];
+        dialer.write_message(&[], &mut first).unwrap();
+        let mut acceptor = low_order_builder().build_responder().unwrap();
+        acceptor.read_message(&first[..KEY_BYTES], &mut []).unwrap();
+        let mut second = [0; SECOND_BYTES];
+        acceptor.write_message(&[], &mut second).unwrap();
+        // All that is wrong with it is its key: the tag is the right one.
+        let end = complete(dialer, &second);
+        assert_eq!(end.map(drop), Err(CloseReason::Handshake));
     }
 }

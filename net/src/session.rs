@@ -84,7 +84,8 @@ impl Session {
 mod tests {
     use super::*;
 
-    fn pair(rekey_messages: u64) -> (Session, Session) {
+    /// Both sides of a handshake that is done.
+    fn states() -> (snow::HandshakeState, snow::HandshakeState) {
         let params: snow::params::NoiseParams = "Noise_NN_25519_AESGCM_SHA256".parse().unwrap();
         let mut a = snow::Builder::new(params.clone())
             .build_initiator()
@@ -95,6 +96,11 @@ mod tests {
         b.read_message(&wire[..bytes], &mut none).unwrap();
         let bytes = b.write_message(&[], &mut wire).unwrap();
         a.read_message(&wire[..bytes], &mut none).unwrap();
+        (a, b)
+    }
+
+    fn pair(rekey_messages: u64) -> (Session, Session) {
+        let (a, b) = states();
         [a, b]
             .map(|state| Session {
                 rekey_messages,
@@ -127,6 +133,28 @@ mod tests {
             send(&mut a, &mut b, &[1]).unwrap();
         }
         assert_eq!(send(&mut a, &mut b, &[1]), Err(CloseReason::Decrypt));
+    }
+
+    /// Against a remote that counts by itself, since two of ours would never notice.
+    #[test]
+    fn the_key_changes_after_as_many_messages_as_docs_wire_says() {
+        let (a, b) = states();
+        let mut remote = a.into_stateless_transport_mode().unwrap();
+        let mut session = Session::new(b.into_transport_mode().unwrap());
+        let last = (1 << 20) - 1;
+        session.transport.set_receiving_nonce(last);
+        let mut message = [0; 1 + TAG_BYTES];
+        let mut out = Buffer::new();
+        remote.write_message(last, &[1], &mut message).unwrap();
+        session.open(&message, &mut out).unwrap();
+        // The same key once more is not understood, and the next one is.
+        remote.write_message(last + 1, &[2], &mut message).unwrap();
+        let end = session.open(&message, &mut out);
+        assert_eq!(end, Err(CloseReason::Decrypt));
+        remote.rekey_outgoing();
+        remote.write_message(last + 1, &[3], &mut message).unwrap();
+        session.open(&message, &mut out).unwrap();
+        assert_eq!(out.bytes(), [1, 3]);
     }
 
     #[test]

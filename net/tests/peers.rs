@@ -183,6 +183,49 @@ fn a_restarted_validator_replaces_its_old_connection_at_once() {
 }
 
 #[test]
+fn what_waited_for_a_process_that_is_gone_does_not_reach_the_one_that_replaces_it() {
+    let limits = Limits {
+        frame_bytes_max: 64 * 1024,
+        client_frame_bytes_max: 64 * 1024,
+        peer_queue_bytes_max: 512 * 1024,
+        ..Limits::default()
+    };
+    let mut pair = vec![
+        bind(NetConfig {
+            limits,
+            ..config(0)
+        }),
+        bind(config(1)),
+    ];
+    introduce(&mut pair, &[0, 1]);
+    turn_until("settled", &mut pair, |pair| {
+        all_up(pair) && pair.iter().all(|v| connections(v) == 1) && dials_are_over(pair)
+    });
+    // The old process hangs: the sockets fill, then the queue.
+    let hung = pair.pop().unwrap();
+    let net = &mut pair[0].net;
+    while net.send_peer(1, &[1; 30_000], Class::Bulk).is_ok() {
+        net.flush();
+    }
+    assert_eq!(net.counters().dropped(Class::Bulk), 0);
+    let mut fresh = bind(NetConfig {
+        incarnation: 2,
+        ..config(1)
+    });
+    fresh.net.set_peers(&[(0, pair[0].peer_address())]).unwrap();
+    pair.push(fresh);
+    turn_until("new incarnation up", &mut pair, |pair| {
+        pair[0].seen.ups == [(1, 1), (1, 2)]
+    });
+    let net = &mut pair[0].net;
+    assert!(net.counters().dropped(Class::Bulk) > 0, "it is counted");
+    net.send_peer(1, b"to the new one", Class::Bulk).unwrap();
+    turn_until("frame", &mut pair, |pair| !pair[1].seen.frames.is_empty());
+    assert_eq!(pair[1].seen.frames, [(0, b"to the new one".to_vec())]);
+    drop(hung);
+}
+
+#[test]
 fn an_older_incarnation_is_refused_with_an_alarm_and_disturbs_nothing() {
     let mut pair = vec![
         bind(config(0)),

@@ -117,6 +117,26 @@ fn every_position_of_every_segment_is_told_as_it_was_published() {
     assert_eq!(refused(&mut archive, pos(601, 0)), Unavailable::Ahead);
 }
 
+/// The sync of a later segment says nothing of an earlier one.
+#[test]
+fn no_segment_is_begun_before_the_one_before_it_is_synced() {
+    let folder = TemporaryFolder::new("archive-unsynced");
+    let mut archive = open(&folder);
+    // It takes what is written, and no disk holds it: to sync it is refused.
+    std::os::unix::fs::symlink("/dev/null", archive.path(1)).unwrap();
+    archive.go_on_from(&EventHistory::default()).unwrap();
+    let mut refused = None;
+    for height in 1..1_000 {
+        let appended = archive.append(height, &block(height, 1000));
+        refused = appended.err();
+        assert_eq!(archive.segments.len(), 1, "height {height}");
+        if refused.is_some() {
+            break;
+        }
+    }
+    assert!(matches!(refused, Some(ArchiveError::Io { .. })));
+}
+
 #[test]
 fn a_torn_end_is_cut_and_what_is_executed_again_is_written_again() {
     let folder = TemporaryFolder::new("archive-torn");

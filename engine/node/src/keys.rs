@@ -153,11 +153,15 @@ pub fn create_private_folder(folder: &Path) -> Result<(), FileError> {
 
 fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mut file = File::from(rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?);
-    file.write_all(bytes)?;
-    file.sync_all()?;
+    let file = File::from(rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?);
+    write_synced(file, bytes)?;
     // The name must outlive a crash as well.
     File::open(folder_of(path).unwrap_or_else(|| Path::new(".")))?.sync_all()
+}
+
+fn write_synced(mut file: File, bytes: &[u8]) -> std::io::Result<()> {
+    file.write_all(bytes)?;
+    file.sync_all()
 }
 
 fn open_private(path: &Path) -> Result<File, FileError> {
@@ -246,6 +250,14 @@ mod tests {
         let key = KeyPair::create(&path).unwrap();
         assert!(KeyPair::create(&path).is_err());
         assert_eq!(KeyPair::load(&path).unwrap().public(), key.public());
+    }
+
+    /// A key that others have been told must not be gone after a crash.
+    #[test]
+    fn a_key_file_that_cannot_be_synced_is_not_taken_for_written() {
+        // It takes what is written, and no disk holds it.
+        let sink = File::options().write(true).open("/dev/null").unwrap();
+        write_synced(sink, b"a key").unwrap_err();
     }
 
     #[test]

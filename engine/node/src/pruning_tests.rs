@@ -1,9 +1,10 @@
 //! What keeps a segment, and for how long.
 
 use super::*;
-use crate::journal::{KIND_BLOCK, KIND_EVIDENCE, KIND_RECORD};
+use crate::journal::{KIND_BLOCK, KIND_EVIDENCE, KIND_RECORD, encode_record};
 use crate::testing::sample_genesis;
 use quorate_consensus::header::{HEADER_VERSION, Header};
+use quorate_consensus::record::{OwnRecord, Record};
 use quorate_consensus::types::{BlockId, Epoch, Index};
 use quorate_consensus::wire;
 use quorate_log::{DataFolder, LogConfig, MemoryBackend, Opened};
@@ -127,7 +128,7 @@ fn nothing_goes_that_a_start_from_the_snapshot_needs() {
         run(&mut pruning, &needed, Instant::now());
         assert_eq!(scene.first(), scene.places[19].offset.segment());
     }
-    for (window, height) in [(1, 58), (57, 1)] {
+    for (window, height) in [(1, 58), (57, 1), (56, 1)] {
         let mut scene = Scene::new(20);
         scene.block(window, height);
         let held = *scene.places.last().unwrap();
@@ -142,6 +143,28 @@ fn nothing_goes_that_a_start_from_the_snapshot_needs() {
         run(&mut pruning, &needed, Instant::now());
         assert!(scene.first() > held.offset.segment());
     }
+}
+
+/// A start votes on in the window of the proof, from what it said there last.
+#[test]
+fn an_own_word_of_the_proven_window_stays_and_one_below_goes() {
+    let mut scene = Scene::new(20);
+    let own = OwnRecord {
+        window: Window::new(57),
+        record: Record::default(),
+    };
+    let mut bytes = Vec::new();
+    encode_record(Epoch::ZERO, &own, &mut bytes);
+    let held = scene.log.writer.append(KIND_RECORD, &[&bytes]).unwrap();
+    (21..=60).for_each(|number| scene.block(number, number));
+    scene.sync();
+    let mut pruning = scene.pruning(4 * 4096);
+    let needed = scene.needed(59, 57);
+    run(&mut pruning, &needed, Instant::now());
+    assert_eq!(scene.first(), held.offset.segment());
+    let needed = scene.needed(59, 58);
+    run(&mut pruning, &needed, Instant::now());
+    assert!(scene.first() > held.offset.segment());
 }
 
 #[test]

@@ -8,7 +8,7 @@ use quorate_consensus::types::Epoch;
 use quorate_log::{DataFolder, LogConfig, MemoryBackend, Opened, Syncer};
 
 use super::*;
-use crate::journal::{Journal, JournalOp, JournalStart};
+use crate::journal::{Journal, JournalOp, JournalStart, Journaled};
 use crate::snapshot_work::SnapshotWork;
 use crate::stages::exchange::{Exchange, ExchangeParts};
 use crate::state_machine::{Context, Output};
@@ -273,11 +273,16 @@ fn a_certificate_stands_beside_its_snapshot_and_never_beside_another() {
 }
 
 impl Scene {
-    /// A finality proof of the newest block, said to be of this window.
-    fn prove(&mut self, window: u64) {
-        let block = final_block(&self.set, self.height, self.parent, &[]);
+    /// A finality proof of the newest block, said to be of this window. Says where it stands.
+    fn prove(&mut self, window: u64) -> RecordRef {
+        self.prove_at(window, self.height)
+    }
+
+    /// The same of a block that need not be there yet.
+    fn prove_at(&mut self, window: u64, height: u64) -> RecordRef {
+        let block = final_block(&self.set, height, self.parent, &[]);
         let point = Point {
-            height: Height::new(self.height),
+            height: Height::new(height),
             window: Window::new(window),
             index: block.header.index,
             id: self.parent,
@@ -292,8 +297,12 @@ impl Scene {
             records: Vec::new(),
             headers: vec![block.header],
         };
-        let op = JournalOp::Proof { point, proof };
-        self.journal.append(0, op, &mut Vec::new()).unwrap();
+        let (op, mut done) = (JournalOp::Proof { point, proof }, Vec::new());
+        self.journal.append(0, op, &mut done).unwrap();
+        let [Journaled::Proof { place, .. }] = done[..] else {
+            panic!("{done:?}");
+        };
+        place
     }
 
     fn pruning_shadow(&mut self, bytes_max: u64) -> Shadow<Count> {
@@ -490,6 +499,36 @@ fn a_snapshot_that_a_peer_is_fetching_stays_and_so_does_the_log_above_it() {
     shadow.hold(Vec::new());
     prune(&mut shadow);
     assert!(scene.first() > held, "what nobody needs goes");
+}
+
+/// What follows an older proof is needed until the shadow has the block that a newer one is of.
+#[test]
+fn a_proof_of_a_block_that_is_not_executed_lets_nothing_go() {
+    let mut scene = Scene::new();
+    let mut shadow = scene.pruning_shadow(1 << 16);
+    scene.append_to(300);
+    let older = scene.prove(1);
+    scene.append_to(600);
+    // As they come to a validator that is behind; the lowest one counts first.
+    let first_ahead = scene.prove_at(2, 700);
+    scene.append_to(650);
+    let second_ahead = scene.prove_at(3, 800);
+    scene.sync();
+    let attested = taken(&mut shadow).pop().unwrap();
+    assert_eq!((attested.height.number(), shadow.height()), (512, 650));
+    vouch(&mut shadow, attested);
+    prune(&mut shadow);
+    assert_eq!(scene.first(), older.offset.segment());
+    assert!(older.offset.segment() < first_ahead.offset.segment());
+
+    scene.append_to(750);
+    scene.sync();
+    assert!(taken(&mut shadow).is_empty());
+    prune(&mut shadow);
+    let marks = shadow.marks.iter();
+    let mark = marks.map(|(_, mark)| mark.offset.segment()).max();
+    assert_eq!(Some(scene.first()), mark, "up to the snapshot");
+    assert!(mark.unwrap() < second_ahead.offset.segment());
 }
 
 /// Under a load that makes a snapshot due each few moments the others attest late, and must still

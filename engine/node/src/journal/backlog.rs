@@ -80,3 +80,50 @@ impl Backlog {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use quorate_consensus::header::{HEADER_VERSION, Header};
+    use quorate_consensus::types::{BlockId, Epoch, Height, Index, Window};
+
+    use super::*;
+
+    fn block(payload: &Arc<[u8]>) -> JournalOp {
+        let header = Header {
+            version: HEADER_VERSION,
+            flags: 0,
+            chain_id: [1; 32],
+            epoch: Epoch::ZERO,
+            set_hash: [2; 32],
+            window: Window::ZERO,
+            index: Index::ZERO,
+            height: Height::new(1),
+            time_ns: 1,
+            parent_id: BlockId::new([3; 32]),
+            payload_hash: [4; 32],
+            payload_bytes: 1,
+        };
+        JournalOp::Block {
+            id: header.id(),
+            header,
+            payload: Arc::clone(payload),
+        }
+    }
+
+    #[test]
+    fn what_waits_is_bounded_by_its_number_and_by_its_bytes_each_alone() {
+        let payload: Arc<[u8]> = vec![0; 1024 * 1024].into();
+        let mut few = Backlog::default();
+        for number in 1..=64 {
+            assert!(few.push(block(&payload)), "{number} MiB may wait");
+        }
+        assert!(!few.push(block(&payload)));
+        let mut small = Backlog::default();
+        for _ in 0..65_536 {
+            assert!(small.push(JournalOp::Forget(Window::ZERO)));
+        }
+        assert!(!small.push(JournalOp::Forget(Window::ZERO)));
+    }
+}

@@ -440,6 +440,35 @@ fn a_lease_that_finds_no_room_is_tried_again_and_not_acted_upon_before() {
     assert_eq!(fixture.finish(jobs[0]), ["lease"]);
 }
 
+/// The newer one may say that the validator abstains, or that its disk is lost.
+#[test]
+fn a_lease_that_finds_no_room_is_not_written_over_one_that_was_ordered_since() {
+    let mut fixture = fixture(Durability::Sync);
+    let older = Lease {
+        lease: Some(Window::new(9)),
+        ..Lease::default()
+    };
+    let newer = Lease {
+        abstain_until: Some(Window::new(9)),
+        is_lost: true,
+        ..older
+    };
+    fixture.memory.set_full(true);
+    fixture.append(0, JournalOp::Lease(older));
+    let jobs = fixture.jobs(0);
+    assert_eq!(jobs, [SyncJob::Lease(older)]);
+    fixture.append(0, JournalOp::Lease(newer));
+    assert_eq!(fixture.finish(jobs[0]), [""; 0], "there is no room");
+    assert_eq!(fixture.jobs(0), []);
+    fixture.memory.set_full(false);
+    let due_ns = fixture.journal.deadline_ns();
+    let jobs = fixture.jobs(due_ns);
+    assert_eq!(jobs, [SyncJob::Lease(newer)]);
+    assert_eq!(fixture.finish(jobs[0]), ["lease"]);
+    assert_eq!(fixture.jobs(due_ns + 1_000 * MS), [], "and nothing after");
+    assert_eq!(content_of(&fixture.memory).lease, newer);
+}
+
 #[test]
 fn r12_after_a_failed_sync_nothing_is_done_and_the_note_comes_before_the_end() {
     for durability in [Durability::Sync, Durability::Async] {

@@ -348,3 +348,7 @@ impl Scan {
         (restored, self.store, journal)
     }
 }
+
+#[cfg(test)]
+#[path = "scan_tests.rs"]
+mod tests;

@@ -423,3 +423,31 @@ fn whoever_waits_for_older_events_is_told_that_they_are_gone_when_the_disk_fails
     stage.pump(None, &mut wires);
     assert_eq!(wires.read(ANN, &mut at(1, 0)), ["Gone(1, 0)"]);
 }
+
+/// A start from a snapshot never comes to the events below it again.
+#[test]
+fn events_that_cannot_be_synced_are_not_said_to_be_durable() {
+    let folder = TemporaryFolder::new("public-archive-unsynced");
+    let config = ArchiveConfig {
+        folder: folder.path().join("public"),
+        genesis_hash: [1; 32],
+        bytes_max: 1 << 20,
+    };
+    let first = config.folder.join(format!("{:020}.events", 1));
+    let mut archive = Archive::open(config).unwrap();
+    // It takes what is written, and no disk holds it: to sync it is refused.
+    std::os::unix::fs::symlink("/dev/null", first).unwrap();
+    archive.go_on_from(&EventHistory::default()).unwrap();
+    let state = Arc::clone(archive.state());
+    let link = ArchiveLink::start(archive, Arc::default(), None, || ()).unwrap();
+    let mut stage = PublicStage::new(PublicRing::new(100 * 1024), Some(link));
+    stage.publish(&block(1, 1, 100));
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while !state.reaches(1) {
+        assert!(std::time::Instant::now() < deadline);
+        std::thread::yield_now();
+    }
+    // Nobody waits for it any more, since nothing is kept any more.
+    let synced = state.synced.load(Ordering::Acquire);
+    assert_eq!(synced, u64::MAX, "said to be durable up to {synced}");
+}

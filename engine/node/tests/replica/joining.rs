@@ -347,6 +347,20 @@ fn a_crash_before_the_log_has_the_snapshot_begins_with_it_again() {
     scene.assert_joined();
 }
 
+/// From then on nothing else says that the log goes on from it.
+#[test]
+fn power_lost_right_after_a_start_from_a_snapshot_takes_nothing_of_it_back() {
+    let mut scene = Scene::new();
+    let manifest = scene.here.folder.manifest(scene.height).unwrap();
+    assert!(scene.here.folder.is_fetched(&manifest).unwrap());
+    scene.world.start(3).unwrap();
+    assert!(!scene.here.folder.is_fetched(&manifest).unwrap());
+    scene.world.power_cut(3);
+    scene.world.start(3).unwrap();
+    assert_eq!(scene.world.replica(3).executor().height(), scene.height);
+    scene.assert_joined();
+}
+
 #[test]
 fn a_base_of_another_snapshot_is_refused() {
     for is_other_root in [true, false] {

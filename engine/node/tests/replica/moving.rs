@@ -93,6 +93,7 @@ fn an_import_lowers_no_limit_and_can_be_repeated() {
         lease: Some(90),
         abstain_until: Some(70),
         no_proposals_until: Some(80),
+        incarnation: 50,
         ..state.clone()
     };
     merge(&world, 1, &memory, &higher).expect("a new folder");
@@ -104,7 +105,31 @@ fn an_import_lowers_no_limit_and_can_be_repeated() {
         "the larger of both"
     );
     assert!(again.no_proposals_until >= Some(80));
+    assert!(again.incarnation >= 50, "peers refuse an older process");
     assert_eq!(again.records, state.records, "each once");
+}
+
+/// A lease allows to add to what was said, so it must not outlive the words.
+#[test]
+fn power_lost_at_any_step_of_an_import_leaves_no_limits_without_the_words() {
+    let (world, state) = moved(Durability::Sync);
+    assert!(state.lease.is_some() && !state.records.is_empty());
+    for step in 0.. {
+        let memory = MemoryBackend::new();
+        memory.power_off_after(step);
+        let is_done = merge(&world, 1, &memory, &state).is_ok();
+        let folder = DataFolder::in_memory(&memory.power_cut(|_| false));
+        let found = export(&folder, &config(&world, 1), &mut |_| Ok(()));
+        let has_limits = matches!(&found, Ok(found) if found.lease == state.lease);
+        assert!(has_limits || !is_done, "{step}: {found:?}");
+        if has_limits {
+            assert_eq!(found.expect("it has").records, state.records, "{step}");
+        }
+        if is_done {
+            assert!(step > 5, "there are several steps");
+            break;
+        }
+    }
 }
 
 #[test]

@@ -1,0 +1,194 @@
+//! Which records may follow which: a log that no run can have written is refused, and not executed.
+
+use std::sync::Arc;
+
+use quorate_consensus::machine::Durability;
+use quorate_log::{DataFolder, LogConfig, MemoryBackend, Opened};
+
+use super::*;
+use crate::journal::{KIND_BLOCK, encode_base, encode_block, encode_mark};
+use crate::recovery::{RecoveryConfig, initialize, recover};
+use crate::state_machine::{Context, Output};
+use crate::testing::{final_block, sample_genesis};
+
+const OWN: [u8; 32] = [9; 32];
+const BOOT: [u8; 16] = [1; 16];
+
+/// Keeps nothing.
+#[derive(Debug, Default)]
+struct Nothing;
+
+impl StateMachine for Nothing {
+    fn sections(&self) -> &'static [&'static str] {
+        &["nothing"]
+    }
+
+    fn apply(&mut self, _: &Context, _: &[u8], _: &mut Output) {}
+
+    fn section_root(&mut self, _: usize) -> [u8; 32] {
+        [0; 32]
+    }
+
+    fn snapshot_section(&self, _: usize, _: &mut Vec<u8>) {}
+
+    fn restore_section(&mut self, _: usize, _: &[u8]) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn query(&self, _: &[u8], _: &mut Vec<u8>) {}
+}
+
+/// A log that is written by hand.
+struct Scene {
+    set: Arc<ValidatorSet>,
+    folder: DataFolder,
+    log: Opened,
+    executor: Executor<Nothing>,
+    snapshot: Option<SnapshotBase>,
+}
+
+fn log_config() -> LogConfig {
+    LogConfig {
+        segment_bytes: 1 << 16,
+        ..LogConfig::new([7; 32])
+    }
+}
+
+impl Scene {
+    fn new() -> Self {
+        let set = Arc::clone(sample_genesis(4).0.validator_set());
+        let folder = DataFolder::in_memory(&MemoryBackend::new());
+        initialize(&folder, &log_config(), b"genesis", BOOT, OWN).unwrap();
+        Self {
+            log: quorate_log::open(&folder, &log_config(), b"genesis").unwrap(),
+            executor: Executor::new(Nothing, 8, set.genesis_time_ns()),
+            set,
+            folder,
+            snapshot: None,
+        }
+    }
+
+    /// Blocks of these texts, each on the one before.
+    fn chain(&self, texts: &[&str]) -> Vec<FinalBlock> {
+        let mut parent = self.set.genesis().id;
+        let mut blocks = Vec::new();
+        for (text, height) in texts.iter().zip(1..) {
+            let commands = [(1, height, text.as_bytes())];
+            let block = final_block(&self.set, height, parent, &commands);
+            parent = block.id;
+            blocks.push(block);
+        }
+        blocks
+    }
+
+    fn block(&mut self, block: &FinalBlock) -> RecordRef {
+        let mut head = Vec::new();
+        encode_block(&block.header, &mut head);
+        let parts: [&[u8]; 2] = [&head, &block.payload];
+        self.log.writer.append(KIND_BLOCK, &parts).unwrap()
+    }
+
+    /// A mark of one block, which says that it stands at a place.
+    fn mark(&mut self, of: &FinalBlock, block: RecordRef, below: Option<RecordRef>) -> RecordRef {
+        let mark = FinalMark {
+            header: of.header,
+            block,
+            below,
+        };
+        let mut bytes = Vec::new();
+        encode_mark(&mark, &mut bytes);
+        self.log.writer.append(KIND_FINALIZED, &[&bytes]).unwrap()
+    }
+
+    /// A block and its mark.
+    fn finalize(&mut self, block: &FinalBlock, below: Option<RecordRef>) -> RecordRef {
+        let place = self.block(block);
+        self.mark(block, place, below)
+    }
+
+    /// The height that a start comes to, or why it is refused.
+    fn recover(mut self) -> Result<u64, &'static str> {
+        self.log.syncer.sync(self.log.writer.unsynced()).unwrap();
+        drop(self.log);
+        let config = RecoveryConfig {
+            log: log_config(),
+            genesis: b"genesis",
+            durability: Durability::Sync,
+            boot_id: BOOT,
+            incarnation_min: 1,
+            own: OWN,
+            payload_bytes_max: 1000,
+            cache_bytes_max: 1 << 20,
+            snapshot: self.snapshot,
+        };
+        match recover(&self.folder, &config, &self.set, &mut self.executor) {
+            Ok(recovered) => Ok(recovered.restored.finalized.height.number()),
+            Err(RecoveryError::Order { what, .. }) => Err(what),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[test]
+fn a_mark_that_does_not_name_the_newest_one_below_is_refused() {
+    for names_the_newest in [true, false] {
+        let mut scene = Scene::new();
+        let blocks = scene.chain(&["a", "b", "c"]);
+        let first = scene.finalize(&blocks[0], None);
+        let second = scene.finalize(&blocks[1], Some(first));
+        let below = if names_the_newest { second } else { first };
+        scene.finalize(&blocks[2], Some(below));
+        let expected = if names_the_newest {
+            Ok(3)
+        } else {
+            Err("a finality mark does not name the one below")
+        };
+        assert_eq!(scene.recover(), expected);
+    }
+}
+
+#[test]
+fn a_mark_whose_place_holds_another_block_of_its_height_is_refused() {
+    let mut scene = Scene::new();
+    let (one, other) = (scene.chain(&["a"]), scene.chain(&["b"]));
+    scene.block(&one[0]);
+    let place = scene.block(&other[0]);
+    scene.mark(&one[0], place, None);
+    let refused = Err("a finality mark names another block");
+    assert_eq!(scene.recover(), refused);
+}
+
+#[test]
+fn a_mark_of_a_block_on_another_branch_than_what_is_final_is_refused() {
+    let mut scene = Scene::new();
+    let (one, other) = (scene.chain(&["a", "b"]), scene.chain(&["c", "d"]));
+    let first = scene.finalize(&one[0], None);
+    scene.finalize(&other[1], Some(first));
+    let refused = Err("a finalized block does not follow the one below");
+    assert_eq!(scene.recover(), refused);
+}
+
+#[test]
+fn a_base_of_the_newest_block_that_a_log_has_final_is_refused() {
+    let mut scene = Scene::new();
+    let blocks = scene.chain(&["a", "b"]);
+    let first = scene.finalize(&blocks[0], None);
+    scene.finalize(&blocks[1], Some(first));
+    let (header, root) = (blocks[1].header, [5; 32]);
+    let mut bytes = Vec::new();
+    encode_base(&header, &root, &mut bytes);
+    scene.log.writer.append(KIND_BASE, &[&bytes]).unwrap();
+    // All else is in order: that snapshot is here.
+    for block in &blocks {
+        let results = &mut BlockResults::new();
+        scene.executor.execute(block, results).unwrap();
+    }
+    scene.snapshot = Some(SnapshotBase {
+        header,
+        root,
+        is_certified: true,
+        is_fetched: true,
+    });
+    let refused = Err("a base is of a block that the log has");
+    assert_eq!(scene.recover(), refused);
+}

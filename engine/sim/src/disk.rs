@@ -159,6 +159,16 @@ impl Disk {
         Some(Rot { name, offset, was })
     }
 
+    /// The segments of the log as they are on the disk, in their order: what a loss of power leaves
+    /// of them when nothing survives that was not synced.
+    pub(crate) fn durable_segments(&self) -> Vec<Vec<u8>> {
+        let on_disk = self.memory.power_cut(|_| false);
+        let mut names = on_disk.file_names();
+        names.retain(|name| name.starts_with(SEGMENT_PREFIX) && !name.contains('.'));
+        names.sort_unstable();
+        names.iter().filter_map(|name| on_disk.file(name)).collect()
+    }
+
     /// Whether the disk has the bytes as they were, or their file no more.
     pub(crate) fn is_mended(&self, rot: &Rot) -> bool {
         let on_disk = self.memory.power_cut(|_| false).file(&rot.name);

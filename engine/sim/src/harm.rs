@@ -12,6 +12,7 @@ use crate::disk::Ending;
 use crate::member::Life;
 use crate::queue::Due;
 use crate::schedule::{Again, Fault};
+use crate::site::Site;
 use crate::world::{MS, US, World};
 
 /// What a machine that lost its power looks like to its peers until keep-alives fail.
@@ -20,7 +21,8 @@ const SILENCE_MAX_NS: u64 = 300 * MS;
 impl<S: StateMachine> World<S> {
     /// A process is started, unless it runs.
     pub(crate) fn start(&mut self, at: usize) {
-        if self.members[at].life.is_some() {
+        let is_dark = self.site.as_ref().is_some_and(Site::is_dark);
+        if self.members[at].life.is_some() || is_dark {
             return;
         }
         let was_promised = self.is_progress_promised();
@@ -181,6 +183,9 @@ impl<S: StateMachine> World<S> {
 
     /// Carries out a fault of the schedule.
     pub(crate) fn harm(&mut self, number: usize) {
+        if self.site.as_ref().is_some_and(Site::is_lost) {
+            return;
+        }
         let fault = self.events[number].fault.clone();
         self.trace.note(self.now_ns, b'x', number, 0, &[]);
         self.trace

@@ -36,6 +36,7 @@ impl<S: StateMachine> World<S> {
         if self.is_byzantine(at) {
             return;
         }
+        self.see_site_start(at);
         self.checks.chain.start(at, height);
         self.checks.certificates.start(at, height);
         let outcome = self.checks.roots.see(at, height, root);
@@ -153,6 +154,9 @@ impl<S: StateMachine> World<S> {
             let progress = &mut self.checks.progress;
             let outcome = progress.enter(self.now_ns, window.number(), is_promised);
             self.checks.take(outcome);
+        }
+        if let Event::Durable(height) = event {
+            self.see_durable(height.number());
         }
         if let Event::Stopped(window) = event {
             self.checks.progress.give_up(window.number());

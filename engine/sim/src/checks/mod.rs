@@ -9,7 +9,9 @@ pub(crate) mod authors;
 pub(crate) mod certificates;
 pub(crate) mod chain;
 pub(crate) mod conduct;
+pub(crate) mod durable;
 pub(crate) mod headers;
+pub(crate) mod held;
 pub(crate) mod progress;
 pub(crate) mod proposals;
 pub(crate) mod records;
@@ -76,6 +78,7 @@ pub(crate) struct Checks {
     pub(crate) progress: progress::Progress,
     pub(crate) times: times::Times,
     pub(crate) certificates: certificates::Certificates,
+    pub(crate) durable: durable::Durable,
     found: Vec<Violation>,
 }
 
@@ -102,6 +105,7 @@ impl Checks {
             progress: progress::Progress::new(progress.0, progress.1),
             times: times::Times::default(),
             certificates: certificates::Certificates::new(set),
+            durable: durable::Durable::new(set.thresholds().fault.amount(), height),
             found: Vec::new(),
         }
     }

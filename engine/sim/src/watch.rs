@@ -7,13 +7,13 @@ use quorate::replica::{Event, FrameOutcome};
 use quorate::results::{CommandResult, Outcome};
 use quorate::state_machine::StateMachine;
 use quorate_consensus::certificate::Certificate;
-use quorate_consensus::effect::Alarm;
+use quorate_consensus::effect::{Alarm, Destination};
 use quorate_consensus::header::Header;
 use quorate_consensus::input::Input;
 use quorate_consensus::message::Message;
 use quorate_consensus::wire;
 
-use crate::checks::{Checks, Violation, conduct};
+use crate::checks::{Checks, Violation, conduct, records};
 use crate::clients::Submission;
 use crate::member::{Delivered, Life, Turned};
 use crate::world::{World, index};
@@ -63,6 +63,7 @@ impl<S: StateMachine> World<S> {
                     let line = format_args!("v{at} to {to:?}: {:?}", message.as_ref());
                     self.trace.tell(self.now_ns, line);
                     self.watch_message(at, message.as_ref());
+                    self.watch_shown(*to, message.as_ref());
                 }
                 Err(error) => {
                     let what = format!("v{at} sends what cannot be decoded: {error}");
@@ -230,6 +231,19 @@ impl<S: StateMachine> World<S> {
     /// A header that an honest validator shows: of a window that an honest one leads, unless a
     /// Byzantine voter has brought up a block that its leader never made.
     fn watch_header(&mut self, header: &Header) {
+    /// An honest validator shows what others said to it.
+    fn watch_shown(&mut self, to: Destination, message: &Message) {
+        let to = match to {
+            Destination::Peer(peer) => Some(peer.place()),
+            Destination::All => None,
+        };
+        for (validator, window, record) in records::shown(to, message) {
+            if !self.is_byzantine(validator) {
+                self.checks.records.see(validator, window, record);
+            }
+        }
+    }
+
         self.checks.see_header(header);
         if !self.troupe.cast.is_any() {
             let outcome = self.checks.proposals.see(header);

@@ -28,7 +28,7 @@ use quorate_consensus::validators::ValidatorSet;
 
 /// A header for the tests of checkers; each changes what it is about.
 #[cfg(test)]
-const SAMPLE: Header = Header {
+pub(crate) const SAMPLE: Header = Header {
     version: quorate_consensus::header::HEADER_VERSION,
     flags: 0,
     chain_id: [0; 32],

@@ -91,6 +91,9 @@ impl<S: StateMachine> World<S> {
             }
             let outcome = self.see_results(at, block);
             self.checks.take(outcome);
+            let results = &mut self.checks.results;
+            let outcome = results.see_outputs(at, block.height, block.outputs);
+            self.checks.take(outcome);
         }
         if let Some((height, root)) = turned.root {
             let outcome = self.checks.roots.see(at, height, root);
@@ -228,9 +231,6 @@ impl<S: StateMachine> World<S> {
         }
     }
 
-    /// A header that an honest validator shows: of a window that an honest one leads, unless a
-    /// Byzantine voter has brought up a block that its leader never made.
-    fn watch_header(&mut self, header: &Header) {
     /// An honest validator shows what others said to it.
     fn watch_shown(&mut self, to: Destination, message: &Message) {
         let to = match to {
@@ -244,6 +244,9 @@ impl<S: StateMachine> World<S> {
         }
     }
 
+    /// A header that an honest validator shows: of a window that an honest one leads, unless a
+    /// Byzantine voter has brought up a block that its leader never made.
+    fn watch_header(&mut self, header: &Header) {
         self.checks.see_header(header);
         if !self.troupe.cast.is_any() {
             let outcome = self.checks.proposals.see(header);

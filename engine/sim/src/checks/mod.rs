@@ -137,6 +137,8 @@ impl Checks {
         proven.into_iter().for_each(|found| self.take(Err(found)));
         let linked = self.chain.finish(&self.headers);
         self.take(linked);
+        let in_time = self.times.finish(&self.headers);
+        self.take(in_time);
         let kept = self.acknowledged.finish(&self.results);
         self.take(kept);
         std::mem::take(&mut self.found)

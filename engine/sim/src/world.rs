@@ -410,6 +410,7 @@ impl<S: StateMachine> World<S> {
         for job in turned.sync {
             let member = &mut self.members[at];
             let call_ns = member.disk.call_ns(self.now_ns);
+            self.faults.disk_stalls += u64::from(member.disk.take_stall());
             let Some(running) = member.life.as_mut() else {
                 return;
             };

@@ -334,6 +334,7 @@ mod tests {
             assert!(seeds_of(actor.name()) >= 20_000, "{actor:?}");
         }
         assert!(seeds_of("join-") >= SEEDS_FOR_ALL);
+        assert_eq!(seeds_of("site-"), 20_000);
         assert!(seeds_of(ActorName::FalseSource.name()) >= SEEDS_FOR_ALL);
         let names: std::collections::BTreeSet<&String> =
             all.iter().map(|sweep| &sweep.name).collect();

@@ -48,11 +48,10 @@ impl Clocks {
         }
     }
 
-    /// Somebody sets a clock.
-    pub(crate) fn jump(&mut self, place: usize, offset_ns: i64) {
-        if let Some(offset) = self.offsets_ns.get_mut(place) {
-            *offset = offset_ns;
-        }
+    /// Somebody sets a clock; whether it shows another time now.
+    pub(crate) fn jump(&mut self, place: usize, offset_ns: i64) -> bool {
+        let offset = self.offsets_ns.get_mut(place);
+        offset.is_some_and(|offset| std::mem::replace(offset, offset_ns) != offset_ns)
     }
 
     /// All clocks are well kept from here on.
@@ -68,7 +67,8 @@ mod tests {
     #[test]
     fn a_clock_that_jumped_is_right_again_after_healing() {
         let mut clocks = Clocks::new(2, true, 1);
-        clocks.jump(1, 3_600_000_000_000);
+        assert!(clocks.jump(1, 3_600_000_000_000));
+        assert!(!clocks.jump(1, 3_600_000_000_000), "it shows that already");
         assert!(clocks.now(1, 0).wall_ns > WALL_START_NS + 3_000_000_000_000);
         clocks.heal();
         assert!(clocks.now(1, 0).wall_ns.abs_diff(WALL_START_NS) <= 2 * MS);

@@ -34,6 +34,10 @@ pub(crate) struct Disk {
     typical_ns: u64,
     stalled_until_ns: u64,
     stall_ns: u64,
+    /// No call took longer for it yet.
+    is_stall_unfelt: bool,
+    /// One did, and nobody has counted it.
+    is_stall_felt: bool,
     /// Power goes when the folder has used so many steps.
     power_off_at: Option<u64>,
     is_full: bool,
@@ -51,6 +55,8 @@ impl Disk {
             typical_ns,
             stalled_until_ns: 0,
             stall_ns: 0,
+            is_stall_unfelt: false,
+            is_stall_felt: false,
             power_off_at: None,
             is_full: false,
         }
@@ -93,6 +99,7 @@ impl Disk {
     /// What one blocking call takes.
     pub(crate) fn call_ns(&mut self, now_ns: u64) -> u64 {
         let stall_ns = if now_ns < self.stalled_until_ns {
+            self.is_stall_felt |= std::mem::take(&mut self.is_stall_unfelt);
             self.stall_ns
         } else {
             0
@@ -112,6 +119,12 @@ impl Disk {
     pub(crate) const fn stall(&mut self, until_ns: u64, stall_ns: u64) {
         self.stalled_until_ns = until_ns;
         self.stall_ns = stall_ns;
+        self.is_stall_unfelt = stall_ns > 0;
+    }
+
+    /// Whether a stall made a call longer that was not counted yet.
+    pub(crate) const fn take_stall(&mut self) -> bool {
+        std::mem::replace(&mut self.is_stall_felt, false)
     }
 
     /// Power goes in the middle of something, after so many more steps.
@@ -157,6 +170,16 @@ impl Disk {
             self.memory.rot(&name, at, mask, in_memory);
         }
         Some(Rot { name, offset, was })
+    }
+
+    /// The segments of the log as they are on the disk, in their order: what a loss of power leaves
+    /// of them when nothing survives that was not synced.
+    pub(crate) fn durable_segments(&self) -> Vec<Vec<u8>> {
+        let on_disk = self.memory.power_cut(|_| false);
+        let mut names = on_disk.file_names();
+        names.retain(|name| name.starts_with(SEGMENT_PREFIX) && !name.contains('.'));
+        names.sort_unstable();
+        names.iter().filter_map(|name| on_disk.file(name)).collect()
     }
 
     /// Whether the disk has the bytes as they were, or their file no more.
@@ -217,5 +240,24 @@ impl Disk {
         self.memory = memory;
         self.power_off_at = None;
         self.memory.set_full(self.is_full);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stall_counts_once_and_when_a_call_took_longer_for_it() {
+        let mut disk = Disk::new(0, 1, 1);
+        disk.stall(1_000, 5_000);
+        assert!(!disk.take_stall(), "no call was made");
+        assert!(disk.call_ns(10) >= 5_000);
+        assert!(disk.call_ns(20) >= 5_000);
+        assert!(disk.take_stall());
+        assert!(!disk.take_stall(), "it was counted");
+        disk.stall(2_000, 5_000);
+        assert!(disk.call_ns(2_000) < 5_000);
+        assert!(!disk.take_stall(), "it was over");
     }
 }

@@ -12,6 +12,7 @@ use crate::disk::Ending;
 use crate::member::Life;
 use crate::queue::Due;
 use crate::schedule::{Again, Fault};
+use crate::site::Site;
 use crate::world::{MS, US, World};
 
 /// What a machine that lost its power looks like to its peers until keep-alives fail.
@@ -20,7 +21,8 @@ const SILENCE_MAX_NS: u64 = 300 * MS;
 impl<S: StateMachine> World<S> {
     /// A process is started, unless it runs.
     pub(crate) fn start(&mut self, at: usize) {
-        if self.members[at].life.is_some() {
+        let is_dark = self.site.as_ref().is_some_and(Site::is_dark);
+        if self.members[at].life.is_some() || is_dark {
             return;
         }
         let was_promised = self.is_progress_promised();
@@ -131,9 +133,13 @@ impl<S: StateMachine> World<S> {
         self.trace
             .tell(self.now_ns, format_args!("v{at} dies: {ending:?}"));
         self.note_life(at);
+        let is_torn = ending == Ending::Power && self.members[at].disk.has_power_off_pending();
+        self.faults.torn_power_cuts += u64::from(is_torn);
         let was_up = self.members[at].life.take().is_some();
         self.members[at].paused_until_ns = 0;
         self.members[at].disk.end_life(ending);
+        // The failure that was to come has gone with what it was to come in.
+        self.members[at].is_sync_failing = false;
         let is_rotten = !self.members[at].rots.is_empty();
         if is_rotten && ending == Ending::Power {
             // What memory showed is gone; a start finds what is left.
@@ -169,6 +175,8 @@ impl<S: StateMachine> World<S> {
             ReplicaError::Execute(_)
                 | ReplicaError::Order(OrderError::BodyMissing { .. } | OrderError::Payload(_))
         );
+        let is_sync = self.members[at].is_sync_failing && !is_own;
+        self.faults.sync_failures += u64::from(is_sync);
         let is_failing = self.members[at].take_disk_failure() && !is_own;
         if !is_failing && !self.is_byzantine(at) {
             let what = format!("v{at} ended itself: {error:?}");
@@ -181,6 +189,9 @@ impl<S: StateMachine> World<S> {
 
     /// Carries out a fault of the schedule.
     pub(crate) fn harm(&mut self, number: usize) {
+        if self.site.as_ref().is_some_and(Site::is_lost) {
+            return;
+        }
         let fault = self.events[number].fault.clone();
         self.trace.note(self.now_ns, b'x', number, 0, &[]);
         self.trace
@@ -205,7 +216,7 @@ impl<S: StateMachine> World<S> {
             Fault::SyncFailure { victim, down_ns } => {
                 let member = &mut self.members[victim];
                 if member.life.is_some() && !member.is_sync_failing {
-                    self.faults.sync_failures += 1;
+                    // Counted when it ends the process.
                     member.is_sync_failing = true;
                     member.disk.fail_next_sync();
                     self.schedule(down_ns, Due::Start { at: victim });
@@ -222,7 +233,7 @@ impl<S: StateMachine> World<S> {
                 sync_ns,
                 stall_ns,
             } => {
-                self.faults.disk_stalls += 1;
+                // Counted when a call takes longer for it.
                 let until_ns = self.now_ns + stall_ns;
                 self.members[victim].disk.stall(until_ns, sync_ns);
             }
@@ -232,12 +243,12 @@ impl<S: StateMachine> World<S> {
                 cut_ns,
             } => self.cut(number, &links, breaks, cut_ns),
             Fault::Reset { one, other } => {
-                self.faults.connection_resets += 1;
-                self.break_connection(one, other, 200 * US);
+                let is_broken = self.break_connection(one, other, 200 * US);
+                self.faults.connection_resets += u64::from(is_broken);
             }
             Fault::ClockJump { victim, offset_ns } => {
-                self.faults.clock_jumps += 1;
-                self.clocks.jump(victim, offset_ns);
+                let has_jumped = self.clocks.jump(victim, offset_ns);
+                self.faults.clock_jumps += u64::from(has_jumped);
                 self.poke(victim);
             }
             other => self.harm_more(number, other),
@@ -248,16 +259,16 @@ impl<S: StateMachine> World<S> {
     fn harm_more(&mut self, number: usize, fault: Fault) {
         match fault {
             Fault::Clog { links, clog_ns } if !self.is_healed => {
-                self.faults.clogs += 1;
-                self.network.clog(&links, self.now_ns + clog_ns);
+                let is_clogged = self.network.clog(&links, self.now_ns + clog_ns);
+                self.faults.clogs += u64::from(is_clogged);
             }
             Fault::Slow {
                 victim,
                 factor,
                 slow_ns,
             } => {
-                self.faults.slow_spells += 1;
                 let member = &mut self.members[victim];
+                self.faults.slow_spells += u64::from(member.life.is_some());
                 member.slow_factor = factor;
                 member.slow_until_ns = self.now_ns + slow_ns;
             }
@@ -354,7 +365,7 @@ impl<S: StateMachine> World<S> {
     }
 
     fn black_out(&mut self, is_power: bool, down_ns: u64) {
-        self.faults.blackouts += 1;
+        let mut has_died = false;
         let ending = if is_power {
             Ending::Power
         } else {
@@ -362,8 +373,9 @@ impl<S: StateMachine> World<S> {
         };
         for victim in 0..self.members.len() {
             let more_ns = self.dice.below(20 * MS);
-            self.die(victim, ending, down_ns + more_ns);
+            has_died |= self.die(victim, ending, down_ns + more_ns);
         }
+        self.faults.blackouts += u64::from(has_died);
     }
 
     pub(crate) fn die(&mut self, victim: usize, ending: Ending, down_ns: u64) -> bool {
@@ -397,7 +409,7 @@ impl<S: StateMachine> World<S> {
             self.die(victim, Ending::Power, down_ns);
             return;
         }
-        self.faults.torn_power_cuts += 1;
+        // Counted when the power goes: the process may die before.
         member.disk.power_off_after(steps);
         let life = member.lives;
         self.schedule(20 * MS, Due::PowerEnds { at: victim, life });
@@ -478,12 +490,12 @@ impl<S: StateMachine> World<S> {
         if self.is_healed {
             return;
         }
-        self.faults.cuts += 1;
         let is_one_way = links
             .iter()
             .any(|&(one, other)| !links.contains(&(other, one)));
-        self.faults.one_way_cuts += u64::from(is_one_way);
-        self.network.set_cut(links, true);
+        let has_cut = self.network.set_cut(links, true);
+        self.faults.cuts += u64::from(has_cut);
+        self.faults.one_way_cuts += u64::from(has_cut && is_one_way);
         self.schedule(cut_ns, Due::Mend { number });
         if breaks {
             for &(one, other) in links {
@@ -496,14 +508,17 @@ impl<S: StateMachine> World<S> {
     /// What a fault did is over; after healing no cut is left.
     pub(crate) fn mend(&mut self, number: usize) {
         match &self.events[number].fault {
-            Fault::Cut { links, .. } if !self.is_healed => self.network.set_cut(links, false),
+            Fault::Cut { links, .. } if !self.is_healed => {
+                self.network.set_cut(links, false);
+            }
             Fault::FullDisk { victim, .. } => self.members[*victim].disk.set_full(false),
             _ => {}
         }
     }
 
-    /// Both ends of a connection learn within this time that it is gone.
-    fn break_connection(&mut self, one: usize, other: usize, within_ns: u64) {
+    /// Both ends of a connection learn within this time that it is gone; whether either has one.
+    fn break_connection(&mut self, one: usize, other: usize, within_ns: u64) -> bool {
+        let mut has_one = false;
         for (own, peer) in [(one, other), (other, one)] {
             if let Some(connection) = self.network.connection(own, peer) {
                 let delay_ns = self.dice.between(1, within_ns);
@@ -513,7 +528,9 @@ impl<S: StateMachine> World<S> {
                     connection,
                 };
                 self.schedule(delay_ns, lost);
+                has_one = true;
             }
         }
+        has_one
     }
 }

@@ -38,6 +38,7 @@ mod scale;
 pub mod scenes;
 mod schedule;
 mod script;
+mod site;
 mod tape;
 mod trace;
 mod watch;

@@ -10,9 +10,9 @@ use quorate::journal::{SyncJob, SyncWorker};
 use quorate::lanes::LanesConfig;
 use quorate::recovery::{self, RecoveryError, RecoverySummary};
 use quorate::replica::{Companions, Event, Job, Outbox, Replica, ReplicaConfig, ReplicaError};
-use quorate::results::CommandResult;
+use quorate::results::{BlockResults, CommandResult};
 use quorate::scrub::Scrub;
-use quorate::state_machine::StateMachine;
+use quorate::state_machine::{Audience, StateMachine};
 use quorate_consensus::effect::{Destination, FinalPath};
 use quorate_consensus::types::{BlockId, Now, ValidatorIndex};
 use quorate_log::{Preparer, Reader};
@@ -89,6 +89,8 @@ pub(crate) struct Delivered {
     /// How it became final here.
     pub(crate) path: Option<FinalPath>,
     pub(crate) commands: Vec<CommandResult>,
+    /// Hash of all that it put out, in its order.
+    pub(crate) outputs: [u8; 32],
 }
 
 /// What a turn asks for and tells.
@@ -102,6 +104,22 @@ pub(crate) struct Turned {
     pub(crate) events: Vec<Event>,
     /// Height and root after the turn, when a block was applied in it.
     pub(crate) root: Option<(u64, [u8; 32])>,
+}
+
+/// All outputs of a block: of which command each is, for whom, and its bytes.
+fn hash_outputs(results: &BlockResults) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    for output in results.outputs() {
+        let command = output.command.map_or(u64::MAX, u64::from);
+        hasher.update(&command.to_le_bytes());
+        match output.audience {
+            Audience::Session(session) => hasher.update(&[1]).update(&session.0),
+            Audience::Public => hasher.update(&[0]),
+        };
+        hasher.update(&(output.bytes.len() as u64).to_le_bytes());
+        hasher.update(output.bytes);
+    }
+    *hasher.finalize().as_bytes()
 }
 
 impl<S: StateMachine> Member<S> {
@@ -267,6 +285,7 @@ impl<S: StateMachine> Life<S> {
                 id: results.id,
                 path: results.path,
                 commands: results.commands.clone(),
+                outputs: hash_outputs(results),
             });
         }
         outbox.clear();

@@ -133,25 +133,33 @@ impl Network {
         [Some(first), second]
     }
 
-    /// Lays a cut over these directions, or takes one away.
-    pub(crate) fn set_cut(&mut self, links: &[(usize, usize)], is_cut: bool) {
+    /// Lays a cut over these directions, or takes one away; whether any of them changed by it.
+    pub(crate) fn set_cut(&mut self, links: &[(usize, usize)], is_cut: bool) -> bool {
+        let mut has_changed = false;
         for &(from, to) in links {
             let at = self.at(from, to);
             let cuts = &mut self.cuts[at];
+            let before = *cuts;
             *cuts = if is_cut {
-                *cuts + 1
+                before + 1
             } else {
-                cuts.saturating_sub(1)
+                before.saturating_sub(1)
             };
+            has_changed |= (before == 0) != (*cuts == 0);
         }
+        has_changed
     }
 
-    /// What these directions carry arrives in one burst, not before `until_ns`.
-    pub(crate) fn clog(&mut self, links: &[(usize, usize)], until_ns: u64) {
+    /// What these directions carry arrives in one burst, not before `until_ns`; whether any of them
+    /// holds longer for it.
+    pub(crate) fn clog(&mut self, links: &[(usize, usize)], until_ns: u64) -> bool {
+        let mut has_changed = false;
         for &(from, to) in links {
             let at = self.at(from, to);
+            has_changed |= self.clogs[at] < until_ns;
             self.clogs[at] = self.clogs[at].max(until_ns);
         }
+        has_changed
     }
 
     /// No cuts, no loss, nothing doubled or held back from here on. What is on its way stays so.
@@ -236,21 +244,22 @@ mod tests {
     #[test]
     fn a_cut_holds_in_its_direction_alone_until_it_is_taken_away() {
         let mut network = network(Scenario::Calm);
-        network.set_cut(&[(0, 1)], true);
-        network.set_cut(&[(0, 1)], true);
+        assert!(network.set_cut(&[(0, 1)], true));
+        assert!(!network.set_cut(&[(0, 1)], true), "it was cut");
         assert_eq!(network.send(0, 0, 1), [None, None]);
         assert!(network.send(0, 1, 0)[0].is_some());
         assert!(!network.is_open(0, 1));
-        network.set_cut(&[(0, 1)], false);
+        assert!(!network.set_cut(&[(0, 1)], false));
         assert_eq!(network.send(0, 0, 1), [None, None], "two cuts lay over it");
-        network.set_cut(&[(0, 1)], false);
+        assert!(network.set_cut(&[(0, 1)], false));
         assert!(network.send(0, 0, 1)[0].is_some());
     }
 
     #[test]
     fn a_clogged_direction_loses_nothing_and_brings_it_late_in_a_burst_and_in_order() {
         let mut network = network(Scenario::Calm);
-        network.clog(&[(0, 1)], 1_000_000_000);
+        assert!(network.clog(&[(0, 1)], 1_000_000_000));
+        assert!(!network.clog(&[(0, 1)], 1_000), "it holds for longer");
         for now_ns in [0, 10, 20] {
             assert_eq!(network.send(now_ns, 0, 1), [Some(1_000_000_000), None]);
         }

@@ -212,6 +212,9 @@ impl Plan {
             stakes,
         };
         plan.draw_victims(options, &mut dice);
+        if options.scenario == Scenario::BlackoutAsync {
+            plan.durability = Durability::Async;
+        }
         if options.scenario == Scenario::Rush {
             plan.hurry();
         }

@@ -61,6 +61,12 @@ pub(crate) enum Due {
     Client { number: usize },
     /// A Byzantine validator acts, or the script of twins goes on.
     Act { at: usize },
+    /// A machine loses its power with the site.
+    Dark { at: usize },
+    /// The whole site is without power: its disks are read.
+    ReadDisks,
+    /// What is left after the loss of a site is judged.
+    SiteEnds,
     /// Trouble is over.
     Heal,
 }

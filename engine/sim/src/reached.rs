@@ -16,7 +16,7 @@ use crate::counts::FaultCounts;
 use crate::script::Scenario;
 
 /// Every name besides those of faults.
-const NAMES: [&str; 61] = [
+const NAMES: [&str; 64] = [
     "r1_entered",
     "r2_proposed",
     "r3_voted",
@@ -78,10 +78,16 @@ const NAMES: [&str; 61] = [
     "join_joined",
     "join_votes_again",
     "join_lie_refused",
+    "site_lost",
+    "site_durable_not_on_every_disk",
+    "site_final_on_no_disk",
 ];
 
 /// What only runs with snapshots have; a batch of them has to show these and no other.
 const OF_JOINS: &str = "join_";
+
+/// What only the loss of a whole site shows; a batch of them has to show these and no other.
+const OF_SITES: &str = "site_";
 
 /// What only a source that lies can bring about.
 const OF_FALSE_SOURCES: [&str; 1] = ["join_lie_refused"];
@@ -108,6 +114,9 @@ const BESIDE_JOINS: [&str; 10] = [
     "frames_lost",
     "frames_doubled",
 ];
+
+/// The faults that come before the loss of a site.
+const BEFORE_A_LOSS: [&str; 3] = ["kills", "power_cuts", "disk_stalls"];
 
 /// How often each thing happened, by its name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -147,11 +156,17 @@ impl Reached {
                 && (has_forgers || !OF_FORGERS.contains(name))
                 && (has_false_sources || !OF_FALSE_SOURCES.contains(name))
                 && (scenario == Scenario::Join) == name.starts_with(OF_JOINS)
+                && (scenario == Scenario::BlackoutAsync) == name.starts_with(OF_SITES)
         };
         let rules = NAMES.iter().copied().filter(is_required);
         let missing = rules.filter(|name| !self.0.contains_key(name));
         let is_missing = |&(name, count): &(&str, u64)| {
-            count == 0 && (scenario != Scenario::Join || BESIDE_JOINS.contains(&name))
+            let is_one_of = match scenario {
+                Scenario::Join => BESIDE_JOINS.contains(&name),
+                Scenario::BlackoutAsync => BEFORE_A_LOSS.contains(&name),
+                _ => true,
+            };
+            count == 0 && is_one_of
         };
         let faults = faults.each().filter(is_missing);
         missing.chain(faults.map(|(name, _)| name)).collect()
@@ -235,7 +250,9 @@ mod tests {
         let missing = Reached::default().missing(&faults, Scenario::Byzantine, &byzantine);
         let of_joins = |name: &&str| name.starts_with(OF_JOINS);
         let joins = NAMES.iter().copied().filter(of_joins).count();
-        assert_eq!(missing.len(), NAMES.len() - joins + faults.each().count());
+        let sites = NAMES.iter().filter(|name| name.starts_with(OF_SITES));
+        let others = joins + sites.count();
+        assert_eq!(missing.len(), NAMES.len() - others + faults.each().count());
         let byzantine = Byzantine {
             actors: [Some(ActorName::FalseSource), None],
             ..Byzantine::default()

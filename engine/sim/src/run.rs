@@ -105,10 +105,10 @@ fn run_world<S: StateMachine>(options: &RunOptions, mut world: World<S>) -> Outc
     let mut is_done = false;
     while !is_done && !world.checks.has_found() && steps < EVENTS_MAX && world.step(end_ns) {
         steps += 1;
-        is_done = world.is_healed && world.is_done();
+        is_done = world.is_done();
     }
     (0..world.members.len()).for_each(|at| world.note_life(at));
-    if is_done {
+    if is_done && world.site.is_none() {
         world.judge_proofs();
     }
     let violations = world.checks.finish();

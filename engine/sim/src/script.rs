@@ -32,6 +32,8 @@ pub enum Scenario {
     Pause,
     /// Everybody dies at once.
     Blackout,
+    /// In `async` durability all power goes at once, soon after a height was called durable.
+    BlackoutAsync,
     /// Links hold frames back and bring them in a burst; validators are slow.
     Clog,
     /// Disks are full, slow, or fail.
@@ -48,7 +50,7 @@ pub enum Scenario {
 }
 
 /// All scenarios with their names.
-const NAMES: [(Scenario, &str); 17] = [
+const NAMES: [(Scenario, &str); 18] = [
     (Scenario::Mixed, "mixed"),
     (Scenario::Calm, "calm"),
     (Scenario::Rush, "rush"),
@@ -60,6 +62,7 @@ const NAMES: [(Scenario, &str); 17] = [
     (Scenario::Clock, "clock"),
     (Scenario::Pause, "pause"),
     (Scenario::Blackout, "blackout"),
+    (Scenario::BlackoutAsync, "blackout-async"),
     (Scenario::Clog, "clog"),
     (Scenario::Disk, "disk"),
     (Scenario::DoubleCrash, "double-crash"),
@@ -160,6 +163,19 @@ const BESIDE_JOINS: Weights = Weights {
     flap: 1,
     reset: 2,
     lost_disk: 1,
+    ..NONE
+};
+
+/// What may come before all power goes: disks that are slow in their own time, above all.
+const BEFORE_A_LOSS: Weights = Weights {
+    disk_stall: 6,
+    kill: 3,
+    leader_kill: 1,
+    power: 2,
+    torn_power: 1,
+    pause: 1,
+    partition: 1,
+    one_way: 1,
     ..NONE
 };
 
@@ -271,6 +287,7 @@ impl Scenario {
                 disk_stall: 2,
                 ..NONE
             },
+            Self::BlackoutAsync => BEFORE_A_LOSS,
             Self::Blackout => Weights {
                 blackout: 3,
                 kill: 1,

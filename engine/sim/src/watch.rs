@@ -7,13 +7,13 @@ use quorate::replica::{Event, FrameOutcome};
 use quorate::results::{CommandResult, Outcome};
 use quorate::state_machine::StateMachine;
 use quorate_consensus::certificate::Certificate;
-use quorate_consensus::effect::Alarm;
+use quorate_consensus::effect::{Alarm, Destination};
 use quorate_consensus::header::Header;
 use quorate_consensus::input::Input;
 use quorate_consensus::message::Message;
 use quorate_consensus::wire;
 
-use crate::checks::{Checks, Violation, conduct};
+use crate::checks::{Checks, Violation, conduct, records};
 use crate::clients::Submission;
 use crate::member::{Delivered, Life, Turned};
 use crate::world::{World, index};
@@ -36,6 +36,7 @@ impl<S: StateMachine> World<S> {
         if self.is_byzantine(at) {
             return;
         }
+        self.see_site_start(at);
         self.checks.chain.start(at, height);
         self.checks.certificates.start(at, height);
         let outcome = self.checks.roots.see(at, height, root);
@@ -62,6 +63,7 @@ impl<S: StateMachine> World<S> {
                     let line = format_args!("v{at} to {to:?}: {:?}", message.as_ref());
                     self.trace.tell(self.now_ns, line);
                     self.watch_message(at, message.as_ref());
+                    self.watch_shown(*to, message.as_ref());
                 }
                 Err(error) => {
                     let what = format!("v{at} sends what cannot be decoded: {error}");
@@ -88,6 +90,9 @@ impl<S: StateMachine> World<S> {
                 self.checks.take(outcome);
             }
             let outcome = self.see_results(at, block);
+            self.checks.take(outcome);
+            let results = &mut self.checks.results;
+            let outcome = results.see_outputs(at, block.height, block.outputs);
             self.checks.take(outcome);
         }
         if let Some((height, root)) = turned.root {
@@ -153,6 +158,9 @@ impl<S: StateMachine> World<S> {
             let progress = &mut self.checks.progress;
             let outcome = progress.enter(self.now_ns, window.number(), is_promised);
             self.checks.take(outcome);
+        }
+        if let Event::Durable(height) = event {
+            self.see_durable(height.number());
         }
         if let Event::Stopped(window) = event {
             self.checks.progress.give_up(window.number());
@@ -220,6 +228,19 @@ impl<S: StateMachine> World<S> {
             | Message::Forward(_)
             | Message::Attestation { .. }
             | Message::Snapshot(_) => {}
+        }
+    }
+
+    /// An honest validator shows what others said to it.
+    fn watch_shown(&mut self, to: Destination, message: &Message) {
+        let to = match to {
+            Destination::Peer(peer) => Some(peer.place()),
+            Destination::All => None,
+        };
+        for (validator, window, record) in records::shown(to, message) {
+            if !self.is_byzantine(validator) {
+                self.checks.records.see(validator, window, record);
+            }
         }
     }
 

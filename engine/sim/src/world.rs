@@ -30,6 +30,7 @@ use crate::plan::{Plan, RunOptions};
 use crate::queue::{Due, Queue};
 use crate::reached::Reached;
 use crate::schedule::{self, Event};
+use crate::site::Site;
 use crate::trace::Trace;
 
 pub(crate) const US: u64 = 1_000;
@@ -60,6 +61,8 @@ pub(crate) struct World<S> {
     pub(crate) events: Vec<Event>,
     pub(crate) dice: Dice,
     pub(crate) is_healed: bool,
+    /// The loss of everything at once, in runs that have it.
+    pub(crate) site: Option<Site>,
     /// What every life begins with.
     pub(crate) app: App<S>,
     pub(crate) troupe: Troupe,
@@ -124,6 +127,7 @@ impl<S: StateMachine> World<S> {
             events: schedule::draw(&plan, scenario, seed),
             dice: Dice::new(seed, "world"),
             is_healed: false,
+            site: Site::of(scenario, &plan, seed),
             app: app.clone(),
             troupe,
             keyring,
@@ -234,6 +238,9 @@ impl<S: StateMachine> World<S> {
             Due::Mend { number } => self.mend(number),
             Due::Client { number } => self.act_client(number),
             Due::Act { at } => self.act(at),
+            Due::Dark { at } => self.go_dark(at),
+            Due::ReadDisks => self.read_disks(),
+            Due::SiteEnds => self.end_site(),
             Due::Heal => self.heal(),
             // Of a life that has ended.
             Due::Jobs { .. }
@@ -403,6 +410,7 @@ impl<S: StateMachine> World<S> {
         for job in turned.sync {
             let member = &mut self.members[at];
             let call_ns = member.disk.call_ns(self.now_ns);
+            self.faults.disk_stalls += u64::from(member.disk.take_stall());
             let Some(running) = member.life.as_mut() else {
                 return;
             };
@@ -530,6 +538,9 @@ impl<S: StateMachine> World<S> {
     /// or not heard yet, weigh no more than F and C together: faults that began before healing may
     /// outlast it.
     pub(crate) fn is_progress_promised(&self) -> bool {
+        if self.site.as_ref().is_some_and(Site::is_lost) {
+            return false;
+        }
         let is_away = |&place: &usize| {
             let member = &self.members[place];
             let runs = member.life.as_ref().is_some_and(|life| !life.is_stopping);
@@ -554,6 +565,9 @@ impl<S: StateMachine> World<S> {
     /// Whether everything has come to a good end: all honest validators are up, all clients
     /// answered, all heights alike, all of it provable.
     pub(crate) fn is_done(&self) -> bool {
+        if let Some(site) = &self.site {
+            return site.is_over();
+        }
         if !self.is_healed || !self.clients.are_done() {
             return false;
         }

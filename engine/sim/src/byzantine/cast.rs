@@ -104,8 +104,12 @@ impl Cast {
         let mut actors: Vec<ActorName> = request.actors.iter().flatten().copied().collect();
         if actors.is_empty() && request.is_drawn {
             // Forging is for chains of signed commands, see `add_forger`; and where nobody takes
-            // snapshots there are none to lie about.
-            let others = [ActorName::Forger, ActorName::FalseSource];
+            // snapshots there are none to lie about, nor about a disk where a site is never lost.
+            let others = [
+                ActorName::Forger,
+                ActorName::FalseSource,
+                ActorName::Overstater,
+            ];
             let is_drawn = |name: &ActorName| !others.contains(name);
             let all: Vec<ActorName> = ActorName::all().filter(is_drawn).collect();
             let count = if dice.percent(30) { 1 } else { 2 };

@@ -33,6 +33,7 @@ mod nuller;
 mod nullify_only;
 mod outdated;
 mod oversizer;
+mod overstater;
 mod private_voter;
 mod puppet;
 mod reconfigurer;
@@ -91,6 +92,7 @@ pub enum ActorName {
     NullifyOnly,
     Outdated,
     Oversizer,
+    Overstater,
     PrivateVoter,
     Reconfigurer,
     Reorderer,
@@ -110,7 +112,7 @@ pub enum ActorName {
 use ActorName as Name;
 
 /// All actors with their names on the command line, in their order.
-const NAMES: [(Name, &str); 37] = [
+const NAMES: [(Name, &str); 38] = [
     (Name::Amnesiac, "amnesiac"),
     (Name::Censor, "censor"),
     (Name::Conflicter, "conflicter"),
@@ -134,6 +136,7 @@ const NAMES: [(Name, &str); 37] = [
     (Name::NullifyOnly, "nullify-only"),
     (Name::Outdated, "outdated"),
     (Name::Oversizer, "oversizer"),
+    (Name::Overstater, "overstater"),
     (Name::PrivateVoter, "private-voter"),
     (Name::Reconfigurer, "reconfigurer"),
     (Name::Reorderer, "reorderer"),
@@ -197,6 +200,7 @@ impl ActorName {
             Self::Nuller => Box::new(nuller::Nuller),
             Self::NullifyOnly => Box::new(nullify_only::NullifyOnly),
             Self::Outdated => Box::new(outdated::Outdated::default()),
+            Self::Overstater => Box::new(overstater::Overstater),
             Self::Oversizer => Box::new(oversizer::Oversizer::default()),
             Self::PrivateVoter => Box::new(private_voter::PrivateVoter::default()),
             Self::Reconfigurer => Box::new(reconfigurer::Reconfigurer),

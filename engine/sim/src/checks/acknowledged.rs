@@ -72,9 +72,7 @@ mod tests {
     #[test]
     fn what_stands_where_the_client_was_told_is_kept() {
         let mut results = Results::default();
-        results
-            .see(0, 1, &[told(1, Outcome::Applied)], &[])
-            .unwrap();
+        results.see(0, 1, &[at(1, 1)], &[]).unwrap();
         let mut acknowledged = Acknowledged::default();
         acknowledged.see(&at(1, 1)).unwrap();
         acknowledged.see(&told(1, Outcome::Duplicate)).unwrap();

@@ -9,7 +9,9 @@ pub(crate) mod authors;
 pub(crate) mod certificates;
 pub(crate) mod chain;
 pub(crate) mod conduct;
+pub(crate) mod durable;
 pub(crate) mod headers;
+pub(crate) mod held;
 pub(crate) mod progress;
 pub(crate) mod proposals;
 pub(crate) mod records;
@@ -26,7 +28,7 @@ use quorate_consensus::validators::ValidatorSet;
 
 /// A header for the tests of checkers; each changes what it is about.
 #[cfg(test)]
-const SAMPLE: Header = Header {
+pub(crate) const SAMPLE: Header = Header {
     version: quorate_consensus::header::HEADER_VERSION,
     flags: 0,
     chain_id: [0; 32],
@@ -76,6 +78,7 @@ pub(crate) struct Checks {
     pub(crate) progress: progress::Progress,
     pub(crate) times: times::Times,
     pub(crate) certificates: certificates::Certificates,
+    pub(crate) durable: durable::Durable,
     found: Vec<Violation>,
 }
 
@@ -102,6 +105,7 @@ impl Checks {
             progress: progress::Progress::new(progress.0, progress.1),
             times: times::Times::default(),
             certificates: certificates::Certificates::new(set),
+            durable: durable::Durable::new(set.thresholds().fault.amount(), height),
             found: Vec::new(),
         }
     }
@@ -133,6 +137,8 @@ impl Checks {
         proven.into_iter().for_each(|found| self.take(Err(found)));
         let linked = self.chain.finish(&self.headers);
         self.take(linked);
+        let in_time = self.times.finish(&self.headers);
+        self.take(in_time);
         let kept = self.acknowledged.finish(&self.results);
         self.take(kept);
         std::mem::take(&mut self.found)

@@ -7,11 +7,42 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
+use quorate_consensus::evidence::Evidence;
+use quorate_consensus::message::Message;
 use quorate_consensus::record::Record;
 use quorate_consensus::types::{BlockId, Index, Window};
 
 use super::Violation;
 use super::headers::HeaderBook;
+
+/// The records of others that a message to `to` shows: whose, about which window, and what. Each
+/// was said by that validator, to whoever shows it.
+pub(crate) fn shown(to: Option<usize>, message: &Message) -> Vec<(usize, Window, &Record)> {
+    match message {
+        Message::FenceAnswer { held, .. } => {
+            let one = held.iter().zip(to);
+            one.map(|(held, asker)| (asker, held.window, &held.record))
+                .collect()
+        }
+        Message::Evidence(evidence) => match evidence {
+            Evidence::TwoHeaders(_) => Vec::new(),
+            Evidence::TwoRecords {
+                window,
+                validator,
+                records,
+                ..
+            } => {
+                let said = records.iter().map(|signed| &signed.record);
+                said.map(|record| (validator.place(), *window, record))
+                    .collect()
+            }
+            Evidence::OneRecord { window, record, .. } => {
+                vec![(record.validator.place(), *window, &record.record)]
+            }
+        },
+        _ => Vec::new(),
+    }
+}
 
 /// The recorder.
 #[derive(Debug)]
@@ -31,7 +62,7 @@ impl Records {
 
     /// A validator says this about a window, to anybody.
     pub(crate) fn see(&mut self, validator: usize, window: Window, record: &Record) {
-        if record.tip.is_none() && !record.stop {
+        if *record == Record::default() {
             return;
         }
         let known = self.sent.entry((validator, window)).or_default();
@@ -296,6 +327,69 @@ mod tests {
             ..tip(a1)
         };
         assert_eq!(found(&[skipped], &book), 1);
+    }
+
+    #[test]
+    fn a_record_without_a_tip_is_judged_and_an_empty_one_says_nothing() {
+        let (book, [_, _, b1]) = book();
+        assert_eq!(found(&[Record::default()], &book), 0);
+        let fallen = Record {
+            also: vec![b1],
+            ..Record::default()
+        };
+        assert_eq!(found(&[fallen], &book), 1, "its window is open");
+        let skipped = Record {
+            skip_fallback: Some(Index::ZERO),
+            ..Record::default()
+        };
+        assert_eq!(found(&[skipped], &book), 1, "the same");
+        let ended = Record {
+            fin: Some(Index::ZERO),
+            ..Record::default()
+        };
+        assert_eq!(found(&[ended], &book), 1, "nothing was voted for");
+    }
+
+    #[test]
+    fn evidence_and_answers_of_the_fence_show_what_their_subjects_said() {
+        use quorate_consensus::certificate::SignedRecord;
+        use quorate_consensus::message::HeldRecord;
+        use quorate_consensus::types::{Epoch, ValidatorIndex};
+
+        let (_, [a0, a1, b1]) = book();
+        let held = HeldRecord {
+            window: W,
+            record: tip(a0),
+            signature: None,
+        };
+        let answer = |held| Message::FenceAnswer {
+            incarnation: 1,
+            held,
+        };
+        let message = answer(Some(held));
+        assert_eq!(shown(Some(3), &message), [(3, W, &tip(a0))]);
+        assert_eq!(shown(Some(3), &answer(None)), []);
+        let validator = ValidatorIndex::new(2);
+        let signed = |record| SignedRecord {
+            validator,
+            record,
+            signature: [0; 64],
+        };
+        let two = Message::Evidence(Evidence::TwoRecords {
+            epoch: Epoch::ZERO,
+            window: W,
+            validator,
+            records: Box::new([signed(tip(a1)), signed(tip(b1))]),
+            headers: Vec::new(),
+        });
+        let both = [(2, W, &tip(a1)), (2, W, &tip(b1))];
+        assert_eq!(shown(None, &two), both);
+        let one = Message::Evidence(Evidence::OneRecord {
+            epoch: Epoch::ZERO,
+            window: W,
+            record: Box::new(signed(tip(b1))),
+        });
+        assert_eq!(shown(None, &one), [(2, W, &tip(b1))]);
     }
 
     #[test]

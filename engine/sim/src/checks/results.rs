@@ -4,18 +4,44 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use quorate::results::{CommandResult, Outcome};
+use quorate::results::{CommandResult, Mark, Outcome};
 use quorate::state_machine::SessionId;
 
 use super::Violation;
 
-/// What came of a command, without what differs from one validator to the other.
-type Told = (SessionId, u64, Outcome);
+/// What came of a command, without what differs from one validator to the other: for how long it
+/// was on its way, and the mark of a duplicate, which only those have that saw the command applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Told {
+    session: SessionId,
+    seq: u64,
+    outcome: Outcome,
+    /// Height and index.
+    applied: Option<(u64, u32)>,
+    mark: Option<Mark>,
+}
+
+impl Told {
+    fn of(result: &CommandResult) -> Self {
+        let is_repeat = result.outcome == Outcome::Duplicate;
+        Self {
+            session: result.session,
+            seq: result.seq,
+            outcome: result.outcome,
+            applied: result.applied.map(|place| (place.height, place.index)),
+            mark: result.mark.filter(|_| !is_repeat),
+        }
+    }
+}
 
 /// The results of the chain.
 #[derive(Debug, Default)]
 pub(crate) struct Results {
     heights: BTreeMap<u64, Vec<Told>>,
+    /// Hash of all that each block put out.
+    outputs: BTreeMap<u64, [u8; 32]>,
+    /// The chain goes on after this height; where commands before it stand nobody knows here.
+    begin: u64,
     /// Of blocks that wait to be judged, for each command whether its client has made it.
     made: BTreeMap<u64, Vec<bool>>,
     /// Heights up to this one are judged; the others wait for one below.
@@ -28,6 +54,7 @@ impl Results {
     /// Of a chain that goes on after `height` with these sessions, each at its last number.
     pub(crate) fn new(height: u64, last_seqs: &BTreeMap<SessionId, u64>) -> Self {
         Self {
+            begin: height,
             judged: height,
             last_seqs: last_seqs.clone(),
             ..Self::default()
@@ -43,10 +70,7 @@ impl Results {
         commands: &[CommandResult],
         made: &[bool],
     ) -> Result<(), Violation> {
-        let told: Vec<Told> = commands
-            .iter()
-            .map(|result| (result.session, result.seq, result.outcome))
-            .collect();
+        let told: Vec<Told> = commands.iter().map(Told::of).collect();
         if let Some(first) = self.heights.get(&height) {
             if *first == told {
                 return Ok(());
@@ -63,17 +87,52 @@ impl Results {
             for (place, one) in told.iter().enumerate() {
                 let is_made = made.get(place).copied().unwrap_or(true);
                 self.judge(height, one, is_made)?;
+                self.judge_place((height, place), one)?;
             }
         }
         Ok(())
     }
 
-    fn judge(
+    /// What a block put out, all of it in its order, is the same everywhere.
+    pub(crate) fn see_outputs(
         &mut self,
+        validator: usize,
         height: u64,
-        &(session, seq, outcome): &Told,
-        is_made: bool,
+        outputs: [u8; 32],
     ) -> Result<(), Violation> {
+        let first = *self.outputs.entry(height).or_insert(outputs);
+        if first == outputs {
+            return Ok(());
+        }
+        let what = format!("height {height} puts out something else at v{validator}");
+        Err(Violation::new("results", what))
+    }
+
+    /// What is applied is applied where it stands, and a repeat tells where that was.
+    fn judge_place(&self, (height, index): (u64, usize), told: &Told) -> Result<(), Violation> {
+        let here = u32::try_from(index).ok().map(|index| (height, index));
+        let is_right = match (told.outcome, told.applied) {
+            (Outcome::Applied, applied) => applied == here,
+            (Outcome::Duplicate, Some((at, index))) if at > self.begin => {
+                at <= height && self.is_applied_at(told.session, told.seq, at, index)
+            }
+            (Outcome::Duplicate, _) => true,
+            (_, applied) => applied.is_none(),
+        };
+        if is_right {
+            return Ok(());
+        }
+        let what = format!("height {height}, command {index}: {told:?} is told of another place");
+        Err(Violation::new("results", what))
+    }
+
+    fn judge(&mut self, height: u64, told: &Told, is_made: bool) -> Result<(), Violation> {
+        let &Told {
+            session,
+            seq,
+            outcome,
+            ..
+        } = told;
         let last = self.last_seqs.entry(session).or_insert(0);
         let expected = match seq.cmp(&(*last + 1)) {
             // What would apply and is not its client's does nothing.
@@ -106,7 +165,9 @@ impl Results {
     ) -> bool {
         let block = self.heights.get(&height);
         let told = block.and_then(|block| block.get(usize::try_from(index).ok()?));
-        told == Some(&(session, seq, Outcome::Applied))
+        told.is_some_and(|told| {
+            (told.session, told.seq, told.outcome) == (session, seq, Outcome::Applied)
+        })
     }
 
     /// Whether the command was applied anywhere.
@@ -124,6 +185,8 @@ impl Results {
 pub(crate) mod tests {
     use super::*;
 
+    use quorate::results::Place;
+
     pub(crate) const ALICE: SessionId = SessionId([1; 16]);
 
     pub(crate) fn told(seq: u64, outcome: Outcome) -> CommandResult {
@@ -137,13 +200,64 @@ pub(crate) mod tests {
         }
     }
 
+    /// As it is told when it stands first in the block of this height.
+    fn applied(height: u64, seq: u64) -> CommandResult {
+        placed(height, 0, told(seq, Outcome::Applied))
+    }
+
+    fn placed(height: u64, index: u32, result: CommandResult) -> CommandResult {
+        CommandResult {
+            applied: Some(Place { height, index }),
+            ..result
+        }
+    }
+
+    #[test]
+    fn a_place_or_outputs_that_differ_or_are_of_another_command_are_found() {
+        let mut results = Results::default();
+        results.see(0, 1, &[applied(1, 1)], &[]).unwrap();
+        assert!(results.see(1, 1, &[applied(2, 1)], &[]).is_err());
+        let elsewhere = Results::default().see(0, 1, &[applied(2, 1)], &[]);
+        assert!(elsewhere.is_err(), "not where it stands");
+        let repeat = |height| placed(height, 0, told(1, Outcome::Duplicate));
+        assert_eq!(results.see(0, 2, &[repeat(1)], &[]), Ok(()));
+        assert!(results.see(0, 3, &[repeat(2)], &[]).is_err());
+        let gap = placed(4, 0, told(9, Outcome::Gap));
+        assert!(results.see(0, 4, &[gap], &[]).is_err(), "applied nowhere");
+        assert_eq!(results.see_outputs(0, 1, [1; 32]), Ok(()));
+        assert_eq!(results.see_outputs(1, 1, [1; 32]), Ok(()));
+        assert!(results.see_outputs(2, 1, [2; 32]).is_err());
+    }
+
+    #[test]
+    fn a_mark_that_differs_is_found_unless_it_is_that_of_a_repeat() {
+        let marked = |result: CommandResult, entry: u8| CommandResult {
+            mark: Some(Mark::of(&[entry])),
+            ..result
+        };
+        let see = |one: CommandResult, other: CommandResult| {
+            let mut results = Results::default();
+            results.see(0, 1, &[one], &[])?;
+            results.see(1, 1, &[other], &[])
+        };
+        let first = applied(1, 1);
+        assert_eq!(see(marked(first, 7), marked(first, 7)), Ok(()));
+        assert!(see(marked(first, 7), marked(first, 8)).is_err());
+        let mut results = Results::default();
+        results.see(0, 1, &[first], &[]).unwrap();
+        let repeat = told(1, Outcome::Duplicate);
+        assert_eq!(results.see(0, 2, &[marked(repeat, 7)], &[]), Ok(()));
+        assert_eq!(results.see(1, 2, &[repeat], &[]), Ok(()));
+    }
+
     #[test]
     fn a_session_in_order_with_honest_duplicates_and_gaps_is_good() {
         let mut results = Results::default();
-        let block = [told(1, Outcome::Applied), told(3, Outcome::Gap)];
+        let block = [applied(1, 1), told(3, Outcome::Gap)];
         assert_eq!(results.see(0, 1, &block, &[]), Ok(()));
         assert_eq!(results.see(1, 1, &block, &[]), Ok(()));
-        let block = [told(1, Outcome::Duplicate), told(2, Outcome::Applied)];
+        let second = placed(2, 1, told(2, Outcome::Applied));
+        let block = [told(1, Outcome::Duplicate), second];
         assert_eq!(results.see(1, 2, &block, &[]), Ok(()));
         assert!(results.is_applied_at(ALICE, 2, 2, 1));
         assert!(!results.is_applied_at(ALICE, 2, 2, 0));
@@ -154,18 +268,21 @@ pub(crate) mod tests {
     fn a_chain_that_goes_on_goes_on_with_its_sessions() {
         let begun = || Results::new(700, &BTreeMap::from([(ALICE, 2)]));
         let mut results = begun();
-        assert_eq!(
-            results.see(0, 701, &[told(3, Outcome::Applied)], &[]),
-            Ok(())
-        );
+        assert_eq!(results.see(0, 701, &[applied(701, 3)], &[]), Ok(()));
         assert_eq!(results.applied_count(), 1);
-        let forgotten = begun().see(0, 701, &[told(1, Outcome::Applied)], &[]);
+        let forgotten = begun().see(0, 701, &[applied(701, 1)], &[]);
         assert!(forgotten.is_err());
     }
 
     #[test]
     fn a_forged_command_that_applies_and_a_true_one_that_is_refused_are_found() {
-        let see = |outcome, made| Results::default().see(0, 1, &[told(1, outcome)], &[made]);
+        let see = |outcome, made| {
+            let result = match outcome {
+                Outcome::Applied => applied(1, 1),
+                other => told(1, other),
+            };
+            Results::default().see(0, 1, &[result], &[made])
+        };
         assert_eq!(see(Outcome::BadSignature, false), Ok(()));
         assert_eq!(see(Outcome::Applied, true), Ok(()));
         assert!(see(Outcome::Applied, false).is_err());
@@ -175,46 +292,28 @@ pub(crate) mod tests {
     #[test]
     fn a_command_applied_twice_is_found() {
         let mut results = Results::default();
-        results
-            .see(0, 1, &[told(1, Outcome::Applied)], &[])
-            .unwrap();
-        assert!(
-            results
-                .see(0, 2, &[told(1, Outcome::Applied)], &[])
-                .is_err()
-        );
+        results.see(0, 1, &[applied(1, 1)], &[]).unwrap();
+        assert!(results.see(0, 2, &[applied(2, 1)], &[]).is_err());
     }
 
     #[test]
     fn a_height_that_comes_late_is_judged_before_those_above_it() {
         let mut results = Results::default();
-        results
-            .see(0, 2, &[told(2, Outcome::Applied)], &[])
-            .unwrap();
-        assert_eq!(results.see(1, 1, &[told(1, Outcome::Applied)], &[]), Ok(()));
-        assert!(
-            results
-                .see(1, 3, &[told(2, Outcome::Applied)], &[])
-                .is_err()
-        );
+        results.see(0, 2, &[applied(2, 2)], &[]).unwrap();
+        assert_eq!(results.see(1, 1, &[applied(1, 1)], &[]), Ok(()));
+        assert!(results.see(1, 3, &[applied(3, 2)], &[]).is_err());
     }
 
     #[test]
     fn a_command_applied_over_a_gap_is_found() {
         let mut results = Results::default();
-        assert!(
-            results
-                .see(0, 1, &[told(2, Outcome::Applied)], &[])
-                .is_err()
-        );
+        assert!(results.see(0, 1, &[applied(1, 2)], &[]).is_err());
     }
 
     #[test]
     fn results_that_differ_between_validators_are_found() {
         let mut results = Results::default();
-        results
-            .see(0, 1, &[told(1, Outcome::Applied)], &[])
-            .unwrap();
+        results.see(0, 1, &[applied(1, 1)], &[]).unwrap();
         assert!(results.see(1, 1, &[], &[]).is_err());
     }
 }

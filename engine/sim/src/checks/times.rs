@@ -18,6 +18,8 @@ pub(crate) struct Times {
     latest_ns: u64,
     /// Everything up to this height was judged when the first validator delivered it.
     height: u64,
+    /// Blocks whose headers nobody has shown yet, with the latest good clock at their delivery.
+    waiting: Vec<(u64, BlockId, u64)>,
 }
 
 impl Times {
@@ -33,13 +35,33 @@ impl Times {
         id: &BlockId,
         headers: &HeaderBook,
     ) -> Result<(), Violation> {
-        let is_new = height > self.height;
-        self.height = self.height.max(height);
-        let time_ns = headers.get(id).map(|known| known.time_ns);
-        let Some(time_ns) = time_ns.filter(|_| is_new) else {
+        if height <= self.height {
+            return Ok(());
+        }
+        self.height = height;
+        if headers.get(id).is_none() {
+            self.waiting.push((height, *id, self.latest_ns));
+            return Ok(());
+        }
+        Self::judge((height, id, self.latest_ns), headers)
+    }
+
+    /// Judges what was delivered before its header was seen. What never was on the wire is for the
+    /// checker of the chain.
+    pub(crate) fn finish(&self, headers: &HeaderBook) -> Result<(), Violation> {
+        let mut waiting = self.waiting.iter();
+        waiting
+            .try_for_each(|(height, id, clock_ns)| Self::judge((*height, id, *clock_ns), headers))
+    }
+
+    fn judge(
+        (height, id, clock_ns): (u64, &BlockId, u64),
+        headers: &HeaderBook,
+    ) -> Result<(), Violation> {
+        let Some(known) = headers.get(id) else {
             return Ok(());
         };
-        let ahead_ns = time_ns.saturating_sub(self.latest_ns);
+        let ahead_ns = known.time_ns.saturating_sub(clock_ns);
         if ahead_ns > AHEAD_MAX_NS {
             let what = format!(
                 "the final block {id:?} of height {height} is {} ms ahead of every good clock",
@@ -56,6 +78,22 @@ mod tests {
     use super::*;
     use crate::checks::SAMPLE;
     use quorate_consensus::header::Header;
+
+    #[test]
+    fn a_header_that_comes_after_its_block_is_judged_by_the_clocks_of_then() {
+        let judge = |time_ns: u64| {
+            let mut headers = HeaderBook::default();
+            let mut times = Times::default();
+            times.see_clock(1_000_000_000);
+            let header = Header { time_ns, ..SAMPLE };
+            assert_eq!(times.deliver(1, &header.id(), &headers), Ok(()));
+            times.see_clock(9_000_000_000);
+            headers.add(&header);
+            times.finish(&headers)
+        };
+        assert_eq!(judge(1_500_000_000), Ok(()));
+        assert!(judge(1_500_000_001).is_err());
+    }
 
     #[test]
     fn a_final_block_from_the_future_is_found() {

@@ -4,3 +4,4 @@ mod applications;
 mod byzantine;
 mod joining;
 mod seeds;
+mod site;

@@ -36,7 +36,7 @@ pub(crate) struct Options {
     #[arg(value_parser = clap::value_parser!(u16).range(4..=VALIDATORS_MAX as i64))]
     validators: Option<u16>,
     /// Which faults: mixed, calm, rush, crash, partition, lossy, leader-crash, power, clock, pause,
-    /// blackout, clog, disk, double-crash, lost-disk, byzantine or join
+    /// blackout, blackout-async, clog, disk, double-crash, lost-disk, byzantine or join
     #[arg(long, value_name = "NAME", default_value = "mixed")]
     scenario: Scenario,
     /// Byzantine validators, up to weight F: what they play, one thing or two

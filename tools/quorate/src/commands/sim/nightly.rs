@@ -28,6 +28,8 @@ const ACTOR_SEEDS: u64 = 20_000;
 /// Validators and seeds of the sweeps in which logs are pruned and validators join. A run of them
 /// has as many blocks as twenty others.
 const JOINS: [(u16, u64); 3] = [(4, 2_000), (5, 1_000), (7, 500)];
+/// Validators and seeds of the sweeps in which a whole site loses its power.
+const SITES: [(u16, u64); 3] = [(4, 10_000), (5, 5_000), (7, 5_000)];
 /// Seeds of those that lie to whoever joins.
 const JOIN_ACTOR_SEEDS: u64 = 1_000;
 /// Validators and seeds of the sweeps with twins: more than a million steps in all.
@@ -99,8 +101,11 @@ pub(super) fn run(plan: &Plan<'_>) -> Result<Report, Failure> {
         .collect();
     let has_images = "images".contains(plan.part);
     if sweeps.is_empty() && !has_images {
-        return Err(Failure::usage(format!("no sweep is called {}", plan.part))
-            .remedy("name mixed, drawn, join, twins, images or what a Byzantine validator plays"));
+        return Err(
+            Failure::usage(format!("no sweep is called {}", plan.part)).remedy(
+                "name mixed, drawn, join, site, twins, images or what a Byzantine validator plays",
+            ),
+        );
     }
     let rows: Vec<Row> = sweeps.iter().map(run_one).collect();
     let images = has_images.then(|| {
@@ -169,13 +174,22 @@ fn sweeps(plan: &Plan<'_>) -> Vec<Sweep> {
             return entry(actor.name(), size, Scenario::Join, acting, true);
         }
         let size = (4, ACTOR_SEEDS);
+        // What nobody has on its disk is missed when all power goes.
+        if actor == ActorName::Overstater {
+            return entry(actor.name(), size, Scenario::BlackoutAsync, acting, true);
+        }
         entry(actor.name(), size, Scenario::Mixed, acting, wants_all)
     });
     let joins = JOINS.map(|size| {
         let name = format!("join-{}", size.0);
         entry(&name, size, Scenario::Join, honest, true)
     });
-    let mut all: Vec<Sweep> = mixed.into_iter().chain(drawn).chain(joins).collect();
+    let sites = SITES.map(|size| {
+        let name = format!("site-{}", size.0);
+        entry(&name, size, Scenario::BlackoutAsync, honest, true)
+    });
+    let mut all: Vec<Sweep> = mixed.into_iter().chain(drawn).collect();
+    all.extend(joins.into_iter().chain(sites));
     all.extend(actors);
     all.extend(twins);
     all
@@ -320,6 +334,7 @@ mod tests {
             assert!(seeds_of(actor.name()) >= 20_000, "{actor:?}");
         }
         assert!(seeds_of("join-") >= SEEDS_FOR_ALL);
+        assert_eq!(seeds_of("site-"), 20_000);
         assert!(seeds_of(ActorName::FalseSource.name()) >= SEEDS_FOR_ALL);
         let names: std::collections::BTreeSet<&String> =
             all.iter().map(|sweep| &sweep.name).collect();

@@ -271,7 +271,8 @@ impl Consensus {
         let peer = &mut self.peers[from.place()];
         peer.finalized = status.finalized.height;
         peer.proven = status.proven.height;
-        peer.flushed = peer.flushed.max(status.flushed);
+        // Not the highest of all that it said: it may have lost its disk since.
+        peer.flushed = status.flushed;
         let cannot_lead = status.no_proposals || status.abstains;
         peer.cannot_lead = cannot_lead.then_some(status.window);
         let tip = status.record.tip.map(|(index, _)| index);

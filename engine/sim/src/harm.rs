@@ -133,7 +133,7 @@ impl<S: StateMachine> World<S> {
         self.trace
             .tell(self.now_ns, format_args!("v{at} dies: {ending:?}"));
         self.note_life(at);
-        let is_torn = ending == Ending::Power && self.members[at].disk.has_power_off_pending();
+        let is_torn = ending == Ending::Power && self.members[at].disk.is_off();
         self.faults.torn_power_cuts += u64::from(is_torn);
         let was_up = self.members[at].life.take().is_some();
         self.members[at].paused_until_ns = 0;
@@ -247,6 +247,8 @@ impl<S: StateMachine> World<S> {
                 self.faults.connection_resets += u64::from(is_broken);
             }
             Fault::ClockJump { victim, offset_ns } => {
+                // By what it shows until now it may have voted.
+                self.see_good_clocks();
                 let has_jumped = self.clocks.jump(victim, offset_ns);
                 self.faults.clock_jumps += u64::from(has_jumped);
                 self.poke(victim);

@@ -93,6 +93,11 @@ impl<S: StateMachine> World<S> {
             return;
         }
         site.phase = Phase::Dark;
+        // Before chance keeps some of what is not synced.
+        self.judge_disks();
+        let Some(site) = self.site.as_mut() else {
+            return;
+        };
         // At one moment, at about one, or as the power of a hall goes.
         let spread_ns = site.dice.one_of(&[1, 100 * US, WITHIN_NS]).unwrap_or(1);
         let delays: Vec<u64> = (0..places).map(|_| site.dice.below(spread_ns)).collect();

@@ -271,22 +271,35 @@ fn r10_a_record_that_is_being_signed_is_not_signed_again() {
     assert_eq!(bench.seen.iter().filter(signs).count(), 1);
 }
 
+/// A validator announces what it has flushed; every height that was said to be durable so far.
+fn say(bench: &mut Bench, from: u16, height: u64) -> Vec<u64> {
+    let status = Status {
+        flushed: Height::new(height),
+        ..bench.status_of(0)
+    };
+    bench.status(from, status);
+    let heights = bench.seen.iter().filter_map(|effect| match effect {
+        Effect::Durable(height) => Some(height.number()),
+        _ => None,
+    });
+    heights.collect()
+}
+
+#[test]
+fn r10_what_was_flushed_on_a_disk_that_is_lost_counts_no_more() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    assert!(say(&mut bench, 1, 3).is_empty());
+    assert!(say(&mut bench, 1, 0).is_empty());
+    assert!(say(&mut bench, 2, 3).is_empty());
+    assert!(say(&mut bench, 3, 3).is_empty(), "two disks have it");
+    assert_eq!(say(&mut bench, 1, 3), [3]);
+}
+
 #[test]
 fn r10_durable_is_said_once_a_height() {
     let set = six(64);
     let mut bench = Bench::new(&set, 5);
-    let say = |bench: &mut Bench, from: u16, height: u64| {
-        let status = Status {
-            flushed: Height::new(height),
-            ..bench.status_of(0)
-        };
-        bench.status(from, status);
-        let heights = bench.seen.iter().filter_map(|effect| match effect {
-            Effect::Durable(height) => Some(height.number()),
-            _ => None,
-        });
-        heights.collect::<Vec<u64>>()
-    };
     assert!(say(&mut bench, 1, 3).is_empty());
     assert!(say(&mut bench, 2, 3).is_empty());
     assert_eq!(say(&mut bench, 3, 4), [3], "2F + 1 of them");

@@ -376,11 +376,10 @@ fn a_failed_sync_is_told_by_its_own_thread_before_anybody_has_taken_the_answer()
     let metrics = Arc::new(crate::metrics::Metrics::default());
     let (answer, answers) = std::sync::mpsc::channel();
     let told = Arc::clone(&metrics);
-    let thread =
-        crate::stages::journal::SyncThread::start(fixture.sync, metrics, true, move |done| {
-            answer.send((done.is_err(), told.ending_code.read())).ok();
-        })
-        .expect("a thread");
+    let thread = crate::stages::journal::SyncThread::start(fixture.sync, metrics, move |done| {
+        answer.send((done.is_err(), told.ending_code.read())).ok();
+    })
+    .expect("a thread");
     thread.hand_over(jobs[0]);
     assert_eq!(answers.recv(), Ok((true, 70)));
     thread.stop();

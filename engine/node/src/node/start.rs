@@ -17,7 +17,7 @@ use crate::hex;
 use crate::http::{HttpServer, Question, Reply};
 use crate::lanes::LanesConfig;
 use crate::metrics::Metrics;
-use crate::profiles::{Durability, Placement, STAGES, Threading};
+use crate::profiles::{Durability, STAGES, Threading};
 use crate::pruning::Pruning;
 use crate::recovery::{self, RecoverySummary};
 use crate::replica::{Companions, Parts, Replica, ReplicaConfig};
@@ -263,7 +263,8 @@ pub(super) fn start<S: StateMachine>(
     let inlet = Arc::new(Inlet::new(&config.genesis, auth));
     let (asker, controls) = asker(net.waker());
     let http = start_http(config.listen_metrics, &asker, &metrics, &trace)?;
-    let verify = verify_parts(set, config.own, validator_key, &config.placement, &metrics)?;
+    let core = config.placement.core_of(STAGES - 1);
+    let verify = verify_parts(set, config.own, validator_key, core, &metrics)?;
     let preparer = start_preparer(companions.preparer, Arc::clone(&metrics))?;
     let parts = DedicatedParts {
         recorder: diverged.recorder(parts.executor.roots(), &metrics, &inlet),
@@ -373,7 +374,7 @@ fn verify_parts(
     set: Arc<ValidatorSet>,
     own: ValidatorIndex,
     key: ValidatorKey,
-    placement: &Placement,
+    core: Option<usize>,
     metrics: &Arc<Metrics>,
 ) -> Result<VerifyParts, StartError> {
     let metrics = Arc::clone(metrics);
@@ -382,8 +383,7 @@ fn verify_parts(
         own,
         key,
         seed: BatchSeed::from_system()?,
-        core: placement.core_of(STAGES - 1),
-        gives_way: placement.threading == Threading::Shared,
+        core,
         metrics,
     })
 }
@@ -414,11 +414,7 @@ fn start_threads<S: StateMachine>(
     let verify = VerifyWorker::start(parts.verify, answer)?;
     let (answer, sync_done) = unbounded();
     let waker = parts.waker.clone();
-    let (metrics, gives_way) = (
-        Arc::clone(&parts.metrics),
-        !parts.parts.journal.is_awaited(),
-    );
-    let sync = SyncThread::start(parts.sync, metrics, gives_way, move |done| {
+    let sync = SyncThread::start(parts.sync, Arc::clone(&parts.metrics), move |done| {
         if answer.send(done).is_ok() {
             waker.wake();
         }

@@ -45,6 +45,13 @@ pub enum Job {
     },
 }
 
+impl Job {
+    /// Whether it makes a signature of this validator.
+    pub(crate) const fn is_signature(&self) -> bool {
+        !matches!(self, Self::Verify { .. })
+    }
+}
+
 /// Does all `jobs`; the answers are appended to `inputs`, for the replica's `input`.
 pub fn run_jobs(
     set: &ValidatorSet,

@@ -48,7 +48,9 @@ use crate::archive::{Archive, ArchiveConfig};
 use crate::auth::{Checked, CommandAuth, KeySource};
 use crate::begins::FirstState;
 use crate::executor::{ExecuteError, Executor, FinalBlock};
-use crate::journal::{Journal, JournalError, Journaled, SyncDone, SyncError, SyncWorker};
+use crate::journal::{
+    Journal, JournalError, JournalOp, Journaled, SyncDone, SyncError, SyncWorker,
+};
 use crate::lanes::{CommandVerdict, Lanes, LanesConfig, Rejection, Verdict};
 use crate::recovery::{
     OpenFolder, RecoveryConfig, RecoveryError, RecoverySummary, SnapshotBase, restore_newest,
@@ -495,8 +497,16 @@ impl<S: StateMachine> Replica<S> {
 
     fn run_passes(&mut self, now: Now, outbox: &mut Outbox) -> Result<(), ReplicaError> {
         self.order.serve(&mut self.out)?;
+        // What the last turn has left.
+        if !self.out.journal.is_empty() {
+            self.append_all(now, outbox)?;
+        }
         for _ in 0..PASSES_PER_TURN {
             self.order.settle(now, &mut self.out)?;
+            if self.has_frames_before_blocks() {
+                self.is_unfinished = true;
+                break;
+            }
             let mut is_changed = self.append_all(now, outbox)?;
             is_changed |= self.order.propose(now, &mut self.out)?;
             is_changed |= self.append_all(now, outbox)?;
@@ -506,6 +516,14 @@ impl<S: StateMachine> Replica<S> {
             }
         }
         Ok(())
+    }
+
+    /// Whether blocks have become final that are to be logged and executed, and frames wait that
+    /// need none of it. The last vote of a block to be made often makes it final here, and leaves
+    /// before that is carried out: others wait for it.
+    fn has_frames_before_blocks(&self) -> bool {
+        let is_final = |op: &JournalOp| matches!(op, JournalOp::Finalized(_));
+        !self.out.frames.is_empty() && self.out.journal.iter().any(is_final)
     }
 
     /// Moves what is to be logged into the journal, and what comes of it onward; `true` when the
@@ -546,6 +564,12 @@ impl<S: StateMachine> Replica<S> {
     #[must_use]
     pub fn is_checking(&self) -> bool {
         !self.checks.is_idle()
+    }
+
+    /// Whether the last turn has left something that the next one does at once.
+    #[must_use]
+    pub const fn is_unfinished(&self) -> bool {
+        self.is_unfinished
     }
 
     /// Whether execution is so far behind with signatures that submissions should wait: what is

@@ -238,14 +238,16 @@ impl Replies {
     /// Answers what is on its way, and what is sent before the sender knows, until it ends: nothing
     /// of it is here any more. Blocks are dropped.
     fn refuse_all(&self, items: &Receiver<ToArchive>, state: &Archived) {
-        while let Some(item) = items.recv() {
-            match item {
-                ToArchive::Fetch(fetch) => self.send((fetch, Err(Unavailable::Gone))),
-                ToArchive::Block(_, block) => {
+        loop {
+            // Blocks wake nobody.
+            match items.recv_timeout(LOOK) {
+                Ok(ToArchive::Fetch(fetch)) => self.send((fetch, Err(Unavailable::Gone))),
+                Ok(ToArchive::Block(_, block)) => {
                     let bytes = block.bytes_len() as u64;
                     state.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
                 }
-                ToArchive::Begin(_) => {}
+                Ok(ToArchive::Begin(_)) | Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
             }
         }
     }

@@ -233,7 +233,7 @@ fn start_sync(
     metrics: &Arc<Metrics>,
     journal: Sender<ToJournal>,
 ) -> std::io::Result<SyncThread> {
-    SyncThread::start(worker, Arc::clone(metrics), false, move |done| {
+    SyncThread::start(worker, Arc::clone(metrics), move |done| {
         drop(journal.send(ToJournal::Done(done)));
     })
 }

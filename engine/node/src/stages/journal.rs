@@ -30,26 +30,19 @@ pub(crate) struct SyncThread {
 }
 
 impl SyncThread {
-    /// Starts the thread. `answer` takes what came of one call, without waiting for the owner. It
-    /// gives way to the loop if no vote waits for it.
+    /// Starts the thread. `answer` takes what came of one call, without waiting for the owner.
     ///
     /// # Errors
     /// The system refuses a thread.
     pub(crate) fn start(
         worker: SyncWorker,
         metrics: Arc<Metrics>,
-        gives_way: bool,
         answer: impl FnMut(Result<SyncDone, SyncError>) + Send + 'static,
     ) -> std::io::Result<Self> {
         let (jobs, waiting) = unbounded();
         let thread = std::thread::Builder::new()
             .name("quorate-sync".to_owned())
-            .spawn(move || {
-                if gives_way {
-                    super::give_way();
-                }
-                work(worker, &metrics, &waiting, answer)
-            })?;
+            .spawn(move || work(worker, &metrics, &waiting, answer))?;
         Ok(Self {
             jobs: Some(jobs),
             thread: Some(thread),

@@ -14,7 +14,8 @@
 //!   peers lack, or have).
 //! - `shadow`: snapshots and pruning, on a thread of their own (with `exchange`: joining, and peers
 //!   that join).
-//! - `shared`: one thread that runs wire, order, journal and app in turn.
+//! - `shared`: one thread that runs wire, order, journal and app in turn (with `courtesy`: the core
+//!   given up where validators share it).
 //! - `dedicated`: a thread each for wire, `order`, `journal` and `app`, joined by queues.
 
 pub(crate) mod app;
@@ -22,6 +23,7 @@ pub(crate) mod archive;
 pub(crate) mod check;
 pub(crate) mod clients;
 pub(crate) mod clock;
+pub(crate) mod courtesy;
 pub(crate) mod dedicated;
 pub(crate) mod door;
 pub(crate) mod exchange;
@@ -37,14 +39,19 @@ pub(crate) mod shared;
 pub(crate) mod verify;
 pub(crate) mod wire;
 
-/// How far below the loop's the priority of threads is that nothing on the way of a vote waits for.
+/// How far below the loop's the priority of a thread is that has time.
 const GIVES_WAY: i32 = 10;
+/// The lowest priority.
+const LOWEST: i32 = 19;
 
-/// Lets the loop have the core first, from which the calling thread takes its time otherwise. It
-/// still gets a tenth of what the loop gets where there is not enough for both. On Linux a priority
-/// is a thread's own; where the system refuses, votes wait for it at times.
+/// Lets the loop have the core first, from which the calling thread takes its time otherwise: it
+/// gets a tenth of what the loop gets where there is not enough for both. For threads that nothing
+/// but later work of their own waits for: whatever progress, pruning or durability needs keeps its
+/// share. On Linux a priority is a thread's own; where the system refuses, all have the same.
 pub(crate) fn give_way() {
-    rustix::process::setpriority_process(None, GIVES_WAY).ok();
+    if let Ok(own) = rustix::process::getpriority_process(None) {
+        rustix::process::setpriority_process(None, (own + GIVES_WAY).min(LOWEST)).ok();
+    }
 }
 
 /// Binds the calling thread to a core, if one is given. A failure costs speed only.
@@ -53,5 +60,26 @@ pub(crate) fn pin_thread(core: Option<usize>) {
         && let Err(error) = crate::topology::pin(core)
     {
         tracing::warn!(core, %error, "the thread is not pinned");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::process::{getpriority_process, setpriority_process};
+
+    #[test]
+    fn a_thread_that_gives_way_does_so_from_where_it_was_and_alone() {
+        let before = getpriority_process(None).unwrap();
+        let priorities = std::thread::spawn(move || {
+            setpriority_process(None, before + 3).unwrap();
+            give_way();
+            let once = getpriority_process(None).unwrap();
+            give_way();
+            (once, getpriority_process(None).unwrap())
+        });
+        let expected = |step: i32| (before + step).min(LOWEST);
+        assert_eq!(priorities.join().unwrap(), (expected(13), expected(23)));
+        assert_eq!(getpriority_process(None).unwrap(), before);
     }
 }

@@ -149,7 +149,6 @@ pub(crate) fn start<S: StateMachine>(
     std::thread::Builder::new()
         .name("quorate-shadow".to_owned())
         .spawn(move || {
-            super::give_way();
             let metrics = Arc::clone(&parts.metrics);
             let ended = make().and_then(|shadow| run(parts, shadow));
             ended.unwrap_or_else(|error| {

@@ -6,6 +6,7 @@
 
 use super::check::{Submission, Submissions};
 use super::clock::{Clock, nanoseconds};
+use super::courtesy::Courtesy;
 use super::dedicated::copy_order;
 use super::door::Room;
 use super::inlet::{Control, InletReader};
@@ -21,7 +22,7 @@ use crate::lanes::CommandVerdict;
 use crate::metrics::Metrics;
 use crate::node::NodeFailure;
 use crate::profiles::{Idle, Placement};
-use crate::replica::{Event, FrameOutcome, Outbox, Replica};
+use crate::replica::{Event, FrameOutcome, Job, Outbox, Replica};
 use crate::results::BlockResults;
 use crate::state_machine::StateMachine;
 use crate::status::{NodeStatus, StatusFacts};
@@ -86,6 +87,7 @@ pub(crate) struct SharedLoop<S> {
     /// When the loop ends although commands wait, by the monotonic clock.
     stop_at_ns: Option<u64>,
     copied_at_ns: u64,
+    courtesy: Courtesy,
 }
 
 impl<S: StateMachine> SharedLoop<S> {
@@ -98,6 +100,7 @@ impl<S: StateMachine> SharedLoop<S> {
             verdicts: Vec::new(),
             stop_at_ns: None,
             copied_at_ns: 0,
+            courtesy: Courtesy::default(),
         }
     }
 
@@ -147,9 +150,9 @@ impl<S: StateMachine> SharedLoop<S> {
             });
         self.parts.replica.turn(now, &mut self.outbox)?;
         work += self.dispatch();
-        self.flush();
+        let given_up = self.flush();
         self.hand_over();
-        self.finish_turn(awake, now, work);
+        self.finish_turn(awake + given_up, now, work);
         let replica_ns = self.parts.replica.deadline_ns(now);
         // While blocks wait for their signatures submissions do; the replica knows when it goes on.
         let submissions_ns = match self.parts.replica.is_behind() {
@@ -324,13 +327,27 @@ impl<S: StateMachine> SharedLoop<S> {
 
     /// The leader has the votes first: its clients wait for them. Where validators have to share
     /// cores, the next one's vote for the leader goes before this one's for others.
-    fn flush(&mut self) {
-        let parts = &mut self.parts;
+    /// Says how long the core was given up for.
+    fn flush(&mut self) -> Duration {
+        let Self {
+            parts,
+            outbox,
+            courtesy,
+            ..
+        } = self;
         let leader = parts.replica.consensus().leader();
-        if leader != parts.own && !self.outbox.frames.is_empty() {
-            parts.wire.flush_first(leader, parts.placement.is_crowded);
+        let has_votes = leader != parts.own && !outbox.frames.is_empty();
+        let is_ahead = has_votes && parts.wire.flush_first(leader);
+        let mut given_up = Duration::ZERO;
+        if is_ahead && parts.placement.is_crowded {
+            // The next leader waits for own signatures after a window that failed.
+            if outbox.jobs.iter().any(Job::is_signature) {
+                parts.verify.hand_over(&mut outbox.jobs);
+            }
+            given_up = courtesy.give_core();
         }
         parts.wire.flush();
+        given_up
     }
 
     /// Wakes other threads for what has time, now that the votes are out.
@@ -356,7 +373,8 @@ impl<S: StateMachine> SharedLoop<S> {
         let is_idle = lanes.is_empty()
             && self.parts.inlet.is_empty()
             && self.submissions.is_empty()
-            && !self.parts.replica.is_checking();
+            && !self.parts.replica.is_checking()
+            && !self.parts.replica.is_unfinished();
         now.mono_ns >= stop_at_ns || is_idle
     }
 

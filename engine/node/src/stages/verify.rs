@@ -35,8 +35,6 @@ pub(crate) struct VerifyParts {
     /// Randomness for the batch equation.
     pub(crate) seed: BatchSeed,
     pub(crate) core: Option<usize>,
-    /// Whether the loop is to have the core first.
-    pub(crate) gives_way: bool,
     pub(crate) metrics: Arc<Metrics>,
 }
 
@@ -99,9 +97,6 @@ struct Work<A> {
 
 fn work(parts: VerifyParts, waiting: &Receiver<Vec<Job>>, answer: impl FnMut(Vec<Input>)) {
     super::pin_thread(parts.core);
-    if parts.gives_way {
-        super::give_way();
-    }
     let mut work = Work {
         check: parts.seed.check(0),
         parts,
@@ -125,8 +120,7 @@ impl<A: FnMut(Vec<Input>)> Work<A> {
     /// Makes the signatures that are asked for, at once: what peers claim does not delay what this
     /// validator says. The claims wait.
     fn take(&mut self, jobs: Vec<Job>) {
-        let signs = |job: &Job| !matches!(job, Job::Verify { .. });
-        let (signs, claims): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(signs);
+        let (signs, claims): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(Job::is_signature);
         self.claims.extend(claims);
         if !signs.is_empty() {
             self.parts.metrics.signatures_made.add(signs.len() as u64);
@@ -185,7 +179,6 @@ mod tests {
             key: ValidatorKey::from_seed(&[1; 32]),
             seed: BatchSeed::assert_unpredictable([4; 32]),
             core: None,
-            gives_way: false,
             metrics: Arc::new(Metrics::default()),
         };
         let (sender, answers) = unbounded();

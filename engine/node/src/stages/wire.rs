@@ -314,13 +314,10 @@ impl WireStage {
         self.stamp_published();
     }
 
-    /// Sends what one peer is to have before the others, and lets others have the core then, if
-    /// `gives_way`.
-    pub(crate) fn flush_first(&mut self, peer: ValidatorIndex, gives_way: bool) {
+    /// Sends what one peer is to have before the others; false when it is not there.
+    pub(crate) fn flush_first(&mut self, peer: ValidatorIndex) -> bool {
         self.trace.flushed();
-        if self.net.flush_peer(peer.number()) && gives_way {
-            std::thread::yield_now();
-        }
+        self.net.flush_peer(peer.number())
     }
 
     pub(crate) fn copy_metrics(&self) {

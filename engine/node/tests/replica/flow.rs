@@ -113,6 +113,50 @@ fn what_comes_while_a_block_is_in_flight_shares_the_next_one_and_lone_commands_h
     }
 }
 
+/// One turn of a validator whose frames go nowhere by themselves: these, and how many blocks were
+/// carried out.
+fn turn_alone(world: &mut World, place: usize) -> (Vec<Vec<u8>>, usize) {
+    let (now, mut outbox) = (world.now, Outbox::new());
+    let replica = world.replica(place);
+    replica.turn(now, &mut outbox).expect("it goes on");
+    let frames = outbox.frames.iter().map(|frame| frame.bytes.to_vec());
+    (frames.collect(), outbox.results.len())
+}
+
+#[test]
+fn the_vote_that_makes_a_block_final_leaves_before_the_block_is_carried_out() {
+    let (mut world, leader) = flowing();
+    let now = world.now;
+    let entries = commands(1, 2, 2).concat();
+    let submitted = world
+        .replica(leader)
+        .submit(now, None, &entries, &mut Vec::new());
+    submitted.expect("a command");
+    let last = (leader + 3) % 4;
+    let mut came = vec![(leader, turn_alone(&mut world, leader).0)];
+    for place in [(leader + 1) % 4, (leader + 2) % 4] {
+        for frame in &came[0].1 {
+            let outcome = world.replica(place).peer_frame(now, index(leader), frame);
+            assert!(!outcome.is_fault(), "{outcome:?}");
+        }
+        let vote = turn_alone(&mut world, place).0;
+        came.push((place, vote));
+    }
+    // Everything waits when it wakes: with its own vote the block is final.
+    for (from, frames) in came {
+        for frame in frames {
+            let outcome = world.replica(last).peer_frame(now, index(from), &frame);
+            assert!(!outcome.is_fault(), "{outcome:?}");
+        }
+    }
+    let (votes, carried_out) = turn_alone(&mut world, last);
+    assert_eq!((votes.len(), carried_out), (1, 0));
+    assert!(world.replica(last).is_unfinished());
+    assert_eq!(world.replica(last).deadline_ns(now), 0);
+    assert_eq!(turn_alone(&mut world, last).1, 1);
+    assert!(!world.replica(last).is_unfinished());
+}
+
 #[test]
 fn what_waits_for_a_larger_block_leaves_by_itself_when_nothing_becomes_final() {
     let (mut world, leader) = flowing();

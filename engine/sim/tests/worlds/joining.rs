@@ -43,7 +43,7 @@ fn whoever_lacks_what_its_peers_have_pruned_joins_by_their_snapshot_and_votes() 
 
 #[test]
 fn a_join_that_crashes_break_off_goes_on_with_what_it_has() {
-    let summaries = swept(Byzantine::default(), 4, &[15]);
+    let summaries = swept(Byzantine::default(), 4, &[24]);
     let names = [
         "join_broken",
         "join_resumed",
@@ -59,7 +59,7 @@ fn a_source_that_lies_about_a_snapshot_is_refused_and_the_others_serve_it() {
         actors: [Some(ActorName::FalseSource), None],
         ..Byzantine::default()
     };
-    let summaries = swept(byzantine, 5, &[9]);
+    let summaries = swept(byzantine, 5, &[3]);
     let names = ["join_lie_refused", "join_joined", "join_votes_again"];
     assert_reached(&summaries, &names);
 }

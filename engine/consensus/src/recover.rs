@@ -390,6 +390,7 @@ impl crate::window::WindowState {
         self.signing = None;
         self.unsigned_since_ns = None;
         self.sign_now = false;
+        self.signed_at_ns = None;
         self.is_stop_sent = false;
         self.is_dirty = true;
     }

@@ -297,7 +297,7 @@ impl Consensus {
         if answers {
             self.peers[from.place()].answer_after_ns =
                 now.mono_ns.saturating_add(self.config.timers.retransmit_ns);
-            self.r10_answer(from, &status, effects);
+            self.r10_answer(now, from, &status, effects);
             self.resend_blocks(now, from, &status, effects);
         }
         match disposition {
@@ -308,7 +308,7 @@ impl Consensus {
 
     /// R10 REPAIR: what the peer lacks and I can prove, and my newest records of its window and
     /// of its gap window, whatever window I am in.
-    fn r10_answer(&mut self, to: ValidatorIndex, status: &Status, effects: &mut Effects) {
+    fn r10_answer(&mut self, now: Now, to: ValidatorIndex, status: &Status, effects: &mut Effects) {
         if status.proven.height < self.proven.height
             && let Some(proof) = self.proof.clone()
         {
@@ -321,18 +321,21 @@ impl Consensus {
         {
             self.send_certificates(to, certificates, effects);
         }
-        self.answer_with_record(to, status.window, status, effects);
+        self.answer_with_record(now, to, status.window, status, effects);
         if let Some(gap) = status.gap
             && gap != status.window
         {
-            self.answer_with_record(to, gap, status, effects);
+            self.answer_with_record(now, to, gap, status, effects);
         }
     }
 
-    /// My newest signed record of a window, signing it if it is not, plus the newest unsigned one.
-    /// Left out only when the peer's proven block already covers all that I voted there.
+    /// My newest signed record of a window, plus the newest unsigned one. That is signed now unless
+    /// a record of the window was within the last T_sig: every Status asks, and while votes flow it
+    /// would be several times as many signatures, each checked by everybody, for what T_sig brings
+    /// anyway. Left out only when the peer's proven block already covers all that I voted there.
     fn answer_with_record(
         &mut self,
+        now: Now,
         to: ValidatorIndex,
         window: Window,
         status: &Status,
@@ -342,6 +345,7 @@ impl Consensus {
             return;
         }
         let own = self.config.own;
+        let sign_ns = self.sign_ns();
         let Some(state) = self.windows.get_mut(&window) else {
             return;
         };
@@ -363,8 +367,9 @@ impl Consensus {
         let newest = state.durable.clone();
         let is_signed = signed.as_ref().is_some_and(|(record, _)| *record == newest);
         if !is_signed && state.signing.is_none() {
-            state.sign_now = true;
-            state.unsigned_since_ns.get_or_insert(0);
+            let next_ns = state.signed_at_ns.map(|at| at.saturating_add(sign_ns));
+            state.sign_now |= next_ns.is_none_or(|next_ns| now.mono_ns >= next_ns);
+            state.unsigned_since_ns.get_or_insert(now.mono_ns);
         }
         if let Some((record, signature)) = signed {
             self.send_vote(

@@ -410,6 +410,7 @@ impl Consensus {
                 state.signing = Some(record.clone());
                 state.unsigned_since_ns = None;
                 state.sign_now = false;
+                state.signed_at_ns = Some(now.mono_ns);
                 effects.push(Effect::SignRecord {
                     window: *window,
                     record,

@@ -56,6 +56,8 @@ pub(crate) struct WindowState {
     pub(crate) unsigned_since_ns: Option<u64>,
     /// A signature is wanted at once.
     pub(crate) sign_now: bool,
+    /// When a record was last handed out for signing.
+    pub(crate) signed_at_ns: Option<u64>,
     /// When the progress timer fires.
     pub(crate) timer_ns: Option<u64>,
     /// Highest notarized index at which the timer was last restarted.
@@ -116,6 +118,7 @@ impl WindowState {
             signing: None,
             unsigned_since_ns: None,
             sign_now: false,
+            signed_at_ns: None,
             timer_ns: None,
             timer_notarized: None,
             refused: Vec::new(),

@@ -201,6 +201,31 @@ fn r10_an_unsigned_record_is_sent_at_once_and_signed_now() {
 }
 
 #[test]
+fn r10_who_asks_again_and_again_has_a_record_signed_no_more_often_than_once_in_t_sig() {
+    let set = six(4096);
+    let mut bench = Bench::new(&set, 5);
+    let mut signed = Vec::new();
+    for block in &chain(&set, 60, 1) {
+        bench.propose(block);
+        for asker in [3, 4] {
+            let status = bench.status_of(0);
+            bench.status(asker, status);
+        }
+        bench.lapse(1);
+        let signs = |effect: &&Effect| matches!(effect, Effect::SignRecord { .. });
+        signed.push(bench.seen.iter().filter(signs).count());
+        bench.forget();
+    }
+    let times: Vec<usize> = (0..signed.len()).filter(|&at| signed[at] > 0).collect();
+    assert_eq!(times.first(), Some(&0), "at once for who asks first");
+    for pair in times.windows(2) {
+        // T_sig is 20 ms, and votes are a millisecond apart.
+        assert!((19..=22).contains(&(pair[1] - pair[0])), "{times:?}");
+    }
+    assert!(times.len() >= 3, "{times:?}");
+}
+
+#[test]
 fn r10_a_status_carries_the_record_and_names_the_gap() {
     let mut bench = in_window_one(false);
     bench.lapse(20);

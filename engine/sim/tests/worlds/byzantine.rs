@@ -70,9 +70,13 @@ fn twins_are_survived_by_every_usual_number_of_validators() {
 
 #[test]
 fn what_can_be_proven_of_an_actor_is_proven_by_somebody_honest() {
+    // Most in the first seeds; the amnesiac signs two that differ in one seed of ten.
     for actor in ActorName::all().filter(|actor| actor.is_provable()) {
-        let summary = swept(with(&[actor]), 4, Scenario::Calm, 0..12);
-        assert!(summary.byzantine.of(actor.name()).evidence() > 0, "{actor}");
+        let is_proven = |from: u64| {
+            let summary = swept(with(&[actor]), 4, Scenario::Calm, from..from + 12);
+            summary.byzantine.of(actor.name()).evidence() > 0
+        };
+        assert!((0..120).step_by(12).any(is_proven), "{actor}");
     }
     let twins = Byzantine {
         has_twins: true,

@@ -2,9 +2,9 @@
 //!
 //! Owns: the bounds on what clients may take. Never: sessions, keys' rights, or sequence numbers.
 //!
-//! Inbound: frames wait in the sockets unless the embedder takes them: a budget of frames a turn,
-//! or no reading at all while paused; TCP then slows the senders down. Connections are served in
-//! turn. Outbound: a client that does not read is disconnected when more than its queue would
+//! Inbound: frames wait in the sockets unless the embedder takes them: a budget of frames and one of
+//! bytes a turn, for all of them together, or no reading at all while paused; TCP then slows the
+//! senders down. Connections are served in turn. Outbound: a client that does not read is disconnected when more than its queue would
 //! wait; it resumes from the sequence numbers of the protocol above.
 
 use crate::error::{CloseReason, SendError};
@@ -84,7 +84,8 @@ impl Net {
         }
     }
 
-    /// Frames of all clients together that each of the next turns may hand over. 0 stops reading.
+    /// Frames of all clients together that each of the next turns may hand over, and messages that
+    /// it may open for them. 0 stops reading.
     pub const fn set_client_budget(&mut self, frames_per_turn: usize) {
         self.client_budget = frames_per_turn;
     }
@@ -175,8 +176,9 @@ impl Net {
         } else {
             0
         };
+        let mut bytes_left = self.limits.clients_read_bytes_per_turn;
         for _ in 0..self.ready_clients.len() {
-            if budget == 0 {
+            if budget == 0 || bytes_left == 0 {
                 break;
             }
             let Some(slot) = self.ready_clients.pop_front() else {
@@ -197,15 +199,16 @@ impl Net {
                 continue;
             }
             let received = link.connection.receive(
-                self.limits.client_read_bytes_per_turn,
+                self.limits.client_read_bytes_per_turn.min(bytes_left),
                 budget,
                 &mut self.counters,
                 |frame| handler.client_frame(ClientId(slot), frame),
             );
             match received {
                 Ok(received) => {
-                    budget -= received.frames;
-                    work += received.messages.max(received.frames);
+                    budget = budget.saturating_sub(received.items());
+                    bytes_left = bytes_left.saturating_sub(received.bytes);
+                    work += received.items();
                     if received.more {
                         self.list(slot);
                     }

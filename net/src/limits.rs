@@ -68,7 +68,9 @@ pub struct Limits {
     pub peer_read_bytes_per_turn: usize,
     /// Bytes read from one client in one turn.
     pub client_read_bytes_per_turn: usize,
-    /// Frames of all clients together that one turn hands over, until
+    /// Bytes read from all clients together in one turn; one read more.
+    pub clients_read_bytes_per_turn: usize,
+    /// Frames of all clients together that one turn hands over, and messages that it opens, until
     /// [`crate::Net::set_client_budget`] says otherwise.
     pub client_frames_per_turn: usize,
     /// Size of a peer's read buffer, bytes: how much one read call can take.
@@ -98,6 +100,7 @@ impl Default for Limits {
             handshakes_per_turn: 4,
             peer_read_bytes_per_turn: 1024 * 1024,
             client_read_bytes_per_turn: 64 * 1024,
+            clients_read_bytes_per_turn: 1024 * 1024,
             client_frames_per_turn: 1024,
             peer_read_buffer_bytes: 128 * 1024,
             client_read_buffer_bytes: 8 * 1024,
@@ -149,6 +152,10 @@ impl Limits {
             (
                 "client_read_bytes_per_turn",
                 self.client_read_bytes_per_turn > 0,
+            ),
+            (
+                "clients_read_bytes_per_turn",
+                self.clients_read_bytes_per_turn > 0,
             ),
             ("client_frames_per_turn", self.client_frames_per_turn > 0),
             (

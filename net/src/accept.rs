@@ -192,7 +192,8 @@ impl Net {
         steps
     }
 
-    /// One message of a handshake. False when there is none to take.
+    /// One message of a handshake, or its end. False when there is none to take: one that does not
+    /// hold costs as much to find out as one that does.
     fn step_handshake(&mut self, slot: Slot, handler: &mut impl Handler) -> bool {
         match self.next_handshake_message(slot) {
             Ok(None) => false,
@@ -207,7 +208,7 @@ impl Net {
             }
             Err(reason) => {
                 self.doom(slot, reason);
-                false
+                true
             }
         }
     }

@@ -7,8 +7,8 @@ mod common;
 use std::io::Write as _;
 
 use common::raw::Raw;
-use common::{bind, config};
-use quorate_net::Limits;
+use common::{Validator, bind, config};
+use quorate_net::{CloseReason, Limits};
 
 /// Writes all of `bytes` into the sockets' buffers, while the other side does not turn.
 fn write_unread(raw: &mut Raw, bytes: &[u8]) {
@@ -59,5 +59,50 @@ fn what_is_read_of_all_clients_in_a_turn_is_bounded() {
         validator.turn();
         let read = validator.net.counters().bytes_in - before;
         assert!(read <= bytes_max as u64, "{read} bytes in one turn");
+    }
+}
+
+/// Connections past the handshake, each with a Login or Hello behind it
+/// that proves nothing.
+fn impostors(validator: &mut Validator, address: &str, port_kind: u8, count: usize) -> Vec<Raw> {
+    let mut all: Vec<_> = (0..count)
+        .map(|_| {
+            let mut raw = Raw::connect(address);
+            raw.handshake(validator, port_kind);
+            raw
+        })
+        .collect();
+    for raw in &mut all {
+        let message = raw.seal(&bad_proof(port_kind));
+        write_unread(raw, &message);
+    }
+    all
+}
+
+fn bad_proof(port_kind: u8) -> Vec<u8> {
+    if port_kind == 1 {
+        return vec![5; 96];
+    }
+    let mut hello = vec![5; 78];
+    hello[..4].copy_from_slice(&[1, 0, 1, 0]);
+    hello
+}
+
+#[test]
+fn proofs_that_do_not_hold_take_from_the_steps_of_a_turn_too() {
+    for port_kind in [0, 1] {
+        let mut validator = bind(config(3));
+        let address = match port_kind {
+            0 => validator.peer_address(),
+            _ => validator.client_address(),
+        };
+        let _impostors = impostors(&mut validator, &address, port_kind, 64);
+        let steps = Limits::default().handshakes_per_turn as u64;
+        while validator.closed(CloseReason::HelloSignature) < 64 {
+            let before = validator.closed(CloseReason::HelloSignature);
+            validator.turn();
+            let checked = validator.closed(CloseReason::HelloSignature) - before;
+            assert!(checked <= steps, "{checked} signatures in one turn");
+        }
     }
 }

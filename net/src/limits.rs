@@ -66,6 +66,8 @@ pub struct Limits {
     pub handshakes_per_turn: usize,
     /// Bytes read from one peer in one turn.
     pub peer_read_bytes_per_turn: usize,
+    /// Frames of one peer that one turn hands over, and messages of it that it opens.
+    pub peer_frames_per_turn: usize,
     /// Bytes read from one client in one turn.
     pub client_read_bytes_per_turn: usize,
     /// Bytes read from all clients together in one turn; one read more.
@@ -99,6 +101,7 @@ impl Default for Limits {
             handshake_timeout: Duration::from_secs(5),
             handshakes_per_turn: 4,
             peer_read_bytes_per_turn: 1024 * 1024,
+            peer_frames_per_turn: 1024,
             client_read_bytes_per_turn: 64 * 1024,
             clients_read_bytes_per_turn: 1024 * 1024,
             client_frames_per_turn: 1024,
@@ -149,6 +152,7 @@ impl Limits {
                 "peer_read_bytes_per_turn",
                 self.peer_read_bytes_per_turn > 0,
             ),
+            ("peer_frames_per_turn", self.peer_frames_per_turn > 0),
             (
                 "client_read_bytes_per_turn",
                 self.client_read_bytes_per_turn > 0,

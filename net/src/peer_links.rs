@@ -69,12 +69,19 @@ impl Net {
     }
 
     /// Closes every connection to `peer` and refuses it until the next dial is due, with a delay
-    /// that grows while this repeats. For bytes that break the protocol above.
+    /// that grows while this repeats. For bytes that break the protocol above. Does nothing while it
+    /// is refused already: many faults that were found in one turn are one.
     pub fn drop_peer(&mut self, peer: u16, reason: CloseReason) {
         let now = self.now;
+        let links = &self.links;
         let Some(peer) = self.peers.get_mut(peer) else {
             return;
         };
+        let is_open = |slot| links.get(slot).is_some_and(|link| link.doomed.is_none());
+        let is_connected = peer.slots().into_iter().flatten().any(is_open);
+        if !is_connected && peer.is_refused(now) {
+            return;
+        }
         peer.refuse_until_redial(now);
         for slot in peer.slots().into_iter().flatten() {
             self.doom(slot, reason);
@@ -283,7 +290,7 @@ impl Net {
         let index = *index;
         let received = link.connection.receive(
             self.limits.peer_read_bytes_per_turn,
-            usize::MAX,
+            self.limits.peer_frames_per_turn,
             &mut self.counters,
             |frame| handler.peer_frame(index, frame),
         );

@@ -196,7 +196,7 @@ impl Peer {
         if self.incarnation_seen.is_some_and(|seen| incarnation < seen) {
             return Err(CloseReason::StaleIncarnation);
         }
-        if self.refused_until.is_some_and(|until| now < until) {
+        if self.is_refused(now) {
             return Err(CloseReason::CoolingDown);
         }
         Ok(())
@@ -308,6 +308,11 @@ impl Peer {
     /// Does not admit the peer until its next dial is due.
     pub(crate) fn refuse_until_redial(&mut self, now: Instant) {
         self.refused_until = Some(now + self.backoff.next_delay());
+    }
+
+    /// Whether it is refused for a fault.
+    pub(crate) fn is_refused(&self, now: Instant) -> bool {
+        self.refused_until.is_some_and(|until| now < until)
     }
 
     /// When to dial, if it is to be dialed.

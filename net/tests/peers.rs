@@ -382,6 +382,29 @@ fn a_faulty_peer_is_dropped_refused_for_a_while_and_comes_back() {
 }
 
 #[test]
+fn many_faults_of_one_turn_are_one() {
+    // So long that it would never come back if each of them made the delay longer.
+    let limits = Limits {
+        redial_min: Duration::from_millis(20),
+        redial_max: Duration::from_secs(100_000),
+        ..Limits::default()
+    };
+    let mut pair = vec![
+        bind(NetConfig {
+            limits,
+            ..config(0)
+        }),
+        bind(config(1)),
+    ];
+    introduce(&mut pair, &[0, 1]);
+    turn_until("both up", &mut pair, |v| all_up(v));
+    for _ in 0..20 {
+        pair[0].net.drop_peer(1, CloseReason::ProtocolFault);
+    }
+    turn_until("back", &mut pair, |pair| pair[0].seen.ups.len() == 2);
+}
+
+#[test]
 fn a_peer_taken_off_the_list_is_disconnected_and_one_put_on_is_dialed() {
     let mut three = mesh(&[0, 1, 2]);
     turn_until("all up", &mut three, |v| all_up(v));

@@ -7,8 +7,8 @@ mod common;
 use std::io::Write as _;
 
 use common::raw::Raw;
-use common::{Validator, bind, config};
-use quorate_net::{CloseReason, Limits};
+use common::{Validator, all_up, bind, config, mesh, turn_until};
+use quorate_net::{Class, CloseReason, Limits};
 
 /// Writes all of `bytes` into the sockets' buffers, while the other side does not turn.
 fn write_unread(raw: &mut Raw, bytes: &[u8]) {
@@ -105,4 +105,22 @@ fn proofs_that_do_not_hold_take_from_the_steps_of_a_turn_too() {
             assert!(checked <= steps, "{checked} signatures in one turn");
         }
     }
+}
+
+#[test]
+fn a_peer_hands_over_a_bounded_number_of_frames_in_a_turn_and_all_of_them_in_the_end() {
+    let mut pair = mesh(&[0, 1]);
+    turn_until("both up", &mut pair, |v| all_up(v));
+    let sent = 100_000;
+    for _ in 0..sent {
+        pair[1].net.send_peer(0, b"x", Class::Vote).unwrap();
+    }
+    let most = Limits::default().peer_frames_per_turn;
+    let mut taken = 0;
+    turn_until("all frames", &mut pair, |pair| {
+        let frames = pair[0].seen.frames.len();
+        assert!(frames - taken <= most, "{} in one turn", frames - taken);
+        taken = frames;
+        frames == sent
+    });
 }

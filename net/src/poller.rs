@@ -72,8 +72,9 @@ pub struct Net {
     pub(crate) ready_strangers: VecDeque<Slot>,
     /// Clients that may have something to read and are held back.
     pub(crate) held_clients: Vec<Slot>,
-    /// Connections with frames to flush.
-    dirty: Vec<Slot>,
+    /// Connections to peers with frames to flush, and all others.
+    dirty_peers: Vec<Slot>,
+    dirty_clients: Vec<Slot>,
     /// Connections to close.
     doomed: Vec<Slot>,
     scratch: Vec<u8>,
@@ -146,7 +147,8 @@ impl Net {
             ready_clients: VecDeque::new(),
             ready_strangers: VecDeque::new(),
             held_clients: Vec::new(),
-            dirty: Vec::new(),
+            dirty_peers: Vec::new(),
+            dirty_clients: Vec::new(),
             doomed: Vec::new(),
             scratch: Vec::new(),
             clients_paused: false,
@@ -275,21 +277,38 @@ impl Net {
             && !link.dirty
         {
             link.dirty = true;
-            self.dirty.push(slot);
+            match link.role {
+                Role::Peer { .. } => self.dirty_peers.push(slot),
+                Role::Client { .. } | Role::Pending(_) => self.dirty_clients.push(slot),
+            }
         }
     }
 
-    /// Seals and sends everything that was queued: one write for each remote that the socket takes.
+    /// Seals and sends everything that was queued, to peers and then to clients: one write for each
+    /// remote that the socket takes.
     pub fn flush(&mut self) {
-        // In the order in which they were queued; flushing marks nothing again.
-        let mut dirty = std::mem::take(&mut self.dirty);
+        self.flush_peers();
+        let mut dirty = std::mem::take(&mut self.dirty_clients);
+        self.flush_all(&mut dirty);
+        self.dirty_clients = dirty;
+    }
+
+    /// The part of [`Self::flush`] that is for peers, before more is done for clients: no vote
+    /// waits for that.
+    pub fn flush_peers(&mut self) {
+        let mut dirty = std::mem::take(&mut self.dirty_peers);
+        self.flush_all(&mut dirty);
+        self.dirty_peers = dirty;
+    }
+
+    /// In the order in which they were queued; flushing marks nothing again.
+    fn flush_all(&mut self, dirty: &mut Vec<Slot>) {
         for slot in dirty.drain(..) {
             if let Some(link) = self.links.get_mut(slot) {
                 link.dirty = false;
                 self.flush_link(slot);
             }
         }
-        self.dirty = dirty;
     }
 
     /// Seals and sends what was queued for one peer, ahead of what [`Self::flush`] sends. False

@@ -124,3 +124,35 @@ fn a_peer_hands_over_a_bounded_number_of_frames_in_a_turn_and_all_of_them_in_the
         frames == sent
     });
 }
+
+#[test]
+fn a_vote_queued_behind_what_is_for_clients_leaves_before_it() {
+    let mut pair = mesh(&[0, 1]);
+    turn_until("settled", &mut pair, |pair| {
+        let settled = |v: &Validator| v.net.counters().dials_now == 0;
+        all_up(pair)
+            && pair
+                .iter()
+                .all(|v| settled(v) && v.net.counters().peer_connections_now == 1)
+    });
+    let _client = Raw::login(&mut pair[0], 0, 5);
+    let client = *pair[0].seen.clients.keys().next().unwrap();
+    let net = &mut pair[0].net;
+    net.flush();
+    let before = net.counters().clone();
+    for _ in 0..100 {
+        net.send_client(client, &[7; 200]).unwrap();
+    }
+    net.send_peer(1, b"vote", Class::Vote).unwrap();
+    net.flush_peers();
+    let voted = net.counters().clone();
+    assert_eq!(voted.frames_out - before.frames_out, 1);
+    assert_eq!(voted.writes - before.writes, 1);
+    net.flush();
+    let after = net.counters();
+    assert_eq!(after.frames_out - voted.frames_out, 100);
+    assert_eq!(after.writes - voted.writes, 1, "the peer's is out already");
+    turn_until("the vote", &mut pair[1..], |one| {
+        !one[0].seen.frames.is_empty()
+    });
+}

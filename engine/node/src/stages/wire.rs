@@ -303,9 +303,11 @@ impl WireStage {
             .drop_peer(peer.number(), CloseReason::ProtocolFault);
     }
 
-    /// Writes everything that is queued, as far as the sockets take it: once a turn.
+    /// Writes everything that is queued, as far as the sockets take it: once a turn. Peers come
+    /// first: a vote waits for nothing that is made for clients.
     pub(crate) fn flush(&mut self) {
         self.trace.flushed();
+        self.net.flush_peers();
         let net = &mut self.net;
         self.replies
             .drain(|client, frame| send_client(net, client, frame));

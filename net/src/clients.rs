@@ -10,7 +10,7 @@
 use crate::error::{CloseReason, SendError};
 use crate::handler::{ClientId, Handler};
 use crate::keepalive::keep_alive_client;
-use crate::link::{PendingKind, Role};
+use crate::link::{Link, PendingKind, Role};
 use crate::poller::Net;
 use crate::queue::{CLASSES, Class, Outbound};
 use crate::slots::Slot;
@@ -28,7 +28,7 @@ impl Net {
         let Some(link) = self.links.get_mut(client.0) else {
             return Err(SendError::NotConnected);
         };
-        let Role::Client { outbound } = &mut link.role else {
+        let Role::Client { outbound, .. } = &mut link.role else {
             return Err(SendError::NotConnected);
         };
         if link.doomed.is_some() {
@@ -54,7 +54,7 @@ impl Net {
         };
         let sealed = link.connection.sealed.len();
         let bytes_max = self.limits.client_queue_bytes_max.saturating_sub(sealed);
-        let Role::Client { outbound } = &mut link.role else {
+        let Role::Client { outbound, .. } = &mut link.role else {
             return true;
         };
         // One class for all: order is part of the promise, and this class pushes nothing out.
@@ -68,7 +68,7 @@ impl Net {
     pub fn client_waiting(&self, client: ClientId) -> Option<usize> {
         let link = self.links.get(client.0)?;
         match &link.role {
-            Role::Client { outbound } if link.doomed.is_none() => {
+            Role::Client { outbound, .. } if link.doomed.is_none() => {
                 Some(outbound.len() + link.connection.sealed.len())
             }
             _ => None,
@@ -77,7 +77,7 @@ impl Net {
 
     /// Disconnects `client`. What is queued is flushed as far as the socket takes it at once.
     pub fn close_client(&mut self, client: ClientId, reason: CloseReason) {
-        let is_client = |link: &crate::link::Link| matches!(link.role, Role::Client { .. });
+        let is_client = |link: &Link| matches!(link.role, Role::Client { .. });
         if self.links.get(client.0).is_some_and(is_client) {
             self.flush_link(client.0);
             self.doom(client.0, reason);
@@ -137,13 +137,15 @@ impl Net {
         key: [u8; 32],
         handler: &mut impl Handler,
     ) -> Result<(), CloseReason> {
-        if self.counters.clients_now >= self.limits.clients_max as u64 {
+        let is_full = self.counters.clients_now >= self.limits.clients_max as u64;
+        if is_full || self.clients_of(&key) >= self.limits.clients_per_key_max {
             return Err(CloseReason::ClientsFull);
         }
         let Some(link) = self.links.get_mut(slot) else {
             return Ok(());
         };
         let role = Role::Client {
+            key,
             outbound: Outbound::default(),
         };
         let Role::Pending(pending) = std::mem::replace(&mut link.role, role) else {
@@ -167,6 +169,18 @@ impl Net {
         );
         keep_alive_client(link.connection.stream());
         Ok(())
+    }
+
+    /// Connections that have logged in with `key`. Looks at all of them, which costs far less than
+    /// the handshake before it.
+    fn clients_of(&self, key: &[u8; 32]) -> usize {
+        let has_key =
+            |link: &&Link| matches!(&link.role, Role::Client { key: of, .. } if of == key);
+        let links = self.links.iter().map(|(_, link)| link);
+        links
+            .filter(|link| link.doomed.is_none())
+            .filter(has_key)
+            .count()
     }
 
     pub(crate) fn serve_clients(&mut self, handler: &mut impl Handler) -> usize {

@@ -134,7 +134,7 @@ close_reasons! {
     Duplicate = "duplicate",
     /// The peer is refused for a while after a fault.
     CoolingDown = "cooling_down",
-    /// As many clients as allowed are connected.
+    /// As many clients as allowed are connected, or as many with one key.
     ClientsFull = "clients_full",
     /// A frame announced more bytes than allowed.
     FrameLength = "frame_length",

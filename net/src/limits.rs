@@ -56,13 +56,16 @@ pub struct Limits {
     pub client_queue_bytes_max: usize,
     /// Authenticated clients at one time.
     pub clients_max: usize,
+    /// Of these, with one key.
+    pub clients_per_key_max: usize,
     /// Accepted connections on one port that have not proved who they are. One more evicts the
     /// oldest.
     pub unauthenticated_max: usize,
     /// From accept or dial to the end of the handshake, absolute.
     pub handshake_timeout: Duration,
-    /// Connections accepted in one turn on one port, and handshake steps done in one turn: a
-    /// handshake costs more than a hundred microseconds, and peers must not wait behind a flood.
+    /// Connections accepted in one turn on one port, and handshake steps done in one turn at one
+    /// port, and of own dials: a step costs some hundred microseconds at most, and peers must not
+    /// wait behind a flood.
     pub handshakes_per_turn: usize,
     /// Bytes read from one peer in one turn.
     pub peer_read_bytes_per_turn: usize,
@@ -97,9 +100,10 @@ impl Default for Limits {
             peer_queue_bytes_max: 16 * 1024 * 1024,
             client_queue_bytes_max: 4 * 1024 * 1024,
             clients_max: 1024,
+            clients_per_key_max: 64,
             unauthenticated_max: 512,
             handshake_timeout: Duration::from_secs(5),
-            handshakes_per_turn: 4,
+            handshakes_per_turn: 2,
             peer_read_bytes_per_turn: 1024 * 1024,
             peer_frames_per_turn: 1024,
             client_read_bytes_per_turn: 64 * 1024,
@@ -142,6 +146,7 @@ impl Limits {
                 self.client_queue_bytes_max >= self.frame_bytes_max + FRAME_PREFIX_BYTES,
             ),
             ("clients_max", self.clients_max <= 1 << 20),
+            ("clients_per_key_max", self.clients_per_key_max > 0),
             (
                 "unauthenticated_max",
                 (1..=1 << 16).contains(&self.unauthenticated_max),

@@ -22,7 +22,7 @@ use crate::error::{CloseReason, NetError, SendError};
 use crate::handler::{ClientId, Handler};
 use crate::handshake::{Authenticator, ChainIds, Local, Port};
 use crate::limits::Limits;
-use crate::link::{Link, PendingKind, Role};
+use crate::link::{Link, PendingKind, Role, Waiting};
 use crate::noise::check_suites;
 use crate::peers::{Peer, Peers};
 use crate::resolver::Resolver;
@@ -69,7 +69,7 @@ pub struct Net {
     /// Connections that may have something to read, by who they are.
     pub(crate) ready_peers: VecDeque<Slot>,
     pub(crate) ready_clients: VecDeque<Slot>,
-    pub(crate) ready_strangers: VecDeque<Slot>,
+    pub(crate) ready_strangers: [VecDeque<Slot>; Waiting::ALL.len()],
     /// Clients that may have something to read and are held back.
     pub(crate) held_clients: Vec<Slot>,
     /// Connections to peers with frames to flush, and all others.
@@ -145,7 +145,7 @@ impl Net {
             counters: Counters::default(),
             ready_peers: VecDeque::new(),
             ready_clients: VecDeque::new(),
-            ready_strangers: VecDeque::new(),
+            ready_strangers: Default::default(),
             held_clients: Vec::new(),
             dirty_peers: Vec::new(),
             dirty_clients: Vec::new(),
@@ -193,7 +193,7 @@ impl Net {
 
     fn has_ready(&self) -> bool {
         !self.ready_peers.is_empty()
-            || !self.ready_strangers.is_empty()
+            || self.ready_strangers.iter().any(|ready| !ready.is_empty())
             || (self.clients_readable() && !self.ready_clients.is_empty())
             || self
                 .listeners
@@ -251,8 +251,10 @@ impl Net {
             return;
         }
         link.listed = true;
-        match link.role {
-            Role::Pending(_) => self.ready_strangers.push_back(slot),
+        match &link.role {
+            Role::Pending(pending) => {
+                self.ready_strangers[Waiting::of(&pending.kind) as usize].push_back(slot);
+            }
             Role::Peer { .. } => self.ready_peers.push_back(slot),
             Role::Client { .. } => self.ready_clients.push_back(slot),
         }
@@ -338,7 +340,7 @@ impl Net {
         }
         let connection = &mut link.connection;
         let written = match &mut link.role {
-            Role::Client { outbound } => connection.flush(outbound, scratch, counters),
+            Role::Client { outbound, .. } => connection.flush(outbound, scratch, counters),
             Role::Peer {
                 index,
                 retired: None,

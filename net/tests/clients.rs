@@ -170,6 +170,40 @@ fn one_client_more_than_allowed_is_refused_until_a_place_is_free() {
 }
 
 #[test]
+fn one_key_does_not_take_the_places_of_all() {
+    let limits = Limits {
+        clients_per_key_max: 2,
+        ..Limits::default()
+    };
+    let mut validator = bind(NetConfig {
+        limits,
+        ..config(0)
+    });
+    let first = Raw::login(&mut validator, 0, 1);
+    let _second = Raw::login(&mut validator, 0, 1);
+    let mut validators = [validator];
+    let mut clients = Clients::new();
+    let address = validators[0].client_address();
+    clients.connect(&address, client(1));
+    turn_both("refused", &mut validators, &mut clients, |_, c| {
+        c.told.downs.len() == 1
+    });
+    assert_eq!(validators[0].closed(CloseReason::ClientsFull), 1);
+    clients.connect(&address, client(2));
+    turn_both("another's", &mut validators, &mut clients, |v, _| {
+        v[0].seen.clients.len() == 3
+    });
+    drop(first);
+    turn_both("a place", &mut validators, &mut clients, |v, _| {
+        v[0].seen.clients.len() == 2
+    });
+    clients.connect(&address, client(1));
+    turn_both("up", &mut validators, &mut clients, |v, _| {
+        v[0].seen.clients.len() == 3
+    });
+}
+
+#[test]
 fn a_client_that_does_not_read_is_cut_and_others_are_served() {
     let mut validator = bind(config(0));
     let mut slow = Raw::login(&mut validator, 0, 1);

@@ -4,11 +4,12 @@
 
 mod common;
 
+use std::collections::VecDeque;
 use std::io::Write as _;
 
 use common::raw::Raw;
 use common::{Validator, all_up, bind, config, mesh, turn_until};
-use quorate_net::{Class, CloseReason, Limits};
+use quorate_net::{Class, CloseReason, Limits, NetConfig};
 
 /// Writes all of `bytes` into the sockets' buffers, while the other side does not turn.
 fn write_unread(raw: &mut Raw, bytes: &[u8]) {
@@ -155,4 +156,72 @@ fn a_vote_queued_behind_what_is_for_clients_leaves_before_it() {
     turn_until("the vote", &mut pair[1..], |one| {
         !one[0].seen.frames.is_empty()
     });
+}
+
+/// Connections to both ports that begin a handshake and go no further. Some always wait to be let in.
+struct Flood {
+    addresses: [String; 2],
+    firsts: [Vec<u8>; 2],
+    open: VecDeque<Raw>,
+    opened: u64,
+}
+
+impl Flood {
+    fn on(validator: &Validator) -> Self {
+        Self {
+            addresses: [validator.peer_address(), validator.client_address()],
+            firsts: [0, 1].map(|port_kind| Raw::initiate(port_kind).1),
+            open: VecDeque::new(),
+            opened: 0,
+        }
+    }
+
+    fn go_on(&mut self, validator: &Validator) {
+        while self.opened - validator.net.counters().accepted.min(self.opened) < 64 {
+            for (address, first) in self.addresses.iter().zip(&self.firsts) {
+                let mut raw = Raw::connect(address);
+                write_unread(&mut raw, first);
+                self.open.push_back(raw);
+                self.opened += 1;
+            }
+        }
+        while self.open.len() > 500 {
+            self.open.pop_front();
+        }
+    }
+}
+
+#[test]
+fn a_flood_of_strangers_on_both_ports_keeps_no_peer_out() {
+    let limits = Limits {
+        unauthenticated_max: 32,
+        ..Limits::default()
+    };
+    let mut pair = vec![
+        bind(NetConfig {
+            limits,
+            ..config(9)
+        }),
+        bind(config(1)),
+    ];
+    let mut flood = Flood::on(&pair[0]);
+    for _ in 0..20 {
+        flood.go_on(&pair[0]);
+        pair[0].turn();
+    }
+    // It knows no other way than to be dialed.
+    let nowhere = vec![(1, "127.0.0.1:1".to_owned())];
+    pair[0].net.set_peers(&nowhere).unwrap();
+    let address = pair[0].peer_address();
+    pair[1].net.set_peers(&[(9, address)]).unwrap();
+    let mut turns = 0;
+    while !all_up(&pair) {
+        turns += 1;
+        assert!(turns < 250, "it does not get in");
+        flood.go_on(&pair[0]);
+        for validator in &mut pair {
+            validator.net.flush();
+            validator.turn();
+        }
+    }
 }

@@ -43,8 +43,54 @@ impl Net {
             self.doom(client.0, CloseReason::SlowReader);
             return Err(SendError::SlowReader);
         }
+        self.recount(client.0);
         self.soil(client.0);
+        while self.clients_waiting_bytes > self.limits.clients_queue_bytes_max {
+            let Some(slowest) = self.slowest_client() else {
+                break;
+            };
+            self.doom(slowest, CloseReason::SlowReader);
+            if slowest == client.0 {
+                return Err(SendError::SlowReader);
+            }
+        }
         Ok(())
+    }
+
+    /// Brings the sum over all clients up to date with what waits for one: nothing for one that is
+    /// being disconnected.
+    pub(crate) fn recount(&mut self, slot: Slot) {
+        let Some(link) = self.links.get_mut(slot) else {
+            return;
+        };
+        let is_doomed = link.doomed.is_some();
+        let sealed = link.connection.sealed.len();
+        if let Role::Client {
+            outbound,
+            counted_bytes,
+            ..
+        } = &mut link.role
+        {
+            let waiting = if is_doomed {
+                0
+            } else {
+                outbound.len() + sealed
+            };
+            self.clients_waiting_bytes = self.clients_waiting_bytes + waiting - *counted_bytes;
+            *counted_bytes = waiting;
+        }
+    }
+
+    /// The client that most waits for.
+    fn slowest_client(&self) -> Option<Slot> {
+        let waiting = |(slot, link): (Slot, &Link)| match &link.role {
+            Role::Client { counted_bytes, .. } if *counted_bytes > 0 => {
+                Some((*counted_bytes, slot))
+            }
+            _ => None,
+        };
+        let most = self.links.iter().filter_map(waiting).max();
+        most.map(|(_, slot)| slot)
     }
 
     /// Queues a frame; whether there was room, or nobody to have it.
@@ -147,6 +193,7 @@ impl Net {
         let role = Role::Client {
             key,
             outbound: Outbound::default(),
+            counted_bytes: 0,
         };
         let Role::Pending(pending) = std::mem::replace(&mut link.role, role) else {
             return Ok(());

@@ -114,6 +114,12 @@ impl Connection {
         self.read_buffer_bytes = read_buffer_bytes;
     }
 
+    /// Long frames come and go all the time: their memory is kept.
+    pub(crate) const fn keep(&mut self, bytes: usize) {
+        self.plain.keep(bytes);
+        self.sealed.keep(bytes);
+    }
+
     /// Length of the whole message at the front of what was read, without its prefix.
     fn message_bytes(&self) -> Result<Option<usize>, CloseReason> {
         let Some(prefix) = self.raw.bytes().first_chunk::<MESSAGE_PREFIX_BYTES>() else {

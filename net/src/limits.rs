@@ -34,6 +34,8 @@ pub(crate) const REKEY_MESSAGES: u64 = 1 << 20;
 /// Sealed bytes ahead of the socket: beyond it frames stay in their queues, where they can still
 /// be overtaken or dropped.
 pub(crate) const SEAL_AHEAD_BYTES: usize = 256 * 1024;
+/// Memory that an empty buffer of a peer keeps, bytes: blocks come all the time.
+pub(crate) const PEER_KEPT_BYTES: usize = 4 * 1024 * 1024;
 /// Read buffer of a connection that has not proved who it is, bytes.
 pub(crate) const READ_BYTES_UNAUTHENTICATED: usize = 1024;
 
@@ -54,6 +56,9 @@ pub struct Limits {
     /// Bytes that may wait for one client; one more frame and it is disconnected. At least one of
     /// the longest frames.
     pub client_queue_bytes_max: usize,
+    /// Bytes that may wait for all clients together; beyond that the one that most waits for is
+    /// disconnected. At least as many as for one.
+    pub clients_queue_bytes_max: usize,
     /// Authenticated clients at one time.
     pub clients_max: usize,
     /// Of these, with one key.
@@ -99,6 +104,7 @@ impl Default for Limits {
             client_frame_bytes_max: 128 * 1024,
             peer_queue_bytes_max: 16 * 1024 * 1024,
             client_queue_bytes_max: 4 * 1024 * 1024,
+            clients_queue_bytes_max: 256 * 1024 * 1024,
             clients_max: 1024,
             clients_per_key_max: 64,
             unauthenticated_max: 512,
@@ -144,6 +150,10 @@ impl Limits {
             (
                 "client_queue_bytes_max",
                 self.client_queue_bytes_max >= self.frame_bytes_max + FRAME_PREFIX_BYTES,
+            ),
+            (
+                "clients_queue_bytes_max",
+                self.clients_queue_bytes_max >= self.client_queue_bytes_max,
             ),
             ("clients_max", self.clients_max <= 1 << 20),
             ("clients_per_key_max", self.clients_per_key_max > 0),

@@ -9,7 +9,7 @@
 
 use crate::error::{CloseReason, NetError, SendError};
 use crate::handler::{Handler, PeerAlarm};
-use crate::limits::Limits;
+use crate::limits::{Limits, PEER_KEPT_BYTES};
 use crate::link::{PendingKind, Retired, Role};
 use crate::peers::{Dial, Dialer, Peer, Peers};
 use crate::poller::Net;
@@ -185,6 +185,7 @@ impl Net {
         } = self.limits;
         link.connection
             .authenticate(session, frame_bytes_max, peer_read_buffer_bytes);
+        link.connection.keep(PEER_KEPT_BYTES);
         (link.received, link.sent) = (now, now);
         self.counters.peers_authenticated += 1;
         self.install(slot, index, dialer, incarnation, handler);

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use crate::backoff::Backoff;
 use crate::error::{CloseReason, NetError};
-use crate::limits::{CLIENT_ADDRESSEE, Limits};
+use crate::limits::{CLIENT_ADDRESSEE, Limits, PEER_KEPT_BYTES};
 use crate::queue::Outbound;
 use crate::slots::Slot;
 
@@ -144,7 +144,7 @@ impl Peers {
                 *empty = Some(Box::new(Peer {
                     index,
                     address: address.to_owned(),
-                    outbound: Outbound::default(),
+                    outbound: Outbound::keeping(PEER_KEPT_BYTES),
                     dial: Dial::At(now),
                     dials: 0,
                     links: [None, None],

@@ -80,6 +80,8 @@ pub struct Net {
     scratch: Vec<u8>,
     pub(crate) client_budget: usize,
     pub(crate) clients_paused: bool,
+    /// Bytes that wait for all clients together.
+    pub(crate) clients_waiting_bytes: usize,
     /// Time of the turn, as the caller gave it, or after a sleep.
     pub(crate) now: Instant,
     /// Nothing is due before this.
@@ -152,6 +154,7 @@ impl Net {
             doomed: Vec::new(),
             scratch: Vec::new(),
             clients_paused: false,
+            clients_waiting_bytes: 0,
             now,
             next_timer: now,
         })
@@ -366,6 +369,7 @@ impl Net {
             Ok(_) => link.sent = self.now,
             Err(reason) => self.doom(slot, reason),
         }
+        self.recount(slot);
     }
 
     /// Closes a connection at the end of the turn, or in the next one.
@@ -375,6 +379,7 @@ impl Net {
         {
             link.doomed = Some(reason);
             self.doomed.push(slot);
+            self.recount(slot);
         }
     }
 

@@ -58,6 +58,8 @@ pub(crate) struct Peer {
     /// Number of dials, to go through a name's addresses in turn.
     pub(crate) dials: usize,
     links: [Option<PeerLink>; 2],
+    /// An own connection that is only read to its end.
+    retired: Option<Slot>,
     send_on: Option<Slot>,
     /// Highest incarnation that ever authenticated.
     incarnation_seen: Option<u64>,
@@ -73,13 +75,22 @@ pub(crate) struct Peer {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Installed {
     /// Connections to close at once.
-    pub(crate) replaced: [Option<Slot>; 2],
+    pub(crate) replaced: [Option<Slot>; 3],
     /// An own connection to bring to its end.
-    pub(crate) retired: Option<Slot>,
+    pub(crate) retired: Option<Retired>,
     /// The peer was connected, with an older incarnation.
     pub(crate) was_up: bool,
     /// The peer is connected anew.
     pub(crate) comes_up: bool,
+}
+
+/// A duplicate resolved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Retired {
+    /// To be brought to its end.
+    pub(crate) slot: Slot,
+    /// One that was being brought to its end before: nobody waits for it any longer.
+    pub(crate) earlier: Option<Slot>,
 }
 
 /// The configured peers by index.
@@ -148,6 +159,7 @@ impl Peers {
                     dial: Dial::At(now),
                     dials: 0,
                     links: [None, None],
+                    retired: None,
                     send_on: None,
                     incarnation_seen: None,
                     up_since: None,
@@ -214,9 +226,10 @@ impl Peer {
         let mut installed = Installed::default();
         let connected = self.send_on.is_some();
         if self.incarnation_seen.is_some_and(|seen| incarnation > seen) {
-            installed.replaced = self.links.map(|link| link.map(|link| link.slot));
+            installed.replaced = self.all_slots();
             installed.was_up = connected;
             self.links = [None, None];
+            self.retired = None;
             self.send_on = None;
         } else if let Some(older) = self.links[dialer as usize].take() {
             installed.replaced[0] = Some(older.slot);
@@ -239,7 +252,7 @@ impl Peer {
     }
 
     /// Something came over `slot`. Returns an own connection to bring to its end.
-    pub(crate) fn confirm(&mut self, own: u16, slot: Slot) -> Option<Slot> {
+    pub(crate) fn confirm(&mut self, own: u16, slot: Slot) -> Option<Retired> {
         let link = self
             .links
             .iter_mut()
@@ -254,19 +267,23 @@ impl Peer {
     }
 
     /// The decision about two connections; see the module's head.
-    fn retire(&mut self, own: u16) -> Option<Slot> {
+    fn retire(&mut self, own: u16) -> Option<Retired> {
         let stays = self.links[Dialer::Remote as usize]?;
         if own < self.index || !stays.confirmed {
             return None;
         }
         let goes = self.links[Dialer::Own as usize].take()?;
         self.send_on = Some(stays.slot);
-        Some(goes.slot)
+        Some(Retired {
+            slot: goes.slot,
+            earlier: self.retired.replace(goes.slot),
+        })
     }
 
-    /// `slot` ended. True if it was the last connection: the peer is down, and is dialed again
-    /// after a delay.
+    /// `slot` ended. True if it was the last connection that counts: the peer is down, and is dialed
+    /// again after a delay.
     pub(crate) fn lost(&mut self, now: Instant, slot: Slot) -> bool {
+        self.retired = self.retired.filter(|retired| *retired != slot);
         let Some(place) = self
             .links
             .iter()
@@ -333,6 +350,17 @@ impl Peer {
     /// All connections that count.
     pub(crate) fn slots(&self) -> [Option<Slot>; 2] {
         self.links.map(|link| link.map(|link| link.slot))
+    }
+
+    /// All connections: the two that may count, and one that is read to its end.
+    pub(crate) fn all_slots(&self) -> [Option<Slot>; 3] {
+        let [own, remote] = self.slots();
+        [own, remote, self.retired]
+    }
+
+    /// The connection that is read to its end, which nobody waits for any more.
+    pub(crate) const fn take_retired(&mut self) -> Option<Slot> {
+        self.retired.take()
     }
 
     pub(crate) const fn incarnation_seen(&self) -> Option<u64> {

@@ -13,7 +13,9 @@
 //! side that decides first ends its own direction and reads the rest, so that nothing is lost.
 //!
 //! A new connection dialed by the same side replaces the older one: that side knows it is dead.
-//! A newer incarnation replaces everything at once; an older one than ever seen is refused.
+//! A newer incarnation replaces everything at once; an older one than ever seen is refused. One that
+//! follows another newer one within a moment, which grows while that goes on, has to come again: no
+//! process starts so often, and each time would cost this one what was under way with the peer.
 
 use std::time::{Duration, Instant};
 
@@ -66,6 +68,8 @@ pub(crate) struct Peer {
     up_since: Option<Instant>,
     /// Not admitted before this time, after a fault.
     refused_until: Option<Instant>,
+    /// When a newer incarnation replaced an older one last, and how long it is the newest at least.
+    renewed: Option<(Instant, Duration)>,
     /// No longer configured: goes with its last connection.
     pub(crate) removed: bool,
     backoff: Backoff,
@@ -164,6 +168,7 @@ impl Peers {
                     incarnation_seen: None,
                     up_since: None,
                     refused_until: None,
+                    renewed: None,
                     removed: false,
                     backoff: Backoff::new(delay_min, delay_max, seed),
                 }));
@@ -208,7 +213,9 @@ impl Peer {
         if self.incarnation_seen.is_some_and(|seen| incarnation < seen) {
             return Err(CloseReason::StaleIncarnation);
         }
-        if self.is_refused(now) {
+        let is_newer = self.incarnation_seen.is_some_and(|seen| incarnation > seen);
+        let is_soon = |(at, pause): (Instant, Duration)| now < at + pause;
+        if self.is_refused(now) || (is_newer && self.renewed.is_some_and(is_soon)) {
             return Err(CloseReason::CoolingDown);
         }
         Ok(())
@@ -230,6 +237,7 @@ impl Peer {
             installed.was_up = connected;
             self.links = [None, None];
             self.retired = None;
+            self.renew(now);
             self.send_on = None;
         } else if let Some(older) = self.links[dialer as usize].take() {
             installed.replaced[0] = Some(older.slot);
@@ -249,6 +257,17 @@ impl Peer {
         }
         installed.retired = self.retire(own);
         installed
+    }
+
+    /// A newer incarnation is admitted: the next one not before a pause, which is the least again
+    /// when the last one has held.
+    fn renew(&mut self, now: Instant) {
+        let (least, most) = (self.backoff.delay_min(), self.backoff.delay_max());
+        let pause = match self.renewed {
+            Some((at, pause)) if now < at + pause + most => pause.saturating_mul(2).min(most),
+            Some(_) | None => least,
+        };
+        self.renewed = Some((now, pause));
     }
 
     /// Something came over `slot`. Returns an own connection to bring to its end.

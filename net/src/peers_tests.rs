@@ -290,3 +290,41 @@ fn peer_lists_that_cannot_be_are_refused() {
         );
     }
 }
+
+#[test]
+fn incarnations_that_rise_all_the_time_are_admitted_seldom() {
+    let mut bench = Bench::new(LOW, HIGH);
+    let offer = |bench: &mut Bench, incarnation| {
+        let now = bench.now;
+        let admitted = bench.peer().admit(now, incarnation);
+        if admitted.is_ok() {
+            let slot = bench.slot();
+            bench.install(slot, Dialer::Remote, incarnation);
+        } else {
+            assert_eq!(admitted, Err(CloseReason::CoolingDown));
+        }
+        admitted.is_ok()
+    };
+    let mut admitted = 0;
+    for incarnation in 1..=10 {
+        admitted += u32::from(offer(&mut bench, incarnation));
+        bench.now += Duration::from_millis(2);
+    }
+    assert_eq!(admitted, 2, "the first one, and a restart at once");
+    // For a minute: the pauses double up to the longest.
+    let mut incarnation = 10;
+    admitted = 0;
+    for _ in 0..30_000 {
+        incarnation += 1;
+        admitted += u32::from(offer(&mut bench, incarnation));
+        bench.now += Duration::from_millis(2);
+    }
+    assert!((30..=38).contains(&admitted), "{admitted}");
+    // One that has held for long may be replaced at once, and the next one soon.
+    bench.now += 3 * Limits::default().redial_max;
+    assert!(offer(&mut bench, incarnation + 1));
+    bench.now += Limits::default().redial_min;
+    assert!(offer(&mut bench, incarnation + 2));
+    // The same one comes back whenever it likes.
+    assert!(offer(&mut bench, incarnation + 2));
+}

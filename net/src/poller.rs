@@ -4,6 +4,8 @@
 //! except in the event queue; never ends because of a remote's bytes.
 //!
 //! A turn: timers, closed connections, wait for events, then peers before clients before strangers.
+//! Whether a peer is silent is judged when what it sent has been read: when there was no turn for
+//! long, it is this loop that was silent.
 //! Edge-triggered events only mark connections; the ready lists say who still has something, so a
 //! budget can end the work on one connection without losing its place.
 
@@ -77,6 +79,8 @@ pub struct Net {
     dirty_clients: Vec<Slot>,
     /// Connections to close.
     doomed: Vec<Slot>,
+    /// Connections to peers on which nothing was read for too long.
+    pub(crate) silent: Vec<Slot>,
     scratch: Vec<u8>,
     pub(crate) client_budget: usize,
     pub(crate) clients_paused: bool,
@@ -152,6 +156,7 @@ impl Net {
             dirty_peers: Vec::new(),
             dirty_clients: Vec::new(),
             doomed: Vec::new(),
+            silent: Vec::new(),
             scratch: Vec::new(),
             clients_paused: false,
             clients_waiting_bytes: 0,
@@ -185,8 +190,9 @@ impl Net {
             let until_timer = self.next_timer.saturating_duration_since(self.now);
             Some(timeout.map_or(until_timer, |timeout| timeout.min(until_timer)))
         };
-        work += self.wait(timeout)?;
-        work += self.serve_peers(handler);
+        let events = self.wait(timeout)?;
+        work += events + self.serve_peers(handler);
+        self.judge_silence(events < EVENTS_PER_TURN);
         work += self.serve_clients(handler);
         work += self.serve_strangers(handler);
         work += self.accept();

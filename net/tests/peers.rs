@@ -323,6 +323,28 @@ fn a_silent_peer_is_disconnected_and_a_quiet_one_is_not() {
 }
 
 #[test]
+fn a_peer_whose_frames_wait_is_not_silent_however_long_there_was_no_turn() {
+    let mut pair = mesh(&[0, 1]);
+    turn_until("settled", &mut pair, |pair| {
+        all_up(pair) && pair.iter().all(|v| connections(v) == 1) && dials_are_over(pair)
+    });
+    pair[1].net.send_peer(0, b"here", Class::Vote).unwrap();
+    pair[1].net.flush();
+    // Its next turn is one that comes late.
+    let late = std::time::Instant::now() + 2 * Limits::default().silence_max;
+    let one = &mut pair[0];
+    let timeout = Some(Duration::ZERO);
+    one.net.turn(late, timeout, &mut one.seen).unwrap();
+    assert_eq!(one.seen.frames, [(1, b"here".to_vec())]);
+    one.net.turn(late, timeout, &mut one.seen).unwrap();
+    assert_eq!(one.seen.downs, []);
+    // A peer that has sent nothing is silent.
+    let later = late + 2 * Limits::default().silence_max;
+    one.net.turn(later, timeout, &mut one.seen).unwrap();
+    assert_eq!(one.seen.downs, [(1, CloseReason::Silent)]);
+}
+
+#[test]
 fn another_chain_and_a_wrong_key_do_not_get_in() {
     let chain = ChainIds {
         chain_id: [9; 32],

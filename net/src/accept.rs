@@ -4,7 +4,10 @@
 //! client; once somebody is identified, [`crate::peer_links`] or [`crate::clients`] takes over.
 //!
 //! Each port has its own places for accepted strangers. When they are taken the oldest goes, so
-//! that silent connections cannot keep others out; dials of our own do not count.
+//! that silent connections cannot keep others out; dials of our own do not count. Each port and the
+//! own dials have their own steps in a turn, and a port lets nobody in while as many strangers wait
+//! for theirs as have one in a turn: whoever is let in has its steps before it is the oldest, and
+//! the others wait with the operating system.
 
 use std::collections::VecDeque;
 use std::io;
@@ -18,7 +21,7 @@ use crate::connection::{Connection, connected};
 use crate::error::{CloseReason, NetError};
 use crate::handler::Handler;
 use crate::handshake::{Handshake, Port, Remote};
-use crate::link::{Pending, PendingKind, Role};
+use crate::link::{Pending, PendingKind, Role, Waiting};
 use crate::poller::Net;
 use crate::resolver::resolve_now;
 use crate::slots::Slot;
@@ -98,7 +101,8 @@ impl Net {
                 let Some(listener) = &mut self.listeners[port as usize] else {
                     break;
                 };
-                if !listener.is_ready(self.now) {
+                let waiting = self.ready_strangers[Waiting::at(port) as usize].len();
+                if !listener.is_ready(self.now) || waiting >= self.limits.handshakes_per_turn {
                     break;
                 }
                 listener.paused_until = None;
@@ -171,14 +175,20 @@ impl Net {
         }
     }
 
-    /// Takes handshakes forward, a bounded number of steps a turn.
+    /// Takes handshakes forward, a bounded number of steps a turn at each port and of own dials.
     pub(crate) fn serve_strangers(&mut self, handler: &mut impl Handler) -> usize {
+        let all = Waiting::ALL.into_iter();
+        all.map(|waiting| self.serve_waiting(waiting, handler))
+            .sum()
+    }
+
+    fn serve_waiting(&mut self, waiting: Waiting, handler: &mut impl Handler) -> usize {
         let mut steps = 0;
-        for _ in 0..self.ready_strangers.len() {
+        for _ in 0..self.ready_strangers[waiting as usize].len() {
             if steps == self.limits.handshakes_per_turn {
                 break;
             }
-            let Some(slot) = self.ready_strangers.pop_front() else {
+            let Some(slot) = self.ready_strangers[waiting as usize].pop_front() else {
                 break;
             };
             if let Some(link) = self.links.get_mut(slot) {
@@ -192,7 +202,8 @@ impl Net {
         steps
     }
 
-    /// One message of a handshake. False when there is none to take.
+    /// One message of a handshake, or its end. False when there is none to take: one that does not
+    /// hold costs as much to find out as one that does.
     fn step_handshake(&mut self, slot: Slot, handler: &mut impl Handler) -> bool {
         match self.next_handshake_message(slot) {
             Ok(None) => false,
@@ -207,7 +218,7 @@ impl Net {
             }
             Err(reason) => {
                 self.doom(slot, reason);
-                false
+                true
             }
         }
     }

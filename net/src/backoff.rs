@@ -34,6 +34,11 @@ impl Backoff {
         Duration::from_nanos(half_ns + self.jitter.below(half_ns.saturating_add(1)))
     }
 
+    /// The first delay.
+    pub(crate) const fn delay_min(&self) -> Duration {
+        self.delay_min
+    }
+
     /// The longest delay.
     pub(crate) const fn delay_max(&self) -> Duration {
         self.delay_max

@@ -2,19 +2,31 @@
 //!
 //! Owns: the bytes between socket and session, in both directions, and their growth.
 //! Never: grows because of a number that a remote sent. It grows by what is written into it, and
-//! whoever writes checks the bound first.
+//! whoever writes checks the bound first. Once it runs empty it gives back what it had grown beyond
+//! a bound, so that a remote that was slow once does not hold the memory for good.
 
 use std::io;
+
+/// Memory that an empty buffer keeps, bytes, unless [`Buffer::keep`] says otherwise.
+const KEPT_BYTES: usize = 256 * 1024;
 
 /// Bytes between a read position and a write position in storage that is reused.
 ///
 /// All of the storage is initialised, so that a socket can read straight into [`Buffer::room`].
 /// Invariant: `start <= end <= data.len()`.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Buffer {
     data: Vec<u8>,
     start: usize,
     end: usize,
+    /// Memory that is kept when it runs empty.
+    kept_bytes: usize,
+}
+
+impl Default for Buffer {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Buffer {
@@ -23,7 +35,14 @@ impl Buffer {
             data: Vec::new(),
             start: 0,
             end: 0,
+            kept_bytes: KEPT_BYTES,
         }
+    }
+
+    /// Keeps `bytes` of memory when it runs empty: where long frames come all the time they would
+    /// else be given back and taken again for each one.
+    pub(crate) const fn keep(&mut self, bytes: usize) {
+        self.kept_bytes = bytes;
     }
 
     pub(crate) const fn len(&self) -> usize {
@@ -70,8 +89,7 @@ impl Buffer {
         assert!(bytes <= self.len(), "more bytes were taken than there are");
         self.start += bytes;
         if self.is_empty() {
-            self.start = 0;
-            self.end = 0;
+            self.clear();
         }
     }
 
@@ -83,6 +101,16 @@ impl Buffer {
     pub(crate) fn clear(&mut self) {
         self.start = 0;
         self.end = 0;
+        if self.data.len() > self.kept_bytes {
+            self.data.truncate(self.kept_bytes);
+            self.data.shrink_to_fit();
+        }
+    }
+
+    /// Memory that it holds, bytes.
+    #[cfg(test)]
+    pub(crate) const fn memory_bytes(&self) -> usize {
+        self.data.capacity()
     }
 
     /// One read from `source`, into at least `bytes_min` of room. Returns (read, room offered).
@@ -119,6 +147,27 @@ mod tests {
             buffer.push(&[8; 1000]);
         }
         assert_eq!(buffer.data.len(), storage);
+    }
+
+    #[test]
+    fn what_was_long_once_gives_its_memory_back_when_it_has_run_empty() {
+        let mut buffer = Buffer::new();
+        for _ in 0..40 {
+            buffer.push(&[7; 100_000]);
+        }
+        assert!(buffer.memory_bytes() >= 4_000_000);
+        buffer.take(3_999_999);
+        assert_eq!(buffer.bytes(), [7]);
+        buffer.take(1);
+        assert!(buffer.memory_bytes() <= KEPT_BYTES);
+        buffer.push(&[8; 1_000_000]);
+        buffer.clear();
+        assert!(buffer.memory_bytes() <= KEPT_BYTES);
+        // Where it is to be kept it is.
+        buffer.keep(2_000_000);
+        buffer.push(&[9; 1_000_000]);
+        buffer.take(1_000_000);
+        assert!(buffer.memory_bytes() >= 1_000_000);
     }
 
     #[test]

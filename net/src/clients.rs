@@ -2,15 +2,15 @@
 //!
 //! Owns: the bounds on what clients may take. Never: sessions, keys' rights, or sequence numbers.
 //!
-//! Inbound: frames wait in the sockets unless the embedder takes them: a budget of frames a turn,
-//! or no reading at all while paused; TCP then slows the senders down. Connections are served in
-//! turn. Outbound: a client that does not read is disconnected when more than its queue would
+//! Inbound: frames wait in the sockets unless the embedder takes them: a budget of frames and one of
+//! bytes a turn, for all of them together, or no reading at all while paused; TCP then slows the
+//! senders down. Connections are served in turn. Outbound: a client that does not read is disconnected when more than its queue would
 //! wait; it resumes from the sequence numbers of the protocol above.
 
 use crate::error::{CloseReason, SendError};
 use crate::handler::{ClientId, Handler};
 use crate::keepalive::keep_alive_client;
-use crate::link::{PendingKind, Role};
+use crate::link::{Link, PendingKind, Role};
 use crate::poller::Net;
 use crate::queue::{CLASSES, Class, Outbound};
 use crate::slots::Slot;
@@ -28,7 +28,7 @@ impl Net {
         let Some(link) = self.links.get_mut(client.0) else {
             return Err(SendError::NotConnected);
         };
-        let Role::Client { outbound } = &mut link.role else {
+        let Role::Client { outbound, .. } = &mut link.role else {
             return Err(SendError::NotConnected);
         };
         if link.doomed.is_some() {
@@ -43,8 +43,54 @@ impl Net {
             self.doom(client.0, CloseReason::SlowReader);
             return Err(SendError::SlowReader);
         }
+        self.recount(client.0);
         self.soil(client.0);
+        while self.clients_waiting_bytes > self.limits.clients_queue_bytes_max {
+            let Some(slowest) = self.slowest_client() else {
+                break;
+            };
+            self.doom(slowest, CloseReason::SlowReader);
+            if slowest == client.0 {
+                return Err(SendError::SlowReader);
+            }
+        }
         Ok(())
+    }
+
+    /// Brings the sum over all clients up to date with what waits for one: nothing for one that is
+    /// being disconnected.
+    pub(crate) fn recount(&mut self, slot: Slot) {
+        let Some(link) = self.links.get_mut(slot) else {
+            return;
+        };
+        let is_doomed = link.doomed.is_some();
+        let sealed = link.connection.sealed.len();
+        if let Role::Client {
+            outbound,
+            counted_bytes,
+            ..
+        } = &mut link.role
+        {
+            let waiting = if is_doomed {
+                0
+            } else {
+                outbound.len() + sealed
+            };
+            self.clients_waiting_bytes = self.clients_waiting_bytes + waiting - *counted_bytes;
+            *counted_bytes = waiting;
+        }
+    }
+
+    /// The client that most waits for.
+    fn slowest_client(&self) -> Option<Slot> {
+        let waiting = |(slot, link): (Slot, &Link)| match &link.role {
+            Role::Client { counted_bytes, .. } if *counted_bytes > 0 => {
+                Some((*counted_bytes, slot))
+            }
+            _ => None,
+        };
+        let most = self.links.iter().filter_map(waiting).max();
+        most.map(|(_, slot)| slot)
     }
 
     /// Queues a frame; whether there was room, or nobody to have it.
@@ -54,7 +100,7 @@ impl Net {
         };
         let sealed = link.connection.sealed.len();
         let bytes_max = self.limits.client_queue_bytes_max.saturating_sub(sealed);
-        let Role::Client { outbound } = &mut link.role else {
+        let Role::Client { outbound, .. } = &mut link.role else {
             return true;
         };
         // One class for all: order is part of the promise, and this class pushes nothing out.
@@ -68,7 +114,7 @@ impl Net {
     pub fn client_waiting(&self, client: ClientId) -> Option<usize> {
         let link = self.links.get(client.0)?;
         match &link.role {
-            Role::Client { outbound } if link.doomed.is_none() => {
+            Role::Client { outbound, .. } if link.doomed.is_none() => {
                 Some(outbound.len() + link.connection.sealed.len())
             }
             _ => None,
@@ -77,14 +123,15 @@ impl Net {
 
     /// Disconnects `client`. What is queued is flushed as far as the socket takes it at once.
     pub fn close_client(&mut self, client: ClientId, reason: CloseReason) {
-        let is_client = |link: &crate::link::Link| matches!(link.role, Role::Client { .. });
+        let is_client = |link: &Link| matches!(link.role, Role::Client { .. });
         if self.links.get(client.0).is_some_and(is_client) {
             self.flush_link(client.0);
             self.doom(client.0, reason);
         }
     }
 
-    /// Frames of all clients together that each of the next turns may hand over. 0 stops reading.
+    /// Frames of all clients together that each of the next turns may hand over, and messages that
+    /// it may open for them. 0 stops reading.
     pub const fn set_client_budget(&mut self, frames_per_turn: usize) {
         self.client_budget = frames_per_turn;
     }
@@ -136,14 +183,17 @@ impl Net {
         key: [u8; 32],
         handler: &mut impl Handler,
     ) -> Result<(), CloseReason> {
-        if self.counters.clients_now >= self.limits.clients_max as u64 {
+        let is_full = self.counters.clients_now >= self.limits.clients_max as u64;
+        if is_full || self.clients_of(&key) >= self.limits.clients_per_key_max {
             return Err(CloseReason::ClientsFull);
         }
         let Some(link) = self.links.get_mut(slot) else {
             return Ok(());
         };
         let role = Role::Client {
+            key,
             outbound: Outbound::default(),
+            counted_bytes: 0,
         };
         let Role::Pending(pending) = std::mem::replace(&mut link.role, role) else {
             return Ok(());
@@ -168,6 +218,18 @@ impl Net {
         Ok(())
     }
 
+    /// Connections that have logged in with `key`. Looks at all of them, which costs far less than
+    /// the handshake before it.
+    fn clients_of(&self, key: &[u8; 32]) -> usize {
+        let has_key =
+            |link: &&Link| matches!(&link.role, Role::Client { key: of, .. } if of == key);
+        let links = self.links.iter().map(|(_, link)| link);
+        links
+            .filter(|link| link.doomed.is_none())
+            .filter(has_key)
+            .count()
+    }
+
     pub(crate) fn serve_clients(&mut self, handler: &mut impl Handler) -> usize {
         let mut work = 0;
         let mut budget = if self.clients_readable() {
@@ -175,8 +237,9 @@ impl Net {
         } else {
             0
         };
+        let mut bytes_left = self.limits.clients_read_bytes_per_turn;
         for _ in 0..self.ready_clients.len() {
-            if budget == 0 {
+            if budget == 0 || bytes_left == 0 {
                 break;
             }
             let Some(slot) = self.ready_clients.pop_front() else {
@@ -197,15 +260,16 @@ impl Net {
                 continue;
             }
             let received = link.connection.receive(
-                self.limits.client_read_bytes_per_turn,
+                self.limits.client_read_bytes_per_turn.min(bytes_left),
                 budget,
                 &mut self.counters,
                 |frame| handler.client_frame(ClientId(slot), frame),
             );
             match received {
                 Ok(received) => {
-                    budget -= received.frames;
-                    work += received.messages.max(received.frames);
+                    budget = budget.saturating_sub(received.items());
+                    bytes_left = bytes_left.saturating_sub(received.bytes);
+                    work += received.items();
                     if received.more {
                         self.list(slot);
                     }

@@ -34,8 +34,17 @@ pub(crate) struct Received {
     pub(crate) messages: usize,
     /// Frames handed out.
     pub(crate) frames: usize,
+    /// Bytes read from the socket.
+    pub(crate) bytes: usize,
     /// A budget ended it: there may be more without a new event.
     pub(crate) more: bool,
+}
+
+impl Received {
+    /// What it counts for in a budget: a message without a frame in it costs as much as one with.
+    pub(crate) fn items(&self) -> usize {
+        self.messages.max(self.frames)
+    }
 }
 
 /// A socket and everything between it and the frames.
@@ -105,6 +114,12 @@ impl Connection {
         self.read_buffer_bytes = read_buffer_bytes;
     }
 
+    /// Long frames come and go all the time: their memory is kept.
+    pub(crate) const fn keep(&mut self, bytes: usize) {
+        self.plain.keep(bytes);
+        self.sealed.keep(bytes);
+    }
+
     /// Length of the whole message at the front of what was read, without its prefix.
     fn message_bytes(&self) -> Result<Option<usize>, CloseReason> {
         let Some(prefix) = self.raw.bytes().first_chunk::<MESSAGE_PREFIX_BYTES>() else {
@@ -168,23 +183,22 @@ impl Connection {
         }
     }
 
-    /// After authentication: reads at most about `read_bytes`, hands at most `frames_max` frames to
-    /// `on_frame`, in order.
+    /// After authentication: reads at most about `read_bytes`, opens at most `items_max` messages and
+    /// hands at most as many frames to `on_frame`, in order.
     ///
     /// # Errors
     /// The reason to close. What came before it has been handed out.
     pub(crate) fn receive(
         &mut self,
         read_bytes: usize,
-        frames_max: usize,
+        items_max: usize,
         counters: &mut Counters,
         mut on_frame: impl FnMut(&[u8]),
     ) -> Result<Received, CloseReason> {
         let mut received = Received::default();
-        let mut read = 0;
         loop {
             while let Some(bytes) = frame::next_frame(&mut self.plain, self.frame_bytes_max)? {
-                if received.frames == frames_max {
+                if received.frames == items_max {
                     received.more = true;
                     return Ok(received);
                 }
@@ -192,6 +206,10 @@ impl Connection {
                 self.plain.take(FRAME_PREFIX_BYTES + bytes);
                 received.frames += 1;
                 counters.frames_in += 1;
+            }
+            if received.messages == items_max {
+                received.more = true;
+                return Ok(received);
             }
             if self.open_next()? {
                 received.messages += 1;
@@ -201,7 +219,7 @@ impl Connection {
             if self.ended {
                 return Err(CloseReason::RemoteClosed);
             }
-            if read >= read_bytes {
+            if received.bytes >= read_bytes {
                 received.more = self.readable;
                 return Ok(received);
             }
@@ -209,7 +227,7 @@ impl Connection {
             if got == 0 && !self.ended {
                 return Ok(received);
             }
-            read += got;
+            received.bytes += got;
         }
     }
 

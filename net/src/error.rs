@@ -132,9 +132,10 @@ close_reasons! {
     Replaced = "replaced",
     /// Both sides dialed, and the other connection stays.
     Duplicate = "duplicate",
-    /// The peer is refused for a while after a fault.
+    /// The peer is refused for a while after a fault, or since newer and newer incarnations of it
+    /// come.
     CoolingDown = "cooling_down",
-    /// As many clients as allowed are connected.
+    /// As many clients as allowed are connected, or as many with one key.
     ClientsFull = "clients_full",
     /// A frame announced more bytes than allowed.
     FrameLength = "frame_length",

@@ -34,6 +34,8 @@ pub(crate) const REKEY_MESSAGES: u64 = 1 << 20;
 /// Sealed bytes ahead of the socket: beyond it frames stay in their queues, where they can still
 /// be overtaken or dropped.
 pub(crate) const SEAL_AHEAD_BYTES: usize = 256 * 1024;
+/// Memory that an empty buffer of a peer keeps, bytes: blocks come all the time.
+pub(crate) const PEER_KEPT_BYTES: usize = 4 * 1024 * 1024;
 /// Read buffer of a connection that has not proved who it is, bytes.
 pub(crate) const READ_BYTES_UNAUTHENTICATED: usize = 1024;
 
@@ -54,21 +56,31 @@ pub struct Limits {
     /// Bytes that may wait for one client; one more frame and it is disconnected. At least one of
     /// the longest frames.
     pub client_queue_bytes_max: usize,
+    /// Bytes that may wait for all clients together; beyond that the one that most waits for is
+    /// disconnected. At least as many as for one.
+    pub clients_queue_bytes_max: usize,
     /// Authenticated clients at one time.
     pub clients_max: usize,
+    /// Of these, with one key.
+    pub clients_per_key_max: usize,
     /// Accepted connections on one port that have not proved who they are. One more evicts the
     /// oldest.
     pub unauthenticated_max: usize,
     /// From accept or dial to the end of the handshake, absolute.
     pub handshake_timeout: Duration,
-    /// Connections accepted in one turn on one port, and handshake steps done in one turn: a
-    /// handshake costs more than a hundred microseconds, and peers must not wait behind a flood.
+    /// Connections accepted in one turn on one port, and handshake steps done in one turn at one
+    /// port, and of own dials: a step costs some hundred microseconds at most, and peers must not
+    /// wait behind a flood.
     pub handshakes_per_turn: usize,
     /// Bytes read from one peer in one turn.
     pub peer_read_bytes_per_turn: usize,
+    /// Frames of one peer that one turn hands over, and messages of it that it opens.
+    pub peer_frames_per_turn: usize,
     /// Bytes read from one client in one turn.
     pub client_read_bytes_per_turn: usize,
-    /// Frames of all clients together that one turn hands over, until
+    /// Bytes read from all clients together in one turn; one read more.
+    pub clients_read_bytes_per_turn: usize,
+    /// Frames of all clients together that one turn hands over, and messages that it opens, until
     /// [`crate::Net::set_client_budget`] says otherwise.
     pub client_frames_per_turn: usize,
     /// Size of a peer's read buffer, bytes: how much one read call can take.
@@ -92,12 +104,16 @@ impl Default for Limits {
             client_frame_bytes_max: 128 * 1024,
             peer_queue_bytes_max: 16 * 1024 * 1024,
             client_queue_bytes_max: 4 * 1024 * 1024,
+            clients_queue_bytes_max: 256 * 1024 * 1024,
             clients_max: 1024,
+            clients_per_key_max: 64,
             unauthenticated_max: 512,
             handshake_timeout: Duration::from_secs(5),
-            handshakes_per_turn: 4,
+            handshakes_per_turn: 2,
             peer_read_bytes_per_turn: 1024 * 1024,
+            peer_frames_per_turn: 1024,
             client_read_bytes_per_turn: 64 * 1024,
+            clients_read_bytes_per_turn: 1024 * 1024,
             client_frames_per_turn: 1024,
             peer_read_buffer_bytes: 128 * 1024,
             client_read_buffer_bytes: 8 * 1024,
@@ -135,7 +151,12 @@ impl Limits {
                 "client_queue_bytes_max",
                 self.client_queue_bytes_max >= self.frame_bytes_max + FRAME_PREFIX_BYTES,
             ),
+            (
+                "clients_queue_bytes_max",
+                self.clients_queue_bytes_max >= self.client_queue_bytes_max,
+            ),
             ("clients_max", self.clients_max <= 1 << 20),
+            ("clients_per_key_max", self.clients_per_key_max > 0),
             (
                 "unauthenticated_max",
                 (1..=1 << 16).contains(&self.unauthenticated_max),
@@ -146,9 +167,14 @@ impl Limits {
                 "peer_read_bytes_per_turn",
                 self.peer_read_bytes_per_turn > 0,
             ),
+            ("peer_frames_per_turn", self.peer_frames_per_turn > 0),
             (
                 "client_read_bytes_per_turn",
                 self.client_read_bytes_per_turn > 0,
+            ),
+            (
+                "clients_read_bytes_per_turn",
+                self.clients_read_bytes_per_turn > 0,
             ),
             ("client_frames_per_turn", self.client_frames_per_turn > 0),
             (

@@ -29,6 +29,34 @@ pub(crate) enum PendingKind {
     },
 }
 
+/// Where strangers wait for a step of their handshake: a flood on one port keeps nobody else waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waiting {
+    AtPeerPort = 0,
+    AtClientPort = 1,
+    /// Own dials, of which there is one for each peer at most.
+    Dialing = 2,
+}
+
+impl Waiting {
+    /// In the order in which they are served.
+    pub(crate) const ALL: [Self; 3] = [Self::Dialing, Self::AtPeerPort, Self::AtClientPort];
+
+    pub(crate) const fn at(port: Port) -> Self {
+        match port {
+            Port::Peers => Self::AtPeerPort,
+            Port::Clients => Self::AtClientPort,
+        }
+    }
+
+    pub(crate) const fn of(kind: &PendingKind) -> Self {
+        match kind {
+            PendingKind::Connecting { .. } | PendingKind::Dialing { .. } => Self::Dialing,
+            PendingKind::Accepted { port, .. } => Self::at(*port),
+        }
+    }
+}
+
 /// What a connection is for.
 pub(crate) enum Role {
     Pending(Pending),
@@ -40,7 +68,11 @@ pub(crate) enum Role {
         retired: Option<Retired>,
     },
     Client {
+        /// With which it has logged in.
+        key: [u8; 32],
         outbound: Outbound,
+        /// What waits for it, sealed or not, as counted in the sum over all.
+        counted_bytes: usize,
     },
 }
 

@@ -9,9 +9,9 @@
 
 use crate::error::{CloseReason, NetError, SendError};
 use crate::handler::{Handler, PeerAlarm};
-use crate::limits::Limits;
+use crate::limits::{Limits, PEER_KEPT_BYTES};
 use crate::link::{PendingKind, Retired, Role};
-use crate::peers::{Dial, Dialer, Peer, Peers};
+use crate::peers::{self, Dial, Dialer, Peer, Peers};
 use crate::poller::Net;
 use crate::queue::Class;
 use crate::slots::Slot;
@@ -69,14 +69,21 @@ impl Net {
     }
 
     /// Closes every connection to `peer` and refuses it until the next dial is due, with a delay
-    /// that grows while this repeats. For bytes that break the protocol above.
+    /// that grows while this repeats. For bytes that break the protocol above. Does nothing while it
+    /// is refused already: many faults that were found in one turn are one.
     pub fn drop_peer(&mut self, peer: u16, reason: CloseReason) {
         let now = self.now;
+        let links = &self.links;
         let Some(peer) = self.peers.get_mut(peer) else {
             return;
         };
+        let is_open = |slot| links.get(slot).is_some_and(|link| link.doomed.is_none());
+        let is_connected = peer.all_slots().into_iter().flatten().any(is_open);
+        if !is_connected && peer.is_refused(now) {
+            return;
+        }
         peer.refuse_until_redial(now);
-        for slot in peer.slots().into_iter().flatten() {
+        for slot in peer.all_slots().into_iter().flatten() {
             self.doom(slot, reason);
         }
     }
@@ -102,11 +109,11 @@ impl Net {
                 None
             };
             // The peer itself goes when its last connection is buried, which tells the handler.
-            let slots = peer.slots();
-            for slot in slots.into_iter().flatten().chain(attempt) {
+            let is_down = peer.slots().iter().all(Option::is_none);
+            for slot in peer.all_slots().into_iter().flatten().chain(attempt) {
                 self.doom(slot, CloseReason::Removed);
             }
-            if slots.iter().all(Option::is_none) {
+            if is_down {
                 self.peers.remove(index);
             }
         }
@@ -178,6 +185,7 @@ impl Net {
         } = self.limits;
         link.connection
             .authenticate(session, frame_bytes_max, peer_read_buffer_bytes);
+        link.connection.keep(PEER_KEPT_BYTES);
         (link.received, link.sent) = (now, now);
         self.counters.peers_authenticated += 1;
         self.install(slot, index, dialer, incarnation, handler);
@@ -213,8 +221,13 @@ impl Net {
         self.next_timer = self.next_timer.min(now + self.limits.keepalive_interval);
     }
 
-    fn retire(&mut self, slot: Option<Slot>) {
-        let Some(slot) = slot else { return };
+    fn retire(&mut self, retired: Option<peers::Retired>) {
+        let Some(peers::Retired { slot, earlier }) = retired else {
+            return;
+        };
+        if let Some(earlier) = earlier {
+            self.doom(earlier, CloseReason::Duplicate);
+        }
         let Some(link) = self.links.get_mut(slot) else {
             return;
         };
@@ -242,10 +255,16 @@ impl Net {
         };
         if peer.lost(self.now, slot) {
             peer.outbound.clear(&mut self.counters.dropped);
+            // Nothing of it is handed over any more until it is up again.
+            let retired = peer.take_retired();
+            let is_removed = peer.removed;
             handler.peer_down(index, reason);
             self.next_timer = self.now;
-            if peer.removed {
+            if is_removed {
                 self.peers.remove(index);
+            }
+            if let Some(retired) = retired {
+                self.doom(retired, CloseReason::Duplicate);
             }
         } else if let Some(slot) = peer.send_on() {
             // What waits goes out on the other connection.
@@ -283,7 +302,7 @@ impl Net {
         let index = *index;
         let received = link.connection.receive(
             self.limits.peer_read_bytes_per_turn,
-            usize::MAX,
+            self.limits.peer_frames_per_turn,
             &mut self.counters,
             |frame| handler.peer_frame(index, frame),
         );

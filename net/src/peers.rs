@@ -13,13 +13,15 @@
 //! side that decides first ends its own direction and reads the rest, so that nothing is lost.
 //!
 //! A new connection dialed by the same side replaces the older one: that side knows it is dead.
-//! A newer incarnation replaces everything at once; an older one than ever seen is refused.
+//! A newer incarnation replaces everything at once; an older one than ever seen is refused. One that
+//! follows another newer one within a moment, which grows while that goes on, has to come again: no
+//! process starts so often, and each time would cost this one what was under way with the peer.
 
 use std::time::{Duration, Instant};
 
 use crate::backoff::Backoff;
 use crate::error::{CloseReason, NetError};
-use crate::limits::{CLIENT_ADDRESSEE, Limits};
+use crate::limits::{CLIENT_ADDRESSEE, Limits, PEER_KEPT_BYTES};
 use crate::queue::Outbound;
 use crate::slots::Slot;
 
@@ -58,12 +60,16 @@ pub(crate) struct Peer {
     /// Number of dials, to go through a name's addresses in turn.
     pub(crate) dials: usize,
     links: [Option<PeerLink>; 2],
+    /// An own connection that is only read to its end.
+    retired: Option<Slot>,
     send_on: Option<Slot>,
     /// Highest incarnation that ever authenticated.
     incarnation_seen: Option<u64>,
     up_since: Option<Instant>,
     /// Not admitted before this time, after a fault.
     refused_until: Option<Instant>,
+    /// When a newer incarnation replaced an older one last, and how long it is the newest at least.
+    renewed: Option<(Instant, Duration)>,
     /// No longer configured: goes with its last connection.
     pub(crate) removed: bool,
     backoff: Backoff,
@@ -73,13 +79,22 @@ pub(crate) struct Peer {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Installed {
     /// Connections to close at once.
-    pub(crate) replaced: [Option<Slot>; 2],
+    pub(crate) replaced: [Option<Slot>; 3],
     /// An own connection to bring to its end.
-    pub(crate) retired: Option<Slot>,
+    pub(crate) retired: Option<Retired>,
     /// The peer was connected, with an older incarnation.
     pub(crate) was_up: bool,
     /// The peer is connected anew.
     pub(crate) comes_up: bool,
+}
+
+/// A duplicate resolved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Retired {
+    /// To be brought to its end.
+    pub(crate) slot: Slot,
+    /// One that was being brought to its end before: nobody waits for it any longer.
+    pub(crate) earlier: Option<Slot>,
 }
 
 /// The configured peers by index.
@@ -144,14 +159,16 @@ impl Peers {
                 *empty = Some(Box::new(Peer {
                     index,
                     address: address.to_owned(),
-                    outbound: Outbound::default(),
+                    outbound: Outbound::keeping(PEER_KEPT_BYTES),
                     dial: Dial::At(now),
                     dials: 0,
                     links: [None, None],
+                    retired: None,
                     send_on: None,
                     incarnation_seen: None,
                     up_since: None,
                     refused_until: None,
+                    renewed: None,
                     removed: false,
                     backoff: Backoff::new(delay_min, delay_max, seed),
                 }));
@@ -196,7 +213,9 @@ impl Peer {
         if self.incarnation_seen.is_some_and(|seen| incarnation < seen) {
             return Err(CloseReason::StaleIncarnation);
         }
-        if self.refused_until.is_some_and(|until| now < until) {
+        let is_newer = self.incarnation_seen.is_some_and(|seen| incarnation > seen);
+        let is_soon = |(at, pause): (Instant, Duration)| now < at + pause;
+        if self.is_refused(now) || (is_newer && self.renewed.is_some_and(is_soon)) {
             return Err(CloseReason::CoolingDown);
         }
         Ok(())
@@ -214,9 +233,11 @@ impl Peer {
         let mut installed = Installed::default();
         let connected = self.send_on.is_some();
         if self.incarnation_seen.is_some_and(|seen| incarnation > seen) {
-            installed.replaced = self.links.map(|link| link.map(|link| link.slot));
+            installed.replaced = self.all_slots();
             installed.was_up = connected;
             self.links = [None, None];
+            self.retired = None;
+            self.renew(now);
             self.send_on = None;
         } else if let Some(older) = self.links[dialer as usize].take() {
             installed.replaced[0] = Some(older.slot);
@@ -238,8 +259,19 @@ impl Peer {
         installed
     }
 
+    /// A newer incarnation is admitted: the next one not before a pause, which is the least again
+    /// when the last one has held.
+    fn renew(&mut self, now: Instant) {
+        let (least, most) = (self.backoff.delay_min(), self.backoff.delay_max());
+        let pause = match self.renewed {
+            Some((at, pause)) if now < at + pause + most => pause.saturating_mul(2).min(most),
+            Some(_) | None => least,
+        };
+        self.renewed = Some((now, pause));
+    }
+
     /// Something came over `slot`. Returns an own connection to bring to its end.
-    pub(crate) fn confirm(&mut self, own: u16, slot: Slot) -> Option<Slot> {
+    pub(crate) fn confirm(&mut self, own: u16, slot: Slot) -> Option<Retired> {
         let link = self
             .links
             .iter_mut()
@@ -254,19 +286,23 @@ impl Peer {
     }
 
     /// The decision about two connections; see the module's head.
-    fn retire(&mut self, own: u16) -> Option<Slot> {
+    fn retire(&mut self, own: u16) -> Option<Retired> {
         let stays = self.links[Dialer::Remote as usize]?;
         if own < self.index || !stays.confirmed {
             return None;
         }
         let goes = self.links[Dialer::Own as usize].take()?;
         self.send_on = Some(stays.slot);
-        Some(goes.slot)
+        Some(Retired {
+            slot: goes.slot,
+            earlier: self.retired.replace(goes.slot),
+        })
     }
 
-    /// `slot` ended. True if it was the last connection: the peer is down, and is dialed again
-    /// after a delay.
+    /// `slot` ended. True if it was the last connection that counts: the peer is down, and is dialed
+    /// again after a delay.
     pub(crate) fn lost(&mut self, now: Instant, slot: Slot) -> bool {
+        self.retired = self.retired.filter(|retired| *retired != slot);
         let Some(place) = self
             .links
             .iter()
@@ -310,6 +346,11 @@ impl Peer {
         self.refused_until = Some(now + self.backoff.next_delay());
     }
 
+    /// Whether it is refused for a fault.
+    pub(crate) fn is_refused(&self, now: Instant) -> bool {
+        self.refused_until.is_some_and(|until| now < until)
+    }
+
     /// When to dial, if it is to be dialed.
     pub(crate) fn dial_at(&self) -> Option<Instant> {
         match self.dial {
@@ -328,6 +369,17 @@ impl Peer {
     /// All connections that count.
     pub(crate) fn slots(&self) -> [Option<Slot>; 2] {
         self.links.map(|link| link.map(|link| link.slot))
+    }
+
+    /// All connections: the two that may count, and one that is read to its end.
+    pub(crate) fn all_slots(&self) -> [Option<Slot>; 3] {
+        let [own, remote] = self.slots();
+        [own, remote, self.retired]
+    }
+
+    /// The connection that is read to its end, which nobody waits for any more.
+    pub(crate) const fn take_retired(&mut self) -> Option<Slot> {
+        self.retired.take()
     }
 
     pub(crate) const fn incarnation_seen(&self) -> Option<u64> {

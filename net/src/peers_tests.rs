@@ -38,10 +38,43 @@ impl Bench {
         self.peer().install(now, own, slot, dialer, incarnation)
     }
 
+    /// The connection that this retires.
     fn confirm(&mut self, slot: Slot) -> Option<Slot> {
         let own = self.peers.own;
-        self.peer().confirm(own, slot)
+        self.peer().confirm(own, slot).map(|retired| retired.slot)
     }
+}
+
+fn retired_by(installed: Installed) -> Option<Slot> {
+    installed.retired.map(|retired| retired.slot)
+}
+
+#[test]
+fn a_connection_that_is_read_to_its_end_goes_with_a_new_incarnation_a_fault_and_the_last_one() {
+    let retired = || {
+        let mut bench = Bench::new(HIGH, LOW);
+        let (own, remote) = (bench.slot(), bench.slot());
+        bench.install(own, Dialer::Own, 1);
+        bench.install(remote, Dialer::Remote, 1);
+        assert_eq!(bench.confirm(remote), Some(own));
+        (bench, own, remote)
+    };
+    let (mut bench, own, remote) = retired();
+    let newer = bench.slot();
+    let installed = bench.install(newer, Dialer::Remote, 2);
+    assert_eq!(installed.replaced, [None, Some(remote), Some(own)]);
+    assert_eq!(bench.peer().all_slots(), [None, Some(newer), None]);
+    // A fault closes all that there are.
+    let (mut bench, own, remote) = retired();
+    assert_eq!(bench.peer().all_slots(), [None, Some(remote), Some(own)]);
+    // The last one that counts takes it along; its own end is no loss.
+    let now = bench.now;
+    assert!(bench.peer().lost(now, remote));
+    assert_eq!(bench.peer().take_retired(), Some(own));
+    let (mut bench, own, remote) = retired();
+    let now = bench.now;
+    assert!(!bench.peer().lost(now, own));
+    assert_eq!(bench.peer().all_slots(), [None, Some(remote), None]);
 }
 
 #[test]
@@ -90,7 +123,8 @@ fn the_higher_index_ends_its_own_dial_once_the_other_is_confirmed() {
     assert_eq!(bench.confirm(remote), None);
     // Its own dial may also be the later one.
     let late = bench.slot();
-    assert_eq!(bench.install(late, Dialer::Own, 1).retired, Some(late));
+    let retired = bench.install(late, Dialer::Own, 1).retired.unwrap();
+    assert_eq!((retired.slot, retired.earlier), (late, Some(own)));
     assert_eq!(bench.peer().send_on(), Some(remote));
 }
 
@@ -121,8 +155,8 @@ fn in_every_order_of_events_exactly_one_connection_is_left_and_it_is_the_same_on
                 (&mut high, at_high, &mut low, at_low)
             };
             retired.extend(match step {
-                0 => acceptor.install(acceptor_slot, Dialer::Remote, 1).retired,
-                1 => dialer.install(dialer_slot, Dialer::Own, 1).retired,
+                0 => retired_by(acceptor.install(acceptor_slot, Dialer::Remote, 1)),
+                1 => retired_by(dialer.install(dialer_slot, Dialer::Own, 1)),
                 _ => acceptor.confirm(acceptor_slot),
             });
             assert!(low.peer().send_on().is_some() || high.peer().send_on().is_some());
@@ -159,7 +193,7 @@ fn a_second_dial_by_the_same_side_replaces_the_first() {
         let (a, b) = (bench.slot(), bench.slot());
         bench.install(a, dialer, 1);
         let installed = bench.install(b, dialer, 1);
-        assert_eq!(installed.replaced, [Some(a), None]);
+        assert_eq!(installed.replaced, [Some(a), None, None]);
         assert!(
             !installed.comes_up && !installed.was_up,
             "the same process: no change to tell"
@@ -180,7 +214,7 @@ fn a_newer_incarnation_replaces_all_and_an_older_one_is_refused() {
     bench.install(a, Dialer::Own, 5);
     bench.install(b, Dialer::Remote, 5);
     let installed = bench.install(c, Dialer::Remote, 6);
-    assert_eq!(installed.replaced, [Some(a), Some(b)]);
+    assert_eq!(installed.replaced, [Some(a), Some(b), None]);
     assert!(installed.was_up && installed.comes_up);
     assert_eq!(bench.peer().slots(), [None, Some(c)]);
     let now = bench.now;
@@ -255,4 +289,42 @@ fn peer_lists_that_cannot_be_are_refused() {
             text
         );
     }
+}
+
+#[test]
+fn incarnations_that_rise_all_the_time_are_admitted_seldom() {
+    let mut bench = Bench::new(LOW, HIGH);
+    let offer = |bench: &mut Bench, incarnation| {
+        let now = bench.now;
+        let admitted = bench.peer().admit(now, incarnation);
+        if admitted.is_ok() {
+            let slot = bench.slot();
+            bench.install(slot, Dialer::Remote, incarnation);
+        } else {
+            assert_eq!(admitted, Err(CloseReason::CoolingDown));
+        }
+        admitted.is_ok()
+    };
+    let mut admitted = 0;
+    for incarnation in 1..=10 {
+        admitted += u32::from(offer(&mut bench, incarnation));
+        bench.now += Duration::from_millis(2);
+    }
+    assert_eq!(admitted, 2, "the first one, and a restart at once");
+    // For a minute: the pauses double up to the longest.
+    let mut incarnation = 10;
+    admitted = 0;
+    for _ in 0..30_000 {
+        incarnation += 1;
+        admitted += u32::from(offer(&mut bench, incarnation));
+        bench.now += Duration::from_millis(2);
+    }
+    assert!((30..=38).contains(&admitted), "{admitted}");
+    // One that has held for long may be replaced at once, and the next one soon.
+    bench.now += 3 * Limits::default().redial_max;
+    assert!(offer(&mut bench, incarnation + 1));
+    bench.now += Limits::default().redial_min;
+    assert!(offer(&mut bench, incarnation + 2));
+    // The same one comes back whenever it likes.
+    assert!(offer(&mut bench, incarnation + 2));
 }

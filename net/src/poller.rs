@@ -4,6 +4,8 @@
 //! except in the event queue; never ends because of a remote's bytes.
 //!
 //! A turn: timers, closed connections, wait for events, then peers before clients before strangers.
+//! Whether a peer is silent is judged when what it sent has been read: when there was no turn for
+//! long, it is this loop that was silent.
 //! Edge-triggered events only mark connections; the ready lists say who still has something, so a
 //! budget can end the work on one connection without losing its place.
 
@@ -22,7 +24,7 @@ use crate::error::{CloseReason, NetError, SendError};
 use crate::handler::{ClientId, Handler};
 use crate::handshake::{Authenticator, ChainIds, Local, Port};
 use crate::limits::Limits;
-use crate::link::{Link, PendingKind, Role};
+use crate::link::{Link, PendingKind, Role, Waiting};
 use crate::noise::check_suites;
 use crate::peers::{Peer, Peers};
 use crate::resolver::Resolver;
@@ -69,16 +71,21 @@ pub struct Net {
     /// Connections that may have something to read, by who they are.
     pub(crate) ready_peers: VecDeque<Slot>,
     pub(crate) ready_clients: VecDeque<Slot>,
-    pub(crate) ready_strangers: VecDeque<Slot>,
+    pub(crate) ready_strangers: [VecDeque<Slot>; Waiting::ALL.len()],
     /// Clients that may have something to read and are held back.
     pub(crate) held_clients: Vec<Slot>,
-    /// Connections with frames to flush.
-    dirty: Vec<Slot>,
+    /// Connections to peers with frames to flush, and all others.
+    dirty_peers: Vec<Slot>,
+    dirty_clients: Vec<Slot>,
     /// Connections to close.
     doomed: Vec<Slot>,
+    /// Connections to peers on which nothing was read for too long.
+    pub(crate) silent: Vec<Slot>,
     scratch: Vec<u8>,
     pub(crate) client_budget: usize,
     pub(crate) clients_paused: bool,
+    /// Bytes that wait for all clients together.
+    pub(crate) clients_waiting_bytes: usize,
     /// Time of the turn, as the caller gave it, or after a sleep.
     pub(crate) now: Instant,
     /// Nothing is due before this.
@@ -144,12 +151,15 @@ impl Net {
             counters: Counters::default(),
             ready_peers: VecDeque::new(),
             ready_clients: VecDeque::new(),
-            ready_strangers: VecDeque::new(),
+            ready_strangers: Default::default(),
             held_clients: Vec::new(),
-            dirty: Vec::new(),
+            dirty_peers: Vec::new(),
+            dirty_clients: Vec::new(),
             doomed: Vec::new(),
+            silent: Vec::new(),
             scratch: Vec::new(),
             clients_paused: false,
+            clients_waiting_bytes: 0,
             now,
             next_timer: now,
         })
@@ -180,8 +190,9 @@ impl Net {
             let until_timer = self.next_timer.saturating_duration_since(self.now);
             Some(timeout.map_or(until_timer, |timeout| timeout.min(until_timer)))
         };
-        work += self.wait(timeout)?;
-        work += self.serve_peers(handler);
+        let events = self.wait(timeout)?;
+        work += events + self.serve_peers(handler);
+        self.judge_silence(events < EVENTS_PER_TURN);
         work += self.serve_clients(handler);
         work += self.serve_strangers(handler);
         work += self.accept();
@@ -191,7 +202,7 @@ impl Net {
 
     fn has_ready(&self) -> bool {
         !self.ready_peers.is_empty()
-            || !self.ready_strangers.is_empty()
+            || self.ready_strangers.iter().any(|ready| !ready.is_empty())
             || (self.clients_readable() && !self.ready_clients.is_empty())
             || self
                 .listeners
@@ -249,8 +260,10 @@ impl Net {
             return;
         }
         link.listed = true;
-        match link.role {
-            Role::Pending(_) => self.ready_strangers.push_back(slot),
+        match &link.role {
+            Role::Pending(pending) => {
+                self.ready_strangers[Waiting::of(&pending.kind) as usize].push_back(slot);
+            }
             Role::Peer { .. } => self.ready_peers.push_back(slot),
             Role::Client { .. } => self.ready_clients.push_back(slot),
         }
@@ -275,21 +288,38 @@ impl Net {
             && !link.dirty
         {
             link.dirty = true;
-            self.dirty.push(slot);
+            match link.role {
+                Role::Peer { .. } => self.dirty_peers.push(slot),
+                Role::Client { .. } | Role::Pending(_) => self.dirty_clients.push(slot),
+            }
         }
     }
 
-    /// Seals and sends everything that was queued: one write for each remote that the socket takes.
+    /// Seals and sends everything that was queued, to peers and then to clients: one write for each
+    /// remote that the socket takes.
     pub fn flush(&mut self) {
-        // In the order in which they were queued; flushing marks nothing again.
-        let mut dirty = std::mem::take(&mut self.dirty);
+        self.flush_peers();
+        let mut dirty = std::mem::take(&mut self.dirty_clients);
+        self.flush_all(&mut dirty);
+        self.dirty_clients = dirty;
+    }
+
+    /// The part of [`Self::flush`] that is for peers, before more is done for clients: no vote
+    /// waits for that.
+    pub fn flush_peers(&mut self) {
+        let mut dirty = std::mem::take(&mut self.dirty_peers);
+        self.flush_all(&mut dirty);
+        self.dirty_peers = dirty;
+    }
+
+    /// In the order in which they were queued; flushing marks nothing again.
+    fn flush_all(&mut self, dirty: &mut Vec<Slot>) {
         for slot in dirty.drain(..) {
             if let Some(link) = self.links.get_mut(slot) {
                 link.dirty = false;
                 self.flush_link(slot);
             }
         }
-        self.dirty = dirty;
     }
 
     /// Seals and sends what was queued for one peer, ahead of what [`Self::flush`] sends. False
@@ -319,7 +349,7 @@ impl Net {
         }
         let connection = &mut link.connection;
         let written = match &mut link.role {
-            Role::Client { outbound } => connection.flush(outbound, scratch, counters),
+            Role::Client { outbound, .. } => connection.flush(outbound, scratch, counters),
             Role::Peer {
                 index,
                 retired: None,
@@ -345,6 +375,7 @@ impl Net {
             Ok(_) => link.sent = self.now,
             Err(reason) => self.doom(slot, reason),
         }
+        self.recount(slot);
     }
 
     /// Closes a connection at the end of the turn, or in the next one.
@@ -354,6 +385,7 @@ impl Net {
         {
             link.doomed = Some(reason);
             self.doomed.push(slot);
+            self.recount(slot);
         }
     }
 

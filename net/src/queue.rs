@@ -67,6 +67,15 @@ pub(crate) struct Outbound {
 }
 
 impl Outbound {
+    /// For a remote that long frames are sent to all the time.
+    pub(crate) fn keeping(bytes: usize) -> Self {
+        let mut outbound = Self::default();
+        for queue in &mut outbound.classes {
+            queue.keep(bytes);
+        }
+        outbound
+    }
+
     /// Bytes that wait, prefixes included.
     pub(crate) fn len(&self) -> usize {
         self.classes.iter().map(Buffer::len).sum()

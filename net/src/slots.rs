@@ -120,6 +120,19 @@ impl<T> Slots<T> {
         Some(value)
     }
 
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Slot, &T)> {
+        self.entries
+            .iter()
+            .zip(0_u32..)
+            .filter_map(|(entry, place)| {
+                let slot = Slot {
+                    place,
+                    generation: entry.generation,
+                };
+                entry.value.as_ref().map(|value| (slot, value))
+            })
+    }
+
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (Slot, &mut T)> {
         self.entries
             .iter_mut()

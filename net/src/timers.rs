@@ -33,10 +33,12 @@ impl Net {
             next = listener.paused_until().map_or(next, |at| next.min(at));
         }
         let mut due = Vec::new();
+        self.silent.clear();
         for (slot, link) in self.links.iter_mut() {
             match link_timer(link, self.now, &self.limits) {
                 Timer::At(at) => next = next.min(at),
                 Timer::Close(reason) => due.push((slot, reason)),
+                Timer::Silent => self.silent.push(slot),
                 Timer::None => {}
             }
         }
@@ -45,7 +47,26 @@ impl Net {
         }
         self.keep_alive();
         self.next_timer = next;
-        Ok(answers + due.len())
+        Ok(answers + due.len() + self.silent.len())
+    }
+
+    /// Closes those that have been silent for too long and are so still, now that what waited has
+    /// been read. When events were left for the next turn, so is this.
+    pub(crate) fn judge_silence(&mut self, has_all_events: bool) {
+        let mut silent = std::mem::take(&mut self.silent);
+        if !silent.is_empty() {
+            // What is due on those that are not silent has not been found out.
+            self.next_timer = self.now;
+        }
+        for slot in silent.drain(..).filter(|_| has_all_events) {
+            let is_silent = self.links.get(slot).is_some_and(|link| {
+                self.now.duration_since(link.received) >= self.limits.silence_max
+            });
+            if is_silent {
+                self.doom(slot, CloseReason::Silent);
+            }
+        }
+        self.silent = silent;
     }
 
     fn keep_alive(&mut self) {
@@ -71,6 +92,7 @@ enum Timer {
     None,
     At(Instant),
     Close(CloseReason),
+    Silent,
 }
 
 fn link_timer(link: &Link, now: Instant, limits: &Limits) -> Timer {
@@ -81,7 +103,7 @@ fn link_timer(link: &Link, now: Instant, limits: &Limits) -> Timer {
             ..
         } => (retired.deadline, CloseReason::Duplicate),
         Role::Peer { .. } if now.duration_since(link.received) >= limits.silence_max => {
-            return Timer::Close(CloseReason::Silent);
+            return Timer::Silent;
         }
         Role::Peer { .. } => {
             let silent = link.received + limits.silence_max;

@@ -170,6 +170,97 @@ fn one_client_more_than_allowed_is_refused_until_a_place_is_free() {
 }
 
 #[test]
+fn one_key_does_not_take_the_places_of_all() {
+    let limits = Limits {
+        clients_per_key_max: 2,
+        ..Limits::default()
+    };
+    let mut validator = bind(NetConfig {
+        limits,
+        ..config(0)
+    });
+    let first = Raw::login(&mut validator, 0, 1);
+    let _second = Raw::login(&mut validator, 0, 1);
+    let mut validators = [validator];
+    let mut clients = Clients::new();
+    let address = validators[0].client_address();
+    clients.connect(&address, client(1));
+    turn_both("refused", &mut validators, &mut clients, |_, c| {
+        c.told.downs.len() == 1
+    });
+    assert_eq!(validators[0].closed(CloseReason::ClientsFull), 1);
+    clients.connect(&address, client(2));
+    turn_both("another's", &mut validators, &mut clients, |v, _| {
+        v[0].seen.clients.len() == 3
+    });
+    drop(first);
+    turn_both("a place", &mut validators, &mut clients, |v, _| {
+        v[0].seen.clients.len() == 2
+    });
+    clients.connect(&address, client(1));
+    turn_both("up", &mut validators, &mut clients, |v, _| {
+        v[0].seen.clients.len() == 3
+    });
+}
+
+#[test]
+fn what_waits_for_all_clients_together_is_bounded_and_the_slowest_one_goes_first() {
+    let limits = Limits {
+        frame_bytes_max: 256 * 1024,
+        client_queue_bytes_max: 1024 * 1024,
+        clients_queue_bytes_max: 2 * 1024 * 1024,
+        ..Limits::default()
+    };
+    let mut validator = bind(NetConfig {
+        limits,
+        ..config(0)
+    });
+    let clients: Vec<_> = (1..=8)
+        .map(|key| Raw::login(&mut validator, 0, key))
+        .collect();
+    let ids: Vec<_> = validator.seen.clients.keys().copied().collect();
+    let waiting = |validator: &Validator| -> usize {
+        let of_each = ids
+            .iter()
+            .filter_map(|id| validator.net.client_waiting(*id));
+        of_each.sum()
+    };
+    // None of them reads: the sockets fill, and then the queues.
+    let frame = vec![1; 200_000];
+    let mut cut = None;
+    'full: for _ in 0..1_000 {
+        for id in &ids {
+            let before: Vec<_> = ids
+                .iter()
+                .map(|other| {
+                    let more = if other == id { frame.len() } else { 0 };
+                    validator.net.client_waiting(*other).unwrap() + more
+                })
+                .collect();
+            // What came of it shows below.
+            validator.net.send_client(*id, &frame).ok();
+            assert!(waiting(&validator) <= 2 * 1024 * 1024);
+            let is_cut = |id| validator.net.client_waiting(id).is_none();
+            cut = ids.iter().position(|id| is_cut(*id));
+            if let Some(cut) = cut {
+                assert!(before.iter().all(|bytes| *bytes <= before[cut] + 4));
+                assert!(
+                    before[cut] < 1024 * 1024,
+                    "what one may have was not the matter"
+                );
+                break 'full;
+            }
+        }
+        validator.net.flush();
+    }
+    assert!(cut.is_some(), "nobody was cut");
+    validator.turn();
+    assert_eq!(validator.closed(CloseReason::SlowReader), 1);
+    assert_eq!(validator.seen.clients.len(), 7);
+    drop(clients);
+}
+
+#[test]
 fn a_client_that_does_not_read_is_cut_and_others_are_served() {
     let mut validator = bind(config(0));
     let mut slow = Raw::login(&mut validator, 0, 1);

@@ -323,6 +323,28 @@ fn a_silent_peer_is_disconnected_and_a_quiet_one_is_not() {
 }
 
 #[test]
+fn a_peer_whose_frames_wait_is_not_silent_however_long_there_was_no_turn() {
+    let mut pair = mesh(&[0, 1]);
+    turn_until("settled", &mut pair, |pair| {
+        all_up(pair) && pair.iter().all(|v| connections(v) == 1) && dials_are_over(pair)
+    });
+    pair[1].net.send_peer(0, b"here", Class::Vote).unwrap();
+    pair[1].net.flush();
+    // Its next turn is one that comes late.
+    let late = std::time::Instant::now() + 2 * Limits::default().silence_max;
+    let one = &mut pair[0];
+    let timeout = Some(Duration::ZERO);
+    one.net.turn(late, timeout, &mut one.seen).unwrap();
+    assert_eq!(one.seen.frames, [(1, b"here".to_vec())]);
+    one.net.turn(late, timeout, &mut one.seen).unwrap();
+    assert_eq!(one.seen.downs, []);
+    // A peer that has sent nothing is silent.
+    let later = late + 2 * Limits::default().silence_max;
+    one.net.turn(later, timeout, &mut one.seen).unwrap();
+    assert_eq!(one.seen.downs, [(1, CloseReason::Silent)]);
+}
+
+#[test]
 fn another_chain_and_a_wrong_key_do_not_get_in() {
     let chain = ChainIds {
         chain_id: [9; 32],
@@ -378,6 +400,29 @@ fn a_faulty_peer_is_dropped_refused_for_a_while_and_comes_back() {
     turn_until("refused", &mut pair, |pair| {
         pair[0].closed(CloseReason::CoolingDown) > 0
     });
+    turn_until("back", &mut pair, |pair| pair[0].seen.ups.len() == 2);
+}
+
+#[test]
+fn many_faults_of_one_turn_are_one() {
+    // So long that it would never come back if each of them made the delay longer.
+    let limits = Limits {
+        redial_min: Duration::from_millis(20),
+        redial_max: Duration::from_secs(100_000),
+        ..Limits::default()
+    };
+    let mut pair = vec![
+        bind(NetConfig {
+            limits,
+            ..config(0)
+        }),
+        bind(config(1)),
+    ];
+    introduce(&mut pair, &[0, 1]);
+    turn_until("both up", &mut pair, |v| all_up(v));
+    for _ in 0..20 {
+        pair[0].net.drop_peer(1, CloseReason::ProtocolFault);
+    }
     turn_until("back", &mut pair, |pair| pair[0].seen.ups.len() == 2);
 }
 

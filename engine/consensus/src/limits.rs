@@ -46,7 +46,8 @@ pub const BODIES_PER_REQUEST_MAX: usize = 64;
 pub const BLOCKS_PER_POSITION_MAX: u8 = 2;
 /// Claims of one peer whose signatures are being checked at once.
 pub const CHECKS_PER_PEER_MAX: u32 = 64;
-/// Requests for headers and certificates that one peer is answered in one T_retx.
+/// Requests for headers and certificates, and questions of the fence, that one peer is answered in
+/// one T_retx.
 pub const ANSWERS_PER_PERIOD_MAX: u32 = 16;
 /// Evidence told against one validator in one run: more would prove nothing more.
 pub const EVIDENCE_PER_VALIDATOR_MAX: u32 = 8;

@@ -368,7 +368,9 @@ impl Consensus {
                 self.handle_header_signature(from, header, signature, effects)
             }
             Message::Evidence(evidence) => self.handle_evidence(from, evidence, effects),
-            Message::FenceAsk { incarnation } => self.handle_fence_ask(from, incarnation, effects),
+            Message::FenceAsk { incarnation } => {
+                self.handle_fence_ask(now, from, incarnation, effects)
+            }
             Message::FenceAnswer { incarnation, held } => {
                 self.handle_fence_answer(from, incarnation, held, effects)
             }

@@ -447,7 +447,7 @@ impl Consensus {
 
     /// Whether one more request of a peer is answered in this period: an answer costs far more than
     /// a question.
-    fn may_answer(&mut self, now: Now, from: ValidatorIndex) -> bool {
+    pub(crate) fn may_answer(&mut self, now: Now, from: ValidatorIndex) -> bool {
         let period = self.config.timers.retransmit_ns;
         let peer = &mut self.peers[from.place()];
         if now.mono_ns.saturating_sub(peer.answers_since_ns) >= period {

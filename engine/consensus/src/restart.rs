@@ -314,11 +314,15 @@ impl Consensus {
     /// Says what is held of the asker; a validator not past its own fence answers too, so that
     /// all can start at once.
     pub(crate) fn handle_fence_ask(
-        &self,
+        &mut self,
+        now: Now,
         from: ValidatorIndex,
         incarnation: u64,
         effects: &mut Effects,
     ) -> Disposition {
+        if !self.may_answer(now, from) {
+            return Disposition::Ignored(Ignored::Full);
+        }
         let held = self.windows.iter().rev().find_map(|(window, state)| {
             let voter = state.tally.voter(from)?;
             let record = Some(voter.newest()).filter(|record| !record.is_empty())?;

@@ -167,16 +167,22 @@ impl Gate {
 pub(crate) const BACKLOG_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// When to try again after that was full, microseconds.
 const BACKLOG_RETRY_US: u32 = 20_000;
+/// What the shortest submission counts for, bytes: it takes an item of a queue and a turn of whoever
+/// is behind it, however short it is. The backlog so is full long before the gate closes, which
+/// keeps votes out too.
+const SUBMISSION_BYTES_MIN: usize = 4096;
+
+const _: () = assert!(BACKLOG_BYTES_MAX / SUBMISSION_BYTES_MIN < GATE_ITEMS / 2);
 
 /// Counts the bytes of clients' commands on their way to the pool: items alone would bound them by
-/// the longest frame times their number.
+/// the longest frame times their number. A short submission counts for more than its bytes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Backlog(Arc<AtomicUsize>);
 
 impl Backlog {
     /// Takes commands on; they count until they are dropped.
     pub(crate) fn take(&self, entries: &[u8]) -> Submitted {
-        self.0.fetch_add(entries.len(), Ordering::Relaxed);
+        self.0.fetch_add(weight(entries), Ordering::Relaxed);
         Submitted {
             entries: entries.into(),
             backlog: self.clone(),
@@ -212,8 +218,12 @@ impl std::ops::Deref for Submitted {
 impl Drop for Submitted {
     fn drop(&mut self) {
         let Backlog(bytes) = &self.backlog;
-        bytes.fetch_sub(self.entries.len(), Ordering::Relaxed);
+        bytes.fetch_sub(weight(&self.entries), Ordering::Relaxed);
     }
+}
+
+fn weight(entries: &[u8]) -> usize {
+    entries.len().max(SUBMISSION_BYTES_MIN)
 }
 
 #[cfg(test)]
@@ -235,6 +245,18 @@ mod tests {
         }
         let bytes = taken.len() * frame.len();
         assert!(bytes <= BACKLOG_BYTES_MAX + frame.len(), "{bytes}");
+        taken.clear();
+        assert_eq!(backlog.room(), Room::default());
+    }
+
+    #[test]
+    fn submissions_however_short_fill_the_backlog_long_before_the_gate_closes() {
+        let backlog = Backlog::default();
+        let mut taken = Vec::new();
+        while backlog.room().cancels_hold_us.is_none() && taken.len() < GATE_ITEMS {
+            taken.push(backlog.take(&[0; 96]));
+        }
+        assert!(taken.len() < GATE_ITEMS / 2, "{}", taken.len());
         taken.clear();
         assert_eq!(backlog.room(), Room::default());
     }

@@ -44,8 +44,8 @@ impl Raw {
         raw
     }
 
-    /// The Noise handshake as the dialing side.
-    pub(crate) fn handshake(&mut self, validator: &mut Validator, port_kind: u8) {
+    /// The first message of a handshake, with its prefix, and what is to take the answer.
+    pub(crate) fn initiate(port_kind: u8) -> (snow::HandshakeState, Vec<u8>) {
         let mut prologue = b"quorate".to_vec();
         prologue.extend_from_slice(&1_u16.to_le_bytes());
         prologue.extend_from_slice(&CHAIN.chain_id);
@@ -57,6 +57,12 @@ impl Raw {
         let mut first = [0; 100];
         let bytes = noise.write_message(&[], &mut first).unwrap();
         let first = [&33_u16.to_le_bytes()[..], &[1], &first[..bytes]].concat();
+        (noise, first)
+    }
+
+    /// The Noise handshake as the dialing side.
+    pub(crate) fn handshake(&mut self, validator: &mut Validator, port_kind: u8) {
+        let (mut noise, first) = Self::initiate(port_kind);
         self.write(validator, &first);
         let second = self.read_message(validator);
         noise.read_message(&second, &mut [0; 100]).unwrap();

@@ -251,6 +251,30 @@ fn bounds_a_flood_of_requests_is_answered_a_few_times_a_period() {
     assert_eq!(bench.certificates_sent(3).len(), most + 1);
 }
 
+/// An answer may hold a whole record, of which a question has none.
+#[test]
+fn bounds_a_flood_of_questions_of_the_fence_is_answered_a_few_times_a_period() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    bench.vote_signed(3, 0, tip(&Block::first(&set, 0)));
+    bench.lapse(20);
+    bench.forget();
+    let answers = |bench: &Bench| {
+        let answers = |(_, message): &(_, &Message)| matches!(message, Message::FenceAnswer { .. });
+        bench.sent().filter(answers).count()
+    };
+    let most = limits::ANSWERS_PER_PERIOD_MAX as usize;
+    for _ in 0..100 {
+        bench.message(3, Message::FenceAsk { incarnation: 7 });
+    }
+    assert_eq!(answers(&bench), most);
+    bench.message(4, Message::FenceAsk { incarnation: 7 });
+    assert_eq!(answers(&bench), most + 1, "another's");
+    bench.sleep_ns(TimerConfig::laptop().retransmit_ns);
+    bench.message(3, Message::FenceAsk { incarnation: 7 });
+    assert_eq!(answers(&bench), most + 2, "in the next period again");
+}
+
 /// Whoever contradicts itself for ever does not fill the logs of others with the proofs.
 #[test]
 fn bounds_evidence_against_one_validator_is_told_a_few_times() {

@@ -57,6 +57,11 @@ impl FrameClass {
     }
 }
 
+/// Memory for frames that is kept from turn to turn, bytes: some of the longest blocks.
+const FRAME_BYTES_KEPT: usize = 4 * 1024 * 1024;
+/// Frames whose places are kept so.
+const FRAMES_KEPT: usize = 4096;
+
 /// One frame to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame<'a> {
@@ -105,10 +110,12 @@ impl Frames {
         self.entries.is_empty()
     }
 
-    /// Forgets all and keeps the memory.
+    /// Forgets all and keeps the memory, but not what one turn with much to say took.
     pub fn clear(&mut self) {
         self.bytes.clear();
+        self.bytes.shrink_to(FRAME_BYTES_KEPT);
         self.entries.clear();
+        self.entries.shrink_to(FRAMES_KEPT);
     }
 }
 
@@ -197,5 +204,28 @@ impl Outbox {
     /// Buffers for one more block's results.
     pub(crate) fn spare_results(&mut self) -> BlockResults {
         self.spare.pop().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_consensus::types::ValidatorIndex;
+
+    #[test]
+    fn a_turn_with_much_to_say_leaves_no_memory_behind_for_good() {
+        let mut frames = Frames::default();
+        let message = Message::FenceAsk { incarnation: 1 };
+        frames.push(Destination::All, &message);
+        let memory = frames.bytes.capacity();
+        frames.clear();
+        assert_eq!(frames.bytes.capacity(), memory, "that of other turns stays");
+        while frames.bytes.len() <= FRAME_BYTES_KEPT {
+            frames.push(Destination::Peer(ValidatorIndex::new(1)), &message);
+        }
+        frames.clear();
+        assert!(frames.is_empty());
+        assert!(frames.bytes.capacity() <= FRAME_BYTES_KEPT);
+        assert!(frames.entries.capacity() <= FRAMES_KEPT);
     }
 }

@@ -152,10 +152,11 @@ pub(crate) struct CheckSender {
     in_flight: InFlight,
 }
 
-/// One worker's queues: what passes the rest; the rest; and what peers forward, which has a bound
-/// of its own.
+/// One worker's queues: its parts of blocks, which nothing that clients send stands before; what
+/// passes the rest; the rest; and what peers forward, which has a bound of its own.
 #[derive(Clone, Debug)]
 struct JobSender {
+    blocks: Sender<Job>,
     urgent: Sender<Job>,
     jobs: Sender<Job>,
     forwarded: Sender<ForwardedRun>,
@@ -164,6 +165,7 @@ struct JobSender {
 /// Their other ends.
 #[derive(Debug)]
 struct JobReceiver {
+    blocks: Receiver<Job>,
     urgent: Receiver<Job>,
     jobs: Receiver<Job>,
     forwarded: Receiver<ForwardedRun>,
@@ -173,15 +175,17 @@ struct JobReceiver {
 
 fn job_queues() -> (JobSender, JobReceiver) {
     let bed = Bed::default();
-    let ((urgent, urgent_ends), (jobs, jobs_end)) = (bed.unbounded(), bed.unbounded());
-    let (forwarded, forwarded_end) = bed.unbounded();
+    let ((blocks, blocks_end), (urgent, urgent_end)) = (bed.unbounded(), bed.unbounded());
+    let ((jobs, jobs_end), (forwarded, forwarded_end)) = (bed.unbounded(), bed.unbounded());
     let sender = JobSender {
+        blocks,
         urgent,
         jobs,
         forwarded,
     };
     let receiver = JobReceiver {
-        urgent: urgent_ends,
+        blocks: blocks_end,
+        urgent: urgent_end,
         jobs: jobs_end,
         forwarded: forwarded_end,
         bed,
@@ -193,8 +197,16 @@ impl CheckSender {
     /// Hands over a client's commands.
     pub(crate) fn submit(&self, from: Caller, entries: Submitted) {
         let of = usize::from(u16::from_le_bytes([from.session.0[0], from.session.0[1]]));
-        let is_urgent = is_urgent(&entries);
-        self.send(of, is_urgent, Job::Submit(from, entries));
+        let Some(worker) = self.worker(of) else {
+            return;
+        };
+        let queue = if is_urgent(&entries) {
+            &worker.urgent
+        } else {
+            &worker.jobs
+        };
+        // Without a worker the commands are dropped.
+        drop(queue.send(Job::Submit(from, entries)));
     }
 
     /// Hands over what the order stage asks for.
@@ -208,7 +220,7 @@ impl CheckSender {
             Check::Block { id, payload } => {
                 let parts = self.workers.len();
                 self.in_flight.begin(id, parts);
-                for part in 0..parts {
+                for (part, worker) in self.workers.iter().enumerate() {
                     let (payload, in_flight) = (Arc::clone(&payload), self.in_flight.clone());
                     let part_of = BlockPart {
                         id,
@@ -217,22 +229,10 @@ impl CheckSender {
                         parts,
                         in_flight,
                     };
-                    // Execution waits for it, and with it every result.
-                    self.send(part, true, Job::Block(part_of));
+                    // Without a worker it is dropped, which ends what waits for it.
+                    drop(worker.blocks.send(Job::Block(part_of)));
                 }
             }
-        }
-    }
-
-    fn send(&self, of: usize, is_urgent: bool, job: Job) {
-        if let Some(worker) = self.worker(of) {
-            let queue = if is_urgent {
-                &worker.urgent
-            } else {
-                &worker.jobs
-            };
-            // Without a worker the job is dropped, which ends what waits for it.
-            drop(queue.send(job));
         }
     }
 
@@ -243,7 +243,7 @@ impl CheckSender {
 
     /// Jobs that wait for the workers, but for what peers forward.
     pub(crate) fn depth(&self) -> usize {
-        let of = |worker: &JobSender| worker.jobs.len() + worker.urgent.len();
+        let of = |worker: &JobSender| worker.blocks.len() + worker.urgent.len() + worker.jobs.len();
         self.workers.iter().map(of).max().unwrap_or(0)
     }
 
@@ -301,8 +301,9 @@ impl CheckWorkers {
     }
 }
 
-/// One worker. What is urgent is looked at between any two batches, which are bounded: nothing that
-/// a client or a peer sends holds up a block for more than the batch that is being checked.
+/// One worker. Blocks are looked at between any two batches, which are bounded: nothing that a
+/// client or a peer sends holds up a block for more than the batch that is being checked. Execution
+/// waits for it, and with it every result.
 struct Worker {
     auth: Arc<CommandAuth>,
     check: BatchCheck,
@@ -343,10 +344,9 @@ impl Worker {
 
     /// Waits until there is something; `false` when nothing comes any more.
     fn wait(&mut self) -> bool {
-        match self.queues.urgent.try_recv() {
-            Ok(job) => self.do_urgent(job),
-            // All three have one owner: when one has ended, so have the others, but for what is in
-            // them.
+        match self.queues.blocks.try_recv() {
+            Ok(job) => self.do_first(&mut vec![job]),
+            // All have one owner: when one has ended, so have the others, but for what is in them.
             Err(TryRecvError::Disconnected) => return self.turn(),
             Err(TryRecvError::Empty) => self.queues.bed.sleep(),
         }
@@ -355,8 +355,7 @@ impl Worker {
 
     /// Does all that is urgent, or else one batch of what waits; `false` when nothing does.
     fn turn(&mut self) -> bool {
-        if let Ok(job) = self.queues.urgent.try_recv() {
-            self.do_urgent(job);
+        if self.do_blocks() || self.do_urgent() {
             return true;
         }
         let room = JOBS_PER_BATCH.saturating_sub(self.jobs.len());
@@ -378,16 +377,32 @@ impl Worker {
         true
     }
 
-    /// What is urgent does not wait for the rest's batch.
-    fn do_urgent(&mut self, first: Job) {
-        let mut batch = vec![first];
-        batch.extend(self.queues.urgent.try_iter().take(JOBS_PER_BATCH - 1));
-        while !batch.is_empty() {
-            // Nothing is held up for more than a batch that others are in.
-            let done = self.check_together(&batch).max(1);
-            for job in batch.drain(..done) {
-                self.do_one(job);
-            }
+    /// The parts of blocks that wait; whether there were any.
+    fn do_blocks(&mut self) -> bool {
+        let mut parts = first_of(&self.queues.blocks);
+        let has_any = !parts.is_empty();
+        while !parts.is_empty() {
+            self.do_first(&mut parts);
+        }
+        has_any
+    }
+
+    /// Cancels do not wait for the rest's batch; whether there were any.
+    fn do_urgent(&mut self) -> bool {
+        let mut cancels = first_of(&self.queues.urgent);
+        let has_any = !cancels.is_empty();
+        while !cancels.is_empty() {
+            self.do_first(&mut cancels);
+            self.do_blocks();
+        }
+        has_any
+    }
+
+    /// Those that make one batch: nothing is held up for more than a batch that others are in.
+    fn do_first(&mut self, jobs: &mut Vec<Job>) {
+        let done = self.check_together(jobs).max(1);
+        for job in jobs.drain(..done) {
+            self.do_one(job);
         }
     }
 
@@ -471,6 +486,11 @@ impl Worker {
             }
         }
     }
+}
+
+/// What is looked at together next. Nothing is allocated when nothing waits.
+fn first_of(queue: &Receiver<Job>) -> Vec<Job> {
+    queue.try_iter().take(JOBS_PER_BATCH).collect()
 }
 
 /// Whether a submission is cancels alone, which pass what else waits to be checked.

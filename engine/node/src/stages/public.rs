@@ -20,8 +20,8 @@ use std::collections::{HashMap, VecDeque};
 
 /// A connection with so many bytes waiting is told no more of the stream for now.
 const ROOM_BYTES: usize = 1024 * 1024;
-/// Bytes of the stream that one turn writes, about.
-const TURN_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes of the stream that one turn writes, about: what comes from peers meanwhile waits for it.
+const TURN_BYTES: usize = 256 * 1024;
 /// Bytes of the answer to one question for a range, about.
 const RANGE_BYTES: usize = 1024 * 1024;
 /// Bytes of older events that come at a time for one subscription, about.
@@ -168,13 +168,14 @@ impl PublicStage {
 
     /// Tells everybody what there is to tell and room for.
     pub(crate) fn pump(&mut self, leader: Option<ValidatorIndex>, out: &mut impl Outlet) {
-        let has_fetched = self.archive.as_ref().is_some_and(ArchiveLink::has_fetched);
-        if !self.is_due && !has_fetched {
+        if !self.is_due && !self.has_fetched() {
             return;
         }
         self.written = None;
         let mut budget = TURN_BYTES;
-        while let Some(fetched) = self.archive.as_mut().and_then(ArchiveLink::take) {
+        while budget > 0
+            && let Some(fetched) = self.archive.as_mut().and_then(ArchiveLink::take)
+        {
             self.deliver(leader, fetched, &mut budget, out);
         }
         for _ in 0..self.asks.len() {
@@ -195,8 +196,13 @@ impl PublicStage {
             self.remove(client);
         }
         self.first = self.first.wrapping_add(1);
-        self.is_unfinished = budget == 0 && (is_behind || !self.asks.is_empty());
         self.is_due = is_behind || !self.asks.is_empty();
+        self.is_unfinished = budget == 0 && (self.is_due || self.has_fetched());
+    }
+
+    /// Whether older events have come that nobody has been told.
+    fn has_fetched(&self) -> bool {
+        self.archive.as_ref().is_some_and(ArchiveLink::has_fetched)
     }
 
     /// Those that were told that they are over.
@@ -445,11 +451,14 @@ impl PublicStage {
                     break;
                 }
             };
-            if *budget == 0 || out.waiting(one.client).is_none_or(is_full) {
+            if out.waiting(one.client).is_none_or(is_full) {
                 break;
             }
             if is_archived {
                 one.is_fetching = one.is_fetching || self.fetch(older(&one));
+                break;
+            }
+            if *budget == 0 {
                 break;
             }
             let next = self.write(leader, &one);

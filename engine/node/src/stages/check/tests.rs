@@ -263,3 +263,35 @@ fn what_a_peer_forwards_leaves_the_gate_open() {
     }
     assert!(!gate.is_open());
 }
+
+#[test]
+fn a_block_stands_before_every_cancel_that_waits() {
+    let auth = signed_auth();
+    let (mut worker, sender, order) = worker(&auth);
+    let checks = CheckSender {
+        workers: vec![sender],
+        in_flight: InFlight::default(),
+    };
+    let key = KeyPair::from_seed(&[1; 32]);
+    let sign = |unsigned: &[u8]| key.sign(&auth.message(unsigned).unwrap());
+    let cancel = |seq| signed_entry(Lane::Cancel, &key.public(), seq, b"cancel", sign);
+    let backlog = Backlog::default();
+    // Each submission is a batch of its own.
+    let count = BATCH_COMMANDS as u64;
+    for run in 0..4 {
+        let all: Vec<_> = (1..=count).map(|seq| cancel(run * count + seq)).collect();
+        checks.submit(caller(1, &key), backlog.take(&all.concat()));
+    }
+    let id = BlockId::new([1; 32]);
+    let mut builder = PayloadBuilder::new();
+    builder
+        .push_entry(&entries(&auth, &key, 1, 0).concat())
+        .unwrap();
+    let payload = builder.finish();
+    checks.ask(Check::Block { id, payload });
+    assert!(worker.turn());
+    assert!(checks.in_flight().0.0.lock().is_empty(), "it is checked");
+    assert_eq!(order.try_iter().count(), 0, "before any cancel");
+    while worker.turn() {}
+    assert_eq!(order.try_iter().count(), 4);
+}

@@ -1,0 +1,101 @@
+//! Identities, replies, and what a turn's callbacks take from peers.
+
+use super::*;
+use crate::streams::PublicRing;
+use crate::testing::sample_genesis;
+
+#[test]
+fn a_hello_and_a_login_hold_for_their_own_connection_and_signer_alone() {
+    let (genesis, mut keys) = sample_genesis(4);
+    let set = genesis.validator_set();
+    let client = KeyPair::from_seed(&[77; 32]);
+    let (one, zero) = (keys.remove(1), keys.remove(0));
+    let signer = ValidatorIdentity::new(Arc::clone(set), ValidatorIndex::new(1), one);
+    let checker = ValidatorIdentity::new(Arc::clone(set), ValidatorIndex::new(0), zero);
+    let hash = [4; 32];
+    let signature = signer.sign_hello(&hash, 0);
+    assert!(checker.verify_hello(&hash, 1, 0, &signature));
+    assert!(!checker.verify_hello(&hash, 2, 0, &signature));
+    assert!(!checker.verify_hello(&hash, 1, 3, &signature));
+    assert!(!checker.verify_hello(&[5; 32], 1, 0, &signature));
+    assert!(!checker.verify_hello(&hash, 99, 0, &signature));
+    let login = |validator| {
+        client.sign(&login_message(
+            set.chain_id(),
+            set.genesis_hash(),
+            &hash,
+            validator,
+        ))
+    };
+    assert!(checker.verify_login(&hash, &client.public(), &login(0)));
+    assert!(!checker.verify_login(&hash, &client.public(), &login(1)));
+    assert!(!checker.verify_login(&[5; 32], &client.public(), &login(0)));
+}
+
+#[test]
+fn replies_go_out_once_each_to_its_own_client() {
+    let mut replies = Replies::default();
+    replies.push(ClientId::from_bits(1), |bytes| {
+        bytes.extend_from_slice(b"one")
+    });
+    replies.push(ClientId::from_bits(2), |bytes| {
+        bytes.extend_from_slice(b"two")
+    });
+    let mut sent = Vec::new();
+    replies.drain(|client, frame| sent.push((client.to_bits(), frame.to_vec())));
+    assert_eq!(sent, [(1, b"one".to_vec()), (2, b"two".to_vec())]);
+    replies.drain(|_, _| panic!("once only"));
+}
+
+/// Takes no message for one, and counts what comes.
+#[derive(Default)]
+struct Strict {
+    frames: usize,
+}
+
+impl Inward for Strict {
+    fn peer_up(&mut self, _: ValidatorIndex) {}
+    fn peer_down(&mut self, _: ValidatorIndex) {}
+    fn peer_frame(&mut self, peer: ValidatorIndex, _: &[u8]) -> bool {
+        self.frames += 1;
+        peer != ValidatorIndex::new(2)
+    }
+    fn room(&mut self) -> Room {
+        Room::default()
+    }
+    fn has_room_for_question(&mut self) -> bool {
+        true
+    }
+    fn request(&mut self, _: Caller, _: ClientFrame<'_>, _: &mut Replies) {}
+}
+
+#[test]
+fn what_a_peer_sent_behind_its_fault_is_not_looked_at() {
+    let metrics = Metrics::default();
+    let (mut strict, mut door) = (Strict::default(), Door::new(&RateConfig::default()));
+    let mut public = PublicStage::new(PublicRing::new(1 << 20), None);
+    let mut faulty_peers = Vec::new();
+    let mut taking = Taking {
+        inward: &mut strict,
+        clients: &mut ClientTable::default(),
+        door: &mut door,
+        began: Instant::now(),
+        now_ns: None,
+        verdicts: Vec::new(),
+        held: &mut Vec::new(),
+        replies: &mut Replies::default(),
+        public: &mut public,
+        metrics: &metrics,
+        faulty_peers: &mut faulty_peers,
+        faulty_clients: &mut Vec::new(),
+        peers_up: &mut 0,
+        questions: Questions::default(),
+    };
+    for _ in 0..1_000 {
+        taking.peer_frame(2, b"x");
+        taking.peer_frame(3, b"x");
+    }
+    assert_eq!(strict.frames, 1_001, "another's all");
+    assert_eq!(metrics.peer_faults.read(), 1);
+    assert_eq!(faulty_peers, [2], "it is dropped once");
+}

@@ -568,7 +568,7 @@ impl ConfigFile {
         let public = key.public();
         let Some(own) = genesis.index_of(&public) else {
             return Err(FileError::new(path, "key", "the key is not in the genesis")
-                .value(hex::encode(&public))
+                .public_value(hex::encode(&public))
                 .remedy(format!(
                     "give the key of a validator of {}, or another genesis",
                     self.genesis.display()
@@ -661,7 +661,7 @@ impl NodeConfig {
         let public = key.public();
         let Some(own) = genesis.index_of(&public) else {
             return Err(FileError::new(path, "key", "the key is not in the genesis")
-                .value(hex::encode(&public))
+                .public_value(hex::encode(&public))
                 .remedy("give the key of one of its validators"));
         };
         let mut file = ConfigFile::new(path, path, data);

@@ -2,13 +2,19 @@
 //! and what to do about it.
 //!
 //! Owns the error and the search for the field's name in JSON and TOML text. Never: decides what
-//! is wrong.
+//! is wrong, or repeats what may be a private key: the message ends up in logs and tickets.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::keys::KEY_FORMAT;
+
 /// Longest part of a value that an error repeats, characters.
 const VALUE_CHARS_MAX: usize = 80;
+/// Hex digits in a row from which on a text may be a private key, or half of one.
+const PRIVATE_DIGITS_MIN: usize = 32;
+/// What is said in place of text that may be a private key.
+const WITHHELD: &str = "(not shown: it may be a private key)";
 
 /// A genesis, configuration or key file that cannot be used. The node refuses to start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,9 +42,15 @@ impl FileError {
         }
     }
 
-    /// Adds what stands in the field.
+    /// Adds what stands in the field, unless that may be a private key.
     #[must_use]
-    pub(crate) fn value(mut self, value: impl fmt::Display) -> Self {
+    pub(crate) fn value(self, value: impl fmt::Display) -> Self {
+        self.public_value(shown(value.to_string()))
+    }
+
+    /// Adds what stands in the field, of which the caller knows that it is no private key.
+    #[must_use]
+    pub(crate) fn public_value(mut self, value: impl fmt::Display) -> Self {
         self.value = shortened(&value.to_string());
         self
     }
@@ -75,7 +87,7 @@ impl FileError {
             .unwrap_or(&message)
             .to_owned();
         let value = String::from_utf8_lossy(text.get(place.value).unwrap_or_default()).into_owned();
-        Self::new(file, place.field, problem)
+        Self::new(file, shown(place.field), shown(problem))
             .value(value.trim())
             .remedy(format!(
                 "correct line {}, column {}",
@@ -88,7 +100,7 @@ impl FileError {
     pub(crate) fn toml(file: &Path, text: &str, error: &toml::de::Error) -> Self {
         let offset = error.span().map_or(0, |span| span.start);
         let (field, value, line) = toml_place(text, offset);
-        Self::new(file, field, error.message())
+        Self::new(file, shown(field), shown(error.message().to_owned()))
             .value(value)
             .remedy(format!(
                 "correct line {line}; `quorate testnet init` writes a file with every key"
@@ -98,7 +110,8 @@ impl FileError {
 
 impl fmt::Display for FileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.file.display())?;
+        // A key that was pasted where its path belongs.
+        write!(f, "{}: ", shown(self.file.display().to_string()))?;
         match (self.field.is_empty(), self.value.is_empty()) {
             (true, true) => {}
             (true, false) => write!(f, "`{}`: ", self.value)?,
@@ -133,6 +146,18 @@ pub fn read_bounded(path: &Path, bytes_max: usize) -> Result<Vec<u8>, FileError>
             .remedy(format!("at most {bytes_max} bytes are read")));
     }
     Ok(bytes)
+}
+
+/// The text, or that it is not shown.
+fn shown(text: String) -> String {
+    let digits = text.split(|c: char| !c.is_ascii_hexdigit()).map(str::len);
+    let is_private =
+        text.contains(KEY_FORMAT) || digits.max().unwrap_or_default() >= PRIVATE_DIGITS_MIN;
+    if is_private {
+        WITHHELD.to_owned()
+    } else {
+        text
+    }
 }
 
 fn shortened(value: &str) -> String {
@@ -272,7 +297,8 @@ fn path_of(levels: &[Level], closes: bool) -> String {
     path
 }
 
-/// The field, the value and the line number (from 1) at an offset of TOML text, by its line.
+/// The field, the value and the line number (from 1) at an offset of TOML text, by its line. A line
+/// without `=` is none of a configuration, so nothing is known of what it holds: it has no value.
 fn toml_place(text: &str, offset: usize) -> (String, String, usize) {
     let mut start = offset.min(text.len());
     while !text.is_char_boundary(start) {
@@ -289,7 +315,7 @@ fn toml_place(text: &str, offset: usize) -> (String, String, usize) {
         .map(|line| line.trim_matches(|c| c == '[' || c == ']').to_owned());
     let line_number = before.matches('\n').count() + 1;
     let Some((key, value)) = line.split_once('=') else {
-        return (String::new(), line.trim().to_owned(), line_number);
+        return (String::new(), String::new(), line_number);
     };
     let field = match table {
         Some(table) => format!("{table}.{}", key.trim()),
@@ -382,5 +408,41 @@ mod tests {
     fn a_long_value_is_cut() {
         let error = FileError::new(Path::new("f"), "x", "too long").value("z".repeat(1000));
         assert!(error.to_string().len() < 200);
+    }
+
+    #[test]
+    fn what_may_be_a_private_key_is_not_repeated_and_a_public_one_is() {
+        let digits = "0123456789abcdef".repeat(4);
+        let file = Path::new("q.toml");
+        for private in [
+            format!("{KEY_FORMAT} {digits}"),
+            format!("\"{digits}\""),
+            format!("{KEY_FORMAT} x"),
+            digits[..PRIVATE_DIGITS_MIN].to_owned(),
+        ] {
+            let error = FileError::new(file, "key", "no").value(&private);
+            assert_eq!(error.value, WITHHELD);
+            let error = FileError::new(Path::new(&private), "", "no");
+            assert!(!error.to_string().contains(&private), "{error}");
+        }
+        let error = FileError::new(file, "key", "no").public_value(&digits);
+        assert!(error.to_string().contains(&digits), "{error}");
+        let short = &digits[..PRIVATE_DIGITS_MIN - 1];
+        let error = FileError::new(file, "key", "no").value(short);
+        assert!(error.to_string().contains(short), "{error}");
+    }
+
+    #[test]
+    fn a_private_key_in_json_is_repeated_nowhere() {
+        let digits = "0123456789abcdef".repeat(4);
+        for text in [
+            format!("{{\"{digits}\": 1}}"),
+            format!("{{\"name\": 1, \"list\": \"{KEY_FORMAT} {digits}\"}}"),
+            format!("{{\"list\": \"{digits}\"}}"),
+            format!("{KEY_FORMAT} {digits}\n"),
+        ] {
+            let error = json_error(&text).to_string();
+            assert!(!error.contains(&digits[..8]), "{error}");
+        }
     }
 }

@@ -18,7 +18,7 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 /// First word of a key file: its format and version.
-const KEY_FORMAT: &str = "quorate-key-v1";
+pub(crate) const KEY_FORMAT: &str = "quorate-key-v1";
 /// Bytes of a key file: the format, a space, 64 digits, a newline.
 const KEY_FILE_BYTES: usize = KEY_FORMAT.len() + 1 + 64 + 1;
 

@@ -7,14 +7,16 @@ mod ask;
 mod diverged;
 mod failure;
 mod first;
+mod made;
 mod public;
 mod start;
 
 pub use crate::stages::inlet::{Admission, EmbeddedSession};
 pub use ask::{PeerWord, ask_peers};
 pub use failure::{NodeFailure, StartError};
+pub use made::{initialize, is_unused};
 pub use start::{
-    DRAIN_DEFAULT, declare_lost, export_votes, import_votes, initialize, log_path, snapshots_path,
+    DRAIN_DEFAULT, declare_lost, export_votes, import_votes, log_path, snapshots_path,
 };
 
 use crate::config::NodeConfig;

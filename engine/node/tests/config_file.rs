@@ -115,6 +115,40 @@ fn a_key_of_nobody_is_refused_with_its_public_half() {
 }
 
 #[test]
+fn a_private_key_where_something_else_belongs_is_refused_and_never_shown() {
+    let folder = Folder::new("private");
+    let key = folder.own().join("key");
+    let line = std::fs::read_to_string(&key).unwrap();
+    let line = line.trim();
+    let digits = line.split(' ').next_back().unwrap();
+    let good = std::fs::read_to_string(folder.path()).unwrap();
+    let refused = |text: &str| {
+        std::fs::write(folder.path(), text).unwrap();
+        let error = NodeConfig::load(&folder.path()).unwrap_err();
+        for shown in [error.to_string(), error.value, error.problem, error.field] {
+            assert!(!shown.contains(&digits[..16]), "{shown}");
+        }
+    };
+    // The key itself instead of the configuration.
+    refused(line);
+    // What it holds instead of its path, as one pastes it.
+    for pasted in [line, digits] {
+        refused(&good.replace("key = \"key\"", &format!("key = {pasted}")));
+        refused(&good.replace("key = \"key\"", &format!("key = \"{pasted}\"")));
+        refused(&good.replace(
+            "durability = \"sync\"",
+            &format!("durability = \"{pasted}\""),
+        ));
+        refused(&format!("{pasted} = 1\n{good}"));
+        refused(&format!("\"{pasted}\" = 1\n{good}"));
+    }
+    let error = ConfigFile::load(&key).unwrap_err().to_string();
+    assert!(!error.contains(&digits[..16]), "{error}");
+    std::fs::write(folder.0.join("genesis.json"), line).unwrap();
+    refused(&good);
+}
+
+#[test]
 fn the_key_of_another_validator_is_refused() {
     let folder = Folder::new("other");
     let mut file = folder.file();

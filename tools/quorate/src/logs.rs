@@ -34,6 +34,9 @@ pub(crate) fn start(filter: Option<&str>, format: LogFormat, default: &str) -> R
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // Else a line that cannot be written is told by a print that panics, and a validator ends
+        // because whoever read its log has gone, or because that disk is full.
+        .log_internal_errors(false)
         .with_ansi(crate::output::is_watched());
     let started = match format {
         LogFormat::Text => builder.try_init(),

@@ -244,7 +244,7 @@ fn set_error(error: &SetError, file: &GenesisFile, path: &Path) -> FileError {
             member(*validator, "key"),
             format!("the same key as validators[{}]", first.number()),
         )
-        .value(key_value(key))
+        .public_value(key_value(key))
         .remedy("give every validator its own key"),
         SetError::KeyInvalid { validator, key }
         | SetError::KeyNotCanonical { validator, key }
@@ -254,7 +254,7 @@ fn set_error(error: &SetError, file: &GenesisFile, path: &Path) -> FileError {
             member(*validator, "key"),
             "a weak key, or none at all",
         )
-        .value(key_value(key))
+        .public_value(key_value(key))
         .remedy("make a key with `quorate keygen` and write its public half here"),
         SetError::FaultZero => {
             FileError::new(path, "fault_weight", "0 survives no Byzantine validator")

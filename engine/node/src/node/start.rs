@@ -2,7 +2,7 @@
 //! start the threads. Owns nothing that outlives it.
 
 use super::diverged::Diverged;
-use super::first::{bring_first, first_state, recovery_error, verify_first};
+use super::first::{bring_first, first_state, recovery_error};
 use super::public::{archive_config, public_stage};
 use super::{Asker, Node, NodeFailure, StartError};
 use crate::archive::Archived;
@@ -63,22 +63,6 @@ const LOG_FOLDER: &str = "log";
 const SNAPSHOTS_FOLDER: &str = "snapshots";
 /// Where Linux says which boot this is.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
-
-/// Makes a data folder ready for a key that has never signed. An operator's act and never a part
-/// of a start: a folder that was lost must not be mistaken for one that never was.
-///
-/// # Errors
-/// The folder has been used before, is in use, or cannot be written.
-pub fn initialize(config: &NodeConfig) -> Result<(), StartError> {
-    bring_first(config)?;
-    verify_first(config)?;
-    let path = log_path(&config.data);
-    let folder = open_folder(&path)?;
-    let log = log_config(config)?;
-    let (genesis, owner) = (config.genesis.bytes(), config.key.public());
-    recovery::initialize(&folder, &log, genesis, boot_id()?, owner)
-        .map_err(|source| recovery_error(config, path, source))
-}
 
 /// Says that the disk of this validator is lost, or an old copy: the next starts ask its peers from
 /// which window on it may vote. An operator's act and never a part of a start; safe at any time.
@@ -141,12 +125,12 @@ pub fn snapshots_path(data: &Path) -> PathBuf {
     data.join(SNAPSHOTS_FOLDER)
 }
 
-fn open_folder(path: &Path) -> Result<DataFolder, StartError> {
+pub(super) fn open_folder(path: &Path) -> Result<DataFolder, StartError> {
     crate::keys::create_private_folder(path)?;
     Ok(DataFolder::open(path)?)
 }
 
-fn log_config(config: &NodeConfig) -> Result<LogConfig, StartError> {
+pub(super) fn log_config(config: &NodeConfig) -> Result<LogConfig, StartError> {
     let mut log = LogConfig::new(random()?);
     log.segment_bytes = config.log.segment_bytes;
     Ok(log)
@@ -160,7 +144,7 @@ fn random<const N: usize>() -> Result<[u8; N], StartError> {
 
 /// The present boot of this machine. Where it cannot be told every start counts as a new boot,
 /// which costs some windows of silence and never safety.
-fn boot_id() -> Result<[u8; 16], StartError> {
+pub(super) fn boot_id() -> Result<[u8; 16], StartError> {
     let text = std::fs::read_to_string(BOOT_ID).unwrap_or_default();
     let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
     let mut id = [0; 16];

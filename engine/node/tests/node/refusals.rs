@@ -3,7 +3,7 @@
 use crate::support::{Adder, Cluster, PATIENCE, eventually, stop_all};
 use quorate::client::{Client, ClientOptions};
 use quorate::keys::KeyPair;
-use quorate::node::{Node, StartError, initialize};
+use quorate::node::{Node, StartError, initialize, is_unused};
 use quorate::profiles::Durability;
 use quorate::state_machine::Lane;
 use std::io::{Read as _, Write as _};
@@ -33,6 +33,33 @@ fn a_folder_is_made_ready_once() {
     let cluster = Cluster::new("twice", 4, Durability::Sync);
     let error = initialize(&cluster.config(0)).unwrap_err();
     assert!(error.to_string().contains("initialized already"), "{error}");
+}
+
+#[test]
+fn a_folder_made_for_another_genesis_is_made_anew_until_a_node_has_used_it() {
+    let (edited, before) = (
+        Cluster::new("anew-a", 4, Durability::Sync),
+        Cluster::new("anew-b", 4, Durability::Sync),
+    );
+    let config = || edited.config_in(0, &before.data(0));
+    // The same genesis is no other one, and another key's folder none of this one.
+    assert!(!is_unused(&before.config(0)).unwrap());
+    assert!(!is_unused(&edited.config_in(1, &before.data(0))).unwrap());
+    let error = initialize(&edited.config_in(1, &before.data(0))).unwrap_err();
+    assert!(error.to_string().contains("initialized already"), "{error}");
+
+    assert!(is_unused(&config()).unwrap());
+    initialize(&config()).unwrap();
+    assert!(!before.data(0).join("log-unused").exists());
+    let node = Node::start(config(), Adder::default()).unwrap();
+    node.shutdown(Duration::ZERO).unwrap();
+
+    // It has a lease of a start now, though its log may hold nothing more.
+    assert!(!is_unused(&before.config(0)).unwrap());
+    let error = initialize(&before.config(0)).unwrap_err();
+    assert!(error.to_string().contains("initialized already"), "{error}");
+    let node = Node::start(config(), Adder::default()).unwrap();
+    node.shutdown(Duration::ZERO).unwrap();
 }
 
 #[test]

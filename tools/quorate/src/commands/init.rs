@@ -2,8 +2,8 @@
 //!
 //! Owns the order: the key first, since the genesis needs its public half; then, with a genesis,
 //! the own seat in it, the question to the peers whether the key is in use, the configuration and
-//! the data folder. Never: overwrites anything, or takes a key that is known to have signed for one
-//! that never did.
+//! the data folder. Never: overwrites anything but a data folder that nothing was started from, or
+//! takes a key that is known to have signed for one that never did.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
@@ -82,6 +82,8 @@ struct Fields {
     data: Option<PathBuf>,
     peers: usize,
     answers: Vec<Answer>,
+    /// Whether the data folder was one of another genesis, from which nothing was started.
+    made_anew: bool,
     /// Whether the validator finds out what it has signed before it votes.
     recovers: bool,
 }
@@ -95,10 +97,16 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     match (&options.config, &options.dir, &options.genesis) {
         (Some(path), ..) => {
             let config = NodeConfig::load(path)?;
-            refuse_used(&config.data)?;
+            // A key that has signed is given nothing that forgets.
+            let anew = !options.signed_before
+                && lease_of(&config.data).is_some()
+                && node::is_unused(&config)?;
+            if !anew {
+                refuse_used(&config.data)?;
+            }
             // The path of the key is not kept in a loaded configuration.
             let file = ConfigFile::load(path)?;
-            finish(options, &config, &file.key, path)
+            finish(options, &config, (&file.key, path), anew)
         }
         (None, Some(dir), Some(genesis)) => with_genesis(options, dir, genesis),
         (None, Some(dir), None) => key_alone(dir),
@@ -119,6 +127,7 @@ fn key_alone(dir: &Path) -> Result<Report, Failure> {
         data: None,
         peers: 0,
         answers: Vec::new(),
+        made_anew: false,
         recovers: false,
     };
     let text = format!(
@@ -171,19 +180,19 @@ fn with_genesis(options: &Options, dir: &Path, genesis: &Path) -> Result<Report,
     create_private_folder(dir)?;
     write_new(&path, text.as_bytes()).map_err(|error| refused(&path, &error))?;
     make_data(options, &config).inspect_err(|_| drop(fs::remove_file(&path)))?;
-    report(options, &config, (&key, &path), answers)
+    report(options, &config, (&key, &path), answers, false)
 }
 
 /// The data folder of a configuration.
 fn finish(
     options: &Options,
     config: &NodeConfig,
-    key: &Path,
-    path: &Path,
+    paths: (&Path, &Path),
+    anew: bool,
 ) -> Result<Report, Failure> {
     let answers = ask(options, config)?;
     make_data(options, config)?;
-    report(options, config, (key, path), answers)
+    report(options, config, paths, answers, anew)
 }
 
 fn make_data(options: &Options, config: &NodeConfig) -> Result<(), Failure> {
@@ -242,6 +251,7 @@ fn report(
     config: &NodeConfig,
     (key, path): (&Path, &Path),
     answers: Vec<Answer>,
+    anew: bool,
 ) -> Result<Report, Failure> {
     let fields = Fields {
         public_key: hex(&config.key.public()),
@@ -252,6 +262,7 @@ fn report(
         data: Some(config.data.clone()),
         peers: config.genesis.validator_set().len() - 1,
         answers,
+        made_anew: anew,
         recovers: options.signed_before,
     };
     let said = match (fields.recovers, options.ask_seconds) {
@@ -265,8 +276,12 @@ fn report(
             fields.peers
         ),
     };
+    let anew = match anew {
+        true => "\nthe data folder was made for another genesis and never used: it was made anew",
+        false => "",
+    };
     let text = format!(
-        "validator {}, public key {}\ngenesis hash {}\n{}\n{said}\nnext: quorate node --config {}",
+        "validator {}, public key {}\ngenesis hash {}\n{}\n{said}{anew}\nnext: quorate node --config {}",
         config.own.number(),
         fields.public_key,
         hex(config.genesis.hash()),
@@ -276,10 +291,15 @@ fn report(
     Report::new(&fields, text)
 }
 
+/// The lease of a data folder, if it has one.
+fn lease_of(data: &Path) -> Option<PathBuf> {
+    let lease = node::log_path(data).join("lease");
+    lease.symlink_metadata().is_ok().then_some(lease)
+}
+
 /// A validator's data folder is not made twice. What an interrupted call has left is made whole.
 fn refuse_used(data: &Path) -> Result<(), Failure> {
-    let lease = node::log_path(data).join("lease");
-    if lease.symlink_metadata().is_err() {
+    if lease_of(data).is_none() {
         return Ok(());
     }
     let what = format!(

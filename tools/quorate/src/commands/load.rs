@@ -10,8 +10,8 @@ use quorate_bench::load::{Chain, run as drive};
 use quorate_bench::report::LoadReport;
 use quorate_bench::testnet::{Testnet, Workload};
 
-use crate::agreement::{self, Logs};
-use crate::drive::{LoadOptions, complaints, measured, setting, teller, text, write_hgrm};
+use crate::agreement::{self, Logs, Status};
+use crate::drive::{Hgrm, LoadOptions, complaints, measured, setting, teller, text};
 use crate::failure::{Code, Failure};
 use crate::interrupt::Interrupt;
 use crate::output::Report;
@@ -42,11 +42,13 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     let workload = workload(&testnet, options.workload)?;
     let plan = options.load.plan(workload)?;
     let chain = Chain::of(testnet.genesis());
+    let hgrm = Hgrm::open(options.load.hgrm.as_deref())?;
     let before = agreement::statuses(&chain, Instant::now() + PATIENCE, false)?;
+    refuse_silent(&before, &testnet)?;
     let interrupt = Interrupt::install()?;
     let admin = testnet.admin_key()?;
     let outcome = drive(&plan, &chain, admin, &interrupt.flag(), &mut teller())?;
-    write_hgrm(options.load.hgrm.as_deref(), &outcome.client)?;
+    hgrm.write(&outcome.client)?;
     let deadline = Instant::now() + PATIENCE;
     let mut agreement = agreement::wait_for_equal_roots(&chain, outcome.height, deadline)?;
     agreement::compare_logs(&testnet, Logs::Live, outcome.height, &mut agreement);
@@ -69,6 +71,28 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     };
     let text = text(&report, &complaints);
     Ok(Report::new(&report, text)?.with_code(code))
+}
+
+/// Where nobody answers, no session will be let in: said at once, with whom was asked.
+fn refuse_silent(statuses: &[Status], testnet: &Testnet) -> Result<(), Failure> {
+    if statuses.iter().any(Result::is_ok) {
+        return Ok(());
+    }
+    let members = testnet.genesis().file().validators.iter();
+    let told = members
+        .zip(statuses)
+        .enumerate()
+        .map(|(index, (member, status))| {
+            let why = status.as_ref().err().map_or("", String::as_str);
+            format!(
+                "validator {index} at {}: {why}",
+                member.client_addresses.join(" ")
+            )
+        });
+    let what = format!("no validator of {} answers", testnet.dir().display());
+    Err(Failure::new(Code::TryAgain, what)
+        .detail(told.collect::<Vec<_>>().join("\n"))
+        .remedy("start the validators (quorate testnet up)"))
 }
 
 fn workload(testnet: &Testnet, wanted: Option<WorkloadArg>) -> Result<Workload, Failure> {

@@ -13,9 +13,11 @@ use quorate::config::NodeConfig;
 use quorate::drift::DivergedStatus;
 use quorate::metrics::Metrics;
 use quorate::node::{DRAIN_DEFAULT, Node, NodeFailure, StartError};
+use quorate::recovery::RecoveryError;
 use quorate_bench::applications::{ApplicationError, Hosted};
 use quorate_bench::cluster::Launch;
 use quorate_bench::testnet::Testnet;
+use quorate_log::OpenError;
 use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -268,22 +270,54 @@ impl From<StartError> for Failure {
         let code = Code::of_exit(error.exit_code());
         match error {
             StartError::File(error) => error.into(),
-            StartError::Recovery { .. } | StartError::VoteState { .. } => {
-                let cause = std::error::Error::source(&error).and_then(std::error::Error::source);
-                let what = cause.map_or_else(|| error.to_string(), |why| format!("{error}: {why}"));
-                Self::new(code, what).remedy("see Recovery in docs/operations.md")
+            StartError::Recovery { ref source, .. } => {
+                Self::new(code, whole(&error)).remedy(recovery_remedy(source))
+            }
+            StartError::VoteState { .. } => {
+                Self::new(code, whole(&error)).remedy("see Recovery in docs/operations.md")
             }
             StartError::Folder(ref lock) => match std::error::Error::source(lock) {
-                Some(why) => Self::new(code, format!("{error}: {why}"))
+                Some(_) => Self::new(code, whole(&error))
                     .remedy("see to the disk, and to the rights of that folder"),
                 None => Self::new(code, error).remedy(
                     "stop the other process, or give each validator a data folder of its own",
                 ),
             },
-            StartError::Metrics { .. } | StartError::Net(_) => Self::new(code, error)
+            StartError::Metrics { .. } | StartError::Net(_) => Self::new(code, whole(&error))
                 .remedy("correct the addresses in quorate.toml or the genesis"),
-            _ => Self::new(code, error),
+            _ => Self::new(code, whole(&error)),
         }
+    }
+}
+
+/// The error with those of its causes that it does not tell itself, down to the last one: that is
+/// what the system said.
+fn whole(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+fn recovery_remedy(error: &RecoveryError) -> &'static str {
+    match error {
+        RecoveryError::LeaseMissing => {
+            "quorate init --config FILE if this key has never signed; if it has, quorate recover \
+             disk --config FILE"
+        }
+        RecoveryError::LeaseDamaged(_) => "quorate recover disk --config FILE",
+        RecoveryError::Log(OpenError::Genesis { .. }) => {
+            "correct genesis or data; if the genesis was edited before the first start of this \
+             folder: quorate init --config FILE"
+        }
+        _ => "see Recovery in docs/operations.md",
     }
 }
 
@@ -291,7 +325,7 @@ impl From<NodeFailure> for Failure {
     fn from(error: NodeFailure) -> Self {
         Self::new(
             Code::of_exit(error.exit_code()),
-            format!("this validator ended: {error}"),
+            format!("this validator ended: {}", whole(&error)),
         )
         .remedy("see Recovery in docs/operations.md before starting it again")
     }
@@ -315,5 +349,36 @@ mod tests {
         assert!(ended.duration_since(told) >= FAILING_PATIENCE);
         let gone = Arc::downgrade(&Arc::new(Metrics::default()));
         assert_eq!(wait_for_failure(&gone), None, "no thread outlives its node");
+    }
+
+    #[test]
+    fn an_error_tells_its_last_cause_and_nothing_twice() {
+        let denied = || io::Error::from(io::ErrorKind::PermissionDenied);
+        let error = StartError::Recovery {
+            folder: "data/log".into(),
+            source: RecoveryError::Log(OpenError::Io {
+                action: "read",
+                name: "segment-0000000000".to_owned(),
+                source: denied(),
+            }),
+        };
+        let told = whole(&error);
+        assert_eq!(told.matches("cannot read segment").count(), 1, "{told}");
+        assert!(told.ends_with(&denied().to_string()), "{told}");
+        let failure = Failure::from(error);
+        assert!(failure.to_string().contains(&told), "{failure}");
+    }
+
+    #[test]
+    fn the_remedy_for_a_folder_without_lease_and_log_names_both_commands() {
+        let failure = Failure::from(StartError::Recovery {
+            folder: "data/log".into(),
+            source: RecoveryError::LeaseMissing,
+        });
+        assert_eq!(failure.code, Code::Safety);
+        let told = failure.to_string();
+        for command in ["quorate init --config", "quorate recover disk --config"] {
+            assert!(told.contains(command), "{told}");
+        }
     }
 }

@@ -1,6 +1,9 @@
 //! One validator's folder, made by an operator, beside validators that run.
 
-use crate::common::{Folder, init, launches, run, run_json, stop_four, text, wait_until};
+use crate::common::{
+    Folder, base_port, init, launches, run, run_json, start_four, status, stop_four, text,
+    wait_until,
+};
 use quorate_bench::cluster::Cluster;
 use serde_json::Value;
 use std::fs;
@@ -154,4 +157,46 @@ fn check_in_use(folder: &Folder, net: &Path, next: &Path) {
         all["validators"][1]["voting"] == true
     });
     stop_four(cluster);
+}
+
+#[test]
+fn a_genesis_edited_before_the_first_start_is_begun_with_as_documented() {
+    let folder = Folder::new("edited");
+    let net = folder.join("net");
+    init(&net, 4, &["--workload", "opaque"]);
+    let path = net.join("genesis.json");
+    let mut file: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    file["validators"][1]["peer_address"] = format!("127.0.0.1:{}", base_port(1)).into();
+    fs::write(&path, serde_json::to_vec_pretty(&file).unwrap()).unwrap();
+    let configs: Vec<PathBuf> = (0..4)
+        .map(|index| validator(&net, index).join("quorate.toml"))
+        .collect();
+    let refused = run_json(&["node", "--config", text(&configs[1])], 3);
+    assert!(what(&refused).contains("another genesis"), "{refused}");
+    assert!(
+        refused["error"]["remedy"]
+            .as_str()
+            .unwrap()
+            .contains("quorate init --config"),
+        "{refused}"
+    );
+    for config in &configs {
+        let arguments = ["init", "--config", text(config), "--ask-seconds", "0"];
+        let made = run_json(&arguments, 0);
+        assert_eq!(made["made_anew"], true);
+        // It is of this genesis now.
+        let again = run_json(&arguments, 3);
+        assert!(what(&again).contains("already"), "{again}");
+    }
+    let cluster = start_four(&net);
+    wait_until("they are connected", || {
+        (0..4).all(|index| status(&net, index)["connected"] == 3)
+    });
+    stop_four(cluster);
+    // What was used is not made anew for a genesis that is edited later.
+    file["validators"][1]["peer_address"] = "127.0.0.1:9".into();
+    fs::write(&path, serde_json::to_vec_pretty(&file).unwrap()).unwrap();
+    let arguments = ["init", "--config", text(&configs[0]), "--ask-seconds", "0"];
+    let used = run_json(&arguments, 3);
+    assert!(what(&used).contains("already"), "{used}");
 }

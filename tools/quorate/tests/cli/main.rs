@@ -22,4 +22,5 @@ mod sim;
 mod site;
 mod snapshots;
 mod testnet;
+mod unheard;
 mod usage;

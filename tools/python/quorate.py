@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 SUBMIT, STATUS_ASK, SESSION_ASK, VERDICTS, RESULTS, BUSY, REFUSED = 1, 3, 5, 129, 130, 135, 137  # Kinds of frames.
-OUTCOMES = ["applied", "duplicate", "gap", "table full", "bad signature", "session ended"]
+OUTCOMES = ["applied", "duplicate", "gap", "table full", "bad signature", "session ended", "too old", "too far ahead"]
 hash_of = lambda *parts: blake3(b"".join(parts)).digest()
 
 class Chain:
@@ -96,9 +96,9 @@ class Client:
         login = b"bft/login/v1" + chain.names + self.channel.handshake + own
         self.channel.send(self.public + self.key.sign(login))
         self.seq, ended = struct.unpack("<QB", self.ask(SESSION_ASK))
-        if ended: raise ConnectionError("the session of this key has ended")
+        self.opens = ended or not self.seq  # With the time as its number, which the next ones go on from.
     def send(self, kind, content):
-        self.sent = struct.pack("<IHBB", 4 + len(content), 2, kind, 0) + content
+        self.sent = struct.pack("<IHBB", 4 + len(content), 3, kind, 0) + content
         self.channel.send(self.sent)
     def next(self, wanted):
         """The content of the next frame of this kind. What the validator was too busy for is sent again."""
@@ -106,7 +106,7 @@ class Client:
             while not (length := int.from_bytes(self.channel.receive(4), "little")): pass  # Keep-alives.
             frame = self.channel.receive(length)
             version, kind, _zero, self.leader = struct.unpack_from("<HBBH", frame)
-            if version != 2 or kind == REFUSED: raise ConnectionError("another version, or nobody is served here")
+            if version != 3 or kind == REFUSED: raise ConnectionError("another version, or nobody is served here")
             if kind == wanted: return frame[6:]
             runs = {VERDICTS: frame[10:], BUSY: struct.pack("<QIB", 0, 0, 1) + frame[14:]}.get(kind, b"")
             for _first, _count, verdict, detail in struct.iter_unpack("<QIBI", runs):
@@ -118,8 +118,9 @@ class Client:
         return self.next(kind + 129)[8:]
     def submit(self, body, lane=1, flags=0):
         """Submits a command and waits for its finalized result."""
-        self.seq += 1
-        flags, body = (flags | 1, self.public + body) if self.seq == 1 else (flags, body)
+        self.seq = max(self.seq + 1, time.time_ns() if self.opens else 0)
+        flags, body = (flags | 1, self.public + body) if self.opens else (flags, body)
+        self.opens = False
         signed, session = self.chain.file["auth"] == "signed", hash_of(self.public)[:16]
         entry = struct.pack("<BBHI16sQ", lane, signed, flags, len(body), session, self.seq)
         entry += (self.key.sign(b"bft/command/v1" + self.chain.names + entry + body) if signed else b"") + body

@@ -56,7 +56,8 @@ impl Ledger {
             }
             let key = (command.session.0, command.seq);
             let last = self.last.entry(command.session.0).or_default();
-            let is_next = command.seq == *last + 1;
+            // A session begins with the number of its opening.
+            let is_next = *last == 0 || command.seq == *last + 1;
             *last = (*last).max(command.seq);
             let before = self.applied.insert(key, results.height);
             self.misapplied += u64::from(!is_next || before.is_some());

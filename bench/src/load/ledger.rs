@@ -80,14 +80,17 @@ pub(super) struct Outgoing<'a> {
     pub(super) seq: u64,
     pub(super) lane: Lane,
     pub(super) body: &'a [u8],
+    pub(super) is_opening: bool,
 }
 
 /// The books of one session.
 #[derive(Debug)]
 pub(super) struct Ledger {
-    /// Number of the first flight; every lower one is finalized. Numbers begin at 1.
+    /// Number of the first flight; every lower one is finalized.
     first_seq: u64,
-    /// The public key that the body of number 1 begins with, since that opens the session.
+    /// The number that opens the session, if it is not open, and the public key that its body begins
+    /// with.
+    opening: Option<u64>,
     opening_key: [u8; 32],
     flights: VecDeque<Flight>,
     /// Every flight before this index has left `Waiting`. Invariant: at most `flights.len()`.
@@ -103,10 +106,11 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    /// The books of a session whose numbers up to `seq_last` are finalized.
-    pub(super) fn new(opening_key: [u8; 32], seq_last: u64) -> Self {
+    /// The books of a session whose numbers begin with `first_seq`, which opens it or not.
+    pub(super) fn new(opening_key: [u8; 32], (first_seq, opens): (u64, bool)) -> Self {
         Self {
-            first_seq: seq_last + 1,
+            first_seq,
+            opening: opens.then_some(first_seq),
             opening_key,
             flights: VecDeque::new(),
             cursor: 0,
@@ -145,6 +149,11 @@ impl Ledger {
             .count()
     }
 
+    /// Whether this number opens the session.
+    pub(super) fn is_opening(&self, seq: u64) -> bool {
+        self.opening == Some(seq)
+    }
+
     /// The number of the next command; none when it is one that was refused before.
     pub(super) fn next_seq(&self) -> Option<u64> {
         (self.vacant == 0).then(|| self.first_seq + self.flights.len() as u64)
@@ -155,7 +164,7 @@ impl Ledger {
         let index = self.take_vacancy().unwrap_or(self.flights.len());
         let seq = self.first_seq + index as u64;
         let mut body = self.spare.pop().unwrap_or_default();
-        if seq == 1 {
+        if self.opening == Some(seq) {
             body.extend_from_slice(&self.opening_key);
         }
         body.extend_from_slice(bytes);
@@ -233,6 +242,7 @@ impl Ledger {
         let seq = self.first_seq + self.cursor as u64;
         self.cursor += 1;
         Some(Outgoing {
+            is_opening: self.opening == Some(seq),
             seq,
             lane: flight.lane,
             body: &flight.body,
@@ -397,7 +407,7 @@ mod tests {
     const KEY: [u8; 32] = [0xee; 32];
 
     fn with_commands(count: u64) -> Ledger {
-        let mut ledger = Ledger::new(KEY, 0);
+        let mut ledger = Ledger::new(KEY, (1, true));
         for at in 0..count {
             assert_eq!(ledger.push(at * 10, Lane::Order, &at.to_le_bytes()), at + 1);
         }
@@ -564,13 +574,13 @@ mod tests {
 
     #[test]
     fn a_session_is_bounded_in_commands_and_in_bytes() {
-        let mut ledger = Ledger::new(KEY, 0);
+        let mut ledger = Ledger::new(KEY, (1, true));
         let body = vec![0; FLIGHT_BYTES_MAX / 2];
         ledger.push(0, Lane::Order, &body[KEY.len()..]);
         assert!(ledger.has_room(FLIGHT_BYTES_MAX / 2));
         ledger.push(0, Lane::Order, &body);
         assert!(!ledger.has_room(1));
-        let mut ledger = Ledger::new(KEY, 0);
+        let mut ledger = Ledger::new(KEY, (1, true));
         for _ in 0..FLIGHTS_MAX {
             assert!(ledger.has_room(0));
             ledger.push(0, Lane::Order, b"");
@@ -587,14 +597,14 @@ mod tests {
             (&KEY[..], &[0; 8][..])
         );
         assert_eq!(ledger.send_next(0).unwrap().body.len(), 8);
-        let mut later = Ledger::new(KEY, 7);
+        let mut later = Ledger::new(KEY, (8, false));
         assert_eq!(later.push(0, Lane::Admin, b"x"), 8);
         assert_eq!(later.send_next(0).unwrap().body, b"x");
     }
 
     #[test]
     fn the_last_lane_is_known_while_its_command_is_open() {
-        let mut ledger = Ledger::new(KEY, 0);
+        let mut ledger = Ledger::new(KEY, (1, true));
         assert_eq!(ledger.last_lane(), None);
         ledger.push(0, Lane::Order, b"x");
         assert_eq!(ledger.last_lane(), Some(Lane::Order));

@@ -7,7 +7,7 @@
 //! signed is signed when it is sent.
 
 use quorate::keys::KeyPair;
-use quorate_consensus::payload::{Lane, entry_unsigned, session_of_key};
+use quorate_consensus::payload::{FLAG_OPEN, Lane, flagged_entry_unsigned, session_of_key};
 use quorate_consensus::signing::command_message;
 use quorate_net::ChainIds;
 use rand_chacha::ChaCha8Rng;
@@ -38,8 +38,13 @@ pub(super) struct Presigned {
 }
 
 impl Presigned {
-    /// Signs the commands of a session from `first_seq` on.
-    pub(super) fn new(plan: &SigningPlan, key: &KeyPair, ids: &ChainIds, first_seq: u64) -> Self {
+    /// Signs the commands of a session from `first_seq` on, which opens it or not.
+    pub(super) fn new(
+        plan: &SigningPlan,
+        key: &KeyPair,
+        ids: &ChainIds,
+        (first_seq, opens): (u64, bool),
+    ) -> Self {
         let mut made = Self {
             lane: plan.lane,
             first_seq,
@@ -54,8 +59,12 @@ impl Presigned {
             made.fill();
             // The command that opens a session begins with the session's key.
             let opened = [&key.public(), &made.body[..]].concat();
-            let body = if seq == 1 { &opened } else { &made.body };
-            let unsigned = entry_unsigned(plan.lane, &session, seq, body);
+            let is_opening = opens && seq == first_seq;
+            let (body, flags) = match is_opening {
+                true => (&opened, FLAG_OPEN),
+                false => (&made.body, 0),
+            };
+            let unsigned = flagged_entry_unsigned(plan.lane, &session, seq, body, flags);
             let message = command_message(&ids.chain_id, &ids.genesis_hash, &unsigned);
             made.signatures.push(key.sign(&message));
         }
@@ -89,6 +98,7 @@ impl Presigned {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use quorate_consensus::payload::entry_unsigned;
     use quorate_consensus::verify;
 
     const IDS: ChainIds = ChainIds {
@@ -105,7 +115,7 @@ mod tests {
             size: 40,
             count: 3,
         };
-        let mut made = Presigned::new(&plan, &key, &IDS, 1);
+        let mut made = Presigned::new(&plan, &key, &IDS, (1, true));
         assert_eq!(made.signature(1), None, "its body was not taken");
         assert_eq!(made.next_body(1, Lane::Cancel), None);
         assert_eq!(made.next_body(2, Lane::Order), None);

@@ -4,15 +4,17 @@
 //! Owns the session's frames and the choice of its gateway. Never: reads a clock, or waits.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use quorate::client_wire::{
     CLIENT_FRAME_BYTES_MAX, ClientFrameWriter, Outcome, Rejection, ResultItem, ServerFrame,
     Verdict, encode_session_ask,
 };
 use quorate::keys::KeyPair;
+use quorate::sessions::OPENING_LIFE_NS;
 use quorate_consensus::payload::{
-    ENTRY_BYTES_FIXED, Entry, Lane, encode_entry, entry_unsigned, session_of_key,
+    ENTRY_BYTES_FIXED, Entry, FLAG_OPEN, Lane, encode_flagged_entry, flagged_entry_unsigned,
+    session_of_key,
 };
 use quorate_consensus::signing::command_message;
 use quorate_consensus::types::ValidatorIndex;
@@ -89,7 +91,9 @@ impl Session {
     pub(super) fn sign_ahead(&mut self, plan: &SigningPlan) {
         let first_seq = self.ledger.as_ref().and_then(Ledger::next_seq);
         if let (Some(ids), Some(first_seq)) = (&self.signs, first_seq) {
-            self.presigned = Some(Presigned::new(plan, &self.key, ids, first_seq));
+            let opens = self.ledger.as_ref();
+            let opens = opens.is_some_and(|ledger| ledger.is_opening(first_seq));
+            self.presigned = Some(Presigned::new(plan, &self.key, ids, (first_seq, opens)));
         }
     }
 
@@ -256,12 +260,14 @@ impl Session {
                 break;
             };
             self.entry.clear();
+            let flags = if next.is_opening { FLAG_OPEN } else { 0 };
             let signature = self.signs.map(|ids| {
                 let ahead = self.presigned.as_ref();
                 if let Some(signature) = ahead.and_then(|ahead| ahead.signature(next.seq)) {
                     return signature;
                 }
-                let unsigned = entry_unsigned(next.lane, &self.id, next.seq, next.body);
+                let unsigned =
+                    flagged_entry_unsigned(next.lane, &self.id, next.seq, next.body, flags);
                 let message = command_message(&ids.chain_id, &ids.genesis_hash, &unsigned);
                 self.key.sign(&message)
             });
@@ -272,7 +278,7 @@ impl Session {
                 signature: signature.as_ref(),
                 body: next.body,
             };
-            encode_entry(&entry, &mut self.entry);
+            encode_flagged_entry(&entry, flags, &mut self.entry);
             if !writer.push(&self.entry) {
                 let seq = next.seq;
                 ledger.unsend(seq);
@@ -306,9 +312,18 @@ impl Session {
         let (leader, frame) = decoded?;
         recorded.leader = leader.map(ValidatorIndex::number).or(recorded.leader);
         match frame {
-            ServerFrame::Session { seq_last, .. } => {
+            ServerFrame::Session {
+                seq_last,
+                has_ended,
+                ..
+            } => {
                 if let Connection::Asking(link) = self.connection {
-                    self.ledger = Some(Ledger::new(self.key.public(), seq_last));
+                    let opens = seq_last == 0 || has_ended;
+                    let first = match opens {
+                        true => opening_number().max(seq_last.saturating_add(1)),
+                        false => seq_last.saturating_add(1),
+                    };
+                    self.ledger = Some(Ledger::new(self.key.public(), (first, opens)));
                     self.connection = Connection::Up(link);
                 }
             }
@@ -416,6 +431,7 @@ impl Session {
                 }
             }
             Outcome::Gap | Outcome::BadSignature => ledger.on_gap(seq),
+            Outcome::OpeningTooOld | Outcome::OpeningTooFarAhead => ledger.on_rejected(seq),
             Outcome::TableFull | Outcome::SessionEnded => return Err(LoadError::SessionsFull),
         }
         Ok(())
@@ -428,6 +444,13 @@ impl Session {
             Connection::Down { .. } => false,
         }
     }
+}
+
+/// The number to open a session with whose first command may come a few minutes later.
+fn opening_number() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now_ns = now.map_or(0, |now| u64::try_from(now.as_nanos()).unwrap_or(u64::MAX));
+    now_ns.saturating_add(OPENING_LIFE_NS / 2)
 }
 
 /// What a session does after a frame.

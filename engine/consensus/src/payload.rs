@@ -19,7 +19,8 @@ pub use block::{BlockError, check_block, check_block_in};
 pub use builder::{PayloadBuilder, PushError};
 pub use entry::{
     Auth, CommandView, Commands, ENTRY_BYTES_FIXED, Entry, FLAG_OPEN, FLAG_SESSION, Lane,
-    encode_entry, encode_session_entry, entry_unsigned, session_entry_unsigned, session_of_key,
+    encode_entry, encode_flagged_entry, encode_session_entry, entry_unsigned,
+    flagged_entry_unsigned, session_entry_unsigned, session_of_key,
 };
 pub use error::PayloadError;
 pub use rules::{BlockRules, LANE_PERCENT_DEFAULT, LANE_SHARES_FROM_BYTES};

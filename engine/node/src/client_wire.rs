@@ -30,7 +30,7 @@ pub use crate::results::{Mark, Outcome, Place};
 use quorate_consensus::types::ValidatorIndex;
 
 /// Version of the client protocol, in every frame.
-pub const CLIENT_WIRE_VERSION: u16 = 2;
+pub const CLIENT_WIRE_VERSION: u16 = 3;
 /// Longest question of a query, bytes.
 pub const QUESTION_BYTES_MAX: usize = 64 * 1024;
 /// Longest frame that a client sends, bytes: a full batch of commands.
@@ -141,6 +141,9 @@ const fn rejection_from_code(code: u32) -> Option<Rejection> {
         7 => Some(Rejection::BadSignature),
         8 => Some(Rejection::SessionEnded),
         9 => Some(Rejection::Diverged),
+        10 => Some(Rejection::OpeningTooOld),
+        11 => Some(Rejection::OpeningTooFarAhead),
+        12 => Some(Rejection::SessionOpen),
         _ => None,
     }
 }

@@ -34,7 +34,7 @@ use crate::lanes::{Admitted, commands_of_block};
 use crate::results::{BlockResults, CommandResult, Correction, Mark, Outcome, Place};
 use crate::roots::{ROOT_HEIGHTS, RootRing};
 use crate::sessions::{
-    LastResult, Room, Session, SessionCommand, SessionTable, Standing, TIMEOUTS_PER_BLOCK,
+    LastResult, Opening, Room, Session, SessionCommand, SessionTable, Standing, TIMEOUTS_PER_BLOCK,
 };
 use crate::state_machine::{
     Audience, Context, Lane, Output, SessionEvent, SessionId, StateMachine,
@@ -380,13 +380,16 @@ impl<S: StateMachine> Executor<S> {
     /// Ends a session that has been idle, for the one that this command opens.
     fn evict(&mut self, index: u32, victim: &SessionId, results: &mut BlockResults) {
         if let Some(session) = self.sessions.session(victim).copied() {
-            self.tell_session(Some(index), &session, SessionEvent::Evicted, results);
+            // Of one that was closed it has been told.
+            if !session.is_closed {
+                self.tell_session(Some(index), &session, SessionEvent::Evicted, results);
+            }
             self.end(victim);
         }
     }
 
     fn end(&mut self, session: &SessionId) {
-        self.sessions.end(session);
+        self.sessions.end(session, self.time_ns);
         self.auth.note_ended(session);
         self.changed.push(*session);
     }
@@ -434,11 +437,12 @@ impl<S: StateMachine> Executor<S> {
             now_ns: self.time_ns,
             keeps: &|id| app.keeps(*id),
         };
-        let standing = self.sessions.standing(&session, view.seq, &room);
+        let number = (view.seq, view.is_open());
+        let standing = self.sessions.standing(&session, number, &room);
         let key = match standing {
             Standing::Next(slot) => Some(self.sessions.at(slot).key),
             Standing::Opens | Standing::OpensInstead(_) => view.opening_key().copied(),
-            Standing::Duplicate(_) | Standing::Gap | Standing::TableFull | Standing::Ended => None,
+            _ => None,
         };
         let is_refused = key.is_some_and(|key| !self.is_authentic(view, key, checked));
         let own = Mark::of(view.entry);
@@ -459,21 +463,19 @@ impl<S: StateMachine> Executor<S> {
                 self.changed.push(session);
                 let key = view.opening_key().copied().unwrap_or_default();
                 let last = self.apply(index, view, Some(key), results);
-                let slot = self.sessions.open(session, key, last, self.time_ns);
+                let slot = self
+                    .sessions
+                    .open(session, (key, view.seq), last, self.time_ns);
                 self.sessions.note_mark(slot, own);
                 self.auth.note_open(session, key);
                 self.heed(view);
                 (Outcome::Applied, Some(here))
             }
-            Standing::Ended => {
-                self.changed.push(session);
-                (Outcome::SessionEnded, None)
-            }
             Standing::Duplicate(last) => (Outcome::Duplicate, last.map(|last| place_of(&last))),
             Standing::Gap => (Outcome::Gap, None),
-            Standing::TableFull => {
+            Standing::Ended | Standing::TableFull | Standing::Untimely(_) => {
                 self.changed.push(session);
-                (Outcome::TableFull, None)
+                (outcome_of_refused(standing), None)
             }
         };
         CommandResult {
@@ -644,6 +646,15 @@ impl<S: StateMachine> Executor<S> {
     #[must_use]
     pub const fn app(&self) -> &S {
         &self.app
+    }
+}
+
+const fn outcome_of_refused(standing: Standing) -> Outcome {
+    match standing {
+        Standing::TableFull => Outcome::TableFull,
+        Standing::Untimely(Opening::TooFarAhead) => Outcome::OpeningTooFarAhead,
+        Standing::Untimely(_) => Outcome::OpeningTooOld,
+        _ => Outcome::SessionEnded,
     }
 }
 

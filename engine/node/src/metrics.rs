@@ -246,6 +246,9 @@ const REJECTIONS: &[(Rejection, &str)] = &[
     (Rejection::BadSignature, "bad_signature"),
     (Rejection::SessionEnded, "session_ended"),
     (Rejection::Diverged, "diverged"),
+    (Rejection::OpeningTooOld, "opening_too_old"),
+    (Rejection::OpeningTooFarAhead, "opening_too_far_ahead"),
+    (Rejection::SessionOpen, "session_open"),
 ];
 
 numbers! {

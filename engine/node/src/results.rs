@@ -30,8 +30,12 @@ pub enum Outcome {
     /// It was its session's next command, but the session's key has not signed it: nothing was
     /// done, and the one that the client has signed may still come.
     BadSignature = 4,
-    /// Its session has ended, and with it its key: nothing was done.
+    /// Its session has ended, or is not and will not be opened before it: nothing was done.
     SessionEnded = 5,
+    /// It would have opened a session and was made too long ago for that.
+    OpeningTooOld = 6,
+    /// It would have opened a session and says that it is of a time to come.
+    OpeningTooFarAhead = 7,
 }
 
 impl Outcome {
@@ -45,6 +49,8 @@ impl Outcome {
             3 => Some(Self::TableFull),
             4 => Some(Self::BadSignature),
             5 => Some(Self::SessionEnded),
+            6 => Some(Self::OpeningTooOld),
+            7 => Some(Self::OpeningTooFarAhead),
             _ => None,
         }
     }
@@ -113,7 +119,7 @@ pub struct Correction {
     pub session: SessionId,
     /// Number of its last applied command; none when the table does not have it.
     pub last_seq: Option<u64>,
-    /// It has ended: nothing of it applies any more.
+    /// It has ended: nothing of it applies until it is opened with a higher number.
     pub has_ended: bool,
 }
 

@@ -7,9 +7,14 @@
 //!
 //! A session times out when nothing of it was finalized for as long as it has declared; that ends
 //! nothing, the application is told. It ends when it says so, or when the table is full, another
-//! one wants in, and it has been idle longest of those looked at, for [`IDLE_MIN_NS`] at least. A
-//! name that has ended is retired for good: its old commands are still about, and opening it again
-//! would apply them twice.
+//! one wants in, and it has been idle longest of those looked at, for [`IDLE_MIN_NS`] at least.
+//!
+//! **Nothing is remembered for ever.** The old commands of a session that has ended are still about,
+//! and must never be applied again, also when its owner opens it anew. An opening's number is a time
+//! ([`Opening`]), so old ones are refused by their age. Until its own opening is that old, a session
+//! that was closed keeps its place: a new opening must have a higher number than all it had, and the
+//! old commands have lower ones than that. After that, or when it has been idle for an hour, it is
+//! forgotten as if it had never been, the moment that its place is wanted.
 //!
 //! **Who makes room.** One block looks at [`LOOKED_AT_MAX`] places of the table, the next block at
 //! those behind them, around and around; a table of no more is looked at whole. It passes over
@@ -24,12 +29,14 @@
 
 mod bytes;
 mod command;
+mod opening;
 mod silence;
 
 pub use bytes::SessionTableError;
 pub use command::{SessionCommand, TIMEOUT_MAX_NS, TIMEOUT_MIN_NS};
+pub use opening::{OPENING_LIFE_NS, Opening, is_past};
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use crate::results::Mark;
 use crate::state_machine::SessionId;
@@ -42,9 +49,6 @@ pub const SESSIONS_SECTION: &str = "sessions";
 pub const IDLE_MIN_NS: u64 = 3_600_000_000_000;
 /// Places of the table that one block looks at for a session that could end for want of room.
 pub const LOOKED_AT_MAX: usize = 1024;
-/// Names that are retired at most; after that no session ends for want of room, and one that is
-/// closed keeps its place.
-pub const RETIRED_MAX: usize = 1 << 20;
 /// Time-outs of one block at most; the others come with the next one.
 pub const TIMEOUTS_PER_BLOCK: usize = 256;
 
@@ -69,7 +73,7 @@ pub struct Session {
     pub id: SessionId,
     /// The client's Ed25519 public key.
     pub key: [u8; 32],
-    /// Number of the newest applied command, from 1.
+    /// Number of the newest applied command, at least 1.
     pub last_seq: u64,
     /// What came of that command.
     pub last: LastResult,
@@ -79,7 +83,7 @@ pub struct Session {
     pub timeout_ns: u64,
     /// It has timed out, and nothing was heard of it since.
     pub is_lapsed: bool,
-    /// It has ended and keeps its place, since no more names can be retired.
+    /// It has ended and keeps its place until its opening can apply no more.
     pub is_closed: bool,
 }
 
@@ -123,7 +127,9 @@ pub enum Standing {
     OpensInstead(SessionId),
     /// It would open a session and the table is full.
     TableFull,
-    /// Its session has ended.
+    /// It would open a session at a time that is not its own.
+    Untimely(Opening),
+    /// Its session has ended, or never was and can be no more.
     Ended,
 }
 
@@ -139,12 +145,6 @@ pub struct SessionTable {
     /// Buckets changed since, each once.
     dirty: Vec<u32>,
     is_dirty: Vec<bool>,
-    /// Names that are never used again, in the order in which they ended.
-    retired: Vec<SessionId>,
-    // Looked up, never walked.
-    is_retired: HashSet<SessionId>,
-    /// Hash over the retired names, one after the other.
-    retired_hash: [u8; 32],
     silence: Silence,
     /// The mark of each session's last command, as far as it was applied here. Not of the state: a
     /// validator that began with a snapshot does not know those before.
@@ -163,9 +163,6 @@ impl SessionTable {
             bucket_hashes: Vec::new(),
             dirty: Vec::new(),
             is_dirty: Vec::new(),
-            retired: Vec::new(),
-            is_retired: HashSet::new(),
-            retired_hash: [0; 32],
             silence: Silence::default(),
             marks: Vec::new(),
         }
@@ -177,7 +174,7 @@ impl SessionTable {
         self.sessions_max
     }
 
-    /// How many sessions there are.
+    /// How many sessions there are, with those that have ended and keep their places.
     #[must_use]
     pub fn len(&self) -> usize {
         self.sessions.len()
@@ -194,10 +191,9 @@ impl SessionTable {
         self.sessions.iter()
     }
 
-    /// The names that have ended, in the order in which they did.
-    pub fn ended(&self) -> impl Iterator<Item = &SessionId> {
-        let closed = self.sessions.iter().filter(|session| session.is_closed);
-        self.retired.iter().chain(closed.map(|session| &session.id))
+    /// The sessions that have ended and keep their places.
+    pub fn ended(&self) -> impl Iterator<Item = &Session> {
+        self.sessions.iter().filter(|session| session.is_closed)
     }
 
     /// The session of this name.
@@ -213,29 +209,35 @@ impl SessionTable {
         &self.sessions[slot.0 as usize]
     }
 
-    /// Whether the session of this name has ended.
+    /// Whether the session of this name has ended and is not forgotten yet.
     #[must_use]
     pub fn has_ended(&self, id: &SessionId) -> bool {
-        self.is_retired.contains(id) || self.session(id).is_some_and(|known| known.is_closed)
+        self.session(id).is_some_and(|known| known.is_closed)
     }
 
-    /// What is to be done with command `seq` of session `id`.
+    /// What is to be done with command `seq` of session `id`, an opening or not.
     #[must_use]
-    pub fn standing(&self, id: &SessionId, seq: u64, room: &Room<'_>) -> Standing {
+    pub fn standing(
+        &self,
+        id: &SessionId,
+        (seq, is_opening): (u64, bool),
+        room: &Room<'_>,
+    ) -> Standing {
         let Some(&place) = self.places.get(id) else {
-            return match seq {
-                _ if self.is_retired.contains(id) => Standing::Ended,
-                1 if self.sessions.len() < self.sessions_max as usize => Standing::Opens,
-                1 => self
-                    .longest_idle(room)
-                    .map_or(Standing::TableFull, Standing::OpensInstead),
-                _ => Standing::Gap,
+            return match is_opening {
+                true => self.standing_of_opening(id, seq, room),
+                // Whatever opened it is older than this, so it will not come.
+                false if is_past(seq, room.now_ns) => Standing::Ended,
+                false => Standing::Gap,
             };
         };
         let session = &self.sessions[place as usize];
         if session.is_closed {
-            Standing::Ended
-        } else if seq == session.last_seq.saturating_add(1) {
+            match is_opening && seq > session.last_seq {
+                true => self.standing_of_opening(id, seq, room),
+                false => Standing::Ended,
+            }
+        } else if seq == session.last_seq.saturating_add(1) && !is_opening {
             Standing::Next(SessionSlot(place))
         } else if seq <= session.last_seq {
             Standing::Duplicate((seq == session.last_seq).then_some(session.last))
@@ -244,10 +246,24 @@ impl SessionTable {
         }
     }
 
+    /// What comes of an opening of a name that is free.
+    fn standing_of_opening(&self, id: &SessionId, seq: u64, room: &Room<'_>) -> Standing {
+        let opening = Opening::of(seq, room.now_ns);
+        if opening != Opening::InTime {
+            Standing::Untimely(opening)
+        } else if self.sessions.len() < self.sessions_max as usize || self.has_ended(id) {
+            Standing::Opens
+        } else {
+            let room = self.longest_idle(room);
+            room.map_or(Standing::TableFull, Standing::OpensInstead)
+        }
+    }
+
     /// The session that has been idle longest of those that this block looks at, the lower name
-    /// first among equals, if that is [`IDLE_MIN_NS`] at least.
+    /// first among equals, if that is [`IDLE_MIN_NS`] at least; before all of them one that has
+    /// ended and need not be remembered.
     fn longest_idle(&self, room: &Room<'_>) -> Option<SessionId> {
-        if self.retired.len() >= RETIRED_MAX || self.sessions.is_empty() {
+        if self.sessions.is_empty() {
             return None;
         }
         let windows = self.sessions.len().div_ceil(LOOKED_AT_MAX) as u64;
@@ -255,8 +271,15 @@ impl SessionTable {
         let window = self.sessions.iter().skip(start).take(LOOKED_AT_MAX);
         let mut longest: Option<(u64, SessionId)> = None;
         for session in window {
+            if session.is_closed {
+                if is_past(session.last_seq, room.now_ns) {
+                    return Some(session.id);
+                }
+                continue;
+            }
             let idle = (session.heard_ns, session.id);
-            let is_idle = session.heard_ns.saturating_add(IDLE_MIN_NS) <= room.now_ns;
+            let is_idle = session.heard_ns.saturating_add(IDLE_MIN_NS) <= room.now_ns
+                && is_past(session.last_seq, room.now_ns);
             if is_idle && longest.is_none_or(|found| idle < found) && !(room.keeps)(&session.id) {
                 longest = Some(idle);
             }
@@ -264,18 +287,21 @@ impl SessionTable {
         longest.map(|(_, id)| id)
     }
 
-    /// Opens a session by its first command. Only after [`Standing::Opens`], or when room has been
-    /// made.
+    /// Opens a session by its first command, `seq`. Only after [`Standing::Opens`], or when room
+    /// has been made.
     ///
     /// # Panics
     /// When the session is open or the table is full: an error of the caller.
     pub fn open(
         &mut self,
         id: SessionId,
-        key: [u8; 32],
+        (key, seq): ([u8; 32], u64),
         last: LastResult,
         now_ns: u64,
     ) -> SessionSlot {
+        if self.has_ended(&id) {
+            self.forget(&id);
+        }
         assert!(
             self.sessions.len() < self.sessions_max as usize,
             "the table has room"
@@ -283,7 +309,7 @@ impl SessionTable {
         self.append(Session {
             id,
             key,
-            last_seq: 1,
+            last_seq: seq,
             last,
             heard_ns: now_ns,
             timeout_ns: 0,
@@ -363,20 +389,28 @@ impl SessionTable {
         self.silence.first_due(|id| look_up(sessions, places, id))
     }
 
-    /// Ends a session. Its name is retired, or else it keeps its place.
-    pub fn end(&mut self, id: &SessionId) {
+    /// Ends a session at this time. It keeps its place for as long as its opening could apply
+    /// again.
+    pub fn end(&mut self, id: &SessionId, now_ns: u64) {
         let Some(&place) = self.places.get(id) else {
             return;
         };
-        self.silence.note(*id, None);
-        if self.retired.len() >= RETIRED_MAX {
-            let session = &mut self.sessions[place as usize];
-            session.is_closed = true;
-            session.is_lapsed = false;
-            return self.touch(place);
+        let session = &mut self.sessions[place as usize];
+        if is_past(session.last_seq, now_ns) {
+            return self.forget(id);
         }
-        self.retire(*id);
-        self.places.remove(id);
+        session.is_closed = true;
+        session.is_lapsed = false;
+        self.silence.note(*id, None);
+        self.touch(place);
+    }
+
+    /// Takes a session out, as if it had never been.
+    fn forget(&mut self, id: &SessionId) {
+        let Some(place) = self.places.remove(id) else {
+            return;
+        };
+        self.silence.note(*id, None);
         self.touch(place);
         let last = u32::try_from(self.sessions.len() - 1).unwrap_or(u32::MAX);
         self.touch(last);
@@ -385,15 +419,6 @@ impl SessionTable {
         if let Some(moved) = self.sessions.get(place as usize) {
             self.places.insert(moved.id, place);
         }
-    }
-
-    fn retire(&mut self, id: SessionId) {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&self.retired_hash);
-        hasher.update(&id.0);
-        self.retired_hash = *hasher.finalize().as_bytes();
-        self.retired.push(id);
-        self.is_retired.insert(id);
     }
 
     fn touch(&mut self, place: u32) {
@@ -409,7 +434,7 @@ impl SessionTable {
         }
     }
 
-    /// The section's root: over the bound, the counts, the retired names and every bucket. Costs a
+    /// The section's root: over the bound, the count and every bucket. Costs a
     /// pass over the buckets changed since the last call and 32 bytes for each other one.
     pub fn root(&mut self) -> [u8; 32] {
         let mut bytes = Vec::with_capacity(BUCKET_SESSIONS * bytes::SESSION_BYTES);
@@ -428,9 +453,8 @@ impl SessionTable {
         }
         let buckets = self.sessions.len().div_ceil(BUCKET_SESSIONS);
         let mut hasher = blake3::Hasher::new();
-        hasher.update(b"quorate/sessions/v1");
+        hasher.update(b"quorate/sessions/v2");
         hasher.update(&self.prefix());
-        hasher.update(&self.retired_hash);
         for hash in self.bucket_hashes.iter().take(buckets) {
             hasher.update(hash);
         }

@@ -18,8 +18,9 @@ use crate::script::Scenario;
 
 /// The bytes that stand for a genesis file in every simulated log.
 pub(crate) const GENESIS: &[u8] = b"{\"genesis\": \"simulated\"}";
-/// Wall time at the start of every run.
-pub(crate) const WALL_START_NS: u64 = 1_700_000_000_000_000_000;
+/// Wall time at the start of every run; within the life of an opening with number 1, with which all
+/// sessions here begin.
+pub(crate) const WALL_START_NS: u64 = 10_000_000_000;
 /// How long leaders hold back, where they do.
 const HOLD_NS: u64 = 2 * MS;
 /// Time of the block before all others.

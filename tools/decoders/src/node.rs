@@ -473,14 +473,14 @@ fn tables() -> Vec<Vec<u8>> {
                     index: u32::from(number),
                     outputs_hash: [number; 32],
                 };
-                table.open(SessionId([number; 16]), [number; 32], last, 7);
+                table.open(SessionId([number; 16]), ([number; 32], 9), last, 7);
             }
             // One that times out, one that has, and one that has ended.
             for (number, heard_ns) in [(1, 7), (2, 7)] {
                 table.set_timeout(&SessionId([number; 16]), 1_000_000_000 * heard_ns);
             }
             table.time_out(7_000_000_007);
-            table.end(&SessionId([3; 16]));
+            table.end(&SessionId([3; 16]), 7);
             made(|bytes| table.encode(bytes))
         })
         .collect()

@@ -84,7 +84,7 @@ pub struct CommandView<'a> {
     pub flags: u16,
     /// Whose it is: the first 16 bytes of BLAKE3 of the session's public key.
     pub session: &'a [u8; 16],
-    /// Number in its session, from 1.
+    /// Number in its session, at least 1.
     pub seq: u64,
     /// Present exactly when `auth` asks for it.
     pub signature: Option<&'a SignatureBytes>,
@@ -95,7 +95,7 @@ pub struct CommandView<'a> {
 }
 
 impl CommandView<'_> {
-    /// Whether this is the first command of its session.
+    /// Whether this opens its session, whose numbers go on from this one.
     #[must_use]
     pub const fn is_open(&self) -> bool {
         self.flags & FLAG_OPEN != 0
@@ -152,24 +152,30 @@ impl<'a> Iterator for Commands<'a> {
 
 impl core::iter::FusedIterator for Commands<'_> {}
 
-/// What an entry is made of. Auth and the opening flag follow from it.
+/// What an entry is made of. Auth follows from it.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry<'a> {
     /// Its lane.
     pub lane: Lane,
     /// Whose it is, see [`session_of_key`].
     pub session: &'a [u8; 16],
-    /// Number in its session, from 1.
+    /// Number in its session, at least 1.
     pub seq: u64,
     /// The session's signature of [`entry_unsigned`], if it signs.
     pub signature: Option<&'a SignatureBytes>,
-    /// The body; with `seq` 1 it begins with the session's public key.
+    /// The body; that of an opening begins with the session's public key.
     pub body: &'a [u8],
 }
 
-/// Appends an entry's bytes.
+/// Appends an entry's bytes. Number 1 opens its session; any other number is one of an open session.
 pub fn encode_entry(entry: &Entry<'_>, bytes: &mut Vec<u8>) {
-    put_entry(entry, 0, bytes);
+    encode_flagged_entry(entry, 0, bytes);
+}
+
+/// Appends the bytes of an entry with these flags: [`FLAG_OPEN`], [`FLAG_SESSION`], both or none.
+/// Number 1 opens its session in any case.
+pub fn encode_flagged_entry(entry: &Entry<'_>, flags: u16, bytes: &mut Vec<u8>) {
+    put_entry(entry, flags, bytes);
 }
 
 /// Appends the bytes of an entry whose body is about the session itself.
@@ -194,6 +200,18 @@ fn put_entry(entry: &Entry<'_>, flags: u16, bytes: &mut Vec<u8>) {
 #[must_use]
 pub fn entry_unsigned(lane: Lane, session: &[u8; 16], seq: u64, body: &[u8]) -> Vec<u8> {
     unsigned(lane, session, seq, body, 0)
+}
+
+/// The same for an entry with these flags, see [`encode_flagged_entry`].
+#[must_use]
+pub fn flagged_entry_unsigned(
+    lane: Lane,
+    session: &[u8; 16],
+    seq: u64,
+    body: &[u8],
+    flags: u16,
+) -> Vec<u8> {
+    unsigned(lane, session, seq, body, flags)
 }
 
 /// The same for an entry whose body is about the session itself.
@@ -293,7 +311,8 @@ pub(super) fn check_entry(command: &CommandView<'_>, place: usize) -> Result<(),
     if command.seq == 0 {
         return Err(PayloadError::SeqZero { command: place });
     }
-    if command.is_open() != (command.seq == 1) {
+    // A session's numbers go on from its opening's, so number 1 can be nothing else.
+    if command.seq == 1 && !command.is_open() {
         return Err(PayloadError::OpenMisplaced {
             command: place,
             seq: command.seq,

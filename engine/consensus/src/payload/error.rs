@@ -79,7 +79,7 @@ pub enum PayloadError {
         /// Its number.
         seq: u64,
     },
-    /// The opening flag without number 1, or number 1 without the flag.
+    /// Number 1 without the opening flag.
     OpenMisplaced {
         /// Which.
         command: usize,
@@ -152,7 +152,7 @@ impl fmt::Display for PayloadError {
             Self::OpenMisplaced { command, seq } => {
                 write!(
                     f,
-                    "command {command}: number {seq} and the opening flag disagree"
+                    "command {command}: number {seq} does not open its session"
                 )
             }
             Self::OpenKey { command } => {

@@ -150,10 +150,8 @@ fn unknown_lanes_auths_and_flags_are_refused() {
             flags: 256
         })
     );
-    assert_eq!(
-        changed(6, 1),
-        Some(PayloadError::OpenMisplaced { command, seq: 5 })
-    );
+    // An opening of any number, but this body is not the session's key.
+    assert_eq!(changed(6, 1), Some(PayloadError::OpenKey { command }));
 }
 
 #[test]
@@ -217,6 +215,23 @@ fn an_opening_brings_the_key_that_names_its_session() {
     unflagged[2] = 0;
     let misplaced = PayloadError::OpenMisplaced { command: 0, seq: 1 };
     assert_eq!(parse(&[unflagged]), Err(misplaced));
+    // Any other number may open a session, and its next one is an ordinary one.
+    let mut later = opening(key, b"");
+    later[24..32].copy_from_slice(&1_000_u64.to_le_bytes());
+    let session = session_of_key(&key);
+    let next = |seq| {
+        let mut bytes = entry(Lane::Order, 0, seq, b"");
+        bytes[8..24].copy_from_slice(&session);
+        bytes
+    };
+    assert_eq!(parse(&[later.clone(), next(1_001)]), Ok(2));
+    // It is a number of its session in the block as any other one.
+    let error = PayloadError::Sequence {
+        command: 1,
+        before: 998,
+        seq: 1_000,
+    };
+    assert_eq!(parse(&[next(998), later]), Err(error));
 }
 
 #[test]

@@ -40,14 +40,15 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects a session and learns where its numbers stand.
+    /// Connects a session and learns where its numbers stand. One that has ended is opened again by
+    /// the first command.
     ///
     /// Commands that another process sent with this key and that are not applied yet may be applied
     /// under the numbers that this one gives anew. Then [`submit_and_wait`](Self::submit_and_wait)
     /// ends with [`Rejection::Conflict`]: the new command did nothing and may be submitted again.
     ///
     /// # Errors
-    /// No validator answers in time, or the session has ended.
+    /// No validator answers in time.
     pub fn connect(
         genesis: &Genesis,
         key: Arc<KeyPair>,
@@ -72,9 +73,10 @@ impl Client {
                 _ => None,
             })?;
         if has_ended {
-            return Err(ClientError::Rejected(Rejection::SessionEnded));
+            connected.clients.reopen(client, seq_last);
+        } else {
+            connected.clients.resume(client, seq_last);
         }
-        connected.clients.resume(client, seq_last);
         Ok(connected)
     }
 

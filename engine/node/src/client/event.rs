@@ -95,7 +95,7 @@ pub enum ClientEvent<'a> {
         id: u64,
         /// Number of the session's last applied command; 0 when there is none.
         seq_last: u64,
-        /// The session has ended, and its key opens no other one.
+        /// The session has ended with that number; [`Clients::reopen`](super::Clients::reopen).
         has_ended: bool,
     },
     /// A question found no room; ask again later.

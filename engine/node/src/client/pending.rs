@@ -45,12 +45,32 @@ pub(super) enum Change {
     Leave,
 }
 
+/// A clock that says the wall time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wall {
+    /// A moment.
+    pub(super) at: Instant,
+    /// Its wall time, nanoseconds since the Unix epoch.
+    pub(super) ns: u64,
+}
+
+impl Wall {
+    fn ns(&self, now: Instant) -> u64 {
+        let since = now.saturating_duration_since(self.at).as_nanos();
+        self.ns
+            .saturating_add(u64::try_from(since).unwrap_or(u64::MAX))
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Pending {
     session: SessionId,
     key: Arc<KeyPair>,
     messages: Arc<CommandMessages>,
+    wall: Wall,
+    /// Number of the command that opens the session, until that is final.
+    opening: Option<u64>,
     first: u64,
     sent: u64,
     next: u64,
@@ -70,15 +90,19 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    /// `messages` says whether commands are signed with `key`.
-    pub(super) fn new(key: Arc<KeyPair>, messages: Arc<CommandMessages>, now: Instant) -> Self {
+    /// `messages` says whether commands are signed with `key`. The session is opened by the first
+    /// command, whose number is the time of `wall` then.
+    pub(super) fn new(key: Arc<KeyPair>, messages: Arc<CommandMessages>, wall: Wall) -> Self {
+        let (now, first) = (wall.at, wall.ns.max(1));
         Self {
             session: SessionId(payload::session_of_key(&key.public())),
             key,
             messages,
-            first: 1,
-            sent: 1,
-            next: 1,
+            wall,
+            opening: Some(first),
+            first,
+            sent: first,
+            next: first,
             bytes: Vec::new(),
             start: 0,
             sent_at: 0,
@@ -149,11 +173,27 @@ impl Pending {
     pub(super) fn start_behind(&mut self, seq_last: u64) -> bool {
         let empty = self.lengths.is_empty();
         if empty {
-            self.first = seq_last.saturating_add(1);
-            self.sent = self.first;
-            self.next = self.first;
+            self.opening = None;
+            self.begin_at(seq_last.saturating_add(1));
         }
         empty
+    }
+
+    /// The session is opened by the next command, with a number above `seq_last`. Only while
+    /// nothing waits.
+    pub(super) fn open_behind(&mut self, seq_last: u64) -> bool {
+        let empty = self.lengths.is_empty();
+        if empty {
+            self.begin_at(seq_last.saturating_add(1));
+            self.opening = Some(self.first);
+        }
+        empty
+    }
+
+    fn begin_at(&mut self, seq: u64) {
+        self.first = seq;
+        self.sent = seq;
+        self.next = seq;
     }
 
     /// Adds a command; says its number.
@@ -171,9 +211,15 @@ impl Pending {
     fn push_as(&mut self, kind: Kind, lane: Lane, body: &[u8], now: Instant) -> u64 {
         if self.lengths.is_empty() {
             self.progressed_at = now;
+            if self.opening.is_some() {
+                // Nobody has it yet, or it was refused: the session is opened now.
+                self.begin_at(self.next.max(self.wall.ns(now)));
+                self.opening = Some(self.next);
+            }
         }
         let seq = self.next;
-        let body = if seq == 1 {
+        let is_opening = self.opening == Some(seq);
+        let body = if is_opening {
             // The first command brings the session's key.
             self.body.clear();
             self.body.extend_from_slice(&self.key.public());
@@ -188,7 +234,7 @@ impl Pending {
         let signature = self
             .messages
             .is_signed()
-            .then(|| kind.unsigned(lane, session, seq, body))
+            .then(|| kind.unsigned(lane, session, (seq, is_opening), body))
             .and_then(|unsigned| self.messages.message(&unsigned))
             .map(|message| self.key.sign(&message));
         let entry = Entry {
@@ -198,7 +244,7 @@ impl Pending {
             signature: signature.as_ref(),
             body,
         };
-        kind.encode(&entry, &mut self.bytes);
+        kind.encode(&entry, is_opening, &mut self.bytes);
         self.lengths.push_back((self.bytes.len() - before) as u32);
         self.next = seq.saturating_add(1);
         seq
@@ -327,6 +373,8 @@ impl Pending {
             }
             Outcome::TableFull => self.give_up(seq, Rejection::TableFull),
             Outcome::SessionEnded => self.give_up(seq, Rejection::SessionEnded),
+            Outcome::OpeningTooOld => self.give_up(seq, Rejection::OpeningTooOld),
+            Outcome::OpeningTooFarAhead => self.give_up(seq, Rejection::OpeningTooFarAhead),
         }
     }
 
@@ -347,6 +395,7 @@ impl Pending {
 
     fn finalize_through(&mut self, seq: u64) {
         let sent_after = self.sent.max(seq + 1);
+        self.opening = self.opening.filter(|&opening| opening > seq);
         while self.first <= seq {
             let Some(length) = self.lengths.pop_front() else {
                 break;

@@ -8,7 +8,7 @@ use super::ClientError;
 use super::event::ClientEvent;
 use super::gateway::{Contact, Gateway, State, contacts};
 use super::identity::Identity;
-use super::pending::Pending;
+use super::pending::{Pending, Wall};
 use super::quorum::{Quorum, Trust};
 use super::refusals::Refusals;
 use super::taking::Taking;
@@ -18,6 +18,7 @@ use crate::client_wire::{encode_query, encode_root_ask, encode_session_ask, enco
 use crate::genesis::Genesis;
 use crate::keys::KeyPair;
 use crate::sessions::{SessionCommand, TIMEOUT_MAX_NS, TIMEOUT_MIN_NS};
+use crate::stages::clock::wall_ns;
 use crate::state_machine::{Lane, SessionId};
 use quorate_consensus::types::ValidatorIndex;
 use quorate_consensus::validators::ValidatorSet;
@@ -173,10 +174,14 @@ impl Clients {
     /// Adds a session; it is dialed in the next turn.
     pub fn add(&mut self, key: Arc<KeyPair>, options: ClientOptions) -> ClientRef {
         let now = Instant::now();
+        let wall = Wall {
+            at: now,
+            ns: wall_ns(),
+        };
         let place = self.table.sessions.len();
         let trust = options.trust;
         self.table.sessions.push(Session {
-            pending: Pending::new(Arc::clone(&key), Arc::clone(&self.messages), now),
+            pending: Pending::new(Arc::clone(&key), Arc::clone(&self.messages), wall),
             gateway: Gateway::new(Arc::clone(&self.contacts), options.first, now),
             key,
             options,
@@ -262,13 +267,23 @@ impl Clients {
         Ok(seq)
     }
 
-    /// Lets a session's numbers go on behind `seq_last`, as [`ClientEvent::Session`] told it, for
-    /// a key that was used before. False, and nothing changed, while commands wait. What is still
+    /// Lets a session's numbers go on behind `seq_last`, as [`ClientEvent::Session`] told it of one
+    /// that is open. Where there is none, 0, the next command opens it, as it does without this. False, and nothing changed, while commands wait. What is still
     /// on its way from before may be applied under numbers that are given anew
     /// ([`ClientEvent::Displaced`]).
     pub fn resume(&mut self, client: ClientRef, seq_last: u64) -> bool {
         let session = self.table.sessions.get_mut(client.0);
-        session.is_some_and(|session| session.pending.start_behind(seq_last))
+        session.is_some_and(|session| match seq_last {
+            0 => session.pending.open_behind(0),
+            seq_last => session.pending.start_behind(seq_last),
+        })
+    }
+
+    /// Lets the next command open the session again, of which [`ClientEvent::Session`] told that it
+    /// has ended with the number `seq_last`. False, and nothing changed, while commands wait.
+    pub fn reopen(&mut self, client: ClientRef, seq_last: u64) -> bool {
+        let session = self.table.sessions.get_mut(client.0);
+        session.is_some_and(|session| session.pending.open_behind(seq_last))
     }
 
     /// Asks the application a read-only question. Gives the id that the answer will carry.

@@ -220,7 +220,7 @@ pub enum ServerFrame<'a> {
         id: u64,
         /// Its number; 0 when none has been applied.
         seq_last: u64,
-        /// The session has ended, and its key opens no other one.
+        /// The session has ended with that number, and is opened anew with a higher one.
         has_ended: bool,
     },
     /// A question cannot be answered now.

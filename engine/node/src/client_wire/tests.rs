@@ -331,23 +331,23 @@ fn the_bytes_of_the_public_stream_are_those_of_the_document() {
         .map(|bytes| hex(bytes))
         .collect();
     let position = "050000000000000002000000";
-    assert_eq!(frames[0], format!("020006000b00000000000000{position}"));
+    assert_eq!(frames[0], format!("030006000b00000000000000{position}"));
     let end = "090000000000000000000000";
     assert_eq!(
         frames[1],
-        format!("020007000c00000000000000{position}{end}")
+        format!("030007000c00000000000000{position}{end}")
     );
-    assert_eq!(frames[2], "020008000d00000000000000");
+    assert_eq!(frames[2], "030008000d00000000000000");
     let blocks = [
         "0500000000000000320000000000000002000000020000000500000074726164 6500000000",
         "09000000000000005a0000000000000000000000010000000500000070726963 65",
     ];
     let blocks = blocks.concat().replace(' ', "");
-    let head = format!("02008a0002000b00000000000000{position}0a0000000000000000000000");
+    let head = format!("03008a0002000b00000000000000{position}0a0000000000000000000000");
     assert_eq!(hex(public().bytes()), format!("{head}02000000{blocks}"));
     let mark = hex(server_frames().last().unwrap());
     let oldest_and_tip = "0a00000000000000000000004d0000000000000000000000";
-    let expected = format!("02008b0002000b0000000000000002{end}{oldest_and_tip}");
+    let expected = format!("03008b0002000b0000000000000002{end}{oldest_and_tip}");
     assert_eq!(mark, expected);
 }
 
@@ -432,13 +432,13 @@ fn a_submit_without_commands_or_with_another_count_is_refused() {
 
 #[test]
 fn every_code_of_a_rejection_and_an_outcome_means_one_thing() {
-    for code in 1..=9 {
+    for code in 1..=12 {
         assert_eq!(
             rejection_from_code(code).map(|r| u32::from(r as u8)),
             Some(code)
         );
     }
-    for code in (10..300).chain([0, u32::MAX]) {
+    for code in (13..300).chain([0, u32::MAX]) {
         assert_eq!(rejection_from_code(code), None);
     }
     assert_eq!(refusal_from_code(1), Some(Refusal::Diverged));
@@ -447,13 +447,13 @@ fn every_code_of_a_rejection_and_an_outcome_means_one_thing() {
             .chain([0, u32::MAX])
             .all(|code| refusal_from_code(code).is_none())
     );
-    for byte in 0..=5 {
+    for byte in 0..=7 {
         assert_eq!(
             Outcome::from_u8(byte).map(|outcome| outcome as u8),
             Some(byte)
         );
     }
-    assert!((6..=255).all(|byte| Outcome::from_u8(byte).is_none()));
+    assert!((8..=255).all(|byte| Outcome::from_u8(byte).is_none()));
 }
 
 proptest! {

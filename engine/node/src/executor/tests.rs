@@ -2,7 +2,8 @@
 
 use quorate_consensus::header::HEADER_VERSION;
 use quorate_consensus::payload::{
-    Entry, Lane as WireLane, PayloadBuilder, encode_entry, encode_session_entry, session_of_key,
+    Entry, FLAG_OPEN, FLAG_SESSION, Lane as WireLane, PayloadBuilder, encode_flagged_entry,
+    encode_session_entry, session_of_key,
 };
 use quorate_consensus::types::{Epoch, Height, Index, Window};
 
@@ -77,8 +78,19 @@ impl StateMachine for Echo {
 }
 
 fn entry_of(client: u8, seq: u64, body: &[u8], is_session: bool) -> Vec<u8> {
+    let flags = if is_session { FLAG_SESSION } else { 0 };
+    flagged_entry_of(client, seq, body, flags)
+}
+
+/// The opening of a session with any number.
+fn opening_of(client: u8, seq: u64, body: &[u8]) -> Vec<u8> {
+    flagged_entry_of(client, seq, body, FLAG_OPEN)
+}
+
+fn flagged_entry_of(client: u8, seq: u64, body: &[u8], flags: u16) -> Vec<u8> {
     let key = [client; 32];
-    let opening: &[u8] = if seq == 1 { &key } else { &[] };
+    let is_opening = seq == 1 || flags & FLAG_OPEN != 0;
+    let opening: &[u8] = if is_opening { &key } else { &[] };
     let session = session_of_key(&key);
     let entry = Entry {
         lane: WireLane::Order,
@@ -88,11 +100,7 @@ fn entry_of(client: u8, seq: u64, body: &[u8], is_session: bool) -> Vec<u8> {
         body: &[opening, body].concat(),
     };
     let mut encoded = Vec::new();
-    if is_session {
-        encode_session_entry(&entry, &mut encoded);
-    } else {
-        encode_entry(&entry, &mut encoded);
-    }
+    encode_flagged_entry(&entry, flags, &mut encoded);
     encoded
 }
 
@@ -359,7 +367,7 @@ fn time_outs_beyond_a_block_s_share_come_with_the_next_one() {
 }
 
 #[test]
-fn a_closed_session_is_over_for_good_and_its_commands_cannot_be_played_again() {
+fn a_closed_session_is_over_until_it_is_opened_anew_and_its_commands_cannot_be_played_again() {
     let mut executor = Executor::new(Echo::default(), 2, 0);
     let mut results = BlockResults::new();
     let opening = entry_of(1, 1, b"a", false);
@@ -368,21 +376,33 @@ fn a_closed_session_is_over_for_good_and_its_commands_cannot_be_played_again() {
     executor.execute(&first, &mut results).expect("next");
     assert_eq!(outcomes(&results), [Outcome::Applied; 2]);
     let ended = results.corrections[0];
-    assert_eq!((ended.last_seq, ended.has_ended), (None, true));
+    assert_eq!((ended.last_seq, ended.has_ended), (Some(2), true));
     assert_eq!(
         executor.app().calls,
         ["open 1 1", "apply 1.0", "Closed 2 at 1"]
     );
-    let again = block_of(2, 20, vec![opening, entry_of(1, 2, b"b", false)]);
+    let again = block_of(2, 20, vec![opening.clone(), entry_of(1, 2, b"b", false)]);
     executor.execute(&again, &mut results).expect("next");
     assert_eq!(outcomes(&results), [Outcome::SessionEnded; 2]);
     assert_eq!(executor.app().seen, b"a");
-    // Its place in the table is free.
-    let others = [entry_of(2, 1, b"", false), entry_of(3, 1, b"", false)];
-    executor
-        .execute(&block_of(3, 30, others), &mut results)
-        .expect("next");
-    assert_eq!(outcomes(&results), [Outcome::Applied; 2]);
+    // It has its place until its opening is too old, when two others find room.
+    let then = crate::sessions::OPENING_LIFE_NS + 2;
+    let others = |at| [opening_of(2, at, b""), opening_of(3, at, b"")];
+    let third = block_of(3, then - 1, others(then - 1));
+    executor.execute(&third, &mut results).expect("next");
+    let one = [Outcome::Applied, Outcome::TableFull];
+    assert_eq!(outcomes(&results), one);
+    let fourth = block_of(4, then, others(then));
+    executor.execute(&fourth, &mut results).expect("next");
+    let other = [Outcome::Gap, Outcome::Applied];
+    assert_eq!(outcomes(&results), other);
+    let calls = &executor.app().calls;
+    assert!(!calls.iter().any(|call| call.starts_with("Evicted")));
+    let fifth = block_of(5, then, [opening, entry_of(1, 2, b"b", false)]);
+    executor.execute(&fifth, &mut results).expect("next");
+    let old = [Outcome::OpeningTooOld, Outcome::SessionEnded];
+    assert_eq!(outcomes(&results), old);
+    assert_eq!(executor.app().seen, b"a");
 }
 
 /// What seems to be final may not be executed yet, or came to nothing: that is no repeat.
@@ -442,8 +462,9 @@ fn a_result_and_a_repeat_say_which_of_two_commands_with_one_number_was_applied()
 fn pools_are_told_of_every_opening_of_every_one_refused_and_of_what_has_ended_once_each() {
     let mut executor = Executor::new(Echo::default(), 1, 0);
     let mut results = BlockResults::new();
+    let life = crate::sessions::OPENING_LIFE_NS;
     let mut run = |executor: &mut Executor<Echo>, height, entries: Vec<Vec<u8>>| {
-        let block = block_of(height, height * 10, entries);
+        let block = block_of(height, height * life / 2, entries);
         executor.execute(&block, &mut results).expect("next");
         let told = results.corrections.iter();
         told.map(|one| (one.session, one.last_seq, one.has_ended))
@@ -452,20 +473,32 @@ fn pools_are_told_of_every_opening_of_every_one_refused_and_of_what_has_ended_on
     let id = |client: u8| SessionId(session_of_key(&[client; 32]));
     let first = vec![entry_of(1, 1, b"a", false), entry_of(1, 2, b"b", false)];
     assert_eq!(run(&mut executor, 1, first), [(id(1), Some(2), false)]);
-    let full = vec![entry_of(2, 1, b"x", false), entry_of(2, 2, b"y", false)];
+    let full = vec![
+        opening_of(2, life, b"x"),
+        entry_of(2, life + 1, b"y", false),
+    ];
     assert_eq!(run(&mut executor, 2, full), [(id(2), None, false)]);
     let close = vec![
         about(1, 3, SessionCommand::Close),
         entry_of(1, 4, b"c", false),
-        entry_of(2, 1, b"x", false),
-        entry_of(2, 2, b"y", false),
+        opening_of(2, life, b"x"),
+        entry_of(2, life + 1, b"y", false),
     ];
-    let told = [(id(1), None, true), (id(2), Some(2), false)];
+    let told = [(id(1), None, false), (id(2), Some(life + 1), false)];
     assert_eq!(run(&mut executor, 3, close), told);
     let again = vec![entry_of(1, 1, b"a", false), entry_of(1, 2, b"b", false)];
-    assert_eq!(run(&mut executor, 4, again), [(id(1), None, true)]);
-    let next = vec![entry_of(2, 3, b"z", false)];
+    assert_eq!(run(&mut executor, 4, again), [(id(1), None, false)]);
+    let next = vec![entry_of(2, life + 2, b"z", false)];
     assert_eq!(run(&mut executor, 5, next), []);
+    let close = vec![about(2, life + 3, SessionCommand::Close)];
+    assert_eq!(run(&mut executor, 6, close), [(id(2), None, false)]);
+    let young = vec![opening_of(2, 4 * life, b"x"), {
+        let mut body = Vec::new();
+        SessionCommand::Close.encode(&mut body);
+        entry_of(2, 4 * life + 1, &body, true)
+    }];
+    let told = [(id(2), Some(4 * life + 1), true)];
+    assert_eq!(run(&mut executor, 7, young), told);
 }
 
 #[test]
@@ -480,20 +513,20 @@ fn a_full_table_ends_the_longest_idle_session_after_an_hour_and_not_before() {
     };
     run(&mut executor, 1, 0, entry_of(1, 1, b"a", false));
     run(&mut executor, 2, 10, entry_of(2, 1, b"a", false));
-    let (outcome, _) = run(&mut executor, 3, hour - 1, entry_of(3, 1, b"a", false));
+    let (outcome, _) = run(&mut executor, 3, hour - 1, opening_of(3, hour, b"a"));
     assert_eq!(outcome, Outcome::TableFull);
     // The first one is heard of again, so the second has been idle longest.
     run(&mut executor, 4, hour, entry_of(1, 2, b"b", false));
-    let (outcome, _) = run(&mut executor, 5, hour + 9, entry_of(3, 1, b"a", false));
+    let (outcome, _) = run(&mut executor, 5, hour + 9, opening_of(3, hour, b"a"));
     assert_eq!(outcome, Outcome::TableFull);
-    let (outcome, corrections) = run(&mut executor, 6, hour + 10, entry_of(3, 1, b"a", false));
+    let (outcome, corrections) = run(&mut executor, 6, hour + 10, opening_of(3, hour, b"a"));
     assert_eq!(outcome, Outcome::Applied);
     let ended: Vec<bool> = corrections.iter().map(|one| one.has_ended).collect();
-    assert_eq!(ended, [true, false]);
+    assert_eq!(ended, [false, false]);
     let calls = &executor.app().calls;
     assert_eq!(
         calls[calls.len() - 3..],
-        ["Evicted 1 at 6", "open 1 3", "apply 6.0"]
+        ["Evicted 1 at 6", &format!("open {hour} 3"), "apply 6.0"]
     );
     let (outcome, _) = run(&mut executor, 7, 2 * hour, entry_of(2, 2, b"c", false));
     assert_eq!(outcome, Outcome::SessionEnded);
@@ -516,10 +549,10 @@ fn a_session_that_the_application_keeps_is_not_ended_for_want_of_room() {
         outcomes(&results)[0]
     };
     assert_eq!(run(1, 0, entry_of(1, 1, b"a", false)), Outcome::Applied);
-    assert_eq!(run(2, hour, entry_of(2, 1, b"a", false)), Outcome::Applied);
-    let early = run(3, 2 * hour - 1, entry_of(3, 1, b"a", false));
+    assert_eq!(run(2, hour, opening_of(2, hour, b"a")), Outcome::Applied);
+    let early = run(3, 2 * hour - 1, opening_of(3, 2 * hour, b"a"));
     assert_eq!(early, Outcome::TableFull);
-    let late = run(4, 2 * hour, entry_of(3, 1, b"a", false));
+    let late = run(4, 2 * hour, opening_of(3, 2 * hour, b"a"));
     assert_eq!(late, Outcome::Applied);
     let ended = run(5, 2 * hour, entry_of(2, 2, b"b", false));
     assert_eq!(ended, Outcome::SessionEnded);

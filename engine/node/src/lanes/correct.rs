@@ -55,7 +55,7 @@ impl Lanes {
         later: impl Iterator<Item = &'p [u8]> + Clone,
     ) -> Result<(), PayloadError> {
         let ended = corrections.iter().filter(|one| one.has_ended);
-        ended.for_each(|one| self.end_session(one.session));
+        ended.for_each(|one| self.end_session(one.session, one.last_seq.unwrap_or(0)));
         let wrong = self.wrong_sessions(corrections, (block, refused), later.clone())?;
         if wrong.is_empty() {
             return Ok(());
@@ -104,6 +104,7 @@ impl Lanes {
             for view in commands_of_block(payload)? {
                 if let Some(Some(last_seq)) = stands.get_mut(&SessionId(*view.session))
                     && view.seq == last_seq.saturating_add(1)
+                    && !view.is_open()
                 {
                     *last_seq = view.seq;
                 }
@@ -135,10 +136,12 @@ impl Lanes {
         let slot = self.slot_or_new(correction.session);
         let session = &mut self.sessions[slot as usize];
         let was_open = session.is_open;
-        session.is_open = correction.last_seq.is_some();
+        let gone = match correction.last_seq {
+            Some(last_seq) => session.open_at(last_seq),
+            None => session.close(),
+        };
         self.open_sessions += u32::from(session.is_open);
         self.open_sessions -= u32::from(was_open);
-        let gone = session.correct(correction.last_seq.unwrap_or(0));
         for command in &gone {
             self.forget(command);
         }
@@ -147,9 +150,9 @@ impl Lanes {
         self.free_if_unused(slot);
     }
 
-    /// Nothing of this session applies any more.
-    fn end_session(&mut self, id: SessionId) {
-        self.ended.insert(id);
+    /// Nothing of this session applies any more, up to its last number.
+    fn end_session(&mut self, id: SessionId, last_seq: u64) {
+        self.openings.note_ended(id, last_seq);
         if let Some(&slot) = self.places.get(&id) {
             self.give_up(slot);
         }

@@ -2,7 +2,7 @@
 //!
 //! Owns every command from its admission until it stands in a finalized block, their order, and
 //! who is sent them. `verdict`: the answers and bounds; `queue`: one session; `pool`: all of them;
-//! `gaps`: what waits for a number; `block`: payloads; `forward`: other leaders; `pressure`: how
+//! `openings`: sessions that are not open; `gaps`: what waits for a number; `block`: payloads; `forward`: other leaders; `pressure`: how
 //! long it waits; `correct`: what execution found otherwise; `unchecked`: what stood in blocks and
 //! is to be checked.
 //! Never: consensus rules, sockets, clocks.
@@ -16,6 +16,7 @@ mod correct;
 mod forward;
 mod gaps;
 mod lines;
+mod openings;
 mod pool;
 mod pressure;
 mod queue;
@@ -120,18 +121,19 @@ impl Lanes {
         }
     }
 
-    /// Takes note of a finalized block; in height order, each once. Appends the commands that
+    /// Takes note of a finalized block of this replicated time; in height order, each once. Appends the commands that
     /// clients of this validator wait for.
     ///
     /// # Errors
     /// When the payload is malformed, which a finalized one is not.
     pub fn finalize_block(
         &mut self,
-        now_ns: u64,
+        (now_ns, time_ns): (u64, u64),
         payload: &[u8],
         admitted: &mut Vec<Admitted>,
     ) -> Result<(), PayloadError> {
         let kept = self.len();
+        self.note_block_time(time_ns);
         for (index, view) in commands_of_block(payload)?.enumerate() {
             let index = u32::try_from(index).unwrap_or(u32::MAX);
             admitted.extend(self.finalize(now_ns, index, &view));

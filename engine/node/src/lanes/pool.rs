@@ -4,12 +4,13 @@
 //! of payloads stands in `block`, the sending to leaders in `forward`. Never: parses untrusted
 //! bytes (it is handed checked commands), sends, reads a clock.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 
 use quorate_consensus::payload::CommandView;
 
 use super::correct::Losers;
 use super::forward::Forwarding;
+use super::openings::Openings;
 use super::pressure::Pressure;
 use super::queue::{Command, SessionQueue};
 use super::unchecked::Unchecked;
@@ -18,9 +19,6 @@ use crate::state_machine::{Lane, SessionId};
 
 /// Lanes there are.
 pub(super) const LANES: usize = 4;
-
-/// Sessions that wait to be opened although the table is full, at most.
-const OPENINGS_WHEN_FULL: usize = 64;
 
 /// What is left of a bound to those who are not favoured.
 const fn reserved(max: u64, is_favoured: bool) -> u64 {
@@ -111,8 +109,7 @@ pub struct Lanes {
     pub(super) losers: Losers,
     pub(super) unchecked: Unchecked,
     pressure: Pressure,
-    /// Sessions that have ended. Bound: that of the table's retired names, and `sessions_max`.
-    pub(super) ended: HashSet<SessionId>,
+    pub(super) openings: Openings,
     commands: usize,
     /// Those of them that no block can take yet, since a number before them is missing.
     pub(super) gapped_commands: usize,
@@ -142,7 +139,7 @@ impl Lanes {
             losers: Losers::default(),
             unchecked: Unchecked::default(),
             pressure: Pressure::default(),
-            ended: HashSet::new(),
+            openings: Openings::default(),
             commands: 0,
             gapped_commands: 0,
             bytes: 0,
@@ -157,14 +154,24 @@ impl Lanes {
         let slot = self.slot_or_new(id);
         let session = &mut self.sessions[slot as usize];
         self.open_sessions += u32::from(!session.is_open);
-        session.is_open = true;
-        session.last_seq = last_seq;
-        session.unchain();
+        let gone = session.open_at(last_seq);
+        debug_assert!(gone.is_empty(), "nothing is held yet");
     }
 
-    /// Says that a session of the restored table has ended. Before anything else.
-    pub fn restore_ended(&mut self, id: SessionId) {
-        self.ended.insert(id);
+    /// Says that a session of the restored table has ended, with this last number. Before anything
+    /// else.
+    pub fn restore_ended(&mut self, id: SessionId, last_seq: u64) {
+        self.openings.note_ended(id, last_seq);
+    }
+
+    /// Says the time of the block that is final last, or of the state that was restored.
+    pub const fn note_block_time(&mut self, time_ns: u64) {
+        self.openings.block_time_ns = time_ns;
+    }
+
+    /// Says what time it is by the wall clock, about that of the next block.
+    pub const fn note_wall_time(&mut self, wall_ns: u64) {
+        self.openings.wall_ns = wall_ns;
     }
 
     /// Whether commands carry their clients' signatures.
@@ -324,9 +331,12 @@ impl Lanes {
             return Err(Verdict::Rejected(Rejection::TooLarge));
         }
         let session = known.map(|slot| &self.sessions[slot as usize]);
-        let last_seq = session.map_or(0, |session| session.last_seq);
-        if view.seq <= last_seq {
+        let open = session.filter(|session| session.is_open);
+        if open.is_some_and(|open| view.seq <= open.last_seq) {
             return Ok(Some(Admission::Final));
+        }
+        if open.is_some() && view.is_open() {
+            return Err(Verdict::Rejected(Rejection::SessionOpen));
         }
         if origin == Origin::Local && self.is_stopping {
             return Err(Verdict::Rejected(Rejection::Stopping));
@@ -337,14 +347,10 @@ impl Lanes {
             return verdict.map(|()| Some(Admission::Judged(Verdict::Accepted)));
         }
         let session = known.map(|slot| &self.sessions[slot as usize]);
-        let is_open = session.is_some_and(|session| session.is_open);
-        if !is_open && self.ended.contains(&SessionId(*view.session)) {
-            return Err(Verdict::Rejected(Rejection::SessionEnded));
-        }
-        if !is_open && !self.has_room_to_open() {
-            return Err(Verdict::Rejected(Rejection::TableFull));
-        }
-        let ready_end = session.map_or(1, |session| session.ready_end);
+        let (last_seq, ready_end) = match session.filter(|session| session.is_open) {
+            Some(open) => (open.last_seq, open.ready_end),
+            None => self.judge_unopened(view, session, origin)?,
+        };
         if view.seq > ready_end.saturating_add(u64::from(self.config.gap_max)) {
             return Err(Verdict::Rejected(Rejection::TooFarAhead));
         }
@@ -361,14 +367,6 @@ impl Lanes {
             return Err(Verdict::Busy { retry_after_us });
         }
         Ok(None)
-    }
-
-    /// Whether a session may be opened: in a full table another one may have to end for it, which
-    /// execution decides, so a few are let through.
-    fn has_room_to_open(&self) -> bool {
-        let known = self.places.len();
-        let opening = known.saturating_sub(self.open_sessions as usize);
-        self.open_sessions < self.config.sessions_max || opening < OPENINGS_WHEN_FULL
     }
 
     /// What to do with a command whose number is held already; `None` when it is not held.
@@ -455,6 +453,9 @@ impl Lanes {
 
     fn keep(&mut self, now_ns: u64, slot: u32, view: &CommandView<'_>, lane: Lane, origin: Origin) {
         self.compact();
+        if !self.sessions[slot as usize].is_open {
+            self.make_way(slot, view);
+        }
         let is_local = origin == Origin::Local;
         let entry: Box<[u8]> = view.entry.into();
         self.commands += 1;
@@ -545,28 +546,20 @@ impl Lanes {
         let (id, seq) = (SessionId(*view.session), view.seq);
         let known = self.places.get(&id).copied();
         let is_open = known.is_some_and(|slot| self.sessions[slot as usize].is_open);
-        if !is_open {
-            return match seq {
-                // However often its commands are put into blocks again.
-                _ if self.ended.contains(&id) => None,
-                1 if self.open_sessions < self.config.sessions_max => {
-                    let slot = self.slot_or_new(id);
-                    self.open_sessions += 1;
-                    self.sessions[slot as usize].is_open = true;
-                    self.apply_next(now_ns, index, slot, view)
-                }
-                1 => {
-                    self.drop_session(known?);
-                    None
-                }
-                _ => {
-                    self.notice_gap(known?, seq);
-                    None
-                }
-            };
+        if !is_open && view.is_open() {
+            // However often an old one is put into blocks again.
+            let is_timely = self.openings.opens(&id, seq);
+            if !is_timely || self.open_sessions >= self.config.sessions_max {
+                self.drop_session(known?);
+                return None;
+            }
+            let slot = self.slot_or_new(id);
+            self.begin(slot, seq);
+            return self.apply_next(now_ns, index, slot, view);
         }
         let slot = known?;
-        if seq == self.sessions[slot as usize].last_seq.saturating_add(1) {
+        let is_next = is_open && !view.is_open();
+        if is_next && seq == self.sessions[slot as usize].last_seq.saturating_add(1) {
             return self.apply_next(now_ns, index, slot, view);
         }
         self.notice_gap(slot, seq);
@@ -575,7 +568,7 @@ impl Lanes {
 
     /// A command was final that could not apply: if that is because what was thought to stand
     /// before it does not, all of the session is offered again.
-    fn notice_gap(&mut self, slot: u32, seq: u64) {
+    pub(super) fn notice_gap(&mut self, slot: u32, seq: u64) {
         let session = &mut self.sessions[slot as usize];
         if seq > session.last_seq && seq <= session.chained_seq {
             session.unchain();
@@ -584,7 +577,7 @@ impl Lanes {
         }
     }
 
-    fn apply_next(
+    pub(super) fn apply_next(
         &mut self,
         now_ns: u64,
         index: u32,

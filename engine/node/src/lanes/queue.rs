@@ -41,7 +41,12 @@ pub(super) struct SessionQueue {
     pub(super) generation: u32,
     /// Whether the chain's session table has it.
     pub(super) is_open: bool,
-    /// Newest number applied in finalized order.
+    /// Number of the opening that is held, while the chain has none.
+    opening: Option<u64>,
+    /// Number of the opening that was final last.
+    base: u64,
+    /// Newest number applied in finalized order; before the session is opened the one before its
+    /// opening, or what is held of it.
     pub(super) last_seq: u64,
     /// Newest number in a block of the chain built on; at least `last_seq`.
     pub(super) chained_seq: u64,
@@ -63,6 +68,8 @@ impl SessionQueue {
             id,
             generation,
             is_open: false,
+            opening: None,
+            base: 1,
             last_seq: 0,
             chained_seq: 0,
             ready_end: 1,
@@ -75,6 +82,84 @@ impl SessionQueue {
 
     pub(super) const fn held(&self) -> u32 {
         self.held
+    }
+
+    /// The number of the opening that is held.
+    pub(super) const fn opening(&self) -> Option<u64> {
+        self.opening
+    }
+
+    /// The number below which nothing of a session that is not open is waited for, and the lowest
+    /// one that is missing, with a command of this number besides. None: it is further below what
+    /// is held than `gap_max`, or below an opening.
+    pub(super) fn floor_with(
+        &self,
+        seq: u64,
+        is_opening: bool,
+        gap_max: u64,
+    ) -> Option<(u64, u64)> {
+        let below = (seq.saturating_sub(2), seq.saturating_sub(1));
+        match self.opening {
+            _ if is_opening => Some((seq.saturating_sub(1), seq)),
+            Some(opening) if seq <= opening => None,
+            Some(_) => Some((self.last_seq, self.ready_end)),
+            None if self.held == 0 => Some(below),
+            None if seq > self.last_seq.saturating_add(1) => Some((self.last_seq, self.ready_end)),
+            None => (self.last_seq - seq.saturating_sub(1) <= gap_max).then_some(below),
+        }
+    }
+
+    /// Sets a session that is not open to where a command of this number can be held; gives what
+    /// is below its opening and what was held before another one.
+    pub(super) fn make_way(&mut self, seq: u64, is_opening: bool) -> Vec<Command> {
+        let floor = match self.floor_with(seq, is_opening, u64::MAX) {
+            Some((floor, _)) => floor,
+            None => return Vec::new(),
+        };
+        if is_opening {
+            self.opening = Some(seq);
+        }
+        if floor == self.last_seq && !is_opening {
+            return Vec::new();
+        }
+        self.correct(floor)
+    }
+
+    /// The chain has the session, at this number: gives what is held of it and will not come.
+    pub(super) fn open_at(&mut self, last_seq: u64) -> Vec<Command> {
+        self.is_open = true;
+        let opening = self.opening.take().filter(|&seq| seq > last_seq);
+        let mut gone: Vec<Command> = opening
+            .and_then(|seq| self.remove(seq))
+            .into_iter()
+            .collect();
+        gone.extend(self.correct(last_seq));
+        gone
+    }
+
+    /// The chain's next block opens the session with this number.
+    pub(super) fn open_with(&mut self, seq: u64) -> Vec<Command> {
+        self.base = seq;
+        if self.opening == Some(seq) && self.last_seq.saturating_add(1) == seq {
+            self.opening = None;
+            self.is_open = true;
+            return Vec::new();
+        }
+        self.open_at(seq.saturating_sub(1))
+    }
+
+    /// The chain does not have the session after all: gives what cannot be held any more.
+    pub(super) fn close(&mut self) -> Vec<Command> {
+        if std::mem::take(&mut self.is_open) {
+            return self.correct(self.base.saturating_sub(1));
+        }
+        self.unchain();
+        Vec::new()
+    }
+
+    /// Whether nothing can be proposed, since the session is to be opened first.
+    const fn lacks_opening(&self) -> bool {
+        !self.is_open && self.chained_seq == self.last_seq && self.opening.is_none()
     }
 
     fn place(&self, seq: u64) -> Option<usize> {
@@ -121,7 +206,7 @@ impl SessionQueue {
     pub(super) fn extend_ready(&mut self) -> std::ops::Range<u64> {
         let first = self.ready_end.max(self.chained_seq.saturating_add(1));
         self.ready_end = first;
-        while self.command(self.ready_end).is_some() {
+        while self.command(self.ready_end).is_some() && !self.lacks_opening() {
             self.ready_end += 1;
         }
         first..self.ready_end
@@ -143,8 +228,12 @@ impl SessionQueue {
             gone.extend(self.finalize_next());
         }
         let back = self.last_seq.saturating_sub(last_seq);
-        if back > CORRECTION_MAX {
+        if self.held == 0 {
+            self.commands.clear();
+        } else if back > CORRECTION_MAX {
+            let opening = self.opening;
             gone.extend(self.drain());
+            self.opening = opening;
         } else {
             (0..back).for_each(|_| self.commands.push_front(None));
         }
@@ -157,7 +246,7 @@ impl SessionQueue {
     pub(super) fn unchain(&mut self) {
         self.chained_seq = self.last_seq;
         self.ready_end = self.last_seq.saturating_add(1);
-        while self.command(self.ready_end).is_some() {
+        while self.command(self.ready_end).is_some() && !self.lacks_opening() {
             self.ready_end += 1;
         }
     }
@@ -166,6 +255,9 @@ impl SessionQueue {
     pub(super) fn remove(&mut self, seq: u64) -> Option<Command> {
         let place = self.place(seq)?;
         let command = self.commands.get_mut(place)?.take();
+        if self.opening == Some(seq) {
+            self.opening = None;
+        }
         self.held -= u32::from(command.is_some());
         while self.commands.back().is_some_and(Option::is_none) {
             self.commands.pop_back();
@@ -199,6 +291,7 @@ impl SessionQueue {
     /// Gives up every held command.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Command> + '_ {
         self.held = 0;
+        self.opening = None;
         self.ready_end = self.chained_seq.saturating_add(1);
         self.commands.drain(..).flatten()
     }
@@ -219,8 +312,11 @@ mod tests {
         }
     }
 
+    /// That of a session which is open.
     fn queue() -> SessionQueue {
-        SessionQueue::new(SessionId([1; 16]), 0)
+        let mut queue = SessionQueue::new(SessionId([1; 16]), 0);
+        assert!(queue.open_at(0).is_empty());
+        queue
     }
 
     #[test]

@@ -79,7 +79,7 @@ fn contents(payload: &[u8]) -> Vec<(SessionId, u64)> {
 fn finalize(lanes: &mut Lanes, now_ns: u64, payload: &[u8]) -> Vec<Admitted> {
     let mut admitted = Vec::new();
     lanes
-        .finalize_block(now_ns, payload, &mut admitted)
+        .finalize_block((now_ns, 0), payload, &mut admitted)
         .expect("valid");
     admitted
 }
@@ -337,9 +337,12 @@ fn numbers_too_far_ahead_and_floods_of_one_session_are_refused() {
         ..LanesConfig::new(16, 20 * MS)
     };
     let mut lanes = Lanes::new(config);
-    let far = submit(&mut lanes, 1, &[order(1, 5)]);
-    assert_eq!(far, [Verdict::Rejected(Rejection::TooFarAhead)]);
     assert_eq!(submit(&mut lanes, 1, &[order(1, 4)]), [Verdict::Accepted]);
+    let far = [Verdict::Rejected(Rejection::TooFarAhead)];
+    assert_eq!(submit(&mut lanes, 1, &[order(1, 7)]), far);
+    let mut other = Lanes::new(lanes.config.clone());
+    other.restore_session(id(1), 1);
+    assert_eq!(submit(&mut other, 1, &[order(1, 6)]), far);
     submit(
         &mut lanes,
         1,

@@ -70,7 +70,8 @@ impl Lanes {
         };
         let session = &self.sessions[slot as usize];
         let held = session.command(view.seq);
-        view.seq <= session.last_seq || held.is_some_and(|held| *held.entry == *view.entry)
+        (session.is_open && view.seq <= session.last_seq)
+            || held.is_some_and(|held| *held.entry == *view.entry)
     }
 
     /// The commands of blocks whose signatures are to be checked before they are kept, in runs of

@@ -109,10 +109,16 @@ pub enum Rejection {
     Stopping = 6,
     /// The session's key has not signed it, in a chain whose commands are signed.
     BadSignature = 7,
-    /// The session has ended; its key opens no other one.
+    /// The session has ended, or never was: its key may open it anew, with a number of that time.
     SessionEnded = 8,
     /// The validator's state is another than the others': it serves nobody.
     Diverged = 9,
+    /// It would open a session and was made too long ago.
+    OpeningTooOld = 10,
+    /// It would open a session and says that it is of a time to come.
+    OpeningTooFarAhead = 11,
+    /// It would open a session that is open: its numbers go on where they are.
+    SessionOpen = 12,
 }
 
 /// The verdict on one command of a submission.

@@ -155,8 +155,9 @@ impl OrderStage {
         self.store.finalize(block.id, &block.header);
         let settling = (header.height.number(), Arc::clone(&block.payload));
         self.unsettled.push_back(settling);
+        let times = (now.mono_ns, block.header.time_ns);
         self.lanes
-            .finalize_block(now.mono_ns, &block.payload, &mut block.admitted)?;
+            .finalize_block(times, &block.payload, &mut block.admitted)?;
         let is_new_window = block.header.window > self.delivered_window;
         self.delivered_window = self.delivered_window.max(block.header.window);
         out.journal.push(JournalOp::Finalized(block));

@@ -305,9 +305,10 @@ fn restored_lanes<S: StateMachine>(config: &ReplicaConfig, executor: &Executor<S
     for session in live {
         lanes.restore_session(session.id, session.last_seq);
     }
-    for id in executor.sessions().ended() {
-        lanes.restore_ended(*id);
+    for session in executor.sessions().ended() {
+        lanes.restore_ended(session.id, session.last_seq);
     }
+    lanes.note_block_time(executor.time_ns());
     lanes
 }
 

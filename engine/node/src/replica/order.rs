@@ -312,6 +312,7 @@ impl OrderStage {
         entries: &[u8],
         verdicts: &mut Vec<CommandVerdict>,
     ) -> Result<(), PayloadError> {
+        self.lanes.note_wall_time(now.wall_ns);
         self.lanes
             .submit(now.mono_ns, session, entries, verdicts, &mut self.repeats)
     }

@@ -4,20 +4,18 @@
 //! bytes. Never: rules of sessions.
 //!
 //! ```text
-//! bound u32, sessions u32, retired u32, the sessions in their order, the retired names in theirs
+//! bound u32, sessions u32, the sessions in their order
 //! session: id 16, key 32, last_seq u64, height u64, index u32, outputs_hash 32, heard_ns u64,
 //!          timeout_ns u64, flags u8 (1 lapsed, 2 closed)
 //! ```
 
-use super::{LastResult, RETIRED_MAX, Session, SessionTable, TIMEOUT_MAX_NS, TIMEOUT_MIN_NS};
+use super::{LastResult, Session, SessionTable, TIMEOUT_MAX_NS, TIMEOUT_MIN_NS};
 use crate::state_machine::SessionId;
 
 /// Bytes of one session.
 pub(super) const SESSION_BYTES: usize = 16 + 32 + 8 + 8 + 4 + 32 + 8 + 8 + 1;
-/// Bytes before the sessions: bound and two counts.
-pub(super) const PREFIX_BYTES: usize = 4 + 4 + 4;
-/// Bytes of a retired name.
-const RETIRED_BYTES: usize = 16;
+/// Bytes before the sessions: bound and count.
+pub(super) const PREFIX_BYTES: usize = 4 + 4;
 const FLAG_LAPSED: u8 = 1;
 const FLAG_CLOSED: u8 = 2;
 
@@ -47,12 +45,6 @@ pub enum SessionTableError {
         /// Its place in the table.
         place: usize,
     },
-    /// More retired names than the bound, or one twice, or one that is in the table as well.
-    #[error("retired name {place} cannot stand there")]
-    Retired {
-        /// Its place among the retired ones.
-        place: usize,
-    },
 }
 
 impl SessionTable {
@@ -60,8 +52,7 @@ impl SessionTable {
         let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX).to_le_bytes();
         let mut prefix = [0; PREFIX_BYTES];
         prefix[..4].copy_from_slice(&self.sessions_max.to_le_bytes());
-        prefix[4..8].copy_from_slice(&count(self.sessions.len()));
-        prefix[8..].copy_from_slice(&count(self.retired.len()));
+        prefix[4..].copy_from_slice(&count(self.sessions.len()));
         prefix
     }
 
@@ -70,9 +61,6 @@ impl SessionTable {
         bytes.extend_from_slice(&self.prefix());
         for session in &self.sessions {
             encode_session(session, bytes);
-        }
-        for id in &self.retired {
-            bytes.extend_from_slice(&id.0);
         }
     }
 
@@ -92,45 +80,27 @@ impl SessionTable {
             let word = prefix[at..].first_chunk().copied().unwrap_or_default();
             u32::from_le_bytes(word)
         };
-        let (bound, count, retired) = (word(0), word(4) as usize, word(8) as usize);
+        let (bound, count) = (word(0), word(4) as usize);
         if bound != sessions_max {
             return Err(SessionTableError::Bound {
                 found: bound,
                 expected: sessions_max,
             });
         }
-        let sessions_bytes = count.checked_mul(SESSION_BYTES);
-        let all_bytes = retired
-            .checked_mul(RETIRED_BYTES)
-            .zip(sessions_bytes)
-            .and_then(|(retired, sessions)| sessions.checked_add(retired));
-        if all_bytes != Some(rest.len()) {
+        if count.checked_mul(SESSION_BYTES) != Some(rest.len()) {
             return Err(length_error(count));
         }
-        let (sessions, retired) = rest.split_at(sessions_bytes.unwrap_or_default());
         let mut table = Self::new(sessions_max);
-        table.take_retired(retired)?;
-        for (place, entry) in sessions.chunks_exact(SESSION_BYTES).enumerate() {
+        for (place, entry) in rest.chunks_exact(SESSION_BYTES).enumerate() {
             let session = decode_session(entry).ok_or(SessionTableError::Entry { place })?;
             let is_full = table.sessions.len() >= sessions_max as usize;
             let is_known = table.places.contains_key(&session.id);
-            if is_full || is_known || table.is_retired.contains(&session.id) {
+            if is_full || is_known {
                 return Err(SessionTableError::Entry { place });
             }
             table.append(session);
         }
         Ok(table)
-    }
-
-    fn take_retired(&mut self, names: &[u8]) -> Result<(), SessionTableError> {
-        for (place, name) in names.chunks_exact(RETIRED_BYTES).enumerate() {
-            let id = SessionId(name.first_chunk().copied().unwrap_or_default());
-            if place >= RETIRED_MAX || self.is_retired.contains(&id) {
-                return Err(SessionTableError::Retired { place });
-            }
-            self.retire(id);
-        }
-        Ok(())
     }
 }
 

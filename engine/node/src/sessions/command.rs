@@ -16,7 +16,7 @@ pub enum SessionCommand {
     /// From here on the application is told when nothing of the session is finalized for this long
     /// in replicated time, nanoseconds; 0 for never.
     Timeout(u64),
-    /// The session ends: its name is never used again.
+    /// The session ends, until its key opens it anew.
     Close,
 }
 

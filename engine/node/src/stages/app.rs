@@ -160,7 +160,14 @@ impl<S: StateMachine> AppThread<S> {
                 drop(reply.try_send(answer));
             }
             Control::LastSeq(session, reply) => {
-                if reply.try_send(self.seq_last(&session)).is_err() {
+                // One that has ended is opened anew.
+                let has_ended = self.executor.sessions().has_ended(&session);
+                let seq_last = if has_ended {
+                    0
+                } else {
+                    self.seq_last(&session)
+                };
+                if reply.try_send(seq_last).is_err() {
                     tracing::debug!("nobody waits for the answer");
                 }
             }

@@ -10,7 +10,7 @@
 //! sent, its next command is let through when it is a cancel.
 //!
 //! Openings have one rate for all sessions: keys cost nothing, so that a rate of each would bound
-//! nothing, and what the chain remembers of each session it remembers for good.
+//! nothing, and each takes a place in the chain's table for an hour.
 //!
 //! What is remembered is bounded, and nobody's use of a rate is forgotten before it is over: with
 //! other keys nobody gets a limit back, neither the own one nor somebody else's.
@@ -18,7 +18,7 @@
 use crate::config::RateConfig;
 use crate::lanes::{CommandVerdict, Verdict};
 use crate::state_machine::SessionId;
-use quorate_consensus::payload::{Commands, Lane};
+use quorate_consensus::payload::{CommandView, Commands, Lane};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 
@@ -69,8 +69,8 @@ struct Openings {
 /// A session's use of its rates.
 #[derive(Clone, Copy, Debug, Default)]
 struct Meter {
-    /// Its opening has been let through: sent again it opens nothing more.
-    has_opened: bool,
+    /// Number of its opening that was let through last: sent again it opens nothing more.
+    opened: u64,
     /// For each lane: when all that was let through would have come at the lane's rate.
     due_ns: [u64; Lane::ALL.len()],
     /// Until when it was told to wait.
@@ -157,7 +157,7 @@ impl Door {
                 Some(refusal) => Err(refusal),
                 None => {
                     let shares = (&rates, &mut openings);
-                    meter.pass(now_ns, shares, (view.lane, view.seq), room)
+                    meter.pass(now_ns, shares, &view, room)
                 }
             };
             let Err(refusal) = refusal else {
@@ -248,9 +248,10 @@ impl Meter {
         &mut self,
         now_ns: u64,
         shares: (&[Rate; Lane::ALL.len()], &mut Openings),
-        (lane, seq): (Lane, u64),
+        view: &CommandView<'_>,
         room: &Room,
     ) -> Result<(), Refused> {
+        let seq = view.seq;
         if let Some((missing, until_ns)) = self.missing
             && missing < seq
             && now_ns < until_ns
@@ -262,7 +263,7 @@ impl Meter {
                 is_behind: true,
             });
         }
-        let passed = self.take(now_ns, shares, (lane, seq), room);
+        let passed = self.take(now_ns, shares, view, room);
         self.missing = passed.err().map(|refusal| {
             let wait_ns = u64::from(refusal.retry_after_us) * 1_000;
             (seq, now_ns.saturating_add(wait_ns + MISSING_NS))
@@ -276,9 +277,10 @@ impl Meter {
         &mut self,
         now_ns: u64,
         (rates, openings): (&[Rate; Lane::ALL.len()], &mut Openings),
-        (lane, seq): (Lane, u64),
+        view: &CommandView<'_>,
         room: &Room,
     ) -> Result<(), Refused> {
+        let lane = view.lane;
         let hold_us = match lane {
             Lane::Cancel => room.cancels_hold_us,
             Lane::Order | Lane::Price | Lane::Admin => room.others_hold_us,
@@ -291,9 +293,9 @@ impl Meter {
             });
         }
         let due_ns = rates[lane as usize].after(now_ns, self.due_ns[lane as usize])?;
-        if seq == 1 && !self.has_opened {
+        if view.is_open() && self.opened != view.seq {
             openings.due_ns = openings.rate.after(now_ns, openings.due_ns)?;
-            self.has_opened = true;
+            self.opened = view.seq;
         }
         self.due_ns[lane as usize] = due_ns;
         Ok(())

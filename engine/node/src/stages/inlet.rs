@@ -11,12 +11,15 @@ use crate::keys::KeyPair;
 use crate::lanes::{CommandVerdict, Rejection};
 use crate::metrics::Metrics;
 use crate::sessions::SessionCommand;
+use crate::stages::clock::wall_ns;
 use crate::stages::wire::count_verdicts;
 use crate::state_machine::{Lane, SessionId};
 use crate::status::NodeStatus;
 use crossbeam::channel::Sender;
 use crossbeam::queue::ArrayQueue;
-use quorate_consensus::payload::{self, Entry, PayloadError, encode_entry, encode_session_entry};
+use quorate_consensus::payload::{
+    self, Entry, FLAG_OPEN, FLAG_SESSION, PayloadError, encode_flagged_entry,
+};
 use quorate_net::Waker;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -159,6 +162,8 @@ pub struct EmbeddedSession {
     key: [u8; 32],
     /// What signs its commands, in a chain whose commands are signed.
     signer: Option<Arc<KeyPair>>,
+    /// The next command opens the session, and its number is the time.
+    opens: bool,
     seq_next: u64,
     body: Vec<u8>,
 }
@@ -195,13 +200,18 @@ impl Admission {
 impl EmbeddedSession {
     pub(crate) fn new(inlet: Arc<Inlet>, waker: Waker, key: [u8; 32], seq_last: u64) -> Self {
         let session = SessionId(payload::session_of_key(&key));
-        let seq_next = seq_last.saturating_add(1);
+        let opens = seq_last == 0;
+        let seq_next = match opens {
+            true => wall_ns(),
+            false => seq_last.saturating_add(1),
+        };
         Self {
             inlet,
             waker,
             session,
             key,
             signer: None,
+            opens,
             seq_next,
             body: Vec::new(),
         }
@@ -220,7 +230,7 @@ impl EmbeddedSession {
         self.session
     }
 
-    /// The number that the next command gets.
+    /// The number that the next command gets; one that opens the session gets the time then.
     #[must_use]
     pub const fn seq_next(&self) -> u64 {
         self.seq_next
@@ -245,12 +255,15 @@ impl EmbeddedSession {
         if self.inlet.is_diverged.load(Ordering::Acquire) {
             return Admission::Rejected(Rejection::Diverged);
         }
-        let seq = self.seq_next;
-        let opening = usize::from(seq == 1) * self.key.len();
+        if self.opens {
+            self.seq_next = self.seq_next.max(wall_ns());
+        }
+        let (seq, is_opening) = (self.seq_next, self.opens);
+        let opening = usize::from(is_opening) * self.key.len();
         if body.len() + opening > self.inlet.command_bytes_max {
             return Admission::Rejected(Rejection::TooLarge);
         }
-        let body = if seq == 1 {
+        let body = if is_opening {
             self.body.clear();
             self.body.extend_from_slice(&self.key);
             self.body.extend_from_slice(body);
@@ -266,7 +279,7 @@ impl EmbeddedSession {
             (_, false) => None,
             (None, true) => return Admission::Rejected(Rejection::BadSignature),
             (Some(signer), true) => auth
-                .message(&kind.unsigned(lane, session, seq, body))
+                .message(&kind.unsigned(lane, session, (seq, is_opening), body))
                 .map(|message| signer.sign(&message)),
         };
         let parts = Entry {
@@ -276,7 +289,7 @@ impl EmbeddedSession {
             signature: signature.as_ref(),
             body,
         };
-        kind.encode(&parts, &mut entry);
+        kind.encode(&parts, is_opening, &mut entry);
         if signature.is_some() {
             auth.note_own(&self.key, &entry);
         }
@@ -285,6 +298,7 @@ impl EmbeddedSession {
                 retry_after_us: RETRY_AFTER_US,
             };
         }
+        self.opens = false;
         self.seq_next = seq.saturating_add(1);
         self.waker.wake();
         Admission::Accepted { seq }
@@ -301,26 +315,28 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// What is signed of an entry of this kind.
+    const fn flags(self, is_opening: bool) -> u16 {
+        let about = match self {
+            Self::Application => 0,
+            Self::Session => FLAG_SESSION,
+        };
+        if is_opening { about | FLAG_OPEN } else { about }
+    }
+
+    /// What is signed of an entry of this kind, an opening or not.
     pub(crate) fn unsigned(
         self,
         lane: payload::Lane,
         session: &[u8; 16],
-        seq: u64,
+        (seq, is_opening): (u64, bool),
         body: &[u8],
     ) -> Vec<u8> {
-        match self {
-            Self::Application => payload::entry_unsigned(lane, session, seq, body),
-            Self::Session => payload::session_entry_unsigned(lane, session, seq, body),
-        }
+        payload::flagged_entry_unsigned(lane, session, seq, body, self.flags(is_opening))
     }
 
-    /// Appends an entry of this kind.
-    pub(crate) fn encode(self, entry: &Entry<'_>, bytes: &mut Vec<u8>) {
-        match self {
-            Self::Application => encode_entry(entry, bytes),
-            Self::Session => encode_session_entry(entry, bytes),
-        }
+    /// Appends an entry of this kind, an opening or not.
+    pub(crate) fn encode(self, entry: &Entry<'_>, is_opening: bool, bytes: &mut Vec<u8>) {
+        encode_flagged_entry(entry, self.flags(is_opening), bytes);
     }
 }
 

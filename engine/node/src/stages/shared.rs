@@ -263,7 +263,9 @@ impl<S: StateMachine> SharedLoop<S> {
                 }
                 Control::LastSeq(session, reply) => {
                     let known = replica.executor().sessions().session(&session);
-                    let seq_last = known.map_or(0, |known| known.last_seq);
+                    // One that has ended is opened anew.
+                    let open = known.filter(|known| !known.is_closed);
+                    let seq_last = open.map_or(0, |open| open.last_seq);
                     if reply.try_send(seq_last).is_err() {
                         tracing::debug!("nobody waits for the answer");
                     }

@@ -148,7 +148,7 @@ fn serve(threading: Threading) {
     assert_eq!(bare.submit(Lane::Order, b"x"), refused);
     let mut signing = nodes[1].signing_session(embedded).unwrap();
     let admission = signing.submit(Lane::Order, &7_u64.to_le_bytes());
-    assert_eq!(admission, Admission::Accepted { seq: 1 });
+    assert!(matches!(admission, Admission::Accepted { .. }));
     let sum = [b"?".as_slice(), &217_u64.to_le_bytes()].concat();
     eventually("the sum everywhere", || {
         let answer = |node: &quorate::node::Node| node.query(b"?").unwrap();

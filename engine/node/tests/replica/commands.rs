@@ -2,13 +2,30 @@
 //! Never: signatures.
 
 use quorate::state_machine::SessionId;
-use quorate_consensus::payload::{Entry, Lane, encode_entry, session_of_key};
+use quorate_consensus::payload::{
+    Entry, FLAG_OPEN, Lane, encode_entry, encode_flagged_entry, session_of_key,
+};
 use quorate_consensus::types::ValidatorIndex;
 use quorate_log::LogConfig;
 
 /// One order of a client.
 pub(crate) fn command(client: u8, seq: u64, text: &str) -> Vec<u8> {
     command_in(Lane::Order, client, seq, text)
+}
+
+/// The order that opens a client's session with this number, a time.
+pub(crate) fn opening(client: u8, seq: u64, text: &str) -> Vec<u8> {
+    let body = [&[client; 32], text.as_bytes()].concat();
+    let entry = Entry {
+        lane: Lane::Order,
+        session: &session_of_key(&[client; 32]),
+        seq,
+        signature: None,
+        body: &body,
+    };
+    let mut bytes = Vec::new();
+    encode_flagged_entry(&entry, FLAG_OPEN, &mut bytes);
+    bytes
 }
 
 /// One command of a client in a lane.

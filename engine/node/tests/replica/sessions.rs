@@ -1,5 +1,6 @@
 //! Sessions that fall silent and that end, on whole validators.
 
+use crate::commands::opening;
 use crate::world::{MS, World, command, session};
 use quorate::lanes::{Rejection, Verdict};
 use quorate::sessions::SessionCommand;
@@ -75,6 +76,41 @@ fn a_session_that_ends_leaves_no_pool_and_cannot_be_played_again() {
     assert_eq!(world.submit(3, &[command(1, 5, "a")]), [ended]);
     world.assert_equal_states();
     assert_eq!(world.applied(0).len(), 2);
+    // Its owner opens it with a higher number, at the validator that was away; all else is as before.
+    let base = 60_000 * MS;
+    let anew = [opening(1, base, "d"), command(1, base + 1, "e")];
+    assert_eq!(world.submit(3, &anew), [Verdict::Accepted; 2]);
+    world.run_until_applied(4, 1_000 * MS);
+    let old = [command(1, 1, "a"), command(1, 2, "b")];
+    assert_eq!(
+        world.submit(0, &old),
+        [Verdict::Accepted; 2],
+        "they are repeats"
+    );
+    let twice = Verdict::Rejected(Rejection::SessionOpen);
+    assert_eq!(world.submit(0, &[opening(1, base + 2, "f")]), [twice]);
+    world.run(200 * MS);
+    world.assert_equal_states();
+    assert_eq!(world.applied(0).len(), 4);
+    for place in 0..4 {
+        assert!(world.replica(place).order().lanes().is_empty(), "{place}");
+    }
+}
+
+#[test]
+fn an_opening_out_of_its_time_is_refused_at_the_door_and_by_every_block() {
+    let mut world = World::new(4, 1, 0, Durability::Async);
+    let ahead = Verdict::Rejected(Rejection::OpeningTooFarAhead);
+    assert_eq!(world.submit(1, &[opening(1, 400_000 * MS, "a")]), [ahead]);
+    world.run(320_000 * MS);
+    let old = Verdict::Rejected(Rejection::OpeningTooOld);
+    assert_eq!(world.submit(1, &[command(1, 1, "a")]), [old]);
+    assert_eq!(
+        world.submit(1, &[opening(1, 400_000 * MS, "a")]),
+        [Verdict::Accepted]
+    );
+    world.run_until_applied(1, 1_000 * MS);
+    world.assert_equal_states();
 }
 
 #[test]
@@ -90,17 +126,20 @@ fn a_session_opened_in_the_block_that_made_room_for_it_goes_on_at_every_validato
     let leader = world.leader();
     world.submit(leader, &[command(1, 1, "a")]);
     world.run_until_applied(1, 10_000 * MS);
+    // Until its opening is too old, a session that closes keeps its place.
+    let base = 300_000 * MS;
+    world.run(base);
     let height = world.replica(0).executor().height();
-    let both = [about(1, 2, SessionCommand::Close), command(2, 1, "b")];
+    let both = [about(1, 2, SessionCommand::Close), opening(2, base, "b")];
     assert_eq!(world.submit(leader, &both), [Verdict::Accepted; 2]);
     world.run_until_applied(2, 500 * MS);
     let last = world.replica(0).executor().height();
     assert_eq!(last, height + 1, "one block made the room and took it");
     for place in 0..4 {
-        let seq = place as u64 + 2;
-        let next = world.submit(place, &[command(2, seq, "c")]);
+        let seq = place as u64 + 1;
+        let next = world.submit(place, &[command(2, base + seq, "c")]);
         assert_eq!(next, [Verdict::Accepted], "{place}");
-        world.run_until_applied(seq as usize + 1, 1_000 * MS);
+        world.run_until_applied(seq as usize + 2, 1_000 * MS);
     }
     world.assert_equal_states();
     for place in 0..4 {

@@ -38,7 +38,8 @@ const WIRE_NS: u64 = 100 * US;
 const VERIFY_NS: u64 = 100 * US;
 /// One sync or lease write.
 const DISK_NS: u64 = 500 * US;
-const WALL_START_NS: u64 = 1_700_000_000_000_000_000;
+/// Within the life of an opening with number 1, with which the sessions of these tests begin.
+const WALL_START_NS: u64 = 5_000_000_000;
 
 pub(crate) const GENESIS: &[u8] = b"{\"genesis\": \"of a test\"}";
 

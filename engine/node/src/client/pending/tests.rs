@@ -12,7 +12,8 @@ impl Fixture {
     fn with(commands: u64) -> Self {
         let now = Instant::now();
         let key = Arc::new(KeyPair::from_seed(&[5; 32]));
-        let mut pending = Pending::new(key, Arc::new(CommandMessages::session()), now);
+        let wall = Wall { at: now, ns: 1 };
+        let mut pending = Pending::new(key, Arc::new(CommandMessages::session()), wall);
         for seq in 1..=commands {
             assert_eq!(pending.push(Lane::Order, &seq.to_le_bytes(), now), seq);
         }

@@ -33,6 +33,8 @@ impl Fixture {
                 ..ClientOptions::default()
             },
         );
+        // Numbers from 1 on, whatever the time is.
+        clients.table.sessions[0].pending.start_behind(0);
         for seq in 1..=4 {
             let body = [seq; 8];
             let pushed = clients.submit(client, Lane::Order, &body, Instant::now());

@@ -1,6 +1,6 @@
 //! The executor of a chain of signed commands: what its session's key has not signed does nothing.
 
-use quorate_consensus::payload::entry_unsigned;
+use quorate_consensus::payload::flagged_entry_unsigned;
 
 use super::*;
 use crate::auth::BatchSeed;
@@ -32,20 +32,43 @@ fn command(
     body: &[u8],
     signer: Option<&KeyPair>,
 ) -> Vec<u8> {
+    match seq {
+        1 => opening(auth, client, seq, body, signer),
+        _ => entry(auth, (client, seq, 0), body, signer),
+    }
+}
+
+/// The command that opens a session with this number.
+fn opening(
+    auth: &CommandAuth,
+    client: u8,
+    seq: u64,
+    body: &[u8],
+    signer: Option<&KeyPair>,
+) -> Vec<u8> {
     let key = pair(client).public();
-    let opening: &[u8] = if seq == 1 { &key } else { &[] };
-    let (session, body) = (session_of_key(&key), [opening, body].concat());
-    let unsigned = entry_unsigned(WireLane::Order, &session, seq, &body);
+    let body = [&key[..], body].concat();
+    entry(auth, (client, seq, FLAG_OPEN), &body, signer)
+}
+
+fn entry(
+    auth: &CommandAuth,
+    (client, seq, flags): (u8, u64, u16),
+    body: &[u8],
+    signer: Option<&KeyPair>,
+) -> Vec<u8> {
+    let session = session_of_key(&pair(client).public());
+    let unsigned = flagged_entry_unsigned(WireLane::Order, &session, seq, body, flags);
     let signature = signer.map(|signer| signer.sign(&auth.message(&unsigned).expect("signed")));
     let entry = Entry {
         lane: WireLane::Order,
         session: &session,
         seq,
         signature: signature.as_ref(),
-        body: &body,
+        body,
     };
     let mut bytes = Vec::new();
-    encode_entry(&entry, &mut bytes);
+    encode_flagged_entry(&entry, flags, &mut bytes);
     bytes
 }
 
@@ -106,7 +129,7 @@ fn a_forged_opening_ends_no_session_to_make_room() {
     let first = command(&auth, 1, 1, b"a", Some(&pair(1)));
     run(&mut executor, 1, 0, vec![first]);
     let late = 2 * crate::sessions::IDLE_MIN_NS;
-    let forged = command(&auth, 2, 1, b"x", Some(&pair(1)));
+    let forged = opening(&auth, 2, late, b"x", Some(&pair(1)));
     let results = run(&mut executor, 2, late, vec![forged]);
     assert_eq!(outcomes(&results), [Outcome::BadSignature]);
     assert_eq!(executor.app().calls.len(), 2, "opened and applied once");

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::results::Correction;
+use quorate_consensus::payload::{FLAG_OPEN, encode_flagged_entry};
 
 fn correct(lanes: &mut Lanes, block: &[u8], later: &[&[u8]], corrections: &[Correction]) {
     let later = later.iter().copied();
@@ -31,7 +32,7 @@ fn an_opening_that_the_pool_saw_no_room_for_is_made_good_with_all_that_came_behi
     finalize(&mut lanes, 3, &later);
     assert_eq!(lanes.open_sessions, 1);
     // The first one closed in the same block, which execution found.
-    let found = [stands(id(1), None, true), stands(id(2), Some(2), false)];
+    let found = [stands(id(1), Some(2), true), stands(id(2), Some(2), false)];
     correct(&mut lanes, &block, &[&later], &found);
     assert_eq!(lanes.open_sessions, 1);
     assert_eq!(submit(&mut lanes, 6, &[order(2, 4)]), [Verdict::Accepted]);
@@ -82,11 +83,11 @@ fn the_opening_of_a_name_that_has_ended_opens_nothing_however_often_it_stands_in
     submit(&mut leader, 1, &[order(1, 1), order(1, 2)]);
     let block = build(&mut leader).expect("both");
     let mut lanes = Lanes::new(LanesConfig::new(2, 20 * MS));
-    lanes.restore_ended(id(1));
+    lanes.restore_ended(id(1), 2);
     lanes.restore_session(id(2), 1);
     for _ in 0..3 {
         finalize(&mut lanes, 2, &block);
-        correct(&mut lanes, &block, &[], &[stands(id(1), None, true)]);
+        correct(&mut lanes, &block, &[], &[stands(id(1), Some(2), true)]);
         assert_eq!(lanes.open_sessions, 1);
     }
     // There is room for another one.
@@ -95,4 +96,129 @@ fn the_opening_of_a_name_that_has_ended_opens_nothing_however_often_it_stands_in
     let payload = build(&mut lanes).expect("it");
     assert_eq!(finalize(&mut lanes, 5, &payload).len(), 1);
     assert_eq!(lanes.open_sessions, 2);
+}
+
+/// A time, with openings of which tests go on.
+const BASE: u64 = 1_700_000_000_000_000_000;
+
+fn opening(client: u8, seq: u64) -> Vec<u8> {
+    let entry = Entry {
+        lane: WireLane::Order,
+        session: &session_of_key(&[client; 32]),
+        seq,
+        signature: None,
+        body: &[client; 32],
+    };
+    let mut bytes = Vec::new();
+    encode_flagged_entry(&entry, FLAG_OPEN, &mut bytes);
+    bytes
+}
+
+fn pool_of_today() -> Lanes {
+    let mut lanes = pool();
+    lanes.note_block_time(BASE);
+    lanes
+}
+
+#[test]
+fn commands_that_come_before_their_opening_wait_for_it_whatever_its_number() {
+    let mut lanes = pool_of_today();
+    for seq in [BASE + 2, BASE + 1, BASE + 3] {
+        assert_eq!(submit(&mut lanes, 1, &[order(1, seq)]), [Verdict::Accepted]);
+    }
+    assert_eq!(build(&mut lanes), None);
+    assert_eq!(
+        submit(&mut lanes, 2, &[opening(1, BASE)]),
+        [Verdict::Accepted]
+    );
+    let payload = build(&mut lanes).expect("all of them");
+    let all: Vec<_> = (BASE..BASE + 4).map(|seq| (id(1), seq)).collect();
+    assert_eq!(contents(&payload), all);
+    let mut admitted = Vec::new();
+    lanes
+        .finalize_block((3, BASE), &payload, &mut admitted)
+        .expect("valid");
+    assert_eq!(
+        (admitted.len(), lanes.len(), lanes.open_sessions),
+        (4, 0, 1)
+    );
+}
+
+#[test]
+fn a_newer_opening_of_its_client_takes_the_place_of_one_that_stands_in_no_block() {
+    let mut lanes = pool_of_today();
+    submit(&mut lanes, 1, &[opening(1, BASE), order(1, BASE + 1)]);
+    let newer = submit(&mut lanes, 2, &[opening(1, BASE + 1_000_000)]);
+    assert_eq!(newer, [Verdict::Accepted]);
+    let conflict = Verdict::Rejected(Rejection::Conflict);
+    assert_eq!(submit(&mut lanes, 3, &[opening(1, BASE)]), [conflict]);
+    let payload = build(&mut lanes).expect("it");
+    assert_eq!(contents(&payload), [(id(1), BASE + 1_000_000)]);
+    assert_eq!(lanes.len(), 1);
+    let chained = submit(&mut lanes, 3, &[opening(1, BASE + 2_000_000)]);
+    assert_eq!(chained, [conflict]);
+}
+
+#[test]
+fn an_opening_that_another_one_came_before_is_given_up_and_is_in_no_block_again() {
+    let mut leader = pool_of_today();
+    submit(&mut leader, 1, &[opening(1, BASE)]);
+    let block = build(&mut leader).expect("the first");
+    for seq in [BASE + 1, BASE + 1_000_000] {
+        let mut lanes = pool_of_today();
+        submit(&mut lanes, 1, &[opening(1, seq)]);
+        let mut admitted = Vec::new();
+        lanes
+            .finalize_block((2, BASE), &block, &mut admitted)
+            .expect("valid");
+        assert_eq!((lanes.len(), lanes.open_sessions), (0, 1), "{seq}");
+        let open = Verdict::Rejected(Rejection::SessionOpen);
+        assert_eq!(submit(&mut lanes, 3, &[opening(1, seq)]), [open]);
+        submit(&mut lanes, 4, &[order(1, BASE + 1)]);
+        let payload = build(&mut lanes).expect("the next one");
+        assert_eq!(contents(&payload), [(id(1), BASE + 1)]);
+    }
+}
+
+#[test]
+fn an_opening_out_of_its_time_is_not_kept_and_opens_nothing_where_it_stands_in_a_block() {
+    let life = crate::sessions::OPENING_LIFE_NS;
+    let mut lanes = pool_of_today();
+    let verdict = |lanes: &mut Lanes, seq| submit(lanes, 1, &[opening(1, seq)])[0];
+    let old = Verdict::Rejected(Rejection::OpeningTooOld);
+    assert_eq!(verdict(&mut lanes, BASE - life), old);
+    let ahead = Verdict::Rejected(Rejection::OpeningTooFarAhead);
+    assert_eq!(verdict(&mut lanes, BASE + life + 1), ahead);
+    let over = Verdict::Rejected(Rejection::SessionEnded);
+    assert_eq!(submit(&mut lanes, 1, &[order(1, BASE - life)]), [over]);
+    // An idle chain's last block says less than the clock.
+    lanes.note_wall_time(BASE + life);
+    assert_eq!(verdict(&mut lanes, BASE), old);
+    assert_eq!(verdict(&mut lanes, BASE + 2 * life), Verdict::Accepted);
+    let payload = build(&mut lanes).expect("it");
+    let mut admitted = Vec::new();
+    for time_ns in [BASE + life - 1, BASE + 3 * life] {
+        lanes
+            .finalize_block((2, time_ns), &payload, &mut admitted)
+            .expect("valid");
+        let state = (lanes.open_sessions, lanes.len(), admitted.len());
+        assert_eq!(state, (0, 0, 0), "{time_ns}");
+    }
+}
+
+#[test]
+fn a_session_that_has_ended_is_opened_by_a_higher_number_than_it_had() {
+    let mut lanes = pool_of_today();
+    lanes.restore_ended(id(1), BASE + 7);
+    let ended = Verdict::Rejected(Rejection::SessionEnded);
+    for old in [opening(1, BASE + 7), order(1, BASE + 7), order(1, BASE + 9)] {
+        assert_eq!(submit(&mut lanes, 1, &[old]), [ended]);
+    }
+    // This one may be behind: what follows an opening that it does not know yet waits.
+    let anew = BASE + 1_000_000;
+    for entry in [order(1, anew + 1), opening(1, anew)] {
+        assert_eq!(submit(&mut lanes, 1, &[entry]), [Verdict::Accepted]);
+    }
+    let payload = build(&mut lanes).expect("both");
+    assert_eq!(contents(&payload), [(id(1), anew), (id(1), anew + 1)]);
 }

@@ -120,6 +120,8 @@ const fn name_of(outcome: Outcome) -> &'static str {
         Outcome::TableFull => "table_full",
         Outcome::BadSignature => "bad_signature",
         Outcome::SessionEnded => "session_ended",
+        Outcome::OpeningTooOld => "opening_too_old",
+        Outcome::OpeningTooFarAhead => "opening_too_far_ahead",
     }
 }
 

@@ -2,10 +2,11 @@
 //!
 //! Owns: the bounds on what clients may take. Never: sessions, keys' rights, or sequence numbers.
 //!
-//! Inbound: frames wait in the sockets unless the embedder takes them: a budget of frames and one of
-//! bytes a turn, for all of them together, or no reading at all while paused; TCP then slows the
-//! senders down. Connections are served in turn. Outbound: a client that does not read is disconnected when more than its queue would
-//! wait; it resumes from the sequence numbers of the protocol above.
+//! Inbound: frames wait in the sockets unless the embedder takes them: a budget of frames and one
+//! of bytes a turn, for all of them together, or no reading at all while paused; TCP then slows the
+//! senders down. Connections are served in turn. Outbound: a client that does not read is
+//! disconnected when more than its queue would wait; it resumes from the sequence numbers of the
+//! protocol above.
 
 use crate::error::{CloseReason, SendError};
 use crate::handler::{ClientId, Handler};

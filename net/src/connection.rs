@@ -183,8 +183,8 @@ impl Connection {
         }
     }
 
-    /// After authentication: reads at most about `read_bytes`, opens at most `items_max` messages and
-    /// hands at most as many frames to `on_frame`, in order.
+    /// After authentication: reads at most about `read_bytes`, opens at most `items_max` messages
+    /// and hands at most as many frames to `on_frame`, in order.
     ///
     /// # Errors
     /// The reason to close. What came before it has been handed out.

@@ -29,7 +29,8 @@ pub(crate) enum PendingKind {
     },
 }
 
-/// Where strangers wait for a step of their handshake: a flood on one port keeps nobody else waiting.
+/// Where strangers wait for a step of their handshake: a flood on one port keeps nobody else
+/// waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Waiting {
     AtPeerPort = 0,

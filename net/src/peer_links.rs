@@ -69,8 +69,8 @@ impl Net {
     }
 
     /// Closes every connection to `peer` and refuses it until the next dial is due, with a delay
-    /// that grows while this repeats. For bytes that break the protocol above. Does nothing while it
-    /// is refused already: many faults that were found in one turn are one.
+    /// that grows while this repeats. For bytes that break the protocol above. Does nothing while
+    /// it is refused already: many faults that were found in one turn are one.
     pub fn drop_peer(&mut self, peer: u16, reason: CloseReason) {
         let now = self.now;
         let links = &self.links;

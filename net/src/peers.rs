@@ -12,8 +12,8 @@
 //! The
 //! side that decides first ends its own direction and reads the rest, so that nothing is lost.
 //!
-//! A new connection dialed by the same side replaces the older one: that side knows it is dead.
-//! A newer incarnation replaces everything at once; an older one than ever seen is refused. One that
+//! A new connection dialed by the same side replaces the older one: that side knows it is dead. A
+//! newer incarnation replaces everything at once; an older one than ever seen is refused. One that
 //! follows another newer one within a moment, which grows while that goes on, has to come again: no
 //! process starts so often, and each time would cost this one what was under way with the peer.
 
@@ -299,8 +299,8 @@ impl Peer {
         })
     }
 
-    /// `slot` ended. True if it was the last connection that counts: the peer is down, and is dialed
-    /// again after a delay.
+    /// `slot` ended. True if it was the last connection that counts: the peer is down, and is
+    /// dialed again after a delay.
     pub(crate) fn lost(&mut self, now: Instant, slot: Slot) -> bool {
         self.retired = self.retired.filter(|retired| *retired != slot);
         let Some(place) = self

@@ -158,7 +158,8 @@ fn a_vote_queued_behind_what_is_for_clients_leaves_before_it() {
     });
 }
 
-/// Connections to both ports that begin a handshake and go no further. Some always wait to be let in.
+/// Connections to both ports that begin a handshake and go no further. Some always wait to be let
+/// in.
 struct Flood {
     addresses: [String; 2],
     firsts: [Vec<u8>; 2],

@@ -88,8 +88,8 @@ pub(super) struct Outgoing<'a> {
 pub(super) struct Ledger {
     /// Number of the first flight; every lower one is finalized.
     first_seq: u64,
-    /// The number that opens the session, if it is not open, and the public key that its body begins
-    /// with.
+    /// The number that opens the session, if it is not open, and the public key that its body
+    /// begins with.
     opening: Option<u64>,
     opening_key: [u8; 32],
     flights: VecDeque<Flight>,

@@ -173,8 +173,8 @@ pub struct RateConfig {
     pub admin: u32,
     /// So many milliseconds of a rate may come at once, 1 to 60,000, and one command always.
     pub burst_ms: u32,
-    /// Sessions opened a minute, by whomever, at most 6,000,000: a key costs its owner nothing, and a
-    /// session has its place in the chain's table until it has been idle for an hour.
+    /// Sessions opened a minute, by whomever, at most 6,000,000: a key costs its owner nothing, and
+    /// a session has its place in the chain's table until it has been idle for an hour.
     pub open_per_min: u32,
     /// So many of them may come at once after silence, 1 to 1,048,576.
     pub open_burst: u32,

@@ -9,12 +9,12 @@
 //! nothing, the application is told. It ends when it says so, or when the table is full, another
 //! one wants in, and it has been idle longest of those looked at, for [`IDLE_MIN_NS`] at least.
 //!
-//! **Nothing is remembered for ever.** The old commands of a session that has ended are still about,
-//! and must never be applied again, also when its owner opens it anew. An opening's number is a time
-//! ([`Opening`]), so old ones are refused by their age. Until its own opening is that old, a session
-//! that was closed keeps its place: a new opening must have a higher number than all it had, and the
-//! old commands have lower ones than that. After that, or when it has been idle for an hour, it is
-//! forgotten as if it had never been, the moment that its place is wanted.
+//! **Nothing is remembered for ever.** The old commands of a session that has ended are still
+//! about, and must never be applied again, also when its owner opens it anew. An opening's number
+//! is a time ([`Opening`]), so old ones are refused by their age. Until its own opening is that
+//! old, a session that was closed keeps its place: a new opening must have a higher number than all
+//! it had, and the old commands have lower ones than that. After that, or when it has been idle for
+//! an hour, it is forgotten as if it had never been, the moment that its place is wanted.
 //!
 //! **Who makes room.** One block looks at [`LOOKED_AT_MAX`] places of the table, the next block at
 //! those behind them, around and around; a table of no more is looked at whole. It passes over

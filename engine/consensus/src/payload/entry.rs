@@ -167,7 +167,8 @@ pub struct Entry<'a> {
     pub body: &'a [u8],
 }
 
-/// Appends an entry's bytes. Number 1 opens its session; any other number is one of an open session.
+/// Appends an entry's bytes. Number 1 opens its session; any other number is one of an open
+/// session.
 pub fn encode_entry(entry: &Entry<'_>, bytes: &mut Vec<u8>) {
     encode_flagged_entry(entry, 0, bytes);
 }

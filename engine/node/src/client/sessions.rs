@@ -268,9 +268,9 @@ impl Clients {
     }
 
     /// Lets a session's numbers go on behind `seq_last`, as [`ClientEvent::Session`] told it of one
-    /// that is open. Where there is none, 0, the next command opens it, as it does without this. False, and nothing changed, while commands wait. What is still
-    /// on its way from before may be applied under numbers that are given anew
-    /// ([`ClientEvent::Displaced`]).
+    /// that is open. Where there is none, 0, the next command opens it, as it does without this.
+    /// False, and nothing changed, while commands wait. What is still on its way from before may be
+    /// applied under numbers that are given anew ([`ClientEvent::Displaced`]).
     pub fn resume(&mut self, client: ClientRef, seq_last: u64) -> bool {
         let session = self.table.sessions.get_mut(client.0);
         session.is_some_and(|session| match seq_last {

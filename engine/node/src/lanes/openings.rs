@@ -58,7 +58,8 @@ impl Openings {
     }
 
     /// Judges a command of a session that is not open. Clients are told by the time of the block
-    /// that is to come, as it seems here; what peers hand on is not held to a clock of this machine.
+    /// that is to come, as it seems here; what peers hand on is not held to a clock of this
+    /// machine.
     fn judge(&self, view: &CommandView<'_>, origin: Origin) -> Result<(), Rejection> {
         let id = SessionId(*view.session);
         if !view.is_open() {

@@ -112,9 +112,8 @@ impl SessionQueue {
     /// Sets a session that is not open to where a command of this number can be held; gives what
     /// is below its opening and what was held before another one.
     pub(super) fn make_way(&mut self, seq: u64, is_opening: bool) -> Vec<Command> {
-        let floor = match self.floor_with(seq, is_opening, u64::MAX) {
-            Some((floor, _)) => floor,
-            None => return Vec::new(),
+        let Some((floor, _)) = self.floor_with(seq, is_opening, u64::MAX) else {
+            return Vec::new();
         };
         if is_opening {
             self.opening = Some(seq);

@@ -3,8 +3,8 @@
 //! Owns the rule that makes names forgettable. An opening's number is the base of its session's
 //! numbers and says when it was made, in nanoseconds since the Unix epoch; it applies only within
 //! [`OPENING_LIFE_NS`] of that time, by the time of blocks. So an old opening is refused without
-//! anybody remembering it, and with it every command behind it: those have higher numbers than their
-//! opening and lower ones than that of the next. Never: reads a clock.
+//! anybody remembering it, and with it every command behind it: those have higher numbers than
+//! their opening and lower ones than that of the next. Never: reads a clock.
 
 /// How far an opening's number may lie from the time of the block that holds it, either way,
 /// nanoseconds: five minutes. More than clocks differ that anybody looks after, and than a command

@@ -266,7 +266,7 @@ fn a_table_read_back_answers_as_the_one_that_lived_through_it_all() {
         let number = u32::try_from(random(500)).expect("small");
         let known = table.session(&id(number));
         let open = known.filter(|known| !known.is_closed);
-        let seq = open.map_or(now_ns.max(1), |open| open.last_seq + 1);
+        let seq = open.map_or_else(|| now_ns.max(1), |open| open.last_seq + 1);
         let is_opening = open.is_none();
         // One in three is kept, others at other times.
         let keeps = |session: &SessionId| (u64::from(session.0[0]) + step / 9).is_multiple_of(3);

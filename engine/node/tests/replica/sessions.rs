@@ -76,7 +76,8 @@ fn a_session_that_ends_leaves_no_pool_and_cannot_be_played_again() {
     assert_eq!(world.submit(3, &[command(1, 5, "a")]), [ended]);
     world.assert_equal_states();
     assert_eq!(world.applied(0).len(), 2);
-    // Its owner opens it with a higher number, at the validator that was away; all else is as before.
+    // Its owner opens it with a higher number, at the validator that was away; all else is as
+    // before.
     let base = 60_000 * MS;
     let anew = [opening(1, base, "d"), command(1, base + 1, "e")];
     assert_eq!(world.submit(3, &anew), [Verdict::Accepted; 2]);

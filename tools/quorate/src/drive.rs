@@ -2,7 +2,7 @@
 //!
 //! Never: starts a validator.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Write as _};
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
@@ -138,22 +138,49 @@ fn tell(now: &Progress) {
     ));
 }
 
-/// Writes the histogram where the options say.
-///
-/// # Errors
-/// The file cannot be written.
-pub(crate) fn write_hgrm(path: Option<&Path>, latencies: &Latencies) -> Result<(), Failure> {
-    let Some(path) = path else { return Ok(()) };
-    File::create(path)
-        .map(BufWriter::new)
-        .and_then(|mut file| {
-            latencies.write_hgrm(&mut file)?;
-            file.flush()
-        })
-        .map_err(|error| {
-            Failure::new(Code::TryAgain, format!("{}: {error}", path.display()))
+/// The file for the histogram, open before the load: a path that cannot be written would cost the
+/// whole measurement after it.
+#[derive(Debug)]
+pub(crate) struct Hgrm(Option<(PathBuf, File)>);
+
+impl Hgrm {
+    /// Opens what the options name. What stands there already stays until [`Hgrm::write`].
+    ///
+    /// # Errors
+    /// Configuration: the file cannot be written.
+    pub(crate) fn open(path: Option<&Path>) -> Result<Self, Failure> {
+        let Some(path) = path else {
+            return Ok(Self(None));
+        };
+        let mut options = OpenOptions::new();
+        let opened = options.write(true).create(true).truncate(false).open(path);
+        let file = opened.map_err(|error| {
+            Failure::new(Code::Configuration, format!("{}: {error}", path.display()))
                 .remedy("name a file that can be written with --hgrm")
-        })
+        })?;
+        Ok(Self(Some((path.to_path_buf(), file))))
+    }
+
+    /// Writes the latencies in the place of what stood there.
+    ///
+    /// # Errors
+    /// The disk does not take it.
+    pub(crate) fn write(self, latencies: &Latencies) -> Result<(), Failure> {
+        let Some((path, file)) = self.0 else {
+            return Ok(());
+        };
+        let length = file.metadata().map_or(0, |found| found.len());
+        // A device such as /dev/stdout has no length and takes none.
+        let emptied = if length > 0 { file.set_len(0) } else { Ok(()) };
+        let mut file = BufWriter::new(file);
+        emptied
+            .and_then(|()| latencies.write_hgrm(&mut file))
+            .and_then(|()| file.flush())
+            .map_err(|error| {
+                Failure::new(Code::TryAgain, format!("{}: {error}", path.display()))
+                    .remedy("make room on that disk")
+            })
+    }
 }
 
 /// How the validators are set up, read back from what they run with.

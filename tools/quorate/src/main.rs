@@ -130,7 +130,10 @@ impl Command {
 }
 
 fn main() -> ExitCode {
-    let Arguments { common, command } = Arguments::parse();
+    let Arguments { common, command } = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return unparsed(&error),
+    };
     let result = logs::start(
         common.log.as_deref(),
         common.log_format,
@@ -140,10 +143,42 @@ fn main() -> ExitCode {
     output::finish(result, common.json).into()
 }
 
+/// Arguments that do not parse, or that ask for help: told as clap tells it, and the error as every
+/// command's when it is asked for so. What was parsed is gone, so `--json` is looked for by itself.
+fn unparsed(error: &clap::Error) -> ExitCode {
+    let is_json = std::env::args_os().any(|argument| argument == "--json");
+    if !error.use_stderr() || !is_json {
+        // Whoever read the output has gone; nobody is left to tell.
+        error.print().ok();
+        return if error.use_stderr() {
+            failure::Code::Usage
+        } else {
+            failure::Code::Done
+        }
+        .into();
+    }
+    output::finish(Err(usage_of(&error.render().to_string())), true).into()
+}
+
+/// The failure in what clap prints: usage and tips follow behind an empty line.
+fn usage_of(printed: &str) -> Failure {
+    let what = printed.split("\n\n").next().unwrap_or(printed).trim();
+    let what = what.strip_prefix("error: ").unwrap_or(what);
+    Failure::usage(what).remedy("see --help of the command")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use clap::CommandFactory as _;
+
+    #[test]
+    fn an_error_of_the_arguments_is_told_without_the_usage_behind_it() {
+        let error = Arguments::try_parse_from(["quorate", "demo", "--rate", "x"]).unwrap_err();
+        let told = usage_of(&error.render().to_string()).to_string();
+        assert!(told.starts_with("invalid value 'x' for '--rate"), "{told}");
+        assert!(!told.contains("Usage"), "{told}");
+    }
 
     #[test]
     fn the_arguments_of_all_commands_are_consistent() {

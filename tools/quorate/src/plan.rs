@@ -7,6 +7,8 @@ use clap::{Args, ValueEnum};
 use quorate::genesis::Auth;
 use quorate::profiles::{Durability, Idle, Profile, Threads};
 use quorate_bench::testnet::{Plan, TestnetError, Workload};
+use quorate_consensus::thresholds::default_fault;
+use quorate_consensus::types::Stake;
 
 use crate::failure::{Code, Failure};
 
@@ -226,6 +228,11 @@ impl ClusterOptions {
             let what = format!("more than {VALIDATORS_MAX} validators");
             return Err(Failure::usage(what).remedy("give fewer"));
         }
+        self.check_weights(&weights)?;
+        if base_port == 0 {
+            let what = "--base-port 0: clients and validators have to know their ports";
+            return Err(Failure::usage(what).remedy("give one above 0"));
+        }
         Ok(Plan {
             weights,
             fault_weight: self.fault_weight,
@@ -240,6 +247,34 @@ impl ClusterOptions {
             idle: self.idle.map(Into::into),
             trace_stamps: 0,
         })
+    }
+}
+
+impl ClusterOptions {
+    /// What the genesis would be refused for, in the words of the command line.
+    fn check_weights(&self, weights: &[u64]) -> Result<(), Failure> {
+        if let Some(validator) = weights.iter().position(|&weight| weight == 0) {
+            let what = format!("--weights: validator {validator} has weight 0");
+            return Err(Failure::usage(what).remedy("give it at least 1, or leave it out"));
+        }
+        let stakes: Vec<Stake> = weights.iter().map(|&weight| Stake::new(weight)).collect();
+        let fault = self
+            .fault_weight
+            .map_or_else(|| default_fault(&stakes), Stake::new);
+        if fault.amount() > 0 || self.crash_only {
+            return Ok(());
+        }
+        let what = match self.fault_weight {
+            Some(_) => "--fault-weight 0 survives no Byzantine validator".to_owned(),
+            None => format!(
+                "{} validators of these weights survive no Byzantine one",
+                weights.len()
+            ),
+        };
+        Err(Failure::usage(what).remedy(
+            "give four validators at least, of weights as even as can be, or --crash-only if only \
+             crashes are to be survived",
+        ))
     }
 }
 
@@ -292,11 +327,31 @@ mod tests {
     }
 
     #[test]
+    fn what_survives_no_byzantine_validator_is_refused_with_the_option_that_allows_it() {
+        let told = plan(&["--validators", "3"]).unwrap_err().to_string();
+        assert!(told.contains("--crash-only"), "{told}");
+        assert_eq!(
+            plan(&["--validators", "3", "--crash-only"])
+                .unwrap()
+                .weights,
+            [1; 3]
+        );
+        let told = plan(&["--weights", "1,0,1,1,1"]).unwrap_err().to_string();
+        assert!(told.contains("validator 1 has weight 0"), "{told}");
+        let cluster = Line::try_parse_from(["x"]).unwrap().cluster;
+        let told = cluster.plan(0).unwrap_err().to_string();
+        assert!(told.contains("--base-port 0"), "{told}");
+    }
+
+    #[test]
     fn numbers_that_contradict_each_other_are_a_usage_error() {
         for arguments in [
             &["--validators", "3", "--weights", "1,1"][..],
             &["--validators", "0"],
             &["--validators", "65"],
+            &["--validators", "3"],
+            &["--weights", "0,1,1,1"],
+            &["--validators", "4", "--fault-weight", "0"],
         ] {
             assert_eq!(
                 plan(arguments).unwrap_err().code,

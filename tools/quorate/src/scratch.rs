@@ -7,10 +7,12 @@ use quorate::keys::create_private_folder;
 use crate::failure::{Code, Failure};
 use crate::output::progress;
 
-/// A private folder that is removed on drop.
+/// A private folder that is removed on drop, with the folders that were made to hold it.
 #[derive(Debug)]
 pub(crate) struct Scratch {
     path: PathBuf,
+    /// The innermost first.
+    made: Vec<PathBuf>,
 }
 
 impl Scratch {
@@ -20,12 +22,17 @@ impl Scratch {
     /// It cannot be made.
     pub(crate) fn create(parent: Option<&Path>) -> Result<Self, Failure> {
         let parent = parent.map_or_else(std::env::temp_dir, Path::to_path_buf);
+        let made: Vec<PathBuf> = parent
+            .ancestors()
+            .filter(|folder| !folder.as_os_str().is_empty() && !folder.exists())
+            .map(Path::to_path_buf)
+            .collect();
         let pid = std::process::id();
         for attempt in 0..100 {
             let path = parent.join(format!("quorate-demo-{pid}-{attempt}"));
             if !path.exists() {
                 create_private_folder(&path)?;
-                return Ok(Self { path });
+                return Ok(Self { path, made });
             }
         }
         Err(Failure::new(
@@ -49,12 +56,30 @@ impl Drop for Scratch {
                 self.path.display()
             ));
         }
+        for folder in &self.made {
+            // Somebody may have put something into it since: then it stays.
+            std::fs::remove_dir(folder).ok();
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn folders_that_were_made_for_it_are_gone_too_unless_something_stands_in_them() {
+        let own = Scratch::create(None).unwrap();
+        let outer = own.path().join("outer");
+        let scratch = Scratch::create(Some(&outer.join("inner"))).unwrap();
+        assert!(scratch.path().starts_with(&outer));
+        drop(scratch);
+        assert!(!outer.exists() && own.path().exists());
+        let scratch = Scratch::create(Some(&outer.join("inner"))).unwrap();
+        std::fs::write(outer.join("file"), b"x").unwrap();
+        drop(scratch);
+        assert!(outer.join("file").exists() && !outer.join("inner").exists());
+    }
 
     #[test]
     fn the_folder_is_private_and_gone_afterwards() {

@@ -18,7 +18,7 @@ use serde::Serialize;
 
 use crate::agreement::{self, Logs, Status};
 use crate::commands::node;
-use crate::drive::{LoadOptions, complaints, measured, setting, teller, text, write_hgrm};
+use crate::drive::{Hgrm, LoadOptions, complaints, measured, setting, teller, text};
 use crate::failure::{Code, Failure};
 use crate::interrupt::Interrupt;
 use crate::output::{Report, progress};
@@ -56,6 +56,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     plan.keeps_acknowledged = workload == Workload::Exchange;
     let base_port = free_base_port(options.cluster.plan(1)?.weights.len())?;
     let cluster_plan = options.cluster.plan(base_port)?;
+    let hgrm = Hgrm::open(options.load.hgrm.as_deref())?;
     let interrupt = Interrupt::install()?;
     let scratch = Scratch::create(options.dir.as_deref())?;
     let testnet = Testnet::create(&scratch.path().join("testnet"), &cluster_plan)?;
@@ -87,7 +88,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
             (drive(&plan, &chain, admin, &flag, &mut teller())?, None)
         }
     };
-    write_hgrm(options.load.hgrm.as_deref(), &outcome.client)?;
+    hgrm.write(&outcome.client)?;
     let run = Run {
         testnet,
         chain,

@@ -69,8 +69,12 @@ struct Fields {
 /// The chain takes no prices, the source fails or holds what is no price, or no validator answers.
 pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     let testnet = Testnet::open(&options.dir)?;
-    let feeds = applications::feeds(&testnet.genesis().file().application)
-        .map_err(|error| Failure::new(Code::Configuration, error))?;
+    let feeds = applications::feeds(&testnet.genesis().file().application).map_err(|error| {
+        let path = testnet.dir().join("genesis.json");
+        let what = format!("{}: field application: {error}", path.display());
+        Failure::new(Code::Configuration, what)
+            .remedy("name a testnet that takes prices (testnet init --workload exchange)")
+    })?;
     let mut feeder = Feeder::new(&feeds);
     let key = Arc::new(KeyPair::load(&options.key)?);
     let (mut source, replay) = match (&options.file, options.connect) {

@@ -72,7 +72,7 @@ pub(crate) struct MakeOptions {
     /// anybody's: what is used of it is checked first
     #[arg(long, value_name = "FOLDER")]
     from_snapshot: Option<PathBuf>,
-    /// File to write
+    /// File to write; a proof that is there is replaced
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
 }
@@ -161,7 +161,12 @@ fn make(options: &MakeOptions) -> Result<Report, Failure> {
     };
     let bytes = encode(&proof);
     // What is given away is what a stranger will believe.
-    let fields = judge(chain.genesis.validator_set(), &options.out, &bytes)?;
+    let (set, out) = (chain.genesis.validator_set(), &options.out);
+    let proven = verify(set, &proof).map_err(|error| {
+        Failure::new(Code::No, format!("there is no such proof: {error}"))
+            .remedy("--index and --output count from 0; quorate log show lists what a block holds")
+    })?;
+    let fields = fields_of(out, bytes.len(), proven);
     fs::write(&options.out, &bytes).map_err(|error| {
         Failure::new(
             Code::Configuration,
@@ -249,12 +254,16 @@ fn judge(set: &ValidatorSet, path: &Path, bytes: &[u8]) -> Result<Fields, Failur
         Failure::new(Code::No, format!("{}: {error}", path.display()))
             .remedy("believe nothing of it")
     })?;
-    let (proof, bytes) = (path.to_path_buf(), bytes.len());
-    Ok(match proven {
+    Ok(fields_of(path, bytes.len(), proven))
+}
+
+fn fields_of(path: &Path, bytes: usize, proven: Proven) -> Fields {
+    let proof = path.to_path_buf();
+    match proven {
         Proven::Block(block) => block_fields(proof, bytes, block),
         Proven::State(state) => state_fields(proof, bytes, &state),
         Proven::Output(output) => output_fields(proof, bytes, output),
-    })
+    }
 }
 
 fn block_fields(proof: PathBuf, bytes: usize, block: ProvenBlock) -> Fields {

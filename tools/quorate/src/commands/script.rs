@@ -1,7 +1,7 @@
 //! `quorate sim --script FILE`: plays a golden scenario script and prints its trace.
 //!
-//! Exit code 0 when everything that the script expects holds, 1 when it does not or the script is
-//! wrong; the message names file, line and what was expected.
+//! Exit code 0 when everything that the script expects holds, 1 when it does not, 2 when the script
+//! cannot be read; the message names file, line and what was expected.
 
 use std::path::Path;
 
@@ -23,7 +23,7 @@ struct Fields {
 /// Plays the script in `file`.
 ///
 /// # Errors
-/// The file cannot be read.
+/// The file cannot be read, or is no script.
 pub(crate) fn play_file(file: &Path) -> Result<Report, Failure> {
     let name = file.display().to_string();
     let text = std::fs::read_to_string(file).map_err(|error| {
@@ -31,6 +31,10 @@ pub(crate) fn play_file(file: &Path) -> Result<Report, Failure> {
     })?;
     let played = play(&name, &text);
     let failure = played.failure.map(|failure| failure.to_string());
+    // Everything that is played leaves its line in the trace.
+    if let Some(what) = failure.as_ref().filter(|_| played.trace.is_empty()) {
+        return Err(Failure::usage(what).remedy("correct the line of the script"));
+    }
     if let Some(failure) = &failure {
         progress(failure);
     }

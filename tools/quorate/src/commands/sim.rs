@@ -67,7 +67,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "K", requires = "exhaustive")]
     slots: Option<u8>,
     /// Start logs from so many crash images instead: any part of what was not synced is lost
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     #[arg(conflicts_with_all = ["scenario", "tell", "exhaustive", "script"])]
     images: Option<u64>,
     /// Run the long list of sweeps instead: every kind of fault, every kind of Byzantine validator,

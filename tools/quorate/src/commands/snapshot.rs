@@ -102,6 +102,12 @@ fn create(options: &CreateOptions) -> Result<Report, Failure> {
         return Err(Failure::new(Code::Damaged, what).remedy("run quorate log verify"));
     }
     let genesis = genesis_of(&folder)?;
+    let first = genesis.validator_set().genesis().height.number();
+    if let Some(height) = options.height.filter(|&height| height <= first) {
+        let what =
+            format!("--height {height}: the chain begins at {first}, its first block is above");
+        return Err(Failure::usage(what).remedy("name a height that quorate log show lists"));
+    }
     let mut last = None;
     let mut note = |_: &mut Executor<_>, block: &FinalBlock, _: &_| last = Some(block.header);
     let to = options.height.unwrap_or(u64::MAX);

@@ -101,6 +101,11 @@ fn a_script_prints_its_trace_and_a_failed_expectation_ends_with_one() {
         failure.ends_with("wrong.script:3: expected window 1 at v0, found window 0"),
         "{failure}"
     );
+    // What is no script is a file of input like any other.
+    std::fs::write(&wrong, "validators 4\nnonsense\n").unwrap();
+    let told = run_json(&["sim", "--script", wrong.to_str().unwrap()], 2);
+    let what = told["error"]["what"].as_str().unwrap();
+    assert!(what.contains("wrong.script:2"), "{what}");
 }
 
 #[test]

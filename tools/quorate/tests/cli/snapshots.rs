@@ -70,9 +70,22 @@ fn proofs_hold(folder: &Folder, dir: &Path, attested: u64) {
         (&full["id"], &full["height"])
     );
     assert_eq!(good["command"]["index"], 0);
-    assert_eq!(
-        make(height, &["--index", "99999"], 1)["error"]["kind"],
-        "no"
+    let far = make(height, &["--index", "99999"], 1);
+    assert_eq!(far["error"]["kind"], "no");
+    assert!(
+        !far["error"]["what"]
+            .as_str()
+            .unwrap()
+            .contains(text(&proof)),
+        "no file is to blame: {far}"
+    );
+    let unattested = make(attested + 1, &["--state"], 1);
+    assert!(
+        unattested["error"]["remedy"]
+            .as_str()
+            .unwrap()
+            .contains("snapshot list"),
+        "{unattested}"
     );
     assert_eq!(make(999_999_999, &[], 1)["error"]["kind"], "no");
     make(attested, &["--state"], 0);
@@ -127,6 +140,12 @@ fn snapshots_are_good_logs_replay_to_them_and_damage_is_named() {
     assert_eq!(made["snapshots"][0]["root"], root);
     let none = ["snapshot", "create", text(&first), "--height", "999999999"];
     assert_eq!(run_json(&none, 1)["error"]["kind"], "no");
+    let begin = ["snapshot", "create", text(&first), "--height", "0"];
+    let what = run_json(&begin, 2)["error"]["what"].to_string();
+    assert!(what.contains("begins at 0"), "{what}");
+    let beyond = run(&["log", "replay", text(&first), "--to", "999999999"]);
+    let told = String::from_utf8_lossy(&beyond.stdout);
+    assert!(told.contains("below --to 999999999"), "{told}");
 
     let data = first.join(format!("data/snapshots/snapshot-{height:020}.data"));
     let mut bytes = fs::read(&data).unwrap();

@@ -34,6 +34,10 @@ fn a_wrong_command_line_ends_with_2() {
         &["testnet", "init"],
         &["sim", "--threads", "0"],
         &["sim", "--threads", "1000000"],
+        &["sim", "--images", "0"],
+        &["bench", "floor", "--silent", "9"],
+        &["testnet", "init", "--dir", "y", "--base-port", "0"],
+        &["testnet", "init", "--dir", "y", "--validators", "3"],
         &["status", "--log", "=x=", "--dir", "y"],
     ] {
         let output = run(arguments);
@@ -70,16 +74,75 @@ fn an_error_in_json_is_one_object_with_kind_and_remedy() {
 }
 
 #[test]
+fn an_error_of_the_arguments_in_json_is_one_object_too() {
+    for (arguments, named) in [
+        (&["demo", "--validators", "x"][..], "--validators"),
+        (&["nonsense"], "nonsense"),
+        (&["log", "verify"], "<DIR>"),
+        (&["load"], "--dir"),
+        (&[], "quorate"),
+    ] {
+        let error = run_json(arguments, 2);
+        assert_eq!(error["error"]["kind"], "usage", "{error}");
+        let what = error["error"]["what"].as_str().unwrap();
+        assert!(what.contains(named), "{error}");
+        assert!(!error["error"]["remedy"].as_str().unwrap().is_empty());
+    }
+    let help = run(&["demo", "--help", "--json"]);
+    assert_eq!(help.status.code(), Some(0));
+    assert!(!help.stdout.is_empty());
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_refused_before_anything_is_measured() {
+    let folder = Folder::new("unwritable");
+    let dir = folder.join("net");
+    init(&dir, 4, &["--workload", "opaque"]);
+    let nowhere = folder.join("none/x.hgrm");
+    // No validator runs: what is tried later cannot come first.
+    let load = ["load", "--dir", text(&dir), "--hgrm", text(&nowhere)];
+    let error = run_json(&load, 3);
+    assert!(
+        error["error"]["what"].as_str().unwrap().contains("x.hgrm"),
+        "{error}"
+    );
+    let file = folder.join("file");
+    fs::write(&file, "x").unwrap();
+    let histograms = ["bench", "latency", "--histograms", text(&file)];
+    let error = run_json(&histograms, 3);
+    assert!(
+        error["error"]["remedy"]
+            .as_str()
+            .unwrap()
+            .contains("--histograms"),
+        "{error}"
+    );
+    let demo = run_json(&["demo", "--hgrm", text(&nowhere)], 3);
+    assert!(demo["error"]["what"].as_str().unwrap().contains("x.hgrm"));
+    // And where it can be written, what stands there stays as long as nothing was measured.
+    let load = ["load", "--dir", text(&dir), "--hgrm", text(&file)];
+    let error = run_json(&load, 75);
+    let what = error["error"]["what"].as_str().unwrap();
+    assert!(
+        what.contains("no validator of") && what.contains("validator 3 at 127.0.0.1:"),
+        "{what}"
+    );
+    assert_eq!(fs::read(&file).unwrap(), b"x");
+}
+
+#[test]
 fn weights_that_the_thresholds_do_not_allow_are_refused_with_the_field() {
     let folder = Folder::new("weights");
     let dir = folder.join("net");
     for (arguments, field) in [
-        (&["--weights", "1,1,1"][..], "fault_weight"),
         (
-            &["--weights", "1,1,1,1", "--fault-weight", "2"],
+            &["--weights", "1,1,1,1", "--fault-weight", "2"][..],
             "fault_weight",
         ),
-        (&["--weights", "1,0,1,1,1", "--fault-weight", "1"], "stake"),
+        (
+            &["--weights", "1,1,1,1", "--fast-slack", "9"],
+            "fault_weight",
+        ),
     ] {
         let mut all = vec!["testnet", "init", "--dir", text(&dir)];
         all.extend(arguments);

@@ -65,6 +65,17 @@ fn sum<'a>(samples: impl Iterator<Item = &'a Samples>, part: Part) -> Latencies 
     sum
 }
 
+/// Makes the folder before anything is measured: what cannot be written would be lost after it.
+///
+/// # Errors
+/// Configuration: there can be no such folder.
+pub(super) fn prepare(folder: &Path) -> Result<(), Failure> {
+    fs::create_dir_all(folder).map_err(|error| {
+        let what = format!("{}: {error}", folder.display());
+        Failure::new(Code::Configuration, what).remedy("name a folder with --histograms")
+    })
+}
+
 /// Writes `floor-NAME.hgrm`, `finality-NAME.hgrm`, `client-NAME.hgrm` over all runs, and
 /// `latency-NAME.hlog` with an interval of each a run.
 ///

@@ -43,6 +43,14 @@ pub(crate) struct Options {
 /// # Errors
 /// A mesh that cannot be; sockets that the system refuses.
 pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
+    let speaking = options.validators.saturating_sub(options.silent);
+    if options.silent > 0 && speaking < 2 {
+        let what = format!(
+            "--silent {}: of {} members at least 2 have to speak",
+            options.silent, options.validators
+        );
+        return Err(Failure::usage(what).remedy("silence fewer, or measure with more validators"));
+    }
     let floor = measure(&FloorPlan {
         validators: options.validators,
         need: options.need,

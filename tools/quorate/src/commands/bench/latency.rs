@@ -194,6 +194,10 @@ struct Fields {
 /// Options that cannot be, validators that do not start or end, sockets that the system refuses.
 pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     options.check()?;
+    options
+        .histograms
+        .as_deref()
+        .map_or(Ok(()), curves::prepare)?;
     let interrupt = Interrupt::install()?;
     let began = SystemTime::now();
     let wanted = options.durability.all();

@@ -167,11 +167,11 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
         true => Code::Done,
         false => Code::No,
     };
-    let text = text(&fields);
+    let text = text(&fields, options.to);
     Ok(Report::new(&fields, text)?.with_code(code))
 }
 
-fn text(fields: &Fields) -> String {
+fn text(fields: &Fields, to: Option<u64>) -> String {
     let mut text = format!(
         "executed {} blocks from height {} to {}: {} commands, {} outputs\noutputs {}\nstate   {}",
         fields.blocks,
@@ -197,6 +197,12 @@ fn text(fields: &Fields) -> String {
         text.push_str(&format!(
             "\nDIFFERENT at height {}: section {}",
             difference.height, difference.section
+        ));
+    }
+    if let Some(to) = to.filter(|&to| to > fields.height) {
+        text.push_str(&format!(
+            "\nthe log ends at height {}, below --to {to}",
+            fields.height
         ));
     }
     text

@@ -16,7 +16,6 @@ use quorate_consensus::attestation::StateCertificate;
 use quorate_consensus::wire;
 use quorate_proof::Proof;
 
-use super::none;
 use crate::failure::{Code, Failure};
 use crate::inspect::replay::{failure_of, snapshots_beside};
 
@@ -98,7 +97,11 @@ impl<'a> States<'a> {
     /// # Errors
     /// It is not there, or a file is damaged or of another chain.
     pub(super) fn of(&self, height: u64) -> Result<StateCertificate, Failure> {
-        let missing = || none(format!("there is no attested snapshot of height {height}"));
+        let missing = || {
+            let what = format!("there is no attested snapshot of height {height}");
+            Failure::new(Code::No, what)
+                .remedy("quorate snapshot list tells which there are, and who vouches for them")
+        };
         if !self.heights()?.contains(&height) {
             return Err(missing());
         }

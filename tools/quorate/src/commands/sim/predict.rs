@@ -20,6 +20,10 @@ use crate::output::{Report, table};
 const CLOSE: f64 = 0.25;
 /// Longest file that is read, bytes.
 const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// What to do about a file of each kind that cannot be read.
+const COSTS_REMEDY: &str = "give a readable file like engine/sim/latency/costs.txt";
+const LATENCY_REMEDY: &str = "give hall, metro, world, or a readable file";
+const MEASURED_REMEDY: &str = "give what `quorate bench latency --json` printed";
 /// Nanoseconds in a microsecond.
 const NS_PER_US: f64 = 1_000.0;
 
@@ -92,7 +96,7 @@ struct Fields {
 /// A file cannot be read, or no chain can be as asked for.
 pub(super) fn run(options: &PredictOptions, validators: u16) -> Result<Report, Failure> {
     let costs = match &options.costs {
-        Some(path) => parse(path, &read(path)?, Costs::parse)?,
+        Some(path) => parse(path, &read(path, COSTS_REMEDY)?, Costs::parse)?,
         None => parse(
             Path::new("the costs that come along"),
             COSTS_FILE,
@@ -107,7 +111,10 @@ pub(super) fn run(options: &PredictOptions, validators: u16) -> Result<Report, F
         let known = LATENCY_FILES
             .iter()
             .find(|(name, _)| path == Path::new(name));
-        let text = known.map_or_else(|| read(path), |(_, text)| Ok((*text).to_owned()))?;
+        let text = known.map_or_else(
+            || read(path, LATENCY_REMEDY),
+            |(_, text)| Ok((*text).to_owned()),
+        )?;
         let wanted = ScaleOptions {
             validators,
             down: options.down,
@@ -127,12 +134,10 @@ pub(super) fn run(options: &PredictOptions, validators: u16) -> Result<Report, F
 
 /// Predicts each durability of a measurement, over ways that take half of its floor's median.
 fn check(path: &Path, costs: Costs, commands: u64) -> Result<Vec<Row>, Failure> {
-    let wrong = |what: &str| {
-        Failure::usage(format!("{}: {what}", path.display()))
-            .remedy("give what `quorate bench latency --json` printed")
-    };
-    let value: Value =
-        serde_json::from_str(&read(path)?).map_err(|error| wrong(&error.to_string()))?;
+    let wrong =
+        |what: &str| Failure::usage(format!("{}: {what}", path.display())).remedy(MEASURED_REMEDY);
+    let value: Value = serde_json::from_str(&read(path, MEASURED_REMEDY)?)
+        .map_err(|error| wrong(&error.to_string()))?;
     let whole = |key: &str| {
         let found = value.get(key).and_then(Value::as_u64);
         found.and_then(|found| u16::try_from(found).ok())
@@ -203,11 +208,8 @@ impl Row {
     }
 }
 
-fn read(path: &Path) -> Result<String, Failure> {
-    let wrong = |what: String| {
-        Failure::usage(format!("{}: {what}", path.display()))
-            .remedy("give hall, metro, world, or a readable file")
-    };
+fn read(path: &Path, remedy: &str) -> Result<String, Failure> {
+    let wrong = |what: String| Failure::usage(format!("{}: {what}", path.display())).remedy(remedy);
     let length = std::fs::metadata(path).map_err(|error| wrong(error.to_string()))?;
     if length.len() > FILE_BYTES_MAX {
         return Err(wrong(format!("{} bytes are too many", length.len())));

@@ -14,11 +14,15 @@ use crate::agreement::{self, Logs, Status};
 use crate::drive::{Hgrm, LoadOptions, complaints, measured, setting, teller, text};
 use crate::failure::{Code, Failure};
 use crate::interrupt::Interrupt;
-use crate::output::Report;
+use crate::output::{Report, progress};
 use crate::plan::WorkloadArg;
 
 /// How long the validators may take to reach the same height after the load.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the first validator may take until it answers.
+const START: Duration = Duration::from_secs(20);
+/// How long one look at starting validators takes.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// Options of the command.
 #[derive(Debug, Args)]
@@ -43,8 +47,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     let plan = options.load.plan(workload)?;
     let chain = Chain::of(testnet.genesis());
     let hgrm = Hgrm::open(options.load.hgrm.as_deref())?;
-    let before = agreement::statuses(&chain, Instant::now() + PATIENCE, false)?;
-    refuse_silent(&before, &testnet)?;
+    let before = first_statuses(&testnet, &chain)?;
     let interrupt = Interrupt::install()?;
     let admin = testnet.admin_key()?;
     let outcome = drive(&plan, &chain, admin, &interrupt.flag(), &mut teller())?;
@@ -73,26 +76,37 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     Ok(Report::new(&report, text)?.with_code(code))
 }
 
-/// Where nobody answers, no session will be let in: said at once, with whom was asked.
-fn refuse_silent(statuses: &[Status], testnet: &Testnet) -> Result<(), Failure> {
-    if statuses.iter().any(Result::is_ok) {
-        return Ok(());
+/// What the validators say before the load. Where none answers they may be starting: that is said,
+/// and waited for.
+fn first_statuses(testnet: &Testnet, chain: &Chain) -> Result<Vec<Status>, Failure> {
+    let mut statuses = agreement::statuses(chain, Instant::now() + PATIENCE, false)?;
+    let is_silent = |statuses: &[Status]| statuses.iter().all(Result::is_err);
+    if is_silent(&statuses) {
+        let silent = silent(testnet, &statuses);
+        progress(&format!("{silent}\nwaiting for {} s", START.as_secs()));
     }
-    let members = testnet.genesis().file().validators.iter();
-    let told = members
-        .zip(statuses)
-        .enumerate()
-        .map(|(index, (member, status))| {
-            let why = status.as_ref().err().map_or("", String::as_str);
-            format!(
-                "validator {index} at {}: {why}",
-                member.client_addresses.join(" ")
-            )
-        });
+    let deadline = Instant::now() + START;
+    while is_silent(&statuses) {
+        if Instant::now() >= deadline {
+            return Err(silent(testnet, &statuses));
+        }
+        statuses = agreement::statuses(chain, Instant::now() + LOOK, true)?;
+    }
+    Ok(statuses)
+}
+
+/// Nobody answers, with whom was asked.
+fn silent(testnet: &Testnet, statuses: &[Status]) -> Failure {
+    let members = testnet.genesis().file().validators.iter().enumerate();
+    let told = members.zip(statuses).map(|((index, member), status)| {
+        let why = status.as_ref().err().map_or("", String::as_str);
+        let addresses = member.client_addresses.join(" ");
+        format!("validator {index} at {addresses}: {why}")
+    });
     let what = format!("no validator of {} answers", testnet.dir().display());
-    Err(Failure::new(Code::TryAgain, what)
+    Failure::new(Code::TryAgain, what)
         .detail(told.collect::<Vec<_>>().join("\n"))
-        .remedy("start the validators (quorate testnet up)"))
+        .remedy("start the validators (quorate testnet up)")
 }
 
 fn workload(testnet: &Testnet, wanted: Option<WorkloadArg>) -> Result<Workload, Failure> {

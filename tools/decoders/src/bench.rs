@@ -1,7 +1,8 @@
-//! Recorded order flow.
+//! Recorded order flow, and prices from outside.
 
 use crate::decoder::{Cap, Decoder, Verdict};
 use quorate_bench::orders::lobster::{Lobster, LobsterConfig};
+use quorate_bench::prices::PriceLine;
 use quorate_venue::InstrumentId;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
@@ -22,7 +23,36 @@ const BOOK: &str =
     "5859400,200,5853300,18,5859800,200,5853000,150,9999999999,0,-9999999999,0\n1,1,1,1\n";
 
 pub(crate) fn decoders() -> Vec<Decoder> {
-    vec![Decoder {
+    vec![lobster(), price_line()]
+}
+
+fn price_line() -> Decoder {
+    Decoder {
+        name: "bench.price_line",
+        share: 2,
+        is_text: true,
+        corpus: vec![
+            b"1 -5 3 1700000000000000000".to_vec(),
+            b"# feed price confidence time".to_vec(),
+        ],
+        // Fields of a line of 128 bytes, and an error that repeats one of them.
+        cap: Cap {
+            base_bytes: 8 * 1024,
+            per_byte: 1,
+        },
+        decode: Box::new(|input| match PriceLine::parse(input) {
+            Ok(_) => Verdict::Accepted,
+            Err(error) => {
+                assert!(!error.to_string().is_empty());
+                Verdict::Refused
+            }
+        }),
+        mend: None,
+    }
+}
+
+fn lobster() -> Decoder {
+    Decoder {
         name: "bench.lobster",
         share: 3,
         is_text: true,
@@ -38,7 +68,7 @@ pub(crate) fn decoders() -> Vec<Decoder> {
         },
         decode: Box::new(decode),
         mend: None,
-    }]
+    }
 }
 
 fn decode(input: &[u8]) -> Verdict {

@@ -3,6 +3,7 @@
 use crate::decoder::{Cap, Decode, Decoder, Verdict};
 use quorate_consensus::attestation::StateCertificate;
 use quorate_consensus::certificate::{Certificate, SignedRecord, Target};
+use quorate_consensus::evidence::Evidence;
 use quorate_consensus::message::Message;
 use quorate_consensus::payload::{
     CommandView, Entry, Lane, PayloadBuilder, PayloadView, encode_entry, encode_session_entry,
@@ -10,9 +11,13 @@ use quorate_consensus::payload::{
 };
 use quorate_consensus::record::Record;
 use quorate_consensus::restart::LeaseFile;
+use quorate_consensus::signing::ValidatorKey;
 use quorate_consensus::trust::Lease;
-use quorate_consensus::types::{BlockId, Epoch, Index, ValidatorIndex, Window};
-use quorate_consensus::wire;
+use quorate_consensus::types::{BlockId, Epoch, Index, Stake, ValidatorIndex, Window};
+use quorate_consensus::validators::{SetParameters, Validator, ValidatorSet};
+use quorate_consensus::verify::{check_evidence, judge, proves_ready};
+use quorate_consensus::wire::{self, DecodeError};
+use std::sync::LazyLock;
 
 // One fixed value of every kind, which the frozen bytes of the wire are made from too.
 #[path = "../../../engine/consensus/tests/wire/samples.rs"]
@@ -33,14 +38,10 @@ pub(crate) fn decoders() -> Vec<Decoder> {
             canonical(input, wire::decode_record(input), wire::encode_record)
         }),
         decoder("consensus.certificate", 8, certificates(), |input| {
-            canonical(
-                input,
-                wire::decode_certificate(input),
-                wire::encode_certificate,
-            )
+            canonical(input, judged_certificate(input), wire::encode_certificate)
         }),
         decoder("consensus.evidence", 6, evidence(), |input| {
-            canonical(input, wire::decode_evidence(input), wire::encode_evidence)
+            canonical(input, judged_evidence(input), wire::encode_evidence)
         }),
         decoder(
             "consensus.state_certificate",
@@ -109,6 +110,44 @@ fn encoded<T>(value: &T, encode: impl Fn(&T, &mut Vec<u8>)) -> Vec<u8> {
     let mut bytes = Vec::new();
     encode(value, &mut bytes);
     bytes
+}
+
+/// Four validators of the epoch that the samples of certificates name.
+pub(crate) static SMALL_SET: LazyLock<ValidatorSet> = LazyLock::new(|| {
+    let key = |seed| ValidatorKey::from_seed(&[seed; 32]).public();
+    let validators = (1..=4).map(|seed| Validator::new(key(seed), Stake::new(1)));
+    let parameters = SetParameters {
+        chain_id: [7; 32],
+        genesis_hash: [9; 32],
+        epoch: Epoch::new(9),
+        fault: Stake::new(1),
+        slack: Stake::new(0),
+        window_slots: 16,
+        turn_windows: 1,
+        crash_only: false,
+        genesis_time_ns: 1_000,
+    };
+    ValidatorSet::new(parameters, validators.collect()).expect("a valid set")
+});
+
+/// What a certificate proves is judged before any signature of it is looked at.
+fn judged_certificate(input: &[u8]) -> Result<Certificate, DecodeError> {
+    let certificate = wire::decode_certificate(input)?;
+    if let Err(error) = judge(&SMALL_SET, &certificate) {
+        assert!(!error.to_string().is_empty());
+    }
+    let next = certificate.window.next();
+    let is_alone = proves_ready(&SMALL_SET, next, std::slice::from_ref(&certificate));
+    assert!(!is_alone || judge(&SMALL_SET, &certificate).is_ok());
+    Ok(certificate)
+}
+
+fn judged_evidence(input: &[u8]) -> Result<Evidence, DecodeError> {
+    let evidence = wire::decode_evidence(input)?;
+    if let Err(error) = check_evidence(&SMALL_SET, &evidence) {
+        assert!(!error.to_string().is_empty());
+    }
+    Ok(evidence)
 }
 
 fn decode_message(input: &[u8]) -> Verdict {

@@ -149,11 +149,21 @@ impl Decoder {
         }
     }
 
-    /// For a fuzzer, which takes a panic for a finding.
+    /// For a fuzzer, which takes a panic for a finding: the input as it is, and once more with its
+    /// checksums made right.
     ///
     /// # Panics
     /// On anything that must not be.
     pub fn must_hold(&self, input: &[u8]) {
+        self.must_hold_as_it_is(input);
+        let mut mended = input.to_vec();
+        self.mend(&mut mended);
+        if mended != input {
+            self.must_hold_as_it_is(&mended);
+        }
+    }
+
+    fn must_hold_as_it_is(&self, input: &[u8]) {
         let verdict = (self.decode)(input);
         assert!(
             verdict != Verdict::NotCanonical,
@@ -219,5 +229,17 @@ mod tests {
             cap_bytes: 12,
         };
         assert_eq!(accepts.judge(&[1], &Fixed(13)), (over, 13));
+    }
+
+    #[test]
+    #[should_panic(expected = "test: accepted, and encodes to other bytes")]
+    fn a_fuzzer_is_told_of_what_stands_behind_a_checksum() {
+        let mut behind = decoder(|input| match input {
+            [2, 7] => Verdict::NotCanonical,
+            _ => Verdict::Refused,
+        });
+        behind.mend = Some(Box::new(|input| input[1] = 7));
+        behind.must_hold(&[1, 1]);
+        behind.must_hold(&[2, 1]);
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Owns the list of decoders with valid inputs for each, the mutator, and the sweep that runs many
 //! damaged inputs and reports what must not be: a panic, an allocation above the cap, an accepted
-//! input that does not encode to itself. The fuzz targets beside it call the same functions.
+//! input that does not encode to itself. The fuzz targets beside it call the same functions. One of
+//! the decoders is a whole validator's rules, under what a peer makes up (`machine`).
 //! Never: part of what ships; decides what a decoder must accept.
 //!
 //! Read in this order: [`decoder`] (what is judged), [`mutate`] (where inputs come from),
@@ -17,6 +18,7 @@ pub mod sweep;
 mod bench;
 mod consensus;
 mod log;
+mod machine;
 mod mend;
 mod net;
 mod node;
@@ -29,6 +31,7 @@ use decoder::Decoder;
 #[must_use]
 pub fn all() -> Vec<Decoder> {
     let mut all = consensus::decoders();
+    all.extend(machine::decoders());
     all.extend(net::decoders());
     all.extend(log::decoders());
     all.extend(node::decoders());
@@ -36,4 +39,10 @@ pub fn all() -> Vec<Decoder> {
     all.extend(venue::decoders());
     all.extend(bench::decoders());
     all
+}
+
+/// The decoder of this name.
+#[must_use]
+pub fn named(name: &str) -> Option<Decoder> {
+    all().into_iter().find(|decoder| decoder.name == name)
 }

@@ -16,6 +16,7 @@ const FIRST: &str = "segment-0000000000";
 const SECOND: &str = "segment-0000000001";
 const WATERMARK: &str = "watermark";
 const CLEAN_STOP: &str = "clean-stop";
+const BASE: &str = "base";
 const LEASE: &str = "lease";
 
 /// The folder is held twice, live and durable, for every file; opening makes one more segment and
@@ -49,6 +50,7 @@ pub(crate) fn decoders() -> Vec<Decoder> {
         decoder("log.segment_last", 1, SECOND, mend_segment(&folders[1], 1)),
         decoder("log.watermark", 1, WATERMARK, mend_watermark(&folders[1])),
         decoder("log.clean_stop", 1, CLEAN_STOP, Box::new(mend::sealed)),
+        base_decoder(),
         Decoder {
             name: "log.lease",
             share: 2,
@@ -59,6 +61,30 @@ pub(crate) fn decoders() -> Vec<Decoder> {
             mend: Some(Box::new(mend::sealed)),
         },
     ]
+}
+
+/// The base of a log that begins with its second segment.
+fn base_decoder() -> Decoder {
+    let memory = MemoryBackend::new();
+    for (name, bytes) in files(false) {
+        memory.set_file(&name, &bytes);
+    }
+    let mut log = opened(&memory);
+    log.pruner.prune(1).expect("a synced segment behind it");
+    drop(log);
+    let files = all_files(&memory);
+    Decoder {
+        name: "log.base",
+        share: 1,
+        is_text: false,
+        corpus: content(&files, BASE)
+            .map(<[u8]>::to_vec)
+            .into_iter()
+            .collect(),
+        cap: CAP,
+        decode: decode_in_folder(files, BASE),
+        mend: Some(Box::new(mend::sealed)),
+    }
 }
 
 fn config() -> LogConfig {
@@ -88,6 +114,10 @@ fn files(is_stopped: bool) -> Files {
     if is_stopped {
         log.syncer.stop(log.writer).expect("memory");
     }
+    all_files(&memory)
+}
+
+fn all_files(memory: &MemoryBackend) -> Files {
     let content = |name: String| memory.file(&name).map(|bytes| (name, bytes));
     memory
         .file_names()

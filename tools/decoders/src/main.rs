@@ -91,7 +91,7 @@ fn parsed(words: &[String]) -> Result<Arguments> {
 fn run(arguments: Arguments) -> Result<bool> {
     let mut decoders = quorate_decoders::all();
     if let Some((name, hex)) = arguments.replay {
-        let decoder = decoders.iter().find(|decoder| decoder.name == name);
+        let decoder = quorate_decoders::named(&name);
         let decoder = decoder.with_context(|| format!("no decoder is called {name}"))?;
         let input = from_hex(&hex).context("the input is not in hexadecimal")?;
         let (outcome, peak_bytes) = decoder.judge(&input, &ThreadMeter);

@@ -1,11 +1,14 @@
 //! Proofs for a third party.
 
-use crate::consensus::{certificates, headers};
+use crate::consensus::{SMALL_SET, certificates, headers};
 use crate::decoder::{Cap, Decode, Decoder, Verdict};
 use quorate_consensus::types::BlockId;
 use quorate_consensus::wire;
-use quorate_proof::outputs::ListPath;
-use quorate_proof::{BlockProof, CommandProof, OutputItem, OutputProof, Proof, decode, encode};
+use quorate_proof::events::EventHistory;
+use quorate_proof::outputs::{ListPath, OutputHistory};
+use quorate_proof::{
+    BlockProof, CommandProof, OutputItem, OutputProof, Proof, decode, encode, verify,
+};
 
 /// The certificate of a proof, what it encodes to, and headers and payload besides.
 const CAP: Cap = Cap {
@@ -14,22 +17,68 @@ const CAP: Cap = Cap {
 };
 
 pub(crate) fn decoders() -> Vec<Decoder> {
-    vec![Decoder {
-        name: "proof.proof",
-        share: 4,
+    let decoder = |name, share, corpus, decode: fn(&[u8]) -> Verdict| Decoder {
+        name,
+        share,
         is_text: false,
-        corpus: proofs(),
+        corpus,
         cap: CAP,
-        decode: Box::new(decode_proof) as Decode,
+        decode: Box::new(decode) as Decode,
         mend: None,
-    }]
+    };
+    vec![
+        decoder("proof.proof", 4, proofs(), decode_proof),
+        decoder("proof.history", 2, histories(), decode_history),
+    ]
 }
 
 fn decode_proof(input: &[u8]) -> Verdict {
     match decode(input) {
-        Ok(proof) => Verdict::canonical(input, &encode(&proof)),
+        Ok(proof) => {
+            // Whatever it proves or does not, saying so is all that may come of it.
+            match verify(&SMALL_SET, &proof) {
+                Ok(_) => {}
+                Err(error) => assert!(!error.to_string().is_empty()),
+            }
+            Verdict::canonical(input, &encode(&proof))
+        }
         Err(_) => Verdict::Refused,
     }
+}
+
+/// Sections of a snapshot: the trees over what blocks put out, and over their events.
+fn histories() -> Vec<Vec<u8>> {
+    [0, 1, 7, 64]
+        .iter()
+        .map(|blocks| {
+            let mut history = EventHistory::default();
+            (0..*blocks).for_each(|block| history.push(&[block; 32]));
+            let mut bytes = Vec::new();
+            history.encode(&mut bytes);
+            bytes
+        })
+        .collect()
+}
+
+/// Both sections have the same bytes; what comes of them goes on by a block and to the end.
+fn decode_history(input: &[u8]) -> Verdict {
+    let (Ok(outputs), Ok(mut events)) = (OutputHistory::decode(input), EventHistory::decode(input))
+    else {
+        return Verdict::Refused;
+    };
+    let height = outputs.height();
+    assert_eq!(height, events.height());
+    let has_way = outputs.way_to(height.saturating_add(1)).is_some();
+    assert_eq!(
+        has_way,
+        height < u64::MAX,
+        "to the next block, if there can be one"
+    );
+    assert_ne!(outputs.root(), events.root());
+    let mut again = Vec::with_capacity(input.len());
+    events.encode(&mut again);
+    events.be_silent_until(height.saturating_add(1000));
+    Verdict::canonical(input, &again)
 }
 
 fn proofs() -> Vec<Vec<u8>> {

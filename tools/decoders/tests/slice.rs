@@ -59,6 +59,8 @@ fn what_a_thread_holds_is_counted() {
 #[test]
 fn every_decoder_has_a_fuzz_target_of_its_name() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/fuzz_targets");
+    let manifest = folder.parent().expect("a folder").join("Cargo.toml");
+    let manifest = std::fs::read_to_string(manifest).expect("the manifest of the targets");
     let mut targets: Vec<String> = std::fs::read_dir(folder)
         .expect("the folder of the targets")
         .map(|entry| {
@@ -67,6 +69,8 @@ fn every_decoder_has_a_fuzz_target_of_its_name() {
             let stem = path.file_stem().expect("a name").to_string_lossy();
             let name = stem.replacen('_', ".", 1);
             assert!(text.contains(&format!("target!(\"{name}\")")), "{stem}");
+            let lines = format!("name = \"{stem}\"\npath = \"fuzz_targets/{stem}.rs\"\n");
+            assert!(manifest.contains(&lines), "{stem}");
             name
         })
         .collect();

@@ -27,6 +27,7 @@ const CALLERS: &[&str] = &[
     "engine/node/src/",
     "engine/sim/src/",
     "bench/benches/support/",
+    "tools/decoders/src/machine",
 ];
 
 /// Tests of every crate may call it.

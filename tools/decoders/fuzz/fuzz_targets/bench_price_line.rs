@@ -1,0 +1,4 @@
+//! `bench.price_line` under libFuzzer.
+#![no_main]
+
+quorate_fuzz::target!("bench.price_line");

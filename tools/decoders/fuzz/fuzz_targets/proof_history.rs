@@ -1,0 +1,4 @@
+//! `proof.history` under libFuzzer.
+#![no_main]
+
+quorate_fuzz::target!("proof.history");

@@ -398,16 +398,24 @@ impl Store {
     /// [`StoreError`] when the log cannot be believed.
     pub fn proof(&self, at_least: Height) -> Result<Option<Certificate>, StoreError> {
         // Both rise: the first one that is high enough and still there.
-        let first = self.reader.start();
-        let place = self
+        let start = self.reader.start();
+        let first = self
             .proofs
-            .partition_point(|&(height, place)| height < at_least || place < first);
-        let Some(&(_, place)) = self.proofs.get(place) else {
-            return Ok(self.salvage().and_then(|left| left.proof(at_least)));
-        };
+            .partition_point(|&(height, place)| height < at_least || place < start);
+        for &(_, place) in &self.proofs[first..] {
+            self.served.note(place.offset.segment());
+            // The log may be pruned at any time, also since its start was looked at.
+            if let Some(proof) = unless_pruned(self.read_proof(place))? {
+                return Ok(Some(proof));
+            }
+        }
+        Ok(self.salvage().and_then(|left| left.proof(at_least)))
+    }
+
+    fn read_proof(&self, place: RecordRef) -> Result<Certificate, StoreError> {
         let record = self.reader.read(place)?;
         match decode(record.kind(), &record)? {
-            JournalEntry::Proof { proof, .. } => Ok(Some(proof)),
+            JournalEntry::Proof { proof, .. } => Ok(proof),
             _ => Err(StoreError::Kind { place }),
         }
     }

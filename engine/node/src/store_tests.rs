@@ -5,7 +5,7 @@ use quorate_consensus::certificate::Target;
 use quorate_consensus::header::HEADER_VERSION;
 use quorate_consensus::machine::Durability;
 use quorate_consensus::types::Epoch;
-use quorate_log::{DataFolder, LogConfig, MemoryBackend, open};
+use quorate_log::{DataFolder, LogConfig, MemoryBackend, Pruner, open};
 
 use super::*;
 use crate::executor::FinalBlock;
@@ -19,20 +19,25 @@ struct Fixture {
 }
 
 fn fixture(cache_bytes_max: usize) -> Fixture {
+    fixture_with(cache_bytes_max, 1 << 20).0
+}
+
+fn fixture_with(cache_bytes_max: usize, segment_bytes: usize) -> (Fixture, Pruner) {
     let folder = DataFolder::in_memory(&MemoryBackend::new());
     let config = LogConfig {
-        segment_bytes: 1 << 20,
+        segment_bytes,
         ..LogConfig::new([7; 32])
     };
     let opened = open(&folder, &config, b"genesis").expect("a new log");
     let start = JournalStart::default();
     let journal = Journal::new(opened.writer, start, Durability::Async, Epoch::ZERO, 1);
     let store = Store::new(opened.reader, cache_bytes_max);
-    Fixture {
+    let fixture = Fixture {
         journal,
         store,
         newest: BlockId::new([0; 32]),
-    }
+    };
+    (fixture, opened.pruner)
 }
 
 /// Ten heights a window.
@@ -202,6 +207,29 @@ fn the_lowest_proof_at_or_above_a_height_is_found() {
     assert_eq!(found(5), Some(5));
     assert_eq!(found(6), Some(9));
     assert_eq!(found(13), None);
+}
+
+/// Another thread prunes: a proof whose place was found may be gone when it is read.
+#[test]
+fn a_proof_that_is_pruned_while_it_is_looked_for_is_none_and_no_damage() {
+    let (mut fixture, mut pruner) = fixture_with(64, 4096);
+    for height in 1..=64 {
+        fixture.prove(height);
+    }
+    let (_, lowest) = fixture.store.proofs[0];
+    assert!(unless_pruned(fixture.store.read_proof(lowest)).is_ok_and(|proof| proof.is_some()));
+    fixture.store.served.take_lowest();
+    assert!(matches!(fixture.store.proof(Height::ZERO), Ok(Some(_))));
+    assert_eq!(
+        fixture.store.served.take_lowest(),
+        Some(0),
+        "not to be pruned"
+    );
+    pruner.prune(2).unwrap();
+    let gone = unless_pruned(fixture.store.read_proof(lowest));
+    assert!(matches!(gone, Ok(None)), "{gone:?}");
+    let found = fixture.store.proof(Height::ZERO).unwrap().unwrap();
+    assert!(found.headers[0].height > Height::new(1));
 }
 
 #[test]

@@ -18,9 +18,9 @@ use serde::Serialize;
 
 use crate::failure::{Code, Failure};
 
-/// First segment of every log.
-const FIRST_SEGMENT: &str = "segment-0000000000";
-/// What a log that was pruned has in its place.
+/// How the names of segments begin; a number of ten digits follows.
+const SEGMENT_PREFIX: &str = "segment-";
+/// What a log that was pruned has besides.
 const BASE: &str = "base";
 
 /// What kind of trouble a place is in.
@@ -91,28 +91,51 @@ impl Finding {
 /// The log folder that is meant by a log folder, a data folder or a validator's folder.
 ///
 /// # Errors
-/// None of them is one.
+/// None of them is one, or the system does not let it be looked at.
 pub(crate) fn log_folder(given: &Path) -> Result<PathBuf, Failure> {
     let candidates = [
         given.to_path_buf(),
         given.join("log"),
         given.join("data").join("log"),
     ];
-    candidates
-        .into_iter()
-        .find(|folder| {
-            let begins_with = |name| folder.join(name).is_file();
-            begins_with(FIRST_SEGMENT) || begins_with(BASE)
-        })
-        .ok_or_else(|| {
-            Failure::new(
-                Code::Configuration,
-                format!("{}: no log here", given.display()),
-            )
-            .remedy(format!(
-                "name a folder that holds {FIRST_SEGMENT} or {BASE}, or the validator's folder"
-            ))
-        })
+    for folder in candidates {
+        if is_log(&folder).map_err(|error| unreadable(&folder, &error))? {
+            return Ok(folder);
+        }
+    }
+    let what = format!("{}: no log here", given.display());
+    Err(Failure::new(Code::Configuration, what).remedy(format!(
+        "name a folder that holds {SEGMENT_PREFIX}0000000000 or {BASE}, or the validator's folder"
+    )))
+}
+
+/// Whether a folder holds anything of a log. One that has lost its beginning is one all the same:
+/// what it has lost is for the judgement to say.
+fn is_log(folder: &Path) -> io::Result<bool> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error)
+            if [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&error.kind()) =>
+        {
+            return Ok(false);
+        }
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let name = entry?.file_name();
+        let name = name.to_string_lossy();
+        let number = name.strip_prefix(SEGMENT_PREFIX).unwrap_or_default();
+        let is_segment = number.len() == 10 && number.bytes().all(|byte| byte.is_ascii_digit());
+        if is_segment || name == BASE {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn unreadable(folder: &Path, error: &io::Error) -> Failure {
+    let what = format!("{}: {error}", folder.display());
+    Failure::new(Code::Configuration, what).remedy("check the path and its permissions")
 }
 
 /// A log that could not be judged at all.
@@ -131,5 +154,26 @@ pub(crate) fn failure_of(folder: &Path, error: &OpenError) -> Failure {
             Failure::new(Code::DiskFailed, what).remedy("repair the disk")
         }
         _ => Failure::new(Code::Configuration, what).remedy("check the path and its permissions"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_that_has_lost_its_beginning_is_one_and_other_folders_are_none() {
+        let dir = std::env::temp_dir().join(format!("quorate-inspect-{}", std::process::id()));
+        let log = dir.join("data").join("log");
+        std::fs::create_dir_all(&log).unwrap();
+        let found = || log_folder(&dir).map_err(|failure| failure.to_string());
+        assert!(found().is_err_and(|what| what.contains("no log here")));
+        for other in ["segment-", "segment-00000000x1", "watermark"] {
+            std::fs::write(log.join(other), b"").unwrap();
+            assert!(found().is_err(), "{other}");
+        }
+        std::fs::write(log.join("segment-0000000007"), b"").unwrap();
+        assert_eq!(found(), Ok(log));
+        std::fs::remove_dir_all(&dir).unwrap();
     }
 }

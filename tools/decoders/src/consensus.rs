@@ -6,8 +6,8 @@ use quorate_consensus::certificate::{Certificate, SignedRecord, Target};
 use quorate_consensus::evidence::Evidence;
 use quorate_consensus::message::Message;
 use quorate_consensus::payload::{
-    CommandView, Entry, Lane, PayloadBuilder, PayloadView, encode_entry, encode_session_entry,
-    parse_entries, session_of_key,
+    CommandView, Entry, FLAG_OPEN, FLAG_SESSION, Lane, PayloadBuilder, PayloadView, encode_entry,
+    encode_flagged_entry, encode_session_entry, parse_entries, session_of_key,
 };
 use quorate_consensus::record::Record;
 use quorate_consensus::restart::LeaseFile;
@@ -182,11 +182,13 @@ fn put(command: &CommandView<'_>, bytes: &mut Vec<u8>) {
         signature: command.signature,
         body: command.body,
     };
-    if command.is_session() {
-        encode_session_entry(&entry, bytes);
+    let open = if command.is_open() { FLAG_OPEN } else { 0 };
+    let session = if command.is_session() {
+        FLAG_SESSION
     } else {
-        encode_entry(&entry, bytes);
-    }
+        0
+    };
+    encode_flagged_entry(&entry, open | session, bytes);
 }
 
 /// A record with as many branches as there are validators.

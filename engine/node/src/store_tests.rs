@@ -5,11 +5,11 @@ use quorate_consensus::certificate::Target;
 use quorate_consensus::header::HEADER_VERSION;
 use quorate_consensus::machine::Durability;
 use quorate_consensus::types::Epoch;
-use quorate_log::{DataFolder, LogConfig, MemoryBackend, Pruner, open};
+use quorate_log::{DataFolder, LogConfig, MemoryBackend, Pruner, Syncer, open};
 
 use super::*;
 use crate::executor::FinalBlock;
-use crate::journal::{Journal, JournalOp, JournalStart, Journaled};
+use crate::journal::{Journal, JournalOp, JournalStart, Journaled, SyncJob};
 
 /// A journal and a store over one log, as the stages hold them.
 struct Fixture {
@@ -22,7 +22,7 @@ fn fixture(cache_bytes_max: usize) -> Fixture {
     fixture_with(cache_bytes_max, 1 << 20).0
 }
 
-fn fixture_with(cache_bytes_max: usize, segment_bytes: usize) -> (Fixture, Pruner) {
+fn fixture_with(cache_bytes_max: usize, segment_bytes: u32) -> (Fixture, Syncer, Pruner) {
     let folder = DataFolder::in_memory(&MemoryBackend::new());
     let config = LogConfig {
         segment_bytes,
@@ -37,7 +37,7 @@ fn fixture_with(cache_bytes_max: usize, segment_bytes: usize) -> (Fixture, Prune
         store,
         newest: BlockId::new([0; 32]),
     };
-    (fixture, opened.pruner)
+    (fixture, opened.syncer, opened.pruner)
 }
 
 /// Ten heights a window.
@@ -212,7 +212,7 @@ fn the_lowest_proof_at_or_above_a_height_is_found() {
 /// Another thread prunes: a proof whose place was found may be gone when it is read.
 #[test]
 fn a_proof_that_is_pruned_while_it_is_looked_for_is_none_and_no_damage() {
-    let (mut fixture, mut pruner) = fixture_with(64, 4096);
+    let (mut fixture, mut syncer, mut pruner) = fixture_with(64, 4096);
     for height in 1..=64 {
         fixture.prove(height);
     }
@@ -225,6 +225,14 @@ fn a_proof_that_is_pruned_while_it_is_looked_for_is_none_and_no_damage() {
         Some(0),
         "not to be pruned"
     );
+    // What is not synced is not pruned.
+    let mut jobs = Vec::new();
+    fixture.journal.sync_jobs(1_000_000_000, &mut jobs);
+    for job in jobs {
+        if let SyncJob::Sync(range) = job {
+            syncer.sync(range).unwrap();
+        }
+    }
     pruner.prune(2).unwrap();
     let gone = unless_pruned(fixture.store.read_proof(lowest));
     assert!(matches!(gone, Ok(None)), "{gone:?}");

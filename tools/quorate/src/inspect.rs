@@ -11,6 +11,7 @@ pub(crate) mod chain;
 pub(crate) mod records;
 pub(crate) mod replay;
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use quorate_log::{Damage, Fault, MarkedFaulty, OpenError};

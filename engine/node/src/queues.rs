@@ -169,8 +169,8 @@ pub(crate) const BACKLOG_BYTES_MAX: usize = 4 * 1024 * 1024;
 const BACKLOG_RETRY_US: u32 = 20_000;
 /// What the shortest submission counts for, bytes: it takes an item of a queue and a turn of
 /// whoever is behind it, however short it is. The backlog so is full long before the gate closes,
-/// which keeps votes out too.
-const SUBMISSION_BYTES_MIN: usize = 4096;
+/// which keeps votes out too, and not by what one turn of the net thread brings.
+const SUBMISSION_BYTES_MIN: usize = 1_040;
 
 const _: () = assert!(BACKLOG_BYTES_MAX / SUBMISSION_BYTES_MIN < GATE_ITEMS / 2);
 

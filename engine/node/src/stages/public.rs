@@ -172,7 +172,8 @@ impl PublicStage {
             return;
         }
         self.written = None;
-        let mut budget = TURN_BYTES;
+        // Each half has a part of its own: who asks for what is old takes nothing from who follows.
+        let (mut budget, mut live_budget) = (TURN_BYTES / 2, TURN_BYTES / 2);
         while budget > 0
             && let Some(fetched) = self.archive.as_mut().and_then(ArchiveLink::take)
         {
@@ -189,7 +190,7 @@ impl PublicStage {
         let mut is_behind = false;
         for turn in 0..self.subscriptions.len() {
             let place = (self.first + turn) % self.subscriptions.len();
-            is_behind |= self.tell(leader, place, &mut budget, out);
+            is_behind |= self.tell(leader, place, &mut live_budget, out);
         }
         let cut: Vec<ClientId> = self.over().collect();
         for client in cut {
@@ -197,7 +198,8 @@ impl PublicStage {
         }
         self.first = self.first.wrapping_add(1);
         self.is_due = is_behind || !self.asks.is_empty();
-        self.is_unfinished = budget == 0 && (self.is_due || self.has_fetched());
+        let is_spent = budget == 0 || live_budget == 0;
+        self.is_unfinished = is_spent && (self.is_due || self.has_fetched());
     }
 
     /// Whether older events have come that nobody has been told.

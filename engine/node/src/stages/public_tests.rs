@@ -111,6 +111,24 @@ fn a_late_reader_is_told_everything_and_then_what_comes() {
 }
 
 #[test]
+fn who_follows_is_told_in_the_turn_that_questions_about_old_events_fill() {
+    let mut stage = PublicStage::new(PublicRing::new(1 << 24), None);
+    (1..=40).for_each(|height| stage.publish(&block(height, 1, 10_000)));
+    let (mut wires, mut ben) = (Wires::of(&[ANN, BEN]), at(41, 0));
+    assert!(stage.take(BEN, 6, subscribe(StreamPosition::LIVE)));
+    stage.pump(None, &mut wires);
+    assert_eq!(wires.read(BEN, &mut ben), ["Subscribed(41, 0)"]);
+    for id in 0..4 {
+        let (from, to) = (at(1, 0), at(41, 0));
+        assert!(stage.take(ANN, id, PublicAsk::Range { from, to }));
+    }
+    stage.publish(&block(41, 1, 10));
+    stage.pump(None, &mut wires);
+    assert!(stage.is_unfinished, "the questions fill the turn");
+    assert_eq!(wires.read(BEN, &mut ben), ["(41, 0)"]);
+}
+
+#[test]
 fn a_range_is_told_and_a_position_that_is_none_refused_by_its_kind() {
     let (mut stage, mut wires) = (stage(1 << 20), Wires::of(&[ANN]));
     let mut ask = |stage: &mut PublicStage, ask| {

@@ -2,8 +2,9 @@
 //!
 //! Owns: the bytes between socket and session, in both directions, and their growth.
 //! Never: grows because of a number that a remote sent. It grows by what is written into it, and
-//! whoever writes checks the bound first. Once it runs empty it gives back what it had grown beyond
-//! a bound, so that a remote that was slow once does not hold the memory for good.
+//! whoever writes checks the bound first. Once little waits in it, it gives back what it had grown
+//! beyond a bound, so that a remote that was slow once does not hold the memory for good, and what
+//! waits for all of them says what memory they hold.
 
 use std::io;
 
@@ -90,7 +91,20 @@ impl Buffer {
         self.start += bytes;
         if self.is_empty() {
             self.clear();
+        } else if self.data.len() > self.kept_bytes && self.len() <= self.data.len() / 4 {
+            self.shrink();
         }
+    }
+
+    /// Gives back half of its memory or more, and moves what waits, a quarter of it at most: so
+    /// what waits bounds the memory too, and the cost stays linear.
+    #[cold]
+    fn shrink(&mut self) {
+        self.data.copy_within(self.start..self.end, 0);
+        self.end -= self.start;
+        self.start = 0;
+        self.data.truncate(self.kept_bytes.max(self.end * 2));
+        self.data.shrink_to_fit();
     }
 
     pub(crate) fn push(&mut self, bytes: &[u8]) {
@@ -156,7 +170,12 @@ mod tests {
             buffer.push(&[7; 100_000]);
         }
         assert!(buffer.memory_bytes() >= 4_000_000);
-        buffer.take(3_999_999);
+        buffer.take(3_600_000);
+        assert!(buffer.memory_bytes() <= 800_000, "400,000 bytes wait");
+        assert!(buffer.bytes().iter().all(|byte| *byte == 7));
+        assert_eq!(buffer.len(), 400_000);
+        buffer.take(399_999);
+        assert!(buffer.memory_bytes() <= KEPT_BYTES);
         assert_eq!(buffer.bytes(), [7]);
         buffer.take(1);
         assert!(buffer.memory_bytes() <= KEPT_BYTES);

@@ -46,16 +46,33 @@ impl Net {
         }
         self.recount(client.0);
         self.soil(client.0);
+        self.make_room();
+        match self.links.get(client.0) {
+            Some(link) if link.doomed.is_none() => Ok(()),
+            _ => Err(SendError::SlowReader),
+        }
+    }
+
+    /// Disconnects those that most waits for until no more waits for all than may. Each is offered
+    /// to its socket first: what was queued since the last flush says nothing of how fast it reads.
+    fn make_room(&mut self) {
         while self.clients_waiting_bytes > self.limits.clients_queue_bytes_max {
             let Some(slowest) = self.slowest_client() else {
                 break;
             };
-            self.doom(slowest, CloseReason::SlowReader);
-            if slowest == client.0 {
-                return Err(SendError::SlowReader);
+            let before = self.clients_waiting_bytes;
+            self.flush_link(slowest);
+            if self.clients_waiting_bytes >= before {
+                self.doom(slowest, CloseReason::SlowReader);
             }
         }
-        Ok(())
+    }
+
+    /// More than half of what may wait for all clients together waits: time to tell no more to
+    /// those that have not read what they were told.
+    #[must_use]
+    pub const fn clients_are_crowded(&self) -> bool {
+        self.clients_waiting_bytes > self.limits.clients_queue_bytes_max / 2
     }
 
     /// Brings the sum over all clients up to date with what waits for one: nothing for one that is

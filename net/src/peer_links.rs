@@ -329,7 +329,7 @@ impl Net {
         if received.more {
             self.list(slot);
         }
-        received.messages
+        received.items()
     }
 
     /// The end of a connection while another one stays is a duplicate resolved.

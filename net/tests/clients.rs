@@ -203,8 +203,8 @@ fn one_key_does_not_take_the_places_of_all() {
     });
 }
 
-#[test]
-fn what_waits_for_all_clients_together_is_bounded_and_the_slowest_one_goes_first() {
+/// Eight clients that may have 1 MiB each and 2 MiB together.
+fn eight_clients() -> (Validator, Vec<Raw>) {
     let limits = Limits {
         frame_bytes_max: 256 * 1024,
         client_queue_bytes_max: 1024 * 1024,
@@ -215,9 +215,29 @@ fn what_waits_for_all_clients_together_is_bounded_and_the_slowest_one_goes_first
         limits,
         ..config(0)
     });
-    let clients: Vec<_> = (1..=8)
-        .map(|key| Raw::login(&mut validator, 0, key))
-        .collect();
+    let clients = (1..=8).map(|key| Raw::login(&mut validator, 0, key));
+    let clients = clients.collect();
+    (validator, clients)
+}
+
+#[test]
+fn much_for_all_clients_within_one_turn_cuts_nobody_whose_socket_would_take_it() {
+    let (mut validator, clients) = eight_clients();
+    let ids: Vec<_> = validator.seen.clients.keys().copied().collect();
+    for round in 0..2 {
+        for id in &ids {
+            let sent = validator.net.send_client(*id, &[1; 150_000]);
+            assert!(sent.is_ok(), "{sent:?} in round {round}");
+        }
+    }
+    validator.turn();
+    assert_eq!(validator.seen.clients.len(), 8);
+    drop(clients);
+}
+
+#[test]
+fn what_waits_for_all_clients_together_is_bounded_and_the_slowest_one_goes_first() {
+    let (mut validator, clients) = eight_clients();
     let ids: Vec<_> = validator.seen.clients.keys().copied().collect();
     let waiting = |validator: &Validator| -> usize {
         let of_each = ids

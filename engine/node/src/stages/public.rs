@@ -41,6 +41,8 @@ const AHEAD_HEIGHTS: u64 = 4_096;
 pub(crate) trait Outlet {
     /// Bytes that wait for a client; none when it is gone.
     fn waiting(&self, client: ClientId) -> Option<usize>;
+    /// So much waits for all clients together that streams make room for answers.
+    fn is_crowded(&self) -> bool;
     /// Queues a frame.
     fn send(&mut self, client: ClientId, frame: &[u8]);
 }
@@ -55,6 +57,13 @@ struct Subscription {
     at: StreamPosition,
     /// Older events are on their way for it.
     is_fetching: bool,
+}
+
+/// Whether a reader for whom so much waits is told no more for now. Where much waits for all of
+/// them together one that has anything waiting is: a thousand readers behind a slow link would
+/// otherwise fill what may wait for all, at which the network cuts the one that most waits for.
+fn is_full(waiting: usize, out: &impl Outlet) -> bool {
+    waiting > ROOM_BYTES || (waiting > 0 && out.is_crowded())
 }
 
 /// See the module.
@@ -252,7 +261,7 @@ impl PublicStage {
             }
             PublicAsk::Subscribe { from } => self.subscribe(leader, (client, id), from, out),
             // Its reader has not taken what it asked for before.
-            PublicAsk::Range { .. } if waiting > ROOM_BYTES => {
+            PublicAsk::Range { .. } if is_full(waiting, out) => {
                 self.busy(leader, (client, id), out);
             }
             PublicAsk::Range { from, to } => {
@@ -444,7 +453,6 @@ impl PublicStage {
         };
         let tip = self.ring.tip();
         while one.at < tip {
-            let is_full = |waiting| waiting > ROOM_BYTES;
             let is_archived = match self.check(one.at) {
                 Ok(is_archived) => is_archived,
                 Err(why) => {
@@ -453,7 +461,8 @@ impl PublicStage {
                     break;
                 }
             };
-            if out.waiting(one.client).is_none_or(is_full) {
+            let waiting = out.waiting(one.client);
+            if waiting.is_none_or(|waiting| is_full(waiting, out)) {
                 break;
             }
             if is_archived {

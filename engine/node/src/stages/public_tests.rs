@@ -19,12 +19,17 @@ const BEN: ClientId = ClientId::from_bits(2);
 #[derive(Default)]
 struct Wires {
     queues: BTreeMap<u64, Vec<Vec<u8>>>,
+    is_crowded: bool,
 }
 
 impl Outlet for Wires {
     fn waiting(&self, client: ClientId) -> Option<usize> {
         let queue = self.queues.get(&client.to_bits())?;
         Some(queue.iter().map(Vec::len).sum())
+    }
+
+    fn is_crowded(&self) -> bool {
+        self.is_crowded
     }
 
     fn send(&mut self, client: ClientId, frame: &[u8]) {
@@ -40,6 +45,7 @@ impl Wires {
         let queues = clients.iter().map(|client| (client.to_bits(), Vec::new()));
         Self {
             queues: queues.collect(),
+            is_crowded: false,
         }
     }
 
@@ -350,6 +356,30 @@ fn what_the_ring_has_passed_comes_from_the_archive_without_hole_or_double() {
     assert_eq!(ask(at(7, 1), at(8, 1)), ["(7, 1)", "(8, 0)", "Done(8, 1)"]);
     assert_eq!(ask(at(7, 3), at(8, 1)), ["Nowhere(7, 3)"]);
     assert_eq!(ask(at(7, 2), at(7, 2)), ["Done(7, 2)"]);
+}
+
+#[test]
+fn where_much_waits_for_all_readers_one_that_has_not_read_is_told_no_more() {
+    let mut stage = PublicStage::new(PublicRing::new(1 << 20), None);
+    let mut wires = Wires::of(&[ANN, BEN]);
+    let (mut ann, mut ben) = (StreamPosition::BEGIN, StreamPosition::BEGIN);
+    assert!(stage.take(ANN, 5, subscribe(ann)));
+    assert!(stage.take(BEN, 6, subscribe(ben)));
+    stage.publish(&block(1, 1, 100));
+    stage.pump(None, &mut wires);
+    assert_eq!(wires.read(BEN, &mut ben), ["Subscribed(1, 0)", "(1, 0)"]);
+    wires.is_crowded = true;
+    stage.publish(&block(2, 1, 100));
+    stage.pump(None, &mut wires);
+    assert_eq!(wires.read(BEN, &mut ben), ["(2, 0)"], "it had read all");
+    let (from, to) = (at(1, 0), at(2, 0));
+    assert!(stage.take(ANN, 7, PublicAsk::Range { from, to }));
+    stage.pump(None, &mut wires);
+    let told = wires.read(ANN, &mut ann);
+    assert_eq!(told, ["Subscribed(1, 0)", "(1, 0)", "Busy"]);
+    // Now it has, and it misses nothing.
+    stage.pump(None, &mut wires);
+    assert_eq!(wires.read(ANN, &mut ann), ["(2, 0)"]);
 }
 
 #[test]

@@ -341,6 +341,10 @@ impl Outlet for Sockets<'_> {
         self.0.client_waiting(client)
     }
 
+    fn is_crowded(&self) -> bool {
+        self.0.clients_are_crowded()
+    }
+
     fn send(&mut self, client: ClientId, frame: &[u8]) {
         send_client(self.0, client, frame);
     }

@@ -562,6 +562,7 @@ impl<S: StateMachine> Executor<S> {
         } else {
             let known = self.sessions.session(&session)?;
             match seq.cmp(&known.last_seq) {
+                Ordering::Less if seq < known.base_seq => (Outcome::SessionEnded, None, None),
                 Ordering::Less => (Outcome::Duplicate, None, None),
                 Ordering::Equal => {
                     let place = place_of(&known.last);

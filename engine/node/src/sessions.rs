@@ -73,7 +73,10 @@ pub struct Session {
     pub id: SessionId,
     /// The client's Ed25519 public key.
     pub key: [u8; 32],
-    /// Number of the newest applied command, at least 1.
+    /// Number of its opening, at least 1: what is below is of the session that it was before, or of
+    /// nothing at all.
+    pub base_seq: u64,
+    /// Number of the newest applied command, at least `base_seq`.
     pub last_seq: u64,
     /// What came of that command.
     pub last: LastResult,
@@ -119,7 +122,7 @@ pub enum Standing {
     Next(SessionSlot),
     /// It opens its session, for which there is room.
     Opens,
-    /// It was applied before; where, if it is the newest one applied.
+    /// It was applied before, since the session was opened; where, if it is the newest one applied.
     Duplicate(Option<LastResult>),
     /// A number before it has not been applied, or its session is unknown.
     Gap,
@@ -129,7 +132,7 @@ pub enum Standing {
     TableFull,
     /// It would open a session at a time that is not its own.
     Untimely(Opening),
-    /// Its session has ended, or never was and can be no more.
+    /// Its session has ended, also if it was opened anew since, or never was and can be no more.
     Ended,
 }
 
@@ -239,6 +242,9 @@ impl SessionTable {
             }
         } else if seq == session.last_seq.saturating_add(1) && !is_opening {
             Standing::Next(SessionSlot(place))
+        } else if seq < session.base_seq {
+            // Whether it was applied is not known any more, and never will be.
+            Standing::Ended
         } else if seq <= session.last_seq {
             Standing::Duplicate((seq == session.last_seq).then_some(session.last))
         } else {
@@ -309,6 +315,7 @@ impl SessionTable {
         self.append(Session {
             id,
             key,
+            base_seq: seq,
             last_seq: seq,
             last,
             heard_ns: now_ns,
@@ -453,7 +460,7 @@ impl SessionTable {
         }
         let buckets = self.sessions.len().div_ceil(BUCKET_SESSIONS);
         let mut hasher = blake3::Hasher::new();
-        hasher.update(b"quorate/sessions/v2");
+        hasher.update(b"quorate/sessions/v3");
         hasher.update(&self.prefix());
         for hash in self.bucket_hashes.iter().take(buckets) {
             hasher.update(hash);

@@ -150,10 +150,16 @@ impl Lanes {
         self.free_if_unused(slot);
     }
 
-    /// Nothing of this session applies any more, up to its last number.
+    /// Nothing of this session applies any more, up to its last number. What stands behind an
+    /// opening with a higher one has come since, to open it anew.
     fn end_session(&mut self, id: SessionId, last_seq: u64) {
         self.openings.note_ended(id, last_seq);
-        if let Some(&slot) = self.places.get(&id) {
+        let Some(&slot) = self.places.get(&id) else {
+            return;
+        };
+        let session = &self.sessions[slot as usize];
+        let is_anew = session.opening().is_some_and(|seq| seq > last_seq);
+        if session.is_open || !is_anew {
             self.give_up(slot);
         }
     }

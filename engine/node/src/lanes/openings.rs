@@ -59,14 +59,21 @@ impl Openings {
 
     /// Judges a command of a session that is not open. Clients are told by the time of the block
     /// that is to come, as it seems here; what peers hand on is not held to a clock of this
-    /// machine.
-    fn judge(&self, view: &CommandView<'_>, origin: Origin) -> Result<(), Rejection> {
+    /// machine. `opening` is that of its session which is held.
+    fn judge(
+        &self,
+        view: &CommandView<'_>,
+        opening: Option<u64>,
+        origin: Origin,
+    ) -> Result<(), Rejection> {
         let id = SessionId(*view.session);
         if !view.is_open() {
             // One that is open elsewhere already is not as old as the last block here, and one that
             // was opened anew has numbers far above those of before.
             let before = view.seq.saturating_sub(ENDED_NEAR);
-            let is_over = self.has_ended(&id, before) || is_past(view.seq, self.block_time_ns);
+            let is_behind = opening.is_some_and(|opening| opening < view.seq);
+            let is_old = !is_behind && self.has_ended(&id, before);
+            let is_over = is_old || is_past(view.seq, self.block_time_ns);
             return if is_over {
                 Err(Rejection::SessionEnded)
             } else {
@@ -99,19 +106,21 @@ impl Lanes {
         session: Option<&SessionQueue>,
         origin: Origin,
     ) -> Result<(u64, u64), Verdict> {
+        let held = session.and_then(SessionQueue::opening);
         self.openings
-            .judge(view, origin)
+            .judge(view, held, origin)
             .map_err(Verdict::Rejected)?;
-        if !self.has_room_to_open() {
+        let (seq, is_opening) = (view.seq, view.is_open());
+        let is_opened = is_opening || held.is_some();
+        if !self.has_room_to_open(is_opened, session.is_some()) {
             return Err(Verdict::Rejected(Rejection::TableFull));
         }
-        let (seq, is_opening) = (view.seq, view.is_open());
         let Some(session) = session else {
             let below = if is_opening { 1 } else { 2 };
             let floor = seq.saturating_sub(below);
             return Ok((floor, floor.saturating_add(1)));
         };
-        if let Some(held) = session.opening().filter(|_| is_opening) {
+        if let Some(held) = held.filter(|_| is_opening) {
             let is_local = session.command(held).is_some_and(|held| held.is_local);
             let is_chained = session.chained_seq >= held;
             let is_newer = seq > held && (origin == Origin::Local || !is_local);
@@ -124,12 +133,15 @@ impl Lanes {
         floor.ok_or(Verdict::Rejected(Rejection::TooFarAhead))
     }
 
-    /// Whether a session may be opened: in a full table another one may have to end for it, which
-    /// execution decides, so a few are let through.
-    fn has_room_to_open(&self) -> bool {
+    /// Whether something is kept of a session that is not open, whose opening is here or not: in
+    /// a full table another one may have to end for it, which execution decides, so a few are let
+    /// through. What only waits for its opening has no claim to one of these places: nothing brings
+    /// it on, so it would hold it for as long as its sender likes.
+    fn has_room_to_open(&self, is_opened: bool, is_known: bool) -> bool {
         let known = self.places.len();
         let opening = known.saturating_sub(self.open_sessions as usize);
-        self.open_sessions < self.config.sessions_max || opening < OPENINGS_WHEN_FULL
+        let is_full = self.open_sessions >= self.config.sessions_max;
+        !is_full || (is_opened && (is_known || opening < OPENINGS_WHEN_FULL))
     }
 
     /// Makes a place for a command of a session that is not open: an opening takes that of what is
@@ -145,5 +157,9 @@ impl Lanes {
         self.open_sessions += 1;
         let gone = self.sessions[slot as usize].open_with(seq);
         gone.iter().for_each(|command| self.forget(command));
+        if self.config.is_signed {
+            // Execution will say whether this one is its key's at all.
+            gone.into_iter().for_each(|one| self.losers.push(one));
+        }
     }
 }

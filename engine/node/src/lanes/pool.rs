@@ -20,6 +20,11 @@ use crate::state_machine::{Lane, SessionId};
 /// Lanes there are.
 pub(super) const LANES: usize = 4;
 
+/// Highest number of a command that is kept, whoever sent it. A session's numbers begin with a time
+/// in nanoseconds since 1970 and this is one in 2262, so none comes near it; and numbers can be
+/// counted on from here without an end.
+pub(super) const SEQ_MAX: u64 = i64::MAX as u64;
+
 /// What is left of a bound to those who are not favoured.
 const fn reserved(max: u64, is_favoured: bool) -> u64 {
     if is_favoured { max } else { max - max / 8 }
@@ -330,6 +335,9 @@ impl Lanes {
         if view.body.len() > self.config.command_bytes_max {
             return Err(Verdict::Rejected(Rejection::TooLarge));
         }
+        if view.seq > SEQ_MAX {
+            return Err(Verdict::Rejected(Rejection::TooFarAhead));
+        }
         let session = known.map(|slot| &self.sessions[slot as usize]);
         let open = session.filter(|session| session.is_open);
         if open.is_some_and(|open| view.seq <= open.last_seq) {
@@ -550,7 +558,7 @@ impl Lanes {
             // However often an old one is put into blocks again.
             let is_timely = self.openings.opens(&id, seq);
             if !is_timely || self.open_sessions >= self.config.sessions_max {
-                self.drop_session(known?);
+                self.drop_opening(known?, seq);
                 return None;
             }
             let slot = self.slot_or_new(id);
@@ -599,8 +607,12 @@ impl Lanes {
         })
     }
 
-    /// The table is full: nothing of this session applies, as far as the pool knows.
-    fn drop_session(&mut self, slot: u32) {
+    /// The session is not opened by this number, as far as the pool knows. If that is the opening
+    /// held here, nothing of the session applies; else another one is, to which this is nothing.
+    fn drop_opening(&mut self, slot: u32, seq: u64) {
+        if self.sessions[slot as usize].opening() != Some(seq) {
+            return;
+        }
         let gone: Vec<Command> = self.sessions[slot as usize].drain().collect();
         for command in &gone {
             self.forget(command);

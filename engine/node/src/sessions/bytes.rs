@@ -5,15 +5,15 @@
 //!
 //! ```text
 //! bound u32, sessions u32, the sessions in their order
-//! session: id 16, key 32, last_seq u64, height u64, index u32, outputs_hash 32, heard_ns u64,
-//!          timeout_ns u64, flags u8 (1 lapsed, 2 closed)
+//! session: id 16, key 32, base_seq u64, last_seq u64, height u64, index u32, outputs_hash 32,
+//!          heard_ns u64, timeout_ns u64, flags u8 (1 lapsed, 2 closed)
 //! ```
 
 use super::{LastResult, Session, SessionTable, TIMEOUT_MAX_NS, TIMEOUT_MIN_NS};
 use crate::state_machine::SessionId;
 
 /// Bytes of one session.
-pub(super) const SESSION_BYTES: usize = 16 + 32 + 8 + 8 + 4 + 32 + 8 + 8 + 1;
+pub(super) const SESSION_BYTES: usize = 16 + 32 + 8 + 8 + 8 + 4 + 32 + 8 + 8 + 1;
 /// Bytes before the sessions: bound and count.
 pub(super) const PREFIX_BYTES: usize = 4 + 4;
 const FLAG_LAPSED: u8 = 1;
@@ -107,6 +107,7 @@ impl SessionTable {
 pub(super) fn encode_session(session: &Session, bytes: &mut Vec<u8>) {
     bytes.extend_from_slice(&session.id.0);
     bytes.extend_from_slice(&session.key);
+    bytes.extend_from_slice(&session.base_seq.to_le_bytes());
     bytes.extend_from_slice(&session.last_seq.to_le_bytes());
     bytes.extend_from_slice(&session.last.height.to_le_bytes());
     bytes.extend_from_slice(&session.last.index.to_le_bytes());
@@ -121,6 +122,7 @@ pub(super) fn encode_session(session: &Session, bytes: &mut Vec<u8>) {
 fn decode_session(entry: &[u8]) -> Option<Session> {
     let (id, rest) = entry.split_first_chunk::<16>()?;
     let (key, rest) = rest.split_first_chunk::<32>()?;
+    let (base_seq, rest) = rest.split_first_chunk::<8>()?;
     let (last_seq, rest) = rest.split_first_chunk::<8>()?;
     let (height, rest) = rest.split_first_chunk::<8>()?;
     let (index, rest) = rest.split_first_chunk::<4>()?;
@@ -136,6 +138,7 @@ fn decode_session(entry: &[u8]) -> Option<Session> {
     let session = Session {
         id: SessionId(*id),
         key: *key,
+        base_seq: u64::from_le_bytes(*base_seq),
         last_seq: u64::from_le_bytes(*last_seq),
         last,
         heard_ns: u64::from_le_bytes(*heard_ns),
@@ -149,5 +152,6 @@ fn decode_session(entry: &[u8]) -> Option<Session> {
         FLAG_LAPSED => session.timeout_ns > 0,
         _ => false,
     };
-    (session.last_seq > 0 && is_bounded && is_sound).then_some(session)
+    let is_numbered = (1..=session.last_seq).contains(&session.base_seq);
+    (is_numbered && is_bounded && is_sound).then_some(session)
 }

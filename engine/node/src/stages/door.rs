@@ -10,7 +10,8 @@
 //! sent, its next command is let through when it is a cancel.
 //!
 //! Openings have one rate for all sessions: keys cost nothing, so that a rate of each would bound
-//! nothing, and each takes a place in the chain's table for an hour.
+//! nothing, and each takes a place in the chain's table for an hour. Of that rate one session takes
+//! a few at once and one in a while: it needs no more, whether they open it or not.
 //!
 //! What is remembered is bounded, and nobody's use of a rate is forgotten before it is over: with
 //! other keys nobody gets a limit back, neither the own one nor somebody else's.
@@ -33,6 +34,9 @@ const RETRY_NS_MIN: u64 = 10_000_000;
 /// How much longer than it was told a session may take to send a refused number again, before what
 /// comes behind it is let through: it may have become final elsewhere.
 const MISSING_NS: u64 = 1_000_000_000;
+/// Time of one opening of the same session, and how many of them may come at once.
+const OPENING_OWN_NS: u64 = 15_000_000_000;
+const OPENINGS_OWN: u64 = 4;
 /// Longest time in which a session is not read from.
 const HOLD_NS_MAX: u64 = 200_000_000;
 
@@ -71,6 +75,8 @@ struct Openings {
 struct Meter {
     /// Number of its opening that was let through last: sent again it opens nothing more.
     opened: u64,
+    /// When all its openings would have come at its own rate.
+    opening_due_ns: u64,
     /// For each lane: when all that was let through would have come at the lane's rate.
     due_ns: [u64; Lane::ALL.len()],
     /// Until when it was told to wait.
@@ -88,6 +94,12 @@ struct Rate {
     /// How far ahead of it one may be.
     burst_ns: u64,
 }
+
+/// The openings of one session.
+const OWN_OPENINGS: Rate = Rate {
+    command_ns: OPENING_OWN_NS,
+    burst_ns: OPENINGS_OWN * OPENING_OWN_NS,
+};
 
 /// See the module.
 #[derive(Debug)]
@@ -157,7 +169,9 @@ impl Door {
                 Some(refusal) => Err(refusal),
                 None => {
                     let shares = (&rates, &mut openings);
-                    meter.pass(now_ns, shares, &view, room)
+                    // What another one is to have opened goes no further than the pool.
+                    let is_own = *view.session == session.0;
+                    meter.pass(now_ns, shares, (&view, is_own), room)
                 }
             };
             let Err(refusal) = refusal else {
@@ -240,6 +254,7 @@ impl Meter {
     fn in_use_until_ns(&self) -> u64 {
         let missing_ns = self.missing.map_or(0, |(_, until_ns)| until_ns);
         let due_ns = self.due_ns.iter().fold(0, |most, &due_ns| most.max(due_ns));
+        let due_ns = due_ns.max(self.opening_due_ns);
         due_ns.max(self.told_ns).max(missing_ns)
     }
 
@@ -248,7 +263,7 @@ impl Meter {
         &mut self,
         now_ns: u64,
         shares: (&[Rate; Lane::ALL.len()], &mut Openings),
-        view: &CommandView<'_>,
+        (view, is_own): (&CommandView<'_>, bool),
         room: &Room,
     ) -> Result<(), Refused> {
         let seq = view.seq;
@@ -263,7 +278,7 @@ impl Meter {
                 is_behind: true,
             });
         }
-        let passed = self.take(now_ns, shares, view, room);
+        let passed = self.take(now_ns, shares, (view, is_own), room);
         self.missing = passed.err().map(|refusal| {
             let wait_ns = u64::from(refusal.retry_after_us) * 1_000;
             (seq, now_ns.saturating_add(wait_ns + MISSING_NS))
@@ -277,7 +292,7 @@ impl Meter {
         &mut self,
         now_ns: u64,
         (rates, openings): (&[Rate; Lane::ALL.len()], &mut Openings),
-        view: &CommandView<'_>,
+        (view, is_own): (&CommandView<'_>, bool),
         room: &Room,
     ) -> Result<(), Refused> {
         let lane = view.lane;
@@ -293,8 +308,10 @@ impl Meter {
             });
         }
         let due_ns = rates[lane as usize].after(now_ns, self.due_ns[lane as usize])?;
-        if view.is_open() && self.opened != view.seq {
+        if view.is_open() && is_own && self.opened != view.seq && openings.rate.command_ns > 0 {
+            let own_ns = OWN_OPENINGS.after(now_ns, self.opening_due_ns)?;
             openings.due_ns = openings.rate.after(now_ns, openings.due_ns)?;
+            self.opening_due_ns = own_ns;
             self.opened = view.seq;
         }
         self.due_ns[lane as usize] = due_ns;
@@ -336,7 +353,9 @@ impl Rate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quorate_consensus::payload::{Entry, encode_entry, parse_entries, session_of_key};
+    use quorate_consensus::payload::{
+        Entry, FLAG_OPEN, encode_entry, encode_flagged_entry, parse_entries, session_of_key,
+    };
 
     const MS: u64 = 1_000_000;
     const OWN: SessionId = SessionId([7; 16]);
@@ -533,17 +552,21 @@ mod tests {
 
     /// Whether the opening of a session goes on, and else when it may come again, microseconds.
     fn open(door: &mut Door, now_ns: u64, client: u8) -> Result<(), u32> {
+        open_at(door, now_ns, client, 1)
+    }
+
+    fn open_at(door: &mut Door, now_ns: u64, client: u8, seq: u64) -> Result<(), u32> {
         let key = [client; 32];
         let session = session_of_key(&key);
         let mut bytes = Vec::new();
         let entry = Entry {
             lane: Lane::Order,
             session: &session,
-            seq: 1,
+            seq,
             signature: None,
             body: &key,
         };
-        encode_entry(&entry, &mut bytes);
+        encode_flagged_entry(&entry, FLAG_OPEN, &mut bytes);
         let mut verdicts = Vec::new();
         let commands = parse_entries(&bytes).unwrap();
         let session = SessionId(session);
@@ -601,6 +624,26 @@ mod tests {
         let passed = left.iter().map(|next| open(&mut door, 9_000 * MS, *next));
         let passed: Vec<bool> = passed.map(|passed| passed.is_ok()).collect();
         assert_eq!(passed, [true, true, true, false], "silence earns a burst");
+    }
+
+    #[test]
+    fn one_session_does_not_use_up_the_openings_of_all() {
+        let mut door = Door::new(&RateConfig {
+            open_per_min: 60,
+            open_burst: 10,
+            ..RateConfig::default()
+        });
+        // Ever new numbers, and two by turns.
+        for seq in 1..=4 {
+            assert_eq!(open_at(&mut door, 0, 1, seq), Ok(()), "{seq}");
+        }
+        assert_eq!(open_at(&mut door, 0, 1, 5), Err(15_000_000));
+        let passed = (0..5).map(|turn| open_at(&mut door, 0, 2, 7 + turn % 2));
+        assert_eq!(passed.filter(Result::is_ok).count(), 4);
+        assert_eq!(open(&mut door, 0, 3), Ok(()));
+        assert_eq!(open(&mut door, 0, 4), Ok(()));
+        assert_eq!(open(&mut door, 0, 5), Err(1_000_000), "ten at once");
+        assert_eq!(open_at(&mut door, 15_000 * MS, 1, 5), Ok(()));
     }
 
     #[test]

@@ -221,4 +221,147 @@ fn a_session_that_has_ended_is_opened_by_a_higher_number_than_it_had() {
     }
     let payload = build(&mut lanes).expect("both");
     assert_eq!(contents(&payload), [(id(1), anew), (id(1), anew + 1)]);
+    // Its clock may not have gone on much since.
+    let mut lanes = pool_of_today();
+    lanes.restore_ended(id(1), BASE + 7);
+    for entry in [opening(1, BASE + 8), order(1, BASE + 9)] {
+        assert_eq!(submit(&mut lanes, 1, &[entry]), [Verdict::Accepted]);
+    }
+}
+
+/// A pool with room for two sessions, one of them open, in which an opening of another one waits.
+fn pool_with_an_opening(seq: u64, is_signed: bool) -> Lanes {
+    let mut lanes = Lanes::new(LanesConfig {
+        is_signed,
+        ..LanesConfig::new(2, 20 * MS)
+    });
+    lanes.note_block_time(BASE);
+    lanes.restore_session(id(9), BASE);
+    assert_eq!(
+        submit(&mut lanes, 1, &[opening(1, seq), order(1, seq + 1)]),
+        [Verdict::Accepted; 2]
+    );
+    lanes
+}
+
+fn finalize_at(lanes: &mut Lanes, payload: &[u8]) {
+    let mut admitted = Vec::new();
+    lanes
+        .finalize_block((2, BASE), payload, &mut admitted)
+        .expect("valid");
+    assert!(admitted.is_empty());
+}
+
+#[test]
+fn an_old_opening_in_a_block_takes_nothing_from_a_newer_one_that_waits() {
+    let life = crate::sessions::OPENING_LIFE_NS;
+    let old = payload_of(&[opening(1, BASE - life)]);
+    let mut lanes = pool_with_an_opening(BASE + 1, false);
+    finalize_at(&mut lanes, &old);
+    correct(&mut lanes, &old, &[], &[stands(id(1), None, false)]);
+    let both = [(id(1), BASE + 1), (id(1), BASE + 2)];
+    assert_eq!(contents(&build(&mut lanes).expect("both")), both);
+    // A table that is full, too.
+    let mut lanes = pool_with_an_opening(BASE + 1, false);
+    lanes.restore_session(id(8), BASE);
+    finalize_at(&mut lanes, &payload_of(&[opening(1, BASE)]));
+    assert_eq!(contents(&build(&mut lanes).expect("both")), both);
+}
+
+#[test]
+fn old_commands_of_a_session_that_has_ended_take_nothing_from_its_next_opening() {
+    let mut lanes = pool_with_an_opening(BASE + 9, false);
+    let old = payload_of(&[order(1, BASE + 3)]);
+    finalize_at(&mut lanes, &old);
+    correct(
+        &mut lanes,
+        &old,
+        &[],
+        &[stands(id(1), Some(BASE + 2), true)],
+    );
+    let both = [(id(1), BASE + 9), (id(1), BASE + 10)];
+    assert_eq!(contents(&build(&mut lanes).expect("both")), both);
+    // What waits for no opening of its own waits for nothing.
+    let mut lanes = pool_of_today();
+    submit(&mut lanes, 1, &[order(1, BASE + 4)]);
+    correct(
+        &mut lanes,
+        &old,
+        &[],
+        &[stands(id(1), Some(BASE + 2), true)],
+    );
+    assert!(lanes.is_empty());
+}
+
+#[test]
+fn an_opening_that_gave_way_to_one_that_was_not_its_key_s_is_offered_again() {
+    for forged in [BASE, BASE + 5] {
+        let mut lanes = pool_with_an_opening(BASE + 1, true);
+        let block = payload_of(&[opening(1, forged)]);
+        finalize_at(&mut lanes, &block);
+        assert_eq!(lanes.open_sessions, 2, "as far as the pool knows");
+        let found = [stands(id(1), None, false)];
+        lanes
+            .correct(5, &found, (&block, &[0]), std::iter::empty())
+            .expect("valid");
+        assert_eq!(lanes.open_sessions, 1);
+        let both = [(id(1), BASE + 1), (id(1), BASE + 2)];
+        assert_eq!(
+            contents(&build(&mut lanes).expect("both")),
+            both,
+            "{forged}"
+        );
+    }
+}
+
+#[test]
+fn sessions_beyond_a_full_table_are_refused_but_for_a_few_that_others_may_end_for() {
+    let mut lanes = Lanes::new(LanesConfig::new(1, 20 * MS));
+    submit(&mut lanes, 1, &[order(1, 1), order(2, 1), order(2, 2)]);
+    let payload = build(&mut lanes).expect("both");
+    assert_eq!(contents(&payload), [(id(1), 1), (id(2), 1), (id(2), 2)]);
+    assert_eq!(finalize(&mut lanes, 2, &payload).len(), 1);
+    assert!(lanes.is_empty());
+    for client in 3..67 {
+        let tried = submit(&mut lanes, 3, &[order(client, 1)]);
+        assert_eq!(tried, [Verdict::Accepted], "{client}");
+    }
+    let full = submit(&mut lanes, 3, &[order(67, 1)]);
+    assert_eq!(full, [Verdict::Rejected(Rejection::TableFull)]);
+    assert_eq!(submit(&mut lanes, 3, &[order(3, 2)]), [Verdict::Accepted]);
+}
+
+#[test]
+fn in_a_full_table_nothing_that_waits_for_its_opening_takes_the_place_of_one() {
+    let mut lanes = Lanes::new(LanesConfig::new(1, 20 * MS));
+    lanes.restore_session(id(1), 1);
+    let full = Verdict::Rejected(Rejection::TableFull);
+    for client in 2..=200 {
+        assert_eq!(submit(&mut lanes, 3, &[order(client, 2)]), [full]);
+    }
+    assert_eq!(submit(&mut lanes, 3, &[order(201, 1)]), [Verdict::Accepted]);
+}
+
+#[test]
+fn no_number_is_too_high_to_be_counted_on_from() {
+    let highest = pool::SEQ_MAX;
+    for first in [highest - 1, highest, u64::MAX - 1, u64::MAX] {
+        for is_signed in [false, true] {
+            let mut lanes = Lanes::new(LanesConfig {
+                is_signed,
+                ..LanesConfig::new(100, 20 * MS)
+            });
+            let entries = [opening(1, first), order(1, first.saturating_add(1))];
+            let payload = payload_of(&entries);
+            lanes.take_forwarded(1, &entries.concat()).expect("entries");
+            lanes.take_abandoned(2, &payload).expect("entries");
+            finalize(&mut lanes, 3, &payload);
+            lanes.unchain_all();
+            lanes.drop_expired(u64::MAX);
+            if first > highest {
+                let refused = Verdict::Rejected(Rejection::TooFarAhead);
+                assert_eq!(submit(&mut lanes, 4, &entries[..1]), [refused]);
+            }
+        }
+    }
 }

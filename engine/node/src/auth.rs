@@ -15,7 +15,6 @@ mod pace;
 mod recent;
 mod seed;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -25,7 +24,7 @@ use quorate_consensus::validators::ValidatorSet;
 use quorate_consensus::verify::{SignatureCheck, SignatureItem};
 
 use crate::genesis::{Auth, Genesis};
-use crate::state_machine::SessionId;
+use crate::state_machine::{SessionId, SessionMap};
 pub(crate) use ahead::{Ahead, CheckedAhead, Walked};
 use messages::ChainNames;
 pub use messages::CommandMessages;
@@ -66,7 +65,7 @@ pub type Stopwatch = fn() -> u64;
 #[derive(Debug)]
 struct Keys {
     /// Of the sessions in the replicated table. Bound: `sessions_max`.
-    open: HashMap<SessionId, [u8; 32]>,
+    open: SessionMap<[u8; 32]>,
     /// Of sessions whose opening command was seen with a good signature.
     announced: Recent<SessionId, [u8; 32]>,
 }
@@ -136,7 +135,7 @@ impl CommandAuth {
             verdicts: Mutex::new(Recent::new(VERDICTS_MAX)),
             blocks: Mutex::new(Recent::new(BLOCKS_MAX)),
             keys: Mutex::new(Keys {
-                open: HashMap::new(),
+                open: SessionMap::default(),
                 announced: Recent::new(ANNOUNCED_MAX),
             }),
         }
@@ -247,7 +246,7 @@ impl CommandAuth {
         while commands.peek().is_some() {
             let mut batch = Vec::with_capacity(BATCH_COMMANDS);
             let mut places = Vec::with_capacity(BATCH_COMMANDS);
-            let mut opening = HashMap::new();
+            let mut opening = SessionMap::default();
             for view in commands.by_ref().take(BATCH_COMMANDS) {
                 let key = self.key_for(&view, source, &mut opening);
                 places.push((view, key.is_some()));
@@ -285,7 +284,7 @@ impl CommandAuth {
         &self,
         view: &CommandView<'_>,
         source: KeySource,
-        opening: &mut HashMap<SessionId, [u8; 32]>,
+        opening: &mut SessionMap<[u8; 32]>,
     ) -> Option<[u8; 32]> {
         let session = SessionId(*view.session);
         match source {

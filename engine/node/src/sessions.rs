@@ -36,10 +36,8 @@ pub use bytes::SessionTableError;
 pub use command::{SessionCommand, TIMEOUT_MAX_NS, TIMEOUT_MIN_NS};
 pub use opening::{OPENING_LIFE_NS, Opening, is_past};
 
-use std::collections::HashMap;
-
 use crate::results::Mark;
-use crate::state_machine::SessionId;
+use crate::state_machine::{SessionId, SessionMap};
 use bytes::encode_session;
 use silence::{Silence, due_ns};
 
@@ -141,7 +139,7 @@ pub enum Standing {
 pub struct SessionTable {
     /// In the order of opening. Bound: `sessions_max`.
     sessions: Vec<Session>,
-    places: HashMap<SessionId, u32>,
+    places: SessionMap<u32>,
     sessions_max: u32,
     /// Hash of each bucket as of the last root.
     bucket_hashes: Vec<[u8; 32]>,
@@ -161,7 +159,7 @@ impl SessionTable {
     pub fn new(sessions_max: u32) -> Self {
         Self {
             sessions: Vec::new(),
-            places: HashMap::new(),
+            places: SessionMap::default(),
             sessions_max,
             bucket_hashes: Vec::new(),
             dirty: Vec::new(),
@@ -471,7 +469,7 @@ impl SessionTable {
 
 fn look_up<'s>(
     sessions: &'s [Session],
-    places: &HashMap<SessionId, u32>,
+    places: &SessionMap<u32>,
     id: &SessionId,
 ) -> Option<&'s Session> {
     let place = *places.get(id)?;

@@ -21,6 +21,11 @@ impl fmt::Debug for SessionId {
     }
 }
 
+/// What is looked up by a session's name, several times for each command. Clients choose their
+/// names, so the hash is seeded at random; never walked, so that nothing depends on the seed.
+pub(crate) type SessionMap<V> =
+    std::collections::HashMap<SessionId, V, foldhash::fast::RandomState>;
+
 /// The order of classes of commands inside a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]

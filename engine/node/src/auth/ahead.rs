@@ -5,13 +5,13 @@
 //! first, what nobody has checked yet goes into one batch, and each block then finds its verdicts
 //! made. Never: decides what is walked, or what follows from a verdict.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use quorate_consensus::payload::CommandView;
 use quorate_consensus::verify::SignatureCheck;
 
 use super::{BATCH_COMMANDS, CommandAuth, KeySource, verdict_name};
-use crate::state_machine::SessionId;
+use crate::state_machine::SessionMap;
 
 /// See the module.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub(crate) struct Ahead<'a> {
     /// The same names: a command may stand in a block and be forwarded besides.
     has: HashSet<[u8; 32]>,
     /// Keys that come in the same batch.
-    opening: HashMap<SessionId, [u8; 32]>,
+    opening: SessionMap<[u8; 32]>,
     commands_max: usize,
     /// Commands that may still be walked over: one that is known costs its hash as well.
     walks_left: usize,
@@ -66,7 +66,7 @@ impl<'a> Ahead<'a> {
             commands: Vec::new(),
             names: Vec::new(),
             has: HashSet::new(),
-            opening: HashMap::new(),
+            opening: SessionMap::default(),
             commands_max,
             walks_left: commands_max.max(1).saturating_mul(WALKS_PER_CHECK),
             is_full: false,

@@ -4,7 +4,7 @@
 //! of payloads stands in `block`, the sending to leaders in `forward`. Never: parses untrusted
 //! bytes (it is handed checked commands), sends, reads a clock.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use quorate_consensus::payload::CommandView;
 
@@ -15,7 +15,7 @@ use super::pressure::Pressure;
 use super::queue::{Command, SessionQueue};
 use super::unchecked::Unchecked;
 use super::verdict::{Admitted, LanesConfig, Rejection, Verdict};
-use crate::state_machine::{Lane, SessionId};
+use crate::state_machine::{Lane, SessionId, SessionMap};
 
 /// Lanes there are.
 pub(super) const LANES: usize = 4;
@@ -96,7 +96,7 @@ pub struct LanesCounters {
 pub struct Lanes {
     pub(super) config: LanesConfig,
     pub(super) sessions: Vec<SessionQueue>,
-    pub(super) places: HashMap<SessionId, u32>,
+    pub(super) places: SessionMap<u32>,
     free: Vec<u32>,
     pub(super) open_sessions: u32,
     /// Sessions whose head may be proposed, by the lane of the head. An entry that is no longer
@@ -132,7 +132,7 @@ impl Lanes {
         Self {
             config,
             sessions: Vec::new(),
-            places: HashMap::new(),
+            places: SessionMap::default(),
             free: Vec::new(),
             open_sessions: 0,
             lines: Default::default(),

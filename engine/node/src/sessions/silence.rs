@@ -3,10 +3,10 @@
 //! Owns an index over the table that only says where to look; the table has the last word, so that
 //! a validator that restored a snapshot comes to the same answers. Never: changes a session.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use super::Session;
-use crate::state_machine::SessionId;
+use crate::state_machine::{SessionId, SessionMap};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -14,7 +14,7 @@ pub(super) struct Silence {
     /// When a session with a time-out may be due, each session once. Never later than it is due.
     due: BTreeSet<(u64, SessionId)>,
     /// Under which time each of these stands there. Looked up, never walked.
-    noted: HashMap<SessionId, u64>,
+    noted: SessionMap<u64>,
 }
 
 /// When a session times out, if nothing more is heard of it.

@@ -8,7 +8,7 @@
 
 use crate::client_wire::{ResultItem, ResultsFrame, StreamFrame};
 use crate::results::{BlockResults, CommandResult, OutputItem};
-use crate::state_machine::{Audience, SessionId};
+use crate::state_machine::{Audience, SessionId, SessionMap};
 use quorate_consensus::types::ValidatorIndex;
 use quorate_net::ClientId;
 use std::collections::HashMap;
@@ -34,7 +34,7 @@ struct Connected {
 pub(crate) struct ClientTable {
     // Looked up, never walked.
     logins: HashMap<ClientId, (SessionId, [u8; 32])>,
-    places: HashMap<SessionId, usize>,
+    places: SessionMap<usize>,
     connected: Vec<Connected>,
     /// Places with a frame in the making.
     touched: Vec<usize>,

@@ -18,10 +18,10 @@
 
 use crate::config::RateConfig;
 use crate::lanes::{CommandVerdict, Verdict};
-use crate::state_machine::SessionId;
+use crate::state_machine::{SessionId, SessionMap};
 use quorate_consensus::payload::{CommandView, Commands, Lane};
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::BinaryHeap;
 
 /// Sessions whose rates are remembered at most. One whose rates are all full again is forgotten for
 /// another one, about the one that is so for longest; that changes nothing for it.
@@ -107,7 +107,7 @@ pub(crate) struct Door {
     rates: [Rate; Lane::ALL.len()],
     openings: Openings,
     // Looked up, never walked.
-    meters: HashMap<SessionId, Meter>,
+    meters: SessionMap<Meter>,
     /// Each of them once, with a time before which it was not to be forgotten when that was looked
     /// at last. It may have been put off since.
     forgettable: BinaryHeap<Reverse<(u64, SessionId)>>,
@@ -130,7 +130,7 @@ impl Door {
                 rate: Rate::of_openings(config),
                 due_ns: 0,
             },
-            meters: HashMap::new(),
+            meters: SessionMap::default(),
             forgettable: BinaryHeap::new(),
         }
     }

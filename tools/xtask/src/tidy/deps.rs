@@ -110,6 +110,7 @@ const TABLE: &[Row] = &[
             "crc32fast",
             "crossbeam",
             "ed25519-dalek",
+            "foldhash",
             "getrandom",
             "parking_lot",
             "rand_chacha",

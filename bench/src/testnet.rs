@@ -74,6 +74,16 @@ impl Workload {
         }
     }
 
+    /// Its own name, as the command line has it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Venue => VENUE,
+            Self::Exchange => "exchange",
+            Self::Opaque => OPAQUE,
+        }
+    }
+
     /// The name of the application that takes it.
     #[must_use]
     pub const fn application(self) -> &'static str {

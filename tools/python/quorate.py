@@ -146,4 +146,4 @@ def main(genesis, key_file, validator, *texts):
     status = json.loads(client.ask(STATUS_ASK))
     print(json.dumps({"index": status["index"], "seq": client.seq, "leader": client.leader}))
 
-if __name__ == "__main__": main(*sys.argv[1:])
+if __name__ == "__main__": main(*sys.argv[1:]) if len(sys.argv) > 3 else sys.exit("usage: quorate.py GENESIS KEY_FILE VALIDATOR [TEXT]...")

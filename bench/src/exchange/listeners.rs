@@ -37,6 +37,10 @@ pub struct Skew {
 struct Tally<T> {
     validators: usize,
     open: BTreeMap<T, Vec<Option<Instant>>>,
+    /// Validators that have gone and do not tell what is new again.
+    away: Vec<bool>,
+    /// The newest that was told.
+    newest: Option<T>,
     skew: Skew,
 }
 
@@ -62,8 +66,18 @@ impl<T: Copy + Ord> Tally<T> {
         Self {
             validators,
             open: BTreeMap::new(),
+            away: vec![false; validators],
+            newest: None,
             skew: Skew::default(),
         }
+    }
+
+    /// A validator is gone. What it tells when it comes back it tells late, until it is level with
+    /// the others again: that says for how long it was down, and nothing of who is told first.
+    fn left(&mut self, validator: usize) {
+        self.away[validator] = true;
+        self.skew.partial += self.open.len() as u64;
+        self.open.clear();
     }
 
     /// The skew; what is open will not be told by all any more.
@@ -74,6 +88,12 @@ impl<T: Copy + Ord> Tally<T> {
 
     fn told(&mut self, validator: usize, what: T, now: Instant) {
         let validators = self.validators;
+        let is_newest = self.newest.is_none_or(|newest| what >= newest);
+        self.newest = self.newest.max(Some(what));
+        if self.away[validator] {
+            self.away[validator] = !is_newest;
+            return;
+        }
         let times = self
             .open
             .entry(what)
@@ -105,6 +125,8 @@ impl LinkHandler for Listening {
         if let Some(validator) = self.validator(link) {
             self.links[validator] = None;
             self.dial_at[validator] = Instant::now() + REDIAL;
+            self.results.left(validator);
+            self.events.left(validator);
         }
     }
 
@@ -200,5 +222,30 @@ mod tests {
         }
         assert_eq!(tally.open.len(), OPEN_MAX);
         assert_eq!(tally.skew.partial, 1, "the oldest is given up");
+    }
+
+    #[test]
+    fn what_a_validator_tells_late_because_it_was_down_is_not_counted() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut tally = Tally::new(3);
+        let all = |tally: &mut Tally<u64>, what, ms| {
+            (0..3).for_each(|validator| tally.told(validator, what, at(ms + validator as u64)));
+        };
+        all(&mut tally, 1, 0);
+        // Told by two when the third goes, and while it is away.
+        (0..2).for_each(|validator| tally.told(validator, 2, at(10)));
+        tally.left(2);
+        (0..2).for_each(|validator| tally.told(validator, 3, at(20)));
+        // It is back, and behind, and level with 3.
+        tally.told(2, 2, at(2_000));
+        tally.told(2, 3, at(2_000));
+        (0..2).for_each(|validator| tally.told(validator, 4, at(2_001)));
+        tally.told(2, 4, at(2_002));
+        all(&mut tally, 5, 2_010);
+        assert_eq!(tally.skew.latencies.count(), 3);
+        let max = tally.skew.latencies.percentiles().max.unwrap();
+        assert!((1_990.0..=2_010.0).contains(&max), "{max} us");
+        assert_eq!(tally.finish().partial, 2);
     }
 }

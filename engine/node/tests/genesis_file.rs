@@ -174,6 +174,12 @@ const BAD_VALIDATORS: &[Case] = &[
     ("validators[1].client_addresses[0]", "a:0", |g| {
         g.validators[1].client_addresses[0] = "a:0".to_owned();
     }),
+    ("validators[2].peer_address", "127.0.0.1:7004", |g| {
+        g.validators[2].peer_address = "127.0.0.1:7004".to_owned();
+    }),
+    ("validators[3].client_addresses[0]", "127.0.0.1:7000", |g| {
+        g.validators[3].client_addresses[0] = "127.0.0.1:7000".to_owned();
+    }),
     ("validators[0].client_addresses", "9", |g| {
         g.validators[0].client_addresses = vec!["a:1".to_owned(); 9];
     }),

@@ -204,7 +204,7 @@ pub(crate) fn setting(
         seconds: plan.seconds,
         rate: plan.rate.get(),
         clients: plan.clients as usize,
-        workload: workload.application(),
+        workload: workload.name(),
         durability: format!("{:?}", config.durability).to_lowercase(),
         threads,
         idle,
@@ -240,7 +240,8 @@ pub(crate) fn complaints(outcome: &Outcome, agreement: &Agreement) -> Vec<String
             outcome.missing
         ));
     }
-    if outcome.counts.finalized == 0 && !outcome.is_interrupted {
+    // A low rate for a short time may ask for nothing at all.
+    if outcome.offered > 0 && outcome.counts.finalized == 0 && !outcome.is_interrupted {
         found.push("nothing was finalized".to_owned());
     }
     if !outcome.reasons.is_empty() {

@@ -14,6 +14,7 @@ use quorate_consensus::thresholds::ThresholdError;
 use quorate_consensus::types::{Epoch, Height, Stake, ValidatorIndex};
 use quorate_consensus::validators::{SetError, SetParameters, Validator, ValidatorSet};
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Smallest `payload_bytes_max`: a block must hold at least one small command.
@@ -61,6 +62,7 @@ pub(super) fn all(
     for (place, validator) in file.validators.iter().enumerate() {
         addresses(place, validator, path)?;
     }
+    distinct(&file.validators, path)?;
     let parameters = SetParameters {
         chain_id: file.chain_id.0,
         genesis_hash: hash,
@@ -190,6 +192,26 @@ fn addresses(place: usize, validator: &GenesisValidator, path: &Path) -> Result<
     for (number, text) in validator.client_addresses.iter().enumerate() {
         let field = format!("validators[{place}].client_addresses[{number}]");
         address(text, &field, path)?;
+    }
+    Ok(())
+}
+
+/// Nobody is at another one's address: one of the two could not even start, and everybody else
+/// would take the other one for it.
+fn distinct(validators: &[GenesisValidator], path: &Path) -> Result<(), FileError> {
+    let mut taken: BTreeMap<&str, String> = BTreeMap::new();
+    for (place, validator) in validators.iter().enumerate() {
+        let peer = (&validator.peer_address, "peer_address".to_owned());
+        let clients = validator.client_addresses.iter().enumerate();
+        let clients = clients.map(|(at, text)| (text, format!("client_addresses[{at}]")));
+        for (text, name) in std::iter::once(peer).chain(clients) {
+            let field = format!("validators[{place}].{name}");
+            if let Some(before) = taken.insert(text, field.clone()) {
+                return Err(FileError::new(path, field, "an address twice")
+                    .value(text)
+                    .remedy(format!("it is {before} too: give each its own")));
+            }
+        }
     }
     Ok(())
 }

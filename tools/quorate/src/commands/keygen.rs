@@ -2,13 +2,13 @@
 //!
 //! Never: overwrites a file, or prints a private key.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use quorate::keys::KeyPair;
 use serde::Serialize;
 
-use crate::failure::Failure;
+use crate::failure::{Code, Failure};
 use crate::output::{Report, hex};
 
 /// Options of the command.
@@ -28,8 +28,16 @@ struct Fields {
 /// Makes the key.
 ///
 /// # Errors
-/// The file exists or cannot be written.
+/// The file exists or cannot be written, or its folder does not exist.
 pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
+    let parent = options
+        .out
+        .parent()
+        .filter(|parent| *parent != Path::new(""));
+    if let Some(parent) = parent.filter(|parent| !parent.is_dir()) {
+        let what = format!("{}: no such folder", parent.display());
+        return Err(Failure::new(Code::Configuration, what).remedy("make it, or correct --out"));
+    }
     let key = KeyPair::create(&options.out)?;
     let fields = Fields {
         file: options.out.clone(),

@@ -109,6 +109,7 @@ fn the_exchange_settles_to_zero_while_a_validator_is_killed_and_comes_back() {
     for key in KEYS {
         assert!(report.get(key).is_some(), "{key} is missing: {report}");
     }
+    assert_eq!(report["workload"], "exchange");
     let count = |key: &str| report[key].as_i64().unwrap();
     assert_eq!((count("settled"), count("settlement_sum")), (4, 0));
     assert!(count("settled_amount") > 0, "one is always in the money");

@@ -38,6 +38,16 @@ fn a_lost_data_folder_is_refused_until_an_operator_has_said_that_it_is_lost() {
 }
 
 #[test]
+fn a_chain_in_which_nothing_was_proven_has_nothing_to_go_on_from() {
+    let folder = Folder::new("nothing");
+    let dir = folder.join("net");
+    init(&dir, 4, &[]);
+    let told = site(&dir, &[0, 1, 2, 3], 1);
+    let what = told["error"]["what"].as_str().unwrap();
+    assert!(what.contains("nothing to go on from"), "{what}");
+}
+
+#[test]
 fn what_a_validator_said_moves_with_it_and_to_nobody_else() {
     let folder = Folder::new("move");
     let dir = folder.join("net");

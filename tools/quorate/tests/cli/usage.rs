@@ -171,6 +171,10 @@ fn keygen_writes_a_private_file_and_never_over_another() {
     assert!(!String::from_utf8_lossy(&before).contains(made["public_key"].as_str().unwrap()));
     run_json(&["keygen", "--out", text(&path)], 3);
     assert_eq!(fs::read(&path).unwrap(), before);
+    // A folder that is mistyped is not made for it.
+    let nowhere = folder.join("no/key");
+    run_json(&["keygen", "--out", text(&nowhere)], 3);
+    assert!(!folder.join("no").exists());
 }
 
 #[test]

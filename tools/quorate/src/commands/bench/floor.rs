@@ -85,7 +85,8 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
 impl From<FloorError> for Failure {
     fn from(error: FloorError) -> Self {
         match error {
-            FloorError::Plan { .. } => Self::usage(error).remedy("choose fewer votes"),
+            FloorError::Plan { .. } => Self::usage(error)
+                .remedy("choose --validators, --silent and --need that fit one another"),
             FloorError::Io(_) | FloorError::Stalled => Self::new(Code::TryAgain, error),
         }
     }

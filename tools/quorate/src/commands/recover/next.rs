@@ -180,19 +180,37 @@ fn take_state(
         .map_err(|error| snapshot_failure(&error))
 }
 
+/// Tells at once, and whether anything is to be written or not, when there is no block and no state
+/// to go on from.
+///
+/// # Errors
+/// That.
+pub(super) fn refuse_nothing(genesis: &Genesis, sources: &[Source<'_>]) -> Result<(), Failure> {
+    let first = genesis.validator_set().genesis().height.number();
+    let is_nothing = |source: &Source<'_>| {
+        source.height <= first && first_state(genesis, source.folder).is_none()
+    };
+    match sources.iter().all(is_nothing) {
+        true => Err(nothing()),
+        false => Ok(()),
+    }
+}
+
+fn nothing() -> Failure {
+    Failure::new(
+        Code::No,
+        "no block was ever proven, so none was durable: there is nothing to go on from",
+    )
+    .remedy("begin a chain with another chain_id")
+}
+
 /// Nothing was proven in this chain: the next one begins as it did.
 fn take_first(
     genesis: &Genesis,
     source: &Source<'_>,
     target: &SnapshotFolder,
 ) -> Result<Manifest, Failure> {
-    let first = first_state(genesis, source.folder).ok_or_else(|| {
-        Failure::new(
-            Code::No,
-            "no block was ever proven, so none was durable: there is nothing to go on from",
-        )
-        .remedy("begin a chain with another chain_id")
-    })?;
+    let first = first_state(genesis, source.folder).ok_or_else(nothing)?;
     first
         .copy_to(target)
         .and_then(|()| first.verify())

@@ -89,7 +89,7 @@ struct Found {
 ///
 /// # Errors
 /// A folder is none of this chain, stands twice, or says what does not hold; the reports that count
-/// weigh too little; or two proofs contradict one another.
+/// weigh too little; two proofs contradict one another; or there is nothing to go on from.
 pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     let genesis = Genesis::load(&options.genesis)?;
     let successors = next::successors(options.validators.as_deref())?;
@@ -117,6 +117,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     let holders = || found.iter().filter(|one| one.position == best.position);
     let dirs = holders().map(|one| one.report.dir.clone()).collect();
     let sources: Vec<_> = holders().map(Found::source).collect();
+    next::refuse_nothing(&genesis, &sources)?;
     let write = |out: &PathBuf| next::write(&genesis, &sources, successors, out);
     let next = options.out.as_ref().map(write).transpose()?;
     let (height, window, slot) = (best.report.height, best.report.window, best.report.slot);

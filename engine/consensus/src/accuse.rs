@@ -12,6 +12,7 @@ use crate::types::{BlockId, Index, Window};
 use crate::validators::ValidatorSet;
 use crate::verify::check_evidence;
 use crate::window::WindowState;
+use crate::window::tree::{Marks, Tree};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
@@ -48,6 +49,11 @@ pub(crate) fn accuse_of_two(
     if extends(state, held, &signed.record) || extends(state, &signed.record, held) {
         return None;
     }
+    // Evidence holds the headers of all chains, each hashed by whoever checks it: it is made when
+    // it will show something.
+    if !refutes(state, held, &signed.record) || !refutes(state, &signed.record, held) {
+        return None;
+    }
     let held = SignedRecord {
         validator: signed.validator,
         record: held.clone(),
@@ -60,15 +66,95 @@ pub(crate) fn accuse_of_two(
 
 /// Whether `newer` plainly extends `older`, as far as can be told without its headers.
 fn extends(state: &WindowState, older: &Record, newer: &Record) -> bool {
-    // A fallback grows along its chain with each block.
-    let still_stands = |old: &(Index, BlockId)| {
-        let is_above =
-            |new: &(Index, BlockId)| new.0 > old.0 && is_on_chain(state, Some(*old), Some(*new));
-        newer.also.iter().any(|new| new == old || is_above(new))
-    };
     older.may_extend_to(newer)
-        && older.also.iter().all(still_stands)
+        && all_stand(state, &older.also, &newer.also)
         && is_on_chain(state, older.tip, newer.tip)
+}
+
+/// Whether each of these blocks is one of `newer` or stands on the chain of one, or this cannot be
+/// told yet: a fallback grows along its chain with each block.
+fn all_stand(state: &WindowState, older: &[(Index, BlockId)], newer: &[(Index, BlockId)]) -> bool {
+    let Some(lowest) = older.iter().map(|&(index, _)| index).min() else {
+        return true;
+    };
+    let tree = &state.tally.tree;
+    let (mut below, mut highest_unknown) = (tree.marks(), None);
+    for &(index, id) in newer {
+        match tree.find_connected(index, id) {
+            Some(top) => tree.mark_chain(top, lowest, &mut below),
+            None => highest_unknown = highest_unknown.max(Some(index)),
+        }
+    }
+    older.iter().all(|old| {
+        let place = || tree.find_connected(old.0, old.1);
+        newer.contains(old)
+            || highest_unknown.is_some_and(|index| index > old.0)
+            || place().is_some_and(|at| below.contains(at))
+    })
+}
+
+/// Whether `newer` is shown not to extend `older` by the blocks that are here: what
+/// `check_evidence` finds by the headers of the same blocks.
+fn refutes(state: &WindowState, older: &Record, newer: &Record) -> bool {
+    let excludes = |tops: &[(Index, BlockId)], blocks: &[(Index, BlockId)]| {
+        Reach::of(state, tops, blocks).map(|reach| blocks.iter().any(|at| reach.excludes(*at)))
+    };
+    let tips_fork = newer.tip.is_some()
+        && excludes(newer.tip.as_slice(), older.tip.as_slice()).unwrap_or_default();
+    !older.may_extend_to(newer) || tips_fork || loses(state, older, newer)
+}
+
+/// Whether an `also` block that `older` covers is shown not to be covered by `newer`.
+fn loses(state: &WindowState, older: &Record, newer: &Record) -> bool {
+    let own = Reach::of(state, older.tip.as_slice(), &older.also);
+    let covered = Reach::of(state, &newer.also, &older.also);
+    let (Some(own), Some(covered)) = (own, covered) else {
+        return false;
+    };
+    let mut entries = older.also.iter();
+    entries.any(|&entry| own.excludes(entry) && covered.excludes(entry))
+}
+
+/// What is known to stand on the chains of some blocks.
+struct Reach<'a> {
+    tree: &'a Tree,
+    tops: &'a [(Index, BlockId)],
+    below: Marks,
+    /// Some chain is not known below this index: anything may stand on it there.
+    unknown_below: Index,
+}
+
+impl<'a> Reach<'a> {
+    /// As far down as the lowest of `blocks`; none when there are none.
+    fn of(
+        state: &'a WindowState,
+        tops: &'a [(Index, BlockId)],
+        blocks: &[(Index, BlockId)],
+    ) -> Option<Self> {
+        let tree = &state.tally.tree;
+        let lowest = blocks.iter().map(|&(index, _)| index).min()?;
+        let (mut below, mut unknown_below) = (tree.marks(), Index::ZERO);
+        for &(index, id) in tops {
+            match tree.find_connected(index, id) {
+                Some(top) => tree.mark_chain(top, lowest, &mut below),
+                None => unknown_below = unknown_below.max(index),
+            }
+        }
+        Some(Self {
+            tree,
+            tops,
+            below,
+            unknown_below,
+        })
+    }
+
+    /// Whether the block is shown to lie on none of the chains.
+    fn excludes(&self, block: (Index, BlockId)) -> bool {
+        let place = || self.tree.find_connected(block.0, block.1);
+        block.0 >= self.unknown_below
+            && !self.tops.contains(&block)
+            && !place().is_some_and(|at| self.below.contains(at))
+    }
 }
 
 fn two_records(
@@ -114,19 +200,12 @@ fn branch_headers(state: &WindowState, one: &SignedRecord, other: &SignedRecord)
     let mut tops = named(one);
     tops.extend(named(other));
     let lowest = tops.iter().map(|&(index, _)| index).min();
-    let mut places: Vec<_> = tops
-        .iter()
-        .filter_map(|&(index, id)| tree.find_connected(index, id))
-        .flat_map(|top| {
-            tree.chain(top)
-                .take_while(|&at| lowest.is_none_or(|lowest| tree.block(at).index >= lowest))
-        })
-        .collect();
-    places.sort_unstable();
-    places.dedup();
-    places.truncate(limits::CERTIFICATE_HEADERS_MAX);
-    places
-        .into_iter()
-        .filter_map(|at| tree.block(at).header)
-        .collect()
+    let mut marks = tree.marks();
+    for (index, id) in tops {
+        if let Some(top) = tree.find_connected(index, id) {
+            tree.mark_chain(top, lowest.unwrap_or(Index::ZERO), &mut marks);
+        }
+    }
+    let places = marks.iter().take(limits::CERTIFICATE_HEADERS_MAX);
+    places.filter_map(|at| tree.block(at).header).collect()
 }

@@ -382,9 +382,19 @@ impl Consensus {
             {
                 return Disposition::Ignored(Ignored::Full);
             }
-            match state.tally.connect(&set, header, header.id()) {
-                Ok((_, new)) => {
+            // A record names no more than a tip and its `also`, so its voter needs no more at one
+            // index; each search of a slot looks at all of them.
+            let (id, tree) = (header.id(), &state.tally.tree);
+            let brought = || tree.brought(header.index, from);
+            if tree.find(header.index, id).is_none() && brought() > limits::ALSO_ENTRIES_MAX {
+                return Disposition::Ignored(Ignored::Full);
+            }
+            match state.tally.connect(&set, header, id) {
+                Ok((place, new)) => {
                     state.is_dirty |= new;
+                    if new {
+                        state.tally.tree.note_brought(place, from);
+                    }
                     if let Some(voter) = state.tally.voter_mut(from) {
                         voter.branch_headers = voter.branch_headers.saturating_add(u32::from(new));
                     }

@@ -10,7 +10,7 @@ use crate::header::Header;
 use crate::record::Record;
 use crate::types::{BlockId, Epoch, Index, ValidatorIndex, Window};
 use crate::validators::ValidatorSet;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use core::fmt;
 
 /// Checks that the evidence, its signatures taken as good, proves what it says.
@@ -142,18 +142,54 @@ impl<'a> Chains<'a> {
             (Some(old), Some(new)) => self.excludes(new, old),
             _ => false,
         };
-        tips_fork
-            || older
-                .also
-                .iter()
-                .any(|&entry| self.loses(older, newer, entry))
+        tips_fork || (!older.also.is_empty() && self.loses(older, newer))
     }
 
     /// Whether an `also` block that `older` covers is shown not to be covered by `newer`.
-    fn loses(&self, older: &Record, newer: &Record, entry: (Index, BlockId)) -> bool {
+    fn loses(&self, older: &Record, newer: &Record) -> bool {
         // On its own tip's chain an entry covers nothing, so nothing can be lost.
-        let covers = older.tip.is_none_or(|tip| self.excludes(tip, entry));
-        covers && newer.also.iter().all(|&other| self.excludes(other, entry))
+        let own = self.reach(older.tip.as_slice());
+        let covered = self.reach(&newer.also);
+        let mut entries = older.also.iter();
+        entries.any(|&entry| own.excludes(entry) && covered.excludes(entry))
+    }
+
+    /// What stands on the chains of these blocks. Each block is walked over once: whoever signs a
+    /// record chooses how many chains it names and how often they meet.
+    fn reach(&self, tops: &[(Index, BlockId)]) -> Reach {
+        let mut reach = Reach {
+            known: BTreeSet::new(),
+            unknown_below: Index::ZERO,
+        };
+        for &(index, id) in tops {
+            let (mut index, mut id) = (index, id);
+            while reach.known.insert((index, id)) {
+                let Some(below) = index.previous() else {
+                    break;
+                };
+                let header = self.headers.get(&id).filter(|header| header.index == index);
+                let Some(header) = header else {
+                    reach.unknown_below = reach.unknown_below.max(index);
+                    break;
+                };
+                (index, id) = (below, header.parent_id);
+            }
+        }
+        reach
+    }
+}
+
+/// What is known to stand on some chains.
+struct Reach {
+    known: BTreeSet<(Index, BlockId)>,
+    /// Some chain is not known below this index: anything may stand on it there.
+    unknown_below: Index,
+}
+
+impl Reach {
+    /// Whether the block is shown to lie on none of the chains.
+    fn excludes(&self, block: (Index, BlockId)) -> bool {
+        block.0 >= self.unknown_below && !self.known.contains(&block)
     }
 }
 

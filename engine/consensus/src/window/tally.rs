@@ -4,13 +4,14 @@
 //! equal to what a count from scratch would give (invariant I7). Own records come through
 //! [`Tally::count`] like anyone's. Never: what to vote, what to send.
 
-use super::tree::{BlockPlace, Misfit, Tree};
+use super::tree::{BlockPlace, Marks, Misfit, Tree};
 use crate::certificate::{SignatureBytes, SignedRecord};
 use crate::header::Header;
 use crate::record::Record;
 use crate::types::{BlockId, Index, Stake, ValidatorIndex};
 use crate::validators::ValidatorSet;
 use alloc::vec::Vec;
+use core::cell::OnceCell;
 
 /// One validator's standing in a window.
 #[derive(Debug, Default)]
@@ -240,25 +241,27 @@ impl Tally {
         if record.also == voter.counted.also && is_checked {
             return Ok(Vec::new());
         }
+        // Nothing is walked before all is known: a record that names what is not here is looked at
+        // again with all that comes.
+        let is_tip_known = tip.is_none_or(|at| self.tree.is_connected(at));
+        let find = |&(index, id): &(Index, BlockId)| {
+            let top = self.tree.find_connected(index, id);
+            top.filter(|_| is_tip_known).ok_or(Counting::Pending)
+        };
+        let tops: Vec<BlockPlace> = record.also.iter().map(find).collect::<Result<_, _>>()?;
         // A Final that has grown is bound to every fork: all is walked again.
         let covered: &[BlockPlace] = if is_checked { &voter.cover } else { &[] };
-        let (mut found, mut tops) = (Vec::new(), Vec::new());
-        for &(index, id) in &record.also {
-            let top = self
-                .tree
-                .find_connected(index, id)
-                .ok_or(Counting::Pending)?;
-            if tip.is_some_and(|at| !self.tree.is_connected(at)) {
-                return Err(Counting::Pending);
-            }
-            tops.push(top);
-            self.walk_cover(tip, top, record.fin, covered, &mut found)?;
-        }
+        let mut found = self.walk_covers(tip, &tops, record.fin, covered)?;
         found.sort_unstable();
-        found.dedup();
         let is_new = |at: &BlockPlace| voter.cover.binary_search(at).is_err();
+        let lowest = voter.counted.also.iter().map(|&(index, _)| index).min();
+        let below = OnceCell::new();
         let holds = |at: BlockPlace| {
-            found.binary_search(&at).is_ok() || tops.iter().any(|&top| self.tree.descends(top, at))
+            let stands_below = || {
+                let mark = || self.below(&tops, lowest.unwrap_or(Index::ZERO));
+                below.get_or_init(mark).contains(at)
+            };
+            found.binary_search(&at).is_ok() || stands_below()
         };
         let held = voter.counted.also.iter();
         let mut held = held.filter_map(|&(index, id)| self.tree.find_connected(index, id));
@@ -274,32 +277,54 @@ impl Tally {
         Err(Counting::Conflict)
     }
 
-    /// Appends the blocks from `top` down to its fork with the tip's chain, or to what is covered.
-    fn walk_cover(
+    /// The blocks at or below any of these, down to an index.
+    fn below(&self, tops: &[BlockPlace], lowest: Index) -> Marks {
+        let mut marks = self.tree.marks();
+        tops.iter()
+            .for_each(|&top| self.tree.mark_chain(top, lowest, &mut marks));
+        marks
+    }
+
+    /// The blocks from each of `tops` down to its fork with the tip's chain, or to what is covered,
+    /// each once. Rule X holds at each fork.
+    fn walk_covers(
         &self,
         tip: Option<BlockPlace>,
-        top: BlockPlace,
+        tops: &[BlockPlace],
         fin: Option<Index>,
         covered: &[BlockPlace],
-        found: &mut Vec<BlockPlace>,
-    ) -> Result<(), Counting> {
-        let mut last_common = None;
-        for at in self.tree.chain(top) {
-            if covered.binary_search(&at).is_ok() {
-                // Its fork has been checked.
-                return Ok(());
+    ) -> Result<Vec<BlockPlace>, Counting> {
+        let (mut found, mut seen) = (Vec::new(), self.tree.marks());
+        // PERF: what a fallback grows by stands above the tip, whose chain need not be known then.
+        let own = OnceCell::new();
+        let is_own = |at: BlockPlace| {
+            tip.is_some_and(|tip| {
+                self.tree.block(at).index <= self.tree.block(tip).index
+                    && own
+                        .get_or_init(|| self.below(&[tip], Index::ZERO))
+                        .contains(at)
+            })
+        };
+        for &top in tops {
+            let mut last_common = None;
+            let mut is_checked = false;
+            for at in self.tree.chain(top) {
+                is_checked = covered.binary_search(&at).is_ok() || !seen.insert(at);
+                if is_checked {
+                    break;
+                }
+                if is_own(at) {
+                    last_common = Some(self.tree.block(at).index);
+                    break;
+                }
+                found.push(at);
             }
-            if tip.is_some_and(|tip| self.tree.descends(tip, at)) {
-                last_common = Some(self.tree.block(at).index);
-                break;
+            // Rule X: fin < fork + 1, that is fin <= fork, or no Final at all without a fork.
+            if !is_checked && fin.is_some_and(|fin| last_common.is_none_or(|last| fin > last)) {
+                return Err(Counting::Inconsistent);
             }
-            found.push(at);
         }
-        // Rule X: fin < fork + 1, that is fin <= fork, or no Final at all without a fork.
-        if fin.is_some_and(|fin| last_common.is_none_or(|last| fin > last)) {
-            return Err(Counting::Inconsistent);
-        }
-        Ok(())
+        Ok(found)
     }
 
     fn apply(

@@ -4,7 +4,8 @@
 //! then it is only a name that voters have used. Never: votes are judged here, or bodies held.
 
 use crate::header::Header;
-use crate::types::{BlockId, Height, Index, Stake};
+use crate::types::{BlockId, Height, Index, Stake, ValidatorIndex};
+use alloc::vec;
 use alloc::vec::Vec;
 
 /// Place of a block in its window's arena.
@@ -37,6 +38,8 @@ pub(crate) struct Block {
     pub(crate) has_body: bool,
     /// Came over its leader's channel, or with its leader's good signature.
     pub(crate) authentic: bool,
+    /// Whose header connected it, where that was a voter who brought it for its own record.
+    pub(crate) brought_by: Option<ValidatorIndex>,
 }
 
 impl Block {
@@ -53,6 +56,28 @@ pub(crate) enum Misfit {
     ParentUnknown,
     /// It does not follow its parent (height, time), or lies outside the window.
     Invalid,
+}
+
+/// Some of a tree's blocks.
+#[derive(Debug)]
+pub(crate) struct Marks(Vec<bool>);
+
+impl Marks {
+    /// Adds a block; whether it is new.
+    pub(crate) fn insert(&mut self, place: BlockPlace) -> bool {
+        let mark = self.0.get_mut(place.at());
+        mark.is_some_and(|mark| !core::mem::replace(mark, true))
+    }
+
+    pub(crate) fn contains(&self, place: BlockPlace) -> bool {
+        self.0.get(place.at()).copied().unwrap_or_default()
+    }
+
+    /// The blocks, in the order in which they were named.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = BlockPlace> {
+        let marked = (0..).zip(&self.0).filter(|(_, is_marked)| **is_marked);
+        marked.map(|(place, _)| BlockPlace(place))
+    }
 }
 
 /// The tree of one window. Bound: two blocks a position from the leader, one branch a voter.
@@ -125,11 +150,41 @@ impl Tree {
 
     /// The connected block of this name and height, wherever its branch stands in the window.
     pub(crate) fn find_by_height(&self, height: Height, id: BlockId) -> Option<BlockPlace> {
+        let mut looked_at = None;
         self.slot(Index::ZERO).find_map(|first| {
             let base = self.block(first).header?.height.number();
             let offset = height.number().checked_sub(base)?;
+            // Rivals at index 0 mostly have one height, and one slot need not be searched for each.
+            if looked_at.replace(offset) == Some(offset) {
+                return None;
+            }
             self.find_connected(Index::new(u32::try_from(offset).ok()?), id)
         })
+    }
+
+    /// Notes whose header has connected a block just now.
+    pub(crate) fn note_brought(&mut self, place: BlockPlace, by: ValidatorIndex) {
+        self.block_mut(place).brought_by = Some(by);
+    }
+
+    /// How many blocks of one slot this voter has brought.
+    pub(crate) fn brought(&self, index: Index, by: ValidatorIndex) -> usize {
+        let blocks = self.slot(index).map(|place| self.block(place));
+        blocks.filter(|block| block.brought_by == Some(by)).count()
+    }
+
+    /// No block yet.
+    pub(crate) fn marks(&self) -> Marks {
+        Marks(vec![false; self.blocks.len()])
+    }
+
+    /// Marks the chain of a connected block down to an index, or to where it is marked already.
+    /// Chains that are marked to one index so cost as much as they have blocks, however often they
+    /// meet.
+    pub(crate) fn mark_chain(&self, top: BlockPlace, lowest: Index, marks: &mut Marks) {
+        let chain = self.chain(top);
+        let mut down = chain.take_while(|&at| self.block(at).index >= lowest);
+        while down.next().is_some_and(|at| marks.insert(at)) {}
     }
 
     pub(crate) fn is_connected(&self, place: BlockPlace) -> bool {
@@ -163,6 +218,7 @@ impl Tree {
             also: Stake::ZERO,
             has_body: false,
             authentic: false,
+            brought_by: None,
         });
         place
     }

@@ -67,8 +67,10 @@ fn bounds_a_voter_brings_one_branch_of_headers() {
     let set = six(2);
     let mut bench = Bench::new(&set, 5);
     let budget = 2 + 64;
-    for salt in 0..budget {
-        let disposition = bench.headers(1, &[&Block::first(&set, salt)]);
+    for salt in 0..budget / 2 {
+        let block = Block::first(&set, salt);
+        let branch = [&block, &block.child(&set, 1)];
+        let disposition = bench.headers(1, &branch);
         assert_eq!(disposition, Disposition::Applied, "{salt}");
     }
     let further = Block::first(&set, budget);

@@ -5,6 +5,7 @@ mod attest;
 mod bench;
 mod bounds;
 mod chaos;
+mod costs;
 mod counting;
 mod epochs;
 mod fixtures;

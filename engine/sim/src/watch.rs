@@ -355,3 +355,7 @@ impl<S: StateMachine> World<S> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "watch_tests.rs"]
+mod tests;

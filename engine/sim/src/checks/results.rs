@@ -315,5 +315,35 @@ pub(crate) mod tests {
         let mut results = Results::default();
         results.see(0, 1, &[applied(1, 1)], &[]).unwrap();
         assert!(results.see(1, 1, &[], &[]).is_err());
+        let alice = applied(1, 1);
+        let bob = CommandResult {
+            session: SessionId([2; 16]),
+            ..alice
+        };
+        let moved = placed(1, 1, alice);
+        let unplaced = told(1, Outcome::Applied);
+        let refused = told(1, Outcome::Gap);
+        for other in [bob, applied(1, 2), moved, unplaced, refused] {
+            let mut results = Results::default();
+            results.see(0, 1, &[alice], &[]).unwrap();
+            assert!(results.see(1, 1, &[other], &[]).is_err(), "{other:?}");
+        }
+        let mut results = Results::default();
+        results.see(0, 1, &[alice], &[]).unwrap();
+        let later = CommandResult {
+            finality_ns: 7,
+            ..alice
+        };
+        assert_eq!(results.see(1, 1, &[later], &[]), Ok(()), "no part of it");
+    }
+
+    #[test]
+    fn what_is_applied_without_a_place_is_found_and_so_is_a_repeat_of_what_comes_after() {
+        let unplaced = told(1, Outcome::Applied);
+        assert!(Results::default().see(0, 1, &[unplaced], &[]).is_err());
+        let ahead = placed(3, 0, told(1, Outcome::Duplicate));
+        let mut results = Results::default();
+        results.see(0, 1, &[applied(1, 1)], &[]).unwrap();
+        assert!(results.see(0, 2, &[ahead], &[]).is_err());
     }
 }

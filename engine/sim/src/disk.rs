@@ -4,7 +4,9 @@
 //! Never: what stands in a file.
 
 use quorate::snapshot::{MemoryDisk, SnapshotFolder};
-use quorate_log::{DataFolder, LogConfig, MemoryBackend, Unsynced};
+use quorate_consensus::restart;
+use quorate_consensus::trust::Lease;
+use quorate_log::{DataFolder, LeaseFile, LeaseRead, LogConfig, MemoryBackend, Unsynced};
 
 use crate::dice::Dice;
 use crate::rot::Rot;
@@ -180,6 +182,16 @@ impl Disk {
         names.retain(|name| name.starts_with(SEGMENT_PREFIX) && !name.contains('.'));
         names.sort_unstable();
         names.iter().filter_map(|name| on_disk.file(name)).collect()
+    }
+
+    /// What the lease file says now.
+    pub(crate) fn lease(&self) -> Option<Lease> {
+        match LeaseFile::new(&self.folder()).read() {
+            Ok(LeaseRead::Present(bytes)) => {
+                restart::LeaseFile::decode(&bytes).map(|one| one.lease)
+            }
+            _ => None,
+        }
     }
 
     /// Whether the disk has the bytes as they were, or their file no more.

@@ -76,6 +76,7 @@ impl<S: StateMachine> World<S> {
         if self.is_healed && !was_promised {
             self.checks.progress.heal(self.now_ns);
         }
+        self.checks.returns.excuse(at);
         self.arm_again(at, again);
         self.watch_start(at);
         self.begin_beside(at);

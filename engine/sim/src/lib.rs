@@ -39,6 +39,7 @@ pub mod scenes;
 mod schedule;
 mod script;
 mod site;
+mod standing;
 mod tape;
 mod trace;
 mod watch;

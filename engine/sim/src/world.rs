@@ -110,7 +110,8 @@ impl<S: StateMachine> World<S> {
             .map(|place| Member::new(place, owner(place), &past.genesis, &plan, seed))
             .collect::<Result<_, _>>()?;
         let progress = plan.progress_bound();
-        let checks = Checks::new(len, &set, progress, &clients.last_seqs());
+        let last_seqs = clients.last_seqs();
+        let checks = Checks::new(len, &set, progress, plan.patience(), &last_seqs);
         let mut world = Self {
             past,
             set,
@@ -382,6 +383,7 @@ impl<S: StateMachine> World<S> {
                 let turned = self.watch_turn(at, turned);
                 self.hand_out(at, turned);
                 self.set_wake(at);
+                self.see_return(at);
             }
         }
     }
@@ -562,8 +564,8 @@ impl<S: StateMachine> World<S> {
             .any(|peer| !self.is_byzantine(peer) && self.network.is_held(self.now_ns, place, peer))
     }
 
-    /// Whether everything has come to a good end: all honest validators are up, all clients
-    /// answered, all heights alike, all of it provable.
+    /// Whether everything has come to a good end: all honest validators are up and vote, or abstain
+    /// still, all clients answered, all heights alike, all of it provable.
     pub(crate) fn is_done(&self) -> bool {
         if let Some(site) = &self.site {
             return site.is_over();
@@ -572,10 +574,12 @@ impl<S: StateMachine> World<S> {
             return false;
         }
         let height = self.checks.chain.height();
-        let honest = (0..self.members.len()).filter(|&place| !self.is_byzantine(place));
-        honest.map(|place| &self.members[place]).all(|member| {
+        let mut honest = (0..self.members.len()).filter(|&place| !self.is_byzantine(place));
+        honest.all(|place| {
+            let member = &self.members[place];
             let is_whole = member.rots.is_empty();
             is_whole
+                && self.has_returned(place)
                 && member.life.as_ref().is_some_and(|life| {
                     let consensus = life.replica.consensus();
                     consensus.delivered().number() == height

@@ -80,6 +80,8 @@ pub(crate) struct Member<S> {
     pub(crate) joins_broken: u64,
     /// How the next life ends.
     pub(crate) crash_again: Option<Again>,
+    /// The power is to go in this life, which a crash came before.
+    pub(crate) dies_again: bool,
 }
 
 /// A block that became final in a turn.
@@ -151,6 +153,7 @@ impl<S: StateMachine> Member<S> {
             slow_factor: 1,
             joins_broken: 0,
             crash_again: None,
+            dies_again: false,
         })
     }
 

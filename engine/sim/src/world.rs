@@ -222,6 +222,7 @@ impl<S: StateMachine> World<S> {
             }
             Due::PowerEnds { at, life } if self.is_life(at, life) => {
                 if self.members[at].disk.has_power_off_pending() {
+                    self.count_second_crash(at);
                     self.end_life(at, Ending::Power);
                 }
             }
@@ -594,7 +595,9 @@ impl<S: StateMachine> World<S> {
             .tell(self.now_ns, format_args!("trouble is over"));
         self.is_healed = true;
         self.checks.progress.heal(self.now_ns);
-        for member in &mut self.members {
+        for at in 0..self.members.len() {
+            self.count_full(at);
+            let member = &mut self.members[at];
             member.disk.set_full(false);
             member.slow_until_ns = 0;
         }

@@ -160,7 +160,7 @@ impl<S: StateMachine> World<S> {
             self.checks.take(outcome);
         }
         if let Event::Durable(height) = event {
-            self.see_durable(height.number());
+            self.see_durable(at, height.number());
         }
         if let Event::Stopped(window) = event {
             self.checks.progress.give_up(window.number());
@@ -200,6 +200,7 @@ impl<S: StateMachine> World<S> {
             Message::Status(status) => {
                 self.checks.records.see(from, status.window, &status.record);
                 self.checks.certificates.finalize(from, &status.finalized);
+                self.note_flushed(from, status.flushed.number());
             }
             Message::Certificates(proofs) => {
                 proofs

@@ -42,6 +42,7 @@ mod site;
 mod standing;
 mod tape;
 mod trace;
+mod visits;
 mod watch;
 mod world;
 

@@ -16,7 +16,7 @@ use crate::counts::FaultCounts;
 use crate::script::Scenario;
 
 /// Every name besides those of faults.
-const NAMES: [&str; 65] = [
+const NAMES: [&str; 67] = [
     "r1_entered",
     "r2_proposed",
     "r3_voted",
@@ -59,6 +59,8 @@ const NAMES: [&str; 65] = [
     "chain_goes_on",
     "chain_signed",
     "forged_refused",
+    "sessions_reopened",
+    "openings_refused",
     "judged_certified",
     "judged_skip",
     "judged_final",

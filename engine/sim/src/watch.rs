@@ -5,7 +5,7 @@
 use quorate::lanes::{Rejection, Verdict};
 use quorate::replica::{Event, FrameOutcome};
 use quorate::results::{CommandResult, Outcome};
-use quorate::state_machine::StateMachine;
+use quorate::state_machine::{SessionId, StateMachine};
 use quorate_consensus::certificate::Certificate;
 use quorate_consensus::effect::{Alarm, Destination};
 use quorate_consensus::header::Header;
@@ -14,7 +14,7 @@ use quorate_consensus::message::Message;
 use quorate_consensus::wire;
 
 use crate::checks::{Checks, Violation, conduct, records};
-use crate::clients::Submission;
+use crate::clients::{Heard, Submission};
 use crate::member::{Delivered, Life, Turned};
 use crate::world::{World, index};
 
@@ -101,15 +101,26 @@ impl<S: StateMachine> World<S> {
         }
         let answers = turned.delivered.iter().flat_map(|block| &block.commands);
         for result in answers.chain(&turned.repeats) {
-            if self.clients.hear(at, self.now_ns, result) {
+            let heard = self.clients.hear(at, self.now_ns, result);
+            if heard != Heard::Nothing {
                 let outcome = self.checks.acknowledged.see(result);
                 self.checks.take(outcome);
             }
+            self.see_ended(result.session, heard);
         }
         for event in turned.events.drain(..) {
             self.watch_event(at, &event);
         }
         turned
+    }
+
+    /// A client knows that its session has ended.
+    fn see_ended(&mut self, session: SessionId, heard: Heard) {
+        if let Heard::Ended(numbers) = heard {
+            let acknowledged = &mut self.checks.acknowledged;
+            let each = numbers.into_iter();
+            each.for_each(|seq| acknowledged.see_ended(session, seq));
+        }
     }
 
     /// What came of a block, and of whom its commands were.
@@ -125,7 +136,11 @@ impl<S: StateMachine> World<S> {
         let is_refused = |result: &&CommandResult| result.outcome == Outcome::BadSignature;
         let refused = commands.iter().filter(is_refused).count() as u64;
         self.reached.note("forged_refused", refused);
-        results.see(at, block.height, commands, made)
+        let outcome = results.see(at, block.height, commands, made);
+        let (reopened, refused) = results.take_openings();
+        self.reached.note("sessions_reopened", reopened);
+        self.reached.note("openings_refused", refused);
+        outcome
     }
 
     /// A payload was on the wire.
@@ -315,6 +330,26 @@ impl<S: StateMachine> World<S> {
         }
     }
 
+    /// A client is refused a command; whether there was a reason for it, since it closes its
+    /// session and opens it anew.
+    fn watch_rejection(
+        &mut self,
+        gateway: usize,
+        session: SessionId,
+        (seq, rejection): (u64, Rejection),
+    ) -> bool {
+        let is_clock_good = !self
+            .plan
+            .bad_clocks
+            .contains(&self.validator(gateway).place());
+        let refusal = (rejection, is_clock_good);
+        let (heard, is_expected) = self.clients.hear_refusal(session, seq, refusal);
+        self.see_ended(session, heard);
+        let is_refused = is_expected && self.checks.results.is_opening(session, seq);
+        self.reached.note("openings_refused", u64::from(is_refused));
+        is_expected
+    }
+
     /// A client submits; a validator that takes commands at all has no reason to refuse one.
     pub(crate) fn submit(&mut self, submission: &Submission) {
         let mut verdicts = Vec::new();
@@ -322,6 +357,7 @@ impl<S: StateMachine> World<S> {
             gateway,
             session,
             entries,
+            ..
         } = submission;
         self.trace.note(self.now_ns, b'u', *gateway, 0, entries);
         let outcome = self.with_life(*gateway, |life, now| {
@@ -345,6 +381,9 @@ impl<S: StateMachine> World<S> {
                 // A signature cannot be checked where its session's opening has not come yet.
                 let is_unknown = self.plan.is_signed && !is_open;
                 if is_unknown && rejection == Rejection::TooFarAhead {
+                    continue;
+                }
+                if self.watch_rejection(*gateway, *session, (verdict.seq, rejection)) {
                     continue;
                 }
                 let what = format!(

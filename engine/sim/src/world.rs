@@ -94,7 +94,7 @@ impl<S: StateMachine> World<S> {
         let mut clients = Clients::new(
             plan.sessions,
             plan.pace,
-            plan.is_signed,
+            (plan.is_signed, plan.has_visits),
             app.commands(),
             seed,
         );
@@ -529,6 +529,9 @@ impl<S: StateMachine> World<S> {
         let up = self.up();
         if let Some(submission) = self.clients.tick(number, self.now_ns, &up) {
             let gateway = submission.gateway;
+            if let Some((seq, deed)) = submission.made {
+                self.checks.results.expect(submission.session, seq, deed);
+            }
             if self.members[gateway].paused_until_ns <= self.now_ns {
                 self.submit(&submission);
             }

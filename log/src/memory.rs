@@ -58,6 +58,8 @@ struct Power {
     /// Syncs from now until one fails; `u64::MAX` for never.
     syncs_left: AtomicU64,
     is_full: AtomicBool,
+    /// Files that could not be made for want of space.
+    refused: AtomicU64,
 }
 
 impl Default for Power {
@@ -67,6 +69,7 @@ impl Default for Power {
             steps_max: AtomicU64::new(u64::MAX),
             syncs_left: AtomicU64::new(u64::MAX),
             is_full: AtomicBool::new(false),
+            refused: AtomicU64::new(0),
         }
     }
 }
@@ -229,6 +232,12 @@ impl MemoryBackend {
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.power.is_full.load(Ordering::Relaxed)
+    }
+
+    /// How many files could not be made in this folder for want of space so far.
+    #[must_use]
+    pub fn refused_files(&self) -> u64 {
+        self.power.refused.load(Ordering::Relaxed)
     }
 
     /// The folder as a power cut at this moment leaves it, with power again. `keep` decides for
@@ -415,6 +424,7 @@ impl Backend for MemoryBackend {
         live.resize(bytes_len, 0);
         let mut durable = live.clone();
         let synced = if self.is_full() {
+            self.power.refused.fetch_add(1, Ordering::Relaxed);
             // As on a real disk, what fitted stays there until somebody removes it.
             Err(CreateError::Write(io::ErrorKind::StorageFull.into()))
         } else {

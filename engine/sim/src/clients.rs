@@ -7,15 +7,21 @@
 use std::collections::{BTreeMap, HashSet};
 
 use quorate::auth::CommandMessages;
+use quorate::lanes::Rejection;
 use quorate::results::{CommandResult, Outcome};
+use quorate::sessions::SessionCommand;
 use quorate::state_machine::SessionId;
-use quorate_consensus::payload::{Entry, Lane, encode_entry, entry_unsigned, session_of_key};
+use quorate_consensus::payload::{
+    Entry, FLAG_OPEN, FLAG_SESSION, Lane, encode_flagged_entry, flagged_entry_unsigned,
+    session_of_key,
+};
 use quorate_consensus::signing::{Signer as _, ValidatorKey};
 use quorate_consensus::validators::ValidatorSet;
 
 use crate::app::CommandSource;
 use crate::dice::Dice;
 use crate::plan::Pace;
+use crate::visits::{Deed, Refusal, Visit};
 
 const MS: u64 = 1_000_000;
 /// A client that has waited so long for any answer tries another validator.
@@ -38,6 +44,7 @@ struct Client {
     interval_ns: u64,
     /// Commands that may still be made; none when there is no end yet.
     left: Option<u64>,
+    visit: Visit,
 }
 
 /// All clients.
@@ -52,6 +59,8 @@ pub(crate) struct Clients {
     messages: CommandMessages,
     /// Hashes of all signed entries made, to be looked up.
     made: HashSet<[u8; 32]>,
+    /// Whether sessions are closed and opened anew.
+    has_visits: bool,
 }
 
 /// What a client wants done.
@@ -60,14 +69,28 @@ pub(crate) struct Submission {
     pub(crate) gateway: usize,
     pub(crate) session: SessionId,
     pub(crate) entries: Vec<u8>,
+    /// Number of the command that was made for it, if one was, and what that does.
+    pub(crate) made: Option<(u64, Deed)>,
+}
+
+/// What an answer tells a client.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// Nothing that it was waiting for.
+    Nothing,
+    /// The command was applied, now or before.
+    Done,
+    /// Its session has ended as it wished, so these commands of it were applied.
+    Ended(Vec<u64>),
 }
 
 impl Clients {
-    /// With `is_signed` each has a key to sign with, once it is told of which chain it is.
+    /// With `is_signed` each has a key to sign with, once it is told of which chain it is; with
+    /// `has_visits` they close their sessions now and then and open them anew.
     pub(crate) fn new(
         sessions: usize,
         pace: Pace,
-        is_signed: bool,
+        (is_signed, has_visits): (bool, bool),
         commands: CommandSource,
         seed: u64,
     ) -> Self {
@@ -88,6 +111,7 @@ impl Clients {
                     heard_ns: 0,
                     interval_ns: dice.between(units_min, units_max) * pace.unit_ns,
                     left: None,
+                    visit: Visit::default(),
                 }
             })
             .collect();
@@ -104,6 +128,7 @@ impl Clients {
             resubmissions: 0,
             messages: CommandMessages::session(),
             made: HashSet::new(),
+            has_visits,
         }
     }
 
@@ -115,14 +140,20 @@ impl Clients {
         for client in self.clients.iter_mut().take(count) {
             for _ in 0..self.dice.between(1, PAST_COMMANDS_MAX) {
                 client.last_seq += 1;
+                let deed = match client.last_seq {
+                    1 => Deed::Opens,
+                    _ => Deed::Commands,
+                };
                 let entry = client.entry(
-                    client.last_seq,
+                    (client.last_seq, deed),
                     &self.commands,
                     &self.messages,
                     &mut self.dice,
                 );
                 entries.push(entry);
             }
+            // Made for another chain, and nothing to send again here.
+            client.visit = Visit::default();
         }
         entries
     }
@@ -169,37 +200,84 @@ impl Clients {
             let entries: Vec<u8> = client.open.values().flatten().copied().collect();
             if !entries.is_empty() {
                 self.resubmissions += 1;
-                return Some(client.submission(entries));
+                return Some(client.submission(entries, None));
             }
         }
         if client.open.len() >= self.in_flight_max || client.left == Some(0) {
             return None;
         }
-        client.left = client.left.map(|left| left - 1);
-        client.last_seq += 1;
-        let entry = client.entry(client.last_seq, &self.commands, &self.messages, dice);
+        if let Some(entries) = client.visit.replay(dice) {
+            let gateway = dice.one_of(up)?;
+            return Some(Submission {
+                gateway,
+                ..client.submission(entries, None)
+            });
+        }
+        let (seq, deed) = client.next(self.has_visits, now_ns, dice)?;
+        let entry = client.entry((seq, deed), &self.commands, &self.messages, dice);
         if self.messages.is_signed() {
             self.made.insert(*blake3::hash(&entry).as_bytes());
         }
         if client.open.is_empty() {
             client.heard_ns = now_ns;
         }
-        client.open.insert(client.last_seq, entry.clone());
-        Some(client.submission(entry))
+        client.open.insert(seq, entry.clone());
+        Some(client.submission(entry, Some((seq, deed))))
     }
 
-    /// A validator answers; `true` when the client was waiting for this.
-    pub(crate) fn hear(&mut self, from: usize, now_ns: u64, result: &CommandResult) -> bool {
+    /// A validator answers.
+    pub(crate) fn hear(&mut self, from: usize, now_ns: u64, result: &CommandResult) -> Heard {
         let Some(&place) = self.places.get(&result.session) else {
-            return false;
+            return Heard::Nothing;
         };
         let client = &mut self.clients[place];
-        let is_done = matches!(result.outcome, Outcome::Applied | Outcome::Duplicate);
-        if client.gateway != from || !is_done {
-            return false;
+        if client.gateway != from || !client.open.contains_key(&result.seq) {
+            return Heard::Nothing;
         }
-        client.heard_ns = now_ns;
-        client.open.remove(&result.seq).is_some()
+        match result.outcome {
+            Outcome::Applied | Outcome::Duplicate => {
+                client.heard_ns = now_ns;
+                client.open.remove(&result.seq);
+                if client.visit.closes_at(result.seq) {
+                    // Whatever came before it in its session was applied before.
+                    return Heard::Ended(client.end());
+                }
+                Heard::Done
+            }
+            Outcome::SessionEnded if client.visit.closes_at(result.seq) => {
+                client.heard_ns = now_ns;
+                Heard::Ended(client.end())
+            }
+            Outcome::OpeningTooFarAhead => {
+                if client.visit.give_up_far(result.seq) {
+                    client.open.remove(&result.seq);
+                }
+                Heard::Nothing
+            }
+            _ => Heard::Nothing,
+        }
+    }
+
+    /// A validator refuses a command before it is taken. What the client concludes from it, and
+    /// whether there was a reason.
+    pub(crate) fn hear_refusal(
+        &mut self,
+        session: SessionId,
+        seq: u64,
+        (rejection, is_clock_good): (Rejection, bool),
+    ) -> (Heard, bool) {
+        let Some(&place) = self.places.get(&session) else {
+            return (Heard::Nothing, false);
+        };
+        let client = &mut self.clients[place];
+        let refusal = client.visit.judge(seq, rejection, is_clock_good);
+        if rejection == Rejection::OpeningTooFarAhead && client.visit.give_up_far(seq) {
+            client.open.remove(&seq);
+        }
+        match refusal {
+            Refusal::Ended => (Heard::Ended(client.end()), true),
+            other => (Heard::Nothing, other == Refusal::Expected),
+        }
     }
 
     /// Each client makes so many more commands and then no more.
@@ -230,20 +308,48 @@ impl Clients {
 }
 
 impl Client {
+    /// The next command, if it makes one now.
+    fn next(&mut self, has_visits: bool, now_ns: u64, dice: &mut Dice) -> Option<(u64, Deed)> {
+        let (seq, deed) = match self.last_seq {
+            0 => (1, Deed::Opens),
+            last_seq if has_visits => {
+                let is_opened = !self.open.contains_key(&self.visit.opening().max(1));
+                // What closes a session leaves one to open it with.
+                let may_close = self.left != Some(1);
+                let known = (is_opened, may_close);
+                self.visit.next((last_seq, now_ns), known, dice)?
+            }
+            last_seq => (last_seq + 1, Deed::Commands),
+        };
+        // Nobody applies one of a time to come, so that no number follows it.
+        if deed != Deed::OpensTooFar {
+            self.left = self.left.map(|left| left - 1);
+            self.last_seq = seq;
+        }
+        Some((seq, deed))
+    }
+
     fn entry(
-        &self,
-        seq: u64,
+        &mut self,
+        (seq, deed): (u64, Deed),
         commands: &CommandSource,
         messages: &CommandMessages,
         dice: &mut Dice,
     ) -> Vec<u8> {
         let mut body = Vec::new();
-        if seq == 1 {
+        let mut flags = 0;
+        if deed.opens() {
+            flags = FLAG_OPEN;
             body.extend_from_slice(&self.key);
         }
-        commands(dice, seq, &mut body);
+        if deed == Deed::Closes {
+            flags = FLAG_SESSION;
+            SessionCommand::Close.encode(&mut body);
+        } else {
+            commands(dice, seq, &mut body);
+        }
         let lane = dice.one_of(&Lane::ALL).unwrap_or(Lane::Order);
-        let unsigned = entry_unsigned(lane, &self.session.0, seq, &body);
+        let unsigned = flagged_entry_unsigned(lane, &self.session.0, seq, &body, flags);
         let signer = self.signer.as_ref();
         let signature = signer.and_then(|key| Some(key.sign(&messages.message(&unsigned)?)));
         let entry = Entry {
@@ -254,15 +360,25 @@ impl Client {
             body: &body,
         };
         let mut bytes = Vec::new();
-        encode_entry(&entry, &mut bytes);
+        encode_flagged_entry(&entry, flags, &mut bytes);
+        if deed != Deed::OpensTooFar {
+            self.visit.keep(&bytes);
+        }
         bytes
     }
 
-    const fn submission(&self, entries: Vec<u8>) -> Submission {
+    /// Its session has ended; gives the numbers that it was waiting for.
+    fn end(&mut self) -> Vec<u64> {
+        self.visit.end();
+        std::mem::take(&mut self.open).into_keys().collect()
+    }
+
+    const fn submission(&self, entries: Vec<u8>, made: Option<(u64, Deed)>) -> Submission {
         Submission {
             gateway: self.gateway,
             session: self.session,
             entries,
+            made,
         }
     }
 }
@@ -292,21 +408,34 @@ mod tests {
 
     #[test]
     fn what_is_not_acknowledged_is_sent_again_to_another_validator() {
-        let mut clients = Clients::new(1, PACE, false, App::<Tape>::default().commands(), 5);
+        let mut clients = Clients::new(
+            1,
+            PACE,
+            (false, false),
+            App::<Tape>::default().commands(),
+            5,
+        );
         let first = clients.tick(0, 0, &[2]).unwrap();
         assert_eq!(first.gateway, 2);
         let again = clients.tick(0, 1, &[3]).unwrap();
         assert_eq!((again.gateway, &again.entries), (3, &first.entries));
-        assert!(!clients.hear(2, 2, &result(first.session, 1, Outcome::Applied)));
-        assert!(!clients.hear(3, 2, &result(first.session, 1, Outcome::Gap)));
-        assert!(clients.hear(3, 2, &result(first.session, 1, Outcome::Duplicate)));
+        let mut hear = |from, outcome| clients.hear(from, 2, &result(first.session, 1, outcome));
+        assert_eq!(hear(2, Outcome::Applied), Heard::Nothing);
+        assert_eq!(hear(3, Outcome::Gap), Heard::Nothing);
+        assert_eq!(hear(3, Outcome::Duplicate), Heard::Done);
         clients.end_after(0);
         assert!(clients.are_done());
     }
 
     #[test]
     fn a_silent_validator_is_left_after_a_while() {
-        let mut clients = Clients::new(1, PACE, false, App::<Tape>::default().commands(), 5);
+        let mut clients = Clients::new(
+            1,
+            PACE,
+            (false, false),
+            App::<Tape>::default().commands(),
+            5,
+        );
         clients.tick(0, 0, &[0, 1, 2, 3]).unwrap();
         clients.end_after(0);
         assert_eq!(clients.tick(0, PATIENCE_NS, &[0, 1, 2, 3]), None);

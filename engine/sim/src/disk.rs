@@ -4,7 +4,9 @@
 //! Never: what stands in a file.
 
 use quorate::snapshot::{MemoryDisk, SnapshotFolder};
-use quorate_log::{DataFolder, LogConfig, MemoryBackend, Unsynced};
+use quorate_consensus::restart;
+use quorate_consensus::trust::Lease;
+use quorate_log::{DataFolder, LeaseFile, LeaseRead, LogConfig, MemoryBackend, Unsynced};
 
 use crate::dice::Dice;
 use crate::rot::Rot;
@@ -41,6 +43,8 @@ pub(crate) struct Disk {
     /// Power goes when the folder has used so many steps.
     power_off_at: Option<u64>,
     is_full: bool,
+    /// Files that were refused before it was full, while none was for it.
+    full_unfelt: Option<u64>,
 }
 
 impl Disk {
@@ -59,6 +63,7 @@ impl Disk {
             is_stall_felt: false,
             power_off_at: None,
             is_full: false,
+            full_unfelt: None,
         }
     }
 
@@ -113,6 +118,7 @@ impl Disk {
         self.snapshots = MemoryDisk::new(&self.memory);
         self.power_off_at = None;
         self.is_full = false;
+        self.full_unfelt = None;
     }
 
     /// Every call takes so much longer until then.
@@ -182,6 +188,16 @@ impl Disk {
         names.iter().filter_map(|name| on_disk.file(name)).collect()
     }
 
+    /// What the lease file says now.
+    pub(crate) fn lease(&self) -> Option<Lease> {
+        match LeaseFile::new(&self.folder()).read() {
+            Ok(LeaseRead::Present(bytes)) => {
+                restart::LeaseFile::decode(&bytes).map(|one| one.lease)
+            }
+            _ => None,
+        }
+    }
+
     /// Whether the disk has the bytes as they were, or their file no more.
     pub(crate) fn is_mended(&self, rot: &Rot) -> bool {
         let on_disk = self.memory.power_cut(|_| false).file(&rot.name);
@@ -195,8 +211,17 @@ impl Disk {
 
     /// No file can be made from here on, or all can again.
     pub(crate) fn set_full(&mut self, is_full: bool) {
+        self.full_unfelt = is_full.then(|| self.memory.refused_files());
         self.is_full = is_full;
         self.memory.set_full(is_full);
+    }
+
+    /// Whether the disk is full and a file could not be made for it, which was not counted yet.
+    pub(crate) fn take_full(&mut self) -> bool {
+        let refused = self.memory.refused_files();
+        self.full_unfelt
+            .take_if(|before| *before < refused)
+            .is_some()
     }
 
     pub(crate) const fn is_full(&self) -> bool {
@@ -238,6 +263,8 @@ impl Disk {
             }
         };
         self.memory = memory;
+        // It has refused nothing yet.
+        self.full_unfelt = self.full_unfelt.map(|_| 0);
         self.power_off_at = None;
         self.memory.set_full(self.is_full);
     }
@@ -259,5 +286,24 @@ mod tests {
         disk.stall(2_000, 5_000);
         assert!(disk.call_ns(2_000) < 5_000);
         assert!(!disk.take_stall(), "it was over");
+    }
+
+    #[test]
+    fn a_full_disk_counts_once_and_when_a_file_could_not_be_made_for_it() {
+        let write = |disk: &Disk| LeaseFile::new(&disk.folder()).replace(b"lease").is_ok();
+        let mut disk = Disk::new(0, 1, 1);
+        assert!(write(&disk));
+        disk.set_full(true);
+        assert!(!disk.take_full(), "no file was to be made");
+        assert!(!write(&disk));
+        assert!(disk.take_full());
+        assert!(!write(&disk) && !disk.take_full(), "it was counted");
+        disk.set_full(true);
+        assert!(!disk.take_full(), "again, and nobody has felt it");
+        disk.end_life(Ending::Process);
+        assert!(!disk.take_full(), "nobody has");
+        assert!(!write(&disk) && disk.take_full());
+        disk.set_full(false);
+        assert!(write(&disk) && !disk.take_full());
     }
 }

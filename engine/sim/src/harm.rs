@@ -76,6 +76,7 @@ impl<S: StateMachine> World<S> {
         if self.is_healed && !was_promised {
             self.checks.progress.heal(self.now_ns);
         }
+        self.checks.returns.excuse(at);
         self.arm_again(at, again);
         self.watch_start(at);
         self.begin_beside(at);
@@ -135,6 +136,11 @@ impl<S: StateMachine> World<S> {
         self.note_life(at);
         let is_torn = ending == Ending::Power && self.members[at].disk.is_off();
         self.faults.torn_power_cuts += u64::from(is_torn);
+        if is_torn {
+            self.count_second_crash(at);
+        }
+        self.members[at].dies_again = false;
+        self.count_full(at);
         let was_up = self.members[at].life.take().is_some();
         self.members[at].paused_until_ns = 0;
         self.members[at].disk.end_life(ending);
@@ -304,7 +310,8 @@ impl<S: StateMachine> World<S> {
         match again {
             Some(Again::Kill { after_ns }) => self.schedule(after_ns, Due::Crash { at, life }),
             Some(Again::Power { .. }) => {
-                self.faults.second_crashes += 1;
+                // Counted when the power goes: the process may die before.
+                self.members[at].dies_again = true;
                 self.schedule(20 * MS, Due::PowerEnds { at, life });
                 self.schedule(40 * MS, Due::Start { at });
             }
@@ -344,11 +351,22 @@ impl<S: StateMachine> World<S> {
         if self.is_healed || self.members[victim].disk.is_full() {
             return;
         }
-        self.faults.full_disks += 1;
+        // Counted when a file cannot be made for it.
         let member = &mut self.members[victim];
         member.full_life = member.lives;
         member.disk.set_full(true);
         self.schedule(full_ns, Due::Mend { number });
+    }
+
+    /// A disk that is full counts when a file could not be made for it.
+    pub(crate) fn count_full(&mut self, at: usize) {
+        self.faults.full_disks += u64::from(self.members[at].disk.take_full());
+    }
+
+    /// The power goes, in a life that it was to go in, soon after another crash.
+    pub(crate) fn count_second_crash(&mut self, at: usize) {
+        let was_due = std::mem::take(&mut self.members[at].dies_again);
+        self.faults.second_crashes += u64::from(was_due);
     }
 
     /// What a validator did in the life that ends.
@@ -513,7 +531,11 @@ impl<S: StateMachine> World<S> {
             Fault::Cut { links, .. } if !self.is_healed => {
                 self.network.set_cut(links, false);
             }
-            Fault::FullDisk { victim, .. } => self.members[*victim].disk.set_full(false),
+            Fault::FullDisk { victim, .. } => {
+                let victim = *victim;
+                self.count_full(victim);
+                self.members[victim].disk.set_full(false);
+            }
             _ => {}
         }
     }

@@ -39,8 +39,10 @@ pub mod scenes;
 mod schedule;
 mod script;
 mod site;
+mod standing;
 mod tape;
 mod trace;
+mod visits;
 mod watch;
 mod world;
 

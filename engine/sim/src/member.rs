@@ -10,7 +10,7 @@ use quorate::journal::{SyncJob, SyncWorker};
 use quorate::lanes::LanesConfig;
 use quorate::recovery::{self, RecoveryError, RecoverySummary};
 use quorate::replica::{Companions, Event, Job, Outbox, Replica, ReplicaConfig, ReplicaError};
-use quorate::results::{BlockResults, CommandResult};
+use quorate::results::{CommandResult, OutputItem};
 use quorate::scrub::Scrub;
 use quorate::state_machine::{Audience, StateMachine};
 use quorate_consensus::effect::{Destination, FinalPath};
@@ -80,6 +80,8 @@ pub(crate) struct Member<S> {
     pub(crate) joins_broken: u64,
     /// How the next life ends.
     pub(crate) crash_again: Option<Again>,
+    /// The power is to go in this life, which a crash came before.
+    pub(crate) dies_again: bool,
 }
 
 /// A block that became final in a turn.
@@ -107,9 +109,9 @@ pub(crate) struct Turned {
 }
 
 /// All outputs of a block: of which command each is, for whom, and its bytes.
-fn hash_outputs(results: &BlockResults) -> [u8; 32] {
+fn hash_outputs<'a>(outputs: impl Iterator<Item = OutputItem<'a>>) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
-    for output in results.outputs() {
+    for output in outputs {
         let command = output.command.map_or(u64::MAX, u64::from);
         hasher.update(&command.to_le_bytes());
         match output.audience {
@@ -151,6 +153,7 @@ impl<S: StateMachine> Member<S> {
             slow_factor: 1,
             joins_broken: 0,
             crash_again: None,
+            dies_again: false,
         })
     }
 
@@ -285,7 +288,7 @@ impl<S: StateMachine> Life<S> {
                 id: results.id,
                 path: results.path,
                 commands: results.commands.clone(),
-                outputs: hash_outputs(results),
+                outputs: hash_outputs(results.outputs()),
             });
         }
         outbox.clear();
@@ -299,5 +302,54 @@ impl<S: StateMachine> Life<S> {
     pub(crate) fn root(&mut self) -> (u64, [u8; 32]) {
         let root = self.replica.executor_mut().root();
         (root.height, root.combined)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use quorate::state_machine::SessionId;
+
+    #[test]
+    fn every_part_of_every_output_and_their_order_are_in_the_hash() {
+        let output = OutputItem {
+            number: 0,
+            command: Some(1),
+            audience: Audience::Public,
+            bytes: b"bytes",
+        };
+        let to = |session| OutputItem {
+            audience: Audience::Session(SessionId([session; 16])),
+            ..output
+        };
+        let of_timer = OutputItem {
+            command: None,
+            ..output
+        };
+        let longer = OutputItem {
+            bytes: b"bytes!",
+            ..output
+        };
+        let of_another = OutputItem {
+            command: Some(2),
+            ..output
+        };
+        let blocks: [&[OutputItem<'_>]; 10] = [
+            &[],
+            &[output],
+            &[output, output],
+            &[of_timer],
+            &[of_another],
+            &[to(1)],
+            &[to(2)],
+            &[longer],
+            &[output, longer],
+            &[longer, output],
+        ];
+        let hash = |block: &&[OutputItem<'_>]| hash_outputs(block.iter().copied());
+        let hashes: std::collections::BTreeSet<[u8; 32]> = blocks.iter().map(hash).collect();
+        assert_eq!(hashes.len(), blocks.len());
+        assert_eq!(hash(&blocks[1]), hash(&blocks[1]));
     }
 }

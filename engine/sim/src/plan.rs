@@ -41,6 +41,8 @@ pub(crate) const BEGINS_AFTER: [u64; 6] = [
 const SIGNED_PERCENT: u64 = 15;
 /// So many of a hundred runs with everything have disks that rot, and a scrubber.
 const ROT_PERCENT: u64 = 15;
+/// In so many of a hundred runs with everything clients close their sessions and open them anew.
+const VISITS_PERCENT: u64 = 25;
 /// Seeds that tests have for a fault that they once found: they go on drawing what they drew then,
 /// without what runs came to have since.
 pub(crate) const PINNED_SEEDS: [u64; 17] = [
@@ -159,6 +161,8 @@ pub(crate) struct Plan {
     pub(crate) joiners: Vec<usize>,
     /// Whether clients sign their commands, with Ed25519 in any case.
     pub(crate) is_signed: bool,
+    /// Whether clients close their sessions now and then and open them anew.
+    pub(crate) has_visits: bool,
     /// The height of another chain's block that this one goes on from.
     pub(crate) begins: Option<u64>,
 }
@@ -209,6 +213,7 @@ impl Plan {
             has_snapshots: options.scenario == Scenario::Join,
             joiners: Vec::new(),
             is_signed: draws(options, "signed", SIGNED_PERCENT),
+            has_visits: draws(options, "visits", VISITS_PERCENT),
             begins: draw_begins(options),
             stakes,
         };
@@ -362,7 +367,7 @@ impl Plan {
     pub(crate) fn describe(&self) -> String {
         format!(
             "stakes {:?} F {} P {} W {} R {} {:?} {:?} wire {} us disk {} us trouble {} ms \
-             abstainers {:?} byzantine [{}] signed {} begins after {}",
+             abstainers {:?} byzantine [{}] signed {} visits {} begins after {}",
             self.stakes,
             self.fault,
             self.slack,
@@ -376,6 +381,7 @@ impl Plan {
             self.abstainers,
             self.cast.describe(),
             self.is_signed,
+            self.has_visits,
             self.begins.unwrap_or(0),
         )
     }
@@ -450,10 +456,11 @@ mod tests {
 
     #[test]
     fn the_same_seed_does_the_same_twice_whatever_only_a_share_of_runs_has() {
-        let has: [fn(&Plan) -> bool; 3] = [
+        let has: [fn(&Plan) -> bool; 4] = [
             |plan| plan.begins.is_some(),
             |plan| plan.is_signed,
             |plan| plan.has_rot,
+            |plan| plan.has_visits,
         ];
         for has in has {
             let mut all = (0..).map(|seed| RunOptions {
@@ -471,12 +478,14 @@ mod tests {
         assert!(count(|plan| plan.begins.is_some()) > 15);
         assert!(count(|plan| plan.is_signed) > 15);
         assert!(count(|plan| plan.has_rot) > 15);
+        assert!(count(|plan| plan.has_visits) > 30);
         for seed in PINNED_SEEDS {
             let plan = Plan::draw(&RunOptions {
                 seed,
                 ..RunOptions::default()
             });
-            assert!(plan.begins.is_none() && !plan.is_signed && !plan.has_rot);
+            assert!(plan.begins.is_none() && !plan.is_signed);
+            assert!(!plan.has_rot && !plan.has_visits);
         }
     }
 

@@ -16,7 +16,7 @@ use crate::counts::FaultCounts;
 use crate::script::Scenario;
 
 /// Every name besides those of faults.
-const NAMES: [&str; 64] = [
+const NAMES: [&str; 67] = [
     "r1_entered",
     "r2_proposed",
     "r3_voted",
@@ -59,6 +59,8 @@ const NAMES: [&str; 64] = [
     "chain_goes_on",
     "chain_signed",
     "forged_refused",
+    "sessions_reopened",
+    "openings_refused",
     "judged_certified",
     "judged_skip",
     "judged_final",
@@ -81,6 +83,7 @@ const NAMES: [&str; 64] = [
     "site_lost",
     "site_durable_not_on_every_disk",
     "site_final_on_no_disk",
+    "site_durable_by_a_lie",
 ];
 
 /// What only runs with snapshots have; a batch of them has to show these and no other.
@@ -100,6 +103,9 @@ const OF_CENSORS: [&str; 1] = ["turn_marked"];
 
 /// What only a leader that makes up commands can bring about.
 const OF_FORGERS: [&str; 1] = ["forged_refused"];
+
+/// What only a validator that announces what it has not flushed can bring about.
+const OF_OVERSTATERS: [&str; 1] = ["site_durable_by_a_lie"];
 
 /// The faults that runs with snapshots have.
 const BESIDE_JOINS: [&str; 10] = [
@@ -149,11 +155,13 @@ impl Reached {
         let has_forgers =
             scenario == Scenario::Byzantine || byzantine.actors.contains(&Some(ActorName::Forger));
         let has_false_sources = byzantine.actors.contains(&Some(ActorName::FalseSource));
+        let has_overstaters = byzantine.actors.contains(&Some(ActorName::Overstater));
         let has_censors = byzantine.actors.contains(&Some(ActorName::Censor));
         let is_required = |name: &&str| {
             (scenario == Scenario::Byzantine || !OF_OLD_DISKS.contains(name))
                 && (has_censors || !OF_CENSORS.contains(name))
                 && (has_forgers || !OF_FORGERS.contains(name))
+                && (has_overstaters || !OF_OVERSTATERS.contains(name))
                 && (has_false_sources || !OF_FALSE_SOURCES.contains(name))
                 && (scenario == Scenario::Join) == name.starts_with(OF_JOINS)
                 && (scenario == Scenario::BlackoutAsync) == name.starts_with(OF_SITES)
@@ -259,6 +267,22 @@ mod tests {
         };
         let missing = Reached::default().missing(&faults, Scenario::Join, &byzantine);
         assert_eq!(missing.len(), joins + BESIDE_JOINS.len());
+    }
+
+    #[test]
+    fn a_lie_that_decides_what_is_durable_is_missed_where_somebody_overstates_alone() {
+        let missing = |actor| {
+            let byzantine = Byzantine {
+                actors: [actor, None],
+                ..Byzantine::default()
+            };
+            let faults = FaultCounts::default();
+            Reached::default().missing(&faults, Scenario::BlackoutAsync, &byzantine)
+        };
+        let of_lies = |names: &[&str]| names.contains(&OF_OVERSTATERS[0]);
+        assert!(of_lies(&missing(Some(ActorName::Overstater))));
+        assert!(!of_lies(&missing(None)));
+        assert!(!of_lies(&missing(Some(ActorName::Liar))));
     }
 
     #[test]

@@ -47,6 +47,8 @@ pub struct Outcome {
     pub reached: Reached,
     /// The most windows in a row without a final block after healing.
     pub windows_max: u64,
+    /// The longest that somebody had to wait after healing before it voted, virtual nanoseconds.
+    pub return_ns: u64,
     /// What was seen of Byzantine validators.
     pub byzantine: ByzantineCounts,
     /// Events that happened: frames delivered, turns, syncs and the like.
@@ -91,6 +93,7 @@ pub(crate) fn run_app<S: StateMachine>(
             faults: FaultCounts::default(),
             reached: Reached::default(),
             windows_max: 0,
+            return_ns: 0,
             byzantine: ByzantineCounts::default(),
             steps: 0,
             trace: [0; 32],
@@ -135,6 +138,7 @@ fn run_world<S: StateMachine>(options: &RunOptions, mut world: World<S>) -> Outc
         faults,
         reached: std::mem::take(&mut world.reached),
         windows_max: world.checks.progress.windows_max(),
+        return_ns: world.checks.returns.wait_ns_max(),
         byzantine: world.troupe.counts,
         steps,
         trace: world.trace.hash(),
@@ -208,6 +212,8 @@ pub struct Summary {
     pub faults: FaultCounts,
     /// The most windows in a row without a final block after healing.
     pub recovery_windows_max: u64,
+    /// The longest that somebody had to wait after healing before it voted, virtual milliseconds.
+    pub return_ms_max: u64,
     /// What happened of all that can, over all runs.
     pub reached: Reached,
     /// What never happened in any run.
@@ -325,6 +331,7 @@ fn summarize(
         summary.faults.add(&outcome.faults);
         summary.byzantine.add(&outcome.byzantine);
         summary.reached.add(&outcome.reached);
+        summary.return_ms_max = summary.return_ms_max.max(outcome.return_ns / MS);
         summary.recovery_windows_max = summary.recovery_windows_max.max(outcome.windows_max);
         summary.steps += outcome.steps;
         trace.update(&outcome.trace);

@@ -50,6 +50,9 @@ pub(crate) struct Site {
     dice: Dice,
     /// How far each validator that has started after the loss could show the chain then.
     started: BTreeMap<usize, u64>,
+    /// The highest height that each validator has announced as flushed, those who overstate it by
+    /// what their replicas said.
+    flushed: BTreeMap<usize, u64>,
 }
 
 impl Site {
@@ -62,6 +65,7 @@ impl Site {
             phase,
             dice,
             started: BTreeMap::new(),
+            flushed: BTreeMap::new(),
         })
     }
 
@@ -82,8 +86,28 @@ impl Site {
 }
 
 impl<S: StateMachine> World<S> {
+    /// The replica of a validator announces that it has flushed everything up to a height.
+    pub(crate) fn note_flushed(&mut self, at: usize, height: u64) {
+        if let Some(site) = self.site.as_mut() {
+            let highest = site.flushed.entry(at).or_default();
+            *highest = height.max(*highest);
+        }
+    }
+
+    /// Whether less than 2F + 1 has announced the height by what is true, whatever came of that on
+    /// its way: without a lie `at` would not call it durable yet.
+    fn is_durable_by_a_lie(&self, at: usize, height: u64) -> bool {
+        let Some(site) = &self.site else {
+            return false;
+        };
+        let has = |place: usize| site.flushed.get(&place).is_some_and(|&to| to >= height);
+        let places = (0..self.plan.stakes.len()).filter(|&place| place == at || has(place));
+        let weight: u64 = places.map(|place| self.plan.stakes[place]).sum();
+        weight <= 2 * self.plan.fault
+    }
+
     /// Somebody honest calls a height durable.
-    pub(crate) fn see_durable(&mut self, height: u64) {
+    pub(crate) fn see_durable(&mut self, at: usize, height: u64) {
         self.checks.durable.tell(height);
         let (now_ns, places) = (self.now_ns, self.members.len());
         let Some(site) = self.site.as_mut() else {
@@ -93,6 +117,9 @@ impl<S: StateMachine> World<S> {
             return;
         }
         site.phase = Phase::Dark;
+        let by_a_lie = self.is_durable_by_a_lie(at, height);
+        self.reached
+            .note("site_durable_by_a_lie", u64::from(by_a_lie));
         // Before chance keeps some of what is not synced.
         self.judge_disks();
         let Some(site) = self.site.as_mut() else {

@@ -5,7 +5,7 @@
 use quorate::lanes::{Rejection, Verdict};
 use quorate::replica::{Event, FrameOutcome};
 use quorate::results::{CommandResult, Outcome};
-use quorate::state_machine::StateMachine;
+use quorate::state_machine::{SessionId, StateMachine};
 use quorate_consensus::certificate::Certificate;
 use quorate_consensus::effect::{Alarm, Destination};
 use quorate_consensus::header::Header;
@@ -14,7 +14,7 @@ use quorate_consensus::message::Message;
 use quorate_consensus::wire;
 
 use crate::checks::{Checks, Violation, conduct, records};
-use crate::clients::Submission;
+use crate::clients::{Heard, Submission};
 use crate::member::{Delivered, Life, Turned};
 use crate::world::{World, index};
 
@@ -101,15 +101,26 @@ impl<S: StateMachine> World<S> {
         }
         let answers = turned.delivered.iter().flat_map(|block| &block.commands);
         for result in answers.chain(&turned.repeats) {
-            if self.clients.hear(at, self.now_ns, result) {
+            let heard = self.clients.hear(at, self.now_ns, result);
+            if heard != Heard::Nothing {
                 let outcome = self.checks.acknowledged.see(result);
                 self.checks.take(outcome);
             }
+            self.see_ended(result.session, heard);
         }
         for event in turned.events.drain(..) {
             self.watch_event(at, &event);
         }
         turned
+    }
+
+    /// A client knows that its session has ended.
+    fn see_ended(&mut self, session: SessionId, heard: Heard) {
+        if let Heard::Ended(numbers) = heard {
+            let acknowledged = &mut self.checks.acknowledged;
+            let each = numbers.into_iter();
+            each.for_each(|seq| acknowledged.see_ended(session, seq));
+        }
     }
 
     /// What came of a block, and of whom its commands were.
@@ -125,7 +136,11 @@ impl<S: StateMachine> World<S> {
         let is_refused = |result: &&CommandResult| result.outcome == Outcome::BadSignature;
         let refused = commands.iter().filter(is_refused).count() as u64;
         self.reached.note("forged_refused", refused);
-        results.see(at, block.height, commands, made)
+        let outcome = results.see(at, block.height, commands, made);
+        let (reopened, refused) = results.take_openings();
+        self.reached.note("sessions_reopened", reopened);
+        self.reached.note("openings_refused", refused);
+        outcome
     }
 
     /// A payload was on the wire.
@@ -160,7 +175,7 @@ impl<S: StateMachine> World<S> {
             self.checks.take(outcome);
         }
         if let Event::Durable(height) = event {
-            self.see_durable(height.number());
+            self.see_durable(at, height.number());
         }
         if let Event::Stopped(window) = event {
             self.checks.progress.give_up(window.number());
@@ -200,6 +215,7 @@ impl<S: StateMachine> World<S> {
             Message::Status(status) => {
                 self.checks.records.see(from, status.window, &status.record);
                 self.checks.certificates.finalize(from, &status.finalized);
+                self.note_flushed(from, status.flushed.number());
             }
             Message::Certificates(proofs) => {
                 proofs
@@ -314,6 +330,26 @@ impl<S: StateMachine> World<S> {
         }
     }
 
+    /// A client is refused a command; whether there was a reason for it, since it closes its
+    /// session and opens it anew.
+    fn watch_rejection(
+        &mut self,
+        gateway: usize,
+        session: SessionId,
+        (seq, rejection): (u64, Rejection),
+    ) -> bool {
+        let is_clock_good = !self
+            .plan
+            .bad_clocks
+            .contains(&self.validator(gateway).place());
+        let refusal = (rejection, is_clock_good);
+        let (heard, is_expected) = self.clients.hear_refusal(session, seq, refusal);
+        self.see_ended(session, heard);
+        let is_refused = is_expected && self.checks.results.is_opening(session, seq);
+        self.reached.note("openings_refused", u64::from(is_refused));
+        is_expected
+    }
+
     /// A client submits; a validator that takes commands at all has no reason to refuse one.
     pub(crate) fn submit(&mut self, submission: &Submission) {
         let mut verdicts = Vec::new();
@@ -321,6 +357,7 @@ impl<S: StateMachine> World<S> {
             gateway,
             session,
             entries,
+            ..
         } = submission;
         self.trace.note(self.now_ns, b'u', *gateway, 0, entries);
         let outcome = self.with_life(*gateway, |life, now| {
@@ -346,6 +383,9 @@ impl<S: StateMachine> World<S> {
                 if is_unknown && rejection == Rejection::TooFarAhead {
                     continue;
                 }
+                if self.watch_rejection(*gateway, *session, (verdict.seq, rejection)) {
+                    continue;
+                }
                 let what = format!(
                     "v{gateway} rejects {session:?} {}: {rejection:?}",
                     verdict.seq
@@ -355,3 +395,7 @@ impl<S: StateMachine> World<S> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "watch_tests.rs"]
+mod tests;

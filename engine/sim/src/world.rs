@@ -94,7 +94,7 @@ impl<S: StateMachine> World<S> {
         let mut clients = Clients::new(
             plan.sessions,
             plan.pace,
-            plan.is_signed,
+            (plan.is_signed, plan.has_visits),
             app.commands(),
             seed,
         );
@@ -110,7 +110,8 @@ impl<S: StateMachine> World<S> {
             .map(|place| Member::new(place, owner(place), &past.genesis, &plan, seed))
             .collect::<Result<_, _>>()?;
         let progress = plan.progress_bound();
-        let checks = Checks::new(len, &set, progress, &clients.last_seqs());
+        let last_seqs = clients.last_seqs();
+        let checks = Checks::new(len, &set, progress, plan.patience(), &last_seqs);
         let mut world = Self {
             past,
             set,
@@ -221,6 +222,7 @@ impl<S: StateMachine> World<S> {
             }
             Due::PowerEnds { at, life } if self.is_life(at, life) => {
                 if self.members[at].disk.has_power_off_pending() {
+                    self.count_second_crash(at);
                     self.end_life(at, Ending::Power);
                 }
             }
@@ -382,6 +384,7 @@ impl<S: StateMachine> World<S> {
                 let turned = self.watch_turn(at, turned);
                 self.hand_out(at, turned);
                 self.set_wake(at);
+                self.see_return(at);
             }
         }
     }
@@ -526,6 +529,9 @@ impl<S: StateMachine> World<S> {
         let up = self.up();
         if let Some(submission) = self.clients.tick(number, self.now_ns, &up) {
             let gateway = submission.gateway;
+            if let Some((seq, deed)) = submission.made {
+                self.checks.results.expect(submission.session, seq, deed);
+            }
             if self.members[gateway].paused_until_ns <= self.now_ns {
                 self.submit(&submission);
             }
@@ -562,8 +568,8 @@ impl<S: StateMachine> World<S> {
             .any(|peer| !self.is_byzantine(peer) && self.network.is_held(self.now_ns, place, peer))
     }
 
-    /// Whether everything has come to a good end: all honest validators are up, all clients
-    /// answered, all heights alike, all of it provable.
+    /// Whether everything has come to a good end: all honest validators are up and vote, or abstain
+    /// still, all clients answered, all heights alike, all of it provable.
     pub(crate) fn is_done(&self) -> bool {
         if let Some(site) = &self.site {
             return site.is_over();
@@ -572,10 +578,12 @@ impl<S: StateMachine> World<S> {
             return false;
         }
         let height = self.checks.chain.height();
-        let honest = (0..self.members.len()).filter(|&place| !self.is_byzantine(place));
-        honest.map(|place| &self.members[place]).all(|member| {
+        let mut honest = (0..self.members.len()).filter(|&place| !self.is_byzantine(place));
+        honest.all(|place| {
+            let member = &self.members[place];
             let is_whole = member.rots.is_empty();
             is_whole
+                && self.has_returned(place)
                 && member.life.as_ref().is_some_and(|life| {
                     let consensus = life.replica.consensus();
                     consensus.delivered().number() == height
@@ -590,7 +598,9 @@ impl<S: StateMachine> World<S> {
             .tell(self.now_ns, format_args!("trouble is over"));
         self.is_healed = true;
         self.checks.progress.heal(self.now_ns);
-        for member in &mut self.members {
+        for at in 0..self.members.len() {
+            self.count_full(at);
+            let member = &mut self.members[at];
             member.disk.set_full(false);
             member.slow_until_ns = 0;
         }

@@ -5,7 +5,7 @@
 //! depends on a signature. Some it hands to honest validators, as a gateway would.
 
 use quorate_consensus::message::Message;
-use quorate_consensus::payload::{CommandView, Entry, encode_entry, parse_entries};
+use quorate_consensus::payload::{CommandView, Entry, encode_flagged_entry, parse_entries};
 use quorate_consensus::signing::Signer as _;
 use quorate_consensus::types::ValidatorIndex;
 
@@ -71,7 +71,7 @@ fn forge(stage: &mut Stage<'_>, view: &CommandView<'_>, is_same_number: bool) ->
     };
     debug_assert!(!view.is_open() || body.len() >= KEY_BYTES, "the key stays");
     let mut bytes = Vec::new();
-    encode_entry(&entry, &mut bytes);
+    encode_flagged_entry(&entry, view.flags, &mut bytes);
     bytes
 }
 

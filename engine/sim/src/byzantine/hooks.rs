@@ -127,6 +127,9 @@ impl<S: StateMachine> World<S> {
         let Ok(message) = wire::decode(frame).map(wire::Unverified::into_message) else {
             return true;
         };
+        if let Message::Status(status) = &message {
+            self.note_flushed(at, status.flushed.number());
+        }
         for peer in peers.into_iter().filter(|&peer| peer != index(at)) {
             let deeds =
                 self.with_puppet(at, |puppet, lent| puppet.say(lent, peer, message.clone()));

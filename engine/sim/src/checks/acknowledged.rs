@@ -40,6 +40,12 @@ impl Acknowledged {
         }
     }
 
+    /// A client was told that its session has ended, and takes from it that this command of it was
+    /// applied before.
+    pub(crate) fn see_ended(&mut self, session: SessionId, seq: u64) {
+        self.told.entry((session, seq)).or_insert(None);
+    }
+
     /// Judges all that was told, against the chain.
     pub(crate) fn finish(&self, results: &Results) -> Result<(), Violation> {
         for (&(session, seq), place) in &self.told {
@@ -84,6 +90,17 @@ mod tests {
         let mut acknowledged = Acknowledged::default();
         acknowledged.see(&at(1, 1)).unwrap();
         assert!(acknowledged.finish(&Results::default()).is_err());
+    }
+
+    #[test]
+    fn a_command_that_an_ended_session_never_had_is_found() {
+        let mut results = Results::default();
+        results.see(0, 1, &[at(1, 1)], &[]).unwrap();
+        let mut acknowledged = Acknowledged::default();
+        acknowledged.see_ended(told(1, Outcome::Applied).session, 1);
+        assert_eq!(acknowledged.finish(&results), Ok(()));
+        acknowledged.see_ended(told(1, Outcome::Applied).session, 2);
+        assert!(acknowledged.finish(&results).is_err());
     }
 
     #[test]

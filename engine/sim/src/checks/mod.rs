@@ -16,6 +16,7 @@ pub(crate) mod progress;
 pub(crate) mod proposals;
 pub(crate) mod records;
 pub(crate) mod results;
+pub(crate) mod returns;
 pub(crate) mod roots;
 pub(crate) mod times;
 
@@ -76,6 +77,7 @@ pub(crate) struct Checks {
     pub(crate) roots: roots::Roots,
     pub(crate) acknowledged: acknowledged::Acknowledged,
     pub(crate) progress: progress::Progress,
+    pub(crate) returns: returns::Returns,
     pub(crate) times: times::Times,
     pub(crate) certificates: certificates::Certificates,
     pub(crate) durable: durable::Durable,
@@ -83,12 +85,14 @@ pub(crate) struct Checks {
 }
 
 impl Checks {
-    /// `progress` says how many windows, and for how long, may pass without a final block, and
-    /// `last_seqs` where the sessions stand with which the chain begins.
+    /// `progress` says how many windows, and for how long, may pass without a final block,
+    /// `patience` how long whoever comes back may not vote, and `last_seqs` where the sessions
+    /// stand with which the chain begins.
     pub(crate) fn new(
         validators: usize,
         set: &Arc<ValidatorSet>,
         progress: (u64, u64),
+        patience: returns::Patience,
         last_seqs: &BTreeMap<SessionId, u64>,
     ) -> Self {
         let genesis = set.genesis();
@@ -103,6 +107,7 @@ impl Checks {
             roots: roots::Roots::default(),
             acknowledged: acknowledged::Acknowledged::default(),
             progress: progress::Progress::new(progress.0, progress.1),
+            returns: returns::Returns::new(validators, set.turn_windows(), patience),
             times: times::Times::default(),
             certificates: certificates::Certificates::new(set),
             durable: durable::Durable::new(set.thresholds().fault.amount(), height),

@@ -107,6 +107,11 @@ impl Progress {
         Ok(())
     }
 
+    /// The highest window that somebody honest has entered.
+    pub(crate) const fn entered(&self) -> u64 {
+        self.entered
+    }
+
     /// The most windows given up without a final block between them after healing.
     pub(crate) const fn windows_max(&self) -> u64 {
         self.windows_max

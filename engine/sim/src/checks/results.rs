@@ -1,6 +1,8 @@
 //! Every command is applied at most once, in the order of its session, alike on all validators.
 //!
-//! Owns the results of every height and a session table of its own, recomputed from the chain.
+//! Owns the results of every height and a session table of its own, recomputed from the chain and
+//! from what clients said that their commands do with their sessions. It forgets nothing: what was
+//! applied once, in whichever visit of its client, is never applied again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,6 +10,7 @@ use quorate::results::{CommandResult, Mark, Outcome};
 use quorate::state_machine::SessionId;
 
 use super::Violation;
+use crate::visits::Deed;
 
 /// What came of a command, without what differs from one validator to the other: for how long it
 /// was on its way, and the mark of a duplicate, which only those have that saw the command applied.
@@ -34,6 +37,13 @@ impl Told {
     }
 }
 
+/// Where a session stands.
+#[derive(Clone, Copy, Debug)]
+struct Stand {
+    last_seq: u64,
+    is_closed: bool,
+}
+
 /// The results of the chain.
 #[derive(Debug, Default)]
 pub(crate) struct Results {
@@ -46,8 +56,12 @@ pub(crate) struct Results {
     made: BTreeMap<u64, Vec<bool>>,
     /// Heights up to this one are judged; the others wait for one below.
     judged: u64,
-    last_seqs: BTreeMap<SessionId, u64>,
+    sessions: BTreeMap<SessionId, Stand>,
+    /// What those commands do that do something with their sessions.
+    deeds: BTreeMap<(SessionId, u64), Deed>,
     applied: BTreeSet<(SessionId, u64)>,
+    /// Sessions opened anew, and openings refused, that nobody has asked for yet.
+    openings: (u64, u64),
 }
 
 impl Results {
@@ -56,9 +70,48 @@ impl Results {
         Self {
             begin: height,
             judged: height,
-            last_seqs: last_seqs.clone(),
+            sessions: last_seqs
+                .iter()
+                .map(|(&session, &last_seq)| {
+                    let is_closed = false;
+                    (
+                        session,
+                        Stand {
+                            last_seq,
+                            is_closed,
+                        },
+                    )
+                })
+                .collect(),
             ..Self::default()
         }
+    }
+
+    /// A client has made the command of this number, which does that.
+    pub(crate) fn expect(&mut self, session: SessionId, seq: u64, deed: Deed) {
+        if deed != Deed::Commands {
+            self.deeds.insert((session, seq), deed);
+        }
+    }
+
+    /// What the command of this number does. Number 1 opens its session in any case.
+    fn deed(&self, session: SessionId, seq: u64) -> Deed {
+        let unsaid = if seq == 1 {
+            Deed::Opens
+        } else {
+            Deed::Commands
+        };
+        self.deeds.get(&(session, seq)).copied().unwrap_or(unsaid)
+    }
+
+    /// Whether the command of this number is an opening.
+    pub(crate) fn is_opening(&self, session: SessionId, seq: u64) -> bool {
+        self.deed(session, seq).opens()
+    }
+
+    /// How many sessions were opened anew, and openings refused in blocks, since this was called.
+    pub(crate) fn take_openings(&mut self) -> (u64, u64) {
+        std::mem::take(&mut self.openings)
     }
 
     /// A validator gives the results of a block. Where commands are signed `made` says of each
@@ -133,20 +186,27 @@ impl Results {
             outcome,
             ..
         } = told;
-        let last = self.last_seqs.entry(session).or_insert(0);
-        let expected = match seq.cmp(&(*last + 1)) {
+        let deed = self.deed(session, seq);
+        let stand = self.sessions.get(&session).copied();
+        let expected = match expected(stand, seq, deed) {
             // What would apply and is not its client's does nothing.
-            std::cmp::Ordering::Equal if !is_made => Outcome::BadSignature,
-            std::cmp::Ordering::Equal => Outcome::Applied,
-            std::cmp::Ordering::Less => Outcome::Duplicate,
-            std::cmp::Ordering::Greater => Outcome::Gap,
+            Outcome::Applied if !is_made => Outcome::BadSignature,
+            expected => expected,
         };
         if outcome == Outcome::Applied {
-            *last = seq;
+            let is_closed = deed == Deed::Closes;
+            let now = Stand {
+                last_seq: seq,
+                is_closed,
+            };
+            self.sessions.insert(session, now);
+            self.openings.0 += u64::from(stand.is_some_and(|before| before.is_closed));
             if !self.applied.insert((session, seq)) {
                 let what = format!("height {height}: {session:?} {seq} was applied before");
                 return Err(Violation::new("results", what));
             }
+        } else if deed.opens() && outcome != Outcome::Duplicate {
+            self.openings.1 += 1;
         }
         if outcome == expected {
             return Ok(());
@@ -178,6 +238,23 @@ impl Results {
     /// Commands applied so far.
     pub(crate) fn applied_count(&self) -> u64 {
         self.applied.len() as u64
+    }
+}
+
+/// What has to come of a command of its client, by the rules of sessions (docs/client-protocol.md).
+fn expected(stand: Option<Stand>, seq: u64, deed: Deed) -> Outcome {
+    let opens = |deed| match deed {
+        Deed::OpensTooFar => Outcome::OpeningTooFarAhead,
+        _ => Outcome::Applied,
+    };
+    match stand {
+        None if deed.opens() => opens(deed),
+        None => Outcome::Gap,
+        Some(ended) if ended.is_closed && deed.opens() && seq > ended.last_seq => opens(deed),
+        Some(ended) if ended.is_closed => Outcome::SessionEnded,
+        Some(open) if seq <= open.last_seq => Outcome::Duplicate,
+        Some(open) if seq == open.last_seq + 1 && !deed.opens() => Outcome::Applied,
+        Some(_) => Outcome::Gap,
     }
 }
 
@@ -296,6 +373,54 @@ pub(crate) mod tests {
         assert!(results.see(0, 2, &[applied(2, 1)], &[]).is_err());
     }
 
+    /// A session that number 2 closed, in the first block.
+    fn closed() -> Results {
+        let mut results = Results::default();
+        results.expect(ALICE, 2, Deed::Closes);
+        let end = placed(1, 1, told(2, Outcome::Applied));
+        results.see(0, 1, &[applied(1, 1), end], &[]).unwrap();
+        results
+    }
+
+    #[test]
+    fn a_closed_session_is_opened_anew_by_an_opening_in_time_and_nothing_of_it_applies_again() {
+        let mut results = closed();
+        results.expect(ALICE, 700, Deed::Opens);
+        results.expect(ALICE, 900, Deed::OpensTooFar);
+        let ended = [1, 2, 3, 701].map(|seq| told(seq, Outcome::SessionEnded));
+        assert_eq!(results.see(0, 2, &ended, &[]), Ok(()));
+        let far = told(900, Outcome::OpeningTooFarAhead);
+        assert_eq!(results.see(0, 3, &[far], &[]), Ok(()));
+        assert_eq!(results.see(0, 4, &[applied(4, 700)], &[]), Ok(()));
+        let old = [1, 2, 3, 700].map(|seq| told(seq, Outcome::Duplicate));
+        assert_eq!(results.see(0, 5, &old, &[]), Ok(()));
+        assert_eq!(results.see(0, 6, &[applied(6, 701)], &[]), Ok(()));
+        assert_eq!(results.take_openings(), (1, 2));
+        assert!(results.is_opening(ALICE, 1) && !results.is_opening(ALICE, 2));
+    }
+
+    #[test]
+    fn what_applies_in_a_closed_session_and_an_opening_that_is_refused_are_found() {
+        let see = |seq, deed, outcome| {
+            let mut results = closed();
+            results.expect(ALICE, seq, deed);
+            let result = match outcome {
+                Outcome::Applied => applied(2, seq),
+                other => told(seq, other),
+            };
+            results.see(0, 2, &[result], &[])
+        };
+        assert!(see(1, Deed::Opens, Outcome::Applied).is_err(), "again");
+        assert!(
+            see(2, Deed::Opens, Outcome::Applied).is_err(),
+            "a number that it had"
+        );
+        assert!(see(3, Deed::Commands, Outcome::Applied).is_err());
+        assert!(see(700, Deed::OpensTooFar, Outcome::Applied).is_err());
+        assert!(see(700, Deed::Opens, Outcome::SessionEnded).is_err());
+        assert_eq!(see(700, Deed::Opens, Outcome::Applied), Ok(()));
+    }
+
     #[test]
     fn a_height_that_comes_late_is_judged_before_those_above_it() {
         let mut results = Results::default();
@@ -315,5 +440,35 @@ pub(crate) mod tests {
         let mut results = Results::default();
         results.see(0, 1, &[applied(1, 1)], &[]).unwrap();
         assert!(results.see(1, 1, &[], &[]).is_err());
+        let alice = applied(1, 1);
+        let bob = CommandResult {
+            session: SessionId([2; 16]),
+            ..alice
+        };
+        let moved = placed(1, 1, alice);
+        let unplaced = told(1, Outcome::Applied);
+        let refused = told(1, Outcome::Gap);
+        for other in [bob, applied(1, 2), moved, unplaced, refused] {
+            let mut results = Results::default();
+            results.see(0, 1, &[alice], &[]).unwrap();
+            assert!(results.see(1, 1, &[other], &[]).is_err(), "{other:?}");
+        }
+        let mut results = Results::default();
+        results.see(0, 1, &[alice], &[]).unwrap();
+        let later = CommandResult {
+            finality_ns: 7,
+            ..alice
+        };
+        assert_eq!(results.see(1, 1, &[later], &[]), Ok(()), "no part of it");
+    }
+
+    #[test]
+    fn what_is_applied_without_a_place_is_found_and_so_is_a_repeat_of_what_comes_after() {
+        let unplaced = told(1, Outcome::Applied);
+        assert!(Results::default().see(0, 1, &[unplaced], &[]).is_err());
+        let ahead = placed(3, 0, told(1, Outcome::Duplicate));
+        let mut results = Results::default();
+        results.see(0, 1, &[applied(1, 1)], &[]).unwrap();
+        assert!(results.see(0, 2, &[ahead], &[]).is_err());
     }
 }

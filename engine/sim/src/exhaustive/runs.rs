@@ -142,11 +142,21 @@ pub fn exhaustive(done: &dyn Fn(&ExhaustiveRun)) -> Result<ExhaustiveReport, Str
         (Size::new(four, 1, 0, 1), 2, Profiles),
         (two_blocks(six, 1, 1), 2, Profiles),
     ];
+    let lighter = [
+        (two_blocks(&[5, 3, 2, 2, 1], 3, 1), Profiles),
+        (two_blocks(&[4, 3, 3, 2, 2], 3, 1), Profiles),
+    ];
+    let runs = list
+        .iter()
+        .map(|(size, windows, method)| explore(size, *windows, *method));
+    let more = lighter
+        .iter()
+        .map(|(size, method)| explore_lighter(size, *method));
     let mut report = ExhaustiveReport::default();
-    for (size, windows, method) in list {
-        let run = explore(&size, windows, method)?;
+    for run in runs.chain(more) {
+        let run = run?;
         done(&run);
-        match method {
+        match run.method {
             States => report.states += run.states,
             Profiles => report.profiles += run.states,
         }
@@ -199,7 +209,24 @@ pub(super) fn explore(
     windows: usize,
     method: ExhaustiveMethod,
 ) -> Result<ExhaustiveRun, String> {
-    let byzantine = size.byzantine_sets();
+    explore_sets(size, size.byzantine_sets(), windows, method)
+}
+
+/// Explores a world of one window under each of the lighter Byzantine sets, with crashes for the
+/// rest of what may be faulty.
+pub(super) fn explore_lighter(
+    size: &Size,
+    method: ExhaustiveMethod,
+) -> Result<ExhaustiveRun, String> {
+    explore_sets(size, size.lighter_sets(), 1, method)
+}
+
+fn explore_sets(
+    size: &Size,
+    byzantine: Vec<Vec<usize>>,
+    windows: usize,
+    method: ExhaustiveMethod,
+) -> Result<ExhaustiveRun, String> {
     let mut verdict = Verdict::default();
     for set in &byzantine {
         let world = World::new(size, set, windows)?;

@@ -11,7 +11,7 @@ use quorate_consensus::types::Window;
 use super::facts::{CERTIFIED_BESIDE_FINAL, Fault, SKIP_OVER_FINAL, TWO_FINALS};
 use super::judge::{ALWAYS, Heard, Judge};
 use super::profiles::profiles;
-use super::runs::{ExhaustiveMethod, explore, two_blocks};
+use super::runs::{ExhaustiveMethod, explore, explore_lighter, two_blocks};
 use super::said::Said;
 use super::search::search;
 use super::tree::{BlockMask, Tree};
@@ -49,6 +49,37 @@ fn every_profile_of_two_and_three_slots_is_good() {
     assert_good(&two, 1, ExhaustiveMethod::Profiles, 1_205);
     let three = Size::new(&[1; 4], 1, 0, 3);
     assert_good(&three, 1, ExhaustiveMethod::Profiles, 6_533);
+}
+
+#[test]
+fn lighter_byzantine_sets_are_those_beside_which_more_may_crash() {
+    let size = two_blocks(&[5, 3, 2, 2, 1], 3, 1);
+    // F + C = 4: nobody and the two of 2; one of 2 and the other; the one of 1 and that of 3.
+    assert_eq!(size.lighter_sets(), [vec![], vec![2], vec![4]]);
+    let even = Size::new(&[1; 7], 1, 1, 1);
+    assert!(even.lighter_sets().is_empty());
+    let crashes = |byzantine: &[usize]| {
+        let world = World::new(&size, byzantine, 1).unwrap();
+        let stakes = |crashed: &Vec<usize>| -> Vec<u64> {
+            crashed.iter().map(|&at| world.honest[at].1).collect()
+        };
+        world.crashes.iter().map(stakes).collect::<Vec<_>>()
+    };
+    assert_eq!(crashes(&[4]), [vec![], vec![3], vec![2]]);
+    assert_eq!(crashes(&[2]), [vec![], vec![2], vec![1]]);
+    assert_eq!(crashes(&[1]), [vec![], vec![1]], "C is left");
+}
+
+#[test]
+fn every_profile_beside_lighter_byzantine_sets_is_good_and_more_crashes_are_too_many() {
+    let size = two_blocks(&[5, 3, 2, 2, 1], 3, 1);
+    let run = explore_lighter(&size, ExhaustiveMethod::Profiles).unwrap();
+    assert!(run.is_good(), "{run}");
+    assert!(run.states > 0, "{run}");
+    // Beside the one of 1 both of 2 are down: F + C + 1 together.
+    let mut world = World::new(&size, &[4], 1).unwrap();
+    world.crashes = vec![vec![2, 3]];
+    assert!(profiles(&world).stuck > 0);
 }
 
 #[test]

@@ -52,22 +52,15 @@ impl Size {
     /// Every set of validators of weight at most `budget` that no other validator fits into; of
     /// sets that differ only by validators of equal stake, one.
     fn largest_sets(&self, places: &[usize], budget: u64) -> Vec<Vec<usize>> {
-        let weight = |set: &[usize]| set.iter().map(|&place| self.stakes[place]).sum::<u64>();
         let mut found: Vec<Vec<usize>> = Vec::new();
-        for mask in 0_u32..1 << places.len() {
-            let is_in = |at: &usize| mask & (1 << at) != 0;
-            let (inside, outside): (Vec<usize>, Vec<usize>) =
-                (0..places.len()).partition(|at| is_in(at));
-            let inside: Vec<usize> = inside.into_iter().map(|at| places[at]).collect();
-            let left = budget.checked_sub(weight(&inside));
-            let Some(left) = left else { continue };
-            let has_room = outside.iter().any(|&at| self.stakes[places[at]] <= left);
-            let stakes = |set: &[usize]| -> Vec<u64> {
-                let mut stakes: Vec<u64> = set.iter().map(|&place| self.stakes[place]).collect();
-                stakes.sort_unstable();
-                stakes
+        for inside in subsets(places) {
+            let Some(left) = budget.checked_sub(self.weight(&inside)) else {
+                continue;
             };
-            if !has_room && !found.iter().any(|other| stakes(other) == stakes(&inside)) {
+            let mut outside = places.iter().filter(|place| !inside.contains(place));
+            let has_room = outside.any(|&place| self.stakes[place] <= left);
+            let is_known = |other: &Vec<usize>| self.sorted(other) == self.sorted(&inside);
+            if !has_room && !found.iter().any(is_known) {
                 found.push(inside);
             }
         }
@@ -79,6 +72,68 @@ impl Size {
         let all: Vec<usize> = (0..self.stakes.len()).collect();
         self.largest_sets(&all, self.fault)
     }
+
+    /// The largest sets of honest validators that may crash beside these Byzantine ones: what those
+    /// leave of F, and C (protocol.md 1).
+    fn crash_sets(&self, byzantine: &[usize]) -> Vec<Vec<usize>> {
+        let honest: Vec<usize> = (0..self.stakes.len())
+            .filter(|place| !byzantine.contains(place))
+            .collect();
+        let budget = self.fault + self.crash();
+        let left = budget.saturating_sub(self.weight(byzantine));
+        self.largest_sets(&honest, left)
+    }
+
+    /// Byzantine sets of less weight, by stakes, beside which more may crash than beside any larger
+    /// one: where stakes are uneven, a crashed validator can be too large for what is left of F
+    /// and for C alike, and fits into both together.
+    pub(super) fn lighter_sets(&self) -> Vec<Vec<usize>> {
+        let all: Vec<usize> = (0..self.stakes.len()).collect();
+        let mut found: Vec<Vec<usize>> = Vec::new();
+        for set in subsets(&all).filter(|set| self.weight(set) < self.fault) {
+            let crashes = self.crash_sets(&set);
+            let is_new = crashes
+                .iter()
+                .any(|crashed| !self.is_covered(&set, crashed));
+            if is_new
+                && !found
+                    .iter()
+                    .any(|other| self.sorted(other) == self.sorted(&set))
+            {
+                found.push(set);
+            }
+        }
+        found
+    }
+
+    /// Whether some of those who have crashed can be taken for Byzantine, within F, and the others
+    /// are within C: a Byzantine validator may do what one does that crashes.
+    fn is_covered(&self, byzantine: &[usize], crashed: &[usize]) -> bool {
+        let (lies, down) = (self.weight(byzantine), self.weight(crashed));
+        subsets(crashed).any(|taken| {
+            let weight = self.weight(&taken);
+            lies + weight <= self.fault && down - weight <= self.crash()
+        })
+    }
+
+    fn weight(&self, set: &[usize]) -> u64 {
+        set.iter().map(|&place| self.stakes[place]).sum()
+    }
+
+    fn sorted(&self, set: &[usize]) -> Vec<u64> {
+        let mut stakes: Vec<u64> = set.iter().map(|&place| self.stakes[place]).collect();
+        stakes.sort_unstable();
+        stakes
+    }
+}
+
+/// Every part of a set, nobody and all included.
+fn subsets(places: &[usize]) -> impl Iterator<Item = Vec<usize>> {
+    (0_u32..1 << places.len()).map(|mask| {
+        let inside = places.iter().enumerate();
+        let inside = inside.filter(|(at, _)| mask & (1 << at) != 0);
+        inside.map(|(_, &place)| place).collect()
+    })
 }
 
 /// A world in which some validators are Byzantine.
@@ -116,7 +171,7 @@ impl World {
             .filter(|place| !byzantine.contains(place))
             .collect();
         let mut crashes = vec![Vec::new()];
-        for crashed in size.largest_sets(&places, size.crash()) {
+        for crashed in size.crash_sets(byzantine) {
             let at = |place: &usize| places.iter().position(|honest| honest == place);
             let crashed: Vec<usize> = crashed.iter().filter_map(at).collect();
             if !crashed.is_empty() {

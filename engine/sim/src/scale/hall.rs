@@ -147,6 +147,7 @@ fn plan_of(options: &ScaleOptions) -> Plan {
         cast: Cast::default(),
         has_rot: false,
         is_signed: false,
+        has_visits: false,
         begins: None,
         stakes,
     }

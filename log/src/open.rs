@@ -20,6 +20,7 @@ use crate::map::RegionWriter;
 use crate::position::{LogEnd, RecordIndex, RecordRef};
 use crate::prepare::{PrepareSlot, Preparer, create_segment};
 use crate::prune::Pruner;
+use crate::readable::make_readable;
 use crate::reader::Reader;
 use crate::recovery::{Action, Proof, Row, Verdict, judge};
 use crate::scrub::Scrubber;
@@ -211,6 +212,7 @@ impl Loading {
         let mut segments = Vec::new();
         for name in folder.backend.names().map_err(OpenError::io("list", ""))? {
             if let Some(number) = segment_number(&name) {
+                make_readable(folder.backend.as_ref(), &name)?;
                 let region = folder
                     .backend
                     .map(&name, &claim)
@@ -611,13 +613,15 @@ pub(crate) fn read_proof(
     folder: &DataFolder,
     identity: &Identity,
 ) -> Result<(Proof, Option<Option<LogEnd>>), OpenError> {
-    let bytes = folder
+    let read = folder
         .backend
-        .read(WATERMARK_NAME, WATERMARK_BYTES)
+        .read_lossy(WATERMARK_NAME, WATERMARK_BYTES)
         .map_err(OpenError::io("read", WATERMARK_NAME))?;
-    let watermark = bytes.map_or(WatermarkRead::Unknown, |bytes| {
-        watermark::decode(identity, &bytes)
-    });
+    let watermark = match read {
+        // Zeros in place of what cannot be read would say that nothing was ever synced.
+        Some((bytes, unreadable)) if unreadable.is_empty() => watermark::decode(identity, &bytes),
+        _ => WatermarkRead::Unknown,
+    };
     let marker = clean_stop::read(folder).map_err(OpenError::io("read", CLEAN_STOP_NAME))?;
     let clean_stop = marker.flatten().map(|end| end.index);
     Ok((

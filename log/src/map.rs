@@ -160,6 +160,17 @@ impl RegionWriter {
         &self.region
     }
 
+    /// Lets its descriptor go, of which a process has few: what is written from now on is stored
+    /// into the mapping. For a file that is only read.
+    pub(crate) fn let_file_go(&mut self) {
+        self.file = None;
+    }
+
+    /// Whether it has no descriptor to write by and would be better mapped again.
+    pub(crate) fn lacks_file(&self) -> bool {
+        self.file.is_none() && matches!(self.region.memory, Memory::Mapped(_))
+    }
+
     /// Every byte of the region, published or not.
     pub(crate) fn bytes(&self) -> &[u8] {
         let len = self.region.bytes_len();

@@ -213,10 +213,13 @@ impl Loading {
         for name in folder.backend.names().map_err(OpenError::io("list", ""))? {
             if let Some(number) = segment_number(&name) {
                 make_readable(folder.backend.as_ref(), &name)?;
-                let region = folder
+                let mut region = folder
                     .backend
                     .map(&name, &claim)
                     .map_err(OpenError::io("map", &name))?;
+                // A mapping stays without its descriptor, and there are logs of more segments than
+                // a process may have descriptors.
+                region.let_file_go();
                 segments.push((number, region));
             }
         }
@@ -267,6 +270,10 @@ impl Loading {
             }
         }
         self.finish_pruning(genesis)?;
+        // What is appended to: the segment of the end, and the one that was made ready.
+        for place in (0..self.segments.len()).rev().take(2) {
+            self.writable(place)?;
+        }
         self.sync_all(&walk)?;
         let watermark = self.open_watermark(&identity, proof.watermark, &walk.end)?;
         let clean_stop = clean_stop::compare(marker, &walk.end);
@@ -308,6 +315,18 @@ impl Loading {
         Ok(())
     }
 
+    /// A segment with a descriptor to write by, which fails where a store would be a signal.
+    fn writable(&mut self, place: usize) -> Result<&mut RegionWriter, OpenError> {
+        let (number, region) = &mut self.segments[place];
+        if region.lacks_file() {
+            // Nobody else has the old one yet, so there is one writer still.
+            let name = segment_name(*number);
+            let mapped = self.folder.backend.map(&name, &self.claim);
+            *region = mapped.map_err(OpenError::io("map", &name))?;
+        }
+        Ok(region)
+    }
+
     /// Where the first record stands.
     fn start(&self) -> RecordRef {
         self.base.as_ref().map_or_else(genesis_start, Base::start)
@@ -330,7 +349,7 @@ impl Loading {
     /// crash explains it.
     fn repair_start(&mut self, identity: &Identity, genesis: &[u8]) -> Result<(), OpenError> {
         let first = self.start().offset.segment();
-        let Some((number, region)) = self.segments.first_mut() else {
+        let Some((number, region)) = self.segments.first() else {
             return Ok(());
         };
         if *number != first {
@@ -357,6 +376,7 @@ impl Loading {
             return Ok(());
         }
         tracing::warn!("the first bytes of the log were damaged and are written again");
+        let region = self.writable(0)?;
         region.write(0, &[&start]);
         let name = segment_name(first);
         region
@@ -435,12 +455,13 @@ impl Loading {
             drop(region);
             self.remove_segment(number)?;
         }
-        if let Some((number, region)) = self.segments.last_mut() {
+        if let Some(last) = self.segments.len().checked_sub(1) {
+            let name = segment_name(self.segments[last].0);
+            let region = self.writable(last)?;
             let from = end.bytes() as usize;
             let tail_bytes = nonzero_len(&region.bytes()[from..]);
             cut_bytes += tail_bytes as u64;
             zero(region, from, tail_bytes);
-            let name = segment_name(*number);
             region
                 .region()
                 .flush(from, tail_bytes)

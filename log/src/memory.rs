@@ -58,6 +58,8 @@ struct Power {
     /// Syncs from now until one fails; `u64::MAX` for never.
     syncs_left: AtomicU64,
     is_full: AtomicBool,
+    /// Removals from now on that are refused.
+    removals_refused: AtomicU64,
 }
 
 impl Default for Power {
@@ -67,6 +69,7 @@ impl Default for Power {
             steps_max: AtomicU64::new(u64::MAX),
             syncs_left: AtomicU64::new(u64::MAX),
             is_full: AtomicBool::new(false),
+            removals_refused: AtomicU64::new(0),
         }
     }
 }
@@ -221,6 +224,11 @@ impl MemoryBackend {
     /// From now on creating a file fails for want of space, or does so no more.
     pub fn set_full(&self, is_full: bool) {
         self.power.is_full.store(is_full, Ordering::Relaxed);
+    }
+
+    /// The next `count` removals of a file are refused.
+    pub fn refuse_removals(&self, count: u64) {
+        self.power.removals_refused.store(count, Ordering::Relaxed);
     }
 
     /// A call on another folder of the same machine: it uses a step of its power.
@@ -493,6 +501,13 @@ impl Backend for MemoryBackend {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         self.power.spend_one()?;
+        let refused = self.power.removals_refused.load(Ordering::Relaxed);
+        if refused > 0 {
+            self.power
+                .removals_refused
+                .store(refused - 1, Ordering::Relaxed);
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
         let removed = locked(&self.names).live.remove(name);
         removed
             .map(drop)

@@ -579,9 +579,7 @@ impl Loading {
                 shared: Arc::clone(&shared),
                 slot,
             },
-            pruner: Pruner {
-                shared: Arc::clone(&shared),
-            },
+            pruner: Pruner::new(&shared),
             scrubber: Scrubber::new(&shared),
             reader: Reader { shared },
             recovery,

@@ -25,6 +25,9 @@ use crate::segment::segment_number;
 /// ones it has more of them to find. Between 16 KiB and 1 MiB this one cost least.
 const ZEROS_BYTES: usize = 256 * 1024;
 
+/// Files are read in pieces of this size.
+const READ_BYTES: usize = 256 * 1024;
+
 /// What is on its way to the disk at once of a file that is made with rests.
 const UNSYNCED_BYTES_MAX: usize = 4 << 20;
 
@@ -38,6 +41,23 @@ pub(crate) const PAGE_BYTES: usize = 4096;
 
 /// Files with this ending are being made; they mean nothing until they are renamed.
 pub(crate) const TEMPORARY_SUFFIX: &str = ".new";
+
+/// Pages of a file that cannot be read, by their first byte.
+pub(crate) type Unreadable = Vec<usize>;
+
+/// Whether an error of reading is one of the medium below, not of the call.
+pub(crate) fn is_medium(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let of_medium = [
+        Errno::IO,
+        Errno::NODATA,
+        Errno::ILSEQ,
+        Errno::REMOTEIO,
+        Errno::BADMSG,
+        Errno::UCLEAN,
+    ];
+    Errno::from_io_error(error).is_some_and(|errno| of_medium.contains(&errno))
+}
 
 /// Which half of creating a file failed: after a failed sync the disk is not to be trusted.
 #[derive(Debug)]
@@ -56,6 +76,35 @@ pub(crate) trait Backend: Send + Sync + std::fmt::Debug {
     /// The whole content of a file, or `None` if there is none. More than `bytes_max` bytes are
     /// cut to `bytes_max + 1`, so that the caller sees that it is too long.
     fn read(&self, name: &str, bytes_max: usize) -> io::Result<Option<Vec<u8>>>;
+
+    /// Reads a file from its start, at most `bytes_max` bytes, and shows it piece by piece; pages
+    /// that the disk does not give, asked twice, are shown as zeros and returned. `None` if there
+    /// is no such file.
+    ///
+    /// # Errors
+    /// The system refuses, or no page at all can be read of a file that has several: that is no bad
+    /// sector but a disk that is gone.
+    fn read_pages(
+        &self,
+        name: &str,
+        bytes_max: usize,
+        see: &mut dyn FnMut(&[u8]),
+    ) -> io::Result<Option<Unreadable>>;
+
+    /// The whole content of a file as [`Backend::read`] gives it, with zeros where it cannot be
+    /// read, and where that is.
+    fn read_lossy(
+        &self,
+        name: &str,
+        bytes_max: usize,
+    ) -> io::Result<Option<(Vec<u8>, Unreadable)>> {
+        let mut bytes = Vec::new();
+        let read = self.read_pages(name, bytes_max.saturating_add(1), &mut |piece| {
+            bytes.extend_from_slice(piece);
+        })?;
+        bytes.truncate(bytes_max.saturating_add(1));
+        Ok(read.map(|unreadable| (bytes, unreadable)))
+    }
 
     /// Creates a file, or empties the one that is there, writes `head` and then zeros up to
     /// `bytes_len`, all really written, and syncs it. The name is durable only after
@@ -198,6 +247,38 @@ impl FileBackend {
     }
 }
 
+/// Reads what can be read of a piece that cannot be read as a whole.
+fn read_by_page(
+    file: &File,
+    start: usize,
+    piece: &mut [u8],
+    unreadable: &mut Unreadable,
+) -> io::Result<()> {
+    for (number, page) in piece.chunks_mut(PAGE_BYTES).enumerate() {
+        let offset = start + number * PAGE_BYTES;
+        let mut read = || file.read_exact_at(page, offset as u64);
+        // Once more before anything follows from it.
+        match read().or_else(|_| read()) {
+            Ok(()) => {}
+            Err(error) if is_medium(&error) => {
+                page.fill(0);
+                unreadable.push(offset);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// An error if nothing at all was read of a file of several pages.
+pub(crate) fn some_page(unreadable: Unreadable, bytes_len: usize) -> io::Result<Unreadable> {
+    let pages = bytes_len.div_ceil(PAGE_BYTES);
+    if pages > 1 && unreadable.len() == pages {
+        return Err(rustix::io::Errno::IO.into());
+    }
+    Ok(unreadable)
+}
+
 fn sync_parent(path: &Path) -> io::Result<()> {
     let parent = path
         .parent()
@@ -233,6 +314,36 @@ impl Backend for FileBackend {
         let mut bytes = Vec::new();
         file.take(bytes_max as u64 + 1).read_to_end(&mut bytes)?;
         Ok(Some(bytes))
+    }
+
+    fn read_pages(
+        &self,
+        name: &str,
+        bytes_max: usize,
+        see: &mut dyn FnMut(&[u8]),
+    ) -> io::Result<Option<Unreadable>> {
+        let file = match File::open(self.path.join(name)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let bytes_len = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+        let bytes_len = bytes_len.min(bytes_max);
+        // One buffer, small enough to stay in the processor's cache, for a file of any length.
+        let mut piece = vec![0; READ_BYTES.min(bytes_len)];
+        let mut unreadable = Vec::new();
+        for start in (0..bytes_len).step_by(READ_BYTES) {
+            let piece = &mut piece[..READ_BYTES.min(bytes_len - start)];
+            match file.read_exact_at(piece, start as u64) {
+                Ok(()) => {}
+                Err(error) if is_medium(&error) => {
+                    read_by_page(&file, start, piece, &mut unreadable)?;
+                }
+                Err(error) => return Err(error),
+            }
+            see(piece);
+        }
+        some_page(unreadable, bytes_len).map(Some)
     }
 
     fn create_with(

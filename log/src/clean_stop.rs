@@ -51,7 +51,9 @@ pub(crate) fn write(folder: &DataFolder, end: &LogEnd) -> io::Result<()> {
 /// # Errors
 /// If the system refuses; the run must not go on, since the marker would outlive it.
 pub fn remove_clean_stop(folder: &DataFolder) -> io::Result<()> {
-    if folder.backend.read(CLEAN_STOP_NAME, 0)?.is_some() {
+    // By its name: it may be one that cannot be read.
+    let names = folder.backend.names()?;
+    if names.iter().any(|name| name == CLEAN_STOP_NAME) {
         folder.backend.remove(CLEAN_STOP_NAME)?;
     }
     // Also if it is gone already: an earlier removal may have been cut short before its sync.

@@ -22,7 +22,7 @@ pub(crate) fn refuse_lost_log(folder: &DataFolder) -> Result<(), OpenError> {
     let read = |name| {
         folder
             .backend
-            .read(name, WATERMARK_BYTES)
+            .read_lossy(name, WATERMARK_BYTES)
             .map_err(OpenError::io("read", name))
     };
     for trace in [CLEAN_STOP_NAME, BASE_NAME] {
@@ -30,8 +30,10 @@ pub(crate) fn refuse_lost_log(folder: &DataFolder) -> Result<(), OpenError> {
             return Err(OpenError::LogLost { trace });
         }
     }
-    // Made, empty, before the first segment; written only after it.
-    if read(WATERMARK_NAME)?.is_some_and(|bytes| !is_zero(&bytes)) {
+    // Made, empty, before the first segment; written only after it. What cannot be read may have
+    // been.
+    let watermark = read(WATERMARK_NAME)?;
+    if watermark.is_some_and(|(bytes, lost)| !is_zero(&bytes) || !lost.is_empty()) {
         return Err(OpenError::LogLost {
             trace: WATERMARK_NAME,
         });

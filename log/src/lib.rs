@@ -13,7 +13,8 @@
 //! - `writer`: append; `prepare` by `handover`: the next segment, ahead of need; `reader`: read;
 //! - `sync`: make durable; `watermark`: remember how far;
 //! - `create`: a new log;
-//! - `walk`, `fault`, `gaps`, `recovery`, `open`: what a start finds, what it means, what is done;
+//! - `readable`, `walk`, `fault`, `gaps`, `recovery`, `open`: what a start finds, what it means,
+//!   what is done;
 //! - `prune`: remove the oldest segments; `base`: where the log begins since;
 //! - `scrub`: look at what the disk has while the log is open; `mend`: bring back what it lost;
 //! - `verify`: the same check, offline;
@@ -57,6 +58,7 @@ mod position;
 mod prepare;
 mod prune;
 mod published;
+mod readable;
 mod reader;
 mod record;
 mod recovery;
@@ -94,7 +96,7 @@ pub use sealed::SealDamage;
 pub use segment::{FORMAT_VERSION, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 pub use shared::LogUsage;
 pub use sync::{SyncRange, Syncer};
-pub use verify::{Verification, verify, verify_path};
+pub use verify::{Verification, segment_bytes, verify, verify_path};
 pub use vouch::lacks_watermark;
 pub use walk::FAULTS_MAX;
 pub use writer::Writer;

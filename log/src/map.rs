@@ -109,6 +109,8 @@ pub(crate) struct RegionWriter {
     /// None of a simulated file, and of a file system where the mapping does not show what is
     /// written: then everything is stored into the mapping.
     file: Option<File>,
+    /// A write was seen in the mapping.
+    is_shown: bool,
 }
 
 /// Parts that one call writes.
@@ -152,12 +154,24 @@ impl RegionWriter {
         Self {
             region: Arc::new(region),
             file,
+            is_shown: false,
         }
     }
 
     /// The readers' side.
     pub(crate) fn region(&self) -> &Arc<Region> {
         &self.region
+    }
+
+    /// Lets its descriptor go, of which a process has few: what is written from now on is stored
+    /// into the mapping. For a file that is only read.
+    pub(crate) fn let_file_go(&mut self) {
+        self.file = None;
+    }
+
+    /// Whether it has no descriptor to write by and would be better mapped again.
+    pub(crate) fn lacks_file(&self) -> bool {
+        self.file.is_none() && matches!(self.region.memory, Memory::Mapped(_))
     }
 
     /// Every byte of the region, published or not.
@@ -188,9 +202,12 @@ impl RegionWriter {
             "a write over published bytes"
         );
         if let Some(file) = &self.file {
+            // The first write that changes something tells whether the mapping shows it, wherever
+            // that is: to the segment that a start goes on in, none is at the beginning.
+            let tells = !self.is_shown && !self.shows(offset, parts);
             let is_written = write_file(file, offset, parts);
-            // The first bytes of a file tell whether the mapping shows what is written.
-            if is_written && (offset > 0 || self.shows(parts)) {
+            if is_written && (!tells || self.shows(offset, parts)) {
+                self.is_shown |= tells;
                 return;
             }
             if is_written {
@@ -206,9 +223,9 @@ impl RegionWriter {
         }
     }
 
-    /// Whether the region begins with `parts`.
-    fn shows(&self, parts: &[&[u8]]) -> bool {
-        let mut bytes = self.bytes();
+    /// Whether the region has `parts` from `offset` on.
+    fn shows(&self, offset: usize, parts: &[&[u8]]) -> bool {
+        let mut bytes = &self.bytes()[offset..];
         parts
             .iter()
             .all(|part| bytes.split_off(..part.len()) == Some(part))
@@ -368,6 +385,18 @@ mod tests {
         let mut writer = mapped(&file, new_file());
         write_and_compare(&mut writer, &file);
         assert!(writer.file.is_none());
+    }
+
+    #[test]
+    fn a_mapping_that_does_not_show_a_first_write_in_the_middle_is_found_out_by_it() {
+        let file = new_file();
+        let mut writer = mapped(&file, new_file());
+        writer.write(300, &[b"first", b"write"]);
+        assert!(writer.file.is_none());
+        assert_eq!(&writer.bytes()[300..310], b"firstwrite");
+        let mut shown = [0; 10];
+        file.read_exact_at(&mut shown, 300).unwrap();
+        assert_eq!(&shown, b"firstwrite");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::backend::{Backend, CreateError, Rest};
+use crate::backend::{Backend, CreateError, PAGE_BYTES, Rest, Unreadable, some_page};
 use crate::claim::Claim;
 use crate::map::{RegionWriter, SharedBytes};
 
@@ -60,6 +60,8 @@ struct Power {
     is_full: AtomicBool,
     /// Files that could not be made for want of space.
     refused: AtomicU64,
+    /// Removals from now on that are refused.
+    removals_refused: AtomicU64,
 }
 
 impl Default for Power {
@@ -70,6 +72,7 @@ impl Default for Power {
             syncs_left: AtomicU64::new(u64::MAX),
             is_full: AtomicBool::new(false),
             refused: AtomicU64::new(0),
+            removals_refused: AtomicU64::new(0),
         }
     }
 }
@@ -112,12 +115,18 @@ impl Power {
 pub(crate) struct MemoryFile {
     live: SharedBytes,
     durable: Mutex<Vec<u8>>,
+    /// Pages that the disk does not give back, by their first byte.
+    unreadable: Mutex<BTreeSet<usize>>,
     /// Offsets of sectors that differ from the disk and are shown as clean all the same.
     unwritten: Mutex<BTreeSet<usize>>,
     power: Arc<Power>,
 }
 
 impl MemoryFile {
+    fn is_readable(&self) -> bool {
+        locked(&self.unreadable).is_empty()
+    }
+
     pub(crate) fn live(&self) -> &SharedBytes {
         &self.live
     }
@@ -220,6 +229,11 @@ impl MemoryBackend {
         self.power.is_full.store(is_full, Ordering::Relaxed);
     }
 
+    /// The next `count` removals of a file are refused.
+    pub fn refuse_removals(&self, count: u64) {
+        self.power.removals_refused.store(count, Ordering::Relaxed);
+    }
+
     /// A call on another folder of the same machine: it uses a step of its power.
     ///
     /// # Errors
@@ -261,7 +275,9 @@ impl MemoryBackend {
             };
             if let Some(file) = survivor {
                 let image = image_after_power_cut(name, file, &mut keep);
-                files.insert(name.clone(), after.new_file(&image, &image));
+                let made = after.new_file(&image, &image);
+                locked(&made.unreadable).clone_from(&locked(&file.unreadable));
+                files.insert(name.clone(), made);
             }
         }
         after.set_files(files.clone(), files);
@@ -285,6 +301,7 @@ impl MemoryBackend {
             let live = file.live.load(0..file.live.len());
             let made = after.new_file(&live, &locked(&file.durable));
             locked(&made.unwritten).clone_from(&locked(&file.unwritten));
+            locked(&made.unreadable).clone_from(&locked(&file.unreadable));
             copies.push((file, Arc::clone(&made)));
             made
         };
@@ -341,6 +358,19 @@ impl MemoryBackend {
         }
     }
 
+    /// From now on the disk does not give back the pages of a file that hold these bytes, and
+    /// memory does not hold them: they cannot be read, and the file cannot be mapped, until another
+    /// file has its name. Do it only while no log is open over the folder. Nothing happens where
+    /// there is no such byte.
+    pub fn make_unreadable(&self, name: &str, bytes: std::ops::Range<usize>) {
+        let Ok(file) = self.live_file(name) else {
+            return;
+        };
+        let pages = (0..file.live.len()).step_by(PAGE_BYTES);
+        let lost = pages.filter(|page| *page < bytes.end && bytes.start < page + PAGE_BYTES);
+        locked(&file.unreadable).extend(lost);
+    }
+
     /// Removes a file, durably and at once.
     pub fn remove_file(&self, name: &str) {
         let mut names = locked(&self.names);
@@ -356,6 +386,7 @@ impl MemoryBackend {
         Arc::new(MemoryFile {
             live: SharedBytes::from_bytes(live),
             durable: Mutex::new(durable.to_vec()),
+            unreadable: Mutex::default(),
             unwritten: Mutex::default(),
             power: Arc::clone(&self.power),
         })
@@ -408,8 +439,38 @@ impl Backend for MemoryBackend {
         let mut bytes = self.file(name);
         if let Some(bytes) = &mut bytes {
             bytes.truncate(bytes_max.saturating_add(1));
+            let file = self.live_file(name)?;
+            if locked(&file.unreadable)
+                .range(..bytes.len())
+                .next()
+                .is_some()
+            {
+                return Err(rustix::io::Errno::IO.into());
+            }
         }
         Ok(bytes)
+    }
+
+    fn read_pages(
+        &self,
+        name: &str,
+        bytes_max: usize,
+        see: &mut dyn FnMut(&[u8]),
+    ) -> io::Result<Option<Unreadable>> {
+        let Ok(file) = self.live_file(name) else {
+            return Ok(None);
+        };
+        let bytes_len = file.live.len().min(bytes_max);
+        let mut unreadable = Vec::new();
+        for start in (0..bytes_len).step_by(PAGE_BYTES) {
+            let mut page = file.live.load(start..bytes_len.min(start + PAGE_BYTES));
+            if locked(&file.unreadable).contains(&start) {
+                page.fill(0);
+                unreadable.push(start);
+            }
+            see(&page);
+        }
+        some_page(unreadable, bytes_len).map(Some)
     }
 
     fn create_with(
@@ -450,6 +511,13 @@ impl Backend for MemoryBackend {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         self.power.spend_one()?;
+        let refused = self.power.removals_refused.load(Ordering::Relaxed);
+        if refused > 0 {
+            self.power
+                .removals_refused
+                .store(refused - 1, Ordering::Relaxed);
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
         let removed = locked(&self.names).live.remove(name);
         removed
             .map(drop)
@@ -477,10 +545,13 @@ impl Backend for MemoryBackend {
     }
 
     fn map(&self, name: &str, claim: &Arc<Claim>) -> io::Result<RegionWriter> {
-        Ok(RegionWriter::simulated(
-            self.live_file(name)?,
-            Arc::clone(claim),
-        ))
+        let file = self.live_file(name)?;
+        // A real one is mapped, and whoever touches the page gets a signal, which nothing can test
+        // for here.
+        if !file.is_readable() {
+            return Err(rustix::io::Errno::IO.into());
+        }
+        Ok(RegionWriter::simulated(file, Arc::clone(claim)))
     }
 
     fn read_disk(&self, name: &str, offset: u64, bytes: &mut [u8]) -> io::Result<bool> {
@@ -488,6 +559,13 @@ impl Backend for MemoryBackend {
         let durable = locked(&file.durable);
         let from = usize::try_from(offset).unwrap_or(usize::MAX);
         let range = from..from.saturating_add(bytes.len());
+        if locked(&file.unreadable)
+            .range(range.clone())
+            .next()
+            .is_some()
+        {
+            return Err(rustix::io::Errno::IO.into());
+        }
         let found = durable.get(range).ok_or(io::ErrorKind::UnexpectedEof)?;
         bytes.copy_from_slice(found);
         Ok(true)

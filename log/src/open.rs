@@ -20,6 +20,7 @@ use crate::map::RegionWriter;
 use crate::position::{LogEnd, RecordIndex, RecordRef};
 use crate::prepare::{PrepareSlot, Preparer, create_segment};
 use crate::prune::Pruner;
+use crate::readable::make_readable;
 use crate::reader::Reader;
 use crate::recovery::{Action, Proof, Row, Verdict, judge};
 use crate::scrub::Scrubber;
@@ -211,10 +212,14 @@ impl Loading {
         let mut segments = Vec::new();
         for name in folder.backend.names().map_err(OpenError::io("list", ""))? {
             if let Some(number) = segment_number(&name) {
-                let region = folder
+                make_readable(folder.backend.as_ref(), &name)?;
+                let mut region = folder
                     .backend
                     .map(&name, &claim)
                     .map_err(OpenError::io("map", &name))?;
+                // A mapping stays without its descriptor, and there are logs of more segments than
+                // a process may have descriptors.
+                region.let_file_go();
                 segments.push((number, region));
             }
         }
@@ -265,6 +270,10 @@ impl Loading {
             }
         }
         self.finish_pruning(genesis)?;
+        // What is appended to: the segment of the end, and the one that was made ready.
+        for place in (0..self.segments.len()).rev().take(2) {
+            self.writable(place)?;
+        }
         self.sync_all(&walk)?;
         let watermark = self.open_watermark(&identity, proof.watermark, &walk.end)?;
         let clean_stop = clean_stop::compare(marker, &walk.end);
@@ -306,6 +315,18 @@ impl Loading {
         Ok(())
     }
 
+    /// A segment with a descriptor to write by, which fails where a store would be a signal.
+    fn writable(&mut self, place: usize) -> Result<&mut RegionWriter, OpenError> {
+        let (number, region) = &mut self.segments[place];
+        if region.lacks_file() {
+            // Nobody else has the old one yet, so there is one writer still.
+            let name = segment_name(*number);
+            let mapped = self.folder.backend.map(&name, &self.claim);
+            *region = mapped.map_err(OpenError::io("map", &name))?;
+        }
+        Ok(region)
+    }
+
     /// Where the first record stands.
     fn start(&self) -> RecordRef {
         self.base.as_ref().map_or_else(genesis_start, Base::start)
@@ -328,7 +349,7 @@ impl Loading {
     /// crash explains it.
     fn repair_start(&mut self, identity: &Identity, genesis: &[u8]) -> Result<(), OpenError> {
         let first = self.start().offset.segment();
-        let Some((number, region)) = self.segments.first_mut() else {
+        let Some((number, region)) = self.segments.first() else {
             return Ok(());
         };
         if *number != first {
@@ -355,6 +376,7 @@ impl Loading {
             return Ok(());
         }
         tracing::warn!("the first bytes of the log were damaged and are written again");
+        let region = self.writable(0)?;
         region.write(0, &[&start]);
         let name = segment_name(first);
         region
@@ -433,12 +455,13 @@ impl Loading {
             drop(region);
             self.remove_segment(number)?;
         }
-        if let Some((number, region)) = self.segments.last_mut() {
+        if let Some(last) = self.segments.len().checked_sub(1) {
+            let name = segment_name(self.segments[last].0);
+            let region = self.writable(last)?;
             let from = end.bytes() as usize;
             let tail_bytes = nonzero_len(&region.bytes()[from..]);
             cut_bytes += tail_bytes as u64;
             zero(region, from, tail_bytes);
-            let name = segment_name(*number);
             region
                 .region()
                 .flush(from, tail_bytes)
@@ -556,9 +579,7 @@ impl Loading {
                 shared: Arc::clone(&shared),
                 slot,
             },
-            pruner: Pruner {
-                shared: Arc::clone(&shared),
-            },
+            pruner: Pruner::new(&shared),
             scrubber: Scrubber::new(&shared),
             reader: Reader { shared },
             recovery,
@@ -611,13 +632,15 @@ pub(crate) fn read_proof(
     folder: &DataFolder,
     identity: &Identity,
 ) -> Result<(Proof, Option<Option<LogEnd>>), OpenError> {
-    let bytes = folder
+    let read = folder
         .backend
-        .read(WATERMARK_NAME, WATERMARK_BYTES)
+        .read_lossy(WATERMARK_NAME, WATERMARK_BYTES)
         .map_err(OpenError::io("read", WATERMARK_NAME))?;
-    let watermark = bytes.map_or(WatermarkRead::Unknown, |bytes| {
-        watermark::decode(identity, &bytes)
-    });
+    let watermark = match read {
+        // Zeros in place of what cannot be read would say that nothing was ever synced.
+        Some((bytes, unreadable)) if unreadable.is_empty() => watermark::decode(identity, &bytes),
+        _ => WatermarkRead::Unknown,
+    };
     let marker = clean_stop::read(folder).map_err(OpenError::io("read", CLEAN_STOP_NAME))?;
     let clean_stop = marker.flatten().map(|end| end.index);
     Ok((

@@ -3,6 +3,7 @@
 //! Owns the order of steps: the base is durable before the first file goes, and files go from the
 //! lowest up. Never: decides what nobody needs any more; the caller knows what its records mean.
 
+use std::io;
 use std::sync::Arc;
 
 use crate::base::{self, Base};
@@ -16,9 +17,22 @@ use crate::shared::Shared;
 #[derive(Debug)]
 pub struct Pruner {
     pub(crate) shared: Arc<Shared>,
+    /// The lowest number whose file is not removed yet: that of the first segment, unless the
+    /// system has refused.
+    lowest: u32,
+    /// Bytes of segments that the log has left and that no call has told of.
+    untold_bytes: u64,
 }
 
 impl Pruner {
+    pub(crate) fn new(shared: &Arc<Shared>) -> Self {
+        Self {
+            lowest: shared.start().offset.segment(),
+            untold_bytes: 0,
+            shared: Arc::clone(shared),
+        }
+    }
+
     /// Number of the first segment of the log.
     #[must_use]
     pub fn first(&self) -> u32 {
@@ -49,7 +63,8 @@ impl Pruner {
     /// # Errors
     /// [`PruneError::NotThere`] if the log may not begin there, and nothing is changed;
     /// [`PruneError::Poisoned`] after a failed sync; [`PruneError::Io`] if the system refuses: the
-    /// log goes on, and files that are left over are removed by the next call or start.
+    /// log goes on, and files that are left over are removed, and counted, by the next call that
+    /// may begin there or above, or removed by the next start.
     pub fn prune(&mut self, first: u32) -> Result<u64, PruneError> {
         let shared = &self.shared;
         if shared.is_poisoned() {
@@ -58,10 +73,15 @@ impl Pruner {
         if !self.may_begin_with(first) {
             return Err(PruneError::NotThere { segment: first });
         }
-        let before = self.first();
-        if first <= before {
-            return Ok(0);
+        if first > self.first() {
+            self.begin_with(first)?;
         }
+        self.remove_left_over()
+    }
+
+    /// From here on the log begins with segment `first`, whatever becomes of the files before it.
+    fn begin_with(&mut self, first: u32) -> Result<(), PruneError> {
+        let shared = &self.shared;
         let region = shared.segment(first);
         let header = region.and_then(|region| SegmentHeader::decode(region.published()).ok());
         // One that has rotted since the start is no proof of anything.
@@ -73,17 +93,34 @@ impl Pruner {
             source,
         })?;
         let _names = shared.lock_names();
-        let freed_bytes = shared.begin_with(base.start());
-        let io = |source| PruneError::Io {
+        self.untold_bytes += shared.begin_with(base.start());
+        Ok(())
+    }
+
+    /// Removes files of segments that the log has left; says how many bytes they had.
+    fn remove_left_over(&mut self) -> Result<u64, PruneError> {
+        let first = self.first();
+        if self.lowest >= first {
+            return Ok(0);
+        }
+        let shared = &self.shared;
+        let _names = shared.lock_names();
+        let refused = |source| PruneError::Io {
             action: "remove a segment",
             source,
         };
         let backend = shared.folder.backend.as_ref();
-        for number in before..first {
-            backend.remove(&segment_name(number)).map_err(io)?;
+        while self.lowest < first {
+            match backend.remove(&segment_name(self.lowest)) {
+                Ok(()) => {}
+                // Somebody else has.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(refused(error)),
+            }
+            self.lowest += 1;
         }
-        backend.sync_folder().map_err(io)?;
-        Ok(freed_bytes)
+        backend.sync_folder().map_err(refused)?;
+        Ok(std::mem::take(&mut self.untold_bytes))
     }
 
     /// Before record 0 goes, its payload is kept beside the log.

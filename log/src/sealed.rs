@@ -75,8 +75,15 @@ pub(crate) fn read(
     name: &str,
     magic: [u8; 8],
 ) -> io::Result<Option<Result<Vec<u8>, SealDamage>>> {
-    let bytes = backend.read(name, FILE_BYTES_MAX)?;
-    Ok(bytes.map(|bytes| unseal(magic, &bytes)))
+    let read = backend.read_lossy(name, FILE_BYTES_MAX)?;
+    Ok(read.map(|(bytes, unreadable)| {
+        // Lost to the disk is damaged, whatever stands in its place.
+        if unreadable.is_empty() {
+            unseal(magic, &bytes)
+        } else {
+            Err(SealDamage::Checksum)
+        }
+    }))
 }
 
 /// Replaces the file durably: when this returns `Ok`, a crash leaves the new one.

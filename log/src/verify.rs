@@ -3,11 +3,12 @@
 //! For the command line and for whoever suspects a disk. Judges by the same table as opening
 //! does. Meant for a log at rest; one that is being appended to may seem to have a torn tail.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::backend::{DataFolder, FileBackend};
+use crate::backend::{Backend as _, DataFolder, FileBackend, Unreadable};
 use crate::base::{self, BASE_NAME, Base, genesis_start};
 use crate::clean_stop::{self, CleanStopRead};
 use crate::error::OpenError;
@@ -42,6 +43,9 @@ pub struct Verification {
     pub torn: Vec<Fault>,
     /// Records below this index are proved to have been synced.
     pub synced_index: RecordIndex,
+    /// Pages of segments that the disk does not give back, asked twice. They are judged as zeros,
+    /// as opening does, which writes the segment anew.
+    pub unreadable_pages: usize,
     /// Whether the watermark file is there and of this log.
     pub has_watermark: bool,
     /// How the last run stopped.
@@ -77,10 +81,8 @@ pub fn verify(folder: &DataFolder) -> Result<Verification, OpenError> {
     numbers.sort_unstable();
     let mut headers = Vec::new();
     for number in &numbers {
-        headers.push((
-            *number,
-            read_segment(folder, *number, SEGMENT_HEADER_BYTES)?,
-        ));
+        let (bytes, _) = read_segment(folder, *number, SEGMENT_HEADER_BYTES)?;
+        headers.push((*number, bytes));
     }
     let identity = identify(
         headers
@@ -100,16 +102,16 @@ pub fn verify(folder: &DataFolder) -> Result<Verification, OpenError> {
     );
     let mut walker = Walker::new(&identity, &gaps, base.as_ref());
     let mut number_next = walker.begins_with(numbers.first().copied());
+    let mut unreadable_pages = 0;
     for number in &numbers {
         if *number != number_next {
             walker.missing(number_next);
         }
         number_next = number.saturating_add(1);
         // One segment in memory at a time.
-        walker.segment(
-            *number,
-            &read_segment(folder, *number, SEGMENT_BYTES_MAX as usize)?,
-        );
+        let (bytes, unreadable) = read_segment(folder, *number, SEGMENT_BYTES_MAX as usize)?;
+        unreadable_pages += unreadable.len();
+        walker.segment(*number, &bytes);
     }
     let walk = walker.finish();
     let (proof, marker) = read_proof(folder, &identity)?;
@@ -128,17 +130,34 @@ pub fn verify(folder: &DataFolder) -> Result<Verification, OpenError> {
         torn,
         marked: gaps.all().to_vec(),
         synced_index: verdict.synced_index,
+        unreadable_pages,
         has_watermark: proof.watermark != WatermarkRead::Unknown,
         clean_stop: clean_stop::compare(marker, &walk.end),
         genesis_hash: identity.genesis_hash,
     })
 }
 
-fn read_segment(folder: &DataFolder, number: u32, bytes_max: usize) -> Result<Vec<u8>, OpenError> {
+/// The bytes of a segment of the log at `path`, for a look at a log at rest that
+/// [`verify_path`] has judged: zeros where the disk does not give them back.
+///
+/// # Errors
+/// There is no such segment, or the system refuses to read it.
+pub fn segment_bytes(path: &Path, number: u32) -> io::Result<Vec<u8>> {
+    let backend = FileBackend::open_unlocked(path)?;
+    let read = backend.read_lossy(&segment_name(number), SEGMENT_BYTES_MAX as usize)?;
+    let (bytes, _) = read.ok_or(io::ErrorKind::NotFound)?;
+    Ok(bytes)
+}
+
+fn read_segment(
+    folder: &DataFolder,
+    number: u32,
+    bytes_max: usize,
+) -> Result<(Vec<u8>, Unreadable), OpenError> {
     let name = segment_name(number);
     let bytes = folder
         .backend
-        .read(&name, bytes_max)
+        .read_lossy(&name, bytes_max)
         .map_err(OpenError::io("read", &name))?;
     // A file that vanished after the listing reads as an empty one, which is a fault.
     Ok(bytes.unwrap_or_default())

@@ -32,8 +32,9 @@ pub fn lacks_watermark(folder: &DataFolder, genesis: &[u8]) -> Result<bool, Open
         let name = segment_name(number);
         let bytes = folder
             .backend
-            .read(&name, SEGMENT_HEADER_BYTES)
+            .read_lossy(&name, SEGMENT_HEADER_BYTES)
             .map_err(OpenError::io("read", &name))?;
+        let bytes = bytes.map(|(bytes, _)| bytes);
         // As opening does: the first header that can be read says which log it is.
         if let Ok(header) = SegmentHeader::decode(&bytes.unwrap_or_default()) {
             let identity = header.identity();

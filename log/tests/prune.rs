@@ -267,3 +267,21 @@ fn a_log_that_begins_behind_a_marked_stretch_opens_again() {
     );
     assert!(log.recovery.marked.is_empty() && !log.recovery.is_unvouched);
 }
+
+#[test]
+fn a_file_whose_removal_was_refused_goes_and_is_counted_with_the_next_ones() {
+    for first in [2, 3] {
+        let memory = MemoryBackend::new();
+        long_log(&memory);
+        let mut log = open_memory(&memory);
+        memory.refuse_removals(1);
+        let error = log.pruner.prune(2).unwrap_err();
+        assert!(matches!(error, PruneError::Io { .. }), "{error}");
+        assert_eq!(log.pruner.first(), 2, "the log has left them all the same");
+        assert!(segments(&memory)[0].ends_with("0000"));
+        assert_eq!(log.pruner.prune(first).unwrap(), u64::from(first) * 4096);
+        let lowest = format!("segment-{first:010}");
+        assert_eq!(segments(&memory)[0], lowest, "nothing is left over");
+        assert_eq!(log.pruner.prune(first).unwrap(), 0);
+    }
+}

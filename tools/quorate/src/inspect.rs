@@ -139,6 +139,13 @@ fn unreadable(folder: &Path, error: &io::Error) -> Failure {
     Failure::new(Code::Configuration, what).remedy("check the path and its permissions")
 }
 
+/// The disk does not do what it should, or is mounted for reading alone.
+fn is_disk_failed(error: &io::Error) -> bool {
+    // EIO has no kind of its own.
+    const EIO: i32 = 5;
+    error.raw_os_error() == Some(EIO) || error.kind() == io::ErrorKind::ReadOnlyFilesystem
+}
+
 /// A log that could not be judged at all.
 pub(crate) fn failure_of(folder: &Path, error: &OpenError) -> Failure {
     let what = match std::error::Error::source(error) {
@@ -152,6 +159,9 @@ pub(crate) fn failure_of(folder: &Path, error: &OpenError) -> Failure {
             Failure::new(Code::Configuration, what).remedy("use the version that wrote it")
         }
         OpenError::SyncFailed { .. } => {
+            Failure::new(Code::DiskFailed, what).remedy("repair the disk")
+        }
+        OpenError::Io { source, .. } if is_disk_failed(source) => {
             Failure::new(Code::DiskFailed, what).remedy("repair the disk")
         }
         _ => Failure::new(Code::Configuration, what).remedy("check the path and its permissions"),

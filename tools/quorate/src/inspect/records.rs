@@ -52,7 +52,7 @@ pub(crate) fn visit(
     let end = found.end.offset;
     let mut segment = found.start.offset.segment();
     while segment <= end.segment() {
-        let bytes = fs::read(folder.join(segment_name(segment)))?;
+        let bytes = quorate_log::segment_bytes(folder, segment)?;
         let starts_here =
             |marked: &&MarkedFaulty| marked.from.segment() == segment && marked.from < end;
         let marked = found.marked.iter().find(starts_here);
@@ -88,7 +88,7 @@ pub(crate) fn tail_of(folder: &Path, from: Option<LogOffset>) -> io::Result<Opti
     };
     let mut last = None;
     for segment in from.segment().. {
-        let bytes = match fs::read(folder.join(segment_name(segment))) {
+        let bytes = match quorate_log::segment_bytes(folder, segment) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => break,
             Err(error) => return Err(error),
@@ -113,7 +113,7 @@ pub(crate) fn tail_of(folder: &Path, from: Option<LogOffset>) -> io::Result<Opti
 /// The first segment cannot be read.
 pub(crate) fn genesis(folder: &Path) -> io::Result<Option<Vec<u8>>> {
     let number = first_segment(folder)?;
-    let bytes = fs::read(folder.join(segment_name(number)))?;
+    let bytes = quorate_log::segment_bytes(folder, number)?;
     let payload = if number == 0 {
         read(0, &bytes, SEGMENT_HEADER_BYTES)
             .filter(|(record, _)| record.kind == RecordKind::GENESIS)

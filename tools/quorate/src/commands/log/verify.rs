@@ -52,6 +52,8 @@ struct Fields {
     vote_records: u64,
     chain_id: Option<String>,
     clean_stop: bool,
+    /// Pages that the disk does not give back; what was in them is judged as zeros.
+    unreadable_pages: usize,
     torn: Vec<Finding>,
     marked: Vec<Finding>,
     faulty: Vec<Finding>,
@@ -138,6 +140,7 @@ fn fields(folder: &Path, verification: &Verification, chain: Option<&Chain>) -> 
         vote_records: chain.map_or(0, |chain| chain.vote_records),
         chain_id: chain.map(|chain| hex(chain.genesis.chain_id())),
         clean_stop: verification.clean_stop == quorate_log::CleanStopRead::Matches,
+        unreadable_pages: verification.unreadable_pages,
         torn: found(&verification.torn, Trouble::Torn),
         marked: verification.marked.iter().map(Finding::of_mark).collect(),
         faulty,
@@ -165,6 +168,10 @@ fn next(fields: &Fields, action: Action) -> &'static str {
         _ if has(Trouble::Faulty) => {
             "the bytes are whole and contradict one another: leave the validator down and report \
              it (docs/operations.md, runbook contradiction)"
+        }
+        _ if fields.unreadable_pages > 0 => {
+            "check the disk; the next start writes the segments anew whose pages it cannot read \
+             (docs/operations.md, runbook bus error)"
         }
         Action::Cut => "nothing: the next start cuts off what a crash has left",
         Action::Continue if !fields.marked.is_empty() => {
@@ -230,6 +237,12 @@ fn text(fields: &Fields) -> String {
         text.push_str(&format!(
             "\njoined: goes on from a snapshot of peers of height {}",
             fields.below
+        ));
+    }
+    if fields.unreadable_pages > 0 {
+        text.push_str(&format!(
+            "\n{} pages cannot be read from the disk",
+            fields.unreadable_pages
         ));
     }
     let findings = fields.torn.iter().chain(&fields.marked);

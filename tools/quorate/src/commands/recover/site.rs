@@ -250,6 +250,9 @@ fn not_counted(lease: &Lease, verification: &Verification) -> Option<&'static st
         Action::Resume | Action::Refuse => return Some("its log is damaged"),
         Action::Continue | Action::Cut => {}
     }
+    if verification.unreadable_pages > 0 {
+        return Some("pages of its log cannot be read from the disk");
+    }
     if !verification.has_watermark {
         return Some("its log has no watermark, so it may have lost its end");
     }

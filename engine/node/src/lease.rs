@@ -120,7 +120,10 @@ pub(crate) fn open_log(
 
 /// R12: leaves a note that a sync has failed, and says whether the next start will find it. Where
 /// the lease is lost that is noted already, and says more.
-fn note_failed_sync(lease_file: &mut LeaseFile, content: &mut restart::LeaseFile) -> bool {
+pub(crate) fn note_failed_sync(
+    lease_file: &mut LeaseFile,
+    content: &mut restart::LeaseFile,
+) -> bool {
     match read_lease(lease_file) {
         Err(_) => false,
         Ok(LeaseRead::Present(_)) => {

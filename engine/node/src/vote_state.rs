@@ -17,12 +17,14 @@ use quorate_consensus::trust::Lease;
 use quorate_consensus::types::Window;
 use quorate_consensus::validators::ValidatorSet;
 use quorate_consensus::wire;
-use quorate_log::{DataFolder, LeaseFile, LeaseRead, Opened, Reader};
+use quorate_log::{
+    DataFolder, LeaseFile, LeaseRead, LogError, OpenError, Opened, Reader, Syncer, Writer,
+};
 
 use crate::genesis::{Hex32, hash_of};
 use crate::hex;
 use crate::journal::{JournalEntry, KIND_RECORD, decode, encode_record};
-use crate::lease::{open_log, own_lease, plan, read_lease};
+use crate::lease::{note_failed_sync, open_log, own_lease, plan, read_lease};
 use crate::recovery::{RecoveryConfig, RecoveryError};
 
 /// Why a vote state is not where it was to be kept, and whether it can be found there after all:
@@ -268,18 +270,48 @@ pub fn import(
             .replace(&content.encode())
             .map_err(RecoveryError::from)?;
     }
-    for own in &news {
-        let mut bytes = Vec::new();
-        encode_record(set.epoch(), own, &mut bytes);
-        writer.append(KIND_RECORD, &[&bytes])?;
-    }
     // The words come first: a lease allows to add to them.
-    syncer.sync(writer.unsynced())?;
+    let written = write_words(set, &news, &mut writer, &mut syncer);
+    written.map_err(|error| not_written(error, &mut lease_file, &mut content))?;
     merge(&mut content, state);
     lease_file
         .replace(&content.encode())
         .map_err(RecoveryError::from)?;
     Ok(())
+}
+
+fn write_words(
+    set: &ValidatorSet,
+    news: &[OwnRecord],
+    writer: &mut Writer,
+    syncer: &mut Syncer,
+) -> Result<(), LogError> {
+    for own in news {
+        let mut bytes = Vec::new();
+        encode_record(set.epoch(), own, &mut bytes);
+        writer.append(KIND_RECORD, &[&bytes])?;
+    }
+    syncer.sync(writer.unsynced())?;
+    Ok(())
+}
+
+/// R12: a failed sync is noted as that of a start is, so that the next start does not believe what
+/// memory still shows.
+fn not_written(
+    error: LogError,
+    lease_file: &mut LeaseFile,
+    content: &mut restart::LeaseFile,
+) -> VoteStateError {
+    match error {
+        LogError::SyncFailed { source } => VoteStateError::Folder(RecoveryError::NotSynced {
+            is_noted: note_failed_sync(lease_file, content),
+            source: OpenError::SyncFailed {
+                name: String::new(),
+                source,
+            },
+        }),
+        error => VoteStateError::Append(error),
+    }
 }
 
 /// Whether one record of a window says all that another does, as far as can be told without

@@ -203,6 +203,9 @@ impl<S: StateMachine> Parts<S> {
         let opened = OpenFolder::open(folder, &recovery)?;
         let reach = opened.reach()?;
         let snapshot = restore_state(config, snapshots, &mut executor, reach)?;
+        if let Some(snapshots) = snapshots {
+            forget_unvouched(snapshots, snapshot, reach)?;
+        }
         let recovered = opened.recover(snapshot, set, &mut executor)?;
         if let Some(snapshots) = snapshots {
             settle_snapshots(snapshots, snapshot, reach.map(|_| executor.height()))?;
@@ -275,6 +278,29 @@ fn restore_state<S: StateMachine>(
     Ok(None)
 }
 
+/// Removes what lies above a snapshot that a damaged log is about to go on from, since nobody
+/// vouches for it or it is damaged. Before the log has that snapshot: from then on nothing says any
+/// more that it was damaged, and a start after a crash would take the higher one for a sign of a
+/// lost end.
+fn forget_unvouched(
+    snapshots: &SnapshotFolder,
+    base: Option<SnapshotBase>,
+    reach: Option<u64>,
+) -> Result<(), SnapshotError> {
+    let base = base.map(|base| base.header.height.number());
+    match (base, reach) {
+        (Some(base), Some(reach)) if base > reach => remove_above(snapshots, base),
+        _ => Ok(()),
+    }
+}
+
+fn remove_above(snapshots: &SnapshotFolder, height: u64) -> Result<(), SnapshotError> {
+    let heights = snapshots.heights()?.into_iter();
+    heights
+        .filter(|&above| above > height)
+        .try_for_each(|above| snapshots.remove(above))
+}
+
 /// The log has the snapshot that it begins with now: from here on one that does not reach it has
 /// lost its end. What is above a damaged log, whose height is `damaged` then, is taken anew when
 /// the log is there again, and nobody may take it for a sign of a lost end until then.
@@ -286,13 +312,7 @@ fn settle_snapshots(
     if let Some(base) = base.filter(|base| base.is_fetched) {
         snapshots.settle_fetched(base.header.height.number())?;
     }
-    let Some(height) = damaged else {
-        return Ok(());
-    };
-    let heights = snapshots.heights()?.into_iter();
-    heights
-        .filter(|&above| above > height)
-        .try_for_each(|above| snapshots.remove(above))
+    damaged.map_or(Ok(()), |height| remove_above(snapshots, height))
 }
 
 /// Lanes that know of every session what the state knows of it.

@@ -132,6 +132,12 @@ impl ArchiveLink {
         })
     }
 
+    /// The thread is handed nothing more and ends when it has done what it was handed; dropping
+    /// this waits for that.
+    pub(crate) fn end(&mut self) {
+        self.sender = None;
+    }
+
     /// Height of the oldest block from which on there is no hole, here or in the ring.
     pub(crate) fn oldest(&self) -> u64 {
         // What it says of its first block is of after the last beginning then, and older ones may

@@ -72,6 +72,8 @@ pub(crate) struct PublicStage {
     ring: PublicRing,
     /// What the ring has passed.
     archive: Option<ArchiveLink>,
+    /// One whose thread is ending.
+    ended: Option<ArchiveLink>,
     // Looked up, never walked.
     places: HashMap<ClientId, usize>,
     subscriptions: Vec<Subscription>,
@@ -94,6 +96,7 @@ impl PublicStage {
         Self {
             ring,
             archive,
+            ended: None,
             places: HashMap::new(),
             subscriptions: Vec::new(),
             first: 0,
@@ -138,8 +141,12 @@ impl PublicStage {
 
     /// Nobody is told anything any more.
     pub(crate) fn clear(&mut self) {
-        // What this validator tells may be wrong; a start writes it anew.
-        self.archive = None;
+        // What this validator tells may be wrong; a start writes it anew. The thread may hang in
+        // the disk, and whoever calls this votes: it is waited for when the stage ends.
+        if let Some(mut archive) = self.archive.take() {
+            archive.end();
+            self.ended = Some(archive);
+        }
         self.places.clear();
         self.subscriptions.clear();
         self.asks.clear();

@@ -315,6 +315,34 @@ fn archived(
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
+fn a_stage_that_tells_nothing_more_does_not_wait_for_the_thread_of_its_archive() {
+    let folder = TemporaryFolder::new("public-cleared");
+    let config = ArchiveConfig {
+        folder: folder.path().join("public"),
+        genesis_hash: [1; 32],
+        bytes_max: 64 << 20,
+    };
+    let mut archive = Archive::open(config).unwrap();
+    archive.go_on_from(&EventHistory::default()).unwrap();
+    // The thread hangs until somebody lets it go, or for so long that it was waited for.
+    let (let_go, gate) = unbounded::<()>();
+    let (tell, told) = unbounded();
+    let wake = move || {
+        let was_let_go = gate.recv_timeout(Duration::from_secs(5)).is_ok();
+        tell.send(was_let_go).unwrap();
+    };
+    let link = ArchiveLink::start(archive, Arc::default(), None, wake).unwrap();
+    let mut stage = PublicStage::new(PublicRing::new(100 * 1024), Some(link));
+    (1..=100).for_each(|height| stage.publish(&block(height, 2, 32 * 1024)));
+    assert!(stage.take(ANN, 5, subscribe(at(1, 1))));
+    stage.pump(None, &mut Wires::of(&[ANN, BEN]));
+    stage.clear();
+    // Gone when the thread was waited for.
+    let_go.send(()).ok();
+    assert!(told.recv_timeout(PATIENCE).unwrap(), "it was waited for");
+}
+
+#[test]
 fn what_the_ring_has_passed_comes_from_the_archive_without_hole_or_double() {
     let folder = TemporaryFolder::new("public-archive");
     let (mut stage, _, read) = archived(&folder, 64 << 20);

@@ -12,7 +12,7 @@ use quorate::journal::{KIND_BASE, KIND_RECORD};
 use quorate::recovery::{RecoveryError, declare_lost};
 use quorate::serving::Serving;
 use quorate::shadow::statement_of;
-use quorate::snapshot::{self, Origin, SnapshotFolder};
+use quorate::snapshot::{self, MemoryDisk, Origin, SnapshotFolder};
 use quorate_consensus::attestation::StateCertificate;
 use quorate_consensus::machine::Durability;
 use quorate_consensus::message::BlockRef;
@@ -41,11 +41,21 @@ impl Snapshots {
         let folder = SnapshotFolder::new(path.join("snapshots"));
         Self { path, folder }
     }
+
+    /// On a simulated disk, with no folder to remove.
+    fn on(disk: &MemoryDisk) -> Self {
+        Self {
+            path: PathBuf::new(),
+            folder: SnapshotFolder::in_memory(disk),
+        }
+    }
 }
 
 impl Drop for Snapshots {
     fn drop(&mut self) {
-        drop(std::fs::remove_dir_all(&self.path));
+        if !self.path.as_os_str().is_empty() {
+            drop(std::fs::remove_dir_all(&self.path));
+        }
     }
 }
 
@@ -479,5 +489,46 @@ fn r12_a_log_damaged_below_a_snapshot_that_nobody_vouches_for_goes_on_from_what_
         scene.assert_joined();
         assert!(scene.world.replica(3).executor().height() > height);
         assert_eq!(scene.world.alarms(), []);
+    }
+}
+
+/// R12: once the log has the snapshot that it goes on from, nothing says any more that it was
+/// damaged; what nobody vouches for above that snapshot must be gone by then.
+#[test]
+fn r12_power_lost_at_any_step_of_a_start_above_damage_leaves_one_that_starts() {
+    let mut world = World::new(4, 1, 0, Durability::Sync);
+    say(&mut world, 0..6);
+    let disk = MemoryDisk::new(&world.slots[3].memory);
+    let own = Snapshots::on(&disk);
+    let height = take_snapshot(&mut world, &own);
+    say(&mut world, 6..8);
+    let higher = take_snapshot(&mut world, &own);
+    assert!(higher > height);
+    own.folder.put_certificate(higher, b"none").unwrap();
+    stop_at(&mut world, higher);
+    damage_the_middle(&world.slots[3].memory);
+    let stopped = world.slots[3].memory.process_kill();
+    for steps in 0.. {
+        let memory = stopped.process_kill();
+        let there = disk.process_kill(&memory);
+        world.slots[3].memory = memory.clone();
+        world.slots[3].snapshots = Some(SnapshotFolder::in_memory(&there));
+        memory.power_off_after(steps);
+        let is_done = world.start(3).is_ok();
+        if is_done {
+            world.kill(3);
+        }
+        let memory = memory.power_cut(|_| false);
+        let snapshots = there.power_cut(&memory, |_| false);
+        world.slots[3].memory = memory;
+        world.slots[3].snapshots = Some(SnapshotFolder::in_memory(&snapshots));
+        let started = world.start(3);
+        assert!(started.is_ok(), "after {steps} steps: {started:?}");
+        assert_eq!(world.replica(3).executor().height(), height);
+        world.kill(3);
+        if is_done {
+            assert!(steps > 10, "{steps} steps are not all of a start");
+            return;
+        }
     }
 }

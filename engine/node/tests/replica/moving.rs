@@ -133,6 +133,40 @@ fn power_lost_at_any_step_of_an_import_leaves_no_limits_without_the_words() {
 }
 
 #[test]
+fn r12_a_sync_that_fails_in_an_import_leaves_the_next_start_suspect() {
+    let (world, state) = moved(Durability::Sync);
+    let held = MemoryBackend::new();
+    let none = VoteState {
+        records: Vec::new(),
+        ..state.clone()
+    };
+    merge(&world, 1, &held, &none).expect("a new folder");
+    let (mut noted, mut unwritten) = (0, 0);
+    for syncs in 0.. {
+        let memory = held.process_kill();
+        memory.fail_sync_after(syncs);
+        match merge(&world, 1, &memory, &state) {
+            Ok(()) => break,
+            Err(VoteStateError::Folder(RecoveryError::NotSynced { is_noted, .. })) => {
+                assert!(is_noted, "the next sync succeeds");
+                let lease = LeaseFile::new(&DataFolder::in_memory(&memory)).read();
+                let Ok(LeaseRead::Present(bytes)) = lease else {
+                    panic!("{lease:?}");
+                };
+                assert!(LeaseContent::decode(&bytes).expect("own bytes").suspect);
+                noted += 1;
+            }
+            // The lease file says what it said before.
+            Err(VoteStateError::Folder(
+                RecoveryError::LeaseWrite(_) | RecoveryError::Io { .. },
+            )) => unwritten += 1,
+            Err(error) => panic!("after {syncs} syncs: {error}"),
+        }
+    }
+    assert!(noted > 3 && unwritten > 0, "{noted} {unwritten}");
+}
+
+#[test]
 fn nothing_may_be_said_in_windows_of_which_the_file_knows_nothing() {
     let (world, state) = moved(Durability::Sync);
     let memory = MemoryBackend::new();

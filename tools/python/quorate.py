@@ -118,9 +118,16 @@ class Client:
         return self.next(kind + 129)[8:]
     def submit(self, body, lane=1, flags=0):
         """Submits a command and waits for its finalized result."""
-        self.seq = max(self.seq + 1, time.time_ns() if self.opens else 0)
-        flags, body = (flags | 1, self.public + body) if self.opens else (flags, body)
-        self.opens = False
+        if self.opens: self.open()
+        return self.command(self.seq + 1, body, lane, flags)
+    def open(self):
+        """Opens the session by a sign of life: what is refused may be applied all the same for as long as it is young."""
+        before, number = self.seq, max(self.seq + 1, time.time_ns())
+        while (told := self.command(number, self.public + b"\0", 1, 3)["outcome"]) == "table full": time.sleep(1)
+        self.opens = told not in ("applied", "duplicate")
+        if self.opens: self.seq = before; raise ConnectionError(f"the session is not opened: {told}")
+    def command(self, number, body, lane, flags):
+        self.seq = number
         signed, session = self.chain.file["auth"] == "signed", hash_of(self.public)[:16]
         entry = struct.pack("<BBHI16sQ", lane, signed, flags, len(body), session, self.seq)
         entry += (self.key.sign(b"bft/command/v1" + self.chain.names + entry + body) if signed else b"") + body

@@ -90,7 +90,8 @@ impl Client {
     /// still become final: the session keeps it and sends it on.
     ///
     /// # Errors
-    /// It was refused for good or its number was another command's, or the time was over.
+    /// It was refused for good or its number was another command's, or it is not known whether it
+    /// was applied ([`ClientError::Unsure`]), or the time was over.
     pub fn submit_and_wait(
         &mut self,
         lane: Lane,
@@ -136,15 +137,23 @@ impl Client {
             {
                 Some(Ok(unseen(wanted)))
             }
-            ClientEvent::Displaced { seq } if *seq == wanted => Some(Err(Rejection::Conflict)),
+            ClientEvent::Displaced { seq } if *seq == wanted => {
+                Some(Err(ClientError::Rejected(Rejection::Conflict)))
+            }
+            ClientEvent::Unsure {
+                seq_first, count, ..
+            } if (*seq_first..seq_first + count).contains(&wanted) => {
+                Some(Err(ClientError::Unsure { seq: wanted }))
+            }
             ClientEvent::Dropped {
                 seq_first,
                 count,
                 rejection,
-            } if (*seq_first..seq_first + count).contains(&wanted) => Some(Err(*rejection)),
+            } if (*seq_first..seq_first + count).contains(&wanted) => {
+                Some(Err(ClientError::Rejected(*rejection)))
+            }
             _ => None,
         })?
-        .map_err(|rejection: Rejection| ClientError::Rejected(rejection))
     }
 
     /// Asks the application a read-only question.

@@ -18,10 +18,22 @@ pub enum ClientEvent<'a> {
         /// How many.
         count: u64,
     },
-    /// Commands found no room and will be sent again.
+    /// The session is open: the command that the library makes for that, before the first one that
+    /// was submitted, was applied. Its number is the one before that one's.
+    Opened {
+        /// Its number.
+        seq: u64,
+        /// Its result, with what the application put out for the new session; none when another
+        /// validator had it.
+        result: Option<ResultView<'a>>,
+    },
+    /// Commands found no room and will be sent again. Also of the command that opens the session,
+    /// which is offered again for five minutes while the chain's table is full.
     Held(VerdictRun),
     /// Commands were refused for good; their numbers are given to the next ones. Where they had
-    /// been accepted before: by validators of all stake but F, or by all that can be reached.
+    /// been accepted before: by validators of all stake but F, or by all that can be reached. Those
+    /// that were to follow an opening were never sent, so they have not been applied and never
+    /// will be.
     Dropped {
         /// The first number.
         seq_first: u64,
@@ -30,7 +42,9 @@ pub enum ClientEvent<'a> {
         /// Why.
         rejection: Rejection,
     },
-    /// Commands are finalized and their results were not seen: another validator had them.
+    /// Commands are finalized and their results were not seen: another validator had them. That they
+    /// are these commands follows from their numbers, in a session that was opened here and in which
+    /// nothing of another process with this key was met.
     Passed {
         /// The first number.
         seq_first: u64,
@@ -43,6 +57,21 @@ pub enum ClientEvent<'a> {
     Displaced {
         /// The number.
         seq: u64,
+    },
+    /// These commands were applied before, or never will be: which of the two is not known. Their
+    /// session has ended since they were sent; or a command was applied under each of their numbers,
+    /// and a validator that does not know which one any more cannot be asked, while another process
+    /// with this key may have made it: the session was not opened here
+    /// ([`Clients::resume`](super::Clients::resume)), or [`Displaced`](Self::Displaced) was told.
+    /// Ask the application before anything is submitted anew.
+    Unsure {
+        /// The first number.
+        seq_first: u64,
+        /// How many.
+        count: u64,
+        /// What was told of the number, when it is one and a result was told: a duplicate, and
+        /// where the command was applied if that is known.
+        result: Option<ResultView<'a>>,
     },
     /// A command is finalized; each number is told once.
     Result {

@@ -13,6 +13,7 @@ mod blocking;
 mod event;
 mod gateway;
 mod identity;
+mod opening;
 mod pending;
 mod public;
 mod quorum;
@@ -61,6 +62,13 @@ pub enum ClientError {
     /// A validator refused the command for good.
     #[error("rejected: {0:?}")]
     Rejected(crate::lanes::Rejection),
+    /// The command was applied before, or never will be: which of the two is not known
+    /// ([`ClientEvent::Unsure`]).
+    #[error("it is not known whether command {seq} was applied, and it will not be any more")]
+    Unsure {
+        /// Its number.
+        seq: u64,
+    },
     /// No validator that was asked has this position of the public stream any more.
     #[error("the public stream begins at {oldest}, {position} is gone")]
     Gone {

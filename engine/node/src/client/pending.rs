@@ -1,15 +1,18 @@
 //! The commands of one session that are not finalized yet.
 //!
 //! Owns their numbers, their bytes and how far they were sent on the present connection. Never:
-//! sockets or clocks; times come from the caller.
+//! sockets or clocks, but the wall's when a session is opened; other times come from the caller.
 //!
 //! Numbers have no gaps, so everything is said by four of them:
 //!
 //! ```text
 //! first .. accepted .. sent .. next        finalized below first, not yet made from next on
 //! ```
-//! Invariant: `first <= sent <= next`, and the queue holds exactly `first .. next`.
+//! Invariant: `first <= sent <= next`, and the queue holds exactly `first .. next`. While the
+//! command that opens the session waits it is `first`, and `sent` is not beyond it.
 
+use super::opening::{Opening, Wall};
+use super::quorum::Whose;
 use super::send_window::SendWindow;
 use crate::auth::CommandMessages;
 use crate::client_wire::{ClientFrameWriter, Outcome, Rejection, Verdict, VerdictRun};
@@ -33,33 +36,33 @@ const RETRY_MAX: Duration = Duration::from_secs(1);
 pub(super) enum Change {
     /// Nothing that the owner must know.
     None,
-    /// This command and, before it, `passed` commands whose results were not seen are finalized.
-    Finalized { passed: u64 },
+    /// The session is open.
+    Opened,
+    /// The opening found no room and will be offered again.
+    Held,
+    /// Under this number a command was applied, of which `whose` tells; and one under each of the
+    /// `passed` numbers before it whose results were not seen, each the one that waited if
+    /// `are_own`.
+    Finalized {
+        passed: u64,
+        are_own: bool,
+        whose: Whose,
+    },
     /// These commands will never be admitted; they were forgotten and their numbers are free.
     Dropped {
         seq_first: u64,
         count: u64,
         rejection: Rejection,
     },
+    /// Their session has ended. Of the first so many it is not known whether they were applied
+    /// before; those behind were not.
+    Ended {
+        seq_first: u64,
+        unsure: u64,
+        not_applied: u64,
+    },
     /// The validator is stopping: another one should be used.
     Leave,
-}
-
-/// A clock that says the wall time.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Wall {
-    /// A moment.
-    pub(super) at: Instant,
-    /// Its wall time, nanoseconds since the Unix epoch.
-    pub(super) ns: u64,
-}
-
-impl Wall {
-    fn ns(&self, now: Instant) -> u64 {
-        let since = now.saturating_duration_since(self.at).as_nanos();
-        self.ns
-            .saturating_add(u64::try_from(since).unwrap_or(u64::MAX))
-    }
 }
 
 /// See the module.
@@ -69,11 +72,14 @@ pub(super) struct Pending {
     key: Arc<KeyPair>,
     messages: Arc<CommandMessages>,
     wall: Wall,
-    /// Number of the command that opens the session, until that is final.
-    opening: Option<u64>,
+    opening: Opening,
     first: u64,
     sent: u64,
     next: u64,
+    /// Numbers below were sent where an answer may have been missed: on an earlier connection, or
+    /// on any where several validators are listened to (`hears_many`).
+    doubtful: u64,
+    hears_many: bool,
     /// Entries of `first .. next`, one behind the other, from `start`.
     bytes: Vec<u8>,
     start: usize,
@@ -86,23 +92,29 @@ pub(super) struct Pending {
     window: SendWindow,
     /// Last time that something was finalized, or that the queue began to fill.
     progressed_at: Instant,
-    body: Vec<u8>,
 }
 
 impl Pending {
-    /// `messages` says whether commands are signed with `key`. The session is opened by the first
-    /// command, whose number is the time of `wall` then.
-    pub(super) fn new(key: Arc<KeyPair>, messages: Arc<CommandMessages>, wall: Wall) -> Self {
-        let (now, first) = (wall.at, wall.ns.max(1));
+    /// `messages` says whether commands are signed with `key`, `hears_many` whether results are
+    /// those of several validators. The session is opened before the
+    /// first command, by one whose number is the time of `wall` then.
+    pub(super) fn new(
+        key: Arc<KeyPair>,
+        messages: Arc<CommandMessages>,
+        wall: Wall,
+        (hears_many, now): (bool, Instant),
+    ) -> Self {
         Self {
             session: SessionId(payload::session_of_key(&key.public())),
             key,
             messages,
             wall,
-            opening: Some(first),
-            first,
-            sent: first,
-            next: first,
+            opening: Opening::Needed { floor: 1 },
+            first: 1,
+            sent: 1,
+            next: 1,
+            doubtful: 1,
+            hears_many,
             bytes: Vec::new(),
             start: 0,
             sent_at: 0,
@@ -110,7 +122,6 @@ impl Pending {
             hold_until: None,
             window: SendWindow::default(),
             progressed_at: now,
-            body: Vec::new(),
         }
     }
 
@@ -135,18 +146,28 @@ impl Pending {
         self.first..self.next
     }
 
-    /// How many commands wait for finality.
+    /// How many commands wait for finality, but for the one that opens the session: there is
+    /// another one while that waits.
     pub(super) fn len(&self) -> usize {
-        self.lengths.len()
+        self.lengths.len() - usize::from(self.opening.waiting().is_some())
+    }
+
+    /// Number of the command that opens the session, while it waits.
+    pub(super) const fn opening(&self) -> Option<u64> {
+        self.opening.waiting()
     }
 
     pub(super) const fn bytes_len(&self) -> usize {
         self.bytes.len() - self.start
     }
 
-    /// How many of them have not been sent on the present connection.
+    /// How many of them may be sent now and have not been on the present connection.
     pub(super) const fn unsent(&self) -> u64 {
-        self.next - self.sent
+        let end = match self.opening.waiting() {
+            Some(opening) => opening.saturating_add(1),
+            None => self.next,
+        };
+        end - self.sent
     }
 
     /// Whether something may be sent as soon as nothing holds it back any more; if not, only a
@@ -173,19 +194,20 @@ impl Pending {
     pub(super) fn start_behind(&mut self, seq_last: u64) -> bool {
         let empty = self.lengths.is_empty();
         if empty {
-            self.opening = None;
+            // What was on its way before may still take these numbers.
+            self.opening = Opening::Done { is_ours: false };
             self.begin_at(seq_last.saturating_add(1));
         }
         empty
     }
 
-    /// The session is opened by the next command, with a number above `seq_last`. Only while
+    /// The session is opened before the next command, with a number above `seq_last`. Only while
     /// nothing waits.
     pub(super) fn open_behind(&mut self, seq_last: u64) -> bool {
         let empty = self.lengths.is_empty();
         if empty {
-            self.begin_at(seq_last.saturating_add(1));
-            self.opening = Some(self.first);
+            let floor = seq_last.saturating_add(1);
+            self.opening = Opening::Needed { floor };
         }
         empty
     }
@@ -194,6 +216,7 @@ impl Pending {
         self.first = seq;
         self.sent = seq;
         self.next = seq;
+        self.doubtful = seq;
     }
 
     /// Adds a command; says its number.
@@ -211,23 +234,20 @@ impl Pending {
     fn push_as(&mut self, kind: Kind, lane: Lane, body: &[u8], now: Instant) -> u64 {
         if self.lengths.is_empty() {
             self.progressed_at = now;
-            if self.opening.is_some() {
-                // Nobody has it yet, or it was refused: the session is opened now.
-                self.begin_at(self.next.max(self.wall.ns(now)));
-                self.opening = Some(self.next);
-            }
         }
+        if let Opening::Needed { floor } = self.opening {
+            self.begin_at(self.wall.ns().max(floor));
+            self.opening = Opening::Waits { seq: self.next };
+            // It brings the session's key, and nothing that could be done twice.
+            let mut body = self.key.public().to_vec();
+            SessionCommand::Heartbeat.encode(&mut body);
+            self.append((Kind::Session, true), Lane::Order, &body);
+        }
+        self.append((kind, false), lane, body)
+    }
+
+    fn append(&mut self, (kind, is_opening): (Kind, bool), lane: Lane, body: &[u8]) -> u64 {
         let seq = self.next;
-        let is_opening = self.opening == Some(seq);
-        let body = if is_opening {
-            // The first command brings the session's key.
-            self.body.clear();
-            self.body.extend_from_slice(&self.key.public());
-            self.body.extend_from_slice(body);
-            &self.body
-        } else {
-            body
-        };
         let before = self.bytes.len();
         let lane = wire_lane(lane);
         let session = &self.session.0;
@@ -263,6 +283,7 @@ impl Pending {
         }
         let mut writer = ClientFrameWriter::submit(frame);
         let mut at = self.sent_at;
+        let room = room.min(usize::try_from(self.unsent()).unwrap_or(usize::MAX));
         for &length in self.lengths.range(on_their_way as usize..).take(room) {
             let end = at + length as usize;
             if !writer.push(&self.bytes[at..end]) {
@@ -282,12 +303,16 @@ impl Pending {
             .map(|&length| length as usize)
             .sum();
         self.sent += u64::from(count);
+        if self.hears_many {
+            self.doubtful = self.doubtful.max(self.sent);
+        }
         self.sent_at += bytes;
         self.hold_until = None;
     }
 
     /// Everything that waits is to be sent again: the connection is another one.
     pub(super) fn rewind(&mut self) {
+        self.doubtful = self.doubtful.max(self.sent);
         self.rewind_to(self.first);
         self.hold_until = None;
     }
@@ -340,50 +365,120 @@ impl Pending {
                 self.rewind_to(seq_first);
                 Change::Leave
             }
-            Verdict::Rejected(rejection) => {
-                let count = self.next - seq_first;
-                self.drop_from(seq_first);
-                Change::Dropped {
-                    seq_first,
-                    count,
-                    rejection,
-                }
-            }
+            Verdict::Rejected(Rejection::TableFull) => self.offer_again(seq_first, now),
+            Verdict::Rejected(Rejection::SessionEnded) => self.end(seq_first),
+            Verdict::Rejected(rejection) => self.give_up(seq_first, rejection),
         }
     }
 
-    /// Takes a finalized result.
-    pub(super) fn on_result(&mut self, seq: u64, outcome: Outcome, now: Instant) -> Change {
+    /// Takes a finalized result; `whose` says which command was applied, where one was.
+    pub(super) fn on_result(
+        &mut self,
+        seq: u64,
+        (outcome, whose): (Outcome, Whose),
+        now: Instant,
+    ) -> Change {
         if seq < self.first || seq >= self.next {
             return Change::None;
         }
         match outcome {
             Outcome::Applied | Outcome::Duplicate => {
-                // Whoever applied this one has applied those before it.
-                let passed = seq - self.first;
-                self.window.on_finalized(passed + 1);
-                self.finalize_through(seq);
                 self.progressed_at = now;
-                Change::Finalized { passed }
+                match self.opening {
+                    Opening::Waits { seq: opening } if seq == opening => self.open(whose),
+                    // Nothing behind it was sent: it is another process's.
+                    Opening::Waits { seq: opening } => {
+                        self.give_up(opening, Rejection::SessionOpen)
+                    }
+                    Opening::Needed { .. } | Opening::Done { .. } => self.finalize(seq, whose),
+                }
+            }
+            // Its session is open, with lower numbers.
+            Outcome::Gap if self.opening.waiting() == Some(seq) => {
+                self.give_up(seq, Rejection::SessionOpen)
             }
             // Something else stood under this number, or nothing before it: as it was.
             Outcome::Gap | Outcome::BadSignature => {
                 self.rewind_to(self.first);
                 Change::None
             }
-            Outcome::TableFull => self.give_up(seq, Rejection::TableFull),
-            Outcome::SessionEnded => self.give_up(seq, Rejection::SessionEnded),
+            Outcome::TableFull => self.offer_again(seq, now),
+            Outcome::SessionEnded => self.end(seq),
             Outcome::OpeningTooOld => self.give_up(seq, Rejection::OpeningTooOld),
             Outcome::OpeningTooFarAhead => self.give_up(seq, Rejection::OpeningTooFarAhead),
         }
     }
 
-    fn give_up(&mut self, seq: u64, rejection: Rejection) -> Change {
-        let count = self.next - seq;
+    /// An opening with this number was applied.
+    fn open(&mut self, whose: Whose) -> Change {
+        if whose == Whose::Another {
+            return self.give_up(self.first, Rejection::SessionOpen);
+        }
+        let is_ours = whose == Whose::Own;
+        self.opening = Opening::Done { is_ours };
+        self.window.on_finalized(1);
+        self.finalize_through(self.first);
+        Change::Opened
+    }
+
+    /// A command was applied under this number, and so under each one before it.
+    fn finalize(&mut self, seq: u64, whose: Whose) -> Change {
+        let passed = seq - self.first;
+        if whose == Whose::Another {
+            self.opening = Opening::Done { is_ours: false };
+        }
+        let are_own = self.opening == Opening::Done { is_ours: true };
+        let whose = match whose {
+            Whose::Unknown if are_own => Whose::Own,
+            whose => whose,
+        };
+        self.window.on_finalized(passed + 1);
+        self.finalize_through(seq);
+        Change::Finalized {
+            passed,
+            are_own,
+            whose,
+        }
+    }
+
+    /// There was no room for the session. Its opening can be applied for as long as it is young
+    /// enough, so it is not made anew before.
+    fn offer_again(&mut self, seq: u64, now: Instant) -> Change {
+        if let Some(rejection) = self.opening.over(&self.wall) {
+            return self.give_up(seq, rejection);
+        }
+        self.hold(u64::MAX, now);
+        self.rewind_to(seq);
+        Change::Held
+    }
+
+    /// The session has ended: what waits from `seq` on is not applied any more.
+    fn end(&mut self, seq: u64) -> Change {
+        if self.opening.waiting().is_some() {
+            return self.give_up(seq, Rejection::SessionEnded);
+        }
+        let unsure = self.doubtful.saturating_sub(seq);
+        let not_applied = self.next - seq - unsure;
         self.drop_from(seq);
-        Change::Dropped {
+        Change::Ended {
             seq_first: seq,
-            count,
+            unsure,
+            not_applied,
+        }
+    }
+
+    /// These commands are forgotten, and an opening if it is the first of them.
+    fn give_up(&mut self, seq: u64, rejection: Rejection) -> Change {
+        let end = self.next;
+        self.drop_from(seq);
+        let is_opening = self.opening.waiting() == Some(seq);
+        if is_opening {
+            self.opening = self.opening.given_up(rejection);
+        }
+        let seq_first = seq + u64::from(is_opening);
+        Change::Dropped {
+            seq_first,
+            count: end - seq_first,
             rejection,
         }
     }
@@ -395,7 +490,6 @@ impl Pending {
 
     fn finalize_through(&mut self, seq: u64) {
         let sent_after = self.sent.max(seq + 1);
-        self.opening = self.opening.filter(|&opening| opening > seq);
         while self.first <= seq {
             let Some(length) = self.lengths.pop_front() else {
                 break;
@@ -430,8 +524,11 @@ impl Pending {
         self.lengths.truncate(keep);
         self.bytes.truncate(self.bytes.len() - bytes);
         self.next = self.first + keep as u64;
+        self.doubtful = self.doubtful.min(self.next);
     }
 }
 
+#[cfg(test)]
+mod opening_tests;
 #[cfg(test)]
 mod tests;

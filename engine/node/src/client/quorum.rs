@@ -30,18 +30,21 @@ pub enum Trust {
 /// Which command was applied under a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Whose {
-    /// The one that waits here, as far as is known.
+    /// The one that waits here.
     Own,
-    /// Another one, sent before with the same key.
+    /// Another one of the same key.
     Another,
+    /// The validator does not know.
+    Unknown,
 }
 
 impl Whose {
     /// By the mark that a validator tells, and that of the command which waits here.
     pub(super) fn of(told: Option<Mark>, own: Mark) -> Self {
-        match told.is_none_or(|told| told == own) {
-            true => Self::Own,
-            false => Self::Another,
+        match told.map(|told| told == own) {
+            Some(true) => Self::Own,
+            Some(false) => Self::Another,
+            None => Self::Unknown,
         }
     }
 }
@@ -155,10 +158,15 @@ impl Quorum {
             stake > self.set.thresholds().fault
         };
         if outcome == Outcome::Duplicate {
-            let whose = Whose::of(result.item.mark, own);
-            one.repeated = Some(whose);
-            return match is_enough(told, &|one| one.repeated == Some(whose)) {
-                true => Counted::Applied(whose),
+            one.repeated = Some(Whose::of(result.item.mark, own));
+            let is_told = |whose| is_enough(told, &|one| one.repeated == Some(whose));
+            let certain = [Whose::Own, Whose::Another];
+            if let Some(whose) = certain.into_iter().find(|whose| is_told(*whose)) {
+                return Counted::Applied(whose);
+            }
+            let may_be_own = |one: &Told| matches!(one.repeated, Some(Whose::Own | Whose::Unknown));
+            return match is_enough(told, &may_be_own) {
+                true => Counted::Applied(Whose::Unknown),
                 false => Counted::Waits,
             };
         }

@@ -8,7 +8,8 @@ use super::ClientError;
 use super::event::ClientEvent;
 use super::gateway::{Contact, Gateway, State, contacts};
 use super::identity::Identity;
-use super::pending::{Pending, Wall};
+use super::opening::Wall;
+use super::pending::Pending;
 use super::quorum::{Quorum, Trust};
 use super::refusals::Refusals;
 use super::taking::Taking;
@@ -18,7 +19,6 @@ use crate::client_wire::{encode_query, encode_root_ask, encode_session_ask, enco
 use crate::genesis::Genesis;
 use crate::keys::KeyPair;
 use crate::sessions::{SessionCommand, TIMEOUT_MAX_NS, TIMEOUT_MIN_NS};
-use crate::stages::clock::wall_ns;
 use crate::state_machine::{Lane, SessionId};
 use quorate_consensus::types::ValidatorIndex;
 use quorate_consensus::validators::ValidatorSet;
@@ -174,14 +174,15 @@ impl Clients {
     /// Adds a session; it is dialed in the next turn.
     pub fn add(&mut self, key: Arc<KeyPair>, options: ClientOptions) -> ClientRef {
         let now = Instant::now();
-        let wall = Wall {
-            at: now,
-            ns: wall_ns(),
-        };
         let place = self.table.sessions.len();
         let trust = options.trust;
         self.table.sessions.push(Session {
-            pending: Pending::new(Arc::clone(&key), Arc::clone(&self.messages), wall),
+            pending: Pending::new(
+                Arc::clone(&key),
+                Arc::clone(&self.messages),
+                Wall::machine(),
+                (trust == Trust::FaultStake, now),
+            ),
             gateway: Gateway::new(Arc::clone(&self.contacts), options.first, now),
             key,
             options,
@@ -202,6 +203,10 @@ impl Clients {
 
     /// Takes a command; it is sent in the next turn or [`flush`](Self::flush). Gives its number.
     ///
+    /// Where the session is to be opened, a sign of life that opens it is sent first, with the time
+    /// as its number; this command has the next one, and is sent once that is applied
+    /// ([`ClientEvent::Opened`]).
+    ///
     /// # Errors
     /// [`ClientError::Full`]: too many commands wait. [`ClientError::Length`]: too long.
     pub fn submit(
@@ -211,8 +216,7 @@ impl Clients {
         body: &[u8],
         now: Instant,
     ) -> Result<u64, ClientError> {
-        // The first command of a session carries its key besides.
-        let bytes_max = self.command_bytes_max.saturating_sub(32);
+        let bytes_max = self.command_bytes_max;
         if body.len() > bytes_max {
             return Err(ClientError::Length {
                 bytes: body.len(),
@@ -268,9 +272,10 @@ impl Clients {
     }
 
     /// Lets a session's numbers go on behind `seq_last`, as [`ClientEvent::Session`] told it of one
-    /// that is open. Where there is none, 0, the next command opens it, as it does without this.
-    /// False, and nothing changed, while commands wait. What is still on its way from before may be
-    /// applied under numbers that are given anew ([`ClientEvent::Displaced`]).
+    /// that is open. Where there is none, 0, it is opened before the next command, as it is without
+    /// this. False, and nothing changed, while commands wait. What is still on its way from before
+    /// may be applied under numbers that are given anew ([`ClientEvent::Displaced`],
+    /// [`ClientEvent::Unsure`]).
     pub fn resume(&mut self, client: ClientRef, seq_last: u64) -> bool {
         let session = self.table.sessions.get_mut(client.0);
         session.is_some_and(|session| match seq_last {
@@ -279,7 +284,7 @@ impl Clients {
         })
     }
 
-    /// Lets the next command open the session again, of which [`ClientEvent::Session`] told that it
+    /// Lets the session be opened again before the next command, of which [`ClientEvent::Session`] told that it
     /// has ended with the number `seq_last`. False, and nothing changed, while commands wait.
     pub fn reopen(&mut self, client: ClientRef, seq_last: u64) -> bool {
         let session = self.table.sessions.get_mut(client.0);

@@ -181,6 +181,7 @@ impl<F: FnMut(ClientRef, ClientEvent<'_>)> Taking<'_, F> {
         let seq_first = run.seq_first.max(waiting.start);
         let end = run.seq_first.saturating_add(u64::from(run.count));
         let end = end.min(waiting.end);
+        let is_of_opening = session.pending.opening() == Some(seq_first);
         if seq_first < end
             && let Some(needed) = session.needed(run.verdict, seq_first)
         {
@@ -200,18 +201,21 @@ impl<F: FnMut(ClientRef, ClientEvent<'_>)> Taking<'_, F> {
             Verdict::Accepted if end > session.accepted_to.max(seq_first) => {
                 let seq_first = seq_first.max(session.accepted_to);
                 session.accepted_to = end;
-                self.tell(
-                    place,
-                    ClientEvent::Accepted {
-                        seq_first,
-                        count: end - seq_first,
-                    },
-                );
+                // That one is the library's own.
+                if !is_of_opening {
+                    self.tell(
+                        place,
+                        ClientEvent::Accepted {
+                            seq_first,
+                            count: end - seq_first,
+                        },
+                    );
+                }
             }
             Verdict::Busy { .. } => self.tell(place, ClientEvent::Held(run)),
             Verdict::Accepted | Verdict::Rejected(_) => {}
         }
-        self.take_change(place, change, u64::MAX);
+        self.take_change(place, change, seq_first);
         // What was held back or begins anew is sent when its time comes.
         self.table.soil(place);
     }
@@ -298,19 +302,23 @@ impl<F: FnMut(ClientRef, ClientEvent<'_>)> Taking<'_, F> {
         let Some(session) = self.table.sessions.get_mut(place) else {
             return;
         };
-        let change = session.pending.on_result(seq, Outcome::Duplicate, self.now);
+        let told = (Outcome::Duplicate, of);
+        let change = session.pending.on_result(seq, told, self.now);
         self.take_change(place, change, seq);
         self.table.soil(place);
-        self.tell(
-            place,
-            match of {
-                Whose::Own => ClientEvent::Passed {
-                    seq_first: seq,
-                    count: 1,
-                },
-                Whose::Another => ClientEvent::Displaced { seq },
-            },
-        );
+        let (seq_first, count) = (seq, 1);
+        match change {
+            Change::Finalized { whose, .. } => {
+                let event = match whose {
+                    Whose::Own => ClientEvent::Passed { seq_first, count },
+                    Whose::Another => ClientEvent::Displaced { seq },
+                    Whose::Unknown => unsure(seq_first, count),
+                };
+                self.tell(place, event);
+            }
+            Change::Opened => self.tell(place, ClientEvent::Opened { seq, result: None }),
+            _ => {}
+        }
         self.release(place, false);
     }
 
@@ -344,20 +352,30 @@ impl<F: FnMut(ClientRef, ClientEvent<'_>)> Taking<'_, F> {
         let is_waiting = session.pending.waiting().contains(&seq);
         let own = is_waiting.then(|| session.pending.mark(seq));
         let whose = own.map_or(Whose::Own, |own| Whose::of(result.item.mark, own));
-        let change = session.pending.on_result(seq, outcome, self.now);
+        let told = (outcome, whose);
+        let change = session.pending.on_result(seq, told, self.now);
         self.take_change(place, change, seq);
-        self.table.soil(place);
-        if !matches!(change, Change::Finalized { .. }) {
-            return;
-        }
         // There is room for what waited for it.
-        let event = match whose {
-            Whose::Own => ClientEvent::Result {
-                height,
-                time_ns,
-                result,
+        self.table.soil(place);
+        let event = match change {
+            Change::Finalized { whose, .. } => match whose {
+                Whose::Own => ClientEvent::Result {
+                    height,
+                    time_ns,
+                    result,
+                },
+                Whose::Another => ClientEvent::Displaced { seq },
+                Whose::Unknown => ClientEvent::Unsure {
+                    seq_first: seq,
+                    count: 1,
+                    result: Some(result),
+                },
             },
-            Whose::Another => ClientEvent::Displaced { seq },
+            Change::Opened => ClientEvent::Opened {
+                seq,
+                result: Some(result),
+            },
+            _ => return,
         };
         self.tell(place, event);
     }
@@ -365,37 +383,71 @@ impl<F: FnMut(ClientRef, ClientEvent<'_>)> Taking<'_, F> {
     /// Tells what a change means besides; `seq` is the finalized command.
     fn take_change(&mut self, place: usize, change: Change, seq: u64) {
         match change {
-            Change::None | Change::Finalized { passed: 0 } => {}
-            Change::Finalized { passed } => {
-                let seq_first = seq.saturating_sub(passed);
-                self.tell(
-                    place,
-                    ClientEvent::Passed {
-                        seq_first,
-                        count: passed,
-                    },
-                );
+            Change::None | Change::Opened | Change::Finalized { passed: 0, .. } => {}
+            Change::Finalized {
+                passed: count,
+                are_own,
+                ..
+            } => {
+                let seq_first = seq.saturating_sub(count);
+                let event = match are_own {
+                    true => ClientEvent::Passed { seq_first, count },
+                    false => unsure(seq_first, count),
+                };
+                self.tell(place, event);
+            }
+            Change::Held => {
+                let run = VerdictRun {
+                    seq_first: seq,
+                    count: 1,
+                    verdict: Verdict::Rejected(Rejection::TableFull),
+                };
+                self.tell(place, ClientEvent::Held(run));
             }
             Change::Dropped {
                 seq_first,
                 count,
                 rejection,
+            } => self.tell_dropped(place, (seq_first, count), rejection),
+            Change::Ended {
+                seq_first,
+                unsure: count,
+                not_applied,
             } => {
-                if let Some(session) = self.table.sessions.get_mut(place) {
-                    session.accepted_to = session.accepted_to.min(seq_first);
-                    session.refusals.forget();
+                if count > 0 {
+                    self.tell(place, unsure(seq_first, count));
                 }
-                self.tell(
-                    place,
-                    ClientEvent::Dropped {
-                        seq_first,
-                        count,
-                        rejection,
-                    },
-                );
+                let others = (seq_first + count, not_applied);
+                self.tell_dropped(place, others, Rejection::SessionEnded);
             }
             Change::Leave => self.table.leaving.push((place, None)),
         }
+    }
+
+    /// Commands were given up, and their numbers are free.
+    fn tell_dropped(&mut self, place: usize, (seq_first, count): (u64, u64), rejection: Rejection) {
+        if let Some(session) = self.table.sessions.get_mut(place) {
+            let next = session.pending.waiting().end;
+            session.accepted_to = session.accepted_to.min(next);
+            session.refusals.forget();
+        }
+        if count > 0 {
+            let event = ClientEvent::Dropped {
+                seq_first,
+                count,
+                rejection,
+            };
+            self.tell(place, event);
+        }
+    }
+}
+
+/// That nothing more is known of these commands.
+const fn unsure<'a>(seq_first: u64, count: u64) -> ClientEvent<'a> {
+    ClientEvent::Unsure {
+        seq_first,
+        count,
+        result: None,
     }
 }
 
@@ -406,7 +458,10 @@ impl Session {
         let Verdict::Rejected(reason) = verdict else {
             return None;
         };
-        let is_for_now = matches!(reason, Rejection::TooFarAhead | Rejection::Stopping);
+        let is_for_now = matches!(
+            reason,
+            Rejection::TooFarAhead | Rejection::Stopping | Rejection::TableFull
+        );
         // The number of a session which has ended goes to nobody.
         let frees_number =
             !is_for_now && !matches!(reason, Rejection::Diverged | Rejection::SessionEnded);

@@ -237,7 +237,7 @@ fn status_tells_what_a_validator_is_doing() {
     let status: quorate::status::NodeStatus = serde_json::from_str(&json).unwrap();
     assert_eq!(status.index, 2);
     assert!(status.height >= 1 && status.voting, "{json}");
-    assert_eq!(status.commands_finalized, 10);
+    assert_eq!(status.commands_finalized, 11);
     assert_eq!(status.finality.count, 10);
     let (height, root) = client.state_root(PATIENCE).unwrap();
     let root: String = root.iter().map(|byte| format!("{byte:02x}")).collect();

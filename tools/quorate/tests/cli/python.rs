@@ -50,7 +50,7 @@ fn serve(auth: &str, weights: &str) {
     std::fs::write(&key, format!("quorate-key-v1 {}\n", "5a".repeat(32))).unwrap();
     let lines = submit(&dir, &key, "1", &["no order", "none either"]);
     assert_eq!(lines.len(), 3);
-    // The first command opens the session, with the time as its number.
+    // Behind the one that opens the session, with the time as its number.
     let base = lines[0]["seq"].as_u64().unwrap();
     for (line, seq) in lines.iter().zip(base..) {
         if line["outcome"].is_null() {

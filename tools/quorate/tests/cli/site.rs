@@ -60,7 +60,13 @@ fn resubmit(dir: &Path, seq: u64, body: &[u8]) -> (Outcome, Option<Place>) {
         let wait = Some(Duration::from_millis(50));
         clients
             .turn(Instant::now(), wait, |_, event| {
-                if let ClientEvent::Result { result, .. } = event {
+                // Signed for another chain the command has another mark, which nobody knows here.
+                if let ClientEvent::Result { result, .. }
+                | ClientEvent::Unsure {
+                    result: Some(result),
+                    ..
+                } = event
+                {
                     told = Some((result.item.outcome, result.item.applied));
                 }
             })

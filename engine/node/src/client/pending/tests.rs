@@ -1,51 +1,75 @@
 //! The queue against validators that lose, refuse and finalize.
 
 use super::*;
-use crate::client_wire::ClientFrame;
+use quorate_consensus::payload::{FLAG_OPEN, FLAG_SESSION};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-struct Fixture {
-    pending: Pending,
-    now: Instant,
+/// A time of day, and the number of an opening made then.
+pub(super) const BASE: u64 = 1_700_000_000_000_000_000;
+
+pub(super) struct Fixture {
+    pub(super) pending: Pending,
+    pub(super) now: Instant,
+    wall_ns: Arc<AtomicU64>,
 }
 
 impl Fixture {
-    fn with(commands: u64) -> Self {
+    pub(super) fn with(commands: u64) -> Self {
         let now = Instant::now();
         let key = Arc::new(KeyPair::from_seed(&[5; 32]));
-        let wall = Wall { at: now, ns: 1 };
-        let mut pending = Pending::new(key, Arc::new(CommandMessages::session()), wall);
+        let wall_ns = Arc::new(AtomicU64::new(BASE));
+        let read = Arc::clone(&wall_ns);
+        let wall = Wall::read_by(move || read.load(Ordering::Relaxed));
+        let messages = Arc::new(CommandMessages::session());
+        let mut pending = Pending::new(key, messages, wall, (false, now));
+        // Numbers from 1 on, whatever the time is.
+        pending.start_behind(0);
         for seq in 1..=commands {
             assert_eq!(pending.push(Lane::Order, &seq.to_le_bytes(), now), seq);
         }
-        Self { pending, now }
+        Self {
+            pending,
+            now,
+            wall_ns,
+        }
+    }
+
+    /// A session that is to be opened, for which this many commands wait.
+    pub(super) fn unopened(commands: u64) -> Self {
+        let mut fixture = Self::with(0);
+        assert!(fixture.pending.open_behind(0));
+        for seq in 1..=commands {
+            assert_eq!(fixture.push(BASE + seq), BASE + seq);
+        }
+        fixture
+    }
+
+    /// Adds a command whose body is `body`.
+    pub(super) fn push(&mut self, body: u64) -> u64 {
+        let now = self.now;
+        self.pending.push(Lane::Order, &body.to_le_bytes(), now)
+    }
+
+    pub(super) fn set_wall(&self, ns: u64) {
+        self.wall_ns.store(ns, Ordering::Relaxed);
+    }
+
+    pub(super) fn told(&mut self, seq: u64, outcome: Outcome, whose: Whose) -> Change {
+        self.pending.on_result(seq, (outcome, whose), self.now)
     }
 
     /// Sends one Submit; the numbers in it.
-    fn send(&mut self) -> Vec<u64> {
+    pub(super) fn send(&mut self) -> Vec<u64> {
         let mut frame = Vec::new();
         let count = self.pending.write_submit(self.now, &mut frame);
         if count == 0 {
             return Vec::new();
         }
         self.pending.mark_sent(count);
-        let Ok(ClientFrame::Submit { commands, .. }) = ClientFrame::decode(&frame) else {
-            panic!("not a Submit");
-        };
-        commands
-            .map(|command| {
-                let body = command.body;
-                let body = if command.is_open() { &body[32..] } else { body };
-                assert_eq!(
-                    body,
-                    command.seq.to_le_bytes(),
-                    "the body belongs to its number"
-                );
-                command.seq
-            })
-            .collect()
+        seqs_of(&frame)
     }
 
-    fn verdict(&mut self, seq_first: u64, count: u32, verdict: Verdict) -> Change {
+    pub(super) fn verdict(&mut self, seq_first: u64, count: u32, verdict: Verdict) -> Change {
         self.pending.on_verdict(
             VerdictRun {
                 seq_first,
@@ -56,8 +80,42 @@ impl Fixture {
         )
     }
 
-    fn applied(&mut self, seq: u64) -> Change {
-        self.pending.on_result(seq, Outcome::Applied, self.now)
+    pub(super) fn applied(&mut self, seq: u64) -> Change {
+        self.told(seq, Outcome::Applied, Whose::Own)
+    }
+}
+
+/// The numbers in a Submit. It is read by hand, since no validator takes number 1 where it does not
+/// open its session.
+fn seqs_of(frame: &[u8]) -> Vec<u64> {
+    let (mut at, mut seqs) = (8, Vec::new());
+    while at < frame.len() {
+        let field = |from: usize, bytes: usize| {
+            let mut number = [0; 8];
+            number[..bytes].copy_from_slice(&frame[at + from..][..bytes]);
+            u64::from_le_bytes(number)
+        };
+        let (flags, bytes, seq) = (field(2, 2), field(4, 4) as usize, field(24, 8));
+        let body = &frame[at + 32..][..bytes];
+        // Number 1 is flagged as an opening by whoever encodes it.
+        if seq == 1 || flags & u64::from(FLAG_OPEN) == 0 {
+            assert_eq!(body, seq.to_le_bytes(), "the body belongs to its number");
+        } else {
+            let heartbeat = u64::from(FLAG_OPEN | FLAG_SESSION);
+            assert_eq!((flags, bytes), (heartbeat, 33), "nothing to be done twice");
+        }
+        seqs.push(seq);
+        at += 32 + bytes;
+    }
+    seqs
+}
+
+/// What the own command of a session that was not opened here comes to.
+const fn finalized(passed: u64) -> Change {
+    Change::Finalized {
+        passed,
+        are_own: false,
+        whose: Whose::Own,
     }
 }
 
@@ -77,8 +135,8 @@ fn another_connection_gets_everything_that_is_not_final_with_the_same_numbers() 
     let mut fixture = Fixture::with(5);
     fixture.send();
     assert_eq!(fixture.verdict(1, 5, Verdict::Accepted), Change::None);
-    assert_eq!(fixture.applied(1), Change::Finalized { passed: 0 });
-    assert_eq!(fixture.applied(2), Change::Finalized { passed: 0 });
+    assert_eq!(fixture.applied(1), finalized(0));
+    assert_eq!(fixture.applied(2), finalized(0));
     fixture.pending.rewind();
     assert_eq!(fixture.send(), [3, 4, 5]);
 }
@@ -104,7 +162,7 @@ fn busy_holds_back_what_was_refused_and_all_that_follows() {
 fn a_result_seen_late_tells_of_those_before_it() {
     let mut fixture = Fixture::with(5);
     fixture.send();
-    assert_eq!(fixture.applied(4), Change::Finalized { passed: 3 });
+    assert_eq!(fixture.applied(4), finalized(3));
     assert_eq!(
         fixture.applied(4),
         Change::None,
@@ -118,7 +176,7 @@ fn what_is_finalized_before_it_was_sent_here_is_not_sent() {
     let mut fixture = Fixture::with(3);
     fixture.send();
     fixture.pending.rewind();
-    assert_eq!(fixture.applied(2), Change::Finalized { passed: 1 });
+    assert_eq!(fixture.applied(2), finalized(1));
     assert_eq!(fixture.send(), [3]);
 }
 
@@ -126,10 +184,7 @@ fn what_is_finalized_before_it_was_sent_here_is_not_sent() {
 fn a_gap_sends_everything_again_from_the_first() {
     let mut fixture = Fixture::with(3);
     fixture.send();
-    assert_eq!(
-        fixture.pending.on_result(3, Outcome::Gap, fixture.now),
-        Change::None
-    );
+    assert_eq!(fixture.told(3, Outcome::Gap, Whose::Own), Change::None);
     assert_eq!(fixture.send(), [1, 2, 3]);
 }
 
@@ -173,12 +228,7 @@ fn verdicts_on_numbers_that_were_never_sent_move_nothing() {
     for seq in [0, 4, u64::MAX] {
         let change = fixture.verdict(seq, u32::MAX, Verdict::Busy { retry_after_us: 9 });
         assert_eq!(change, Change::None);
-        assert_eq!(
-            fixture
-                .pending
-                .on_result(seq, Outcome::Applied, fixture.now),
-            Change::None
-        );
+        assert_eq!(fixture.applied(seq), Change::None);
     }
 }
 
@@ -240,10 +290,7 @@ fn nothing_is_lost_or_made_twice_whatever_is_refused() {
             _ => {
                 if held.remove(&(applied + 1)) {
                     applied += 1;
-                    assert!(matches!(
-                        fixture.applied(applied),
-                        Change::Finalized { passed: 0 }
-                    ));
+                    assert_eq!(fixture.applied(applied), finalized(0));
                 }
             }
         }

@@ -208,3 +208,24 @@ fn one_that_tells_of_an_earlier_block_in_which_it_did_not_apply_does_not_lie() {
     applied(&mut late, 1, b"true");
     assert_eq!(tell(&mut late, 2, (6, 60), refused, false), Counted::Waits);
 }
+
+#[test]
+fn who_does_not_know_whose_command_it_was_makes_nobody_sure() {
+    let repeat = |mark| ResultItem {
+        mark,
+        ..item(Outcome::Duplicate)
+    };
+    let own = Some(Mark::of(OWN));
+    for (marks, counted) in [
+        ([None, None], Counted::Applied(Whose::Unknown)),
+        ([None, own], Counted::Applied(Whose::Unknown)),
+        ([own, own], Counted::Applied(Whose::Own)),
+        ([None, Some(Mark::of(OLD))], Counted::Waits),
+    ] {
+        let mut quorum = quorum();
+        let first = ((0, 0), repeat(marks[0]), &[][..]);
+        assert_eq!(count(&mut quorum, 0, first, true), Counted::Waits);
+        let second = ((0, 0), repeat(marks[1]), &[][..]);
+        assert_eq!(count(&mut quorum, 1, second, true), counted, "{marks:?}");
+    }
+}

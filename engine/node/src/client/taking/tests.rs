@@ -2,6 +2,7 @@
 //! lying validator can do to a session.
 
 use super::*;
+use crate::client::pending::Pending;
 use crate::client::{ClientOptions, Clients, Trust};
 use crate::client_wire::{Place, ResultItem, ResultsFrame};
 use crate::keys::KeyPair;
@@ -49,6 +50,32 @@ impl Fixture {
         fixture
     }
 
+    /// A session that is to be opened, with two commands that wait for that. Gives the number of
+    /// its opening, which is on its way.
+    fn unopened(trust: Trust) -> (Self, u64) {
+        let (genesis, _) = sample_genesis(4);
+        let mut clients = Clients::new(&genesis).expect("an event queue");
+        let options = ClientOptions {
+            trust,
+            ..ClientOptions::default()
+        };
+        let client = clients.add(Arc::new(KeyPair::from_seed(&[6; 32])), options);
+        assert!(clients.resume(client, 0), "nothing waits");
+        let now = Instant::now();
+        let first = clients.submit(client, Lane::Order, &[1; 8], now);
+        let first = first.expect("room");
+        let second = clients.submit(client, Lane::Order, &[2; 8], now);
+        assert_eq!(second.expect("room"), first + 1);
+        assert_eq!(clients.pending(client), 2);
+        let mut fixture = Self {
+            clients,
+            client,
+            told: Vec::new(),
+        };
+        fixture.send();
+        (fixture, first - 1)
+    }
+
     fn send(&mut self) {
         let pending = &mut self.clients.table.sessions[0].pending;
         let count = pending.write_submit(Instant::now(), &mut Vec::new());
@@ -61,7 +88,7 @@ impl Fixture {
         let mut taking = Taking {
             table: &mut self.clients.table,
             now: Instant::now(),
-            on_event: &mut |_, event: ClientEvent<'_>| told.push(format!("{event:?}")),
+            on_event: &mut |_, event: ClientEvent<'_>| told.push(name_of(&event)),
         };
         let run = VerdictRun {
             seq_first,
@@ -83,21 +110,41 @@ impl Fixture {
     /// `validator` tells in one block what came of these commands, each that waits here unless said
     /// otherwise.
     fn results(&mut self, validator: u16, seqs: &[u64], other: Option<&[u8]>) {
+        let applied = |pending: &Pending, seq| (Outcome::Applied, Some(pending.mark(seq)));
+        self.outcomes(validator, seqs, |pending, seq| match other {
+            Some(other) => (Outcome::Applied, Some(Mark::of(other))),
+            None => applied(pending, seq),
+        });
+    }
+
+    /// `validator` tells in one block what `told` says of these commands.
+    fn outcomes(
+        &mut self,
+        validator: u16,
+        seqs: &[u64],
+        told: impl Fn(&Pending, u64) -> (Outcome, Option<Mark>),
+    ) {
         let pending = &self.clients.table.sessions[0].pending;
         let mut frame = ResultsFrame::default();
         frame.begin(None, 7, 70);
         for &seq in seqs {
+            let (outcome, mark) = told(pending, seq);
+            let place = Place {
+                height: 7,
+                index: u32::try_from(seq % 1_000).expect("small"),
+            };
             let item = ResultItem {
                 seq,
-                outcome: Outcome::Applied,
-                applied: Some(Place {
-                    height: 7,
-                    index: u32::try_from(seq).expect("small"),
-                }),
-                mark: Some(other.map_or_else(|| pending.mark(seq), Mark::of)),
+                outcome,
+                applied: (outcome == Outcome::Applied).then_some(place),
+                mark,
                 finality_ns: 0,
             };
-            frame.push(item, [&b"fill"[..]].into_iter());
+            let outputs: &[&[u8]] = match outcome {
+                Outcome::Applied => &[b"fill"],
+                _ => &[],
+            };
+            frame.push(item, outputs.iter().copied());
         }
         let frame = frame.finish().to_vec();
         let told = &mut self.told;
@@ -127,9 +174,20 @@ impl Fixture {
 
 fn name_of(event: &ClientEvent<'_>) -> String {
     match event {
+        ClientEvent::Accepted { seq_first, count } => format!("accepted {seq_first} {count}"),
         ClientEvent::Result { result, .. } => format!("result {}", result.item.seq),
         ClientEvent::Passed { seq_first, count } => format!("passed {seq_first} {count}"),
         ClientEvent::Displaced { seq } => format!("displaced {seq}"),
+        ClientEvent::Unsure {
+            seq_first, count, ..
+        } => format!("unsure {seq_first} {count}"),
+        ClientEvent::Opened { seq, .. } => format!("opened {seq}"),
+        ClientEvent::Held(run) => format!("held {}", run.seq_first),
+        ClientEvent::Dropped {
+            seq_first,
+            count,
+            rejection,
+        } => format!("dropped {seq_first} {count} {rejection:?}"),
         other => format!("{other:?}"),
     }
 }
@@ -147,12 +205,12 @@ fn the_number_of_a_command_that_was_taken_is_not_free_because_another_validator_
     assert!(fixture.verdict(2, 1, CONFLICT));
     assert!(fixture.verdict(2, 1, CONFLICT), "each counts once");
     assert_eq!(fixture.waiting(), 1..5);
-    assert!(!fixture.told.iter().any(|told| told.contains("Dropped")));
+    assert!(!fixture.told.iter().any(|told| told.starts_with("dropped")));
     // All but one refuse it now: the last one may never answer.
     fixture.next();
     assert!(!fixture.verdict(2, 1, CONFLICT));
     assert_eq!(fixture.waiting(), 1..2);
-    assert!(fixture.told.iter().any(|told| told.contains("Dropped")));
+    assert!(fixture.told.iter().any(|told| told.starts_with("dropped")));
 }
 
 #[test]
@@ -202,7 +260,7 @@ fn a_run_that_begins_below_what_waits_is_one_validator_s_word_like_any_other() {
 fn what_is_accepted_beyond_what_there_is_says_nothing() {
     let mut fixture = Fixture::new();
     fixture.verdict(3, 100, Verdict::Accepted);
-    assert!(fixture.told[0].contains("count: 2"), "{:?}", fixture.told);
+    assert_eq!(fixture.told, ["accepted 3 2"]);
     assert_eq!(fixture.clients.table.sessions[0].accepted_to, 5);
     fixture.verdict(5, 1, Verdict::Accepted);
     assert_eq!(fixture.clients.table.sessions[0].accepted_to, 5);
@@ -267,5 +325,146 @@ fn a_result_does_not_wait_for_ever_for_those_before_it() {
             told.push(name_of(&event));
         });
     assert!(is_told);
-    assert_eq!(fixture.told, ["passed 1 2", "result 3", "result 4"]);
+    assert_eq!(fixture.told, ["unsure 1 2", "result 3", "result 4"]);
+}
+
+/// What one of several validators, or the only one that is asked, tells of the opening.
+fn tell_all(fixture: &mut Fixture, seq: u64, outcome: Outcome) {
+    for validator in 0..2 {
+        fixture.outcomes(validator, &[seq], |pending, seq| {
+            (outcome, Some(pending.mark(seq)))
+        });
+    }
+}
+
+#[test]
+fn a_full_table_is_told_as_a_hold_and_the_command_behind_the_opening_runs_once() {
+    for trust in [Trust::OneValidator, Trust::FaultStake] {
+        let (mut fixture, opening) = Fixture::unopened(trust);
+        tell_all(&mut fixture, opening, Outcome::TableFull);
+        let held = format!("held {opening}");
+        assert!(!fixture.told.is_empty(), "{trust:?}");
+        assert!(fixture.told.iter().all(|told| *told == held), "{trust:?}");
+        fixture.told.clear();
+        let (again, first) = {
+            let now = Instant::now();
+            let again = fixture
+                .clients
+                .submit(fixture.client, Lane::Order, &[1; 8], now);
+            (again.expect("room"), opening + 1)
+        };
+        assert_eq!(again, opening + 3, "behind those that wait");
+        fixture.next();
+        tell_all(&mut fixture, opening, Outcome::Applied);
+        fixture.send();
+        for validator in 0..2 {
+            fixture.results(validator, &[first, first + 1, again], None);
+        }
+        let told = [first, first + 1, again].map(|seq| format!("result {seq}"));
+        assert_eq!(fixture.told[0], format!("opened {opening}"), "{trust:?}");
+        assert_eq!(fixture.told[1..], told, "{trust:?}");
+    }
+}
+
+#[test]
+fn an_opening_that_is_refused_for_its_time_drops_what_waits_for_it_by_enough_stake_alone() {
+    for (outcome, rejection) in [
+        (Outcome::OpeningTooOld, Rejection::OpeningTooOld),
+        (Outcome::OpeningTooFarAhead, Rejection::OpeningTooFarAhead),
+    ] {
+        let (mut fixture, opening) = Fixture::unopened(Trust::FaultStake);
+        fixture.outcomes(3, &[opening], |pending, seq| {
+            (outcome, Some(pending.mark(seq)))
+        });
+        assert_eq!(fixture.told, [""; 0], "one may lie");
+        tell_all(&mut fixture, opening, outcome);
+        let dropped = format!("dropped {} 2 {rejection:?}", opening + 1);
+        assert_eq!(fixture.told, [dropped]);
+    }
+}
+
+#[test]
+fn an_opening_is_refused_at_the_door_as_any_command_is() {
+    for rejection in [
+        Rejection::OpeningTooOld,
+        Rejection::OpeningTooFarAhead,
+        Rejection::SessionOpen,
+    ] {
+        let refused = Verdict::Rejected(rejection);
+        let dropped = |opening: u64| format!("dropped {} 2 {rejection:?}", opening + 1);
+        let (mut alone, opening) = Fixture::unopened(Trust::OneValidator);
+        assert!(!alone.verdict(opening, 1, refused));
+        assert_eq!(alone.told, [dropped(opening)]);
+        // One word of four is not enough.
+        let (mut many, opening) = Fixture::unopened(Trust::FaultStake);
+        assert!(many.verdict(opening, 1, refused), "it is left");
+        assert_eq!(many.told, [""; 0]);
+        many.next();
+        assert!(!many.verdict(opening, 1, refused));
+        assert_eq!(many.told, [dropped(opening)]);
+        // Nor is it when the opening was taken: all that answer must refuse it.
+        let (mut taken, opening) = Fixture::unopened(Trust::OneValidator);
+        assert!(!taken.verdict(opening, 1, Verdict::Accepted));
+        assert_eq!(taken.told, [""; 0], "the library's own command");
+        for _ in 0..2 {
+            taken.next();
+            assert!(taken.verdict(opening, 1, refused), "another one is asked");
+        }
+        taken.next();
+        assert!(!taken.verdict(opening, 1, refused));
+        assert_eq!(taken.told, [dropped(opening)]);
+    }
+}
+
+#[test]
+fn two_processes_with_one_key_are_not_told_that_the_other_one_s_commands_were_theirs() {
+    for trust in [Trust::OneValidator, Trust::FaultStake] {
+        // Both found no session. The other one opened it first, later by its clock, and this
+        // one's number is below all of that session.
+        let (mut late, opening) = Fixture::unopened(trust);
+        tell_all(&mut late, opening, Outcome::SessionEnded);
+        let ended = format!("dropped {} 2 SessionEnded", opening + 1);
+        assert_eq!(late.told, [ended], "{trust:?}");
+        // Both go on from the same number, and a validator does not know any more whose the
+        // commands of those numbers were.
+        let mut both = Fixture::trusting(trust);
+        both.next();
+        for validator in 0..2 {
+            both.outcomes(validator, &[1], |_, _| (Outcome::Duplicate, None));
+        }
+        assert_eq!(both.told, ["unsure 1 1"], "{trust:?}");
+        both.told.clear();
+        for validator in 0..2 {
+            both.outcomes(validator, &[3], |_, _| {
+                (Outcome::Duplicate, Some(Mark::of(b"the other's")))
+            });
+        }
+        assert_eq!(both.told, ["unsure 2 1", "displaced 3"], "{trust:?}");
+        // The session is opened anew by the other one, and all this one had is below that.
+        both.told.clear();
+        for validator in 0..2 {
+            both.outcomes(validator, &[4], |_, _| (Outcome::SessionEnded, None));
+        }
+        assert_eq!(both.told, ["unsure 4 1"], "{trust:?}");
+        assert_eq!(both.clients.pending(both.client), 0);
+    }
+}
+
+#[test]
+fn a_session_is_opened_anew_above_the_number_with_which_it_has_ended() {
+    let (mut fixture, opening) = Fixture::unopened(Trust::OneValidator);
+    let client = fixture.client;
+    assert!(!fixture.clients.reopen(client, 7), "commands wait");
+    assert!(!fixture.clients.resume(client, 0), "commands wait");
+    tell_all(&mut fixture, opening, Outcome::SessionEnded);
+    let last = opening + 3_600_000_000_000;
+    assert!(fixture.clients.reopen(client, last));
+    let seq = fixture
+        .clients
+        .submit(client, Lane::Order, &[3; 8], Instant::now());
+    assert_eq!(seq.expect("room"), last + 2, "behind the opening");
+    assert_eq!(
+        fixture.clients.table.sessions[0].pending.opening(),
+        Some(last + 1)
+    );
 }

@@ -112,7 +112,7 @@ pub enum VoteStateError {
     Keep(#[from] KeepError),
     /// The log takes no more.
     #[error("the log takes nothing more")]
-    Append(#[from] quorate_log::LogError),
+    Append(#[from] LogError),
 }
 
 /// What a log says of the own records.

@@ -42,9 +42,9 @@ pub enum ClientEvent<'a> {
         /// Why.
         rejection: Rejection,
     },
-    /// Commands are finalized and their results were not seen: another validator had them. That they
-    /// are these commands follows from their numbers, in a session that was opened here and in which
-    /// nothing of another process with this key was met.
+    /// Commands are finalized and their results were not seen: another validator had them. That
+    /// they are these commands follows from their numbers, in a session that was opened here and in
+    /// which nothing of another process with this key was met.
     Passed {
         /// The first number.
         seq_first: u64,
@@ -59,9 +59,9 @@ pub enum ClientEvent<'a> {
         seq: u64,
     },
     /// These commands were applied before, or never will be: which of the two is not known. Their
-    /// session has ended since they were sent; or a command was applied under each of their numbers,
-    /// and a validator that does not know which one any more cannot be asked, while another process
-    /// with this key may have made it: the session was not opened here
+    /// session has ended since they were sent; or a command was applied under each of their
+    /// numbers, and a validator that does not know which one any more cannot be asked, while
+    /// another process with this key may have made it: the session was not opened here
     /// ([`Clients::resume`](super::Clients::resume)), or [`Displaced`](Self::Displaced) was told.
     /// Ask the application before anything is submitted anew.
     Unsure {

@@ -284,8 +284,9 @@ impl Clients {
         })
     }
 
-    /// Lets the session be opened again before the next command, of which [`ClientEvent::Session`] told that it
-    /// has ended with the number `seq_last`. False, and nothing changed, while commands wait.
+    /// Lets the session be opened again before the next command, of which [`ClientEvent::Session`]
+    /// told that it has ended with the number `seq_last`. False, and nothing changed, while
+    /// commands wait.
     pub fn reopen(&mut self, client: ClientRef, seq_last: u64) -> bool {
         let session = self.table.sessions.get_mut(client.0);
         session.is_some_and(|session| session.pending.open_behind(seq_last))

@@ -557,22 +557,20 @@ impl<S: StateMachine> Executor<S> {
     /// not be its session's at all: its block's own results say what came of it.
     #[must_use]
     pub fn repeat_result(&self, session: SessionId, seq: u64) -> Option<CommandResult> {
-        let (outcome, applied, mark) = if self.sessions.has_ended(&session) {
-            (Outcome::SessionEnded, None, None)
-        } else {
-            let known = self.sessions.session(&session)?;
-            match seq.cmp(&known.last_seq) {
-                Ordering::Less if seq < known.base_seq => (Outcome::SessionEnded, None, None),
-                Ordering::Less => (Outcome::Duplicate, None, None),
-                Ordering::Equal => {
-                    let place = place_of(&known.last);
-                    (
-                        Outcome::Duplicate,
-                        Some(place),
-                        self.sessions.mark(&session),
-                    )
-                }
-                Ordering::Greater => return None,
+        let known = self.sessions.session(&session)?;
+        let (outcome, applied, mark) = match seq.cmp(&known.last_seq) {
+            // What opens it anew may be final and not executed yet, with this command behind.
+            Ordering::Greater => return None,
+            _ if known.is_closed => (Outcome::SessionEnded, None, None),
+            Ordering::Less if seq < known.base_seq => (Outcome::SessionEnded, None, None),
+            Ordering::Less => (Outcome::Duplicate, None, None),
+            Ordering::Equal => {
+                let place = place_of(&known.last);
+                (
+                    Outcome::Duplicate,
+                    Some(place),
+                    self.sessions.mark(&session),
+                )
             }
         };
         Some(CommandResult {

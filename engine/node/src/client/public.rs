@@ -382,7 +382,8 @@ impl<F: FnMut(PublicUpdate<'_>)> Taking<'_, F> {
     fn take(&mut self, public: Public<'_>) {
         let (from, end) = (public.from(), public.end());
         if self.reading.is_of_range(public.id()) {
-            let Some(range) = self.reading.range.as_mut().filter(|range| range.at == from) else {
+            let fits = |range: &&mut Range| range.at == from && end <= range.to;
+            let Some(range) = self.reading.range.as_mut().filter(fits) else {
                 self.reading.leaves = true;
                 return;
             };

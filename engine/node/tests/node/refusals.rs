@@ -170,7 +170,7 @@ fn operators_see_numbers_health_readiness_and_status() {
     assert!(http(address, "/health").ends_with("ok\n"));
     let text = http(address, "/metrics");
     assert!(
-        text.contains("quorate_commands_accepted_total 1\n"),
+        text.contains("quorate_commands_accepted_total 2\n"),
         "{text}"
     );
     assert!(http(address, "/status").contains("\"index\":0"));

@@ -7,6 +7,7 @@
 //! numbers; a number refused at admission is given to the next command. Never: reads a clock,
 //! touches a socket.
 
+use core::ops::Range;
 use std::collections::VecDeque;
 
 use quorate::client::SendWindow;
@@ -262,6 +263,14 @@ impl Ledger {
     fn index_of(&self, seq: u64) -> Option<usize> {
         let index = usize::try_from(seq.checked_sub(self.first_seq)?).ok()?;
         (index < self.flights.len()).then_some(index)
+    }
+
+    /// The numbers of this run that this session has given and whose results are not all known.
+    pub(super) fn in_flight(&self, seq_first: u64, count: u32) -> Range<u64> {
+        let first = seq_first.max(self.first_seq);
+        let behind = seq_first.saturating_add(u64::from(count));
+        let behind = behind.min(self.first_seq + self.flights.len() as u64);
+        first..behind.max(first)
     }
 
     /// A gateway accepted the command.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use quorate::client_wire::{
-    CLIENT_FRAME_BYTES_MAX, ClientFrameWriter, Outcome, Rejection, ResultItem, ServerFrame,
-    Verdict, encode_session_ask,
+    CLIENT_FRAME_BYTES_MAX, ClientFrameWriter, FrameError, Outcome, Rejection, ResultItem,
+    ServerFrame, Verdict, VerdictRun, encode_session_ask,
 };
 use quorate::keys::KeyPair;
 use quorate::sessions::OPENING_LIFE_NS;
@@ -21,7 +21,7 @@ use quorate_consensus::types::ValidatorIndex;
 use quorate_net::{ChainIds, ClientLinks, LinkId, NetError, SendError};
 
 use super::key::{Chain, SessionKey};
-use super::ledger::{Counts, Ledger};
+use super::ledger::{Counts, FLIGHTS_MAX, Ledger};
 use super::presigned::{Presigned, SigningPlan};
 use super::{Acknowledged, LoadError, Recorded, Trip, Wait};
 
@@ -31,6 +31,11 @@ const REDIAL_MIN: Duration = Duration::from_millis(5);
 const REDIAL_MAX: Duration = Duration::from_millis(500);
 /// How long a number that is too far ahead is held back.
 const AHEAD_RETRY_NS: u64 = 1_000_000;
+/// Highest number of a session that a validator may tell: no pool keeps a higher one, and all that
+/// may be on its way behind it can be counted.
+const SEQ_MAX: u64 = i64::MAX as u64;
+/// Answers of one frame to commands that are on their way: each of them several times over.
+const ANSWERS_MAX: usize = 4 * FLIGHTS_MAX;
 
 /// Where the session's connection stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -317,6 +322,9 @@ impl Session {
                 has_ended,
                 ..
             } => {
+                if seq_last > SEQ_MAX {
+                    return Err(self.not_spoken("the session's last number"));
+                }
                 if let Connection::Asking(link) = self.connection {
                     let opens = seq_last == 0 || has_ended;
                     let first = match opens {
@@ -328,11 +336,10 @@ impl Session {
                 }
             }
             ServerFrame::Verdicts(runs) => {
+                let mut answers_left = ANSWERS_MAX;
                 for run in runs {
-                    for seq in (run.seq_first..).take(run.count as usize) {
-                        if self.on_verdict(seq, run.verdict, now_ns, recorded)? == Next::Leave {
-                            return Ok(Next::Leave);
-                        }
+                    if self.on_run(&run, now_ns, &mut answers_left, recorded)? == Next::Leave {
+                        return Ok(Next::Leave);
                     }
                 }
             }
@@ -363,32 +370,53 @@ impl Session {
         Ok(Next::Stay)
     }
 
-    fn on_verdict(
+    /// Takes the same answer to several commands in. What is not on its way is skipped: a
+    /// validator may answer for numbers that are final by now, or that never were.
+    fn on_run(
         &mut self,
-        seq: u64,
-        verdict: Verdict,
+        run: &VerdictRun,
         now_ns: u64,
+        answers_left: &mut usize,
         recorded: &mut Recorded,
     ) -> Result<Next, LoadError> {
         let Some(ledger) = &mut self.ledger else {
             return Ok(Next::Stay);
         };
-        match verdict {
-            Verdict::Accepted => ledger.on_accepted(seq),
-            Verdict::Busy { retry_after_us } => {
-                ledger.on_busy(seq, now_ns, u64::from(retry_after_us) * 1_000);
-            }
-            Verdict::Rejected(Rejection::TooFarAhead) => {
-                ledger.on_ahead(seq, now_ns, AHEAD_RETRY_NS);
-            }
+        match run.verdict {
             Verdict::Rejected(Rejection::Stopping | Rejection::Diverged) => return Ok(Next::Leave),
             Verdict::Rejected(Rejection::TableFull) => return Err(LoadError::SessionsFull),
+            Verdict::Rejected(Rejection::TooFarAhead)
+            | Verdict::Accepted
+            | Verdict::Busy { .. } => {}
             Verdict::Rejected(reason) => {
                 recorded.reasons.insert(reason);
-                ledger.on_rejected(seq);
+            }
+        }
+        let answered = ledger.in_flight(run.seq_first, run.count);
+        for seq in answered {
+            if *answers_left == 0 {
+                return Err(self.not_spoken("the answers of a frame"));
+            }
+            *answers_left -= 1;
+            match run.verdict {
+                Verdict::Accepted => ledger.on_accepted(seq),
+                Verdict::Busy { retry_after_us } => {
+                    ledger.on_busy(seq, now_ns, u64::from(retry_after_us) * 1_000);
+                }
+                Verdict::Rejected(Rejection::TooFarAhead) => {
+                    ledger.on_ahead(seq, now_ns, AHEAD_RETRY_NS);
+                }
+                Verdict::Rejected(_) => ledger.on_rejected(seq),
             }
         }
         Ok(Next::Stay)
+    }
+
+    const fn not_spoken(&self, what: &'static str) -> LoadError {
+        LoadError::Protocol {
+            validator: self.gateway,
+            source: FrameError::Bound(what),
+        }
     }
 
     fn on_result(
@@ -461,3 +489,7 @@ pub(super) enum Next {
     /// It leaves for the next one.
     Leave,
 }
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;

@@ -161,3 +161,17 @@ fn peers_cannot_hold_more_than_a_few_snapshots() {
     scene.folder.keep_newest(1, &[64, 128]).unwrap();
     assert_eq!(scene.folder.heights().unwrap(), [64, 128, 256]);
 }
+
+#[test]
+fn a_chunk_behind_the_last_one_is_nothing_and_no_fault_of_the_disk() {
+    let mut scene = Scene::new();
+    let manifest = scene.write(8, true);
+    let mut reader = scene.folder.open(8).unwrap();
+    assert_eq!(reader.chunk(0).unwrap(), b"state");
+    for behind in [1, 2, u32::MAX] {
+        assert_eq!(reader.chunk(behind).unwrap(), b"", "{behind}");
+        let root = manifest.root();
+        assert_eq!(scene.serving.chunk(8, &root, behind), None, "{behind}");
+        assert!(scene.serving.open.is_some(), "it is not opened anew");
+    }
+}

@@ -128,11 +128,17 @@ pub(crate) struct Accounts {
     list: Vec<Account>,
     /// Looked up in and never iterated.
     by_session: HashMap<SessionId, AccountIndex>,
+    /// Who has lots of each series, ascending, so that who looks for them need not pass over all
+    /// accounts. Follows from the positions; a series that nobody holds is not in it.
+    holders: BTreeMap<InstrumentId, BTreeSet<AccountIndex>>,
     /// Kept apart from the payments' own arithmetic.
     cash_sum: i128,
     tree: HashTree,
     /// Accounts that changed since they were hashed; bounded by their number.
     touched: BTreeSet<AccountIndex>,
+    /// How often an account was looked at.
+    #[cfg(test)]
+    pub(crate) visited: core::cell::Cell<usize>,
 }
 
 impl Default for Accounts {
@@ -141,15 +147,20 @@ impl Default for Accounts {
         Self {
             list: vec![nobody.clone(), nobody],
             by_session: HashMap::new(),
+            holders: BTreeMap::new(),
             cash_sum: 0,
             tree: HashTree::default(),
             touched: BTreeSet::from([EXTERNAL, FUND]),
+            #[cfg(test)]
+            visited: core::cell::Cell::default(),
         }
     }
 }
 
 impl Accounts {
     pub(crate) fn list(&self) -> &[Account] {
+        #[cfg(test)]
+        self.visited.set(self.visited.get() + self.list.len());
         &self.list
     }
 
@@ -163,6 +174,8 @@ impl Accounts {
     }
 
     pub(crate) fn get(&self, index: AccountIndex) -> &Account {
+        #[cfg(test)]
+        self.visited.set(self.visited.get() + 1);
         &self.list[index as usize]
     }
 
@@ -217,10 +230,35 @@ impl Accounts {
     fn change(&mut self, index: AccountIndex, id: InstrumentId, by: impl FnOnce(&mut Holding)) {
         let account = self.touch(index);
         let holding = account.holdings.entry(id).or_default();
+        let held = holding.lots != 0;
         by(holding);
+        let holds = holding.lots != 0;
         if holding.is_empty() {
             account.holdings.remove(&id);
         }
+        if holds && !held {
+            self.holders.entry(id).or_default().insert(index);
+        } else if held
+            && !holds
+            && let Some(holders) = self.holders.get_mut(&id)
+        {
+            holders.remove(&index);
+            if holders.is_empty() {
+                self.holders.remove(&id);
+            }
+        }
+    }
+
+    /// The accounts that have lots of a series, with how many, in the order of opening.
+    pub(crate) fn held(&self, id: InstrumentId) -> impl Iterator<Item = (AccountIndex, i64)> {
+        let holders = self.holders.get(&id).into_iter().flatten();
+        holders.map(move |&index| (index, self.get(index).holding(id).lots))
+    }
+
+    /// Who is in the index of holders, by series and place.
+    pub(crate) fn holders(&self) -> impl Iterator<Item = (InstrumentId, AccountIndex)> {
+        let all = self.holders.iter();
+        all.flat_map(|(&id, holders)| holders.iter().map(move |&index| (id, index)))
     }
 
     /// Reserves for an order, or for a part of one, that comes to rest.
@@ -281,11 +319,20 @@ impl Accounts {
     pub(crate) fn restored(list: Vec<Account>) -> Self {
         let all = 0..list.len() as AccountIndex;
         let indexed = (0..).zip(&list).skip(FIRST as usize);
+        let mut holders: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+        for (index, account) in (0..).zip(&list) {
+            for (id, _) in account.positions() {
+                holders.entry(id).or_default().insert(index);
+            }
+        }
         Self {
+            holders,
             by_session: indexed.map(|(index, a)| (a.session, index)).collect(),
             cash_sum: list.iter().map(|account| i128::from(account.cash)).sum(),
             tree: HashTree::default(),
             touched: all.collect(),
+            #[cfg(test)]
+            visited: core::cell::Cell::default(),
             list,
         }
     }
@@ -309,6 +356,38 @@ mod tests {
         let held = |index: AccountIndex| accounts.get(index).holding(InstrumentId(0));
         assert_eq!((held(a).short(), held(a).long()), (5, 0));
         assert_eq!((held(b).short(), held(b).long()), (0, 5));
+    }
+
+    #[test]
+    fn the_holders_of_a_series_are_those_with_lots_of_it_also_after_a_restart() {
+        let mut accounts = Accounts::default();
+        let a = accounts.open(SessionId([1; 16]));
+        let b = accounts.open(SessionId([2; 16]));
+        let c = accounts.open(SessionId([3; 16]));
+        let (one, other) = (InstrumentId(1), InstrumentId(2));
+        let held = |accounts: &Accounts, id| accounts.held(id).collect::<Vec<_>>();
+        accounts.transfer(a, b, one, 5);
+        accounts.transfer(a, c, one, 2);
+        accounts.transfer(c, a, other, 1);
+        assert_eq!(held(&accounts, one), [(a, -7), (b, 5), (c, 2)]);
+        assert_eq!(held(&accounts, other), [(a, 1), (c, -1)]);
+        let restored = Accounts::restored(accounts.list().to_vec());
+        assert_eq!(held(&restored, one), held(&accounts, one));
+        assert!(restored.holders().eq(accounts.holders()));
+        accounts.transfer(c, a, one, 2);
+        assert_eq!(held(&accounts, one), [(a, -5), (b, 5)], "c has none left");
+        accounts.transfer(b, a, one, 8);
+        assert_eq!(
+            held(&accounts, one),
+            [(a, 3), (b, -3)],
+            "from one side to the other"
+        );
+        accounts.transfer(a, b, one, 3);
+        accounts.transfer(a, c, other, 1);
+        assert!(
+            accounts.holders.is_empty(),
+            "a series that nobody holds takes no memory"
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! command; it is a pass over the whole state, for tests, for restored snapshots and for whoever
 //! wants to see it hold.
 
-use crate::accounts::{AMOUNT_MAX, Account, EXTERNAL, FUND, Holding};
+use crate::accounts::{AMOUNT_MAX, Account, AccountIndex, EXTERNAL, FUND, Holding};
 use crate::clearing::Clearing;
 use crate::commands::Side;
 use crate::instruments::InstrumentId;
@@ -12,7 +12,7 @@ use crate::orders::Orders;
 use crate::series::SeriesState;
 use crate::venue::Venue;
 use quorate::state_machine::SessionId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
 
 /// What does not hold among the accounts.
@@ -59,12 +59,22 @@ impl Venue {
         };
         let mut cash_sum = 0;
         let mut position_sums: BTreeMap<InstrumentId, i128> = BTreeMap::new();
+        let mut unseen: BTreeSet<_> = clearing.accounts.holders().collect();
         for (index, account) in clearing.accounts.list().iter().enumerate() {
             cash_sum += i128::from(account.cash);
             for (id, lots) in account.positions() {
                 *position_sums.entry(id).or_default() += i128::from(lots);
+                if !unseen.remove(&(id, index as AccountIndex)) {
+                    let fault = "it is not among the holders of a series that it holds";
+                    return Err(AuditError::Position { index, fault });
+                }
             }
             check_account(clearing, index, account)?;
+        }
+        if let Some((_, index)) = unseen.pop_first() {
+            let fault = "it is among the holders of a series that it does not hold";
+            let index = index as usize;
+            return Err(AuditError::Position { index, fault });
         }
         if cash_sum != 0 {
             return Err(AuditError::CashSum(cash_sum));

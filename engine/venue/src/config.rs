@@ -22,6 +22,12 @@ pub const ORDERS_MAX: u32 = 1 << 24;
 /// Price levels that one depth question may ask for.
 pub const DEPTH_LEVELS_MAX: u16 = 1024;
 
+/// Price levels and resting orders, together, that are looked at to foresee how one order would
+/// end: whether a fill-or-kill order fills, or one that finds no room needs any. To ask costs no
+/// fee and leaves no trace, so it must be no more work than a command is; whoever wants to sweep
+/// more prices sends more orders. All validators of a chain must have the same.
+pub const LOOKS_MAX: u32 = 1024;
+
 // The sum of all open sizes of a level is kept in a u64.
 const _: () = assert!((ORDERS_MAX as u128) * (crate::instruments::SIZE_LOTS_MAX as u128) < 1 << 64);
 

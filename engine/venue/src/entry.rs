@@ -7,12 +7,14 @@
 //! instrument, its status, the size, the price, the name, what the kind of the order asks of the
 //! book, the limits, and last, in a series, what its account can stand behind. The limits are
 //! those of the state as the order finds it: an order that would rest is refused by a full limit
-//! even where its own trades would have made room.
+//! even where its own trades would have made room. What it would come to is foreseen within a
+//! bound of levels and orders; beyond it a fill-or-kill order is refused, and so is, where a limit
+//! is full, one that might rest.
 
 use crate::commands::{Command, OrderKind, Side};
 use crate::instruments::{InstrumentId, Status};
 use crate::margin::Asked;
-use crate::matching::{End, Incoming};
+use crate::matching::{End, Incoming, TooFar};
 use crate::orders::Handle;
 use crate::refusal::Refusal;
 use crate::reports::{CancelReason, Desk, OrderNumber, PublicEvent, SessionReport};
@@ -198,14 +200,17 @@ impl Venue {
             OrderKind::PostOnly if self.market.would_take(incoming) => {
                 return Err(Refusal::WouldTake);
             }
-            OrderKind::FillOrKill if self.market.foresee(incoming) != End::Filled => {
-                return Err(Refusal::NotFillable);
-            }
+            OrderKind::FillOrKill => match self.market.foresee(incoming) {
+                Ok(End::Filled) => {}
+                Ok(_) => return Err(Refusal::NotFillable),
+                Err(TooFar) => return Err(Refusal::TooDeep),
+            },
             _ => {}
         }
         if let Some(full) = self.full(entry)
             && entry.kind.may_rest()
-            && self.market.foresee(incoming) == End::NothingLeft
+            // One that is not seen to need no room might need it.
+            && matches!(self.market.foresee(incoming), Ok(End::NothingLeft) | Err(TooFar))
         {
             return Err(full);
         }

@@ -10,6 +10,7 @@
 use crate::book::{Book, crosses};
 use crate::clearing::{ClearedTrade, Clearing};
 use crate::commands::{ClientOrderId, SelfTrade, Side};
+use crate::config::LOOKS_MAX;
 use crate::instruments::InstrumentId;
 use crate::orders::{Handle, NONE, Order, Orders};
 use crate::refusal::Refusal;
@@ -64,6 +65,28 @@ pub(crate) enum End {
     SelfTrade,
 }
 
+/// How an order would end is not seen within [`LOOKS_MAX`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TooFar;
+
+/// How many levels and orders were looked at for one order, together.
+#[derive(Debug, Default)]
+struct Looks(u32);
+
+impl Looks {
+    fn one(&mut self) -> Result<(), TooFar> {
+        if self.0 == LOOKS_MAX {
+            return Err(TooFar);
+        }
+        self.0 += 1;
+        Ok(())
+    }
+}
+
+/// Open orders of a session that are looked through, all of them; where it has more, the queues
+/// are walked instead. Half, so that as much is left for the levels.
+const OWN_LOOKS_MAX: u32 = LOOKS_MAX / 2;
+
 impl Market {
     /// Empty books of this many instruments.
     pub(crate) fn new(instrument_count: usize, clearing: Option<Box<Clearing>>) -> Self {
@@ -107,57 +130,61 @@ impl Market {
     }
 
     /// How the order would end if it took now; changes nothing.
-    pub(crate) fn foresee(&self, incoming: &Incoming) -> End {
-        self.look_ahead(incoming).0
+    ///
+    /// # Errors
+    ///
+    /// [`TooFar`] if that is not seen within [`LOOKS_MAX`] levels and orders.
+    pub(crate) fn foresee(&self, incoming: &Incoming) -> Result<End, TooFar> {
+        self.look_ahead(incoming, &mut Looks::default())
     }
 
-    /// The same, and how many resting orders it looked at. To ask so costs a client nothing,
-    /// so whole levels are counted; looked at are the own orders, unless they may be traded with,
-    /// and the queue before one of these where that decides.
-    fn look_ahead(&self, incoming: &Incoming) -> (End, usize) {
-        let (own, mut looked) = self.own_crossing(incoming);
+    /// The same, with what it looked at. To ask so costs a client nothing, so whole levels are
+    /// counted where that will do. Looked at are the own orders, if they are few, and the queue
+    /// before one of these where that decides; the whole queue, if the own orders are many.
+    fn look_ahead(&self, incoming: &Incoming, looks: &mut Looks) -> Result<End, TooFar> {
+        let own = self.own_crossing(incoming, looks)?;
+        let stops_at_own = incoming.self_trade == SelfTrade::CancelIncoming;
         let mut open_lots = incoming.open_lots;
         let book = self.book(incoming.instrument);
         for (price, level) in book.best_first(incoming.side.opposite()) {
             if !crosses(incoming.side, incoming.limit_ticks, price) {
                 break;
             }
-            let own_lots = own.get(&price).copied().unwrap_or_default();
-            let theirs = level.open_lots - own_lots;
-            if own_lots > 0 && incoming.self_trade == SelfTrade::CancelIncoming {
-                if open_lots > theirs {
-                    return (End::SelfTrade, looked);
-                }
-                let mut handle = level.first;
-                while open_lots > 0 {
-                    looked += 1;
-                    let resting = self.orders.order(handle);
-                    if resting.session == incoming.session {
-                        return (End::SelfTrade, looked);
-                    }
-                    open_lots = open_lots.saturating_sub(resting.open_lots);
-                    handle = self.orders.level_link(handle).after;
-                }
-            }
-            open_lots = open_lots.saturating_sub(theirs);
+            looks.one()?;
+            let own_lots = own.as_ref().map(|own| own.get(&price).copied());
+            open_lots = match own_lots.map(Option::unwrap_or_default) {
+                Some(0) => open_lots.saturating_sub(level.open_lots),
+                Some(own) if !stops_at_own => open_lots.saturating_sub(level.open_lots - own),
+                Some(own) if open_lots > level.open_lots - own => return Ok(End::SelfTrade),
+                _ => match self.walk(incoming, level.first, open_lots, looks)? {
+                    Some(open_lots) => open_lots,
+                    None => return Ok(End::SelfTrade),
+                },
+            };
             if open_lots == 0 {
-                return (End::Filled, looked);
+                return Ok(End::Filled);
             }
         }
-        (End::NothingLeft, looked)
+        Ok(End::NothingLeft)
     }
 
     /// What the session of an order has open at each price that the order crosses and must not
-    /// trade at; and how many of its orders were looked at.
-    fn own_crossing(&self, incoming: &Incoming) -> (BTreeMap<i64, u64>, usize) {
+    /// trade at; nothing if it has so many orders that they are not looked through.
+    fn own_crossing(
+        &self,
+        incoming: &Incoming,
+        looks: &mut Looks,
+    ) -> Result<Option<BTreeMap<i64, u64>>, TooFar> {
         let mut own = BTreeMap::new();
-        let mut looked = 0;
         if incoming.self_trade == SelfTrade::Permit || !self.would_take(incoming) {
-            return (own, looked);
+            return Ok(Some(own));
+        }
+        if self.orders.session_count(incoming.session) > OWN_LOOKS_MAX {
+            return Ok(None);
         }
         let mut handle = self.orders.session_first(incoming.session);
         while handle != NONE {
-            looked += 1;
+            looks.one()?;
             let order = self.orders.order(handle);
             let meets = order.instrument == incoming.instrument
                 && order.side != incoming.side
@@ -167,7 +194,30 @@ impl Market {
             }
             handle = self.orders.session_next(handle);
         }
-        (own, looked)
+        Ok(Some(own))
+    }
+
+    /// What is left of these lots behind the queue that begins here; nothing if the order meets
+    /// one of its own before and is to stop there.
+    fn walk(
+        &self,
+        incoming: &Incoming,
+        first: Handle,
+        mut open_lots: u64,
+        looks: &mut Looks,
+    ) -> Result<Option<u64>, TooFar> {
+        let mut handle = first;
+        while open_lots > 0 && handle != NONE {
+            looks.one()?;
+            let resting = self.orders.order(handle);
+            if resting.session != incoming.session {
+                open_lots = open_lots.saturating_sub(resting.open_lots);
+            } else if incoming.self_trade == SelfTrade::CancelIncoming {
+                return Ok(None);
+            }
+            handle = self.orders.level_link(handle).after;
+        }
+        Ok(Some(open_lots))
     }
 
     /// Lets the order take all it can, and tells of it.
@@ -345,18 +395,22 @@ mod tests {
     fn market() -> Market {
         let mut market = Market::new(1, None);
         for number in 1..=1_001 {
-            market.add(Order {
-                number: OrderNumber(number),
-                session: SessionId([if number <= 1_000 { 1 } else { 2 }; 16]),
-                client_order: ClientOrderId(number),
-                instrument: InstrumentId(0),
-                side: Side::Sell,
-                price_ticks: 5,
-                open_lots: 1,
-                executed_lots: 0,
-            });
+            market.add(ask(number, if number <= 1_000 { 1 } else { 2 }, 5));
         }
         market
+    }
+
+    fn ask(number: u64, session: u8, price_ticks: i64) -> Order {
+        Order {
+            number: OrderNumber(number),
+            session: SessionId([session; 16]),
+            client_order: ClientOrderId(number),
+            instrument: InstrumentId(0),
+            side: Side::Sell,
+            price_ticks,
+            open_lots: 1,
+            executed_lots: 0,
+        }
     }
 
     fn bid(session: u8, self_trade: SelfTrade, open_lots: u64) -> Incoming {
@@ -373,23 +427,111 @@ mod tests {
         }
     }
 
+    fn look(market: &Market, incoming: &Incoming) -> (Result<End, TooFar>, u32) {
+        let mut looks = Looks::default();
+        (market.look_ahead(incoming, &mut looks), looks.0)
+    }
+
     #[test]
     fn what_an_order_would_come_to_is_foreseen_without_a_look_at_every_order() {
         let market = market();
-        let looks = |session, self_trade, lots| market.look_ahead(&bid(session, self_trade, lots));
+        let looks = |session, self_trade, lots| {
+            let (end, looked) = look(&market, &bid(session, self_trade, lots));
+            (end.unwrap(), looked)
+        };
         for self_trade in SelfTrade::ALL {
             let stranger = looks(3, *self_trade, 1_001);
-            assert_eq!(stranger, (End::Filled, 0), "{self_trade:?}");
+            assert_eq!(stranger, (End::Filled, 1), "{self_trade:?}");
             let more = looks(3, *self_trade, 1_002);
-            assert_eq!(more, (End::NothingLeft, 0), "{self_trade:?}");
+            assert_eq!(more, (End::NothingLeft, 1), "{self_trade:?}");
         }
-        assert_eq!(looks(2, SelfTrade::Permit, 1_001), (End::Filled, 0));
-        assert_eq!(looks(2, SelfTrade::CancelResting, 1_000), (End::Filled, 1));
+        assert_eq!(looks(2, SelfTrade::Permit, 1_001), (End::Filled, 1));
+        assert_eq!(looks(2, SelfTrade::CancelResting, 1_000), (End::Filled, 2));
         let short = looks(2, SelfTrade::CancelResting, 1_001);
-        assert_eq!(short, (End::NothingLeft, 1));
+        assert_eq!(short, (End::NothingLeft, 2));
         let own = looks(2, SelfTrade::CancelIncoming, 1_001);
-        assert_eq!(own, (End::SelfTrade, 1), "all others are not enough");
+        assert_eq!(own, (End::SelfTrade, 2), "all others are not enough");
         let before = looks(2, SelfTrade::CancelIncoming, 7);
-        assert_eq!(before, (End::Filled, 8), "seven stand before the own one");
+        assert_eq!(before, (End::Filled, 9), "seven stand before the own one");
+    }
+
+    /// An ask of one lot by session 1 at each price from 1 on.
+    fn ladder(levels: u64) -> Market {
+        let mut market = Market::new(1, None);
+        for number in 1..=levels {
+            market.add(ask(number, 1, number.cast_signed()));
+        }
+        market
+    }
+
+    #[test]
+    fn no_order_looks_at_more_than_the_bound_whoever_asks_and_whatever_it_does_with_its_own() {
+        let market = ladder(65_536);
+        for session in [1, 3] {
+            for &self_trade in SelfTrade::ALL {
+                let all = Incoming {
+                    limit_ticks: i64::MAX,
+                    ..bid(session, self_trade, 65_536)
+                };
+                let stops = session == 1 && self_trade == SelfTrade::CancelIncoming;
+                let expected = match stops {
+                    // Its first look is at the best level, the second at its own order there.
+                    true => (Ok(End::SelfTrade), 2),
+                    false => (Err(TooFar), LOOKS_MAX),
+                };
+                assert_eq!(look(&market, &all), expected, "{session} {self_trade:?}");
+            }
+        }
+        let most = |open_lots| Incoming {
+            limit_ticks: i64::MAX,
+            ..bid(3, SelfTrade::CancelIncoming, open_lots)
+        };
+        assert_eq!(look(&market, &most(1_024)), (Ok(End::Filled), 1_024));
+        assert_eq!(look(&market, &most(1_025)), (Err(TooFar), 1_024));
+    }
+
+    #[test]
+    fn who_has_many_orders_elsewhere_still_foresees_and_a_long_queue_is_not_walked_whole() {
+        let mut market = ladder(10);
+        for number in 0..2_000 {
+            market.add(ask(10_000 + number, 2, 1_000_000));
+            market.add(ask(20_000 + number, 4, 11));
+        }
+        market.add(ask(30_000, 5, 11));
+        let at = |session, limit_ticks, open_lots| Incoming {
+            limit_ticks,
+            ..bid(session, SelfTrade::CancelIncoming, open_lots)
+        };
+        // Ten levels, and the order at each.
+        assert_eq!(look(&market, &at(2, 10, 10)), (Ok(End::Filled), 20));
+        assert_eq!(look(&market, &at(2, 10, 11)), (Ok(End::NothingLeft), 20));
+        // One own order and eleven levels, and of the queue before it what is left.
+        assert_eq!(look(&market, &at(5, 11, 110)), (Ok(End::Filled), 112));
+        assert_eq!(look(&market, &at(5, 11, 2_010)), (Err(TooFar), LOOKS_MAX));
+        assert_eq!(look(&market, &at(5, 11, 2_011)), (Ok(End::SelfTrade), 12));
+    }
+
+    #[test]
+    fn few_own_orders_are_all_looked_through_and_of_many_none_is_but_in_the_queue() {
+        for own in [OWN_LOOKS_MAX, OWN_LOOKS_MAX + 1] {
+            let mut market = Market::new(1, None);
+            market.add(ask(1, 3, 1));
+            for number in 0..u64::from(own) {
+                market.add(ask(10 + number, 1, 2 + number.cast_signed()));
+            }
+            let few = own == OWN_LOOKS_MAX;
+            for (self_trade, open_lots, end, looked) in [
+                (SelfTrade::CancelResting, 1, End::Filled, 1),
+                (SelfTrade::CancelIncoming, 1, End::Filled, 1),
+                (SelfTrade::CancelIncoming, 2, End::SelfTrade, 2),
+            ] {
+                let incoming = Incoming {
+                    limit_ticks: i64::MAX,
+                    ..bid(1, self_trade, open_lots)
+                };
+                let looked = looked + if few { own } else { looked };
+                assert_eq!(look(&market, &incoming), (Ok(end), looked), "{own}");
+            }
+        }
     }
 }

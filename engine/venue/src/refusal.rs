@@ -100,5 +100,8 @@ wire_enum! {
         MarketInSeries = 44,
         /// The feed is not halted.
         FeedNotHalted = 45,
+        /// Whether the fill-or-kill order can be filled is not seen within
+        /// [`LOOKS_MAX`](crate::config::LOOKS_MAX) price levels and resting orders.
+        TooDeep = 46,
     }
 }

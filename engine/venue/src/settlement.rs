@@ -102,18 +102,21 @@ impl Clearing {
     /// Accounts that are short in a series, and by how many lots.
     pub(crate) fn shorts(&self, id: InstrumentId) -> Vec<(AccountIndex, u64)> {
         let short = |(index, lots): (AccountIndex, i64)| (index, lots.unsigned_abs());
-        self.held(id).filter(|h| h.1 < 0).map(short).collect()
+        self.accounts
+            .held(id)
+            .filter(|h| h.1 < 0)
+            .map(short)
+            .collect()
     }
 
     /// Accounts that are long in a series, and by how many lots.
     pub(crate) fn longs(&self, id: InstrumentId) -> Vec<(AccountIndex, u64)> {
         let long = |(index, lots): (AccountIndex, i64)| (index, lots.unsigned_abs());
-        self.held(id).filter(|h| h.1 > 0).map(long).collect()
-    }
-
-    fn held(&self, id: InstrumentId) -> impl Iterator<Item = (AccountIndex, i64)> {
-        let accounts = (0..).zip(self.accounts.list());
-        accounts.map(move |(index, account)| (index, account.holding(id).lots))
+        self.accounts
+            .held(id)
+            .filter(|h| h.1 > 0)
+            .map(long)
+            .collect()
     }
 
     /// When the next timer is due.

@@ -123,10 +123,7 @@ proptest! {
     }
 }
 
-#[test]
-fn an_exercise_of_one_lot_touches_holder_fund_and_one_short_account_however_many_there_are() {
-    let mut clearing = clearing(0, &[100; 100]);
-    let (id, lots_max) = (InstrumentId(0), 1_000);
+fn series() -> Series {
     let terms = SeriesTerms {
         feed: FeedId(0),
         strike: 100,
@@ -135,14 +132,51 @@ fn an_exercise_of_one_lot_touches_holder_fund_and_one_short_account_however_many
         style: ExerciseStyle::American,
         multiplier: 1,
     };
-    let series = Series {
+    Series {
         terms,
         state: SeriesState::Trading,
         due_ns: 1,
         fixing: 0,
-        lots_max,
+        lots_max: 1_000,
+    }
+}
+
+#[test]
+fn an_exercise_visits_the_accounts_of_its_series_and_no_others() {
+    let mut clearing = clearing(0, &[]);
+    let mut open = |number: u64| {
+        let mut session = [0; 16];
+        session[..8].copy_from_slice(&number.to_le_bytes());
+        let index = clearing.accounts.open(SessionId(session));
+        clearing.accounts.pay(EXTERNAL, index, 100);
+        index
     };
-    clearing.series.set(id, series);
+    let indices: Vec<_> = (1..=10_000).map(&mut open).collect();
+    let (holder, short) = (indices[70], indices[9_000]);
+    let (id, other) = (InstrumentId(0), InstrumentId(1));
+    clearing.series.set(id, series());
+    clearing.accounts.transfer(short, holder, id, 2);
+    for &index in &indices[..5_000] {
+        clearing.accounts.transfer(index, indices[5_000], other, 1);
+    }
+    clearing.accounts.root();
+    clearing.accounts.visited.set(0);
+    let (assigned, payment) = clearing.assign(holder, id, 1, 10).unwrap();
+    assert_eq!(
+        (assigned, payment.paid),
+        (vec![(short, 1)], vec![(short, 10)])
+    );
+    // Each of the two for its lots, and the payers, payee and fund again to be paid.
+    let visited = clearing.accounts.visited.get();
+    assert!((2..=20).contains(&visited), "{visited}");
+    assert_eq!(clearing.accounts.touched(), 3);
+}
+
+#[test]
+fn an_exercise_of_one_lot_touches_holder_fund_and_one_short_account_however_many_there_are() {
+    let mut clearing = clearing(0, &[100; 100]);
+    let id = InstrumentId(0);
+    clearing.series.set(id, series());
     for index in B..A + 100 {
         clearing.accounts.transfer(index, A, id, 2);
     }

@@ -373,7 +373,7 @@ fn the_refusals_of_accounts_are_all_told_of_here() {
     let tests = [include_str!("accounts.rs"), include_str!("options.rs")].concat();
     let missing: BTreeSet<_> = Refusal::ALL
         .iter()
-        .filter(|&&refusal| refusal as u8 >= Refusal::NoAccounts as u8)
+        .filter(|&&refusal| (Refusal::NoAccounts..=Refusal::FeedNotHalted).contains(&refusal))
         .map(|refusal| format!("Refusal::{refusal:?}"))
         .filter(|name| !tests.contains(name))
         .collect();

@@ -317,3 +317,43 @@ fn numbers_are_never_given_twice_even_at_their_end() {
         Refusal::NumbersExhausted
     );
 }
+
+#[test]
+fn a_fill_or_kill_order_that_would_have_to_look_too_far_is_refused_as_too_deep() {
+    let mut desk = roomy();
+    // A lot of another session, and behind it a long queue of one session at the same price.
+    desk.apply(session(2), &limit(1, Side::Sell, 20, 1));
+    for number in 1..=1_100 {
+        desk.apply(session(1), &limit(number, Side::Sell, 20, 1));
+    }
+    let kill = |size, price| order(OrderKind::FillOrKill, 5_000, Side::Buy, price, size);
+    // Nobody else needs to look at more than one level, however many stand there.
+    assert_eq!(desk.refusal(session(3), &kill(1, 19)), Refusal::NotFillable);
+    // Its own orders are many, so it looks at the queue, and at no more than the bound of that.
+    assert_eq!(desk.refusal(session(1), &kill(2, 20)), Refusal::TooDeep);
+    let before = desk.venue.order_count();
+    desk.apply(session(3), &kill(100, 20));
+    assert_eq!(desk.venue.order_count(), before - 100);
+}
+
+#[test]
+fn an_order_that_finds_a_limit_full_and_may_need_room_further_on_than_is_looked_is_refused() {
+    let mut desk = Desk::new(VenueLimits {
+        orders_per_session_max: 1_100,
+        ..VenueLimits::default()
+    });
+    for number in 1..=1_100 {
+        desk.apply(session(1), &limit(number, Side::Sell, 20, 1));
+    }
+    desk.apply(session(2), &limit(1, Side::Sell, 19, 1));
+    desk.apply(session(2), &limit(2, Side::Sell, 21, 1));
+    let buy = limit(5_000, Side::Buy, 21, 2);
+    assert_eq!(desk.refusal(session(1), &buy), Refusal::SessionOrdersFull);
+    let fills = limit(5_000, Side::Buy, 21, 1);
+    desk.apply(session(1), &fills);
+    assert_eq!(
+        desk.venue.order_count(),
+        1_101,
+        "what is seen to fill needs no room"
+    );
+}

@@ -40,6 +40,8 @@ impl Told {
 /// Where a session stands.
 #[derive(Clone, Copy, Debug)]
 struct Stand {
+    /// Number of its opening.
+    base_seq: u64,
     last_seq: u64,
     is_closed: bool,
 }
@@ -77,6 +79,8 @@ impl Results {
                     (
                         session,
                         Stand {
+                            // A chain of clients that close nothing.
+                            base_seq: 1,
                             last_seq,
                             is_closed,
                         },
@@ -195,7 +199,11 @@ impl Results {
         };
         if outcome == Outcome::Applied {
             let is_closed = deed == Deed::Closes;
+            let base_seq = stand
+                .filter(|_| !deed.opens())
+                .map_or(seq, |open| open.base_seq);
             let now = Stand {
+                base_seq,
                 last_seq: seq,
                 is_closed,
             };
@@ -252,6 +260,7 @@ fn expected(stand: Option<Stand>, seq: u64, deed: Deed) -> Outcome {
         None => Outcome::Gap,
         Some(ended) if ended.is_closed && deed.opens() && seq > ended.last_seq => opens(deed),
         Some(ended) if ended.is_closed => Outcome::SessionEnded,
+        Some(open) if seq < open.base_seq => Outcome::SessionEnded,
         Some(open) if seq <= open.last_seq => Outcome::Duplicate,
         Some(open) if seq == open.last_seq + 1 && !deed.opens() => Outcome::Applied,
         Some(_) => Outcome::Gap,
@@ -392,10 +401,12 @@ pub(crate) mod tests {
         let far = told(900, Outcome::OpeningTooFarAhead);
         assert_eq!(results.see(0, 3, &[far], &[]), Ok(()));
         assert_eq!(results.see(0, 4, &[applied(4, 700)], &[]), Ok(()));
-        let old = [1, 2, 3, 700].map(|seq| told(seq, Outcome::Duplicate));
-        assert_eq!(results.see(0, 5, &old, &[]), Ok(()));
+        let below = [1, 2, 3].map(|seq| told(seq, Outcome::SessionEnded));
+        let again = told(700, Outcome::Duplicate);
+        let [one, two, three] = below;
+        assert_eq!(results.see(0, 5, &[one, two, three, again], &[]), Ok(()));
         assert_eq!(results.see(0, 6, &[applied(6, 701)], &[]), Ok(()));
-        assert_eq!(results.take_openings(), (1, 2));
+        assert_eq!(results.take_openings(), (1, 3));
         assert!(results.is_opening(ALICE, 1) && !results.is_opening(ALICE, 2));
     }
 

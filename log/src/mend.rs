@@ -6,6 +6,7 @@
 //! that no byte changes under a reader and bad sectors are left behind; a crash leaves the one or
 //! the other. Never: cuts, marks, or changes a byte that it cannot prove.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -27,6 +28,10 @@ use crate::walk::find_header;
 
 /// Up to this length every single wrong byte of a record is tried: half a second at most.
 const ONE_BYTE_MAX: usize = 2048;
+/// For so many records of a segment in one go. Others wait for the next, or for who has them.
+const SEARCHES_MAX: usize = 8;
+/// Records that are remembered as searched in vain.
+const VAIN_MAX: usize = 4096;
 /// Headers that are tried for an offered record whose header is lost.
 const HEADERS_MAX: u64 = 4096;
 
@@ -126,6 +131,27 @@ pub(crate) fn find_pieces(identity: &Identity, extent: &Extent, bytes: &[u8]) ->
     pieces
 }
 
+/// The records whose every single byte was tried in vain, by what was hashed: while they are as
+/// they are, each pass over the log would find nothing again, for half a second each.
+#[derive(Debug, Default)]
+pub(crate) struct Vain {
+    searched: BTreeSet<[u8; HASH_BYTES]>,
+}
+
+impl Vain {
+    /// Whether what stands there, with the hash that it is to have, was searched before.
+    fn has(&self, mark: &[u8; HASH_BYTES]) -> bool {
+        self.searched.contains(mark)
+    }
+
+    fn add(&mut self, mark: [u8; HASH_BYTES]) {
+        if self.searched.len() >= VAIN_MAX {
+            self.searched.clear();
+        }
+        self.searched.insert(mark);
+    }
+}
+
 /// One segment being mended.
 #[derive(Debug)]
 pub struct Mend {
@@ -138,15 +164,17 @@ pub struct Mend {
     pieces: Vec<Piece>,
     found: u64,
     repaired: u64,
+    /// Searches for one wrong byte so far.
+    searches: usize,
 }
 
 impl Mend {
     /// None when there is nothing to mend.
     pub(crate) fn begin(
         shared: &Arc<Shared>,
-        region: Arc<Region>,
-        extent: Extent,
+        (region, extent): (Arc<Region>, Extent),
         (bytes, unreadable): (Vec<u8>, Vec<Range<usize>>),
+        vain: &mut Vain,
     ) -> Option<Self> {
         let mut mend = Self {
             pieces: find_pieces(&shared.identity, &extent, &bytes),
@@ -157,6 +185,7 @@ impl Mend {
             unreadable,
             found: 0,
             repaired: 0,
+            searches: 0,
         };
         mend.found = mend.pieces.len().max(1) as u64;
         if mend.pieces.is_empty() {
@@ -169,7 +198,7 @@ impl Mend {
             }
             mend.repaired = 1;
         }
-        mend.repair_alone();
+        mend.repair_alone(vain);
         Some(mend)
     }
 
@@ -183,6 +212,12 @@ impl Mend {
     #[must_use]
     pub fn found(&self) -> u64 {
         self.found
+    }
+
+    /// For how many records every single byte was tried: what took the time.
+    #[must_use]
+    pub fn searches(&self) -> usize {
+        self.searches
     }
 
     /// The records that are still faulty.
@@ -354,14 +389,14 @@ impl Mend {
     }
 
     /// Brings back what follows from memory or from the log itself.
-    fn repair_alone(&mut self) {
+    fn repair_alone(&mut self, vain: &mut Vain) {
         let mut place = 0;
         while let Some(piece) = self.pieces.get(place).cloned() {
             let is_mended = self.mend_from_memory(&piece)
                 || match piece.what {
                     What::SegmentHeader => self.mend_segment_header(),
                     What::Tail => self.mend_tail(&piece),
-                    What::Record(Some(header)) => self.mend_body(&piece, &header),
+                    What::Record(Some(header)) => self.mend_body(&piece, &header, vain),
                     What::Record(None) => self.mend_header(&piece),
                 };
             self.note(is_mended);
@@ -450,18 +485,33 @@ impl Mend {
     }
 
     /// The hash alone was lost, and what chains on it tells; or one byte was.
-    fn mend_body(&mut self, piece: &Piece, header: &RecordHeader) -> bool {
+    fn mend_body(&mut self, piece: &Piece, header: &RecordHeader, vain: &mut Vain) -> bool {
         let start = piece.range.start;
         let payload = self.bytes[header.payload_from(start)].to_vec();
         if self.try_record(&piece.range, header, &payload) {
             return true;
         }
         let covered = start - HASH_BYTES..piece.range.end - HASH_BYTES;
-        if covered.len() > ONE_BYTE_MAX {
+        if covered.len() > ONE_BYTE_MAX || self.searches == SEARCHES_MAX {
             return false;
         }
+        let searched = &self.bytes[covered.start..piece.range.end];
+        let mark = chain_hash(&self.shared.identity, searched);
+        if vain.has(&mark) {
+            return false;
+        }
+        self.searches += 1;
+        let is_found = self.search_one_byte(covered);
+        if !is_found {
+            vain.add(mark);
+        }
+        is_found
+    }
+
+    /// Tries every byte of a record that its header does not cover, for the hash behind it.
+    fn search_one_byte(&mut self, covered: Range<usize>) -> bool {
         let mut tried = self.bytes[covered.clone()].to_vec();
-        let hash = self.bytes[covered.end..piece.range.end].to_vec();
+        let hash = self.bytes[covered.end..covered.end + HASH_BYTES].to_vec();
         for at in HASH_BYTES + HEADER_BYTES..tried.len() {
             let stood = tried[at];
             for mask in 1..=u8::MAX {

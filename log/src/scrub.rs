@@ -15,7 +15,7 @@ use crate::bytes::is_zero;
 use crate::error::ScrubError;
 use crate::identity::Identity;
 use crate::map::Region;
-use crate::mend::{Mend, find_pieces};
+use crate::mend::{Mend, Vain, find_pieces};
 use crate::record::{Examined, HEADER_BYTES, examine, examine_header};
 use crate::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, segment_name};
 use crate::shared::Shared;
@@ -55,6 +55,7 @@ pub struct Scrubber {
     next: u32,
     sweep: Option<Sweep>,
     is_direct: Option<bool>,
+    vain: Vain,
 }
 
 impl Scrubber {
@@ -64,6 +65,7 @@ impl Scrubber {
             next: 0,
             sweep: None,
             is_direct: None,
+            vain: Vain::default(),
         }
     }
 
@@ -112,7 +114,7 @@ impl Scrubber {
     ///
     /// # Errors
     /// The system refuses.
-    pub fn mend(&self, segment: u32) -> Result<Option<Mend>, ScrubError> {
+    pub fn mend(&mut self, segment: u32) -> Result<Option<Mend>, ScrubError> {
         let Some((region, extent)) = sealed(&self.shared, segment) else {
             return Ok(None);
         };
@@ -125,9 +127,9 @@ impl Scrubber {
         }
         Ok(Mend::begin(
             &self.shared,
-            region,
-            extent,
+            (region, extent),
             (sweep.bytes, sweep.unreadable),
+            &mut self.vain,
         ))
     }
 

@@ -149,7 +149,7 @@ fn lose(memory: &MemoryBackend, segment: u32, from: usize, bytes: usize) {
     }
 }
 
-fn first_broken(log: &Opened, segment: u32) -> (quorate_log::Mend, Broken) {
+fn first_broken(log: &mut Opened, segment: u32) -> (quorate_log::Mend, Broken) {
     let mend = log
         .scrubber
         .mend(segment)
@@ -165,11 +165,60 @@ fn second_of(places: &[RecordRef], segment: u32) -> (usize, RecordRef) {
     (number, *place)
 }
 
+/// Half a second each: every pass over a log whose bytes nobody has would take that again.
+#[test]
+fn what_was_searched_in_vain_is_not_searched_again_while_it_is_the_same() {
+    let memory = MemoryBackend::new();
+    let (mut log, places) = filled(&memory);
+    let (_, place) = second_of(&places, 1);
+    let at = place.offset.bytes() as usize;
+    lose(&memory, 1, at + 40, 20);
+    let searches = |log: &mut Opened| first_broken(log, 1).0.searches();
+    assert_eq!(searches(&mut log), 1);
+    assert_eq!(searches(&mut log), 0);
+    assert_eq!(pass(&mut log), [1]);
+    assert_eq!(searches(&mut log), 0);
+    // Other bytes, and so another search.
+    memory.rot(&name(1), at + 41, 1, true);
+    assert_eq!(searches(&mut log), 1);
+    // Now all but one of them are as they were.
+    let mut lost: Vec<_> = (at + 40..at + 60).collect();
+    memory.rot(&name(1), at + 41, 1, true);
+    lost.retain(|&offset| offset != at + 47);
+    for offset in lost {
+        memory.rot(&name(1), offset, 0x5a, true);
+    }
+    let mend = log.scrubber.mend(1).expect("a read").expect("a fault");
+    assert_eq!(mend.searches(), 1);
+    assert!(mend.finish().expect("a write").left.is_empty());
+}
+
+/// A segment that has lost everything does not hold up those that are asked for it.
+#[test]
+fn one_go_searches_a_few_records_and_the_next_goes_on_with_others() {
+    let memory = MemoryBackend::new();
+    let (mut log, places) = filled(&memory);
+    let here = |place: &&RecordRef| place.offset.segment() == 1;
+    let lost: Vec<_> = places.iter().filter(here).collect();
+    for place in &lost {
+        lose(&memory, 1, place.offset.bytes() as usize + 40, 20);
+    }
+    let mut searched = Vec::new();
+    while searched.last() != Some(&0) {
+        let mend = log.scrubber.mend(1).expect("a read").expect("a fault");
+        assert_eq!(mend.broken().len(), lost.len());
+        searched.push(mend.searches());
+        assert!(searched.len() <= lost.len(), "{searched:?}");
+    }
+    assert_eq!(searched.iter().sum::<usize>(), lost.len(), "{searched:?}");
+    assert!(searched.iter().all(|&count| count <= 8), "{searched:?}");
+}
+
 /// Row C: bytes of a stranger are taken if they are the ones that stood there, and no others.
 #[test]
 fn offered_bytes_are_taken_if_the_chain_names_them_and_no_others() {
     let memory = MemoryBackend::new();
-    let (log, places) = filled(&memory);
+    let (mut log, places) = filled(&memory);
     let before = durable(&memory, 1);
     let (number, place) = second_of(&places, 1);
     let right = &expected(&places)[number];
@@ -181,7 +230,7 @@ fn offered_bytes_are_taken_if_the_chain_names_them_and_no_others() {
         (at + 33, right.len().next_multiple_of(8) + 31),
     ] {
         lose(&memory, 1, from, bytes);
-        let (mut mend, broken) = first_broken(&log, 1);
+        let (mut mend, broken) = first_broken(&mut log, 1);
         assert_eq!(broken.place, place);
         // What chains on a hash that is lost seems faulty with it, and is not.
         assert!(mend.broken().len() <= 2);
@@ -208,7 +257,7 @@ fn what_cannot_be_brought_back_is_kept_and_nothing_is_cut() {
     let damaged = durable(&memory, 1);
     for _ in 0..2 {
         assert_eq!(pass(&mut log), [1]);
-        let (mend, _) = first_broken(&log, 1);
+        let (mend, _) = first_broken(&mut log, 1);
         let Mended { repaired, left } = mend.finish().expect("nothing is written");
         assert_eq!((repaired, left.len()), (0, 1));
         assert_eq!(left[0].index, Some(place.index));
@@ -248,7 +297,7 @@ fn a_segment_that_was_pruned_meanwhile_does_not_come_back() {
 fn power_lost_at_every_step_of_mending_leaves_the_old_segment_or_the_mended_one() {
     for step in 0.. {
         let memory = MemoryBackend::new();
-        let (log, places) = filled(&memory);
+        let (mut log, places) = filled(&memory);
         memory.rot(&name(1), 700, 1, false);
         let mend = log.scrubber.mend(1).expect("a read").expect("a fault");
         memory.power_off_after(step);
@@ -282,7 +331,7 @@ fn no_segment_is_replaced_after_a_failed_sync() {
     log.syncer
         .sync(log.writer.unsynced())
         .expect_err("it fails");
-    let (mut mend, _) = first_broken(&log, 1);
+    let (mut mend, _) = first_broken(&mut log, 1);
     assert!(mend.offer(place.offset, KIND, &[&expected(&places)[number]]));
     let names = memory.file_names();
     let error = mend.finish().expect_err("the log is not to be relied on");
@@ -350,7 +399,7 @@ fn a_byte_changed_in_a_file_under_an_open_log_is_found_and_brought_back() {
 #[test]
 fn what_memory_alone_lost_is_read_from_the_disk_again() {
     let memory = MemoryBackend::new();
-    let (log, places) = filled(&memory);
+    let (mut log, places) = filled(&memory);
     let (_, place) = second_of(&places, 1);
     let at = place.offset.bytes() as usize + 40;
     memory.rot(&name(1), at, 0x10, true);

@@ -32,8 +32,8 @@ pub enum ClientEvent<'a> {
     Held(VerdictRun),
     /// Commands were refused for good; their numbers are given to the next ones. Where they had
     /// been accepted before: by validators of all stake but F, or by all that can be reached. Those
-    /// that were to follow an opening were never sent, so they have not been applied and never
-    /// will be.
+    /// behind the refused one, and those that were to follow an opening, were never sent (of others
+    /// [`Unsure`](Self::Unsure) is told), so they have not been applied and never will be.
     Dropped {
         /// The first number.
         seq_first: u64,
@@ -58,10 +58,11 @@ pub enum ClientEvent<'a> {
         /// The number.
         seq: u64,
     },
-    /// These commands were applied before, or never will be: which of the two is not known. Their
-    /// session has ended since they were sent; or a command was applied under each of their
-    /// numbers, and a validator that does not know which one any more cannot be asked, while
-    /// another process with this key may have made it: the session was not opened here
+    /// These commands were applied, will be, or never will be: which of them is not known. Their
+    /// session has ended since they were sent; or they were sent behind one that is refused for
+    /// good, and may yet be applied behind another of its number; or a command was applied under
+    /// each of their numbers, and a validator that does not know which one any more cannot be
+    /// asked, while another process with this key may have made it: the session was not opened here
     /// ([`Clients::resume`](super::Clients::resume)), or [`Displaced`](Self::Displaced) was told.
     /// Ask the application before anything is submitted anew.
     Unsure {

@@ -48,9 +48,12 @@ pub(super) enum Change {
         are_own: bool,
         whose: Whose,
     },
-    /// These commands will never be admitted; they were forgotten and their numbers are free.
+    /// These commands were forgotten and their numbers are free. The first one will never be
+    /// admitted. Of the `unsure` behind it, which were sent, that is not known: they may stand
+    /// somewhere and wait for the number before them. The others were never sent.
     Dropped {
         seq_first: u64,
+        unsure: u64,
         count: u64,
         rejection: Rejection,
     },
@@ -365,6 +368,13 @@ impl Pending {
                 self.rewind_to(seq_first);
                 Change::Leave
             }
+            // Those behind it may have been taken, and follow what has this number: they keep
+            // theirs, and what comes of this one tells.
+            Verdict::Rejected(Rejection::Conflict) if self.opening.waiting() != Some(seq_first) => {
+                self.hold(0, now);
+                self.rewind_to(seq_first);
+                Change::None
+            }
             Verdict::Rejected(Rejection::TableFull) => self.offer_again(seq_first, now),
             Verdict::Rejected(Rejection::SessionEnded) => self.end(seq_first),
             Verdict::Rejected(rejection) => self.give_up(seq_first, rejection),
@@ -469,7 +479,7 @@ impl Pending {
 
     /// These commands are forgotten, and an opening if it is the first of them.
     fn give_up(&mut self, seq: u64, rejection: Rejection) -> Change {
-        let end = self.next;
+        let (end, sent) = (self.next, self.sent.max(self.doubtful));
         self.drop_from(seq);
         let is_opening = self.opening.waiting() == Some(seq);
         if is_opening {
@@ -478,6 +488,8 @@ impl Pending {
         let seq_first = seq + u64::from(is_opening);
         Change::Dropped {
             seq_first,
+            // Nothing was sent behind an opening.
+            unsure: sent.saturating_sub(seq + 1),
             count: end - seq_first,
             rejection,
         }

@@ -18,6 +18,7 @@ use crate::auth::CommandMessages;
 use crate::client_wire::{encode_query, encode_root_ask, encode_session_ask, encode_status_ask};
 use crate::genesis::Genesis;
 use crate::keys::KeyPair;
+use crate::lanes::SEQ_MAX;
 use crate::sessions::{SessionCommand, TIMEOUT_MAX_NS, TIMEOUT_MIN_NS};
 use crate::state_machine::{Lane, SessionId};
 use quorate_consensus::types::ValidatorIndex;
@@ -273,12 +274,14 @@ impl Clients {
 
     /// Lets a session's numbers go on behind `seq_last`, as [`ClientEvent::Session`] told it of one
     /// that is open. Where there is none, 0, it is opened before the next command, as it is without
-    /// this. False, and nothing changed, while commands wait. What is still on its way from before
+    /// this. False, and nothing changed, while commands wait, and where no number is left: none is
+    /// above 2^63 - 1, whatever a validator at fault tells. What is still on its way from before
     /// may be applied under numbers that are given anew ([`ClientEvent::Displaced`],
     /// [`ClientEvent::Unsure`]).
     pub fn resume(&mut self, client: ClientRef, seq_last: u64) -> bool {
         let session = self.table.sessions.get_mut(client.0);
         session.is_some_and(|session| match seq_last {
+            SEQ_MAX.. => false,
             0 => session.pending.open_behind(0),
             seq_last => session.pending.start_behind(seq_last),
         })
@@ -286,10 +289,12 @@ impl Clients {
 
     /// Lets the session be opened again before the next command, of which [`ClientEvent::Session`]
     /// told that it has ended with the number `seq_last`. False, and nothing changed, while
-    /// commands wait.
+    /// commands wait, and where no number is left, as in [`resume`](Self::resume).
     pub fn reopen(&mut self, client: ClientRef, seq_last: u64) -> bool {
         let session = self.table.sessions.get_mut(client.0);
-        session.is_some_and(|session| session.pending.open_behind(seq_last))
+        session
+            .filter(|_| seq_last < SEQ_MAX)
+            .is_some_and(|session| session.pending.open_behind(seq_last))
     }
 
     /// Asks the application a read-only question. Gives the id that the answer will carry.

@@ -406,9 +406,21 @@ impl<F: FnMut(ClientRef, ClientEvent<'_>)> Taking<'_, F> {
             }
             Change::Dropped {
                 seq_first,
+                unsure: 0,
                 count,
                 rejection,
             } => self.tell_dropped(place, (seq_first, count), rejection),
+            Change::Dropped {
+                seq_first,
+                unsure: sent,
+                count,
+                rejection,
+            } => {
+                self.tell_dropped(place, (seq_first, 1), rejection);
+                self.tell(place, unsure(seq_first + 1, sent));
+                let others = (seq_first + 1 + sent, count - 1 - sent);
+                self.tell_dropped(place, others, rejection);
+            }
             Change::Ended {
                 seq_first,
                 unsure: count,
@@ -460,7 +472,10 @@ impl Session {
         };
         let is_for_now = matches!(
             reason,
-            Rejection::TooFarAhead | Rejection::Stopping | Rejection::TableFull
+            Rejection::TooFarAhead
+                | Rejection::Conflict
+                | Rejection::Stopping
+                | Rejection::TableFull
         );
         // The number of a session which has ended goes to nobody.
         let frees_number =

@@ -23,6 +23,7 @@ mod queue;
 mod unchecked;
 mod verdict;
 
+pub(crate) use pool::SEQ_MAX;
 pub use pool::{Lanes, LanesCounters};
 pub(crate) use verdict::HOLD_NS_DEFAULT;
 pub use verdict::{Admitted, CommandVerdict, LanesConfig, Rejection, Verdict};

@@ -23,7 +23,7 @@ pub(super) const LANES: usize = 4;
 /// Highest number of a command that is kept, whoever sent it. A session's numbers begin with a time
 /// in nanoseconds since 1970 and this is one in 2262, so none comes near it; and numbers can be
 /// counted on from here without an end.
-pub(super) const SEQ_MAX: u64 = i64::MAX as u64;
+pub(crate) const SEQ_MAX: u64 = i64::MAX as u64;
 
 /// What is left of a bound to those who are not favoured.
 const fn reserved(max: u64, is_favoured: bool) -> u64 {

@@ -10,6 +10,7 @@ const BUSY_MAX: Duration = RETRY_MAX;
 fn dropped(seq_first: u64, count: u64, rejection: Rejection) -> Change {
     Change::Dropped {
         seq_first,
+        unsure: 0,
         count,
         rejection,
     }

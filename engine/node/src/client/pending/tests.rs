@@ -198,6 +198,7 @@ fn a_rejection_frees_its_number_and_those_behind_it() {
         change,
         Change::Dropped {
             seq_first: 4,
+            unsure: 1,
             count: 2,
             rejection
         }
@@ -207,6 +208,24 @@ fn a_rejection_frees_its_number_and_those_behind_it() {
         .push(Lane::Order, &4_u64.to_le_bytes(), fixture.now);
     assert_eq!(seq, 4);
     assert_eq!(fixture.send(), [4]);
+}
+
+/// What stands behind the other process's command may be ready to follow it.
+#[test]
+fn a_conflict_is_offered_again_and_nothing_behind_it_is_forgotten() {
+    let mut fixture = Fixture::with(3);
+    fixture.send();
+    let change = fixture.verdict(2, 1, Verdict::Rejected(Rejection::Conflict));
+    assert_eq!((change, fixture.pending.len()), (Change::None, 3));
+    assert_eq!(
+        fixture.told(2, Outcome::Applied, Whose::Another),
+        Change::Finalized {
+            passed: 1,
+            are_own: false,
+            whose: Whose::Another,
+        }
+    );
+    assert_eq!(fixture.pending.len(), 1);
 }
 
 #[test]

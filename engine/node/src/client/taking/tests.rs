@@ -6,6 +6,7 @@ use crate::client::pending::Pending;
 use crate::client::{ClientOptions, Clients, Trust};
 use crate::client_wire::{Place, ResultItem, ResultsFrame};
 use crate::keys::KeyPair;
+use crate::lanes::SEQ_MAX;
 use crate::results::Mark;
 use crate::state_machine::Lane;
 use crate::testing::sample_genesis;
@@ -192,23 +193,68 @@ fn name_of(event: &ClientEvent<'_>) -> String {
     }
 }
 
-const CONFLICT: Verdict = Verdict::Rejected(Rejection::Conflict);
+const TOO_LARGE: Verdict = Verdict::Rejected(Rejection::TooLarge);
+
+/// Those behind it may have been taken and follow the other one: what comes of the number tells.
+#[test]
+fn a_conflict_gives_no_number_away_and_what_is_applied_under_it_tells() {
+    let mut fixture = Fixture::new();
+    fixture.verdict(1, 1, Verdict::Accepted);
+    let conflict = Verdict::Rejected(Rejection::Conflict);
+    assert!(!fixture.verdict(2, 1, conflict), "the validator is kept");
+    fixture.verdict(3, 2, Verdict::Accepted);
+    assert_eq!(fixture.waiting(), 1..5);
+    fixture.results(0, &[1], None);
+    fixture.results(0, &[2], Some(b"from before"));
+    fixture.results(0, &[3, 4], None);
+    let told = ["result 1", "displaced 2", "result 3", "result 4"];
+    let is_verdict = |told: &String| told.starts_with("accepted");
+    let results: Vec<_> = fixture
+        .told
+        .iter()
+        .filter(|told| !is_verdict(told))
+        .collect();
+    assert_eq!(results, told);
+}
+
+#[test]
+fn a_session_whose_numbers_are_told_to_be_used_up_stays_where_it_was() {
+    let (genesis, _) = sample_genesis(4);
+    let mut clients = Clients::new(&genesis).expect("an event queue");
+    let key = Arc::new(KeyPair::from_seed(&[7; 32]));
+    let client = clients.add(key, ClientOptions::default());
+    assert!(clients.resume(client, 7));
+    for told in [SEQ_MAX, u64::MAX] {
+        assert!(!clients.resume(client, told));
+        assert!(!clients.reopen(client, told));
+    }
+    let seq = clients.submit(client, Lane::Order, &[1; 8], Instant::now());
+    assert_eq!(seq.expect("room"), 8);
+}
+
+#[test]
+fn of_what_was_sent_behind_a_refused_command_nobody_says_that_it_will_never_be_applied() {
+    let mut fixture = Fixture::new();
+    assert!(!fixture.verdict(2, 1, TOO_LARGE));
+    assert_eq!(fixture.told, ["dropped 2 1 TooLarge", "unsure 3 2"]);
+    assert_eq!(fixture.waiting(), 1..2);
+}
 
 #[test]
 fn the_number_of_a_command_that_was_taken_is_not_free_because_another_validator_refuses_it() {
     let mut fixture = Fixture::new();
     assert!(!fixture.verdict(1, 3, Verdict::Accepted));
     fixture.next();
-    assert!(fixture.verdict(2, 1, CONFLICT), "another one is asked");
+    assert!(fixture.verdict(2, 1, TOO_LARGE), "another one is asked");
     assert_eq!(fixture.waiting(), 1..5, "it waits as before");
     fixture.next();
-    assert!(fixture.verdict(2, 1, CONFLICT));
-    assert!(fixture.verdict(2, 1, CONFLICT), "each counts once");
+    assert!(fixture.verdict(2, 1, TOO_LARGE));
+    assert!(fixture.verdict(2, 1, TOO_LARGE), "each counts once");
     assert_eq!(fixture.waiting(), 1..5);
     assert!(!fixture.told.iter().any(|told| told.starts_with("dropped")));
     // All but one refuse it now: the last one may never answer.
     fixture.next();
-    assert!(!fixture.verdict(2, 1, CONFLICT));
+    assert!(!fixture.verdict(2, 1, TOO_LARGE));
     assert_eq!(fixture.waiting(), 1..2);
     assert!(fixture.told.iter().any(|told| told.starts_with("dropped")));
 }
@@ -219,11 +265,11 @@ fn who_takes_a_refused_command_again_has_a_copy_that_the_others_know_nothing_of(
     fixture.verdict(1, 4, Verdict::Accepted);
     for _ in 0..2 {
         fixture.next();
-        assert!(fixture.verdict(2, 1, CONFLICT));
+        assert!(fixture.verdict(2, 1, TOO_LARGE));
     }
     fixture.next();
     assert!(!fixture.verdict(1, 4, Verdict::Accepted));
-    assert!(fixture.verdict(2, 1, CONFLICT));
+    assert!(fixture.verdict(2, 1, TOO_LARGE));
     assert_eq!(fixture.waiting(), 1..5);
 }
 
@@ -231,7 +277,7 @@ fn who_takes_a_refused_command_again_has_a_copy_that_the_others_know_nothing_of(
 fn a_command_that_nobody_took_and_one_of_a_session_that_has_ended_are_dropped_at_once() {
     let mut fixture = Fixture::new();
     fixture.verdict(1, 3, Verdict::Accepted);
-    assert!(!fixture.verdict(4, 1, CONFLICT));
+    assert!(!fixture.verdict(4, 1, TOO_LARGE));
     assert_eq!(fixture.waiting(), 1..4);
     let ended = Verdict::Rejected(Rejection::SessionEnded);
     assert!(!fixture.verdict(1, 3, ended));
@@ -247,12 +293,12 @@ fn a_run_that_begins_below_what_waits_is_one_validator_s_word_like_any_other() {
     assert_eq!(fixture.waiting(), 2..5);
     assert!(!fixture.verdict(2, 3, Verdict::Accepted));
     // Validator 0 lies of number 1, which is final, and with it of the next one.
-    assert!(fixture.verdict(1, 2, CONFLICT));
+    assert!(fixture.verdict(1, 2, TOO_LARGE));
     assert_eq!(fixture.waiting(), 2..5);
     let mut alone = Fixture::new();
     alone.results(0, &[1], None);
     alone.verdict(2, 3, Verdict::Accepted);
-    assert!(alone.verdict(1, 2, CONFLICT), "it was taken elsewhere");
+    assert!(alone.verdict(1, 2, TOO_LARGE), "it was taken elsewhere");
     assert_eq!(alone.waiting(), 2..5);
 }
 

@@ -5,7 +5,8 @@
 //! themselves take everything, and the bound stands at the only source of load: the net thread
 //! takes nothing more from sockets while any queue holds [`GATE_ITEMS`]. What one turn of the net
 //! takes in is bounded by its limits, so memory is bounded by the gate and one such turn. Clients'
-//! commands are bounded in bytes besides ([`Backlog`]), and refused beyond that.
+//! commands are bounded in bytes besides ([`Backlog`]), and refused beyond that, and so are the
+//! blocks that wait for a slow application ([`AppBacklog`]).
 //! Never: looks at what it carries.
 
 use crate::executor::FinalBlock;
@@ -95,7 +96,7 @@ pub(crate) enum ToJournal {
 #[derive(Debug)]
 pub(crate) enum ToApp {
     /// A block to execute.
-    Execute(Box<FinalBlock>),
+    Execute(Box<WaitingBlock>),
     /// Commands that are final already and were submitted again.
     Repeats(Vec<(SessionId, u64)>),
     /// A client's question.
@@ -222,6 +223,52 @@ impl Drop for Submitted {
     }
 }
 
+/// Bytes of blocks that wait for the application, from which on nothing more is taken from sockets:
+/// by their number alone they could be as many times the longest payload.
+const APP_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Counts the payloads of final blocks on their way to the application.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AppBacklog(Arc<AtomicUsize>);
+
+impl AppBacklog {
+    /// Takes a block on; it counts until it is dropped.
+    pub(crate) fn take(&self, block: FinalBlock) -> WaitingBlock {
+        self.0.fetch_add(block.payload.len(), Ordering::Relaxed);
+        WaitingBlock {
+            block,
+            backlog: self.clone(),
+        }
+    }
+
+    /// How many items of a queue these bytes count for at the gate.
+    pub(crate) fn depth(&self) -> usize {
+        self.0.load(Ordering::Relaxed) / (APP_BYTES_MAX / GATE_ITEMS)
+    }
+}
+
+/// A final block on its way to the application.
+#[derive(Debug)]
+pub(crate) struct WaitingBlock {
+    block: FinalBlock,
+    backlog: AppBacklog,
+}
+
+impl std::ops::Deref for WaitingBlock {
+    type Target = FinalBlock;
+
+    fn deref(&self) -> &FinalBlock {
+        &self.block
+    }
+}
+
+impl Drop for WaitingBlock {
+    fn drop(&mut self) {
+        let AppBacklog(bytes) = &self.backlog;
+        bytes.fetch_sub(self.block.payload.len(), Ordering::Relaxed);
+    }
+}
+
 fn weight(entries: &[u8]) -> usize {
     entries.len().max(SUBMISSION_BYTES_MIN)
 }
@@ -229,7 +276,9 @@ fn weight(entries: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{final_block, sample_genesis};
     use crossbeam::channel::unbounded;
+    use quorate_consensus::types::BlockId;
 
     #[test]
     fn the_backlog_is_bounded_in_bytes_and_cancels_have_the_last_of_it() {
@@ -259,6 +308,28 @@ mod tests {
         assert!(taken.len() < GATE_ITEMS / 2, "{}", taken.len());
         taken.clear();
         assert_eq!(backlog.room(), Room::default());
+    }
+
+    /// An application that stands still leaves no more behind than this, whatever blocks hold.
+    #[test]
+    fn what_waits_for_the_application_closes_the_gate_by_its_bytes() {
+        let backlog = AppBacklog::default();
+        let counted = backlog.clone();
+        let gate = Gate::new(vec![Box::new(move || counted.depth())]);
+        let (genesis, _) = sample_genesis(4);
+        let parent = BlockId::new([0; 32]);
+        let block = final_block(genesis.validator_set(), 1, parent, &[]);
+        let payload: Arc<[u8]> = vec![0; 1 << 20].into();
+        let mut waiting = Vec::new();
+        while gate.is_open() && waiting.len() < GATE_ITEMS {
+            waiting.push(backlog.take(FinalBlock {
+                payload: Arc::clone(&payload),
+                ..block.clone()
+            }));
+        }
+        assert_eq!(waiting.len() * payload.len(), APP_BYTES_MAX);
+        waiting.pop();
+        assert!(gate.is_open());
     }
 
     #[test]

@@ -23,7 +23,9 @@ use crate::metrics::Metrics;
 use crate::node::NodeFailure;
 use crate::parked::{Receiver, Sender, unbounded};
 use crate::profiles::{Idle, Placement};
-use crate::queues::{Backlog, Gate, NetSender, StatusReply, ToApp, ToJournal, ToNet, ToOrder};
+use crate::queues::{
+    AppBacklog, Backlog, Gate, NetSender, StatusReply, ToApp, ToJournal, ToNet, ToOrder,
+};
 use crate::replica::{OrderStage, Parts};
 use crate::state_machine::StateMachine;
 use crate::trace::Trace;
@@ -147,11 +149,13 @@ impl Dedicated {
         let auth = executor.auth();
         let (check, checks) = CheckWorkers::start(auth, &placement, &to_order, &net_sender)?;
         let client_checks = auth.is_signed().then(|| checks.clone());
-        let depths = depths(&to_order, &to_journal, &to_app, &checks);
+        let app_backlog = AppBacklog::default();
+        let app = (&to_app, &app_backlog);
+        let depths = depths(&to_order, &to_journal, app, &checks);
         let sync = start_sync(all.sync, &metrics, to_journal.clone())?;
         let verify = start_verify(all.verify, to_order.clone())?;
         let threads = (clock, &placement, &halt);
-        let journal = journal_thread((journal, journal_items), &to_order, &to_app, sync, threads);
+        let journal = journal_thread((journal, journal_items), &to_order, app, sync, threads);
         let app = AppThread {
             executor,
             items: app_items,
@@ -241,7 +245,7 @@ fn start_sync(
 fn journal_thread(
     (journal, items): (crate::journal::Journal, Receiver<ToJournal>),
     order: &Sender<ToOrder>,
-    app: &Sender<ToApp>,
+    (app, app_backlog): (&Sender<ToApp>, &AppBacklog),
     sync: SyncThread,
     (clock, placement, halt): (Clock, &Placement, &Halt),
 ) -> JournalThread {
@@ -250,6 +254,7 @@ fn journal_thread(
         items,
         order: order.clone(),
         app: app.clone(),
+        app_backlog: app_backlog.clone(),
         sync,
         clock,
         placement: placement.clone(),
@@ -267,13 +272,14 @@ fn start_verify(parts: VerifyParts, order: Sender<ToOrder>) -> std::io::Result<V
 fn depths(
     order: &Sender<ToOrder>,
     journal: &Sender<ToJournal>,
-    app: &Sender<ToApp>,
+    (app, app_backlog): (&Sender<ToApp>, &AppBacklog),
     checks: &CheckSender,
 ) -> Vec<Box<dyn Fn() -> usize + Send>> {
-    let checks = checks.clone();
+    let (checks, app_bytes) = (checks.clone(), app_backlog.clone());
     // Forwarded commands have a bound of their own: one peer's must not keep everybody's votes out.
     let checks = Box::new(move || checks.depth());
-    vec![depth(order), depth(journal), depth(app), checks]
+    let app_bytes = Box::new(move || app_bytes.depth());
+    vec![depth(order), depth(journal), depth(app), app_bytes, checks]
 }
 
 fn depth<T: Send + 'static>(sender: &Sender<T>) -> Box<dyn Fn() -> usize + Send> {

@@ -12,7 +12,7 @@ use crate::metrics::Metrics;
 use crate::node::NodeFailure;
 use crate::parked::{Receiver, Sender, unbounded};
 use crate::profiles::Placement;
-use crate::queues::{ToApp, ToJournal, ToOrder};
+use crate::queues::{AppBacklog, ToApp, ToJournal, ToOrder};
 use crate::replica::ReplicaError;
 use quorate_log::{LogError, Preparer};
 use std::sync::Arc;
@@ -128,6 +128,7 @@ pub(crate) struct JournalThread {
     pub(crate) items: Receiver<ToJournal>,
     pub(crate) order: Sender<ToOrder>,
     pub(crate) app: Sender<ToApp>,
+    pub(crate) app_backlog: AppBacklog,
     pub(crate) sync: SyncThread,
     pub(crate) clock: Clock,
     pub(crate) placement: Placement,
@@ -188,7 +189,8 @@ impl JournalThread {
         for item in done.drain(..) {
             match item {
                 Journaled::Executable(block) => {
-                    drop(self.app.send(ToApp::Execute(Box::new(block))));
+                    let block = Box::new(self.app_backlog.take(block));
+                    drop(self.app.send(ToApp::Execute(block)));
                 }
                 other => back.push(other),
             }

@@ -344,7 +344,7 @@ fn in_a_full_table_nothing_that_waits_for_its_opening_takes_the_place_of_one() {
 
 #[test]
 fn no_number_is_too_high_to_be_counted_on_from() {
-    let highest = pool::SEQ_MAX;
+    let highest = SEQ_MAX;
     for first in [highest - 1, highest, u64::MAX - 1, u64::MAX] {
         for is_signed in [false, true] {
             let mut lanes = Lanes::new(LanesConfig {

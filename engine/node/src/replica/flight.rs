@@ -73,15 +73,18 @@ impl Flight {
         }
     }
 
-    /// Forgets what is final, and what was given up: the next proposal has height `next`.
-    pub(super) fn settle(&mut self, now_ns: u64, finalized: Height, next: Height) {
+    /// Forgets what is final, and what was given up: the next proposal has height `next`. Whether
+    /// anything was given up.
+    pub(super) fn settle(&mut self, now_ns: u64, finalized: Height, next: Height) -> bool {
         self.finalize(now_ns, finalized);
+        let before = self.blocks.len();
         while let Some(block) = self.blocks.back()
             && block.height >= next
         {
             self.bytes -= block.bytes;
             self.blocks.pop_back();
         }
+        self.blocks.len() < before
     }
 
     /// A block took so long to be final.
@@ -136,12 +139,12 @@ mod tests {
             flight.push(0, height(number), FLIGHT_BYTES_MAX / 4);
         }
         assert!(flight.is_full());
-        flight.settle(0, height(1), height(5));
+        assert!(!flight.settle(0, height(1), height(5)));
         assert!(!flight.is_full());
         flight.push(0, height(5), FLIGHT_BYTES_MAX);
         assert!(flight.is_full());
         // A window failed, and the next one begins above block 2.
-        flight.settle(0, height(1), height(3));
+        assert!(flight.settle(0, height(1), height(3)));
         assert!(!flight.is_full());
         assert_eq!(flight.bytes, FLIGHT_BYTES_MAX / 4);
         flight.settle(0, height(9), height(10));

@@ -404,7 +404,12 @@ impl OrderStage {
     /// Whether what waits is to make a larger block, because own ones are on their way.
     fn holds_back(&mut self, now: Now, room: &ProposalRoom) -> bool {
         let finalized = self.consensus.finalized().height;
-        self.flight.settle(now.mono_ns, finalized, room.height);
+        if self.flight.settle(now.mono_ns, finalized, room.height) {
+            // The last window ended below its own last blocks. Where one of these filled it, it was
+            // closed here and nothing was stopped, so it goes on as if they stood.
+            self.lanes.unchain_all();
+            self.is_rebase_due = true;
+        }
         let until_ns = self
             .flight
             .hold_until_ns(self.lanes.bytes(), self.lanes.hold_ns());
@@ -417,8 +422,6 @@ impl OrderStage {
     /// failed window a block can be certified that never gets the votes for more, and the commands
     /// in it wait although none is left to be proposed.
     fn next_payload(&mut self, now: Now, room: &ProposalRoom) -> Option<Arc<[u8]>> {
-        let finalized = self.consensus.finalized().height;
-        self.flight.settle(now.mono_ns, finalized, room.height);
         let lanes = if self.flight.is_full() {
             &Lane::ALL[..1]
         } else {

@@ -143,19 +143,17 @@ impl Dedicated {
         let (metrics, placement, clock) = (all.metrics, all.placement, all.clock);
         let (order, journal, executor) = (all.parts.order, all.parts.journal, all.parts.executor);
         let ((to_order, order_items), (to_journal, journal_items)) = (unbounded(), unbounded());
-        let halt = Halt::default();
+        let (halt, blocks) = (Halt::default(), AppBacklog::default());
         let ((to_app, app_items), (to_net, net_items)) = (unbounded(), channel::unbounded());
         let (net_sender, order_sender) = (NetSender::new(to_net, all.waker), to_order.clone());
         let auth = executor.auth();
         let (check, checks) = CheckWorkers::start(auth, &placement, &to_order, &net_sender)?;
         let client_checks = auth.is_signed().then(|| checks.clone());
-        let app_backlog = AppBacklog::default();
-        let app = (&to_app, &app_backlog);
-        let depths = depths(&to_order, &to_journal, app, &checks);
+        let depths = depths(&to_order, &to_journal, (&to_app, &blocks), &checks);
         let sync = start_sync(all.sync, &metrics, to_journal.clone())?;
-        let verify = start_verify(all.verify, to_order.clone())?;
         let threads = (clock, &placement, &halt);
-        let journal = journal_thread((journal, journal_items), &to_order, app, sync, threads);
+        let journal = (journal, journal_items);
+        let journal = journal_thread(journal, &to_order, (&to_app, &blocks), sync, threads);
         let app = AppThread {
             executor,
             items: app_items,
@@ -174,7 +172,7 @@ impl Dedicated {
             net: net_sender.clone(),
             journal: to_journal,
             app: to_app.clone(),
-            verify,
+            verify: start_verify(all.verify, to_order.clone())?,
             checks,
             inlet: InletReader::new(Arc::clone(&all.inlet)),
             clock,

@@ -223,6 +223,43 @@ fn commands_in_flight_outlive_a_crashed_leader() {
     }
 }
 
+/// Its own last block filled the window, so it has said all it can of it and stops nothing.
+#[test]
+fn a_leader_whose_last_blocks_are_cut_proposes_their_commands_in_its_next_window() {
+    let mut world = World::new(4, 1, 0, Durability::Async);
+    let leader = world.leader();
+    let others: Vec<usize> = (0..4).filter(|&place| place != leader).collect();
+    // A block for each, up to the last two slots of the window.
+    for seq in 1..=62 {
+        world.submit(leader, &[command(1, seq, "-")]);
+        world.run_until_applied(seq as usize, 500 * MS);
+    }
+    world
+        .cut
+        .extend(others.iter().map(|&other| (leader, other)));
+    for seq in [63, 64] {
+        world.submit(leader, &[command(1, seq, "-")]);
+        world.run(20 * MS);
+    }
+    let closed = world.replica(leader).consensus().proposal_room();
+    assert_eq!(closed, None, "the window is full");
+    world.submit(others[0], &[command(2, 1, "-")]);
+    world.run_until("the others stopped", 5_000 * MS, |world| {
+        others.iter().all(|&place| {
+            world.slots[place]
+                .running
+                .as_ref()
+                .is_some_and(|running| running.replica.consensus().window().number() == 1)
+        })
+    });
+    world.cut.clear();
+    assert_eq!(world.leader(), leader, "its turn has two windows");
+    world.run_until_applied(65, 100 * MS);
+    assert_eq!(world.replica(leader).consensus().window().number(), 1);
+    world.assert_equal_states();
+    assert_eq!(world.alarms(), []);
+}
+
 #[test]
 fn commands_seen_in_an_abandoned_block_outlive_both_leader_and_gateway() {
     let mut world = World::new(4, 1, 0, Durability::Async);

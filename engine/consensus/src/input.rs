@@ -26,6 +26,9 @@ pub enum Input {
         /// Monotonic time of its arrival here.
         oldest_ns: Option<u64>,
     },
+    /// A final block of this window has commands that their clients have not signed: its leader,
+    /// which is to check what it proposes, has not. Whoever executes it knows.
+    Forged(Window),
     /// A payload to propose now. Only in answer to `Consensus::proposal_room`.
     Payload(Arc<[u8]>),
     /// The journal holds an own record (R11).

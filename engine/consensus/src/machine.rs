@@ -286,6 +286,7 @@ impl Consensus {
                 self.pace.waiting_since_ns = oldest_ns;
                 Disposition::Applied
             }
+            Input::Forged(window) => self.mark_turn_of(window),
             Input::Payload(payload) => self.r2_propose(now, payload, effects),
             Input::RecordDurable(record) => self.handle_durable(now, record.into_inner(), effects),
             Input::LeaseDurable(lease) => self.handle_lease(lease.lease(), effects),

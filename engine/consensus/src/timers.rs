@@ -426,13 +426,33 @@ impl Consensus {
         }
     }
 
+    /// Marks the turn of a window whose leader put commands into a block that their clients have
+    /// not signed, if it has not ended (2.6). Each costs every validator a check of its own, and a
+    /// leader that may go on brings them faster than they are checked.
+    pub(crate) fn mark_turn_of(&mut self, window: Window) -> Disposition {
+        let turn = self.config.set.turn(window);
+        let is_own = self.config.set.leader(window) == self.config.own;
+        let current = self.entered.map(|entered| self.config.set.turn(entered));
+        if is_own || current != Some(turn) {
+            return Disposition::Ignored(Ignored::Stale);
+        }
+        self.note_marked(turn);
+        Disposition::Applied
+    }
+
+    fn note_marked(&mut self, turn: u64) {
+        if self.pace.marked != Some(turn) {
+            self.pace.marked = Some(turn);
+            self.counters.turns_marked = self.counters.turns_marked.saturating_add(1);
+        }
+    }
+
     /// Keeps a marked turn marked until it ends.
     pub(crate) fn mark_turn(&mut self, now: Now) {
         let Some(window) = self.entered else { return };
         let turn = self.config.set.turn(window);
-        if self.pace.marked != Some(turn) && self.is_turn_marked(window, now) {
-            self.pace.marked = Some(turn);
-            self.counters.turns_marked = self.counters.turns_marked.saturating_add(1);
+        if self.is_turn_marked(window, now) {
+            self.note_marked(turn);
         }
     }
 

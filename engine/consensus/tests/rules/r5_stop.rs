@@ -346,6 +346,24 @@ fn r5_a_turn_that_lasts_too_long_is_marked() {
 }
 
 #[test]
+fn r5_the_turn_of_a_leader_that_proposes_forged_commands_is_marked() {
+    let set = set_of(&[1; 6], 1, 1, 64, 4);
+    let mut bench = Setup::new(&set, 5).patient().run();
+    let block = Block::first(&set, 1);
+    bench.propose(&block);
+    // The first window of the next turn: what was executed long after says nothing of this one.
+    bench.input(Input::Forged(w(4)));
+    assert!(!bench.own_record(0).stop);
+    bench.input(Input::Forged(w(0)));
+    assert!(bench.own_record(0).stop);
+    assert!(!bench.own_record(1).stop, "not before it is entered");
+    bench.votes(&[0, 1, 2, 3], 0, &stop_at(&block));
+    assert_eq!(bench.consensus.window(), w(1));
+    assert!(bench.own_record(1).stop, "its turn has not ended");
+    assert_eq!(bench.consensus.counters().turns_marked, 1);
+}
+
+#[test]
 fn r5_a_stop_is_signed_and_sent_to_all() {
     let set = six(64);
     let mut bench = Bench::new(&set, 5);

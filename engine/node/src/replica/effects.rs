@@ -12,7 +12,7 @@ use quorate_consensus::types::{BlockId, Now, ValidatorIndex, Window};
 
 use super::checks::Check;
 use super::jobs::Job;
-use super::order::{OrderError, OrderOut, OrderStage};
+use super::order::{OrderError, OrderOut, OrderStage, Unsettled};
 use super::outbox::Event;
 use super::serve::Request;
 use crate::executor::FinalBlock;
@@ -153,8 +153,11 @@ impl OrderStage {
             admitted: Vec::new(),
         };
         self.store.finalize(block.id, &block.header);
-        let settling = (header.height.number(), Arc::clone(&block.payload));
-        self.unsettled.push_back(settling);
+        self.unsettled.push_back(Unsettled {
+            height: header.height.number(),
+            window: header.window,
+            payload: Arc::clone(&block.payload),
+        });
         let times = (now.mono_ns, block.header.time_ns);
         self.lanes
             .finalize_block(times, &block.payload, &mut block.admitted)?;

@@ -91,6 +91,14 @@ impl FrameOutcome {
     }
 }
 
+/// A final block of which it is not known that it is executed.
+#[derive(Debug)]
+pub(super) struct Unsettled {
+    pub(super) height: u64,
+    pub(super) window: Window,
+    pub(super) payload: Arc<[u8]>,
+}
+
 /// Consensus, pool and index of one validator.
 #[derive(Debug)]
 pub struct OrderStage {
@@ -126,8 +134,8 @@ pub struct OrderStage {
     pub(super) intake: ForwardIntake,
     /// Peers whose certificates, or what else they passed on, were found to be bad.
     pub(super) faulty: BTreeSet<ValidatorIndex>,
-    /// Final blocks that are not executed yet, or of which that is not known: height and payload.
-    pub(super) unsettled: VecDeque<(u64, Arc<[u8]>)>,
+    /// Final blocks that are not executed yet, or of which that is not known.
+    pub(super) unsettled: VecDeque<Unsettled>,
     pub(super) flight: Flight,
     /// Until when what waits is held back for a larger block.
     pub(super) held_until_ns: Option<u64>,
@@ -284,15 +292,19 @@ impl OrderStage {
         refused: &[u32],
     ) -> Result<(), OrderError> {
         let mut block = None;
-        while let Some((of, _)) = self.unsettled.front()
-            && *of <= height
+        while let Some(first) = self.unsettled.front()
+            && first.height <= height
         {
             block = self.unsettled.pop_front();
         }
-        if let Some((_, payload)) = block.filter(|_| !corrections.is_empty()) {
-            let later = self.unsettled.iter().map(|(_, payload)| &payload[..]);
+        if let Some(block) = block.filter(|_| !corrections.is_empty()) {
+            let later = self.unsettled.iter().map(|block| &block.payload[..]);
             self.lanes
-                .correct(now.mono_ns, corrections, (&payload, refused), later)?;
+                .correct(now.mono_ns, corrections, (&block.payload, refused), later)?;
+            if !refused.is_empty() {
+                let forged = Input::Forged(block.window);
+                self.consensus.handle(now, forged, &mut self.effects);
+            }
         }
         if self.unsettled.is_empty() {
             self.lanes.drop_losers();

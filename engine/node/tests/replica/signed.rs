@@ -112,6 +112,30 @@ fn a_forged_command_of_a_byzantine_leader_does_nothing_and_the_client_s_own_appl
     assert_eq!(texts, [&b"open"[..], b"mine", b"mine", b"mine"]);
 }
 
+/// Each costs every validator a check of its own, which takes longer than to propose it.
+#[test]
+fn a_leader_that_proposes_forged_commands_is_given_no_more_time() {
+    let mut world = World::signed(4, 1, Some(0));
+    let opening = own(&world, 1, 1, "open");
+    world.submit(1, &[opening]);
+    world.run_until_applied(1, 500 * MS);
+    world.run_until("its turn", 60_000 * MS, |world| {
+        world.leader() == 0 && world.up().all(|(_, up)| up.replica.consensus().is_voting())
+    });
+    let forged = signed(&world.set, 2, 1, "forged", &key(8));
+    world.submit(0, &[forged]);
+    world.run_until("another leads", 1_000 * MS, |world| world.leader() != 0);
+    let marked =
+        |world: &mut World, place: usize| world.replica(place).consensus().counters().turns_marked;
+    assert_eq!([1, 2, 3].map(|place| marked(&mut world, place)), [1; 3]);
+    // Validator 0 applied what it does not check: its state is another one.
+    let mine = own(&world, 1, 2, "mine");
+    world.submit(1, &[mine]);
+    world.run_until("it is applied", 1_000 * MS, |world| {
+        (1..4).all(|place| outcomes(world, place, 1).contains(&(2, Outcome::Applied)))
+    });
+}
+
 /// A validator that catches up holds what is final back until all its signatures are checked; what
 /// stands there under the client's number is forged, which it does not know yet.
 #[test]

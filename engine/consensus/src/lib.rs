@@ -48,6 +48,7 @@ mod repair;
 pub mod restart;
 pub mod schedule;
 mod settling;
+mod showing;
 pub mod signing;
 pub mod thresholds;
 mod timers;

@@ -14,7 +14,6 @@ use crate::types::{BlockId, Index, Now, Point, Stake, ValidatorIndex, Window};
 use crate::verify::{Claim, Fact, judge};
 use crate::window::WindowState;
 use crate::window::tree::BlockPlace;
-use crate::wire;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -86,46 +85,7 @@ impl Consensus {
         }
     }
 
-    /// The certificates that show `point` as a parent of `window`: Certified, and Skip for all
-    /// between; the topmost ones, as many as one message holds. None when signed evidence is
-    /// missing.
-    pub(crate) fn ready_certificates(
-        &self,
-        window: Window,
-        point: Point,
-    ) -> Option<Vec<Certificate>> {
-        let mut certificates = Vec::new();
-        let mut below = window.previous();
-        while let Some(at) = below {
-            if at == point.window && !self.config.set.is_genesis(&point) {
-                let above = point.index.next();
-                if above.number() < self.config.set.slots() {
-                    certificates.push(self.skip_certificate(at, above)?);
-                }
-                certificates.push(self.certified_certificate(at, point)?);
-                break;
-            }
-            certificates.push(self.skip_certificate(at, Index::ZERO)?);
-            below = at.previous();
-        }
-        // Whoever lacks more than one message holds asks for its lowest gap first (R10).
-        certificates.truncate(fitting(&certificates));
-        certificates.reverse();
-        Some(certificates)
-    }
-
-    /// Certificates of PR of a window, for the highest parent with signed evidence.
-    pub(crate) fn certificates_behind(&self, window: Window) -> Option<Vec<Certificate>> {
-        let state = self.windows.get(&window)?;
-        let parent = state
-            .parents
-            .iter()
-            .filter(|parent| parent.signed)
-            .max_by_key(|parent| (parent.point.window, parent.point.index))?;
-        self.ready_certificates(window, parent.point)
-    }
-
-    fn skip_certificate(&self, window: Window, from: Index) -> Option<Certificate> {
+    pub(crate) fn skip_certificate(&self, window: Window, from: Index) -> Option<Certificate> {
         let state = self.windows.get(&window)?;
         let skips = |record: &Record| record.skip_from().is_some_and(|start| start <= from);
         self.signed_records(state, skips)
@@ -144,7 +104,11 @@ impl Consensus {
             })
     }
 
-    fn certified_certificate(&self, window: Window, point: Point) -> Option<Certificate> {
+    pub(crate) fn certified_certificate(
+        &self,
+        window: Window,
+        point: Point,
+    ) -> Option<Certificate> {
         if point.id == self.proven.id {
             return self.proof.clone();
         }
@@ -432,67 +396,5 @@ impl Consensus {
                 .entry(window)
                 .or_insert_with(|| WindowState::new(window, validators)),
         )
-    }
-}
-
-/// How many of these one message holds, by number and by bytes, from the first on. One in any
-/// case: that a frame has room for it is a bound of the wire.
-fn fitting(certificates: &[Certificate]) -> usize {
-    let (mut bytes, mut count) = (Vec::new(), 0);
-    for certificate in certificates
-        .iter()
-        .take(limits::CERTIFICATES_PER_MESSAGE_MAX)
-    {
-        wire::encode_certificate(certificate, &mut bytes);
-        if count > 0 && bytes.len() > limits::CERTIFICATES_BYTES_MAX {
-            break;
-        }
-        count += 1;
-    }
-    count
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::types::Epoch;
-
-    /// Skip of a window by so many validators with so many entries in `also` each.
-    fn skip(validators: u16, also: u32) -> Certificate {
-        let record = Record {
-            also: (0..also)
-                .map(|index| (Index::new(index), BlockId::new([0; 32])))
-                .collect(),
-            ..Record::default()
-        };
-        let signed = |number| SignedRecord {
-            validator: ValidatorIndex::new(number),
-            record: record.clone(),
-            signature: [0; 64],
-        };
-        Certificate {
-            epoch: Epoch::ZERO,
-            window: Window::ZERO,
-            target: Target::Skip { from: Index::ZERO },
-            records: (0..validators).map(signed).collect(),
-            headers: Vec::new(),
-        }
-    }
-
-    #[test]
-    fn a_message_of_certificates_fits_a_frame_beside_a_full_payload() {
-        assert_eq!(fitting(&[]), 0);
-        let few = vec![skip(3, 0); 40];
-        assert_eq!(fitting(&few), limits::CERTIFICATES_PER_MESSAGE_MAX);
-        // The largest that there can be: 0.6 MB each.
-        assert_eq!(fitting(&vec![skip(240, 64); 40]), 1);
-        let some = vec![skip(240, 4); 40];
-        let held = fitting(&some);
-        assert!((2..limits::CERTIFICATES_PER_MESSAGE_MAX).contains(&held));
-        let mut bytes = Vec::new();
-        for certificate in &some[..held] {
-            wire::encode_certificate(certificate, &mut bytes);
-        }
-        assert!(bytes.len() + limits::PAYLOAD_BYTES_MAX < limits::FRAME_BYTES_MAX);
     }
 }

@@ -10,6 +10,7 @@ use crate::limits;
 use crate::machine::{Consensus, Disposition, Durability, Ignored};
 use crate::message::{Message, Propose};
 use crate::payload;
+use crate::showing::{both_ends, rank};
 use crate::types::{BlockId, Height, Index, Now, Window};
 use crate::window::{ReadyParent, WindowState};
 use alloc::sync::Arc;
@@ -128,24 +129,28 @@ impl Consensus {
 
     /// Highest parent whose bodies are here; with signed evidence when followers may lack theirs.
     fn parent_to_build_on(&self, window: Window) -> Option<ReadyParent> {
+        let has_bodies = |parent: &ReadyParent| self.has_bodies_down(parent.point.id);
+        if self.needs_justification(window) {
+            // One that cannot be shown would be voted for by nobody who does not have it.
+            return self
+                .highest_shown(window, has_bodies)
+                .map(|(parent, _)| parent);
+        }
         let state = self.windows.get(&window)?;
-        let needs_proof = self.needs_justification(window);
         state
             .parents
             .iter()
-            .filter(|parent| !needs_proof || parent.signed)
-            .filter(|parent| self.has_bodies_down(parent.point.id))
-            .max_by_key(|parent| (parent.point.window, parent.point.index, parent.point.id))
+            .filter(|parent| has_bodies(parent))
+            .max_by_key(|parent| rank(parent))
             .copied()
     }
 
     /// R2: with back-off, or after a failed window, the parent's certificates go inline.
-    fn needs_justification(&self, window: Window) -> bool {
+    pub(crate) fn needs_justification(&self, window: Window) -> bool {
         let after_failure = self.windows.get(&window).is_some_and(|state| {
-            let last = self.config.set.slots().saturating_sub(1);
             !state.parents.iter().any(|parent| {
                 self.config.set.is_genesis(&parent.point) && window == Window::ZERO
-                    || parent.point.window.next() == window && parent.point.index.number() == last
+                    || self.follows_full_window(window, parent)
             })
         });
         self.pace.backoff > 0 && window != Window::ZERO || after_failure
@@ -181,9 +186,11 @@ impl Consensus {
             return Disposition::Ignored(Ignored::NotAllowed);
         }
         let justification = match parent {
-            Some(parent) if self.needs_justification(room.window) => self
-                .ready_certificates(room.window, parent.point)
-                .unwrap_or_default(),
+            Some(parent) if self.needs_justification(room.window) => {
+                let is_it = |at: &ReadyParent| at.point.id == parent.point.id;
+                let shown = self.highest_shown(room.window, is_it);
+                shown.map_or_else(Vec::new, |(_, all)| both_ends(all))
+            }
             _ => Vec::new(),
         };
         let id = header.id();

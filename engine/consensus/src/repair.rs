@@ -56,6 +56,8 @@ pub(crate) struct Peer {
     /// Since when that tip has stood, and how often blocks were sent again for it.
     tip_since_ns: u64,
     resends: u32,
+    /// How many certificates of a parent that it lacks it was sent (R10).
+    pub(crate) shown: usize,
 }
 
 impl Peer {
@@ -214,13 +216,6 @@ impl Consensus {
         let window = self.window();
         let acts = self.may_act(window);
         let state = self.windows.get(&window);
-        let ready = state.map_or_else(Vec::new, |state| {
-            let signed = state.parents.iter().filter(|parent| parent.signed);
-            signed
-                .take(limits::READY_SUMMARY_MAX)
-                .map(|parent| parent.point.id)
-                .collect()
-        });
         Status {
             epoch: self.config.set.epoch(),
             finalized: self.finalized,
@@ -230,7 +225,7 @@ impl Consensus {
                 .filter(|_| acts)
                 .map_or_else(Record::default, |state| state.durable.clone()),
             gap: self.gap_window(),
-            ready,
+            ready: self.ready_summary(window),
             flushed: self.flushed,
             abstains: self
                 .lease
@@ -321,6 +316,7 @@ impl Consensus {
         {
             self.send_certificates(to, certificates, effects);
         }
+        self.show_parent(to, status, effects);
         self.answer_with_record(now, to, status.window, status, effects);
         if let Some(gap) = status.gap
             && gap != status.window

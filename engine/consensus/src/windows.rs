@@ -8,6 +8,7 @@ use crate::header::Header;
 use crate::limits;
 use crate::machine::Consensus;
 use crate::message::Message;
+use crate::showing::both_ends;
 use crate::types::{BlockId, Height, Index, Now, Point, ValidatorIndex, Window};
 use crate::window::tree::BlockPlace;
 use crate::window::{ReadyParent, WindowState};
@@ -240,17 +241,13 @@ impl Consensus {
         let Some(state) = self.windows.get(&window) else {
             return;
         };
-        let Some(parent) = state.parents.iter().find(|parent| parent.signed).copied() else {
-            return;
-        };
-        if state.is_announced
-            || leader == self.config.own
-            || self.follows_full_window(window, &parent)
-        {
+        let follows = |parent| self.follows_full_window(window, parent);
+        let is_due = !state.parents.iter().any(follows);
+        if state.is_announced || leader == self.config.own || !is_due {
             return;
         }
-        if let Some(certificates) = self.ready_certificates(window, parent.point) {
-            self.send_certificates(leader, certificates, effects);
+        if let Some((_, certificates)) = self.highest_shown(window, |_| true) {
+            self.send_certificates(leader, both_ends(certificates), effects);
             if let Some(state) = self.windows.get_mut(&window) {
                 state.is_announced = true;
             }
@@ -259,7 +256,7 @@ impl Consensus {
 
     /// Whether a parent is the last block of the window before: then the steady state brings its
     /// evidence to everyone.
-    fn follows_full_window(&self, window: Window, parent: &ReadyParent) -> bool {
+    pub(crate) fn follows_full_window(&self, window: Window, parent: &ReadyParent) -> bool {
         let last = self.config.set.slots().saturating_sub(1);
         parent.point.window.next() == window
             && parent.point.index.number() == last
@@ -290,7 +287,8 @@ impl Consensus {
             .parents
             .iter()
             .any(|parent| parent.signed && !self.follows_full_window(window, parent));
-        let Some(certificates) = self.certificates_behind(window).filter(|_| failed) else {
+        let shown = self.highest_shown(window, |_| failed);
+        let Some(certificates) = shown.map(|(_, all)| both_ends(all)) else {
             return;
         };
         for peer in peers {

@@ -30,6 +30,7 @@ mod r7_skip_fallback;
 mod r8_finalize;
 mod r9_jump;
 mod seen;
+mod showing;
 mod steady;
 mod support;
 mod time_and_stops;

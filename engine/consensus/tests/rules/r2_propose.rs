@@ -169,15 +169,18 @@ fn r2_after_a_failed_window_the_leader_waits_for_signed_evidence_and_shows_it() 
 /// Whose leader was out of reach: nobody has waited for anything, so there is no back-off either.
 #[test]
 fn r2_after_a_window_without_its_leader_the_parent_is_shown_too() {
-    let set = six(64);
-    let mut bench = Bench::new(&set, 1);
-    bench.input(Input::PeerDown(v(0)));
-    bench.votes(&[2, 3, 4, 5], 0, &stop());
-    assert_eq!(bench.consensus.window(), w(1));
-    assert_eq!(bench.consensus.proposal_room(), None, "nothing to be shown");
-    bench.votes_signed(&[2, 3, 4, 5], 0, &stop());
-    assert_eq!(propose_all(&mut bench, 1, 1), 1);
-    assert_eq!(bench.proposals_sent()[0].justification.len(), 1);
+    // In windows of one slot genesis has the place of the last block of the first one.
+    for slots in [64, 1] {
+        let set = set_of(&[1; 6], 1, 1, slots, 1);
+        let mut bench = Bench::new(&set, 1);
+        bench.input(Input::PeerDown(v(0)));
+        bench.votes(&[2, 3, 4, 5], 0, &stop());
+        assert_eq!(bench.consensus.window(), w(1));
+        assert_eq!(bench.consensus.proposal_room(), None, "nothing to be shown");
+        bench.votes_signed(&[2, 3, 4, 5], 0, &stop());
+        assert_eq!(propose_all(&mut bench, 1, 1), 1);
+        assert_eq!(bench.proposals_sent()[0].justification.len(), 1);
+    }
 }
 
 #[test]

@@ -1,0 +1,147 @@
+//! Showing a parent to those who have another one: what a leader builds on, what travels with its
+//! block, and what a peer gets that has no gap and still lacks it (R2, R10).
+
+use crate::bench::{Bench, Setup};
+use crate::fixtures::{
+    Block, certified, i, payload_numbered, set_of, six, skip_of, stop, stop_at, w,
+};
+use quorate_consensus::certificate::Certificate;
+use quorate_consensus::input::Input;
+use quorate_consensus::limits::{CERTIFICATES_PER_MESSAGE_MAX, HEADERS_PER_ANSWER_MAX};
+use quorate_consensus::message::Status;
+use quorate_consensus::types::Window;
+use quorate_consensus::verify::{Fact, judge};
+use std::collections::BTreeSet;
+
+/// Windows that failed, more than one message can show.
+const FAILED: u64 = CERTIFICATES_PER_MESSAGE_MAX as u64 + 3;
+
+fn facts(bench: &Bench, certificates: &[Certificate]) -> Vec<Fact> {
+    let judged = certificates.iter().map(|one| judge(&bench.set, one));
+    judged
+        .map(|fact| fact.expect("it proves its target"))
+        .collect()
+}
+
+/// A validator that leads the window above many that failed, signed by four others. A block of the
+/// first one is certified by what it alone was shown.
+fn after_many(slots: u32) -> (Bench, Block, u64) {
+    let set = six(slots);
+    let first = set.leader(w(0));
+    let window = (FAILED..).find(|&window| set.leader(w(window)) != first);
+    let window = window.expect("others lead too");
+    let own = set.leader(w(window)).number();
+    let others: Vec<u16> = (0..6).filter(|&other| other != own).take(4).collect();
+    let mut bench = Setup::new(&set, own).patient().run();
+    let block = Block::first(&set, 1);
+    bench.propose(&block);
+    bench.certificates(others[0], vec![certified(&set, &block, &others)]);
+    for failed in 0..window {
+        bench.votes_signed(&others, failed, &stop());
+    }
+    assert_eq!(bench.consensus.window(), w(window));
+    (bench, block, window)
+}
+
+/// Others hold the skips: they stand on what was final before. What shows the block itself is in
+/// the one message that there is room for.
+#[test]
+fn r2_a_parent_far_below_is_shown_with_the_block_that_stands_on_it() {
+    let (mut bench, block, window) = after_many(64);
+    if bench.proposals_sent().is_empty() {
+        bench.input(Input::Payload(payload_numbered(7)));
+    }
+    let sent = bench.proposals_sent();
+    let opened = sent.iter().find(|one| one.header.window == w(window));
+    let opened = opened.expect("it leads");
+    assert_eq!(opened.header.parent_id, block.id);
+    let shown = facts(&bench, &opened.justification);
+    assert_eq!(shown.len(), CERTIFICATES_PER_MESSAGE_MAX);
+    assert_eq!(shown[0], Fact::Certified(block.point()));
+    let last = Fact::Skip {
+        window: w(window - 1),
+        from: i(0),
+    };
+    assert_eq!(shown.last(), Some(&last), "and the highest gap");
+}
+
+/// It has parents, and so no gap to ask for.
+#[test]
+fn r10_a_peer_that_lacks_a_parent_gets_all_that_shows_it_a_message_at_a_time() {
+    let (mut bench, block, window) = after_many(64);
+    let genesis = bench.set.genesis().id;
+    let mut shown = BTreeSet::new();
+    let mut is_certified = false;
+    for _ in 0..3 {
+        bench.lapse(60);
+        bench.forget();
+        let status = Status {
+            ready: vec![genesis],
+            ..bench.status_of(window)
+        };
+        bench.status(4, status);
+        for certificates in bench.certificates_sent(4) {
+            assert!(certificates.len() <= CERTIFICATES_PER_MESSAGE_MAX);
+            for fact in facts(&bench, certificates) {
+                match fact {
+                    Fact::Skip { window, .. } => drop(shown.insert(window)),
+                    Fact::Certified(point) => is_certified |= point == block.point(),
+                    Fact::Final(_) => panic!("nothing is final"),
+                }
+            }
+        }
+    }
+    assert!(is_certified);
+    let all: BTreeSet<Window> = (0..window).map(w).collect();
+    assert_eq!(shown, all);
+}
+
+#[test]
+fn r10_a_peer_that_has_every_parent_gets_none() {
+    let (mut bench, block, window) = after_many(64);
+    bench.lapse(60);
+    bench.forget();
+    let status = Status {
+        ready: vec![bench.set.genesis().id, block.id],
+        ..bench.status_of(window)
+    };
+    bench.status(4, status);
+    assert!(bench.certificates_sent(4).is_empty());
+}
+
+/// Two voters stand on chains above the block that are longer than one certificate can link.
+#[test]
+fn r2_a_parent_that_no_certificate_can_show_is_not_built_on() {
+    let set = set_of(&[1; 7], 2, 0, 8192, 1);
+    let mut bench = Setup::new(&set, 1).patient().run();
+    let block = Block::first(&set, 1);
+    bench.propose(&block);
+    for (voter, salt) in [(5, 10_000), (6, 20_000)] {
+        let mut branch = vec![block.child(&set, salt)];
+        for number in 1..4_200 {
+            let next = branch[branch.len() - 1].child(&set, salt + number);
+            branch.push(next);
+        }
+        let tip = stop_at(&branch[branch.len() - 1]);
+        bench.vote_signed(voter, 0, tip);
+        let branch: Vec<&Block> = branch.iter().collect();
+        for headers in branch.chunks(HEADERS_PER_ANSWER_MAX) {
+            bench.headers(voter, headers);
+        }
+    }
+    bench.votes_signed(&[0, 2], 0, &stop_at(&block));
+    bench.votes_signed(&[3, 4], 0, &stop());
+    // Both are parents: the block by votes, what was final before by what others skipped.
+    bench.certificates(3, vec![skip_of(&set, 0, &[0, 2, 3, 4, 5])]);
+    bench.lapse(60);
+    assert_eq!(bench.consensus.window(), w(1));
+    let room = bench.consensus.proposal_room().expect("it can be shown");
+    assert_eq!(room.parent_id, set.genesis().id);
+    bench.input(Input::Payload(payload_numbered(7)));
+    let sent = bench.proposals_sent();
+    let skipped = Fact::Skip {
+        window: w(0),
+        from: i(0),
+    };
+    assert_eq!(facts(&bench, &sent[0].justification), [skipped]);
+}

@@ -528,15 +528,15 @@ impl Beside {
         let scrub = scrub.map(start_scrub).transpose()?;
         let start = |plan: ShadowPlan<S>| {
             let folder = plan.policy.folder.clone();
+            let mailbox = Arc::clone(&plan.asks.mailbox);
             let parts = ShadowParts {
-                asks: plan.asks.receiver,
-                attested: plan.asks.attested,
+                asks: plan.asks,
                 folder: folder.clone(),
                 exchange: ExchangeParts {
                     set: Arc::clone(&plan.set),
                     own: plan.own,
                     folder,
-                    mailbox: plan.asks.mailbox,
+                    mailbox,
                     metrics: Arc::clone(&metrics),
                 },
                 metrics,

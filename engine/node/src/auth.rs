@@ -51,11 +51,18 @@ pub struct CommandAuth {
     /// None when the chain's commands are not signed.
     seed: Option<BatchSeed>,
     stopwatch: Option<Stopwatch>,
+    found: Arc<Found>,
+    /// None where only verdicts are asked for.
+    keys: Option<Mutex<Keys>>,
+}
+
+/// What was found out. It is as true for one state as for any other.
+#[derive(Debug)]
+struct Found {
     // Looked up, never walked.
     verdicts: Mutex<Recent<[u8; 32], bool>>,
     /// Blocks of which every command is signed, with the keys.
     blocks: Mutex<Recent<BlockId, Arc<[[u8; 32]]>>>,
-    keys: Mutex<Keys>,
 }
 
 /// Reads a monotonic clock, nanoseconds.
@@ -132,12 +139,27 @@ impl CommandAuth {
             messages,
             seed,
             stopwatch: None,
-            verdicts: Mutex::new(Recent::new(VERDICTS_MAX)),
-            blocks: Mutex::new(Recent::new(BLOCKS_MAX)),
-            keys: Mutex::new(Keys {
+            found: Arc::new(Found {
+                verdicts: Mutex::new(Recent::new(VERDICTS_MAX)),
+                blocks: Mutex::new(Recent::new(BLOCKS_MAX)),
+            }),
+            keys: Some(Mutex::new(Keys {
                 open: SessionMap::default(),
                 announced: Recent::new(ANNOUNCED_MAX),
-            }),
+            })),
+        }
+    }
+
+    /// The same chain with the same verdicts, and no sessions: for another executor, whose table
+    /// stands at another height. What is open there must not be noted where the first one's is.
+    #[must_use]
+    pub fn verdicts_alone(&self) -> Self {
+        Self {
+            messages: self.messages.clone(),
+            seed: self.seed.clone(),
+            stopwatch: self.stopwatch,
+            found: Arc::clone(&self.found),
+            keys: None,
         }
     }
 
@@ -179,7 +201,7 @@ impl CommandAuth {
             return vec![true; commands.len()];
         };
         let mut verdicts: Vec<Option<bool>> = {
-            let known = self.verdicts.lock();
+            let known = self.found.verdicts.lock();
             names.iter().map(|name| known.get(name).copied()).collect()
         };
         let unknown: Vec<usize> = (0..commands.len())
@@ -187,7 +209,7 @@ impl CommandAuth {
             .collect();
         for batch in unknown.chunks(BATCH_COMMANDS) {
             let answers = chain.check_batch(commands, batch, check);
-            let mut known = self.verdicts.lock();
+            let mut known = self.found.verdicts.lock();
             for (&place, is_good) in batch.iter().zip(answers) {
                 known.insert(names[place], is_good);
                 verdicts[place] = Some(is_good);
@@ -206,28 +228,31 @@ impl CommandAuth {
         if !self.is_signed() {
             return Some(true);
         }
-        self.verdicts.lock().get(name).copied()
+        self.found.verdicts.lock().get(name).copied()
     }
 
     /// Notes that each command of a block is signed by the key at its place in `keys`.
     pub(crate) fn note_block(&self, id: BlockId, keys: Vec<[u8; 32]>) {
         if keys.len() <= BLOCK_COMMANDS_MAX {
-            self.blocks.lock().insert(id, keys.into());
+            self.found.blocks.lock().insert(id, keys.into());
         }
     }
 
     /// The keys by which all commands of a block are signed, in order, if all have been found to
     /// be. Whoever takes one of them for signed compares its key with the one it goes by.
     pub(crate) fn block_keys(&self, id: &BlockId) -> Option<Arc<[[u8; 32]]>> {
-        self.blocks.lock().get(id).cloned()
+        self.found.blocks.lock().get(id).cloned()
     }
 
     /// Good opening commands make their keys known to the checks of what follows them.
     fn announce(&self, commands: &[(CommandView<'_>, [u8; 32])], verdicts: &[bool]) {
+        let Some(keys) = &self.keys else {
+            return;
+        };
         let good = commands.iter().zip(verdicts).filter(|(_, good)| **good);
         let mut opening = good.filter(|((view, _), _)| view.is_open()).peekable();
         if opening.peek().is_some() {
-            let mut keys = self.keys.lock();
+            let mut keys = keys.lock();
             for ((view, key), _) in opening {
                 keys.announced.insert(SessionId(*view.session), *key);
             }
@@ -303,27 +328,29 @@ impl CommandAuth {
     /// The key of a session that is open or about to be.
     #[must_use]
     pub fn key_of(&self, session: &SessionId) -> Option<[u8; 32]> {
-        let keys = self.keys.lock();
+        let keys = self.keys.as_ref()?.lock();
         let key = keys.open.get(session);
         key.or_else(|| keys.announced.get(session)).copied()
     }
 
     /// The replicated table has this session.
     pub(crate) fn note_open(&self, session: SessionId, key: [u8; 32]) {
-        if self.is_signed() {
-            self.keys.lock().open.insert(session, key);
+        if let Some(keys) = self.keys.as_ref().filter(|_| self.is_signed()) {
+            keys.lock().open.insert(session, key);
         }
     }
 
     /// The replicated table does not have this session any more.
     pub(crate) fn note_ended(&self, session: &SessionId) {
-        self.keys.lock().open.remove(session);
+        if let Some(keys) = &self.keys {
+            keys.lock().open.remove(session);
+        }
     }
 
     /// Notes that this process itself has just made the signature of an entry.
     pub(crate) fn note_own(&self, key: &[u8; 32], entry: &[u8]) {
         let name = verdict_name(key, entry);
-        self.verdicts.lock().insert(name, true);
+        self.found.verdicts.lock().insert(name, true);
     }
 
     /// What a client signs for a command, given its entry without the signature; none in a chain

@@ -145,7 +145,8 @@ impl<S: StateMachine> Executor<S> {
     }
 
     /// The same for a chain whose commands may be signed. Who shares `auth` spares this executor
-    /// the checks that have been made.
+    /// the checks that have been made, and learns which sessions are open here; one executor alone
+    /// may tell it. A second one has its [`CommandAuth::verdicts_alone`].
     #[must_use]
     pub fn with_auth(mut self, auth: Arc<CommandAuth>) -> Self {
         self.check = auth.batch_check(EXECUTOR_STREAM);

@@ -26,7 +26,7 @@ use crate::keys::KeyPair;
 use crate::metrics::Metrics;
 use crate::results::BlockResults;
 use crate::stages::inlet::{Control, Inlet};
-use crate::stages::shadow::{ShadowSender, ToShadow};
+use crate::stages::shadow::ShadowSender;
 use crate::state_machine::StateMachine;
 use crate::status::NodeStatus;
 use crossbeam::channel::{Receiver, Sender, bounded};
@@ -120,7 +120,7 @@ impl Node {
     /// Asks for a snapshot of the newest state whose root is attested, now and out of turn; it is
     /// taken in the background. Nothing happens at a node that was started without snapshots.
     pub fn take_snapshot(&self) {
-        self.shadow.send(ToShadow::Ask);
+        self.shadow.ask();
     }
 
     /// Which validator this is.

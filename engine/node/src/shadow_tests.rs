@@ -677,3 +677,6 @@ fn a_record_that_rots_before_it_is_read_is_read_when_it_is_mended() {
 
 #[path = "shadow_damage_tests.rs"]
 mod damage;
+
+#[path = "shadow_thread_tests.rs"]
+mod thread;

@@ -86,10 +86,11 @@ impl<S: StateMachine> Keeping<S> {
         (folder, app): (SnapshotFolder, S),
         own: ValidatorIndex,
         set: &Arc<ValidatorSet>,
-        auth: Arc<CommandAuth>,
+        auth: &CommandAuth,
         (reader, base, pruner, served): OfLog,
     ) -> Option<Self> {
-        let executor = Executor::new(app, SESSIONS_MAX, set.genesis_time_ns()).with_auth(auth);
+        let executor = Executor::new(app, SESSIONS_MAX, set.genesis_time_ns());
+        let executor = executor.with_auth(Arc::new(auth.verdicts_alone()));
         let policy = SnapshotPolicy {
             folder,
             every_heights: EVERY_HEIGHTS,

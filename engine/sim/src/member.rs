@@ -238,7 +238,7 @@ impl<S: StateMachine> Member<S> {
         } = companions;
         let log = (reader.clone(), snapshot, pruner, served);
         let snapshots = snapshots.zip(second);
-        let snapshots = snapshots.and_then(|of| Keeping::open(of, own, &past.set, auth, log));
+        let snapshots = snapshots.and_then(|of| Keeping::open(of, own, &past.set, &auth, log));
         let peers = past.set.indices().filter(|&peer| peer != own).collect();
         let (genesis, of_scrub) = (Arc::clone(&past.genesis), reader.clone());
         let scrub = || Scrub::new(scrubber, of_scrub, genesis, peers, SCRUB_BYTES_PER_S);

@@ -152,6 +152,11 @@ fn what_was_checked_at_admission_is_not_checked_again_in_a_block() {
     auth.check_run(&entries.concat(), KeySource::Known, &mut check, on)
         .unwrap();
     assert_eq!(again, [Checked::Good; 40]);
+    // Nor for another executor.
+    let other = auth.verdicts_alone();
+    other
+        .check_run(&entries.concat(), admission, &mut check, |_, _| {})
+        .unwrap();
     assert_eq!(check.1, 40, "nothing was checked twice");
 }
 

@@ -438,7 +438,7 @@ struct ShadowPlan<S> {
     own: ValidatorIndex,
     asks: Asks,
     archived: Option<Arc<Archived>>,
-    auth: Arc<CommandAuth>,
+    auth: CommandAuth,
     diverged: PathBuf,
 }
 
@@ -470,7 +470,7 @@ impl<S: StateMachine> ShadowPlan<S> {
             own: config.own,
             asks,
             archived: first.archived(),
-            auth: Arc::clone(first.auth()),
+            auth: first.auth().verdicts_alone(),
             diverged: drift::diverged_folder(&config.data),
         }
     }
@@ -528,15 +528,15 @@ impl Beside {
         let scrub = scrub.map(start_scrub).transpose()?;
         let start = |plan: ShadowPlan<S>| {
             let folder = plan.policy.folder.clone();
+            let mailbox = Arc::clone(&plan.asks.mailbox);
             let parts = ShadowParts {
-                asks: plan.asks.receiver,
-                attested: plan.asks.attested,
+                asks: plan.asks,
                 folder: folder.clone(),
                 exchange: ExchangeParts {
                     set: Arc::clone(&plan.set),
                     own: plan.own,
                     folder,
-                    mailbox: plan.asks.mailbox,
+                    mailbox,
                     metrics: Arc::clone(&metrics),
                 },
                 metrics,
@@ -551,8 +551,8 @@ impl Beside {
             let (pruning, auth, first) = (plan.pruning, plan.auth, plan.first);
             let archived = plan.archived;
             shadow::start(parts, move || {
-                let mut executor =
-                    Executor::new(app, sessions_max, set.genesis_time_ns()).with_auth(auth);
+                let executor = Executor::new(app, sessions_max, set.genesis_time_ns());
+                let mut executor = executor.with_auth(Arc::new(auth));
                 if let Some(first) = first {
                     first.restore(&mut executor)?;
                 }

@@ -303,14 +303,16 @@ impl CheckWorkers {
 
 /// One worker. Blocks are looked at between any two batches, which are bounded: nothing that a
 /// client or a peer sends holds up a block for more than the batch that is being checked. Execution
-/// waits for it, and with it every result.
+/// waits for it, and with it every result. Cancels have every other batch at least, and never all
+/// of them: some come at any time.
 struct Worker {
     auth: Arc<CommandAuth>,
     check: BatchCheck,
     queues: JobReceiver,
     order: Sender<ToOrder>,
     net: NetSender,
-    /// Taken out of their queue to be looked at together.
+    /// Taken out of their queues to be looked at together: cancels, and the rest.
+    urgent: VecDeque<Job>,
     jobs: VecDeque<Job>,
     forwards: ForwardQueue,
     /// Clients had the last batch, so peers have the next.
@@ -331,6 +333,7 @@ impl Worker {
             queues,
             order,
             net,
+            urgent: VecDeque::new(),
             jobs: VecDeque::new(),
             forwards: ForwardQueue::default(),
             is_peers_turn: false,
@@ -345,7 +348,7 @@ impl Worker {
     /// Waits until there is something; `false` when nothing comes any more.
     fn wait(&mut self) -> bool {
         match self.queues.blocks.try_recv() {
-            Ok(job) => self.do_first(&mut vec![job]),
+            Ok(job) => drop(self.do_batch(VecDeque::from([job]))),
             // All have one owner: when one has ended, so have the others, but for what is in them.
             Err(TryRecvError::Disconnected) => return self.turn(),
             Err(TryRecvError::Empty) => self.queues.bed.sleep(),
@@ -353,13 +356,23 @@ impl Worker {
         true
     }
 
-    /// Does all that is urgent, or else one batch of what waits; `false` when nothing does.
+    /// Does the parts of blocks that wait, or else one batch of cancels and then one of what else
+    /// waits; `false` when nothing does.
     fn turn(&mut self) -> bool {
-        if self.do_blocks() || self.do_urgent() {
+        if self.do_blocks() {
             return true;
         }
-        let room = JOBS_PER_BATCH.saturating_sub(self.jobs.len());
-        self.jobs.extend(self.queues.jobs.try_iter().take(room));
+        let has_urgent = self.do_urgent();
+        if has_urgent {
+            self.do_blocks();
+        }
+        self.do_others() || has_urgent
+    }
+
+    /// One batch of what peers have forwarded or of clients' submissions, in turn; `false` when
+    /// nothing waits.
+    fn do_others(&mut self) -> bool {
+        take_first(&self.queues.jobs, &mut self.jobs);
         for run in self.queues.forwarded.try_iter() {
             self.forwards.push(run);
         }
@@ -372,48 +385,42 @@ impl Worker {
         if self.is_peers_turn {
             self.check_forwards();
         } else {
-            self.do_jobs();
+            let jobs = std::mem::take(&mut self.jobs);
+            self.jobs = self.do_batch(jobs);
         }
         true
     }
 
     /// The parts of blocks that wait; whether there were any.
     fn do_blocks(&mut self) -> bool {
-        let mut parts = first_of(&self.queues.blocks);
+        let mut parts = VecDeque::new();
+        take_first(&self.queues.blocks, &mut parts);
         let has_any = !parts.is_empty();
         while !parts.is_empty() {
-            self.do_first(&mut parts);
+            parts = self.do_batch(parts);
         }
         has_any
     }
 
-    /// Cancels do not wait for the rest's batch; whether there were any.
+    /// One batch of cancels, which do not wait for the rest's; whether there were any.
     fn do_urgent(&mut self) -> bool {
-        let mut cancels = first_of(&self.queues.urgent);
-        let has_any = !cancels.is_empty();
-        while !cancels.is_empty() {
-            self.do_first(&mut cancels);
-            self.do_blocks();
+        take_first(&self.queues.urgent, &mut self.urgent);
+        if self.urgent.is_empty() {
+            return false;
         }
-        has_any
+        let cancels = std::mem::take(&mut self.urgent);
+        self.urgent = self.do_batch(cancels);
+        true
     }
 
-    /// Those that make one batch: nothing is held up for more than a batch that others are in.
-    fn do_first(&mut self, jobs: &mut Vec<Job>) {
-        let done = self.check_together(jobs).max(1);
-        for job in jobs.drain(..done) {
-            self.do_one(job);
-        }
-    }
-
-    /// The first of the clients' submissions that wait.
-    fn do_jobs(&mut self) {
-        let mut jobs = std::mem::take(&mut self.jobs);
+    /// The first of these that make one batch: nothing is held up for more than a batch that others
+    /// are in. Gives those behind them.
+    fn do_batch(&mut self, mut jobs: VecDeque<Job>) -> VecDeque<Job> {
         let done = self.check_together(jobs.make_contiguous()).max(1);
         for job in jobs.drain(..done.min(jobs.len())) {
             self.do_one(job);
         }
-        self.jobs = jobs;
+        jobs
     }
 
     /// One batch of what peers have forwarded.
@@ -488,9 +495,10 @@ impl Worker {
     }
 }
 
-/// What is looked at together next. Nothing is allocated when nothing waits.
-fn first_of(queue: &Receiver<Job>) -> Vec<Job> {
-    queue.try_iter().take(JOBS_PER_BATCH).collect()
+/// Takes the next jobs to those that are looked at together, as far as there is room.
+fn take_first(queue: &Receiver<Job>, jobs: &mut VecDeque<Job>) {
+    let room = JOBS_PER_BATCH.saturating_sub(jobs.len());
+    jobs.extend(queue.try_iter().take(room));
 }
 
 /// Whether a submission is cancels alone, which pass what else waits to be checked.

@@ -47,7 +47,8 @@ pub(crate) struct Mailbox {
 }
 
 impl Mailbox {
-    /// Puts a part in; `false` when nobody wants it.
+    /// Puts a part in; whether the thread is to be woken for it. Not when nobody wants it, nor when
+    /// something waits already: the thread was woken for that.
     pub(crate) fn put(&self, from: ValidatorIndex, part: SnapshotPart) -> bool {
         let is_answer = matches!(
             part,
@@ -56,8 +57,10 @@ impl Mailbox {
         if is_answer && !self.expects.load(Ordering::Relaxed) {
             return false;
         }
-        self.parts.lock().insert((is_answer, from), part);
-        true
+        let mut parts = self.parts.lock();
+        let is_first = parts.is_empty();
+        parts.insert((is_answer, from), part);
+        is_first
     }
 
     fn take(&self) -> BTreeMap<(bool, ValidatorIndex), SnapshotPart> {

@@ -21,85 +21,113 @@ use quorate_consensus::input::Input;
 use quorate_consensus::message::SnapshotPart;
 use quorate_consensus::types::ValidatorIndex;
 use quorate_consensus::wire;
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Things told to the thread that may wait.
-const ASKS_MAX: usize = 64;
+/// Certificates of snapshots that may wait for the thread; of more the newest stay.
+const CERTIFICATES_MAX: usize = 64;
 
 /// How often the newest certificate of a state is written at most. Proofs of outputs need one that
 /// is above their block, and not a certain one.
 const ATTESTED_EVERY: Duration = Duration::from_secs(1);
 
-/// What the thread is told.
-#[derive(Debug)]
-pub(crate) enum ToShadow {
-    /// A state is proven of which a snapshot was taken.
-    Certificate(Box<StateCertificate>),
+/// What the thread is told. Each kind has room of its own: none of it is lost for what peers send.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    /// States are proven of which a snapshot was taken.
+    certificates: VecDeque<StateCertificate>,
+    /// The newest certificate of a state. There are many of them, and each is as good as those
+    /// before it.
+    attested: Option<Box<StateCertificate>>,
     /// A snapshot is wanted now.
-    Ask,
-    /// There is something in the mailbox.
-    Parts,
+    is_asked: bool,
     /// The state is another than the others'; this height was the last that all had alike.
-    Diverged(u64),
+    diverged: Option<u64>,
 }
 
-/// The way to the thread. Whoever tells never waits: what finds no room is dropped.
+impl Told {
+    fn push_certificate(&mut self, certificate: StateCertificate) {
+        if self.certificates.len() >= CERTIFICATES_MAX {
+            self.certificates.pop_front();
+        }
+        self.certificates.push_back(certificate);
+    }
+}
+
+/// The way to the thread. Whoever tells never waits.
 #[derive(Clone, Debug)]
 pub(crate) struct ShadowSender {
-    sender: Sender<ToShadow>,
+    /// Wakes the thread, which then looks at all there is. One that waits already is enough.
+    bell: Sender<()>,
+    told: Arc<Mutex<Told>>,
     mailbox: Arc<Mailbox>,
     /// What is not for this thread but for that of the archive.
     events: Arc<EventMail>,
-    attested: Arc<Attested>,
 }
-
-/// The newest certificate of a state, until the thread writes it. Apart from what the thread is
-/// told: there are many of them, and each is as good as those before it.
-type Attested = Mutex<Option<Box<StateCertificate>>>;
 
 /// The other end of it, for the thread.
 #[derive(Debug)]
 pub(crate) struct Asks {
-    pub(crate) receiver: Receiver<ToShadow>,
+    bell: Receiver<()>,
+    told: Arc<Mutex<Told>>,
     pub(crate) mailbox: Arc<Mailbox>,
-    pub(crate) attested: Arc<Attested>,
 }
 
 impl ShadowSender {
     pub(crate) fn new() -> (Self, Asks) {
-        let (sender, receiver) = bounded(ASKS_MAX);
+        let (bell, bell_end) = bounded(1);
+        let told = Arc::<Mutex<Told>>::default();
         let mailbox = Arc::<Mailbox>::default();
-        let attested = Arc::<Attested>::default();
         let asks = Asks {
-            receiver,
+            bell: bell_end,
+            told: Arc::clone(&told),
             mailbox: Arc::clone(&mailbox),
-            attested: Arc::clone(&attested),
         };
         let sender = Self {
-            sender,
+            bell,
+            told,
             mailbox,
             events: Arc::default(),
-            attested,
         };
         (sender, asks)
     }
 
     /// A state is proven.
     pub(crate) fn send_proven(&self, certificate: &StateCertificate) {
-        let certificate = Box::new(certificate.clone());
-        match certificate.statement.snapshot {
-            Some(_) => self.send(ToShadow::Certificate(certificate)),
-            None => *self.attested.lock() = Some(certificate),
+        let certificate = certificate.clone();
+        if certificate.statement.snapshot.is_some() {
+            self.tell(|told| told.push_certificate(certificate));
+        } else {
+            // It has time until the thread is awake for something else.
+            self.told.lock().attested = Some(Box::new(certificate));
         }
     }
 
-    pub(crate) fn send(&self, ask: ToShadow) {
-        if self.sender.try_send(ask).is_err() {
-            tracing::debug!("the shadow is busy or gone");
-        }
+    /// A snapshot is wanted now.
+    pub(crate) fn ask(&self) {
+        self.tell(|told| told.is_asked = true);
+    }
+
+    /// The state is another than the others', which all had it alike up to this height.
+    pub(crate) fn send_diverged(&self, common: u64) {
+        self.tell(|told| {
+            let lowest = told.diverged.map_or(common, |before| before.min(common));
+            told.diverged = Some(lowest);
+        });
+    }
+
+    fn tell(&self, note: impl FnOnce(&mut Told)) {
+        note(&mut self.told.lock());
+        self.ring();
+    }
+
+    fn ring(&self) {
+        // Where there is no room, the thread is woken already and has not looked since; or it is
+        // gone, and nobody looks.
+        self.bell.try_send(()).ok();
     }
 
     /// Where peers' words on older public events wait.
@@ -113,16 +141,14 @@ impl ShadowSender {
             return;
         };
         if self.mailbox.put(from, part) {
-            // When there is no room for it the thread is awake, and looks by itself.
-            self.sender.try_send(ToShadow::Parts).ok();
+            self.ring();
         }
     }
 }
 
 /// What the thread is made of.
 pub(crate) struct ShadowParts {
-    pub(crate) asks: Receiver<ToShadow>,
-    pub(crate) attested: Arc<Attested>,
+    pub(crate) asks: Asks,
     /// Where the newest certificate of a state is kept.
     pub(crate) folder: SnapshotFolder,
     pub(crate) metrics: Arc<Metrics>,
@@ -165,7 +191,6 @@ fn run<S: StateMachine>(
 ) -> Result<Option<u64>, crate::shadow::ShadowError> {
     let ShadowParts {
         asks,
-        attested,
         folder,
         metrics,
         scrub,
@@ -178,7 +203,7 @@ fn run<S: StateMachine>(
     let exchange = Exchange::new(exchange);
     let mut work = SnapshotWork::new(shadow, exchange, Arc::clone(&metrics));
     let mut keeper = Keeper {
-        attested,
+        told: Arc::clone(&asks.told),
         folder,
         wrote: None,
     };
@@ -211,25 +236,44 @@ fn run<S: StateMachine>(
             let rest = rests_until.saturating_duration_since(Instant::now());
             pause = work.pause().map_or(rest, |most| rest.min(most));
         }
-        match asks.recv_timeout(pause) {
-            Ok(ToShadow::Certificate(certificate)) => work.certify(*certificate),
-            Ok(ToShadow::Diverged(common)) => {
-                // What is in the log and below stays as it is: it is the evidence.
-                tracing::warn!("no snapshots are taken and no log segments removed any more");
-                work.shadow_mut().set_aside(common, &diverged)?;
-                return Ok(None);
-            }
-            Ok(ToShadow::Ask) => work.shadow_mut().ask(metrics.height.read()),
-            Ok(ToShadow::Parts) | Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => break,
+        if asks.bell.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected) {
+            break;
+        }
+        if let Some(common) = heed(&asks.told, &mut work, &metrics) {
+            // What is in the log and below stays as it is: it is the evidence.
+            tracing::warn!("no snapshots are taken and no log segments removed any more");
+            work.shadow_mut().set_aside(common, &diverged)?;
+            return Ok(None);
         }
     }
     Ok(None)
 }
 
+/// Does what the thread was told; the last common height when the state is another than the
+/// others', which is told after the certificates, since who has one is not set aside.
+fn heed<S: StateMachine>(
+    told: &Mutex<Told>,
+    work: &mut SnapshotWork<S>,
+    metrics: &Metrics,
+) -> Option<u64> {
+    let (certificates, is_asked, diverged) = {
+        let mut told = told.lock();
+        let certificates = std::mem::take(&mut told.certificates);
+        let is_asked = std::mem::take(&mut told.is_asked);
+        (certificates, is_asked, told.diverged.take())
+    };
+    for certificate in certificates {
+        work.certify(certificate);
+    }
+    if is_asked {
+        work.shadow_mut().ask(metrics.height.read());
+    }
+    diverged
+}
+
 /// Keeps the newest certificate of a state where `quorate proof make` finds it.
 struct Keeper {
-    attested: Arc<Attested>,
+    told: Arc<Mutex<Told>>,
     folder: SnapshotFolder,
     wrote: Option<Instant>,
 }
@@ -240,7 +284,7 @@ impl Keeper {
         if self.wrote.is_some_and(is_early) {
             return;
         }
-        let Some(certificate) = self.attested.lock().take() else {
+        let Some(certificate) = self.told.lock().attested.take() else {
             return;
         };
         self.wrote = Some(now);

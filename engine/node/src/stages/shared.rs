@@ -12,7 +12,7 @@ use super::door::Room;
 use super::inlet::{Control, InletReader};
 use super::journal::SyncThread;
 use super::scrub::{ScrubSender, ToScrub};
-use super::shadow::{ShadowSender, ToShadow};
+use super::shadow::ShadowSender;
 use super::verify::VerifyWorker;
 use super::wire::{Caller, Inward, Replies, WireStage, count_verdicts};
 use crate::client_wire::{self, ClientFrame};
@@ -489,7 +489,7 @@ pub(crate) fn note_event(
             }
             let common = found.common.as_ref();
             let common = common.map_or(0, |common| common.height.number());
-            shadow.send(ToShadow::Diverged(common));
+            shadow.send_diverged(common);
             wire.stop_serving();
         }
         Event::Evidence(evidence) => {

@@ -138,3 +138,54 @@ fn a_forged_opening_ends_no_session_to_make_room() {
     let results = run(&mut executor, 3, late, vec![next]);
     assert_eq!(outcomes(&results), [Outcome::Applied]);
 }
+
+/// Opening commands of many others, until none of before is remembered as announced.
+fn announce_many(auth: &CommandAuth) {
+    let mut check = auth.batch_check(9);
+    for number in 0..40_000_u64 {
+        let mut key = [0; 32];
+        key[..8].copy_from_slice(&number.to_le_bytes());
+        let command = Entry {
+            lane: WireLane::Order,
+            session: &session_of_key(&key),
+            seq: 1,
+            signature: None,
+            body: &key,
+        };
+        let mut entry = Vec::new();
+        encode_flagged_entry(&command, FLAG_OPEN, &mut entry);
+        auth.note_own(&key, &entry);
+        let source = crate::auth::KeySource::Known;
+        let checked = auth.check_run(&entry, source, &mut check, |_, _| {});
+        checked.expect("an entry");
+    }
+}
+
+/// The shadow executes what the first instance did long before.
+#[test]
+fn an_executor_that_lags_behind_ends_no_session_of_the_first_one_and_opens_none() {
+    let mut first = executor(1);
+    let auth = Arc::clone(first.auth());
+    let late = 2 * crate::sessions::IDLE_MIN_NS;
+    // Each ends the session before it, and the first client comes again.
+    let blocks = [
+        (0, command(&auth, 1, 1, b"a", Some(&pair(1)))),
+        (late, opening(&auth, 2, late, b"b", Some(&pair(2)))),
+        (2 * late, opening(&auth, 1, 2 * late, b"c", Some(&pair(1)))),
+    ];
+    for (height, (time_ns, entry)) in (1..).zip(blocks.clone()) {
+        let results = run(&mut first, height, time_ns, vec![entry]);
+        assert_eq!(outcomes(&results), [Outcome::Applied]);
+    }
+    announce_many(&auth);
+    let lagging = Executor::new(Echo::default(), 1, 0);
+    let mut lagging = lagging.with_auth(Arc::new(auth.verdicts_alone()));
+    for (height, (time_ns, entry)) in (1..).zip(blocks) {
+        assert_eq!(auth.key_of(&id(1)), Some(pair(1).public()));
+        assert_eq!(auth.key_of(&id(2)), None);
+        let results = run(&mut lagging, height, time_ns, vec![entry]);
+        assert_eq!(outcomes(&results), [Outcome::Applied]);
+    }
+    assert_eq!(auth.key_of(&id(1)), Some(pair(1).public()));
+    assert_eq!(state(&mut lagging), state(&mut first));
+}

@@ -295,3 +295,55 @@ fn a_block_stands_before_every_cancel_that_waits() {
     while worker.turn() {}
     assert_eq!(order.try_iter().count(), 4);
 }
+
+/// Some client always cancels something: whoever else waits would wait for as long.
+#[test]
+fn however_many_cancels_come_what_peers_forward_and_orders_have_batches_between_them() {
+    let auth = signed_auth();
+    let (mut worker, sender, order) = worker(&auth);
+    let checks = CheckSender {
+        workers: vec![sender],
+        in_flight: InFlight::default(),
+    };
+    let (key, peer) = (KeyPair::from_seed(&[1; 32]), KeyPair::from_seed(&[2; 32]));
+    let sign = |unsigned: &[u8]| key.sign(&auth.message(unsigned).unwrap());
+    let cancel = |seq| signed_entry(Lane::Cancel, &key.public(), seq, b"cancel", sign);
+    let backlog = Backlog::default();
+    let mut seqs = 2..;
+    // Each submission is a batch of its own.
+    let mut refill = |count| {
+        for _ in 0..count {
+            let seqs = seqs.by_ref().take(BATCH_COMMANDS);
+            let cancels = seqs.map(cancel).collect::<Vec<_>>().concat();
+            checks.submit(caller(1, &key), backlog.take(&cancels));
+        }
+    };
+    refill(10);
+    let orders = backlog.take(&entries(&auth, &key, 20, 0).concat());
+    checks.submit(caller(2, &key), orders);
+    let run = entries(&auth, &peer, 20, 0).concat();
+    let run = ForwardedRun::of_blocks(ValidatorIndex::new(2), run.into());
+    checks.ask(Check::Forwarded(run));
+    let mut turn = || {
+        assert!(worker.turn());
+        refill(1);
+        let came: Vec<char> = order.try_iter().map(kind_of).collect();
+        came.into_iter().collect::<String>()
+    };
+    // One batch of cancels at a time: they are first, and not alone.
+    let turns = [turn(), turn(), turn()];
+    assert!(
+        turns == ["cf", "co", "c"] || turns == ["co", "cf", "c"],
+        "{turns:?}"
+    );
+}
+
+/// A cancel, another client's order, or what a peer has forwarded.
+fn kind_of(came: ToOrder) -> char {
+    match came {
+        ToOrder::Submit(from, _) if from.client.to_bits() == 1 => 'c',
+        ToOrder::Submit(..) => 'o',
+        ToOrder::Forwarded(_) => 'f',
+        _ => '?',
+    }
+}

@@ -70,6 +70,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
         let what = format!("--out {}: not the name of a page", options.out.display());
         return Err(Failure::usage(what).remedy("give one that ends with .html"));
     }
+    let measurements = outputs(options, &stem)?;
     let mut inputs = Inputs::default();
     for path in &options.from {
         take(&mut inputs, path)?;
@@ -88,7 +89,6 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
         date: &circumstances.date,
     };
     write(&options.out, render(&inputs, heading).as_bytes())?;
-    let measurements = stem.with_extension("json");
     let all: Vec<Value> = inputs
         .iter()
         .map(|(kind, value)| json!({"command": kind.command(), "output": value}))
@@ -116,6 +116,42 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
         Code::No
     };
     Ok(Report::new(&fields, text)?.with_code(code))
+}
+
+/// The file of all measurements, beside the page.
+///
+/// # Errors
+/// Usage: it is the page, or what is written would replace what is read.
+fn outputs(options: &Options, stem: &Path) -> Result<PathBuf, Failure> {
+    // Appended: a dot in the name begins no ending that could be replaced.
+    let mut name = stem.as_os_str().to_owned();
+    name.push(".json");
+    let measurements = PathBuf::from(name);
+    let page = &options.out;
+    if measurements == *page {
+        let what = format!(
+            "--out {}: the measurements are written there",
+            page.display()
+        );
+        return Err(Failure::usage(what).remedy("give one that ends with .html"));
+    }
+    // What is not there yet is no input.
+    let real = |path: &Path| fs::canonicalize(path).ok();
+    let replaced: Vec<PathBuf> = [page, &measurements]
+        .into_iter()
+        .filter_map(|path| real(path))
+        .collect();
+    let folder = real(stem).filter(|_| options.run);
+    for from in &options.from {
+        let Some(input) = real(from) else { continue };
+        let is_within = folder.is_some() && input.parent() == folder.as_deref();
+        if replaced.contains(&input) || is_within {
+            let (from, page) = (from.display(), page.display());
+            let what = format!("--out {page}: it would replace {from}, which is read");
+            return Err(Failure::usage(what).remedy("give the page another name or folder"));
+        }
+    }
+    Ok(measurements)
 }
 
 const fn name(kind: Kind) -> &'static str {
@@ -257,6 +293,36 @@ fn judge(code: Option<i32>, printed: &[u8]) -> (Option<Value>, Option<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn options(out: PathBuf, from: Vec<PathBuf>) -> Options {
+        Options {
+            from,
+            run: false,
+            out,
+            runs: 1,
+            seconds: 1,
+            kills: 1,
+            commit: None,
+        }
+    }
+
+    #[test]
+    fn what_is_written_replaces_neither_the_page_nor_what_is_read() {
+        let folder = crate::scratch::Scratch::create(None).unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let printed = r#"{"finality_us": {}, "floor_us": {}}"#;
+        fs::write(at("latency.json"), printed).unwrap();
+        let page = |out: &str| run(&options(at(out), vec![at("latency.json")]));
+        for out in ["latency.html", "latency.json", "page.json"] {
+            let refused = page(out).map(drop).unwrap_err();
+            assert_eq!(refused.code, Code::Usage, "{out}");
+        }
+        assert_eq!(fs::read_to_string(at("latency.json")).unwrap(), printed);
+        page("results.v2.html").unwrap();
+        assert!(at("results.v2.json").is_file() && !at("results.json").exists());
+        // Again, over what it wrote itself.
+        page("results.v2.html").unwrap();
+    }
 
     #[test]
     fn a_measurement_whose_answer_is_no_is_kept_and_told_as_failed() {

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 /// Lines of a validator's log that are kept for the report of a failure.
 const TAIL_LINES_MAX: usize = 40;
@@ -273,17 +273,10 @@ impl Cluster {
             .slots
             .get_mut(index)
             .ok_or(ClusterError::Unknown { index })?;
-        let Some(process) = &mut slot.process else {
+        let Some(process) = &slot.process else {
             return Err(ClusterError::NotRunning { index });
         };
-        process
-            .child
-            .kill()
-            .map_err(|source| ClusterError::Process {
-                index,
-                what: "SIGKILL",
-                source,
-            })?;
+        kill_group(index, process.child.id())?;
         finish(index, slot)
     }
 
@@ -398,10 +391,28 @@ fn processor_time_of(process: u32) -> Option<Duration> {
     Some(Duration::from_millis(ms))
 }
 
+/// Ends a process and those that it started, such as what runs under a tracer: one that was left
+/// would hold the standard error open, and go on.
+fn kill_group(index: usize, id: u32) -> Result<(), ClusterError> {
+    // The process is not reaped before its slot is emptied, so the id is still its group's.
+    let pid = i32::try_from(id).ok().and_then(Pid::from_raw);
+    let pid = pid.ok_or(ClusterError::NotRunning { index })?;
+    match kill_process_group(pid, Signal::KILL) {
+        Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+        Err(error) => Err(ClusterError::Process {
+            index,
+            what: "SIGKILL",
+            source: error.into(),
+        }),
+    }
+}
+
 fn finish(index: usize, slot: &mut Slot) -> Result<ExitStatus, ClusterError> {
     let Some(mut process) = slot.process.take() else {
         return Err(ClusterError::NotRunning { index });
     };
+    // What left the group of a process that is gone ends at its leash, and with it the reader.
+    process.leash = None;
     let status = process
         .child
         .wait()
@@ -522,6 +533,22 @@ mod tests {
         wait_until(true);
         cluster.resume(0).unwrap();
         wait_until(false);
+    }
+
+    #[test]
+    fn what_a_killed_process_started_ends_with_it() {
+        let (up_in, up) = channel();
+        let sink = move |_, _: &str| up_in.send(()).unwrap();
+        // As a tracer and what it runs: the standard error is open as long as one of them lives.
+        let mut cluster = Cluster::new(
+            vec![shell("sleep 1000 & echo up >&2; wait")],
+            Arc::new(sink),
+        );
+        cluster.start(0).unwrap();
+        up.recv_timeout(PATIENCE).unwrap();
+        let (done_in, done) = channel();
+        std::thread::spawn(move || done_in.send(cluster.kill(0).unwrap().code()));
+        assert_eq!(done.recv_timeout(PATIENCE), Ok(None));
     }
 
     #[test]

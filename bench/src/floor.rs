@@ -181,21 +181,26 @@ impl Times {
         }
     }
 
-    fn record(&mut self, round: Round, now: Instant) {
+    fn record(&mut self, batch: Batch, interval: Duration, now: Instant) {
         let since = |start| {
             let latency = now.saturating_duration_since(start);
             u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX)
         };
-        self.latencies.record_ns(since(round.started));
-        self.intended.record_ns(since(round.intended));
+        for round in 0..batch.rounds {
+            self.latencies.record_ns(since(batch.started));
+            self.intended
+                .record_ns(since(batch.intended + interval * round));
+        }
     }
 }
 
-/// A round that is not final.
+/// Rounds that one proposal stands for, not final.
 #[derive(Clone, Copy)]
-struct Round {
+struct Batch {
+    /// When the first of them should have begun; the others follow at the rate.
     intended: Instant,
-    /// When its proposal was about to go to the sockets.
+    rounds: u32,
+    /// When the proposal was about to go to the sockets.
     started: Instant,
 }
 
@@ -226,40 +231,55 @@ fn run(
     let end = start + plan.duration + late;
     let interval = plan.rate.map(|rate| Duration::from_secs(1) / rate.max(1));
     // The oldest first.
-    let mut open = VecDeque::new();
+    let mut open: VecDeque<Batch> = VecDeque::new();
     let mut next = start;
     while Instant::now() < end || !open.is_empty() {
         let now = Instant::now();
-        let may_start = interval.is_some() || open.is_empty();
-        if may_start && now >= next + late && now < end {
+        let is_turn = interval.is_some() || open.is_empty();
+        if is_turn && leader.has_room() && now >= next + late && now < end {
             let (intended, started) = (next, Instant::now());
+            let rounds = due(interval, started.saturating_duration_since(next + late));
             leader.propose()?;
-            open.push_back(Round { intended, started });
-            next = interval.map_or(started, |interval| next + interval);
-            continue;
+            open.push_back(Batch {
+                intended,
+                rounds,
+                started,
+            });
+            next = interval.map_or(started, |interval| next + interval * rounds);
         }
+        // Also where the next round is due already: what came is read before it is proposed.
         let until = match interval {
-            Some(_) if next + late < end => next + late,
+            Some(_) if next + late < end && leader.has_room() => next + late,
             _ if open.is_empty() => end,
             _ => now + ROUND_MAX,
         };
         let done = leader.turn(until)?;
         let now = Instant::now();
         for _ in 0..done {
-            let Some(round) = open.pop_front() else {
+            let Some(batch) = open.pop_front() else {
                 break;
             };
-            times.record(round, now);
+            times.record(batch, interval.unwrap_or_default(), now);
             if interval.is_none() {
                 next = now;
             }
         }
         let oldest = open.front();
-        if oldest.is_some_and(|round| now > round.started + ROUND_MAX) {
+        if oldest.is_some_and(|batch| now > batch.started + ROUND_MAX) {
             return Err(FloorError::Stalled);
         }
     }
     Ok(())
+}
+
+/// Rounds that one proposal is for, of which the first was due so long ago: all that are due, as
+/// validators put all that waits into one block; the one where there is no rate.
+fn due(interval: Option<Duration>, late: Duration) -> u32 {
+    let Some(interval) = interval else {
+        return 1;
+    };
+    let more = late.as_nanos() / interval.as_nanos().max(1);
+    u32::try_from(more).unwrap_or(u32::MAX).saturating_add(1)
 }
 
 /// Connections between all: of each member, those to all others, in their order.
@@ -311,6 +331,22 @@ mod tests {
                 "{floor:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_proposer_behind_its_schedule_proposes_all_that_is_due_at_once_and_reads() {
+        let ms = Duration::from_millis;
+        assert_eq!(due(None, ms(50)), 1);
+        assert_eq!(due(Some(ms(1)), Duration::ZERO), 1);
+        assert_eq!(due(Some(ms(1)), Duration::from_micros(999)), 1);
+        assert_eq!(due(Some(ms(1)), ms(7)), 8);
+        // More than any mesh bears, for long enough that what nobody reads would fill sockets.
+        let asked = FloorPlan {
+            duration: Duration::from_millis(600),
+            ..plan(4, Some(100_000))
+        };
+        let floor = measure(&asked).unwrap();
+        assert!(floor.rounds > 0, "{floor:?}");
     }
 
     #[test]

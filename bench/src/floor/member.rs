@@ -158,9 +158,17 @@ pub(super) fn follow(mut links: Links, gives_way: bool) {
     }
 }
 
+/// Proposals whose votes may all be on their way at one time: what stands in a socket is bounded
+/// by it, that of a member that is slower than the others included.
+const PROPOSALS_OPEN_MAX: u64 = 64;
+
 /// The member that proposes.
 pub(super) struct Leader {
     links: Links,
+    /// Others that vote.
+    speaking_others: u64,
+    /// Votes of others that were asked for and have not come.
+    outstanding: u64,
     /// Votes of others that a round needs, at least one.
     need_others: u64,
     /// Votes of others for each round from `base` on.
@@ -171,12 +179,20 @@ pub(super) struct Leader {
 
 impl Leader {
     pub(super) fn new(links: Links, need: u16) -> Self {
+        let speaking = links.links.iter().filter(|link| !link.is_unread);
         Self {
+            speaking_others: speaking.count() as u64,
+            outstanding: 0,
             links,
             need_others: u64::from(need.saturating_sub(1)).max(1),
             votes: VecDeque::new(),
             base: 0,
         }
+    }
+
+    /// Whether members keep up, so that another proposal is not one too many.
+    pub(super) const fn has_room(&self) -> bool {
+        self.outstanding < PROPOSALS_OPEN_MAX * self.speaking_others
     }
 
     /// Begins a round; its own vote goes along with it.
@@ -186,6 +202,7 @@ impl Leader {
             self.links.sizes.propose,
         );
         self.votes.push_back(0);
+        self.outstanding += self.speaking_others;
         Ok(self.links.send(PROPOSE, round, bytes, false)?)
     }
 
@@ -196,6 +213,7 @@ impl Leader {
         if self.links.is_over() {
             return Err(FloorError::Stalled);
         }
+        self.outstanding = self.outstanding.saturating_sub(came.votes.len() as u64);
         for round in came.votes {
             // Of a round that is final already more votes come.
             let place = round.checked_sub(self.base).map(|place| place as usize);

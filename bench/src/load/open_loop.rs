@@ -123,6 +123,11 @@ impl<T: Target> OpenLoop<'_, T> {
             let wake = wake.into_iter().chain([end, tell_at]).min();
             self.target.turn(now, wake)?;
         }
+        // What was due when the last turn took too long is late and not unsent: that is what finds
+        // no room.
+        if !stop.load(Ordering::Relaxed) {
+            self.take_due(end);
+        }
         Ok(())
     }
 
@@ -153,6 +158,73 @@ impl<T: Target> OpenLoop<'_, T> {
                 return Ok(());
             }
             self.target.turn(now, Some(deadline.min(now + LOOK)))?;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU64;
+
+    use super::*;
+    use crate::load::source::{Flow, Routing};
+
+    /// Takes so many, and stands still from its first turn until the load is over.
+    struct Slow {
+        start: Instant,
+        taken: u64,
+        takes_at_most: u64,
+    }
+
+    impl Target for Slow {
+        fn begin(&mut self, start: Instant) {
+            self.start = start;
+        }
+
+        fn take(&mut self, _: &Next<'_>) -> bool {
+            let has_room = self.taken < self.takes_at_most;
+            self.taken += u64::from(has_room);
+            has_room
+        }
+
+        fn turn(&mut self, _: Instant, _: Option<Instant>) -> Result<(), LoadError> {
+            let until = self.start + Duration::from_millis(1_001);
+            while Instant::now() < until {
+                std::thread::park_timeout(until.saturating_duration_since(Instant::now()));
+            }
+            Ok(())
+        }
+
+        fn counts(&self) -> Counts {
+            Counts::default()
+        }
+
+        fn is_answered(&self) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn what_was_due_in_a_turn_that_was_too_long_is_late_and_what_found_no_room_is_unsent() {
+        let plan = LoadPlan {
+            flow: Flow::Opaque { size: 16 },
+            rate: NonZeroU64::new(100).unwrap(),
+            seconds: 1,
+            clients: 1,
+            seed: 1,
+            keeps_acknowledged: false,
+            routing: Routing::Flow,
+            keeps_trips: false,
+        };
+        for (takes_at_most, taken) in [(u64::MAX, 100), (60, 60)] {
+            let mut target = Slow {
+                start: Instant::now(),
+                taken: 0,
+                takes_at_most,
+            };
+            let (source, stop) = (Source::open(&plan).unwrap(), AtomicBool::new(false));
+            let offered = run(&plan, source, &mut target, &stop, &mut |_| ()).unwrap();
+            assert_eq!((offered, target.taken), (100, taken));
         }
     }
 }

@@ -133,7 +133,27 @@ pub(super) fn latency(inputs: &Inputs) -> String {
         let heading = format!("Distribution of latency, {name}");
         body.push_str(&card(&heading, &(chart + &percentiles(one))));
     }
+    body.push_str(&other_latencies(inputs));
     section("latency", title, &body)
+}
+
+/// Those beside the first one of which nobody stood still, with what is wrong with them.
+fn other_latencies(inputs: &Inputs) -> String {
+    let mut text = String::new();
+    let others = inputs.all(Kind::Latency).filter(|one| stopped(one) == 0);
+    for latency in others.skip(1) {
+        for (name, one) in durabilities(latency) {
+            let name = format!(
+                "{} validators, {} commands a second of {} bytes, {name}",
+                words(latency, "/validators"),
+                words(latency, "/rate"),
+                words(latency, "/size"),
+            );
+            text.push_str(&wrong(&name, one));
+            text.push_str(&card(&name, &percentiles(one)));
+        }
+    }
+    text
 }
 
 fn curves(latency: &Value) -> Option<String> {

@@ -340,3 +340,19 @@ fn numbers_of_the_wrong_kind_are_dashes_and_never_an_error() {
     let peers = json!({"systems": [7, null, {"name": {"a": 1}}]});
     check_nesting(&page(&[odd, peers]));
 }
+
+#[test]
+fn every_latency_of_which_nobody_stood_still_is_on_the_page_with_what_is_wrong() {
+    let mut six = latency();
+    six["validators"] = json!(6);
+    six["finality_us"]["p99"] = json!(76_543.0);
+    six["differences"] = json!(["the six differ"]);
+    let html = page(&[latency(), six]);
+    for part in [
+        "<li>the six differ</li>",
+        ">76,543<",
+        "6 validators, 1,000 commands a second of 128 bytes, async",
+    ] {
+        assert!(html.contains(part), "{part} is missing in\n{html}");
+    }
+}

@@ -7,9 +7,13 @@ use serde_json::Value;
 use super::text::{escape, figure, number};
 
 /// Counts that have to be zero, and what they count.
-const COUNTS: [(&str, &str); 6] = [
+const COUNTS: [(&str, &str); 7] = [
     ("missing", "commands that came to no result"),
     ("rejected", "commands that were refused for good"),
+    (
+        "unknown",
+        "commands in no figure of finality, since stamps were not kept",
+    ),
     (
         "lost",
         "results that were told and do not stand in every chain",
@@ -24,6 +28,8 @@ const COUNTS: [(&str, &str); 6] = [
     ),
     ("rewritten", "places of logs that changed after a kill"),
 ];
+/// One command in so many may be left unsent.
+const UNSENT_SHARE: f64 = 1_000.0;
 /// Answers that have to be yes where somebody looked, and what is said where they are no.
 const FLAGS: [(&str, &str); 2] = [
     (
@@ -50,9 +56,16 @@ pub(super) fn wrong(name: &str, value: &Value) -> String {
             found.push(format!("{}: {}", what, figure(count)));
         }
     }
-    let differences = value.get("differences").and_then(Value::as_array);
-    let differences = differences.into_iter().flatten();
-    found.extend(differences.map(|one| super::text::words(one, "")));
+    let unsent = unsent(value);
+    if unsent > 0.0 {
+        let what = "commands that were never handed over, and stand in no percentile";
+        found.push(format!("{what}: {}", figure(unsent)));
+    }
+    for key in ["differences", "failures"] {
+        let told = value.get(key).and_then(Value::as_array);
+        let told = told.into_iter().flatten();
+        found.extend(told.map(|one| super::text::words(one, "")));
+    }
     if found.is_empty() {
         return String::new();
     }
@@ -70,16 +83,26 @@ pub(super) fn wrong(name: &str, value: &Value) -> String {
 /// A count of the measurement itself, of its runs, and of those steps that do not look for what is
 /// not borne.
 fn count(value: &Value, key: &str) -> f64 {
+    let counts = parts(value).filter_map(|one| number(one, &format!("/{key}")));
+    counts.sum()
+}
+
+/// What was not handed over, of those loads in which that is more than the last few commands.
+fn unsent(value: &Value) -> f64 {
+    let counts = parts(value).filter_map(|one| {
+        let (unsent, offered) = (number(one, "/unsent")?, number(one, "/offered")?);
+        (unsent * UNSENT_SHARE > offered).then_some(unsent)
+    });
+    counts.sum()
+}
+
+/// The measurement itself, its runs, and those of its steps that do not look for what is not borne.
+fn parts(value: &Value) -> impl Iterator<Item = &Value> {
     let list = |name: &str| value.get(name).and_then(Value::as_array);
     let runs = list("runs").into_iter().flatten();
     let shares = |step: &&Value| step.get("load_percent").is_some();
     let steps = list("steps").into_iter().flatten().filter(shares);
-    [value]
-        .into_iter()
-        .chain(runs)
-        .chain(steps)
-        .filter_map(|one| number(one, &format!("/{key}")))
-        .sum()
+    [value].into_iter().chain(runs).chain(steps)
 }
 
 #[cfg(test)]
@@ -96,6 +119,15 @@ mod tests {
     }
 
     #[test]
+    fn commands_never_handed_over_are_told_unless_they_are_the_last_few() {
+        let of = |unsent: u64| json!({"runs": [{"unsent": unsent, "offered": 10_000}]});
+        assert_eq!(wrong("a", &of(10)), "");
+        assert!(
+            wrong("a", &of(4_321)).contains("never handed over, and stand in no percentile: 4,321")
+        );
+    }
+
+    #[test]
     fn every_fault_is_told() {
         let flags = json!({"logs_equal": false, "state_roots_equal": false});
         let told = wrong("a <b>", &flags);
@@ -103,6 +135,8 @@ mod tests {
         assert!(told.contains("a &lt;b&gt;"));
         let differs = wrong("a", &json!({"differences": ["x < y"]}));
         assert!(differs.contains("<li>x &lt; y</li>"), "{differs}");
+        let failed = wrong("a", &json!({"failures": ["it died"]}));
+        assert!(failed.contains("<li>it died</li>"), "{failed}");
         for (key, what) in COUNTS {
             for value in [
                 json!({key: 12_345}),

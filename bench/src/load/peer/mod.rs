@@ -25,8 +25,11 @@ use crate::slack::Precise;
 pub use frame::FrameError;
 use frame::Told;
 
-/// Commands of one client that may be without a result at one time, as for Quorate's sessions.
-const FLIGHTS_PER_CLIENT: usize = super::ledger::FLIGHTS_MAX;
+/// Commands that may be without a result at one time, and bytes of these: as many as the one of
+/// Quorate's sessions that is at the leader, which takes all of them where commands follow it. With
+/// other bounds one system's percentiles would have longer waits in them than another's.
+const FLIGHTS_MAX: usize = super::ledger::FLIGHTS_MAX;
+const FLIGHT_BYTES_MAX: usize = super::ledger::FLIGHT_BYTES_MAX;
 /// Where in a command's number the load's seed stands, so that loads on one cluster differ.
 const SEED_SHIFT: u32 = 40;
 /// How long nodes may take until they listen.
@@ -53,6 +56,7 @@ pub struct Nodes {
 
 struct Flight {
     intended_ns: u64,
+    body_bytes: usize,
     /// Kept only where a node may refuse it.
     body: Vec<u8>,
 }
@@ -62,7 +66,8 @@ struct Peer<'a> {
     links: Vec<Link>,
     leader: Option<usize>,
     flights: BTreeMap<u64, Flight>,
-    flights_max: usize,
+    /// Bytes of the commands that are not final.
+    body_bytes: usize,
     next_id: u64,
     /// Refused commands, for the leader.
     again: Vec<u64>,
@@ -90,7 +95,7 @@ pub fn run(plan: &LoadPlan, nodes: &Nodes, stop: &AtomicBool) -> Result<Outcome,
         links,
         leader: None,
         flights: BTreeMap::new(),
-        flights_max: FLIGHTS_PER_CLIENT.saturating_mul(plan.clients as usize),
+        body_bytes: 0,
         next_id: plan.seed << SEED_SHIFT,
         again: Vec::new(),
         counts: Counts::default(),
@@ -101,6 +106,11 @@ pub fn run(plan: &LoadPlan, nodes: &Nodes, stop: &AtomicBool) -> Result<Outcome,
     peer.find_leader(deadline)?;
     let offered = open_loop::run(plan, source, &mut peer, stop, &mut |_| ())?;
     Ok(peer.outcome(offered))
+}
+
+/// Whether another command may go out beside `flights`, with `body_bytes` then.
+const fn has_room(flights: usize, body_bytes: usize) -> bool {
+    flights < FLIGHTS_MAX && body_bytes <= FLIGHT_BYTES_MAX
 }
 
 impl Peer<'_> {
@@ -151,6 +161,7 @@ impl Peer<'_> {
         match told {
             Told::Final(ids) => {
                 for flight in ids.filter_map(|id| self.flights.remove(&id)) {
+                    self.body_bytes -= flight.body_bytes;
                     let took_ns = now_ns.saturating_sub(flight.intended_ns);
                     self.recorded.client.record_ns(took_ns);
                     self.recorded.last_result_ns = now_ns;
@@ -193,7 +204,7 @@ impl Target for Peer<'_> {
     }
 
     fn take(&mut self, next: &Next<'_>) -> bool {
-        if self.flights.len() >= self.flights_max {
+        if !has_room(self.flights.len(), self.body_bytes + next.bytes.len()) {
             return false;
         }
         let id = self.next_id;
@@ -204,7 +215,14 @@ impl Target for Peer<'_> {
             Routing::Everyone => Vec::new(),
         };
         let intended_ns = next.offset_ns;
-        self.flights.insert(id, Flight { intended_ns, body });
+        let body_bytes = next.bytes.len();
+        self.body_bytes += body_bytes;
+        let flight = Flight {
+            intended_ns,
+            body_bytes,
+            body,
+        };
+        self.flights.insert(id, flight);
         self.counts.generated += 1;
         self.counts.accepted += 1;
         true
@@ -241,5 +259,33 @@ impl Target for Peer<'_> {
 
     fn is_answered(&self) -> bool {
         self.flights.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::ledger::Ledger;
+    use quorate_consensus::payload::Lane;
+
+    #[test]
+    fn a_system_has_as_much_room_as_a_session_of_quorate() {
+        for bytes in [1, 512, 4_096] {
+            let mut ledger = Ledger::new([0; 32], (1, false));
+            let body = vec![0; bytes];
+            let mut flights = 0;
+            while ledger.has_room(bytes) {
+                assert!(
+                    has_room(flights, (flights + 1) * bytes),
+                    "{flights} of {bytes}"
+                );
+                ledger.push(0, Lane::Order, &body);
+                flights += 1;
+            }
+            assert!(
+                !has_room(flights, (flights + 1) * bytes),
+                "{flights} of {bytes}"
+            );
+        }
     }
 }

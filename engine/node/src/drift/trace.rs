@@ -199,6 +199,12 @@ fn fill(block: &mut BlockTrace, results: &BlockResults) {
     block.id = results.id.map_or([0; 32], |id| *id.as_bytes());
     block.timers = START;
     block.commands.clear();
+    // Room is taken over from the block that goes. Kept as it is, 127 full blocks at moving places
+    // would in time make every one of the kept blocks as large as a full one.
+    let count = results.commands.len();
+    if block.commands.capacity() > count.saturating_mul(2) {
+        block.commands.shrink_to(count);
+    }
     let outcomes = results.commands.iter();
     block
         .commands
@@ -310,6 +316,27 @@ mod tests {
             trace.note(&results(height, &many));
         }
         assert_eq!(trace.range(), Some([9002, 9003]));
+    }
+
+    #[test]
+    fn room_is_given_back_when_full_blocks_move_through_the_trace() {
+        let mut trace = Trace::default();
+        let full = results(1, &vec![b"".as_slice(); 16_384]);
+        // 64 full blocks among as many as are kept, each time at other places.
+        let mut height = 0;
+        for turn in 0..6 {
+            for place in 0..TRACE_BLOCKS_MAX {
+                height += 1;
+                let mut next = results(height, &[b"x"]);
+                if place % 64 == turn {
+                    next.commands.clone_from(&full.commands);
+                }
+                trace.note(&next);
+            }
+        }
+        assert_eq!(trace.blocks().len(), TRACE_BLOCKS_MAX);
+        let room: usize = trace.blocks().map(|block| block.commands.capacity()).sum();
+        assert!(room <= 2 * TRACE_COMMANDS_MAX, "room for {room} commands");
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! `quorate status`: how the validators of a testnet are.
 //!
 //! Owns the choice of what of a status is shown, and the spread over validators of the moments at
-//! which they published the same block. Never: judges it, beyond who answers.
+//! which they published the same block. Never: judges it, beyond who answers and whose state is
+//! another than the others'.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -115,9 +117,10 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
             Err(error) => Validator::Unreachable { index, error },
         })
         .collect();
+    let unequal = unequal(&validators);
     let all = validators
         .iter()
-        .all(|one| matches!(one, Validator::Answered(_)));
+        .all(|one| matches!(one, Validator::Answered(status) if !status["diverged"].is_object()));
     let release_skew_us = Skew::of(&validators);
     let skew = release_skew_us.as_ref().map_or_else(String::new, |skew| {
         let Skew {
@@ -131,8 +134,12 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
              over {blocks} blocks"
         )
     });
-    let text = text(&validators) + &skew + &diverged(&validators);
-    let code = if all { Code::Done } else { Code::No };
+    let text = text(&validators) + &skew + &diverged(&validators) + &unequal;
+    let code = if all && unequal.is_empty() {
+        Code::Done
+    } else {
+        Code::No
+    };
     let fields = Fields {
         validators,
         release_skew_us,
@@ -194,6 +201,26 @@ fn diverged(validators: &[Validator]) -> String {
     lines
 }
 
+/// A line for each height at which validators tell different roots of the state.
+fn unequal(validators: &[Validator]) -> String {
+    let mut roots: BTreeMap<u64, BTreeSet<&str>> = BTreeMap::new();
+    for validator in validators {
+        if let Validator::Answered(status) = validator
+            && let Some(height) = status["state_height"].as_u64()
+            && let Some(root) = status["state_root"].as_str()
+        {
+            roots.entry(height).or_default().insert(root);
+        }
+    }
+    let lines = roots.iter().filter(|(_, roots)| roots.len() > 1);
+    lines
+        .map(|(height, roots)| {
+            let roots: Vec<&str> = roots.iter().map(|root| short(root)).collect();
+            format!("\nSTATES DIFFER at height {height}: {}", roots.join(", "))
+        })
+        .collect()
+}
+
 /// A JSON value without quotes; a list by its length.
 fn plain(value: &Value) -> String {
     match value {
@@ -211,6 +238,19 @@ fn short(digits: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn roots_that_differ_at_one_height_are_told_and_those_of_other_heights_are_not() {
+        let at = |height: u64, root: &str| {
+            let status = serde_json::json!({"state_height": height, "state_root": root});
+            Validator::Answered(status)
+        };
+        assert_eq!(unequal(&[at(7, "aa"), at(7, "aa"), at(8, "bb")]), "");
+        assert_eq!(
+            unequal(&[at(7, "aa"), at(8, "bb"), at(7, "cc")]),
+            "\nSTATES DIFFER at height 7: aa, cc"
+        );
+    }
 
     #[test]
     fn the_skew_is_over_blocks_that_all_who_answer_have_published() {

@@ -352,7 +352,7 @@ fn overload_tells_what_becomes_final_of_many_times_the_peak_and_how_fast_cancels
             "peak_per_s",
             "offered_per_s",
             "goodput_per_s",
-            "goodput_ratio",
+            "is_saturated",
             "cancel_p99_us_peak",
             "cancel_p99_us_overload",
             "busy_answers",
@@ -362,6 +362,9 @@ fn overload_tells_what_becomes_final_of_many_times_the_peak_and_how_fast_cancels
         ],
     );
     assert_eq!(report["steps"].as_array().map(Vec::len), Some(1));
+    // One step shows no peak, so there is nothing that the overload could be a share of.
+    assert_eq!(report["is_saturated"], false);
+    assert_eq!(report["goodput_ratio"], Value::Null);
     assert_eq!(report["overload"]["missing"], 0);
     assert_eq!(report["overload"]["rejected"], 0);
     assert!(report["overload"]["cancels"].as_u64() > Some(0));

@@ -64,6 +64,32 @@ fn hash_before(folder: &Path, place: LogOffset) -> io::Result<[u8; HASH_BYTES]> 
     Ok(hash)
 }
 
+/// Where a command stands in the finalized chain.
+#[derive(Debug)]
+struct Heights {
+    first: u64,
+    /// Empty, and without room, for nearly every command.
+    more: Vec<u64>,
+}
+
+impl Heights {
+    const fn of(first: u64) -> Self {
+        let more = Vec::new();
+        Self { first, more }
+    }
+
+    fn contains(&self, height: u64) -> bool {
+        self.first == height || self.more.contains(&height)
+    }
+}
+
+/// What a validator has voted in lives whose logs are gone, for the audit of the log after them.
+#[derive(Debug, Default)]
+pub(super) struct Lives {
+    headers: BTreeMap<BlockId, Header>,
+    newest: BTreeMap<Window, Record>,
+}
+
 /// What a log says.
 #[derive(Debug, Default)]
 pub(super) struct Audit {
@@ -71,8 +97,9 @@ pub(super) struct Audit {
     pub(super) vote_records: u64,
     /// Of those, the ones that do not extend the one before them of their window.
     pub(super) conflicting_votes: u64,
-    /// Lowest finalized height of each command.
-    commands: BTreeMap<([u8; 16], u64), u64>,
+    /// Finalized heights of each command, the lowest first: one that stood behind a gap had no
+    /// effect there, and stands in a later block again.
+    commands: BTreeMap<([u8; 16], u64), Heights>,
     headers: BTreeMap<BlockId, Header>,
     /// Commands of each block whose mark may come.
     bodies: BTreeMap<BlockId, Vec<([u8; 16], u64)>>,
@@ -84,8 +111,8 @@ impl Audit {
     ///
     /// # Errors
     /// A segment cannot be read.
-    pub(super) fn read(folder: &Path, found: &Verification) -> io::Result<Self> {
-        let mut audit = Self::default();
+    pub(super) fn read(lives: Lives, folder: &Path, found: &Verification) -> io::Result<Self> {
+        let mut audit = Self::after(lives);
         records::visit(folder, found, &mut |record| {
             // What cannot be decoded is found by the comparison of the chains.
             if let Ok(entry) = decode(record.kind, record.payload) {
@@ -93,6 +120,16 @@ impl Audit {
             }
         })?;
         Ok(audit)
+    }
+
+    /// The audit of a log that a validator began anew after those lives: their votes bind it still.
+    /// It abstains in their windows (R13), so that any vote there is to extend the last one.
+    fn after(lives: Lives) -> Self {
+        Self {
+            headers: lives.headers,
+            newest: lives.newest,
+            ..Self::default()
+        }
     }
 
     fn take(&mut self, entry: JournalEntry<'_>) {
@@ -109,7 +146,10 @@ impl Audit {
             JournalEntry::Finalized(mark) => {
                 let height = mark.header.height.number();
                 for command in self.bodies.remove(&mark.header.id()).unwrap_or_default() {
-                    self.commands.entry(command).or_insert(height);
+                    self.commands
+                        .entry(command)
+                        .and_modify(|heights| heights.more.push(height))
+                        .or_insert_with(|| Heights::of(height));
                 }
             }
             _ => {}
@@ -148,11 +188,19 @@ impl Audit {
         true
     }
 
+    /// What a validator that loses this log has said all the same.
+    pub(super) fn into_lives(self) -> Lives {
+        Lives {
+            headers: self.headers,
+            newest: self.newest,
+        }
+    }
+
     /// How many of these are not in the finalized chain, at the height that was told if one was.
     pub(super) fn lost(&self, acknowledged: &[Acknowledged]) -> u64 {
         let is_lost = |told: &&Acknowledged| {
-            let height = self.commands.get(&(told.session, told.seq));
-            height.is_none_or(|height| told.height.is_some_and(|told| told != *height))
+            let heights = self.commands.get(&(told.session, told.seq));
+            heights.is_none_or(|heights| told.height.is_some_and(|told| !heights.contains(told)))
         };
         acknowledged.iter().filter(is_lost).count() as u64
     }

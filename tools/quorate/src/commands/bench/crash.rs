@@ -16,7 +16,7 @@ use quorate_bench::report::Agreement;
 use quorate_bench::testnet::{Testnet, free_base_port};
 use quorate_log::verify_path;
 
-use super::audit::{Audit, Mark};
+use super::audit::{Audit, Lives, Mark};
 use super::background::Load;
 use super::toll::{RecoveryMs, Toll};
 use crate::agreement::{self, Logs, Status};
@@ -72,7 +72,9 @@ pub(crate) struct Options {
 /// # Errors
 /// The options contradict each other, the validators do not start, or one does not come back.
 pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
+    let interrupt = Interrupt::install()?;
     let setting = Setting {
+        interrupt: &interrupt,
         cluster: &options.cluster,
         dir: options.dir.as_deref(),
         rate: options.rate,
@@ -99,6 +101,9 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
 /// What a series runs on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Setting<'a> {
+    /// One for the command: of several series none goes on after the first signal, and the second
+    /// one ends the process.
+    pub(super) interrupt: &'a Interrupt,
     pub(super) cluster: &'a ClusterOptions,
     pub(super) dir: Option<&'a Path>,
     /// Commands a second.
@@ -165,14 +170,13 @@ pub(super) fn over_validators(
 ) -> Result<Toll, Failure> {
     let base_port = free_base_port(setting.cluster.plan(1)?.weights.len())?;
     let plan = setting.cluster.plan(base_port)?;
-    let interrupt = Interrupt::install()?;
     let scratch = Scratch::create(setting.dir)?;
     let testnet = Testnet::create(&scratch.path().join("testnet"), &plan)?;
     let chain = Chain::of(testnet.genesis());
     let quiet = Arc::new(|_: usize, _: &str| ());
     let mut cluster = Cluster::new(node::launches(&testnet)?, quiet);
     cluster.start_all()?;
-    let mut series = Series::new(&testnet, &chain, cluster, &interrupt, setting.seed);
+    let mut series = Series::new(&testnet, &chain, cluster, setting);
     let all: Vec<usize> = (0..testnet.validators()).collect();
     series.wait_until_voting(&all)?;
     let (rounds, heard) = act(&mut series)?;
@@ -212,28 +216,30 @@ pub(super) struct Series<'a> {
     chance: Chance,
     /// Of each validator, where its log stood at each of its deaths.
     marks: Vec<Vec<Mark>>,
+    /// Of each validator, what its logs said that are gone.
+    lives: Vec<Lives>,
+    /// What was found in those logs.
+    lost_logs: Toll,
     recoveries_ms: Vec<u64>,
     processes_killed: u64,
 }
 
 impl<'a> Series<'a> {
     /// A series over validators that have been started.
-    fn new(
-        testnet: &'a Testnet,
-        chain: &'a Chain,
-        cluster: Cluster,
-        interrupt: &'a Interrupt,
-        seed: u64,
-    ) -> Self {
+    fn new(testnet: &'a Testnet, chain: &'a Chain, cluster: Cluster, setting: Setting<'a>) -> Self {
         Self {
             marks: vec![Vec::new(); testnet.validators()],
-            chance: Chance::new(seed),
+            lives: (0..testnet.validators())
+                .map(|_| Lives::default())
+                .collect(),
+            lost_logs: Toll::default(),
+            chance: Chance::new(setting.seed),
             recoveries_ms: Vec::new(),
             processes_killed: 0,
             testnet,
             chain,
             cluster,
-            interrupt,
+            interrupt: setting.interrupt,
         }
     }
 
@@ -313,9 +319,25 @@ impl<'a> Series<'a> {
         Ok(())
     }
 
-    /// The folder of a validator is gone: what stood in its log is not to be looked for there.
-    pub(super) fn forget_marks(&mut self, victim: usize) {
+    /// The folder of a validator, which has ended, is about to go: what it voted is read before,
+    /// and what stood in its log is not to be looked for in the next one.
+    pub(super) fn lose_log(&mut self, victim: usize) -> Result<(), Failure> {
+        let audit = self.read_log(victim)?;
+        self.lost_logs.vote_records += audit.vote_records;
+        self.lost_logs.conflicting_votes += audit.conflicting_votes;
+        self.lives[victim] = audit.into_lives();
         self.marks[victim].clear();
+        Ok(())
+    }
+
+    /// Reads the log of a validator that has ended; what it voted in lives before is taken.
+    fn read_log(&mut self, index: usize) -> Result<Audit, Failure> {
+        let folder = self.testnet.log_folder(index)?;
+        let verification =
+            verify_path(&folder).map_err(|error| crate::inspect::failure_of(&folder, &error))?;
+        let lives = std::mem::take(&mut self.lives[index]);
+        let audit = Audit::read(lives, &folder, &verification);
+        audit.map_err(|error| unreadable(index, &error))
     }
 
     /// Where the configuration of a validator stands.
@@ -389,7 +411,7 @@ impl<'a> Series<'a> {
             height: heard.height,
             recovery_ms: RecoveryMs::of(self.recoveries_ms.clone()),
             differences: agreement.differences,
-            ..Toll::default()
+            ..std::mem::take(&mut self.lost_logs)
         };
         for index in 0..self.testnet.validators() {
             self.audit(index, heard, &mut toll)?;
@@ -397,12 +419,9 @@ impl<'a> Series<'a> {
         Ok(toll)
     }
 
-    fn audit(&self, index: usize, heard: &Heard, toll: &mut Toll) -> Result<(), Failure> {
+    fn audit(&mut self, index: usize, heard: &Heard, toll: &mut Toll) -> Result<(), Failure> {
         let folder = self.testnet.log_folder(index)?;
-        let verification =
-            verify_path(&folder).map_err(|error| crate::inspect::failure_of(&folder, &error))?;
-        let audit =
-            Audit::read(&folder, &verification).map_err(|error| unreadable(index, &error))?;
+        let audit = self.read_log(index)?;
         toll.vote_records += audit.vote_records;
         toll.conflicting_votes += audit.conflicting_votes;
         toll.lost += audit.lost(&heard.acknowledged);

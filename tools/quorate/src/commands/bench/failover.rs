@@ -18,6 +18,7 @@ use serde_json::Value;
 use super::crash::{Heard, Series, Setting, over_validators};
 use super::toll::Toll;
 use crate::failure::{Code, Failure};
+use crate::interrupt::Interrupt;
 use crate::output::{Report, progress, table};
 use crate::plan::{ClusterOptions, DurabilityArg, IdleArg, ProfileArg, ThreadsArg};
 
@@ -28,7 +29,7 @@ const COMMAND_BYTES: usize = 128;
 /// A load ends with its round, not before.
 const LOAD_SECONDS: u64 = 600;
 /// How long a validator that stood still may take to catch up.
-const RETURN: Duration = Duration::from_secs(60);
+pub(super) const RETURN: Duration = Duration::from_secs(60);
 /// Rounds between two lines of progress.
 const TELL_EVERY: u64 = 10;
 
@@ -164,9 +165,16 @@ struct Fields {
 /// # Errors
 /// The validators do not start, or one does not come back.
 pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
-    let mut figures = Vec::new();
-    for signal in options.signal.all() {
-        figures.push(series(options, *signal)?);
+    let interrupt = Interrupt::install()?;
+    let is_interrupted = || interrupt.is_set();
+    let mut figures = each(options.signal.all(), &is_interrupted, |signal| {
+        series(options, signal, &interrupt)
+    })?;
+    if figures.len() < options.signal.all().len()
+        && let Some(last) = figures.last_mut()
+    {
+        let what = "interrupted before the next series".to_owned();
+        last.toll.differences.push(what);
     }
     let code = if figures.iter().all(|one| one.toll.code() == Code::Done) {
         Code::Done
@@ -188,9 +196,26 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     Ok(Report::new(&fields, text.join("\n\n"))?.with_code(code))
 }
 
-fn series(options: &Options, signal: Signal) -> Result<Figures, Failure> {
+/// One series of each signal, as long as nobody asks to stop.
+fn each<T>(
+    signals: &[Signal],
+    is_interrupted: &dyn Fn() -> bool,
+    mut series: impl FnMut(Signal) -> Result<T, Failure>,
+) -> Result<Vec<T>, Failure> {
+    let mut found = Vec::new();
+    for signal in signals {
+        // What the first series found is told also where it was interrupted in its last moment.
+        if found.is_empty() || !is_interrupted() {
+            found.push(series(*signal)?);
+        }
+    }
+    Ok(found)
+}
+
+fn series(options: &Options, signal: Signal, interrupt: &Interrupt) -> Result<Figures, Failure> {
     let cluster = options.cluster();
     let setting = Setting {
+        interrupt,
         cluster: &cluster,
         dir: options.dir.as_deref(),
         rate: u64::from(options.rate),
@@ -261,7 +286,7 @@ fn round(
         }
         Signal::Stop => {
             series.cluster.resume(victim)?;
-            wait_until_level(series, victim)?;
+            wait_until_level(series, victim, RETURN)?;
         }
     }
     let outcome = load.end()?;
@@ -294,25 +319,54 @@ pub(super) fn leader(series: &Series<'_>) -> Result<usize, Failure> {
         })
 }
 
-/// Waits until a validator stands where the others stood at first.
-pub(super) fn wait_until_level(series: &Series<'_>, validator: usize) -> Result<(), Failure> {
-    let deadline = Instant::now() + RETURN;
+/// Where a validator has to stand to be level, once that is known.
+#[derive(Clone, Copy, Debug, Default)]
+struct Level {
+    wanted: Option<u64>,
+}
+
+impl Level {
+    /// Whether a validator stands there, by one look at it and at the highest of all. What counts
+    /// is where the others stood when it was up, which is the first look that it answers: they go
+    /// on while it starts.
+    fn is_reached(&mut self, own: Option<u64>, highest: Option<u64>) -> bool {
+        let Some(own) = own else {
+            return false;
+        };
+        let wanted = *self.wanted.get_or_insert_with(|| highest.unwrap_or(own));
+        own >= wanted
+    }
+}
+
+/// Waits until a validator stands where the others stood when it was up.
+pub(super) fn wait_until_level(
+    series: &mut Series<'_>,
+    validator: usize,
+    patience: Duration,
+) -> Result<(), Failure> {
+    let deadline = Instant::now() + patience;
     let height = |status: &Value| status["height"].as_u64();
-    let mut wanted: Option<u64> = None;
+    let mut level = Level::default();
     loop {
         let statuses = series.statuses()?;
         let highest = statuses.iter().flatten().filter_map(height).max();
-        wanted = wanted.or(highest);
-        let wanted = wanted.unwrap_or(0);
         let own = statuses.get(validator).and_then(|own| own.as_ref().ok());
-        if own.and_then(height).is_some_and(|own| own >= wanted) {
+        if level.is_reached(own.and_then(height), highest) {
             return Ok(());
+        }
+        if let Some(ended) = series.cluster.wait_ended(Instant::now())? {
+            return Err(series.died(ended));
         }
         if series.interrupt.is_set() {
             return Err(Failure::new(Code::No, "interrupted"));
         }
         if Instant::now() >= deadline {
-            let what = format!("validator {validator} did not catch up to height {wanted}");
+            let what = match level.wanted {
+                Some(wanted) => {
+                    format!("validator {validator} did not catch up to height {wanted}")
+                }
+                None => format!("validator {validator} did not answer"),
+            };
             return Err(Failure::new(Code::No, what).detail(format!("{statuses:?}")));
         }
     }
@@ -373,6 +427,33 @@ impl Options {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn after_an_interrupt_no_further_series_begins() {
+        let flag = std::cell::Cell::new(false);
+        let run = |interrupts_in: Signal| {
+            flag.set(false);
+            let is_interrupted = || flag.get();
+            let made = each(SignalChoice::Both.all(), &is_interrupted, |signal| {
+                flag.set(signal == interrupts_in);
+                Ok(signal)
+            });
+            made.unwrap()
+        };
+        assert_eq!(run(Signal::Kill), [Signal::Kill]);
+        assert_eq!(run(Signal::Stop), [Signal::Kill, Signal::Stop]);
+    }
+
+    #[test]
+    fn a_validator_is_level_where_the_others_stood_when_it_was_up() {
+        let mut level = Level::default();
+        assert!(!level.is_reached(None, Some(100)));
+        // Where they stood while it started says nothing.
+        assert!(!level.is_reached(Some(100), Some(200)));
+        assert!(!level.is_reached(Some(199), Some(300)));
+        assert!(!level.is_reached(None, Some(320)));
+        assert!(level.is_reached(Some(200), Some(340)));
+    }
 
     #[test]
     fn percentiles_are_durations_that_occurred_and_none_of_none() {

@@ -35,8 +35,12 @@ use quorate_consensus::types::Stake;
 
 /// Of so many commands one goes to a validator that does not lead.
 const ASIDE_EVERY: u64 = 8;
-/// Stamps that a block may make at one validator, flushes of the turns around it included.
+/// Stamps that a block may make at one validator, flushes of the turns around it included, beside
+/// one for the vote of each validator.
 const STAMPS_PER_BLOCK: u64 = 32;
+/// Blocks a second that room is kept for: at higher rates commands share blocks. Where there are
+/// more all the same, commands whose stamps were pushed out are counted, and the answer is no.
+const BLOCKS_PER_SECOND_MAX: u64 = 10_000;
 /// Stamps beyond those of the load.
 const STAMPS_SPARE: u64 = 16 * 1024;
 /// Commands of a run at most: their times are kept until they are joined with the stamps, of which
@@ -132,6 +136,9 @@ struct Run {
     unattributed: u64,
     /// Commands of blocks without stamps: in none of the figures of finality.
     unknown: u64,
+    /// Commands that were intended.
+    offered: u64,
+    /// Of these, the ones that were never handed over, and stand in no percentile.
     unsent: u64,
     /// Commands with a result.
     finalized: u64,
@@ -363,9 +370,12 @@ fn middle(runs: &[Run]) -> StageMeans {
 }
 
 impl Run {
-    /// Whether every command that was sent has its result, and there was one.
+    /// Whether nearly every command was sent, all that were have their results and stand in the
+    /// figures, and there was one.
     const fn is_whole(&self) -> bool {
-        self.finalized > 0 && self.missing == 0 && self.rejected == 0
+        let are_answered = self.finalized > 0 && self.missing == 0 && self.rejected == 0;
+        let are_told = are_answered && self.unknown == 0;
+        are_told && super::are_sent(self.unsent, self.offered)
     }
 
     fn new(
@@ -392,6 +402,7 @@ impl Run {
             stages_us: StageMeans::of(&found.journeys),
             unattributed: commands.saturating_sub(attributed) as u64,
             unknown: found.unknown,
+            offered: outcome.offered,
             unsent: outcome.offered.saturating_sub(outcome.counts.generated),
             finalized: outcome.counts.finalized,
             missing: outcome.missing,
@@ -453,7 +464,15 @@ impl Figures {
             percent(self.fast_path_fraction),
         );
         let lost = |part: fn(&Run) -> u64| self.runs.iter().map(part).sum::<u64>();
+        let unknown = lost(|run| run.unknown);
+        if unknown > 0 {
+            text.push_str(&format!(
+                "\nFAILED: {unknown} commands are in no figure of finality: the stamps of their \
+                 blocks were not kept"
+            ));
+        }
         text.push_str(&super::lost(
+            lost(|run| run.unsent),
             lost(|run| run.missing),
             lost(|run| run.rejected),
         ));
@@ -478,6 +497,15 @@ impl Options {
             );
             return Err(Failure::usage(what).remedy("measure for a shorter time, with more --runs"));
         }
+        let stamps = self.stamps();
+        if stamps > STAMPS_MAX as u64 {
+            let what = format!(
+                "--rate {} for --seconds {}: up to {stamps} stamps at each of {} validators, \
+                 {STAMPS_MAX} are kept",
+                self.rate, self.seconds, self.validators
+            );
+            return Err(Failure::usage(what).remedy("measure for a shorter time, with more --runs"));
+        }
         let weights = vec![Stake::new(1); usize::from(self.validators)];
         let total = Stake::new(u64::from(self.validators));
         let fault = default_fault(&weights);
@@ -495,13 +523,19 @@ impl Options {
         Ok(())
     }
 
+    /// Stamps that a run may make at one validator.
+    fn stamps(&self) -> u64 {
+        let per_second = u64::from(self.rate).min(BLOCKS_PER_SECOND_MAX);
+        let per_block = STAMPS_PER_BLOCK + u64::from(self.validators);
+        per_second
+            .saturating_mul(self.seconds)
+            .saturating_mul(per_block)
+            .saturating_add(STAMPS_SPARE)
+    }
+
     fn cluster_plan(&self, durability: Durability) -> Result<Plan, Failure> {
         let validators = usize::from(self.validators);
-        let blocks = u64::from(self.rate).saturating_mul(self.seconds);
-        let stamps = blocks
-            .saturating_mul(STAMPS_PER_BLOCK)
-            .saturating_add(STAMPS_SPARE);
-        let stamps = usize::try_from(stamps).unwrap_or(STAMPS_MAX);
+        let stamps = usize::try_from(self.stamps()).unwrap_or(STAMPS_MAX);
         Ok(Plan {
             weights: vec![1; validators],
             fault_weight: None,
@@ -558,4 +592,77 @@ fn syncs(statuses: &[Status]) -> Value {
 
 fn ratio(ratio: Option<f64>) -> String {
     ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+    use quorate_bench::load::Counts;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    fn options(words: &[&str]) -> Options {
+        let line = [&["latency"][..], words].concat();
+        Line::try_parse_from(line).unwrap().options
+    }
+
+    #[test]
+    fn what_was_never_handed_over_or_lost_its_stamps_is_not_whole() {
+        let run = |generated, unknown| {
+            let outcome = Outcome {
+                offered: 100,
+                counts: Counts {
+                    generated,
+                    finalized: generated,
+                    ..Counts::default()
+                },
+                elapsed_ns: 1,
+                finality: Latencies::new(),
+                client: Latencies::new(),
+                height: 1,
+                gateways_lost: 0,
+                missing: 0,
+                held: 0,
+                reasons: Vec::new(),
+                acknowledged: Vec::new(),
+                trips: Vec::new(),
+                waits: Vec::new(),
+                start_ns: 0,
+                is_interrupted: false,
+            };
+            let found = Attribution {
+                unknown,
+                ..Attribution::default()
+            };
+            let samples = Samples {
+                began: SystemTime::UNIX_EPOCH,
+                seconds: 1,
+                floor: Latencies::new(),
+                finality: Latencies::new(),
+                client: Latencies::new(),
+            };
+            Run::new(Default::default(), &outcome, &found, samples)
+        };
+        assert!(run(100, 0).is_whole());
+        assert!(!run(60, 0).is_whole());
+        assert!(!run(100, 1).is_whole());
+    }
+
+    #[test]
+    fn a_run_whose_stamps_the_validators_do_not_keep_is_refused() {
+        for (seconds, is_kept) in [("3", true), ("100", true), ("120", false), ("3600", false)] {
+            let found = options(&["--seconds", seconds]).check();
+            assert_eq!(found.is_ok(), is_kept, "{seconds} s: {found:?}");
+        }
+        // More validators vote, so that a block has more stamps.
+        let many = ["--seconds", "100", "--validators", "64"];
+        assert_eq!(options(&many).check().unwrap_err().code, Code::Usage);
+        // Commands share blocks at such a rate.
+        assert!(options(&["--rate", "100000"]).check().is_ok());
+    }
 }

@@ -101,7 +101,10 @@ struct Fields {
     peak_per_s: f64,
     offered_per_s: f64,
     goodput_per_s: f64,
-    goodput_ratio: f64,
+    /// Whether offering twice as much brought hardly more: else more may be carried than the peak.
+    is_saturated: bool,
+    /// Of the peak; none where it is not known to be one.
+    goodput_ratio: Option<f64>,
     cancel_p99_us_peak: Option<f64>,
     cancel_p99_us_overload: Option<f64>,
     busy_answers: u64,
@@ -125,10 +128,14 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     let interrupt = Interrupt::install()?;
     let plan = options.cluster_plan()?;
     let mut bed = Bed::start(&plan, options.dir.as_deref(), &interrupt)?;
-    let mut steps = Vec::new();
-    let peak = options.find_peak(&mut bed, &interrupt, &mut steps)?;
+    let mut load = |rate, seed| options.load(&mut bed, &interrupt, rate, seed);
+    let Search {
+        peak,
+        is_saturated,
+        steps,
+    } = options.find_peak(&mut load)?;
     let rate = whole(peak.goodput_per_s).saturating_mul(options.times);
-    let overload = options.load(&mut bed, &interrupt, rate, steps.len() as u64)?;
+    let overload = load(rate, steps.len() as u64)?;
     let agreement = bed.conclude()?;
     let fields = Fields {
         auth: options.auth.into(),
@@ -141,7 +148,8 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
         peak_per_s: peak.goodput_per_s,
         offered_per_s: overload.offered_per_s,
         goodput_per_s: overload.goodput_per_s,
-        goodput_ratio: overload.goodput_per_s / peak.goodput_per_s.max(1.0),
+        is_saturated,
+        goodput_ratio: is_saturated.then(|| overload.goodput_per_s / peak.goodput_per_s.max(1.0)),
         cancel_p99_us_peak: peak.cancel_p99_us,
         cancel_p99_us_overload: overload.cancel_p99_us,
         busy_answers: overload.busy_answers,
@@ -189,13 +197,20 @@ impl Fields {
         for (what, (peak, overload)) in names.into_iter().zip(figures) {
             facts.add_row(vec![what.to_owned(), number(peak), number(overload)]);
         }
-        let mut text = format!(
-            "{:.2} of the peak at {} times the load, {} busy answers\n{facts}",
-            self.goodput_ratio, self.times, self.busy_answers
-        );
+        let found = match self.goodput_ratio {
+            Some(ratio) => format!("{ratio:.2} of the peak at {} times the load", self.times),
+            None => format!(
+                "NO PEAK: all that was offered was carried, so {} times the load may be none; begin \
+                 with a higher --rate",
+                self.times
+            ),
+        };
+        let mut text = format!("{found}, {} busy answers\n{facts}", self.busy_answers);
         let all = || self.steps.iter().chain([&self.overload]);
         let missing = all().map(|run| run.missing).sum();
-        text.push_str(&super::lost(missing, all().map(|run| run.rejected).sum()));
+        // What is not sent is no finding here: more is offered than anybody could take.
+        let rejected = all().map(|run| run.rejected).sum();
+        text.push_str(&super::lost(0, missing, rejected));
         for difference in &self.differences {
             text.push_str("\nFAILED: ");
             text.push_str(difference);
@@ -222,18 +237,26 @@ fn whole(per_s: f64) -> u64 {
     (per_s.max(1.0)) as u64
 }
 
+/// What the search came to.
+struct Search {
+    /// The best of all.
+    peak: Run,
+    /// Whether the last step brought hardly more than the best one before it.
+    is_saturated: bool,
+    steps: Vec<Run>,
+}
+
 impl Options {
-    /// Offers twice as much each time, until that brings hardly more; the best of all.
+    /// Offers twice as much each time, until that brings hardly more.
     fn find_peak(
         &self,
-        bed: &mut Bed,
-        interrupt: &Interrupt,
-        steps: &mut Vec<Run>,
-    ) -> Result<Run, Failure> {
+        load: &mut dyn FnMut(u64, u64) -> Result<Run, Failure>,
+    ) -> Result<Search, Failure> {
         let mut rate = self.rate;
         let mut best: Option<Run> = None;
+        let (mut steps, mut is_saturated) = (Vec::new(), false);
         for step in 0..STEPS_MAX {
-            let run = self.load(bed, interrupt, rate, u64::from(step))?;
+            let run = load(rate, u64::from(step))?;
             steps.push(run.clone());
             let before = best.as_ref().map_or(0.0, |best| best.goodput_per_s);
             let is_more = run.goodput_per_s > before * 1.05;
@@ -241,11 +264,17 @@ impl Options {
                 best = Some(run);
             }
             rate = rate.saturating_mul(2);
+            is_saturated = !is_more;
             if !is_more || rate > self.rate_max {
                 break;
             }
         }
-        best.ok_or_else(|| Failure::new(Code::No, "nothing was finalized"))
+        let peak = best.ok_or_else(|| Failure::new(Code::No, "nothing was finalized"))?;
+        Ok(Search {
+            peak,
+            is_saturated,
+            steps,
+        })
     }
 
     fn load(
@@ -355,6 +384,39 @@ mod tests {
             start_ns: 0,
             is_interrupted: false,
         }
+    }
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    #[test]
+    fn what_carries_all_that_it_is_offered_has_shown_no_peak() {
+        use clap::Parser as _;
+        let search = |words: &[&str], carries_at_most: u64| {
+            let line = Line::try_parse_from([&["overload"][..], words].concat()).unwrap();
+            let mut load = |rate: u64, _| {
+                let carried = Counts {
+                    generated: rate,
+                    finalized: rate.min(carries_at_most),
+                    ..Counts::default()
+                };
+                let orders = outcome(carried, 0, 0);
+                Ok(Run::of(1, &orders, &outcome(Counts::default(), 0, 0)))
+            };
+            let found = line.options.find_peak(&mut load).unwrap();
+            (
+                found.steps.len(),
+                whole(found.peak.goodput_per_s),
+                found.is_saturated,
+            )
+        };
+        assert_eq!(search(&["--rate", "100"], u64::MAX), (8, 12_800, false));
+        let few = ["--rate", "100", "--rate-max", "400"];
+        assert_eq!(search(&few, u64::MAX), (3, 400, false));
+        assert_eq!(search(&["--rate", "10000"], 30_000), (4, 30_000, true));
     }
 
     #[test]

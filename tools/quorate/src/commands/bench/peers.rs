@@ -32,8 +32,6 @@ const QUORATE: &str = "quorate";
 const WARM_UP_SECONDS: u64 = 1;
 /// A rate at which 99 in 100 clients wait longer is not borne, microseconds.
 const P99_MAX_US: f64 = 50_000.0;
-/// One command in so many may be left unsent.
-const UNSENT_SHARE: u64 = 1_000;
 /// Rate of the search's first step, commands a second.
 const SEARCH_FROM: u64 = 2_000;
 /// Highest rate that is tried.
@@ -81,6 +79,7 @@ pub(crate) struct Options {
 struct Run {
     client_us: Percentiles,
     finalized: u64,
+    /// Commands that were never handed over, and stand in no percentile.
     unsent: u64,
     /// Commands without a result, whether or not a node took them.
     missing: u64,
@@ -123,6 +122,15 @@ struct Figures {
     runs: Vec<Run>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     steps: Vec<Step>,
+    /// Why it was not measured any further.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    failures: Vec<String>,
+}
+
+impl Figures {
+    fn is_well(&self) -> bool {
+        self.failures.is_empty() && self.runs.iter().all(Run::is_whole)
+    }
 }
 
 #[derive(Serialize)]
@@ -149,14 +157,15 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     all.retain(|one| options.only.is_empty() || options.only.contains(&one.name));
     let interrupt = Interrupt::install()?;
     let mut bouts: Vec<Bout> = all.into_iter().map(Bout::new).collect();
+    let is_interrupted = || interrupt.is_set();
     for turn in 1..=options.runs {
         for bout in &mut bouts {
-            bout.turn(turn, options, &interrupt)?;
+            bout.attempt(&is_interrupted, |bout| bout.turn(turn, options, &interrupt))?;
         }
     }
     if options.search {
         for bout in &mut bouts {
-            bout.search(options, &interrupt)?;
+            bout.attempt(&is_interrupted, |bout| bout.search(options, &interrupt))?;
         }
     }
     let fields = Fields {
@@ -166,8 +175,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
         cores: std::thread::available_parallelism().map_or(1, usize::from),
         systems: bouts.into_iter().map(Bout::conclude).collect(),
     };
-    let is_whole = |one: &Figures| one.runs.iter().all(Run::is_whole);
-    let is_well = fields.systems.iter().all(is_whole);
+    let is_well = fields.systems.iter().all(Figures::is_well);
     let text = table::text(&fields);
     let code = if is_well { Code::Done } else { Code::No };
     Ok(Report::new(&fields, text)?.with_code(code))
@@ -200,6 +208,8 @@ struct Bout {
     runs: Vec<Run>,
     rate_borne: Option<u64>,
     steps: Vec<Step>,
+    /// Why it is not measured any further.
+    failures: Vec<String>,
 }
 
 impl Bout {
@@ -209,6 +219,27 @@ impl Bout {
             runs: Vec::new(),
             rate_borne: None,
             steps: Vec::new(),
+            failures: Vec::new(),
+        }
+    }
+
+    /// Does something with the system unless it has failed before. That it fails is a result of
+    /// its own, and takes nothing from those of the others; an interrupt ends all.
+    fn attempt(
+        &mut self,
+        is_interrupted: &dyn Fn() -> bool,
+        act: impl FnOnce(&mut Self) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        if !self.failures.is_empty() {
+            return Ok(());
+        }
+        match act(self) {
+            Err(failure) if !is_interrupted() => {
+                progress(&format!("{}: {failure}", self.name()));
+                self.failures.push(failure.to_string());
+                Ok(())
+            }
+            done => done,
         }
     }
 
@@ -273,10 +304,8 @@ impl Bout {
             let plan = options.load_plan(rate, options.seconds, 1);
             let run = measure(&mut running, &plan, interrupt)?;
             running.stop()?;
-            let offered = run.finalized + run.missing + run.rejected + run.unsent;
-            let is_sent = run.unsent.saturating_mul(UNSENT_SHARE) <= offered;
             let is_quick = run.client_us.p99.is_some_and(|us| us < P99_MAX_US);
-            let is_borne = is_sent && is_quick && run.is_whole();
+            let is_borne = is_quick && run.is_whole();
             progress(&format!(
                 "{}: {rate}/s: {:.0} finalized a second, p99 {} us: {}",
                 self.name(),
@@ -317,6 +346,7 @@ impl Bout {
             rate_borne: self.rate_borne,
             runs,
             steps: self.steps,
+            failures: self.failures,
         }
     }
 }
@@ -329,8 +359,11 @@ fn measure(running: &mut Running, plan: &LoadPlan, interrupt: &Interrupt) -> Res
 }
 
 impl Run {
+    /// Whether nearly all was handed over, and all of that has its result.
     const fn is_whole(&self) -> bool {
-        self.missing == 0 && self.rejected == 0 && self.finalized > 0
+        let offered = self.finalized + self.missing + self.rejected + self.unsent;
+        let are_answered = self.missing == 0 && self.rejected == 0 && self.finalized > 0;
+        are_answered && super::are_sent(self.unsent, offered)
     }
 
     fn of(outcome: &Outcome, cpu: Duration) -> Self {
@@ -349,5 +382,32 @@ impl Run {
             throughput_per_s: per_second(finalized, outcome.elapsed_ns),
             cpu_us_per_command: cpu.as_secs_f64() * 1e6 / commands,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate::profiles::Durability;
+
+    #[test]
+    fn a_system_that_fails_keeps_what_was_measured_and_takes_nothing_from_others() {
+        let mut contestants = contestant::quorate(&[Durability::Async]);
+        let mut bout = Bout::new(contestants.remove(0));
+        let fails = |_: &mut Bout| Err(Failure::new(Code::Safety, "a node died"));
+        bout.attempt(&|| false, fails).unwrap();
+        // Not tried again.
+        bout.attempt(&|| false, |_| panic!("it was tried again"))
+            .unwrap();
+        let figures = bout.conclude();
+        assert!(!figures.is_well());
+        assert!(
+            figures.failures[0].contains("a node died"),
+            "{:?}",
+            figures.failures
+        );
+        let mut contestants = contestant::quorate(&[Durability::Async]);
+        let mut bout = Bout::new(contestants.remove(0));
+        assert!(bout.attempt(&|| true, fails).is_err());
     }
 }

@@ -16,10 +16,11 @@ use quorate_bench::load::{Flow, LoadPlan, Outcome, Routing, machine_ns};
 use serde::Serialize;
 
 use super::crash::{Heard, Series, Setting, over_validators};
-use super::failover::{leader, wait_until_level};
+use super::failover::{RETURN, leader, wait_until_level};
 use super::toll::Toll;
 use crate::commands::recover::forget_disk;
 use crate::failure::{Code, Failure};
+use crate::interrupt::Interrupt;
 use crate::output::{Report, progress, table};
 use crate::plan::{ClusterOptions, DurabilityArg};
 
@@ -27,8 +28,12 @@ use crate::plan::{ClusterOptions, DurabilityArg};
 const FILL_COMMAND_BYTES: usize = 16 * 1024;
 /// Such commands a second.
 const FILL_RATE: u64 = 1_000;
-/// How long the log may take to be as long as asked for.
+/// How long the log may take to be as long as asked for, beside what its length takes.
 const FILL: Duration = Duration::from_secs(1_200);
+/// What the load adds to the log at least, MiB a second: a quarter of what it offers.
+const FILL_MIB_PER_SECOND: u64 = 4;
+/// What a validator reads or fetches of a log at least when it comes back, MiB a second.
+const RETURN_MIB_PER_SECOND: u64 = 16;
 /// Bytes of a command of the load that goes on beside.
 const COMMAND_BYTES: usize = 128;
 /// A load ends with what it stands beside, not before.
@@ -135,7 +140,9 @@ struct Course {
 /// The validators do not start, or one does not come back.
 pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     let cluster = options.cluster();
+    let interrupt = Interrupt::install()?;
     let setting = Setting {
+        interrupt: &interrupt,
         cluster: &cluster,
         dir: options.dir.as_deref(),
         rate: u64::from(options.rate),
@@ -173,8 +180,12 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
 /// to no result while it was waited for.
 fn fill(options: &Options, series: &Series<'_>, heard: &mut Heard) -> Result<u64, Failure> {
     let wanted = options.log_mib * 1024 * 1024;
-    let load = series.load(options.plan(FILL_COMMAND_BYTES, FILL_RATE, false))?;
-    let deadline = Instant::now() + FILL;
+    let patience = options.fill_time();
+    let plan = options.plan(FILL_COMMAND_BYTES, FILL_RATE, false);
+    // It ends when the log is as long as asked for, not before.
+    let seconds = plan.seconds.max(patience.as_secs());
+    let load = series.load(LoadPlan { seconds, ..plan })?;
+    let deadline = Instant::now() + patience;
     let mut told = 0;
     loop {
         let bytes = log_bytes(series)?.into_iter().min().unwrap_or(0);
@@ -222,10 +233,11 @@ fn course(options: &Options, series: &mut Series<'_>) -> Result<Course, Failure>
     let victim = (leader(series)? + 1) % usize::from(options.validators);
     let log_bytes = log_bytes(series)?.get(victim).copied().unwrap_or(0);
     progress(&format!("validator {victim} is killed and started again"));
-    let restart = come_back(series, victim, |series| series.mark(victim))?;
+    let patience = options.return_time();
+    let restart = come_back(series, victim, patience, |series| series.mark(victim))?;
     progress(&format!("validator {victim} loses its folder and joins"));
-    let join = come_back(series, victim, |series| {
-        series.forget_marks(victim);
+    let join = come_back(series, victim, patience, |series| {
+        series.lose_log(victim)?;
         let config = series.config_path(victim);
         let data = config.with_file_name("data");
         fs::remove_dir_all(&data).map_err(|error| {
@@ -247,13 +259,14 @@ fn course(options: &Options, series: &mut Series<'_>) -> Result<Course, Failure>
 fn come_back(
     series: &mut Series<'_>,
     victim: usize,
+    patience: Duration,
     change: impl FnOnce(&mut Series<'_>) -> Result<(), Failure>,
 ) -> Result<Timed, Failure> {
     let from = Instant::now();
     series.end(victim)?;
     change(series)?;
     let started = series.start(&[victim])?;
-    wait_until_level(series, victim)?;
+    wait_until_level(series, victim, patience)?;
     let level = started.elapsed();
     series.time_return(&[victim], started)?;
     Ok(Timed {
@@ -354,7 +367,20 @@ impl Options {
     }
 
     fn load_plan(&self) -> LoadPlan {
-        self.plan(COMMAND_BYTES, u64::from(self.rate), true)
+        let plan = self.plan(COMMAND_BYTES, u64::from(self.rate), true);
+        let beside = self.return_time() * 2 + Duration::from_secs(self.quiet_seconds);
+        let seconds = plan.seconds.saturating_add(beside.as_secs());
+        LoadPlan { seconds, ..plan }
+    }
+
+    /// How long the log may take to be as long as asked for.
+    fn fill_time(&self) -> Duration {
+        FILL + Duration::from_secs(self.log_mib / FILL_MIB_PER_SECOND)
+    }
+
+    /// How long a validator may take to come back with such a log.
+    fn return_time(&self) -> Duration {
+        RETURN + Duration::from_secs(self.log_mib / RETURN_MIB_PER_SECOND)
     }
 
     fn plan(&self, size: usize, rate: u64, keeps_trips: bool) -> LoadPlan {
@@ -367,6 +393,31 @@ impl Options {
             keeps_acknowledged: true,
             routing: Routing::Flow,
             keeps_trips,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    #[test]
+    fn a_log_of_any_length_that_may_be_asked_for_has_time_to_grow_and_to_be_read() {
+        for mib in ["64", "1024", "1048576"] {
+            let line = Line::try_parse_from(["recovery", "--log-mib", mib]).unwrap();
+            let (options, mib) = (line.options, mib.parse::<u64>().unwrap());
+            let offered = FILL_RATE * FILL_COMMAND_BYTES as u64 / 1_048_576;
+            assert!(options.fill_time().as_secs() >= 2 * mib / offered.max(1));
+            assert!(options.return_time().as_secs() >= mib / RETURN_MIB_PER_SECOND);
+            // The load beside it does not end before the second return.
+            assert!(options.load_plan().seconds > 2 * options.return_time().as_secs());
         }
     }
 }

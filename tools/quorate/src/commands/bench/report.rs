@@ -71,9 +71,13 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
         return Err(Failure::usage(what).remedy("give one that ends with .html"));
     }
     let mut inputs = Inputs::default();
+    let mut earlier = Vec::new();
     for path in &options.from {
-        take(&mut inputs, path)?;
+        if take(&mut inputs, path)? {
+            earlier.push(path.as_path());
+        }
     }
+    let measurements = outputs(options, &stem, &earlier)?;
     let mut failed = Vec::new();
     if options.run {
         let series = Series {
@@ -88,7 +92,6 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
         date: &circumstances.date,
     };
     write(&options.out, render(&inputs, heading).as_bytes())?;
-    let measurements = stem.with_extension("json");
     let all: Vec<Value> = inputs
         .iter()
         .map(|(kind, value)| json!({"command": kind.command(), "output": value}))
@@ -118,6 +121,43 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     Ok(Report::new(&fields, text)?.with_code(code))
 }
 
+/// The file of all measurements, beside the page. One of an `earlier` report may be written again:
+/// it comes to hold all that it held.
+///
+/// # Errors
+/// Usage: it is the page, or what is written would replace what is read.
+fn outputs(options: &Options, stem: &Path, earlier: &[&Path]) -> Result<PathBuf, Failure> {
+    // Appended: a dot in the name begins no ending that could be replaced.
+    let mut name = stem.as_os_str().to_owned();
+    name.push(".json");
+    let measurements = PathBuf::from(name);
+    let page = &options.out;
+    if measurements == *page {
+        let what = format!(
+            "--out {}: the measurements are written there",
+            page.display()
+        );
+        return Err(Failure::usage(what).remedy("give one that ends with .html"));
+    }
+    // What is not there yet is no input.
+    let real = |path: &Path| fs::canonicalize(path).ok();
+    let (real_page, real_all) = (real(page), real(&measurements));
+    let folder = real(stem).filter(|_| options.run);
+    for from in &options.from {
+        let input = real(from);
+        let is_page = input.is_some() && input == real_page;
+        let is_all = input.is_some() && input == real_all && !earlier.contains(&from.as_path());
+        let is_within =
+            folder.is_some() && input.as_deref().and_then(Path::parent) == folder.as_deref();
+        if is_page || is_all || is_within {
+            let (from, page) = (from.display(), page.display());
+            let what = format!("--out {page}: it would replace {from}, which is read");
+            return Err(Failure::usage(what).remedy("give the page another name or folder"));
+        }
+    }
+    Ok(measurements)
+}
+
 const fn name(kind: Kind) -> &'static str {
     match kind {
         Kind::Latency => "latency",
@@ -128,7 +168,8 @@ const fn name(kind: Kind) -> &'static str {
     }
 }
 
-fn take(inputs: &mut Inputs, path: &Path) -> Result<(), Failure> {
+/// Takes a file in; whether an earlier report wrote it.
+fn take(inputs: &mut Inputs, path: &Path) -> Result<bool, Failure> {
     let name = path.display().to_string();
     let bad = |why: String| {
         Failure::usage(format!("{name}: {why}")).remedy("give what a bench command printed")
@@ -143,6 +184,7 @@ fn take(inputs: &mut Inputs, path: &Path) -> Result<(), Failure> {
     let value: Value = serde_json::from_str(&text).map_err(|error| bad(error.to_string()))?;
     // A file that an earlier report wrote holds several.
     let several = value.get("measurements").and_then(Value::as_array);
+    let is_earlier = several.is_some();
     let all = match several {
         Some(list) => list
             .iter()
@@ -156,7 +198,7 @@ fn take(inputs: &mut Inputs, path: &Path) -> Result<(), Failure> {
             .take(&name, one)
             .map_err(|error| Failure::usage(error).remedy("give what a bench command printed"))?;
     }
-    Ok(())
+    Ok(is_earlier)
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
@@ -257,6 +299,39 @@ fn judge(code: Option<i32>, printed: &[u8]) -> (Option<Value>, Option<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn options(out: PathBuf, from: Vec<PathBuf>) -> Options {
+        Options {
+            from,
+            run: false,
+            out,
+            runs: 1,
+            seconds: 1,
+            kills: 1,
+            commit: None,
+        }
+    }
+
+    #[test]
+    fn what_is_written_replaces_neither_the_page_nor_what_is_read() {
+        let folder = crate::scratch::Scratch::create(None).unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let printed = r#"{"finality_us": {}, "floor_us": {}}"#;
+        fs::write(at("latency.json"), printed).unwrap();
+        let page = |out: &str| run(&options(at(out), vec![at("latency.json")]));
+        for out in ["latency.html", "latency.json", "page.json"] {
+            let refused = page(out).map(drop).unwrap_err();
+            assert_eq!(refused.code, Code::Usage, "{out}");
+        }
+        assert_eq!(fs::read_to_string(at("latency.json")).unwrap(), printed);
+        page("results.v2.html").unwrap();
+        assert!(at("results.v2.json").is_file() && !at("results.json").exists());
+        // Again, from what it wrote itself, which holds all that it held.
+        let again = vec![at("results.v2.json")];
+        run(&options(at("results.v2.html"), again)).unwrap();
+        let kept = fs::read_to_string(at("results.v2.json")).unwrap();
+        assert!(kept.contains("floor_us"), "{kept}");
+    }
 
     #[test]
     fn a_measurement_whose_answer_is_no_is_kept_and_told_as_failed() {

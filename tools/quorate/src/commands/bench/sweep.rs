@@ -75,6 +75,9 @@ struct Step {
     /// Frames that all validators together sent, to peers and clients.
     messages_per_s: f64,
     messages_per_command: Option<f64>,
+    /// Commands that were intended.
+    offered: u64,
+    /// Of these, the ones that were never handed over, and stand in no percentile.
     unsent: u64,
     /// Commands without a result, whether or not a validator took them.
     missing: u64,
@@ -127,10 +130,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     let statuses = bed.statuses()?;
     let (threads, idle) = agreement::placement(&statuses);
     let agreement = bed.conclude()?;
-    let is_whole = steps
-        .iter()
-        .all(|step| step.missing == 0 && step.rejected == 0);
-    let is_well = is_whole && agreement.differences.is_empty();
+    let is_well = steps.iter().all(Step::is_whole) && agreement.differences.is_empty();
     let fields = Fields {
         rate: options.rate,
         validators: options.validators,
@@ -152,6 +152,11 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
 }
 
 impl Step {
+    /// Whether nearly all was handed over, and all of that has its result.
+    const fn is_whole(&self) -> bool {
+        super::are_sent(self.unsent, self.offered) && self.missing == 0 && self.rejected == 0
+    }
+
     fn of(load_percent: u64, rate: u64, outcome: &Outcome, cpu: Duration, frames: u64) -> Self {
         let finalized = outcome.counts.finalized;
         #[expect(
@@ -174,6 +179,7 @@ impl Step {
             cpu_us_per_command: per_command(cpu.as_secs_f64() * 1e6),
             messages_per_s: per_second(frames, outcome.elapsed_ns),
             messages_per_command: per_command(messages),
+            offered: outcome.offered,
             unsent: outcome.offered.saturating_sub(outcome.counts.generated),
             missing: outcome.missing,
             rejected: outcome.counts.rejected,
@@ -186,6 +192,7 @@ impl Fields {
         let mut steps = table(&[
             "load",
             "finalized/s",
+            "unsent",
             "p50 us",
             "p99 us",
             "cpu us/command",
@@ -196,6 +203,7 @@ impl Fields {
             steps.add_row(vec![
                 format!("{} %", step.load_percent),
                 number(Some(step.throughput_per_s)),
+                step.unsent.to_string(),
                 number(step.p50_us),
                 number(step.p99_us),
                 number(step.cpu_us_per_command),
@@ -206,6 +214,7 @@ impl Fields {
         let mut text = format!("{}, of {}/s\n{steps}", self.durability, self.rate);
         let lost = |part: fn(&Step) -> u64| self.steps.iter().map(part).sum::<u64>();
         text.push_str(&super::lost(
+            lost(|step| step.unsent),
             lost(|step| step.missing),
             lost(|step| step.rejected),
         ));
@@ -250,5 +259,43 @@ impl Options {
             routing: Routing::Leader { aside_every: 0 },
             keeps_trips: false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_bench::histogram::Latencies;
+    use quorate_bench::load::Counts;
+
+    #[test]
+    fn a_step_of_which_much_was_never_handed_over_is_not_whole() {
+        let step = |generated| {
+            let outcome = Outcome {
+                offered: 100,
+                counts: Counts {
+                    generated,
+                    finalized: generated,
+                    ..Counts::default()
+                },
+                elapsed_ns: 1,
+                finality: Latencies::new(),
+                client: Latencies::new(),
+                height: 1,
+                gateways_lost: 0,
+                missing: 0,
+                held: 0,
+                reasons: Vec::new(),
+                acknowledged: Vec::new(),
+                trips: Vec::new(),
+                waits: Vec::new(),
+                start_ns: 0,
+                is_interrupted: false,
+            };
+            Step::of(10, 100, &outcome, Duration::ZERO, 0)
+        };
+        assert!(step(100).is_whole());
+        assert!(!step(60).is_whole());
+        assert_eq!(step(60).unsent, 40);
     }
 }

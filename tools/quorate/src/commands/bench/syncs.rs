@@ -17,6 +17,7 @@ use serde::Serialize;
 use super::crash::{Series, Setting, under_load};
 use super::toll::Toll;
 use crate::failure::{Code, Failure};
+use crate::interrupt::Interrupt;
 use crate::output::{Report, progress};
 use crate::plan::ClusterOptions;
 
@@ -77,7 +78,9 @@ struct Fields {
 /// There is no `strace`, the validators do not start, or one does not come back.
 pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     find_tracer()?;
+    let interrupt = Interrupt::install()?;
     let setting = Setting {
+        interrupt: &interrupt,
         cluster: &options.cluster,
         dir: options.dir.as_deref(),
         rate: options.rate,

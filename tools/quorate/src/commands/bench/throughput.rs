@@ -35,8 +35,6 @@ const P99_MAX_US: f64 = 50_000.0;
 const BISECTIONS: u32 = 3;
 /// Loads at one rate before it counts as not borne.
 const TRIES: u32 = 2;
-/// One command in so many may be left unsent.
-const UNSENT_SHARE: u64 = 1_000;
 /// Lowest rate that is tried, commands a second.
 const RATE_MIN: u64 = 100;
 /// Highest rate that is tried.
@@ -346,7 +344,7 @@ impl Step {
         let unsent = outcome.offered.saturating_sub(outcome.counts.generated);
         let p99_us = outcome.client.percentiles().p99;
         // The last few may have been due in the moment in which the time was over.
-        let is_sent = unsent.saturating_mul(UNSENT_SHARE) <= outcome.offered;
+        let is_sent = super::are_sent(unsent, outcome.offered);
         // Neither without a result nor refused.
         let is_whole = is_sent && finalized > 0 && finalized == outcome.counts.generated;
         #[expect(

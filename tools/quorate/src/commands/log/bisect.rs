@@ -141,6 +141,9 @@ struct Fields {
     attested_by: Vec<u16>,
     /// Blocks that were compared.
     compared: Option<[u64; 2]>,
+    /// Whether the trace reaches back to the first block in question. Where it does not, an
+    /// earlier command than `first` may have come to something else.
+    is_traced_whole: bool,
     computes: Computes,
     /// Whether this program is the one that wrote the bundle, as far as version and target say.
     same_build: bool,
@@ -412,6 +415,9 @@ impl<'b> Comparison<'b> {
             height: bundle.own.height,
             attested_by,
             compared: self.compared,
+            is_traced_whole: self
+                .compared
+                .is_some_and(|[from, _]| from <= bundle.blocks[0]),
             computes: self.computes,
             same_build: bundle.build.version == env!("CARGO_PKG_VERSION")
                 && bundle.build.target
@@ -473,5 +479,50 @@ fn text(fields: &Fields) -> String {
         return text;
     };
     text.push_str(&format!("\nFIRST DIFFERENT: {}", first.text()));
+    if !fields.is_traced_whole {
+        text.push_str(
+            " (of the blocks compared: the trace does not reach back to the last common state, and \
+             an earlier command may differ)",
+        );
+    }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_difference_that_a_trace_covers_is_not_called_the_first_of_all() {
+        let said = |is_traced_whole| {
+            text(&Fields {
+                validator: 1,
+                section: "outputs".to_owned(),
+                common: 64,
+                height: 128,
+                attested_by: vec![0, 2, 3],
+                compared: Some([90, 128]),
+                is_traced_whole,
+                computes: Computes::Proven,
+                same_build: true,
+                first: Some(Difference {
+                    height: 91,
+                    index: None,
+                    session: None,
+                    seq: None,
+                    lane: None,
+                    outcome: None,
+                }),
+                roots: Vec::new(),
+                first_state: None,
+                first_state_command: None,
+            })
+        };
+        assert!(said(true).ends_with("its commands"), "{}", said(true));
+        assert!(
+            said(false).contains("an earlier command may differ"),
+            "{}",
+            said(false)
+        );
+    }
 }

@@ -35,7 +35,8 @@ pub(super) fn text(fields: &Fields) -> String {
             rate.map_or_else(|| "not tried".to_owned(), |rate| rate.to_string()),
         ]);
     }
-    let runs = fields.systems.first().map_or(0, |one| one.runs.len());
+    let runs = fields.systems.iter().map(|one| one.runs.len()).max();
+    let runs = runs.unwrap_or_default();
     let mut text = format!(
         "microseconds at the client from the intended time, {} commands/s of {} bytes, {} cores, \
          medians of {runs} runs by turns\n{figures}",
@@ -44,12 +45,19 @@ pub(super) fn text(fields: &Fields) -> String {
     text.push_str("\n\n");
     text.push_str(&abouts(&fields.systems));
     for one in &fields.systems {
+        let (name, durability) = (&one.name, one.durability);
         let missing: u64 = one.runs.iter().map(|run| run.missing).sum();
-        if missing > 0 {
-            let (name, durability) = (&one.name, one.durability);
-            text.push_str(&format!(
-                "\n{name}, {durability}: {missing} commands never came back"
-            ));
+        let unsent: u64 = one.runs.iter().map(|run| run.unsent).sum();
+        for (count, what) in [
+            (missing, "never came back"),
+            (unsent, "were never handed over, and stand in no percentile"),
+        ] {
+            if count > 0 {
+                text.push_str(&format!("\n{name}, {durability}: {count} commands {what}"));
+            }
+        }
+        for failure in &one.failures {
+            text.push_str(&format!("\nFAILED: {name}, {durability}: {failure}"));
         }
     }
     text
@@ -132,17 +140,21 @@ mod tests {
                 cpu_us_per_command: 4.0,
             }],
             steps: Vec::new(),
+            failures: Vec::new(),
         }
     }
 
     #[test]
     fn every_system_has_its_figures_and_what_it_cannot_do() {
+        let mut full = figures("full", 0);
+        full.runs[0].unsent = 5;
+        full.failures.push("a node died".to_owned());
         let fields = Fields {
             rate: 1_000,
             size: 128,
             seconds: 3,
             cores: 2,
-            systems: vec![figures("one", 0), figures("two", 3)],
+            systems: vec![figures("one", 0), figures("two", 3), full],
         };
         let text = text(&fields);
         for part in [
@@ -154,6 +166,8 @@ mod tests {
             "fsync: never",
             "cannot: fly",
             "two, async: 3 commands never came back",
+            "full, async: 5 commands were never handed over",
+            "FAILED: full, async: a node died",
         ] {
             assert!(text.contains(part), "{part} is missing in\n{text}");
         }
@@ -193,6 +207,15 @@ mod tests {
         ] {
             assert!(html.contains(part), "{part} is missing in\n{html}");
         }
+    }
+
+    #[test]
+    fn a_run_of_which_much_was_never_handed_over_is_not_whole() {
+        let mut run = figures("one", 0).runs.remove(0);
+        (run.finalized, run.unsent) = (100, 0);
+        assert!(run.is_whole());
+        (run.finalized, run.unsent) = (60, 40);
+        assert!(!run.is_whole());
     }
 
     #[test]

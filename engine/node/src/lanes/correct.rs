@@ -11,8 +11,8 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use quorate_consensus::payload::{PayloadError, parse_entries};
 
 use super::commands_of_block;
-use super::pool::{Admission, Lanes, Origin};
-use super::queue::Command;
+use super::pool::{Admission, Lanes};
+use super::queue::{Command, Origin};
 use crate::results::Correction;
 use crate::state_machine::SessionId;
 
@@ -178,7 +178,7 @@ impl Lanes {
         let session = &mut self.sessions[slot as usize];
         self.open_sessions -= u32::from(session.is_open);
         session.is_open = false;
-        let gone: Vec<Command> = session.drain().collect();
+        let gone: Vec<Command> = session.drain();
         for command in &gone {
             self.forget(command);
         }
@@ -199,7 +199,7 @@ impl Lanes {
                 self.losers.commands.push_back(command);
                 continue;
             }
-            let origin = if command.is_local {
+            let origin = if command.is_local() {
                 Origin::Local
             } else {
                 Origin::Block

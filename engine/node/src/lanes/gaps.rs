@@ -1,25 +1,97 @@
-//! What waits behind a missing number, and for how long.
+//! What waits behind a missing number, for how long, and how much of the pool.
 //!
-//! Owns when such a wait begins again and when it is given up. Never: whether a number is missing;
-//! the session's queue says that.
+//! Owns when such a wait begins again and when it is given up, and the share of each who sends
+//! such. Never: whether a number is missing; the session's queue says that.
 
 use super::pool::{Handle, Lanes, Timed};
-use super::queue::Command;
+use super::queue::{Command, Origin};
+use super::verdict::LanesConfig;
+
+/// Commands that wait for a number.
+#[derive(Clone, Copy, Debug, Default)]
+struct Share {
+    commands: usize,
+    bytes: usize,
+}
+
+impl Share {
+    fn add(&mut self, command: &Command) {
+        self.commands += 1;
+        self.bytes += command.entry.len();
+    }
+
+    fn subtract(&mut self, command: &Command) {
+        self.commands -= 1;
+        self.bytes -= command.entry.len();
+    }
+}
+
+/// How much waits for a number: in all, and of each who sent it.
+#[derive(Debug, Default)]
+pub(super) struct Gaps {
+    all: Share,
+    /// Clients' of this validator, of blocks, and then peers', by [`place_of`].
+    shares: Vec<Share>,
+}
+
+const fn place_of(origin: Origin) -> usize {
+    match origin {
+        Origin::Local => 0,
+        Origin::Block => 1,
+        Origin::Peer(peer) => 2 + peer.place(),
+    }
+}
+
+impl Gaps {
+    pub(super) const fn commands(&self) -> usize {
+        self.all.commands
+    }
+
+    /// A command waits for a number from now on.
+    pub(super) fn begin(&mut self, command: &Command) {
+        let place = place_of(command.origin);
+        if self.shares.len() <= place {
+            self.shares.resize(place + 1, Share::default());
+        }
+        self.shares[place].add(command);
+        self.all.add(command);
+    }
+
+    /// It does so no more, or is given up.
+    pub(super) fn end(&mut self, command: &Command) {
+        self.shares[place_of(command.origin)].subtract(command);
+        self.all.subtract(command);
+    }
+
+    /// Nothing of what waits for a number has to come to anything, so it takes half of the pool at
+    /// most; and of that half nobody has more than is left, so that whatever some send, there is
+    /// room for others'.
+    pub(super) fn has_room(&self, origin: Origin, bytes: usize, config: &LanesConfig) -> bool {
+        let own = self.shares.get(place_of(origin)).copied();
+        let own = own.unwrap_or_default();
+        let commands_left = (config.commands_max / 2).saturating_sub(self.all.commands);
+        let bytes_left = (config.bytes_max / 2).saturating_sub(self.all.bytes);
+        own.commands < commands_left && own.bytes + bytes <= bytes_left
+    }
+}
 
 impl Lanes {
     /// Numbers of a session may be missing that were not, or the other way round.
     pub(super) fn recount_gapped(&mut self, slot: u32) {
         let session = &mut self.sessions[slot as usize];
         let generation = session.generation;
-        let regapped = &mut self.regapped;
-        let (before, now) = session.recount_gapped(|seq| {
+        let (regapped, gaps) = (&mut self.regapped, &mut self.gaps);
+        session.recount_gapped(|seq, command| {
+            if !command.is_gapped {
+                return gaps.end(command);
+            }
+            gaps.begin(command);
             regapped.push(Handle {
                 slot,
                 generation,
                 seq,
             });
         });
-        self.gapped_commands = self.gapped_commands - before + now;
     }
 
     /// Whoever waits for a number again does so from now on: what was thought to stand in a block

@@ -2,10 +2,10 @@
 //!
 //! Owns every command from its admission until it stands in a finalized block, their order, and who
 //! is sent them. `verdict`: the answers and bounds; `queue`: one session; `pool`: all of them;
-//! `openings`: sessions that are not open; `gaps`: what waits for a number; `block`: payloads;
-//! `forward`: other leaders; `pressure`: how long it waits; `correct`: what execution found
-//! otherwise; `unchecked`: what stood in blocks and is to be checked. Never: consensus rules,
-//! sockets, clocks.
+//! `openings`: sessions that are not open; `gaps`: what waits for a number, and how much of it;
+//! `block`: payloads; `forward`: other leaders; `pressure`: how long it waits; `correct`: what
+//! execution found otherwise; `unchecked`: what stood in blocks and is to be checked. Never:
+//! consensus rules, sockets, clocks.
 //!
 //! What the pool knows of sessions it learns from finalized blocks, by the same rule as the session
 //! table, so it waits for no answer from the application stage. Where execution comes to another
@@ -29,9 +29,11 @@ pub(crate) use verdict::HOLD_NS_DEFAULT;
 pub use verdict::{Admitted, CommandVerdict, LanesConfig, Rejection, Verdict};
 
 use quorate_consensus::payload::{CommandView, Commands, PayloadError, parse_entries};
+use quorate_consensus::types::ValidatorIndex;
 
 use crate::state_machine::SessionId;
-use pool::{Admission, Origin};
+use pool::Admission;
+use queue::Origin;
 
 /// Bytes of the count at the start of a payload.
 const COUNT_BYTES: usize = 4;
@@ -95,9 +97,14 @@ impl Lanes {
     ///
     /// # Errors
     /// When the bytes are no run of entries: the peer's fault, and nothing of them is taken.
-    pub fn take_forwarded(&mut self, now_ns: u64, entries: &[u8]) -> Result<(), PayloadError> {
+    pub fn take_forwarded(
+        &mut self,
+        now_ns: u64,
+        from: ValidatorIndex,
+        entries: &[u8],
+    ) -> Result<(), PayloadError> {
         for view in parse_entries(entries)? {
-            self.take_over(now_ns, &view, Origin::Peer);
+            self.take_over(now_ns, &view, Origin::Peer(from));
         }
         Ok(())
     }

@@ -8,8 +8,8 @@ use std::collections::HashMap;
 
 use quorate_consensus::payload::CommandView;
 
-use super::pool::{Lanes, Origin};
-use super::queue::SessionQueue;
+use super::pool::Lanes;
+use super::queue::{Command, Origin, SessionQueue};
 use super::verdict::{Rejection, Verdict};
 use crate::sessions::{Opening, is_past};
 use crate::state_machine::SessionId;
@@ -85,7 +85,7 @@ impl Openings {
         }
         let now_ns = match origin {
             Origin::Local => self.block_time_ns.max(self.wall_ns),
-            Origin::Peer | Origin::Block => self.block_time_ns,
+            Origin::Peer(_) | Origin::Block => self.block_time_ns,
         };
         match Opening::of(view.seq, now_ns) {
             Opening::InTime => Ok(()),
@@ -121,7 +121,7 @@ impl Lanes {
             return Ok((floor, floor.saturating_add(1)));
         };
         if let Some(held) = held.filter(|_| is_opening) {
-            let is_local = session.command(held).is_some_and(|held| held.is_local);
+            let is_local = session.command(held).is_some_and(Command::is_local);
             let is_chained = session.chained_seq >= held;
             let is_newer = seq > held && (origin == Origin::Local || !is_local);
             if is_chained || !is_newer {

@@ -10,9 +10,10 @@ use quorate_consensus::payload::CommandView;
 
 use super::correct::Losers;
 use super::forward::Forwarding;
+use super::gaps::Gaps;
 use super::openings::Openings;
 use super::pressure::Pressure;
-use super::queue::{Command, SessionQueue};
+use super::queue::{Command, Origin, SessionQueue};
 use super::unchecked::Unchecked;
 use super::verdict::{Admitted, LanesConfig, Rejection, Verdict};
 use crate::state_machine::{Lane, SessionId, SessionMap};
@@ -50,17 +51,6 @@ pub(super) struct Handle {
 pub(super) struct Timed {
     pub(super) at_ns: u64,
     pub(super) handle: Handle,
-}
-
-/// Where a command came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Origin {
-    /// A client of this validator.
-    Local,
-    /// A peer, which keeps it too.
-    Peer,
-    /// A block that may be given up; who admitted it may be gone.
-    Block,
 }
 
 /// What admission did with a command.
@@ -116,8 +106,8 @@ pub struct Lanes {
     pressure: Pressure,
     pub(super) openings: Openings,
     commands: usize,
-    /// Those of them that no block can take yet, since a number before them is missing.
-    pub(super) gapped_commands: usize,
+    /// How much of it no block can take yet, since a number before it is missing.
+    pub(super) gaps: Gaps,
     bytes: usize,
     is_stopping: bool,
     is_disk_full: bool,
@@ -146,7 +136,7 @@ impl Lanes {
             pressure: Pressure::default(),
             openings: Openings::default(),
             commands: 0,
-            gapped_commands: 0,
+            gaps: Gaps::default(),
             bytes: 0,
             is_stopping: false,
             is_disk_full: false,
@@ -285,10 +275,11 @@ impl Lanes {
 
     /// Frees the place of a session that the chain does not know and that holds nothing.
     pub(super) fn free_if_unused(&mut self, slot: u32) {
-        let session = &self.sessions[slot as usize];
+        let session = &mut self.sessions[slot as usize];
         if !session.is_open && session.held() == 0 {
             let is_there = self.places.remove(&session.id).is_some();
             if is_there {
+                session.release();
                 self.free.push(slot);
             }
         }
@@ -350,7 +341,7 @@ impl Lanes {
             return Err(Verdict::Rejected(Rejection::Stopping));
         }
         if let Some(slot) = known
-            && let Some(verdict) = self.meet_held(now_ns, slot, view, origin)
+            && let Some(verdict) = self.meet_held(now_ns, slot, view, lane, origin)
         {
             return verdict.map(|()| Some(Admission::Judged(Verdict::Accepted)));
         }
@@ -367,9 +358,9 @@ impl Lanes {
         let is_session_full = view.seq - last_seq > reserved(session_max, is_favoured);
         let is_refused = self.is_disk_full && origin == Origin::Local;
         let bytes = view.entry.len();
-        // Where room is short nothing is kept that waits for a number which may not find any.
-        let is_gapped = view.seq > ready_end && origin == Origin::Local;
-        let is_refused = is_refused || (is_gapped && self.is_short(now_ns, is_favoured));
+        let is_gapped = view.seq > ready_end;
+        let is_refused =
+            is_refused || (is_gapped && !self.has_gap_room(now_ns, view, lane, origin));
         if is_refused || is_session_full || !self.has_room(now_ns, bytes, is_favoured) {
             let retry_after_us = self.retry_after_us(now_ns);
             return Err(Verdict::Busy { retry_after_us });
@@ -383,29 +374,51 @@ impl Lanes {
         now_ns: u64,
         slot: u32,
         view: &CommandView<'_>,
+        lane: Lane,
         origin: Origin,
     ) -> Option<Result<(), Verdict>> {
-        let handle = self.handle(slot, view.seq);
-        let session = &mut self.sessions[slot as usize];
+        let session = &self.sessions[slot as usize];
         let is_chained = view.seq <= session.chained_seq;
-        let held = session.command_mut(view.seq)?;
+        let held = session.command(view.seq)?;
         let is_same = *held.entry == *view.entry;
-        if !is_same && (held.is_local || origin != Origin::Local || is_chained) {
+        if !is_same && (held.is_local() || origin != Origin::Local || is_chained) {
             return Some(Err(Verdict::Rejected(Rejection::Conflict)));
         }
-        if !is_same {
-            // The client itself stands here; what a peer said in its name gives way.
+        if held.is_local() || origin != Origin::Local {
+            return Some(Ok(()));
+        }
+        // The client itself stands here; what a peer said in its name gives way, if what is longer
+        // in the client's own finds room.
+        let bytes = self.bytes - held.entry.len() + view.entry.len();
+        let bytes_max = reserved(self.config.bytes_max as u64, lane == Lane::Cancel);
+        if bytes > self.bytes && bytes as u64 > bytes_max {
+            let retry_after_us = self.retry_after_us(now_ns);
+            return Some(Err(Verdict::Busy { retry_after_us }));
+        }
+        self.make_own(now_ns, slot, view, lane);
+        Some(Ok(()))
+    }
+
+    /// A command that is held is a client's of this validator from here on, as the client says it.
+    fn make_own(&mut self, now_ns: u64, slot: u32, view: &CommandView<'_>, lane: Lane) {
+        let handle = self.handle(slot, view.seq);
+        let Some(held) = self.sessions[slot as usize].command_mut(view.seq) else {
+            return;
+        };
+        if held.is_gapped {
+            self.gaps.end(held);
+        }
+        if *held.entry != *view.entry {
             self.bytes = self.bytes - held.entry.len() + view.entry.len();
             held.entry = view.entry.into();
-            held.lane = Lane::from_u8(view.lane as u8).unwrap_or(Lane::Admin);
+            held.lane = lane;
         }
-        if origin == Origin::Local && !held.is_local {
-            held.is_local = true;
-            held.admitted_ns = now_ns;
-            let lane = held.lane;
-            self.forwarding.admitted(handle, lane);
+        held.origin = Origin::Local;
+        held.admitted_ns = now_ns;
+        if held.is_gapped {
+            self.gaps.begin(held);
         }
-        Some(Ok(()))
+        self.forwarding.admitted(handle, lane);
     }
 
     /// Peers' commands and cancels find room where clients' other commands no longer do: a leader
@@ -418,6 +431,20 @@ impl Lanes {
             && (is_favoured || self.wait_ns(now_ns) <= self.config.queue_ns)
     }
 
+    /// Whether there is room for a command behind a missing number. Where all room is short no
+    /// client's is kept that waits for a number which may not find any.
+    fn has_gap_room(
+        &self,
+        now_ns: u64,
+        view: &CommandView<'_>,
+        lane: Lane,
+        origin: Origin,
+    ) -> bool {
+        let is_local = origin == Origin::Local;
+        let is_short = is_local && self.is_short(now_ns, lane == Lane::Cancel);
+        !is_short && self.gaps.has_room(origin, view.entry.len(), &self.config)
+    }
+
     /// Whether room may soon be none.
     fn is_short(&self, now_ns: u64, is_favoured: bool) -> bool {
         (!is_favoured && self.wait_ns(now_ns) > self.config.queue_ns / 4)
@@ -427,7 +454,7 @@ impl Lanes {
 
     /// What waits for a missing number is not in anybody's way: no block takes it before.
     const fn waiting(&self) -> usize {
-        self.commands - self.gapped_commands
+        self.commands - self.gaps.commands()
     }
 
     fn wait_ns(&self, now_ns: u64) -> u64 {
@@ -464,7 +491,6 @@ impl Lanes {
         if !self.sessions[slot as usize].is_open {
             self.make_way(slot, view);
         }
-        let is_local = origin == Origin::Local;
         let entry: Box<[u8]> = view.entry.into();
         self.commands += 1;
         self.bytes += entry.len();
@@ -473,26 +499,28 @@ impl Lanes {
             entry,
             admitted_ns: now_ns,
             lane,
-            is_local,
+            origin,
             is_gapped: true,
             expires_ns: at_ns,
         };
-        self.gapped_commands += 1;
+        self.gaps.begin(&command);
         let handle = self.handle(slot, view.seq);
         self.sessions[slot as usize].insert(view.seq, command);
         self.make_ready(now_ns, slot);
         if self.is_ready(handle) {
             // It may be the one of a number that stood in a block before it came here.
             let command = self.sessions[slot as usize].command_mut(view.seq);
-            let was_gapped = command.is_some_and(|one| std::mem::take(&mut one.is_gapped));
-            self.gapped_commands -= usize::from(was_gapped);
+            if let Some(command) = command.filter(|command| command.is_gapped) {
+                self.gaps.end(command);
+                command.is_gapped = false;
+            }
         } else {
             self.gapped.push_back(Timed { at_ns, handle });
         }
         match origin {
             Origin::Local => self.forwarding.admitted(handle, lane),
             Origin::Block => self.forwarding.saved(now_ns, handle),
-            Origin::Peer => {}
+            Origin::Peer(_) => {}
         }
     }
 
@@ -520,9 +548,10 @@ impl Lanes {
         let session = &mut self.sessions[slot as usize];
         let generation = session.generation;
         for seq in session.extend_ready() {
-            if let Some(command) = session.command_mut(seq) {
-                let was_gapped = std::mem::take(&mut command.is_gapped);
-                self.gapped_commands -= usize::from(was_gapped);
+            let command = session.command_mut(seq);
+            if let Some(command) = command.filter(|command| command.is_gapped) {
+                self.gaps.end(command);
+                command.is_gapped = false;
             }
             let handle = Handle {
                 slot,
@@ -539,7 +568,9 @@ impl Lanes {
 
     pub(super) fn forget(&mut self, command: &Command) {
         self.commands -= 1;
-        self.gapped_commands -= usize::from(command.is_gapped);
+        if command.is_gapped {
+            self.gaps.end(command);
+        }
         self.bytes -= command.entry.len();
     }
 
@@ -601,7 +632,7 @@ impl Lanes {
             self.losers.push(command);
             return None;
         }
-        command.is_local.then(|| Admitted {
+        command.is_local().then(|| Admitted {
             index,
             latency_ns: now_ns.saturating_sub(command.admitted_ns),
         })
@@ -613,7 +644,7 @@ impl Lanes {
         if self.sessions[slot as usize].opening() != Some(seq) {
             return;
         }
-        let gone: Vec<Command> = self.sessions[slot as usize].drain().collect();
+        let gone: Vec<Command> = self.sessions[slot as usize].drain();
         for command in &gone {
             self.forget(command);
         }

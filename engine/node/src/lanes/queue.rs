@@ -9,12 +9,30 @@
 //! finalized .... | in blocks ... | proposable ... | a number is missing | later ones
 //! ```
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+
+use quorate_consensus::types::ValidatorIndex;
 
 use crate::state_machine::{Lane, SessionId};
 
 /// How far back a correction may go with what is held above it kept.
 const CORRECTION_MAX: u64 = 4096;
+
+/// Places for commands that a session keeps though they are empty. Beyond them it gives places back
+/// once it holds less than an eighth of what they are for, so that one that goes up and down asks
+/// for memory far less often than once a command.
+const PLACES_KEPT: usize = 32;
+
+/// Where a command came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// A client of this validator.
+    Local,
+    /// A peer, which keeps it too.
+    Peer(ValidatorIndex),
+    /// A block that may be given up; who admitted it may be gone.
+    Block,
+}
 
 /// A command that is kept until it stands in a finalized block.
 #[derive(Debug)]
@@ -25,12 +43,19 @@ pub(super) struct Command {
     pub(super) admitted_ns: u64,
     /// Its lane.
     pub(super) lane: Lane,
-    /// Whether a client of this validator sent it, who waits for the answer here.
-    pub(super) is_local: bool,
+    /// Where it came from.
+    pub(super) origin: Origin,
     /// Whether it is counted among those that wait for a missing number.
     pub(super) is_gapped: bool,
     /// When it is given up while it waits for one, by the monotonic clock.
     pub(super) expires_ns: u64,
+}
+
+impl Command {
+    /// Whether a client of this validator sent it, who waits for the answer here.
+    pub(super) fn is_local(&self) -> bool {
+        self.origin == Origin::Local
+    }
 }
 
 /// The commands of one session.
@@ -52,10 +77,12 @@ pub(super) struct SessionQueue {
     pub(super) chained_seq: u64,
     /// Lowest number above `chained_seq` that is not held.
     pub(super) ready_end: u64,
-    /// Numbers from `last_seq + 1` upward; absent where one has not come.
-    commands: VecDeque<Option<Command>>,
-    /// How many are held.
-    held: u32,
+    /// Those of a run without a missing number, which begins with `run_seq`: what comes in order.
+    run: VecDeque<Command>,
+    /// Of the first of them, if there is one.
+    run_seq: u64,
+    /// The others by their numbers. What is held costs the same however far apart they are.
+    apart: BTreeMap<u64, Command>,
     /// Whether the session stands in a lane's line.
     pub(super) is_lined_up: bool,
     /// Whether it stands in the list of sessions with chained commands.
@@ -73,15 +100,17 @@ impl SessionQueue {
             last_seq: 0,
             chained_seq: 0,
             ready_end: 1,
-            commands: VecDeque::new(),
-            held: 0,
+            run: VecDeque::new(),
+            run_seq: 0,
+            apart: BTreeMap::new(),
             is_lined_up: false,
             is_listed_chained: false,
         }
     }
 
-    pub(super) const fn held(&self) -> u32 {
-        self.held
+    /// How many are held.
+    pub(super) fn held(&self) -> usize {
+        self.run.len() + self.apart.len()
     }
 
     /// The number of the opening that is held.
@@ -103,7 +132,7 @@ impl SessionQueue {
             _ if is_opening => Some((seq.saturating_sub(1), seq)),
             Some(opening) if seq <= opening => None,
             Some(_) => Some((self.last_seq, self.ready_end)),
-            None if self.held == 0 => Some(below),
+            None if self.held() == 0 => Some(below),
             None if seq > self.last_seq.saturating_add(1) => Some((self.last_seq, self.ready_end)),
             None => (self.last_seq - seq.saturating_sub(1) <= gap_max).then_some(below),
         }
@@ -161,18 +190,28 @@ impl SessionQueue {
         !self.is_open && self.chained_seq == self.last_seq && self.opening.is_none()
     }
 
-    fn place(&self, seq: u64) -> Option<usize> {
-        let place = seq.checked_sub(self.last_seq)?.checked_sub(1)?;
-        usize::try_from(place).ok()
+    fn place_in_run(&self, seq: u64) -> Option<usize> {
+        let place = usize::try_from(seq.checked_sub(self.run_seq)?).ok()?;
+        (place < self.run.len()).then_some(place)
     }
 
     pub(super) fn command(&self, seq: u64) -> Option<&Command> {
-        self.commands.get(self.place(seq)?)?.as_ref()
+        match self.place_in_run(seq) {
+            Some(place) => self.run.get(place),
+            None => self.apart.get(&seq),
+        }
     }
 
     pub(super) fn command_mut(&mut self, seq: u64) -> Option<&mut Command> {
-        let place = self.place(seq)?;
-        self.commands.get_mut(place)?.as_mut()
+        match self.place_in_run(seq) {
+            Some(place) => self.run.get_mut(place),
+            None => self.apart.get_mut(&seq),
+        }
+    }
+
+    /// The number behind the run.
+    fn run_end(&self) -> u64 {
+        self.run_seq.saturating_add(self.run.len() as u64)
     }
 
     /// Whether the command is held and every number before it is known.
@@ -189,16 +228,66 @@ impl SessionQueue {
         self.command(seq).map(|command| (seq, command))
     }
 
-    /// Keeps a command with a number above `last_seq` that is not held yet. The caller has
-    /// checked how far above.
+    /// Keeps a command with a number above `last_seq` that is not held yet.
     pub(super) fn insert(&mut self, seq: u64, command: Command) {
-        let Some(place) = self.place(seq) else { return };
-        while self.commands.len() <= place {
-            self.commands.push_back(None);
+        if seq <= self.last_seq {
+            return;
         }
-        if self.commands[place].replace(command).is_none() {
-            self.held += 1;
+        // No run begins behind a missing number: what comes in order may be before it.
+        let is_first = self.run.is_empty() && seq <= self.ready_end;
+        if is_first {
+            self.run_seq = seq;
         }
+        let is_beside = is_first || !self.run.is_empty();
+        if is_beside && seq == self.run_end() {
+            self.run.push_back(command);
+        } else if is_beside && seq.saturating_add(1) == self.run_seq {
+            self.run_seq = seq;
+            self.run.push_front(command);
+        } else {
+            self.apart.insert(seq, command);
+            return;
+        }
+        self.join();
+    }
+
+    /// Takes into the run what is held next to it.
+    fn join(&mut self) {
+        while !self.apart.is_empty()
+            && let Some(command) = self.apart.remove(&self.run_end())
+        {
+            self.run.push_back(command);
+        }
+        while !self.apart.is_empty()
+            && let Some(seq) = self.run_seq.checked_sub(1)
+            && let Some(command) = self.apart.remove(&seq)
+        {
+            self.run_seq = seq;
+            self.run.push_front(command);
+        }
+    }
+
+    /// Gives places back that stand empty.
+    fn shrink(&mut self) {
+        let places = self.run.capacity();
+        if places > PLACES_KEPT && self.run.len() < places / 8 {
+            self.run.shrink_to(PLACES_KEPT.max(2 * self.run.len()));
+        }
+    }
+
+    /// Gives up the command with the lowest number, if that is not above `seq_max`.
+    fn pop_up_to(&mut self, seq_max: u64) -> Option<Command> {
+        let of_run = (!self.run.is_empty()).then_some(self.run_seq);
+        let apart = self.apart.first_key_value().map(|(&seq, _)| seq);
+        let lowest = of_run.into_iter().chain(apart).min()?;
+        if lowest > seq_max {
+            return None;
+        }
+        if of_run != Some(lowest) {
+            return self.apart.pop_first().map(|(_, command)| command);
+        }
+        self.run_seq = lowest.saturating_add(1);
+        self.run.pop_front()
     }
 
     /// Moves `ready_end` over what is held now; gives the numbers that became ready.
@@ -213,29 +302,22 @@ impl SessionQueue {
 
     /// The next number is applied: gives the command up, if it is held.
     pub(super) fn finalize_next(&mut self) -> Option<Command> {
-        let command = self.commands.pop_front().flatten();
-        self.held -= u32::from(command.is_some());
         self.last_seq = self.last_seq.saturating_add(1);
+        let command = self.pop_up_to(self.last_seq);
+        self.shrink();
         self.chained_seq = self.chained_seq.max(self.last_seq);
         command
     }
 
     /// Sets back, or on, which number was applied last; what is held above it stays.
     pub(super) fn correct(&mut self, last_seq: u64) -> Vec<Command> {
-        let mut gone = Vec::new();
-        while self.last_seq < last_seq && !self.commands.is_empty() {
-            gone.extend(self.finalize_next());
-        }
-        let back = self.last_seq.saturating_sub(last_seq);
-        if self.held == 0 {
-            self.commands.clear();
-        } else if back > CORRECTION_MAX {
+        let mut gone: Vec<Command> = std::iter::from_fn(|| self.pop_up_to(last_seq)).collect();
+        if self.last_seq.saturating_sub(last_seq) > CORRECTION_MAX {
             let opening = self.opening;
             gone.extend(self.drain());
             self.opening = opening;
-        } else {
-            (0..back).for_each(|_| self.commands.push_front(None));
         }
+        self.shrink();
         self.last_seq = last_seq;
         self.unchain();
         gone
@@ -252,14 +334,23 @@ impl SessionQueue {
 
     /// Gives up one held command.
     pub(super) fn remove(&mut self, seq: u64) -> Option<Command> {
-        let place = self.place(seq)?;
-        let command = self.commands.get_mut(place)?.take();
+        let command = match self.place_in_run(seq) {
+            // What has waited too long mostly goes from the front.
+            Some(0) => {
+                self.run_seq = seq.saturating_add(1);
+                self.run.pop_front()
+            }
+            Some(place) => {
+                let behind = self.run.split_off(place + 1);
+                let numbers = seq.saturating_add(1)..;
+                self.apart.extend(numbers.zip(behind));
+                self.run.pop_back()
+            }
+            None => self.apart.remove(&seq),
+        };
+        self.shrink();
         if self.opening == Some(seq) {
             self.opening = None;
-        }
-        self.held -= u32::from(command.is_some());
-        while self.commands.back().is_some_and(Option::is_none) {
-            self.commands.pop_back();
         }
         self.ready_end = self
             .ready_end
@@ -268,31 +359,40 @@ impl SessionQueue {
         command
     }
 
-    /// Says of every held command anew whether a number before it is missing: how many it was said
-    /// of before, and how many now. `begins` is told the numbers of which it was not.
-    pub(super) fn recount_gapped(&mut self, mut begins: impl FnMut(u64)) -> (usize, usize) {
-        let numbers = self.last_seq.saturating_add(1)..;
-        let (mut before, mut now) = (0, 0);
-        for (seq, command) in numbers.zip(&mut self.commands) {
-            if let Some(command) = command {
-                let was_gapped = command.is_gapped;
-                command.is_gapped = seq >= self.ready_end;
-                before += usize::from(was_gapped);
-                now += usize::from(command.is_gapped);
-                if command.is_gapped && !was_gapped {
-                    begins(seq);
-                }
+    /// Says of every held command anew whether a number before it is missing. `changed` is told of
+    /// each of which it was said otherwise before, with its number.
+    pub(super) fn recount_gapped(&mut self, mut changed: impl FnMut(u64, &Command)) {
+        let run = (self.run_seq..).zip(&mut self.run);
+        let apart = self.apart.iter_mut().map(|(&seq, command)| (seq, command));
+        for (seq, command) in run.chain(apart) {
+            let is_gapped = seq >= self.ready_end;
+            if is_gapped != command.is_gapped {
+                command.is_gapped = is_gapped;
+                changed(seq, command);
             }
         }
-        (before, now)
     }
 
-    /// Gives up every held command.
-    pub(super) fn drain(&mut self) -> impl Iterator<Item = Command> + '_ {
-        self.held = 0;
+    /// Gives up every held command, lowest first, and their places.
+    pub(super) fn drain(&mut self) -> Vec<Command> {
+        let all = std::iter::from_fn(|| self.pop_up_to(u64::MAX)).collect();
+        self.release();
         self.opening = None;
         self.ready_end = self.chained_seq.saturating_add(1);
-        self.commands.drain(..).flatten()
+        all
+    }
+
+    /// Gives the memory of empty places back: nothing is held, nor soon will be.
+    pub(super) fn release(&mut self) {
+        debug_assert!(self.held() == 0, "what is held is given up before");
+        self.run = VecDeque::new();
+        self.apart = BTreeMap::new();
+    }
+
+    /// Places for commands that memory is taken for.
+    #[cfg(test)]
+    pub(super) fn places(&self) -> usize {
+        self.run.capacity() + self.apart.len()
     }
 }
 
@@ -305,7 +405,7 @@ mod tests {
             entry: Box::new([byte]),
             admitted_ns: 0,
             lane: Lane::Order,
-            is_local: false,
+            origin: Origin::Block,
             is_gapped: false,
             expires_ns: 0,
         }
@@ -360,6 +460,72 @@ mod tests {
         );
     }
 
+    /// What the queue has to hold, in the plainest way.
+    fn ready_end(held: &BTreeMap<u64, u8>, chained_seq: u64) -> u64 {
+        let above = chained_seq + 1..;
+        above
+            .into_iter()
+            .find(|seq| !held.contains_key(seq))
+            .unwrap_or(0)
+    }
+
+    #[test]
+    fn whatever_comes_and_goes_in_whatever_order_is_held_once_under_its_number() {
+        let mut state = 7_u64;
+        let mut next = move |below: u64| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            (state >> 33) % below
+        };
+        let (mut queue, mut held) = (queue(), BTreeMap::new());
+        for step in 0..20_000 {
+            // Now in order, with few numbers missing, and now all over.
+            let spread = if step % 2_000 < 1_000 { 3 } else { 200 };
+            let seq = queue.last_seq + 1 + next(spread);
+            match next(16) {
+                0..9 if held.contains_key(&seq) => {}
+                0..9 => {
+                    let seq = if spread == 3 && next(3) > 0 {
+                        queue.ready_end
+                    } else {
+                        seq
+                    };
+                    queue.insert(seq, command(seq as u8));
+                    held.insert(seq, seq as u8);
+                    queue.extend_ready();
+                }
+                9..12 => {
+                    let gone = queue.finalize_next().map(|gone| gone.entry[0]);
+                    assert_eq!(gone, held.remove(&queue.last_seq));
+                    queue.extend_ready();
+                }
+                12 => {
+                    let gone = queue.remove(seq).map(|gone| gone.entry[0]);
+                    assert_eq!(gone, held.remove(&seq));
+                    queue.extend_ready();
+                }
+                13 => queue.chained_seq = queue.chained_seq.max(queue.ready_end - 1),
+                14 => queue.unchain(),
+                _ => {
+                    let last_seq = (queue.last_seq + next(12)).saturating_sub(6);
+                    let gone = queue
+                        .correct(last_seq)
+                        .into_iter()
+                        .map(|gone| gone.entry[0]);
+                    let above = held.split_off(&(last_seq + 1));
+                    assert!(gone.eq(std::mem::replace(&mut held, above).into_values()));
+                }
+            }
+            assert_eq!(queue.held(), held.len());
+            assert_eq!(queue.ready_end, ready_end(&held, queue.chained_seq));
+            for seq in queue.last_seq..queue.last_seq + 210 {
+                let of_queue = queue.command(seq).map(|command| command.entry[0]);
+                assert_eq!(of_queue, held.get(&seq).copied(), "{seq} after step {step}");
+            }
+        }
+    }
+
     #[test]
     fn removing_a_command_ends_the_ready_run_there() {
         let mut queue = queue();
@@ -370,7 +536,7 @@ mod tests {
         assert!(queue.remove(3).is_some());
         assert_eq!((queue.ready_end, queue.held()), (3, 3));
         assert!(queue.remove(3).is_none() && queue.remove(9).is_none());
-        assert_eq!(queue.drain().count(), 3);
+        assert_eq!(queue.drain().len(), 3);
         assert_eq!((queue.held(), queue.ready_end), (0, 1));
     }
 }

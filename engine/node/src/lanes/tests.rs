@@ -12,10 +12,12 @@ use super::*;
 
 mod gaps;
 mod openings;
+mod room;
 mod turns;
 mod unchecked;
 
 const MS: u64 = 1_000_000;
+const PEER: ValidatorIndex = ValidatorIndex::new(3);
 
 fn id(client: u8) -> SessionId {
     SessionId(session_of_key(&[client; 32]))
@@ -92,6 +94,11 @@ fn finalize(lanes: &mut Lanes, now_ns: u64, payload: &[u8]) -> Vec<Admitted> {
         .finalize_block((now_ns, 0), payload, &mut admitted)
         .expect("valid");
     admitted
+}
+
+fn hand_on(lanes: &mut Lanes, now_ns: u64, entries: &[u8]) {
+    let taken = lanes.take_forwarded(now_ns, PEER, entries);
+    taken.expect("entries");
 }
 
 fn forwarded(lanes: &mut Lanes, now_ns: u64) -> Vec<(Destination, usize)> {
@@ -197,8 +204,8 @@ fn blocks_of_the_chain_built_on_are_not_proposed_twice_until_the_chain_is_given_
     submit(&mut leader, 1, &[order(1, 1), order(1, 2)]);
     let block = build(&mut leader).expect("commands wait");
     let mut next = pool();
-    next.take_forwarded(1, &[order(1, 1), order(1, 2), order(1, 3)].concat())
-        .expect("entries");
+    let entries = [order(1, 1), order(1, 2), order(1, 3)];
+    hand_on(&mut next, 1, &entries.concat());
     next.chain_block(2, &block).expect("valid");
     assert_eq!(
         contents(&build(&mut next).expect("the third")),
@@ -240,9 +247,9 @@ fn the_same_command_again_is_accepted_and_another_one_of_its_number_is_not() {
 fn the_client_itself_overrules_what_a_peer_forwarded_in_its_name() {
     let mut lanes = pool();
     let forged = entry(1, 1, WireLane::Order, b"forged, and longer");
-    lanes.take_forwarded(1, &forged).expect("entries");
+    hand_on(&mut lanes, 1, &forged);
     assert_eq!(submit(&mut lanes, 2, &[order(1, 1)]), [Verdict::Accepted]);
-    lanes.take_forwarded(3, &forged).expect("entries");
+    hand_on(&mut lanes, 3, &forged);
     assert_eq!(lanes.bytes(), order(1, 1).len());
     let payload = build(&mut lanes).expect("one");
     let body = PayloadView::parse(&payload)
@@ -303,7 +310,7 @@ fn a_malformed_submission_is_refused_whole() {
             .is_err()
     );
     assert!(verdicts.is_empty() && lanes.is_empty());
-    assert!(lanes.take_forwarded(1, &entries).is_err());
+    assert!(lanes.take_forwarded(1, PEER, &entries).is_err());
     assert!(lanes.is_empty());
 }
 
@@ -332,7 +339,7 @@ fn a_full_pool_is_busy_to_orders_first_then_to_cancels_then_to_peers() {
         submit(&mut lanes, 1, &[cancel(4, 1)])[0],
         Verdict::Busy { .. }
     ));
-    lanes.take_forwarded(1, &order(5, 1)).expect("entries");
+    hand_on(&mut lanes, 1, &order(5, 1));
     assert_eq!(lanes.len(), 8);
     let payload = build(&mut lanes).expect("all");
     finalize(&mut lanes, 2, &payload);
@@ -423,7 +430,7 @@ fn a_follower_forwards_at_once_then_to_all_then_again_and_to_each_new_leader() {
 fn what_peers_forwarded_is_not_forwarded_on() {
     let mut lanes = pool();
     lanes.set_leader(Some(ValidatorIndex::new(1)));
-    lanes.take_forwarded(0, &order(1, 1)).expect("entries");
+    hand_on(&mut lanes, 0, &order(1, 1));
     assert!(forwarded(&mut lanes, 0).is_empty());
     assert!(forwarded(&mut lanes, 1_000 * MS).is_empty());
     assert_eq!(lanes.len(), 1);
@@ -609,9 +616,7 @@ fn a_flood_is_refused_within_every_bound_and_a_cancel_stands_before_all_of_it() 
     assert!(lanes.orders_hold_us(4_010 * MS).is_some());
     let cancelled = submit(&mut lanes, 4_010 * MS, &[cancel(60, 1)]);
     assert_eq!(cancelled, [Verdict::Accepted]);
-    lanes
-        .take_forwarded(4_010 * MS, &order(61, 1))
-        .expect("entries");
+    hand_on(&mut lanes, 4_010 * MS, &order(61, 1));
     assert_eq!(contents(&build(&mut lanes).expect("more"))[0], (id(60), 1));
 }
 
@@ -687,7 +692,7 @@ fn what_is_too_large_for_the_chain_is_rejected_with_its_reason() {
         [Verdict::Rejected(Rejection::TooLarge)]
     );
     // Nor from a peer: a block with it would be invalid.
-    lanes.take_forwarded(1, &large).expect("entries");
+    hand_on(&mut lanes, 1, &large);
     assert!(lanes.is_empty());
     assert_eq!(submit(&mut lanes, 1, &[order(1, 1)]), [Verdict::Accepted]);
 }

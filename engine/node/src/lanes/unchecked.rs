@@ -11,7 +11,8 @@ use std::sync::Arc;
 use quorate_consensus::limits::FORWARD_BYTES_MAX;
 use quorate_consensus::payload::{CommandView, PayloadError, parse_entries};
 
-use super::pool::{Lanes, Origin};
+use super::pool::Lanes;
+use super::queue::Origin;
 use crate::state_machine::SessionId;
 
 /// Bytes on their way at most, as of commands of one block and of those above it. What finds no

@@ -84,7 +84,8 @@ impl OrderStage {
                 out.checks.extend(run.map(Check::Forwarded));
             }
             Effect::Forwarded { from, commands } => {
-                if self.lanes.take_forwarded(now.mono_ns, &commands).is_err() {
+                let taken = self.lanes.take_forwarded(now.mono_ns, from, &commands);
+                if taken.is_err() {
                     out.events.push(Event::PeerFault(from));
                 }
             }

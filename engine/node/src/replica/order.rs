@@ -275,7 +275,7 @@ impl OrderStage {
             self.intake.pause(now.mono_ns, from);
         }
         self.lanes
-            .take_forwarded(now.mono_ns, &forward.commands)
+            .take_forwarded(now.mono_ns, from, &forward.commands)
             .is_err()
     }
 

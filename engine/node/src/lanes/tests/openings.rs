@@ -353,7 +353,7 @@ fn no_number_is_too_high_to_be_counted_on_from() {
             });
             let entries = [opening(1, first), order(1, first.saturating_add(1))];
             let payload = payload_of(&entries);
-            lanes.take_forwarded(1, &entries.concat()).expect("entries");
+            hand_on(&mut lanes, 1, &entries.concat());
             lanes.take_abandoned(2, &payload).expect("entries");
             finalize(&mut lanes, 3, &payload);
             lanes.unchain_all();

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use quorate::genesis::Genesis;
+use quorate::vouched;
 use quorate_consensus::restart::LeaseFile as Lease;
 use quorate_consensus::types::{BlockId, Index, Stake, ValidatorIndex, Window};
 use quorate_log::{Action, DataFolder, LeaseFile, LeaseRead, Verification, verify_path};
@@ -213,7 +214,7 @@ fn look(dir: &Path, genesis: &Genesis) -> Result<(ValidatorIndex, Found), Failur
         return Err(Failure::new(Code::Damaged, what).remedy("see quorate log verify"));
     }
     let base = base_of(&folder, &chain)?;
-    let height = provable(&chain, base);
+    let height = provable(&chain, base, attested(&folder, &chain));
     let header = next::header_at(&folder, &chain, height);
     let position = header.map(|header| (header.window, header.index));
     let report = LogReport {
@@ -326,7 +327,7 @@ fn base_of(folder: &Path, chain: &Chain) -> Result<u64, Failure> {
 
 /// The highest proven height, if every block above `base` has its body here; else the highest one
 /// below which all have.
-fn provable(chain: &Chain, base: u64) -> u64 {
+fn provable(chain: &Chain, base: u64, attested: u64) -> u64 {
     let first = base.saturating_add(1);
     let whole = (first..)
         .zip(chain.blocks.range(first..))
@@ -335,10 +336,27 @@ fn provable(chain: &Chain, base: u64) -> u64 {
             *at == height && block.body.is_some()
         });
     let whole = base.saturating_add(whole.count() as u64);
-    // A proof of a block proves those below it; one above what is whole proves it too. A base was
-    // logged for a state that enough validators attest, so its block is final as well.
-    let attested = chain.base.map_or(0, |base| base.height.number());
+    // A proof of a block proves those below it; one above what is whole proves it too. What enough
+    // validators attest the state of is final as well.
     whole.min(chain.proven.max(attested))
+}
+
+/// Height of the newest block of the chain with a snapshot that enough validators vouch for; 0 if
+/// none. What a log says of a snapshot of peers is the word of one validator.
+fn attested(folder: &Path, chain: &Chain) -> u64 {
+    let set = chain.genesis.validator_set();
+    let snapshots = snapshots_beside(folder);
+    let is_attested = |height: &u64| {
+        let block = chain.blocks.get(height).map(|block| block.header);
+        let base = chain.base.filter(|base| base.height.number() == *height);
+        let known = block.or(base);
+        let vouched = vouched::certificate(set, &snapshots, *height);
+        vouched.is_ok_and(|(manifest, certificate)| {
+            certificate.is_some() && known == Some(manifest.header)
+        })
+    };
+    let heights = snapshots.heights().unwrap_or_default();
+    heights.into_iter().rev().find(is_attested).unwrap_or(0)
 }
 
 /// Two valid proofs never conflict while the Byzantine weigh F at most; if they do, no block can be
@@ -410,3 +428,7 @@ fn text(fields: &Fields) -> String {
         dirs.join(", "),
     )
 }
+
+#[cfg(test)]
+#[path = "site_tests.rs"]
+mod tests;

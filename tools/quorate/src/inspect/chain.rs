@@ -261,7 +261,7 @@ impl Reading {
             let height = point.height.number();
             let base = self.chain.base.filter(|base| base.height == point.height);
             let block = self.chain.blocks.get(&height).map(|block| block.id);
-            match block.or(base.map(|base| base.id())) {
+            match block.or_else(|| base.map(|base| base.id())) {
                 Some(id) if id != point.id => {
                     let what = "a proof makes another block final than the log does".to_owned();
                     self.find(place, Some(height), Trouble::Faulty, what);

@@ -65,7 +65,11 @@ fn bytes_of(header: &Header) -> Vec<u8> {
 }
 
 /// Appends a block and its mark.
-fn finalize(writer: &mut Writer, header: &Header, below: Option<RecordRef>) -> RecordRef {
+pub(crate) fn finalize(
+    writer: &mut Writer,
+    header: &Header,
+    below: Option<RecordRef>,
+) -> RecordRef {
     let put = |place: RecordRef| {
         let mut bytes = Vec::new();
         bytes.extend_from_slice(&place.offset.segment().to_le_bytes());
@@ -83,7 +87,7 @@ fn finalize(writer: &mut Writer, header: &Header, below: Option<RecordRef>) -> R
 }
 
 /// Appends a proof by the only validator, as one of a block of this height.
-fn prove(writer: &mut Writer, genesis: &Genesis, header: &Header, height: u64) {
+pub(crate) fn prove(writer: &mut Writer, genesis: &Genesis, header: &Header, height: u64) {
     let (set, validator) = (genesis.validator_set(), ValidatorIndex::new(0));
     let record = VoteRecord {
         tip: Some((header.index, header.id())),

@@ -21,7 +21,7 @@ use crate::restart::Fence;
 use crate::timers::Pace;
 pub use crate::timers::TimerConfig;
 use crate::trust::Lease;
-use crate::types::{BlockId, Height, Now, Point, ValidatorIndex, Window};
+use crate::types::{BlockId, Height, Now, Point, Stake, ValidatorIndex, Window};
 use crate::validators::ValidatorSet;
 use crate::window::{ReadyParent, WindowState};
 use crate::windows::Linked;
@@ -206,6 +206,8 @@ pub struct Consensus {
     pub(crate) peers: Vec<Peer>,
     /// See [`Self::peers_height`].
     pub(crate) peers_height: Height,
+    /// See [`Self::has_heard_peers`].
+    pub(crate) peers_heard: bool,
     pub(crate) pace: Pace,
     pub(crate) proposals: Proposals,
     pub(crate) fetches: Fetches,
@@ -251,6 +253,7 @@ impl Consensus {
             recoveries: 0,
             peers,
             peers_height: Height::ZERO,
+            peers_heard: false,
             pace: Pace::new(now),
             proposals: Proposals::default(),
             fetches: Fetches::default(),
@@ -520,6 +523,16 @@ impl Consensus {
     #[must_use]
     pub const fn peers_height(&self) -> Height {
         self.peers_height
+    }
+
+    /// Whether peers of weight AMP have said in this run how far finality is; also where there are
+    /// none of that weight.
+    #[must_use]
+    pub fn has_heard_peers(&self) -> bool {
+        let set = &self.config.set;
+        let others = || set.indices().filter(|&peer| peer != self.config.own);
+        let weight = || others().map(|peer| set.stake(peer)).sum::<Stake>();
+        self.peers_heard || weight() < set.thresholds().amplify
     }
 
     /// What has happened so far.

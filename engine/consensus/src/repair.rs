@@ -590,6 +590,12 @@ impl Consensus {
             (weight >= set.thresholds().amplify).then_some(height)
         });
         self.peers_height = reached.unwrap_or(Height::ZERO);
+        if !self.peers_heard {
+            let has_said = |peer: &ValidatorIndex| self.peers[peer.place()].last_tip.is_some();
+            let heard = set.indices().filter(|&peer| peer != self.config.own);
+            let heard: Stake = heard.filter(has_said).map(|peer| set.stake(peer)).sum();
+            self.peers_heard = heard >= set.thresholds().amplify;
+        }
     }
 
     /// Durable finality: proof and bodies on the disks of weight 2F+1.

@@ -35,6 +35,11 @@ pub const ASK_SERVED_NS: u64 = 10_000_000_000;
 pub const OFFER_WAIT_NS: u64 = 1_000_000_000;
 /// Without a chunk for so long, another snapshot may take the place of the one being fetched.
 pub const PATIENCE_NS: u64 = 15_000_000_000;
+/// How often it is looked at how fast chunks come.
+pub const PACE_NS: u64 = 60_000_000_000;
+/// With fewer chunks in that time the snapshot hardly comes: a newer one may take its place, so
+/// that no source can keep the joiner at an old one by a chunk now and then.
+pub const PACE_CHUNKS: u32 = 20;
 
 /// What is known of a peer as a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +69,21 @@ struct Download {
     stored: PartialSnapshot,
     /// When the last chunk came, or it began.
     progress_ns: u64,
+    /// Since when chunks are counted, and how many have come since.
+    pace: (u64, u32),
+    /// Whether too few came in the time before.
+    is_slow: bool,
+}
+
+impl Download {
+    /// Counts anew when it is time.
+    const fn look_at_pace(&mut self, now_ns: u64) {
+        let (since_ns, chunks) = self.pace;
+        if now_ns >= since_ns.saturating_add(PACE_NS) {
+            self.is_slow = chunks < PACE_CHUNKS;
+            self.pace = (now_ns, 0);
+        }
+    }
 }
 
 /// A validator that joins.
@@ -194,6 +214,8 @@ impl Joiner {
                     root: stored.manifest().root(),
                     stored,
                     progress_ns: now_ns,
+                    pace: (now_ns, 0),
+                    is_slow: false,
                 });
             }
             None => joiner.folder.forget()?,
@@ -291,6 +313,9 @@ impl Joiner {
             return if is_new { Judged::Taken } else { Judged::Idle };
         }
         let best = self.offer.as_ref().map(|(best, _)| best.manifest.height());
+        let fetched = self.download.as_ref();
+        // What is being fetched never gives way to what is older.
+        let best = best.max(fetched.map(|download| download.stored.manifest().height()));
         if self.is_served(now_ns) || best >= Some(manifest.height()) {
             return Judged::Idle;
         }
@@ -306,11 +331,12 @@ impl Joiner {
         Judged::Taken
     }
 
-    /// Whether the snapshot that is being fetched still comes.
+    /// Whether the snapshot that is being fetched still comes, and not too slowly.
     fn is_served(&self, now_ns: u64) -> bool {
-        self.download
-            .as_ref()
-            .is_some_and(|download| now_ns < download.progress_ns.saturating_add(PATIENCE_NS))
+        self.download.as_ref().is_some_and(|download| {
+            let patient_ns = download.progress_ns.saturating_add(PATIENCE_NS);
+            now_ns < patient_ns && !download.is_slow
+        })
     }
 
     fn take_chunk(
@@ -342,6 +368,7 @@ impl Joiner {
             return Ok(Judged::Lie(Lie::Chunk));
         }
         download.progress_ns = now_ns;
+        download.pace.1 += 1;
         self.sources.insert(from, Source::Ready);
         Ok(Judged::Taken)
     }
@@ -358,6 +385,9 @@ impl Joiner {
         above: u64,
         say: &mut Vec<Said>,
     ) -> Result<Option<u64>, SnapshotError> {
+        if let Some(download) = &mut self.download {
+            download.look_at_pace(now_ns);
+        }
         self.choose(now_ns, above)?;
         if let Some(whole) = self.download.take_if(|all| all.stored.is_whole()) {
             let height = whole.stored.manifest().height();
@@ -426,6 +456,8 @@ impl Joiner {
             root,
             stored,
             progress_ns: now_ns,
+            pace: (now_ns, 0),
+            is_slow: false,
         });
         Ok(())
     }

@@ -445,6 +445,55 @@ fn a_snapshot_that_nobody_has_any_more_gives_way_to_a_newer_one() {
 }
 
 #[test]
+fn a_source_that_gives_a_chunk_now_and_then_keeps_nobody_from_a_newer_snapshot() {
+    let manners = [Manner::SilentAboutChunks, Manner::Silent, Manner::Silent];
+    let world = &mut World::new(manners, 64);
+    while world.peers[0].asked == 0 {
+        world.step(1);
+    }
+    world.take_snapshot(1, 128);
+    let newer = &mut world.peers[1];
+    newer.folder.keep_newest(1, &[]).unwrap();
+    newer.manner = Manner::Honest;
+    let mut reader = world.peers[0].folder.clone().open(64).unwrap();
+    let root = reader.manifest().root();
+    let began_ns = world.now_ns;
+    // Always in time for it to seem to come.
+    for chunk in 0..CHUNKS as u32 - 1 {
+        (0..140).for_each(|_| assert_eq!(world.step(1), None));
+        let bytes = reader.chunk(chunk).unwrap().into();
+        let part = SnapshotPart::Chunk { root, chunk, bytes };
+        assert_eq!(world.take(0, part), Judged::Taken);
+        assert_eq!(world.progress().height, 64);
+    }
+    assert!(
+        world.now_ns < began_ns + PACE_NS,
+        "it may be slow until then"
+    );
+    assert_eq!(world.run(1), 128);
+    assert!(world.now_ns < began_ns + PACE_NS + PATIENCE_NS);
+}
+
+#[test]
+fn an_older_snapshot_takes_the_place_of_none_that_is_newer() {
+    let manners = [Manner::Honest, Manner::Silent, Manner::Silent];
+    let world = &mut World::new(manners, 128);
+    world.step_until(4);
+    // Who has it is silent for long, and others have only the one before.
+    world.peers[0].manner = Manner::Silent;
+    world.take_snapshot(1, 64);
+    let older = &mut world.peers[1];
+    older.folder.remove(128).unwrap();
+    older.manner = Manner::Honest;
+    for _ in 0..2 * PATIENCE_NS / STEP_NS {
+        assert_eq!(world.step(1), None);
+        assert_eq!((world.progress().height, world.progress().chunks), (128, 4));
+    }
+    world.peers[0].manner = Manner::Honest;
+    assert_eq!(world.run(1), 128);
+}
+
+#[test]
 fn a_chunk_that_comes_late_is_taken_and_one_that_nobody_asked_for_is_not() {
     let manners = [Manner::SilentAboutChunks, Manner::Silent, Manner::Silent];
     let world = &mut World::new(manners, 64);

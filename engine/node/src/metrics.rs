@@ -291,6 +291,8 @@ numbers! {
     Gauge height_attested;
     /// Greatest height that peers, an honest one among them, say is final.
     Gauge height_peers;
+    /// 1 once peers, an honest one among them, have said that in this run.
+    Gauge peers_heard;
     /// First height whose state is known to be another than the others'; 0 while all agree.
     Gauge diverged_height;
     /// Height of the newest snapshot, taken or started from.

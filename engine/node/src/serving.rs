@@ -151,8 +151,9 @@ impl Serving {
         }
     }
 
-    /// Heights of the snapshots that peers are fetching, ascending; those held first when there are
-    /// too many.
+    /// Heights of the snapshots that peers are fetching, ascending. When there are too many: those
+    /// held first, but the last of them gives way to the one that was asked for last, so that who
+    /// holds old ones now and then keeps no room from a peer that is fetching.
     #[must_use]
     pub fn held(&mut self, now_ns: u64) -> Vec<u64> {
         self.holds
@@ -170,7 +171,16 @@ impl Serving {
         held.sort_unstable();
         held.dedup();
         let mut heights: Vec<u64> = held.into_iter().map(|(_, height)| height).collect();
+        let asked = |hold: &&Hold| heights.contains(&hold.height);
+        let newest = self.holds.values().filter(asked);
+        let newest = newest.max_by_key(|hold| hold.last_ns);
+        let newest = newest.map(|hold| hold.height);
         heights.truncate(HELD_MAX);
+        if let (Some(newest), true) = (newest, heights.len() == HELD_MAX)
+            && !heights.contains(&newest)
+        {
+            heights[HELD_MAX - 1] = newest;
+        }
         heights.sort_unstable();
         heights
     }

@@ -156,10 +156,14 @@ fn peers_cannot_hold_more_than_a_few_snapshots() {
     for (from, manifest) in manifests.iter().enumerate() {
         scene.get(from as u64, from as u16, manifest, 0);
     }
-    // Those who came first keep theirs.
-    assert_eq!(scene.serving.held(9), [64, 128]);
-    scene.folder.keep_newest(1, &[64, 128]).unwrap();
-    assert_eq!(scene.folder.heights().unwrap(), [64, 128, 256]);
+    // Who came first keeps its own, and who asked last is fetching now.
+    assert_eq!(scene.serving.held(9), [64, 256]);
+    scene.get(10, 2, &manifests[2], 0);
+    assert_eq!(scene.serving.held(10), [64, 192]);
+    scene.get(11, 0, &manifests[0], 0);
+    assert_eq!(scene.serving.held(11), [64, 128]);
+    scene.folder.keep_newest(1, &[64, 192]).unwrap();
+    assert_eq!(scene.folder.heights().unwrap(), [64, 192, 256]);
 }
 
 #[test]

@@ -178,6 +178,9 @@ impl<S: StateMachine> SnapshotWork<S> {
         self.metrics.height.set(consensus.delivered().number());
         let peers = consensus.peers_height().number();
         self.metrics.height_peers.set(peers);
+        self.metrics
+            .peers_heard
+            .set(consensus.has_heard_peers().into());
     }
 
     /// One turn: what came is judged and answered, and when `may_read` says so the log is read on

@@ -79,8 +79,11 @@ fn how_far_peers_are_is_what_one_honest_among_them_says() {
         bench.status(from, status);
         bench.consensus.peers_height().number()
     };
+    assert!(!bench.consensus.has_heard_peers());
     assert_eq!(say(&mut bench, 1, 1_000_000), 0, "one may lie");
+    assert!(!bench.consensus.has_heard_peers(), "and one is not enough");
     assert_eq!(say(&mut bench, 2, 500), 500);
+    assert!(bench.consensus.has_heard_peers());
     assert_eq!(say(&mut bench, 3, 700), 700);
     // A peer that says less than before has begun anew; what counts is what is said now.
     assert_eq!(say(&mut bench, 1, 3), 500);

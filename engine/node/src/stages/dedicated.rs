@@ -80,6 +80,7 @@ pub(crate) fn copy_order(metrics: &Metrics, order: &OrderStage) {
         .set(consensus.proven().height.number());
     metrics.height_durable.set(consensus.durable().number());
     metrics.height_peers.set(consensus.peers_height().number());
+    metrics.peers_heard.set(consensus.has_heard_peers().into());
     metrics.log_bytes.set(order.store().log_usage().bytes);
     metrics.window.set(consensus.window().number());
     metrics.leader.set(u64::from(consensus.leader().number()));

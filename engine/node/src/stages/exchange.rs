@@ -94,6 +94,8 @@ pub(crate) struct Exchange {
     /// The own height, and since when it has been that.
     height: (u64, u64),
     join_ns: u64,
+    /// The own height when peers had first said theirs in this run.
+    began: Option<u64>,
 }
 
 impl Exchange {
@@ -107,6 +109,7 @@ impl Exchange {
             is_clean: false,
             height: (0, 0),
             join_ns: 0,
+            began: None,
             parts,
         }
     }
@@ -198,16 +201,22 @@ impl Exchange {
 
     /// Begins to join, or stops it, as far as peers are ahead and the own height stands.
     fn decide(&mut self, now_ns: u64) {
+        // Told after the own one: where it is known, that is too.
+        let peers = self.parts.metrics.height_peers.read();
         let height = self.parts.metrics.height.read();
         if self.height.0 != height {
             self.height = (height, now_ns);
         }
-        let peers = self.parts.metrics.height_peers.read();
         let stood_ns = now_ns.saturating_sub(self.height.1);
         let is_stuck = peers > height && stood_ns >= STUCK_NS;
         let is_behind = is_stuck || peers >= height.saturating_add(ROOT_HEIGHTS);
         if !is_behind && peers > 0 {
-            self.forget();
+            self.joiner = None;
+            // The first that speak after a start may be far behind the others, or lie: what was
+            // fetched stays until the own log has gone on.
+            if height > *self.began.get_or_insert(height) {
+                self.forget();
+            }
         }
         if self.joiner.is_some() || !is_behind || stood_ns < STALL_NS || now_ns < self.join_ns {
             return;

@@ -115,6 +115,32 @@ fn joining_begins_late_when_peers_are_a_little_ahead_and_ends_when_the_log_goes_
 }
 
 #[test]
+fn a_restart_keeps_what_was_fetched_until_the_own_log_goes_on() {
+    let mut scene = scene();
+    let folder = scene.exchange.parts.folder.path().to_path_buf();
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("joining.data"), b"chunks").unwrap();
+    let is_kept = || folder.join("joining.data").exists();
+    scene.metrics.height.set(10);
+    scene.turn(0);
+    // Of the first two that speak one lies, and then an honest one more speaks.
+    scene.metrics.height_peers.set(1);
+    scene.turn(1);
+    assert!(is_kept(), "thrown away on the word of a liar");
+    scene.metrics.height_peers.set(2000);
+    scene.turn(2);
+    assert!(is_kept());
+    // Level with the others for as long as nothing comes, too.
+    scene.metrics.height_peers.set(10);
+    scene.turn(3);
+    assert!(is_kept());
+    scene.metrics.height.set(11);
+    scene.metrics.height_peers.set(11);
+    scene.turn(4);
+    assert!(!is_kept(), "the log goes on");
+}
+
+#[test]
 fn a_mailbox_holds_one_question_and_one_answer_a_peer_and_answers_only_if_wanted() {
     let mut scene = scene();
     let (one, other) = (ValidatorIndex::new(0), ValidatorIndex::new(1));

@@ -448,7 +448,9 @@ impl<I: Inward> Taking<'_, I> {
         // What is told of a session by a validator that is far behind would let its client number
         // new commands like old ones.
         let heights = (self.metrics.height.read(), self.metrics.height_peers.read());
-        let is_behind = is_session_ask && heights.1 >= heights.0.saturating_add(ROOT_HEIGHTS);
+        let is_far = heights.1 >= heights.0.saturating_add(ROOT_HEIGHTS);
+        // After a start nobody knows how far that is before peers have spoken.
+        let is_behind = is_session_ask && (is_far || self.metrics.peers_heard.read() == 0);
         let waiting_bytes = self.replies.bytes_len();
         let is_admitted = !is_behind
             && self.inward.has_room_for_question()

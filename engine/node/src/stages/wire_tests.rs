@@ -99,3 +99,47 @@ fn what_a_peer_sent_behind_its_fault_is_not_looked_at() {
     assert_eq!(metrics.peer_faults.read(), 1);
     assert_eq!(faulty_peers, [2], "it is dropped once");
 }
+
+/// What a validator says to one question; `None` when the question is passed on.
+fn said_to(metrics: &Metrics, question: ClientFrame<'_>) -> Option<Vec<u8>> {
+    let (mut strict, mut door) = (Strict::default(), Door::new(&RateConfig::default()));
+    let mut public = PublicStage::new(PublicRing::new(1 << 20), None);
+    let mut replies = Replies::default();
+    let mut taking = Taking {
+        inward: &mut strict,
+        clients: &mut ClientTable::default(),
+        door: &mut door,
+        began: Instant::now(),
+        now_ns: None,
+        verdicts: Vec::new(),
+        held: &mut Vec::new(),
+        replies: &mut replies,
+        public: &mut public,
+        metrics,
+        faulty_peers: &mut Vec::new(),
+        faulty_clients: &mut Vec::new(),
+        peers_up: &mut 0,
+        questions: Questions::default(),
+    };
+    let is_session_ask = matches!(question, ClientFrame::SessionAsk { .. });
+    let is_let_through = taking.admit_question(ClientId::from_bits(1), 7, is_session_ask);
+    let mut sent = None;
+    replies.drain(|_, frame| sent = Some(frame.to_vec()));
+    assert_eq!(sent.is_none(), is_let_through);
+    sent
+}
+
+#[test]
+fn nothing_is_told_of_a_session_before_it_is_known_how_far_the_others_are() {
+    let metrics = Metrics::default();
+    let ask = || ClientFrame::SessionAsk { id: 7 };
+    let mut busy = Vec::new();
+    client_wire::encode_busy(leader_of(&metrics), 7, QUESTION_RETRY_US, &mut busy);
+    metrics.height.set(1000);
+    assert_eq!(said_to(&metrics, ask()), Some(busy.clone()));
+    assert_eq!(said_to(&metrics, ClientFrame::StatusAsk { id: 7 }), None);
+    metrics.peers_heard.set(1);
+    assert_eq!(said_to(&metrics, ask()), None);
+    metrics.height_peers.set(1000 + ROOT_HEIGHTS);
+    assert_eq!(said_to(&metrics, ask()), Some(busy));
+}

@@ -4,7 +4,9 @@
 //! takes it, and who vouches for it does so under the genesis of the log. Never: trusts a
 //! certificate by its presence.
 
-use std::path::PathBuf;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use quorate::executor::{Executor, FinalBlock};
@@ -12,10 +14,11 @@ use quorate::genesis::Genesis;
 use quorate::shadow::statement_of;
 use quorate::snapshot::{self, Manifest, Origin, SnapshotError, SnapshotFolder};
 use quorate_consensus::attestation::StateCertificate;
+use quorate_consensus::restart;
 use quorate_consensus::types::ValidatorIndex;
 use quorate_consensus::verify::{Claim, check_claims};
 use quorate_consensus::wire;
-use quorate_log::{FolderLock, verify_path};
+use quorate_log::{DataFolder, LeaseFile, LeaseRead, verify_path};
 use serde::Serialize;
 
 use crate::failure::{Code, Failure};
@@ -92,10 +95,11 @@ pub(crate) fn run(command: &Command) -> Result<Report, Failure> {
 
 fn create(options: &CreateOptions) -> Result<Report, Failure> {
     let folder = log_folder(&options.dir)?;
-    let _lock = FolderLock::acquire(&folder).map_err(|error| {
+    let locked = DataFolder::open_to_read(&folder).map_err(|error| {
         Failure::new(Code::TryAgain, error)
             .remedy("stop the validator first; a running one takes snapshots by itself")
     })?;
+    require_synced(&folder, &locked)?;
     let verification = verify_path(&folder).map_err(|error| log_failure(&folder, &error))?;
     if !verification.faults.is_empty() {
         let what = format!("{}: the log is faulty", folder.display());
@@ -139,6 +143,43 @@ fn create(options: &CreateOptions) -> Result<Report, Failure> {
         snapshots: vec![made],
     };
     Report::new(&fields, text)
+}
+
+/// A snapshot must not be of a block that a loss of power can still take from the log: a start
+/// would find it ahead. What is read is synced first, where the disk may still be believed.
+fn require_synced(folder: &Path, locked: &DataFolder) -> Result<(), Failure> {
+    let failed = |error: io::Error| {
+        Failure::new(Code::DiskFailed, format!("{}: {error}", folder.display()))
+            .remedy("look at the disk; then start the validator, which mends its log")
+    };
+    let lease = match LeaseFile::new(locked).read().map_err(failed)? {
+        LeaseRead::Present(bytes) => restart::LeaseFile::decode(&bytes),
+        LeaseRead::Missing | LeaseRead::Damaged(_) => None,
+    };
+    if lease.is_some_and(|lease| lease.suspect) {
+        let what = format!(
+            "{}: its last run saw a failed sync or damage, so what memory shows may not be on the \
+             disk",
+            folder.display()
+        );
+        return Err(Failure::new(Code::Configuration, what).remedy(
+            "start the validator, which reads its log from the disk, and stop it; then try again",
+        ));
+    }
+    let sync = || -> io::Result<()> {
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            if entry
+                .file_name()
+                .as_encoded_bytes()
+                .starts_with(b"segment-")
+            {
+                File::open(entry.path())?.sync_all()?;
+            }
+        }
+        File::open(folder)?.sync_all()
+    };
+    sync().map_err(failed)
 }
 
 fn look(options: &Options, closely: bool) -> Result<Report, Failure> {
@@ -266,4 +307,40 @@ fn text(fields: &Fields) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inspect::chain::tests::{finalize, header, written};
+
+    #[test]
+    fn no_snapshot_is_made_of_a_log_that_may_not_be_on_the_disk() {
+        let (data, _) = written("snapshot-suspect", |writer, genesis| {
+            let block = header(genesis, 1, genesis.validator_set().genesis().id);
+            finalize(writer, &block, None);
+        });
+        let create = |suspect| {
+            let log = DataFolder::open(&data.join("log")).unwrap();
+            let lease = restart::LeaseFile {
+                suspect,
+                ..restart::LeaseFile::default()
+            };
+            LeaseFile::new(&log).replace(&lease.encode()).unwrap();
+            drop(log);
+            create(&CreateOptions {
+                dir: data.clone(),
+                height: None,
+            })
+        };
+        let refused = create(true).err().unwrap();
+        assert_eq!(refused.code as u8, 3, "{refused}");
+        assert!(refused.to_string().contains("failed sync"), "{refused}");
+        let snapshots = snapshots_beside(&data.join("log"));
+        assert!(snapshots.heights().unwrap().is_empty());
+        // Without suspicion the same log is taken, or not, for what it holds.
+        let other = create(false);
+        assert!(other.is_ok() || !other.err().unwrap().to_string().contains("failed sync"));
+        fs::remove_dir_all(data).unwrap();
+    }
 }

@@ -9,10 +9,12 @@ use std::path::Path;
 
 use quorate::genesis::Genesis;
 use quorate::journal::{FinalMark, JournalEntry, decode};
-use quorate_consensus::certificate::{Certificate, Target};
+use quorate_consensus::certificate::Certificate;
 use quorate_consensus::header::Header;
 use quorate_consensus::types::{BlockId, Point, ValidatorIndex};
-use quorate_consensus::verify::{Claim, SignatureCheck, SignatureItem, check_claims, single};
+use quorate_consensus::verify::{
+    Claim, Fact, SignatureCheck, SignatureItem, check_claims, judge, single,
+};
 use quorate_log::{LogOffset, RecordIndex, RecordKind, RecordRef, Verification};
 
 use super::records::{self, Record};
@@ -43,7 +45,8 @@ pub(crate) struct Chain {
     pub(crate) base: Option<Header>,
     /// Finalized blocks by height; what stands before the last base is no part of the chain.
     pub(crate) blocks: BTreeMap<u64, Finalized>,
-    /// Highest block that a good proof in this log makes final for anybody; the genesis if none.
+    /// Highest block of this chain that a good proof in this log makes final for anybody, and with
+    /// it all below; the genesis if none.
     pub(crate) proven: u64,
     /// Proofs that hold.
     pub(crate) certificates_verified: u64,
@@ -220,24 +223,24 @@ impl Reading {
         }
     }
 
-    fn take_proof(&mut self, place: LogOffset, point: Point, proof: Certificate) {
-        let names_point = proof.window == point.window
-            && proof.target
-                == Target::Final {
-                    index: point.index,
-                    id: point.id,
-                };
-        if names_point
-            && self.holds(Claim::Certificates {
-                certificates: vec![proof],
-            })
-        {
-            self.chain.certificates_verified += 1;
-            self.proven.push((point, place));
-        } else {
-            let height = Some(point.height.number());
-            let what = "finality proof does not hold".to_owned();
-            self.find(place, height, Trouble::Faulty, what);
+    fn take_proof(&mut self, place: LogOffset, said: Point, proof: Certificate) {
+        // No signature covers what the log says of the block: only the proof itself tells which
+        // it is of, and of which height.
+        let verdict = judge(self.chain.genesis.validator_set(), &proof);
+        let certificates = vec![proof];
+        let point = match verdict {
+            Ok(Fact::Final(point)) if self.holds(Claim::Certificates { certificates }) => point,
+            _ => {
+                let what = "finality proof does not hold".to_owned();
+                self.find(place, Some(said.height.number()), Trouble::Faulty, what);
+                return;
+            }
+        };
+        self.chain.certificates_verified += 1;
+        self.proven.push((point, place));
+        if point != said {
+            let what = "finality proof is of another block than the log says".to_owned();
+            self.find(place, Some(said.height.number()), Trouble::Faulty, what);
         }
     }
 
@@ -249,19 +252,46 @@ impl Reading {
             .all(Result::is_ok)
     }
 
-    /// Holds the proofs against the marks: a proof may come before its block is finalized here.
+    /// Holds the proofs against the marks: a proof counts when its block is here, and every block
+    /// below names the one under it, so that the proof is of all of them. Whoever logs a proof has
+    /// logged the marks up to it.
     fn finish(mut self) -> Chain {
+        let linked = self.linked();
         for (point, place) in std::mem::take(&mut self.proven) {
             let height = point.height.number();
-            match self.chain.blocks.get(&height) {
-                Some(block) if block.id != point.id => {
+            let base = self.chain.base.filter(|base| base.height == point.height);
+            let block = self.chain.blocks.get(&height).map(|block| block.id);
+            match block.or_else(|| base.map(|base| base.id())) {
+                Some(id) if id != point.id => {
                     let what = "a proof makes another block final than the log does".to_owned();
                     self.find(place, Some(height), Trouble::Faulty, what);
                 }
-                _ => self.chain.proven = self.chain.proven.max(height),
+                Some(_) if height <= linked => {
+                    self.chain.proven = self.chain.proven.max(height);
+                }
+                _ => {}
             }
         }
         self.chain
+    }
+
+    /// The highest block from which names lead down to where the chain begins.
+    fn linked(&self) -> u64 {
+        let chain = &self.chain;
+        let genesis = chain.genesis.validator_set().genesis();
+        let (mut top, mut id) = (chain.below, chain.base.map(|base| base.id()));
+        if id.is_none() && top == genesis.height.number() {
+            id = Some(genesis.id);
+        }
+        for (&height, block) in chain.blocks.range(top.saturating_add(1)..) {
+            // What stood below the first one of a pruned log is not here to be compared.
+            let follows = id.is_none_or(|id| id == block.header.parent_id);
+            if height != top.saturating_add(1) || !follows {
+                break;
+            }
+            (top, id) = (height, Some(block.id));
+        }
+        top
     }
 }
 
@@ -307,4 +337,4 @@ pub(crate) fn differences(chains: &[(usize, Chain)]) -> Vec<String> {
 
 #[cfg(test)]
 #[path = "chain_tests.rs"]
-mod tests;
+pub(crate) mod tests;

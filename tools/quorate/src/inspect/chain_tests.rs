@@ -2,15 +2,19 @@
 
 use super::*;
 use quorate::genesis::{Application, Auth, ChainLimits, GenesisPlan, GenesisValidator, Hex32};
-use quorate::journal::{KIND_BASE, KIND_BLOCK, KIND_FINALIZED};
+use quorate::journal::{KIND_BASE, KIND_BLOCK, KIND_FINALIZED, KIND_PROOF};
+use quorate_consensus::certificate::{SignedRecord, Target};
+use quorate_consensus::record::Record as VoteRecord;
+use quorate_consensus::signing::{self, Signer as _, ValidatorKey};
 use quorate_consensus::types::{Epoch, Height, Index, Window};
 use quorate_consensus::wire;
 use quorate_log::{DataFolder, LogConfig, Writer, open, verify_path};
 use std::fs;
+use std::path::PathBuf;
 
 const VERSION: [u8; 2] = [1, 0];
 
-fn genesis() -> Genesis {
+pub(crate) fn genesis() -> Genesis {
     Genesis::build(GenesisPlan {
         chain_id: [3; 32],
         genesis_time_ns: 1_700_000_000_000_000_000,
@@ -36,7 +40,7 @@ fn genesis() -> Genesis {
     .unwrap()
 }
 
-fn header(genesis: &Genesis, height: u64, parent_id: BlockId) -> Header {
+pub(crate) fn header(genesis: &Genesis, height: u64, parent_id: BlockId) -> Header {
     let set = genesis.validator_set();
     Header {
         version: 1,
@@ -61,7 +65,11 @@ fn bytes_of(header: &Header) -> Vec<u8> {
 }
 
 /// Appends a block and its mark.
-fn finalize(writer: &mut Writer, header: &Header, below: Option<RecordRef>) -> RecordRef {
+pub(crate) fn finalize(
+    writer: &mut Writer,
+    header: &Header,
+    below: Option<RecordRef>,
+) -> RecordRef {
     let put = |place: RecordRef| {
         let mut bytes = Vec::new();
         bytes.extend_from_slice(&place.offset.segment().to_le_bytes());
@@ -78,36 +86,137 @@ fn finalize(writer: &mut Writer, header: &Header, below: Option<RecordRef>) -> R
     writer.append(KIND_FINALIZED, &[&mark]).unwrap()
 }
 
-/// Two blocks, a base of height 64, and two blocks above it whose lowest names this parent.
-fn read_log(name: &str, parent: Option<BlockId>, base_height: u64) -> Chain {
+/// Appends a proof by the only validator, as one of a block of this height.
+pub(crate) fn prove(writer: &mut Writer, genesis: &Genesis, header: &Header, height: u64) {
+    let (set, validator) = (genesis.validator_set(), ValidatorIndex::new(0));
+    let record = VoteRecord {
+        tip: Some((header.index, header.id())),
+        ..VoteRecord::default()
+    };
+    let mut message = Vec::new();
+    signing::record_message(set, validator, header.window, &record, &mut message);
+    let proof = Certificate {
+        epoch: Epoch::ZERO,
+        window: header.window,
+        target: Target::Final {
+            index: header.index,
+            id: header.id(),
+        },
+        records: vec![SignedRecord {
+            validator,
+            record,
+            signature: ValidatorKey::from_seed(&[1; 32]).sign(&message),
+        }],
+        headers: vec![*header],
+    };
+    let mut bytes = VERSION.to_vec();
+    bytes.extend_from_slice(&header.window.number().to_le_bytes());
+    bytes.extend_from_slice(&header.index.number().to_le_bytes());
+    bytes.extend_from_slice(&height.to_le_bytes());
+    bytes.extend_from_slice(header.id().as_bytes());
+    wire::encode_certificate(&proof, &mut bytes);
+    writer.append(KIND_PROOF, &[&bytes]).unwrap();
+}
+
+/// A data folder with a log of the genesis and what `fill` appends, and what is read of it.
+pub(crate) fn written(name: &str, fill: impl FnOnce(&mut Writer, &Genesis)) -> (PathBuf, Chain) {
     let genesis = genesis();
-    let dir = std::env::temp_dir().join(format!("quorate-chain-{name}-{}", std::process::id()));
+    let data = std::env::temp_dir().join(format!("quorate-chain-{name}-{}", std::process::id()));
+    let dir = data.join("log");
+    fs::create_dir_all(&data).unwrap();
     let folder = DataFolder::open(&dir).unwrap();
-    let log = LogConfig::new([7; 32]);
     let log = LogConfig {
         segment_bytes: 1 << 16,
-        ..log
+        ..LogConfig::new([7; 32])
     };
     let mut opened = open(&folder, &log, genesis.bytes()).unwrap();
-    let first = header(&genesis, 1, genesis.validator_set().genesis().id);
-    let second = header(&genesis, 2, first.id());
-    let mark = finalize(&mut opened.writer, &first, None);
-    finalize(&mut opened.writer, &second, Some(mark));
-    let base = header(&genesis, base_height, BlockId::new([9; 32]));
-    let entry = [&bytes_of(&base)[..], &[8; 32]].concat();
-    opened.writer.append(KIND_BASE, &[&entry]).unwrap();
-    let above = header(
-        &genesis,
-        base_height + 1,
-        parent.unwrap_or_else(|| base.id()),
-    );
-    let mark = finalize(&mut opened.writer, &above, None);
-    let top = header(&genesis, base_height + 2, above.id());
-    finalize(&mut opened.writer, &top, Some(mark));
+    fill(&mut opened.writer, &genesis);
     drop(opened);
     let chain = read(&dir, &verify_path(&dir).unwrap()).unwrap();
-    fs::remove_dir_all(dir).unwrap();
+    (data, chain)
+}
+
+/// Two blocks, a base of height 64, and two blocks above it whose lowest names this parent.
+pub(crate) fn fill_joined(
+    writer: &mut Writer,
+    genesis: &Genesis,
+    parent: Option<BlockId>,
+    base_height: u64,
+) {
+    let first = header(genesis, 1, genesis.validator_set().genesis().id);
+    let second = header(genesis, 2, first.id());
+    let mark = finalize(writer, &first, None);
+    finalize(writer, &second, Some(mark));
+    let base = header(genesis, base_height, BlockId::new([9; 32]));
+    let entry = [&bytes_of(&base)[..], &[8; 32]].concat();
+    writer.append(KIND_BASE, &[&entry]).unwrap();
+    let parent = parent.unwrap_or_else(|| base.id());
+    let above = header(genesis, base_height + 1, parent);
+    let mark = finalize(writer, &above, None);
+    let top = header(genesis, base_height + 2, above.id());
+    finalize(writer, &top, Some(mark));
+}
+
+fn read_log(name: &str, parent: Option<BlockId>, base_height: u64) -> Chain {
+    let fill = |writer: &mut Writer, genesis: &Genesis| {
+        fill_joined(writer, genesis, parent, base_height);
+    };
+    let (data, chain) = written(name, fill);
+    fs::remove_dir_all(data).unwrap();
     chain
+}
+
+/// Blocks and marks 1 to 3, and a proof of block `proven` that the log says is of `height`.
+fn read_proven(name: &str, proven: u64, height: u64) -> Chain {
+    let fill = |writer: &mut Writer, genesis: &Genesis| {
+        let mut headers = vec![header(genesis, 1, genesis.validator_set().genesis().id)];
+        let mut mark = None;
+        for height in 1..=3 {
+            let block = headers[headers.len() - 1];
+            mark = Some(finalize(writer, &block, mark));
+            headers.push(header(genesis, height + 1, block.id()));
+        }
+        prove(writer, genesis, &headers[proven as usize - 1], height);
+    };
+    let (data, chain) = written(name, fill);
+    fs::remove_dir_all(data).unwrap();
+    assert_eq!(chain.certificates_verified, 1, "{:?}", chain.findings);
+    chain
+}
+
+#[test]
+fn a_proof_is_of_its_own_block_whatever_height_the_log_says() {
+    let right = read_proven("right", 2, 2);
+    assert_eq!((right.proven, right.findings.len()), (2, 0));
+    for height in [3, 9] {
+        let chain = read_proven(&format!("relabelled-{height}"), 1, height);
+        assert_eq!(chain.proven, 1, "said to be of {height}");
+        let found: Vec<&str> = chain.findings.iter().map(|one| one.what.as_str()).collect();
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].contains("another block than the log says"));
+    }
+}
+
+#[test]
+fn a_proof_of_a_block_that_is_not_here_proves_nothing_that_is() {
+    let chain = read_proven("unmarked", 4, 4);
+    assert!(chain.findings.is_empty(), "{:?}", chain.findings);
+    assert_eq!(chain.proven, 0);
+}
+
+#[test]
+fn a_proof_proves_nothing_across_a_missing_link() {
+    let fill = |writer: &mut Writer, genesis: &Genesis| {
+        let first = header(genesis, 1, genesis.validator_set().genesis().id);
+        let top = header(genesis, 2, BlockId::new([5; 32]));
+        let mark = finalize(writer, &first, None);
+        finalize(writer, &top, Some(mark));
+        prove(writer, genesis, &top, 2);
+    };
+    let (data, chain) = written("unlinked", fill);
+    fs::remove_dir_all(data).unwrap();
+    assert_eq!(chain.certificates_verified, 1, "{:?}", chain.findings);
+    assert_eq!(chain.proven, 0, "block 1 is not below what is proven");
 }
 
 #[test]

@@ -237,6 +237,7 @@ fn selection_of(tests: &str) -> Vec<String> {
     match tests.split(':').nth(1) {
         None => Vec::new(),
         Some("lib") => vec!["--lib".to_owned()],
+        Some("bins") => vec!["--bins".to_owned()],
         Some(program) => vec!["--test".to_owned(), program.to_owned()],
     }
 }
@@ -419,6 +420,7 @@ mod tests {
         assert_eq!((one.name, one.folder), (program.name, program.folder));
         assert_eq!(selection_of("p:rules"), one.target.selection);
         assert_eq!(selection_of("p:lib"), ["--lib"]);
+        assert_eq!(selection_of("p:bins:part"), ["--bins"]);
         assert!(selection_of("p").is_empty() && part_of("p:rules").is_none());
         assert_eq!(selection_of("p:rules:r6::a"), one.target.selection);
         assert_eq!(part_of("p:rules:r6::a"), Some("r6::a"));

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use quorate::genesis::Genesis;
+use quorate::vouched;
 use quorate_consensus::restart::LeaseFile as Lease;
 use quorate_consensus::types::{BlockId, Index, Stake, ValidatorIndex, Window};
 use quorate_log::{Action, DataFolder, LeaseFile, LeaseRead, Verification, verify_path};
@@ -213,7 +214,7 @@ fn look(dir: &Path, genesis: &Genesis) -> Result<(ValidatorIndex, Found), Failur
         return Err(Failure::new(Code::Damaged, what).remedy("see quorate log verify"));
     }
     let base = base_of(&folder, &chain)?;
-    let height = provable(&chain, base);
+    let height = provable(&chain, base, attested(&folder, &chain));
     let header = next::header_at(&folder, &chain, height);
     let position = header.map(|header| (header.window, header.index));
     let report = LogReport {
@@ -224,7 +225,7 @@ fn look(dir: &Path, genesis: &Genesis) -> Result<(ValidatorIndex, Found), Failur
         window: position.map_or(0, |(window, _)| window.number()),
         slot: position.map_or(0, |(_, index)| index.number()),
         id: header.map(|header| hex(header.id().as_bytes())),
-        not_counted: not_counted(&lease, &verification),
+        not_counted: not_counted(&lease, &verification, &chain),
     };
     let found = Found {
         report,
@@ -239,7 +240,7 @@ fn look(dir: &Path, genesis: &Genesis) -> Result<(ValidatorIndex, Found), Failur
 
 /// Why a log may lack proofs that its validator had flushed and told the others of: then it is no
 /// witness that a higher block was not durable.
-fn not_counted(lease: &Lease, verification: &Verification) -> Option<&'static str> {
+fn not_counted(lease: &Lease, verification: &Verification, chain: &Chain) -> Option<&'static str> {
     if lease.lease.is_lost {
         return Some("its disk is lost, or an old copy, as its lease says");
     }
@@ -256,7 +257,28 @@ fn not_counted(lease: &Lease, verification: &Verification) -> Option<&'static st
     if !verification.has_watermark {
         return Some("its log has no watermark, so it may have lost its end");
     }
-    (!verification.marked.is_empty()).then_some("parts of its log are marked faulty")
+    if !verification.marked.is_empty() {
+        return Some("parts of its log are marked faulty");
+    }
+    may_lack(lease, chain).then_some(
+        "its validator moved here, or recovered, and its newest proof is not from after that",
+    )
+}
+
+/// Whether proofs that the validator flushed into another log may be above all that this one has.
+/// It abstains up to what it may have said there; of a validator that moved, the window above may
+/// have its newest proof, since only what is below is over.
+fn may_lack(lease: &Lease, chain: &Chain) -> bool {
+    let header = |height: u64| {
+        let base = chain.base.filter(|base| base.height.number() == height);
+        let block = chain.blocks.get(&height).map(|block| block.header);
+        block.or(base)
+    };
+    let proven = header(chain.proven).map(|header| header.window);
+    lease
+        .lease
+        .abstain_until
+        .is_some_and(|until| proven <= Some(until.next()))
 }
 
 /// Whose word the log is, as its lease says, and the lease.
@@ -326,7 +348,7 @@ fn base_of(folder: &Path, chain: &Chain) -> Result<u64, Failure> {
 
 /// The highest proven height, if every block above `base` has its body here; else the highest one
 /// below which all have.
-fn provable(chain: &Chain, base: u64) -> u64 {
+fn provable(chain: &Chain, base: u64, attested: u64) -> u64 {
     let first = base.saturating_add(1);
     let whole = (first..)
         .zip(chain.blocks.range(first..))
@@ -335,10 +357,27 @@ fn provable(chain: &Chain, base: u64) -> u64 {
             *at == height && block.body.is_some()
         });
     let whole = base.saturating_add(whole.count() as u64);
-    // A proof of a block proves those below it; one above what is whole proves it too. A base was
-    // logged for a state that enough validators attest, so its block is final as well.
-    let attested = chain.base.map_or(0, |base| base.height.number());
+    // A proof of a block proves those below it; one above what is whole proves it too. What enough
+    // validators attest the state of is final as well.
     whole.min(chain.proven.max(attested))
+}
+
+/// Height of the newest block of the chain with a snapshot that enough validators vouch for; 0 if
+/// none. What a log says of a snapshot of peers is the word of one validator.
+fn attested(folder: &Path, chain: &Chain) -> u64 {
+    let set = chain.genesis.validator_set();
+    let snapshots = snapshots_beside(folder);
+    let is_attested = |height: &u64| {
+        let block = chain.blocks.get(height).map(|block| block.header);
+        let base = chain.base.filter(|base| base.height.number() == *height);
+        let known = block.or(base);
+        let vouched = vouched::certificate(set, &snapshots, *height);
+        vouched.is_ok_and(|(manifest, certificate)| {
+            certificate.is_some() && known == Some(manifest.header)
+        })
+    };
+    let heights = snapshots.heights().unwrap_or_default();
+    heights.into_iter().rev().find(is_attested).unwrap_or(0)
 }
 
 /// Two valid proofs never conflict while the Byzantine weigh F at most; if they do, no block can be
@@ -410,3 +449,7 @@ fn text(fields: &Fields) -> String {
         dirs.join(", "),
     )
 }
+
+#[cfg(test)]
+#[path = "site_tests.rs"]
+mod tests;

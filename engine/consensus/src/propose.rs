@@ -132,14 +132,19 @@ impl Consensus {
         let has_bodies = |parent: &ReadyParent| self.has_bodies_down(parent.point.id);
         if self.needs_justification(window) {
             // One that cannot be shown would be voted for by nobody who does not have it.
-            return self
-                .highest_shown(window, has_bodies)
-                .map(|(parent, _)| parent);
+            let shown = self.highest_shown(window, has_bodies);
+            if let Some((parent, _)) = shown {
+                return Some(parent);
+            }
         }
+        // Where none can be shown, all may have counted one that is signed: its voters stand on
+        // chains that are longer than a certificate holds.
+        let needs_signed = self.needs_justification(window);
         let state = self.windows.get(&window)?;
         state
             .parents
             .iter()
+            .filter(|parent| parent.signed || !needs_signed)
             .filter(|parent| has_bodies(parent))
             .max_by_key(|parent| rank(parent))
             .copied()

@@ -110,8 +110,7 @@ fn r10_a_peer_that_has_every_parent_gets_none() {
 }
 
 /// Two voters stand on chains above the block that are longer than one certificate can link.
-#[test]
-fn r2_a_parent_that_no_certificate_can_show_is_not_built_on() {
+fn above_all_certificates() -> (Bench, Block) {
     let set = set_of(&[1; 7], 2, 0, 8192, 1);
     let mut bench = Setup::new(&set, 1).patient().run();
     let block = Block::first(&set, 1);
@@ -131,12 +130,19 @@ fn r2_a_parent_that_no_certificate_can_show_is_not_built_on() {
     }
     bench.votes_signed(&[0, 2], 0, &stop_at(&block));
     bench.votes_signed(&[3, 4], 0, &stop());
-    // Both are parents: the block by votes, what was final before by what others skipped.
-    bench.certificates(3, vec![skip_of(&set, 0, &[0, 2, 3, 4, 5])]);
     bench.lapse(60);
     assert_eq!(bench.consensus.window(), w(1));
+    (bench, block)
+}
+
+#[test]
+fn r2_a_parent_that_no_certificate_can_show_is_not_built_on_where_another_one_can() {
+    let (mut bench, _) = above_all_certificates();
+    // Both are parents: the block by votes, what was final before by what others skipped.
+    let skipped = skip_of(&bench.set, 0, &[0, 2, 3, 4, 5]);
+    bench.certificates(3, vec![skipped]);
     let room = bench.consensus.proposal_room().expect("it can be shown");
-    assert_eq!(room.parent_id, set.genesis().id);
+    assert_eq!(room.parent_id, bench.set.genesis().id);
     bench.input(Input::Payload(payload_numbered(7)));
     let sent = bench.proposals_sent();
     let skipped = Fact::Skip {
@@ -144,4 +150,14 @@ fn r2_a_parent_that_no_certificate_can_show_is_not_built_on() {
         from: i(0),
     };
     assert_eq!(facts(&bench, &sent[0].justification), [skipped]);
+}
+
+/// All may have counted it: with none to build on nobody would ever propose again.
+#[test]
+fn r2_a_parent_that_no_certificate_can_show_is_built_on_where_there_is_no_other() {
+    let (mut bench, block) = above_all_certificates();
+    let room = bench.consensus.proposal_room().expect("it is signed");
+    assert_eq!(room.parent_id, block.id);
+    bench.input(Input::Payload(payload_numbered(7)));
+    assert!(bench.proposals_sent()[0].justification.is_empty());
 }

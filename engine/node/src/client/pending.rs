@@ -30,6 +30,9 @@ use std::time::{Duration, Instant};
 pub(super) const RETRY_MIN: Duration = Duration::from_micros(100);
 /// Longest such wait, whatever a validator asks for.
 const RETRY_MAX: Duration = Duration::from_secs(1);
+/// A number that another command has is offered again after this: it ends with that one's finality,
+/// and everything behind it is sent again each time.
+const CONFLICT_RETRY_US: u64 = 20_000;
 
 /// What a verdict or a result did to the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -371,7 +374,7 @@ impl Pending {
             // Those behind it may have been taken, and follow what has this number: they keep
             // theirs, and what comes of this one tells.
             Verdict::Rejected(Rejection::Conflict) if self.opening.waiting() != Some(seq_first) => {
-                self.hold(0, now);
+                self.hold(CONFLICT_RETRY_US, now);
                 self.rewind_to(seq_first);
                 Change::None
             }

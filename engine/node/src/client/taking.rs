@@ -470,13 +470,12 @@ impl Session {
         let Verdict::Rejected(reason) = verdict else {
             return None;
         };
-        let is_for_now = matches!(
-            reason,
-            Rejection::TooFarAhead
-                | Rejection::Conflict
-                | Rejection::Stopping
-                | Rejection::TableFull
-        );
+        let is_for_now = match reason {
+            Rejection::TooFarAhead | Rejection::Stopping | Rejection::TableFull => true,
+            // An opening that meets another one is given up.
+            Rejection::Conflict => self.pending.opening() != Some(seq),
+            _ => false,
+        };
         // The number of a session which has ended goes to nobody.
         let frees_number =
             !is_for_now && !matches!(reason, Rejection::Diverged | Rejection::SessionEnded);

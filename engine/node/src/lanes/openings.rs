@@ -161,5 +161,7 @@ impl Lanes {
             // Execution will say whether this one is its key's at all.
             gone.into_iter().for_each(|one| self.losers.push(one));
         }
+        // What stood behind another opening waits for numbers now that nobody may ever send.
+        self.recount_gapped(slot);
     }
 }

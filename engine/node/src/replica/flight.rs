@@ -9,7 +9,8 @@
 //! nothing in flight it waits for nothing: a lone command meets no timer. Never: the pipeline's own
 //! bound, which is the consensus' and counts blocks.
 
-use quorate_consensus::types::Height;
+use quorate_consensus::machine::ProposalRoom;
+use quorate_consensus::types::{Height, Window};
 use std::collections::VecDeque;
 
 /// Bytes of own blocks in flight from which on only cancels are proposed, at most: what a fast
@@ -38,6 +39,8 @@ pub(super) struct Flight {
     /// Orders had to wait since the bound last fell. While they do not, a block's time says nothing
     /// of what is in flight: an idle leader looks at it late, and a slow network makes it long.
     has_held: bool,
+    /// Of the last place that was settled.
+    window: Option<Window>,
 }
 
 #[derive(Debug)]
@@ -55,6 +58,7 @@ impl Default for Flight {
             bytes_max: FLIGHT_BYTES_MAX,
             cut: Height::ZERO,
             has_held: false,
+            window: None,
         }
     }
 }
@@ -85,6 +89,25 @@ impl Flight {
             self.blocks.pop_back();
         }
         self.blocks.len() < before
+    }
+
+    /// The same for the place of the next proposal. At the first one of a window all that stands at
+    /// the height of the window's first block or above was given up; the consensus may have made
+    /// that block itself, of nothing.
+    pub(super) fn settle_at(
+        &mut self,
+        now_ns: u64,
+        finalized: Height,
+        room: &ProposalRoom,
+    ) -> bool {
+        if self.window.replace(room.window) == Some(room.window) {
+            return self.settle(now_ns, finalized, room.height);
+        }
+        let above = room
+            .height
+            .number()
+            .saturating_sub(room.index.number().into());
+        self.settle(now_ns, finalized, Height::new(above))
     }
 
     /// A block took so long to be final.
@@ -128,8 +151,31 @@ impl Flight {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use quorate_consensus::types::{BlockId, Index};
 
     const MS: u64 = 1_000_000;
+
+    #[test]
+    fn a_window_that_the_consensus_has_opened_by_itself_ends_what_stood_at_its_height() {
+        let mut flight = Flight::default();
+        let room = |window, index: u32, height| ProposalRoom {
+            window: Window::new(window),
+            index: Index::new(index),
+            height: Height::new(height),
+            parent_id: BlockId::new([0; 32]),
+            time_ns_min: 0,
+        };
+        for index in 0..4 {
+            let room = room(7, index, 10 + u64::from(index));
+            assert!(!flight.settle_at(0, Height::new(9), &room), "{index}");
+            flight.push(0, room.height, 100);
+        }
+        // Its last block was cut, and an empty one stands in its place.
+        assert!(flight.settle_at(0, Height::new(9), &room(8, 1, 14)));
+        assert_eq!(flight.blocks.len(), 3);
+        flight.push(0, Height::new(14), 100);
+        assert!(!flight.settle_at(0, Height::new(9), &room(8, 2, 15)));
+    }
 
     #[test]
     fn what_is_final_or_given_up_no_longer_counts() {

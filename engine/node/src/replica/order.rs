@@ -416,7 +416,7 @@ impl OrderStage {
     /// Whether what waits is to make a larger block, because own ones are on their way.
     fn holds_back(&mut self, now: Now, room: &ProposalRoom) -> bool {
         let finalized = self.consensus.finalized().height;
-        if self.flight.settle(now.mono_ns, finalized, room.height) {
+        if self.flight.settle_at(now.mono_ns, finalized, room) {
             // The last window ended below its own last blocks. Where one of these filled it, it was
             // closed here and nothing was stopped, so it goes on as if they stood.
             self.lanes.unchain_all();

@@ -87,7 +87,7 @@ pub(crate) fn finalize(
 }
 
 /// Appends a proof by the only validator, as one of a block of this height.
-pub(crate) fn prove(writer: &mut Writer, genesis: &Genesis, header: &Header, height: u64) {
+fn prove(writer: &mut Writer, genesis: &Genesis, header: &Header, height: u64) {
     let (set, validator) = (genesis.validator_set(), ValidatorIndex::new(0));
     let record = VoteRecord {
         tip: Some((header.index, header.id())),

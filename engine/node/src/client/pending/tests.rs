@@ -217,6 +217,10 @@ fn a_conflict_is_offered_again_and_nothing_behind_it_is_forgotten() {
     fixture.send();
     let change = fixture.verdict(2, 1, Verdict::Rejected(Rejection::Conflict));
     assert_eq!((change, fixture.pending.len()), (Change::None, 3));
+    fixture.now += Duration::from_millis(19);
+    assert!(fixture.send().is_empty(), "not at once");
+    fixture.now += Duration::from_millis(1);
+    assert_eq!(fixture.send(), [2, 3]);
     assert_eq!(
         fixture.told(2, Outcome::Applied, Whose::Another),
         Change::Finalized {

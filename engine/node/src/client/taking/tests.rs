@@ -435,6 +435,7 @@ fn an_opening_is_refused_at_the_door_as_any_command_is() {
         Rejection::OpeningTooOld,
         Rejection::OpeningTooFarAhead,
         Rejection::SessionOpen,
+        Rejection::Conflict,
     ] {
         let refused = Verdict::Rejected(rejection);
         let dropped = |opening: u64| format!("dropped {} 2 {rejection:?}", opening + 1);

@@ -180,6 +180,24 @@ fn an_opening_that_another_one_came_before_is_given_up_and_is_in_no_block_again(
     }
 }
 
+/// Neither ready nor counted as waiting it would stand there for as long as the session does.
+#[test]
+fn what_stood_behind_an_opening_that_another_one_came_before_waits_and_ends() {
+    let mut leader = pool_of_today();
+    submit(&mut leader, 1, &[opening(1, BASE)]);
+    let block = build(&mut leader).expect("the first");
+    let mut lanes = pool_of_today();
+    let behind = [opening(1, BASE + 2), order(1, BASE + 3), order(1, BASE + 4)];
+    submit(&mut lanes, 1, &behind);
+    let mut admitted = Vec::new();
+    let finalized = lanes.finalize_block((2, BASE), &block, &mut admitted);
+    finalized.expect("valid");
+    lanes.drop_expired(2);
+    assert_eq!(lanes.len(), 2, "they wait for the number between");
+    lanes.drop_expired(3 + lanes.config.gap_ns);
+    assert_eq!(lanes.len(), 0);
+}
+
 #[test]
 fn an_opening_out_of_its_time_is_not_kept_and_opens_nothing_where_it_stands_in_a_block() {
     let life = crate::sessions::OPENING_LIFE_NS;

@@ -225,7 +225,7 @@ fn look(dir: &Path, genesis: &Genesis) -> Result<(ValidatorIndex, Found), Failur
         window: position.map_or(0, |(window, _)| window.number()),
         slot: position.map_or(0, |(_, index)| index.number()),
         id: header.map(|header| hex(header.id().as_bytes())),
-        not_counted: not_counted(&lease, &verification, &chain),
+        not_counted: not_counted(&lease, &verification),
     };
     let found = Found {
         report,
@@ -240,7 +240,7 @@ fn look(dir: &Path, genesis: &Genesis) -> Result<(ValidatorIndex, Found), Failur
 
 /// Why a log may lack proofs that its validator had flushed and told the others of: then it is no
 /// witness that a higher block was not durable.
-fn not_counted(lease: &Lease, verification: &Verification, chain: &Chain) -> Option<&'static str> {
+fn not_counted(lease: &Lease, verification: &Verification) -> Option<&'static str> {
     if lease.lease.is_lost {
         return Some("its disk is lost, or an old copy, as its lease says");
     }
@@ -257,28 +257,7 @@ fn not_counted(lease: &Lease, verification: &Verification, chain: &Chain) -> Opt
     if !verification.has_watermark {
         return Some("its log has no watermark, so it may have lost its end");
     }
-    if !verification.marked.is_empty() {
-        return Some("parts of its log are marked faulty");
-    }
-    may_lack(lease, chain).then_some(
-        "its validator moved here, or recovered, and its newest proof is not from after that",
-    )
-}
-
-/// Whether proofs that the validator flushed into another log may be above all that this one has.
-/// It abstains up to what it may have said there; of a validator that moved, the window above may
-/// have its newest proof, since only what is below is over.
-fn may_lack(lease: &Lease, chain: &Chain) -> bool {
-    let header = |height: u64| {
-        let base = chain.base.filter(|base| base.height.number() == height);
-        let block = chain.blocks.get(&height).map(|block| block.header);
-        block.or(base)
-    };
-    let proven = header(chain.proven).map(|header| header.window);
-    lease
-        .lease
-        .abstain_until
-        .is_some_and(|until| proven <= Some(until.next()))
+    (!verification.marked.is_empty()).then_some("parts of its log are marked faulty")
 }
 
 /// Whose word the log is, as its lease says, and the lease.

@@ -1,12 +1,11 @@
 //! What one folder proves: never more than others have signed.
 
 use super::*;
-use crate::inspect::chain::tests::{fill_joined, finalize, header, prove, written};
+use crate::inspect::chain::tests::{fill_joined, header, written};
 use quorate::keys::KeyPair;
 use quorate::shadow::statement_of;
 use quorate::snapshot::{Manifest, SectionEntry, SnapshotFolder};
 use quorate_consensus::attestation::StateCertificate;
-use quorate_consensus::header::Header;
 use quorate_consensus::signing;
 use quorate_consensus::wire;
 use std::fs;
@@ -67,35 +66,4 @@ fn a_base_counts_by_the_certificate_of_its_snapshot_alone() {
     certify(&genesis, &folder, &other, 1);
     assert_eq!(proven(), 0, "a snapshot of another block");
     fs::remove_dir_all(data).unwrap();
-}
-
-/// Whether a log whose one block is of this window, proven or not, may lack proofs.
-fn lacks(name: &str, window: u64, is_proven: bool, until: Option<u64>) -> bool {
-    let (data, chain) = written(name, |writer, genesis| {
-        let genesis_id = genesis.validator_set().genesis().id;
-        let block = Header {
-            window: Window::new(window),
-            ..header(genesis, 1, genesis_id)
-        };
-        finalize(writer, &block, None);
-        if is_proven {
-            prove(writer, genesis, &block, 1);
-        }
-    });
-    fs::remove_dir_all(data).unwrap();
-    assert!(chain.findings.is_empty(), "{:?}", chain.findings);
-    let mut lease = Lease::default();
-    lease.lease.abstain_until = until.map(Window::new);
-    may_lack(&lease, &chain)
-}
-
-#[test]
-fn a_folder_whose_validator_came_from_elsewhere_counts_once_its_proofs_are_newer() {
-    assert!(!lacks("stayed", 5, true, None));
-    assert!(!lacks("stayed-unproven", 5, false, None));
-    assert!(lacks("moved-unproven", 5, false, Some(0)));
-    assert!(lacks("moved-below", 5, true, Some(5)));
-    // The newest proof of the folder before may be of the window above, and of a later block.
-    assert!(lacks("moved-same", 5, true, Some(4)));
-    assert!(!lacks("moved-above", 5, true, Some(3)));
 }

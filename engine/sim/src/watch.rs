@@ -373,7 +373,8 @@ impl<S: StateMachine> World<S> {
         }
         let table = |life: &mut Life<S>, _| {
             let sessions = life.replica.executor().sessions();
-            sessions.session(session).is_some()
+            // One that has ended stays in the table for a while, and its key does not.
+            sessions.session(session).is_some() && !sessions.has_ended(session)
         };
         let is_open = self.with_life(*gateway, table).unwrap_or(false);
         for verdict in verdicts {

@@ -417,6 +417,8 @@ impl<S: StateMachine> Replica<S> {
         }
         // One by one, so that a bad one does not keep the good ones out.
         let checked = self.checks.check_submission(KeySource::Known, entries);
+        let sessions = self.executor.sessions();
+        let has_ended = |session: &[u8; 16]| sessions.has_ended(&SessionId(*session));
         for (view, checked) in parse_entries(entries)?.zip(checked) {
             let rejection = match checked {
                 Checked::Good => {
@@ -424,6 +426,8 @@ impl<S: StateMachine> Replica<S> {
                     continue;
                 }
                 Checked::Bad => Rejection::BadSignature,
+                // The key of one that has ended is not kept.
+                Checked::Unknown if has_ended(view.session) => Rejection::SessionEnded,
                 // Its session has not been opened here.
                 Checked::Unknown => Rejection::TooFarAhead,
             };

@@ -10,6 +10,7 @@
 //! - `window`: one window: the tree of blocks, sums of votes, predicates, rules R3 to R8.
 //! - `windows`: entering, proposing, jumping (R1, R2, R9); `repair` (R10), `timers`, `restart`
 //!   (R11, R12), `recover` (R13).
+//! - `proofs`, `showing`: certificates, and who is shown a parent by which of them.
 //! - `attest`: roots of the state, beside the votes (5.6).
 //! - [`input`], [`effect`], [`machine`]: the one call, `Consensus::handle(now, input, effects)`.
 //! - [`probe`]: the same rules one at a time, for whoever explores them.

@@ -51,6 +51,7 @@ pub mod schedule;
 mod settling;
 mod showing;
 pub mod signing;
+mod slow_window;
 pub mod thresholds;
 mod timers;
 pub mod trust;

@@ -161,6 +161,7 @@ pub struct Counters {
     pub stops_timer: u64,
     pub stops_predicate: u64,
     pub stops_policy: u64,
+    pub stops_slow: u64,
     pub also: u64,
     pub skip_fallbacks: u64,
     pub finals: u64,

@@ -275,7 +275,7 @@ impl Consensus {
 
     /// In this time what is final gets its signatures, and who lacks them has asked for them.
     pub(crate) fn proof_patience_ns(&self) -> u64 {
-        self.sign_ns()
+        self.sign_of_peers_ns()
             .saturating_mul(SIGN_PERIODS)
             .saturating_add(self.retransmit_ns())
     }

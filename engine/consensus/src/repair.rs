@@ -534,7 +534,7 @@ impl Consensus {
     /// 5.1 e: a peer whose newest records have lacked a good signature for too long counts only
     /// after verification: its votes could convince nobody else.
     fn demote_unsigned(&mut self, now: Now) {
-        let limit = self.sign_ns().saturating_mul(UNSIGNED_PERIODS);
+        let limit = self.sign_of_peers_ns().saturating_mul(UNSIGNED_PERIODS);
         for peer in &mut self.peers {
             let late = peer
                 .unsigned_since_ns

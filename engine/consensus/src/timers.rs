@@ -79,11 +79,30 @@ impl TimerConfig {
         }
     }
 
+    /// The same where the stages of a validator share cores: what a signature, a check, a sync or a
+    /// frame of its own takes is then missing on the way of the votes. T_prog stays, and with it
+    /// what a lost leader costs.
+    #[must_use]
+    pub const fn on_shared_cores(self) -> Self {
+        let patient = Self::laptop();
+        Self {
+            retransmit_ns: longer(self.retransmit_ns, patient.retransmit_ns),
+            sign_ns: longer(self.sign_ns, patient.sign_ns),
+            flush_ns: longer(self.flush_ns, patient.flush_ns),
+            final_holdoff_ns: longer(self.final_holdoff_ns, patient.final_holdoff_ns),
+            ..self
+        }
+    }
+
     /// T_hb: the interval of Status when idle.
     #[must_use]
     pub const fn heartbeat_ns(&self) -> u64 {
         self.progress_ns / 4
     }
+}
+
+const fn longer(one_ns: u64, other_ns: u64) -> u64 {
+    if one_ns < other_ns { other_ns } else { one_ns }
 }
 
 /// Where this validator stands in time.
@@ -98,6 +117,8 @@ pub(crate) struct Pace {
     /// The turn whose windows are all to be stopped.
     marked: Option<u64>,
     turn_had_stop: bool,
+    /// When an own window was last ended for having lost the fast path.
+    pub(crate) gave_up_ns: Option<u64>,
     settled_ns: u64,
     /// Running timers measured a time in which this validator could not act.
     pub(crate) timers_void: bool,
@@ -123,6 +144,7 @@ impl Pace {
             turn_started_ns: now.mono_ns,
             marked: None,
             turn_had_stop: false,
+            gave_up_ns: None,
             settled_ns: now.mono_ns,
             timers_void: false,
             tail: None,
@@ -136,6 +158,12 @@ impl Consensus {
     /// T_sig as it is at present.
     pub(crate) const fn sign_ns(&self) -> u64 {
         self.pace.settling.sign_ns(&self.config.timers)
+    }
+
+    /// T_sig as others may have it, whatever this one's is: by it they are judged. Whose stages share
+    /// cores signs less often than who has a core for signatures.
+    pub(crate) const fn sign_of_peers_ns(&self) -> u64 {
+        longer(self.sign_ns(), TimerConfig::laptop().sign_ns)
     }
 
     /// `final_holdoff` as it is at present.
@@ -156,7 +184,7 @@ impl Consensus {
     }
 
     /// T_prog with the present back-off.
-    fn progress_timeout_ns(&self) -> u64 {
+    pub(crate) fn progress_timeout_ns(&self) -> u64 {
         let timers = &self.config.timers;
         let doubled = timers.progress_ns << self.pace.backoff.min(BACKOFF_DOUBLINGS_MAX);
         let longest = timers.progress_max_ns.max(timers.progress_ns);
@@ -329,7 +357,11 @@ impl Consensus {
             || state.leader_fault
             || self.is_turn_marked(window, now)
             || self.is_suspected(window, now);
-        policy.then_some(StopReason::Policy)
+        if policy {
+            return Some(StopReason::Policy);
+        }
+        self.gives_up_slow_window(window, state, now)
+            .then_some(StopReason::Slow)
     }
 
     /// Whether the leader of a window is given no time at all (T_prog := 0).
@@ -398,11 +430,21 @@ impl Consensus {
     }
 
     /// Books a stop.
-    pub(crate) fn note_stop(&mut self, window: Window, reason: StopReason, effects: &mut Effects) {
+    pub(crate) fn note_stop(
+        &mut self,
+        now: Now,
+        window: Window,
+        reason: StopReason,
+        effects: &mut Effects,
+    ) {
         let counter = match reason {
             StopReason::Timer => &mut self.counters.stops_timer,
             StopReason::Predicate => &mut self.counters.stops_predicate,
             StopReason::Policy => &mut self.counters.stops_policy,
+            StopReason::Slow => {
+                self.pace.gave_up_ns = Some(now.mono_ns);
+                &mut self.counters.stops_slow
+            }
         };
         *counter = counter.saturating_add(1);
         if let Some(state) = self.windows.get_mut(&window) {

@@ -247,9 +247,10 @@ impl Consensus {
         state.sign_now |= reason.is_some() || also || skip;
         self.count_rules(fin, also, skip);
         if let Some(reason) = reason {
-            self.note_stop(window, reason, effects);
-            // Where T_prog is 0, whoever was first to stop has waited for nothing.
-            if stop != Some(StopReason::Policy) {
+            self.note_stop(now, window, reason, effects);
+            // Where T_prog is 0, whoever was first to stop has waited for nothing, and who gives up
+            // an own window for none.
+            if !matches!(stop, Some(StopReason::Policy | StopReason::Slow)) {
                 self.back_off(window);
             }
         }

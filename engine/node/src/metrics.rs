@@ -359,6 +359,8 @@ numbers! {
     Counter windows_entered;
     /// Windows stopped because their leader was silent.
     Counter stops_timer;
+    /// Own windows given up because stops of others had cost them the fast path.
+    Counter stops_slow;
     /// Rules broken by peers on their own channels.
     Counter peer_faults;
     /// Frames of peers that were no messages.

@@ -129,14 +129,18 @@ impl Profile {
         }
     }
 
-    /// The timers of the profile, overridden where the configuration says so.
+    /// The timers of the profile, as patient as `laptop` with what takes processor time where the
+    /// stages share cores, and overridden where the configuration says so.
     #[must_use]
-    pub fn timers(self, overrides: &TimerOverrides) -> Timers {
+    pub fn timers(self, threading: Threading, overrides: &TimerOverrides) -> Timers {
         let (mut consensus, fan_out_default_ns) = match self {
             Self::Colo => (TimerConfig::colo(), 2_000_000),
             Self::Lan => (TimerConfig::lan(), 10_000_000),
             Self::Laptop => (TimerConfig::laptop(), 20_000_000),
         };
+        if threading == Threading::Shared {
+            consensus = consensus.on_shared_cores();
+        }
         let pairs = [
             (overrides.progress_us, &mut consensus.progress_ns),
             (overrides.progress_max_us, &mut consensus.progress_max_ns),
@@ -342,10 +346,11 @@ impl fmt::Display for Timers {
         let t = &self.consensus;
         write!(
             f,
-            "progress {:?} to {:?}, retransmit {:?}, censor {:?}, turn {:?}, fan-out {:?}",
+            "progress {:?} to {:?}, retransmit {:?}, sign {:?}, censor {:?}, turn {:?}, fan-out {:?}",
             Duration::from_nanos(t.progress_ns),
             Duration::from_nanos(t.progress_max_ns),
             Duration::from_nanos(t.retransmit_ns),
+            Duration::from_nanos(t.sign_ns),
             Duration::from_nanos(t.censor_ns),
             Duration::from_nanos(t.turn_ns),
             Duration::from_nanos(self.fan_out_ns),
@@ -421,13 +426,36 @@ mod tests {
             progress_us: Some(7_000),
             ..TimerOverrides::default()
         };
-        let timers = Profile::Lan.timers(&overrides);
+        let timers = Profile::Lan.timers(Threading::Dedicated, &overrides);
         assert_eq!(timers.consensus.progress_ns, 7_000_000);
-        let plain = Profile::Lan.timers(&TimerOverrides::default());
+        let plain = Profile::Lan.timers(Threading::Dedicated, &TimerOverrides::default());
         assert_eq!(
             timers.consensus.retransmit_ns,
             plain.consensus.retransmit_ns
         );
+    }
+
+    #[test]
+    fn where_stages_share_cores_nothing_is_signed_or_synced_more_often_than_on_a_laptop() {
+        let none = TimerOverrides::default();
+        let of = |threading| Profile::Colo.timers(threading, &none).consensus;
+        let (own, shared) = (of(Threading::Dedicated), of(Threading::Shared));
+        assert_eq!(own, TimerConfig::colo());
+        let laptop = TimerConfig::laptop();
+        assert_eq!(
+            (shared.sign_ns, shared.flush_ns, shared.retransmit_ns),
+            (laptop.sign_ns, laptop.flush_ns, laptop.retransmit_ns)
+        );
+        assert_eq!(shared.final_holdoff_ns, laptop.final_holdoff_ns);
+        // What the loss of a leader costs is that of the profile.
+        assert_eq!(shared.progress_ns, own.progress_ns);
+        assert_eq!(shared.heartbeat_ns(), own.heartbeat_ns());
+        let wanted = TimerOverrides {
+            sign_us: Some(3_000),
+            ..none
+        };
+        let timers = Profile::Colo.timers(Threading::Shared, &wanted);
+        assert_eq!(timers.consensus.sign_ns, 3_000_000);
     }
 
     #[test]
@@ -438,7 +466,7 @@ mod tests {
                 hold_us,
                 ..TimerOverrides::default()
             };
-            profile.timers(&overrides).hold_ns
+            profile.timers(Threading::Dedicated, &overrides).hold_ns
         };
         assert_eq!(of(Profile::Laptop, None, None), HOLD_NS_DEFAULT);
         assert_eq!(of(Profile::Colo, None, None), 625_000);

@@ -16,7 +16,7 @@ use crate::counts::FaultCounts;
 use crate::script::Scenario;
 
 /// Every name besides those of faults.
-const NAMES: [&str; 67] = [
+const NAMES: [&str; 68] = [
     "r1_entered",
     "r2_proposed",
     "r3_voted",
@@ -24,6 +24,7 @@ const NAMES: [&str; 67] = [
     "r5_stopped_by_timer",
     "r5_stopped_by_predicate",
     "r5_stopped_by_policy",
+    "r5_gave_up_a_slow_window",
     "r6_also",
     "r7_skip_fallback",
     "r8_finalized_fast",
@@ -189,6 +190,7 @@ impl Reached {
             ("r5_stopped_by_timer", counters.stops_timer),
             ("r5_stopped_by_predicate", counters.stops_predicate),
             ("r5_stopped_by_policy", counters.stops_policy),
+            ("r5_gave_up_a_slow_window", counters.stops_slow),
             ("r6_also", counters.also),
             ("r7_skip_fallback", counters.skip_fallbacks),
             ("r8_finalized_fast", counters.finalized_fast),

@@ -25,6 +25,8 @@ pub(crate) enum StopReason {
     Predicate,
     /// The turn is marked, the leader is suspected or at fault, or the operator asks.
     Policy,
+    /// The own window has lost the fast path.
+    Slow,
 }
 
 /// What the rules of a window need to know of the world outside it.

@@ -31,6 +31,7 @@ mod r8_finalize;
 mod r9_jump;
 mod seen;
 mod showing;
+mod slow_window;
 mod steady;
 mod support;
 mod time_and_stops;

@@ -72,6 +72,8 @@ pub(crate) const fn stop_reason(before: &Counters, after: &Counters) -> &'static
         "its timer has fired"
     } else if after.stops_predicate > before.stops_predicate {
         "a fallback may be needed"
+    } else if after.stops_slow > before.stops_slow {
+        "it has lost the fast path"
     } else {
         "its leader is suspected or at fault"
     }

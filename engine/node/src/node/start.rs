@@ -287,7 +287,7 @@ pub(super) fn start<S: StateMachine>(
 /// The way for questions of other threads, and its end in the loop.
 fn asker(waker: Waker) -> (Asker, Receiver<Control>) {
     let (control, controls) = bounded(CONTROLS_MAX);
-    (Asker { control, waker }, controls)
+    (Asker::new(control, waker), controls)
 }
 
 /// Hands finalized blocks and durable heights to an embedding program.

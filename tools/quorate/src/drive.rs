@@ -53,10 +53,10 @@ pub(crate) struct LoadOptions {
 }
 
 impl LoadOptions {
-    /// The plan for commands of this workload.
+    /// The plan for commands of this workload, whose recording can be replayed if it has one.
     ///
     /// # Errors
-    /// Usage: options that contradict each other.
+    /// Usage: options that contradict each other, or a recording that is none.
     pub(crate) fn plan(&self, workload: Workload) -> Result<LoadPlan, Failure> {
         let flow = match (workload, &self.orders) {
             (Workload::Opaque, Some(_)) => {
@@ -75,7 +75,7 @@ impl LoadOptions {
             },
         };
         let rate = NonZeroU64::new(self.rate).ok_or_else(|| Failure::usage("--rate 0"))?;
-        Ok(LoadPlan {
+        let plan = LoadPlan {
             flow,
             rate,
             seconds: self.seconds,
@@ -84,7 +84,9 @@ impl LoadOptions {
             keeps_acknowledged: false,
             routing: Routing::Flow,
             keeps_trips: false,
-        })
+        };
+        plan.check()?;
+        Ok(plan)
     }
 }
 

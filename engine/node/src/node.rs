@@ -5,6 +5,7 @@
 
 mod ask;
 mod diverged;
+mod early;
 mod failure;
 mod first;
 mod made;

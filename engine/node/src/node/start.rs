@@ -2,6 +2,7 @@
 //! start the threads. Owns nothing that outlives it.
 
 use super::diverged::Diverged;
+use super::early::early_start;
 use super::first::{bring_first, first_state, recovery_error};
 use super::public::{archive_config, public_stage};
 use super::{Asker, Node, NodeFailure, StartError};
@@ -349,6 +350,9 @@ fn open_parts<S: StateMachine>(
     let opened = Parts::open(&folder, &replica_config, app, now);
     let (mut parts, companions) = opened.map_err(|source| recovery_error(config, path, source))?;
     tell_recovered(&companions.summary);
+    if let Some(early) = early_start(config.genesis.file().genesis_time_ns, wall_ns()) {
+        tracing::warn!("{early}");
+    }
     let trace = Trace::new(clock, config.limits.trace_stamps);
     parts.order.set_trace(trace.clone());
     Ok((parts, companions, trace))

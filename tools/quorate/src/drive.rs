@@ -17,6 +17,7 @@ use quorate_bench::testnet::{Testnet, TestnetError, Workload};
 
 use crate::failure::{Code, Failure};
 use crate::output::{progress, table};
+use crate::verdict;
 
 /// Longest body of an opaque command, bytes: what a command may have, less the key of the first.
 const SIZE_MAX: usize = 64 * 1024 - 32;
@@ -266,10 +267,7 @@ pub(crate) fn text(report: &LoadReport, complaints: &[String]) -> String {
     times.add_row(row("finality at the validator", &measured.finality_us));
     times.add_row(row("client, from the intended time", &measured.client_us));
     let mut text = format!("{facts}\n{times}");
-    for complaint in complaints {
-        text.push_str("\nFAILED: ");
-        text.push_str(complaint);
-    }
+    text.push_str(&verdict::all_failed(complaints));
     text
 }
 

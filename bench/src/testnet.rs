@@ -129,6 +129,9 @@ pub enum TestnetError {
     /// A file of it is wrong, or cannot be written.
     #[error(transparent)]
     File(#[from] FileError),
+    /// No genesis can be made of what was asked for.
+    #[error(transparent)]
+    Plan(FileError),
     /// The data folder of a validator cannot be made.
     #[error(transparent)]
     Data(#[from] StartError),
@@ -209,7 +212,8 @@ impl Testnet {
             application: application(dir, plan)?,
             limits: ChainLimits::default(),
             validators: members,
-        })?;
+        })
+        .map_err(TestnetError::Plan)?;
         write_new(&dir.join(GENESIS_FILE), genesis.bytes(), 0o644)?;
         for (index, port) in ports.iter().enumerate() {
             let genesis_path = Path::new("..").join(GENESIS_FILE);

@@ -7,6 +7,13 @@
 //! senders down. Connections are served in turn. Outbound: a client that does not read is
 //! disconnected when more than its queue would wait; it resumes from the sequence numbers of the
 //! protocol above.
+//!
+//! **Who makes room.** Keys cost nothing, so places that are taken for ever by whoever came first
+//! keep everybody else out for nothing. When all are taken the client that has sent nothing for
+//! longest makes room for the next one: not before `client_idle_min`, so that whoever gets a place
+//! can use it, and never one that the embedder [keeps](Net::keep_client) since it has what others
+//! cannot have for nothing. What is sent to a client does not count: to be told things costs
+//! nothing either. Those that have not logged in have other places, which are not these.
 
 use crate::error::{CloseReason, SendError};
 use crate::handler::{ClientId, Handler};
@@ -148,6 +155,27 @@ impl Net {
         }
     }
 
+    /// `client` makes no room for others, however long it is silent.
+    pub fn keep_client(&mut self, client: ClientId) {
+        if let Some(link) = self.links.get_mut(client.0) {
+            link.is_kept = true;
+        }
+    }
+
+    /// The client that makes room for another one, if one does. Looks at all of them.
+    fn idlest_client(&self) -> Option<Slot> {
+        let idle_min = self.limits.client_idle_min;
+        let since = |(slot, link): (Slot, &Link)| match link.role {
+            Role::Client { .. } if !link.is_kept && link.doomed.is_none() => {
+                Some((link.received, slot))
+            }
+            _ => None,
+        };
+        let idlest = self.links.iter().filter_map(since).min();
+        let is_idle = |heard: Instant| self.now.saturating_duration_since(heard) >= idle_min;
+        idlest.and_then(|(heard, slot)| is_idle(heard).then_some(slot))
+    }
+
     /// Frames of all clients together that each of the next turns may hand over, and messages that
     /// it may open for them. 0 stops reading.
     pub const fn set_client_budget(&mut self, frames_per_turn: usize) {
@@ -201,10 +229,14 @@ impl Net {
         key: [u8; 32],
         handler: &mut impl Handler,
     ) -> Result<(), CloseReason> {
-        let is_full = self.counters.clients_now >= self.limits.clients_max as u64;
-        if is_full || self.clients_of(&key) >= self.limits.clients_per_key_max {
+        if self.clients_of(&key) >= self.limits.clients_per_key_max {
             return Err(CloseReason::ClientsFull);
         }
+        if self.counters.clients_now >= self.limits.clients_max as u64 {
+            let idlest = self.idlest_client().ok_or(CloseReason::ClientsFull)?;
+            self.doom(idlest, CloseReason::MadeRoom);
+        }
+        let now = self.now;
         let Some(link) = self.links.get_mut(slot) else {
             return Ok(());
         };
@@ -213,6 +245,7 @@ impl Net {
             outbound: Outbound::default(),
             counted_bytes: 0,
         };
+        link.received = now;
         let Role::Pending(pending) = std::mem::replace(&mut link.role, role) else {
             return Ok(());
         };
@@ -288,6 +321,9 @@ impl Net {
                     budget = budget.saturating_sub(received.items());
                     bytes_left = bytes_left.saturating_sub(received.bytes);
                     work += received.items();
+                    if received.items() > 0 {
+                        link.received = self.now;
+                    }
                     if received.more {
                         self.list(slot);
                     }

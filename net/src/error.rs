@@ -137,6 +137,8 @@ close_reasons! {
     CoolingDown = "cooling_down",
     /// As many clients as allowed are connected, or as many with one key.
     ClientsFull = "clients_full",
+    /// As many clients as allowed are connected, and this one, silent for longest, made room.
+    MadeRoom = "made_room",
     /// A frame announced more bytes than allowed.
     FrameLength = "frame_length",
     /// Nothing arrived from the peer for `silence_max`.

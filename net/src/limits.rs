@@ -61,6 +61,8 @@ pub struct Limits {
     pub clients_queue_bytes_max: usize,
     /// Authenticated clients at one time.
     pub clients_max: usize,
+    /// A client that has sent nothing for this long may have to make room for another one.
+    pub client_idle_min: Duration,
     /// Of these, with one key.
     pub clients_per_key_max: usize,
     /// Accepted connections on one port that have not proved who they are. One more evicts the
@@ -106,6 +108,7 @@ impl Default for Limits {
             client_queue_bytes_max: 4 * 1024 * 1024,
             clients_queue_bytes_max: 256 * 1024 * 1024,
             clients_max: 1024,
+            client_idle_min: Duration::from_secs(30),
             clients_per_key_max: 64,
             unauthenticated_max: 512,
             handshake_timeout: Duration::from_secs(5),

@@ -96,6 +96,8 @@ pub(crate) struct Link {
     pub(crate) listed: bool,
     /// Nothing is read from this client before then.
     pub(crate) held_until: Option<Instant>,
+    /// This client makes no room for others.
+    pub(crate) is_kept: bool,
     /// Stands in the list of connections to flush.
     pub(crate) dirty: bool,
     /// To be closed, for this reason. Nothing is read or written any more.
@@ -111,6 +113,7 @@ impl Link {
             sent: now,
             listed: false,
             held_until: None,
+            is_kept: false,
             dirty: false,
             doomed: None,
         }

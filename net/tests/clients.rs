@@ -170,6 +170,43 @@ fn one_client_more_than_allowed_is_refused_until_a_place_is_free() {
 }
 
 #[test]
+fn whoever_has_been_silent_for_longest_makes_room_unless_it_is_kept() {
+    let limits = Limits {
+        clients_max: 3,
+        client_idle_min: Duration::ZERO,
+        ..Limits::default()
+    };
+    let mut validator = bind(NetConfig {
+        limits,
+        ..config(0)
+    });
+    let mut first = Raw::login(&mut validator, 0, 1);
+    let _second = Raw::login(&mut validator, 0, 2);
+    let _third = Raw::login(&mut validator, 0, 3);
+    let of_key = |v: &Validator, key: u8| {
+        let mut clients = v.seen.clients.iter();
+        clients.find(|(_, of)| **of == [key; 32]).map(|(id, _)| *id)
+    };
+    // The oldest speaks, the next one is kept, so the last one it is.
+    let kept = of_key(&validator, 2).unwrap();
+    validator.net.keep_client(kept);
+    let sealed = first.seal(&Raw::frame(b"still here"));
+    first.write(&mut validator, &sealed);
+    first.turn_until(&mut validator, |v| v.seen.client_frames.len() == 1);
+    let fourth = Raw::login(&mut validator, 0, 4);
+    fourth.turn_until(&mut validator, |v| v.closed(CloseReason::MadeRoom) == 1);
+    assert_eq!(of_key(&validator, 3), None);
+    assert_eq!(validator.net.counters().clients_now, 3);
+    // However many come, one that is kept stays.
+    let _others: Vec<_> = (5..9)
+        .map(|key| Raw::login(&mut validator, 0, key))
+        .collect();
+    fourth.turn_until(&mut validator, |v| v.net.counters().clients_now == 3);
+    assert_eq!(of_key(&validator, 2), Some(kept));
+    assert_eq!(validator.closed(CloseReason::ClientsFull), 0);
+}
+
+#[test]
 fn one_key_does_not_take_the_places_of_all() {
     let limits = Limits {
         clients_per_key_max: 2,

@@ -59,6 +59,16 @@ pub struct LoadPlan {
     pub keeps_trips: bool,
 }
 
+impl LoadPlan {
+    /// Looks at what the load is made of, before anything is started for it.
+    ///
+    /// # Errors
+    /// [`LoadError::Orders`]: a recording cannot be read, or is none.
+    pub fn check(&self) -> Result<(), LoadError> {
+        Source::open(self).map(drop)
+    }
+}
+
 /// Which session takes the next command.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Routing {

@@ -40,6 +40,10 @@ pub const PACE_NS: u64 = 60_000_000_000;
 /// With fewer chunks in that time the snapshot hardly comes: a newer one may take its place, so
 /// that no source can keep the joiner at an old one by a chunk now and then.
 pub const PACE_CHUNKS: u32 = 20;
+/// When others have offered nothing but older ones for so long, and nobody has given a chunk of the
+/// one being fetched, its sources are gone, and an older one may take its place: longer than a
+/// source is away that is started again.
+pub const GONE_NS: u64 = 300_000_000_000;
 
 /// What is known of a peer as a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +77,8 @@ struct Download {
     pace: (u64, u32),
     /// Whether too few came in the time before.
     is_slow: bool,
+    /// Since when older ones are offered while nothing comes of this one.
+    gone_since_ns: Option<u64>,
 }
 
 impl Download {
@@ -83,6 +89,16 @@ impl Download {
             self.is_slow = chunks < PACE_CHUNKS;
             self.pace = (now_ns, 0);
         }
+    }
+
+    /// Whether one of this height may take its place, where it is not served: what is older may not
+    /// before its sources are gone. Whoever was cut off from them meanwhile has had no offer.
+    fn gives_way_to(&mut self, height: u64, now_ns: u64) -> bool {
+        if height > self.stored.manifest().height() {
+            return true;
+        }
+        let since_ns = *self.gone_since_ns.get_or_insert(now_ns);
+        since_ns.saturating_add(GONE_NS) <= now_ns
     }
 }
 
@@ -216,6 +232,7 @@ impl Joiner {
                     progress_ns: now_ns,
                     pace: (now_ns, 0),
                     is_slow: false,
+                    gone_since_ns: None,
                 });
             }
             None => joiner.folder.forget()?,
@@ -312,11 +329,13 @@ impl Joiner {
         if known(manifest.root()) {
             return if is_new { Judged::Taken } else { Judged::Idle };
         }
+        let (height, is_served) = (manifest.height(), self.is_served(now_ns));
         let best = self.offer.as_ref().map(|(best, _)| best.manifest.height());
-        let fetched = self.download.as_ref();
-        // What is being fetched never gives way to what is older.
-        let best = best.max(fetched.map(|download| download.stored.manifest().height()));
-        if self.is_served(now_ns) || best >= Some(manifest.height()) {
+        if is_served || best >= Some(height) {
+            return Judged::Idle;
+        }
+        let fetched = self.download.as_mut();
+        if fetched.is_some_and(|download| !download.gives_way_to(height, now_ns)) {
             return Judged::Idle;
         }
         if let Err(lie) = believe(&self.set, &certificate, &manifest) {
@@ -369,6 +388,7 @@ impl Joiner {
         }
         download.progress_ns = now_ns;
         download.pace.1 += 1;
+        download.gone_since_ns = None;
         self.sources.insert(from, Source::Ready);
         Ok(Judged::Taken)
     }
@@ -458,6 +478,7 @@ impl Joiner {
             progress_ns: now_ns,
             pace: (now_ns, 0),
             is_slow: false,
+            gone_since_ns: None,
         });
         Ok(())
     }

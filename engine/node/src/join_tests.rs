@@ -494,6 +494,37 @@ fn an_older_snapshot_takes_the_place_of_none_that_is_newer() {
 }
 
 #[test]
+fn an_older_snapshot_is_fetched_when_the_sources_of_the_newer_one_are_gone() {
+    let manners = [Manner::Honest, Manner::Silent, Manner::Silent];
+    let world = &mut World::new(manners, 128);
+    world.step_until(2);
+    // Who has it is gone, after one chunk more, and others have only the one before.
+    let mut reader = world.peers[0].folder.clone().open(128).unwrap();
+    world.peers[0].manner = Manner::Silent;
+    world.take_snapshot(1, 64);
+    let older = &mut world.peers[1];
+    older.folder.remove(128).unwrap();
+    older.manner = Manner::Honest;
+    for _ in 0..GONE_NS / STEP_NS {
+        assert_eq!(world.step(1), None);
+    }
+    let (root, chunk) = (reader.manifest().root(), 2);
+    let bytes = reader.chunk(chunk).unwrap().into();
+    // The one that it is asked for again and again.
+    let last = SnapshotPart::Chunk { root, chunk, bytes };
+    assert_eq!(world.take(0, last), Judged::Taken);
+    let last_ns = world.now_ns;
+    while world.progress().height == 128 {
+        assert_eq!(world.progress().chunks, 3);
+        assert_eq!(world.step(1), None);
+        assert!(world.now_ns < last_ns + GONE_NS + 2 * PATIENCE_NS);
+    }
+    assert!(world.now_ns >= last_ns + GONE_NS, "it may come back");
+    assert_eq!(world.run(1), 64);
+    assert_eq!(world.lies, []);
+}
+
+#[test]
 fn a_chunk_that_comes_late_is_taken_and_one_that_nobody_asked_for_is_not() {
     let manners = [Manner::SilentAboutChunks, Manner::Silent, Manner::Silent];
     let world = &mut World::new(manners, 64);

@@ -5,6 +5,7 @@
 
 mod ask;
 mod diverged;
+mod early;
 mod failure;
 mod first;
 mod made;
@@ -66,6 +67,26 @@ pub(crate) struct Asker {
 }
 
 impl Asker {
+    pub(crate) const fn new(control: Sender<Control>, waker: Waker) -> Self {
+        Self { control, waker }
+    }
+
+    /// Asks without waiting, for an answer or for room; none where there is no room.
+    pub(crate) fn try_ask<T>(
+        &self,
+        make: impl FnOnce(Sender<T>) -> Control,
+    ) -> Option<Receiver<T>> {
+        let (reply, answer) = bounded(1);
+        self.control.try_send(make(reply)).ok()?;
+        self.waker.wake();
+        Some(answer)
+    }
+
+    /// Makes the loop look at what was handed to it.
+    pub(crate) fn wake(&self) {
+        self.waker.wake();
+    }
+
     fn ask<T>(&self, make: impl FnOnce(Sender<T>) -> Control) -> Result<T, NodeFailure> {
         let (reply, answer) = bounded(1);
         let sent = self.control.send_timeout(make(reply), ASK_TIMEOUT);
@@ -153,17 +174,18 @@ impl Node {
         &self.metrics
     }
 
-    /// A session of this process, by its public key. Its numbers go on where the chain says; use
-    /// one handle a key, and no client elsewhere with the same key at the same time.
+    /// A session of this process, by its public key. Its numbers go on where the chain says; where
+    /// it is not open, its first commands are answered with [`Admission::Busy`] until a block has
+    /// opened it. Use one handle a key, and no client elsewhere with the same key at the same time.
     ///
     /// # Errors
     /// The node has stopped, or its state is another than the others'.
     pub fn session(&self, key: [u8; 32]) -> Result<EmbeddedSession, NodeFailure> {
         self.check_serving()?;
         let id = crate::state_machine::SessionId(quorate_consensus::payload::session_of_key(&key));
-        let seq_last = self.asker.ask(|reply| Control::LastSeq(id, reply))?;
-        let (inlet, waker) = (Arc::clone(&self.inlet), self.asker.waker.clone());
-        Ok(EmbeddedSession::new(inlet, waker, key, seq_last))
+        let at = self.asker.ask(|reply| Control::SessionAt(id, reply))?;
+        let (inlet, asker) = (Arc::clone(&self.inlet), self.asker.clone());
+        Ok(EmbeddedSession::new(inlet, asker, key, at))
     }
 
     /// As [`session`](Self::session), with the key pair: in a chain of signed commands a session

@@ -38,9 +38,12 @@ impl Raw {
         signature[34..36].copy_from_slice(&own.to_le_bytes());
         let login = [&[key; 32][..], &signature].concat();
         let sealed = raw.seal(&login);
-        let clients = validator.seen.clients.len();
+        // One that it takes the place of may be gone in the same turn.
+        let before: Vec<_> = validator.seen.clients.keys().copied().collect();
         raw.write(validator, &sealed);
-        raw.turn_until(validator, |v| v.seen.clients.len() > clients);
+        raw.turn_until(validator, |v| {
+            v.seen.clients.keys().any(|id| !before.contains(id))
+        });
         raw
     }
 

@@ -17,6 +17,7 @@ use quorate_bench::testnet::{Testnet, TestnetError, Workload};
 
 use crate::failure::{Code, Failure};
 use crate::output::{progress, table};
+use crate::verdict;
 
 /// Longest body of an opaque command, bytes: what a command may have, less the key of the first.
 const SIZE_MAX: usize = 64 * 1024 - 32;
@@ -53,10 +54,10 @@ pub(crate) struct LoadOptions {
 }
 
 impl LoadOptions {
-    /// The plan for commands of this workload.
+    /// The plan for commands of this workload, whose recording can be replayed if it has one.
     ///
     /// # Errors
-    /// Usage: options that contradict each other.
+    /// Usage: options that contradict each other, or a recording that is none.
     pub(crate) fn plan(&self, workload: Workload) -> Result<LoadPlan, Failure> {
         let flow = match (workload, &self.orders) {
             (Workload::Opaque, Some(_)) => {
@@ -75,7 +76,7 @@ impl LoadOptions {
             },
         };
         let rate = NonZeroU64::new(self.rate).ok_or_else(|| Failure::usage("--rate 0"))?;
-        Ok(LoadPlan {
+        let plan = LoadPlan {
             flow,
             rate,
             seconds: self.seconds,
@@ -84,7 +85,9 @@ impl LoadOptions {
             keeps_acknowledged: false,
             routing: Routing::Flow,
             keeps_trips: false,
-        })
+        };
+        plan.check()?;
+        Ok(plan)
     }
 }
 
@@ -264,10 +267,7 @@ pub(crate) fn text(report: &LoadReport, complaints: &[String]) -> String {
     times.add_row(row("finality at the validator", &measured.finality_us));
     times.add_row(row("client, from the intended time", &measured.client_us));
     let mut text = format!("{facts}\n{times}");
-    for complaint in complaints {
-        text.push_str("\nFAILED: ");
-        text.push_str(complaint);
-    }
+    text.push_str(&verdict::all_failed(complaints));
     text
 }
 

@@ -95,6 +95,12 @@ impl Failure {
         Self::new(Code::Usage, what)
     }
 
+    /// The same with another code.
+    pub(crate) const fn with_code(mut self, code: Code) -> Self {
+        self.code = code;
+        self
+    }
+
     /// Adds what to do about it.
     pub(crate) fn remedy(mut self, remedy: impl fmt::Display) -> Self {
         self.remedy = remedy.to_string();

@@ -15,6 +15,7 @@ mod logs;
 mod output;
 mod plan;
 mod scratch;
+mod verdict;
 
 use std::process::ExitCode;
 

@@ -282,6 +282,8 @@ impl From<TestnetError> for Failure {
     fn from(error: TestnetError) -> Self {
         match error {
             TestnetError::File(error) => error.into(),
+            // The numbers are those of the command line; the file is not written.
+            TestnetError::Plan(error) => Self::from(error).with_code(Code::Usage),
             TestnetError::Data(error) => error.into(),
             TestnetError::Ports { .. } => Self::usage(error).remedy("give a lower --base-port"),
             TestnetError::NotEmpty(_) => {

@@ -71,6 +71,14 @@ pub(super) enum Change {
     Leave,
 }
 
+/// What is known of the entry of one command without its bytes.
+#[derive(Clone, Copy, Debug)]
+struct Command {
+    bytes_len: u32,
+    /// Worked out once: whoever lies about results has it looked at as often as it likes.
+    mark: Mark,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Pending {
@@ -91,7 +99,7 @@ pub(super) struct Pending {
     start: usize,
     /// Offset in `bytes` of the entry `sent`.
     sent_at: usize,
-    lengths: VecDeque<u32>,
+    commands: VecDeque<Command>,
     /// Nothing is sent before, after a validator was busy.
     hold_until: Option<Instant>,
     /// How many may be sent and not final.
@@ -124,7 +132,7 @@ impl Pending {
             bytes: Vec::new(),
             start: 0,
             sent_at: 0,
-            lengths: VecDeque::new(),
+            commands: VecDeque::new(),
             hold_until: None,
             window: SendWindow::default(),
             progressed_at: now,
@@ -138,13 +146,8 @@ impl Pending {
     /// The mark of a command that waits.
     pub(super) fn mark(&self, seq: u64) -> Mark {
         let before = usize::try_from(seq.saturating_sub(self.first)).unwrap_or(usize::MAX);
-        let skipped = self.lengths.iter().take(before);
-        let from = self.start + skipped.map(|&length| length as usize).sum::<usize>();
-        let bytes = self
-            .lengths
-            .get(before)
-            .map_or(0, |&length| length as usize);
-        Mark::of(self.bytes.get(from..from + bytes).unwrap_or_default())
+        let command = self.commands.get(before);
+        command.map_or_else(|| Mark::of(&[]), |command| command.mark)
     }
 
     /// The numbers of the commands that wait for finality.
@@ -155,7 +158,7 @@ impl Pending {
     /// How many commands wait for finality, but for the one that opens the session: there is
     /// another one while that waits.
     pub(super) fn len(&self) -> usize {
-        self.lengths.len() - usize::from(self.opening.waiting().is_some())
+        self.commands.len() - usize::from(self.opening.waiting().is_some())
     }
 
     /// Number of the command that opens the session, while it waits.
@@ -198,7 +201,7 @@ impl Pending {
     /// Numbers go on behind `seq_last`, the session's last applied command. Only while nothing
     /// waits.
     pub(super) fn start_behind(&mut self, seq_last: u64) -> bool {
-        let empty = self.lengths.is_empty();
+        let empty = self.commands.is_empty();
         if empty {
             // What was on its way before may still take these numbers.
             self.opening = Opening::Done { is_ours: false };
@@ -210,7 +213,7 @@ impl Pending {
     /// The session is opened before the next command, with a number above `seq_last`. Only while
     /// nothing waits.
     pub(super) fn open_behind(&mut self, seq_last: u64) -> bool {
-        let empty = self.lengths.is_empty();
+        let empty = self.commands.is_empty();
         if empty {
             let floor = seq_last.saturating_add(1);
             self.opening = Opening::Needed { floor };
@@ -238,7 +241,7 @@ impl Pending {
     }
 
     fn push_as(&mut self, kind: Kind, lane: Lane, body: &[u8], now: Instant) -> u64 {
-        if self.lengths.is_empty() {
+        if self.commands.is_empty() {
             self.progressed_at = now;
         }
         if let Opening::Needed { floor } = self.opening {
@@ -271,7 +274,11 @@ impl Pending {
             body,
         };
         kind.encode(&entry, is_opening, &mut self.bytes);
-        self.lengths.push_back((self.bytes.len() - before) as u32);
+        let entry = &self.bytes[before..];
+        self.commands.push_back(Command {
+            bytes_len: entry.len() as u32,
+            mark: Mark::of(entry),
+        });
         self.next = seq.saturating_add(1);
         seq
     }
@@ -290,8 +297,8 @@ impl Pending {
         let mut writer = ClientFrameWriter::submit(frame);
         let mut at = self.sent_at;
         let room = room.min(usize::try_from(self.unsent()).unwrap_or(usize::MAX));
-        for &length in self.lengths.range(on_their_way as usize..).take(room) {
-            let end = at + length as usize;
+        for command in self.commands.range(on_their_way as usize..).take(room) {
+            let end = at + command.bytes_len as usize;
             if !writer.push(&self.bytes[at..end]) {
                 break;
             }
@@ -304,9 +311,9 @@ impl Pending {
     pub(super) fn mark_sent(&mut self, count: u32) {
         let skip = (self.sent - self.first) as usize;
         let bytes: usize = self
-            .lengths
+            .commands
             .range(skip..skip + count as usize)
-            .map(|&length| length as usize)
+            .map(|command| command.bytes_len as usize)
             .sum();
         self.sent += u64::from(count);
         if self.hears_many {
@@ -334,9 +341,9 @@ impl Pending {
             (self.sent - self.first) as usize,
         );
         let bytes: usize = self
-            .lengths
+            .commands
             .range(from..to)
-            .map(|&length| length as usize)
+            .map(|command| command.bytes_len as usize)
             .sum();
         self.sent = seq;
         self.sent_at -= bytes;
@@ -506,10 +513,10 @@ impl Pending {
     fn finalize_through(&mut self, seq: u64) {
         let sent_after = self.sent.max(seq + 1);
         while self.first <= seq {
-            let Some(length) = self.lengths.pop_front() else {
+            let Some(command) = self.commands.pop_front() else {
                 break;
             };
-            self.start += length as usize;
+            self.start += command.bytes_len as usize;
             self.first += 1;
         }
         // What was finalized by another validator's doing need not be sent here.
@@ -517,7 +524,7 @@ impl Pending {
             self.sent = sent_after;
             self.sent_at = self.start;
         }
-        if self.lengths.is_empty() {
+        if self.commands.is_empty() {
             self.bytes.clear();
             self.start = 0;
             self.sent_at = 0;
@@ -532,11 +539,11 @@ impl Pending {
         self.rewind_to(seq);
         let keep = (seq.max(self.first) - self.first) as usize;
         let bytes: usize = self
-            .lengths
+            .commands
             .range(keep..)
-            .map(|&length| length as usize)
+            .map(|command| command.bytes_len as usize)
             .sum();
-        self.lengths.truncate(keep);
+        self.commands.truncate(keep);
         self.bytes.truncate(self.bytes.len() - bytes);
         self.next = self.first + keep as u64;
         self.doubtful = self.doubtful.min(self.next);

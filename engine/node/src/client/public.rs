@@ -12,7 +12,7 @@ use super::gateway::{Gateway, State, contacts};
 use super::identity::Identity;
 use crate::client_wire::{
     Public, PublicEvent, PublicMark, PublicState, ServerFrame, encode_public_ask,
-    encode_public_subscribe,
+    encode_public_stop, encode_public_subscribe,
 };
 use crate::genesis::Genesis;
 use crate::keys::KeyPair;
@@ -91,7 +91,15 @@ struct Reading {
     position: StreamPosition,
     id: u64,
     is_subscribed: bool,
+    /// The subscription that is asked for last, 0 for none: what is told of any other one, or of a
+    /// range that is wanted no more, is still on its way and passed over.
+    subscription_id: u64,
+    /// Its owner has no room for what the subscription brings.
+    is_paused: bool,
+    /// A subscription that is to be ended.
+    stops: Option<u64>,
     range: Option<Range>,
+    /// The question for the range, 0 while there is none.
     range_id: u64,
     /// Validators that one after another had the position no more.
     gone: usize,
@@ -162,6 +170,9 @@ impl PublicReader {
                 position: options.from,
                 id: 0,
                 is_subscribed: false,
+                subscription_id: 0,
+                is_paused: false,
+                stops: None,
                 range: None,
                 range_id: 0,
                 gone: 0,
@@ -194,12 +205,35 @@ impl PublicReader {
     pub fn ask_range(&mut self, from: StreamPosition, to: StreamPosition) {
         self.reading.range_gone = 0;
         self.reading.range_ahead = 0;
+        self.reading.range_id = 0;
         self.reading.range = Some(Range {
             at: from,
             from,
             to: to.max(from),
             is_asked: false,
         });
+    }
+
+    /// Wants no more of the range that was asked for: nothing more is told of it.
+    pub const fn end_range(&mut self) {
+        self.reading.range = None;
+        self.reading.range_id = 0;
+    }
+
+    /// Takes no more of the subscription for now; it goes on at `position`.
+    const fn pause_at(&mut self, position: StreamPosition) {
+        let reading = &mut self.reading;
+        if !reading.is_paused && reading.is_subscribed {
+            reading.stops = Some(reading.subscription_id);
+        }
+        reading.is_paused = true;
+        reading.is_subscribed = false;
+        reading.subscription_id = 0;
+        reading.position = position;
+    }
+
+    const fn resume(&mut self) {
+        self.reading.is_paused = false;
     }
 
     /// Waits at most `timeout` for something to happen, takes it, and tells of it.
@@ -283,9 +317,17 @@ impl PublicReader {
             return;
         }
         reading.hold_until = None;
-        if !reading.is_subscribed {
+        if let Some(id) = reading.stops {
+            self.frame.clear();
+            encode_public_stop(id, &mut self.frame);
+            if self.links.send(link, &self.frame).is_ok() {
+                reading.stops = None;
+            }
+        }
+        if !reading.is_subscribed && !reading.is_paused {
             self.frame.clear();
             reading.id += 1;
+            reading.subscription_id = reading.id;
             encode_public_subscribe(reading.id, reading.position, &mut self.frame);
             reading.is_subscribed = self.links.send(link, &self.frame).is_ok();
         }
@@ -305,6 +347,7 @@ impl Reading {
     fn lost(&mut self, now: Instant) {
         self.gateway.next(now);
         self.is_subscribed = false;
+        self.stops = None;
         self.hold_until = None;
         self.range_ahead = 0;
         if let Some(range) = &mut self.range {
@@ -393,6 +436,9 @@ impl<F: FnMut(PublicUpdate<'_>)> Taking<'_, F> {
             public.for_each(|event| (self.on_update)(PublicUpdate::Ranged(event)));
             return;
         }
+        if public.id() != self.reading.subscription_id {
+            return;
+        }
         if from != self.reading.position {
             tracing::warn!(%from, "a validator left something of the public stream out");
             self.reading.leaves = true;
@@ -404,6 +450,9 @@ impl<F: FnMut(PublicUpdate<'_>)> Taking<'_, F> {
 
     fn mark(&mut self, mark: &PublicMark) {
         let is_range = self.reading.is_of_range(mark.id);
+        if !is_range && mark.id != self.reading.subscription_id {
+            return;
+        }
         match mark.state {
             PublicState::Subscribed => {
                 self.reading.gone = 0;
@@ -495,11 +544,44 @@ impl PublicItem {
     }
 }
 
+/// Events that nobody has taken yet.
+#[derive(Debug, Default)]
+struct Kept {
+    items: VecDeque<PublicItem>,
+    /// What they take up.
+    bytes: usize,
+    /// The first event that found no room: nothing behind it is kept.
+    left_at: Option<StreamPosition>,
+}
+
+/// What an event takes up, besides its bytes.
+const ITEM_BYTES: usize = size_of::<PublicItem>();
+
+impl Kept {
+    /// Keeps the next event if there is room for it; there always is for one.
+    fn push(&mut self, event: &PublicEvent<'_>, bytes_max: usize) {
+        let bytes = self.bytes + ITEM_BYTES + event.bytes.len();
+        let has_room = self.items.is_empty() || bytes <= bytes_max;
+        if self.left_at.is_none() && has_room {
+            self.bytes = bytes;
+            self.items.push_back(PublicItem::of(event));
+        } else {
+            self.left_at.get_or_insert(event.position);
+        }
+    }
+
+    fn pop(&mut self) -> Option<PublicItem> {
+        let item = self.items.pop_front()?;
+        self.bytes -= ITEM_BYTES + item.bytes.len();
+        Some(item)
+    }
+}
+
 /// A reader that waits for what comes.
 #[derive(Debug)]
 pub struct PublicClient {
     reader: PublicReader,
-    items: VecDeque<PublicItem>,
+    kept: Kept,
 }
 
 impl PublicClient {
@@ -514,14 +596,14 @@ impl PublicClient {
     ) -> Result<Self, ClientError> {
         Ok(Self {
             reader: PublicReader::new(genesis, key, options)?,
-            items: VecDeque::new(),
+            kept: Kept::default(),
         })
     }
 
     /// Where a reader would go on that begins after what [`next`](Self::next) has given.
     #[must_use]
     pub fn position(&self) -> StreamPosition {
-        let next = self.items.front().map(|item| item.position);
+        let next = self.kept.items.front().map(|item| item.position);
         next.unwrap_or_else(|| self.reader.position())
     }
 
@@ -538,50 +620,66 @@ impl PublicClient {
     pub fn next(&mut self, timeout: Duration) -> Result<PublicItem, ClientError> {
         let end = Instant::now() + timeout;
         loop {
-            if let Some(item) = self.items.pop_front() {
+            if let Some(item) = self.kept.pop() {
                 return Ok(item);
             }
+            self.kept.left_at = None;
+            self.reader.resume();
             let now = Instant::now();
             if now >= end {
                 return Err(ClientError::Timeout);
             }
-            let items = &mut self.items;
+            let kept = &mut self.kept;
             self.reader.turn(now, end - now, |update| {
                 if let PublicUpdate::Event(event) = update {
-                    items.push_back(PublicItem::of(&event));
+                    // No more than a turn takes out of the socket.
+                    kept.push(&event, usize::MAX);
                 }
             })?;
         }
     }
 
-    /// All events between two positions, as far as the stream goes; and where that is. What comes
-    /// of the subscription meanwhile is kept for [`next`](Self::next).
+    /// All events between two positions, as far as the stream goes and `bytes_max` takes them, one
+    /// at least; and where to go on, which is before the second position if there is more. What
+    /// comes of the subscription meanwhile is kept for [`next`](Self::next), up to as many bytes;
+    /// what is behind that comes when it is asked for. An event takes up some bytes besides its
+    /// own, and an answer of a validator 1 MiB, so much less is not worth its while.
     ///
     /// # Errors
     /// As [`next`](Self::next).
     pub fn range(
         &mut self,
         (from, to): (StreamPosition, StreamPosition),
+        bytes_max: usize,
         timeout: Duration,
     ) -> Result<(Vec<PublicItem>, StreamPosition), ClientError> {
         let end = Instant::now() + timeout;
         self.reader.ask_range(from, to);
-        let (mut ranged, mut done) = (Vec::new(), None);
+        let (mut ranged, mut done) = (Kept::default(), None);
         loop {
             let now = Instant::now();
             if now >= end {
+                self.reader.end_range();
                 return Err(ClientError::Timeout);
             }
-            let items = &mut self.items;
-            self.reader.turn(now, end - now, |update| match update {
-                PublicUpdate::Event(event) => items.push_back(PublicItem::of(&event)),
-                PublicUpdate::Ranged(event) => ranged.push(PublicItem::of(&event)),
+            let kept = &mut self.kept;
+            let turned = self.reader.turn(now, end - now, |update| match update {
+                PublicUpdate::Event(event) => kept.push(&event, bytes_max),
+                PublicUpdate::Ranged(event) => ranged.push(&event, bytes_max),
                 PublicUpdate::RangeDone(at) => done = Some(at),
                 _ => {}
-            })?;
-            if let Some(at) = done {
-                return Ok((ranged, at));
+            });
+            if let Some(at) = self.kept.left_at {
+                self.reader.pause_at(at);
+            }
+            let done = turned.map(|_| ranged.left_at.or(done)).transpose();
+            if let Some(done) = done {
+                self.reader.end_range();
+                return done.map(|at| (ranged.items.into(), at));
             }
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

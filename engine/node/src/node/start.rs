@@ -2,6 +2,7 @@
 //! start the threads. Owns nothing that outlives it.
 
 use super::diverged::Diverged;
+use super::early::early_start;
 use super::first::{bring_first, first_state, recovery_error};
 use super::public::{archive_config, public_stage};
 use super::{Asker, Node, NodeFailure, StartError};
@@ -287,7 +288,7 @@ pub(super) fn start<S: StateMachine>(
 /// The way for questions of other threads, and its end in the loop.
 fn asker(waker: Waker) -> (Asker, Receiver<Control>) {
     let (control, controls) = bounded(CONTROLS_MAX);
-    (Asker { control, waker }, controls)
+    (Asker::new(control, waker), controls)
 }
 
 /// Hands finalized blocks and durable heights to an embedding program.
@@ -349,6 +350,9 @@ fn open_parts<S: StateMachine>(
     let opened = Parts::open(&folder, &replica_config, app, now);
     let (mut parts, companions) = opened.map_err(|source| recovery_error(config, path, source))?;
     tell_recovered(&companions.summary);
+    if let Some(early) = early_start(config.genesis.file().genesis_time_ns, wall_ns()) {
+        tracing::warn!("{early}");
+    }
     let trace = Trace::new(clock, config.limits.trace_stamps);
     parts.order.set_trace(trace.clone());
     Ok((parts, companions, trace))

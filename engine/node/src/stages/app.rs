@@ -5,7 +5,7 @@
 
 use super::check::InFlight;
 use super::dedicated::Halt;
-use super::inlet::Control;
+use super::inlet::{Control, SessionAt};
 use super::shared::ANSWER_BYTES_MAX;
 use crate::client_wire;
 use crate::drift::Recorder;
@@ -159,15 +159,9 @@ impl<S: StateMachine> AppThread<S> {
                 self.executor.query(&question, &mut answer);
                 drop(reply.try_send(answer));
             }
-            Control::LastSeq(session, reply) => {
-                // One that has ended is opened anew.
-                let has_ended = self.executor.sessions().has_ended(&session);
-                let seq_last = if has_ended {
-                    0
-                } else {
-                    self.seq_last(&session)
-                };
-                if reply.try_send(seq_last).is_err() {
+            Control::SessionAt(session, reply) => {
+                let at = SessionAt::of(self.executor.sessions(), &session);
+                if reply.try_send(at).is_err() {
                     tracing::debug!("nobody waits for the answer");
                 }
             }

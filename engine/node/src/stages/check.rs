@@ -28,6 +28,8 @@ use std::thread::JoinHandle;
 const JOBS_PER_BATCH: usize = 64;
 /// Bytes of submissions that may wait on a shared thread.
 const WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Of these, those of cancels.
+const URGENT_BYTES_MAX: usize = WAITING_BYTES_MAX / 2;
 /// When to try again after that was full.
 const RETRY_AFTER_US: u32 = 20_000;
 /// Commands of a block that one worker checks in a row.
@@ -507,7 +509,8 @@ fn is_urgent(entries: &[u8]) -> bool {
 }
 
 /// Submissions on a shared thread, checked in pieces: cancels, then the rest, first come first
-/// served.
+/// served. Cancels have every other batch at least, and never all of them, nor all the room: some
+/// come at any time.
 #[derive(Debug)]
 pub(crate) struct Submissions {
     auth: Arc<CommandAuth>,
@@ -516,6 +519,10 @@ pub(crate) struct Submissions {
     /// Of cancels alone.
     urgent: VecDeque<Waiting>,
     bytes: usize,
+    /// Of these, those of cancels.
+    urgent_bytes: usize,
+    /// Cancels filled the last batch, so the rest is first in the next.
+    is_others_turn: bool,
     pace: Pace,
 }
 
@@ -539,6 +546,8 @@ impl Submissions {
             waiting: VecDeque::new(),
             urgent: VecDeque::new(),
             bytes: 0,
+            urgent_bytes: 0,
+            is_others_turn: false,
             pace: Pace::default(),
         }
     }
@@ -564,7 +573,10 @@ impl Submissions {
 
     /// Takes a submission in; when there is no room its verdicts come back.
     pub(crate) fn push(&mut self, from: Caller, entries: &[u8]) -> Result<(), Vec<CommandVerdict>> {
-        if self.bytes + entries.len() > WAITING_BYTES_MAX {
+        let is_urgent = is_urgent(entries);
+        let has_room = self.bytes + entries.len() <= WAITING_BYTES_MAX
+            && (!is_urgent || self.urgent_bytes + entries.len() <= URGENT_BYTES_MAX);
+        if !has_room {
             let busy = |view: CommandView<'_>| CommandVerdict {
                 session: SessionId(*view.session),
                 seq: view.seq,
@@ -576,7 +588,8 @@ impl Submissions {
             return Err(views.unwrap_or_default());
         }
         self.bytes += entries.len();
-        let queue = if is_urgent(entries) {
+        let queue = if is_urgent {
+            self.urgent_bytes += entries.len();
             &mut self.urgent
         } else {
             &mut self.waiting
@@ -613,7 +626,13 @@ impl Submissions {
     fn go_on(&mut self, commands_max: usize) -> CheckedAhead {
         let mut ahead = Ahead::new(&self.auth, commands_max);
         let mut places = Vec::new();
-        for waiting in self.urgent.iter().chain(&self.waiting) {
+        let are_others_first = std::mem::take(&mut self.is_others_turn);
+        let has_urgent = !self.urgent.is_empty();
+        let (first, second) = match are_others_first {
+            true => (&mut self.waiting, &mut self.urgent),
+            false => (&mut self.urgent, &mut self.waiting),
+        };
+        for waiting in first.iter().chain(&*second) {
             if ahead.is_full() {
                 break;
             }
@@ -626,8 +645,9 @@ impl Submissions {
             let walked = ahead.walk(views.skip(waiting.at), source);
             places.push((walked.count, !ahead.is_full(), walked.is_bad));
         }
+        self.is_others_turn = has_urgent && !are_others_first && ahead.is_full();
         let checked = ahead.check(&mut self.check);
-        let all = self.urgent.iter_mut().chain(&mut self.waiting);
+        let all = first.iter_mut().chain(second);
         for (waiting, (walked, is_done, is_bad)) in all.zip(places) {
             waiting.at += walked;
             waiting.is_done = is_done;
@@ -638,11 +658,14 @@ impl Submissions {
 
     /// The next submission of which all is checked.
     pub(crate) fn next(&mut self) -> Option<Submission> {
-        let queue = match self.urgent.front() {
-            Some(_) => &mut self.urgent,
-            None => &mut self.waiting,
+        let urgent = self.urgent.pop_front_if(|waiting| waiting.is_done);
+        if let Some(cancels) = &urgent {
+            self.urgent_bytes -= cancels.entries.len();
+        }
+        let waiting = match urgent {
+            Some(cancels) => cancels,
+            None => self.waiting.pop_front_if(|waiting| waiting.is_done)?,
         };
-        let waiting = queue.pop_front_if(|waiting| waiting.is_done)?;
         let Waiting { from, entries, .. } = waiting;
         self.bytes -= entries.len();
         if !waiting.is_bad {

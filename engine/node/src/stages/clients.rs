@@ -6,7 +6,7 @@
 //! A block's results are walked once. Each command costs one look-up; a session that is not
 //! connected here costs nothing more.
 
-use crate::client_wire::{ResultItem, ResultsFrame, StreamFrame};
+use crate::client_wire::{Outcome, ResultItem, ResultsFrame, StreamFrame};
 use crate::results::{BlockResults, CommandResult, OutputItem};
 use crate::state_machine::{Audience, SessionId, SessionMap};
 use quorate_consensus::types::ValidatorIndex;
@@ -27,6 +27,8 @@ struct Connected {
     results: ResultsFrame,
     stream: StreamFrame,
     is_touched: bool,
+    /// A command of it has been applied since somebody has it here.
+    is_open: bool,
 }
 
 /// See the module.
@@ -38,6 +40,8 @@ pub(crate) struct ClientTable {
     connected: Vec<Connected>,
     /// Places with a frame in the making.
     touched: Vec<usize>,
+    /// Clients whose session turned out to be open.
+    opened: Vec<ClientId>,
 }
 
 impl ClientTable {
@@ -45,7 +49,9 @@ impl ClientTable {
     pub(crate) fn add(&mut self, client: ClientId, session: SessionId, key: [u8; 32]) {
         self.logins.insert(client, (session, key));
         if let Some(&place) = self.places.get(&session) {
-            self.connected[place].clients.push(client);
+            let connected = &mut self.connected[place];
+            connected.clients.push(client);
+            self.opened.extend(connected.is_open.then_some(client));
             return;
         }
         self.places.insert(session, self.connected.len());
@@ -55,6 +61,7 @@ impl ClientTable {
             results: ResultsFrame::default(),
             stream: StreamFrame::default(),
             is_touched: false,
+            is_open: false,
         });
     }
 
@@ -84,6 +91,12 @@ impl ClientTable {
     pub(crate) fn clients(&self) -> impl Iterator<Item = ClientId> {
         let sessions = self.connected.iter();
         sessions.flat_map(|connected| connected.clients.iter().copied())
+    }
+
+    /// Clients whose session turned out to be open since this was asked last. There are only so
+    /// many sessions, and new ones are opened at a rate: unlike a connection one costs something.
+    pub(crate) fn take_opened(&mut self) -> Vec<ClientId> {
+        std::mem::take(&mut self.opened)
     }
 
     /// The session and the key of a client.
@@ -164,6 +177,11 @@ impl ClientTable {
         };
         if connected.touch(head) {
             self.touched.push(place);
+        }
+        let has_applied = matches!(result.outcome, Outcome::Applied | Outcome::Duplicate);
+        if has_applied && !connected.is_open {
+            connected.is_open = true;
+            self.opened.extend(&connected.clients);
         }
         let item = ResultItem {
             seq: result.seq,
@@ -261,7 +279,7 @@ impl Connected {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client_wire::{Outcome, Place, ServerFrame};
+    use crate::client_wire::{Place, ServerFrame};
     use crate::state_machine::Output;
 
     const KEY: [u8; 32] = [9; 32];
@@ -372,6 +390,28 @@ mod tests {
             "Bob moved to the place of Alice and is still found"
         );
         assert_eq!(told[0].0, 9);
+    }
+
+    #[test]
+    fn whoever_has_an_open_session_is_told_once_and_nobody_else() {
+        let mut table = ClientTable::default();
+        for (client, session) in [(1, ALICE), (2, BOB), (3, ALICE)] {
+            table.add(ClientId::from_bits(client), session, KEY);
+        }
+        assert!(table.take_opened().is_empty(), "a login opens nothing");
+        sent(&mut table, &block());
+        // Bob is told things, and has done nothing himself.
+        assert_eq!(table.take_opened(), [1, 3].map(ClientId::from_bits));
+        sent(&mut table, &block());
+        assert!(table.take_opened().is_empty());
+        table.add(ClientId::from_bits(4), ALICE, KEY);
+        assert_eq!(table.take_opened(), [ClientId::from_bits(4)]);
+        let mut refused = block();
+        for one in &mut refused.commands {
+            (one.session, one.outcome) = (BOB, Outcome::TableFull);
+        }
+        sent(&mut table, &refused);
+        assert!(table.take_opened().is_empty());
     }
 
     #[test]

@@ -465,7 +465,7 @@ impl NetThread {
                     self.inlet.close();
                     drop(self.order.send(ToOrder::Shutdown(nanoseconds(drain))));
                 }
-                other @ (Control::Query(..) | Control::LastSeq(..)) => {
+                other @ (Control::Query(..) | Control::SessionAt(..)) => {
                     drop(self.app.send(ToApp::Control(other)));
                 }
             }

@@ -1,17 +1,19 @@
 //! Commands and questions from the process that embeds the node.
 //!
-//! Owns the bounded queue between the embedding threads and the loop, and the answer given at
+//! Owns the bounded queue between the embedding threads and the loop; `session` the answer given at
 //! once. Never: touches the pool; the loop takes from here as the pool has room, so a full pool
 //! shows as a full queue.
+
+mod session;
+
+pub use session::{Admission, EmbeddedSession};
 
 use crate::auth::CommandAuth;
 use crate::client_wire::Verdict;
 use crate::genesis::Genesis;
-use crate::keys::KeyPair;
 use crate::lanes::{CommandVerdict, Rejection};
 use crate::metrics::Metrics;
-use crate::sessions::SessionCommand;
-use crate::stages::clock::wall_ns;
+use crate::sessions::SessionTable;
 use crate::stages::wire::count_verdicts;
 use crate::state_machine::{Lane, SessionId};
 use crate::status::NodeStatus;
@@ -20,7 +22,6 @@ use crossbeam::queue::ArrayQueue;
 use quorate_consensus::payload::{
     self, Entry, FLAG_OPEN, FLAG_SESSION, PayloadError, encode_flagged_entry,
 };
-use quorate_net::Waker;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -29,8 +30,6 @@ use std::time::Duration;
 const COMMANDS_MAX: usize = 16_384;
 /// Commands taken in one turn of the loop.
 const COMMANDS_PER_TURN: usize = 1024;
-/// When to try again after the queue was full.
-const RETRY_AFTER_US: u32 = 200;
 
 /// What the embedding process may ask the loop.
 #[derive(Debug)]
@@ -39,16 +38,55 @@ pub(crate) enum Control {
     Status(Sender<NodeStatus>),
     /// A read-only question to the application.
     Query(Vec<u8>, Sender<Vec<u8>>),
-    /// Number of a session's last applied command.
-    LastSeq(SessionId, Sender<u64>),
+    /// How far a session is.
+    SessionAt(SessionId, Sender<SessionAt>),
     /// Stop: admit nothing, let what is in flight become final for that long, then end.
     Shutdown(Duration),
+}
+
+/// How far a session is by the blocks that are executed here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SessionAt {
+    /// There is none, or none is remembered.
+    Unknown,
+    /// It is open.
+    Open {
+        /// The number of its last applied command.
+        seq_last: u64,
+    },
+    /// It has ended, and is opened anew with a higher number.
+    Ended {
+        /// The number of its last applied command.
+        seq_last: u64,
+    },
+}
+
+impl SessionAt {
+    pub(crate) fn of(sessions: &SessionTable, id: &SessionId) -> Self {
+        match sessions.session(id) {
+            None => Self::Unknown,
+            Some(ended) if ended.is_closed => Self::Ended {
+                seq_last: ended.last_seq,
+            },
+            Some(open) => Self::Open {
+                seq_last: open.last_seq,
+            },
+        }
+    }
+}
+
+/// What waits for the loop.
+#[derive(Debug)]
+struct Submitted {
+    entry: Box<[u8]>,
+    /// Where to say that it was refused, if anybody waits for that.
+    refused: Option<Sender<Rejection>>,
 }
 
 /// The queue of commands.
 #[derive(Debug)]
 pub(crate) struct Inlet {
-    commands: ArrayQueue<Box<[u8]>>,
+    commands: ArrayQueue<Submitted>,
     is_stopping: AtomicBool,
     is_diverged: AtomicBool,
     command_bytes_max: usize,
@@ -66,9 +104,15 @@ impl Inlet {
         }
     }
 
-    /// The next command's entry.
-    pub(crate) fn pop(&self) -> Option<Box<[u8]>> {
-        self.commands.pop()
+    /// Why nothing is taken any more, if nothing is.
+    fn refuses(&self) -> Option<Rejection> {
+        if self.is_stopping.load(Ordering::Acquire) {
+            Some(Rejection::Stopping)
+        } else if self.is_diverged.load(Ordering::Acquire) {
+            Some(Rejection::Diverged)
+        } else {
+            None
+        }
     }
 
     /// Whether nothing waits.
@@ -92,7 +136,7 @@ impl Inlet {
 pub(crate) struct InletReader {
     inlet: Arc<Inlet>,
     /// A command that found no room yet.
-    held: Option<Box<[u8]>>,
+    held: Option<Submitted>,
 }
 
 impl InletReader {
@@ -123,12 +167,13 @@ impl InletReader {
         }
         let mut taken = 0;
         while taken < COMMANDS_PER_TURN {
-            let Some(entry) = self.held.take().or_else(|| self.inlet.pop()) else {
+            let next = self.held.take().or_else(|| self.inlet.commands.pop());
+            let Some(submitted) = next else {
                 break;
             };
             taken += 1;
             verdicts.clear();
-            if let Err(error) = submit(&entry, verdicts) {
+            if let Err(error) = submit(&submitted.entry, verdicts) {
                 tracing::error!(%error, "an embedded command is malformed");
                 continue;
             }
@@ -137,7 +182,7 @@ impl InletReader {
                 ..
             }) = verdicts.first()
             {
-                self.held = Some(entry);
+                self.held = Some(submitted);
                 break;
             }
             count_verdicts(metrics, verdicts);
@@ -145,163 +190,14 @@ impl InletReader {
                 if let Verdict::Rejected(rejection) = verdict.verdict {
                     let (session, seq) = (verdict.session, verdict.seq);
                     tracing::warn!(?session, seq, ?rejection, "an embedded command was refused");
+                    if let Some(refused) = &submitted.refused {
+                        // What was said first is not heard yet.
+                        refused.try_send(rejection).ok();
+                    }
                 }
             }
         }
         taken
-    }
-}
-
-/// A session of the embedding process. Its numbers rise by one with each accepted command; one
-/// thread at a time may use it.
-#[derive(Debug)]
-pub struct EmbeddedSession {
-    inlet: Arc<Inlet>,
-    waker: Waker,
-    session: SessionId,
-    key: [u8; 32],
-    /// What signs its commands, in a chain whose commands are signed.
-    signer: Option<Arc<KeyPair>>,
-    /// The next command opens the session, and its number is the time.
-    opens: bool,
-    seq_next: u64,
-    body: Vec<u8>,
-}
-
-/// The answer to [`EmbeddedSession::submit`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Admission {
-    /// It is on its way into the pool, under this number. Only a finalized result says more.
-    Accepted {
-        /// Its number in the session.
-        seq: u64,
-    },
-    /// There is no room now; nothing was taken.
-    Busy {
-        /// When to try again, microseconds.
-        retry_after_us: u32,
-    },
-    /// It will not be taken as it is.
-    Rejected(Rejection),
-}
-
-impl Admission {
-    /// The same in the words of the client protocol.
-    #[must_use]
-    pub const fn verdict(self) -> Verdict {
-        match self {
-            Self::Accepted { .. } => Verdict::Accepted,
-            Self::Busy { retry_after_us } => Verdict::Busy { retry_after_us },
-            Self::Rejected(rejection) => Verdict::Rejected(rejection),
-        }
-    }
-}
-
-impl EmbeddedSession {
-    pub(crate) fn new(inlet: Arc<Inlet>, waker: Waker, key: [u8; 32], seq_last: u64) -> Self {
-        let session = SessionId(payload::session_of_key(&key));
-        let opens = seq_last == 0;
-        let seq_next = match opens {
-            true => wall_ns(),
-            false => seq_last.saturating_add(1),
-        };
-        Self {
-            inlet,
-            waker,
-            session,
-            key,
-            signer: None,
-            opens,
-            seq_next,
-            body: Vec::new(),
-        }
-    }
-
-    /// The same, signing with `signer`, which is the pair of its key.
-    #[must_use]
-    pub(crate) fn signing(mut self, signer: Arc<KeyPair>) -> Self {
-        self.signer = Some(signer);
-        self
-    }
-
-    /// The session's name.
-    #[must_use]
-    pub const fn id(&self) -> SessionId {
-        self.session
-    }
-
-    /// The number that the next command gets; one that opens the session gets the time then.
-    #[must_use]
-    pub const fn seq_next(&self) -> u64 {
-        self.seq_next
-    }
-
-    /// Submits a command; never waits.
-    pub fn submit(&mut self, lane: Lane, body: &[u8]) -> Admission {
-        self.submit_as(Kind::Application, lane, body)
-    }
-
-    /// Submits a word of the session about itself; never waits.
-    pub fn submit_session(&mut self, command: SessionCommand) -> Admission {
-        let mut body = Vec::new();
-        command.encode(&mut body);
-        self.submit_as(Kind::Session, Lane::Order, &body)
-    }
-
-    fn submit_as(&mut self, kind: Kind, lane: Lane, body: &[u8]) -> Admission {
-        if self.inlet.is_stopping.load(Ordering::Acquire) {
-            return Admission::Rejected(Rejection::Stopping);
-        }
-        if self.inlet.is_diverged.load(Ordering::Acquire) {
-            return Admission::Rejected(Rejection::Diverged);
-        }
-        if self.opens {
-            self.seq_next = self.seq_next.max(wall_ns());
-        }
-        let (seq, is_opening) = (self.seq_next, self.opens);
-        let opening = usize::from(is_opening) * self.key.len();
-        if body.len() + opening > self.inlet.command_bytes_max {
-            return Admission::Rejected(Rejection::TooLarge);
-        }
-        let body = if is_opening {
-            self.body.clear();
-            self.body.extend_from_slice(&self.key);
-            self.body.extend_from_slice(body);
-            &self.body
-        } else {
-            body
-        };
-        let lane = wire_lane(lane);
-        let mut entry = Vec::with_capacity(payload::ENTRY_BYTES_FIXED + 64 + body.len());
-        let session = &self.session.0;
-        let auth = &self.inlet.auth;
-        let signature = match (&self.signer, auth.is_signed()) {
-            (_, false) => None,
-            (None, true) => return Admission::Rejected(Rejection::BadSignature),
-            (Some(signer), true) => auth
-                .message(&kind.unsigned(lane, session, (seq, is_opening), body))
-                .map(|message| signer.sign(&message)),
-        };
-        let parts = Entry {
-            lane,
-            session,
-            seq,
-            signature: signature.as_ref(),
-            body,
-        };
-        kind.encode(&parts, is_opening, &mut entry);
-        if signature.is_some() {
-            auth.note_own(&self.key, &entry);
-        }
-        if self.inlet.commands.push(entry.into_boxed_slice()).is_err() {
-            return Admission::Busy {
-                retry_after_us: RETRY_AFTER_US,
-            };
-        }
-        self.opens = false;
-        self.seq_next = seq.saturating_add(1);
-        self.waker.wake();
-        Admission::Accepted { seq }
     }
 }
 

@@ -9,7 +9,7 @@ use super::clock::{Clock, nanoseconds};
 use super::courtesy::Courtesy;
 use super::dedicated::copy_order;
 use super::door::Room;
-use super::inlet::{Control, InletReader};
+use super::inlet::{Control, InletReader, SessionAt};
 use super::journal::SyncThread;
 use super::scrub::{ScrubSender, ToScrub};
 use super::shadow::ShadowSender;
@@ -261,12 +261,9 @@ impl<S: StateMachine> SharedLoop<S> {
                     replica.executor().query(&question, &mut answer);
                     drop(reply.try_send(answer));
                 }
-                Control::LastSeq(session, reply) => {
-                    let known = replica.executor().sessions().session(&session);
-                    // One that has ended is opened anew.
-                    let open = known.filter(|known| !known.is_closed);
-                    let seq_last = open.map_or(0, |open| open.last_seq);
-                    if reply.try_send(seq_last).is_err() {
+                Control::SessionAt(session, reply) => {
+                    let at = SessionAt::of(replica.executor().sessions(), &session);
+                    if reply.try_send(at).is_err() {
                         tracing::debug!("nobody waits for the answer");
                     }
                 }

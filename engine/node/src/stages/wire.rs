@@ -309,6 +309,9 @@ impl WireStage {
         self.trace.flushed();
         self.net.flush_peers();
         let net = &mut self.net;
+        for client in self.clients.take_opened() {
+            net.keep_client(client);
+        }
         self.replies
             .drain(|client, frame| send_client(net, client, frame));
         self.public.pump(self.leader, &mut Sockets(net));

@@ -4,7 +4,7 @@ use crate::support::{Cluster, PATIENCE, agree, eventually, stop_all};
 use quorate::client::{Client, ClientError, ClientEvent, ClientOptions, Clients};
 use quorate::client_wire::{Outcome, Rejection};
 use quorate::keys::KeyPair;
-use quorate::node::Admission;
+use quorate::node::{Admission, EmbeddedSession};
 use quorate::profiles::{Durability, Idle, Threading};
 use quorate::sessions::SessionCommand;
 use quorate::state_machine::Lane;
@@ -28,6 +28,19 @@ fn add(client: &mut Client, number: u64) -> u64 {
         .unwrap();
     assert_eq!(done.outcome, Outcome::Applied);
     u64::from_le_bytes(done.outputs[0].as_slice().try_into().unwrap())
+}
+
+/// Submits for as long as it takes: the first command until the session is open.
+fn put(session: &mut EmbeddedSession, command: &[u8]) -> u64 {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match session.submit(Lane::Order, command) {
+            Admission::Accepted { seq } => return seq,
+            Admission::Busy { .. } => std::thread::yield_now(),
+            Admission::Rejected(rejection) => panic!("{rejection:?}"),
+        }
+        assert!(Instant::now() < end, "no room within {PATIENCE:?}");
+    }
 }
 
 /// Four clients at four validators; then everybody agrees.
@@ -79,20 +92,17 @@ fn dedicated_threads_stop_cleanly_and_go_on_and_serve_an_embedding_program() {
         let nodes = cluster.start_all();
         let finalized = nodes[0].finalized();
         let mut session = nodes[0].session(key).unwrap();
-        // The first command opens the session, with the time as its number.
-        if round > 0 {
-            assert_eq!(session.seq_next(), begun + 50);
-        }
+        // The session is opened once, and its numbers begin with the time then.
+        let next = if round > 0 { begun + 50 } else { 0 };
+        assert_eq!(session.seq_next(), next);
         for number in 1..=50 {
-            let admission = session.submit(Lane::Order, &u64::to_le_bytes(number));
-            let Admission::Accepted { seq } = admission else {
-                panic!("{admission:?}");
-            };
-            begun = seq + 1 - number;
+            begun = put(&mut session, &u64::to_le_bytes(number)) + 1 - number;
         }
         let mut seen = 0;
         while seen < 50 {
-            seen += finalized.recv_timeout(PATIENCE).unwrap().commands.len();
+            let block = finalized.recv_timeout(PATIENCE).unwrap();
+            let own = block.commands.iter().filter(|one| one.seq >= begun);
+            seen += own.count();
         }
         agree(&nodes, 1);
         assert_eq!(nodes[0].status().unwrap().threads, "dedicated");
@@ -142,18 +152,14 @@ fn an_embedding_program_submits_and_sees_every_finalized_block() {
     let finalized = nodes[1].finalized();
     let key = KeyPair::from_seed(&[55; 32]).public();
     let mut session = nodes[1].session(key).unwrap();
-    let (mut accepted, mut base) = (0_u64, 0);
+    let first = session.submit(Lane::Order, &1_u64.to_le_bytes());
+    assert!(matches!(first, Admission::Busy { .. }), "{first:?}");
+    // The opening has the number before, and is a sign of life.
+    let base = put(&mut session, &1_u64.to_le_bytes()) - 1;
+    let mut accepted = 2;
     while accepted < 500 {
-        match session.submit(Lane::Order, &1_u64.to_le_bytes()) {
-            Admission::Accepted { seq } => {
-                // The first one opens the session, with the time as its number.
-                base = if accepted == 0 { seq } else { base };
-                assert_eq!(seq, base + accepted);
-                accepted += 1;
-            }
-            Admission::Busy { .. } => std::thread::yield_now(),
-            Admission::Rejected(rejection) => panic!("{rejection:?}"),
-        }
+        assert_eq!(put(&mut session, &1_u64.to_le_bytes()), base + accepted);
+        accepted += 1;
     }
     let (mut seen, mut height) = (0, 0);
     while seen < accepted {
@@ -195,19 +201,17 @@ fn an_embedding_program_ends_its_session() {
     let finalized = nodes[1].finalized();
     let key = KeyPair::from_seed(&[157; 32]).public();
     let mut session = nodes[1].session(key).unwrap();
-    let first = session.submit(Lane::Order, &1_u64.to_le_bytes());
-    let last = session.submit_session(SessionCommand::Close);
-    let (Admission::Accepted { seq: first }, Admission::Accepted { seq: last }) = (first, last)
-    else {
-        panic!("{first:?}, {last:?}");
+    let first = put(&mut session, &1_u64.to_le_bytes());
+    let Admission::Accepted { seq: last } = session.submit_session(SessionCommand::Close) else {
+        panic!("it is open");
     };
     assert_eq!(last, first + 1);
     let mut outcomes = Vec::new();
-    while outcomes.len() < 2 {
+    while outcomes.len() < 3 {
         let block = finalized.recv_timeout(PATIENCE).unwrap();
         outcomes.extend(block.commands.iter().map(|command| command.outcome));
     }
-    assert_eq!(outcomes, [Outcome::Applied; 2]);
+    assert_eq!(outcomes, [Outcome::Applied; 3]);
     // Whoever has the key opens it anew, behind all that it had.
     let key = Arc::new(KeyPair::from_seed(&[157; 32]));
     let mut late =

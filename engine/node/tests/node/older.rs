@@ -85,7 +85,7 @@ fn reader(cluster: &Cluster, place: u16, from: StreamPosition) -> PublicClient {
 fn told(cluster: &Cluster, place: u16, below: u64) -> Vec<PublicItem> {
     let mut reader = reader(cluster, place, StreamPosition::LIVE);
     let stretch = (StreamPosition::BEGIN, StreamPosition::before(below));
-    reader.range(stretch, PATIENCE).unwrap().0
+    reader.range(stretch, usize::MAX, PATIENCE).unwrap().0
 }
 
 /// What a liar makes of the last answer of a stretch: of the events in it, and of its bytes.

@@ -147,8 +147,10 @@ fn serve(threading: Threading) {
     let refused = Admission::Rejected(Rejection::BadSignature);
     assert_eq!(bare.submit(Lane::Order, b"x"), refused);
     let mut signing = nodes[1].signing_session(embedded).unwrap();
-    let admission = signing.submit(Lane::Order, &7_u64.to_le_bytes());
-    assert!(matches!(admission, Admission::Accepted { .. }));
+    eventually("the embedding process has its session opened", || {
+        let admission = signing.submit(Lane::Order, &7_u64.to_le_bytes());
+        matches!(admission, Admission::Accepted { .. })
+    });
     let sum = [b"?".as_slice(), &217_u64.to_le_bytes()].concat();
     eventually("the sum everywhere", || {
         let answer = |node: &quorate::node::Node| node.query(b"?").unwrap();

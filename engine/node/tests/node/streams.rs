@@ -16,6 +16,9 @@ use quorate_consensus::types::ValidatorIndex;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// More than anything that is asked for here.
+const MUCH_BYTES: usize = 64 << 20;
+
 /// Tells everybody each command: once, or as often as its first byte says, made longer to 4 KiB
 /// where its second byte says so.
 #[derive(Debug, Default)]
@@ -187,21 +190,21 @@ fn a_gap_is_filled_by_request_and_a_position_that_is_none_is_refused() {
     assert_whole(&all);
     // Longer than one answer.
     let (from, to) = (all[1].position, all[505].position);
-    let (gap, end) = filler.range((from, to), PATIENCE).unwrap();
+    let (gap, end) = filler.range((from, to), MUCH_BYTES, PATIENCE).unwrap();
     assert_eq!((&gap[..], end), (&all[1..505], to));
-    let (none, end) = filler.range((from, from), PATIENCE).unwrap();
+    let (none, end) = filler.range((from, from), MUCH_BYTES, PATIENCE).unwrap();
     assert_eq!((none.len(), end), (0, from));
     let nowhere = StreamPosition {
         height: from.height,
         index: 9_999,
     };
-    let refused = filler.range((nowhere, to), PATIENCE);
+    let refused = filler.range((nowhere, to), MUCH_BYTES, PATIENCE);
     assert!(
         matches!(refused, Err(ClientError::NoSuchPosition { position }) if position == nowhere),
         "{refused:?}"
     );
     let before = StreamPosition::before(0);
-    let refused = filler.range((before, to), PATIENCE);
+    let refused = filler.range((before, to), MUCH_BYTES, PATIENCE);
     assert!(
         matches!(refused, Err(ClientError::Gone { position, .. }) if position == before),
         "{refused:?}"
@@ -209,11 +212,35 @@ fn a_gap_is_filled_by_request_and_a_position_that_is_none_is_refused() {
     // The same where every validator is asked in turn, each of which takes the subscription.
     let key = Arc::new(KeyPair::from_seed(&[202; 32]));
     let mut anywhere = PublicClient::new(&cluster.genesis, key, PublicOptions::default()).unwrap();
-    let refused = anywhere.range((before, to), PATIENCE);
+    let refused = anywhere.range((before, to), MUCH_BYTES, PATIENCE);
     assert!(
         matches!(refused, Err(ClientError::Gone { position, .. }) if position == before),
         "{refused:?}"
     );
+    stop_all(nodes);
+}
+
+#[test]
+fn a_range_comes_in_pieces_of_so_many_bytes_and_the_subscription_waits_without_a_hole() {
+    let cluster = Cluster::new("public-pieces", 4, Durability::Async);
+    let nodes = start_all(&cluster);
+    say(&mut client(&cluster, 1), &[[250, 1], [3, 0], [250, 1]]);
+    let all = take(&mut reader(&cluster, 0, StreamPosition::BEGIN), 503);
+    // All of it comes by the subscription as well, which has as much room as the range.
+    let mut filler = reader(&cluster, 0, StreamPosition::BEGIN);
+    let (mut at, to) = (StreamPosition::BEGIN, all[502].position);
+    let (mut ranged, mut pieces) = (Vec::new(), 0);
+    let bytes_max = 256 << 10;
+    while at < to {
+        let (piece, next) = filler.range((at, to), bytes_max, PATIENCE).unwrap();
+        let bytes: usize = piece.iter().map(|item| item.bytes.len()).sum();
+        assert!(!piece.is_empty() && bytes <= bytes_max, "{bytes} at {at}");
+        ranged.extend(piece);
+        (at, pieces) = (next, pieces + 1);
+    }
+    assert!(pieces > 6, "{pieces}");
+    assert!(ranged[..] == all[..502]);
+    assert!(take(&mut filler, 503) == all);
     stop_all(nodes);
 }
 

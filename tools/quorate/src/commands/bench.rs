@@ -90,34 +90,6 @@ fn number(us: Option<f64>) -> String {
     us.map_or_else(|| "-".to_owned(), |us| format!("{us:.1}"))
 }
 
-/// One command in so many may be left unsent.
-const UNSENT_SHARE: u64 = 1_000;
-
-/// Whether all but the last few commands that were intended were handed over. Those that were not
-/// are in no percentile, and they would be the ones that waited longest.
-const fn are_sent(unsent: u64, offered: u64) -> bool {
-    unsent.saturating_mul(UNSENT_SHARE) <= offered
-}
-
-/// What to add to a report for people when commands came to nothing.
-fn lost(unsent: u64, missing: u64, rejected: u64) -> String {
-    let mut text = String::new();
-    if unsent > 0 {
-        text.push_str(&format!(
-            "\n{unsent} commands were never handed over, and stand in no percentile"
-        ));
-    }
-    if missing > 0 {
-        text.push_str(&format!("\nFAILED: {missing} commands came to no result"));
-    }
-    if rejected > 0 {
-        text.push_str(&format!(
-            "\nFAILED: {rejected} commands were refused for good"
-        ));
-    }
-    text
-}
-
 /// Does it.
 ///
 /// # Errors

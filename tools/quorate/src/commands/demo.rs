@@ -24,6 +24,7 @@ use crate::interrupt::Interrupt;
 use crate::output::{Report, progress};
 use crate::plan::ClusterOptions;
 use crate::scratch::Scratch;
+use crate::verdict;
 
 /// How long the validators may take until all answer.
 const START: Duration = Duration::from_secs(30);
@@ -218,11 +219,7 @@ impl Run {
                 business.conclude(&log, told, &after, state, &mut complaints)
             })
             .transpose()?;
-        let code = if complaints.is_empty() {
-            Code::Done
-        } else {
-            Code::No
-        };
+        let code = verdict::code(complaints.is_empty());
         let tables = exchange.as_ref().map(exchange::text).unwrap_or_default();
         let text = format!("{}\n{tables}", text(&report, &complaints));
         let report = DemoReport {

@@ -16,6 +16,7 @@ use crate::failure::{Code, Failure};
 use crate::interrupt::Interrupt;
 use crate::output::{Report, progress};
 use crate::plan::WorkloadArg;
+use crate::verdict;
 
 /// How long the validators may take to reach the same height after the load.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -67,11 +68,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
         agreement,
     };
     let complaints = complaints(&outcome, &report.agreement);
-    let code = if complaints.is_empty() {
-        Code::Done
-    } else {
-        Code::No
-    };
+    let code = verdict::code(complaints.is_empty());
     let text = text(&report, &complaints);
     Ok(Report::new(&report, text)?.with_code(code))
 }

@@ -49,7 +49,7 @@ fn told(
     to: StreamPosition,
 ) -> Vec<PublicItem> {
     let mut reader = reader(genesis, index, StreamPosition::LIVE);
-    let (items, end) = reader.range((from, to), PATIENCE).unwrap();
+    let (items, end) = reader.range((from, to), usize::MAX, PATIENCE).unwrap();
     assert_eq!(end, to, "validator {index}");
     items
 }

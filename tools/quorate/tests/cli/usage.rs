@@ -131,6 +131,23 @@ fn a_file_that_cannot_be_written_is_refused_before_anything_is_measured() {
 }
 
 #[test]
+fn a_recording_that_cannot_be_replayed_is_refused_before_anything_is_started() {
+    let folder = Folder::new("recording");
+    let (none, broken) = (folder.join("none.csv"), folder.join("broken.csv"));
+    fs::write(&broken, "this is no message\n").unwrap();
+    // What would be tried later is refused as well, with another code.
+    let nowhere = folder.join("nowhere/x.hgrm");
+    for file in [&none, &broken] {
+        let demo = ["demo", "--orders", text(file), "--hgrm", text(&nowhere)];
+        let error = run_json(&demo, 2);
+        let what = error["error"]["what"].as_str().unwrap();
+        let name = file.file_name().unwrap().to_str().unwrap();
+        assert!(what.contains(name), "{what}");
+        assert!(!error["error"]["remedy"].as_str().unwrap().is_empty());
+    }
+}
+
+#[test]
 fn weights_that_the_thresholds_do_not_allow_are_refused_with_the_field() {
     let folder = Folder::new("weights");
     let dir = folder.join("net");
@@ -146,7 +163,7 @@ fn weights_that_the_thresholds_do_not_allow_are_refused_with_the_field() {
     ] {
         let mut all = vec!["testnet", "init", "--dir", text(&dir)];
         all.extend(arguments);
-        let error = run_json(&all, 3);
+        let error = run_json(&all, 2);
         let what = error["error"]["what"].as_str().unwrap();
         assert!(
             what.contains("genesis.json") && what.contains(field),

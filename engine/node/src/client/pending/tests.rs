@@ -345,3 +345,28 @@ fn after_a_refusal_less_is_sent_at_one_time_and_more_again_as_commands_become_fi
     let last = fixture.send();
     assert!((750..1_000).contains(&last.len()), "{}", last.len());
 }
+
+/// It is looked up for each result that somebody tells, so it is not worked out from bytes then.
+#[test]
+fn a_command_keeps_its_mark_while_those_before_it_become_final_and_its_bytes_are_moved() {
+    let mut fixture = Fixture::with(100);
+    let mut frame = Vec::new();
+    assert_eq!(fixture.pending.write_submit(fixture.now, &mut frame), 100);
+    fixture.pending.mark_sent(100);
+    // Behind the frame's header each is 32 bytes and its body.
+    let entries: Vec<&[u8]> = frame[8..].chunks(40).collect();
+    for (seq, entry) in (1..).zip(&entries) {
+        for (later, entry) in (seq..).zip(&entries[entries.len() - fixture.pending.len()..]) {
+            assert_eq!(fixture.pending.mark(later), Mark::of(entry));
+        }
+        assert_eq!(fixture.pending.mark(seq), Mark::of(entry));
+        fixture.applied(seq);
+    }
+    assert_eq!(
+        fixture
+            .pending
+            .push(Lane::Order, b"another one", fixture.now),
+        101
+    );
+    assert_eq!(fixture.pending.mark(101), Mark::of(&fixture.pending.bytes));
+}

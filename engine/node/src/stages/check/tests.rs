@@ -107,6 +107,38 @@ fn cancels_pass_what_waits_to_be_checked_and_have_room_when_orders_have_none() {
     assert_eq!(order[..2], [2, 1]);
 }
 
+/// Some client always cancels something: whoever else waits would wait for as long, and find no
+/// room besides.
+#[test]
+fn however_many_cancels_come_a_shared_thread_has_room_and_batches_for_the_rest() {
+    let auth = signed_auth();
+    let key = KeyPair::from_seed(&[1; 32]);
+    let mut submissions = Submissions::new(Arc::clone(&auth));
+    let sign = |unsigned: &[u8]| key.sign(&auth.message(unsigned).unwrap());
+    let cancel = |seq| signed_entry(Lane::Cancel, &key.public(), seq, b"cancel", sign);
+    let cancels: Vec<_> = (1..=200).map(cancel).collect();
+    let cancels = cancels.concat();
+    while submissions.push(caller(1, &key), &cancels).is_ok() {}
+    assert!(submissions.others_hold_us().is_none(), "orders find room");
+    let orders = entries(&auth, &key, 20, 0).concat();
+    submissions.push(caller(2, &key), &orders).unwrap();
+    for _ in 0..3 {
+        submissions.go_on(10);
+        assert!(submissions.next().is_none());
+    }
+    // The batch in between was theirs.
+    assert_eq!(
+        (submissions.urgent[0].at, submissions.waiting[0].at),
+        (20, 10)
+    );
+    submissions.go_on(10);
+    let Some(Submission::Good(from, _)) = submissions.next() else {
+        panic!("the orders are done before the cancels");
+    };
+    assert_eq!(from.client.to_bits(), 2);
+    assert_eq!(submissions.urgent_bytes, submissions.bytes);
+}
+
 #[test]
 fn whoever_waits_for_a_block_goes_on_when_every_part_of_it_has_ended_however() {
     let in_flight = InFlight::default();

@@ -21,6 +21,7 @@ use crate::failure::{Code, Failure};
 use crate::interrupt::Interrupt;
 use crate::output::{Report, progress, table};
 use crate::plan::{ClusterOptions, DurabilityArg, IdleArg, ProfileArg, ThreadsArg};
+use crate::verdict;
 
 /// Of so many commands one goes to a validator that does not lead: the clients of survivors.
 const ASIDE_EVERY: u64 = 2;
@@ -176,11 +177,8 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
         let what = "interrupted before the next series".to_owned();
         last.toll.differences.push(what);
     }
-    let code = if figures.iter().all(|one| one.toll.code() == Code::Done) {
-        Code::Done
-    } else {
-        Code::No
-    };
+    let is_well = figures.iter().all(|one| one.toll.code() == Code::Done);
+    let code = verdict::code(is_well);
     let text = figures.iter().map(Figures::text).collect::<Vec<_>>();
     let mut figures = figures.into_iter();
     let Some(first) = figures.next() else {

@@ -27,6 +27,7 @@ use crate::failure::{Code, Failure};
 use crate::interrupt::Interrupt;
 use crate::output::{Report, progress, table};
 use crate::plan::{IdleArg, ProfileArg, ThreadsArg};
+use crate::verdict::{self, Losses};
 use quorate::genesis::Auth;
 use quorate::profiles::Durability;
 use quorate::trace::STAMPS_MAX;
@@ -245,7 +246,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     let all = || std::iter::once(&fields.first).chain(&fields.sync);
     let is_well = all().all(Figures::is_well);
     let text = all().map(Figures::text).collect::<Vec<_>>().join("\n\n");
-    let code = if is_well { Code::Done } else { Code::No };
+    let code = verdict::code(is_well);
     Ok(Report::new(&fields, text)?.with_code(code))
 }
 
@@ -373,9 +374,16 @@ impl Run {
     /// Whether nearly every command was sent, all that were have their results and stand in the
     /// figures, and there was one.
     const fn is_whole(&self) -> bool {
-        let are_answered = self.finalized > 0 && self.missing == 0 && self.rejected == 0;
-        let are_told = are_answered && self.unknown == 0;
-        are_told && super::are_sent(self.unsent, self.offered)
+        let are_told = self.finalized > 0 && self.unknown == 0;
+        are_told && self.losses().are_few(self.offered)
+    }
+
+    const fn losses(&self) -> Losses {
+        Losses {
+            unsent: self.unsent,
+            missing: self.missing,
+            rejected: self.rejected,
+        }
     }
 
     fn new(
@@ -463,23 +471,16 @@ impl Figures {
             self.runs.len(),
             percent(self.fast_path_fraction),
         );
-        let lost = |part: fn(&Run) -> u64| self.runs.iter().map(part).sum::<u64>();
-        let unknown = lost(|run| run.unknown);
+        let unknown: u64 = self.runs.iter().map(|run| run.unknown).sum();
         if unknown > 0 {
-            text.push_str(&format!(
-                "\nFAILED: {unknown} commands are in no figure of finality: the stamps of their \
-                 blocks were not kept"
-            ));
+            text.push_str(&verdict::failed(format_args!(
+                "{unknown} commands are in no figure of finality: the stamps of their blocks were \
+                 not kept"
+            )));
         }
-        text.push_str(&super::lost(
-            lost(|run| run.unsent),
-            lost(|run| run.missing),
-            lost(|run| run.rejected),
-        ));
-        for difference in &self.differences {
-            text.push_str("\nFAILED: ");
-            text.push_str(difference);
-        }
+        let lost = Losses::sum(self.runs.iter().map(Run::losses));
+        text.push_str(&lost.text());
+        text.push_str(&verdict::all_failed(&self.differences));
         text
     }
 }

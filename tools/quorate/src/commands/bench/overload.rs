@@ -24,6 +24,7 @@ use crate::failure::{Code, Failure};
 use crate::interrupt::Interrupt;
 use crate::output::{Report, progress, table};
 use crate::plan::AuthArg;
+use crate::verdict::{self, Losses};
 
 /// Sessions that cancel.
 const CANCEL_CLIENTS: u32 = 4;
@@ -163,7 +164,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     let all = || fields.steps.iter().chain([&fields.overload]);
     let is_whole = all().all(Run::is_whole);
     let is_well = is_whole && fields.differences.is_empty() && fields.peak.goodput_per_s > 0.0;
-    let code = if is_well { Code::Done } else { Code::No };
+    let code = verdict::code(is_well);
     let text = fields.text();
     Ok(Report::new(&fields, text)?.with_code(code))
 }
@@ -207,14 +208,14 @@ impl Fields {
         };
         let mut text = format!("{found}, {} busy answers\n{facts}", self.busy_answers);
         let all = || self.steps.iter().chain([&self.overload]);
-        let missing = all().map(|run| run.missing).sum();
-        // What is not sent is no finding here: more is offered than anybody could take.
-        let rejected = all().map(|run| run.rejected).sum();
-        text.push_str(&super::lost(0, missing, rejected));
-        for difference in &self.differences {
-            text.push_str("\nFAILED: ");
-            text.push_str(difference);
-        }
+        let lost = Losses {
+            // It is no finding here: more is offered than anybody could take.
+            unsent: 0,
+            missing: all().map(|run| run.missing).sum(),
+            rejected: all().map(|run| run.rejected).sum(),
+        };
+        text.push_str(&lost.text());
+        text.push_str(&verdict::all_failed(&self.differences));
         text
     }
 }

@@ -20,9 +20,10 @@ use quorate_bench::report::per_second;
 use serde::Serialize;
 
 use super::{DurabilityChoice, number};
-use crate::failure::{Code, Failure};
+use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::output::{Report, progress};
+use crate::verdict::{self, Losses};
 use contestant::{Contestant, Running};
 use workspace::About;
 
@@ -177,7 +178,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     };
     let is_well = fields.systems.iter().all(Figures::is_well);
     let text = table::text(&fields);
-    let code = if is_well { Code::Done } else { Code::No };
+    let code = verdict::code(is_well);
     Ok(Report::new(&fields, text)?.with_code(code))
 }
 
@@ -362,8 +363,12 @@ impl Run {
     /// Whether nearly all was handed over, and all of that has its result.
     const fn is_whole(&self) -> bool {
         let offered = self.finalized + self.missing + self.rejected + self.unsent;
-        let are_answered = self.missing == 0 && self.rejected == 0 && self.finalized > 0;
-        are_answered && super::are_sent(self.unsent, offered)
+        let lost = Losses {
+            unsent: self.unsent,
+            missing: self.missing,
+            rejected: self.rejected,
+        };
+        self.finalized > 0 && lost.are_few(offered)
     }
 
     fn of(outcome: &Outcome, cpu: Duration) -> Self {
@@ -388,6 +393,7 @@ impl Run {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::failure::Code;
     use quorate::profiles::Durability;
 
     #[test]

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use crate::failure::{Code, Failure};
 use crate::output::{Report, SCHEMA, progress};
+use crate::verdict;
 
 /// Longest file that is read, bytes.
 const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -109,15 +110,8 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
         failed,
     };
     let mut text = format!("{}: {}", fields.page, fields.sections.join(", "));
-    for one in &fields.failed {
-        text.push_str("\nFAILED: ");
-        text.push_str(one);
-    }
-    let code = if fields.failed.is_empty() {
-        Code::Done
-    } else {
-        Code::No
-    };
+    text.push_str(&verdict::all_failed(&fields.failed));
+    let code = verdict::code(fields.failed.is_empty());
     Ok(Report::new(&fields, text)?.with_code(code))
 }
 

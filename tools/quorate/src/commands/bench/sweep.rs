@@ -17,10 +17,11 @@ use serde::Serialize;
 use super::bed::Bed;
 use super::number;
 use crate::agreement;
-use crate::failure::{Code, Failure};
+use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::output::{Report, progress, table};
 use crate::plan::{AuthArg, DurabilityArg};
+use crate::verdict::{self, Losses};
 
 /// Shares of the full rate, percent.
 const SHARES: [u64; 9] = [10, 20, 30, 40, 50, 60, 70, 80, 90];
@@ -147,14 +148,22 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
         differences: agreement.differences,
     };
     let text = fields.text();
-    let code = if is_well { Code::Done } else { Code::No };
+    let code = verdict::code(is_well);
     Ok(Report::new(&fields, text)?.with_code(code))
 }
 
 impl Step {
     /// Whether nearly all was handed over, and all of that has its result.
     const fn is_whole(&self) -> bool {
-        super::are_sent(self.unsent, self.offered) && self.missing == 0 && self.rejected == 0
+        self.losses().are_few(self.offered)
+    }
+
+    const fn losses(&self) -> Losses {
+        Losses {
+            unsent: self.unsent,
+            missing: self.missing,
+            rejected: self.rejected,
+        }
     }
 
     fn of(load_percent: u64, rate: u64, outcome: &Outcome, cpu: Duration, frames: u64) -> Self {
@@ -212,16 +221,9 @@ impl Fields {
             ]);
         }
         let mut text = format!("{}, of {}/s\n{steps}", self.durability, self.rate);
-        let lost = |part: fn(&Step) -> u64| self.steps.iter().map(part).sum::<u64>();
-        text.push_str(&super::lost(
-            lost(|step| step.unsent),
-            lost(|step| step.missing),
-            lost(|step| step.rejected),
-        ));
-        for difference in &self.differences {
-            text.push_str("\nFAILED: ");
-            text.push_str(difference);
-        }
+        let lost = Losses::sum(self.steps.iter().map(Step::losses));
+        text.push_str(&lost.text());
+        text.push_str(&verdict::all_failed(&self.differences));
         text
     }
 }

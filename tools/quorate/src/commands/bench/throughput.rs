@@ -28,6 +28,7 @@ use crate::failure::{Code, Failure};
 use crate::interrupt::Interrupt;
 use crate::output::{Report, progress, table};
 use crate::plan::AuthArg;
+use crate::verdict;
 
 /// A rate at which 99 in 100 clients wait longer is not borne, microseconds.
 const P99_MAX_US: f64 = 50_000.0;
@@ -167,7 +168,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     let all = || std::iter::once(&fields.first).chain(&fields.sync);
     let is_well = all().all(|one| one.differences.is_empty() && one.rate > 0);
     let text = all().map(Figures::text).collect::<Vec<_>>().join("\n\n");
-    let code = if is_well { Code::Done } else { Code::No };
+    let code = verdict::code(is_well);
     Ok(Report::new(&fields, text)?.with_code(code))
 }
 
@@ -344,7 +345,7 @@ impl Step {
         let unsent = outcome.offered.saturating_sub(outcome.counts.generated);
         let p99_us = outcome.client.percentiles().p99;
         // The last few may have been due in the moment in which the time was over.
-        let is_sent = super::are_sent(unsent, outcome.offered);
+        let is_sent = verdict::are_sent(unsent, outcome.offered);
         // Neither without a result nor refused.
         let is_whole = is_sent && finalized > 0 && finalized == outcome.counts.generated;
         #[expect(
@@ -417,10 +418,7 @@ impl Figures {
             self.rate,
             self.runs.len()
         );
-        for difference in &self.differences {
-            text.push_str("\nFAILED: ");
-            text.push_str(difference);
-        }
+        text.push_str(&verdict::all_failed(&self.differences));
         text
     }
 }

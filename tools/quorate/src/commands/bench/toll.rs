@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::failure::Code;
 use crate::output::table;
+use crate::verdict;
 
 /// How long validators took from their start until they could vote again, milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -70,11 +71,7 @@ impl Toll {
     /// Whether every promise was kept.
     pub(super) fn code(&self) -> Code {
         let broken = self.lost + self.unfinished + self.conflicting_votes + self.rewritten;
-        if broken == 0 && self.differences.is_empty() {
-            Code::Done
-        } else {
-            Code::No
-        }
+        verdict::code(broken == 0 && self.differences.is_empty())
     }
 
     /// Notes it when there were fewer rounds: a part of a series is not the series.
@@ -104,10 +101,7 @@ impl Toll {
             facts.add_row(vec![what.to_owned(), value]);
         }
         let mut text = facts.to_string();
-        for difference in &self.differences {
-            text.push_str("\nFAILED: ");
-            text.push_str(difference);
-        }
+        text.push_str(&verdict::all_failed(&self.differences));
         text
     }
 }

@@ -6,6 +6,7 @@
 use super::super::number;
 use super::{Fields, Figures, Range};
 use crate::output::table;
+use crate::verdict;
 
 /// Both tables.
 pub(super) fn text(fields: &Fields) -> String {
@@ -48,16 +49,15 @@ pub(super) fn text(fields: &Fields) -> String {
         let (name, durability) = (&one.name, one.durability);
         let missing: u64 = one.runs.iter().map(|run| run.missing).sum();
         let unsent: u64 = one.runs.iter().map(|run| run.unsent).sum();
-        for (count, what) in [
-            (missing, "never came back"),
-            (unsent, "were never handed over, and stand in no percentile"),
-        ] {
+        for (count, what) in [(missing, "never came back"), (unsent, verdict::UNSENT)] {
             if count > 0 {
                 text.push_str(&format!("\n{name}, {durability}: {count} commands {what}"));
             }
         }
         for failure in &one.failures {
-            text.push_str(&format!("\nFAILED: {name}, {durability}: {failure}"));
+            text.push_str(&verdict::failed(format_args!(
+                "{name}, {durability}: {failure}"
+            )));
         }
     }
     text

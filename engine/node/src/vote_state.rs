@@ -295,23 +295,27 @@ fn write_words(
     Ok(())
 }
 
-/// R12: a failed sync is noted as that of a start is, so that the next start does not believe what
-/// memory still shows.
+/// R12: a failed sync or write is noted as that of a start is, so that the next start does not
+/// believe what memory still shows.
 fn not_written(
     error: LogError,
     lease_file: &mut LeaseFile,
     content: &mut restart::LeaseFile,
 ) -> VoteStateError {
-    match error {
-        LogError::SyncFailed { source } => VoteStateError::Folder(RecoveryError::NotSynced {
-            is_noted: note_failed_sync(lease_file, content),
-            source: OpenError::SyncFailed {
-                name: String::new(),
-                source,
-            },
-        }),
-        error => VoteStateError::Append(error),
-    }
+    let name = String::new();
+    let source = match error {
+        LogError::SyncFailed { source } => OpenError::SyncFailed { name, source },
+        LogError::WriteFailed { source } => OpenError::Io {
+            action: "write",
+            name: "the log".to_owned(),
+            source,
+        },
+        error => return VoteStateError::Append(error),
+    };
+    VoteStateError::Folder(RecoveryError::NotSynced {
+        is_noted: note_failed_sync(lease_file, content),
+        source,
+    })
 }
 
 /// Whether one record of a window says all that another does, as far as can be told without

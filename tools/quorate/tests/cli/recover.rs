@@ -38,6 +38,42 @@ fn a_lost_data_folder_is_refused_until_an_operator_has_said_that_it_is_lost() {
 }
 
 #[test]
+fn a_log_without_its_lease_or_its_watermark_is_not_called_whole() {
+    let folder = Folder::new("beside-the-log");
+    let dir = folder.join("net");
+    init(&dir, 4, &[]);
+    let verify = |place, code| run_json(&["log", "verify", text(&data(&dir, place))], code);
+    let whole = verify(0, 0);
+    assert_eq!(
+        (&whole["lease"], &whole["next"]),
+        (&"whole".into(), &"nothing".into())
+    );
+    assert_eq!(whole["has_watermark"], true);
+    let next = |report: &serde_json::Value| report["next"].as_str().unwrap().to_owned();
+
+    let lease = data(&dir, 0).join("log/lease");
+    let mut bytes = fs::read(&lease).unwrap();
+    bytes[20] ^= 1;
+    fs::write(&lease, &bytes).unwrap();
+    assert_eq!(verify(0, 5)["lease"], "damaged");
+    fs::remove_file(&lease).unwrap();
+    let without = verify(0, 5);
+    assert_eq!(without["lease"], "missing");
+    assert_eq!(without["faulty"].as_array().unwrap().len(), 0);
+    assert!(next(&without).contains("asks its peers"), "{without}");
+
+    fs::remove_file(data(&dir, 1).join("log/watermark")).unwrap();
+    let without = verify(1, 5);
+    assert_eq!(
+        (&without["lease"], &without["has_watermark"]),
+        (&"whole".into(), &false.into())
+    );
+    assert!(next(&without).contains("recover disk"), "{without}");
+    let output = run(&["log", "verify", text(&data(&dir, 1))]);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("NO WATERMARK"));
+}
+
+#[test]
 fn a_chain_in_which_nothing_was_proven_has_nothing_to_go_on_from() {
     let folder = Folder::new("nothing");
     let dir = folder.join("net");

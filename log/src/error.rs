@@ -32,13 +32,30 @@ pub enum LogError {
         #[source]
         source: io::Error,
     },
-    /// An earlier sync failed; see [`LogError::SyncFailed`].
-    #[error("an earlier sync of this log failed: it takes nothing more")]
+    /// An earlier sync or write failed; see [`LogError::SyncFailed`].
+    #[error("an earlier sync or write of this log failed: it takes nothing more")]
     Poisoned,
     /// No further segment could be made: the disk is full, or a limit of the system. Nothing was
     /// written and nothing is lost; the same append can be tried again.
     #[error("no new segment could be made")]
     NoSegment {
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The disk has no room for bytes of a segment that is there, as may be where its blocks are
+    /// shared with another file. What was staged still is, and a later commit writes it; nothing
+    /// else happened.
+    #[error("there is no room on the disk for what was appended")]
+    NoRoom {
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// A write failed, and not for want of room. Nothing tells what the disk has of it: this log
+    /// takes nothing more.
+    #[error("a write to the log failed")]
+    WriteFailed {
         /// What the system says.
         #[source]
         source: io::Error,
@@ -54,6 +71,12 @@ pub enum LogError {
         #[source]
         source: io::Error,
     },
+}
+
+/// Whether a write was refused for want of something that may come back.
+pub(crate) fn is_for_want_of_room(error: &io::Error) -> bool {
+    use io::ErrorKind::{OutOfMemory, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | OutOfMemory)
 }
 
 /// Why old segments were not removed. The log itself goes on.

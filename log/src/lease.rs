@@ -4,8 +4,9 @@
 //! a damaged one. What the payload says is the caller's.
 
 use std::io;
+use std::path::Path;
 
-use crate::backend::DataFolder;
+use crate::backend::{Backend, DataFolder, FileBackend};
 use crate::sealed::{self, SEALED_PAYLOAD_BYTES_MAX, SealDamage};
 
 /// The longest lease payload.
@@ -44,6 +45,14 @@ pub enum LeaseError {
     },
 }
 
+fn read_from(backend: &dyn Backend) -> io::Result<LeaseRead> {
+    Ok(match sealed::read(backend, NAME, MAGIC)? {
+        None => LeaseRead::Missing,
+        Some(Err(damage)) => LeaseRead::Damaged(damage),
+        Some(Ok(payload)) => LeaseRead::Present(payload),
+    })
+}
+
 /// The lease file of one folder.
 #[derive(Debug)]
 pub struct LeaseFile {
@@ -68,13 +77,16 @@ impl LeaseFile {
         // A run that died inside `replace` may have left a lease whose name a power cut takes
         // back; acting on it would be acting on a lease that is not durable.
         self.folder.backend.sync_folder()?;
-        Ok(
-            match sealed::read(self.folder.backend.as_ref(), NAME, MAGIC)? {
-                None => LeaseRead::Missing,
-                Some(Err(damage)) => LeaseRead::Damaged(damage),
-                Some(Ok(payload)) => LeaseRead::Present(payload),
-            },
-        )
+        read_from(self.folder.backend.as_ref())
+    }
+
+    /// Reads the lease of the folder at `path` beside whoever holds it, for a look: nothing is
+    /// locked or written, and what is returned may not be durable.
+    ///
+    /// # Errors
+    /// If the system refuses to read it.
+    pub fn look_at(path: &Path) -> io::Result<LeaseRead> {
+        read_from(&FileBackend::open_unlocked(path)?)
     }
 
     /// Replaces the lease; it is durable when this returns `Ok`.

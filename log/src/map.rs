@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use memmap2::{MmapRaw, UncheckedAdvice};
+use rustix::io::Errno;
 
 use crate::claim::Claim;
 use crate::memory::MemoryFile;
@@ -116,22 +117,29 @@ pub(crate) struct RegionWriter {
 /// Parts that one call writes.
 const PARTS_PER_CALL: usize = 8;
 
-/// Writes `parts` to a file, one after the other; false when not all of them were written.
-fn write_file(file: &File, mut offset: usize, parts: &[&[u8]]) -> bool {
+/// Writes `parts` to a file, one after the other. After an error any of them may be there.
+fn write_file(file: &File, mut offset: usize, parts: &[&[u8]]) -> io::Result<()> {
     for parts in parts.chunks(PARTS_PER_CALL) {
         let mut slices = [IoSlice::new(&[]); PARTS_PER_CALL];
-        let mut bytes_len = 0;
         for (slice, part) in slices.iter_mut().zip(parts) {
             *slice = IoSlice::new(part);
-            bytes_len += part.len();
         }
-        let slices = &slices[..parts.len()];
-        if rustix::io::pwritev(file, slices, offset as u64) != Ok(bytes_len) {
-            return false;
+        let mut left = &mut slices[..parts.len()];
+        IoSlice::advance_slices(&mut left, 0);
+        while !left.is_empty() {
+            match rustix::io::pwritev(file, left, offset as u64) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(bytes_len) => {
+                    // A disk that fills up takes what still fits.
+                    IoSlice::advance_slices(&mut left, bytes_len);
+                    offset += bytes_len;
+                }
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
-        offset += bytes_len;
     }
-    true
+    Ok(())
 }
 
 impl RegionWriter {
@@ -185,10 +193,15 @@ impl RegionWriter {
 
     /// Writes `parts`, one after the other, from `offset` on.
     ///
+    /// # Errors
+    /// The system refuses the write. Some of it may be there then, and the same may be written
+    /// again. It is never stored instead: where a file shares its blocks with another one, or has
+    /// none, a store that the disk has no room for is a signal.
+    ///
     /// # Panics
     /// If the place is published already or does not fit: the caller has computed it from the
     /// same numbers, so this is a bug, and going on would change bytes under a reader.
-    pub(crate) fn write(&mut self, offset: usize, parts: &[&[u8]]) {
+    pub(crate) fn write(&mut self, offset: usize, parts: &[&[u8]]) -> io::Result<()> {
         let bytes_len: usize = parts.iter().map(|part| part.len()).sum();
         let end = offset
             .checked_add(bytes_len)
@@ -205,22 +218,20 @@ impl RegionWriter {
             // The first write that changes something tells whether the mapping shows it, wherever
             // that is: to the segment that a start goes on in, none is at the beginning.
             let tells = !self.is_shown && !self.shows(offset, parts);
-            let is_written = write_file(file, offset, parts);
-            if is_written && (!tells || self.shows(offset, parts)) {
+            write_file(file, offset, parts)?;
+            if !tells || self.shows(offset, parts) {
                 self.is_shown |= tells;
-                return;
+                return Ok(());
             }
-            if is_written {
-                tracing::warn!("the mapping of a file does not show what is written to it");
-                self.file = None;
-            }
-            // A refusal says nothing of the disk that its next sync will not say.
+            tracing::warn!("the mapping of a file does not show what is written to it");
+            self.file = None;
         }
         let mut offset = offset;
         for part in parts {
-            self.store(offset, part);
+            self.store(offset, part)?;
             offset += part.len();
         }
+        Ok(())
     }
 
     /// Whether the region has `parts` from `offset` on.
@@ -232,7 +243,7 @@ impl RegionWriter {
     }
 
     /// Stores `bytes` at `offset`, which `write` has checked.
-    fn store(&self, offset: usize, bytes: &[u8]) {
+    fn store(&self, offset: usize, bytes: &[u8]) -> io::Result<()> {
         match &self.region.memory {
             Memory::Mapped(map) => {
                 // SAFETY: `offset` is at most the map's length, as `write` has checked.
@@ -243,6 +254,7 @@ impl RegionWriter {
                 // the same reason: it cannot be borrowed from this region above the published
                 // length.
                 unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), place, bytes.len()) };
+                Ok(())
             }
             Memory::Simulated(file) => file.write(offset, bytes),
         }
@@ -325,11 +337,11 @@ mod tests {
     fn readers_see_what_was_published_and_no_more() {
         let mut writer = writer();
         let region = Arc::clone(writer.region());
-        writer.write(0, &[b"abc", b"defgh"]);
+        writer.write(0, &[b"abc", b"defgh"]).unwrap();
         assert!(region.published().is_empty());
         writer.publish(8);
         assert_eq!(region.published(), b"abcdefgh");
-        writer.write(8, &[b"x"]);
+        writer.write(8, &[b"x"]).unwrap();
         assert_eq!(region.published(), b"abcdefgh");
     }
 
@@ -350,8 +362,8 @@ mod tests {
     fn write_and_compare(writer: &mut RegionWriter, file: &File) {
         let parts: Vec<Vec<u8>> = (1..=20).map(|byte| vec![byte; 211]).collect();
         let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
-        writer.write(0, &[b"head"]);
-        writer.write(300, &parts);
+        writer.write(0, &[b"head"]).unwrap();
+        writer.write(300, &parts).unwrap();
         writer.publish(300 + 20 * 211);
         let mut expected = vec![0; 8192];
         expected[..4].copy_from_slice(b"head");
@@ -372,11 +384,28 @@ mod tests {
     }
 
     #[test]
-    fn what_the_system_refuses_to_write_is_stored_in_the_mapping() {
+    fn what_the_system_refuses_to_write_is_not_stored_in_the_mapping_either() {
         let file = new_file();
         let name = format!("/proc/self/fd/{}", file.as_raw_fd());
         let mut writer = mapped(&file, File::open(name).unwrap());
-        write_and_compare(&mut writer, &file);
+        let refused = writer.write(300, &[b"first", b"write"]).unwrap_err();
+        assert_eq!(Errno::from_io_error(&refused), Some(Errno::BADF));
+        assert!(writer.bytes().iter().all(|&byte| byte == 0));
+        assert!(
+            writer.file.is_some(),
+            "the next write is tried the same way"
+        );
+    }
+
+    #[test]
+    fn parts_of_no_length_are_written_too() {
+        let file = new_file();
+        let mut writer = mapped(&file, file.try_clone().unwrap());
+        let mut parts: [&[u8]; 20] = [b""; 20];
+        writer.write(0, &parts).unwrap();
+        (parts[9], parts[17]) = (b"some", b"thing");
+        writer.write(5, &parts).unwrap();
+        assert_eq!(&writer.bytes()[..15], b"\0\0\0\0\0something\0");
     }
 
     #[test]
@@ -391,7 +420,7 @@ mod tests {
     fn a_mapping_that_does_not_show_a_first_write_in_the_middle_is_found_out_by_it() {
         let file = new_file();
         let mut writer = mapped(&file, new_file());
-        writer.write(300, &[b"first", b"write"]);
+        writer.write(300, &[b"first", b"write"]).unwrap();
         assert!(writer.file.is_none());
         assert_eq!(&writer.bytes()[300..310], b"firstwrite");
         let mut shown = [0; 10];
@@ -404,12 +433,12 @@ mod tests {
     fn published_bytes_cannot_be_written() {
         let mut writer = writer();
         writer.publish(8);
-        writer.write(7, &[b"x"]);
+        writer.write(7, &[b"x"]).ok();
     }
 
     #[test]
     #[should_panic(expected = "a write past the end")]
     fn a_write_cannot_leave_the_region() {
-        writer().write(60, &[b"123", b"45"]);
+        writer().write(60, &[b"123", b"45"]).ok();
     }
 }

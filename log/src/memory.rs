@@ -62,6 +62,8 @@ struct Power {
     refused: AtomicU64,
     /// Removals from now on that are refused.
     removals_refused: AtomicU64,
+    /// Why writes to a mapped file are refused, if they are.
+    writes_refused: Mutex<Option<io::ErrorKind>>,
 }
 
 impl Default for Power {
@@ -73,6 +75,7 @@ impl Default for Power {
             is_full: AtomicBool::new(false),
             refused: AtomicU64::new(0),
             removals_refused: AtomicU64::new(0),
+            writes_refused: Mutex::new(None),
         }
     }
 }
@@ -131,8 +134,20 @@ impl MemoryFile {
         &self.live
     }
 
+    /// Stores `bytes`, or where that is refused some of them: a disk that fills up takes what still
+    /// fits.
+    pub(crate) fn write(&self, offset: usize, bytes: &[u8]) -> io::Result<()> {
+        let refused = *locked(&self.power.writes_refused);
+        let taken = match refused {
+            Some(_) => bytes.len() / 2,
+            None => bytes.len(),
+        };
+        self.store(offset, &bytes[..taken]);
+        refused.map_or(Ok(()), |kind| Err(kind.into()))
+    }
+
     /// Stores as many whole words as there is power for: a store can be torn, a word cannot.
-    pub(crate) fn write(&self, offset: usize, bytes: &[u8]) {
+    fn store(&self, offset: usize, bytes: &[u8]) {
         let words = bytes.len().div_ceil(WORD_BYTES);
         let granted = self.power.spend(words as u64);
         let granted_bytes = usize::try_from(granted).unwrap_or(usize::MAX);
@@ -227,6 +242,12 @@ impl MemoryBackend {
     /// From now on creating a file fails for want of space, or does so no more.
     pub fn set_full(&self, is_full: bool) {
         self.power.is_full.store(is_full, Ordering::Relaxed);
+    }
+
+    /// From now on a write to a file that was mapped is refused for this reason, or is no more: as
+    /// on a disk where a file shares its blocks with another one, so that each write needs room.
+    pub fn refuse_writes(&self, reason: Option<io::ErrorKind>) {
+        *locked(&self.power.writes_refused) = reason;
     }
 
     /// The next `count` removals of a file are refused.

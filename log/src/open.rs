@@ -4,6 +4,7 @@
 //! the state of a log means is decided in `recovery.rs`.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
 
 use crate::backend::{DataFolder, TEMPORARY_SUFFIX};
@@ -377,8 +378,10 @@ impl Loading {
         }
         tracing::warn!("the first bytes of the log were damaged and are written again");
         let region = self.writable(0)?;
-        region.write(0, &[&start]);
         let name = segment_name(first);
+        region
+            .write(0, &[&start])
+            .map_err(OpenError::io("write", &name))?;
         region
             .region()
             .flush(0, start.len())
@@ -461,7 +464,7 @@ impl Loading {
             let from = end.bytes() as usize;
             let tail_bytes = nonzero_len(&region.bytes()[from..]);
             cut_bytes += tail_bytes as u64;
-            zero(region, from, tail_bytes);
+            zero(region, from, tail_bytes).map_err(OpenError::io("write", &name))?;
             region
                 .region()
                 .flush(from, tail_bytes)
@@ -525,7 +528,9 @@ impl Loading {
         }
         let mut watermark = Watermark::open(&self.folder, &self.claim, read)
             .map_err(OpenError::io("map", WATERMARK_NAME))?;
-        watermark.store(identity, end);
+        watermark
+            .store(identity, end)
+            .map_err(OpenError::io("write", WATERMARK_NAME))?;
         watermark.flush().map_err(OpenError::sync(WATERMARK_NAME))?;
         Ok(watermark)
     }
@@ -569,6 +574,7 @@ impl Loading {
                 end,
                 committed: end,
                 staged: Vec::new(),
+                taken: None,
             },
             syncer: Syncer {
                 shared: Arc::clone(&shared),
@@ -588,14 +594,15 @@ impl Loading {
 }
 
 /// Writes zeros in pieces, so that cutting a long tail needs no long buffer.
-fn zero(region: &mut RegionWriter, from: usize, bytes_len: usize) {
+fn zero(region: &mut RegionWriter, from: usize, bytes_len: usize) -> io::Result<()> {
     let zeros = [0; 4096];
     let mut offset = from;
     while offset < from + bytes_len {
         let piece = (from + bytes_len - offset).min(zeros.len());
-        region.write(offset, &[&zeros[..piece]]);
+        region.write(offset, &[&zeros[..piece]])?;
         offset += piece;
     }
+    Ok(())
 }
 
 /// Which log it is, from the first segment whose header can be read.

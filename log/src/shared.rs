@@ -4,12 +4,13 @@
 //! segment is started, synced across, or read.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crate::backend::DataFolder;
 use crate::claim::Claim;
-use crate::error::LogError;
+use crate::error::{LogError, is_for_want_of_room};
 use crate::gaps::Gaps;
 use crate::identity::Identity;
 use crate::map::Region;
@@ -220,6 +221,16 @@ impl Shared {
 
     pub(crate) fn poison(&self) {
         self.is_poisoned.store(true, Ordering::Release);
+    }
+
+    /// The error of a write that the system refused. Room may come back; after anything else
+    /// nothing tells what the disk has, as after a failed sync.
+    pub(crate) fn refused(&self, source: io::Error) -> LogError {
+        if is_for_want_of_room(&source) {
+            return LogError::NoRoom { source };
+        }
+        self.poison();
+        LogError::WriteFailed { source }
     }
 
     pub(crate) fn is_poisoned(&self) -> bool {

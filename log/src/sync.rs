@@ -49,7 +49,8 @@ impl Syncer {
     ///
     /// # Errors
     /// [`LogError::SyncFailed`] if the system reports a failure, for the first time: nothing more
-    /// may be sent that relies on this log. [`LogError::Poisoned`] ever after.
+    /// may be sent that relies on this log. [`LogError::WriteFailed`] if the watermark cannot be
+    /// written, for another reason than want of room. [`LogError::Poisoned`] ever after.
     pub fn sync(&mut self, range: SyncRange) -> Result<LogEnd, LogError> {
         self.shared.check_not_poisoned()?;
         if range.to.offset <= self.synced.offset {
@@ -80,9 +81,21 @@ impl Syncer {
             }
         }
         self.synced = range.to;
-        self.watermark.store(&self.shared.identity, &self.synced);
+        self.store_watermark()?;
         self.shared.set_synced(&self.synced);
         Ok(self.synced)
+    }
+
+    /// The watermark is a lower bound: where there is no room to write it, the one before stays.
+    fn store_watermark(&mut self) -> Result<(), LogError> {
+        let stored = self.watermark.store(&self.shared.identity, &self.synced);
+        match stored.map_err(|source| self.shared.refused(source)) {
+            Err(LogError::NoRoom { source }) => {
+                tracing::debug!(%source, "the watermark stays where it was");
+                Ok(())
+            }
+            stored => stored,
+        }
     }
 
     /// How far the log is durable.

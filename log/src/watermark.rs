@@ -130,11 +130,16 @@ impl Watermark {
     }
 
     /// Stores that everything up to `end` is synced. Durable at the system's leisure.
-    pub(crate) fn store(&mut self, identity: &Identity, end: &LogEnd) {
+    ///
+    /// # Errors
+    /// The system refuses. The slot of before says what it said, and the other one is as after a
+    /// crash in the middle of a store.
+    pub(crate) fn store(&mut self, identity: &Identity, end: &LogEnd) -> io::Result<()> {
         let slot = encode(identity, end);
         self.region
-            .write(self.slot_next * SLOT_STRIDE_BYTES, &[&slot]);
+            .write(self.slot_next * SLOT_STRIDE_BYTES, &[&slot])?;
         self.slot_next = (self.slot_next + 1) % SLOT_COUNT;
+        Ok(())
     }
 
     /// Makes the file durable.

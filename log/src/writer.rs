@@ -31,13 +31,16 @@ const ZEROS: [u8; ALIGN_BYTES] = [0; ALIGN_BYTES];
 pub struct Writer {
     pub(crate) shared: Arc<Shared>,
     pub(crate) slot: Arc<PrepareSlot>,
-    /// The segment of the end. Invariant: its bytes from `committed` on are zero.
+    /// The segment of the end. Invariant: its bytes from `committed` on are zero, or some of
+    /// `staged` after a write that was refused.
     pub(crate) region: RegionWriter,
     pub(crate) end: LogEnd,
     /// The end of what is written. Invariant: in the segment of `end`.
     pub(crate) committed: LogEnd,
     /// What stands between the two.
     pub(crate) staged: Vec<u8>,
+    /// The next segment and its number, when there was no room for its header.
+    pub(crate) taken: Option<(u32, RegionWriter)>,
 }
 
 impl Writer {
@@ -57,10 +60,11 @@ impl Writer {
     /// [`LogError::ReservedKind`] for kind 0; [`LogError::RecordTooLarge`] above
     /// [`Self::payload_bytes_max`]; [`LogError::Poisoned`] after a failed sync. When a new segment
     /// is needed and was not prepared also [`LogError::NoSegment`], [`LogError::SyncFailed`] and
-    /// [`LogError::SegmentsExhausted`]. Nothing was appended then.
+    /// [`LogError::SegmentsExhausted`]. Nothing was appended then. [`LogError::NoRoom`] and
+    /// [`LogError::WriteFailed`] as of [`Self::commit`]: the record may be staged.
     pub fn append(&mut self, kind: RecordKind, parts: &[&[u8]]) -> Result<RecordRef, LogError> {
         let place = self.stage(kind, parts)?;
-        self.commit();
+        self.commit()?;
         Ok(place)
     }
 
@@ -68,7 +72,8 @@ impl Writer {
     /// staged when the writer is dropped was never there.
     ///
     /// # Errors
-    /// As of [`Self::append`]. What was staged before is committed then, or still staged.
+    /// As of [`Self::append`]. What was staged before is committed then, or still staged. With
+    /// [`LogError::NoRoom`] this record is not: what stands before it has to be written first.
     pub fn stage(&mut self, kind: RecordKind, parts: &[&[u8]]) -> Result<RecordRef, LogError> {
         if kind == RecordKind::GENESIS {
             return Err(LogError::ReservedKind);
@@ -85,7 +90,7 @@ impl Writer {
             })?;
         let room = self.region.bytes().len() - self.end.offset.bytes() as usize;
         if record_bytes as usize > room {
-            self.commit();
+            self.commit()?;
             self.start_segment()?;
         }
         let header = RecordHeader {
@@ -95,26 +100,36 @@ impl Writer {
             index: self.end.index,
             synced_index: self.shared.synced_index(),
         };
-        let place = self.store(&header, parts);
+        let place = self.store(&header, parts)?;
         if self.staged.len() > STAGED_BYTES_MAX {
-            self.commit();
+            stays_staged(self.commit())?;
         }
         Ok(place)
     }
 
     /// Writes what is staged, as [`Self::append`] would have.
-    pub fn commit(&mut self) {
+    ///
+    /// # Errors
+    /// [`LogError::NoRoom`]: it is still staged, and can be committed when there is room.
+    /// [`LogError::WriteFailed`] if the system refuses for another reason, and
+    /// [`LogError::Poisoned`] after that or a failed sync: it never will be.
+    pub fn commit(&mut self) -> Result<(), LogError> {
         if self.staged.is_empty() {
-            return;
+            return Ok(());
         }
+        self.shared.check_not_poisoned()?;
         let offset = self.committed.offset.bytes() as usize;
-        self.region.write(offset, &[&self.staged]);
-        self.staged.clear();
+        let written = self.region.write(offset, &[&self.staged]);
+        written.map_err(|source| self.shared.refused(source))?;
         self.publish();
+        Ok(())
     }
 
     /// Everything up to the end is written.
     fn publish(&mut self) {
+        self.staged.clear();
+        // On a full disk much more may have been staged than ever is.
+        self.staged.shrink_to(2 * STAGED_BYTES_MAX);
         self.region.publish(self.end.offset.bytes() as usize);
         self.committed = self.end;
     }
@@ -146,7 +161,7 @@ impl Writer {
     }
 
     /// Puts the record to the end, where it fits, and moves the end.
-    fn store(&mut self, header: &RecordHeader, parts: &[&[u8]]) -> RecordRef {
+    fn store(&mut self, header: &RecordHeader, parts: &[&[u8]]) -> Result<RecordRef, LogError> {
         let place = RecordRef {
             offset: self.end.offset,
             index: self.end.index,
@@ -173,45 +188,63 @@ impl Writer {
             hash: ChainHash::from_bytes(hash),
         };
         if record_end - offset <= STAGED_RECORD_BYTES_MAX {
-            self.staged.extend_from_slice(&header_bytes);
-            parts
-                .iter()
-                .for_each(|part| self.staged.extend_from_slice(part));
-            self.staged.extend_from_slice(padding);
-            self.staged.extend_from_slice(&hash);
+            self.stage_bytes(&header_bytes, parts, (padding, &hash));
         } else {
-            self.write_long(&header_bytes, parts, (padding, &hash));
+            stays_staged(self.write_long(&header_bytes, parts, (padding, &hash)))?;
         }
-        place
+        Ok(place)
+    }
+
+    fn stage_bytes(&mut self, header: &[u8], parts: &[&[u8]], (padding, hash): (&[u8], &[u8])) {
+        self.staged.extend_from_slice(header);
+        for part in parts {
+            self.staged.extend_from_slice(part);
+        }
+        self.staged.extend_from_slice(padding);
+        self.staged.extend_from_slice(hash);
     }
 
     /// Writes a record that is not to be copied once more, behind what is staged; with one system
     /// call where the payload has as few parts as ours do.
-    fn write_long(&mut self, header: &[u8], parts: &[&[u8]], (padding, hash): (&[u8], &[u8])) {
+    fn write_long(
+        &mut self,
+        header: &[u8],
+        parts: &[&[u8]],
+        (padding, hash): (&[u8], &[u8]),
+    ) -> Result<(), LogError> {
         let offset = self.committed.offset.bytes() as usize;
         let staged = &self.staged[..];
-        match *parts {
+        let written = match *parts {
             [one] => {
                 let pieces = [staged, header, one, padding, hash];
-                self.region.write(offset, &pieces);
+                self.region.write(offset, &pieces)
             }
             [one, two] => {
                 let pieces = [staged, header, one, two, padding, hash];
-                self.region.write(offset, &pieces);
+                self.region.write(offset, &pieces)
             }
             _ => {
                 let around = [staged, header].into_iter();
                 let pieces = around.chain(parts.iter().copied());
                 let pieces: Vec<&[u8]> = pieces.chain([padding, hash]).collect();
-                self.region.write(offset, &pieces);
+                self.region.write(offset, &pieces)
             }
+        };
+        if let Err(source) = written {
+            // The end has moved: what is written next begins with the same bytes.
+            self.stage_bytes(header, parts, (padding, hash));
+            return Err(self.shared.refused(source));
         }
-        self.staged.clear();
         self.publish();
+        Ok(())
     }
 
     fn start_segment(&mut self) -> Result<(), LogError> {
-        let (number, mut region) = self.slot.take(&self.shared)?;
+        let taken = match self.taken.take() {
+            Some(taken) => taken,
+            None => self.slot.take(&self.shared)?,
+        };
+        let (number, mut region) = taken;
         let header = SegmentHeader {
             number,
             segment_bytes: self.shared.segment_bytes,
@@ -222,13 +255,24 @@ impl Writer {
             chain_start: self.end.hash,
             gap: None,
         };
-        region.write(0, &[&header.encode()]);
+        if let Err(source) = region.write(0, &[&header.encode()]) {
+            self.taken = Some((number, region));
+            return Err(self.shared.refused(source));
+        }
         region.publish(SEGMENT_HEADER_BYTES);
         self.shared.push_segment(Arc::clone(region.region()));
         self.region = region;
         self.end.offset = LogOffset::new(number, SEGMENT_HEADER_BYTES as u32);
         self.committed = self.end;
         Ok(())
+    }
+}
+
+/// For want of room nothing is lost yet: the next commit says so if there still is none.
+fn stays_staged(written: Result<(), LogError>) -> Result<(), LogError> {
+    match written {
+        Err(LogError::NoRoom { .. }) => Ok(()),
+        written => written,
     }
 }
 

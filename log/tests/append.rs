@@ -361,14 +361,14 @@ fn what_is_staged_is_nowhere_until_it_is_committed_and_then_as_if_appended() {
             .map_or_else(|| staged.writer.end().index, |(place, _)| place.index);
         assert_eq!(covered.index, first, "a sync covers what is staged");
         if random.below(4) == 0 {
-            staged.writer.commit();
+            staged.writer.commit().unwrap();
             for (place, bytes) in waiting.drain(..) {
                 assert_eq!(&staged.reader.read(place).unwrap()[..], bytes);
             }
             sync(&mut staged);
         }
     }
-    staged.writer.commit();
+    staged.writer.commit().unwrap();
     assert_eq!(payloads(&staged.reader), payloads(&appended.reader));
 }
 

@@ -4,10 +4,12 @@
 
 mod support;
 
-use quorate_log::{DataFolder, LogConfig, Opened, open};
+use quorate_log::{DataFolder, LogConfig, LogError, Opened, open};
+use std::fs::OpenOptions;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use support::{GENESIS, Random, TestFolder, append, payload, payloads, sync};
+use support::{GENESIS, KIND, Random, TestFolder, append, payload, payloads, sync};
 
 const IMAGE_BYTES: u64 = 24 << 20;
 const COPIES: usize = 12;
@@ -111,4 +113,60 @@ fn a_copy_of_the_device_at_any_moment_has_all_that_was_synced_and_nothing_else()
         std::fs::remove_file(&cut).expect("it goes");
     }
     drop(log);
+}
+
+/// Leaves nothing free.
+fn fill(path: &Path) {
+    let mut file = std::fs::File::create(path).expect("room for a name");
+    for piece in [1 << 20, 4096, 1] {
+        let zeros = vec![0; piece];
+        while file.write_all(&zeros).is_ok() {}
+        // What was set aside for it and not used comes back with that.
+        file.sync_all().expect("what was taken is written");
+        while file.write_all(&zeros).is_ok() {}
+    }
+}
+
+/// A hole stands for what a copy by reflink does to a segment: each write needs room anew. A store
+/// into the mapping would be a signal here, and the end of this process.
+#[test]
+fn a_write_into_a_segment_that_finds_no_room_is_told_and_comes_when_there_is_some() {
+    let folder = TestFolder::new();
+    let prepared = image(&folder);
+    let prepared = prepared.and_then(|image| Mounted::new(&image, folder.path().join("full")));
+    let mounted = match prepared {
+        Ok(mounted) => mounted,
+        Err(reason) => {
+            eprintln!("skipped: no loop device here ({reason})");
+            return;
+        }
+    };
+    let mut log = opened(&mounted);
+    append(&mut log, b"kept");
+    sync(&mut log);
+    let segment = mounted.at.join("log/segment-0000000000");
+    let segment = OpenOptions::new().write(true).open(segment);
+    let flags = rustix::fs::FallocateFlags::PUNCH_HOLE | rustix::fs::FallocateFlags::KEEP_SIZE;
+    let segment_bytes = u64::from(config().segment_bytes);
+    rustix::fs::fallocate(
+        segment.expect("it is there"),
+        flags,
+        4096,
+        segment_bytes - 4096,
+    )
+    .expect("a hole");
+    let filler = mounted.at.join("filler");
+    fill(&filler);
+    let bytes = payload(1, 30_000);
+    let refused = log.writer.append(KIND, &[&bytes]);
+    assert!(
+        matches!(refused, Err(LogError::NoRoom { .. })),
+        "{refused:?}"
+    );
+    assert_eq!(payloads(&log.reader), [&b"kept"[..]]);
+    std::fs::remove_file(filler).expect("it goes");
+    log.writer.commit().expect("there is room");
+    sync(&mut log);
+    drop(log);
+    assert_eq!(payloads(&opened(&mounted).reader), [&b"kept"[..], &bytes]);
 }

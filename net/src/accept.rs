@@ -18,12 +18,12 @@ use mio::net::TcpListener;
 use mio::{Interest, Poll, Token};
 
 use crate::connection::{Connection, connected};
-use crate::error::{CloseReason, NetError};
+use crate::error::CloseReason;
 use crate::handler::Handler;
 use crate::handshake::{Handshake, Port, Remote};
 use crate::link::{Pending, PendingKind, Role, Waiting};
 use crate::poller::Net;
-use crate::resolver::resolve_now;
+use crate::reserve::Reserved;
 use crate::slots::Slot;
 
 /// Pause after an accept that failed for want of file descriptors or memory.
@@ -42,37 +42,22 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
+    /// Lets others connect to an address that was reserved.
+    ///
     /// # Errors
-    /// [`NetError::Listen`] naming the address.
-    pub(crate) fn open(poll: &Poll, port: Port, address: &str) -> Result<Self, NetError> {
-        let name = match port {
-            Port::Peers => "peers",
-            Port::Clients => "clients",
-        };
-        let failed = |source| NetError::Listen {
-            port: name,
-            address: address.to_owned(),
-            source,
-        };
-        let mut last = io::Error::new(io::ErrorKind::InvalidInput, "no such address");
-        for candidate in resolve_now(address).map_err(failed)? {
-            match TcpListener::bind(candidate) {
-                Ok(mut socket) => {
-                    poll.registry()
-                        .register(&mut socket, Token(port as usize), Interest::READABLE)
-                        .map_err(failed)?;
-                    let strangers = VecDeque::new();
-                    return Ok(Self {
-                        socket,
-                        ready: true,
-                        paused_until: None,
-                        strangers,
-                    });
-                }
-                Err(error) => last = error,
-            }
-        }
-        Err(failed(last))
+    /// What the system says.
+    pub(crate) fn open(poll: &Poll, port: Port, reserved: Reserved) -> io::Result<Self> {
+        let socket = reserved.listen()?;
+        socket.set_nonblocking(true)?;
+        let mut socket = TcpListener::from_std(socket);
+        poll.registry()
+            .register(&mut socket, Token(port as usize), Interest::READABLE)?;
+        Ok(Self {
+            socket,
+            ready: true,
+            paused_until: None,
+            strangers: VecDeque::new(),
+        })
     }
 
     pub(crate) const fn on_event(&mut self) {

@@ -6,7 +6,8 @@
 //! In the order of the data:
 //!
 //! ```text
-//! accept, handshake, noise, hello      who is there
+//! reserve, accept, handshake, noise,
+//! hello                                who is there
 //! buffer, session, connection, frame   bytes -> Noise messages -> frames
 //! peers, peer_links, dial, resolver,
 //! clients, keepalive                   whose frames; which connection counts; back-pressure
@@ -46,6 +47,7 @@ mod peer_links;
 mod peers;
 mod poller;
 mod queue;
+mod reserve;
 mod resolver;
 mod session;
 mod slots;
@@ -63,4 +65,5 @@ pub use limits::{
 };
 pub use poller::{Net, NetConfig};
 pub use queue::Class;
+pub use reserve::{Ports, Reserved};
 pub use waker::Waker;

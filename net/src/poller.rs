@@ -27,6 +27,7 @@ use crate::limits::Limits;
 use crate::link::{Link, PendingKind, Role, Waiting};
 use crate::noise::check_suites;
 use crate::peers::{Peer, Peers};
+use crate::reserve::{Ports, failed};
 use crate::resolver::Resolver;
 use crate::slots::{Slot, Slots};
 use crate::waker::{Slept, Waker};
@@ -110,6 +111,19 @@ impl Net {
         config: NetConfig,
         authenticator: Arc<dyn Authenticator>,
     ) -> Result<Self, NetError> {
+        let ports = Ports::reserve(&config)?;
+        Self::over(ports, config, authenticator)
+    }
+
+    /// As [`Self::bind`], at addresses that were reserved for this configuration before.
+    ///
+    /// # Errors
+    /// As [`Self::bind`].
+    pub fn over(
+        ports: Ports,
+        config: NetConfig,
+        authenticator: Arc<dyn Authenticator>,
+    ) -> Result<Self, NetError> {
         let NetConfig {
             index,
             incarnation,
@@ -122,9 +136,12 @@ impl Net {
         check_suites()?;
         let poll = Poll::new().map_err(NetError::Poll)?;
         let waker = mio::Waker::new(poll.registry(), WAKER_TOKEN).map_err(NetError::Poll)?;
-        let peer_port = Listener::open(&poll, Port::Peers, &config.peer_listen)?;
-        let client_port = match &config.client_listen {
-            Some(address) => Some(Listener::open(&poll, Port::Clients, address)?),
+        let open = |port, reserved, address: &str| {
+            Listener::open(&poll, port, reserved).map_err(failed(port, address))
+        };
+        let peer_port = open(Port::Peers, ports.peers, &config.peer_listen)?;
+        let client_port = match ports.clients.zip(config.client_listen.as_deref()) {
+            Some((reserved, address)) => Some(open(Port::Clients, reserved, address)?),
             None => None,
         };
         let now = Instant::now();

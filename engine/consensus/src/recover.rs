@@ -339,13 +339,15 @@ impl Consensus {
         };
         let until = highest.next();
         recovery.until = Some(until);
-        // None of the three ever falls.
+        // None of them ever falls. Any proof that was flushed before is of records which the
+        // answers cover as well.
         let lease = &self.lease;
         effects.push(Effect::PersistLease(Lease {
             lease: lease.lease.max(Some(until)),
             abstain_until: lease.abstain_until.max(Some(until)),
             no_proposals_until: lease.no_proposals_until.max(Some(until)),
             is_lost: false,
+            proofs_elsewhere: lease.proofs_elsewhere.max(Some(until)),
         }));
     }
 

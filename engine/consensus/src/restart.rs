@@ -10,6 +10,7 @@ use crate::message::{HeldRecord, Message};
 use crate::trust::Lease;
 use crate::types::{BlockId, Index, Now, Stake, ValidatorIndex, Window};
 use crate::verify::Claim;
+use alloc::vec;
 use alloc::vec::Vec;
 
 /// Content of the lease file.
@@ -45,7 +46,7 @@ pub struct StartFacts {
 }
 
 /// Bytes of an encoded lease file: three optional windows, boot id, what the last run was, loss,
-/// owner, start.
+/// owner, start. The window of proofs that may be elsewhere follows if there is one.
 pub const LEASE_FILE_BYTES: usize = 3 * 9 + 16 + 1 + 1 + 32 + 8;
 
 /// R12 RESTART: what the lease file must hold, durably, before the first frame of this run.
@@ -81,8 +82,8 @@ pub fn plan(file: LeaseFile, facts: &StartFacts) -> LeaseFile {
 impl LeaseFile {
     /// Canonical bytes.
     #[must_use]
-    pub fn encode(&self) -> [u8; LEASE_FILE_BYTES] {
-        let mut bytes = [0; LEASE_FILE_BYTES];
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = vec![0; LEASE_FILE_BYTES];
         let windows = [
             self.lease.lease,
             self.lease.abstain_until,
@@ -99,13 +100,21 @@ impl LeaseFile {
         bytes[44] = u8::from(self.lease.is_lost);
         bytes[45..77].copy_from_slice(&self.owner);
         bytes[77..].copy_from_slice(&self.incarnation.to_le_bytes());
+        if let Some(window) = self.lease.proofs_elsewhere {
+            bytes.extend_from_slice(&window.number().to_le_bytes());
+        }
         bytes
     }
 
     /// Reads canonical bytes; anything else is none.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let bytes: &[u8; LEASE_FILE_BYTES] = bytes.try_into().ok()?;
+        let (bytes, elsewhere) = bytes.split_first_chunk::<LEASE_FILE_BYTES>()?;
+        let proofs_elsewhere = match elsewhere {
+            // As every version wrote it before there was this field.
+            [] => None,
+            number => Some(Window::new(u64::from_le_bytes(number.try_into().ok()?))),
+        };
         let window = |at: usize| -> Option<Option<Window>> {
             let number = u64::from_le_bytes(bytes[at + 1..at + 9].try_into().ok()?);
             match (bytes[at], number) {
@@ -124,6 +133,7 @@ impl LeaseFile {
             abstain_until: window(9)?,
             no_proposals_until: window(18)?,
             is_lost: flag(44)?,
+            proofs_elsewhere,
         };
         let run = Some(bytes[43]).filter(|bits| *bits < 4)?;
         Some(Self {

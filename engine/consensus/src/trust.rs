@@ -100,4 +100,7 @@ pub struct Lease {
     /// What was said is not known, since the disk that held it is lost or older than that: nothing
     /// may be said before R13 has found the other three.
     pub is_lost: bool,
+    /// Finality proofs that this validator has flushed may be missing here, of windows up to this
+    /// one: it moved here, or the disk that held them is lost. Never falls.
+    pub proofs_elsewhere: Option<Window>,
 }

@@ -6,11 +6,13 @@
 //! address.
 
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use quorate_net::Reserved;
 
 /// Longest head of a request, bytes.
 const HEAD_BYTES_MAX: usize = 4096;
@@ -57,10 +59,10 @@ impl HttpServer {
     /// # Errors
     /// The address cannot be listened on, or no thread can be started.
     pub(crate) fn start(
-        address: &str,
+        address: Reserved,
         answer: impl Fn(Question) -> Reply + Send + 'static,
     ) -> std::io::Result<Self> {
-        let listener = TcpListener::bind(address)?;
+        let listener = address.listen()?;
         let address = listener.local_addr()?;
         let stop = Arc::new(AtomicBool::new(false));
         let stopping = Arc::clone(&stop);
@@ -191,6 +193,10 @@ mod tests {
         }
     }
 
+    fn here() -> Reserved {
+        Reserved::at("127.0.0.1:0").unwrap()
+    }
+
     fn exchange(server: &HttpServer, request: &[u8]) -> String {
         let mut stream = TcpStream::connect(server.address()).unwrap();
         stream.write_all(request).unwrap();
@@ -201,7 +207,7 @@ mod tests {
 
     #[test]
     fn each_path_is_answered_and_others_are_not_found() {
-        let server = HttpServer::start("127.0.0.1:0", answer).unwrap();
+        let server = HttpServer::start(here(), answer).unwrap();
         for (request, start, end) in [
             (
                 "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n",
@@ -250,7 +256,7 @@ mod tests {
 
     #[test]
     fn an_endless_head_is_hung_up_on_and_the_next_one_is_served() {
-        let server = HttpServer::start("127.0.0.1:0", answer).unwrap();
+        let server = HttpServer::start(here(), answer).unwrap();
         let mut stream = TcpStream::connect(server.address()).unwrap();
         // The server hangs up in between; what it did not read is lost.
         drop(stream.write_all(&[b'a'; 64 * 1024]));
@@ -263,7 +269,7 @@ mod tests {
 
     #[test]
     fn a_port_in_use_is_an_error() {
-        let server = HttpServer::start("127.0.0.1:0", answer).unwrap();
-        assert!(HttpServer::start(&server.address().to_string(), answer).is_err());
+        let server = HttpServer::start(here(), answer).unwrap();
+        assert!(Reserved::at(&server.address().to_string()).is_err());
     }
 }

@@ -3,6 +3,7 @@
 //! Owns the start (folder, recovery, ports, threads, in that order), the handles to the running
 //! node, and the stop. Never: work on the path of a command.
 
+mod addresses;
 mod ask;
 mod diverged;
 mod early;

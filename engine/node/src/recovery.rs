@@ -507,7 +507,10 @@ impl<'a> OpenFolder<'a> {
             let place = append_base(&base, &mut writer, &mut syncer);
             scan.snapshot_mark = Some(place.map_err(|source| {
                 // The next start does not trust what a failed sync left in memory.
-                let suspect = !matches!(source, LogError::NoSegment { .. });
+                let is_short = |error: &_| {
+                    matches!(error, LogError::NoSegment { .. } | LogError::NoRoom { .. })
+                };
+                let suspect = !is_short(&source);
                 let note = restart::LeaseFile { suspect, ..content };
                 let is_noted = !suspect || lease_file.replace(&note.encode()).is_ok();
                 RecoveryError::Base { is_noted, source }

@@ -118,6 +118,8 @@ pub enum VoteStateError {
 /// What a log says of the own records.
 struct Said {
     complete_from: Window,
+    /// The window of the highest proof, or of what stands for one; none where nothing is proven.
+    proven: Option<Window>,
     records: BTreeMap<Window, Record>,
 }
 
@@ -126,6 +128,7 @@ struct Said {
 fn read_said(reader: &Reader) -> Result<Said, RecoveryError> {
     let mut said = Said {
         complete_from: Window::ZERO,
+        proven: None,
         records: BTreeMap::new(),
     };
     for record in reader.iter() {
@@ -140,7 +143,11 @@ fn read_said(reader: &Reader) -> Result<Said, RecoveryError> {
             JournalEntry::Record { own, .. } if own.window >= said.complete_from => {
                 said.records.insert(own.window, own.record);
             }
+            JournalEntry::Base { header, .. } => {
+                said.proven = said.proven.max(Some(header.window));
+            }
             JournalEntry::Proof { point, .. } => {
+                said.proven = said.proven.max(Some(point.window));
                 said.complete_from = said.complete_from.max(point.window);
                 said.records = said.records.split_off(&said.complete_from);
             }
@@ -215,6 +222,7 @@ fn state_of(content: &restart::LeaseFile, said: Said, config: &RecoveryConfig<'_
         abstain_until: number(content.lease.abstain_until),
         no_proposals_until: number(content.lease.no_proposals_until),
         is_lost: content.lease.is_lost,
+        proofs_until: number(content.lease.proofs_elsewhere.max(said.proven)),
         complete_from: said.complete_from.number(),
         records: records.collect(),
         check: Hex32([0; 32]),
@@ -295,23 +303,27 @@ fn write_words(
     Ok(())
 }
 
-/// R12: a failed sync is noted as that of a start is, so that the next start does not believe what
-/// memory still shows.
+/// R12: a failed sync or write is noted as that of a start is, so that the next start does not
+/// believe what memory still shows.
 fn not_written(
     error: LogError,
     lease_file: &mut LeaseFile,
     content: &mut restart::LeaseFile,
 ) -> VoteStateError {
-    match error {
-        LogError::SyncFailed { source } => VoteStateError::Folder(RecoveryError::NotSynced {
-            is_noted: note_failed_sync(lease_file, content),
-            source: OpenError::SyncFailed {
-                name: String::new(),
-                source,
-            },
-        }),
-        error => VoteStateError::Append(error),
-    }
+    let name = String::new();
+    let source = match error {
+        LogError::SyncFailed { source } => OpenError::SyncFailed { name, source },
+        LogError::WriteFailed { source } => OpenError::Io {
+            action: "write",
+            name: "the log".to_owned(),
+            source,
+        },
+        error => return VoteStateError::Append(error),
+    };
+    VoteStateError::Folder(RecoveryError::NotSynced {
+        is_noted: note_failed_sync(lease_file, content),
+        source,
+    })
 }
 
 /// Whether one record of a window says all that another does, as far as can be told without
@@ -326,7 +338,8 @@ fn says_all_of(newer: &Record, older: &Record) -> bool {
     extends(older, newer) && (!is_either || has_all())
 }
 
-/// The larger of each limit. Nothing may be said in a window of which the file knows nothing.
+/// The larger of each limit. Nothing may be said in a window of which the file knows nothing. The
+/// proofs do not come along.
 fn merge(content: &mut restart::LeaseFile, state: &VoteState) {
     let held = content.lease;
     let window = |number: Option<u64>| number.map(Window::new);
@@ -342,6 +355,7 @@ fn merge(content: &mut restart::LeaseFile, state: &VoteState) {
             .max(window(state.no_proposals_until))
             .max(unknown),
         is_lost: held.is_lost || state.is_lost,
+        proofs_elsewhere: held.proofs_elsewhere.max(window(state.proofs_until)),
     };
     content.incarnation = content.incarnation.max(state.incarnation);
 }

@@ -368,6 +368,7 @@ pub(crate) fn leases() -> Vec<Vec<u8>> {
                 abstain_until,
                 no_proposals_until,
                 is_lost: suspect,
+                proofs_elsewhere: abstain_until,
             },
             boot_id: [8; 16],
             suspect,

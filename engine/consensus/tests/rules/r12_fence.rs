@@ -399,7 +399,7 @@ fn r12_records_of_abstention_are_no_news_to_the_fence() {
         lease: Some(w(1)),
         abstain_until: Some(w(1)),
         no_proposals_until: Some(w(1)),
-        is_lost: false,
+        ..Lease::default()
     };
     let mut bench = setup.start();
     for from in 0..3 {

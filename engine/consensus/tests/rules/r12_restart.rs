@@ -30,7 +30,7 @@ fn file(abstain_until: Option<u64>, suspect: bool) -> LeaseFile {
         lease: Some(w(8)),
         abstain_until: abstain_until.map(w),
         no_proposals_until: Some(w(2)),
-        is_lost: false,
+        ..Lease::default()
     };
     LeaseFile {
         lease,
@@ -69,8 +69,13 @@ fn r12_the_plan_of_a_start_follows_the_table() {
             abstain_until,
             no_proposals_until,
             is_lost: _,
+            proofs_elsewhere,
         } = planned.lease;
         assert_eq!(lease, Some(w(8)), "{row:?}");
+        assert_eq!(
+            proofs_elsewhere, None,
+            "what it has flushed is here: {row:?}"
+        );
         assert_eq!(abstain_until, abstains.then_some(w(8)), "{row:?}");
         assert_eq!(
             no_proposals_until,
@@ -149,9 +154,56 @@ fn r12_the_lease_file_reads_back_and_nothing_else_does() {
     let bytes = file.encode();
     assert_eq!(LeaseFile::decode(&bytes[1..]), None);
     for (at, wrong) in [(0, 2), (43, 7), (44, 2)] {
-        let mut bytes = bytes;
+        let mut bytes = bytes.clone();
         bytes[at] = wrong;
         assert_eq!(LeaseFile::decode(&bytes), None);
+    }
+    for window in [0, 3, u64::MAX] {
+        file.lease.proofs_elsewhere = Some(w(window));
+        let marked = file.encode();
+        assert_eq!(LeaseFile::decode(&marked), Some(file));
+        assert_eq!(LeaseFile::decode(&marked[..marked.len() - 1]), None);
+        let (before, number) = marked.split_at(bytes.len());
+        assert_eq!((before, number), (&bytes[..], &window.to_le_bytes()[..]));
+        assert_eq!(LeaseFile::decode(&[&marked[..], &[0]].concat()), None);
+    }
+}
+
+/// docs/log-format.md, *Lease file*.
+#[test]
+fn r12_the_lease_file_has_these_bytes() {
+    let mut file = file(None, true);
+    let golden = concat!(
+        "010800000000000000",
+        "000000000000000000",
+        "010200000000000000",
+        "01010101010101010101010101010101",
+        "01",
+        "00",
+        "0707070707070707070707070707070707070707070707070707070707070707",
+        "0900000000000000",
+    );
+    let hex = |file: &LeaseFile| -> String {
+        let bytes = file.encode();
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    };
+    assert_eq!(hex(&file), golden);
+    file.lease.proofs_elsewhere = Some(w(4));
+    assert_eq!(hex(&file), [golden, "0400000000000000"].concat());
+}
+
+/// The mark of a folder that its validator moved to outlasts every start, and none makes one.
+#[test]
+fn r12_no_start_makes_or_takes_away_the_mark_of_proofs_that_are_elsewhere() {
+    for durability in BOTH {
+        for suspect in [false, true] {
+            for window in [None, Some(w(0)), Some(w(30))] {
+                let mut file = file(None, suspect);
+                file.lease.proofs_elsewhere = window;
+                let planned = plan(file, &facts(durability, NEW_BOOT, false));
+                assert_eq!(planned.lease.proofs_elsewhere, window);
+            }
+        }
     }
 }
 
@@ -178,7 +230,7 @@ fn abstaining(durability: Durability, until: u64, own: u16) -> (Setup, Block) {
         lease: Some(w(until)),
         abstain_until: Some(w(until)),
         no_proposals_until: Some(w(until)),
-        is_lost: false,
+        ..Lease::default()
     };
     (setup, block)
 }
@@ -387,7 +439,7 @@ fn r12_no_proposal_up_to_no_proposals_until_and_votes_all_the_same() {
         lease: Some(w(9)),
         abstain_until: None,
         no_proposals_until: Some(w(0)),
-        is_lost: false,
+        ..Lease::default()
     };
     let mut bench = setup.run();
     assert_eq!(bench.consensus.proposal_room(), None);

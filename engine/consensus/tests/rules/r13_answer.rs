@@ -76,7 +76,7 @@ fn abstaining() -> Bench {
         lease: Some(w(1)),
         abstain_until: Some(w(1)),
         no_proposals_until: Some(w(1)),
-        is_lost: false,
+        ..Lease::default()
     };
     setup.run()
 }

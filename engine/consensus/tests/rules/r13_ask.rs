@@ -81,6 +81,8 @@ fn all_three(until: u64) -> Lease {
         abstain_until: Some(w(until)),
         no_proposals_until: Some(w(until)),
         is_lost: false,
+        // What the lost disk had flushed the log here may never have.
+        proofs_elsewhere: Some(w(until)),
     }
 }
 
@@ -479,6 +481,7 @@ fn r13_no_limit_of_a_validator_that_abstains_falls_when_its_disk_proves_old() {
         abstain_until: Some(w(9)),
         no_proposals_until: Some(w(12)),
         is_lost: false,
+        proofs_elsewhere: Some(w(5)),
     };
     let mut setup = Setup::new(&six(64), 5);
     setup.restored.lease = limits;

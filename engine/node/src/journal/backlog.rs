@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::io;
 
-use super::JournalOp;
+use super::{JournalOp, Journaled};
 use crate::refused::Refused;
 
 /// Time between two tries.
@@ -20,6 +20,9 @@ const BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Operations that wait for room.
 #[derive(Debug, Default)]
 pub(super) struct Backlog {
+    /// What is done once the log has written what it took before there was no room.
+    held: Option<Vec<Journaled>>,
+    /// Those that it has not taken.
     ops: VecDeque<JournalOp>,
     bytes: usize,
     retry_at_ns: u64,
@@ -40,7 +43,27 @@ fn bytes_of(op: &JournalOp) -> usize {
 
 impl Backlog {
     pub(super) fn is_empty(&self) -> bool {
-        self.ops.is_empty()
+        self.ops.is_empty() && !self.is_holding()
+    }
+
+    /// Whether something that the log has taken is not written.
+    pub(super) const fn is_holding(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// Keeps what would be done by now.
+    pub(super) fn hold(&mut self, done: impl Iterator<Item = Journaled>) {
+        self.held.get_or_insert_default().extend(done);
+    }
+
+    /// It is written: gives back what is done with that.
+    pub(super) fn release(&mut self, done: &mut Vec<Journaled>) {
+        done.append(&mut self.held.take().unwrap_or_default());
+    }
+
+    /// Whether it is time to try.
+    pub(super) const fn is_due(&self, now_ns: u64) -> bool {
+        now_ns >= self.retry_at_ns
     }
 
     /// Takes an operation in; false when that is more than may wait.
@@ -52,7 +75,7 @@ impl Backlog {
 
     /// The first one, if it is time to try.
     pub(super) fn pop(&mut self, now_ns: u64) -> Option<JournalOp> {
-        if now_ns < self.retry_at_ns {
+        if !self.is_due(now_ns) {
             return None;
         }
         let op = self.ops.pop_front()?;
@@ -73,7 +96,7 @@ impl Backlog {
 
     /// When to try again, by the monotonic clock.
     pub(super) fn due_ns(&self) -> u64 {
-        if self.ops.is_empty() {
+        if self.is_empty() {
             u64::MAX
         } else {
             self.retry_at_ns

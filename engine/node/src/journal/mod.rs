@@ -225,10 +225,40 @@ impl Journal {
         ops: impl IntoIterator<Item = JournalOp>,
         done: &mut Vec<Journaled>,
     ) -> Result<(), JournalError> {
+        let (was_full, before) = (!self.backlog.is_empty(), done.len());
         let mut ops = ops.into_iter();
         let staged = ops.try_for_each(|op| self.stage(now_ns, op, done));
-        self.writer.commit();
+        if !self.backlog.is_holding() {
+            self.commit(now_ns, before, done)?;
+        }
+        self.tell_full(was_full, done);
         staged
+    }
+
+    /// Writes what is staged. What it completes, from this place of `done` on, waits when that is
+    /// refused.
+    fn commit(
+        &mut self,
+        now_ns: u64,
+        from: usize,
+        done: &mut Vec<Journaled>,
+    ) -> Result<(), JournalError> {
+        match self.writer.commit() {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                self.put_off(now_ns, error)?;
+                self.backlog.hold(done.drain(from..));
+                Ok(())
+            }
+        }
+    }
+
+    /// Says so when the disk was found to be full, or not to be any more.
+    fn tell_full(&self, was_full: bool, done: &mut Vec<Journaled>) {
+        let is_full = !self.backlog.is_empty();
+        if is_full != was_full {
+            done.push(Journaled::Full(is_full));
+        }
     }
 
     fn stage(
@@ -244,9 +274,6 @@ impl Journal {
             Some(op)
         };
         let Some(op) = refused else { return Ok(()) };
-        if is_first {
-            done.push(Journaled::Full(true));
-        }
         if self.backlog.push(op) {
             Ok(())
         } else {
@@ -259,15 +286,41 @@ impl Journal {
     /// # Errors
     /// As [`Self::append`].
     pub fn retry(&mut self, now_ns: u64, done: &mut Vec<Journaled>) -> Result<(), JournalError> {
-        let had = !self.backlog.is_empty();
-        let staged = self.stage_again(now_ns, done);
-        self.writer.commit();
-        staged?;
-        if had && self.backlog.is_empty() {
-            tracing::warn!("there is room on the disk again");
-            done.push(Journaled::Full(false));
+        let was_full = !self.backlog.is_empty();
+        if !self.commit_held(now_ns, done)? {
+            return Ok(());
         }
-        Ok(())
+        let before = done.len();
+        let staged = self.stage_again(now_ns, done);
+        self.commit(now_ns, before, done)?;
+        if was_full && self.backlog.is_empty() {
+            tracing::warn!("there is room on the disk again");
+        }
+        self.tell_full(was_full, done);
+        staged
+    }
+
+    /// Writes what was staged when there was no room, when it is time to try: nothing is appended
+    /// before it. `false` when it still waits.
+    fn commit_held(
+        &mut self,
+        now_ns: u64,
+        done: &mut Vec<Journaled>,
+    ) -> Result<bool, JournalError> {
+        if !self.backlog.is_holding() {
+            return Ok(true);
+        }
+        if !self.backlog.is_due(now_ns) {
+            return Ok(false);
+        }
+        if let Err(error) = self.writer.commit() {
+            self.put_off(now_ns, error)?;
+            return Ok(false);
+        }
+        self.backlog.release(done);
+        self.unsynced_since_ns.get_or_insert(now_ns);
+        self.is_sync_urgent |= !self.waiting.is_empty();
+        Ok(true)
     }
 
     fn stage_again(&mut self, now_ns: u64, done: &mut Vec<Journaled>) -> Result<(), JournalError> {
@@ -293,25 +346,38 @@ impl Journal {
         match (outcome, op) {
             (Ok(()), JournalOp::Finalized(block)) => done.push(Journaled::Executable(block)),
             (Ok(()), _) => {}
-            (Err(JournalError::Log(LogError::NoSegment { source })), op)
+            (Err(JournalError::Log(error)), op) => {
+                self.put_off(now_ns, error)?;
+                return Ok(Some(op));
+            }
+            (Err(error), _) => return Err(error),
+        }
+        Ok(None)
+    }
+
+    /// What the log refused waits: for room, or for the end of this run.
+    fn put_off(&mut self, now_ns: u64, error: LogError) -> Result<(), JournalError> {
+        match error {
+            LogError::NoSegment { source } | LogError::NoRoom { source }
                 if backlog::is_for_want_of_room(&source) =>
             {
                 if self.backlog.is_empty() {
                     tracing::error!(%source, "the disk is full: nothing is logged until there is room");
                 }
                 self.backlog.wait(now_ns);
-                return Ok(Some(op));
             }
-            (Err(JournalError::Log(LogError::Poisoned | LogError::SyncFailed { .. })), op) => {
+            LogError::Poisoned | LogError::SyncFailed { .. } | LogError::WriteFailed { .. } => {
+                if let LogError::WriteFailed { source } = &error {
+                    tracing::error!(%source, "the log cannot be written");
+                }
                 // Nothing is appended any more. Whoever makes the syncs says so when it has left
                 // its note for the next start, which must not be outrun by the end of this one.
                 self.backlog.wait(u64::MAX);
                 self.is_sync_urgent = true;
-                return Ok(Some(op));
             }
-            (Err(error), _) => return Err(error),
+            error => return Err(error.into()),
         }
-        Ok(None)
+        Ok(())
     }
 
     /// Nothing has happened when this fails.
@@ -546,8 +612,10 @@ impl Journal {
                 Waiting::Proof(height) => Journaled::Flushed(height),
             });
         }
-        // What came while the disk was busy waits for the next sync.
-        self.is_sync_urgent |= !self.waiting.is_empty();
+        // What came while the disk was busy waits for the next sync, and what has no room for some.
+        let written = self.writer.unsynced().end().index;
+        let next = self.waiting.front();
+        self.is_sync_urgent |= next.is_some_and(|(index, _)| *index < written);
     }
 
     /// The end of the log.

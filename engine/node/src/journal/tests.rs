@@ -12,6 +12,8 @@ use quorate_log::{
 
 use super::*;
 
+mod room;
+
 const MS: u64 = 1_000_000;
 
 struct Fixture {

@@ -6,7 +6,7 @@
 //! holds any more cannot be seen.
 
 use super::StartError;
-use super::start::net_config;
+use super::addresses::net_config;
 use crate::config::NodeConfig;
 use crate::keys::KeyPair;
 use crate::stages::clock::Clock;

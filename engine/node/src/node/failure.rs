@@ -129,6 +129,9 @@ impl StartError {
                 VoteStateError::Folder(source) => recovery_code(source),
                 // Its key was used at two places: neither may be believed.
                 VoteStateError::Conflict { .. } => 4,
+                VoteStateError::Append(
+                    LogError::NoSegment { source } | LogError::NoRoom { source },
+                ) => system_code(source, EXIT_DISK_FAILED),
                 VoteStateError::Keep(_) | VoteStateError::Append(_) => EXIT_DISK_FAILED,
                 _ => 3,
             },
@@ -206,7 +209,7 @@ fn recovery_code(error: &RecoveryError) -> u8 {
         RecoveryError::Log(OpenError::Io { source, .. }) => system_code(source, 5),
         RecoveryError::LeaseWrite(LeaseError::Io { source })
         | RecoveryError::Base {
-            source: LogError::NoSegment { source },
+            source: LogError::NoSegment { source } | LogError::NoRoom { source },
             ..
         }
         | RecoveryError::Io { source, .. } => system_code(source, EXIT_DISK_FAILED),

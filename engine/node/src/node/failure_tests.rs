@@ -16,7 +16,7 @@ fn recovery(source: RecoveryError) -> StartError {
 /// and the code for an error that says nothing by itself.
 type Place = (&'static str, u8, fn(io::Error) -> StartError);
 
-const PLACES: [Place; 12] = [
+const PLACES: [Place; 14] = [
     ("lock", 75, |source| {
         let folder = PathBuf::from("data");
         StartError::Folder(LockError::Io { folder, source })
@@ -61,6 +61,16 @@ const PLACES: [Place; 12] = [
             is_noted: true,
             source: LogError::NoSegment { source },
         })
+    }),
+    ("base without room", 70, |source| {
+        recovery(RecoveryError::Base {
+            is_noted: true,
+            source: LogError::NoRoom { source },
+        })
+    }),
+    ("import", 70, |source| StartError::VoteState {
+        folder: PathBuf::from("data"),
+        source: VoteStateError::Append(LogError::NoRoom { source }),
     }),
     ("marker", 70, |source| {
         let action = "remove the clean-stop marker";

@@ -1,6 +1,7 @@
-//! The start of a node, in the one order that is safe: lock the folder, recover, open the ports,
-//! start the threads. Owns nothing that outlives it.
+//! The start of a node, in the one order that is safe: lock the folder, take the ports, recover,
+//! open the ports, start the threads. Owns nothing that outlives it.
 
+use super::addresses::Addresses;
 use super::diverged::Diverged;
 use super::early::early_start;
 use super::first::{bring_first, first_state, recovery_error};
@@ -10,7 +11,6 @@ use crate::archive::Archived;
 use crate::auth::{BatchSeed, CommandAuth};
 use crate::begins::FirstState;
 use crate::config::NodeConfig;
-use crate::descriptors;
 use crate::drift;
 use crate::executor::Executor;
 use crate::genesis::Auth;
@@ -47,7 +47,7 @@ use quorate_consensus::signing::ValidatorKey;
 use quorate_consensus::types::ValidatorIndex;
 use quorate_consensus::validators::ValidatorSet;
 use quorate_log::{DataFolder, LogConfig, Reader, RecordRef, Scrubber};
-use quorate_net::{ChainIds, Net, NetConfig, Waker};
+use quorate_net::{Reserved, Waker};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -137,7 +137,7 @@ pub(super) fn log_config(config: &NodeConfig) -> Result<LogConfig, StartError> {
     Ok(log)
 }
 
-fn random<const N: usize>() -> Result<[u8; N], StartError> {
+pub(super) fn random<const N: usize>() -> Result<[u8; N], StartError> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|error| std::io::Error::other(error.to_string()))?;
     Ok(bytes)
@@ -193,27 +193,6 @@ fn command_auth(config: &NodeConfig) -> Result<CommandAuth, StartError> {
     Ok(CommandAuth::of(&config.genesis)?.timed_by(machine_ns))
 }
 
-pub(super) fn net_config(config: &NodeConfig, incarnation: u64) -> Result<NetConfig, StartError> {
-    let own = config.own.number();
-    let members = config.genesis.file().validators.iter().zip(0_u16..);
-    Ok(NetConfig {
-        index: own,
-        incarnation,
-        chain: ChainIds {
-            chain_id: *config.genesis.chain_id(),
-            genesis_hash: *config.genesis.hash(),
-        },
-        peer_listen: config.listen_peers.clone(),
-        client_listen: config.listen_clients.clone(),
-        peers: members
-            .filter(|(_, index)| *index != own)
-            .map(|(member, index)| (index, member.peer_address.clone()))
-            .collect(),
-        limits: descriptors::limits(config)?,
-        jitter_seed: u64::from_le_bytes(random()?),
-    })
-}
-
 pub(super) fn start<S: StateMachine>(
     config: NodeConfig,
     app: S,
@@ -222,7 +201,7 @@ pub(super) fn start<S: StateMachine>(
     tell_start(&config);
     let clock = Clock::new();
     let diverged = Diverged::find(&config)?;
-    let (mut parts, companions, trace) = open_parts(&config, app, clock)?;
+    let (mut parts, companions, trace, addresses) = open_parts(&config, app, clock)?;
     let (shadow_sender, asks) = ShadowSender::new();
     let bytes_max = config.log.bytes_max;
     let (reader, served) = (companions.reader, companions.served);
@@ -234,11 +213,10 @@ pub(super) fn start<S: StateMachine>(
     let second = second.filter(|_| !diverged.is_known());
     let shadow = second.map(|app| ShadowPlan::new(&config, app, origin, asks, &parts.executor));
     tell_pruning(bytes_max, shadow.is_some());
-    let net_config = net_config(&config, companions.summary.lease.incarnation)?;
     let set = Arc::clone(config.genesis.validator_set());
     let validator_key = ValidatorKey::from_seed(&config.key.seed());
     let identity = ValidatorIdentity::new(Arc::clone(&set), config.own, config.key);
-    let net = Net::bind(net_config, Arc::new(identity))?;
+    let (net, for_metrics) = addresses.open(companions.summary.lease.incarnation, identity)?;
     let (peer_address, client_address) = (net.peer_address(), net.client_address());
     let metrics = first_metrics(companions.summary.snapshot, bytes_max);
     let peers = PeerParts::new(&set, config.own, shadow_sender.events());
@@ -247,7 +225,7 @@ pub(super) fn start<S: StateMachine>(
     let (is_wanted, durable) = publisher.ends();
     let inlet = Arc::new(Inlet::new(&config.genesis, auth));
     let (asker, controls) = asker(net.waker());
-    let http = start_http(config.listen_metrics, &asker, &metrics, &trace)?;
+    let http = start_http(for_metrics, &asker, &metrics, &trace)?;
     let core = config.placement.core_of(STAGES - 1);
     let verify = verify_parts(set, config.own, validator_key, core, &metrics)?;
     let preparer = start_preparer(companions.preparer, Arc::clone(&metrics))?;
@@ -337,13 +315,15 @@ fn tell_recovered(summary: &RecoverySummary) {
 }
 
 /// Recovers the validator from its folders, ready to stamp if it is to.
+/// The ports are taken under the lock of the folder: who has it may have them too, and is the news.
 fn open_parts<S: StateMachine>(
     config: &NodeConfig,
     app: S,
     clock: Clock,
-) -> Result<(Parts<S>, Companions, Trace), StartError> {
+) -> Result<(Parts<S>, Companions, Trace, Addresses), StartError> {
     let path = log_path(&config.data);
     let folder = open_folder(&path)?;
+    let addresses = Addresses::take(config)?;
     bring_first(config)?;
     let replica_config = replica_config(config)?;
     let (_, now) = clock.read();
@@ -355,7 +335,7 @@ fn open_parts<S: StateMachine>(
     }
     let trace = Trace::new(clock, config.limits.trace_stamps);
     parts.order.set_trace(trace.clone());
-    Ok((parts, companions, trace))
+    Ok((parts, companions, trace, addresses))
 }
 
 fn verify_parts(
@@ -609,12 +589,12 @@ fn report(
 }
 
 fn start_http(
-    address: Option<String>,
+    address: Option<(String, Reserved)>,
     asker: &Asker,
     metrics: &Arc<Metrics>,
     trace: &Trace,
 ) -> Result<Option<HttpServer>, StartError> {
-    let Some(address) = address else {
+    let Some((address, reserved)) = address else {
         return Ok(None);
     };
     let (asker, metrics, trace) = (asker.clone(), Arc::clone(metrics), trace.clone());
@@ -622,7 +602,7 @@ fn start_http(
         Question::Trace => answer_trace(&trace),
         question => answer_http(question, &asker, &metrics),
     };
-    match HttpServer::start(&address, answer) {
+    match HttpServer::start(reserved, answer) {
         Ok(server) => Ok(Some(server)),
         Err(source) => Err(StartError::Metrics { address, source }),
     }

@@ -42,7 +42,8 @@ impl Disk {
         }
     }
 
-    /// Makes a folder and those that it is in; one that is there is made.
+    /// Makes a folder and those that it is in; one that is there is made. Its name is durable when
+    /// the folder that it is in is synced.
     pub(super) fn make_folder(&self, folder: &Path) -> io::Result<()> {
         match self {
             Self::Real => fs::create_dir_all(folder),
@@ -53,7 +54,10 @@ impl Disk {
     /// Makes the names of a folder durable.
     pub(super) fn sync_folder(&self, folder: &Path) -> io::Result<()> {
         match self {
-            Self::Real => File::open(folder).and_then(|folder| folder.sync_all()),
+            Self::Real => {
+                let is_here = folder.as_os_str().is_empty();
+                File::open(if is_here { Path::new(".") } else { folder })?.sync_all()
+            }
             Self::Memory(disk) => disk.sync_folder(folder),
         }
     }

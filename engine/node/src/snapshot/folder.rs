@@ -55,6 +55,16 @@ pub(super) fn failed(path: &Path, action: &'static str) -> impl FnOnce(io::Error
     }
 }
 
+/// Makes a folder, durably: what is synced in it would go with its name. One that is there may be
+/// of a run that ended before that.
+pub(super) fn make(disk: &Disk, folder: &Path) -> Result<(), SnapshotError> {
+    let made = disk.make_folder(folder);
+    made.map_err(failed(folder, "make the folder"))?;
+    let parent = folder.parent().unwrap_or(folder);
+    let synced = disk.sync_folder(parent);
+    synced.map_err(failed(parent, "sync the folder"))
+}
+
 impl SnapshotFolder {
     /// The snapshots in a folder; it is made when the first one is written.
     #[must_use]
@@ -185,9 +195,7 @@ impl SnapshotFolder {
     /// # Errors
     /// [`SnapshotError::Io`] when it cannot be written.
     pub fn put_attested(&self, bytes: &[u8]) -> Result<(), SnapshotError> {
-        self.disk
-            .make_folder(&self.path)
-            .map_err(failed(&self.path, "make the folder"))?;
+        make(&self.disk, &self.path)?;
         self.replace(&self.path.join(ATTESTED), |file| {
             file.write_all_at(bytes, 0)
         })
@@ -253,9 +261,7 @@ impl SnapshotFolder {
     /// # Errors
     /// [`SnapshotError::Io`] when folder or file cannot be made.
     pub fn write(&self, height: u64) -> Result<SnapshotWriter, SnapshotError> {
-        self.disk
-            .make_folder(&self.path)
-            .map_err(failed(&self.path, "make the folder"))?;
+        make(&self.disk, &self.path)?;
         let path = self.file(height, &format!("{DATA}{TEMPORARY}"));
         let file = self.disk.open_to_write(&path, true);
         let file = file.map_err(failed(&path, "make the data"))?;
@@ -349,9 +355,7 @@ impl SnapshotFolder {
     /// # Errors
     /// [`SnapshotError::Io`] when a file cannot be moved; one that is missing is moved.
     pub(crate) fn set_aside(&self, height: u64, to: &Path) -> Result<(), SnapshotError> {
-        self.disk
-            .make_folder(to)
-            .map_err(failed(to, "make the folder"))?;
+        make(&self.disk, to)?;
         for ending in [MANIFEST, CERTIFICATE, DATA] {
             let path = self.file(height, ending);
             let name = path.file_name().unwrap_or_default();

@@ -28,10 +28,16 @@ type Files = BTreeMap<PathBuf, Arc<Mutex<Images>>>;
 struct Names {
     live: Files,
     durable: Files,
-    /// Folders that were made. Each is durable at once: what stands in it is not.
-    folders: BTreeSet<PathBuf>,
+    folders: Folders,
     /// Bytes that all files together may have; as many as they like when none.
     bytes_max: Option<usize>,
+}
+
+/// Folders that were made.
+#[derive(Clone, Debug, Default)]
+struct Folders {
+    live: BTreeSet<PathBuf>,
+    durable: BTreeSet<PathBuf>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -106,9 +112,19 @@ impl MemoryDisk {
         mut keep: impl FnMut(Unsynced<'_>) -> bool,
     ) -> Self {
         let names = self.names.lock();
+        let Folders { live, durable } = &names.folders;
+        let is_left = |folder: &&PathBuf| {
+            let name = folder.to_str().unwrap_or_default();
+            durable.contains(*folder) || keep(Unsynced::Name(name))
+        };
+        let folders: BTreeSet<PathBuf> = live.iter().filter(is_left).cloned().collect();
         let all: BTreeSet<&PathBuf> = names.live.keys().chain(names.durable.keys()).collect();
         let mut files = Files::new();
         for path in all {
+            // With its folder goes whatever was synced in it.
+            if !path.parent().is_some_and(|folder| folders.contains(folder)) {
+                continue;
+            }
             let (live, durable) = (names.live.get(path), names.durable.get(path));
             let is_synced = match (live, durable) {
                 (Some(live), Some(durable)) => Arc::ptr_eq(live, durable),
@@ -125,15 +141,14 @@ impl MemoryDisk {
                 files.insert(path.clone(), Arc::new(Mutex::new(images)));
             }
         }
-        Self::holding(power, files.clone(), files, names.folders.clone())
+        let folders = Folders {
+            live: folders.clone(),
+            durable: folders,
+        };
+        Self::holding(power, files.clone(), files, folders)
     }
 
-    fn holding(
-        power: &MemoryBackend,
-        live: Files,
-        durable: Files,
-        folders: BTreeSet<PathBuf>,
-    ) -> Self {
+    fn holding(power: &MemoryBackend, live: Files, durable: Files, folders: Folders) -> Self {
         let names = Names {
             live,
             durable,
@@ -148,7 +163,7 @@ impl MemoryDisk {
 
     pub(super) fn names(&self, folder: &Path) -> io::Result<Vec<String>> {
         let names = self.names.lock();
-        if !names.folders.contains(folder) {
+        if !names.folders.live.contains(folder) {
             return Err(missing());
         }
         let here = names.live.keys();
@@ -159,7 +174,8 @@ impl MemoryDisk {
 
     pub(super) fn make_folder(&self, folder: &Path) -> io::Result<()> {
         self.power.spend_step()?;
-        self.names.lock().folders.insert(folder.to_path_buf());
+        let made = folder.to_path_buf();
+        self.names.lock().folders.live.insert(made);
         Ok(())
     }
 
@@ -167,6 +183,8 @@ impl MemoryDisk {
         self.power.spend_step()?;
         let mut names = self.names.lock();
         let is_here = |path: &PathBuf| path.parent() == Some(folder);
+        let Folders { live, durable } = &mut names.folders;
+        durable.extend(live.iter().filter(|path| is_here(path)).cloned());
         names.durable.retain(|path, _| !is_here(path));
         let live = names.live.iter().filter(|(path, _)| is_here(path));
         let live: Files = live
@@ -204,7 +222,7 @@ impl MemoryDisk {
     pub(super) fn open_to_write(&self, path: &Path, is_new: bool) -> io::Result<MemoryHandle> {
         self.power.spend_step()?;
         let mut names = self.names.lock();
-        let is_folder = |folder: &Path| names.folders.contains(folder);
+        let is_folder = |folder: &Path| names.folders.live.contains(folder);
         if !path.parent().is_some_and(is_folder) {
             return Err(missing());
         }

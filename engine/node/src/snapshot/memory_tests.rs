@@ -19,6 +19,7 @@ impl Machine {
         let power = MemoryBackend::new();
         let disk = MemoryDisk::new(&power);
         disk.make_folder(Path::new("snapshots")).unwrap();
+        disk.sync_folder(Path::new("")).unwrap();
         Self { power, disk }
     }
 
@@ -47,6 +48,32 @@ fn what_was_synced_survives_and_what_was_not_may() {
     assert_eq!(lost.attested().unwrap(), None);
     let kept = machine.after_power_cut(true);
     assert_eq!(kept.attested().unwrap().unwrap(), b"not synced");
+}
+
+#[test]
+fn a_folder_that_was_not_synced_may_go_with_all_that_was_synced_in_it() {
+    let (power, folder) = (MemoryBackend::new(), Path::new("made"));
+    let disk = MemoryDisk::new(&power);
+    disk.make_folder(folder).unwrap();
+    let file = disk.open_to_write(&folder.join("file"), true).unwrap();
+    file.write_all_at(b"synced", 0).unwrap();
+    file.sync_all().unwrap();
+    disk.sync_folder(folder).unwrap();
+    let names = |is_kept| disk.power_cut(&power, |_| is_kept).names(folder);
+    assert_eq!(names(true).unwrap(), ["file"]);
+    assert_eq!(names(false).unwrap_err().kind(), io::ErrorKind::NotFound);
+    disk.sync_folder(Path::new("")).unwrap();
+    assert_eq!(names(false).unwrap(), ["file"]);
+}
+
+#[test]
+fn the_first_snapshot_of_a_disk_survives_with_the_folder_that_is_made_for_it() {
+    let power = MemoryBackend::new();
+    let disk = MemoryDisk::new(&power);
+    write(&SnapshotFolder::in_memory(&disk)).unwrap();
+    let after = SnapshotFolder::in_memory(&disk.power_cut(&power, |_| false));
+    assert_eq!(after.heights().unwrap(), [HEIGHT]);
+    after.verify(HEIGHT).unwrap();
 }
 
 #[test]

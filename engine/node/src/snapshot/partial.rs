@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use super::SnapshotError;
 use super::disk::OpenFile;
-use super::folder::{SnapshotFolder, failed};
+use super::folder::{SnapshotFolder, failed, make};
 use super::manifest::{CHUNK_BYTES, MANIFEST_BYTES_MAX, Manifest};
 
 const DATA: &str = "joining.data";
@@ -106,8 +106,7 @@ impl SnapshotFolder {
         certificate: &[u8],
     ) -> Result<PartialSnapshot, SnapshotError> {
         self.forget()?;
-        let made = self.disk.make_folder(self.path());
-        made.map_err(failed(self.path(), "make the folder"))?;
+        make(&self.disk, self.path())?;
         let partial = self.partial(manifest, true)?;
         self.put(&self.path().join(CERTIFICATE), certificate)?;
         self.put(&self.path().join(MANIFEST), &partial.manifest.seal())?;

@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 use crate::genesis::Hex32;
 
 /// Version of the file that is written and read.
-pub const VOTE_STATE_FORMAT: u32 = 2;
+pub const VOTE_STATE_FORMAT: u32 = 3;
 /// Longest such file, bytes.
 pub const VOTE_STATE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// What the check is derived for.
-const CHECK_CONTEXT: &str = "quorate vote state v2";
+const CHECK_CONTEXT: &str = "quorate vote state v3";
 
 /// All that a validator must not forget when it moves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +34,8 @@ pub struct VoteState {
     pub no_proposals_until: Option<u64>,
     /// What was said is not known (R13).
     pub is_lost: bool,
+    /// No finality proof that was flushed is of a later window; none was when absent.
+    pub proofs_until: Option<u64>,
     /// From this window on `records` holds all that was said; nothing may be said below it.
     pub complete_from: u64,
     /// The newest record of each such window.
@@ -74,7 +76,8 @@ impl VoteState {
         };
         number(self.format.into());
         number(self.incarnation);
-        for window in [self.lease, self.abstain_until, self.no_proposals_until] {
+        let limits = [self.lease, self.abstain_until, self.no_proposals_until];
+        for window in limits.into_iter().chain([self.proofs_until]) {
             number(window.is_some().into());
             number(window.unwrap_or_default());
         }

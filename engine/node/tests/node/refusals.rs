@@ -112,6 +112,34 @@ fn a_port_in_use_is_refused_and_named() {
     node.shutdown(Duration::ZERO).unwrap();
 }
 
+/// Reading a long log takes minutes, after which nobody looks any more.
+#[test]
+fn a_port_in_use_is_told_before_the_log_is_read() {
+    let cluster = Cluster::new("port-first", 4, Durability::Sync);
+    let node = cluster.start(0);
+    let taken = node.client_address().unwrap().to_string();
+    let segment = cluster.data(1).join("log/segment-0000000000");
+    std::fs::OpenOptions::new()
+        .write(true)
+        .open(&segment)
+        .unwrap()
+        .set_len(100)
+        .unwrap();
+    for field in ["peers", "clients", "metrics"] {
+        let mut config = cluster.config(1);
+        match field {
+            "peers" => config.listen_peers.clone_from(&taken),
+            "clients" => config.listen_clients = Some(taken.clone()),
+            _ => config.listen_metrics = Some(taken.clone()),
+        }
+        let error = Node::start(config, Adder::default()).unwrap_err();
+        assert_eq!(error.exit_code(), 75, "{field}: {error}");
+    }
+    let error = cluster.try_start(1).unwrap_err();
+    assert_eq!(error.exit_code(), 5, "{error}");
+    node.shutdown(Duration::ZERO).unwrap();
+}
+
 #[test]
 fn bytes_that_are_no_protocol_end_their_own_connection_alone() {
     let cluster = Cluster::new("garbage", 4, Durability::Async);

@@ -1,7 +1,9 @@
 //! Moving a validator: what it said goes along, and nothing of it is ever taken back.
 
 use quorate::recovery::{RecoveryConfig, RecoveryError};
-use quorate::vote_state::{KeepError, VoteState, VoteStateError, export, import};
+use quorate::vote_state::{
+    KeepError, VOTE_STATE_FORMAT, VoteState, VoteStateError, export, import,
+};
 use quorate_consensus::machine::Durability;
 use quorate_consensus::record::Record;
 use quorate_consensus::restart::LeaseFile as LeaseContent;
@@ -72,6 +74,9 @@ fn a_moved_validator_goes_on_under_the_limits_and_words_it_had() {
         let old = std::mem::replace(&mut world.slots[1].memory, new);
         let lease = world.lease(1);
         assert!(lease.lease >= state.lease.map(Window::new) && !lease.is_lost);
+        let elsewhere = state.proofs_until.map(Window::new);
+        assert!(elsewhere.is_some(), "blocks were final");
+        assert_eq!(lease.proofs_elsewhere, elsewhere);
         world.start(1).expect("a folder to start from");
         world.run_until_applied(10, 5_000 * MS);
         world.submit(0, &commands(1, 11, 20));
@@ -80,6 +85,7 @@ fn a_moved_validator_goes_on_under_the_limits_and_words_it_had() {
         assert_eq!(world.alarms(), [], "it contradicts nothing it said before");
         // The right to vote has left the folder that was moved.
         world.kill(1);
+        assert_eq!(world.lease(1).proofs_elsewhere, elsewhere, "a run keeps it");
         world.slots[1].memory = old;
         assert!(world.lease(1).is_lost);
     }
@@ -94,6 +100,7 @@ fn an_import_lowers_no_limit_and_can_be_repeated() {
         abstain_until: Some(70),
         no_proposals_until: Some(80),
         incarnation: 50,
+        proofs_until: Some(60),
         ..state.clone()
     };
     merge(&world, 1, &memory, &higher).expect("a new folder");
@@ -106,6 +113,7 @@ fn an_import_lowers_no_limit_and_can_be_repeated() {
     );
     assert!(again.no_proposals_until >= Some(80));
     assert!(again.incarnation >= 50, "peers refuse an older process");
+    assert_eq!(again.proofs_until, Some(60), "it has not proven more here");
     assert_eq!(again.records, state.records, "each once");
 }
 
@@ -180,6 +188,30 @@ fn nothing_may_be_said_in_windows_of_which_the_file_knows_nothing() {
     assert_eq!(take(&world, 1, &memory).abstain_until, Some(4));
 }
 
+/// What a log holds of window 0 is none of nothing, and nothing is none of window 0.
+#[test]
+fn the_proofs_of_the_folder_before_are_marked_as_elsewhere_from_window_0_on() {
+    let (world, state) = moved(Durability::Sync);
+    for proofs_until in [None, Some(0), Some(1)] {
+        let memory = MemoryBackend::new();
+        let moved = VoteState {
+            complete_from: 0,
+            records: Vec::new(),
+            proofs_until,
+            ..state.clone()
+        };
+        merge(&world, 1, &memory, &moved).expect("a new folder");
+        let again = take(&world, 1, &memory);
+        assert_eq!(again.proofs_until, proofs_until);
+        let lease = LeaseFile::new(&DataFolder::in_memory(&memory)).read();
+        let Ok(LeaseRead::Present(bytes)) = lease else {
+            panic!("{lease:?}");
+        };
+        let lease = LeaseContent::decode(&bytes).expect("own bytes").lease;
+        assert_eq!(lease.proofs_elsewhere, proofs_until.map(Window::new));
+    }
+}
+
 #[test]
 fn a_file_of_another_validator_chain_or_version_and_a_contradicting_one_are_refused() {
     let (world, state) = moved(Durability::Sync);
@@ -191,11 +223,11 @@ fn a_file_of_another_validator_chain_or_version_and_a_contradicting_one_are_refu
     let chain = merge(&world, 1, &memory, &chain);
     assert!(matches!(chain, Err(VoteStateError::OtherChain { .. })));
     let version = VoteState {
-        format: 3,
+        format: VOTE_STATE_FORMAT + 1,
         ..state.clone()
     };
     let version = merge(&world, 1, &memory, &version);
-    assert!(matches!(version, Err(VoteStateError::Format(3))));
+    assert!(matches!(version, Err(VoteStateError::Format(4))));
     assert_eq!(memory.file_names(), Vec::<String>::new(), "nothing is left");
 
     let mut rival = state.clone();
@@ -230,6 +262,7 @@ fn a_file_of_which_any_bit_is_another_is_refused_or_says_the_same() {
     let state = VoteState {
         abstain_until: Some(12),
         no_proposals_until: Some(345),
+        proofs_until: Some(67),
         ..state
     }
     .sealed();
@@ -258,7 +291,10 @@ fn a_file_without_a_check_is_told_of_by_its_version() {
     let refused = import(&folder, &config(&world, 1), &world.set, &old);
     assert!(matches!(refused, Err(VoteStateError::Format(1))));
     // A present one has to have it, whatever else is right.
-    let unchecked = VoteState { format: 2, ..old };
+    let unchecked = VoteState {
+        format: VOTE_STATE_FORMAT,
+        ..old
+    };
     let refused = import(&folder, &config(&world, 1), &world.set, &unchecked);
     assert!(matches!(refused, Err(VoteStateError::Damaged { .. })));
 }

@@ -115,6 +115,7 @@ fn r12_after_a_power_cut_in_async_a_validator_abstains_and_the_others_go_on() {
     world.start(1).expect("its disk is good");
     let lease = world.lease(1);
     assert!(lease.abstain_until.is_some());
+    assert_eq!(lease.proofs_elsewhere, None, "what was flushed is here");
     assert_eq!(lease.abstain_until, lease.lease);
     world.submit(0, &commands(1, 11, 20));
     world.run_until_applied(20, 10_000 * MS);
@@ -328,6 +329,12 @@ fn r13_a_validator_whose_disk_is_lost_follows_and_votes_again_in_later_windows()
         world.start(2).expect("a lost disk is one to start from");
         assert!(world.lease(2).is_lost);
         world.run_until("it has asked", 2_000 * MS, |world| !world.lease(2).is_lost);
+        let lease = world.lease(2);
+        assert!(
+            lease.proofs_elsewhere.is_some(),
+            "they are on the lost disk"
+        );
+        assert_eq!(lease.proofs_elsewhere, lease.abstain_until);
         world.run_until_applied(10, 5_000 * MS);
         run_windows_past_recovery(&mut world, 2);
         world.assert_equal_states();

@@ -1,6 +1,6 @@
 //! What an operator does after a loss, and to move a validator, with real folders.
 
-use crate::common::{Folder, init, run, run_json, run_under_load, text};
+use crate::common::{Folder, init, run, run_json, run_under_load, status, text};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -35,6 +35,42 @@ fn a_lost_data_folder_is_refused_until_an_operator_has_said_that_it_is_lost() {
     assert_eq!(said["index"], 2);
     assert!(data(&dir, 2).join("log/lease").is_file());
     run_json(&["recover", "disk", "--config", text(&path)], 0);
+}
+
+#[test]
+fn a_log_without_its_lease_or_its_watermark_is_not_called_whole() {
+    let folder = Folder::new("beside-the-log");
+    let dir = folder.join("net");
+    init(&dir, 4, &[]);
+    let verify = |place, code| run_json(&["log", "verify", text(&data(&dir, place))], code);
+    let whole = verify(0, 0);
+    assert_eq!(
+        (&whole["lease"], &whole["next"]),
+        (&"whole".into(), &"nothing".into())
+    );
+    assert_eq!(whole["has_watermark"], true);
+    let next = |report: &serde_json::Value| report["next"].as_str().unwrap().to_owned();
+
+    let lease = data(&dir, 0).join("log/lease");
+    let mut bytes = fs::read(&lease).unwrap();
+    bytes[20] ^= 1;
+    fs::write(&lease, &bytes).unwrap();
+    assert_eq!(verify(0, 5)["lease"], "damaged");
+    fs::remove_file(&lease).unwrap();
+    let without = verify(0, 5);
+    assert_eq!(without["lease"], "missing");
+    assert_eq!(without["faulty"].as_array().unwrap().len(), 0);
+    assert!(next(&without).contains("asks its peers"), "{without}");
+
+    fs::remove_file(data(&dir, 1).join("log/watermark")).unwrap();
+    let without = verify(1, 5);
+    assert_eq!(
+        (&without["lease"], &without["has_watermark"]),
+        (&"whole".into(), &false.into())
+    );
+    assert!(next(&without).contains("recover disk"), "{without}");
+    let output = run(&["log", "verify", text(&data(&dir, 1))]);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("NO WATERMARK"));
 }
 
 #[test]
@@ -129,6 +165,43 @@ fn the_block_to_go_on_from_is_the_highest_proven_one_of_enough_logs() {
         text(&data(&dir, 3)),
     ]);
     assert!(String::from_utf8_lossy(&output.stdout).contains("goes on from height"));
+}
+
+/// The proofs that it had flushed stay in the folder before.
+#[test]
+fn a_folder_that_a_validator_moved_to_counts_once_it_has_proven_something_newer() {
+    let folder = Folder::new("site-moved");
+    let dir = folder.join("net");
+    init(&dir, 4, &["--workload", "opaque"]);
+    for place in 0..4 {
+        let path = config(&dir, place);
+        let written = fs::read_to_string(&path).unwrap();
+        // So that windows pass.
+        let (line, other) = ("# turn_us = 30000000", "turn_us = 500000");
+        assert!(written.contains(line));
+        fs::write(&path, written.replace(line, other)).unwrap();
+    }
+    run_under_load(&dir, "blocks are final", || true);
+    let site = |code| site(&dir, &[0, 1, 2], code);
+    let before = site(0);
+    let (path, file) = (config(&dir, 0), folder.join("votes.json"));
+    let moves = |verb: &str, flag: &str| {
+        let (path, file) = (text(&path), text(&file));
+        run_json(&["vote-state", verb, "--config", path, flag, file], 0);
+    };
+    moves("export", "--out");
+    fs::remove_dir_all(data(&dir, 0)).unwrap();
+    moves("import", "--from");
+    let moved = site(1);
+    let what = moved["error"]["what"].as_str().unwrap();
+    assert!(what.contains("its validator moved here"), "{what}");
+    let window = before["window"].as_u64().unwrap();
+    run_under_load(&dir, "windows pass", || {
+        status(&dir, 0)["window"].as_u64() > Some(window + 4)
+    });
+    let caught_up = site(0);
+    assert_eq!(caught_up["stake"], 3);
+    assert!(caught_up["height"].as_u64() > before["height"].as_u64());
 }
 
 /// Of a damaged log only what stands before the damage is read: a higher proof may be behind it.

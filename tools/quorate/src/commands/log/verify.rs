@@ -3,13 +3,15 @@
 //! Four kinds of trouble are told apart: *torn* is what a crash leaves behind and the next start
 //! cuts off (exit code 0); *marked* was found faulty by an earlier start, which went on behind it
 //! (0); *faulty* is damage that no crash explains (5); *foreign* belongs to another log, chain or
-//! genesis (3). Each comes with what to do next.
+//! genesis (3). Each comes with what to do next. No crash takes away the files beside the log that
+//! say how far it may be believed either: without its lease or its watermark it is damaged (5).
 
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use quorate::genesis::Begins;
-use quorate_log::{Action, Verification, verify_path};
+use quorate_consensus::restart;
+use quorate_log::{Action, LeaseFile, LeaseRead, Verification, verify_path};
 use serde::Serialize;
 
 use crate::failure::{Code, Failure};
@@ -26,6 +28,15 @@ pub(crate) struct Options {
     /// Genesis file that the log must belong to
     #[arg(long, value_name = "FILE")]
     genesis: Option<PathBuf>,
+}
+
+/// What stands beside the log of what its validator may say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Lease {
+    Whole,
+    Missing,
+    Damaged,
 }
 
 #[derive(Serialize)]
@@ -52,6 +63,9 @@ struct Fields {
     vote_records: u64,
     chain_id: Option<String>,
     clean_stop: bool,
+    lease: Lease,
+    /// Whether the watermark is there and can be read.
+    has_watermark: bool,
     /// Pages that the disk does not give back; what was in them is judged as zeros.
     unreadable_pages: usize,
     torn: Vec<Finding>,
@@ -78,13 +92,15 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     } else {
         None
     };
-    let mut fields = fields(&folder, &verification, chain.as_ref());
+    let lease = lease(&folder)?;
+    let mut fields = fields(&folder, &verification, chain.as_ref(), lease);
     if let Some(path) = &options.genesis {
         check_genesis(path, &verification, &mut fields.faulty)?;
     }
     fields.next = next(&fields, verification.row.action());
     let is_foreign = |finding: &Finding| finding.kind == Trouble::Foreign;
-    let code = if fields.faulty.is_empty() {
+    let is_whole = fields.faulty.is_empty() && fields.lease == Lease::Whole && fields.has_watermark;
+    let code = if is_whole {
         Code::Done
     } else if fields.faulty.iter().any(is_foreign) {
         Code::Configuration
@@ -111,7 +127,25 @@ pub(crate) fn verify_at_rest(folder: &Path) -> Result<Verification, Failure> {
     Err(Failure::new(Code::TryAgain, what).remedy("stop the validator first"))
 }
 
-fn fields(folder: &Path, verification: &Verification, chain: Option<&Chain>) -> Fields {
+/// Looks at the lease file.
+fn lease(folder: &Path) -> Result<Lease, Failure> {
+    let read = LeaseFile::look_at(folder).map_err(|error| {
+        let what = format!("{}/lease: {error}", folder.display());
+        Failure::new(Code::DiskFailed, what).remedy("look at the disk")
+    })?;
+    Ok(match read {
+        LeaseRead::Present(bytes) if restart::LeaseFile::decode(&bytes).is_some() => Lease::Whole,
+        LeaseRead::Missing => Lease::Missing,
+        LeaseRead::Present(_) | LeaseRead::Damaged(_) => Lease::Damaged,
+    })
+}
+
+fn fields(
+    folder: &Path,
+    verification: &Verification,
+    chain: Option<&Chain>,
+    lease: Lease,
+) -> Fields {
     let found = |faults: &[quorate_log::Fault], kind| -> Vec<Finding> {
         faults
             .iter()
@@ -140,6 +174,8 @@ fn fields(folder: &Path, verification: &Verification, chain: Option<&Chain>) -> 
         vote_records: chain.map_or(0, |chain| chain.vote_records),
         chain_id: chain.map(|chain| hex(chain.genesis.chain_id())),
         clean_stop: verification.clean_stop == quorate_log::CleanStopRead::Matches,
+        lease,
+        has_watermark: verification.has_watermark,
         unreadable_pages: verification.unreadable_pages,
         torn: found(&verification.torn, Trouble::Torn),
         marked: verification.marked.iter().map(Finding::of_mark).collect(),
@@ -168,6 +204,17 @@ fn next(fields: &Fields, action: Action) -> &'static str {
         _ if has(Trouble::Faulty) => {
             "the bytes are whole and contradict one another: leave the validator down and report \
              it (docs/operations.md, runbook contradiction)"
+        }
+        _ if fields.lease != Lease::Whole => {
+            "of a copy of a log alone, nothing. Else find out who took the lease or harmed it, put no \
+             older one in its place, and start the validator: it asks its peers how far it may have \
+             voted, and votes above that alone (docs/operations.md, Recovery)"
+        }
+        _ if !fields.has_watermark => {
+            "of a copy of a log alone, nothing. Else find out who took the watermark or harmed it: \
+             nothing tells the end of this log from an older one. If it may be an older copy, say \
+             `quorate recover disk`; then start the validator, which votes in no window of its lease \
+             (docs/operations.md, Recovery)"
         }
         _ if fields.unreadable_pages > 0 => {
             "check the disk; the next start writes the segments anew whose pages it cannot read \
@@ -199,6 +246,24 @@ fn check_genesis(
     Ok(())
 }
 
+/// What is wrong beside the log.
+const fn beside(lease: Lease, has_watermark: bool) -> &'static str {
+    match (lease, has_watermark) {
+        (Lease::Whole, true) => "",
+        (Lease::Whole, false) => {
+            "\nNO WATERMARK, or a damaged one: nothing tells this end of the log from an older one"
+        }
+        (Lease::Missing, true) => "\nNO LEASE: nothing tells what its validator may say",
+        (Lease::Damaged, true) => {
+            "\nTHE LEASE IS DAMAGED: nothing tells what its validator may say"
+        }
+        (Lease::Missing | Lease::Damaged, false) => {
+            "\nNO LEASE AND NO WATERMARK, or damaged ones: nothing tells what its validator may say, or \
+             this end of the log from an older one"
+        }
+    }
+}
+
 fn text(fields: &Fields) -> String {
     let mut text = format!(
         "{}: {} records in {} segments\n{} finalized blocks up to height {}, tip {}\n{} proofs \
@@ -218,6 +283,7 @@ fn text(fields: &Fields) -> String {
             "cut short, or still running"
         },
     );
+    text.push_str(beside(fields.lease, fields.has_watermark));
     if fields.first_segment > 0 {
         text.push_str(&format!(
             "\npruned: begins with segment {}; heights up to {} are gone, as its base says",

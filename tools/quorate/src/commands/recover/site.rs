@@ -225,7 +225,7 @@ fn look(dir: &Path, genesis: &Genesis) -> Result<(ValidatorIndex, Found), Failur
         window: position.map_or(0, |(window, _)| window.number()),
         slot: position.map_or(0, |(_, index)| index.number()),
         id: header.map(|header| hex(header.id().as_bytes())),
-        not_counted: not_counted(&lease, &verification),
+        not_counted: not_counted(&lease, &verification, position),
     };
     let found = Found {
         report,
@@ -240,7 +240,11 @@ fn look(dir: &Path, genesis: &Genesis) -> Result<(ValidatorIndex, Found), Failur
 
 /// Why a log may lack proofs that its validator had flushed and told the others of: then it is no
 /// witness that a higher block was not durable.
-fn not_counted(lease: &Lease, verification: &Verification) -> Option<&'static str> {
+fn not_counted(
+    lease: &Lease,
+    verification: &Verification,
+    position: Position,
+) -> Option<&'static str> {
     if lease.lease.is_lost {
         return Some("its disk is lost, or an old copy, as its lease says");
     }
@@ -257,7 +261,21 @@ fn not_counted(lease: &Lease, verification: &Verification) -> Option<&'static st
     if !verification.has_watermark {
         return Some("its log has no watermark, so it may have lost its end");
     }
-    (!verification.marked.is_empty()).then_some("parts of its log are marked faulty")
+    if !verification.marked.is_empty() {
+        return Some("parts of its log are marked faulty");
+    }
+    may_lack(lease, position).then_some(
+        "its validator moved here, or recovered from the loss of its disk, and has proven nothing \
+         here that is newer, as its lease says",
+    )
+}
+
+/// Whether proofs that the validator flushed into another log may be above all that this one shows.
+/// An older one of the same window may be of a later block.
+fn may_lack(lease: &Lease, position: Position) -> bool {
+    let newest = position.map(|(window, _)| window);
+    let elsewhere = lease.lease.proofs_elsewhere;
+    elsewhere.is_some_and(|until| newest <= Some(until))
 }
 
 /// Whose word the log is, as its lease says, and the lease.

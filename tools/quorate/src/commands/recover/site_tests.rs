@@ -67,3 +67,23 @@ fn a_base_counts_by_the_certificate_of_its_snapshot_alone() {
     assert_eq!(proven(), 0, "a snapshot of another block");
     fs::remove_dir_all(data).unwrap();
 }
+
+#[test]
+fn a_folder_whose_validator_came_from_elsewhere_counts_once_its_proofs_are_newer() {
+    let lacks = |newest: Option<u64>, elsewhere: Option<u64>| {
+        let mut lease = Lease::default();
+        // A start after a loss of power leaves these; what was flushed is there all the same.
+        lease.lease.lease = Some(Window::new(9));
+        lease.lease.abstain_until = Some(Window::new(9));
+        lease.lease.proofs_elsewhere = elsewhere.map(Window::new);
+        let position = newest.map(|window| (Window::new(window), Index::new(3)));
+        may_lack(&lease, position)
+    };
+    assert!(!lacks(None, None), "it never had any");
+    assert!(!lacks(Some(5), None), "it stayed");
+    assert!(lacks(None, Some(0)));
+    assert!(lacks(Some(0), Some(0)), "another block of window 0");
+    assert!(!lacks(Some(1), Some(0)));
+    assert!(lacks(Some(5), Some(5)) && lacks(Some(4), Some(5)));
+    assert!(!lacks(Some(6), Some(5)));
+}

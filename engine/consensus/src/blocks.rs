@@ -70,10 +70,8 @@ impl Consensus {
         let Some(state) = self.window_mut(header.window) else {
             return;
         };
-        let is_known = state
-            .parents
-            .iter()
-            .any(|parent| parent.point.id == header.parent_id && parent.signed);
+        let parent = state.parent_of(header);
+        let is_known = parent.is_some_and(|parent| parent.signed);
         // A leader makes one such block a window; a second one proves equivocation.
         if is_known || state.justifications >= limits::BLOCKS_PER_POSITION_MAX {
             return;

@@ -5,12 +5,14 @@
 
 use crate::delivery::Gap;
 use crate::effect::{Destination, Effect, Effects};
+use crate::header::Header;
 use crate::limits;
 use crate::machine::Consensus;
 use crate::message::{BlockRef, Get, Message};
 use crate::types::{BlockId, Height, Index, Now, Point, ValidatorIndex, Window};
 use crate::window::WindowState;
 use crate::window::tree::BlockPlace;
+use crate::windows::Walked;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec;
 use alloc::vec::Vec;
@@ -75,6 +77,36 @@ impl Missing {
             Self::Place(block) => PLACE | block.height.number(),
         }
     }
+}
+
+/// What is below a parent.
+#[derive(Debug)]
+enum Below {
+    /// Nothing is missing that is not asked for already.
+    Complete,
+    /// Nothing can be asked for.
+    Unknown,
+    Missing(Missing),
+}
+
+/// A block of a chain that is walked down.
+#[derive(Debug)]
+struct Step {
+    at: (Window, BlockPlace),
+    id: BlockId,
+    header: Header,
+    has_body: bool,
+}
+
+/// How a walk down a chain ended.
+#[derive(Clone, Copy, Debug)]
+enum ChainEnd {
+    /// At the finalized block, or beside it: nobody builds on such a chain.
+    Closed,
+    /// Where nothing is known below.
+    Open,
+    /// At a block of another walk, and whether that or anything below it lacks its body.
+    Met { lacks_bodies: bool },
 }
 
 /// Requests on their way. Bound: `FETCHES_MAX`; a branch a voter and window.
@@ -351,18 +383,19 @@ impl Consensus {
     /// Headers and bodies below the parents of the current window. A parent known by certificates
     /// alone has no votes counted here, so nothing else asks for what is missing of it.
     pub(crate) fn fetch_parents(&mut self, now: Now, effects: &mut Effects) {
-        let Some(state) = self.entered.and_then(|window| self.windows.get(&window)) else {
+        let Some(window) = self.entered else { return };
+        let Some(state) = self.windows.get(&window) else {
             return;
         };
-        if state.own_tip.is_some() {
+        // PERF: what lacked nothing once lacks nothing until it has another parent.
+        let complete = (window, state.parents.changes(), self.finalized.id);
+        if state.own_tip.is_some() || self.parents_complete == Some(complete) {
             return;
         }
-        let missing: Vec<(BlockId, Missing)> = state
-            .parents
-            .iter()
-            .filter(|parent| parent.point.height > self.finalized.height)
-            .filter_map(|parent| Some((parent.point.id, self.missing_below(parent.point)?)))
-            .collect();
+        let (missing, is_complete) = self.missing_below_parents(state);
+        if is_complete {
+            self.parents_complete = Some(complete);
+        }
         let retry = self.retry_ns();
         for (id, missing) in missing {
             let mark = self.fetches.parent_mark(id, &missing);
@@ -382,47 +415,131 @@ impl Consensus {
         }
     }
 
+    /// What is missing below the parents of a window, each of it once and under the highest parent
+    /// that lacks it; and whether nothing is.
+    fn missing_below_parents(&self, state: &WindowState) -> (Vec<(BlockId, Missing)>, bool) {
+        let (mut walked, mut missing) = (Walked::default(), Vec::new());
+        let mut is_complete = true;
+        for parent in state.parents.downward() {
+            if parent.point.height <= self.finalized.height {
+                continue;
+            }
+            match self.missing_below(parent.point, &mut walked) {
+                Below::Complete => {}
+                Below::Unknown => is_complete = false,
+                Below::Missing(what) => missing.push((parent.point.id, what)),
+            }
+        }
+        let is_complete = is_complete && missing.is_empty();
+        (missing, is_complete)
+    }
+
     /// What the chain from a parent down to the finalized block lacks, the topmost window first.
-    fn missing_below(&self, parent: Point) -> Option<Missing> {
+    ///
+    /// PERF: a chain is walked down to what another parent's walk has met, and what is missing
+    /// below that is asked for once: one leader can make thousands of parents of two chains.
+    fn missing_below(&self, parent: Point, walked: &mut Walked) -> Below {
+        let mut path = Vec::new();
+        let (below, lacks_bodies) = self.look_below(parent, walked, &mut path);
+        // Of each block whether it or anything below it lacks its body.
+        let mut lacks = lacks_bodies;
+        for step in path.iter().rev() {
+            lacks |= !step.has_body;
+            walked.set(step.at, lacks);
+        }
+        below
+    }
+
+    /// What is missing, and whether a body is below what was walked.
+    fn look_below(&self, parent: Point, walked: &Walked, path: &mut Vec<Step>) -> (Below, bool) {
         let mut point = parent;
         loop {
-            let tally = &self.windows.get(&point.window)?.tally;
+            let Some(tally) = self.windows.get(&point.window).map(|state| &state.tally) else {
+                return (Below::Unknown, false);
+            };
             let Some(place) = tally.tree.find_connected(point.index, point.id) else {
                 let voters = tally.voters(&self.config.set);
                 let brought = voters.map(|(_, _, voter)| u64::from(voter.branch_headers));
-                return Some(Missing::Headers(point, brought.sum()));
+                let headers = Missing::Headers(point, brought.sum());
+                return (Below::Missing(headers), false);
             };
-            let mut chain = Vec::new();
-            let arrives = self.chain_down(point.window, place, &mut chain);
-            let bodies: Vec<BlockRef> = chain
-                .iter()
-                .rev()
-                .filter(|(_, _, has_body)| !has_body)
+            let first = path.len();
+            let end = self.walk_down((point.window, place), walked, path);
+            if let ChainEnd::Met { lacks_bodies: true } = end {
+                return (Below::Complete, true);
+            }
+            let bodiless = path[first..].iter().rev().filter(|step| !step.has_body);
+            let bodies: Vec<BlockRef> = bodiless
                 .take(limits::BODIES_PER_REQUEST_MAX)
-                .map(|&(id, header, _)| BlockRef {
-                    height: header.height,
-                    id,
+                .map(|step| BlockRef {
+                    height: step.header.height,
+                    id: step.id,
                 })
                 .collect();
             if !bodies.is_empty() {
-                return Some(Missing::Bodies(bodies));
+                return (Below::Missing(Missing::Bodies(bodies)), false);
             }
-            let &(_, lowest, _) = chain.last().filter(|_| !arrives)?;
-            // The lowest block that is known opens its window: its parent is one of PR there. PR is
-            // a set, and this validator may hold the evidence for other members alone.
-            let id = lowest.parent_id;
-            let parents = self.windows.get(&lowest.window)?.parents.iter();
-            let ready = parents.map(|parent| parent.point).find(|at| at.id == id);
-            let told = self.fetches.places.get(&id).copied().flatten();
-            let height = lowest.height.previous()?;
-            match ready.or(told) {
-                Some(below) if below.window < lowest.window && below.height == height => {
-                    point = below;
-                }
-                Some(_) => return None,
-                None => return Some(Missing::Place(BlockRef { height, id })),
+            let lowest = match (end, path[first..].last()) {
+                (ChainEnd::Open, Some(step)) => step.header,
+                (ChainEnd::Open, None) => return (Below::Unknown, false),
+                (ChainEnd::Closed | ChainEnd::Met { .. }, _) => return (Below::Complete, false),
+            };
+            match self.place_below(&lowest) {
+                Ok(below) => point = below,
+                Err(below) => return (below, false),
             }
         }
+    }
+
+    /// Where the parent of the lowest block of a chain stands, which opens its window, or what is
+    /// to be asked for to learn that. It is one of PR there: a set, of which this validator may
+    /// hold the evidence for other members alone.
+    fn place_below(&self, lowest: &Header) -> Result<Point, Below> {
+        let id = lowest.parent_id;
+        let state = self.windows.get(&lowest.window).ok_or(Below::Unknown)?;
+        let height = lowest.height.previous().ok_or(Below::Unknown)?;
+        let ready = state.parents.find(height, id).map(|parent| parent.point);
+        let told = self.fetches.places.get(&id).copied().flatten();
+        match ready.or(told) {
+            Some(below) if below.window < lowest.window && below.height == height => Ok(below),
+            Some(_) => Err(Below::Unknown),
+            None => Err(Below::Missing(Missing::Place(BlockRef { height, id }))),
+        }
+    }
+
+    /// Appends the chain of a block, highest first, down to the finalized one, to where nothing is
+    /// known below, or to a block that another walk has met.
+    fn walk_down(
+        &self,
+        top: (Window, BlockPlace),
+        walked: &Walked,
+        path: &mut Vec<Step>,
+    ) -> ChainEnd {
+        let mut next = Some(top);
+        while let Some(at) = next {
+            if let Some(lacks_bodies) = walked.get(at) {
+                return ChainEnd::Met { lacks_bodies };
+            }
+            let Some(state) = self.windows.get(&at.0) else {
+                break;
+            };
+            let block = state.tally.tree.block(at.1);
+            let Some(header) = block.header else { break };
+            if header.height <= self.finalized.height {
+                return ChainEnd::Closed;
+            }
+            path.push(Step {
+                at,
+                id: block.id,
+                header,
+                has_body: block.has_body,
+            });
+            if header.height == self.finalized.height.next() {
+                return ChainEnd::Closed;
+            }
+            next = self.below(at.0, block, &header);
+        }
+        ChainEnd::Open
     }
 
     fn get_missing(&self, from: ValidatorIndex, missing: Missing) -> Get {

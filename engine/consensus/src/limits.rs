@@ -61,6 +61,9 @@ pub const CERTIFICATES_BYTES_MAX: usize = FRAME_BYTES_MAX - PAYLOAD_BYTES_MAX - 
 pub const RECOVER_CERTIFICATES_MAX: usize = 2;
 /// Headers one certificate may carry: a chain from its block to each record's tip.
 pub const CERTIFICATE_HEADERS_MAX: usize = 8192;
+/// Signed records kept of one voter and window below its newest one, for certificates that could
+/// not hold the headers up to that.
+pub const SIGNED_EARLIER_MAX: usize = 8;
 /// Headers of finalized history held while a gap is closed.
 pub const BACKFILL_HEADERS_MAX: usize = 16_384;
 /// Entries of the ParentReady summary in a Status.

@@ -23,8 +23,8 @@ pub use crate::timers::TimerConfig;
 use crate::trust::Lease;
 use crate::types::{BlockId, Height, Now, Point, Stake, ValidatorIndex, Window};
 use crate::validators::ValidatorSet;
-use crate::window::{ReadyParent, WindowState};
-use crate::windows::Linked;
+use crate::window::WindowState;
+use crate::windows::{Handing, Linked};
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -223,7 +223,11 @@ pub struct Consensus {
     /// Memory of the chain that `finalize` walks, empty between calls.
     pub(crate) chain: Vec<Linked>,
     /// Memory of what a window hands to the next one, empty between calls.
-    pub(crate) handed: Vec<ReadyParent>,
+    pub(crate) handing: Handing,
+    /// The proven and the finalized block for which windows last handed on what they know.
+    pub(crate) handed_for: Option<(BlockId, BlockId)>,
+    /// What was known when the current window's parents last lacked nothing.
+    pub(crate) parents_complete: Option<(Window, u64, BlockId)>,
     /// Memory of checks of payloads.
     pub(crate) parsing: ParseBuffer,
 }
@@ -264,7 +268,9 @@ impl Consensus {
             attestations: Attestations::default(),
             selected: Vec::new(),
             chain: Vec::new(),
-            handed: Vec::new(),
+            handing: Handing::default(),
+            handed_for: None,
+            parents_complete: None,
             parsing: ParseBuffer::default(),
             config,
         };

@@ -220,7 +220,7 @@ impl Probe {
         let _is_made = self.consensus.window_mut(window);
         while self.consensus.extend_ready() {}
         let state = self.consensus.windows.get(&window);
-        let parents = state.into_iter().flat_map(|state| &state.parents);
+        let parents = state.into_iter().flat_map(|state| state.parents.downward());
         parents
             .map(|parent| (parent.point.id, parent.signed))
             .collect()
@@ -265,6 +265,7 @@ impl Probe {
             let slots = (0..tally.tree.slot_count()).map(Index::new);
             slots.flat_map(|index| tally.tree.slot(index))
         };
+        let supports = tally.signed_supports(set, Index::ZERO);
         Facts {
             finals: top
                 .into_iter()
@@ -272,7 +273,7 @@ impl Probe {
                 .map(named)
                 .collect(),
             certified: places()
-                .filter(|&at| tally.signed_support(set, at) >= set.thresholds().quorum)
+                .filter(|&at| supports.of(at) >= set.thresholds().quorum)
                 .map(named)
                 .collect(),
             skip_from: tally.signed_skip_start(set),

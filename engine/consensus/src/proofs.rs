@@ -13,7 +13,7 @@ use crate::record::Record;
 use crate::types::{BlockId, Index, Now, Point, Stake, ValidatorIndex, Window};
 use crate::verify::{Claim, Fact, judge};
 use crate::window::WindowState;
-use crate::window::tree::BlockPlace;
+use crate::window::tree::{BlockPlace, Lineage, PerBlock, Tree};
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -87,8 +87,12 @@ impl Consensus {
 
     pub(crate) fn skip_certificate(&self, window: Window, from: Index) -> Option<Certificate> {
         let state = self.windows.get(&window)?;
-        let skips = |record: &Record| record.skip_from().is_some_and(|start| start <= from);
-        self.signed_records(state, skips)
+        let skips = |record: &Record| {
+            let skips = record.skip_from().is_some_and(|start| start <= from);
+            skips.then(|| record.tip.map(|(index, _)| index))
+        };
+        let quorum = self.config.set.thresholds().quorum;
+        self.signed_records_of(state, Choice::Newest, skips, quorum)
             .map(|records| Certificate {
                 epoch: self.config.set.epoch(),
                 window,
@@ -118,13 +122,29 @@ impl Consensus {
             .tree
             .find_connected(point.index, point.id)
             .and_then(|place| {
-                let supports = |record: &Record| state.tally.record_supports(record, place);
-                let records = self.signed_records(state, supports)?;
+                let tree = &state.tally.tree;
+                let mut above = tree.lineage(place);
                 let target = Target::Certified {
                     index: point.index,
                     id: point.id,
                 };
-                self.with_headers(state, place, target, records, true)
+                let quorum = self.config.set.thresholds().quorum;
+                // Where the newest records are too far above the block, others may not be: what a
+                // voter said once it has said for ever.
+                [Choice::Newest, Choice::Nearest]
+                    .into_iter()
+                    .find_map(|choice| {
+                        let supports = |record: &Record| {
+                            let named = record.tip.iter().chain(&record.also);
+                            let top = choice.top_above(tree, &mut above, named)?;
+                            Some(match choice {
+                                Choice::Newest => record.tip.map(|(index, _)| index),
+                                Choice::Nearest => Some(tree.block(top).index),
+                            })
+                        };
+                        let records = self.signed_records_of(state, choice, supports, quorum)?;
+                        self.with_headers(state, place, target, (choice, records), true)
+                    })
             });
         built.or_else(|| {
             let held = state
@@ -143,52 +163,55 @@ impl Consensus {
             id: block.id,
         };
         let thresholds = self.config.set.thresholds();
-        let first = |record: &Record| state.tally.record_first_votes(record, place);
-        let fin =
-            |record: &Record| record.fin.is_some_and(|fin| fin >= block.index) && first(record);
-        let records = self
-            .signed_records_of(state, fin, thresholds.quorum)
-            .or_else(|| self.signed_records_of(state, first, thresholds.fast))?;
-        self.with_headers(state, place, target, records, false)
+        let first = |record: &Record| {
+            let votes = state.tally.record_first_votes(record, place);
+            votes.then(|| record.tip.map(|(index, _)| index))
+        };
+        let fin = |record: &Record| {
+            let is_final = record.fin.is_some_and(|fin| fin >= block.index);
+            is_final.then(|| first(record)).flatten()
+        };
+        [Choice::Newest, Choice::Nearest]
+            .into_iter()
+            .find_map(|choice| {
+                let records = self
+                    .signed_records_of(state, choice, fin, thresholds.quorum)
+                    .or_else(|| self.signed_records_of(state, choice, first, thresholds.fast))?;
+                self.with_headers(state, place, target, (choice, records), false)
+            })
     }
 
-    fn signed_records(
+    /// Signed records that hold, one of each voter, until their weight suffices: those first that
+    /// `top_of` says stand lowest, since each needs the headers up to there.
+    fn signed_records_of<K: Copy + Ord>(
         &self,
         state: &WindowState,
-        holds: impl Fn(&Record) -> bool,
-    ) -> Option<Vec<SignedRecord>> {
-        self.signed_records_of(state, holds, self.config.set.thresholds().quorum)
-    }
-
-    /// Signed records that hold, those with the lowest tips first, until their weight suffices.
-    fn signed_records_of(
-        &self,
-        state: &WindowState,
-        holds: impl Fn(&Record) -> bool,
+        choice: Choice,
+        mut top_of: impl FnMut(&Record) -> Option<K>,
         needed: Stake,
     ) -> Option<Vec<SignedRecord>> {
         let set = &self.config.set;
-        let mut fitting: Vec<(SignedRecord, Stake)> = state
+        let mut fitting: Vec<(K, SignedRecord, Stake)> = state
             .tally
             .voters(set)
             .filter_map(|(validator, stake, voter)| {
-                let (record, signature) =
-                    voter.signed.as_ref().filter(|(record, _)| holds(record))?;
-                let record = record.clone();
-                Some((
-                    SignedRecord {
-                        validator,
-                        record,
-                        signature: *signature,
-                    },
-                    stake,
-                ))
+                let earlier = voter.signed_earlier.iter();
+                let earlier = earlier.filter(|_| choice == Choice::Nearest);
+                let records = voter.signed.iter().chain(earlier);
+                let fitting = records.filter_map(|signed| Some((top_of(&signed.0)?, signed)));
+                let (top, (record, signature)) = fitting.min_by_key(|(top, _)| *top)?;
+                let signed = SignedRecord {
+                    validator,
+                    record: record.clone(),
+                    signature: *signature,
+                };
+                Some((top, signed, stake))
             })
             .collect();
-        fitting.sort_by_key(|(signed, _)| signed.record.tip.map(|(index, _)| index));
+        fitting.sort_by_key(|(top, ..)| *top);
         let mut weight = Stake::ZERO;
         let mut chosen = Vec::new();
-        for (signed, stake) in fitting {
+        for (_, signed, stake) in fitting {
             if weight >= needed {
                 break;
             }
@@ -205,30 +228,29 @@ impl Consensus {
         state: &WindowState,
         place: BlockPlace,
         target: Target,
-        records: Vec<SignedRecord>,
+        (choice, records): (Choice, Vec<SignedRecord>),
         with_also: bool,
     ) -> Option<Certificate> {
         let tree = &state.tally.tree;
+        let (mut above, mut seen) = (tree.lineage(place), PerBlock::default());
         let mut linked: Vec<(Index, BlockId, BlockPlace)> = Vec::new();
         for signed in &records {
             let also = signed.record.also.iter().filter(|_| with_also);
-            let top = signed
-                .record
-                .tip
-                .iter()
-                .chain(also)
-                .find_map(|&(index, id)| {
-                    tree.find_connected(index, id)
-                        .filter(|&at| tree.descends(at, place))
-                })?;
-            let path = tree.chain(top).take_while(|&at| at != place);
-            linked.extend(path.map(|at| (tree.block(at).index, tree.block(at).id, at)));
+            let named = signed.record.tip.iter().chain(also);
+            let top = choice.top_above(tree, &mut above, named)?;
+            // What another record's path has is in it with all below.
+            for at in tree.chain(top) {
+                if at == place || seen.get(at).is_some() {
+                    break;
+                }
+                seen.set(at, ());
+                linked.push((tree.block(at).index, tree.block(at).id, at));
+                if linked.len() >= limits::CERTIFICATE_HEADERS_MAX {
+                    return None;
+                }
+            }
         }
         linked.sort_unstable();
-        linked.dedup();
-        if linked.len() >= limits::CERTIFICATE_HEADERS_MAX {
-            return None;
-        }
         let mut headers = vec![tree.block(place).header?];
         headers.extend(
             linked
@@ -365,7 +387,7 @@ impl Consensus {
             }
             (Fact::Skip { window, from }, _) => {
                 if let Some(state) = self.proven_window_mut(window) {
-                    state.skip_fact = crate::windows::lowest(state.skip_fact, Some(from));
+                    state.keep_skip(from);
                     state.is_dirty = true;
                     state.keep_certificate(certificate);
                 }
@@ -396,5 +418,31 @@ impl Consensus {
                 .entry(window)
                 .or_insert_with(|| WindowState::new(window, validators)),
         )
+    }
+}
+
+/// Which signed records a certificate is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Choice {
+    /// Of each voter the newest one, those with the lowest tips.
+    Newest,
+    /// Of each voter the one that needs the fewest headers, and of the voters those that do.
+    Nearest,
+}
+
+impl Choice {
+    /// The block named by a record by which it stands on the base of a lineage.
+    fn top_above<'a>(
+        self,
+        tree: &Tree,
+        above: &mut Lineage<'_>,
+        named: impl Iterator<Item = &'a (Index, BlockId)>,
+    ) -> Option<BlockPlace> {
+        let tops = named.filter_map(|&(index, id)| tree.find_connected(index, id));
+        let mut tops = tops.filter(|&at| above.holds(at));
+        match self {
+            Self::Newest => tops.next(),
+            Self::Nearest => tops.min_by_key(|&at| tree.block(at).index),
+        }
     }
 }

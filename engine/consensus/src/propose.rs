@@ -10,9 +10,10 @@ use crate::limits;
 use crate::machine::{Consensus, Disposition, Durability, Ignored};
 use crate::message::{Message, Propose};
 use crate::payload;
-use crate::showing::{both_ends, rank};
+use crate::showing::both_ends;
 use crate::types::{BlockId, Height, Index, Now, Window};
 use crate::window::{ReadyParent, WindowState};
+use crate::windows::Walked;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -128,11 +129,13 @@ impl Consensus {
     }
 
     /// Highest parent whose bodies are here; with signed evidence when followers may lack theirs.
-    fn parent_to_build_on(&self, window: Window) -> Option<ReadyParent> {
-        let has_bodies = |parent: &ReadyParent| self.has_bodies_down(parent.point.id);
+    pub(crate) fn parent_to_build_on(&self, window: Window) -> Option<ReadyParent> {
+        let mut walked = Walked::default();
+        let mut has_bodies =
+            |parent: &ReadyParent| self.has_bodies_down(&parent.point, &mut walked);
         if self.needs_justification(window) {
             // One that cannot be shown would be voted for by nobody who does not have it.
-            let shown = self.highest_shown(window, has_bodies);
+            let shown = self.highest_shown(window, &mut has_bodies);
             if let Some((parent, _)) = shown {
                 return Some(parent);
             }
@@ -140,23 +143,18 @@ impl Consensus {
         // Where none can be shown, all may have counted one that is signed: its voters stand on
         // chains that are longer than a certificate holds.
         let needs_signed = self.needs_justification(window);
-        let state = self.windows.get(&window)?;
-        state
-            .parents
-            .iter()
+        let parents = self.windows.get(&window)?.parents.downward();
+        parents
             .filter(|parent| parent.signed || !needs_signed)
-            .filter(|parent| has_bodies(parent))
-            .max_by_key(|parent| rank(parent))
-            .copied()
+            .find(has_bodies)
     }
 
     /// R2: with back-off, or after a failed window, the parent's certificates go inline.
     pub(crate) fn needs_justification(&self, window: Window) -> bool {
+        let genesis = self.config.set.genesis();
         let after_failure = self.windows.get(&window).is_some_and(|state| {
-            !state.parents.iter().any(|parent| {
-                self.config.set.is_genesis(&parent.point) && window == Window::ZERO
-                    || self.follows_full_window(window, parent)
-            })
+            let begins = || state.parents.find(genesis.height, genesis.id).is_some();
+            !(state.parents.follows_full() || window == Window::ZERO && begins())
         });
         self.pace.backoff > 0 && window != Window::ZERO || after_failure
     }
@@ -258,8 +256,8 @@ impl Consensus {
             .is_some_and(|state| {
                 let tip = state.own_tip.map(|tip| state.tally.tree.block(tip));
                 let tip = tip.and_then(|block| block.header).map(|own| own.height);
-                let parents = state.parents.iter().map(|parent| parent.point.height);
-                parents.chain(tip).any(|height| height > proven)
+                let parents = state.parents.height_max();
+                parents.max(tip).is_some_and(|height| height > proven)
             });
         let held = self.pace.tail.filter(|&(below, _)| below == proven);
         let since = held.map_or(now.mono_ns, |(_, since)| since);

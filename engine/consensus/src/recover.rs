@@ -66,6 +66,7 @@ impl Consensus {
             if let Some(voter) = state.tally.voter_mut(self.config.own) {
                 // No own record in a certificate. What was counted was said once, and stays.
                 voter.signed = None;
+                voter.signed_earlier = Vec::new();
             }
         }
         self.proposals.forget();

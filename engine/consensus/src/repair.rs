@@ -244,7 +244,7 @@ impl Consensus {
             let signed = self
                 .windows
                 .get(&window.next())
-                .is_some_and(|state| state.parents.iter().any(|parent| parent.signed));
+                .is_some_and(|state| state.parents.has_signed());
             if !signed {
                 return Some(window);
             }

@@ -219,7 +219,7 @@ impl Consensus {
                 signed: true,
             };
             if let Some(state) = self.window_mut(Window::ZERO) {
-                state.add_parent(genesis);
+                state.add_parent(&set, genesis);
             }
         } else {
             // R9: the window of a proven block has been entered by whoever holds the proof.

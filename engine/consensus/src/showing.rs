@@ -8,8 +8,9 @@ use crate::effect::Effects;
 use crate::limits;
 use crate::machine::Consensus;
 use crate::message::Status;
-use crate::types::{BlockId, Height, Index, Point, ValidatorIndex, Window};
+use crate::types::{BlockId, Index, Point, ValidatorIndex, Window};
 use crate::window::ReadyParent;
+use crate::window::parents::Parents;
 use crate::wire;
 use alloc::vec::Vec;
 
@@ -17,14 +18,6 @@ use alloc::vec::Vec;
 /// tips of those that support it, one certificate may not hold all that links them, and then it
 /// holds no ancestor's either.
 const PARENTS_TRIED_MAX: usize = 16;
-
-/// By which the higher one of two parents is told. Not by its index: genesis has that of the first
-/// block above it.
-pub(crate) type Rank = (Window, Height, BlockId);
-
-pub(crate) fn rank(parent: &ReadyParent) -> Rank {
-    (parent.point.window, parent.point.height, parent.point.id)
-}
 
 impl Consensus {
     /// The certificates that show `point` as a parent of `window`, lowest first: Certified, and
@@ -53,30 +46,21 @@ impl Consensus {
     pub(crate) fn highest_shown(
         &self,
         window: Window,
-        wanted: impl Fn(&ReadyParent) -> bool,
+        mut wanted: impl FnMut(&ReadyParent) -> bool,
     ) -> Option<(ReadyParent, Vec<Certificate>)> {
         let parents = &self.windows.get(&window)?.parents;
-        let shown = |parent: &ReadyParent| {
-            let certificates = wanted(parent)
+        let mut shown = |parent: ReadyParent| {
+            let certificates = wanted(&parent)
                 .then(|| self.ready_certificates(window, parent.point))
                 .flatten()?;
-            Some((*parent, certificates))
+            Some((parent, certificates))
         };
-        let mut below: Option<Rank> = None;
-        for _ in 0..PARENTS_TRIED_MAX {
-            let signed = parents.iter().filter(|parent| parent.signed);
-            let next = signed
-                .filter(|parent| below.is_none_or(|tried| rank(parent) < tried))
-                .max_by_key(|parent| rank(parent))?;
-            if let Some(found) = shown(next) {
-                return Some(found);
-            }
-            below = Some(rank(next));
+        let mut highest = parents.signed_downward().take(PARENTS_TRIED_MAX);
+        if let Some(found) = highest.find_map(&mut shown) {
+            return Some(found);
         }
-        let proven = parents
-            .iter()
-            .find(|parent| parent.signed && parent.point.id == self.proven.id)?;
-        shown(proven)
+        let proven = parents.find(self.proven.height, self.proven.id);
+        shown(proven.filter(|parent| parent.signed)?)
     }
 
     /// Certificates of PR of a window, for the highest parent that can be shown; the topmost ones,
@@ -118,11 +102,9 @@ impl Consensus {
     /// Parents of a window with signed evidence here, the highest ones.
     pub(crate) fn ready_summary(&self, window: Window) -> Vec<BlockId> {
         let parents = self.windows.get(&window).map(|state| &state.parents);
-        let signed = parents.into_iter().flatten().filter(|parent| parent.signed);
-        let mut ranks: Vec<Rank> = signed.map(rank).collect();
-        ranks.sort_unstable_by(|one, other| other.cmp(one));
-        ranks.truncate(limits::READY_SUMMARY_MAX);
-        ranks.into_iter().map(|(_, _, id)| id).collect()
+        let signed = parents.into_iter().flat_map(Parents::signed_downward);
+        let highest = signed.take(limits::READY_SUMMARY_MAX);
+        highest.map(|parent| parent.point.id).collect()
     }
 }
 

@@ -13,6 +13,7 @@ use crate::types::{BlockId, Index, Now, ValidatorIndex, Window};
 use crate::verify::Claim;
 use crate::window::rules::{StopReason, Surroundings};
 use crate::window::tally::Counting;
+use crate::windows::Walked;
 use alloc::vec::Vec;
 
 impl Consensus {
@@ -156,7 +157,7 @@ impl Consensus {
             record,
             signature,
         } = signed;
-        let Some(voter) = state.tally.voter_mut(validator) else {
+        let Some(voter) = state.tally.voter(validator) else {
             return;
         };
         let is_older = voter.signed.as_ref().is_some_and(|(held, _)| {
@@ -165,7 +166,9 @@ impl Consensus {
         if is_older {
             return;
         }
-        let before = voter.signed.replace((record.clone(), signature));
+        let before = state
+            .tally
+            .keep_signed(validator, (record.clone(), signature));
         // Compared above, as far as the headers are here; when they are not, once they are.
         if state.tally.knows_all_of(&record) {
             state.tally.keep_before(validator, None);
@@ -267,19 +270,27 @@ impl Consensus {
         add(&mut self.counters.skip_fallbacks, skip);
     }
 
-    /// Parents of a window that a first block may stand on, as far as bodies go.
+    /// Parents of a window on which a first block stands that is here with its body, and that
+    /// have all bodies below them.
+    ///
+    /// PERF: of thousands of parents the few are looked at that a block names.
     pub(crate) fn parents_with_bodies(&self, window: Window) -> Vec<BlockId> {
         let Some(state) = self.windows.get(&window) else {
             return Vec::new();
         };
-        if state.own_tip.is_some() {
+        if state.own_tip.is_some() || state.own.stop {
             return Vec::new();
         }
-        state
-            .parents
-            .iter()
+        let tree = &state.tally.tree;
+        let firsts = tree.slot(Index::ZERO).map(|place| tree.block(place));
+        let headers = firsts
+            .filter(|block| block.has_body)
+            .filter_map(|block| block.header);
+        let mut walked = Walked::default();
+        headers
+            .filter_map(|header| state.parent_of(&header))
+            .filter(|parent| self.has_bodies_down(&parent.point, &mut walked))
             .map(|parent| parent.point.id)
-            .filter(|&id| self.has_bodies_down(id))
             .collect()
     }
 

@@ -10,15 +10,54 @@ use crate::machine::Consensus;
 use crate::message::Message;
 use crate::showing::both_ends;
 use crate::types::{BlockId, Height, Index, Now, Point, ValidatorIndex, Window};
-use crate::window::tree::BlockPlace;
+use crate::window::parents::Known;
+use crate::window::tree::{Block, BlockPlace, PerBlock};
 use crate::window::{ReadyParent, WindowState};
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::cell::OnceCell;
 
 /// A block of a chain: its name, its header, and whether its body is here.
 pub(crate) type Linked = (BlockId, Header, bool);
 
-/// Blocks of a finalized chain whose memory is kept: a jump may finalize many at once.
+/// Blocks of a finalized chain whose memory is kept: a jump may finalize many at once. As many
+/// parents that a window hands on at once.
 const CHAIN_KEPT: usize = 64;
+
+/// What was found of blocks of several windows, by who walks down many chains: they meet, and what
+/// is below is looked at once.
+#[derive(Debug, Default)]
+pub(crate) struct Walked(BTreeMap<Window, PerBlock<bool>>);
+
+impl Walked {
+    pub(crate) fn get(&self, (window, place): (Window, BlockPlace)) -> Option<bool> {
+        self.0.get(&window)?.get(place)
+    }
+
+    pub(crate) fn set(&mut self, (window, place): (Window, BlockPlace), found: bool) {
+        self.0.entry(window).or_default().set(place, found);
+    }
+}
+
+/// What one window hands to the next one.
+#[derive(Debug, Default)]
+pub(crate) struct Handing {
+    parents: Vec<ReadyParent>,
+    /// Which of them are blocks of the window itself, and whether signed records show it.
+    blocks: Vec<(BlockPlace, bool)>,
+    /// Whether its own parents go on, and whether signed records show that.
+    goes_on: Option<bool>,
+}
+
+impl Handing {
+    fn clear(&mut self) {
+        self.parents.clear();
+        self.parents.shrink_to(CHAIN_KEPT);
+        self.blocks.clear();
+        self.blocks.shrink_to(CHAIN_KEPT);
+        self.goes_on = None;
+    }
+}
 
 impl Consensus {
     /// Finds a connected block of a live window by name and height, the newest window first.
@@ -54,73 +93,155 @@ impl Consensus {
             if header.height == self.finalized.height.next() {
                 return header.parent_id == self.finalized.id;
             }
-            at = match block.parent {
-                Some(parent) => Some((window, parent)),
-                None => header
-                    .height
-                    .previous()
-                    .and_then(|below| self.locate(below, header.parent_id)),
-            };
+            at = self.below(window, block, &header);
         }
         false
     }
 
+    /// The block below a connected one, in its window or an earlier one.
+    pub(crate) fn below(
+        &self,
+        window: Window,
+        block: &Block,
+        header: &Header,
+    ) -> Option<(Window, BlockPlace)> {
+        match block.parent {
+            Some(parent) => Some((window, parent)),
+            None => header
+                .height
+                .previous()
+                .and_then(|below| self.locate(below, header.parent_id)),
+        }
+    }
+
+    /// The place of a block in its window, if that is held and the block connected there.
+    pub(crate) fn place_of(&self, point: &Point) -> Option<(Window, BlockPlace)> {
+        let tree = &self.windows.get(&point.window)?.tally.tree;
+        let place = tree.find_connected(point.index, point.id)?;
+        Some((point.window, place))
+    }
+
     /// Whether a block and its ancestors down to the finalized one have all their bodies here.
-    pub(crate) fn has_bodies_down(&self, id: BlockId) -> bool {
-        if id == self.finalized.id {
+    /// `walked` remembers it of each block that was looked at: of many parents each chain is walked
+    /// once.
+    pub(crate) fn has_bodies_down(&self, point: &Point, walked: &mut Walked) -> bool {
+        if point.id == self.finalized.id {
             return true;
         }
-        let place = self.windows.iter().rev().find_map(|(window, state)| {
-            let parents = self.windows.values().flat_map(|state| &state.parents);
-            let point = parents
-                .map(|parent| parent.point)
-                .find(|point| point.id == id)?;
-            let place = state.tally.tree.find_connected(point.index, id)?;
-            (point.window == *window).then_some((*window, place))
-        });
-        let Some((window, place)) = place else {
-            return false;
+        let mut path = Vec::new();
+        let mut at = self.place_of(point);
+        let has_bodies = loop {
+            let Some((window, place)) = at else {
+                break false;
+            };
+            if let Some(found) = walked.get((window, place)) {
+                break found;
+            }
+            let Some(state) = self.windows.get(&window) else {
+                break false;
+            };
+            let block = state.tally.tree.block(place);
+            let Some(header) = block.header else {
+                break false;
+            };
+            if header.height <= self.finalized.height {
+                break block.id == self.finalized.id;
+            }
+            if !block.has_body {
+                break false;
+            }
+            path.push((window, place));
+            if header.height == self.finalized.height.next() {
+                break header.parent_id == self.finalized.id;
+            }
+            at = self.below(window, block, &header);
         };
-        let mut chain = Vec::new();
-        let arrives = self.chain_down(window, place, &mut chain);
-        arrives && chain.iter().all(|&(_, _, has_body)| has_body)
+        for at in path {
+            walked.set(at, has_bodies);
+        }
+        has_bodies
     }
 
     /// ParentReady: what each window hands to the next one, by own count, verified certificate or
-    /// finality. `true` when something was added.
+    /// finality. `true` when something was added. A window in which nothing has changed since is
+    /// not looked at: one leader can make thousands of parents.
     pub(crate) fn extend_ready(&mut self) -> bool {
+        self.note_final_known();
         let windows = self.select(|_, _, _| true);
-        let mut handed = core::mem::take(&mut self.handed);
+        let mut handing = core::mem::take(&mut self.handing);
         let mut changed = false;
         for &window in &windows {
-            handed.clear();
-            self.hand_on(window, &mut handed);
-            if handed.is_empty() {
-                continue;
-            }
-            let finalized = self.finalized;
-            let Some(next) = self.window_mut(window.next()) else {
+            let Some(state) = self.windows.get(&window) else {
                 continue;
             };
-            for &parent in &handed {
-                // Blocks below a finalized one are no parents any more.
-                if parent.point.height >= finalized.height || window.next() <= finalized.window {
-                    changed |= next.add_parent(parent);
-                }
+            let known = state.known();
+            if state.handed_on.known == Some(known) {
+                continue;
             }
+            handing.clear();
+            self.hand_on(state, &mut handing);
+            changed |= self.take_over(window, known, &handing);
         }
-        handed.clear();
-        self.handed = handed;
+        handing.clear();
+        self.handing = handing;
         self.give_back(windows);
         changed
     }
 
-    /// PR of the next window as far as this one shows it.
-    fn hand_on(&self, window: Window, handed: &mut Vec<ReadyParent>) {
-        let set = &self.config.set;
-        let Some(state) = self.windows.get(&window) else {
+    /// A block that became final or proven is one that its window may hand on. What stood below a
+    /// final block of a lower window is a parent again of those that finality has passed: its
+    /// evidence may be asked for.
+    fn note_final_known(&mut self) {
+        let known = (self.proven.id, self.finalized.id);
+        if self.handed_for.replace(known) == Some(known) {
             return;
-        };
+        }
+        let ends = [self.proven.window, self.finalized.window];
+        for (window, state) in &mut self.windows {
+            if state.handed_on.has_left && window.next() <= self.finalized.window {
+                state.hand_on_anew();
+            }
+            if ends.contains(window) {
+                state.handed_on.known = None;
+            }
+        }
+    }
+
+    /// The next window takes what this one hands to it. Where it is out of range, this one is
+    /// looked at again.
+    fn take_over(&mut self, window: Window, known: Known, handing: &Handing) -> bool {
+        let set = self.config.set.clone();
+        let finalized = self.finalized;
+        let (mut changed, mut has_left) = (false, false);
+        if !handing.parents.is_empty() {
+            let Some(next) = self.window_mut(window.next()) else {
+                return false;
+            };
+            for &parent in &handing.parents {
+                // Blocks below a finalized one are no parents any more.
+                if parent.point.height >= finalized.height || window.next() <= finalized.window {
+                    changed |= next.add_parent(&set, parent);
+                } else {
+                    has_left = true;
+                }
+            }
+        }
+        if let Some(state) = self.windows.get_mut(&window) {
+            state.handed_on.known = Some(known);
+            state.handed_on.has_left |= has_left;
+            for &(place, signed) in &handing.blocks {
+                state.handed_on.blocks.set(place, signed);
+            }
+            if let Some(is_signed) = handing.goes_on {
+                state.parents.note_handed(is_signed);
+            }
+        }
+        changed
+    }
+
+    /// What of PR of the next window this one shows and has not handed on yet.
+    fn hand_on(&self, state: &WindowState, handing: &mut Handing) {
+        let set = &self.config.set;
         let last = Index::new(set.slots().saturating_sub(1));
         let tally = &state.tally;
         let skip = lowest(tally.skip_start(set), state.skip_fact);
@@ -135,32 +256,48 @@ impl Consensus {
         let clears = |start: Option<Index>, index: Index| {
             index == last || start.is_some_and(|start| start <= index.next())
         };
+        let supports = OnceCell::new();
+        let is_signed = |place: BlockPlace| {
+            clears(signed_skip, tally.tree.block(place).index)
+                && supports
+                    .get_or_init(|| tally.signed_supports(set, from))
+                    .of(place)
+                    >= set.thresholds().quorum
+        };
+        let handed_on = &state.handed_on;
+        // PERF: that nothing signed is new shows that those handed on unsigned stay so.
+        let is_signed_news = handed_on.known.is_none_or(|before| {
+            let now = state.known();
+            (before.signed, before.facts) != (now.signed, now.facts)
+        });
         for place in tally.certified_from(set, from) {
+            let before = handed_on.blocks.get(place);
+            if before == Some(true) || before == Some(false) && !is_signed_news {
+                continue;
+            }
             let block = tally.tree.block(place);
             let Some(header) = block.header else { continue };
-            let signed = clears(signed_skip, block.index)
-                && tally.signed_support(set, place) >= set.thresholds().quorum;
-            let point = header.point(block.id);
-            let time_ns = header.time_ns;
-            handed.push(ReadyParent {
-                point,
-                time_ns,
+            let signed = is_signed(place);
+            if before == Some(signed) {
+                continue;
+            }
+            handing.blocks.push((place, signed));
+            handing.parents.push(ReadyParent {
+                point: header.point(block.id),
+                time_ns: header.time_ns,
                 signed,
             });
         }
         for parent in known {
             if clears(skip, parent.point.index) {
                 let signed = parent.signed && clears(signed_skip, parent.point.index);
-                handed.push(ReadyParent { signed, ..parent });
+                handing.parents.push(ReadyParent { signed, ..parent });
             }
         }
         if skip == Some(Index::ZERO) {
-            let whole = signed_skip == Some(Index::ZERO);
-            let parents = state.parents.iter();
-            handed.extend(parents.map(|parent| ReadyParent {
-                signed: parent.signed && whole,
-                ..*parent
-            }));
+            let is_signed = signed_skip == Some(Index::ZERO);
+            state.parents.hand_on(is_signed, &mut handing.parents);
+            handing.goes_on = Some(is_signed);
         }
     }
 
@@ -241,26 +378,30 @@ impl Consensus {
         let Some(state) = self.windows.get(&window) else {
             return;
         };
-        let follows = |parent| self.follows_full_window(window, parent);
-        let is_due = !state.parents.iter().any(follows);
+        let is_due = !state.parents.follows_full();
         if state.is_announced || leader == self.config.own || !is_due {
             return;
         }
-        if let Some((_, certificates)) = self.highest_shown(window, |_| true) {
+        // PERF: what nothing showed is not looked for again before something new is known.
+        let known = self.evidence_known();
+        if state.unshown_at == Some(known) {
+            return;
+        }
+        let shown = self.highest_shown(window, |_| true);
+        if let Some(state) = self.windows.get_mut(&window) {
+            state.is_announced = shown.is_some();
+            state.unshown_at = Some(known);
+        }
+        if let Some((_, certificates)) = shown {
             self.send_certificates(leader, both_ends(certificates), effects);
-            if let Some(state) = self.windows.get_mut(&window) {
-                state.is_announced = true;
-            }
         }
     }
 
-    /// Whether a parent is the last block of the window before: then the steady state brings its
-    /// evidence to everyone.
-    pub(crate) fn follows_full_window(&self, window: Window, parent: &ReadyParent) -> bool {
-        let last = self.config.set.slots().saturating_sub(1);
-        parent.point.window.next() == window
-            && parent.point.index.number() == last
-            && !self.config.set.is_genesis(&parent.point)
+    /// Another value means that there is more evidence, or that it is found elsewhere.
+    fn evidence_known(&self) -> (BlockId, u64) {
+        let known = self.windows.values().map(WindowState::known);
+        let changes = known.map(|known| known.signed + known.facts + known.parents);
+        (self.proven.id, changes.fold(0, u64::saturating_add))
     }
 
     /// R5: a stop brings what its receivers may lack to judge it: the headers from each peer's
@@ -283,10 +424,7 @@ impl Consensus {
                 effects.push(Effect::Send { to, message });
             }
         }
-        let failed = state
-            .parents
-            .iter()
-            .any(|parent| parent.signed && !self.follows_full_window(window, parent));
+        let failed = state.parents.has_signed_other();
         let shown = self.highest_shown(window, |_| failed);
         let Some(certificates) = shown.map(|(_, all)| both_ends(all)) else {
             return;
@@ -384,7 +522,7 @@ impl Consensus {
             signed: false,
         };
         if let Some(state) = self.windows.get_mut(&window) {
-            state.add_parent(ready);
+            state.add_parent(&self.config.set, ready);
         }
     }
 
@@ -490,3 +628,7 @@ impl Consensus {
 pub(crate) fn lowest(a: Option<Index>, b: Option<Index>) -> Option<Index> {
     a.into_iter().chain(b).min()
 }
+
+#[cfg(test)]
+#[path = "windows_tests.rs"]
+mod tests;

@@ -3,6 +3,7 @@
 //! Owns the state of a window and the rules that need nothing outside it (R3 to R7 in `rules`).
 //! Never: entering windows, finality across windows, messages.
 
+pub(crate) mod parents;
 pub(crate) mod predicates;
 pub(crate) mod rules;
 pub(crate) mod tally;
@@ -14,20 +15,13 @@ use crate::header::Header;
 use crate::limits;
 use crate::record::Record;
 use crate::types::{BlockId, Index, Point, Window};
+use crate::validators::ValidatorSet;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+pub(crate) use parents::ReadyParent;
+use parents::{HandedOn, Parents};
 use tally::Tally;
 use tree::BlockPlace;
-
-/// A block that may be the parent of a window's first one, with the evidence for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ReadyParent {
-    pub(crate) point: Point,
-    /// Header time of the block; the child's must be above it.
-    pub(crate) time_ns: u64,
-    /// Whether signed records alone show it.
-    pub(crate) signed: bool,
-}
 
 /// State of one window.
 #[derive(Debug)]
@@ -35,7 +29,9 @@ pub(crate) struct WindowState {
     pub(crate) window: Window,
     pub(crate) tally: Tally,
     /// PR of this window. Empty until evidence comes.
-    pub(crate) parents: Vec<ReadyParent>,
+    pub(crate) parents: Parents,
+    /// How far the next window has been handed what it may stand on.
+    pub(crate) handed_on: HandedOn,
     /// Block of index 0 below everything that is final here, once something is.
     pub(crate) final_first: Option<BlockPlace>,
     /// What this validator means to have said, logged or on its way to the log.
@@ -86,6 +82,8 @@ pub(crate) struct WindowState {
     pub(crate) skip_fact: Option<Index>,
     /// Blocks certified by a verified certificate, with their header time.
     pub(crate) certified_facts: Vec<(Point, u64)>,
+    /// How often a verified certificate said something new.
+    pub(crate) fact_changes: u64,
     /// Headers with the leader's good signature, for E1. Bound: `SIGNED_HEADERS_MAX`.
     pub(crate) signed_headers: Vec<SignedHeader>,
     /// The own stop was sent, with what goes along.
@@ -95,6 +93,8 @@ pub(crate) struct WindowState {
     pub(crate) justifications: u8,
     /// Certificates behind the parents were sent to the leader once.
     pub(crate) is_announced: bool,
+    /// What was known when it was last found that nothing shows a parent.
+    pub(crate) unshown_at: Option<(BlockId, u64)>,
     /// Blocks of the leader that came before their parents. Bound: `PIPELINE_BLOCKS`.
     pub(crate) early: Vec<(Header, Arc<[u8]>)>,
 }
@@ -107,7 +107,8 @@ impl WindowState {
         Self {
             window,
             tally: Tally::new(validators),
-            parents: Vec::new(),
+            parents: Parents::default(),
+            handed_on: HandedOn::default(),
             final_first: None,
             own: Record::default(),
             own_tip: None,
@@ -132,10 +133,12 @@ impl WindowState {
             certificates: Vec::new(),
             skip_fact: None,
             certified_facts: Vec::new(),
+            fact_changes: 0,
             signed_headers: Vec::new(),
             is_stop_sent: false,
             justifications: 0,
             is_announced: false,
+            unshown_at: None,
             early: Vec::new(),
         }
     }
@@ -153,19 +156,14 @@ impl WindowState {
     }
 
     /// Adds a parent, or the signed evidence for one already here. `true` when something changed.
-    pub(crate) fn add_parent(&mut self, parent: ReadyParent) -> bool {
-        if let Some(known) = self
-            .parents
-            .iter_mut()
-            .find(|at| at.point.id == parent.point.id)
-        {
-            let gained = parent.signed && !known.signed;
-            known.signed |= parent.signed;
-            return gained;
-        }
-        self.parents.push(parent);
-        self.is_dirty = true;
-        true
+    pub(crate) fn add_parent(&mut self, set: &ValidatorSet, parent: ReadyParent) -> bool {
+        let last = set.slots().saturating_sub(1);
+        let is_last = parent.point.window.next() == self.window
+            && parent.point.index.number() == last
+            && !set.is_genesis(&parent.point);
+        let (is_changed, is_new) = self.parents.add(parent, is_last);
+        self.is_dirty |= is_new;
+        is_changed
     }
 
     /// The own tip's index.
@@ -191,12 +189,20 @@ impl WindowState {
             facts.remove(place);
         }
         facts.push((point, time_ns));
+        self.fact_changes = self.fact_changes.saturating_add(1);
         true
+    }
+
+    /// Everything from this index on may be passed over, as a verified certificate says.
+    pub(crate) fn keep_skip(&mut self, from: Index) {
+        self.skip_fact = crate::windows::lowest(self.skip_fact, Some(from));
+        self.fact_changes = self.fact_changes.saturating_add(1);
     }
 
     /// Keeps a verified certificate for serving, replacing what it makes redundant.
     pub(crate) fn keep_certificate(&mut self, certificate: Certificate) {
         use crate::certificate::Target;
+        self.fact_changes = self.fact_changes.saturating_add(1);
         let same = |held: &Certificate| match (held.target, certificate.target) {
             (Target::Skip { from: held }, Target::Skip { from }) => from <= held,
             (held, target) => held == target,

@@ -3,7 +3,7 @@
 //! Pure functions of the tally, monotone in received records. Never: what to do when they hold.
 
 use super::tally::{Tally, Voter};
-use super::tree::BlockPlace;
+use super::tree::{BlockPlace, Weights};
 use crate::record::Record;
 use crate::types::{Index, Stake};
 use crate::validators::ValidatorSet;
@@ -103,9 +103,21 @@ impl Tally {
         })
     }
 
-    /// Weight of signed records that support a block.
-    pub(crate) fn signed_support(&self, set: &ValidatorSet, place: BlockPlace) -> Stake {
-        self.signed_weight(set, |record| self.record_supports(record, place))
+    /// Weight of the signed records that support each block at or above `lowest`.
+    ///
+    /// PERF: one walk a record, however many blocks are asked about: an equivocating leader makes
+    /// two windows of them.
+    pub(crate) fn signed_supports(&self, set: &ValidatorSet, lowest: Index) -> Weights {
+        let mut weights = self.tree.weights();
+        for (_, stake, voter) in self.voters(set) {
+            let Some((record, _)) = &voter.signed else {
+                continue;
+            };
+            let named = record.tip.iter().chain(&record.also);
+            let tops = named.filter_map(|&(index, id)| self.tree.find_connected(index, id));
+            self.tree.add_weight(&mut weights, tops, lowest, stake);
+        }
+        weights
     }
 
     /// Whether signed records alone make a block final: first votes >= FAST, or Finals >= Q.

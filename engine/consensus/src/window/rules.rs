@@ -4,8 +4,9 @@
 //! Guards read the tally and the own record alone; being monotone, the order of evaluation does
 //! not matter. Never: persistence, sending, timers.
 
-use super::WindowState;
 use super::tree::BlockPlace;
+use super::{ReadyParent, WindowState};
+use crate::header::Header;
 use crate::limits;
 use crate::types::{BlockId, Index, Now, Point, Stake, ValidatorIndex};
 use crate::validators::ValidatorSet;
@@ -110,13 +111,16 @@ impl WindowState {
         }
         match self.own_tip {
             Some(tip) => block.parent == Some(tip),
-            None => self.parents.iter().any(|parent| {
-                parent.point.id == header.parent_id
-                    && header.height == parent.point.height.next()
-                    && header.time_ns > parent.time_ns
-                    && (around.parent_has_bodies)(header.parent_id)
+            None => self.parent_of(&header).is_some_and(|parent| {
+                header.time_ns > parent.time_ns && (around.parent_has_bodies)(parent.point.id)
             }),
         }
+    }
+
+    /// The member of PR on which a first block of the window stands.
+    pub(crate) fn parent_of(&self, header: &Header) -> Option<ReadyParent> {
+        let height = header.height.previous()?;
+        self.parents.find(height, header.parent_id)
     }
 
     /// When the earliest header from the future at the next index will have arrived.

@@ -7,6 +7,7 @@
 use super::tree::{BlockPlace, Marks, Misfit, Tree};
 use crate::certificate::{SignatureBytes, SignedRecord};
 use crate::header::Header;
+use crate::limits;
 use crate::record::Record;
 use crate::types::{BlockId, Index, Stake, ValidatorIndex};
 use crate::validators::ValidatorSet;
@@ -28,6 +29,9 @@ pub(crate) struct Voter {
     pub(crate) pending: Option<Record>,
     /// Newest record with a good signature.
     pub(crate) signed: Option<(Record, SignatureBytes)>,
+    /// Signed records before `signed` whose tips stood lower, the lowest first: what shows a block
+    /// from which the newest tip is too far. Bound: `SIGNED_EARLIER_MAX`.
+    pub(crate) signed_earlier: Vec<(Record, SignatureBytes)>,
     /// The signed record before `signed`, while headers of that are missing: until they come nobody
     /// can tell whether the two are ordered. Its own were all here. Bound: one.
     pub(crate) signed_before: Option<(Record, SignatureBytes)>,
@@ -42,6 +46,30 @@ impl Voter {
         let signed = self.signed.as_ref().map(|(record, _)| record);
         let signed = signed.filter(|record| !record.may_extend_to(&self.counted));
         self.pending.as_ref().or(signed).unwrap_or(&self.counted)
+    }
+
+    /// Keeps a signed record that a newer one has replaced. Of too many the one goes that stands
+    /// between the nearest two, but never the lowest.
+    fn keep_earlier(&mut self, before: &(Record, SignatureBytes)) {
+        let tip = |record: &Record| record.tip.map(|(index, _)| index);
+        let newest = self.signed.as_ref().and_then(|(record, _)| tip(record));
+        let last = self.signed_earlier.last();
+        let is_between = last.is_none_or(|(last, _)| tip(last) < tip(&before.0));
+        if tip(&before.0).is_none() || tip(&before.0) >= newest || !is_between {
+            return;
+        }
+        self.signed_earlier.push(before.clone());
+        if self.signed_earlier.len() <= limits::SIGNED_EARLIER_MAX {
+            return;
+        }
+        let held = self.signed_earlier.iter().map(|(record, _)| tip(record));
+        let tips: Vec<u32> = held.chain([newest]).flatten().map(Index::number).collect();
+        let gaps = tips
+            .windows(3)
+            .map(|three| three[2].saturating_sub(three[0]));
+        if let Some((_, place)) = gaps.zip(1..).min() {
+            self.signed_earlier.remove(place);
+        }
     }
 }
 
@@ -73,6 +101,8 @@ pub(crate) struct Tally {
     stops: u32,
     /// Below this index `SafeToSkip` can hold no more.
     skip_floor: u32,
+    /// How often a sum changed or a block was connected, and how often a record came signed.
+    changes: (u64, u64),
 }
 
 impl Tally {
@@ -86,7 +116,37 @@ impl Tally {
             final_by_count: None,
             stops: 0,
             skip_floor: 0,
+            changes: (0, 0),
         }
+    }
+
+    /// Other values mean that a sum changed or a block was connected; that the signed records
+    /// did, or what is known of the blocks that they name.
+    pub(crate) const fn changes(&self) -> (u64, u64) {
+        self.changes
+    }
+
+    const fn note_counted(&mut self) {
+        self.changes.0 = self.changes.0.saturating_add(1);
+    }
+
+    const fn note_signed(&mut self) {
+        self.changes.1 = self.changes.1.saturating_add(1);
+    }
+
+    /// Makes a record the newest signed one of its voter; the one before.
+    pub(crate) fn keep_signed(
+        &mut self,
+        validator: ValidatorIndex,
+        signed: (Record, SignatureBytes),
+    ) -> Option<(Record, SignatureBytes)> {
+        self.note_signed();
+        let voter = self.voter_mut(validator)?;
+        let before = voter.signed.replace(signed);
+        if let Some(before) = &before {
+            voter.keep_earlier(before);
+        }
+        before
     }
 
     pub(crate) fn voter(&self, validator: ValidatorIndex) -> Option<&Voter> {
@@ -335,6 +395,7 @@ impl Tally {
         tip: Option<BlockPlace>,
         covered: Vec<BlockPlace>,
     ) {
+        self.note_counted();
         let stake = set.stake(validator);
         let voter = &mut self.voters[validator.place()];
         let old = core::mem::replace(&mut voter.counted, record.clone());
@@ -445,6 +506,8 @@ impl Tally {
     ) -> Result<(BlockPlace, bool), Misfit> {
         let (place, new) = self.tree.connect(header, id, set.slots())?;
         if new {
+            self.note_counted();
+            self.note_signed();
             self.count_below(set, place);
         }
         Ok((place, new))

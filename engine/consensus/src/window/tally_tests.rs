@@ -529,3 +529,37 @@ fn a_final_at_a_tip_known_by_name_counts_each_block_below_it_once() {
     }
     assert_eq!(finals(&case), [3, 3, 3, 3, 3, 0]);
 }
+
+/// Certificates of a block far below its voters' tips are made of these: few, from everywhere.
+#[test]
+fn of_the_signed_records_of_a_voter_a_few_earlier_ones_are_kept_and_the_lowest() {
+    let mut tally = Tally::new(4);
+    let at = |index: u32| Record {
+        tip: Some((Index::new(index), BlockId::new([7; 32]))),
+        ..Record::default()
+    };
+    let mut sign = |record: &Record| tally.keep_signed(voter(1), (record.clone(), [0; 64]));
+    sign(&Record::default());
+    for index in 3..1_000 {
+        sign(&at(index));
+    }
+    // What does not stand higher is none of its way up.
+    let stopped = Record {
+        stop: true,
+        ..at(999)
+    };
+    sign(&stopped);
+    sign(&at(500));
+    let held = tally.voter(voter(1)).expect("one of four");
+    let earlier = held.signed_earlier.iter();
+    let tips: Vec<u32> = earlier
+        .filter_map(|(record, _)| Some(record.tip?.0.number()))
+        .collect();
+    assert_eq!(tips.len(), limits::SIGNED_EARLIER_MAX, "{tips:?}");
+    assert!(
+        tips.is_sorted() && tips[0] == 3 && tips[7] < 999,
+        "{tips:?}"
+    );
+    let gaps = tips.windows(2).map(|pair| pair[1] - pair[0]);
+    assert!(gaps.max() < Some(500), "{tips:?}");
+}

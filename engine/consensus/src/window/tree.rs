@@ -7,6 +7,8 @@ use crate::header::Header;
 use crate::types::{BlockId, Height, Index, Stake, ValidatorIndex};
 use alloc::vec;
 use alloc::vec::Vec;
+#[cfg(test)]
+use core::cell::Cell;
 
 /// Place of a block in its window's arena.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -80,6 +82,77 @@ impl Marks {
     }
 }
 
+/// Something noted of some of a tree's blocks.
+#[derive(Debug, Default)]
+pub(crate) struct PerBlock<T>(Vec<Option<T>>);
+
+impl<T: Copy> PerBlock<T> {
+    pub(crate) fn get(&self, place: BlockPlace) -> Option<T> {
+        self.0.get(place.at()).copied().flatten()
+    }
+
+    pub(crate) fn set(&mut self, place: BlockPlace, value: T) {
+        if self.0.len() <= place.at() {
+            self.0.resize(place.at().saturating_add(1), None);
+        }
+        self.0[place.at()] = Some(value);
+    }
+}
+
+/// A weight for each block of a tree, as chains are added to it.
+#[derive(Debug)]
+pub(crate) struct Weights {
+    weights: Vec<Stake>,
+    /// By which addition a block was met last; the first one has number 1.
+    met_by: Vec<u32>,
+    additions: u32,
+}
+
+impl Weights {
+    pub(crate) fn of(&self, place: BlockPlace) -> Stake {
+        self.weights.get(place.at()).copied().unwrap_or(Stake::ZERO)
+    }
+}
+
+/// Which blocks stand on one, itself among them. What is found of a chain is remembered: chains
+/// that meet above it cost as much as they have blocks.
+#[derive(Debug)]
+pub(crate) struct Lineage<'t> {
+    tree: &'t Tree,
+    base: BlockPlace,
+    known: PerBlock<bool>,
+}
+
+impl Lineage<'_> {
+    /// Whether a connected block stands on the base.
+    pub(crate) fn holds(&mut self, top: BlockPlace) -> bool {
+        let lowest = self.tree.block(self.base).index;
+        let mut slot = self.tree.slot(lowest);
+        if slot.next().is_some() && slot.next().is_none() {
+            // PERF: all that is above the only block of a slot stands on it.
+            return self.tree.block(top).index >= lowest;
+        }
+        let mut holds = false;
+        for at in self.tree.chain(top) {
+            if let Some(known) = self.known.get(at) {
+                holds = known;
+                break;
+            }
+            if self.tree.block(at).index <= lowest {
+                holds = at == self.base;
+                break;
+            }
+        }
+        for at in self.tree.chain(top) {
+            if self.tree.block(at).index <= lowest || self.known.get(at).is_some() {
+                break;
+            }
+            self.known.set(at, holds);
+        }
+        holds
+    }
+}
+
 /// The tree of one window. Bound: two blocks a position from the leader, one branch a voter.
 #[derive(Debug, Default)]
 pub(crate) struct Tree {
@@ -90,10 +163,15 @@ pub(crate) struct Tree {
     forks: u32,
     /// Connected blocks whose bodies are not here.
     bodiless: u32,
+    /// How often a block was looked at: what tests of costs count.
+    #[cfg(test)]
+    pub(crate) looks: Cell<u64>,
 }
 
 impl Tree {
     pub(crate) fn block(&self, place: BlockPlace) -> &Block {
+        #[cfg(test)]
+        self.looks.set(self.looks.get() + 1);
         &self.blocks[place.at()]
     }
 
@@ -132,7 +210,7 @@ impl Tree {
         let mut next = self.slots.get(index.number() as usize).copied().flatten();
         core::iter::from_fn(move || {
             let place = next?;
-            next = self.blocks[place.at()].next_in_slot;
+            next = self.block(place).next_in_slot;
             Some(place)
         })
     }
@@ -185,6 +263,47 @@ impl Tree {
         let chain = self.chain(top);
         let mut down = chain.take_while(|&at| self.block(at).index >= lowest);
         while down.next().is_some_and(|at| marks.insert(at)) {}
+    }
+
+    /// No weight yet.
+    pub(crate) fn weights(&self) -> Weights {
+        Weights {
+            weights: vec![Stake::ZERO; self.blocks.len()],
+            met_by: vec![0; self.blocks.len()],
+            additions: 0,
+        }
+    }
+
+    /// Adds a weight to each block of some chains at or above an index, once where they meet.
+    pub(crate) fn add_weight(
+        &self,
+        weights: &mut Weights,
+        tops: impl Iterator<Item = BlockPlace>,
+        lowest: Index,
+        weight: Stake,
+    ) {
+        weights.additions = weights.additions.saturating_add(1);
+        let addition = weights.additions;
+        for top in tops {
+            let down = self
+                .chain(top)
+                .take_while(|&at| self.block(at).index >= lowest);
+            for at in down {
+                if core::mem::replace(&mut weights.met_by[at.at()], addition) == addition {
+                    break;
+                }
+                weights.weights[at.at()].add(weight);
+            }
+        }
+    }
+
+    /// The blocks that stand on a connected one.
+    pub(crate) fn lineage(&self, base: BlockPlace) -> Lineage<'_> {
+        Lineage {
+            tree: self,
+            base,
+            known: PerBlock::default(),
+        }
     }
 
     pub(crate) fn is_connected(&self, place: BlockPlace) -> bool {

@@ -1,15 +1,20 @@
-//! What one faulty voter may make everybody else do: no more than a walk over what it has brought.
+//! What one faulty voter, or leader, may make everybody else do: no more than a walk over what it
+//! has brought.
 //!
 //! A test of this file that does not end has failed: without the bound that it is about, each of
 //! its rounds takes seconds to minutes.
 
-use crate::bench::Bench;
-use crate::fixtures::{Block, chain, six, tip};
+use crate::bench::{Bench, Setup};
+use crate::fixtures::{Block, chain, i, six, stop, tip, v, w};
 use quorate_consensus::effect::Effect;
+use quorate_consensus::input::Input;
 use quorate_consensus::limits::{ALSO_ENTRIES_MAX, HEADERS_PER_ANSWER_MAX};
 use quorate_consensus::machine::{Disposition, Ignored};
+use quorate_consensus::message::Message;
 use quorate_consensus::record::Record;
+use quorate_consensus::trust::Authenticated;
 use quorate_consensus::types::{BlockId, Index};
+use std::sync::Arc;
 
 /// Brings headers as they fit into answers.
 fn bring(bench: &mut Bench, from: u16, blocks: &[Block]) {
@@ -104,4 +109,49 @@ fn rivals_of_one_voter_at_one_index_are_as_many_as_a_record_can_name() {
         Disposition::Applied,
         "above it there is room"
     );
+}
+
+/// A leader brings two whole windows of blocks, one to each half, which fall back to one another
+/// and to the skip of all: every block is a parent of each window above, until one has a proof.
+#[test]
+fn two_whole_windows_of_parents_are_not_looked_at_in_every_turn() {
+    let set = six(4096);
+    let mut bench = Setup::new(&set, 5).patient().run();
+    let both = [chain(&set, 4096, 10_000), chain(&set, 4096, 20_000)];
+    for (from, blocks) in (1..).zip(&both) {
+        bring(&mut bench, from, blocks);
+    }
+    for from in 1..5_u16 {
+        let own = usize::from(from % 2);
+        let fallback = Record {
+            also: vec![both[1 - own][4095].at()],
+            skip_fallback: Some(i(0)),
+            ..tip(&both[own][4095])
+        };
+        bench.vote_signed(from, 0, fallback);
+    }
+    assert_eq!(bench.consensus.window(), w(1));
+    for block in both.iter().flatten() {
+        let (header, payload) = (block.header, Arc::clone(&block.payload));
+        let message = Message::Block { header, payload };
+        let message = Authenticated::assert_authenticated(v(1), message);
+        bench.feed(Input::Message(message));
+    }
+    bench.settle();
+    // Windows fail above it, one stop after the other, and peers tell where they stand.
+    let top = (5..).find(|&window| set.leader(w(window)) != v(5));
+    let top = top.expect("others lead too");
+    for window in 1..top {
+        for from in 1..5 {
+            bench.vote_signed(from, window, stop());
+            for peer in 0..5 {
+                bench.status(peer, bench.status_of(window));
+            }
+        }
+        assert_eq!(bench.consensus.window(), w(window + 1));
+        bench.lapse(60);
+    }
+    let next = both[1][4000].opening(&set, top, 1);
+    bench.propose(&next);
+    assert_eq!(bench.own_record(top).tip, tip(&next).tip);
 }

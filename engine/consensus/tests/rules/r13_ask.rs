@@ -14,6 +14,7 @@ use quorate_consensus::record::OwnRecord;
 use quorate_consensus::trust::Lease;
 use quorate_consensus::types::ValidatorIndex;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// Validator 5 of six with a lost lease, its peers connected. Four others must answer.
 fn lost() -> Bench {
@@ -508,15 +509,9 @@ fn signers_served(bench: &mut Bench) -> BTreeSet<u16> {
     records.map(|signed| signed.validator.number()).collect()
 }
 
-/// What was signed in this run may leave out what was said in an earlier one.
-#[test]
-fn r13_what_was_signed_before_the_disk_proved_old_stands_in_no_certificate() {
-    let set = six(64);
-    let block = Block::first(&set, 1);
-    let mut bench = Setup::new(&set, 5).with_log(tip(&block), &[&block]).run();
-    bench.lapse(100);
-    bench.votes_signed(&[0, 1, 2], 0, &stop_at(&block));
-    assert_eq!(signers_served(&mut bench), BTreeSet::from([0, 1, 2, 5]));
+/// A signed record of window 0 comes that its own disk does not hold.
+fn prove_old(bench: &mut Bench) {
+    let set = Arc::clone(&bench.set);
     let held = HeldRecord {
         window: w(0),
         record: stop(),
@@ -526,7 +521,38 @@ fn r13_what_was_signed_before_the_disk_proved_old_stands_in_no_certificate() {
     let verdict = crate::fixtures::verdict(&set, v(5), v(0), claim).expect("a verdict");
     bench.input(verdict);
     assert!(bench.consensus.is_lost());
+}
+
+/// What was signed in this run may leave out what was said in an earlier one.
+#[test]
+fn r13_what_was_signed_before_the_disk_proved_old_stands_in_no_certificate() {
+    let set = six(64);
+    let block = Block::first(&set, 1);
+    let mut bench = Setup::new(&set, 5).with_log(tip(&block), &[&block]).run();
+    bench.lapse(100);
+    bench.votes_signed(&[0, 1, 2], 0, &stop_at(&block));
+    assert_eq!(signers_served(&mut bench), BTreeSet::from([0, 1, 2, 5]));
+    prove_old(&mut bench);
     assert_eq!(signers_served(&mut bench), BTreeSet::new());
     bench.vote_signed(3, 0, stop_at(&block));
     assert_eq!(signers_served(&mut bench), BTreeSet::from([0, 1, 2, 3]));
+}
+
+/// Nor does an earlier one, which takes the place of a newest that is too far from its block.
+#[test]
+fn r13_nor_does_what_was_signed_still_earlier() {
+    let set = six(64);
+    let block = Block::first(&set, 1);
+    let child = block.child(&set, 2);
+    let setup = Setup::new(&set, 5).patient();
+    let mut bench = setup.with_log(tip(&block), &[&block]).run();
+    bench.lapse(30);
+    bench.propose(&child);
+    bench.lapse(30);
+    assert_eq!(bench.own_record(0).tip, tip(&child).tip);
+    bench.votes_signed(&[0, 1, 2], 0, &stop_at(&block));
+    bench.vote_signed(3, 0, stop());
+    assert_eq!(signers_served(&mut bench), BTreeSet::from([0, 1, 2, 3, 5]));
+    prove_old(&mut bench);
+    assert_eq!(signers_served(&mut bench), BTreeSet::new());
 }

@@ -3,13 +3,15 @@
 
 use crate::bench::{Bench, Setup};
 use crate::fixtures::{
-    Block, certified, i, payload_numbered, set_of, six, skip_of, stop, stop_at, w,
+    Block, certified, i, payload_numbered, set_of, six, skip_of, stop, stop_at, tip, w,
 };
 use quorate_consensus::certificate::Certificate;
 use quorate_consensus::input::Input;
 use quorate_consensus::limits::{CERTIFICATES_PER_MESSAGE_MAX, HEADERS_PER_ANSWER_MAX};
 use quorate_consensus::message::Status;
+use quorate_consensus::record::Record;
 use quorate_consensus::types::Window;
+use quorate_consensus::validators::ValidatorSet;
 use quorate_consensus::verify::{Fact, judge};
 use std::collections::BTreeSet;
 
@@ -109,24 +111,40 @@ fn r10_a_peer_that_has_every_parent_gets_none() {
     assert!(bench.certificates_sent(4).is_empty());
 }
 
-/// Two voters stand on chains above the block that are longer than one certificate can link.
-fn above_all_certificates() -> (Bench, Block) {
+/// So many blocks above another one.
+fn branch(set: &ValidatorSet, on: &Block, count: u32, salt: u32) -> Vec<Block> {
+    let mut branch = vec![on.child(set, salt)];
+    for number in 1..count {
+        let next = branch[branch.len() - 1].child(set, salt + number);
+        branch.push(next);
+    }
+    branch
+}
+
+fn bring(bench: &mut Bench, voter: u16, blocks: &[Block]) {
+    let blocks: Vec<&Block> = blocks.iter().collect();
+    for headers in blocks.chunks(HEADERS_PER_ANSWER_MAX) {
+        bench.headers(voter, headers);
+    }
+}
+
+/// Two voters stand on chains above the block that are longer than one certificate can link. What
+/// they signed on their way there, at these indices, has come too.
+fn above_all_certificates(signed_at: &[usize]) -> (Bench, Block) {
     let set = set_of(&[1; 7], 2, 0, 8192, 1);
     let mut bench = Setup::new(&set, 1).patient().run();
     let block = Block::first(&set, 1);
     bench.propose(&block);
     for (voter, salt) in [(5, 10_000), (6, 20_000)] {
-        let mut branch = vec![block.child(&set, salt)];
-        for number in 1..4_200 {
-            let next = branch[branch.len() - 1].child(&set, salt + number);
-            branch.push(next);
+        let branch = branch(&set, &block, 4_200, salt);
+        let mut brought = 0;
+        for &index in signed_at {
+            bench.vote_signed(voter, 0, tip(&branch[index - 1]));
+            bring(&mut bench, voter, &branch[brought..index]);
+            brought = index;
         }
-        let tip = stop_at(&branch[branch.len() - 1]);
-        bench.vote_signed(voter, 0, tip);
-        let branch: Vec<&Block> = branch.iter().collect();
-        for headers in branch.chunks(HEADERS_PER_ANSWER_MAX) {
-            bench.headers(voter, headers);
-        }
+        bench.vote_signed(voter, 0, stop_at(&branch[branch.len() - 1]));
+        bring(&mut bench, voter, &branch[brought..]);
     }
     bench.votes_signed(&[0, 2], 0, &stop_at(&block));
     bench.votes_signed(&[3, 4], 0, &stop());
@@ -137,7 +155,7 @@ fn above_all_certificates() -> (Bench, Block) {
 
 #[test]
 fn r2_a_parent_that_no_certificate_can_show_is_not_built_on_where_another_one_can() {
-    let (mut bench, _) = above_all_certificates();
+    let (mut bench, _) = above_all_certificates(&[]);
     // Both are parents: the block by votes, what was final before by what others skipped.
     let skipped = skip_of(&bench.set, 0, &[0, 2, 3, 4, 5]);
     bench.certificates(3, vec![skipped]);
@@ -155,9 +173,57 @@ fn r2_a_parent_that_no_certificate_can_show_is_not_built_on_where_another_one_ca
 /// All may have counted it: with none to build on nobody would ever propose again.
 #[test]
 fn r2_a_parent_that_no_certificate_can_show_is_built_on_where_there_is_no_other() {
-    let (mut bench, block) = above_all_certificates();
+    let (mut bench, block) = above_all_certificates(&[]);
     let room = bench.consensus.proposal_room().expect("it is signed");
     assert_eq!(room.parent_id, block.id);
     bench.input(Input::Payload(payload_numbered(7)));
     assert!(bench.proposals_sent()[0].justification.is_empty());
+}
+
+/// What the first block of window 1 brings along to show `block`, and how many headers that takes.
+fn shown_with_the_first_block(bench: &mut Bench, block: &Block) -> usize {
+    let room = bench.consensus.proposal_room().expect("it can be shown");
+    assert_eq!(room.parent_id, block.id);
+    bench.input(Input::Payload(payload_numbered(7)));
+    let sent = bench.proposals_sent();
+    let shown = facts(bench, &sent[0].justification);
+    assert!(shown.contains(&Fact::Certified(block.point())));
+    let headers = sent[0].justification.iter().map(|one| one.headers.len());
+    headers.sum()
+}
+
+/// What a voter signed once it has said for ever, and from there the block is near.
+#[test]
+fn r2_a_parent_is_shown_by_what_its_voters_signed_when_they_stood_nearer() {
+    let (mut bench, block) = above_all_certificates(&[300, 2_000]);
+    assert_eq!(shown_with_the_first_block(&mut bench, &block), 1 + 2 * 300);
+}
+
+/// However many a voter signs, few are kept, and the lowest of them.
+#[test]
+fn r2_of_what_a_voter_signed_on_its_way_up_enough_is_kept_to_show_a_block_far_below() {
+    let signed_at: Vec<usize> = (1..40).map(|number| 100 * number).collect();
+    let (mut bench, block) = above_all_certificates(&signed_at);
+    assert_eq!(shown_with_the_first_block(&mut bench, &block), 1 + 2 * 100);
+}
+
+/// A voter's tip stands low, on a rival; what it supports of the block's chain stands far above.
+#[test]
+fn r2_a_parent_is_shown_by_those_whose_support_stands_nearest() {
+    let set = set_of(&[1; 7], 2, 0, 16_384, 1);
+    let mut bench = Setup::new(&set, 1).patient().run();
+    let (block, rival) = (Block::first(&set, 1), Block::first(&set, 2));
+    bench.propose(&block);
+    let above = branch(&set, &block, 9_000, 10_000);
+    let far = Record {
+        also: vec![above[above.len() - 1].at()],
+        ..stop_at(&rival)
+    };
+    bench.vote_signed(0, 0, far);
+    bring(&mut bench, 0, std::slice::from_ref(&rival));
+    bring(&mut bench, 0, &above);
+    bench.votes_signed(&[2, 3, 4, 5, 6], 0, &stop_at(&block));
+    bench.lapse(60);
+    assert_eq!(bench.consensus.window(), w(1));
+    assert_eq!(shown_with_the_first_block(&mut bench, &block), 1);
 }

@@ -359,6 +359,8 @@ numbers! {
     Counter windows_entered;
     /// Windows stopped because their leader was silent.
     Counter stops_timer;
+    /// Times that first votes and proposals were held because execution was behind.
+    Counter votes_held;
     /// Rules broken by peers on their own channels.
     Counter peer_faults;
     /// Frames of peers that were no messages.
@@ -524,6 +526,7 @@ impl Metrics {
             ("frames_dropped", &self.frames_dropped),
             ("finalized_lagged", &self.finalized_lagged),
             ("stops_timer", &self.stops_timer),
+            ("votes_held", &self.votes_held),
         ];
         let closed = CloseReason::ALL
             .iter()

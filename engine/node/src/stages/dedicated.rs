@@ -90,6 +90,7 @@ pub(crate) fn copy_order(metrics: &Metrics, order: &OrderStage) {
     metrics.proposals.set(counters.proposals);
     metrics.windows_entered.set(counters.windows_entered);
     metrics.stops_timer.set(counters.stops_timer);
+    metrics.votes_held.set(counters.behind);
     metrics
         .forwarded_signatures_bad
         .set(lanes.counters().forwards_refused);

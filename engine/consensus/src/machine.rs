@@ -289,10 +289,7 @@ impl Consensus {
             }
             Input::PeerUp(peer) => self.handle_peer_up(now, peer, effects),
             Input::PeerDown(peer) => self.handle_peer_down(peer),
-            Input::Waiting { oldest_ns } => {
-                self.pace.waiting_since_ns = oldest_ns;
-                Disposition::Applied
-            }
+            Input::Waiting { oldest_ns } => self.handle_waiting(oldest_ns),
             Input::Forged(window) => self.mark_turn_of(window),
             Input::Behind(is_behind) => self.handle_behind(is_behind),
             Input::Payload(payload) => self.r2_propose(now, payload, effects),

@@ -212,8 +212,8 @@ impl Consensus {
         }
     }
 
-    /// No more is the own slowness to execute (2.9): no timer runs out while this validator keeps its
-    /// votes back, and each has its whole time when it has gone on.
+    /// No more is the own slowness to execute (2.9): no timer runs out while this validator keeps
+    /// its votes back, and each has its whole time when it has gone on.
     pub(crate) fn hold_timers(&mut self, now: Now) {
         if self.is_behind || core::mem::take(&mut self.pace.was_behind) {
             self.restart_timers(now);

@@ -183,6 +183,11 @@ impl Consensus {
         }
     }
 
+    pub(crate) const fn handle_waiting(&mut self, oldest_ns: Option<u64>) -> Disposition {
+        self.pace.waiting_since_ns = oldest_ns;
+        Disposition::Applied
+    }
+
     /// Execution is behind, or no more (2.9). What was held is voted for at the end of this turn.
     pub(crate) fn handle_behind(&mut self, is_behind: bool) -> Disposition {
         if self.is_behind == is_behind {

@@ -15,8 +15,8 @@ use crate::state_machine::{Audience, Lane, Output, SessionId};
 /// Blocks after which the order stage hears how far execution is, at latest.
 const SETTLE_HEIGHTS: u64 = 16;
 /// Bytes of a payload from which on the order stage hears of its execution at once: what it has not
-/// heard of is so no more than `SETTLE_HEIGHTS` times this, far below where votes are held (2.9), and
-/// no vote is held for blocks that are all executed.
+/// heard of is so no more than `SETTLE_HEIGHTS` times this, far below where votes are held (2.9),
+/// and no vote is held for blocks that are all executed.
 const SETTLE_BYTES: usize = 16 * 1024;
 
 /// What came of a command. The numbers stand on the client wire.

@@ -1,5 +1,5 @@
-//! A validator whose execution is behind (2.9): what it keeps back, what it goes on with, and how it
-//! comes out of it.
+//! A validator whose execution is behind (2.9): what it keeps back, what it goes on with, and how
+//! it comes out of it.
 
 use crate::bench::{Bench, Setup};
 use crate::fixtures::{Block, chain, i, payload_numbered, six, stop, stop_at, tip, v};

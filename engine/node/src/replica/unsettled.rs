@@ -3,8 +3,8 @@
 //! Owns how many bytes of them there may be before this validator adds nothing to them any more
 //! (protocol.md 2.9): no first votes for what is not final, no proposals. Where an application, or
 //! the checks of clients' signatures, are slower than ordering, memory would hold the difference
-//! without end, and what an operator sees of finality would be ever older to the application. It is
-//! taken back at half, so that a hold is worth its beginning and ends long before nothing is left to
+//! without end, and the state that clients see would be ever older than what is final. It is taken
+//! back at half, so that a hold is worth its beginning and ends long before nothing is left to
 //! execute. Never: what else bounds a queue, or decides about a vote.
 
 use std::collections::VecDeque;
@@ -14,8 +14,8 @@ use quorate_consensus::types::Window;
 
 /// Bytes of final blocks that may wait for their execution: eight full pipelines
 /// (`limits::PIPELINE_BYTES`), which an application that does a hundred MiB a second has behind it
-/// in a third of a second, so that no pause of a usual length holds a vote; an eighth of what closes
-/// the gate of dedicated threads, which keeps everything out.
+/// in a third of a second, so that no pause of a usual length holds a vote; an eighth of what
+/// closes the gate of dedicated threads, which keeps everything out.
 const BYTES_MAX: usize = 32 * 1024 * 1024;
 /// The same in a chain of signed commands, where each few hundred bytes cost some 30 us of a core:
 /// one full pipeline, half a second of one core or so.

@@ -1,6 +1,6 @@
-//! Applications that are slower than ordering: what is final and not executed stays bounded, and the
-//! chain goes on by itself when they do. The stages are turned here as threads of their own turn
-//! them, so that execution can wait.
+//! Applications that are slower than ordering: what is final and not executed stays bounded, and
+//! the chain goes on by itself when they do. The stages are turned here as threads of their own
+//! turn them, so that execution can wait.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -29,6 +29,9 @@ pub enum Input {
     /// A final block of this window has commands that their clients have not signed: its leader,
     /// which is to check what it proposes, has not. Whoever executes it knows.
     Forged(Window),
+    /// Whether execution is behind: so much is final here and not executed that this validator is
+    /// to add nothing to it (2.9). Whoever says so takes it back by itself.
+    Behind(bool),
     /// A payload to propose now. Only in answer to `Consensus::proposal_room`.
     Payload(Arc<[u8]>),
     /// The journal holds an own record (R11).

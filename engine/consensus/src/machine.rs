@@ -175,6 +175,7 @@ pub struct Counters {
     pub suspensions: u64,
     pub turns_marked: u64,
     pub recoveries: u64,
+    pub behind: u64,
 }
 
 /// One validator's consensus.
@@ -213,6 +214,8 @@ pub struct Consensus {
     pub(crate) proposals: Proposals,
     pub(crate) fetches: Fetches,
     pub(crate) shutdown: bool,
+    /// See [`Input::Behind`].
+    pub(crate) is_behind: bool,
     /// Honest weight voted for a block that is invalid here: this build differs from theirs, and
     /// makes no statement any more but stops.
     pub(crate) only_stops: bool,
@@ -263,6 +266,7 @@ impl Consensus {
             proposals: Proposals::default(),
             fetches: Fetches::default(),
             shutdown: false,
+            is_behind: false,
             only_stops: false,
             counters: Counters::default(),
             attestations: Attestations::default(),
@@ -292,11 +296,9 @@ impl Consensus {
             }
             Input::PeerUp(peer) => self.handle_peer_up(now, peer, effects),
             Input::PeerDown(peer) => self.handle_peer_down(peer),
-            Input::Waiting { oldest_ns } => {
-                self.pace.waiting_since_ns = oldest_ns;
-                Disposition::Applied
-            }
+            Input::Waiting { oldest_ns } => self.handle_waiting(oldest_ns),
             Input::Forged(window) => self.mark_turn_of(window),
+            Input::Behind(is_behind) => self.handle_behind(is_behind),
             Input::Payload(payload) => self.r2_propose(now, payload, effects),
             Input::RecordDurable(record) => self.handle_durable(now, record.into_inner(), effects),
             Input::LeaseDurable(lease) => self.handle_lease(lease.lease(), effects),
@@ -405,6 +407,7 @@ impl Consensus {
     /// Judges every rule until nothing changes, then says what has to be said.
     fn settle(&mut self, now: Now, effects: &mut Effects) {
         self.notice_suspension(now);
+        self.hold_timers(now);
         loop {
             let mut changed = self.count_pending(effects);
             self.notice_refused_support(effects);
@@ -524,6 +527,12 @@ impl Consensus {
     #[must_use]
     pub fn is_voting(&self) -> bool {
         self.may_act(self.window())
+    }
+
+    /// Whether first votes and proposals are held because execution is behind (2.9).
+    #[must_use]
+    pub const fn is_behind(&self) -> bool {
+        self.is_behind
     }
 
     /// The greatest height that peers of weight AMP say is final: an honest one is among them.

@@ -150,6 +150,7 @@ impl Probe {
                 final_holdoff_ns: 0,
                 is_away: &|_| false,
                 settled: None,
+                is_behind: false,
             })
         })
     }
@@ -165,6 +166,7 @@ impl Probe {
                 final_holdoff_ns: 0,
                 is_away: &|_| false,
                 settled: None,
+                is_behind: false,
             })
         })
     }

@@ -72,7 +72,7 @@ impl Consensus {
         let window = self.entered?;
         let state = self.windows.get(&window)?;
         let is_leader = self.config.set.leader(window) == self.config.own;
-        let is_silent = self.shutdown || self.only_stops || state.own.stop;
+        let is_silent = self.shutdown || self.only_stops || self.is_behind || state.own.stop;
         if !is_leader || is_silent || !self.may_propose(window) {
             return None;
         }

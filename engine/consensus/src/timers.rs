@@ -122,6 +122,8 @@ pub(crate) struct Pace {
     settled_ns: u64,
     /// Running timers measured a time in which this validator could not act.
     pub(crate) timers_void: bool,
+    /// Execution was behind until this turn.
+    pub(crate) was_behind: bool,
     /// Height of the proven block, and since when it has stood still below a block that the current
     /// window stands on, or that was voted for in it.
     pub(crate) tail: Option<(Height, u64)>,
@@ -147,6 +149,7 @@ impl Pace {
             gave_up_ns: None,
             settled_ns: now.mono_ns,
             timers_void: false,
+            was_behind: false,
             tail: None,
             progress_ns: now.mono_ns,
             settling: Settling::new(),
@@ -230,15 +233,27 @@ impl Consensus {
             .counters
             .suspensions
             .saturating_add(u64::from(suspended));
+        self.restart_timers(now);
+        for peer in &mut self.peers {
+            peer.heard_ns = peer.heard_ns.max(now.mono_ns.saturating_sub(gap / 2));
+            peer.unsigned_since_ns = None;
+        }
+    }
+
+    /// No more is the own slowness to execute (2.9): no timer runs out while this validator keeps
+    /// its votes back, and each has its whole time when it has gone on.
+    pub(crate) fn hold_timers(&mut self, now: Now) {
+        if self.is_behind || core::mem::take(&mut self.pace.was_behind) {
+            self.restart_timers(now);
+        }
+    }
+
+    fn restart_timers(&mut self, now: Now) {
         let windows = self.select(|_, _, state| state.timer_ns.is_some());
         for &window in &windows {
             self.restart_timer(window, now);
         }
         self.give_back(windows);
-        for peer in &mut self.peers {
-            peer.heard_ns = peer.heard_ns.max(now.mono_ns.saturating_sub(gap / 2));
-            peer.unsigned_since_ns = None;
-        }
     }
 
     /// Starts the progress timer of a window anew; none once it is closed or `sfin` is above it.

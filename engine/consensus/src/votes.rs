@@ -186,6 +186,27 @@ impl Consensus {
         }
     }
 
+    pub(crate) const fn handle_waiting(&mut self, oldest_ns: Option<u64>) -> Disposition {
+        self.pace.waiting_since_ns = oldest_ns;
+        Disposition::Applied
+    }
+
+    /// Execution is behind, or no more (2.9). What was held is voted for at the end of this turn.
+    pub(crate) fn handle_behind(&mut self, is_behind: bool) -> Disposition {
+        if self.is_behind == is_behind {
+            return Disposition::Ignored(Ignored::Stale);
+        }
+        self.is_behind = is_behind;
+        self.counters.behind = self.counters.behind.saturating_add(is_behind.into());
+        if !is_behind {
+            self.pace.was_behind = true;
+            for state in self.windows.values_mut() {
+                state.is_dirty = true;
+            }
+        }
+        Disposition::Applied
+    }
+
     /// R3 to R7 over every window in which this validator may act. `true` when a record changed.
     pub(crate) fn vote(&mut self, now: Now, effects: &mut Effects) -> bool {
         let dirty = self.select(|consensus, window, state| {
@@ -231,6 +252,7 @@ impl Consensus {
             final_holdoff_ns: holdoff,
             is_away: &is_away,
             settled,
+            is_behind: self.is_behind,
         };
         let first = speaks && state.r3_first_vote(&around);
         state.arrives_ns = state.r3_arrives_ns(&around);

@@ -232,6 +232,7 @@ impl<S: StateMachine> Executor<S> {
         results.time_ns = self.time_ns;
         results.path = block.path;
         results.final_ns = block.final_ns;
+        results.note_payload(block.payload.len());
         self.time_out_sessions(results);
         self.fire_timers(results);
         watch(self, None);

@@ -361,6 +361,8 @@ numbers! {
     Counter stops_timer;
     /// Own windows given up because stops of others had cost them the fast path.
     Counter stops_slow;
+    /// Times that first votes and proposals were held because execution was behind.
+    Counter votes_held;
     /// Rules broken by peers on their own channels.
     Counter peer_faults;
     /// Frames of peers that were no messages.
@@ -526,6 +528,7 @@ impl Metrics {
             ("frames_dropped", &self.frames_dropped),
             ("finalized_lagged", &self.finalized_lagged),
             ("stops_timer", &self.stops_timer),
+            ("votes_held", &self.votes_held),
         ];
         let closed = CloseReason::ALL
             .iter()

@@ -6,7 +6,8 @@
 //! takes nothing more from sockets while any queue holds [`GATE_ITEMS`]. What one turn of the net
 //! takes in is bounded by its limits, so memory is bounded by the gate and one such turn. Clients'
 //! commands are bounded in bytes besides ([`Backlog`]), and refused beyond that, and so are the
-//! blocks that wait for a slow application ([`AppBacklog`]).
+//! blocks that wait for a slow application ([`AppBacklog`]); long before that a validator votes for
+//! no more of them (protocol.md 2.9).
 //! Never: looks at what it carries.
 
 use crate::executor::FinalBlock;

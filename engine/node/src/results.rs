@@ -14,6 +14,10 @@ use crate::state_machine::{Audience, Lane, Output, SessionId};
 
 /// Blocks after which the order stage hears how far execution is, at latest.
 const SETTLE_HEIGHTS: u64 = 16;
+/// Bytes of a payload from which on the order stage hears of its execution at once: what it has not
+/// heard of is so no more than `SETTLE_HEIGHTS` times this, far below where votes are held (2.9),
+/// and no vote is held for blocks that are all executed.
+const SETTLE_BYTES: usize = 16 * 1024;
 
 /// What came of a command. The numbers stand on the client wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -165,6 +169,7 @@ pub struct BlockResults {
     /// Where the sessions stand that began or ended here, found no room, or had a command refused,
     /// each once: a pool, which goes by the blocks alone, may have them elsewhere.
     pub corrections: Vec<Correction>,
+    payload_bytes: usize,
     /// Commands of each lane, in the order in which they stand in the block.
     lanes: [u32; Lane::COUNT],
     outputs: Vec<OutputEntry>,
@@ -185,6 +190,7 @@ impl BlockResults {
         self.time_ns = 0;
         self.path = None;
         self.final_ns = 0;
+        self.payload_bytes = 0;
         self.lanes = [0; Lane::COUNT];
         self.root = None;
         self.events_leaf = None;
@@ -206,6 +212,11 @@ impl BlockResults {
         }
     }
 
+    /// Takes note of the payload's length.
+    pub(crate) const fn note_payload(&mut self, bytes: usize) {
+        self.payload_bytes = bytes;
+    }
+
     /// Takes note that the next command is of this lane.
     pub(crate) fn count_lane(&mut self, lane: usize) {
         if let Some(count) = self.lanes.get_mut(lane) {
@@ -221,9 +232,13 @@ impl BlockResults {
     }
 
     /// Whether the order stage is to hear of this block's execution now: there is something that
-    /// its pool cannot know, or enough blocks have been executed since the last time.
-    pub(crate) fn settles(&self) -> bool {
-        !self.corrections.is_empty() || self.height.is_multiple_of(SETTLE_HEIGHTS)
+    /// its pool cannot know, or enough blocks have been executed since the last time, or this one
+    /// alone is enough.
+    #[must_use]
+    pub fn settles(&self) -> bool {
+        !self.corrections.is_empty()
+            || self.height.is_multiple_of(SETTLE_HEIGHTS)
+            || self.payload_bytes >= SETTLE_BYTES
     }
 
     /// Places of the commands that their sessions' keys have not signed.

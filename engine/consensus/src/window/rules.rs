@@ -43,6 +43,8 @@ pub(crate) struct Surroundings<'a> {
     /// The highest final block, when it stands in this window, which was entered, and has come here
     /// with everything below it.
     pub(crate) settled: Option<Point>,
+    /// Nothing that is not final yet is to be added to what waits for its execution (2.9).
+    pub(crate) is_behind: bool,
 }
 
 impl WindowState {
@@ -52,10 +54,12 @@ impl WindowState {
             .and_then(|tip| self.tally.tree.fork(tip, place))
     }
 
-    /// R3 FIRST VOTE: moves the own tip along the leader's chain as far as its guard holds.
+    /// R3 FIRST VOTE: moves the own tip along the leader's chain as far as its guard holds. While
+    /// execution is behind, to what is final already alone: that adds nothing to what waits.
     pub(crate) fn r3_first_vote(&mut self, around: &Surroundings<'_>) -> bool {
         let mut moved = self.r3_join(around);
         while !self.own.stop
+            && !around.is_behind
             && let Some(place) = self.r3_candidate(around)
         {
             let block = self.tally.tree.block(place);

@@ -2,6 +2,7 @@
 //! test's name begins with the number of its rule.
 
 mod attest;
+mod behind;
 mod bench;
 mod bounds;
 mod chaos;

@@ -12,9 +12,10 @@ use quorate_consensus::types::{BlockId, Now, ValidatorIndex, Window};
 
 use super::checks::Check;
 use super::jobs::Job;
-use super::order::{OrderError, OrderOut, OrderStage, Unsettled};
+use super::order::{OrderError, OrderOut, OrderStage};
 use super::outbox::Event;
 use super::serve::Request;
+use super::unsettled::Unsettled;
 use crate::executor::FinalBlock;
 use crate::journal::JournalOp;
 use crate::store::Abandoned;
@@ -154,7 +155,7 @@ impl OrderStage {
             admitted: Vec::new(),
         };
         self.store.finalize(block.id, &block.header);
-        self.unsettled.push_back(Unsettled {
+        self.unsettled.push(Unsettled {
             height: header.height.number(),
             window: header.window,
             payload: Arc::clone(&block.payload),

@@ -25,6 +25,7 @@ mod jobs;
 mod order;
 mod outbox;
 mod serve;
+mod unsettled;
 
 pub(crate) use checks::CHECKS_PER_TURN;
 pub use checks::Check;

@@ -4,7 +4,7 @@
 //! proposals. Never: appends, executes, sends. The rules are in `quorate-consensus`; here its
 //! effects are only carried to where they are done, in their order.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use quorate_consensus::effect::Effects;
@@ -26,6 +26,7 @@ use super::forwards::{ForwardIntake, ForwardedRun};
 use super::jobs::Job;
 use super::outbox::{Event, Frames};
 use super::serve::Requests;
+use super::unsettled::{UnsettledBlocks, unsettled_bytes_max};
 use crate::journal::{JournalOp, Journaled};
 use crate::lanes::{CommandVerdict, Lanes};
 use crate::results::Correction;
@@ -91,14 +92,6 @@ impl FrameOutcome {
     }
 }
 
-/// A final block of which it is not known that it is executed.
-#[derive(Debug)]
-pub(super) struct Unsettled {
-    pub(super) height: u64,
-    pub(super) window: Window,
-    pub(super) payload: Arc<[u8]>,
-}
-
 /// Consensus, pool and index of one validator.
 #[derive(Debug)]
 pub struct OrderStage {
@@ -135,7 +128,7 @@ pub struct OrderStage {
     /// Peers whose certificates, or what else they passed on, were found to be bad.
     pub(super) faulty: BTreeSet<ValidatorIndex>,
     /// Final blocks that are not executed yet, or of which that is not known.
-    pub(super) unsettled: VecDeque<Unsettled>,
+    pub(super) unsettled: UnsettledBlocks,
     pub(super) flight: Flight,
     /// Until when what waits is held back for a larger block.
     pub(super) held_until_ns: Option<u64>,
@@ -176,11 +169,19 @@ impl OrderStage {
             is_signed,
             intake,
             faulty: BTreeSet::new(),
-            unsettled: VecDeque::new(),
+            unsettled: UnsettledBlocks::new(unsettled_bytes_max(is_signed)),
             flight: Flight::default(),
             held_until_ns: None,
             trace: Trace::default(),
         }
+    }
+
+    /// With another bound on the bytes of final blocks that wait for their execution before votes
+    /// are held.
+    #[must_use]
+    pub const fn holding_votes_beyond(mut self, bytes_max: usize) -> Self {
+        self.unsettled.set_bytes_max(bytes_max);
+        self
     }
 
     /// Stamps the way of blocks from here on.
@@ -291,14 +292,9 @@ impl OrderStage {
         corrections: &[Correction],
         refused: &[u32],
     ) -> Result<(), OrderError> {
-        let mut block = None;
-        while let Some(first) = self.unsettled.front()
-            && first.height <= height
-        {
-            block = self.unsettled.pop_front();
-        }
+        let block = self.unsettled.settle(height);
         if let Some(block) = block.filter(|_| !corrections.is_empty()) {
-            let later = self.unsettled.iter().map(|block| &block.payload[..]);
+            let later = self.unsettled.payloads();
             self.lanes
                 .correct(now.mono_ns, corrections, (&block.payload, refused), later)?;
             if !refused.is_empty() {
@@ -342,6 +338,7 @@ impl OrderStage {
     /// [`OrderError`]: this validator must stop.
     pub fn settle(&mut self, now: Now, out: &mut OrderOut) -> Result<(), OrderError> {
         self.tell_waiting(now);
+        self.tell_behind(now);
         self.take_own_answers(now);
         self.consensus.handle(now, Input::Settle, &mut self.effects);
         self.carry_out(now, out)?;
@@ -370,6 +367,7 @@ impl OrderStage {
     /// [`OrderError`]: this validator must stop.
     pub fn propose(&mut self, now: Now, out: &mut OrderOut) -> Result<bool, OrderError> {
         let mut has_proposed = false;
+        self.tell_behind(now);
         self.held_until_ns = None;
         for _ in 0..PROPOSALS_PER_TURN {
             let is_wanted = self.lanes.has_proposable()
@@ -495,10 +493,19 @@ impl OrderStage {
         }
     }
 
+    /// Says whether more is final here and not executed than votes may add to (2.9).
+    fn tell_behind(&mut self, now: Now) {
+        if let Some(is_behind) = self.unsettled.news() {
+            let behind = Input::Behind(is_behind);
+            self.consensus.handle(now, behind, &mut self.effects);
+        }
+    }
+
     /// When the next turn is due at latest, by the monotonic clock.
     #[must_use]
     pub fn deadline_ns(&self, now: Now) -> u64 {
-        if !self.requests.is_empty() || !self.answers.is_empty() {
+        let is_unsaid = self.unsettled.has_news();
+        if is_unsaid || !self.requests.is_empty() || !self.answers.is_empty() {
             return 0;
         }
         let mut deadline_ns = self
@@ -516,6 +523,13 @@ impl OrderStage {
     #[must_use]
     pub const fn consensus(&self) -> &Consensus {
         &self.consensus
+    }
+
+    /// Bytes of final blocks of which it is not known that they are executed; a small block counts
+    /// for more than it has.
+    #[must_use]
+    pub const fn unsettled_bytes(&self) -> usize {
+        self.unsettled.bytes()
     }
 
     /// The command pool, for status.

@@ -1,7 +1,8 @@
 //! The app stage on a thread of its own: sessions and the application.
 //!
 //! Owns the loop around an [`Executor`]: finalized blocks in, results and answers out. Never:
-//! asked before a vote; nothing of consensus waits for it.
+//! asked before a vote; of consensus nothing waits for it but what would make more final while
+//! execution is behind (protocol.md 2.9).
 
 use super::check::InFlight;
 use super::dedicated::Halt;

@@ -91,6 +91,7 @@ pub(crate) fn copy_order(metrics: &Metrics, order: &OrderStage) {
     metrics.windows_entered.set(counters.windows_entered);
     metrics.stops_timer.set(counters.stops_timer);
     metrics.stops_slow.set(counters.stops_slow);
+    metrics.votes_held.set(counters.behind);
     metrics
         .forwarded_signatures_bad
         .set(lanes.counters().forwards_refused);

@@ -1,5 +1,6 @@
 //! Whole validators without threads and sockets: the same code as a node's, under virtual time.
 
+mod behind;
 mod censoring;
 mod commands;
 mod flow;

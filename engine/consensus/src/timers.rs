@@ -163,8 +163,8 @@ impl Consensus {
         self.pace.settling.sign_ns(&self.config.timers)
     }
 
-    /// T_sig as others may have it, whatever this one's is: by it they are judged. Whose stages share
-    /// cores signs less often than who has a core for signatures.
+    /// T_sig as others may have it, whatever this one's is: by it they are judged. Whose stages
+    /// share cores signs less often than who has a core for signatures.
     pub(crate) const fn sign_of_peers_ns(&self) -> u64 {
         longer(self.sign_ns(), TimerConfig::laptop().sign_ns)
     }

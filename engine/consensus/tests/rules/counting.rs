@@ -283,8 +283,8 @@ fn signatures_in_time_keep_a_peer_counted_by_its_channel() {
     assert_eq!(unsigned, Disposition::Applied);
 }
 
-/// 5.1 e: ten periods of T_sig are 200 ms, also of a T_sig that others may have while the own one is
-/// shorter. Turns come when they come, and hardly one of them just then.
+/// 5.1 e: ten periods of T_sig are 200 ms, also of a T_sig that others may have while the own one
+/// is shorter. Turns come when they come, and hardly one of them just then.
 #[test]
 fn a_peer_whose_signatures_are_late_is_demoted_by_whichever_turn_comes_next() {
     const LIMIT_NS: u64 = 200 * MS;

@@ -64,6 +64,8 @@ struct Power {
     removals_refused: AtomicU64,
     /// Why writes to a mapped file are refused, if they are.
     writes_refused: Mutex<Option<io::ErrorKind>>,
+    /// How many were.
+    refusals: AtomicU64,
 }
 
 impl Default for Power {
@@ -76,6 +78,7 @@ impl Default for Power {
             refused: AtomicU64::new(0),
             removals_refused: AtomicU64::new(0),
             writes_refused: Mutex::new(None),
+            refusals: AtomicU64::new(0),
         }
     }
 }
@@ -143,7 +146,11 @@ impl MemoryFile {
             None => bytes.len(),
         };
         self.store(offset, &bytes[..taken]);
-        refused.map_or(Ok(()), |kind| Err(kind.into()))
+        let Some(kind) = refused else {
+            return Ok(());
+        };
+        self.power.refusals.fetch_add(1, Ordering::Relaxed);
+        Err(kind.into())
     }
 
     /// Stores as many whole words as there is power for: a store can be torn, a word cannot.
@@ -248,6 +255,12 @@ impl MemoryBackend {
     /// on a disk where a file shares its blocks with another one, so that each write needs room.
     pub fn refuse_writes(&self, reason: Option<io::ErrorKind>) {
         *locked(&self.power.writes_refused) = reason;
+    }
+
+    /// How many writes were refused.
+    #[must_use]
+    pub fn refused_writes(&self) -> u64 {
+        self.power.refusals.load(Ordering::Relaxed)
     }
 
     /// The next `count` removals of a file are refused.

@@ -574,6 +574,7 @@ impl Loading {
                 end,
                 committed: end,
                 staged: Vec::new(),
+                is_full: false,
                 taken: None,
             },
             syncer: Syncer {

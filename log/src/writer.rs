@@ -39,6 +39,8 @@ pub struct Writer {
     pub(crate) committed: LogEnd,
     /// What stands between the two.
     pub(crate) staged: Vec<u8>,
+    /// The last write found no room: nothing but a commit tries another one.
+    pub(crate) is_full: bool,
     /// The next segment and its number, when there was no room for its header.
     pub(crate) taken: Option<(u32, RegionWriter)>,
 }
@@ -101,7 +103,8 @@ impl Writer {
             synced_index: self.shared.synced_index(),
         };
         let place = self.store(&header, parts)?;
-        if self.staged.len() > STAGED_BYTES_MAX {
+        // Where there was no room, only whoever commits tries again: not each record.
+        if self.staged.len() > STAGED_BYTES_MAX && !self.is_full {
             stays_staged(self.commit())?;
         }
         Ok(place)
@@ -120,7 +123,9 @@ impl Writer {
         self.shared.check_not_poisoned()?;
         let offset = self.committed.offset.bytes() as usize;
         let written = self.region.write(offset, &[&self.staged]);
-        written.map_err(|source| self.shared.refused(source))?;
+        let written = written.map_err(|source| self.shared.refused(source));
+        self.is_full = matches!(written, Err(LogError::NoRoom { .. }));
+        written?;
         self.publish();
         Ok(())
     }
@@ -187,7 +192,7 @@ impl Writer {
             index: header.index.next(),
             hash: ChainHash::from_bytes(hash),
         };
-        if record_end - offset <= STAGED_RECORD_BYTES_MAX {
+        if self.is_full || record_end - offset <= STAGED_RECORD_BYTES_MAX {
             self.stage_bytes(&header_bytes, parts, (padding, &hash));
         } else {
             stays_staged(self.write_long(&header_bytes, parts, (padding, &hash)))?;
@@ -233,7 +238,9 @@ impl Writer {
         if let Err(source) = written {
             // The end has moved: what is written next begins with the same bytes.
             self.stage_bytes(header, parts, (padding, hash));
-            return Err(self.shared.refused(source));
+            let refused = self.shared.refused(source);
+            self.is_full = matches!(refused, LogError::NoRoom { .. });
+            return Err(refused);
         }
         self.publish();
         Ok(())

@@ -176,3 +176,30 @@ fn after_a_write_that_failed_otherwise_the_log_takes_nothing_more() {
     );
     assert!(log.writer.is_poisoned());
 }
+
+#[test]
+fn on_a_full_disk_a_commit_alone_tries_again_and_not_each_record() {
+    let memory = MemoryBackend::new();
+    let config = LogConfig {
+        segment_bytes: 4 * 1024 * 1024,
+        ..config()
+    };
+    let folder = DataFolder::in_memory(&memory);
+    let mut full = open(&folder, &config, GENESIS).expect("a log that opens");
+    memory.refuse_writes(Some(ErrorKind::StorageFull));
+    let places: Vec<(RecordRef, Vec<u8>)> = (0..1_000)
+        .map(|number| {
+            // Long ones and short ones.
+            let bytes = payload(number, if number % 10 == 0 { 6_000 } else { 500 });
+            let place = full.writer.stage(KIND, &[&bytes]).expect("it is staged");
+            (place, bytes)
+        })
+        .collect();
+    assert!(refused(full.writer.commit()));
+    assert!(memory.refused_writes() <= 2, "{}", memory.refused_writes());
+    memory.refuse_writes(None);
+    full.writer.commit().expect("there is room");
+    for (place, bytes) in places {
+        assert_eq!(&full.reader.read(place).unwrap()[..], bytes);
+    }
+}

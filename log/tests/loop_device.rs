@@ -9,10 +9,15 @@ use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use support::{GENESIS, KIND, Random, TestFolder, append, payload, payloads, sync};
 
 const IMAGE_BYTES: u64 = 24 << 20;
 const COPIES: usize = 12;
+
+/// A program that one test starts has for a moment what the other one has open, the lock of a folder
+/// included: they take turns.
+static TURN: Mutex<()> = Mutex::new(());
 
 /// A mounted image; it is unmounted at the end, whatever the verdict.
 struct Mounted {
@@ -71,6 +76,7 @@ fn opened(mounted: &Mounted) -> Opened {
 
 #[test]
 fn a_copy_of_the_device_at_any_moment_has_all_that_was_synced_and_nothing_else() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = TestFolder::new();
     let prepared = image(&folder).and_then(|image| {
         let mounted = Mounted::new(&image, folder.path().join("live"))?;
@@ -131,6 +137,7 @@ fn fill(path: &Path) {
 /// into the mapping would be a signal here, and the end of this process.
 #[test]
 fn a_write_into_a_segment_that_finds_no_room_is_told_and_comes_when_there_is_some() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = TestFolder::new();
     let prepared = image(&folder);
     let prepared = prepared.and_then(|image| Mounted::new(&image, folder.path().join("full")));

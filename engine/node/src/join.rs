@@ -334,12 +334,12 @@ impl Joiner {
         if is_served || best >= Some(height) {
             return Judged::Idle;
         }
+        if let Err(lie) = believe(&self.set, &certificate, &manifest) {
+            return Judged::Lie(lie);
+        }
         let fetched = self.download.as_mut();
         if fetched.is_some_and(|download| !download.gives_way_to(height, now_ns)) {
             return Judged::Idle;
-        }
-        if let Err(lie) = believe(&self.set, &certificate, &manifest) {
-            return Judged::Lie(lie);
         }
         let first_ns = self.offer.as_ref().map_or(now_ns, |&(_, at_ns)| at_ns);
         let believed = Believed {

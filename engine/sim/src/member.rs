@@ -179,6 +179,12 @@ impl<S: StateMachine> Member<S> {
         }
     }
 
+    /// Whether execution is behind (protocol.md 2.9), of every other slow spell.
+    pub(crate) const fn is_behind(&self, now_ns: u64) -> bool {
+        let slowness = self.slowness(now_ns);
+        slowness > 1 && slowness % 2 == 1
+    }
+
     /// Whether the failure of its disk that ends this life, or forbids one, was injected.
     pub(crate) fn take_disk_failure(&mut self) -> bool {
         let is_sync_failing = std::mem::take(&mut self.is_sync_failing);

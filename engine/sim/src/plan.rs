@@ -43,6 +43,9 @@ const SIGNED_PERCENT: u64 = 15;
 const ROT_PERCENT: u64 = 15;
 /// In so many of a hundred runs with everything clients close their sessions and open them anew.
 const VISITS_PERCENT: u64 = 25;
+/// In so many of a hundred runs with everything some of the slow validators are behind with
+/// execution while they are slow.
+const LATE_PERCENT: u64 = 50;
 /// Seeds that tests have for a fault that they once found: they go on drawing what they drew then,
 /// without what runs came to have since.
 pub(crate) const PINNED_SEEDS: [u64; 17] = [
@@ -163,6 +166,8 @@ pub(crate) struct Plan {
     pub(crate) is_signed: bool,
     /// Whether clients close their sessions now and then and open them anew.
     pub(crate) has_visits: bool,
+    /// Whether a validator that computes slowly is behind with execution at times.
+    pub(crate) executes_late: bool,
     /// The height of another chain's block that this one goes on from.
     pub(crate) begins: Option<u64>,
 }
@@ -214,6 +219,7 @@ impl Plan {
             joiners: Vec::new(),
             is_signed: draws(options, "signed", SIGNED_PERCENT),
             has_visits: draws(options, "visits", VISITS_PERCENT),
+            executes_late: draws(options, "late", LATE_PERCENT),
             begins: draw_begins(options),
             stakes,
         };
@@ -456,11 +462,12 @@ mod tests {
 
     #[test]
     fn the_same_seed_does_the_same_twice_whatever_only_a_share_of_runs_has() {
-        let has: [fn(&Plan) -> bool; 4] = [
+        let has: [fn(&Plan) -> bool; 5] = [
             |plan| plan.begins.is_some(),
             |plan| plan.is_signed,
             |plan| plan.has_rot,
             |plan| plan.has_visits,
+            |plan| plan.executes_late,
         ];
         for has in has {
             let mut all = (0..).map(|seed| RunOptions {
@@ -485,7 +492,7 @@ mod tests {
                 ..RunOptions::default()
             });
             assert!(plan.begins.is_none() && !plan.is_signed);
-            assert!(!plan.has_rot && !plan.has_visits);
+            assert!(!plan.has_rot && !plan.has_visits && !plan.executes_late);
         }
     }
 

@@ -16,7 +16,7 @@ use crate::counts::FaultCounts;
 use crate::script::Scenario;
 
 /// Every name besides those of faults.
-const NAMES: [&str; 68] = [
+const NAMES: [&str; 69] = [
     "r1_entered",
     "r2_proposed",
     "r3_voted",
@@ -56,6 +56,7 @@ const NAMES: [&str; 68] = [
     "recovery_torn_group",
     "recovery_clean_stop",
     "suspended",
+    "execution_behind",
     "turn_marked",
     "chain_goes_on",
     "chain_signed",
@@ -201,6 +202,7 @@ impl Reached {
             ("r10_certificates_sent", counters.certificates_sent),
             ("r10_certificates_taken", counters.certificates_taken),
             ("suspended", counters.suspensions),
+            ("execution_behind", counters.behind),
             ("turn_marked", counters.turns_marked),
         ] {
             self.note(name, count);

@@ -365,9 +365,13 @@ impl<S: StateMachine> World<S> {
     /// One turn of the product's loop and what it asks for.
     pub(crate) fn turn(&mut self, at: usize) {
         let now = self.now(at);
+        let is_behind = self.plan.executes_late && self.members[at].is_behind(self.now_ns);
         let Some(life) = self.members[at].life.as_mut() else {
             return;
         };
+        if is_behind != life.replica.consensus().is_behind() {
+            life.replica.input(now, Input::Behind(is_behind));
+        }
         life.is_turn_due = false;
         life.wake_at_ns = u64::MAX;
         let outcome = life.turn(now);

@@ -129,7 +129,7 @@ fn set() -> Arc<ValidatorSet> {
     Arc::new(ValidatorSet::new(parameters, members).expect("a good set"))
 }
 
-fn member(set: &Arc<ValidatorSet>, place: usize, now: Now) -> Member {
+fn member(set: &Arc<ValidatorSet>, timers: TimerConfig, place: usize, now: Now) -> Member {
     let log = LogConfig {
         segment_bytes: 16 * 1024 * 1024,
         ..LogConfig::new([9; 32])
@@ -143,7 +143,7 @@ fn member(set: &Arc<ValidatorSet>, place: usize, now: Now) -> Member {
         own,
         set: Arc::clone(set),
         durability: Durability::Async,
-        timers: TimerConfig::laptop(),
+        timers,
         incarnation_min: 1,
         nonce_seed: [4; 32],
         boot_id,
@@ -167,7 +167,7 @@ fn member(set: &Arc<ValidatorSet>, place: usize, now: Now) -> Member {
 }
 
 impl World {
-    fn new() -> Self {
+    fn new(timers: TimerConfig) -> Self {
         let now = Now {
             mono_ns: 1_000_000_000,
             wall_ns: WALL_START_NS,
@@ -175,7 +175,7 @@ impl World {
         let set = set();
         let mut world = Self {
             members: (0..VALIDATORS)
-                .map(|place| member(&set, place, now))
+                .map(|place| member(&set, timers, place, now))
                 .collect(),
             set,
             flights: VecDeque::new(),
@@ -192,6 +192,15 @@ impl World {
         }
         world.settle();
         world
+    }
+
+    /// The loss of the connection to the leader is a reason to stop; the others go on without it.
+    fn stop(&mut self, stopped: usize, leader: usize) {
+        let (now, leader) = (self.now, index(leader));
+        self.members[stopped].replica.peer_down(now, leader);
+        self.settle();
+        self.members[stopped].replica.peer_up(now, leader);
+        self.settle();
     }
 
     /// One command of a client at the leader, to its finality everywhere.
@@ -309,7 +318,7 @@ fn is_of_votes(frame: &[u8]) -> bool {
 
 #[test]
 fn a_follower_asks_for_no_memory_on_the_way_of_a_vote_but_the_payload_s() {
-    let mut world = World::new();
+    let mut world = World::new(TimerConfig::laptop());
     assert_ne!(world.leader(), VALIDATORS - 1, "the last one follows");
     (0..BLOCKS_WARM).for_each(|_| world.block());
     let height = world.height(VALIDATORS - 1);
@@ -342,18 +351,18 @@ const BLOCKS_BETWEEN: u64 = 1_200;
 
 #[test]
 fn what_a_block_costs_does_not_grow_with_the_window_after_a_stop() {
-    let mut world = World::new();
+    // So long that no leader gives up a second window after the first stop.
+    let mut world = World::new(TimerConfig {
+        progress_ns: 100_000_000_000,
+        progress_max_ns: 100_000_000_000,
+        ..TimerConfig::laptop()
+    });
     (0..BLOCKS_WARM).for_each(|_| world.block());
     let (stopped, leader) = (VALIDATORS - 1, world.leader());
-    // The loss of the connection to the leader is a reason to stop; the others go on without it.
-    world.members[stopped]
-        .replica
-        .peer_down(world.now, index(leader));
-    world.settle();
-    world.members[stopped]
-        .replica
-        .peer_up(world.now, index(leader));
-    world.settle();
+    // The first window with a stop is given up for the next one.
+    world.stop(stopped, leader);
+    world.block();
+    world.stop(stopped, leader);
     let also = |world: &World| {
         let consensus = world.members[stopped].replica.consensus();
         consensus.counters().also

@@ -112,8 +112,15 @@ impl<'a> Line<'a> {
 
 /// Opens the file at `path` for reading by lines.
 pub(super) fn opened(path: &Path) -> Result<BufReader<File>, LobsterError> {
-    File::open(path)
-        .map(BufReader::new)
+    // A recording is read twice, to be judged before anything starts: a pipe gives it once.
+    let file = std::fs::metadata(path).and_then(|found| {
+        if found.is_file() {
+            File::open(path)
+        } else {
+            Err(std::io::Error::other("it is no regular file"))
+        }
+    });
+    file.map(BufReader::new)
         .map_err(|source| read_error(path, source))
 }
 
@@ -302,6 +309,13 @@ mod tests {
 
     fn parse(text: &str) -> Result<Message, LobsterError> {
         parse_message(Line::new(Path::new("some.csv"), 3, text), 1_000_000_000)
+    }
+
+    #[test]
+    fn what_gives_its_bytes_once_is_no_recording() {
+        let error = opened(Path::new("/dev/null")).expect_err("a device");
+        let told = std::error::Error::source(&error).map(ToString::to_string);
+        assert_eq!(told.as_deref(), Some("it is no regular file"), "{error}");
     }
 
     #[test]

@@ -534,8 +534,9 @@ impl<S: StateMachine> Replica<S> {
                 break;
             }
             let mut is_changed = self.append_all(now, outbox)?;
+            // A proposed block is logged in the next pass, by one write with the own record that
+            // names it.
             is_changed |= self.order.propose(now, &mut self.out)?;
-            is_changed |= self.append_all(now, outbox)?;
             self.is_unfinished = is_changed;
             if !is_changed {
                 break;

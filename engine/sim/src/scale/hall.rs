@@ -148,6 +148,7 @@ fn plan_of(options: &ScaleOptions) -> Plan {
         has_rot: false,
         is_signed: false,
         has_visits: false,
+        executes_late: false,
         begins: None,
         stakes,
     }

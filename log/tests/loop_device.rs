@@ -15,8 +15,8 @@ use support::{GENESIS, KIND, Random, TestFolder, append, payload, payloads, sync
 const IMAGE_BYTES: u64 = 24 << 20;
 const COPIES: usize = 12;
 
-/// A program that one test starts has for a moment what the other one has open, the lock of a folder
-/// included: they take turns.
+/// A program that one test starts has for a moment what the other one has open, the lock of a
+/// folder included: they take turns.
 static TURN: Mutex<()> = Mutex::new(());
 
 /// A mounted image; it is unmounted at the end, whatever the verdict.

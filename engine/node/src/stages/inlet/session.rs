@@ -145,8 +145,8 @@ impl EmbeddedSession {
     /// answered with [`Admission::Busy`] until a block has opened it. The opening is a command of
     /// the session as well, a sign of life, and stands among the results of its block.
     ///
-    /// [`Rejection::SessionOpen`] says that an opening of an earlier run came first, of which nothing was
-    /// known here: take a new handle of the session from the node, whose numbers go on where it is.
+    /// [`Rejection::SessionOpen`] says that an opening of an earlier run came first, of which
+    /// nothing was known here: take a new handle from the node, whose numbers go on where it is.
     pub fn submit(&mut self, lane: Lane, body: &[u8]) -> Admission {
         self.submit_as(Kind::Application, lane, body)
     }

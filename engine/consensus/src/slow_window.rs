@@ -30,6 +30,11 @@ impl Consensus {
         if !is_led || !state.tally.is_contested() || self.gave_up_lately(now) {
             return false;
         }
+        // The others cannot tell this stop from one for want of time, and lengthen T_prog for it.
+        // Beside one that always stops, each turn of an honest leader would, up to the bound.
+        if self.pace.backoff > 0 {
+            return false;
+        }
         let tip = state.own_tip_index();
         let is_settled = tip.is_some() && tip == state.tally.highest_notarized();
         is_settled && self.lost_fast_path(state)

@@ -95,6 +95,20 @@ fn r5_beside_one_that_always_stops_a_window_is_given_up_once_in_ten_timeouts() {
     assert_eq!(gave_up(&bench), 2);
 }
 
+/// 4 x 1: the own stop and one more make FB, so each window given up is a stop to the others.
+#[test]
+fn r5_no_window_is_given_up_while_timeouts_are_lengthened() {
+    let mut bench = Bench::new(&set_of(&[1; 4], 1, 0, 64, 1), 1);
+    // The leader of window 0 says nothing: k is 1 in the own window.
+    bench.stop_by_timer();
+    bench.votes_signed(&[0, 2], 0, &crate::fixtures::stop());
+    assert_eq!(bench.consensus.window(), w(1));
+    let block = propose_to(&mut bench, 1, &[0, 2, 3]);
+    bench.vote(3, 1, stop_at(&block));
+    assert!(!bench.own_record(1).stop);
+    assert_eq!(gave_up(&bench), 0);
+}
+
 #[test]
 fn r5_a_window_that_still_has_the_fast_path_is_kept() {
     let mut bench = Bench::new(&six(64), 0);

@@ -14,9 +14,10 @@ use crate::window::parents::Parents;
 use crate::wire;
 use alloc::vec::Vec;
 
-/// Parents of a window that are tried before the proven block is taken: of a block far below the
-/// tips of those that support it, one certificate may not hold all that links them, and then it
-/// holds no ancestor's either.
+/// Parents of a window that are looked at before the proven block is taken, those that are not
+/// wanted among them: each that is tried costs a walk over its window. Where the certificate of a
+/// block does not hold all that links its supporters to it, an ancestor's mostly does not either;
+/// it may by what was signed near to it, and of those the highest alone are tried.
 const PARENTS_TRIED_MAX: usize = 16;
 
 impl Consensus {

@@ -13,7 +13,7 @@ mod loom;
 mod mutants;
 mod tidy;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo xtask <task>
@@ -64,8 +64,11 @@ fn main() -> ExitCode {
     }
 }
 
-/// The folder that holds the workspace manifest: two above this crate's own.
+/// The folder that holds the workspace manifest: two above this crate's own. Cargo says at run time
+/// where that is; what it said when this was built is older where a checkout, and what was built in
+/// it, has been moved or copied since.
 fn repository_root() -> PathBuf {
-    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
-    own.ancestors().nth(2).unwrap_or(own).to_path_buf()
+    let own = std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    own.ancestors().nth(2).unwrap_or(&own).to_path_buf()
 }

@@ -261,8 +261,9 @@ impl ClientLinks {
             let Some(link) = self.links.get_mut(slot) else {
                 continue;
             };
+            let was_full = !link.connection.is_writable();
             link.connection.on_event(event);
-            if event.is_writable() {
+            if was_full && event.is_writable() {
                 self.flush_link(slot);
             }
             self.list(slot);

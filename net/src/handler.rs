@@ -2,6 +2,11 @@
 
 use crate::error::CloseReason;
 use crate::slots::Slot;
+use std::time::Duration;
+
+/// How long the loop sleeps on when what has come is no reason to end its sleep: the shortest time
+/// that the event queue knows.
+pub const PATIENCE: Duration = Duration::from_millis(1);
 
 /// An authenticated client connection. Never used again for another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,6 +48,17 @@ pub trait Handler {
     fn peer_down(&mut self, peer: u16, reason: CloseReason);
     /// A frame of the peer, 1 to `frame_bytes_max` bytes.
     fn peer_frame(&mut self, peer: u16, frame: &[u8]);
+    /// Whether something that has come from this peer is a reason to end the sleep, or of use only
+    /// with what others are about to send: then the loop sleeps on, for [`PATIENCE`] at most, until
+    /// something comes that is a reason. Asked once for each peer from which something has come
+    /// during the sleep. Always a reason unless implemented.
+    fn is_reason(&mut self, peer: u16) -> bool {
+        let _ = peer;
+        true
+    }
+    /// The loop has slept on for as long as it may, and no reason has come. Does nothing unless
+    /// implemented.
+    fn waited_in_vain(&mut self) {}
     /// A client has logged in with `key`. Several connections may have the same key.
     fn client_up(&mut self, client: ClientId, key: [u8; 32]);
     /// The client's connection ended.

@@ -58,7 +58,7 @@ pub mod wire;
 pub use client_link::{ClientLinks, LinkHandler, LinkId};
 pub use counters::Counters;
 pub use error::{CloseReason, NetError, SendError};
-pub use handler::{ClientId, Handler, PeerAlarm};
+pub use handler::{ClientId, Handler, PATIENCE, PeerAlarm};
 pub use handshake::{Authenticator, ChainIds, ClientAuthenticator};
 pub use limits::{
     CLIENT_ADDRESSEE, Limits, MESSAGES_VERSION_MAX, MESSAGES_VERSION_MIN, WIRE_VERSION,

@@ -21,7 +21,7 @@ use crate::accept::Listener;
 use crate::connection::Connection;
 use crate::counters::Counters;
 use crate::error::{CloseReason, NetError, SendError};
-use crate::handler::{ClientId, Handler};
+use crate::handler::{ClientId, Handler, PATIENCE};
 use crate::handshake::{Authenticator, ChainIds, Local, Port};
 use crate::limits::Limits;
 use crate::link::{Link, PendingKind, Role, Waiting};
@@ -91,6 +91,14 @@ pub struct Net {
     pub(crate) now: Instant,
     /// Nothing is due before this.
     pub(crate) next_timer: Instant,
+}
+
+/// What a wait has brought.
+#[derive(Clone, Copy, Debug, Default)]
+struct Waited {
+    events: usize,
+    /// Nothing of it is a reason to end the sleep.
+    sleeps_on: bool,
 }
 
 impl std::fmt::Debug for Net {
@@ -207,7 +215,7 @@ impl Net {
             let until_timer = self.next_timer.saturating_duration_since(self.now);
             Some(timeout.map_or(until_timer, |timeout| timeout.min(until_timer)))
         };
-        let events = self.wait(timeout)?;
+        let events = self.wait_for_reason(timeout, handler)?;
         work += events + self.serve_peers(handler);
         self.judge_silence(events < EVENTS_PER_TURN);
         work += self.serve_clients(handler);
@@ -232,37 +240,83 @@ impl Net {
         !self.clients_paused && self.client_budget > 0
     }
 
+    /// Waits for events, and goes on waiting while what has come is no reason to do anything yet.
+    fn wait_for_reason(
+        &mut self,
+        timeout: Option<Duration>,
+        handler: &mut impl Handler,
+    ) -> Result<usize, NetError> {
+        let mut waited = self.wait(timeout, handler)?;
+        let patience = timeout.map_or(PATIENCE, |timeout| timeout.min(PATIENCE));
+        while waited.sleeps_on {
+            let more = self.wait(Some(patience), handler)?;
+            if more.events == 0 {
+                handler.waited_in_vain();
+            }
+            waited.events += more.events;
+            waited.sleeps_on = more.sleeps_on;
+        }
+        Ok(waited.events)
+    }
+
     /// Waits for events and marks the connections they belong to.
-    fn wait(&mut self, timeout: Option<Duration>) -> Result<usize, NetError> {
+    fn wait(
+        &mut self,
+        timeout: Option<Duration>,
+        handler: &mut impl Handler,
+    ) -> Result<Waited, NetError> {
         let sleep = self.waker.sleep(&mut self.poll, &mut self.events, timeout);
         let Slept { for_a_while, came } = sleep?;
         if for_a_while {
             self.now = self.now.max(Instant::now());
         }
         if !came {
-            return Ok(0);
+            return Ok(Waited::default());
         }
         // The events are taken out so that they can be looked at while the table changes.
         let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
-        let mut work = 0;
+        let (mut count, mut has_reason) = (0, false);
         for event in &events {
-            work += 1;
+            count += 1;
             if let Some(slot) = Slot::from_token(event.token()) {
+                has_reason |= self.is_reason(slot, event, handler);
                 self.on_event(slot, event);
-            } else if let Some(Some(listener)) = self.listeners.get_mut(event.token().0) {
-                listener.on_event();
+            } else {
+                has_reason = true;
+                if let Some(Some(listener)) = self.listeners.get_mut(event.token().0) {
+                    listener.on_event();
+                }
             }
         }
         self.events = events;
-        Ok(work)
+        Ok(Waited {
+            events: count,
+            sleeps_on: for_a_while && count > 0 && !has_reason,
+        })
+    }
+
+    /// Whether an event is a reason to end the sleep: all are, but frames of a peer for which there
+    /// is time. Of one that has sent something before that nobody has read, this is known.
+    fn is_reason(&self, slot: Slot, event: &mio::event::Event, handler: &mut impl Handler) -> bool {
+        let Some(link) = self.links.get(slot) else {
+            return false;
+        };
+        match link.role {
+            Role::Peer { index, .. } if !event.is_read_closed() && !event.is_error() => {
+                !link.listed && handler.is_reason(index)
+            }
+            Role::Peer { .. } | Role::Client { .. } | Role::Pending(_) => true,
+        }
     }
 
     fn on_event(&mut self, slot: Slot, event: &mio::event::Event) {
         let Some(link) = self.links.get_mut(slot) else {
             return;
         };
+        // Each event says that the socket takes bytes; what waits does so because it took no more.
+        let was_full = !link.connection.is_writable();
         link.connection.on_event(event);
-        if event.is_writable() {
+        if was_full && event.is_writable() {
             self.flush_link(slot);
         }
         self.list(slot);

@@ -12,6 +12,7 @@
 //!   (R11, R12), `recover` (R13).
 //! - `proofs`, `showing`: certificates, and who is shown a parent by which of them.
 //! - `attest`: roots of the state, beside the votes (5.6).
+//! - `lacking`: whose votes are still to come, for who reads them together.
 //! - [`input`], [`effect`], [`machine`]: the one call, `Consensus::handle(now, input, effects)`.
 //! - [`probe`]: the same rules one at a time, for whoever explores them.
 //!
@@ -36,6 +37,7 @@ pub mod evidence;
 mod fetch;
 pub mod header;
 pub mod input;
+mod lacking;
 pub mod limits;
 pub mod machine;
 pub mod message;

@@ -8,7 +8,7 @@
 
 pub(crate) mod raw;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -88,9 +88,20 @@ pub(crate) struct Seen {
     pub(crate) clients: BTreeMap<ClientId, [u8; 32]>,
     pub(crate) client_downs: Vec<ClientId>,
     pub(crate) client_frames: Vec<(ClientId, Vec<u8>)>,
+    /// Peers whose frames are of use together alone.
+    pub(crate) awaited: BTreeSet<u16>,
+    /// How often the net has slept on for them in vain.
+    pub(crate) vain: usize,
 }
 
 impl Handler for Seen {
+    fn is_reason(&mut self, peer: u16) -> bool {
+        self.awaited.remove(&peer);
+        self.awaited.is_empty()
+    }
+    fn waited_in_vain(&mut self) {
+        self.vain += 1;
+    }
     fn peer_up(&mut self, peer: u16, incarnation: u64) {
         self.ups.push((peer, incarnation));
     }

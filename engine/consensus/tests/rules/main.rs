@@ -11,6 +11,7 @@ mod counting;
 mod epochs;
 mod fixtures;
 mod idle;
+mod lacking;
 mod long_branch;
 mod member;
 mod proof;

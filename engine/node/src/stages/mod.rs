@@ -14,8 +14,8 @@
 //!   peers lack, or have).
 //! - `shadow`: snapshots and pruning, on a thread of their own (with `exchange`: joining, and peers
 //!   that join).
-//! - `shared`: one thread that runs wire, order, journal and app in turn (with `courtesy`: the core
-//!   given up where validators share it).
+//! - `shared`: one thread that runs wire, order, journal and app in turn (where validators share
+//!   cores with `courtesy`: the core given up, and `patience`: votes read together).
 //! - `dedicated`: a thread each for wire, `order`, `journal` and `app`, joined by queues.
 
 pub(crate) mod app;
@@ -31,6 +31,7 @@ pub(crate) mod inlet;
 pub(crate) mod journal;
 pub(crate) mod older;
 pub(crate) mod order;
+pub(crate) mod patience;
 pub(crate) mod public;
 mod questions;
 pub(crate) mod scrub;

@@ -11,6 +11,7 @@ use super::dedicated::copy_order;
 use super::door::Room;
 use super::inlet::{Control, InletReader, SessionAt};
 use super::journal::SyncThread;
+use super::patience::Patience;
 use super::scrub::{ScrubSender, ToScrub};
 use super::shadow::ShadowSender;
 use super::verify::VerifyWorker;
@@ -88,6 +89,7 @@ pub(crate) struct SharedLoop<S> {
     stop_at_ns: Option<u64>,
     copied_at_ns: u64,
     courtesy: Courtesy,
+    patience: Patience,
 }
 
 impl<S: StateMachine> SharedLoop<S> {
@@ -101,6 +103,7 @@ impl<S: StateMachine> SharedLoop<S> {
             stop_at_ns: None,
             copied_at_ns: 0,
             courtesy: Courtesy::default(),
+            patience: Patience::default(),
         }
     }
 
@@ -134,10 +137,12 @@ impl<S: StateMachine> SharedLoop<S> {
             metrics: &parts.metrics,
             own: parts.own,
             placement: &parts.placement,
+            patience: &mut self.patience,
         };
         let net_work = parts
             .wire
             .turn(instant, timeout.min(PARK_MAX), &mut inward)?;
+        self.patience.end_sleep();
         let (awake, now) = parts.clock.read();
         let mut work = net_work + self.take_completions(now)?;
         work += self.take_control(now);
@@ -529,6 +534,7 @@ struct Inner<'t, S> {
     metrics: &'t Metrics,
     own: ValidatorIndex,
     placement: &'t Placement,
+    patience: &'t mut Patience,
 }
 
 impl<S> Inner<'_, S> {
@@ -558,6 +564,15 @@ impl<S: StateMachine> Inward for Inner<'_, S> {
             self.metrics.peer_frames_malformed.add(1);
         }
         !outcome.is_fault()
+    }
+
+    fn is_reason(&mut self, peer: ValidatorIndex) -> bool {
+        let consensus = self.replica.consensus();
+        !self.placement.is_crowded || self.patience.is_reason(consensus, peer)
+    }
+
+    fn waited_in_vain(&mut self) {
+        self.patience.waited_in_vain();
     }
 
     fn room(&mut self) -> Room {

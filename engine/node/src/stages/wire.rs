@@ -47,6 +47,12 @@ pub(crate) trait Inward {
     fn peer_down(&mut self, peer: ValidatorIndex);
     /// A peer's frame. False when it is at fault: its connection is dropped.
     fn peer_frame(&mut self, peer: ValidatorIndex, frame: &[u8]) -> bool;
+    /// Whether what has come from a peer is a reason to end the sleep ([`Handler::is_reason`]).
+    fn is_reason(&mut self, _peer: ValidatorIndex) -> bool {
+        true
+    }
+    /// See [`Handler::waited_in_vain`].
+    fn waited_in_vain(&mut self) {}
     /// Whether there is room for more commands of clients.
     fn room(&mut self) -> Room;
     /// Whether a question would be answered soon.
@@ -535,6 +541,14 @@ impl<I: Inward> Handler for Taking<'_, I> {
             self.metrics.peer_faults.add(1);
             self.faulty_peers.push(peer);
         }
+    }
+
+    fn is_reason(&mut self, peer: u16) -> bool {
+        self.inward.is_reason(ValidatorIndex::new(peer))
+    }
+
+    fn waited_in_vain(&mut self) {
+        self.inward.waited_in_vain();
     }
 
     fn client_up(&mut self, client: ClientId, key: [u8; 32]) {

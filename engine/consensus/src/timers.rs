@@ -234,8 +234,11 @@ impl Consensus {
             .suspensions
             .saturating_add(u64::from(suspended));
         self.restart_timers(now);
+        // However long it was, nobody is silent for it; and whoever is has half of the time again.
+        let silent_ns = self.config.timers.heartbeat_ns() * SILENT_PERIODS;
+        let since_ns = now.mono_ns.saturating_sub(gap.min(silent_ns) / 2);
         for peer in &mut self.peers {
-            peer.heard_ns = peer.heard_ns.max(now.mono_ns.saturating_sub(gap / 2));
+            peer.heard_ns = peer.heard_ns.max(since_ns);
             peer.unsigned_since_ns = None;
         }
     }

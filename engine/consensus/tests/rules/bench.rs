@@ -19,6 +19,7 @@ use quorate_consensus::record::{OwnRecord, Record};
 use quorate_consensus::trust::{Authenticated, Durable, Lease};
 use quorate_consensus::types::{Height, Now, ValidatorIndex};
 use quorate_consensus::validators::ValidatorSet;
+use quorate_consensus::verify::Claim;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -52,6 +53,7 @@ impl Setup {
                 journal: true,
                 lease: true,
                 signing: true,
+                checks: true,
             },
         }
     }
@@ -103,6 +105,7 @@ impl Setup {
             journal: VecDeque::new(),
             logged_answers: VecDeque::new(),
             leases: VecDeque::new(),
+            unchecked: VecDeque::new(),
             inputs: VecDeque::new(),
         };
         bench.take(effects);
@@ -128,6 +131,7 @@ pub(crate) struct Answers {
     pub(crate) journal: bool,
     pub(crate) lease: bool,
     pub(crate) signing: bool,
+    pub(crate) checks: bool,
 }
 
 pub(crate) struct Bench {
@@ -144,6 +148,8 @@ pub(crate) struct Bench {
     logged_answers: VecDeque<OwnAnswer>,
     /// Leases that the lease file does not hold yet.
     leases: VecDeque<Lease>,
+    /// What the workers have not checked yet.
+    unchecked: VecDeque<(ValidatorIndex, Claim)>,
     inputs: VecDeque<Input>,
 }
 
@@ -201,8 +207,7 @@ impl Bench {
                 });
             }
             Effect::Verify { from, claim } => {
-                self.inputs
-                    .extend(verdict(&self.set, self.own, *from, claim.clone()));
+                self.unchecked.push_back((*from, claim.clone()));
             }
             _ => {}
         }
@@ -211,6 +216,23 @@ impl Bench {
         }
         if self.answers.lease {
             self.finish_leases();
+        }
+        if self.answers.checks {
+            self.finish_checks();
+        }
+    }
+
+    /// The workers answer for what came last before what came first.
+    pub(crate) fn finish_checks_backwards(&mut self) {
+        self.unchecked.make_contiguous().reverse();
+        self.finish_checks();
+    }
+
+    /// The workers answer for every signature that is to be checked so far.
+    pub(crate) fn finish_checks(&mut self) {
+        for (from, claim) in self.unchecked.drain(..) {
+            let verdict = verdict(&self.set, self.own, from, claim);
+            self.inputs.extend(verdict);
         }
     }
 

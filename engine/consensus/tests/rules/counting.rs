@@ -1,11 +1,13 @@
 //! Counting records (protocol.md 2.2): what counts, what contradicts, and against which sums.
 
 use crate::bench::{Bench, Setup};
-use crate::fixtures::{Block, MS, chain, i, six, stop, stop_at, tip, v, w};
+use crate::fixtures::{Block, MS, chain, final_of, i, six, stop, stop_at, tip, v, w};
 use quorate_consensus::effect::Alarm;
+use quorate_consensus::input::Input;
 use quorate_consensus::machine::{Disposition, Ignored, PeerFault};
 use quorate_consensus::record::Record;
 use quorate_consensus::types::Stake;
+use std::sync::Arc;
 
 #[test]
 fn thresholds_of_six_equal_validators_are_those_of_the_table() {
@@ -396,4 +398,69 @@ fn signatures_that_fail_to_come_begin_the_second_of_good_ones_again() {
     assert!(!is_counted(&mut bench, 150), "600 ms since the gap");
     say(&mut bench, 151..200, true);
     assert!(is_counted(&mut bench, 200));
+}
+
+/// A follower of blocks and v3, whose first vote is unsigned; what is to come.
+fn owing(setup: Setup) -> (Bench, Vec<Block>) {
+    let blocks = chain(&setup.set, 3, 1);
+    let mut bench = setup.run();
+    for block in &blocks {
+        bench.propose(block);
+    }
+    bench.vote(3, 0, tip(&blocks[0]));
+    (bench, blocks)
+}
+
+/// 5.1 e: whose signatures this validator is slow to check is not late.
+#[test]
+fn a_peer_whose_signature_is_still_being_checked_is_not_demoted() {
+    let mut setup = Setup::new(&six(64), 5).patient();
+    setup.answers.checks = false;
+    let (mut bench, blocks) = owing(setup);
+    bench.lapse(10);
+    bench.vote_signed(3, 0, tip(&blocks[0]));
+    bench.lapse(300);
+    let unsigned = bench.vote(3, 0, tip(&blocks[1]));
+    assert_eq!(unsigned, Disposition::Applied);
+}
+
+#[test]
+fn a_peer_that_was_away_owes_no_signature_for_that_time() {
+    let (mut bench, blocks) = owing(Setup::new(&six(64), 5).patient());
+    bench.input(Input::PeerDown(v(3)));
+    bench.lapse(300);
+    bench.input(Input::PeerUp(v(3)));
+    let unsigned = bench.vote(3, 0, tip(&blocks[1]));
+    assert_eq!(unsigned, Disposition::Applied);
+}
+
+#[test]
+fn time_in_which_this_validator_did_not_run_makes_no_signature_late() {
+    let (mut bench, blocks) = owing(Setup::new(&six(64), 5));
+    bench.sleep_ns(300 * MS);
+    bench.settle();
+    let unsigned = bench.vote(3, 0, tip(&blocks[1]));
+    assert_eq!(unsigned, Disposition::Applied);
+}
+
+/// Windows of one slot are settled faster than a signature is checked.
+#[test]
+fn a_good_signature_counts_though_its_window_was_settled_meanwhile() {
+    let mut setup = Setup::new(&six(64), 5).patient();
+    setup.answers.checks = false;
+    let set = Arc::clone(&setup.set);
+    let (mut bench, blocks) = owing(setup);
+    bench.lapse(10);
+    bench.vote_signed(3, 0, tip(&blocks[0]));
+    let top = blocks[2].opening(&set, 4, 9);
+    bench.certificates(1, vec![final_of(&set, &top, &[0, 1, 2, 3, 4])]);
+    // The proof's own check comes first, then that of the vote.
+    bench.finish_checks_backwards();
+    bench.settle();
+    assert_eq!(bench.consensus.proven().id, top.id);
+    bench.answers.checks = true;
+    bench.lapse(300);
+    bench.propose_from(4, &top, Vec::new());
+    let unsigned = bench.vote(3, 4, tip(&top));
+    assert_eq!(unsigned, Disposition::Applied);
 }

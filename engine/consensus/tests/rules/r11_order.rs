@@ -251,3 +251,26 @@ fn r11_no_lease_but_a_later_one_is_taken() {
     assert_eq!(held(lease(4, true)), stale);
     assert_eq!(held(lease(4, false)), Disposition::Applied);
 }
+
+#[test]
+fn r11_a_lease_in_the_file_never_falls_over_a_restart() {
+    let mut setup = Setup::new(&six(64), 5);
+    setup.restored.lease.lease = Some(w(100));
+    let mut bench = setup.run();
+    bench.stop_by_timer();
+    assert_eq!(bench.leases_asked(), []);
+}
+
+#[test]
+fn r11_time_before_a_lease_is_durable_says_nothing_of_the_leader() {
+    let mut setup = Setup::new(&six(64), 5);
+    setup.answers.lease = false;
+    let mut bench = setup.run();
+    bench.lapse(60);
+    bench.finish_leases();
+    bench.settle();
+    bench.lapse(45);
+    assert!(!bench.own_record(0).stop, "T_prog is 50 ms");
+    bench.lapse(6);
+    assert!(bench.own_record(0).stop);
+}

@@ -331,3 +331,32 @@ fn r13_a_certified_block_proves_a_window_only_with_the_skip_of_all_above_it() {
     let whole = [first, skip_from(1, &blocks[0])];
     assert!(proves_ready(&set, w(1), &whole));
 }
+
+/// The windows that it abstained in are over, and so are later ones in which it has voted since:
+/// finality has dropped what it said there, and only the window of the proof covers it.
+#[test]
+fn r13_the_answer_covers_what_was_said_after_an_abstention_and_is_dropped() {
+    let mut bench = abstaining();
+    let set = bench.set.clone();
+    let skips = [0, 1, 2].map(|window| skip_of(&set, window, &[0, 1, 2, 3]));
+    bench.certificates(2, skips.to_vec());
+    bench.stop_by_timer();
+    assert_eq!(bench.own_record(3), stop());
+    let block = Block::first(&set, 1).opening(&set, 5, 2);
+    bench.certificates(2, vec![final_of(&set, &block, &[0, 1, 2, 3, 4])]);
+    ask(&mut bench);
+    assert_eq!(windows(&bench), [5]);
+}
+
+#[test]
+fn r13_the_last_of_several_failed_windows_proves_the_next_one() {
+    let mut bench = Bench::new(&six(64), 5);
+    let set = bench.set.clone();
+    let skips = [0, 1].map(|window| skip_of(&set, window, &[0, 1, 2, 3]));
+    bench.certificates(2, skips.to_vec());
+    bench.stop_by_timer();
+    assert_eq!(bench.own_record(2), stop());
+    ask(&mut bench);
+    assert_eq!(windows(&bench), [2]);
+    assert_eq!(answers(&bench)[0].certificates.len(), 1);
+}

@@ -1,6 +1,6 @@
 //! R1: entering on evidence alone, and the timers of the windows below.
 
-use crate::bench::Bench;
+use crate::bench::{Bench, Setup};
 use crate::fixtures::{Block, certificate, i, onward, six, skip_of, stop, stop_at, tip, v, w};
 use quorate_consensus::certificate::Target;
 use quorate_consensus::effect::{Destination, Effect};
@@ -224,4 +224,16 @@ fn r1_a_block_final_by_count_makes_its_parent_one_of_its_window() {
     bench.votes(&[0, 1, 2, 3, 4], 1, &tip(&block));
     assert_eq!(bench.consensus.finalized(), block.point());
     assert_eq!(bench.consensus.window(), w(1));
+}
+
+/// What channels told is enough to enter; the signatures that show it to the leader come later.
+#[test]
+fn r1_the_certificates_go_to_the_leader_when_they_come_after_the_window_was_entered() {
+    let set = six(64);
+    let mut bench = Setup::new(&set, 5).patient().run();
+    bench.votes(&[0, 1, 2, 3], 0, &stop());
+    assert_eq!(bench.consensus.window(), w(1));
+    assert!(bench.certificates_sent(1).is_empty(), "nothing to show");
+    bench.votes_signed(&[0, 1, 2, 3], 0, &stop());
+    assert_eq!(bench.certificates_sent(1).len(), 1);
 }

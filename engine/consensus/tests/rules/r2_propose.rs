@@ -10,6 +10,7 @@ use quorate_consensus::effect::Effect;
 use quorate_consensus::input::Input;
 use quorate_consensus::machine::{Disposition, Durability, Ignored};
 use quorate_consensus::message::Message;
+use quorate_consensus::record::Record;
 use quorate_consensus::types::Index;
 use quorate_consensus::verify::{Fact, judge};
 use std::collections::BTreeSet;
@@ -300,4 +301,63 @@ fn r2_after_a_failed_window_the_skip_has_to_be_signed_as_well_as_the_parent() {
     bench.vote_signed(4, 0, stop());
     let room = bench.consensus.proposal_room().expect("all is signed");
     assert_eq!((room.window, room.parent_id), (w(1), block.id));
+}
+
+fn headers_signed(bench: &Bench) -> usize {
+    let is_header = |effect: &&Effect| matches!(effect, Effect::SignHeader { .. });
+    bench.seen.iter().filter(is_header).count()
+}
+
+#[test]
+fn r2_each_last_header_is_signed_also_in_a_steady_stream() {
+    let set = six(64);
+    let mut bench = Setup::new(&set, 0).patient().run();
+    for round in 1..3 {
+        propose_all(&mut bench, 10 * u32::try_from(round).unwrap(), 1);
+        bench.lapse(100);
+        assert_eq!(headers_signed(&bench), round, "one a round");
+    }
+    bench.forget();
+    // T_sig is 20 ms; each block comes before that is over.
+    for number in 0..20 {
+        propose_all(&mut bench, 100 + number, 1);
+        let last = bench.proposals_sent().last().map(|sent| sent.header);
+        let header = last.expect("there is room");
+        let record = Record {
+            tip: Some((header.index, header.id())),
+            ..Record::default()
+        };
+        bench.votes(&[1, 2, 3, 4], 0, &record);
+        bench.lapse(5);
+    }
+    assert!((4..=6).contains(&headers_signed(&bench)));
+}
+
+/// With k above 0 timers are long because something fails: a leader shows its parent to those who
+/// may lack it, after a full window too.
+#[test]
+fn r2_while_timeouts_are_lengthened_the_parent_is_shown_after_a_full_window_too() {
+    let set = set_of(&[1; 6], 1, 1, 2, 1);
+    let mut bench = Bench::new(&set, 3);
+    for failed in 0..2 {
+        // Of a silent one the window is stopped at once, which lengthens nothing.
+        let leader = bench.set.leader(w(failed)).number();
+        let status = bench.status_of(failed);
+        bench.status(leader, status);
+        bench.stop_by_timer();
+        bench.votes_signed(&[2, 4, 5], failed, &stop());
+    }
+    assert_eq!(bench.consensus.window(), w(2));
+    let first = Block::first(&set, 1).with(|header| header.window = w(2));
+    let last = first.child(&set, 2);
+    let skips = [0, 1].map(|window| skip_of(&set, window, &[2, 3, 4, 5]));
+    bench.propose_from(2, &first, skips.to_vec());
+    bench.propose(&last);
+    bench.votes(&[0, 1, 2], 2, &tip(&last));
+    assert_eq!(bench.consensus.window(), w(3));
+    assert_eq!(bench.consensus.proposal_room(), None, "nothing to be shown");
+    bench.votes_signed(&[0, 1, 2], 2, &tip(&last));
+    bench.lapse(25);
+    assert_eq!(propose_all(&mut bench, 10, 1), 1);
+    assert!(!bench.proposals_sent()[0].justification.is_empty());
 }

@@ -5,8 +5,9 @@ use crate::fixtures::{Block, MS, chain, i, set_of, six, stop, stop_at, tip, v, w
 use quorate_consensus::effect::Alarm;
 use quorate_consensus::input::Input;
 use quorate_consensus::machine::{Disposition, PeerFault};
-use quorate_consensus::message::Status;
+use quorate_consensus::message::{Message, Status};
 use quorate_consensus::record::Record;
+use quorate_consensus::trust::Authenticated;
 
 #[test]
 fn r5_a_silent_window_is_stopped_after_t_prog() {
@@ -497,4 +498,26 @@ fn r5_a_leader_that_proposes_after_all_gets_its_time() {
     bench.propose(&block);
     bench.votes(&[0, 2, 3, 4], 0, &stop());
     assert_eq!(bench.own_record(1), tip(&block));
+}
+
+/// It was heard a moment before this validator slept, and is not silent because others were heard
+/// first after it.
+#[test]
+fn r5_after_one_s_own_suspension_no_leader_is_silent() {
+    let set = six(64);
+    for sleep_ms in [60, 5_000] {
+        let mut bench = Bench::new(&set, 5);
+        let status = bench.status_of(0);
+        bench.status(0, status.clone());
+        bench.lapse(40);
+        bench.sleep_ns(sleep_ms * MS);
+        for from in 1..5 {
+            bench.feed(Input::Message(Authenticated::assert_authenticated(
+                v(from),
+                Message::Status(status.clone()),
+            )));
+        }
+        bench.settle();
+        assert!(!bench.own_record(0).stop, "{sleep_ms}");
+    }
 }

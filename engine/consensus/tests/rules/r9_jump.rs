@@ -6,10 +6,11 @@ use quorate_consensus::effect::{Destination, Effect};
 use quorate_consensus::input::Input;
 use quorate_consensus::message::{Get, Message, Status};
 use quorate_consensus::record::Record;
-use quorate_consensus::types::Point;
+use quorate_consensus::types::{Height, Point};
+use quorate_consensus::validators::ValidatorSet;
 
 /// Blocks of heights 1 to 5 in windows 0, 1 and 2 of two slots each.
-fn history(set: &quorate_consensus::validators::ValidatorSet) -> Vec<Block> {
+fn history(set: &ValidatorSet) -> Vec<Block> {
     let mut blocks = vec![Block::first(set, 1)];
     for salt in 2..6 {
         let last = &blocks[blocks.len() - 1];
@@ -324,4 +325,38 @@ fn r3_whoever_voted_below_the_final_block_joins_it() {
     }
     bench.settle();
     assert_eq!(bench.own_record(0).tip, tip(&blocks[2]).tip);
+}
+
+/// A block that stands as high as this, whatever is below it.
+fn at_height(set: &ValidatorSet, window: u64, height: u64) -> Block {
+    let block = Block::first(set, 1).opening(set, window, 2);
+    block.with(|header| header.height = Height::new(height))
+}
+
+/// No more headers are held than a bound: what is further away begins with a proof near enough.
+#[test]
+fn r9_a_gap_too_wide_to_hold_is_cut_by_a_proof_in_the_middle_of_it() {
+    let set = six(2);
+    let mut bench = Bench::new(&set, 5);
+    let (top, middle) = (at_height(&set, 9, 40_000), at_height(&set, 3, 8_000));
+    let status = Status {
+        finalized: top.point(),
+        proven: top.point(),
+        ..bench.status_of(9)
+    };
+    bench.status(1, status);
+    bench.certificates(1, vec![final_of(&set, &top, &[0, 1, 2, 3, 4])]);
+    bench.lapse(20);
+    let asked = bench.asked();
+    assert!(
+        asked
+            .iter()
+            .any(|(_, get)| matches!(get, Get::Finality { .. }))
+    );
+    bench.forget();
+    bench.certificates(1, vec![final_of(&set, &middle, &[0, 1, 2, 3, 4])]);
+    bench.lapse(20);
+    let asked = bench.asked();
+    let wanted = |get: &Get| matches!(get, Get::History { top, .. } if top.id == middle.id);
+    assert!(asked.iter().any(|(_, get)| wanted(get)), "{asked:?}");
 }

@@ -409,3 +409,16 @@ fn r3_after_the_fatal_alarm_no_other_block_is_supported() {
         assert_eq!(own.also.is_empty(), is_alarmed);
     }
 }
+
+#[test]
+fn r3_stake_of_amp_behind_a_block_with_an_invalid_header_is_a_fatal_alarm_too() {
+    let set = six(64);
+    let first = Block::first(&set, 1);
+    let invalid = first.child(&set, 2).with(|header| header.time_ns = 0);
+    let mut bench = Bench::new(&set, 5);
+    bench.propose(&first);
+    bench.propose(&invalid);
+    bench.votes(&[1, 2], 0, &tip(&invalid));
+    let alarm = Alarm::InvalidBlockSupported(invalid.id);
+    assert!(bench.alarms().contains(&alarm));
+}

@@ -124,3 +124,37 @@ fn a_status_is_said_less_often_while_votes_are_said_and_finality_takes_long() {
     assert!(fast >= 200, "each two milliseconds at the longest: {fast}");
     assert!((50..=75).contains(&slow), "each eight: {slow}");
 }
+
+/// Each block is voted for while others are on their way below it.
+#[test]
+fn r5_what_finality_takes_is_known_from_a_full_pipeline_too() {
+    let set = six(64);
+    let blocks = chain(&set, 44, 1);
+    let mut bench = Bench::new(&set, 5);
+    for block in &blocks[..4] {
+        bench.propose(block);
+        bench.lapse(10);
+    }
+    for (at, block) in blocks[4..].iter().enumerate() {
+        bench.votes_signed(&[0, 1, 2, 3], 0, &tip(&blocks[at]));
+        bench.propose(block);
+        bench.lapse(10);
+    }
+    bench.lapse(90);
+    assert!(!bench.own_record(0).stop, "it takes 40 ms at present");
+    bench.lapse(40);
+    assert!(bench.own_record(0).stop);
+}
+
+#[test]
+fn r5_one_long_outage_does_not_lengthen_the_time_of_leaders_for_long() {
+    let set = six(64);
+    let blocks = chain(&set, 7, 1);
+    let mut bench = Bench::new(&set, 5);
+    bench.propose(&blocks[0]);
+    bench.sleep_ns(10_000 * MS);
+    bench.votes_signed(&[0, 1, 2, 3], 0, &tip(&blocks[0]));
+    finalize_slowly(&mut bench, &blocks[1..], 1);
+    bench.lapse(399);
+    assert!(bench.own_record(0).stop);
+}

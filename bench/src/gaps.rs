@@ -92,6 +92,7 @@ mod tests {
             intended_ns: intended_ms * MS,
             result_ns: result_ms * MS,
             finality_ns: 1,
+            to_leader: true,
         }
     }
 

@@ -64,11 +64,12 @@ impl Journey {
 /// What the commands of a load took.
 #[derive(Clone, Debug, Default)]
 pub struct Attribution {
-    /// Commands whose gateway led, and which became final by first votes.
+    /// Commands that were handed to who led, proposed by it, and final by first votes.
     pub journeys: Vec<Journey>,
-    /// Finality of all commands whose gateway led, nanoseconds.
+    /// Finality of all commands that were handed to who led, whoever proposed them in the end:
+    /// those that a leader could not bring through waited longest. Nanoseconds.
     pub leader_ns: Vec<u64>,
-    /// Finality of those that another validator took, nanoseconds.
+    /// Finality of those that were handed to another validator, nanoseconds.
     pub other_ns: Vec<u64>,
     /// Commands of blocks whose stamps were not kept.
     pub unknown: u64,
@@ -218,10 +219,7 @@ pub fn attribute(
         };
         let received_ns = finality.told_ns.saturating_sub(trip.finality_ns);
         let finality_ns = finality.at_ns.saturating_sub(received_ns);
-        if stamps[gateway]
-            .at(Moment::Proposed, finality.slot)
-            .is_none()
-        {
+        if !trip.to_leader {
             found.other_ns.push(finality_ns);
             continue;
         }

@@ -62,6 +62,7 @@ fn trip(gateway: u16, finality_ns: u64) -> Trip {
         intended_ns: 0,
         result_ns: 1_490,
         finality_ns,
+        to_leader: gateway == 0,
     }
 }
 
@@ -108,6 +109,18 @@ fn a_vote_for_a_later_block_counts_for_those_below() {
     }
     let found = attributed(&dumps, trip(0, 820));
     assert_eq!(found.journeys[0].stages[4..7], [40, 20, 40]);
+}
+
+/// What a leader could not bring through is proposed by the next one, and is what waited longest.
+#[test]
+fn a_command_that_was_handed_to_the_leader_counts_there_whoever_proposed_it() {
+    let handed = Trip {
+        to_leader: true,
+        ..trip(1, 800)
+    };
+    let found = attributed(&dumps(), handed);
+    assert_eq!((found.leader_ns, found.other_ns), (vec![810], vec![]));
+    assert!(found.journeys.is_empty(), "its stages are not known");
 }
 
 #[test]

@@ -240,7 +240,8 @@ impl Net {
         !self.clients_paused && self.client_budget > 0
     }
 
-    /// Waits for events, and goes on waiting while what has come is no reason to do anything yet.
+    /// Waits for events, and goes on waiting while what has come is no reason to do anything yet:
+    /// for so long in all, whoever sends more of it meanwhile.
     fn wait_for_reason(
         &mut self,
         timeout: Option<Duration>,
@@ -248,8 +249,14 @@ impl Net {
     ) -> Result<usize, NetError> {
         let mut waited = self.wait(timeout, handler)?;
         let patience = timeout.map_or(PATIENCE, |timeout| timeout.min(PATIENCE));
+        let until = self.now + patience;
         while waited.sleeps_on {
-            let more = self.wait(Some(patience), handler)?;
+            let left = until.saturating_duration_since(self.now);
+            let more = if left.is_zero() {
+                Waited::default()
+            } else {
+                self.wait(Some(left), handler)?
+            };
             if more.events == 0 {
                 handler.waited_in_vain();
             }

@@ -4,10 +4,11 @@
 
 mod common;
 
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use common::{Clients, Validator, all_up, client, mesh, turn_until};
-use quorate_net::Class;
+use quorate_net::{Class, PATIENCE};
 
 /// Far longer than a turn of these tests takes, so that the loop may sleep.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -62,6 +63,34 @@ fn what_has_come_is_read_soon_when_the_rest_does_not_come() {
     turn(&mut validators[0]);
     assert!(began.elapsed() < TIMEOUT / 2);
     assert_eq!(validators[0].seen.frames, [(2, vec![7])]);
+    assert_eq!(validators[0].seen.vain, 1);
+}
+
+/// Nobody keeps the loop asleep by sending a little all the time.
+#[test]
+fn a_peer_that_sends_all_the_time_does_not_lengthen_the_wait() {
+    let mut validators = three();
+    let mut sender = validators.remove(1);
+    let (stop, told) = mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        let sending = scope.spawn(move || {
+            // Frames far nearer to one another than the wait is long.
+            let pace = PATIENCE / 5;
+            (0..10_000).all(|_| {
+                send(&mut sender, 7);
+                told.recv_timeout(pace) == Err(mpsc::RecvTimeoutError::Timeout)
+            })
+        });
+        let [first, ..] = &mut validators[..] else {
+            panic!("there are two")
+        };
+        while first.seen.vain == 0 && !sending.is_finished() {
+            turn(first);
+        }
+        stop.send(()).ok();
+        let has_ended_itself = sending.join().unwrap();
+        assert!(!has_ended_itself, "the loop slept until nobody sent");
+    });
     assert_eq!(validators[0].seen.vain, 1);
 }
 

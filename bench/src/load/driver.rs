@@ -58,6 +58,8 @@ pub struct Outcome {
     pub acknowledged: Vec<Acknowledged>,
     /// The times of every command whose gateway told them, where the plan wants them; else none.
     pub trips: Vec<Trip>,
+    /// Commands with a result that have no trip.
+    pub untold: u64,
     /// How long every command with a result was waited for, where the plan wants trips.
     pub waits: Vec<Wait>,
     /// The machine's monotonic clock when that of the run began, nanoseconds.
@@ -308,6 +310,7 @@ impl<'a> Driver<'a> {
             reasons: recorded.reasons.into_iter().collect(),
             acknowledged: recorded.acknowledged.unwrap_or_default(),
             trips: recorded.trips.unwrap_or_default(),
+            untold: recorded.untold,
             waits: recorded.waits.unwrap_or_default(),
             start_ns: machine_ns(self.world.start),
             is_interrupted: stop.load(Ordering::Relaxed),
@@ -322,12 +325,14 @@ impl Target for Driver<'_> {
 
     fn take(&mut self, next: &Next<'_>) -> bool {
         let session = self.world.route(self.plan, next.session, self.taken);
+        let leader = self.world.recorded.leader.map(usize::from);
         let Some(session) = self.world.sessions.get_mut(session) else {
             return false;
         };
         let has_room = session.has_room(next.bytes.len());
         if has_room {
-            session.push(next.offset_ns, next.lane, next.bytes);
+            let to_leader = leader == Some(session.gateway());
+            session.push(next, to_leader);
             self.taken += 1;
         }
         has_room

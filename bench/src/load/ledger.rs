@@ -44,6 +44,8 @@ struct Flight {
     was_accepted: bool,
     lane: Lane,
     body: Vec<u8>,
+    /// It was meant for the validator that leads.
+    to_leader: bool,
 }
 
 /// Counts of one session, or of a whole run.
@@ -177,6 +179,7 @@ impl Ledger {
             was_accepted: false,
             lane,
             body,
+            to_leader: false,
         };
         match self.flights.get_mut(index) {
             Some(vacancy) => *vacancy = flight,
@@ -184,6 +187,19 @@ impl Ledger {
         }
         self.cursor = self.cursor.min(index);
         seq
+    }
+
+    /// Notes that a command is meant for the validator that leads, whoever turns out to.
+    pub(super) fn aim(&mut self, seq: u64) {
+        if let Some(index) = self.index_of(seq) {
+            self.flights[index].to_leader = true;
+        }
+    }
+
+    /// Whether it was.
+    pub(super) fn is_aimed(&self, seq: u64) -> bool {
+        let index = self.index_of(seq);
+        index.is_some_and(|index| self.flights[index].to_leader)
     }
 
     /// The lane of the last command, unless it is finalized: a later one may stand before it in

@@ -111,6 +111,8 @@ pub struct Trip {
     pub result_ns: u64,
     /// From the gateway's receipt to finality there, as the gateway told.
     pub finality_ns: u64,
+    /// That validator led when the command was given a number, as far as was known here.
+    pub to_leader: bool,
 }
 
 /// From when a command should have been sent to its result, whoever told it: also of those that
@@ -142,6 +144,8 @@ pub(crate) struct Recorded {
     pub(crate) trips: Option<Vec<Trip>>,
     /// Of every command with a result, where the plan wants trips.
     pub(crate) waits: Option<Vec<Wait>>,
+    /// Commands with a result of which no gateway told when they became final.
+    pub(crate) untold: u64,
     /// Who led when a validator last said so.
     pub(crate) leader: Option<u16>,
 }

@@ -23,6 +23,7 @@ use quorate_net::{ChainIds, ClientLinks, LinkId, NetError, SendError};
 use super::key::{Chain, SessionKey};
 use super::ledger::{Counts, FLIGHTS_MAX, Ledger};
 use super::presigned::{Presigned, SigningPlan};
+use super::source::Next as SourceNext;
 use super::{Acknowledged, LoadError, Recorded, Trip, Wait};
 
 /// First wait before a lost gateway's successor is dialed.
@@ -139,18 +140,24 @@ impl Session {
     /// Inside a block lanes stand in order and so do a session's numbers, so a cancel in its own
     /// lane behind an open order of its session would have to wait for the next block. It goes
     /// among the orders then, as any client that knows the rule would send it.
-    pub(super) fn push(&mut self, intended_ns: u64, natural: Lane, bytes: &[u8]) {
-        if let Some(ledger) = &mut self.ledger {
-            let must_follow = natural == Lane::Cancel && ledger.last_lane() == Some(Lane::Order);
-            let lane = if must_follow { Lane::Order } else { natural };
-            let signed = self.presigned.as_mut().zip(ledger.next_seq());
-            if let Some(body) = signed.and_then(|(signed, seq)| signed.next_body(seq, lane)) {
-                ledger.push(intended_ns, lane, body);
-                return;
+    pub(super) fn push(&mut self, next: &SourceNext<'_>, to_leader: bool) {
+        let (intended_ns, natural, bytes) = (next.offset_ns, next.lane, next.bytes);
+        let Some(ledger) = &mut self.ledger else {
+            return;
+        };
+        let must_follow = natural == Lane::Cancel && ledger.last_lane() == Some(Lane::Order);
+        let lane = if must_follow { Lane::Order } else { natural };
+        let signed = self.presigned.as_mut().zip(ledger.next_seq());
+        let seq = match signed.and_then(|(signed, seq)| signed.next_body(seq, lane)) {
+            Some(body) => ledger.push(intended_ns, lane, body),
+            None => {
+                // What follows has another body than was signed.
+                self.presigned = None;
+                ledger.push(intended_ns, lane, bytes)
             }
-            // What follows has another body than was signed.
-            self.presigned = None;
-            ledger.push(intended_ns, lane, bytes);
+        };
+        if to_leader {
+            ledger.aim(seq);
         }
     }
 
@@ -431,6 +438,7 @@ impl Session {
         };
         match item.outcome {
             Outcome::Applied | Outcome::Duplicate => {
+                let to_leader = ledger.is_aimed(seq);
                 if let Some(intended_ns) = ledger.on_finalized(seq) {
                     recorded
                         .client
@@ -447,6 +455,7 @@ impl Session {
                     }
                     // One that was told twice, or by another gateway, has no trip of its own.
                     let is_whole = finality_ns > 0 && item.outcome == Outcome::Applied;
+                    recorded.untold += u64::from(!is_whole);
                     if let Some(trips) = recorded.trips.as_mut().filter(|_| is_whole) {
                         trips.push(Trip {
                             gateway: u16::try_from(self.gateway).unwrap_or(u16::MAX),
@@ -454,6 +463,7 @@ impl Session {
                             intended_ns,
                             result_ns: now_ns,
                             finality_ns,
+                            to_leader,
                         });
                     }
                 }

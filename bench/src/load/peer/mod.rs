@@ -191,6 +191,7 @@ impl Peer<'_> {
             reasons: Vec::new(),
             acknowledged: Vec::new(),
             trips: Vec::new(),
+            untold: 0,
             waits: Vec::new(),
             start_ns: 0,
             is_interrupted: self.stop.load(Ordering::Relaxed),

@@ -222,12 +222,6 @@ impl Bench {
         }
     }
 
-    /// The workers answer for what came last before what came first.
-    pub(crate) fn finish_checks_backwards(&mut self) {
-        self.unchecked.make_contiguous().reverse();
-        self.finish_checks();
-    }
-
     /// The workers answer for every signature that is to be checked so far.
     pub(crate) fn finish_checks(&mut self) {
         for (from, claim) in self.unchecked.drain(..) {

@@ -137,6 +137,8 @@ struct Run {
     unattributed: u64,
     /// Commands of blocks without stamps: in none of the figures of finality.
     unknown: u64,
+    /// Commands with a result of which no gateway told when they became final: in none either.
+    untold: u64,
     /// Commands that were intended.
     offered: u64,
     /// Of these, the ones that were never handed over, and stand in no percentile.
@@ -374,7 +376,7 @@ impl Run {
     /// Whether nearly every command was sent, all that were have their results and stand in the
     /// figures, and there was one.
     const fn is_whole(&self) -> bool {
-        let are_told = self.finalized > 0 && self.unknown == 0;
+        let are_told = self.finalized > 0 && self.unknown == 0 && self.untold == 0;
         are_told && self.losses().are_few(self.offered)
     }
 
@@ -410,6 +412,7 @@ impl Run {
             stages_us: StageMeans::of(&found.journeys),
             unattributed: commands.saturating_sub(attributed) as u64,
             unknown: found.unknown,
+            untold: outcome.untold,
             offered: outcome.offered,
             unsent: outcome.offered.saturating_sub(outcome.counts.generated),
             finalized: outcome.counts.finalized,
@@ -476,6 +479,13 @@ impl Figures {
             text.push_str(&verdict::failed(format_args!(
                 "{unknown} commands are in no figure of finality: the stamps of their blocks were \
                  not kept"
+            )));
+        }
+        let untold: u64 = self.runs.iter().map(|run| run.untold).sum();
+        if untold > 0 {
+            text.push_str(&verdict::failed(format_args!(
+                "{untold} commands are in no figure of finality: no validator told when they became \
+                 final"
             )));
         }
         let lost = Losses::sum(self.runs.iter().map(Run::losses));
@@ -614,7 +624,7 @@ mod tests {
 
     #[test]
     fn what_was_never_handed_over_or_lost_its_stamps_is_not_whole() {
-        let run = |generated, unknown| {
+        let run = |generated, unknown, untold| {
             let outcome = Outcome {
                 offered: 100,
                 counts: Counts {
@@ -632,6 +642,7 @@ mod tests {
                 reasons: Vec::new(),
                 acknowledged: Vec::new(),
                 trips: Vec::new(),
+                untold,
                 waits: Vec::new(),
                 start_ns: 0,
                 is_interrupted: false,
@@ -649,9 +660,10 @@ mod tests {
             };
             Run::new(Default::default(), &outcome, &found, samples)
         };
-        assert!(run(100, 0).is_whole());
-        assert!(!run(60, 0).is_whole());
-        assert!(!run(100, 1).is_whole());
+        assert!(run(100, 0, 0).is_whole());
+        assert!(!run(60, 0, 0).is_whole());
+        assert!(!run(100, 1, 0).is_whole());
+        assert!(!run(100, 0, 1).is_whole());
     }
 
     #[test]

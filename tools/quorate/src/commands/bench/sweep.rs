@@ -290,6 +290,7 @@ mod tests {
                 reasons: Vec::new(),
                 acknowledged: Vec::new(),
                 trips: Vec::new(),
+                untold: 0,
                 waits: Vec::new(),
                 start_ns: 0,
                 is_interrupted: false,

@@ -49,7 +49,6 @@ pub(crate) struct Peer {
     last_status_ns: u64,
     answer_after_ns: u64,
     pub(crate) finalized: Height,
-    proven: Height,
     flushed: Height,
     /// Window and tip of its last Status.
     last_tip: Option<(Window, Option<Index>)>,
@@ -265,7 +264,6 @@ impl Consensus {
         }
         let peer = &mut self.peers[from.place()];
         peer.finalized = status.finalized.height;
-        peer.proven = status.proven.height;
         // Not the highest of all that it said: it may have lost its disk since.
         peer.flushed = status.flushed;
         let cannot_lead = status.no_proposals || status.abstains;

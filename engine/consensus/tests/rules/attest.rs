@@ -120,25 +120,31 @@ fn a_certificate_with_a_repeat_a_stranger_too_little_or_a_bad_signature_proves_n
 #[test]
 fn an_own_state_is_signed_told_to_all_and_told_again_to_a_peer_that_was_away() {
     let set = six(4);
-    let mut bench = Bench::new(&set, 0);
-    bench.seen.clear();
-    bench.input(Input::State(state(64, 5)));
-    let told = |bench: &Bench, expected: Destination| {
-        bench.seen.iter().any(|effect| match effect {
-            Effect::Send { to, message } => {
-                *to == expected && *message == attestation(&bench.set, 0, &state(64, 5))
-            }
-            _ => false,
-        })
+    let snapshot = StateStatement {
+        snapshot: Some([8; 32]),
+        ..state(64, 5)
     };
-    assert!(told(&bench, Destination::All));
-    bench.input(Input::PeerDown(v(3)));
-    bench.input(Input::PeerUp(v(3)));
-    assert!(told(&bench, Destination::Peer(v(3))));
-    // The own word counts as everybody's does.
-    say(&mut bench, 4, &state(64, 5));
-    assert_eq!(proven(&bench)[0].signatures.len(), 2);
-    assert_eq!(alarms(&bench), []);
+    for own in [state(64, 5), snapshot] {
+        let mut bench = Bench::new(&set, 0);
+        bench.seen.clear();
+        bench.input(Input::State(own.clone()));
+        let told = |bench: &Bench, expected: Destination| {
+            bench.seen.iter().any(|effect| match effect {
+                Effect::Send { to, message } => {
+                    *to == expected && *message == attestation(&bench.set, 0, &own)
+                }
+                _ => false,
+            })
+        };
+        assert!(told(&bench, Destination::All));
+        bench.input(Input::PeerDown(v(3)));
+        bench.input(Input::PeerUp(v(3)));
+        assert!(told(&bench, Destination::Peer(v(3))));
+        // The own word counts as everybody's does.
+        say(&mut bench, 4, &own);
+        assert_eq!(proven(&bench)[0].signatures.len(), 2);
+        assert_eq!(alarms(&bench), []);
+    }
 }
 
 #[test]

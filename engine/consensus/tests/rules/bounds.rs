@@ -378,6 +378,25 @@ fn e2_an_earlier_signed_record_that_comes_late_is_no_evidence() {
     assert_eq!(bench.evidence().len(), 1, "the other branch");
 }
 
+/// What the newest record names is not known, so that it may stand on both branches; the record
+/// before it cannot.
+#[test]
+fn e2_a_record_that_contradicts_the_one_before_the_newest_is_evidence() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let blocks = chain(&set, 4, 1);
+    let rival = blocks[0].child(&set, 20);
+    for (voter, branch) in [(2, [&blocks[0], &blocks[1]]), (3, [&blocks[0], &rival])] {
+        bench.vote(voter, 0, tip(branch[1]));
+        bench.branch(voter, &branch);
+    }
+    bench.vote_signed(1, 0, tip(&blocks[1]));
+    bench.vote_signed(1, 0, tip(&blocks[3]));
+    assert!(bench.evidence().is_empty(), "one may stand on the other");
+    bench.vote_signed(1, 0, tip(&rival));
+    assert_eq!(bench.evidence().len(), 1);
+}
+
 /// Signed fallbacks of one validator for `old` and then for `new`, with these headers known;
 /// whether they accuse it.
 fn fallbacks_accuse(headers: &[&[&Block]], old: (Index, BlockId), new: (Index, BlockId)) -> bool {
@@ -498,4 +517,40 @@ fn bounds_a_block_that_came_early_is_held_once() {
     }
     bench.propose(&blocks[0]);
     assert_eq!(bench.own_record(0), tip(&blocks[64]));
+}
+
+/// Each costs a check of certificates: a leader could have any number of them made.
+#[test]
+fn bounds_what_a_leader_sends_along_with_first_blocks_is_checked_twice_a_window() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    bench.forget();
+    for salt in 1..6 {
+        let parent = Block::first(&set, salt);
+        // Of too little stake: what is checked once leaves the next one unknown.
+        let justification = vec![certified(&set, &parent, &[0])];
+        bench.propose_from(1, &parent.opening(&set, 1, 7), justification);
+    }
+    let most = usize::from(limits::BLOCKS_PER_POSITION_MAX);
+    assert_eq!(checks_asked(&bench, 1), most);
+}
+
+#[test]
+fn bounds_four_signed_headers_are_held_of_a_leader() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let blocks = chain(&set, 6, 1);
+    let bring = |bench: &mut Bench, block: &Block| {
+        let header = block.header;
+        let signature = sign_header(&set, &header);
+        bench.message(3, Message::HeaderSignature { header, signature })
+    };
+    for block in &blocks {
+        assert_eq!(bring(&mut bench, block), Disposition::Applied);
+    }
+    for block in &blocks[2..] {
+        let held = Disposition::Ignored(Ignored::Stale);
+        assert_eq!(bring(&mut bench, block), held, "the newest");
+    }
+    assert_eq!(bring(&mut bench, &blocks[1]), Disposition::Applied);
 }

@@ -1,7 +1,7 @@
 //! R10: what a Status is answered with, and what is asked for and from whom.
 
-use crate::bench::Bench;
-use crate::fixtures::{Block, chain, i, payload_numbered, six, stop, stop_at, tip, v, w};
+use crate::bench::{Bench, Setup};
+use crate::fixtures::{Block, chain, i, payload_numbered, set_of, six, stop, stop_at, tip, v, w};
 use quorate_consensus::certificate::{Certificate, Target};
 use quorate_consensus::effect::{Destination, Effect};
 use quorate_consensus::input::Input;
@@ -87,6 +87,17 @@ fn how_far_peers_are_is_what_one_honest_among_them_says() {
     assert_eq!(say(&mut bench, 3, 700), 700);
     // A peer that says less than before has begun anew; what counts is what is said now.
     assert_eq!(say(&mut bench, 1, 3), 500);
+}
+
+#[test]
+fn peers_that_are_too_few_to_be_heard_are_waited_for_by_nobody() {
+    let alone = Setup::new(&set_of(&[1], 0, 0, 64, 1), 0).start();
+    assert!(alone.consensus.has_heard_peers());
+    // The others are 1, and AMP is 4.
+    let outweighs = Setup::new(&set_of(&[16, 1], 3, 0, 64, 1), 0).start();
+    assert!(outweighs.consensus.has_heard_peers());
+    let outweighed = Setup::new(&set_of(&[16, 1], 3, 0, 64, 1), 1).start();
+    assert!(!outweighed.consensus.has_heard_peers());
 }
 
 #[test]
@@ -480,6 +491,45 @@ fn r10_a_proof_is_logged_and_announced_and_durable_with_2f_plus_1() {
     }
     assert!(durable(&bench), "own, v1 and v2: 3 = 2F + 1");
     assert_eq!(bench.consensus.durable(), height);
+}
+
+/// By what is announced here others count what is on disks.
+#[test]
+fn r10_what_is_proven_and_not_flushed_yet_is_not_announced_as_flushed() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let block = Block::first(&set, 1);
+    bench.propose(&block);
+    bench.votes_signed(&[0, 1, 2, 3, 4], 0, &tip(&block));
+    assert_eq!(bench.consensus.proven(), block.point());
+    let announced = |bench: &Bench| {
+        let statuses = bench.statuses_sent();
+        let last = statuses.last().expect("one was due");
+        (last.proven, last.flushed)
+    };
+    bench.forget();
+    bench.lapse(15);
+    assert_eq!(announced(&bench), (block.point(), Height::ZERO));
+    bench.lapse(30);
+    let flushed = (block.point(), block.header.height);
+    assert_eq!(announced(&bench), flushed, "t_flush is over");
+}
+
+#[test]
+fn r10_a_status_says_how_far_the_own_proof_is_and_how_far_finality_is_counted() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let block = Block::first(&set, 1);
+    bench.propose(&block);
+    bench.votes(&[0, 1, 2, 3, 4], 0, &tip(&block));
+    bench.forget();
+    bench.lapse(15);
+    let statuses = bench.statuses_sent();
+    let last = statuses.last().expect("one was due");
+    assert_eq!(
+        (last.finalized, last.proven),
+        (block.point(), set.genesis())
+    );
 }
 
 #[test]

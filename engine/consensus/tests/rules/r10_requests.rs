@@ -553,3 +553,15 @@ fn r10_history_is_served_as_far_as_one_answer_goes_and_as_often_as_any_other() {
     bench.message(3, Message::Get(Get::History { top, count: 1 }));
     assert_eq!(served(&bench, 3), [1], "another's");
 }
+
+/// What is proven and not here yet is missing, although every vote for it is settled.
+#[test]
+fn r10_while_something_final_is_missing_a_status_comes_as_often_as_while_unsettled() {
+    let set = six(2);
+    let top = chain(&set, 2, 1)[1].opening(&set, 1, 5);
+    let mut bench = Bench::new(&set, 5);
+    bench.certificates(1, vec![final_of(&set, &top, &[0, 1, 2, 3, 4])]);
+    assert_eq!(bench.consensus.proven(), top.point());
+    assert!(bench.finalized().is_empty());
+    assert_eq!(status_times(&mut bench, 2, 20), [5, 10, 20]);
+}

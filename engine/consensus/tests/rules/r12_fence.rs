@@ -43,6 +43,23 @@ fn r12_no_record_before_peers_of_stake_q_less_its_own_have_answered() {
     assert_eq!(bench.own_record(0).tip, Some(block.at()));
 }
 
+/// A question or its answer may be lost.
+#[test]
+fn r12_whoever_has_not_answered_is_asked_again() {
+    let set = six(64);
+    let mut bench = Setup::new(&set, 5).start();
+    bench.answer_fence(0, None);
+    bench.forget();
+    bench.lapse(60);
+    let asked = bench
+        .sent()
+        .filter(|(_, message)| matches!(message, Message::FenceAsk { .. }));
+    let mut asked: Vec<String> = asked.map(|(to, _)| format!("{to:?}")).collect();
+    asked.sort_unstable();
+    asked.dedup();
+    assert_eq!(asked, ["Peer(v1)", "Peer(v2)", "Peer(v3)", "Peer(v4)"]);
+}
+
 #[test]
 fn r12_an_answer_to_an_earlier_start_counts_for_nothing() {
     let set = six(64);

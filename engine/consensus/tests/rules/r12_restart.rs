@@ -2,7 +2,7 @@
 
 use crate::bench::{Bench, Setup};
 use crate::fixtures::{
-    Block, chain, payload_numbered, set_of, sign_header, six, skip_of, stop, tip, v, w,
+    Block, chain, final_of, payload_numbered, set_of, sign_header, six, skip_of, stop, tip, v, w,
 };
 use quorate_consensus::effect::{Alarm, Destination, Effect};
 use quorate_consensus::input::Input;
@@ -522,4 +522,28 @@ fn r12_a_record_is_restored_whatever_the_order_of_the_blocks_in_the_log() {
     let mut bench = setup.run();
     bench.propose(&blocks[2]);
     assert_eq!(bench.own_record(0), tip(&blocks[2]));
+}
+
+/// What the log holds was flushed by an earlier run: it is announced as that, and the proof is
+/// there for who lacks it.
+#[test]
+fn r12_the_proof_in_the_log_is_announced_as_flushed_and_served_after_a_restart() {
+    let set = six(64);
+    let block = Block::first(&set, 1);
+    let proof = final_of(&set, &block, &[0, 1, 2, 3, 4]);
+    let mut setup = Setup::new(&set, 5).with_log(tip(&block), &[&block]);
+    setup.restored.finalized = block.point();
+    setup.restored.finalized_time_ns = block.header.time_ns;
+    setup.restored.proven = block.point();
+    setup.restored.proof = Some(proof.clone());
+    let mut bench = setup.run();
+    bench.forget();
+    bench.lapse(15);
+    let statuses = bench.statuses_sent();
+    let last = statuses.last().expect("one was due");
+    let height = block.header.height;
+    assert_eq!((last.proven, last.flushed), (block.point(), height));
+    let status = bench.status_of(0);
+    bench.status(1, status);
+    assert_eq!(bench.certificates_sent(1), [[proof]]);
 }

@@ -95,7 +95,12 @@ fn r13_everybody_is_asked_and_nobody_about_the_fence_yet() {
     assert_eq!(asked, all);
     let is_fence = |(_, message): (_, &Message)| matches!(message, Message::FenceAsk { .. });
     assert!(!bench.sent().any(is_fence));
-    assert!(bench.statuses_sent().iter().all(|status| status.recovering));
+    let statuses = bench.statuses_sent();
+    assert!(!statuses.is_empty() && statuses.iter().all(|status| status.recovering));
+    assert!(
+        statuses.iter().all(|status| status.no_proposals),
+        "nobody waits for a block of it"
+    );
 }
 
 #[test]

@@ -2,12 +2,14 @@
 
 use crate::bench::{Bench, Setup};
 use crate::fixtures::{
-    Block, MS, certificate, certified, chain, i, sign_header, six, stop_at, tip, w,
+    Block, MS, certificate, certified, chain, i, sign_header, six, stop_at, tip, v, w,
 };
 use quorate_consensus::certificate::Target;
+use quorate_consensus::input::Input;
 use quorate_consensus::machine::{Disposition, Ignored, PeerFault};
 use quorate_consensus::message::{Get, Message};
 use quorate_consensus::payload::{Entry, Lane, encode_entry};
+use quorate_consensus::trust::Authenticated;
 use quorate_consensus::types::BlockId;
 
 #[test]
@@ -196,6 +198,33 @@ fn r3_a_header_from_the_future_counts_at_once_when_stake_of_amp_is_behind_it() {
     assert!(bench.own_record(0).is_empty());
     bench.vote(2, 0, tip(&block));
     assert_eq!(bench.own_record(0), tip(&block));
+}
+
+/// Of a leader that made two blocks; their bodies come in one turn.
+#[test]
+fn r3_of_two_blocks_that_may_be_voted_for_the_one_with_more_first_votes_is() {
+    let set = six(64);
+    for more_first in [true, false] {
+        let mut bench = Setup::new(&set, 5).patient().run();
+        let (more, less) = (Block::first(&set, 1), Block::first(&set, 2));
+        let mut blocks = [(&more, &[0, 3, 4][..]), (&less, &[1, 2][..])];
+        if !more_first {
+            blocks.reverse();
+        }
+        for (block, voters) in blocks {
+            bench.votes(voters, 0, &tip(block));
+            bench.headers(voters[0], &[block]);
+        }
+        assert!(bench.own_record(0).is_empty(), "no body is here");
+        for (block, voters) in blocks {
+            let (header, payload) = (block.header, block.payload.clone());
+            let message = Message::Block { header, payload };
+            let message = Authenticated::assert_authenticated(v(voters[0]), message);
+            assert_eq!(bench.feed(Input::Message(message)), Disposition::Applied);
+        }
+        bench.settle();
+        assert_eq!(bench.own_record(0).tip, Some(more.at()), "{more_first}");
+    }
 }
 
 #[test]

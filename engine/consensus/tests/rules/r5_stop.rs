@@ -1,7 +1,7 @@
 //! R5: when a window is given up, and when not.
 
 use crate::bench::{Bench, Setup};
-use crate::fixtures::{Block, MS, chain, i, set_of, six, stop, stop_at, tip, v, w};
+use crate::fixtures::{Block, MS, chain, i, set_of, six, skip_of, stop, stop_at, tip, v, w};
 use quorate_consensus::effect::Alarm;
 use quorate_consensus::input::Input;
 use quorate_consensus::machine::{Disposition, PeerFault};
@@ -520,4 +520,15 @@ fn r5_after_one_s_own_suspension_no_leader_is_silent() {
         bench.settle();
         assert!(!bench.own_record(0).stop, "{sleep_ms}");
     }
+}
+
+/// The certificate alone says that nothing of the window before was notarized: no vote for its skip
+/// has come here.
+#[test]
+fn r5_the_rest_of_a_dead_leaders_turn_ends_at_once_where_a_certificate_shows_its_failure() {
+    let set = set_of(&[1; 6], 1, 1, 64, 4);
+    let mut bench = Bench::new(&set, 5);
+    bench.certificates(1, vec![skip_of(&set, 0, &[0, 1, 2, 3])]);
+    assert_eq!(bench.consensus.window(), w(1));
+    assert_eq!(bench.own_record(1), stop());
 }

@@ -1,8 +1,9 @@
 //! R6: what an honest validator may have seen final gets fallback support, from the fork upward.
 
 use crate::bench::{Bench, Setup};
-use crate::fixtures::{Block, chain, i, six, stop, stop_at, tip};
-use quorate_consensus::message::Get;
+use crate::fixtures::{Block, chain, i, six, stop, stop_at, tip, w};
+use quorate_consensus::certificate::Target;
+use quorate_consensus::message::{Get, Message};
 use quorate_consensus::record::Record;
 use quorate_consensus::types::BlockId;
 
@@ -154,4 +155,27 @@ fn r6_more_than_one_block_of_a_slot_may_get_support() {
     let mut expected = vec![one.at(), other.at()];
     expected.sort_unstable();
     assert_eq!(bench.own_record(0).also, expected);
+}
+
+/// What is shown to others is made of signed records. A voter's bare stop, signed before its
+/// fallback, may come after it: on another way, or from who sends it again.
+#[test]
+fn r6_a_signed_fallback_stays_when_an_earlier_signed_record_comes_late() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let block = Block::first(&set, 1);
+    bench.propose(&block);
+    bench.votes_signed(&[0, 1], 0, &stop_at(&block));
+    let fallback = Record {
+        also: vec![block.at()],
+        ..stop()
+    };
+    bench.votes_signed(&[2, 3], 0, &fallback);
+    bench.votes_signed(&[2, 3], 0, &stop());
+    bench.message(4, Message::Get(Get::Ready { window: w(1) }));
+    let (index, id) = block.at();
+    let target = Target::Certified { index, id };
+    let sent = bench.certificates_sent(4).concat();
+    let certified = sent.iter().find(|one| one.target == target);
+    assert!(certified.is_some(), "{sent:?}");
 }

@@ -4,7 +4,8 @@ use crate::bench::Bench;
 use crate::fixtures::{Block, chain, final_of, six, stop, tip, v, w};
 use quorate_consensus::effect::{Destination, Effect};
 use quorate_consensus::input::Input;
-use quorate_consensus::message::{Get, Message, Status};
+use quorate_consensus::limits;
+use quorate_consensus::message::{BlockRef, Get, Message, Status};
 use quorate_consensus::record::Record;
 use quorate_consensus::types::{Height, Point};
 use quorate_consensus::validators::ValidatorSet;
@@ -88,6 +89,43 @@ fn r9_history_is_fetched_from_who_has_it_and_delivered_in_order() {
     bench.body(1, &blocks[0]);
     let expected: Vec<Point> = blocks.iter().map(Block::point).collect();
     assert_eq!(bench.finalized(), expected);
+}
+
+#[test]
+fn r9_bodies_of_history_are_asked_for_as_many_as_one_request_may_name() {
+    let set = six(128);
+    let blocks = chain(&set, 100, 1);
+    let top = &blocks[99];
+    let mut bench = Bench::new(&set, 5);
+    let status = Status {
+        finalized: top.point(),
+        ..bench.status_of(0)
+    };
+    bench.status(1, status);
+    bench.certificates(1, vec![final_of(&set, top, &[0, 1, 2, 3, 4])]);
+    let headers = blocks[..99]
+        .iter()
+        .rev()
+        .map(|block| block.header)
+        .collect();
+    bench.message(1, Message::History(headers));
+    let mut next = 0;
+    for count in [limits::BODIES_PER_REQUEST_MAX, 36] {
+        let wanted: Vec<_> = blocks[next..next + count]
+            .iter()
+            .map(|block| BlockRef {
+                height: block.header.height,
+                id: block.id,
+            })
+            .collect();
+        let asked = bench.asked();
+        assert_eq!(asked.last().unwrap().1, &Get::Bodies(wanted), "from {next}");
+        for block in &blocks[next..next + count] {
+            bench.body(1, block);
+        }
+        next += count;
+    }
+    assert_eq!(bench.finalized().len(), 100);
 }
 
 #[test]

@@ -25,6 +25,8 @@ fn r4_a_lone_final_waits_for_the_fast_path_and_leaves_after_the_holdoff() {
         None,
         "a frame of its own would be wasted"
     );
+    let due = bench.now.mono_ns + MS;
+    assert_eq!(bench.consensus.next_deadline_ns(), due, "not later either");
     bench.lapse(2);
     assert_eq!(bench.own_record(0).fin, Some(i(0)));
 }
@@ -263,6 +265,25 @@ fn r5_a_stop_brings_the_headers_that_a_peer_has_not_acknowledged() {
     assert_eq!(brought(2), Some(vec![blocks[1].header]));
     // Of one that has said nothing nothing is known, also while nothing is final yet.
     assert_eq!(brought(3), Some(vec![blocks[0].header, blocks[1].header]));
+}
+
+/// Whoever lacks them still asks; a stopped record grows a few times more.
+#[test]
+fn r5_what_a_stop_brings_is_not_brought_by_the_fallbacks_after_it() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let block = Block::first(&set, 1);
+    bench.propose(&block);
+    bench.stop_by_timer();
+    bench.votes(&[0, 1, 2, 3], 0, &stop());
+    assert_eq!(bench.own_record(0).skip_fallback, Some(i(0)));
+    let headers = bench
+        .sent()
+        .filter(|(_, message)| matches!(message, Message::Headers { .. }));
+    let mut receivers: Vec<_> = headers.map(|(to, _)| to).collect();
+    receivers.sort_unstable_by_key(|to| format!("{to:?}"));
+    let once_each: Vec<_> = (0..5).map(|peer| Destination::Peer(v(peer))).collect();
+    assert_eq!(receivers, once_each);
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! What stretches while finality takes longer than the timers are made for.
 
 use crate::bench::{Bench, Setup};
-use crate::fixtures::{Block, MS, chain, i, six, tip};
-use quorate_consensus::effect::Effect;
+use crate::fixtures::{Block, MS, chain, i, payload_numbered, six, tip, v};
+use quorate_consensus::effect::{Destination, Effect};
+use quorate_consensus::input::Input;
 use quorate_consensus::message::Message;
+use quorate_consensus::record::Record;
 
 /// Blocks become final one after the other, each `took_ms` after the own vote for it.
 fn finalize_slowly(bench: &mut Bench, blocks: &[Block], took_ms: u64) {
@@ -157,4 +159,33 @@ fn r5_one_long_outage_does_not_lengthen_the_time_of_leaders_for_long() {
     finalize_slowly(&mut bench, &blocks[1..], 1);
     bench.lapse(399);
     assert!(bench.own_record(0).stop);
+}
+
+/// By it the timers of the others are kept from running out.
+#[test]
+fn the_leader_says_its_status_as_often_as_it_is_waited_for_however_long_finality_takes() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 0);
+    let mut finalize = |number: u32| {
+        bench.forget();
+        bench.input(Input::Payload(payload_numbered(number)));
+        let header = bench.proposals_sent()[0].header;
+        bench.lapse(20);
+        let record = Record {
+            tip: Some((header.index, header.id())),
+            ..Record::default()
+        };
+        bench.votes_signed(&[1, 2, 3, 4], 0, &record);
+        assert_eq!(bench.consensus.finalized().height, header.height);
+        let is_status = |(to, message): &(Destination, &Message)| {
+            *to == Destination::Peer(v(1)) && matches!(message, Message::Status(_))
+        };
+        bench.sent().filter(is_status).count()
+    };
+    for number in 0..20 {
+        finalize(number);
+    }
+    let said: usize = (20..40).map(finalize).sum();
+    // T_hb is 12.5 ms, and T_retx would be 40 by now.
+    assert!((26..=34).contains(&said), "in 400 ms: {said}");
 }

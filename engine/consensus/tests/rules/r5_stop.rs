@@ -509,7 +509,7 @@ fn r5_after_one_s_own_suspension_no_leader_is_silent() {
         let mut bench = Bench::new(&set, 5);
         let status = bench.status_of(0);
         bench.status(0, status.clone());
-        bench.lapse(40);
+        bench.lapse(45);
         bench.sleep_ns(sleep_ms * MS);
         for from in 1..5 {
             bench.feed(Input::Message(Authenticated::assert_authenticated(

@@ -3,16 +3,17 @@
 
 use crate::bench::{Bench, Setup};
 use crate::fixtures::{
-    Block, certified, i, payload_numbered, set_of, six, skip_of, stop, stop_at, tip, w,
+    Block, certified, chain, i, payload_numbered, set_of, six, skip_of, stop, stop_at, tip, w,
 };
 use quorate_consensus::certificate::Certificate;
 use quorate_consensus::input::Input;
 use quorate_consensus::limits::{CERTIFICATES_PER_MESSAGE_MAX, HEADERS_PER_ANSWER_MAX};
-use quorate_consensus::message::Status;
+use quorate_consensus::message::{Message, Status};
 use quorate_consensus::record::Record;
 use quorate_consensus::types::Window;
 use quorate_consensus::validators::ValidatorSet;
 use quorate_consensus::verify::{Fact, judge};
+use quorate_consensus::wire;
 use std::collections::BTreeSet;
 
 /// Windows that failed, more than one message can show.
@@ -226,4 +227,27 @@ fn r2_a_parent_is_shown_by_those_whose_support_stands_nearest() {
     bench.lapse(60);
     assert_eq!(bench.consensus.window(), w(1));
     assert_eq!(shown_with_the_first_block(&mut bench, &block), 1);
+}
+
+/// More than a Status names: its reader would refuse the whole of it.
+#[test]
+fn r10_a_status_names_the_highest_parents_and_no_more_than_its_reader_takes() {
+    let set = six(64);
+    let blocks = chain(&set, 20, 1);
+    let mut bench = Setup::new(&set, 5).patient().run();
+    for block in &blocks {
+        bench.propose(block);
+        bench.certificates(1, vec![certified(&set, block, &[0, 1, 2, 3])]);
+    }
+    bench.certificates(1, vec![skip_of(&set, 0, &[2, 3, 4, 5])]);
+    assert_eq!(bench.consensus.window(), w(1));
+    bench.lapse(30);
+    let status = Status::clone(bench.statuses_sent().last().unwrap());
+    let highest = blocks[12..].iter().rev().map(|block| block.id);
+    assert_eq!(status.ready, highest.collect::<Vec<_>>());
+    let message = Message::Status(status);
+    let mut bytes = Vec::new();
+    wire::encode(&message, &mut bytes);
+    let read = wire::decode(&bytes).map(wire::Unverified::into_message);
+    assert_eq!(read, Ok(message));
 }

@@ -86,6 +86,21 @@ fn absurd_old_early_and_repeated_observations_are_refused_and_change_nothing() {
     assert_eq!(feed.observe(now, 0, good), Ok(()));
 }
 
+/// With three fresh rounds a source may be four rounds old and no more.
+#[test]
+fn an_observation_of_an_old_source_is_refused_whatever_round_it_is_for() {
+    let now = 100 * ROUND + 7;
+    let of_source = |source_time_ns| Observation {
+        source_time_ns,
+        ..seen(101, 50)
+    };
+    let oldest_ns = now - 4 * ROUND;
+    let mut feed = feed(1);
+    let old = feed.observe(now, 0, of_source(oldest_ns - 1));
+    assert_eq!(old, Err(Refusal::ObservationStale));
+    assert_eq!(feed.observe(now, 0, of_source(oldest_ns)), Ok(()));
+}
+
 #[test]
 fn the_state_follows_from_the_stake_that_is_fresh() {
     for (fresh, state) in [
@@ -158,6 +173,20 @@ fn a_move_beyond_the_limit_halts_the_product_until_it_is_resumed() {
     assert_eq!(feed.mean(1, 2), (1050, 2));
     assert_eq!(feed.mean(2, 5), (1155, 2), "1155.5 is rounded down");
     assert_eq!(feed.mean(6, 9), (0, 0));
+}
+
+#[test]
+fn a_fall_halts_the_product_as_a_rise_does() {
+    let validators = validators(&[1]);
+    for (price, taken) in [(899, false), (900, true), (1100, true), (1101, false)] {
+        let mut feed = feed(1);
+        for (round, price) in [(1, 1000), (2, price)] {
+            feed.observe(round * ROUND, 0, seen(round, price)).unwrap();
+            let closed = feed.close(&validators, 30);
+            assert_eq!(closed.taken, round == 1 || taken, "{price}");
+        }
+        assert_eq!(feed.halted, !taken, "{price}");
+    }
 }
 
 proptest! {

@@ -208,6 +208,8 @@ fn who_has_no_account_or_too_little_cash_cannot_trade_or_withdraw() {
         pit.refused(session(2), withdraw(1_001)),
         Refusal::MarginInsufficient
     );
+    // What the replaced order has reserved is the new one's.
+    pit.done(session(1), &support::replace(1, 2, 6, 15));
 }
 
 #[test]
@@ -251,13 +253,14 @@ fn an_account_below_initial_margin_may_still_close() {
 #[test]
 fn a_series_has_sound_terms_and_a_future() {
     let mut pit = pit();
-    let bad: [(Terms, Refusal); 10] = [
+    let bad: [(Terms, Refusal); 11] = [
         (|t| t.feed = FeedId(1), Refusal::UnknownFeed),
         (|t| t.strike = 0, Refusal::TermsOutOfBounds),
         (|t| t.strike = -7, Refusal::TermsOutOfBounds),
         (|t| t.strike = 1_000_001, Refusal::TermsOutOfBounds),
         (|t| t.multiplier = 0, Refusal::TermsOutOfBounds),
         (|t| t.price_ticks_max = 0, Refusal::TermsOutOfBounds),
+        (|t| t.price_ticks_max = 1_000_001, Refusal::TermsOutOfBounds),
         (|t| t.size_lots_max = 0, Refusal::TermsOutOfBounds),
         (|t| t.size_lots_max = u64::MAX, Refusal::TermsOutOfBounds),
         (|t| t.expiry_ns = 1, Refusal::ExpiryPast),
@@ -288,6 +291,8 @@ fn full_is_full() {
     let account = session(9);
     let ninth = ClearingCommand::Deposit { account, amount: 1 };
     assert_eq!(pit.refused(ADMIN, ninth), Refusal::AccountsFull);
+    pit.deposit(session(1), 1);
+    assert_eq!(pit.account(session(1)).cash, 301, "who is in gets more");
 
     for strike in [110, 120, 130] {
         pit.list(Right::Put, ExerciseStyle::European, strike, 20);
@@ -525,6 +530,8 @@ fn the_fund_takes_no_more_lots_of_a_series_than_can_be_paid_in_an_amount() {
     );
     pit.trade(session(1), session(2), CALL, 1, 10);
     let most = pit.refusal(session(2), &bid(CALL, 1, 1, 7));
+    assert_eq!(most, Refusal::PositionFull);
+    let most = pit.refusal(session(1), &ask(CALL, 1, 1, 7));
     assert_eq!(most, Refusal::PositionFull);
     pit.trade(session(3), session(4), CALL, 1, 10);
     let told = pit.price(120);

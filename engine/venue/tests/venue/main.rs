@@ -1,6 +1,8 @@
 //! The venue as its clients see it: commands in, events and refusals out.
 
 mod accounts;
+mod feeds;
+mod liquidation;
 mod margin;
 mod options;
 mod properties;

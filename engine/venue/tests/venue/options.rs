@@ -197,6 +197,18 @@ fn too_few_samples_defer_the_settlement_by_a_window_and_say_so() {
 }
 
 #[test]
+fn as_many_samples_as_the_rules_ask_for_are_enough_to_settle() {
+    let mut pit = european();
+    let due = pit.series_state(CALL).due_ns;
+    pit.at(due - 3 * ROUND);
+    let events = prices(&mut pit, &[120, 121, 122]);
+    let Some(PublicEvent::Settled { price, samples, .. }) = events.last() else {
+        panic!("{events:?}");
+    };
+    assert_eq!((*price, *samples), (121, 3));
+}
+
+#[test]
 fn a_block_that_comes_late_defers_once_to_the_next_window_after_it() {
     let mut pit = european();
     pit.trade(session(1), session(2), CALL, 5, 10);

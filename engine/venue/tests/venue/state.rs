@@ -1,9 +1,11 @@
 //! Roots and snapshots.
 
-use crate::support::pit::Pit;
+use crate::support::pit::{Pit, ROUND};
 use crate::support::{ADMIN, Desk, cancel, config, limit, session};
 use quorate::state_machine::StateMachine;
-use quorate_venue::{Command, InstrumentId, Side, Venue, VenueLimits};
+use quorate_venue::{
+    Command, ExerciseStyle, InstrumentId, Right, SeriesState, Side, Venue, VenueLimits,
+};
 
 const SECTIONS: [&str; 3] = ["venue", "instruments", "book"];
 
@@ -170,6 +172,17 @@ fn a_snapshot_that_breaks_an_invariant_is_refused() {
     assert!(error.contains("crossed"), "{error}");
 }
 
+/// Session 2 is long ten calls that session 1 is short.
+fn traded() -> Pit {
+    let mut pit = Pit::new();
+    pit.deposit(session(1), 1_000);
+    pit.deposit(session(2), 1_000);
+    pit.price(100);
+    pit.list(Right::Call, ExerciseStyle::European, 100, 20);
+    pit.trade(session(1), session(2), 1, 1, 10);
+    pit
+}
+
 /// What comes of a snapshot of a venue with accounts in which one section was changed.
 fn restored(pit: &Pit, section: usize, spoil: impl Fn(&mut Vec<u8>)) -> Result<(), String> {
     let mut sections = pit.snapshot();
@@ -214,4 +227,62 @@ fn a_snapshot_in_which_a_session_has_two_accounts_is_refused() {
     assert_eq!(of_last(4), Ok(()));
     let error = of_last(2).unwrap_err();
     assert!(error.contains("its session has another account"), "{error}");
+}
+
+/// Changes the number of eight bytes that begins so far before the end.
+fn add(bytes: &mut [u8], from_end: usize, change: i64) {
+    let at = bytes.len() - from_end;
+    let field = &mut bytes[at..at + 8];
+    let number = i64::from_le_bytes(field.try_into().expect("eight bytes"));
+    field.copy_from_slice(&(number + change).to_le_bytes());
+}
+
+/// A lot that is long and nowhere short would be paid by nobody.
+#[test]
+fn a_snapshot_in_which_the_positions_of_a_series_do_not_sum_to_zero_is_refused() {
+    let pit = traded();
+    // The last account ends with the lots of its only position.
+    let with = |lots| restored(&pit, 5, |accounts| add(accounts, 8, lots));
+    assert_eq!(with(0), Ok(()));
+    for lots in [-1, 1] {
+        let error = with(lots).unwrap_err();
+        let expected = format!("the positions in instrument 1 sum to {lots}");
+        assert!(error.contains(&expected), "{error}");
+    }
+}
+
+/// It would be settled at another time than where nobody restored.
+#[test]
+fn a_snapshot_in_which_a_series_is_not_due_when_its_state_says_is_refused() {
+    // The last series ends with the time when it is due and its settlement price.
+    let with = |pit: &Pit, later: i64| restored(pit, 4, |series| add(series, 16, later));
+    let mut pit = traded();
+    assert_eq!(with(&pit, 0), Ok(()));
+    for later in [-1, 1] {
+        let error = with(&pit, later).unwrap_err();
+        assert!(error.contains("it is not due"), "{error}");
+    }
+    let due = pit.series_state(1).due_ns;
+    pit.at(due);
+    assert_eq!(pit.series_state(1).state, SeriesState::Deferred);
+    let window = 5 * ROUND.cast_signed();
+    assert_eq!(with(&pit, 1 - window), Ok(()));
+    let error = with(&pit, -window).unwrap_err();
+    assert!(error.contains("it is not due"), "{error}");
+}
+
+/// The round would count twice in a settlement price.
+#[test]
+fn a_snapshot_with_two_samples_of_one_round_is_refused() {
+    let mut pit = Pit::new();
+    for price in [100, 101] {
+        pit.price(price);
+    }
+    // The feed ends with the round and the price of its last sample.
+    let with = |later| restored(&pit, 3, |feeds| add(feeds, 16, later));
+    assert_eq!((with(0), with(1)), (Ok(()), Ok(())));
+    for earlier in [-1, -2] {
+        let error = with(earlier).unwrap_err();
+        assert!(error.contains("its samples are"), "{error}");
+    }
 }

@@ -12,8 +12,10 @@ use quorate_venue::{
 
 /// A round of the feed.
 pub(crate) const ROUND: u64 = 1_000_000_000;
-/// The feed of all series here.
+/// The feed of all series here, but for those that [`Pit::list_on`] lists.
 pub(crate) const FEED: FeedId = FeedId(0);
+/// The other feed of [`two_feeds`].
+pub(crate) const OTHER: FeedId = FeedId(1);
 
 /// The session of a validator of the feeds.
 pub(crate) fn validator(number: u8) -> SessionId {
@@ -47,6 +49,18 @@ pub(crate) fn config() -> VenueConfig {
             },
         }),
     }
+}
+
+/// The same with a second feed of the same kind.
+pub(crate) fn two_feeds() -> VenueConfig {
+    let mut config = config();
+    let clearing = config.clearing.as_mut().expect("it has accounts");
+    let other = FeedConfig {
+        symbol: "OTH".to_owned(),
+        ..clearing.feeds[0].clone()
+    };
+    clearing.feeds.push(other);
+    config
 }
 
 /// A venue with accounts under test.
@@ -167,6 +181,15 @@ impl Pit {
         self.clear(ADMIN, command);
     }
 
+    /// Lists a call of multiplier 1 on this feed that expires in so many rounds.
+    pub(crate) fn list_on(&mut self, on: FeedId, style: ExerciseStyle, strike: i64, rounds: u64) {
+        let mut command = self.series(Right::Call, style, strike, rounds);
+        if let ClearingCommand::ListSeries { feed, .. } = &mut command {
+            *feed = on;
+        }
+        self.clear(ADMIN, command);
+    }
+
     /// The command that lists a series.
     pub(crate) fn series(
         &self,
@@ -208,6 +231,21 @@ impl Pit {
         for number in by {
             let observation = self.observation(price);
             self.clear(validator(number), observation);
+        }
+        let next = (self.time_ns / ROUND + 1) * ROUND;
+        self.at(next)
+    }
+
+    /// All validators observe these prices of these feeds, and the rounds close.
+    pub(crate) fn prices_of(&mut self, prices: &[(FeedId, i64)]) -> Vec<Told> {
+        for &(on, price) in prices {
+            let mut observation = self.observation(price);
+            if let ClearingCommand::Observe { feed, .. } = &mut observation {
+                *feed = on;
+            }
+            for number in 0..4 {
+                self.clear(validator(number), observation);
+            }
         }
         let next = (self.time_ns / ROUND + 1) * ROUND;
         self.at(next)

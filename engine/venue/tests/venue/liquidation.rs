@@ -1,0 +1,132 @@
+//! The waterfall step by step: at what price and with what cash it buys back, what the fund takes
+//! and with how much, and what is left alone. Its ordinary course is in `accounts`.
+
+use crate::support::pit::{Pit, ask, public};
+use crate::support::{ADMIN, Told, session};
+use quorate_venue::{
+    ClearingCommand, Command, ExerciseStyle, InstrumentId, LiquidationStep, PublicEvent, Right,
+    SeriesState,
+};
+
+/// Calls of strike 100 and 110 at a price of 100.
+const NEAR: u32 = 1;
+const FAR: u32 = 2;
+
+/// Session 1 has this cash and sells to session 2 ten calls of each of these series, for one each.
+/// Session 3 has cash to offer whatever the test wants.
+fn short(cash: i64, series: &[u32]) -> Pit {
+    let mut pit = Pit::new();
+    pit.deposit(session(1), cash);
+    for number in [2, 3] {
+        pit.deposit(session(number), 10_000);
+    }
+    pit.price(100);
+    pit.list(Right::Call, ExerciseStyle::European, 100, 20);
+    pit.list(Right::Call, ExerciseStyle::European, 110, 20);
+    for &series in series {
+        pit.trade(session(1), session(2), series, 1, 10);
+    }
+    pit
+}
+
+fn steps(told: &[Told]) -> Vec<(u32, LiquidationStep, u64, i64)> {
+    let step = |event: PublicEvent| match event {
+        PublicEvent::Liquidated {
+            instrument,
+            step,
+            lots,
+            paid,
+            ..
+        } => Some((instrument.0, step, lots, paid)),
+        _ => None,
+    };
+    public(told).into_iter().filter_map(step).collect()
+}
+
+/// At 120 a lot of the near calls asks 32, and one of the far calls 22: 540 of 470.
+#[test]
+fn however_much_cash_there_is_a_lot_is_bought_back_at_no_more_than_its_margin() {
+    let mut pit = short(450, &[NEAR, FAR]);
+    pit.done(session(3), &ask(NEAR, 1, 32, 1));
+    pit.done(session(3), &ask(NEAR, 2, 33, 9));
+    let expected = [
+        (NEAR, LiquidationStep::BoughtBack, 1, 32),
+        (NEAR, LiquidationStep::TakenOver, 9, 288),
+        (FAR, LiquidationStep::Deleveraged, 10, 100),
+    ];
+    assert_eq!(steps(&pit.price(120)), expected);
+    assert_eq!(pit.position(session(3), NEAR), -1);
+}
+
+/// Ten lots ask 320 of 310, so that 31 is all that can be paid for each of them.
+#[test]
+fn it_buys_back_for_no_more_in_all_than_there_is_cash() {
+    let told_with_asks_at = |price| {
+        let mut pit = short(300, &[NEAR]);
+        pit.done(session(3), &ask(NEAR, 1, price, 10));
+        let told = pit.price(120);
+        (steps(&told), pit.account(session(1)).cash)
+    };
+    let bought = vec![(NEAR, LiquidationStep::BoughtBack, 10, 310)];
+    assert_eq!(told_with_asks_at(31), (bought, 0));
+    let closed = vec![(NEAR, LiquidationStep::Deleveraged, 10, 200)];
+    assert_eq!(told_with_asks_at(32), (closed, 110));
+}
+
+#[test]
+fn nothing_is_bought_back_in_a_series_that_is_halted_and_the_next_step_runs() {
+    let mut pit = short(300, &[NEAR]);
+    pit.done(session(3), &ask(NEAR, 1, 25, 10));
+    let instrument = InstrumentId(NEAR);
+    pit.done(ADMIN, &Command::Halt { instrument });
+    let expected = [(NEAR, LiquidationStep::Deleveraged, 10, 200)];
+    assert_eq!(steps(&pit.price(120)), expected);
+    assert_eq!(pit.position(session(3), NEAR), 0);
+    assert_eq!(pit.venue.order_count(), 1, "the ask still rests");
+}
+
+#[test]
+fn the_fund_takes_the_margin_of_one_series_and_leaves_the_rest_for_the_next() {
+    let mut pit = short(450, &[NEAR, FAR]);
+    pit.clear(ADMIN, ClearingCommand::EndowFund { amount: 70 });
+    let expected = [
+        (NEAR, LiquidationStep::TakenOver, 10, 320),
+        (FAR, LiquidationStep::TakenOver, 10, 150),
+    ];
+    assert_eq!(steps(&pit.price(120)), expected);
+    assert_eq!(pit.account(session(1)).cash, 0);
+    let fund = pit.fund();
+    assert_eq!((fund.cash, fund.maintenance), (540, 540));
+}
+
+/// Each brings 310 of the 320 that its lots ask, so that the fund needs 10 for each of the two.
+#[test]
+fn what_the_fund_has_taken_over_must_have_its_margin_before_it_takes_more() {
+    let taken_with = |amount| {
+        let mut pit = short(300, &[NEAR]);
+        pit.deposit(session(4), 300);
+        pit.trade(session(4), session(2), NEAR, 1, 10);
+        pit.clear(ADMIN, ClearingCommand::EndowFund { amount });
+        let told = pit.price(120);
+        let steps = steps(&told).into_iter().map(|(_, step, ..)| step);
+        steps.collect::<Vec<_>>()
+    };
+    let (taken, closed) = (LiquidationStep::TakenOver, LiquidationStep::Deleveraged);
+    assert_eq!(taken_with(9), [closed, closed]);
+    assert_eq!(taken_with(10), [taken, closed]);
+    assert_eq!(taken_with(19), [taken, closed]);
+    assert_eq!(taken_with(20), [taken, taken]);
+}
+
+#[test]
+fn a_series_that_has_expired_and_waits_for_its_settlement_liquidates_nobody() {
+    let mut pit = short(300, &[NEAR]);
+    let due = pit.series_state(NEAR).due_ns;
+    pit.at(due);
+    assert_eq!(pit.series_state(NEAR).state, SeriesState::Deferred);
+    let told = pit.price(120);
+    let account = pit.account(session(1));
+    assert!(account.cash < account.maintenance, "{account:?}");
+    assert_eq!(steps(&told), []);
+    assert_eq!(pit.position(session(1), NEAR), -10);
+}

@@ -482,4 +482,16 @@ mod tests {
         assert_eq!(seen.join(" "), expected);
         assert!(frames > 2, "{frames}");
     }
+    #[test]
+    fn one_frame_walks_over_so_many_blocks_that_told_nothing_and_no_more() {
+        let mut ring = PublicRing::new(64 << 20);
+        for height in 1..10_000 {
+            ring.push(&results(height, &[]));
+        }
+        ring.push(&results(10_000, &[b"x"]));
+        let (live, silent) = (StreamPosition::LIVE, String::new());
+        assert_eq!(read(&ring, at(1, 0), live), (silent, at(8_193, 0)));
+        let rest = ("10000.0x".to_owned(), at(10_001, 0));
+        assert_eq!(read(&ring, at(8_193, 0), live), rest);
+    }
 }

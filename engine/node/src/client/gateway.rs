@@ -194,4 +194,31 @@ mod tests {
         assert!(gateway.turn_to(ValidatorIndex::new(3), now));
         assert_eq!(gateway.address(), Some("127.0.0.1:7013"));
     }
+    #[test]
+    fn each_address_of_a_validator_that_has_several_is_dialed_in_its_turn() {
+        let now = Instant::now();
+        let contact = |number: u16| Contact {
+            validator: ValidatorIndex::new(number),
+            addresses: ["first", "second"]
+                .map(|of| format!("{of} of {number}"))
+                .into(),
+        };
+        let contacts: Arc<[Contact]> = (0..2).map(contact).collect();
+        let mut gateway = Gateway::new(contacts, ValidatorIndex::new(0), now);
+        let mut dialed = Vec::new();
+        for _ in 0..5 {
+            dialed.extend(gateway.address().map(str::to_owned));
+            gateway.next(now);
+        }
+        assert_eq!(
+            dialed,
+            [
+                "first of 0",
+                "first of 1",
+                "second of 0",
+                "second of 1",
+                "first of 0"
+            ]
+        );
+    }
 }

@@ -439,8 +439,13 @@ impl<F: FnMut(ClientRef, ClientEvent<'_>)> Taking<'_, F> {
     /// Commands were given up, and their numbers are free.
     fn tell_dropped(&mut self, place: usize, (seq_first, count): (u64, u64), rejection: Rejection) {
         if let Some(session) = self.table.sessions.get_mut(place) {
-            let next = session.pending.waiting().end;
+            let waiting = session.pending.waiting();
+            let next = waiting.end;
             session.accepted_to = session.accepted_to.min(next);
+            // Before they are given anew: what was told of them is not of the next ones.
+            if let Some(quorum) = &mut session.quorum {
+                quorum.forget_outside(waiting.start, next);
+            }
             session.refusals.forget();
         }
         if count > 0 {

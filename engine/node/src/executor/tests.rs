@@ -577,3 +577,30 @@ fn a_block_known_to_be_signed_is_so_only_by_the_keys_that_its_sessions_have() {
     let outcomes: Vec<Outcome> = results.commands.iter().map(|one| one.outcome).collect();
     assert_eq!(outcomes, [Outcome::Applied, Outcome::BadSignature]);
 }
+
+/// Its validator proposes then, though nothing else waits.
+#[test]
+fn an_executor_that_was_restored_knows_when_the_next_session_times_out() {
+    let mut first = Executor::new(Echo::default(), 8, 0);
+    let mut results = BlockResults::new();
+    let declare = about(1, 1, SessionCommand::Timeout(5 * SECOND_NS));
+    let block = block_of(1, SECOND_NS, vec![declare]);
+    first.execute(&block, &mut results).expect("next");
+    let mut restored = Executor::new(Echo::default(), 8, 0);
+    assert_eq!(restored.timer_next_ns(), None);
+    for section in 0..first.section_names().len() {
+        let mut bytes = Vec::new();
+        first.save_section(section, &mut bytes);
+        let taken = restored.restore_section(section, &bytes);
+        taken.expect("own bytes");
+    }
+    let placed = restored.restore_position(1, SECOND_NS);
+    placed.expect("the height of the sections");
+    for executor in [&mut first, &mut restored] {
+        assert_eq!(executor.timer_next_ns(), Some(6 * SECOND_NS));
+        let block = block_of(2, 6 * SECOND_NS, vec![]);
+        executor.execute(&block, &mut results).expect("next");
+        let calls = &executor.app().calls;
+        assert_eq!(calls.last().map(String::as_str), Some("TimedOut 1 at 2"));
+    }
+}

@@ -43,7 +43,7 @@ pub(super) struct Forwarding {
     /// Who leads, when it is another validator.
     leader: Option<ValidatorIndex>,
     /// Commands that this validator answers for, oldest first.
-    kept: VecDeque<Handle>,
+    pub(super) kept: VecDeque<Handle>,
     /// To be sent to the leader: cancels, then the rest, each oldest first. A cancel may so come
     /// before an order of its session, which the leader then waits for.
     outgoing: [VecDeque<Handle>; 2],

@@ -10,6 +10,7 @@ use quorate_consensus::types::ValidatorIndex;
 
 use super::*;
 
+mod forwarding;
 mod gaps;
 mod openings;
 mod room;

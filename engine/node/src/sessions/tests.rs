@@ -346,3 +346,61 @@ fn flags_and_time_outs_out_of_bounds_are_refused() {
     bytes[timeout..flags].copy_from_slice(&1_u64.to_le_bytes());
     assert!(SessionTable::decode(&bytes, 9).is_err());
 }
+
+#[test]
+fn each_session_has_its_own_last_command_s_mark_whichever_is_forgotten() {
+    for forgotten in 1..=3 {
+        let mut table = SessionTable::new(3);
+        let mark = |number: u32| Mark::of(&number.to_le_bytes());
+        for number in 1..=3 {
+            let slot = table.open(id(number), ([1; 32], 1), last(1), 1);
+            table.note_mark(slot, mark(number));
+        }
+        table.end(&id(forgotten), 2 * OPENING_LIFE_NS);
+        assert_eq!(table.len(), 2, "it is closed late");
+        for number in 1..=3 {
+            let noted = (number != forgotten).then(|| mark(number));
+            assert_eq!(table.mark(&id(number)), noted, "{number} of {forgotten}");
+        }
+    }
+}
+
+#[test]
+fn a_session_more_than_the_bound_is_refused() {
+    let mut table = SessionTable::new(10);
+    for number in 0..10 {
+        advance(&mut table, number, 1, 5);
+    }
+    let mut bytes = Vec::new();
+    table.encode(&mut bytes);
+    bytes[..4].copy_from_slice(&9_u32.to_le_bytes());
+    assert_eq!(
+        SessionTable::decode(&bytes, 9).map(|_| ()),
+        Err(SessionTableError::Entry { place: 9 })
+    );
+}
+
+#[test]
+fn a_session_without_a_number_or_opened_above_its_last_one_is_refused() {
+    let mut table = SessionTable::new(9);
+    advance(&mut table, 1, 1, 5);
+    advance(&mut table, 1, 2, 5);
+    let mut bytes = Vec::new();
+    table.encode(&mut bytes);
+    let numbers = PREFIX_BYTES + 16 + 32;
+    let mut decoded = |base_seq: u64, last_seq: u64| {
+        bytes[numbers..][..8].copy_from_slice(&base_seq.to_le_bytes());
+        bytes[numbers + 8..][..8].copy_from_slice(&last_seq.to_le_bytes());
+        SessionTable::decode(&bytes, 9).map(|table| table.len())
+    };
+    assert_eq!(decoded(1, 2), Ok(1), "as it was");
+    assert_eq!(decoded(2, 2), Ok(1));
+    for (base_seq, last_seq) in [(0, 0), (0, 2), (3, 2), (1, 0)] {
+        let refused = Err(SessionTableError::Entry { place: 0 });
+        assert_eq!(
+            decoded(base_seq, last_seq),
+            refused,
+            "{base_seq} {last_seq}"
+        );
+    }
+}

@@ -370,3 +370,31 @@ fn a_command_keeps_its_mark_while_those_before_it_become_final_and_its_bytes_are
     );
     assert_eq!(fixture.pending.mark(101), Mark::of(&fixture.pending.bytes));
 }
+
+#[test]
+fn a_number_given_anew_is_no_more_in_doubt_than_any_that_was_never_sent() {
+    let mut fixture = Fixture::with(5);
+    fixture.send();
+    fixture.pending.rewind();
+    fixture.send();
+    fixture.verdict(2, 1, Verdict::Rejected(Rejection::TooLarge));
+    assert_eq!([fixture.push(2), fixture.push(3)], [2, 3]);
+    let ended = Change::Ended {
+        seq_first: 1,
+        unsure: 1,
+        not_applied: 2,
+    };
+    assert_eq!(fixture.told(1, Outcome::SessionEnded, Whose::Own), ended);
+}
+
+#[test]
+fn a_validator_s_time_to_get_on_begins_with_the_first_command_that_waits() {
+    let mut fixture = Fixture::with(0);
+    fixture.now += Duration::from_secs(10);
+    let began_at = fixture.now;
+    fixture.push(1);
+    assert_eq!(fixture.pending.progressed_at(), began_at, "not while idle");
+    fixture.now += Duration::from_secs(1);
+    fixture.push(2);
+    assert_eq!(fixture.pending.progressed_at(), began_at, "one waits");
+}

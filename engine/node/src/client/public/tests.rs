@@ -8,6 +8,47 @@ const fn at(height: u64, index: u32) -> StreamPosition {
     StreamPosition { height, index }
 }
 
+const SUBSCRIPTION: u64 = 2;
+const RANGE: u64 = 3;
+
+/// One that has subscribed from the beginning, and has asked for what lies before (9, 0).
+fn reader() -> PublicReader {
+    let (genesis, _) = sample_genesis(4);
+    let key = Arc::new(KeyPair::from_seed(&[5; 32]));
+    let options = PublicOptions {
+        from: StreamPosition::BEGIN,
+        ..PublicOptions::default()
+    };
+    let mut reader = PublicReader::new(&genesis, key, options).unwrap();
+    reader.ask_range(StreamPosition::BEGIN, at(9, 0));
+    (reader.reading.subscription_id, reader.reading.range_id) = (SUBSCRIPTION, RANGE);
+    reader
+}
+
+/// What the reader tells when a stretch with one event comes, at its begin.
+fn take(
+    reader: &mut PublicReader,
+    id: u64,
+    from: StreamPosition,
+    end: StreamPosition,
+) -> Vec<String> {
+    let mut frame = PublicFrame::default();
+    frame.begin(None, id, from);
+    frame.begin_block(from.height, 5, from.index);
+    frame.push(b"event");
+    frame.finish(end);
+    let Ok((_, ServerFrame::Public(public))) = ServerFrame::decode(frame.bytes()) else {
+        panic!("a stretch of the public stream");
+    };
+    let mut told = Vec::new();
+    let mut taking = Taking {
+        reading: &mut reader.reading,
+        on_update: &mut |update: PublicUpdate<'_>| told.push(format!("{update:?}")),
+    };
+    taking.take(public);
+    told
+}
+
 #[test]
 fn events_are_kept_up_to_so_many_bytes_and_none_behind_one_that_found_no_room() {
     let event = |index, bytes| PublicEvent {
@@ -32,36 +73,49 @@ fn events_are_kept_up_to_so_many_bytes_and_none_behind_one_that_found_no_room() 
 
 #[test]
 fn an_answer_that_is_wanted_no_more_is_not_taken_for_the_subscription() {
-    let (genesis, _) = sample_genesis(4);
-    let key = Arc::new(KeyPair::from_seed(&[5; 32]));
-    let options = PublicOptions {
-        from: StreamPosition::BEGIN,
-        ..PublicOptions::default()
-    };
-    let mut reader = PublicReader::new(&genesis, key, options).unwrap();
-    reader.ask_range(StreamPosition::BEGIN, at(9, 0));
-    (reader.reading.subscription_id, reader.reading.range_id) = (2, 3);
+    let mut reader = reader();
     reader.end_range();
     let mut told = Vec::new();
-    for id in [3, 2] {
-        let mut frame = PublicFrame::default();
-        frame.begin(None, id, StreamPosition::BEGIN);
-        frame.begin_block(1, 5, 0);
-        frame.push(b"event");
-        frame.finish(at(2, 0));
-        let Ok((_, ServerFrame::Public(public))) = ServerFrame::decode(frame.bytes()) else {
-            panic!("a stretch of the public stream");
-        };
-        let mut taking = Taking {
-            reading: &mut reader.reading,
-            on_update: &mut |update: PublicUpdate<'_>| told.push((id, format!("{update:?}"))),
-        };
-        taking.take(public);
+    for id in [RANGE, SUBSCRIPTION] {
+        let updates = take(&mut reader, id, StreamPosition::BEGIN, at(2, 0));
+        told.extend(updates.into_iter().map(|update| (id, update)));
     }
     assert!(!reader.reading.leaves, "nothing of it is a fault");
     assert_eq!(reader.position(), at(2, 0));
-    let [(2, update)] = &told[..] else {
+    let [(SUBSCRIPTION, update)] = &told[..] else {
         panic!("{told:?}");
     };
     assert!(update.starts_with("Event"), "{update}");
+}
+
+#[test]
+fn whoever_leaves_something_of_the_subscription_out_is_left_and_nothing_is_told() {
+    for from in [at(1, 1), at(2, 0), at(7, 0)] {
+        let mut reader = reader();
+        let told = take(&mut reader, SUBSCRIPTION, from, at(8, 0));
+        assert_eq!(told, [""; 0], "{from}");
+        assert!(reader.reading.leaves, "{from}");
+        assert_eq!(reader.position(), StreamPosition::BEGIN, "{from}");
+    }
+}
+
+#[test]
+fn whoever_tells_of_a_range_what_does_not_belong_to_it_is_left_and_nothing_is_told() {
+    // A hole, and what goes on beyond its end by one block and by several.
+    for (from, end) in [
+        (at(2, 0), at(3, 0)),
+        (at(1, 0), at(10, 0)),
+        (at(1, 0), at(12, 0)),
+    ] {
+        let mut reader = reader();
+        let told = take(&mut reader, RANGE, from, end);
+        assert_eq!(told, [""; 0], "{from} to {end}");
+        assert!(reader.reading.leaves, "{from} to {end}");
+        let range = reader.reading.range.expect("it is still wanted");
+        assert_eq!(range.at, StreamPosition::BEGIN, "{from} to {end}");
+    }
+    let mut reader = reader();
+    let told = take(&mut reader, RANGE, StreamPosition::BEGIN, at(9, 0));
+    assert_eq!(told.len(), 1, "all of it");
+    assert!(!reader.reading.leaves);
 }

@@ -229,3 +229,29 @@ fn who_does_not_know_whose_command_it_was_makes_nobody_sure() {
         assert_eq!(count(&mut quorum, 1, second, true), counted, "{marks:?}");
     }
 }
+
+#[test]
+fn so_many_results_are_remembered_after_they_were_told_and_the_newest_of_all() {
+    let mut quorum = quorum();
+    let told = |seq| ResultItem {
+        seq,
+        ..item(Outcome::Applied)
+    };
+    let seq_last = 5_000;
+    for seq in 1..=seq_last {
+        let result = (BLOCK, told(seq), &[&b"true"[..]][..]);
+        let counted = [0, 1].map(|validator| count(&mut quorum, validator, result, true));
+        assert_eq!(counted, [Counted::Waits, Counted::Agreed(vec![])]);
+        quorum.forget_outside(seq + 1, seq + 1);
+    }
+    assert_eq!(quorum.agreed.len(), AGREED_MAX);
+    let oldest = seq_last - AGREED_MAX as u64 + 1;
+    for (seq, late) in [
+        (seq_last, Counted::Contradicts),
+        (oldest, Counted::Contradicts),
+        (oldest - 1, Counted::Waits),
+    ] {
+        let lie = (BLOCK, told(seq), &[&b"lie"[..]][..]);
+        assert_eq!(count(&mut quorum, 3, lie, false), late, "{seq}");
+    }
+}

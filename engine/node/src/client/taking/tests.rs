@@ -2,6 +2,7 @@
 //! lying validator can do to a session.
 
 use super::*;
+use crate::client::gateway::State;
 use crate::client::pending::Pending;
 use crate::client::{ClientOptions, Clients, Trust};
 use crate::client_wire::{Place, ResultItem, ResultsFrame};
@@ -11,6 +12,7 @@ use crate::results::Mark;
 use crate::state_machine::Lane;
 use crate::testing::sample_genesis;
 use std::sync::Arc;
+use std::time::Duration;
 
 struct Fixture {
     clients: Clients,
@@ -75,6 +77,13 @@ impl Fixture {
         };
         fixture.send();
         (fixture, first - 1)
+    }
+
+    /// Adds a command; its number.
+    fn submit(&mut self, body: u8) -> u64 {
+        let (client, now) = (self.client, Instant::now());
+        let submitted = self.clients.submit(client, Lane::Order, &[body; 8], now);
+        submitted.expect("room")
     }
 
     fn send(&mut self) {
@@ -514,4 +523,114 @@ fn a_session_is_opened_anew_above_the_number_with_which_it_has_ended() {
         fixture.clients.table.sessions[0].pending.opening(),
         Some(last + 1)
     );
+}
+
+/// Whoever was asked may have passed it on and been silent of what came of it.
+#[test]
+fn where_several_are_listened_to_nobody_is_sure_that_what_was_sent_once_was_not_applied() {
+    for (trust, told) in [
+        (Trust::OneValidator, "dropped 1 4 SessionEnded"),
+        (Trust::FaultStake, "unsure 1 4"),
+    ] {
+        let mut fixture = Fixture::trusting(trust);
+        tell_all(&mut fixture, 1, Outcome::SessionEnded);
+        assert_eq!(fixture.told, [told], "{trust:?}");
+    }
+}
+
+#[test]
+fn that_a_number_was_accepted_says_nothing_of_the_next_command_that_has_it() {
+    let given_anew = || {
+        let mut fixture = Fixture::new();
+        fixture.verdict(1, 4, Verdict::Accepted);
+        for _ in 0..2 {
+            fixture.next();
+            assert!(fixture.verdict(2, 1, TOO_LARGE));
+        }
+        fixture.next();
+        assert!(!fixture.verdict(2, 1, TOO_LARGE), "all that answer");
+        assert_eq!(fixture.submit(9), 2);
+        fixture.send();
+        fixture.told.clear();
+        fixture
+    };
+    let mut taken = given_anew();
+    taken.verdict(2, 1, Verdict::Accepted);
+    assert_eq!(taken.told, ["accepted 2 1"]);
+    let mut refused = given_anew();
+    assert!(!refused.verdict(2, 1, TOO_LARGE), "nobody took this one");
+    assert_eq!(refused.told, ["dropped 2 1 TooLarge"]);
+}
+
+#[test]
+fn what_is_told_of_a_command_that_was_given_up_does_not_count_for_the_next_with_its_number() {
+    // With a result of another command in between, which makes room for others, and without.
+    for is_other_told in [false, true] {
+        let mut fixture = Fixture::trusting(Trust::FaultStake);
+        let repeat = |_: &Pending, _| (Outcome::Duplicate, None);
+        fixture.outcomes(3, &[4], repeat);
+        assert!(fixture.verdict(4, 1, TOO_LARGE), "one word");
+        fixture.next();
+        assert!(!fixture.verdict(4, 1, TOO_LARGE));
+        assert_eq!(fixture.told, ["dropped 4 1 TooLarge"]);
+        if is_other_told {
+            fixture.results(0, &[1], None);
+        }
+        assert_eq!(fixture.submit(9), 4);
+        fixture.send();
+        fixture.outcomes(2, &[4], repeat);
+        assert_eq!(fixture.waiting(), 1..5, "{is_other_told}: one word of it");
+        fixture.outcomes(1, &[4], repeat);
+        assert_eq!(fixture.waiting(), 5..5, "{is_other_told}: two");
+    }
+}
+
+#[test]
+fn a_session_turns_to_another_leader_no_more_often_than_every_half_second() {
+    let mut fixture = Fixture::new();
+    let session = &mut fixture.clients.table.sessions[0];
+    session.options.follow_leader = true;
+    let mut now = session.followed_at + FOLLOW_INTERVAL;
+    let mut turned = Vec::new();
+    let short = Duration::from_millis(1);
+    for (leader, after) in [
+        (1, Duration::ZERO),
+        (2, FOLLOW_INTERVAL - short),
+        (3, short),
+    ] {
+        now += after;
+        let mut taking = Taking {
+            table: &mut fixture.clients.table,
+            now,
+            on_event: &mut |_, _: ClientEvent<'_>| (),
+        };
+        taking.take_leader(0, Some(ValidatorIndex::new(leader)));
+        fixture.clients.leave(now, &mut |_, _| ());
+        let gateway = &fixture.clients.table.sessions[0].gateway;
+        turned.push(gateway.validator().number());
+    }
+    assert_eq!(turned, [1, 1, 3]);
+}
+
+#[test]
+fn after_a_login_every_validator_is_tried_again_before_there_is_a_wait() {
+    let mut fixture = Fixture::new();
+    let mut now = Instant::now();
+    let gateway = &mut fixture.clients.table.sessions[0].gateway;
+    (0..8).for_each(|_| gateway.next(now));
+    // Longer than any wait.
+    now += Duration::from_secs(10);
+    fixture.clients.dial(0, now);
+    let link = fixture.clients.table.sessions[0].gateway.link();
+    let link = link.expect("on its way");
+    let mut taking = Taking {
+        table: &mut fixture.clients.table,
+        now,
+        on_event: &mut |_, _: ClientEvent<'_>| (),
+    };
+    taking.link_up(link, 0, 1);
+    assert!(taking.table.sessions[0].gateway.is_up());
+    taking.link_down(link, CloseReason::Handshake);
+    let state = taking.table.sessions[0].gateway.state;
+    assert_eq!(state, State::Down { dial_at: now });
 }

@@ -189,3 +189,16 @@ fn an_executor_that_lags_behind_ends_no_session_of_the_first_one_and_opens_none(
     assert_eq!(auth.key_of(&id(1)), Some(pair(1).public()));
     assert_eq!(state(&mut lagging), state(&mut first));
 }
+
+#[test]
+fn the_keys_of_restored_sessions_are_known_to_whoever_checks_commands() {
+    let mut first = executor(8);
+    let opening = command(first.auth(), 1, 1, b"a", Some(&pair(1)));
+    run(&mut first, 1, 1, vec![opening]);
+    let mut bytes = Vec::new();
+    first.save_section(0, &mut bytes);
+    let mut restored = executor(8);
+    assert_eq!(restored.auth().key_of(&id(1)), None);
+    restored.restore_section(0, &bytes).expect("own bytes");
+    assert_eq!(restored.auth().key_of(&id(1)), Some(pair(1).public()));
+}

@@ -11,7 +11,10 @@ const OBJECTS_MAX: usize = 64;
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum InputError {
     /// Not the output of a measuring command.
-    #[error("{name}: this is no object that a measuring command prints with --json")]
+    #[error(
+        "{name}: a page shows what bench latency, throughput, sweep, failover and peers print with \
+         --json, and this is none of these"
+    )]
     Unknown {
         /// Where it came from.
         name: String,

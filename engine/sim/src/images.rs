@@ -127,11 +127,16 @@ struct Written {
 fn take_history(seed: u64) -> ImagesSummary {
     let mut dice = Dice::new(seed, "history");
     let mut written = Written::default();
-    let memory = live(&mut dice, &mut written);
     let mut summary = ImagesSummary {
         histories: 1,
         ..ImagesSummary::default()
     };
+    let memory = live(seed, &mut dice, &mut written, &mut summary);
+    if !summary.is_good() {
+        // What its images lack would be told again, or be hidden by what was appended since.
+        summary.images = 1;
+        return summary;
+    }
     let mut things = 0_u32;
     drop(memory.power_cut(|_| {
         things += 1;
@@ -157,8 +162,14 @@ fn take_history(seed: u64) -> ImagesSummary {
     summary
 }
 
-/// A random life of a log, over restarts and earlier crashes, up to a crash at a random step.
-fn live(dice: &mut Dice, written: &mut Written) -> MemoryBackend {
+/// A random life of a log, over restarts and earlier crashes, up to a crash at a random step, or to
+/// a start that does not find what it must.
+fn live(
+    seed: u64,
+    dice: &mut Dice,
+    written: &mut Written,
+    summary: &mut ImagesSummary,
+) -> MemoryBackend {
     let mut memory = MemoryBackend::new();
     if dice.percent(60) {
         memory.power_off_after(dice.skewed(1_500));
@@ -180,8 +191,7 @@ fn live(dice: &mut Dice, written: &mut Written) -> MemoryBackend {
                 match start(&memory) {
                     Ok(opened) => {
                         log = opened;
-                        keep_recovered(&log, written);
-                        true
+                        keep_recovered(&log, &format!("seed {seed} restart"), written, summary)
                     }
                     // The judgement of the images finds it again.
                     Err(_) => return memory,
@@ -221,14 +231,26 @@ fn sync(log: &mut Opened, written: &mut Written) -> bool {
     is_synced
 }
 
-/// What a start has found is durable, and the base of what follows.
-fn keep_recovered(log: &Opened, written: &mut Written) {
-    let found = payloads(log).unwrap_or_default();
-    // Less than was synced stays a loss: the images of this history will show it.
-    written.synced = written.synced.max(found.len());
-    if written.payloads.starts_with(&found) {
+/// What a start has found is durable, and the base of what follows, unless anything is amiss with
+/// it: what is appended later must not stand in for what was lost.
+fn keep_recovered(
+    log: &Opened,
+    what: &str,
+    written: &mut Written,
+    summary: &mut ImagesSummary,
+) -> bool {
+    let found = payloads(log);
+    let mut judge = Judge {
+        what: what.to_owned(),
+        written,
+        summary,
+    };
+    let is_good = judge.compare(found.as_deref());
+    if let Some(found) = found.filter(|_| is_good) {
+        written.synced = found.len();
         written.payloads = found;
     }
+    is_good
 }
 
 /// Every payload after the genesis, or none when one cannot be read.
@@ -286,16 +308,9 @@ impl Judge<'_> {
         };
         let row = format!("{:?}", log.recovery.row);
         *self.summary.rows.entry(row).or_default() += 1;
-        let Some(mut found) = payloads(&log) else {
-            return self.wrong("a record cannot be read");
-        };
-        let missing = self.written.synced.saturating_sub(found.len());
-        if missing > 0 {
-            self.summary.lost += missing as u64;
-            self.tell(&format!("{missing} durable records lost"));
-        } else if !self.written.payloads.starts_with(&found) {
-            self.wrong("what is found is not what was appended");
-        }
+        let found = payloads(&log);
+        self.compare(found.as_deref());
+        let Some(mut found) = found else { return };
         if dice.percent(12) {
             // It goes on: what is appended and synced now is found with the rest.
             let mut more = Written::default();
@@ -307,6 +322,23 @@ impl Judge<'_> {
                 self.wrong("the log does not go on after the start");
             }
         }
+    }
+
+    /// Holds what a start found against what was written; whether nothing is amiss.
+    fn compare(&mut self, found: Option<&[Vec<u8>]>) -> bool {
+        let Some(found) = found else {
+            self.wrong("a record cannot be read");
+            return false;
+        };
+        let missing = self.written.synced.saturating_sub(found.len());
+        let is_prefix = self.written.payloads.starts_with(found);
+        if missing > 0 {
+            self.summary.lost += missing as u64;
+            self.tell(&format!("{missing} durable records lost"));
+        } else if !is_prefix {
+            self.wrong("what is found is not what was appended");
+        }
+        missing == 0 && is_prefix
     }
 
     fn wrong(&mut self, what: &str) {
@@ -361,5 +393,32 @@ mod tests {
         let mut other = written.clone();
         other.payloads[0].push(0);
         assert_eq!(verdict(&other), (0, 1));
+    }
+
+    #[test]
+    fn a_loss_inside_a_history_is_counted_at_once_whatever_is_appended_later() {
+        let memory = MemoryBackend::new();
+        let mut log = start(&memory).unwrap();
+        let (mut written, mut dice) = (Written::default(), Dice::new(1, "test"));
+        for _ in 0..7 {
+            assert!(append(&mut log, &mut dice, &mut written));
+        }
+        assert!(sync(&mut log, &mut written));
+        let mut summary = ImagesSummary::default();
+        assert!(keep_recovered(&log, "", &mut written, &mut summary));
+        assert_eq!((written.synced, written.payloads.len()), (7, 7));
+        let whole = written.clone();
+        written
+            .payloads
+            .extend([b"8", b"9", b"0"].map(|one| one.to_vec()));
+        written.synced = 10;
+        let goes_on = keep_recovered(&log, "", &mut written, &mut summary);
+        assert!(!goes_on, "five more would make up for the three");
+        assert_eq!((summary.lost, summary.wrong_cuts), (3, 0));
+        written = whole;
+        written.payloads[3].push(0);
+        let mut summary = ImagesSummary::default();
+        assert!(!keep_recovered(&log, "", &mut written, &mut summary));
+        assert_eq!((summary.lost, summary.wrong_cuts), (0, 1));
     }
 }

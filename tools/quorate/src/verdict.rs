@@ -78,9 +78,29 @@ impl Losses {
     }
 }
 
+/// What is wrong with a load that stands in no figure, since it warmed a cluster up.
+pub(crate) fn of_warm_up(missing: u64, rejected: u64) -> Vec<String> {
+    [
+        (missing, "came to no result"),
+        (rejected, "were refused for good"),
+    ]
+    .into_iter()
+    .filter(|(count, _)| *count > 0)
+    .map(|(count, what)| format!("{count} commands of the warm-up {what}"))
+    .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_warm_up_is_well_when_all_of_it_has_results() {
+        assert_eq!(of_warm_up(0, 0), Vec::<String>::new());
+        let told = of_warm_up(3, 2);
+        assert!(told[0].starts_with("3 ") && told[0].ends_with("came to no result"));
+        assert!(told[1].starts_with("2 ") && told[1].ends_with("refused for good"));
+    }
 
     #[test]
     fn one_command_in_a_thousand_may_be_left_unsent_and_none_without_a_result() {

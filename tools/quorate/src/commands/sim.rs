@@ -61,7 +61,8 @@ pub(crate) struct Options {
     #[arg(long)]
     tell: bool,
     /// Explore small worlds to their end instead, by the rules that ship
-    #[arg(long, conflicts_with_all = ["seeds", "scenario", "threads", "tell"])]
+    #[arg(long, conflicts_with_all = ["seeds", "scenario", "threads", "tell", "script"])]
+    #[arg(conflicts_with_all = ["byzantine", "twins", "beyond", "require_all"])]
     exhaustive: bool,
     /// Slots of a window to explore, 1 to 3; the whole list of worlds when no number is given
     #[arg(long, value_name = "K", requires = "exhaustive")]
@@ -69,6 +70,7 @@ pub(crate) struct Options {
     /// Start logs from so many crash images instead: any part of what was not synced is lost
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     #[arg(conflicts_with_all = ["scenario", "tell", "exhaustive", "script"])]
+    #[arg(conflicts_with_all = ["validators", "byzantine", "twins", "beyond", "require_all"])]
     images: Option<u64>,
     /// Run the long list of sweeps instead: every kind of fault, every kind of Byzantine validator,
     /// twins and crash images, from the first seed of --seeds on
@@ -88,7 +90,9 @@ pub(crate) struct Options {
     #[arg(long, value_name = "PART", requires = "nightly", default_value = "")]
     part: String,
     /// Play a scenario script (engine/sim/scripts) and print its trace instead
-    #[arg(long, value_name = "FILE", conflicts_with = "tell")]
+    #[arg(long, value_name = "FILE")]
+    #[arg(conflicts_with_all = ["tell", "seeds", "scenario", "validators", "threads"])]
+    #[arg(conflicts_with_all = ["byzantine", "twins", "beyond", "require_all"])]
     script: Option<PathBuf>,
     #[command(flatten)]
     predict: predict::PredictOptions,
@@ -213,6 +217,11 @@ fn byzantine(options: &Options) -> Result<Byzantine, Failure> {
             Failure::usage("at most two kinds of Byzantine validators in a run")
                 .remedy("give --byzantine NAME or --byzantine NAME,NAME"),
         );
+    }
+    let is_honest = actors[0].is_none() && !options.twins;
+    if options.beyond && is_honest && options.scenario != Scenario::Byzantine {
+        let what = "--beyond: nobody is Byzantine, so there is no weight to be doubled";
+        return Err(Failure::usage(what).remedy("give --byzantine NAME or --twins as well"));
     }
     Ok(Byzantine {
         actors,

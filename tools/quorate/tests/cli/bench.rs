@@ -189,7 +189,13 @@ fn recovery_tells_how_long_a_restart_and_a_blank_disk_take_and_what_clients_saw(
     ];
     let report = run_json(&arguments, 0);
     assert!(report["log_bytes"].as_u64() >= Some(64 << 20), "{report}");
-    for key in ["lost", "unfinished", "conflicting_votes", "rewritten"] {
+    for key in [
+        "lost",
+        "unfinished",
+        "rejected",
+        "conflicting_votes",
+        "rewritten",
+    ] {
         assert_eq!(report[key], 0, "{key}");
     }
     for phase in ["restart", "join"] {

@@ -7,7 +7,13 @@ fn series(arguments: &[&str]) -> serde_json::Value {
     let mut all = vec!["bench", "crash", "--workload", "opaque", "--rate", "100"];
     all.extend(arguments);
     let report = run_json(&all, 0);
-    for broken in ["lost", "unfinished", "conflicting_votes", "rewritten"] {
+    for broken in [
+        "lost",
+        "unfinished",
+        "rejected",
+        "conflicting_votes",
+        "rewritten",
+    ] {
         assert_eq!(report[broken], 0, "{broken}: {report}");
     }
     assert!(report["acknowledged"].as_u64().unwrap() > 0, "{report}");

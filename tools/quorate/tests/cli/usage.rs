@@ -47,6 +47,51 @@ fn a_wrong_command_line_ends_with_2() {
     }
 }
 
+/// What an option would do must not be taken for done: each of these was asked for and not used.
+#[test]
+fn an_option_of_the_simulator_that_would_not_be_used_is_refused() {
+    let (seeded, dishonest) = (
+        "--seeds 0..1|--scenario calm|--threads 1",
+        "--byzantine equivocator|--twins|--beyond|--require-all",
+    );
+    let table = [
+        (
+            "--exhaustive --slots 1",
+            format!("{seeded}|{dishonest}|--script x"),
+        ),
+        (
+            "--images 1",
+            format!("--validators 4|--scenario calm|{dishonest}"),
+        ),
+        (
+            "--script x",
+            format!("{seeded}|{dishonest}|--validators 4|--tell"),
+        ),
+        ("--latency hall", format!("{seeded}|{dishonest}|--tell")),
+        (
+            "--check-against x",
+            format!("{seeded}|{dishonest}|--validators 4|--images 1"),
+        ),
+        (
+            "--nightly --percent 0.001",
+            format!("{dishonest}|--validators 4|--scenario calm"),
+        ),
+        ("--seeds 0..1", "--costs x|--commands 5|--beyond".to_owned()),
+    ];
+    for (alone, others) in table {
+        for other in others.split('|') {
+            let words = alone.split(' ').chain(other.split(' '));
+            let arguments: Vec<&str> = ["sim"].into_iter().chain(words).collect();
+            let error = run_json(&arguments, 2);
+            let what = error["error"]["what"].as_str().unwrap();
+            let option = other.split(' ').next().unwrap();
+            // Where something has to stand beside an option, that is what is named.
+            let names = what.contains(option) && what.contains("cannot be used");
+            assert!(names || alone == "--seeds 0..1", "{arguments:?}: {what}");
+        }
+    }
+}
+
 #[test]
 fn the_exit_codes_stand_in_the_help() {
     let output = run(&["--help"]);

@@ -1,7 +1,7 @@
 //! The audit finds what it is for: a vote that contradicts an earlier one, and a lost command.
 
 use super::*;
-use quorate_consensus::types::{Epoch, Height, Index};
+use quorate_consensus::types::{Epoch, Height};
 
 fn header(window: u64, index: u32, parent: BlockId) -> Header {
     Header {
@@ -28,7 +28,7 @@ fn vote(tip: Option<(u32, BlockId)>) -> Record {
 }
 
 fn with_blocks(headers: &[Header]) -> Audit {
-    let mut audit = Audit::default();
+    let mut audit = Audit::after(Lives::default(), 8);
     for header in headers {
         audit.headers.insert(header.id(), *header);
     }
@@ -64,13 +64,120 @@ fn a_vote_that_contradicts_one_of_a_log_that_is_gone_is_a_conflict() {
     let after_loss = |record: Record| {
         let mut audit = with_blocks(&[first, second]);
         audit.take_record(window, vote(Some((1, second.id()))));
-        let mut audit = Audit::after(audit.into_lives());
+        let mut audit = Audit::after(audit.into_lives(), 8);
         audit.take_record(window, record);
         (audit.vote_records, audit.conflicting_votes)
     };
     assert_eq!(after_loss(vote(Some((1, second.id())))), (1, 0));
     assert_eq!(after_loss(vote(Some((0, first.id())))), (1, 1));
     assert_eq!(after_loss(vote(None)), (1, 1));
+}
+
+/// Votes of one validator about one window, one after the other: how many are found.
+fn conflicts(headers: &[Header], votes: &[Record]) -> u64 {
+    let mut audit = with_blocks(headers);
+    for record in votes {
+        audit.take_record(Window::new(3), record.clone());
+    }
+    audit.conflicting_votes
+}
+
+/// A chain over a window's first slots, and a branch of it from one of them on.
+fn branches(length: u32, fork: u32) -> (Vec<Header>, Vec<Header>) {
+    let chain = |below: &[Header], mark: u8| {
+        let mut chain = below.to_vec();
+        for index in u32::try_from(below.len()).unwrap()..length {
+            let parent = chain.last().map_or(BlockId::new([1; 32]), Header::id);
+            let mut next = header(3, index, parent);
+            next.payload_hash = [mark; 32];
+            chain.push(next);
+        }
+        chain
+    };
+    let main = chain(&[], 0);
+    let other = chain(&main[..fork as usize], 9);
+    (main, other)
+}
+
+fn at(chain: &[Header], index: u32) -> (Index, BlockId) {
+    (Index::new(index), chain[index as usize].id())
+}
+
+#[test]
+fn a_final_at_or_above_a_fallback_is_a_conflict() {
+    let (main, other) = branches(6, 4);
+    let all = [&main[..], &other[..]].concat();
+    let finalized = Record {
+        tip: Some(at(&main, 5)),
+        fin: Some(Index::new(5)),
+        ..Record::default()
+    };
+    let stopped = Record {
+        stop: true,
+        ..finalized.clone()
+    };
+    assert_eq!(conflicts(&all, &[finalized.clone(), stopped.clone()]), 0);
+    let skips = Record {
+        skip_fallback: Some(Index::new(3)),
+        ..stopped.clone()
+    };
+    assert_eq!(conflicts(&all, &[finalized.clone(), skips]), 1);
+    // Supporting another branch from slot 4 on is the same as to what stands there.
+    let supports = |fin| Record {
+        fin: Some(Index::new(fin)),
+        also: vec![at(&other, 5)],
+        ..stopped.clone()
+    };
+    assert_eq!(conflicts(&all, &[supports(3)]), 0);
+    assert_eq!(conflicts(&all, &[supports(4)]), 1);
+    let nothing = Record {
+        fin: Some(Index::ZERO),
+        ..Record::default()
+    };
+    assert_eq!(conflicts(&all, &[nothing]), 1, "nothing was voted for");
+}
+
+#[test]
+fn a_fallback_that_moves_to_another_branch_is_a_conflict() {
+    let (main, other) = branches(6, 2);
+    let (_, third) = branches(6, 3);
+    let mut all = [&main[..], &other[..]].concat();
+    all.extend_from_slice(&third);
+    let supports = |also| Record {
+        tip: Some(at(&main, 5)),
+        stop: true,
+        also: vec![also],
+        ..Record::default()
+    };
+    let low = supports(at(&other, 3));
+    assert_eq!(conflicts(&all, &[low.clone(), supports(at(&other, 5))]), 0);
+    assert_eq!(conflicts(&all, &[low.clone(), supports(at(&third, 5))]), 1);
+    assert_eq!(conflicts(&all, &[supports(at(&other, 5)), low]), 1);
+}
+
+#[test]
+fn a_fallback_in_an_open_window_or_beyond_it_is_a_conflict() {
+    let (main, other) = branches(9, 2);
+    let all = [&main[..], &other[..]].concat();
+    let falls = |tip, stop| Record {
+        tip: Some(at(&main, tip)),
+        stop,
+        also: vec![at(&other, 3)],
+        ..Record::default()
+    };
+    assert_eq!(conflicts(&all, &[falls(5, false)]), 1);
+    assert_eq!(conflicts(&all, &[falls(5, true)]), 0);
+    assert_eq!(conflicts(&all, &[falls(7, false)]), 0, "the window is full");
+    assert_eq!(
+        conflicts(&all, &[vote(Some((8, main[8].id())))]),
+        1,
+        "outside"
+    );
+    let skips = Record {
+        skip_fallback: Some(Index::ZERO),
+        ..Record::default()
+    };
+    assert_eq!(conflicts(&all, &[skips]), 1);
 }
 
 #[test]

@@ -119,6 +119,10 @@ pub(super) struct Heard {
     pub(super) acknowledged: Vec<Acknowledged>,
     /// Commands whose result never came.
     pub(super) missing: u64,
+    /// Commands that were refused for good.
+    pub(super) rejected: u64,
+    /// Commands that were intended and never handed over.
+    pub(super) unsent: u64,
 }
 
 impl Heard {
@@ -127,6 +131,8 @@ impl Heard {
         self.height = self.height.max(outcome.height);
         self.acknowledged.extend(outcome.acknowledged);
         self.missing += outcome.missing;
+        self.rejected += outcome.counts.rejected;
+        self.unsent += outcome.offered.saturating_sub(outcome.counts.generated);
     }
 }
 
@@ -336,7 +342,12 @@ impl<'a> Series<'a> {
         let verification =
             verify_path(&folder).map_err(|error| crate::inspect::failure_of(&folder, &error))?;
         let lives = std::mem::take(&mut self.lives[index]);
-        let audit = Audit::read(lives, &folder, &verification);
+        let audit = Audit::read(
+            lives,
+            self.testnet.genesis().file().window_slots,
+            &folder,
+            &verification,
+        );
         audit.map_err(|error| unreadable(index, &error))
     }
 
@@ -408,6 +419,8 @@ impl<'a> Series<'a> {
             processes_killed: self.processes_killed,
             acknowledged: heard.acknowledged.len() as u64,
             unfinished: heard.missing,
+            rejected: heard.rejected,
+            unsent: heard.unsent,
             height: heard.height,
             recovery_ms: RecoveryMs::of(self.recoveries_ms.clone()),
             differences: agreement.differences,

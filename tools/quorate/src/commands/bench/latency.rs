@@ -187,10 +187,14 @@ struct Figures {
 #[derive(Serialize)]
 struct Fields {
     validators: u16,
+    /// Whether the chain survives crashes only: too few validators for one that lies.
+    crash_only: bool,
     stopped: u16,
     rate: u32,
     size: u32,
     seconds: u64,
+    /// Seconds of load before the first run of each durability, in none of the figures.
+    warm_up_seconds: u64,
     cores: usize,
     #[serde(flatten)]
     first: Figures,
@@ -237,10 +241,12 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     };
     let fields = Fields {
         validators: options.validators,
+        crash_only: options.validators < 4,
         stopped: options.stopped,
         rate: options.rate,
         size: options.size,
         seconds: options.seconds,
+        warm_up_seconds: WARM_UP_SECONDS,
         cores: std::thread::available_parallelism().map_or(1, usize::from),
         first,
         sync: figures.next(),
@@ -259,6 +265,8 @@ struct Series {
     weights: Vec<u64>,
     fast: u64,
     runs: Vec<Run>,
+    /// What is wrong with the load before the first run.
+    of_warm_up: Vec<String>,
 }
 
 impl Series {
@@ -270,7 +278,7 @@ impl Series {
         let plan = options.cluster_plan(durability)?;
         let mut bed = Bed::start(&plan, options.dir.as_deref(), interrupt)?;
         bed.pause_last(usize::from(options.stopped))?;
-        bed.drive(&options.load_plan(WARM_UP_SECONDS, 0), interrupt)?;
+        let warm_up = bed.drive(&options.load_plan(WARM_UP_SECONDS, 0), interrupt)?;
         let (weights, fast) = bed.stakes();
         Ok(Self {
             bed,
@@ -278,6 +286,7 @@ impl Series {
             weights,
             fast,
             runs: Vec::new(),
+            of_warm_up: verdict::of_warm_up(warm_up.missing, warm_up.counts.rejected),
         })
     }
 
@@ -328,7 +337,8 @@ impl Series {
 
     fn conclude(self) -> Result<Figures, Failure> {
         let statuses = self.bed.statuses()?;
-        let agreement = self.bed.conclude()?;
+        let mut agreement = self.bed.conclude()?;
+        agreement.differences.extend(self.of_warm_up);
         let runs = self.runs;
         let (threads, idle) = agreement::placement(&statuses);
         let group_sync_us = (self.durability == Durability::Sync).then(|| syncs(&statuses));

@@ -74,7 +74,8 @@ struct Run {
     offered_per_s: f64,
     goodput_per_s: f64,
     sent: u64,
-    /// Orders that validators were handed, and cancels of any kind, without a result at the end.
+    /// Orders that validators were handed, and cancels of any kind, also those that never were
+    /// handed over, without a result at the end.
     missing: u64,
     /// Orders that still waited with the clients at the end: not sent yet, or told to come later.
     held: u64,
@@ -94,6 +95,8 @@ struct Run {
 struct Fields {
     auth: Auth,
     validators: u16,
+    /// Whether the chain survives crashes only: too few validators for one that lies.
+    crash_only: bool,
     size: u32,
     clients: u32,
     seconds: u64,
@@ -141,6 +144,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     let fields = Fields {
         auth: options.auth.into(),
         validators: options.validators,
+        crash_only: options.validators < 4,
         size: options.size,
         clients: options.clients,
         seconds: options.seconds,
@@ -347,7 +351,9 @@ impl Run {
             // From the first send to the last result: what is left over is carried too.
             goodput_per_s: per_second(orders.counts.finalized, orders.elapsed_ns.max(span_ns)),
             sent: orders.counts.generated,
-            missing: orders.missing.saturating_sub(orders.held) + cancels.missing,
+            missing: orders.missing.saturating_sub(orders.held)
+                + cancels.missing
+                + cancels.offered.saturating_sub(cancels.counts.generated),
             held: orders.held,
             rejected: orders.counts.rejected + cancels.counts.rejected,
             busy_answers: orders.counts.busy + cancels.counts.busy,
@@ -438,5 +444,11 @@ mod tests {
         // A cancel that waits is one that did not get through.
         let waiting = outcome(of(9, 8), 1, 1);
         assert!(!Run::of(1, &orders, &waiting).is_whole());
+        // One that found no room with its own client did not get through either.
+        let mut roomless = outcome(of(9, 9), 0, 0);
+        roomless.offered = 11;
+        let run = Run::of(1, &orders, &roomless);
+        assert_eq!((run.missing, run.cancels_offered), (2, 11));
+        assert!(!run.is_whole());
     }
 }

@@ -27,7 +27,7 @@ const SWEEP_RATE: u64 = 25_000;
 #[derive(Debug, Args)]
 #[command(group(clap::ArgGroup::new("source").required(true).multiple(true)))]
 pub(crate) struct Options {
-    /// What the measuring commands printed with --json, `bench peers` too
+    /// What latency, throughput, sweep, failover and peers printed with --json
     #[arg(long, value_name = "FILE", num_args = 1.., group = "source")]
     from: Vec<PathBuf>,
     /// Measure now: latency, throughput, sweep, a validator that stands still, loss of the leader
@@ -190,7 +190,7 @@ fn take(inputs: &mut Inputs, path: &Path) -> Result<bool, Failure> {
     for one in all {
         inputs
             .take(&name, one)
-            .map_err(|error| Failure::usage(error).remedy("give what a bench command printed"))?;
+            .map_err(|error| Failure::usage(error).remedy("give what one of these printed"))?;
     }
     Ok(is_earlier)
 }
@@ -325,6 +325,22 @@ mod tests {
         run(&options(at("results.v2.html"), again)).unwrap();
         let kept = fs::read_to_string(at("results.v2.json")).unwrap();
         assert!(kept.contains("floor_us"), "{kept}");
+    }
+
+    #[test]
+    fn a_file_that_no_page_shows_is_refused_with_the_kinds_that_are_shown() {
+        let folder = crate::scratch::Scratch::create(None).unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let printed = r#"{"log_bytes": 1, "restart": {}, "join": {}, "lost": 0}"#;
+        fs::write(at("recovery.json"), printed).unwrap();
+        let options = options(at("page.html"), vec![at("recovery.json")]);
+        let refused = run(&options).map(drop).unwrap_err();
+        assert_eq!(refused.code, Code::Usage);
+        let what = refused.to_string();
+        for kind in ["latency", "throughput", "sweep", "failover", "peers"] {
+            assert!(what.contains(kind), "{what}");
+        }
+        assert!(what.contains("recovery.json") && !at("page.html").exists());
     }
 
     #[test]

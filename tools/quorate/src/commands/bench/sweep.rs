@@ -90,9 +90,13 @@ struct Step {
 struct Fields {
     rate: u64,
     validators: u16,
+    /// Whether the chain survives crashes only: too few validators for one that lies.
+    crash_only: bool,
     size: u32,
     clients: u32,
     seconds: u64,
+    /// Seconds of load before the first step, in none of the figures.
+    warm_up_seconds: u64,
     durability: &'static str,
     auth: quorate::genesis::Auth,
     threads: String,
@@ -111,7 +115,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     let interrupt = Interrupt::install()?;
     let mut bed = Bed::start(&options.cluster_plan()?, options.dir.as_deref(), &interrupt)?;
     let warm_up = options.load_plan(SHARES[0], WARM_UP_SECONDS);
-    bed.drive(&warm_up, &interrupt)?;
+    let warm_up = bed.drive(&warm_up, &interrupt)?;
     let mut steps = Vec::new();
     for percent in SHARES {
         let plan = options.load_plan(percent, options.seconds);
@@ -130,14 +134,18 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     }
     let statuses = bed.statuses()?;
     let (threads, idle) = agreement::placement(&statuses);
-    let agreement = bed.conclude()?;
+    let mut agreement = bed.conclude()?;
+    let warm_up = verdict::of_warm_up(warm_up.missing, warm_up.counts.rejected);
+    agreement.differences.extend(warm_up);
     let is_well = steps.iter().all(Step::is_whole) && agreement.differences.is_empty();
     let fields = Fields {
         rate: options.rate,
         validators: options.validators,
+        crash_only: options.validators < 4,
         size: options.size,
         clients: options.clients,
         seconds: options.seconds,
+        warm_up_seconds: WARM_UP_SECONDS,
         durability: super::name(options.durability.into()),
         auth: options.auth.into(),
         threads,

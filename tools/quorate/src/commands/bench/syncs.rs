@@ -72,6 +72,16 @@ struct Fields {
     toll: Toll,
 }
 
+impl Fields {
+    /// Notes it when no call was changed anywhere: a series that tested nothing has no answer.
+    fn expect_a_place(&mut self) {
+        if self.points + self.waited == 0 {
+            let what = "no call was made to fail or to kill: nothing was tested";
+            self.toll.differences.push(what.to_owned());
+        }
+    }
+}
+
 /// Runs the series.
 ///
 /// # Errors
@@ -115,6 +125,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
         unexpected.push("interrupted before the last place".to_owned());
     }
     fields.toll.differences.extend(unexpected);
+    fields.expect_a_place();
     let (code, text) = (fields.toll.code(), text(&fields));
     Ok(Report::new(&fields, text)?.with_code(code))
 }
@@ -286,6 +297,22 @@ mod tests {
         let refused = b"7 fdatasync(5) = -1 ENOSPC (No space left on device) (INJECTED)\n";
         assert!(has_refused(refused));
         assert!(!has_refused(b"7 fdatasync(5) = 0\n") && !has_refused(b""));
+    }
+
+    #[test]
+    fn a_series_that_reached_no_place_is_not_well() {
+        let code = |points, waited| {
+            let mut fields = Fields {
+                points,
+                waited,
+                not_reached: 6,
+                ..Fields::default()
+            };
+            fields.expect_a_place();
+            fields.toll.code()
+        };
+        assert_eq!(code(0, 0), Code::No);
+        assert_eq!((code(1, 0), code(0, 1)), (Code::Done, Code::Done));
     }
 
     #[test]

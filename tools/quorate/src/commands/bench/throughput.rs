@@ -127,6 +127,8 @@ struct Figures {
 struct Fields {
     auth: Auth,
     validators: u16,
+    /// Whether the chain survives crashes only: too few validators for one that lies.
+    crash_only: bool,
     size: u32,
     clients: u32,
     seconds: u64,
@@ -158,6 +160,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     let fields = Fields {
         auth: options.auth.into(),
         validators: options.validators,
+        crash_only: options.validators < 4,
         size: options.size,
         clients: options.clients,
         seconds: options.seconds,

@@ -53,6 +53,11 @@ pub(super) struct Toll {
     pub(super) lost: u64,
     /// Commands that came to no result after the series, whether or not a validator took them.
     pub(super) unfinished: u64,
+    /// Commands that were refused for good: nothing that a load of a series sends may be.
+    pub(super) rejected: u64,
+    /// Commands that were intended and never handed over, as where a session held all that it may
+    /// while validators were away. No fault, but these tested nothing.
+    pub(super) unsent: u64,
     /// Pairs of own vote records of one validator and window that contradict each other.
     pub(super) conflicting_votes: u64,
     /// Own vote records that were read for that.
@@ -70,7 +75,8 @@ pub(super) struct Toll {
 impl Toll {
     /// Whether every promise was kept.
     pub(super) fn code(&self) -> Code {
-        let broken = self.lost + self.unfinished + self.conflicting_votes + self.rewritten;
+        let of_clients = self.lost + self.unfinished + self.rejected;
+        let broken = of_clients + self.conflicting_votes + self.rewritten;
         verdict::code(broken == 0 && self.differences.is_empty())
     }
 
@@ -92,6 +98,8 @@ impl Toll {
             ("results told to clients", self.acknowledged.to_string()),
             ("of them lost", self.lost.to_string()),
             ("commands without a result", self.unfinished.to_string()),
+            ("commands refused for good", self.rejected.to_string()),
+            ("commands never handed over", self.unsent.to_string()),
             ("vote records read", self.vote_records.to_string()),
             ("of them conflicting", self.conflicting_votes.to_string()),
             ("places of logs rewritten", self.rewritten.to_string()),
@@ -139,9 +147,10 @@ mod tests {
     #[test]
     fn each_broken_promise_alone_makes_the_answer_no() {
         assert_eq!(Toll::default().code(), Code::Done);
-        let broken: [fn(&mut Toll); 5] = [
+        let broken: [fn(&mut Toll); 6] = [
             |toll| toll.lost = 1,
             |toll| toll.unfinished = 1,
+            |toll| toll.rejected = 1,
             |toll| toll.conflicting_votes = 1,
             |toll| toll.rewritten = 1,
             |toll| toll.differences.push("x".to_owned()),

@@ -31,8 +31,9 @@ const NS_PER_US: f64 = 1_000.0;
 #[derive(Debug, Args)]
 pub(crate) struct PredictOptions {
     /// Predict finality instead: hall, metro or world, or a file with the one way between places
-    #[arg(long, value_name = "FILE|NAME", num_args = 1..)]
+    #[arg(long, value_name = "FILE|NAME", num_args = 1.., group = "prediction")]
     #[arg(conflicts_with_all = ["exhaustive", "script", "images", "nightly", "tell", "byzantine"])]
+    #[arg(conflicts_with_all = ["seeds", "scenario", "threads", "twins", "beyond", "require_all"])]
     latency: Vec<PathBuf>,
     /// Of the validators so many are not there
     #[arg(long, value_name = "K", requires = "latency", default_value_t = 0)]
@@ -41,14 +42,17 @@ pub(crate) struct PredictOptions {
     #[arg(long, requires = "latency")]
     synced: bool,
     /// What operations cost, nanoseconds: a file like engine/sim/latency/costs.txt
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "prediction")]
     costs: Option<PathBuf>,
     /// Commands that count in a prediction, one after the other
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(long, value_name = "N", default_value_t = 100, requires = "prediction")]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=100_000))]
     commands: u64,
     /// Predict what `bench latency --json` measured, over ways as long as its own floor says
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["latency", "exhaustive", "script"])]
+    #[arg(long, value_name = "FILE", group = "prediction")]
+    #[arg(conflicts_with_all = ["exhaustive", "script", "images", "nightly", "tell", "byzantine"])]
+    #[arg(conflicts_with_all = ["seeds", "scenario", "threads", "twins", "beyond", "require_all"])]
+    #[arg(conflicts_with_all = ["latency", "validators"])]
     check_against: Option<PathBuf>,
 }
 

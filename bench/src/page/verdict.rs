@@ -7,12 +7,16 @@ use serde_json::Value;
 use super::text::{escape, figure, number};
 
 /// Counts that have to be zero, and what they count.
-const COUNTS: [(&str, &str); 7] = [
+const COUNTS: [(&str, &str); 8] = [
     ("missing", "commands that came to no result"),
     ("rejected", "commands that were refused for good"),
     (
         "unknown",
         "commands in no figure of finality, since stamps were not kept",
+    ),
+    (
+        "untold",
+        "commands in no figure of finality, since no validator told when they became final",
     ),
     (
         "lost",

@@ -76,7 +76,10 @@ fn an_option_of_the_simulator_that_would_not_be_used_is_refused() {
             "--nightly --percent 0.001",
             format!("{dishonest}|--validators 4|--scenario calm"),
         ),
-        ("--seeds 0..1", "--costs x|--commands 5|--beyond".to_owned()),
+        (
+            "--seeds 0..1",
+            "--costs x|--commands 5|--beyond|--down 1|--synced".to_owned(),
+        ),
     ];
     for (alone, others) in table {
         for other in others.split('|') {

@@ -36,10 +36,13 @@ pub(crate) struct PredictOptions {
     #[arg(conflicts_with_all = ["seeds", "scenario", "threads", "twins", "beyond", "require_all"])]
     latency: Vec<PathBuf>,
     /// Of the validators so many are not there
+    // Where `latency` itself is in conflict with what is given, nothing is required of it.
     #[arg(long, value_name = "K", requires = "latency", default_value_t = 0)]
+    #[arg(conflicts_with_all = ["seeds", "scenario", "threads", "twins", "beyond", "require_all"])]
     down: u16,
     /// A vote waits for the disk
     #[arg(long, requires = "latency")]
+    #[arg(conflicts_with_all = ["seeds", "scenario", "threads", "twins", "beyond", "require_all"])]
     synced: bool,
     /// What operations cost, nanoseconds: a file like engine/sim/latency/costs.txt
     #[arg(long, value_name = "FILE", requires = "prediction")]

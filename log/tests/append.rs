@@ -293,6 +293,35 @@ fn a_segment_prepared_in_an_earlier_run_is_used() {
 }
 
 #[test]
+fn a_segment_prepared_with_another_length_is_made_anew() {
+    for times in [2, 4] {
+        let memory = MemoryBackend::new();
+        let mut log = open_memory(&memory);
+        let before = append(&mut log, &payload(1, 3000));
+        sync(&mut log);
+        assert_eq!(log.preparer.prepare_next().unwrap(), Prepared::Made);
+        drop(log);
+        let folder = DataFolder::in_memory(&memory);
+        let longer = LogConfig {
+            segment_bytes: times * SEGMENT_BYTES,
+            ..config()
+        };
+        let mut log = open(&folder, &longer, GENESIS).unwrap();
+        // More than a segment of the first length has room for.
+        let large = payload(2, SEGMENT_BYTES as usize);
+        let place = append(&mut log, &large);
+        assert_eq!(place.offset.segment(), before.offset.segment() + 1);
+        sync(&mut log);
+        drop((log, folder));
+        let name = format!("segment-{:010}", place.offset.segment());
+        let segment_bytes = memory.file(&name).unwrap().len();
+        assert_eq!(segment_bytes, (times * SEGMENT_BYTES) as usize);
+        let log = open(&DataFolder::in_memory(&memory), &longer, GENESIS).unwrap();
+        assert_eq!(payloads(&log.reader), [payload(1, 3000), large]);
+    }
+}
+
+#[test]
 fn a_preparing_thread_keeps_up_and_ends_with_the_writer() {
     let memory = MemoryBackend::new();
     let mut log = open_memory(&memory);

@@ -18,7 +18,6 @@ fn files(memory: &MemoryBackend) -> Vec<(String, Vec<u8>)> {
     memory.file_names().into_iter().map(content).collect()
 }
 
-/// The log must be refused, and left as it is; returns the row and the faults.
 /// The log must go on with every byte of the damage kept; returns the row and the faults.
 fn marked(memory: &MemoryBackend) -> (Row, Vec<Fault>) {
     let found = verify(&DataFolder::in_memory(memory)).expect("a header to read");
@@ -67,6 +66,7 @@ fn all_payloads(reader: &quorate_log::Reader) -> Vec<Vec<u8>> {
     records.collect()
 }
 
+/// The log must be refused, and left as it is; returns the row and the faults.
 fn refused(memory: &MemoryBackend) -> (Row, Vec<Fault>) {
     let before = files(memory);
     let error = try_open(memory)

@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -136,6 +137,28 @@ fn wrong_signatures_chains_and_addresses_are_told_to_the_client() {
     });
     assert_eq!(clients.told.downs[2].1, CloseReason::ConnectFailed);
     assert!(validators[0].seen.clients.is_empty());
+}
+
+#[test]
+fn a_login_that_nobody_answers_ends_its_link_in_time() {
+    // The system takes the connection, and nobody reads from it.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let mut clients = Clients::new();
+    let before = Instant::now();
+    let link = clients.connect(&address, client(1));
+    clients.turn();
+    let after = Instant::now();
+    let limit = Limits::default().handshake_timeout;
+    let early = before + limit.mul_f64(0.9);
+    for (now, downs) in [
+        (early, &[][..]),
+        (after + limit, &[(link, CloseReason::HandshakeTimeout)]),
+    ] {
+        let Clients { links, told } = &mut clients;
+        links.turn(now, Some(Duration::ZERO), told).unwrap();
+        assert_eq!(told.downs, downs);
+    }
 }
 
 #[test]

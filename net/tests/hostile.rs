@@ -57,6 +57,27 @@ fn lengths_that_cannot_be_are_refused_before_any_byte_of_the_message() {
 }
 
 #[test]
+fn a_frame_of_a_peer_that_is_too_long_is_refused_at_its_prefix() {
+    let mut validator = alone();
+    let peers = [(1, "127.0.0.1:1".to_owned())];
+    validator.net.set_peers(&peers).unwrap();
+    let mut raw = Raw::peer(&mut validator, 3, 1);
+    let bytes_max = Limits::default().frame_bytes_max;
+    let longest = vec![9; bytes_max];
+    for piece in Raw::frame(&longest).chunks(60_000) {
+        let sealed = raw.seal(piece);
+        assert!(raw.write(&mut validator, &sealed));
+    }
+    raw.turn_until(&mut validator, |v| !v.seen.frames.is_empty());
+    assert!(validator.seen.frames == [(1, longest)]);
+    let too_long = u32::try_from(bytes_max + 1).unwrap();
+    let sealed = raw.seal(&too_long.to_le_bytes());
+    let reason = reason_for(&mut validator, &mut raw, &sealed);
+    assert_eq!(reason, [CloseReason::FrameLength]);
+    assert_eq!(validator.seen.downs, [(1, CloseReason::FrameLength)]);
+}
+
+#[test]
 fn garbage_on_both_ports_disturbs_nobody() {
     let mut pair = mesh(&[0, 1]);
     turn_until("both up", &mut pair, |v| all_up(v));

@@ -2,7 +2,8 @@
 
 mod common;
 
-use std::time::Duration;
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
 
 use common::{all_up, bind, bind_as, config, connections, introduce, mesh, turn_until};
 use quorate_net::{ChainIds, Class, CloseReason, Limits, NetConfig, PeerAlarm, SendError};
@@ -306,7 +307,7 @@ fn a_silent_peer_is_disconnected_and_a_quiet_one_is_not() {
     introduce(&mut pair, &[0, 1]);
     turn_until("both up", &mut pair, |v| all_up(v));
     // Nobody sends a frame, for longer than the silence allowed.
-    let start = std::time::Instant::now();
+    let start = Instant::now();
     turn_until("time passes", &mut pair, |_| {
         start.elapsed() > Duration::from_millis(600)
     });
@@ -323,6 +324,39 @@ fn a_silent_peer_is_disconnected_and_a_quiet_one_is_not() {
 }
 
 #[test]
+fn a_dial_that_nobody_answers_is_given_up_in_time() {
+    // The system takes the connection, and nobody reads from it.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let mut one = [bind(config(0))];
+    let before = Instant::now();
+    one[0].net.set_peers(&[(1, address)]).unwrap();
+    turn_until("it is dialed", &mut one, |one| {
+        one[0].net.counters().dials_now == 1
+    });
+    let after = Instant::now();
+    let one = &mut one[0];
+    let limit = Limits::default().handshake_timeout;
+    let early = before + limit.mul_f64(0.9);
+    for (now, timeouts) in [(early, 0), (after + limit, 1)] {
+        one.net
+            .turn(now, Some(Duration::ZERO), &mut one.seen)
+            .unwrap();
+        assert_eq!(one.closed(CloseReason::HandshakeTimeout), timeouts);
+        assert_eq!(one.net.counters().dials_now, 1 - timeouts);
+    }
+    // The next one may find somebody there.
+    let mut now = after + limit;
+    while one.net.counters().dials == 1 {
+        now += Duration::from_secs(1);
+        assert!(now < after + 100 * limit, "it is not dialed again");
+        one.net
+            .turn(now, Some(Duration::ZERO), &mut one.seen)
+            .unwrap();
+    }
+}
+
+#[test]
 fn a_peer_whose_frames_wait_is_not_silent_however_long_there_was_no_turn() {
     let mut pair = mesh(&[0, 1]);
     turn_until("settled", &mut pair, |pair| {
@@ -331,7 +365,7 @@ fn a_peer_whose_frames_wait_is_not_silent_however_long_there_was_no_turn() {
     pair[1].net.send_peer(0, b"here", Class::Vote).unwrap();
     pair[1].net.flush();
     // Its next turn is one that comes late.
-    let late = std::time::Instant::now() + 2 * Limits::default().silence_max;
+    let late = Instant::now() + 2 * Limits::default().silence_max;
     let one = &mut pair[0];
     let timeout = Some(Duration::ZERO);
     one.net.turn(late, timeout, &mut one.seen).unwrap();

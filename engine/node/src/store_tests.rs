@@ -240,6 +240,32 @@ fn a_proof_that_is_pruned_while_it_is_looked_for_is_none_and_no_damage() {
     assert!(found.headers[0].height > Height::new(1));
 }
 
+/// Whoever prunes leaves the segments for a while from which peers were given something.
+#[test]
+fn the_lowest_segment_from_which_a_block_or_a_header_was_given_is_told() {
+    let (mut fixture, _syncer, _pruner) = fixture_with(64, 4096);
+    let chain: Vec<_> = (1..=100).map(|height| fixture.grow(height)).collect();
+    fixture.store.prune(Window::new(9));
+    let segment = |fixture: &Fixture, wanted: &BlockRef| {
+        let mark = fixture.store.mark(wanted.height).expect("a good log");
+        mark.expect("it is final").block.offset.segment()
+    };
+    let (old, above) = (chain[39], chain[79]);
+    let (lower, upper) = (segment(&fixture, &old), segment(&fixture, &above));
+    assert!(0 < lower && lower < upper, "{lower} {upper}");
+    assert_eq!(fixture.store.served.take_lowest(), None);
+    for wanted in [&above, &old, &above] {
+        assert!(matches!(fixture.store.block(wanted), Ok(Some(_))));
+    }
+    assert_eq!(fixture.store.served.take_lowest(), Some(lower));
+    assert_eq!(fixture.store.served.take_lowest(), None, "told once");
+    assert!(matches!(fixture.store.block(&above), Ok(Some(_))));
+    assert_eq!(fixture.store.served.take_lowest(), Some(upper));
+    // From the one above down to the old one.
+    assert_eq!(fixture.store.history(&above, 41).unwrap().len(), 41);
+    assert_eq!(fixture.store.served.take_lowest(), Some(lower));
+}
+
 #[test]
 fn proofs_are_thinned_and_the_newest_ones_all_kept() {
     let mut fixture = fixture(64);

@@ -4,7 +4,9 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Instant;
 
-use super::{CHAIN, DEADLINE, Validator};
+use quorate_net::Authenticator as _;
+
+use super::{CHAIN, DEADLINE, Notary, Validator};
 
 /// A socket whose other end is turned while it waits.
 pub(crate) struct Raw {
@@ -44,6 +46,26 @@ impl Raw {
         raw.turn_until(validator, |v| {
             v.seen.clients.keys().any(|id| !before.contains(id))
         });
+        raw
+    }
+
+    /// Logged in as validator `index` at validator `own`, which knows it as a peer.
+    pub(crate) fn peer(validator: &mut Validator, own: u16, index: u16) -> Self {
+        let mut raw = Self::connect(&validator.peer_address());
+        raw.handshake(validator, 0);
+        let notary = Notary {
+            own: index,
+            key: index,
+        };
+        // Message version 1 alone, who it is and which run of it.
+        let mut hello = [1_u16, 1, index].map(u16::to_le_bytes).concat();
+        hello.extend_from_slice(&1_u64.to_le_bytes());
+        hello.extend_from_slice(&notary.sign_hello(&raw.hash, own));
+        let sealed = raw.seal(&hello);
+        raw.write(validator, &sealed);
+        let answer = raw.read_message(validator);
+        raw.open(&answer);
+        raw.turn_until(validator, |v| v.net.is_up(index));
         raw
     }
 

@@ -209,8 +209,68 @@ impl Outbox {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use quorate_consensus::types::ValidatorIndex;
+    use quorate_consensus::message::{BlockRef, Get};
+    use quorate_consensus::types::{BlockId, ValidatorIndex};
+
+    /// What lets others go on leaves before blocks, and is dropped last.
+    #[test]
+    fn certificates_and_requests_are_no_repair_and_repair_is_nothing_else() {
+        let (height, window) = (Height::new(1), Window::new(1));
+        let bytes: Arc<[u8]> = Arc::from(*b"p");
+        let top = BlockRef {
+            height,
+            id: BlockId::new([1; 32]),
+        };
+        let (root, chunk, below) = ([2; 32], 0, height);
+        let certificates = [
+            Message::Certificates(Vec::new()),
+            Message::Get(Get::Bodies(vec![top])),
+            Message::Get(Get::History { top, count: 1 }),
+            Message::Get(Get::Ready { window }),
+            Message::Headers {
+                window,
+                headers: Vec::new(),
+            },
+            Message::FenceAsk { incarnation: 1 },
+            Message::FenceAnswer {
+                incarnation: 1,
+                held: None,
+            },
+            Message::Recover { nonce: [3; 32] },
+            Message::Snapshot(SnapshotPart::Ask),
+            Message::Snapshot(SnapshotPart::Get {
+                height,
+                root,
+                chunk,
+            }),
+            Message::Snapshot(SnapshotPart::GetEvents { below, from: None }),
+        ];
+        let bulk = [
+            Message::History(Vec::new()),
+            Message::Snapshot(SnapshotPart::Chunk {
+                root,
+                chunk,
+                bytes: Arc::clone(&bytes),
+            }),
+            Message::Snapshot(SnapshotPart::Events {
+                below,
+                stretch: None,
+            }),
+        ];
+        let proposals = [Message::Forward(bytes)];
+        for (messages, class) in [
+            (&certificates[..], FrameClass::Certificate),
+            (&proposals, FrameClass::Proposal),
+            (&bulk, FrameClass::Bulk),
+        ] {
+            for message in messages {
+                assert_eq!(FrameClass::of(message), class, "{message:?}");
+            }
+        }
+    }
 
     #[test]
     fn a_turn_with_much_to_say_leaves_no_memory_behind_for_good() {

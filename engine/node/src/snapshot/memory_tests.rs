@@ -90,6 +90,21 @@ fn a_name_that_was_removed_and_not_synced_may_come_back() {
     assert_eq!(gone.certificate(7).unwrap(), None);
 }
 
+/// A note that came back would let a log that lost its end pass for one that was replaced.
+#[test]
+fn the_note_of_a_fetched_snapshot_does_not_come_back_after_it_is_settled() {
+    let machine = Machine::new();
+    let manifest = write(&machine.folder()).unwrap();
+    machine.folder().put_fetched(&manifest).unwrap();
+    let before = machine.after_power_cut(false);
+    assert!(before.is_fetched(&manifest).unwrap());
+    machine.folder().settle_fetched(HEIGHT).unwrap();
+    for is_kept in [false, true] {
+        let after = machine.after_power_cut(is_kept);
+        assert!(!after.is_fetched(&manifest).unwrap(), "{is_kept}");
+    }
+}
+
 #[test]
 fn each_page_that_was_not_synced_survives_by_itself() {
     let machine = Machine::new();
@@ -172,8 +187,12 @@ fn write(folder: &SnapshotFolder) -> Result<Manifest, SnapshotError> {
 type Keep<'a> = &'a dyn Fn(Unsynced<'_>) -> bool;
 
 /// Does something again and again on machines that lose their power one step later each time, until
-/// it is done. Whatever a cut leaves of what was not synced, a snapshot that is there is whole.
-fn cut_everywhere(act: impl Fn(&SnapshotFolder) -> Result<(), SnapshotError>) {
+/// it is done. Whatever a cut leaves of what was not synced, a snapshot that is there is whole, and
+/// has beside it what `has_all` looks for.
+fn cut_everywhere(
+    act: impl Fn(&SnapshotFolder) -> Result<(), SnapshotError>,
+    has_all: impl Fn(&SnapshotFolder, &Manifest) -> bool,
+) {
     for steps in 0..100 {
         let machine = Machine::new();
         machine.power.power_off_after(steps);
@@ -190,7 +209,8 @@ fn cut_everywhere(act: impl Fn(&SnapshotFolder) -> Result<(), SnapshotError>) {
             let folder = SnapshotFolder::in_memory(&disk);
             for height in folder.heights().unwrap() {
                 let verified = folder.verify(height);
-                assert!(verified.is_ok(), "after {steps} steps: {verified:?}");
+                let is_all = verified.as_ref().is_ok_and(|one| has_all(&folder, one));
+                assert!(is_all, "after {steps} steps: {verified:?}");
             }
             let is_there = folder.heights().unwrap() == [HEIGHT];
             assert!(is_there || !is_done, "it was said to be durable");
@@ -204,16 +224,21 @@ fn cut_everywhere(act: impl Fn(&SnapshotFolder) -> Result<(), SnapshotError>) {
 
 #[test]
 fn a_snapshot_whose_writing_a_power_cut_ends_anywhere_is_whole_or_absent() {
-    cut_everywhere(|folder| write(folder).map(drop));
+    cut_everywhere(|folder| write(folder).map(drop), |_, _| true);
 }
 
 #[test]
 fn a_fetched_snapshot_is_whole_or_absent_wherever_a_power_cut_ends_its_coming() {
     let elsewhere = Machine::new();
     let manifest = write(&elsewhere.folder()).unwrap();
-    cut_everywhere(|folder| {
+    let fetch = |folder: &SnapshotFolder| {
         let mut partial = folder.begin(manifest.clone(), b"certificate")?;
         assert!(partial.put(0, DATA)?);
         folder.finish(partial, b"certificate")
+    };
+    // Without either it would be refused as one that the log should reach.
+    cut_everywhere(fetch, |folder, manifest| {
+        let certificate = folder.certificate(HEIGHT).unwrap();
+        folder.is_fetched(manifest).unwrap() && certificate.as_deref() == Some(b"certificate")
     });
 }

@@ -61,6 +61,26 @@ fn r11_in_sync_what_has_no_room_asks_for_no_sync_before_it_has_some_and_then_for
 }
 
 #[test]
+fn r11_in_async_what_has_waited_for_room_is_synced_soon_after_it_is_written() {
+    let mut fixture = without_room(Durability::Async);
+    // Of the block before: nothing is left that a sync is due for.
+    let jobs = fixture.jobs(5 * MS);
+    assert_eq!(jobs.len(), 1);
+    assert_eq!(fixture.finish(jobs[0]), [""; 0]);
+    let due_ns = fixture.journal.deadline_ns();
+    assert!(due_ns > 50 * MS, "nothing to do before the next try");
+    fixture.memory.refuse_writes(None);
+    assert_eq!(fixture.retry(due_ns), ["record", "full false"]);
+    let sync_ns = due_ns + 5 * MS;
+    assert_eq!(fixture.journal.deadline_ns(), sync_ns);
+    let jobs = fixture.jobs(sync_ns);
+    assert_eq!(jobs.len(), 1);
+    assert_eq!(fixture.finish(jobs[0]), [""; 0]);
+    let after = DataFolder::in_memory(&fixture.memory.power_cut(|_| false));
+    assert_eq!(opened(&after).recovery.end.index, RecordIndex::new(3));
+}
+
+#[test]
 fn of_several_that_are_written_at_once_none_is_done_when_there_is_no_room() {
     let mut fixture = fixture(Durability::Async);
     fixture.memory.refuse_writes(Some(ErrorKind::QuotaExceeded));

@@ -7,6 +7,7 @@ use quorate::vote_state::{
 use quorate_consensus::machine::Durability;
 use quorate_consensus::record::Record;
 use quorate_consensus::restart::LeaseFile as LeaseContent;
+use quorate_consensus::trust::Lease;
 use quorate_consensus::types::{Index, Window};
 use quorate_consensus::wire;
 use quorate_log::{DataFolder, LeaseFile, LeaseRead, MemoryBackend};
@@ -54,6 +55,15 @@ fn moved(durability: Durability) -> (World, VoteState) {
     let state = take(&world, 1, &memory);
     world.slots[1].memory = memory;
     (world, state)
+}
+
+/// What the lease file of a folder says.
+fn lease_in(memory: &MemoryBackend) -> Lease {
+    let lease = LeaseFile::new(&DataFolder::in_memory(memory)).read();
+    let Ok(LeaseRead::Present(bytes)) = lease else {
+        panic!("{lease:?}");
+    };
+    LeaseContent::decode(&bytes).expect("own bytes").lease
 }
 
 fn record_of(state: &VoteState, place: usize) -> Record {
@@ -115,6 +125,27 @@ fn an_import_lowers_no_limit_and_can_be_repeated() {
     assert!(again.incarnation >= 50, "peers refuse an older process");
     assert_eq!(again.proofs_until, Some(60), "it has not proven more here");
     assert_eq!(again.records, state.records, "each once");
+}
+
+/// What it said is not known where it comes from, so it is not known where it goes to.
+#[test]
+fn r13_a_state_of_a_lost_disk_makes_the_folder_lost_that_it_comes_to() {
+    let (world, state) = moved(Durability::Sync);
+    let lost = VoteState {
+        is_lost: true,
+        ..state.clone()
+    };
+    for is_new in [true, false] {
+        let memory = MemoryBackend::new();
+        if !is_new {
+            merge(&world, 1, &memory, &state).expect("a new folder");
+        }
+        merge(&world, 1, &memory, &lost).expect("a good folder");
+        assert!(lease_in(&memory).is_lost, "{is_new}");
+        // Another state that is whole does not bring back what was lost.
+        merge(&world, 1, &memory, &state).expect("a good folder");
+        assert!(lease_in(&memory).is_lost, "{is_new}");
+    }
 }
 
 /// A lease allows to add to what was said, so it must not outlive the words.
@@ -203,11 +234,7 @@ fn the_proofs_of_the_folder_before_are_marked_as_elsewhere_from_window_0_on() {
         merge(&world, 1, &memory, &moved).expect("a new folder");
         let again = take(&world, 1, &memory);
         assert_eq!(again.proofs_until, proofs_until);
-        let lease = LeaseFile::new(&DataFolder::in_memory(&memory)).read();
-        let Ok(LeaseRead::Present(bytes)) = lease else {
-            panic!("{lease:?}");
-        };
-        let lease = LeaseContent::decode(&bytes).expect("own bytes").lease;
+        let lease = lease_in(&memory);
         assert_eq!(lease.proofs_elsewhere, proofs_until.map(Window::new));
     }
 }
@@ -373,16 +400,7 @@ fn while_the_state_is_written_elsewhere_and_if_it_may_be_there_the_folder_has_no
     world.submit(0, &commands(1, 1, 10));
     world.run_until_applied(10, 500 * MS);
     world.kill(1);
-    let is_lost = |memory: &MemoryBackend| {
-        let file = LeaseFile::new(&DataFolder::in_memory(memory));
-        let Ok(LeaseRead::Present(bytes)) = file.read() else {
-            panic!("its lease is there");
-        };
-        LeaseContent::decode(&bytes)
-            .expect("own bytes")
-            .lease
-            .is_lost
-    };
+    let is_lost = |memory: &MemoryBackend| lease_in(memory).is_lost;
     let memory = world.slots[1].memory.clone();
     let folder = DataFolder::in_memory(&memory);
     let mut was_lost = false;

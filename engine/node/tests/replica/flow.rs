@@ -157,6 +157,38 @@ fn the_vote_that_makes_a_block_final_leaves_before_the_block_is_carried_out() {
     assert!(!world.replica(last).is_unfinished());
 }
 
+/// R10: each read may have to come from the disk, while a vote waits.
+#[test]
+fn r10_a_turn_reads_64_blocks_for_peers_however_many_they_ask_for() {
+    const REQUESTS: usize = 128;
+    const READS: usize = 64;
+    let (mut world, leader) = flowing();
+    let (now, place) = (world.now, (leader + 1) % 4);
+    let finalized = world.replica(place).consensus().finalized();
+    let wanted = BlockRef {
+        height: finalized.height,
+        id: finalized.id,
+    };
+    let ask = Message::Get(Get::Bodies(vec![wanted; READS]));
+    let mut bytes = Vec::new();
+    wire::encode(&ask, &mut bytes);
+    for _ in 0..REQUESTS {
+        let outcome = world.replica(place).peer_frame(now, index(leader), &bytes);
+        assert!(!outcome.is_fault(), "{outcome:?}");
+    }
+    let is_block = |frame: &&Vec<u8>| {
+        let message = wire::decode(frame).expect("own bytes").into_message();
+        matches!(message, Message::Block { .. })
+    };
+    let mut served = Vec::new();
+    for _ in 0..2 * REQUESTS {
+        let (frames, _) = turn_alone(&mut world, place);
+        served.push(frames.iter().filter(is_block).count());
+    }
+    assert_eq!(served.iter().max(), Some(&READS));
+    assert_eq!(served.iter().sum::<usize>(), REQUESTS * READS);
+}
+
 #[test]
 fn what_waits_for_a_larger_block_leaves_by_itself_when_nothing_becomes_final() {
     let (mut world, leader) = flowing();

@@ -16,10 +16,11 @@ use quorate::snapshot::{self, MemoryDisk, Origin, SnapshotFolder};
 use quorate_consensus::attestation::StateCertificate;
 use quorate_consensus::machine::Durability;
 use quorate_consensus::message::BlockRef;
+use quorate_consensus::restart;
 use quorate_consensus::signing::{self, Signer as _};
 use quorate_consensus::types::Window;
 use quorate_consensus::wire;
-use quorate_log::{DataFolder, MemoryBackend};
+use quorate_log::{DataFolder, LeaseFile, LeaseRead, MemoryBackend};
 
 use crate::repair::damage_the_middle;
 use crate::world::{GENESIS, MS, World, commands, index, log_config};
@@ -369,6 +370,38 @@ fn power_lost_right_after_a_start_from_a_snapshot_takes_nothing_of_it_back() {
     scene.world.start(3).unwrap();
     assert_eq!(scene.world.replica(3).executor().height(), scene.height);
     scene.assert_joined();
+}
+
+/// What a failed sync left in memory may be read back and not be there after the next power cut.
+#[test]
+fn r12_a_sync_that_fails_when_the_log_is_to_begin_anew_leaves_the_next_start_suspect() {
+    let mut scene = Scene::new();
+    let stopped = scene.world.slots[3].memory.process_kill();
+    let mut noted = 0;
+    for syncs in 0.. {
+        let memory = stopped.process_kill();
+        scene.world.slots[3].memory = memory.clone();
+        memory.fail_sync_after(syncs);
+        match scene.world.start(3) {
+            Ok(()) => break,
+            Err(RecoveryError::Base { is_noted, .. }) => {
+                assert!(is_noted, "the next sync succeeds");
+                let after = memory.power_cut(|_| false);
+                let file = LeaseFile::new(&DataFolder::in_memory(&after));
+                let Ok(LeaseRead::Present(bytes)) = file.read() else {
+                    panic!("its lease is there");
+                };
+                let content = restart::LeaseFile::decode(&bytes).unwrap();
+                assert!(content.suspect, "after {syncs} syncs");
+                noted += 1;
+            }
+            Err(RecoveryError::NotSynced { is_noted, .. }) => assert!(is_noted),
+            // The lease file says what it said before, and the log is as it was.
+            Err(RecoveryError::LeaseWrite(_) | RecoveryError::Io { .. }) => {}
+            Err(error) => panic!("after {syncs} syncs: {error}"),
+        }
+    }
+    assert!(noted > 0);
 }
 
 #[test]

@@ -30,11 +30,13 @@ impl Consensus {
         (lacking > Stake::ZERO && coming >= lacking).then_some(lacking)
     }
 
-    /// Whether a first vote of this validator is of that weight.
+    /// Whether a first vote of this validator is of that weight, and what comes of it is hardly
+    /// anything else: what comes of the leader may be the next block, while its vote for this one
+    /// still waits for its disk.
     #[must_use]
     pub fn lacks_vote_of(&self, validator: ValidatorIndex) -> bool {
-        self.own_vote()
-            .is_some_and(|(state, tip)| !has_voted(state, validator, tip))
+        let is_lacking = |(state, tip)| !has_voted(state, validator, tip);
+        validator != self.leader() && self.own_vote().is_some_and(is_lacking)
     }
 
     /// The current window and the index of the own tip in it, where that is not final, its own vote

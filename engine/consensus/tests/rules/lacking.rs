@@ -92,3 +92,19 @@ fn nothing_is_lacking_to_what_is_final_by_the_slow_path() {
     assert_eq!(bench.consensus.finalized().id, blocks[0].id);
     assert_eq!(lacks(&bench), None);
 }
+
+/// In `sync` durability blocks leave before their leader's own vote for them.
+#[test]
+fn what_comes_of_the_leader_is_never_left_for_later() {
+    let set = four();
+    let block = &chain(&set, 1, 1)[0];
+    let mut bench = Bench::new(&set, 3);
+    bench.propose(block);
+    assert_eq!(
+        lacks(&bench),
+        Some(3),
+        "nobody but this validator has voted"
+    );
+    assert!(!bench.consensus.lacks_vote_of(v(0)));
+    assert!(bench.consensus.lacks_vote_of(v(1)));
+}

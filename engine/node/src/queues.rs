@@ -13,7 +13,7 @@
 use crate::executor::FinalBlock;
 use crate::journal::{JournalOp, Journaled, SyncDone, SyncError};
 use crate::lanes::CommandVerdict;
-use crate::replica::{CheckedForward, Event, Frames};
+use crate::replica::{CheckedForward, Event, FULL_BYTES, Frames};
 use crate::results::{BlockResults, CommandResult, Correction};
 use crate::stages::door::Room;
 use crate::stages::inlet::Control;
@@ -226,7 +226,7 @@ impl Drop for Submitted {
 
 /// Bytes of blocks that wait for the application, from which on nothing more is taken from sockets:
 /// by their number alone they could be as many times the longest payload.
-const APP_BYTES_MAX: usize = 256 * 1024 * 1024;
+const APP_BYTES_MAX: usize = FULL_BYTES;
 
 /// Counts the payloads of final blocks on their way to the application.
 #[derive(Clone, Debug, Default)]

@@ -35,6 +35,7 @@ pub use forwards::ForwardedRun;
 pub use jobs::{Job, run_jobs};
 pub use order::{FrameOutcome, OrderError, OrderOut, OrderStage};
 pub use outbox::{Event, Frame, FrameClass, Frames, Outbox};
+pub(crate) use unsettled::FULL_BYTES;
 
 use std::sync::Arc;
 
@@ -604,6 +605,13 @@ impl<S: StateMachine> Replica<S> {
     #[must_use]
     pub fn is_behind(&self) -> bool {
         self.checks.is_behind()
+    }
+
+    /// Whether so much is final here and not executed that nothing more of anybody should be read
+    /// until some of it is.
+    #[must_use]
+    pub const fn is_full(&self) -> bool {
+        self.order.is_full()
     }
 
     /// When the next turn is due at latest, by the monotonic clock; anything that comes before

@@ -532,6 +532,11 @@ impl OrderStage {
         self.unsettled.bytes()
     }
 
+    /// Whether so many of them wait that nothing more should come in.
+    pub(super) const fn is_full(&self) -> bool {
+        self.unsettled.is_full()
+    }
+
     /// The command pool, for status.
     #[must_use]
     pub const fn lanes(&self) -> &Lanes {

@@ -5,7 +5,8 @@
 //! the checks of clients' signatures, are slower than ordering, memory would hold the difference
 //! without end, and the state that clients see would be ever older than what is final. It is taken
 //! back at half, so that a hold is worth its beginning and ends long before nothing is left to
-//! execute. Never: what else bounds a queue, or decides about a vote.
+//! execute. And from how many on nothing is to come in at all. Never: what else bounds a queue, or
+//! decides about a vote.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,6 +21,10 @@ const BYTES_MAX: usize = 32 * 1024 * 1024;
 /// The same in a chain of signed commands, where each few hundred bytes cost some 30 us of a core:
 /// one full pipeline, half a second of one core or so.
 const SIGNED_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of final blocks that may wait for their execution before nothing more is taken from
+/// sockets. Whoever is slower than stake of Q is not waited for: the others go on, and what it has
+/// had of them would be held here without end.
+pub(crate) const FULL_BYTES: usize = 256 * 1024 * 1024;
 /// What the smallest block counts for: it takes a place of each queue however little is in it.
 const BLOCK_BYTES_MIN: usize = 8 * 1024;
 
@@ -99,6 +104,11 @@ impl UnsettledBlocks {
         self.bytes
     }
 
+    /// Whether nothing more is to come in, be it final or not.
+    pub(super) const fn is_full(&self) -> bool {
+        self.bytes >= FULL_BYTES
+    }
+
     /// Whether execution is behind, when that has not been said yet.
     pub(super) fn news(&mut self) -> Option<bool> {
         let is_news = self.has_news();
@@ -146,6 +156,26 @@ mod tests {
         unsettled.settle(17);
         assert_eq!((unsettled.bytes(), unsettled.is_empty()), (0, true));
         assert_eq!(unsettled.news(), Some(false));
+    }
+
+    /// Whoever is not needed for a quorum is behind without end, and holds this much at most.
+    #[test]
+    fn nothing_more_comes_in_from_a_bound_on_that_votes_are_held_long_before() {
+        let mut unsettled = UnsettledBlocks::new(unsettled_bytes_max(false));
+        let mut height = 0;
+        while !unsettled.is_full() {
+            height += 1;
+            unsettled.push(block(height, 1024 * 1024));
+            assert!(unsettled.bytes() <= 256 * 1024 * 1024, "{height}");
+        }
+        assert_eq!(unsettled.bytes(), 256 * 1024 * 1024);
+        unsettled.settle(1);
+        assert!(!unsettled.is_full(), "what is executed makes room at once");
+        assert_eq!(
+            unsettled.news(),
+            Some(true),
+            "votes are held since an eighth of it"
+        );
     }
 
     #[test]

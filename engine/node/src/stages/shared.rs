@@ -37,6 +37,8 @@ use std::time::{Duration, Instant};
 
 /// Longest sleep: the consensus asks to be looked at far more often.
 const PARK_MAX: Duration = Duration::from_millis(100);
+/// How long to wait for other threads before sockets that are left unread are thought of again.
+const FULL_PAUSE: Duration = Duration::from_micros(200);
 /// How often the net's numbers are copied for readers.
 const COPY_INTERVAL_NS: u64 = 50_000_000;
 /// Longest answer to a query.
@@ -122,28 +124,9 @@ impl<S: StateMachine> SharedLoop<S> {
 
     /// One turn; says when the next one is due at latest.
     fn turn(&mut self, deadline_ns: u64) -> Result<u64, NodeFailure> {
-        let parts = &mut self.parts;
-        let (instant, now) = parts.clock.read();
-        let timeout = match parts.placement.idle {
-            Idle::Park => Duration::from_nanos(deadline_ns.saturating_sub(now.mono_ns)),
-            Idle::Yield | Idle::Spin => Duration::ZERO,
-        };
-        let mut inward = Inner {
-            replica: &mut parts.replica,
-            clock: parts.clock,
-            now: None,
-            verdicts: &mut self.verdicts,
-            submissions: &mut self.submissions,
-            metrics: &parts.metrics,
-            own: parts.own,
-            placement: &parts.placement,
-            patience: &mut self.patience,
-        };
-        let net_work = parts
-            .wire
-            .turn(instant, timeout.min(PARK_MAX), &mut inward)?;
+        let net_work = self.take_in(deadline_ns)?;
         self.patience.end_sleep();
-        let (awake, now) = parts.clock.read();
+        let (awake, now) = self.parts.clock.read();
         let mut work = net_work + self.take_completions(now)?;
         work += self.take_control(now);
         work += self.check_submissions(now);
@@ -165,6 +148,34 @@ impl<S: StateMachine> SharedLoop<S> {
             false => self.submissions.deadline_ns(),
         };
         Ok(replica_ns.min(submissions_ns))
+    }
+
+    /// Takes in what the sockets have, or sleeps until they have something; when too much is final
+    /// and not executed they are left unread, and their buffers hold the senders back.
+    fn take_in(&mut self, deadline_ns: u64) -> Result<usize, NodeFailure> {
+        let parts = &mut self.parts;
+        let (instant, now) = parts.clock.read();
+        let timeout = match parts.placement.idle {
+            Idle::Park => Duration::from_nanos(deadline_ns.saturating_sub(now.mono_ns)),
+            Idle::Yield | Idle::Spin => Duration::ZERO,
+        };
+        if parts.replica.is_full() {
+            let answered = parts.verify_done.recv_timeout(timeout.min(FULL_PAUSE));
+            return Ok(answered.map_or(0, |inputs| take_verified(&mut parts.replica, now, inputs)));
+        }
+        let mut inward = Inner {
+            replica: &mut parts.replica,
+            clock: parts.clock,
+            now: None,
+            verdicts: &mut self.verdicts,
+            submissions: &mut self.submissions,
+            metrics: &parts.metrics,
+            own: parts.own,
+            placement: &parts.placement,
+            patience: &mut self.patience,
+        };
+        let timeout = timeout.min(PARK_MAX);
+        Ok(parts.wire.turn(instant, timeout, &mut inward)?)
     }
 
     fn finish_turn(&mut self, awake: Instant, now: Now, work: usize) {
@@ -199,10 +210,7 @@ impl<S: StateMachine> SharedLoop<S> {
             work += 1;
         }
         while let Ok(inputs) = self.parts.verify_done.try_recv() {
-            for input in inputs {
-                self.parts.replica.input(now, input);
-            }
-            work += 1;
+            work += take_verified(&mut self.parts.replica, now, inputs);
         }
         Ok(work)
     }
@@ -399,6 +407,14 @@ impl<S: StateMachine> SharedLoop<S> {
         copy_order(&metrics, replica.order());
         replica.stop(worker).map_err(NodeFailure::Sync)
     }
+}
+
+/// Gives what the signatures' thread has found out to the replica; it counts as one piece of work.
+fn take_verified<S: StateMachine>(replica: &mut Replica<S>, now: Now, inputs: Vec<Input>) -> usize {
+    for input in inputs {
+        replica.input(now, input);
+    }
+    1
 }
 
 impl Publisher {

@@ -636,6 +636,15 @@ impl Journal {
             return sync.stop(self.writer);
         }
         tracing::warn!("stopped on a full disk: the next start takes this for a crash");
+        self.stop_unmarked(sync)
+    }
+
+    /// Ends the run with a last sync and without a marker, since what was said is not all in the
+    /// log.
+    ///
+    /// # Errors
+    /// [`SyncError`]: the disk refused.
+    pub(crate) fn stop_unmarked(self, sync: SyncWorker) -> Result<(), SyncError> {
         sync.stop_unmarked(&self.writer)
     }
 }

@@ -634,10 +634,17 @@ impl<S: StateMachine> Replica<S> {
 
     /// Ends the run: syncs the log and writes the clean-stop marker. No frame may be sent after.
     ///
+    /// R12: where the last turn was [unfinished](Self::is_unfinished) and has left what is to be
+    /// logged, there is no marker: an own block may have left before it (R11).
+    ///
     /// # Errors
     /// [`SyncError`]: the next start takes this stop for a crash.
     pub fn stop(self, sync: SyncWorker) -> Result<(), SyncError> {
-        self.journal.stop(sync)
+        if self.out.journal.is_empty() {
+            return self.journal.stop(sync);
+        }
+        tracing::warn!("stopped within a turn: the next start takes this for a crash");
+        self.journal.stop_unmarked(sync)
     }
 
     /// The consensus, for status.

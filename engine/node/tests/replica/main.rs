@@ -11,4 +11,5 @@ mod repair;
 mod sessions;
 mod signed;
 mod suspicion;
+mod tape;
 mod world;

@@ -13,7 +13,7 @@ use quorate::replica::{
 };
 use quorate::results::{CommandResult, Outcome};
 use quorate::snapshot::SnapshotFolder;
-use quorate::state_machine::{Context, Output, SessionEvent, SessionId, StateMachine};
+use quorate::state_machine::SessionId;
 use quorate_consensus::effect::Destination;
 use quorate_consensus::input::Input;
 use quorate_consensus::machine::{Durability, TimerConfig};
@@ -29,6 +29,7 @@ use rand_core::SeedableRng;
 
 use crate::censoring::without_session;
 pub(crate) use crate::commands::{command, commands, index, log_config, session};
+pub(crate) use crate::tape::Tape;
 
 pub(crate) const MS: u64 = 1_000_000;
 const US: u64 = 1_000;
@@ -42,72 +43,6 @@ const DISK_NS: u64 = 500 * US;
 const WALL_START_NS: u64 = 5_000_000_000;
 
 pub(crate) const GENESIS: &[u8] = b"{\"genesis\": \"of a test\"}";
-
-/// Writes down every command; its state is the chain of their hashes.
-#[derive(Debug, Default)]
-pub(crate) struct Tape {
-    pub(crate) applied: Vec<(SessionId, u64, Vec<u8>)>,
-    chain: [u8; 32],
-    timer_ns: Option<u64>,
-    pub(crate) timers_fired: Vec<(u64, u64)>,
-    /// Sessions that fell silent or ended, and how.
-    pub(crate) absences: Vec<(SessionId, String)>,
-}
-
-impl StateMachine for Tape {
-    fn sections(&self) -> &'static [&'static str] {
-        &["tape"]
-    }
-
-    fn apply(&mut self, context: &Context, command: &[u8], output: &mut Output) {
-        self.applied
-            .push((context.session, context.seq, command.to_vec()));
-        let mut hasher = blake3::Hasher::new();
-        hasher
-            .update(&self.chain)
-            .update(&context.time_ns.to_le_bytes())
-            .update(command);
-        self.chain = *hasher.finalize().as_bytes();
-        if let Some(delay_ms) = command.strip_prefix(b"timer ") {
-            let delay_ms = String::from_utf8_lossy(delay_ms).parse().unwrap_or(0);
-            self.timer_ns = Some(context.time_ns + delay_ms * MS);
-        }
-        output.to_session(context.session, command);
-    }
-
-    fn timer_next_ns(&self) -> Option<u64> {
-        self.timer_ns
-    }
-
-    fn apply_timers(&mut self, height: u64, time_ns: u64, output: &mut Output) {
-        self.timer_ns = None;
-        self.timers_fired.push((height, time_ns));
-        output.to_public(b"timer");
-    }
-
-    fn apply_session(&mut self, context: &Context, event: SessionEvent, _: &mut Output) {
-        if event.is_absence() {
-            self.absences.push((context.session, format!("{event:?}")));
-        }
-    }
-
-    fn section_root(&mut self, _section: usize) -> [u8; 32] {
-        self.chain
-    }
-
-    fn snapshot_section(&self, _section: usize, bytes: &mut Vec<u8>) {
-        bytes.extend_from_slice(&self.chain);
-    }
-
-    fn restore_section(&mut self, _section: usize, bytes: &[u8]) -> Result<(), String> {
-        self.chain = bytes.try_into().map_err(|_| "not a hash".to_owned())?;
-        Ok(())
-    }
-
-    fn query(&self, _question: &[u8], answer: &mut Vec<u8>) {
-        answer.extend_from_slice(&self.chain);
-    }
-}
 
 /// A running validator.
 pub(crate) struct Running {
@@ -161,6 +96,8 @@ pub(crate) struct World {
     numbers: u64,
     /// Frames from a validator of the first place to one of the second are lost.
     pub(crate) cut: Vec<(usize, usize)>,
+    /// Frames from the first to the second come after what others answer to the same ones.
+    pub(crate) slow: Option<(usize, usize)>,
     /// The chain's commands are signed; a validator that does not care is named.
     is_signed: bool,
     lax: Option<usize>,
@@ -248,6 +185,7 @@ impl World {
             due: BTreeMap::new(),
             numbers: 0,
             cut: Vec::new(),
+            slow: None,
             is_signed,
             lax,
             sessions_max: 64,
@@ -451,8 +389,9 @@ impl World {
         for to in receivers {
             self.frames += 1;
             if self.slots[to].running.is_some() && !self.cut.contains(&(from, to)) {
+                let is_slow = self.slow == Some((from, to));
                 self.schedule(
-                    WIRE_NS,
+                    if is_slow { WIRE_NS * 5 / 2 } else { WIRE_NS },
                     Due::Frame {
                         from,
                         to,

@@ -213,7 +213,7 @@ impl Consensus {
 
     fn status(&self) -> Status {
         let window = self.window();
-        let acts = self.may_act(window);
+        let may_say = self.may_say(window);
         let state = self.windows.get(&window);
         Status {
             epoch: self.config.set.epoch(),
@@ -221,7 +221,7 @@ impl Consensus {
             proven: self.proven,
             window,
             record: state
-                .filter(|_| acts)
+                .filter(|_| may_say)
                 .map_or_else(Record::default, |state| state.durable.clone()),
             gap: self.gap_window(),
             ready: self.ready_summary(window),
@@ -335,7 +335,7 @@ impl Consensus {
         status: &Status,
         effects: &mut Effects,
     ) {
-        if !self.may_act(window) {
+        if !self.may_say(window) {
             return;
         }
         let own = self.config.own;

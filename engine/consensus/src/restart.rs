@@ -241,18 +241,21 @@ impl Consensus {
         )
     }
 
-    /// Whether a record may be made in a window: leased (R11), past the fence, not abstaining.
+    /// Whether a record may be made in a window: where it may be said, and can be extended.
     pub(crate) fn may_act(&self, window: Window) -> bool {
+        let state = self.windows.get(&window);
+        self.may_say(window) && !state.is_some_and(|state| state.is_frozen)
+    }
+
+    /// Whether the own record of a window may be said, be it a new one or, to who has missed it,
+    /// the one that stands: leased (R11), past the fence, not abstaining.
+    pub(crate) fn may_say(&self, window: Window) -> bool {
         let leased = self.lease.lease.is_some_and(|lease| window <= lease);
         let abstains = self
             .lease
             .abstain_until
             .is_some_and(|until| window <= until);
-        let frozen = self
-            .windows
-            .get(&window)
-            .is_some_and(|state| state.is_frozen);
-        self.fence.is_passed && !self.fence.is_failed && leased && !abstains && !frozen
+        self.fence.is_passed && !self.fence.is_failed && leased && !abstains
     }
 
     /// Whether a proposal may be made in a window now.

@@ -416,6 +416,25 @@ fn r12_a_record_whose_block_the_log_lacks_stands_as_it_is() {
     assert!(bench.persisted().iter().all(|own| own.window != w(0)));
 }
 
+/// It was sent once, and whoever was away then has to learn it all the same (5, R10).
+#[test]
+fn r12_a_record_that_stands_as_it_is_is_said_and_signed_to_who_asks() {
+    let set = six(64);
+    let record = tip(&chain(&set, 1, 1)[0]);
+    let mut bench = Setup::new(&set, 5).with_log(record.clone(), &[]).run();
+    bench.lapse(50);
+    bench.forget();
+    let status = bench.status_of(0);
+    bench.status(1, status);
+    let sent = bench.votes_sent(0);
+    let to_asker = sent.iter().find(|(to, _)| *to == Destination::Peer(v(1)));
+    let (_, vote) = to_asker.expect("an answer");
+    assert!(vote.record == record && vote.signature.is_some());
+    bench.lapse(20);
+    let statuses = bench.statuses_sent();
+    assert_eq!(statuses.last().expect("one each T_retx").record, record);
+}
+
 #[test]
 fn r12_the_highest_window_comes_from_parents_and_not_from_an_own_record() {
     let set = six(64);

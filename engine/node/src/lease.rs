@@ -5,6 +5,7 @@
 //! here. Never: makes a lease that allows anything, or lowers a limit of one.
 
 use quorate_consensus::restart::{self, StartFacts};
+use quorate_consensus::types::Window;
 use quorate_log::{
     CleanStopRead, DataFolder, LeaseFile, LeaseRead, LogConfig, OpenError, Opened, Recovery,
     lacks_watermark,
@@ -131,6 +132,21 @@ pub(crate) fn note_failed_sync(
             lease_file.replace(&content.encode()).is_ok()
         }
         Ok(LeaseRead::Missing | LeaseRead::Damaged(_)) => true,
+    }
+}
+
+/// R11: a record stands in the log only when its window was leased before, durably. One above the
+/// lease shows that the lease file is an older one, put back or brought from elsewhere: the limits
+/// that it has lost are not known, as where there is no lease file (R13).
+pub(crate) fn lose_older_lease(content: &mut restart::LeaseFile, said_in: Option<Window>) {
+    if !content.lease.is_lost && said_in > content.lease.lease {
+        let number = |window: Option<Window>| window.map(Window::number);
+        tracing::error!(
+            lease = ?number(content.lease.lease),
+            said_in = ?number(said_in),
+            "the lease file is older than the log beside it"
+        );
+        content.lease.is_lost = true;
     }
 }
 

@@ -38,6 +38,8 @@ pub(super) struct Scan {
     blocks: BTreeMap<(Window, BlockId), Logged>,
     /// Newest own record of each such window.
     records: BTreeMap<Window, Record>,
+    /// The highest window in which anything was said, settled since or not.
+    said_in: Option<Window>,
     pub(super) finalized: Point,
     finalized_time_ns: u64,
     newest_mark: Option<RecordRef>,
@@ -82,6 +84,7 @@ impl Scan {
         Self {
             blocks: BTreeMap::new(),
             records: BTreeMap::new(),
+            said_in: None,
             finalized: set.genesis(),
             finalized_time_ns: set.genesis_time_ns(),
             newest_mark: None,
@@ -175,6 +178,7 @@ impl Scan {
             match entry {
                 JournalEntry::Block { header, .. } => self.add_block(header, place),
                 JournalEntry::Record { own, .. } => {
+                    self.said_in = self.said_in.max(Some(own.window));
                     self.records.insert(own.window, own.record);
                 }
                 JournalEntry::Finalized(mark) => self.add_mark(place, &mark, executor)?,
@@ -309,6 +313,11 @@ impl Scan {
             // What was abandoned long ago is with the pools of those who led since.
             drop(self.store.prune(window));
         }
+    }
+
+    /// The highest window of an own record in the log.
+    pub(super) const fn said_in(&self) -> Option<Window> {
+        self.said_in
     }
 
     pub(super) fn finish(

@@ -281,6 +281,41 @@ fn a_log_that_lost_votes_it_had_sent_is_found_out_by_the_fence() {
     assert!(!is_voting(&world, 2));
 }
 
+/// Where one ends, no lease of before says what this one has lost: limits that no start may forget.
+#[test]
+fn r11_a_lease_older_than_the_records_beside_it_counts_as_lost() {
+    for durability in BOTH {
+        let mut world = World::new(4, 1, 0, durability);
+        world.run(100 * MS);
+        let old = world.slots[2].memory.file("lease").expect("it was begun");
+        let old_limit = world.lease(2).lease.expect("it votes");
+        let mut seq = 0;
+        while world.replica(2).consensus().window() <= old_limit {
+            seq += 1;
+            world.submit(0, &[command(1, seq, "x")]);
+            world.run(2 * MS);
+        }
+        world.submit(0, &[command(1, seq + 1, "the first of a window above it")]);
+        world.run(100 * MS);
+        let said_in = world.replica(2).consensus().window();
+        world.kill(2);
+        world.slots[2].memory.set_file("lease", &old);
+        world.start(2).expect("its log is good");
+        assert!(world.lease(2).is_lost && !is_voting(&world, 2));
+        world.run_until("R13 is over", 2_000 * MS, |world| !world.lease(2).is_lost);
+        assert!(
+            world.lease(2).abstain_until >= Some(said_in),
+            "{durability:?}"
+        );
+        assert!(!is_voting(&world, 2), "what it said there is not known");
+        // From here on the lease is that of the log again.
+        world.kill(2);
+        world.start(2).expect("its log is good");
+        assert!(!world.lease(2).is_lost);
+        world.assert_equal_states();
+    }
+}
+
 /// A key that its peers have heard, in a folder that was made as for one that never signed: an
 /// operator's error, and what a cloned key looks like. The folder says that nothing was said, and
 /// the peers know better.

@@ -315,6 +315,22 @@ fn a_hello_for_another_addressee_is_refused() {
 }
 
 #[test]
+fn who_is_dialed_as_one_validator_may_not_answer_as_another() {
+    // Validator 3 dials 4, and 5 answers with a Hello of its own that is in order.
+    let mut side = Side::dial(&local(3), 4);
+    let mut wire = Buffer::new();
+    let first = take_message(&mut side.out).unwrap();
+    let (mut session, hash) =
+        noise::answer(&CHAIN.prologue(Port::Peers), &first, &mut wire).unwrap();
+    let second = take_message(&mut wire).unwrap();
+    assert_eq!(side.handshake.message(&second, &mut side.out), Ok(None));
+    session.seal(&local(5).hello(&hash, 3), &mut wire).unwrap();
+    let hello = take_message(&mut wire).unwrap();
+    let end = side.handshake.message(&hello, &mut side.out);
+    assert_eq!(end, Err(CloseReason::HelloIndex));
+}
+
+#[test]
 fn a_validator_does_not_speak_to_itself() {
     let (mut a, mut b) = (
         Side::dial(&local(5), 5),

@@ -117,6 +117,55 @@ fn every_position_of_every_segment_is_told_as_it_was_published() {
     assert_eq!(refused(&mut archive, pos(601, 0)), Unavailable::Ahead);
 }
 
+/// What a peer gives of the blocks of these heights.
+fn stretch(heights: std::ops::RangeInclusive<u64>, bytes: usize) -> Vec<(u64, Arc<Block>)> {
+    let all = heights.map(|height| (height, Arc::new(block(height, bytes))));
+    all.filter(|(_, block)| block.outputs_len() > 0).collect()
+}
+
+#[test]
+fn a_stretch_of_a_peer_has_its_name_only_when_it_is_on_the_disk() {
+    let folder = TemporaryFolder::new("archive-stretch-unsynced");
+    let mut archive = open(&folder);
+    archive.go_on_from(&before(31, 100)).unwrap();
+    append(&mut archive, 31..=40, 100);
+    let (older, events) = (before(21, 100), stretch(21..=30, 100));
+    // It takes what is written, and no disk holds it: to sync it is refused.
+    let part = archive.path(21).with_extension(&PART_SUFFIX[1..]);
+    std::os::unix::fs::symlink("/dev/null", part).unwrap();
+    let refused = archive.prepend(&older, &events);
+    assert!(
+        matches!(refused, Err(ArchiveError::Io { .. })),
+        "{refused:?}"
+    );
+    assert_eq!(archive.first(), 31);
+    assert!(archive.path(21).symlink_metadata().is_err());
+    // And on a disk that holds it.
+    let taken = archive.prepend(&older, &events).unwrap();
+    assert_eq!((taken, archive.first()), (Prepended::Taken, 21));
+    let (from, to) = (pos(21, 0), pos(41, 0));
+    let all = told(&mut archive, from, to, 999).unwrap();
+    assert_eq!(all, expected(from, to));
+}
+
+#[test]
+fn what_had_to_go_for_want_of_room_leaves_no_room_for_what_is_older() {
+    let folder = TemporaryFolder::new("archive-full");
+    let mut archive = open(&folder);
+    archive.go_on_from(&EventHistory::default()).unwrap();
+    // Half of the budget in one block, which goes whole.
+    append(&mut archive, 1..=1, ARCHIVE_BYTES_MIN as usize / 2);
+    assert!(archive.room() > 0, "nothing had to go yet");
+    let mut height = 2;
+    while archive.first() == 1 {
+        append(&mut archive, height..=height, 1000);
+        height += 1;
+    }
+    let left = ARCHIVE_BYTES_MIN - archive.bytes();
+    assert!(left > ARCHIVE_BYTES_MIN / 3, "{left}");
+    assert_eq!(archive.room(), 0, "it would be fetched again and go again");
+}
+
 /// The sync of a later segment says nothing of an earlier one.
 #[test]
 fn no_segment_is_begun_before_the_one_before_it_is_synced() {

@@ -311,6 +311,27 @@ fn one_question_is_under_way_at_a_bounded_rate_and_the_silent_are_left() {
     assert_eq!(too_early, None);
 }
 
+#[test]
+fn an_answer_to_a_question_that_is_another_by_now_is_no_lie_and_ends_no_wait() {
+    let names = ["backfill-prompt", "backfill-first", "backfill-anew"];
+    let folders = names.map(TemporaryFolder::new);
+    let mut source = archive(&folders[0], 0, 4 << 20);
+    let mut world = World::new(archive(&folders[1], 700, 64 << 20));
+    world.backfill = Backfill::new([ANN]);
+    let (_, asked) = world.ask().expect("a question");
+    let late = answer(&mut source, &asked);
+    // What is here begins anew meanwhile.
+    world.own = archive(&folders[2], 800, 64 << 20);
+    let (_, asked) = world.ask().expect("another question");
+    world.tell(ANN, late);
+    assert_eq!(world.backfill.expects(), Some(ANN));
+    let prompt = answer(&mut source, &asked);
+    world.tell(ANN, prompt);
+    world.run(&mut source, 1);
+    assert_eq!((world.own.first(), world.lies.len()), (1, 0));
+    assert_eq!(told(&mut world.own, 1), told(&mut source, 1));
+}
+
 /// A stretch is checked while the next question may be under way already.
 #[test]
 fn a_liar_that_is_silent_afterwards_is_not_asked_again() {

@@ -367,6 +367,22 @@ fn a_silent_source_and_one_that_has_lost_it_are_left_for_another() {
 }
 
 #[test]
+fn a_chunk_is_asked_of_one_source_at_a_time() {
+    let manners = [Manner::SilentAboutChunks, Manner::Honest, Manner::Honest];
+    let mut world = World::new(manners, 64);
+    let asked = |world: &World| world.peers.iter().map(|peer| peer.asked).sum::<usize>();
+    world.step_until(CHUNKS - 1);
+    // The last one is that of the silent source, which still has time; the others wait.
+    let until_ns = world.now_ns + CHUNK_WAIT_NS / 2;
+    while world.now_ns < until_ns {
+        assert_eq!(world.step(1), None);
+        assert_eq!(asked(&world), CHUNKS as usize);
+    }
+    assert_eq!(world.run(1), 64);
+    assert_eq!(asked(&world), CHUNKS as usize + 1);
+}
+
+#[test]
 fn a_restart_goes_on_with_the_chunks_it_has_and_looks_at_each_again() {
     let mut world = World::new([Manner::Honest, Manner::Silent, Manner::Silent], 64);
     world.step_until(3);

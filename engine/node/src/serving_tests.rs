@@ -179,3 +179,14 @@ fn a_chunk_behind_the_last_one_is_nothing_and_no_fault_of_the_disk() {
         assert!(scene.serving.open.is_some(), "it is not opened anew");
     }
 }
+
+#[test]
+fn what_nobody_fetches_any_more_is_not_held_open() {
+    let mut scene = Scene::new();
+    let manifest = scene.write(64, true);
+    scene.get(0, 1, &manifest, 0);
+    assert_eq!(scene.serving.held(HOLD_NS - 1), [64]);
+    assert!(scene.serving.open.is_some());
+    assert_eq!(scene.serving.held(HOLD_NS), [0; 0]);
+    assert!(scene.serving.open.is_none(), "it takes room on the disk");
+}

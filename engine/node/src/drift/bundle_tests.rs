@@ -1,6 +1,7 @@
 //! The bundle: what stands in it, its files, and what a start makes of it.
 
 use super::*;
+use crate::drift::Recorder;
 use crate::roots::StateRoot;
 use crate::testing::{TemporaryFolder, sample_genesis};
 use quorate_consensus::attestation::StateCertificate;
@@ -104,6 +105,29 @@ fn what_was_written_is_read_and_what_is_none_says_where() {
     }
     fs::write(path.join(TRACE_FILE), b"none").expect("written");
     assert!(matches!(read_trace(&path), Err(BundleError::Trace { .. })));
+}
+
+#[test]
+fn where_a_bundle_is_its_trace_is_too() {
+    let folder = TemporaryFolder::new("bundle-trace");
+    let path = diverged_folder(folder.path());
+    // No file can take this name.
+    fs::create_dir_all(path.join(TRACE_FILE).join("taken")).expect("made");
+    let refused = write(&path, bundle(folder.path()), &Trace::default());
+    assert!(matches!(refused, Err(BundleError::Io { .. })));
+    assert!(!path.join(BUNDLE_FILE).exists());
+}
+
+#[test]
+fn a_stop_waits_for_the_bundle_without_which_the_next_start_would_serve() {
+    let folder = TemporaryFolder::new("bundle-stop");
+    let (genesis, _) = sample_genesis(4);
+    let facts = Facts::new(folder.path(), ValidatorIndex::new(0), &genesis);
+    let mut recorder = Recorder::new(facts.into(), Default::default());
+    recorder.report(&divergence(), &["sessions", "book"]);
+    drop(recorder);
+    let read = read_bundle(&diverged_folder(folder.path())).expect("it is there");
+    assert_eq!(read.section, "book");
 }
 
 #[test]

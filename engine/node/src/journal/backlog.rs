@@ -149,4 +149,19 @@ mod tests {
         }
         assert!(!small.push(JournalOp::Forget(Window::ZERO)));
     }
+
+    #[test]
+    fn what_has_found_room_counts_no_more_among_what_waits() {
+        let payload: Arc<[u8]> = vec![0; 1024 * 1024].into();
+        let mut backlog = Backlog::default();
+        for number in 0..65 {
+            assert!(backlog.push(block(&payload)), "{number} MiB found room");
+            // Only with the second try.
+            let op = backlog.pop(0).expect("it waits");
+            backlog.put_back(op);
+            assert!(backlog.pop(0).is_some());
+        }
+        assert_eq!(backlog.bytes, 0);
+        assert!(backlog.is_empty());
+    }
 }

@@ -186,6 +186,22 @@ fn write(folder: &SnapshotFolder) -> Result<Manifest, SnapshotError> {
 
 type Keep<'a> = &'a dyn Fn(Unsynced<'_>) -> bool;
 
+/// Shows what a power cut leaves of what was not synced: nothing, all, what is of manifests, or
+/// all else.
+fn after_each_cut(machine: &Machine, look: impl Fn(&SnapshotFolder)) {
+    let of_manifest = |unsynced: Unsynced<'_>| {
+        let (Unsynced::Name(name) | Unsynced::Sector { name, .. }) = unsynced;
+        name.ends_with(".manifest")
+    };
+    let keeps: [Keep<'_>; 4] = [&|_| false, &|_| true, &of_manifest, &|one| {
+        !of_manifest(one)
+    }];
+    for keep in keeps {
+        let disk = machine.disk.power_cut(&MemoryBackend::new(), keep);
+        look(&SnapshotFolder::in_memory(&disk));
+    }
+}
+
 /// Does something again and again on machines that lose their power one step later each time, until
 /// it is done. Whatever a cut leaves of what was not synced, a snapshot that is there is whole, and
 /// has beside it what `has_all` looks for.
@@ -197,24 +213,15 @@ fn cut_everywhere(
         let machine = Machine::new();
         machine.power.power_off_after(steps);
         let is_done = act(&machine.folder()).is_ok();
-        let of_manifest = |unsynced: Unsynced<'_>| {
-            let (Unsynced::Name(name) | Unsynced::Sector { name, .. }) = unsynced;
-            name.ends_with(".manifest")
-        };
-        let keeps: [Keep<'_>; 4] = [&|_| false, &|_| true, &of_manifest, &|one| {
-            !of_manifest(one)
-        }];
-        for keep in keeps {
-            let disk = machine.disk.power_cut(&MemoryBackend::new(), keep);
-            let folder = SnapshotFolder::in_memory(&disk);
+        after_each_cut(&machine, |folder| {
             for height in folder.heights().unwrap() {
                 let verified = folder.verify(height);
-                let is_all = verified.as_ref().is_ok_and(|one| has_all(&folder, one));
+                let is_all = verified.as_ref().is_ok_and(|one| has_all(folder, one));
                 assert!(is_all, "after {steps} steps: {verified:?}");
             }
             let is_there = folder.heights().unwrap() == [HEIGHT];
             assert!(is_there || !is_done, "it was said to be durable");
-        }
+        });
         if is_done {
             return;
         }
@@ -241,4 +248,26 @@ fn a_fetched_snapshot_is_whole_or_absent_wherever_a_power_cut_ends_its_coming() 
         let certificate = folder.certificate(HEIGHT).unwrap();
         folder.is_fetched(manifest).unwrap() && certificate.as_deref() == Some(b"certificate")
     });
+}
+
+#[test]
+fn a_snapshot_whose_removal_a_power_cut_ends_anywhere_is_whole_or_absent() {
+    for steps in 0..100 {
+        let machine = Machine::new();
+        write(&machine.folder()).unwrap();
+        machine.power.power_off_after(steps);
+        let is_done = machine.folder().remove(HEIGHT).is_ok();
+        after_each_cut(&machine, |folder| {
+            let heights = folder.heights().unwrap();
+            assert!(heights.is_empty() || !is_done, "it came back");
+            for height in heights {
+                let verified = folder.verify(height);
+                assert!(verified.is_ok(), "after {steps} steps: {verified:?}");
+            }
+        });
+        if is_done {
+            return;
+        }
+    }
+    panic!("it is never done");
 }

@@ -317,3 +317,68 @@ impl Work<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::BlockResults;
+    use crate::state_machine::Output;
+
+    const BLOCK_BYTES: u64 = 1024 * 1024;
+
+    /// Blocks with events of a MiB each, all of which it keeps.
+    fn ring(blocks: u64) -> PublicRing {
+        let mut ring = PublicRing::new(usize::MAX);
+        for height in 1..=blocks {
+            let mut results = BlockResults::new();
+            (results.height, results.time_ns) = (height, height);
+            let mut output = Output::new();
+            output.to_public(&vec![7; BLOCK_BYTES as usize]);
+            results.collect(Some(0), &output);
+            ring.push(&results);
+        }
+        ring
+    }
+
+    #[test]
+    fn blocks_on_their_way_are_bounded_by_their_bytes_and_go_on_when_some_have_come() {
+        let (sender, items) = bounded(QUEUE_MAX);
+        let (_, fetched) = channel::bounded(FETCHES_MAX);
+        let state = Arc::<Archived>::default();
+        // The thread takes nothing: its disk hangs.
+        let mut link = ArchiveLink {
+            sender: Some(sender),
+            fetched,
+            state: Arc::clone(&state),
+            next: 1,
+            begun: 0,
+            begins: 0,
+            fetches: 0,
+            thread: None,
+        };
+        let ring = ring(40);
+        link.hand_over(&ring);
+        let queued_bytes = state.queued_bytes.load(Ordering::Relaxed);
+        assert!(
+            queued_bytes > QUEUE_BYTES_MAX - BLOCK_BYTES,
+            "{queued_bytes}"
+        );
+        assert!(
+            queued_bytes < QUEUE_BYTES_MAX + 2 * BLOCK_BYTES,
+            "{queued_bytes}"
+        );
+        let heights = |items: &Receiver<ToArchive>| -> Vec<u64> {
+            let height = |item| match item {
+                ToArchive::Block(height, _) => height,
+                other => panic!("{other:?}"),
+            };
+            items.try_iter().map(height).collect()
+        };
+        let first = heights(&items);
+        assert!(first.len() < 40, "{first:?}");
+        state.queued_bytes.store(0, Ordering::Relaxed);
+        link.hand_over(&ring);
+        let all: Vec<u64> = first.into_iter().chain(heights(&items)).collect();
+        assert_eq!(all, (1..=40).collect::<Vec<_>>());
+    }
+}

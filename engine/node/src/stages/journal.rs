@@ -200,3 +200,41 @@ impl JournalThread {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_log::{DataFolder, LogConfig, MemoryBackend, open};
+
+    /// Waits until something is so.
+    fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+        let begun = Instant::now();
+        while !is_so() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "{what}");
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn segments_are_made_ahead_again_when_a_full_disk_has_room() {
+        let memory = MemoryBackend::new();
+        let config = LogConfig {
+            segment_bytes: 65_536,
+            ..LogConfig::new([7; 32])
+        };
+        let opened = open(&DataFolder::in_memory(&memory), &config, b"genesis").unwrap();
+        let before = memory.file_names();
+        memory.set_full(true);
+        let thread = start_preparer(opened.preparer, Arc::default()).unwrap();
+        wait_until("a segment is refused", || memory.refused_files() > 0);
+        assert_eq!(memory.file_names(), before);
+        memory.set_full(false);
+        wait_until("a segment is made", || {
+            assert!(!thread.is_finished(), "nobody makes one any more");
+            thread.thread().unpark();
+            memory.file_names().len() > before.len()
+        });
+        drop(opened.writer);
+        thread.join().unwrap();
+    }
+}

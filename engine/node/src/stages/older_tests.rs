@@ -97,3 +97,28 @@ fn an_answer_that_nobody_waits_for_takes_no_room() {
     assert_eq!(answer, Some((BEN, Height::new(6), None)), "one a question");
     assert_eq!(mail.put(ANN, SnapshotPart::Ask), Some(SnapshotPart::Ask));
 }
+
+#[test]
+fn a_validator_whose_state_has_diverged_gives_no_older_events() {
+    let folder = TemporaryFolder::new("older-diverged");
+    let mut archive = archive(&folder);
+    let (mail, metrics) = (Arc::<EventMail>::default(), Arc::<Metrics>::default());
+    let parts = PeerParts {
+        own: ValidatorIndex::new(0),
+        peers: vec![ANN, BEN],
+        mail: Arc::clone(&mail),
+    };
+    let mut peers = Peers::new(parts, Arc::clone(&metrics));
+    let said = Arc::<Mutex<Vec<Input>>>::default();
+    let heard = Arc::clone(&said);
+    mail.connect(move |inputs| heard.lock().extend(inputs));
+    mail.put(ANN, ask(5, None));
+    peers.turn(&mut archive);
+    assert_eq!(said.lock().len(), 1);
+    metrics.diverged_height.set(8);
+    mail.put(BEN, ask(5, None));
+    // Not for the pause between two answers.
+    peers.serve_ns = 0;
+    peers.turn(&mut archive);
+    assert_eq!(said.lock().len(), 1, "events of another state were given");
+}

@@ -1,5 +1,7 @@
 //! Validators find one another over real sockets, stay connected once, and come back.
 
+#![expect(clippy::unwrap_used, reason = "a test helper fails by panicking")]
+
 mod common;
 
 use std::net::TcpListener;

@@ -285,3 +285,54 @@ fn a_file_whose_removal_was_refused_goes_and_is_counted_with_the_next_ones() {
         assert_eq!(log.pruner.prune(first).unwrap(), 0);
     }
 }
+
+/// Whoever looks at the folder without opening it sees the log that the next start has.
+#[test]
+fn what_a_removal_that_was_cut_short_has_left_is_no_part_of_the_log_that_is_checked() {
+    let memory = MemoryBackend::new();
+    long_log(&memory);
+    let mut log = open_memory(&memory);
+    memory.refuse_removals(1);
+    log.pruner.prune(2).unwrap_err();
+    let (start, count) = (log.reader.start(), all(&log).len() as u64);
+    drop(log);
+    let memory = memory.process_kill();
+    assert!(segments(&memory)[0].ends_with("0000"), "it is left over");
+    let found = verify(&DataFolder::in_memory(&memory)).unwrap();
+    assert_eq!((found.row, found.faults), (Row::CleanEnd, Vec::new()));
+    assert_eq!((found.start, found.record_count), (start, count));
+    assert_eq!(found.segment_count + 2, segments(&memory).len());
+    let log = open_memory(&memory);
+    assert_eq!((log.reader.start(), log.recovery.end), (start, found.end));
+}
+
+#[test]
+fn a_pruned_log_whose_genesis_file_was_lost_has_it_again() {
+    let lost: fn(&MemoryBackend) = |memory| memory.remove_file("genesis");
+    let damaged: fn(&MemoryBackend) = |memory| edit(memory, "genesis", |bytes| bytes[3] ^= 1);
+    for spoil in [lost, damaged] {
+        let (memory, kept) = pruned();
+        spoil(&memory);
+        let log = open_memory(&memory);
+        assert_eq!(all(&log), kept);
+        drop(log);
+        let memory = memory.power_cut(|_| false);
+        assert_eq!(memory.file("genesis").as_deref(), Some(GENESIS));
+    }
+}
+
+/// The speed of growth, and how long the disk lasts, are told by it.
+#[test]
+fn what_was_written_stays_counted_when_it_is_pruned() {
+    let memory = MemoryBackend::new();
+    long_log(&memory);
+    let mut log = open_memory(&memory);
+    let before = log.reader.usage();
+    log.pruner.prune(2).unwrap();
+    let after = log.reader.usage();
+    assert_eq!(after.bytes, before.bytes - 2 * 4096);
+    assert_eq!(after.written_bytes, before.written_bytes);
+    append(&mut log, &payload(1, 1000));
+    sync(&mut log);
+    assert!(log.reader.usage().written_bytes >= before.written_bytes + 1000);
+}

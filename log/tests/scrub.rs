@@ -5,7 +5,7 @@ mod support;
 
 use quorate_log::{
     Broken, DataFolder, LogOffset, MemoryBackend, Mended, Opened, RecordRef, ScrubError, Scrubbed,
-    open,
+    open, verify,
 };
 use support::{
     GENESIS, KIND, Random, SEGMENT_BYTES, TestFolder, append, config, open_memory, payload,
@@ -13,6 +13,7 @@ use support::{
 };
 
 const RECORDS: u64 = 60;
+const PAGE_BYTES: usize = 4096;
 
 fn name(segment: u32) -> String {
     format!("segment-{segment:010}")
@@ -408,6 +409,76 @@ fn what_memory_alone_lost_is_read_from_the_disk_again() {
     let mend = log.scrubber.mend(1).expect("a read").expect("a fault");
     assert!(mend.finish().expect("a write").left.is_empty());
     log.reader.read(place).expect("it is right again");
+}
+
+/// Several pages a segment, so that one of them can be lost; one record in each, with nothing but
+/// zeros in the last page.
+fn filled_by_pages(memory: &MemoryBackend) -> (Opened, Vec<RecordRef>) {
+    let mut config = config();
+    config.segment_bytes = 4 * PAGE_BYTES as u32;
+    let mut log = open(&DataFolder::in_memory(memory), &config, GENESIS).expect("a log");
+    let places = (0..3).map(|number| append(&mut log, &payload(number, 9000)));
+    let places: Vec<_> = places.collect();
+    assert_eq!(
+        places
+            .iter()
+            .map(|it| it.offset.segment())
+            .collect::<Vec<_>>(),
+        [0, 1, 2]
+    );
+    sync(&mut log);
+    (log, places)
+}
+
+fn unreadable_pages(memory: &MemoryBackend) -> usize {
+    let found = verify(&DataFolder::in_memory(memory)).expect("it can be judged");
+    found.unreadable_pages
+}
+
+/// The next start would have to mark it: nobody knows what stood there.
+#[test]
+fn a_page_of_zeros_that_the_disk_does_not_give_is_found_and_written_again() {
+    let memory = MemoryBackend::new();
+    let (mut log, _) = filled_by_pages(&memory);
+    let before = durable(&memory, 1);
+    assert!(before[3 * PAGE_BYTES..].iter().all(|&byte| byte == 0));
+    memory.make_unreadable(&name(1), 3 * PAGE_BYTES..3 * PAGE_BYTES + 1);
+    assert_eq!((pass(&mut log), unreadable_pages(&memory)), (vec![1], 1));
+    let mend = log.scrubber.mend(1).expect("a read").expect("a fault");
+    let mended = mend.finish().expect("a write");
+    assert!(mended.repaired > 0 && mended.left.is_empty());
+    assert_eq!(pass(&mut log), [0; 0]);
+    assert_eq!(
+        (durable(&memory, 1), unreadable_pages(&memory)),
+        (before, 0)
+    );
+}
+
+/// Zeros in the place of such a page would end every hope of it.
+#[test]
+fn a_page_that_the_disk_does_not_give_is_kept_until_all_of_its_segment_is_back() {
+    let memory = MemoryBackend::new();
+    let (mut log, places) = filled_by_pages(&memory);
+    let before = durable(&memory, 1);
+    memory.make_unreadable(&name(1), PAGE_BYTES..PAGE_BYTES + 1);
+    // What is lost elsewhere could be mended at once.
+    memory.rot(&name(1), 3 * PAGE_BYTES + 5, 1, true);
+    for _ in 0..2 {
+        assert_eq!(pass(&mut log), [1]);
+        let (mend, _) = first_broken(&mut log, 1);
+        let Mended { repaired, left } = mend.finish().expect("nothing is written");
+        assert_eq!((repaired, left.len()), (0, 1));
+        assert_eq!(unreadable_pages(&memory), 1, "whoever can may read it yet");
+    }
+    let (mut mend, broken) = first_broken(&mut log, 1);
+    assert_eq!(broken.place, places[1]);
+    assert!(mend.offer(places[1].offset, KIND, &[&payload(1, 9000)]));
+    let Mended { repaired, left } = mend.finish().expect("a write");
+    assert_eq!((repaired, left.len()), (2, 0));
+    assert_eq!(
+        (durable(&memory, 1), unreadable_pages(&memory)),
+        (before, 0)
+    );
 }
 
 /// Whatever is lost, nothing is ever brought back otherwise than it was.

@@ -123,3 +123,73 @@ fn link_timer(link: &Link, now: Instant, limits: &Limits) -> Timer {
         Timer::At(at)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use mio::net::TcpStream;
+
+    use super::*;
+    use crate::connection::Connection;
+    use crate::handshake::{Authenticator, ChainIds};
+    use crate::poller::NetConfig;
+
+    /// Proves nothing and believes nothing.
+    struct Nobody;
+
+    impl Authenticator for Nobody {
+        fn sign_hello(&self, _hash: &[u8; 32], _peer: u16) -> [u8; 64] {
+            [0; 64]
+        }
+        fn verify_hello(&self, _: &[u8; 32], _: u16, _: u16, _: &[u8; 64]) -> bool {
+            false
+        }
+        fn verify_login(&self, _: &[u8; 32], _: &[u8; 32], _: &[u8; 64]) -> bool {
+            false
+        }
+    }
+
+    fn net() -> Net {
+        let config = NetConfig {
+            index: 3,
+            incarnation: 1,
+            chain: ChainIds {
+                chain_id: [1; 32],
+                genesis_hash: [2; 32],
+            },
+            peer_listen: "127.0.0.1:0".to_owned(),
+            client_listen: None,
+            peers: Vec::new(),
+            limits: Limits::default(),
+            jitter_seed: 7,
+        };
+        Net::bind(config, Arc::new(Nobody)).expect("a free port")
+    }
+
+    /// What is left may be all that it has sent: many events are where much is going on.
+    #[test]
+    fn nobody_is_called_silent_in_a_turn_that_leaves_events_for_the_next_one() {
+        let mut net = net();
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let connection = Connection::new(TcpStream::connect(address).expect("a socket"));
+        let role = Role::Peer {
+            index: 1,
+            confirmed: true,
+            retired: None,
+        };
+        let begun = net.now;
+        let slot = net.links.insert(Link::new(connection, role, begun));
+        net.now = begun + net.limits.silence_max;
+        for (has_all_events, reason) in [(false, None), (true, Some(CloseReason::Silent))] {
+            net.run_timers().expect("nothing is dialed");
+            assert_eq!(net.silent, [slot]);
+            net.judge_silence(has_all_events);
+            assert_eq!(net.links.get(slot).expect("it is there").doomed, reason);
+            net.now += Duration::from_nanos(1);
+        }
+    }
+}

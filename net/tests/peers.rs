@@ -1,10 +1,13 @@
 //! Validators find one another over real sockets, stay connected once, and come back.
 
+#![expect(clippy::unwrap_used, reason = "a test helper fails by panicking")]
+
 mod common;
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
+use common::raw::Raw;
 use common::{all_up, bind, bind_as, config, connections, introduce, mesh, turn_until};
 use quorate_net::{ChainIds, Class, CloseReason, Limits, NetConfig, PeerAlarm, SendError};
 
@@ -476,6 +479,78 @@ fn a_peer_taken_off_the_list_is_disconnected_and_one_put_on_is_dialed() {
     three[0].net.set_peers(&all[1..]).unwrap();
     three[0].net.set_peers(&all).unwrap();
     turn_until("all up again", &mut three, |v| all_up(v));
+}
+
+#[test]
+fn a_peer_that_has_moved_is_dialed_at_the_address_of_the_new_list() {
+    let mut pair = vec![bind(config(0)), bind(config(1))];
+    let listed = |index, address: &str| [(index, address.to_owned())];
+    pair[0].net.set_peers(&listed(1, "127.0.0.1:1")).unwrap();
+    pair[1].net.set_peers(&listed(0, "127.0.0.1:1")).unwrap();
+    turn_until("nobody is there", &mut pair, |pair| {
+        pair[0].closed(CloseReason::ConnectFailed) > 0
+    });
+    let address = pair[1].peer_address();
+    pair[0].net.set_peers(&listed(1, &address)).unwrap();
+    turn_until("both up", &mut pair, |v| all_up(v));
+}
+
+/// Validator `own`, which is connected to validator `index` twice: by its own dial, and by one of
+/// the other side that has shown that it is through.
+fn twice_connected(own: u16, index: u16) -> (common::Validator, Raw, Raw) {
+    let limits = Limits {
+        keepalive_interval: Duration::from_secs(1_000),
+        silence_max: Duration::from_secs(10_000),
+        ..Limits::default()
+    };
+    let mut validator = bind(NetConfig {
+        limits,
+        ..config(own)
+    });
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    validator.net.set_peers(&[(index, address)]).unwrap();
+    let dialed = Raw::accept(&listener, &mut validator, own, index);
+    let mut accepted = Raw::peer(&mut validator, own, index);
+    assert_eq!(connections(&validator), 2);
+    let sealed = accepted.seal(&Raw::frame(b"through"));
+    accepted.write(&mut validator, &sealed);
+    accepted.turn_until(&mut validator, |v| v.seen.frames.len() == 1);
+    (validator, dialed, accepted)
+}
+
+#[test]
+fn what_waits_for_a_peer_goes_out_on_its_other_connection_when_one_is_lost() {
+    // It sends to the connection that was confirmed last.
+    let (mut one, mut dialed, accepted) = twice_connected(0, 1);
+    one.net.send_peer(1, b"it waits", Class::Vote).unwrap();
+    drop(accepted);
+    dialed.turn_until(&mut one, |v| connections(v) == 1);
+    assert_eq!((one.seen.ups.len(), one.seen.downs.len()), (1, 0));
+    one.net.flush();
+    let message = dialed.read_message(&mut one);
+    assert_eq!(dialed.open(&message), Raw::frame(b"it waits"));
+}
+
+#[test]
+fn a_connection_that_another_one_replaces_is_read_until_a_deadline_and_no_longer() {
+    // The higher index ends its own dial, and the other side does not.
+    let (mut one, mut dialed, _accepted) = twice_connected(3, 1);
+    let before = Instant::now();
+    let sealed = dialed.seal(&Raw::frame(b"on its way"));
+    dialed.write(&mut one, &sealed);
+    dialed.turn_until(&mut one, |v| v.seen.frames.len() == 2);
+    assert!(one.net.is_up(1));
+    let limit = Limits::default().handshake_timeout;
+    let after = Instant::now() + limit;
+    for (now, left) in [(before + limit.mul_f64(0.5), 2), (after, 1)] {
+        one.net
+            .turn(now, Some(Duration::ZERO), &mut one.seen)
+            .unwrap();
+        assert_eq!(connections(&one), left);
+    }
+    assert_eq!(one.closed(CloseReason::Duplicate), 1);
+    assert!(one.net.is_up(1) && one.seen.downs.is_empty());
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use quorate_consensus::header::HEADER_VERSION;
 use quorate_consensus::machine::Durability;
 use quorate_consensus::types::{Epoch, Height, Index, Window};
-use quorate_log::{DataFolder, LogConfig, MemoryBackend, Syncer, open};
+use quorate_log::{DataFolder, LogConfig, MemoryBackend, Pruner, Syncer, open};
 
 use super::*;
 use crate::executor::FinalBlock;
@@ -23,6 +23,7 @@ struct World {
     repaired: u64,
     found: u64,
     asked: Vec<(ValidatorIndex, Vec<BlockRef>)>,
+    pruner: Pruner,
     _journal: Journal,
     _syncer: Syncer,
 }
@@ -120,6 +121,7 @@ fn world() -> World {
         repaired: 0,
         found: 0,
         asked: Vec::new(),
+        pruner: opened.pruner,
         _journal: journal,
         _syncer: opened.syncer,
     }
@@ -267,4 +269,51 @@ fn a_pass_takes_the_time_that_the_rate_allows() {
     assert!(bytes >= 3 * 8192);
     let taken_ns = world.now_ns - begun;
     assert!(taken_ns >= bytes * SECOND_NS / (1 << 20), "{taken_ns}");
+}
+
+/// A peer may take a second to answer, and readers complain all the time.
+#[test]
+fn a_repair_that_waits_for_peers_goes_on_whatever_a_reader_could_not_read_meanwhile() {
+    let mut world = world();
+    let before = world.disk();
+    let (place, other) = (world.block_places[1], world.block_places[7]);
+    let segment = place.offset.segment();
+    assert!(segment < other.offset.segment());
+    world.rot(place, 1000, 64);
+    world.until_asked_or_end();
+    assert_eq!(world.asked.len(), 1);
+    world.rot(other, 1000, 64);
+    for hinted in [other.offset.segment(), segment] {
+        let mut inputs = Vec::new();
+        let turn = world.scrub.look_at(hinted, world.now_ns, &mut inputs);
+        assert_eq!((turn.expect("a disk").found, inputs.len()), (0, 0));
+    }
+    // The answer of the peer that was asked before finds what it is for.
+    let block = world.blocks[1].clone();
+    world.scrub.take(&block);
+    assert_eq!(world.turn().repaired, 1);
+    // The pass comes to the other one by itself.
+    world.until_asked_or_end();
+    let wanted = world.blocks[7].clone();
+    assert_eq!(world.asked[1].1[0].id, wanted.header.id());
+    world.scrub.take(&wanted);
+    world.until_pass();
+    assert_eq!((world.disk(), world.scrub.faulty()), (before, 0));
+}
+
+#[test]
+fn what_is_faulty_in_a_segment_is_counted_until_the_segment_goes() {
+    let mut world = world();
+    let segments = [1, 7].map(|place| world.block_places[place].offset.segment());
+    assert!(segments[0] < segments[1]);
+    for place in [1, 7] {
+        world.rot(world.block_places[place], 1000, 64);
+    }
+    world.until_pass();
+    assert_eq!(world.scrub.faulty(), 2);
+    for (segment, left) in segments.into_iter().zip([1, 0]) {
+        world.pruner.prune(segment + 1).expect("old segments go");
+        world.until_pass();
+        assert_eq!(world.scrub.faulty(), left);
+    }
 }

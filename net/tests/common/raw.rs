@@ -1,7 +1,7 @@
 //! A remote that speaks the protocol by hand, byte by byte, and so can break it anywhere.
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::time::Instant;
 
 use quorate_net::Authenticator as _;
@@ -17,7 +17,10 @@ pub(crate) struct Raw {
 
 impl Raw {
     pub(crate) fn connect(address: &str) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
+        Self::over(TcpStream::connect(address).unwrap())
+    }
+
+    fn over(stream: TcpStream) -> Self {
         stream.set_nonblocking(true).unwrap();
         stream.set_nodelay(true).unwrap();
         Self {
@@ -53,15 +56,7 @@ impl Raw {
     pub(crate) fn peer(validator: &mut Validator, own: u16, index: u16) -> Self {
         let mut raw = Self::connect(&validator.peer_address());
         raw.handshake(validator, 0);
-        let notary = Notary {
-            own: index,
-            key: index,
-        };
-        // Message version 1 alone, who it is and which run of it.
-        let mut hello = [1_u16, 1, index].map(u16::to_le_bytes).concat();
-        hello.extend_from_slice(&1_u64.to_le_bytes());
-        hello.extend_from_slice(&notary.sign_hello(&raw.hash, own));
-        let sealed = raw.seal(&hello);
+        let sealed = raw.hello(own, index);
         raw.write(validator, &sealed);
         let answer = raw.read_message(validator);
         raw.open(&answer);
@@ -69,16 +64,64 @@ impl Raw {
         raw
     }
 
+    /// Takes the connection that validator `own` dials to validator `index`.
+    pub(crate) fn accept(
+        listener: &TcpListener,
+        validator: &mut Validator,
+        own: u16,
+        index: u16,
+    ) -> Self {
+        listener.set_nonblocking(true).unwrap();
+        let deadline = Instant::now() + DEADLINE;
+        let stream = loop {
+            assert!(Instant::now() < deadline, "the other side does not dial");
+            validator.turn();
+            match listener.accept() {
+                Ok((stream, _)) => break stream,
+                Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+            }
+        };
+        let mut raw = Self::over(stream);
+        let first = raw.read_message(validator);
+        let suite = if first[0] == 1 {
+            "AESGCM"
+        } else {
+            "ChaChaPoly"
+        };
+        let mut noise = noise(suite, 0).build_responder().unwrap();
+        noise.read_message(&first[1..], &mut [0; 100]).unwrap();
+        let mut second = [0; 100];
+        let bytes = noise.write_message(&[], &mut second).unwrap();
+        let prefix = u16::try_from(bytes).unwrap().to_le_bytes();
+        raw.write(validator, &[&prefix[..], &second[..bytes]].concat());
+        raw.hash.copy_from_slice(noise.get_handshake_hash());
+        raw.noise = Some(noise.into_transport_mode().unwrap());
+        let hello = raw.read_message(validator);
+        raw.open(&hello);
+        let sealed = raw.hello(own, index);
+        raw.write(validator, &sealed);
+        // An empty frame says that the other side is through.
+        let keepalive = raw.read_message(validator);
+        assert_eq!(raw.open(&keepalive), Self::frame(&[]));
+        raw
+    }
+
+    /// Says to validator `own` that this is validator `index`.
+    fn hello(&mut self, own: u16, index: u16) -> Vec<u8> {
+        let notary = Notary {
+            own: index,
+            key: index,
+        };
+        // Message version 1 alone, who it is and which run of it.
+        let mut hello = [1_u16, 1, index].map(u16::to_le_bytes).concat();
+        hello.extend_from_slice(&1_u64.to_le_bytes());
+        hello.extend_from_slice(&notary.sign_hello(&self.hash, own));
+        self.seal(&hello)
+    }
+
     /// The first message of a handshake, with its prefix, and what is to take the answer.
     pub(crate) fn initiate(port_kind: u8) -> (snow::HandshakeState, Vec<u8>) {
-        let mut prologue = b"quorate".to_vec();
-        prologue.extend_from_slice(&1_u16.to_le_bytes());
-        prologue.extend_from_slice(&CHAIN.chain_id);
-        prologue.extend_from_slice(&CHAIN.genesis_hash);
-        prologue.push(port_kind);
-        let params = "Noise_NN_25519_AESGCM_SHA256".parse().unwrap();
-        let builder = snow::Builder::new(params).prologue(&prologue).unwrap();
-        let mut noise = builder.build_initiator().unwrap();
+        let mut noise = noise("AESGCM", port_kind).build_initiator().unwrap();
         let mut first = [0; 100];
         let bytes = noise.write_message(&[], &mut first).unwrap();
         let first = [&33_u16.to_le_bytes()[..], &[1], &first[..bytes]].concat();
@@ -144,7 +187,7 @@ impl Raw {
         true
     }
 
-    fn read_message(&mut self, validator: &mut Validator) -> Vec<u8> {
+    pub(crate) fn read_message(&mut self, validator: &mut Validator) -> Vec<u8> {
         let prefix = self.read_exact(validator, 2);
         let bytes = usize::from(u16::from_le_bytes([prefix[0], prefix[1]]));
         self.read_exact(validator, bytes)
@@ -194,4 +237,15 @@ impl Raw {
             }
         }
     }
+}
+
+fn noise(suite: &str, port_kind: u8) -> snow::Builder<'static> {
+    let mut prologue = b"quorate".to_vec();
+    prologue.extend_from_slice(&1_u16.to_le_bytes());
+    prologue.extend_from_slice(&CHAIN.chain_id);
+    prologue.extend_from_slice(&CHAIN.genesis_hash);
+    prologue.push(port_kind);
+    let params = format!("Noise_NN_25519_{suite}_SHA256").parse().unwrap();
+    let builder = snow::Builder::new(params);
+    builder.prologue(Vec::leak(prologue)).unwrap()
 }

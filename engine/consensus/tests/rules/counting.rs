@@ -1,7 +1,7 @@
 //! Counting records (protocol.md 2.2): what counts, what contradicts, and against which sums.
 
 use crate::bench::{Bench, Setup};
-use crate::fixtures::{Block, MS, chain, i, six, stop, stop_at, tip, v, w};
+use crate::fixtures::{Block, MS, chain, final_of, i, six, stop, stop_at, tip, v, w};
 use quorate_consensus::effect::Alarm;
 use quorate_consensus::input::Input;
 use quorate_consensus::machine::{Disposition, Ignored, PeerFault};
@@ -312,6 +312,37 @@ fn a_peer_whose_signatures_are_late_is_demoted_by_whichever_turn_comes_next() {
         bench.settle();
         let late = bench.vote(3, 0, tip(&blocks[2]));
         assert_eq!(late, Disposition::Ignored(Ignored::Pending), "{late_ns}");
+    }
+}
+
+/// 5.1 e: it owes none, whatever has become of its window meanwhile.
+#[test]
+fn a_signature_that_was_checked_until_its_window_was_settled_was_in_time() {
+    let set = six(64);
+    let block = Block::first(&set, 1);
+    let next = block.opening(&set, 1, 2);
+    for is_signed in [true, false] {
+        let mut bench = Setup::new(&set, 5).patient().run();
+        bench.propose(&block);
+        bench.vote(3, 0, tip(&block));
+        bench.answers.checks = false;
+        if is_signed {
+            bench.vote_signed(3, 0, tip(&block));
+        }
+        bench.headers(1, &[&next]);
+        bench.certificates(1, vec![final_of(&set, &next, &[0, 1, 2, 3, 4])]);
+        bench.finish_newest_check();
+        bench.settle();
+        assert_eq!(
+            bench.consensus.proven(),
+            next.point(),
+            "window 0 is settled"
+        );
+        bench.finish_checks();
+        bench.settle();
+        bench.lapse(300);
+        let counted = bench.vote(3, 1, tip(&next)) == Disposition::Applied;
+        assert_eq!(counted, is_signed);
     }
 }
 

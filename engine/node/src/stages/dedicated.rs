@@ -553,3 +553,29 @@ impl Inward for Outward<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What becomes of the other threads when one ends like that.
+    fn is_halted_by(
+        run: impl FnOnce() -> Result<(), NodeFailure> + Send + 'static,
+    ) -> (bool, Result<(), NodeFailure>) {
+        let halt = Halt::default();
+        let thread = spawn("one", &halt, run).expect("a thread");
+        let ended = joined(thread, "one");
+        (halt.is_set(), ended)
+    }
+
+    /// Half a validator must not go on: its votes would tell of what no journal has.
+    #[test]
+    fn a_thread_that_fails_or_panics_halts_all_others_and_one_that_is_done_does_not() {
+        let (is_halted, ended) = is_halted_by(|| Err(NodeFailure::Stopped));
+        assert!(is_halted && matches!(ended, Err(NodeFailure::Stopped)));
+        let (is_halted, ended) = is_halted_by(|| panic!("as an application may"));
+        assert!(is_halted && matches!(ended, Err(NodeFailure::ThreadLost("one"))));
+        let (is_halted, ended) = is_halted_by(|| Ok(()));
+        assert!(!is_halted && ended.is_ok());
+    }
+}

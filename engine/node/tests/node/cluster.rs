@@ -4,7 +4,7 @@ use crate::support::{Cluster, PATIENCE, agree, eventually, stop_all};
 use quorate::client::{Client, ClientError, ClientEvent, ClientOptions, Clients};
 use quorate::client_wire::{Outcome, Rejection};
 use quorate::keys::KeyPair;
-use quorate::node::{Admission, EmbeddedSession};
+use quorate::node::{Admission, EmbeddedSession, Node};
 use quorate::profiles::{Durability, Idle, Threading};
 use quorate::sessions::SessionCommand;
 use quorate::state_machine::Lane;
@@ -309,4 +309,43 @@ fn a_client_that_has_declared_a_time_out_gives_signs_of_life_by_itself() {
     });
     assert_eq!(seqs[..4], [first, first + 1, first + 2, first + 3]);
     stop_all(nodes);
+}
+
+/// Whoever sent it was told that it is accepted: it must not be lost by a planned stop.
+#[test]
+fn a_stop_lets_what_was_accepted_become_final_as_long_as_its_time_lasts() {
+    for threading in [Threading::Dedicated, Threading::Shared] {
+        let mut cluster = Cluster::new("drain", 4, Durability::Sync);
+        cluster.threading = threading;
+        let mut nodes = cluster.start_all();
+        let key = KeyPair::from_seed(&[58; 32]).public();
+        let mut session = nodes[0].session(key).unwrap();
+        let first = put(&mut session, &1_u64.to_le_bytes());
+        agree(&nodes, 1);
+        // Nothing becomes final by two alone.
+        for node in nodes.drain(2..) {
+            node.shutdown(Duration::ZERO).unwrap();
+        }
+        let finalized = nodes[0].finalized();
+        let waiting = |node: &Node| node.status().unwrap().pool_commands;
+        eventually("the pool is empty", || waiting(&nodes[0]) == 0);
+        let last = (0..10).map(|_| put(&mut session, &1_u64.to_le_bytes()));
+        let last = last.max().unwrap();
+        eventually("they are in the pool", || waiting(&nodes[0]) >= 10);
+        let stopped = nodes.remove(0);
+        let stopping = std::thread::spawn(move || stopped.shutdown(PATIENCE));
+        eventually("it admits nothing", || {
+            let admission = session.submit(Lane::Order, &1_u64.to_le_bytes());
+            admission == Admission::Rejected(Rejection::Stopping)
+        });
+        nodes.extend([2, 3].map(|place| cluster.start(place)));
+        stopping.join().unwrap().unwrap();
+        let blocks = finalized.try_iter();
+        let seqs = blocks.flat_map(|block| block.commands.into_iter().map(|one| one.seq));
+        let seqs: Vec<_> = seqs
+            .filter(|seq| (first + 1..=last).contains(seq))
+            .collect();
+        assert_eq!(seqs, (first + 1..=last).collect::<Vec<_>>());
+        stop_all(nodes);
+    }
 }

@@ -22,6 +22,7 @@ use quorate_consensus::types::Window;
 use quorate_consensus::wire;
 use quorate_log::{DataFolder, LeaseFile, LeaseRead, MemoryBackend};
 
+use crate::moving::{merge, take};
 use crate::repair::damage_the_middle;
 use crate::world::{GENESIS, MS, World, commands, index, log_config};
 
@@ -564,4 +565,26 @@ fn r12_power_lost_at_any_step_of_a_start_above_damage_leaves_one_that_starts() {
             return;
         }
     }
+}
+
+/// It may have shown the snapshot's proof to its peers, as if its own log reached so far.
+#[test]
+fn the_proofs_up_to_the_snapshot_that_a_moved_validator_began_with_are_elsewhere() {
+    let mut scene = Scene::new();
+    scene.world.slots[3].memory = MemoryBackend::new();
+    let folder = DataFolder::in_memory(&scene.world.slots[3].memory);
+    let owner = scene.world.keys[3].public();
+    declare_lost(&folder, &log_config(), GENESIS, [5; 16], owner).unwrap();
+    let proofs_in = |world: &World| take(world, 3, &world.slots[3].memory.process_kill());
+    assert_eq!(proofs_in(&scene.world).proofs_until, None);
+    scene.world.start(3).unwrap();
+    scene.world.kill(3);
+    let manifest = scene.here.folder.manifest(scene.height).unwrap();
+    let window = manifest.header.window;
+    let state = proofs_in(&scene.world);
+    assert_eq!(state.proofs_until, Some(window.number()));
+    let new = MemoryBackend::new();
+    merge(&scene.world, 3, &new, &state).unwrap();
+    scene.world.slots[3].memory = new;
+    assert_eq!(scene.world.lease(3).proofs_elsewhere, Some(window));
 }

@@ -266,6 +266,17 @@ mod tests {
     }
 
     #[test]
+    fn the_body_of_another_block_of_its_height_is_none_of_a_final_one() {
+        let mut delivery = fresh();
+        delivery.push(id(1), header(1, id(0)), FAST, false);
+        delivery.note_body(Height::new(1), id(2));
+        assert!(delivery.pop().is_none());
+        assert_eq!(delivery.bodies_wanted(9).len(), 1, "still asked for");
+        delivery.note_body(Height::new(1), id(1));
+        assert_eq!(delivery.pop().map(|(id, ..)| id), Some(id(1)));
+    }
+
+    #[test]
     fn history_is_taken_as_far_as_each_header_is_named_by_the_one_above() {
         let mut delivery = fresh();
         let below = header(1, id(0));

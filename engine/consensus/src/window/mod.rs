@@ -231,16 +231,24 @@ mod tests {
     use crate::certificate::Target;
     use crate::types::{Epoch, Height};
 
-    fn skip(from: u32) -> Certificate {
+    fn certificate(target: Target) -> Certificate {
         Certificate {
             epoch: Epoch::ZERO,
             window: Window::ZERO,
-            target: Target::Skip {
-                from: Index::new(from),
-            },
+            target,
             records: Vec::new(),
             headers: Vec::new(),
         }
+    }
+
+    fn skip(from: u32) -> Certificate {
+        let from = Index::new(from);
+        certificate(Target::Skip { from })
+    }
+
+    fn certified(index: u32) -> Certificate {
+        let Point { index, id, .. } = point(index);
+        certificate(Target::Certified { index, id })
     }
 
     fn point(index: u32) -> Point {
@@ -261,6 +269,32 @@ mod tests {
             state.keep_certificate(skip(from));
         }
         assert_eq!(state.certificates, [skip(1)]);
+    }
+
+    #[test]
+    fn a_skip_that_begins_higher_takes_no_fact_back() {
+        let mut state = WindowState::new(Window::ZERO, 6);
+        for (from, fact) in [(3, 3), (1, 1), (5, 1)] {
+            state.keep_skip(Index::new(from));
+            assert_eq!(state.skip_fact, Some(Index::new(fact)));
+        }
+    }
+
+    #[test]
+    fn certificates_of_a_window_are_bounded_and_that_of_the_lowest_block_makes_room() {
+        let mut state = WindowState::new(Window::ZERO, 6);
+        let most = limits::VALIDATORS_MAX as u32;
+        state.keep_certificate(skip(7));
+        for index in 1..=most + 60 {
+            state.keep_certificate(certified(index));
+        }
+        assert_eq!(state.certificates.len(), limits::VALIDATORS_MAX);
+        assert!(state.certificates.contains(&skip(7)), "the only one");
+        let lowest_held = 62;
+        assert!(!state.certificates.contains(&certified(lowest_held - 1)));
+        for index in lowest_held..=most + 60 {
+            assert!(state.certificates.contains(&certified(index)), "{index}");
+        }
     }
 
     #[test]

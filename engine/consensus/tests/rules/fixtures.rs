@@ -128,7 +128,12 @@ pub(crate) fn six(slots: u32) -> Arc<ValidatorSet> {
     set_of(&[1; 6], 1, 1, slots, 1)
 }
 
-/// The same in a chain that goes on from another one, after its height 700.
+/// Stakes 40, 25, 15, 10 and 10, F = 15, P = 18: Q = 67, AMP = 16. Heads are not stakes here.
+pub(crate) fn five_stakes() -> Arc<ValidatorSet> {
+    set_of(&[40, 25, 15, 10, 10], 15, 18, 64, 1)
+}
+
+/// A set in a chain that goes on from another one, after its height 700.
 pub(crate) fn onward(set: &ValidatorSet) -> Arc<ValidatorSet> {
     Arc::new(set.clone().with_genesis_height(Height::new(700)))
 }

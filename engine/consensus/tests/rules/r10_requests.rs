@@ -2,7 +2,8 @@
 
 use crate::bench::{Bench, Setup};
 use crate::fixtures::{
-    Block, certified, chain, final_of, i, payload_numbered, six, stop, stop_at, tip, v, w,
+    Block, certified, chain, final_of, five_stakes, i, payload_numbered, six, stop, stop_at, tip,
+    v, w,
 };
 use quorate_consensus::effect::{Destination, Effect};
 use quorate_consensus::input::Input;
@@ -307,6 +308,26 @@ fn r10_durable_is_said_once_a_height() {
     assert_eq!(say(&mut bench, 1, 2), [3], "what was durable stays so");
     assert_eq!(say(&mut bench, 1, 4), [3]);
     assert_eq!(say(&mut bench, 4, 9), [3, 4]);
+}
+
+/// 2F + 1 is a stake, 31 of 100 here.
+#[test]
+fn r10_what_is_flushed_counts_by_the_stake_whose_disks_hold_it() {
+    let table = [
+        (&[0][..], true),
+        (&[1], false),
+        (&[2, 3], false),
+        (&[1, 3], true),
+    ];
+    for (holders, is_durable) in table {
+        let mut bench = Bench::new(&five_stakes(), 4);
+        let mut said = Vec::new();
+        for &from in holders {
+            said = say(&mut bench, from, 3);
+        }
+        let expected: &[u64] = if is_durable { &[3] } else { &[] };
+        assert_eq!(said, expected, "{holders:?}");
+    }
 }
 
 #[test]

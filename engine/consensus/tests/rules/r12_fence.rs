@@ -2,7 +2,7 @@
 
 use crate::bench::{Bench, INCARNATION, Setup};
 use crate::fixtures::{
-    Block, chain, i, set_of, sign_record, six, skip_of, stop, stop_at, tip, v, w,
+    Block, chain, final_of, five_stakes, i, sign_record, six, skip_of, stop, stop_at, tip, v, w,
 };
 use quorate_consensus::effect::{Alarm, Destination, Effect};
 use quorate_consensus::input::Input;
@@ -11,7 +11,6 @@ use quorate_consensus::record::Record;
 use quorate_consensus::trust::{Authenticated, Lease};
 use quorate_consensus::types::Window;
 use quorate_consensus::validators::ValidatorSet;
-use std::sync::Arc;
 
 #[test]
 fn r12_no_record_before_peers_of_stake_q_less_its_own_have_answered() {
@@ -174,6 +173,27 @@ fn r12_no_vote_leaves_from_behind_the_fence() {
     assert!(votes.iter().any(|(_, vote)| vote.signature.is_some()));
 }
 
+/// What a peer asks for by its Status is a word of this run like any other.
+#[test]
+fn r12_no_status_is_answered_with_the_restored_record_before_the_fence_has_passed() {
+    let (mut bench, blocks) = fenced();
+    for from in [1, 2] {
+        let status = bench.status_of(0);
+        bench.status(from, status);
+    }
+    assert!(bench.votes_sent(0).is_empty());
+    for from in 0..3 {
+        bench.answer_fence(from, None);
+    }
+    bench.forget();
+    let status = bench.status_of(0);
+    bench.status(3, status);
+    let answered = bench.votes_sent(0);
+    let is_answer = |(to, _): &(Destination, _)| *to == Destination::Peer(v(3));
+    let answer = answered.into_iter().find(is_answer);
+    assert_eq!(answer.map(|(_, vote)| &vote.record), Some(&tip(&blocks[0])));
+}
+
 #[test]
 fn r12_answers_that_the_log_extends_pass_the_fence() {
     let (mut bench, blocks) = fenced();
@@ -212,6 +232,26 @@ fn r12_what_the_log_holds_of_the_last_leased_window_is_no_news() {
     let mut bench = setup.start();
     bench.answer_fence(0, Some(held(&set, 0, tip(&block), true)));
     assert!(bench.alarms().is_empty() && !is_silenced(&mut bench));
+}
+
+/// The log is cut below the proven window, so that it holds no record of those any more.
+#[test]
+fn r12_a_record_of_a_window_that_finality_has_passed_is_no_news() {
+    let set = six(64);
+    let block = Block::first(&set, 1).opening(&set, 3, 2);
+    for (window, is_old_disk) in [(1, false), (2, false), (4, true)] {
+        let mut setup = Setup::new(&set, 5);
+        setup.restored.lease.lease = Some(w(100));
+        setup.restored.proven = block.point();
+        setup.restored.proof = Some(final_of(&set, &block, &[0, 1, 2, 3, 4]));
+        let mut bench = setup.start();
+        assert_eq!(bench.consensus.window(), w(3));
+        for from in 0..3 {
+            bench.answer_fence(from, Some(held(&set, window, stop(), true)));
+        }
+        assert_eq!(bench.consensus.is_voting(), !is_old_disk, "{window}");
+        assert_eq!(bench.alarms().is_empty(), !is_old_disk, "{window}");
+    }
 }
 
 /// A signed record is proof by itself, so the signature has to be that of the record it stands by.
@@ -506,11 +546,6 @@ fn r12_an_answer_names_the_newest_window_of_which_something_is_held() {
         });
         assert_eq!(named, Some(w(window)));
     }
-}
-
-/// Stakes 40, 25, 15, 10 and 10: Q = 67, AMP = 16.
-fn five_stakes() -> Arc<ValidatorSet> {
-    set_of(&[40, 25, 15, 10, 10], 15, 18, 64, 1)
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use crate::bench::{Bench, Setup};
 use crate::fixtures::{
-    Block, chain, final_of, payload_numbered, set_of, sign_header, six, skip_of, stop, tip, v, w,
+    Block, MS, chain, final_of, payload_numbered, set_of, sign_header, six, skip_of, stop, tip, v,
+    w,
 };
 use quorate_consensus::effect::{Alarm, Destination, Effect};
 use quorate_consensus::input::Input;
@@ -153,7 +154,7 @@ fn r12_the_lease_file_reads_back_and_nothing_else_does() {
     }
     let bytes = file.encode();
     assert_eq!(LeaseFile::decode(&bytes[1..]), None);
-    for (at, wrong) in [(0, 2), (43, 7), (44, 2)] {
+    for (at, wrong) in [(0, 2), (43, 7), (44, 2), (0, 0), (9, 0), (18, 0)] {
         let mut bytes = bytes.clone();
         bytes[at] = wrong;
         assert_eq!(LeaseFile::decode(&bytes), None);
@@ -565,4 +566,35 @@ fn r12_the_proof_in_the_log_is_announced_as_flushed_and_served_after_a_restart()
     let status = bench.status_of(0);
     bench.status(1, status);
     assert_eq!(bench.certificates_sent(1), [[proof]]);
+}
+
+/// A validator whose log ends with a final block of this time, the last one of window 0.
+fn restarted_on(block: &Block, own: u16) -> Bench {
+    let set = six(1);
+    let mut setup = Setup::new(&set, own).with_log(tip(block), &[block]);
+    setup.restored.records.clear();
+    setup.restored.finalized = block.point();
+    setup.restored.finalized_time_ns = block.header.time_ns;
+    let bench = setup.patient().run();
+    assert_eq!(bench.consensus.window(), w(1));
+    bench
+}
+
+/// Clocks may have been set back in between; time that commands have seen does not fall.
+#[test]
+fn r12_time_does_not_fall_below_that_of_the_last_final_block_over_a_restart() {
+    let set = six(1);
+    let first = Block::first(&set, 1);
+    let late_ns = Bench::new(&set, 5).now.wall_ns + 100 * MS;
+    let block = first.with(|header| header.time_ns = late_ns);
+    let room = restarted_on(&block, 1).consensus.proposal_room();
+    let room = room.map(|room| (room.parent_id, room.time_ns_min));
+    assert_eq!(room, Some((block.id, late_ns + 1)));
+    let later = block.opening(&set, 1, 2);
+    let not_later = later.with(|header| header.time_ns = late_ns);
+    for (next, is_voted) in [(later, true), (not_later, false)] {
+        let mut bench = restarted_on(&block, 5);
+        bench.propose(&next);
+        assert_eq!(bench.own_record(1).tip == Some(next.at()), is_voted);
+    }
 }

@@ -3,7 +3,8 @@
 
 use crate::bench::{Bench, Setup};
 use crate::fixtures::{
-    Block, payload_numbered, sign_answer, sign_record, six, skip_of, stop, stop_at, tip, v, w,
+    Block, five_stakes, payload_numbered, sign_answer, sign_record, six, skip_of, stop, stop_at,
+    tip, v, w,
 };
 use quorate_consensus::certificate::Certificate;
 use quorate_consensus::effect::{Alarm, Destination, Effect};
@@ -112,6 +113,21 @@ fn r13_answers_of_less_than_the_stake_needed_find_nothing() {
     assert!(found(&bench).is_empty(), "2F + P + 1 = 4, each once");
     answer(&mut bench, 3, 1);
     assert_eq!(found(&bench), vec![all_three(2)]);
+}
+
+/// 49 of 100 are needed here.
+#[test]
+fn r13_answers_count_by_the_stake_of_who_answers() {
+    for (answerers, is_found) in [(&[0, 2][..], true), (&[0, 3], true), (&[1, 2], false)] {
+        let mut setup = Setup::new(&five_stakes(), 4);
+        setup.restored.lease.is_lost = true;
+        setup.answers.lease = false;
+        let mut bench = setup.start();
+        for &from in answerers {
+            answer(&mut bench, from, 1);
+        }
+        assert_eq!(!found(&bench).is_empty(), is_found, "{answerers:?}");
+    }
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! R1: entering on evidence alone, and the timers of the windows below.
 
 use crate::bench::{Bench, Setup};
-use crate::fixtures::{Block, certificate, i, onward, six, skip_of, stop, stop_at, tip, v, w};
+use crate::fixtures::{
+    Block, certificate, certified, i, onward, six, skip_of, stop, stop_at, tip, v, w,
+};
 use quorate_consensus::certificate::Target;
 use quorate_consensus::effect::{Destination, Effect};
 use quorate_consensus::input::Input;
@@ -52,6 +54,20 @@ fn r1_a_certified_block_in_the_middle_needs_the_skip_above_it() {
     bench.votes(&[0, 1, 2, 3], 0, &tip(&block));
     assert_eq!(bench.consensus.window(), w(0));
     bench.votes(&[0, 1, 2, 3], 0, &stop_at(&block));
+    assert_eq!(bench.consensus.window(), w(1));
+}
+
+/// What a certificate says of a block says nothing of those above it, which may be final.
+#[test]
+fn r1_a_block_shown_by_its_certificate_needs_the_skip_above_it_too() {
+    let set = six(64);
+    let mut bench = Setup::new(&set, 5).patient().run();
+    let block = Block::first(&set, 1);
+    bench.certificates(3, vec![certified(&set, &block, &[0, 1, 2, 3])]);
+    assert_eq!(bench.consensus.window(), w(0));
+    let above = Target::Skip { from: i(1) };
+    let stops = (&[1, 2, 3, 4][..], &stop_at(&block));
+    bench.certificates(3, vec![certificate(&set, 0, above, stops, vec![])]);
     assert_eq!(bench.consensus.window(), w(1));
 }
 

@@ -373,6 +373,27 @@ fn r3_no_vote_on_a_rival_of_the_finalized_block() {
     }
 }
 
+#[test]
+fn r3_no_vote_on_what_stands_on_a_rival_of_the_finalized_block() {
+    let set = six(1);
+    let (block, rival) = (Block::first(&set, 1), Block::first(&set, 2));
+    for base in [&block, &rival] {
+        let mut bench = Setup::new(&set, 5).patient().run();
+        bench.propose(&block);
+        bench.propose(&rival);
+        bench.votes(&[0, 1, 2, 3, 4], 0, &tip(&block));
+        assert_eq!(bench.consensus.finalized(), block.point());
+        let parent = base.opening(&set, 1, 3);
+        bench.propose(&parent);
+        bench.certificates(2, vec![certified(&set, &parent, &[0, 1, 2, 3])]);
+        assert_eq!(bench.consensus.window(), w(2));
+        let next = parent.opening(&set, 2, 4);
+        bench.propose(&next);
+        let is_voted = bench.own_record(2).tip == Some(next.at());
+        assert_eq!(is_voted, base.id == block.id);
+    }
+}
+
 /// A body is taken of whoever was asked for it, and of the leader unasked: of nobody else.
 #[test]
 fn r3_a_body_that_nobody_asked_for_makes_no_block_authentic() {

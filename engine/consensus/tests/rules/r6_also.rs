@@ -1,7 +1,7 @@
 //! R6: what an honest validator may have seen final gets fallback support, from the fork upward.
 
 use crate::bench::{Bench, Setup};
-use crate::fixtures::{Block, chain, i, six, stop, stop_at, tip, w};
+use crate::fixtures::{Block, chain, final_of, i, six, stop, stop_at, tip, w};
 use quorate_consensus::certificate::Target;
 use quorate_consensus::message::{Get, Message};
 use quorate_consensus::record::Record;
@@ -124,6 +124,28 @@ fn r6_the_bodies_are_here_first_and_are_fetched() {
     assert!(bench.asked().iter().any(|(_, get)| wants_body(get)));
     bench.body(0, &blocks[1]);
     assert_eq!(bench.own_record(0).also, vec![blocks[1].at()]);
+}
+
+/// Whoever jumped to a proof has none of the bodies below it, and its support may be what a window
+/// waits for.
+#[test]
+fn r6_the_bodies_of_final_blocks_are_not_waited_for() {
+    for is_proven in [true, false] {
+        let set = six(64);
+        let mut bench = Bench::new(&set, 5);
+        let blocks = chain(&set, 2, 1);
+        let rival = Block::first(&set, 30);
+        bench.stop_by_timer();
+        if is_proven {
+            bench.certificates(1, vec![final_of(&set, &blocks[1], &[0, 1, 2, 3, 4])]);
+        }
+        bench.headers(1, &[&blocks[0], &blocks[1]]);
+        bench.votes(&[0, 1, 2], 0, &tip(&blocks[1]));
+        bench.vote(3, 0, stop());
+        bench.vote(4, 0, stop_at(&rival));
+        let expected = is_proven.then(|| blocks[1].at());
+        assert_eq!(bench.own_record(0).also, Vec::from_iter(expected));
+    }
 }
 
 #[test]

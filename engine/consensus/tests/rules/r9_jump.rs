@@ -1,7 +1,8 @@
 //! R9: a verified finality proof carries a validator over everything that is over.
 
-use crate::bench::Bench;
-use crate::fixtures::{Block, chain, final_of, six, stop, tip, v, w};
+use crate::bench::{Bench, Setup};
+use crate::fixtures::{Block, certificate, chain, final_of, i, six, stop, stop_at, tip, v, w};
+use quorate_consensus::certificate::Target;
 use quorate_consensus::effect::{Destination, Effect};
 use quorate_consensus::input::Input;
 use quorate_consensus::limits;
@@ -247,6 +248,20 @@ fn r9_a_proof_in_a_window_below_the_own_one_leaves_the_window_as_it_is() {
     assert_eq!(bench.consensus.window(), w(1));
     let enters = |effect: &Effect| matches!(effect, Effect::Entered { .. });
     assert!(!bench.seen.iter().any(enters), "not left and entered again");
+}
+
+/// The Skip of what is above came first, when there was no parent below it yet.
+#[test]
+fn r9_a_block_proven_final_is_a_parent_when_the_skip_above_it_came_before() {
+    let set = six(64);
+    let mut bench = Setup::new(&set, 5).patient().run();
+    let block = Block::first(&set, 1);
+    let above = Target::Skip { from: i(1) };
+    let stops = (&[1, 2, 3, 4][..], &stop_at(&block));
+    bench.certificates(3, vec![certificate(&set, 0, above, stops, vec![])]);
+    assert_eq!(bench.consensus.window(), w(0));
+    bench.certificates(3, vec![final_of(&set, &block, &[0, 1, 2, 3, 4])]);
+    assert_eq!(bench.consensus.window(), w(1));
 }
 
 #[test]

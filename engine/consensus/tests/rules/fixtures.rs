@@ -128,6 +128,11 @@ pub(crate) fn six(slots: u32) -> Arc<ValidatorSet> {
     set_of(&[1; 6], 1, 1, slots, 1)
 }
 
+/// Stakes 40, 25, 15, 10 and 10: Q = 67, AMP = 16.
+pub(crate) fn five_stakes() -> Arc<ValidatorSet> {
+    set_of(&[40, 25, 15, 10, 10], 15, 18, 64, 1)
+}
+
 /// The same in a chain that goes on from another one, after its height 700.
 pub(crate) fn onward(set: &ValidatorSet) -> Arc<ValidatorSet> {
     Arc::new(set.clone().with_genesis_height(Height::new(700)))
@@ -389,4 +394,21 @@ pub(crate) fn verdict(
             own_record: refusal.own_record,
         },
     })
+}
+
+/// A payload of one command for each lane and length given, in this order.
+pub(crate) fn payload_of(commands: &[(Lane, usize)]) -> Vec<u8> {
+    let count = u32::try_from(commands.len()).expect("few");
+    let mut bytes = count.to_le_bytes().to_vec();
+    for (&(lane, length), session) in commands.iter().zip(1..) {
+        let entry = Entry {
+            lane,
+            session: &[session; 16],
+            seq: 2,
+            signature: None,
+            body: &vec![0; length],
+        };
+        encode_entry(&entry, &mut bytes);
+    }
+    bytes
 }

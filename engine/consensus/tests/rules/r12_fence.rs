@@ -2,7 +2,7 @@
 
 use crate::bench::{Bench, INCARNATION, Setup};
 use crate::fixtures::{
-    Block, chain, i, set_of, sign_record, six, skip_of, stop, stop_at, tip, v, w,
+    Block, chain, five_stakes, i, sign_record, six, skip_of, stop, stop_at, tip, v, w,
 };
 use quorate_consensus::effect::{Alarm, Destination, Effect};
 use quorate_consensus::input::Input;
@@ -11,7 +11,6 @@ use quorate_consensus::record::Record;
 use quorate_consensus::trust::{Authenticated, Lease};
 use quorate_consensus::types::Window;
 use quorate_consensus::validators::ValidatorSet;
-use std::sync::Arc;
 
 #[test]
 fn r12_no_record_before_peers_of_stake_q_less_its_own_have_answered() {
@@ -506,11 +505,6 @@ fn r12_an_answer_names_the_newest_window_of_which_something_is_held() {
         });
         assert_eq!(named, Some(w(window)));
     }
-}
-
-/// Stakes 40, 25, 15, 10 and 10: Q = 67, AMP = 16.
-fn five_stakes() -> Arc<ValidatorSet> {
-    set_of(&[40, 25, 15, 10, 10], 15, 18, 64, 1)
 }
 
 #[test]

@@ -316,3 +316,76 @@ impl Consensus {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::{Config, Durability, Restored};
+    use crate::signing::ValidatorKey;
+    use crate::timers::TimerConfig;
+    use crate::types::{BlockId, Epoch, Now};
+    use crate::validators::{SetParameters, Validator, ValidatorSet};
+    use alloc::sync::Arc;
+    use alloc::vec;
+
+    /// The only validator of its chain: each statement of its own is proven by itself.
+    fn alone() -> Consensus {
+        let key = ValidatorKey::from_seed(&[1; 32]).public();
+        let parameters = SetParameters {
+            chain_id: [7; 32],
+            genesis_hash: [9; 32],
+            epoch: Epoch::ZERO,
+            fault: Stake::ZERO,
+            slack: Stake::ZERO,
+            window_slots: 4,
+            turn_windows: 1,
+            crash_only: true,
+            genesis_time_ns: 1_000,
+        };
+        let set = ValidatorSet::new(parameters, vec![Validator::new(key, Stake::new(1))]);
+        let set = Arc::new(set.expect("a valid set"));
+        let config = Config {
+            own: ValidatorIndex::new(0),
+            set: Arc::clone(&set),
+            durability: Durability::Async,
+            timers: TimerConfig::laptop(),
+            incarnation: 1,
+            nonce_seed: [3; 32],
+        };
+        let now = Now {
+            mono_ns: 1_000_000_000,
+            wall_ns: 1_000_000_000,
+        };
+        Consensus::new(config, Restored::fresh(&set), now, &mut Effects::default())
+    }
+
+    #[test]
+    fn of_proven_states_those_of_the_highest_heights_are_kept() {
+        let mut consensus = alone();
+        let mut effects = Effects::default();
+        for height in 1..=100 {
+            for snapshot in [None, Some([8; 32])] {
+                let statement = StateStatement {
+                    height: Height::new(height),
+                    id: BlockId::new([3; 32]),
+                    sections: vec![[1; 32]],
+                    snapshot,
+                };
+                let own = consensus.config.own;
+                consensus.take_attestation(own, statement, [0; 64], &mut effects);
+            }
+        }
+        let is_proven = |effect: &&Effect| matches!(effect, Effect::StateProven(_));
+        assert_eq!(effects.iter().filter(is_proven).count(), 200);
+        for (kind, max) in [
+            (false, limits::ATTESTED_ROOTS_MAX),
+            (true, limits::ATTESTED_SNAPSHOTS_MAX),
+        ] {
+            let kept = consensus.attestations.certified.keys();
+            let kept = kept.filter(|key| key.1 == kind);
+            let heights: Vec<u64> = kept.map(|key| key.0.number()).collect();
+            let highest: Vec<u64> = (101 - max as u64..=100).collect();
+            assert_eq!(heights, highest);
+        }
+    }
+}

@@ -71,14 +71,8 @@ impl Consensus {
         })
     }
 
-    /// Appends the chain of a block down to, not including, the finalized one, highest first, and
-    /// says whether it arrives there.
-    pub(crate) fn chain_down(
-        &self,
-        window: Window,
-        place: BlockPlace,
-        chain: &mut Vec<Linked>,
-    ) -> bool {
+    /// Appends the chain of a block down to, not including, the finalized one, highest first.
+    fn chain_down(&self, window: Window, place: BlockPlace, chain: &mut Vec<Linked>) {
         let mut at = Some((window, place));
         while let Some((window, place)) = at {
             let Some(state) = self.windows.get(&window) else {
@@ -87,15 +81,14 @@ impl Consensus {
             let block = state.tally.tree.block(place);
             let Some(header) = block.header else { break };
             if header.height <= self.finalized.height {
-                return block.id == self.finalized.id;
+                break;
             }
             chain.push((block.id, header, block.has_body));
             if header.height == self.finalized.height.next() {
-                return header.parent_id == self.finalized.id;
+                break;
             }
             at = self.below(window, block, &header);
         }
-        false
     }
 
     /// The block below a connected one, in its window or an earlier one.

@@ -2,8 +2,8 @@
 
 use crate::bench::{Bench, Setup};
 use crate::fixtures::{
-    Block, certificate, certified, chain, i, payload_numbered, sign_header, sign_record, six, stop,
-    stop_at, tip, v, w,
+    Block, certificate, certified, chain, i, payload_numbered, sign_header, sign_record, signed,
+    six, stop, stop_at, tip, v, verdict, w,
 };
 use quorate_consensus::certificate::Target;
 use quorate_consensus::effect::{Alarm, Effect};
@@ -14,6 +14,7 @@ use quorate_consensus::message::{Get, Message, Vote};
 use quorate_consensus::record::Record;
 use quorate_consensus::trust::Authenticated;
 use quorate_consensus::types::{BlockId, Index};
+use quorate_consensus::verify::Claim;
 
 #[test]
 fn bounds_records_far_ahead_are_refused() {
@@ -114,6 +115,47 @@ fn certificates_are_checked_one_message_a_peer_at_a_time() {
     assert_eq!(feed(&mut bench, 1), Disposition::Applied);
     assert_eq!(feed(&mut bench, 1), Disposition::Ignored(Ignored::Full));
     assert_eq!(feed(&mut bench, 2), Disposition::Applied);
+}
+
+/// What else the peer has sent is checked meanwhile: a verdict on that makes no room.
+#[test]
+fn another_verdict_brings_no_second_message_of_certificates_to_the_check() {
+    let set = six(64);
+    let mut bench = Setup::new(&set, 5).run();
+    let block = Block::first(&set, 1);
+    let certificates = vec![certified(&set, &block, &[0, 1, 2, 3])];
+    let vote = signed(&set, 1, 0, stop());
+    let of_vote = Message::Vote(Vote {
+        epoch: set.epoch(),
+        window: w(0),
+        record: vote.record.clone(),
+        signature: Some(vote.signature),
+    });
+    let feed = |bench: &mut Bench, message: Message| {
+        bench.feed(Input::Message(Authenticated::assert_authenticated(
+            v(1),
+            message,
+        )))
+    };
+    let answer = |bench: &mut Bench, claim: Claim| {
+        let verdict = verdict(&set, v(5), v(1), claim).expect("an answer");
+        bench.feed(verdict);
+    };
+    let of_certificates = Message::Certificates(certificates.clone());
+    let full = Disposition::Ignored(Ignored::Full);
+    assert_eq!(
+        feed(&mut bench, of_certificates.clone()),
+        Disposition::Applied
+    );
+    feed(&mut bench, of_vote);
+    assert_eq!(checks_asked(&bench, 1), 2);
+    let (window, signed) = (w(0), vote);
+    answer(&mut bench, Claim::Record { window, signed });
+    assert_eq!(feed(&mut bench, of_certificates), full);
+    answer(&mut bench, Claim::Certificates { certificates });
+    let next = vec![certified(&set, &block.child(&set, 2), &[0, 1, 2, 3])];
+    let next = feed(&mut bench, Message::Certificates(next));
+    assert_eq!(next, Disposition::Applied);
 }
 
 #[test]

@@ -395,3 +395,20 @@ pub(crate) fn verdict(
         },
     })
 }
+
+/// A payload of one command for each lane and length given, in this order.
+pub(crate) fn payload_of(commands: &[(Lane, usize)]) -> Vec<u8> {
+    let count = u32::try_from(commands.len()).expect("few");
+    let mut bytes = count.to_le_bytes().to_vec();
+    for (&(lane, length), session) in commands.iter().zip(1..) {
+        let entry = Entry {
+            lane,
+            session: &[session; 16],
+            seq: 2,
+            signature: None,
+            body: &vec![0; length],
+        };
+        encode_entry(&entry, &mut bytes);
+    }
+    bytes
+}

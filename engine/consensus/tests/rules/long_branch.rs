@@ -13,6 +13,7 @@ use quorate_consensus::message::{Get, Message};
 use quorate_consensus::record::Record;
 use quorate_consensus::trust::Authenticated;
 use quorate_consensus::types::{BlockId, Index};
+use quorate_consensus::wire;
 use std::sync::Arc;
 
 /// What has been asked of a peer since the last look: headers of which block, above which index.
@@ -406,4 +407,29 @@ fn r3_bodies_missing_below_a_parent_are_asked_for_as_many_as_a_request_holds() {
         [BODIES_PER_REQUEST_MAX, BODIES_PER_REQUEST_MAX, 22]
     );
     assert_eq!(bench.own_record(1), tip(&next));
+}
+
+/// Evidence that nobody can read accuses nobody, and whoever sends it is at fault itself.
+#[test]
+fn e2_evidence_has_no_more_headers_than_its_readers_take() {
+    let set = six(16_384);
+    for (length, is_shown) in [(8_000, true), (9_000, false)] {
+        let mut bench = Setup::new(&set, 5).patient().run();
+        let (mine, theirs) = (Block::first(&set, 1), chain(&set, length, 100));
+        let top = &theirs[theirs.len() - 1];
+        bench.vote_signed(1, 0, tip(&mine));
+        bench.headers(1, &[&mine]);
+        bench.vote(2, 0, tip(top));
+        for headers in theirs.chunks(HEADERS_PER_ANSWER_MAX) {
+            bench.headers(2, &headers.iter().collect::<Vec<_>>());
+        }
+        assert!(bench.evidence().is_empty());
+        bench.vote_signed(1, 0, tip(top));
+        assert_eq!(bench.evidence().len(), usize::from(is_shown), "{length}");
+        for evidence in bench.evidence() {
+            let mut bytes = Vec::new();
+            wire::encode_evidence(evidence, &mut bytes);
+            assert_eq!(wire::decode_evidence(&bytes).as_ref(), Ok(evidence));
+        }
+    }
 }

@@ -1,7 +1,9 @@
 //! R10: what a Status is answered with, and what is asked for and from whom.
 
 use crate::bench::{Bench, Setup};
-use crate::fixtures::{Block, chain, i, payload_numbered, set_of, six, stop, stop_at, tip, v, w};
+use crate::fixtures::{
+    Block, chain, five_stakes, i, payload_numbered, set_of, six, stop, stop_at, tip, v, w,
+};
 use quorate_consensus::certificate::{Certificate, Target};
 use quorate_consensus::effect::{Destination, Effect};
 use quorate_consensus::input::Input;
@@ -87,6 +89,22 @@ fn how_far_peers_are_is_what_one_honest_among_them_says() {
     assert_eq!(say(&mut bench, 3, 700), 700);
     // A peer that says less than before has begun anew; what counts is what is said now.
     assert_eq!(say(&mut bench, 1, 3), 500);
+}
+
+#[test]
+fn how_far_peers_are_is_what_enough_stake_says() {
+    let say = |bench: &mut Bench, from: u16, height: u64| {
+        let mut status = bench.status_of(0);
+        status.finalized.height = Height::new(height);
+        bench.status(from, status);
+        bench.consensus.peers_height().number()
+    };
+    let set = five_stakes();
+    let mut bench = Bench::new(&set, 4);
+    assert_eq!(say(&mut bench, 1, 700), 700, "25 of AMP = 16");
+    let mut bench = Bench::new(&set, 0);
+    assert_eq!(say(&mut bench, 3, 700), 0, "10");
+    assert_eq!(say(&mut bench, 4, 500), 500, "20");
 }
 
 #[test]

@@ -2,18 +2,20 @@
 
 use crate::bench::{Bench, Setup};
 use crate::fixtures::{
-    Block, certificate, certified, chain, i, payload_numbered, set_of, sign_header, six, skip_of,
-    stop, stop_at, tip, v, w,
+    Block, MS, certificate, certified, chain, final_of, i, payload_numbered, payload_of, set_of,
+    sign_header, six, skip_of, stop, stop_at, tip, v, w,
 };
 use quorate_consensus::certificate::Target;
 use quorate_consensus::effect::Effect;
 use quorate_consensus::input::Input;
 use quorate_consensus::machine::{Disposition, Durability, Ignored};
 use quorate_consensus::message::Message;
+use quorate_consensus::payload::Lane;
 use quorate_consensus::record::Record;
 use quorate_consensus::types::Index;
 use quorate_consensus::verify::{Fact, judge};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// Hands payloads over as long as there is room, `most` at most; says how many were taken.
 fn propose_all(bench: &mut Bench, salt: u32, most: u32) -> u32 {
@@ -137,6 +139,44 @@ fn r2_time_is_above_the_parents_and_not_below_the_wall_clock() {
     let sent = bench.proposals_sent();
     let times: Vec<u64> = sent.iter().map(|one| one.header.time_ns).collect();
     assert_eq!(times, vec![bench.now.wall_ns, bench.now.wall_ns + 1]);
+}
+
+/// Its clock is behind that of the leader before it: at the time of its parent, or below it, nobody
+/// would vote for its block.
+#[test]
+fn r2_the_first_block_of_a_window_is_later_than_its_parent_whatever_the_clock_says() {
+    let set = six(1);
+    let mut bench = Setup::new(&set, 1).patient().run();
+    let ahead_ns = bench.now.wall_ns + 1_000 * MS;
+    let parent = Block::first(&set, 1).with(|header| header.time_ns = ahead_ns);
+    bench.propose(&parent);
+    bench.certificates(2, vec![final_of(&set, &parent, &[0, 2, 3, 4, 5])]);
+    let room = bench.consensus.proposal_room().expect("it leads window 1");
+    assert_eq!((room.window, room.time_ns_min), (w(1), ahead_ns + 1));
+    propose_all(&mut bench, 10, 1);
+    assert_eq!(bench.proposals_sent()[0].header.time_ns, ahead_ns + 1);
+}
+
+/// Whatever a payload was made by: the vote for it would be a vote for what all others refuse.
+#[test]
+fn r2_a_payload_that_makes_no_valid_block_is_neither_logged_nor_voted_for() {
+    let set = six(64);
+    let disordered = payload_of(&[(Lane::Order, 1), (Lane::Cancel, 1)]);
+    let unshared = payload_of(&[(Lane::Order, 20 << 10), (Lane::Price, 60 << 10)]);
+    for payload in [disordered, unshared, vec![0xff; 8], Vec::new()] {
+        let mut bench = Bench::new(&set, 0);
+        bench.forget();
+        let disposition = bench.input(Input::Payload(Arc::from(payload)));
+        assert_eq!(disposition, Disposition::Ignored(Ignored::NotAllowed));
+        let logs = |effect: &Effect| {
+            matches!(
+                effect,
+                Effect::PersistBlock { .. } | Effect::PersistRecord(_)
+            )
+        };
+        assert!(!bench.seen.iter().any(logs));
+        assert!(bench.own_record(0).is_empty() && bench.proposals_sent().is_empty());
+    }
 }
 
 #[test]

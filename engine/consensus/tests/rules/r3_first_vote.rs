@@ -2,13 +2,13 @@
 
 use crate::bench::{Bench, Setup};
 use crate::fixtures::{
-    Block, MS, certificate, certified, chain, i, sign_header, six, stop_at, tip, v, w,
+    Block, MS, certificate, certified, chain, i, payload_of, sign_header, six, stop_at, tip, v, w,
 };
 use quorate_consensus::certificate::Target;
 use quorate_consensus::input::Input;
 use quorate_consensus::machine::{Disposition, Ignored, PeerFault};
 use quorate_consensus::message::{Get, Message};
-use quorate_consensus::payload::{Entry, Lane, encode_entry};
+use quorate_consensus::payload::Lane;
 use quorate_consensus::trust::Authenticated;
 use quorate_consensus::types::BlockId;
 
@@ -305,23 +305,6 @@ fn r3_of_several_ready_parents_the_named_one_is_followed() {
         bench.propose(&block);
         assert_eq!(bench.own_record(1).tip == Some(block.at()), votes);
     }
-}
-
-/// A payload of one command for each lane and length given, in this order.
-fn payload_of(commands: &[(Lane, usize)]) -> Vec<u8> {
-    let count = u32::try_from(commands.len()).expect("few");
-    let mut bytes = count.to_le_bytes().to_vec();
-    for (&(lane, length), session) in commands.iter().zip(1..) {
-        let entry = Entry {
-            lane,
-            session: &[session; 16],
-            seq: 2,
-            signature: None,
-            body: &vec![0; length],
-        };
-        encode_entry(&entry, &mut bytes);
-    }
-    bytes
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! R5: when a window is given up, and when not.
 
 use crate::bench::{Bench, Setup};
-use crate::fixtures::{Block, MS, chain, i, set_of, six, skip_of, stop, stop_at, tip, v, w};
+use crate::fixtures::{
+    Block, MS, chain, five_stakes, i, set_of, six, skip_of, stop, stop_at, tip, v, w,
+};
 use quorate_consensus::effect::Alarm;
 use quorate_consensus::input::Input;
 use quorate_consensus::machine::{Disposition, PeerFault};
@@ -176,6 +178,40 @@ fn r5_a_rival_that_is_safe_to_notarize_at_or_below_the_own_tip_stops() {
     );
     bench.vote(3, 0, tip(&theirs[0]));
     assert!(bench.own_record(0).stop);
+}
+
+/// Too many stand elsewhere for the own block to be final, and on too many others for one of them.
+#[test]
+fn r5_votes_that_are_split_at_the_own_tip_stop() {
+    let set = six(64);
+    let mut bench = Setup::new(&set, 5).patient().run();
+    let mine = Block::first(&set, 1);
+    bench.propose(&mine);
+    bench.vote(0, 0, tip(&mine));
+    for from in 1..4 {
+        assert!(!bench.own_record(0).stop, "v{from}");
+        let theirs = Block::first(&set, 10 * u32::from(from));
+        bench.vote(from, 0, tip(&theirs));
+        bench.headers(from, &[&theirs]);
+    }
+    assert!(bench.own_record(0).stop, "3 stand elsewhere, and FB = 3");
+    assert_eq!(bench.consensus.counters().stops_predicate, 1);
+}
+
+#[test]
+fn r5_a_rival_of_a_block_below_the_own_tip_stops_as_well() {
+    let set = six(64);
+    let mut bench = Setup::new(&set, 5).patient().run();
+    let theirs = Block::first(&set, 10);
+    for block in &chain(&set, 3, 1) {
+        bench.propose(block);
+    }
+    bench.headers(1, &[&theirs]);
+    bench.votes(&[1, 2], 0, &tip(&theirs));
+    assert!(!bench.own_record(0).stop, "the own one may still be final");
+    bench.vote(3, 0, tip(&theirs));
+    assert!(bench.own_record(0).stop);
+    assert_eq!(bench.consensus.counters().stops_predicate, 1);
 }
 
 #[test]
@@ -498,6 +534,50 @@ fn r5_a_leader_that_proposes_after_all_gets_its_time() {
     bench.propose(&block);
     bench.votes(&[0, 2, 3, 4], 0, &stop());
     assert_eq!(bench.own_record(1), tip(&block));
+}
+
+#[test]
+fn r5_a_leader_that_takes_back_that_it_may_not_propose_gets_its_time() {
+    let set = six(64);
+    for flags in [(true, false), (false, true)] {
+        let mut bench = Bench::new(&set, 5);
+        let status = Status {
+            no_proposals: flags.0,
+            abstains: flags.1,
+            ..bench.status_of(1)
+        };
+        bench.status(1, status);
+        let status = bench.status_of(1);
+        bench.status(1, status);
+        bench.votes(&[0, 2, 3, 4], 0, &stop());
+        assert_eq!(bench.consensus.window(), w(1));
+        assert!(!bench.own_record(1).stop, "{flags:?}");
+    }
+}
+
+/// Stake is what is active: a few large ones are, and many small ones need not be.
+#[test]
+fn r5_a_leader_is_silent_beside_active_stake_q() {
+    let set = five_stakes();
+    assert_eq!(set.leader(w(0)), v(0));
+    let window = (1..).find(|&window| set.leader(w(window)) == v(1));
+    let window = window.expect("it has stake");
+    for (active, is_silent) in [(&[0, 2, 3][..], true), (&[0, 3], false)] {
+        let mut bench = Bench::new(&set, 4);
+        // Eleven heartbeats and more in which nothing comes from v1.
+        for _ in 0..14 {
+            for &from in active {
+                let status = bench.status_of(0);
+                bench.status(from, status);
+            }
+            bench.lapse(10);
+        }
+        assert!(!bench.own_record(0).stop, "its leader is heard");
+        let skips = (0..window).map(|at| skip_of(&set, at, &[0, 1, 2]));
+        bench.certificates(0, skips.collect());
+        assert_eq!(bench.consensus.window(), w(window));
+        assert_eq!(bench.own_record(window).stop, is_silent, "{active:?}");
+    }
 }
 
 /// It was heard a moment before this validator slept, and is not silent because others were heard

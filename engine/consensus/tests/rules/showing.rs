@@ -3,12 +3,15 @@
 
 use crate::bench::{Bench, Setup};
 use crate::fixtures::{
-    Block, certified, chain, i, payload_numbered, set_of, six, skip_of, stop, stop_at, tip, w,
+    Block, certificate, certified, chain, final_of, i, payload_numbered, set_of, six, skip_of,
+    stop, stop_at, tip, w,
 };
-use quorate_consensus::certificate::Certificate;
+use quorate_consensus::certificate::{Certificate, Target};
 use quorate_consensus::input::Input;
-use quorate_consensus::limits::{CERTIFICATES_PER_MESSAGE_MAX, HEADERS_PER_ANSWER_MAX};
-use quorate_consensus::message::{Message, Status};
+use quorate_consensus::limits::{
+    CERTIFICATES_PER_MESSAGE_MAX, HEADERS_PER_ANSWER_MAX, READY_SUMMARY_MAX,
+};
+use quorate_consensus::message::{Get, Message, Status};
 use quorate_consensus::record::Record;
 use quorate_consensus::types::Window;
 use quorate_consensus::validators::ValidatorSet;
@@ -132,10 +135,18 @@ fn bring(bench: &mut Bench, voter: u16, blocks: &[Block]) {
 /// Two voters stand on chains above the block that are longer than one certificate can link. What
 /// they signed on their way there, at these indices, has come too.
 fn above_all_certificates(signed_at: &[usize]) -> (Bench, Block) {
+    above_all_certificates_of(1, signed_at)
+}
+
+/// The same above so many blocks; the last of them.
+fn above_all_certificates_of(count: u32, signed_at: &[usize]) -> (Bench, Block) {
     let set = set_of(&[1; 7], 2, 0, 8192, 1);
     let mut bench = Setup::new(&set, 1).patient().run();
-    let block = Block::first(&set, 1);
-    bench.propose(&block);
+    let mut blocks = chain(&set, count, 1);
+    for block in &blocks {
+        bench.propose(block);
+    }
+    let block = blocks.pop().expect("one or more");
     for (voter, salt) in [(5, 10_000), (6, 20_000)] {
         let branch = branch(&set, &block, 4_200, salt);
         let mut brought = 0;
@@ -169,6 +180,45 @@ fn r2_a_parent_that_no_certificate_can_show_is_not_built_on_where_another_one_ca
         from: i(0),
     };
     assert_eq!(facts(&bench, &sent[0].justification), [skipped]);
+}
+
+/// Each one that is tried costs a walk, so that few are: the proven block is, however many stand
+/// above it.
+#[test]
+fn r2_the_proven_block_is_built_on_where_none_of_many_parents_above_it_can_be_shown() {
+    let (mut bench, last) = above_all_certificates_of(20, &[]);
+    let skipped = skip_of(&bench.set, 0, &[0, 2, 3, 4, 5]);
+    bench.certificates(3, vec![skipped]);
+    assert_eq!(bench.consensus.proven(), bench.set.genesis());
+    bench.lapse(60);
+    let status = bench.statuses_sent().last().map(|status| &status.ready);
+    let ready = status.expect("it says its status");
+    assert_eq!(ready.len(), READY_SUMMARY_MAX, "many are parents");
+    assert_eq!(ready[0], last.id);
+    let room = bench.consensus.proposal_room().expect("one can be shown");
+    assert_eq!(room.parent_id, bench.set.genesis().id);
+}
+
+/// Its proof says all that a certificate of its window would say, and is kept when that is over.
+#[test]
+fn r2_a_proven_block_is_shown_as_a_parent_by_its_proof() {
+    let set = six(64);
+    let mut bench = Setup::new(&set, 5).patient().run();
+    let block = Block::first(&set, 1);
+    let proof = final_of(&set, &block, &[0, 1, 2, 3, 4]);
+    let above = Target::Skip { from: i(1) };
+    let stopped = stop_at(&block);
+    let skip = certificate(&set, 0, above, (&[0, 1, 2, 3], &stopped), Vec::new());
+    bench.certificates(1, vec![proof.clone()]);
+    bench.certificates(2, vec![skip.clone()]);
+    assert_eq!(bench.consensus.window(), w(1));
+    bench.lapse(20);
+    bench.forget();
+    bench.message(3, Message::Get(Get::Ready { window: w(1) }));
+    let mut shown = facts(&bench, bench.certificates_sent(3)[0]);
+    let skipped = facts(&bench, &[skip]);
+    assert_eq!(shown.pop().as_slice(), skipped);
+    assert_eq!(shown, facts(&bench, &[proof]));
 }
 
 /// All may have counted it: with none to build on nobody would ever propose again.

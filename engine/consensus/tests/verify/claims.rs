@@ -252,6 +252,25 @@ fn good_signatures_do_not_make_up_for_too_little_weight() {
     assert_eq!(items, 0, "structure is judged before signatures");
 }
 
+/// Those before it in the message are good by themselves: whoever sends both would have them
+/// checked for nothing.
+#[test]
+fn certificates_beside_one_without_weight_cost_no_check() {
+    let world = World::six();
+    let chain = world.chain(1, 0);
+    let by = |voters: u16| {
+        let votes = (0..voters).map(|n| (n, tip(&chain[0]))).collect();
+        world.certificate(certified(&chain[0]), votes, &chain)
+    };
+    let claim = |certificates| (v(1), Claim::Certificates { certificates });
+    let (answers, items) = check(&world.set, vec![claim(vec![by(4), by(3)])]);
+    assert!(refused(&answers[0]));
+    assert_eq!(items, 0);
+    let (answers, items) = check(&world.set, vec![claim(vec![by(4)])]);
+    assert!(!refused(&answers[0]));
+    assert_eq!(items, 4);
+}
+
 #[test]
 fn a_fence_record_is_judged_under_the_own_key() {
     let world = World::six();

@@ -376,6 +376,10 @@ impl<S: StateMachine> World<S> {
         };
         let consensus = life.replica.consensus();
         self.reached.note_life(consensus.counters());
+        if !self.troupe.cast.is_byzantine(at) {
+            let actors = self.troupe.counts.actors.values_mut();
+            actors.for_each(|one| one.beside.note_life(consensus.counters()));
+        }
         let votes_again = self.members[at].lives > 1 && consensus.is_voting();
         self.reached.note("r12_votes_again", u64::from(votes_again));
         let recovers = consensus.counters().recoveries > 0 && consensus.is_voting();

@@ -220,6 +220,8 @@ pub struct Summary {
     pub unreached: Vec<&'static str>,
     /// What was seen of Byzantine validators in all.
     pub byzantine: ByzantineCounts,
+    /// What those that were played often never did of all that they are for.
+    pub inert: Vec<String>,
     /// Events in all.
     pub steps: u64,
     /// Hash over the traces of all runs, in the order of their seeds.
@@ -343,6 +345,7 @@ fn summarize(
         summary
             .reached
             .missing(&summary.faults, options.scenario, &options.byzantine);
+    summary.inert = summary.byzantine.inert(options.scenario);
     summary.trace = trace.finalize().to_hex().to_string();
     summary
 }

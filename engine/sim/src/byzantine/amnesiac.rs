@@ -7,6 +7,7 @@ use quorate_consensus::message::Message;
 use quorate_consensus::types::ValidatorIndex;
 
 use super::Actor;
+use super::deeds::{DISK, Deed, Done};
 use super::stage::{Stage, Wish};
 
 const MS: u64 = 1_000_000;
@@ -19,6 +20,10 @@ pub(crate) struct Amnesiac {
 }
 
 impl Actor for Amnesiac {
+    fn deeds(&self) -> &'static [Done] {
+        &[(Deed::Rigged, DISK), (Deed::Misheard, "fence")]
+    }
+
     fn hear(
         &mut self,
         _: &mut Stage<'_>,

@@ -8,6 +8,7 @@ use quorate_consensus::payload::parse_entries;
 use quorate_consensus::types::ValidatorIndex;
 
 use super::Actor;
+use super::deeds::{Deed, Done};
 use super::stage::Stage;
 
 /// The leader with a grudge.
@@ -20,6 +21,10 @@ const fn is_hated(session: &[u8; 16]) -> bool {
 }
 
 impl Actor for Censor {
+    fn deeds(&self) -> &'static [Done] {
+        &[(Deed::Unheard, "forward"), (Deed::Misheard, "forward")]
+    }
+
     fn hear(&mut self, _: &mut Stage<'_>, _: ValidatorIndex, message: Message) -> Option<Message> {
         let Message::Forward(entries) = &message else {
             return Some(message);

@@ -11,6 +11,7 @@ use quorate_consensus::record::Record;
 use quorate_consensus::types::{Index, ValidatorIndex, Window};
 
 use super::Actor;
+use super::deeds::{Deed, Done};
 use super::stage::{Stage, own_record};
 
 /// The voter of two faces.
@@ -48,6 +49,14 @@ fn finalizing(top: (Index, quorate_consensus::types::BlockId)) -> Record {
 }
 
 impl Actor for Conflicter {
+    fn deeds(&self) -> &'static [Done] {
+        &[
+            (Deed::Changed, "vote"),
+            (Deed::Changed, "status"),
+            (Deed::Made, "vote"),
+        ]
+    }
+
     fn say(&mut self, stage: &mut Stage<'_>, to: ValidatorIndex, mut message: Message) {
         let Some((window, own)) = own_record(&mut message) else {
             return stage.send(to, message);

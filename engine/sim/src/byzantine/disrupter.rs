@@ -8,6 +8,7 @@ use quorate_consensus::record::Record;
 use quorate_consensus::types::{Index, ValidatorIndex, Window};
 
 use super::Actor;
+use super::deeds::{Deed, Done};
 use super::stage::{Stage, bytes_of, change_record};
 
 /// How much is changed.
@@ -136,6 +137,33 @@ fn change_record_little(record: &mut Record, choice: u64, is_up: bool) {
 }
 
 impl Actor for Disrupter {
+    fn deeds(&self) -> &'static [Done] {
+        match self.scope {
+            Scope::Small => &[
+                (Deed::Changed, "vote"),
+                (Deed::Changed, "status"),
+                (Deed::Changed, "get"),
+                (Deed::Changed, "certificates"),
+                (Deed::Changed, "fence"),
+                (Deed::Changed, "headers"),
+            ],
+            Scope::Any => &[
+                (Deed::Changed, "propose"),
+                (Deed::Changed, "vote"),
+                (Deed::Changed, "status"),
+                (Deed::Changed, "get"),
+                (Deed::Changed, "certificates"),
+            ],
+            Scope::Future => &[
+                (Deed::Changed, "propose"),
+                (Deed::Changed, "vote"),
+                (Deed::Changed, "status"),
+                (Deed::Changed, "certificates"),
+                (Deed::Changed, "signature"),
+            ],
+        }
+    }
+
     fn say(&mut self, stage: &mut Stage<'_>, to: ValidatorIndex, mut message: Message) {
         // Clients' commands are not signed here: to change one would be to be the client.
         if stage.dice.percent(60) || matches!(message, Message::Forward(_)) {

@@ -12,6 +12,7 @@ use quorate_consensus::record::Record;
 use quorate_consensus::types::{BlockId, ValidatorIndex, Window};
 
 use super::Actor;
+use super::deeds::{Deed, Done};
 use super::stage::{Stage, change_record};
 
 /// The leader of two faces.
@@ -106,6 +107,17 @@ impl Equivocator {
 }
 
 impl Actor for Equivocator {
+    fn deeds(&self) -> &'static [Done] {
+        &[
+            (Deed::Changed, "propose"),
+            (Deed::Changed, "vote"),
+            (Deed::Changed, "status"),
+            (Deed::Changed, "signature"),
+            (Deed::Made, "propose"),
+            (Deed::Made, "headers"),
+        ]
+    }
+
     fn say(&mut self, stage: &mut Stage<'_>, to: ValidatorIndex, message: Message) {
         let window = match &message {
             Message::Propose(propose) => propose.header.window,

@@ -9,6 +9,7 @@ use quorate_consensus::message::{Message, SnapshotPart};
 use quorate_consensus::types::ValidatorIndex;
 
 use super::Actor;
+use super::deeds::{Deed, Done};
 use super::stage::Stage;
 
 /// Parts of before that are kept, to be served once more.
@@ -95,6 +96,14 @@ impl FalseSource {
 }
 
 impl Actor for FalseSource {
+    fn deeds(&self) -> &'static [Done] {
+        &[
+            (Deed::Changed, "offer"),
+            (Deed::Changed, "chunk"),
+            (Deed::Withheld, "chunk"),
+        ]
+    }
+
     fn say(&mut self, stage: &mut Stage<'_>, to: ValidatorIndex, message: Message) {
         let Message::Snapshot(part) = message else {
             return stage.send(to, message);

@@ -7,6 +7,7 @@ use quorate_consensus::record::Record;
 use quorate_consensus::types::{BlockId, Index, ValidatorIndex, Window};
 
 use super::Actor;
+use super::deeds::{Deed, Done};
 use super::stage::Stage;
 
 /// The false witness.
@@ -63,6 +64,10 @@ impl FenceLiar {
 }
 
 impl Actor for FenceLiar {
+    fn deeds(&self) -> &'static [Done] {
+        &[(Deed::Made, "fence"), (Deed::Changed, "fence")]
+    }
+
     fn say(&mut self, stage: &mut Stage<'_>, to: ValidatorIndex, mut message: Message) {
         match &mut message {
             Message::FenceAnswer { held, .. } => {

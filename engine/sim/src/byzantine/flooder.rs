@@ -9,6 +9,7 @@ use quorate_consensus::record::Record;
 use quorate_consensus::types::{BlockId, Height, Index, ValidatorIndex, Window};
 
 use super::Actor;
+use super::deeds::{Deed, Done};
 use super::stage::Stage;
 
 /// The one that never stops talking.
@@ -79,6 +80,15 @@ impl Flooder {
 }
 
 impl Actor for Flooder {
+    fn deeds(&self) -> &'static [Done] {
+        &[
+            (Deed::Made, "get"),
+            (Deed::Made, "vote"),
+            (Deed::Made, "fence"),
+            (Deed::Made, "signature"),
+        ]
+    }
+
     fn hear(&mut self, _: &mut Stage<'_>, _: ValidatorIndex, message: Message) -> Option<Message> {
         match &message {
             Message::Propose(propose) => self.header = Some(propose.header),

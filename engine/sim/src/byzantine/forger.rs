@@ -10,6 +10,7 @@ use quorate_consensus::signing::Signer as _;
 use quorate_consensus::types::ValidatorIndex;
 
 use super::Actor;
+use super::deeds::{Deed, Done};
 use super::stage::Stage;
 
 /// Of so many of a hundred commands that it is to put into a block it makes up another one.
@@ -76,6 +77,10 @@ fn forge(stage: &mut Stage<'_>, view: &CommandView<'_>, is_same_number: bool) ->
 }
 
 impl Actor for Forger {
+    fn deeds(&self) -> &'static [Done] {
+        &[(Deed::Misheard, "forward"), (Deed::Made, "forward")]
+    }
+
     fn hear(
         &mut self,
         stage: &mut Stage<'_>,

@@ -6,6 +6,7 @@ use quorate_consensus::message::Message;
 use quorate_consensus::types::ValidatorIndex;
 
 use super::Actor;
+use super::deeds::{Deed, Done};
 use super::stage::{Stage, bytes_of};
 
 /// The one that makes no sense.
@@ -13,6 +14,10 @@ use super::stage::{Stage, bytes_of};
 pub(crate) struct Garbage;
 
 impl Actor for Garbage {
+    fn deeds(&self) -> &'static [Done] {
+        &[(Deed::Changed, "vote"), (Deed::Changed, "status")]
+    }
+
     fn say(&mut self, stage: &mut Stage<'_>, to: ValidatorIndex, message: Message) {
         if !stage.dice.percent(10) {
             return stage.send(to, message);

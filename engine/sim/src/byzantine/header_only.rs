@@ -9,6 +9,7 @@ use quorate_consensus::message::{Get, Message};
 use quorate_consensus::types::{BlockId, ValidatorIndex};
 
 use super::Actor;
+use super::deeds::{Deed, Done};
 use super::stage::Stage;
 
 /// The leader of empty promises.
@@ -18,6 +19,15 @@ pub(crate) struct HeaderOnly {
 }
 
 impl Actor for HeaderOnly {
+    fn deeds(&self) -> &'static [Done] {
+        &[
+            (Deed::Withheld, "propose"),
+            (Deed::Withheld, "block"),
+            (Deed::Made, "signature"),
+            (Deed::Made, "headers"),
+        ]
+    }
+
     fn say(&mut self, stage: &mut Stage<'_>, to: ValidatorIndex, message: Message) {
         match message {
             Message::Propose(propose) => {

@@ -15,9 +15,10 @@ use quorate_consensus::message::Message;
 use quorate_consensus::types::ValidatorIndex;
 use quorate_consensus::wire;
 
-use super::cast::Cast;
+use super::cast::{Cast, TWINS};
 use super::counts::{ActorCounts, ByzantineCounts};
-use super::puppet::{Deeds, Lent, Puppet, bytes};
+use super::deeds::{Deed, Done, SIDES};
+use super::puppet::{Lent, Moment, Puppet, bytes};
 use super::stage::{Plot, Wish, bytes_of};
 use super::twins::TwinScript;
 use crate::checks::conduct;
@@ -68,6 +69,11 @@ impl Troupe {
     pub(crate) fn may_connect(&self, one: usize, other: usize) -> bool {
         let twins = self.twins.as_ref();
         twins.is_none_or(|script| script.joins(&self.cast, one, other))
+    }
+
+    fn note_deed(&mut self, name: &'static str, done: Done) {
+        let counts = self.counts.actors.entry(name).or_default();
+        counts.deeds.note(done);
     }
 
     fn count(&mut self, place: usize, count: impl Fn(&mut ActorCounts)) {
@@ -131,14 +137,14 @@ impl<S: StateMachine> World<S> {
             self.note_flushed(at, status.flushed.number());
         }
         for peer in peers.into_iter().filter(|&peer| peer != index(at)) {
-            let deeds =
+            let moment =
                 self.with_puppet(at, |puppet, lent| puppet.say(lent, peer, message.clone()));
-            let sent = deeds.out.first();
-            let is_same = deeds.out.len() == 1
+            let sent = moment.out.first();
+            let is_same = moment.out.len() == 1
                 && sent.is_some_and(|sent| sent.delay_ns == 0 && bytes(&sent.words) == *frame);
             self.troupe
                 .count(at, |counts| counts.changed += u64::from(!is_same));
-            self.carry(at, deeds);
+            self.carry(at, moment);
         }
         true
     }
@@ -151,12 +157,12 @@ impl<S: StateMachine> World<S> {
         let message = wire::decode(frame).ok()?.into_message();
         let peer = self.validator(from);
         let mut heard = None;
-        let deeds = self.with_puppet(to, |puppet, lent| {
-            let (left, deeds) = puppet.hear(lent, peer, message);
+        let moment = self.with_puppet(to, |puppet, lent| {
+            let (left, moment) = puppet.hear(lent, peer, message);
             heard = left;
-            deeds
+            moment
         });
-        self.carry(to, deeds);
+        self.carry(to, moment);
         heard.map(|message| bytes_of(&message))
     }
 
@@ -165,8 +171,8 @@ impl<S: StateMachine> World<S> {
         if at >= self.troupe.cast.validators() {
             self.advance_twins();
         } else if self.members[at].life.is_some() {
-            let deeds = self.with_puppet(at, Puppet::act);
-            self.carry(at, deeds);
+            let moment = self.with_puppet(at, Puppet::act);
+            self.carry(at, moment);
         }
         let delay_ns = match self.troupe.puppets.get_mut(&at) {
             Some(puppet) => puppet.dice().between(500 * US, 4 * MS),
@@ -178,10 +184,10 @@ impl<S: StateMachine> World<S> {
     fn with_puppet(
         &mut self,
         at: usize,
-        play: impl FnOnce(&mut Puppet, &mut Lent<'_>) -> Deeds,
-    ) -> Deeds {
+        play: impl FnOnce(&mut Puppet, &mut Lent<'_>) -> Moment,
+    ) -> Moment {
         let Some(puppet) = self.troupe.puppets.get_mut(&at) else {
-            return Deeds::default();
+            return Moment::default();
         };
         let mut lent = Lent {
             set: &self.set,
@@ -193,15 +199,18 @@ impl<S: StateMachine> World<S> {
     }
 
     /// Sends what an actor has put on the stage, and does what it wishes to its own machine.
-    fn carry(&mut self, at: usize, deeds: Deeds) {
-        for outgoing in deeds.out {
+    fn carry(&mut self, at: usize, moment: Moment) {
+        for (name, done) in moment.done {
+            self.troupe.note_deed(name.name(), done);
+        }
+        for outgoing in moment.out {
             let bytes = bytes(&outgoing.words);
             self.note_byzantine_frame(at, &bytes);
             self.troupe.count(at, |counts| counts.frames += 1);
             let to = self.place_of(at, outgoing.to);
             self.send_later(at, to, &bytes, outgoing.delay_ns);
         }
-        for wish in deeds.wishes {
+        for wish in moment.wishes {
             self.grant(at, wish);
         }
     }
@@ -312,6 +321,7 @@ impl<S: StateMachine> World<S> {
         };
         if script.advance(self.now_ns, window) {
             self.troupe.counts.twin_phases += 1;
+            self.troupe.note_deed(TWINS, (Deed::Rigged, SIDES));
             self.trace
                 .note(self.now_ns, b't', 0, 0, &window.to_le_bytes());
             self.reconnect_twins();

@@ -10,6 +10,7 @@ use quorate_consensus::record::Record;
 use quorate_consensus::types::{Index, ValidatorIndex, Window};
 
 use super::Actor;
+use super::deeds::{Deed, Done};
 use super::stage::Stage;
 
 /// The forger.
@@ -96,6 +97,16 @@ impl Impersonator {
 }
 
 impl Actor for Impersonator {
+    fn deeds(&self) -> &'static [Done] {
+        &[
+            (Deed::Made, "propose"),
+            (Deed::Made, "vote"),
+            (Deed::Made, "certificates"),
+            (Deed::Made, "signature"),
+            (Deed::Made, "evidence"),
+        ]
+    }
+
     fn hear(
         &mut self,
         stage: &mut Stage<'_>,

@@ -9,6 +9,7 @@ use quorate_consensus::message::{Message, Propose};
 use quorate_consensus::types::{BlockId, ValidatorIndex};
 
 use super::Actor;
+use super::deeds::{Deed, Done};
 use super::stage::Stage;
 
 /// The leader of bad blocks.
@@ -45,6 +46,10 @@ fn spoil(propose: &mut Propose, manner: u64) {
 }
 
 impl Actor for InvalidProposer {
+    fn deeds(&self) -> &'static [Done] {
+        &[(Deed::Changed, "propose"), (Deed::Made, "signature")]
+    }
+
     fn say(&mut self, stage: &mut Stage<'_>, to: ValidatorIndex, mut message: Message) {
         if let Message::Propose(propose) = &mut message {
             let window = propose.header.window;

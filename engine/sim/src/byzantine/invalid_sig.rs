@@ -8,6 +8,7 @@ use quorate_consensus::message::Message;
 use quorate_consensus::types::ValidatorIndex;
 
 use super::Actor;
+use super::deeds::{Deed, Done};
 use super::stage::Stage;
 
 /// The signer of nothing.
@@ -20,6 +21,14 @@ fn spoil(stage: &mut Stage<'_>, signature: &mut SignatureBytes) {
 }
 
 impl Actor for InvalidSig {
+    fn deeds(&self) -> &'static [Done] {
+        &[
+            (Deed::Changed, "vote"),
+            (Deed::Changed, "certificates"),
+            (Deed::Changed, "signature"),
+        ]
+    }
+
     fn say(&mut self, stage: &mut Stage<'_>, to: ValidatorIndex, mut message: Message) {
         match &mut message {
             Message::Vote(vote) if vote.window.number() % 3 != 2 => {

@@ -6,6 +6,7 @@ use quorate_consensus::message::Message;
 use quorate_consensus::types::ValidatorIndex;
 
 use super::Actor;
+use super::deeds::{Deed, Done};
 use super::stage::{Stage, own_record};
 
 const MS: u64 = 1_000_000;
@@ -15,6 +16,10 @@ const MS: u64 = 1_000_000;
 pub(crate) struct Lazy;
 
 impl Actor for Lazy {
+    fn deeds(&self) -> &'static [Done] {
+        &[(Deed::Delayed, "vote"), (Deed::Delayed, "status")]
+    }
+
     fn say(&mut self, stage: &mut Stage<'_>, to: ValidatorIndex, mut message: Message) {
         let is_vote = !matches!(message, Message::Propose(_)) && own_record(&mut message).is_some();
         if is_vote {

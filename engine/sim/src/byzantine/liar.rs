@@ -7,6 +7,7 @@ use quorate_consensus::record::Record;
 use quorate_consensus::types::{BlockId, Height, ValidatorIndex, Window};
 
 use super::Actor;
+use super::deeds::{Deed, Done};
 use super::stage::Stage;
 
 /// The liar.
@@ -14,6 +15,10 @@ use super::stage::Stage;
 pub(crate) struct Liar;
 
 impl Actor for Liar {
+    fn deeds(&self) -> &'static [Done] {
+        &[(Deed::Changed, "status")]
+    }
+
     fn say(&mut self, stage: &mut Stage<'_>, to: ValidatorIndex, mut message: Message) {
         if let Message::Status(status) = &mut message {
             for _ in 0..=stage.dice.below(4) {

@@ -6,6 +6,7 @@ use quorate_consensus::message::{Get, Message};
 use quorate_consensus::types::ValidatorIndex;
 
 use super::Actor;
+use super::deeds::{Deed, Done};
 use super::stage::Stage;
 
 /// The one that nobody should learn from.
@@ -19,6 +20,17 @@ pub(crate) struct LyingSyncer {
 const KEPT_MAX: usize = 16;
 
 impl Actor for LyingSyncer {
+    fn deeds(&self) -> &'static [Done] {
+        &[
+            (Deed::Changed, "status"),
+            (Deed::Changed, "headers"),
+            (Deed::Changed, "certificates"),
+            (Deed::Changed, "block"),
+            (Deed::Withheld, "certificates"),
+            (Deed::Made, "certificates"),
+        ]
+    }
+
     fn say(&mut self, stage: &mut Stage<'_>, to: ValidatorIndex, mut message: Message) {
         match &mut message {
             Message::Status(status) => {

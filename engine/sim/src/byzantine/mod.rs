@@ -14,6 +14,7 @@ mod cast;
 mod censor;
 mod conflicter;
 mod counts;
+mod deeds;
 mod disrupter;
 mod equivocator;
 mod false_source;
@@ -58,9 +59,12 @@ use std::str::FromStr;
 use quorate_consensus::message::Message;
 use quorate_consensus::types::ValidatorIndex;
 
+use crate::script::Scenario;
 pub use cast::Byzantine;
 pub(crate) use cast::Cast;
-pub use counts::{ActorCounts, ByzantineCounts};
+pub use counts::{ActorCounts, Beside, ByzantineCounts};
+use deeds::Done;
+pub use deeds::{Deed, Deeds};
 use disrupter::Scope;
 pub(crate) use hooks::Troupe;
 use stage::Stage;
@@ -153,6 +157,10 @@ const NAMES: [(Name, &str); 38] = [
     (Name::WrongChain, "wrong-chain"),
 ];
 
+/// Played so often, an actor has done once what it does in two runs of five: the chance that it has
+/// not is (3/5)^40, about 10^-9.
+const RUNS_FOR_DEEDS: u64 = 40;
+
 impl ActorName {
     /// Every actor.
     pub fn all() -> impl Iterator<Item = Self> {
@@ -174,6 +182,51 @@ impl ActorName {
             self,
             Self::Equivocator | Self::Conflicter | Self::Nuller | Self::RuleXBreaker
         )
+    }
+
+    /// Whether honest validators must have named it over many runs, for messages that they refused
+    /// or a connection that they dropped.
+    #[must_use]
+    pub const fn is_refused(self) -> bool {
+        matches!(
+            self,
+            Self::DisrupterAny
+                | Self::DisrupterFuture
+                | Self::DisrupterSmall
+                | Self::Garbage
+                | Self::Impersonator
+                | Self::InvalidSig
+                | Self::Oversizer
+                | Self::Reconfigurer
+                | Self::StaleCertifier
+                | Self::WrongChain
+        )
+    }
+
+    /// The worlds in which it has something to do: only where somebody joins there are snapshots
+    /// to lie about, and what nobody has on its disk is missed only when all power goes.
+    #[must_use]
+    pub const fn world(self) -> Scenario {
+        match self {
+            Self::FalseSource => Scenario::Join,
+            Self::Overstater => Scenario::BlackoutAsync,
+            _ => Scenario::Mixed,
+        }
+    }
+
+    /// Played so often it must have done all that it is for. Few joiners ask the source that lies,
+    /// and it is silent in one run of fifty.
+    #[must_use]
+    pub const fn runs_for_deeds(self) -> u64 {
+        match self {
+            Self::FalseSource => 1_000,
+            _ => RUNS_FOR_DEEDS,
+        }
+    }
+
+    /// What it must have done.
+    fn deeds(self) -> &'static [Done] {
+        self.actor().deeds()
     }
 
     fn actor(self) -> Box<dyn Actor> {
@@ -240,6 +293,10 @@ impl FromStr for ActorName {
 
 /// What a Byzantine validator does with its own words and with those of others.
 trait Actor {
+    /// What it must have done, each at least once, when it was played often enough: that which
+    /// comes about in nearly every run with an own window, so that none of it is missed by chance.
+    fn deeds(&self) -> &'static [Done];
+
     /// A message of the own replica on its way to one peer. What the actor puts on the stage goes
     /// in its place.
     fn say(&mut self, stage: &mut Stage<'_>, to: ValidatorIndex, message: Message) {

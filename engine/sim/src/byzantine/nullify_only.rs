@@ -7,6 +7,7 @@ use quorate_consensus::record::Record;
 use quorate_consensus::types::{Index, ValidatorIndex};
 
 use super::Actor;
+use super::deeds::{Deed, Done};
 use super::stage::{Stage, change_record};
 
 /// The voter that only gives up.
@@ -14,6 +15,14 @@ use super::stage::{Stage, change_record};
 pub(crate) struct NullifyOnly;
 
 impl Actor for NullifyOnly {
+    fn deeds(&self) -> &'static [Done] {
+        &[
+            (Deed::Changed, "vote"),
+            (Deed::Changed, "status"),
+            (Deed::Withheld, "propose"),
+        ]
+    }
+
     fn say(&mut self, stage: &mut Stage<'_>, to: ValidatorIndex, mut message: Message) {
         if matches!(
             message,

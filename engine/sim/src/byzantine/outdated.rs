@@ -8,6 +8,7 @@ use quorate_consensus::message::Message;
 use quorate_consensus::types::ValidatorIndex;
 
 use super::Actor;
+use super::deeds::{Deed, Done};
 use super::stage::{Stage, own_record};
 
 /// Own messages kept.
@@ -20,6 +21,10 @@ pub(crate) struct Outdated {
 }
 
 impl Actor for Outdated {
+    fn deeds(&self) -> &'static [Done] {
+        &[(Deed::Changed, "vote"), (Deed::Changed, "status")]
+    }
+
     fn say(&mut self, stage: &mut Stage<'_>, to: ValidatorIndex, mut message: Message) {
         if own_record(&mut message).is_none() {
             return stage.send(to, message);

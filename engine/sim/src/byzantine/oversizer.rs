@@ -9,6 +9,7 @@ use quorate_consensus::record::Record;
 use quorate_consensus::types::{BlockId, Height, Index, ValidatorIndex, Window};
 
 use super::Actor;
+use super::deeds::{BYTES, Deed, Done};
 use super::stage::{Stage, bytes_of};
 
 /// The one that is too much.
@@ -61,6 +62,14 @@ impl Oversizer {
 }
 
 impl Actor for Oversizer {
+    fn deeds(&self) -> &'static [Done] {
+        &[
+            (Deed::Made, BYTES),
+            (Deed::Made, "vote"),
+            (Deed::Made, "get"),
+        ]
+    }
+
     fn hear(&mut self, _: &mut Stage<'_>, _: ValidatorIndex, message: Message) -> Option<Message> {
         if let Message::Status(status) = &message {
             self.window = self.window.max(status.window);

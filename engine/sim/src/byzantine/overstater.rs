@@ -8,6 +8,7 @@ use quorate_consensus::message::Message;
 use quorate_consensus::types::ValidatorIndex;
 
 use super::Actor;
+use super::deeds::{Deed, Done};
 use super::stage::Stage;
 
 /// The one whose disk is never behind.
@@ -15,6 +16,10 @@ use super::stage::Stage;
 pub(crate) struct Overstater;
 
 impl Actor for Overstater {
+    fn deeds(&self) -> &'static [Done] {
+        &[(Deed::Changed, "status")]
+    }
+
     fn say(&mut self, stage: &mut Stage<'_>, to: ValidatorIndex, mut message: Message) {
         if let Message::Status(status) = &mut message {
             status.flushed = status.flushed.max(status.finalized.height);

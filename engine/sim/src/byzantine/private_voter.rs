@@ -9,6 +9,7 @@ use quorate_consensus::message::{Get, Message};
 use quorate_consensus::types::{BlockId, ValidatorIndex, Window};
 
 use super::Actor;
+use super::deeds::{Deed, Done};
 use super::stage::{Stage, change_record, own_record};
 
 const MS: u64 = 1_000_000;
@@ -28,6 +29,15 @@ impl PrivateVoter {
 }
 
 impl Actor for PrivateVoter {
+    fn deeds(&self) -> &'static [Done] {
+        &[
+            (Deed::Changed, "vote"),
+            (Deed::Changed, "status"),
+            (Deed::Unheard, "get"),
+            (Deed::Made, "headers"),
+        ]
+    }
+
     fn say(&mut self, stage: &mut Stage<'_>, to: ValidatorIndex, mut message: Message) {
         let place = own_record(&mut message).map(|(window, _)| window);
         let pair = place.and_then(|window| self.blocks.get(&window).copied());

@@ -1,7 +1,8 @@
 //! One Byzantine validator with all that it plays.
 //!
-//! Owns the chain of its actors: what the first one says, the second may still change. Never:
-//! sends; the world does, over the same links as everybody's.
+//! Owns the chain of its actors: what the first one says, the second may still change; and the
+//! look from outside at what each of them did. Never: sends; the world does, over the same links
+//! as everybody's.
 
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use quorate_consensus::message::Message;
 use quorate_consensus::types::ValidatorIndex;
 use quorate_consensus::validators::ValidatorSet;
 
+use super::deeds::{self, Done};
 use super::stage::{Outgoing, Plot, Stage, Wish, Words};
 use super::{Actor, ActorName};
 use crate::dice::Dice;
@@ -18,7 +20,7 @@ use crate::keyring::WorldKey;
 /// The one that plays.
 pub(crate) struct Puppet {
     own: ValidatorIndex,
-    actors: Vec<Box<dyn Actor>>,
+    actors: Vec<(ActorName, Box<dyn Actor>)>,
     dice: Dice,
     /// A copy of its disk from before.
     pub(crate) copy: Option<Disk>,
@@ -34,16 +36,41 @@ pub(crate) struct Lent<'a> {
 
 /// What came of a moment.
 #[derive(Default)]
-pub(crate) struct Deeds {
+pub(crate) struct Moment {
     pub(crate) out: Vec<Outgoing>,
     pub(crate) wishes: Vec<Wish>,
+    /// What its replica would not have done, and who did it.
+    pub(crate) done: Vec<(ActorName, Done)>,
+}
+
+impl Moment {
+    /// Notes what an actor did: `look` sees what it put on the stage since `from` for the honest,
+    /// and what it wished since then.
+    fn note(
+        &mut self,
+        lent: &Lent<'_>,
+        name: ActorName,
+        from: (usize, usize),
+        look: impl FnOnce(&[&Outgoing], &mut Vec<Done>),
+    ) {
+        let out = self.out[from.0..].iter();
+        let out: Vec<&Outgoing> = out.filter(|one| !lent.plot.is_fellow(one.to)).collect();
+        let mut done = Vec::new();
+        look(&out, &mut done);
+        deeds::wished(&self.wishes[from.1..], &mut done);
+        self.done.extend(done.into_iter().map(|done| (name, done)));
+    }
+
+    const fn mark(&self) -> (usize, usize) {
+        (self.out.len(), self.wishes.len())
+    }
 }
 
 impl Puppet {
     pub(crate) fn new(own: ValidatorIndex, actors: &[ActorName], seed: u64) -> Self {
         Self {
             own,
-            actors: actors.iter().map(|name| name.actor()).collect(),
+            actors: actors.iter().map(|&name| (name, name.actor())).collect(),
             dice: Dice::new(seed, &format!("puppet {}", own.number())),
             copy: None,
         }
@@ -59,18 +86,18 @@ impl Puppet {
         lent: &mut Lent<'_>,
         to: ValidatorIndex,
         message: Message,
-    ) -> Deeds {
+    ) -> Moment {
         let first = Outgoing {
             to,
             words: Words::Message(Box::new(message)),
             delay_ns: 0,
         };
-        let mut deeds = Deeds {
+        let mut moment = Moment {
             out: vec![first],
-            ..Deeds::default()
+            ..Moment::default()
         };
-        self.pass_on(lent, 0, &mut deeds);
-        deeds
+        self.pass_on(lent, 0, &mut moment);
+        moment
     }
 
     /// A peer says something; what the own replica receives of it stands in front.
@@ -79,41 +106,53 @@ impl Puppet {
         lent: &mut Lent<'_>,
         from: ValidatorIndex,
         message: Message,
-    ) -> (Option<Message>, Deeds) {
-        let mut deeds = Deeds::default();
+    ) -> (Option<Message>, Moment) {
+        let mut moment = Moment::default();
         let mut heard = Some(message);
         for number in 0..self.actors.len() {
             let Some(message) = heard.take() else { break };
-            heard = self.on_stage(lent, number, &mut deeds, |actor, stage| {
+            let (mark, given) = (moment.mark(), message.clone());
+            heard = self.on_stage(lent, number, &mut moment, |actor, stage| {
                 actor.hear(stage, from, message)
             });
+            moment.note(lent, self.actors[number].0, mark, |out, done| {
+                deeds::heard(&given, heard.as_ref(), done);
+                deeds::made(out, done);
+            });
         }
-        (heard, deeds)
+        (heard, moment)
     }
 
     /// Time passes.
-    pub(crate) fn act(&mut self, lent: &mut Lent<'_>) -> Deeds {
-        let mut deeds = Deeds::default();
+    pub(crate) fn act(&mut self, lent: &mut Lent<'_>) -> Moment {
+        let mut moment = Moment::default();
         for number in 0..self.actors.len() {
-            self.on_stage(lent, number, &mut deeds, |actor, stage| actor.act(stage));
+            let mark = moment.mark();
+            self.on_stage(lent, number, &mut moment, |actor, stage| actor.act(stage));
+            moment.note(lent, self.actors[number].0, mark, deeds::made);
         }
-        deeds
+        moment
     }
 
-    /// Lets the actors from `first` on change what stands in `deeds`, one after the other.
-    fn pass_on(&mut self, lent: &mut Lent<'_>, first: usize, deeds: &mut Deeds) {
+    /// Lets the actors from `first` on change what stands in `moment`, one after the other.
+    fn pass_on(&mut self, lent: &mut Lent<'_>, first: usize, moment: &mut Moment) {
         for number in first..self.actors.len() {
-            let before = std::mem::take(&mut deeds.out);
+            let before = std::mem::take(&mut moment.out);
             for outgoing in before {
                 let Words::Message(message) = outgoing.words else {
-                    deeds.out.push(outgoing);
+                    moment.out.push(outgoing);
                     continue;
                 };
-                let from = deeds.out.len();
-                self.on_stage(lent, number, deeds, |actor, stage| {
+                let (mark, given) = (moment.mark(), message.clone());
+                self.on_stage(lent, number, moment, |actor, stage| {
                     actor.say(stage, outgoing.to, *message);
                 });
-                for later in &mut deeds.out[from..] {
+                if !lent.plot.is_fellow(outgoing.to) {
+                    moment.note(lent, self.actors[number].0, mark, |out, done| {
+                        deeds::said(outgoing.to, &given, out, done);
+                    });
+                }
+                for later in &mut moment.out[mark.0..] {
                     later.delay_ns += outgoing.delay_ns;
                 }
             }
@@ -124,7 +163,7 @@ impl Puppet {
         &mut self,
         lent: &mut Lent<'_>,
         number: usize,
-        deeds: &mut Deeds,
+        moment: &mut Moment,
         play: impl FnOnce(&mut dyn Actor, &mut Stage<'_>) -> T,
     ) -> T {
         let mut stage = Stage {
@@ -134,12 +173,12 @@ impl Puppet {
             now_ns: lent.now_ns,
             dice: &mut self.dice,
             plot: lent.plot,
-            out: std::mem::take(&mut deeds.out),
-            wishes: std::mem::take(&mut deeds.wishes),
+            out: std::mem::take(&mut moment.out),
+            wishes: std::mem::take(&mut moment.wishes),
         };
-        let answer = play(self.actors[number].as_mut(), &mut stage);
-        deeds.out = stage.out;
-        deeds.wishes = stage.wishes;
+        let answer = play(self.actors[number].1.as_mut(), &mut stage);
+        moment.out = stage.out;
+        moment.wishes = stage.wishes;
         answer
     }
 }
@@ -149,5 +188,64 @@ pub(crate) fn bytes(words: &Words) -> Arc<[u8]> {
     match words {
         Words::Message(message) => super::stage::bytes_of(message).into(),
         Words::Bytes(bytes) => Arc::clone(bytes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::deeds::Deed;
+    use super::*;
+    use crate::keyring::Keyring;
+    use crate::plan::{Plan, RunOptions};
+
+    const OWN: ValidatorIndex = ValidatorIndex::new(0);
+    const PEER: ValidatorIndex = ValidatorIndex::new(1);
+    const FELLOW: ValidatorIndex = ValidatorIndex::new(2);
+
+    /// An actor whose condition never holds.
+    struct Inert;
+
+    impl Actor for Inert {
+        fn deeds(&self) -> &'static [Done] {
+            &[(Deed::Withheld, "fence")]
+        }
+    }
+
+    /// All that is seen of it when its replica speaks to an honest peer and to a fellow, hears
+    /// something, and time passes.
+    fn seen(actor: Box<dyn Actor>) -> Vec<(ActorName, Done)> {
+        let plan = Plan {
+            stakes: vec![1; 7],
+            fault: 2,
+            slack: 0,
+            ..Plan::draw(&RunOptions::default())
+        };
+        let ring = Keyring::new(7, plan.scheme);
+        let set = plan.set(ring.keys()).unwrap();
+        let mut lent = Lent {
+            set: &set,
+            key: &ring.keys()[0],
+            plot: &mut Plot::new(vec![OWN, FELLOW]),
+            now_ns: 1,
+        };
+        let mut puppet = Puppet::new(OWN, &[], 1);
+        puppet.actors.push((ActorName::Silent, actor));
+        let message = || Message::FenceAsk { incarnation: 1 };
+        let mut done = puppet.say(&mut lent, PEER, message()).done;
+        done.extend(puppet.say(&mut lent, FELLOW, message()).done);
+        done.extend(puppet.hear(&mut lent, PEER, message()).1.done);
+        done.extend(puppet.act(&mut lent).done);
+        done
+    }
+
+    #[test]
+    fn an_inert_actor_has_no_deeds() {
+        assert_eq!(seen(Box::new(Inert)), []);
+    }
+
+    #[test]
+    fn what_an_actor_does_to_the_honest_is_seen_and_not_what_it_does_to_fellows() {
+        let silence = (ActorName::Silent, (Deed::Withheld, "fence"));
+        assert_eq!(seen(ActorName::Silent.actor()), [silence]);
     }
 }

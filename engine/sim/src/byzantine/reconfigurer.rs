@@ -6,6 +6,7 @@ use quorate_consensus::message::Message;
 use quorate_consensus::types::ValidatorIndex;
 
 use super::Actor;
+use super::deeds::{Deed, Done};
 use super::stage::Stage;
 
 /// The one that is ahead of its time.
@@ -13,6 +14,16 @@ use super::stage::Stage;
 pub(crate) struct Reconfigurer;
 
 impl Actor for Reconfigurer {
+    fn deeds(&self) -> &'static [Done] {
+        &[
+            (Deed::Changed, "propose"),
+            (Deed::Changed, "vote"),
+            (Deed::Changed, "status"),
+            (Deed::Changed, "certificates"),
+            (Deed::Changed, "headers"),
+        ]
+    }
+
     fn say(&mut self, stage: &mut Stage<'_>, to: ValidatorIndex, mut message: Message) {
         if stage.dice.percent(50) {
             return stage.send(to, message);

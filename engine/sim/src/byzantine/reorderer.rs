@@ -6,6 +6,7 @@ use quorate_consensus::message::Message;
 use quorate_consensus::types::ValidatorIndex;
 
 use super::Actor;
+use super::deeds::{Deed, Done};
 use super::stage::{Stage, Wish};
 
 const MS: u64 = 1_000_000;
@@ -17,6 +18,10 @@ pub(crate) struct Reorderer {
 }
 
 impl Actor for Reorderer {
+    fn deeds(&self) -> &'static [Done] {
+        &[(Deed::Unheard, "forward"), (Deed::Fed, "forward")]
+    }
+
     fn hear(
         &mut self,
         stage: &mut Stage<'_>,

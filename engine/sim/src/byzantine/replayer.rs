@@ -9,6 +9,7 @@ use quorate_consensus::message::Message;
 use quorate_consensus::types::ValidatorIndex;
 
 use super::Actor;
+use super::deeds::{BYTES, Deed, Done};
 use super::stage::{Stage, bytes_of};
 
 /// Frames kept.
@@ -31,6 +32,10 @@ fn keep(stage: &mut Stage<'_>, kept: &mut VecDeque<Arc<[u8]>>, message: &Message
 }
 
 impl Actor for Replayer {
+    fn deeds(&self) -> &'static [Done] {
+        &[(Deed::Made, BYTES)]
+    }
+
     fn say(&mut self, stage: &mut Stage<'_>, to: ValidatorIndex, message: Message) {
         keep(stage, &mut self.own, &message);
         stage.send(to, message);

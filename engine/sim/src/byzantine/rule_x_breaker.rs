@@ -8,6 +8,7 @@ use quorate_consensus::message::Message;
 use quorate_consensus::types::{Index, ValidatorIndex};
 
 use super::Actor;
+use super::deeds::{Deed, Done};
 use super::stage::{Stage, change_record, own_record};
 
 /// The double voter across a fallback.
@@ -15,6 +16,14 @@ use super::stage::{Stage, change_record, own_record};
 pub(crate) struct RuleXBreaker;
 
 impl Actor for RuleXBreaker {
+    fn deeds(&self) -> &'static [Done] {
+        &[
+            (Deed::Changed, "vote"),
+            (Deed::Changed, "status"),
+            (Deed::Made, "vote"),
+        ]
+    }
+
     fn say(&mut self, stage: &mut Stage<'_>, to: ValidatorIndex, mut message: Message) {
         let Some((window, record)) = own_record(&mut message) else {
             return stage.send(to, message);

@@ -6,6 +6,7 @@ use quorate_consensus::message::Message;
 use quorate_consensus::types::{ValidatorIndex, Window};
 
 use super::Actor;
+use super::deeds::{Deed, Done};
 use super::stage::Stage;
 
 const MS: u64 = 1_000_000;
@@ -17,6 +18,15 @@ const CHOICE_NS: u64 = 150 * MS;
 pub(crate) struct Selective;
 
 impl Actor for Selective {
+    fn deeds(&self) -> &'static [Done] {
+        &[
+            (Deed::Withheld, "certificates"),
+            (Deed::Withheld, "headers"),
+            (Deed::Withheld, "block"),
+            (Deed::Withheld, "forward"),
+        ]
+    }
+
     fn say(&mut self, stage: &mut Stage<'_>, to: ValidatorIndex, message: Message) {
         let is_answer = matches!(
             message,

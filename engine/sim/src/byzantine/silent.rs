@@ -6,6 +6,7 @@ use quorate_consensus::message::Message;
 use quorate_consensus::types::ValidatorIndex;
 
 use super::Actor;
+use super::deeds::{Deed, Done};
 use super::stage::Stage;
 
 /// The silent one.
@@ -13,5 +14,9 @@ use super::stage::Stage;
 pub(crate) struct Silent;
 
 impl Actor for Silent {
+    fn deeds(&self) -> &'static [Done] {
+        &[(Deed::Withheld, "status"), (Deed::Withheld, "fence")]
+    }
+
     fn say(&mut self, _: &mut Stage<'_>, _: ValidatorIndex, _: Message) {}
 }

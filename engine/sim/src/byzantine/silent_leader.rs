@@ -8,6 +8,7 @@ use quorate_consensus::record::Record;
 use quorate_consensus::types::ValidatorIndex;
 
 use super::Actor;
+use super::deeds::{Deed, Done};
 use super::stage::{Stage, own_record};
 
 /// The idle leader.
@@ -15,6 +16,15 @@ use super::stage::{Stage, own_record};
 pub(crate) struct SilentLeader;
 
 impl Actor for SilentLeader {
+    fn deeds(&self) -> &'static [Done] {
+        &[
+            (Deed::Withheld, "propose"),
+            (Deed::Withheld, "block"),
+            (Deed::Withheld, "signature"),
+            (Deed::Changed, "status"),
+        ]
+    }
+
     fn say(&mut self, stage: &mut Stage<'_>, to: ValidatorIndex, mut message: Message) {
         match &message {
             Message::Propose(_) | Message::HeaderSignature { .. } => return,

@@ -6,6 +6,7 @@ use quorate_consensus::message::Message;
 use quorate_consensus::types::ValidatorIndex;
 
 use super::Actor;
+use super::deeds::{Deed, Done};
 use super::stage::Stage;
 
 const MS: u64 = 1_000_000;
@@ -18,6 +19,14 @@ pub(crate) struct SlowReader {
 }
 
 impl Actor for SlowReader {
+    fn deeds(&self) -> &'static [Done] {
+        &[
+            (Deed::Unheard, "propose"),
+            (Deed::Unheard, "vote"),
+            (Deed::Unheard, "status"),
+        ]
+    }
+
     fn hear(
         &mut self,
         stage: &mut Stage<'_>,

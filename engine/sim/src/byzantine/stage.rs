@@ -67,6 +67,11 @@ impl Plot {
         }
     }
 
+    /// Whether a validator is one of them.
+    pub(crate) fn is_fellow(&self, peer: ValidatorIndex) -> bool {
+        self.gang.contains(&peer)
+    }
+
     /// An equivocating leader's newest two blocks.
     pub(crate) fn note_fork(&mut self, window: Window, tops: [(Index, BlockId); 2]) {
         self.tops.insert(window, tops);
@@ -173,7 +178,7 @@ impl Stage<'_> {
 
     /// Whether a validator is one of the Byzantine ones.
     pub(crate) fn is_fellow(&self, peer: ValidatorIndex) -> bool {
-        self.plot.gang.contains(&peer)
+        self.plot.is_fellow(peer)
     }
 
     /// On which of two sides an honest validator stands in a window. All Byzantine validators

@@ -8,6 +8,7 @@ use quorate_consensus::message::Message;
 use quorate_consensus::types::{Index, ValidatorIndex};
 
 use super::Actor;
+use super::deeds::{Deed, Done};
 use super::stage::Stage;
 
 /// Certificates kept.
@@ -52,6 +53,14 @@ impl StaleCertifier {
 }
 
 impl Actor for StaleCertifier {
+    fn deeds(&self) -> &'static [Done] {
+        &[
+            (Deed::Changed, "propose"),
+            (Deed::Changed, "certificates"),
+            (Deed::Made, "certificates"),
+        ]
+    }
+
     fn say(&mut self, stage: &mut Stage<'_>, to: ValidatorIndex, mut message: Message) {
         self.keep(stage, &message);
         if let Message::Certificates(certificates) = &mut message

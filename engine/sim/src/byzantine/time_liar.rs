@@ -4,6 +4,7 @@
 //! validity asks.
 
 use super::Actor;
+use super::deeds::{CLOCK, Deed, Done};
 use super::stage::{Stage, Wish};
 
 const MS: i64 = 1_000_000;
@@ -15,6 +16,10 @@ pub(crate) struct TimeLiar {
 }
 
 impl Actor for TimeLiar {
+    fn deeds(&self) -> &'static [Done] {
+        &[(Deed::Rigged, CLOCK)]
+    }
+
     fn act(&mut self, stage: &mut Stage<'_>) {
         if stage.now_ns < self.until_ns {
             return;

@@ -10,6 +10,7 @@ use quorate_consensus::record::Record;
 use quorate_consensus::types::{Stake, ValidatorIndex, Window};
 
 use super::Actor;
+use super::deeds::{Deed, Done};
 use super::stage::{Stage, own_record};
 
 const MS: u64 = 1_000_000;
@@ -80,6 +81,17 @@ fn propose(stage: &mut Stage<'_>, to: ValidatorIndex, mut propose: Propose) {
 }
 
 impl Actor for Withholder {
+    fn deeds(&self) -> &'static [Done] {
+        &[
+            (Deed::Withheld, "propose"),
+            (Deed::Withheld, "block"),
+            (Deed::Withheld, "signature"),
+            (Deed::Delayed, "vote"),
+            (Deed::Made, "headers"),
+            (Deed::Changed, "status"),
+        ]
+    }
+
     fn say(&mut self, stage: &mut Stage<'_>, to: ValidatorIndex, mut message: Message) {
         match message {
             Message::Propose(one) => return propose(stage, to, one),

@@ -8,6 +8,7 @@ use quorate_consensus::signing::{Signer as _, domains, record_message};
 use quorate_consensus::types::ValidatorIndex;
 
 use super::Actor;
+use super::deeds::{Deed, Done};
 use super::stage::Stage;
 
 /// Bytes of a chain's id: the genesis hash stands behind domain and chain id.
@@ -26,6 +27,15 @@ fn misname(stage: &mut Stage<'_>, header: &mut Header) {
 }
 
 impl Actor for WrongChain {
+    fn deeds(&self) -> &'static [Done] {
+        &[
+            (Deed::Changed, "propose"),
+            (Deed::Changed, "vote"),
+            (Deed::Changed, "headers"),
+            (Deed::Changed, "signature"),
+        ]
+    }
+
     fn say(&mut self, stage: &mut Stage<'_>, to: ValidatorIndex, mut message: Message) {
         if stage.dice.percent(50) {
             return stage.send(to, message);

@@ -28,6 +28,8 @@ mod words;
 
 use std::fmt;
 
+pub(crate) use names::kind_of;
+
 /// What a script came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Played {

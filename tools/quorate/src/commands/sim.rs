@@ -50,7 +50,8 @@ pub(crate) struct Options {
     #[arg(long)]
     beyond: bool,
     /// Fail also when something that can happen never did in any of the runs: a fault, an action
-    /// of a rule, a branch of recovery. For large batches with everything
+    /// of a rule, a branch of recovery, what a Byzantine validator is for. For large batches with
+    /// everything
     #[arg(long)]
     require_all: bool,
     /// Runs at once; one a core when not given
@@ -161,7 +162,8 @@ pub(crate) fn run_seeds(options: &Options) -> Result<Report, Failure> {
     let summary = sweep(&sweep_options, &|failure| progress(&line(failure)));
     let wall_s = begun.elapsed().as_secs_f64();
     let text = text(&summary, wall_s);
-    let has_all = !options.require_all || summary.unreached.is_empty();
+    let has_all = summary.unreached.is_empty() && summary.inert.is_empty();
+    let has_all = has_all || !options.require_all;
     let is_good = summary.violations == 0 && summary.stuck == 0 && has_all;
     let code = if is_good { Code::Done } else { Code::No };
     let timed = Timed {
@@ -260,10 +262,13 @@ fn line(failure: &RunFailure) -> String {
 
 /// What no run has shown; a small batch cannot show everything.
 fn never(summary: &Summary) -> String {
-    if summary.unreached.is_empty() {
+    let unreached = summary.unreached.iter().copied();
+    let inert = summary.inert.iter().map(String::as_str);
+    let never: Vec<&str> = unreached.chain(inert).collect();
+    if never.is_empty() {
         "nothing of all that can".to_owned()
     } else {
-        summary.unreached.join(", ")
+        never.join(", ")
     }
 }
 

@@ -38,6 +38,21 @@ fn a_few_worlds_are_good_and_the_same_seeds_do_the_same() {
 }
 
 #[test]
+fn what_byzantine_validators_did_is_said_of_a_sweep_and_of_a_night() {
+    let named = ["--byzantine", "time-liar", "--seeds", "0..2"];
+    let alone = run_json(&[&["sim"], &named[..]].concat(), 0);
+    let deeds = &alone["byzantine"]["actors"]["time-liar"]["deeds"];
+    assert!(deeds["rigged"]["clock"].as_u64() > Some(0), "{alone}");
+    assert_eq!(alone["inert"], serde_json::json!([]));
+    // A ten-thousandth of 20,000 seeds: the same two.
+    let part = ["--nightly", "--part", "time-liar", "--percent", "0.01"];
+    let night = run_json(&[&["sim"], &part[..], &["--seeds", "0..1"]].concat(), 0);
+    let sweep = &night["sweeps"][0];
+    assert_eq!(sweep["actors"], alone["byzantine"]["actors"], "{night}");
+    assert_eq!(sweep["inert"], alone["inert"]);
+}
+
+#[test]
 fn one_world_can_be_told() {
     let output = quorate()
         .args([

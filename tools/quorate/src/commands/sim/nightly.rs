@@ -2,11 +2,12 @@
 //!
 //! Owns which sweeps a night is made of and how many seeds each has. Never: judges a run.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use quorate_sim::{
-    ActorName, Byzantine, Failure as RunFailure, ImagesSummary, Scenario, Summary, SweepOptions,
-    images, sweep,
+    ActorCounts, ActorName, Byzantine, Failure as RunFailure, ImagesSummary, Scenario, Summary,
+    SweepOptions, images, sweep,
 };
 use serde::Serialize;
 
@@ -71,7 +72,12 @@ struct Row {
     stuck: u64,
     /// What should have happened and never did; of short sweeps nothing is asked.
     unreached: Vec<&'static str>,
+    /// What those that were played often never did of all that they are for.
+    inert: Vec<String>,
     wall_s: f64,
+    /// What was seen of Byzantine validators, by what they play.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    actors: BTreeMap<&'static str, ActorCounts>,
     failures: Vec<RunFailure>,
 }
 
@@ -166,19 +172,14 @@ fn sweeps(plan: &Plan<'_>) -> Vec<Sweep> {
             actors: [Some(actor), None],
             ..honest
         };
+        let world = actor.world();
+        let seeds = match world {
+            Scenario::Join => JOIN_ACTOR_SEEDS,
+            _ => ACTOR_SEEDS,
+        };
         // Turns are marked by censors alone, so a sweep of theirs has to show one.
-        let wants_all = actor == ActorName::Censor;
-        // Only where somebody joins there is anything to lie about.
-        if actor == ActorName::FalseSource {
-            let size = (4, JOIN_ACTOR_SEEDS);
-            return entry(actor.name(), size, Scenario::Join, acting, true);
-        }
-        let size = (4, ACTOR_SEEDS);
-        // What nobody has on its disk is missed when all power goes.
-        if actor == ActorName::Overstater {
-            return entry(actor.name(), size, Scenario::BlackoutAsync, acting, true);
-        }
-        entry(actor.name(), size, Scenario::Mixed, acting, wants_all)
+        let wants_all = world != Scenario::Mixed || actor == ActorName::Censor;
+        entry(actor.name(), (4, seeds), world, acting, wants_all)
     });
     let joins = JOINS.map(|size| {
         let name = format!("join-{}", size.0);
@@ -223,6 +224,8 @@ fn run_one(sweep_of: &Sweep) -> Row {
         violations,
         stuck,
         mut unreached,
+        inert,
+        byzantine,
         failures,
         ..
     } = summary;
@@ -238,7 +241,9 @@ fn run_one(sweep_of: &Sweep) -> Row {
         violations,
         stuck,
         unreached,
+        inert,
         wall_s: begun.elapsed().as_secs_f64(),
+        actors: byzantine.actors,
         failures,
     };
     progress(&row.text());
@@ -262,7 +267,21 @@ fn command(options: &SweepOptions) -> String {
 
 impl Row {
     const fn is_good(&self) -> bool {
-        self.violations == 0 && self.stuck == 0 && self.unreached.is_empty()
+        let is_right = self.violations == 0 && self.stuck == 0;
+        is_right && self.unreached.is_empty() && self.inert.is_empty()
+    }
+
+    /// What it should have shown and did not.
+    fn never(&self) -> String {
+        let unreached = self.unreached.iter().copied();
+        let never: Vec<&str> = unreached
+            .chain(self.inert.iter().map(String::as_str))
+            .collect();
+        if never.is_empty() {
+            "-".to_owned()
+        } else {
+            never.join(", ")
+        }
     }
 
     /// A line of a table.
@@ -275,11 +294,7 @@ impl Row {
             self.finalized,
             self.violations,
             self.stuck,
-            if self.unreached.is_empty() {
-                "-".to_owned()
-            } else {
-                self.unreached.join(", ")
-            },
+            self.never(),
             self.wall_s,
         )
     }
@@ -339,6 +354,45 @@ mod tests {
         let names: std::collections::BTreeSet<&String> =
             all.iter().map(|sweep| &sweep.name).collect();
         assert_eq!(names.len(), all.len(), "each has a name of its own");
+    }
+
+    #[test]
+    fn a_night_with_an_inert_actor_is_not_good() {
+        let row = |inert: &[&str]| Row {
+            name: "withholder".to_owned(),
+            command: String::new(),
+            seeds: 40,
+            steps: 0,
+            finalized: 0,
+            violations: 0,
+            stuck: 0,
+            unreached: Vec::new(),
+            inert: inert.iter().map(|&one| one.to_owned()).collect(),
+            wall_s: 0.0,
+            actors: BTreeMap::new(),
+            failures: Vec::new(),
+        };
+        assert!(row(&[]).is_good());
+        let idle = row(&["withholder: delayed vote"]);
+        assert!(!idle.is_good() && idle.text().contains("withholder: delayed vote"));
+    }
+
+    #[test]
+    fn every_actor_is_played_often_enough_to_be_asked_for_its_deeds() {
+        let night = Plan {
+            percent: 100.0,
+            from: 0,
+            part: "",
+            threads: 1,
+        };
+        for actor in ActorName::all() {
+            let all = sweeps(&night);
+            let own = all.iter().find(|sweep| sweep.name == actor.name());
+            let options = &own.expect("a sweep of its own").options;
+            assert_eq!(options.scenario, actor.world(), "{actor}");
+            let seeds = options.seeds.end - options.seeds.start;
+            assert!(seeds >= actor.runs_for_deeds(), "{actor}");
+        }
     }
 
     #[test]

@@ -138,7 +138,7 @@ pub(crate) fn note_failed_sync(
 /// R11: a record stands in the log only when its window was leased before, durably. One above the
 /// lease shows that the lease file is an older one, put back or brought from elsewhere: the limits
 /// that it has lost are not known, as where there is no lease file (R13).
-pub(crate) fn lose_older_lease(content: &mut restart::LeaseFile, said_in: Option<Window>) {
+fn lose_older_lease(content: &mut restart::LeaseFile, said_in: Option<Window>) {
     if !content.lease.is_lost && said_in > content.lease.lease {
         let number = |window: Option<Window>| window.map(Window::number);
         tracing::error!(
@@ -150,12 +150,15 @@ pub(crate) fn lose_older_lease(content: &mut restart::LeaseFile, said_in: Option
     }
 }
 
-/// What a start from this folder has to hold to (R12), of a lease and the log opened under it.
+/// What a start from this folder has to hold to (R12), of a lease, the log opened under it and the
+/// highest window of an own record in that.
 pub(crate) fn plan(
-    content: restart::LeaseFile,
+    mut content: restart::LeaseFile,
     found: &Recovery,
+    said_in: Option<Window>,
     config: &RecoveryConfig<'_>,
 ) -> restart::LeaseFile {
+    lose_older_lease(&mut content, said_in);
     let facts = StartFacts {
         durability: config.durability,
         boot_id: config.boot_id,

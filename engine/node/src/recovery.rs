@@ -31,7 +31,7 @@ use crate::journal::{
     BLOCK_ENTRY_BYTES, EntryError, JournalStart, KIND_BASE, SyncWorker, encode_base,
 };
 pub use crate::lease::declare_lost;
-use crate::lease::{lose_older_lease, open_log, own_lease, plan, read_lease};
+use crate::lease::{open_log, own_lease, plan, read_lease};
 use crate::salvage::Salvage;
 use crate::snapshot::{self, Manifest, Origin, SnapshotError, SnapshotFolder};
 use crate::state_machine::StateMachine;
@@ -476,7 +476,7 @@ impl<'a> OpenFolder<'a> {
             folder,
             config,
             mut lease_file,
-            mut content,
+            content,
             opened,
         } = self;
         let Opened {
@@ -495,8 +495,7 @@ impl<'a> OpenFolder<'a> {
         scan.store
             .set_salvage(Salvage::collect(&reader, scan.finalized.height));
 
-        lose_older_lease(&mut content, scan.said_in());
-        let content = plan(content, &recovery, config);
+        let content = plan(content, &recovery, scan.said_in(), config);
         lease_file.replace(&content.encode())?;
         // Only now: had the marker gone first, a crash in between would count as an unclean stop.
         remove_clean_stop(folder).map_err(|source| RecoveryError::Io {

@@ -183,7 +183,8 @@ pub fn export(
     )?;
     let said = read_said(&reader)?;
     // What a start from here would have to hold to.
-    let content = plan(content, &recovery, config);
+    let said_in = said.records.keys().next_back().copied();
+    let content = plan(content, &recovery, said_in, config);
     let state = state_of(&content, said, config);
     let mut write = |content: &restart::LeaseFile| {
         lease_file
@@ -271,7 +272,8 @@ pub fn import(
             }
         }
     }
-    content = plan(content, &recovery, config);
+    // Words above the lease are those of an import that was cut short, which this one goes on with.
+    content = plan(content, &recovery, None, config);
     if has_lease {
         // What a start would find suspect: not any more behind what is appended now.
         lease_file

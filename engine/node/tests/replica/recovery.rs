@@ -9,6 +9,7 @@ use quorate_consensus::effect::Alarm;
 use quorate_consensus::machine::Durability;
 use quorate_log::{DataFolder, LogConfig, MemoryBackend, OpenError};
 
+use crate::moving::take;
 use crate::world::{GENESIS, MS, Tape, World, command, commands, index, log_config};
 
 const BOTH: [Durability; 2] = [Durability::Sync, Durability::Async];
@@ -300,6 +301,11 @@ fn r11_a_lease_older_than_the_records_beside_it_counts_as_lost() {
         let said_in = world.replica(2).consensus().window();
         world.kill(2);
         world.slots[2].memory.set_file("lease", &old);
+        let exported = take(&world, 2, &world.slots[2].memory.process_kill());
+        assert!(
+            exported.is_lost,
+            "nor does whoever it is moved to know them"
+        );
         world.start(2).expect("its log is good");
         assert!(world.lease(2).is_lost && !is_voting(&world, 2));
         world.run_until("R13 is over", 2_000 * MS, |world| !world.lease(2).is_lost);

@@ -80,6 +80,9 @@ pub(crate) enum ToNet {
     Block(Box<BlockResults>),
     /// What had come of commands that were submitted again.
     Repeats(Vec<CommandResult>),
+    /// Nothing more comes of the other threads, which have ended well: what was told before it is
+    /// the last that goes out.
+    End,
 }
 
 /// For the journal thread.

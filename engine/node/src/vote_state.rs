@@ -260,6 +260,7 @@ pub fn import(
         config.genesis,
     )?;
     let said = read_said(&reader)?;
+    let unexplained = said_beside(&said, &records);
     let mut news = Vec::new();
     for own in records {
         match said.records.get(&own.window) {
@@ -272,8 +273,7 @@ pub fn import(
             }
         }
     }
-    // Words above the lease are those of an import that was cut short, which this one goes on with.
-    content = plan(content, &recovery, None, config);
+    content = plan(content, &recovery, unexplained, config);
     if has_lease {
         // What a start would find suspect: not any more behind what is appended now.
         lease_file
@@ -288,6 +288,18 @@ pub fn import(
         .replace(&content.encode())
         .map_err(RecoveryError::from)?;
     Ok(())
+}
+
+/// The highest window in which the folder has said what the records of a file do not: what they do
+/// may be there without its lease by an import of that file which was cut short.
+fn said_beside(said: &Said, records: &[OwnRecord]) -> Option<Window> {
+    let is_said_by_the_file = |window: &Window, held: &Record| {
+        let mut of_the_window = records.iter().filter(|own| own.window == *window);
+        of_the_window.any(|own| says_all_of(&own.record, held))
+    };
+    let mut held = said.records.iter().rev();
+    let beside = held.find(|(window, held)| !is_said_by_the_file(window, held));
+    beside.map(|(window, _)| *window)
 }
 
 fn write_words(

@@ -200,6 +200,7 @@ impl Dedicated {
             shadow: all.shadow,
             scrub: all.scrub,
             halt: halt.clone(),
+            is_last: false,
         };
         Ok(Self {
             order: spawn("quorate-order", &halt, move || order.run())?,
@@ -221,9 +222,9 @@ impl Dedicated {
         let order = joined(self.order, "order");
         let journal = joined(self.journal, "journal");
         let app = joined(self.app, "app");
+        let has_ended_well = order.is_ok() && journal.is_ok() && app.is_ok();
+        end_net(&self.net_sender, &self.halt, has_ended_well);
         // No frame leaves after the marker.
-        self.halt.set();
-        self.net_sender.wake();
         let net = joined(self.net, "net");
         self.check.join();
         let (journal, sync) = journal?;
@@ -327,6 +328,17 @@ impl Drop for HaltOnDrop {
     }
 }
 
+/// Ends the net thread behind what the others have told, or at once when one of them has failed:
+/// then nothing more is said of what may be in no log.
+fn end_net(net: &NetSender, halt: &Halt, has_ended_well: bool) {
+    if has_ended_well {
+        net.send(ToNet::End);
+    } else {
+        halt.set();
+        net.wake();
+    }
+}
+
 fn joined<T>(thread: Ended<T>, name: &'static str) -> Result<T, NodeFailure> {
     thread.join().unwrap_or(Err(NodeFailure::ThreadLost(name)))
 }
@@ -350,13 +362,15 @@ struct NetThread {
     scrub: ScrubSender,
     halt: Halt,
     trace: Trace,
+    /// Whether the other threads have ended and all that they told was taken.
+    is_last: bool,
 }
 
 impl NetThread {
     fn run(mut self) -> Result<(), NodeFailure> {
         super::pin_thread(self.placement.core_of(0));
         let mut copied_at = Instant::now();
-        while !self.halt.is_set() {
+        while !self.halt.is_set() && !self.is_last {
             let mut work = self.take_in()?;
             work += self.take_items();
             self.take_control();
@@ -449,6 +463,7 @@ impl NetThread {
             ToNet::Repeats(repeats) => self.wire.with_clients(|clients, send| {
                 clients.send_repeats(leader, &repeats, &mut |client, frame| send(client, frame));
             }),
+            ToNet::End => self.is_last = true,
         }
     }
 
@@ -577,5 +592,19 @@ mod tests {
         assert!(is_halted && matches!(ended, Err(NodeFailure::ThreadLost("one"))));
         let (is_halted, ended) = is_halted_by(|| Ok(()));
         assert!(!is_halted && ended.is_ok());
+    }
+    /// The results of the last block wait in that queue while the threads behind it end.
+    #[test]
+    fn what_was_told_before_a_clean_end_goes_out_and_nothing_after_a_failure() {
+        let links = quorate_net::ClientLinks::new(quorate_net::Limits::default()).unwrap();
+        let waker = links.waker();
+        let (to_net, items) = channel::unbounded();
+        let (net, halt) = (NetSender::new(to_net, waker), Halt::default());
+        net.send(ToNet::Repeats(Vec::new()));
+        end_net(&net, &halt, true);
+        assert!(matches!(items.try_recv(), Ok(ToNet::Repeats(_))));
+        assert!(matches!(items.try_recv(), Ok(ToNet::End)) && !halt.is_set());
+        end_net(&net, &halt, false);
+        assert!(items.is_empty() && halt.is_set());
     }
 }

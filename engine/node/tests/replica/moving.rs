@@ -58,7 +58,7 @@ fn moved(durability: Durability) -> (World, VoteState) {
 }
 
 /// What the lease file of a folder says.
-fn lease_in(memory: &MemoryBackend) -> Lease {
+pub(crate) fn lease_in(memory: &MemoryBackend) -> Lease {
     let lease = LeaseFile::new(&DataFolder::in_memory(memory)).read();
     let Ok(LeaseRead::Present(bytes)) = lease else {
         panic!("{lease:?}");
@@ -169,6 +169,35 @@ fn power_lost_at_any_step_of_an_import_leaves_no_limits_without_the_words() {
             break;
         }
     }
+}
+
+/// The words come before the lease that they stand under. Whoever repeats the import brings that.
+#[test]
+fn an_import_that_was_cut_short_is_not_taken_for_an_older_lease_when_it_is_repeated() {
+    let (world, state) = moved(Durability::Sync);
+    let less = VoteState {
+        lease: None,
+        records: Vec::new(),
+        ..state.clone()
+    };
+    let mut cut_between = 0;
+    for step in 0.. {
+        let memory = MemoryBackend::new();
+        merge(&world, 1, &memory, &less).expect("a new folder");
+        memory.power_off_after(step);
+        let is_done = merge(&world, 1, &memory, &state).is_ok();
+        let left = memory.power_cut(|_| false);
+        let is_leased = lease_in(&left).lease == state.lease.map(Window::new);
+        merge(&world, 1, &left, &state).expect("a good folder");
+        assert!(!lease_in(&left).is_lost, "{step}");
+        let again = take(&world, 1, &left);
+        assert_eq!((again.lease, &again.records), (state.lease, &state.records));
+        cut_between += usize::from(!is_leased);
+        if is_done {
+            break;
+        }
+    }
+    assert!(cut_between > 2, "{cut_between} steps come before the lease");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use quorate_consensus::effect::Alarm;
 use quorate_consensus::machine::Durability;
 use quorate_log::{DataFolder, LogConfig, MemoryBackend, OpenError};
 
-use crate::moving::take;
+use crate::moving::{lease_in, merge, take};
 use crate::world::{GENESIS, MS, Tape, World, command, commands, index, log_config};
 
 const BOTH: [Durability; 2] = [Durability::Sync, Durability::Async];
@@ -290,6 +290,7 @@ fn r11_a_lease_older_than_the_records_beside_it_counts_as_lost() {
         world.run(100 * MS);
         let old = world.slots[2].memory.file("lease").expect("it was begun");
         let old_limit = world.lease(2).lease.expect("it votes");
+        let state = take(&world, 2, &world.slots[2].memory.process_kill());
         let mut seq = 0;
         while world.replica(2).consensus().window() <= old_limit {
             seq += 1;
@@ -306,6 +307,9 @@ fn r11_a_lease_older_than_the_records_beside_it_counts_as_lost() {
             exported.is_lost,
             "nor does whoever it is moved to know them"
         );
+        let merged = world.slots[2].memory.process_kill();
+        merge(&world, 2, &merged, &state).expect("its log is good");
+        assert!(lease_in(&merged).is_lost, "nor did whoever it was moved to");
         world.start(2).expect("its log is good");
         assert!(world.lease(2).is_lost && !is_voting(&world, 2));
         world.run_until("R13 is over", 2_000 * MS, |world| !world.lease(2).is_lost);

@@ -154,8 +154,7 @@ impl Dedicated {
         let client_checks = auth.is_signed().then(|| checks.clone());
         let depths = depths(&to_order, &to_journal, (&to_app, &blocks), &checks);
         let sync = start_sync(all.sync, &metrics, to_journal.clone())?;
-        let threads = (clock, &placement, &halt);
-        let journal = (journal, journal_items);
+        let (journal, threads) = ((journal, journal_items), (clock, &placement, &halt));
         let journal = journal_thread(journal, &to_order, (&to_app, &blocks), sync, threads);
         let app = AppThread {
             executor,

@@ -364,6 +364,18 @@ impl Consensus {
         if !self.is_in_range(window) {
             return Disposition::Ignored(Ignored::OutOfRange);
         }
+        let disposition = self.connect_headers(from, window, headers);
+        // Also where a later one does not fit: nothing else brings what waited for those before it.
+        self.place_early(window, effects);
+        disposition
+    }
+
+    fn connect_headers(
+        &mut self,
+        from: ValidatorIndex,
+        window: Window,
+        headers: &[Header],
+    ) -> Disposition {
         let set = Arc::clone(&self.config.set);
         let budget = set.slots().saturating_add(limits::PIPELINE_BLOCKS);
         for header in headers {
@@ -407,7 +419,6 @@ impl Consensus {
         if let Some(last) = headers.last() {
             self.fetches.note_headers(window, from, last.index);
         }
-        self.place_early(window, effects);
         Disposition::Applied
     }
 

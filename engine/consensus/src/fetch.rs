@@ -37,6 +37,8 @@ enum Wanted {
 #[derive(Clone, Copy, Debug)]
 struct Asked {
     at_ns: u64,
+    /// When it was looked at last whether to ask: what nobody wants any more is not.
+    wanted_ns: u64,
     attempts: u32,
     /// Progress mark: another value means that the last answer came.
     mark: u64,
@@ -109,10 +111,15 @@ enum ChainEnd {
     Met { lacks_bodies: bool },
 }
 
-/// Requests on their way. Bound: `FETCHES_MAX`; a branch a voter and window.
+/// Requests on their way. Bound: one a voter and window, as of their branches, three of history,
+/// and `FETCHES_MAX` of blocks.
 #[derive(Debug, Default)]
 pub(crate) struct Fetches {
     asked: BTreeMap<Wanted, Asked>,
+    /// Those of single blocks. Bound: `FETCHES_MAX`.
+    of_blocks: BTreeMap<Wanted, Asked>,
+    /// When those were looked through last for what nobody wants any more.
+    swept_ns: u64,
     /// How far the chains that voters were asked for have come.
     branches: BTreeMap<(Window, ValidatorIndex), Branch>,
     /// Blocks asked for whose place was not known, and the place when it is. Bound: `PLACES_MAX`.
@@ -126,6 +133,8 @@ pub(crate) struct Fetches {
 }
 
 const FETCHES_MAX: usize = 1024;
+/// Of these the ones for bodies of live windows leave room to those for what is below parents.
+const FETCHES_OF_BODIES_MAX: usize = FETCHES_MAX - 256;
 /// After so many attempts without a peer that says it has something, any peer is asked.
 const ATTEMPTS_UNABLE: u32 = 2;
 /// Of one chain one place at a time is unknown, and there are few chains.
@@ -215,34 +224,61 @@ impl Fetches {
                 .is_some_and(|lowest| self.has_asked_for_body(lowest.id)),
             Missing::Headers(..) | Missing::Place(_) => false,
         };
-        let last = self.asked.get(&Wanted::Parent(id));
+        let last = self.of_blocks.get(&Wanted::Parent(id));
         let last = last.filter(|_| is_on_its_way).map(|asked| asked.mark);
         last.unwrap_or_else(|| missing.mark())
     }
 
+    const fn asked_of(&mut self, wanted: &Wanted) -> &mut BTreeMap<Wanted, Asked> {
+        match wanted {
+            Wanted::Body(_) | Wanted::Parent(_) => &mut self.of_blocks,
+            Wanted::Headers(..) | Wanted::Bodies | Wanted::History | Wanted::Proof => {
+                &mut self.asked
+            }
+        }
+    }
+
+    /// Whether one more request may be remembered. Where none can, what was asked for comes first:
+    /// a request that is forgotten is made anew with every turn.
+    fn has_room(&mut self, wanted: &Wanted, now: Now, retry_ns: u64) -> bool {
+        let max = match wanted {
+            Wanted::Body(_) => FETCHES_OF_BODIES_MAX,
+            Wanted::Parent(_) => FETCHES_MAX,
+            Wanted::Headers(..) | Wanted::Bodies | Wanted::History | Wanted::Proof => return true,
+        };
+        if self.of_blocks.len() >= max && self.swept_ns < now.mono_ns {
+            self.swept_ns = now.mono_ns;
+            let is_wanted = |asked: &Asked| asked.wanted_ns.saturating_add(retry_ns) >= now.mono_ns;
+            self.of_blocks.retain(|_, asked| is_wanted(asked));
+        }
+        self.of_blocks.len() < max
+    }
+
     /// Whether to ask now; counts the attempt.
     fn is_due(&mut self, wanted: Wanted, mark: u64, now: Now, retry_ns: u64) -> Option<u32> {
-        let attempts = match self.asked.get(&wanted) {
-            Some(asked) if asked.mark == mark => {
+        let last = self.asked_of(&wanted).get_mut(&wanted);
+        let is_new = last.is_none();
+        let mut attempts = 0;
+        if let Some(asked) = last {
+            asked.wanted_ns = now.mono_ns;
+            if asked.mark == mark {
                 let wait = retry_ns << asked.attempts.min(4);
                 if now.mono_ns < asked.at_ns.saturating_add(wait) {
                     return None;
                 }
-                asked.attempts.saturating_add(1)
+                attempts = asked.attempts.saturating_add(1);
             }
-            _ => 0,
-        };
-        if self.asked.len() >= FETCHES_MAX {
-            self.asked.clear();
         }
-        self.asked.insert(
-            wanted,
-            Asked {
-                at_ns: now.mono_ns,
-                attempts,
-                mark,
-            },
-        );
+        if is_new && !self.has_room(&wanted, now, retry_ns) {
+            return None;
+        }
+        let asked = Asked {
+            at_ns: now.mono_ns,
+            wanted_ns: now.mono_ns,
+            attempts,
+            mark,
+        };
+        self.asked_of(&wanted).insert(wanted, asked);
         Some(attempts)
     }
 }

@@ -57,15 +57,64 @@ fn what_does_not_come_is_asked_for_after_twice_as_long_up_to_sixteen_times() {
     assert_eq!(other, Some(0), "of another window");
 }
 
+/// However many there are: a request whose mark is lost goes out again with every turn.
 #[test]
-fn requests_that_are_remembered_are_bounded() {
+fn no_number_of_requests_makes_any_of_them_go_out_again_at_once() {
     let mut fetches = Fetches::default();
-    for window in 0..3 * FETCHES_MAX as u64 {
-        assert!(fetches.asked.len() <= FETCHES_MAX);
-        let asked = fetches.is_due(headers(window), 0, at(0), RETRY_NS);
-        assert_eq!(asked, Some(0));
-    }
-    assert!(fetches.asked.len() > 1, "not one at a time either");
+    let many = 3 * FETCHES_MAX as u16;
+    let mut asked = |now_ns: u64| {
+        let mut due = |wanted| u32::from(fetches.is_due(wanted, 0, at(now_ns), RETRY_NS).is_some());
+        let mut counts = [0; 4];
+        for mark in 0..many {
+            counts[0] += due(headers(u64::from(mark)));
+            counts[1] += due(Wanted::Body(id(mark)));
+            counts[2] += due(Wanted::Parent(id(mark)));
+        }
+        for wanted in [Wanted::Bodies, Wanted::History, Wanted::Proof] {
+            counts[3] += due(wanted);
+        }
+        assert!(fetches.of_blocks.len() <= FETCHES_MAX);
+        counts
+    };
+    let first = asked(1);
+    assert_eq!([first[0], first[3]], [u32::from(many), 3], "all of them");
+    assert!(first[1] > 0 && first[2] >= 256, "{first:?}");
+    assert_eq!(first[1] + first[2], FETCHES_MAX as u32);
+    assert_eq!(
+        asked(2),
+        [0; 4],
+        "none of the rest until one of them is here"
+    );
+    let due_ns = 1 + RETRY_NS;
+    assert_eq!(asked(due_ns), first, "and not what there was no room for");
+}
+
+#[test]
+fn requests_for_what_nobody_wants_any_more_make_room_for_others() {
+    let mut fetches = Fetches::default();
+    let mut ask = |marks: core::ops::Range<u16>, now_ns: u64| {
+        let due = |mark: &u16| {
+            let wanted = Wanted::Body(id(*mark));
+            fetches.is_due(wanted, 0, at(now_ns), RETRY_NS).is_some()
+        };
+        marks.filter(due).count()
+    };
+    let max = FETCHES_OF_BODIES_MAX as u16;
+    assert_eq!(ask(0..max, 1), usize::from(max));
+    assert_eq!(
+        ask(max..max + 5, 1 + RETRY_NS),
+        0,
+        "all may still be wanted"
+    );
+    assert_eq!(ask(0..10, 1 + RETRY_NS), 10, "these are");
+    let later_ns = 2 + RETRY_NS;
+    assert_eq!(ask(max..2 * max, later_ns), usize::from(max - 10));
+    assert_eq!(ask(0..10, later_ns), 0, "what is on its way stays so");
+}
+
+#[test]
+fn places_that_are_remembered_are_bounded() {
+    let mut fetches = Fetches::default();
     for mark in 0..3 * PLACES_MAX as u16 {
         fetches.want_place(id(mark));
         assert!(fetches.places.len() <= PLACES_MAX);

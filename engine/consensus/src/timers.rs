@@ -211,9 +211,13 @@ impl Consensus {
                 state.arrives_ns,
             ]
         });
+        let header = self.proposals.unsigned;
+        let header = header.filter(|_| !self.proposals.is_signing);
+        let header = header.map(|(_, _, since)| since.saturating_add(sign_ns));
         // What was due at the last turn was judged there; it does not call for another one.
         per_window
             .flatten()
+            .chain(header)
             .chain([self.next_status_ns()])
             .filter(|&at| at > settled)
             .fold(settled.saturating_add(timers.progress_ns / 8), u64::min)

@@ -386,17 +386,22 @@ fn bounds_blocks_that_came_early_are_held_up_to_the_bytes_of_a_pipeline() {
     assert!(bytes(held) <= limits::PIPELINE_BYTES && bytes(held + 1) > limits::PIPELINE_BYTES);
 }
 
-/// What the leader sends before its parent waits for headers from anybody, not for the leader.
+/// What the leader sends before its parent waits for headers from anybody, not for the leader;
+/// and not for all headers of a list.
 #[test]
 fn r3_a_block_that_came_early_finds_its_place_when_headers_bring_its_parent() {
     let set = six(64);
-    let mut bench = Bench::new(&set, 5);
-    let blocks = chain(&set, 2, 1);
-    bench.propose(&blocks[1]);
-    bench.vote(1, 0, stop_at(&blocks[0]));
-    bench.headers(1, &[&blocks[0]]);
-    bench.body(1, &blocks[0]);
-    assert_eq!(bench.own_record(0).tip, Some(blocks[1].at()));
+    let (blocks, elsewhere) = (chain(&set, 2, 1), chain(&set, 3, 9));
+    for is_whole in [true, false] {
+        let mut bench = Bench::new(&set, 5);
+        bench.propose(&blocks[1]);
+        bench.vote(1, 0, stop_at(&blocks[0]));
+        let headers = [&blocks[0], &elsewhere[2]];
+        let taken = bench.headers(1, if is_whole { &headers[..1] } else { &headers });
+        assert_eq!(taken == Disposition::Applied, is_whole, "{taken:?}");
+        bench.body(1, &blocks[0]);
+        assert_eq!(bench.own_record(0).tip, Some(blocks[1].at()), "{is_whole}");
+    }
 }
 
 /// A signed record that comes again and again, although a later one is held, accuses nobody.

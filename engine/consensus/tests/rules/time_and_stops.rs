@@ -2,7 +2,8 @@
 
 use crate::bench::{Bench, Setup};
 use crate::fixtures::{
-    Block, MS, certificate, certified, chain, i, set_of, sign_header, six, stop, stop_at, tip, v, w,
+    Block, MS, certificate, certified, chain, i, payload_numbered, set_of, sign_header, six, stop,
+    stop_at, tip, v, w,
 };
 use quorate_consensus::certificate::Target;
 use quorate_consensus::effect::{Alarm, Destination};
@@ -243,6 +244,46 @@ fn r3_a_header_from_the_future_is_on_the_list_of_deadlines() {
     bench.propose(&block);
     bench.lapse(102);
     assert_eq!(bench.own_record(0), tip(&block));
+}
+
+/// Who waits for the list alone looks at nothing before: with T_prog this long, the next turn else
+/// comes after ten seconds.
+#[test]
+fn the_next_status_and_signature_are_on_the_list_of_deadlines() {
+    let set = six(64);
+    let block = Block::first(&set, 1);
+    let (sign_ns, retransmit_ns) = (7 * MS, 5 * MS);
+    let voted = |sign_ns: u64| {
+        let mut setup = Setup::new(&set, 5).patient();
+        setup.timers.sign_ns = sign_ns;
+        setup.timers.retransmit_ns = retransmit_ns;
+        let mut bench = setup.run();
+        let since = bench.now.mono_ns;
+        bench.propose(&block);
+        bench.consensus.next_deadline_ns() - since
+    };
+    assert_eq!(voted(sign_ns), retransmit_ns, "a Status, as nothing moves");
+    assert_eq!(voted(MS), MS, "T_sig");
+}
+
+/// Its record is signed as soon as somebody asks for it; the header still has T_sig.
+#[test]
+fn r2_the_signature_of_the_last_header_is_on_the_list_of_deadlines() {
+    let set = six(64);
+    let mut setup = Setup::new(&set, 0).patient();
+    setup.timers.retransmit_ns = 1_000 * MS;
+    setup.timers.retransmit_max_ns = 1_000 * MS;
+    setup.timers.sign_ns = 7 * MS;
+    let mut bench = setup.run();
+    let since = bench.now.mono_ns;
+    bench.input(Input::Payload(payload_numbered(1)));
+    let status = bench.status_of(0);
+    bench.status(4, status);
+    assert_eq!(bench.consensus.next_deadline_ns(), since + 7 * MS);
+    bench.lapse(7);
+    let is_signed =
+        |(_, message): (_, &Message)| matches!(message, Message::HeaderSignature { .. });
+    assert!(bench.sent().any(is_signed));
 }
 
 #[test]

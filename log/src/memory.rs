@@ -60,6 +60,8 @@ struct Power {
     is_full: AtomicBool,
     /// Files that could not be made for want of space.
     refused: AtomicU64,
+    /// A read of the disk shows what memory holds.
+    lacks_direct_reads: AtomicBool,
     /// Removals from now on that are refused.
     removals_refused: AtomicU64,
     /// Why writes to a mapped file are refused, if they are.
@@ -76,6 +78,7 @@ impl Default for Power {
             syncs_left: AtomicU64::new(u64::MAX),
             is_full: AtomicBool::new(false),
             refused: AtomicU64::new(0),
+            lacks_direct_reads: AtomicBool::new(false),
             removals_refused: AtomicU64::new(0),
             writes_refused: Mutex::new(None),
             refusals: AtomicU64::new(0),
@@ -261,6 +264,12 @@ impl MemoryBackend {
     #[must_use]
     pub fn refused_writes(&self) -> u64 {
         self.power.refusals.load(Ordering::Relaxed)
+    }
+
+    /// From now on nothing is read past memory, as on a file system without direct reads: rot of
+    /// the disk alone is not seen.
+    pub fn refuse_direct_reads(&self) {
+        self.power.lacks_direct_reads.store(true, Ordering::Relaxed);
     }
 
     /// The next `count` removals of a file are refused.
@@ -600,8 +609,15 @@ impl Backend for MemoryBackend {
         {
             return Err(rustix::io::Errno::IO.into());
         }
-        let found = durable.get(range).ok_or(io::ErrorKind::UnexpectedEof)?;
-        bytes.copy_from_slice(found);
-        Ok(true)
+        let found = durable
+            .get(range.clone())
+            .ok_or(io::ErrorKind::UnexpectedEof)?;
+        let is_direct = !self.power.lacks_direct_reads.load(Ordering::Relaxed);
+        if is_direct {
+            bytes.copy_from_slice(found);
+        } else {
+            file.live.load_into(range.start, bytes);
+        }
+        Ok(is_direct)
     }
 }

@@ -81,7 +81,8 @@ impl Scrubber {
         let before = sweep.read;
         let backend = self.shared.folder.backend.as_ref();
         let read = sweep.read_on(backend, bytes_max);
-        self.is_direct = Some(read.map_err(ScrubError::io("read", &sweep.extent.name()))?);
+        let is_direct = read.map_err(ScrubError::io("read", &sweep.extent.name()))?;
+        self.is_direct = is_direct.or(self.is_direct);
         sweep.check(&self.shared.identity);
         let bytes = sweep.read - before;
         if sweep.read < sweep.bytes.len() {
@@ -212,21 +213,24 @@ impl Sweep {
         }
     }
 
-    /// A page that the disk does not give is left zero and noted.
-    fn read_on(&mut self, backend: &dyn Backend, bytes_max: usize) -> io::Result<bool> {
+    /// A page that the disk does not give is left zero and noted. Says whether all that was read
+    /// is what the disk has; none when nothing could be read.
+    fn read_on(&mut self, backend: &dyn Backend, bytes_max: usize) -> io::Result<Option<bool>> {
         let name = self.extent.name();
         let piece = (bytes_max / PAGE_BYTES).max(1) * PAGE_BYTES;
         let end = self.bytes.len().min(self.read + piece);
         let wanted = self.read..end;
-        let mut is_direct = true;
+        let mut is_direct = None;
         match backend.read_disk(&name, wanted.start as u64, &mut self.bytes[wanted.clone()]) {
-            Ok(direct) => is_direct = direct,
+            Ok(direct) => is_direct = Some(direct),
             Err(error) if is_gone(&error) => return Err(error),
             Err(_) => {
                 for start in wanted.step_by(PAGE_BYTES) {
                     let page = start..end.min(start + PAGE_BYTES);
                     let bytes = &mut self.bytes[page.clone()];
-                    if backend.read_disk(&name, start as u64, bytes).is_err() {
+                    if let Ok(direct) = backend.read_disk(&name, start as u64, bytes) {
+                        is_direct = Some(direct && is_direct != Some(false));
+                    } else {
                         bytes.fill(0);
                         self.unreadable.push(page);
                     }

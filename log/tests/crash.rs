@@ -1,15 +1,14 @@
 //! Crashes: the power goes, or the process dies, at every step of a run and of a recovery.
 //!
 //! The oracle: what was synced <= what is recovered <= what was appended, as a prefix, byte for
-//! byte; and the log opens. Damage must never be reported, since none was done.
+//! byte; and the log opens. Damage must never be reported, since none was done: the decision is to
+//! go on or to cut, nothing is marked, and the watermark is there.
 
 mod support;
 
 use proptest::prelude::*;
-use quorate_log::{DataFolder, MemoryBackend, Row, Unsynced, open};
-use support::{
-    GENESIS, KIND, Random, append, config, open_memory, payload, payloads, sync, try_open,
-};
+use quorate_log::{Action, MemoryBackend, Recovery, Row, Unsynced};
+use support::{KIND, Random, append, open_memory, payload, payloads, sync, try_open};
 
 /// What a run did before the power went.
 #[derive(Default)]
@@ -95,7 +94,23 @@ fn check(memory: &MemoryBackend, journal: &Journal, what: &dyn std::fmt::Debug) 
         journal.appended.starts_with(&recovered),
         "{what:?}: not a prefix"
     );
+    check_is_no_damage(&log.recovery, what);
     log.recovery.row
+}
+
+/// A validator that takes its crash for damage abstains for a lease, or asks its peers what it
+/// said.
+fn check_is_no_damage(recovery: &Recovery, what: &dyn std::fmt::Debug) {
+    let row = recovery.row;
+    assert!(
+        matches!(row.action(), Action::Continue | Action::Cut),
+        "{what:?}: a crash was taken for damage: {row:?}"
+    );
+    let is_suspect = recovery.is_unvouched || !recovery.has_watermark;
+    assert!(
+        recovery.marked.is_empty() && !is_suspect,
+        "{what:?}: a crash made the start suspect"
+    );
 }
 
 /// Appends after a recovery, and finds all of it again.
@@ -110,6 +125,7 @@ fn check_goes_on(memory: &MemoryBackend, what: &dyn std::fmt::Debug) {
     drop(log);
     let log = open_memory(&memory.power_cut(|_| false));
     assert_eq!(payloads(&log.reader), expected, "{what:?}");
+    check_is_no_damage(&log.recovery, what);
 }
 
 fn steps_of_a_run() -> u64 {
@@ -156,6 +172,7 @@ fn a_process_killed_at_every_step_loses_no_whole_record() {
         drop(log);
         let log = open_memory(&after.power_cut(|_| false));
         assert_eq!(payloads(&log.reader), recovered, "step {step}");
+        assert_eq!(log.recovery.row, Row::CleanEnd, "step {step}");
     }
 }
 
@@ -311,7 +328,8 @@ proptest! {
                 }
                 Act::PowerCut(seed) => memory = power_cut(&memory, Keep::Random(seed), seed),
             }
-            log = open(&DataFolder::in_memory(&memory), &config(), GENESIS).unwrap();
+            log = open_memory(&memory);
+            check_is_no_damage(&log.recovery, &number);
             let recovered = payloads(&log.reader);
             prop_assert!(recovered.len() >= journal.synced_count);
             prop_assert!(journal.appended.starts_with(&recovered));

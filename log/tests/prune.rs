@@ -219,7 +219,15 @@ fn a_segment_that_the_base_names_and_that_is_gone_is_missing() {
         memory.remove_file(&name);
     }
     let error = try_open(&memory).map(drop).unwrap_err();
-    assert!(matches!(error, OpenError::LogLost { .. }));
+    assert!(matches!(error, OpenError::LogLost { trace: BASE }));
+    // The base alone says that there was a log.
+    for name in ["watermark", "genesis", "clean-stop"] {
+        memory.remove_file(name);
+    }
+    assert_eq!(memory.file_names(), [BASE]);
+    let error = try_open(&memory).map(drop).unwrap_err();
+    assert!(matches!(error, OpenError::LogLost { trace: BASE }));
+    assert_eq!(memory.file_names(), [BASE]);
 }
 
 #[test]

@@ -481,6 +481,33 @@ fn a_page_that_the_disk_does_not_give_is_kept_until_all_of_its_segment_is_back()
     );
 }
 
+/// What memory holds may be whole where the disk is not: that it was asked is said, also when a
+/// page of the piece could not be read and the others were read one by one.
+#[test]
+fn a_pass_that_memory_answered_says_so_page_by_page_too() {
+    let memory = MemoryBackend::new();
+    let (mut log, _) = filled_by_pages(&memory);
+    memory.make_unreadable(&name(1), PAGE_BYTES..PAGE_BYTES + 1);
+    let mut said = |bytes: usize| {
+        let mut said = Vec::new();
+        loop {
+            match log.scrubber.step(bytes).expect("a read") {
+                Scrubbed::PassEnd => return said,
+                _ => said.push(log.scrubber.is_direct()),
+            }
+        }
+    };
+    let segment = 4 * PAGE_BYTES;
+    assert_eq!(said(segment), [Some(true); 2]);
+    memory.refuse_direct_reads();
+    assert_eq!(said(segment), [Some(false); 2]);
+    // A step that read nothing changes nothing of it.
+    assert_eq!(said(PAGE_BYTES), [Some(false); 8]);
+    // Rot of the disk alone is not seen now.
+    memory.rot(&name(0), 600, 1, false);
+    assert_eq!(pass(&mut log), [1]);
+}
+
 /// Whatever is lost, nothing is ever brought back otherwise than it was.
 #[test]
 fn random_damage_is_mended_right_or_not_at_all() {

@@ -168,6 +168,26 @@ fn a_full_disk_leaves_what_cannot_be_read_for_a_later_start() {
     assert_eq!(open_log(&memory).recovery.row, Row::SyncedDamage);
 }
 
+/// What cannot be read may have said that a log was there.
+#[test]
+fn a_log_that_is_gone_behind_a_watermark_that_cannot_be_read_is_lost_and_not_new() {
+    let memory = MemoryBackend::new();
+    drop(open_memory(&memory));
+    memory.remove_file(FIRST);
+    // One that was never written is made before the first segment, and is no sign of a log.
+    let blank = vec![0; memory.file("watermark").expect("made").len()];
+    memory.set_file("watermark", &blank);
+    assert!(open_memory(&memory.process_kill()).recovery.is_new);
+    memory.make_unreadable("watermark", 0..1);
+    let names = memory.file_names();
+    let refused = try_open(&memory).map(drop);
+    assert!(
+        matches!(refused, Err(OpenError::LogLost { trace: "watermark" })),
+        "{refused:?}"
+    );
+    assert_eq!(memory.file_names(), names);
+}
+
 #[test]
 fn small_files_that_cannot_be_read_count_as_damaged() {
     let memory = MemoryBackend::new();

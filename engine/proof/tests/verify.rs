@@ -271,6 +271,29 @@ fn every_part_that_is_another_one_fails_and_says_which() {
     assert_eq!(beyond, ProofError::NoCommand { count: 3, index: 3 });
 }
 
+/// A quorum of which more lie than may could certify it; whoever is shown a block of a height is
+/// told which one, all the same.
+#[test]
+fn a_way_down_that_passes_a_height_or_stays_at_one_proves_nothing() {
+    let world = World::new([1; 32]);
+    let first = world.header(None, &payload());
+    let verified = |height: u64| {
+        let mut second = world.header(Some(&first), &[0; 4]);
+        second.height = Height::new(height);
+        let third = world.header(Some(&second), &[0; 4]);
+        let proof = BlockProof {
+            certificate: world.certificate(&third, &[0, 1, 3]),
+            headers: vec![second, first],
+            command: None,
+        };
+        verify(&world.set, &Proof::Block(proof))
+    };
+    assert!(verified(71).is_ok());
+    for height in [69, 70, 72] {
+        assert_eq!(verified(height), Err(ProofError::Chain { place: 1 }));
+    }
+}
+
 #[test]
 fn a_state_is_proven_by_more_weight_than_may_lie() {
     let world = World::new([1; 32]);

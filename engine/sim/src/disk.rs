@@ -288,6 +288,56 @@ mod tests {
         assert!(!disk.take_stall(), "it was over");
     }
 
+    /// Sectors of the log's segment that a life left unsynced, by whether they survived its end.
+    fn survived(seed: u64, ending: Ending) -> Vec<bool> {
+        let mut disk = Disk::new(0, 1, seed);
+        let mut log = quorate_log::open(&disk.folder(), &Disk::log_config(), b"g").expect("a log");
+        for byte in 1..=40 {
+            let payload = [&[byte; 900][..]];
+            log.writer
+                .append(quorate_log::RecordKind::new(1), &payload)
+                .expect("an append");
+        }
+        drop(log);
+        let name = format!("{SEGMENT_PREFIX}0000000000");
+        let file = |disk: &Disk| disk.memory.file(&name).expect("a segment");
+        let (live, durable) = (file(&disk), disk.memory.power_cut(|_| false));
+        let durable = durable.file(&name).expect("a segment");
+        disk.end_life(ending);
+        let after = file(&disk);
+        let sectors = live.chunks(512).zip(durable.chunks(512)).enumerate();
+        let unsynced = sectors.filter(|(_, (live, durable))| live != durable);
+        let survived = unsynced.map(|(sector, (live, durable))| {
+            let found = &after[sector * 512..][..512];
+            assert!(found == live || found == durable);
+            found == live
+        });
+        survived.collect()
+    }
+
+    #[test]
+    fn a_loss_of_power_takes_nothing_all_a_tail_or_any_sector_of_what_was_not_synced() {
+        let (mut nothing, mut all, mut a_tail, mut holes) = (0, 0, 0, 0);
+        for seed in 0..64 {
+            let survived = survived(seed, Ending::Power);
+            assert!(survived.len() > 64, "more than a prefix may hold");
+            if survived.iter().all(|&it| it) {
+                nothing += 1;
+            } else if survived.iter().all(|&it| !it) {
+                all += 1;
+            } else if survived.is_sorted_by(|before, after| before >= after) {
+                a_tail += 1;
+            } else {
+                holes += 1;
+            }
+        }
+        let counts = [nothing, all, a_tail, holes];
+        assert!(counts.iter().all(|&count| count >= 4), "{counts:?}");
+        // The page cache outlives the process.
+        let survived = survived(1, Ending::Process);
+        assert!(survived.iter().all(|&it| it));
+    }
+
     #[test]
     fn a_full_disk_counts_once_and_when_a_file_could_not_be_made_for_it() {
         let write = |disk: &Disk| LeaseFile::new(&disk.folder()).replace(b"lease").is_ok();

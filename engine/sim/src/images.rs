@@ -9,7 +9,8 @@
 use std::collections::BTreeMap;
 
 use quorate_log::{
-    DataFolder, LogConfig, MemoryBackend, OpenError, Opened, RecordKind, Unsynced, open,
+    Action, DataFolder, LogConfig, MemoryBackend, OpenError, Opened, RecordKind, Recovery,
+    Unsynced, open,
 };
 use serde::Serialize;
 
@@ -43,6 +44,9 @@ pub struct ImagesSummary {
     pub lost: u64,
     /// Starts that cut, refused or made up anything that a crash does not excuse.
     pub wrong_cuts: u64,
+    /// Starts that took what a crash had left for damage: they marked it, or missed the watermark.
+    /// A validator abstains after such a start, or asks its peers what it had said.
+    pub mistaken_for_damage: u64,
     /// How often a start came to each row of the decision table.
     pub rows: BTreeMap<String, u64>,
     /// The first failures: the seed of the history, the image, and what went wrong.
@@ -50,10 +54,10 @@ pub struct ImagesSummary {
 }
 
 impl ImagesSummary {
-    /// Whether nothing was lost and nothing cut wrongly.
+    /// Whether nothing was lost, nothing cut wrongly, and no crash taken for damage.
     #[must_use]
     pub const fn is_good(&self) -> bool {
-        self.lost == 0 && self.wrong_cuts == 0
+        self.lost == 0 && self.wrong_cuts == 0 && self.mistaken_for_damage == 0
     }
 
     fn add(&mut self, other: Self) {
@@ -63,6 +67,7 @@ impl ImagesSummary {
         self.durable_records += other.durable_records;
         self.lost += other.lost;
         self.wrong_cuts += other.wrong_cuts;
+        self.mistaken_for_damage += other.mistaken_for_damage;
         for (row, count) in other.rows {
             *self.rows.entry(row).or_default() += count;
         }
@@ -245,7 +250,7 @@ fn keep_recovered(
         written,
         summary,
     };
-    let is_good = judge.compare(found.as_deref());
+    let is_good = judge.decided(&log.recovery) & judge.compare(found.as_deref());
     if let Some(found) = found.filter(|_| is_good) {
         written.synced = found.len();
         written.payloads = found;
@@ -309,6 +314,7 @@ impl Judge<'_> {
         let row = format!("{:?}", log.recovery.row);
         *self.summary.rows.entry(row).or_default() += 1;
         let found = payloads(&log);
+        self.decided(&log.recovery);
         self.compare(found.as_deref());
         let Some(mut found) = found else { return };
         if dice.percent(12) {
@@ -317,11 +323,30 @@ impl Judge<'_> {
             let goes_on = append(&mut log, dice, &mut more) && sync(&mut log, &mut more);
             found.extend(more.payloads);
             drop(log);
-            let again = start(&image.power_cut(|_| false));
-            if !goes_on || again.ok().and_then(|log| payloads(&log)) != Some(found) {
+            let again = start(&image.power_cut(|_| false)).ok();
+            if let Some(log) = &again {
+                self.decided(&log.recovery);
+            }
+            if !goes_on || again.and_then(|log| payloads(&log)) != Some(found) {
                 self.wrong("the log does not go on after the start");
             }
         }
+    }
+
+    /// Holds what a start decided against that nothing but crashes happened; whether it is so.
+    fn decided(&mut self, recovery: &Recovery) -> bool {
+        let is_of_a_crash = matches!(recovery.row.action(), Action::Continue | Action::Cut);
+        let is_sound = is_of_a_crash && recovery.marked.is_empty() && recovery.has_watermark;
+        if !is_sound {
+            self.summary.mistaken_for_damage += 1;
+            let watermark = if recovery.has_watermark { "" } else { "out" };
+            self.tell(&format!(
+                "a crash was taken for damage: {:?}, {} marks, with{watermark} a watermark",
+                recovery.row,
+                recovery.marked.len(),
+            ));
+        }
+        is_sound
     }
 
     /// Holds what a start found against what was written; whether nothing is amiss.
@@ -393,6 +418,65 @@ mod tests {
         let mut other = written.clone();
         other.payloads[0].push(0);
         assert_eq!(verdict(&other), (0, 1));
+    }
+
+    #[test]
+    fn a_crash_that_is_taken_for_damage_is_seen_though_every_record_is_there() {
+        let memory = MemoryBackend::new();
+        let mut log = start(&memory).unwrap();
+        let (mut written, mut dice) = (Written::default(), Dice::new(1, "test"));
+        assert!(append(&mut log, &mut dice, &mut written) && sync(&mut log, &mut written));
+        let whole = written.clone();
+        assert!(append(&mut log, &mut dice, &mut written) && sync(&mut log, &mut written));
+        let last = log.writer.end().offset.bytes() as usize - 1;
+        drop(log);
+        let verdict = |change: &dyn Fn(&MemoryBackend), written: &Written| {
+            let memory = memory.process_kill();
+            change(&memory);
+            let mut summary = ImagesSummary::default();
+            let mut judge = Judge {
+                what: String::new(),
+                written,
+                summary: &mut summary,
+            };
+            judge.start_from(&memory, &mut Dice::new(2, "test"));
+            assert_eq!((summary.lost, summary.wrong_cuts), (0, 0));
+            assert_eq!(summary.is_good(), summary.mistaken_for_damage == 0);
+            (summary.mistaken_for_damage, summary.failures.join(""))
+        };
+        assert_eq!(verdict(&|_| {}, &written), (0, String::new()));
+        // The bytes of the second record are not what was synced: its start marks them, as it
+        // must. That nothing is lost here is because the test does not count it as synced.
+        let told = verdict(
+            &|memory| memory.rot("segment-0000000000", last, 1, true),
+            &whole,
+        );
+        assert_eq!(told.0, 1);
+        assert!(
+            told.1.contains("SyncedDamage, 1 marks, with a"),
+            "{}",
+            told.1
+        );
+        let told = verdict(&|memory| memory.remove_file("watermark"), &written);
+        assert_eq!(told.0, 1);
+        assert!(told.1.contains("CleanEnd, 0 marks, without"), "{}", told.1);
+    }
+
+    #[test]
+    fn a_history_ends_at_a_restart_that_takes_its_crash_for_damage() {
+        let memory = MemoryBackend::new();
+        drop(start(&memory).unwrap());
+        memory.remove_file("watermark");
+        let log = start(&memory).unwrap();
+        let mut summary = ImagesSummary::default();
+        let goes_on = keep_recovered(&log, "", &mut Written::default(), &mut summary);
+        assert!(
+            !goes_on,
+            "the next start finds the watermark that this one made"
+        );
+        let mut all = ImagesSummary::default();
+        all.add(summary);
+        assert_eq!((all.mistaken_for_damage, all.is_good()), (1, false));
     }
 
     #[test]

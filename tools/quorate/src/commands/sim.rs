@@ -191,7 +191,7 @@ fn images(options: &Options, count: u64, threads: usize) -> Result<Report, Failu
     let summary = quorate_sim::images(options.seeds.start, count, threads);
     let text = format!(
         "{} images of {} histories in {:.1} s, {} starts cut short: {} durable records, {} lost, \
-         {} wrong cuts\nrows: {:?}\n{}",
+         {} wrong cuts, {} crashes taken for damage\nrows: {:?}\n{}",
         summary.images,
         summary.histories,
         begun.elapsed().as_secs_f64(),
@@ -199,6 +199,7 @@ fn images(options: &Options, count: u64, threads: usize) -> Result<Report, Failu
         summary.durable_records,
         summary.lost,
         summary.wrong_cuts,
+        summary.mistaken_for_damage,
         summary.rows,
         summary.failures.join("\n"),
     );

@@ -310,8 +310,8 @@ impl Night {
     fn text(&self) -> String {
         let images = self.images.as_ref().map_or_else(String::new, |images| {
             format!(
-                "; {} crash images, {} lost records, {} wrong cuts",
-                images.images, images.lost, images.wrong_cuts
+                "; {} crash images, {} lost records, {} wrong cuts, {} taken for damage",
+                images.images, images.lost, images.wrong_cuts, images.mistaken_for_damage
             )
         });
         format!(

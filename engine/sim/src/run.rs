@@ -102,14 +102,30 @@ pub(crate) fn run_app<S: StateMachine>(
 }
 
 fn run_world<S: StateMachine>(options: &RunOptions, mut world: World<S>) -> Outcome {
-    let healed_ns = START_NS + world.plan.trouble_ns;
-    let end_ns = healed_ns + HEALING_MAX_NS;
+    let (steps, is_done) = go_on(&mut world);
+    conclude(options, world, steps, is_done)
+}
+
+/// Goes on to a good end, if one comes in time, and counts the events until then.
+fn go_on<S: StateMachine>(world: &mut World<S>) -> (u64, bool) {
+    let end_ns = START_NS + world.plan.trouble_ns + HEALING_MAX_NS;
     let mut steps = 0;
     let mut is_done = false;
     while !is_done && !world.checks.has_found() && steps < EVENTS_MAX && world.step(end_ns) {
         steps += 1;
         is_done = world.is_done();
     }
+    (steps, is_done)
+}
+
+/// Judges a world that has come to its end, a good one or not.
+fn conclude<S: StateMachine>(
+    options: &RunOptions,
+    mut world: World<S>,
+    steps: u64,
+    is_done: bool,
+) -> Outcome {
+    let healed_ns = START_NS + world.plan.trouble_ns;
     (0..world.members.len()).for_each(|at| world.note_life(at));
     if is_done && world.site.is_none() {
         world.judge_proofs();
@@ -375,5 +391,52 @@ fn failure(outcome: &Outcome, replay: &dyn Fn(&RunOptions) -> String) -> Failure
         seed: outcome.options.seed,
         what,
         replay: replay(&outcome.options),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tape::Tape;
+
+    fn calm() -> (RunOptions, World<Tape>) {
+        let options = RunOptions {
+            seed: 1,
+            scenario: Scenario::Calm,
+            ..RunOptions::default()
+        };
+        let world = World::new(&options, &App::default(), false).unwrap();
+        (options, world)
+    }
+
+    #[test]
+    fn a_run_that_has_come_to_no_good_end_in_time_is_stuck_and_counted() {
+        let (options, mut world) = calm();
+        for member in &mut world.members {
+            member.paused_until_ns = u64::MAX;
+        }
+        let outcome = run_world(&options, world);
+        assert_eq!(outcome.violations, []);
+        assert!(outcome.steps < EVENTS_MAX);
+        assert!(outcome.stuck.is_some() && !outcome.is_good());
+        let summary = summarize(&SweepOptions::default(), &[outcome], &replay);
+        assert_eq!((summary.stuck, summary.failures.len()), (1, 1));
+        assert!(summary.failures[0].what[0].starts_with("stuck: "));
+    }
+
+    #[test]
+    fn whoever_cannot_prove_the_end_of_the_chain_at_a_good_end_is_found() {
+        let judged = |blocks_more: u64| {
+            let (options, mut world) = calm();
+            let (steps, is_done) = go_on(&mut world);
+            assert!(is_done);
+            let end = world.checks.chain.height() + blocks_more;
+            world.checks.chain.start(0, end);
+            let outcome = conclude(&options, world, steps, is_done);
+            let found = outcome.violations.iter();
+            found.map(|violation| violation.check).collect::<Vec<_>>()
+        };
+        assert_eq!(judged(0), [""; 0]);
+        assert_eq!(judged(1), ["certificates"; 4]);
     }
 }

@@ -251,3 +251,82 @@ impl<S: StateMachine> World<S> {
         self.judge_disks();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::App;
+    use crate::plan::RunOptions;
+    use crate::tape::Tape;
+
+    /// A world that loses its site, as soon as it has come to this phase. Nothing is wrong so far.
+    fn world(is_there: fn(Phase) -> bool) -> World<Tape> {
+        let options = RunOptions {
+            seed: 1,
+            scenario: Scenario::BlackoutAsync,
+            ..RunOptions::default()
+        };
+        let mut world = World::new(&options, &App::default(), false).unwrap();
+        while !is_there(world.site.as_ref().unwrap().phase) {
+            assert!(world.step(u64::MAX));
+        }
+        assert!(!world.checks.has_found());
+        world
+    }
+
+    /// What lacks a height that was durable, by all that is found.
+    fn lacking(world: &mut World<Tape>) -> Vec<&'static str> {
+        let found = world.checks.finish();
+        let of = |violation: &Violation| {
+            let mut all = ["disks", "starts"].into_iter();
+            all.find(|what| violation.what.contains(&format!("and {what} of stake")))
+                .unwrap_or(violation.check)
+        };
+        found.iter().map(of).collect()
+    }
+
+    fn replace_disks(world: &mut World<Tape>) {
+        let members = world.members.iter_mut();
+        members.for_each(|member| member.disk.replace());
+    }
+
+    #[test]
+    fn a_height_that_is_called_durable_and_is_on_no_disk_is_found() {
+        let mut world = world(|phase| matches!(phase, Phase::Before { .. }));
+        world.now_ns += world.plan.trouble_ns;
+        world.see_durable(0, 1);
+        assert!(world.site.as_ref().unwrap().is_dark());
+        assert_eq!(lacking(&mut world), ["disks"]);
+    }
+
+    #[test]
+    fn what_was_durable_is_looked_for_on_all_disks_when_nobody_has_power() {
+        for is_lost in [false, true] {
+            let mut world = world(|phase| phase == Phase::Dark);
+            if is_lost {
+                replace_disks(&mut world);
+            }
+            world.read_disks();
+            let expected: &[_] = if is_lost { &["disks"] } else { &[] };
+            assert_eq!(lacking(&mut world), expected);
+        }
+    }
+
+    #[test]
+    fn what_was_durable_is_looked_for_in_what_everybody_starts_with_and_on_their_disks_after() {
+        let is_after = |phase| matches!(phase, Phase::After { .. });
+        let mut good = world(is_after);
+        (0..4).for_each(|at| good.start(at));
+        good.end_site();
+        assert!(good.site.as_ref().unwrap().is_over());
+        assert_eq!(lacking(&mut good), [""; 0]);
+        let mut unstarted = world(is_after);
+        unstarted.end_site();
+        assert_eq!(lacking(&mut unstarted), ["starts"]);
+        let mut lost = world(is_after);
+        (0..4).for_each(|at| lost.start(at));
+        replace_disks(&mut lost);
+        lost.end_site();
+        assert_eq!(lacking(&mut lost), ["disks"]);
+    }
+}

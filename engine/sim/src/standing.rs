@@ -82,3 +82,49 @@ impl<S: StateMachine> World<S> {
         standing.is_some_and(|standing| !matches!(standing, Standing::Waits(_)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::App;
+    use crate::plan::RunOptions;
+    use crate::script::Scenario;
+    use crate::tape::Tape;
+
+    /// What is found of the first of four that have started and hear nothing of each other, when
+    /// it is looked at right after healing and this long after.
+    fn found(after_ns: u64, change: fn(&mut World<Tape>)) -> Vec<&'static str> {
+        let options = RunOptions {
+            seed: 1,
+            scenario: Scenario::Calm,
+            ..RunOptions::default()
+        };
+        let mut world = World::new(&options, &App::default(), false).unwrap();
+        (0..4).for_each(|at| world.start(at));
+        world.is_healed = true;
+        change(&mut world);
+        world.see_return(0);
+        world.now_ns += after_ns;
+        world.see_return(0);
+        let found = world.checks.finish();
+        found.iter().map(|violation| violation.check).collect()
+    }
+
+    #[test]
+    fn whoever_does_not_vote_in_time_after_healing_is_found() {
+        assert_eq!(found(OTHERS_NS, |_| ()), [""; 0]);
+        assert_eq!(found(OTHERS_NS + 1, |_| ()), ["returns"]);
+    }
+
+    #[test]
+    fn nobody_waits_for_a_vote_before_healing_of_one_that_is_away_or_beside_too_many_that_are() {
+        let excuses: [fn(&mut World<Tape>); 3] = [
+            |world| world.is_healed = false,
+            |world| world.members[0].paused_until_ns = u64::MAX,
+            |world| (1..4).for_each(|at| world.members[at].life = None),
+        ];
+        for (number, excuse) in excuses.into_iter().enumerate() {
+            assert_eq!(found(OTHERS_NS + 1, excuse), [""; 0], "{number}");
+        }
+    }
+}

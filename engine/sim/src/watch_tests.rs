@@ -8,9 +8,14 @@ use crate::checks::SAMPLE;
 use crate::plan::RunOptions;
 use crate::script::Scenario;
 use crate::tape::Tape;
-use quorate_consensus::message::{HeldRecord, Vote};
+use quorate::journal::JournalError;
+use quorate::replica::ReplicaError;
+use quorate::results::Place;
+use quorate_consensus::certificate::{SignedRecord, Target};
+use quorate_consensus::message::{HeldRecord, Propose, Status, Vote};
 use quorate_consensus::record::Record;
-use quorate_consensus::types::{BlockId, Epoch, Height, Index, Window};
+use quorate_consensus::signing::{Signer as _, record_message};
+use quorate_consensus::types::{BlockId, Epoch, Height, Index, Point, Window};
 
 const W: Window = Window::ZERO;
 
@@ -26,6 +31,17 @@ fn found(byzantine: Byzantine, see: impl FnOnce(&mut World<Tape>)) -> Vec<&'stat
     see(&mut world);
     let found = world.checks.finish();
     found.iter().map(|violation| violation.check).collect()
+}
+
+fn beside_a_liar() -> Byzantine {
+    Byzantine {
+        actors: [Some(ActorName::Silent), None],
+        ..Byzantine::default()
+    }
+}
+
+fn liar_of(world: &World<Tape>) -> usize {
+    (0..4).find(|&at| world.is_byzantine(at)).unwrap()
 }
 
 fn says(message: &Message, to: Destination) -> Turned {
@@ -100,12 +116,8 @@ fn what_an_answer_to_the_fence_shows_of_an_honest_validator_is_judged_and_of_a_l
         found(Byzantine::default(), |world| shown(world, 3)),
         ["records"]
     );
-    let silent = Byzantine {
-        actors: [Some(ActorName::Silent), None],
-        ..Byzantine::default()
-    };
-    let of_liar = found(silent, |world| {
-        let liar = (0..4).find(|&at| world.is_byzantine(at)).unwrap();
+    let of_liar = found(beside_a_liar(), |world| {
+        let liar = liar_of(world);
         shown(world, liar);
     });
     assert_eq!(of_liar, [""; 0]);
@@ -165,4 +177,258 @@ fn the_time_of_a_block_is_judged_when_its_header_comes_after_its_delivery() {
     };
     assert_eq!(see(0), [""; 0]);
     assert_eq!(see(3_600_000_000_000), ["times"]);
+}
+
+#[test]
+fn another_state_at_a_height_is_found_when_a_block_is_applied() {
+    let stands = |root| Turned {
+        root: Some((1, root)),
+        ..Turned::default()
+    };
+    let see = |other| {
+        found(Byzantine::default(), |world| {
+            world.watch_turn(0, stands([1; 32]));
+            world.watch_turn(1, stands(other));
+        })
+    };
+    assert_eq!(see([1; 32]), [""; 0]);
+    assert_eq!(see([2; 32]), ["roots"]);
+}
+
+#[test]
+fn another_state_than_there_was_is_found_when_a_life_begins_with_it() {
+    let see = |is_same: bool| {
+        found(Byzantine::default(), |world| {
+            world.start(0);
+            let (height, root) = world.members[0].life.as_mut().unwrap().root();
+            let root = if is_same { root } else { [9; 32] };
+            world.checks.roots = crate::checks::roots::Roots::default();
+            let turned = Turned {
+                root: Some((height, root)),
+                ..Turned::default()
+            };
+            world.watch_turn(1, turned);
+            world.start(2);
+        })
+    };
+    assert_eq!(see(true), [""; 0]);
+    assert_eq!(see(false), ["roots"]);
+}
+
+#[test]
+fn what_a_client_was_told_must_stand_in_the_chain() {
+    let see = |is_in_the_chain: bool| {
+        found(Byzantine::default(), |world| {
+            let made = world.clients.tick(0, world.now_ns, &[2]).unwrap();
+            let told = CommandResult {
+                session: made.session,
+                seq: 1,
+                outcome: Outcome::Applied,
+                applied: Some(Place {
+                    height: 1,
+                    index: 0,
+                }),
+                mark: None,
+                finality_ns: 0,
+            };
+            let mut turned = delivers(1, None, [0; 32]);
+            if is_in_the_chain {
+                turned.delivered[0].commands.push(told);
+            } else {
+                turned.repeats.push(told);
+            }
+            world.watch_turn(made.gateway, turned);
+        })
+    };
+    assert_eq!(see(true), [""; 0]);
+    assert_eq!(see(false), ["acknowledged"]);
+}
+
+/// A certificate that all of the window is skipped, by what each of these says.
+fn skip_certificate(world: &World<Tape>, says: &[Record]) -> Message {
+    let sign = |(place, record): (usize, &Record)| {
+        let validator = index(place);
+        let mut message = Vec::new();
+        record_message(&world.set, validator, W, record, &mut message);
+        SignedRecord {
+            validator,
+            record: record.clone(),
+            signature: world.keyring.keys()[place].sign(&message),
+        }
+    };
+    let proof = Certificate {
+        epoch: Epoch::ZERO,
+        window: W,
+        target: Target::Skip { from: Index::ZERO },
+        records: says.iter().enumerate().map(sign).collect(),
+        headers: Vec::new(),
+    };
+    Message::Certificates(vec![proof])
+}
+
+#[test]
+fn what_a_certificate_shows_of_an_honest_validator_is_judged_and_of_a_liar_not() {
+    let skipped = Record {
+        skip_fallback: Some(Index::ZERO),
+        ..stopped()
+    };
+    let supported = Record {
+        also: vec![(Index::ZERO, BlockId::new([7; 32]))],
+        ..stopped()
+    };
+    // Neither says all that the other one says.
+    let shown = |world: &mut World<Tape>, of: usize| {
+        for record in [&skipped, &supported] {
+            let mut all = vec![stopped(); 4];
+            all[of] = record.clone();
+            let proof = skip_certificate(world, &all);
+            world.watch_turn((of + 1) % 4, says(&proof, Destination::All));
+        }
+    };
+    let of_honest = found(Byzantine::default(), |world| shown(world, 3));
+    assert_eq!(of_honest, ["records"]);
+    let of_liar = found(beside_a_liar(), |world| {
+        let liar = liar_of(world);
+        shown(world, liar);
+    });
+    assert_eq!(of_liar, [""; 0]);
+}
+
+#[test]
+fn a_certificate_against_what_a_status_says_to_be_final_is_found() {
+    let see = |is_first_final: bool| {
+        found(Byzantine::default(), |world| {
+            let proof = skip_certificate(world, &vec![stopped(); 4]);
+            world.watch_turn(0, says(&proof, Destination::All));
+            let genesis = world.set.genesis();
+            let first = Point {
+                window: W,
+                index: Index::ZERO,
+                height: Height::new(genesis.height.number() + 1),
+                id: BlockId::new([7; 32]),
+            };
+            let status = Status {
+                epoch: Epoch::ZERO,
+                finalized: if is_first_final { first } else { genesis },
+                proven: genesis,
+                window: W.next(),
+                record: Record::default(),
+                gap: None,
+                ready: Vec::new(),
+                flushed: genesis.height,
+                abstains: false,
+                recovering: false,
+                no_proposals: false,
+            };
+            world.watch_turn(1, says(&Message::Status(status), Destination::All));
+        })
+    };
+    assert_eq!(see(false), [""; 0]);
+    assert_eq!(see(true), ["certificates"]);
+}
+
+/// What a validator shows twice, of an honest leader and with another payload each time.
+fn shows_two_blocks(
+    byzantine: Byzantine,
+    is_leader: bool,
+    show: impl Fn(Header) -> Message,
+) -> Vec<&'static str> {
+    found(byzantine, |world| {
+        let is_honest = |&at: &usize| !world.is_byzantine(at);
+        let leads = |window: &Window| is_honest(&world.set.leader(*window).place());
+        let window = (0..).map(Window::new).find(leads).unwrap();
+        let leader = world.set.leader(window).place();
+        let other = (0..4).filter(is_honest).find(|&at| at != leader);
+        let from = if is_leader { leader } else { other.unwrap() };
+        for mark in 1..=2 {
+            let header = Header {
+                window,
+                payload_hash: [mark; 32],
+                ..SAMPLE
+            };
+            world.watch_turn(from, says(&show(header), Destination::All));
+        }
+    })
+}
+
+#[test]
+fn two_blocks_of_an_honest_leader_for_one_position_are_found_whoever_else_lies() {
+    let proposes = |header| {
+        Message::Propose(Propose {
+            header,
+            payload: [0; 4].into(),
+            justification: Vec::new(),
+            record: None,
+        })
+    };
+    let signs = |header| Message::HeaderSignature {
+        header,
+        signature: [0; 64],
+    };
+    let serves = |header| Message::Block {
+        header,
+        payload: [0; 4].into(),
+    };
+    let tells = |header| Message::History(vec![header]);
+    let shows: [&dyn Fn(Header) -> Message; 4] = [&proposes, &signs, &serves, &tells];
+    for (number, show) in shows.into_iter().enumerate() {
+        let alone = shows_two_blocks(Byzantine::default(), true, show);
+        assert_eq!(alone, ["proposals"], "{number}");
+        // Served by another one a block may be one that a liar brought up.
+        let is_own = number < 2;
+        let beside = shows_two_blocks(beside_a_liar(), is_own, show);
+        assert_eq!(beside.contains(&"proposals"), is_own, "{number}");
+    }
+}
+
+#[test]
+fn whoever_accuses_an_honest_validator_is_found_and_who_accuses_a_liar_is_not() {
+    let accuse = |world: &mut World<Tape>, peer: usize| {
+        let accused = index(peer);
+        let events = vec![
+            Event::PeerFault(accused),
+            Event::Alarm(Alarm::BadSignature(accused)),
+            Event::Alarm(Alarm::Equivocation(accused)),
+        ];
+        let turned = Turned {
+            events,
+            ..Turned::default()
+        };
+        world.watch_turn((peer + 1) % 4, turned);
+    };
+    let honest = found(Byzantine::default(), |world| accuse(world, 2));
+    assert_eq!(honest, ["conduct"; 3]);
+    let of_liar = found(beside_a_liar(), |world| {
+        let liar = liar_of(world);
+        accuse(world, liar);
+    });
+    assert_eq!(of_liar, [""; 0]);
+}
+
+#[test]
+fn a_life_that_ends_itself_is_found_unless_its_disk_was_made_to_fail_in_that_life() {
+    let ends = |harm: fn(&mut World<Tape>)| {
+        found(Byzantine::default(), |world| {
+            for _ in 0..2 {
+                world.start(0);
+                world.end_life(0, crate::disk::Ending::Process);
+            }
+            world.start(0);
+            harm(world);
+            let refused = ReplicaError::Journal(JournalError::Full);
+            world.end_by_error(0, &refused);
+        })
+    };
+    assert_eq!(ends(|_| ()), ["replica"]);
+    assert_eq!(ends(|world| world.members[0].full_life = 2), ["replica"]);
+    assert_eq!(ends(|world| world.members[0].full_life = 3), [""; 0]);
+    assert_eq!(ends(|world| world.members[0].disk.set_full(true)), [""; 0]);
+    assert_eq!(
+        ends(|world| world.members[0].is_sync_failing = true),
+        [""; 0]
+    );
+    assert_eq!(
+        ends(|world| world.members[0].may_be_damaged = true),
+        [""; 0]
+    );
 }

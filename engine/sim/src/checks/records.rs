@@ -311,6 +311,23 @@ mod tests {
     }
 
     #[test]
+    fn a_skip_fallback_that_rises_or_goes_is_found() {
+        let (book, [_, a1, b1]) = book();
+        let with = |skip: Option<u32>, also: &[(Index, BlockId)]| Record {
+            stop: true,
+            skip_fallback: skip.map(Index::new),
+            also: also.to_vec(),
+            ..tip(a1)
+        };
+        let before = with(Some(2), &[]);
+        // Each says more than the one before in `also`, so that it can be no older one.
+        for (skip, count) in [(Some(1), 0), (Some(2), 0), (Some(3), 1), (None, 1)] {
+            let after = with(skip, &[b1]);
+            assert_eq!(found(&[before.clone(), after], &book), count, "{skip:?}");
+        }
+    }
+
+    #[test]
     fn a_final_at_or_above_a_fallback_is_found() {
         let (book, [_, a1, b1]) = book();
         let rule_x = Record {

@@ -445,3 +445,81 @@ impl Judge<'_> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::world::Size;
+    use super::*;
+
+    #[test]
+    fn a_record_that_a_rule_makes_extends_the_one_before_and_does_not_contradict_itself() {
+        // Blocks 0 and 1 in the first slot, 2 and 3 on the first of them.
+        let world = World::new(&Size::new(&[1; 4], 1, 0, 2), &[], 1).unwrap();
+        let tree = &world.trees[0];
+        let own = Said {
+            tip: Some(0),
+            stop: true,
+            skip_fallback: Some(1),
+            also: 0b10,
+            ..Said::default()
+        };
+        let cases = [
+            (
+                None,
+                Said {
+                    skip_fallback: Some(0),
+                    ..own
+                },
+            ),
+            (None, Said { also: 0b110, ..own }),
+            (Some(NOT_ORDERED), own),
+            (Some(NOT_ORDERED), Said { tip: None, ..own }),
+            (
+                Some(NOT_ORDERED),
+                Said {
+                    tip: Some(2),
+                    ..own
+                },
+            ),
+            (
+                Some(NOT_ORDERED),
+                Said {
+                    tip: Some(2),
+                    stop: false,
+                    ..own
+                },
+            ),
+            (
+                Some(NOT_ORDERED),
+                Said {
+                    skip_fallback: None,
+                    ..own
+                },
+            ),
+            (Some(NOT_ORDERED), Said { also: 0b100, ..own }),
+            (Some(INCONSISTENT), Said { stop: false, ..own }),
+            (
+                Some(INCONSISTENT),
+                Said {
+                    fin: Some(0),
+                    ..own
+                },
+            ),
+        ];
+        for (fault, made) in cases {
+            let mut judge = Judge::new(&world);
+            let number = judge.number(0, &own);
+            let standing = Standing {
+                place: 0,
+                window: 0,
+                own: number,
+                counted: number,
+            };
+            let taken = judge.take(&standing, &made.record(tree));
+            let taken = taken.map(|number| *judge.said(0, number));
+            let found: Vec<Fault> = judge.verdict.violations.into_keys().collect();
+            assert_eq!(found, Vec::from_iter(fault), "{made:?}");
+            assert_eq!(taken, Some(made).filter(|_| fault.is_none()));
+        }
+    }
+}

@@ -414,3 +414,119 @@ fn shake(link: &mut Link, counters: &mut Counters) -> Result<Option<Option<Remot
         Stage::Up => Ok(None),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rustix::net::sockopt;
+
+    use super::*;
+    use crate::handler::{ClientId, Handler};
+    use crate::handshake::Authenticator;
+    use crate::link::Role;
+    use crate::poller::{Net, NetConfig};
+
+    /// Believes everything.
+    struct Everybody;
+
+    impl Authenticator for Everybody {
+        fn sign_hello(&self, _hash: &[u8; 32], _peer: u16) -> [u8; 64] {
+            [0; 64]
+        }
+        fn verify_hello(&self, _: &[u8; 32], _: u16, _: u16, _: &[u8; 64]) -> bool {
+            true
+        }
+        fn verify_login(&self, _: &[u8; 32], _: &[u8; 32], _: &[u8; 64]) -> bool {
+            true
+        }
+    }
+
+    impl ClientAuthenticator for Everybody {
+        fn key(&self) -> [u8; 32] {
+            [1; 32]
+        }
+        fn sign_login(&self, _hash: &[u8; 32], _validator: u16) -> [u8; 64] {
+            [0; 64]
+        }
+        fn verify_hello(&self, _: &[u8; 32], _: u16, _: &[u8; 64]) -> bool {
+            true
+        }
+    }
+
+    /// How many have logged in.
+    #[derive(Default)]
+    struct Logins(usize);
+
+    impl Handler for Logins {
+        fn peer_up(&mut self, _peer: u16, _incarnation: u64) {}
+        fn peer_down(&mut self, _peer: u16, _reason: CloseReason) {}
+        fn peer_frame(&mut self, _peer: u16, _frame: &[u8]) {}
+        fn client_up(&mut self, _client: ClientId, _key: [u8; 32]) {
+            self.0 += 1;
+        }
+        fn client_down(&mut self, _client: ClientId) {}
+        fn client_frame(&mut self, _client: ClientId, _frame: &[u8]) {}
+    }
+
+    impl LinkHandler for Logins {
+        fn link_up(&mut self, _link: LinkId, _validator: u16, _incarnation: u64) {}
+        fn link_down(&mut self, _link: LinkId, reason: CloseReason) {
+            panic!("{reason:?}");
+        }
+        fn link_frame(&mut self, _link: LinkId, _frame: &[u8]) {}
+    }
+
+    const CHAIN: ChainIds = ChainIds {
+        chain_id: [1; 32],
+        genesis_hash: [2; 32],
+    };
+
+    /// A validator and a client that has logged in there.
+    fn logged_in() -> (Net, ClientLinks) {
+        let config = NetConfig {
+            index: 3,
+            incarnation: 1,
+            chain: CHAIN,
+            peer_listen: "127.0.0.1:0".to_owned(),
+            client_listen: Some("127.0.0.1:0".to_owned()),
+            peers: Vec::new(),
+            limits: Limits::default(),
+            jitter_seed: 7,
+        };
+        let mut net = Net::bind(config, Arc::new(Everybody)).unwrap();
+        let mut links = ClientLinks::new(Limits::default()).unwrap();
+        let address = net.client_address().unwrap().to_string();
+        let begun = Instant::now();
+        links
+            .connect(begun, &address, CHAIN, Arc::new(Everybody))
+            .unwrap();
+        let (mut of_net, mut of_links) = (Logins::default(), Logins::default());
+        while of_net.0 == 0 {
+            let now = Instant::now();
+            assert!(now < begun + Duration::from_secs(20), "nobody logs in");
+            let timeout = Some(Duration::ZERO);
+            net.turn(now, timeout, &mut of_net).unwrap();
+            links.turn(now, timeout, &mut of_links).unwrap();
+        }
+        (net, links)
+    }
+
+    /// Silence is legitimate at both ends, so that nothing else would find out.
+    #[test]
+    fn the_kernel_asks_at_both_ends_of_a_client_s_connection_whether_anybody_is_there() {
+        let (mut net, mut links) = logged_in();
+        let is_client = |link: &crate::link::Link| matches!(link.role, Role::Client { .. });
+        let of_net = net.links.iter_mut().map(|(_, link)| link);
+        let of_net = of_net.filter(|link| is_client(link));
+        let of_net = of_net.map(|link| link.connection.stream());
+        let of_links = links.links.iter_mut();
+        let of_links = of_links.map(|(_, link)| link.connection.stream());
+        let mut ends = 0;
+        for stream in of_net.chain(of_links) {
+            ends += 1;
+            assert_eq!(sockopt::socket_keepalive(&*stream), Ok(true));
+            let after = sockopt::tcp_keepidle(&*stream);
+            assert_eq!(after, Ok(Duration::from_secs(10)));
+        }
+        assert_eq!(ends, 2);
+    }
+}

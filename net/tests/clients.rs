@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::raw::Raw;
-use common::{ClientNotary, Clients, DEADLINE, Validator, bind, client, config};
-use quorate_net::{CloseReason, Limits, NetConfig, SendError};
+use common::{ClientNotary, Clients, DEADLINE, Told, Validator, bind, client, config};
+use quorate_net::{ClientLinks, CloseReason, Limits, NetConfig, SendError};
 
 fn turn_both(
     what: &str,
@@ -385,6 +385,37 @@ fn a_client_that_does_not_read_is_cut_and_others_are_served() {
         Err(SendError::NotConnected)
     );
     slow.wait_closed(&mut validators[0]);
+}
+
+#[test]
+fn what_waits_for_a_validator_is_bounded_and_there_is_room_again_when_it_has_read() {
+    let limits = Limits {
+        frame_bytes_max: 1_000,
+        client_frame_bytes_max: 1_000,
+        // Ten of the longest frames with their prefixes.
+        client_queue_bytes_max: 10 * 1_004,
+        ..Limits::default()
+    };
+    let mut validators = [bind(config(0))];
+    let mut clients = Clients {
+        links: ClientLinks::new(limits).unwrap(),
+        told: Told::default(),
+    };
+    let link = clients.connect(&validators[0].client_address(), client(1));
+    turn_both("up", &mut validators, &mut clients, |v, _| {
+        v[0].seen.clients.len() == 1
+    });
+    for round in 1..=2 {
+        for number in 0..10 {
+            let sent = clients.links.send(link, &[number; 1_000]);
+            assert_eq!(sent, Ok(()), "{number} in round {round}");
+        }
+        // A prefix and a byte are too many.
+        assert_eq!(clients.links.send(link, b"x"), Err(SendError::Full));
+        turn_both("read", &mut validators, &mut clients, |v, _| {
+            v[0].seen.client_frames.len() == round * 10
+        });
+    }
 }
 
 #[test]

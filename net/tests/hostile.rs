@@ -3,10 +3,11 @@
 
 mod common;
 
+use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use common::raw::Raw;
-use common::{Validator, all_up, bind, config, mesh, turn_until};
+use common::{DEADLINE, Validator, all_up, bind, config, mesh, turn_until};
 use proptest::prelude::*;
 use quorate_net::{Class, CloseReason, Limits, NetConfig};
 
@@ -137,6 +138,65 @@ fn one_byte_at_a_time_ends_at_the_deadline() {
         assert_eq!(validator.closed(CloseReason::HandshakeTimeout), before + 2);
         assert!(start.elapsed() >= timeout, "not before the deadline");
     }
+}
+
+/// Has the other side read a part of a message, in turns of this time.
+fn drip(validator: &mut Validator, raw: &mut Raw, bytes: &[u8], now: Instant) {
+    let before = validator.net.counters().bytes_in;
+    raw.stream.write_all(bytes).unwrap();
+    let deadline = Instant::now() + DEADLINE;
+    while validator.net.counters().bytes_in < before + bytes.len() as u64 {
+        assert!(Instant::now() < deadline, "it is not read");
+        let timeout = Some(Duration::ZERO);
+        validator
+            .net
+            .turn(now, timeout, &mut validator.seen)
+            .unwrap();
+    }
+}
+
+#[test]
+fn a_peer_that_sends_bytes_and_no_whole_message_is_silent() {
+    let mut validator = alone();
+    let peers = [(1, "127.0.0.1:1".to_owned())];
+    validator.net.set_peers(&peers).unwrap();
+    let mut raw = Raw::peer(&mut validator, 3, 1);
+    let limit = Limits::default().silence_max;
+    let message = raw.seal(&Raw::frame(&[9; 100]));
+    // The last whole message was its Hello.
+    let heard = Instant::now();
+    for (part, bytes) in (1..4_u32).zip(message[..60].chunks(20)) {
+        drip(&mut validator, &mut raw, bytes, heard + limit * part / 4);
+    }
+    assert_eq!(validator.seen.downs, []);
+    let timeout = Some(Duration::ZERO);
+    validator
+        .net
+        .turn(heard + limit, timeout, &mut validator.seen)
+        .unwrap();
+    assert_eq!(validator.seen.downs, [(1, CloseReason::Silent)]);
+}
+
+#[test]
+fn a_client_that_sends_bytes_and_no_whole_message_is_the_first_to_make_room() {
+    let limits = Limits {
+        clients_max: 2,
+        client_idle_min: Duration::ZERO,
+        ..Limits::default()
+    };
+    let mut validator = bind(NetConfig {
+        limits,
+        ..config(3)
+    });
+    let mut first = Raw::login(&mut validator, 3, 1);
+    let _second = Raw::login(&mut validator, 3, 2);
+    let message = first.seal(&Raw::frame(&[9; 100]));
+    let later = Instant::now() + Duration::from_secs(1);
+    drip(&mut validator, &mut first, &message[..60], later);
+    let _third = Raw::login(&mut validator, 3, 3);
+    let mut left: Vec<u8> = validator.seen.clients.values().map(|key| key[0]).collect();
+    left.sort_unstable();
+    assert_eq!(left, [2, 3]);
 }
 
 #[test]

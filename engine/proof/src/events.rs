@@ -154,6 +154,21 @@ mod tests {
     }
 
     #[test]
+    fn a_root_says_how_many_blocks_there_are_and_what_they_told() {
+        let mut roots = std::collections::BTreeSet::new();
+        let mut silent = EventHistory::default();
+        let mut loud = EventHistory::default();
+        assert!(roots.insert(silent.root()));
+        for height in 1..70 {
+            loud.push(&events_leaf(height, 9, [&b"event"[..]]));
+            silent.be_silent_until(height);
+            assert!(roots.insert(loud.root()), "{height}");
+            assert!(roots.insert(silent.root()), "{height} silent");
+            assert_eq!(loud.clone().root(), loud.root());
+        }
+    }
+
+    #[test]
     fn the_section_comes_back_from_its_bytes_and_its_tops_and_is_another_one_than_that_of_outputs()
     {
         let mut history = EventHistory::default();

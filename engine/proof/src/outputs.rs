@@ -447,6 +447,29 @@ mod tests {
     }
 
     #[test]
+    fn a_list_says_what_is_in_it_and_a_cleared_one_is_like_new() {
+        let mut list = list(40);
+        let all = list.hashes.clone();
+        assert!(!list.is_empty() && list.len() == 41);
+        assert_eq!(list.since(0), all);
+        assert_eq!(list.since(40), &all[40 * 32..]);
+        for nothing in [41, 42, u32::MAX] {
+            assert_eq!(list.since(nothing), [0; 0]);
+        }
+        list.clear();
+        assert!(list.is_empty());
+        assert_eq!(list.len(), 0);
+        assert_eq!(list.since(0), [0; 0]);
+        assert_eq!(list.root(), BlockOutputs::default().root());
+        let again = |list: &mut BlockOutputs| {
+            list.push(None, None, b"timer");
+            list.close([1]);
+            list.root()
+        };
+        assert_eq!(again(&mut list), again(&mut BlockOutputs::default()));
+    }
+
+    #[test]
     fn an_output_says_where_it_is_from_whose_it_is_and_what_it_is() {
         let root = |command: Option<u32>, session: Option<&[u8; 16]>, bytes: &[u8]| {
             let mut list = BlockOutputs::default();

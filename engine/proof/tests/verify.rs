@@ -3,7 +3,7 @@
 use quorate_consensus::attestation::{StateCertificate, StateStatement};
 use quorate_consensus::certificate::{Certificate, SignedRecord, Target};
 use quorate_consensus::header::{HEADER_VERSION, Header};
-use quorate_consensus::limits::PAYLOAD_BYTES_MAX;
+use quorate_consensus::limits::{FRAME_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use quorate_consensus::payload::{Entry, Lane, PayloadBuilder, encode_entry, session_of_key};
 use quorate_consensus::record::Record;
 use quorate_consensus::signing::{self, Signer as _, ValidatorKey};
@@ -11,8 +11,9 @@ use quorate_consensus::types::{BlockId, Epoch, Height, Index, Stake, ValidatorIn
 use quorate_consensus::validators::{SetParameters, Validator, ValidatorSet};
 use quorate_proof::outputs::{BlockOutputs, ListPath, OutputHistory};
 use quorate_proof::{
-    BlockProof, CommandProof, FormatError, OutputItem, OutputProof, PROOF_HEADERS_MAX,
-    PROOF_VERSION, Proof, ProofError, Proven, decode, encode, verify,
+    BlockProof, CommandProof, FormatError, OUTPUT_BYTES_MAX, OutputItem, OutputProof,
+    PROOF_BYTES_MAX, PROOF_HEADERS_MAX, PROOF_VERSION, Proof, ProofError, Proven, decode, encode,
+    verify,
 };
 
 const WINDOW: Window = Window::new(5);
@@ -130,14 +131,19 @@ impl World {
 
     /// Of 40 outputs of the block of height 70, number 33, or the outcomes.
     fn output(&self, of_outcomes: bool) -> OutputProof {
+        self.output_of(70, of_outcomes)
+    }
+
+    /// The same of another block; the state is that after height 128.
+    fn output_of(&self, shown: u64, of_outcomes: bool) -> OutputProof {
         let (mut history, mut way, mut list) =
             (OutputHistory::default(), None, ListPath::default());
         let mut root = [0; 32];
         for height in 1..=128 {
-            let outputs = if height == 70 { OUTPUTS } else { 0 };
+            let outputs = if height == shown { OUTPUTS } else { 0 };
             let block = block_outputs(outputs);
             let id = [height as u8; 32];
-            if height == 70 {
+            if height == shown {
                 way = history.way_to(128);
                 let place = if of_outcomes { OUTPUTS } else { NUMBER };
                 list = block.path(place).expect("there");
@@ -150,8 +156,8 @@ impl World {
         let sections = vec![[1; 32], history.root(), [2; 32]];
         OutputProof {
             certificate: self.state_with(&[1, 2], sections),
-            height: 70,
-            id: BlockId::new([70; 32]),
+            height: shown,
+            id: BlockId::new([shown as u8; 32]),
             root,
             history: way.and_then(|way| way.finish()).expect("a way"),
             list,
@@ -315,8 +321,9 @@ fn a_state_is_proven_by_more_weight_than_may_lie() {
 #[test]
 fn an_output_is_proven_by_a_later_attested_state_and_shows_no_other_one() {
     let world = World::new([1; 32]);
-    for of_outcomes in [false, true] {
-        let made = world.output(of_outcomes);
+    // It may be the first block, and the very one whose state is attested.
+    for (height, of_outcomes) in [(70, false), (70, true), (128, false), (1, true)] {
+        let made = world.output_of(height, of_outcomes);
         let bytes = encode(&Proof::Output(made.clone()));
         let other = b"filled 32";
         assert!(!bytes.windows(other.len()).any(|window| window == other));
@@ -324,7 +331,7 @@ fn an_output_is_proven_by_a_later_attested_state_and_shows_no_other_one() {
         let Ok(Proven::Output(output)) = proven else {
             panic!("{proven:?}");
         };
-        assert_eq!((output.height, output.attested), (70, 128));
+        assert_eq!((output.height, output.attested), (height, 128));
         assert_eq!((output.id, output.item), (made.id, made.item));
     }
 }
@@ -439,27 +446,65 @@ fn a_flipped_bit_anywhere_in_an_output_s_proof_proves_nothing() {
 
 #[test]
 fn counts_of_an_output_s_proof_are_held_against_their_bounds() {
+    type Fill = fn(&mut OutputProof, usize);
+    let fills: [(&str, usize, Fill); 5] = [
+        ("the way from the block", 64, |proof, count| {
+            proof.history = vec![[0; 32]; count];
+        }),
+        ("the number of neighbours", 31, |proof, count| {
+            proof.list.neighbours = vec![[0; 32]; count];
+        }),
+        ("the way to the block", 32, |proof, count| {
+            proof.list.path = vec![[0; 32]; count];
+        }),
+        ("the number of outcomes", 16_384, |proof, count| {
+            proof.item = OutputItem::Outcomes(vec![0; count]);
+        }),
+        ("the output", OUTPUT_BYTES_MAX, |proof, count| {
+            if let OutputItem::Output { bytes, .. } = &mut proof.item {
+                bytes.resize(count, 0);
+            }
+        }),
+    ];
     let world = World::new([1; 32]);
-    let fails = |change: &dyn Fn(&mut OutputProof)| {
-        let mut proof = world.output(false);
-        change(&mut proof);
-        decode(&encode(&Proof::Output(proof)))
-    };
-    let bound = |what| Err(FormatError::Bound(what));
-    let many = fails(&|proof| proof.history = vec![[0; 32]; 65]);
-    assert_eq!(many, bound("the way from the block"));
-    let many = fails(&|proof| proof.list.neighbours = vec![[0; 32]; 32]);
-    assert_eq!(many, bound("the number of neighbours"));
-    let many = fails(&|proof| proof.list.path = vec![[0; 32]; 33]);
-    assert_eq!(many, bound("the way to the block"));
-    let many = fails(&|proof| proof.item = OutputItem::Outcomes(vec![0; 16_385]));
-    assert_eq!(many, bound("the number of outcomes"));
-    let long = fails(&|proof| {
-        if let OutputItem::Output { bytes, .. } = &mut proof.item {
-            bytes.resize(quorate_proof::OUTPUT_BYTES_MAX + 1, 0);
-        }
-    });
-    assert_eq!(long, bound("the output"));
+    for (what, max, fill) in fills {
+        let filled = |count: usize| {
+            let mut proof = world.output(false);
+            fill(&mut proof, count);
+            Proof::Output(proof)
+        };
+        let most = filled(max);
+        assert_eq!(decode(&encode(&most)), Ok(most), "{what}");
+        let many = decode(&encode(&filled(max + 1)));
+        assert_eq!(many, Err(FormatError::Bound(what)));
+    }
+}
+
+/// The bounds of docs/proof-format.md.
+#[test]
+fn a_proof_and_its_certificate_are_held_against_their_bounds_before_they_are_read() {
+    assert_eq!(OUTPUT_BYTES_MAX, 1_048_576);
+    // A frame, 65 536 headers of 172 bytes, a payload, and what stands between them.
+    let parts = 2_097_152 + 65_536 * 172 + 1_048_576;
+    assert_eq!(PROOF_BYTES_MAX, parts + 64);
+    let zeros = vec![0; PROOF_BYTES_MAX + 1];
+    let longest = decode(&zeros[..PROOF_BYTES_MAX]);
+    assert_eq!(longest, Err(FormatError::Magic));
+    assert_eq!(decode(&zeros), Err(FormatError::Bound("the proof")));
+    let world = World::new([1; 32]);
+    for (proof, what) in [
+        (Proof::Block(world.proof()), "the certificate"),
+        (Proof::Output(world.output(false)), "the state certificate"),
+    ] {
+        let announced = |bytes: usize| {
+            // Behind the first bytes, the version and the kind.
+            let count = u32::try_from(bytes).expect("short").to_le_bytes();
+            decode(&[&encode(&proof)[..9], &count].concat())
+        };
+        assert_eq!(announced(FRAME_BYTES_MAX), Err(FormatError::Truncated));
+        let many = announced(FRAME_BYTES_MAX + 1);
+        assert_eq!(many, Err(FormatError::Bound(what)));
+    }
 }
 
 #[test]

@@ -145,7 +145,7 @@ impl Consensus {
     }
 
     /// R5, local policy: an invalid block, or two for one position, stops the leader's window.
-    fn refuse_leader(
+    pub(crate) fn refuse_leader(
         &mut self,
         window: Window,
         invalid: Option<(Index, BlockId)>,

@@ -123,6 +123,19 @@ fn places_that_are_remembered_are_bounded() {
 }
 
 #[test]
+fn bodies_asked_for_below_parents_are_remembered_up_to_a_bound() {
+    let mut fetches = Fetches::default();
+    let blocks: Vec<BlockRef> = (0..u16::MAX)
+        .map(|mark| BlockRef {
+            height: Height::new(1),
+            id: id(mark),
+        })
+        .collect();
+    fetches.want_parent_bodies(&blocks);
+    assert_eq!(fetches.parent_bodies.len(), PARENT_BODIES_MAX);
+}
+
+#[test]
 fn what_belongs_to_windows_below_is_forgotten() {
     let mut fetches = Fetches::default();
     let from = ValidatorIndex::new(1);

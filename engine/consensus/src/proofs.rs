@@ -407,7 +407,7 @@ impl Consensus {
     }
 
     /// A window that a verified certificate speaks of, also above the range of plain records.
-    fn proven_window_mut(&mut self, window: Window) -> Option<&mut WindowState> {
+    pub(crate) fn proven_window_mut(&mut self, window: Window) -> Option<&mut WindowState> {
         let validators = self.config.set.len();
         let room = self.windows.len() < limits::WINDOWS_LIVE_MAX;
         if window < self.proven.window || (!room && !self.windows.contains_key(&window)) {

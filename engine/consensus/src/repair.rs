@@ -395,7 +395,9 @@ impl Consensus {
         let patience = (timers.progress_ns / 2).max(timers.retransmit_ns);
         let peer = &mut self.peers[to.place()];
         let stood = now.mono_ns.saturating_sub(peer.tip_since_ns);
-        if stood < patience << peer.resends.min(RESEND_DOUBLINGS_MAX) {
+        let doublings = peer.resends.min(RESEND_DOUBLINGS_MAX);
+        let after = u64::from(peer.resends - doublings) << RESEND_DOUBLINGS_MAX;
+        if stood < patience.saturating_mul((1 << doublings) + after) {
             return;
         }
         let above = status.record.tip.map(|(index, _)| index);

@@ -8,7 +8,7 @@ use super::*;
 use crate::certificate::SignedRecord;
 use crate::header::HEADER_VERSION;
 use crate::input::Input;
-use crate::machine::{Config, Durability, Restored};
+use crate::machine::{Config, Disposition, Durability, PeerFault, Restored};
 use crate::message::Get;
 use crate::record::Record;
 use crate::signing::ValidatorKey;
@@ -481,4 +481,32 @@ fn r1_what_is_handed_on_piece_by_piece_is_what_parent_ready_is_defined_as() {
         }
     }
     assert!(sizes.contains(&0) && sizes.last() >= Some(&5), "{sizes:?}");
+}
+
+/// Above the bound only what is held already grows: to refuse that would be to halt.
+#[test]
+fn windows_that_certificates_speak_of_are_bounded_and_those_that_are_held_go_on() {
+    let mut consensus = running(&six(4));
+    for window in 0..2 * limits::WINDOWS_LIVE_MAX as u64 {
+        let is_held = consensus.windows.contains_key(&w(window));
+        let has_room = consensus.windows.len() < limits::WINDOWS_LIVE_MAX;
+        let taken = consensus.proven_window_mut(w(window)).is_some();
+        assert_eq!(taken, is_held || has_room, "{window}");
+    }
+    assert_eq!(consensus.windows.len(), limits::WINDOWS_LIVE_MAX);
+    assert!(consensus.proven_window_mut(w(0)).is_some());
+}
+
+#[test]
+fn blocks_that_were_refused_are_remembered_up_to_a_bound() {
+    let mut consensus = running(&six(4));
+    let mut effects: Vec<Effect> = Vec::new();
+    for mark in 0..5 {
+        let block = (Index::ZERO, BlockId::new([mark; 32]));
+        let fault = PeerFault::InvalidBlock;
+        let refused = consensus.refuse_leader(w(0), Some(block), fault, &mut effects);
+        assert_eq!(refused, Disposition::Fault(fault));
+    }
+    let refused = &consensus.windows[&w(0)].refused;
+    assert_eq!(refused.len(), usize::from(limits::BLOCKS_PER_POSITION_MAX));
 }

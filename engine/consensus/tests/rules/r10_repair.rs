@@ -7,6 +7,7 @@ use crate::fixtures::{
 use quorate_consensus::certificate::{Certificate, Target};
 use quorate_consensus::effect::{Destination, Effect};
 use quorate_consensus::input::Input;
+use quorate_consensus::limits;
 use quorate_consensus::machine::Disposition;
 use quorate_consensus::message::{BlockRef, Get, Message, SnapshotPart, Status, Vote};
 use quorate_consensus::record::Record;
@@ -589,4 +590,19 @@ fn r10_own_records_stay_signed_in_time_under_a_steady_stream() {
         signed.len() >= 2 && signed.len() <= 4,
         "once each T_sig, not each vote"
     );
+}
+
+/// Whoever answers has to send them all, and whoever asks to hold them.
+#[test]
+fn bounds_bodies_that_a_window_lacks_are_asked_for_a_batch_at_a_time() {
+    let set = six(4096);
+    let mut bench = Setup::new(&set, 5).patient().run();
+    let blocks = chain(&set, 200, 1);
+    bench.votes(&[1, 2, 3], 0, &tip(&blocks[199]));
+    bench.headers(1, &blocks.iter().collect::<Vec<_>>());
+    let asked = bench.asked().into_iter();
+    let asked = asked
+        .filter(|(_, get)| matches!(get, Get::Bodies(_)))
+        .count();
+    assert_eq!(asked, limits::BODIES_PER_REQUEST_MAX);
 }

@@ -132,6 +132,24 @@ fn r10_a_leader_sends_what_a_peer_lacks_again_after_half_of_t_prog_and_twice_as_
     assert!(resent(&bench, 3).is_empty() && resent(&bench, 4).is_empty());
 }
 
+/// Each time may be half a mebibyte, for a Status that says nothing new.
+#[test]
+fn r10_what_a_peer_lacks_for_long_is_sent_again_at_intervals_that_grow_up_to_64_times() {
+    let (mut bench, blocks) = leading((1..=3).map(payload_numbered).collect());
+    let mut times = Vec::new();
+    for turn in 0..2_000 {
+        stands_still(&mut bench, 2, &tip(&blocks[0]), 0);
+        if !resent(&bench, 2).is_empty() {
+            times.push(turn / 5);
+        }
+        bench.forget();
+    }
+    // In units of half of T_prog.
+    assert_eq!(times[..8], [1, 2, 4, 8, 16, 32, 64, 128]);
+    assert!(times[8..].iter().zip(3..).all(|(at, nth)| *at == nth * 64));
+    assert_eq!(times.len(), 12);
+}
+
 #[test]
 fn r10_nobody_but_the_leader_sends_blocks_of_a_window_again() {
     let set = six(64);

@@ -253,3 +253,22 @@ fn r1_the_certificates_go_to_the_leader_when_they_come_after_the_window_was_ente
     bench.votes_signed(&[0, 1, 2, 3], 0, &stop());
     assert_eq!(bench.certificates_sent(1).len(), 1);
 }
+
+/// Who is stopped alone, and by the timer of a window that was jumped over, is no reason to give
+/// the leader of the present one more time.
+#[test]
+fn r5_a_window_that_was_jumped_over_makes_no_timer_longer() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    bench.certificates(2, vec![skip_of(&set, 0, &[0, 1, 2, 3])]);
+    for _ in 0..6 {
+        bench.lapse(10);
+        let status = bench.status_of(1);
+        bench.status(1, status);
+    }
+    assert!(bench.own_record(0).stop && !bench.own_record(1).stop);
+    bench.lapse(49);
+    assert!(!bench.own_record(1).stop);
+    bench.lapse(2);
+    assert!(bench.own_record(1).stop);
+}

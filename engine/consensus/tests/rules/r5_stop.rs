@@ -521,6 +521,28 @@ fn r5_back_off_stays_at_its_cap_however_many_turns_fail() {
     assert!(bench.own_record(66).stop, "T_prog is two seconds at most");
 }
 
+/// Nine doublings are the most, so that nine good turns are enough, however many failed.
+#[test]
+fn r5_back_off_comes_down_from_its_cap_within_nine_good_turns() {
+    let set = set_of(&[1; 12], 1, 1, 1, 1);
+    let (mut bench, others) = (Bench::new(&set, 11), Vec::from_iter(0..11));
+    for window in 0..24 {
+        bench.votes(&others, window, &stop());
+    }
+    let mut block = Block::first(&set, 7).with(|header| header.window = w(24));
+    for window in 24..33 {
+        bench.propose(&block);
+        bench.votes(&others, window, &tip(&block));
+        assert_eq!(bench.consensus.window(), w(window + 1));
+        block = block.opening(&set, window + 1, 7);
+    }
+    assert_eq!(bench.finalized().len(), 9);
+    bench.lapse(49);
+    assert!(!bench.own_record(33).stop);
+    bench.lapse(2);
+    assert!(bench.own_record(33).stop);
+}
+
 #[test]
 fn r5_a_leader_that_proposes_after_all_gets_its_time() {
     let set = six(64);

@@ -12,7 +12,7 @@ use quorate::journal::JournalError;
 use quorate::replica::ReplicaError;
 use quorate::results::Place;
 use quorate_consensus::certificate::{SignedRecord, Target};
-use quorate_consensus::message::{HeldRecord, Propose, Status, Vote};
+use quorate_consensus::message::{HeldRecord, Propose, RecoverAnswer, Status, Vote};
 use quorate_consensus::record::Record;
 use quorate_consensus::signing::{Signer as _, record_message};
 use quorate_consensus::types::{BlockId, Epoch, Height, Index, Point, Window};
@@ -245,7 +245,7 @@ fn what_a_client_was_told_must_stand_in_the_chain() {
 }
 
 /// A certificate that all of the window is skipped, by what each of these says.
-fn skip_certificate(world: &World<Tape>, says: &[Record]) -> Message {
+fn skip_certificate(world: &World<Tape>, says: &[Record]) -> Certificate {
     let sign = |(place, record): (usize, &Record)| {
         let validator = index(place);
         let mut message = Vec::new();
@@ -256,14 +256,13 @@ fn skip_certificate(world: &World<Tape>, says: &[Record]) -> Message {
             signature: world.keyring.keys()[place].sign(&message),
         }
     };
-    let proof = Certificate {
+    Certificate {
         epoch: Epoch::ZERO,
         window: W,
         target: Target::Skip { from: Index::ZERO },
         records: says.iter().enumerate().map(sign).collect(),
         headers: Vec::new(),
-    };
-    Message::Certificates(vec![proof])
+    }
 }
 
 #[test]
@@ -281,7 +280,7 @@ fn what_a_certificate_shows_of_an_honest_validator_is_judged_and_of_a_liar_not()
         for record in [&skipped, &supported] {
             let mut all = vec![stopped(); 4];
             all[of] = record.clone();
-            let proof = skip_certificate(world, &all);
+            let proof = Message::Certificates(vec![skip_certificate(world, &all)]);
             world.watch_turn((of + 1) % 4, says(&proof, Destination::All));
         }
     };
@@ -294,32 +293,139 @@ fn what_a_certificate_shows_of_an_honest_validator_is_judged_and_of_a_liar_not()
     assert_eq!(of_liar, [""; 0]);
 }
 
+/// A block of a leader with what may come beside it.
+fn proposes(header: Header, justification: Vec<Certificate>, record: Option<Record>) -> Message {
+    Message::Propose(Propose {
+        header,
+        payload: [0; 4].into(),
+        justification,
+        record,
+    })
+}
+
+/// What a validator says of itself that is in the first window, with nothing but genesis final.
+fn status(world: &World<Tape>, record: Record) -> Status {
+    let genesis = world.set.genesis();
+    Status {
+        epoch: Epoch::ZERO,
+        finalized: genesis,
+        proven: genesis,
+        window: W,
+        record,
+        gap: None,
+        ready: Vec::new(),
+        flushed: genesis.height,
+        abstains: false,
+        recovering: false,
+        no_proposals: false,
+    }
+}
+
+#[test]
+fn a_record_is_judged_by_whatever_message_it_is_said() {
+    let says_by: [fn(&World<Tape>, Record) -> Message; 2] = [
+        |_, record| proposes(SAMPLE, Vec::new(), Some(record)),
+        |world, record| Message::Status(status(world, record)),
+    ];
+    for (number, message) in says_by.into_iter().enumerate() {
+        let see = |record: &Record| {
+            found(Byzantine::default(), |world| {
+                world.watch_turn(3, votes(stopped()));
+                let said = message(world, record.clone());
+                world.watch_turn(3, says(&said, Destination::All));
+            })
+        };
+        assert_eq!(see(&stopped()), [""; 0], "{number}");
+        assert_eq!(see(&voted()), ["records"], "{number}");
+    }
+}
+
+#[test]
+fn a_certificate_is_judged_by_whatever_message_it_is_shown() {
+    let shows_by: [fn(Vec<Certificate>) -> Message; 3] = [
+        Message::Certificates,
+        |proofs| proposes(SAMPLE, proofs, None),
+        |certificates| {
+            Message::RecoverAnswer(RecoverAnswer {
+                nonce: [0; 32],
+                window: W,
+                certificates,
+                signature: [0; 64],
+            })
+        },
+    ];
+    for (number, message) in shows_by.into_iter().enumerate() {
+        let see = |signers: usize| {
+            found(Byzantine::default(), |world| {
+                let proof = skip_certificate(world, &vec![stopped(); signers]);
+                let shown = message(vec![proof]);
+                world.watch_turn(0, says(&shown, Destination::Peer(index(1))));
+            })
+        };
+        assert_eq!(see(4), [""; 0], "{number}");
+        assert_eq!(see(1), ["certificates"], "{number}");
+    }
+}
+
+#[test]
+fn a_frame_that_is_no_message_is_found() {
+    let frames: Vec<(Destination, std::sync::Arc<[u8]>)> =
+        vec![(Destination::All, [0xff; 9].into())];
+    let found = found(Byzantine::default(), |world| {
+        let turned = Turned {
+            frames,
+            ..Turned::default()
+        };
+        world.watch_turn(0, turned);
+    });
+    assert_eq!(found, ["wire"]);
+}
+
+#[test]
+fn a_block_is_judged_when_it_is_delivered_and_its_header_at_the_end() {
+    // Of this height, on the genesis block or not, shown or not.
+    let see = |height: u64, is_on_genesis: bool, is_shown: bool| {
+        found(Byzantine::default(), |world| {
+            let genesis = world.set.genesis();
+            let header = Header {
+                height: Height::new(height),
+                time_ns: crate::plan::WALL_START_NS,
+                parent_id: if is_on_genesis {
+                    genesis.id
+                } else {
+                    BlockId::new([7; 32])
+                },
+                ..SAMPLE
+            };
+            if is_shown {
+                let history = Message::History(vec![header]);
+                world.watch_turn(0, says(&history, Destination::Peer(index(1))));
+            }
+            world.watch_turn(0, delivers(height, Some(header.id()), [0; 32]));
+        })
+    };
+    assert_eq!(see(1, true, true), [""; 0]);
+    assert_eq!(see(2, true, true), ["chain"], "the first one is missing");
+    assert_eq!(see(1, false, true), ["chain"], "it stands on nothing");
+    assert_eq!(see(1, true, false), ["chain"], "nobody has proposed it");
+}
+
 #[test]
 fn a_certificate_against_what_a_status_says_to_be_final_is_found() {
     let see = |is_first_final: bool| {
         found(Byzantine::default(), |world| {
             let proof = skip_certificate(world, &vec![stopped(); 4]);
+            let proof = Message::Certificates(vec![proof]);
             world.watch_turn(0, says(&proof, Destination::All));
-            let genesis = world.set.genesis();
-            let first = Point {
-                window: W,
-                index: Index::ZERO,
-                height: Height::new(genesis.height.number() + 1),
-                id: BlockId::new([7; 32]),
-            };
-            let status = Status {
-                epoch: Epoch::ZERO,
-                finalized: if is_first_final { first } else { genesis },
-                proven: genesis,
-                window: W.next(),
-                record: Record::default(),
-                gap: None,
-                ready: Vec::new(),
-                flushed: genesis.height,
-                abstains: false,
-                recovering: false,
-                no_proposals: false,
-            };
+            let mut status = status(world, stopped());
+            if is_first_final {
+                status.finalized = Point {
+                    window: W,
+                    index: Index::ZERO,
+                    height: Height::new(status.finalized.height.number() + 1),
+                    id: BlockId::new([7; 32]),
+                };
+            }
             world.watch_turn(1, says(&Message::Status(status), Destination::All));
         })
     };
@@ -353,14 +459,7 @@ fn shows_two_blocks(
 
 #[test]
 fn two_blocks_of_an_honest_leader_for_one_position_are_found_whoever_else_lies() {
-    let proposes = |header| {
-        Message::Propose(Propose {
-            header,
-            payload: [0; 4].into(),
-            justification: Vec::new(),
-            record: None,
-        })
-    };
+    let proposes = |header| proposes(header, Vec::new(), None);
     let signs = |header| Message::HeaderSignature {
         header,
         signature: [0; 64],

@@ -562,3 +562,7 @@ impl<S: StateMachine> World<S> {
         has_one
     }
 }
+
+#[cfg(test)]
+#[path = "harm_tests.rs"]
+mod tests;

@@ -242,6 +242,27 @@ mod tests {
     }
 
     #[test]
+    fn what_counts_as_lost_does_not_arrive_and_what_counts_as_doubled_arrives_twice() {
+        let mut network = network(Scenario::Calm);
+        let quality = Quality {
+            loss_percent: 30,
+            double_percent: 40,
+            ..network.quiet
+        };
+        network.qualities.fill(quality);
+        let mut arrived = [0_u64; 3];
+        for now_ns in 0..2_000 {
+            let copies = network.send(now_ns * 1_000, 0, 1).into_iter().flatten();
+            arrived[copies.count()] += 1;
+        }
+        let [none, once, twice] = arrived;
+        assert_eq!((network.counts.lost, network.counts.doubled), (none, twice));
+        assert_eq!(network.counts.sent, none + once + twice);
+        assert!((500..700).contains(&none), "{none} of 2,000");
+        assert!((460..660).contains(&twice), "{twice} of 2,000");
+    }
+
+    #[test]
     fn a_cut_holds_in_its_direction_alone_until_it_is_taken_away() {
         let mut network = network(Scenario::Calm);
         assert!(network.set_cut(&[(0, 1)], true));

@@ -62,3 +62,68 @@ impl Trace {
         *hasher.update(&self.pending).finalize().as_bytes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Note<'a> = (u64, u8, usize, usize, &'a [u8]);
+
+    fn hash(notes: &[Note<'_>]) -> [u8; 32] {
+        let mut trace = Trace::new(false);
+        for &(now_ns, kind, one, other, bytes) in notes {
+            trace.note(now_ns, kind, one, other, bytes);
+        }
+        assert_eq!(trace.events, notes.len() as u64);
+        trace.hash()
+    }
+
+    #[test]
+    fn runs_that_differ_in_anything_that_happened_have_other_traces() {
+        let event: Note<'_> = (7, b'o', 1, 2, b"said");
+        let runs: [&[Note<'_>]; 11] = [
+            &[],
+            &[event],
+            &[event, event],
+            &[(8, b'o', 1, 2, b"said")],
+            &[(7, b'p', 1, 2, b"said")],
+            &[(7, b'o', 3, 2, b"said")],
+            &[(7, b'o', 1, 3, b"said")],
+            // Of the same length, longer, and nothing at all.
+            &[(7, b'o', 1, 2, b"sand")],
+            &[(7, b'o', 1, 2, b"said so")],
+            &[(7, b'o', 1, 2, b"")],
+            &[event, (7, b'o', 1, 2, b"sand")],
+        ];
+        let hashes: std::collections::BTreeSet<_> = runs.iter().map(|run| hash(run)).collect();
+        assert_eq!(hashes.len(), runs.len());
+        assert_eq!(hash(runs[10]), hash(runs[10]));
+    }
+
+    #[test]
+    fn the_last_event_and_every_one_before_are_in_the_trace_however_long_it_is() {
+        // Several times as many bytes as are hashed at once.
+        let bytes = [7; 1_000];
+        let all: Vec<Note<'_>> = (0..200)
+            .map(|now_ns| (now_ns, b'o', 0, 1, &bytes[..]))
+            .collect();
+        let whole = hash(&all);
+        for place in 0..all.len() {
+            let mut other = all.clone();
+            other[place].1 = b'p';
+            assert_ne!(hash(&other), whole, "the event at {place}");
+        }
+        assert_ne!(hash(&all[..199]), whole);
+    }
+
+    #[test]
+    fn a_hash_on_the_way_leaves_the_trace_as_it_is() {
+        let mut trace = Trace::new(false);
+        trace.note(1, b'o', 0, 1, b"one");
+        let first = trace.hash();
+        assert_eq!(trace.hash(), first);
+        trace.note(2, b'o', 0, 1, b"two");
+        let both = [(1, b'o', 0, 1, &b"one"[..]), (2, b'o', 0, 1, &b"two"[..])];
+        assert_eq!(trace.hash(), hash(&both));
+    }
+}

@@ -400,3 +400,7 @@ impl<S: StateMachine> World<S> {
 #[cfg(test)]
 #[path = "watch_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "watch_living_tests.rs"]
+mod living_tests;

@@ -2,6 +2,7 @@
 //! found, by height and section.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use quorate::state_machine::{Context, Output, StateMachine};
@@ -203,4 +204,56 @@ impl StateMachine for Cut {
 #[test]
 fn a_snapshot_that_does_not_hold_the_state_is_found() {
     assert_found(&App::new(|| Cut(Chain::default()), command), "hash:");
+}
+
+/// Tells its clients which instance it is.
+struct Telling {
+    chain: Chain,
+    instance: u64,
+}
+
+impl StateMachine for Telling {
+    fn sections(&self) -> &'static [&'static str] {
+        self.chain.sections()
+    }
+
+    fn apply(&mut self, context: &Context, command: &[u8], output: &mut Output) {
+        self.chain.apply(context, command, &mut Output::new());
+        output.to_session(context.session, &self.instance.to_le_bytes());
+    }
+
+    fn section_root(&mut self, section: usize) -> [u8; 32] {
+        self.chain.section_root(section)
+    }
+
+    fn snapshot_section(&self, section: usize, bytes: &mut Vec<u8>) {
+        self.chain.snapshot_section(section, bytes);
+    }
+
+    fn restore_section(&mut self, section: usize, bytes: &[u8]) -> Result<(), String> {
+        self.chain.restore_section(section, bytes)
+    }
+
+    fn query(&self, _: &[u8], _: &mut Vec<u8>) {}
+}
+
+#[test]
+fn outputs_that_differ_between_instances_of_equal_state_are_found() {
+    let instances = AtomicU64::new(0);
+    let make = move || Telling {
+        chain: Chain::default(),
+        instance: instances.fetch_add(1, Ordering::Relaxed),
+    };
+    let outcome = App::new(make, command).run(&calm(), false);
+    let found = outcome.violations.iter();
+    let found: Vec<(&str, &str)> = found
+        .map(|violation| (violation.check, violation.what.as_str()))
+        .collect();
+    assert!(
+        matches!(
+            found[..],
+            [.., ("determinism", what)] if what.ends_with("two instances of equal state give different outputs")
+        ),
+        "{found:?}"
+    );
 }

@@ -1,0 +1,190 @@
+//! A fault does what it is named for to somebody who runs, and counts then alone.
+
+use super::*;
+use crate::app::App;
+use crate::counts::FaultCounts;
+use crate::plan::{Plan, RunOptions};
+use crate::schedule::Event;
+use crate::script::Scenario;
+use crate::tape::Tape;
+
+const VICTIM: usize = 1;
+
+/// A world without faults of its own, in which nobody has started yet. Of four with equal stakes
+/// three go on without the fourth.
+fn world() -> World<Tape> {
+    let options = |seed| RunOptions {
+        seed,
+        scenario: Scenario::Calm,
+        ..RunOptions::default()
+    };
+    let is_even = |seed: &u64| Plan::draw(&options(*seed)).stakes == [1; 4];
+    let seed = (0..).find(is_even).unwrap();
+    World::new(&options(seed), &App::default(), false).unwrap()
+}
+
+/// The same once everybody runs.
+fn running() -> World<Tape> {
+    let mut world = world();
+    while world.up().len() < world.members.len() {
+        assert!(world.step(u64::MAX));
+    }
+    world
+}
+
+fn harm(world: &mut World<Tape>, fault: Fault) {
+    world.events.push(Event { at_ns: 0, fault });
+    world.harm(world.events.len() - 1);
+}
+
+/// Lets what is due until then happen.
+fn run_until(world: &mut World<Tape>, now_ns: u64) {
+    while world.now_ns < now_ns {
+        assert!(world.step(u64::MAX));
+    }
+}
+
+/// Lets what is due happen until this holds.
+fn wait_for(world: &mut World<Tape>, holds: impl Fn(&World<Tape>) -> bool) {
+    let end_ns = world.now_ns + 10_000 * MS;
+    while !holds(world) {
+        assert!(world.now_ns < end_ns, "not within ten seconds");
+        assert!(world.step(u64::MAX));
+    }
+}
+
+fn height(world: &World<Tape>, at: usize) -> u64 {
+    let life = world.members[at].life.as_ref().unwrap();
+    life.replica.consensus().delivered().number()
+}
+
+/// Where a validator stands, what it says there, and what it has done so far.
+fn state(world: &World<Tape>, at: usize) -> String {
+    let life = world.members[at].life.as_ref().unwrap();
+    let consensus = life.replica.consensus();
+    let window = consensus.window();
+    let record = consensus.own_record(window);
+    format!("{window:?} {record:?} {:?}", consensus.counters())
+}
+
+/// Faults that do something at once, and what they count as.
+fn faults() -> Vec<(Fault, &'static str)> {
+    let (victim, down_ns) = (VICTIM, 10 * MS);
+    let again = Again::Kill { after_ns: MS };
+    vec![
+        (Fault::Kill { victim, down_ns }, "kills"),
+        (Fault::LeaderKill { down_ns }, "leader_kills"),
+        (Fault::CleanStop { victim, down_ns }, "clean_stops"),
+        (
+            Fault::Blackout {
+                is_power: false,
+                down_ns,
+            },
+            "blackouts",
+        ),
+        (
+            Fault::Power {
+                victim,
+                steps: 0,
+                down_ns,
+            },
+            "power_cuts",
+        ),
+        (
+            Fault::Pause {
+                victim,
+                pause_ns: MS,
+            },
+            "pauses",
+        ),
+        (
+            Fault::Slow {
+                victim,
+                factor: 3,
+                slow_ns: MS,
+            },
+            "slow_spells",
+        ),
+        (Fault::LostDisk { victim, down_ns }, "lost_disks"),
+        // Its second death counts, which comes later.
+        (
+            Fault::CrashTwice {
+                victim,
+                down_ns,
+                again,
+            },
+            "",
+        ),
+        (Fault::SyncFailure { victim, down_ns }, ""),
+    ]
+}
+
+#[test]
+fn a_fault_counts_once_when_it_hits_somebody_and_not_when_nobody_runs() {
+    for (fault, name) in faults() {
+        let mut world = world();
+        harm(&mut world, fault.clone());
+        assert_eq!(world.faults, FaultCounts::default(), "{fault:?} of nobody");
+        let mut world = running();
+        harm(&mut world, fault.clone());
+        let counted = world.faults.each().filter(|(_, count)| *count > 0);
+        let counted: Vec<_> = counted.collect();
+        let expected: Vec<_> = [(name, 1)]
+            .into_iter()
+            .filter(|(name, _)| !name.is_empty())
+            .collect();
+        assert_eq!(counted, expected, "{fault:?}");
+    }
+}
+
+#[test]
+fn who_is_killed_is_down_for_its_time_and_comes_back() {
+    let mut world = running();
+    let down_ns = 50 * MS;
+    let victim = VICTIM;
+    harm(&mut world, Fault::Kill { victim, down_ns });
+    let until_ns = world.now_ns + down_ns;
+    assert!(world.members[victim].life.is_none());
+    wait_for(&mut world, |world| world.members[victim].life.is_some());
+    assert_eq!(world.now_ns, until_ns);
+    assert_eq!((world.faults.kills, world.faults.restarts), (1, 1));
+}
+
+#[test]
+fn a_sync_that_is_to_fail_ends_its_process_and_is_no_surprise() {
+    let mut world = running();
+    let fault = Fault::SyncFailure {
+        victim: VICTIM,
+        down_ns: 10 * MS,
+    };
+    harm(&mut world, fault);
+    wait_for(&mut world, |world| world.faults.sync_failures > 0);
+    assert!(world.members[VICTIM].life.is_none());
+    wait_for(&mut world, |world| world.up().len() == world.members.len());
+    assert_eq!(world.members[VICTIM].lives, 2);
+    assert_eq!(world.faults.sync_failures, 1);
+    assert_eq!(world.checks.finish(), []);
+}
+
+#[test]
+fn who_is_paused_does_nothing_meanwhile_and_catches_up_after() {
+    let mut world = running();
+    wait_for(&mut world, |world| height(world, VICTIM) > 5);
+    let before = state(&world, VICTIM);
+    let (from, begun_ns) = (height(&world, VICTIM), world.now_ns);
+    let fault = Fault::Pause {
+        victim: VICTIM,
+        pause_ns: 400 * MS,
+    };
+    harm(&mut world, fault);
+    run_until(&mut world, begun_ns + 390 * MS);
+    assert!(world.now_ns < begun_ns + 400 * MS);
+    // Its timers have run out long ago, and others have gone on without it.
+    assert_eq!(state(&world, VICTIM), before);
+    let others = height(&world, 0);
+    assert!(others > from + 5, "{others} after {from}");
+    wait_for(&mut world, |world| height(world, VICTIM) >= others);
+    assert!(world.now_ns >= begun_ns + 400 * MS);
+    assert_eq!(world.members[VICTIM].lives, 1);
+    assert_eq!(world.checks.finish(), []);
+}

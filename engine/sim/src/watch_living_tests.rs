@@ -1,0 +1,122 @@
+//! What is seen of validators that run, and of their clients, comes to the checkers.
+
+use super::*;
+use crate::app::App;
+use crate::byzantine::{ActorName, Byzantine};
+use crate::plan::RunOptions;
+use crate::script::Scenario;
+use crate::tape::Tape;
+use quorate_consensus::machine::{Disposition, PeerFault};
+use quorate_consensus::payload::{Entry, Lane, encode_entry};
+use quorate_consensus::types::Window;
+
+/// A world without faults, once everybody runs.
+fn running(byzantine: Byzantine) -> World<Tape> {
+    let options = RunOptions {
+        seed: 1,
+        scenario: Scenario::Calm,
+        byzantine,
+        ..RunOptions::default()
+    };
+    let mut world = World::new(&options, &App::default(), false).unwrap();
+    while world.up().len() < world.members.len() {
+        assert!(world.step(u64::MAX));
+    }
+    world
+}
+
+/// One who is Byzantine, and two honest ones.
+fn liar_and_two(world: &World<Tape>) -> (usize, [usize; 2]) {
+    let (liars, honest): (Vec<_>, Vec<_>) = (0..4).partition(|&at| world.is_byzantine(at));
+    (liars[0], [honest[0], honest[1]])
+}
+
+fn found(world: &mut World<Tape>) -> Vec<&'static str> {
+    let found = world.checks.finish();
+    found.iter().map(|violation| violation.check).collect()
+}
+
+#[test]
+fn windows_that_honest_validators_give_up_after_healing_without_a_block_are_found() {
+    let (bound, patience_ns) = running(Byzantine::default()).plan.progress_bound();
+    let see = |given_up: u64| {
+        let mut world = running(Byzantine::default());
+        world.is_healed = true;
+        world.checks.progress.heal(world.now_ns);
+        world.now_ns += patience_ns + 1;
+        let first = world.checks.progress.entered();
+        let stops = (first..first + given_up).map(|window| Event::Stopped(Window::new(window)));
+        let window = Window::new(first + bound + 1);
+        let entered = Event::Entered {
+            window,
+            leader: world.set.leader(window),
+        };
+        let turned = Turned {
+            events: stops.chain([entered]).collect(),
+            ..Turned::default()
+        };
+        assert!(world.is_progress_promised());
+        world.watch_turn(0, turned);
+        assert_eq!(world.checks.progress.windows_max(), given_up);
+        found(&mut world)
+    };
+    assert_eq!(see(0), [""; 0], "they ended full of blocks");
+    assert_eq!(see(bound), [""; 0]);
+    assert_eq!(see(bound + 1), ["progress"]);
+}
+
+#[test]
+fn an_honest_peer_that_is_dropped_for_what_it_sent_is_found_and_a_byzantine_one_is_not() {
+    let outcome = FrameOutcome::Handled(Disposition::Fault(PeerFault::NotLeader));
+    let silent = Byzantine {
+        actors: [Some(ActorName::Silent), None],
+        ..Byzantine::default()
+    };
+    let mut world = running(silent);
+    let (liar, [one, other]) = liar_and_two(&world);
+    let mut drops = |from, to| {
+        world.watch_fault(from, to, &outcome, b"");
+        found(&mut world)
+    };
+    assert_eq!(drops(liar, one), [""; 0]);
+    assert_eq!(drops(one, liar), [""; 0], "nobody believes it");
+    assert_eq!(drops(one, other), ["conduct"]);
+}
+
+/// A command of the first client with this number.
+fn command(world: &mut World<Tape>, gateway: usize, seq: u64) -> Submission {
+    let submission = world.clients.tick(0, world.now_ns, &[gateway]).unwrap();
+    let entry = Entry {
+        lane: Lane::Order,
+        session: &submission.session.0,
+        seq,
+        signature: None,
+        body: b"command",
+    };
+    let mut entries = Vec::new();
+    encode_entry(&entry, &mut entries);
+    Submission {
+        entries,
+        ..submission
+    }
+}
+
+#[test]
+fn a_command_that_is_refused_without_a_reason_is_found() {
+    let silent = Byzantine {
+        actors: [Some(ActorName::Silent), None],
+        ..Byzantine::default()
+    };
+    let mut world = running(silent);
+    assert!(!world.plan.is_signed);
+    let (liar, [honest, _]) = liar_and_two(&world);
+    let mut submits = |gateway, seq| {
+        let submission = command(&mut world, gateway, seq);
+        world.submit(&submission);
+        found(&mut world)
+    };
+    assert_eq!(submits(honest, 2), [""; 0]);
+    // Nobody holds a liar to what it says.
+    assert_eq!(submits(liar, 1_000_000), [""; 0]);
+    assert_eq!(submits(honest, 1_000_000), ["admission"]);
+}

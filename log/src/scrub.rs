@@ -110,6 +110,12 @@ impl Scrubber {
         self.is_direct
     }
 
+    /// How many bytes [`mend`](Self::mend) of a segment reads.
+    #[must_use]
+    pub fn mend_bytes(&self, segment: u32) -> u64 {
+        sealed(&self.shared, segment).map_or(0, |(_, extent)| extent.bytes_len as u64)
+    }
+
     /// Reads a segment again, whole, to mend it; none when there is nothing to mend. What the log
     /// itself can bring back has been brought back in what is returned.
     ///

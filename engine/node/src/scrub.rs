@@ -37,6 +37,8 @@ const ASK_PAUSE_NS: u64 = 1_000_000_000;
 const ROUNDS: usize = 3;
 /// A segment that could not be repaired is looked at again for a reader's sake after this time.
 const HINT_PAUSE_NS: u64 = 60_000_000_000;
+/// After the system has refused.
+const RETRY_PAUSE_NS: u64 = 10_000_000_000;
 /// Records behind a segment that are searched for marks of its blocks.
 const RECORDS_BEHIND_MAX: usize = 20_000;
 /// Length of an entry's version, before the header.
@@ -150,6 +152,10 @@ pub struct Scrub {
     /// Which of them is asked next.
     peer: usize,
     bytes_per_s: u64,
+    /// Nothing more is read to look before: what was read is paid for then, whoever wanted it.
+    read_due_ns: u64,
+    /// No reader is heeded before: readers have half of the rate, and passes the other half.
+    hint_due_ns: u64,
     work: Option<Work>,
     /// Segments with faulty places that could not be repaired: how many, and when that was tried.
     faulty: BTreeMap<u32, (u64, u64)>,
@@ -172,6 +178,8 @@ impl Scrub {
             peers,
             peer: 0,
             bytes_per_s: bytes_per_s.max(1),
+            read_due_ns: 0,
+            hint_due_ns: 0,
             work: None,
             faulty: BTreeMap::new(),
         }
@@ -190,13 +198,20 @@ impl Scrub {
     }
 
     /// Looks on, or goes on with a repair. What is to be asked of peers is appended to `inputs`.
+    /// It may be called at any time: what is not due is not done.
     ///
     /// # Errors
     /// The system refuses; the segment is left for the next pass.
     pub fn turn(&mut self, now_ns: u64, inputs: &mut Vec<Input>) -> Result<Turn, ScrubError> {
-        if let Some(work) = self.work.take() {
-            return self.go_on(work, now_ns, inputs);
-        }
+        let turned = match self.work.take() {
+            Some(work) => self.go_on(work, now_ns, inputs),
+            None if now_ns < self.read_due_ns => Ok(Turn::default()),
+            None => self.look_on(now_ns, inputs),
+        };
+        self.paced(turned, now_ns)
+    }
+
+    fn look_on(&mut self, now_ns: u64, inputs: &mut Vec<Input>) -> Result<Turn, ScrubError> {
         let slice = SLICE_BYTES.min(self.bytes_per_s);
         let scrubbed = self.scrubber.step(slice as usize)?;
         let (Scrubbed::More { bytes }
@@ -205,13 +220,14 @@ impl Scrub {
         else {
             let first = self.reader.start().offset.segment();
             self.faulty.retain(|&segment, _| segment >= first);
+            self.read_due_ns = now_ns.saturating_add(PASS_PAUSE_NS);
             return Ok(Turn {
                 is_pass: true,
-                pause_ns: PASS_PAUSE_NS,
                 ..Turn::default()
             });
         };
         let bytes = bytes as u64;
+        self.pay(bytes, now_ns);
         let mut turn = match scrubbed {
             Scrubbed::Faulty { segment, .. } => self.begin(segment, now_ns, inputs)?,
             Scrubbed::Whole { segment, .. } => {
@@ -220,12 +236,12 @@ impl Scrub {
             }
             _ => Turn::default(),
         };
-        turn.bytes = bytes;
-        turn.pause_ns = bytes.saturating_mul(1_000_000_000) / self.bytes_per_s;
+        turn.bytes += bytes;
         Ok(turn)
     }
 
-    /// Somebody could not read a record of this segment.
+    /// Somebody could not read a record of this segment. It may be called as often as anybody
+    /// reads: whoever reads because a peer asks does so at that peer's will.
     ///
     /// # Errors
     /// As [`turn`](Self::turn).
@@ -236,11 +252,47 @@ impl Scrub {
         inputs: &mut Vec<Input>,
     ) -> Result<Turn, ScrubError> {
         let tried = self.faulty.get(&segment).map(|&(_, tried_ns)| tried_ns);
-        let is_early = tried.is_some_and(|at_ns| now_ns < at_ns.saturating_add(HINT_PAUSE_NS));
-        if is_early || self.work.is_some() {
-            return Ok(Turn::default());
+        let is_early = now_ns < self.hint_due_ns
+            || tried.is_some_and(|at_ns| now_ns < at_ns.saturating_add(HINT_PAUSE_NS));
+        let turned = if is_early || self.work.is_some() {
+            Ok(Turn::default())
+        } else {
+            let turned = self.begin(segment, now_ns, inputs);
+            let bytes = turned.as_ref().map_or(0, |turn| turn.bytes);
+            if bytes > 0 {
+                self.hint_due_ns = self.read_due_ns.saturating_add(self.time_of_ns(bytes));
+            }
+            turned
+        };
+        self.paced(turned, now_ns)
+    }
+
+    /// How long so many bytes may take to be read, at least.
+    fn time_of_ns(&self, bytes: u64) -> u64 {
+        bytes.saturating_mul(1_000_000_000) / self.bytes_per_s
+    }
+
+    /// So many bytes are read now.
+    fn pay(&mut self, bytes: u64, now_ns: u64) {
+        let since_ns = self.read_due_ns.max(now_ns);
+        self.read_due_ns = since_ns.saturating_add(self.time_of_ns(bytes));
+    }
+
+    /// Says until when there is nothing to do, whatever this turn was.
+    fn paced(&mut self, turned: Result<Turn, ScrubError>, now_ns: u64) -> Result<Turn, ScrubError> {
+        if turned.is_err() {
+            let retry_ns = now_ns.saturating_add(RETRY_PAUSE_NS);
+            self.read_due_ns = self.read_due_ns.max(retry_ns);
+            self.hint_due_ns = self.hint_due_ns.max(retry_ns);
         }
-        self.begin(segment, now_ns, inputs)
+        let due_ns = match &self.work {
+            Some(work) => work.asked_ns.saturating_add(ASK_PAUSE_NS),
+            None => self.read_due_ns,
+        };
+        turned.map(|turn| Turn {
+            pause_ns: due_ns.saturating_sub(now_ns),
+            ..turn
+        })
     }
 
     /// A peer has sent a block; whether it was one that stood here is judged by the chain.
@@ -265,9 +317,15 @@ impl Scrub {
         now_ns: u64,
         inputs: &mut Vec<Input>,
     ) -> Result<Turn, ScrubError> {
+        // Read whole once more: that is paid for like any other byte.
+        let bytes = self.scrubber.mend_bytes(segment);
+        self.pay(bytes, now_ns);
         let Some(mut mend) = self.scrubber.mend(segment)? else {
             self.faulty.remove(&segment);
-            return Ok(Turn::default());
+            return Ok(Turn {
+                bytes,
+                ..Turn::default()
+            });
         };
         let known = self.faulty.get(&segment).map_or(0, |&(places, _)| places);
         let found = mend.found().saturating_sub(known);
@@ -286,7 +344,7 @@ impl Scrub {
             attempts: 0,
         };
         let mut turn = self.go_on(work, now_ns, inputs)?;
-        turn.found = found;
+        (turn.found, turn.bytes) = (found, bytes);
         Ok(turn)
     }
 
@@ -353,12 +411,8 @@ impl Scrub {
             work.attempts += 1;
             work.asked_ns = now_ns;
         }
-        let until_ns = work.asked_ns.saturating_add(ASK_PAUSE_NS);
         self.work = Some(work);
-        Ok(Turn {
-            pause_ns: until_ns.saturating_sub(now_ns),
-            ..Turn::default()
-        })
+        Ok(Turn::default())
     }
 
     fn finish(&mut self, work: Work, now_ns: u64) -> Result<Turn, ScrubError> {

@@ -271,6 +271,48 @@ fn a_pass_takes_the_time_that_the_rate_allows() {
     assert!(taken_ns >= bytes * SECOND_NS / (1 << 20), "{taken_ns}");
 }
 
+/// A peer asks again and again for a block that is lost, and sends blocks that nobody wants.
+#[test]
+fn whoever_asks_for_what_is_lost_makes_nothing_be_read_above_the_rate() {
+    const BYTES_PER_S: u64 = 1 << 16;
+    let mut world = world();
+    world.scrub.bytes_per_s = BYTES_PER_S;
+    // Nobody can be asked: a repair is over at once, and nothing of it keeps a reader away.
+    world.scrub.peers.clear();
+    let (lost, other) = (world.block_places[1], world.block_places[7]);
+    world.rot(lost, 1000, 64);
+    world.until_pass();
+    assert_eq!(world.scrub.faulty(), 1);
+    world.rot(other, 1000, 64);
+    let unwanted = world.blocks[4].clone();
+    // Of a segment that waits, one that is not known yet, one that is whole, and the last one.
+    let segments = [lost, other, world.block_places[4], world.block_places[11]];
+    let segments = segments.map(|place| place.offset.segment());
+    let begun_ns = world.now_ns;
+    let (mut bytes, mut hinted_bytes, mut passes) = (0, 0, 0);
+    while world.now_ns < begun_ns + 10 * SECOND_NS {
+        let mut inputs = Vec::new();
+        for segment in segments {
+            let hinted = world.scrub.look_at(segment, world.now_ns, &mut inputs);
+            hinted_bytes += hinted.expect("a disk").bytes;
+            world.scrub.take(&unwanted);
+            let turn = world.scrub.turn(world.now_ns, &mut inputs);
+            let turn = turn.expect("a disk");
+            bytes += turn.bytes;
+            passes += u64::from(turn.is_pass);
+        }
+        let allowed = (world.now_ns - begun_ns) * BYTES_PER_S / SECOND_NS;
+        // What is read at a stretch is paid for afterwards: a slice, a mend of it, and a reader's.
+        assert!(
+            bytes + hinted_bytes <= allowed + 3 * 8192,
+            "{bytes} and {hinted_bytes} of {allowed}"
+        );
+        world.now_ns += SECOND_NS / 1000;
+    }
+    assert!(hinted_bytes >= 2 * 8192, "a reader is heeded at times");
+    assert!(passes >= 2, "and passes go on");
+}
+
 /// A peer may take a second to answer, and readers complain all the time.
 #[test]
 fn a_repair_that_waits_for_peers_goes_on_whatever_a_reader_could_not_read_meanwhile() {

@@ -9,14 +9,18 @@ use crate::parked::{Receiver, Sender, bounded};
 use crate::scrub::{Scrub, Turn};
 use crate::store::LoggedBlock;
 use crossbeam::channel::RecvTimeoutError;
+use parking_lot::Mutex;
 use quorate_consensus::input::Input;
-use quorate_log::ScrubError;
+use quorate_log::{Fault, ScrubError};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Things told to the thread that may wait: the blocks of one request, and hints.
 const ASKS_MAX: usize = 64;
+/// Places that were said to be unreadable. More are left to what the scrubber says of segments.
+const TOLD_MAX: usize = 256;
 /// Longest sleep, so that a stop is not waited for.
 const SLEEP_MAX: Duration = Duration::from_millis(100);
 /// After the system has refused.
@@ -35,7 +39,10 @@ pub(crate) enum ToScrub {
 
 /// The way to the thread. Whoever tells never waits: what finds no room is asked for again.
 #[derive(Clone, Debug)]
-pub(crate) struct ScrubSender(Sender<ToScrub>);
+pub(crate) struct ScrubSender {
+    asks: Sender<ToScrub>,
+    told: Arc<Mutex<BTreeSet<(u32, u32)>>>,
+}
 
 /// The other end of it.
 #[derive(Debug)]
@@ -43,12 +50,27 @@ pub(crate) struct ScrubAsks(Receiver<ToScrub>);
 
 impl ScrubSender {
     pub(crate) fn new() -> (Self, ScrubAsks) {
-        let (sender, receiver) = bounded(ASKS_MAX);
-        (Self(sender), ScrubAsks(receiver))
+        let (asks, receiver) = bounded(ASKS_MAX);
+        let told = Arc::default();
+        (Self { asks, told }, ScrubAsks(receiver))
+    }
+
+    /// A peer asked for a record that cannot be read. It may do so as often as it likes, so that
+    /// is said once of each place; the scrubber hears of it every time.
+    pub(crate) fn note_unreadable(&self, fault: &Fault) {
+        if self.is_news(fault) {
+            tracing::error!(%fault, "a record of the log cannot be read for a peer");
+        }
+        self.send(ToScrub::LookAt(fault.segment));
+    }
+
+    fn is_news(&self, fault: &Fault) -> bool {
+        let mut told = self.told.lock();
+        told.len() < TOLD_MAX && told.insert((fault.segment, fault.offset))
     }
 
     pub(crate) fn send(&self, ask: ToScrub) {
-        if self.0.try_send(ask).is_err() {
+        if self.asks.try_send(ask).is_err() {
             tracing::debug!("the scrubber is busy or off");
         }
     }
@@ -91,7 +113,7 @@ fn run(mut parts: ScrubParts) {
         let turn = match asked {
             Some(ToScrub::Block(block)) => {
                 parts.scrub.take(&block);
-                // The next turn writes what is whole, or asks on at its time.
+                // The next turn writes what is whole, or finds that nothing is due.
                 due = now;
                 continue;
             }
@@ -138,6 +160,33 @@ fn note(parts: &ScrubParts, turn: Result<Turn, ScrubError>) -> Duration {
         Err(error) => {
             tracing::error!(%error, "the log cannot be scrubbed for now");
             RETRY
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_log::Damage;
+
+    #[test]
+    fn a_peer_that_asks_for_what_is_lost_writes_one_line_of_each_place_and_so_many_at_most() {
+        let (sender, asks) = ScrubSender::new();
+        let fault = |offset| Fault {
+            segment: 3,
+            offset,
+            index: None,
+            damage: Damage::RecordBody,
+        };
+        let places = TOLD_MAX as u32 + 9;
+        let said = (0..places).chain(0..places);
+        let said: Vec<u32> = said.filter(|&at| sender.is_news(&fault(at))).collect();
+        assert_eq!(said, (0..TOLD_MAX as u32).collect::<Vec<_>>());
+        // The scrubber hears of each all the same, as far as there is room.
+        (0..2).for_each(|_| sender.note_unreadable(&fault(0)));
+        for _ in 0..2 {
+            let asked = asks.0.recv_timeout(Duration::ZERO);
+            assert!(matches!(asked, Ok(ToScrub::LookAt(3))), "{asked:?}");
         }
     }
 }

@@ -494,10 +494,7 @@ pub(crate) fn note_event(
             tracing::warn!(until, "recovered: nothing is said up to this window");
         }
         Event::Snapshot { from, part } => shadow.send_part(*from, part.clone()),
-        Event::Faulty(fault) => {
-            tracing::error!(%fault, "a record of the log cannot be read for a peer");
-            scrub.send(ToScrub::LookAt(fault.segment));
-        }
+        Event::Faulty(fault) => scrub.note_unreadable(fault),
         Event::Mended(block) => scrub.send(ToScrub::Block(block.clone())),
         Event::Diverged(found) => {
             metrics.alarms.add(1);

@@ -101,6 +101,20 @@ fn an_observation_of_an_old_source_is_refused_whatever_round_it_is_for() {
     assert_eq!(feed.observe(now, 0, of_source(oldest_ns)), Ok(()));
 }
 
+/// With three fresh rounds that of 98 counts in the round of 100, and in none after it.
+#[test]
+fn an_observation_is_taken_as_long_as_it_would_be_fresh() {
+    let of_round = |round| Observation {
+        round,
+        ..seen(100, 50)
+    };
+    let mut feed = feed(1);
+    let now = 100 * ROUND;
+    let old = feed.observe(now, 0, of_round(97));
+    assert_eq!(old, Err(Refusal::ObservationStale));
+    assert_eq!(feed.observe(now, 0, of_round(98)), Ok(()));
+}
+
 #[test]
 fn the_state_follows_from_the_stake_that_is_fresh() {
     for (fresh, state) in [

@@ -78,6 +78,20 @@ fn a_halt_changes_the_root_of_the_instruments() {
     assert_eq!(desk.roots(), before);
 }
 
+/// Whoever restores may have asked for its roots before.
+#[test]
+fn what_was_restored_has_its_own_roots_and_not_those_of_before() {
+    let mut desk = busy();
+    let mut copy = Desk::new(VenueLimits::default());
+    copy.apply(session(9), &limit(1, Side::Buy, 10, 5));
+    assert_ne!(copy.roots(), desk.roots());
+    for (section, bytes) in desk.snapshot().iter().enumerate() {
+        copy.venue.restore_section(section, bytes).unwrap();
+        copy.roots();
+    }
+    assert_eq!(copy.roots(), desk.roots());
+}
+
 #[test]
 fn the_configuration_is_part_of_the_roots() {
     let mut plain = Venue::new(config(VenueLimits::default())).unwrap();

@@ -193,8 +193,7 @@ impl<S: StateMachine> World<S> {
 
     fn happen(&mut self, due: Due) {
         if let Some(at) = self.paused(&due) {
-            let until_ns = self.members[at].paused_until_ns;
-            self.queue.push(until_ns, due);
+            self.put_off(at, due);
             return;
         }
         match due {
@@ -264,6 +263,7 @@ impl<S: StateMachine> World<S> {
             Due::Jobs { at, .. }
             | Due::Disk { at, .. }
             | Due::Turn { at, .. }
+            | Due::Wake { at, .. }
             | Due::Scrub { at, .. }
             | Due::Snapshots { at, .. }
             | Due::StopEnds { at, .. } => *at,
@@ -271,6 +271,19 @@ impl<S: StateMachine> World<S> {
             _ => return None,
         };
         (self.members[at].paused_until_ns > self.now_ns).then_some(at)
+    }
+
+    /// An event waits until the one whom it is for goes on.
+    fn put_off(&mut self, at: usize, due: Due) {
+        let member = &mut self.members[at];
+        let until_ns = member.paused_until_ns;
+        // Whoever was to look at its clock looks at it then.
+        if let (Due::Wake { life: number, .. }, Some(life)) = (&due, &mut member.life)
+            && (*number, life.wake_at_ns) == (member.lives, self.now_ns)
+        {
+            life.wake_at_ns = until_ns;
+        }
+        self.queue.push(until_ns, due);
     }
 
     pub(crate) fn is_life(&self, at: usize, life: u64) -> bool {

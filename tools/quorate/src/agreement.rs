@@ -224,6 +224,9 @@ pub(crate) fn placement(statuses: &[Status]) -> (String, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use quorate::genesis::Auth;
+    use quorate::profiles::{Durability, Profile};
+    use quorate_bench::testnet::{Plan, Workload};
     use serde_json::json;
 
     fn root(height: u64, byte: u8) -> Answered {
@@ -299,5 +302,40 @@ mod tests {
         assert_eq!(blocks(&[status(10)], &after), 21);
         assert_eq!(placement(&after), ("shared".to_owned(), "park".to_owned()));
         assert_eq!(placement(&[]).0, "unknown");
+    }
+
+    #[test]
+    fn logs_that_end_below_the_height_are_not_called_equal() {
+        let name = format!("quorate-agreement-{}", std::process::id());
+        let dir = std::env::temp_dir().join(name);
+        let plan = Plan {
+            weights: vec![1; 4],
+            fault_weight: None,
+            fast_slack: None,
+            crash_only: false,
+            workload: Workload::Opaque,
+            auth: Auth::Session,
+            base_port: 20_000,
+            durability: Durability::Async,
+            profile: Profile::Laptop,
+            threads: None,
+            idle: None,
+            trace_stamps: 0,
+        };
+        let testnet = Testnet::create(&dir, &plan).unwrap();
+        let compared = |height| {
+            let mut agreement = Agreement::default();
+            compare_logs(&testnet, Logs::AtRest, height, &mut agreement);
+            agreement
+        };
+        let whole = compared(0);
+        assert_eq!(whole.logs_equal, Some(true), "{:?}", whole.differences);
+        // No block was ever made.
+        let short = compared(1);
+        assert_eq!(short.logs_equal, Some(false));
+        assert_eq!(short.differences.len(), 4, "{:?}", short.differences);
+        let first = &short.differences[0];
+        assert!(first.contains("ends at height 0, below 1"), "{first}");
+        std::fs::remove_dir_all(dir).unwrap();
     }
 }

@@ -312,7 +312,7 @@ fn text(fields: &Fields) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inspect::chain::tests::{finalize, header, written};
+    use crate::inspect::chain::tests::{certify, finalize, header, write_snapshot, written};
 
     #[test]
     fn no_snapshot_is_made_of_a_log_that_may_not_be_on_the_disk() {
@@ -341,6 +341,27 @@ mod tests {
         // Without suspicion the same log is taken, or not, for what it holds.
         let other = create(false);
         assert!(other.is_ok() || !other.err().unwrap().to_string().contains("failed sync"));
+        fs::remove_dir_all(data).unwrap();
+    }
+
+    #[test]
+    fn nobody_vouches_by_a_signature_that_does_not_hold() {
+        let (data, chain) = written("snapshot-vouched", |_, _| ());
+        let (genesis, snapshots) = (chain.genesis, snapshots_beside(&data.join("log")));
+        let parent = genesis.validator_set().genesis().id;
+        let manifest = write_snapshot(&genesis, &snapshots, header(&genesis, 1, parent));
+        let described = |seed| {
+            certify(&genesis, &snapshots, &manifest, seed);
+            describe(&genesis, &snapshots, 1, false).unwrap()
+        };
+        let good = described(1);
+        assert_eq!((good.vouched_by, good.fault), (vec![0], None));
+        let forged = described(2);
+        assert!(forged.vouched_by.is_empty());
+        assert_eq!(
+            forged.fault.as_deref(),
+            Some("its certificate does not hold")
+        );
         fs::remove_dir_all(data).unwrap();
     }
 }

@@ -88,10 +88,7 @@ fn export(options: &ExportOptions) -> Result<Report, Failure> {
     let mut is_asked = false;
     let taken = node::export_votes(&config, &mut |state: &VoteState| {
         is_asked = true;
-        write(&mut file, &options.out, state).map_err(|error| match remove(&options.out) {
-            Ok(()) => KeepError::Undone(error),
-            Err(_) => KeepError::Left(error),
-        })
+        keep(&mut file, &options.out, state)
     });
     if taken.is_err() && !is_asked {
         // Empty, and of no use.
@@ -99,6 +96,15 @@ fn export(options: &ExportOptions) -> Result<Report, Failure> {
     }
     let state = taken?;
     report(&config, options.out.clone(), &state, "taken from")
+}
+
+/// Writes the state, or takes the file away again. Where that fails too some of it may be left, and
+/// the folder must not vote on beside it.
+fn keep(file: &mut File, path: &Path, state: &VoteState) -> Result<(), KeepError> {
+    write(file, path, state).map_err(|error| match remove(path) {
+        Ok(()) => KeepError::Undone(error),
+        Err(_) => KeepError::Left(error),
+    })
 }
 
 /// Writes the state, and makes file and name durable: the folder has lost the right to vote.
@@ -158,4 +164,67 @@ fn report(
         fields.lease,
     );
     Report::new(&fields, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate::genesis::Hex32;
+    use quorate::vote_state::VOTE_STATE_FORMAT;
+    use std::fs;
+
+    fn state() -> VoteState {
+        VoteState {
+            format: VOTE_STATE_FORMAT,
+            genesis_hash: Hex32([1; 32]),
+            validator: Hex32([2; 32]),
+            incarnation: 3,
+            lease: Some(4),
+            abstain_until: None,
+            no_proposals_until: None,
+            is_lost: false,
+            proofs_until: None,
+            complete_from: 0,
+            records: Vec::new(),
+            check: Hex32([0; 32]),
+        }
+        .sealed()
+    }
+
+    fn folder(name: &str) -> PathBuf {
+        let name = format!("quorate-vote-state-{name}-{}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        fs::create_dir_all(&folder).unwrap();
+        folder
+    }
+
+    /// It takes what is written, and no disk holds it.
+    fn sink() -> File {
+        File::options().write(true).open("/dev/null").unwrap()
+    }
+
+    #[test]
+    fn a_vote_state_that_cannot_be_synced_is_not_kept_and_its_file_goes() {
+        let folder = folder("unsynced");
+        let path = folder.join("votes.json");
+        fs::write(&path, b"").unwrap();
+        let kept = keep(&mut sink(), &path, &state());
+        assert!(matches!(kept, Err(KeepError::Undone(_))), "{kept:?}");
+        assert!(!path.exists());
+        let mut file = File::create_new(&path).unwrap();
+        keep(&mut file, &path, &state()).unwrap();
+        let read: VoteState = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        assert_eq!(read, state());
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    /// The folder loses the right to vote by that word.
+    #[test]
+    fn a_vote_state_that_cannot_be_taken_away_again_is_called_left() {
+        let folder = folder("left");
+        // A folder is not removed like a file.
+        let kept = keep(&mut sink(), &folder, &state());
+        assert!(matches!(kept, Err(KeepError::Left(_))), "{kept:?}");
+        fs::remove_dir_all(folder).unwrap();
+    }
 }

@@ -3,6 +3,9 @@
 use super::*;
 use quorate::genesis::{Application, Auth, ChainLimits, GenesisPlan, GenesisValidator, Hex32};
 use quorate::journal::{KIND_BASE, KIND_BLOCK, KIND_FINALIZED, KIND_PROOF};
+use quorate::shadow::statement_of;
+use quorate::snapshot::{Manifest, SectionEntry, SnapshotFolder};
+use quorate_consensus::attestation::{StateCertificate, StateStatement};
 use quorate_consensus::certificate::{SignedRecord, Target};
 use quorate_consensus::record::Record as VoteRecord;
 use quorate_consensus::signing::{self, Signer as _, ValidatorKey};
@@ -87,7 +90,7 @@ pub(crate) fn finalize(
 }
 
 /// Appends a proof by the only validator, as one of a block of this height.
-fn prove(writer: &mut Writer, genesis: &Genesis, header: &Header, height: u64) {
+pub(crate) fn prove(writer: &mut Writer, genesis: &Genesis, header: &Header, height: u64) {
     let (set, validator) = (genesis.validator_set(), ValidatorIndex::new(0));
     let record = VoteRecord {
         tip: Some((header.index, header.id())),
@@ -116,6 +119,49 @@ fn prove(writer: &mut Writer, genesis: &Genesis, header: &Header, height: u64) {
     bytes.extend_from_slice(header.id().as_bytes());
     wire::encode_certificate(&proof, &mut bytes);
     writer.append(KIND_PROOF, &[&bytes]).unwrap();
+}
+
+/// A snapshot of a block, without a certificate.
+pub(crate) fn write_snapshot(
+    genesis: &Genesis,
+    folder: &SnapshotFolder,
+    header: Header,
+) -> Manifest {
+    let mut writer = folder.write(header.height.number()).unwrap();
+    writer.push(b"text").unwrap();
+    let manifest = Manifest {
+        genesis_hash: *genesis.hash(),
+        header,
+        sections: vec![SectionEntry {
+            name: "text".to_owned(),
+            root: [5; 32],
+            bytes: 4,
+        }],
+        chunks: Vec::new(),
+    };
+    writer.finish(manifest).unwrap()
+}
+
+/// A certificate by the only validator, whose key is that of seed 1: with another seed one that
+/// does not hold.
+pub(crate) fn attest(genesis: &Genesis, statement: StateStatement, seed: u8) -> Vec<u8> {
+    let validator = ValidatorIndex::new(0);
+    let mut message = Vec::new();
+    signing::state_message(genesis.validator_set(), validator, &statement, &mut message);
+    let signature = ValidatorKey::from_seed(&[seed; 32]).sign(&message);
+    let certificate = StateCertificate {
+        statement,
+        signatures: vec![(validator, signature)],
+    };
+    let mut bytes = Vec::new();
+    wire::encode_state_certificate(&certificate, &mut bytes);
+    bytes
+}
+
+/// Puts such a certificate beside a snapshot.
+pub(crate) fn certify(genesis: &Genesis, folder: &SnapshotFolder, manifest: &Manifest, seed: u8) {
+    let bytes = attest(genesis, statement_of(manifest), seed);
+    folder.put_certificate(manifest.height(), &bytes).unwrap();
 }
 
 /// A data folder with a log of the genesis and what `fill` appends, and what is read of it.
@@ -155,6 +201,21 @@ pub(crate) fn fill_joined(
     let mark = finalize(writer, &above, None);
     let top = header(genesis, base_height + 2, above.id());
     finalize(writer, &top, Some(mark));
+}
+
+/// Blocks and marks 1 to 3 and a proof of the last one. From the height `other_from` on they are
+/// others than those of a log with another such height.
+pub(crate) fn fill_proven(writer: &mut Writer, genesis: &Genesis, other_from: u64) {
+    let (mut parent, mut mark) = (genesis.validator_set().genesis().id, None);
+    for height in 1..=3 {
+        let mut block = header(genesis, height, parent);
+        block.time_ns += u64::from(height >= other_from);
+        mark = Some(finalize(writer, &block, mark));
+        parent = block.id();
+        if height == 3 {
+            prove(writer, genesis, &block, height);
+        }
+    }
 }
 
 fn read_log(name: &str, parent: Option<BlockId>, base_height: u64) -> Chain {
@@ -241,5 +302,24 @@ fn a_block_that_does_not_follow_the_base_and_a_base_below_the_tip_are_found() {
         found
             .clone()
             .any(|what| what.contains("a base is not above"))
+    );
+}
+
+#[test]
+fn chains_that_differ_at_one_height_are_told_with_that_height() {
+    let read = |name: &str, other_from| {
+        let (data, chain) = written(name, |writer, genesis| {
+            fill_proven(writer, genesis, other_from);
+        });
+        fs::remove_dir_all(data).unwrap();
+        assert!(chain.findings.is_empty(), "{:?}", chain.findings);
+        chain
+    };
+    let mut chains = vec![(0, read("first", 9)), (1, read("equal", 9))];
+    assert!(differences(&chains).is_empty());
+    chains.push((2, read("forked", 2)));
+    assert_eq!(
+        differences(&chains),
+        ["validators 0 and 2 finalized different blocks at height 2"]
     );
 }

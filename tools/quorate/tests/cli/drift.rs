@@ -168,6 +168,24 @@ fn bisect(dir: &Path, diverged: &Value) {
     let again = ["log", "replay", text(&other), "--bisect", text(&bundle)];
     assert_eq!(run_json(&again, 0)["first"], *first);
     bisect_states(dir, &bundle, &bisected);
+    forged_evidence_is_refused(&bundle);
+}
+
+/// The others' state is theirs by their signatures alone.
+fn forged_evidence_is_refused(bundle: &Path) {
+    let path = bundle.join("bundle.json");
+    let good = fs::read(&path).unwrap();
+    let mut written: Value = serde_json::from_slice(&good).unwrap();
+    let certificate = written["certificate"].as_str().unwrap();
+    // The last digit is of the last signature.
+    let (rest, last) = certificate.split_at(certificate.len() - 1);
+    let other = if last == "0" { "1" } else { "0" };
+    written["certificate"] = format!("{rest}{other}").into();
+    fs::write(&path, serde_json::to_vec(&written).unwrap()).unwrap();
+    let refused = run_json(&["log", "replay", "--bisect", text(bundle)], 1);
+    let what = refused["error"]["what"].as_str().unwrap();
+    assert!(what.contains("does not hold"), "{what}");
+    fs::write(&path, good).unwrap();
 }
 
 /// What another build prints that has another state from a command on, in the block at a place.

@@ -1,6 +1,7 @@
 //! Snapshots and replay as an operator sees them, of a testnet that ran.
 
 use crate::common::{Folder, init, run, run_json, run_under_load, text};
+use quorate::snapshot::SnapshotFolder;
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -94,6 +95,48 @@ fn proofs_hold(folder: &Folder, dir: &Path, attested: u64) {
     assert!(good["sections"].as_array().unwrap().len() > 1, "{good}");
 }
 
+/// Nobody vouches for a snapshot with a signature that does not hold.
+fn a_forged_certificate_is_named(dir: &Path, height: u64) {
+    let path = dir.join(format!("data/snapshots/snapshot-{height:020}.certificate"));
+    let good = fs::read(&path).unwrap();
+    let mut bad = good.clone();
+    *bad.last_mut().unwrap() ^= 1;
+    fs::write(&path, bad).unwrap();
+    let height = height.to_string();
+    let verify = ["snapshot", "verify", text(dir), "--height", &height];
+    let forged = &run_json(&verify, 5)["snapshots"][0];
+    let fault = forged["fault"].as_str().unwrap();
+    assert!(fault.contains("does not hold"), "{fault}");
+    assert!(forged["vouched_by"].as_array().unwrap().is_empty());
+    fs::write(&path, good).unwrap();
+    run_json(&verify, 0);
+}
+
+/// A replay tells of a snapshot with another state than the log comes to.
+fn a_snapshot_of_another_state_is_named(dir: &Path) {
+    let folder = SnapshotFolder::new(dir.join("data/snapshots"));
+    let height = *folder.heights().unwrap().last().unwrap();
+    let mut manifest = folder.manifest(height).unwrap();
+    let mut reader = folder.open(height).unwrap();
+    let sections = (0..manifest.sections.len()).map(|place| reader.section(place).unwrap());
+    let sections: Vec<Vec<u8>> = sections.collect();
+    let last = manifest.sections.last_mut().unwrap();
+    last.root[0] ^= 1;
+    let name = last.name.clone();
+    folder.remove(height).unwrap();
+    let mut writer = folder.write(height).unwrap();
+    for section in &sections {
+        writer.push(section).unwrap();
+    }
+    writer.finish(manifest).unwrap();
+    let to = height.to_string();
+    let replayed = run_json(&["log", "replay", text(dir), "--to", &to], 1);
+    let differences = replayed["differences"].as_array().unwrap();
+    assert_eq!(differences.len(), 1, "{replayed}");
+    assert_eq!(differences[0]["height"], height);
+    assert_eq!(differences[0]["section"], name.as_str());
+}
+
 #[test]
 fn snapshots_are_good_logs_replay_to_them_and_damage_is_named() {
     let folder = Folder::new("snapshots");
@@ -109,6 +152,7 @@ fn snapshots_are_good_logs_replay_to_them_and_damage_is_named() {
     let vouched = |one: &&Value| !one["vouched_by"].as_array().unwrap().is_empty();
     let attested = all.iter().find(vouched).unwrap()["height"].as_u64();
     proofs_hold(&folder, &dir, attested.unwrap());
+    a_forged_certificate_is_named(&first, attested.unwrap());
 
     // The same bytes from the same log, and the same state from another one, or from a snapshot.
     let arguments = ["log", "replay", "--roots", text(&first), "--json"];
@@ -122,6 +166,7 @@ fn snapshots_are_good_logs_replay_to_them_and_damage_is_named() {
     let compared = one["compared"].as_array().unwrap();
     assert!(compared.contains(&height.into()), "{one}");
     assert!(one["differences"].as_array().unwrap().is_empty(), "{one}");
+    a_snapshot_of_another_state_is_named(&second);
     let whole = run_json(&["log", "replay", text(&first)], 0);
     let above = ["log", "replay", text(&first), "--from-snapshot", &to];
     let above = run_json(&above, 0);

@@ -207,3 +207,43 @@ fn text(fields: &Fields, to: Option<u64>) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inspect::chain::tests::{genesis, header};
+    use crate::inspect::replay::executor_of;
+    use quorate::snapshot::SectionEntry;
+
+    #[test]
+    fn the_first_section_that_a_snapshot_has_otherwise_is_named() {
+        let genesis = genesis();
+        let mut executor = executor_of(&genesis).unwrap();
+        let entries = executor.root().sections.into_iter();
+        let entries = entries.map(|(name, root)| SectionEntry {
+            name: name.to_owned(),
+            root,
+            bytes: 0,
+        });
+        let parent = genesis.validator_set().genesis().id;
+        let equal = Manifest {
+            genesis_hash: *genesis.hash(),
+            header: header(&genesis, 64, parent),
+            sections: entries.collect(),
+            chunks: Vec::new(),
+        };
+        assert!(difference(&mut executor, &equal).is_none());
+        for place in 0..equal.sections.len() {
+            let mut other = equal.clone();
+            for entry in &mut other.sections[place..] {
+                entry.root[31] ^= 1;
+            }
+            let told = difference(&mut executor, &other).unwrap();
+            assert_eq!(told.section, equal.sections[place].name);
+            assert_eq!(told.height, 64);
+        }
+        let mut more = equal.clone();
+        more.sections.push(equal.sections[0].clone());
+        assert!(difference(&mut executor, &more).is_some());
+    }
+}

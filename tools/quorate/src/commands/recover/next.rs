@@ -310,3 +310,51 @@ pub(super) fn text(fields: &Fields) -> String {
         fields.genesis_hash,
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inspect::chain::tests::{
+        certify, fill_joined, fill_proven, header, write_snapshot, written,
+    };
+    use quorate_consensus::types::BlockId;
+    use quorate_log::verify_path;
+
+    /// What is taken beside a log as the height of the state to begin with: with a certificate that
+    /// does not hold, and with one that does.
+    fn taken(data: &Path, chain: &Chain, of: Header) -> [Result<Option<u64>, Failure>; 2] {
+        let log = data.join("log");
+        let (genesis, snapshots) = (&chain.genesis, snapshots_beside(&log));
+        let manifest = write_snapshot(genesis, &snapshots, of);
+        let source = Source {
+            folder: &log,
+            verification: &verify_path(&log).unwrap(),
+            chain,
+            height: of.height.number(),
+        };
+        let taken = [2, 1].map(|seed| {
+            certify(genesis, &snapshots, &manifest, seed);
+            newest_vouched_for(genesis, &source, &snapshots)
+        });
+        fs::remove_dir_all(data).unwrap();
+        taken
+    }
+
+    /// The folder's own validator may have had another state than the others.
+    #[test]
+    fn a_snapshot_whose_certificate_does_not_hold_is_not_begun_with() {
+        let (data, chain) = written("next-whole", |writer, genesis| {
+            fill_proven(writer, genesis, 9);
+        });
+        let [forged, good] = taken(&data, &chain, chain.blocks[&3].header);
+        assert_eq!(forged.unwrap(), None, "all is executed");
+        assert_eq!(good.unwrap(), Some(3));
+        let (data, chain) = written("next-joined", |writer, genesis| {
+            fill_joined(writer, genesis, None, 64);
+        });
+        let base = header(&chain.genesis, 64, BlockId::new([9; 32]));
+        let [forged, good] = taken(&data, &chain, base);
+        assert_eq!(forged.unwrap_err().code, Code::Damaged, "nothing is below");
+        assert_eq!(good.unwrap(), Some(64));
+    }
+}

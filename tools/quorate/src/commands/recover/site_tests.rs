@@ -1,47 +1,30 @@
 //! What one folder proves: never more than others have signed.
 
 use super::*;
-use crate::inspect::chain::tests::{fill_joined, header, written};
+use crate::inspect::chain::tests::{
+    certify, fill_joined, fill_proven, finalize, header, prove, write_snapshot, written,
+};
 use quorate::keys::KeyPair;
-use quorate::shadow::statement_of;
-use quorate::snapshot::{Manifest, SectionEntry, SnapshotFolder};
-use quorate_consensus::attestation::StateCertificate;
-use quorate_consensus::signing;
-use quorate_consensus::wire;
+use quorate_log::{LogConfig, Writer, open};
 use std::fs;
 
 /// Height of the base.
 const BASE: u64 = 64;
 
-/// A snapshot of the block of the base, or of another one, without a certificate.
-fn write_snapshot(genesis: &Genesis, folder: &SnapshotFolder, parent: BlockId) -> Manifest {
-    let mut writer = folder.write(BASE).unwrap();
-    writer.push(b"text").unwrap();
-    let manifest = Manifest {
-        genesis_hash: *genesis.hash(),
-        header: header(genesis, BASE, parent),
-        sections: vec![SectionEntry {
-            name: "text".to_owned(),
-            root: [5; 32],
-            bytes: 4,
-        }],
-        chunks: Vec::new(),
+/// A validator's folder with this log and this lease of its own.
+fn folder_of(
+    name: &str,
+    lease: Lease,
+    fill: impl FnOnce(&mut Writer, &Genesis),
+) -> (PathBuf, Genesis) {
+    let (data, chain) = written(name, fill);
+    let lease = Lease {
+        owner: KeyPair::from_seed(&[1; 32]).public(),
+        ..lease
     };
-    writer.finish(manifest).unwrap()
-}
-
-fn certify(genesis: &Genesis, folder: &SnapshotFolder, manifest: &Manifest, seed: u8) {
-    let statement = statement_of(manifest);
-    let validator = ValidatorIndex::new(0);
-    let mut message = Vec::new();
-    signing::state_message(genesis.validator_set(), validator, &statement, &mut message);
-    let certificate = StateCertificate {
-        statement,
-        signatures: vec![(validator, KeyPair::from_seed(&[seed; 32]).sign(&message))],
-    };
-    let mut bytes = Vec::new();
-    wire::encode_state_certificate(&certificate, &mut bytes);
-    folder.put_certificate(BASE, &bytes).unwrap();
+    let folder = DataFolder::open(&data.join("log")).unwrap();
+    LeaseFile::new(&folder).replace(&lease.encode()).unwrap();
+    (data, chain.genesis)
 }
 
 #[test]
@@ -54,7 +37,8 @@ fn a_base_counts_by_the_certificate_of_its_snapshot_alone() {
     let proven = || provable(&chain, BASE, attested(&log, &chain));
     assert_eq!(proven(), 0, "a base without a snapshot");
     let folder = snapshots_beside(&log);
-    let manifest = write_snapshot(&genesis, &folder, BlockId::new([9; 32]));
+    let of = |parent| header(&genesis, BASE, parent);
+    let manifest = write_snapshot(&genesis, &folder, of(BlockId::new([9; 32])));
     assert_eq!(proven(), 0, "a snapshot for which nobody vouches");
     certify(&genesis, &folder, &manifest, 2);
     assert_eq!(proven(), 0, "a signature that is none");
@@ -62,7 +46,7 @@ fn a_base_counts_by_the_certificate_of_its_snapshot_alone() {
     assert_eq!(proven(), BASE);
     // One that is vouched for says nothing of another block in the log.
     folder.remove(BASE).unwrap();
-    let other = write_snapshot(&genesis, &folder, BlockId::new([4; 32]));
+    let other = write_snapshot(&genesis, &folder, of(BlockId::new([4; 32])));
     certify(&genesis, &folder, &other, 1);
     assert_eq!(proven(), 0, "a snapshot of another block");
     fs::remove_dir_all(data).unwrap();
@@ -86,4 +70,91 @@ fn a_folder_whose_validator_came_from_elsewhere_counts_once_its_proofs_are_newer
     assert!(!lacks(Some(1), Some(0)));
     assert!(lacks(Some(5), Some(5)) && lacks(Some(4), Some(5)));
     assert!(!lacks(Some(6), Some(5)));
+}
+
+#[test]
+fn of_folders_that_prove_different_blocks_at_one_height_no_block_is_chosen() {
+    let found = |name: &str, other_from| {
+        let fill = |writer: &mut Writer, genesis: &Genesis| {
+            fill_proven(writer, genesis, other_from);
+        };
+        let (data, genesis) = folder_of(name, Lease::default(), fill);
+        let (_, found) = look(&data, &genesis).unwrap();
+        fs::remove_dir_all(data).unwrap();
+        assert_eq!((found.report.height, found.report.not_counted), (3, None));
+        found
+    };
+    let mut all = vec![found("site-first", 9), found("site-equal", 9)];
+    refuse_conflict(&all).unwrap();
+    all.push(found("site-forked", 3));
+    let refused = refuse_conflict(&all).unwrap_err();
+    assert_eq!(refused.code, Code::Safety, "{refused}");
+    assert!(refused.to_string().contains("at height 3"), "{refused}");
+}
+
+#[test]
+fn a_folder_whose_last_run_saw_a_failed_sync_is_no_witness_and_is_used() {
+    let suspect = Lease {
+        suspect: true,
+        ..Lease::default()
+    };
+    let (data, genesis) = folder_of("site-suspect", suspect, |writer, genesis| {
+        fill_proven(writer, genesis, 9);
+    });
+    let (_, found) = look(&data, &genesis).unwrap();
+    let why = found.report.not_counted.unwrap();
+    assert!(why.contains("failed sync"), "{why}");
+    assert_eq!(found.report.height, 3);
+    fs::remove_dir_all(data).unwrap();
+}
+
+/// A start marks what is damaged and goes on behind it: a proof may have stood there.
+#[test]
+fn a_folder_with_parts_that_are_marked_faulty_is_no_witness() {
+    let (data, genesis) = folder_of("site-marked", Lease::default(), |writer, genesis| {
+        fill_proven(writer, genesis, 9);
+        // What is damaged below.
+        let other = header(genesis, 4, BlockId::new([6; 32]));
+        prove(writer, genesis, &other, 4);
+    });
+    let log = data.join("log");
+    let reopen = || {
+        let config = LogConfig {
+            segment_bytes: 1 << 16,
+            ..LogConfig::new([7; 32])
+        };
+        open(&DataFolder::open(&log).unwrap(), &config, genesis.bytes()).unwrap()
+    };
+    let mut opened = reopen();
+    opened.syncer.sync(opened.writer.unsynced()).unwrap();
+    drop(opened);
+    let segment = log.join("segment-0000000000");
+    let mut bytes = fs::read(&segment).unwrap();
+    let end = bytes.iter().rposition(|&byte| byte != 0).unwrap();
+    bytes[end - 100] ^= 1;
+    fs::write(&segment, &bytes).unwrap();
+    let (_, damaged) = look(&data, &genesis).unwrap();
+    assert_eq!(damaged.report.not_counted, Some("its log is damaged"));
+    drop(damaged);
+    assert_eq!(reopen().recovery.marked.len(), 1);
+    let (_, found) = look(&data, &genesis).unwrap();
+    let why = found.report.not_counted.unwrap();
+    assert!(why.contains("marked faulty"), "{why}");
+    assert_eq!(found.report.height, 3, "what it has is used");
+    fs::remove_dir_all(data).unwrap();
+}
+
+#[test]
+fn a_folder_whose_proof_is_of_another_block_than_its_own_is_left_out() {
+    let fill = |writer: &mut Writer, genesis: &Genesis| {
+        let first = header(genesis, 1, genesis.validator_set().genesis().id);
+        finalize(writer, &first, None);
+        let other = header(genesis, 1, BlockId::new([6; 32]));
+        prove(writer, genesis, &other, 1);
+    };
+    let (data, genesis) = folder_of("site-contradictory", Lease::default(), fill);
+    let refused = look(&data, &genesis).err().unwrap();
+    assert_eq!(refused.code, Code::Damaged, "{refused}");
+    assert!(refused.to_string().contains("another block"), "{refused}");
+    fs::remove_dir_all(data).unwrap();
 }

@@ -148,6 +148,30 @@ fn a_stretch_of_a_peer_has_its_name_only_when_it_is_on_the_disk() {
     assert_eq!(all, expected(from, to));
 }
 
+/// It would be compared with what an honest peer sends, and given to peers.
+#[test]
+fn a_head_that_is_damaged_is_believed_at_no_look() {
+    let folder = TemporaryFolder::new("archive-head");
+    let mut archive = open(&folder);
+    archive.go_on_from(&before(31, 1000)).unwrap();
+    append(&mut archive, 31..=600, 1000);
+    archive.sync().unwrap();
+    let path = archive.segments[0].path.clone();
+    drop(archive);
+    let mut bytes = std::fs::read(&path).unwrap();
+    // In the first top of the tree.
+    bytes[48] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let mut archive = open(&folder);
+    let (older, events) = (before(21, 1000), stretch(21..=30, 1000));
+    for look in 0..3 {
+        assert!(archive.stretch_before(32).is_none(), "look {look}");
+        let taken = archive.prepend(&older, &events).unwrap();
+        assert_eq!(taken, Prepended::Headless, "look {look}");
+    }
+    assert_eq!(archive.first(), 31);
+}
+
 #[test]
 fn what_had_to_go_for_want_of_room_leaves_no_room_for_what_is_older() {
     let folder = TemporaryFolder::new("archive-full");

@@ -101,7 +101,7 @@ impl World {
                         self.backfill.accuse(stretch.source);
                         self.lies.push(from);
                     }
-                    Prepended::Full => panic!("no room"),
+                    refused => panic!("{refused:?}"),
                 }
             }
         }

@@ -352,6 +352,15 @@ impl ConfigFile {
                     .remedy("choose 1 microsecond to one hour"),
             );
         }
+        let profile = self.profile;
+        if let Some((us, longest_us)) = profile.retransmit_beyond(self.threads, &self.timers) {
+            let reason = "above timers.retransmit_max_us";
+            return Err(FileError::new(path, "timers.retransmit_us", reason)
+                .value(us)
+                .remedy(format!(
+                    "choose {longest_us} at most, or a longer retransmit_max_us"
+                )));
+        }
         for (field, value, least, most) in self.ranges() {
             if !(least..=most).contains(&value) {
                 return Err(FileError::new(path, field, "out of range")

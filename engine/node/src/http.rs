@@ -112,7 +112,6 @@ impl Drop for HttpServer {
 
 fn serve(mut stream: TcpStream, answer: &impl Fn(Question) -> Reply) -> std::io::Result<()> {
     let end = Instant::now() + EXCHANGE_MAX;
-    stream.set_write_timeout(Some(EXCHANGE_MAX))?;
     let mut head = Vec::with_capacity(512);
     while !head.windows(4).any(|four| four == b"\r\n\r\n") {
         let left = end.saturating_duration_since(Instant::now());
@@ -127,7 +126,34 @@ fn serve(mut stream: TcpStream, answer: &impl Fn(Question) -> Reply) -> std::io:
         }
         head.extend_from_slice(&piece[..read]);
     }
-    stream.write_all(&respond(&head, answer))
+    let response = respond(&head, answer);
+    let left = || end.saturating_duration_since(Instant::now());
+    write_within(&response, left, |bytes, left| {
+        stream.set_write_timeout(Some(left))?;
+        stream.write(bytes)
+    })
+}
+
+/// Writes it all while time is `left`. A timeout of the system begins anew with each write, and
+/// whoever takes a few bytes at a time would hold the window for as long as it likes.
+fn write_within(
+    mut bytes: &[u8],
+    left: impl Fn() -> Duration,
+    mut write: impl FnMut(&[u8], Duration) -> std::io::Result<usize>,
+) -> std::io::Result<()> {
+    while !bytes.is_empty() {
+        let left = left();
+        if left.is_zero() {
+            return Err(std::io::ErrorKind::TimedOut.into());
+        }
+        match write(bytes, left) {
+            Ok(0) => return Err(std::io::ErrorKind::WriteZero.into()),
+            Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// The bytes of the response to a request's head.
@@ -265,6 +291,45 @@ mod tests {
         assert!(rest.is_empty());
         let text = exchange(&server, b"GET /health HTTP/1.1\r\n\r\n");
         assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+    }
+
+    /// A reader that takes a byte each quarter of a second.
+    #[test]
+    fn a_slow_reader_is_hung_up_on_when_the_time_of_the_exchange_is_over() {
+        let quarter = Duration::from_millis(250);
+        let taken = std::cell::Cell::new(0);
+        let left = || EXCHANGE_MAX.saturating_sub(quarter * taken.get());
+        let ended = write_within(&[7; 100], left, |bytes, timeout| {
+            assert_eq!(bytes.len(), 100 - taken.get() as usize);
+            assert_eq!(
+                timeout,
+                left(),
+                "no write may take longer than what is left"
+            );
+            taken.set(taken.get() + 1);
+            Ok(1)
+        });
+        assert_eq!(ended.unwrap_err().kind(), std::io::ErrorKind::TimedOut);
+        assert_eq!(taken.get(), 8);
+        // One that takes it in time has it whole.
+        let got = std::cell::RefCell::new(Vec::new());
+        let whole: Vec<u8> = (0..100).collect();
+        let ended = write_within(
+            &whole,
+            || quarter,
+            |bytes, _| {
+                let mut got = got.borrow_mut();
+                if got.len() == 14 {
+                    got.extend_from_slice(&bytes[..1]);
+                    return Ok(1);
+                }
+                let piece = bytes.len().min(7);
+                got.extend_from_slice(&bytes[..piece]);
+                Ok(piece)
+            },
+        );
+        assert!(ended.is_ok());
+        assert_eq!(*got.borrow(), whole);
     }
 
     #[test]

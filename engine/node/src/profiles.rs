@@ -177,6 +177,26 @@ impl Profile {
     }
 }
 
+impl Profile {
+    /// T_retx and the longest T_retx, microseconds, where the first one is above the second on some
+    /// machine: it would be cut to that.
+    #[must_use]
+    pub fn retransmit_beyond(
+        self,
+        threads: Option<Threads>,
+        overrides: &TimerOverrides,
+    ) -> Option<(u64, u64)> {
+        // Where the stages may share cores T_retx is never shorter.
+        let threading = match threads {
+            Some(Threads::Dedicated) => Threading::Dedicated,
+            _ => Threading::Shared,
+        };
+        let timers = self.timers(threading, overrides).consensus;
+        let is_beyond = timers.retransmit_ns > timers.retransmit_max_ns;
+        is_beyond.then_some((timers.retransmit_ns / 1000, timers.retransmit_max_ns / 1000))
+    }
+}
+
 impl TimerOverrides {
     /// The first override that is out of its range, by name, with its value.
     #[must_use]

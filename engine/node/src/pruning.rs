@@ -89,8 +89,10 @@ pub(crate) struct Pruning {
     reader: Reader,
     served: Arc<Served>,
     bytes_max: u64,
-    /// The next record to look at; nothing before it is needed.
+    /// The next record to look at; nothing before it is needed for what was looked for.
     next: RecordRef,
+    /// What the records before `next` were not needed for: nor are they for anything higher.
+    looked_for: (Height, Window),
     /// The record that was told last to be unreadable.
     told: Option<RecordRef>,
     hold: Option<Hold>,
@@ -102,6 +104,7 @@ impl Pruning {
     pub(crate) fn new(pruner: Pruner, reader: Reader, served: Arc<Served>, bytes_max: u64) -> Self {
         Self {
             next: reader.start(),
+            looked_for: (Height::default(), Window::default()),
             pruner,
             reader,
             served,
@@ -134,6 +137,12 @@ impl Pruning {
         if self.is_held(limit, now) {
             return Ok(Pruned::Held);
         }
+        // A peer may have begun to fetch an older snapshot, and needs bodies that were passed.
+        let (height, window) = self.looked_for;
+        if needed.height < height || needed.window < window {
+            self.next = self.reader.start();
+        }
+        self.looked_for = (needed.height, needed.window);
         let looked = self.look(needed, limit, records);
         let end = limit.min(self.next.offset.segment());
         let mut firsts = self.pruner.first().saturating_add(1)..=end;

@@ -145,6 +145,30 @@ fn nothing_goes_that_a_start_from_the_snapshot_needs() {
     }
 }
 
+/// Old segments were looked at for a high snapshot; then a peer begins to fetch a lower one.
+#[test]
+fn what_was_passed_for_a_higher_snapshot_is_looked_at_again_for_a_lower_one() {
+    for (window, height, lower) in [(1, 41, (40, 58)), (41, 1, (58, 40))] {
+        let mut scene = Scene::new(20);
+        scene.block(window, height);
+        let held = *scene.places.last().unwrap();
+        (22..=60).for_each(|number| scene.block(number, number));
+        scene.sync();
+        let higher = scene.needed(58, 58);
+        let mut pruning = scene.pruning(4 * 4096);
+        // All below the higher one is looked at in one go, of which one segment goes.
+        let step = pruning.step(&higher, 1000, Instant::now()).unwrap();
+        assert!(matches!(step, Pruned::Removed { .. }), "{step:?}");
+        assert!(scene.first() < held.offset.segment());
+        let lower = scene.needed(lower.0, lower.1);
+        assert!(held.offset.segment() < lower.segment());
+        run(&mut pruning, &lower, Instant::now());
+        assert_eq!(scene.first(), held.offset.segment());
+        run(&mut pruning, &higher, Instant::now());
+        assert!(scene.first() > held.offset.segment());
+    }
+}
+
 /// A start votes on in the window of the proof, from what it said there last.
 #[test]
 fn an_own_word_of_the_proven_window_stays_and_one_below_goes() {

@@ -33,7 +33,7 @@ const SLICE_BYTES: u64 = 256 * 1024;
 const PASS_PAUSE_NS: u64 = 1_000_000_000;
 /// A peer that was asked for blocks has this time before another one is asked.
 const ASK_PAUSE_NS: u64 = 1_000_000_000;
-/// Each peer is asked so often.
+/// Each peer is asked for everything that is wanted so often.
 const ROUNDS: usize = 3;
 /// A segment that could not be repaired is looked at again for a reader's sake after this time.
 const HINT_PAUSE_NS: u64 = 60_000_000_000;
@@ -64,8 +64,43 @@ pub struct Turn {
 struct Work {
     mend: Mend,
     wanted: BTreeMap<BlockId, (LogOffset, BlockRef)>,
+    /// What was asked for last, ascending.
+    asked: Vec<BlockId>,
     asked_ns: u64,
-    attempts: usize,
+    /// Something of it has come since.
+    has_come: bool,
+    /// How often a peer has been asked for all that was wanted.
+    rounds: usize,
+}
+
+impl Work {
+    /// Whether what was asked for last may still come: until nothing has for a while.
+    fn is_waiting(&mut self, now_ns: u64) -> bool {
+        if !self.asked.iter().any(|id| self.wanted.contains_key(id)) {
+            return false;
+        }
+        let is_due = now_ns >= self.asked_ns.saturating_add(ASK_PAUSE_NS);
+        if is_due && std::mem::take(&mut self.has_come) {
+            self.asked_ns = now_ns;
+            return true;
+        }
+        !is_due
+    }
+
+    /// What is to be asked for next: what comes behind what was asked for last, so that nothing
+    /// has to wait for a block that nobody has. Says whether that ends a round.
+    fn next_blocks(&mut self) -> (Vec<BlockRef>, bool) {
+        let behind = |id: &BlockId| self.wanted.range((Bound::Excluded(*id), Bound::Unbounded));
+        let behind = self.asked.last().map(behind);
+        let mut rest = behind
+            .filter(|rest| rest.clone().next().is_some())
+            .unwrap_or_else(|| self.wanted.range(..));
+        let next = rest.by_ref().take(BODIES_PER_REQUEST_MAX);
+        let (ids, blocks) = next.map(|(id, &(_, block))| (*id, block)).unzip();
+        let is_end = rest.next().is_none();
+        (self.asked, self.has_come) = (ids, false);
+        (blocks, is_end)
+    }
 }
 
 /// What marks and blocks around a segment tell of what is lost in it.
@@ -308,6 +343,7 @@ impl Scrub {
         encode_block(&block.header, &mut head);
         if work.mend.offer(at, KIND_BLOCK, &[&head, &block.payload]) {
             retain_broken(&work.mend, &mut work.wanted);
+            work.has_come = true;
         }
     }
 
@@ -340,8 +376,10 @@ impl Scrub {
         let work = Work {
             mend,
             wanted,
+            asked: Vec::new(),
             asked_ns: 0,
-            attempts: 0,
+            has_come: false,
+            rounds: 0,
         };
         let mut turn = self.go_on(work, now_ns, inputs)?;
         (turn.found, turn.bytes) = (found, bytes);
@@ -397,18 +435,18 @@ impl Scrub {
         now_ns: u64,
         inputs: &mut Vec<Input>,
     ) -> Result<Turn, ScrubError> {
-        let due_ns = work.asked_ns.saturating_add(ASK_PAUSE_NS);
-        let is_waiting = work.attempts > 0 && now_ns < due_ns;
-        let has_tried = work.attempts >= ROUNDS * self.peers.len();
+        let is_waiting = work.is_waiting(now_ns);
+        let has_tried = work.rounds >= ROUNDS * self.peers.len();
         if work.wanted.is_empty() || (has_tried && !is_waiting) {
             return self.finish(work, now_ns);
         }
         if !is_waiting && let Some(&of) = self.peers.get(self.peer % self.peers.len()) {
-            let blocks = work.wanted.values().map(|&(_, block)| block);
-            let blocks = blocks.take(BODIES_PER_REQUEST_MAX).collect();
+            let (blocks, is_round) = work.next_blocks();
             inputs.push(Input::Ask { of, blocks });
-            self.peer = self.peer.wrapping_add(1);
-            work.attempts += 1;
+            if is_round {
+                self.peer = self.peer.wrapping_add(1);
+                work.rounds += 1;
+            }
             work.asked_ns = now_ns;
         }
         self.work = Some(work);

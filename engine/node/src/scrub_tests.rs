@@ -29,11 +29,15 @@ struct World {
 }
 
 fn payload(height: u64) -> Arc<[u8]> {
-    (0..2500_u64).map(|at| (at * 7 + height) as u8).collect()
+    payload_of(height, 2500)
 }
 
-fn block(height: u64, parent_id: BlockId) -> LoggedBlock {
-    let payload = payload(height);
+fn payload_of(height: u64, bytes: u64) -> Arc<[u8]> {
+    (0..bytes).map(|at| (at * 7 + height) as u8).collect()
+}
+
+fn block(height: u64, parent_id: BlockId, bytes: u64) -> LoggedBlock {
+    let payload = payload_of(height, bytes);
     let header = Header {
         version: HEADER_VERSION,
         flags: 0,
@@ -64,10 +68,14 @@ fn final_block(block: &LoggedBlock) -> FinalBlock {
 
 /// A log of a few heights in segments of 8 KiB, all synced but for the last.
 fn world() -> World {
+    world_of(HEIGHTS, 2500, 8192)
+}
+
+fn world_of(heights: u64, payload_bytes: u64, segment_bytes: u32) -> World {
     let memory = MemoryBackend::new();
     let folder = DataFolder::in_memory(&memory);
     let config = LogConfig {
-        segment_bytes: 8192,
+        segment_bytes,
         ..LogConfig::new([7; 32])
     };
     let mut opened = open(&folder, &config, b"genesis").expect("a new log");
@@ -75,8 +83,8 @@ fn world() -> World {
     let mut journal = Journal::new(opened.writer, start, Durability::Async, Epoch::ZERO, 1);
     let (mut blocks, mut block_places, mut mark_places) = (Vec::new(), Vec::new(), Vec::new());
     let mut parent = BlockId::new([0; 32]);
-    for height in 1..=HEIGHTS {
-        let block = block(height, parent);
+    for height in 1..=heights {
+        let block = block(height, parent, payload_bytes);
         parent = block.header.id();
         let fin = final_block(&block);
         blocks.push(block);
@@ -269,6 +277,69 @@ fn a_pass_takes_the_time_that_the_rate_allows() {
     assert!(bytes >= 3 * 8192);
     let taken_ns = world.now_ns - begun;
     assert!(taken_ns >= bytes * SECOND_NS / (1 << 20), "{taken_ns}");
+}
+
+/// Blocks that were pruned everywhere, as many as a request holds, and more that peers do have.
+#[test]
+fn what_nobody_has_keeps_nothing_from_being_asked_that_a_peer_has() {
+    let mut world = world_of(450, 2100, 1 << 20);
+    let segment = world.block_places[0].offset.segment();
+    let places = world.block_places.iter();
+    let rotten = places.take_while(|place| place.offset.segment() == segment);
+    let rotten = rotten.count() - 1;
+    assert!(rotten > 3 * BODIES_PER_REQUEST_MAX, "{rotten}");
+    for place in &world.block_places[..rotten] {
+        world.rot(*place, 1000, 64);
+    }
+    let blocks: BTreeMap<BlockId, LoggedBlock> = world.blocks[..rotten]
+        .iter()
+        .map(|block| (block.header.id(), block.clone()))
+        .collect();
+    let gone: Vec<BlockId> = blocks
+        .keys()
+        .copied()
+        .take(BODIES_PER_REQUEST_MAX)
+        .collect();
+    let mut answered = 0;
+    for turns in 0.. {
+        assert!(turns < 10_000, "no end");
+        let is_pass = world.turn().is_pass;
+        while let Some((of, asked)) = world.asked.get(answered).cloned() {
+            answered += 1;
+            assert!(asked.len() <= BODIES_PER_REQUEST_MAX);
+            // One of the two has them, and of each request half comes late.
+            let has = |block: &BlockRef| of == ValidatorIndex::new(2) && !gone.contains(&block.id);
+            let found: Vec<BlockRef> = asked.into_iter().filter(has).collect();
+            let (soon, late) = found.split_at(found.len().div_ceil(2));
+            for block in soon {
+                world.scrub.take(&blocks[&block.id]);
+            }
+            let before = world.asked.len();
+            if !late.is_empty() {
+                // The pause is over, and something has come in it.
+                world.turn();
+                assert_eq!(world.asked.len(), before, "what is coming is waited for");
+            }
+            for block in late {
+                world.scrub.take(&blocks[&block.id]);
+            }
+        }
+        if is_pass {
+            break;
+        }
+    }
+    let left = BODIES_PER_REQUEST_MAX as u64;
+    assert_eq!(world.repaired, rotten as u64 - left);
+    assert_eq!(world.scrub.faulty(), left);
+    // Each peer was asked for each of those that are left, again and again.
+    for peer in [1, 2].map(ValidatorIndex::new) {
+        let of_it = world.asked.iter().filter(|(of, _)| *of == peer);
+        for id in &gone {
+            let asked = of_it.clone();
+            let times = asked.filter(|(_, blocks)| blocks.iter().any(|block| block.id == *id));
+            assert!(times.count() >= ROUNDS);
+        }
+    }
 }
 
 /// A peer asks again and again for a block that is lost, and sends blocks that nobody wants.

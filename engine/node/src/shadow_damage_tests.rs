@@ -26,18 +26,25 @@ fn a_record_that_memory_alone_shows_damaged_is_read_from_the_disk_again() {
     let genesis = Arc::from(&b"genesis"[..]);
     let reader = scene.reader.clone();
     let mut scrub = crate::scrub::Scrub::new(scrubber, reader, genesis, Vec::new(), u64::MAX);
-    let pass = |scrub: &mut crate::scrub::Scrub| {
-        while !scrub.turn(0, &mut Vec::new()).unwrap().is_pass {}
+    let mut now_ns = 0;
+    let mut pass = |scrub: &mut crate::scrub::Scrub| {
+        loop {
+            let turn = scrub.turn(now_ns, &mut Vec::new()).unwrap();
+            now_ns += turn.pause_ns;
+            if turn.is_pass {
+                return now_ns;
+            }
+        }
     };
     let mut work = scene.work(shadow);
     let now = std::time::Instant::now();
     let mut looked = 0;
     for turn in 0..20 {
-        pass(&mut scrub);
+        let now_ns = pass(&mut scrub);
         let worked = work.turn(turn, now, true, &mut Vec::new()).unwrap();
         for segment in worked.look_at {
             looked += 1;
-            scrub.look_at(segment, turn, &mut Vec::new()).unwrap();
+            scrub.look_at(segment, now_ns, &mut Vec::new()).unwrap();
         }
     }
     assert_eq!(looked, 1);

@@ -26,6 +26,9 @@ const EXHAUSTIVE_THINGS_MAX: u32 = 5;
 const IMAGES_PER_HISTORY: u64 = 1 << EXHAUSTIVE_THINGS_MAX;
 /// Actions of one history.
 const ACTS_MAX: u64 = 40;
+/// Steps that a sync of one or two segments takes, the watermark's included: what is said too early
+/// is wrong in the few of them alone, which a loss of power at any step of a history seldom meets.
+const SYNC_STEPS: u64 = 12;
 /// Most failures that are told in words.
 const FAILURES_MAX: usize = 20;
 
@@ -176,7 +179,8 @@ fn live(
     summary: &mut ImagesSummary,
 ) -> MemoryBackend {
     let mut memory = MemoryBackend::new();
-    if dice.percent(60) {
+    let mut goes_off = dice.percent(60);
+    if goes_off {
         memory.power_off_after(dice.skewed(1_500));
     }
     let Ok(mut log) = start(&memory) else {
@@ -185,10 +189,18 @@ fn live(
     for _ in 0..dice.between(1, ACTS_MAX) {
         let is_alive = match dice.below(20) {
             0..=10 => append(&mut log, dice, written),
-            11..=14 => sync(&mut log, written),
+            11..=14 => {
+                // Once: power that is gone does not come back in the middle of a life.
+                if !goes_off && dice.percent(15) {
+                    goes_off = true;
+                    memory.power_off_after(dice.below(SYNC_STEPS));
+                }
+                sync(&mut log, written)
+            }
             15 | 16 => log.preparer.prepare_next().is_ok(),
             act => {
                 drop(log);
+                goes_off = false;
                 memory = match act {
                     17 => memory.process_kill(),
                     _ => memory.power_cut(|_| dice.percent(50)),

@@ -195,8 +195,11 @@ impl Segment {
         let (tops, _) = tops.as_chunks::<32>();
         let before = EventHistory::from_tops(height, tops)?;
         let (expected, mark) = head_of(genesis_hash, &before);
+        if head != expected {
+            return None;
+        }
         self.before = Some(before);
-        (head == expected).then_some(mark)
+        Some(mark)
     }
 
     /// The tree over the events of all blocks before this segment; none where its head is not

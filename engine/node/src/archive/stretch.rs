@@ -21,6 +21,9 @@ pub(crate) enum Prepended {
     Lie,
     /// There is no room for it.
     Full,
+    /// Nothing can be compared with it: the head of the oldest segment here is damaged, or cannot
+    /// be read.
+    Headless,
 }
 
 impl Archive {
@@ -61,7 +64,7 @@ impl Archive {
         let genesis_hash = self.config.genesis_hash;
         let oldest = self.segments.front_mut();
         let Some(known) = oldest.and_then(|one| one.before(&genesis_hash)) else {
-            return Ok(Prepended::Full);
+            return Ok(Prepended::Headless);
         };
         if history_behind(before, blocks, end).as_ref() != Some(known) {
             return Ok(Prepended::Lie);

@@ -217,3 +217,33 @@ fn a_missing_path_is_named() {
     let error = parse("genesis = \"g\"\nkey = \"k\"\n").unwrap_err();
     assert!(error.to_string().contains("data"), "{error}");
 }
+
+/// It would be cut to the longest without a word.
+#[test]
+fn telling_again_later_than_the_longest_pause_is_refused_by_both_names() {
+    let with = |text: &str| parse(&format!("{HEAD}{text}\n"));
+    let laptop = "profile = \"laptop\"\n[timers]\n";
+    let colo = "profile = \"colo\"\n[timers]\n";
+    let own = "profile = \"colo\"\nthreads = \"dedicated\"\n[timers]\n";
+    for (head, timers, shown) in [
+        (laptop, "retransmit_us = 50001", 50_001),
+        (laptop, "retransmit_max_us = 4999", 5_000),
+        (laptop, "retransmit_us = 9\nretransmit_max_us = 8", 9),
+        // Where stages share cores T_retx is that of laptop.
+        (colo, "retransmit_max_us = 4999", 5_000),
+        (own, "retransmit_max_us = 999", 1_000),
+    ] {
+        let error = with(&format!("{head}{timers}")).unwrap_err().to_string();
+        let names = ["timers.retransmit_us", "timers.retransmit_max_us"];
+        assert!(names.iter().all(|name| error.contains(name)), "{error}");
+        assert!(error.contains(&shown.to_string()), "{error}");
+    }
+    for (head, timers) in [
+        (laptop, "retransmit_us = 50000"),
+        (laptop, "retransmit_us = 90000\nretransmit_max_us = 90000"),
+        (colo, "retransmit_max_us = 5000"),
+        (own, "retransmit_max_us = 1000"),
+    ] {
+        assert!(with(&format!("{head}{timers}")).is_ok(), "{timers}");
+    }
+}

@@ -141,7 +141,8 @@ pub(super) struct Peers {
     metrics: Arc<Metrics>,
     begun: Instant,
     backfill: Backfill,
-    /// Nothing older is wanted in this run: there is no room, or the disk refuses.
+    /// Nothing older is wanted in this run: there is no room, the disk refuses, or the oldest
+    /// segment here is damaged.
     is_done: bool,
     /// Who was answered last: the next one comes after it.
     served: ValidatorIndex,
@@ -246,6 +247,12 @@ impl Peers {
                 self.tell_lie(stretch.source);
             }
             Ok(Prepended::Full) => self.end("there is no room for what is older still"),
+            Ok(Prepended::Headless) => {
+                self.metrics.alarms.add(1);
+                let first = archive.first();
+                tracing::error!(first, "the head of the oldest archived segment is damaged");
+                self.end("the oldest segment here does not tell what comes before it");
+            }
             Err(error) => {
                 self.metrics.alarms.add(1);
                 tracing::error!(%error, "older public events cannot be written");

@@ -101,6 +101,73 @@ fn an_observation_of_an_old_source_is_refused_whatever_round_it_is_for() {
     assert_eq!(feed.observe(now, 0, of_source(oldest_ns)), Ok(()));
 }
 
+/// With three fresh rounds that of 98 counts in the round of 100, and in none after it.
+#[test]
+fn an_observation_is_taken_as_long_as_it_would_be_fresh() {
+    let of_round = |round| Observation {
+        round,
+        ..seen(100, 50)
+    };
+    let mut feed = feed(1);
+    let now = 100 * ROUND;
+    let old = feed.observe(now, 0, of_round(97));
+    assert_eq!(old, Err(Refusal::ObservationStale));
+    assert_eq!(feed.observe(now, 0, of_round(98)), Ok(()));
+}
+
+/// A snapshot that says otherwise would end in an overflow when the round closes, or at a price
+/// that nothing that counts with prices expects.
+#[test]
+fn each_state_that_a_feed_cannot_come_to_is_found() {
+    let mut good = feed(1);
+    good.observe(100 * ROUND, 0, seen(100, 50)).unwrap();
+    assert_eq!(good.state_fault(5), None);
+    let beyond = good.config.price_max + 1;
+    let spoilt = |spoil: &dyn Fn(&mut Feed)| {
+        let mut bad = good.clone();
+        spoil(&mut bad);
+        bad.state_fault(5).expect("no feed comes to that")
+    };
+    let prices: [fn(&mut Feed) -> &mut i64; 3] = [
+        |feed| &mut feed.shown,
+        |feed| &mut feed.mark,
+        |feed| &mut feed.reference,
+    ];
+    for price in prices {
+        for number in [-1, beyond] {
+            let fault = spoilt(&|feed| *price(feed) = number);
+            assert_eq!(fault, "a price is out of bounds");
+        }
+    }
+    let of_a_seen: [fn(&mut Observation); 5] = [
+        |seen| seen.price = 0,
+        |seen| seen.price = i64::MAX,
+        |seen| seen.confidence = -1,
+        |seen| seen.confidence = 51,
+        |seen| seen.round = u64::MAX,
+    ];
+    for spoil in of_a_seen {
+        let fault = spoilt(&|feed| spoil(feed.observations[0].as_mut().expect("it was seen")));
+        assert_eq!(fault, "an observation is out of bounds");
+    }
+    let open = spoilt(&|feed| feed.open = Some(u64::MAX));
+    assert_eq!(open, "its open round lies beyond all time");
+    let too_many = (1..=6).map(|round| (round, 50)).collect();
+    let samples = [
+        too_many,
+        [(2, 50), (2, 50)].into(),
+        [(1, 0)].into(),
+        [(1, beyond)].into(),
+    ];
+    for list in samples {
+        let fault = spoilt(&|feed| feed.samples = std::collections::VecDeque::clone(&list));
+        assert_eq!(
+            fault,
+            "its samples are too many, not in order or out of bounds"
+        );
+    }
+}
+
 #[test]
 fn the_state_follows_from_the_stake_that_is_fresh() {
     for (fresh, state) in [

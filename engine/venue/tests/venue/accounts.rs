@@ -484,6 +484,24 @@ fn without_a_fund_it_is_closed_against_the_long_accounts_at_intrinsic_value() {
     assert_eq!(cancelled(&told), 1, "the ask has nothing to close any more");
 }
 
+/// Its bids open something, and what it has elsewhere is still there to be closed.
+#[test]
+fn who_is_closed_against_keeps_its_bids_and_its_asks_in_other_series() {
+    let mut pit = short();
+    pit.list(Right::Call, ExerciseStyle::European, 130, 20);
+    let other = CALL + 1;
+    pit.deposit(session(3), 1_000);
+    pit.trade(session(3), session(2), other, 1, 1);
+    pit.done(session(2), &ask(CALL, 5, 300, 10));
+    pit.done(session(2), &bid(CALL, 6, 1, 1));
+    pit.done(session(2), &ask(other, 7, 300, 1));
+    let told = pit.price(120);
+    assert_eq!(steps(&told), [(LiquidationStep::Deleveraged, 10, 200, 0)]);
+    assert_eq!(cancelled(&told), 1);
+    pit.done(session(2), &support::cancel(6));
+    pit.done(session(2), &support::cancel(7));
+}
+
 #[test]
 fn the_loss_beyond_account_and_fund_is_shared_by_the_long_accounts() {
     let mut pit = pit();

@@ -288,7 +288,14 @@ fn a_wild_move_halts_the_product_and_nothing_else() {
     assert_eq!(pit.refusal(session(2), &order), Refusal::Halted);
     let spot = support::limit(1, quorate_venue::Side::Buy, 10, 5);
     pit.done(session(2), &spot);
-    pit.clear(ADMIN, ClearingCommand::ResumeFeed { feed: FEED });
+    let told = pit.clear(ADMIN, ClearingCommand::ResumeFeed { feed: FEED });
+    let resumed = PublicEvent::FeedChanged {
+        feed: FEED,
+        halted: false,
+        before: 0,
+        price: 0,
+    };
+    assert_eq!(public(&told), [resumed]);
     pit.price(151);
     pit.done(session(2), &order);
 }
@@ -312,6 +319,15 @@ fn an_exercise_pays_at_once_and_twice_is_refused() {
         fund_paid: 0,
     };
     assert!(public(&told).contains(&exercised), "{told:?}");
+    let causes = told.iter().filter_map(|told| match told {
+        Told::Session(of, SessionReport::PositionChanged { cause, .. }) => Some((*of, *cause)),
+        _ => None,
+    });
+    let expected = [
+        (session(2), PositionCause::Exercise),
+        (session(1), PositionCause::Assignment),
+    ];
+    assert_eq!(causes.collect::<Vec<_>>(), expected);
     assert_eq!(pit.account(session(2)).cash, 950 + 52);
     assert_eq!(pit.account(session(1)).cash, 1_050 - 52);
     pit.clear(session(2), exercise(6));

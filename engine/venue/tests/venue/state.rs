@@ -1,6 +1,6 @@
 //! Roots and snapshots.
 
-use crate::support::pit::{Pit, ROUND};
+use crate::support::pit::{Pit, ROUND, bid};
 use crate::support::{ADMIN, Desk, cancel, config, limit, session};
 use quorate::state_machine::StateMachine;
 use quorate_venue::{
@@ -76,6 +76,20 @@ fn a_halt_changes_the_root_of_the_instruments() {
         },
     );
     assert_eq!(desk.roots(), before);
+}
+
+/// Whoever restores may have asked for its roots before.
+#[test]
+fn what_was_restored_has_its_own_roots_and_not_those_of_before() {
+    let mut desk = busy();
+    let mut copy = Desk::new(VenueLimits::default());
+    copy.apply(session(9), &limit(1, Side::Buy, 10, 5));
+    assert_ne!(copy.roots(), desk.roots());
+    for (section, bytes) in desk.snapshot().iter().enumerate() {
+        copy.venue.restore_section(section, bytes).unwrap();
+        copy.roots();
+    }
+    assert_eq!(copy.roots(), desk.roots());
 }
 
 #[test]
@@ -285,4 +299,51 @@ fn a_snapshot_with_two_samples_of_one_round_is_refused() {
         let error = with(earlier).unwrap_err();
         assert!(error.contains("its samples are"), "{error}");
     }
+}
+
+/// One state has one encoding, and so one root.
+#[test]
+fn a_snapshot_with_a_position_of_no_lots_is_refused() {
+    let mut pit = traded();
+    pit.deposit(session(3), 10);
+    // The last account, which has no position, ends with their number.
+    let with = |lots: &[i64]| {
+        restored(&pit, 5, |accounts| {
+            let count = accounts.len() - 4;
+            accounts[count] = lots.len().try_into().expect("few");
+            for lots in lots {
+                accounts.extend_from_slice(&1_u32.to_le_bytes());
+                accounts.extend_from_slice(&lots.to_le_bytes());
+            }
+        })
+    };
+    assert_eq!(with(&[]), Ok(()));
+    let error = with(&[0]).unwrap_err();
+    assert!(error.contains("position"), "{error}");
+    let error = with(&[3]).unwrap_err();
+    assert!(
+        error.contains("the positions in instrument 1 sum to 3"),
+        "{error}"
+    );
+}
+
+/// Whoever sells to those bids would not be paid.
+#[test]
+fn a_snapshot_in_which_bids_cost_more_than_there_is_cash_is_refused() {
+    let mut pit = Pit::new();
+    pit.deposit(session(1), 1_000);
+    pit.deposit(session(2), 1_000);
+    pit.price(100);
+    pit.list(Right::Call, ExerciseStyle::European, 100, 20);
+    pit.done(session(2), &bid(1, 1, 5, 10));
+    // The last two accounts, which have no position, are a session, cash and a count each.
+    let moved = |amount: i64| {
+        restored(&pit, 5, |accounts| {
+            add(accounts, 12, -amount);
+            add(accounts, 40, amount);
+        })
+    };
+    assert_eq!(moved(950), Ok(()));
+    let error = moved(951).unwrap_err();
+    assert!(error.contains("its bids cost more than it has"), "{error}");
 }

@@ -272,6 +272,15 @@ fn questions_are_answered_from_the_state() {
         panic!("no depth")
     };
     assert_eq!((bids.len(), bids[0].open_lots, asks.len()), (1, 3, 0));
+    for (levels, is_one) in [(0, false), (1, true), (1_024, true), (1_025, false)] {
+        let question = Question::Depth {
+            instrument: InstrumentId(0),
+            levels,
+        };
+        let mut bytes = Vec::new();
+        question.encode(&mut bytes);
+        assert_eq!(Question::decode(&bytes).is_ok(), is_one, "{levels}");
+    }
     let Answer::Instrument { instrument, .. } = ask(
         &desk,
         Question::Instrument {

@@ -304,6 +304,41 @@ fn a_stream_that_does_not_reach_the_start_begins_anew_there() {
     assert_eq!((archive.first(), archive.end()), (0, 0), "another chain's");
 }
 
+/// A validator that computed wrongly and was given another state goes on with that one's events.
+#[test]
+fn a_stream_of_other_events_than_the_state_tells_of_begins_anew() {
+    let folder = TemporaryFolder::new("archive-other-events");
+    let mut archive = open(&folder);
+    archive.go_on_from(&EventHistory::default()).unwrap();
+    append(&mut archive, 1..=20, 10);
+    archive.sync().unwrap();
+    drop(archive);
+    let mut archive = open(&folder);
+    assert_eq!((archive.first(), archive.end()), (1, 21));
+    archive.go_on_from(&before(15, 11)).unwrap();
+    assert_eq!((archive.first(), archive.end()), (15, 15));
+    append(&mut archive, 15..=20, 11);
+    let (from, to) = (pos(15, 0), pos(21, 0));
+    let refused = told(&mut archive, pos(1, 0), to, 999);
+    assert_eq!(refused, Err(Unavailable::Gone));
+    let all = told(&mut archive, from, to, 999).unwrap();
+    assert_eq!(all, expected(from, to));
+}
+
+/// A start from a snapshot of a block does not execute that block again.
+#[test]
+fn a_block_is_reached_once_its_own_events_are_durable() {
+    let archived = Archived::default();
+    archived.synced.store(64, Ordering::Release);
+    assert!(archived.reaches(63));
+    assert_eq!(archived.wanted.load(Ordering::Acquire), 0);
+    assert!(!archived.reaches(64), "all below 64 are durable alone");
+    let wanted = archived.wanted.load(Ordering::Acquire);
+    assert_eq!(wanted, 65, "somebody waits for it");
+    archived.synced.store(65, Ordering::Release);
+    assert!(archived.reaches(64));
+}
+
 #[test]
 fn the_budget_lets_the_oldest_go_and_a_cut_goes_back_over_segments() {
     let folder = TemporaryFolder::new("archive-budget");

@@ -333,6 +333,23 @@ mod tests {
     }
 
     #[test]
+    fn whoever_connects_and_says_nothing_is_hung_up_on_and_the_next_one_is_served() {
+        // Long enough for a slow machine.
+        const PATIENCE: Duration = Duration::from_secs(30);
+        let server = HttpServer::start(here(), answer).unwrap();
+        let silent = TcpStream::connect(server.address()).unwrap();
+        let mut next = TcpStream::connect(server.address()).unwrap();
+        next.set_read_timeout(Some(PATIENCE)).unwrap();
+        next.write_all(b"GET /health HTTP/1.1\r\n\r\n").unwrap();
+        let mut text = String::new();
+        let read = next.read_to_string(&mut text);
+        // With it the server would wait for ever, and so would its end.
+        drop(silent);
+        read.unwrap();
+        assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+    }
+
+    #[test]
     fn a_port_in_use_is_an_error() {
         let server = HttpServer::start(here(), answer).unwrap();
         assert!(Reserved::at(&server.address().to_string()).is_err());

@@ -445,6 +445,24 @@ fn the_newest_snapshot_that_is_offered_is_fetched() {
     assert_eq!(world.peers[1].asked as u64, CHUNKS);
 }
 
+/// Peers answer one after the other, and the first one may be the one that is behind.
+#[test]
+fn a_newer_snapshot_that_is_offered_a_little_later_is_fetched() {
+    let manners = [Manner::Honest, Manner::Silent, Manner::Silent];
+    let world = &mut World::new(manners, 64);
+    world.take_snapshot(1, 128);
+    world.step(1);
+    for _ in 0..OFFER_WAIT_NS / STEP_NS / 2 {
+        assert_eq!(world.step(1), None);
+    }
+    assert_eq!(world.progress().height, 0, "better offers are waited for");
+    world.peers[1].manner = Manner::Honest;
+    let offer = world.answer(1, &SnapshotPart::Ask).unwrap();
+    assert_eq!(world.take(1, offer), Judged::Taken);
+    assert_eq!(world.run(1), 128);
+    assert_eq!(world.lies, []);
+}
+
 #[test]
 fn a_snapshot_that_nobody_has_any_more_gives_way_to_a_newer_one() {
     let world = &mut World::new([Manner::Honest, Manner::Honest, Manner::Silent], 64);

@@ -273,12 +273,21 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_others_can_write_to_is_refused() {
+    fn a_folder_that_group_or_others_can_write_to_is_refused() {
         let folder = TemporaryFolder::new("keys-folder");
         let path = folder.path().join("key");
         KeyPair::create(&path).unwrap();
-        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
-        assert!(KeyPair::load(&path).is_err());
+        let allow = |mode| {
+            std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        for mode in [0o777, 0o770, 0o720, 0o707, 0o702] {
+            allow(mode);
+            let error = KeyPair::load(&path).unwrap_err();
+            assert_eq!(error.file, folder.path(), "{mode:o}: {error}");
+            assert_eq!(error.field, "mode", "{mode:o}: {error}");
+        }
+        allow(0o755);
+        KeyPair::load(&path).unwrap();
     }
 
     #[test]

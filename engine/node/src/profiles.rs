@@ -416,6 +416,25 @@ mod tests {
     }
 
     #[test]
+    fn where_validators_share_a_machine_none_is_pinned_and_cores_are_counted_for_all() {
+        let two = Placement::decide(facts(Profile::Colo, 16, 2));
+        assert_eq!(two.threading, Threading::Dedicated, "{two}");
+        assert_eq!(two.core_of(0), None, "the other would have the same cores");
+        for profile in [Profile::Colo, Profile::Lan] {
+            for (cores, validators, threading) in [
+                (STAGES, 1, Threading::Dedicated),
+                (8, 4, Threading::Shared),
+                (4 * STAGES - 1, 4, Threading::Shared),
+                (4 * STAGES, 4, Threading::Dedicated),
+            ] {
+                let placement = Placement::decide(facts(profile, cores, validators));
+                let what = format!("{cores} cores, {validators} validators: {placement}");
+                assert_eq!(placement.threading, threading, "{what}");
+            }
+        }
+    }
+
+    #[test]
     fn validators_with_less_than_two_cores_each_know_that_they_share() {
         for (cores, validators, is_crowded) in
             [(2, 1, false), (2, 4, true), (7, 4, true), (8, 4, false)]
@@ -440,19 +459,55 @@ mod tests {
         assert_eq!(placement.core_of(3), Some(1));
     }
 
+    /// What a timer's key is, and the timer that it is for.
+    type Override = (
+        fn(&mut TimerOverrides) -> &mut Option<u64>,
+        fn(&Timers) -> u64,
+    );
+
+    const OVERRIDES: [Override; 12] = [
+        (|o| &mut o.progress_us, |t| t.consensus.progress_ns),
+        (|o| &mut o.progress_max_us, |t| t.consensus.progress_max_ns),
+        (|o| &mut o.retransmit_us, |t| t.consensus.retransmit_ns),
+        (
+            |o| &mut o.retransmit_max_us,
+            |t| t.consensus.retransmit_max_ns,
+        ),
+        (|o| &mut o.sign_us, |t| t.consensus.sign_ns),
+        (|o| &mut o.flush_us, |t| t.consensus.flush_ns),
+        (|o| &mut o.censor_us, |t| t.consensus.censor_ns),
+        (|o| &mut o.turn_us, |t| t.consensus.turn_ns),
+        (
+            |o| &mut o.turn_censored_us,
+            |t| t.consensus.turn_censored_ns,
+        ),
+        (|o| &mut o.fan_out_us, |t| t.fan_out_ns),
+        (
+            |o| &mut o.final_holdoff_us,
+            |t| t.consensus.final_holdoff_ns,
+        ),
+        (|o| &mut o.hold_us, |t| t.hold_ns),
+    ];
+
     #[test]
-    fn a_timer_override_reaches_its_field_and_no_other() {
-        let overrides = TimerOverrides {
-            progress_us: Some(7_000),
+    fn every_timer_override_reaches_its_timer_and_no_other() {
+        // By default this one follows from another one.
+        let plain = TimerOverrides {
+            hold_us: Some(100),
             ..TimerOverrides::default()
         };
-        let timers = Profile::Lan.timers(Threading::Dedicated, &overrides);
-        assert_eq!(timers.consensus.progress_ns, 7_000_000);
-        let plain = Profile::Lan.timers(Threading::Dedicated, &TimerOverrides::default());
-        assert_eq!(
-            timers.consensus.retransmit_ns,
-            plain.consensus.retransmit_ns
-        );
+        let all = |overrides: &TimerOverrides| {
+            let timers = Profile::Lan.timers(Threading::Dedicated, overrides);
+            OVERRIDES.map(|(_, of)| of(&timers))
+        };
+        for (place, (set, _)) in OVERRIDES.iter().enumerate() {
+            let mut overrides = plain.clone();
+            *set(&mut overrides) = Some(7_001);
+            let mut expected = all(&plain);
+            assert_ne!(expected[place], 7_001_000);
+            expected[place] = 7_001_000;
+            assert_eq!(all(&overrides), expected, "override {place}");
+        }
     }
 
     #[test]

@@ -430,3 +430,20 @@ fn what_is_faulty_in_a_segment_is_counted_until_the_segment_goes() {
         assert_eq!(world.scrub.faulty(), left);
     }
 }
+
+/// A disk that could not be read for a while, or somebody who put the bytes back.
+#[test]
+fn what_a_later_pass_finds_whole_is_not_counted_any_more() {
+    let mut world = world();
+    let before = world.disk();
+    world.scrub.peers.clear();
+    let place = world.block_places[3];
+    world.rot(place, 1000, 64);
+    world.until_pass();
+    assert_eq!(world.scrub.faulty(), 1);
+    // The same once more takes it back.
+    world.rot(place, 1000, 64);
+    assert_eq!(world.disk(), before);
+    world.until_pass();
+    assert_eq!((world.repaired, world.scrub.faulty()), (0, 0));
+}

@@ -5,7 +5,7 @@
 use quorate::file_error::FileError;
 use quorate::genesis::{
     Application, Auth, Begins, ChainLimits, Genesis, GenesisFile, GenesisPlan, GenesisValidator,
-    Hex32, Successors, hash_of,
+    Hex32, SESSIONS_MAX, Successors, hash_of,
 };
 use quorate::keys::KeyPair;
 use std::path::Path;
@@ -153,6 +153,9 @@ const BAD_CHAIN: &[Case] = &[
         g.limits.block_commands_max = 0
     }),
     ("limits.sessions_max", "0", |g| g.limits.sessions_max = 0),
+    ("limits.sessions_max", "1048577", |g| {
+        g.limits.sessions_max = SESSIONS_MAX + 1;
+    }),
     ("limits.command_bytes_max", "65536", |g| {
         g.limits.payload_bytes_max = 65_536
     }),
@@ -425,4 +428,32 @@ fn what_a_chain_goes_on_from_is_checked_and_who_goes_on_may_be_others() {
     assert_eq!(unknown.file, path);
     let nobody = Successors::parse(b"{\"validators\": []}", path).unwrap();
     assert!(old.succeed(begins(), 1, Some(nobody)).is_err());
+}
+
+#[test]
+fn whether_only_crashes_are_survived_is_for_those_to_say_who_go_on() {
+    let of = |validators: u8, crash_only| {
+        let made = GenesisPlan {
+            crash_only,
+            ..plan(validators)
+        };
+        Genesis::build(made).unwrap()
+    };
+    for (old, alike) in [(of(4, false), of(2, true)), (of(2, true), of(4, false))] {
+        let successors = Successors {
+            validators: alike.file().validators.clone(),
+            fault_weight: None,
+            fast_slack: None,
+            crash_only: alike.file().crash_only,
+        };
+        let next = old.succeed(begins(), 1, Some(successors)).unwrap();
+        let rules = |genesis: &Genesis| {
+            let file = genesis.file();
+            (file.crash_only, file.fault_weight, file.fast_slack)
+        };
+        assert_eq!(rules(&next), rules(&alike));
+        // Without a word of others it stays as it was.
+        let same = old.succeed(begins(), 1, None).unwrap();
+        assert_eq!(rules(&same), rules(&old));
+    }
 }

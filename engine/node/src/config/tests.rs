@@ -146,12 +146,43 @@ fn a_value_that_is_not_allowed_is_refused_with_field_value_and_remedy() {
             "2147483648",
         ),
         ("[limits]\nclients_max = 0\n", "limits.clients_max", "0"),
+        // States are attested at every 64th height, and a snapshot is one of those.
+        (
+            "[snapshots]\nevery_heights = 65\n",
+            "snapshots.every_heights",
+            "65",
+        ),
+        (
+            "[snapshots]\nevery_heights = 32\n",
+            "snapshots.every_heights",
+            "32",
+        ),
+        // Nothing of the log may go without a snapshot above it.
+        (
+            "[log]\nbytes_max = 68719476736\n[snapshots]\nevery_heights = 0\n",
+            "log.bytes_max",
+            "68719476736",
+        ),
     ] {
         let error = parse(&format!("{HEAD}{text}")).unwrap_err();
         assert_eq!(error.field, field, "{error}");
         assert!(error.value.contains(value), "{error}");
         assert!(!error.remedy.is_empty(), "{error}");
     }
+}
+
+#[test]
+fn a_log_is_bounded_by_no_fewer_than_four_segments() {
+    let of = |bytes: u64| parse(&format!("{HEAD}[log]\nbytes_max = {bytes}\n"));
+    let segment = u64::from(LogConfig::default().segment_bytes);
+    assert_eq!(of(4 * segment).unwrap().log.bytes_max, 4 * segment);
+    for bytes in [1, 3 * segment, 4 * segment - 1] {
+        let error = of(bytes).unwrap_err();
+        assert_eq!(error.field, "log.bytes_max", "{error}");
+        let least = (4 * segment).to_string();
+        assert!(error.remedy.contains(&least), "{error}");
+    }
+    assert_eq!(of(0).unwrap().log.bytes_max, 0, "the whole log is kept");
 }
 
 /// What the log itself takes and what is allowed here end at the same length.

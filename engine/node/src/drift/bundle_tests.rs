@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::drift::Recorder;
+use crate::results::BlockResults;
 use crate::roots::StateRoot;
 use crate::testing::{TemporaryFolder, sample_genesis};
 use quorate_consensus::attestation::StateCertificate;
@@ -128,6 +129,31 @@ fn a_stop_waits_for_the_bundle_without_which_the_next_start_would_serve() {
     drop(recorder);
     let read = read_bundle(&diverged_folder(folder.path())).expect("it is there");
     assert_eq!(read.section, "book");
+}
+
+/// Later ones may follow from the first.
+#[test]
+fn the_bundle_of_the_first_difference_stays_whatever_is_found_later() {
+    let folder = TemporaryFolder::new("bundle-twice");
+    let (genesis, _) = sample_genesis(4);
+    let facts = Facts::new(folder.path(), ValidatorIndex::new(0), &genesis);
+    let mut recorder = Recorder::new(facts.into(), Default::default());
+    let mut results = BlockResults::new();
+    results.height = 128;
+    recorder.note(&results);
+    recorder.report(&divergence(), &["sessions", "book"]);
+    let writer = recorder.writer.take().expect("it writes");
+    writer.join().expect("written");
+    let path = diverged_folder(folder.path());
+    let first = (read_bundle(&path).unwrap(), read_trace(&path).unwrap());
+    assert_eq!(first.1.range(), Some([128, 128]));
+    let mut later = divergence();
+    later.own.height = Height::new(192);
+    later.proven.statement.height = Height::new(192);
+    recorder.report(&later, &["sessions", "book"]);
+    drop(recorder);
+    let left = (read_bundle(&path).unwrap(), read_trace(&path).unwrap());
+    assert_eq!(left, first);
 }
 
 #[test]

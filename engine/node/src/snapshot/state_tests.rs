@@ -7,6 +7,7 @@ use quorate_log::MemoryBackend;
 
 use super::*;
 use crate::results::BlockResults;
+use crate::roots::EVENTS_SECTION;
 use crate::snapshot::{CHUNK_BYTES, MemoryDisk};
 use crate::state_machine::{Context, Output};
 use crate::testing::{TemporaryFolder, final_block, sample_genesis};
@@ -156,6 +157,33 @@ fn a_state_whose_outputs_end_at_another_height_is_refused() {
         panic!("{refused:?}");
     };
     assert_eq!(section, "outputs");
+}
+
+/// Each root is right: it is that of the bytes.
+#[test]
+fn a_state_whose_public_events_end_at_another_height_is_refused() {
+    let mut scene = scene();
+    let origin = Origin::of(&scene.set);
+    let next = final_block(&scene.set, 4, scene.header.id(), &[]);
+    let events = scene
+        .executor
+        .section_names()
+        .iter()
+        .position(|name| *name == EVENTS_SECTION)
+        .unwrap();
+    let mut before = Vec::new();
+    scene.executor.save_section(events, &mut before);
+    scene
+        .executor
+        .execute(&next, &mut BlockResults::new())
+        .unwrap();
+    scene.executor.restore_section(events, &before).unwrap();
+    take(&mut scene.executor, &next.header, &origin, &scene.folder).unwrap();
+    let refused = restore(&mut fresh(&scene.set), 4, &origin, &scene.folder);
+    let Err(SnapshotError::Restore { what, .. }) = refused else {
+        panic!("{refused:?}");
+    };
+    assert!(what.contains("after height 3, not 4"), "{what}");
 }
 
 #[test]

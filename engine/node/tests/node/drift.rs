@@ -1,7 +1,7 @@
 //! A validator whose state is another than the others': it serves nobody, votes on, and does not
 //! come back by a restart alone (protocol.md 5.6).
 
-use crate::support::{Adder, Cluster, PATIENCE, eventually, stop_all};
+use crate::support::{Adder, Cluster, PATIENCE, eventually, http, stop_all};
 use quorate::client::{Client, ClientOptions};
 use quorate::drift::{DIVERGED_FOLDER, read_bundle, read_trace};
 use quorate::keys::KeyPair;
@@ -30,12 +30,21 @@ fn add(client: &mut Client) {
 
 fn start(cluster: &Cluster, wrong: Adder) -> Vec<Node> {
     let mut nodes: Vec<Node> = (0..WRONG).map(|place| cluster.start(place)).collect();
-    nodes.push(Node::start(cluster.config(WRONG), wrong).unwrap());
+    let mut config = cluster.config(WRONG);
+    config.listen_metrics = Some("127.0.0.1:0".to_owned());
+    nodes.push(Node::start(config, wrong).unwrap());
     nodes
 }
 
 fn is_refused<T>(answer: &Result<T, NodeFailure>) -> bool {
     matches!(answer, Err(NodeFailure::Diverged { height: 64 }))
+}
+
+/// Whether it tells operators that it works, and that no client is to be sent to it.
+fn is_unready(node: &Node) -> bool {
+    let address = node.metrics_address().unwrap();
+    assert!(http(address, "/health").starts_with("HTTP/1.1 200"));
+    http(address, "/ready").ends_with("the state of this validator diverged\n")
 }
 
 /// From the first block to the one whose state is compared, and a little further.
@@ -66,6 +75,7 @@ fn diverge(cluster: &Cluster) {
     // It follows and votes, and gives no results away.
     let finalized = wrong.finalized();
     let height = nodes[0].status().unwrap().height;
+    eventually("operators are told", || is_unready(wrong));
     (0..3).for_each(|_| add(&mut late));
     eventually("it goes on", || wrong.status().unwrap().height > height + 2);
     assert!(finalized.try_recv().is_err());
@@ -88,6 +98,7 @@ fn diverges_and_is_mended(threading: Threading) {
     let nodes = start(&cluster, Adder::default());
     let wrong = &nodes[usize::from(WRONG)];
     assert!(wrong.diverged().is_some());
+    eventually("operators are told again", || is_unready(wrong));
     assert!(is_refused(&wrong.query(b"?")));
     assert!(is_refused(&wrong.session([56; 32])));
     stop_all(nodes);
@@ -95,6 +106,10 @@ fn diverges_and_is_mended(threading: Threading) {
     let nodes = start(&cluster, Adder::default());
     let mended = client(&cluster, 4, WRONG);
     assert_eq!(mended.connected(), Some(ValidatorIndex::new(WRONG)));
+    let address = nodes[usize::from(WRONG)].metrics_address().unwrap();
+    eventually("it is ready", || {
+        http(address, "/ready").starts_with("HTTP/1.1 200")
+    });
     stop_all(nodes);
 }
 

@@ -1,23 +1,15 @@
 //! What a node refuses: starts that are not safe, and bytes that are not the protocol's.
 
-use crate::support::{Adder, Cluster, PATIENCE, eventually, stop_all};
+use crate::support::{Adder, Cluster, PATIENCE, eventually, http, stop_all};
 use quorate::client::{Client, ClientOptions};
 use quorate::keys::KeyPair;
 use quorate::node::{Node, StartError, initialize, is_unused};
 use quorate::profiles::Durability;
 use quorate::state_machine::Lane;
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
-
-fn http(address: SocketAddr, path: &str) -> String {
-    let mut stream = TcpStream::connect(address).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\n\r\n").unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
-    text
-}
 
 #[test]
 fn a_folder_that_was_never_made_ready_is_not_started_from() {
@@ -202,5 +194,25 @@ fn operators_see_numbers_health_readiness_and_status() {
         "{text}"
     );
     assert!(http(address, "/status").contains("\"index\":0"));
+    stop_all(nodes);
+}
+
+/// Whoever sends clients to validators sends none to it.
+#[test]
+fn a_validator_that_may_not_vote_yet_works_and_is_not_ready() {
+    let cluster = Cluster::new("unready-alone", 4, Durability::Async);
+    let mut config = cluster.config(0);
+    config.listen_metrics = Some("127.0.0.1:0".to_owned());
+    // No peer tells it what it may have said before it was started.
+    let mut nodes = vec![Node::start(config, Adder::default()).unwrap()];
+    let address = nodes[0].metrics_address().unwrap();
+    assert!(http(address, "/health").starts_with("HTTP/1.1 200"));
+    let answer = http(address, "/ready");
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    assert!(answer.contains("may not vote"), "{answer}");
+    nodes.extend((1..4).map(|place| cluster.start(place)));
+    eventually("ready", || {
+        http(address, "/ready").starts_with("HTTP/1.1 200")
+    });
     stop_all(nodes);
 }

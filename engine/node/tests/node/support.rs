@@ -9,6 +9,8 @@ use quorate::local::claim_ports;
 use quorate::node::{Node, StartError, initialize};
 use quorate::profiles::{Durability, Idle, Profile, Threading};
 use quorate::state_machine::{Context, Output, StateMachine};
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -187,6 +189,15 @@ pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(Instant::now() < end, "still not after {PATIENCE:?}: {what}");
         std::thread::yield_now();
     }
+}
+
+/// What the window for operators answers.
+pub(crate) fn http(address: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
 }
 
 /// All nodes come to the same state after the same block, at or above a height.

@@ -358,7 +358,8 @@ impl ConfigFile {
             return Err(FileError::new(path, "timers.retransmit_us", reason)
                 .value(us)
                 .remedy(format!(
-                    "choose {longest_us} at most, or a longer retransmit_max_us"
+                    "choose {longest_us} at most, a longer retransmit_max_us, or threads = \"dedicated\" \
+                     where the value comes from the profile"
                 )));
         }
         for (field, value, least, most) in self.ranges() {

@@ -16,7 +16,7 @@ use quorate_net::Reserved;
 
 /// Longest head of a request, bytes.
 const HEAD_BYTES_MAX: usize = 4096;
-/// From accepting to hanging up, at most.
+/// From accepting to the end of the question, and as much again from its answer to hanging up.
 const EXCHANGE_MAX: Duration = Duration::from_secs(2);
 /// After the system has refused a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -127,6 +127,8 @@ fn serve(mut stream: TcpStream, answer: &impl Fn(Question) -> Reply) -> std::io:
         head.extend_from_slice(&piece[..read]);
     }
     let response = respond(&head, answer);
+    // What took long to find out is told all the same, as that a loop does not answer.
+    let end = Instant::now() + EXCHANGE_MAX;
     let left = || end.saturating_duration_since(Instant::now());
     write_within(&response, left, |bytes, left| {
         stream.set_write_timeout(Some(left))?;
@@ -291,6 +293,20 @@ mod tests {
         assert!(rest.is_empty());
         let text = exchange(&server, b"GET /health HTTP/1.1\r\n\r\n");
         assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+    }
+
+    /// It may be that the loop does not answer, and that has to be told.
+    #[test]
+    fn an_answer_that_took_longer_than_an_exchange_is_told() {
+        let server = HttpServer::start(here(), |_| {
+            // As one waits for a loop that hangs.
+            let (_hangs, loop_answers) = std::sync::mpsc::channel::<()>();
+            let waited = loop_answers.recv_timeout(EXCHANGE_MAX + Duration::from_millis(50));
+            assert!(waited.is_err());
+            answer(Question::Ready)
+        });
+        let text = exchange(&server.unwrap(), b"GET /ready HTTP/1.1\r\n\r\n");
+        assert!(text.starts_with("HTTP/1.1 503"), "{text}");
     }
 
     /// A reader that takes a byte each quarter of a second.

@@ -7,7 +7,7 @@
 //! its memory, so rot below it changes nothing that it may say - or a cut: what nobody can give is
 //! kept as it is, and the next start marks it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -35,6 +35,8 @@ const PASS_PAUSE_NS: u64 = 1_000_000_000;
 const ASK_PAUSE_NS: u64 = 1_000_000_000;
 /// Each peer is asked for everything that is wanted so often.
 const ROUNDS: usize = 3;
+/// How long a repair goes on at most before what has come is written and passes go on.
+const WORK_NS_MAX: u64 = 60_000_000_000;
 /// A segment that could not be repaired is looked at again for a reader's sake after this time.
 const HINT_PAUSE_NS: u64 = 60_000_000_000;
 /// After the system has refused.
@@ -67,6 +69,7 @@ struct Work {
     /// What was asked for last, ascending.
     asked: Vec<BlockId>,
     asked_ns: u64,
+    begun_ns: u64,
     /// Something of it has come since.
     has_come: bool,
     /// How often a peer has been asked for all that was wanted.
@@ -173,8 +176,9 @@ impl Around {
 
 /// What seemed faulty because it chains on what was is not any more.
 fn retain_broken(mend: &Mend, wanted: &mut BTreeMap<BlockId, (LogOffset, BlockRef)>) {
-    let broken = mend.broken();
-    wanted.retain(|_, (at, _)| broken.iter().any(|broken| broken.place.offset == *at));
+    let broken = mend.broken().into_iter();
+    let broken: BTreeSet<LogOffset> = broken.map(|broken| broken.place.offset).collect();
+    wanted.retain(|_, (at, _)| broken.contains(at));
 }
 
 /// The look at what the disk has of the log, and the repair; see the module.
@@ -186,6 +190,8 @@ pub struct Scrub {
     peers: Vec<ValidatorIndex>,
     /// Which of them is asked next.
     peer: usize,
+    /// Behind which block the next repair begins to ask: where the last one had no time to go on.
+    asked_last: Option<BlockId>,
     bytes_per_s: u64,
     /// Nothing more is read to look before: what was read is paid for then, whoever wanted it.
     read_due_ns: u64,
@@ -212,6 +218,7 @@ impl Scrub {
             genesis,
             peers,
             peer: 0,
+            asked_last: None,
             bytes_per_s: bytes_per_s.max(1),
             read_due_ns: 0,
             hint_due_ns: 0,
@@ -376,8 +383,9 @@ impl Scrub {
         let work = Work {
             mend,
             wanted,
-            asked: Vec::new(),
+            asked: self.asked_last.take().into_iter().collect(),
             asked_ns: 0,
+            begun_ns: now_ns,
             has_come: false,
             rounds: 0,
         };
@@ -436,8 +444,10 @@ impl Scrub {
         inputs: &mut Vec<Input>,
     ) -> Result<Turn, ScrubError> {
         let is_waiting = work.is_waiting(now_ns);
+        let is_over = now_ns >= work.begun_ns.saturating_add(WORK_NS_MAX);
         let has_tried = work.rounds >= ROUNDS * self.peers.len();
-        if work.wanted.is_empty() || (has_tried && !is_waiting) {
+        if work.wanted.is_empty() || is_over || (has_tried && !is_waiting) {
+            self.asked_last = work.asked.last().copied().filter(|_| is_over);
             return self.finish(work, now_ns);
         }
         if !is_waiting && let Some(&of) = self.peers.get(self.peer % self.peers.len()) {

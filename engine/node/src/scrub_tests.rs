@@ -447,3 +447,43 @@ fn what_a_later_pass_finds_whole_is_not_counted_any_more() {
     world.until_pass();
     assert_eq!((world.repaired, world.scrub.faulty()), (0, 0));
 }
+
+/// Much is lost and nobody has it: what came is written soon, other segments are looked at, and the
+/// next repair goes on where this one had no time to.
+#[test]
+fn a_repair_ends_after_a_minute_and_the_next_one_asks_on() {
+    let mut world = world_of(1_800, 300, 1 << 20);
+    let places = world.block_places.iter();
+    let many = places.take_while(|place| place.offset.segment() == 0);
+    let many = many.count() - 1;
+    assert!(
+        many > 700,
+        "{many} of 64 for each of two, three times, take more than a minute"
+    );
+    for place in &world.block_places[..many] {
+        world.rot(*place, 450, 16);
+    }
+    let lost = world.blocks[..many].iter();
+    let lost: BTreeMap<BlockId, LoggedBlock> = lost
+        .map(|block| (block.header.id(), block.clone()))
+        .collect();
+    world.until_asked_or_end();
+    let begun_ns = world.now_ns;
+    let came = world.asked[0].1[0].id;
+    world.scrub.take(&lost[&came]);
+    let mut ended_ns = None;
+    while !world.turn().is_pass {
+        if world.repaired > 0 && ended_ns.is_none() {
+            ended_ns = Some(world.now_ns);
+        }
+    }
+    let took_ns = ended_ns.expect("it is written") - begun_ns;
+    assert!((59..=61).contains(&(took_ns / SECOND_NS)), "{took_ns}");
+    assert_eq!((world.repaired, world.scrub.faulty()), (1, many as u64 - 1));
+    let asked = world.asked.len();
+    let last = world.asked[asked - 1].1.last().expect("a block").id;
+    world.until_asked_or_end();
+    let mut rest = lost.keys().filter(|id| **id > last);
+    let next = rest.next().or_else(|| lost.keys().find(|id| **id != came));
+    assert_eq!(Some(&world.asked[asked].1[0].id), next);
+}

@@ -5,8 +5,8 @@ use quorate_sim::{
     ActorName, Byzantine, ByzantineCounts, RunOptions, Scenario, Summary, SweepOptions, run, sweep,
 };
 
-/// Seeds in which a joiner asks the one that lies: for an offer, and for chunks.
-const FALSE_SOURCES: [u64; 2] = [11, 16];
+/// A seed in which a joiner asks the one that lies for offers and for chunks; few are.
+const FALSE_SOURCE: u64 = 65;
 
 fn with(actors: &[ActorName]) -> Byzantine {
     Byzantine {
@@ -68,7 +68,7 @@ fn every_actor_does_all_that_it_is_for() {
 
 fn seeds_for(actor: ActorName) -> Box<dyn Iterator<Item = u64>> {
     match actor {
-        ActorName::FalseSource => Box::new(FALSE_SOURCES.into_iter()),
+        ActorName::FalseSource => Box::new((FALSE_SOURCE..FALSE_SOURCE + 1).chain(0..96)),
         _ => Box::new(0..24),
     }
 }

@@ -160,7 +160,7 @@ fn each_state_that_a_feed_cannot_come_to_is_found() {
         [(1, beyond)].into(),
     ];
     for list in samples {
-        let fault = spoilt(&|feed| feed.samples = std::collections::VecDeque::clone(&list));
+        let fault = spoilt(&|feed| feed.samples = VecDeque::clone(&list));
         assert_eq!(
             fault,
             "its samples are too many, not in order or out of bounds"

@@ -112,13 +112,15 @@ enum ChainEnd {
 }
 
 /// Requests on their way. Bound: one a voter and window, as of their branches, three of history,
-/// and `FETCHES_MAX` of blocks.
+/// and `FETCHES_MAX` each of bodies and of parents.
 #[derive(Debug, Default)]
 pub(crate) struct Fetches {
     asked: BTreeMap<Wanted, Asked>,
-    /// Those of single blocks. Bound: `FETCHES_MAX`.
-    of_blocks: BTreeMap<Wanted, Asked>,
-    /// When those were looked through last for what nobody wants any more.
+    /// Those for bodies of live windows. Bound: `FETCHES_MAX`.
+    bodies: BTreeMap<Wanted, Asked>,
+    /// Those for what is below parents. Bound: `FETCHES_MAX`.
+    parents: BTreeMap<Wanted, Asked>,
+    /// When those two were looked through last for what nobody wants any more.
     swept_ns: u64,
     /// How far the chains that voters were asked for have come.
     branches: BTreeMap<(Window, ValidatorIndex), Branch>,
@@ -132,9 +134,7 @@ pub(crate) struct Fetches {
     batch: u64,
 }
 
-const FETCHES_MAX: usize = 1024;
-/// Of these the ones for bodies of live windows leave room to those for what is below parents.
-const FETCHES_OF_BODIES_MAX: usize = FETCHES_MAX - 256;
+const FETCHES_MAX: usize = 512;
 /// After so many attempts without a peer that says it has something, any peer is asked.
 const ATTEMPTS_UNABLE: u32 = 2;
 /// Of one chain one place at a time is unknown, and there are few chains.
@@ -224,14 +224,15 @@ impl Fetches {
                 .is_some_and(|lowest| self.has_asked_for_body(lowest.id)),
             Missing::Headers(..) | Missing::Place(_) => false,
         };
-        let last = self.of_blocks.get(&Wanted::Parent(id));
+        let last = self.parents.get(&Wanted::Parent(id));
         let last = last.filter(|_| is_on_its_way).map(|asked| asked.mark);
         last.unwrap_or_else(|| missing.mark())
     }
 
     const fn asked_of(&mut self, wanted: &Wanted) -> &mut BTreeMap<Wanted, Asked> {
         match wanted {
-            Wanted::Body(_) | Wanted::Parent(_) => &mut self.of_blocks,
+            Wanted::Body(_) => &mut self.bodies,
+            Wanted::Parent(_) => &mut self.parents,
             Wanted::Headers(..) | Wanted::Bodies | Wanted::History | Wanted::Proof => {
                 &mut self.asked
             }
@@ -241,17 +242,16 @@ impl Fetches {
     /// Whether one more request may be remembered. Where none can, what was asked for comes first:
     /// a request that is forgotten is made anew with every turn.
     fn has_room(&mut self, wanted: &Wanted, now: Now, retry_ns: u64) -> bool {
-        let max = match wanted {
-            Wanted::Body(_) => FETCHES_OF_BODIES_MAX,
-            Wanted::Parent(_) => FETCHES_MAX,
-            Wanted::Headers(..) | Wanted::Bodies | Wanted::History | Wanted::Proof => return true,
-        };
-        if self.of_blocks.len() >= max && self.swept_ns < now.mono_ns {
+        if !matches!(wanted, Wanted::Body(_) | Wanted::Parent(_)) {
+            return true;
+        }
+        if self.asked_of(wanted).len() >= FETCHES_MAX && self.swept_ns < now.mono_ns {
             self.swept_ns = now.mono_ns;
             let is_wanted = |asked: &Asked| asked.wanted_ns.saturating_add(retry_ns) >= now.mono_ns;
-            self.of_blocks.retain(|_, asked| is_wanted(asked));
+            self.bodies.retain(|_, asked| is_wanted(asked));
+            self.parents.retain(|_, asked| is_wanted(asked));
         }
-        self.of_blocks.len() < max
+        self.asked_of(wanted).len() < FETCHES_MAX
     }
 
     /// Whether to ask now; counts the attempt.

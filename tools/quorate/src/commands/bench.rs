@@ -18,6 +18,7 @@ mod sweep;
 mod syncs;
 mod throughput;
 mod toll;
+mod vote_order;
 
 use std::path::Path;
 

@@ -2,23 +2,27 @@
 //!
 //! Owns the two checks that need the whole log: that every own vote record contradicts neither
 //! itself nor the one before it of the same window, and that a command told to a client stands in
-//! the finalized chain. Reads the bytes itself, without the code that recovers, and judges votes by
-//! protocol.md in code of its own, not by the code that cast them. Never: writes.
+//! the finalized chain. Reads the bytes itself, without the code that recovers; votes are judged by
+//! `vote_order`. Never: writes.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
 use std::io::{self, Read as _, Seek as _};
 use std::path::Path;
 
 use quorate::journal::{JournalEntry, decode};
 use quorate_bench::load::Acknowledged;
-use quorate_consensus::header::Header;
 use quorate_consensus::payload::PayloadView;
 use quorate_consensus::record::Record;
-use quorate_consensus::types::{BlockId, Index, Window};
+use quorate_consensus::types::{BlockId, Window};
 use quorate_log::{LogOffset, Verification};
 
+use super::vote_order::{Headers, Verdict, VoteOrder};
 use crate::inspect::records::{self, tail_of};
+
+/// Conflicts of one log that are told in words: one is enough to begin with.
+const CONFLICTS_TOLD_MAX: usize = 4;
 
 /// Bytes of a chain hash.
 const HASH_BYTES: usize = 32;
@@ -84,11 +88,43 @@ impl Heights {
     }
 }
 
+/// A vote record and the one before it of its window.
+#[derive(Debug)]
+struct Pair {
+    window: Window,
+    before: Option<Record>,
+    record: Record,
+}
+
+impl Pair {
+    fn verdict(&self, headers: &[&Headers], window_slots: u32) -> Verdict {
+        let order = VoteOrder {
+            headers,
+            window: self.window,
+            window_slots,
+        };
+        order.judge(self.before.as_ref(), &self.record)
+    }
+}
+
+impl fmt::Display for Pair {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            window,
+            before,
+            record,
+        } = self;
+        let number = window.number();
+        write!(to, "in window {number} it said {before:?}, then {record:?}")
+    }
+}
+
 /// What a validator has voted in lives whose logs are gone, for the audit of the log after them.
 #[derive(Debug, Default)]
 pub(super) struct Lives {
-    headers: BTreeMap<BlockId, Header>,
+    headers: Headers,
     newest: BTreeMap<Window, Record>,
+    open: Vec<Pair>,
 }
 
 /// What a log says.
@@ -99,13 +135,17 @@ pub(super) struct Audit {
     /// Of those, the ones that contradict themselves, or do not extend the one before them of their
     /// window.
     pub(super) conflicting_votes: u64,
+    /// What the first of them say, for who has to find out why.
+    pub(super) conflicts: Vec<String>,
     /// Finalized heights of each command, the lowest first: one that stood behind a gap had no
     /// effect there, and stands in a later block again.
     commands: BTreeMap<([u8; 16], u64), Heights>,
-    headers: BTreeMap<BlockId, Header>,
+    headers: Headers,
     /// Commands of each block whose mark may come.
     bodies: BTreeMap<BlockId, Vec<([u8; 16], u64)>>,
     newest: BTreeMap<Window, Record>,
+    /// What cannot be judged yet.
+    open: Vec<Pair>,
     /// Slots of a window.
     window_slots: u32,
 }
@@ -137,6 +177,7 @@ impl Audit {
         Self {
             headers: lives.headers,
             newest: lives.newest,
+            open: lives.open,
             window_slots,
             ..Self::default()
         }
@@ -168,111 +209,39 @@ impl Audit {
 
     fn take_record(&mut self, window: Window, record: Record) {
         self.vote_records += 1;
-        let before = self.newest.get(&window);
-        let follows = before.is_none_or(|before| self.extends(window, before, &record));
-        if !follows || !self.is_consistent(window, &record) {
-            self.conflicting_votes += 1;
-        }
-        self.newest.insert(window, record);
-    }
-
-    /// Whether a record contradicts itself in nothing: final only what was voted for, nothing final
-    /// at or above a fallback (rule X), no fallback in a window that is open.
-    fn is_consistent(&self, window: Window, record: &Record) -> bool {
-        let last = self.window_slots.saturating_sub(1);
-        let inside = |index: Index| index.number() <= last;
-        let tip = record.tip.map(|(index, _)| index);
-        let falls_back = record.skip_fallback.is_some() || !record.also.is_empty();
-        let is_full = tip.is_some_and(|index| index.number() == last);
-        let differences = record
-            .also
-            .iter()
-            .filter_map(|&(_, id)| self.first_difference(window, record.tip, id));
-        let lowest_fallback = differences.chain(record.skip_fallback).min();
-        let final_fits = match (record.fin, tip) {
-            (None, _) => true,
-            (Some(_), None) => false,
-            (Some(fin), Some(tip)) => {
-                fin <= tip && lowest_fallback.is_none_or(|fallback| fin < fallback)
-            }
+        let before = self.newest.insert(window, record.clone());
+        let pair = Pair {
+            window,
+            before,
+            record,
         };
-        final_fits
-            && (!falls_back || record.stop || is_full)
-            && tip.is_none_or(inside)
-            && record.skip_fallback.is_none_or(inside)
-            && record.also.iter().all(|&(index, _)| inside(index))
-    }
-
-    /// Whether `newer` says all that `older` says, and more.
-    fn extends(&self, window: Window, older: &Record, newer: &Record) -> bool {
-        let tip_grows = match (older.tip, newer.tip) {
-            (None, _) => true,
-            (Some(_), None) => false,
-            (Some((_, old)), Some((_, new))) => self.is_ancestor(window, old, new),
-        };
-        let stop_stays = !older.stop || (newer.stop && newer.tip == older.tip);
-        let final_stays = match (older.fin, newer.fin) {
-            (None, _) => true,
-            (Some(_), None) => false,
-            (Some(old), Some(new)) => old <= new,
-        };
-        let skip_stays = match (older.skip_fallback, newer.skip_fallback) {
-            (None, _) => true,
-            (Some(_), None) => false,
-            (Some(old), Some(new)) => new <= old,
-        };
-        let also_stays = older.also.iter().all(|&(_, old)| {
-            let mut chains = newer.also.iter();
-            chains.any(|&(_, new)| self.is_ancestor(window, old, new))
-        });
-        tip_grows && stop_stays && final_stays && skip_stays && also_stays
-    }
-
-    /// The lowest index at which the chain of `id` is not the chain of the tip. None where it is
-    /// all on that chain, or where one of the two is not known down to the window's first block.
-    fn first_difference(
-        &self,
-        window: Window,
-        tip: Option<(Index, BlockId)>,
-        id: BlockId,
-    ) -> Option<Index> {
-        let Some((_, tip)) = tip else {
-            return Some(Index::ZERO);
-        };
-        let (own, other) = (self.chain(window, tip)?, self.chain(window, id)?);
-        let differs = |at: &usize| own.get(*at) != other.get(*at);
-        let first = (0..other.len()).find(differs)?;
-        u32::try_from(first).ok().map(Index::new)
-    }
-
-    /// The blocks of a window up to this one, the lowest first.
-    fn chain(&self, window: Window, id: BlockId) -> Option<Vec<BlockId>> {
-        let (mut chain, mut at) = (Vec::new(), id);
-        loop {
-            let header = self.headers.get(&at)?;
-            if header.window != window {
-                return None;
-            }
-            chain.push(at);
-            if header.index == Index::ZERO {
-                chain.reverse();
-                return Some(chain);
-            }
-            at = header.parent_id;
+        match pair.verdict(&[&self.headers], self.window_slots) {
+            Verdict::Follows => {}
+            Verdict::Conflicts => self.note_conflict(&pair),
+            Verdict::Open => self.open.push(pair),
         }
     }
 
-    /// Whether `old` stands on the chain of `new` inside the window. Every block that a record
-    /// names stands in the log before it (R11); one that does not is no ancestor.
-    fn is_ancestor(&self, window: Window, old: BlockId, new: BlockId) -> bool {
-        let mut at = new;
-        while at != old {
-            match self.headers.get(&at) {
-                Some(header) if header.window == window => at = header.parent_id,
-                _ => return false,
-            }
+    fn note_conflict(&mut self, pair: &Pair) {
+        self.conflicting_votes += 1;
+        if self.conflicts.len() < CONFLICTS_TOLD_MAX {
+            self.conflicts.push(pair.to_string());
         }
-        true
+    }
+
+    /// Judges what was left open, by these headers besides its own. A block that none of the logs
+    /// holds is on no chain.
+    pub(super) fn close(&mut self, headers_of_all: &[&Headers]) {
+        let mut headers = vec![&self.headers];
+        headers.extend(headers_of_all);
+        let slots = self.window_slots;
+        let open = std::mem::take(&mut self.open).into_iter();
+        let conflicts: Vec<_> = open
+            .filter(|pair| pair.verdict(&headers, slots) != Verdict::Follows)
+            .collect();
+        for pair in &conflicts {
+            self.note_conflict(pair);
+        }
     }
 
     /// What a validator that loses this log has said all the same.
@@ -280,7 +249,18 @@ impl Audit {
         Lives {
             headers: self.headers,
             newest: self.newest,
+            open: self.open,
         }
+    }
+
+    /// The headers of the blocks that the log holds.
+    pub(super) const fn headers(&self) -> &Headers {
+        &self.headers
+    }
+
+    /// Lets go of the commands of the chain, which are much and are needed for `lost` alone.
+    pub(super) fn forget_commands(&mut self) {
+        self.commands = BTreeMap::new();
     }
 
     /// How many of these are not in the finalized chain, at the height that was told if one was.

@@ -1,7 +1,8 @@
 //! The audit finds what it is for: a vote that contradicts an earlier one, and a lost command.
 
 use super::*;
-use quorate_consensus::types::{Epoch, Height};
+use quorate_consensus::header::Header;
+use quorate_consensus::types::{Epoch, Height, Index};
 
 fn header(window: u64, index: u32, parent: BlockId) -> Header {
     Header {
@@ -153,6 +154,44 @@ fn a_fallback_that_moves_to_another_branch_is_a_conflict() {
     assert_eq!(conflicts(&all, &[low.clone(), supports(at(&other, 5))]), 0);
     assert_eq!(conflicts(&all, &[low.clone(), supports(at(&third, 5))]), 1);
     assert_eq!(conflicts(&all, &[supports(at(&other, 5)), low]), 1);
+}
+
+/// The body of a final block is fetched for its delivery: its support may be logged before.
+#[test]
+fn support_of_blocks_that_the_log_gets_later_is_judged_when_they_are_there() {
+    let (main, other) = branches(6, 0);
+    let supports = |entry| Record {
+        stop: true,
+        also: vec![entry],
+        ..Record::default()
+    };
+    let judged = |second: &[Header], in_the_log: bool| {
+        let mut audit = with_blocks(&[]);
+        audit.take_record(Window::new(3), supports(at(&main, 2)));
+        audit.take_record(Window::new(3), supports(at(second, 3)));
+        assert_eq!(audit.conflicting_votes, 0, "open until then");
+        // Over the loss of the log too.
+        let mut audit = Audit::after(audit.into_lives(), 8);
+        let all = [&main[..], &other[..]].concat();
+        let all: Headers = all.into_iter().map(|it| (it.id(), it)).collect();
+        if in_the_log {
+            audit.headers = all;
+            audit.close(&[]);
+        } else {
+            audit.close(&[&Headers::new(), &all]);
+        }
+        (audit.conflicting_votes, audit.conflicts.len())
+    };
+    for in_the_log in [true, false] {
+        assert_eq!(judged(&main, in_the_log), (0, 0));
+        assert_eq!(judged(&other, in_the_log), (1, 1));
+    }
+    let mut audit = with_blocks(&[]);
+    audit.take_record(Window::new(3), supports(at(&main, 2)));
+    audit.take_record(Window::new(3), supports(at(&main, 3)));
+    audit.close(&[&Headers::new()]);
+    assert_eq!(audit.conflicting_votes, 1, "no log has it");
+    assert!(audit.conflicts[0].starts_with("in window 3 it said Some(Record"));
 }
 
 #[test]

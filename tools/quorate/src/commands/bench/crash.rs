@@ -330,7 +330,7 @@ impl<'a> Series<'a> {
     pub(super) fn lose_log(&mut self, victim: usize) -> Result<(), Failure> {
         let audit = self.read_log(victim)?;
         self.lost_logs.vote_records += audit.vote_records;
-        self.lost_logs.conflicting_votes += audit.conflicting_votes;
+        self.lost_logs.note_conflicts(victim, &audit);
         self.lives[victim] = audit.into_lives();
         self.marks[victim].clear();
         Ok(())
@@ -423,20 +423,20 @@ impl<'a> Series<'a> {
             unsent: heard.unsent,
             height: heard.height,
             recovery_ms: RecoveryMs::of(self.recoveries_ms.clone()),
-            differences: agreement.differences,
             ..std::mem::take(&mut self.lost_logs)
         };
-        for index in 0..self.testnet.validators() {
-            self.audit(index, heard, &mut toll)?;
-        }
+        toll.differences.append(&mut agreement.differences);
+        let audits =
+            (0..self.testnet.validators()).map(|index| self.audit(index, heard, &mut toll));
+        let audits = audits.collect::<Result<Vec<_>, _>>()?;
+        note_conflicts(audits, &mut toll);
         Ok(toll)
     }
 
-    fn audit(&mut self, index: usize, heard: &Heard, toll: &mut Toll) -> Result<(), Failure> {
+    fn audit(&mut self, index: usize, heard: &Heard, toll: &mut Toll) -> Result<Audit, Failure> {
         let folder = self.testnet.log_folder(index)?;
-        let audit = self.read_log(index)?;
+        let mut audit = self.read_log(index)?;
         toll.vote_records += audit.vote_records;
-        toll.conflicting_votes += audit.conflicting_votes;
         toll.lost += audit.lost(&heard.acknowledged);
         for mark in &self.marks[index] {
             let stands = mark
@@ -444,7 +444,21 @@ impl<'a> Series<'a> {
                 .map_err(|error| unreadable(index, &error))?;
             toll.rewritten += u64::from(!stands);
         }
-        Ok(())
+        audit.forget_commands();
+        Ok(audit)
+    }
+}
+
+/// A final block that a validator supported before it had fetched it stands in the log of another.
+fn note_conflicts(mut audits: Vec<Audit>, toll: &mut Toll) {
+    for index in 0..audits.len() {
+        let (before, rest) = audits.split_at_mut(index);
+        let Some((audit, after)) = rest.split_first_mut() else {
+            continue;
+        };
+        let others = before.iter().chain(after.iter()).map(Audit::headers);
+        audit.close(&others.collect::<Vec<_>>());
+        toll.note_conflicts(index, audit);
     }
 }
 

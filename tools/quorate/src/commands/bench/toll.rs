@@ -4,6 +4,7 @@
 
 use serde::Serialize;
 
+use super::audit::Audit;
 use crate::failure::Code;
 use crate::output::table;
 use crate::verdict;
@@ -78,6 +79,14 @@ impl Toll {
         let of_clients = self.lost + self.unfinished + self.rejected;
         let broken = of_clients + self.conflicting_votes + self.rewritten;
         verdict::code(broken == 0 && self.differences.is_empty())
+    }
+
+    /// Counts the votes of a validator that conflict, and tells the first of them.
+    pub(super) fn note_conflicts(&mut self, validator: usize, audit: &Audit) {
+        self.conflicting_votes += audit.conflicting_votes;
+        let told = audit.conflicts.iter();
+        let told = told.map(|what| format!("validator {validator} contradicts itself: {what}"));
+        self.differences.extend(told);
     }
 
     /// Notes it when there were fewer rounds: a part of a series is not the series.

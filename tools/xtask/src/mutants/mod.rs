@@ -144,7 +144,7 @@ fn run_tests(suite: &mut Suite, mutant: &Mutant, limits: &[(String, Duration)]) 
     for tests in &mutant.tests {
         let limit = limits.iter().find(|(held, _)| held == tests);
         let limit = limit.map_or(TIME_LIMIT_MIN, |(_, limit)| *limit);
-        let outcome = suite.run(tests, limit)?;
+        let outcome = suite.run(tests, &mutant.name, limit)?;
         if outcome != Outcome::Passed {
             return Ok(outcome);
         }

@@ -2,7 +2,8 @@
 //!
 //! Owns the processes and what their output means. A run ends at the first test that fails, since
 //! one is enough to know: it begins with the program that noticed last, builds no other before that
-//! one has passed, and leaves tests that take long for the end. A program that fails without naming
+//! one has passed, begins in it with the tests that are named alike, and leaves those that take long
+//! for the end. A program that fails without naming
 //! a test, or takes too long, is told apart from that. Never: what is tested.
 
 use std::io::{BufRead, BufReader};
@@ -30,6 +31,9 @@ pub(crate) enum Outcome {
 
 /// A test that takes longer than this runs after all those of its program that do not.
 const SLOW: Duration = Duration::from_secs(1);
+
+/// A word of a mutant's name that is shorter says nothing of what it is about, unless it is a rule's.
+const WORD_BYTES_MIN: usize = 4;
 
 /// Memory that a test program may map, in KiB.
 const MEMORY_KIB_MAX: &str = "8388608";
@@ -61,6 +65,17 @@ struct Program {
     executable: PathBuf,
     /// Where cargo runs it: the folder of its package.
     folder: PathBuf,
+}
+
+/// Tests of a program that are run together.
+#[derive(Clone, Copy, Debug)]
+enum Part<'a> {
+    /// Those whose names contain one of these, but for the slow ones.
+    Alike(&'a [&'a str]),
+    /// All but the slow ones.
+    Fast,
+    /// Those that take long.
+    Slow,
 }
 
 impl Suite {
@@ -106,11 +121,12 @@ impl Suite {
     }
 
     /// Builds and runs what was [measured](Self::measure) under the same name, every program within
-    /// `limit`, until a test fails.
+    /// `limit`, until a test fails. Tests whose names share a word with `mutant` come first.
     ///
     /// # Errors
     /// When cargo or a program cannot be run.
-    pub(crate) fn run(&mut self, tests: &str, limit: Duration) -> Result<Outcome> {
+    pub(crate) fn run(&mut self, tests: &str, mutant: &str, limit: Duration) -> Result<Outcome> {
+        let alike = words_of(mutant);
         let targets = self.targets.iter();
         let targets: Vec<Target> = targets
             .filter(|target| target.tests == tests)
@@ -126,16 +142,18 @@ impl Suite {
             // Cargo names the programs of other targets too when it knows them to be fresh.
             programs.retain(|program| program.target == *target);
             for program in &programs {
-                let outcome = self.run_program(program, false, limit)?;
-                if outcome != Outcome::Passed {
-                    self.put_first(target);
-                    return Ok(outcome);
+                for part in [Part::Alike(&alike), Part::Fast] {
+                    let outcome = self.run_program(program, part, limit)?;
+                    if outcome != Outcome::Passed {
+                        self.put_first(target);
+                        return Ok(outcome);
+                    }
                 }
             }
             built.append(&mut programs);
         }
         for program in &built {
-            let outcome = self.run_program(program, true, limit)?;
+            let outcome = self.run_program(program, Part::Slow, limit)?;
             if outcome != Outcome::Passed {
                 return Ok(outcome);
             }
@@ -151,12 +169,17 @@ impl Suite {
     /// The test programs of a package, all or those selected, or the compiler's first complaint.
     fn build(&self, tests: &str, selection: &[String]) -> Result<Result<Vec<Program>, String>> {
         let package = package_of(tests);
+        // A mutant changes a function: small pieces that are kept over builds take a quarter of the
+        // time, and nobody looks at a stack here.
         let output = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()))
             .args(["test", "--locked", "--package", package, "--no-run"])
             .arg("--message-format=json")
             .args(selection)
             .current_dir(&self.tree)
             .env("CARGO_TARGET_DIR", &self.build)
+            .env("CARGO_INCREMENTAL", "1")
+            .env("CARGO_PROFILE_DEV_CODEGEN_UNITS", "32")
+            .env("CARGO_PROFILE_DEV_DEBUG", "false")
             .stderr(Stdio::piped())
             .output()
             .context("running cargo")?;
@@ -184,26 +207,27 @@ impl Suite {
         Ok(Ok(programs))
     }
 
-    /// Runs the slow tests of a program, or all others.
-    fn run_program(&self, program: &Program, is_slow: bool, limit: Duration) -> Result<Outcome> {
+    /// Runs a part of the tests of a program. Of one whose tests are named, all are the fast part.
+    fn run_program(&self, program: &Program, part: Part<'_>, limit: Duration) -> Result<Outcome> {
         let slow = self.slow.iter().filter(|(name, _)| *name == program.name);
         let slow: Vec<&str> = slow.map(|(_, test)| test.as_str()).collect();
-        let part = part_of(&program.target.tests);
         let mut command = self.command(program);
-        if is_slow && (slow.is_empty() || part.is_some()) {
-            return Ok(Outcome::Passed);
-        }
-        if let Some(part) = part {
+        match (part_of(&program.target.tests), part) {
             // Few enough to run in any order.
-            command.arg(part);
-            return watch(command, &program.name, limit, |_| {});
-        }
-        command.arg("--exact");
-        for test in slow {
-            if !is_slow {
-                command.arg("--skip");
+            (Some(named), Part::Fast) => _ = command.arg(named),
+            (Some(_), _) | (None, Part::Alike([])) => return Ok(Outcome::Passed),
+            (None, Part::Alike(words)) => {
+                command.args(words);
+                slow.iter()
+                    .for_each(|test| _ = command.args(["--skip", test]));
             }
-            command.arg(test);
+            (None, Part::Fast) => {
+                command.arg("--exact");
+                slow.iter()
+                    .for_each(|test| _ = command.args(["--skip", test]));
+            }
+            (None, Part::Slow) if slow.is_empty() => return Ok(Outcome::Passed),
+            (None, Part::Slow) => _ = command.arg("--exact").args(slow),
         }
         watch(command, &program.name, limit, |_| {})
     }
@@ -220,6 +244,18 @@ impl Suite {
             .env("PROPTEST_FAILURE_PERSISTENCE", "off");
         command
     }
+}
+
+/// The words of a mutant's name by which a test about the same may be known.
+fn words_of(mutant: &str) -> Vec<&str> {
+    let is_rule = |word: &str| {
+        let number = word.strip_prefix('r');
+        number.is_some_and(|number| number.parse::<u8>().is_ok())
+    };
+    let words = mutant.split('-');
+    words
+        .filter(|word| word.len() >= WORD_BYTES_MIN || is_rule(word))
+        .collect()
 }
 
 /// The package of `package`, `package:program` or `package:program:part`.
@@ -391,6 +427,12 @@ mod tests {
         });
         assert_eq!(outcome.expect("a shell runs"), Outcome::Passed);
         assert_eq!(passed, ["a::b"]);
+    }
+
+    #[test]
+    fn tests_about_the_same_are_known_by_the_longer_words_and_the_rule() {
+        assert_eq!(words_of("r13-ask-of-a-lost-disk"), ["r13", "lost", "disk"]);
+        assert!(words_of("a-b-rx-ref").is_empty());
     }
 
     #[test]

@@ -196,7 +196,7 @@ impl Consensus {
         let state = self
             .window_mut(header.window)
             .ok_or(Misfit::ParentUnknown)?;
-        let (place, new) = state.tally.connect(&set, header, id)?;
+        let (place, new) = state.connect(&set, header, id)?;
         state.is_dirty |= new;
         Ok(place)
     }
@@ -399,7 +399,7 @@ impl Consensus {
             if tree.find(header.index, id).is_none() && brought() > limits::ALSO_ENTRIES_MAX {
                 return Disposition::Ignored(Ignored::Full);
             }
-            match state.tally.connect(&set, header, id) {
+            match state.connect(&set, header, id) {
                 Ok((place, new)) => {
                     state.is_dirty |= new;
                     if new {

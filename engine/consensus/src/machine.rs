@@ -408,6 +408,7 @@ impl Consensus {
     fn settle(&mut self, now: Now, effects: &mut Effects) {
         self.notice_suspension(now);
         self.hold_timers(now);
+        self.place_logged();
         loop {
             let mut changed = self.count_pending(effects);
             self.notice_refused_support(effects);

@@ -199,10 +199,11 @@ impl Consensus {
             .windows
             .range(self.finalized.window..)
             .any(|(_, state)| {
-                state.own_tip.is_some_and(|tip| {
+                let is_above = state.own_tip.is_some_and(|tip| {
                     let header = state.tally.tree.block(tip).header;
                     header.is_some_and(|header| header.height > self.finalized.height)
-                })
+                });
+                is_above || state.is_frozen
             });
         let closed = self
             .entered

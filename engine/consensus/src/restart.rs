@@ -179,11 +179,8 @@ impl Consensus {
         let mut blocks = restored.blocks;
         blocks.sort_by_key(|(_, header)| (header.window, header.index));
         for (id, header) in blocks {
-            if let Some(state) = self.restored_window(header.window)
-                && let Ok((place, _)) = state.tally.connect(&set, &header, id)
-            {
-                // That it was logged does not say who made it.
-                state.tally.tree.set_body(place, true);
+            if let Some(state) = self.restored_window(header.window) {
+                state.restore_block(&set, header, id);
             }
         }
         if restored.lease.is_lost {
@@ -202,7 +199,7 @@ impl Consensus {
                 .record
                 .tip
                 .and_then(|(index, id)| state.tally.tree.find_connected(index, id));
-            // Without the block of its tip the record cannot be extended: it stands as it is.
+            // Without the block of its tip nothing is added that depends on its chain.
             state.is_frozen = own.record.tip.is_some() && state.own_tip.is_none();
             state.own = own.record.clone();
             state.persisted = own.record.clone();
@@ -239,6 +236,30 @@ impl Consensus {
                 .entry(window)
                 .or_insert_with(|| crate::window::WindowState::new(window, validators)),
         )
+    }
+
+    /// Goes on from records that could not be extended, where the blocks of their tips have come,
+    /// and makes known which blocks of the log have found their places.
+    pub(crate) fn place_logged(&mut self) {
+        let finalized = self.finalized;
+        let (mut placed, mut thawed) = (Vec::new(), Vec::new());
+        for (window, state) in &mut self.windows {
+            placed.extend(state.take_placed());
+            thawed.extend(state.thaw(&finalized).map(|tip| (*window, tip)));
+        }
+        if !placed.is_empty() {
+            // Bodies free votes in every window that stands on these blocks.
+            self.windows
+                .values_mut()
+                .for_each(|state| state.is_dirty = true);
+        }
+        for (height, id) in placed {
+            self.fetches.note_body(id);
+            self.delivery.note_body(height, id);
+        }
+        for (window, tip) in thawed {
+            self.mark_authentic(window, tip);
+        }
     }
 
     /// Whether a record may be made in a window: where it may be said, and can be extended.
@@ -406,7 +427,11 @@ impl Consensus {
         }
         let tree = &state.tally.tree;
         let is_on_own_chain = |(index, id): (Index, BlockId)| {
-            let at = state.own_tip.and_then(|tip| tree.ancestor_at(tip, index));
+            let Some(tip) = state.own_tip else {
+                // The own chain is not here. What is below its tip came before, in order.
+                return own.tip.is_some_and(|(tip, _)| index < tip);
+            };
+            let at = tree.ancestor_at(tip, index);
             at.is_some_and(|at| tree.block(at).id == id)
         };
         let tip_is_known = held.tip == own.tip || held.tip.is_none_or(is_on_own_chain);

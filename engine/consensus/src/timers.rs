@@ -369,7 +369,7 @@ impl Consensus {
         now: Now,
     ) -> Option<StopReason> {
         let entered = self.entered.is_some_and(|entered| window <= entered);
-        if !entered || state.is_closed(self.config.set.slots()) || !self.may_act(window) {
+        if !entered || state.is_closed(self.config.set.slots()) || !self.may_say(window) {
             return None;
         }
         if state.timer_ns.is_some_and(|at| now.mono_ns >= at) {

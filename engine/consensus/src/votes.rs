@@ -214,7 +214,7 @@ impl Consensus {
         });
         let mut changed = false;
         for &window in &dirty {
-            if self.may_act(window) {
+            if self.may_say(window) {
                 changed |= self.vote_in(window, now, effects);
             }
             self.restart_on_notarized(window, now);
@@ -254,7 +254,9 @@ impl Consensus {
             settled,
             is_behind: self.is_behind,
         };
-        let first = speaks && state.r3_first_vote(&around);
+        // A stop and a skip depend on the tip's index alone, and others may need them (R12).
+        let extends = speaks && !state.is_frozen;
+        let first = extends && state.r3_first_vote(&around);
         state.arrives_ns = state.r3_arrives_ns(&around);
         let reason = if state.is_closed(set.slots()) || !may_stop {
             None
@@ -266,8 +268,8 @@ impl Consensus {
         if reason.is_some() {
             state.r5_stop();
         }
-        let fin = speaks && state.r4_final(&around);
-        let also = speaks && state.r6_also(&set, finalized);
+        let fin = extends && state.r4_final(&around);
+        let also = extends && state.r6_also(&set, finalized);
         let skip = speaks && state.r7_skip_fallback(&set);
         state.sign_now |= reason.is_some() || also || skip;
         self.count_rules(fin, also, skip);

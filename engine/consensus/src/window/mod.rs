@@ -3,6 +3,7 @@
 //! Owns the state of a window and the rules that need nothing outside it (R3 to R7 in `rules`).
 //! Never: entering windows, finality across windows, messages.
 
+pub(crate) mod logged;
 pub(crate) mod parents;
 pub(crate) mod predicates;
 pub(crate) mod rules;
@@ -18,6 +19,7 @@ use crate::types::{BlockId, Index, Point, Window};
 use crate::validators::ValidatorSet;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use logged::Logged;
 pub(crate) use parents::ReadyParent;
 use parents::{HandedOn, Parents};
 use tally::Tally;
@@ -38,8 +40,11 @@ pub(crate) struct WindowState {
     pub(crate) own: Record,
     /// Block of the own tip.
     pub(crate) own_tip: Option<BlockPlace>,
-    /// The log holds a record whose tip it does not hold: no other may be made here.
+    /// The log holds a record, and the block of its tip cannot be placed: what depends on its chain
+    /// may not be said.
     pub(crate) is_frozen: bool,
+    /// Blocks of the log that cannot be placed yet.
+    pub(crate) logged: Logged,
     /// Last record handed to the journal.
     pub(crate) persisted: Record,
     /// Last record that is durable, hence counted and sent.
@@ -113,6 +118,7 @@ impl WindowState {
             own: Record::default(),
             own_tip: None,
             is_frozen: false,
+            logged: Logged::default(),
             persisted: Record::default(),
             durable: Record::default(),
             is_unsent: false,

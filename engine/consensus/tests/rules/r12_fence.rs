@@ -126,6 +126,20 @@ fn is_silenced(bench: &mut Bench) -> bool {
     !bench.consensus.is_voting() && bench.persisted().is_empty()
 }
 
+/// Own records are ordered: what was said of a lower tip was said before, whether or not the block
+/// of the own tip is here to show it.
+#[test]
+fn r12_an_earlier_word_is_no_news_where_the_log_lacks_the_own_block() {
+    let set = six(64);
+    let blocks = chain(&set, 3, 1);
+    for (at, is_news) in [(0, false), (1, false), (2, true)] {
+        let mut bench = Setup::new(&set, 5).with_log(tip(&blocks[1]), &[]).start();
+        bench.answer_fence(0, Some(held(&set, 0, tip(&blocks[at]), true)));
+        bench.finish_checks();
+        assert_eq!(is_silenced(&mut bench), is_news, "{at}");
+    }
+}
+
 #[test]
 fn r12_the_restored_record_is_sent_again_when_the_fence_has_passed() {
     let (mut bench, blocks) = fenced();

@@ -2,8 +2,8 @@
 
 use crate::bench::{Bench, Setup};
 use crate::fixtures::{
-    Block, MS, chain, final_of, payload_numbered, set_of, sign_header, six, skip_of, stop, tip, v,
-    w,
+    Block, MS, chain, final_of, i, payload_numbered, set_of, sign_header, six, skip_of, stop, tip,
+    v, w,
 };
 use quorate_consensus::effect::{Alarm, Destination, Effect};
 use quorate_consensus::input::Input;
@@ -404,17 +404,73 @@ fn r12_a_restored_validator_goes_on_from_its_record_and_from_nothing_else() {
 }
 
 #[test]
-fn r12_a_record_whose_block_the_log_lacks_stands_as_it_is() {
+fn r12_a_record_whose_block_the_log_lacks_stands_until_it_comes() {
     let set = six(64);
     let blocks = chain(&set, 2, 1);
+    let rival = Block::first(&set, 9);
     let record = tip(&blocks[0]);
     let mut bench = Setup::new(&set, 5).with_log(record.clone(), &[]).run();
-    bench.propose(&blocks[0]);
-    bench.propose(&blocks[1]);
-    bench.votes(&[0, 1, 2, 3], 0, &stop());
-    bench.lapse(120);
-    assert_eq!(bench.own_record(0), record);
+    bench.propose(&rival);
+    bench.headers(1, &[&blocks[0]]);
+    bench.votes(&[0, 1, 2, 3], 0, &tip(&blocks[0]));
+    assert_eq!(bench.own_record(0), record, "without its body");
     assert!(bench.persisted().iter().all(|own| own.window != w(0)));
+    bench.body(1, &blocks[0]);
+    bench.body(1, &blocks[1]);
+    bench.propose(&blocks[1]);
+    assert_eq!(bench.own_record(0).tip, Some(blocks[1].at()));
+}
+
+/// A stop is always safe, and a skip asks of the own chain only how long it is: others may wait for
+/// both. What depends on the chain waits for it.
+#[test]
+fn r12_without_its_block_a_record_stops_and_skips_and_no_more() {
+    let set = six(64);
+    let blocks = chain(&set, 1, 1);
+    let mut bench = Setup::new(&set, 5).with_log(tip(&blocks[0]), &[]).run();
+    bench.votes(&[0, 1, 2, 3], 0, &stop());
+    bench.propose(&Block::first(&set, 9));
+    let own = bench.own_record(0);
+    assert_eq!(own.tip, Some(blocks[0].at()));
+    assert!(own.stop && own.fin.is_none() && own.also.is_empty());
+    assert_eq!(own.skip_fallback, Some(i(0)));
+}
+
+#[test]
+fn r12_without_its_block_a_record_supports_no_other() {
+    let set = six(64);
+    let (block, rival) = (Block::first(&set, 1), Block::first(&set, 9));
+    for has_block in [false, true] {
+        let logged: &[&Block] = if has_block { &[&block] } else { &[] };
+        let record = Record {
+            stop: true,
+            ..tip(&block)
+        };
+        let mut bench = Setup::new(&set, 5).with_log(record, logged).run();
+        bench.propose(&rival);
+        bench.votes(&[0, 1, 2, 3], 0, &tip(&rival));
+        let also = bench.own_record(0).also;
+        assert_eq!(also, if has_block { vec![rival.at()] } else { vec![] });
+    }
+}
+
+/// Below the block of a snapshot no log has what the window began with. The voters have.
+#[test]
+fn r12_blocks_of_the_log_are_placed_when_the_headers_below_them_have_come() {
+    let set = six(64);
+    let blocks = chain(&set, 4, 1);
+    let setup = Setup::new(&set, 5).with_log(tip(&blocks[2]), &[&blocks[1], &blocks[2]]);
+    let mut bench = setup.run();
+    bench.vote(1, 0, tip(&blocks[2]));
+    bench.headers(1, &[&blocks[0]]);
+    bench.propose(&blocks[3]);
+    assert_eq!(bench.own_record(0), tip(&blocks[3]));
+    let logged = bench.seen.iter().filter_map(|effect| match effect {
+        Effect::PersistBlock { id, .. } => Some(*id),
+        _ => None,
+    });
+    let logged: Vec<_> = logged.collect();
+    assert_eq!(logged, [blocks[3].id], "the log has the others");
 }
 
 /// It was sent once, and whoever was away then has to learn it all the same (5, R10).
@@ -422,7 +478,8 @@ fn r12_a_record_whose_block_the_log_lacks_stands_as_it_is() {
 fn r12_a_record_that_stands_as_it_is_is_said_and_signed_to_who_asks() {
     let set = six(64);
     let record = tip(&chain(&set, 1, 1)[0]);
-    let mut bench = Setup::new(&set, 5).with_log(record.clone(), &[]).run();
+    let setup = Setup::new(&set, 5).with_log(record.clone(), &[]);
+    let mut bench = setup.patient().run();
     bench.lapse(50);
     bench.forget();
     let status = bench.status_of(0);

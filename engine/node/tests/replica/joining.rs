@@ -218,6 +218,13 @@ fn a_validator_goes_on_from_a_snapshot_of_its_peers_and_votes() {
         id: lowest.parent_id,
     };
     assert!(store.history(&below, 10).unwrap().is_empty());
+    // In the window of the base too, whose first blocks stand in no log of its own.
+    scene.world.submit(0, &commands(1, 71, 75));
+    scene
+        .world
+        .run_until("its votes count after that start", 60_000 * MS, |world| {
+            world.applied(0).len() >= 75
+        });
     scene.world.kill(3);
     assert!(scene.kinds().contains(&KIND_BASE.number()));
 }

@@ -2,9 +2,9 @@
 //!
 //! Owns the processes and what their output means. A run ends at the first test that fails, since
 //! one is enough to know: it begins with the program that noticed last, builds no other before that
-//! one has passed, begins in it with the tests that are named alike, and leaves those that take long
-//! for the end. A program that fails without naming
-//! a test, or takes too long, is told apart from that. Never: what is tested.
+//! one has passed, begins in it with the tests that are named alike, and leaves those that take
+//! long for the end. A program that fails without naming a test, or takes too long, is told apart
+//! from that. Never: what is tested.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt as _;
@@ -32,7 +32,7 @@ pub(crate) enum Outcome {
 /// A test that takes longer than this runs after all those of its program that do not.
 const SLOW: Duration = Duration::from_secs(1);
 
-/// A word of a mutant's name that is shorter says nothing of what it is about, unless it is a rule's.
+/// A word of a mutant's name that is shorter says nothing of what it is about, but for a rule's.
 const WORD_BYTES_MIN: usize = 4;
 
 /// Memory that a test program may map, in KiB.

@@ -121,6 +121,10 @@ struct Said {
     /// The window of the highest proof, or of what stands for one; none where nothing is proven.
     proven: Option<Window>,
     records: BTreeMap<Window, Record>,
+    /// The highest window in which anything was said, over since or not.
+    said_in: Option<Window>,
+    /// The log holds nothing but words.
+    is_words_alone: bool,
 }
 
 /// Reads the newest own record of each window from that of the newest finality proof on: below it
@@ -130,6 +134,8 @@ fn read_said(reader: &Reader) -> Result<Said, RecoveryError> {
         complete_from: Window::ZERO,
         proven: None,
         records: BTreeMap::new(),
+        said_in: None,
+        is_words_alone: true,
     };
     for record in reader.iter() {
         let record = record?;
@@ -139,9 +145,13 @@ fn read_said(reader: &Reader) -> Result<Said, RecoveryError> {
         let place = record.place();
         let entry = decode(record.kind(), &record)
             .map_err(|source| RecoveryError::Entry { place, source })?;
+        said.is_words_alone &= matches!(entry, JournalEntry::Record { .. });
         match entry {
-            JournalEntry::Record { own, .. } if own.window >= said.complete_from => {
-                said.records.insert(own.window, own.record);
+            JournalEntry::Record { own, .. } => {
+                said.said_in = said.said_in.max(Some(own.window));
+                if own.window >= said.complete_from {
+                    said.records.insert(own.window, own.record);
+                }
             }
             JournalEntry::Base { header, .. } => {
                 said.proven = said.proven.max(Some(header.window));
@@ -183,8 +193,7 @@ pub fn export(
     )?;
     let said = read_said(&reader)?;
     // What a start from here would have to hold to.
-    let said_in = said.records.keys().next_back().copied();
-    let content = plan(content, &recovery, said_in, config);
+    let content = plan(content, &recovery, said.said_in, config);
     let state = state_of(&content, said, config);
     let mut write = |content: &restart::LeaseFile| {
         lease_file
@@ -245,7 +254,8 @@ pub fn import(
     let records = check(config, set, state)?;
     let mut lease_file = LeaseFile::new(folder);
     let mut content = held_lease(folder, &lease_file, config)?;
-    let has_lease = matches!(read_lease(&lease_file)?, LeaseRead::Present(_));
+    let lease = read_lease(&lease_file)?;
+    let has_lease = matches!(lease, LeaseRead::Present(_));
     let Opened {
         mut writer,
         mut syncer,
@@ -261,6 +271,10 @@ pub fn import(
     )?;
     let said = read_said(&reader)?;
     let unexplained = said_beside(&said, &records);
+    if matches!(lease, LeaseRead::Missing) && said.is_words_alone && unexplained.is_none() {
+        // An import of this file into an empty folder that was cut short before the lease.
+        content.lease.is_lost = false;
+    }
     let mut news = Vec::new();
     for own in records {
         match said.records.get(&own.window) {

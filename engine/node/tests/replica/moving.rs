@@ -157,7 +157,13 @@ fn power_lost_at_any_step_of_an_import_leaves_no_limits_without_the_words() {
         let memory = MemoryBackend::new();
         memory.power_off_after(step);
         let is_done = merge(&world, 1, &memory, &state).is_ok();
-        let folder = DataFolder::in_memory(&memory.power_cut(|_| false));
+        let left = memory.power_cut(|_| false);
+        // It is repeated: the folder is none that lost anything.
+        let again = left.power_cut(|_| false);
+        merge(&world, 1, &again, &state).expect("a folder to begin with");
+        assert!(!lease_in(&again).is_lost, "{step}");
+        assert_eq!(take(&world, 1, &again).records, state.records, "{step}");
+        let folder = DataFolder::in_memory(&left);
         let found = export(&folder, &config(&world, 1), &mut |_| Ok(()));
         let has_limits = matches!(&found, Ok(found) if found.lease == state.lease);
         assert!(has_limits || !is_done, "{step}: {found:?}");
@@ -198,6 +204,16 @@ fn an_import_that_was_cut_short_is_not_taken_for_an_older_lease_when_it_is_repea
         }
     }
     assert!(cut_between > 2, "{cut_between} steps come before the lease");
+}
+
+/// The log of a validator that has acted is more than an import leaves: its limits are lost.
+#[test]
+fn r13_a_log_without_its_lease_is_lost_to_an_import_of_its_own_words_too() {
+    let (world, state) = moved(Durability::Sync);
+    let memory = world.slots[1].memory.process_kill();
+    memory.remove_file("lease");
+    merge(&world, 1, &memory, &state).expect("a good log");
+    assert!(lease_in(&memory).is_lost);
 }
 
 #[test]

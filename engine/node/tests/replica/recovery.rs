@@ -1,12 +1,13 @@
 //! Crashes, restarts and folders that must be refused.
 
-use quorate::journal::{JournalError, SyncError};
+use quorate::journal::{JournalError, KIND_PROOF, SyncError};
 use quorate::lanes::Verdict;
 use quorate::recovery::{RecoveryError, declare_lost, initialize};
 use quorate::replica::{Event, Replica, ReplicaError};
 use quorate::results::Outcome;
 use quorate_consensus::effect::Alarm;
 use quorate_consensus::machine::Durability;
+use quorate_consensus::types::Window;
 use quorate_log::{DataFolder, LogConfig, MemoryBackend, OpenError};
 
 use crate::moving::{lease_in, merge, take};
@@ -282,6 +283,22 @@ fn a_log_that_lost_votes_it_had_sent_is_found_out_by_the_fence() {
     assert!(!is_voting(&world, 2));
 }
 
+/// The log of a validator that has learnt of a proof above every window in which it said anything.
+fn prove_a_window_above(memory: &MemoryBackend, window: Window) {
+    let folder = DataFolder::in_memory(memory);
+    let mut log = quorate_log::open(&folder, &log_config(), GENESIS).expect("a good log");
+    let records = log
+        .reader
+        .iter()
+        .map(|record| record.expect("a good record"));
+    let proofs = records.filter(|record| record.kind() == KIND_PROOF);
+    let mut proof = proofs.last().expect("blocks were proven").to_vec();
+    // Behind the version stands the window of what is proven.
+    proof[2..10].copy_from_slice(&(window.number() + 5).to_le_bytes());
+    log.writer.append(KIND_PROOF, &[&proof]).expect("room");
+    log.syncer.sync(log.writer.unsynced()).expect("a good disk");
+}
+
 /// Where one ends, no lease of before says what this one has lost: limits that no start may forget.
 #[test]
 fn r11_a_lease_older_than_the_records_beside_it_counts_as_lost() {
@@ -307,6 +324,9 @@ fn r11_a_lease_older_than_the_records_beside_it_counts_as_lost() {
             exported.is_lost,
             "nor does whoever it is moved to know them"
         );
+        let over = world.slots[2].memory.process_kill();
+        prove_a_window_above(&over, said_in);
+        assert!(take(&world, 2, &over).is_lost, "where all it said is over");
         let merged = world.slots[2].memory.process_kill();
         merge(&world, 2, &merged, &state).expect("its log is good");
         assert!(lease_in(&merged).is_lost, "nor did whoever it was moved to");

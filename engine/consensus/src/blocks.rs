@@ -173,8 +173,8 @@ impl Consensus {
         Disposition::Fault(fault)
     }
 
-    /// Remembers a refused block that weight AMP votes first for, whoever brought it and whatever was
-    /// refused before it: its leader's junk would hide it else. One is enough for the alarm.
+    /// Remembers a refused block that weight AMP votes first for, whoever brought it and whatever
+    /// was refused before it: its leader's junk would hide it else. One is enough for the alarm.
     fn refuse_supported(&mut self, window: Window, (index, id): (Index, BlockId)) {
         let amplify = self.config.set.thresholds().amplify;
         if let Some(state) = self.windows.get_mut(&window)

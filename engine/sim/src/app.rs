@@ -30,9 +30,9 @@ pub(crate) type CommandSource = Arc<dyn Fn(&mut Dice, u64, &mut Vec<u8>) + Send 
 ///
 /// What the world never does to an application, so that only tests of its own can try it: sessions
 /// declare no time-out, so `TimedOut` is never told, and their table is never full, so nobody is
-/// `Evicted`; there are two to four sessions, which begin with number 1 unless they are opened anew;
-/// time begins ten seconds after 1970; and validators that come back or join execute the chain from
-/// its beginning, without a snapshot, whatever the scenario.
+/// `Evicted`; there are two to four sessions, which begin with number 1 unless they are opened
+/// anew; time begins ten seconds after 1970; and validators that come back or join execute the
+/// chain from its beginning, without a snapshot, whatever the scenario.
 ///
 /// ```
 /// use quorate::state_machine::{Context, Output, StateMachine};

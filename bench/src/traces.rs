@@ -73,13 +73,28 @@ fn body(address: &str, path: &str) -> Result<String, TraceError> {
         source,
     })?;
     let (head, body) = response.split_once("\r\n\r\n").unwrap_or_default();
+    let refused = |answer: String| TraceError::Refused {
+        address: address.to_owned(),
+        answer,
+    };
     if !head.starts_with("HTTP/1.1 200 ") {
-        return Err(TraceError::Refused {
-            address: address.to_owned(),
-            answer: head.lines().next().unwrap_or("nothing").to_owned(),
-        });
+        let answer = head.lines().next().unwrap_or("nothing");
+        return Err(refused(answer.to_owned()));
+    }
+    // The end of the connection says nothing: one that is cut ends as well, between two lines too.
+    let (got, whole) = (body.len(), content_length(head));
+    if whole != Some(got) {
+        let whole = whole.map_or_else(|| "an unknown number".to_owned(), |bytes| bytes.to_string());
+        return Err(refused(format!("{got} bytes of {whole}")));
     }
     Ok(body.to_owned())
+}
+
+/// How many bytes the head announces.
+fn content_length(head: &str) -> Option<usize> {
+    let mut fields = head.lines().filter_map(|line| line.split_once(':'));
+    let (_, value) = fields.find(|(name, _)| name.eq_ignore_ascii_case("content-length"))?;
+    value.trim().parse().ok()
 }
 
 fn get(address: &str, path: &str) -> io::Result<String> {
@@ -99,12 +114,18 @@ mod tests {
     use std::net::TcpListener;
 
     /// The answer to one request whose response is `bytes`.
-    fn answered(bytes: &'static [u8]) -> Result<Dump, TraceError> {
-        asked(bytes, "GET /trace HTTP/1.1\r\n\r\n".len(), fetch)
+    fn answered(bytes: impl Into<Vec<u8>>) -> Result<Dump, TraceError> {
+        asked(bytes.into(), "GET /trace HTTP/1.1\r\n\r\n".len(), fetch)
+    }
+
+    /// A good response with this body.
+    fn page(body: &str) -> String {
+        let bytes = body.len();
+        format!("HTTP/1.1 200 OK\r\nA: b\r\nContent-Length: {bytes}\r\n\r\n{body}")
     }
 
     fn asked<T>(
-        bytes: &'static [u8],
+        bytes: Vec<u8>,
         request_bytes: usize,
         ask: impl FnOnce(&str) -> Result<T, TraceError>,
     ) -> Result<T, TraceError> {
@@ -114,7 +135,7 @@ mod tests {
             let (mut stream, _) = listener.accept().unwrap();
             let mut request = vec![0; request_bytes];
             stream.read_exact(&mut request).unwrap();
-            stream.write_all(bytes).unwrap();
+            stream.write_all(&bytes).unwrap();
         });
         let answer = ask(&address);
         server.join().unwrap();
@@ -123,10 +144,10 @@ mod tests {
 
     #[test]
     fn a_counter_is_found_by_its_whole_name() {
-        let page: &[u8] = b"HTTP/1.1 200 OK\r\n\r\n# TYPE x counter\nx_total 7\nx_total_all 9\n";
         let ask = |name: &'static str| {
+            let page = page("# TYPE x counter\nx_total 7\nx_total_all 9\n");
             let request = "GET /metrics HTTP/1.1\r\n\r\n".len();
-            asked(page, request, |address| counter(address, name)).unwrap()
+            asked(page.into(), request, |address| counter(address, name)).unwrap()
         };
         assert_eq!(ask("x_total"), Some(7));
         assert_eq!(ask("x"), None);
@@ -134,14 +155,29 @@ mod tests {
 
     #[test]
     fn a_trace_is_taken_and_anything_else_is_said_to_be_none() {
-        let dump = answered(b"HTTP/1.1 200 OK\r\nA: b\r\n\r\ntrace 1 5\nflushed 0 0 0 0 0 9\n");
+        let dump = answered(page("trace 1 5\nflushed 0 0 0 0 0 9\n"));
         assert_eq!(dump.unwrap().stamps[0].at_ns, 9);
-        let refused = answered(b"HTTP/1.1 404 Not Found\r\n\r\n").unwrap_err();
+        let refused = answered("HTTP/1.1 404 Not Found\r\n\r\n").unwrap_err();
         assert!(refused.to_string().contains("404"), "{refused}");
-        let empty = answered(b"").unwrap_err();
+        let empty = answered("").unwrap_err();
         assert!(empty.to_string().contains("nothing"), "{empty}");
-        let text = answered(b"HTTP/1.1 200 OK\r\n\r\nhello").unwrap_err();
+        let text = answered(page("hello")).unwrap_err();
         assert!(matches!(text, TraceError::Text { .. }), "{text}");
+    }
+
+    #[test]
+    fn an_answer_that_is_cut_anywhere_is_not_taken_for_a_shorter_one() {
+        let whole = page("trace 1 5\nflushed 0 0 0 0 0 9\nflushed 0 0 0 0 0 9\n");
+        assert_eq!(answered(whole.as_str()).unwrap().stamps.len(), 2);
+        for bytes in 0..whole.len() {
+            let cut = answered(&whole.as_bytes()[..bytes]).unwrap_err();
+            assert!(matches!(cut, TraceError::Refused { .. }), "{bytes}: {cut}");
+        }
+        let unsaid = whole.replace("Content-Length", "Content-Longth");
+        let unsaid = answered(unsaid.as_str()).unwrap_err();
+        assert!(unsaid.to_string().contains("an unknown number"), "{unsaid}");
+        let longer = answered(format!("{whole}more")).unwrap_err();
+        assert!(matches!(longer, TraceError::Refused { .. }), "{longer}");
     }
 
     #[test]

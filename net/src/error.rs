@@ -157,6 +157,21 @@ close_reasons! {
 mod tests {
     use super::*;
 
+    /// What an operator sees counted is explained.
+    #[test]
+    fn every_reason_and_no_other_stands_in_the_document() {
+        let text = include_str!("../../docs/wire.md");
+        let (_, faults) = text.split_once("\n### Faults\n").expect("it has faults");
+        let (table, _) = faults.split_once("\n## ").expect("more follows");
+        let rows = table.lines().filter(|line| line.starts_with("| "));
+        let name = |row: &'static str| row.strip_suffix("` |")?.rsplit_once("| `");
+        let mut named: Vec<&str> = rows.filter_map(name).map(|(_, name)| name).collect();
+        let mut known: Vec<&str> = CloseReason::ALL.iter().map(|r| r.name()).collect();
+        named.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(named, known);
+    }
+
     #[test]
     fn every_reason_stands_at_its_own_place_and_has_its_own_name() {
         for (place, reason) in CloseReason::ALL.iter().enumerate() {

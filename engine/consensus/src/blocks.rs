@@ -164,11 +164,26 @@ impl Consensus {
             && state.refused.len() < usize::from(limits::BLOCKS_PER_POSITION_MAX)
         {
             state.refused.push(block);
+        } else if let Some(block) = invalid {
+            self.refuse_supported(window, block);
         }
         if first && fault == PeerFault::SecondBlock {
             self.alarm(Alarm::TwoBlocks(leader), effects);
         }
         Disposition::Fault(fault)
+    }
+
+    /// Remembers a refused block that weight AMP votes first for, whoever brought it and whatever
+    /// was refused before it: its leader's junk would hide it else. One is enough for the alarm.
+    fn refuse_supported(&mut self, window: Window, (index, id): (Index, BlockId)) {
+        let amplify = self.config.set.thresholds().amplify;
+        if let Some(state) = self.windows.get_mut(&window)
+            && !self.only_stops
+            && !state.refused.contains(&(index, id))
+            && state.tally.tree.has_first_votes(index, id, amplify)
+        {
+            state.refused.push((index, id));
+        }
     }
 
     /// Weight AMP behind a block that is refused here includes an honest validator: decoder or
@@ -180,10 +195,8 @@ impl Consensus {
         let amplify = self.config.set.thresholds().amplify;
         let supported = self.windows.values().find_map(|state| {
             let tree = &state.tally.tree;
-            state.refused.iter().copied().find(|&(index, id)| {
-                tree.find(index, id)
-                    .is_some_and(|place| tree.block(place).notar >= amplify)
-            })
+            let mut refused = state.refused.iter().copied();
+            refused.find(|&(index, id)| tree.has_first_votes(index, id, amplify))
         });
         if let Some((_, id)) = supported {
             self.only_stops = true;
@@ -289,11 +302,14 @@ impl Consensus {
         payload: Arc<[u8]>,
         effects: &mut Effects,
     ) -> Disposition {
+        let id = header.id();
         let (set, parsing) = (&self.config.set, &mut self.parsing);
-        if payload::check_block_in(set, &header, &payload, parsing).is_err() {
+        if let Err(error) = payload::check_block_in(set, &header, &payload, parsing) {
+            if error.condemns_block() {
+                self.refuse_supported(header.window, (header.index, id));
+            }
             return Disposition::Fault(PeerFault::InvalidBlock);
         }
-        let id = header.id();
         let from_leader = self.config.set.leader(header.window) == from;
         let known = self
             .windows
@@ -409,7 +425,10 @@ impl Consensus {
                         voter.branch_headers = voter.branch_headers.saturating_add(u32::from(new));
                     }
                 }
-                Err(Misfit::Invalid) => return Disposition::Fault(PeerFault::InvalidHeader),
+                Err(Misfit::Invalid) => {
+                    self.refuse_supported(window, (header.index, id));
+                    return Disposition::Fault(PeerFault::InvalidHeader);
+                }
                 Err(Misfit::ParentUnknown) => {
                     self.fetches.note_misfit(window, from);
                     return Disposition::Ignored(Ignored::Pending);

@@ -362,6 +362,14 @@ impl ConfigFile {
                      where the value comes from the profile"
                 )));
         }
+        if let Some((us, longest_us)) = profile.progress_beyond(&self.timers) {
+            let reason = "above timers.progress_max_us";
+            return Err(FileError::new(path, "timers.progress_us", reason)
+                .value(us)
+                .remedy(format!(
+                    "choose {longest_us} at most, or a longer progress_max_us"
+                )));
+        }
         for (field, value, least, most) in self.ranges() {
             if !(least..=most).contains(&value) {
                 return Err(FileError::new(path, field, "out of range")

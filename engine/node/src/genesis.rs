@@ -10,6 +10,8 @@ mod check;
 
 pub use begins::{Begins, Successors};
 pub(crate) use check::address as check_address;
+/// Shared with whoever checks proofs by the file alone.
+pub use quorate_proof::genesis::{GENESIS_FORMAT, hash_of};
 
 use crate::file_error::FileError;
 use crate::hex;
@@ -25,16 +27,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::path::Path;
 use std::sync::Arc;
 
-/// Format version of the genesis file that this build reads and writes.
-pub const GENESIS_FORMAT: u32 = 1;
 /// Longest genesis file, bytes.
 pub const GENESIS_BYTES_MAX: usize = 256 * 1024;
 /// Sessions that the replicated table holds at most, whatever a genesis says.
 pub const SESSIONS_MAX: u32 = 1 << 20;
 /// Client addresses of one validator at most.
 pub const CLIENT_ADDRESSES_MAX: usize = 8;
-
-const HASH_DOMAIN: &[u8] = b"quorate/genesis/v1";
 
 /// 32 bytes that stand as 64 lower-case hex digits in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -405,13 +403,4 @@ impl Weights {
             slack: slack.unwrap_or_else(default),
         }
     }
-}
-
-/// The hash of a genesis file's exact bytes.
-#[must_use]
-pub fn hash_of(bytes: &[u8]) -> [u8; 32] {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(HASH_DOMAIN);
-    hasher.update(bytes);
-    *hasher.finalize().as_bytes()
 }

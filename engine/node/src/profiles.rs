@@ -195,6 +195,16 @@ impl Profile {
         let is_beyond = timers.retransmit_ns > timers.retransmit_max_ns;
         is_beyond.then_some((timers.retransmit_ns / 1000, timers.retransmit_max_ns / 1000))
     }
+
+    /// T_prog and the longest T_prog, microseconds, where the first one is above the second: the
+    /// longest would be none.
+    #[must_use]
+    pub fn progress_beyond(self, overrides: &TimerOverrides) -> Option<(u64, u64)> {
+        // The same however the stages are spread.
+        let timers = self.timers(Threading::Shared, overrides).consensus;
+        let is_beyond = timers.progress_ns > timers.progress_max_ns;
+        is_beyond.then_some((timers.progress_ns / 1000, timers.progress_max_ns / 1000))
+    }
 }
 
 impl TimerOverrides {

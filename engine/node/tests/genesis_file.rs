@@ -8,6 +8,7 @@ use quorate::genesis::{
     Hex32, SESSIONS_MAX, Successors, hash_of,
 };
 use quorate::keys::KeyPair;
+use quorate_proof::genesis::validator_set;
 use std::path::Path;
 
 fn validator(place: u8) -> GenesisValidator {
@@ -102,6 +103,62 @@ fn the_hash_covers_every_byte_of_the_file() {
     assert_eq!(*spaced.hash(), hash_of(&bytes));
     let golden = hash_of(b"{}");
     assert_eq!(golden, *blake3::hash(b"quorate/genesis/v1{}").as_bytes());
+}
+
+/// Whoever checks proofs by the file alone must come to the set that signs them.
+#[test]
+fn the_light_reader_makes_the_same_validator_set() {
+    type Change = fn(&mut GenesisFile);
+    let changes: [Change; 9] = [
+        |_| (),
+        |g| g.chain_id = Hex32([8; 32]),
+        |g| g.genesis_time_ns += 1,
+        |g| (g.fault_weight, g.crash_only) = (0, true),
+        |g| g.window_slots = 16,
+        |g| g.turn_windows = 2,
+        |g| g.validators[3].leader_weight = Some(0),
+        |g| g.validators.iter_mut().for_each(|v| v.stake = 7),
+        |g| {
+            g.begins = Some(Begins {
+                generation: 1,
+                of: Hex32([1; 32]),
+                height: 77,
+                block: Hex32([2; 32]),
+                snapshot: Hex32([3; 32]),
+            });
+        },
+    ];
+    for (number, change) in changes.into_iter().enumerate() {
+        let genesis = changed(change).unwrap();
+        let (whole, light) = (
+            genesis.validator_set(),
+            validator_set(genesis.bytes()).unwrap(),
+        );
+        assert_eq!(light.set_hash(), whole.set_hash(), "change {number}");
+        assert_eq!(light.genesis(), whole.genesis(), "change {number}");
+    }
+}
+
+#[test]
+fn the_light_reader_refuses_what_makes_no_set() {
+    let genesis = Genesis::build(plan(4)).unwrap();
+    let text = String::from_utf8(genesis.bytes().to_vec()).unwrap();
+    let key = format!("\"{}", "09".repeat(32));
+    for (from, to, expected) in [
+        ("{", "", "not a genesis file"),
+        ("\"format\": 1", "\"format\": 2", "format 2"),
+        ("\"format\": 1", "\"former\": 1", "missing field `format`"),
+        ("\"epoch\": 0", "\"epoch\": 1", "epoch 0, not 1"),
+        ("\"fault_weight\": 1", "\"fault_weight\": 2", "make no set"),
+        (&key, "\"", "is not 64 lower-case"),
+        ("0909", "09090", "is not 64 lower-case"),
+        ("0909", "090G", "is not 64 lower-case"),
+        ("0909", "09AA", "is not 64 lower-case"),
+    ] {
+        assert!(text.contains(from), "{from} is not in {text}");
+        let error = validator_set(text.replacen(from, to, 1).as_bytes()).unwrap_err();
+        assert!(error.to_string().contains(expected), "{to}: {error}");
+    }
 }
 
 #[test]

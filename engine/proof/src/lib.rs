@@ -6,12 +6,25 @@
 //! what the application put out, under an attested state. Also how outputs are hashed, which the
 //! executing validator and the verifier must do alike. Never: I/O, a clock, keys, or trust in
 //! whoever handed a proof over.
+//!
+//! ```
+//! use quorate_proof::{Proven, decode, genesis, verify};
+//!
+//! /// `file`: the genesis file, from where it can be trusted; `proof`: from anybody.
+//! fn check(file: &[u8], proof: &[u8]) -> Result<Proven, Box<dyn std::error::Error>> {
+//!     let set = genesis::validator_set(file)?;
+//!     Ok(verify(&set, &decode(proof)?)?)
+//! }
+//!
+//! assert!(check(b"{}", b"").is_err());
+//! ```
 
 #![forbid(unsafe_code)]
 
 mod bytes;
 mod check;
 pub mod events;
+pub mod genesis;
 pub mod outputs;
 mod tree;
 

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use quorate::state_machine::StateMachine;
 
+use crate::byzantine::Byzantine;
 use crate::determinism::{self, Calls, Recorded};
 use crate::dice::Dice;
 use crate::plan::RunOptions;
@@ -24,7 +25,14 @@ pub(crate) type CommandSource = Arc<dyn Fn(&mut Dice, u64, &mut Vec<u8>) + Send 
 /// finalized commands are applied once more, in two fresh instances on two threads with different
 /// hash seeds and heaps: after every block the roots of all sections, the outputs and the next
 /// timer must be the same; and a snapshot restored into a fresh instance must have the roots of
-/// the state that wrote it.
+/// the state that wrote it. Whom the application [keeps](StateMachine::keeps) must be the same in
+/// all of them too.
+///
+/// What the world never does to an application, so that only tests of its own can try it: sessions
+/// declare no time-out, so `TimedOut` is never told, and their table is never full, so nobody is
+/// `Evicted`; there are two to four sessions, which begin with number 1 unless they are opened
+/// anew; time begins ten seconds after 1970; and validators that come back or join execute the
+/// chain from its beginning, without a snapshot, whatever the scenario.
 ///
 /// ```
 /// use quorate::state_machine::{Context, Output, StateMachine};
@@ -197,7 +205,7 @@ fn replay(options: &RunOptions) -> String {
         byzantine,
     } = options;
     let byzantine = if byzantine.is_any() {
-        format!("byzantine: {byzantine:?}")
+        format!("byzantine: {}", source(byzantine))
     } else {
         "..RunOptions::default()".to_owned()
     };
@@ -205,4 +213,65 @@ fn replay(options: &RunOptions) -> String {
         "app.run(&RunOptions {{ seed: {seed}, validators: {validators}, scenario: \
          Scenario::{scenario:?}, {byzantine} }}, true)"
     )
+}
+
+/// The value as it is written in a program that uses what this crate exports.
+fn source(byzantine: &Byzantine) -> String {
+    let Byzantine {
+        actors,
+        is_drawn,
+        has_twins,
+        is_beyond,
+    } = byzantine;
+    let [first, second] = actors.map(|actor| match actor {
+        Some(name) => format!("Some(ActorName::{name:?})"),
+        None => "None".to_owned(),
+    });
+    format!(
+        "Byzantine {{ actors: [{first}, {second}], is_drawn: {is_drawn}, has_twins: {has_twins}, \
+         is_beyond: {is_beyond} }}"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::byzantine::ActorName;
+    use crate::script::Scenario;
+
+    /// What `replay` writes, and the value that it becomes when a program holds it.
+    macro_rules! written_as {
+        ($($source:tt)*) => {
+            (stringify!($($source)*), { $($source)* })
+        };
+    }
+
+    fn words(text: &str) -> String {
+        text.split_whitespace().collect()
+    }
+
+    #[test]
+    fn the_call_that_shows_a_failure_again_is_a_program_s() {
+        let (text, options) = written_as!(RunOptions {
+            seed: 9,
+            validators: 5,
+            scenario: Scenario::Mixed,
+            byzantine: Byzantine {
+                actors: [Some(ActorName::Equivocator), None],
+                is_drawn: true,
+                has_twins: false,
+                is_beyond: false
+            }
+        });
+        let expected = format!("app.run(&{text}, true)");
+        assert_eq!(words(&replay(&options)), words(&expected));
+        let (text, options) = written_as!(RunOptions {
+            seed: 9,
+            validators: 5,
+            scenario: Scenario::LostDisk,
+            ..RunOptions::default()
+        });
+        let expected = format!("app.run(&{text}, true)");
+        assert_eq!(words(&replay(&options)), words(&expected));
+    }
 }

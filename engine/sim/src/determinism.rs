@@ -5,9 +5,10 @@
 //! disorder first, so that hash seeds, addresses and the time of day differ. Never: judges the
 //! engine; what it called is taken as given.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use quorate::state_machine::{Audience, Context, Output, SessionEvent, StateMachine};
+use quorate::state_machine::{Audience, Context, Output, SessionEvent, SessionId, StateMachine};
 
 use crate::checks::Violation;
 use crate::dice::Dice;
@@ -43,6 +44,13 @@ impl Call {
         match self {
             Self::Timers { height, .. } => *height,
             Self::Session { context, .. } | Self::Apply { context, .. } => context.height,
+        }
+    }
+
+    const fn session(&self) -> Option<SessionId> {
+        match self {
+            Self::Timers { .. } => None,
+            Self::Session { context, .. } | Self::Apply { context, .. } => Some(context.session),
         }
     }
 }
@@ -129,6 +137,10 @@ impl<S: StateMachine> StateMachine for Recorded<S> {
         self.app.apply_session(context, event, output);
     }
 
+    fn keeps(&self, session: SessionId) -> bool {
+        self.app.keeps(session)
+    }
+
     fn section_root(&mut self, section: usize) -> [u8; 32] {
         self.app.section_root(section)
     }
@@ -153,6 +165,8 @@ struct Shown {
     sections: Vec<[u8; 32]>,
     outputs: [u8; 32],
     timer_ns: Option<u64>,
+    /// Of the sessions that the block speaks of, those that must not end for want of room.
+    kept: BTreeSet<SessionId>,
 }
 
 /// Applies all calls in two fresh instances and compares what they show after every block; then
@@ -168,8 +182,15 @@ pub(crate) fn check<S: StateMachine>(
     for more in 1..pairs as u64 {
         app = compare_two(make, calls, seed.wrapping_add(more))?;
     }
+    let mut fresh = make();
     let names = app.sections();
-    check_snapshot(&mut app, &mut make(), names, calls.height)
+    check_snapshot(&mut app, &mut fresh, names, calls.height)?;
+    if kept(&app, &calls.calls) != kept(&fresh, &calls.calls) {
+        let height = calls.height;
+        let what = format!("height {height}: a restored snapshot keeps other sessions");
+        return Err(Violation::new("determinism", what));
+    }
+    Ok(())
 }
 
 /// One pair of instances; returns the first one as it is after all calls.
@@ -241,9 +262,15 @@ fn replay<S: StateMachine>(app: &mut S, calls: &[Call]) -> Vec<Shown> {
                 .collect(),
             outputs: *hasher.finalize().as_bytes(),
             timer_ns: app.timer_next_ns(),
+            kept: kept(app, block),
         });
     }
     shown
+}
+
+fn kept<S: StateMachine>(app: &S, calls: &[Call]) -> BTreeSet<SessionId> {
+    let sessions = calls.iter().filter_map(Call::session);
+    sessions.filter(|&session| app.keeps(session)).collect()
 }
 
 fn hash_outputs(output: &Output, hasher: &mut blake3::Hasher) {
@@ -275,9 +302,11 @@ fn compare(names: &[&str], first: &Shown, second: &Shown) -> Result<(), Violatio
         format!("height {height}, section {section} (and {others} more): two instances differ")
     } else if first.outputs != second.outputs {
         format!("height {height}: two instances of equal state give different outputs")
-    } else {
+    } else if first.timer_ns != second.timer_ns {
         let (one, other) = (first.timer_ns, second.timer_ns);
         format!("height {height}: two instances have their next timer at {one:?} and {other:?}")
+    } else {
+        format!("height {height}: two instances of equal state keep other sessions")
     };
     Err(Violation::new("determinism", what))
 }
@@ -304,4 +333,84 @@ fn check_snapshot<S: StateMachine>(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Overrides every method that the trait provides.
+    struct Whole;
+
+    impl StateMachine for Whole {
+        fn sections(&self) -> &'static [&'static str] {
+            &["whole"]
+        }
+
+        fn apply(&mut self, context: &Context, _: &[u8], output: &mut Output) {
+            output.to_session(context.session, b"apply");
+        }
+
+        fn timer_next_ns(&self) -> Option<u64> {
+            Some(7)
+        }
+
+        fn apply_timers(&mut self, _: u64, _: u64, output: &mut Output) {
+            output.to_public(b"timers");
+        }
+
+        fn apply_session(&mut self, _: &Context, _: SessionEvent, output: &mut Output) {
+            output.to_public(b"session");
+        }
+
+        fn keeps(&self, session: SessionId) -> bool {
+            session == SessionId([1; 16])
+        }
+
+        fn section_root(&mut self, section: usize) -> [u8; 32] {
+            [u8::try_from(section).unwrap_or(u8::MAX); 32]
+        }
+
+        fn snapshot_section(&self, _: usize, bytes: &mut Vec<u8>) {
+            bytes.extend_from_slice(b"snapshot");
+        }
+
+        fn restore_section(&mut self, _: usize, _: &[u8]) -> Result<(), String> {
+            Err("restore".to_owned())
+        }
+
+        fn query(&self, _: &[u8], answer: &mut Vec<u8>) {
+            answer.extend_from_slice(b"query");
+        }
+    }
+
+    #[test]
+    fn whatever_the_engine_asks_reaches_the_application() {
+        let calls = Arc::new(Mutex::new(Calls::default()));
+        let mut app = Recorded::new(Whole, Arc::clone(&calls));
+        let context = Context {
+            height: 1,
+            index: 0,
+            time_ns: 1,
+            session: SessionId([1; 16]),
+            seq: 1,
+            lane: quorate::state_machine::Lane::Order,
+        };
+        let mut output = Output::new();
+        app.apply_timers(1, 1, &mut output);
+        app.apply_session(&context, SessionEvent::Closed, &mut output);
+        app.apply(&context, b"", &mut output);
+        let told: Vec<&[u8]> = output.iter().map(|(_, bytes)| bytes).collect();
+        assert_eq!(told, [&b"timers"[..], b"session", b"apply"]);
+        assert_eq!(calls.lock().unwrap().calls.len(), 3);
+        assert_eq!(app.sections(), ["whole"]);
+        assert_eq!(app.timer_next_ns(), Some(7));
+        assert!(app.keeps(SessionId([1; 16])) && !app.keeps(SessionId([2; 16])));
+        assert_eq!(app.section_root(3), [3; 32]);
+        assert_eq!(app.restore_section(0, b""), Err("restore".to_owned()));
+        let mut bytes = Vec::new();
+        app.snapshot_section(0, &mut bytes);
+        app.query(b"", &mut bytes);
+        assert_eq!(bytes, b"snapshotquery");
+    }
 }

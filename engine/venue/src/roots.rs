@@ -194,9 +194,11 @@ fn inner(level: u8, index: u64, below: &BTreeMap<u64, Hash>) -> Option<Hash> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::{ClientOrderId, Side};
-    use crate::instruments::InstrumentId;
-    use quorate::state_machine::SessionId;
+    use crate::commands::{ClientOrderId, Command, OrderKind, SelfTrade, Side};
+    use crate::config::{VenueConfig, VenueLimits};
+    use crate::instruments::{Instrument, InstrumentId};
+    use crate::venue::{SECTION_BOOK, Venue};
+    use quorate::state_machine::{Context, Lane, Output, SessionId, StateMachine as _};
 
     fn order(number: u64) -> Order {
         Order {
@@ -301,6 +303,55 @@ mod tests {
         }
         assert!(tree.touched.len() < TOUCHED_MAX);
         assert_eq!(tree.root(&orders), root_of(&[order(1)]));
+    }
+
+    /// By commands, and by what is restored.
+    #[test]
+    fn a_venue_whose_root_nobody_asks_for_bounds_its_notes() {
+        let config = || VenueConfig {
+            instruments: vec![Instrument::with_symbol("ONE")],
+            admins: Vec::new(),
+            limits: VenueLimits::default(),
+            clearing: None,
+        };
+        let mut venue = Venue::new(config()).unwrap();
+        let (mut output, mut bytes) = (Output::new(), Vec::new());
+        for seq in 1..=TOUCHED_MAX as u64 + 10 {
+            let command = Command::New {
+                kind: OrderKind::Limit,
+                side: Side::Buy,
+                self_trade: SelfTrade::CancelResting,
+                instrument: InstrumentId(0),
+                client_order: ClientOrderId(seq),
+                price_ticks: 7,
+                size_lots: 1,
+            };
+            bytes.clear();
+            command.encode(&mut bytes);
+            let context = Context {
+                height: seq,
+                index: 0,
+                time_ns: seq,
+                session: SessionId([1; 16]),
+                seq,
+                lane: Lane::Order,
+            };
+            output.clear();
+            venue.apply(&context, &bytes, &mut output);
+            assert!(venue.market.tree.touched.len() < TOUCHED_MAX);
+        }
+        assert!(venue.market.orders.len() > TOUCHED_MAX);
+        let mut copy = Venue::new(config()).unwrap();
+        for section in 0..venue.sections().len() {
+            bytes.clear();
+            venue.snapshot_section(section, &mut bytes);
+            copy.restore_section(section, &bytes).unwrap();
+        }
+        assert!(copy.market.tree.touched.len() < TOUCHED_MAX);
+        assert_eq!(
+            copy.section_root(SECTION_BOOK),
+            venue.section_root(SECTION_BOOK)
+        );
     }
 
     #[test]

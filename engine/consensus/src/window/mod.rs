@@ -64,7 +64,8 @@ pub(crate) struct WindowState {
     /// Highest notarized index at which the timer was last restarted.
     pub(crate) timer_notarized: Option<Index>,
     /// Blocks refused as invalid, to be compared with what others vote for. Bound:
-    /// `BLOCKS_PER_POSITION_MAX`.
+    /// `BLOCKS_PER_POSITION_MAX`, and those behind which stake of AMP was when they came, until the
+    /// alarm.
     pub(crate) refused: Vec<(Index, BlockId)>,
     /// The leader broke a rule on its own channel: stop.
     pub(crate) leader_fault: bool,

@@ -220,6 +220,12 @@ impl Tree {
         self.slot(index).find(|&place| self.block(place).id == id)
     }
 
+    /// Whether first votes of this weight name the block, connected or not.
+    pub(crate) fn has_first_votes(&self, index: Index, id: BlockId, weight: Stake) -> bool {
+        self.find(index, id)
+            .is_some_and(|place| self.block(place).notar >= weight)
+    }
+
     /// The connected block with this name at this index.
     pub(crate) fn find_connected(&self, index: Index, id: BlockId) -> Option<BlockPlace> {
         self.find(index, id)

@@ -129,6 +129,34 @@ fn r9_bodies_of_history_are_asked_for_as_many_as_one_request_may_name() {
     assert_eq!(bench.finalized().len(), 100);
 }
 
+/// The block between was never here, so the lower one came by history too, though its window has
+/// it.
+#[test]
+fn r9_bodies_of_history_that_are_here_are_not_asked_for() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let blocks = chain(&set, 3, 1);
+    bench.propose(&blocks[0]);
+    let status = Status {
+        finalized: blocks[2].point(),
+        ..bench.status_of(0)
+    };
+    bench.status(1, status);
+    bench.certificates(1, vec![final_of(&set, &blocks[2], &[0, 1, 2, 3, 4])]);
+    let headers = vec![blocks[1].header, blocks[0].header];
+    bench.message(1, Message::History(headers));
+    let asked = bench.asked();
+    let Get::Bodies(wanted) = asked.last().unwrap().1 else {
+        panic!("bodies are next")
+    };
+    let ids: Vec<_> = wanted.iter().map(|block| block.id).collect();
+    assert_eq!(ids, [blocks[1].id, blocks[2].id]);
+    bench.body(1, &blocks[1]);
+    bench.body(1, &blocks[2]);
+    let expected: Vec<Point> = blocks.iter().map(Block::point).collect();
+    assert_eq!(bench.finalized(), expected);
+}
+
 #[test]
 fn r9_a_block_above_a_gap_is_not_delivered_however_early_its_body_comes() {
     let set = six(2);

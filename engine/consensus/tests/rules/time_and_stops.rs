@@ -365,6 +365,43 @@ fn r3_an_invalid_block_with_stake_of_amp_behind_it_is_a_fatal_alarm_whenever_the
     }
 }
 
+/// Two are remembered, so that a leader fills no memory; that a third is refused is found when it
+/// comes from the leader after the votes, or from a voter, as what is voted for is asked of voters.
+#[test]
+fn r3_junk_of_the_leader_hides_no_invalid_block_with_stake_of_amp_behind_it() {
+    let set = six(64);
+    let first = Block::first(&set, 1);
+    let undecodable = first.child(&set, 2).undecodable();
+    let misfit = first.child(&set, 2).with(|header| header.time_ns = 0);
+    type Bring = fn(&mut Bench, &Block);
+    let ways: [(&Block, Bring); 3] = [
+        (&undecodable, |bench, block| {
+            bench.propose(block);
+        }),
+        (&undecodable, |bench, block| {
+            bench.headers(1, &[block]);
+            bench.body(1, block);
+        }),
+        (&misfit, |bench, block| {
+            bench.headers(1, &[block]);
+        }),
+    ];
+    for (way, (invalid, bring)) in ways.into_iter().enumerate() {
+        let mut bench = Bench::new(&set, 5);
+        bench.propose(&first);
+        for junk in [[0xfe; 8], [0xfd; 8]] {
+            bench.propose(&first.child(&set, 2).naming(&junk));
+        }
+        bench.propose(invalid);
+        let alarm = Alarm::InvalidBlockSupported(invalid.id);
+        bring(&mut bench, invalid);
+        assert!(!bench.alarms().contains(&alarm), "way {way}, without votes");
+        bench.votes(&[1, 2], 0, &tip(invalid));
+        bring(&mut bench, invalid);
+        assert!(bench.alarms().contains(&alarm), "way {way}");
+    }
+}
+
 #[test]
 fn r3_after_the_fatal_alarm_nothing_but_stops_is_said() {
     let set = six(64);

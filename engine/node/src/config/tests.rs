@@ -247,3 +247,26 @@ fn telling_again_later_than_the_longest_pause_is_refused_by_both_names() {
         assert!(with(&format!("{head}{timers}")).is_ok(), "{timers}");
     }
 }
+
+/// The longer one would count without a word.
+#[test]
+fn patience_above_the_longest_is_refused_by_both_names() {
+    let with = |text: &str| parse(&format!("{HEAD}profile = \"laptop\"\n[timers]\n{text}\n"));
+    for (timers, shown) in [
+        ("progress_us = 2000001", 2_000_001),
+        ("progress_max_us = 49999", 50_000),
+        ("progress_us = 9\nprogress_max_us = 8", 9),
+    ] {
+        let error = with(timers).unwrap_err().to_string();
+        let names = ["timers.progress_us", "timers.progress_max_us"];
+        assert!(names.iter().all(|name| error.contains(name)), "{error}");
+        assert!(error.contains(&shown.to_string()), "{error}");
+    }
+    for timers in [
+        "progress_us = 2000000",
+        "progress_max_us = 50000",
+        "progress_us = 3000000\nprogress_max_us = 3000000",
+    ] {
+        assert!(with(timers).is_ok(), "{timers}");
+    }
+}

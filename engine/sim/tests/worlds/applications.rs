@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use quorate::state_machine::{Context, Output, StateMachine};
+use quorate::state_machine::{Context, Output, SessionId, StateMachine};
 use quorate_sim::{App, RunOptions, Scenario, SweepOptions};
 
 /// Implements what the applications below share: two sections, a count and a hash.
@@ -256,4 +256,51 @@ fn outputs_that_differ_between_instances_of_equal_state_are_found() {
         ),
         "{found:?}"
     );
+}
+
+/// Keeps sessions by which instance it is.
+struct Partial(Telling);
+
+impl StateMachine for Partial {
+    fn sections(&self) -> &'static [&'static str] {
+        self.0.sections()
+    }
+
+    fn apply(&mut self, context: &Context, command: &[u8], _: &mut Output) {
+        self.0.apply(context, command, &mut Output::new());
+    }
+
+    fn keeps(&self, _: SessionId) -> bool {
+        self.0.instance.is_multiple_of(2)
+    }
+
+    fn section_root(&mut self, section: usize) -> [u8; 32] {
+        self.0.section_root(section)
+    }
+
+    fn snapshot_section(&self, section: usize, bytes: &mut Vec<u8>) {
+        self.0.snapshot_section(section, bytes);
+    }
+
+    fn restore_section(&mut self, section: usize, bytes: &[u8]) -> Result<(), String> {
+        self.0.restore_section(section, bytes)
+    }
+
+    fn query(&self, _: &[u8], _: &mut Vec<u8>) {}
+}
+
+#[test]
+fn instances_of_equal_state_that_keep_other_sessions_are_found() {
+    let instances = AtomicU64::new(0);
+    let make = move || {
+        Partial(Telling {
+            chain: Chain::default(),
+            instance: instances.fetch_add(1, Ordering::Relaxed),
+        })
+    };
+    let outcome = App::new(make, command).run(&calm(), false);
+    let mut found = outcome.violations.iter();
+    let found = found.find(|violation| violation.check == "determinism");
+    let what = &found.expect("the application is not found out").what;
+    assert!(what.ends_with("equal state keep other sessions"), "{what}");
 }

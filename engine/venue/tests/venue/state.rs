@@ -1,10 +1,11 @@
 //! Roots and snapshots.
 
-use crate::support::pit::{Pit, ROUND, bid};
+use crate::support::pit::{Pit, ROUND, ask, bid};
 use crate::support::{ADMIN, Desk, cancel, config, limit, session};
 use quorate::state_machine::StateMachine;
 use quorate_venue::{
-    Command, ExerciseStyle, InstrumentId, Right, SeriesState, Side, Venue, VenueLimits,
+    ClearingCommand, Command, ExerciseStyle, InstrumentId, Right, SeriesState, Side, Venue,
+    VenueLimits,
 };
 
 const SECTIONS: [&str; 3] = ["venue", "instruments", "book"];
@@ -346,4 +347,52 @@ fn a_snapshot_in_which_bids_cost_more_than_there_is_cash_is_refused() {
     assert_eq!(moved(950), Ok(()));
     let error = moved(951).unwrap_err();
     assert!(error.contains("its bids cost more than it has"), "{error}");
+}
+
+/// It would be matched, or withdrawn, where nobody else has it.
+#[test]
+fn a_snapshot_with_an_order_in_a_series_that_has_expired_is_refused() {
+    let mut pit = traded();
+    pit.done(session(2), &bid(1, 1, 5, 10));
+    let book = pit.snapshot().swap_remove(2);
+    let with_bid = |pit: &Pit| restored(pit, 2, |now| now.clone_from(&book));
+    assert_eq!(with_bid(&pit), Ok(()));
+    let due = pit.series_state(1).due_ns;
+    pit.at(due);
+    assert_eq!(pit.series_state(1).state, SeriesState::Deferred);
+    assert_eq!(restored(&pit, 2, |_| ()), Ok(()));
+    let error = with_bid(&pit).unwrap_err();
+    assert!(error.contains("its series has expired"), "{error}");
+}
+
+/// What such a position pays would not fit an amount.
+#[test]
+fn a_snapshot_in_which_orders_could_exceed_the_bound_of_a_position_is_refused() {
+    for of_one in [ask, bid] {
+        let mut pit = Pit::new();
+        pit.deposit(session(1), 1 << 60);
+        pit.deposit(session(2), 1 << 60);
+        pit.price(100);
+        let mut terms = pit.series(Right::Call, ExerciseStyle::European, 100, 20);
+        if let ClearingCommand::ListSeries { multiplier, .. } = &mut terms {
+            *multiplier = u32::MAX; // So that 2^62 is what 1,073 lots can pay.
+        }
+        pit.clear(ADMIN, terms);
+        pit.done(session(1), &of_one(1, 1, 1, 600));
+        for (lots, expected) in [(473, true), (474, false)] {
+            pit.done(session(2), &of_one(1, 2, 1, lots));
+            // The last order is a number and then its session.
+            let all_of_one = restored(&pit, 2, |book| {
+                let last = book.len() - 61;
+                book[last + 8..last + 24].fill(1);
+            });
+            assert_eq!(restored(&pit, 2, |_| ()), Ok(()));
+            assert_eq!(all_of_one.is_ok(), expected, "{lots} lots: {all_of_one:?}");
+            if let Err(error) = all_of_one {
+                let fault = "its orders could take its position above its bound";
+                assert!(error.contains(fault), "{error}");
+            }
+            pit.done(session(2), &cancel(2));
+        }
+    }
 }

@@ -23,7 +23,7 @@ use crate::output::{Report, table};
 /// Options of the command.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Folder that `testnet init` wrote
+    /// Folder with the chain's genesis.json; nothing else in it is read
     #[arg(long, value_name = "DIR")]
     dir: PathBuf,
     /// How long to wait for answers, milliseconds

@@ -75,7 +75,7 @@ const TABLE: &[Row] = &[
         name: "quorate-proof",
         own: &["quorate-consensus"],
         own_in_tests: &[],
-        foreign: Some(&["blake3", "thiserror"]),
+        foreign: Some(&["blake3", "serde", "serde_json", "thiserror"]),
     },
     Row {
         name: "quorate-log",

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod agreement;
+mod applications;
 mod commands;
 mod drive;
 mod failure;
@@ -21,6 +22,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub use applications::Applications;
 use commands::{
     bench, demo, init, keygen, load, log, node, prices, proof, recover, sim, snapshot, status,
     testnet, vote_state,
@@ -109,20 +111,20 @@ impl Command {
         }
     }
 
-    fn run(&self) -> Result<Report, Failure> {
+    fn run(&self, applications: &Applications) -> Result<Report, Failure> {
         match self {
-            Self::Demo(options) => demo::run(options),
+            Self::Demo(options) => demo::run(applications, options),
             Self::Init(options) => init::run(options),
             Self::Keygen(options) => keygen::run(options),
             Self::Testnet(command) => testnet::run(command),
-            Self::Node(options) => node::run(options),
+            Self::Node(options) => node::run(applications, options),
             Self::Load(options) => load::run(options),
             Self::Prices(options) => prices::run(options),
             Self::Status(options) => status::run(options),
-            Self::Log(command) => log::run(command),
-            Self::Proof(command) => proof::run(command),
-            Self::Snapshot(command) => snapshot::run(command),
-            Self::Recover(command) => recover::run(command),
+            Self::Log(command) => log::run(applications, command),
+            Self::Proof(command) => proof::run(applications, command),
+            Self::Snapshot(command) => snapshot::run(applications, command),
+            Self::Recover(command) => recover::run(applications, command),
             Self::VoteState(command) => vote_state::run(command),
             Self::Sim(options) => sim::run_seeds(options),
             Self::Bench(command) => bench::run(command),
@@ -130,9 +132,10 @@ impl Command {
     }
 }
 
-/// Does what the arguments of this process ask for, tells it, and gives the exit code.
+/// Does what the arguments of this process ask for, with these applications, tells it, and gives
+/// the exit code.
 #[must_use]
-pub fn run() -> ExitCode {
+pub fn run(applications: &Applications) -> ExitCode {
     let Arguments { common, command } = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return unparsed(&error),
@@ -142,7 +145,7 @@ pub fn run() -> ExitCode {
         common.log_format,
         command.default_log(),
     )
-    .and_then(|()| command.run());
+    .and_then(|()| command.run(applications));
     output::finish(result, common.json).into()
 }
 

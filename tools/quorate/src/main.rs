@@ -6,6 +6,8 @@
 
 use std::process::ExitCode;
 
+use quorate_cli::Applications;
+
 fn main() -> ExitCode {
-    quorate_cli::run()
+    quorate_cli::run(&Applications::new())
 }

@@ -1,4 +1,4 @@
-//! The `quorate` command line.
+//! The `quorate` command line, for the program of this house and for those of embedders.
 //!
 //! Owns the list of commands and the way from arguments to an exit code. Each command is a file
 //! in `commands`. Never: protocol decisions; a command only drives the crates below.
@@ -172,6 +172,12 @@ fn usage_of(printed: &str) -> Failure {
     let what = what.strip_prefix("error: ").unwrap_or(what);
     Failure::usage(what).remedy("see --help of the command")
 }
+
+/// The page for embedders: its code is compiled and run with the tests of this crate, which knows
+/// the node, the world and the commands.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/embedding.md")]
+struct EmbeddingPage;
 
 #[cfg(test)]
 mod tests {

@@ -32,6 +32,9 @@ pub enum ApplicationError {
     /// The venue refuses what they say.
     #[error("field application.parameters: {0}")]
     Venue(#[from] quorate_venue::ConfigError),
+    /// An application that was added refuses what they say.
+    #[error("field application.parameters: {0}")]
+    Added(String),
     /// A session id is not 32 hex digits.
     #[error("field application.parameters.admins = {0:?}: not 32 lower-case hex digits")]
     Admin(String),
@@ -272,6 +275,8 @@ pub enum Hosted {
     Venue(Box<Venue>),
     /// Counting and mixing.
     Opaque(Opaque),
+    /// One that an embedder's program has added.
+    Added(Box<dyn StateMachine>),
     /// One of these, computing wrongly on purpose.
     Wrong(Box<Wrong>),
 }
@@ -281,6 +286,7 @@ impl fmt::Debug for Hosted {
         f.write_str(match self {
             Self::Venue(_) => VENUE,
             Self::Opaque(_) => OPAQUE,
+            Self::Added(_) => "added",
             Self::Wrong(_) => "wrong on purpose",
         })
     }
@@ -325,6 +331,7 @@ macro_rules! each {
         match $hosted {
             Hosted::Venue($application) => $call,
             Hosted::Opaque($application) => $call,
+            Hosted::Added($application) => $call,
             Hosted::Wrong($application) => $call,
         }
     };

@@ -63,9 +63,3 @@ pub use scale::{
     ScaleOptions, predict,
 };
 pub use script::Scenario;
-
-/// The page for embedders: its code is compiled and run with the tests of this crate, which knows
-/// both the node and the world.
-#[cfg(doctest)]
-#[doc = include_str!("../../../docs/embedding.md")]
-struct EmbeddingPage;

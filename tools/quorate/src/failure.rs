@@ -107,6 +107,12 @@ impl Failure {
         self
     }
 
+    /// Adds where it was found, before the rest.
+    pub(crate) fn within(mut self, place: impl fmt::Display) -> Self {
+        self.what = format!("{place}: {}", self.what);
+        self
+    }
+
     /// Adds what follows from elsewhere, on lines of its own.
     pub(crate) fn detail(mut self, detail: impl fmt::Display) -> Self {
         self.what = format!("{}\n{detail}", self.what);

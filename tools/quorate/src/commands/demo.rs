@@ -17,6 +17,7 @@ use quorate_bench::testnet::{Testnet, Workload, free_base_port};
 use serde::Serialize;
 
 use crate::agreement::{self, Logs, Status};
+use crate::applications::Applications;
 use crate::commands::node;
 use crate::drive::{Hgrm, LoadOptions, complaints, measured, setting, teller, text};
 use crate::failure::{Code, Failure};
@@ -51,7 +52,7 @@ pub(crate) struct Options {
 ///
 /// # Errors
 /// The options contradict each other, or the validators do not start.
-pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
+pub(crate) fn run(applications: &Applications, options: &Options) -> Result<Report, Failure> {
     let workload = options.cluster.workload.into();
     let mut plan = options.load.plan(workload)?;
     plan.keeps_acknowledged = workload == Workload::Exchange;
@@ -91,6 +92,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     };
     hgrm.write(&outcome.client)?;
     let run = Run {
+        applications,
         testnet,
         chain,
         plan,
@@ -164,14 +166,15 @@ struct DemoReport {
     exchange: Option<exchange::Fields>,
 }
 
-struct Run {
+struct Run<'a> {
+    applications: &'a Applications,
     testnet: Testnet,
     chain: Chain,
     plan: LoadPlan,
     before: Vec<Status>,
 }
 
-impl Run {
+impl Run<'_> {
     /// Compares the states, stops the validators, compares the logs.
     fn conclude(
         &self,
@@ -216,7 +219,8 @@ impl Run {
                 );
                 let log = self.testnet.log_folder(0)?;
                 let told = &outcome.acknowledged;
-                business.conclude(&log, told, &after, state, &mut complaints)
+                let applications = self.applications;
+                business.conclude(applications, &log, told, &after, state, &mut complaints)
             })
             .transpose()?;
         let code = verdict::code(complaints.is_empty());

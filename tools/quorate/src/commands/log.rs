@@ -11,6 +11,7 @@ pub(crate) use verify::verify_at_rest;
 
 use clap::Subcommand;
 
+use crate::applications::Applications;
 use crate::failure::Failure;
 use crate::output::Report;
 
@@ -29,10 +30,10 @@ pub(crate) enum Command {
 ///
 /// # Errors
 /// As the command says.
-pub(crate) fn run(command: &Command) -> Result<Report, Failure> {
+pub(crate) fn run(applications: &Applications, command: &Command) -> Result<Report, Failure> {
     match command {
         Command::Verify(options) => verify::run(options),
-        Command::Replay(options) => replay::run(options),
+        Command::Replay(options) => replay::run(applications, options),
         Command::Show(options) => show::run(options),
     }
 }

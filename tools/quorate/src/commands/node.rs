@@ -14,7 +14,7 @@ use quorate::drift::DivergedStatus;
 use quorate::metrics::Metrics;
 use quorate::node::{DRAIN_DEFAULT, Node, NodeFailure, StartError};
 use quorate::recovery::RecoveryError;
-use quorate_bench::applications::{ApplicationError, Hosted};
+use quorate_bench::applications::Hosted;
 use quorate_bench::cluster::Launch;
 use quorate_bench::testnet::Testnet;
 use quorate_log::OpenError;
@@ -22,6 +22,7 @@ use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::applications::Applications;
 use crate::failure::{Code, Failure};
 use crate::interrupt::Interrupt;
 use crate::output::Report;
@@ -89,7 +90,7 @@ struct Fields {
 ///
 /// # Errors
 /// It does not start, or it ended by itself; each with its own exit code.
-pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
+pub(crate) fn run(applications: &Applications, options: &Options) -> Result<Report, Failure> {
     let mut config = NodeConfig::load(&options.config)?;
     let index = config.own.number();
     check_testing(&config, options)?;
@@ -103,7 +104,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     quorate_log::end_on_bus_error()
         .map_err(|error| Failure::new(Code::TryAgain, format!("taking over SIGBUS: {error}")))?;
     loop {
-        let node = start(config, &options.config)?;
+        let node = start(applications, config, &options.config)?;
         watch_failing(Arc::downgrade(node.metrics()));
         if let Some(stopped) = wait(&node, &interrupt, &reasons) {
             tracing::info!(?stopped, "asked to stop: draining");
@@ -125,12 +126,12 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
 }
 
 /// Starts the validator, with a second instance of the application if snapshots are taken.
-fn start(config: NodeConfig, path: &Path) -> Result<Node, Failure> {
-    let application = open_application(&config, path)?;
+fn start(applications: &Applications, config: NodeConfig, path: &Path) -> Result<Node, Failure> {
+    let application = open_application(applications, &config, path)?;
     if config.snapshots.every_heights == 0 {
         return Ok(Node::start(config, application)?);
     }
-    let second = open_application(&config, path)?;
+    let second = open_application(applications, &config, path)?;
     Ok(Node::start_with_snapshots(config, application, second)?)
 }
 
@@ -166,25 +167,17 @@ fn check_testing(config: &NodeConfig, options: &Options) -> Result<(), Failure> 
     Err(Failure::new(Code::Configuration, what).remedy("remove the section"))
 }
 
-fn open_application(config: &NodeConfig, path: &Path) -> Result<Hosted, Failure> {
-    let opened = Hosted::open(&config.genesis.file().application);
-    let opened = opened.map(|hosted| match config.testing.wrong_at_height {
+fn open_application(
+    applications: &Applications,
+    config: &NodeConfig,
+    path: &Path,
+) -> Result<Hosted, Failure> {
+    let opened = applications.open(&config.genesis.file().application);
+    let hosted =
+        opened.map_err(|failure| failure.within(format!("genesis.json of {}", path.display())))?;
+    Ok(match config.testing.wrong_at_height {
         0 => hosted,
         height => hosted.wrong_from(height),
-    });
-    opened.map_err(|error| {
-        let place = "genesis.json of";
-        let failure = Failure::new(
-            Code::Configuration,
-            format!("{place} {}: {error}", path.display()),
-        );
-        match error {
-            ApplicationError::Name(_) => {
-                failure.remedy("embed the application, or use venue or opaque")
-            }
-            _ => failure
-                .remedy("correct the parameters at every validator: they are part of the genesis"),
-        }
     })
 }
 

@@ -25,6 +25,7 @@ use quorate_proof::{
 };
 use serde::Serialize;
 
+use crate::applications::Applications;
 use crate::failure::{Code, Failure};
 use crate::inspect::chain::{self, Chain};
 use crate::inspect::{failure_of, log_folder, records};
@@ -122,14 +123,14 @@ struct Fields {
 ///
 /// # Errors
 /// As the command says.
-pub(crate) fn run(command: &Command) -> Result<Report, Failure> {
+pub(crate) fn run(applications: &Applications, command: &Command) -> Result<Report, Failure> {
     match command {
-        Command::Make(options) => make(options),
+        Command::Make(options) => make(applications, options),
         Command::Verify(options) => check(options),
     }
 }
 
-fn make(options: &MakeOptions) -> Result<Report, Failure> {
+fn make(applications: &Applications, options: &MakeOptions) -> Result<Report, Failure> {
     let is_by_state = options.state || options.outcomes || options.output.is_some();
     if options.from_snapshot.is_some() && !is_by_state {
         let what = "--from-snapshot is for proofs by a state: of a block the log has all";
@@ -153,7 +154,13 @@ fn make(options: &MakeOptions) -> Result<Report, Failure> {
     let states = States::open(&chain.genesis, &folder, options.from_snapshot.as_deref())?;
     let proof = match place {
         Some(wanted) => {
-            let made = output::make((&folder, &found), &chain.genesis, &states, (height, wanted));
+            let made = output::make(
+                applications,
+                (&folder, &found),
+                &chain.genesis,
+                &states,
+                (height, wanted),
+            );
             Proof::Output(made?)
         }
         None if options.state => Proof::State(states.of(height)?),

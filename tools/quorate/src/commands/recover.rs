@@ -8,6 +8,7 @@ mod site;
 
 use clap::Subcommand;
 
+use crate::applications::Applications;
 use crate::failure::Failure;
 use crate::output::Report;
 
@@ -27,9 +28,9 @@ pub(crate) enum Command {
 ///
 /// # Errors
 /// As the command says.
-pub(crate) fn run(command: &Command) -> Result<Report, Failure> {
+pub(crate) fn run(applications: &Applications, command: &Command) -> Result<Report, Failure> {
     match command {
         Command::Disk(options) => disk::run(options),
-        Command::Site(options) => site::run(options),
+        Command::Site(options) => site::run(applications, options),
     }
 }

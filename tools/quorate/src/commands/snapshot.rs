@@ -21,6 +21,7 @@ use quorate_consensus::wire;
 use quorate_log::{DataFolder, LeaseFile, LeaseRead, verify_path};
 use serde::Serialize;
 
+use crate::applications::Applications;
 use crate::failure::{Code, Failure};
 use crate::inspect::chain::OneByOne;
 use crate::inspect::replay::{Replay, executor_of, failure_of, genesis_of, snapshots_beside};
@@ -85,15 +86,15 @@ struct Fields {
 ///
 /// # Errors
 /// As the command says.
-pub(crate) fn run(command: &Command) -> Result<Report, Failure> {
+pub(crate) fn run(applications: &Applications, command: &Command) -> Result<Report, Failure> {
     match command {
-        Command::Create(options) => create(options),
-        Command::List(options) => look(options, false),
-        Command::Verify(options) => look(options, true),
+        Command::Create(options) => create(applications, options),
+        Command::List(options) => look(options, None),
+        Command::Verify(options) => look(options, Some(applications)),
     }
 }
 
-fn create(options: &CreateOptions) -> Result<Report, Failure> {
+fn create(applications: &Applications, options: &CreateOptions) -> Result<Report, Failure> {
     let folder = log_folder(&options.dir)?;
     let locked = DataFolder::open_to_read(&folder).map_err(|error| {
         Failure::new(Code::TryAgain, error)
@@ -115,7 +116,7 @@ fn create(options: &CreateOptions) -> Result<Report, Failure> {
     let mut last = None;
     let mut note = |_: &mut Executor<_>, block: &FinalBlock, _: &_| last = Some(block.header);
     let to = options.height.unwrap_or(u64::MAX);
-    let mut replay = Replay::begin(&genesis, &folder, None, to, &mut note)?;
+    let mut replay = Replay::begin(applications, &genesis, &folder, None, to, &mut note)?;
     replay.run(&folder, &verification)?;
     let (mut executor, _) = replay.finish();
     let reached = executor.height();
@@ -133,7 +134,7 @@ fn create(options: &CreateOptions) -> Result<Report, Failure> {
     let origin = Origin::of(genesis.validator_set());
     snapshot::take(&mut executor, &header, &origin, &snapshots)
         .map_err(|error| failure_of(&error))?;
-    let made = describe(&genesis, &snapshots, reached, false)?;
+    let made = describe(&genesis, &snapshots, reached, None)?;
     let text = format!(
         "{}: snapshot of height {reached}",
         snapshots.path().display()
@@ -182,7 +183,7 @@ fn require_synced(folder: &Path, locked: &DataFolder) -> Result<(), Failure> {
     sync().map_err(failed)
 }
 
-fn look(options: &Options, closely: bool) -> Result<Report, Failure> {
+fn look(options: &Options, closely: Option<&Applications>) -> Result<Report, Failure> {
     let folder = log_folder(&options.dir)?;
     let genesis = genesis_of(&folder)?;
     let snapshots = snapshots_beside(&folder);
@@ -216,7 +217,7 @@ fn describe(
     genesis: &Genesis,
     snapshots: &SnapshotFolder,
     height: u64,
-    closely: bool,
+    closely: Option<&Applications>,
 ) -> Result<Snapshot, Failure> {
     let manifest = match snapshots.manifest(height) {
         Ok(manifest) => manifest,
@@ -233,9 +234,9 @@ fn describe(
         }
     };
     let mut fault = None;
-    if closely {
+    if let Some(applications) = closely {
         let origin = Origin::of(genesis.validator_set());
-        let mut executor = executor_of(genesis)?;
+        let mut executor = executor_of(applications, genesis)?;
         let restored = snapshot::restore(&mut executor, height, &origin, snapshots);
         fault = restored.err().map(|error| error.to_string());
     }
@@ -328,10 +329,13 @@ mod tests {
             };
             LeaseFile::new(&log).replace(&lease.encode()).unwrap();
             drop(log);
-            create(&CreateOptions {
-                dir: data.clone(),
-                height: None,
-            })
+            create(
+                &Applications::new(),
+                &CreateOptions {
+                    dir: data.clone(),
+                    height: None,
+                },
+            )
         };
         let refused = create(true).err().unwrap();
         assert_eq!(refused.code as u8, 3, "{refused}");
@@ -352,7 +356,7 @@ mod tests {
         let manifest = write_snapshot(&genesis, &snapshots, header(&genesis, 1, parent));
         let described = |seed| {
             certify(&genesis, &snapshots, &manifest, seed);
-            describe(&genesis, &snapshots, 1, false).unwrap()
+            describe(&genesis, &snapshots, 1, None).unwrap()
         };
         let good = described(1);
         assert_eq!((good.vouched_by, good.fault), (vec![0], None));

@@ -1,4 +1,4 @@
-//! A log executed again by the application that its genesis names, as this program ships it.
+//! A log executed again by the application that its genesis names, as this program has it.
 //!
 //! Owns the way from records to states: from genesis or from a snapshot, block by block, and the
 //! hash over everything the application put out. Never: writes, or believes a record that
@@ -21,6 +21,7 @@ use quorate_consensus::header::Header;
 use quorate_log::{LogOffset, RecordKind, Verification};
 
 use super::records::{self, Record};
+use crate::applications::Applications;
 use crate::failure::{Code, Failure};
 
 /// The genesis of a log.
@@ -55,12 +56,12 @@ pub(crate) fn first_state(genesis: &Genesis, log: &Path) -> Option<FirstState> {
 ///
 /// # Errors
 /// This program has no such application, or not with these parameters.
-pub(crate) fn executor_of(genesis: &Genesis) -> Result<Executor<Hosted>, Failure> {
+pub(crate) fn executor_of(
+    applications: &Applications,
+    genesis: &Genesis,
+) -> Result<Executor<Hosted>, Failure> {
     let file = genesis.file();
-    let app = Hosted::open(&file.application).map_err(|error| {
-        Failure::new(Code::Configuration, error)
-            .remedy("only the applications of this program can be executed by it")
-    })?;
+    let app = applications.open(&file.application)?;
     let executor = Executor::new(app, file.limits.sessions_max, file.genesis_time_ns);
     let auth = CommandAuth::of(genesis).map_err(|error| {
         Failure::new(
@@ -120,13 +121,14 @@ impl<'a> Replay<'a> {
     /// # Errors
     /// The application, the snapshot or that state cannot be used.
     pub(crate) fn begin(
+        applications: &Applications,
         genesis: &Genesis,
         log: &Path,
         from: Option<(u64, &SnapshotFolder)>,
         to: u64,
         on_block: OnBlock<'a>,
     ) -> Result<Self, Failure> {
-        let mut executor = executor_of(genesis)?;
+        let mut executor = executor_of(applications, genesis)?;
         if let Some((height, folder)) = from {
             let origin = Origin::of(genesis.validator_set());
             snapshot::restore(&mut executor, height, &origin, folder)

@@ -173,7 +173,7 @@ fn block(genesis: &Genesis, openings: &[Opening]) -> FinalBlock {
 #[test]
 fn a_replay_refuses_what_only_coefficients_known_beforehand_would_let_pass() {
     let genesis = genesis();
-    let mut executor = executor_of(&genesis).unwrap();
+    let mut executor = executor_of(&Applications::new(), &genesis).unwrap();
     let openings = forged(&executor);
     let items: Vec<SignatureItem<'_>> = openings.iter().map(Opening::item).collect();
     let alone = items.iter();

@@ -51,6 +51,7 @@ const ROOT_ATTRIBUTES: &[(&str, &[&str])] = &[
     ("net/src/lib.rs", &["forbid(unsafe_code)"]),
     ("bench/src/lib.rs", &["forbid(unsafe_code)"]),
     ("tools/decoders/src/lib.rs", &["forbid(unsafe_code)"]),
+    ("tools/quorate/src/lib.rs", &["forbid(unsafe_code)"]),
     ("tools/quorate/src/main.rs", &["forbid(unsafe_code)"]),
     ("tools/xtask/src/main.rs", &["forbid(unsafe_code)"]),
 ];

@@ -24,6 +24,7 @@ use serde::Serialize;
 
 use super::died;
 use crate::agreement::{self, Status};
+use crate::applications::Applications;
 use crate::commands::log::verify_at_rest;
 use crate::drive::teller;
 use crate::failure::{Code, Failure};
@@ -247,6 +248,7 @@ impl Business {
     /// The log cannot be read or executed.
     pub(super) fn conclude(
         self,
+        applications: &Applications,
         log: &Path,
         load: &[Acknowledged],
         after: &[Status],
@@ -254,18 +256,22 @@ impl Business {
         complaints: &mut Vec<String>,
     ) -> Result<Fields, Failure> {
         let mut audits = 0;
-        let ledger = replay(log, &mut |executor, results, ledger: &mut Ledger| {
-            ledger.take(results);
-            if results.height.is_multiple_of(AUDIT_HEIGHTS) {
-                audits += 1;
-                audit(executor.app(), complaints);
-            }
-            if Some(results.height) == height
-                && root.is_some_and(|root| root != hex(&executor.root().combined))
-            {
-                complaints.push("the log executed again gives another state root".to_owned());
-            }
-        })?;
+        let ledger = replay(
+            applications,
+            log,
+            &mut |executor, results, ledger: &mut Ledger| {
+                ledger.take(results);
+                if results.height.is_multiple_of(AUDIT_HEIGHTS) {
+                    audits += 1;
+                    audit(executor.app(), complaints);
+                }
+                if Some(results.height) == height
+                    && root.is_some_and(|root| root != hex(&executor.root().combined))
+                {
+                    complaints.push("the log executed again gives another state root".to_owned());
+                }
+            },
+        )?;
         let told = [load, &self.outcome.acknowledged].concat();
         let lost = ledger.lost(&told);
         let exactly_once = lost == 0 && ledger.misapplied == 0 && self.outcome.unanswered == 0;
@@ -343,14 +349,18 @@ type OnResults<'a> = &'a mut dyn FnMut(
 );
 
 /// Executes a log of a stopped validator from the genesis on.
-fn replay(log: &Path, on_results: OnResults<'_>) -> Result<Ledger, Failure> {
+fn replay(
+    applications: &Applications,
+    log: &Path,
+    on_results: OnResults<'_>,
+) -> Result<Ledger, Failure> {
     let found = verify_at_rest(log)?;
     let genesis = genesis_of(log)?;
     let mut ledger = Ledger::default();
     let mut on_block = |executor: &mut _, _: &_, results: &_| {
         on_results(executor, results, &mut ledger);
     };
-    let mut replay = Replay::begin(&genesis, log, None, u64::MAX, &mut on_block)?;
+    let mut replay = Replay::begin(applications, &genesis, log, None, u64::MAX, &mut on_block)?;
     replay.run(log, &found)?;
     replay.finish();
     Ok(ledger)

@@ -25,6 +25,7 @@ use quorate_consensus::wire;
 use serde::{Deserialize, Serialize};
 
 use super::verify::verify_at_rest;
+use crate::applications::Applications;
 use crate::failure::{Code, Failure};
 use crate::inspect::chain::OneByOne;
 use crate::inspect::log_folder;
@@ -163,6 +164,7 @@ struct Fields {
 /// # Errors
 /// The bundle or the log cannot be read, are not of one chain, or the evidence does not hold.
 pub(super) fn run(
+    applications: &Applications,
     path: &Path,
     dir: Option<&Path>,
     from_snapshot: Option<u64>,
@@ -197,7 +199,14 @@ pub(super) fn run(
     let mut on_command = |executor: &mut Executor<Hosted>, height| {
         comparison.borrow_mut().take_within(executor, height);
     };
-    let replay = Replay::begin(&genesis, &folder, from, bundle.own.height, &mut on_block)?;
+    let replay = Replay::begin(
+        applications,
+        &genesis,
+        &folder,
+        from,
+        bundle.own.height,
+        &mut on_block,
+    )?;
     let mut replay = replay.watched(&mut on_command);
     replay.run(&folder, &verification)?;
     drop(replay);

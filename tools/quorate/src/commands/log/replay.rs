@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use super::bisect;
 use super::verify::verify_at_rest;
+use crate::applications::Applications;
 use crate::failure::{Code, Failure};
 use crate::inspect::log_folder;
 use crate::inspect::replay::{
@@ -101,13 +102,14 @@ fn difference(executor: &mut Executor<Hosted>, manifest: &Manifest) -> Option<Di
 ///
 /// # Errors
 /// There is no log, it is not whole, or it cannot be executed by this program.
-pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
+pub(crate) fn run(applications: &Applications, options: &Options) -> Result<Report, Failure> {
     if let Some(bundle) = &options.bisect {
         let beside = bisect::Beside {
             against: options.against.as_deref(),
             commands_from: options.commands_from,
         };
         return bisect::run(
+            applications,
             bundle,
             options.dir.as_deref(),
             options.from_snapshot,
@@ -142,7 +144,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     let first = genesis.validator_set().genesis().height.number();
     let from = options.from_snapshot.map(|height| (height, &snapshots));
     let to = options.to.unwrap_or(u64::MAX);
-    let mut replay = Replay::begin(&genesis, &folder, from, to, &mut on_block)?;
+    let mut replay = Replay::begin(applications, &genesis, &folder, from, to, &mut on_block)?;
     replay.run(&folder, &verification)?;
     let [blocks, commands, outputs] = replay.counts;
     let (mut executor, outputs_hash) = replay.finish();
@@ -218,7 +220,7 @@ mod tests {
     #[test]
     fn the_first_section_that_a_snapshot_has_otherwise_is_named() {
         let genesis = genesis();
-        let mut executor = executor_of(&genesis).unwrap();
+        let mut executor = executor_of(&Applications::new(), &genesis).unwrap();
         let entries = executor.root().sections.into_iter();
         let entries = entries.map(|(name, root)| SectionEntry {
             name: name.to_owned(),

@@ -20,6 +20,7 @@ use serde::Serialize;
 
 use super::none;
 use super::states::States;
+use crate::applications::Applications;
 use crate::failure::Failure;
 use crate::inspect::replay::Replay;
 use crate::output::hex;
@@ -131,6 +132,7 @@ const fn name_of(outcome: Outcome) -> &'static str {
 /// No state of the height or above is attested yet, the log does not reach from a state below it
 /// to there, the block put out no such thing, or a file cannot be read or used.
 pub(super) fn make(
+    applications: &Applications,
     (folder, found): (&Path, &Verification),
     genesis: &Genesis,
     states: &States<'_>,
@@ -144,7 +146,7 @@ pub(super) fn make(
         gathering.borrow_mut().take(executor, block, results);
     };
     let from = below.map(|below| (below, states.folder()));
-    let mut replay = Replay::begin(genesis, folder, from, attested, &mut on_block)?;
+    let mut replay = Replay::begin(applications, genesis, folder, from, attested, &mut on_block)?;
     let before = replay.executor().output_history().clone();
     gathering.borrow_mut().before = before;
     replay.run(folder, found)?;

@@ -20,6 +20,7 @@ use quorate_consensus::wire;
 use quorate_log::Verification;
 use serde::Serialize;
 
+use crate::applications::Applications;
 use crate::failure::{Code, Failure};
 use crate::inspect::chain::Chain;
 use crate::inspect::replay::{
@@ -78,6 +79,7 @@ pub(super) fn successors(path: Option<&Path>) -> Result<Option<Successors>, Fail
 /// # Errors
 /// There is no block to go on from, no log can be executed, or the folder cannot be written.
 pub(super) fn write(
+    applications: &Applications,
     genesis: &Genesis,
     sources: &[Source<'_>],
     successors: Option<Successors>,
@@ -88,7 +90,7 @@ pub(super) fn write(
     let target = SnapshotFolder::new(state.clone());
     let mut written = Err(Failure::usage("no folder"));
     for source in sources {
-        written = take_state(genesis, source, &target);
+        written = take_state(applications, genesis, source, &target);
         match &written {
             Ok(_) => break,
             Err(failure) => {
@@ -144,6 +146,7 @@ fn succeed(
 
 /// Writes the state after the chosen block.
 fn take_state(
+    applications: &Applications,
     genesis: &Genesis,
     source: &Source<'_>,
     target: &SnapshotFolder,
@@ -164,7 +167,14 @@ fn take_state(
     let from = newest_vouched_for(genesis, source, &snapshots)?;
     let from = from.map(|height| (height, &snapshots));
     let mut ignore = |_: &mut _, _: &_, _: &_| ();
-    let mut replay = Replay::begin(genesis, source.folder, from, source.height, &mut ignore)?;
+    let mut replay = Replay::begin(
+        applications,
+        genesis,
+        source.folder,
+        from,
+        source.height,
+        &mut ignore,
+    )?;
     replay.run(source.folder, source.verification)?;
     let (mut executor, _) = replay.finish();
     if executor.height() != source.height {

@@ -17,6 +17,7 @@ use quorate_log::{Action, DataFolder, LeaseFile, LeaseRead, Verification, verify
 use serde::Serialize;
 
 use super::next;
+use crate::applications::Applications;
 use crate::failure::{Code, Failure};
 use crate::inspect::chain::{self, Chain};
 use crate::inspect::replay::{failure_of as snapshot_failure, snapshots_beside};
@@ -91,7 +92,7 @@ struct Found {
 /// # Errors
 /// A folder is none of this chain, stands twice, or says what does not hold; the reports that count
 /// weigh too little; two proofs contradict one another; or there is nothing to go on from.
-pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
+pub(crate) fn run(applications: &Applications, options: &Options) -> Result<Report, Failure> {
     let genesis = Genesis::load(&options.genesis)?;
     let successors = next::successors(options.validators.as_deref())?;
     let mut found: BTreeMap<ValidatorIndex, Found> = BTreeMap::new();
@@ -119,7 +120,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     let dirs = holders().map(|one| one.report.dir.clone()).collect();
     let sources: Vec<_> = holders().map(Found::source).collect();
     next::refuse_nothing(&genesis, &sources)?;
-    let write = |out: &PathBuf| next::write(&genesis, &sources, successors, out);
+    let write = |out: &PathBuf| next::write(applications, &genesis, &sources, successors, out);
     let next = options.out.as_ref().map(write).transpose()?;
     let (height, window, slot) = (best.report.height, best.report.window, best.report.slot);
     let fields = Fields {

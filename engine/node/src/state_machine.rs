@@ -178,8 +178,11 @@ impl Output {
 /// roots, byte for byte. No call may panic on any command bytes: what cannot be done is answered
 /// by an output.
 pub trait StateMachine: Send + 'static {
-    /// Names of the state's sections, in root order; the same for the life of the instance. At most
-    /// 30, and none of the engine's own names, `sessions` and `outputs`.
+    /// Names of the state's sections, in root order; the same for the life of the instance, and at
+    /// every validator. At most [`SECTIONS_MAX`](crate::executor::SECTIONS_MAX) (29), each of 1 to
+    /// 64 bytes of printable ASCII without spaces, none twice, and none of the engine's own names,
+    /// `sessions`, `outputs` and `events`. No validator starts with others
+    /// ([`SectionsError`](crate::executor::SectionsError)).
     fn sections(&self) -> &'static [&'static str];
 
     /// Applies one command.

@@ -2,6 +2,7 @@
 
 use crate::begins::BeginsError;
 use crate::descriptors::TooFew;
+use crate::executor::SectionsError;
 use crate::file_error::FileError;
 use crate::hex;
 use crate::journal::{EXIT_DISK_FAILED, EXIT_UNNOTED, JournalError, SyncError};
@@ -22,6 +23,9 @@ pub enum StartError {
     /// Configuration, genesis or key.
     #[error(transparent)]
     File(#[from] FileError),
+    /// The application has sections that no validator can attest or take a snapshot of.
+    #[error(transparent)]
+    Sections(#[from] SectionsError),
     /// Another process uses the data folder, or it cannot be made.
     #[error("data: {0}")]
     Folder(#[from] LockError),
@@ -113,7 +117,10 @@ impl StartError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::File(_) | Self::OldFolder { .. } | Self::Descriptors { .. } => 3,
+            Self::File(_)
+            | Self::Sections(_)
+            | Self::OldFolder { .. }
+            | Self::Descriptors { .. } => 3,
             Self::Net(error) => net_code(error),
             Self::Metrics { source, .. } => listen_code(source),
             Self::Begins { source, .. } => begins_code(source),
@@ -201,6 +208,7 @@ fn recovery_code(error: &RecoveryError) -> u8 {
         RecoveryError::AlreadyInitialized
         | RecoveryError::OtherValidator { .. }
         | RecoveryError::SegmentsTooSmall { .. }
+        | RecoveryError::Sections(_)
         | RecoveryError::Log(
             OpenError::Genesis { .. }
             | OpenError::SegmentBytes { .. }

@@ -8,6 +8,7 @@ use quorate::node::{Admission, EmbeddedSession, Node};
 use quorate::profiles::{Durability, Idle, Threading};
 use quorate::sessions::SessionCommand;
 use quorate::state_machine::Lane;
+use quorate::results::BlockResults;
 use quorate_consensus::types::ValidatorIndex;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -37,7 +38,7 @@ fn put(session: &mut EmbeddedSession, command: &[u8]) -> u64 {
         match session.submit(Lane::Order, command) {
             Admission::Accepted { seq } => return seq,
             Admission::Busy { .. } => std::thread::yield_now(),
-            Admission::Rejected(rejection) => panic!("{rejection:?}"),
+            refused => panic!("{refused:?}"),
         }
         assert!(Instant::now() < end, "no room within {PATIENCE:?}");
     }
@@ -212,7 +213,30 @@ fn an_embedding_program_ends_its_session() {
         outcomes.extend(block.commands.iter().map(|command| command.outcome));
     }
     assert_eq!(outcomes, [Outcome::Applied; 3]);
-    // Whoever has the key opens it anew, behind all that it had.
+    // The program is told that nothing is taken any more, and then opens it anew.
+    let mut lost = None;
+    eventually("it is told", || {
+        if let Admission::Lost { seq, rejection } = session.submit(Lane::Order, b"12345678") {
+            lost = Some((seq, rejection));
+        }
+        lost.is_some()
+    });
+    let (seq, rejection) = lost.unwrap();
+    assert_eq!(rejection, Rejection::SessionEnded);
+    assert!(seq > last, "{seq} behind {last}");
+    let anew = put(&mut session, &1_u64.to_le_bytes());
+    assert!(anew > seq, "{anew} behind {seq}");
+    let ours = |block: &BlockResults| {
+        let results = block.commands.iter().find(|result| result.seq == anew);
+        results.map(|result| result.outcome)
+    };
+    let outcome = loop {
+        if let Some(outcome) = ours(&finalized.recv_timeout(PATIENCE).unwrap()) {
+            break outcome;
+        }
+    };
+    assert_eq!(outcome, Outcome::Applied);
+    // Whoever has the key goes on behind all that it had.
     let key = Arc::new(KeyPair::from_seed(&[157; 32]));
     let mut late =
         Client::connect(&cluster.genesis, key, ClientOptions::default(), PATIENCE).unwrap();

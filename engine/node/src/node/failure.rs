@@ -236,6 +236,10 @@ pub enum NodeFailure {
     /// It was stopped; there is nobody to ask.
     #[error("the node has stopped")]
     Stopped,
+    /// It did not answer a question within five seconds, or had no room for one: it is busy, or
+    /// hangs in its disk or its application. It has not ended.
+    #[error("the node did not answer in time; it may be busy, or its disk may hang")]
+    NoAnswer,
     /// Its state is another than the others' from this height on: it serves nobody. It runs on.
     #[error("the state differs from the other validators' at height {height}: nothing is served")]
     Diverged {
@@ -278,7 +282,9 @@ impl NodeFailure {
             Self::Replica(ReplicaError::Journal(JournalError::Full)) => 75,
             Self::Replica(ReplicaError::Order(OrderError::Store(_))) => 5,
             Self::Replica(_) | Self::Diverged { .. } => 4,
-            Self::Net(_) | Self::ThreadLost(_) | Self::SnapshotFetched { .. } => 75,
+            Self::NoAnswer | Self::Net(_) | Self::ThreadLost(_) | Self::SnapshotFetched { .. } => {
+                EXIT_TRY_AGAIN
+            }
         }
     }
 }

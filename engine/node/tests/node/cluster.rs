@@ -1,15 +1,16 @@
 //! Whole nodes on loopback: clients, embedding, stopping and starting again.
 
 use crate::support::{Cluster, PATIENCE, agree, eventually, stop_all};
-use quorate::client::{Client, ClientError, ClientEvent, ClientOptions, Clients};
-use quorate::client_wire::{Outcome, Rejection};
+use quorate::client::{
+    Client, ClientError, ClientEvent, ClientOptions, Clients, ValidatorIndex, Waker,
+};
+use quorate::client_wire::{Outcome, QUESTION_BYTES_MAX, Rejection};
 use quorate::keys::KeyPair;
-use quorate::node::{Admission, EmbeddedSession, Node};
+use quorate::node::{Admission, EmbeddedSession, Node, Receiver};
 use quorate::profiles::{Durability, Idle, Threading};
+use quorate::results::{BlockId, BlockResults, FinalPath};
 use quorate::sessions::SessionCommand;
 use quorate::state_machine::Lane;
-use quorate::results::BlockResults;
-use quorate_consensus::types::ValidatorIndex;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -56,6 +57,10 @@ fn serve_and_agree(cluster: &Cluster) {
             assert_eq!(add(&mut client, number), sum);
         }
         assert_eq!(client.query(b"!", PATIENCE).unwrap()[0], b'!');
+        let longest = client.query(&[b'?'; QUESTION_BYTES_MAX], PATIENCE).unwrap();
+        assert_eq!(longest.len(), QUESTION_BYTES_MAX + 8);
+        let refused = client.query(&[b'?'; QUESTION_BYTES_MAX + 1], PATIENCE);
+        assert!(matches!(refused, Err(ClientError::Length { .. })));
     }
     agree(&nodes, 1);
     let answer = nodes[2].query(b"?").unwrap();
@@ -144,6 +149,16 @@ fn a_validator_that_is_stopped_costs_its_clients_nothing() {
     nodes.push(back);
     agree(&nodes, 1);
     stop_all(nodes);
+}
+
+/// A program names all types of the interface without the crates that they are of.
+#[test]
+fn the_interface_names_its_types() {
+    let _: fn(&Node) -> Receiver<BlockResults> = Node::finalized;
+    let _: fn(&Node) -> ValidatorIndex = Node::index;
+    let _: fn(&Clients) -> Waker = Clients::waker;
+    let _: fn(&BlockResults) -> Option<BlockId> = |block| block.id;
+    let _: fn(&BlockResults) -> Option<FinalPath> = |block| block.path;
 }
 
 #[test]

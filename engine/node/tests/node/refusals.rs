@@ -138,6 +138,7 @@ fn the_folder_of_another_chain_is_refused_before_a_port_is_opened() {
     let config = one.config_in(0, &other.data(0));
     let error = Node::start(config, Adder::default()).unwrap_err();
     assert!(error.to_string().contains("another genesis"), "{error}");
+    assert!(error.to_string().contains("plain BLAKE3"), "{error}");
     assert_eq!(error.exit_code(), 3);
 }
 

@@ -76,7 +76,8 @@ struct Offer {
 /// The answer to [`EmbeddedSession::submit`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
-    /// It is on its way into the pool, under this number. Only a finalized result says more.
+    /// It is on its way into the pool, under this number. Only a finalized result says more, or
+    /// [`Lost`](Self::Lost).
     Accepted {
         /// Its number in the session.
         seq: u64,

@@ -153,7 +153,7 @@ pub enum OpenError {
     },
     /// The folder holds the log of another genesis. Both hashes are plain BLAKE3 of the genesis.
     #[error(
-        "this folder belongs to another genesis: {}, not {}",
+        "this folder belongs to another genesis: {}, not {} (plain BLAKE3 of the genesis files)",
         hex(found),
         hex(expected)
     )]

@@ -4,7 +4,9 @@
 //! file, genesis and private key. Never: what all validators must agree on; that is in
 //! [`genesis`].
 
-use crate::archive::ARCHIVE_BYTES_MIN;
+mod bounds;
+
+use self::bounds::{Bounds, check_range};
 use crate::begins::BEGINS_FOLDER;
 use crate::file_error::{FileError, read_bounded};
 use crate::genesis::{self, Genesis};
@@ -12,8 +14,6 @@ use crate::keys::KeyPair;
 use crate::profiles::{
     Durability, Idle, Placement, PlacementFacts, Profile, Threads, TimerOverrides, Timers,
 };
-use crate::roots::ROOT_HEIGHTS;
-use crate::trace::STAMPS_MAX;
 use crate::{hex, topology};
 use quorate_consensus::types::ValidatorIndex;
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,8 @@ use std::path::{Path, PathBuf};
 const CONFIG_BYTES_MAX: usize = 64 * 1024;
 /// A log is bounded by no fewer segments than these.
 const BUDGET_SEGMENTS_MIN: u64 = 4;
+/// Stands for the file in errors where there is none.
+const EMBEDDED: &str = "(embedded)";
 /// The file with every key and its explanation.
 const TEMPLATE: &str = include_str!("quorate.template.toml");
 
@@ -104,8 +106,6 @@ pub struct LogConfig {
 
 /// Bytes a second that are read of the log by default: 345 GB a day.
 const SCRUB_BYTES_PER_S: u64 = 4 * 1024 * 1024;
-/// At most: a disk has other things to do.
-const SCRUB_BYTES_PER_S_MAX: u64 = 1 << 30;
 
 impl Default for LogConfig {
     fn default() -> Self {
@@ -241,7 +241,8 @@ impl Default for NodeLimits {
     }
 }
 
-/// What a node is started with: checked, and with nothing left to look up.
+/// What a node is started with, and nothing left to look up. A start checks the numbers that a
+/// program may have set otherwise since, as those of a file are checked.
 #[derive(Debug)]
 pub struct NodeConfig {
     /// The chain.
@@ -370,15 +371,8 @@ impl ConfigFile {
                     "choose {longest_us} at most, or a longer progress_max_us"
                 )));
         }
-        for (field, value, least, most) in self.ranges() {
-            if !(least..=most).contains(&value) {
-                return Err(FileError::new(path, field, "out of range")
-                    .value(value)
-                    .remedy(format!("choose {least} to {most}")));
-            }
-        }
-        self.check_multiples(path)?;
-        self.check_budget(path)?;
+        self.bounds().check(path)?;
+        self.check_log_size(path)?;
         let cores = topology::cores();
         if let Some(core) = self.pin.iter().find(|core| !cores.contains(core)) {
             return Err(
@@ -390,68 +384,28 @@ impl ConfigFile {
         Ok(())
     }
 
-    /// Every number with a range: its field, itself, the least and the most.
-    const fn ranges(&self) -> [(&'static str, u64, u64, u64); 12] {
-        let limits = &self.limits;
-        [
-            (
-                "log.segment_bytes",
-                self.log.segment_bytes as u64,
-                4 << 20,
-                quorate_log::SEGMENT_BYTES_MAX as u64,
-            ),
-            ("snapshots.keep", self.snapshots.keep as u64, 1, 64),
-            ("limits.clients_max", limits.clients_max as u64, 1, 1 << 20),
-            (
-                "limits.pool_commands_max",
-                limits.pool_commands_max as u64,
-                1,
-                1 << 26,
-            ),
-            (
-                "limits.pool_bytes_max",
-                limits.pool_bytes_max as u64,
-                1 << 20,
-                1 << 40,
-            ),
-            (
-                "limits.finalized_queue_max",
-                limits.finalized_queue_max as u64,
-                1,
-                1 << 20,
-            ),
-            ("rates.burst_ms", self.rates.burst_ms as u64, 1, 60_000),
-            (
-                "rates.open_per_min",
-                self.rates.open_per_min as u64,
-                0,
-                6_000_000,
-            ),
-            ("rates.open_burst", self.rates.open_burst as u64, 1, 1 << 20),
-            (
-                "limits.public_bytes_max",
-                limits.public_bytes_max as u64,
-                64 << 10,
-                1 << 40,
-            ),
-            (
-                "limits.trace_stamps",
-                limits.trace_stamps as u64,
-                0,
-                STAMPS_MAX as u64,
-            ),
-            (
-                "log.scrub_bytes_per_s",
-                self.log.scrub_bytes_per_s,
-                0,
-                SCRUB_BYTES_PER_S_MAX,
-            ),
-        ]
+    const fn bounds(&self) -> Bounds<'_> {
+        Bounds {
+            log: &self.log,
+            snapshots: &self.snapshots,
+            limits: &self.limits,
+            rates: &self.rates,
+        }
     }
 
-    fn check_budget(&self, path: &Path) -> Result<(), FileError> {
-        let bytes_max = self.log.bytes_max;
-        let least = u64::from(self.log.segment_bytes) * BUDGET_SEGMENTS_MIN;
+    /// What the log itself would take in smaller sizes, which are of no use but to tests.
+    fn check_log_size(&self, path: &Path) -> Result<(), FileError> {
+        let (bytes_max, segment_bytes) = (self.log.bytes_max, self.log.segment_bytes);
+        let (most, wanted) = (quorate_log::SEGMENT_BYTES_MAX, u64::from(segment_bytes));
+        check_range(path, "log.segment_bytes", wanted, (4 << 20, most.into()))?;
+        if !segment_bytes.is_multiple_of(4096) {
+            return Err(
+                FileError::new(path, "log.segment_bytes", "not a multiple of 4096")
+                    .value(segment_bytes)
+                    .remedy("choose a multiple of 4096"),
+            );
+        }
+        let least = u64::from(segment_bytes) * BUDGET_SEGMENTS_MIN;
         if (1..least).contains(&bytes_max) {
             return Err(FileError::new(path, "log.bytes_max", "out of range")
                 .value(bytes_max)
@@ -459,37 +413,10 @@ impl ConfigFile {
                     "choose at least {least}, or 0 to keep the whole log"
                 )));
         }
-        let archive_bytes = self.limits.public_archive_bytes_max;
-        if (1..ARCHIVE_BYTES_MIN).contains(&archive_bytes) {
-            let field = "limits.public_archive_bytes_max";
-            return Err(FileError::new(path, field, "out of range")
-                .value(archive_bytes)
-                .remedy(format!(
-                    "choose at least {ARCHIVE_BYTES_MIN}, or 0 to keep no older events"
-                )));
-        }
         if bytes_max > 0 && self.snapshots.every_heights == 0 {
             return Err(FileError::new(path, "log.bytes_max", "needs snapshots")
                 .value(bytes_max)
                 .remedy("set snapshots.every_heights, or log.bytes_max to 0"));
-        }
-        Ok(())
-    }
-
-    fn check_multiples(&self, path: &Path) -> Result<(), FileError> {
-        if !self.snapshots.every_heights.is_multiple_of(ROOT_HEIGHTS) {
-            return Err(
-                FileError::new(path, "snapshots.every_heights", "not a multiple of 64")
-                    .value(self.snapshots.every_heights)
-                    .remedy("choose a multiple of 64, or 0 for no snapshots"),
-            );
-        }
-        if !self.log.segment_bytes.is_multiple_of(4096) {
-            return Err(
-                FileError::new(path, "log.segment_bytes", "not a multiple of 4096")
-                    .value(self.log.segment_bytes)
-                    .remedy("choose a multiple of 4096"),
-            );
         }
         Ok(())
     }
@@ -654,6 +581,18 @@ impl ConfigFile {
 }
 
 impl NodeConfig {
+    /// Checks what can be checked of the fields: all numbers but the size of the log, which the log
+    /// itself checks.
+    pub(crate) fn check(&self) -> Result<(), FileError> {
+        let bounds = Bounds {
+            log: &self.log,
+            snapshots: &self.snapshots,
+            limits: &self.limits,
+            rates: &self.rates,
+        };
+        bounds.check(Path::new(EMBEDDED))
+    }
+
     /// Reads a configuration file and the genesis and key that it names.
     ///
     /// # Errors
@@ -674,7 +613,7 @@ impl NodeConfig {
         data: &Path,
         profile: Profile,
     ) -> Result<Self, FileError> {
-        let path = Path::new("(embedded)");
+        let path = Path::new(EMBEDDED);
         let public = key.public();
         let Some(own) = genesis.index_of(&public) else {
             return Err(FileError::new(path, "key", "the key is not in the genesis")

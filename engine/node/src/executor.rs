@@ -17,6 +17,9 @@
 
 mod sections;
 
+pub(crate) use sections::check_sections;
+pub use sections::{SECTIONS_MAX, SectionsError};
+
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

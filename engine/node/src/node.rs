@@ -7,14 +7,20 @@ mod addresses;
 mod ask;
 mod diverged;
 mod early;
+mod failing;
 mod failure;
 mod first;
 mod made;
 mod public;
 mod start;
 
+// What stands in the functions of a node.
+pub use crossbeam::channel::Receiver;
+pub use quorate_consensus::types::ValidatorIndex;
+
 pub use crate::stages::inlet::{Admission, EmbeddedSession};
 pub use ask::{PeerWord, ask_peers};
+pub use failing::Failing;
 pub use failure::{NodeFailure, StartError};
 pub use made::{initialize, is_unused};
 pub use start::{
@@ -31,8 +37,7 @@ use crate::stages::inlet::{Control, Inlet};
 use crate::stages::shadow::ShadowSender;
 use crate::state_machine::StateMachine;
 use crate::status::NodeStatus;
-use crossbeam::channel::{Receiver, Sender, bounded};
-use quorate_consensus::types::ValidatorIndex;
+use crossbeam::channel::{RecvTimeoutError, SendTimeoutError, Sender, bounded};
 use quorate_net::Waker;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -89,13 +94,26 @@ impl Asker {
     }
 
     fn ask<T>(&self, make: impl FnOnce(Sender<T>) -> Control) -> Result<T, NodeFailure> {
+        self.ask_within(ASK_TIMEOUT, make)
+    }
+
+    /// Waits so long for room, and again for the answer.
+    fn ask_within<T>(
+        &self,
+        patience: Duration,
+        make: impl FnOnce(Sender<T>) -> Control,
+    ) -> Result<T, NodeFailure> {
         let (reply, answer) = bounded(1);
-        let sent = self.control.send_timeout(make(reply), ASK_TIMEOUT);
-        sent.map_err(|_| NodeFailure::Stopped)?;
-        self.waker.wake();
-        answer
-            .recv_timeout(ASK_TIMEOUT)
-            .map_err(|_| NodeFailure::Stopped)
+        match self.control.send_timeout(make(reply), patience) {
+            Ok(()) => self.waker.wake(),
+            Err(SendTimeoutError::Timeout(_)) => return Err(NodeFailure::NoAnswer),
+            Err(SendTimeoutError::Disconnected(_)) => return Err(NodeFailure::Stopped),
+        }
+        answer.recv_timeout(patience).map_err(|error| match error {
+            RecvTimeoutError::Timeout => NodeFailure::NoAnswer,
+            // The question is gone with the loop.
+            RecvTimeoutError::Disconnected => NodeFailure::Stopped,
+        })
     }
 
     pub(crate) fn status(&self) -> Result<NodeStatus, NodeFailure> {
@@ -175,12 +193,20 @@ impl Node {
         &self.metrics
     }
 
+    /// What a thread of the program watches, to end the process when the node has failed and
+    /// [`wait`](Self::wait) does not return, since a thread hangs in a disk that does not answer.
+    #[must_use]
+    pub fn failing(&self) -> Failing {
+        Failing::new(&self.metrics)
+    }
+
     /// A session of this process, by its public key. Its numbers go on where the chain says; where
     /// it is not open, its first commands are answered with [`Admission::Busy`] until a block has
     /// opened it. Use one handle a key, and no client elsewhere with the same key at the same time.
     ///
     /// # Errors
-    /// The node has stopped, or its state is another than the others'.
+    /// The node has stopped, does not answer in time ([`NodeFailure::NoAnswer`]), or its state is
+    /// another than the others'.
     pub fn session(&self, key: [u8; 32]) -> Result<EmbeddedSession, NodeFailure> {
         self.check_serving()?;
         let id = crate::state_machine::SessionId(quorate_consensus::payload::session_of_key(&key));
@@ -193,7 +219,7 @@ impl Node {
     /// must sign, and one by its public key alone is refused every command.
     ///
     /// # Errors
-    /// The node has stopped.
+    /// The node has stopped, or does not answer in time ([`NodeFailure::NoAnswer`]).
     pub fn signing_session(&self, key: Arc<KeyPair>) -> Result<EmbeddedSession, NodeFailure> {
         Ok(self.session(key.public())?.signing(key))
     }
@@ -219,7 +245,8 @@ impl Node {
     /// Asks the application a read-only question about the state between two blocks.
     ///
     /// # Errors
-    /// The node has stopped, or its state is another than the others'.
+    /// The node has stopped, does not answer in time ([`NodeFailure::NoAnswer`]), or its state is
+    /// another than the others'.
     pub fn query(&self, question: &[u8]) -> Result<Vec<u8>, NodeFailure> {
         self.check_serving()?;
         self.asker
@@ -229,7 +256,7 @@ impl Node {
     /// The node's condition.
     ///
     /// # Errors
-    /// The node has stopped.
+    /// The node has stopped, or does not answer in time ([`NodeFailure::NoAnswer`]).
     pub fn status(&self) -> Result<NodeStatus, NodeFailure> {
         self.asker.status()
     }
@@ -269,7 +296,8 @@ impl Node {
         }
     }
 
-    /// Waits until the node ends by itself, which is a failure, or since it is to begin anew.
+    /// Waits until the node ends by itself, which is a failure, or since it is to begin anew. All
+    /// of its threads have ended then, and one may hang: see [`failing`](Self::failing).
     ///
     /// # Errors
     /// [`NodeFailure`]: why it ended. After [`NodeFailure::SnapshotFetched`] it is to be started
@@ -302,5 +330,37 @@ impl Drop for Node {
                 tracing::error!(%error, "the node did not end cleanly");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asker(questions_max: usize) -> (Asker, Receiver<Control>) {
+        let links = quorate_net::ClientLinks::new(quorate_net::Limits::default()).unwrap();
+        let (control, controls) = bounded(questions_max);
+        (Asker::new(control, links.waker()), controls)
+    }
+
+    #[test]
+    fn a_node_that_does_not_answer_in_time_has_not_stopped() {
+        let (asker, controls) = asker(1);
+        let ask = || asker.ask_within(Duration::ZERO, Control::Status);
+        // It was heard and not answered; then there is no room.
+        for _ in 0..2 {
+            assert!(matches!(ask(), Err(NodeFailure::NoAnswer)));
+        }
+        drop(controls);
+        assert!(matches!(ask(), Err(NodeFailure::Stopped)));
+    }
+
+    #[test]
+    fn a_node_that_ends_over_a_question_has_stopped() {
+        let (asker, controls) = asker(1);
+        let ending = std::thread::spawn(move || drop(controls.recv()));
+        let answer = asker.ask_within(Duration::from_secs(60), Control::Status);
+        assert!(matches!(answer, Err(NodeFailure::Stopped)));
+        ending.join().unwrap();
     }
 }

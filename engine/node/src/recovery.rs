@@ -24,7 +24,7 @@ use quorate_log::{
 
 use self::scan::Scan;
 use crate::begins::BeginsError;
-use crate::executor::{ExecuteError, Executor};
+use crate::executor::{ExecuteError, Executor, SectionsError};
 use crate::hex;
 use crate::join;
 use crate::journal::{
@@ -177,6 +177,9 @@ pub enum RecoveryError {
         /// Height of the first mark in the log, or of one whose block is needed and gone.
         first: u64,
     },
+    /// The application has sections that no state is told of by.
+    #[error(transparent)]
+    Sections(#[from] SectionsError),
     /// A snapshot is whole and cannot be restored.
     #[error("a snapshot cannot be restored: {0}")]
     Snapshot(#[from] SnapshotError),

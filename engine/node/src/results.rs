@@ -5,9 +5,11 @@
 
 use std::num::NonZeroU32;
 
+// What stands in the results of a block.
+pub use quorate_consensus::effect::FinalPath;
+pub use quorate_consensus::types::BlockId;
+
 use quorate_consensus::attestation::StateStatement;
-use quorate_consensus::effect::FinalPath;
-use quorate_consensus::types::BlockId;
 
 use crate::roots::StateRoot;
 use crate::state_machine::{Audience, Lane, Output, SessionId};

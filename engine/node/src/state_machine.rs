@@ -8,6 +8,11 @@
 
 use core::fmt;
 
+/// Longest answer to a client's question, bytes.
+pub const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of outputs that a client is told with one result, or as one output of its stream.
+pub const OUTPUT_BYTES_MAX: usize = 1024 * 1024;
+
 /// A client's session: the first 16 bytes of BLAKE3 of the client's public key.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(pub [u8; 16]);
@@ -68,7 +73,8 @@ pub struct Context {
     pub time_ns: u64,
     /// Who sent the command.
     pub session: SessionId,
-    /// The session's own number of the command, from 1.
+    /// The session's own number of the command. The first is that of the command which opened the
+    /// session: the time of that, nanoseconds since the Unix epoch; the others follow it by one.
     pub seq: u64,
     /// The class of the command.
     pub lane: Lane,
@@ -77,7 +83,7 @@ pub struct Context {
 /// What befell a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SessionEvent {
-    /// The first command of this session was applied; its public key is known from here on.
+    /// It is open from here on, for the first time or anew after an end; its public key is known.
     Opened {
         /// The Ed25519 public key whose hash names the session.
         key: [u8; 32],
@@ -85,10 +91,12 @@ pub enum SessionEvent {
     /// Nothing of it was finalized for as long as it had declared. It may come back; what it left
     /// behind, such as resting orders, is the application's to withdraw.
     TimedOut,
-    /// It has ended itself. Nothing more comes of it, ever.
+    /// It has ended itself. Nothing more comes of it unless its key opens it anew: the same name,
+    /// with higher numbers than all it had.
     Closed,
     /// The chain has ended it to make room: it had been idle longest of those that were looked at,
-    /// and the application did not [keep](StateMachine::keeps) it. Nothing more comes of it.
+    /// and the application did not [keep](StateMachine::keeps) it. Its key may open it anew, where
+    /// there is room.
     Evicted,
 }
 
@@ -131,6 +139,12 @@ impl Output {
     }
 
     /// Appends an output for one session. Outputs are numbered in the order of these calls.
+    ///
+    /// A client is told of [`OUTPUT_BYTES_MAX`] (1 MiB) with one result: of those that a command
+    /// puts out for its own session it gets as many of the first as fit, none from the one on that
+    /// does not. An output for another session, or of a timer or session event, is told alone; one
+    /// above that bound is left out. What is left out is state and proven all the same, and an
+    /// embedding program gets it with the block.
     pub fn to_session(&mut self, session: SessionId, bytes: &[u8]) {
         self.push(Audience::Session(session), bytes);
     }
@@ -178,8 +192,11 @@ impl Output {
 /// roots, byte for byte. No call may panic on any command bytes: what cannot be done is answered
 /// by an output.
 pub trait StateMachine: Send + 'static {
-    /// Names of the state's sections, in root order; the same for the life of the instance. At most
-    /// 30, and none of the engine's own names, `sessions` and `outputs`.
+    /// Names of the state's sections, in root order; the same for the life of the instance, and at
+    /// every validator. At most [`SECTIONS_MAX`](crate::executor::SECTIONS_MAX) (29), each of 1 to
+    /// 64 bytes of printable ASCII without spaces, none twice, and none of the engine's own names,
+    /// `sessions`, `outputs` and `events`. No validator starts with others
+    /// ([`SectionsError`](crate::executor::SectionsError)).
     fn sections(&self) -> &'static [&'static str];
 
     /// Applies one command.
@@ -204,9 +221,9 @@ pub trait StateMachine: Send + 'static {
     }
 
     /// Whether this session must not be ended to make room in a full table for another one, however
-    /// long it has been silent: its name is never opened again, so what only that name can do, or
-    /// only it can reach, would be lost. Strangers can make any session's turn come; it stays fair
-    /// to others as long as not everybody can be kept at no cost.
+    /// long it has been silent: its key opens it anew only when there is room, and what only that
+    /// name can do, or only it can reach, has to wait until then. Strangers can make any session's
+    /// turn come; it stays fair to others as long as not everybody can be kept at no cost.
     ///
     /// A pure function of the replicated state, as it stands before the command that wants room:
     /// every validator must answer alike, also one that has just restored a snapshot. Asked up to
@@ -232,5 +249,10 @@ pub trait StateMachine: Send + 'static {
     fn restore_section(&mut self, section: usize, bytes: &[u8]) -> Result<(), String>;
 
     /// Answers a read-only question about the state as it stands between two blocks.
+    ///
+    /// A client is answered [`ANSWER_BYTES_MAX`] (1 MiB) at most: a longer answer is not cut but
+    /// left out, and the client gets an empty one. Let a question name the part that it asks for,
+    /// and no whole answer be empty, so that a client can tell the two. What the embedding program
+    /// asks is answered whole, whatever its length.
     fn query(&self, question: &[u8], answer: &mut Vec<u8>);
 }

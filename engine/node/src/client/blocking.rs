@@ -159,7 +159,8 @@ impl Client {
     /// Asks the application a read-only question.
     ///
     /// # Errors
-    /// The time was over.
+    /// [`ClientError::Length`]: it is longer than any validator takes
+    /// ([`QUESTION_BYTES_MAX`](crate::client_wire::QUESTION_BYTES_MAX)). The time was over.
     pub fn query(&mut self, question: &[u8], timeout: Duration) -> Result<Vec<u8>, ClientError> {
         self.question(
             timeout,
@@ -210,12 +211,16 @@ impl Client {
         let mut asked_since = Instant::now();
         loop {
             let left = end.saturating_duration_since(Instant::now());
-            let Ok(id) = ask(&mut self.clients, self.client) else {
-                self.wait(left, |event| {
-                    matches!(event, ClientEvent::Connected(_)).then_some(())
-                })?;
-                asked_since = Instant::now();
-                continue;
+            let id = match ask(&mut self.clients, self.client) {
+                Ok(id) => id,
+                Err(ClientError::NotConnected) => {
+                    self.wait(left, |event| {
+                        matches!(event, ClientEvent::Connected(_)).then_some(())
+                    })?;
+                    asked_since = Instant::now();
+                    continue;
+                }
+                Err(error) => return Err(error),
             };
             let patience = self.patience.saturating_sub(asked_since.elapsed());
             let found = self.wait(patience.min(left), |event| match event {

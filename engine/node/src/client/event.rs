@@ -98,7 +98,8 @@ pub enum ClientEvent<'a> {
     Answer {
         /// As asked.
         id: u64,
-        /// The application's bytes.
+        /// The application's bytes; none where they are too many
+        /// ([`ANSWER_BYTES_MAX`](crate::state_machine::ANSWER_BYTES_MAX)).
         answer: &'a [u8],
     },
     /// An answer to [`Clients::ask_status`](super::Clients::ask_status).

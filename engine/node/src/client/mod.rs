@@ -23,6 +23,10 @@ mod sessions;
 mod taking;
 mod watch;
 
+// What stands in the functions of a client.
+pub use quorate_consensus::types::ValidatorIndex;
+pub use quorate_net::Waker;
+
 pub use blocking::{Client, Finalized};
 pub use event::ClientEvent;
 pub use public::{PublicClient, PublicItem, PublicOptions, PublicReader, PublicUpdate};
@@ -48,8 +52,8 @@ pub enum ClientError {
         /// How many.
         pending: usize,
     },
-    /// The command's body is longer than the chain allows.
-    #[error("a command of {bytes} bytes, this chain allows {bytes_max}")]
+    /// The command's body is longer than the chain allows, or the question than the protocol does.
+    #[error("{bytes} bytes, where {bytes_max} are allowed")]
     Length {
         /// Its length.
         bytes: usize,

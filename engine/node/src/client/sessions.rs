@@ -15,7 +15,9 @@ use super::refusals::Refusals;
 use super::taking::Taking;
 use super::watch::{LinkUse, Watcher};
 use crate::auth::CommandMessages;
-use crate::client_wire::{encode_query, encode_root_ask, encode_session_ask, encode_status_ask};
+use crate::client_wire::{
+    QUESTION_BYTES_MAX, encode_query, encode_root_ask, encode_session_ask, encode_status_ask,
+};
 use crate::genesis::Genesis;
 use crate::keys::KeyPair;
 use crate::lanes::SEQ_MAX;
@@ -23,7 +25,7 @@ use crate::sessions::{SessionCommand, TIMEOUT_MAX_NS, TIMEOUT_MIN_NS};
 use crate::state_machine::{Lane, SessionId};
 use quorate_consensus::types::ValidatorIndex;
 use quorate_consensus::validators::ValidatorSet;
-use quorate_net::{ChainIds, ClientLinks, Limits, LinkId, SendError};
+use quorate_net::{ChainIds, ClientLinks, Limits, LinkId, SendError, Waker};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -300,8 +302,15 @@ impl Clients {
     /// Asks the application a read-only question. Gives the id that the answer will carry.
     ///
     /// # Errors
-    /// Not connected, or too much waits on the connection.
+    /// [`ClientError::Length`]: it is longer than [`QUESTION_BYTES_MAX`], and a validator would end
+    /// the connection for it. Not connected, or too much waits on the connection.
     pub fn query(&mut self, client: ClientRef, question: &[u8]) -> Result<u64, ClientError> {
+        if question.len() > QUESTION_BYTES_MAX {
+            return Err(ClientError::Length {
+                bytes: question.len(),
+                bytes_max: QUESTION_BYTES_MAX,
+            });
+        }
         self.ask(client, |id, frame| encode_query(id, question, frame))
     }
 
@@ -377,7 +386,7 @@ impl Clients {
 
     /// Wakes a [`turn`](Self::turn) that waits, from another thread.
     #[must_use]
-    pub fn waker(&self) -> quorate_net::Waker {
+    pub fn waker(&self) -> Waker {
         self.links.waker()
     }
 
@@ -604,5 +613,26 @@ impl Table {
             session.listed = true;
             self.dirty.push(place);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::sample_genesis;
+
+    #[test]
+    fn a_question_that_no_validator_takes_is_refused_here() {
+        let (genesis, _) = sample_genesis(4);
+        let mut clients = Clients::new(&genesis).unwrap();
+        let key = Arc::new(KeyPair::from_seed(&[7; 32]));
+        let client = clients.add(key, ClientOptions::default());
+        let mut ask = |bytes| clients.query(client, &vec![0; bytes]).unwrap_err();
+        assert!(matches!(ask(QUESTION_BYTES_MAX), ClientError::NotConnected));
+        let (bytes, longest) = (QUESTION_BYTES_MAX + 1, QUESTION_BYTES_MAX);
+        assert!(
+            matches!(ask(bytes), ClientError::Length { bytes: told, bytes_max }
+                if (told, bytes_max) == (bytes, longest))
+        );
     }
 }

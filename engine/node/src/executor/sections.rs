@@ -1,17 +1,82 @@
 //! The replicated state section by section: roots, bytes, and back.
 //!
-//! Owns which sections the engine itself has, and where they stand. Never: what they mean.
+//! Owns which sections the engine itself has, where they stand, and what the application's may be
+//! called. Never: what they mean.
 
+use quorate_consensus::limits::STATE_SECTIONS_MAX;
 use quorate_proof::events::{EVENTS_PLACE, EventHistory};
 use quorate_proof::outputs::{OUTPUTS_PLACE, OutputHistory};
 
 use super::Executor;
 use crate::roots::{EVENTS_SECTION, OUTPUTS_SECTION, StateRoot};
 use crate::sessions::{SESSIONS_SECTION, SessionTable};
+use crate::snapshot::{SECTION_NAME_BYTES_MAX, is_section_name};
 use crate::state_machine::StateMachine;
 
 /// Sections that the engine itself has, before those of the application.
 const OWN_SECTIONS: [&str; 3] = [SESSIONS_SECTION, OUTPUTS_SECTION, EVENTS_SECTION];
+
+/// Sections that an application may have besides: with more a state could not be attested, and no
+/// snapshot taken of it.
+pub const SECTIONS_MAX: usize = STATE_SECTIONS_MAX - OWN_SECTIONS.len();
+
+/// Sections of an application with which no validator starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SectionsError {
+    /// There are too many.
+    #[error(
+        "the application has {count} sections, from {first:?} on too many: {SECTIONS_MAX} at most"
+    )]
+    TooMany {
+        /// How many.
+        count: usize,
+        /// The first one that is too many.
+        first: &'static str,
+    },
+    /// One may not be called so.
+    #[error(
+        "section {place} of the application is called {name:?}: a name is 1 to \
+         {SECTION_NAME_BYTES_MAX} bytes of printable ASCII without spaces"
+    )]
+    Name {
+        /// Its place among the application's.
+        place: usize,
+        /// Its name.
+        name: &'static str,
+    },
+    /// It is called as one of the engine's own.
+    #[error("the application has a section {name:?}, which the engine has itself: rename it")]
+    Taken {
+        /// Its name.
+        name: &'static str,
+    },
+    /// Two are called alike.
+    #[error("the application has two sections {name:?}: rename one")]
+    Twice {
+        /// Their name.
+        name: &'static str,
+    },
+}
+
+/// Checks the names of an application's sections, before anything is done with its state.
+pub(crate) fn check_sections(names: &[&'static str]) -> Result<(), SectionsError> {
+    if let Some(&first) = names.get(SECTIONS_MAX) {
+        let count = names.len();
+        return Err(SectionsError::TooMany { count, first });
+    }
+    for (place, &name) in names.iter().enumerate() {
+        if !is_section_name(name) {
+            return Err(SectionsError::Name { place, name });
+        }
+        if OWN_SECTIONS.contains(&name) {
+            return Err(SectionsError::Taken { name });
+        }
+        if names.iter().take(place).any(|before| *before == name) {
+            return Err(SectionsError::Twice { name });
+        }
+    }
+    Ok(())
+}
 
 /// Whose section one is.
 enum SectionPlace {
@@ -110,5 +175,44 @@ impl<S: StateMachine> Executor<S> {
             None => Ok(()),
             Some(found) => Err(format!("it is that after height {found}, not {height}")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONGEST: &str = "0123456789012345678901234567890123456789012345678901234567890123";
+    const TOO_LONG: &str = "01234567890123456789012345678901234567890123456789012345678901234";
+
+    #[test]
+    fn an_application_has_as_many_sections_as_can_be_attested_beside_the_engine_s_own() {
+        let names: Vec<&'static str> = (0..=SECTIONS_MAX)
+            .map(|place| &*format!("s{place}").leak())
+            .collect();
+        assert_eq!(SECTIONS_MAX, 29);
+        assert_eq!(check_sections(&names[..SECTIONS_MAX]), Ok(()));
+        let too_many = SectionsError::TooMany {
+            count: 30,
+            first: "s29",
+        };
+        assert_eq!(check_sections(&names), Err(too_many));
+        assert_eq!(check_sections(&[]), Ok(()));
+    }
+
+    #[test]
+    fn a_section_s_name_is_short_and_visible_and_nobody_else_s() {
+        assert_eq!(check_sections(&["book", "Book-2/~!", LONGEST]), Ok(()));
+        for name in ["", "two words", "\u{e9}", "a\n", TOO_LONG] {
+            let error = SectionsError::Name { place: 1, name };
+            assert_eq!(check_sections(&["book", name]), Err(error));
+        }
+        for name in ["sessions", "outputs", "events"] {
+            let error = SectionsError::Taken { name };
+            assert_eq!(check_sections(&["book", name]), Err(error));
+            assert!(error.to_string().contains(name), "{error}");
+        }
+        let error = SectionsError::Twice { name: "book" };
+        assert_eq!(check_sections(&["book", "fees", "book"]), Err(error));
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::begins::BeginsError;
 use crate::descriptors::TooFew;
+use crate::executor::SectionsError;
 use crate::file_error::FileError;
 use crate::hex;
 use crate::journal::{EXIT_DISK_FAILED, EXIT_UNNOTED, JournalError, SyncError};
@@ -22,6 +23,9 @@ pub enum StartError {
     /// Configuration, genesis or key.
     #[error(transparent)]
     File(#[from] FileError),
+    /// The application has sections that no validator can attest or take a snapshot of.
+    #[error(transparent)]
+    Sections(#[from] SectionsError),
     /// Another process uses the data folder, or it cannot be made.
     #[error("data: {0}")]
     Folder(#[from] LockError),
@@ -113,7 +117,10 @@ impl StartError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::File(_) | Self::OldFolder { .. } | Self::Descriptors { .. } => 3,
+            Self::File(_)
+            | Self::Sections(_)
+            | Self::OldFolder { .. }
+            | Self::Descriptors { .. } => 3,
             Self::Net(error) => net_code(error),
             Self::Metrics { source, .. } => listen_code(source),
             Self::Begins { source, .. } => begins_code(source),
@@ -201,6 +208,7 @@ fn recovery_code(error: &RecoveryError) -> u8 {
         RecoveryError::AlreadyInitialized
         | RecoveryError::OtherValidator { .. }
         | RecoveryError::SegmentsTooSmall { .. }
+        | RecoveryError::Sections(_)
         | RecoveryError::Log(
             OpenError::Genesis { .. }
             | OpenError::SegmentBytes { .. }
@@ -228,6 +236,10 @@ pub enum NodeFailure {
     /// It was stopped; there is nobody to ask.
     #[error("the node has stopped")]
     Stopped,
+    /// It did not answer a question within five seconds, or had no room for one: it is busy, or
+    /// hangs in its disk or its application. It has not ended.
+    #[error("the node did not answer in time; it may be busy, or its disk may hang")]
+    NoAnswer,
     /// Its state is another than the others' from this height on: it serves nobody. It runs on.
     #[error("the state differs from the other validators' at height {height}: nothing is served")]
     Diverged {
@@ -270,7 +282,9 @@ impl NodeFailure {
             Self::Replica(ReplicaError::Journal(JournalError::Full)) => 75,
             Self::Replica(ReplicaError::Order(OrderError::Store(_))) => 5,
             Self::Replica(_) | Self::Diverged { .. } => 4,
-            Self::Net(_) | Self::ThreadLost(_) | Self::SnapshotFetched { .. } => 75,
+            Self::NoAnswer | Self::Net(_) | Self::ThreadLost(_) | Self::SnapshotFetched { .. } => {
+                EXIT_TRY_AGAIN
+            }
         }
     }
 }

@@ -147,3 +147,10 @@ fn a_failed_sync_is_told_whatever_the_system_calls_it() {
         }
     }
 }
+
+#[test]
+fn a_node_that_did_not_answer_is_tried_again_and_has_not_stopped() {
+    assert_eq!(NodeFailure::NoAnswer.exit_code(), 75);
+    let told = NodeFailure::NoAnswer.to_string();
+    assert!(!told.contains("stopped"), "{told}");
+}

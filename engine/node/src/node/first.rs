@@ -53,6 +53,7 @@ pub(super) fn recovery_error(
                 source: Box::new(source),
             }
         }
+        (RecoveryError::Sections(source), _) => StartError::Sections(source),
         (source, _) => StartError::Recovery { folder, source },
     }
 }

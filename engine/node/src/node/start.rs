@@ -198,6 +198,7 @@ pub(super) fn start<S: StateMachine>(
     app: S,
     second: Option<S>,
 ) -> Result<Node, StartError> {
+    config.check()?;
     tell_start(&config);
     let clock = Clock::new();
     let diverged = Diverged::find(&config)?;

@@ -49,7 +49,7 @@ use quorate_log::{DataFolder, LogConfig, Preparer, Pruner, Reader, RecordRef, Sc
 use crate::archive::{Archive, ArchiveConfig};
 use crate::auth::{Checked, CommandAuth, KeySource};
 use crate::begins::FirstState;
-use crate::executor::{ExecuteError, Executor, FinalBlock};
+use crate::executor::{ExecuteError, Executor, FinalBlock, check_sections};
 use crate::journal::{
     Journal, JournalError, JournalOp, Journaled, SyncDone, SyncError, SyncWorker,
 };
@@ -192,6 +192,7 @@ impl<S: StateMachine> Parts<S> {
         app: S,
         now: Now,
     ) -> Result<(Self, Companions), RecoveryError> {
+        check_sections(app.sections())?;
         let set = &config.set;
         let sessions_max = config.lanes.sessions_max;
         let mut executor = Executor::new(app, sessions_max, set.genesis_time_ns())

@@ -234,7 +234,9 @@ fn decode_sections(rest: &mut &[u8]) -> Result<Vec<SectionEntry>, ManifestError>
         let length = usize::from(take::<1>(rest)?[0]);
         let (name, after) = rest.split_at_checked(length).ok_or(ManifestError::Length)?;
         *rest = after;
-        let name = core::str::from_utf8(name).ok().filter(|name| is_name(name));
+        let name = core::str::from_utf8(name)
+            .ok()
+            .filter(|name| is_section_name(name));
         let name = name.ok_or(ManifestError::SectionName { place })?.to_owned();
         sections.push(SectionEntry {
             name,
@@ -246,7 +248,7 @@ fn decode_sections(rest: &mut &[u8]) -> Result<Vec<SectionEntry>, ManifestError>
 }
 
 /// Whether a section may be called so.
-pub(super) fn is_name(name: &str) -> bool {
+pub(crate) fn is_section_name(name: &str) -> bool {
     (1..=SECTION_NAME_BYTES_MAX).contains(&name.len())
         && name.bytes().all(|byte| byte.is_ascii_graphic())
 }

@@ -17,6 +17,8 @@ mod memory;
 mod partial;
 mod state;
 
+pub(crate) use manifest::is_section_name;
+
 pub use folder::{SnapshotFolder, SnapshotReader, SnapshotWriter};
 pub use manifest::{
     CHUNK_BYTES, CHUNKS_MAX, MANIFEST_BYTES_MAX, Manifest, ManifestError, SECTION_NAME_BYTES_MAX,

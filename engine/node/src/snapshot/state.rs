@@ -10,7 +10,7 @@ use quorate_consensus::validators::ValidatorSet;
 
 use super::SnapshotError;
 use super::folder::SnapshotFolder;
-use super::manifest::{Manifest, SECTIONS_MAX, SectionEntry, is_name};
+use super::manifest::{Manifest, SECTIONS_MAX, SectionEntry, is_section_name};
 use crate::executor::Executor;
 use crate::roots::OUTPUTS_SECTION;
 use crate::state_machine::StateMachine;
@@ -82,7 +82,7 @@ pub fn take<S: StateMachine>(
             what: "its sections are too many",
         });
     }
-    if !root.sections.iter().all(|(name, _)| is_name(name)) {
+    if !root.sections.iter().all(|(name, _)| is_section_name(name)) {
         return Err(SnapshotError::TooLarge {
             what: "a section's name is too long or not plain ASCII",
         });

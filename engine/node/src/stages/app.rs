@@ -7,7 +7,7 @@
 use super::check::InFlight;
 use super::dedicated::Halt;
 use super::inlet::{Control, SessionAt};
-use super::shared::ANSWER_BYTES_MAX;
+use super::questions::answer_of;
 use crate::client_wire;
 use crate::drift::Recorder;
 use crate::executor::Executor;
@@ -98,9 +98,7 @@ impl<S: StateMachine> AppThread<S> {
                 }
             }
             ToApp::Query(client, id, question) => {
-                let mut answer = Vec::new();
-                self.executor.query(&question, &mut answer);
-                answer.truncate(ANSWER_BYTES_MAX);
+                let answer = answer_of(&self.executor, &question);
                 self.reply(client, |leader, bytes| {
                     client_wire::encode_answer(leader, id, &answer, bytes);
                 });

@@ -8,16 +8,14 @@
 
 use crate::client_wire::{Outcome, ResultItem, ResultsFrame, StreamFrame};
 use crate::results::{BlockResults, CommandResult, OutputItem};
-use crate::state_machine::{Audience, SessionId, SessionMap};
+use crate::state_machine::{Audience, OUTPUT_BYTES_MAX, SessionId, SessionMap};
 use quorate_consensus::types::ValidatorIndex;
 use quorate_net::ClientId;
 use std::collections::HashMap;
 
-/// A frame that has reached this length is sent and another one begun, bytes.
+/// A frame that has reached this length is sent and another one begun, bytes. With the outputs of
+/// one result (`OUTPUT_BYTES_MAX`) in one that was nearly full, that is what a connection takes.
 const FRAME_BYTES_FULL: usize = 512 * 1024;
-/// Bytes of outputs that are told with one result, or as one output of a stream. With a frame that
-/// was nearly full before, that is what a connection takes.
-const OUTPUT_BYTES_MAX: usize = 1024 * 1024;
 
 /// The connections of one session and its frames in the making.
 #[derive(Debug)]

@@ -75,12 +75,15 @@ impl SessionAt {
     }
 }
 
+/// A number, and why its command was refused.
+type Refused = (u64, Rejection);
+
 /// What waits for the loop.
 #[derive(Debug)]
 struct Submitted {
     entry: Box<[u8]>,
-    /// Where to say that it was refused, if anybody waits for that.
-    refused: Option<Sender<Rejection>>,
+    /// Where to say that it was refused.
+    refused: Sender<Refused>,
 }
 
 /// The queue of commands.
@@ -190,10 +193,8 @@ impl InletReader {
                 if let Verdict::Rejected(rejection) = verdict.verdict {
                     let (session, seq) = (verdict.session, verdict.seq);
                     tracing::warn!(?session, seq, ?rejection, "an embedded command was refused");
-                    if let Some(refused) = &submitted.refused {
-                        // What was said first is not heard yet.
-                        refused.try_send(rejection).ok();
-                    }
+                    // Of an opening what was said first may not be heard yet.
+                    submitted.refused.try_send((seq, rejection)).ok();
                 }
             }
         }

@@ -2,8 +2,11 @@
 //!
 //! Owns the counts of one turn. A question is answered from the state by the thread that also votes
 //! or executes, and any key may ask, without a session: what one client asks must not be what the
-//! others wait for. What is beyond the bounds is told to ask again. Never: what an answer says.
+//! others wait for. What is beyond the bounds is told to ask again. It owns the bound of an answer,
+//! too. Never: what an answer says.
 
+use crate::executor::Executor;
+use crate::state_machine::{ANSWER_BYTES_MAX, StateMachine};
 use quorate_net::ClientId;
 
 /// Questions that one turn takes.
@@ -33,9 +36,58 @@ impl Questions {
     }
 }
 
+/// What a client's question is answered. One that is too long is left out: a part of it could be
+/// taken for the whole.
+pub(super) fn answer_of<S: StateMachine>(executor: &Executor<S>, question: &[u8]) -> Vec<u8> {
+    let mut answer = Vec::new();
+    executor.query(question, &mut answer);
+    if answer.len() > ANSWER_BYTES_MAX {
+        tracing::debug!(bytes = answer.len(), "an answer is too long and left out");
+        answer = Vec::new();
+    }
+    answer
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state_machine::{Context, Output};
+
+    /// Answers with as many bytes as it is asked for.
+    struct Long;
+
+    impl StateMachine for Long {
+        fn sections(&self) -> &'static [&'static str] {
+            &[]
+        }
+
+        fn apply(&mut self, _: &Context, _: &[u8], _: &mut Output) {}
+
+        fn section_root(&mut self, _: usize) -> [u8; 32] {
+            [0; 32]
+        }
+
+        fn snapshot_section(&self, _: usize, _: &mut Vec<u8>) {}
+
+        fn restore_section(&mut self, _: usize, _: &[u8]) -> Result<(), String> {
+            Ok(())
+        }
+
+        fn query(&self, question: &[u8], answer: &mut Vec<u8>) {
+            let bytes = question.first_chunk().copied().map(u32::from_le_bytes);
+            answer.resize(bytes.unwrap_or(0) as usize, 7);
+        }
+    }
+
+    #[test]
+    fn an_answer_is_given_whole_or_not_at_all() {
+        let executor = Executor::new(Long, 8, 0);
+        let bytes_max = u32::try_from(ANSWER_BYTES_MAX).unwrap();
+        let bytes_of = |bytes: u32| answer_of(&executor, &bytes.to_le_bytes()).len();
+        assert_eq!(bytes_of(3), 3);
+        assert_eq!(bytes_of(bytes_max), ANSWER_BYTES_MAX);
+        assert_eq!(bytes_of(bytes_max + 1), 0);
+    }
 
     #[test]
     fn one_client_and_all_together_have_their_bounds_and_so_have_answers() {

@@ -12,6 +12,7 @@ use super::door::Room;
 use super::inlet::{Control, InletReader, SessionAt};
 use super::journal::SyncThread;
 use super::patience::Patience;
+use super::questions::answer_of;
 use super::scrub::{ScrubSender, ToScrub};
 use super::shadow::ShadowSender;
 use super::verify::VerifyWorker;
@@ -41,8 +42,6 @@ const PARK_MAX: Duration = Duration::from_millis(100);
 const FULL_PAUSE: Duration = Duration::from_micros(200);
 /// How often the net's numbers are copied for readers.
 const COPY_INTERVAL_NS: u64 = 50_000_000;
-/// Longest answer to a query.
-pub(crate) const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
 /// What the loop is made of.
 pub(crate) struct SharedParts<S> {
@@ -624,9 +623,7 @@ impl<S: StateMachine> Inward for Inner<'_, S> {
                 }
             }
             ClientFrame::Query { id, question } => {
-                let mut answer = Vec::new();
-                self.replica.executor().query(question, &mut answer);
-                answer.truncate(ANSWER_BYTES_MAX);
+                let answer = answer_of(self.replica.executor(), question);
                 replies.push(from.client, |bytes| {
                     client_wire::encode_answer(leader, id, &answer, bytes);
                 });

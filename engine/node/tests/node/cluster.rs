@@ -1,14 +1,16 @@
 //! Whole nodes on loopback: clients, embedding, stopping and starting again.
 
 use crate::support::{Cluster, PATIENCE, agree, eventually, stop_all};
-use quorate::client::{Client, ClientError, ClientEvent, ClientOptions, Clients};
-use quorate::client_wire::{Outcome, Rejection};
+use quorate::client::{
+    Client, ClientError, ClientEvent, ClientOptions, Clients, ValidatorIndex, Waker,
+};
+use quorate::client_wire::{Outcome, QUESTION_BYTES_MAX, Rejection};
 use quorate::keys::KeyPair;
-use quorate::node::{Admission, EmbeddedSession, Node};
+use quorate::node::{Admission, EmbeddedSession, Node, Receiver};
 use quorate::profiles::{Durability, Idle, Threading};
+use quorate::results::{BlockId, BlockResults, FinalPath};
 use quorate::sessions::SessionCommand;
 use quorate::state_machine::Lane;
-use quorate_consensus::types::ValidatorIndex;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -37,7 +39,7 @@ fn put(session: &mut EmbeddedSession, command: &[u8]) -> u64 {
         match session.submit(Lane::Order, command) {
             Admission::Accepted { seq } => return seq,
             Admission::Busy { .. } => std::thread::yield_now(),
-            Admission::Rejected(rejection) => panic!("{rejection:?}"),
+            refused => panic!("{refused:?}"),
         }
         assert!(Instant::now() < end, "no room within {PATIENCE:?}");
     }
@@ -55,6 +57,10 @@ fn serve_and_agree(cluster: &Cluster) {
             assert_eq!(add(&mut client, number), sum);
         }
         assert_eq!(client.query(b"!", PATIENCE).unwrap()[0], b'!');
+        let longest = client.query(&[b'?'; QUESTION_BYTES_MAX], PATIENCE).unwrap();
+        assert_eq!(longest.len(), QUESTION_BYTES_MAX + 8);
+        let refused = client.query(&[b'?'; QUESTION_BYTES_MAX + 1], PATIENCE);
+        assert!(matches!(refused, Err(ClientError::Length { .. })));
     }
     agree(&nodes, 1);
     let answer = nodes[2].query(b"?").unwrap();
@@ -145,6 +151,16 @@ fn a_validator_that_is_stopped_costs_its_clients_nothing() {
     stop_all(nodes);
 }
 
+/// A program names all types of the interface without the crates that they are of.
+#[test]
+fn the_interface_names_its_types() {
+    let _: fn(&Node) -> Receiver<BlockResults> = Node::finalized;
+    let _: fn(&Node) -> ValidatorIndex = Node::index;
+    let _: fn(&Clients) -> Waker = Clients::waker;
+    let _: fn(&BlockResults) -> Option<BlockId> = |block| block.id;
+    let _: fn(&BlockResults) -> Option<FinalPath> = |block| block.path;
+}
+
 #[test]
 fn an_embedding_program_submits_and_sees_every_finalized_block() {
     let cluster = Cluster::new("embed", 4, Durability::Async);
@@ -212,7 +228,30 @@ fn an_embedding_program_ends_its_session() {
         outcomes.extend(block.commands.iter().map(|command| command.outcome));
     }
     assert_eq!(outcomes, [Outcome::Applied; 3]);
-    // Whoever has the key opens it anew, behind all that it had.
+    // The program is told that nothing is taken any more, and then opens it anew.
+    let mut lost = None;
+    eventually("it is told", || {
+        if let Admission::Lost { seq, rejection } = session.submit(Lane::Order, b"12345678") {
+            lost = Some((seq, rejection));
+        }
+        lost.is_some()
+    });
+    let (seq, rejection) = lost.unwrap();
+    assert_eq!(rejection, Rejection::SessionEnded);
+    assert!(seq > last, "{seq} behind {last}");
+    let anew = put(&mut session, &1_u64.to_le_bytes());
+    assert!(anew > seq, "{anew} behind {seq}");
+    let ours = |block: &BlockResults| {
+        let results = block.commands.iter().find(|result| result.seq == anew);
+        results.map(|result| result.outcome)
+    };
+    let outcome = loop {
+        if let Some(outcome) = ours(&finalized.recv_timeout(PATIENCE).unwrap()) {
+            break outcome;
+        }
+    };
+    assert_eq!(outcome, Outcome::Applied);
+    // Whoever has the key goes on behind all that it had.
     let key = Arc::new(KeyPair::from_seed(&[157; 32]));
     let mut late =
         Client::connect(&cluster.genesis, key, ClientOptions::default(), PATIENCE).unwrap();

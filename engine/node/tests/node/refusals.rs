@@ -2,10 +2,12 @@
 
 use crate::support::{Adder, Cluster, PATIENCE, eventually, http, stop_all};
 use quorate::client::{Client, ClientOptions};
+use quorate::config::NodeConfig;
+use quorate::executor::SectionsError;
 use quorate::keys::KeyPair;
 use quorate::node::{Node, StartError, initialize, is_unused};
 use quorate::profiles::Durability;
-use quorate::state_machine::Lane;
+use quorate::state_machine::{Context, Lane, Output, StateMachine};
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -18,6 +20,79 @@ fn a_folder_that_was_never_made_ready_is_not_started_from() {
     let error = Node::start(config, Adder::default()).unwrap_err();
     assert_eq!(error.exit_code(), 4);
     assert!(error.to_string().contains("elsewhere"), "{error}");
+}
+
+/// An application with these sections.
+#[derive(Debug)]
+struct Sectioned(Adder, &'static [&'static str]);
+
+impl StateMachine for Sectioned {
+    fn sections(&self) -> &'static [&'static str] {
+        self.1
+    }
+
+    fn apply(&mut self, context: &Context, command: &[u8], output: &mut Output) {
+        self.0.apply(context, command, output);
+    }
+
+    fn section_root(&mut self, section: usize) -> [u8; 32] {
+        self.0.section_root(section)
+    }
+
+    fn snapshot_section(&self, section: usize, bytes: &mut Vec<u8>) {
+        self.0.snapshot_section(section, bytes);
+    }
+
+    fn restore_section(&mut self, section: usize, bytes: &[u8]) -> Result<(), String> {
+        self.0.restore_section(section, bytes)
+    }
+
+    fn query(&self, question: &[u8], answer: &mut Vec<u8>) {
+        self.0.query(question, answer);
+    }
+}
+
+#[test]
+fn an_application_whose_state_could_not_be_attested_is_not_started() {
+    let cluster = Cluster::new("sections", 4, Durability::Sync);
+    let app = Sectioned(Adder::default(), &["sum", "events"]);
+    let error = Node::start(cluster.config(0), app).unwrap_err();
+    let taken = SectionsError::Taken { name: "events" };
+    assert!(
+        matches!(error, StartError::Sections(found) if found == taken),
+        "{error}"
+    );
+    assert!(error.to_string().contains("\"events\""), "{error}");
+    assert_eq!(error.exit_code(), 3);
+}
+
+type Set = fn(&mut NodeConfig);
+
+/// Each would be refused in a file: what would be attested at such heights is a fault to peers, and
+/// a queue without room gives no block to anybody.
+#[test]
+fn a_configuration_that_a_program_has_set_wrong_is_not_started_with() {
+    let cluster = Cluster::new("set-wrong", 4, Durability::Sync);
+    let wrong: [(&str, Set); 4] = [
+        ("snapshots.every_heights", |config| {
+            config.snapshots.every_heights = 100;
+        }),
+        ("limits.finalized_queue_max", |config| {
+            config.limits.finalized_queue_max = 0;
+        }),
+        ("rates.open_burst", |config| config.rates.open_burst = 0),
+        ("limits.public_archive_bytes_max", |config| {
+            config.limits.public_archive_bytes_max = 1;
+        }),
+    ];
+    for (field, set) in wrong {
+        let mut config = cluster.config(0);
+        set(&mut config);
+        let error = Node::start(config, Adder::default()).unwrap_err();
+        assert!(matches!(error, StartError::File(_)), "{error}");
+        assert!(error.to_string().contains(field), "{error}");
+        assert_eq!(error.exit_code(), 3);
+    }
 }
 
 #[test]
@@ -63,6 +138,7 @@ fn the_folder_of_another_chain_is_refused_before_a_port_is_opened() {
     let config = one.config_in(0, &other.data(0));
     let error = Node::start(config, Adder::default()).unwrap_err();
     assert!(error.to_string().contains("another genesis"), "{error}");
+    assert!(error.to_string().contains("plain BLAKE3"), "{error}");
     assert_eq!(error.exit_code(), 3);
 }
 

@@ -5,14 +5,12 @@
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Args;
 use quorate::config::NodeConfig;
 use quorate::drift::DivergedStatus;
-use quorate::metrics::Metrics;
-use quorate::node::{DRAIN_DEFAULT, Node, NodeFailure, StartError};
+use quorate::node::{DRAIN_DEFAULT, Failing, Node, NodeFailure, StartError};
 use quorate::recovery::RecoveryError;
 use quorate_bench::applications::Hosted;
 use quorate_bench::cluster::Launch;
@@ -31,9 +29,6 @@ use crate::output::Report;
 const LOOK: Duration = Duration::from_millis(100);
 /// After the end of the leash the process ends within this time, whatever the node does.
 const LEASH_PATIENCE: Duration = Duration::from_secs(15);
-
-/// A node that ends for a failure has this long before the process ends without it.
-const FAILING_PATIENCE: Duration = Duration::from_millis(800);
 
 /// Options of the command.
 #[derive(Debug, Args)]
@@ -105,7 +100,7 @@ pub(crate) fn run(applications: &Applications, options: &Options) -> Result<Repo
         .map_err(|error| Failure::new(Code::TryAgain, format!("taking over SIGBUS: {error}")))?;
     loop {
         let node = start(applications, config, &options.config)?;
-        watch_failing(Arc::downgrade(node.metrics()));
+        watch_failing(node.failing());
         if let Some(stopped) = wait(&node, &interrupt, &reasons) {
             tracing::info!(?stopped, "asked to stop: draining");
             let diverged = node.diverged().cloned();
@@ -218,28 +213,13 @@ fn watch_leash(sender: Sender<Reason>) {
 
 /// Ends this process soon after a failure, whichever thread hangs in a disk that does not answer:
 /// until then it could be taken for a validator that lives.
-fn watch_failing(metrics: Weak<Metrics>) {
+fn watch_failing(failing: Failing) {
     std::thread::spawn(move || {
-        let Some(code) = wait_for_failure(&metrics) else {
-            return;
-        };
-        tracing::error!(code, "ending without the threads that hang");
-        std::process::exit(code.into());
+        if let Some(code) = failing.wait() {
+            tracing::error!(code, "ending without the threads that hang");
+            std::process::exit(code.into());
+        }
     });
-}
-
-/// Waits until the node ends for a failure, and then as long as it may take. Gives the exit code
-/// of the newest word: what was told first may be told better. None once the node is gone.
-fn wait_for_failure(metrics: &Weak<Metrics>) -> Option<u8> {
-    while metrics.upgrade()?.ending_code.read() == 0 {
-        std::thread::park_timeout(LOOK);
-    }
-    let told = Instant::now();
-    while told.elapsed() < FAILING_PATIENCE {
-        std::thread::park_timeout(FAILING_PATIENCE.saturating_sub(told.elapsed()));
-    }
-    let code = metrics.upgrade()?.ending_code.read();
-    Some(u8::try_from(code).unwrap_or(Code::Safety as u8))
 }
 
 /// Waits for a reason to stop; none when the node has ended by itself.
@@ -327,22 +307,6 @@ impl From<NodeFailure> for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_failure_is_waited_for_and_given_its_time_and_the_newest_word_counts() {
-        let metrics = Arc::new(Metrics::default());
-        let watched = Arc::downgrade(&metrics);
-        let watch = std::thread::spawn(move || (wait_for_failure(&watched), Instant::now()));
-        assert!(!watch.is_finished(), "there is no failure");
-        let told = Instant::now();
-        metrics.ending_code.set(70);
-        metrics.ending_code.set(4);
-        let (code, ended) = watch.join().expect("it only waits");
-        assert_eq!(code, Some(4));
-        assert!(ended.duration_since(told) >= FAILING_PATIENCE);
-        let gone = Arc::downgrade(&Arc::new(Metrics::default()));
-        assert_eq!(wait_for_failure(&gone), None, "no thread outlives its node");
-    }
 
     #[test]
     fn an_error_tells_its_last_cause_and_nothing_twice() {

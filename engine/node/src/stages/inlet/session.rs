@@ -6,8 +6,12 @@
 //! program that is told of a refusal submits its command anew. So the opening carries a sign of
 //! life and no command, and nothing is sent behind it before it is known to be applied: until then
 //! every command is answered with `Busy`, and none of them was taken.
+//!
+//! A command is accepted when it is in the queue, before the pool has looked at it. What the pool
+//! then refuses comes back here and is told of in place of the next answer: else the program would
+//! go on in a session that has ended, and never hear of it.
 
-use super::{Control, Inlet, Kind, SessionAt, Submitted, wire_lane};
+use super::{Control, Inlet, Kind, Refused, SessionAt, Submitted, wire_lane};
 use crate::client_wire::Verdict;
 use crate::keys::KeyPair;
 use crate::lanes::Rejection;
@@ -15,7 +19,7 @@ use crate::node::Asker;
 use crate::sessions::{SessionCommand, is_past};
 use crate::stages::clock::wall_ns;
 use crate::state_machine::{Lane, SessionId};
-use crossbeam::channel::{Receiver, Sender, TryRecvError, bounded};
+use crossbeam::channel::{Receiver, Sender, TryRecvError, bounded, unbounded};
 use quorate_consensus::payload::{self, Entry};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -36,6 +40,10 @@ pub struct EmbeddedSession {
     /// What signs its commands, in a chain whose commands are signed.
     signer: Option<Arc<KeyPair>>,
     opening: Opening,
+    /// What the pool has refused of that which was accepted here, and nobody was told of. Bound:
+    /// each of these was in the queue, and every further submission takes one out before it adds
+    /// one.
+    refused: (Sender<Refused>, Receiver<Refused>),
     /// Once the session is open.
     seq_next: u64,
     /// The wall clock, nanoseconds.
@@ -60,7 +68,7 @@ struct Offer {
     entry: Box<[u8]>,
     at: Instant,
     /// What the pool has against it.
-    refused: (Sender<Rejection>, Receiver<Rejection>),
+    refused: (Sender<Refused>, Receiver<Refused>),
     /// How far the session is: what was asked and is not answered.
     asked: Option<Receiver<SessionAt>>,
 }
@@ -68,7 +76,8 @@ struct Offer {
 /// The answer to [`EmbeddedSession::submit`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
-    /// It is on its way into the pool, under this number. Only a finalized result says more.
+    /// It is on its way into the pool, under this number. Only a finalized result says more, or
+    /// [`Lost`](Self::Lost).
     Accepted {
         /// Its number in the session.
         seq: u64,
@@ -80,6 +89,14 @@ pub enum Admission {
     },
     /// It will not be taken as it is.
     Rejected(Rejection),
+    /// Nothing was taken, and one that was accepted before is lost: the pool refused it. See
+    /// [`EmbeddedSession::lost`].
+    Lost {
+        /// The number of the one that is lost.
+        seq: u64,
+        /// Why.
+        rejection: Rejection,
+    },
 }
 
 const BUSY: Admission = Admission::Busy {
@@ -93,7 +110,9 @@ impl Admission {
         match self {
             Self::Accepted { .. } => Verdict::Accepted,
             Self::Busy { retry_after_us } => Verdict::Busy { retry_after_us },
-            Self::Rejected(rejection) => Verdict::Rejected(rejection),
+            Self::Rejected(rejection) | Self::Lost { rejection, .. } => {
+                Verdict::Rejected(rejection)
+            }
         }
     }
 }
@@ -116,6 +135,7 @@ impl EmbeddedSession {
             key,
             signer: None,
             opening,
+            refused: unbounded(),
             seq_next,
             wall_ns,
         }
@@ -145,10 +165,36 @@ impl EmbeddedSession {
     /// answered with [`Admission::Busy`] until a block has opened it. The opening is a command of
     /// the session as well, a sign of life, and stands among the results of its block.
     ///
+    /// [`Admission::Lost`] says in place of the answer that the pool refused one that was accepted
+    /// before, as [`lost`](Self::lost) does; submit the command again.
+    ///
     /// [`Rejection::SessionOpen`] says that an opening of an earlier run came first, of which
     /// nothing was known here: take a new handle from the node, whose numbers go on where it is.
     pub fn submit(&mut self, lane: Lane, body: &[u8]) -> Admission {
         self.submit_as(Kind::Application, lane, body)
+    }
+
+    /// A command that was accepted here and that the pool then refused, each told of once: its
+    /// number, and why. [`submit`](Self::submit) tells it too; a program that submits nothing for a
+    /// while, and waits for results, looks here.
+    ///
+    /// [`Rejection::SessionEnded`]: the session was closed, or was idle and had to make room. What
+    /// was accepted and not applied before its end never will be, the one named or another, and is
+    /// not told of one by one. The next command opens the session anew, and gets a higher number.
+    ///
+    /// [`Rejection::Conflict`]: another command of this key has the number. Those behind it wait
+    /// for that one, and go on. After any other reason those behind the one that is lost wait for
+    /// its number, and are given up: take a new handle from the node.
+    pub fn lost(&mut self) -> Option<(u64, Rejection)> {
+        let (seq, rejection) = self.refused.1.try_recv().ok()?;
+        if rejection == Rejection::SessionEnded {
+            // The same is told of all behind it.
+            self.refused = unbounded();
+            let floor = self.seq_next;
+            self.opening = Opening::Needed { floor };
+            self.seq_next = 0;
+        }
+        Some((seq, rejection))
     }
 
     /// Submits a word of the session about itself; never waits.
@@ -168,12 +214,15 @@ impl EmbeddedSession {
         if self.inlet.auth.is_signed() && self.signer.is_none() {
             return Admission::Rejected(Rejection::BadSignature);
         }
+        if let Some((seq, rejection)) = self.lost() {
+            return Admission::Lost { seq, rejection };
+        }
         if let Err(admission) = self.open() {
             return admission;
         }
         let seq = self.seq_next;
         let entry = self.entry((kind, false), lane, seq, body);
-        if !self.offer(entry, None) {
+        if !self.offer(entry, self.refused.0.clone()) {
             return BUSY;
         }
         self.seq_next = seq.saturating_add(1);
@@ -206,7 +255,7 @@ impl EmbeddedSession {
             Some(SessionAt::Unknown | SessionAt::Ended { .. }) | None => {}
         }
         let is_over = is_past(seq, wall_ns);
-        match offer.refused.1.try_recv() {
+        match offer.refused.1.try_recv().map(|(_, rejection)| rejection) {
             // Another one stands before it, which the session will be found open by, or not.
             Err(_) | Ok(Rejection::SessionOpen | Rejection::Conflict) => {}
             // There may be room for as long as it can be applied at all.
@@ -222,7 +271,7 @@ impl EmbeddedSession {
         if now.saturating_duration_since(offer.at) >= OFFER_AGAIN {
             offer.at = now;
             let (entry, refused) = (offer.entry.clone(), offer.refused.0.clone());
-            self.offer(entry, Some(refused));
+            self.offer(entry, refused);
         }
         self.ask();
         Err(BUSY)
@@ -234,7 +283,7 @@ impl EmbeddedSession {
         SessionCommand::Heartbeat.encode(&mut body);
         let entry = self.entry((Kind::Session, true), Lane::Order, seq, &body);
         let refused = bounded(1);
-        if self.offer(entry.clone(), Some(refused.0.clone())) {
+        if self.offer(entry.clone(), refused.0.clone()) {
             self.opening = Opening::Offered(Offer {
                 seq,
                 entry,
@@ -268,7 +317,7 @@ impl EmbeddedSession {
     }
 
     /// Puts an entry into the queue; whether there was room.
-    fn offer(&self, entry: Box<[u8]>, refused: Option<Sender<Rejection>>) -> bool {
+    fn offer(&self, entry: Box<[u8]>, refused: Sender<Refused>) -> bool {
         let submitted = Submitted { entry, refused };
         let has_room = self.inlet.commands.push(submitted).is_ok();
         if has_room {

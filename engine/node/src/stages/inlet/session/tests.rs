@@ -169,6 +169,48 @@ fn a_session_that_another_hand_has_opened_goes_on_in_no_handle_that_did_not() {
 }
 
 #[test]
+fn the_end_of_a_session_is_told_of_once_and_the_next_command_opens_it_anew() {
+    // However the clock stands, above all numbers of before.
+    let mut fixture = Fixture::new(SessionAt::Open { seq_last: BASE + 7 });
+    for seq in [BASE + 8, BASE + 9] {
+        assert_eq!(fixture.submit(), Admission::Accepted { seq });
+    }
+    let ended = Rejection::SessionEnded;
+    assert_eq!(fixture.take(Verdict::Rejected(ended)).len(), 2);
+    let lost = Admission::Lost {
+        seq: BASE + 8,
+        rejection: ended,
+    };
+    assert_eq!(fixture.submit(), lost);
+    assert_eq!(lost.verdict(), Verdict::Rejected(ended));
+    assert_eq!(fixture.session.seq_next(), 0);
+    assert_eq!(fixture.submit(), BUSY);
+    assert_eq!(fixture.take(Verdict::Accepted), [opening(BASE + 10)]);
+    fixture.answer(SessionAt::Open {
+        seq_last: BASE + 10,
+    });
+    assert_eq!(fixture.submit(), Admission::Accepted { seq: BASE + 11 });
+}
+
+#[test]
+fn each_command_that_the_pool_refuses_is_told_of_by_its_number_and_no_other_is_taken_instead() {
+    let mut fixture = Fixture::new(SessionAt::Open { seq_last: 4 });
+    for seq in [5, 6, 7] {
+        assert_eq!(fixture.submit(), Admission::Accepted { seq });
+    }
+    assert_eq!(fixture.session.lost(), None, "nobody has looked at them");
+    let rejection = Rejection::Conflict;
+    assert_eq!(fixture.take(Verdict::Rejected(rejection)).len(), 3);
+    assert_eq!(fixture.session.lost(), Some((5, rejection)));
+    for seq in [6, 7] {
+        assert_eq!(fixture.submit(), Admission::Lost { seq, rejection });
+    }
+    assert_eq!(fixture.session.lost(), None);
+    assert_eq!(fixture.take(Verdict::Accepted), [], "none was taken");
+    assert_eq!(fixture.submit(), Admission::Accepted { seq: 8 });
+}
+
+#[test]
 fn what_can_never_be_taken_is_refused_before_the_session_is_opened() {
     let mut fixture = Fixture::new(SessionAt::Unknown);
     let long = vec![0; fixture.session.inlet.command_bytes_max + 1];

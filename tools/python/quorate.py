@@ -83,6 +83,9 @@ def ciphers(key):
             key = ChaCha20Poly1305(key).encrypt(bytes(4) + b"\xff" * 8, bytes(32), b"")[:32]
         yield ChaCha20Poly1305(key), bytes(4) + struct.pack("<Q", number)
 
+class Rejected(ConnectionError):
+    """A command is refused for good, and its number is free. The second argument is the reason."""
+
 class Client:
     """One session, which is one key."""
     def __init__(self, chain, seed, validator):
@@ -110,7 +113,7 @@ class Client:
             if kind == wanted: return frame[6:]
             runs = {VERDICTS: frame[10:], BUSY: struct.pack("<QIB", 0, 0, 1) + frame[14:]}.get(kind, b"")
             for _first, _count, verdict, detail in struct.iter_unpack("<QIBI", runs):
-                if verdict == 2: raise ConnectionError(f"command {self.seq} is rejected: reason {detail}")
+                if verdict == 2: raise Rejected(f"command {self.seq} is rejected: reason {detail}", detail)
                 if verdict == 1: time.sleep(detail / 1e6); self.channel.send(self.sent)
     def ask(self, kind, content=b""):
         """Asks a question (kinds 2 to 5); gives the answer behind its id."""
@@ -123,11 +126,20 @@ class Client:
     def open(self):
         """Opens the session by a sign of life: what is refused may be applied all the same for as long as it is young."""
         before, number = self.seq, max(self.seq + 1, time.time_ns())
-        while (told := self.command(number, self.public + b"\0", 1, 3)["outcome"]) == "table full": time.sleep(1)
+        while (told := self.offer(number)) == "table full": time.sleep(1)
         self.opens = told not in ("applied", "duplicate")
         if self.opens: self.seq = before; raise ConnectionError(f"the session is not opened: {told}")
+    def offer(self, number):
+        """Offers an opening; a validator whose table is full says so at once, others by its result."""
+        try: return self.command(number, self.public + b"\0", 1, 3)["outcome"]
+        except Rejected as refused:
+            if refused.args[1] != 5: raise
+            return "table full"
     def command(self, number, body, lane, flags):
-        self.seq = number
+        before, self.seq = self.seq, number
+        try: return self.result(body, lane, flags)
+        except Rejected: self.seq = before; raise
+    def result(self, body, lane, flags):
         signed, session = self.chain.file["auth"] == "signed", hash_of(self.public)[:16]
         entry = struct.pack("<BBHI16sQ", lane, signed, flags, len(body), session, self.seq)
         entry += (self.key.sign(b"bft/command/v1" + self.chain.names + entry + body) if signed else b"") + body

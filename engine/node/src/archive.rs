@@ -120,6 +120,13 @@ impl Archived {
 }
 
 impl Chunk {
+    /// Outputs of a block that was read; one that told nothing is none of `blocks`.
+    fn outputs_len(&self, height: u64) -> u32 {
+        let found = self.blocks.binary_search_by_key(&height, |(at, _)| *at);
+        let block = found.ok().and_then(|place| self.blocks.get(place));
+        block.map_or(0, |(_, block)| block.outputs_len())
+    }
+
     /// Writes what comes behind `from`, as much as one frame takes, and says up to where.
     pub(crate) fn write(&self, from: StreamPosition, frame: &mut PublicFrame) -> StreamPosition {
         let mut at = from;
@@ -448,15 +455,14 @@ impl Archive {
             }
             place += 1;
         }
-        let first = chunk
-            .blocks
-            .first()
-            .filter(|(height, _)| *height == from.height);
-        let outputs = first.map_or(0, |(_, block)| block.outputs_len());
-        if from.index > outputs {
+        if from.index > chunk.outputs_len(from.height) {
             return Err(Unavailable::Nowhere);
         }
-        chunk.end = chunk.end.min(to);
+        // No block is told beyond its last output, whatever place in it was named.
+        if chunk.end >= to {
+            let index = to.index.min(chunk.outputs_len(to.height));
+            chunk.end = StreamPosition { index, ..to }.max(from);
+        }
         Ok(chunk)
     }
 

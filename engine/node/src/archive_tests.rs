@@ -117,6 +117,33 @@ fn every_position_of_every_segment_is_told_as_it_was_published() {
     assert_eq!(refused(&mut archive, pos(601, 0)), Unavailable::Ahead);
 }
 
+/// Which the frames are refused for that `told` reads, where it is told beyond them.
+#[test]
+fn a_range_up_to_a_place_beyond_the_events_of_its_block_ends_with_these() {
+    let folder = TemporaryFolder::new("archive-beyond");
+    let mut archive = open(&folder);
+    archive.go_on_from(&EventHistory::default()).unwrap();
+    append(&mut archive, 1..=12, 100);
+    for (from, to, end) in [
+        (pos(1, 0), pos(5, 7), pos(5, 2)),
+        (pos(5, 0), pos(5, u32::MAX), pos(5, 2)),
+        (pos(5, 2), pos(5, 7), pos(5, 2)),
+        (pos(1, 0), pos(6, 1), pos(6, 0)),
+        (pos(11, 1), pos(12, 9), pos(12, 0)),
+    ] {
+        let chunk = archive.read((from, to), 1 << 20).unwrap();
+        assert_eq!(chunk.end, end, "{from} to {to}");
+        let mut frame = PublicFrame::default();
+        frame.begin(None, 1, from);
+        assert_eq!(chunk.write(from, &mut frame), end);
+        let Ok((_, ServerFrame::Public(public))) = ServerFrame::decode(frame.bytes()) else {
+            panic!("{from} to {to}: no stretch of the stream");
+        };
+        let told: Vec<_> = public.map(|event| event.position).collect();
+        assert_eq!(told, expected(from, to), "{from} to {to}");
+    }
+}
+
 /// What a peer gives of the blocks of these heights.
 fn stretch(heights: std::ops::RangeInclusive<u64>, bytes: usize) -> Vec<(u64, Arc<Block>)> {
     let all = heights.map(|height| (height, Arc::new(block(height, bytes))));

@@ -203,7 +203,7 @@ fn changed(
 type Change = fn(&EventStretch) -> EventStretch;
 
 /// What a liar makes of an honest answer.
-fn lies() -> [(&'static str, Change); 8] {
+fn lies() -> [(&'static str, Change); 9] {
     [
         ("a byte", |part| changed(part, |all| all[3].2[9] ^= 1)),
         ("a missing event", |part| {
@@ -233,6 +233,18 @@ fn lies() -> [(&'static str, Change); 8] {
                 let own = all.iter_mut().filter(|(at, ..)| at.height == height);
                 own.for_each(|(_, time_ns, _)| *time_ns += 1);
             })
+        }),
+        ("nothing, from where it goes on", |part| {
+            let Ok((_, ServerFrame::Public(public))) = ServerFrame::decode(&part.frame) else {
+                panic!("not public");
+            };
+            let mut frame = PublicFrame::default();
+            frame.begin(None, 0, public.from());
+            frame.finish(public.from());
+            EventStretch {
+                frame: frame.bytes().into(),
+                ..part.clone()
+            }
         }),
         ("other tops", |part| {
             let mut part = part.clone();

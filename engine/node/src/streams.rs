@@ -253,6 +253,16 @@ impl PublicRing {
         }
     }
 
+    /// Where what is asked for up to `to` ends, as far as there is anything here: no block is told
+    /// beyond its last output, whatever place in it was named.
+    pub(crate) fn end(&self, to: StreamPosition) -> StreamPosition {
+        let mut end = to.min(self.tip());
+        if let Some(block) = self.block(end.height) {
+            end.index = end.index.min(block.outputs_len());
+        }
+        end
+    }
+
     /// Writes what lies between `from`, which [`check`](Self::check) has found good, and `to`, as
     /// much as one frame takes. Says up to where; the frame is worth sending if it has outputs.
     pub(crate) fn write(
@@ -262,7 +272,7 @@ impl PublicRing {
         frame: &mut PublicFrame,
     ) -> StreamPosition {
         let last = StreamPosition::before(from.height.saturating_add(FRAME_BLOCKS_MAX));
-        let end = to.min(self.tip()).min(last);
+        let end = self.end(to).min(last);
         let mut at = from;
         while at < end && frame.bytes_len() < FRAME_BYTES_FULL {
             let Some(block) = self.block(at.height) else {
@@ -424,6 +434,13 @@ mod tests {
             ("1.0a 1.1b".to_owned(), at(2, 0))
         );
         assert_eq!(read(&ring, at(3, 0), at(3, 0)), (String::new(), at(3, 0)));
+        // Beyond the events of its block: it ends with them.
+        for (to, end) in [(at(1, 7), at(1, 2)), (at(2, 1), at(2, 0))] {
+            assert_eq!(read(&ring, at(1, 1), to), ("1.1b".to_owned(), end), "{to}");
+        }
+        let last = at(4, u32::MAX);
+        assert_eq!(read(&ring, at(4, 2), last), ("4.2f".to_owned(), at(4, 3)));
+        assert_eq!(read(&ring, at(4, 3), last), (String::new(), at(4, 3)));
     }
 
     #[test]

@@ -63,22 +63,21 @@ impl Clearing {
 }
 
 impl Venue {
-    /// Measures every account that is short in a series of this feed, or would be if its asks were
-    /// taken.
-    pub(crate) fn review_feed(&mut self, feed: FeedId, desk: &mut Desk<'_>) {
-        let Some(clearing) = &self.market.clearing else {
-            return;
+    /// The accounts that are short in a series of one of these feeds, or would be if their asks
+    /// were taken.
+    pub(crate) fn exposed(&self, feeds: &[FeedId]) -> Vec<AccountIndex> {
+        let Some(clearing) = self.market.clearing.as_ref().filter(|_| !feeds.is_empty()) else {
+            return Vec::new();
         };
-        let of_feed = |id| {
+        let of_feeds = |id| {
             let series = clearing.series.get(id);
-            series.is_some_and(|series| series.terms.feed == feed)
+            series.is_some_and(|series| feeds.contains(&series.terms.feed))
         };
         let short = |&index: &AccountIndex| {
             let mut holdings = clearing.accounts.get(index).holdings.iter();
-            holdings.any(|(&id, holding)| holding.short_worst() > 0 && of_feed(id))
+            holdings.any(|(&id, holding)| holding.short_worst() > 0 && of_feeds(id))
         };
-        let accounts: Vec<_> = clearing.accounts.clients().filter(short).collect();
-        self.review(&accounts, desk);
+        clearing.accounts.clients().filter(short).collect()
     }
 
     /// Measures these accounts, and takes those that have too little through the waterfall.

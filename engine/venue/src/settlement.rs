@@ -6,8 +6,8 @@
 //!
 //! **Order of timers.** What is due first comes first. Of what is due at one time first all rounds
 //! close, feeds by id; then the trading of all series that expire ends; then these are paid, by
-//! id; and last accounts are measured, so that no series is traded or liquidated, at whatever the
-//! last price is, when its own fixing is due.
+//! id; and last accounts are measured, all together, so that no series is traded or liquidated, at
+//! whatever the last price is, when its own fixing is due.
 //!
 //! **Fixing.** The settlement price is the mean of the samples of the last `window_rounds` rounds
 //! that closed by the time the series is due, rounded down to a unit of price.
@@ -159,15 +159,13 @@ impl Venue {
             for &id in &expiring {
                 self.cancel_book(id, desk);
             }
-            let mut payers = BTreeSet::new();
+            let mut measured = BTreeSet::new();
             for &id in &expiring {
-                payers.extend(self.expire(id, now_ns, desk));
+                measured.extend(self.expire(id, now_ns, desk));
             }
-            for feed in taken {
-                self.review_feed(feed, desk);
-            }
-            let payers: Vec<_> = payers.into_iter().collect();
-            self.review(&payers, desk);
+            measured.extend(self.exposed(&taken));
+            let measured: Vec<_> = measured.into_iter().collect();
+            self.review(&measured, desk);
         }
     }
 

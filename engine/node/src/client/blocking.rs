@@ -121,39 +121,50 @@ impl Client {
     }
 
     fn await_result(&mut self, wanted: u64, timeout: Duration) -> Result<Finalized, ClientError> {
-        self.wait(timeout, |event| match event {
-            ClientEvent::Result { result, .. } if result.item.seq == wanted => {
-                let item = result.item;
-                Some(Ok(Finalized {
-                    seq: wanted,
-                    outcome: item.outcome,
-                    applied: item.applied,
-                    finality_ns: item.finality_ns,
-                    outputs: result.outputs.clone().map(<[u8]>::to_vec).collect(),
-                }))
-            }
-            ClientEvent::Passed { seq_first, count }
-                if (*seq_first..seq_first + count).contains(&wanted) =>
-            {
-                Some(Ok(unseen(wanted)))
-            }
-            ClientEvent::Displaced { seq } if *seq == wanted => {
-                Some(Err(ClientError::Rejected(Rejection::Conflict)))
-            }
-            ClientEvent::Unsure {
-                seq_first, count, ..
-            } if (*seq_first..seq_first + count).contains(&wanted) => {
-                Some(Err(ClientError::Unsure { seq: wanted }))
-            }
-            ClientEvent::Dropped {
-                seq_first,
-                count,
-                rejection,
-            } if (*seq_first..seq_first + count).contains(&wanted) => {
-                Some(Err(ClientError::Rejected(*rejection)))
-            }
-            _ => None,
+        self.wait(timeout, |event| {
+            let mut told = None;
+            ended(event, |seq, end| {
+                if seq == wanted {
+                    told = Some(end);
+                }
+            });
+            told
         })?
+    }
+
+    /// Submits a command and does not wait for it: [`turn`](Self::turn) tells of it. Gives its
+    /// number.
+    ///
+    /// # Errors
+    /// As [`Clients::submit`].
+    pub fn submit(&mut self, lane: Lane, body: &[u8]) -> Result<u64, ClientError> {
+        let now = Instant::now();
+        let seq = self.clients.submit(self.client, lane, body, now)?;
+        self.clients.flush(now);
+        Ok(seq)
+    }
+
+    /// Commands that are not finalized.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.clients.pending(self.client)
+    }
+
+    /// Waits at most `timeout` for something to happen, and tells of each command that it ended,
+    /// and how: as [`submit_and_wait`](Self::submit_and_wait) would. What that and the questions
+    /// see meanwhile of other commands is not told again.
+    ///
+    /// # Errors
+    /// The event queue failed.
+    pub fn turn(
+        &mut self,
+        timeout: Duration,
+        mut on_end: impl FnMut(u64, Result<Finalized, ClientError>),
+    ) -> Result<(), ClientError> {
+        let now = Instant::now();
+        self.clients
+            .turn(now, Some(timeout), |_, event| ended(&event, &mut on_end))?;
+        Ok(())
     }
 
     /// Asks the application a read-only question.
@@ -275,6 +286,45 @@ impl Client {
                 return Ok(found);
             }
         }
+    }
+}
+
+/// Which commands this ends, and how.
+fn ended(event: &ClientEvent<'_>, mut on_end: impl FnMut(u64, Result<Finalized, ClientError>)) {
+    let numbers = |first: u64, count: u64| first..first.saturating_add(count);
+    match event {
+        ClientEvent::Result { result, .. } => {
+            let item = result.item;
+            let finalized = Finalized {
+                seq: item.seq,
+                outcome: item.outcome,
+                applied: item.applied,
+                finality_ns: item.finality_ns,
+                outputs: result.outputs.clone().map(<[u8]>::to_vec).collect(),
+            };
+            on_end(item.seq, Ok(finalized));
+        }
+        ClientEvent::Passed { seq_first, count } => {
+            numbers(*seq_first, *count).for_each(|seq| on_end(seq, Ok(unseen(seq))));
+        }
+        ClientEvent::Displaced { seq } => {
+            on_end(*seq, Err(ClientError::Rejected(Rejection::Conflict)));
+        }
+        ClientEvent::Unsure {
+            seq_first, count, ..
+        } => {
+            let unsure = |seq| on_end(seq, Err(ClientError::Unsure { seq }));
+            numbers(*seq_first, *count).for_each(unsure);
+        }
+        ClientEvent::Dropped {
+            seq_first,
+            count,
+            rejection,
+        } => {
+            let dropped = |seq| on_end(seq, Err(ClientError::Rejected(*rejection)));
+            numbers(*seq_first, *count).for_each(dropped);
+        }
+        _ => {}
     }
 }
 

@@ -19,7 +19,8 @@ pub enum ClientEvent<'a> {
         count: u64,
     },
     /// The session is open: the command that the library makes for that, before the first one that
-    /// was submitted, was applied. Its number is the one before that one's.
+    /// was submitted, was applied. Its number is the one before that one's, or the second before it
+    /// where a time-out is declared again in between.
     Opened {
         /// Its number.
         seq: u64,

@@ -166,6 +166,11 @@ impl Pending {
         self.opening.waiting()
     }
 
+    /// Whether the next command is preceded by one that opens the session.
+    pub(super) const fn needs_opening(&self) -> bool {
+        matches!(self.opening, Opening::Needed { .. })
+    }
+
     pub(super) const fn bytes_len(&self) -> usize {
         self.bytes.len() - self.start
     }

@@ -355,6 +355,16 @@ impl Reading {
         }
     }
 
+    /// What was asked by this id found no room, and is asked for again in a moment.
+    fn busy(&mut self, id: u64, pause: Duration) {
+        if self.is_of_range(id) {
+            self.ask_range_later(pause);
+        } else if id == self.subscription_id {
+            self.is_subscribed = false;
+            self.hold_until = Some(self.now + pause);
+        }
+    }
+
     /// Asks for the range again in a moment.
     fn ask_range_later(&mut self, pause: Duration) {
         if let Some(range) = &mut self.range {
@@ -405,9 +415,9 @@ impl<F: FnMut(PublicUpdate<'_>)> LinkHandler for Taking<'_, F> {
         match ServerFrame::decode(frame) {
             Ok((_, ServerFrame::Public(public))) => self.take(public),
             Ok((_, ServerFrame::PublicMark(mark))) => self.mark(&mark),
-            Ok((_, ServerFrame::Busy { retry_after_us, .. })) => {
+            Ok((_, ServerFrame::Busy { id, retry_after_us })) => {
                 let pause = Duration::from_micros(retry_after_us.into());
-                self.reading.ask_range_later(pause);
+                self.reading.busy(id, pause);
             }
             Ok((_, ServerFrame::Refused { .. })) => self.reading.leaves = true,
             // A session with the same key may be somewhere else; its results are not for here.

@@ -90,8 +90,8 @@ pub(super) struct Session {
     /// The validator that refused to serve anybody last.
     pub(super) refused_by: Option<ValidatorIndex>,
     pub(super) listed: bool,
-    /// Silence after which a sign of life is sent.
-    heartbeat: Option<Duration>,
+    /// The time-out that was declared for it, nanoseconds.
+    timeout_ns: Option<u64>,
     spoke_at: Instant,
     /// Who refuses what was taken before.
     pub(super) refusals: Refusals,
@@ -194,7 +194,7 @@ impl Clients {
             followed_at: now,
             refused_by: None,
             listed: false,
-            heartbeat: None,
+            timeout_ns: None,
             spoke_at: now,
             refusals: Refusals::new(Arc::clone(&self.set), Arc::clone(&self.contacts)),
             quorum: None,
@@ -207,8 +207,8 @@ impl Clients {
     /// Takes a command; it is sent in the next turn or [`flush`](Self::flush). Gives its number.
     ///
     /// Where the session is to be opened, a sign of life that opens it is sent first, with the time
-    /// as its number; this command has the next one, and is sent once that is applied
-    /// ([`ClientEvent::Opened`]).
+    /// as its number; this command has the next one, or the one after it where a time-out is
+    /// declared again, and is sent once that is applied ([`ClientEvent::Opened`]).
     ///
     /// # Errors
     /// [`ClientError::Full`]: too many commands wait. [`ClientError::Length`]: too long.
@@ -235,6 +235,7 @@ impl Clients {
         {
             return Err(ClientError::Full { pending });
         }
+        session.declare_anew(now);
         let seq = session.pending.push(lane, body, now);
         session.spoke_at = now;
         self.table.soil(client.0);
@@ -243,7 +244,8 @@ impl Clients {
 
     /// Says something of the session itself; it is sent as a command is. Once a time-out has been
     /// declared, a sign of life follows whenever a third of it has passed without a command, for as
-    /// long as [`turn`](Self::turn) is called. Gives the number.
+    /// long as [`turn`](Self::turn) is called. A session is opened without a time-out, so each
+    /// later opening is followed by one command more, which declares it again. Gives the number.
     ///
     /// # Errors
     /// [`ClientError::Full`]: too many commands wait.
@@ -261,11 +263,13 @@ impl Clients {
         }
         match command {
             SessionCommand::Heartbeat => {}
-            SessionCommand::Close | SessionCommand::Timeout(0) => session.heartbeat = None,
+            SessionCommand::Close | SessionCommand::Timeout(0) => session.timeout_ns = None,
             SessionCommand::Timeout(ns) => {
-                let ns = ns.clamp(TIMEOUT_MIN_NS, TIMEOUT_MAX_NS);
-                session.heartbeat = Some(Duration::from_nanos(ns / 3));
+                session.timeout_ns = Some(ns.clamp(TIMEOUT_MIN_NS, TIMEOUT_MAX_NS));
             }
+        }
+        if !matches!(command, SessionCommand::Timeout(_)) {
+            session.declare_anew(now);
         }
         let seq = session.pending.push_session(command, now);
         session.spoke_at = now;
@@ -502,6 +506,7 @@ impl Clients {
                 session.spoke_at = now;
                 // A command that waits will be a sign of life.
                 if session.pending.len() == 0 {
+                    session.declare_anew(now);
                     session.pending.push_session(SessionCommand::Heartbeat, now);
                     self.table.soil(place);
                 }
@@ -595,8 +600,19 @@ impl Session {
         }
     }
 
+    /// Silence after which a sign of life is sent.
     fn heartbeat_due(&self) -> Option<Instant> {
-        self.heartbeat.map(|pause| self.spoke_at + pause)
+        let pause = |ns| Duration::from_nanos(ns / 3);
+        self.timeout_ns.map(|ns| self.spoke_at + pause(ns))
+    }
+
+    /// Declares the time-out again where the next command is preceded by an opening, after which
+    /// the session has none.
+    fn declare_anew(&mut self, now: Instant) {
+        if let Some(ns) = self.timeout_ns.filter(|_| self.pending.needs_opening()) {
+            let command = SessionCommand::Timeout(ns);
+            self.pending.push_session(command, now);
+        }
     }
 
     fn is_stuck(&self, now: Instant) -> bool {
@@ -617,22 +633,5 @@ impl Table {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::sample_genesis;
-
-    #[test]
-    fn a_question_that_no_validator_takes_is_refused_here() {
-        let (genesis, _) = sample_genesis(4);
-        let mut clients = Clients::new(&genesis).unwrap();
-        let key = Arc::new(KeyPair::from_seed(&[7; 32]));
-        let client = clients.add(key, ClientOptions::default());
-        let mut ask = |bytes| clients.query(client, &vec![0; bytes]).unwrap_err();
-        assert!(matches!(ask(QUESTION_BYTES_MAX), ClientError::NotConnected));
-        let (bytes, longest) = (QUESTION_BYTES_MAX + 1, QUESTION_BYTES_MAX);
-        assert!(
-            matches!(ask(bytes), ClientError::Length { bytes: told, bytes_max }
-                if (told, bytes_max) == (bytes, longest))
-        );
-    }
-}
+#[path = "sessions_tests.rs"]
+mod tests;

@@ -647,6 +647,26 @@ mod tests {
     }
 
     #[test]
+    fn who_has_used_up_its_openings_is_not_forgotten_for_a_flood_of_sessions() {
+        let mut door = Door::new(&RateConfig {
+            order: 10,
+            burst_ms: 1_000,
+            open_per_min: 6_000,
+            open_burst: 10,
+            ..RateConfig::default()
+        });
+        for seq in 1..=4 {
+            assert_eq!(open_at(&mut door, 0, 1, seq), Ok(()), "{seq}");
+        }
+        // Its orders are forgotten by then, and only its openings still count.
+        for number in 0..SESSIONS_MAX {
+            orders(&mut door, 1_000 * MS, name(number), 1);
+        }
+        assert_eq!(door.meters.len(), SESSIONS_MAX);
+        assert_eq!(open_at(&mut door, 1_200 * MS, 1, 5), Err(13_800_000));
+    }
+
+    #[test]
     fn without_a_rate_of_openings_all_are_let_through() {
         let mut door = Door::new(&RateConfig {
             open_per_min: 0,

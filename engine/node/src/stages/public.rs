@@ -16,6 +16,7 @@ use crate::results::BlockResults;
 use crate::streams::{PublicRing, StreamPosition, Unavailable, cost};
 use quorate_consensus::types::ValidatorIndex;
 use quorate_net::ClientId;
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 
 /// A connection with so many bytes waiting is told no more of the stream for now.
@@ -26,8 +27,10 @@ const TURN_BYTES: usize = 256 * 1024;
 const RANGE_BYTES: usize = 1024 * 1024;
 /// Bytes of older events that come at a time for one subscription, about.
 const PIECE_BYTES: usize = 512 * 1024;
-/// Questions that may wait; more of them are told to come again.
-const ASKS_MAX: usize = 1024;
+/// Questions for ranges that may wait, of all clients and of one; more of them are told to come
+/// again. To subscribe and to end that costs next to nothing, and always finds room.
+const RANGES_MAX: usize = 1024;
+const RANGES_PER_CLIENT_MAX: u32 = 16;
 /// When to come again, microseconds.
 const RETRY_US: u32 = 2_000;
 /// A reader is told where the stream is after so many heights in which it was told nothing: else it
@@ -79,7 +82,12 @@ pub(crate) struct PublicStage {
     subscriptions: Vec<Subscription>,
     /// The subscription that is served first in the next turn.
     first: usize,
-    asks: VecDeque<(ClientId, u64, PublicAsk)>,
+    /// What is about a subscription; all of it is answered in the next turn.
+    about: Vec<(ClientId, u64, PublicAsk)>,
+    /// Questions for ranges, answered as there is room in a turn.
+    ranges: VecDeque<(ClientId, u64, PublicAsk)>,
+    /// How many of them are whose. Looked up, never walked.
+    ranges_of: HashMap<ClientId, u32>,
     /// Something may be to be told.
     is_due: bool,
     /// The turn ended before all was told that there was room for.
@@ -100,7 +108,9 @@ impl PublicStage {
             places: HashMap::new(),
             subscriptions: Vec::new(),
             first: 0,
-            asks: VecDeque::new(),
+            about: Vec::new(),
+            ranges: VecDeque::new(),
+            ranges_of: HashMap::new(),
             is_due: false,
             is_unfinished: false,
             frame: PublicFrame::default(),
@@ -119,14 +129,33 @@ impl PublicStage {
         self.is_due = true;
     }
 
-    /// Takes a question; it is answered by [`pump`](Self::pump). False when there is no room.
+    /// Takes a question; it is answered by [`pump`](Self::pump). False when there is no room, which
+    /// there is but for ranges.
     pub(crate) fn take(&mut self, client: ClientId, id: u64, ask: PublicAsk) -> bool {
-        if self.asks.len() >= ASKS_MAX {
-            return false;
+        if let PublicAsk::Range { .. } = ask {
+            let of_client = self.ranges_of.get(&client).copied().unwrap_or_default();
+            if self.ranges.len() >= RANGES_MAX || of_client >= RANGES_PER_CLIENT_MAX {
+                return false;
+            }
+            self.ranges_of.insert(client, of_client + 1);
+            self.ranges.push_back((client, id, ask));
+        } else {
+            self.about.push((client, id, ask));
         }
-        self.asks.push_back((client, id, ask));
         self.is_due = true;
         true
+    }
+
+    /// The question for a range that has waited longest.
+    fn next_range(&mut self) -> Option<(ClientId, u64, PublicAsk)> {
+        let next = self.ranges.pop_front()?;
+        if let Entry::Occupied(mut left) = self.ranges_of.entry(next.0) {
+            *left.get_mut() -= 1;
+            if *left.get() == 0 {
+                left.remove();
+            }
+        }
+        Some(next)
     }
 
     /// A client is gone.
@@ -149,7 +178,9 @@ impl PublicStage {
         }
         self.places.clear();
         self.subscriptions.clear();
-        self.asks.clear();
+        self.about.clear();
+        self.ranges.clear();
+        self.ranges_of.clear();
     }
 
     /// Whether the next turn has something to do at once.
@@ -195,13 +226,13 @@ impl PublicStage {
         {
             self.deliver(leader, fetched, &mut budget, out);
         }
-        for _ in 0..self.asks.len() {
-            if budget == 0 {
-                break;
-            }
-            if let Some((client, id, ask)) = self.asks.pop_front() {
-                self.answer(leader, (client, id, ask), &mut budget, out);
-            }
+        for one in std::mem::take(&mut self.about) {
+            self.answer(leader, one, &mut budget, out);
+        }
+        while budget > 0
+            && let Some(one) = self.next_range()
+        {
+            self.answer(leader, one, &mut budget, out);
         }
         let mut is_behind = false;
         for turn in 0..self.subscriptions.len() {
@@ -213,7 +244,7 @@ impl PublicStage {
             self.remove(client);
         }
         self.first = self.first.wrapping_add(1);
-        self.is_due = is_behind || !self.asks.is_empty();
+        self.is_due = is_behind || !self.ranges.is_empty();
         let is_spent = budget == 0 || live_budget == 0;
         self.is_unfinished = is_spent && (self.is_due || self.has_fetched());
     }
@@ -292,10 +323,10 @@ impl PublicStage {
                         return self.mark(leader, (client, id), (refused(why), from), out);
                     }
                 }
-                let (mut at, mut told) = (from, 0);
-                while at < to.min(self.ring.tip()) && told < RANGE_BYTES {
+                let (mut at, mut told, end) = (from, 0, self.ring.end(to));
+                while at < end && told < RANGE_BYTES {
                     self.frame.begin(leader, id, at);
-                    let next = self.ring.write(at, to, &mut self.frame);
+                    let next = self.ring.write(at, end, &mut self.frame);
                     out.send(client, self.frame.bytes());
                     told += cost(at, next, self.frame.bytes_len());
                     at = next;

@@ -134,6 +134,26 @@ fn who_follows_is_told_in_the_turn_that_questions_about_old_events_fill() {
     assert_eq!(wires.read(BEN, &mut ben), ["(41, 0)"]);
 }
 
+/// Each turn takes a piece of 128 KiB for all who follow.
+#[test]
+fn readers_that_are_behind_take_turns_in_being_told_first() {
+    let mut stage = PublicStage::new(PublicRing::new(64 << 20), None);
+    (1..=40).for_each(|height| stage.publish(&block(height, 1, 64 * 1024)));
+    let mut wires = Wires::of(&[ANN, BEN]);
+    let (mut ann, mut ben) = (StreamPosition::BEGIN, StreamPosition::BEGIN);
+    assert!(stage.take(ANN, 5, subscribe(ann)));
+    assert!(stage.take(BEN, 6, subscribe(ben)));
+    for turn in 1..=10 {
+        stage.pump(None, &mut wires);
+        assert!(stage.is_unfinished, "there is more than a turn takes");
+        wires.read(ANN, &mut ann);
+        wires.read(BEN, &mut ben);
+        let apart = ann.height.abs_diff(ben.height);
+        assert!(apart <= 4, "{ann} and {ben} after turn {turn}");
+    }
+    assert!(ann.height.min(ben.height) > 10, "{ann} {ben}");
+}
+
 #[test]
 fn a_range_is_told_and_a_position_that_is_none_refused_by_its_kind() {
     let (mut stage, mut wires) = (stage(1 << 20), Wires::of(&[ANN]));
@@ -223,8 +243,62 @@ fn one_who_asks_without_reading_is_told_to_come_again() {
     }
     let waiting = wires.waiting(ANN).unwrap();
     assert!(waiting < 3 << 20, "{waiting}");
-    (0..ASKS_MAX as u64).for_each(|id| assert!(stage.take(BEN, id, range)));
+    let most = u64::from(RANGES_PER_CLIENT_MAX);
+    (0..most).for_each(|id| assert!(stage.take(BEN, id, range)));
     assert!(!stage.take(BEN, 0, range), "questions are bounded too");
+    let client = |number: usize| ClientId::from_bits(100 + (number as u64 - number as u64 % most));
+    let others = RANGES_MAX - RANGES_PER_CLIENT_MAX as usize;
+    (0..others).for_each(|number| assert!(stage.take(client(number), 0, range)));
+    assert!(!stage.take(ANN, 0, range), "of all together as well");
+    stage.pump(None, &mut wires);
+    assert!(stage.take(ANN, 0, range), "there is room again");
+}
+
+#[test]
+fn one_who_asks_for_all_there_is_takes_no_subscription_from_another() {
+    let mut stage = PublicStage::new(PublicRing::new(64 << 20), None);
+    (1..=40).for_each(|height| stage.publish(&block(height, 1, 64 * 1024)));
+    let mut wires = Wires::of(&[ANN, BEN]);
+    let range = PublicAsk::Range {
+        from: at(1, 0),
+        to: at(41, 0),
+    };
+    let taken = (0..1_100).filter(|&id| stage.take(ANN, id, range)).count();
+    assert_eq!(taken, RANGES_PER_CLIENT_MAX as usize);
+    let mut ben = at(41, 0);
+    assert!(stage.take(BEN, 5, subscribe(ben)));
+    stage.pump(None, &mut wires);
+    assert_eq!(wires.read(BEN, &mut ben), ["Subscribed(41, 0)"]);
+    // And in the turn after, in which what was asked before still waits.
+    assert!(!stage.ranges.is_empty());
+    assert!(stage.take(BEN, 6, PublicAsk::Stop));
+    stage.pump(None, &mut wires);
+    assert_eq!(wires.read(BEN, &mut ben), ["Stopped(41, 0)"]);
+}
+
+#[test]
+fn a_range_that_ends_beyond_the_events_of_its_block_is_done_with_the_last_of_them() {
+    let folder = TemporaryFolder::new("public-beyond");
+    let (mut stage, _, read) = archived(&folder, 64 << 20);
+    let mut wires = Wires::of(&[ANN]);
+    (1..=100).for_each(|height| stage.publish(&block(height, 2, 32 * 1024)));
+    let mut ask = |from: StreamPosition, is_archived: bool| {
+        let to = at(from.height, u32::MAX);
+        assert!(stage.take(ANN, 6, PublicAsk::Range { from, to }));
+        stage.pump(None, &mut wires);
+        if is_archived {
+            read.recv_timeout(PATIENCE).unwrap();
+            stage.pump(None, &mut wires);
+        }
+        wires.read(ANN, &mut from.clone())
+    };
+    for (height, is_archived) in [(7, true), (100, false)] {
+        let last = format!("({height}, 1)");
+        let done = format!("Done({height}, 2)");
+        assert_eq!(ask(at(height, 1), is_archived), [last, done.clone()]);
+        // What a client asks that has not come to where it wanted.
+        assert_eq!(ask(at(height, 2), is_archived), [done]);
+    }
 }
 
 #[test]
@@ -273,10 +347,11 @@ fn questions_about_blocks_that_tell_nothing_share_a_turn_like_any_other() {
     );
     (1..=100_000).for_each(|height| stage.publish(&block(height, 0, 0)));
     let (from, to) = (StreamPosition::BEGIN, at(100_001, 0));
-    (0..32).for_each(|id| assert!(stage.take(ANN, id, PublicAsk::Range { from, to })));
+    let all = RANGES_PER_CLIENT_MAX as usize;
+    (0..all as u64).for_each(|id| assert!(stage.take(ANN, id, PublicAsk::Range { from, to })));
     let mut turns = 0;
     let mut answers = 0;
-    while answers < 32 {
+    while answers < all {
         stage.pump(None, &mut wires);
         turns += 1;
         let frames = wires.queues.insert(ANN.to_bits(), Vec::new());
@@ -287,9 +362,9 @@ fn questions_about_blocks_that_tell_nothing_share_a_turn_like_any_other() {
         let told = marks.count();
         assert!((1..=5).contains(&told), "{told} in one turn");
         answers += told;
-        assert_eq!(stage.is_unfinished(), answers < 32);
+        assert_eq!(stage.is_unfinished(), answers < all);
     }
-    assert!(turns >= 7, "{turns}");
+    assert!(turns >= 4, "{turns}");
 }
 
 /// A ring of little more than one block before an archive, and a word whenever something was read.

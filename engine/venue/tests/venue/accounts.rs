@@ -275,6 +275,19 @@ fn a_series_has_sound_terms_and_a_future() {
     assert_eq!(pit.refused(ADMIN, good), Refusal::SeriesTwice);
 }
 
+/// At a price of 2^40 a lot of multiplier 2^22 pays 2^62, the greatest amount there is.
+#[test]
+fn a_series_of_which_a_single_lot_may_pay_more_than_an_amount_is_refused() {
+    let mut config = pit::config();
+    let clearing = config.clearing.as_mut().expect("it has accounts");
+    clearing.feeds[0].price_max = 1 << 40;
+    let mut pit = Pit::with(config);
+    let beyond = listing(&pit, |t| t.multiplier = (1 << 22) + 1);
+    assert_eq!(pit.refused(ADMIN, beyond), Refusal::TermsOutOfBounds);
+    let most = listing(&pit, |t| t.multiplier = 1 << 22);
+    pit.clear(ADMIN, most);
+}
+
 #[test]
 fn full_is_full() {
     let mut config = pit::config();

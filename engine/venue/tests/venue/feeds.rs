@@ -3,7 +3,8 @@
 use crate::support::pit::{self, FEED, OTHER, Pit, ask, public};
 use crate::support::{Told, session};
 use quorate_venue::{
-    ClearingCommand, ExerciseStyle, FeedId, InstrumentId, LiquidationStep, PublicEvent, Refusal,
+    ClearingCommand, ExerciseStyle, FeedId, InstrumentId, LiquidationStep, PriceState, PublicEvent,
+    Refusal,
 };
 
 /// Two accounts with cash and a price on each feed.
@@ -123,4 +124,31 @@ fn a_series_whose_price_is_not_fresh_is_left_alone_when_another_leaves_its_accou
         let account = pit.account(session(1));
         assert_eq!((account.cash, account.maintenance), (80, 100));
     }
+}
+
+/// One of four has a price: too little stake for one that counts, and nothing to deviate from.
+#[test]
+fn where_no_price_comes_of_a_round_nothing_deviates_or_is_dispersed_about_it() {
+    let mut pit = Pit::new();
+    let told = pit.price_by(0..1, 100);
+    let [closed, observed] = public(&told)[..] else {
+        panic!("{told:?}");
+    };
+    let PublicEvent::PriceClosed {
+        state,
+        price,
+        dispersion,
+        ..
+    } = closed
+    else {
+        panic!("{closed:?}");
+    };
+    assert_eq!((state, price, dispersion), (PriceState::Stale, 0, 0));
+    let PublicEvent::PriceObserved {
+        price, deviation, ..
+    } = observed
+    else {
+        panic!("{observed:?}");
+    };
+    assert_eq!((price, deviation), (100, 0));
 }

@@ -130,3 +130,17 @@ fn a_series_that_has_expired_and_waits_for_its_settlement_liquidates_nobody() {
     assert_eq!(steps(&told), []);
     assert_eq!(pit.position(session(1), NEAR), -10);
 }
+
+/// Of ten lots closed against eleven, ten fall to the older of the two who are long.
+#[test]
+fn who_is_long_and_was_not_closed_against_keeps_the_asks_that_close() {
+    let mut pit = short(300, &[NEAR]);
+    pit.deposit(session(4), 10_000);
+    pit.trade(session(4), session(3), NEAR, 1, 1);
+    pit.done(session(3), &ask(NEAR, 1, 300, 1));
+    let expected = [(NEAR, LiquidationStep::Deleveraged, 10, 200)];
+    assert_eq!(steps(&pit.price(120)), expected);
+    assert_eq!(pit.position(session(2), NEAR), 0);
+    assert_eq!(pit.position(session(3), NEAR), 1);
+    assert_eq!(pit.venue.order_count(), 1, "the ask still rests");
+}

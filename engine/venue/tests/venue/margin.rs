@@ -1,10 +1,11 @@
 //! What resting asks are reserved with: what a bid that only closes may spend, and when asks that
 //! nobody stands behind any more go.
 
-use crate::support::pit::{Pit, ask, bid, public};
+use crate::support::pit::{self, FEED, OTHER, Pit, ROUND, ask, bid, public, validator};
 use crate::support::{Told, session};
 use quorate_venue::{
-    CancelReason, ExerciseStyle, LiquidationStep, PublicEvent, Refusal, Right, SessionReport,
+    CancelReason, ClearingCommand, ExerciseStyle, LiquidationStep, PublicEvent, Refusal, Right,
+    SessionReport,
 };
 
 /// Calls of strike 100 and 110 at a price of 100.
@@ -116,10 +117,7 @@ fn an_ask_goes_when_the_price_leaves_its_account_without_the_margin_of_what_it_o
 fn an_ask_that_only_closes_is_no_reason_to_lose_orders() {
     let mut pit = pit();
     pit.trade(session(1), session(2), NEAR, 1, 50);
-    pit.clear(
-        session(2),
-        quorate_venue::ClearingCommand::Withdraw { amount: 950 },
-    );
+    pit.clear(session(2), ClearingCommand::Withdraw { amount: 950 });
     pit.done(session(2), &ask(NEAR, 1, 300, 50));
     assert_eq!(cancelled(&pit.price(109)), []);
 }
@@ -139,4 +137,87 @@ fn asks_that_nobody_stands_behind_go_before_anybody_buys_back() {
     assert_eq!(cancelled(&told), [(3, 1)]);
     assert_eq!(steps(&told), [(LiquidationStep::Deleveraged, 10)]);
     assert_eq!(pit.position(session(3), NEAR), 0);
+}
+
+/// Whether orders went for want of margin before the first step of a liquidation, of which there
+/// must be one.
+fn orders_went_first(told: &[Told]) -> bool {
+    let first = |what: &dyn Fn(&Told) -> bool| told.iter().position(what);
+    let gone = first(&|told| !cancelled(std::slice::from_ref(told)).is_empty());
+    let closed = first(&|told| !steps(std::slice::from_ref(told)).is_empty());
+    let closed = closed.expect("somebody is liquidated");
+    gone.is_some_and(|gone| gone < closed)
+}
+
+#[test]
+fn of_feeds_that_close_together_all_orders_go_before_anybody_buys_back() {
+    let mut pit = Pit::with(pit::two_feeds());
+    for (number, cash) in [(1, 400), (2, 10_000), (3, 300)] {
+        pit.deposit(session(number), cash);
+    }
+    pit.prices_of(&[(FEED, 100), (OTHER, 100)]);
+    pit.list_on(FEED, ExerciseStyle::European, 100, 20);
+    pit.list_on(OTHER, ExerciseStyle::European, 100, 20);
+    pit.trade(session(1), session(2), 1, 1, 10);
+    pit.trade(session(1), session(2), 2, 1, 10);
+    pit.done(session(3), &ask(2, 1, 5, 15));
+    // The account measured for the first feed would buy in the other, where a lot at 150 asks 65:
+    // 975 of 300 for what is offered.
+    let told = pit.prices_of(&[(FEED, 121), (OTHER, 150)]);
+    assert_eq!(cancelled(&told), [(3, 1)]);
+    assert!(orders_went_first(&told), "{told:?}");
+    assert_eq!(pit.position(session(3), 2), 0);
+    assert_eq!(pit.account(session(3)).cash, 300);
+    let expected = [
+        (LiquidationStep::TakenOver, 10),
+        (LiquidationStep::Deleveraged, 10),
+    ];
+    assert_eq!(steps(&told), expected);
+}
+
+/// All validators observe this price of a feed whose rounds are twice as long.
+fn observe_slowly(pit: &mut Pit, price: i64) {
+    for number in 0..4 {
+        let mut observation = pit.observation(price);
+        if let ClearingCommand::Observe { feed, round, .. } = &mut observation {
+            (*feed, *round) = (OTHER, *round / 2);
+        }
+        pit.clear(validator(number), observation);
+    }
+}
+
+/// The other feed closes every second time, so that who offers in its series is measured for
+/// having paid alone.
+#[test]
+fn the_orders_of_who_was_made_to_pay_go_before_anybody_buys_back() {
+    let mut config = pit::two_feeds();
+    let clearing = config.clearing.as_mut().expect("it has accounts");
+    clearing.feeds[1].round_ns = 2 * ROUND;
+    let mut pit = Pit::with(config);
+    for (number, cash) in [(1, 830), (2, 10_000), (3, 1_440)] {
+        pit.deposit(session(number), cash);
+    }
+    observe_slowly(&mut pit, 100);
+    pit.at(pit.time_ns + 2 * ROUND);
+    pit.price(100);
+    for (feed, strike, rounds) in [(FEED, 100, 20), (OTHER, 100, 20), (FEED, 100, 2)] {
+        pit.list_on(feed, ExerciseStyle::European, strike, rounds);
+    }
+    pit.trade(session(1), session(2), 1, 1, 10);
+    pit.trade(session(1), session(2), 2, 1, 10);
+    pit.trade(session(3), session(2), 3, 1, 60);
+    pit.done(session(3), &ask(2, 1, 5, 15));
+    assert_eq!(cancelled(&pit.price(110)), []);
+    // The fixing is 123, of which the third pays 60 times 23 of 1,500; 150 is what it offers asks.
+    // The first must have 860 of 850, and has 90 when the fund has taken the first series.
+    let told = pit.price(160);
+    assert_eq!(cancelled(&told), [(3, 1)]);
+    assert!(orders_went_first(&told), "{told:?}");
+    let expected = [
+        (LiquidationStep::TakenOver, 10),
+        (LiquidationStep::Deleveraged, 10),
+    ];
+    assert_eq!(steps(&told), expected);
+    assert_eq!(pit.position(session(3), 2), 0);
+    assert_eq!(pit.account(session(3)).cash, 120);
 }

@@ -13,8 +13,8 @@ use crate::support::{ADMIN, Told, session};
 use proptest::prelude::*;
 use quorate::state_machine::{SessionId, StateMachine};
 use quorate_venue::{
-    ClearingCommand, Command, ExerciseStyle, InstrumentId, LiquidationStep, PublicEvent, Refusal,
-    Right, SessionReport,
+    ClearingCommand, Command, ExerciseStyle, InstrumentId, LiquidationStep, PriceState,
+    PublicEvent, Refusal, Right, SeriesState, SessionReport,
 };
 use std::collections::BTreeMap;
 
@@ -115,6 +115,24 @@ fn assert_margin_kept(pit: &Pit, before: &[SessionId], command: &Command) {
     assert_eq!(new, [], "in want after {command:?}");
 }
 
+/// When timers have fired everybody has what it must have, or had not before either, or is short
+/// where the waterfall does not go: in a series that has expired, or whose price cannot be used.
+fn assert_margin_restored(pit: &Pit, before: &[SessionId]) {
+    let feed = pit.feed();
+    if feed.state != PriceState::Fresh || feed.halted {
+        return;
+    }
+    let left_alone = |who: &SessionId| {
+        let mut positions = pit.account(*who).positions.into_iter();
+        let waits = |series: InstrumentId| pit.series_state(series.0).state != SeriesState::Trading;
+        positions.any(|(series, lots)| lots < 0 && waits(series))
+    };
+    let new = in_want(pit)
+        .into_iter()
+        .filter(|who| !before.contains(who) && !left_alone(who));
+    assert_eq!(new.collect::<Vec<_>>(), [], "in want after its timers");
+}
+
 /// Runs a stream; the pit audits all sums after every step, and fires timers before commands.
 fn run(seed: u64, commands: u64) -> (Pit, Seen) {
     let mut pit = Pit::with(stream::config());
@@ -124,7 +142,12 @@ fn run(seed: u64, commands: u64) -> (Pit, Seen) {
     let mut given = 0;
     while given < commands {
         let told = match stream.step(pit.time_ns) {
-            Step::Wait(ns) => pit.at(pit.time_ns + ns),
+            Step::Wait(ns) => {
+                let before = in_want(&pit);
+                let told = pit.at(pit.time_ns + ns);
+                assert_margin_restored(&pit, &before);
+                told
+            }
             Step::Command(who, command) => {
                 given += 1;
                 let before = in_want(&pit);

@@ -57,7 +57,7 @@ struct Fields {
     observed: u64,
     /// Prices of a feed and round that had one already.
     skipped: u64,
-    /// Observations without an answer in time.
+    /// Observations without an answer in time, or for which there was no room.
     unanswered: u64,
     /// Observations that the venue refused, by reason.
     refused: BTreeMap<String, u64>,
@@ -75,7 +75,6 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
         Failure::new(Code::Configuration, what)
             .remedy("name a testnet that takes prices (testnet init --workload exchange)")
     })?;
-    let mut feeder = Feeder::new(&feeds);
     let key = Arc::new(KeyPair::load(&options.key)?);
     let (mut source, replay) = match (&options.file, options.connect) {
         (Some(path), _) => (PriceSource::file(path)?, true),
@@ -87,24 +86,36 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
         pending_max: PENDING_MAX,
         ..ClientOptions::default()
     };
-    let mut client = Client::connect(testnet.genesis(), key, client_options, PATIENCE)?;
-    let mut fields = Fields::default();
+    let client = Client::connect(testnet.genesis(), key, client_options, PATIENCE)?;
+    let mut observer = Observer {
+        client,
+        feeder: Feeder::new(&feeds),
+        fields: Fields::default(),
+    };
     while !interrupt.is_set() {
+        observer.take(Duration::ZERO)?;
         let line = match source.next_price()? {
             Next::Price(line) => line,
             Next::Idle => continue,
             Next::End => break,
         };
-        fields.prices += 1;
+        observer.fields.prices += 1;
         let line = if replay {
-            let line = feeder.replayed(line, now_ns());
-            wait_until(line.source_time_ns, &interrupt);
+            let line = observer.feeder.replayed(line, now_ns());
+            observer.wait_until(line.source_time_ns, &interrupt)?;
             line
         } else {
             line
         };
-        submit(&mut client, &mut feeder, &line, &mut fields)?;
+        observer.submit(&line)?;
     }
+    observer.take_all_but(0)?;
+    let Observer { client, fields, .. } = observer;
+    let unanswered = client.pending() as u64;
+    let fields = Fields {
+        unanswered: fields.unanswered + unanswered,
+        ..fields
+    };
     let text = format!(
         "{} prices: {} observed, {} skipped, {} unanswered, refused {:?}",
         fields.prices, fields.observed, fields.skipped, fields.unanswered, fields.refused
@@ -117,34 +128,84 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     })
 }
 
-fn submit(
-    client: &mut Client,
-    feeder: &mut Feeder,
-    line: &PriceLine,
-    fields: &mut Fields,
-) -> Result<(), Failure> {
-    let Some(command) = feeder.observe(line, now_ns())? else {
-        fields.skipped += 1;
-        return Ok(());
-    };
-    let mut bytes = Vec::new();
-    Command::encode(&command, &mut bytes);
-    match client.submit_and_wait(Lane::Price, &bytes, PATIENCE) {
-        Ok(finalized) => {
-            for output in &finalized.outputs {
-                match SessionReport::decode(output) {
-                    Ok(SessionReport::Applied { .. }) => fields.observed += 1,
-                    Ok(SessionReport::Refused { refusal, .. }) => {
-                        *fields.refused.entry(format!("{refusal:?}")).or_default() += 1;
-                    }
-                    _ => {}
+/// Submits observations, and counts what comes of them meanwhile: those of several feeds are of one
+/// round, and none of them waits for the finality of another.
+struct Observer {
+    client: Client,
+    feeder: Feeder,
+    fields: Fields,
+}
+
+impl Observer {
+    fn submit(&mut self, line: &PriceLine) -> Result<(), Failure> {
+        self.take_all_but(PENDING_MAX - 1)?;
+        let Some(command) = self.feeder.observe(line, now_ns())? else {
+            self.fields.skipped += 1;
+            return Ok(());
+        };
+        let mut bytes = Vec::new();
+        Command::encode(&command, &mut bytes);
+        match self.client.submit(Lane::Price, &bytes) {
+            Ok(_) => {}
+            Err(ClientError::Full { .. }) => self.fields.unanswered += 1,
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    /// Waits until so few are on their way, for as long as a validator may take to answer.
+    fn take_all_but(&mut self, pending: usize) -> Result<(), Failure> {
+        let end = Instant::now() + PATIENCE;
+        while self.client.pending() > pending {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            self.take(left)?;
+        }
+        Ok(())
+    }
+
+    /// Takes what comes within this time, if anything does.
+    fn take(&mut self, timeout: Duration) -> Result<(), Failure> {
+        let (fields, mut failure) = (&mut self.fields, None);
+        self.client.turn(timeout, |_, end| match end {
+            Ok(finalized) => fields.count(&finalized.outputs),
+            Err(error) => failure = failure.take().or(Some(error)),
+        })?;
+        failure.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    /// Takes what comes until this time of the clock, or until a signal.
+    fn wait_until(&mut self, time_ns: u64, interrupt: &Interrupt) -> Result<(), Failure> {
+        let wait = Duration::from_nanos(time_ns.saturating_sub(now_ns()));
+        let Some(end) = Instant::now().checked_add(wait) else {
+            return Ok(());
+        };
+        while !interrupt.is_set() {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            self.take(left.min(WAIT_MAX))?;
+        }
+        Ok(())
+    }
+}
+
+impl Fields {
+    /// What the venue said of an observation.
+    fn count(&mut self, outputs: &[Vec<u8>]) {
+        for output in outputs {
+            match SessionReport::decode(output) {
+                Ok(SessionReport::Applied { .. }) => self.observed += 1,
+                Ok(SessionReport::Refused { refusal, .. }) => {
+                    *self.refused.entry(format!("{refusal:?}")).or_default() += 1;
                 }
+                _ => {}
             }
         }
-        Err(ClientError::Timeout) => fields.unanswered += 1,
-        Err(error) => return Err(error.into()),
     }
-    Ok(())
 }
 
 fn now_ns() -> u64 {
@@ -152,21 +213,6 @@ fn now_ns() -> u64 {
     since.map_or(0, |since| {
         u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
     })
-}
-
-/// Waits until this time of the clock, or for a signal.
-fn wait_until(time_ns: u64, interrupt: &Interrupt) {
-    let wait = Duration::from_nanos(time_ns.saturating_sub(now_ns()));
-    let Some(end) = Instant::now().checked_add(wait) else {
-        return;
-    };
-    while !interrupt.is_set() {
-        let left = end.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return;
-        }
-        std::thread::park_timeout(left.min(WAIT_MAX));
-    }
 }
 
 impl From<SourceError> for Failure {

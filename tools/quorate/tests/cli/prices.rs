@@ -1,8 +1,12 @@
 //! `quorate prices` against a running testnet: what the venue takes, what it refuses, and how the
 //! command ends.
 
-use crate::common::{Folder, init, run, run_json, start_four, stop_four, text, wait_until};
+use crate::common::{
+    Folder, init, quorate, run, run_json, start_four, status, stop_four, text, validator,
+    wait_until,
+};
 use std::path::Path;
+use std::process::Stdio;
 
 fn prices(dir: &Path, key: &Path, lines: &Path, code: i32) -> serde_json::Value {
     let options = [
@@ -48,5 +52,69 @@ fn observations_reach_a_running_testnet() {
     let wrong = prices(&dir, &dir.join("validator-02/feed.key"), &lines, 2);
     let what = wrong["error"]["what"].as_str().unwrap();
     assert!(what.contains("line 1") || what.contains(":1"), "{what}");
+    stop_four(cluster);
+}
+
+/// Gives a testnet so many feeds like its first one.
+fn with_feeds(dir: &Path, count: usize) {
+    let path = dir.join("genesis.json");
+    let written = std::fs::read_to_string(&path).unwrap();
+    let mut genesis: serde_json::Value = serde_json::from_str(&written).unwrap();
+    let feeds = &mut genesis["application"]["parameters"]["accounts"]["feeds"];
+    let first = feeds[0].clone();
+    let feed = |number| {
+        let mut feed = first.clone();
+        feed["symbol"] = format!("F{number}").into();
+        feed
+    };
+    *feeds = (0..count).map(feed).collect();
+    std::fs::write(&path, serde_json::to_string_pretty(&genesis).unwrap()).unwrap();
+    for index in 0..4 {
+        let folder = validator(dir, index);
+        std::fs::remove_dir_all(folder.join("data")).unwrap();
+        run_json(&["init", "--config", text(&folder.join("quorate.toml"))], 0);
+    }
+}
+
+/// While half of the stake stands still nothing becomes final, and no price waits for another one.
+#[test]
+fn prices_of_several_feeds_do_not_wait_for_each_others_finality() {
+    let folder = Folder::new("prices-together");
+    let dir = folder.join("net");
+    init(&dir, 4, &["--workload", "exchange"]);
+    with_feeds(&dir, 8);
+    let mut cluster = start_four(&dir);
+    wait_until("all validators answer", || {
+        run(&["status", "--dir", text(&dir)]).status.success()
+    });
+    let (lines, key) = (folder.join("lines"), dir.join("validator-01/feed.key"));
+    // What comes behind the opening of the session waits for that.
+    std::fs::write(&lines, "0 10000 5 0\n").unwrap();
+    prices(&dir, &key, &lines, 0);
+
+    for index in [2, 3] {
+        cluster.pause(index).unwrap();
+    }
+    let all = (0..8).map(|feed| format!("{feed} 10000 5 0\n"));
+    std::fs::write(&lines, all.collect::<String>()).unwrap();
+    let mut command = quorate();
+    command.args(["prices", "--json", "--dir", text(&dir)]);
+    command.args(["--key", text(&key), "--file", text(&lines)]);
+    let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let feeding = command.spawn().unwrap();
+    wait_until("all of them wait at once", || {
+        status(&dir, 0)["pool_commands"].as_u64() == Some(8)
+    });
+    for index in [2, 3] {
+        cluster.resume(index).unwrap();
+    }
+    let told = feeding.wait_with_output().unwrap();
+    let told: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
+    // Those that became old meanwhile are refused, which is an answer.
+    let refused = told["refused"].as_object().unwrap().values();
+    let refused: u64 = refused.map(|count| count.as_u64().unwrap()).sum();
+    let observed = told["observed"].as_u64().unwrap();
+    let counted = (&told["prices"], &told["unanswered"], observed + refused);
+    assert_eq!(counted, (&8.into(), &0.into(), 8), "{told}");
     stop_four(cluster);
 }

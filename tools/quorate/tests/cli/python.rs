@@ -37,6 +37,81 @@ fn submit(dir: &Path, key: &Path, validator: &str, texts: &[&str]) -> Vec<Value>
     lines.collect()
 }
 
+/// Runs a few lines with the client as the module `quorate`, and what they need as `argv[1:]`.
+fn script(lines: &str, arguments: &[&str]) {
+    let folder = Path::new(CLIENT).parent().unwrap();
+    let output = python()
+        .env("PYTHONPATH", folder)
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .args(["-c", lines])
+        .args(arguments)
+        .output()
+        .unwrap();
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{lines}\nstderr: {err}");
+}
+
+/// What the next command is numbered after one that is refused at the door.
+const AFTER_A_REFUSAL: &str = r#"
+import quorate, sys
+genesis, key = sys.argv[1:]
+client = quorate.Client(quorate.Chain(genesis), bytes.fromhex(open(key).read().split()[-1]), 3)
+before = client.seq
+try: client.command(before + 10_000, b"order", 1, 0)
+except quorate.Rejected as refused: assert refused.args[1] == 4, refused
+else: raise AssertionError("it is too far ahead")
+client.channel.socket.settimeout(20)
+told = client.submit(b"behind it")
+assert (told["seq"], told["outcome"]) == (before + 1, "applied"), told
+"#;
+
+const NO_ROOM_AT_THE_DOOR: &str = r#"
+import quorate
+client, offered, slept = quorate.Client.__new__(quorate.Client), [], []
+client.seq, client.opens, client.public = 0, True, bytes(32)
+quorate.time.sleep = slept.append
+def result(body, lane, flags):
+    offered.append(client.seq)
+    if len(offered) == 1: raise quorate.Rejected("no room", 5)
+    if len(offered) == 2: return {"outcome": "table full"}
+    if len(offered) == 3: return {"outcome": "applied"}
+    raise quorate.Rejected("something else", 7)
+client.result = result
+client.open()
+assert len(set(offered)) == 1 and len(offered) == 3, "the same number, until there is room"
+assert slept == [1, 1] and client.seq == offered[0] and not client.opens
+client.seq, client.opens = 7, True
+try: client.open()
+except quorate.Rejected as refused: assert refused.args[1] == 7
+else: raise AssertionError("any other reason is told")
+assert client.seq == 7
+"#;
+
+/// As docs/wire.md says, by what comes before and behind: REKEY of Noise after 2^20 messages.
+const NEXT_KEY: &str = r#"
+import functools, itertools, quorate
+key = bytes(range(32))
+sealed = lambda pair: pair[0].encrypt(pair[1], b"text", b"")
+quorate.ChaCha20Poly1305 = functools.cache(quorate.ChaCha20Poly1305)
+ciphers = quorate.ciphers(key)
+last, first = itertools.islice(ciphers, (1 << 20) - 1, (1 << 20) + 1)
+old = quorate.ChaCha20Poly1305(key)
+new = quorate.ChaCha20Poly1305(old.encrypt(bytes(4) + b"\xff" * 8, bytes(32), b"")[:32])
+assert sealed(last) == old.encrypt(last[1], b"text", b"")
+assert sealed(first) == new.encrypt(first[1], b"text", b"")
+assert first[1] == bytes(4) + (1 << 20).to_bytes(8, "little")
+"#;
+
+#[test]
+fn the_python_client_waits_for_room_and_changes_its_key_in_time() {
+    if !has_python() {
+        eprintln!("skipped: no python3 with the packages cryptography and blake3");
+        return;
+    }
+    script(NO_ROOM_AT_THE_DOOR, &[]);
+    script(NEXT_KEY, &[]);
+}
+
 fn serve(auth: &str, weights: &str) {
     let folder = Folder::new("python");
     let dir = folder.join("net");
@@ -71,6 +146,8 @@ fn serve(auth: &str, weights: &str) {
         (&lines[0]["seq"], &lines[0]["outcome"]),
         (&(base + 3).into(), &"applied".into())
     );
+    let genesis = dir.join("genesis.json");
+    script(AFTER_A_REFUSAL, &[text(&genesis), text(&key)]);
     stop_four(cluster);
 }
 
@@ -81,5 +158,6 @@ fn the_python_client_is_served_with_signed_commands_and_without() {
         return;
     }
     serve("signed", "1,1,1,1");
-    serve("session", "40,25,20,15");
+    // More than the 1,024 seats there are, of which two come by the largest remainders.
+    serve("session", "4001,2503,2001,1498");
 }

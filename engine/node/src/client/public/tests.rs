@@ -1,8 +1,9 @@
 //! What is kept of the public stream while nobody takes it, and what is passed over.
 
 use super::*;
-use crate::client_wire::PublicFrame;
+use crate::client_wire::{PublicFrame, encode_busy};
 use crate::testing::sample_genesis;
+use std::net::TcpListener;
 
 const fn at(height: u64, index: u32) -> StreamPosition {
     StreamPosition { height, index }
@@ -118,4 +119,51 @@ fn whoever_tells_of_a_range_what_does_not_belong_to_it_is_left_and_nothing_is_to
     let told = take(&mut reader, RANGE, StreamPosition::BEGIN, at(9, 0));
     assert_eq!(told.len(), 1, "all of it");
     assert!(!reader.reading.leaves);
+}
+
+/// Somewhere to be connected to, and nobody who answers.
+fn connect(reader: &mut PublicReader) -> (TcpListener, LinkId) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let wanted = reader.reading.gateway.validator();
+    let identity = Identity::new(Arc::clone(&reader.key), Arc::clone(&reader.set), wanted);
+    let (links, chain) = (&mut reader.links, reader.chain);
+    let link = links.connect(Instant::now(), &address, chain, Arc::new(identity));
+    let link = link.expect("a connection on its way");
+    reader.reading.gateway.up(link);
+    (listener, link)
+}
+
+/// A validator has no room for what was asked by this id.
+fn busy(reader: &mut PublicReader, link: LinkId, id: u64) {
+    let mut frame = Vec::new();
+    encode_busy(None, id, 2_000, &mut frame);
+    let mut taking = Taking {
+        reading: &mut reader.reading,
+        on_update: &mut |update: PublicUpdate<'_>| panic!("{update:?}"),
+    };
+    taking.link_frame(link, &frame);
+}
+
+#[test]
+fn what_a_busy_validator_had_no_room_for_is_asked_again_after_the_pause_that_it_named() {
+    let asked = |id| {
+        let mut reader = reader();
+        let (_listener, link) = connect(&mut reader);
+        let now = Instant::now();
+        let reading = &mut reader.reading;
+        (reading.now, reading.id, reading.is_subscribed) = (now, 7, true);
+        reading.range.as_mut().expect("it is wanted").is_asked = true;
+        busy(&mut reader, link, id);
+        assert!(!reader.reading.leaves);
+        reader.send(now + Duration::from_micros(1_999));
+        let reading = &reader.reading;
+        let early = (reading.subscription_id, reading.range_id);
+        assert_eq!(early, (SUBSCRIPTION, RANGE), "it is left in peace");
+        reader.send(now + Duration::from_micros(2_000));
+        (reader.reading.subscription_id, reader.reading.range_id)
+    };
+    assert_eq!(asked(SUBSCRIPTION), (8, RANGE));
+    assert_eq!(asked(RANGE), (SUBSCRIPTION, 8));
+    assert_eq!(asked(1), (SUBSCRIPTION, RANGE), "nothing that is wanted");
 }

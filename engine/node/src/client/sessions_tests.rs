@@ -1,0 +1,141 @@
+//! Signs of life, the time-out behind an opening, and who must listen before something is sent.
+
+use super::*;
+use crate::client::quorum::Whose;
+use crate::client_wire::{ClientFrame, Outcome};
+use crate::testing::sample_genesis;
+use std::net::TcpListener;
+
+const MS: Duration = Duration::from_millis(1);
+const TIMEOUT_NS: u64 = 300_000_000;
+
+/// A door that somebody knocks at, and nobody opens.
+fn knock(clients: &mut Clients, listener: &TcpListener) -> LinkId {
+    let address = listener.local_addr().unwrap().to_string();
+    let key = Arc::clone(&clients.table.sessions[0].key);
+    let wanted = ValidatorIndex::new(0);
+    let identity = Arc::new(Identity::new(key, Arc::clone(&clients.set), wanted));
+    let link = clients
+        .links
+        .connect(Instant::now(), &address, clients.chain, identity);
+    link.expect("a connection on its way")
+}
+
+fn clients(trust: Trust, sessions: u8) -> (Clients, Vec<ClientRef>) {
+    let (genesis, _) = sample_genesis(4);
+    let mut clients = Clients::new(&genesis).expect("an event queue");
+    let options = ClientOptions {
+        trust,
+        ..ClientOptions::default()
+    };
+    let add = |number| clients.add(Arc::new(KeyPair::from_seed(&[number; 32])), options.clone());
+    let all = (1..=sessions).map(add).collect();
+    (clients, all)
+}
+
+/// What a session has to send, as the validator reads it: numbers and bodies.
+fn waiting(clients: &Clients) -> Vec<(u64, Vec<u8>)> {
+    let mut frame = Vec::new();
+    let pending = &clients.table.sessions[0].pending;
+    pending.write_submit(Instant::now(), &mut frame);
+    let Ok(ClientFrame::Submit { commands, .. }) = ClientFrame::decode(&frame) else {
+        panic!("{frame:?}");
+    };
+    commands.map(|one| (one.seq, one.body.to_vec())).collect()
+}
+
+/// What waits under this number is applied.
+fn applied(clients: &mut Clients, seq: u64) {
+    let pending = &mut clients.table.sessions[0].pending;
+    pending.mark_sent(1);
+    pending.on_result(seq, (Outcome::Applied, Whose::Own), Instant::now());
+}
+
+#[test]
+fn a_sign_of_life_follows_when_a_third_of_the_time_out_has_passed_and_not_before() {
+    let (mut clients, all) = clients(Trust::OneValidator, 1);
+    let (client, now) = (all[0], Instant::now());
+    clients.table.sessions[0].pending.start_behind(7);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let link = knock(&mut clients, &listener);
+    clients.table.sessions[0].gateway.up(link);
+    let told = clients.tell_session(client, SessionCommand::Timeout(TIMEOUT_NS), now);
+    assert_eq!(told.expect("room"), 8);
+    // It is applied, and nothing waits any more.
+    applied(&mut clients, 8);
+    let mut ignored = |_: ClientRef, _: ClientEvent<'_>| ();
+    clients.run_timers(now + 99 * MS, &mut ignored);
+    assert_eq!(clients.pending(client), 0);
+    clients.run_timers(now + 100 * MS, &mut ignored);
+    assert_eq!(clients.pending(client), 1);
+}
+
+#[test]
+fn a_time_out_is_declared_again_behind_each_opening_and_no_more_once_it_was_taken_back() {
+    let declared = {
+        let mut body = Vec::new();
+        SessionCommand::Timeout(TIMEOUT_NS).encode(&mut body);
+        body
+    };
+    let (mut clients, all) = clients(Trust::OneValidator, 1);
+    let (client, now) = (all[0], Instant::now());
+    assert!(clients.resume(client, 7));
+    let timeout = SessionCommand::Timeout(TIMEOUT_NS);
+    let told = clients.tell_session(client, timeout, now);
+    assert_eq!(told.expect("room"), 8, "the session is open");
+    applied(&mut clients, 8);
+    let last = u64::MAX >> 2;
+    assert!(clients.reopen(client, last));
+    let submitted = clients.submit(client, Lane::Order, b"order", now);
+    assert_eq!(submitted.expect("room"), last + 3);
+    let opening = waiting(&clients);
+    assert_eq!((opening.len(), opening[0].0), (1, last + 1));
+    applied(&mut clients, last + 1);
+    let behind = [(last + 2, declared), (last + 3, b"order".to_vec())];
+    assert_eq!(waiting(&clients), behind);
+    applied(&mut clients, last + 2);
+    applied(&mut clients, last + 3);
+    assert_eq!(clients.pending(client), 0);
+
+    let told = clients.tell_session(client, SessionCommand::Timeout(0), now);
+    applied(&mut clients, told.expect("room"));
+    assert!(clients.reopen(client, last + 10));
+    let submitted = clients.submit(client, Lane::Order, b"order", now);
+    assert_eq!(
+        submitted.expect("room"),
+        last + 12,
+        "behind the opening alone"
+    );
+}
+
+/// The connections of one session tell another one nothing.
+#[test]
+fn nothing_is_sent_until_enough_validators_are_listened_to_for_this_session() {
+    let (mut clients, _) = clients(Trust::FaultStake, 2);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    for place in 0..clients.table.watchers.len() {
+        assert!(!clients.may_send(1), "{place}");
+        let link = knock(&mut clients, &listener);
+        let watcher = &mut clients.table.watchers[place];
+        if watcher.of == 0 {
+            watcher.gateway.up(link);
+        }
+    }
+    assert!(clients.may_send(0));
+    assert!(!clients.may_send(1));
+}
+
+#[test]
+fn a_question_that_no_validator_takes_is_refused_here() {
+    let (genesis, _) = sample_genesis(4);
+    let mut clients = Clients::new(&genesis).unwrap();
+    let key = Arc::new(KeyPair::from_seed(&[7; 32]));
+    let client = clients.add(key, ClientOptions::default());
+    let mut ask = |bytes| clients.query(client, &vec![0; bytes]).unwrap_err();
+    assert!(matches!(ask(QUESTION_BYTES_MAX), ClientError::NotConnected));
+    let (bytes, longest) = (QUESTION_BYTES_MAX + 1, QUESTION_BYTES_MAX);
+    assert!(
+        matches!(ask(bytes), ClientError::Length { bytes: told, bytes_max }
+            if (told, bytes_max) == (bytes, longest))
+    );
+}

@@ -233,10 +233,14 @@ fn run(
     // The oldest first.
     let mut open: VecDeque<Batch> = VecDeque::new();
     let mut next = start;
-    while Instant::now() < end || !open.is_empty() {
+    // A proposer that gets no processor for the whole run is measured by one round all the same.
+    let mut has_begun = false;
+    while !has_begun || Instant::now() < end || !open.is_empty() {
         let now = Instant::now();
         let is_turn = interval.is_some() || open.is_empty();
-        if is_turn && leader.has_room() && now >= next + late && now < end {
+        let is_time = now >= next + late && (now < end || !has_begun);
+        if is_turn && leader.has_room() && is_time {
+            has_begun = true;
             let (intended, started) = (next, Instant::now());
             let rounds = due(interval, started.saturating_duration_since(next + late));
             leader.propose()?;
@@ -330,6 +334,17 @@ mod tests {
                 floor.propose_bytes > 128 + floor.vote_bytes / 2,
                 "{floor:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_run_that_is_over_before_its_first_round_begins_has_one_round() {
+        for rate in [None, Some(500)] {
+            let asked = FloorPlan {
+                duration: Duration::ZERO,
+                ..plan(4, rate)
+            };
+            assert!(measure(&asked).unwrap().rounds > 0, "{rate:?}");
         }
     }
 

@@ -41,12 +41,25 @@ pub enum Reply {
     },
 }
 
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Silence {
+    /// In words.
+    pub why: String,
+    /// Its address takes no connections: nobody runs there. Who is merely slow may answer yet.
+    pub is_refusal: bool,
+}
+
 /// One validator's answer, or why there is none.
-pub type Answered = Result<Reply, String>;
+pub type Answered = Result<Reply, Silence>;
 
 #[derive(Debug)]
 enum Stage {
-    Down { dial_at: Instant, why: String },
+    Down {
+        dial_at: Instant,
+        why: String,
+        is_refusal: bool,
+    },
     Dialing,
     Asked,
     Done(Reply),
@@ -62,11 +75,12 @@ struct Asking {
 }
 
 impl Asking {
-    fn down(&mut self, validator: usize, why: String) {
+    fn down(&mut self, validator: usize, why: String, is_refusal: bool) {
         if !matches!(self.stages[validator], Stage::Done(_)) {
             self.stages[validator] = Stage::Down {
                 dial_at: Instant::now() + REDIAL,
                 why,
+                is_refusal,
             };
         }
     }
@@ -91,7 +105,12 @@ impl LinkHandler for Asking {
 
     fn link_down(&mut self, link: LinkId, reason: CloseReason) {
         if let Some(validator) = self.by_link.remove(&link) {
-            self.down(validator, format!("connection closed: {reason:?}"));
+            let is_refusal = reason == CloseReason::ConnectFailed;
+            self.down(
+                validator,
+                format!("connection closed: {reason:?}"),
+                is_refusal,
+            );
         }
     }
 
@@ -102,15 +121,15 @@ impl LinkHandler for Asking {
         let reply = match ServerFrame::decode(frame) {
             Ok((_, ServerFrame::Status { json, .. })) => match serde_json::from_str(json) {
                 Ok(value) => Reply::Status(value),
-                Err(error) => return self.down(validator, format!("status: {error}")),
+                Err(error) => return self.down(validator, format!("status: {error}"), false),
             },
             Ok((_, ServerFrame::Root { height, root, .. })) => Reply::Root { height, root },
             Ok((_, ServerFrame::Busy { .. })) => {
-                self.down(validator, "busy".to_owned());
+                self.down(validator, "busy".to_owned(), false);
                 return self.to_close.push(link);
             }
             Ok(_) => return,
-            Err(error) => return self.down(validator, error.to_string()),
+            Err(error) => return self.down(validator, error.to_string(), false),
         };
         self.stages[validator] = Stage::Done(reply);
         self.to_close.push(link);
@@ -144,6 +163,7 @@ pub fn ask_all(
             .map(|_| Stage::Down {
                 dial_at: now,
                 why: String::new(),
+                is_refusal: false,
             })
             .collect(),
         by_link: BTreeMap::new(),
@@ -174,12 +194,15 @@ pub fn ask_all(
 }
 
 fn answer(stage: Stage) -> Answered {
-    match stage {
-        Stage::Done(reply) => Ok(reply),
-        Stage::Down { why, .. } if !why.is_empty() => Err(why),
-        Stage::Down { .. } | Stage::Dialing => Err("no connection in time".to_owned()),
-        Stage::Asked => Err("no answer in time".to_owned()),
-    }
+    let (why, is_refusal) = match stage {
+        Stage::Done(reply) => return Ok(reply),
+        Stage::Down {
+            why, is_refusal, ..
+        } if !why.is_empty() => (why, is_refusal),
+        Stage::Down { .. } | Stage::Dialing => ("no connection in time".to_owned(), false),
+        Stage::Asked => ("no answer in time".to_owned(), false),
+    };
+    Err(Silence { why, is_refusal })
 }
 
 fn dial(
@@ -191,7 +214,9 @@ fn dial(
 ) {
     for (validator, addresses) in chain.addresses.iter().enumerate() {
         let is_due = match &asking.stages[validator] {
-            Stage::Down { dial_at, why } => now >= *dial_at && (asking.redials || why.is_empty()),
+            Stage::Down { dial_at, why, .. } => {
+                now >= *dial_at && (asking.redials || why.is_empty())
+            }
             _ => false,
         };
         let Some(address) = addresses.first().filter(|_| is_due) else {
@@ -203,7 +228,7 @@ fn dial(
                 asking.by_link.insert(link, validator);
                 asking.stages[validator] = Stage::Dialing;
             }
-            Err(error) => asking.down(validator, reason(&error)),
+            Err(error) => asking.down(validator, reason(&error), true),
         }
     }
 }
@@ -254,11 +279,11 @@ mod tests {
         let answers = ask_all(&chain, Question::Status, far, false).unwrap();
         assert!(Instant::now() < far, "it waited although nobody will come");
         assert_eq!(answers.len(), 4);
-        assert!(
-            answers
-                .iter()
-                .all(|answer| answer.as_ref().is_err_and(|why| !why.is_empty()))
-        );
+        assert!(answers.iter().all(|answer| {
+            answer
+                .as_ref()
+                .is_err_and(|silence| silence.is_refusal && !silence.why.is_empty())
+        }));
         let soon = Instant::now() + Duration::from_millis(100);
         let answers = ask_all(&chain, Question::Root, soon, true).unwrap();
         assert!(Instant::now() >= soon && answers.iter().all(Result::is_err));

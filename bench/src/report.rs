@@ -49,7 +49,7 @@ pub struct Measured {
     pub rejected: u64,
     /// Commands whose result came back.
     pub finalized: u64,
-    /// Commands that were handed over, or waited to be, and came to no result within ten seconds
+    /// Commands that were handed over, or waited to be, and came to no result within a minute
     /// after the last send; those that were refused for good are not among them.
     pub missing: u64,
     /// Finalized commands a second, from the first send to the last result.

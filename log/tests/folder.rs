@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use quorate_log::{
     DataFolder, LEASE_PAYLOAD_BYTES_MAX, LeaseError, LeaseFile, LeaseRead, LockError, LogConfig,
@@ -14,10 +15,19 @@ use quorate_log::{
 };
 use support::{GENESIS, TestFolder, append, config, edit, payload, payloads, sync};
 
+/// A program that one test starts has for a moment what the others have open, the locks of their
+/// folders included: they take turns.
+static TURN: Mutex<()> = Mutex::new(());
+
+fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 const CHILD_FOLDER: &str = "QUORATE_LOG_TEST_CHILD_FOLDER";
 
 #[test]
 fn a_log_on_disk_opens_again_with_everything() {
+    let _turn = turn();
     let folder = TestFolder::new();
     let mut expected = Vec::new();
     for run in 0..3_u64 {
@@ -38,6 +48,7 @@ fn a_log_on_disk_opens_again_with_everything() {
 
 #[test]
 fn segments_are_written_out_and_private() {
+    let _turn = turn();
     let folder = TestFolder::new();
     let data = DataFolder::open(folder.path()).unwrap();
     let config = LogConfig {
@@ -64,6 +75,7 @@ fn segments_are_written_out_and_private() {
 
 #[test]
 fn verification_needs_no_lock_and_writes_nothing() {
+    let _turn = turn();
     let folder = TestFolder::new();
     assert!(matches!(verify_path(folder.path()), Err(OpenError::NoLog)));
     assert!(
@@ -82,6 +94,7 @@ fn verification_needs_no_lock_and_writes_nothing() {
 
 #[test]
 fn a_folder_is_locked_once() {
+    let _turn = turn();
     let folder = TestFolder::new();
     let first = DataFolder::open(folder.path()).unwrap();
     let Err(LockError::Held {
@@ -107,6 +120,7 @@ fn a_folder_is_locked_once() {
 
 #[test]
 fn a_folder_whose_lock_file_was_removed_is_locked_all_the_same() {
+    let _turn = turn();
     let folder = TestFolder::new();
     let held = DataFolder::open(folder.path()).unwrap();
     fs::remove_file(folder.path().join("lock")).unwrap();
@@ -125,6 +139,7 @@ fn a_folder_whose_lock_file_was_removed_is_locked_all_the_same() {
 
 #[test]
 fn a_folder_is_locked_for_reading_without_a_write() {
+    let _turn = turn();
     let folder = TestFolder::new();
     let lock = folder.path().join("lock");
     let reading = DataFolder::open_to_read(folder.path()).unwrap();
@@ -150,6 +165,7 @@ fn a_folder_is_locked_for_reading_without_a_write() {
 /// Runs itself as a child that holds the lock and says so, and is then killed with SIGKILL.
 #[test]
 fn the_lock_refuses_a_second_process_and_is_free_after_kill_9() {
+    let _turn = turn();
     if let Some(path) = std::env::var_os(CHILD_FOLDER) {
         let data = DataFolder::open(Path::new(&path)).unwrap();
         let mut log = open(&data, &config(), GENESIS).unwrap();
@@ -189,6 +205,7 @@ fn the_lock_refuses_a_second_process_and_is_free_after_kill_9() {
 
 #[test]
 fn a_lease_is_replaced_whole_and_missing_is_told_from_damaged() {
+    let _turn = turn();
     let folder = TestFolder::new();
     let data = DataFolder::open(folder.path()).unwrap();
     let mut lease = LeaseFile::new(&data);
@@ -223,6 +240,7 @@ fn a_lease_is_replaced_whole_and_missing_is_told_from_damaged() {
 
 #[test]
 fn power_lost_at_every_step_of_replacing_a_lease_leaves_the_old_or_the_new_one() {
+    let _turn = turn();
     let memory = MemoryBackend::new();
     LeaseFile::new(&DataFolder::in_memory(&memory))
         .replace(b"old")
@@ -267,6 +285,7 @@ fn power_lost_at_every_step_of_replacing_a_lease_leaves_the_old_or_the_new_one()
 
 #[test]
 fn unfinished_files_of_a_dead_run_are_removed_and_those_of_others_kept() {
+    let _turn = turn();
     let memory = MemoryBackend::new();
     support::small_log(&memory, 3, &[3]);
     for name in [
@@ -297,6 +316,7 @@ fn mapped_bytes(file: &str) -> u64 {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_growing_log_holds_the_memory_of_its_newest_segments_and_reads_the_others_from_the_disk() {
+    let _turn = turn();
     let folder = TestFolder::new();
     let data = DataFolder::open(folder.path()).unwrap();
     let config = LogConfig {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use quorate::client::ClientEvent;
 use quorate::state_machine::SessionId;
-use quorate_venue::{Answer, InstrumentId, Refusal, SeriesState, SessionReport};
+use quorate_venue::{Answer, InstrumentId, PositionCause, Refusal, SeriesState, SessionReport};
 
 use super::ExchangeOutcome;
 use crate::load::Acknowledged;
@@ -21,6 +21,8 @@ pub(super) struct Book {
     pub(super) settled: BTreeSet<InstrumentId>,
     /// Positions by session place, as told last.
     positions: BTreeMap<(usize, InstrumentId), i64>,
+    /// An exercise was applied.
+    pub(super) has_exercised: bool,
     /// Series asked about, by the id of the question.
     pub(super) asked: BTreeMap<u64, InstrumentId>,
 }
@@ -66,9 +68,11 @@ impl Book {
             Ok(SessionReport::Listed { instrument, .. }) => self.series.push(instrument),
             Ok(SessionReport::PositionChanged {
                 instrument,
+                cause,
                 position_lots,
                 ..
             }) => {
+                self.has_exercised |= cause == PositionCause::Exercise;
                 self.positions.insert((place, instrument), position_lots);
             }
             Ok(SessionReport::Refused { refusal, .. }) => self.refused(refusal),

@@ -26,12 +26,16 @@ const DEPOSIT: i64 = 1_000_000_000;
 const TRADE_EVERY: Duration = Duration::from_millis(40);
 /// In the last part of its life a series is left alone, as it may have expired on arrival.
 const LAST_TRADE: Duration = Duration::from_millis(400);
-/// When the American series is exercised, in percent of the run.
-const EXERCISE_PERCENT: u32 = 60;
+/// From when on the American series is exercised, in percent of the run.
+const EXERCISE_PERCENT: u32 = 50;
+/// How often that is tried, until it is applied: a price may not be fresh, or lots may be offered.
+const EXERCISE_EVERY: Duration = Duration::from_millis(200);
 /// How often it is asked whether the series are settled.
 const ASK_EVERY: Duration = Duration::from_millis(100);
+/// How long the administrator's first result may take.
+const BEGIN: Duration = Duration::from_secs(120);
 /// How long after the run settlement and the last results may take.
-const SETTLE: Duration = Duration::from_secs(15);
+const SETTLE: Duration = Duration::from_secs(120);
 /// Longest wait for anything to come.
 const TURN: Duration = Duration::from_millis(5);
 /// Commands of one session that may wait.
@@ -40,8 +44,16 @@ const PENDING_MAX: usize = 4_096;
 /// Place of the administrator among the sessions; behind it come the feeds, then the traders.
 const ADMIN: usize = 0;
 
-/// Does business until the run is over and every series is settled, or until `stop` is set. A
-/// validator with its bit set in `down` observes nothing meanwhile: its feed stands beside it.
+/// What the exchange and whoever runs it tell each other meanwhile.
+#[derive(Debug, Default)]
+pub struct Signs {
+    /// Validators that observe nothing, a bit each: their feeds stand beside them.
+    pub down: AtomicU64,
+    /// The clock of the run has begun: the first command of the exchange has a result.
+    pub has_begun: AtomicBool,
+}
+
+/// Does business until the run is over and every series is settled, or until `stop` is set.
 ///
 /// # Errors
 /// No session can be made. What was not settled or answered in time is no error.
@@ -49,11 +61,16 @@ pub fn run(
     genesis: &Genesis,
     keys: &ExchangeKeys,
     plan: ExchangePlan,
-    down: &AtomicU64,
+    signs: &Signs,
     stop: &AtomicBool,
 ) -> Result<ExchangeOutcome, ExchangeError> {
+    let down = &signs.down;
     let mut driver = Driver::new(genesis, keys, plan)?;
-    driver.set_up()?;
+    driver.bring_cash()?;
+    driver.wait_for_a_result(stop)?;
+    driver.begin();
+    signs.has_begun.store(true, Ordering::Relaxed);
+    driver.list()?;
     while !driver.is_over() && !stop.load(Ordering::Relaxed) {
         driver.observe(down.load(Ordering::Relaxed))?;
         driver.trade()?;
@@ -76,7 +93,7 @@ struct Driver {
     run: Duration,
     trade_at: Instant,
     ask_at: Instant,
-    exercised: bool,
+    exercise_at: Instant,
 }
 
 impl Driver {
@@ -121,12 +138,12 @@ impl Driver {
             run: Duration::from_secs(plan.seconds),
             trade_at: now,
             ask_at: now,
-            exercised: false,
+            exercise_at: now,
         })
     }
 
-    /// Cash for everyone, and the series.
-    fn set_up(&mut self) -> Result<(), ExchangeError> {
+    /// Cash for everyone.
+    fn bring_cash(&mut self) -> Result<(), ExchangeError> {
         let fund = ClearingCommand::EndowFund { amount: DEPOSIT };
         self.submit(ADMIN, Command::Clearing(fund))?;
         for trader in 0..TRADERS {
@@ -135,6 +152,30 @@ impl Driver {
             let deposit = ClearingCommand::Deposit { account, amount };
             self.submit(ADMIN, Command::Clearing(deposit))?;
         }
+        Ok(())
+    }
+
+    /// Until sessions are open nothing has a time: what expires would before it is listed.
+    fn wait_for_a_result(&mut self, stop: &AtomicBool) -> Result<(), ExchangeError> {
+        let end = Instant::now() + BEGIN;
+        while self.book.outcome.acknowledged.is_empty()
+            && Instant::now() < end
+            && !stop.load(Ordering::Relaxed)
+        {
+            self.turn()?;
+        }
+        Ok(())
+    }
+
+    /// The clock of the run begins now.
+    fn begin(&mut self) {
+        let now = Instant::now();
+        (self.start, self.start_ns) = (now, wall_clock_ns());
+        (self.trade_at, self.ask_at, self.exercise_at) = (now, now, now);
+    }
+
+    /// The series, by the clock of the run.
+    fn list(&mut self) -> Result<(), ExchangeError> {
         let run_ns = u64::try_from(self.run.as_nanos()).unwrap_or(u64::MAX);
         for listing in LISTINGS {
             let expiry_ns = listing.expiry_ns(self.start_ns, run_ns);
@@ -223,9 +264,13 @@ impl Driver {
         self.run / 100 * percent
     }
 
-    /// Once, whoever is longest of the American series exercises half of it.
+    /// Until it is applied, whoever is longest of the American series exercises half of it.
     fn exercise(&mut self) -> Result<(), ExchangeError> {
-        if self.exercised || self.start.elapsed() < self.run / 100 * EXERCISE_PERCENT {
+        let elapsed = self.start.elapsed();
+        let is_time = elapsed >= self.run / 100 * EXERCISE_PERCENT
+            && elapsed < self.expires(LISTINGS.len() - 1)
+            && Instant::now() >= self.exercise_at;
+        if self.book.has_exercised || !is_time {
             return Ok(());
         }
         let series = self.book.series.last().copied();
@@ -236,7 +281,7 @@ impl Driver {
         };
         let lots = held.div_ceil(2);
         let exercise = ClearingCommand::Exercise { instrument, lots };
-        self.exercised = true;
+        self.exercise_at = Instant::now() + EXERCISE_EVERY;
         self.submit(place, Command::Clearing(exercise))?;
         Ok(())
     }

@@ -25,7 +25,7 @@ use quorate_net::NetError;
 
 use crate::load::Acknowledged;
 
-pub use driver::run;
+pub use driver::{Signs, run};
 pub use ledger::{Ledger, PriceCounts};
 pub use listeners::{Skew, listen};
 pub use market::accounts;

@@ -23,7 +23,7 @@ use crate::histogram::Latencies;
 /// Commands that a session signs ahead at most; it signs the rest when they are sent.
 const SIGNED_MAX: usize = 131_072;
 /// How long the sessions may take to log in.
-const LOGIN_SECONDS: u64 = 20;
+const LOGIN_SECONDS: u64 = 120;
 /// Reading: how much of one validator's answers a turn takes, bytes.
 const READ_BYTES_PER_TURN: usize = 1024 * 1024;
 /// Size of a link's read buffer, bytes.

@@ -32,7 +32,7 @@ pub use driver::{Outcome, machine_ns, run};
 pub use key::Chain;
 pub(crate) use key::SessionKey;
 pub use ledger::Counts;
-pub use open_loop::Progress;
+pub use open_loop::{DRAIN_SECONDS, Progress};
 pub use source::{Flow, LoadPlan, Routing};
 
 /// Why a load did not run, or ended early.

@@ -10,8 +10,10 @@ use super::LoadError;
 use super::ledger::Counts;
 use super::source::{LoadPlan, Next, Source};
 
-/// How long the last results are waited for after the last send.
-const DRAIN: Duration = Duration::from_secs(10);
+/// How long the last results are waited for after the last send, seconds.
+pub const DRAIN_SECONDS: u64 = 60;
+/// The same.
+const DRAIN: Duration = Duration::from_secs(DRAIN_SECONDS);
 /// How often progress is told.
 const PROGRESS: Duration = Duration::from_millis(100);
 /// Longest time in which nothing is looked at.

@@ -19,9 +19,9 @@ use crate::output::hex;
 
 /// How long one round of questions may take.
 const ROUND: Duration = Duration::from_millis(500);
-/// Rounds that a validator which does not answer is given while all others agree: it may have been
-/// slow, or be gone.
-const SILENT_ROUNDS_MAX: usize = 4;
+/// Rounds that validators whose addresses take no connections are given while all others agree: one
+/// of them may be starting. Who is merely slow is waited for.
+const REFUSED_ROUNDS_MAX: usize = 4;
 
 /// One validator's status, or why there is none.
 pub(crate) type Status = Result<Value, String>;
@@ -38,11 +38,42 @@ pub(crate) fn statuses(
     let answers = ask_all(validators, Question::Status, deadline, redials)?;
     Ok(answers
         .into_iter()
-        .map(|answer| match answer? {
+        .map(|answer| match answer.map_err(|silence| silence.why)? {
             Reply::Status(status) => Ok(status),
             Reply::Root { .. } => Err("it answered another question".to_owned()),
         })
         .collect())
+}
+
+/// Asks every validator for its status until what they say is what is waited for, or until
+/// `deadline`; gives what they said last. One round tells little of a validator that got no
+/// processor for its length.
+///
+/// # Errors
+/// This machine has no sockets left.
+pub(crate) fn statuses_until(
+    validators: &Validators,
+    deadline: Instant,
+    mut holds: impl FnMut(&[Status]) -> bool,
+) -> Result<Vec<Status>, Failure> {
+    loop {
+        let round = (Instant::now() + ROUND).min(deadline);
+        let told = statuses(validators, round, true)?;
+        if holds(&told) || Instant::now() >= deadline {
+            return Ok(told);
+        }
+    }
+}
+
+/// Whether all validators answered.
+pub(crate) fn all_answer(statuses: &[Status]) -> bool {
+    statuses.iter().all(Result::is_ok)
+}
+
+/// Whether a validator says that it may vote.
+pub(crate) fn is_voting(status: &Status) -> bool {
+    let Ok(status) = status else { return false };
+    status["voting"].as_bool() == Some(true)
 }
 
 /// Asks for state roots until all validators stand at one height, at least `height`, or until
@@ -55,23 +86,24 @@ pub(crate) fn wait_for_equal_roots(
     height: u64,
     deadline: Instant,
 ) -> Result<Agreement, Failure> {
-    let mut silent_rounds = 0;
+    let mut refused_rounds = 0;
     loop {
         let round = (Instant::now() + ROUND).min(deadline);
         let answers = ask_all(validators, Question::Root, round, true)?;
         let agreement = judge_roots(&answers, height);
-        silent_rounds += usize::from(is_settled_but_for_silence(&answers, height));
+        refused_rounds += usize::from(is_settled_but_for_refusals(&answers, height));
         // Roots that differ at one height will not become equal.
-        let is_settled = agreement.state_height.is_some() || silent_rounds >= SILENT_ROUNDS_MAX;
+        let is_settled = agreement.state_height.is_some() || refused_rounds >= REFUSED_ROUNDS_MAX;
         if is_settled || Instant::now() >= deadline {
             return Ok(agreement);
         }
     }
 }
 
-/// Whether some do not answer, and those who do stand at one height.
-fn is_settled_but_for_silence(answers: &[Answered], height_min: u64) -> bool {
-    let told = answers.iter().filter(|answer| answer.is_ok());
+/// Whether some cannot be reached at all, and all others answer and stand at one height.
+fn is_settled_but_for_refusals(answers: &[Answered], height_min: u64) -> bool {
+    let is_refusal = |answer: &&Answered| answer.as_ref().is_err_and(|why| why.is_refusal);
+    let told = answers.iter().filter(|answer| !is_refusal(answer));
     let told: Vec<Answered> = told.cloned().collect();
     told.len() < answers.len() && judge_roots(&told, height_min).state_height.is_some()
 }
@@ -89,10 +121,11 @@ fn judge_roots(answers: &[Answered], height_min: u64) -> Agreement {
                 let what = format!("validator {index} answered another question");
                 agreement.differences.push(what);
             }
-            Err(error) => {
-                agreement
-                    .differences
-                    .push(format!("validator {index} gives no state root: {error}"));
+            Err(silence) => {
+                agreement.differences.push(format!(
+                    "validator {index} gives no state root: {}",
+                    silence.why
+                ));
             }
         }
     }
@@ -226,6 +259,7 @@ mod tests {
     use super::*;
     use quorate::genesis::Auth;
     use quorate::profiles::{Durability, Profile};
+    use quorate_bench::probe::Silence;
     use quorate_bench::testnet::{Plan, Workload};
     use serde_json::json;
 
@@ -236,14 +270,29 @@ mod tests {
         })
     }
 
+    fn silent(is_refusal: bool) -> Answered {
+        Err(Silence {
+            why: "no answer".to_owned(),
+            is_refusal,
+        })
+    }
+
     #[test]
     fn whoever_is_gone_is_waited_for_only_while_the_others_do_not_agree() {
-        let gone = || Err("no answer in time".to_owned());
-        assert!(is_settled_but_for_silence(&[root(7, 1), gone()], 7));
-        assert!(!is_settled_but_for_silence(&[root(7, 1), root(7, 1)], 7));
+        let gone = || silent(true);
+        assert!(is_settled_but_for_refusals(&[root(7, 1), gone()], 7));
+        assert!(!is_settled_but_for_refusals(&[root(7, 1), root(7, 1)], 7));
         let catching_up = [root(7, 1), root(6, 1), gone()];
-        assert!(!is_settled_but_for_silence(&catching_up, 7));
-        assert!(!is_settled_but_for_silence(&[gone(), gone()], 7));
+        assert!(!is_settled_but_for_refusals(&catching_up, 7));
+        assert!(!is_settled_but_for_refusals(&[gone(), gone()], 7));
+    }
+
+    #[test]
+    fn whoever_is_slow_is_waited_for() {
+        let slow = || silent(false);
+        assert!(!is_settled_but_for_refusals(&[root(7, 1), slow()], 7));
+        let answers = [root(7, 1), slow(), silent(true)];
+        assert!(!is_settled_but_for_refusals(&answers, 7));
     }
 
     #[test]
@@ -260,7 +309,7 @@ mod tests {
             (vec![root(7, 1), root(7, 2)], 7),
             (vec![root(7, 1), root(8, 1)], 7),
             (vec![root(7, 1), root(7, 1)], 8),
-            (vec![root(7, 1), Err("gone".to_owned())], 7),
+            (vec![root(7, 1), silent(true)], 7),
             (vec![root(7, 1), Ok(Reply::Status(json!({})))], 7),
         ] {
             let agreement = judge_roots(&answers, height);
@@ -271,7 +320,7 @@ mod tests {
 
     #[test]
     fn a_validator_that_did_not_answer_once_is_asked_again() {
-        let slow = || Err("no answer in time".to_owned());
+        let slow = || silent(false);
         let agreement = judge_roots(&[root(7, 1), slow()], 7);
         assert_eq!(agreement.state_height, None, "so it is asked again");
         assert_eq!(agreement.state_roots_equal, Some(false));

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use quorate::config::ConfigFile;
 use quorate_bench::histogram::{Latencies, Percentiles};
-use quorate_bench::load::{Flow, LoadError, LoadPlan, Outcome, Progress, Routing};
+use quorate_bench::load::{DRAIN_SECONDS, Flow, LoadError, LoadPlan, Outcome, Progress, Routing};
 use quorate_bench::orders::CLIENTS_MAX;
 use quorate_bench::report::{Agreement, LoadReport, Measured, Setting, per_second};
 use quorate_bench::testnet::{Testnet, TestnetError, Workload};
@@ -239,7 +239,7 @@ pub(crate) fn complaints(outcome: &Outcome, agreement: &Agreement) -> Vec<String
     let mut found = agreement.differences.clone();
     if outcome.missing > 0 {
         found.push(format!(
-            "{} commands had no result within 10 s after the last send",
+            "{} commands had no result within {DRAIN_SECONDS} s after the last send",
             outcome.missing
         ));
     }

@@ -109,6 +109,8 @@ pub(super) struct Table {
     pub(super) dirty: Vec<usize>,
     /// Sessions that give their connection up, and whether for the named leader.
     pub(super) leaving: Vec<(usize, Option<ValidatorIndex>)>,
+    /// Sessions whose validator seemed to tell nothing for too long before this turn's reading.
+    pub(super) stuck: Vec<usize>,
     pub(super) next_due: Instant,
 }
 
@@ -167,6 +169,7 @@ impl Clients {
                 watchers: Vec::new(),
                 dirty: Vec::new(),
                 leaving: Vec::new(),
+                stuck: Vec::new(),
                 next_due: Instant::now(),
             },
             frame: Vec::new(),
@@ -415,6 +418,7 @@ impl Clients {
             on_event: &mut on_event,
         };
         let mut work = self.links.turn(now, Some(timeout), &mut taking)?;
+        self.judge_stuck(now, &mut on_event);
         work += self.leave(now, &mut on_event);
         self.flush(now);
         Ok(work)
@@ -514,11 +518,7 @@ impl Clients {
             let session = &self.table.sessions[place];
             match session.gateway.state {
                 State::Down { dial_at } if dial_at <= now => self.dial(place, now),
-                State::Up { .. } if session.is_stuck(now) => {
-                    if !self.release_overdue(place, now, on_event) {
-                        self.table.leaving.push((place, None));
-                    }
-                }
+                State::Up { .. } if session.is_stuck(now) => self.table.stuck.push(place),
                 State::Up { .. } if session.pending.has_sendable() => self.table.soil(place),
                 State::Up { .. } | State::Down { .. } | State::Dialing { .. } => {}
             }
@@ -528,6 +528,20 @@ impl Clients {
         }
         self.run_watchers(now);
         self.leave(now, on_event);
+    }
+
+    /// Gives up the validators that told nothing for too long. After what has come was read: where
+    /// this process itself got no processor for so long, the answers wait in its sockets.
+    fn judge_stuck(&mut self, now: Instant, on_event: &mut impl FnMut(ClientRef, ClientEvent<'_>)) {
+        for place in std::mem::take(&mut self.table.stuck) {
+            let session = &self.table.sessions[place];
+            if session.gateway.is_up()
+                && session.is_stuck(now)
+                && !self.release_overdue(place, now, on_event)
+            {
+                self.table.leaving.push((place, None));
+            }
+        }
     }
 
     /// Tells a result that waits for those before it, if there is one.

@@ -1,6 +1,6 @@
 //! Whole nodes on loopback: clients, embedding, stopping and starting again.
 
-use crate::support::{Cluster, PATIENCE, agree, eventually, stop_all};
+use crate::support::{Cluster, PATIENCE, agree, eventually, patient, stop_all};
 use quorate::client::{
     Client, ClientError, ClientEvent, ClientOptions, Clients, ValidatorIndex, Waker,
 };
@@ -18,8 +18,7 @@ fn client(cluster: &Cluster, seed: u8, first: u16) -> Client {
     let key = Arc::new(KeyPair::from_seed(&[100 + seed; 32]));
     let options = ClientOptions {
         first: ValidatorIndex::new(first),
-        patience: Duration::from_secs(2),
-        ..ClientOptions::default()
+        ..patient()
     };
     Client::connect(&cluster.genesis, key, options, PATIENCE).unwrap()
 }
@@ -253,8 +252,7 @@ fn an_embedding_program_ends_its_session() {
     assert_eq!(outcome, Outcome::Applied);
     // Whoever has the key goes on behind all that it had.
     let key = Arc::new(KeyPair::from_seed(&[157; 32]));
-    let mut late =
-        Client::connect(&cluster.genesis, key, ClientOptions::default(), PATIENCE).unwrap();
+    let mut late = Client::connect(&cluster.genesis, key, patient(), PATIENCE).unwrap();
     let again = late
         .submit_and_wait(Lane::Order, &1_u64.to_le_bytes(), PATIENCE)
         .unwrap();
@@ -314,7 +312,7 @@ fn a_session_lives_by_its_heartbeats_and_ends_when_it_says_so_until_it_is_opened
     ));
     agree(&nodes, 1);
     let key = Arc::new(KeyPair::from_seed(&[109; 32]));
-    let options = ClientOptions::default();
+    let options = patient();
     let mut anew = Client::connect(&cluster.genesis, key, options, PATIENCE).unwrap();
     let one = 1_u64.to_le_bytes();
     let done = anew.submit_and_wait(Lane::Order, &one, PATIENCE).unwrap();
@@ -330,7 +328,7 @@ fn a_client_that_has_declared_a_time_out_gives_signs_of_life_by_itself() {
     let nodes = cluster.start_all();
     let mut clients = Clients::new(&cluster.genesis).unwrap();
     let key = Arc::new(KeyPair::from_seed(&[110; 32]));
-    let client = clients.add(key, ClientOptions::default());
+    let client = clients.add(key, patient());
     // As short as it may be; a zero of it would be a flood.
     let declare = SessionCommand::Timeout(1);
     let first = clients.tell_session(client, declare, Instant::now());

@@ -1,7 +1,7 @@
 //! A validator whose state is another than the others': it serves nobody, votes on, and does not
 //! come back by a restart alone (protocol.md 5.6).
 
-use crate::support::{Adder, Cluster, PATIENCE, eventually, http, stop_all};
+use crate::support::{Adder, Cluster, PATIENCE, eventually, http, patient, stop_all};
 use quorate::client::{Client, ClientOptions};
 use quorate::drift::{DIVERGED_FOLDER, read_bundle, read_trace};
 use quorate::keys::KeyPair;
@@ -18,7 +18,7 @@ fn client(cluster: &Cluster, seed: u8, first: u16) -> Client {
     let key = Arc::new(KeyPair::from_seed(&[100 + seed; 32]));
     let options = ClientOptions {
         first: ValidatorIndex::new(first),
-        ..ClientOptions::default()
+        ..patient()
     };
     Client::connect(&cluster.genesis, key, options, PATIENCE).unwrap()
 }
@@ -43,8 +43,8 @@ fn is_refused<T>(answer: &Result<T, NodeFailure>) -> bool {
 /// Whether it tells operators that it works, and that no client is to be sent to it.
 fn is_unready(node: &Node) -> bool {
     let address = node.metrics_address().unwrap();
-    assert!(http(address, "/health").starts_with("HTTP/1.1 200"));
-    http(address, "/ready").ends_with("the state of this validator diverged\n")
+    http(address, "/health").starts_with("HTTP/1.1 200")
+        && http(address, "/ready").ends_with("the state of this validator diverged\n")
 }
 
 /// From the first block to the one whose state is compared, and a little further.

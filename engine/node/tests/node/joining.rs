@@ -1,7 +1,7 @@
 //! A whole node whose peers' logs do not go back to where it stands: it joins by a snapshot.
 
-use crate::support::{Adder, Cluster, PATIENCE, agree, eventually, stop_all};
-use quorate::client::{Client, ClientOptions, PublicClient, PublicItem, PublicOptions};
+use crate::support::{Adder, Cluster, PATIENCE, agree, eventually, patient, stop_all};
+use quorate::client::{Client, PublicClient, PublicItem, PublicOptions};
 use quorate::config::NodeConfig;
 use quorate::keys::KeyPair;
 use quorate::node::{Node, NodeFailure, snapshots_path};
@@ -69,7 +69,7 @@ pub(crate) fn start_with(
 /// Adds ones as a client of its own for as long as it is to; says how many.
 pub(crate) fn add(cluster: &Cluster, client: u8, mut goes_on: impl FnMut() -> bool) -> u64 {
     let key = Arc::new(KeyPair::from_seed(&[client; 32]));
-    let options = ClientOptions::default();
+    let options = patient();
     let mut client = Client::connect(&cluster.genesis, key, options, PATIENCE).unwrap();
     let mut command = 1_u64.to_le_bytes().to_vec();
     command.resize(60_000, 0);

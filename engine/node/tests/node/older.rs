@@ -1,9 +1,7 @@
 //! A whole node that lacks older public events, and a peer on the wire that lies about them.
 
-use crate::support::{Adder, Cluster, PATIENCE, eventually, key, stop_all};
-use quorate::client::{
-    Client, ClientError, ClientOptions, PublicClient, PublicItem, PublicOptions,
-};
+use crate::support::{Adder, Cluster, PATIENCE, eventually, key, patient, stop_all};
+use quorate::client::{Client, ClientError, PublicClient, PublicItem, PublicOptions};
 use quorate::client_wire::PublicFrame;
 use quorate::keys::KeyPair;
 use quorate::node::Node;
@@ -226,9 +224,14 @@ impl Authenticator for Identity {
     }
 }
 
+/// Turns without a question after which none is on its way.
+const IDLE_TURNS: u64 = 20;
+
 /// The liar on the wire, until it is dropped.
 struct Lying {
     asked: Arc<AtomicU64>,
+    /// Turns since it was asked last.
+    idle: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -261,11 +264,18 @@ impl Lying {
             asked: Arc::clone(&asked),
             replies: Vec::new(),
         };
-        let is_over = Arc::clone(&stop);
+        let idle = Arc::<AtomicU64>::default();
+        let (is_over, turns) = (Arc::clone(&stop), Arc::clone(&idle));
         let thread = std::thread::spawn(move || {
             while !is_over.load(Ordering::Acquire) {
                 let pause = Some(Duration::from_millis(20));
+                let before = liar.asked.load(Ordering::Relaxed);
                 net.turn(Instant::now(), pause, &mut liar).unwrap();
+                if liar.asked.load(Ordering::Relaxed) == before {
+                    turns.fetch_add(1, Ordering::Release);
+                } else {
+                    turns.store(0, Ordering::Release);
+                }
                 for (peer, frame) in liar.replies.drain(..) {
                     // A link that was just lost: it is asked again.
                     net.send_peer(peer, &frame, Class::Bulk).ok();
@@ -275,6 +285,7 @@ impl Lying {
         });
         Self {
             asked,
+            idle,
             stop,
             thread: Some(thread),
         }
@@ -294,7 +305,7 @@ impl Drop for Lying {
 fn past(cluster: &Cluster) -> Vec<PublicItem> {
     let nodes: Vec<Node> = (0..4).map(|place| start(cluster, place)).collect();
     let client = Arc::new(KeyPair::from_seed(&[77; 32]));
-    let options = ClientOptions::default();
+    let options = patient();
     let mut client = Client::connect(&cluster.genesis, client, options, PATIENCE).unwrap();
     let is_past = |node: &Node| {
         let metrics = node.metrics();
@@ -329,6 +340,10 @@ fn lie_to_a_node(cluster: &Cluster, truth: &[PublicItem], lie: Lie, incarnation:
     let asker = start(cluster, ASKER);
     eventually("the lie is found", || {
         asker.metrics().events_lies.read() == 1
+    });
+    // What was asked before the lie was found may be on its way still.
+    eventually("nothing more is asked of the liar", || {
+        liar.idle.load(Ordering::Acquire) > IDLE_TURNS
     });
     // It had taken what was true of it.
     let asked = liar.asked.load(Ordering::Acquire);

@@ -1,6 +1,6 @@
 //! What a node refuses: starts that are not safe, and bytes that are not the protocol's.
 
-use crate::support::{Adder, Cluster, PATIENCE, eventually, http, stop_all};
+use crate::support::{Adder, Cluster, PATIENCE, eventually, http, patient, stop_all};
 use quorate::client::{Client, ClientOptions};
 use quorate::config::NodeConfig;
 use quorate::executor::SectionsError;
@@ -213,7 +213,7 @@ fn bytes_that_are_no_protocol_end_their_own_connection_alone() {
     let cluster = Cluster::new("garbage", 4, Durability::Async);
     let nodes = cluster.start_all();
     let key = Arc::new(KeyPair::from_seed(&[99; 32]));
-    let options = ClientOptions::default();
+    let options = patient();
     let mut client = Client::connect(&cluster.genesis, key, options, PATIENCE).unwrap();
     client
         .submit_and_wait(Lane::Order, b"12345678", PATIENCE)
@@ -255,7 +255,7 @@ fn operators_see_numbers_health_readiness_and_status() {
     nodes.push(Node::start(config, Adder::default()).unwrap());
     let address = nodes[3].metrics_address().unwrap();
     let key = Arc::new(KeyPair::from_seed(&[98; 32]));
-    let options = ClientOptions::default();
+    let options = patient();
     let mut client = Client::connect(&cluster.genesis, key, options, PATIENCE).unwrap();
     client
         .submit_and_wait(Lane::Order, b"12345678", PATIENCE)

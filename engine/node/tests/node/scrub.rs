@@ -1,7 +1,7 @@
 //! A whole node whose disk loses bytes of its log while it runs: they come back from its peers.
 
-use crate::support::{Adder, Cluster, PATIENCE, agree, eventually, stop_all};
-use quorate::client::{Client, ClientOptions};
+use crate::support::{Adder, Cluster, PATIENCE, agree, eventually, patient, stop_all};
+use quorate::client::Client;
 use quorate::keys::KeyPair;
 use quorate::node::{Node, log_path};
 use quorate::profiles::{Durability, Threading};
@@ -39,7 +39,7 @@ fn bytes_that_the_disk_of_a_running_validator_lost_come_back_from_its_peers() {
         cluster.threading = threading;
         let nodes: Vec<Node> = (0..4).map(|place| start(&cluster, place)).collect();
         let key = Arc::new(KeyPair::from_seed(&[9; 32]));
-        let options = ClientOptions::default();
+        let options = patient();
         let mut client = Client::connect(&cluster.genesis, key, options, PATIENCE).unwrap();
         let mut command = 1_u64.to_le_bytes().to_vec();
         command.resize(8, 0);

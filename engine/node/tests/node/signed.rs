@@ -1,8 +1,8 @@
 //! A chain of signed commands on real sockets: clients sign by themselves, and who does not is
 //! cut off.
 
-use crate::support::{Cluster, PATIENCE, agree, eventually, stop_all};
-use quorate::client::{Client, ClientOptions};
+use crate::support::{Cluster, PATIENCE, agree, eventually, patient, stop_all};
+use quorate::client::Client;
 use quorate::client_wire::{ClientFrameWriter, Outcome, Rejection, ServerFrame, Verdict};
 use quorate::keys::KeyPair;
 use quorate::node::Admission;
@@ -128,7 +128,7 @@ fn serve(threading: Threading) {
     cluster.threading = threading;
     let nodes = cluster.start_all();
     let key = Arc::new(KeyPair::from_seed(&[101; 32]));
-    let options = ClientOptions::default();
+    let options = patient();
     let mut client = Client::connect(&cluster.genesis, key, options, PATIENCE).unwrap();
     for number in 1..=20_u64 {
         let done = client

@@ -1,6 +1,6 @@
 //! Snapshots of whole nodes: taken beside the work, vouched for by the others, started from.
 
-use crate::support::{Adder, Cluster, PATIENCE, agree, eventually, stop_all};
+use crate::support::{Adder, Cluster, PATIENCE, agree, eventually, patient, stop_all};
 use quorate::client::{Client, ClientOptions};
 use quorate::keys::KeyPair;
 use quorate::node::{Node, snapshots_path};
@@ -30,7 +30,7 @@ fn folder(cluster: &Cluster, place: u16) -> SnapshotFolder {
 
 fn client(cluster: &Cluster) -> Client {
     let key = Arc::new(KeyPair::from_seed(&[77; 32]));
-    Client::connect(&cluster.genesis, key, ClientOptions::default(), PATIENCE).unwrap()
+    Client::connect(&cluster.genesis, key, patient(), PATIENCE).unwrap()
 }
 
 /// One command a block, until the chain is a little above a snapshot's height.
@@ -215,7 +215,7 @@ fn a_validator_serves_while_its_snapshot_takes_as_long_as_it_likes() {
         // It is not done, and will not be for now; its own clients notice nothing of it.
         let options = ClientOptions {
             first: ValidatorIndex::new(0),
-            ..ClientOptions::default()
+            ..patient()
         };
         let key = Arc::new(KeyPair::from_seed(&[78; 32]));
         let mut client = Client::connect(&cluster.genesis, key, options, PATIENCE).unwrap();

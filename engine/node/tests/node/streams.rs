@@ -1,7 +1,7 @@
 //! The public stream of whole nodes: the same bytes from every validator, from any position, over
 //! restarts, and for readers who do not keep up.
 
-use crate::support::{Cluster, PATIENCE, agree, eventually, stop_all};
+use crate::support::{Cluster, PATIENCE, agree, eventually, patient, stop_all};
 use quorate::client::{
     Client, ClientError, ClientOptions, PublicClient, PublicItem, PublicOptions, PublicReader,
     PublicUpdate,
@@ -76,10 +76,7 @@ fn start_all(cluster: &Cluster) -> Vec<Node> {
 
 fn client(cluster: &Cluster, seed: u8) -> Client {
     let key = Arc::new(KeyPair::from_seed(&[100 + seed; 32]));
-    let options = ClientOptions {
-        patience: Duration::from_secs(2),
-        ..ClientOptions::default()
-    };
+    let options = ClientOptions { ..patient() };
     Client::connect(&cluster.genesis, key, options, PATIENCE).unwrap()
 }
 

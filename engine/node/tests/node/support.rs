@@ -1,5 +1,6 @@
 //! A small cluster in one process, on loopback and in a temporary folder.
 
+use quorate::client::ClientOptions;
 use quorate::config::NodeConfig;
 use quorate::genesis::{
     Application, Auth, ChainLimits, Genesis, GenesisPlan, GenesisValidator, Hex32,
@@ -18,7 +19,16 @@ use std::time::{Duration, Instant};
 static COUNT: AtomicU64 = AtomicU64::new(0);
 
 /// Long enough for a slow machine; nothing waits for it when all is well.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A client that stays at its validator for as long as a test waits: one that lost patience on a
+/// slow machine would hear of its commands elsewhere, and with less said of them.
+pub(crate) fn patient() -> ClientOptions {
+    ClientOptions {
+        patience: PATIENCE,
+        ..ClientOptions::default()
+    }
+}
 
 /// Adds up numbers; tells each session the sum.
 #[derive(Debug, Default)]

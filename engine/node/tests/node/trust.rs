@@ -47,6 +47,8 @@ impl Authenticator for Identity {
 struct Lies {
     is_silent: bool,
     replies: Vec<(ClientId, Vec<u8>)>,
+    /// The last number that it answered.
+    answered: Option<u64>,
 }
 
 impl Handler for Lies {
@@ -85,6 +87,7 @@ impl Handler for Lies {
                         finality_ns: 1,
                     };
                     results.push(item, [&[0xff; 8][..]].into_iter());
+                    self.answered = Some(command.seq);
                 }
                 writer.finish();
                 self.replies.push((client, verdicts));
@@ -95,8 +98,8 @@ impl Handler for Lies {
     }
 }
 
-/// Runs the liar until it is told to stop.
-fn lie(cluster: &Cluster, mut lies: Lies, stop: Arc<AtomicBool>) -> std::thread::JoinHandle<()> {
+/// The liar's client port.
+fn bind(cluster: &Cluster) -> Net {
     let genesis = &cluster.genesis;
     let address = genesis.file().validators[usize::from(LIAR)].client_addresses[0].clone();
     let identity = Identity {
@@ -116,15 +119,25 @@ fn lie(cluster: &Cluster, mut lies: Lies, stop: Arc<AtomicBool>) -> std::thread:
         limits: Limits::default(),
         jitter_seed: 1,
     };
-    let mut net = Net::bind(config, Arc::new(identity)).unwrap();
+    Net::bind(config, Arc::new(identity)).unwrap()
+}
+
+/// Takes what has come, for a while, and answers it.
+fn turn(net: &mut Net, lies: &mut Lies) {
+    let pause = Some(Duration::from_millis(20));
+    net.turn(Instant::now(), pause, lies).unwrap();
+    for (client, frame) in lies.replies.drain(..) {
+        net.send_client(client, &frame).unwrap();
+    }
+    net.flush();
+}
+
+/// Runs the liar until it is told to stop.
+fn lie(cluster: &Cluster, mut lies: Lies, stop: Arc<AtomicBool>) -> std::thread::JoinHandle<()> {
+    let mut net = bind(cluster);
     std::thread::spawn(move || {
         while !stop.load(Ordering::Acquire) {
-            let pause = Some(Duration::from_millis(20));
-            net.turn(Instant::now(), pause, &mut lies).unwrap();
-            for (client, frame) in lies.replies.drain(..) {
-                net.send_client(client, &frame).unwrap();
-            }
-            net.flush();
+            turn(&mut net, &mut lies);
         }
     })
 }
@@ -132,9 +145,14 @@ fn lie(cluster: &Cluster, mut lies: Lies, stop: Arc<AtomicBool>) -> std::thread:
 /// Submits 1 to 5 and gives the sums that were told, and who contradicted.
 fn sums(cluster: &Cluster, trust: Trust) -> (Vec<Option<u64>>, Vec<u16>) {
     let mut clients = Clients::new(&cluster.genesis).unwrap();
+    let patience = match trust {
+        // It is to be left: what it takes goes no further.
+        Trust::FaultStake => Duration::from_secs(2),
+        Trust::OneValidator => PATIENCE,
+    };
     let options = ClientOptions {
         first: ValidatorIndex::new(LIAR),
-        patience: Duration::from_millis(300),
+        patience,
         trust,
         ..ClientOptions::default()
     };
@@ -204,9 +222,52 @@ fn a_validator_that_takes_a_client_and_says_nothing_is_left_by_whoever_asks_it()
     let key = Arc::new(KeyPair::from_seed(&[130; 32]));
     let mut client = Client::connect(&cluster.genesis, key, options, PATIENCE).unwrap();
     let told = client.submit_and_wait(Lane::Order, &7_u64.to_le_bytes(), PATIENCE);
-    assert_eq!(told.unwrap().outcome, Outcome::Applied);
+    // An honest one that was slow was left, too, and the command came twice.
+    let outcome = told.unwrap().outcome;
+    assert!(matches!(outcome, Outcome::Applied | Outcome::Duplicate));
     assert_ne!(client.connected(), Some(ValidatorIndex::new(LIAR)));
     stop.store(true, Ordering::Release);
     silent.join().unwrap();
     stop_all(nodes);
+}
+
+#[test]
+fn an_answer_that_waits_in_the_socket_is_read_before_its_validator_is_given_up() {
+    let cluster = Cluster::new("late", 4, Durability::Async);
+    let (mut net, mut lies) = (bind(&cluster), Lies::default());
+    let mut clients = Clients::new(&cluster.genesis).unwrap();
+    let options = ClientOptions {
+        first: ValidatorIndex::new(LIAR),
+        patience: PATIENCE,
+        ..ClientOptions::default()
+    };
+    let client = clients.add(Arc::new(KeyPair::from_seed(&[131; 32])), options);
+    let submitted = clients.submit(client, Lane::Order, &[7; 8], Instant::now());
+    let seq = submitted.unwrap();
+    let end = Instant::now() + PATIENCE;
+    let mut results = Vec::new();
+    while lies.answered != Some(seq) {
+        assert!(Instant::now() < end, "it was not asked");
+        let none = Some(Duration::ZERO);
+        clients.turn(Instant::now(), none, |_, _| ()).unwrap();
+        turn(&mut net, &mut lies);
+    }
+    // Its next turn is one that comes later than the session is patient.
+    let late = Instant::now() + 2 * PATIENCE;
+    let on_event = |_, event: ClientEvent<'_>| {
+        if let ClientEvent::Result { result, .. } = event {
+            results.push(result.item.seq);
+        }
+    };
+    clients.turn(late, Some(Duration::ZERO), on_event).unwrap();
+    assert_eq!(results, [seq]);
+    assert_eq!(clients.connected(client), Some(ValidatorIndex::new(LIAR)));
+    // Who has told nothing since is given up.
+    let submitted = clients.submit(client, Lane::Order, &[8; 8], late);
+    submitted.unwrap();
+    let later = late + 2 * PATIENCE;
+    clients
+        .turn(later, Some(Duration::ZERO), |_, _| ())
+        .unwrap();
+    assert_ne!(clients.connected(client), Some(ValidatorIndex::new(LIAR)));
 }

@@ -28,13 +28,13 @@ use crate::scratch::Scratch;
 use crate::verdict;
 
 /// How long the validators may take until all answer.
-const START: Duration = Duration::from_secs(30);
+const START: Duration = Duration::from_secs(120);
 /// How long one look at the starting validators takes.
 const LOOK: Duration = Duration::from_millis(250);
 /// How long the validators may take to stand at one height after the load.
-const SETTLE: Duration = Duration::from_secs(10);
+const SETTLE: Duration = Duration::from_secs(120);
 /// How long the validators may take to stop.
-const STOP: Duration = Duration::from_secs(20);
+const STOP: Duration = Duration::from_secs(120);
 
 /// Options of the command.
 #[derive(Debug, Args)]
@@ -188,7 +188,10 @@ impl Run<'_> {
         let height = business.as_ref().map_or(0, exchange::Business::height);
         let height = height.max(outcome.height);
         let mut agreement = agreement::wait_for_equal_roots(&self.chain, height, settled)?;
-        let after = agreement::statuses(&self.chain, Instant::now() + LOOK, false)?;
+        let after = agreement::statuses_until(&self.chain, settled, |told| {
+            let is_back = |business: &exchange::Business| business.has_rejoined(told);
+            agreement::all_answer(told) && business.as_ref().is_none_or(is_back)
+        })?;
         progress("stopping the validators, comparing logs");
         while let Some(ended) = cluster.wait_ended(Instant::now())? {
             self.blame(cluster, ended, &mut agreement);

@@ -19,7 +19,7 @@ use crate::plan::WorkloadArg;
 use crate::verdict;
 
 /// How long the validators may take to reach the same height after the load.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How long the first validator may take until it answers.
 const START: Duration = Duration::from_secs(20);
 /// How long one look at starting validators takes.

@@ -114,7 +114,10 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
                 index,
                 error: "it answered another question".to_owned(),
             },
-            Err(error) => Validator::Unreachable { index, error },
+            Err(silence) => Validator::Unreachable {
+                index,
+                error: silence.why,
+            },
         })
         .collect();
     let unequal = unequal(&validators);

@@ -270,7 +270,8 @@ fn a_sweep_tells_what_a_command_costs_from_a_tenth_to_nine_tenths_of_a_rate() {
                 "messages_per_command",
             ],
         );
-        assert!(step["messages_per_command"].as_f64() > Some(1.0), "{step}");
+        // Less than one where a slow machine put many commands into each block.
+        assert!(step["messages_per_command"].as_f64() > Some(0.0), "{step}");
     }
     assert_eq!(report["state_roots_equal"], true);
 }
@@ -412,6 +413,9 @@ fn throughput_tells_what_was_borne_beside_a_bare_verifier() {
     assert_eq!(report["state_roots_equal"], true);
     assert_eq!(report["logs_equal"], true);
     assert!(report.get("sync").is_none());
+    let steps = report["steps"].as_array().unwrap();
+    let is_served = |step: &Value| step["throughput_per_s"].as_f64() > Some(0.0);
+    assert!(steps.iter().any(is_served), "{report}");
     if report["rate"].as_u64() > Some(0) {
         assert_eq!(output.status.code(), Some(0));
         wants(

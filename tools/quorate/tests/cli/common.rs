@@ -10,6 +10,11 @@ use std::time::{Duration, Instant};
 use quorate_bench::cluster::{Cluster, Launch};
 use serde_json::Value;
 
+/// How long validators may take to stop.
+pub(crate) const STOP: Duration = Duration::from_secs(120);
+/// How long what a test waits for may take; nothing waits for it when all is well.
+const WAIT_MAX: Duration = Duration::from_secs(300);
+
 static FOLDERS: AtomicU32 = AtomicU32::new(0);
 
 /// A folder that is removed on drop.
@@ -134,14 +139,35 @@ pub(crate) fn init_small(dir: &Path, workload: &str, others: &[(&str, &str)]) {
 
 /// What a validator of a testnet says of itself.
 pub(crate) fn status(dir: &Path, index: usize) -> Value {
-    let output = run(&["status", "--dir", text(dir), "--json"]);
-    let all: Value = serde_json::from_slice(&output.stdout).unwrap();
-    all["validators"][index].clone()
+    statuses(dir)["validators"][index].clone()
 }
 
-/// Looks until `holds`, for at most a minute.
+/// What the validators of a testnet say of themselves. Who is there has time to say it.
+fn statuses(dir: &Path) -> Value {
+    let ask = ["status", "--dir", text(dir), "--timeout-ms", "60000"];
+    let output = run(&[&ask[..], &["--json"]].concat());
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Whether all validators of a testnet answer and say that of themselves.
+pub(crate) fn all_say(dir: &Path, holds: impl Fn(&Value) -> bool) -> bool {
+    statuses(dir)["validators"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .all(holds)
+}
+
+/// Waits until all validators of a testnet may vote.
+pub(crate) fn wait_until_voting(dir: &Path) {
+    wait_until("all validators may vote", || {
+        all_say(dir, |one| one["voting"] == true)
+    });
+}
+
+/// Looks until `holds`, for at most five minutes.
 pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + WAIT_MAX;
     while !holds() {
         assert!(Instant::now() < deadline, "waited in vain: {what}");
         std::thread::park_timeout(Duration::from_millis(50));
@@ -171,25 +197,20 @@ pub(crate) fn start_four(dir: &Path) -> Cluster {
 
 /// Stops them, each with success.
 pub(crate) fn stop_four(mut cluster: Cluster) {
-    for ended in cluster.stop_all(Duration::from_secs(20)).unwrap() {
+    for ended in cluster.stop_all(STOP).unwrap() {
         assert_eq!(ended.status.code(), Some(0), "validator {}", ended.index);
     }
 }
 
-/// Runs the four validators of a testnet under load until something holds, and stops them.
+/// Runs the four validators of a testnet under load, of which something became final, until
+/// something holds, and stops them.
 pub(crate) fn run_under_load(dir: &Path, what: &str, mut holds: impl FnMut() -> bool) {
     let cluster = start_four(dir);
     wait_until(what, || {
-        run(&[
-            "load",
-            "--dir",
-            text(dir),
-            "--rate",
-            "300",
-            "--seconds",
-            "1",
-        ]);
-        holds()
+        let load = ["load", "--dir", text(dir), "--rate", "300"];
+        let output = run(&[&load[..], &["--seconds", "1", "--json"]].concat());
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        report["finalized"].as_u64() > Some(0) && holds()
     });
     stop_four(cluster);
 }

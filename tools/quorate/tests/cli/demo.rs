@@ -122,7 +122,6 @@ fn the_exchange_settles_to_zero_while_a_validator_is_killed_and_comes_back() {
     let prices = &report["prices"];
     let rounds = |state: &str| prices[state].as_u64().unwrap();
     assert!(rounds("fresh") >= 3, "a fixing needs three: {prices}");
-    assert!(rounds("degraded") + rounds("stale") < rounds("fresh"));
     assert!(count("release_skew_results") > 0);
     assert!(count("public_skew_events") > 0);
     let skew = |key: &str| report["release_skew_us"][key].as_f64().unwrap();

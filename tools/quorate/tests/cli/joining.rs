@@ -2,13 +2,12 @@
 //! real processes, under load.
 
 use crate::common::{
-    Folder, init_small, launches, run, run_json, status, text, validator, wait_until,
+    Folder, STOP, init_small, launches, run, run_json, status, text, validator, wait_until,
 };
 use quorate_bench::cluster::Cluster;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// The one that is lost.
 const LOST: usize = 3;
@@ -62,7 +61,7 @@ fn a_validator_whose_disk_is_lost_joins_peers_whose_logs_are_pruned_under_load()
     assert!(cluster.is_running(LOST));
     // All four come to one height and one root, and their chains are one.
     wait_until("equal roots at all", || load(&dir) == Some(0));
-    for ended in cluster.stop_all(Duration::from_secs(20)).unwrap() {
+    for ended in cluster.stop_all(STOP).unwrap() {
         assert_eq!(ended.status.code(), Some(0), "validator {}", ended.index);
     }
 

@@ -46,7 +46,12 @@ struct Told {
 fn submit(genesis: &Genesis) -> Told {
     let key = Arc::new(KeyPair::from_seed(&[77; 32]));
     let session = hex(&session_of_key(&key.public()));
-    let mut client = Client::connect(genesis, key, ClientOptions::default(), PATIENCE).unwrap();
+    let options = ClientOptions {
+        // A validator that is slow is not left: another one would tell less of the command.
+        patience: PATIENCE,
+        ..ClientOptions::default()
+    };
+    let mut client = Client::connect(genesis, key, options, PATIENCE).unwrap();
     // The venue does not know such a command, and says so.
     let result = client.submit_and_wait(Lane::Order, &[0xee; 40], PATIENCE);
     let result = result.unwrap();

@@ -2,7 +2,7 @@
 //! `cryptography` and `blake3` the test says that it was skipped; `QUORATE_PYTHON` names another
 //! interpreter than `python3`.
 
-use crate::common::{Folder, init, run, start_four, stop_four, text, wait_until};
+use crate::common::{Folder, all_say, init, run, start_four, status, stop_four, text, wait_until};
 use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
@@ -141,6 +141,10 @@ fn serve(auth: &str, weights: &str) {
         (&lines[2]["index"], &lines[2]["seq"]),
         (&1.into(), &(base + 2).into())
     );
+    wait_until("all stand at one height", || {
+        let height = status(&dir, 1)["state_height"].as_u64();
+        height.is_some() && all_say(&dir, |one| one["state_height"].as_u64() == height)
+    });
     let lines = submit(&dir, &key, "2", &["again"]);
     assert_eq!(
         (&lines[0]["seq"], &lines[0]["outcome"]),

@@ -16,7 +16,7 @@ use quorate_bench::load::Acknowledged;
 use quorate_consensus::payload::PayloadView;
 use quorate_consensus::record::Record;
 use quorate_consensus::types::{BlockId, Window};
-use quorate_log::{LogOffset, Verification};
+use quorate_log::{LogOffset, RecordKind, Verification};
 
 use super::vote_order::{Headers, Verdict, VoteOrder};
 use crate::inspect::records::{self, tail_of};
@@ -130,6 +130,8 @@ pub(super) struct Lives {
 /// What a log says.
 #[derive(Debug, Default)]
 pub(super) struct Audit {
+    /// Records that cannot be decoded: nobody knows what was said by them.
+    pub(super) undecoded: u64,
     /// Own vote records.
     pub(super) vote_records: u64,
     /// Of those, the ones that contradict themselves, or do not extend the one before them of their
@@ -163,10 +165,7 @@ impl Audit {
     ) -> io::Result<Self> {
         let mut audit = Self::after(lives, window_slots);
         records::visit(folder, found, &mut |record| {
-            // What cannot be decoded is found by the comparison of the chains.
-            if let Ok(entry) = decode(record.kind, record.payload) {
-                audit.take(entry);
-            }
+            audit.take_bytes(record.kind, record.payload);
         })?;
         Ok(audit)
     }
@@ -180,6 +179,17 @@ impl Audit {
             open: lives.open,
             window_slots,
             ..Self::default()
+        }
+    }
+
+    fn take_bytes(&mut self, kind: RecordKind, payload: &[u8]) {
+        if kind == RecordKind::GENESIS {
+            return;
+        }
+        match decode(kind, payload) {
+            Ok(entry) => self.take(entry),
+            // It may be the vote that contradicts another one.
+            Err(_) => self.undecoded += 1,
         }
     }
 

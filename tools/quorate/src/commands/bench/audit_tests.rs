@@ -240,3 +240,20 @@ fn a_command_is_lost_when_no_finalized_block_of_the_told_height_has_it() {
         3
     );
 }
+
+#[test]
+fn records_that_cannot_be_decoded_are_no_answer() {
+    use super::super::toll::Toll;
+    let mut toll = Toll::default();
+    let mut audit = Audit::default();
+    // The first record of every log.
+    audit.take_bytes(RecordKind::GENESIS, b"{}");
+    toll.note_conflicts(0, &audit);
+    assert_eq!(toll.differences.len(), 0);
+    // No kind of record, and one without its bytes.
+    audit.take_bytes(RecordKind::new(999), b"");
+    audit.take_bytes(RecordKind::new(2), b"");
+    toll.note_conflicts(2, &audit);
+    let what = "validator 2: 2 records of its log cannot be decoded";
+    assert_eq!(toll.differences, [what]);
+}

@@ -21,12 +21,10 @@ use crate::failure::{Code, Failure};
 use crate::interrupt::Interrupt;
 use crate::scratch::Scratch;
 
-/// How long one look at the validators takes at most.
-const LOOK: Duration = Duration::from_millis(500);
 /// How long the validators may take to stand at one height after the load.
-const SETTLE: Duration = Duration::from_secs(20);
+const SETTLE: Duration = Duration::from_secs(120);
 /// How long the validators may take to stop.
-const STOP: Duration = Duration::from_secs(20);
+const STOP: Duration = Duration::from_secs(120);
 
 /// A running cluster.
 pub(super) struct Bed {
@@ -185,7 +183,11 @@ impl Bed {
     /// # Errors
     /// This machine has no sockets left.
     pub(super) fn statuses(&self) -> Result<Vec<Status>, Failure> {
-        agreement::statuses(&self.chain, Instant::now() + LOOK, true)
+        let runs_and_answers = |told: &[Status]| {
+            let mut running = self.running().filter_map(|index| told.get(index));
+            running.all(Result::is_ok)
+        };
+        agreement::statuses_until(&self.chain, Instant::now() + SETTLE, runs_and_answers)
     }
 
     /// Processor time of all validators since they started.
@@ -223,21 +225,13 @@ impl Bed {
 
 /// Asks until every validator may vote: before, all goes the slow path.
 fn wait_until_voting(chain: &Chain) -> Result<(), Failure> {
-    let deadline = Instant::now() + SETTLE;
-    let is_voting = |status: &Status| {
-        let Ok(status) = status else { return false };
-        status["voting"].as_bool() == Some(true)
-    };
-    loop {
-        let statuses = agreement::statuses(chain, Instant::now() + LOOK, true)?;
-        if statuses.iter().all(is_voting) {
-            return Ok(());
-        }
-        if Instant::now() >= deadline {
-            let what = "not every validator may vote";
-            return Err(Failure::new(Code::TryAgain, what).detail(format!("{statuses:?}")));
-        }
+    let all_vote = |told: &[Status]| told.iter().all(agreement::is_voting);
+    let statuses = agreement::statuses_until(chain, Instant::now() + SETTLE, all_vote)?;
+    if all_vote(&statuses) {
+        return Ok(());
     }
+    let what = "not every validator may vote";
+    Err(Failure::new(Code::TryAgain, what).detail(format!("{statuses:?}")))
 }
 
 impl From<TraceError> for Failure {

@@ -29,13 +29,13 @@ use crate::plan::ClusterOptions;
 use crate::scratch::Scratch;
 
 /// How long a validator may take until it may vote again.
-const RETURN: Duration = Duration::from_secs(60);
+const RETURN: Duration = Duration::from_secs(300);
 /// How long one look at the validators takes at most.
 const LOOK: Duration = Duration::from_millis(250);
 /// How long the validators may take to stand at one height after the series.
-const SETTLE: Duration = Duration::from_secs(60);
+const SETTLE: Duration = Duration::from_secs(120);
 /// How long the validators may take to stop.
-const STOP: Duration = Duration::from_secs(20);
+const STOP: Duration = Duration::from_secs(120);
 /// Longest time between a return and the next kill, milliseconds.
 const PAUSE_MS_MAX: u64 = 200;
 /// The load ends with the series, not before.
@@ -295,6 +295,15 @@ impl<'a> Series<'a> {
         agreement::statuses(self.chain, Instant::now() + LOOK, true)
     }
 
+    /// What the validators say of themselves, once that is what is waited for, or when a validator
+    /// would have had to come back.
+    pub(super) fn statuses_until(
+        &self,
+        holds: impl FnMut(&[Status]) -> bool,
+    ) -> Result<Vec<Status>, Failure> {
+        agreement::statuses_until(self.chain, Instant::now() + RETURN, holds)
+    }
+
     /// A validator by chance.
     pub(super) fn any(&mut self) -> usize {
         let drawn = self.chance.below(self.testnet.validators() as u64);
@@ -367,14 +376,10 @@ impl<'a> Series<'a> {
 
     pub(super) fn wait_until_voting(&mut self, validators: &[usize]) -> Result<(), Failure> {
         let deadline = Instant::now() + RETURN;
-        let is_voting = |status: &Status| {
-            let Ok(status) = status else { return false };
-            status["voting"].as_bool() == Some(true)
-        };
         loop {
             let statuses = self.statuses()?;
             let mut wanted = validators.iter().filter_map(|index| statuses.get(*index));
-            if wanted.all(is_voting) {
+            if wanted.all(agreement::is_voting) {
                 return Ok(());
             }
             if let Some(ended) = self.cluster.wait_ended(Instant::now())? {

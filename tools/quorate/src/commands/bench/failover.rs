@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use super::crash::{Heard, Series, Setting, over_validators};
 use super::toll::Toll;
+use crate::agreement::Status;
 use crate::failure::{Code, Failure};
 use crate::interrupt::Interrupt;
 use crate::output::{Report, progress, table};
@@ -30,7 +31,7 @@ const COMMAND_BYTES: usize = 128;
 /// A load ends with its round, not before.
 const LOAD_SECONDS: u64 = 600;
 /// How long a validator that stood still may take to catch up.
-pub(super) const RETURN: Duration = Duration::from_secs(60);
+pub(super) const RETURN: Duration = Duration::from_secs(300);
 /// Rounds between two lines of progress.
 const TELL_EVERY: u64 = 10;
 
@@ -303,18 +304,18 @@ fn round(
 
 /// Who leads the highest window that a validator tells of.
 pub(super) fn leader(series: &Series<'_>) -> Result<usize, Failure> {
-    let statuses = series.statuses()?;
-    let highest = statuses
-        .iter()
-        .flatten()
-        .max_by_key(|status| status["window"].as_u64());
-    let leader = highest.and_then(|status| status["leader"].as_u64());
-    leader
-        .and_then(|leader| usize::try_from(leader).ok())
-        .ok_or_else(|| {
-            Failure::new(Code::TryAgain, "no validator tells who leads")
-                .detail(format!("{statuses:?}"))
-        })
+    let told = |statuses: &[Status]| {
+        let highest = statuses
+            .iter()
+            .flatten()
+            .max_by_key(|status| status["window"].as_u64());
+        let leader = highest.and_then(|status| status["leader"].as_u64())?;
+        usize::try_from(leader).ok()
+    };
+    let statuses = series.statuses_until(|statuses| told(statuses).is_some())?;
+    told(&statuses).ok_or_else(|| {
+        Failure::new(Code::TryAgain, "no validator tells who leads").detail(format!("{statuses:?}"))
+    })
 }
 
 /// Where a validator has to stand to be level, once that is known.

@@ -18,6 +18,7 @@ use serde::Serialize;
 use super::crash::{Heard, Series, Setting, over_validators};
 use super::failover::{RETURN, leader, wait_until_level};
 use super::toll::Toll;
+use crate::agreement::Status;
 use crate::commands::recover::forget_disk;
 use crate::failure::{Code, Failure};
 use crate::interrupt::Interrupt;
@@ -98,7 +99,7 @@ struct Fields {
     rate: u32,
     /// Bytes of the log of the validator when it was killed.
     log_bytes: u64,
-    /// Commands that made the log long and came to no result within ten seconds.
+    /// Commands that made the log long and came to no result within a minute.
     fill_unfinished: u64,
     /// With nothing happening.
     quiet: Seen,
@@ -215,13 +216,14 @@ fn fill(options: &Options, series: &Series<'_>, heard: &mut Heard) -> Result<u64
     Ok(unfinished)
 }
 
+fn log_bytes_of(status: &Status) -> Option<u64> {
+    status.as_ref().ok()?["log_bytes"].as_u64()
+}
+
 fn log_bytes(series: &Series<'_>) -> Result<Vec<u64>, Failure> {
     let statuses = series.statuses()?;
-    let of = |status: &crate::agreement::Status| {
-        let status = status.as_ref().ok()?;
-        status["log_bytes"].as_u64()
-    };
-    Ok(statuses.iter().map(|one| of(one).unwrap_or(0)).collect())
+    let of = |status| log_bytes_of(status).unwrap_or(0);
+    Ok(statuses.iter().map(of).collect())
 }
 
 /// What happens while the load goes on.
@@ -231,7 +233,9 @@ fn course(options: &Options, series: &mut Series<'_>) -> Result<Course, Failure>
     let until = Instant::now();
     // Not the leader: what its loss costs is another measurement.
     let victim = (leader(series)? + 1) % usize::from(options.validators);
-    let log_bytes = log_bytes(series)?.get(victim).copied().unwrap_or(0);
+    let of_victim = |told: &[Status]| told.get(victim).and_then(log_bytes_of);
+    let told = series.statuses_until(|told| of_victim(told).is_some())?;
+    let log_bytes = of_victim(&told).unwrap_or(0);
     progress(&format!("validator {victim} is killed and started again"));
     let patience = options.return_time();
     let restart = come_back(series, victim, patience, |series| series.mark(victim))?;

@@ -11,11 +11,12 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use quorate_bench::cluster::Launch;
+use quorate_bench::cluster::{Ended, Launch};
 use serde::Serialize;
 
 use super::crash::{Series, Setting, under_load};
 use super::toll::Toll;
+use crate::agreement;
 use crate::failure::{Code, Failure};
 use crate::interrupt::Interrupt;
 use crate::output::{Report, progress};
@@ -29,10 +30,15 @@ const FAULTS: [(&str, &str); 3] = [
     ("enospc", "error=ENOSPC"),
     ("kill", "signal=KILL"),
 ];
-/// A call that has not come by then does not come often enough to be waited for.
-const REACH: Duration = Duration::from_secs(4);
+/// How long a call may take to come while the validator starts.
+const REACH: Duration = Duration::from_secs(60);
+/// A call that has not come this long after the validator took part does not come often enough to
+/// be waited for; and one that was refused so long ago has not ended it.
+const LINGER: Duration = Duration::from_secs(4);
+/// How long one look at it takes.
+const LOOK: Duration = Duration::from_millis(100);
 /// How long a validator may take to stop when it is let go.
-const STOP: Duration = Duration::from_secs(20);
+const STOP: Duration = Duration::from_secs(120);
 /// Exit codes of a validator whose disk refused: the disk failed, or it did so and not even a note
 /// of it could be left.
 const DISK_FAILED: [i32; 2] = [Code::DiskFailed as i32, Code::Safety as i32];
@@ -188,27 +194,38 @@ impl Place {
         let told = std::env::temp_dir().join(format!("quorate-syncs-{}", std::process::id()));
         let launch = self.launch(&usual, &told);
         series.cluster.start_as(victim, &launch)?;
-        let ended = series.cluster.wait_ended(Instant::now() + REACH)?;
+        let by_itself = wait_for_end(series, victim, &told)?;
+        let ended = match by_itself {
+            Some(ended) => Some(ended),
+            None => {
+                series.cluster.release(victim)?;
+                series.cluster.wait_ended(Instant::now() + STOP)?
+            }
+        };
+        if let Some(ended) = ended.filter(|ended| ended.index != victim) {
+            return Err(series.died(ended));
+        }
+        let was_refused = is_refused(&told);
         let was_reached = match ended {
-            Some(ended) if ended.index != victim => return Err(series.died(ended)),
-            Some(ended) => {
+            // Also who was let go in the moment in which the call came ends by it.
+            Some(Ended { status, .. })
+                if by_itself.is_some() || self.is_end(status, was_refused) =>
+            {
                 fields.points += 1;
-                let end = name_of(ended.status);
+                let end = name_of(status);
                 let key = format!("{} {end}", self.fault.0);
                 *fields.ends.entry(key).or_default() += 1;
-                if !self.expects(ended.status) {
+                if !self.expects(status) {
                     let tail = series.cluster.tail(victim).join("\n");
                     unexpected.push(format!("{self:?} of validator {victim}: {end}\n{tail}"));
                 }
                 true
             }
-            None => {
-                series.cluster.release(victim)?;
-                if series.cluster.wait_ended(Instant::now() + STOP)?.is_none() {
+            ended => {
+                if ended.is_none() {
                     unexpected.push(format!("{self:?}: validator {victim} does not stop"));
                     series.cluster.kill(victim)?;
                 }
-                let was_refused = has_refused(&std::fs::read(&told).unwrap_or_default());
                 fields.waited += u64::from(was_refused);
                 fields.not_reached += u64::from(!was_refused);
                 was_refused
@@ -220,6 +237,11 @@ impl Place {
         let started = series.start(&[victim])?;
         series.time_return(&[victim], started)?;
         Ok(was_reached)
+    }
+
+    /// Whether a validator that was let go ended by the fault all the same.
+    fn is_end(self, status: ExitStatus, was_refused: bool) -> bool {
+        (was_refused || self.fault.0 == "kill") && self.expects(status)
     }
 
     /// Whether a validator may end so.
@@ -234,6 +256,39 @@ impl Place {
                 .is_some_and(|code| DISK_FAILED.contains(&code)),
         }
     }
+}
+
+/// Waits until the call ends the validator, for as long as it may still come; none when it does
+/// not.
+fn wait_for_end(
+    series: &mut Series<'_>,
+    victim: usize,
+    told: &Path,
+) -> Result<Option<Ended>, Failure> {
+    let mut deadline = Instant::now() + REACH;
+    let (mut was_refused, mut votes) = (false, false);
+    while Instant::now() < deadline {
+        if let Some(ended) = series.cluster.wait_ended(Instant::now() + LOOK)? {
+            return Ok(Some(ended));
+        }
+        if !was_refused && is_refused(told) {
+            was_refused = true;
+            deadline = Instant::now() + LINGER;
+        }
+        if !was_refused && !votes {
+            let statuses = series.statuses()?;
+            votes = statuses.get(victim).is_some_and(agreement::is_voting);
+            if votes {
+                deadline = Instant::now() + LINGER;
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Whether the tracer has written that it made a call fail.
+fn is_refused(told: &Path) -> bool {
+    has_refused(&std::fs::read(told).unwrap_or_default())
 }
 
 /// Whether the tracer says that it made a call fail.

@@ -84,6 +84,12 @@ impl Toll {
     /// Counts the votes of a validator that conflict, and tells the first of them.
     pub(super) fn note_conflicts(&mut self, validator: usize, audit: &Audit) {
         self.conflicting_votes += audit.conflicting_votes;
+        if audit.undecoded > 0 {
+            self.differences.push(format!(
+                "validator {validator}: {} records of its log cannot be decoded",
+                audit.undecoded
+            ));
+        }
         let told = audit.conflicts.iter();
         let told = told.map(|what| format!("validator {validator} contradicts itself: {what}"));
         self.differences.extend(told);

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
@@ -14,8 +14,8 @@ use quorate::keys::KeyPair;
 use quorate_bench::applications::Hosted;
 use quorate_bench::cluster::Cluster;
 use quorate_bench::exchange::{
-    self, ExchangeError, ExchangeKeys, ExchangeOutcome, ExchangePlan, Ledger, PriceCounts, Skew,
-    TRADERS,
+    self, ExchangeError, ExchangeKeys, ExchangeOutcome, ExchangePlan, Ledger, PriceCounts, Signs,
+    Skew, TRADERS,
 };
 use quorate_bench::histogram::Percentiles;
 use quorate_bench::load::{Acknowledged, Chain, LoadError, LoadPlan, Outcome, run as drive};
@@ -37,7 +37,7 @@ use crate::output::{hex, progress, table};
 const KILL_PERCENT: u32 = 30;
 const START_PERCENT: u32 = 55;
 /// How long a validator may take to vote again.
-const RETURN: Duration = Duration::from_secs(30);
+const RETURN: Duration = Duration::from_secs(120);
 /// How long one look at it takes.
 const LOOK: Duration = Duration::from_millis(250);
 /// All sums are counted anew after every block whose height is a multiple of this, and at the end.
@@ -108,19 +108,23 @@ impl Place<'_> {
             seconds: plan.seconds,
             seed: plan.seed,
         };
-        let (stop, deaf, down) = (
+        self.wait_for_votes()?;
+        let (stop, deaf, signs) = (
             self.interrupt.flag(),
             AtomicBool::new(false),
-            AtomicU64::new(0),
+            Signs::default(),
         );
         let (load, business, skew, killed) = std::thread::scope(|scope| {
             let load = scope.spawn(|| drive(plan, chain, None, &stop, &mut teller()));
             let business = scope.spawn(|| {
                 let genesis = self.testnet.genesis();
-                exchange::run(genesis, &keys, exchange_plan, &down, &stop)
+                let done = exchange::run(genesis, &keys, exchange_plan, &signs, &stop);
+                // Also where it failed: nobody waits for its begin then.
+                signs.has_begun.store(true, Ordering::Relaxed);
+                done
             });
             let skew = scope.spawn(|| exchange::listen(chain, &keys.traders[0], &deaf));
-            let killed = self.kill_and_start(cluster, &down);
+            let killed = self.kill_and_start(cluster, &signs);
             if killed.is_err() {
                 stop.store(true, Ordering::Relaxed);
             }
@@ -154,13 +158,16 @@ impl Place<'_> {
     fn kill_and_start(
         &self,
         cluster: &mut Cluster,
-        down: &AtomicU64,
+        signs: &Signs,
     ) -> Result<Option<usize>, Failure> {
         let run = Duration::from_secs(self.plan.seconds);
-        let begin = Instant::now();
         let Some(victim) = self.victim() else {
             return Ok(None);
         };
+        while !signs.has_begun.load(Ordering::Relaxed) {
+            self.watch(cluster, Instant::now() + LOOK)?;
+        }
+        let (begin, down) = (Instant::now(), &signs.down);
         self.watch(cluster, begin + run / 100 * KILL_PERCENT)?;
         down.fetch_or(1 << victim, Ordering::Relaxed);
         cluster.kill(victim)?;
@@ -199,11 +206,21 @@ impl Place<'_> {
         Ok(())
     }
 
+    /// Waits until every validator votes: before, nothing becomes final in good time.
+    fn wait_for_votes(&self) -> Result<(), Failure> {
+        let all_vote = |told: &[Status]| told.iter().all(agreement::is_voting);
+        let deadline = Instant::now() + RETURN;
+        agreement::statuses_until(self.chain, deadline, |told| {
+            all_vote(told) || self.interrupt.is_set()
+        })?;
+        Ok(())
+    }
+
     fn wait_until_voting(&self, cluster: &mut Cluster, victim: usize) -> Result<(), Failure> {
         let deadline = Instant::now() + RETURN;
         while Instant::now() < deadline {
             let statuses = agreement::statuses(self.chain, Instant::now() + LOOK, true)?;
-            if is_voting(&statuses, victim) {
+            if statuses.get(victim).is_some_and(agreement::is_voting) {
                 return Ok(());
             }
             self.watch(cluster, Instant::now() + Duration::from_millis(1))?;
@@ -211,11 +228,6 @@ impl Place<'_> {
         let what = format!("validator {victim} does not vote again");
         Err(Failure::new(Code::No, what).detail(cluster.tail(victim).join("\n")))
     }
-}
-
-fn is_voting(statuses: &[Status], index: usize) -> bool {
-    let status = statuses.get(index).and_then(|status| status.as_ref().ok());
-    status.is_some_and(|status| status["voting"].as_bool() == Some(true))
 }
 
 impl From<ExchangeError> for Failure {
@@ -239,6 +251,14 @@ impl Business {
     /// Height of the highest block with a result of this part of the run.
     pub(super) const fn height(&self) -> u64 {
         self.outcome.height
+    }
+
+    /// Whether the validator that was killed says that it votes again; true where none was.
+    pub(super) fn has_rejoined(&self, statuses: &[Status]) -> bool {
+        let Some(killed) = self.killed else {
+            return true;
+        };
+        statuses.get(killed).is_some_and(agreement::is_voting)
     }
 
     /// Reads a stopped validator's log, and holds against it what clients were told. Adds what is
@@ -275,7 +295,7 @@ impl Business {
         let told = [load, &self.outcome.acknowledged].concat();
         let lost = ledger.lost(&told);
         let exactly_once = lost == 0 && ledger.misapplied == 0 && self.outcome.unanswered == 0;
-        let rejoined = self.killed.is_some_and(|killed| is_voting(after, killed));
+        let rejoined = self.killed.is_some() && self.has_rejoined(after);
         self.complain(&ledger, lost, rejoined, complaints);
         Ok(Fields {
             settled: ledger.settled,

@@ -1,7 +1,7 @@
 //! What a node refuses: starts that are not safe, and bytes that are not the protocol's.
 
 use crate::support::{Adder, Cluster, PATIENCE, eventually, http, patient, stop_all};
-use quorate::client::{Client, ClientOptions};
+use quorate::client::Client;
 use quorate::config::NodeConfig;
 use quorate::executor::SectionsError;
 use quorate::keys::KeyPair;

@@ -42,13 +42,16 @@ impl WindowState {
         id: BlockId,
     ) -> Result<(BlockPlace, bool), Misfit> {
         let placed = self.tally.connect(set, header, id)?;
-        let mut parents = Vec::new();
-        if placed.1 {
-            parents.push(id);
+        if placed.1 && !self.logged.waiting.is_empty() {
+            self.place_above(set, id);
         }
-        while let Some(parent) = parents.pop()
-            && !self.logged.waiting.is_empty()
-        {
+        Ok(placed)
+    }
+
+    /// Places what the log holds above a block.
+    fn place_above(&mut self, set: &ValidatorSet, id: BlockId) {
+        let mut parents = alloc::vec![id];
+        while let Some(parent) = parents.pop() {
             for (id, header) in self.logged.waiting.remove(&parent).unwrap_or_default() {
                 if let Ok((place, _)) = self.tally.connect(set, &header, id) {
                     self.tally.tree.set_body(place, true);
@@ -57,7 +60,6 @@ impl WindowState {
                 }
             }
         }
-        Ok(placed)
     }
 
     /// Blocks of the log that were placed since the last call.

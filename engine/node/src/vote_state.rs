@@ -123,8 +123,6 @@ struct Said {
     records: BTreeMap<Window, Record>,
     /// The highest window in which anything was said, over since or not.
     said_in: Option<Window>,
-    /// The log holds nothing but words.
-    is_words_alone: bool,
 }
 
 /// Reads the newest own record of each window from that of the newest finality proof on: below it
@@ -135,7 +133,6 @@ fn read_said(reader: &Reader) -> Result<Said, RecoveryError> {
         proven: None,
         records: BTreeMap::new(),
         said_in: None,
-        is_words_alone: true,
     };
     for record in reader.iter() {
         let record = record?;
@@ -145,7 +142,6 @@ fn read_said(reader: &Reader) -> Result<Said, RecoveryError> {
         let place = record.place();
         let entry = decode(record.kind(), &record)
             .map_err(|source| RecoveryError::Entry { place, source })?;
-        said.is_words_alone &= matches!(entry, JournalEntry::Record { .. });
         match entry {
             JournalEntry::Record { own, .. } => {
                 said.said_in = said.said_in.max(Some(own.window));
@@ -254,8 +250,7 @@ pub fn import(
     let records = check(config, set, state)?;
     let mut lease_file = LeaseFile::new(folder);
     let mut content = held_lease(folder, &lease_file, config)?;
-    let lease = read_lease(&lease_file)?;
-    let has_lease = matches!(lease, LeaseRead::Present(_));
+    let has_lease = matches!(read_lease(&lease_file)?, LeaseRead::Present(_));
     let Opened {
         mut writer,
         mut syncer,
@@ -271,10 +266,6 @@ pub fn import(
     )?;
     let said = read_said(&reader)?;
     let unexplained = said_beside(&said, &records);
-    if matches!(lease, LeaseRead::Missing) && said.is_words_alone && unexplained.is_none() {
-        // An import of this file into an empty folder that was cut short before the lease.
-        content.lease.is_lost = false;
-    }
     let mut news = Vec::new();
     for own in records {
         match said.records.get(&own.window) {

@@ -7,6 +7,7 @@ use crate::common::{
 };
 use std::path::Path;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 /// Prices of one feed, a round and a little more apart.
 const LINES: u64 = 20;
@@ -110,7 +111,10 @@ fn prices_of_several_feeds_do_not_wait_for_each_others_finality() {
     command.args(["--key", text(&key), "--file", text(&lines)]);
     let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let feeding = command.spawn().unwrap();
+    // One after the other each would wait for as long as an answer may take, ten seconds.
+    let end = Instant::now() + Duration::from_secs(60);
     wait_until("all of them wait at once", || {
+        assert!(Instant::now() < end, "one waits for another");
         status(&dir, 0)["pool_commands"].as_u64() == Some(8)
     });
     for index in [2, 3] {

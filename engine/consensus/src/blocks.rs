@@ -395,7 +395,11 @@ impl Consensus {
         let set = Arc::clone(&self.config.set);
         let budget = set.slots().saturating_add(limits::PIPELINE_BLOCKS);
         for header in headers {
-            if header.window != window || header_fits(&set, header).is_err() {
+            let is_here = header.window == window;
+            if !is_here || header_fits(&set, header).is_err() {
+                if is_here {
+                    self.refuse_supported(window, (header.index, header.id()));
+                }
                 return Disposition::Fault(PeerFault::InvalidHeader);
             }
             let Some(state) = self.window_mut(window) else {

@@ -374,7 +374,8 @@ fn r3_junk_of_the_leader_hides_no_invalid_block_with_stake_of_amp_behind_it() {
     let undecodable = first.child(&set, 2).undecodable();
     let misfit = first.child(&set, 2).with(|header| header.time_ns = 0);
     type Bring = fn(&mut Bench, &Block);
-    let ways: [(&Block, Bring); 3] = [
+    let foreign = first.child(&set, 2).with(|header| header.version = 99);
+    let ways: [(&Block, Bring); 4] = [
         (&undecodable, |bench, block| {
             bench.propose(block);
         }),
@@ -383,6 +384,9 @@ fn r3_junk_of_the_leader_hides_no_invalid_block_with_stake_of_amp_behind_it() {
             bench.body(1, block);
         }),
         (&misfit, |bench, block| {
+            bench.headers(1, &[block]);
+        }),
+        (&foreign, |bench, block| {
             bench.headers(1, &[block]);
         }),
     ];

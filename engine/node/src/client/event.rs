@@ -34,7 +34,9 @@ pub enum ClientEvent<'a> {
     /// Commands were refused for good; their numbers are given to the next ones. Where they had
     /// been accepted before: by validators of all stake but F, or by all that can be reached. Those
     /// behind the refused one, and those that were to follow an opening, were never sent (of others
-    /// [`Unsure`](Self::Unsure) is told), so they have not been applied and never will be.
+    /// [`Unsure`](Self::Unsure) is told), so they have not been applied and never will be. The
+    /// time-out that goes along behind an opening has a number of its own and is counted here, as
+    /// its end is told.
     Dropped {
         /// The first number.
         seq_first: u64,

@@ -286,7 +286,8 @@ impl Clients {
     /// this. False, and nothing changed, while commands wait, and where no number is left: none is
     /// above 2^63 - 1, whatever a validator at fault tells. What is still on its way from before
     /// may be applied under numbers that are given anew ([`ClientEvent::Displaced`],
-    /// [`ClientEvent::Unsure`]).
+    /// [`ClientEvent::Unsure`]). Whoever opened that session may have declared no time-out: one
+    /// that is wanted is to be told again ([`SessionCommand::Timeout`]).
     pub fn resume(&mut self, client: ClientRef, seq_last: u64) -> bool {
         let session = self.table.sessions.get_mut(client.0);
         session.is_some_and(|session| match seq_last {

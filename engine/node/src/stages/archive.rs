@@ -25,6 +25,8 @@ const QUEUE_MAX: usize = 4_096;
 const QUEUE_BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// Questions on their way to the disk and back.
 const FETCHES_MAX: usize = 16;
+/// Those of one client: no reader of the stream may keep the disk from all others.
+const FETCHES_PER_CLIENT_MAX: usize = 4;
 /// Items taken before what came of them is written.
 const ITEMS_PER_STRETCH: usize = 1_024;
 /// Blocks that wait before the thread is woken for them; fewer wait until it looks by itself. It
@@ -76,7 +78,8 @@ pub(crate) struct ArchiveLink {
     begun: u64,
     /// How often it was told to.
     begins: u64,
-    fetches: usize,
+    /// For whom something is being read, once for each question. Bound: `FETCHES_MAX`.
+    fetches: Vec<ClientId>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -127,7 +130,7 @@ impl ArchiveLink {
             next,
             begun: 0,
             begins: 0,
-            fetches: 0,
+            fetches: Vec::with_capacity(FETCHES_MAX),
             thread: Some(thread),
         })
     }
@@ -197,17 +200,30 @@ impl ArchiveLink {
         }
     }
 
-    /// Asks for older events; false when there is no room for the question.
+    /// Asks for older events; false when there is no room for the question, or none left for its
+    /// client.
     pub(crate) fn fetch(&mut self, fetch: Fetch) -> bool {
-        let is_sent = self.fetches < FETCHES_MAX && self.send(ToArchive::Fetch(fetch));
-        self.fetches += usize::from(is_sent);
+        let of_client = self
+            .fetches
+            .iter()
+            .filter(|&&one| one == fetch.client)
+            .count();
+        let is_sent = self.fetches.len() < FETCHES_MAX
+            && of_client < FETCHES_PER_CLIENT_MAX
+            && self.send(ToArchive::Fetch(fetch));
+        if is_sent {
+            self.fetches.push(fetch.client);
+        }
         is_sent
     }
 
     /// Something that was read.
     pub(crate) fn take(&mut self) -> Option<Fetched> {
         let fetched = self.fetched.try_recv().ok()?;
-        self.fetches -= 1;
+        let place = self.fetches.iter().position(|&one| one == fetched.0.client);
+        if let Some(place) = place {
+            self.fetches.swap_remove(place);
+        }
         Some(fetched)
     }
 
@@ -340,22 +356,59 @@ mod tests {
         ring
     }
 
-    #[test]
-    fn blocks_on_their_way_are_bounded_by_their_bytes_and_go_on_when_some_have_come() {
+    /// A link whose thread takes nothing: its disk hangs.
+    fn link() -> (ArchiveLink, Receiver<ToArchive>, channel::Sender<Fetched>) {
         let (sender, items) = bounded(QUEUE_MAX);
-        let (_, fetched) = channel::bounded(FETCHES_MAX);
-        let state = Arc::<Archived>::default();
-        // The thread takes nothing: its disk hangs.
-        let mut link = ArchiveLink {
+        let (answer, fetched) = channel::bounded(FETCHES_MAX);
+        let link = ArchiveLink {
             sender: Some(sender),
             fetched,
-            state: Arc::clone(&state),
+            state: Arc::default(),
             next: 1,
             begun: 0,
             begins: 0,
-            fetches: 0,
+            fetches: Vec::new(),
             thread: None,
         };
+        (link, items, answer)
+    }
+
+    #[test]
+    fn one_reader_leaves_the_disk_to_others_and_gets_its_share_again() {
+        let (mut link, items, answer) = link();
+        let fetch = |client| Fetch {
+            client: ClientId::from_bits(client),
+            id: 1,
+            purpose: Purpose::Range,
+            from: StreamPosition::LIVE,
+            to: StreamPosition::LIVE,
+            bytes_max: 1,
+        };
+        let taken = |link: &mut ArchiveLink, client| {
+            (0..FETCHES_MAX)
+                .filter(|_| link.fetch(fetch(client)))
+                .count()
+        };
+        assert_eq!(taken(&mut link, 1), FETCHES_PER_CLIENT_MAX);
+        assert_eq!(taken(&mut link, 2), FETCHES_PER_CLIENT_MAX);
+        assert_eq!(items.try_iter().count(), 2 * FETCHES_PER_CLIENT_MAX);
+        let gone = (fetch(1), Err(Unavailable::Gone));
+        answer.try_send(gone).expect("room for an answer");
+        assert!(
+            link.take()
+                .is_some_and(|(fetch, _)| fetch.client == ClientId::from_bits(1))
+        );
+        assert_eq!(taken(&mut link, 1), 1, "what came back is free again");
+        assert_eq!(taken(&mut link, 2), 0, "and is the other's of nobody else");
+        assert_eq!(taken(&mut link, 3), FETCHES_PER_CLIENT_MAX);
+        assert_eq!(taken(&mut link, 4), FETCHES_PER_CLIENT_MAX);
+        assert_eq!(taken(&mut link, 5), 0, "all are under way");
+    }
+
+    #[test]
+    fn blocks_on_their_way_are_bounded_by_their_bytes_and_go_on_when_some_have_come() {
+        let (mut link, items, _) = link();
+        let state = Arc::clone(&link.state);
         let ring = ring(40);
         link.hand_over(&ring);
         let queued_bytes = state.queued_bytes.load(Ordering::Relaxed);

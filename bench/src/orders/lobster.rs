@@ -316,4 +316,6 @@ fn read_error(path: &Path, source: std::io::Error) -> LobsterError {
 }
 
 #[cfg(test)]
+mod replayed_book_tests;
+#[cfg(test)]
 mod tests;

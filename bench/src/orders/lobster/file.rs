@@ -180,9 +180,17 @@ fn parse_message(mut line: Line<'_>, earliest_ns: u64) -> Result<Message, Lobste
             .ok()
             .filter(|number| (1..=7).contains(number))
     })?;
-    let order = line.take("an order id", |text| text.parse::<u64>().ok())?;
-    // Only what becomes an order has a size and a price that must make sense.
+    // Only what becomes an order has an id, a size and a price that must make sense: a cross tells
+    // which one it is by an id below zero.
     let visible = number <= 4;
+    let order = line.take("an order id", |text| {
+        let order = text.parse::<u64>();
+        if visible {
+            return order.ok();
+        }
+        order.ok().or_else(|| text.parse::<i64>().ok().map(|_| 0))
+    })?;
+    let order = if visible { order } else { 0 };
     let size_lots = line.take("a size, a whole number above 0", |text| {
         let size = text.parse::<u64>().ok()?;
         (!visible || (1..=SIZE_LOTS_MAX).contains(&size)).then_some(size)

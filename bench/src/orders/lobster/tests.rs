@@ -27,7 +27,11 @@ impl Drop for Scratch {
     }
 }
 
-fn open(messages: &str, book: Option<&str>, clients: u32) -> Result<Lobster, LobsterError> {
+pub(super) fn open(
+    messages: &str,
+    book: Option<&str>,
+    clients: u32,
+) -> Result<Lobster, LobsterError> {
     let messages = Scratch::new(messages);
     let book = book.map(Scratch::new);
     Lobster::open(&LobsterConfig {
@@ -274,7 +278,7 @@ fn bad_files_are_told_apart() {
         "{error}"
     );
     assert!(error.contains("found \"x\""), "{error}");
-    let error = text(open("1.0,5,0,15,1000,1\n", None, 1));
+    let error = text(open("1.0,5,0,15,1000,1\n2.0,6,-1,700,1000,1\n", None, 1));
     assert!(error.contains("no message"), "{error}");
     let error = text(open("", None, 1));
     assert!(error.contains("no message"), "{error}");

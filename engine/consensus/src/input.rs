@@ -106,7 +106,12 @@ pub enum Input {
     /// The operator wants the validator to stop: the current window is stopped, nothing is
     /// proposed any more.
     Shutdown,
+    /// All that was waiting has been handed over, and what the others wait for comes before the
+    /// rest: R3 is judged, and R4 for what goes along with a first vote, but no other rule and no
+    /// timer; and own records that are durable are said (R11). May be left out:
+    /// [`Settle`](Self::Settle) follows in any case, and judges these again.
+    Hasten,
     /// End of one turn of the loop: all that was waiting has been handed over. Rules are judged
-    /// and timers fire here, and only here.
+    /// and timers fire here, and but for those two only here.
     Settle,
 }

@@ -35,6 +35,7 @@ mod delivery;
 pub mod effect;
 pub mod evidence;
 mod fetch;
+mod hasten;
 pub mod header;
 pub mod input;
 mod lacking;

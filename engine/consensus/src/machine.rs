@@ -283,7 +283,7 @@ impl Consensus {
     }
 
     /// Takes one input. Everything to be done about it is appended to `effects`; the rules are
-    /// judged when the input is [`Input::Settle`].
+    /// judged when the input is [`Input::Settle`], first votes also when it is [`Input::Hasten`].
     pub fn handle(&mut self, now: Now, input: Input, effects: &mut Effects) -> Disposition {
         match input {
             Input::Message(message) => {
@@ -346,6 +346,7 @@ impl Consensus {
                 self.shutdown = true;
                 Disposition::Applied
             }
+            Input::Hasten => self.hasten(now, effects),
             Input::Settle => {
                 self.settle(now, effects);
                 Disposition::Applied

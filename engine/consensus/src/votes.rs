@@ -11,6 +11,7 @@ use crate::message::{Message, Vote};
 use crate::record::{OwnRecord, Record};
 use crate::types::{BlockId, Index, Now, ValidatorIndex, Window};
 use crate::verify::Claim;
+use crate::window::WindowState;
 use crate::window::rules::{StopReason, Surroundings};
 use crate::window::tally::Counting;
 use crate::windows::Walked;
@@ -228,50 +229,37 @@ impl Consensus {
 
     fn vote_in(&mut self, window: Window, now: Now, effects: &mut Effects) -> bool {
         let set = self.config.set.clone();
-        let bodies = self.parents_with_bodies(window);
         let stop = self
             .windows
             .get(&window)
             .and_then(|state| self.must_stop(window, state, now));
         let may_stop = self.entered.is_some_and(|entered| window <= entered);
-        let holdoff = self.final_holdoff_ns();
         let speaks = !self.only_stops;
         let finalized = self.finalized;
-        let settled = self.settled_in(window);
-        let (peers, own) = (&self.peers, self.config.own);
-        let is_away = |peer: ValidatorIndex| {
-            peer != own && peers.get(peer.place()).is_none_or(|peer| !peer.is_up)
-        };
-        let Some(state) = self.windows.get_mut(&window) else {
+        let judged = self.judge(window, now, |state, around| {
+            // A stop and a skip depend on the tip's index alone, and others may need them (R12).
+            let extends = speaks && !state.is_frozen;
+            let first = extends && state.r3_first_vote(around);
+            state.arrives_ns = state.r3_arrives_ns(around);
+            let reason = if state.is_closed(set.slots()) || !may_stop {
+                None
+            } else if state.r5_predicate_holds(&set) {
+                Some(StopReason::Predicate)
+            } else {
+                stop
+            };
+            if reason.is_some() {
+                state.r5_stop();
+            }
+            let fin = extends && state.r4_final(around);
+            let also = extends && state.r6_also(&set, finalized);
+            let skip = speaks && state.r7_skip_fallback(&set);
+            state.sign_now |= reason.is_some() || also || skip;
+            (first, reason, fin, also, skip)
+        });
+        let Some((first, reason, fin, also, skip)) = judged else {
             return false;
         };
-        let around = Surroundings {
-            set: &set,
-            now,
-            parent_has_bodies: &|id| bodies.contains(&id),
-            final_holdoff_ns: holdoff,
-            is_away: &is_away,
-            settled,
-            is_behind: self.is_behind,
-        };
-        // A stop and a skip depend on the tip's index alone, and others may need them (R12).
-        let extends = speaks && !state.is_frozen;
-        let first = extends && state.r3_first_vote(&around);
-        state.arrives_ns = state.r3_arrives_ns(&around);
-        let reason = if state.is_closed(set.slots()) || !may_stop {
-            None
-        } else if state.r5_predicate_holds(&set) {
-            Some(StopReason::Predicate)
-        } else {
-            stop
-        };
-        if reason.is_some() {
-            state.r5_stop();
-        }
-        let fin = extends && state.r4_final(&around);
-        let also = extends && state.r6_also(&set, finalized);
-        let skip = speaks && state.r7_skip_fallback(&set);
-        state.sign_now |= reason.is_some() || also || skip;
         self.count_rules(fin, also, skip);
         if let Some(reason) = reason {
             self.note_stop(now, window, reason, effects);
@@ -285,6 +273,50 @@ impl Consensus {
             self.restart_timer(window, now);
         }
         first || fin || also || skip || reason.is_some()
+    }
+
+    /// R3 alone in one window, and R4 with it: a Final goes along with any other change of the
+    /// record. `true` when the own tip moved.
+    pub(crate) fn first_vote_in(&mut self, window: Window, now: Now) -> bool {
+        let speaks = !self.only_stops;
+        let judged = self.judge(window, now, |state, around| {
+            let first = speaks && !state.is_frozen && state.r3_first_vote(around);
+            (first, first && state.r4_final(around))
+        });
+        let (first, fin) = judged.unwrap_or_default();
+        self.count_rules(fin, false, false);
+        if first {
+            self.restart_timer(window, now);
+        }
+        first
+    }
+
+    /// Judges rules of a window with what they need to know of the world outside it.
+    fn judge<R>(
+        &mut self,
+        window: Window,
+        now: Now,
+        rules: impl FnOnce(&mut WindowState, &Surroundings<'_>) -> R,
+    ) -> Option<R> {
+        let set = self.config.set.clone();
+        let bodies = self.parents_with_bodies(window);
+        let holdoff = self.final_holdoff_ns();
+        let settled = self.settled_in(window);
+        let (peers, own) = (&self.peers, self.config.own);
+        let is_away = |peer: ValidatorIndex| {
+            peer != own && peers.get(peer.place()).is_none_or(|peer| !peer.is_up)
+        };
+        let state = self.windows.get_mut(&window)?;
+        let around = Surroundings {
+            set: &set,
+            now,
+            parent_has_bodies: &|id| bodies.contains(&id),
+            final_holdoff_ns: holdoff,
+            is_away: &is_away,
+            settled,
+            is_behind: self.is_behind,
+        };
+        Some(rules(state, &around))
     }
 
     fn count_rules(&mut self, fin: bool, also: bool, skip: bool) {
@@ -361,13 +393,14 @@ impl Consensus {
         counted
     }
 
-    /// Sends each own record that became durable in this turn, once.
-    pub(crate) fn send_records(&mut self, now: Now, effects: &mut Effects) {
+    /// Sends each own record that became durable in this turn, once. `true` when there was one.
+    pub(crate) fn send_records(&mut self, now: Now, effects: &mut Effects) -> bool {
         // R12: the fence comes before the first vote of a run, a restored one included.
         if self.is_recovering() {
-            return;
+            return false;
         }
         let windows = self.select(|_, _, state| state.is_unsent);
+        let is_any = !windows.is_empty();
         for &window in &windows {
             let went_along =
                 self.config.durability == Durability::Async && self.send_proposals(window, effects);
@@ -390,6 +423,7 @@ impl Consensus {
             self.follow_vote(now, window);
         }
         self.give_back(windows);
+        is_any
     }
 
     /// The time until the own vote's block is final is taken.

@@ -250,6 +250,14 @@ impl Bench {
         }
     }
 
+    /// The journal answers within the turn.
+    pub(crate) fn finish_journal_now(&mut self) {
+        self.finish_journal();
+        while let Some(input) = self.inputs.pop_front() {
+            self.feed(input);
+        }
+    }
+
     /// The journal answers for the oldest record handed to it, in a turn of its own.
     pub(crate) fn finish_oldest(&mut self) {
         if let Some(own) = self.journal.pop_front() {

@@ -10,6 +10,7 @@ mod costs;
 mod counting;
 mod epochs;
 mod fixtures;
+mod hasten;
 mod idle;
 mod lacking;
 mod long_branch;

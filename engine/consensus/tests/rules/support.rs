@@ -182,6 +182,7 @@ impl World {
     }
 
     pub(crate) fn settle(&mut self, index: ValidatorIndex) {
+        self.input(index, Input::Hasten);
         self.input(index, Input::Settle);
         self.propose(index);
     }
@@ -195,6 +196,7 @@ impl World {
             }
             let payload = self.payload();
             self.input(index, Input::Payload(payload));
+            self.input(index, Input::Hasten);
             self.input(index, Input::Settle);
         }
     }
@@ -215,6 +217,7 @@ impl World {
             self.input(index, input);
         }
         if again {
+            self.input(index, Input::Hasten);
             self.input(index, Input::Settle);
         }
     }

@@ -331,6 +331,18 @@ impl OrderStage {
         self.timer_next_ns = due_ns;
     }
 
+    /// What the others wait for, before the rest of a turn is judged: what follows is appended to
+    /// `out`. `true` when there was something. [`settle`](Self::settle) is to be called all the
+    /// same.
+    ///
+    /// # Errors
+    /// [`OrderError`]: this validator must stop.
+    pub(crate) fn hasten(&mut self, now: Now, out: &mut OrderOut) -> Result<bool, OrderError> {
+        let done = self.consensus.handle(now, Input::Hasten, &mut self.effects);
+        self.carry_out(now, out)?;
+        Ok(done == Disposition::Applied)
+    }
+
     /// Ends a turn of inputs: rules are judged, and what follows is appended to `out`. To be
     /// called again after the journal's answers, until nothing new comes.
     ///

@@ -157,6 +157,57 @@ fn the_vote_that_makes_a_block_final_leaves_before_the_block_is_carried_out() {
     assert!(!world.replica(last).is_unfinished());
 }
 
+/// Hands frames of a validator to all others.
+fn deliver(world: &mut World, from: usize, frames: &[Vec<u8>]) {
+    let now = world.now;
+    for to in (0..4).filter(|&to| to != from) {
+        for frame in frames {
+            let outcome = world.replica(to).peer_frame(now, index(from), frame);
+            assert!(!outcome.is_fault(), "{outcome:?}");
+        }
+    }
+}
+
+/// What waits for the vote comes first, and yet the rest comes however fast blocks follow.
+#[test]
+fn hasty_turns_send_votes_and_leave_the_rest_to_a_whole_one_that_comes_next() {
+    let (mut world, leader) = flowing();
+    let last = (leader + 3) % 4;
+    let before = world.replica(last).executor().height();
+    for seq in 2..=9 {
+        let now = world.now;
+        let entries = commands(1, seq, seq).concat();
+        let taken = world
+            .replica(leader)
+            .submit(now, None, &entries, &mut Vec::new());
+        taken.expect("a command");
+        for place in (leader..leader + 3).map(|place| place % 4) {
+            loop {
+                let (frames, _) = turn_alone(&mut world, place);
+                deliver(&mut world, place, &frames);
+                if !world.replica(place).is_unfinished() {
+                    break;
+                }
+            }
+        }
+        // Of the last one, one turn a block.
+        let (votes, _) = turn_alone(&mut world, last);
+        assert!(!votes.is_empty(), "command {seq}");
+        deliver(&mut world, last, &votes);
+        for place in (leader..leader + 3).map(|place| place % 4) {
+            while {
+                let (frames, _) = turn_alone(&mut world, place);
+                deliver(&mut world, place, &frames);
+                world.replica(place).is_unfinished()
+            } {}
+        }
+    }
+    let height = world.replica(leader).executor().height();
+    assert_eq!(height - before, 8, "each was final before the next");
+    let behind = height - world.replica(last).executor().height();
+    assert!(behind <= 2, "{behind} blocks wait for a whole turn");
+}
+
 /// R10: each read may have to come from the disk, while a vote waits.
 #[test]
 fn r10_a_turn_reads_64_blocks_for_peers_however_many_they_ask_for() {

@@ -118,7 +118,19 @@ pub(crate) struct RegionWriter {
 const PARTS_PER_CALL: usize = 8;
 
 /// Writes `parts` to a file, one after the other. After an error any of them may be there.
-fn write_file(file: &File, mut offset: usize, parts: &[&[u8]]) -> io::Result<()> {
+fn write_file(file: &File, offset: usize, parts: &[&[u8]]) -> io::Result<()> {
+    write_by(offset, parts, |slices, offset| {
+        rustix::io::pwritev(file, slices, offset as u64)
+    })
+}
+
+/// Writes `parts` from `offset` on by calls that may take less than they are given, and say how
+/// much that was.
+fn write_by(
+    mut offset: usize,
+    parts: &[&[u8]],
+    mut write: impl FnMut(&[IoSlice<'_>], usize) -> rustix::io::Result<usize>,
+) -> io::Result<()> {
     for parts in parts.chunks(PARTS_PER_CALL) {
         let mut slices = [IoSlice::new(&[]); PARTS_PER_CALL];
         for (slice, part) in slices.iter_mut().zip(parts) {
@@ -127,7 +139,7 @@ fn write_file(file: &File, mut offset: usize, parts: &[&[u8]]) -> io::Result<()>
         let mut left = &mut slices[..parts.len()];
         IoSlice::advance_slices(&mut left, 0);
         while !left.is_empty() {
-            match rustix::io::pwritev(file, left, offset as u64) {
+            match write(left, offset) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(bytes_len) => {
                     // A disk that fills up takes what still fits.
@@ -406,6 +418,42 @@ mod tests {
         (parts[9], parts[17]) = (b"some", b"thing");
         writer.write(5, &parts).unwrap();
         assert_eq!(&writer.bytes()[..15], b"\0\0\0\0\0something\0");
+    }
+
+    /// A file whose calls take half of what they are given, in turn with calls that a signal cuts
+    /// short and that take nothing.
+    #[test]
+    fn what_a_call_did_not_take_is_written_behind_what_it_took() {
+        let parts: Vec<Vec<u8>> = (1..=20).map(|byte| vec![byte; 3 * byte as usize]).collect();
+        let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+        let mut file = vec![0; 1000];
+        let mut calls = 0;
+        let written = write_by(70, &parts, |slices, offset| {
+            calls += 1;
+            if calls % 3 == 0 {
+                return Err(Errno::INTR);
+            }
+            let given: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
+            let taken = given.len().div_ceil(2);
+            file[offset..offset + taken].copy_from_slice(&given[..taken]);
+            Ok(taken)
+        });
+        written.unwrap();
+        let end = 70 + 3 * (1..=20).sum::<usize>();
+        assert_eq!(file[70..end], parts.concat());
+        assert!(file[..70].iter().chain(&file[end..]).all(|&byte| byte == 0));
+        assert!(
+            calls > 3 * 20_usize.div_ceil(PARTS_PER_CALL),
+            "{calls} calls"
+        );
+    }
+
+    #[test]
+    fn a_call_that_takes_nothing_or_fails_ends_the_write() {
+        let nothing = write_by(0, &[b"some"], |_, _| Ok(0)).unwrap_err();
+        assert_eq!(nothing.kind(), io::ErrorKind::WriteZero);
+        let refused = write_by(0, &[b"some"], |_, _| Err(Errno::NOSPC)).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::StorageFull);
     }
 
     #[test]

@@ -100,7 +100,8 @@ impl Pruner {
     /// Removes files of segments that the log has left; says how many bytes they had.
     fn remove_left_over(&mut self) -> Result<u64, PruneError> {
         let first = self.first();
-        if self.lowest >= first {
+        // Where the sync after the last removal failed, what they had is still to be told.
+        if self.lowest >= first && self.untold_bytes == 0 {
             return Ok(0);
         }
         let shared = &self.shared;

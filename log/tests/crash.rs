@@ -8,7 +8,9 @@ mod support;
 
 use proptest::prelude::*;
 use quorate_log::{Action, MemoryBackend, Recovery, Row, Unsynced};
-use support::{KIND, Random, append, open_memory, payload, payloads, sync, try_open};
+use support::{
+    KEEPS, KIND, Keep, append, open_memory, payload, payloads, power_cut, sync, try_open,
+};
 
 /// What a run did before the power went.
 #[derive(Default)]
@@ -40,46 +42,6 @@ fn run(memory: &MemoryBackend) -> Journal {
         }
     }
     journal
-}
-
-/// What of the unsynced survives.
-#[derive(Clone, Copy, Debug)]
-enum Keep {
-    Nothing,
-    Everything,
-    /// The sectors and names whose turn is even, or odd: holes at every place.
-    Alternate(bool),
-    Random(u64),
-}
-
-const KEEPS: [Keep; 8] = [
-    Keep::Nothing,
-    Keep::Everything,
-    Keep::Alternate(false),
-    Keep::Alternate(true),
-    Keep::Random(1),
-    Keep::Random(2),
-    Keep::Random(3),
-    Keep::Random(4),
-];
-
-fn power_cut(memory: &MemoryBackend, keep: Keep, salt: u64) -> MemoryBackend {
-    let mut turn = false;
-    let seed = if let Keep::Random(seed) = keep {
-        seed
-    } else {
-        1
-    };
-    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (salt + 1));
-    memory.power_cut(|_: Unsynced<'_>| match keep {
-        Keep::Nothing => false,
-        Keep::Everything => true,
-        Keep::Alternate(first) => {
-            turn = !turn;
-            turn == first
-        }
-        Keep::Random(_) => random.coin(),
-    })
 }
 
 /// Opens what a crash left and checks the oracle; says which row it was.

@@ -6,7 +6,10 @@ mod support;
 use quorate_log::{
     Damage, DataFolder, MemoryBackend, OpenError, Opened, PruneError, ReadError, Row, open, verify,
 };
-use support::{GENESIS, append, config, edit, open_memory, payload, small_log, sync, try_open};
+use support::{
+    GENESIS, KEEPS, append, config, edit, open_memory, payload, power_cut, small_log, sync,
+    try_open,
+};
 
 const BASE: &str = "base";
 
@@ -149,17 +152,17 @@ fn power_lost_at_every_step_of_pruning_leaves_a_log_that_begins_before_or_after(
     };
     let mut starts = Vec::new();
     for step in 0..=steps {
-        for keep in [false, true] {
+        for keep in KEEPS {
             let memory = memory.process_kill();
             let mut log = open_memory(&memory);
             memory.power_off_after(step);
             let _cut_short = log.pruner.prune(2);
             drop(log);
-            let memory = memory.power_cut(|_| keep);
-            let log = open_memory(&memory);
-            assert_eq!(log.recovery.row, Row::CleanEnd, "{step}");
+            let memory = power_cut(&memory, keep, step);
+            let log = try_open(&memory).unwrap_or_else(|error| panic!("{step} {keep:?}: {error}"));
+            assert_eq!(log.recovery.row, Row::CleanEnd, "{step} {keep:?}");
             let skipped = log.reader.start().index.count() as usize;
-            assert_eq!(all(&log), whole[skipped..], "{step}");
+            assert_eq!(all(&log), whole[skipped..], "{step} {keep:?}");
             let first = log.reader.start().offset.segment();
             assert_eq!(segments(&memory)[0], format!("segment-{first:010}"));
             starts.push(first);
@@ -291,6 +294,46 @@ fn a_file_whose_removal_was_refused_goes_and_is_counted_with_the_next_ones() {
         let lowest = format!("segment-{first:010}");
         assert_eq!(segments(&memory)[0], lowest, "nothing is left over");
         assert_eq!(log.pruner.prune(first).unwrap(), 0);
+    }
+}
+
+/// Files that went before the base was there would be a beginning that was lost.
+#[test]
+fn where_the_base_was_refused_no_file_goes_before_it_is_there() {
+    type Refuse = fn(&MemoryBackend);
+    let refusals: [(&str, Refuse); 4] = [
+        ("no room", |memory| memory.set_full(true)),
+        ("the file", |memory| memory.fail_sync_after(0)),
+        ("its name", |memory| memory.fail_sync_after(1)),
+        ("the removals", |memory| memory.fail_sync_after(2)),
+    ];
+    for (what, refuse) in refusals {
+        let memory = MemoryBackend::new();
+        let whole = long_log(&memory);
+        let mut log = open_memory(&memory);
+        // The genesis is kept from here on, so that the base is what is refused.
+        log.pruner.prune(1).unwrap();
+        refuse(&memory);
+        let error = log.pruner.prune(3).unwrap_err();
+        assert!(matches!(error, PruneError::Io { .. }), "{what}: {error}");
+        let is_refused = what != "the removals";
+        let first = if is_refused { 1 } else { 3 };
+        assert_eq!(log.pruner.first(), first, "{what}");
+        assert_eq!(
+            segments(&memory)[0],
+            format!("segment-{first:010}"),
+            "{what}"
+        );
+        memory.set_full(false);
+        assert_eq!(log.pruner.prune(3).unwrap(), 2 * 4096, "{what}");
+        drop(log);
+        for keep in KEEPS {
+            let log = try_open(&power_cut(&memory, keep, 0));
+            let log = log.unwrap_or_else(|error| panic!("{what}, {keep:?}: {error}"));
+            let start = log.reader.start();
+            assert_eq!(start.offset.segment(), 3, "{what}, {keep:?}");
+            assert_eq!(all(&log), whole[start.index.count() as usize..]);
+        }
     }
 }
 

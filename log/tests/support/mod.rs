@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use quorate_log::{
-    DataFolder, LogConfig, MemoryBackend, OpenError, Opened, Reader, RecordKind, RecordRef, open,
+    DataFolder, LogConfig, MemoryBackend, OpenError, Opened, Reader, RecordKind, RecordRef,
+    Unsynced, open,
 };
 
 pub(crate) const GENESIS: &[u8] = b"genesis of the tests";
@@ -101,6 +102,47 @@ impl Random {
     pub(crate) fn coin(&mut self) -> bool {
         self.next().is_multiple_of(2)
     }
+}
+
+/// What of the unsynced survives.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Keep {
+    Nothing,
+    Everything,
+    /// The sectors and names whose turn is even, or odd: holes at every place.
+    Alternate(bool),
+    Random(u64),
+}
+
+pub(crate) const KEEPS: [Keep; 8] = [
+    Keep::Nothing,
+    Keep::Everything,
+    Keep::Alternate(false),
+    Keep::Alternate(true),
+    Keep::Random(1),
+    Keep::Random(2),
+    Keep::Random(3),
+    Keep::Random(4),
+];
+
+/// The folder after a power cut; `salt` makes a `Random` of each moment another one.
+pub(crate) fn power_cut(memory: &MemoryBackend, keep: Keep, salt: u64) -> MemoryBackend {
+    let mut turn = false;
+    let seed = if let Keep::Random(seed) = keep {
+        seed
+    } else {
+        1
+    };
+    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (salt + 1));
+    memory.power_cut(|_: Unsynced<'_>| match keep {
+        Keep::Nothing => false,
+        Keep::Everything => true,
+        Keep::Alternate(first) => {
+            turn = !turn;
+            turn == first
+        }
+        Keep::Random(_) => random.coin(),
+    })
 }
 
 /// A folder on disk that is removed at the end of the test.

@@ -534,7 +534,8 @@ fn r12_a_log_damaged_below_a_snapshot_that_nobody_vouches_for_goes_on_from_what_
 }
 
 /// R12: once the log has the snapshot that it goes on from, nothing says any more that it was
-/// damaged; what nobody vouches for above that snapshot must be gone by then.
+/// damaged: what nobody vouches for above that snapshot must be gone by then, and the windows in
+/// which it may not vote be in the lease file.
 #[test]
 fn r12_power_lost_at_any_step_of_a_start_above_damage_leaves_one_that_starts() {
     let mut world = World::new(4, 1, 0, Durability::Sync);
@@ -546,10 +547,11 @@ fn r12_power_lost_at_any_step_of_a_start_above_damage_leaves_one_that_starts() {
     let higher = take_snapshot(&mut world, &own);
     assert!(higher > height);
     own.folder.put_certificate(higher, b"none").unwrap();
-    stop_at(&mut world, higher);
+    let lease = stop_at(&mut world, higher);
+    assert!(lease.is_some() && world.lease(3).abstain_until.is_none());
     damage_the_middle(&world.slots[3].memory);
     let stopped = world.slots[3].memory.process_kill();
-    for steps in 0.. {
+    let dies = |world: &mut World, steps, is_power_cut| {
         let memory = stopped.process_kill();
         let there = disk.process_kill(&memory);
         world.slots[3].memory = memory.clone();
@@ -559,14 +561,33 @@ fn r12_power_lost_at_any_step_of_a_start_above_damage_leaves_one_that_starts() {
         if is_done {
             world.kill(3);
         }
-        let memory = memory.power_cut(|_| false);
-        let snapshots = there.power_cut(&memory, |_| false);
+        let memory = match is_power_cut {
+            true => memory.power_cut(|_| false),
+            false => memory.process_kill(),
+        };
+        let snapshots = match is_power_cut {
+            true => there.power_cut(&memory, |_| false),
+            false => there.process_kill(&memory),
+        };
         world.slots[3].memory = memory;
         world.slots[3].snapshots = Some(SnapshotFolder::in_memory(&snapshots));
-        let started = world.start(3);
-        assert!(started.is_ok(), "after {steps} steps: {started:?}");
-        assert_eq!(world.replica(3).executor().height(), height);
-        world.kill(3);
+        is_done
+    };
+    for steps in 0.. {
+        let mut is_done = false;
+        for is_power_cut in [false, true] {
+            is_done = dies(&mut world, steps, is_power_cut);
+            let started = world.start(3);
+            assert!(started.is_ok(), "after {steps} steps: {started:?}");
+            assert_eq!(world.replica(3).executor().height(), height);
+            world.kill(3);
+            // It is what keeps it from voting in this run and the next ones.
+            let found = world.lease(3);
+            assert!(
+                !found.is_lost && found.abstain_until == lease,
+                "after {steps} steps: {found:?}"
+            );
+        }
         if is_done {
             assert!(steps > 10, "{steps} steps are not all of a start");
             return;

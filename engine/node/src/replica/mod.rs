@@ -416,7 +416,7 @@ impl<S: StateMachine> Replica<S> {
         verdicts: &mut Vec<CommandVerdict>,
     ) -> Result<(), PayloadError> {
         if !self.checks.is_signed() {
-            return self.order.submit(now, session, entries, verdicts);
+            return self.submit_checked((now, now.mono_ns), session, entries, verdicts);
         }
         // One by one, so that a bad one does not keep the good ones out.
         let checked = self.checks.check_submission(KeySource::Known, entries);
@@ -425,7 +425,8 @@ impl<S: StateMachine> Replica<S> {
         for (view, checked) in parse_entries(entries)?.zip(checked) {
             let rejection = match checked {
                 Checked::Good => {
-                    self.order.submit(now, session, view.entry, verdicts)?;
+                    let times = (now, now.mono_ns);
+                    self.order.submit(times, session, view.entry, verdicts)?;
                     continue;
                 }
                 Checked::Bad => Rejection::BadSignature,
@@ -443,15 +444,17 @@ impl<S: StateMachine> Replica<S> {
         Ok(())
     }
 
-    /// As [`submit`](Self::submit), for commands whose signatures have been checked.
+    /// As [`submit`](Self::submit), for commands that were received at `received_ns` and whose
+    /// signatures have been checked since.
     pub(crate) fn submit_checked(
         &mut self,
-        now: Now,
+        (now, received_ns): (Now, u64),
         session: Option<SessionId>,
         entries: &[u8],
         verdicts: &mut Vec<CommandVerdict>,
     ) -> Result<(), PayloadError> {
-        self.order.submit(now, session, entries, verdicts)
+        self.order
+            .submit((now, received_ns), session, entries, verdicts)
     }
 
     /// Whether votes wait for syncs, so that no other work comes before one.

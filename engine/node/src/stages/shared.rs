@@ -126,6 +126,11 @@ impl<S: StateMachine> SharedLoop<S> {
         let net_work = self.take_in(deadline_ns)?;
         self.patience.end_sleep();
         let (awake, now) = self.parts.clock.read();
+        self.act(awake, now, net_work)
+    }
+
+    /// What follows from what came in.
+    fn act(&mut self, awake: Instant, now: Now, net_work: usize) -> Result<u64, NodeFailure> {
         let mut work = net_work + self.take_completions(now)?;
         work += self.take_control(now);
         work += self.check_submissions(now);
@@ -133,7 +138,8 @@ impl<S: StateMachine> SharedLoop<S> {
         work += parts
             .inlet
             .take(&parts.metrics, verdicts, |entry, verdicts| {
-                parts.replica.submit_checked(now, None, entry, verdicts)
+                let times = (now, now.mono_ns);
+                parts.replica.submit_checked(times, None, entry, verdicts)
             });
         self.parts.replica.turn(now, &mut self.outbox)?;
         work += self.dispatch();
@@ -162,7 +168,15 @@ impl<S: StateMachine> SharedLoop<S> {
             let answered = parts.verify_done.recv_timeout(timeout.min(FULL_PAUSE));
             return Ok(answered.map_or(0, |inputs| take_verified(&mut parts.replica, now, inputs)));
         }
-        let mut inward = Inner {
+        let timeout = timeout.min(PARK_MAX);
+        let (wire, mut inward) = self.inward();
+        Ok(wire.turn(instant, timeout, &mut inward)?)
+    }
+
+    /// The sockets, and to whom what they have is handed.
+    fn inward(&mut self) -> (&mut WireStage, Inner<'_, S>) {
+        let parts = &mut self.parts;
+        let inward = Inner {
             replica: &mut parts.replica,
             clock: parts.clock,
             now: None,
@@ -173,8 +187,7 @@ impl<S: StateMachine> SharedLoop<S> {
             placement: &parts.placement,
             patience: &mut self.patience,
         };
-        let timeout = timeout.min(PARK_MAX);
-        Ok(parts.wire.turn(instant, timeout, &mut inward)?)
+        (&mut parts.wire, inward)
     }
 
     fn finish_turn(&mut self, awake: Instant, now: Now, work: usize) {
@@ -230,8 +243,8 @@ impl<S: StateMachine> SharedLoop<S> {
         let mut work = 0;
         while let Some(submission) = submissions.next() {
             work += 1;
-            let (from, entries) = match submission {
-                Submission::Good(from, entries) => (from, entries),
+            let (from, entries, received_ns) = match submission {
+                Submission::Good(from, entries, received_ns) => (from, entries, received_ns),
                 Submission::Forged(from, bad) => {
                     parts.wire.cut_off(from.client, leader, &bad);
                     continue;
@@ -239,10 +252,8 @@ impl<S: StateMachine> SharedLoop<S> {
             };
             verdicts.clear();
             let session = Some(from.session);
-            match parts
-                .replica
-                .submit_checked(now, session, &entries, verdicts)
-            {
+            let (replica, times) = (&mut parts.replica, (now, received_ns));
+            match replica.submit_checked(times, session, &entries, verdicts) {
                 Ok(()) => {
                     count_verdicts(&parts.metrics, verdicts);
                     let replies = parts.wire.replies();
@@ -605,7 +616,7 @@ impl<S: StateMachine> Inward for Inner<'_, S> {
         let leader = Some(self.replica.consensus().leader());
         match request {
             ClientFrame::Submit { entries, .. } if self.submissions.is_signed() => {
-                if let Err(busy) = self.submissions.push(from, entries) {
+                if let Err(busy) = self.submissions.push(now.mono_ns, from, entries) {
                     count_verdicts(self.metrics, &busy);
                     replies.push_verdicts(from.client, leader, &busy);
                 }
@@ -663,3 +674,7 @@ impl<S: StateMachine> Inward for Inner<'_, S> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "shared_tests.rs"]
+mod tests;

@@ -1,10 +1,11 @@
 //! Clients' signatures: on threads of their own, or in pieces on the one thread there is.
 //!
 //! Owns the workers, their queues and what is in flight with them, and the submissions that wait
-//! for a piece of a shared thread's turn. Never: on the way of a vote. A block is checked while it
-//! is voted on; only its execution waits, and a submission reaches the pool when all of it is
-//! checked. Commands of one client stay in order, but for its cancels, which pass: one worker has
-//! them all.
+//! for a piece of a shared thread's turn. Never: between a vote and its leaving. A block is checked
+//! while it is voted on; only its execution waits, and a submission reaches the pool when all of it
+//! is checked. A worker holds up no vote; a shared thread checks when those of its turn have left,
+//! and one that arrives meanwhile waits for the end of the batch. Commands of one client stay in
+//! order, but for its cancels, which pass: one worker has them all.
 
 use super::wire::Caller;
 use crate::auth::{

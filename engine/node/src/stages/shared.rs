@@ -1,8 +1,10 @@
 //! One thread for net, order, journal and app, in that order, without a queue between them.
 //!
 //! Owns the loop: what came is handed to the replica, the replica's turn is run, and what it asks
-//! for is done. Syncs and signatures are on other threads, which wake this one. A turn reads each
-//! clock at most twice and writes each socket at most once. Never: waits for the disk.
+//! for is done. Syncs and validators' signatures are on other threads, which wake this one. Those
+//! of clients are checked here, in bounded batches at the end of a turn: what it has to send has
+//! left by then, and what arrives meanwhile waits for their end. A turn reads each clock at most
+//! twice and writes each socket at most once. Never: waits for the disk.
 
 use super::check::{Submission, Submissions};
 use super::clock::{Clock, nanoseconds};
@@ -133,7 +135,6 @@ impl<S: StateMachine> SharedLoop<S> {
     fn act(&mut self, awake: Instant, now: Now, net_work: usize) -> Result<u64, NodeFailure> {
         let mut work = net_work + self.take_completions(now)?;
         work += self.take_control(now);
-        work += self.check_submissions(now);
         let (parts, verdicts) = (&mut self.parts, &mut self.verdicts);
         work += parts
             .inlet
@@ -141,11 +142,17 @@ impl<S: StateMachine> SharedLoop<S> {
                 let times = (now, now.mono_ns);
                 parts.replica.submit_checked(times, None, entry, verdicts)
             });
-        self.parts.replica.turn(now, &mut self.outbox)?;
+        self.parts.replica.turn_unchecked(now, &mut self.outbox)?;
         work += self.dispatch();
         let given_up = self.flush();
         self.hand_over();
-        self.finish_turn(awake + given_up, now, work);
+        let checked = self.check(now)?;
+        self.finish_turn(awake + given_up, now, work + checked);
+        if checked > 0 {
+            // What came of it is proposed and told without a sleep before, behind what came
+            // meanwhile.
+            return Ok(0);
+        }
         let replica_ns = self.parts.replica.deadline_ns(now);
         // While blocks wait for their signatures submissions do; the replica knows when it goes on.
         let submissions_ns = match self.parts.replica.is_behind() {
@@ -227,7 +234,14 @@ impl<S: StateMachine> SharedLoop<S> {
         Ok(work)
     }
 
-    /// Goes on with the signatures of what clients have submitted, a bounded piece.
+    /// Goes on with clients' signatures, a bounded piece: those of blocks, and of what was
+    /// submitted. The last thing in a turn: no frame of it waits for them. Says how many
+    /// submissions are checked.
+    fn check(&mut self, now: Now) -> Result<usize, NodeFailure> {
+        self.parts.replica.run_checks(now, &mut self.outbox)?;
+        Ok(self.check_submissions(now))
+    }
+
     fn check_submissions(&mut self, now: Now) -> usize {
         let Self {
             parts,
@@ -401,7 +415,10 @@ impl<S: StateMachine> SharedLoop<S> {
     }
 
     /// Ends the log: the last sync, then the clean-stop marker as the last thing.
-    fn stop(self) -> Result<(), NodeFailure> {
+    fn stop(mut self) -> Result<(), NodeFailure> {
+        // What the last turn's checks have brought.
+        self.dispatch();
+        self.parts.wire.flush();
         let SharedParts {
             replica,
             wire,

@@ -10,8 +10,10 @@ use crate::recovery;
 use crate::replica::{Companions, Parts, ReplicaConfig};
 use crate::state_machine::{Context, Output, StateMachine};
 use quorate_consensus::machine::{Durability, TimerConfig};
+use quorate_consensus::message::Message;
 use quorate_consensus::payload::Lane;
 use quorate_consensus::types::{Now, ValidatorIndex};
+use quorate_consensus::wire;
 use quorate_log::{DataFolder, LogConfig, MemoryBackend};
 use std::sync::Arc;
 
@@ -102,6 +104,21 @@ impl Member {
             companions,
             now,
         }
+    }
+
+    /// Frames in which all others say that they hold no record of this validator (R12), so that it
+    /// may vote.
+    pub(crate) fn fence_answers(&self) -> Vec<(ValidatorIndex, Vec<u8>)> {
+        let answer = Message::FenceAnswer {
+            incarnation: self.companions.summary.lease.incarnation,
+            held: None,
+        };
+        let mut frame = Vec::new();
+        wire::encode(&answer, &mut frame);
+        let count = self.genesis.validator_set().len();
+        let all = (0..).take(count).map(ValidatorIndex::new);
+        let others = all.filter(|place| *place != self.own);
+        others.map(|place| (place, frame.clone())).collect()
     }
 
     /// Command `seq` of a client, which opens its session with number 1.

@@ -185,11 +185,12 @@ const _: () = assert!(BACKLOG_BYTES_MAX / SUBMISSION_BYTES_MIN < GATE_ITEMS / 2)
 pub(crate) struct Backlog(Arc<AtomicUsize>);
 
 impl Backlog {
-    /// Takes commands on; they count until they are dropped.
-    pub(crate) fn take(&self, entries: &[u8]) -> Submitted {
+    /// Takes commands on that came off a socket then; they count until they are dropped.
+    pub(crate) fn take(&self, entries: &[u8], received_ns: u64) -> Submitted {
         self.0.fetch_add(weight(entries), Ordering::Relaxed);
         Submitted {
             entries: entries.into(),
+            received_ns,
             backlog: self.clone(),
         }
     }
@@ -209,6 +210,8 @@ impl Backlog {
 #[derive(Debug)]
 pub(crate) struct Submitted {
     entries: Box<[u8]>,
+    /// When their frame came off the socket, by the monotonic clock.
+    pub(crate) received_ns: u64,
     backlog: Backlog,
 }
 
@@ -290,11 +293,11 @@ mod tests {
         let frame = vec![0; 128 * 1024];
         let mut taken = Vec::new();
         while backlog.room().others_hold_us.is_none() {
-            taken.push(backlog.take(&frame));
+            taken.push(backlog.take(&frame, 0));
         }
         assert!(backlog.room().cancels_hold_us.is_none());
         while backlog.room().cancels_hold_us.is_none() {
-            taken.push(backlog.take(&frame));
+            taken.push(backlog.take(&frame, 0));
         }
         let bytes = taken.len() * frame.len();
         assert!(bytes <= BACKLOG_BYTES_MAX + frame.len(), "{bytes}");
@@ -307,7 +310,7 @@ mod tests {
         let backlog = Backlog::default();
         let mut taken = Vec::new();
         while backlog.room().cancels_hold_us.is_none() && taken.len() < GATE_ITEMS {
-            taken.push(backlog.take(&[0; 96]));
+            taken.push(backlog.take(&[0; 96], 0));
         }
         assert!(taken.len() < GATE_ITEMS / 2, "{}", taken.len());
         taken.clear();

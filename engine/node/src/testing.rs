@@ -1,7 +1,9 @@
 //! What the unit tests of this crate share. Never: compiled into what ships.
 
+mod member;
 mod signed;
 
+pub(crate) use member::{Member, signed_auth};
 pub(crate) use signed::signed_entry;
 
 use crate::executor::FinalBlock;

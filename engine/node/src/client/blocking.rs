@@ -5,13 +5,14 @@
 use super::event::ClientEvent;
 use super::sessions::{ClientOptions, ClientRef, Clients};
 use super::{ClientError, pending};
-use crate::client_wire::{Outcome, Place};
+use crate::client_wire::{Outcome, Place, Stream};
 use crate::genesis::Genesis;
 use crate::keys::KeyPair;
 use crate::lanes::Rejection;
 use crate::sessions::SessionCommand;
 use crate::state_machine::Lane;
 use quorate_consensus::types::ValidatorIndex;
+use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -37,6 +38,30 @@ pub struct Client {
     clients: Clients,
     client: ClientRef,
     patience: Duration,
+    on_stream: OnStream,
+}
+
+/// Who is told of the session's private stream, if anybody is.
+#[derive(Default)]
+struct OnStream(Option<TellStream>);
+
+type TellStream = Box<dyn FnMut(Stream<'_>) + Send>;
+
+impl OnStream {
+    fn tell(&mut self, event: &ClientEvent<'_>) {
+        if let (Some(tell), ClientEvent::Stream(stream)) = (&mut self.0, event) {
+            tell(stream.clone());
+        }
+    }
+}
+
+impl fmt::Debug for OnStream {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_tuple("OnStream")
+            .field(&self.0.is_some())
+            .finish()
+    }
 }
 
 impl Client {
@@ -62,6 +87,7 @@ impl Client {
             clients,
             client,
             patience,
+            on_stream: OnStream::default(),
         };
         let (seq_last, has_ended) =
             connected.question(timeout, Clients::ask_session, |id, event| match event {
@@ -78,6 +104,18 @@ impl Client {
             connected.clients.resume(client, seq_last);
         }
         Ok(connected)
+    }
+
+    /// Has `tell` called, within any later call of this client, with the outputs for this session
+    /// that commands of others and timers made: the fill of an order that rests, say, which no
+    /// result of an own command tells. One frame at a time, as [`ClientEvent::Stream`]; nothing is
+    /// kept here, and without this call they are passed over. A client that is not called is told
+    /// nothing meanwhile: between commands [`turn`](Self::turn) is what listens.
+    ///
+    /// They are one validator's word, also with [`Trust::FaultStake`](super::Trust), and those of a
+    /// time without a connection are not told later: after a loss of it ask the application.
+    pub fn on_stream(&mut self, tell: impl FnMut(Stream<'_>) + Send + 'static) {
+        self.on_stream = OnStream(Some(Box::new(tell)));
     }
 
     /// The validator at which the session is logged in.
@@ -152,7 +190,8 @@ impl Client {
 
     /// Waits at most `timeout` for something to happen, and tells of each command that it ended,
     /// and how: as [`submit_and_wait`](Self::submit_and_wait) would. What that and the questions
-    /// see meanwhile of other commands is not told again.
+    /// see meanwhile of other commands is not told again. Of the private stream
+    /// [`on_stream`](Self::on_stream) tells.
     ///
     /// # Errors
     /// The event queue failed.
@@ -161,9 +200,11 @@ impl Client {
         timeout: Duration,
         mut on_end: impl FnMut(u64, Result<Finalized, ClientError>),
     ) -> Result<(), ClientError> {
-        let now = Instant::now();
-        self.clients
-            .turn(now, Some(timeout), |_, event| ended(&event, &mut on_end))?;
+        let (now, on_stream) = (Instant::now(), &mut self.on_stream);
+        self.clients.turn(now, Some(timeout), |_, event| {
+            on_stream.tell(&event);
+            ended(&event, &mut on_end);
+        })?;
         Ok(())
     }
 
@@ -277,7 +318,9 @@ impl Client {
             if now >= end {
                 return Err(ClientError::Timeout);
             }
+            let on_stream = &mut self.on_stream;
             self.clients.turn(now, Some(end - now), |_, event| {
+                on_stream.tell(&event);
                 if found.is_none() {
                     found = pick(&event);
                 }

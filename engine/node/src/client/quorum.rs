@@ -24,6 +24,10 @@ pub enum Trust {
     OneValidator,
     /// That of validators with stake F + 1 who tell the same: a result is told when height, place,
     /// outcome and outputs are the same from all of them. Costs a connection to every validator.
+    ///
+    /// Covers results, and that a command is refused for good. Answers to queries, the private
+    /// stream and the number of the session's last command stay one validator's word, that of
+    /// whoever the client is logged in at.
     FaultStake,
 }
 

@@ -204,7 +204,8 @@ impl Lanes {
             } else {
                 Origin::Block
             };
-            match self.admit(command.admitted_ns.min(now_ns), &view, origin) {
+            let times = (command.admitted_ns.min(now_ns), command.received_ns);
+            match self.admit(times, &view, origin) {
                 // Nobody waits here for the verdict; it is counted.
                 Admission::Judged(_) | Admission::Final => {}
             }

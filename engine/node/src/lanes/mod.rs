@@ -51,13 +51,14 @@ impl Lanes {
     /// order. A command that is final already is accepted, and appended to `finals` so that its
     /// result can be sent again.
     ///
-    /// `session`, when given, is the only one that this connection may speak for.
+    /// `session`, when given, is the only one that this connection may speak for. `received_ns` is
+    /// when the submission came off its socket: what [`Admitted`] tells counts from there.
     ///
     /// # Errors
     /// When the bytes are no run of entries: nothing of them is taken.
     pub fn submit(
         &mut self,
-        now_ns: u64,
+        (now_ns, received_ns): (u64, u64),
         session: Option<SessionId>,
         entries: &[u8],
         verdicts: &mut Vec<CommandVerdict>,
@@ -73,7 +74,7 @@ impl Lanes {
                 self.counters.busy += 1;
                 Verdict::Busy { retry_after_us }
             } else {
-                match self.admit(now_ns, &view, Origin::Local) {
+                match self.admit((now_ns, received_ns), &view, Origin::Local) {
                     Admission::Judged(verdict) => verdict,
                     Admission::Final => {
                         finals.push((id, view.seq));
@@ -123,7 +124,7 @@ impl Lanes {
     }
 
     fn take_over(&mut self, now_ns: u64, view: &CommandView<'_>, origin: Origin) {
-        match self.admit(now_ns, view, origin) {
+        match self.admit((now_ns, now_ns), view, origin) {
             // Nobody waits here for the verdict; it is counted.
             Admission::Judged(_) | Admission::Final => {}
         }

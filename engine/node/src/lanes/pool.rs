@@ -12,8 +12,8 @@ use super::correct::Losers;
 use super::forward::Forwarding;
 use super::gaps::Gaps;
 use super::openings::Openings;
-use super::pressure::Pressure;
-use super::queue::{Command, Origin, SessionQueue};
+use super::pressure::{Pressure, bounded_us};
+use super::queue::{Command, Origin, SessionQueue, Times};
 use super::unchecked::Unchecked;
 use super::verdict::{Admitted, LanesConfig, Rejection, Verdict};
 use crate::state_machine::{Lane, SessionId, SessionMap};
@@ -29,13 +29,6 @@ pub(crate) const SEQ_MAX: u64 = i64::MAX as u64;
 /// What is left of a bound to those who are not favoured.
 const fn reserved(max: u64, is_favoured: bool) -> u64 {
     if is_favoured { max } else { max - max / 8 }
-}
-
-/// A time after which to come again, not so short that it is asked for in vain and not so long that
-/// room stands empty, microseconds.
-fn bounded_us(wait_ns: u64) -> u32 {
-    let wait_us = (wait_ns / 1_000).clamp(200, 200_000);
-    u32::try_from(wait_us).unwrap_or(200_000)
 }
 
 /// Names one command for as long as it is kept; says nothing once it is gone.
@@ -285,20 +278,21 @@ impl Lanes {
         }
     }
 
-    /// Judges one command and keeps it if it is taken.
+    /// Judges one command and keeps it if it is taken. Everything counts from now, but for what
+    /// its client is told of finality, which counts from when it was received.
     pub(super) fn admit(
         &mut self,
-        now_ns: u64,
+        times: Times,
         view: &CommandView<'_>,
         origin: Origin,
     ) -> Admission {
         let id = SessionId(*view.session);
         let lane = Lane::from_u8(view.lane as u8).unwrap_or(Lane::Admin);
         let known = self.places.get(&id).copied();
-        let admission = match self.judge(now_ns, view, known, lane, origin) {
+        let admission = match self.judge(times, view, known, lane, origin) {
             Ok(None) => {
                 let slot = self.slot_or_new(id);
-                self.keep(now_ns, slot, view, lane, origin);
+                self.keep(times, slot, view, lane, origin);
                 Admission::Judged(Verdict::Accepted)
             }
             Ok(Some(admission)) => admission,
@@ -317,12 +311,13 @@ impl Lanes {
     /// `Ok(None)`: keep it. `Ok(Some(_))`: nothing is left to do.
     fn judge(
         &mut self,
-        now_ns: u64,
+        times: Times,
         view: &CommandView<'_>,
         known: Option<u32>,
         lane: Lane,
         origin: Origin,
     ) -> Result<Option<Admission>, Verdict> {
+        let now_ns = times.0;
         if view.body.len() > self.config.command_bytes_max {
             return Err(Verdict::Rejected(Rejection::TooLarge));
         }
@@ -341,7 +336,7 @@ impl Lanes {
             return Err(Verdict::Rejected(Rejection::Stopping));
         }
         if let Some(slot) = known
-            && let Some(verdict) = self.meet_held(now_ns, slot, view, lane, origin)
+            && let Some(verdict) = self.meet_held(times, slot, view, lane, origin)
         {
             return verdict.map(|()| Some(Admission::Judged(Verdict::Accepted)));
         }
@@ -371,7 +366,7 @@ impl Lanes {
     /// What to do with a command whose number is held already; `None` when it is not held.
     fn meet_held(
         &mut self,
-        now_ns: u64,
+        times: Times,
         slot: u32,
         view: &CommandView<'_>,
         lane: Lane,
@@ -392,15 +387,15 @@ impl Lanes {
         let bytes = self.bytes - held.entry.len() + view.entry.len();
         let bytes_max = reserved(self.config.bytes_max as u64, lane == Lane::Cancel);
         if bytes > self.bytes && bytes as u64 > bytes_max {
-            let retry_after_us = self.retry_after_us(now_ns);
+            let retry_after_us = self.retry_after_us(times.0);
             return Some(Err(Verdict::Busy { retry_after_us }));
         }
-        self.make_own(now_ns, slot, view, lane);
+        self.make_own(times, slot, view, lane);
         Some(Ok(()))
     }
 
     /// A command that is held is a client's of this validator from here on, as the client says it.
-    fn make_own(&mut self, now_ns: u64, slot: u32, view: &CommandView<'_>, lane: Lane) {
+    fn make_own(&mut self, times: Times, slot: u32, view: &CommandView<'_>, lane: Lane) {
         let handle = self.handle(slot, view.seq);
         let Some(held) = self.sessions[slot as usize].command_mut(view.seq) else {
             return;
@@ -414,7 +409,7 @@ impl Lanes {
             held.lane = lane;
         }
         held.origin = Origin::Local;
-        held.admitted_ns = now_ns;
+        (held.admitted_ns, held.received_ns) = times;
         if held.is_gapped {
             self.gaps.begin(held);
         }
@@ -486,7 +481,15 @@ impl Lanes {
         bounded_us(now_ns.saturating_sub(oldest_ns) / 2)
     }
 
-    fn keep(&mut self, now_ns: u64, slot: u32, view: &CommandView<'_>, lane: Lane, origin: Origin) {
+    fn keep(
+        &mut self,
+        times: Times,
+        slot: u32,
+        view: &CommandView<'_>,
+        lane: Lane,
+        origin: Origin,
+    ) {
+        let (now_ns, received_ns) = times;
         self.compact();
         if !self.sessions[slot as usize].is_open {
             self.make_way(slot, view);
@@ -498,6 +501,7 @@ impl Lanes {
         let command = Command {
             entry,
             admitted_ns: now_ns,
+            received_ns,
             lane,
             origin,
             is_gapped: true,
@@ -634,7 +638,7 @@ impl Lanes {
         }
         command.is_local().then(|| Admitted {
             index,
-            latency_ns: now_ns.saturating_sub(command.admitted_ns),
+            latency_ns: now_ns.saturating_sub(command.received_ns),
         })
     }
 

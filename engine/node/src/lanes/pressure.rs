@@ -77,6 +77,13 @@ impl Pressure {
     }
 }
 
+/// A time after which to come again, not so short that it is asked for in vain and not so long that
+/// room stands empty, microseconds.
+pub(super) fn bounded_us(wait_ns: u64) -> u32 {
+    let wait_us = (wait_ns / 1_000).clamp(200, 200_000);
+    u32::try_from(wait_us).unwrap_or(200_000)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -34,13 +34,20 @@ pub(super) enum Origin {
     Block,
 }
 
+/// When a command was admitted, and when a client's frame with it was received.
+pub(super) type Times = (u64, u64);
+
 /// A command that is kept until it stands in a finalized block.
 #[derive(Debug)]
 pub(super) struct Command {
     /// The whole entry, as it will stand in a payload.
     pub(super) entry: Box<[u8]>,
-    /// When it came here, by the monotonic clock.
+    /// When it was admitted, by the monotonic clock.
     pub(super) admitted_ns: u64,
+    /// When a client's frame with it came off the socket: before it was admitted, by what its
+    /// signature and queues took. What clients are told of finality counts from here, and nothing
+    /// else does.
+    pub(super) received_ns: u64,
     /// Its lane.
     pub(super) lane: Lane,
     /// Where it came from.
@@ -404,6 +411,7 @@ mod tests {
         Command {
             entry: Box::new([byte]),
             admitted_ns: 0,
+            received_ns: 0,
             lane: Lane::Order,
             origin: Origin::Block,
             is_gapped: false,

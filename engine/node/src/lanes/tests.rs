@@ -59,8 +59,9 @@ fn pool() -> Lanes {
 
 fn submit(lanes: &mut Lanes, now_ns: u64, entries: &[Vec<u8>]) -> Vec<Verdict> {
     let (mut verdicts, mut finals) = (Vec::new(), Vec::new());
+    let (times, entries) = ((now_ns, now_ns), entries.concat());
     lanes
-        .submit(now_ns, None, &entries.concat(), &mut verdicts, &mut finals)
+        .submit(times, None, &entries, &mut verdicts, &mut finals)
         .expect("entries");
     verdicts.iter().map(|verdict| verdict.verdict).collect()
 }
@@ -277,7 +278,7 @@ fn a_command_that_is_final_is_accepted_and_its_result_is_asked_for() {
     finalize(&mut lanes, 2, &payload);
     let (mut verdicts, mut finals) = (Vec::new(), Vec::new());
     lanes
-        .submit(3, None, &order(1, 1), &mut verdicts, &mut finals)
+        .submit((3, 3), None, &order(1, 1), &mut verdicts, &mut finals)
         .expect("entries");
     assert_eq!(verdicts[0].verdict, Verdict::Accepted);
     assert_eq!(finals, [(id(1), 1)]);
@@ -290,7 +291,7 @@ fn a_connection_speaks_for_its_own_session_only() {
     let (mut verdicts, mut finals) = (Vec::new(), Vec::new());
     let entries = [order(1, 1), order(2, 1)].concat();
     lanes
-        .submit(1, Some(id(1)), &entries, &mut verdicts, &mut finals)
+        .submit((1, 1), Some(id(1)), &entries, &mut verdicts, &mut finals)
         .expect("entries");
     assert_eq!(verdicts[0].verdict, Verdict::Accepted);
     assert_eq!(
@@ -307,7 +308,7 @@ fn a_malformed_submission_is_refused_whole() {
     let (mut verdicts, mut finals) = (Vec::new(), Vec::new());
     assert!(
         lanes
-            .submit(1, None, &entries, &mut verdicts, &mut finals)
+            .submit((1, 1), None, &entries, &mut verdicts, &mut finals)
             .is_err()
     );
     assert!(verdicts.is_empty() && lanes.is_empty());

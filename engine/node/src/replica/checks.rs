@@ -1,7 +1,7 @@
 //! The checks of clients' signatures that the order stage asks for.
 //!
 //! Owns what is to be checked, and the way of doing it in bounded pieces for a replica without
-//! workers. Never: on the way of a vote; a vote needs no signature, only execution does.
+//! workers. Never: between a vote and its leaving; a vote needs no signature, only execution does.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -419,7 +419,7 @@ impl<S: StateMachine> Replica<S> {
         verdicts: &mut Vec<CommandVerdict>,
     ) -> Result<(), PayloadError> {
         if !self.checks.is_signed() {
-            return self.order.submit(now, session, entries, verdicts);
+            return self.submit_checked((now, now.mono_ns), session, entries, verdicts);
         }
         // One by one, so that a bad one does not keep the good ones out.
         let checked = self.checks.check_submission(KeySource::Known, entries);
@@ -428,7 +428,8 @@ impl<S: StateMachine> Replica<S> {
         for (view, checked) in parse_entries(entries)?.zip(checked) {
             let rejection = match checked {
                 Checked::Good => {
-                    self.order.submit(now, session, view.entry, verdicts)?;
+                    let times = (now, now.mono_ns);
+                    self.order.submit(times, session, view.entry, verdicts)?;
                     continue;
                 }
                 Checked::Bad => Rejection::BadSignature,
@@ -446,15 +447,17 @@ impl<S: StateMachine> Replica<S> {
         Ok(())
     }
 
-    /// As [`submit`](Self::submit), for commands whose signatures have been checked.
+    /// As [`submit`](Self::submit), for commands that were received at `received_ns` and whose
+    /// signatures have been checked since.
     pub(crate) fn submit_checked(
         &mut self,
-        now: Now,
+        (now, received_ns): (Now, u64),
         session: Option<SessionId>,
         entries: &[u8],
         verdicts: &mut Vec<CommandVerdict>,
     ) -> Result<(), PayloadError> {
-        self.order.submit(now, session, entries, verdicts)
+        self.order
+            .submit((now, received_ns), session, entries, verdicts)
     }
 
     /// Whether votes wait for syncs, so that no other work comes before one.
@@ -468,11 +471,21 @@ impl<S: StateMachine> Replica<S> {
     /// # Errors
     /// [`ReplicaError`]: this validator must not go on.
     pub fn turn(&mut self, now: Now, outbox: &mut Outbox) -> Result<(), ReplicaError> {
+        self.turn_unchecked(now, outbox)?;
+        self.run_checks(now, outbox)
+    }
+
+    /// A turn without its piece of [checks](Self::run_checks), so that what it has to send leaves
+    /// before them.
+    pub(crate) fn turn_unchecked(
+        &mut self,
+        now: Now,
+        outbox: &mut Outbox,
+    ) -> Result<(), ReplicaError> {
         std::mem::swap(&mut self.out.frames, &mut outbox.frames);
         let outcome = self.run_passes(now, outbox);
         std::mem::swap(&mut self.out.frames, &mut outbox.frames);
         outcome?;
-        self.run_checks(now, outbox)?;
         outbox.jobs.append(&mut self.out.jobs);
         outbox.events.append(&mut self.out.events);
         let repeats = self.out.repeats.drain(..);
@@ -483,8 +496,8 @@ impl<S: StateMachine> Replica<S> {
     }
 
     /// Goes on with the checks of clients' signatures, a bounded piece, and executes what is
-    /// checked.
-    fn run_checks(&mut self, now: Now, outbox: &mut Outbox) -> Result<(), ReplicaError> {
+    /// checked. What comes of it is appended to `outbox`, and the next turn is due at once then.
+    pub(crate) fn run_checks(&mut self, now: Now, outbox: &mut Outbox) -> Result<(), ReplicaError> {
         if !self.checks.is_signed() {
             return Ok(());
         }

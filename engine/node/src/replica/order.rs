@@ -308,21 +308,22 @@ impl OrderStage {
         Ok(())
     }
 
-    /// Judges a client's submission; see [`Lanes::submit`]. In a chain of signed commands whoever
-    /// calls has checked the signatures.
+    /// Judges a client's submission, which came off its socket at `received_ns`; see
+    /// [`Lanes::submit`]. In a chain of signed commands whoever calls has checked the signatures.
     ///
     /// # Errors
     /// When the bytes are no run of entries.
     pub fn submit(
         &mut self,
-        now: Now,
+        (now, received_ns): (Now, u64),
         session: Option<SessionId>,
         entries: &[u8],
         verdicts: &mut Vec<CommandVerdict>,
     ) -> Result<(), PayloadError> {
         self.lanes.note_wall_time(now.wall_ns);
+        let times = (now.mono_ns, received_ns);
         self.lanes
-            .submit(now.mono_ns, session, entries, verdicts, &mut self.repeats)
+            .submit(times, session, entries, verdicts, &mut self.repeats)
     }
 
     /// Says when the application's earliest timer is due, by replicated time. After each executed

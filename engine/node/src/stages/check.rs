@@ -1,10 +1,11 @@
 //! Clients' signatures: on threads of their own, or in pieces on the one thread there is.
 //!
 //! Owns the workers, their queues and what is in flight with them, and the submissions that wait
-//! for a piece of a shared thread's turn. Never: on the way of a vote. A block is checked while it
-//! is voted on; only its execution waits, and a submission reaches the pool when all of it is
-//! checked. Commands of one client stay in order, but for its cancels, which pass: one worker has
-//! them all.
+//! for a piece of a shared thread's turn. Never: between a vote and its leaving. A block is checked
+//! while it is voted on; only its execution waits, and a submission reaches the pool when all of it
+//! is checked. A worker holds up no vote; a shared thread checks when those of its turn have left,
+//! and one that arrives meanwhile waits for the end of the batch. Commands of one client stay in
+//! order, but for its cancels, which pass: one worker has them all.
 
 use super::wire::Caller;
 use crate::auth::{
@@ -38,20 +39,12 @@ const STRIDE: usize = 64;
 /// What comes of a submission.
 #[derive(Debug)]
 pub(crate) enum Submission {
-    /// All of it may go on to the pool.
-    Good(Caller, Box<[u8]>),
+    /// All of it may go on to the pool; and when its frame came off the socket, by the monotonic
+    /// clock.
+    Good(Caller, Box<[u8]>, u64),
     /// Something in it is not signed by the client's key: nothing of it is taken, and the client
     /// is cut off.
     Forged(Caller, Vec<CommandVerdict>),
-}
-
-/// Judges a submission whose commands have been checked.
-fn judged(from: Caller, entries: Box<[u8]>, bad: Vec<CommandVerdict>) -> Submission {
-    if bad.is_empty() {
-        Submission::Good(from, entries)
-    } else {
-        Submission::Forged(from, bad)
-    }
 }
 
 /// The commands of a submission that are not signed by the client's key; none when it is no run of
@@ -531,6 +524,8 @@ pub(crate) struct Submissions {
 struct Waiting {
     from: Caller,
     entries: Box<[u8]>,
+    /// When its frame came off the socket, by the monotonic clock.
+    received_ns: u64,
     at: usize,
     is_done: bool,
     /// One of them is not signed by the client, as far as was looked; or something else in its
@@ -571,8 +566,14 @@ impl Submissions {
         }
     }
 
-    /// Takes a submission in; when there is no room its verdicts come back.
-    pub(crate) fn push(&mut self, from: Caller, entries: &[u8]) -> Result<(), Vec<CommandVerdict>> {
+    /// Takes a submission in that came off its socket then; when there is no room its verdicts come
+    /// back.
+    pub(crate) fn push(
+        &mut self,
+        received_ns: u64,
+        from: Caller,
+        entries: &[u8],
+    ) -> Result<(), Vec<CommandVerdict>> {
         let is_urgent = is_urgent(entries);
         let has_room = self.bytes + entries.len() <= WAITING_BYTES_MAX
             && (!is_urgent || self.urgent_bytes + entries.len() <= URGENT_BYTES_MAX);
@@ -597,6 +598,7 @@ impl Submissions {
         queue.push_back(Waiting {
             from,
             entries: entries.into(),
+            received_ns,
             at: 0,
             is_done: false,
             is_bad: false,
@@ -668,12 +670,15 @@ impl Submissions {
         };
         let Waiting { from, entries, .. } = waiting;
         self.bytes -= entries.len();
-        if !waiting.is_bad {
-            return Some(Submission::Good(from, entries));
+        if waiting.is_bad {
+            // Which one it is: each finds its verdict made. What is malformed is refused by the
+            // pool.
+            let bad = bad_of(&self.auth, &mut self.check, &from, &entries).unwrap_or_default();
+            if !bad.is_empty() {
+                return Some(Submission::Forged(from, bad));
+            }
         }
-        // Which one it is: each finds its verdict made. What is malformed is refused by the pool.
-        let bad = bad_of(&self.auth, &mut self.check, &from, &entries).unwrap_or_default();
-        Some(judged(from, entries, bad))
+        Some(Submission::Good(from, entries, waiting.received_ns))
     }
 }
 

@@ -411,6 +411,8 @@ impl NetThread {
             checks: self.checks.as_ref(),
             metrics: &self.metrics,
             trace: &self.trace,
+            clock: self.wire.clock(),
+            received_ns: None,
         };
         Ok(self.wire.turn(Instant::now(), timeout, &mut outward)?)
     }
@@ -496,6 +498,9 @@ struct Outward<'t> {
     checks: Option<&'t CheckSender>,
     metrics: &'t Metrics,
     trace: &'t Trace,
+    clock: Clock,
+    /// Read when the first submission comes in: the turn may have slept before.
+    received_ns: Option<u64>,
 }
 
 impl Inward for Outward<'_> {
@@ -542,7 +547,9 @@ impl Inward for Outward<'_> {
     fn request(&mut self, from: Caller, request: ClientFrame<'_>, _replies: &mut Replies) {
         match request {
             ClientFrame::Submit { entries, .. } => {
-                let entries = self.backlog.take(entries);
+                let clock = self.clock;
+                let received_ns = *self.received_ns.get_or_insert_with(|| clock.mono_ns());
+                let entries = self.backlog.take(entries, received_ns);
                 match self.checks {
                     Some(checks) => checks.submit(from, entries),
                     None => drop(self.order.send(ToOrder::Submit(from, entries))),
@@ -569,41 +576,5 @@ impl Inward for Outward<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// What becomes of the other threads when one ends like that.
-    fn is_halted_by(
-        run: impl FnOnce() -> Result<(), NodeFailure> + Send + 'static,
-    ) -> (bool, Result<(), NodeFailure>) {
-        let halt = Halt::default();
-        let thread = spawn("one", &halt, run).expect("a thread");
-        let ended = joined(thread, "one");
-        (halt.is_set(), ended)
-    }
-
-    /// Half a validator must not go on: its votes would tell of what no journal has.
-    #[test]
-    fn a_thread_that_fails_or_panics_halts_all_others_and_one_that_is_done_does_not() {
-        let (is_halted, ended) = is_halted_by(|| Err(NodeFailure::Stopped));
-        assert!(is_halted && matches!(ended, Err(NodeFailure::Stopped)));
-        let (is_halted, ended) = is_halted_by(|| panic!("as an application may"));
-        assert!(is_halted && matches!(ended, Err(NodeFailure::ThreadLost("one"))));
-        let (is_halted, ended) = is_halted_by(|| Ok(()));
-        assert!(!is_halted && ended.is_ok());
-    }
-    /// The results of the last block wait in that queue while the threads behind it end.
-    #[test]
-    fn what_was_told_before_a_clean_end_goes_out_and_nothing_after_a_failure() {
-        let links = quorate_net::ClientLinks::new(quorate_net::Limits::default()).unwrap();
-        let waker = links.waker();
-        let (to_net, items) = channel::unbounded();
-        let (net, halt) = (NetSender::new(to_net, waker), Halt::default());
-        net.send(ToNet::Repeats(Vec::new()));
-        end_net(&net, &halt, true);
-        assert!(matches!(items.try_recv(), Ok(ToNet::Repeats(_))));
-        assert!(matches!(items.try_recv(), Ok(ToNet::End)) && !halt.is_set());
-        end_net(&net, &halt, false);
-        assert!(items.is_empty() && halt.is_set());
-    }
-}
+#[path = "dedicated_tests.rs"]
+mod tests;

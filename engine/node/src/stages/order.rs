@@ -110,7 +110,7 @@ impl OrderThread {
         Ok(taken)
     }
 
-    fn take(
+    pub(super) fn take(
         &mut self,
         now: Now,
         item: ToOrder,
@@ -134,7 +134,8 @@ impl OrderThread {
             ToOrder::Submit(from, entries) => {
                 let mut verdicts = Vec::new();
                 let session = Some(from.session);
-                match self.stage.submit(now, session, &entries, &mut verdicts) {
+                let times = (now, entries.received_ns);
+                match self.stage.submit(times, session, &entries, &mut verdicts) {
                     Ok(()) => {
                         count_verdicts(&self.metrics, &verdicts);
                         self.net.send(ToNet::Verdicts(from.client, verdicts));
@@ -192,7 +193,7 @@ impl OrderThread {
     }
 
     /// Judges the rules and sends what follows, until nothing new is proposed.
-    fn settle(
+    pub(super) fn settle(
         &mut self,
         now: Now,
         out: &mut OrderOut,
@@ -201,7 +202,7 @@ impl OrderThread {
         let mut verdicts = Vec::new();
         let (stage, metrics) = (&mut self.stage, &self.metrics);
         self.inlet.take(metrics, &mut verdicts, |entry, verdicts| {
-            stage.submit(now, None, entry, verdicts)
+            stage.submit((now, now.mono_ns), None, entry, verdicts)
         });
         self.stage.serve(out).map_err(ReplicaError::from)?;
         for _ in 0..PASSES_PER_TURN {

@@ -1,8 +1,10 @@
 //! One thread for net, order, journal and app, in that order, without a queue between them.
 //!
 //! Owns the loop: what came is handed to the replica, the replica's turn is run, and what it asks
-//! for is done. Syncs and signatures are on other threads, which wake this one. A turn reads each
-//! clock at most twice and writes each socket at most once. Never: waits for the disk.
+//! for is done. Syncs and validators' signatures are on other threads, which wake this one. Those
+//! of clients are checked here, in bounded batches at the end of a turn: what it has to send has
+//! left by then, and what arrives meanwhile waits for their end. A turn reads each clock at most
+//! twice and writes each socket at most once. Never: waits for the disk.
 
 use super::check::{Submission, Submissions};
 use super::clock::{Clock, nanoseconds};
@@ -126,20 +128,31 @@ impl<S: StateMachine> SharedLoop<S> {
         let net_work = self.take_in(deadline_ns)?;
         self.patience.end_sleep();
         let (awake, now) = self.parts.clock.read();
+        self.act(awake, now, net_work)
+    }
+
+    /// What follows from what came in.
+    fn act(&mut self, awake: Instant, now: Now, net_work: usize) -> Result<u64, NodeFailure> {
         let mut work = net_work + self.take_completions(now)?;
         work += self.take_control(now);
-        work += self.check_submissions(now);
         let (parts, verdicts) = (&mut self.parts, &mut self.verdicts);
         work += parts
             .inlet
             .take(&parts.metrics, verdicts, |entry, verdicts| {
-                parts.replica.submit_checked(now, None, entry, verdicts)
+                let times = (now, now.mono_ns);
+                parts.replica.submit_checked(times, None, entry, verdicts)
             });
-        self.parts.replica.turn(now, &mut self.outbox)?;
+        self.parts.replica.turn_unchecked(now, &mut self.outbox)?;
         work += self.dispatch();
         let given_up = self.flush();
         self.hand_over();
-        self.finish_turn(awake + given_up, now, work);
+        let checked = self.check(now)?;
+        self.finish_turn(awake + given_up, now, work + checked);
+        if checked > 0 {
+            // What came of it is proposed and told without a sleep before, behind what came
+            // meanwhile.
+            return Ok(0);
+        }
         let replica_ns = self.parts.replica.deadline_ns(now);
         // While blocks wait for their signatures submissions do; the replica knows when it goes on.
         let submissions_ns = match self.parts.replica.is_behind() {
@@ -162,7 +175,15 @@ impl<S: StateMachine> SharedLoop<S> {
             let answered = parts.verify_done.recv_timeout(timeout.min(FULL_PAUSE));
             return Ok(answered.map_or(0, |inputs| take_verified(&mut parts.replica, now, inputs)));
         }
-        let mut inward = Inner {
+        let timeout = timeout.min(PARK_MAX);
+        let (wire, mut inward) = self.inward();
+        Ok(wire.turn(instant, timeout, &mut inward)?)
+    }
+
+    /// The sockets, and to whom what they have is handed.
+    fn inward(&mut self) -> (&mut WireStage, Inner<'_, S>) {
+        let parts = &mut self.parts;
+        let inward = Inner {
             replica: &mut parts.replica,
             clock: parts.clock,
             now: None,
@@ -173,8 +194,7 @@ impl<S: StateMachine> SharedLoop<S> {
             placement: &parts.placement,
             patience: &mut self.patience,
         };
-        let timeout = timeout.min(PARK_MAX);
-        Ok(parts.wire.turn(instant, timeout, &mut inward)?)
+        (&mut parts.wire, inward)
     }
 
     fn finish_turn(&mut self, awake: Instant, now: Now, work: usize) {
@@ -214,7 +234,14 @@ impl<S: StateMachine> SharedLoop<S> {
         Ok(work)
     }
 
-    /// Goes on with the signatures of what clients have submitted, a bounded piece.
+    /// Goes on with clients' signatures, a bounded piece: those of blocks, and of what was
+    /// submitted. The last thing in a turn: no frame of it waits for them. Says how many
+    /// submissions are checked.
+    fn check(&mut self, now: Now) -> Result<usize, NodeFailure> {
+        self.parts.replica.run_checks(now, &mut self.outbox)?;
+        Ok(self.check_submissions(now))
+    }
+
     fn check_submissions(&mut self, now: Now) -> usize {
         let Self {
             parts,
@@ -230,8 +257,8 @@ impl<S: StateMachine> SharedLoop<S> {
         let mut work = 0;
         while let Some(submission) = submissions.next() {
             work += 1;
-            let (from, entries) = match submission {
-                Submission::Good(from, entries) => (from, entries),
+            let (from, entries, received_ns) = match submission {
+                Submission::Good(from, entries, received_ns) => (from, entries, received_ns),
                 Submission::Forged(from, bad) => {
                     parts.wire.cut_off(from.client, leader, &bad);
                     continue;
@@ -239,10 +266,8 @@ impl<S: StateMachine> SharedLoop<S> {
             };
             verdicts.clear();
             let session = Some(from.session);
-            match parts
-                .replica
-                .submit_checked(now, session, &entries, verdicts)
-            {
+            let (replica, times) = (&mut parts.replica, (now, received_ns));
+            match replica.submit_checked(times, session, &entries, verdicts) {
                 Ok(()) => {
                     count_verdicts(&parts.metrics, verdicts);
                     let replies = parts.wire.replies();
@@ -390,7 +415,10 @@ impl<S: StateMachine> SharedLoop<S> {
     }
 
     /// Ends the log: the last sync, then the clean-stop marker as the last thing.
-    fn stop(self) -> Result<(), NodeFailure> {
+    fn stop(mut self) -> Result<(), NodeFailure> {
+        // What the last turn's checks have brought.
+        self.dispatch();
+        self.parts.wire.flush();
         let SharedParts {
             replica,
             wire,
@@ -605,7 +633,7 @@ impl<S: StateMachine> Inward for Inner<'_, S> {
         let leader = Some(self.replica.consensus().leader());
         match request {
             ClientFrame::Submit { entries, .. } if self.submissions.is_signed() => {
-                if let Err(busy) = self.submissions.push(from, entries) {
+                if let Err(busy) = self.submissions.push(now.mono_ns, from, entries) {
                     count_verdicts(self.metrics, &busy);
                     replies.push_verdicts(from.client, leader, &busy);
                 }
@@ -663,3 +691,7 @@ impl<S: StateMachine> Inward for Inner<'_, S> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "shared_tests.rs"]
+mod tests;

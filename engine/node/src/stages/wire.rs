@@ -166,6 +166,10 @@ impl WireStage {
         }
     }
 
+    pub(crate) const fn clock(&self) -> Clock {
+        self.clock
+    }
+
     pub(crate) const fn trace(&self) -> &Trace {
         &self.trace
     }

@@ -5,6 +5,7 @@
 mod cluster;
 mod drift;
 mod joining;
+mod maker;
 mod older;
 mod rates;
 mod refusals;

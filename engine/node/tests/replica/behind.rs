@@ -200,7 +200,7 @@ impl Crowd {
             let entry = command(1, self.submitted + 1, &text);
             let mut verdicts = Vec::new();
             let order = &mut self.members[0].parts.order;
-            let submitted = order.submit(self.now, None, &entry, &mut verdicts);
+            let submitted = order.submit((self.now, self.now.mono_ns), None, &entry, &mut verdicts);
             submitted.expect("an entry");
             if verdicts[0].verdict != Verdict::Accepted {
                 return;

@@ -43,9 +43,9 @@ fn a_shared_thread_checks_no_more_than_its_budget_in_a_turn() {
     let (good, bad) = (KeyPair::from_seed(&[1; 32]), KeyPair::from_seed(&[2; 32]));
     let mut submissions = Submissions::new(Arc::clone(&auth));
     let all = entries(&auth, &good, 100, 0).concat();
-    submissions.push(caller(1, &good), &all).unwrap();
+    submissions.push(0, caller(1, &good), &all).unwrap();
     let forged = entries(&auth, &bad, 10, 7).concat();
-    submissions.push(caller(2, &bad), &forged).unwrap();
+    submissions.push(0, caller(2, &bad), &forged).unwrap();
     for turn in 1..=3 {
         submissions.go_on(30);
         assert_eq!(submissions.waiting[0].at, turn * 30);
@@ -53,7 +53,7 @@ fn a_shared_thread_checks_no_more_than_its_budget_in_a_turn() {
     }
     // The rest of the first one and the second one are one batch.
     submissions.go_on(30);
-    let Some(Submission::Good(from, entries)) = submissions.next() else {
+    let Some(Submission::Good(from, entries, _)) = submissions.next() else {
         panic!("the first one is good");
     };
     assert_eq!((from.client.to_bits(), &entries[..]), (1, &all[..]));
@@ -74,9 +74,9 @@ fn submissions_without_room_are_told_to_come_again() {
     let all = entries(&auth, &key, 50, 0).concat();
     let fitting = WAITING_BYTES_MAX / all.len();
     for _ in 0..fitting {
-        submissions.push(caller(1, &key), &all).unwrap();
+        submissions.push(0, caller(1, &key), &all).unwrap();
     }
-    let busy = submissions.push(caller(1, &key), &all).unwrap_err();
+    let busy = submissions.push(0, caller(1, &key), &all).unwrap_err();
     assert_eq!(busy.len(), 50);
     let is_busy = |verdict: &CommandVerdict| matches!(verdict.verdict, Verdict::Busy { .. });
     assert!(busy.iter().all(is_busy));
@@ -89,17 +89,17 @@ fn cancels_pass_what_waits_to_be_checked_and_have_room_when_orders_have_none() {
     let mut submissions = Submissions::new(Arc::clone(&auth));
     let orders = entries(&auth, &key, 40, 0).concat();
     while submissions.others_hold_us().is_none() {
-        submissions.push(caller(1, &key), &orders).unwrap();
+        submissions.push(0, caller(1, &key), &orders).unwrap();
     }
     submissions.go_on(10);
     assert!(submissions.next().is_none(), "one is begun");
     let sign = |unsigned: &[u8]| key.sign(&auth.message(unsigned).unwrap());
     let cancel = signed_entry(Lane::Cancel, &key.public(), 2, b"cancel", sign);
-    submissions.push(caller(2, &key), &cancel).unwrap();
+    submissions.push(0, caller(2, &key), &cancel).unwrap();
     let mut order = Vec::new();
     submissions.go_on(100);
     while let Some(done) = submissions.next() {
-        let Submission::Good(from, _) = done else {
+        let Submission::Good(from, ..) = done else {
             panic!("{done:?}");
         };
         order.push(from.client.to_bits());
@@ -118,10 +118,10 @@ fn however_many_cancels_come_a_shared_thread_has_room_and_batches_for_the_rest()
     let cancel = |seq| signed_entry(Lane::Cancel, &key.public(), seq, b"cancel", sign);
     let cancels: Vec<_> = (1..=200).map(cancel).collect();
     let cancels = cancels.concat();
-    while submissions.push(caller(1, &key), &cancels).is_ok() {}
+    while submissions.push(0, caller(1, &key), &cancels).is_ok() {}
     assert!(submissions.others_hold_us().is_none(), "orders find room");
     let orders = entries(&auth, &key, 20, 0).concat();
-    submissions.push(caller(2, &key), &orders).unwrap();
+    submissions.push(0, caller(2, &key), &orders).unwrap();
     for _ in 0..3 {
         submissions.go_on(10);
         assert!(submissions.next().is_none());
@@ -132,7 +132,7 @@ fn however_many_cancels_come_a_shared_thread_has_room_and_batches_for_the_rest()
         (20, 10)
     );
     submissions.go_on(10);
-    let Some(Submission::Good(from, _)) = submissions.next() else {
+    let Some(Submission::Good(from, ..)) = submissions.next() else {
         panic!("the orders are done before the cancels");
     };
     assert_eq!(from.client.to_bits(), 2);
@@ -188,7 +188,7 @@ fn workers_hand_good_submissions_on_and_tell_of_forged_ones_and_end_blocks() {
     let (workers, checks) = CheckWorkers::start(&auth, &placement, &to_order, &net_sender).unwrap();
     assert_eq!(checks.workers.len(), 3);
     let backlog = Backlog::default();
-    let of = |key, forged| backlog.take(&entries(&auth, key, 20, forged).concat());
+    let of = |key, forged| backlog.take(&entries(&auth, key, 20, forged).concat(), 0);
     checks.submit(caller(1, &good), of(&good, 0));
     checks.submit(caller(2, &bad), of(&bad, 20));
     let mut builder = PayloadBuilder::new();
@@ -262,7 +262,7 @@ fn a_block_waits_for_one_batch_at_most_of_what_peers_have_forwarded() {
     assert_eq!(worker.forwards.commands(), 64 * 4_096 - BATCH_COMMANDS);
     // A client's turn comes between theirs.
     let backlog = Backlog::default();
-    let submitted = backlog.take(&entries(&auth, &key, 20, 0).concat());
+    let submitted = backlog.take(&entries(&auth, &key, 20, 0).concat(), 0);
     checks.submit(caller(1, &key), submitted);
     assert!(worker.turn());
     assert!(matches!(order.try_recv(), Ok(ToOrder::Submit(..))));
@@ -291,7 +291,7 @@ fn what_a_peer_forwards_leaves_the_gate_open() {
     let key = KeyPair::from_seed(&[2; 32]);
     let backlog = Backlog::default();
     for _ in 0..crate::queues::GATE_ITEMS {
-        checks.submit(caller(1, &key), backlog.take(&[]));
+        checks.submit(caller(1, &key), backlog.take(&[], 0));
     }
     assert!(!gate.is_open());
 }
@@ -312,7 +312,7 @@ fn a_block_stands_before_every_cancel_that_waits() {
     let count = BATCH_COMMANDS as u64;
     for run in 0..4 {
         let all: Vec<_> = (1..=count).map(|seq| cancel(run * count + seq)).collect();
-        checks.submit(caller(1, &key), backlog.take(&all.concat()));
+        checks.submit(caller(1, &key), backlog.take(&all.concat(), 0));
     }
     let id = BlockId::new([1; 32]);
     let mut builder = PayloadBuilder::new();
@@ -347,11 +347,11 @@ fn however_many_cancels_come_what_peers_forward_and_orders_have_batches_between_
         for _ in 0..count {
             let seqs = seqs.by_ref().take(BATCH_COMMANDS);
             let cancels = seqs.map(cancel).collect::<Vec<_>>().concat();
-            checks.submit(caller(1, &key), backlog.take(&cancels));
+            checks.submit(caller(1, &key), backlog.take(&cancels, 0));
         }
     };
     refill(10);
-    let orders = backlog.take(&entries(&auth, &key, 20, 0).concat());
+    let orders = backlog.take(&entries(&auth, &key, 20, 0).concat(), 0);
     checks.submit(caller(2, &key), orders);
     let run = entries(&auth, &peer, 20, 0).concat();
     let run = ForwardedRun::of_blocks(ValidatorIndex::new(2), run.into());

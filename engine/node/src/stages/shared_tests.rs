@@ -1,0 +1,288 @@
+//! Turns of the loop without its sleep: what comes in is handed over as the sockets would, at times
+//! that the test says.
+
+use super::*;
+use crate::auth::BatchSeed;
+use crate::config::RateConfig;
+use crate::drift::Facts;
+use crate::genesis::Genesis;
+use crate::keys::KeyPair;
+use crate::profiles::{PlacementFacts, Profile, Threads};
+use crate::stages::clock::machine_ns;
+use crate::stages::inlet::Inlet;
+use crate::stages::public::PublicStage;
+use crate::stages::verify::VerifyParts;
+use crate::stages::wire::ValidatorIdentity;
+use crate::state_machine::SessionId;
+use crate::streams::PublicRing;
+use crate::testing::{Member, TemporaryFolder, signed_auth};
+use crate::trace::{Dump, Moment, Stamp, Trace};
+use crossbeam::channel::{bounded, unbounded};
+use quorate_consensus::payload::{parse_entries, session_of_key};
+use quorate_consensus::signing::ValidatorKey;
+use quorate_net::{ChainIds, ClientId, Limits, Net, NetConfig, Ports};
+use std::cell::RefCell;
+
+const MS: u64 = 1_000_000;
+/// Nothing here takes so long; only a test that would hang otherwise meets it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A loop of one validator, and what it is told and tells.
+struct Fixture<S> {
+    shared: SharedLoop<S>,
+    genesis: Genesis,
+    /// Answers of the sync thread, which come when the test takes them.
+    synced: Receiver<Result<SyncDone, SyncError>>,
+    sync_answers: Sender<Result<SyncDone, SyncError>>,
+    blocks: Receiver<BlockResults>,
+    now: Now,
+    _control: Sender<Control>,
+    _folder: TemporaryFolder,
+}
+
+fn net(genesis: &Genesis, own: ValidatorIndex, key: KeyPair) -> Net {
+    let config = NetConfig {
+        index: own.number(),
+        incarnation: 1,
+        chain: ChainIds {
+            chain_id: *genesis.chain_id(),
+            genesis_hash: *genesis.hash(),
+        },
+        peer_listen: "127.0.0.1:0".to_owned(),
+        client_listen: None,
+        peers: Vec::new(),
+        limits: Limits::default(),
+        jitter_seed: 1,
+    };
+    let identity = ValidatorIdentity::new(Arc::clone(genesis.validator_set()), own, key);
+    let ports = Ports::reserve(&config).unwrap();
+    Net::over(ports, config, Arc::new(identity)).unwrap()
+}
+
+fn placement() -> Placement {
+    Placement::decide(PlacementFacts {
+        profile: Profile::Laptop,
+        threads: Some(Threads::Shared),
+        idle: None,
+        pin: Vec::new(),
+        cores: vec![0, 1],
+        validators_here: 1,
+    })
+}
+
+fn verify(
+    genesis: &Genesis,
+    own: ValidatorIndex,
+    key: &KeyPair,
+    answer: Sender<Vec<Input>>,
+) -> VerifyWorker {
+    let parts = VerifyParts {
+        set: Arc::clone(genesis.validator_set()),
+        own,
+        key: ValidatorKey::from_seed(&key.seed()),
+        seed: BatchSeed::assert_unpredictable([4; 32]),
+        core: None,
+        metrics: Arc::default(),
+    };
+    VerifyWorker::start(parts, move |inputs| drop(answer.send(inputs))).unwrap()
+}
+
+fn fixture(member: Member, key: KeyPair, trace: Trace) -> Fixture<impl StateMachine> {
+    let answers = member.fence_answers();
+    let (genesis, own, now) = (member.genesis, member.own, member.now);
+    let (mut parts, companions) = (member.parts, member.companions);
+    let (metrics, clock, folder) = (Arc::default(), Clock::new(), TemporaryFolder::new("shared"));
+    parts.order.set_trace(trace.clone());
+    let (answer, verify_done) = unbounded();
+    let verify = verify(&genesis, own, &key, answer);
+    let ((answer, synced), (sync_answers, sync_done)) = (unbounded(), unbounded());
+    let answer = move |done| drop(answer.send(done));
+    let sync = SyncThread::start(companions.sync, Arc::clone(&metrics), answer).unwrap();
+    let auth = Arc::clone(parts.executor.auth());
+    let (control, controls) = bounded(1);
+    let (sender, blocks) = bounded(64);
+    let publisher = Publisher {
+        sender,
+        is_wanted: Arc::new(AtomicBool::new(true)),
+        durable: bounded(1),
+    };
+    let public = PublicStage::new(PublicRing::new(1 << 20), None);
+    let net = net(&genesis, own, key);
+    let facts = Arc::new(Facts::new(folder.path(), own, &genesis));
+    let shared = SharedLoop::new(SharedParts {
+        own,
+        replica: Replica::new(parts),
+        wire: WireStage::new(
+            net,
+            &RateConfig::default(),
+            &metrics,
+            trace,
+            (clock, public),
+        ),
+        sync,
+        verify,
+        clock,
+        placement: placement(),
+        inlet: InletReader::new(Arc::new(Inlet::new(&genesis, auth))),
+        sync_done,
+        verify_done,
+        control: controls,
+        finalized: publisher,
+        shadow: ShadowSender::new().0,
+        scrub: ScrubSender::new().0,
+        recorder: Recorder::new(facts, Arc::clone(&metrics)),
+        metrics,
+    });
+    let mut fixture = Fixture {
+        shared,
+        genesis,
+        synced,
+        sync_answers,
+        blocks,
+        now,
+        _control: control,
+        _folder: folder,
+    };
+    for (peer, answer) in answers {
+        fixture.hear(peer, &answer);
+    }
+    fixture.act();
+    while !fixture.shared.parts.replica.consensus().is_voting() {
+        // Its lease.
+        let done = fixture.synced.recv_timeout(PATIENCE).unwrap();
+        fixture.sync_answers.send(done).unwrap();
+        fixture.act();
+    }
+    fixture
+}
+
+impl<S: StateMachine> Fixture<S> {
+    /// Time goes by.
+    fn wait(&mut self, duration_ns: u64) {
+        self.now.mono_ns += duration_ns;
+        self.now.wall_ns += duration_ns;
+    }
+
+    /// The rest of a turn in which nothing more comes; says when the next one is due.
+    fn act(&mut self) -> u64 {
+        self.shared.act(Instant::now(), self.now, 1).unwrap()
+    }
+
+    /// A frame of a peer that is connected is taken off its socket.
+    fn hear(&mut self, peer: ValidatorIndex, frame: &[u8]) {
+        let now = self.now;
+        let (_, mut inward) = self.shared.inward();
+        inward.now = Some(now);
+        inward.peer_up(peer);
+        assert!(inward.peer_frame(peer, frame));
+    }
+
+    /// A client's frame with this submission is taken off its socket.
+    fn submit(&mut self, client: &KeyPair, entries: &[u8]) {
+        let from = Caller {
+            client: ClientId::from_bits(1),
+            session: SessionId(session_of_key(&client.public())),
+            key: client.public(),
+        };
+        let commands = parse_entries(entries).unwrap();
+        let request = ClientFrame::Submit {
+            count: u32::try_from(commands.clone().count()).unwrap(),
+            entries,
+            commands,
+        };
+        let now = self.now;
+        let (wire, mut inward) = self.shared.inward();
+        inward.now = Some(now);
+        inward.request(from, request, wire.replies());
+    }
+}
+
+/// Signatures wait for company, and are checked when it suits the loop: the client waits as well.
+#[test]
+fn what_is_told_of_finality_counts_from_the_frame_and_not_from_the_check() {
+    let member = Member::open(1, 0, signed_auth);
+    let mut fixture = fixture(member, KeyPair::from_seed(&[1; 32]), Trace::default());
+    let client = KeyPair::from_seed(&[77; 32]);
+    let entry = Member::entry(&fixture.genesis, &client, 1);
+    fixture.submit(&client, &entry);
+    fixture.wait(2 * MS);
+    // What is checked is proposed in the next turn, and what is executed told in the one behind it:
+    // each is due at once.
+    let mut told = Vec::new();
+    while told.is_empty() {
+        let due_ns = fixture.act();
+        told.extend(fixture.blocks.try_iter());
+        assert!(due_ns == 0 || !told.is_empty(), "without a sleep");
+    }
+    let finality = told.iter().flat_map(|block| &block.commands);
+    let finality: Vec<u64> = finality.map(|command| command.finality_ns).collect();
+    assert_eq!(finality, [2 * MS]);
+}
+
+thread_local! {
+    /// When batches of signatures began and ended on this thread, by the machine's clock.
+    static CHECKS: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
+}
+
+fn noted_ns() -> u64 {
+    let at_ns = machine_ns();
+    CHECKS.with_borrow_mut(|checks| checks.push(at_ns));
+    at_ns
+}
+
+/// The first block of this leader, with a command of this client, and all else that it says.
+fn frames_of_leader(leader: u16, client: &KeyPair) -> Vec<Vec<u8>> {
+    let member = Member::open(4, leader, signed_auth);
+    let answers = member.fence_answers();
+    let (now, mut outbox, mut frames) = (member.now, Outbox::new(), Vec::new());
+    let (mut replica, mut sync) = (Replica::new(member.parts), member.companions.sync);
+    for (peer, answer) in answers {
+        replica.peer_up(now, peer);
+        assert!(!replica.peer_frame(now, peer, &answer).is_fault());
+    }
+    let mut turn = |replica: &mut Replica<_>| {
+        replica.turn(now, &mut outbox).unwrap();
+        frames.extend(outbox.frames.iter().map(|frame| frame.bytes.to_vec()));
+        for job in std::mem::take(&mut outbox.sync) {
+            replica.complete_sync(now, sync.run(job)).unwrap();
+        }
+        outbox.clear();
+    };
+    while !replica.consensus().is_voting() {
+        turn(&mut replica);
+    }
+    let entry = Member::entry(&member.genesis, client, 1);
+    let mut verdicts = Vec::new();
+    replica.submit(now, None, &entry, &mut verdicts).unwrap();
+    turn(&mut replica);
+    frames
+}
+
+/// A vote needs no client's signature, so it waits for none that came with what it is for.
+#[test]
+fn a_vote_has_left_before_what_came_with_the_proposal_is_checked() {
+    let member = Member::open(4, 1, |genesis| signed_auth(genesis).timed_by(noted_ns));
+    let trace = Trace::new(Clock::new(), 1024);
+    let mut fixture = fixture(member, KeyPair::from_seed(&[2; 32]), trace.clone());
+    let leader = fixture.shared.parts.replica.consensus().leader();
+    assert_ne!(leader, fixture.shared.parts.own, "it follows");
+    for frame in frames_of_leader(leader.number(), &KeyPair::from_seed(&[78; 32])) {
+        fixture.hear(leader, &frame);
+    }
+    let client = KeyPair::from_seed(&[77; 32]);
+    for seq in 1..=256 {
+        let entry = Member::entry(&fixture.genesis, &client, seq);
+        fixture.submit(&client, &entry);
+    }
+    CHECKS.take();
+    assert_eq!(fixture.act(), 0, "what is checked is proposed at once");
+    let commands = fixture.shared.parts.replica.order().lanes().len();
+    assert_eq!(commands, 256, "all are checked in this turn");
+    let dump: Dump = trace.take_text().unwrap().parse().unwrap();
+    let queued = |stamp: &&Stamp| stamp.moment == Moment::VoteQueued;
+    let queued = dump.stamps.iter().find(queued).expect("it votes");
+    let flushed = |stamp: &&Stamp| stamp.moment == Moment::Flushed && stamp.at_ns >= queued.at_ns;
+    let flushed = dump.stamps.iter().find(flushed).expect("the vote leaves");
+    let began_ns = CHECKS.take()[0];
+    assert!(dump.base_ns + flushed.at_ns <= began_ns, "and then");
+}

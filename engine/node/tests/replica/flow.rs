@@ -168,6 +168,29 @@ fn deliver(world: &mut World, from: usize, frames: &[Vec<u8>]) {
     }
 }
 
+/// Turns of a validator until it has nothing left to do, with what it says to all others.
+fn turn_to_the_end(world: &mut World, place: usize) {
+    loop {
+        let (frames, _) = turn_alone(world, place);
+        deliver(world, place, &frames);
+        if !world.replica(place).is_unfinished() {
+            break;
+        }
+    }
+}
+
+/// A block with one command, to which all but the last validator say what they can. Gives what that
+/// one says in one turn, for which everything waits.
+fn propose_to_all(world: &mut World, leader: usize, seq: u64) -> Vec<Vec<u8>> {
+    let now = world.now;
+    let entries = commands(1, seq, seq).concat();
+    let replica = world.replica(leader);
+    let taken = replica.submit(now, None, &entries, &mut Vec::new());
+    taken.expect("a command");
+    (leader..leader + 3).for_each(|place| turn_to_the_end(world, place % 4));
+    turn_alone(world, (leader + 3) % 4).0
+}
+
 /// What waits for the vote comes first, and yet the rest comes however fast blocks follow.
 #[test]
 fn hasty_turns_send_votes_and_leave_the_rest_to_a_whole_one_that_comes_next() {
@@ -175,37 +198,35 @@ fn hasty_turns_send_votes_and_leave_the_rest_to_a_whole_one_that_comes_next() {
     let last = (leader + 3) % 4;
     let before = world.replica(last).executor().height();
     for seq in 2..=9 {
-        let now = world.now;
-        let entries = commands(1, seq, seq).concat();
-        let taken = world
-            .replica(leader)
-            .submit(now, None, &entries, &mut Vec::new());
-        taken.expect("a command");
-        for place in (leader..leader + 3).map(|place| place % 4) {
-            loop {
-                let (frames, _) = turn_alone(&mut world, place);
-                deliver(&mut world, place, &frames);
-                if !world.replica(place).is_unfinished() {
-                    break;
-                }
-            }
-        }
-        // Of the last one, one turn a block.
-        let (votes, _) = turn_alone(&mut world, last);
+        let votes = propose_to_all(&mut world, leader, seq);
         assert!(!votes.is_empty(), "command {seq}");
         deliver(&mut world, last, &votes);
-        for place in (leader..leader + 3).map(|place| place % 4) {
-            while {
-                let (frames, _) = turn_alone(&mut world, place);
-                deliver(&mut world, place, &frames);
-                world.replica(place).is_unfinished()
-            } {}
-        }
+        (leader..leader + 3).for_each(|place| turn_to_the_end(&mut world, place % 4));
     }
     let height = world.replica(leader).executor().height();
     assert_eq!(height - before, 8, "each was final before the next");
     let behind = height - world.replica(last).executor().height();
     assert!(behind <= 2, "{behind} blocks wait for a whole turn");
+}
+
+/// The vote that makes a block final leaves before the block is carried out, also in a whole turn:
+/// whoever is stopped in between has said more than its log holds.
+#[test]
+fn r12_a_stop_within_a_turn_leaves_no_marker() {
+    let (mut world, leader) = flowing();
+    let last = (leader + 3) % 4;
+    // Cut short for its vote, so that the next turn is whole.
+    let votes = propose_to_all(&mut world, leader, 2);
+    deliver(&mut world, last, &votes);
+    (leader..leader + 3).for_each(|place| turn_to_the_end(&mut world, place % 4));
+    let votes = propose_to_all(&mut world, leader, 3);
+    assert!(!votes.is_empty() && world.replica(last).is_unfinished());
+    world.stop(last);
+    assert_eq!(world.slots[last].memory.file("clean-stop"), None);
+    world.start(last).expect("its disk is good");
+    let lease = world.lease(last);
+    assert!(lease.lease.is_some());
+    assert_eq!(lease.no_proposals_until, lease.lease);
 }
 
 /// R10: each read may have to come from the disk, while a vote waits.

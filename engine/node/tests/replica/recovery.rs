@@ -165,31 +165,6 @@ fn r12_a_kill_takes_away_proposals_and_a_clean_stop_takes_nothing() {
     }
 }
 
-/// The vote that makes a block final leaves before the block is logged: whoever is stopped in
-/// between has said more than its log holds.
-#[test]
-fn r12_a_stop_within_a_turn_leaves_no_marker() {
-    let mut world = World::new(4, 1, 0, Durability::Sync);
-    world.run(100 * MS);
-    let (leader, last) = (world.leader(), (world.leader() + 1) % 4);
-    world.slow = Some((leader, last));
-    world.submit(leader, &commands(1, 1, 10));
-    world.slow = None;
-    let is_left = |world: &World| {
-        let (_, running) = world.up().nth(last).expect("all are up");
-        running.replica.is_unfinished()
-    };
-    world.run_until("the last vote is its own", 500 * MS, is_left);
-    world.stop(last);
-    assert_eq!(world.slots[last].memory.file("clean-stop"), None);
-    world.start(last).expect("its disk is good");
-    let lease = world.lease(last);
-    assert!(lease.lease.is_some());
-    assert_eq!(lease.no_proposals_until, lease.lease);
-    world.run_until_applied(10, 10_000 * MS);
-    world.assert_equal_states();
-}
-
 /// A marker names the end of the log that it was written for: one that outlived its removal says
 /// nothing of what came later.
 #[test]

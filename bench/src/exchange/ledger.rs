@@ -43,7 +43,8 @@ pub struct Ledger {
     pub deferred: u64,
     /// Lots that were exercised by command.
     pub exercised_lots: u64,
-    /// What settlement and exercise brought to all accounts and the fund together.
+    /// What settlement and exercise brought to all accounts and the fund together. The events say
+    /// what the fund gave without what rounding left in it.
     pub settlement_sum: i128,
 }
 
@@ -125,7 +126,12 @@ impl Ledger {
 mod tests {
     use super::*;
     use quorate::results::{CommandResult, Place};
-    use quorate::state_machine::SessionId;
+    use quorate::state_machine::{Context, Output, SessionId, StateMachine};
+    use quorate_venue::{
+        ClearingCommand, ClearingConfig, ClearingRules, ClientOrderId, Command, ExerciseStyle,
+        FeedConfig, FeedId, FeedValidator, Instrument, InstrumentId, OrderKind, Right, SelfTrade,
+        Side, Venue, VenueConfig, VenueLimits, lane,
+    };
 
     fn block(height: u64, commands: &[(u8, u64, Outcome)]) -> BlockResults {
         let mut results = BlockResults::new();
@@ -141,6 +147,132 @@ mod tests {
             });
         }
         results
+    }
+
+    const ROUND_NS: u64 = 1_000_000_000;
+
+    const fn session(number: u8) -> SessionId {
+        SessionId([number; 16])
+    }
+
+    /// Session 1 administers, session 2 observes; a fixing is one sample, and margins are low.
+    fn venue() -> Venue {
+        let config = ClearingConfig {
+            validators: vec![FeedValidator {
+                session: session(2),
+                stake: 1,
+            }],
+            feeds: vec![FeedConfig {
+                round_ns: ROUND_NS,
+                move_limit_bps: 10_000,
+                price_max: 1_000,
+                ..FeedConfig::with_symbol("IDX")
+            }],
+            rules: ClearingRules {
+                window_rounds: 1,
+                samples_min: 1,
+                initial_bps: 100,
+                maintenance_bps: 100,
+                ..ClearingRules::default()
+            },
+        };
+        Venue::new(VenueConfig {
+            instruments: vec![Instrument::with_symbol("SPOT")],
+            admins: vec![session(1)],
+            limits: VenueLimits::default(),
+            clearing: Some(config),
+        })
+        .unwrap()
+    }
+
+    /// In the order of their rounds: a writer sells a call to each of three holders for 1, and
+    /// has 10 then; at the fixing each is worth 100.
+    fn steps() -> Vec<(u64, SessionId, Command)> {
+        let (admin, feed, writer) = (session(1), session(2), session(3));
+        let order = |side, size_lots| Command::New {
+            kind: OrderKind::Limit,
+            side,
+            self_trade: SelfTrade::CancelResting,
+            instrument: InstrumentId(1),
+            client_order: ClientOrderId(1),
+            price_ticks: 1,
+            size_lots,
+        };
+        let deposit =
+            |account, amount| Command::Clearing(ClearingCommand::Deposit { account, amount });
+        let observe = |round, price| {
+            Command::Clearing(ClearingCommand::Observe {
+                feed: FeedId(0),
+                round,
+                price,
+                confidence: 0,
+                source_time_ns: round * ROUND_NS,
+            })
+        };
+        let list = ClearingCommand::ListSeries {
+            feed: FeedId(0),
+            strike: 100,
+            expiry_ns: 12 * ROUND_NS,
+            right: Right::Call,
+            style: ExerciseStyle::European,
+            multiplier: 1,
+            price_ticks_max: 10,
+            size_lots_max: 10,
+        };
+        let mut steps = vec![
+            (10, feed, observe(10, 100)),
+            (11, admin, Command::Clearing(list)),
+            (11, admin, deposit(writer, 7)),
+            (11, writer, order(Side::Sell, 3)),
+        ];
+        for holder in [4, 5, 6].map(session) {
+            steps.push((11, admin, deposit(holder, 1)));
+            steps.push((11, holder, order(Side::Buy, 1)));
+        }
+        steps.push((11, feed, observe(11, 200)));
+        steps
+    }
+
+    /// What the venue tells when the series is settled.
+    fn settled_beyond_the_fund() -> Output {
+        let mut venue = venue();
+        let (mut output, mut scratch) = (Output::new(), Vec::new());
+        for (seq, (round, session, command)) in (1..).zip(steps()) {
+            let time_ns = round * ROUND_NS;
+            if venue
+                .timer_next_ns()
+                .is_some_and(|due_ns| due_ns <= time_ns)
+            {
+                venue.apply_timers(seq, time_ns, &mut output);
+            }
+            scratch.clear();
+            command.encode(&mut scratch);
+            let context = Context {
+                height: seq,
+                index: 0,
+                time_ns,
+                session,
+                seq,
+                lane: lane(&scratch),
+            };
+            venue.apply(&context, &scratch, &mut output);
+        }
+        output.clear();
+        venue.apply_timers(99, 12 * ROUND_NS, &mut output);
+        output
+    }
+
+    #[test]
+    fn a_settlement_beyond_the_fund_sums_to_zero() {
+        let mut ledger = Ledger::default();
+        for (audience, bytes) in settled_beyond_the_fund().iter() {
+            match audience {
+                Audience::Public => ledger.public(bytes),
+                Audience::Session(_) => ledger.private(bytes),
+            }
+        }
+        assert_eq!((ledger.settled, ledger.settled_amount), (1, 9));
+        assert_eq!(ledger.settlement_sum, 0);
     }
 
     fn told(session: u8, seq: u64, height: Option<u64>) -> Acknowledged {

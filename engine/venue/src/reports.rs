@@ -250,11 +250,12 @@ wire_messages! {
             cause: PositionCause,
             /// Lots that came in; below zero lots that went out.
             lots: i64,
-            /// Cash that came in; below zero cash that went out.
+            /// Cash that came in; below zero cash that went out. Of series that are settled
+            /// together what goes out is set off against what comes in.
             amount: i64,
             /// The position from now on, below zero if short.
             position_lots: i64,
-            /// The account's cash from now on.
+            /// The account's cash from now on; of series that are settled together, after all.
             cash: i64,
         },
     }
@@ -406,9 +407,11 @@ wire_messages! {
             last_round: u64,
             /// Lots that were long, and so short.
             lots: u64,
-            /// Cash that the long accounts got.
+            /// What the long accounts got for it. Where series are settled together, what an
+            /// account owes in others is set off against it, and still told.
             paid: i64,
-            /// Cash of it that came from the fund.
+            /// What of it did not come from the short accounts but from the fund; below zero where
+            /// they paid more. Over series that are settled together it sums to what the fund gave.
             fund_paid: i64,
         },
         /// Lots of an American series were exercised.
@@ -421,7 +424,7 @@ wire_messages! {
             price: i64,
             /// Cash that the holder got.
             paid: i64,
-            /// Cash of it that came from the fund.
+            /// Cash of it that came from the fund, without what rounding left there.
             fund_paid: i64,
         },
         /// A step in the liquidation of an account.
@@ -436,7 +439,7 @@ wire_messages! {
             price: i64,
             /// Cash that the other side got.
             paid: i64,
-            /// Cash of it that came from the fund.
+            /// Cash of it that came from the fund, without what rounding left there.
             fund_paid: i64,
         },
     }

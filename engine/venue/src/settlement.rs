@@ -5,20 +5,25 @@
 //! recorded, settlement is deferred, and said to be.
 //!
 //! **Order of timers.** What is due first comes first. Of what is due at one time first all rounds
-//! close, feeds by id; then the trading of all series that expire ends; then these are paid, by
-//! id; and last accounts are measured, all together, so that no series is traded or liquidated, at
-//! whatever the last price is, when its own fixing is due.
+//! close, feeds by id; then the trading of all series that expire ends; then the settlement prices
+//! of these are fixed, or deferred, by id; then all that are fixed are paid, by one payment; and
+//! last accounts are measured, all together, so that no series is traded or liquidated, at whatever
+//! the last price is, when its own fixing is due.
 //!
 //! **Fixing.** The settlement price is the mean of the samples of the last `window_rounds` rounds
 //! that closed by the time the series is due, rounded down to a unit of price.
 //!
 //! **Payment.** Everyone who owes pays what it owes as far as its cash goes, then the fund pays
 //! what is missing as far as its cash goes. If that is not enough, each who is due gets its share
-//! of what there is, rounded down; what rounding leaves stays in the fund.
+//! of what there is, rounded down; what rounding leaves stays in the fund. Over series that are
+//! settled together an account owes, or is due, the difference of both (see `netting`).
 
-use crate::accounts::{AccountIndex, FIRST, FUND};
-use crate::clearing::{Change, Clearing};
+mod netting;
+
+use crate::accounts::{AMOUNT_MAX, AccountIndex, FIRST, FUND};
+use crate::clearing::{ACCOUNTS_MAX, Change, Clearing};
 use crate::commands::Side;
+use crate::config::INSTRUMENTS_MAX;
 use crate::feeds::{Feed, FeedId};
 use crate::instruments::InstrumentId;
 use crate::orders::Handle;
@@ -29,17 +34,30 @@ use crate::venue::Venue;
 use quorate::state_machine::Context;
 use std::collections::BTreeSet;
 
-/// An account and an amount of cash.
-pub(crate) type Claim = (AccountIndex, i64);
+/// An account and what it owes or is due: over many series, more than there is cash.
+pub(crate) type Claim = (AccountIndex, i128);
+
+/// What an account owes or is due at most, in all series that there can be.
+const CLAIM_MAX: i128 = AMOUNT_MAX as i128 * INSTRUMENTS_MAX as i128;
+/// What all accounts are due at most.
+const CLAIMS_MAX: i128 = CLAIM_MAX * ACCOUNTS_MAX as i128;
+/// Bits of a part that `share` takes in its second step.
+const LOW_BITS: u32 = 32;
+const LOW_MASK: i128 = (1 << LOW_BITS) - 1;
+
+// No step of `share` overflows.
+const _: () = assert!(CLAIM_MAX >> LOW_BITS <= i128::MAX / CLAIM_MAX);
+const _: () = assert!(CLAIMS_MAX <= (i128::MAX - CLAIM_MAX * LOW_MASK) >> LOW_BITS);
 
 /// What a payment came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Payment {
     /// What each payer paid, in their order.
-    pub(crate) paid: Vec<Claim>,
+    pub(crate) paid: Vec<(AccountIndex, i64)>,
     /// What each payee got, in their order.
-    pub(crate) got: Vec<Claim>,
-    /// What the fund paid, for others and for what it is short itself.
+    pub(crate) got: Vec<(AccountIndex, i64)>,
+    /// What the payees got beyond what the payers paid. Below zero where rounding left the fund
+    /// more than it gave.
     pub(crate) fund_paid: i64,
 }
 
@@ -66,36 +84,46 @@ pub(crate) fn share_lots(lots: u64, holders: &[(AccountIndex, u64)]) -> Vec<(Acc
     shares
 }
 
+/// `amount * part / all`, rounded down, where no part is above `all`. In two steps: the product of
+/// what is claimed over many series would not fit.
+fn share(amount: i128, part: i128, all: i128) -> i128 {
+    let (high, low) = (part >> LOW_BITS, part & LOW_MASK);
+    let of_high = amount * high;
+    let rest = ((of_high % all) << LOW_BITS) + amount * low;
+    ((of_high / all) << LOW_BITS) + rest / all
+}
+
 impl Clearing {
     /// Pays what is owed to those to whom it is due; both lists have the same sum.
     pub(crate) fn settle(&mut self, owed: &[Claim], due: &[Claim]) -> Payment {
         let fund_before = self.accounts.get(FUND).cash;
         let mut paid = Vec::with_capacity(owed.len());
-        let mut pool = 0_i64;
+        let mut from_payers = 0_i64;
         for &(index, amount) in owed.iter().filter(|&&(index, _)| index != FUND) {
-            let amount = amount.min(self.accounts.get(index).cash);
+            let cash = self.accounts.get(index).cash;
+            let amount = i64::try_from(amount).map_or(cash, |amount| amount.min(cash));
             self.accounts.pay(index, FUND, amount);
-            pool += amount;
+            from_payers += amount;
             paid.push((index, amount));
         }
-        let due_all: i128 = due.iter().map(|&(_, amount)| i128::from(amount)).sum();
-        let missing = due_all - i128::from(pool);
-        let fund_paid = i128::from(fund_before).min(missing) as i64;
-        pool += fund_paid;
+        let due_all: i128 = due.iter().map(|&(_, amount)| amount).sum();
+        let missing = due_all - i128::from(from_payers);
+        let pool = i128::from(from_payers) + missing.min(i128::from(fund_before));
         let mut got = Vec::with_capacity(due.len());
+        let mut to_payees = 0;
         for &(index, amount) in due {
-            let share = if i128::from(pool) == due_all {
-                amount
-            } else {
-                (i128::from(amount) * i128::from(pool) / due_all) as i64
+            let part = share(amount, pool, due_all.max(1));
+            let Ok(part) = i64::try_from(part) else {
+                unreachable!("a share is no more than the cash there is")
             };
-            self.accounts.pay(FUND, index, share);
-            got.push((index, share));
+            self.accounts.pay(FUND, index, part);
+            to_payees += part;
+            got.push((index, part));
         }
         Payment {
             paid,
             got,
-            fund_paid,
+            fund_paid: to_payees - from_payers,
         }
     }
 
@@ -137,12 +165,7 @@ impl Clearing {
 
 /// The cash of a position of each of these holders.
 pub(crate) fn claims(series: &Series, units: i64, holders: &[(AccountIndex, u64)]) -> Vec<Claim> {
-    let claim = |&(index, lots): &(AccountIndex, u64)| {
-        let Ok(amount) = i64::try_from(series.terms.cash(units, lots)) else {
-            unreachable!("a position is bounded so that what it pays is an amount")
-        };
-        (index, amount)
-    };
+    let claim = |&(index, lots): &(AccountIndex, u64)| (index, series.terms.cash(units, lots));
     holders.iter().map(claim).collect()
 }
 
@@ -159,10 +182,12 @@ impl Venue {
             for &id in &expiring {
                 self.cancel_book(id, desk);
             }
-            let mut measured = BTreeSet::new();
+            let mut fixed = Vec::new();
             for &id in &expiring {
-                measured.extend(self.expire(id, now_ns, desk));
+                fixed.extend(self.fix(id, now_ns, desk));
             }
+            let mut measured = BTreeSet::new();
+            measured.extend(self.pay_out(&fixed, desk));
             measured.extend(self.exposed(&taken));
             let measured: Vec<_> = measured.into_iter().collect();
             self.review(&measured, desk);
@@ -206,14 +231,10 @@ impl Venue {
         closed.taken
     }
 
-    /// Settles a series whose trading has ended, or defers that. Gives who paid.
-    fn expire(&mut self, id: InstrumentId, now_ns: u64, desk: &mut Desk<'_>) -> Vec<AccountIndex> {
-        let Some(clearing) = self.market.clearing.as_mut() else {
-            return Vec::new();
-        };
-        let Some(&series) = clearing.series.get(id) else {
-            return Vec::new();
-        };
+    /// Fixes the settlement price of a series whose trading has ended, or defers that.
+    fn fix(&mut self, id: InstrumentId, now_ns: u64, desk: &mut Desk<'_>) -> Option<Fixed> {
+        let clearing = self.market.clearing.as_mut()?;
+        let series = *clearing.series.get(id)?;
         self.roots[crate::venue::SECTION_SERIES] = None;
         let (rules, feed) = (clearing.rules, clearing.feed_of(&series));
         let round_ns = feed.config.round_ns;
@@ -241,7 +262,7 @@ impl Venue {
                 samples_min: rules.samples_min,
                 next_ns,
             });
-            return Vec::new();
+            return None;
         }
         let settled = Series {
             state: SeriesState::Settled,
@@ -250,13 +271,19 @@ impl Venue {
             ..series
         };
         clearing.series.set(id, settled);
-        let window = Window {
-            price,
+        Some(Fixed {
+            id,
+            series: settled,
             samples,
             first_round,
             last_round,
-        };
-        clearing.pay_out(id, &settled, &window, desk)
+        })
+    }
+
+    /// Pays the series that are fixed. Gives who was made to pay.
+    fn pay_out(&mut self, fixed: &[Fixed], desk: &mut Desk<'_>) -> Vec<AccountIndex> {
+        let clearing = self.market.clearing.as_mut();
+        clearing.map_or_else(Vec::new, |clearing| clearing.pay_out(fixed, desk))
     }
 
     fn cancel_book(&mut self, id: InstrumentId, desk: &mut Desk<'_>) {
@@ -323,56 +350,6 @@ impl Venue {
 }
 
 impl Clearing {
-    /// Pays what a settled series is worth and ends all positions in it. Gives who paid.
-    fn pay_out(
-        &mut self,
-        id: InstrumentId,
-        series: &Series,
-        window: &Window,
-        desk: &mut Desk<'_>,
-    ) -> Vec<AccountIndex> {
-        let units = series.terms.intrinsic(window.price);
-        let (longs, shorts) = (self.longs(id), self.shorts(id));
-        let (owed, due) = (
-            claims(series, units, &shorts),
-            claims(series, units, &longs),
-        );
-        let payment = self.settle(&owed, &due);
-        // All lots go through the fund, and what it was short itself ends there as well.
-        for &(index, lots) in &longs {
-            self.accounts.transfer(index, FUND, id, lots);
-        }
-        let clients = shorts.iter().filter(|&&(index, _)| index >= FIRST);
-        for &(index, lots) in clients.clone() {
-            self.accounts.transfer(FUND, index, id, lots);
-        }
-        let lots: u64 = longs.iter().map(|&(_, lots)| lots).sum();
-        desk.publish(&PublicEvent::Settled {
-            instrument: id,
-            price: window.price,
-            samples: window.samples,
-            first_round: window.first_round,
-            last_round: window.last_round,
-            lots,
-            paid: payment.total(),
-            fund_paid: payment.fund_paid,
-        });
-        let cause = PositionCause::Settlement;
-        let change = |lots, amount| Change {
-            instrument: id,
-            cause,
-            lots,
-            amount,
-        };
-        for (&(index, lots), &(_, got)) in longs.iter().zip(&payment.got) {
-            self.tell(index, change(-lots.cast_signed(), got), desk);
-        }
-        for (&(index, lots), &(_, paid)) in clients.zip(&payment.paid) {
-            self.tell(index, change(lots.cast_signed(), -paid), desk);
-        }
-        payment.paid.iter().map(|&(index, _)| index).collect()
-    }
-
     /// Pays for lots that a holder exercises and moves them: to whom how many, and what was paid.
     /// Touches nobody to whom no lot falls.
     fn assign(
@@ -430,9 +407,10 @@ impl Venue {
     }
 }
 
-/// A settlement price and what it was made of.
-struct Window {
-    price: i64,
+/// A series whose settlement price is fixed, and what that was made of.
+struct Fixed {
+    id: InstrumentId,
+    series: Series,
     samples: u32,
     first_round: u64,
     last_round: u64,

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use quorate::state_machine::SessionId;
 
 /// Accounts with this cash, the fund first.
-fn clearing(fund: i64, cash: &[i64]) -> Clearing {
+pub(super) fn clearing(fund: i64, cash: &[i64]) -> Clearing {
     let config = ClearingConfig {
         validators: vec![FeedValidator {
             session: SessionId([9; 16]),
@@ -27,7 +27,7 @@ fn clearing(fund: i64, cash: &[i64]) -> Clearing {
     clearing
 }
 
-fn cash(clearing: &Clearing) -> Vec<i64> {
+pub(super) fn cash(clearing: &Clearing) -> Vec<i64> {
     let accounts = clearing.accounts.list().iter().skip(1);
     accounts.map(|account| account.cash).collect()
 }
@@ -63,6 +63,30 @@ fn beyond_the_fund_the_payees_share_what_there_is_rounded_down() {
 }
 
 #[test]
+fn what_the_fund_paid_is_told_without_what_rounding_leaves_in_it() {
+    // The pool is 10 and each gets 3 of the 100 it is due.
+    for (fund, payer) in [(10, 0), (3, 7), (1, 9), (0, 10)] {
+        let mut clearing = clearing(fund, &[payer, 0, 0, 0]);
+        let due = [(B, 100), (C, 100), (C + 1, 100)];
+        let payment = clearing.settle(&[(A, 300)], &due);
+        assert_eq!(cash(&clearing), [1, 0, 3, 3, 3]);
+        assert_eq!(payment.fund_paid, fund - 1);
+        let paid: i64 = payment.paid.iter().map(|&(_, amount)| amount).sum();
+        assert_eq!(payment.total() - paid - payment.fund_paid, 0);
+    }
+}
+
+#[test]
+fn a_share_of_the_greatest_claims_is_exact() {
+    assert_eq!(share(CLAIM_MAX, CLAIM_MAX, CLAIM_MAX), CLAIM_MAX);
+    assert_eq!(share(CLAIM_MAX, CLAIM_MAX - 1, CLAIM_MAX), CLAIM_MAX - 1);
+    let amount_max = i128::from(AMOUNT_MAX);
+    let each = amount_max / i128::from(ACCOUNTS_MAX);
+    assert_eq!(share(CLAIM_MAX, amount_max, CLAIMS_MAX), each);
+    assert_eq!(share(CLAIM_MAX - 1, amount_max, CLAIMS_MAX), each - 1);
+}
+
+#[test]
 fn the_fund_pays_for_what_it_is_short_itself() {
     let mut clearing = clearing(25, &[10, 0]);
     let payment = clearing.settle(&[(FUND, 20), (A, 10)], &[(B, 30)]);
@@ -71,6 +95,16 @@ fn the_fund_pays_for_what_it_is_short_itself() {
 }
 
 proptest! {
+    #[test]
+    fn a_share_is_the_product_divided(
+        amount in 0..1_i128 << 62,
+        part in 0..1_i128 << 62,
+        above in 0..1_i128 << 62,
+    ) {
+        let all = (part + above).max(1);
+        prop_assert_eq!(share(amount, part, all), amount * part / all);
+    }
+
     #[test]
     fn a_share_is_within_a_lot_of_its_proportion_and_all_are_shared(
         held in prop::collection::vec(1..1_000_u64, 1..20),
@@ -100,30 +134,31 @@ proptest! {
         let has: Vec<i64> = payers.iter().map(|p| p.0).collect();
         let all = [has.as_slice(), vec![0; shares.len()].as_slice()].concat();
         let mut clearing = clearing(fund, &all);
-        let mut owed: Vec<Claim> = (FIRST..).zip(payers.iter().map(|p| p.1)).collect();
+        let owes = payers.iter().map(|&(_, owes)| i128::from(owes));
+        let mut owed: Vec<Claim> = (FIRST..).zip(owes).collect();
         let first_payee = FIRST + payers.len() as AccountIndex;
-        let due: Vec<Claim> = (first_payee..).zip(shares.iter().copied()).collect();
+        let due: Vec<Claim> = (first_payee..).zip(shares.iter().map(|&s| i128::from(s))).collect();
         // Both sides have the same sum: the last payer owes the difference, or the fund does.
-        let sum = |claims: &[Claim]| claims.iter().map(|claim| claim.1).sum::<i64>();
+        let sum = |claims: &[Claim]| claims.iter().map(|claim| claim.1).sum::<i128>();
         let difference = sum(&due) - sum(&owed);
         prop_assume!(difference >= 0);
         owed.push((FUND, difference));
         let payment = clearing.settle(&owed, &due);
         clearing.accounts.assert_zero_sum();
         for (&(_, owes), &(index, paid)) in owed.iter().zip(&payment.paid) {
-            prop_assert!(paid <= owes);
-            prop_assert!(paid == owes || clearing.accounts.get(index).cash == 0);
+            prop_assert!(i128::from(paid) <= owes);
+            prop_assert!(i128::from(paid) == owes || clearing.accounts.get(index).cash == 0);
         }
-        let due_all: i64 = due.iter().map(|d| d.1).sum();
+        let due_all = sum(&due);
         for (&(_, due), &(_, got)) in due.iter().zip(&payment.got) {
-            prop_assert!(got <= due);
+            prop_assert!(i128::from(got) <= due);
         }
-        let short = payment.total() < due_all;
+        let short = i128::from(payment.total()) < due_all;
         prop_assert!(!short || clearing.accounts.get(FUND).cash < shares.len() as i64);
     }
 }
 
-fn series() -> Series {
+pub(super) fn series() -> Series {
     let terms = SeriesTerms {
         feed: FeedId(0),
         strike: 100,

@@ -524,7 +524,7 @@ fn the_loss_beyond_account_and_fund_is_shared_by_the_long_accounts() {
     pit.trade(session(1), session(3), CALL, 1, 4);
     // 500 is owed, the account has 310 and the fund 51: of 361 the shares are 216.6 and 144.4.
     let told = pit.price(150);
-    assert_eq!(steps(&told), [(LiquidationStep::Deleveraged, 10, 360, 51)]);
+    assert_eq!(steps(&told), [(LiquidationStep::Deleveraged, 10, 360, 50)]);
     assert_eq!(pit.account(session(1)).cash, 0);
     assert_eq!(pit.account(session(2)).cash, 994 + 216);
     assert_eq!(pit.account(session(3)).cash, 996 + 144);

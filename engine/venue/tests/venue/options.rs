@@ -506,7 +506,8 @@ fn the_sessions_kept_are_administrators_validators_and_who_has_something() {
     assert_eq!(kept(&pit), [of_venue, [true, true, false, false]].concat());
 }
 
-/// Three calls of one expiry, whose fixing is 130 while the last price is 100.
+/// Three calls of one expiry, whose fixing is 130 while the last price is 100. Of 870 that is owed
+/// there is 630, and of each claim as much is paid, whichever series it is of.
 #[test]
 fn series_that_expire_together_are_all_paid_before_anybody_is_measured() {
     let mut pit = Pit::new();
@@ -527,16 +528,49 @@ fn series_that_expire_together_are_all_paid_before_anybody_is_measured() {
     assert_eq!(pit.account(session(1)).cash, 630);
     let events = prices(&mut pit, &[100]);
     let paid = events.iter().filter_map(|event| match *event {
-        PublicEvent::Settled { price, paid, .. } => Some((price, paid)),
+        PublicEvent::Settled {
+            price,
+            paid,
+            fund_paid,
+            ..
+        } => Some((price, paid, fund_paid)),
         PublicEvent::Liquidated { .. } => panic!("liquidated at its expiry"),
         _ => None,
     });
     assert_eq!(
         paid.collect::<Vec<_>>(),
-        [(130, 300), (130, 290), (130, 40)]
+        [(130, 216, -1), (130, 210, 0), (130, 203, 0)]
     );
     assert_eq!(pit.account(session(1)).cash, 0);
-    assert_eq!(pit.account(session(3)).cash, 1_000 - 5 + 20);
+    assert_eq!(pit.account(session(2)).cash, 1_000 - 25 + 528);
+    assert_eq!(pit.account(session(3)).cash, 1_000 - 5 + 101);
+    assert_eq!(pit.fund().cash, 1, "what rounding left");
+}
+
+/// Session 1 is short the one call and long the other, and has less than it owes of the one.
+#[test]
+fn series_that_expire_together_are_settled_by_one_payment_whichever_id_is_lower() {
+    let end = |strikes: [i64; 2]| {
+        let mut pit = Pit::new();
+        for (number, cash) in [(1, 210), (2, 1_000), (3, 1_000)] {
+            pit.deposit(session(number), cash);
+        }
+        pit.price(100);
+        for strike in strikes {
+            pit.list(Right::Call, ExerciseStyle::European, strike, 20);
+        }
+        until_last(&mut pit, 5);
+        prices(&mut pit, &[150, 150, 150, 100]);
+        let (near, far) = if strikes[0] == 100 { (1, 2) } else { (2, 1) };
+        pit.trade(session(1), session(3), near, 1, 10);
+        pit.trade(session(2), session(1), far, 1, 10);
+        prices(&mut pit, &[100]);
+        [1, 2, 3].map(|number| pit.account(session(number)).cash)
+    };
+    // At 130 it owes 300 and is due 250.
+    let expected = [210 - 50, 1_010 - 250, 990 + 300];
+    assert_eq!(end([100, 105]), expected);
+    assert_eq!(end([105, 100]), expected);
 }
 
 #[test]

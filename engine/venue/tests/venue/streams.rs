@@ -13,8 +13,8 @@ use crate::support::{ADMIN, Told, session};
 use proptest::prelude::*;
 use quorate::state_machine::{SessionId, StateMachine};
 use quorate_venue::{
-    ClearingCommand, Command, ExerciseStyle, InstrumentId, LiquidationStep, PriceState,
-    PublicEvent, Refusal, Right, SeriesState, SessionReport,
+    ClearingCommand, Command, ExerciseStyle, InstrumentId, LiquidationStep, PositionCause,
+    PriceState, PublicEvent, Refusal, Right, SeriesState, SessionReport,
 };
 use std::collections::BTreeMap;
 
@@ -96,6 +96,47 @@ fn listen(shadows: &mut BTreeMap<SessionId, Shadow>, told: &Told) {
     }
 }
 
+/// What accounts are told of a payment sums, in each series, to what the fund is said to have paid.
+fn assert_sums_are_told(told: &[Told]) {
+    let mut sums: BTreeMap<InstrumentId, i64> = BTreeMap::new();
+    for told in told {
+        match *told {
+            Told::Session(
+                _,
+                SessionReport::PositionChanged {
+                    instrument,
+                    cause:
+                        PositionCause::Settlement
+                        | PositionCause::Exercise
+                        | PositionCause::Assignment
+                        | PositionCause::Deleveraging,
+                    amount,
+                    ..
+                },
+            ) => *sums.entry(instrument).or_default() += amount,
+            Told::Public(
+                PublicEvent::Settled {
+                    instrument,
+                    fund_paid,
+                    ..
+                }
+                | PublicEvent::Exercised {
+                    instrument,
+                    fund_paid,
+                    ..
+                }
+                | PublicEvent::Liquidated {
+                    instrument,
+                    fund_paid,
+                    ..
+                },
+            ) => *sums.entry(instrument).or_default() -= fund_paid,
+            _ => {}
+        }
+    }
+    assert!(sums.values().all(|&sum| sum == 0), "{sums:?} in {told:?}");
+}
+
 /// The clients whose cash does not meet their maintenance requirement.
 fn in_want(pit: &Pit) -> Vec<SessionId> {
     let accounts = (1..=6).map(session).filter(|&who| match pit.find(who) {
@@ -160,6 +201,7 @@ fn run(seed: u64, commands: u64) -> (Pit, Seen) {
                 told
             }
         };
+        assert_sums_are_told(&told);
         for told in &told {
             seen.note(told);
             listen(&mut shadows, told);

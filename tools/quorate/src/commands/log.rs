@@ -3,6 +3,7 @@
 //! Never: writes to it.
 
 mod bisect;
+mod fixings;
 mod replay;
 mod show;
 mod verify;

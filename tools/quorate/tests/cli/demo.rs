@@ -1,11 +1,14 @@
 //! The demo: what it reports, and that it leaves nothing behind however it ends.
 
-use crate::common::{Folder, json_of, quorate, run_json, running_below, text, wait_until};
+use crate::common::{
+    Folder, json_of, quorate, run, run_json, running_below, text, validator, wait_until,
+};
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 
 const KEYS: &[&str] = &[
     "validators",
@@ -126,6 +129,30 @@ fn the_exchange_settles_to_zero_while_a_validator_is_killed_and_comes_back() {
     assert!(count("public_skew_events") > 0);
     let skew = |key: &str| report["release_skew_us"][key].as_f64().unwrap();
     assert!(skew("p50") <= skew("p99") && skew("p99") <= skew("max"));
+    let heights = fixings_are_counted_anew(&validator(&dir, 0));
+    assert_eq!(report["audits"], heights.div_ceil(64), "the end is one");
+}
+
+/// Gives the last height of the log.
+fn fixings_are_counted_anew(dir: &Path) -> u64 {
+    let replay = ["log", "replay", "--fixings", text(dir)];
+    let fixings = run_json(&replay, 0);
+    let settlements = fixings["settlements"].as_array().unwrap();
+    assert_eq!(settlements.len(), 4, "{fixings}");
+    for one in settlements {
+        assert_eq!(one["equal"], true, "{one}");
+        assert_eq!(one["counted"], one["price"], "{one}");
+        let rounds = one["rounds"].as_array().unwrap();
+        let taken = rounds.iter().filter(|round| round["taken"] == true);
+        assert_eq!(one["samples"], taken.count(), "{one}");
+        let within = |round: &Value| round["round"].as_u64() >= one["first_round"].as_u64();
+        assert!(rounds.iter().all(within), "{one}");
+    }
+    assert!(fixings["deferrals"].is_array(), "{fixings}");
+    let table = run(&replay);
+    let table = String::from_utf8_lossy(&table.stdout);
+    assert_eq!(table.matches("| yes ").count(), 4, "{table}");
+    fixings["height"].as_u64().unwrap()
 }
 
 #[test]

@@ -10,10 +10,11 @@ use clap::Args;
 use quorate::executor::{Executor, FinalBlock};
 use quorate::snapshot::Manifest;
 use quorate_bench::applications::Hosted;
+use quorate_log::Verification;
 use serde::Serialize;
 
-use super::bisect;
 use super::verify::verify_at_rest;
+use super::{bisect, fixings};
 use crate::applications::Applications;
 use crate::failure::{Code, Failure};
 use crate::inspect::log_folder;
@@ -50,6 +51,10 @@ pub(crate) struct Options {
     /// Print the state root after every 64th height
     #[arg(long)]
     roots: bool,
+    /// List the settlement prices of a venue instead, each counted anew from the prices that the
+    /// log says were taken
+    #[arg(long, conflicts_with_all = ["roots", "bisect"])]
+    fixings: bool,
 }
 
 #[derive(Serialize)]
@@ -98,6 +103,16 @@ fn difference(executor: &mut Executor<Hosted>, manifest: &Manifest) -> Option<Di
     })
 }
 
+/// A log without faults, as it was found.
+pub(super) fn sound(folder: &Path) -> Result<Verification, Failure> {
+    let verification = verify_at_rest(folder)?;
+    if !verification.faults.is_empty() {
+        let what = format!("{}: the log is faulty", folder.display());
+        return Err(Failure::new(Code::Damaged, what).remedy("run quorate log verify"));
+    }
+    Ok(verification)
+}
+
 /// Replays.
 ///
 /// # Errors
@@ -117,11 +132,10 @@ pub(crate) fn run(applications: &Applications, options: &Options) -> Result<Repo
         );
     }
     let folder = log_folder(options.dir.as_deref().unwrap_or_else(|| Path::new(".")))?;
-    let verification = verify_at_rest(&folder)?;
-    if !verification.faults.is_empty() {
-        let what = format!("{}: the log is faulty", folder.display());
-        return Err(Failure::new(Code::Damaged, what).remedy("run quorate log verify"));
+    if options.fixings {
+        return fixings::run(applications, &folder, options.from_snapshot, options.to);
     }
+    let verification = sound(&folder)?;
     let genesis = genesis_of(&folder)?;
     let snapshots = snapshots_beside(&folder);
     let heights = snapshots
@@ -169,8 +183,7 @@ pub(crate) fn run(applications: &Applications, options: &Options) -> Result<Repo
         true => Code::Done,
         false => Code::No,
     };
-    let text = text(&fields, options.to);
-    Ok(Report::new(&fields, text)?.with_code(code))
+    Ok(Report::new(&fields, text(&fields, options.to))?.with_code(code))
 }
 
 fn text(fields: &Fields, to: Option<u64>) -> String {

@@ -237,4 +237,30 @@ mod tests {
         drop(opened.writer);
         thread.join().unwrap();
     }
+
+    #[test]
+    fn r12_a_segment_whose_sync_fails_forbids_a_restart_until_it_is_noted() {
+        let memory = MemoryBackend::new();
+        let folder = DataFolder::in_memory(&memory);
+        let opened = open(&folder, &LogConfig::new([7; 32]), b"genesis").unwrap();
+        memory.fail_sync_after(0);
+        let metrics = Arc::new(Metrics::default());
+        let thread = start_preparer(opened.preparer, Arc::clone(&metrics)).unwrap();
+        thread.join().unwrap();
+        // The process may end here, before the loop has left a note for the next start.
+        assert_eq!(metrics.ending_code.read(), 4);
+    }
+
+    #[test]
+    fn r12_what_another_thread_has_said_of_the_end_stays() {
+        let memory = MemoryBackend::new();
+        let folder = DataFolder::in_memory(&memory);
+        let opened = open(&folder, &LogConfig::new([7; 32]), b"genesis").unwrap();
+        memory.fail_sync_after(0);
+        let metrics = Arc::new(Metrics::default());
+        metrics.ending_code.set(70);
+        let thread = start_preparer(opened.preparer, Arc::clone(&metrics)).unwrap();
+        thread.join().unwrap();
+        assert_eq!(metrics.ending_code.read(), 70);
+    }
 }

@@ -335,6 +335,36 @@ fn application_timers_fire_without_commands() {
     world.assert_equal_states();
 }
 
+/// What is due is known from the state alone, not from commands that come.
+#[test]
+fn application_timers_fire_after_a_start_of_all_without_commands() {
+    let mut world = World::new(4, 1, 0, Durability::Sync);
+    world.submit(1, &[command(1, 1, "timer 300")]);
+    world.run_until_applied(1, 500 * MS);
+    world.run_until("durable everywhere", 200 * MS, |world| {
+        world.up().all(|(_, running)| {
+            let consensus = running.replica.consensus();
+            consensus.durable() == consensus.delivered()
+        })
+    });
+    let height = world.replica(0).executor().height();
+    for place in 0..4 {
+        let fired = &world.replica(place).executor().app().timers_fired;
+        assert!(fired.is_empty(), "it is not due yet");
+        world.kill(place);
+    }
+    for place in 0..4 {
+        world.start(place).unwrap();
+        assert_eq!(world.replica(place).executor().height(), height);
+    }
+    world.run_until("a timer fired everywhere", 5_000 * MS, |world| {
+        world
+            .up()
+            .all(|(_, running)| !running.replica.executor().app().timers_fired.is_empty())
+    });
+    world.assert_equal_states();
+}
+
 #[test]
 fn an_idle_chain_makes_no_blocks() {
     let mut world = World::new(4, 1, 0, Durability::Sync);

@@ -12,7 +12,7 @@ use crate::metrics::Metrics;
 use crate::node::NodeFailure;
 use crate::parked::{Receiver, Sender, unbounded};
 use crate::profiles::Placement;
-use crate::queues::{AppBacklog, ToApp, ToJournal, ToOrder};
+use crate::queues::{AppBacklog, DiskBacklog, ToApp, ToJournal, ToOrder};
 use crate::replica::ReplicaError;
 use quorate_log::{LogError, Preparer};
 use std::sync::Arc;
@@ -129,6 +129,7 @@ pub(crate) struct JournalThread {
     pub(crate) order: Sender<ToOrder>,
     pub(crate) app: Sender<ToApp>,
     pub(crate) app_backlog: AppBacklog,
+    pub(crate) disk: DiskBacklog,
     pub(crate) sync: SyncThread,
     pub(crate) clock: Clock,
     pub(crate) placement: Placement,
@@ -173,6 +174,7 @@ impl JournalThread {
             self.journal
                 .retry(now.mono_ns, &mut done)
                 .map_err(ReplicaError::from)?;
+            self.disk.set_crowded(self.journal.is_crowded());
             self.hand_on(&mut done);
             self.journal.sync_jobs(now.mono_ns, &mut jobs);
             for job in jobs.drain(..) {
@@ -204,7 +206,14 @@ impl JournalThread {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quorate_log::{DataFolder, LogConfig, MemoryBackend, open};
+    use crate::journal::{JournalOp, JournalStart};
+    use crate::profiles::{Idle, Profile, Threading};
+    use crate::queues::Gate;
+    use quorate_consensus::machine::Durability;
+    use quorate_consensus::record::{OwnRecord, Record};
+    use quorate_consensus::restart;
+    use quorate_consensus::types::{Epoch, Window};
+    use quorate_log::{DataFolder, LeaseFile, LogConfig, MemoryBackend, open};
 
     /// Waits until something is so.
     fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
@@ -262,5 +271,60 @@ mod tests {
         let thread = start_preparer(opened.preparer, Arc::clone(&metrics)).unwrap();
         thread.join().unwrap();
         assert_eq!(metrics.ending_code.read(), 70);
+    }
+
+    fn record(window: u64) -> JournalOp {
+        JournalOp::Record(OwnRecord {
+            window: Window::new(window),
+            record: Record::default(),
+        })
+    }
+
+    /// What waits for room waits in the journal, whose queue is empty meanwhile.
+    #[test]
+    fn a_disk_that_is_full_for_long_closes_the_gate_until_there_is_room() {
+        let memory = MemoryBackend::new();
+        let folder = DataFolder::in_memory(&memory);
+        let opened = open(&folder, &LogConfig::new([7; 32]), b"genesis").unwrap();
+        let start = JournalStart::default();
+        let (durability, epoch) = (Durability::Async, Epoch::ZERO);
+        let lease_file = LeaseFile::new(&folder);
+        let worker = SyncWorker::new(opened.syncer, lease_file, restart::LeaseFile::default());
+        let ((order, _ordered), (app, _applied)) = (unbounded(), unbounded());
+        let (to_journal, items) = unbounded();
+        let disk = DiskBacklog::default();
+        let journal = JournalThread {
+            journal: Journal::new(opened.writer, start, durability, epoch, 1_000_000),
+            items,
+            order,
+            app,
+            app_backlog: AppBacklog::default(),
+            disk: disk.clone(),
+            sync: SyncThread::start(worker, Arc::default(), |_| {}).unwrap(),
+            clock: Clock::new(),
+            placement: Placement {
+                profile: Profile::Lan,
+                threading: Threading::Dedicated,
+                idle: Idle::Park,
+                cores: Vec::new(),
+                is_crowded: false,
+                remark: None,
+            },
+            halt: Halt::default(),
+        };
+        memory.refuse_writes(Some(std::io::ErrorKind::StorageFull));
+        let thread = std::thread::spawn(move || journal.run().map(drop));
+        assert!(to_journal.send(ToJournal::Append(vec![record(1)])).is_ok());
+        let many = (2..40_000).map(record).collect();
+        assert!(to_journal.send(ToJournal::Append(many)).is_ok());
+        let gate = Gate::new(vec![Box::new({
+            let disk = disk.clone();
+            move || disk.depth()
+        })]);
+        wait_until("the gate is closed", || !gate.is_open());
+        memory.refuse_writes(None);
+        wait_until("the gate is open again", || gate.is_open());
+        assert!(to_journal.send(ToJournal::End).is_ok());
+        thread.join().unwrap().unwrap();
     }
 }

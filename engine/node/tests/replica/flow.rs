@@ -365,6 +365,31 @@ fn application_timers_fire_after_a_start_of_all_without_commands() {
     world.assert_equal_states();
 }
 
+/// What is not read is not lost: it waits at whoever sent it.
+#[test]
+fn on_a_full_disk_nothing_more_is_to_be_read_long_before_too_much_waits() {
+    let mut world = World::new(4, 1, 0, Durability::Sync);
+    world.slots[3].memory.set_full(true);
+    let text = "x".repeat(60 * 1024);
+    let mut seq = 0;
+    while !world.replica(3).is_full() {
+        let batch: Vec<_> = (seq + 1..=seq + 8)
+            .map(|seq| command(1, seq, &text))
+            .collect();
+        world.submit(0, &batch);
+        seq += 8;
+        world.run(20 * MS);
+        let failure = &world.slots[3].failure;
+        assert!(failure.is_none(), "{failure:?}");
+        assert!(seq < 4_000, "it is never full");
+    }
+    world.slots[3].memory.set_full(false);
+    world.run_until_applied(usize::try_from(seq).unwrap(), 20_000 * MS);
+    assert!(!world.replica(3).is_full());
+    world.assert_equal_states();
+    assert_eq!(world.alarms(), []);
+}
+
 #[test]
 fn an_idle_chain_makes_no_blocks() {
     let mut world = World::new(4, 1, 0, Durability::Sync);

@@ -75,6 +75,7 @@ fn work(
     waiting: &Receiver<SyncJob>,
     mut answer: impl FnMut(Result<SyncDone, SyncError>),
 ) -> SyncWorker {
+    let mut looked_at = None::<Instant>;
     while let Some(job) = waiting.recv() {
         let start = Instant::now();
         let done = worker.run(job);
@@ -85,8 +86,22 @@ fn work(
             metrics.ending_code.set(error.exit_code().into());
         }
         answer(done);
+        // Beside the syncs: where the disk hangs nobody waits for this either.
+        if looked_at.is_none_or(|looked_at| looked_at.elapsed() >= LOOK_AGAIN) {
+            looked_at = Some(Instant::now());
+            note_free(&worker, metrics);
+        }
     }
     worker
+}
+
+/// A full disk has one byte: 0 says that nobody has looked.
+fn note_free(worker: &SyncWorker, metrics: &Metrics) {
+    match worker.free_bytes() {
+        Ok(Some(bytes)) => metrics.log_free_bytes.set(bytes.max(1)),
+        Ok(None) => {}
+        Err(error) => tracing::debug!(%error, "the file system does not say what it has left"),
+    }
 }
 
 /// Starts the thread that keeps the next log segment ready. It ends when the log's writer is gone.
@@ -117,6 +132,8 @@ pub(crate) fn start_preparer(
         })
 }
 
+/// Time between two looks at what the file system has left, while something is synced.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
 /// Time between two tries to make a segment.
 const PREPARE_AGAIN: Duration = Duration::from_millis(500);
 /// Longest sleep of the journal thread.
@@ -326,5 +343,30 @@ mod tests {
         wait_until("the gate is open again", || gate.is_open());
         assert!(to_journal.send(ToJournal::End).is_ok());
         thread.join().unwrap().unwrap();
+    }
+
+    #[test]
+    fn what_the_file_system_has_left_is_known_from_the_first_sync_on() {
+        let name = format!("quorate-free-bytes-{}", std::process::id());
+        let dir = std::env::temp_dir().join(name);
+        let folder = DataFolder::open(&dir).unwrap();
+        let config = LogConfig {
+            segment_bytes: 65_536,
+            ..LogConfig::new([7; 32])
+        };
+        let opened = open(&folder, &config, b"genesis").unwrap();
+        let lease_file = LeaseFile::new(&folder);
+        let worker = SyncWorker::new(opened.syncer, lease_file, restart::LeaseFile::default());
+        let metrics = Arc::new(Metrics::default());
+        let thread = SyncThread::start(worker, Arc::clone(&metrics), |done| {
+            assert!(done.is_ok());
+        })
+        .unwrap();
+        assert_eq!(metrics.log_free_bytes.read(), 0);
+        thread.hand_over(SyncJob::Sync(opened.writer.unsynced()));
+        assert!(thread.stop().is_some());
+        assert!(metrics.log_free_bytes.read() > 0);
+        drop(opened.writer);
+        std::fs::remove_dir_all(dir).unwrap();
     }
 }

@@ -244,6 +244,8 @@ mod tests {
             may_go_on.recv().ok();
             drop(sender.send(inputs));
         });
+        // A test that fails drops this before the worker, whose thread waits for it.
+        let go_on = go_on;
         let window = |number| Window::new(number);
         let jobs = |number| {
             let (window, record) = (window(number), Record::default());

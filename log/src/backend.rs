@@ -122,6 +122,11 @@ pub(crate) trait Backend: Send + Sync + std::fmt::Debug {
         rest: Option<Rest<'_>>,
     ) -> Result<(), CreateError>;
 
+    /// Bytes that are left to this process in the file system, if there is one.
+    fn free_bytes(&self) -> io::Result<Option<u64>> {
+        Ok(None)
+    }
+
     /// Renames a file, replacing another.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
 
@@ -293,6 +298,11 @@ fn sync_parent(path: &Path) -> io::Result<()> {
 }
 
 impl Backend for FileBackend {
+    fn free_bytes(&self) -> io::Result<Option<u64>> {
+        let system = rustix::fs::fstatvfs(&self.folder)?;
+        Ok(Some(system.f_bavail.saturating_mul(system.f_frsize)))
+    }
+
     fn names(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in fs::read_dir(&self.path)? {

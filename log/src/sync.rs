@@ -86,6 +86,15 @@ impl Syncer {
         Ok(self.synced)
     }
 
+    /// Bytes that whoever writes the log may still take of its file system; none where the log is
+    /// in memory. May wait for as long as the disk hangs.
+    ///
+    /// # Errors
+    /// The system does not say.
+    pub fn free_bytes(&self) -> std::io::Result<Option<u64>> {
+        self.shared.folder.backend.free_bytes()
+    }
+
     /// The watermark is a lower bound: where there is no room to write it, the one before stays.
     fn store_watermark(&mut self) -> Result<(), LogError> {
         let stored = self.watermark.store(&self.shared.identity, &self.synced);

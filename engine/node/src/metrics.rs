@@ -317,6 +317,8 @@ numbers! {
     Gauge log_bytes;
     /// Bytes that the log may have before old segments go; 0 when they never do.
     Gauge log_bytes_max;
+    /// Bytes that the log's file system had left when something was synced last; 0 before.
+    Gauge log_free_bytes;
     /// Bytes of log segments that were removed.
     Counter log_pruned_bytes;
     /// Bytes of the log that were read to see whether the disk still has them.

@@ -28,7 +28,7 @@ use quorate_consensus::trust::Authenticated;
 use quorate_consensus::types::ValidatorIndex;
 use quorate_net::{ClientId, Waker};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// Items in any queue from which on nothing more is taken from sockets.
 pub(crate) const GATE_ITEMS: usize = 8192;
@@ -251,6 +251,22 @@ impl AppBacklog {
     /// How many items of a queue these bytes count for at the gate.
     pub(crate) fn depth(&self) -> usize {
         self.0.load(Ordering::Relaxed) / (APP_BYTES_MAX / GATE_ITEMS)
+    }
+}
+
+/// Tells the gate whether so much waits for room on a full disk that nothing more is to be taken
+/// from sockets: it waits in the journal, whose queue is empty then.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct DiskBacklog(Arc<AtomicBool>);
+
+impl DiskBacklog {
+    pub(crate) fn set_crowded(&self, is_crowded: bool) {
+        self.0.store(is_crowded, Ordering::Relaxed);
+    }
+
+    /// How many items of a queue it counts for at the gate.
+    pub(crate) fn depth(&self) -> usize {
+        usize::from(self.0.load(Ordering::Relaxed)) * GATE_ITEMS
     }
 }
 

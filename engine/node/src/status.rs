@@ -55,8 +55,11 @@ pub struct NodeStatus {
     pub log_bytes: u64,
     /// Bytes that the log may have before its oldest segments go; 0 when they never do.
     pub log_bytes_max: u64,
-    /// Days until the log has that many, as it has grown in this run; null when it does not grow
-    /// or may grow without bound.
+    /// Bytes that its file system had left a little before; 0 while that is not known.
+    #[serde(default)]
+    pub log_free_bytes: u64,
+    /// Days until the log has reached its budget, or its file system is full if that comes first,
+    /// as it has grown in this run; null when it does not grow.
     pub log_days_to_full: Option<f64>,
     /// What was read of the log to see whether the disk still has it; null when nothing is.
     #[serde(default)]
@@ -168,8 +171,9 @@ impl NodeStatus {
         let consensus = facts.order.consensus();
         let log_bytes = facts.order.store().log_usage().bytes;
         let log_bytes_max = metrics.log_bytes_max.read();
-        let room = log_bytes_max.saturating_sub(log_bytes);
-        let days_to_full = days_to_full(room, facts.order.store().log_growth());
+        let log_free_bytes = metrics.log_free_bytes.read();
+        let growth = facts.order.store().log_growth();
+        let room = room(log_bytes, log_bytes_max, log_free_bytes);
         Self {
             schema: 1,
             index: facts.own.number(),
@@ -190,7 +194,8 @@ impl NodeStatus {
             joining: Joining::of(metrics),
             log_bytes,
             log_bytes_max,
-            log_days_to_full: days_to_full.filter(|_| log_bytes_max > 0),
+            log_free_bytes,
+            log_days_to_full: room.and_then(|room| days_to_full(room, growth)),
             log_scrub: Scrubbing::of(metrics),
             pool_commands: facts.order.lanes().len() as u64,
             pool_bytes: facts.order.lanes().bytes() as u64,
@@ -219,6 +224,13 @@ impl NodeStatus {
     }
 }
 
+/// Bytes that a log may still grow by, as far as its budget and its file system are known.
+fn room(bytes: u64, bytes_max: u64, free_bytes: u64) -> Option<u64> {
+    let budget = (bytes_max > 0).then(|| bytes_max.saturating_sub(bytes));
+    let disk = (free_bytes > 0).then_some(free_bytes);
+    budget.into_iter().chain(disk).min()
+}
+
 /// Days until `room` bytes are taken by what grew by so many bytes in such a time.
 fn days_to_full(room: u64, (grown, elapsed): (u64, Duration)) -> Option<f64> {
     const DAY: f64 = 86_400.0;
@@ -230,6 +242,20 @@ fn days_to_full(room: u64, (grown, elapsed): (u64, Duration)) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_room_of_a_log_is_what_its_budget_leaves_and_without_one_what_the_disk_does() {
+        assert_eq!(room(10, 0, 0), None, "nobody knows yet");
+        assert_eq!(room(10, 0, 500), Some(500));
+        assert_eq!(room(10, 100, 0), Some(90));
+        assert_eq!(room(10, 100, 500), Some(90));
+        assert_eq!(
+            room(10, 100, 50),
+            Some(50),
+            "the disk is smaller than the budget"
+        );
+        assert_eq!(room(110, 100, 500), Some(0));
+    }
 
     #[test]
     fn days_to_full_follow_from_the_growth_seen_and_are_none_without_growth() {

@@ -17,9 +17,9 @@ pub(crate) const SCHEMA: u32 = 1;
 /// The result of a command that ran.
 #[derive(Debug)]
 pub(crate) struct Report {
-    code: Code,
-    json: Value,
-    text: String,
+    pub(crate) code: Code,
+    pub(crate) json: Value,
+    pub(crate) text: String,
 }
 
 impl Report {

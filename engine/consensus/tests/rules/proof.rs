@@ -336,6 +336,31 @@ fn evidence_e3_one_signed_record_that_contradicts_itself() {
     assert_eq!(**record, signed(&set, 2, 0, wrong));
 }
 
+/// It proves what its validator did, and nothing of a block: no certificate with it is believed.
+#[test]
+fn evidence_e3_stands_in_no_certificate() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    let wrong = Record {
+        fin: Some(i(0)),
+        ..stop()
+    };
+    bench.vote_signed(2, 0, wrong);
+    assert_eq!(bench.evidence().len(), 1);
+    bench.votes_signed(&[0, 1, 3, 4], 0, &stop());
+    bench.message(4, Message::Get(Get::Ready { window: w(1) }));
+    let sent = bench.certificates_sent(4);
+    let certificates = sent.last().expect("one with the skip");
+    let skip = Fact::Skip {
+        window: w(0),
+        from: i(0),
+    };
+    let judged: Vec<_> = certificates.iter().map(|one| judge(&set, one)).collect();
+    assert_eq!(judged, [Ok(skip)]);
+    let mut records = certificates.iter().flat_map(|one| &one.records);
+    assert!(records.all(|signed| signed.validator != v(2)));
+}
+
 #[test]
 fn evidence_without_good_signatures_is_none_and_from_a_peer_is_checked() {
     let set = six(64);

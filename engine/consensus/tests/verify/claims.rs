@@ -1,9 +1,9 @@
 //! From claim to `Verified`: only with every signature good, under the right key and domain.
 
-use crate::world::{W, World, certified, i, parameters, stopped, tip, v};
+use crate::world::{W, World, certified, final_target, i, parameters, stopped, tip, v};
 use quorate_consensus::certificate::SignedRecord;
 use quorate_consensus::evidence::Evidence;
-use quorate_consensus::message::HeldRecord;
+use quorate_consensus::message::{HeldRecord, OwnAnswer, RecoverAnswer};
 use quorate_consensus::record::Record;
 use quorate_consensus::signing::{self, Signer};
 use quorate_consensus::types::{Epoch, ValidatorIndex, Window};
@@ -299,6 +299,44 @@ fn a_fence_record_is_judged_under_the_own_key() {
         5,
         Claim::FenceRecord { held: unsigned }
     )));
+}
+
+/// R13: whoever relays an answer, or gives an older one again, chooses neither its window nor its
+/// nonce.
+#[test]
+fn an_answer_holds_for_its_asker_nonce_and_window_alone() {
+    let world = World::six();
+    let block = world.header(None, 0);
+    let voters = (0..5).map(|voter| (voter, tip(&block))).collect();
+    let certificate = world.certificate(final_target(&block), voters, &[block]);
+    let said = OwnAnswer {
+        asker: v(0),
+        nonce: [6; 32],
+        window: Window::new(4),
+    };
+    let mut message = Vec::new();
+    signing::recover_message(&world.set, v(3), &said, &mut message);
+    let signature = world.key(3).sign(&message);
+    let answered = |asker: u16, nonce, window| {
+        let answer = RecoverAnswer {
+            nonce,
+            window,
+            certificates: vec![certificate.clone()],
+            signature,
+        };
+        let claim = Claim::RecoverAnswer {
+            answerer: v(3),
+            answer,
+        };
+        let claims = vec![(v(3), claim)];
+        let mut answers = check_claims(&world.set, v(asker), claims, &mut Counted::new());
+        answers.pop().expect("an answer")
+    };
+    assert!(!refused(&answered(0, [6; 32], Window::new(4))));
+    // The certificate shows either window.
+    assert!(refused(&answered(0, [6; 32], W)));
+    assert!(refused(&answered(0, [5; 32], Window::new(4))));
+    assert!(refused(&answered(1, [6; 32], Window::new(4))));
 }
 
 #[test]

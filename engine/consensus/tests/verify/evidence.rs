@@ -307,3 +307,28 @@ fn e3_a_record_against_rule_x_accuses_and_an_honest_one_does_not() {
         Ok(())
     );
 }
+
+#[test]
+fn evidence_names_who_did_it_when_and_by_what_it_is_known() {
+    let world = World::six();
+    let [one, other] = [world.header(None, 1), world.header(None, 2)];
+    let contradiction = Evidence::OneRecord {
+        epoch: world.set.epoch(),
+        window: W,
+        record: Box::new(world.signed(3, Record::default())),
+    };
+    let records = two_records(&world, stopped(Some(&one)), stopped(None), &[one]);
+    // The second turn of four windows is validator 1's.
+    let table = [
+        (two_headers(one, other), "E1", 1, vec![one, other]),
+        (records, "E2", 2, vec![one]),
+        (contradiction, "E3", 3, Vec::new()),
+    ];
+    for (evidence, name, validator, headers) in table {
+        assert!(evidence.what().starts_with(name), "{}", evidence.what());
+        assert_eq!(evidence.accused(&world.set), v(validator), "{name}");
+        assert_eq!(evidence.window(), W, "{name}");
+        let held: Vec<Header> = evidence.headers().copied().collect();
+        assert_eq!(held, headers, "{name}");
+    }
+}

@@ -94,6 +94,12 @@ impl Backlog {
         self.retry_at_ns = now_ns.saturating_add(RETRY_NS);
     }
 
+    /// Whether so much waits that nothing more of others' should come in. What comes without them,
+    /// and what is on its way when that is heeded, has the other half.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.ops.len() > OPS_MAX / 2 || self.bytes > BYTES_MAX / 2
+    }
+
     /// When to try again, by the monotonic clock.
     pub(super) fn due_ns(&self) -> u64 {
         if self.is_empty() {
@@ -148,6 +154,22 @@ mod tests {
             assert!(small.push(JournalOp::Forget(Window::ZERO)));
         }
         assert!(!small.push(JournalOp::Forget(Window::ZERO)));
+    }
+
+    #[test]
+    fn it_is_crowded_from_half_of_what_may_wait_on_by_either_bound_alone() {
+        let payload: Arc<[u8]> = vec![0; 1024 * 1024].into();
+        let mut few = Backlog::default();
+        for number in 1..=32 {
+            assert!(few.push(block(&payload)) && !few.is_crowded(), "{number}");
+        }
+        assert!(few.push(block(&payload)) && few.is_crowded());
+        assert!(few.pop(0).is_some() && !few.is_crowded());
+        let mut small = Backlog::default();
+        for _ in 0..32_768 {
+            assert!(small.push(JournalOp::Forget(Window::ZERO)) && !small.is_crowded());
+        }
+        assert!(small.push(JournalOp::Forget(Window::ZERO)) && small.is_crowded());
     }
 
     #[test]

@@ -618,6 +618,13 @@ impl Journal {
         self.is_sync_urgent |= next.is_some_and(|(index, _)| *index < written);
     }
 
+    /// Whether so much waits for room on a full disk that nothing more should be taken in until
+    /// some of it has found some: twice as much ends this run ([`JournalError::Full`]).
+    #[must_use]
+    pub fn is_crowded(&self) -> bool {
+        self.backlog.is_crowded()
+    }
+
     /// The end of the log.
     #[must_use]
     pub fn end(&self) -> LogEnd {

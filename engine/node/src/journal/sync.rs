@@ -124,6 +124,11 @@ impl SyncWorker {
         }
     }
 
+    /// Bytes that the log's file system has left; none where there is none below.
+    pub(crate) fn free_bytes(&self) -> std::io::Result<Option<u64>> {
+        self.syncer.free_bytes()
+    }
+
     /// Ends the run: the last sync, then the clean-stop marker. Where there is no room for the
     /// marker the next start takes this stop for a crash, and nothing else is wrong.
     ///

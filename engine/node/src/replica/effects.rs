@@ -9,6 +9,7 @@ use quorate_consensus::effect::{Effect, FinalPath};
 use quorate_consensus::evidence::Evidence;
 use quorate_consensus::header::Header;
 use quorate_consensus::types::{BlockId, Now, ValidatorIndex, Window};
+use quorate_consensus::validators::ValidatorSet;
 
 use super::checks::Check;
 use super::jobs::Job;
@@ -95,7 +96,7 @@ impl OrderStage {
                 out.events.push(Event::Entered { window, leader });
             }
             Effect::Stopped(window) => self.stopped(window, out),
-            Effect::Evidence(evidence) => record_evidence(Box::new(evidence), out),
+            Effect::Evidence(evidence) => tell_evidence(self.consensus.set(), evidence, out),
             Effect::Alarm(alarm) => out.events.push(Event::Alarm(alarm)),
         }
         Ok(())
@@ -214,6 +215,17 @@ impl OrderStage {
         self.is_rebase_due = is_own;
         Ok(())
     }
+}
+
+/// An operator's alarm, in words.
+fn tell_evidence(set: &ValidatorSet, evidence: Evidence, out: &mut OrderOut) {
+    tracing::error!(
+        validator = evidence.accused(set).number(),
+        window = evidence.window().number(),
+        proof = evidence.what(),
+        "a validator is proven to misbehave: `quorate log evidence` gives the proof out"
+    );
+    record_evidence(Box::new(evidence), out);
 }
 
 fn record_evidence(evidence: Box<Evidence>, out: &mut OrderOut) {

@@ -643,11 +643,11 @@ impl<S: StateMachine> Replica<S> {
         self.checks.is_behind()
     }
 
-    /// Whether so much is final here and not executed that nothing more of anybody should be read
-    /// until some of it is.
+    /// Whether so much is final here and not executed, or waits for room on a full disk, that
+    /// nothing more of anybody should be read until there is less.
     #[must_use]
-    pub const fn is_full(&self) -> bool {
-        self.order.is_full()
+    pub fn is_full(&self) -> bool {
+        self.order.is_full() || self.journal.is_crowded()
     }
 
     /// When the next turn is due at latest, by the monotonic clock; anything that comes before

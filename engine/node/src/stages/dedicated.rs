@@ -24,7 +24,8 @@ use crate::node::NodeFailure;
 use crate::parked::{Receiver, Sender, unbounded};
 use crate::profiles::{Idle, Placement};
 use crate::queues::{
-    AppBacklog, Backlog, Gate, NetSender, StatusReply, ToApp, ToJournal, ToNet, ToOrder,
+    AppBacklog, Backlog, DiskBacklog, Gate, NetSender, StatusReply, ToApp, ToJournal, ToNet,
+    ToOrder,
 };
 use crate::replica::{OrderStage, Parts};
 use crate::state_machine::StateMachine;
@@ -146,15 +147,15 @@ impl Dedicated {
         let (metrics, placement, clock) = (all.metrics, all.placement, all.clock);
         let (order, journal, executor) = (all.parts.order, all.parts.journal, all.parts.executor);
         let ((to_order, order_items), (to_journal, journal_items)) = (unbounded(), unbounded());
-        let (halt, blocks) = (Halt::default(), AppBacklog::default());
+        let (halt, blocks, disk): (Halt, AppBacklog, DiskBacklog) = Default::default();
         let ((to_app, app_items), (to_net, net_items)) = (unbounded(), channel::unbounded());
         let (net_sender, order_sender) = (NetSender::new(to_net, all.waker), to_order.clone());
         let auth = executor.auth();
         let (check, checks) = CheckWorkers::start(auth, &placement, &to_order, &net_sender)?;
         let client_checks = auth.is_signed().then(|| checks.clone());
-        let depths = depths(&to_order, &to_journal, (&to_app, &blocks), &checks);
+        let depths = depths(&to_order, (&to_journal, &disk), (&to_app, &blocks), &checks);
         let sync = start_sync(all.sync, &metrics, to_journal.clone())?;
-        let (journal, threads) = ((journal, journal_items), (clock, &placement, &halt));
+        let (journal, threads) = ((journal, journal_items, disk), (clock, &placement, &halt));
         let journal = journal_thread(journal, &to_order, (&to_app, &blocks), sync, threads);
         let app = AppThread {
             executor,
@@ -244,7 +245,7 @@ fn start_sync(
 }
 
 fn journal_thread(
-    (journal, items): (crate::journal::Journal, Receiver<ToJournal>),
+    (journal, items, disk): (crate::journal::Journal, Receiver<ToJournal>, DiskBacklog),
     order: &Sender<ToOrder>,
     (app, app_backlog): (&Sender<ToApp>, &AppBacklog),
     sync: SyncThread,
@@ -256,6 +257,7 @@ fn journal_thread(
         order: order.clone(),
         app: app.clone(),
         app_backlog: app_backlog.clone(),
+        disk,
         sync,
         clock,
         placement: placement.clone(),
@@ -272,15 +274,17 @@ fn start_verify(parts: VerifyParts, order: Sender<ToOrder>) -> std::io::Result<V
 /// What the gate looks at.
 fn depths(
     order: &Sender<ToOrder>,
-    journal: &Sender<ToJournal>,
+    (journal, disk): (&Sender<ToJournal>, &DiskBacklog),
     (app, app_backlog): (&Sender<ToApp>, &AppBacklog),
     checks: &CheckSender,
 ) -> Vec<Box<dyn Fn() -> usize + Send>> {
-    let (checks, app_bytes) = (checks.clone(), app_backlog.clone());
+    let (checks, app_bytes, disk) = (checks.clone(), app_backlog.clone(), disk.clone());
     // Forwarded commands have a bound of their own: one peer's must not keep everybody's votes out.
     let checks = Box::new(move || checks.depth());
     let app_bytes = Box::new(move || app_bytes.depth());
-    vec![depth(order), depth(journal), depth(app), app_bytes, checks]
+    let (order, journal, app) = (depth(order), depth(journal), depth(app));
+    let disk = Box::new(move || disk.depth());
+    vec![order, journal, disk, app, app_bytes, checks]
 }
 
 fn depth<T: Send + 'static>(sender: &Sender<T>) -> Box<dyn Fn() -> usize + Send> {

@@ -12,7 +12,7 @@ use crate::metrics::Metrics;
 use crate::node::NodeFailure;
 use crate::parked::{Receiver, Sender, unbounded};
 use crate::profiles::Placement;
-use crate::queues::{AppBacklog, ToApp, ToJournal, ToOrder};
+use crate::queues::{AppBacklog, DiskBacklog, ToApp, ToJournal, ToOrder};
 use crate::replica::ReplicaError;
 use quorate_log::{LogError, Preparer};
 use std::sync::Arc;
@@ -75,6 +75,7 @@ fn work(
     waiting: &Receiver<SyncJob>,
     mut answer: impl FnMut(Result<SyncDone, SyncError>),
 ) -> SyncWorker {
+    let mut looked_at = None::<Instant>;
     while let Some(job) = waiting.recv() {
         let start = Instant::now();
         let done = worker.run(job);
@@ -85,8 +86,22 @@ fn work(
             metrics.ending_code.set(error.exit_code().into());
         }
         answer(done);
+        // Beside the syncs: where the disk hangs nobody waits for this either.
+        if looked_at.is_none_or(|looked_at| looked_at.elapsed() >= LOOK_AGAIN) {
+            looked_at = Some(Instant::now());
+            note_free(&worker, metrics);
+        }
     }
     worker
+}
+
+/// A full disk has one byte: 0 says that nobody has looked.
+fn note_free(worker: &SyncWorker, metrics: &Metrics) {
+    match worker.free_bytes() {
+        Ok(Some(bytes)) => metrics.log_free_bytes.set(bytes.max(1)),
+        Ok(None) => {}
+        Err(error) => tracing::debug!(%error, "the file system does not say what it has left"),
+    }
 }
 
 /// Starts the thread that keeps the next log segment ready. It ends when the log's writer is gone.
@@ -117,6 +132,8 @@ pub(crate) fn start_preparer(
         })
 }
 
+/// Time between two looks at what the file system has left, while something is synced.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
 /// Time between two tries to make a segment.
 const PREPARE_AGAIN: Duration = Duration::from_millis(500);
 /// Longest sleep of the journal thread.
@@ -129,6 +146,7 @@ pub(crate) struct JournalThread {
     pub(crate) order: Sender<ToOrder>,
     pub(crate) app: Sender<ToApp>,
     pub(crate) app_backlog: AppBacklog,
+    pub(crate) disk: DiskBacklog,
     pub(crate) sync: SyncThread,
     pub(crate) clock: Clock,
     pub(crate) placement: Placement,
@@ -173,6 +191,7 @@ impl JournalThread {
             self.journal
                 .retry(now.mono_ns, &mut done)
                 .map_err(ReplicaError::from)?;
+            self.disk.set_crowded(self.journal.is_crowded());
             self.hand_on(&mut done);
             self.journal.sync_jobs(now.mono_ns, &mut jobs);
             for job in jobs.drain(..) {
@@ -204,7 +223,14 @@ impl JournalThread {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quorate_log::{DataFolder, LogConfig, MemoryBackend, open};
+    use crate::journal::{JournalOp, JournalStart};
+    use crate::profiles::{Idle, Profile, Threading};
+    use crate::queues::Gate;
+    use quorate_consensus::machine::Durability;
+    use quorate_consensus::record::{OwnRecord, Record};
+    use quorate_consensus::restart;
+    use quorate_consensus::types::{Epoch, Window};
+    use quorate_log::{DataFolder, LeaseFile, LogConfig, MemoryBackend, open};
 
     /// Waits until something is so.
     fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
@@ -236,5 +262,111 @@ mod tests {
         });
         drop(opened.writer);
         thread.join().unwrap();
+    }
+
+    #[test]
+    fn r12_a_segment_whose_sync_fails_forbids_a_restart_until_it_is_noted() {
+        let memory = MemoryBackend::new();
+        let folder = DataFolder::in_memory(&memory);
+        let opened = open(&folder, &LogConfig::new([7; 32]), b"genesis").unwrap();
+        memory.fail_sync_after(0);
+        let metrics = Arc::new(Metrics::default());
+        let thread = start_preparer(opened.preparer, Arc::clone(&metrics)).unwrap();
+        thread.join().unwrap();
+        // The process may end here, before the loop has left a note for the next start.
+        assert_eq!(metrics.ending_code.read(), 4);
+    }
+
+    #[test]
+    fn r12_what_another_thread_has_said_of_the_end_stays() {
+        let memory = MemoryBackend::new();
+        let folder = DataFolder::in_memory(&memory);
+        let opened = open(&folder, &LogConfig::new([7; 32]), b"genesis").unwrap();
+        memory.fail_sync_after(0);
+        let metrics = Arc::new(Metrics::default());
+        metrics.ending_code.set(70);
+        let thread = start_preparer(opened.preparer, Arc::clone(&metrics)).unwrap();
+        thread.join().unwrap();
+        assert_eq!(metrics.ending_code.read(), 70);
+    }
+
+    fn record(window: u64) -> JournalOp {
+        JournalOp::Record(OwnRecord {
+            window: Window::new(window),
+            record: Record::default(),
+        })
+    }
+
+    /// What waits for room waits in the journal, whose queue is empty meanwhile.
+    #[test]
+    fn a_disk_that_is_full_for_long_closes_the_gate_until_there_is_room() {
+        let memory = MemoryBackend::new();
+        let folder = DataFolder::in_memory(&memory);
+        let opened = open(&folder, &LogConfig::new([7; 32]), b"genesis").unwrap();
+        let start = JournalStart::default();
+        let (durability, epoch) = (Durability::Async, Epoch::ZERO);
+        let lease_file = LeaseFile::new(&folder);
+        let worker = SyncWorker::new(opened.syncer, lease_file, restart::LeaseFile::default());
+        let ((order, _ordered), (app, _applied)) = (unbounded(), unbounded());
+        let (to_journal, items) = unbounded();
+        let disk = DiskBacklog::default();
+        let journal = JournalThread {
+            journal: Journal::new(opened.writer, start, durability, epoch, 1_000_000),
+            items,
+            order,
+            app,
+            app_backlog: AppBacklog::default(),
+            disk: disk.clone(),
+            sync: SyncThread::start(worker, Arc::default(), |_| {}).unwrap(),
+            clock: Clock::new(),
+            placement: Placement {
+                profile: Profile::Lan,
+                threading: Threading::Dedicated,
+                idle: Idle::Park,
+                cores: Vec::new(),
+                is_crowded: false,
+                remark: None,
+            },
+            halt: Halt::default(),
+        };
+        memory.refuse_writes(Some(std::io::ErrorKind::StorageFull));
+        let thread = std::thread::spawn(move || journal.run().map(drop));
+        assert!(to_journal.send(ToJournal::Append(vec![record(1)])).is_ok());
+        let many = (2..40_000).map(record).collect();
+        assert!(to_journal.send(ToJournal::Append(many)).is_ok());
+        let gate = Gate::new(vec![Box::new({
+            let disk = disk.clone();
+            move || disk.depth()
+        })]);
+        wait_until("the gate is closed", || !gate.is_open());
+        memory.refuse_writes(None);
+        wait_until("the gate is open again", || gate.is_open());
+        assert!(to_journal.send(ToJournal::End).is_ok());
+        thread.join().unwrap().unwrap();
+    }
+
+    #[test]
+    fn what_the_file_system_has_left_is_known_from_the_first_sync_on() {
+        let name = format!("quorate-free-bytes-{}", std::process::id());
+        let dir = std::env::temp_dir().join(name);
+        let folder = DataFolder::open(&dir).unwrap();
+        let config = LogConfig {
+            segment_bytes: 65_536,
+            ..LogConfig::new([7; 32])
+        };
+        let opened = open(&folder, &config, b"genesis").unwrap();
+        let lease_file = LeaseFile::new(&folder);
+        let worker = SyncWorker::new(opened.syncer, lease_file, restart::LeaseFile::default());
+        let metrics = Arc::new(Metrics::default());
+        let thread = SyncThread::start(worker, Arc::clone(&metrics), |done| {
+            assert!(done.is_ok());
+        })
+        .unwrap();
+        assert_eq!(metrics.log_free_bytes.read(), 0);
+        thread.hand_over(SyncJob::Sync(opened.writer.unsynced()));
+        assert!(thread.stop().is_some());
+        assert!(metrics.log_free_bytes.read() > 0);
+        drop(opened.writer);
+        std::fs::remove_dir_all(dir).unwrap();
     }
 }

@@ -169,9 +169,8 @@ mod tests {
     use quorate_consensus::types::Window;
     use quorate_consensus::verify::Claim;
 
-    /// A worker of validator 0 of four, what it answers, and the jobs of so many claims of another
-    /// one, all bad, with one signature of its own wanted behind them.
-    fn start(claims: usize) -> (VerifyWorker, Receiver<Vec<Input>>, Vec<Job>) {
+    /// A worker of validator 0 of four.
+    fn worker(answer: impl FnMut(Vec<Input>) + Send + 'static) -> VerifyWorker {
         let (genesis, _) = sample_genesis(4);
         let parts = VerifyParts {
             set: Arc::clone(genesis.validator_set()),
@@ -181,8 +180,14 @@ mod tests {
             core: None,
             metrics: Arc::new(Metrics::default()),
         };
+        VerifyWorker::start(parts, answer).unwrap()
+    }
+
+    /// A worker, what it answers, and the jobs of so many claims of another validator, all bad,
+    /// with one signature of its own wanted behind them.
+    fn start(claims: usize) -> (VerifyWorker, Receiver<Vec<Input>>, Vec<Job>) {
         let (sender, answers) = unbounded();
-        let worker = VerifyWorker::start(parts, move |inputs| drop(sender.send(inputs))).unwrap();
+        let worker = worker(move |inputs| drop(sender.send(inputs)));
         let (from, window) = (ValidatorIndex::new(2), Window::ZERO);
         let record = Record {
             stop: true,
@@ -227,5 +232,52 @@ mod tests {
             answered,
             [1, BATCH_SIGNATURES, BATCH_SIGNATURES, BATCH_SIGNATURES, 7]
         );
+    }
+
+    #[test]
+    fn what_a_worker_that_is_behind_has_no_room_for_stays_with_its_owner() {
+        let (began, begun) = unbounded();
+        let (go_on, may_go_on) = unbounded::<()>();
+        let (sender, answers) = unbounded();
+        let worker = worker(move |inputs: Vec<Input>| {
+            began.send(()).ok();
+            may_go_on.recv().ok();
+            drop(sender.send(inputs));
+        });
+        // A test that fails drops this before the worker, whose thread waits for it.
+        let go_on = go_on;
+        let window = |number| Window::new(number);
+        let jobs = |number| {
+            let (window, record) = (window(number), Record::default());
+            vec![Job::SignRecord { window, record }]
+        };
+        worker.hand_over(&mut jobs(0));
+        begun.recv().unwrap();
+        // It is in the first answer, and takes nothing more.
+        let batches = BATCHES_MAX as u64;
+        for number in 1..=batches {
+            let mut batch = jobs(number);
+            worker.hand_over(&mut batch);
+            assert!(batch.is_empty(), "{number}");
+        }
+        let mut last = jobs(batches + 1);
+        worker.hand_over(&mut last);
+        assert_eq!(last.len(), 1, "kept");
+        drop(go_on);
+        while !last.is_empty() {
+            worker.hand_over(&mut last);
+            std::thread::yield_now();
+        }
+        drop(worker);
+        let answered: Vec<Window> = answers
+            .iter()
+            .flatten()
+            .map(|input| match input {
+                Input::RecordSigned { window, .. } => window,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        let all: Vec<Window> = (0..=batches + 1).map(window).collect();
+        assert_eq!(answered, all);
     }
 }

@@ -407,6 +407,61 @@ fn application_timers_fire_without_commands() {
     world.assert_equal_states();
 }
 
+/// What is due is known from the state alone, not from commands that come.
+#[test]
+fn application_timers_fire_after_a_start_of_all_without_commands() {
+    let mut world = World::new(4, 1, 0, Durability::Sync);
+    world.submit(1, &[command(1, 1, "timer 300")]);
+    world.run_until_applied(1, 500 * MS);
+    world.run_until("durable everywhere", 200 * MS, |world| {
+        world.up().all(|(_, running)| {
+            let consensus = running.replica.consensus();
+            consensus.durable() == consensus.delivered()
+        })
+    });
+    let height = world.replica(0).executor().height();
+    for place in 0..4 {
+        let fired = &world.replica(place).executor().app().timers_fired;
+        assert!(fired.is_empty(), "it is not due yet");
+        world.kill(place);
+    }
+    for place in 0..4 {
+        world.start(place).unwrap();
+        assert_eq!(world.replica(place).executor().height(), height);
+    }
+    world.run_until("a timer fired everywhere", 5_000 * MS, |world| {
+        world
+            .up()
+            .all(|(_, running)| !running.replica.executor().app().timers_fired.is_empty())
+    });
+    world.assert_equal_states();
+}
+
+/// What is not read is not lost: it waits at whoever sent it.
+#[test]
+fn on_a_full_disk_nothing_more_is_to_be_read_long_before_too_much_waits() {
+    let mut world = World::new(4, 1, 0, Durability::Sync);
+    world.slots[3].memory.set_full(true);
+    let text = "x".repeat(60 * 1024);
+    let mut seq = 0;
+    while !world.replica(3).is_full() {
+        let batch: Vec<_> = (seq + 1..=seq + 8)
+            .map(|seq| command(1, seq, &text))
+            .collect();
+        world.submit(0, &batch);
+        seq += 8;
+        world.run(20 * MS);
+        let failure = &world.slots[3].failure;
+        assert!(failure.is_none(), "{failure:?}");
+        assert!(seq < 4_000, "it is never full");
+    }
+    world.slots[3].memory.set_full(false);
+    world.run_until_applied(usize::try_from(seq).unwrap(), 20_000 * MS);
+    assert!(!world.replica(3).is_full());
+    world.assert_equal_states();
+    assert_eq!(world.alarms(), []);
+}
+
 #[test]
 fn an_idle_chain_makes_no_blocks() {
     let mut world = World::new(4, 1, 0, Durability::Sync);

@@ -3,6 +3,7 @@
 //! Never: writes to it.
 
 mod bisect;
+mod evidence;
 mod fixings;
 mod replay;
 mod show;
@@ -25,6 +26,8 @@ pub(crate) enum Command {
     Replay(replay::Options),
     /// List the finalized blocks
     Show(show::Options),
+    /// List what the log has of validators that are proven to misbehave, and give it out
+    Evidence(evidence::Options),
 }
 
 /// Does it.
@@ -36,5 +39,6 @@ pub(crate) fn run(applications: &Applications, command: &Command) -> Result<Repo
         Command::Verify(options) => verify::run(options),
         Command::Replay(options) => replay::run(applications, options),
         Command::Show(options) => show::run(options),
+        Command::Evidence(options) => evidence::run(options),
     }
 }

@@ -12,6 +12,7 @@ use quorate::journal::{FinalMark, JournalEntry, decode};
 use quorate_consensus::certificate::Certificate;
 use quorate_consensus::header::Header;
 use quorate_consensus::types::{BlockId, Point, ValidatorIndex};
+use quorate_consensus::validators::ValidatorSet;
 use quorate_consensus::verify::{
     Claim, Fact, SignatureCheck, SignatureItem, check_claims, judge, single,
 };
@@ -97,6 +98,14 @@ impl SignatureCheck for OneByOne {
             .map(|item| single(item.key, item.message, item.signature))
             .collect()
     }
+}
+
+/// Whether a claim holds, with every signature of it, by the validator set alone.
+pub(crate) fn holds(set: &ValidatorSet, claim: Claim) -> bool {
+    let own = ValidatorIndex::new(0);
+    check_claims(set, own, vec![(own, claim)], &mut OneByOne)
+        .iter()
+        .all(Result::is_ok)
 }
 
 impl Reading {
@@ -245,11 +254,7 @@ impl Reading {
     }
 
     fn holds(&self, claim: Claim) -> bool {
-        let own = ValidatorIndex::new(0);
-        let set = self.chain.genesis.validator_set();
-        check_claims(set, own, vec![(own, claim)], &mut OneByOne)
-            .iter()
-            .all(Result::is_ok)
+        holds(self.chain.genesis.validator_set(), claim)
     }
 
     /// Holds the proofs against the marks: a proof counts when its block is here, and every block

@@ -136,3 +136,32 @@ fn r12_a_write_that_fails_otherwise_ends_the_run_with_a_note_as_a_failed_sync_do
         assert!(content_of(&fixture.memory).suspect);
     }
 }
+
+/// Whoever takes nothing more in while it is crowded never has more to wait than may.
+#[test]
+fn any_number_of_entries_waits_for_room_with_whoever_heeds_that_it_is_crowded() {
+    let mut fixture = without_room(Durability::Async);
+    let (mut offered, mut done) = (0_u64, Vec::new());
+    let mut offer = |fixture: &mut Fixture, count: u64| {
+        while offered < count && !fixture.journal.is_crowded() {
+            offered += 1;
+            let taken = fixture.append(0, record(offered));
+            done.extend(taken);
+        }
+        offered
+    };
+    let held_back_from = offer(&mut fixture, 70_000);
+    assert_eq!(held_back_from, 32_769, "half of what may wait");
+    let retried = fixture.retry(500 * MS);
+    assert_eq!(retried, [""; 0], "there is no room yet");
+    assert_eq!(offer(&mut fixture, 70_000), held_back_from);
+    fixture.memory.refuse_writes(None);
+    let mut passed = fixture.retry(1_000 * MS);
+    assert_eq!(passed.pop().as_deref(), Some("full false"));
+    assert!(!fixture.journal.is_crowded());
+    assert_eq!(offer(&mut fixture, 70_000), 70_000);
+    passed.append(&mut done);
+    // And the one that found no room at first.
+    assert_eq!(passed.len(), 70_001);
+    assert!(passed.iter().all(|done| done == "record"));
+}

@@ -1,0 +1,451 @@
+//! `quorate log evidence`: what a log has of validators that are proven to misbehave.
+//!
+//! Owns the file in which it is given to others, who judge it by the genesis alone: their own
+//! `quorate log evidence --file`, or any program that can check an Ed25519 signature, since what
+//! was signed is shown byte for byte. Never: accuses anybody of what it has not checked.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use quorate::file_error::read_bounded;
+use quorate::genesis::Genesis;
+use quorate::journal::{JournalEntry, decode};
+use quorate_consensus::certificate::{SignatureBytes, SignedRecord};
+use quorate_consensus::evidence::Evidence;
+use quorate_consensus::signing::{header_message, record_message};
+use quorate_consensus::types::ValidatorIndex;
+use quorate_consensus::validators::ValidatorSet;
+use quorate_consensus::verify::Claim;
+use quorate_consensus::wire;
+use quorate_log::verify_path;
+use serde::Serialize;
+
+use crate::failure::{Code, Failure};
+use crate::inspect::replay::genesis_of;
+use crate::inspect::{chain, failure_of, log_folder, records};
+use crate::output::{Report, hex, table};
+
+/// How a file of evidence begins: its name, and the version of its form.
+const MAGIC: &[u8; 8] = b"QREVID\x01\x00";
+/// Bytes of the genesis hash behind it.
+const HASH_BYTES: usize = 32;
+/// Longest file that is read.
+const FILE_BYTES_MAX: usize = 256 << 20;
+
+/// Options of the command.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Log folder, data folder or validator folder
+    #[arg(value_name = "DIR", required_unless_present = "file")]
+    dir: Option<PathBuf>,
+    /// Write all that is found to this file, for others; one that is there is replaced
+    #[arg(long, value_name = "FILE", conflicts_with = "file")]
+    out: Option<PathBuf>,
+    /// Judge such a file of somebody else's instead, by the genesis alone
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with = "dir",
+        requires = "genesis"
+    )]
+    file: Option<PathBuf>,
+    /// Genesis file of the chain
+    #[arg(long, value_name = "FILE", requires = "file")]
+    genesis: Option<PathBuf>,
+}
+
+/// Something that the accused has signed.
+#[derive(Serialize)]
+struct Statement {
+    /// The exact bytes under the signature (protocol.md 5.2).
+    message: String,
+    /// The Ed25519 signature.
+    signature: String,
+}
+
+#[derive(Serialize)]
+struct Entry {
+    /// `E1`, `E2` or `E3`, and what that is.
+    what: &'static str,
+    /// Who did it.
+    validator: u16,
+    /// Its public key.
+    key: Option<String>,
+    window: u64,
+    /// Heights of the blocks that it names with their headers.
+    heights: BTreeSet<u64>,
+    /// Where its record stands; null in a file.
+    segment: Option<u32>,
+    offset: Option<u32>,
+    /// Whether it proves that, and all its signatures are good.
+    holds: bool,
+    statements: Vec<Statement>,
+    /// All of it, as docs/wire.md says.
+    bytes: String,
+}
+
+#[derive(Serialize)]
+struct Fields {
+    /// The log or the file.
+    from: PathBuf,
+    /// Whether `quorate_log` found the log whole; what is listed stands before the first fault.
+    whole: bool,
+    evidence: Vec<Entry>,
+    /// Where it was written.
+    out: Option<PathBuf>,
+}
+
+/// Lists and writes, or judges.
+///
+/// # Errors
+/// There is no log or file, or it cannot be read, or it is of another chain.
+pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
+    match (&options.file, &options.genesis, &options.dir) {
+        (Some(file), Some(genesis), _) => judge(file, &Genesis::load(genesis)?),
+        (_, _, Some(dir)) => list(dir, options.out.as_deref()),
+        _ => Err(Failure::usage("name a log, or --file with --genesis")),
+    }
+}
+
+fn list(dir: &Path, out: Option<&Path>) -> Result<Report, Failure> {
+    let folder = log_folder(dir)?;
+    let found = verify_path(&folder).map_err(|error| failure_of(&folder, &error))?;
+    let genesis = genesis_of(&folder)?;
+    let (mut entries, mut file) = (Vec::new(), head(&genesis));
+    records::visit(&folder, &found, &mut |record| {
+        if let Ok(JournalEntry::Evidence(evidence)) = decode(record.kind, record.payload) {
+            let place = (record.place.segment(), record.place.bytes());
+            let entry = entry_of(genesis.validator_set(), &evidence, Some(place));
+            if entry.holds {
+                append(&evidence, &mut file);
+            }
+            entries.push(entry);
+        }
+    })
+    .map_err(|error| unusable(&folder, &error))?;
+    if let Some(out) = out.filter(|_| entries.iter().any(|entry| entry.holds)) {
+        fs::write(out, &file).map_err(|error| unusable(out, &error))?;
+    }
+    let is_written = entries.iter().any(|entry| entry.holds);
+    let fields = Fields {
+        from: folder,
+        whole: found.faults.is_empty(),
+        evidence: entries,
+        out: out.filter(|_| is_written).map(Path::to_path_buf),
+    };
+    let is_good = fields.whole && fields.evidence.iter().all(|entry| entry.holds);
+    report(&fields, if is_good { Code::Done } else { Code::Damaged })
+}
+
+fn judge(file: &Path, genesis: &Genesis) -> Result<Report, Failure> {
+    let bytes = read_bounded(file, FILE_BYTES_MAX)?;
+    let all = read(&bytes, genesis)
+        .map_err(|what| Failure::new(Code::No, format!("{}: {what}", file.display())))
+        .map_err(|failure| failure.remedy("believe nothing of it"))?;
+    let set = genesis.validator_set();
+    let entry = |evidence: &Evidence| entry_of(set, evidence, None);
+    let fields = Fields {
+        from: file.to_path_buf(),
+        whole: true,
+        evidence: all.iter().map(entry).collect(),
+        out: None,
+    };
+    let is_good = fields.evidence.iter().all(|entry| entry.holds);
+    report(&fields, if is_good { Code::Done } else { Code::No })
+}
+
+fn unusable(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::new(Code::Configuration, format!("{}: {error}", path.display()))
+        .remedy("check the path and its permissions")
+}
+
+fn head(genesis: &Genesis) -> Vec<u8> {
+    [&MAGIC[..], genesis.hash()].concat()
+}
+
+fn append(evidence: &Evidence, file: &mut Vec<u8>) {
+    let mut bytes = Vec::new();
+    wire::encode_evidence(evidence, &mut bytes);
+    let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+    file.extend_from_slice(&length.to_le_bytes());
+    file.append(&mut bytes);
+}
+
+/// All that a file holds, of this chain.
+fn read(bytes: &[u8], genesis: &Genesis) -> Result<Vec<Evidence>, String> {
+    let rest = bytes.strip_prefix(MAGIC).ok_or("no file of evidence")?;
+    let (hash, mut rest) = rest
+        .split_at_checked(HASH_BYTES)
+        .ok_or("no file of evidence")?;
+    if hash != genesis.hash() {
+        return Err("of another chain than the genesis".to_owned());
+    }
+    let mut all = Vec::new();
+    while !rest.is_empty() {
+        let (length, after) = rest.split_first_chunk::<4>().ok_or("cut short")?;
+        let length = u32::from_le_bytes(*length) as usize;
+        let (one, after) = after.split_at_checked(length).ok_or("cut short")?;
+        all.push(wire::decode_evidence(one).map_err(|error| error.to_string())?);
+        rest = after;
+    }
+    Ok(all)
+}
+
+fn entry_of(set: &ValidatorSet, evidence: &Evidence, place: Option<(u32, u32)>) -> Entry {
+    let validator = evidence.accused(set);
+    let mut bytes = Vec::new();
+    wire::encode_evidence(evidence, &mut bytes);
+    Entry {
+        what: evidence.what(),
+        validator: validator.number(),
+        key: set.validator(validator).map(|member| hex(&member.key)),
+        window: evidence.window().number(),
+        heights: evidence
+            .headers()
+            .map(|header| header.height.number())
+            .collect(),
+        segment: place.map(|(segment, _)| segment),
+        offset: place.map(|(_, offset)| offset),
+        holds: chain::holds(set, Claim::Evidence(evidence.clone())),
+        statements: statements(set, evidence),
+        bytes: hex(&bytes),
+    }
+}
+
+fn statements(set: &ValidatorSet, evidence: &Evidence) -> Vec<Statement> {
+    let statement = |message: &[u8], signature: &SignatureBytes| Statement {
+        message: hex(message),
+        signature: hex(signature),
+    };
+    let record = |validator: ValidatorIndex, signed: &SignedRecord| {
+        let (mut message, window) = (Vec::new(), evidence.window());
+        record_message(set, validator, window, &signed.record, &mut message);
+        statement(&message, &signed.signature)
+    };
+    match evidence {
+        Evidence::TwoHeaders(signed) => {
+            let header = |signed: &quorate_consensus::evidence::SignedHeader| {
+                let mut message = Vec::new();
+                header_message(set, &signed.header, &mut message);
+                statement(&message, &signed.signature)
+            };
+            signed.iter().map(header).collect()
+        }
+        Evidence::TwoRecords {
+            validator, records, ..
+        } => records
+            .iter()
+            .map(|signed| record(*validator, signed))
+            .collect(),
+        Evidence::OneRecord { record: one, .. } => vec![record(one.validator, one)],
+    }
+}
+
+fn report(fields: &Fields, code: Code) -> Result<Report, Failure> {
+    Ok(Report::new(fields, text(fields))?.with_code(code))
+}
+
+fn text(fields: &Fields) -> String {
+    let from = fields.from.display();
+    let warning = if fields.whole {
+        ""
+    } else {
+        "\nFAULTY: run quorate log verify"
+    };
+    if fields.evidence.is_empty() {
+        return format!("{from}: no evidence{warning}");
+    }
+    let mut rows = table(&["validator", "what", "window", "heights", "at", "holds"]);
+    for entry in &fields.evidence {
+        let heights: Vec<String> = entry.heights.iter().map(u64::to_string).collect();
+        let at = match (entry.segment, entry.offset) {
+            (Some(segment), Some(offset)) => format!("{segment}:{offset}"),
+            _ => "-".to_owned(),
+        };
+        rows.add_row(vec![
+            entry.validator.to_string(),
+            entry.what.to_owned(),
+            entry.window.to_string(),
+            heights.join(", "),
+            at,
+            if entry.holds { "yes" } else { "NO" }.to_owned(),
+        ]);
+    }
+    let written = fields.out.as_ref().map_or_else(String::new, |out| {
+        format!("\nwhat holds is written to {}", out.display())
+    });
+    format!("{from}:\n{rows}{written}{warning}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inspect::chain::tests::{genesis, header, written};
+    use quorate::journal::KIND_EVIDENCE;
+    use quorate_consensus::record::Record;
+    use quorate_consensus::signing::{Signer as _, ValidatorKey};
+    use quorate_consensus::types::{Epoch, Window};
+    use serde_json::Value;
+
+    /// Two records of the only validator, with the key of this seed: it has stopped behind block 1,
+    /// and without having voted for anything.
+    fn two_records(genesis: &Genesis, seed: u8) -> Evidence {
+        let (set, validator) = (genesis.validator_set(), ValidatorIndex::new(0));
+        let first = header(genesis, 1, set.genesis().id);
+        let signed = |tip| {
+            let record = Record {
+                tip,
+                stop: true,
+                ..Record::default()
+            };
+            let mut message = Vec::new();
+            record_message(set, validator, Window::ZERO, &record, &mut message);
+            SignedRecord {
+                validator,
+                record,
+                signature: ValidatorKey::from_seed(&[seed; 32]).sign(&message),
+            }
+        };
+        Evidence::TwoRecords {
+            epoch: Epoch::ZERO,
+            window: Window::ZERO,
+            validator,
+            records: Box::new([signed(Some((first.index, first.id()))), signed(None)]),
+            headers: vec![first],
+        }
+    }
+
+    /// A data folder whose log has this evidence, by keys of these seeds.
+    fn data_with(name: &str, seeds: &[u8]) -> PathBuf {
+        let (data, _) = written(name, |writer, genesis| {
+            for &seed in seeds {
+                let mut bytes = vec![1, 0];
+                wire::encode_evidence(&two_records(genesis, seed), &mut bytes);
+                writer.append(KIND_EVIDENCE, &[&bytes]).unwrap();
+            }
+        });
+        data
+    }
+
+    fn options() -> Options {
+        Options {
+            dir: None,
+            out: None,
+            file: None,
+            genesis: None,
+        }
+    }
+
+    fn run_json(options: &Options) -> (Code, Value) {
+        let report = run(options).unwrap();
+        (report.code, report.json)
+    }
+
+    #[test]
+    fn evidence_in_a_log_is_listed_written_and_judged_by_the_genesis_alone() {
+        let data = data_with("evidence", &[1]);
+        let out = data.join("evidence");
+        let (code, listed) = run_json(&Options {
+            dir: Some(data.clone()),
+            out: Some(out.clone()),
+            ..options()
+        });
+        assert_eq!((code, &listed["whole"]), (Code::Done, &Value::Bool(true)));
+        let [entry] = &listed["evidence"].as_array().unwrap()[..] else {
+            panic!("{listed}")
+        };
+        assert_eq!(entry["validator"], 0);
+        assert!(
+            entry["what"]
+                .as_str()
+                .unwrap()
+                .starts_with("E2: two signed")
+        );
+        assert_eq!(entry["heights"], serde_json::json!([1]));
+        assert_eq!(
+            (&entry["window"], &entry["segment"]),
+            (&0.into(), &0.into())
+        );
+        assert_eq!(entry["statements"].as_array().unwrap().len(), 2);
+
+        let genesis_file = data.join("genesis.json");
+        fs::write(&genesis_file, genesis().bytes()).unwrap();
+        let judge = Options {
+            file: Some(out.clone()),
+            genesis: Some(genesis_file),
+            ..options()
+        };
+        // Nothing of the log is needed for that.
+        fs::remove_dir_all(data.join("log")).unwrap();
+        let (code, judged) = run_json(&judge);
+        assert_eq!(code, Code::Done);
+        let same = &judged["evidence"][0];
+        for key in ["what", "validator", "key", "window", "statements", "bytes"] {
+            assert_eq!(same[key], entry[key], "{key}");
+        }
+        assert_eq!(same["holds"], true);
+
+        let whole = fs::read(&out).unwrap();
+        for length in 0..whole.len() {
+            fs::write(&out, &whole[..length]).unwrap();
+            // Behind the head alone there is no evidence; anywhere else it is cut.
+            let judged = run(&judge).map(|report| report.json["evidence"].clone());
+            let is_head = length == MAGIC.len() + HASH_BYTES;
+            assert_eq!(judged.ok(), is_head.then(|| serde_json::json!([])));
+        }
+        let mut foreign = whole;
+        foreign[MAGIC.len()] ^= 1;
+        fs::write(&out, &foreign).unwrap();
+        let refused = run(&judge).unwrap_err();
+        assert!(refused.to_string().contains("another chain"), "{refused}");
+        fs::remove_dir_all(data).unwrap();
+    }
+
+    #[test]
+    fn evidence_that_does_not_hold_is_shown_as_such_and_accuses_nobody() {
+        let data = data_with("forged-evidence", &[2]);
+        let out = data.join("evidence");
+        let (code, listed) = run_json(&Options {
+            dir: Some(data.clone()),
+            out: Some(out.clone()),
+            ..options()
+        });
+        assert_eq!(code, Code::Damaged);
+        assert_eq!(listed["evidence"][0]["holds"], false);
+        assert!(!out.exists() && listed["out"].is_null());
+        let genesis = genesis();
+        let mut file = head(&genesis);
+        append(&two_records(&genesis, 1), &mut file);
+        append(&two_records(&genesis, 2), &mut file);
+        let genesis_file = data.join("genesis.json");
+        fs::write(&genesis_file, genesis.bytes()).unwrap();
+        fs::write(&out, &file).unwrap();
+        let (code, judged) = run_json(&Options {
+            file: Some(out),
+            genesis: Some(genesis_file),
+            ..options()
+        });
+        assert_eq!(code, Code::No);
+        assert_eq!(judged["evidence"][0]["holds"], true);
+        assert_eq!(judged["evidence"][1]["holds"], false);
+        fs::remove_dir_all(data).unwrap();
+    }
+
+    #[test]
+    fn a_log_without_evidence_says_so_and_no_file_is_written() {
+        let data = data_with("no-evidence", &[]);
+        let out = data.join("evidence");
+        let report = run(&Options {
+            dir: Some(data.clone()),
+            out: Some(out.clone()),
+            ..options()
+        })
+        .unwrap();
+        assert_eq!(report.code, Code::Done);
+        assert!(report.text.ends_with("no evidence"), "{}", report.text);
+        assert!(!out.exists());
+        fs::remove_dir_all(data).unwrap();
+    }
+}

@@ -8,6 +8,7 @@ mod joining;
 mod older;
 mod rates;
 mod refusals;
+mod refused;
 mod rotting;
 mod scrub;
 mod signed;

@@ -35,6 +35,16 @@ pub use send_window::{COMMANDS_MAX as SEND_WINDOW_MAX, SendWindow};
 pub use sessions::{ClientOptions, ClientRef, Clients};
 
 use crate::streams::StreamPosition;
+use std::time::{Duration, Instant};
+
+/// Longer than anybody waits.
+const FAR: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
+/// When a wait is over that begins now; one that no clock can count, as `Duration::MAX`, is never.
+fn end_of(timeout: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(timeout).unwrap_or_else(|| now + FAR)
+}
 
 /// A client cannot go on.
 #[derive(Debug, thiserror::Error)]

@@ -1,8 +1,8 @@
 //! The client side: sessions that submit commands and see their finalized results.
 //!
 //! Owns the connections of any number of sessions on one thread, the numbering of their commands,
-//! and the sending again of what is not finalized when a validator is lost. Never: threads, or
-//! the meaning of a command.
+//! and the sending again of what is not finalized when a validator is lost. Never: the meaning of a
+//! command, or threads, but for one that looks names up where validators have them for addresses.
 //!
 //! [`Clients`] is the poll-style interface (`turn`, like the node's own stages); [`Client`] wraps
 //! one session of it for programs that want to wait. A command that was accepted is not

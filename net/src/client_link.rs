@@ -1,7 +1,7 @@
 //! The dialing side of the client port: many connections, to several validators, on one thread.
 //!
-//! Owns: its own event queue and connections, and a thread that looks names up when there are any: a
-//! name that is answered slowly holds up its own links alone. Never: reconnects; whoever opened a
+//! Owns: its own event queue and connections, and a thread that looks names up when there are any:
+//! a name that is answered slowly holds up its own links alone. Never: reconnects; whoever opened a
 //! link decides.
 
 use std::io;

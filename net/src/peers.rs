@@ -75,7 +75,7 @@ pub(crate) struct Peer {
     refused_until: Option<Instant>,
     /// When a newer incarnation replaced an older one last, and how long it is the newest at least.
     renewed: Option<(Instant, Duration)>,
-    /// When the peer came up last, and how long after that the same incarnation may not do so again.
+    /// When the peer came up last, and how long after that the same incarnation may not come again.
     came_up: Option<(Instant, Duration)>,
     /// When an old incarnation was told of last.
     stale_told: Option<Instant>,

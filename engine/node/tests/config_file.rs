@@ -111,15 +111,17 @@ fn one_address_for_two_purposes_is_refused_by_both_names() {
         assert_eq!(error.field, "listen.metrics");
         assert!(error.problem.contains(earlier), "{error}");
     }
-    let mut file = folder.file();
-    file.listen.clients = Some("127.0.0.1:7000".to_owned());
-    folder.write(&file);
-    let error = NodeConfig::load(&folder.path()).unwrap_err();
-    assert_eq!(error.field, "listen.clients");
+    let listening = |lines: &str| {
+        let text = folder.file().to_commented_toml();
+        assert_eq!(text.matches("\n[listen]\n").count(), 1);
+        let text = text.replace("\n[listen]\n", &format!("\n[listen]\n{lines}"));
+        std::fs::write(folder.path(), text).unwrap();
+        NodeConfig::load(&folder.path())
+    };
+    let clients = "clients = \"127.0.0.1:7000\"\n";
+    assert_eq!(listening(clients).unwrap_err().field, "listen.clients");
     // What the genesis says is nobody's when the file says another one.
-    file.listen.peers = Some("127.0.0.1:7001".to_owned());
-    folder.write(&file);
-    NodeConfig::load(&folder.path()).unwrap();
+    listening(&format!("peers = \"127.0.0.1:7001\"\n{clients}")).unwrap();
 }
 
 #[test]

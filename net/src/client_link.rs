@@ -1,8 +1,11 @@
 //! The dialing side of the client port: many connections, to several validators, on one thread.
 //!
-//! Owns: its own event queue and connections. Never: reconnects; whoever opened a link decides.
+//! Owns: its own event queue and connections, and a thread that looks names up when there are any:
+//! a name that is answered slowly holds up its own links alone. Never: reconnects; whoever opened a
+//! link decides.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,9 +18,10 @@ use crate::error::{CloseReason, NetError, SendError};
 use crate::handshake::{ChainIds, ClientAuthenticator, Handshake, Remote};
 use crate::keepalive::keep_alive_client;
 use crate::limits::Limits;
+use crate::lookups::Lookups;
 use crate::noise::check_suites;
 use crate::queue::{CLASSES, Class, Outbound};
-use crate::resolver::resolve_now;
+use crate::resolver::{LookUp, numeric, resolve_now};
 use crate::slots::{Slot, Slots};
 use crate::waker::{Slept, Waker};
 
@@ -47,10 +51,27 @@ enum Stage {
     Up,
 }
 
+/// One entry of the loop's table.
+enum Entry {
+    Looking(Looking),
+    Dialed(Box<Link>),
+}
+
+/// A link whose name is being looked up.
+struct Looking {
+    name: String,
+    chain: ChainIds,
+    authenticator: Arc<dyn ClientAuthenticator>,
+    deadline: Instant,
+    doomed: Option<CloseReason>,
+}
+
 struct Link {
     connection: Connection,
     stage: Stage,
     deadline: Instant,
+    /// The name that was looked up, and the place of the address among those found.
+    found: Option<(String, usize)>,
     outbound: Outbound,
     listed: bool,
     dirty: bool,
@@ -66,7 +87,8 @@ pub struct ClientLinks {
     events: Events,
     waker: Waker,
     limits: Limits,
-    links: Slots<Link>,
+    links: Slots<Entry>,
+    lookups: Lookups,
     ready: Vec<Slot>,
     serving: Vec<Slot>,
     dirty: Vec<Slot>,
@@ -87,6 +109,10 @@ impl ClientLinks {
     /// # Errors
     /// [`NetError::Limit`], [`NetError::Poll`], [`NetError::Noise`].
     pub fn new(limits: Limits) -> Result<Self, NetError> {
+        Self::looking_up(limits, Arc::new(resolve_now))
+    }
+
+    fn looking_up(limits: Limits, look_up: LookUp) -> Result<Self, NetError> {
         limits.check()?;
         check_suites()?;
         let poll = Poll::new().map_err(NetError::Poll)?;
@@ -97,6 +123,7 @@ impl ClientLinks {
             waker: Waker::new(waker),
             limits,
             links: Slots::new(),
+            lookups: Lookups::new(look_up),
             ready: Vec::new(),
             serving: Vec::new(),
             dirty: Vec::new(),
@@ -108,11 +135,12 @@ impl ClientLinks {
         })
     }
 
-    /// Begins to connect to `address` (`host:port`, looked up on this thread). Success or failure
-    /// comes through the handler, after at most `handshake_timeout`.
+    /// Begins to connect to `address` (`host:port`). Success or failure comes through the handler,
+    /// after at most `handshake_timeout`, and as long for the look-up of a name. Of several
+    /// addresses of a name each is dialed in its turn, from one failed link to the next.
     ///
     /// # Errors
-    /// [`NetError::Connect`]: no such address, or no resources.
+    /// [`NetError::Connect`]: no way to the address, or no resources; [`NetError::Resolver`].
     pub fn connect(
         &mut self,
         now: Instant,
@@ -121,35 +149,116 @@ impl ClientLinks {
         authenticator: Arc<dyn ClientAuthenticator>,
     ) -> Result<LinkId, NetError> {
         self.now = self.now.max(now);
-        let failed = |source| NetError::Connect {
+        let Some(candidate) = numeric(address) else {
+            self.lookups.ask(&self.waker, address)?;
+            let deadline = self.deadline_from_now();
+            let looking = Looking {
+                name: address.to_owned(),
+                chain,
+                authenticator,
+                deadline,
+                doomed: None,
+            };
+            return Ok(LinkId(self.links.insert(Entry::Looking(looking))));
+        };
+        let opened = self.open(self.links.next(), candidate);
+        let connection = opened.map_err(|source| NetError::Connect {
             address: address.to_owned(),
             source,
-        };
-        let candidates = resolve_now(address).map_err(failed)?;
-        let none = || failed(io::Error::new(io::ErrorKind::NotFound, "no such address"));
-        let candidate = candidates.first().ok_or_else(none)?;
-        let mut connection = Connection::new(TcpStream::connect(*candidate).map_err(failed)?);
+        })?;
+        let link = self.dialed(connection, chain, authenticator, None);
+        Ok(LinkId(self.links.insert(Entry::Dialed(Box::new(link)))))
+    }
+
+    /// Begins to connect, as the link at `slot`.
+    fn open(&self, slot: Slot, address: SocketAddr) -> io::Result<Connection> {
+        let mut connection = Connection::new(TcpStream::connect(address)?);
         let interests = Interest::READABLE | Interest::WRITABLE;
-        let token = self.links.next().token();
-        self.poll
-            .registry()
-            .register(connection.stream(), token, interests)
-            .map_err(failed)?;
-        let deadline = self.now + self.limits.handshake_timeout;
+        let registry = self.poll.registry();
+        registry.register(connection.stream(), slot.token(), interests)?;
+        Ok(connection)
+    }
+
+    /// Of a step that begins now, whenever the turn began.
+    fn deadline_from_now(&mut self) -> Instant {
+        let deadline = self.now.max(Instant::now()) + self.limits.handshake_timeout;
         self.next_timer = Some(self.next_timer.map_or(deadline, |next| next.min(deadline)));
-        let slot = self.links.insert(Link {
+        deadline
+    }
+
+    fn dialed(
+        &mut self,
+        connection: Connection,
+        chain: ChainIds,
+        authenticator: Arc<dyn ClientAuthenticator>,
+        found: Option<(String, usize)>,
+    ) -> Link {
+        Link {
             connection,
             stage: Stage::Connecting {
                 chain,
                 authenticator,
             },
-            deadline,
+            deadline: self.deadline_from_now(),
+            found,
             outbound: Outbound::default(),
             listed: false,
             dirty: false,
             doomed: None,
+        }
+    }
+
+    /// Goes on with links whose names have been looked up.
+    fn take_answers(&mut self) -> usize {
+        let mut answers = 0;
+        while let Some(answer) = self.lookups.answer() {
+            answers += 1;
+            let waits = |entry: &Entry| {
+                matches!(entry, Entry::Looking(looking)
+                    if looking.name == answer.of && looking.doomed.is_none())
+            };
+            let waiting = self.links.iter().filter(|(_, entry)| waits(entry));
+            let waiting: Vec<Slot> = waiting.map(|(slot, _)| slot).collect();
+            for slot in waiting {
+                if let Err(reason) = self.dial_found(slot, &answer.addresses) {
+                    self.doom(slot, reason);
+                }
+            }
+        }
+        answers
+    }
+
+    /// Dials the first address whose turn it is and to which there is a way.
+    fn dial_found(&mut self, slot: Slot, addresses: &[SocketAddr]) -> Result<(), CloseReason> {
+        let Some(Entry::Looking(looking)) = self.links.get(slot) else {
+            return Ok(());
+        };
+        if addresses.is_empty() {
+            return Err(CloseReason::ResolveFailed);
+        }
+        let (name, chain) = (looking.name.clone(), looking.chain);
+        let authenticator = Arc::clone(&looking.authenticator);
+        let first = self.lookups.turn_of(&name, addresses.len());
+        let places = (first..addresses.len()).chain(0..first);
+        let mut opened = places.filter_map(|place| {
+            let connection = self.open(slot, *addresses.get(place)?).ok()?;
+            Some((connection, place))
         });
-        Ok(LinkId(slot))
+        let (connection, place) = opened.next().ok_or(CloseReason::ConnectFailed)?;
+        drop(opened);
+        let link = self.dialed(connection, chain, authenticator, Some((name, place)));
+        if let Some(entry) = self.links.get_mut(slot) {
+            *entry = Entry::Dialed(Box::new(link));
+        }
+        Ok(())
+    }
+
+    /// A link that has been dialed.
+    fn link_mut(&mut self, slot: Slot) -> Option<&mut Link> {
+        match self.links.get_mut(slot)? {
+            Entry::Dialed(link) => Some(link),
+            Entry::Looking(_) => None,
+        }
     }
 
     /// Queues `frame`; it leaves with the next [`ClientLinks::flush`]. Order is kept.
@@ -163,14 +272,15 @@ impl ClientLinks {
             return Err(SendError::Length { bytes, bytes_max });
         }
         let slot = link.0;
-        let Some(link) = self.links.get_mut(slot) else {
+        let queue_bytes_max = self.limits.client_queue_bytes_max;
+        let Some(link) = self.link_mut(slot) else {
             return Err(SendError::NotConnected);
         };
         if link.doomed.is_some() || !matches!(link.stage, Stage::Up) {
             return Err(SendError::NotConnected);
         }
         let sealed = link.connection.sealed.len();
-        let queue_max = self.limits.client_queue_bytes_max.saturating_sub(sealed);
+        let queue_max = queue_bytes_max.saturating_sub(sealed);
         link.outbound
             .push(frame, Class::Bulk, queue_max, &mut [0; CLASSES])
             .map_err(|_| SendError::Full)?;
@@ -185,7 +295,7 @@ impl ClientLinks {
     pub fn flush(&mut self) {
         let mut dirty = std::mem::take(&mut self.dirty);
         for slot in dirty.drain(..) {
-            if let Some(link) = self.links.get_mut(slot) {
+            if let Some(link) = self.link_mut(slot) {
                 link.dirty = false;
                 self.flush_link(slot);
             }
@@ -209,8 +319,8 @@ impl ClientLinks {
         handler: &mut impl LinkHandler,
     ) -> Result<usize, NetError> {
         self.now = self.now.max(now);
-        self.run_timers();
-        let mut work = self.bury(handler);
+        let mut work = self.take_answers();
+        work += self.bury(handler);
         let timeout = if work > 0 || !self.ready.is_empty() {
             Some(Duration::ZERO)
         } else {
@@ -219,12 +329,18 @@ impl ClientLinks {
                 .map(|at| at.saturating_duration_since(self.now));
             [timeout, until_timer].into_iter().flatten().min()
         };
-        work += self.wait(timeout)?;
+        let events = self.wait(timeout)?;
+        work += events;
         std::mem::swap(&mut self.ready, &mut self.serving);
         while let Some(slot) = self.serving.pop() {
             if let Err(reason) = self.serve(slot, handler) {
                 self.doom(slot, reason);
             }
+        }
+        // Deadlines are judged when what has come is read: where there was no turn for long, the
+        // answer waits in the socket. When events were left for the next turn, so is this.
+        if events < EVENTS_PER_TURN {
+            self.run_timers();
         }
         work += self.bury(handler);
         Ok(work)
@@ -258,7 +374,7 @@ impl ClientLinks {
             let Some(slot) = Slot::from_token(event.token()) else {
                 continue;
             };
-            let Some(link) = self.links.get_mut(slot) else {
+            let Some(link) = self.link_mut(slot) else {
                 continue;
             };
             let was_full = !link.connection.is_writable();
@@ -273,7 +389,7 @@ impl ClientLinks {
     }
 
     fn list(&mut self, slot: Slot) {
-        if let Some(link) = self.links.get_mut(slot)
+        if let Some(link) = self.link_mut(slot)
             && !link.listed
         {
             link.listed = true;
@@ -282,7 +398,7 @@ impl ClientLinks {
     }
 
     fn flush_link(&mut self, slot: Slot) {
-        let Some(link) = self.links.get_mut(slot) else {
+        let Some(Entry::Dialed(link)) = self.links.get_mut(slot) else {
             return;
         };
         if link.doomed.is_some() {
@@ -295,7 +411,7 @@ impl ClientLinks {
     }
 
     fn serve(&mut self, slot: Slot, handler: &mut impl LinkHandler) -> Result<(), CloseReason> {
-        let Some(link) = self.links.get_mut(slot) else {
+        let Some(Entry::Dialed(link)) = self.links.get_mut(slot) else {
             return Ok(());
         };
         link.listed = false;
@@ -341,29 +457,34 @@ impl ClientLinks {
         }
         self.next_timer = None;
         let mut late = Vec::new();
-        for (slot, link) in self.links.iter_mut() {
-            if matches!(link.stage, Stage::Up) {
-                continue;
-            }
-            if link.deadline <= self.now {
-                late.push(slot);
+        for (slot, entry) in self.links.iter_mut() {
+            let (deadline, reason) = match entry {
+                Entry::Looking(looking) => (looking.deadline, CloseReason::ResolveFailed),
+                Entry::Dialed(link) if matches!(link.stage, Stage::Up) => continue,
+                Entry::Dialed(link) => (link.deadline, CloseReason::HandshakeTimeout),
+            };
+            if deadline <= self.now {
+                late.push((slot, reason));
             } else {
-                let next = self
-                    .next_timer
-                    .map_or(link.deadline, |next| next.min(link.deadline));
+                let next = self.next_timer.map_or(deadline, |next| next.min(deadline));
                 self.next_timer = Some(next);
             }
         }
-        for slot in late {
-            self.doom(slot, CloseReason::HandshakeTimeout);
+        for (slot, reason) in late {
+            self.doom(slot, reason);
         }
     }
 
     fn doom(&mut self, slot: Slot, reason: CloseReason) {
-        if let Some(link) = self.links.get_mut(slot)
-            && link.doomed.is_none()
-        {
-            link.doomed = Some(reason);
+        let Some(entry) = self.links.get_mut(slot) else {
+            return;
+        };
+        let doomed = match entry {
+            Entry::Looking(looking) => &mut looking.doomed,
+            Entry::Dialed(link) => &mut link.doomed,
+        };
+        if doomed.is_none() {
+            *doomed = Some(reason);
             self.doomed.push(slot);
         }
     }
@@ -371,18 +492,30 @@ impl ClientLinks {
     fn bury(&mut self, handler: &mut impl LinkHandler) -> usize {
         let mut buried = 0;
         while let Some(slot) = self.doomed.pop() {
-            let Some(mut link) = self.links.remove(slot) else {
-                continue;
+            let reason = match self.links.remove(slot) {
+                Some(Entry::Looking(looking)) => looking.doomed,
+                Some(Entry::Dialed(link)) => self.end(link),
+                None => continue,
             };
-            let reason = link.doomed.unwrap_or(CloseReason::Requested);
+            let reason = reason.unwrap_or(CloseReason::Requested);
             buried += 1;
             self.counters.count_close(reason);
-            if let Err(error) = self.poll.registry().deregister(link.connection.stream()) {
-                tracing::debug!(%error, "deregister");
-            }
             handler.link_down(LinkId(slot), reason);
         }
         buried
+    }
+
+    /// Lets a connection go, and says why.
+    fn end(&mut self, mut link: Box<Link>) -> Option<CloseReason> {
+        if let Err(error) = self.poll.registry().deregister(link.connection.stream()) {
+            tracing::debug!(%error, "deregister");
+        }
+        let is_wanted = link.doomed != Some(CloseReason::Requested);
+        let has_failed = is_wanted && !matches!(link.stage, Stage::Up);
+        if let Some((name, place)) = link.found.filter(|_| has_failed) {
+            self.lookups.failed(name, place);
+        }
+        link.doomed
     }
 }
 
@@ -416,117 +549,5 @@ fn shake(link: &mut Link, counters: &mut Counters) -> Result<Option<Option<Remot
 }
 
 #[cfg(test)]
-mod tests {
-    use rustix::net::sockopt;
-
-    use super::*;
-    use crate::handler::{ClientId, Handler};
-    use crate::handshake::Authenticator;
-    use crate::link::Role;
-    use crate::poller::{Net, NetConfig};
-
-    /// Believes everything.
-    struct Everybody;
-
-    impl Authenticator for Everybody {
-        fn sign_hello(&self, _hash: &[u8; 32], _peer: u16) -> [u8; 64] {
-            [0; 64]
-        }
-        fn verify_hello(&self, _: &[u8; 32], _: u16, _: u16, _: &[u8; 64]) -> bool {
-            true
-        }
-        fn verify_login(&self, _: &[u8; 32], _: &[u8; 32], _: &[u8; 64]) -> bool {
-            true
-        }
-    }
-
-    impl ClientAuthenticator for Everybody {
-        fn key(&self) -> [u8; 32] {
-            [1; 32]
-        }
-        fn sign_login(&self, _hash: &[u8; 32], _validator: u16) -> [u8; 64] {
-            [0; 64]
-        }
-        fn verify_hello(&self, _: &[u8; 32], _: u16, _: &[u8; 64]) -> bool {
-            true
-        }
-    }
-
-    /// How many have logged in.
-    #[derive(Default)]
-    struct Logins(usize);
-
-    impl Handler for Logins {
-        fn peer_up(&mut self, _peer: u16, _incarnation: u64) {}
-        fn peer_down(&mut self, _peer: u16, _reason: CloseReason) {}
-        fn peer_frame(&mut self, _peer: u16, _frame: &[u8]) {}
-        fn client_up(&mut self, _client: ClientId, _key: [u8; 32]) {
-            self.0 += 1;
-        }
-        fn client_down(&mut self, _client: ClientId) {}
-        fn client_frame(&mut self, _client: ClientId, _frame: &[u8]) {}
-    }
-
-    impl LinkHandler for Logins {
-        fn link_up(&mut self, _link: LinkId, _validator: u16, _incarnation: u64) {}
-        fn link_down(&mut self, _link: LinkId, reason: CloseReason) {
-            panic!("{reason:?}");
-        }
-        fn link_frame(&mut self, _link: LinkId, _frame: &[u8]) {}
-    }
-
-    const CHAIN: ChainIds = ChainIds {
-        chain_id: [1; 32],
-        genesis_hash: [2; 32],
-    };
-
-    /// A validator and a client that has logged in there.
-    fn logged_in() -> (Net, ClientLinks) {
-        let config = NetConfig {
-            index: 3,
-            incarnation: 1,
-            chain: CHAIN,
-            peer_listen: "127.0.0.1:0".to_owned(),
-            client_listen: Some("127.0.0.1:0".to_owned()),
-            peers: Vec::new(),
-            limits: Limits::default(),
-            jitter_seed: 7,
-        };
-        let mut net = Net::bind(config, Arc::new(Everybody)).unwrap();
-        let mut links = ClientLinks::new(Limits::default()).unwrap();
-        let address = net.client_address().unwrap().to_string();
-        let begun = Instant::now();
-        links
-            .connect(begun, &address, CHAIN, Arc::new(Everybody))
-            .unwrap();
-        let (mut of_net, mut of_links) = (Logins::default(), Logins::default());
-        while of_net.0 == 0 {
-            let now = Instant::now();
-            assert!(now < begun + Duration::from_secs(20), "nobody logs in");
-            let timeout = Some(Duration::ZERO);
-            net.turn(now, timeout, &mut of_net).unwrap();
-            links.turn(now, timeout, &mut of_links).unwrap();
-        }
-        (net, links)
-    }
-
-    /// Silence is legitimate at both ends, so that nothing else would find out.
-    #[test]
-    fn the_kernel_asks_at_both_ends_of_a_client_s_connection_whether_anybody_is_there() {
-        let (mut net, mut links) = logged_in();
-        let is_client = |link: &crate::link::Link| matches!(link.role, Role::Client { .. });
-        let of_net = net.links.iter_mut().map(|(_, link)| link);
-        let of_net = of_net.filter(|link| is_client(link));
-        let of_net = of_net.map(|link| link.connection.stream());
-        let of_links = links.links.iter_mut();
-        let of_links = of_links.map(|(_, link)| link.connection.stream());
-        let mut ends = 0;
-        for stream in of_net.chain(of_links) {
-            ends += 1;
-            assert_eq!(sockopt::socket_keepalive(&*stream), Ok(true));
-            let after = sockopt::tcp_keepidle(&*stream);
-            assert_eq!(after, Ok(Duration::from_secs(10)));
-        }
-        assert_eq!(ends, 2);
-    }
-}
+#[path = "client_link_tests.rs"]
+mod tests;

@@ -2,6 +2,8 @@
 //!
 //! Owns: looking up, connecting, giving up. Never: when to dial; [`crate::peers`] says so.
 
+use std::sync::Arc;
+
 use mio::net::TcpStream;
 
 use crate::connection::Connection;
@@ -9,7 +11,7 @@ use crate::error::{CloseReason, NetError};
 use crate::link::{Pending, PendingKind, Role};
 use crate::peers::Dial;
 use crate::poller::Net;
-use crate::resolver::{Resolver, numeric};
+use crate::resolver::{Resolver, numeric, resolve_now};
 use crate::slots::Slot;
 
 impl Net {
@@ -24,7 +26,7 @@ impl Net {
         }
         let resolver = match &mut self.resolver {
             Some(resolver) => resolver,
-            empty => empty.insert(Resolver::start(self.waker.clone())?),
+            empty => empty.insert(Resolver::start(self.waker.clone(), Arc::new(resolve_now))?),
         };
         if resolver.ask(index, &peer.address) {
             peer.dial = Dial::Resolving;
@@ -39,7 +41,7 @@ impl Net {
         let mut answers = 0;
         while let Some(answer) = self.resolver.as_ref().and_then(Resolver::answer) {
             answers += 1;
-            let Some(peer) = self.peers.get_mut(answer.peer) else {
+            let Some(peer) = self.peers.get_mut(answer.of) else {
                 continue;
             };
             if peer.dial != Dial::Resolving {
@@ -51,7 +53,7 @@ impl Net {
                 peer.dial_ended(self.now);
             } else {
                 let address = answer.addresses[peer.dials % answer.addresses.len()];
-                self.connect(answer.peer, address);
+                self.connect(answer.of, address);
             }
         }
         answers

@@ -133,7 +133,7 @@ close_reasons! {
     /// Both sides dialed, and the other connection stays.
     Duplicate = "duplicate",
     /// The peer is refused for a while after a fault, or since newer and newer incarnations of it
-    /// come.
+    /// come, or since its connections are lost and come back again and again.
     CoolingDown = "cooling_down",
     /// As many clients as allowed are connected, or as many with one key.
     ClientsFull = "clients_full",

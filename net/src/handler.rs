@@ -31,7 +31,8 @@ impl ClientId {
 #[non_exhaustive]
 pub enum PeerAlarm {
     /// A process with the peer's key and an older incarnation connected and was refused: two
-    /// processes run with one key, or a backup was started.
+    /// processes run with one key, or a backup was started. Told once a minute of each peer,
+    /// however often it comes.
     StaleIncarnation {
         /// The highest incarnation seen.
         seen: u64,

@@ -13,7 +13,7 @@
 //! clients, keepalive                   whose frames; which connection counts; back-pressure
 //! queue                                what waits for a remote, and what is dropped
 //! poller, timers, park, waker          one thread, one turn at a time
-//! client_link                          the dialing side of the client port
+//! client_link, lookups                 the dialing side of the client port
 //! wire                                 the same bytes without a socket, for tools
 //! ```
 //!
@@ -39,6 +39,7 @@ mod hello;
 mod keepalive;
 mod limits;
 mod link;
+mod lookups;
 mod noise;
 mod park;
 #[cfg(test)]

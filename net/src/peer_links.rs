@@ -138,7 +138,7 @@ impl Net {
             return Err(CloseReason::HelloIndex);
         };
         if let Err(reason) = peer.admit(now, incarnation) {
-            if reason == CloseReason::StaleIncarnation {
+            if reason == CloseReason::StaleIncarnation && peer.tells_stale(now) {
                 let seen = peer.incarnation_seen().unwrap_or(incarnation);
                 handler.peer_alarm(
                     index,

@@ -15,7 +15,9 @@
 //! A new connection dialed by the same side replaces the older one: that side knows it is dead. A
 //! newer incarnation replaces everything at once; an older one than ever seen is refused. One that
 //! follows another newer one within a moment, which grows while that goes on, has to come again: no
-//! process starts so often, and each time would cost this one what was under way with the peer.
+//! process starts so often, and each time would cost this one what was under way with the peer. So
+//! has one of the same incarnation that is lost and comes back again and again; a peer that holds
+//! to the delays between its own dials never comes too early for it.
 
 use std::time::{Duration, Instant};
 
@@ -24,6 +26,9 @@ use crate::error::{CloseReason, NetError};
 use crate::limits::{CLIENT_ADDRESSEE, Limits, PEER_KEPT_BYTES};
 use crate::queue::Outbound;
 use crate::slots::Slot;
+
+/// How often an old incarnation of one peer is told of, though it may come all the time.
+const STALE_TOLD_EVERY: Duration = Duration::from_secs(60);
 
 /// Who dialed a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +75,10 @@ pub(crate) struct Peer {
     refused_until: Option<Instant>,
     /// When a newer incarnation replaced an older one last, and how long it is the newest at least.
     renewed: Option<(Instant, Duration)>,
+    /// When the peer came up last, and how long after that the same incarnation may not come again.
+    came_up: Option<(Instant, Duration)>,
+    /// When an old incarnation was told of last.
+    stale_told: Option<Instant>,
     /// No longer configured: goes with its last connection.
     pub(crate) removed: bool,
     backoff: Backoff,
@@ -169,6 +178,8 @@ impl Peers {
                     up_since: None,
                     refused_until: None,
                     renewed: None,
+                    came_up: None,
+                    stale_told: None,
                     removed: false,
                     backoff: Backoff::new(delay_min, delay_max, seed),
                 }));
@@ -215,10 +226,27 @@ impl Peer {
         }
         let is_newer = self.incarnation_seen.is_some_and(|seen| incarnation > seen);
         let is_soon = |(at, pause): (Instant, Duration)| now < at + pause;
-        if self.is_refused(now) || (is_newer && self.renewed.is_some_and(is_soon)) {
+        // Of the same one a further connection is no change that anybody is told of.
+        let came = if is_newer {
+            self.renewed
+        } else {
+            self.came_up.filter(|_| self.send_on.is_none())
+        };
+        if self.is_refused(now) || came.is_some_and(is_soon) {
             return Err(CloseReason::CoolingDown);
         }
         Ok(())
+    }
+
+    /// Whether an old incarnation that was refused is to be told of now; once in a while it is.
+    pub(crate) fn tells_stale(&mut self, now: Instant) -> bool {
+        let is_due = self
+            .stale_told
+            .is_none_or(|told| now.saturating_duration_since(told) >= STALE_TOLD_EVERY);
+        if is_due {
+            self.stale_told = Some(now);
+        }
+        is_due
     }
 
     /// Takes an admitted connection.
@@ -249,6 +277,7 @@ impl Peer {
         if !connected || installed.was_up {
             installed.comes_up = true;
             self.up_since = Some(now);
+            self.came_up = Some((now, self.next_pause()));
         }
         let confirmed = dialer == Dialer::Own;
         self.links[dialer as usize] = Some(PeerLink { slot, confirmed });
@@ -268,6 +297,16 @@ impl Peer {
             Some(_) | None => least,
         };
         self.renewed = Some((now, pause));
+    }
+
+    /// How long after this time the peer may not come up again: not at all after the first one,
+    /// then the least, then twice as long each time until a connection has held. Never longer than
+    /// the shortest delay before a dial that has failed as often.
+    fn next_pause(&self) -> Duration {
+        let (least, most) = (self.backoff.delay_min(), self.backoff.delay_max() / 2);
+        self.came_up.map_or(Duration::ZERO, |(_, pause)| {
+            pause.saturating_mul(2).max(least).min(most)
+        })
     }
 
     /// Something came over `slot`. Returns an own connection to bring to its end.
@@ -324,6 +363,7 @@ impl Peer {
             .map_or(Duration::ZERO, |since| now.duration_since(since));
         if held >= self.backoff.delay_max() {
             self.backoff.reset();
+            self.came_up = None;
         }
         self.redial_later(now);
         true
@@ -355,7 +395,9 @@ impl Peer {
     pub(crate) fn dial_at(&self) -> Option<Instant> {
         match self.dial {
             Dial::At(at) if self.send_on.is_none() => {
-                Some(self.refused_until.map_or(at, |r| r.max(at)))
+                let admitted = self.came_up.map(|(at, pause)| at + pause);
+                let others = [self.refused_until, admitted].into_iter().flatten();
+                Some(others.fold(at, Instant::max))
             }
             Dial::At(_) | Dial::Resolving | Dial::Trying(_) => None,
         }

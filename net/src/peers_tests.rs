@@ -328,3 +328,95 @@ fn incarnations_that_rise_all_the_time_are_admitted_seldom() {
     // The same one comes back whenever it likes.
     assert!(offer(&mut bench, incarnation + 2));
 }
+
+#[test]
+fn a_peer_that_is_lost_and_comes_back_again_and_again_is_admitted_seldom() {
+    let mut bench = Bench::new(LOW, HIGH);
+    let come = |bench: &mut Bench| {
+        let now = bench.now;
+        let admitted = bench.peer().admit(now, 1);
+        if admitted.is_ok() {
+            let slot = bench.slot();
+            assert!(bench.install(slot, Dialer::Remote, 1).comes_up);
+            assert!(bench.peer().lost(now, slot));
+        } else {
+            assert_eq!(admitted, Err(CloseReason::CoolingDown));
+        }
+        admitted.is_ok()
+    };
+    assert!(come(&mut bench), "the first one");
+    assert!(come(&mut bench), "a link that was lost comes back at once");
+    let mut admitted = 0;
+    for _ in 0..30_000 {
+        bench.now += Duration::from_millis(2);
+        admitted += u32::from(come(&mut bench));
+    }
+    assert!((60..=70).contains(&admitted), "{admitted} in a minute");
+    // What has held for long may be lost and come back at once.
+    let limits = Limits::default();
+    let (now, slot) = (bench.now + limits.redial_max, bench.slot());
+    bench.now = now;
+    assert_eq!(bench.peer().admit(now, 1), Ok(()));
+    bench.install(slot, Dialer::Remote, 1);
+    bench.now += limits.redial_max;
+    let now = bench.now;
+    bench.peer().lost(now, slot);
+    assert!(come(&mut bench) && come(&mut bench));
+    // A duplicate of one that is there is no coming back.
+    bench.now += limits.redial_max;
+    for dialer in [Dialer::Own, Dialer::Remote, Dialer::Remote] {
+        let (now, slot) = (bench.now, bench.slot());
+        assert_eq!(bench.peer().admit(now, 1), Ok(()));
+        bench.install(slot, dialer, 1);
+    }
+}
+
+#[test]
+fn two_honest_sides_whose_link_breaks_again_and_again_are_never_too_early_for_one_another() {
+    for holds_ms in [0, 1, 30, 1_500, 2_500] {
+        let (mut low, mut high) = (Bench::new(LOW, HIGH), Bench::new(HIGH, LOW));
+        let mut now = low.now.max(high.now);
+        for loss in 0..40 {
+            let slots = (low.slot(), high.slot());
+            let low_dials = low.peer().dial_at() <= high.peer().dial_at();
+            for (bench, slot, is_dialer) in [
+                (&mut low, slots.0, low_dials),
+                (&mut high, slots.1, !low_dials),
+            ] {
+                assert_eq!(
+                    bench.peer().admit(now, 1),
+                    Ok(()),
+                    "{holds_ms} ms, loss {loss}"
+                );
+                bench.now = now;
+                let dialer = if is_dialer {
+                    Dialer::Own
+                } else {
+                    Dialer::Remote
+                };
+                bench.install(slot, dialer, 1);
+            }
+            now += Duration::from_millis(holds_ms);
+            assert!(low.peer().lost(now, slots.0) && high.peer().lost(now, slots.1));
+            let dials = low.peer().dial_at().min(high.peer().dial_at());
+            let waits = dials.unwrap() - now;
+            assert!(
+                loss > 0 || waits <= Limits::default().redial_min,
+                "{waits:?}"
+            );
+            now = dials.unwrap();
+        }
+    }
+}
+
+#[test]
+fn an_old_incarnation_that_comes_all_the_time_is_told_of_once_a_minute() {
+    let mut bench = Bench::new(LOW, HIGH);
+    let mut told = 0;
+    for _ in 0..600 {
+        let now = bench.now;
+        told += u32::from(bench.peer().tells_stale(now));
+        bench.now += Duration::from_millis(500);
+    }
+    assert_eq!(told, 5, "in five minutes");
+}

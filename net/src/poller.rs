@@ -67,7 +67,7 @@ pub struct Net {
     pub(crate) listeners: [Option<Listener>; 2],
     pub(crate) links: Slots<Link>,
     pub(crate) peers: Peers,
-    pub(crate) resolver: Option<Resolver>,
+    pub(crate) resolver: Option<Resolver<u16>>,
     pub(crate) counters: Counters,
     /// Connections that may have something to read, by who they are.
     pub(crate) ready_peers: VecDeque<Slot>,

@@ -3,7 +3,9 @@
 //! Owns: one thread, started when the first name has to be looked up. Never: a cache; every dial
 //! looks again, because an address is only a hint. Numeric addresses never get here.
 
+use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use crate::error::NetError;
@@ -12,32 +14,32 @@ use crate::waker::Waker;
 /// Names that wait to be looked up.
 const QUESTIONS_MAX: usize = 64;
 
-/// A question and its answer carry the number the caller gave. No address means not found.
+/// How a name is looked up, which may take long.
+pub(crate) type LookUp = Arc<dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync>;
+
+/// A question and its answer carry what the caller knows it by. No address means not found.
 #[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) peer: u16,
+pub(crate) struct Answer<K> {
+    pub(crate) of: K,
     pub(crate) addresses: Vec<SocketAddr>,
 }
 
 #[derive(Debug)]
-pub(crate) struct Resolver {
-    questions: SyncSender<(u16, String)>,
-    answers: Receiver<Answer>,
+pub(crate) struct Resolver<K> {
+    questions: SyncSender<(K, String)>,
+    answers: Receiver<Answer<K>>,
 }
 
-impl Resolver {
+impl<K: Send + 'static> Resolver<K> {
     /// # Errors
     /// [`NetError::Resolver`] if the thread cannot be started.
-    pub(crate) fn start(waker: Waker) -> Result<Self, NetError> {
-        let (questions, asked) = sync_channel::<(u16, String)>(QUESTIONS_MAX);
+    pub(crate) fn start(waker: Waker, look_up: LookUp) -> Result<Self, NetError> {
+        let (questions, asked) = sync_channel::<(K, String)>(QUESTIONS_MAX);
         let (answer, answers) = sync_channel(QUESTIONS_MAX);
         let run = move || {
-            while let Ok((peer, name)) = asked.recv() {
-                let addresses = name
-                    .to_socket_addrs()
-                    .map(Iterator::collect)
-                    .unwrap_or_default();
-                if answer.send(Answer { peer, addresses }).is_err() {
+            while let Ok((of, name)) = asked.recv() {
+                let addresses = look_up(&name).unwrap_or_default();
+                if answer.send(Answer { of, addresses }).is_err() {
                     break;
                 }
                 waker.wake();
@@ -51,14 +53,14 @@ impl Resolver {
     }
 
     /// Asks for `name`. False if too many questions wait: ask again later.
-    pub(crate) fn ask(&self, peer: u16, name: &str) -> bool {
-        match self.questions.try_send((peer, name.to_owned())) {
+    pub(crate) fn ask(&self, of: K, name: &str) -> bool {
+        match self.questions.try_send((of, name.to_owned())) {
             Ok(()) => true,
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => false,
         }
     }
 
-    pub(crate) fn answer(&self) -> Option<Answer> {
+    pub(crate) fn answer(&self) -> Option<Answer<K>> {
         self.answers.try_recv().ok()
     }
 }
@@ -72,6 +74,6 @@ pub(crate) fn numeric(text: &str) -> Option<SocketAddr> {
 ///
 /// # Errors
 /// What the operating system said.
-pub(crate) fn resolve_now(text: &str) -> std::io::Result<Vec<SocketAddr>> {
+pub(crate) fn resolve_now(text: &str) -> io::Result<Vec<SocketAddr>> {
     text.to_socket_addrs().map(Iterator::collect)
 }

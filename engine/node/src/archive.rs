@@ -172,6 +172,8 @@ pub struct Archive {
     history: EventHistory,
     /// The oldest have gone beyond the budget: what is older still does not come back.
     is_full: bool,
+    /// That something cannot be read for now has been told, and nothing was read since.
+    is_unread_told: bool,
     /// Records that are not written yet.
     buffer: Vec<u8>,
     state: Arc<Archived>,
@@ -191,6 +193,7 @@ impl Archive {
             end: 0,
             history: EventHistory::default(),
             is_full: false,
+            is_unread_told: false,
             buffer: Vec::new(),
             state: Arc::default(),
             config,
@@ -407,7 +410,8 @@ impl Archive {
     /// What lies between two positions, about `bytes_max` bytes of it at most.
     ///
     /// # Errors
-    /// [`Unavailable`]; what is found damaged is gone, with all before it.
+    /// [`Unavailable`]; what is found damaged is gone, with all before it. What cannot be read for
+    /// now, for want of descriptors or memory, is told as gone to this question and stays.
     pub(crate) fn read(
         &mut self,
         (from, to): (StreamPosition, StreamPosition),
@@ -449,10 +453,15 @@ impl Archive {
                     chunk.end = reached.max(chunk.end);
                 }
                 Err(error) => {
-                    self.forget(place, &error);
+                    if error.is_loss() {
+                        self.forget(place, &error);
+                    } else if !std::mem::replace(&mut self.is_unread_told, true) {
+                        tracing::warn!(%error, "archived events cannot be read for now");
+                    }
                     return Err(Unavailable::Gone);
                 }
             }
+            self.is_unread_told = false;
             place += 1;
         }
         if from.index > chunk.outputs_len(from.height) {

@@ -295,6 +295,39 @@ fn a_bit_that_turned_is_never_served() {
 }
 
 #[test]
+fn what_cannot_be_read_for_a_while_is_no_damage_and_stays() {
+    let folder = TemporaryFolder::new("archive-unreadable");
+    let mut archive = open(&folder);
+    archive.go_on_from(&EventHistory::default()).unwrap();
+    append(&mut archive, 1..=600, 1000);
+    archive.sync().unwrap();
+    let path = archive.segments[1].path.clone();
+    let (aside, count) = (path.with_extension("aside"), archive.segments.len());
+    assert!(count > 3, "{count}");
+    drop(archive);
+    let unreadable: [fn(&Path) -> std::io::Result<()>; 2] = [
+        // Refused when it is opened, and when it is read.
+        |path| std::os::unix::fs::symlink(path, path),
+        |path| std::fs::create_dir(path),
+    ];
+    let (from, to) = (pos(1, 0), pos(601, 0));
+    for make in unreadable {
+        let mut archive = open(&folder);
+        std::fs::rename(&path, &aside).unwrap();
+        make(&path).unwrap();
+        for _ in 0..2 {
+            let refused = told(&mut archive, from, to, 9_999);
+            assert_eq!(refused, Err(Unavailable::Gone));
+        }
+        assert_eq!((archive.first(), archive.segments.len()), (1, count));
+        std::fs::remove_dir(&path).ok();
+        std::fs::rename(&aside, &path).unwrap();
+        let all = told(&mut archive, from, to, 9_999);
+        assert_eq!(all, Ok(expected(from, to)));
+    }
+}
+
+#[test]
 fn a_stream_that_does_not_reach_the_start_begins_anew_there() {
     let folder = TemporaryFolder::new("archive-anew");
     let mut archive = open(&folder);

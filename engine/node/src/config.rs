@@ -527,7 +527,9 @@ impl ConfigFile {
             .value(wanted)
             .remedy("correct the index, or give the other key"));
         }
-        self.join(genesis, key, own, path)
+        let config = self.join(genesis, key, own, path)?;
+        config.check_addresses(path)?;
+        Ok(config)
     }
 
     fn join(
@@ -590,7 +592,33 @@ impl NodeConfig {
             limits: &self.limits,
             rates: &self.rates,
         };
-        bounds.check(Path::new(EMBEDDED))
+        bounds.check(Path::new(EMBEDDED))?;
+        self.check_addresses(Path::new(EMBEDDED))
+    }
+
+    /// Refuses one address for two purposes: it can be taken twice, and only when the log has been
+    /// read would the second one find that the first listens there.
+    fn check_addresses(&self, path: &Path) -> Result<(), FileError> {
+        let [peers, clients, metrics] = ["listen.peers", "listen.clients", "listen.metrics"];
+        let taken = [
+            (peers, Some(&self.listen_peers)),
+            (clients, self.listen_clients.as_ref()),
+            (metrics, self.listen_metrics.as_ref()),
+        ];
+        for (place, (field, address)) in taken.into_iter().enumerate() {
+            let Some(address) = address.filter(|address| !address.ends_with(":0")) else {
+                continue;
+            };
+            let same = |(_, earlier): &&(&str, Option<&String>)| *earlier == Some(address);
+            if let Some((earlier, _)) = taken[..place].iter().find(same) {
+                return Err(
+                    FileError::new(path, field, format!("the same as {earlier}"))
+                        .value(address)
+                        .remedy("give each a port of its own"),
+                );
+            }
+        }
+        Ok(())
     }
 
     /// Reads a configuration file and the genesis and key that it names.

@@ -367,6 +367,8 @@ numbers! {
     Counter votes_held;
     /// Rules broken by peers on their own channels.
     Counter peer_faults;
+    /// Dials that the peer ended when it had seen which validator, and which run of it, dialed.
+    Counter refused_by_peers;
     /// Frames of peers that were no messages.
     Counter peer_frames_malformed;
     /// Frames of clients that were no requests.
@@ -514,6 +516,7 @@ impl Metrics {
     pub fn faults(&self) -> BTreeMap<String, u64> {
         let plain = [
             ("peer_faults", &self.peer_faults),
+            ("refused_by_peers", &self.refused_by_peers),
             ("peer_frames_malformed", &self.peer_frames_malformed),
             ("client_frames_malformed", &self.client_frames_malformed),
             ("client_signatures_bad", &self.client_signatures_bad),

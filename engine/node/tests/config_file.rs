@@ -100,6 +100,31 @@ fn a_testnet_layout_loads_from_any_folder_and_defaults_to_the_genesis_addresses(
 }
 
 #[test]
+fn one_address_for_two_purposes_is_refused_by_both_names() {
+    let folder = Folder::new("address-twice");
+    // The genesis says 7000 for validators and 7001 for clients.
+    for (metrics, earlier) in [("7000", "listen.peers"), ("7001", "listen.clients")] {
+        let mut file = folder.file();
+        file.listen.metrics = Some(format!("127.0.0.1:{metrics}"));
+        folder.write(&file);
+        let error = NodeConfig::load(&folder.path()).unwrap_err();
+        assert_eq!(error.field, "listen.metrics");
+        assert!(error.problem.contains(earlier), "{error}");
+    }
+    let listening = |lines: &str| {
+        let text = folder.file().to_commented_toml();
+        assert_eq!(text.matches("\n[listen]\n").count(), 1);
+        let text = text.replace("\n[listen]\n", &format!("\n[listen]\n{lines}"));
+        std::fs::write(folder.path(), text).unwrap();
+        NodeConfig::load(&folder.path())
+    };
+    let clients = "clients = \"127.0.0.1:7000\"\n";
+    assert_eq!(listening(clients).unwrap_err().field, "listen.clients");
+    // What the genesis says is nobody's when the file says another one.
+    listening(&format!("peers = \"127.0.0.1:7001\"\n{clients}")).unwrap();
+}
+
+#[test]
 fn a_key_of_nobody_is_refused_with_its_public_half() {
     let folder = Folder::new("stranger");
     std::fs::remove_file(folder.own().join("key")).unwrap();

@@ -4,7 +4,7 @@
 //! covers every byte. Never: which segments there are.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::io::{BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -43,6 +43,25 @@ pub(super) enum SegmentError {
     },
     #[error("{path} is not what was written: whole up to byte {offset} only")]
     Damaged { path: PathBuf, offset: u64 },
+}
+
+impl SegmentError {
+    /// Whether what was written is not there any more, whoever asks again and whenever.
+    pub(super) fn is_loss(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => is_loss(source),
+            Self::Damaged { .. } => true,
+        }
+    }
+}
+
+/// Whether bytes are other than written, missing, or gone with the disk: all else is a want of
+/// descriptors, memory or rights, and passes.
+fn is_loss(error: &std::io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::InvalidData | ErrorKind::UnexpectedEof
+    ) || error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
 }
 
 /// A place between two records.
@@ -169,16 +188,21 @@ impl Segment {
             return Ok(true);
         }
         let file = OpenOptions::new().read(true).write(true).open(&self.path)?;
-        let Some(first) = self.read_head(&file, genesis_hash) else {
+        let Some(first) = self.read_head(&file, genesis_hash)? else {
             return Ok(false);
         };
         let (mut marks, mut tail) = (vec![first], first);
         let mut records = Records::new(&file, first, file.metadata()?.len())?;
         // A record that is not whole ends the segment: what was torn is executed again.
-        while let Ok(Some(record)) = records.next() {
+        loop {
+            match records.next() {
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(error) if is_loss(&error) => break,
+                Err(error) => return Err(error),
+            }
             tail = records.at;
             note(&mut marks, tail);
-            drop(record);
         }
         file.set_len(tail.offset)?;
         (self.bytes, self.tail) = (tail.offset, tail);
@@ -187,10 +211,22 @@ impl Segment {
     }
 
     /// The place behind the head; none where it is torn, or of another chain.
-    fn read_head(&mut self, file: &File, genesis_hash: &[u8; 32]) -> Option<Mark> {
-        let height = self.first.checked_sub(1)?;
+    ///
+    /// # Errors
+    /// The system does not let it be read now.
+    fn read_head(&mut self, file: &File, genesis_hash: &[u8; 32]) -> std::io::Result<Option<Mark>> {
+        let Some(height) = self.first.checked_sub(1) else {
+            return Ok(None);
+        };
         let mut head = vec![0; HEAD_BYTES + 32 * height.count_ones() as usize + CHECK_BYTES];
-        file.read_exact_at(&mut head, 0).ok()?;
+        match file.read_exact_at(&mut head, 0) {
+            Err(error) if is_loss(&error) => Ok(None),
+            Err(error) => Err(error),
+            Ok(()) => Ok(self.take_head(height, &head, genesis_hash)),
+        }
+    }
+
+    fn take_head(&mut self, height: u64, head: &[u8], genesis_hash: &[u8; 32]) -> Option<Mark> {
         let tops = head.get(HEAD_BYTES..head.len() - CHECK_BYTES)?;
         let (tops, _) = tops.as_chunks::<32>();
         let before = EventHistory::from_tops(height, tops)?;
@@ -207,7 +243,7 @@ impl Segment {
     pub(super) fn before(&mut self, genesis_hash: &[u8; 32]) -> Option<&EventHistory> {
         if self.before.is_none() {
             let file = File::open(&self.path).ok()?;
-            self.read_head(&file, genesis_hash)?;
+            self.read_head(&file, genesis_hash).ok()??;
         }
         self.before.as_ref()
     }
@@ -381,15 +417,20 @@ impl Segment {
             path: path.clone(),
             offset,
         };
-        let Some(first) = self.read_head(file, genesis_hash) else {
+        let head = self.read_head(file, genesis_hash);
+        let Some(first) = head.map_err(|source| self.failed(source))? else {
             return Err(damaged(0));
         };
         let mut marks = vec![first];
         let mut records =
             Records::new(file, first, self.bytes).map_err(|source| self.failed(source))?;
-        while let Some(record) = records.next().map_err(|_| damaged(records.at.offset))? {
-            note(&mut marks, records.at);
-            drop(record);
+        loop {
+            match records.next() {
+                Ok(Some(_)) => note(&mut marks, records.at),
+                Ok(None) => break,
+                Err(error) if is_loss(&error) => return Err(damaged(records.at.offset)),
+                Err(error) => return Err(self.failed(error)),
+            }
         }
         if records.at.height == end {
             Ok(marks)
@@ -442,25 +483,50 @@ impl<'f> Records<'f> {
         let end = self.at.offset + (RECORD_BYTES + body_bytes) as u64;
         let is_sound = count * 4 <= body_bytes && end <= self.bytes && height >= self.at.height;
         if !is_sound {
-            return Err(std::io::ErrorKind::InvalidData.into());
+            return Err(ErrorKind::InvalidData.into());
         }
         let mut body = vec![0; body_bytes];
         self.reader.read_exact(&mut body)?;
         let check = check_of(&self.at.check, &head[..CHECK_AT], &body);
         if check != head[CHECK_AT..] {
-            return Err(std::io::ErrorKind::InvalidData.into());
+            return Err(ErrorKind::InvalidData.into());
         }
         let events = body.split_off(count * 4);
         let ends = body
             .chunks_exact(4)
             .map(|end| u32::from_le_bytes(std::array::from_fn(|byte| end[byte])) as usize);
-        let block = Block::from_parts(time_ns, events, ends.collect())
-            .ok_or(std::io::ErrorKind::InvalidData)?;
+        let block =
+            Block::from_parts(time_ns, events, ends.collect()).ok_or(ErrorKind::InvalidData)?;
         self.at = Mark {
             height: height.saturating_add(1),
             offset: end,
             check,
         };
         Ok(Some(Record { height, block }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::io::Errno;
+
+    #[test]
+    fn only_what_is_gone_for_good_is_a_loss() {
+        let of_system = |errno: Errno| std::io::Error::from(errno);
+        for errno in [
+            Errno::MFILE,
+            Errno::NFILE,
+            Errno::NOMEM,
+            Errno::ACCESS,
+            Errno::INTR,
+            Errno::NOENT,
+        ] {
+            assert!(!is_loss(&of_system(errno)), "{errno}");
+        }
+        assert!(is_loss(&of_system(Errno::IO)));
+        for kind in [ErrorKind::InvalidData, ErrorKind::UnexpectedEof] {
+            assert!(is_loss(&kind.into()), "{kind}");
+        }
     }
 }

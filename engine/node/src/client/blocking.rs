@@ -4,7 +4,7 @@
 
 use super::event::ClientEvent;
 use super::sessions::{ClientOptions, ClientRef, Clients};
-use super::{ClientError, pending};
+use super::{ClientError, end_of, pending};
 use crate::client_wire::{Outcome, Place, Stream};
 use crate::genesis::Genesis;
 use crate::keys::KeyPair;
@@ -259,7 +259,7 @@ impl Client {
         ask: impl Fn(&mut Clients, ClientRef) -> Result<u64, ClientError>,
         answer: impl Fn(u64, &ClientEvent<'_>) -> Option<T>,
     ) -> Result<T, ClientError> {
-        let end = Instant::now() + timeout;
+        let end = end_of(timeout);
         let mut asked_since = Instant::now();
         loop {
             let left = end.saturating_duration_since(Instant::now());
@@ -311,7 +311,7 @@ impl Client {
         timeout: Duration,
         mut pick: impl FnMut(&ClientEvent<'_>) -> Option<T>,
     ) -> Result<T, ClientError> {
-        let end = Instant::now() + timeout;
+        let end = end_of(timeout);
         let mut found = None;
         loop {
             let now = Instant::now();

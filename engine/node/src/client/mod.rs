@@ -1,8 +1,8 @@
 //! The client side: sessions that submit commands and see their finalized results.
 //!
 //! Owns the connections of any number of sessions on one thread, the numbering of their commands,
-//! and the sending again of what is not finalized when a validator is lost. Never: threads, or
-//! the meaning of a command.
+//! and the sending again of what is not finalized when a validator is lost. Never: the meaning of a
+//! command, or threads, but for one that looks names up where validators have them for addresses.
 //!
 //! [`Clients`] is the poll-style interface (`turn`, like the node's own stages); [`Client`] wraps
 //! one session of it for programs that want to wait. A command that was accepted is not
@@ -35,6 +35,16 @@ pub use send_window::{COMMANDS_MAX as SEND_WINDOW_MAX, SendWindow};
 pub use sessions::{ClientOptions, ClientRef, Clients};
 
 use crate::streams::StreamPosition;
+use std::time::{Duration, Instant};
+
+/// Longer than anybody waits.
+const FAR: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
+/// When a wait is over that begins now; one that no clock can count, as `Duration::MAX`, is never.
+fn end_of(timeout: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(timeout).unwrap_or_else(|| now + FAR)
+}
 
 /// A client cannot go on.
 #[derive(Debug, thiserror::Error)]

@@ -7,9 +7,9 @@
 //!
 //! [`PublicReader`] is polled by [`turn`](PublicReader::turn); [`PublicClient`] waits.
 
-use super::ClientError;
 use super::gateway::{Gateway, State, contacts};
 use super::identity::Identity;
+use super::{ClientError, end_of};
 use crate::client_wire::{
     Public, PublicEvent, PublicMark, PublicState, ServerFrame, encode_public_ask,
     encode_public_stop, encode_public_subscribe,
@@ -628,7 +628,7 @@ impl PublicClient {
     /// # Errors
     /// [`ClientError::Timeout`]: none came in time; otherwise as [`PublicReader::turn`].
     pub fn next(&mut self, timeout: Duration) -> Result<PublicItem, ClientError> {
-        let end = Instant::now() + timeout;
+        let end = end_of(timeout);
         loop {
             if let Some(item) = self.kept.pop() {
                 return Ok(item);
@@ -663,7 +663,7 @@ impl PublicClient {
         bytes_max: usize,
         timeout: Duration,
     ) -> Result<(Vec<PublicItem>, StreamPosition), ClientError> {
-        let end = Instant::now() + timeout;
+        let end = end_of(timeout);
         self.reader.ask_range(from, to);
         let (mut ranged, mut done) = (Kept::default(), None);
         loop {

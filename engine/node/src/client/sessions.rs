@@ -603,8 +603,13 @@ impl Session {
             .pending
             .hold_until()
             .filter(|_| self.pending.has_sendable());
-        let stuck =
-            (self.pending.len() > 0).then(|| self.pending.progressed_at() + self.options.patience);
+        // One without an end is never over.
+        let patience_end = || {
+            self.pending
+                .progressed_at()
+                .checked_add(self.options.patience)
+        };
+        let stuck = (self.pending.len() > 0).then(patience_end).flatten();
         match self.gateway.state {
             State::Down { dial_at } => Some(dial_at),
             State::Dialing { .. } => None,

@@ -1,9 +1,9 @@
 //! Sending clients' commands to whoever leads.
 //!
 //! Owns the policy of an admitting validator: to the leader at once, as far as what it holds
-//! unfinished allows; to a new leader from the start; to everybody when a command sent to the
-//! leader is not final after `T_fan`, and to the leader again at intervals from then on, since
-//! nothing is delivered for certain. Cancels go first everywhere.
+//! unfinished allows; to a new leader from the start; to everybody when a command is not final
+//! `T_fan` after it was first sent, whoever leads by then, and again at intervals from then on,
+//! since nothing is delivered for certain. Cancels go first everywhere.
 //!
 //! What waits for its turn waits here: a backlog that every
 //! gateway pushed through to the leader would be pushed again to each next one, in front of the
@@ -50,8 +50,11 @@ pub(super) struct Forwarding {
     /// What the leader has, oldest first. Bound: `forward_bytes_max` when another leads.
     sent: VecDeque<Sent>,
     sent_bytes: usize,
-    /// First of `sent` that has not met `T_fan`.
-    unfanned: usize,
+    /// Those that everybody gets when they are not final by then, oldest first: `T_fan` after each
+    /// was first sent. No leader starts that anew by its coming, or by connecting again.
+    fan_first: VecDeque<Timed>,
+    /// Those that have met `T_fan`, by when everybody gets them again.
+    fan_again: VecDeque<Timed>,
     /// Commands of blocks that may be given up, by when the leader gets them.
     saved: VecDeque<Timed>,
     fan_ns: u64,
@@ -71,7 +74,8 @@ impl Forwarding {
             outgoing: Default::default(),
             sent: VecDeque::new(),
             sent_bytes: 0,
-            unfanned: 0,
+            fan_first: VecDeque::new(),
+            fan_again: VecDeque::new(),
             saved: VecDeque::new(),
             fan_ns: config.fan_ns,
             retry_ns: config.retry_ns,
@@ -79,6 +83,12 @@ impl Forwarding {
             fan_renewal_ns: 0,
             scratch: Vec::new(),
         }
+    }
+
+    /// What is remembered of what everybody is to get.
+    #[cfg(test)]
+    pub(super) fn to_all_len(&self) -> usize {
+        self.fan_first.len() + self.fan_again.len()
     }
 
     /// A client's command has been taken.
@@ -104,7 +114,8 @@ impl Lanes {
     }
 
     /// Sends everything that is not final to the leader from the start: it is new, or its
-    /// connection is.
+    /// connection is. When everybody gets it stays as it is: a leader could otherwise connect
+    /// again and again, and keep to itself what it leaves out.
     pub fn forward_again(&mut self) {
         let mut kept = std::mem::take(&mut self.forwarding.kept);
         kept.retain(|&handle| self.command(handle).is_some());
@@ -119,7 +130,6 @@ impl Lanes {
         forwarding.outgoing = outgoing;
         forwarding.sent.clear();
         forwarding.sent_bytes = 0;
-        forwarding.unfanned = 0;
         forwarding.kept = kept;
     }
 
@@ -172,6 +182,7 @@ impl Lanes {
                     handle,
                     bytes: entry_bytes,
                 });
+                self.note_first_sent(now_ns, handle);
             }
             self.forwarding.outgoing[place].pop_front();
         }
@@ -180,14 +191,28 @@ impl Lanes {
     /// This validator leads: it has its own commands at once, and they still meet `T_fan`, since
     /// it may be its own window that does not get on.
     fn note_own(&mut self, now_ns: u64) {
-        let forwarding = &mut self.forwarding;
-        let all = forwarding.outgoing.iter_mut();
-        let own = all.flat_map(|queue| queue.drain(..)).map(|handle| Sent {
-            at_ns: now_ns,
-            handle,
-            bytes: 0,
-        });
-        forwarding.sent.extend(own);
+        for place in 0..self.forwarding.outgoing.len() {
+            while let Some(handle) = self.forwarding.outgoing[place].pop_front() {
+                self.forwarding.sent.push_back(Sent {
+                    at_ns: now_ns,
+                    handle,
+                    bytes: 0,
+                });
+                self.note_first_sent(now_ns, handle);
+            }
+        }
+    }
+
+    /// `T_fan` of a command runs from when it was first sent.
+    fn note_first_sent(&mut self, now_ns: u64, handle: Handle) {
+        let session = self.sessions.get_mut(handle.slot as usize);
+        let session = session.filter(|session| session.generation == handle.generation);
+        let command = session.and_then(|session| session.command_mut(handle.seq));
+        if let Some(command) = command.filter(|command| !command.is_sent) {
+            command.is_sent = true;
+            let at_ns = now_ns.saturating_add(self.forwarding.fan_ns);
+            self.forwarding.fan_first.push_back(Timed { at_ns, handle });
+        }
     }
 
     /// Forgets what has become final, from the front of each list.
@@ -204,10 +229,28 @@ impl Lanes {
             }
             self.forwarding.kept.pop_front();
         }
-        if self.forwarding.kept.len() > 1024 + 2 * self.len() {
+        let length_max = 1024 + 2 * self.len();
+        if self.forwarding.kept.len() > length_max {
             let mut kept = std::mem::take(&mut self.forwarding.kept);
             kept.retain(|&handle| self.command(handle).is_some());
             self.forwarding.kept = kept;
+        }
+        let mut first = std::mem::take(&mut self.forwarding.fan_first);
+        self.drop_finished_of(&mut first, length_max);
+        self.forwarding.fan_first = first;
+        let mut again = std::mem::take(&mut self.forwarding.fan_again);
+        self.drop_finished_of(&mut again, length_max);
+        self.forwarding.fan_again = again;
+    }
+
+    /// Forgets what has become final at the front, and wherever it is when it is much.
+    fn drop_finished_of(&self, timed: &mut VecDeque<Timed>, length_max: usize) {
+        let is_gone = |timed: &Timed| self.command(timed.handle).is_none();
+        while timed.front().is_some_and(is_gone) {
+            timed.pop_front();
+        }
+        if timed.len() > length_max {
+            timed.retain(|timed| !is_gone(timed));
         }
     }
 
@@ -215,7 +258,6 @@ impl Lanes {
         let forwarding = &mut self.forwarding;
         let sent = forwarding.sent.pop_front()?;
         forwarding.sent_bytes = forwarding.sent_bytes.saturating_sub(sent.bytes);
-        forwarding.unfanned = forwarding.unfanned.saturating_sub(1);
         Some(sent)
     }
 
@@ -250,11 +292,8 @@ impl Lanes {
         }
         let mut bytes = std::mem::take(&mut self.forwarding.scratch);
         bytes.clear();
-        while let Some(sent) = self.forwarding.sent.get(self.forwarding.unfanned).copied() {
-            if sent.at_ns.saturating_add(self.forwarding.fan_ns) > now_ns {
-                break;
-            }
-            if let Some(command) = self.command(sent.handle) {
+        while let Some(handle) = self.next_to_all(now_ns) {
+            if let Some(command) = self.command(handle) {
                 let (place, length) = (place_of(command.lane), command.entry.len());
                 let left = self.forwarding.fan_bytes_left[place].checked_sub(length);
                 if let Some(left) = left.filter(|_| bytes.len() + length <= FORWARD_BYTES_MAX) {
@@ -263,12 +302,31 @@ impl Lanes {
                     self.counters.fanned_out += 1;
                 }
             }
-            self.forwarding.unfanned += 1;
         }
         if !bytes.is_empty() {
             send(Destination::All, bytes.as_slice().into());
         }
         self.forwarding.scratch = bytes;
+    }
+
+    /// The next command that everybody is to get now. It is noted for a later time.
+    fn next_to_all(&mut self, now_ns: u64) -> Option<Handle> {
+        let again_ns = now_ns.saturating_add(self.forwarding.retry_ns.max(1));
+        loop {
+            let forwarding = &mut self.forwarding;
+            let is_due = |timed: &mut Timed| timed.at_ns <= now_ns;
+            let first = forwarding.fan_first.pop_front_if(is_due);
+            let handle = first
+                .or_else(|| forwarding.fan_again.pop_front_if(is_due))?
+                .handle;
+            if self.command(handle).is_some() {
+                self.forwarding.fan_again.push_back(Timed {
+                    at_ns: again_ns,
+                    handle,
+                });
+                return Some(handle);
+            }
+        }
     }
 
     /// What the leader has had for long without its becoming final is sent to it again.
@@ -312,16 +370,12 @@ impl Lanes {
         let retry = forwarding.sent.front().map_or(u64::MAX, |sent| {
             sent.at_ns.saturating_add(forwarding.retry_ns)
         });
-        let fan = forwarding
-            .sent
-            .get(forwarding.unfanned)
-            .map_or(u64::MAX, |sent| {
-                sent.at_ns.saturating_add(forwarding.fan_ns)
-            });
-        let saved = forwarding
-            .saved
-            .front()
-            .map_or(u64::MAX, |timed| timed.at_ns);
-        retry.min(fan).min(saved)
+        let timed = [
+            &forwarding.fan_first,
+            &forwarding.fan_again,
+            &forwarding.saved,
+        ];
+        let fronts = timed.into_iter().filter_map(VecDeque::front);
+        fronts.fold(retry, |least, timed| least.min(timed.at_ns))
     }
 }

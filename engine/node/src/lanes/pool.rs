@@ -505,6 +505,7 @@ impl Lanes {
             lane,
             origin,
             is_gapped: true,
+            is_sent: false,
             expires_ns: at_ns,
         };
         self.gaps.begin(&command);

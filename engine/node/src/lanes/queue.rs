@@ -54,6 +54,8 @@ pub(super) struct Command {
     pub(super) origin: Origin,
     /// Whether it is counted among those that wait for a missing number.
     pub(super) is_gapped: bool,
+    /// Whether it has been sent to a leader: everybody gets it a while after that.
+    pub(super) is_sent: bool,
     /// When it is given up while it waits for one, by the monotonic clock.
     pub(super) expires_ns: u64,
 }
@@ -415,6 +417,7 @@ mod tests {
             lane: Lane::Order,
             origin: Origin::Block,
             is_gapped: false,
+            is_sent: false,
             expires_ns: 0,
         }
     }

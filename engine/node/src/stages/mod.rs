@@ -6,7 +6,7 @@
 //!
 //! - `wire`: sockets, clients' requests, frames of peers (with `clients`: who is connected, and
 //!   whose results go where; `door`: what a submission passes first; and `public`: who reads the
-//!   public stream).
+//!   public stream; and `refusals`: who refuses this validator).
 //! - `verify`: signatures, on a thread of its own.
 //! - `check`: clients' signatures, on threads of their own or in pieces of a turn.
 //! - `journal`: the blocking calls of the log, on a thread of their own; and its appending end.
@@ -34,6 +34,7 @@ pub(crate) mod order;
 pub(crate) mod patience;
 pub(crate) mod public;
 mod questions;
+mod refusals;
 pub(crate) mod scrub;
 pub(crate) mod shadow;
 pub(crate) mod shared;

@@ -10,6 +10,7 @@ use super::dedicated::leader_of;
 use super::door::{Door, Room};
 use super::public::{Outlet, PublicStage};
 use super::questions::Questions;
+use super::refusals::Refusals;
 use crate::client_wire::{self, ClientFrame, Refusal, VerdictsWriter};
 use crate::config::RateConfig;
 use crate::keys::KeyPair;
@@ -136,6 +137,7 @@ pub(crate) struct WireStage {
     faulty_peers: Vec<u16>,
     faulty_clients: Vec<ClientId>,
     peers_up: u64,
+    refusals: Refusals,
     trace: Trace,
 }
 
@@ -162,6 +164,7 @@ impl WireStage {
             faulty_peers: Vec::new(),
             faulty_clients: Vec::new(),
             peers_up: 0,
+            refusals: Refusals::default(),
             trace,
         }
     }
@@ -198,6 +201,7 @@ impl WireStage {
             faulty_peers: &mut self.faulty_peers,
             faulty_clients: &mut self.faulty_clients,
             peers_up: &mut self.peers_up,
+            refusals: &mut self.refusals,
             questions: Questions::default(),
         };
         let timeout = if taking.public.is_unfinished() {
@@ -452,6 +456,7 @@ struct Taking<'t, I> {
     faulty_peers: &'t mut Vec<u16>,
     faulty_clients: &'t mut Vec<ClientId>,
     peers_up: &'t mut u64,
+    refusals: &'t mut Refusals,
     questions: Questions,
 }
 
@@ -541,6 +546,7 @@ impl<I: Inward> Handler for Taking<'_, I> {
         if self.faulty_peers.contains(&peer) {
             return;
         }
+        self.refusals.heard(peer);
         if !self.inward.peer_frame(ValidatorIndex::new(peer), frame) {
             self.metrics.peer_faults.add(1);
             self.faulty_peers.push(peer);
@@ -598,6 +604,18 @@ impl<I: Inward> Handler for Taking<'_, I> {
                 self.metrics.client_frames_malformed.add(1);
                 self.faulty_clients.push(client);
             }
+        }
+    }
+
+    fn peer_refused(&mut self, peer: u16) {
+        self.metrics.refused_by_peers.add(1);
+        if let Some(lasts) = self.refusals.note(Instant::now(), peer) {
+            tracing::error!(
+                peer,
+                seconds = lasts.as_secs(),
+                "a validator refuses this one: it has seen a newer run of this key. Either a second \
+                 process runs with it, or this clock was behind at the start: set it, start again"
+            );
         }
     }
 

@@ -89,6 +89,7 @@ fn what_a_peer_sent_behind_its_fault_is_not_looked_at() {
         faulty_peers: &mut faulty_peers,
         faulty_clients: &mut Vec::new(),
         peers_up: &mut 0,
+        refusals: &mut Refusals::default(),
         questions: Questions::default(),
     };
     for _ in 0..1_000 {
@@ -119,6 +120,7 @@ fn said_to(metrics: &Metrics, question: ClientFrame<'_>) -> Option<Vec<u8>> {
         faulty_peers: &mut Vec::new(),
         faulty_clients: &mut Vec::new(),
         peers_up: &mut 0,
+        refusals: &mut Refusals::default(),
         questions: Questions::default(),
     };
     let is_session_ask = matches!(question, ClientFrame::SessionAsk { .. });

@@ -9,6 +9,7 @@ mod maker;
 mod older;
 mod rates;
 mod refusals;
+mod refused;
 mod rotting;
 mod scrub;
 mod signed;

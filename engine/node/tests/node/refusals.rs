@@ -180,6 +180,30 @@ fn a_port_in_use_is_refused_and_named() {
     node.shutdown(Duration::ZERO).unwrap();
 }
 
+#[test]
+fn one_address_for_two_purposes_is_refused_before_anything_is_taken() {
+    let cluster = Cluster::new("address-twice", 4, Durability::Sync);
+    for (fields, set) in [("listen.peers", 0), ("listen.clients", 1)] {
+        let mut config = cluster.config(0);
+        config.listen_clients = Some("127.0.0.1:7001".to_owned());
+        config.listen_metrics = Some(match set {
+            0 => config.listen_peers.clone(),
+            _ => "127.0.0.1:7001".to_owned(),
+        });
+        let error = Node::start(config, Adder::default()).unwrap_err();
+        assert_eq!(error.exit_code(), 3, "{error}");
+        for field in [fields, "listen.metrics"] {
+            assert!(error.to_string().contains(field), "{error}");
+        }
+    }
+    // Port 0 is another one each time.
+    let mut config = cluster.config(0);
+    config.listen_clients = Some("127.0.0.1:0".to_owned());
+    config.listen_metrics = Some("127.0.0.1:0".to_owned());
+    let node = Node::start(config, Adder::default()).unwrap();
+    node.shutdown(Duration::ZERO).unwrap();
+}
+
 /// Reading a long log takes minutes, after which nobody looks any more.
 #[test]
 fn a_port_in_use_is_told_before_the_log_is_read() {

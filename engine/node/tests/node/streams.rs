@@ -307,3 +307,28 @@ fn a_slow_reader_is_cut_and_resumes_at_another_validator_without_hole_or_double(
     );
     stop_all(nodes);
 }
+
+#[test]
+fn who_waits_without_an_end_is_served_like_anybody() {
+    let cluster = Cluster::new("no-end", 4, Durability::Async);
+    let nodes = start_all(&cluster);
+    let key = Arc::new(KeyPair::from_seed(&[100; 32]));
+    let options = ClientOptions {
+        patience: Duration::MAX,
+        ..ClientOptions::default()
+    };
+    let mut client = Client::connect(&cluster.genesis, key, options, Duration::MAX).unwrap();
+    client
+        .submit_and_wait(Lane::Order, &[2, 0], Duration::MAX)
+        .unwrap();
+    client.query(b"?", Duration::MAX).unwrap();
+    let mut reader = reader(&cluster, 0, StreamPosition::BEGIN);
+    let told: Vec<_> = (0..2)
+        .map(|_| reader.next(Duration::MAX).unwrap())
+        .collect();
+    let (from, to) = (told[0].position, told[1].position);
+    let ranged = reader.range((from, to), MUCH_BYTES, Duration::MAX).unwrap();
+    assert_eq!(ranged, (told[..1].to_vec(), to));
+    drop((client, reader));
+    stop_all(nodes);
+}

@@ -7,7 +7,7 @@ use super::tests::open;
 use super::*;
 use crate::orders::venue_check::Checked;
 use quorate::state_machine::StateMachine;
-use quorate_venue::{Answer, Question, Side};
+use quorate_venue::{Answer, Question};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use std::collections::{BTreeMap, VecDeque};

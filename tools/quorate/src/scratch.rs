@@ -13,6 +13,7 @@ pub(crate) struct Scratch {
     path: PathBuf,
     /// The innermost first.
     made: Vec<PathBuf>,
+    is_kept: bool,
 }
 
 impl Scratch {
@@ -32,7 +33,11 @@ impl Scratch {
             let path = parent.join(format!("quorate-demo-{pid}-{attempt}"));
             if !path.exists() {
                 create_private_folder(&path)?;
-                return Ok(Self { path, made });
+                return Ok(Self {
+                    path,
+                    made,
+                    is_kept: false,
+                });
             }
         }
         Err(Failure::new(
@@ -46,10 +51,18 @@ impl Scratch {
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
+
+    /// Leaves the folder where it is.
+    pub(crate) const fn keep(&mut self) {
+        self.is_kept = true;
+    }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
+        if self.is_kept {
+            return;
+        }
         if let Err(error) = std::fs::remove_dir_all(&self.path) {
             progress(&format!(
                 "warning: {} is left behind: {error}",

@@ -196,7 +196,6 @@ impl World {
             }
             let payload = self.payload();
             self.input(index, Input::Payload(payload));
-            self.input(index, Input::Hasten);
             self.input(index, Input::Settle);
         }
     }
@@ -217,7 +216,6 @@ impl World {
             self.input(index, input);
         }
         if again {
-            self.input(index, Input::Hasten);
             self.input(index, Input::Settle);
         }
     }

@@ -46,6 +46,9 @@ pub(crate) struct Options {
     /// Folder for the temporary folder of the cluster, such as one on the disk to be measured
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
+    /// Leave that folder, with the keys and logs of all validators, and say where it is
+    #[arg(long)]
+    keep: bool,
 }
 
 /// Runs the demo.
@@ -60,7 +63,7 @@ pub(crate) fn run(applications: &Applications, options: &Options) -> Result<Repo
     let cluster_plan = options.cluster.plan(base_port)?;
     let hgrm = Hgrm::open(options.load.hgrm.as_deref())?;
     let interrupt = Interrupt::install()?;
-    let scratch = Scratch::create(options.dir.as_deref())?;
+    let mut scratch = Scratch::create(options.dir.as_deref())?;
     let testnet = Testnet::create(&scratch.path().join("testnet"), &cluster_plan)?;
     let chain = Chain::of(testnet.genesis());
     let quiet = std::sync::Arc::new(|_: usize, _: &str| ());
@@ -100,6 +103,10 @@ pub(crate) fn run(applications: &Applications, options: &Options) -> Result<Repo
     };
     let report = run.conclude(&mut cluster, &outcome, business, options)?;
     drop(cluster);
+    if options.keep {
+        scratch.keep();
+        progress(&format!("left behind: {}", scratch.path().display()));
+    }
     drop(scratch);
     report
 }

@@ -107,6 +107,7 @@ fn the_exchange_settles_to_zero_while_a_validator_is_killed_and_comes_back() {
         "200",
         "--dir",
         text(&dir),
+        "--keep",
     ];
     let report = run_json(&arguments, 0);
     for key in KEYS {
@@ -129,7 +130,11 @@ fn the_exchange_settles_to_zero_while_a_validator_is_killed_and_comes_back() {
     assert!(count("public_skew_events") > 0);
     let skew = |key: &str| report["release_skew_us"][key].as_f64().unwrap();
     assert!(skew("p50") <= skew("p99") && skew("p99") <= skew("max"));
-    let heights = fixings_are_counted_anew(&validator(&dir.join("testnet"), 0));
+    let kept: Vec<_> = std::fs::read_dir(&dir).unwrap().collect();
+    let [Ok(kept)] = kept.as_slice() else {
+        panic!("one folder is kept: {kept:?}");
+    };
+    let heights = fixings_are_counted_anew(&validator(&kept.path().join("testnet"), 0));
     assert_eq!(report["audits"], heights.div_ceil(64), "the end is one");
 }
 

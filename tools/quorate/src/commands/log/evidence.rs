@@ -104,7 +104,8 @@ struct Fields {
 pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     match (&options.file, &options.genesis, &options.dir) {
         (Some(file), Some(genesis), _) => judge(file, &Genesis::load(genesis)?),
-        (_, _, Some(dir)) => list(dir, options.out.as_deref()),
+        // A log names its genesis itself.
+        (_, None, Some(dir)) => list(dir, options.out.as_deref()),
         _ => Err(Failure::usage("name a log, or --file with --genesis")),
     }
 }

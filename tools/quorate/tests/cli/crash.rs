@@ -41,6 +41,16 @@ fn all_validators_are_killed_at_once_and_nothing_is_lost() {
 }
 
 #[test]
+fn old_backups_are_put_back_while_the_others_run_and_nobody_contradicts_itself() {
+    let report = series(&["--restores", "3"]);
+    let count = |key: &str| report[key].as_u64().unwrap();
+    assert_eq!((count("restores"), count("processes_killed")), (3, 3));
+    // Whatever a copy of files that are being written came to, it was too old or refused.
+    assert!(count("found_old") + count("refused") <= 3, "{report}");
+    assert!(count("found_old") > 0, "{report}");
+}
+
+#[test]
 fn a_disk_that_refuses_a_sync_ends_a_validator_and_nothing_told_is_lost() {
     let traces = std::process::Command::new("strace")
         .args(["-qq", "-o", "/dev/null", "true"])

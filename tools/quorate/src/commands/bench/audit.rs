@@ -232,10 +232,10 @@ impl Audit {
                     self.bodies.insert(id, commands.collect());
                 }
             }
-            JournalEntry::Record { own, .. } => {
-                if self.copied_until.is_none_or(|until| place >= until) {
-                    self.take_record(own.window, own.record);
-                }
+            JournalEntry::Record { own, .. }
+                if self.copied_until.is_none_or(|until| place >= until) =>
+            {
+                self.take_record(own.window, own.record);
             }
             JournalEntry::Finalized(mark) => {
                 let height = mark.header.height.number();

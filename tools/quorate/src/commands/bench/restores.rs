@@ -40,8 +40,8 @@ pub(super) struct Restores {
 }
 
 impl Restores {
-    /// Copies the folder of one validator while it runs, lets it go on, kills it, and starts it with
-    /// the copy.
+    /// Copies the folder of one validator while it runs, lets it go on, kills it, and starts it
+    /// with the copy.
     pub(super) fn round(&mut self, series: &mut Series<'_>) -> Result<(), Failure> {
         let turn = usize::try_from(self.restores).unwrap_or(usize::MAX);
         let victim = turn % series.validators();

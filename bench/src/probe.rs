@@ -265,6 +265,7 @@ mod tests {
                 threads: None,
                 idle: None,
                 trace_stamps: 0,
+                window_slots: None,
             },
         )
         .unwrap();

@@ -121,6 +121,8 @@ pub struct Plan {
     pub idle: Option<Idle>,
     /// Stamps of blocks that each validator keeps for `/trace`; 0: none.
     pub trace_stamps: usize,
+    /// Slots of a window; by default as many as any chain has.
+    pub window_slots: Option<u32>,
 }
 
 /// Why there is no testnet.
@@ -206,7 +208,7 @@ impl Testnet {
             fault_weight: plan.fault_weight,
             fast_slack: plan.fast_slack,
             crash_only: plan.crash_only,
-            window_slots: None,
+            window_slots: plan.window_slots,
             turn_windows: None,
             auth: plan.auth,
             application: application(dir, plan)?,

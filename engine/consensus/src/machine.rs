@@ -11,7 +11,7 @@ use crate::fetch::Fetches;
 use crate::header::Header;
 use crate::input::Input;
 use crate::limits;
-use crate::message::{Get, Message};
+use crate::message::{Get, HeldRecord, Message};
 use crate::payload::ParseBuffer;
 use crate::propose::Proposals;
 use crate::record::OwnRecord;
@@ -201,6 +201,9 @@ pub struct Consensus {
     pub(crate) lease: Lease,
     pub(crate) lease_asked: Option<Window>,
     pub(crate) fence: Fence,
+    /// Of each validator, the newest record of the windows that were dropped: it may come back with
+    /// a disk that is older (R12).
+    pub(crate) last_words: Vec<Option<HeldRecord>>,
     /// Present while R13 has not come to its end.
     pub(crate) recovery: Option<Recovery>,
     /// How often R13 has begun in this run.
@@ -257,6 +260,7 @@ impl Consensus {
             lease: restored.lease,
             lease_asked: restored.lease.lease,
             fence: Fence::new(validators),
+            last_words: (0..validators).map(|_| None).collect(),
             recovery: None,
             recoveries: 0,
             peers,

@@ -10,6 +10,7 @@ use crate::message::{HeldRecord, Message};
 use crate::trust::Lease;
 use crate::types::{BlockId, Index, Now, Stake, ValidatorIndex, Window};
 use crate::verify::Claim;
+use crate::window::tally::Tally;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -145,6 +146,22 @@ impl LeaseFile {
             incarnation: u64::from_le_bytes(bytes[77..].try_into().ok()?),
         })
     }
+}
+
+/// The newest record of a validator that was counted in a window or waits for its headers.
+fn held_in(window: Window, tally: &Tally, from: ValidatorIndex) -> Option<HeldRecord> {
+    let voter = tally.voter(from)?;
+    let record = Some(voter.newest()).filter(|record| !record.is_empty())?;
+    let signature: Option<SignatureBytes> = voter
+        .signed
+        .as_ref()
+        .filter(|(signed, _)| signed == record)
+        .map(|(_, signature)| *signature);
+    Some(HeldRecord {
+        window,
+        record: record.clone(),
+        signature,
+    })
 }
 
 /// The fence of R12: before the first record of a run, peers say what they hold of this validator.
@@ -357,26 +374,27 @@ impl Consensus {
         if !self.may_answer(now, from) {
             return Disposition::Ignored(Ignored::Full);
         }
-        let held = self.windows.iter().rev().find_map(|(window, state)| {
-            let voter = state.tally.voter(from)?;
-            let record = Some(voter.newest()).filter(|record| !record.is_empty())?;
-            let signature: Option<SignatureBytes> = voter
-                .signed
-                .as_ref()
-                .filter(|(signed, _)| signed == record)
-                .map(|(_, signature)| *signature);
-            Some(HeldRecord {
-                window: *window,
-                record: record.clone(),
-                signature,
-            })
-        });
+        let mut windows = self.windows.iter().rev();
+        let held = windows.find_map(|(window, state)| held_in(*window, &state.tally, from));
+        let held = held.or_else(|| self.last_words[from.place()].clone());
         let message = Message::FenceAnswer { incarnation, held };
         effects.push(Effect::Send {
             to: Destination::Peer(from),
             message,
         });
         Disposition::Applied
+    }
+
+    /// Keeps what everybody said last in windows below this one, which are about to be dropped. A
+    /// validator whose disk is older may still stand there, and would speak in them again.
+    pub(crate) fn keep_last_words(&mut self, lowest: Window) {
+        for (window, state) in self.windows.range(..lowest) {
+            for index in self.config.set.indices() {
+                if let Some(held) = held_in(*window, &state.tally, index) {
+                    self.last_words[index.place()] = Some(held);
+                }
+            }
+        }
     }
 
     pub(crate) fn handle_fence_answer(

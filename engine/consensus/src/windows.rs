@@ -580,6 +580,7 @@ impl Consensus {
             .first_key_value()
             .is_some_and(|(window, _)| *window < lowest)
         {
+            self.keep_last_words(lowest);
             self.windows = self.windows.split_off(&lowest);
             self.fetches.forget_below(lowest);
         }

@@ -370,6 +370,7 @@ mod tests {
             threads: None,
             idle: None,
             trace_stamps: 0,
+            window_slots: None,
         };
         let testnet = Testnet::create(&dir, &plan).unwrap();
         let compared = |height| {

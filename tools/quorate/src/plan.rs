@@ -246,6 +246,7 @@ impl ClusterOptions {
             threads: self.threads.map(Into::into),
             idle: self.idle.map(Into::into),
             trace_stamps: 0,
+            window_slots: None,
         })
     }
 }

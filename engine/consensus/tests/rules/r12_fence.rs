@@ -268,6 +268,31 @@ fn r12_a_record_of_a_window_that_finality_has_passed_is_no_news() {
     }
 }
 
+/// A disk may be older than a window that its peers have dropped: it still stands there, and would
+/// speak in it again.
+#[test]
+fn r12_an_answer_names_the_last_word_in_windows_that_were_dropped() {
+    let set = six(64);
+    let block = Block::first(&set, 1).opening(&set, 3, 2);
+    let mut bench = Setup::new(&set, 5).patient().run();
+    bench.vote_signed(1, 0, stop());
+    bench.certificates(2, vec![final_of(&set, &block, &[0, 1, 2, 3, 4])]);
+    assert_eq!(bench.consensus.proven(), block.point());
+    let held = |bench: &mut Bench, from| {
+        bench.forget();
+        bench.message(from, Message::FenceAsk { incarnation: 7 });
+        bench.sent().find_map(|(_, message)| match message {
+            Message::FenceAnswer { held, .. } => Some(held.clone()),
+            _ => None,
+        })
+    };
+    let signature = sign_record(&set, v(1), w(0), &stop());
+    let told = held(&mut bench, 1).unwrap().expect("it has spoken");
+    assert_eq!((told.window, told.record), (w(0), stop()));
+    assert_eq!(told.signature, Some(signature));
+    assert_eq!(held(&mut bench, 2), Some(None), "it has not");
+}
+
 /// A signed record is proof by itself, so the signature has to be that of the record it stands by.
 #[test]
 fn r12_an_answer_brings_the_signature_of_the_record_that_it_names_or_none() {

@@ -14,6 +14,7 @@ mod overload;
 mod peers;
 mod recovery;
 mod report;
+mod restores;
 mod sweep;
 mod syncs;
 mod throughput;

@@ -1,7 +1,7 @@
 //! A few kills by the harness, as an operator runs it: a slice of what docs/verification.md
 //! records in full.
 
-use crate::common::run_json;
+use crate::common::{quorate, run_json};
 
 fn series(arguments: &[&str]) -> serde_json::Value {
     let mut all = vec!["bench", "crash", "--workload", "opaque", "--rate", "100"];
@@ -38,6 +38,28 @@ fn one_validator_after_the_other_is_killed_twice_and_nothing_is_lost() {
 fn all_validators_are_killed_at_once_and_nothing_is_lost() {
     let report = series(&["--kills", "2", "--all", "--durability", "async"]);
     assert_eq!(report["processes_killed"], 8);
+}
+
+#[test]
+fn old_backups_are_put_back_while_the_others_run_and_what_was_said_is_judged() {
+    let mut all = vec!["bench", "crash", "--restores", "3"];
+    all.extend(["--workload", "opaque", "--rate", "100", "--json"]);
+    let output = quorate().args(all).output().unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let count = |key: &str| report[key].as_u64().unwrap();
+    assert_eq!((count("restores"), count("processes_killed")), (3, 3));
+    for broken in ["lost", "unfinished", "rejected", "rewritten"] {
+        assert_eq!(count(broken), 0, "{broken}: {report}");
+    }
+    assert!(count("found_old") + count("refused") <= 3, "{report}");
+    assert!(count("acknowledged") > 0 && count("vote_records") > 0);
+    // A word that no peer holds any more is not found by the fence; it is by the judge.
+    let conflicts = count("conflicting_votes");
+    assert_eq!(output.status.code(), Some(i32::from(conflicts > 0)));
+    let told = report["differences"].as_array().unwrap();
+    let is_conflict = |what: &serde_json::Value| what.as_str().unwrap().contains("contradicts");
+    assert_eq!(told.is_empty(), conflicts == 0, "{report}");
+    assert!(told.iter().all(is_conflict), "{report}");
 }
 
 #[test]

@@ -51,6 +51,18 @@ impl Mark {
         }))
     }
 
+    /// The end of what is whole in a log that nobody writes.
+    ///
+    /// # Errors
+    /// The segment cannot be read.
+    pub(super) fn at_end(folder: &Path, found: &Verification) -> io::Result<Self> {
+        let place = found.end.offset;
+        Ok(Self {
+            place,
+            hash: hash_before(folder, place)?,
+        })
+    }
+
     /// Whether the log still is what it was up to here.
     ///
     /// # Errors
@@ -125,6 +137,20 @@ pub(super) struct Lives {
     headers: Headers,
     newest: BTreeMap<Window, Record>,
     open: Vec<Pair>,
+    /// Where the next log says something new: it may begin with a copy of the last one.
+    copied_until: Option<LogOffset>,
+}
+
+impl Lives {
+    /// The next log is a copy of the last one up to this place.
+    pub(super) const fn go_on_behind(&mut self, mark: Mark) {
+        self.copied_until = Some(mark.place);
+    }
+
+    /// The next log holds nothing of the last one.
+    pub(super) const fn begin_anew(&mut self) {
+        self.copied_until = None;
+    }
 }
 
 /// What a log says.
@@ -148,6 +174,8 @@ pub(super) struct Audit {
     newest: BTreeMap<Window, Record>,
     /// What cannot be judged yet.
     open: Vec<Pair>,
+    /// Own votes below this place were judged where they were said first, in a log that is gone.
+    copied_until: Option<LogOffset>,
     /// Slots of a window.
     window_slots: u32,
 }
@@ -165,7 +193,7 @@ impl Audit {
     ) -> io::Result<Self> {
         let mut audit = Self::after(lives, window_slots);
         records::visit(folder, found, &mut |record| {
-            audit.take_bytes(record.kind, record.payload);
+            audit.take_bytes(record.place, record.kind, record.payload);
         })?;
         Ok(audit)
     }
@@ -177,23 +205,24 @@ impl Audit {
             headers: lives.headers,
             newest: lives.newest,
             open: lives.open,
+            copied_until: lives.copied_until,
             window_slots,
             ..Self::default()
         }
     }
 
-    fn take_bytes(&mut self, kind: RecordKind, payload: &[u8]) {
+    fn take_bytes(&mut self, place: LogOffset, kind: RecordKind, payload: &[u8]) {
         if kind == RecordKind::GENESIS {
             return;
         }
         match decode(kind, payload) {
-            Ok(entry) => self.take(entry),
+            Ok(entry) => self.take(place, entry),
             // It may be the vote that contradicts another one.
             Err(_) => self.undecoded += 1,
         }
     }
 
-    fn take(&mut self, entry: JournalEntry<'_>) {
+    fn take(&mut self, place: LogOffset, entry: JournalEntry<'_>) {
         match entry {
             JournalEntry::Block { header, payload } => {
                 let id = header.id();
@@ -203,7 +232,11 @@ impl Audit {
                     self.bodies.insert(id, commands.collect());
                 }
             }
-            JournalEntry::Record { own, .. } => self.take_record(own.window, own.record),
+            JournalEntry::Record { own, .. }
+                if self.copied_until.is_none_or(|until| place >= until) =>
+            {
+                self.take_record(own.window, own.record);
+            }
             JournalEntry::Finalized(mark) => {
                 let height = mark.header.height.number();
                 for command in self.bodies.remove(&mark.header.id()).unwrap_or_default() {
@@ -260,6 +293,7 @@ impl Audit {
             headers: self.headers,
             newest: self.newest,
             open: self.open,
+            copied_until: None,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use quorate_consensus::header::Header;
+use quorate_consensus::record::OwnRecord;
 use quorate_consensus::types::{Epoch, Height, Index};
 
 fn header(window: u64, index: u32, parent: BlockId) -> Header {
@@ -72,6 +73,69 @@ fn a_vote_that_contradicts_one_of_a_log_that_is_gone_is_a_conflict() {
     assert_eq!(after_loss(vote(Some((1, second.id())))), (1, 0));
     assert_eq!(after_loss(vote(Some((0, first.id())))), (1, 1));
     assert_eq!(after_loss(vote(None)), (1, 1));
+}
+
+/// An own vote about window 3 that stands at this byte of the first segment.
+fn take_at(audit: &mut Audit, bytes: u32, record: &Record) {
+    let own = OwnRecord {
+        window: Window::new(3),
+        record: record.clone(),
+    };
+    let entry = JournalEntry::Record {
+        epoch: Epoch::new(0),
+        own,
+    };
+    audit.take(LogOffset::new(0, bytes), entry);
+}
+
+/// Two logs that begin alike: what both have was said once, and what is behind it in the one that
+/// goes on is held against what the one that was replaced said.
+#[test]
+fn a_vote_behind_a_copy_that_contradicts_one_of_the_log_that_it_replaced_is_a_conflict() {
+    let first = header(3, 0, BlockId::new([1; 32]));
+    let (second, third) = (
+        header(3, 1, first.id()),
+        header(3, 2, BlockId::new([2; 32])),
+    );
+    let other = Header {
+        payload_hash: [9; 32],
+        ..header(3, 1, first.id())
+    };
+    let copied = vote(Some((0, first.id())));
+    let behind_the_copy = |replaced: &Record, goes_on: &Record| {
+        let mut audit = with_blocks(&[first, second, third, other]);
+        for (bytes, record) in [(512, &copied), (640, replaced)] {
+            take_at(&mut audit, bytes, record);
+        }
+        let mut lives = audit.into_lives();
+        lives.go_on_behind(Mark {
+            place: LogOffset::new(0, 640),
+            hash: [0; HASH_BYTES],
+        });
+        let mut audit = Audit::after(lives, 8);
+        for (bytes, record) in [(512, &copied), (640, goes_on)] {
+            take_at(&mut audit, bytes, record);
+        }
+        (audit.vote_records, audit.conflicting_votes)
+    };
+    let said = vote(Some((1, second.id())));
+    assert_eq!(behind_the_copy(&said, &said), (1, 0));
+    assert_eq!(behind_the_copy(&said, &vote(Some((1, other.id())))), (1, 1));
+    assert_eq!(
+        behind_the_copy(&said, &copied),
+        (1, 1),
+        "a word is taken back"
+    );
+    // The next log has nothing of it.
+    let mut lives = with_blocks(&[first]).into_lives();
+    lives.go_on_behind(Mark {
+        place: LogOffset::new(0, 640),
+        hash: [0; HASH_BYTES],
+    });
+    lives.begin_anew();
+    let mut audit = Audit::after(lives, 8);
+    take_at(&mut audit, 512, &copied);
+    assert_eq!(audit.vote_records, 1);
 }
 
 /// Votes of one validator about one window, one after the other: how many are found.
@@ -247,12 +311,12 @@ fn records_that_cannot_be_decoded_are_no_answer() {
     let mut toll = Toll::default();
     let mut audit = Audit::default();
     // The first record of every log.
-    audit.take_bytes(RecordKind::GENESIS, b"{}");
+    audit.take_bytes(LogOffset::new(0, 512), RecordKind::GENESIS, b"{}");
     toll.note_conflicts(0, &audit);
     assert_eq!(toll.differences.len(), 0);
     // No kind of record, and one without its bytes.
-    audit.take_bytes(RecordKind::new(999), b"");
-    audit.take_bytes(RecordKind::new(2), b"");
+    audit.take_bytes(LogOffset::new(0, 512), RecordKind::new(999), b"");
+    audit.take_bytes(LogOffset::new(0, 512), RecordKind::new(2), b"");
     toll.note_conflicts(2, &audit);
     let what = "validator 2: 2 records of its log cannot be decoded";
     assert_eq!(toll.differences, [what]);

@@ -15,9 +15,11 @@ use quorate_bench::load::{Acknowledged, Chain, LoadPlan, Outcome};
 use quorate_bench::report::Agreement;
 use quorate_bench::testnet::{Testnet, free_base_port};
 use quorate_log::verify_path;
+use serde::Serialize;
 
 use super::audit::{Audit, Lives, Mark};
 use super::background::Load;
+use super::restores::Restores;
 use super::toll::{RecoveryMs, Toll};
 use crate::agreement::{self, Logs, Status};
 use crate::commands::node;
@@ -38,6 +40,8 @@ const SETTLE: Duration = Duration::from_secs(120);
 const STOP: Duration = Duration::from_secs(120);
 /// Longest time between a return and the next kill, milliseconds.
 const PAUSE_MS_MAX: u64 = 200;
+/// Slots of a window where older disks are put back.
+const RESTORES_WINDOW_SLOTS: u32 = 64;
 /// The load ends with the series, not before.
 const LOAD_SECONDS: u64 = 86_400;
 
@@ -53,10 +57,18 @@ pub(crate) struct Options {
     /// Kill again while recovering, in every round
     #[arg(long)]
     double: bool,
+    /// Rounds in which a validator is killed and started with an older copy of its data folder,
+    /// instead of the others
+    #[arg(long, value_name = "N", conflicts_with_all = ["kills", "all", "double"])]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    restores: Option<u64>,
     /// Commands a second
     #[arg(long, default_value_t = 200)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     rate: u64,
+    /// Slots of a window; by default 64 with --restores and as many as any chain has without
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    window_slots: Option<u32>,
     /// Seed of the series: who is killed when
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -65,6 +77,15 @@ pub(crate) struct Options {
     /// Folder for the temporary folder of the cluster, such as one on the disk to be tested
     #[arg(long, value_name = "DIR")]
     pub(super) dir: Option<PathBuf>,
+}
+
+impl Options {
+    /// Whoever starts with an older disk says nothing in the window that the others are in, and in
+    /// one of usual length a round would take a minute of waiting for the next.
+    fn window_slots(&self) -> Option<u32> {
+        let of_restores = self.restores.map(|_| RESTORES_WINDOW_SLOTS);
+        self.window_slots.or(of_restores)
+    }
 }
 
 /// Runs the series.
@@ -79,23 +100,43 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
         dir: options.dir.as_deref(),
         rate: options.rate,
         seed: options.seed,
+        window_slots: options.window_slots(),
     };
+    let rounds = options.restores.unwrap_or(options.kills);
+    let mut restores = Restores::default();
     let mut toll = under_load(setting, |series, load| {
-        let mut kills = 0;
-        while kills < options.kills && !series.interrupt.is_set() {
-            series.round(options.all, options.double)?;
+        let mut made = 0;
+        while made < rounds && !series.interrupt.is_set() {
+            if options.restores.is_some() {
+                restores.round(series)?;
+            } else {
+                series.round(options.all, options.double)?;
+            }
             // A series in which nobody was told anything any more would lose nothing.
             load.wait_for_result()?;
-            kills += 1;
-            if kills.is_multiple_of(20) {
-                progress(&format!("{kills} of {} rounds", options.kills));
+            made += 1;
+            if made.is_multiple_of(20) {
+                progress(&format!("{made} of {rounds} rounds"));
             }
         }
-        Ok(kills)
+        Ok(made)
     })?;
-    toll.expect_rounds(options.kills);
-    let (code, text) = (toll.code(), toll.text());
-    Ok(Report::new(&toll, text)?.with_code(code))
+    toll.expect_rounds(rounds);
+    let mut text = toll.text();
+    if options.restores.is_some() {
+        text = format!("{}\n{text}", restores.text());
+    }
+    let code = toll.code();
+    Ok(Report::new(&Fields { restores, toll }, text)?.with_code(code))
+}
+
+/// The report of the command.
+#[derive(Serialize)]
+struct Fields {
+    #[serde(flatten)]
+    restores: Restores,
+    #[serde(flatten)]
+    toll: Toll,
 }
 
 /// What a series runs on.
@@ -109,6 +150,8 @@ pub(super) struct Setting<'a> {
     /// Commands a second.
     pub(super) rate: u64,
     pub(super) seed: u64,
+    /// Slots of a window; by default as many as any chain has.
+    pub(super) window_slots: Option<u32>,
 }
 
 /// What clients were told over a series.
@@ -175,7 +218,8 @@ pub(super) fn over_validators(
     act: impl FnOnce(&mut Series<'_>) -> Result<(u64, Heard), Failure>,
 ) -> Result<Toll, Failure> {
     let base_port = free_base_port(setting.cluster.plan(1)?.weights.len())?;
-    let plan = setting.cluster.plan(base_port)?;
+    let mut plan = setting.cluster.plan(base_port)?;
+    plan.window_slots = setting.window_slots;
     let scratch = Scratch::create(setting.dir)?;
     let testnet = Testnet::create(&scratch.path().join("testnet"), &plan)?;
     let chain = Chain::of(testnet.genesis());
@@ -251,9 +295,8 @@ impl<'a> Series<'a> {
 
     /// Kills one validator or all, starts again, and waits until all may vote.
     fn round(&mut self, kills_all: bool, kills_twice: bool) -> Result<(), Failure> {
-        let pause = self.chance.below(PAUSE_MS_MAX + 1);
-        std::thread::park_timeout(Duration::from_millis(pause));
-        let count = self.testnet.validators();
+        self.pause(PAUSE_MS_MAX);
+        let count = self.validators();
         let victims: Vec<usize> = if kills_all {
             (0..count).collect()
         } else {
@@ -264,8 +307,7 @@ impl<'a> Series<'a> {
         if kills_twice {
             // Anywhere in a recovery of usual length, its first moments included.
             let usual = self.recoveries_ms.last().copied().unwrap_or(100);
-            let moment = self.chance.below(usual.saturating_add(1));
-            std::thread::park_timeout(Duration::from_millis(moment));
+            self.pause(usual);
             self.kill(&victims)?;
             started = self.start(&victims)?;
         }
@@ -304,10 +346,26 @@ impl<'a> Series<'a> {
         agreement::statuses_until(self.chain, Instant::now() + RETURN, holds)
     }
 
+    /// How many validators there are.
+    pub(super) fn validators(&self) -> usize {
+        self.testnet.validators()
+    }
+
     /// A validator by chance.
     pub(super) fn any(&mut self) -> usize {
-        let drawn = self.chance.below(self.testnet.validators() as u64);
+        let drawn = self.chance.below(self.validators() as u64);
         usize::try_from(drawn).unwrap_or(0)
+    }
+
+    /// One of two things by chance.
+    pub(super) fn either(&mut self) -> bool {
+        self.chance.below(2) == 0
+    }
+
+    /// Lets everything go on for a time by chance, this long at most.
+    pub(super) fn pause(&mut self, ms_max: u64) {
+        let pause = self.chance.below(ms_max.saturating_add(1));
+        std::thread::park_timeout(Duration::from_millis(pause));
     }
 
     pub(super) fn kill(&mut self, victims: &[usize]) -> Result<(), Failure> {
@@ -345,6 +403,26 @@ impl<'a> Series<'a> {
         Ok(())
     }
 
+    /// An older copy of a log that was lost stands in its place now: what is in it was judged with
+    /// that one, and what will be behind it contradicts neither.
+    pub(super) fn put_back(&mut self, victim: usize) -> Result<(), Failure> {
+        let folder = self.log_folder(victim)?;
+        // One that cannot be opened is refused by the start too, which says why.
+        let Ok(found) = verify_path(&folder) else {
+            return Ok(());
+        };
+        let mark = Mark::at_end(&folder, &found).map_err(|error| unreadable(victim, &error))?;
+        self.marks[victim] = vec![mark];
+        self.lives[victim].go_on_behind(mark);
+        Ok(())
+    }
+
+    /// What was put back is gone again: the next log of the validator begins anew.
+    pub(super) fn remove_log(&mut self, victim: usize) {
+        self.marks[victim].clear();
+        self.lives[victim].begin_anew();
+    }
+
     /// Reads the log of a validator that has ended; what it voted in lives before is taken.
     fn read_log(&mut self, index: usize) -> Result<Audit, Failure> {
         let folder = self.testnet.log_folder(index)?;
@@ -358,6 +436,11 @@ impl<'a> Series<'a> {
             &verification,
         );
         audit.map_err(|error| unreadable(index, &error))
+    }
+
+    /// Where the log of a validator stands.
+    pub(super) fn log_folder(&self, validator: usize) -> Result<PathBuf, Failure> {
+        Ok(self.testnet.log_folder(validator)?)
     }
 
     /// Where the configuration of a validator stands.
@@ -375,15 +458,26 @@ impl<'a> Series<'a> {
     }
 
     pub(super) fn wait_until_voting(&mut self, validators: &[usize]) -> Result<(), Failure> {
+        match self.voting_or_ended(validators)? {
+            None => Ok(()),
+            Some(ended) => Err(self.died(ended)),
+        }
+    }
+
+    /// Waits until validators may vote, or until one, any, ended by itself: that one.
+    pub(super) fn voting_or_ended(
+        &mut self,
+        validators: &[usize],
+    ) -> Result<Option<Ended>, Failure> {
         let deadline = Instant::now() + RETURN;
         loop {
             let statuses = self.statuses()?;
             let mut wanted = validators.iter().filter_map(|index| statuses.get(*index));
             if wanted.all(agreement::is_voting) {
-                return Ok(());
+                return Ok(None);
             }
             if let Some(ended) = self.cluster.wait_ended(Instant::now())? {
-                return Err(self.died(ended));
+                return Ok(Some(ended));
             }
             if self.interrupt.is_set() {
                 return Err(Failure::new(Code::No, "interrupted"));

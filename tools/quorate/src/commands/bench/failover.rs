@@ -219,6 +219,7 @@ fn series(options: &Options, signal: Signal, interrupt: &Interrupt) -> Result<Fi
         dir: options.dir.as_deref(),
         rate: u64::from(options.rate),
         seed: 1,
+        window_slots: None,
     };
     let mut found: Vec<Round> = Vec::new();
     let mut toll = over_validators(setting, |series| {

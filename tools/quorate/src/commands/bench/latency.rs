@@ -570,6 +570,7 @@ impl Options {
             threads: self.threads.map(Into::into),
             idle: self.idle.map(Into::into),
             trace_stamps: stamps.min(STAMPS_MAX),
+            window_slots: None,
         })
     }
 

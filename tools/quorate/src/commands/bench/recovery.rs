@@ -148,6 +148,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
         dir: options.dir.as_deref(),
         rate: u64::from(options.rate),
         seed: 1,
+        window_slots: None,
     };
     let mut seen = None;
     let toll = over_validators(setting, |series| {

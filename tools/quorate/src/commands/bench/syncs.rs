@@ -101,6 +101,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
         dir: options.dir.as_deref(),
         rate: options.rate,
         seed: options.seed,
+        window_slots: None,
     };
     let mut fields = Fields::default();
     let mut unexpected = Vec::new();

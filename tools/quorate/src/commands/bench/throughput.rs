@@ -442,6 +442,7 @@ impl Options {
             threads: None,
             idle: None,
             trace_stamps: 0,
+            window_slots: None,
         })
     }
 

@@ -180,6 +180,7 @@ fn quorate_plan(durability: Durability) -> Result<Plan, Failure> {
         threads: None,
         idle: None,
         trace_stamps: 0,
+        window_slots: None,
     })
 }
 

@@ -175,7 +175,7 @@ fn r11_no_first_vote_leaves_early_in_a_window_that_is_not_leased() {
     assert!(since(&bench, mark).is_empty(), "{:?}", since(&bench, mark));
 }
 
-/// The log lacks the block of the own record, so nothing can stand on it, though its header is here.
+/// The log lacks the block of the own record: nothing can stand on it, though its header is here.
 #[test]
 fn r12_no_frozen_record_is_extended_before_the_turn_ends() {
     let set = six(64);

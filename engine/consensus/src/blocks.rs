@@ -41,6 +41,9 @@ impl Consensus {
             return Disposition::Fault(PeerFault::NotLeader);
         }
         if !self.is_in_range(window) {
+            if let Some(record) = record {
+                self.hear_of_dropped(from, window, &record, None);
+            }
             return Disposition::Ignored(Ignored::OutOfRange);
         }
         self.peers[from.place()].cannot_lead = None;

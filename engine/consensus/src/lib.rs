@@ -39,6 +39,7 @@ mod hasten;
 pub mod header;
 pub mod input;
 mod lacking;
+mod last_words;
 pub mod limits;
 pub mod machine;
 pub mod message;

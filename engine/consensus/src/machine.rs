@@ -10,8 +10,9 @@ use crate::effect::{Alarm, Destination, Effect, Effects};
 use crate::fetch::Fetches;
 use crate::header::Header;
 use crate::input::Input;
+use crate::last_words::LastWords;
 use crate::limits;
-use crate::message::{Get, HeldRecord, Message};
+use crate::message::{Get, Message};
 use crate::payload::ParseBuffer;
 use crate::propose::Proposals;
 use crate::record::OwnRecord;
@@ -201,9 +202,7 @@ pub struct Consensus {
     pub(crate) lease: Lease,
     pub(crate) lease_asked: Option<Window>,
     pub(crate) fence: Fence,
-    /// Of each validator, the newest record of the windows that were dropped: it may come back with
-    /// a disk that is older (R12).
-    pub(crate) last_words: Vec<Option<HeldRecord>>,
+    pub(crate) last_words: LastWords,
     /// Present while R13 has not come to its end.
     pub(crate) recovery: Option<Recovery>,
     /// How often R13 has begun in this run.
@@ -260,7 +259,7 @@ impl Consensus {
             lease: restored.lease,
             lease_asked: restored.lease.lease,
             fence: Fence::new(validators),
-            last_words: (0..validators).map(|_| None).collect(),
+            last_words: LastWords::new(validators),
             recovery: None,
             recoveries: 0,
             peers,

@@ -7,12 +7,14 @@ use crate::certificate::SignatureBytes;
 use crate::effect::{Alarm, Destination, Effect, Effects};
 use crate::machine::{Consensus, Disposition, Durability, Ignored, Restored};
 use crate::message::{HeldRecord, Message};
+use crate::record::Record;
 use crate::trust::Lease;
 use crate::types::{BlockId, Index, Now, Stake, ValidatorIndex, Window};
 use crate::verify::Claim;
 use crate::window::tally::Tally;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::mem;
 
 /// Content of the lease file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -164,11 +166,24 @@ fn held_in(window: Window, tally: &Tally, from: ValidatorIndex) -> Option<HeldRe
     })
 }
 
+/// The newest record of a validator in a window that it signed.
+fn signed_in(window: Window, tally: &Tally, from: ValidatorIndex) -> Option<HeldRecord> {
+    let (record, signature) = tally.voter(from)?.signed.as_ref()?;
+    Some(HeldRecord {
+        window,
+        record: record.clone(),
+        signature: Some(*signature),
+    })
+}
+
 /// The fence of R12: before the first record of a run, peers say what they hold of this validator.
 #[derive(Debug)]
 pub(crate) struct Fence {
     answered: Vec<bool>,
-    /// Peers whose unsigned answer names a record that the log does not hold.
+    /// Peers that named a record that the log does not hold: they may be all that keeps this
+    /// validator from voting twice, so the fence passes by others.
+    doubts: Vec<bool>,
+    /// Those of them whose answer was not signed.
     contradicted: Vec<bool>,
     is_passed: bool,
     /// The disk is lost, or older than what was sent: no record before R13 has come to its end.
@@ -181,10 +196,16 @@ impl Fence {
         none.resize(validators, false);
         Self {
             answered: none.clone(),
+            doubts: none.clone(),
             contradicted: none,
             is_passed: false,
             is_failed: false,
         }
+    }
+
+    /// Whether a peer has answered, and holds nothing that the log does not.
+    fn agrees(&self, peer: ValidatorIndex) -> bool {
+        self.answered[peer.place()] && !self.doubts[peer.place()]
     }
 }
 
@@ -350,7 +371,9 @@ impl Consensus {
 
     pub(crate) fn ask_fence(&self, peer: ValidatorIndex, effects: &mut Effects) {
         let is_over = self.fence.is_passed || self.fence.is_failed;
-        if is_over || self.fence.answered[peer.place()] {
+        let has_answered =
+            self.fence.answered[peer.place()] || self.fence.contradicted[peer.place()];
+        if is_over || has_answered {
             return;
         }
         let message = Message::FenceAsk {
@@ -374,29 +397,61 @@ impl Consensus {
         if !self.may_answer(now, from) {
             return Disposition::Ignored(Ignored::Full);
         }
-        let mut windows = self.windows.iter().rev();
-        let held = windows.find_map(|(window, state)| held_in(*window, &state.tally, from));
-        let held = held.or_else(|| self.last_words[from.place()].clone());
-        let message = Message::FenceAnswer { incarnation, held };
-        effects.push(Effect::Send {
-            to: Destination::Peer(from),
-            message,
-        });
+        let mut answers: Vec<_> = self.held_of(from).into_iter().map(Some).collect();
+        if answers.is_empty() {
+            answers.push(None);
+        }
+        for held in answers {
+            effects.push(Effect::Send {
+                to: Destination::Peer(from),
+                message: Message::FenceAnswer { incarnation, held },
+            });
+        }
         Disposition::Applied
     }
 
-    /// Keeps what everybody said last in windows below this one, which are about to be dropped. A
-    /// validator whose disk is older may still stand there, and would speak in them again.
+    /// What shows best that the disk of a validator is older than what it said. Its last word in
+    /// windows that were dropped, and its newest one above: which of them it said last is not
+    /// known. Before the newest, if that is not signed, the newest that is: proof by itself.
+    fn held_of(&self, from: ValidatorIndex) -> Vec<HeldRecord> {
+        let dropped = self.last_words.of(from).cloned();
+        let mut windows = self.windows.iter().rev();
+        let newest = windows.find_map(|(window, state)| {
+            let newest = held_in(*window, &state.tally, from)?;
+            let signed = signed_in(*window, &state.tally, from);
+            Some((signed.filter(|_| newest.signature.is_none()), newest))
+        });
+        let (signed, newest) = newest.unzip();
+        let held = [dropped, signed.flatten(), newest];
+        held.into_iter().flatten().collect()
+    }
+
+    /// Keeps what everybody said last in windows below this one, which are about to be dropped.
     pub(crate) fn keep_last_words(&mut self, lowest: Window) {
         for (window, state) in self.windows.range(..lowest) {
             for index in self.config.set.indices() {
                 if let Some(held) = held_in(*window, &state.tally, index) {
-                    self.last_words[index.place()] = Some(held);
+                    self.last_words.keep(index, held);
                 }
             }
         }
     }
 
+    /// A record of a window that was dropped here is counted nowhere any more, but it was said.
+    pub(crate) fn hear_of_dropped(
+        &mut self,
+        from: ValidatorIndex,
+        window: Window,
+        record: &Record,
+        signature: Option<SignatureBytes>,
+    ) {
+        if window < self.proven.window {
+            self.last_words.hear(from, window, record, signature);
+        }
+    }
+
+    /// An answer that comes after the fence has passed is read too: what it shows ends what would
+    /// be said twice.
     pub(crate) fn handle_fence_answer(
         &mut self,
         from: ValidatorIndex,
@@ -404,21 +459,22 @@ impl Consensus {
         held: Option<HeldRecord>,
         effects: &mut Effects,
     ) -> Disposition {
-        if incarnation != self.config.incarnation || self.fence.is_passed {
+        if incarnation != self.config.incarnation {
             return Disposition::Ignored(Ignored::Stale);
         }
-        self.fence.answered[from.place()] = true;
         if let Some(held) = held
             && self.is_news_of_own(&held)
         {
+            self.fence.doubts[from.place()] = true;
             if held.signature.is_some() {
                 // Counted as an answer only when the claim has been judged.
-                self.fence.answered[from.place()] = false;
                 self.ask_check(from, Claim::FenceRecord { held }, effects);
-                return Disposition::Applied;
+            } else {
+                self.note_contradiction(from, held.window, effects);
             }
-            self.note_contradiction(from, held.window, effects);
+            return Disposition::Applied;
         }
+        self.fence.answered[from.place()] = true;
         self.check_fence();
         Disposition::Applied
     }
@@ -468,8 +524,9 @@ impl Consensus {
 
     /// An unsigned contradiction counts only from weight AMP, so that one liar cannot silence us.
     fn note_contradiction(&mut self, from: ValidatorIndex, window: Window, effects: &mut Effects) {
-        self.fence.contradicted[from.place()] = true;
-        self.alarm(Alarm::ForeignRecord(from), effects);
+        if !mem::replace(&mut self.fence.contradicted[from.place()], true) {
+            self.alarm(Alarm::ForeignRecord(from), effects);
+        }
         let set = &self.config.set;
         let weight: Stake = set
             .indices()
@@ -488,9 +545,12 @@ impl Consensus {
         held: &HeldRecord,
         effects: &mut Effects,
     ) {
-        self.fence.answered[from.place()] = true;
         if self.is_news_of_own(held) {
             self.fail_fence(held.window, effects);
+        } else {
+            // What the log stands on has come meanwhile.
+            self.fence.answered[from.place()] = true;
+            self.fence.doubts[from.place()] = self.fence.contradicted[from.place()];
         }
         self.check_fence();
     }
@@ -507,7 +567,7 @@ impl Consensus {
         }
     }
 
-    /// Passes once peers of weight Q - w have answered.
+    /// Passes once peers of weight Q - w have answered that hold nothing which the log does not.
     pub(crate) fn check_fence(&mut self) {
         if self.fence.is_passed || self.fence.is_failed {
             return;
@@ -515,7 +575,7 @@ impl Consensus {
         let set = &self.config.set;
         let answered: Stake = set
             .indices()
-            .filter(|index| self.fence.answered[index.place()])
+            .filter(|index| self.fence.agrees(*index))
             .map(|index| set.stake(index))
             .sum();
         if answered >= set.thresholds().quorum.minus(set.stake(self.config.own)) {

@@ -36,6 +36,7 @@ impl Consensus {
             return Disposition::Ignored(Ignored::OtherEpoch);
         }
         if !self.is_in_range(window) {
+            self.hear_of_dropped(from, window, &record, signature);
             return Disposition::Ignored(Ignored::OutOfRange);
         }
         let is_news = self.is_signature_news(from, window, &record);

@@ -6,7 +6,7 @@ use crate::fixtures::{
 };
 use quorate_consensus::effect::{Alarm, Destination, Effect};
 use quorate_consensus::input::Input;
-use quorate_consensus::message::{HeldRecord, Message};
+use quorate_consensus::message::{HeldRecord, Message, Propose, Status};
 use quorate_consensus::record::Record;
 use quorate_consensus::trust::{Authenticated, Lease};
 use quorate_consensus::types::Window;
@@ -98,6 +98,22 @@ fn r12_a_validator_behind_its_own_fence_answers_so_that_all_can_start_at_once() 
     }
 }
 
+/// What a validator says that it holds of `asker`.
+fn told_to(bench: &mut Bench, asker: u16) -> Vec<Option<HeldRecord>> {
+    bench.forget();
+    bench.message(asker, Message::FenceAsk { incarnation: 7 });
+    let told = bench.sent().filter_map(|(to, message)| match message {
+        Message::FenceAnswer { held, .. } => Some((to, held.clone())),
+        _ => None,
+    });
+    let told: Vec<_> = told.collect();
+    assert!(
+        told.iter()
+            .all(|(to, _)| *to == Destination::Peer(v(asker)))
+    );
+    told.into_iter().map(|(_, held)| held).collect()
+}
+
 fn held(set: &ValidatorSet, at: u64, record: Record, is_signed: bool) -> HeldRecord {
     let window = Window::new(at);
     let signature = is_signed.then(|| sign_record(set, v(5), window, &record));
@@ -105,6 +121,15 @@ fn held(set: &ValidatorSet, at: u64, record: Record, is_signed: bool) -> HeldRec
         window,
         record,
         signature,
+    }
+}
+
+/// What is held of a validator in window 0.
+fn held_of(set: &ValidatorSet, of: u16, record: Record, is_signed: bool) -> HeldRecord {
+    HeldRecord {
+        window: w(0),
+        signature: is_signed.then(|| sign_record(set, v(of), w(0), &record)),
+        record,
     }
 }
 
@@ -278,19 +303,78 @@ fn r12_an_answer_names_the_last_word_in_windows_that_were_dropped() {
     bench.vote_signed(1, 0, stop());
     bench.certificates(2, vec![final_of(&set, &block, &[0, 1, 2, 3, 4])]);
     assert_eq!(bench.consensus.proven(), block.point());
-    let held = |bench: &mut Bench, from| {
-        bench.forget();
-        bench.message(from, Message::FenceAsk { incarnation: 7 });
-        bench.sent().find_map(|(_, message)| match message {
-            Message::FenceAnswer { held, .. } => Some(held.clone()),
-            _ => None,
-        })
+    let word = HeldRecord {
+        window: w(0),
+        record: stop(),
+        signature: Some(sign_record(&set, v(1), w(0), &stop())),
     };
-    let signature = sign_record(&set, v(1), w(0), &stop());
-    let told = held(&mut bench, 1).unwrap().expect("it has spoken");
-    assert_eq!((told.window, told.record), (w(0), stop()));
-    assert_eq!(told.signature, Some(signature));
-    assert_eq!(held(&mut bench, 2), Some(None), "it has not");
+    assert_eq!(told_to(&mut bench, 1), [Some(word.clone())]);
+    assert_eq!(told_to(&mut bench, 2), [None], "it has not spoken");
+    // Which of its two words was the last is not known.
+    bench.vote(1, 3, stop());
+    let above = HeldRecord {
+        window: w(3),
+        record: stop(),
+        signature: None,
+    };
+    assert_eq!(told_to(&mut bench, 1), [Some(word), Some(above)]);
+}
+
+fn proposal(block: &Block, record: Record) -> Message {
+    Message::Propose(Propose {
+        header: block.header,
+        payload: block.payload.clone(),
+        justification: Vec::new(),
+        record: Some(record),
+    })
+}
+
+/// Whoever lags speaks in windows that others have dropped: nobody counts that, and with an older
+/// disk it would say something else there. By whichever message it came.
+#[test]
+fn r12_an_answer_names_what_was_said_in_a_window_after_it_was_dropped() {
+    let set = six(64);
+    let block = Block::first(&set, 1).opening(&set, 3, 2);
+    let below = chain(&set, 2, 1);
+    let mut bench = Setup::new(&set, 5).patient().run();
+    bench.certificates(2, vec![final_of(&set, &block, &[0, 1, 2, 3, 4])]);
+    assert_eq!(bench.consensus.proven(), block.point());
+    let word = |record: &Record, signature| {
+        let (window, record) = (w(0), record.clone());
+        let held = HeldRecord {
+            window,
+            record,
+            signature,
+        };
+        vec![Some(held)]
+    };
+    // The leader of window 0, by its proposal.
+    let leader = set.leader(w(0)).number();
+    bench.message(leader, proposal(&below[0], tip(&below[0])));
+    assert_eq!(told_to(&mut bench, leader), word(&tip(&below[0]), None));
+    for from in [1, 2] {
+        let last = stop_at(&below[1]);
+        let said = [&tip(&below[0]), &tip(&below[1]), &last, &tip(&below[1])];
+        for (record, is_last) in said.into_iter().zip([true, true, true, false]) {
+            if from == 1 {
+                bench.vote(from, 0, record.clone());
+            } else {
+                let status = bench.status_of(0);
+                let record = record.clone();
+                bench.status(from, Status { record, ..status });
+            }
+            let newest = if is_last { record } else { &last };
+            assert_eq!(told_to(&mut bench, from), word(newest, None));
+        }
+        bench.vote_signed(from, 0, last.clone());
+        let signed = word(&last, Some(sign_record(&set, v(from), w(0), &last)));
+        assert_eq!(told_to(&mut bench, from), signed, "a proof from now on");
+        bench.vote(from, 0, last.clone());
+        assert_eq!(told_to(&mut bench, from), signed, "said again");
+    }
+    // Nothing above the range is anybody's word yet.
+    bench.vote(3, 10_000, stop());
+    assert_eq!(told_to(&mut bench, 3), [None]);
 }
 
 /// A signed record is proof by itself, so the signature has to be that of the record it stands by.
@@ -300,25 +384,13 @@ fn r12_an_answer_brings_the_signature_of_the_record_that_it_names_or_none() {
     let block = Block::first(&set, 1);
     let mut bench = Setup::new(&set, 5).run();
     bench.propose(&block);
-    let answered = |bench: &mut Bench| {
-        bench.forget();
-        bench.message(1, Message::FenceAsk { incarnation: 7 });
-        let held = bench.sent().find_map(|(_, message)| match message {
-            Message::FenceAnswer { held, .. } => held.clone(),
-            _ => None,
-        });
-        held.expect("something is held of it")
-    };
     bench.vote_signed(1, 0, tip(&block));
-    let signature = sign_record(&set, v(1), w(0), &tip(&block));
-    let found = answered(&mut bench);
-    assert_eq!(
-        (found.record, found.signature),
-        (tip(&block), Some(signature))
-    );
+    let signed = held_of(&set, 1, tip(&block), true);
+    assert_eq!(told_to(&mut bench, 1), [Some(signed.clone())]);
+    // Of one alone an unsigned answer shows nothing, and the signed one below it may.
     bench.vote(1, 0, stop_at(&block));
-    let found = answered(&mut bench);
-    assert_eq!((found.record, found.signature), (stop_at(&block), None));
+    let newest = held_of(&set, 1, stop_at(&block), false);
+    assert_eq!(told_to(&mut bench, 1), [Some(signed), Some(newest)]);
 }
 
 #[test]
@@ -452,6 +524,48 @@ fn r12_one_liar_cannot_silence_a_validator_and_stake_of_amp_can() {
     assert!(is_silenced(&mut bench));
 }
 
+/// Of one alone an unsigned answer shows nothing. It may be the one to whom the last word came all
+/// the same, so the fence passes by others; who hold none of it where the disk is good.
+#[test]
+fn r12_the_fence_passes_by_others_than_those_who_hold_what_the_log_does_not() {
+    for is_signed in [false, true] {
+        let (mut bench, _) = fenced();
+        let set = bench.set.clone();
+        let mut word = held(&set, 0, stop(), is_signed);
+        if let Some(signature) = &mut word.signature {
+            signature[3] ^= 1;
+        }
+        for (from, held) in [(0, Some(word)), (0, None), (1, None), (2, None)] {
+            bench.answer_fence(from, held);
+        }
+        bench.lapse(60);
+        assert!(!bench.consensus.is_voting(), "2 of 3 hold nothing more");
+        bench.answer_fence(3, None);
+        assert!(bench.consensus.is_voting());
+    }
+}
+
+/// What is said twice is said once less when the answers come late.
+#[test]
+fn r12_answers_that_come_after_the_fence_has_passed_are_read() {
+    for lates in [&[3][..], &[3, 4]] {
+        let (mut bench, _) = fenced();
+        let set = bench.set.clone();
+        for from in 0..3 {
+            bench.answer_fence(from, None);
+        }
+        assert!(bench.consensus.is_voting());
+        for &from in lates {
+            bench.answer_fence(from, Some(held(&set, 0, stop(), false)));
+        }
+        assert_eq!(bench.consensus.is_voting(), lates.len() == 1);
+        // What was said since is no news, however late the answer.
+        let own = bench.own_record(0);
+        bench.answer_fence(4, Some(held(&set, 0, own, false)));
+        assert_eq!(bench.consensus.is_voting(), lates.len() == 1);
+    }
+}
+
 /// The signature workers may take longer than the other peers.
 #[test]
 fn r12_proof_of_an_old_disk_silences_also_after_the_fence_has_passed() {
@@ -513,42 +627,20 @@ fn r12_an_answer_names_what_waits_for_its_headers_too() {
     let set = six(64);
     let blocks = chain(&set, 2, 1);
     let strange = blocks[1].child(&set, 9);
-    let answered = |bench: &mut Bench| {
-        bench.forget();
-        bench.message(1, Message::FenceAsk { incarnation: 7 });
-        let held = bench.sent().find_map(|(_, message)| match message {
-            Message::FenceAnswer { held, .. } => held.clone(),
-            _ => None,
-        });
-        held.expect("something is held of it")
-    };
     let mut bench = Setup::new(&set, 5).patient().run();
     bench.propose(&blocks[0]);
     bench.vote(1, 0, tip(&blocks[0]));
     bench.vote_signed(1, 0, tip(&strange));
-    let signature = sign_record(&set, v(1), w(0), &tip(&strange));
-    let found = answered(&mut bench);
-    assert_eq!(
-        (found.record, found.signature),
-        (tip(&strange), Some(signature))
-    );
+    let signed = held_of(&set, 1, tip(&strange), true);
+    assert_eq!(told_to(&mut bench, 1), [Some(signed.clone())]);
     bench.vote(1, 0, stop_at(&strange));
-    let found = answered(&mut bench);
-    assert_eq!((found.record, found.signature), (stop_at(&strange), None));
+    let newest = held_of(&set, 1, stop_at(&strange), false);
+    assert_eq!(told_to(&mut bench, 1), [Some(signed), Some(newest)]);
     // A record that was never counted, since another one was, and its good signature.
     bench.vote(2, 0, stop());
     bench.vote_signed(2, 0, stop_at(&blocks[0]));
-    let found = {
-        bench.forget();
-        bench.message(2, Message::FenceAsk { incarnation: 7 });
-        bench.sent().find_map(|(_, message)| match message {
-            Message::FenceAnswer { held, .. } => held.clone(),
-            _ => None,
-        })
-    };
-    let signature = sign_record(&set, v(2), w(0), &stop_at(&blocks[0]));
-    let found = found.map(|held| (held.record, held.signature));
-    assert_eq!(found, Some((stop_at(&blocks[0]), Some(signature))));
+    let signed = held_of(&set, 2, stop_at(&blocks[0]), true);
+    assert_eq!(told_to(&mut bench, 2), [Some(signed)]);
 }
 
 /// Until it has been judged it may be the one answer that keeps this validator from voting twice.

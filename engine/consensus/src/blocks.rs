@@ -42,7 +42,7 @@ impl Consensus {
         }
         if !self.is_in_range(window) {
             if let Some(record) = record {
-                self.hear_of_dropped(from, window, &record, None);
+                self.hear_of_dropped(from, (window, &record, None));
             }
             return Disposition::Ignored(Ignored::OutOfRange);
         }

@@ -66,6 +66,8 @@ pub const CERTIFICATE_HEADERS_MAX: usize = 8192;
 pub const SIGNED_EARLIER_MAX: usize = 8;
 /// Headers of finalized history held while a gap is closed.
 pub const BACKFILL_HEADERS_MAX: usize = 16_384;
+/// Records of the asker in one answer about what is held of it (R12).
+pub const HELD_RECORDS_MAX: usize = 16;
 /// Entries of the ParentReady summary in a Status.
 pub const READY_SUMMARY_MAX: usize = 8;
 /// Clients' commands in one forwarded message.

@@ -247,7 +247,7 @@ pub enum Message {
     },
     /// Proof of misbehaviour.
     Evidence(Evidence),
-    /// Asks for the newest record of the sender that the receiver holds (R12).
+    /// Asks for the records of the sender that the receiver holds (R12).
     FenceAsk {
         /// Start number of the asking process; comes back in the answer.
         incarnation: u64,
@@ -256,8 +256,8 @@ pub enum Message {
     FenceAnswer {
         /// The number asked with.
         incarnation: u64,
-        /// The newest held record, if any.
-        held: Option<HeldRecord>,
+        /// What shows best how far the asker has spoken. Bound: `HELD_RECORDS_MAX`.
+        held: Vec<HeldRecord>,
     },
     /// Asks how far the receiver has ever spoken: the sender has lost its disk, or holds an old
     /// one (R13).

@@ -281,7 +281,7 @@ impl Consensus {
         if self.config.set.leader(status.window) == from {
             self.restart_on_leader_status(now, status.window, tip);
         }
-        self.hear_of_dropped(from, status.window, &status.record, None);
+        self.hear_of_dropped(from, (status.window, &status.record, None));
         let mut disposition = Disposition::Applied;
         if !status.record.is_empty()
             && self.is_in_range(status.window)

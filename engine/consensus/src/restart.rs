@@ -5,6 +5,8 @@
 
 use crate::certificate::SignatureBytes;
 use crate::effect::{Alarm, Destination, Effect, Effects};
+use crate::last_words::LAST_WORDS_MAX;
+use crate::limits;
 use crate::machine::{Consensus, Disposition, Durability, Ignored, Restored};
 use crate::message::{HeldRecord, Message};
 use crate::record::Record;
@@ -307,14 +309,17 @@ impl Consensus {
     }
 
     /// Whether the own record of a window may be said, be it a new one or, to who has missed it,
-    /// the one that stands: leased (R11), past the fence, not abstaining.
+    /// the one that stands: leased (R11), past the fence, not abstaining, and not settled: the
+    /// fence takes no notice of what was said below the proven block, so nothing is said there
+    /// again, not even in the turn in which the proof comes.
     pub(crate) fn may_say(&self, window: Window) -> bool {
         let leased = self.lease.lease.is_some_and(|lease| window <= lease);
         let abstains = self
             .lease
             .abstain_until
             .is_some_and(|until| window <= until);
-        self.fence.is_passed && !self.fence.is_failed && leased && !abstains
+        let is_settled = window < self.proven.window;
+        self.fence.is_passed && !self.fence.is_failed && leased && !abstains && !is_settled
     }
 
     /// Whether a proposal may be made in a window now.
@@ -371,9 +376,7 @@ impl Consensus {
 
     pub(crate) fn ask_fence(&self, peer: ValidatorIndex, effects: &mut Effects) {
         let is_over = self.fence.is_passed || self.fence.is_failed;
-        let has_answered =
-            self.fence.answered[peer.place()] || self.fence.contradicted[peer.place()];
-        if is_over || has_answered {
+        if is_over || self.fence.agrees(peer) {
             return;
         }
         let message = Message::FenceAsk {
@@ -397,56 +400,60 @@ impl Consensus {
         if !self.may_answer(now, from) {
             return Disposition::Ignored(Ignored::Full);
         }
-        let mut answers: Vec<_> = self.held_of(from).into_iter().map(Some).collect();
-        if answers.is_empty() {
-            answers.push(None);
-        }
-        for held in answers {
-            effects.push(Effect::Send {
-                to: Destination::Peer(from),
-                message: Message::FenceAnswer { incarnation, held },
-            });
-        }
+        let held = self.held_of(from);
+        effects.push(Effect::Send {
+            to: Destination::Peer(from),
+            message: Message::FenceAnswer { incarnation, held },
+        });
         Disposition::Applied
     }
 
-    /// What shows best that the disk of a validator is older than what it said. Its last word in
-    /// windows that were dropped, and its newest one above: which of them it said last is not
-    /// known. Before the newest, if that is not signed, the newest that is: proof by itself.
+    /// What shows best that the disk of a validator is older than what it said: its newest record
+    /// of each window, highest first, for which it said last is not known; where that is not
+    /// signed, the newest that is, too, since it is proof by itself; and its last words in windows
+    /// that were dropped.
     fn held_of(&self, from: ValidatorIndex) -> Vec<HeldRecord> {
-        let dropped = self.last_words.of(from).cloned();
-        let mut windows = self.windows.iter().rev();
-        let newest = windows.find_map(|(window, state)| {
-            let newest = held_in(*window, &state.tally, from)?;
-            let signed = signed_in(*window, &state.tally, from);
-            Some((signed.filter(|_| newest.signature.is_none()), newest))
+        let windows = self.windows.iter().rev();
+        let records = windows.flat_map(|(window, state)| {
+            let newest = held_in(*window, &state.tally, from);
+            let lacks_signature = newest.as_ref().is_some_and(|one| one.signature.is_none());
+            let signed = signed_in(*window, &state.tally, from).filter(|_| lacks_signature);
+            newest.into_iter().chain(signed)
         });
-        let (signed, newest) = newest.unzip();
-        let held = [dropped, signed.flatten(), newest];
-        held.into_iter().flatten().collect()
+        let dropped = self.last_words.of(from).cloned();
+        let mut held: Vec<_> = records
+            .take(limits::HELD_RECORDS_MAX - LAST_WORDS_MAX)
+            .collect();
+        held.extend(dropped);
+        held
     }
 
     /// Keeps what everybody said last in windows below this one, which are about to be dropped.
     pub(crate) fn keep_last_words(&mut self, lowest: Window) {
         for (window, state) in self.windows.range(..lowest) {
             for index in self.config.set.indices() {
-                if let Some(held) = held_in(*window, &state.tally, index) {
-                    self.last_words.keep(index, held);
+                let newest = held_in(*window, &state.tally, index);
+                let signed = signed_in(*window, &state.tally, index);
+                for held in newest.into_iter().chain(signed) {
+                    self.last_words.hear(index, held);
                 }
             }
         }
     }
 
-    /// A record of a window that was dropped here is counted nowhere any more, but it was said.
+    /// A record of a window that is settled here is counted nowhere any more, but it was said.
     pub(crate) fn hear_of_dropped(
         &mut self,
         from: ValidatorIndex,
-        window: Window,
-        record: &Record,
-        signature: Option<SignatureBytes>,
+        (window, record, signature): (Window, &Record, Option<SignatureBytes>),
     ) {
-        if window < self.proven.window {
-            self.last_words.hear(from, window, record, signature);
+        if window < self.proven.window && !record.is_empty() {
+            let held = HeldRecord {
+                window,
+                record: record.clone(),
+                signature,
+            };
+            self.last_words.hear(from, held);
         }
     }
 
@@ -456,25 +463,26 @@ impl Consensus {
         &mut self,
         from: ValidatorIndex,
         incarnation: u64,
-        held: Option<HeldRecord>,
+        held: Vec<HeldRecord>,
         effects: &mut Effects,
     ) -> Disposition {
         if incarnation != self.config.incarnation {
             return Disposition::Ignored(Ignored::Stale);
         }
-        if let Some(held) = held
-            && self.is_news_of_own(&held)
-        {
-            self.fence.doubts[from.place()] = true;
-            if held.signature.is_some() {
-                // Counted as an answer only when the claim has been judged.
-                self.ask_check(from, Claim::FenceRecord { held }, effects);
-            } else {
-                self.note_contradiction(from, held.window, effects);
-            }
-            return Disposition::Applied;
-        }
+        let is_news = |held: &HeldRecord| self.is_news_of_own(held);
+        let news: Vec<HeldRecord> = held.into_iter().filter(is_news).collect();
+        let unsigned = news.iter().find(|one| one.signature.is_none());
+        let unsigned = unsigned.map(|one| one.window);
         self.fence.answered[from.place()] = true;
+        self.fence.doubts[from.place()] = !news.is_empty();
+        if let Some(window) = unsigned {
+            self.note_contradiction(from, window, effects);
+        } else {
+            self.fence.contradicted[from.place()] = false;
+        }
+        if let Some(held) = news.into_iter().find(|one| one.signature.is_some()) {
+            self.ask_check(from, Claim::FenceRecord { held }, effects);
+        }
         self.check_fence();
         Disposition::Applied
     }
@@ -548,11 +556,9 @@ impl Consensus {
         if self.is_news_of_own(held) {
             self.fail_fence(held.window, effects);
         } else {
-            // What the log stands on has come meanwhile.
-            self.fence.answered[from.place()] = true;
-            self.fence.doubts[from.place()] = self.fence.contradicted[from.place()];
+            // Settled meanwhile. Whatever else it holds, it says when it is asked again.
+            self.fence.answered[from.place()] = false;
         }
-        self.check_fence();
     }
 
     fn fail_fence(&mut self, window: Window, effects: &mut Effects) {

@@ -36,7 +36,7 @@ impl Consensus {
             return Disposition::Ignored(Ignored::OtherEpoch);
         }
         if !self.is_in_range(window) {
-            self.hear_of_dropped(from, window, &record, signature);
+            self.hear_of_dropped(from, (window, &record, signature));
             return Disposition::Ignored(Ignored::OutOfRange);
         }
         let is_news = self.is_signature_news(from, window, &record);
@@ -148,6 +148,8 @@ impl Consensus {
         let Some(state) = self.window_mut(window) else {
             // Its window was settled while the signature was checked.
             self.note_good_signature(now, signed.validator);
+            let word = (window, &signed.record, Some(signed.signature));
+            self.hear_of_dropped(signed.validator, word);
             return;
         };
         if let Some(evidence) = accuse(&set, state, &signed) {

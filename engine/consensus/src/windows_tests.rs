@@ -74,7 +74,7 @@ fn running(set: &Arc<ValidatorSet>) -> Consensus {
         consensus.handle(NOW, Input::PeerUp(v(peer)), &mut effects);
         let answer = Message::FenceAnswer {
             incarnation: 1,
-            held: None,
+            held: Vec::new(),
         };
         let message = Authenticated::assert_authenticated(v(peer), answer);
         consensus.handle(NOW, Input::Message(message), &mut effects);

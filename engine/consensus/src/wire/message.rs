@@ -2,6 +2,7 @@
 
 use super::certificate::CERTIFICATE_BYTES_MIN;
 use super::reader::Reader;
+use super::record::RECORD_BYTES_MIN;
 use super::status::{put_status, read_status};
 use super::{
     DecodeError, Unverified, attestation, certificate, evidence, header, put_count, put_option,
@@ -11,7 +12,7 @@ use crate::certificate::{Certificate, SignatureBytes};
 use crate::header::Header;
 use crate::limits::{
     BODIES_PER_REQUEST_MAX, CERTIFICATES_PER_MESSAGE_MAX, FORWARD_BYTES_MAX, HEADER_BYTES,
-    HEADERS_PER_ANSWER_MAX, PAYLOAD_BYTES_MAX, RECOVER_CERTIFICATES_MAX,
+    HEADERS_PER_ANSWER_MAX, HELD_RECORDS_MAX, PAYLOAD_BYTES_MAX, RECOVER_CERTIFICATES_MAX,
 };
 use crate::message::{BlockRef, Get, HeldRecord, Message, Propose, RecoverAnswer, Vote};
 use crate::types::Index;
@@ -44,6 +45,8 @@ const TAG_GET_READY: u8 = 5;
 
 /// Bytes of a block's height and name.
 const BLOCK_REF_BYTES: usize = 8 + 32;
+/// Bytes of the smallest record that is held of somebody: window, record, no signature.
+const HELD_RECORD_BYTES_MIN: usize = 8 + RECORD_BYTES_MIN + 1;
 
 /// Appends the message's canonical bytes.
 pub fn encode(message: &Message, bytes: &mut Vec<u8>) {
@@ -73,7 +76,8 @@ pub fn encode(message: &Message, bytes: &mut Vec<u8>) {
         }
         Message::FenceAnswer { incarnation, held } => {
             bytes.extend_from_slice(&incarnation.to_le_bytes());
-            put_option(held.as_ref(), bytes, put_held);
+            put_count(held.len(), bytes);
+            held.iter().for_each(|one| put_held(one, bytes));
         }
         Message::Forward(commands) => put_payload(commands, bytes),
         Message::Recover { nonce } => bytes.extend_from_slice(nonce),
@@ -147,7 +151,12 @@ fn read(reader: &mut Reader<'_>) -> Result<Message, DecodeError> {
         },
         TAG_FENCE_ANSWER => Message::FenceAnswer {
             incarnation: reader.u64("incarnation")?,
-            held: reader.option("held record", read_held)?,
+            held: reader.list(
+                "held records",
+                HELD_RECORDS_MAX,
+                HELD_RECORD_BYTES_MIN,
+                read_held,
+            )?,
         },
         TAG_FORWARD => Message::Forward(read_payload(reader, "forward", FORWARD_BYTES_MAX)?),
         TAG_RECOVER => Message::Recover {

@@ -281,6 +281,14 @@ impl Bench {
         disposition
     }
 
+    /// A message over the channel of a peer, within a turn.
+    pub(crate) fn hear(&mut self, from: u16, message: Message) -> Disposition {
+        self.feed(Input::Message(Authenticated::assert_authenticated(
+            v(from),
+            message,
+        )))
+    }
+
     /// Ends the turn, as often as there are answers to it.
     pub(crate) fn settle(&mut self) {
         loop {
@@ -422,12 +430,16 @@ impl Bench {
         self.message(from, Message::Status(status))
     }
 
-    pub(crate) fn answer_fence(&mut self, from: u16, held: Option<HeldRecord>) -> Disposition {
+    pub(crate) fn answer_fence(
+        &mut self,
+        from: u16,
+        held: impl IntoIterator<Item = HeldRecord>,
+    ) -> Disposition {
         self.message(
             from,
             Message::FenceAnswer {
                 incarnation: INCARNATION,
-                held,
+                held: held.into_iter().collect(),
             },
         )
     }

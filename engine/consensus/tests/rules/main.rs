@@ -20,6 +20,7 @@ mod r10_repair;
 mod r10_requests;
 mod r11_order;
 mod r12_fence;
+mod r12_held;
 mod r12_restart;
 mod r13_answer;
 mod r13_ask;

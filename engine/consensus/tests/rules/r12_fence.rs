@@ -6,9 +6,9 @@ use crate::fixtures::{
 };
 use quorate_consensus::effect::{Alarm, Destination, Effect};
 use quorate_consensus::input::Input;
-use quorate_consensus::message::{HeldRecord, Message, Propose, Status};
+use quorate_consensus::message::{HeldRecord, Message};
 use quorate_consensus::record::Record;
-use quorate_consensus::trust::{Authenticated, Lease};
+use quorate_consensus::trust::Lease;
 use quorate_consensus::types::Window;
 use quorate_consensus::validators::ValidatorSet;
 
@@ -69,49 +69,18 @@ fn r12_an_answer_to_an_earlier_start_counts_for_nothing() {
             from,
             Message::FenceAnswer {
                 incarnation,
-                held: None,
+                held: Vec::new(),
             },
         );
     }
     assert!(!bench.consensus.is_voting());
 }
 
-#[test]
-fn r12_a_validator_behind_its_own_fence_answers_so_that_all_can_start_at_once() {
-    let set = six(64);
-    let mut bench = Setup::new(&set, 5).start();
-    bench.vote(1, 0, stop());
-    for (asker, held) in [(1, Some(stop())), (2, None)] {
-        bench.forget();
-        bench.message(asker, Message::FenceAsk { incarnation: 77 });
-        let answers = bench.sent().filter_map(|(to, message)| match message {
-            Message::FenceAnswer { incarnation, held } if *incarnation == 77 => {
-                Some((to, held.clone().map(|held| (held.window, held.record))))
-            }
-            _ => None,
-        });
-        let answers: Vec<_> = answers.collect();
-        assert_eq!(
-            answers,
-            vec![(Destination::Peer(v(asker)), held.map(|held| (w(0), held)))]
-        );
+fn fence_answer(held: Vec<HeldRecord>) -> Message {
+    Message::FenceAnswer {
+        incarnation: INCARNATION,
+        held,
     }
-}
-
-/// What a validator says that it holds of `asker`.
-fn told_to(bench: &mut Bench, asker: u16) -> Vec<Option<HeldRecord>> {
-    bench.forget();
-    bench.message(asker, Message::FenceAsk { incarnation: 7 });
-    let told = bench.sent().filter_map(|(to, message)| match message {
-        Message::FenceAnswer { held, .. } => Some((to, held.clone())),
-        _ => None,
-    });
-    let told: Vec<_> = told.collect();
-    assert!(
-        told.iter()
-            .all(|(to, _)| *to == Destination::Peer(v(asker)))
-    );
-    told.into_iter().map(|(_, held)| held).collect()
 }
 
 fn held(set: &ValidatorSet, at: u64, record: Record, is_signed: bool) -> HeldRecord {
@@ -121,15 +90,6 @@ fn held(set: &ValidatorSet, at: u64, record: Record, is_signed: bool) -> HeldRec
         window,
         record,
         signature,
-    }
-}
-
-/// What is held of a validator in window 0.
-fn held_of(set: &ValidatorSet, of: u16, record: Record, is_signed: bool) -> HeldRecord {
-    HeldRecord {
-        window: w(0),
-        signature: is_signed.then(|| sign_record(set, v(of), w(0), &record)),
-        record,
     }
 }
 
@@ -293,106 +253,6 @@ fn r12_a_record_of_a_window_that_finality_has_passed_is_no_news() {
     }
 }
 
-/// A disk may be older than a window that its peers have dropped: it still stands there, and would
-/// speak in it again.
-#[test]
-fn r12_an_answer_names_the_last_word_in_windows_that_were_dropped() {
-    let set = six(64);
-    let block = Block::first(&set, 1).opening(&set, 3, 2);
-    let mut bench = Setup::new(&set, 5).patient().run();
-    bench.vote_signed(1, 0, stop());
-    bench.certificates(2, vec![final_of(&set, &block, &[0, 1, 2, 3, 4])]);
-    assert_eq!(bench.consensus.proven(), block.point());
-    let word = HeldRecord {
-        window: w(0),
-        record: stop(),
-        signature: Some(sign_record(&set, v(1), w(0), &stop())),
-    };
-    assert_eq!(told_to(&mut bench, 1), [Some(word.clone())]);
-    assert_eq!(told_to(&mut bench, 2), [None], "it has not spoken");
-    // Which of its two words was the last is not known.
-    bench.vote(1, 3, stop());
-    let above = HeldRecord {
-        window: w(3),
-        record: stop(),
-        signature: None,
-    };
-    assert_eq!(told_to(&mut bench, 1), [Some(word), Some(above)]);
-}
-
-fn proposal(block: &Block, record: Record) -> Message {
-    Message::Propose(Propose {
-        header: block.header,
-        payload: block.payload.clone(),
-        justification: Vec::new(),
-        record: Some(record),
-    })
-}
-
-/// Whoever lags speaks in windows that others have dropped: nobody counts that, and with an older
-/// disk it would say something else there. By whichever message it came.
-#[test]
-fn r12_an_answer_names_what_was_said_in_a_window_after_it_was_dropped() {
-    let set = six(64);
-    let block = Block::first(&set, 1).opening(&set, 3, 2);
-    let below = chain(&set, 2, 1);
-    let mut bench = Setup::new(&set, 5).patient().run();
-    bench.certificates(2, vec![final_of(&set, &block, &[0, 1, 2, 3, 4])]);
-    assert_eq!(bench.consensus.proven(), block.point());
-    let word = |record: &Record, signature| {
-        let (window, record) = (w(0), record.clone());
-        let held = HeldRecord {
-            window,
-            record,
-            signature,
-        };
-        vec![Some(held)]
-    };
-    // The leader of window 0, by its proposal.
-    let leader = set.leader(w(0)).number();
-    bench.message(leader, proposal(&below[0], tip(&below[0])));
-    assert_eq!(told_to(&mut bench, leader), word(&tip(&below[0]), None));
-    for from in [1, 2] {
-        let last = stop_at(&below[1]);
-        let said = [&tip(&below[0]), &tip(&below[1]), &last, &tip(&below[1])];
-        for (record, is_last) in said.into_iter().zip([true, true, true, false]) {
-            if from == 1 {
-                bench.vote(from, 0, record.clone());
-            } else {
-                let status = bench.status_of(0);
-                let record = record.clone();
-                bench.status(from, Status { record, ..status });
-            }
-            let newest = if is_last { record } else { &last };
-            assert_eq!(told_to(&mut bench, from), word(newest, None));
-        }
-        bench.vote_signed(from, 0, last.clone());
-        let signed = word(&last, Some(sign_record(&set, v(from), w(0), &last)));
-        assert_eq!(told_to(&mut bench, from), signed, "a proof from now on");
-        bench.vote(from, 0, last.clone());
-        assert_eq!(told_to(&mut bench, from), signed, "said again");
-    }
-    // Nothing above the range is anybody's word yet.
-    bench.vote(3, 10_000, stop());
-    assert_eq!(told_to(&mut bench, 3), [None]);
-}
-
-/// A signed record is proof by itself, so the signature has to be that of the record it stands by.
-#[test]
-fn r12_an_answer_brings_the_signature_of_the_record_that_it_names_or_none() {
-    let set = six(64);
-    let block = Block::first(&set, 1);
-    let mut bench = Setup::new(&set, 5).run();
-    bench.propose(&block);
-    bench.vote_signed(1, 0, tip(&block));
-    let signed = held_of(&set, 1, tip(&block), true);
-    assert_eq!(told_to(&mut bench, 1), [Some(signed.clone())]);
-    // Of one alone an unsigned answer shows nothing, and the signed one below it may.
-    bench.vote(1, 0, stop_at(&block));
-    let newest = held_of(&set, 1, stop_at(&block), false);
-    assert_eq!(told_to(&mut bench, 1), [Some(signed), Some(newest)]);
-}
-
 #[test]
 fn r12_a_signed_record_that_the_log_does_not_hold_shows_an_old_disk() {
     let set = six(64);
@@ -535,7 +395,7 @@ fn r12_the_fence_passes_by_others_than_those_who_hold_what_the_log_does_not() {
         if let Some(signature) = &mut word.signature {
             signature[3] ^= 1;
         }
-        for (from, held) in [(0, Some(word)), (0, None), (1, None), (2, None)] {
+        for (from, held) in [(0, Some(word)), (1, None), (2, None)] {
             bench.answer_fence(from, held);
         }
         bench.lapse(60);
@@ -543,6 +403,64 @@ fn r12_the_fence_passes_by_others_than_those_who_hold_what_the_log_does_not() {
         bench.answer_fence(3, None);
         assert!(bench.consensus.is_voting());
     }
+}
+
+/// One answer is judged as a whole: what agrees in it takes nothing back of what does not.
+#[test]
+fn r12_an_answer_that_agrees_in_one_window_and_not_in_another_is_no_agreement() {
+    for is_signed in [false, true] {
+        let (mut bench, blocks) = fenced();
+        let set = bench.set.clone();
+        let known = held(&set, 0, tip(&blocks[0]), true);
+        let mut news = held(&set, 1, stop(), is_signed);
+        if let Some(signature) = &mut news.signature {
+            signature[3] ^= 1;
+        }
+        bench.answer_fence(0, None);
+        bench.answer_fence(1, None);
+        for both in [[known.clone(), news.clone()], [news, known]] {
+            bench.answer_fence(2, both);
+            assert!(!bench.consensus.is_voting(), "2 of 3 agree");
+        }
+        // What it knew better meanwhile counts.
+        bench.answer_fence(2, None);
+        assert!(bench.consensus.is_voting());
+    }
+}
+
+/// What it said below the proven block is settled and no proof against it: so nothing is said there
+/// again, not even before the windows are dropped at the end of the turn.
+#[test]
+fn r12_nothing_is_said_below_the_proven_block_in_the_turn_in_which_it_comes() {
+    let (mut bench, blocks) = fenced();
+    let set = bench.set.clone();
+    let block = Block::first(&set, 1).opening(&set, 3, 2);
+    bench.answer_fence(0, None);
+    bench.answer_fence(1, None);
+    // It would stop at once in a window whose leader has gone.
+    bench.input(Input::PeerDown(set.leader(w(0))));
+    let proof = vec![final_of(&set, &block, &[0, 1, 2, 3, 4])];
+    // The proof is judged, and then the word of a window below it, in one turn.
+    let word = held(&set, 1, stop(), true);
+    for (from, message) in [
+        (2, Message::Certificates(proof)),
+        (2, fence_answer(vec![word])),
+        (3, fence_answer(Vec::new())),
+    ] {
+        bench.hear(from, message);
+        bench.finish_journal_now();
+    }
+    bench.settle();
+    assert_eq!(bench.consensus.proven(), block.point());
+    bench.lapse(60);
+    assert!(bench.consensus.is_voting());
+    let said = bench.persisted();
+    assert!(said.iter().all(|own| own.window >= w(3)), "{said:?}");
+    let again = bench
+        .votes_sent(0)
+        .into_iter()
+        .all(|(_, vote)| vote.record == tip(&blocks[0]));
+    assert!(again, "what the log has, as it is");
 }
 
 /// What is said twice is said once less when the answers come late.
@@ -575,11 +493,9 @@ fn r12_proof_of_an_old_disk_silences_also_after_the_fence_has_passed() {
     let answers = [(0, Some(held)), (1, None), (2, None), (3, None)];
     for (from, held) in answers {
         let incarnation = INCARNATION;
+        let held = Vec::from_iter(held);
         let answer = Message::FenceAnswer { incarnation, held };
-        bench.feed(Input::Message(Authenticated::assert_authenticated(
-            v(from),
-            answer,
-        )));
+        bench.hear(from, answer);
     }
     assert!(bench.consensus.is_voting(), "three others answered");
     bench.settle();
@@ -621,28 +537,6 @@ fn r12_records_of_abstention_are_no_news_to_the_fence() {
     assert!(bench.consensus.is_voting());
 }
 
-/// What waits for headers here was said all the same: an old disk must not pass for want of them.
-#[test]
-fn r12_an_answer_names_what_waits_for_its_headers_too() {
-    let set = six(64);
-    let blocks = chain(&set, 2, 1);
-    let strange = blocks[1].child(&set, 9);
-    let mut bench = Setup::new(&set, 5).patient().run();
-    bench.propose(&blocks[0]);
-    bench.vote(1, 0, tip(&blocks[0]));
-    bench.vote_signed(1, 0, tip(&strange));
-    let signed = held_of(&set, 1, tip(&strange), true);
-    assert_eq!(told_to(&mut bench, 1), [Some(signed.clone())]);
-    bench.vote(1, 0, stop_at(&strange));
-    let newest = held_of(&set, 1, stop_at(&strange), false);
-    assert_eq!(told_to(&mut bench, 1), [Some(signed), Some(newest)]);
-    // A record that was never counted, since another one was, and its good signature.
-    bench.vote(2, 0, stop());
-    bench.vote_signed(2, 0, stop_at(&blocks[0]));
-    let signed = held_of(&set, 2, stop_at(&blocks[0]), true);
-    assert_eq!(told_to(&mut bench, 2), [Some(signed)]);
-}
-
 /// Until it has been judged it may be the one answer that keeps this validator from voting twice.
 #[test]
 fn r12_an_answer_that_shows_an_old_disk_is_none_before_its_signature_is_judged() {
@@ -651,32 +545,14 @@ fn r12_an_answer_that_shows_an_old_disk_is_none_before_its_signature_is_judged()
     let news = held(&set, 0, stop(), true);
     for (from, held) in [(0, Some(news)), (1, None), (2, None)] {
         let incarnation = INCARNATION;
+        let held = Vec::from_iter(held);
         let answer = Message::FenceAnswer { incarnation, held };
-        bench.feed(Input::Message(Authenticated::assert_authenticated(
-            v(from),
-            answer,
-        )));
+        bench.hear(from, answer);
     }
     assert!(!bench.consensus.is_voting(), "2 of 3 have answered");
     bench.settle();
     assert_eq!(bench.alarms(), [Alarm::DiskOlderThanSent(w(0))]);
     assert!(bench.votes_sent(0).is_empty());
-}
-
-#[test]
-fn r12_an_answer_names_the_newest_window_of_which_something_is_held() {
-    let set = six(64);
-    let mut bench = Setup::new(&set, 5).patient().run();
-    for window in [0, 1] {
-        bench.vote(1, window, stop());
-        bench.forget();
-        bench.message(1, Message::FenceAsk { incarnation: 7 });
-        let named = bench.sent().find_map(|(_, message)| match message {
-            Message::FenceAnswer { held, .. } => held.as_ref().map(|held| held.window),
-            _ => None,
-        });
-        assert_eq!(named, Some(w(window)));
-    }
 }
 
 #[test]

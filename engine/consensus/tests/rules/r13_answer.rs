@@ -247,6 +247,7 @@ fn r13_an_answer_made_before_the_own_recovery_is_not_sent_after_it() {
     // The signature of what the first holds is checked for longer than the fence takes.
     for (from, held) in [(0, Some(newer)), (1, None), (2, None), (3, None)] {
         let incarnation = INCARNATION;
+        let held = Vec::from_iter(held);
         let answer = Message::FenceAnswer { incarnation, held };
         bench.feed(Input::Message(Authenticated::assert_authenticated(
             v(from),

@@ -329,7 +329,7 @@ fn message() -> impl Strategy<Value = Message> {
             .prop_map(|(header, signature)| Message::HeaderSignature { header, signature }),
         evidence().prop_map(Message::Evidence),
         any::<u64>().prop_map(|incarnation| Message::FenceAsk { incarnation }),
-        (any::<u64>(), option::of(held()))
+        (any::<u64>(), vec(held(), 0..3))
             .prop_map(|(incarnation, held)| Message::FenceAnswer { incarnation, held }),
         payload().prop_map(Message::Forward),
         nonce().prop_map(|nonce| Message::Recover { nonce }),

@@ -60,7 +60,8 @@ impl Handler for Asking {
         if let Message::FenceAnswer { incarnation, held } = message.into_message()
             && incarnation == INCARNATION
         {
-            let word = held.map_or(PeerWord::Nothing, |held| PeerWord::Signed(held.window));
+            let newest = held.iter().map(|held| held.window).max();
+            let word = newest.map_or(PeerWord::Nothing, PeerWord::Signed);
             self.words.insert(ValidatorIndex::new(peer), word);
         }
     }

@@ -237,7 +237,7 @@ mod tests {
             Message::FenceAsk { incarnation: 1 },
             Message::FenceAnswer {
                 incarnation: 1,
-                held: None,
+                held: Vec::new(),
             },
             Message::Recover { nonce: [3; 32] },
             Message::Snapshot(SnapshotPart::Ask),

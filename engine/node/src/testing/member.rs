@@ -111,7 +111,7 @@ impl Member {
     pub(crate) fn fence_answers(&self) -> Vec<(ValidatorIndex, Vec<u8>)> {
         let answer = Message::FenceAnswer {
             incarnation: self.companions.summary.lease.incarnation,
-            held: None,
+            held: Vec::new(),
         };
         let mut frame = Vec::new();
         wire::encode(&answer, &mut frame);

@@ -31,7 +31,7 @@ impl Actor for Amnesiac {
         mut message: Message,
     ) -> Option<Message> {
         if let Message::FenceAnswer { held, .. } = &mut message {
-            *held = None;
+            held.clear();
         }
         Some(message)
     }

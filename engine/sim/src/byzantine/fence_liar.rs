@@ -17,6 +17,10 @@ pub(crate) struct FenceLiar {
 }
 
 impl FenceLiar {
+    fn lies(&self, stage: &mut Stage<'_>) -> Vec<HeldRecord> {
+        (0..stage.dice.below(4)).map(|_| self.held(stage)).collect()
+    }
+
     fn held(&self, stage: &mut Stage<'_>) -> HeldRecord {
         let is_far = stage.dice.percent(30);
         let window = if is_far {
@@ -71,7 +75,7 @@ impl Actor for FenceLiar {
     fn say(&mut self, stage: &mut Stage<'_>, to: ValidatorIndex, mut message: Message) {
         match &mut message {
             Message::FenceAnswer { held, .. } => {
-                *held = (!stage.dice.percent(20)).then(|| self.held(stage));
+                *held = self.lies(stage);
             }
             Message::RecoverAnswer(answer) => self.answer(stage, to, answer),
             _ => {}
@@ -91,7 +95,7 @@ impl Actor for FenceLiar {
             Message::FenceAsk { incarnation } => {
                 let incarnation = *incarnation;
                 for _ in 0..stage.dice.below(4) {
-                    let held = Some(self.held(stage));
+                    let held = self.lies(stage);
                     stage.send(from, Message::FenceAnswer { incarnation, held });
                 }
             }

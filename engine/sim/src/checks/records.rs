@@ -20,9 +20,8 @@ use super::headers::HeaderBook;
 pub(crate) fn shown(to: Option<usize>, message: &Message) -> Vec<(usize, Window, &Record)> {
     match message {
         Message::FenceAnswer { held, .. } => {
-            let one = held.iter().zip(to);
-            one.map(|(held, asker)| (asker, held.window, &held.record))
-                .collect()
+            let shown = |asker| held.iter().map(move |one| (asker, one.window, &one.record));
+            to.into_iter().flat_map(shown).collect()
         }
         Message::Evidence(evidence) => match evidence {
             Evidence::TwoHeaders(_) => Vec::new(),

@@ -269,12 +269,15 @@ impl Names {
             }
             Message::Evidence(_) => plain("evidence".to_owned()),
             Message::FenceAsk { .. } => plain("what do you hold of me?".to_owned()),
-            Message::FenceAnswer { held, .. } => plain(match held {
-                None => "I hold nothing of you".to_owned(),
-                Some(held) => {
+            Message::FenceAnswer { held, .. } => plain(if held.is_empty() {
+                "I hold nothing of you".to_owned()
+            } else {
+                let records = held.iter().map(|held| {
                     let record = self.record(&held.record);
-                    format!("I hold of you {} {record}", w(held.window))
-                }
+                    format!("{} {record}", w(held.window))
+                });
+                let records: Vec<String> = records.collect();
+                format!("I hold of you {}", records.join(" and "))
             }),
             Message::Recover { .. } => plain("how far have I spoken?".to_owned()),
             Message::RecoverAnswer(answer) => {

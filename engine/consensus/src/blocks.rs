@@ -539,9 +539,13 @@ impl Consensus {
         if !self.wants_evidence(&evidence) {
             return Disposition::Ignored(Ignored::Stale);
         }
-        if !self.ask_check(from, Claim::Evidence(evidence), effects) {
+        // The headers of one piece of evidence take longer to check than thousands of votes.
+        if self.peers[from.place()].evidence_checked
+            || !self.ask_check(from, Claim::Evidence(evidence), effects)
+        {
             return Disposition::Ignored(Ignored::Full);
         }
+        self.peers[from.place()].evidence_checked = true;
         Disposition::Applied
     }
 }

@@ -35,6 +35,7 @@ impl Consensus {
             peer.checks = peer.checks.saturating_sub(1);
             // Whatever came of its certificates is known by now, over any number of connections.
             peer.certificates_checked &= peer.checks > 0;
+            peer.evidence_checked &= peer.checks > 0;
         }
     }
 

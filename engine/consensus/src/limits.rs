@@ -61,6 +61,8 @@ pub const CERTIFICATES_BYTES_MAX: usize = FRAME_BYTES_MAX - PAYLOAD_BYTES_MAX - 
 pub const RECOVER_CERTIFICATES_MAX: usize = 2;
 /// Headers one certificate may carry: a chain from its block to each record's tip.
 pub const CERTIFICATE_HEADERS_MAX: usize = 8192;
+/// Headers of all certificates that are kept of one window.
+pub const CERTIFICATES_KEPT_HEADERS_MAX: usize = 4 * CERTIFICATE_HEADERS_MAX;
 /// Signed records kept of one voter and window below its newest one, for certificates that could
 /// not hold the headers up to that.
 pub const SIGNED_EARLIER_MAX: usize = 8;

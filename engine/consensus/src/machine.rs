@@ -194,6 +194,8 @@ pub struct Consensus {
     /// Highest block with a verified proof. Invariant: `proven.height <= finalized.height`.
     pub(crate) proven: Point,
     pub(crate) proof: Option<Certificate>,
+    /// A proof that is to be logged when its bodies have come, while those of `proof` are behind.
+    pub(crate) proof_waiting: Option<(Point, Certificate)>,
     pub(crate) proof_persisted_ns: u64,
     pub(crate) proof_persisted: Height,
     pub(crate) flushed: Height,
@@ -251,6 +253,7 @@ impl Consensus {
             finalized_time_ns: restored.finalized_time_ns,
             proven: restored.proven,
             proof: restored.proof.clone(),
+            proof_waiting: None,
             proof_persisted_ns: now.mono_ns,
             proof_persisted: restored.proven.height,
             flushed: restored.proven.height,

@@ -67,21 +67,29 @@ impl Consensus {
         effects.push(Effect::Proven(point));
     }
 
-    /// Logs the newest proof once every body up to it is in the log.
+    /// Logs the newest proof once every body up to it is in the log. While bodies are behind proofs
+    /// that is never: one proof waits for its own meanwhile, then the next.
     fn persist_proof(&mut self, now: Now, effects: &mut Effects) {
         let is_due =
             now.mono_ns.saturating_sub(self.proof_persisted_ns) >= self.config.timers.flush_ns;
-        let has_bodies = self.delivery.delivered() >= self.proven.height;
-        if !is_due || !has_bodies || self.proof_persisted >= self.proven.height {
+        if !is_due || self.proof_persisted >= self.proven.height {
             return;
         }
-        if let Some(proof) = self.proof.clone() {
-            self.proof_persisted = self.proven.height;
+        let delivered = self.delivery.delivered();
+        let has_bodies = |(point, _): &(Point, Certificate)| delivered >= point.height;
+        let newest = self.proof.as_ref().map(|proof| (self.proven, proof));
+        let newest = newest.filter(|(point, _)| delivered >= point.height);
+        let deliverable = match newest {
+            Some((point, proof)) => Some((point, proof.clone())),
+            None => self.proof_waiting.take_if(|waiting| has_bodies(waiting)),
+        };
+        if let Some((point, proof)) = deliverable {
+            self.proof_waiting = None;
+            self.proof_persisted = point.height;
             self.proof_persisted_ns = now.mono_ns;
-            effects.push(Effect::PersistProof {
-                point: self.proven,
-                proof,
-            });
+            effects.push(Effect::PersistProof { point, proof });
+        } else if self.proof_waiting.is_none() {
+            self.proof_waiting = self.proof.clone().map(|proof| (self.proven, proof));
         }
     }
 
@@ -324,12 +332,13 @@ impl Consensus {
             Target::Skip { from } => {
                 held.is_none_or(|state| state.skip_fact.is_none_or(|fact| fact > from))
             }
-            Target::Certified { id, .. } => held.is_none_or(|state| {
-                !state
-                    .certified_facts
-                    .iter()
-                    .any(|(point, _)| point.id == id)
-            }),
+            Target::Certified { index, id } => {
+                // Nothing stands on a block of the proven window but on the proven one or above.
+                let is_settled = certificate.window == self.proven.window
+                    && index <= self.proven.index
+                    && !self.config.set.is_genesis(&self.proven);
+                !is_settled && held.is_none_or(|state| state.wants_certified(index, id))
+            }
         }
     }
 
@@ -359,7 +368,10 @@ impl Consensus {
             Claim::RecoverAnswer { answerer, answer } => {
                 self.take_recover_answer(answerer, &answer, effects);
             }
-            Claim::Evidence(evidence) => self.tell_evidence(evidence, effects),
+            Claim::Evidence(evidence) => {
+                self.peers[from.place()].evidence_checked = false;
+                self.tell_evidence(evidence, effects);
+            }
             Claim::State {
                 validator,
                 statement,

@@ -44,6 +44,8 @@ pub(crate) struct Peer {
     pub(crate) evidence: u32,
     /// A certificate of it is being checked.
     pub(crate) certificates_checked: bool,
+    /// So is one piece of evidence.
+    pub(crate) evidence_checked: bool,
     pub(crate) retransmit_doublings: u32,
     next_status_ns: u64,
     last_status_ns: u64,

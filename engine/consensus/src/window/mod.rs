@@ -178,6 +178,14 @@ impl WindowState {
         self.own.tip.map(|(index, _)| index)
     }
 
+    /// Whether a block that is said to be certified would be kept as such.
+    pub(crate) fn wants_certified(&self, index: Index, id: BlockId) -> bool {
+        let facts = &self.certified_facts;
+        let has_room = facts.len() < limits::VALIDATORS_MAX;
+        !facts.iter().any(|(held, _)| held.id == id)
+            && (has_room || facts.iter().any(|(held, _)| held.index < index))
+    }
+
     /// Keeps a block as certified. There are few where a window ends; of more than those, whoever
     /// brought them, the lowest makes room. `false` when there is nothing to keep.
     pub(crate) fn keep_certified(&mut self, point: Point, time_ns: u64) -> bool {
@@ -215,7 +223,12 @@ impl WindowState {
             (held, target) => held == target,
         };
         self.certificates.retain(|held| !same(held));
-        if self.certificates.len() >= limits::VALIDATORS_MAX {
+        let headers = |held: &Certificate| held.headers.len();
+        let mut headers_held: usize = self.certificates.iter().map(headers).sum();
+        headers_held = headers_held.saturating_add(certificate.headers.len());
+        while self.certificates.len() >= limits::VALIDATORS_MAX
+            || headers_held > limits::CERTIFICATES_KEPT_HEADERS_MAX
+        {
             // The lowest block is the one that a Skip bypasses last: it makes room.
             let index = |held: &Certificate| match held.target {
                 Target::Certified { index, .. } => Some(index),
@@ -224,9 +237,10 @@ impl WindowState {
             let places = self.certificates.iter().enumerate();
             let lowest = places.filter_map(|(place, held)| Some((index(held)?, place)));
             let Some((_, place)) = lowest.min() else {
-                return;
+                break;
             };
-            self.certificates.remove(place);
+            let removed = self.certificates.remove(place);
+            headers_held = headers_held.saturating_sub(removed.headers.len());
         }
         self.certificates.push(certificate);
     }
@@ -305,6 +319,39 @@ mod tests {
     }
 
     #[test]
+    fn headers_of_the_certificates_of_a_window_are_bounded() {
+        let mut state = WindowState::new(Window::ZERO, 6);
+        let header = Header {
+            version: crate::header::HEADER_VERSION,
+            flags: 0,
+            chain_id: [0; 32],
+            epoch: Epoch::ZERO,
+            set_hash: [0; 32],
+            window: Window::ZERO,
+            index: Index::ZERO,
+            height: Height::new(1),
+            time_ns: 1,
+            parent_id: BlockId::new([1; 32]),
+            payload_hash: [0; 32],
+            payload_bytes: 0,
+        };
+        let longest = |index: u32| Certificate {
+            headers: [header].repeat(limits::CERTIFICATE_HEADERS_MAX),
+            ..certified(index)
+        };
+        state.keep_certificate(skip(9));
+        for index in 1..=6 {
+            state.keep_certificate(longest(index));
+        }
+        let held = state.certificates.iter().map(|held| held.headers.len());
+        assert_eq!(held.sum::<usize>(), limits::CERTIFICATES_KEPT_HEADERS_MAX);
+        for index in 3..=6 {
+            assert!(state.certificates.contains(&longest(index)), "{index}");
+        }
+        assert!(state.certificates.contains(&skip(9)));
+    }
+
+    #[test]
     fn facts_of_certified_blocks_are_bounded_and_the_lowest_makes_room() {
         let mut state = WindowState::new(Window::ZERO, 6);
         let most = limits::VALIDATORS_MAX as u32;
@@ -312,6 +359,15 @@ mod tests {
             assert!(state.keep_certified(point(index), 0));
         }
         assert!(!state.keep_certified(point(0), 0), "lower than all");
+        let wants = |state: &WindowState, index| {
+            let Point { index, id, .. } = point(index);
+            state.wants_certified(index, id)
+        };
+        assert!(
+            !wants(&state, 0),
+            "so its signatures are not checked either"
+        );
+        assert!(wants(&state, most + 1) && !wants(&state, 5));
         assert!(state.keep_certified(point(most + 1), 0));
         let mut held = state.certified_facts.iter().map(|(held, _)| *held);
         assert!(!held.any(|held| held == point(1)));

@@ -341,6 +341,25 @@ fn bounds_evidence_against_one_validator_is_told_a_few_times() {
     assert_eq!(bench.evidence().len(), 1, "another's first");
 }
 
+/// The headers of one piece take longer to check than thousands of votes of everybody else.
+#[test]
+fn bounds_one_piece_of_evidence_of_a_peer_is_checked_at_a_time() {
+    let set = six(64);
+    let mut bench = Bench::new(&set, 5);
+    for salt in 0..2 {
+        bench.vote_signed(1, 0, tip(&Block::first(&set, salt)));
+    }
+    let piece = Message::Evidence(bench.evidence()[0].clone());
+    bench.answers.checks = false;
+    assert_eq!(bench.message(2, piece.clone()), Disposition::Applied);
+    let full = Disposition::Ignored(Ignored::Full);
+    assert_eq!(bench.message(2, piece.clone()), full);
+    assert_eq!(bench.message(3, piece.clone()), Disposition::Applied);
+    bench.finish_checks();
+    bench.settle();
+    assert_eq!(bench.message(2, piece), Disposition::Applied);
+}
+
 #[test]
 fn bounds_two_signed_headers_a_position_are_held_of_a_leader() {
     let set = six(64);

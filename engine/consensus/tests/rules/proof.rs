@@ -462,6 +462,32 @@ fn r10_a_proof_is_logged_when_every_body_below_it_is_here() {
     assert_eq!(proofs_logged(&bench), [blocks[1].header.height]);
 }
 
+/// A validator whose bodies are always behind its newest proof would log none, and count nothing
+/// as durable for as long.
+#[test]
+fn r10_a_proof_waits_for_its_bodies_while_newer_ones_come() {
+    let set = six(64);
+    let blocks = chain(&set, 9, 1);
+    let mut bench = Setup::new(&set, 5).patient().run();
+    let headers: Vec<_> = blocks.iter().collect();
+    bench.headers(0, &headers);
+    let voters = [0, 1, 2, 3, 4];
+    for (proven, body) in blocks[3..].iter().zip(&blocks) {
+        bench.certificates(1, vec![final_of(&set, proven, &voters)]);
+        assert_eq!(bench.consensus.proven(), proven.point());
+        bench.body(0, body);
+        bench.lapse(1_000);
+    }
+    let height = |at: usize| blocks[at].header.height;
+    assert_eq!(proofs_logged(&bench), [height(3)], "6 bodies have come");
+    for block in &blocks[6..] {
+        bench.body(0, block);
+    }
+    bench.lapse(1_000);
+    let logged = [3, 6, 8].map(height);
+    assert_eq!(proofs_logged(&bench), logged, "each as its bodies come");
+}
+
 #[test]
 fn r10_proofs_are_logged_no_more_often_than_once_in_t_flush() {
     let set = six(64);
@@ -514,7 +540,12 @@ fn r10_certificates_that_say_nothing_new_are_not_checked() {
         epoch: Epoch::new(1),
         ..final_of(&set, &next, &voters)
     };
-    for stale in [foreign, final_of(&set, &block, &voters)] {
+    let below = [
+        final_of(&set, &block, &voters),
+        certified(&set, &block, &voters),
+        certified(&set, &next, &voters),
+    ];
+    for stale in below.into_iter().chain([foreign]) {
         let before = checked(&bench);
         bench.certificates(1, vec![stale.clone()]);
         assert_eq!(checked(&bench), before, "{:?}", stale.target);

@@ -132,6 +132,8 @@ pub(crate) struct Fetches {
     /// Highest block of the last batch of bodies asked for, and its number.
     batch_top: u64,
     batch: u64,
+    /// Whose turn it is to be asked for final blocks: the next one's when somebody has not served.
+    server: u32,
 }
 
 const FETCHES_MAX: usize = 512;
@@ -441,7 +443,7 @@ impl Consensus {
             let Some(attempt) = self.fetches.is_due(Wanted::Parent(id), mark, now, retry) else {
                 continue;
             };
-            if let Some(to) = self.peer_with(Height::ZERO, attempt) {
+            if let Some(to) = self.peer_with(Height::ZERO, attempt, attempt) {
                 if let Missing::Bodies(blocks) = &missing {
                     self.fetches.want_parent_bodies(blocks);
                 }
@@ -625,13 +627,15 @@ impl Consensus {
         let Some(attempt) = self.fetches.is_due(wanted, mark, now, retry) else {
             return;
         };
-        if let Some(to) = self.peer_with(height, attempt) {
+        // Whoever has served the last batch is asked for the next one.
+        self.fetches.server = self.fetches.server.wrapping_add(u32::from(attempt > 0));
+        if let Some(to) = self.peer_with(height, attempt, self.fetches.server) {
             self.ask(to, Message::Get(message), effects);
         }
     }
 
-    /// A connected peer that has finalized at least this height; another one each attempt.
-    fn peer_with(&self, height: Height, attempt: u32) -> Option<ValidatorIndex> {
+    /// A connected peer that has finalized at least this height; another one each turn.
+    fn peer_with(&self, height: Height, attempt: u32, turn: u32) -> Option<ValidatorIndex> {
         let able: Vec<ValidatorIndex> = self
             .config
             .set
@@ -641,7 +645,7 @@ impl Consensus {
                 *index != self.config.own && peer.is_up && peer.finalized >= height
             })
             .collect();
-        let turn = attempt as usize + self.config.own.place();
+        let turn = turn as usize + self.config.own.place();
         if able.is_empty() && attempt >= ATTEMPTS_UNABLE {
             // Validators whose logs are damaged have more than they can say is final.
             let up = |index: &ValidatorIndex| {

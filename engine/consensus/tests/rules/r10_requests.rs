@@ -498,6 +498,44 @@ fn r10_history_is_asked_of_others_when_nobody_says_to_have_it() {
 }
 
 /// A parent known by its certificate: its headers are asked of others who are here.
+/// Else every batch of a validator that catches up costs the patience for the same silent peer.
+#[test]
+fn r10_whoever_has_not_served_a_batch_is_not_asked_first_for_the_next() {
+    let set = six(256);
+    let most = limits::BODIES_PER_REQUEST_MAX;
+    let blocks = chain(&set, 3 * u32::try_from(most).unwrap(), 1);
+    let top = blocks.last().expect("a chain");
+    let mut bench = Setup::new(&set, 5).patient().run();
+    for peer in 0..5 {
+        let finalized = top.point();
+        let status = bench.status_of(0);
+        bench.status(
+            peer,
+            Status {
+                finalized,
+                ..status
+            },
+        );
+    }
+    bench.headers(0, &blocks.iter().collect::<Vec<_>>());
+    bench.forget();
+    bench.certificates(1, vec![final_of(&set, top, &[0, 1, 2, 3, 4])]);
+    let bodies = |bench: &Bench| asked_of(bench, |get| matches!(get, Get::Bodies(_)));
+    let silent = *bodies(&bench).first().expect("the first batch");
+    while bodies(&bench).len() < 2 {
+        bench.lapse(1);
+    }
+    let served = bodies(&bench)[1];
+    assert_ne!(served, silent);
+    for batch in blocks.chunks(most) {
+        for block in batch {
+            bench.body(served.number(), block);
+        }
+        bench.lapse(1);
+    }
+    assert_eq!(bodies(&bench)[2..], [served, served]);
+}
+
 #[test]
 fn r10_a_parent_s_headers_are_asked_of_each_peer_that_is_here_in_turn() {
     let set = six(1);

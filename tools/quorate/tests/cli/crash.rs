@@ -48,18 +48,14 @@ fn old_backups_are_put_back_while_the_others_run_and_what_was_said_is_judged() {
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let count = |key: &str| report[key].as_u64().unwrap();
     assert_eq!((count("restores"), count("processes_killed")), (3, 3));
-    for broken in ["lost", "unfinished", "rejected", "rewritten"] {
+    let broken = ["lost", "unfinished", "rejected", "rewritten"];
+    for broken in broken.into_iter().chain(["conflicting_votes"]) {
         assert_eq!(count(broken), 0, "{broken}: {report}");
     }
     assert!(count("found_old") + count("refused") <= 3, "{report}");
     assert!(count("acknowledged") > 0 && count("vote_records") > 0);
-    // A word that no peer holds any more is not found by the fence; it is by the judge.
-    let conflicts = count("conflicting_votes");
-    assert_eq!(output.status.code(), Some(i32::from(conflicts > 0)));
-    let told = report["differences"].as_array().unwrap();
-    let is_conflict = |what: &serde_json::Value| what.as_str().unwrap().contains("contradicts");
-    assert_eq!(told.is_empty(), conflicts == 0, "{report}");
-    assert!(told.iter().all(is_conflict), "{report}");
+    assert_eq!(report["differences"], serde_json::json!([]));
+    assert!(output.status.success());
 }
 
 #[test]

@@ -234,7 +234,87 @@ fn no_segment_is_begun_before_the_one_before_it_is_synced() {
             break;
         }
     }
-    assert!(matches!(refused, Some(ArchiveError::Io { .. })));
+    assert!(matches!(refused, Some(ArchiveError::Sync { .. })));
+}
+
+/// A disk that has no room for what is written.
+fn no_room() -> std::fs::File {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).open("/dev/full").unwrap()
+}
+
+#[test]
+fn what_found_no_room_on_the_disk_is_written_when_there_is_room() {
+    let folder = TemporaryFolder::new("archive-no-room");
+    let mut archive = open(&folder);
+    archive.go_on_from(&EventHistory::default()).unwrap();
+    append(&mut archive, 1..=20, 1000);
+    let last = archive.segments.back_mut().unwrap();
+    let file = last.swap_file(no_room());
+    for _ in 0..2 {
+        assert!(archive.flush().unwrap_err().is_for_want_of_room());
+        assert!(archive.sync().unwrap_err().is_for_want_of_room());
+        // Nothing of it is taken for damage.
+        let refused = archive.read((pos(1, 0), pos(9, 0)), 1).unwrap_err();
+        assert_eq!(refused, Unavailable::Gone);
+    }
+    archive
+        .segments
+        .back_mut()
+        .unwrap()
+        .swap_file(file.unwrap());
+    append(&mut archive, 21..=25, 1000);
+    // The next segment has no room for its head.
+    let mut height = 26;
+    while archive.append(height, &block(height, 1000)).is_ok() {
+        height += 1;
+        let next = archive.path(height);
+        if height > 30 && !next.exists() {
+            std::os::unix::fs::symlink("/dev/full", next).unwrap();
+        }
+    }
+    let (from, to) = (pos(1, 0), pos(height, 0));
+    for _ in 0..3 {
+        let again = archive.append(height, &block(height, 1000));
+        assert!(again.unwrap_err().is_for_want_of_room());
+        assert_eq!((archive.first(), archive.end()), (1, height));
+    }
+    let all = told(&mut archive, from, to, 9_999);
+    assert_eq!(all, Ok(expected(from, to)), "readers are told meanwhile");
+    for name in std::fs::read_dir(&archive.config.folder).unwrap() {
+        let path = name.unwrap().path();
+        if path.is_symlink() {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+    append(&mut archive, height..=600, 1000);
+    archive.sync().unwrap();
+    drop(archive);
+    let mut archive = open(&folder);
+    archive.go_on_from(&before(601, 1000)).unwrap();
+    let (from, to) = (pos(1, 0), pos(601, 0));
+    let all = told(&mut archive, from, to, 9_999);
+    assert_eq!(all, Ok(expected(from, to)));
+}
+
+/// On a device that is full, records wait in memory that nobody can read.
+#[test]
+fn what_lies_before_the_segment_that_has_no_room_is_still_told() {
+    let folder = TemporaryFolder::new("archive-no-room-told");
+    let mut archive = open(&folder);
+    archive.go_on_from(&EventHistory::default()).unwrap();
+    append(&mut archive, 1..=600, 1000);
+    let last = archive.segments.back_mut().unwrap();
+    let first = last.first;
+    last.swap_file(no_room());
+    let (from, to) = (pos(1, 0), pos(first, 0));
+    assert!(archive.flush().is_err(), "something waits");
+    let all = told(&mut archive, from, to, 9_999);
+    assert_eq!(all, Ok(expected(from, to)));
+    let chunk = archive.read((pos(first - 1, 0), StreamPosition::LIVE), 1 << 20);
+    assert_eq!(chunk.unwrap().end, to, "and no further");
+    let refused = archive.read((to, StreamPosition::LIVE), 1 << 20);
+    assert_eq!(refused.unwrap_err(), Unavailable::Gone);
 }
 
 #[test]

@@ -90,6 +90,11 @@ impl ArchiveError {
     }
 }
 
+/// Name of the segment whose first block has this height.
+fn name_of(first: u64) -> String {
+    format!("{first:020}{SUFFIX}")
+}
+
 fn at(path: &Path) -> impl FnOnce(std::io::Error) -> ArchiveError {
     let path = path.to_path_buf();
     |source| ArchiveError::Io { path, source }
@@ -258,7 +263,7 @@ impl Archive {
             state: Arc::default(),
             config,
         };
-        for first in archive.names()? {
+        for first in Self::firsts(&archive.config.folder)? {
             let path = archive.path(first);
             archive.segments.push_back(Segment::sealed(first, path));
         }
@@ -275,9 +280,28 @@ impl Archive {
         Ok(archive)
     }
 
-    /// First heights of the segments in the folder, ascending.
-    fn names(&self) -> Result<Vec<u64>, ArchiveError> {
-        let folder = &self.config.folder;
+    /// Removes all segments of a folder, and the folder where nothing else is in it: no older
+    /// blocks are wanted any more.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub(crate) fn remove(folder: &Path) -> Result<(), ArchiveError> {
+        match std::fs::read_dir(folder) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            found => found.map_err(at(folder))?,
+        };
+        // Newest first, so that a crash in between leaves no hole.
+        for first in Self::firsts(folder)?.into_iter().rev() {
+            let path = folder.join(name_of(first));
+            std::fs::remove_file(&path).map_err(at(&path))?;
+        }
+        // What is not ours stays.
+        std::fs::remove_dir(folder).ok();
+        Ok(())
+    }
+
+    /// First heights of the segments in a folder, ascending; those in the making are removed.
+    fn firsts(folder: &Path) -> Result<Vec<u64>, ArchiveError> {
         let mut firsts = Vec::new();
         for entry in std::fs::read_dir(folder).map_err(at(folder))? {
             let name = entry.map_err(at(folder))?.file_name();
@@ -293,7 +317,7 @@ impl Archive {
     }
 
     fn path(&self, first: u64) -> PathBuf {
-        self.config.folder.join(format!("{first:020}{SUFFIX}"))
+        self.config.folder.join(name_of(first))
     }
 
     /// What others may know of it.
@@ -336,7 +360,8 @@ impl Archive {
                 self.history.be_silent_until(before.height());
                 if self.history == *before {
                     self.end = height;
-                    return Ok(());
+                    // The budget may have been lowered since.
+                    return self.shrink();
                 }
             }
         }

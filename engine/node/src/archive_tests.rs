@@ -511,3 +511,51 @@ fn the_budget_lets_the_oldest_go_and_a_cut_goes_back_over_segments() {
         archive.sync().unwrap();
     }
 }
+
+#[test]
+fn a_budget_that_was_lowered_holds_from_the_next_start_on() {
+    let folder = TemporaryFolder::new("archive-lowered");
+    let mut archive = Archive::open(ArchiveConfig {
+        bytes_max: 4 * ARCHIVE_BYTES_MIN,
+        ..config(&folder)
+    })
+    .unwrap();
+    archive.go_on_from(&EventHistory::default()).unwrap();
+    append(&mut archive, 1..=3_000, 1000);
+    assert!(archive.bytes() > 2 * ARCHIVE_BYTES_MIN && archive.first() == 1);
+    archive.sync().unwrap();
+    drop(archive);
+    let mut archive = open(&folder);
+    archive.go_on_from(&before(3_001, 1000)).unwrap();
+    assert!(archive.bytes() <= ARCHIVE_BYTES_MIN, "{}", archive.bytes());
+    let first = archive.first();
+    assert_eq!(archive.room(), 0, "what went is not fetched again");
+    let (from, to) = (pos(first, 0), pos(3_001, 0));
+    let all = told(&mut archive, from, to, 9_999);
+    assert_eq!(all, Ok(expected(from, to)), "the newest stay");
+    append(&mut archive, 3_001..=3_010, 1000);
+}
+
+#[test]
+fn an_archive_that_is_not_wanted_any_more_is_removed_and_nothing_else() {
+    let folder = TemporaryFolder::new("archive-unwanted");
+    let path = config(&folder).folder;
+    Archive::remove(&path).unwrap();
+    for is_shared in [true, false] {
+        let mut archive = open(&folder);
+        archive.go_on_from(&EventHistory::default()).unwrap();
+        append(&mut archive, 1..=600, 1000);
+        drop(archive);
+        let (other, part) = (path.join("notes"), path.join("x.part"));
+        std::fs::write(part, b"").unwrap();
+        if is_shared {
+            std::fs::write(&other, b"").unwrap();
+        }
+        Archive::remove(&path).unwrap();
+        assert_eq!(path.exists(), is_shared);
+        if is_shared {
+            assert_eq!(std::fs::read_dir(&path).unwrap().count(), 1);
+            std::fs::remove_file(other).unwrap();
+        }
+    }
+}

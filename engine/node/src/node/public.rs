@@ -1,7 +1,7 @@
 //! The public stream at a start: where its older blocks are kept, and how it goes on from what
 //! recovery has executed. Owns nothing that outlives the start.
 
-use crate::archive::ArchiveConfig;
+use crate::archive::{Archive, ArchiveConfig};
 use crate::config::{NodeConfig, NodeLimits};
 use crate::metrics::Metrics;
 use crate::replica::Parts;
@@ -24,6 +24,16 @@ pub(super) fn archive_config(config: &NodeConfig) -> Option<ArchiveConfig> {
         genesis_hash: *config.genesis.hash(),
         bytes_max,
     })
+}
+
+/// Removes the older blocks where none are wanted any more. Nothing needs them, so that one that
+/// cannot be removed refuses no start.
+pub(super) fn forget_unwanted(config: &NodeConfig) {
+    if config.limits.public_archive_bytes_max == 0
+        && let Err(error) = Archive::remove(&config.data.join(PUBLIC_FOLDER))
+    {
+        tracing::warn!(%error, "older public events, which are not kept, cannot be removed");
+    }
 }
 
 /// The public stream as far as recovery has executed it, and the thread that keeps it from here on.

@@ -5,7 +5,7 @@ use super::addresses::Addresses;
 use super::diverged::Diverged;
 use super::early::early_start;
 use super::first::{bring_first, first_state, recovery_error};
-use super::public::{archive_config, public_stage};
+use super::public::{archive_config, forget_unwanted, public_stage};
 use super::{Asker, Node, NodeFailure, StartError};
 use crate::archive::Archived;
 use crate::auth::{BatchSeed, CommandAuth};
@@ -203,6 +203,7 @@ pub(super) fn start<S: StateMachine>(
     let clock = Clock::new();
     let diverged = Diverged::find(&config)?;
     let (mut parts, companions, trace, addresses) = open_parts(&config, app, clock)?;
+    forget_unwanted(&config);
     let (shadow_sender, asks) = ShadowSender::new();
     let bytes_max = config.log.bytes_max;
     let (reader, served) = (companions.reader, companions.served);

@@ -69,8 +69,8 @@ impl Scrubber {
         }
     }
 
-    /// Reads on, at most `bytes_max` bytes and at least a page; nothing of a segment that was pruned
-    /// meanwhile.
+    /// Reads on, at most `bytes_max` bytes and at least a page; nothing of a segment that was
+    /// pruned meanwhile.
     ///
     /// # Errors
     /// [`ScrubError`]: the segment is left out in this pass.

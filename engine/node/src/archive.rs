@@ -510,6 +510,15 @@ impl Archive {
         self.flush()
     }
 
+    /// How many segments can be read: what waits in memory for room on the disk is of the last one.
+    fn readable(&mut self) -> usize {
+        match self.flush() {
+            Ok(()) => self.segments.len(),
+            Err(error) if error.is_for_want_of_room() => self.segments.len().saturating_sub(1),
+            Err(_) => 0,
+        }
+    }
+
     /// What lies between two positions, about `bytes_max` bytes of it at most.
     ///
     /// # Errors
@@ -526,12 +535,7 @@ impl Archive {
         if from.height >= self.end {
             return Err(Unavailable::Ahead);
         }
-        // What waits in memory for room on the disk is of the last segment.
-        let readable = match self.flush() {
-            Ok(()) => self.segments.len(),
-            Err(error) if error.is_for_want_of_room() => self.segments.len().saturating_sub(1),
-            Err(_) => 0,
-        };
+        let readable = self.readable();
         let mut chunk = Chunk {
             blocks: Vec::new(),
             end: from,

@@ -251,7 +251,7 @@ impl<S: StateMachine> Shadow<S> {
         let Some(archived) = &self.archived else {
             return true;
         };
-        // Its own disk may be full for good: the log does not grow for that until it fills this one.
+        // The log does not grow for it until it fills the disk, which every vote needs.
         if archived.has_failed() && self.pruning.as_ref().is_some_and(Pruning::is_overgrown) {
             archived.give_up();
         }

@@ -203,7 +203,6 @@ pub(super) fn start<S: StateMachine>(
     let clock = Clock::new();
     let diverged = Diverged::find(&config)?;
     let (mut parts, companions, trace, addresses) = open_parts(&config, app, clock)?;
-    forget_unwanted(&config);
     let (shadow_sender, asks) = ShadowSender::new();
     let bytes_max = config.log.bytes_max;
     let (reader, served) = (companions.reader, companions.served);
@@ -331,6 +330,7 @@ fn open_parts<S: StateMachine>(
     let (_, now) = clock.read();
     let opened = Parts::open(&folder, &replica_config, app, now);
     let (mut parts, companions) = opened.map_err(|source| recovery_error(config, path, source))?;
+    forget_unwanted(config);
     tell_recovered(&companions.summary);
     if let Some(early) = early_start(config.genesis.file().genesis_time_ns, wall_ns()) {
         tracing::warn!("{early}");

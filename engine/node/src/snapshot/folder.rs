@@ -370,8 +370,9 @@ impl SnapshotFolder {
     }
 
     /// Removes what a crash left behind: files in the making, and files whose manifest is not
-    /// there, but for the data of a fetched one that was just being named. A name that is not one of ours stays, and so does what cannot be removed. Only by the
-    /// one process that writes snapshots here, and not while it does.
+    /// there, but for the data of a fetched one that was just being named. A name that is not one
+    /// of ours stays, and so does what cannot be removed. Only by the one process that writes
+    /// snapshots here, and not while it does.
     ///
     /// # Errors
     /// [`SnapshotError::Io`] when the folder cannot be read.

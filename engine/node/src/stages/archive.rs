@@ -199,7 +199,7 @@ impl ArchiveLink {
         }
         let first = ring.oldest().height;
         let (waits, is_full) = (self.state.waits(), self.state.is_waiting());
-        if self.next < first && waits != self.waits {
+        if self.next < first && (is_full || waits != self.waits) {
             return self.be_passed();
         }
         if self.next < first {

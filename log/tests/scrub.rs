@@ -534,3 +534,15 @@ fn random_damage_is_mended_right_or_not_at_all() {
         assert_eq!(mended.left.is_empty(), after == before);
     }
 }
+
+#[test]
+fn a_pass_goes_on_above_a_segment_that_was_pruned_under_it() {
+    let memory = MemoryBackend::new();
+    let (mut log, _) = filled_by_pages(&memory);
+    let begun = log.scrubber.step(1).expect("a page of the first segment");
+    assert!(matches!(begun, Scrubbed::More { bytes } if bytes > 0));
+    memory.rot(&name(1), 700, 1, false);
+    log.pruner.prune(1).expect("old segments go");
+    assert_eq!(pass(&mut log), [1], "the rest of the pass");
+    assert_eq!(pass(&mut log), [1], "and the next one");
+}

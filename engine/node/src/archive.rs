@@ -12,12 +12,13 @@ mod stretch;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use quorate_proof::events::EventHistory;
 
 use crate::client_wire::PublicFrame;
 use crate::file_error::FileError;
+use crate::refused::Refused;
 use crate::streams::{Block, FRAME_BYTES_FULL, StreamPosition, Unavailable};
 use segment::{Segment, SegmentError};
 pub(crate) use stretch::Prepended;
@@ -58,6 +59,16 @@ pub enum ArchiveError {
         #[source]
         source: std::io::Error,
     },
+    /// The system cannot say that what was written is on the disk, and does not say it by the next
+    /// call either, whatever that call returns.
+    #[error("{path} cannot be made durable: {source}")]
+    Sync {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
     /// The folder cannot be made, or is not private.
     #[error("{0}")]
     Folder(#[from] FileError),
@@ -69,6 +80,19 @@ pub enum ArchiveError {
         /// Height of the one that was given.
         found: u64,
     },
+}
+
+impl ArchiveError {
+    /// Whether room on the disk, descriptors or memory were short: what was asked for is not done,
+    /// and the same call may do it later.
+    pub(crate) fn is_for_want_of_room(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if Refused::of(source) == Refused::Short)
+    }
+}
+
+/// Name of the segment whose first block has this height.
+fn name_of(first: u64) -> String {
+    format!("{first:020}{SUFFIX}")
 }
 
 fn at(path: &Path) -> impl FnOnce(std::io::Error) -> ArchiveError {
@@ -98,6 +122,12 @@ pub(crate) struct Archived {
     pub(crate) queued_bytes: AtomicU64,
     /// How often it has begun anew when it was told to.
     pub(crate) begins: AtomicU64,
+    /// Blocks wait for room on the disk.
+    is_waiting: AtomicBool,
+    /// How often it began to wait for it.
+    waits: AtomicU64,
+    /// Nothing more is archived in this run.
+    has_failed: AtomicBool,
 }
 
 impl Archived {
@@ -112,10 +142,45 @@ impl Archived {
         is_durable
     }
 
-    /// Nothing is archived any more in this run, and nobody waits for it.
+    /// Nothing more is archived in this run. Whoever waits for it goes on waiting: a start from
+    /// where it waits executes what is missing again, and one from above would let go of all that
+    /// is here.
     pub(crate) fn fail(&self) {
         self.first.store(u64::MAX, Ordering::Release);
-        self.synced.store(u64::MAX, Ordering::Release);
+        self.has_failed.store(true, Ordering::Release);
+    }
+
+    /// Blocks wait for room on the disk from here on; whether they did not yet.
+    pub(crate) fn begin_waiting(&self) -> bool {
+        let is_new = !self.is_waiting.swap(true, Ordering::AcqRel);
+        if is_new {
+            self.waits.fetch_add(1, Ordering::AcqRel);
+        }
+        is_new
+    }
+
+    /// All that has come is written; whether some of it had to wait.
+    pub(crate) fn end_waiting(&self) -> bool {
+        self.is_waiting.swap(false, Ordering::AcqRel)
+    }
+
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.is_waiting.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn waits(&self) -> u64 {
+        self.waits.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        self.has_failed.load(Ordering::Acquire)
+    }
+
+    /// Nobody waits any more for one that has failed.
+    pub(crate) fn give_up(&self) {
+        if self.synced.swap(u64::MAX, Ordering::AcqRel) != u64::MAX {
+            tracing::error!("the log is too large to wait any longer for older public events");
+        }
     }
 }
 
@@ -198,7 +263,7 @@ impl Archive {
             state: Arc::default(),
             config,
         };
-        for first in archive.names()? {
+        for first in Self::firsts(&archive.config.folder)? {
             let path = archive.path(first);
             archive.segments.push_back(Segment::sealed(first, path));
         }
@@ -215,9 +280,28 @@ impl Archive {
         Ok(archive)
     }
 
-    /// First heights of the segments in the folder, ascending.
-    fn names(&self) -> Result<Vec<u64>, ArchiveError> {
-        let folder = &self.config.folder;
+    /// Removes all segments of a folder, and the folder where nothing else is in it: no older
+    /// blocks are wanted any more.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub(crate) fn remove(folder: &Path) -> Result<(), ArchiveError> {
+        match std::fs::read_dir(folder) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            found => found.map_err(at(folder))?,
+        };
+        // Newest first, so that a crash in between leaves no hole.
+        for first in Self::firsts(folder)?.into_iter().rev() {
+            let path = folder.join(name_of(first));
+            std::fs::remove_file(&path).map_err(at(&path))?;
+        }
+        // What is not ours stays.
+        std::fs::remove_dir(folder).ok();
+        Ok(())
+    }
+
+    /// First heights of the segments in a folder, ascending; those in the making are removed.
+    fn firsts(folder: &Path) -> Result<Vec<u64>, ArchiveError> {
         let mut firsts = Vec::new();
         for entry in std::fs::read_dir(folder).map_err(at(folder))? {
             let name = entry.map_err(at(folder))?.file_name();
@@ -233,7 +317,7 @@ impl Archive {
     }
 
     fn path(&self, first: u64) -> PathBuf {
-        self.config.folder.join(format!("{first:020}{SUFFIX}"))
+        self.config.folder.join(name_of(first))
     }
 
     /// What others may know of it.
@@ -276,7 +360,8 @@ impl Archive {
                 self.history.be_silent_until(before.height());
                 if self.history == *before {
                     self.end = height;
-                    return Ok(());
+                    // The budget may have been lowered since.
+                    return self.shrink();
                 }
             }
         }
@@ -314,7 +399,11 @@ impl Archive {
         }
         self.end = height;
         self.history = before;
-        self.push_segment()
+        match self.push_segment() {
+            // The next block makes it.
+            Err(error) if error.is_for_want_of_room() => Ok(()),
+            pushed => pushed,
+        }
     }
 
     fn push_segment(&mut self) -> Result<(), ArchiveError> {
@@ -327,13 +416,15 @@ impl Archive {
     /// Appends the next block.
     ///
     /// # Errors
-    /// It is another one, or the disk refuses.
+    /// It is another one, or the disk refuses; then it is not appended, and may be given again
+    /// where the disk is only full.
     pub fn append(&mut self, height: u64, block: &Block) -> Result<(), ArchiveError> {
         let expected = self.end;
         if height != expected {
             let found = height;
             return Err(ArchiveError::Height { expected, found });
         }
+        self.carry_on()?;
         self.end = height.saturating_add(1);
         self.history.push(&block.leaf(height));
         let Some(last) = self.segments.back_mut() else {
@@ -347,6 +438,15 @@ impl Archive {
             tracing::error!(height, "a block is too long for the archive");
             return self.begin(self.history.clone());
         }
+        Ok(())
+    }
+
+    /// Writes what has come together in memory, and begins the next segment when the last one is
+    /// full. What the disk had no room for is done by the next call.
+    fn carry_on(&mut self) -> Result<(), ArchiveError> {
+        let Some(last) = self.segments.back() else {
+            return self.push_segment();
+        };
         let is_full = last.bytes() >= self.segment_bytes;
         if is_full || self.buffer.len() >= BUFFER_BYTES {
             self.flush()?;
@@ -394,10 +494,13 @@ impl Archive {
     /// The disk refuses.
     pub fn sync(&mut self) -> Result<(), ArchiveError> {
         self.settle()?;
-        match self.segments.back() {
-            Some(last) => last.sync().map_err(at(&last.path)),
-            None => Ok(()),
-        }
+        let Some(last) = self.segments.back() else {
+            return Ok(());
+        };
+        last.sync().map_err(|source| ArchiveError::Sync {
+            path: last.path.clone(),
+            source,
+        })
     }
 
     fn settle(&mut self) -> Result<(), ArchiveError> {
@@ -405,6 +508,15 @@ impl Archive {
             last.encode_silence(self.end, &mut self.buffer);
         }
         self.flush()
+    }
+
+    /// How many segments can be read: what waits in memory for room on the disk is of the last one.
+    fn readable(&mut self) -> usize {
+        match self.flush() {
+            Ok(()) => self.segments.len(),
+            Err(error) if error.is_for_want_of_room() => self.segments.len().saturating_sub(1),
+            Err(_) => 0,
+        }
     }
 
     /// What lies between two positions, about `bytes_max` bytes of it at most.
@@ -423,9 +535,7 @@ impl Archive {
         if from.height >= self.end {
             return Err(Unavailable::Ahead);
         }
-        if self.flush().is_err() {
-            return Err(Unavailable::Gone);
-        }
+        let readable = self.readable();
         let mut chunk = Chunk {
             blocks: Vec::new(),
             end: from,
@@ -443,6 +553,13 @@ impl Archive {
                 .segments
                 .get(place + 1)
                 .map_or(self.end, |one| one.first);
+            if place >= readable && place < self.segments.len() {
+                // A piece ends before it.
+                if chunk.end == from {
+                    return Err(Unavailable::Gone);
+                }
+                break;
+            }
             let Some(one) = self.segments.get_mut(place) else {
                 break;
             };

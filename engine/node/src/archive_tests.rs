@@ -234,7 +234,87 @@ fn no_segment_is_begun_before_the_one_before_it_is_synced() {
             break;
         }
     }
-    assert!(matches!(refused, Some(ArchiveError::Io { .. })));
+    assert!(matches!(refused, Some(ArchiveError::Sync { .. })));
+}
+
+/// A disk that has no room for what is written.
+fn no_room() -> std::fs::File {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).open("/dev/full").unwrap()
+}
+
+#[test]
+fn what_found_no_room_on_the_disk_is_written_when_there_is_room() {
+    let folder = TemporaryFolder::new("archive-no-room");
+    let mut archive = open(&folder);
+    archive.go_on_from(&EventHistory::default()).unwrap();
+    append(&mut archive, 1..=20, 1000);
+    let last = archive.segments.back_mut().unwrap();
+    let file = last.swap_file(no_room());
+    for _ in 0..2 {
+        assert!(archive.flush().unwrap_err().is_for_want_of_room());
+        assert!(archive.sync().unwrap_err().is_for_want_of_room());
+        // Nothing of it is taken for damage.
+        let refused = archive.read((pos(1, 0), pos(9, 0)), 1).unwrap_err();
+        assert_eq!(refused, Unavailable::Gone);
+    }
+    archive
+        .segments
+        .back_mut()
+        .unwrap()
+        .swap_file(file.unwrap());
+    append(&mut archive, 21..=25, 1000);
+    // The next segment has no room for its head.
+    let mut height = 26;
+    while archive.append(height, &block(height, 1000)).is_ok() {
+        height += 1;
+        let next = archive.path(height);
+        if height > 30 && !next.exists() {
+            std::os::unix::fs::symlink("/dev/full", next).unwrap();
+        }
+    }
+    let (from, to) = (pos(1, 0), pos(height, 0));
+    for _ in 0..3 {
+        let again = archive.append(height, &block(height, 1000));
+        assert!(again.unwrap_err().is_for_want_of_room());
+        assert_eq!((archive.first(), archive.end()), (1, height));
+    }
+    let all = told(&mut archive, from, to, 9_999);
+    assert_eq!(all, Ok(expected(from, to)), "readers are told meanwhile");
+    for name in std::fs::read_dir(&archive.config.folder).unwrap() {
+        let path = name.unwrap().path();
+        if path.is_symlink() {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+    append(&mut archive, height..=600, 1000);
+    archive.sync().unwrap();
+    drop(archive);
+    let mut archive = open(&folder);
+    archive.go_on_from(&before(601, 1000)).unwrap();
+    let (from, to) = (pos(1, 0), pos(601, 0));
+    let all = told(&mut archive, from, to, 9_999);
+    assert_eq!(all, Ok(expected(from, to)));
+}
+
+/// On a device that is full, records wait in memory that nobody can read.
+#[test]
+fn what_lies_before_the_segment_that_has_no_room_is_still_told() {
+    let folder = TemporaryFolder::new("archive-no-room-told");
+    let mut archive = open(&folder);
+    archive.go_on_from(&EventHistory::default()).unwrap();
+    append(&mut archive, 1..=600, 1000);
+    let last = archive.segments.back_mut().unwrap();
+    let first = last.first;
+    last.swap_file(no_room());
+    let (from, to) = (pos(1, 0), pos(first, 0));
+    assert!(archive.flush().is_err(), "something waits");
+    let all = told(&mut archive, from, to, 9_999);
+    assert_eq!(all, Ok(expected(from, to)));
+    let chunk = archive.read((pos(first - 1, 0), StreamPosition::LIVE), 1 << 20);
+    assert_eq!(chunk.unwrap().end, to, "and no further");
+    let refused = archive.read((to, StreamPosition::LIVE), 1 << 20);
+    assert_eq!(refused.unwrap_err(), Unavailable::Gone);
 }
 
 #[test]
@@ -429,5 +509,53 @@ fn the_budget_lets_the_oldest_go_and_a_cut_goes_back_over_segments() {
             expected(from, to)
         );
         archive.sync().unwrap();
+    }
+}
+
+#[test]
+fn a_budget_that_was_lowered_holds_from_the_next_start_on() {
+    let folder = TemporaryFolder::new("archive-lowered");
+    let mut archive = Archive::open(ArchiveConfig {
+        bytes_max: 4 * ARCHIVE_BYTES_MIN,
+        ..config(&folder)
+    })
+    .unwrap();
+    archive.go_on_from(&EventHistory::default()).unwrap();
+    append(&mut archive, 1..=3_000, 1000);
+    assert!(archive.bytes() > 2 * ARCHIVE_BYTES_MIN && archive.first() == 1);
+    archive.sync().unwrap();
+    drop(archive);
+    let mut archive = open(&folder);
+    archive.go_on_from(&before(3_001, 1000)).unwrap();
+    assert!(archive.bytes() <= ARCHIVE_BYTES_MIN, "{}", archive.bytes());
+    let first = archive.first();
+    assert_eq!(archive.room(), 0, "what went is not fetched again");
+    let (from, to) = (pos(first, 0), pos(3_001, 0));
+    let all = told(&mut archive, from, to, 9_999);
+    assert_eq!(all, Ok(expected(from, to)), "the newest stay");
+    append(&mut archive, 3_001..=3_010, 1000);
+}
+
+#[test]
+fn an_archive_that_is_not_wanted_any_more_is_removed_and_nothing_else() {
+    let folder = TemporaryFolder::new("archive-unwanted");
+    let path = config(&folder).folder;
+    Archive::remove(&path).unwrap();
+    for is_shared in [true, false] {
+        let mut archive = open(&folder);
+        archive.go_on_from(&EventHistory::default()).unwrap();
+        append(&mut archive, 1..=600, 1000);
+        drop(archive);
+        let (other, part) = (path.join("notes"), path.join("x.part"));
+        std::fs::write(part, b"").unwrap();
+        if is_shared {
+            std::fs::write(&other, b"").unwrap();
+        }
+        Archive::remove(&path).unwrap();
+        assert_eq!(path.exists(), is_shared);
+        if is_shared {
+            assert_eq!(std::fs::read_dir(&path).unwrap().count(), 1);
+            std::fs::remove_file(other).unwrap();
+        }
     }
 }

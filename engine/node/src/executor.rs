@@ -31,7 +31,7 @@ use quorate_consensus::types::BlockId;
 use quorate_proof::events::{EventHistory, events_leaf};
 use quorate_proof::outputs::{BlockOutputs, OutputHistory};
 
-use crate::archive::{Archive, Archived};
+use crate::archive::Archived;
 use crate::auth::{BatchCheck, CommandAuth};
 use crate::lanes::{Admitted, commands_of_block};
 use crate::results::{BlockResults, CommandResult, Correction, Mark, Outcome, Place};
@@ -158,19 +158,18 @@ impl<S: StateMachine> Executor<S> {
         self
     }
 
-    /// Keeps the public stream of what is executed from here on, at most so many bytes of it in
-    /// memory and older ones in an archive, for whoever [takes](Self::take_public) it when the node
-    /// serves.
+    /// Keeps the public stream of what is executed from here on, for whoever
+    /// [takes](Self::take_public) it when the node serves.
     #[must_use]
-    pub(crate) fn keeping_public(mut self, bytes_max: usize, archive: Option<Archive>) -> Self {
-        self.public = Some(PublicStream::new(bytes_max, archive));
+    pub(crate) fn keeping_public(mut self, public: PublicStream) -> Self {
+        self.public = Some(public);
         self
     }
 
-    /// How far the archive is, if there is one.
+    /// How far the archive is, if one is kept.
     pub(crate) fn archived(&self) -> Option<Arc<Archived>> {
-        let archive = self.public.as_ref()?.archive.as_ref();
-        archive.map(|archive| Arc::clone(archive.state()))
+        let archived = self.public.as_ref()?.archived.as_ref();
+        archived.map(Arc::clone)
     }
 
     /// The public stream so far; it is kept here no longer.

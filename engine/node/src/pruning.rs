@@ -119,6 +119,13 @@ impl Pruning {
         self.bytes_max > 0 && self.pruner.log_bytes() > self.bytes_max
     }
 
+    /// Whether the log is larger than it should be by half: what lets it grow without being needed
+    /// for a vote may not do so any longer.
+    pub(crate) fn is_overgrown(&self) -> bool {
+        let most = self.bytes_max.saturating_add(self.bytes_max / 2);
+        self.bytes_max > 0 && self.pruner.log_bytes() > most
+    }
+
     /// Looks at no more than `records` records, and removes no more than one segment, or one
     /// marked stretch whole.
     ///

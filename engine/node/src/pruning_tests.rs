@@ -268,3 +268,20 @@ fn a_peer_that_is_served_holds_old_segments_for_a_bounded_time() {
     assert_eq!(run(&mut pruning, &needed, after(600)), Pruned::Nothing);
     assert!(scene.first() > 0);
 }
+
+#[test]
+fn a_log_is_overgrown_when_it_is_larger_than_its_budget_by_half() {
+    let mut pruning = Scene::new(30).pruning(0);
+    let bytes = pruning.pruner.log_bytes();
+    assert!(!pruning.is_overgrown(), "it has no budget");
+    for (budget, is_overgrown) in [
+        (bytes, false),
+        (bytes * 2 / 3 + 1, false),
+        (bytes * 2 / 3 - 2, true),
+        (1, true),
+        (u64::MAX, false),
+    ] {
+        pruning.bytes_max = budget;
+        assert_eq!(pruning.is_overgrown(), is_overgrown, "{budget} of {bytes}");
+    }
+}

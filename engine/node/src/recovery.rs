@@ -330,10 +330,34 @@ fn base_of(folder: &SnapshotFolder, set: &ValidatorSet, manifest: &Manifest) -> 
     }
 }
 
-/// Whether a certificate that holds lies beside the manifest of a snapshot, if that can be read.
-fn is_certified(folder: &SnapshotFolder, set: &ValidatorSet, height: u64) -> bool {
-    let manifest = folder.manifest(height);
-    manifest.is_ok_and(|manifest| base_of(folder, set, &manifest).is_certified)
+/// What was read of a snapshot, or none where it is damaged.
+///
+/// # Errors
+/// It cannot be read now, or by this user: that says nothing of what is there.
+fn unless_damaged<T>(
+    height: u64,
+    read: Result<T, SnapshotError>,
+) -> Result<Option<T>, SnapshotError> {
+    match read {
+        Err(error) if error.is_damage() => {
+            tracing::warn!(height, %error, "a part of a snapshot is damaged, and passed over");
+            Ok(None)
+        }
+        read => read.map(Some),
+    }
+}
+
+/// Whether a certificate that holds lies beside the manifest of a snapshot. One without is removed
+/// where it stands above damage.
+fn is_certified(
+    folder: &SnapshotFolder,
+    set: &ValidatorSet,
+    height: u64,
+) -> Result<bool, SnapshotError> {
+    let manifest = unless_damaged(height, folder.manifest(height))?;
+    let has_certificate = unless_damaged(height, folder.certificate(height))?.flatten();
+    let parts = manifest.zip(has_certificate);
+    Ok(parts.is_some_and(|(manifest, _)| base_of(folder, set, &manifest).is_certified))
 }
 
 /// Brings the executor to the newest snapshot that is whole, and says which one it is; none when
@@ -343,7 +367,8 @@ fn is_certified(folder: &SnapshotFolder, set: &ValidatorSet, height: u64) -> boo
 /// use only if peers vouch for it. None of a log that has lost nothing.
 ///
 /// # Errors
-/// [`RecoveryError::Snapshot`] when a whole one is not taken by the application, or is foreign.
+/// [`RecoveryError::Snapshot`] when a whole one is not taken by the application, is foreign, or
+/// cannot be read for want of descriptors, memory or rights.
 pub fn restore_newest<S: StateMachine>(
     folder: &SnapshotFolder,
     set: &ValidatorSet,
@@ -352,7 +377,7 @@ pub fn restore_newest<S: StateMachine>(
 ) -> Result<Option<SnapshotBase>, RecoveryError> {
     let origin = Origin::of(set);
     for height in folder.heights()?.into_iter().rev() {
-        if reach.is_some_and(|reach| height > reach) && !is_certified(folder, set, height) {
+        if reach.is_some_and(|reach| height > reach) && !is_certified(folder, set, height)? {
             tracing::warn!(
                 height,
                 "nobody vouches for a snapshot above damage: an older one is tried"
@@ -361,13 +386,7 @@ pub fn restore_newest<S: StateMachine>(
         }
         match snapshot::restore(executor, height, &origin, folder) {
             Ok(manifest) => return Ok(Some(base_of(folder, set, &manifest))),
-            Err(
-                error @ (SnapshotError::Io { .. }
-                | SnapshotError::Manifest { .. }
-                | SnapshotError::Misnamed { .. }
-                | SnapshotError::Length { .. }
-                | SnapshotError::Chunk { .. }),
-            ) => {
+            Err(error) if error.is_damage() => {
                 tracing::warn!(height, %error, "a snapshot is damaged: an older one is tried");
             }
             Err(error) => return Err(error.into()),

@@ -227,8 +227,7 @@ impl<S: StateMachine> Shadow<S> {
             }
             let height = mark.header.height.number();
             let is_due = self.next_due() == Some(height);
-            let archived = self.archived.as_ref();
-            if is_due && !archived.is_none_or(|archived| archived.reaches(height)) {
+            if is_due && !self.is_archived(height) {
                 self.next = record.place();
                 return Ok(Progress::Idle);
             }
@@ -245,6 +244,18 @@ impl<S: StateMachine> Shadow<S> {
             }
         }
         Ok(Progress::More)
+    }
+
+    /// Whether the public events up to a block are durable, or nobody waits for that any more.
+    fn is_archived(&self, height: u64) -> bool {
+        let Some(archived) = &self.archived else {
+            return true;
+        };
+        // The log does not grow for it until it fills the disk, which every vote needs.
+        if archived.has_failed() && self.pruning.as_ref().is_some_and(Pruning::is_overgrown) {
+            archived.give_up();
+        }
+        archived.reaches(height)
     }
 
     fn execute(&mut self, mark: &FinalMark) -> Result<(), ShadowError> {

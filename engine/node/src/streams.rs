@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use quorate_proof::events::{EventHistory, events_leaf};
 
-use crate::archive::{Archive, ArchiveError};
+use crate::archive::{Archive, ArchiveError, Archived};
 use crate::client_wire::PublicFrame;
 use crate::results::{BlockResults, OutputItem};
 use crate::state_machine::Audience;
@@ -25,6 +25,8 @@ pub(crate) const FRAME_BYTES_FULL: usize = 256 * 1024;
 const FRAME_BLOCKS_MAX: u64 = 8_192;
 /// What a block that was walked over counts in a reader's share of a turn, bytes.
 const WALK_BYTES: usize = 16;
+/// While the disk is full, a start tries to archive what it executes after so many blocks.
+const RETRY_BLOCKS: u64 = 64;
 
 /// A place between two events of the public stream: everything of blocks below `height` comes
 /// before it, and the first `index` public outputs of that block.
@@ -300,33 +302,65 @@ impl PublicRing {
 pub(crate) struct PublicStream {
     pub(crate) ring: PublicRing,
     pub(crate) archive: Option<Archive>,
+    /// What the threads know of the archive, also when it has failed; none where none is kept.
+    pub(crate) archived: Option<Arc<Archived>>,
     /// The archive goes on from where this start began to execute.
     is_placed: bool,
 }
 
 impl PublicStream {
-    pub(crate) fn new(bytes_max: usize, archive: Option<Archive>) -> Self {
-        Self {
+    /// A validator without the older public events is one all the same, though no snapshot is
+    /// taken then above what may be there.
+    pub(crate) fn new(bytes_max: usize, opened: Option<Result<Archive, ArchiveError>>) -> Self {
+        let archived = opened.as_ref().map(|opened| match opened {
+            Ok(archive) => Arc::clone(archive.state()),
+            Err(_) => Arc::default(),
+        });
+        let mut stream = Self {
             ring: PublicRing::new(bytes_max),
-            archive,
+            archive: None,
+            archived,
             is_placed: false,
+        };
+        if let Some(opened) = opened {
+            let opened = opened.map(|archive| stream.archive = Some(archive));
+            stream.settle(opened);
         }
+        stream
     }
 
     /// Takes the public outputs of an executed block, which was [placed](Self::place).
     pub(crate) fn push(&mut self, results: &BlockResults) {
         self.ring.push(results);
-        let (archive, block) = (&mut self.archive, self.ring.block(results.height));
-        if let (Some(archive), Some(block)) = (archive, block) {
-            let appended = archive.append(results.height, block);
-            self.settle(appended);
+        let height = results.height;
+        let is_level = |archive: &Archive| archive.end() == height;
+        if height.is_multiple_of(RETRY_BLOCKS) || self.archive.as_ref().is_some_and(is_level) {
+            self.catch_up();
         }
+    }
+
+    /// Archives what the ring has and the archive lacks: while the disk is full it waits there.
+    fn catch_up(&mut self) {
+        let Some(archive) = &mut self.archive else {
+            return;
+        };
+        let mut done = Ok(());
+        while done.is_ok() && archive.end() < self.ring.tip().height {
+            let height = archive.end();
+            let Some(block) = self.ring.block(height) else {
+                tracing::error!(height, "older public events found no room on the disk");
+                return self.fail();
+            };
+            done = archive.append(height, block);
+        }
+        self.settle(done);
     }
 
     /// Nothing more is executed; the next block comes after those of `before`.
     pub(crate) fn finish(&mut self, before: &EventHistory) {
         // Nothing may have been executed on a snapshot, and then nothing of it was taken in.
         self.place(before);
+        self.catch_up();
         let flushed = self.archive.as_mut().map_or(Ok(()), Archive::flush);
         self.settle(flushed);
     }
@@ -344,9 +378,21 @@ impl PublicStream {
     }
 
     fn settle(&mut self, done: Result<(), ArchiveError>) {
-        if let Err(error) = done {
+        let Err(error) = done else { return };
+        if self.archive.is_none() || !error.is_for_want_of_room() {
             tracing::error!(%error, "older public events are not kept in this run");
-            self.archive = None;
+            return self.fail();
+        }
+        let archived = self.archived.as_ref();
+        if archived.is_some_and(|archived| archived.begin_waiting()) {
+            tracing::error!(%error, "the disk is full: older public events wait for room");
+        }
+    }
+
+    fn fail(&mut self) {
+        self.archive = None;
+        if let Some(archived) = &self.archived {
+            archived.fail();
         }
     }
 }
@@ -361,8 +407,10 @@ pub(crate) fn cost(from: StreamPosition, next: StreamPosition, frame_bytes: usiz
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::archive::ArchiveConfig;
     use crate::client_wire::ServerFrame;
     use crate::state_machine::{Output, SessionId};
+    use crate::testing::TemporaryFolder;
 
     fn results(height: u64, outputs: &[&[u8]]) -> BlockResults {
         let mut results = BlockResults::new();
@@ -406,6 +454,63 @@ mod tests {
             format!("{}.{}{text}", event.position.height, event.position.index)
         });
         (events.collect::<Vec<_>>().join(" "), next)
+    }
+
+    fn archive_config(folder: &TemporaryFolder) -> ArchiveConfig {
+        ArchiveConfig {
+            folder: folder.path().join("public"),
+            genesis_hash: [7; 32],
+            bytes_max: crate::archive::ARCHIVE_BYTES_MIN,
+        }
+    }
+
+    /// A start that executes blocks 1 to 200 on a full disk, with a ring of so many bytes.
+    fn started_on_a_full_disk(folder: &TemporaryFolder, bytes_max: usize) -> PublicStream {
+        let archive = Archive::open(archive_config(folder));
+        let first = folder.path().join(format!("public/{:020}.events", 1));
+        std::os::unix::fs::symlink("/dev/full", &first).unwrap();
+        let mut stream = PublicStream::new(bytes_max, Some(archive));
+        stream.place(&EventHistory::default());
+        for height in 1..=200 {
+            stream.push(&results(height, &[b"event"]));
+        }
+        std::fs::remove_file(first).unwrap();
+        stream
+    }
+
+    #[test]
+    fn what_a_start_executes_on_a_full_disk_waits_in_the_ring() {
+        let folder = TemporaryFolder::new("streams-full");
+        let mut stream = started_on_a_full_disk(&folder, 1 << 20);
+        let archived = stream.archived.clone().unwrap();
+        assert!(archived.is_waiting() && !archived.has_failed());
+        stream.finish(&EventHistory::default());
+        let archive = stream.archive.unwrap();
+        assert_eq!((archive.first(), archive.end()), (1, 201));
+        assert!(!archived.has_failed());
+    }
+
+    /// It would begin anew above what the ring has passed.
+    #[test]
+    fn an_archive_that_the_ring_passes_on_a_full_disk_is_left_as_it_is() {
+        let folder = TemporaryFolder::new("streams-passed");
+        let mut stream = started_on_a_full_disk(&folder, 1 << 10);
+        let archived = stream.archived.clone().unwrap();
+        stream.finish(&EventHistory::default());
+        assert!(stream.archive.is_none() && archived.has_failed());
+        assert!(!archived.reaches(1), "snapshots wait for the next start");
+    }
+
+    #[test]
+    fn snapshots_wait_for_an_archive_that_cannot_be_opened() {
+        let folder = TemporaryFolder::new("streams-closed");
+        std::fs::write(folder.path().join("public"), b"no folder").unwrap();
+        let archive = Archive::open(archive_config(&folder));
+        let stream = PublicStream::new(1 << 20, Some(archive));
+        let archived = stream.archived.unwrap();
+        assert!(stream.archive.is_none() && archived.has_failed());
+        assert!(!archived.reaches(1));
+        assert!(PublicStream::new(1 << 20, None).archived.is_none());
     }
 
     #[test]

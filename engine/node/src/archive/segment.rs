@@ -278,6 +278,12 @@ impl Segment {
         Ok(self)
     }
 
+    /// Lets it write to another file; gives back the one that it had.
+    #[cfg(test)]
+    pub(super) const fn swap_file(&mut self, file: File) -> Option<File> {
+        self.file.replace(file)
+    }
+
     /// Forgets everything of blocks from `height` on; only of the last one.
     pub(super) fn cut(&mut self, height: u64) -> std::io::Result<()> {
         let (Some(file), Some(marks)) = (&self.file, &mut self.marks) else {

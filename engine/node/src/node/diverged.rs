@@ -3,6 +3,7 @@
 //! Owns the refusal to serve until an operator has moved the bundle away, and what is said of the
 //! second execution. Never: decides that a state differs, or removes a bundle.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::StartError;
@@ -11,8 +12,20 @@ use crate::config::NodeConfig;
 use crate::drift::{self, Again, BUNDLE_FILE, Bundle, Facts, Recorder};
 use crate::metrics::Metrics;
 use crate::roots::RootRing;
-use crate::snapshot::SnapshotFolder;
+use crate::snapshot::{SnapshotError, SnapshotFolder};
 use crate::stages::inlet::Inlet;
+
+/// What cannot be looked at may be there.
+fn is_there(path: &Path) -> Result<bool, StartError> {
+    let found = path.try_exists();
+    found.map_err(|source| {
+        StartError::Snapshot(SnapshotError::Io {
+            path: path.to_path_buf(),
+            action: "look for the bundle of an earlier run",
+            source,
+        })
+    })
+}
 
 /// A validator, and whether it was found to differ in an earlier run.
 pub(super) struct Diverged {
@@ -28,7 +41,7 @@ impl Diverged {
     pub(super) fn find(config: &NodeConfig) -> Result<Self, StartError> {
         let facts = Arc::new(Facts::new(&config.data, config.own, &config.genesis));
         let mut earlier = None;
-        if facts.folder.join(BUNDLE_FILE).exists() {
+        if is_there(&facts.folder.join(BUNDLE_FILE))? {
             let bundle = drift::read_bundle(&facts.folder)?;
             let snapshots = SnapshotFolder::new(snapshots_path(&config.data));
             drift::set_aside(&snapshots, bundle.common_height(), &facts.folder)?;
@@ -77,5 +90,24 @@ impl Diverged {
              bundle is moved out of the data folder"
         );
         drop(metrics.diverged.set(status));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::TemporaryFolder;
+
+    #[test]
+    fn a_bundle_that_cannot_be_looked_at_is_not_taken_for_none() {
+        let folder = TemporaryFolder::new("diverged");
+        let path = folder.path().join(BUNDLE_FILE);
+        assert!(!is_there(&path).unwrap());
+        std::os::unix::fs::symlink(&path, &path).unwrap();
+        let error = is_there(&path).unwrap_err().to_string();
+        assert!(error.contains("cannot look for the bundle"), "{error}");
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, b"{}").unwrap();
+        assert!(is_there(&path).unwrap());
     }
 }

@@ -1,7 +1,7 @@
 //! The public stream at a start: where its older blocks are kept, and how it goes on from what
 //! recovery has executed. Owns nothing that outlives the start.
 
-use crate::archive::ArchiveConfig;
+use crate::archive::{Archive, ArchiveConfig};
 use crate::config::{NodeConfig, NodeLimits};
 use crate::metrics::Metrics;
 use crate::replica::Parts;
@@ -26,6 +26,16 @@ pub(super) fn archive_config(config: &NodeConfig) -> Option<ArchiveConfig> {
     })
 }
 
+/// Removes the older blocks where none are wanted any more. Nothing needs them, so that one that
+/// cannot be removed refuses no start.
+pub(super) fn forget_unwanted(config: &NodeConfig) {
+    if config.limits.public_archive_bytes_max == 0
+        && let Err(error) = Archive::remove(&config.data.join(PUBLIC_FOLDER))
+    {
+        tracing::warn!(%error, "older public events, which are not kept, cannot be removed");
+    }
+}
+
 /// The public stream as far as recovery has executed it, and the thread that keeps it from here on.
 pub(super) fn public_stage<S: StateMachine>(
     parts: &mut Parts<S>,
@@ -38,7 +48,10 @@ pub(super) fn public_stage<S: StateMachine>(
     let executed = parts.executor.take_public();
     let executed = executed.unwrap_or_else(|| PublicStream::new(limits.public_bytes_max, None));
     let Some(archive) = executed.archive else {
-        archived.inspect(|archived| archived.fail());
+        if archived.is_some() {
+            // The log says why.
+            metrics.alarms.add(1);
+        }
         return Ok(PublicStage::new(executed.ring, None));
     };
     let wake = move || waker.wake();

@@ -5,7 +5,7 @@ use super::addresses::Addresses;
 use super::diverged::Diverged;
 use super::early::early_start;
 use super::first::{bring_first, first_state, recovery_error};
-use super::public::{archive_config, public_stage};
+use super::public::{archive_config, forget_unwanted, public_stage};
 use super::{Asker, Node, NodeFailure, StartError};
 use crate::archive::Archived;
 use crate::auth::{BatchSeed, CommandAuth};
@@ -330,6 +330,7 @@ fn open_parts<S: StateMachine>(
     let (_, now) = clock.read();
     let opened = Parts::open(&folder, &replica_config, app, now);
     let (mut parts, companions) = opened.map_err(|source| recovery_error(config, path, source))?;
+    forget_unwanted(config);
     tell_recovered(&companions.summary);
     if let Some(early) = early_start(config.genesis.file().genesis_time_ns, wall_ns()) {
         tracing::warn!("{early}");

@@ -59,6 +59,7 @@ use crate::recovery::{
 use crate::snapshot::{SnapshotError, SnapshotFolder};
 use crate::state_machine::{SessionId, StateMachine};
 use crate::store::Served;
+use crate::streams::PublicStream;
 
 /// What a replica is started with.
 #[derive(Clone, Debug)]
@@ -196,8 +197,9 @@ impl<S: StateMachine> Parts<S> {
         let mut executor = Executor::new(app, sessions_max, set.genesis_time_ns())
             .with_auth(Arc::clone(&config.auth));
         if config.public_bytes_max > 0 {
-            let archive = config.public_archive.clone().and_then(open_archive);
-            executor = executor.keeping_public(config.public_bytes_max, archive);
+            let archive = config.public_archive.clone().map(Archive::open);
+            let public = PublicStream::new(config.public_bytes_max, archive);
+            executor = executor.keeping_public(public);
         }
         let snapshots = config.snapshots.as_ref();
         let recovery = config.recovery();
@@ -251,14 +253,6 @@ impl<S: StateMachine> Parts<S> {
             companions,
         ))
     }
-}
-
-/// A validator without the older public events is one all the same.
-fn open_archive(config: ArchiveConfig) -> Option<Archive> {
-    let opened = Archive::open(config);
-    opened
-        .inspect_err(|error| tracing::error!(%error, "older public events are not kept"))
-        .ok()
 }
 
 /// Brings the executor to the newest whole snapshot, or else to where the chain begins.

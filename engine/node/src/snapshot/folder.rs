@@ -108,7 +108,7 @@ impl SnapshotFolder {
     }
 
     /// Names of its files; none of a folder that is missing.
-    fn names(&self) -> Result<Vec<String>, SnapshotError> {
+    pub(super) fn names(&self) -> Result<Vec<String>, SnapshotError> {
         match self.disk.names(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
             names => names.map_err(failed(&self.path, "read the folder")),
@@ -370,12 +370,17 @@ impl SnapshotFolder {
     }
 
     /// Removes what a crash left behind: files in the making, and files whose manifest is not
-    /// there. A name that is not one of ours stays, and so does what cannot be removed. Only by the
-    /// one process that writes snapshots here, and not while it does.
+    /// there, but for the data of a fetched one that was just being named. A name that is not one
+    /// of ours stays, and so does what cannot be removed. Only by the one process that writes
+    /// snapshots here, and not while it does.
     ///
     /// # Errors
     /// [`SnapshotError::Io`] when the folder cannot be read.
     pub fn clean(&self) -> Result<(), SnapshotError> {
+        if let Err(error) = self.take_back() {
+            tracing::warn!(%error, "the folder of snapshots is not cleaned in this run");
+            return Ok(());
+        }
         let heights = self.heights()?;
         for name in self.names()? {
             let Some((height, is_in_the_making)) = height_of(&name) else {

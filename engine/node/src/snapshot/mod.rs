@@ -31,6 +31,8 @@ pub use state::{Origin, restore, take};
 use std::io;
 use std::path::PathBuf;
 
+use crate::refused::Refused;
+
 /// Why a snapshot cannot be written, read or restored.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
@@ -114,4 +116,27 @@ pub enum SnapshotError {
         /// Its name.
         section: String,
     },
+}
+
+impl SnapshotError {
+    /// Whether what was written is not there any more, whoever reads it and whenever. A want of
+    /// descriptors, memory or rights is none: it passes, or somebody has to correct it.
+    pub(crate) fn is_damage(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => {
+                let is_gone = matches!(
+                    source.kind(),
+                    io::ErrorKind::NotFound
+                        | io::ErrorKind::InvalidData
+                        | io::ErrorKind::UnexpectedEof
+                );
+                is_gone || Refused::of(source) == Refused::Disk
+            }
+            Self::Manifest { .. }
+            | Self::Misnamed { .. }
+            | Self::Length { .. }
+            | Self::Chunk { .. } => true,
+            _ => false,
+        }
+    }
 }

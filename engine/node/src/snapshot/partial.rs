@@ -133,14 +133,9 @@ impl SnapshotFolder {
     /// # Errors
     /// [`SnapshotError::Io`] when the disk refuses. Damaged files count as none.
     pub fn resume(&self) -> Result<Option<(PartialSnapshot, Vec<u8>)>, SnapshotError> {
-        let read = |name: &str| {
-            let path = self.path().join(name);
-            match self.disk.read(&path, FILE_BYTES_MAX) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-                bytes => bytes.map(Some).map_err(failed(&path, "read the file")),
-            }
-        };
-        let (Some(manifest), Some(certificate)) = (read(MANIFEST)?, read(CERTIFICATE)?) else {
+        let manifest = self.read_joining(MANIFEST)?;
+        let (Some(manifest), Some(certificate)) = (manifest, self.read_joining(CERTIFICATE)?)
+        else {
             return Ok(None);
         };
         let Ok(manifest) = Manifest::unseal(&manifest) else {
@@ -149,6 +144,15 @@ impl SnapshotFolder {
         let mut partial = self.partial(manifest, false)?;
         partial.look();
         Ok(Some((partial, certificate)))
+    }
+
+    /// One of the small files; none where it is missing.
+    fn read_joining(&self, name: &str) -> Result<Option<Vec<u8>>, SnapshotError> {
+        let path = self.path().join(name);
+        match self.disk.read(&path, FILE_BYTES_MAX) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            bytes => bytes.map(Some).map_err(failed(&path, "read the file")),
+        }
     }
 
     /// Makes a whole one a snapshot of this folder, its certificate beside it.
@@ -188,6 +192,29 @@ impl SnapshotFolder {
             tracing::warn!(%error, "a snapshot is fetched again: it cannot be put back");
         }
         placed
+    }
+
+    /// Gives the data of a fetched snapshot its old name back where a crash came between
+    /// [`finish`](Self::finish) naming it and the manifest, so that [`resume`](Self::resume) finds
+    /// every chunk.
+    pub(super) fn take_back(&self) -> Result<(), SnapshotError> {
+        let Some(manifest) = self.read_joining(MANIFEST)? else {
+            return Ok(());
+        };
+        let Ok(manifest) = Manifest::unseal(&manifest) else {
+            return Ok(());
+        };
+        let height = manifest.height();
+        let is_placed = self.heights()?.binary_search(&height).is_ok();
+        if is_placed || self.names()?.iter().any(|name| name == DATA) {
+            return Ok(());
+        }
+        let (data, path) = (self.data_path(height), self.path().join(DATA));
+        match self.disk.rename(&data, &path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(failed(&data, "rename the data")(error)),
+            Ok(()) => self.sync(),
+        }
     }
 
     /// Removes what was fetched of a snapshot that is not whole.

@@ -70,3 +70,41 @@ fn a_fetched_snapshot_that_finds_no_room_for_its_notes_is_not_fetched_again() {
     assert!(folder.is_fetched(&manifest).unwrap());
     assert_eq!(names().len(), 4);
 }
+
+/// What is done up to a certain step of making it one of the folder, and then the process dies.
+#[test]
+fn a_fetched_snapshot_whose_naming_was_cut_short_is_not_fetched_again() {
+    let (manifest, certificate) = (manifest(), vec![8; CERTIFICATE_BYTES]);
+    let power = MemoryBackend::new();
+    let disk = MemoryDisk::new(&power);
+    let folder = SnapshotFolder::in_memory(&disk);
+    let mut partial = folder.begin(manifest.clone(), &certificate).unwrap();
+    (0..2).for_each(|number| assert!(partial.put(number, &chunk(number)).unwrap()));
+    partial.file.sync_all().unwrap();
+    folder.put_certificate(HEIGHT, &certificate).unwrap();
+    folder.put_fetched(&manifest).unwrap();
+    let data = folder.data_path(HEIGHT);
+    folder.disk.rename(&partial.path, &data).unwrap();
+    let killed = disk.process_kill(&MemoryBackend::new());
+    folder.sync().unwrap();
+    let synced = disk.process_kill(&MemoryBackend::new());
+    let dark = disk.power_cut(&MemoryBackend::new(), |_| false);
+    for disk in [killed, synced, dark] {
+        let folder = SnapshotFolder::in_memory(&disk);
+        for _ in 0..2 {
+            folder.clean().unwrap();
+            assert!(folder.heights().unwrap().is_empty());
+            let (resumed, beside) = folder.resume().unwrap().expect("all that was fetched");
+            assert_eq!((resumed.progress(), &beside), ((2, 2), &certificate));
+        }
+        let (whole, _) = folder.resume().unwrap().unwrap();
+        folder.finish(whole, &certificate).unwrap();
+        folder.clean().unwrap();
+        assert_eq!(folder.verify(HEIGHT).unwrap(), manifest);
+        assert!(folder.resume().unwrap().is_none());
+    }
+    // Before the last step: it is named already, and what was fetched is of another one.
+    folder.put_manifest(&manifest).unwrap();
+    folder.clean().unwrap();
+    assert_eq!(folder.verify(HEIGHT).unwrap(), manifest);
+}

@@ -341,3 +341,75 @@ fn a_disk_that_is_full_keeps_whole_snapshots_alone() {
     assert_eq!(folder.heights().unwrap(), [1, 2]);
     folder.verify(2).unwrap();
 }
+
+/// A log that was not pruned would be executed from genesis, and one that was be taken for damaged.
+#[test]
+fn a_start_passes_over_what_is_damaged_and_not_over_what_it_may_not_read() {
+    let mut scene = scene();
+    let origin = Origin::of(&scene.set);
+    take(&mut scene.executor, &scene.header, &origin, &scene.folder).unwrap();
+    scene.folder.put_certificate(3, b"none that holds").unwrap();
+    let restore = |reach| {
+        crate::recovery::restore_newest(&scene.folder, &scene.set, &mut fresh(&scene.set), reach)
+    };
+    let path = |ending: &str| {
+        let names = std::fs::read_dir(scene.folder.path()).unwrap();
+        let mut paths = names.map(|name| name.unwrap().path());
+        let found = paths.find(|path| path.extension().unwrap() == ending);
+        found.expect("it is there")
+    };
+    assert!(restore(None).unwrap().is_some());
+    assert!(restore(Some(2)).unwrap().is_none(), "nobody vouches for it");
+    for ending in ["data", "manifest", "certificate"] {
+        let path = path(ending);
+        let aside = path.with_extension("aside");
+        std::fs::rename(&path, &aside).unwrap();
+        std::os::unix::fs::symlink(&path, &path).unwrap();
+        for reach in [None, Some(2)] {
+            // Whether somebody vouches for it matters above damage, and nothing else then.
+            if [("data", Some(2)), ("certificate", None)].contains(&(ending, reach)) {
+                continue;
+            }
+            let refused = restore(reach).expect_err(ending).to_string();
+            assert!(refused.contains(ending), "{refused}");
+        }
+        std::fs::remove_file(&path).unwrap();
+        std::fs::rename(&aside, &path).unwrap();
+    }
+    assert!(restore(None).unwrap().is_some());
+    let data = path("data");
+    let whole = std::fs::read(&data).unwrap();
+    std::fs::write(&data, &whole[..whole.len() - 1]).unwrap();
+    assert!(restore(None).unwrap().is_none());
+    std::fs::remove_file(&data).unwrap();
+    assert!(restore(None).unwrap().is_none());
+}
+
+#[test]
+fn only_what_is_gone_for_good_is_damage() {
+    use rustix::io::Errno;
+    let of = |source: std::io::Error| SnapshotError::Io {
+        path: std::path::PathBuf::new(),
+        action: "read the data",
+        source,
+    };
+    for errno in [
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::NOMEM,
+        Errno::ACCESS,
+        Errno::PERM,
+        Errno::LOOP,
+    ] {
+        assert!(!of(errno.into()).is_damage(), "{errno}");
+    }
+    for errno in [Errno::IO, Errno::NOENT] {
+        assert!(of(errno.into()).is_damage(), "{errno}");
+    }
+    for kind in [
+        std::io::ErrorKind::InvalidData,
+        std::io::ErrorKind::UnexpectedEof,
+    ] {
+        assert!(of(kind.into()).is_damage(), "{kind}");
+    }
+}

@@ -3,8 +3,10 @@
 //!
 //! Owns the way between the ring and the disk. Never: anything that a vote, a result or a live
 //! reader waits for. When the disk is so slow that the ring passes what was not handed over, the
-//! archive begins anew there: a stream has no holes. When the disk fails, whoever waits for
-//! something on it is told that it is gone.
+//! archive begins anew there: a stream has no holes. When the disk is full, blocks wait for room;
+//! should the ring pass them, or the disk fail, the archive ends for this run, and whoever waits
+//! for something on it is told that it is gone. It is not begun anew then: no snapshot is taken
+//! above its end meanwhile, so the next start executes what is missing again.
 
 use super::older::{PeerParts, Peers};
 use crate::archive::{Archive, ArchiveError, Archived, Chunk};
@@ -14,10 +16,11 @@ use crate::streams::{Block, PublicRing, StreamPosition, Unavailable};
 use crossbeam::channel::{self, RecvTimeoutError};
 use quorate_net::ClientId;
 use quorate_proof::events::EventHistory;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Blocks and questions on their way to the thread.
 const QUEUE_MAX: usize = 4_096;
@@ -34,6 +37,8 @@ const ITEMS_PER_STRETCH: usize = 1_024;
 const WAKE_BLOCKS: usize = 64;
 /// How often it is looked for blocks, and whether something is to be made durable.
 const LOOK: Duration = Duration::from_millis(20);
+/// Time between two tries while the disk is full.
+const RETRY: Duration = Duration::from_millis(100);
 
 /// For what something is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +85,11 @@ pub(crate) struct ArchiveLink {
     begins: u64,
     /// For whom something is being read, once for each question. Bound: `FETCHES_MAX`.
     fetches: Vec<ClientId>,
+    /// How often blocks had waited for room on the disk when all was handed over last.
+    waits: u64,
+    /// The ring has passed what waited for room: nothing more is handed over in this run.
+    is_passed: bool,
+    metrics: Arc<Metrics>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -101,6 +111,8 @@ impl ArchiveLink {
         state.first.store(archive.first(), Ordering::Release);
         let next = archive.end();
         let told = Arc::clone(&state);
+        let own_metrics = Arc::clone(&metrics);
+        let is_waiting = state.is_waiting();
         let thread = std::thread::Builder::new().name("quorate-public".to_owned());
         let thread = thread.spawn(move || {
             super::give_way();
@@ -115,6 +127,9 @@ impl ArchiveLink {
                 state: Arc::clone(&told),
                 replies: &replies,
                 begins: 0,
+                waiting: VecDeque::new(),
+                // A start has met a full disk already.
+                retry_at: is_waiting.then(Instant::now),
             };
             if let Err(error) = work.run(&items) {
                 metrics.alarms.add(1);
@@ -131,6 +146,9 @@ impl ArchiveLink {
             begun: 0,
             begins: 0,
             fetches: Vec::with_capacity(FETCHES_MAX),
+            waits: 0,
+            is_passed: false,
+            metrics: own_metrics,
             thread: Some(thread),
         })
     }
@@ -176,7 +194,14 @@ impl ArchiveLink {
 
     /// Hands over what the ring has and the archive lacks, as far as there is room.
     pub(crate) fn hand_over(&mut self, ring: &PublicRing) {
+        if self.is_passed {
+            return;
+        }
         let first = ring.oldest().height;
+        let (waits, is_full) = (self.state.waits(), self.state.is_waiting());
+        if self.next < first && (is_full || waits != self.waits) {
+            return self.be_passed();
+        }
         if self.next < first {
             let before = ring.before().cloned();
             if !before.is_some_and(|before| self.send(ToArchive::Begin(before))) {
@@ -187,6 +212,26 @@ impl ArchiveLink {
             (self.next, self.begun) = (first, first);
             self.begins += 1;
         }
+        self.send_blocks(ring);
+        if !is_full && ring.block(self.next).is_none() {
+            self.waits = waits;
+        }
+    }
+
+    /// The ring has passed blocks that wait for room. To begin anew above them would let go of all
+    /// that is archived; as it is, the next start executes them again.
+    fn be_passed(&mut self) {
+        self.is_passed = true;
+        self.begun = u64::MAX;
+        self.state.fail();
+        self.metrics.alarms.add(1);
+        tracing::error!(
+            "older public events found no room on the disk for too long, and are not kept any more \
+             in this run: start again when there is room"
+        );
+    }
+
+    fn send_blocks(&mut self, ring: &PublicRing) {
         while let Some(block) = ring.block(self.next) {
             if self.state.queued_bytes.load(Ordering::Relaxed) > QUEUE_BYTES_MAX {
                 return;
@@ -283,6 +328,11 @@ struct Work<'a> {
     replies: &'a Replies,
     /// How often it has begun anew.
     begins: u64,
+    /// Blocks, and beginnings among them, that wait for room on the disk, in their order. Their
+    /// bytes count among those on their way. Bound: `QUEUE_BYTES_MAX`.
+    waiting: VecDeque<ToArchive>,
+    /// When to try again; none while there is room.
+    retry_at: Option<Instant>,
 }
 
 impl Work<'_> {
@@ -294,51 +344,122 @@ impl Work<'_> {
                     for item in items.try_iter().take(ITEMS_PER_STRETCH) {
                         self.take(item)?;
                     }
-                    self.archive.flush()?;
                 }
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return self.archive.sync(),
+                Err(RecvTimeoutError::Disconnected) => {
+                    let done = self.write_all().and_then(|()| self.archive.sync());
+                    // What found no room is executed again by the next start.
+                    return self.put_off(done).map(|_| ());
+                }
             }
-            if let Some(peers) = &mut self.peers {
-                peers.turn(&mut self.archive);
-            }
-            let first = self.archive.first();
-            self.state.first.store(first, Ordering::Release);
-            self.state.begins.store(self.begins, Ordering::Release);
-            let end = self.archive.end();
-            let wanted = self.state.wanted.load(Ordering::Acquire);
-            if self.state.synced.load(Ordering::Acquire) < wanted && wanted <= end {
-                self.archive.sync()?;
-                self.state.synced.store(end, Ordering::Release);
-            }
+            self.turn()?;
         }
     }
 
-    fn take(&mut self, item: ToArchive) -> Result<(), ArchiveError> {
-        match item {
-            ToArchive::Block(height, block) => {
-                let bytes = block.bytes_len() as u64;
-                self.state.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
-                self.archive.append(height, &block)
-            }
-            ToArchive::Begin(before) => {
-                self.begins += 1;
-                self.archive.begin(before)
-            }
-            ToArchive::Fetch(fetch) => {
-                let read = self.archive.read((fetch.from, fetch.to), fetch.bytes_max);
-                self.replies.send((fetch, read));
-                Ok(())
+    /// Writes what has come, and does what others wait for.
+    fn turn(&mut self) -> Result<(), ArchiveError> {
+        if self.retry_at.is_none_or(|at| at <= Instant::now()) {
+            let done = self.write_all().and_then(|()| self.sync_wanted());
+            if self.put_off(done)? && self.state.end_waiting() {
+                self.retry_at = None;
+                tracing::warn!("there is room on the disk for older public events again");
             }
         }
+        if let Some(peers) = &mut self.peers {
+            peers.turn(&mut self.archive);
+        }
+        let first = self.archive.first();
+        self.state.first.store(first, Ordering::Release);
+        self.state.begins.store(self.begins, Ordering::Release);
+        Ok(())
+    }
+
+    /// What was refused for want of room is tried again after a while; whether it was not.
+    fn put_off(&mut self, done: Result<(), ArchiveError>) -> Result<bool, ArchiveError> {
+        let Err(error) = done else {
+            return Ok(true);
+        };
+        if !error.is_for_want_of_room() {
+            return Err(error);
+        }
+        self.retry_at = Some(Instant::now() + RETRY);
+        if self.state.begin_waiting() {
+            tracing::error!(%error, "the disk is full: older public events wait for room");
+        }
+        Ok(false)
+    }
+
+    fn write_all(&mut self) -> Result<(), ArchiveError> {
+        while let Some(item) = self.waiting.pop_front() {
+            let written = self.write(&item);
+            if written.is_err() {
+                self.waiting.push_front(item);
+                return written;
+            }
+        }
+        self.archive.flush()
+    }
+
+    fn sync_wanted(&mut self) -> Result<(), ArchiveError> {
+        let end = self.archive.end();
+        let wanted = self.state.wanted.load(Ordering::Acquire);
+        if self.state.synced.load(Ordering::Acquire) < wanted && wanted <= end {
+            self.archive.sync()?;
+            self.state.synced.store(end, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, item: ToArchive) -> Result<(), ArchiveError> {
+        if let ToArchive::Fetch(fetch) = item {
+            self.read(fetch);
+            return Ok(());
+        }
+        if self.retry_at.is_none() {
+            let written = self.write(&item);
+            if self.put_off(written)? {
+                return Ok(());
+            }
+        }
+        self.waiting.push_back(item);
+        Ok(())
+    }
+
+    fn read(&mut self, fetch: Fetch) {
+        let read = self.archive.read((fetch.from, fetch.to), fetch.bytes_max);
+        // It is the ring alone that is behind blocks that wait, and it has passed them.
+        let is_waiting = !self.waiting.is_empty();
+        let read = read.map_err(|why| match why {
+            Unavailable::Ahead if is_waiting => Unavailable::Gone,
+            why => why,
+        });
+        self.replies.send((fetch, read));
+    }
+
+    fn write(&mut self, item: &ToArchive) -> Result<(), ArchiveError> {
+        match item {
+            ToArchive::Block(height, block) => {
+                self.archive.append(*height, block)?;
+                let bytes = block.bytes_len() as u64;
+                self.state.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            }
+            ToArchive::Begin(before) => {
+                self.archive.begin(before.clone())?;
+                self.begins += 1;
+            }
+            ToArchive::Fetch(fetch) => self.read(*fetch),
+        }
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::archive::ArchiveConfig;
     use crate::results::BlockResults;
     use crate::state_machine::Output;
+    use crate::testing::TemporaryFolder;
 
     const BLOCK_BYTES: u64 = 1024 * 1024;
 
@@ -368,9 +489,122 @@ mod tests {
             begun: 0,
             begins: 0,
             fetches: Vec::new(),
+            waits: 0,
+            is_passed: false,
+            metrics: Arc::default(),
             thread: None,
         };
         (link, items, answer)
+    }
+
+    /// The thread's side of an archive whose second segment finds no room, with the block that
+    /// needs it on its way, and the link to it.
+    fn full(
+        folder: &TemporaryFolder,
+        replies: &Replies,
+        run: impl FnOnce(Work<'_>, ArchiveLink, Receiver<ToArchive>, &PublicRing),
+    ) {
+        let config = ArchiveConfig {
+            folder: folder.path().join("public"),
+            genesis_hash: [7; 32],
+            bytes_max: crate::archive::ARCHIVE_BYTES_MIN,
+        };
+        let mut archive = Archive::open(config).expect("an archive");
+        let begun = archive.go_on_from(&EventHistory::default());
+        begun.expect("it begins");
+        let ring = ring(40);
+        // The first one fills its segment.
+        std::os::unix::fs::symlink("/dev/full", second(folder)).expect("no room");
+        let (mut link, items, _) = link();
+        link.state = Arc::clone(archive.state());
+        let work = Work {
+            state: Arc::clone(archive.state()),
+            archive,
+            peers: None,
+            replies,
+            begins: 0,
+            waiting: VecDeque::new(),
+            retry_at: None,
+        };
+        run(work, link, items, &ring);
+    }
+
+    fn second(folder: &TemporaryFolder) -> std::path::PathBuf {
+        let name = format!("{:020}.events", 2);
+        folder.path().join("public").join(name)
+    }
+
+    fn replies() -> Replies {
+        Replies {
+            answer: channel::bounded(FETCHES_MAX).0,
+            wake: Box::new(|| {}),
+        }
+    }
+
+    fn take_all(work: &mut Work<'_>, items: &Receiver<ToArchive>) {
+        for item in items.try_iter() {
+            work.take(item).expect("it is taken");
+        }
+        work.retry_at = work.retry_at.map(|_| Instant::now());
+        work.turn().expect("it goes on");
+    }
+
+    #[test]
+    fn blocks_wait_for_room_on_the_disk_and_no_snapshot_passes_them() {
+        let folder = TemporaryFolder::new("archive-thread-full");
+        full(&folder, &replies(), |mut work, mut link, items, ring| {
+            let state = Arc::clone(&link.state);
+            assert!(!state.reaches(40));
+            for _ in 0..3 {
+                link.hand_over(ring);
+                take_all(&mut work, &items);
+            }
+            assert_eq!((work.archive.first(), work.archive.end()), (1, 2));
+            assert!(state.is_waiting());
+            let queued_bytes = state.queued_bytes.load(Ordering::Acquire);
+            assert!(queued_bytes > QUEUE_BYTES_MAX, "{queued_bytes}");
+            assert!(queued_bytes < QUEUE_BYTES_MAX + 2 * BLOCK_BYTES);
+            assert!(!state.reaches(1), "of none it is said that it is durable");
+
+            std::fs::remove_file(second(&folder)).expect("there is room");
+            for _ in 0..2 {
+                take_all(&mut work, &items);
+                link.hand_over(ring);
+            }
+            take_all(&mut work, &items);
+            assert_eq!(work.archive.end(), 41);
+            assert!(state.reaches(40));
+            assert!(!state.is_waiting());
+            assert_eq!(state.queued_bytes.load(Ordering::Acquire), 0);
+        });
+    }
+
+    #[test]
+    fn an_archive_that_waits_for_room_is_not_begun_anew_when_the_ring_passes_it() {
+        let folder = TemporaryFolder::new("archive-thread-passed");
+        full(&folder, &replies(), |mut work, mut link, items, ring| {
+            link.hand_over(ring);
+            take_all(&mut work, &items);
+            let mut passed = PublicRing::new(1);
+            let mut history = EventHistory::default();
+            (1..=40).for_each(|_| history.push(&[0; 32]));
+            passed.begin(&history);
+            // There is room again before the ring is looked at.
+            std::fs::remove_file(second(&folder)).expect("there is room");
+            take_all(&mut work, &items);
+            let end = work.archive.end();
+            assert!(end > 2 && end < 40, "{end}");
+            link.hand_over(&passed);
+            take_all(&mut work, &items);
+            assert_eq!((work.begins, work.archive.end()), (0, end));
+            assert!(link.state.has_failed());
+            assert_eq!(link.metrics.alarms.read(), 1);
+            assert_eq!(link.oldest(), u64::MAX, "the ring alone is told from");
+            assert!(!link.state.reaches(end - 1));
+            take_all(&mut work, &items);
+            assert!(link.state.reaches(end - 1), "what is here is made durable");
+            assert!(!link.state.reaches(40), "a start executes the rest again");
+        });
     }
 
     #[test]

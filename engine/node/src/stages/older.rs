@@ -26,6 +26,8 @@ use crate::streams::StreamPosition;
 
 /// One piece is read and sent in this time at most, to whomever: 12 MiB a second.
 const SERVE_PAUSE_NS: u64 = 20_000_000;
+/// How long nothing older is asked for when the disk had no room for what came.
+const ROOM_REST_NS: u64 = 30_000_000_000;
 /// Bytes of one piece that are read, about.
 const PIECE_BYTES: usize = 256 * 1024;
 /// A frame ends with the event that fills it.
@@ -144,6 +146,8 @@ pub(super) struct Peers {
     /// Nothing older is wanted in this run: there is no room, the disk refuses, or the oldest
     /// segment here is damaged.
     is_done: bool,
+    /// Nothing older is asked for before then: the disk was full.
+    rests_until_ns: u64,
     /// Who was answered last: the next one comes after it.
     served: ValidatorIndex,
     serve_ns: u64,
@@ -166,6 +170,7 @@ impl Peers {
             metrics,
             begun: Instant::now(),
             is_done: false,
+            rests_until_ns: 0,
             served: own,
             serve_ns: 0,
             frame: PublicFrame::default(),
@@ -186,7 +191,7 @@ impl Peers {
             self.take(now_ns, archive, answer);
         }
         self.metrics.events_first.set(archive.first());
-        if !self.is_done && archive.room() > 0 {
+        if !self.is_done && now_ns >= self.rests_until_ns && archive.room() > 0 {
             let asked = self.backfill.turn(now_ns, archive.first());
             if let Some(slow) = self.backfill.take_slow() {
                 let peer = slow.number();
@@ -252,6 +257,10 @@ impl Peers {
                 let first = archive.first();
                 tracing::error!(first, "the head of the oldest archived segment is damaged");
                 self.end("the oldest segment here does not tell what comes before it");
+            }
+            Err(error) if error.is_for_want_of_room() => {
+                self.rests_until_ns = now_ns.saturating_add(ROOM_REST_NS);
+                tracing::warn!(%error, "the disk is full: older public events are fetched later");
             }
             Err(error) => {
                 self.metrics.alarms.add(1);

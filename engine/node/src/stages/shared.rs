@@ -618,7 +618,8 @@ impl<S: StateMachine> Inward for Inner<'_, S> {
         let pool = self.replica.order().lanes().orders_hold_us(now.mono_ns);
         Room {
             cancels_hold_us: None,
-            others_hold_us: self.submissions.others_hold_us().or(pool),
+            urgent_hold_us: self.submissions.urgent_hold_us(),
+            orders_hold_us: self.submissions.orders_hold_us().or(pool),
         }
     }
 

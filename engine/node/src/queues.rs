@@ -104,7 +104,7 @@ pub(crate) enum ToApp {
     /// Commands that are final already and were submitted again.
     Repeats(Vec<(SessionId, u64)>),
     /// A client's question.
-    Query(ClientId, u64, Box<[u8]>),
+    Query(Caller, u64, Box<[u8]>),
     /// A client wants the state root.
     Root(ClientId, u64),
     /// A client wants the number of its session's last applied command.

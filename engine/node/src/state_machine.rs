@@ -255,4 +255,14 @@ pub trait StateMachine: Send + 'static {
     /// and no whole answer be empty, so that a client can tell the two. What the embedding program
     /// asks is answered whole, whatever its length.
     fn query(&self, question: &[u8], answer: &mut Vec<u8>);
+
+    /// Answers a question of a client that has logged in with the key of the session `asker`; it
+    /// need not be open. Any key may ask, so an application with answers that are not for everybody
+    /// says here who gets them. Without this method everybody is answered as by
+    /// [`query`](Self::query), which the embedding program alone uses otherwise. An application
+    /// that hands calls on to another one must hand on this one as well.
+    fn query_from(&self, asker: SessionId, question: &[u8], answer: &mut Vec<u8>) {
+        let _ = asker;
+        self.query(question, answer);
+    }
 }

@@ -28,7 +28,7 @@ wire_enum! {
         DuplicateClientOrder = 8,
         /// The session has no open order of this name.
         UnknownOrder = 9,
-        /// The session may not administer.
+        /// The session may not administer, nor ask about another one.
         NotAdmin = 10,
         /// The post-only order would take.
         WouldTake = 11,

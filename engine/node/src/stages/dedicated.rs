@@ -560,10 +560,7 @@ impl Inward for Outward<'_> {
                 }
             }
             ClientFrame::Query { id, question } => {
-                drop(
-                    self.app
-                        .send(ToApp::Query(from.client, id, question.into())),
-                );
+                drop(self.app.send(ToApp::Query(from, id, question.into())));
             }
             ClientFrame::StatusAsk { id } => {
                 drop(

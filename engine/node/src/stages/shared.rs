@@ -650,7 +650,7 @@ impl<S: StateMachine> Inward for Inner<'_, S> {
                 }
             }
             ClientFrame::Query { id, question } => {
-                let answer = answer_of(self.replica.executor(), question);
+                let answer = answer_of(self.replica.executor(), from.session, question);
                 replies.push(from.client, |bytes| {
                     client_wire::encode_answer(leader, id, &answer, bytes);
                 });

@@ -103,5 +103,7 @@ wire_enum! {
         /// Whether the fill-or-kill order can be filled is not seen within
         /// [`LOOKS_MAX`](crate::config::LOOKS_MAX) price levels and resting orders.
         TooDeep = 46,
+        /// The account has exercised in this series in this block.
+        ExercisedInBlock = 47,
     }
 }

@@ -377,6 +377,10 @@ impl StateMachine for Hosted {
     fn query(&self, question: &[u8], answer: &mut Vec<u8>) {
         each!(self, application => application.query(question, answer));
     }
+
+    fn query_from(&self, asker: SessionId, question: &[u8], answer: &mut Vec<u8>) {
+        each!(self, application => application.query_from(asker, question, answer));
+    }
 }
 
 #[cfg(test)]

@@ -69,6 +69,10 @@ impl StateMachine for Wrong {
     fn query(&self, question: &[u8], answer: &mut Vec<u8>) {
         self.inner.query(question, answer);
     }
+
+    fn query_from(&self, asker: SessionId, question: &[u8], answer: &mut Vec<u8>) {
+        self.inner.query_from(asker, question, answer);
+    }
 }
 
 #[cfg(test)]

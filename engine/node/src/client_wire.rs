@@ -14,9 +14,9 @@ pub use decode::{
     ClientFrame, Outputs, ResultView, Results, Sections, ServerFrame, Stream, Verdicts,
 };
 pub use encode::{
-    ClientFrameWriter, ResultsFrame, StreamFrame, VerdictsWriter, encode_answer, encode_busy,
-    encode_query, encode_refused, encode_root, encode_root_ask, encode_session, encode_session_ask,
-    encode_status, encode_status_ask,
+    ClientFrameWriter, RESULT_OUTPUTS_MAX, ResultsFrame, StreamFrame, VerdictsWriter,
+    encode_answer, encode_busy, encode_query, encode_refused, encode_root, encode_root_ask,
+    encode_session, encode_session_ask, encode_status, encode_status_ask,
 };
 
 pub use public::{

@@ -639,6 +639,11 @@ impl<S: StateMachine> Executor<S> {
         self.app.query(question, answer);
     }
 
+    /// The same for a client that has logged in as this session.
+    pub fn query_from(&self, asker: SessionId, question: &[u8], answer: &mut Vec<u8>) {
+        self.app.query_from(asker, question, answer);
+    }
+
     /// The session table.
     #[must_use]
     pub const fn sessions(&self) -> &SessionTable {

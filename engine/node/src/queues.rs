@@ -104,7 +104,7 @@ pub(crate) enum ToApp {
     /// Commands that are final already and were submitted again.
     Repeats(Vec<(SessionId, u64)>),
     /// A client's question.
-    Query(ClientId, u64, Box<[u8]>),
+    Query(Caller, u64, Box<[u8]>),
     /// A client wants the state root.
     Root(ClientId, u64),
     /// A client wants the number of its session's last applied command.
@@ -167,8 +167,8 @@ impl Gate {
     }
 }
 
-/// Bytes of clients' commands between the net thread and the pool at most; a frame more. Cancels
-/// have the last eighth for themselves.
+/// Bytes of clients' commands between the net thread and the pool at most; a frame more. Orders
+/// leave the last eighth, and prices and administration half of it to cancels.
 pub(crate) const BACKLOG_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// When to try again after that was full, microseconds.
 const BACKLOG_RETRY_US: u32 = 20_000;
@@ -201,7 +201,8 @@ impl Backlog {
         let hold_beyond = |max| (bytes >= max).then_some(BACKLOG_RETRY_US);
         Room {
             cancels_hold_us: hold_beyond(BACKLOG_BYTES_MAX),
-            others_hold_us: hold_beyond(BACKLOG_BYTES_MAX - BACKLOG_BYTES_MAX / 8),
+            urgent_hold_us: hold_beyond(BACKLOG_BYTES_MAX - BACKLOG_BYTES_MAX / 16),
+            orders_hold_us: hold_beyond(BACKLOG_BYTES_MAX - BACKLOG_BYTES_MAX / 8),
         }
     }
 }
@@ -308,7 +309,11 @@ mod tests {
         let backlog = Backlog::default();
         let frame = vec![0; 128 * 1024];
         let mut taken = Vec::new();
-        while backlog.room().others_hold_us.is_none() {
+        while backlog.room().orders_hold_us.is_none() {
+            taken.push(backlog.take(&frame, 0));
+        }
+        assert!(backlog.room().urgent_hold_us.is_none());
+        while backlog.room().urgent_hold_us.is_none() {
             taken.push(backlog.take(&frame, 0));
         }
         assert!(backlog.room().cancels_hold_us.is_none());

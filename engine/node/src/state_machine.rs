@@ -140,11 +140,11 @@ impl Output {
 
     /// Appends an output for one session. Outputs are numbered in the order of these calls.
     ///
-    /// A client is told of [`OUTPUT_BYTES_MAX`] (1 MiB) with one result: of those that a command
-    /// puts out for its own session it gets as many of the first as fit, none from the one on that
-    /// does not. An output for another session, or of a timer or session event, is told alone; one
-    /// above that bound is left out. What is left out is state and proven all the same, and an
-    /// embedding program gets it with the block.
+    /// A client is told of [`OUTPUT_BYTES_MAX`] (1 MiB) and 65,535 outputs with one result: of those
+    /// that a command puts out for its own session it gets as many of the first as fit, and from the
+    /// one on that does not all others by its private stream. An output for another session, or of a
+    /// timer or session event, comes by that stream too. One above that bound is left out; it is
+    /// state and proven all the same, and an embedding program gets it with the block.
     pub fn to_session(&mut self, session: SessionId, bytes: &[u8]) {
         self.push(Audience::Session(session), bytes);
     }
@@ -255,4 +255,14 @@ pub trait StateMachine: Send + 'static {
     /// and no whole answer be empty, so that a client can tell the two. What the embedding program
     /// asks is answered whole, whatever its length.
     fn query(&self, question: &[u8], answer: &mut Vec<u8>);
+
+    /// Answers a question of a client that has logged in with the key of the session `asker`; it
+    /// need not be open. Any key may ask, so an application with answers that are not for everybody
+    /// says here who gets them. Without this method everybody is answered as by
+    /// [`query`](Self::query), which the embedding program alone uses otherwise. An application
+    /// that hands calls on to another one must hand on this one as well.
+    fn query_from(&self, asker: SessionId, question: &[u8], answer: &mut Vec<u8>) {
+        let _ = asker;
+        self.query(question, answer);
+    }
 }

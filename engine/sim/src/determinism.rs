@@ -156,6 +156,10 @@ impl<S: StateMachine> StateMachine for Recorded<S> {
     fn query(&self, question: &[u8], answer: &mut Vec<u8>) {
         self.app.query(question, answer);
     }
+
+    fn query_from(&self, asker: SessionId, question: &[u8], answer: &mut Vec<u8>) {
+        self.app.query_from(asker, question, answer);
+    }
 }
 
 /// What an instance shows after a block.

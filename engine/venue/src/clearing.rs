@@ -13,6 +13,7 @@ use crate::orders::Order;
 use crate::refusal::Refusal;
 use crate::reports::{Desk, PositionCause, SessionReport};
 use crate::series::{Series, SeriesList, SeriesState};
+use crate::settlement::Exercised;
 use quorate::state_machine::SessionId;
 
 /// Validators of the feeds at most.
@@ -141,6 +142,7 @@ pub(crate) struct Clearing {
     pub(crate) feeds: Vec<Feed>,
     pub(crate) series: SeriesList,
     pub(crate) accounts: Accounts,
+    pub(crate) exercised: Exercised,
 }
 
 /// A trade in a series.
@@ -166,6 +168,7 @@ impl Clearing {
             validators: config.validators,
             series: SeriesList::default(),
             accounts: Accounts::default(),
+            exercised: Exercised::default(),
         })
     }
 

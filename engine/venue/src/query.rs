@@ -1,7 +1,9 @@
 //! Read-only questions about the state between two blocks.
 //!
 //! Owns the questions, the answers and their bytes. Never: a change of the state. A malformed
-//! question, or one about what does not exist, is answered by [`Answer::Refused`].
+//! question, or one about what does not exist, is answered by [`Answer::Refused`]; so is a client's
+//! about an order or the account of another session, unless it is an administrator's
+//! ([`Refusal::NotAdmin`]). It is judged by the session that its key has, open or not.
 //!
 //! | kind | question | fields after the kind byte |
 //! |---|---|---|
@@ -56,8 +58,8 @@ pub enum Question {
         /// How many levels of each side at most, 1 to [`DEPTH_LEVELS_MAX`].
         levels: u16,
     },
-    /// An open order. Answered to anyone who knows its name; who may ask is up to whoever serves
-    /// the questions.
+    /// An open order. A client is answered about its own session's, and an administrator about
+    /// all.
     Order {
         /// The session that entered it.
         session: SessionId,
@@ -71,7 +73,8 @@ pub enum Question {
     },
     /// The section roots.
     Roots,
-    /// The account of a session. Who may ask is up to whoever serves the questions.
+    /// The account of a session. A client is answered about its own session's, and an
+    /// administrator about all.
     Account {
         /// Whose.
         session: SessionId,
@@ -150,7 +153,20 @@ pub enum Answer {
     Series(SeriesAnswer),
 }
 
-/// Answers the question in these bytes.
+/// Answers a client that has logged in with the key of this session. What an account has and what
+/// rests for it are told to whom they belong: the reports of it are private as well.
+pub(crate) fn answer_to(venue: &Venue, asker: SessionId, question: &[u8]) -> Answer {
+    match Question::decode(question) {
+        Ok(Question::Order { session, .. } | Question::Account { session })
+            if session != asker && !venue.is_admin(asker) =>
+        {
+            Answer::Refused(Refusal::NotAdmin)
+        }
+        _ => answer(venue, question),
+    }
+}
+
+/// Answers the question in these bytes, for the program that embeds the venue.
 pub(crate) fn answer(venue: &Venue, question: &[u8]) -> Answer {
     let Ok(question) = Question::decode(question) else {
         return Answer::Refused(Refusal::Malformed);

@@ -28,7 +28,7 @@ wire_enum! {
         DuplicateClientOrder = 8,
         /// The session has no open order of this name.
         UnknownOrder = 9,
-        /// The session may not administer.
+        /// The session may not administer, nor ask about another one.
         NotAdmin = 10,
         /// The post-only order would take.
         WouldTake = 11,
@@ -103,5 +103,7 @@ wire_enum! {
         /// Whether the fill-or-kill order can be filled is not seen within
         /// [`LOOKS_MAX`](crate::config::LOOKS_MAX) price levels and resting orders.
         TooDeep = 46,
+        /// The account has exercised in this series in this block.
+        ExercisedInBlock = 47,
     }
 }

@@ -314,6 +314,9 @@ impl Venue {
         let (holder, series, price) = self.check_exercise(context, id, lots)?;
         let units = series.terms.intrinsic(price);
         let clearing = self.market.clearing_mut()?;
+        if !clearing.exercised.note(context.height, holder, id) {
+            return Err(Refusal::ExercisedInBlock);
+        }
         let assigned = clearing.assign(holder, id, lots, units);
         let (assigned, payment) = assigned.ok_or(Refusal::NotSeries)?;
         let command_kind = crate::commands::ClearingCommand::EXERCISE;
@@ -368,6 +371,27 @@ impl Clearing {
             self.accounts.transfer(holder, index, id, lots);
         }
         Some((assigned, payment))
+    }
+}
+
+/// Who has exercised in which series in the block that is executed. An exercise looks at all
+/// holders of its series however few its lots are, so that without a bound one session could have
+/// the venue do nothing else. No part of any section: the state is written between two blocks, and
+/// the next block begins with nobody.
+#[derive(Debug, Default)]
+pub(crate) struct Exercised {
+    height: u64,
+    by: BTreeSet<(AccountIndex, InstrumentId)>,
+}
+
+impl Exercised {
+    /// Notes an exercise in the block of this height; false when it is not the first one there.
+    fn note(&mut self, height: u64, holder: AccountIndex, id: InstrumentId) -> bool {
+        if self.height != height {
+            self.height = height;
+            self.by.clear();
+        }
+        self.by.insert((holder, id))
     }
 }
 

@@ -35,6 +35,11 @@ fn check_inflow(clearing: &Clearing, amount: i64) -> Result<(), Refusal> {
 }
 
 impl Venue {
+    /// Whether the session is an administrator's.
+    pub(crate) fn is_admin(&self, session: SessionId) -> bool {
+        self.admins.binary_search(&session).is_ok()
+    }
+
     /// Does one command of a venue with accounts.
     pub(crate) fn clear(
         &mut self,

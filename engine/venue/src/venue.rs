@@ -351,7 +351,7 @@ impl StateMachine for Venue {
     /// Those in whose place nobody can act: administrators, validators of the feeds, and who has
     /// cash or a position, which only its own session can withdraw or close.
     fn keeps(&self, session: SessionId) -> bool {
-        if self.admins.binary_search(&session).is_ok() {
+        if self.is_admin(session) {
             return true;
         }
         let Some(clearing) = &self.market.clearing else {
@@ -398,5 +398,9 @@ impl StateMachine for Venue {
 
     fn query(&self, question: &[u8], answer: &mut Vec<u8>) {
         query::answer(self, question).encode(answer);
+    }
+
+    fn query_from(&self, asker: SessionId, question: &[u8], answer: &mut Vec<u8>) {
+        query::answer_to(self, asker, question).encode(answer);
     }
 }

@@ -108,7 +108,7 @@ impl Client {
 
     /// Has `tell` called, within any later call of this client, with the outputs for this session
     /// that commands of others and timers made: the fill of an order that rests, say, which no
-    /// result of an own command tells. One frame at a time, as [`ClientEvent::Stream`]; nothing is
+    /// result of an own command tells, and what such a result has no room for. One frame at a time, as [`ClientEvent::Stream`]; nothing is
     /// kept here, and without this call they are passed over. A client that is not called is told
     /// nothing meanwhile: between commands [`turn`](Self::turn) is what listens.
     ///

@@ -94,8 +94,9 @@ pub enum ClientEvent<'a> {
         /// The validator.
         validator: ValidatorIndex,
     },
-    /// Outputs for the session that commands of others, or timers, made in one block. Told again
-    /// where a session is connected again.
+    /// Outputs for the session that commands of others, or timers, made in one block, and those of
+    /// an own command that its result had no room for. Told again where a session is connected
+    /// again.
     Stream(Stream<'a>),
     /// An answer to [`Clients::query`](super::Clients::query).
     Answer {

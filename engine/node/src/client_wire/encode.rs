@@ -153,6 +153,9 @@ impl<'a> VerdictsWriter<'a> {
     }
 }
 
+/// Outputs that one result takes at most; their count is a `u16`.
+pub const RESULT_OUTPUTS_MAX: usize = u16::MAX as usize;
+
 /// Results of one block for one session, in the making. Reused from block to block.
 #[derive(Debug, Default)]
 pub struct ResultsFrame {
@@ -183,7 +186,7 @@ impl ResultsFrame {
         self.count
     }
 
-    /// Adds one command with its outputs, of which the first 65,535 are written.
+    /// Adds one command with its outputs, of which the first [`RESULT_OUTPUTS_MAX`] are written.
     pub fn push<'o>(&mut self, item: ResultItem, outputs: impl Iterator<Item = &'o [u8]>) {
         let (height, index) = item
             .applied
@@ -199,7 +202,7 @@ impl ResultsFrame {
         let at = self.bytes.len();
         self.bytes.extend_from_slice(&0_u16.to_le_bytes());
         let mut count = 0_u16;
-        for output in outputs.take(usize::from(u16::MAX)) {
+        for output in outputs.take(RESULT_OUTPUTS_MAX) {
             push_output(output, &mut self.bytes);
             count = count.saturating_add(1);
         }

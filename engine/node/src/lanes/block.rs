@@ -22,6 +22,18 @@ const TURN_BYTES: usize = PAYLOAD_BYTES_TARGET / 16;
 /// Bytes after which a payload is full although more would fit: several blocks in flight keep
 /// wire, log and hash busy at once, and each gives a sign of life.
 const PAYLOAD_BYTES_TARGET: usize = 256 * 1024;
+/// The part of a payload that cancels and orders leave to prices and administration while some
+/// wait: one of so many. And the part of it that prices leave to administration.
+pub(super) const URGENT_PART: usize = 8;
+pub(super) const ADMIN_PART: usize = 16;
+
+/// What of a payload one lane may fill.
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    bytes_target: usize,
+    bytes_max: usize,
+    commands_max: usize,
+}
 
 /// How a session's turn ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,16 +62,17 @@ impl Lanes {
         builder: &mut PayloadBuilder,
     ) -> Option<Arc<[u8]>> {
         builder.clear();
-        for &lane in lanes {
-            self.fill_lane(lane as usize, builder);
+        for (at, &lane) in lanes.iter().enumerate() {
+            self.fill_lane(lane as usize, &lanes[at + 1..], builder);
         }
         (!builder.is_empty()).then(|| builder.finish())
     }
 
     /// Takes from one lane until its line is empty or the next command does not fit.
-    fn fill_lane(&mut self, lane: usize, builder: &mut PayloadBuilder) {
+    fn fill_lane(&mut self, lane: usize, behind: &[Lane], builder: &mut PayloadBuilder) {
+        let (bounds, before) = (self.bounds(lane, behind), builder.len());
         while let Some(slot) = self.lines[lane].pop_front() {
-            let turn = self.take_turn(slot, lane, builder);
+            let turn = self.take_turn(slot, (lane, before), &bounds, builder);
             // Where the session goes on depends on its new head; that of a lower lane waits for
             // the next block, because this block is past that lane.
             self.sessions[slot as usize].is_lined_up = false;
@@ -73,8 +86,38 @@ impl Lanes {
         }
     }
 
-    /// Moves a few commands of one session into the block.
-    fn take_turn(&mut self, slot: u32, lane: usize, builder: &mut PayloadBuilder) -> Turn {
+    /// What a lane may fill, with these lanes to come. Orders and cancels could fill every block, and
+    /// prices what they leave: then feeds go stale, nobody can halt the flood, and the leader is
+    /// taken for one that leaves commands out.
+    fn bounds(&self, lane: usize, behind: &[Lane]) -> Bounds {
+        let waits = |of: Lane| behind.contains(&of) && !self.lines[of as usize].is_empty();
+        let is_urgent = lane >= Lane::Price as usize;
+        let part = match is_urgent {
+            false if waits(Lane::Price) || waits(Lane::Admin) => URGENT_PART,
+            true if waits(Lane::Admin) => ADMIN_PART,
+            _ => usize::MAX,
+        };
+        // Of two commands one is left, in a chain whose blocks are that small.
+        let of_commands = match self.config.block_commands_max {
+            max if part == usize::MAX || max < 2 => max,
+            max => max - (max / part).max(1),
+        };
+        let less = |max: usize| max - max / part;
+        Bounds {
+            bytes_target: less(PAYLOAD_BYTES_TARGET),
+            bytes_max: less(self.config.payload_bytes_max),
+            commands_max: of_commands,
+        }
+    }
+
+    /// Moves a few commands of one session into the block; `before` stood in it before its lane.
+    fn take_turn(
+        &mut self,
+        slot: u32,
+        (lane, before): (usize, usize),
+        bounds: &Bounds,
+        builder: &mut PayloadBuilder,
+    ) -> Turn {
         let (first, start) = (builder.len(), builder.payload_bytes());
         while builder.len() - first < TURN_COMMANDS && builder.payload_bytes() - start < TURN_BYTES
         {
@@ -91,10 +134,13 @@ impl Lanes {
                 Turn::NoRoom
             };
             let bytes_after = builder.payload_bytes() + command.entry.len();
-            let is_sated = !builder.is_empty() && bytes_after > PAYLOAD_BYTES_TARGET;
+            // The first of its lane passes: one that is longer than what the others have left
+            // would wait for ever.
+            let is_sated = builder.len() > before
+                && (bytes_after > bounds.bytes_target || bytes_after > bounds.bytes_max);
             if is_sated
                 || bytes_after > self.config.payload_bytes_max
-                || builder.len() >= self.config.block_commands_max
+                || builder.len() >= bounds.commands_max
             {
                 return cut;
             }

@@ -3,9 +3,10 @@
 //! Owns when such a wait begins again and when it is given up, and the share of each who sends
 //! such. Never: whether a number is missing; the session's queue says that.
 
-use super::pool::{Handle, Lanes, Timed};
+use super::pool::{Handle, LANES, Lanes, Timed};
 use super::queue::{Command, Origin};
 use super::verdict::LanesConfig;
+use crate::state_machine::Lane;
 
 /// Commands that wait for a number.
 #[derive(Clone, Copy, Debug, Default)]
@@ -30,6 +31,8 @@ impl Share {
 #[derive(Debug, Default)]
 pub(super) struct Gaps {
     all: Share,
+    /// How many of all, by lane.
+    in_lane: [usize; LANES],
     /// Clients' of this validator, of blocks, and then peers', by [`place_of`].
     shares: Vec<Share>,
 }
@@ -47,6 +50,10 @@ impl Gaps {
         self.all.commands
     }
 
+    pub(super) const fn commands_in(&self, lane: Lane) -> usize {
+        self.in_lane[lane as usize]
+    }
+
     /// A command waits for a number from now on.
     pub(super) fn begin(&mut self, command: &Command) {
         let place = place_of(command.origin);
@@ -55,12 +62,14 @@ impl Gaps {
         }
         self.shares[place].add(command);
         self.all.add(command);
+        self.in_lane[command.lane as usize] += 1;
     }
 
     /// It does so no more, or is given up.
     pub(super) fn end(&mut self, command: &Command) {
         self.shares[place_of(command.origin)].subtract(command);
         self.all.subtract(command);
+        self.in_lane[command.lane as usize] -= 1;
     }
 
     /// Nothing of what waits for a number has to come to anything, so it takes half of the pool at

@@ -1,7 +1,8 @@
 //! The command pool: from a client's bytes to a payload, and from a finalized block back.
 //!
 //! Owns every command from its admission until it stands in a finalized block, their order, and who
-//! is sent them. `verdict`: the answers and bounds; `queue`: one session; `pool`: all of them;
+//! is sent them. `verdict`: the answers and bounds; `queue`: one session; `pool`: all of them; `room`: who finds
+//! room in it;
 //! `openings`: sessions that are not open; `gaps`: what waits for a number, and how much of it;
 //! `block`: payloads; `forward`: other leaders; `pressure`: how long it waits; `correct`: what
 //! execution found otherwise; `unchecked`: what stood in blocks and is to be checked. Never:
@@ -20,6 +21,7 @@ mod openings;
 mod pool;
 mod pressure;
 mod queue;
+mod room;
 mod unchecked;
 mod verdict;
 

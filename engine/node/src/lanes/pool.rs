@@ -1,7 +1,7 @@
 //! The pool itself: sessions by name, the lines of the four lanes, and what has waited longest.
 //!
-//! Owns admission, the memory of what is final and what is chained, and every bound. The making
-//! of payloads stands in `block`, the sending to leaders in `forward`. Never: parses untrusted
+//! Owns admission, and the memory of what is final and what is chained. What finds room is said in
+//! `room`, the making of payloads stands in `block`, the sending to leaders in `forward`. Never: parses untrusted
 //! bytes (it is handed checked commands), sends, reads a clock.
 
 use std::collections::VecDeque;
@@ -12,7 +12,7 @@ use super::correct::Losers;
 use super::forward::Forwarding;
 use super::gaps::Gaps;
 use super::openings::Openings;
-use super::pressure::{Pressure, bounded_us};
+use super::pressure::Pressure;
 use super::queue::{Command, Origin, SessionQueue, Times};
 use super::unchecked::Unchecked;
 use super::verdict::{Admitted, LanesConfig, Rejection, Verdict};
@@ -25,11 +25,6 @@ pub(super) const LANES: usize = 4;
 /// in nanoseconds since 1970 and this is one in 2262, so none comes near it; and numbers can be
 /// counted on from here without an end.
 pub(crate) const SEQ_MAX: u64 = i64::MAX as u64;
-
-/// What is left of a bound to those who are not favoured.
-const fn reserved(max: u64, is_favoured: bool) -> u64 {
-    if is_favoured { max } else { max - max / 8 }
-}
 
 /// Names one command for as long as it is kept; says nothing once it is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,14 +91,16 @@ pub struct Lanes {
     pub(super) forwarding: Forwarding,
     pub(super) losers: Losers,
     pub(super) unchecked: Unchecked,
-    pressure: Pressure,
+    pub(super) pressure: Pressure,
     pub(super) openings: Openings,
-    commands: usize,
+    pub(super) commands: usize,
+    /// The same by lane.
+    pub(super) in_lane: [usize; LANES],
     /// How much of it no block can take yet, since a number before it is missing.
     pub(super) gaps: Gaps,
-    bytes: usize,
+    pub(super) bytes: usize,
     is_stopping: bool,
-    is_disk_full: bool,
+    pub(super) is_disk_full: bool,
     pub(super) counters: LanesCounters,
 }
 
@@ -129,6 +126,7 @@ impl Lanes {
             pressure: Pressure::default(),
             openings: Openings::default(),
             commands: 0,
+            in_lane: [0; LANES],
             gaps: Gaps::default(),
             bytes: 0,
             is_stopping: false,
@@ -348,15 +346,15 @@ impl Lanes {
         if view.seq > ready_end.saturating_add(u64::from(self.config.gap_max)) {
             return Err(Verdict::Rejected(Rejection::TooFarAhead));
         }
-        let is_favoured = origin != Origin::Local || lane == Lane::Cancel;
+        let rank = self.rank(now_ns, lane, origin);
         let session_max = u64::from(self.config.session_commands_max);
-        let is_session_full = view.seq - last_seq > reserved(session_max, is_favoured);
+        let is_session_full = view.seq - last_seq > rank.share(session_max);
         let is_refused = self.is_disk_full && origin == Origin::Local;
         let bytes = view.entry.len();
         let is_gapped = view.seq > ready_end;
         let is_refused =
             is_refused || (is_gapped && !self.has_gap_room(now_ns, view, lane, origin));
-        if is_refused || is_session_full || !self.has_room(now_ns, bytes, is_favoured) {
+        if is_refused || is_session_full || !self.has_room(now_ns, bytes, rank) {
             let retry_after_us = self.retry_after_us(now_ns);
             return Err(Verdict::Busy { retry_after_us });
         }
@@ -385,7 +383,8 @@ impl Lanes {
         // The client itself stands here; what a peer said in its name gives way, if what is longer
         // in the client's own finds room.
         let bytes = self.bytes - held.entry.len() + view.entry.len();
-        let bytes_max = reserved(self.config.bytes_max as u64, lane == Lane::Cancel);
+        let rank = self.rank(times.0, lane, Origin::Local);
+        let bytes_max = rank.share(self.config.bytes_max as u64);
         if bytes > self.bytes && bytes as u64 > bytes_max {
             let retry_after_us = self.retry_after_us(times.0);
             return Some(Err(Verdict::Busy { retry_after_us }));
@@ -406,6 +405,8 @@ impl Lanes {
         if *held.entry != *view.entry {
             self.bytes = self.bytes - held.entry.len() + view.entry.len();
             held.entry = view.entry.into();
+            self.in_lane[held.lane as usize] -= 1;
+            self.in_lane[lane as usize] += 1;
             held.lane = lane;
         }
         held.origin = Origin::Local;
@@ -414,71 +415,6 @@ impl Lanes {
             self.gaps.begin(held);
         }
         self.forwarding.admitted(handle, lane);
-    }
-
-    /// Peers' commands and cancels find room where clients' other commands no longer do: a leader
-    /// flooded by its own clients still takes what others forward, and a cancel always gets in
-    /// before an order, however long the orders would wait.
-    fn has_room(&self, now_ns: u64, bytes: usize, is_favoured: bool) -> bool {
-        let share = |max: usize| reserved(max as u64, is_favoured) as usize;
-        self.commands < share(self.config.commands_max)
-            && self.bytes + bytes <= share(self.config.bytes_max)
-            && (is_favoured || self.wait_ns(now_ns) <= self.config.queue_ns)
-    }
-
-    /// Whether there is room for a command behind a missing number. Where all room is short no
-    /// client's is kept that waits for a number which may not find any.
-    fn has_gap_room(
-        &self,
-        now_ns: u64,
-        view: &CommandView<'_>,
-        lane: Lane,
-        origin: Origin,
-    ) -> bool {
-        let is_local = origin == Origin::Local;
-        let is_short = is_local && self.is_short(now_ns, lane == Lane::Cancel);
-        !is_short && self.gaps.has_room(origin, view.entry.len(), &self.config)
-    }
-
-    /// Whether room may soon be none.
-    fn is_short(&self, now_ns: u64, is_favoured: bool) -> bool {
-        (!is_favoured && self.wait_ns(now_ns) > self.config.queue_ns / 4)
-            || self.commands > self.config.commands_max / 2
-            || self.bytes > self.config.bytes_max / 2
-    }
-
-    /// What waits for a missing number is not in anybody's way: no block takes it before.
-    const fn waiting(&self) -> usize {
-        self.commands - self.gaps.commands()
-    }
-
-    fn wait_ns(&self, now_ns: u64) -> u64 {
-        self.pressure.wait_ns(now_ns, self.waiting())
-    }
-
-    /// Clients' orders, and what comes in the lanes behind them, would find no room now: after how
-    /// long they may come again, microseconds. Known without looking at them.
-    #[must_use]
-    pub fn orders_hold_us(&self, now_ns: u64) -> Option<u32> {
-        let is_full = self.is_disk_full || !self.has_room(now_ns, 0, false);
-        is_full.then(|| bounded_us(self.wait_ns(now_ns) / 8))
-    }
-
-    /// Whether more is kept than goes at once, and it goes.
-    pub(super) fn is_draining(&self, now_ns: u64) -> bool {
-        self.wait_ns(now_ns) > 0 && self.pressure.is_moving(now_ns)
-    }
-
-    /// A block is final; before it `kept` commands were here.
-    pub(super) fn note_drained(&mut self, now_ns: u64, kept: usize) {
-        let gone = kept.saturating_sub(self.commands) as u64;
-        self.pressure.drained(now_ns, gone, self.waiting());
-    }
-
-    /// About as long as the pool takes to turn over: half the age of what waits longest.
-    fn retry_after_us(&mut self, now_ns: u64) -> u32 {
-        let oldest_ns = self.oldest_waiting_ns().unwrap_or(now_ns);
-        bounded_us(now_ns.saturating_sub(oldest_ns) / 2)
     }
 
     fn keep(
@@ -496,6 +432,7 @@ impl Lanes {
         }
         let entry: Box<[u8]> = view.entry.into();
         self.commands += 1;
+        self.in_lane[lane as usize] += 1;
         self.bytes += entry.len();
         let at_ns = now_ns.saturating_add(self.config.gap_ns);
         let command = Command {
@@ -573,6 +510,7 @@ impl Lanes {
 
     pub(super) fn forget(&mut self, command: &Command) {
         self.commands -= 1;
+        self.in_lane[command.lane as usize] -= 1;
         if command.is_gapped {
             self.gaps.end(command);
         }

@@ -97,9 +97,9 @@ impl<S: StateMachine> AppThread<S> {
                     self.net.send(ToNet::Repeats(known));
                 }
             }
-            ToApp::Query(client, id, question) => {
-                let answer = answer_of(&self.executor, &question);
-                self.reply(client, |leader, bytes| {
+            ToApp::Query(from, id, question) => {
+                let answer = answer_of(&self.executor, from.session, &question);
+                self.reply(from.client, |leader, bytes| {
                     client_wire::encode_answer(leader, id, &answer, bytes);
                 });
             }

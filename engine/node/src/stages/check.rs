@@ -556,10 +556,19 @@ impl Submissions {
         self.waiting.is_empty() && self.urgent.is_empty()
     }
 
-    /// Orders would find no room: after how many microseconds they may come again. Cancels have
-    /// the last eighth for themselves.
-    pub(crate) const fn others_hold_us(&self) -> Option<u32> {
-        if self.bytes < WAITING_BYTES_MAX - WAITING_BYTES_MAX / 8 {
+    /// Orders would find no room: after how many microseconds they may come again. They leave the
+    /// last eighth to others.
+    pub(crate) const fn orders_hold_us(&self) -> Option<u32> {
+        self.hold_beyond(WAITING_BYTES_MAX - WAITING_BYTES_MAX / 8)
+    }
+
+    /// The same for prices and administration, which leave half of that to cancels.
+    pub(crate) const fn urgent_hold_us(&self) -> Option<u32> {
+        self.hold_beyond(WAITING_BYTES_MAX - WAITING_BYTES_MAX / 16)
+    }
+
+    const fn hold_beyond(&self, bytes: usize) -> Option<u32> {
+        if self.bytes < bytes {
             None
         } else {
             Some(RETRY_AFTER_US)

@@ -6,7 +6,7 @@
 //! A block's results are walked once. Each command costs one look-up; a session that is not
 //! connected here costs nothing more.
 
-use crate::client_wire::{Outcome, ResultItem, ResultsFrame, StreamFrame};
+use crate::client_wire::{Outcome, RESULT_OUTPUTS_MAX, ResultItem, ResultsFrame, StreamFrame};
 use crate::results::{BlockResults, CommandResult, OutputItem};
 use crate::state_machine::{Audience, OUTPUT_BYTES_MAX, SessionId, SessionMap};
 use quorate_consensus::types::ValidatorIndex;
@@ -124,19 +124,22 @@ impl ClientTable {
         }
         for (result, index) in results.commands.iter().zip(0_u32..) {
             let place = self.places.get(&result.session).copied();
-            let (mut own, mut own_bytes) = (Vec::<&[u8]>::new(), 0_usize);
+            let (mut own, mut rest) = (Own::default(), Vec::new());
             while let Some(output) = outputs.next_if(|output| output.command == Some(index)) {
-                if output.audience == Audience::Session(result.session) {
-                    own_bytes = own_bytes.saturating_add(output.bytes.len());
-                    if place.is_some() && own_bytes <= OUTPUT_BYTES_MAX {
-                        own.push(output.bytes);
-                    }
-                } else {
+                if output.audience != Audience::Session(result.session) {
                     self.push_stream(&head, &output, send);
+                } else if place.is_some() && !own.take(output.bytes) {
+                    rest.push(output);
                 }
             }
             if let Some(place) = place {
-                self.push_result(place, &head, result, own.into_iter(), send);
+                self.push_result(place, &head, result, own.outputs.into_iter(), send);
+                if !rest.is_empty() {
+                    self.connected[place].flush_results(&head, send);
+                }
+            }
+            for output in rest {
+                self.push_stream(&head, &output, send);
             }
         }
         self.finish(send);
@@ -190,10 +193,7 @@ impl ClientTable {
         };
         connected.results.push(item, outputs);
         if connected.results.bytes_len() >= FRAME_BYTES_FULL {
-            connected.send_results(send);
-            connected
-                .results
-                .begin(head.leader, head.height, head.time_ns);
+            connected.flush_results(head, send);
         }
     }
 
@@ -240,6 +240,26 @@ impl ClientTable {
     }
 }
 
+/// What a command made for its own session, as far as one result takes it.
+#[derive(Default)]
+struct Own<'o> {
+    outputs: Vec<&'o [u8]>,
+    /// Of all that came, also those that were not taken: what is behind one of them is not either.
+    bytes: usize,
+}
+
+impl<'o> Own<'o> {
+    /// Whether the result takes it; what it does not goes into the stream, where nothing is lost.
+    fn take(&mut self, output: &'o [u8]) -> bool {
+        self.bytes = self.bytes.saturating_add(output.len());
+        let has_room = self.bytes <= OUTPUT_BYTES_MAX && self.outputs.len() < RESULT_OUTPUTS_MAX;
+        if has_room {
+            self.outputs.push(output);
+        }
+        has_room
+    }
+}
+
 /// What the frames of one block have in common.
 struct Head {
     leader: Option<ValidatorIndex>,
@@ -257,6 +277,12 @@ impl Connected {
         self.results.begin(head.leader, head.height, head.time_ns);
         self.stream.begin(head.leader, head.height, head.time_ns);
         true
+    }
+
+    /// Sends what has come so far and begins anew.
+    fn flush_results(&mut self, head: &Head, send: &mut impl FnMut(ClientId, &[u8])) {
+        self.send_results(send);
+        self.results.begin(head.leader, head.height, head.time_ns);
     }
 
     fn send_results(&mut self, send: &mut impl FnMut(ClientId, &[u8])) {
@@ -473,7 +499,58 @@ mod tests {
             }
         });
         assert_eq!(told, [(1, 3), (2, 3)]);
-        assert_eq!(streamed, [5]);
+        let third = third.len();
+        assert_eq!(streamed, [5, third, third], "but for one that fits nowhere");
+    }
+
+    /// What one session is told of a command with this many outputs of this length: how many stand
+    /// in its result, and in all; the last one of them says that all are told.
+    fn told_of_many(count: u32, bytes: usize) -> (usize, Vec<Vec<u8>>) {
+        let mut table = ClientTable::default();
+        table.add(ClientId::from_bits(1), ALICE, KEY);
+        let mut results = BlockResults::new();
+        results.height = 7;
+        let mut output = Output::new();
+        for number in 1..count {
+            let mut bytes = vec![b'c'; bytes];
+            bytes[..4].copy_from_slice(&number.to_le_bytes());
+            output.to_session(ALICE, &bytes);
+        }
+        output.to_session(ALICE, b"that was all");
+        results.collect(Some(0), &output);
+        results.commands.push(result(ALICE, 1, 0));
+        let (mut with_result, mut told) = (0, Vec::new());
+        table.send_block(
+            None,
+            &results,
+            &mut |_, frame| match ServerFrame::decode(frame).expect("a frame").1 {
+                ServerFrame::Results(results) => {
+                    assert!(told.is_empty(), "the result comes first");
+                    told.extend(results.flat_map(|one| one.outputs).map(<[u8]>::to_vec));
+                    with_result = told.len();
+                }
+                ServerFrame::Stream(stream) => {
+                    for (number, bytes) in stream {
+                        assert_eq!(number as usize, told.len(), "in their order");
+                        told.push(bytes.to_vec());
+                    }
+                }
+                other => panic!("{other:?}"),
+            },
+        );
+        (with_result, told)
+    }
+
+    #[test]
+    fn reports_that_a_result_has_no_room_for_come_by_the_stream_and_the_last_one_too() {
+        // A cancel of very many orders.
+        for (count, bytes) in [(45_000, 26), (70_000, 4)] {
+            let (with_result, told) = told_of_many(count, bytes);
+            assert_eq!(told.len(), count as usize);
+            assert_eq!(told.last().map(Vec::as_slice), Some(&b"that was all"[..]));
+            let most = (OUTPUT_BYTES_MAX / bytes).min(RESULT_OUTPUTS_MAX);
+            assert_eq!(with_result, most, "as many as before");
+        }
     }
 
     #[test]

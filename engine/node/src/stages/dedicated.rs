@@ -539,7 +539,7 @@ impl Inward for Outward<'_> {
         let room = self.backlog.room();
         let pool = u32::try_from(self.metrics.orders_hold_us.read()).unwrap_or(u32::MAX);
         Room {
-            others_hold_us: room.others_hold_us.or_else(|| (pool > 0).then_some(pool)),
+            orders_hold_us: room.orders_hold_us.or_else(|| (pool > 0).then_some(pool)),
             ..room
         }
     }
@@ -560,10 +560,7 @@ impl Inward for Outward<'_> {
                 }
             }
             ClientFrame::Query { id, question } => {
-                drop(
-                    self.app
-                        .send(ToApp::Query(from.client, id, question.into())),
-                );
+                drop(self.app.send(ToApp::Query(from, id, question.into())));
             }
             ClientFrame::StatusAsk { id } => {
                 drop(

@@ -45,8 +45,10 @@ const HOLD_NS_MAX: u64 = 200_000_000;
 pub(crate) struct Room {
     /// Those of the cancel lane; none: there is room.
     pub(crate) cancels_hold_us: Option<u32>,
-    /// All others; none: there is room.
-    pub(crate) others_hold_us: Option<u32>,
+    /// Those of the lanes of prices and administration; none: there is room.
+    pub(crate) urgent_hold_us: Option<u32>,
+    /// Those of the order lane; none: there is room.
+    pub(crate) orders_hold_us: Option<u32>,
 }
 
 /// What came of a submission at the door.
@@ -298,7 +300,8 @@ impl Meter {
         let lane = view.lane;
         let hold_us = match lane {
             Lane::Cancel => room.cancels_hold_us,
-            Lane::Order | Lane::Price | Lane::Admin => room.others_hold_us,
+            Lane::Order => room.orders_hold_us,
+            Lane::Price | Lane::Admin => room.urgent_hold_us,
         };
         if let Some(retry_after_us) = hold_us {
             return Err(Refused {
@@ -361,7 +364,8 @@ mod tests {
     const OWN: SessionId = SessionId([7; 16]);
     const OPEN: Room = Room {
         cancels_hold_us: None,
-        others_hold_us: None,
+        urgent_hold_us: None,
+        orders_hold_us: None,
     };
 
     fn door(order: u32, cancel: u32, burst_ms: u32) -> Door {
@@ -440,9 +444,9 @@ mod tests {
         // In place of the order that was refused.
         let (passed, told, _) = pass(&mut door, 0, 3, &[Lane::Cancel; 50], OPEN);
         assert_eq!((passed, told.len()), (50, 0));
-        // Nor does a pool without room for orders.
+        // Nor does a pool without room for orders, which prices and administration pass as well.
         let full = Room {
-            others_hold_us: Some(5_000),
+            orders_hold_us: Some(5_000),
             ..OPEN
         };
         let (passed, told, _) = pass(
@@ -454,13 +458,15 @@ mod tests {
         );
         assert_eq!(passed, 2);
         assert_eq!(told, [(55, 5_000), (56, 5_000)], "a number is missing");
+        let (passed, told, _) = pass(&mut door, 0, 55, &[Lane::Price, Lane::Admin], full);
+        assert_eq!((passed, told.len()), (2, 0));
     }
 
     #[test]
     fn who_does_not_wait_is_held_until_it_should_have_come() {
         let mut door = door(100, 0, 100);
         let room = Room {
-            others_hold_us: Some(20_000),
+            orders_hold_us: Some(20_000),
             ..OPEN
         };
         let (_, told, hold) = pass(&mut door, 0, 2, &[Lane::Order], room);
@@ -535,7 +541,7 @@ mod tests {
     fn what_comes_behind_a_refused_number_waits_for_it_and_not_for_ever() {
         let mut door = door(0, 0, 1);
         let full = Room {
-            others_hold_us: Some(20_000),
+            orders_hold_us: Some(20_000),
             ..OPEN
         };
         pass(&mut door, 0, 5, &[Lane::Order; 3], full);

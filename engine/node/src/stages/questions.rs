@@ -6,7 +6,7 @@
 //! too. Never: what an answer says.
 
 use crate::executor::Executor;
-use crate::state_machine::{ANSWER_BYTES_MAX, StateMachine};
+use crate::state_machine::{ANSWER_BYTES_MAX, SessionId, StateMachine};
 use quorate_net::ClientId;
 
 /// Questions that one turn takes.
@@ -38,9 +38,13 @@ impl Questions {
 
 /// What a client's question is answered. One that is too long is left out: a part of it could be
 /// taken for the whole.
-pub(super) fn answer_of<S: StateMachine>(executor: &Executor<S>, question: &[u8]) -> Vec<u8> {
+pub(super) fn answer_of<S: StateMachine>(
+    executor: &Executor<S>,
+    asker: SessionId,
+    question: &[u8],
+) -> Vec<u8> {
     let mut answer = Vec::new();
-    executor.query(question, &mut answer);
+    executor.query_from(asker, question, &mut answer);
     if answer.len() > ANSWER_BYTES_MAX {
         tracing::debug!(bytes = answer.len(), "an answer is too long and left out");
         answer = Vec::new();
@@ -53,7 +57,9 @@ mod tests {
     use super::*;
     use crate::state_machine::{Context, Output};
 
-    /// Answers with as many bytes as it is asked for.
+    const ASKER: SessionId = SessionId([1; 16]);
+
+    /// Answers with as many bytes as it is asked for, to one session.
     struct Long;
 
     impl StateMachine for Long {
@@ -77,16 +83,29 @@ mod tests {
             let bytes = question.first_chunk().copied().map(u32::from_le_bytes);
             answer.resize(bytes.unwrap_or(0) as usize, 7);
         }
+
+        fn query_from(&self, asker: SessionId, question: &[u8], answer: &mut Vec<u8>) {
+            if asker == ASKER {
+                self.query(question, answer);
+            }
+        }
     }
 
     #[test]
     fn an_answer_is_given_whole_or_not_at_all() {
         let executor = Executor::new(Long, 8, 0);
         let bytes_max = u32::try_from(ANSWER_BYTES_MAX).unwrap();
-        let bytes_of = |bytes: u32| answer_of(&executor, &bytes.to_le_bytes()).len();
+        let bytes_of = |bytes: u32| answer_of(&executor, ASKER, &bytes.to_le_bytes()).len();
         assert_eq!(bytes_of(3), 3);
         assert_eq!(bytes_of(bytes_max), ANSWER_BYTES_MAX);
         assert_eq!(bytes_of(bytes_max + 1), 0);
+    }
+
+    #[test]
+    fn the_application_is_told_who_asks() {
+        let executor = Executor::new(Long, 8, 0);
+        let other = SessionId([2; 16]);
+        assert!(answer_of(&executor, other, &3_u32.to_le_bytes()).is_empty());
     }
 
     #[test]

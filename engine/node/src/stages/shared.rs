@@ -618,7 +618,8 @@ impl<S: StateMachine> Inward for Inner<'_, S> {
         let pool = self.replica.order().lanes().orders_hold_us(now.mono_ns);
         Room {
             cancels_hold_us: None,
-            others_hold_us: self.submissions.others_hold_us().or(pool),
+            urgent_hold_us: self.submissions.urgent_hold_us(),
+            orders_hold_us: self.submissions.orders_hold_us().or(pool),
         }
     }
 
@@ -649,7 +650,7 @@ impl<S: StateMachine> Inward for Inner<'_, S> {
                 }
             }
             ClientFrame::Query { id, question } => {
-                let answer = answer_of(self.replica.executor(), question);
+                let answer = answer_of(self.replica.executor(), from.session, question);
                 replies.push(from.client, |bytes| {
                     client_wire::encode_answer(leader, id, &answer, bytes);
                 });

@@ -25,6 +25,7 @@ use crate::feeds::{Feed, FeedValidator};
 use crate::instruments::InstrumentId;
 use crate::orders::Order;
 use crate::series::{self, Series, SeriesList, SeriesState};
+use crate::settlement::Exercised;
 use crate::venue::{SECTION_ACCOUNTS, SECTION_FEEDS, SECTION_SERIES, Venue};
 use crate::wire::{Reader, Writer};
 use quorate::state_machine::SessionId;
@@ -245,6 +246,7 @@ fn restore_accounts(venue: &mut Venue, reader: &mut Reader<'_>) -> Result<(), Re
         list.push(account);
     }
     clearing.accounts = Accounts::restored(list);
+    clearing.exercised = Exercised::default();
     let orders: Vec<Order> = venue.market.orders.iter().copied().collect();
     let Ok(clearing) = venue.market.clearing_mut() else {
         return Err(RestoreError::UnknownSection);

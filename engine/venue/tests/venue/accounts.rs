@@ -605,3 +605,38 @@ fn a_halted_product_liquidates_nobody() {
     assert_eq!(steps(&told), [], "the price was not taken");
     assert_eq!(pit.position(session(1), CALL), -10);
 }
+
+#[test]
+fn orders_and_accounts_are_told_to_whose_they_are_and_to_administrators_alone() {
+    let mut pit = pit();
+    pit.done(session(1), &bid(CALL, 1, 10, 2));
+    let ask = |asker, question: Question| {
+        let (mut bytes, mut answer) = (Vec::new(), Vec::new());
+        question.encode(&mut bytes);
+        pit.venue.query_from(asker, &bytes, &mut answer);
+        Answer::decode(&answer).expect("answers decode")
+    };
+    let order = Question::Order {
+        session: session(1),
+        client_order: ClientOrderId(1),
+    };
+    let account = Question::Account {
+        session: session(1),
+    };
+    for question in [order, account] {
+        let told = pit.ask(question);
+        assert!(!matches!(told, Answer::Refused(_)), "{told:?}");
+        assert_eq!(ask(session(1), question), told);
+        assert_eq!(ask(ADMIN, question), told);
+        let refused = Answer::Refused(Refusal::NotAdmin);
+        assert_eq!(ask(session(2), question), refused);
+    }
+    // Also of what does not exist: that would tell what does.
+    let none = Question::Account {
+        session: session(9),
+    };
+    assert_eq!(ask(session(2), none), Answer::Refused(Refusal::NotAdmin));
+    // What everybody may see is for everybody.
+    let fund = ask(session(2), Question::Fund);
+    assert!(matches!(fund, Answer::Account(_)), "{fund:?}");
+}

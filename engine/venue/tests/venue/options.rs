@@ -339,6 +339,36 @@ fn an_exercise_pays_at_once_and_twice_is_refused() {
     }
 }
 
+/// Each looks at all holders of the series, also for one lot.
+#[test]
+fn an_account_exercises_once_in_a_block_in_each_series() {
+    let mut pit = american();
+    pit.deposit(session(3), 1_000);
+    pit.trade(session(1), session(2), CALL, 5, 10);
+    pit.trade(session(1), session(3), CALL, 5, 10);
+    pit.price(113);
+    pit.clear(session(2), one_lot());
+    // A height of its own has each command of a pit, but for those that follow here.
+    pit.seq -= 1;
+    let again = pit.refused(session(2), one_lot());
+    assert_eq!(again, Refusal::ExercisedInBlock);
+    pit.seq -= 1;
+    pit.clear(session(3), one_lot());
+    // Who begins with the state between two blocks goes on as who executed the first does.
+    let mut restored = pit.restored();
+    for pit in [&mut pit, &mut restored] {
+        pit.clear(session(2), one_lot());
+    }
+    assert_eq!(pit.roots(), restored.roots());
+}
+
+fn one_lot() -> ClearingCommand {
+    ClearingCommand::Exercise {
+        instrument: InstrumentId(CALL),
+        lots: 1,
+    }
+}
+
 #[test]
 fn lots_that_are_offered_cannot_be_exercised_as_well() {
     let mut pit = american();

@@ -1,7 +1,7 @@
 //! The queue against validators that lose, refuse and finalize.
 
 use super::*;
-use quorate_consensus::payload::{FLAG_OPEN, FLAG_SESSION};
+use quorate_consensus::payload::{FLAG_OPEN, FLAG_SESSION, parse_entries};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A time of day, and the number of an opening made then.
@@ -117,6 +117,31 @@ const fn finalized(passed: u64) -> Change {
         are_own: false,
         whose: Whose::Own,
     }
+}
+
+#[test]
+fn what_a_session_says_of_itself_waits_behind_no_orders() {
+    let mut fixture = Fixture::unopened(0);
+    let (mut told, now) = (Vec::new(), fixture.now);
+    for command in [
+        SessionCommand::Timeout(1_000_000_000),
+        SessionCommand::Heartbeat,
+        SessionCommand::Close,
+    ] {
+        fixture.pending.push_session(command, now);
+    }
+    for _ in 0..2 {
+        let mut frame = Vec::new();
+        let count = fixture.pending.write_submit(now, &mut frame);
+        fixture.pending.mark_sent(count);
+        let commands = parse_entries(&frame[8..]).expect("entries");
+        told.extend(commands.map(|view| (view.lane, view.is_open(), view.is_session())));
+        fixture.applied(BASE);
+    }
+    // Sessions cost nothing to open, so that openings find no room that orders do not.
+    let opening = (wire_lane(Lane::Order), true, true);
+    let own = (wire_lane(Lane::Cancel), false, true);
+    assert_eq!(told, [opening, own, own, own]);
 }
 
 #[test]

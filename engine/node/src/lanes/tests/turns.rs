@@ -82,3 +82,125 @@ fn lines_stay_short_where_others_lead_however_often_the_leader_changes() {
     let payload = build(&mut lanes).expect("all of them wait");
     assert_eq!(contents(&payload).len(), 3);
 }
+
+/// What stands in a block while orders of twenty sessions fill every one, and one price and one
+/// command of administration wait besides.
+fn urgent_of_a_flooded_block(config: LanesConfig, floods: WireLane) -> Vec<SessionId> {
+    let mut lanes = Lanes::new(config);
+    let body = vec![7; 568];
+    let mut next = [1_u64; 20];
+    for round in 0..6 {
+        for (client, next) in (1..).zip(&mut next) {
+            let flood: Vec<_> = (*next..*next + 40)
+                .map(|seq| entry(client, seq, floods, &body))
+                .collect();
+            let verdicts = submit(&mut lanes, round, &flood);
+            *next += verdicts
+                .iter()
+                .filter(|it| **it == Verdict::Accepted)
+                .count() as u64;
+        }
+        if round == 3 {
+            let urgent = [
+                entry(101, 1, WireLane::Price, b"price"),
+                entry(102, 1, WireLane::Admin, &vec![7; 40 * 1024]),
+            ];
+            assert_eq!(submit(&mut lanes, round, &urgent), [Verdict::Accepted; 2]);
+        }
+        let payload = build(&mut lanes).expect("there is always something");
+        let contents = contents(&payload);
+        assert!(contents.len() > 100, "and orders besides");
+        if round == 3 {
+            let urgent = contents.into_iter().map(|(session, _)| session);
+            return urgent
+                .filter(|it| [id(101), id(102)].contains(it))
+                .collect();
+        }
+        finalize(&mut lanes, round, &payload);
+    }
+    Vec::new()
+}
+
+#[test]
+fn a_flood_of_orders_leaves_room_in_each_block_for_prices_and_administration() {
+    let config = LanesConfig::new(64, 20 * MS);
+    let all = [id(101), id(102)];
+    assert_eq!(
+        urgent_of_a_flooded_block(config.clone(), WireLane::Order),
+        all
+    );
+    assert_eq!(
+        urgent_of_a_flooded_block(config.clone(), WireLane::Cancel),
+        all
+    );
+    // Also where blocks are full by what they hold, and to administration whatever prices come.
+    let few = LanesConfig {
+        block_commands_max: 128,
+        ..config.clone()
+    };
+    assert_eq!(urgent_of_a_flooded_block(few, WireLane::Order), all);
+    let short = LanesConfig {
+        payload_bytes_max: 200 * 1024,
+        ..config.clone()
+    };
+    assert_eq!(urgent_of_a_flooded_block(short, WireLane::Order), all);
+    let prices = urgent_of_a_flooded_block(config, WireLane::Price);
+    assert!(prices.contains(&id(102)), "{prices:?}");
+}
+
+/// Whoever floods the chain may call its orders prices.
+#[test]
+fn prices_and_administration_find_room_where_orders_do_not_unless_they_are_the_flood() {
+    let config = LanesConfig {
+        commands_max: 4_000,
+        block_commands_max: 100,
+        ..LanesConfig::new(64, 20 * MS)
+    };
+    let queue_ns = config.queue_ns;
+    let mut lanes = Lanes::new(config);
+    let mut next = [1_u64; 40];
+    let mut now_ns = 0;
+    let mut flood = |lanes: &mut Lanes, lane: WireLane, now_ns: u64| {
+        let mut taken = 0;
+        for (client, next) in (1_u8..).zip(&mut next) {
+            let entries: Vec<_> = (*next..*next + 25)
+                .map(|seq| entry(client, seq, lane, b"flood"))
+                .collect();
+            let verdicts = submit(lanes, now_ns, &entries);
+            let is_accepted = |verdict: &&Verdict| **verdict == Verdict::Accepted;
+            let accepted = verdicts.iter().take_while(is_accepted).count() as u64;
+            *next += accepted;
+            taken += accepted;
+        }
+        taken
+    };
+    for _ in 0..200 {
+        now_ns += 10 * MS;
+        flood(&mut lanes, WireLane::Order, now_ns);
+        let payload = build(&mut lanes).expect("there is always something");
+        finalize(&mut lanes, now_ns, &payload);
+    }
+    flood(&mut lanes, WireLane::Order, now_ns);
+    assert!(lanes.orders_hold_us(now_ns).is_some());
+    let urgent = [
+        entry(101, 1, WireLane::Price, b"price"),
+        entry(102, 1, WireLane::Admin, b"halt"),
+    ];
+    assert_eq!(submit(&mut lanes, now_ns, &urgent), [Verdict::Accepted; 2]);
+    // As many as go within the time in an eighth of every block: 100 in 10 ms are 12.
+    let mut taken = 1;
+    for client in 103..=142 {
+        let entries: Vec<_> = (1..=25)
+            .map(|seq| entry(client, seq, WireLane::Price, b"flood"))
+            .collect();
+        let verdicts = submit(&mut lanes, now_ns, &entries);
+        taken += verdicts
+            .iter()
+            .filter(|it| **it == Verdict::Accepted)
+            .count() as u64;
+    }
+    let most = queue_ns / (10 * MS) * 13;
+    assert!((128..=most.max(260)).contains(&taken), "{taken}");
+    let halt = [entry(143, 1, WireLane::Admin, b"halt")];
+    assert_eq!(submit(&mut lanes, now_ns, &halt), [Verdict::Accepted]);
+}

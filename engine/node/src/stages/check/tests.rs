@@ -88,7 +88,7 @@ fn cancels_pass_what_waits_to_be_checked_and_have_room_when_orders_have_none() {
     let key = KeyPair::from_seed(&[1; 32]);
     let mut submissions = Submissions::new(Arc::clone(&auth));
     let orders = entries(&auth, &key, 40, 0).concat();
-    while submissions.others_hold_us().is_none() {
+    while submissions.orders_hold_us().is_none() {
         submissions.push(0, caller(1, &key), &orders).unwrap();
     }
     submissions.go_on(10);
@@ -119,7 +119,7 @@ fn however_many_cancels_come_a_shared_thread_has_room_and_batches_for_the_rest()
     let cancels: Vec<_> = (1..=200).map(cancel).collect();
     let cancels = cancels.concat();
     while submissions.push(0, caller(1, &key), &cancels).is_ok() {}
-    assert!(submissions.others_hold_us().is_none(), "orders find room");
+    assert!(submissions.orders_hold_us().is_none(), "orders find room");
     let orders = entries(&auth, &key, 20, 0).concat();
     submissions.push(0, caller(2, &key), &orders).unwrap();
     for _ in 0..3 {

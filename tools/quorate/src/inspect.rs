@@ -4,9 +4,10 @@
 //! Owns the way from a folder to its finalized chain. Whether the bytes are whole is judged by
 //! `quorate_log`; here it is judged what they say. Never: repairs.
 //!
-//! `records` walks the records, `chain` reads them as blocks, marks and proofs, `replay` executes
-//! them.
+//! `beside` judges the bytes of a log that its validator may be writing, `records` walks the
+//! records, `chain` reads them as blocks, marks and proofs, `replay` executes them.
 
+pub(crate) mod beside;
 pub(crate) mod chain;
 pub(crate) mod records;
 pub(crate) mod replay;
@@ -134,9 +135,18 @@ fn is_log(folder: &Path) -> io::Result<bool> {
     Ok(false)
 }
 
-fn unreadable(folder: &Path, error: &io::Error) -> Failure {
+/// Files of a log that could not be read. A segment that was there when the log was judged, and is
+/// gone, was removed by its validator.
+pub(crate) fn unreadable(folder: &Path, error: &io::Error) -> Failure {
     let what = format!("{}: {error}", folder.display());
-    Failure::new(Code::Configuration, what).remedy("check the path and its permissions")
+    match error {
+        error if error.kind() == io::ErrorKind::NotFound => Failure::new(Code::TryAgain, what)
+            .remedy("try again: its validator removes its oldest segments"),
+        error if is_disk_failed(error) => {
+            Failure::new(Code::DiskFailed, what).remedy("repair the disk")
+        }
+        _ => Failure::new(Code::Configuration, what).remedy("check the path and its permissions"),
+    }
 }
 
 /// The disk does not do what it should, or is mounted for reading alone.

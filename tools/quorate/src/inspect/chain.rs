@@ -20,8 +20,8 @@ use quorate_log::{LogOffset, RecordIndex, RecordKind, RecordRef, Verification};
 
 use super::records::{self, Record};
 use super::replay::genesis_of;
-use super::{Finding, Trouble};
-use crate::failure::{Code, Failure};
+use super::{Finding, Trouble, unreadable};
+use crate::failure::Failure;
 
 /// One finalized block of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,13 +68,7 @@ pub(crate) fn read(folder: &Path, found: &Verification) -> Result<Chain, Failure
             reading.take(record);
         }
     })
-    .map_err(|error| {
-        Failure::new(
-            Code::Configuration,
-            format!("{}: {error}", folder.display()),
-        )
-        .remedy("check the path and its permissions")
-    })?;
+    .map_err(|error| unreadable(folder, &error))?;
     Ok(reading.finish())
 }
 

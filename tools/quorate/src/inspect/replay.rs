@@ -21,6 +21,7 @@ use quorate_consensus::header::Header;
 use quorate_log::{LogOffset, RecordKind, Verification};
 
 use super::records::{self, Record};
+use super::unreadable;
 use crate::applications::Applications;
 use crate::failure::{Code, Failure};
 
@@ -31,10 +32,7 @@ use crate::failure::{Code, Failure};
 pub(crate) fn genesis_of(folder: &Path) -> Result<Genesis, Failure> {
     let none = || Failure::new(Code::Damaged, format!("{}: no genesis", folder.display()));
     let payload = records::genesis(folder)
-        .map_err(|error| {
-            let what = format!("{}: {error}", folder.display());
-            Failure::new(Code::Configuration, what).remedy("check the path and its permissions")
-        })?
+        .map_err(|error| unreadable(folder, &error))?
         .ok_or_else(none)?;
     Ok(Genesis::parse(&payload, &folder.join("(record 0)"))?)
 }
@@ -172,10 +170,7 @@ impl<'a> Replay<'a> {
                 self.failure = self.take(record).err();
             }
         })
-        .map_err(|error| {
-            let what = format!("{}: {error}", folder.display());
-            Failure::new(Code::Configuration, what).remedy("check the path and its permissions")
-        })?;
+        .map_err(|error| unreadable(folder, &error))?;
         self.failure.take().map_or(Ok(()), Err)
     }
 

@@ -19,12 +19,12 @@ use quorate_consensus::types::ValidatorIndex;
 use quorate_consensus::validators::ValidatorSet;
 use quorate_consensus::verify::Claim;
 use quorate_consensus::wire;
-use quorate_log::verify_path;
 use serde::Serialize;
 
 use crate::failure::{Code, Failure};
+use crate::inspect::beside::verify_beside;
 use crate::inspect::replay::genesis_of;
-use crate::inspect::{chain, failure_of, log_folder, records};
+use crate::inspect::{chain, log_folder, records, unreadable};
 use crate::output::{Report, hex, table};
 
 /// How a file of evidence begins: its name, and the version of its form.
@@ -112,7 +112,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
 
 fn list(dir: &Path, out: Option<&Path>) -> Result<Report, Failure> {
     let folder = log_folder(dir)?;
-    let found = verify_path(&folder).map_err(|error| failure_of(&folder, &error))?;
+    let found = verify_beside(&folder)?;
     let genesis = genesis_of(&folder)?;
     let (mut entries, mut file) = (Vec::new(), head(&genesis));
     records::visit(&folder, &found, &mut |record| {
@@ -125,7 +125,7 @@ fn list(dir: &Path, out: Option<&Path>) -> Result<Report, Failure> {
             entries.push(entry);
         }
     })
-    .map_err(|error| unusable(&folder, &error))?;
+    .map_err(|error| unreadable(&folder, &error))?;
     if let Some(out) = out.filter(|_| entries.iter().any(|entry| entry.holds)) {
         fs::write(out, &file).map_err(|error| unusable(out, &error))?;
     }
@@ -288,7 +288,9 @@ mod tests {
     use quorate_consensus::record::Record;
     use quorate_consensus::signing::{Signer as _, ValidatorKey};
     use quorate_consensus::types::{Epoch, Window};
+    use quorate_log::{DataFolder, LogConfig, RecordKind, open};
     use serde_json::Value;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     /// Two records of the only validator, with the key of this seed: it has stopped behind block 1,
     /// and without having voted for anything.
@@ -401,6 +403,52 @@ mod tests {
         fs::write(&out, &foreign).unwrap();
         let refused = run(&judge).unwrap_err();
         assert!(refused.to_string().contains("another chain"), "{refused}");
+        fs::remove_dir_all(data).unwrap();
+    }
+
+    /// The alarm comes at a validator that runs, and its log grows while it is read.
+    #[test]
+    fn beside_a_validator_that_writes_its_evidence_is_listed_and_nothing_is_called_faulty() {
+        let data = data_with("evidence-beside", &[1]);
+        let folder = DataFolder::open(&data.join("log")).unwrap();
+        let config = LogConfig {
+            segment_bytes: 32 << 20,
+            ..LogConfig::new([7; 32])
+        };
+        let mut log = open(&folder, &config, genesis().bytes()).unwrap();
+        // Reading the last segment takes longer than a sync.
+        for _ in 0..500 {
+            log.writer
+                .append(RecordKind::new(999), &[&[5; 32_000]])
+                .unwrap();
+        }
+        let is_done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // No more than is read in a moment.
+                for _ in 0..20_000 {
+                    if is_done.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    log.writer
+                        .append(RecordKind::new(999), &[&[5; 40]])
+                        .unwrap();
+                    log.syncer.sync(log.writer.unsynced()).unwrap();
+                }
+            });
+            let options = Options {
+                dir: Some(data.clone()),
+                ..options()
+            };
+            let listed: Vec<_> = (0..5).map(|_| run(&options)).collect();
+            is_done.store(true, Ordering::Relaxed);
+            for report in listed {
+                let report = report.unwrap();
+                assert_eq!(report.code, Code::Done, "{}", report.text);
+                assert_eq!(report.json["evidence"].as_array().unwrap().len(), 1);
+            }
+        });
+        drop(log);
         fs::remove_dir_all(data).unwrap();
     }
 

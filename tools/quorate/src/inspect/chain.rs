@@ -62,7 +62,19 @@ pub(crate) struct Chain {
 /// # Errors
 /// A file cannot be read, or record 0 is no genesis.
 pub(crate) fn read(folder: &Path, found: &Verification) -> Result<Chain, Failure> {
-    let mut reading = Reading::start(genesis_of(folder)?, found);
+    read_with(genesis_of(folder)?, folder, found)
+}
+
+/// The same with a genesis from elsewhere, which is that of the log.
+///
+/// # Errors
+/// A file cannot be read.
+pub(crate) fn read_with(
+    genesis: Genesis,
+    folder: &Path,
+    found: &Verification,
+) -> Result<Chain, Failure> {
+    let mut reading = Reading::start(genesis, found);
     records::visit(folder, found, &mut |record| {
         if record.kind != RecordKind::GENESIS {
             reading.take(record);

@@ -1,6 +1,7 @@
 //! A chain that goes on from a snapshot of peers, and logs in which it does not.
 
 use super::*;
+use crate::inspect::replay;
 use quorate::genesis::{Application, Auth, ChainLimits, GenesisPlan, GenesisValidator, Hex32};
 use quorate::journal::{KIND_BASE, KIND_BLOCK, KIND_FINALIZED, KIND_PROOF};
 use quorate::shadow::statement_of;
@@ -8,10 +9,11 @@ use quorate::snapshot::{Manifest, SectionEntry, SnapshotFolder};
 use quorate_consensus::attestation::{StateCertificate, StateStatement};
 use quorate_consensus::certificate::{SignedRecord, Target};
 use quorate_consensus::record::Record as VoteRecord;
+use quorate_consensus::restart;
 use quorate_consensus::signing::{self, Signer as _, ValidatorKey};
 use quorate_consensus::types::{Epoch, Height, Index, Window};
 use quorate_consensus::wire;
-use quorate_log::{DataFolder, LogConfig, Writer, open, verify_path};
+use quorate_log::{DataFolder, LeaseFile, LogConfig, Writer, open, verify_path};
 use std::fs;
 use std::path::PathBuf;
 
@@ -179,6 +181,43 @@ pub(crate) fn written(name: &str, fill: impl FnOnce(&mut Writer, &Genesis)) -> (
     fill(&mut opened.writer, &genesis);
     drop(opened);
     let chain = read(&dir, &verify_path(&dir).unwrap()).unwrap();
+    (data, chain)
+}
+
+/// A data folder with a log that was pruned and ends with a proof of its last block, the lease of
+/// the only validator, and a snapshot of that block; and what is read of the log.
+pub(crate) fn written_pruned(name: &str) -> (PathBuf, Chain) {
+    const TOP: u64 = 400;
+    let (data, chain) = written(name, |writer, genesis| {
+        let (mut parent, mut mark) = (genesis.validator_set().genesis().id, None);
+        for height in 1..=TOP {
+            let block = header(genesis, height, parent);
+            mark = Some(finalize(writer, &block, mark));
+            parent = block.id();
+            if height == TOP {
+                prove(writer, genesis, &block, height);
+            }
+        }
+    });
+    let (genesis, top) = (chain.genesis.clone(), chain.blocks[&TOP].header);
+    write_snapshot(&genesis, &replay::snapshots_beside(&data.join("log")), top);
+    let folder = DataFolder::open(&data.join("log")).unwrap();
+    let lease = restart::LeaseFile {
+        owner: quorate::keys::KeyPair::from_seed(&[1; 32]).public(),
+        ..restart::LeaseFile::default()
+    };
+    LeaseFile::new(&folder).replace(&lease.encode()).unwrap();
+    let log = LogConfig {
+        segment_bytes: 1 << 16,
+        ..LogConfig::new([7; 32])
+    };
+    let mut opened = open(&folder, &log, genesis.bytes()).unwrap();
+    opened.syncer.sync(opened.writer.unsynced()).unwrap();
+    opened.pruner.prune(2).unwrap();
+    drop((opened, folder));
+    let dir = data.join("log");
+    let chain = read(&dir, &verify_path(&dir).unwrap()).unwrap();
+    assert!(chain.findings.is_empty() && chain.below > 0, "{chain:?}");
     (data, chain)
 }
 

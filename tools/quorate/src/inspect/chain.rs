@@ -307,6 +307,12 @@ impl Reading {
 }
 
 impl Chain {
+    /// The header of a block of this height, or of the base that the chain goes on from.
+    pub(crate) fn header(&self, height: u64) -> Option<Header> {
+        let block = self.blocks.get(&height).map(|block| block.header);
+        block.or_else(|| self.base.filter(|base| base.height.number() == height))
+    }
+
     /// The highest finalized block.
     pub(crate) fn tip(&self) -> Option<(u64, &Finalized)> {
         self.blocks

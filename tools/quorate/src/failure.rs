@@ -4,9 +4,12 @@
 //! prints.
 
 use std::fmt;
+use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 
 use quorate::file_error::FileError;
+use quorate::node::system_code;
 use quorate_bench::cluster::ClusterError;
 use serde_json::{Value, json};
 
@@ -88,6 +91,17 @@ impl Failure {
             what: what.to_string(),
             remedy: String::new(),
         }
+    }
+
+    /// A file or a folder that the system refuses, with the code that its refusal asks for.
+    pub(crate) fn of_system(path: &Path, error: &io::Error, otherwise: Code) -> Self {
+        let code = Code::of_exit(system_code(error, otherwise as u8));
+        let remedy = match code {
+            Code::TryAgain => "make room, or wait until there is some",
+            Code::DiskFailed => "look at the disk",
+            _ => "check the path and its permissions",
+        };
+        Self::new(code, format!("{}: {error}", path.display())).remedy(remedy)
     }
 
     /// The command line asks for something that cannot be.

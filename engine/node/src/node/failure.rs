@@ -149,8 +149,10 @@ impl StartError {
 /// Exit code of a process that may be started again, later, as it is.
 const EXIT_TRY_AGAIN: u8 = 75;
 
-/// What the system's refusal asks of a supervisor; `otherwise` where it does not say.
-fn system_code(error: &io::Error, otherwise: u8) -> u8 {
+/// The exit code that a refusal of the system asks for: 75 where something is short that may come
+/// back, 70 where the disk fails, 3 where rights are missing; `otherwise` where it does not say.
+#[must_use]
+pub fn system_code(error: &io::Error, otherwise: u8) -> u8 {
     match Refused::of(error) {
         Refused::Short => EXIT_TRY_AGAIN,
         Refused::Disk => EXIT_DISK_FAILED,

@@ -7,7 +7,6 @@
 mod output;
 mod states;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -27,6 +26,7 @@ use serde::Serialize;
 
 use crate::applications::Applications;
 use crate::failure::{Code, Failure};
+use crate::files;
 use crate::inspect::beside::verify_beside;
 use crate::inspect::chain::{self, Chain};
 use crate::inspect::{log_folder, records, unreadable};
@@ -175,13 +175,8 @@ fn make(applications: &Applications, options: &MakeOptions) -> Result<Report, Fa
             .remedy("--index and --output count from 0; quorate log show lists what a block holds")
     })?;
     let fields = fields_of(out, bytes.len(), proven);
-    fs::write(&options.out, &bytes).map_err(|error| {
-        Failure::new(
-            Code::Configuration,
-            format!("{}: {error}", options.out.display()),
-        )
-        .remedy("name a file in a folder that can be written")
-    })?;
+    files::replace(out, &bytes)
+        .map_err(|error| Failure::of_system(out, &error, Code::Configuration))?;
     report(fields)
 }
 

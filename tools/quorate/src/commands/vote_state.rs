@@ -15,6 +15,7 @@ use quorate::vote_state::{KeepError, VOTE_STATE_BYTES_MAX, VoteState};
 use serde::Serialize;
 
 use crate::failure::{Code, Failure};
+use crate::files::sync_parent;
 use crate::output::Report;
 
 /// Which way.
@@ -119,13 +120,6 @@ fn write(file: &mut File, path: &Path, state: &VoteState) -> io::Result<()> {
 fn remove(path: &Path) -> io::Result<()> {
     std::fs::remove_file(path)?;
     sync_parent(path)
-}
-
-fn sync_parent(path: &Path) -> io::Result<()> {
-    let parent = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty());
-    File::open(parent.unwrap_or_else(|| Path::new(".")))?.sync_all()
 }
 
 fn import(options: &ImportOptions) -> Result<Report, Failure> {

@@ -26,7 +26,7 @@ use crate::applications::Applications;
 use crate::failure::{Code, Failure};
 use crate::inspect::chain::{self, Chain, OneByOne};
 use crate::inspect::replay::{Replay, executor_of, failure_of, genesis_of, snapshots_beside};
-use crate::inspect::{failure_of as log_failure, log_folder};
+use crate::inspect::{failure_of as log_failure, lock, log_folder};
 use crate::output::{Report, hex, table};
 
 /// What to do with snapshots.
@@ -97,10 +97,7 @@ pub(crate) fn run(applications: &Applications, command: &Command) -> Result<Repo
 
 fn create(applications: &Applications, options: &CreateOptions) -> Result<Report, Failure> {
     let folder = log_folder(&options.dir)?;
-    let locked = DataFolder::open_to_read(&folder).map_err(|error| {
-        Failure::new(Code::TryAgain, error)
-            .remedy("stop the validator first; a running one takes snapshots by itself")
-    })?;
+    let locked = lock(&folder)?;
     require_synced(&folder, &locked)?;
     let verification = verify_path(&folder).map_err(|error| log_failure(&folder, &error))?;
     if !verification.faults.is_empty() {

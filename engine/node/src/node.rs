@@ -18,10 +18,11 @@ mod start;
 pub use crossbeam::channel::Receiver;
 pub use quorate_consensus::types::ValidatorIndex;
 
+pub use crate::refused::system_code;
 pub use crate::stages::inlet::{Admission, EmbeddedSession};
 pub use ask::{PeerWord, ask_peers};
 pub use failing::Failing;
-pub use failure::{NodeFailure, StartError, system_code};
+pub use failure::{NodeFailure, StartError};
 pub use made::{initialize, is_unused};
 pub use start::{
     DRAIN_DEFAULT, declare_lost, export_votes, import_votes, log_path, snapshots_path,

@@ -159,12 +159,12 @@ impl fmt::Display for Failure {
 
 impl From<FileError> for Failure {
     fn from(error: FileError) -> Self {
-        let remedy = error.remedy.clone();
+        let (remedy, code) = (error.remedy.clone(), Code::of_exit(error.code));
         let bare = FileError {
             remedy: String::new(),
             ..error
         };
-        Self::new(Code::Configuration, bare).remedy(remedy)
+        Self::new(code, bare).remedy(remedy)
     }
 }
 

@@ -73,11 +73,13 @@ pub(crate) fn run(command: &Command) -> Result<Report, Failure> {
 fn export(options: &ExportOptions) -> Result<Report, Failure> {
     let config = NodeConfig::load(&options.config)?;
     let write_failure = |error: io::Error| {
-        Failure::new(
-            Code::Configuration,
-            format!("{}: {error}", options.out.display()),
-        )
-        .remedy("name a file that does not exist, in a folder that can be written")
+        let failure = Failure::of_system(&options.out, &error, Code::Configuration);
+        match failure.code {
+            Code::Configuration => {
+                failure.remedy("name a file that does not exist, in a folder that can be written")
+            }
+            _ => failure,
+        }
     };
     // A name that cannot be used is found before anything leaves the folder.
     let mut file = OpenOptions::new()

@@ -8,6 +8,10 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::keys::KEY_FORMAT;
+use crate::refused::{EXIT_TRY_AGAIN, system_code};
+
+/// Exit code for what somebody has to correct.
+const EXIT_CONFIGURATION: u8 = 3;
 
 /// Longest part of a value that an error repeats, characters.
 const VALUE_CHARS_MAX: usize = 80;
@@ -29,6 +33,8 @@ pub struct FileError {
     pub problem: String,
     /// What to do about it.
     pub remedy: String,
+    /// Exit code of a process that ends for it: 3, or what a refusal of the system asks for.
+    pub code: u8,
 }
 
 impl FileError {
@@ -39,6 +45,7 @@ impl FileError {
             value: String::new(),
             problem: problem.to_string(),
             remedy: String::new(),
+            code: EXIT_CONFIGURATION,
         }
     }
 
@@ -72,7 +79,14 @@ impl FileError {
             std::io::ErrorKind::AlreadyExists => "choose another path, or remove the file first",
             _ => "check the disk and the path",
         };
-        Self::new(file, "", format!("cannot {doing}: {error}")).remedy(remedy)
+        let remedy = match system_code(error, EXIT_CONFIGURATION) {
+            EXIT_TRY_AGAIN => "make room, or wait until there is some",
+            _ => remedy,
+        };
+        Self {
+            code: system_code(error, EXIT_CONFIGURATION),
+            ..Self::new(file, "", format!("cannot {doing}: {error}")).remedy(remedy)
+        }
     }
 
     /// The error of JSON text that is not what is expected, with the field found by its place.

@@ -154,9 +154,16 @@ pub fn create_private_folder(folder: &Path) -> Result<(), FileError> {
 fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = File::from(rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?);
-    write_synced(file, bytes)?;
+    fill(path, file, bytes)?;
     // The name must outlive a crash as well.
     File::open(folder_of(path).unwrap_or_else(|| Path::new(".")))?.sync_all()
+}
+
+/// Writes a new file, or takes it away again: an empty one would keep the next try out.
+fn fill(path: &Path, file: File, bytes: &[u8]) -> std::io::Result<()> {
+    write_synced(file, bytes).inspect_err(|_| {
+        std::fs::remove_file(path).ok();
+    })
 }
 
 fn write_synced(mut file: File, bytes: &[u8]) -> std::io::Result<()> {
@@ -258,6 +265,19 @@ mod tests {
         // It takes what is written, and no disk holds it.
         let sink = File::options().write(true).open("/dev/null").unwrap();
         write_synced(sink, b"a key").unwrap_err();
+    }
+
+    #[test]
+    fn a_key_file_that_a_full_disk_refuses_is_no_hindrance_to_the_next_try() {
+        let folder = TemporaryFolder::new("keys-full");
+        let path = folder.path().join("key");
+        File::create(&path).unwrap();
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let error = fill(&path, full, b"a key").unwrap_err();
+        assert_eq!(FileError::io(&path, "create the key file", &error).code, 75);
+        KeyPair::create(&path).unwrap();
+        // What is wrong with the path is to be corrected.
+        assert_eq!(KeyPair::create(&path).unwrap_err().code, 3);
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod start;
 pub use crossbeam::channel::Receiver;
 pub use quorate_consensus::types::ValidatorIndex;
 
+pub use crate::refused::system_code;
 pub use crate::stages::inlet::{Admission, EmbeddedSession};
 pub use ask::{PeerWord, ask_peers};
 pub use failing::Failing;

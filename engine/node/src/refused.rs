@@ -7,6 +7,11 @@ use std::io::{self, ErrorKind};
 
 use rustix::io::Errno;
 
+use crate::journal::EXIT_DISK_FAILED;
+
+/// Exit code of a process that may be started again, later, as it is.
+pub(crate) const EXIT_TRY_AGAIN: u8 = 75;
+
 /// A refusal of the system, by what helps against it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
@@ -36,5 +41,17 @@ impl Refused {
             ErrorKind::PermissionDenied => Self::Right,
             _ => Self::Other,
         }
+    }
+}
+
+/// The exit code that a refusal of the system asks for: 75 where something is short that may come
+/// back, 70 where the disk fails, 3 where rights are missing; `otherwise` where it does not say.
+#[must_use]
+pub fn system_code(error: &io::Error, otherwise: u8) -> u8 {
+    match Refused::of(error) {
+        Refused::Short => EXIT_TRY_AGAIN,
+        Refused::Disk => EXIT_DISK_FAILED,
+        Refused::Right => 3,
+        Refused::Other => otherwise,
     }
 }

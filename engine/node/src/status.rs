@@ -59,7 +59,8 @@ pub struct NodeStatus {
     #[serde(default)]
     pub log_free_bytes: u64,
     /// Days until the log has reached its budget, or its file system is full if that comes first,
-    /// as it has grown in this run; null when it does not grow.
+    /// as it has grown in this run; null when it does not grow. At its budget, where old segments
+    /// go, until its file system would be full if none went.
     pub log_days_to_full: Option<f64>,
     /// What was read of the log to see whether the disk still has it; null when nothing is.
     #[serde(default)]
@@ -173,7 +174,8 @@ impl NodeStatus {
         let log_bytes_max = metrics.log_bytes_max.read();
         let log_free_bytes = metrics.log_free_bytes.read();
         let growth = facts.order.store().log_growth();
-        let room = room(log_bytes, log_bytes_max, log_free_bytes);
+        let is_pruned = facts.order.store().log_start().offset.segment() > 0;
+        let room = room(log_bytes, log_bytes_max, log_free_bytes, is_pruned);
         Self {
             schema: 1,
             index: facts.own.number(),
@@ -224,9 +226,14 @@ impl NodeStatus {
     }
 }
 
-/// Bytes that a log may still grow by, as far as its budget and its file system are known.
-fn room(bytes: u64, bytes_max: u64, free_bytes: u64) -> Option<u64> {
-    let budget = (bytes_max > 0).then(|| bytes_max.saturating_sub(bytes));
+/// Bytes that a log may still grow by, as far as its budget and its file system are known. One that
+/// has its budget stays there: it can take more only while nothing of it may go, and then it takes
+/// what the file system has.
+fn room(bytes: u64, bytes_max: u64, free_bytes: u64, is_pruned: bool) -> Option<u64> {
+    let left = bytes_max.saturating_sub(bytes);
+    // Whole segments go, and the budget has four at least.
+    let is_at_budget = left == 0 || is_pruned && left < bytes_max.div_ceil(4);
+    let budget = (bytes_max > 0 && !is_at_budget).then_some(left);
     let disk = (free_bytes > 0).then_some(free_bytes);
     budget.into_iter().chain(disk).min()
 }
@@ -245,6 +252,7 @@ mod tests {
 
     #[test]
     fn the_room_of_a_log_is_what_its_budget_leaves_and_without_one_what_the_disk_does() {
+        let room = |bytes, bytes_max, free| room(bytes, bytes_max, free, false);
         assert_eq!(room(10, 0, 0), None, "nobody knows yet");
         assert_eq!(room(10, 0, 500), Some(500));
         assert_eq!(room(10, 100, 0), Some(90));
@@ -254,7 +262,20 @@ mod tests {
             Some(50),
             "the disk is smaller than the budget"
         );
-        assert_eq!(room(110, 100, 500), Some(0));
+    }
+
+    /// Else a healthy log and one of which nothing can go would tell the same for ever.
+    #[test]
+    fn at_its_budget_a_log_has_the_room_of_its_disk() {
+        assert_eq!(room(99, 100, 500, false), Some(1), "it gets there");
+        for bytes in [100, 110] {
+            assert_eq!(room(bytes, 100, 500, false), Some(500));
+        }
+        for bytes in [76, 99, 100, 110] {
+            assert_eq!(room(bytes, 100, 500, true), Some(500), "pruned to {bytes}");
+        }
+        assert_eq!(room(75, 100, 500, true), Some(25), "its budget was raised");
+        assert_eq!(room(110, 100, 0, true), None, "nobody knows yet");
     }
 
     #[test]

@@ -4,9 +4,12 @@
 //! prints.
 
 use std::fmt;
+use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 
 use quorate::file_error::FileError;
+use quorate::node::system_code;
 use quorate_bench::cluster::ClusterError;
 use serde_json::{Value, json};
 
@@ -90,6 +93,17 @@ impl Failure {
         }
     }
 
+    /// A file or a folder that the system refuses, with the code that its refusal asks for.
+    pub(crate) fn of_system(path: &Path, error: &io::Error, otherwise: Code) -> Self {
+        let code = Code::of_exit(system_code(error, otherwise as u8));
+        let remedy = match code {
+            Code::TryAgain => "make room, or wait until there is some",
+            Code::DiskFailed => "look at the disk",
+            _ => "check the path and its permissions",
+        };
+        Self::new(code, format!("{}: {error}", path.display())).remedy(remedy)
+    }
+
     /// The command line asks for something that cannot be.
     pub(crate) fn usage(what: impl fmt::Display) -> Self {
         Self::new(Code::Usage, what)
@@ -145,12 +159,12 @@ impl fmt::Display for Failure {
 
 impl From<FileError> for Failure {
     fn from(error: FileError) -> Self {
-        let remedy = error.remedy.clone();
+        let (remedy, code) = (error.remedy.clone(), Code::of_exit(error.code));
         let bare = FileError {
             remedy: String::new(),
             ..error
         };
-        Self::new(Code::Configuration, bare).remedy(remedy)
+        Self::new(code, bare).remedy(remedy)
     }
 }
 

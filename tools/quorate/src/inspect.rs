@@ -4,9 +4,10 @@
 //! Owns the way from a folder to its finalized chain. Whether the bytes are whole is judged by
 //! `quorate_log`; here it is judged what they say. Never: repairs.
 //!
-//! `records` walks the records, `chain` reads them as blocks, marks and proofs, `replay` executes
-//! them.
+//! `beside` judges the bytes of a log that its validator may be writing, `records` walks the
+//! records, `chain` reads them as blocks, marks and proofs, `replay` executes them.
 
+pub(crate) mod beside;
 pub(crate) mod chain;
 pub(crate) mod records;
 pub(crate) mod replay;
@@ -14,7 +15,8 @@ pub(crate) mod replay;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use quorate_log::{Damage, Fault, MarkedFaulty, OpenError};
+use quorate::node::StartError;
+use quorate_log::{Damage, DataFolder, Fault, LockError, MarkedFaulty, OpenError};
 use serde::Serialize;
 
 use crate::failure::{Code, Failure};
@@ -134,9 +136,18 @@ fn is_log(folder: &Path) -> io::Result<bool> {
     Ok(false)
 }
 
-fn unreadable(folder: &Path, error: &io::Error) -> Failure {
+/// Files of a log that could not be read. A segment that was there when the log was judged, and is
+/// gone, was removed by its validator.
+pub(crate) fn unreadable(folder: &Path, error: &io::Error) -> Failure {
     let what = format!("{}: {error}", folder.display());
-    Failure::new(Code::Configuration, what).remedy("check the path and its permissions")
+    match error {
+        error if error.kind() == io::ErrorKind::NotFound => Failure::new(Code::TryAgain, what)
+            .remedy("try again: its validator removes its oldest segments"),
+        error if is_disk_failed(error) => {
+            Failure::new(Code::DiskFailed, what).remedy("repair the disk")
+        }
+        _ => Failure::new(Code::Configuration, what).remedy("check the path and its permissions"),
+    }
 }
 
 /// The disk does not do what it should, or is mounted for reading alone.
@@ -144,6 +155,21 @@ fn is_disk_failed(error: &io::Error) -> bool {
     // EIO has no kind of its own.
     const EIO: i32 = 5;
     error.raw_os_error() == Some(EIO) || error.kind() == io::ErrorKind::ReadOnlyFilesystem
+}
+
+/// Locks the log of a stopped validator, so that nobody writes it meanwhile.
+///
+/// # Errors
+/// Somebody has it; or the system refuses, which no stop of a validator helps against.
+pub(crate) fn lock(folder: &Path) -> Result<DataFolder, Failure> {
+    DataFolder::open_to_read(folder).map_err(|error| {
+        let is_held = matches!(error, LockError::Held { .. });
+        let failure = Failure::from(StartError::from(error));
+        match is_held {
+            true => failure.remedy("stop the validator first"),
+            false => failure,
+        }
+    })
 }
 
 /// A log that could not be judged at all.
@@ -171,6 +197,27 @@ pub(crate) fn failure_of(folder: &Path, error: &OpenError) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lock_that_somebody_has_is_told_from_one_that_the_system_refuses() {
+        let dir = std::env::temp_dir().join(format!("quorate-locked-{}", std::process::id()));
+        let held = DataFolder::open(&dir).unwrap();
+        let refused = lock(&dir).unwrap_err();
+        assert_eq!(refused.code, Code::TryAgain);
+        assert!(
+            refused.to_string().contains("stop the validator"),
+            "{refused}"
+        );
+        drop(held);
+        std::fs::remove_file(dir.join("lock")).unwrap();
+        std::os::unix::fs::symlink("lock", dir.join("lock")).unwrap();
+        let told = lock(&dir).unwrap_err().to_string();
+        assert!(
+            told.contains("symbolic links") && !told.contains("stop the"),
+            "{told}"
+        );
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
 
     #[test]
     fn a_log_that_has_lost_its_beginning_is_one_and_other_folders_are_none() {

@@ -10,6 +10,7 @@ mod applications;
 mod commands;
 mod drive;
 mod failure;
+mod files;
 mod inspect;
 mod interrupt;
 mod logs;

@@ -7,10 +7,10 @@ use crate::file_error::FileError;
 use crate::hex;
 use crate::journal::{EXIT_DISK_FAILED, EXIT_UNNOTED, JournalError, SyncError};
 use crate::recovery::RecoveryError;
-use crate::refused::Refused;
+use crate::refused::{EXIT_TRY_AGAIN, system_code};
 use crate::replica::{OrderError, ReplicaError};
 use crate::snapshot::SnapshotError;
-use crate::vote_state::VoteStateError;
+use crate::vote_state::{KeepError, VoteStateError};
 use quorate_log::{LeaseError, LockError, LogError, OpenError};
 use quorate_net::NetError;
 use std::io;
@@ -117,10 +117,8 @@ impl StartError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::File(_)
-            | Self::Sections(_)
-            | Self::OldFolder { .. }
-            | Self::Descriptors { .. } => 3,
+            Self::File(error) => error.code,
+            Self::Sections(_) | Self::OldFolder { .. } | Self::Descriptors { .. } => 3,
             Self::Net(error) => net_code(error),
             Self::Metrics { source, .. } => listen_code(source),
             Self::Begins { source, .. } => begins_code(source),
@@ -139,23 +137,14 @@ impl StartError {
                 VoteStateError::Append(
                     LogError::NoSegment { source } | LogError::NoRoom { source },
                 ) => system_code(source, EXIT_DISK_FAILED),
-                VoteStateError::Keep(_) | VoteStateError::Append(_) => EXIT_DISK_FAILED,
+                // The folder is sound: it is the file's own disk.
+                VoteStateError::Keep(KeepError::Undone(source) | KeepError::Left(source)) => {
+                    system_code(source, EXIT_DISK_FAILED)
+                }
+                VoteStateError::Append(_) => EXIT_DISK_FAILED,
                 _ => 3,
             },
         }
-    }
-}
-
-/// Exit code of a process that may be started again, later, as it is.
-const EXIT_TRY_AGAIN: u8 = 75;
-
-/// What the system's refusal asks of a supervisor; `otherwise` where it does not say.
-fn system_code(error: &io::Error, otherwise: u8) -> u8 {
-    match Refused::of(error) {
-        Refused::Short => EXIT_TRY_AGAIN,
-        Refused::Disk => EXIT_DISK_FAILED,
-        Refused::Right => 3,
-        Refused::Other => otherwise,
     }
 }
 

@@ -16,7 +16,7 @@ fn recovery(source: RecoveryError) -> StartError {
 /// and the code for an error that says nothing by itself.
 type Place = (&'static str, u8, fn(io::Error) -> StartError);
 
-const PLACES: [Place; 14] = [
+const PLACES: [Place; 17] = [
     ("lock", 75, |source| {
         let folder = PathBuf::from("data");
         StartError::Folder(LockError::Io { folder, source })
@@ -71,6 +71,17 @@ const PLACES: [Place; 14] = [
     ("import", 70, |source| StartError::VoteState {
         folder: PathBuf::from("data"),
         source: VoteStateError::Append(LogError::NoRoom { source }),
+    }),
+    ("kept vote state", 70, |source| StartError::VoteState {
+        folder: PathBuf::from("data"),
+        source: VoteStateError::Keep(KeepError::Undone(source)),
+    }),
+    ("left vote state", 70, |source| StartError::VoteState {
+        folder: PathBuf::from("data"),
+        source: VoteStateError::Keep(KeepError::Left(source)),
+    }),
+    ("file", 3, |source| {
+        FileError::io(&PathBuf::from("key"), "open the key file", &source).into()
     }),
     ("marker", 70, |source| {
         let action = "remove the clean-stop marker";

@@ -318,11 +318,13 @@ fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
         .create_new(true)
         .mode(0o600)
         .open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    // An empty one would keep the next try out.
+    written.inspect_err(|_| {
+        fs::remove_file(path).ok();
+    })
 }
 
 fn refused(path: &Path, error: &io::Error) -> Failure {
-    let what = format!("{}: {error}", path.display());
-    Failure::new(Code::Configuration, what).remedy("check the path and its permissions")
+    Failure::of_system(path, error, Code::Configuration)
 }

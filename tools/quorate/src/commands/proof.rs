@@ -7,7 +7,6 @@
 mod output;
 mod states;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -18,7 +17,7 @@ use quorate_consensus::attestation::StateStatement;
 use quorate_consensus::certificate::Certificate;
 use quorate_consensus::types::Point;
 use quorate_consensus::validators::ValidatorSet;
-use quorate_log::{Verification, verify_path};
+use quorate_log::Verification;
 use quorate_proof::{
     BlockProof, CommandProof, PROOF_BYTES_MAX, PROOF_HEADERS_MAX, Proof, Proven, ProvenBlock,
     ProvenOutput, decode, encode, verify,
@@ -27,8 +26,10 @@ use serde::Serialize;
 
 use crate::applications::Applications;
 use crate::failure::{Code, Failure};
+use crate::files;
+use crate::inspect::beside::verify_beside;
 use crate::inspect::chain::{self, Chain};
-use crate::inspect::{failure_of, log_folder, records};
+use crate::inspect::{log_folder, records, unreadable};
 use crate::output::{Report, hex};
 use states::States;
 
@@ -137,7 +138,7 @@ fn make(applications: &Applications, options: &MakeOptions) -> Result<Report, Fa
         return Err(Failure::usage(what).remedy("give --state, --output N or --outcomes with it"));
     }
     let folder = log_folder(&options.dir)?;
-    let found = verify_path(&folder).map_err(|error| failure_of(&folder, &error))?;
+    let found = verify_beside(&folder)?;
     let chain = chain::read(&folder, &found)?;
     let place = match options.output {
         Some(number) => Some(output::Wanted::Output {
@@ -174,13 +175,8 @@ fn make(applications: &Applications, options: &MakeOptions) -> Result<Report, Fa
             .remedy("--index and --output count from 0; quorate log show lists what a block holds")
     })?;
     let fields = fields_of(out, bytes.len(), proven);
-    fs::write(&options.out, &bytes).map_err(|error| {
-        Failure::new(
-            Code::Configuration,
-            format!("{}: {error}", options.out.display()),
-        )
-        .remedy("name a file in a folder that can be written")
-    })?;
+    files::replace(out, &bytes)
+        .map_err(|error| Failure::of_system(out, &error, Code::Configuration))?;
     report(fields)
 }
 
@@ -214,13 +210,7 @@ fn block_proof(
             _ => {}
         },
     )
-    .map_err(|error| {
-        Failure::new(
-            Code::Configuration,
-            format!("{}: {error}", folder.display()),
-        )
-        .remedy("check the path and its permissions")
-    })?;
+    .map_err(|error| unreadable(folder, &error))?;
     let (point, certificate) = lowest.ok_or_else(|| {
         none(format!(
             "no finality proof of height {height} or above is in the log yet"

@@ -13,6 +13,7 @@ use quorate::executor::{Executor, FinalBlock};
 use quorate::genesis::Genesis;
 use quorate::shadow::statement_of;
 use quorate::snapshot::{self, Manifest, Origin, SnapshotError, SnapshotFolder};
+use quorate::vouched;
 use quorate_consensus::attestation::StateCertificate;
 use quorate_consensus::restart;
 use quorate_consensus::types::ValidatorIndex;
@@ -23,9 +24,9 @@ use serde::Serialize;
 
 use crate::applications::Applications;
 use crate::failure::{Code, Failure};
-use crate::inspect::chain::OneByOne;
+use crate::inspect::chain::{self, Chain, OneByOne};
 use crate::inspect::replay::{Replay, executor_of, failure_of, genesis_of, snapshots_beside};
-use crate::inspect::{failure_of as log_failure, log_folder};
+use crate::inspect::{failure_of as log_failure, lock, log_folder};
 use crate::output::{Report, hex, table};
 
 /// What to do with snapshots.
@@ -96,10 +97,7 @@ pub(crate) fn run(applications: &Applications, command: &Command) -> Result<Repo
 
 fn create(applications: &Applications, options: &CreateOptions) -> Result<Report, Failure> {
     let folder = log_folder(&options.dir)?;
-    let locked = DataFolder::open_to_read(&folder).map_err(|error| {
-        Failure::new(Code::TryAgain, error)
-            .remedy("stop the validator first; a running one takes snapshots by itself")
-    })?;
+    let locked = lock(&folder)?;
     require_synced(&folder, &locked)?;
     let verification = verify_path(&folder).map_err(|error| log_failure(&folder, &error))?;
     if !verification.faults.is_empty() {
@@ -113,10 +111,19 @@ fn create(applications: &Applications, options: &CreateOptions) -> Result<Report
             format!("--height {height}: the chain begins at {first}, its first block is above");
         return Err(Failure::usage(what).remedy("name a height that quorate log show lists"));
     }
+    let chain = chain::read_with(genesis, &folder, &verification)?;
+    let (genesis, snapshots) = (&chain.genesis, snapshots_beside(&folder));
+    let tip = chain.tip().map_or(chain.below, |(tip, _)| tip);
+    let from = state_below(
+        &chain,
+        &snapshots,
+        options.height.map_or(tip, |to| to.min(tip)),
+    )?;
+    let from = from.map(|height| (height, &snapshots));
     let mut last = None;
     let mut note = |_: &mut Executor<_>, block: &FinalBlock, _: &_| last = Some(block.header);
     let to = options.height.unwrap_or(u64::MAX);
-    let mut replay = Replay::begin(applications, &genesis, &folder, None, to, &mut note)?;
+    let mut replay = Replay::begin(applications, genesis, &folder, from, to, &mut note)?;
     replay.run(&folder, &verification)?;
     let (mut executor, _) = replay.finish();
     let reached = executor.height();
@@ -130,11 +137,10 @@ fn create(applications: &Applications, options: &CreateOptions) -> Result<Report
         };
         Failure::new(Code::No, what).remedy("name a height that quorate log show lists")
     })?;
-    let snapshots = snapshots_beside(&folder);
     let origin = Origin::of(genesis.validator_set());
     snapshot::take(&mut executor, &header, &origin, &snapshots)
         .map_err(|error| failure_of(&error))?;
-    let made = describe(&genesis, &snapshots, reached, None)?;
+    let made = describe(genesis, &snapshots, reached, None)?;
     let text = format!(
         "{}: snapshot of height {reached}",
         snapshots.path().display()
@@ -144,6 +150,57 @@ fn create(applications: &Applications, options: &CreateOptions) -> Result<Report
         snapshots: vec![made],
     };
     Report::new(&fields, text)
+}
+
+/// Height of the newest whole snapshot below a block, of this chain, that the log goes on from: where
+/// the execution begins. None where the log reaches down to the first state and no snapshot that
+/// others vouch for is above that.
+fn state_below(
+    chain: &Chain,
+    snapshots: &SnapshotFolder,
+    height: u64,
+) -> Result<Option<u64>, Failure> {
+    let set = chain.genesis.validator_set();
+    let origin = Origin::of(set);
+    let is_of_chain = |manifest: &Manifest| {
+        let held = chain.header(manifest.height());
+        // The block below the first one of a pruned log is named by that one alone.
+        let above = chain.blocks.get(&manifest.height().saturating_add(1));
+        let is_parent =
+            || above.is_some_and(|block| block.header.parent_id == manifest.header.id());
+        origin.fits(manifest) && held.map_or_else(is_parent, |held| held == manifest.header)
+    };
+    let mut heights = snapshots.heights().map_err(|error| failure_of(&error))?;
+    heights.retain(|&below| below < height && below >= chain.below);
+    heights.reverse();
+    let is_usable = |below: &u64| {
+        snapshots
+            .verify(*below)
+            .is_ok_and(|found| is_of_chain(&found))
+    };
+    let is_vouched_for = |below: &u64| {
+        let vouched = vouched::certificate(set, snapshots, *below);
+        vouched.is_ok_and(|(_, certificate)| certificate.is_some())
+    };
+    // All of its data is read to see that: last.
+    let is_best = |below: &&u64| is_vouched_for(below) && is_usable(below);
+    let best = heights.iter().find(is_best).copied();
+    if best.is_some() || chain.below <= set.genesis().height.number() {
+        return Ok(best);
+    }
+    // As a start does, which has nothing else.
+    if let Some(newest) = heights.iter().find(|below| is_usable(below)) {
+        return Ok(Some(*newest));
+    }
+    let what = format!(
+        "the log begins above height {}, and there is no whole snapshot of its chain from there up \
+         to below height {height}",
+        chain.below
+    );
+    Err(Failure::new(Code::Configuration, what).remedy(
+        "name a greater --height, or bring a snapshot from another validator; quorate snapshot list \
+         shows what there is",
+    ))
 }
 
 /// A snapshot must not be of a block that a loss of power can still take from the log: a start
@@ -313,7 +370,10 @@ fn text(fields: &Fields) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inspect::chain::tests::{certify, finalize, header, write_snapshot, written};
+    use crate::inspect::chain::tests::{
+        certify, fill_blocks, finalize, header, prune, write_snapshot, written,
+    };
+    use quorate_log::Writer;
 
     #[test]
     fn no_snapshot_is_made_of_a_log_that_may_not_be_on_the_disk() {
@@ -345,6 +405,41 @@ mod tests {
         // Without suspicion the same log is taken, or not, for what it holds.
         let other = create(false);
         assert!(other.is_ok() || !other.err().unwrap().to_string().contains("failed sync"));
+        fs::remove_dir_all(data).unwrap();
+    }
+
+    #[test]
+    fn of_a_pruned_log_a_snapshot_is_made_from_the_newest_one_below() {
+        let fill = |writer: &mut Writer, genesis: &Genesis| fill_blocks(writer, genesis, 400);
+        let (data, chain) = written("snapshot-pruned", fill);
+        let snapshots = snapshots_beside(&data.join("log"));
+        let create = |height| {
+            let applications = Applications::new();
+            let options = CreateOptions {
+                dir: data.clone(),
+                height,
+            };
+            create(&applications, &options).map(|report| report.json["snapshots"][0].clone())
+        };
+        let whole = create(None).unwrap();
+        snapshots.remove(400).unwrap();
+        for height in [100, 300, 350] {
+            create(Some(height)).unwrap();
+        }
+        let below = prune(&data, &chain.genesis, 2).below;
+        assert!(100 < below && below < 300, "{below}");
+        assert_eq!(create(None).unwrap(), whole);
+        // One that is damaged is passed over.
+        let newest = snapshots.path().join(format!("snapshot-{:020}.data", 350));
+        fs::write(&newest, b"").unwrap();
+        assert_eq!(create(None).unwrap(), whole);
+        let refused = create(Some(300)).unwrap_err();
+        assert_eq!(refused.code, Code::Configuration);
+        let told = refused.to_string();
+        assert!(
+            told.contains("--height") && !told.contains("--from-snapshot"),
+            "{told}"
+        );
         fs::remove_dir_all(data).unwrap();
     }
 

@@ -153,11 +153,15 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
 fn text(validators: &[Validator]) -> String {
     let header = [
         "validator",
+        "is",
         "height",
+        "durable",
         "window",
         "leader",
         "connected",
         "fast path",
+        "days to full",
+        "alarms",
         "state root at",
     ];
     let mut rows = table(&header);
@@ -170,17 +174,49 @@ fn text(validators: &[Validator]) -> String {
                 let cell = |key: &str| plain(&status[key]);
                 rows.add_row(vec![
                     cell("index"),
+                    condition(status),
                     cell("height"),
+                    cell("durable"),
                     cell("window"),
                     cell("leader"),
                     cell("connected"),
                     percent(status["fast_path_fraction"].as_f64()),
+                    days(status["log_days_to_full"].as_f64()),
+                    status["faults"]["alarms"].as_u64().unwrap_or(0).to_string(),
                     format!("{} at {}", short(&cell("state_root")), cell("state_height")),
                 ]);
             }
         }
     }
     rows.to_string()
+}
+
+/// What a validator does, by what keeps it most from doing its part.
+fn condition(status: &Value) -> String {
+    let joining = &status["joining"];
+    match (status["voting"].as_bool(), status["recovering"].as_bool()) {
+        _ if joining.is_object() => format!(
+            "joining {} ({}/{})",
+            plain(&joining["height"]),
+            plain(&joining["chunks"]),
+            plain(&joining["chunks_all"]),
+        ),
+        (_, Some(true)) => "recovering".to_owned(),
+        (Some(true), _) if status["diverged"].is_object() => "voting, diverged".to_owned(),
+        (Some(true), _) => "voting".to_owned(),
+        (Some(false), _) => "abstaining".to_owned(),
+        (None, _) => "-".to_owned(),
+    }
+}
+
+/// Days in few digits: they are an outlook.
+fn days(days: Option<f64>) -> String {
+    match days {
+        None => "-".to_owned(),
+        Some(days) if days < 10.0 => format!("{days:.1}"),
+        Some(days) if days < 10_000.0 => format!("{days:.0}"),
+        Some(_) => ">9999".to_owned(),
+    }
 }
 
 /// A line for each validator whose state is another than the others'.
@@ -253,6 +289,50 @@ mod tests {
             unequal(&[at(7, "aa"), at(8, "bb"), at(7, "cc")]),
             "\nSTATES DIFFER at height 7: aa, cc"
         );
+    }
+
+    #[test]
+    fn the_text_tells_what_each_does_its_durable_height_days_to_full_and_alarms() {
+        let told = |index: u64, rest: Value| {
+            let mut status = serde_json::json!({"index": index, "height": 90, "durable": 80});
+            let all = status.as_object_mut().unwrap();
+            all.extend(rest.as_object().unwrap().clone());
+            Validator::Answered(status)
+        };
+        let joining = serde_json::json!({"height": 64, "chunks": 3, "chunks_all": 9, "sources": 2});
+        let text = text(&[
+            told(
+                0,
+                serde_json::json!({"voting": true, "log_days_to_full": 41.7, "faults": {}}),
+            ),
+            told(
+                1,
+                serde_json::json!({"voting": false, "log_days_to_full": 0.52}),
+            ),
+            told(2, serde_json::json!({"voting": false, "recovering": true})),
+            told(3, serde_json::json!({"voting": false, "joining": joining})),
+            told(
+                4,
+                serde_json::json!({"voting": true, "faults": {"alarms": 7}}),
+            ),
+        ]);
+        let rows: Vec<Vec<&str>> = text
+            .lines()
+            .skip(2)
+            .map(|row| row.split('|').map(str::trim).collect())
+            .collect();
+        let column = |place: usize| rows.iter().map(|row| row[place]).collect::<Vec<_>>();
+        let conditions = [
+            "voting",
+            "abstaining",
+            "recovering",
+            "joining 64 (3/9)",
+            "voting",
+        ];
+        assert_eq!(column(2), conditions, "{text}");
+        assert_eq!(column(4), ["80"; 5], "{text}");
+        assert_eq!(column(9), ["42", "0.5", "-", "-", "-"], "{text}");
+        assert_eq!(column(10), ["0", "0", "0", "0", "7"], "{text}");
     }
 
     #[test]

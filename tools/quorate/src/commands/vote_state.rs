@@ -15,6 +15,7 @@ use quorate::vote_state::{KeepError, VOTE_STATE_BYTES_MAX, VoteState};
 use serde::Serialize;
 
 use crate::failure::{Code, Failure};
+use crate::files::sync_parent;
 use crate::output::Report;
 
 /// Which way.
@@ -72,11 +73,13 @@ pub(crate) fn run(command: &Command) -> Result<Report, Failure> {
 fn export(options: &ExportOptions) -> Result<Report, Failure> {
     let config = NodeConfig::load(&options.config)?;
     let write_failure = |error: io::Error| {
-        Failure::new(
-            Code::Configuration,
-            format!("{}: {error}", options.out.display()),
-        )
-        .remedy("name a file that does not exist, in a folder that can be written")
+        let failure = Failure::of_system(&options.out, &error, Code::Configuration);
+        match failure.code {
+            Code::Configuration => {
+                failure.remedy("name a file that does not exist, in a folder that can be written")
+            }
+            _ => failure,
+        }
     };
     // A name that cannot be used is found before anything leaves the folder.
     let mut file = OpenOptions::new()
@@ -119,13 +122,6 @@ fn write(file: &mut File, path: &Path, state: &VoteState) -> io::Result<()> {
 fn remove(path: &Path) -> io::Result<()> {
     std::fs::remove_file(path)?;
     sync_parent(path)
-}
-
-fn sync_parent(path: &Path) -> io::Result<()> {
-    let parent = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty());
-    File::open(parent.unwrap_or_else(|| Path::new(".")))?.sync_all()
 }
 
 fn import(options: &ImportOptions) -> Result<Report, Failure> {

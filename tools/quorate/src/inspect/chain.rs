@@ -20,8 +20,8 @@ use quorate_log::{LogOffset, RecordIndex, RecordKind, RecordRef, Verification};
 
 use super::records::{self, Record};
 use super::replay::genesis_of;
-use super::{Finding, Trouble};
-use crate::failure::{Code, Failure};
+use super::{Finding, Trouble, unreadable};
+use crate::failure::Failure;
 
 /// One finalized block of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,19 +62,25 @@ pub(crate) struct Chain {
 /// # Errors
 /// A file cannot be read, or record 0 is no genesis.
 pub(crate) fn read(folder: &Path, found: &Verification) -> Result<Chain, Failure> {
-    let mut reading = Reading::start(genesis_of(folder)?, found);
+    read_with(genesis_of(folder)?, folder, found)
+}
+
+/// The same with a genesis from elsewhere, which is that of the log.
+///
+/// # Errors
+/// A file cannot be read.
+pub(crate) fn read_with(
+    genesis: Genesis,
+    folder: &Path,
+    found: &Verification,
+) -> Result<Chain, Failure> {
+    let mut reading = Reading::start(genesis, found);
     records::visit(folder, found, &mut |record| {
         if record.kind != RecordKind::GENESIS {
             reading.take(record);
         }
     })
-    .map_err(|error| {
-        Failure::new(
-            Code::Configuration,
-            format!("{}: {error}", folder.display()),
-        )
-        .remedy("check the path and its permissions")
-    })?;
+    .map_err(|error| unreadable(folder, &error))?;
     Ok(reading.finish())
 }
 
@@ -301,6 +307,12 @@ impl Reading {
 }
 
 impl Chain {
+    /// The header of a block of this height, or of the base that the chain goes on from.
+    pub(crate) fn header(&self, height: u64) -> Option<Header> {
+        let block = self.blocks.get(&height).map(|block| block.header);
+        block.or_else(|| self.base.filter(|base| base.height.number() == height))
+    }
+
     /// The highest finalized block.
     pub(crate) fn tip(&self) -> Option<(u64, &Finalized)> {
         self.blocks

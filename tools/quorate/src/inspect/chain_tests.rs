@@ -1,6 +1,7 @@
 //! A chain that goes on from a snapshot of peers, and logs in which it does not.
 
 use super::*;
+use crate::inspect::replay;
 use quorate::genesis::{Application, Auth, ChainLimits, GenesisPlan, GenesisValidator, Hex32};
 use quorate::journal::{KIND_BASE, KIND_BLOCK, KIND_FINALIZED, KIND_PROOF};
 use quorate::shadow::statement_of;
@@ -8,14 +9,17 @@ use quorate::snapshot::{Manifest, SectionEntry, SnapshotFolder};
 use quorate_consensus::attestation::{StateCertificate, StateStatement};
 use quorate_consensus::certificate::{SignedRecord, Target};
 use quorate_consensus::record::Record as VoteRecord;
+use quorate_consensus::restart;
 use quorate_consensus::signing::{self, Signer as _, ValidatorKey};
 use quorate_consensus::types::{Epoch, Height, Index, Window};
 use quorate_consensus::wire;
-use quorate_log::{DataFolder, LogConfig, Writer, open, verify_path};
+use quorate_log::{DataFolder, LeaseFile, LogConfig, Writer, open, verify_path};
 use std::fs;
 use std::path::PathBuf;
 
 const VERSION: [u8; 2] = [1, 0];
+/// The payload of a block without commands.
+const NO_COMMANDS: [u8; 4] = [0; 4];
 
 pub(crate) fn genesis() -> Genesis {
     Genesis::build(GenesisPlan {
@@ -56,8 +60,8 @@ pub(crate) fn header(genesis: &Genesis, height: u64, parent_id: BlockId) -> Head
         height: Height::new(height),
         time_ns: set.genesis_time_ns() + height,
         parent_id,
-        payload_hash: *blake3::hash(b"").as_bytes(),
-        payload_bytes: 0,
+        payload_hash: *blake3::hash(&NO_COMMANDS).as_bytes(),
+        payload_bytes: NO_COMMANDS.len() as u32,
     }
 }
 
@@ -80,7 +84,8 @@ pub(crate) fn finalize(
         bytes.extend_from_slice(&place.index.count().to_le_bytes());
         bytes
     };
-    let block = writer.append(KIND_BLOCK, &[&bytes_of(header)]).unwrap();
+    let block = [&bytes_of(header)[..], &NO_COMMANDS];
+    let block = writer.append(KIND_BLOCK, &block).unwrap();
     let (presence, below) = match below {
         Some(below) => ([1], put(below)),
         None => ([0], vec![0; 16]),
@@ -179,6 +184,55 @@ pub(crate) fn written(name: &str, fill: impl FnOnce(&mut Writer, &Genesis)) -> (
     fill(&mut opened.writer, &genesis);
     drop(opened);
     let chain = read(&dir, &verify_path(&dir).unwrap()).unwrap();
+    (data, chain)
+}
+
+/// So many blocks and marks, and a proof of the last one.
+pub(crate) fn fill_blocks(writer: &mut Writer, genesis: &Genesis, top: u64) {
+    let (mut parent, mut mark) = (genesis.validator_set().genesis().id, None);
+    for height in 1..=top {
+        let block = header(genesis, height, parent);
+        mark = Some(finalize(writer, &block, mark));
+        parent = block.id();
+        if height == top {
+            prove(writer, genesis, &block, height);
+        }
+    }
+}
+
+/// Removes the first segments of a log, as a running validator does; what is read of it then.
+pub(crate) fn prune(data: &Path, genesis: &Genesis, first: u32) -> Chain {
+    let dir = data.join("log");
+    let folder = DataFolder::open(&dir).unwrap();
+    let log = LogConfig {
+        segment_bytes: 1 << 16,
+        ..LogConfig::new([7; 32])
+    };
+    let mut opened = open(&folder, &log, genesis.bytes()).unwrap();
+    opened.syncer.sync(opened.writer.unsynced()).unwrap();
+    opened.pruner.prune(first).unwrap();
+    drop((opened, folder));
+    let chain = read(&dir, &verify_path(&dir).unwrap()).unwrap();
+    assert!(chain.findings.is_empty() && chain.below > 0, "{chain:?}");
+    chain
+}
+
+/// A data folder with a log that was pruned and ends with a proof of its last block, 400, the lease
+/// of the only validator, and a snapshot of that block; and what is read of the log.
+pub(crate) fn written_pruned(name: &str) -> (PathBuf, Chain) {
+    const TOP: u64 = 400;
+    let (data, chain) = written(name, |writer, genesis| fill_blocks(writer, genesis, TOP));
+    let (genesis, top) = (chain.genesis, chain.blocks[&TOP].header);
+    let dir = data.join("log");
+    write_snapshot(&genesis, &replay::snapshots_beside(&dir), top);
+    let lease = restart::LeaseFile {
+        owner: quorate::keys::KeyPair::from_seed(&[1; 32]).public(),
+        ..restart::LeaseFile::default()
+    };
+    let folder = DataFolder::open(&dir).unwrap();
+    LeaseFile::new(&folder).replace(&lease.encode()).unwrap();
+    drop(folder);
+    let chain = prune(&data, &genesis, 2);
     (data, chain)
 }
 

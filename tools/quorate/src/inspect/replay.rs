@@ -21,6 +21,7 @@ use quorate_consensus::header::Header;
 use quorate_log::{LogOffset, RecordKind, Verification};
 
 use super::records::{self, Record};
+use super::unreadable;
 use crate::applications::Applications;
 use crate::failure::{Code, Failure};
 
@@ -29,14 +30,22 @@ use crate::failure::{Code, Failure};
 /// # Errors
 /// There is none, or it is damaged.
 pub(crate) fn genesis_of(folder: &Path) -> Result<Genesis, Failure> {
-    let none = || Failure::new(Code::Damaged, format!("{}: no genesis", folder.display()));
+    let none = || {
+        let what = format!("{}: no genesis, or a damaged one", folder.display());
+        Failure::new(Code::Damaged, what).remedy(
+            "see quorate log verify; where the log was pruned a start writes the file genesis again, \
+             and in a copy the chain's genesis file under that name is as good",
+        )
+    };
     let payload = records::genesis(folder)
-        .map_err(|error| {
-            let what = format!("{}: {error}", folder.display());
-            Failure::new(Code::Configuration, what).remedy("check the path and its permissions")
-        })?
+        .map_err(|error| unreadable(folder, &error))?
         .ok_or_else(none)?;
     Ok(Genesis::parse(&payload, &folder.join("(record 0)"))?)
+}
+
+/// Whether a genesis from elsewhere is that of a log, whatever became of its own.
+pub(crate) fn is_genesis_of(genesis: &Genesis, found: &Verification) -> bool {
+    quorate_log::genesis_hash(genesis.bytes()) == found.genesis_hash
 }
 
 /// The snapshots beside a log folder.
@@ -172,10 +181,7 @@ impl<'a> Replay<'a> {
                 self.failure = self.take(record).err();
             }
         })
-        .map_err(|error| {
-            let what = format!("{}: {error}", folder.display());
-            Failure::new(Code::Configuration, what).remedy("check the path and its permissions")
-        })?;
+        .map_err(|error| unreadable(folder, &error))?;
         self.failure.take().map_or(Ok(()), Err)
     }
 

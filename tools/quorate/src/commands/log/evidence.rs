@@ -5,7 +5,6 @@
 //! was signed is shown byte for byte. Never: accuses anybody of what it has not checked.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -19,12 +18,13 @@ use quorate_consensus::types::ValidatorIndex;
 use quorate_consensus::validators::ValidatorSet;
 use quorate_consensus::verify::Claim;
 use quorate_consensus::wire;
-use quorate_log::verify_path;
 use serde::Serialize;
 
 use crate::failure::{Code, Failure};
+use crate::files;
+use crate::inspect::beside::verify_beside;
 use crate::inspect::replay::genesis_of;
-use crate::inspect::{chain, failure_of, log_folder, records};
+use crate::inspect::{chain, log_folder, records, unreadable};
 use crate::output::{Report, hex, table};
 
 /// How a file of evidence begins: its name, and the version of its form.
@@ -40,7 +40,7 @@ pub(crate) struct Options {
     /// Log folder, data folder or validator folder
     #[arg(value_name = "DIR", required_unless_present = "file")]
     dir: Option<PathBuf>,
-    /// Write all that is found to this file, for others; one that is there is replaced
+    /// Write all that is found to this file, for others; what one that is there holds besides stays
     #[arg(long, value_name = "FILE", conflicts_with = "file")]
     out: Option<PathBuf>,
     /// Judge such a file of somebody else's instead, by the genesis alone
@@ -112,24 +112,24 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
 
 fn list(dir: &Path, out: Option<&Path>) -> Result<Report, Failure> {
     let folder = log_folder(dir)?;
-    let found = verify_path(&folder).map_err(|error| failure_of(&folder, &error))?;
+    let found = verify_beside(&folder)?;
     let genesis = genesis_of(&folder)?;
-    let (mut entries, mut file) = (Vec::new(), head(&genesis));
+    let (mut entries, mut good) = (Vec::new(), Vec::new());
     records::visit(&folder, &found, &mut |record| {
         if let Ok(JournalEntry::Evidence(evidence)) = decode(record.kind, record.payload) {
             let place = (record.place.segment(), record.place.bytes());
             let entry = entry_of(genesis.validator_set(), &evidence, Some(place));
             if entry.holds {
-                append(&evidence, &mut file);
+                good.push(evidence);
             }
             entries.push(entry);
         }
     })
-    .map_err(|error| unusable(&folder, &error))?;
-    if let Some(out) = out.filter(|_| entries.iter().any(|entry| entry.holds)) {
-        fs::write(out, &file).map_err(|error| unusable(out, &error))?;
+    .map_err(|error| unreadable(&folder, &error))?;
+    let is_written = !good.is_empty();
+    if let Some(out) = out.filter(|_| is_written) {
+        add(out, &genesis, good)?;
     }
-    let is_written = entries.iter().any(|entry| entry.holds);
     let fields = Fields {
         from: folder,
         whole: found.faults.is_empty(),
@@ -157,9 +157,35 @@ fn judge(file: &Path, genesis: &Genesis) -> Result<Report, Failure> {
     report(&fields, if is_good { Code::Done } else { Code::No })
 }
 
-fn unusable(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::new(Code::Configuration, format!("{}: {error}", path.display()))
-        .remedy("check the path and its permissions")
+/// Writes evidence that holds to a file, behind what holds of that which is there: its segment may
+/// have been removed since, and then the file is all that is left of it.
+fn add(out: &Path, genesis: &Genesis, good: Vec<Evidence>) -> Result<(), Failure> {
+    let unusable = |error| Failure::of_system(out, &error, Code::Configuration);
+    let mut all = Vec::new();
+    if out.is_file() {
+        let bytes = read_bounded(out, FILE_BYTES_MAX)?;
+        // An empty one is a name alone.
+        let found = match bytes.is_empty() {
+            true => Ok(Vec::new()),
+            false => read(&bytes, genesis),
+        };
+        all = found.map_err(|what| {
+            Failure::new(Code::Configuration, format!("{}: {what}", out.display()))
+                .remedy("name a new file, or one that this command wrote for this chain")
+        })?;
+        let set = genesis.validator_set();
+        all.retain(|evidence| chain::holds(set, Claim::Evidence(evidence.clone())));
+    }
+    for evidence in good {
+        if !all.contains(&evidence) {
+            all.push(evidence);
+        }
+    }
+    let mut file = head(genesis);
+    for evidence in &all {
+        append(evidence, &mut file);
+    }
+    files::replace(out, &file).map_err(unusable)
 }
 
 fn head(genesis: &Genesis) -> Vec<u8> {
@@ -288,13 +314,22 @@ mod tests {
     use quorate_consensus::record::Record;
     use quorate_consensus::signing::{Signer as _, ValidatorKey};
     use quorate_consensus::types::{Epoch, Window};
+    use quorate_log::{DataFolder, LogConfig, RecordKind, open};
     use serde_json::Value;
+    use std::fs;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     /// Two records of the only validator, with the key of this seed: it has stopped behind block 1,
     /// and without having voted for anything.
     fn two_records(genesis: &Genesis, seed: u8) -> Evidence {
+        two_records_later(genesis, seed, 0)
+    }
+
+    /// The same of a block so much later.
+    fn two_records_later(genesis: &Genesis, seed: u8, later_ns: u64) -> Evidence {
         let (set, validator) = (genesis.validator_set(), ValidatorIndex::new(0));
-        let first = header(genesis, 1, set.genesis().id);
+        let mut first = header(genesis, 1, set.genesis().id);
+        first.time_ns += later_ns;
         let signed = |tip| {
             let record = Record {
                 tip,
@@ -401,6 +436,98 @@ mod tests {
         fs::write(&out, &foreign).unwrap();
         let refused = run(&judge).unwrap_err();
         assert!(refused.to_string().contains("another chain"), "{refused}");
+        fs::remove_dir_all(data).unwrap();
+    }
+
+    /// A later run may find less: the segment of what is in the file was removed.
+    #[test]
+    fn evidence_in_a_file_stays_when_its_log_has_it_no_more() {
+        let data = data_with("evidence-kept", &[1]);
+        let (out, genesis) = (data.join("evidence"), genesis());
+        let kept = two_records_later(&genesis, 1, 7);
+        let mut file = head(&genesis);
+        append(&kept, &mut file);
+        append(&two_records(&genesis, 2), &mut file);
+        fs::write(&out, &file).unwrap();
+        let options = Options {
+            dir: Some(data.clone()),
+            out: Some(out.clone()),
+            ..options()
+        };
+        for _ in 0..2 {
+            assert_eq!(run_json(&options).0, Code::Done);
+            let now = read(&fs::read(&out).unwrap(), &genesis).unwrap();
+            assert_eq!(now, [kept.clone(), two_records(&genesis, 1)]);
+        }
+        // What is none of this chain is not overwritten.
+        fs::write(&out, b"notes").unwrap();
+        assert_eq!(run(&options).unwrap_err().code, Code::Configuration);
+        assert_eq!(fs::read(&out).unwrap(), b"notes");
+        fs::remove_dir_all(data).unwrap();
+    }
+
+    /// As where the disk is full.
+    #[test]
+    fn where_the_file_cannot_be_written_the_one_before_is_whole() {
+        let data = data_with("evidence-refused", &[1]);
+        let (out, genesis) = (data.join("evidence"), genesis());
+        let mut file = head(&genesis);
+        append(&two_records_later(&genesis, 1, 7), &mut file);
+        fs::write(&out, &file).unwrap();
+        fs::create_dir(data.join("evidence.new")).unwrap();
+        let refused = run(&Options {
+            dir: Some(data.clone()),
+            out: Some(out.clone()),
+            ..options()
+        });
+        assert_eq!(refused.unwrap_err().code, Code::Configuration);
+        assert_eq!(fs::read(&out).unwrap(), file);
+        fs::remove_dir_all(data).unwrap();
+    }
+
+    /// The alarm comes at a validator that runs, and its log grows while it is read.
+    #[test]
+    fn beside_a_validator_that_writes_its_evidence_is_listed_and_nothing_is_called_faulty() {
+        let data = data_with("evidence-beside", &[1]);
+        let folder = DataFolder::open(&data.join("log")).unwrap();
+        let config = LogConfig {
+            segment_bytes: 32 << 20,
+            ..LogConfig::new([7; 32])
+        };
+        let mut log = open(&folder, &config, genesis().bytes()).unwrap();
+        // Reading the last segment takes longer than a sync.
+        for _ in 0..500 {
+            log.writer
+                .append(RecordKind::new(999), &[&[5; 32_000]])
+                .unwrap();
+        }
+        let is_done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // No more than is read in a moment.
+                for _ in 0..20_000 {
+                    if is_done.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    log.writer
+                        .append(RecordKind::new(999), &[&[5; 40]])
+                        .unwrap();
+                    log.syncer.sync(log.writer.unsynced()).unwrap();
+                }
+            });
+            let options = Options {
+                dir: Some(data.clone()),
+                ..options()
+            };
+            let listed: Vec<_> = (0..5).map(|_| run(&options)).collect();
+            is_done.store(true, Ordering::Relaxed);
+            for report in listed {
+                let report = report.unwrap();
+                assert_eq!(report.code, Code::Done, "{}", report.text);
+                assert_eq!(report.json["evidence"].as_array().unwrap().len(), 1);
+            }
+        });
+        drop(log);
         fs::remove_dir_all(data).unwrap();
     }
 

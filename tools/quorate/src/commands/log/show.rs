@@ -1,14 +1,14 @@
-//! `quorate log show`: the finalized blocks of a log, one a line.
+//! `quorate log show`: the finalized blocks of a log, one a line; also beside its validator.
 
 use std::path::PathBuf;
 
 use clap::Args;
-use quorate_log::verify_path;
 use serde::Serialize;
 
 use crate::failure::{Code, Failure};
+use crate::inspect::beside::verify_beside;
 use crate::inspect::chain::{self, Finalized};
-use crate::inspect::{failure_of, log_folder};
+use crate::inspect::log_folder;
 use crate::output::{Report, hex, table};
 
 /// Blocks that are listed when nobody says from where: the newest.
@@ -64,7 +64,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
         return Err(Failure::usage(format!("--from {from} is above --to {to}")));
     }
     let folder = log_folder(&options.dir)?;
-    let verification = verify_path(&folder).map_err(|error| failure_of(&folder, &error))?;
+    let verification = verify_beside(&folder)?;
     let chain = chain::read(&folder, &verification)?;
     let height = chain.tip().map_or(0, |(height, _)| height);
     let to = options.to.unwrap_or(u64::MAX);

@@ -4,18 +4,20 @@
 //! cuts off (exit code 0); *marked* was found faulty by an earlier start, which went on behind it
 //! (0); *faulty* is damage that no crash explains (5); *foreign* belongs to another log, chain or
 //! genesis (3). Each comes with what to do next. No crash takes away the files beside the log that
-//! say how far it may be believed either: without its lease or its watermark it is damaged (5).
+//! say how far it may be believed either: without its lease or its watermark it is damaged (5). So
+//! is a pruned one without the file that keeps its genesis; what it says is judged by another copy.
 
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use quorate::genesis::Begins;
+use quorate::genesis::{Begins, Genesis};
 use quorate_consensus::restart;
 use quorate_log::{Action, LeaseFile, LeaseRead, Verification, verify_path};
 use serde::Serialize;
 
 use crate::failure::{Code, Failure};
 use crate::inspect::chain::{self, Chain};
+use crate::inspect::replay::{genesis_of, is_genesis_of};
 use crate::inspect::{Finding, Trouble, failure_of, log_folder};
 use crate::output::{Report, hex};
 
@@ -66,6 +68,8 @@ struct Fields {
     lease: Lease,
     /// Whether the watermark is there and can be read.
     has_watermark: bool,
+    /// Whether the genesis is there and whole: in record 0, or beside a log that was pruned.
+    has_genesis: bool,
     /// Pages that the disk does not give back; what was in them is judged as zeros.
     unreadable_pages: usize,
     torn: Vec<Finding>,
@@ -81,25 +85,23 @@ struct Fields {
 /// There is no log, or it cannot be read.
 pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     let folder = log_folder(&options.dir)?;
+    let given = options.genesis.as_deref().map(Genesis::load).transpose()?;
     let verification = verify_at_rest(&folder)?;
-    let chain = if verification.record_count > 0 {
-        match chain::read(&folder, &verification) {
-            Ok(chain) => Some(chain),
-            // The genesis itself is what is damaged: the faults say so.
-            Err(_) if !verification.faults.is_empty() => None,
-            Err(failure) => return Err(failure),
-        }
-    } else {
-        None
-    };
+    let fits = given
+        .as_ref()
+        .map(|given| is_genesis_of(given, &verification));
+    let (chain, has_genesis) =
+        chain_of(&folder, &verification, given.filter(|_| fits == Some(true)))?;
     let lease = lease(&folder)?;
     let mut fields = fields(&folder, &verification, chain.as_ref(), lease);
-    if let Some(path) = &options.genesis {
-        check_genesis(path, &verification, &mut fields.faulty)?;
+    fields.has_genesis = has_genesis;
+    if let Some(path) = options.genesis.as_deref().filter(|_| fits == Some(false)) {
+        fields.faulty.push(foreign(path));
     }
     fields.next = next(&fields, verification.row.action());
     let is_foreign = |finding: &Finding| finding.kind == Trouble::Foreign;
-    let is_whole = fields.faulty.is_empty() && fields.lease == Lease::Whole && fields.has_watermark;
+    let has_all = fields.lease == Lease::Whole && fields.has_watermark && fields.has_genesis;
+    let is_whole = fields.faulty.is_empty() && has_all;
     let code = if is_whole {
         Code::Done
     } else if fields.faulty.iter().any(is_foreign) {
@@ -109,6 +111,27 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     };
     let text = text(&fields);
     Ok(Report::new(&fields, text)?.with_code(code))
+}
+
+/// What the log says, if it has a record and a genesis to judge it by, the one that was given or
+/// its own; and whether it has its own.
+fn chain_of(
+    folder: &Path,
+    verification: &Verification,
+    given: Option<Genesis>,
+) -> Result<(Option<Chain>, bool), Failure> {
+    let is_pruned = verification.start.offset.segment() > 0;
+    let own = match genesis_of(folder) {
+        Ok(own) => Some(own),
+        // Record 0 itself is what is damaged: the faults say so.
+        Err(_) if !verification.faults.is_empty() => None,
+        Err(failure) if is_pruned && failure.code == Code::Damaged => None,
+        Err(failure) => return Err(failure),
+    };
+    let has_genesis = own.is_some();
+    let genesis = own.or(given).filter(|_| verification.record_count > 0);
+    let read = |genesis| chain::read_with(genesis, folder, verification);
+    Ok((genesis.map(read).transpose()?, has_genesis))
 }
 
 /// Verifies; what is found beside a running validator may only be that the log grew meanwhile, so
@@ -176,6 +199,7 @@ fn fields(
         clean_stop: verification.clean_stop == quorate_log::CleanStopRead::Matches,
         lease,
         has_watermark: verification.has_watermark,
+        has_genesis: true,
         unreadable_pages: verification.unreadable_pages,
         torn: found(&verification.torn, Trouble::Torn),
         marked: verification.marked.iter().map(Finding::of_mark).collect(),
@@ -216,6 +240,10 @@ fn next(fields: &Fields, action: Action) -> &'static str {
              `quorate recover disk`; then start the validator, which votes in no window of its lease \
              (docs/operations.md, Recovery)"
         }
+        _ if !fields.has_genesis => {
+            "start the validator: it writes the file genesis beside its log again, from the one that it \
+             is configured with. In a copy put the chain's genesis file there under that name"
+        }
         _ if fields.unreadable_pages > 0 => {
             "check the disk; the next start writes the segments anew whose pages it cannot read \
              (docs/operations.md, runbook bus error)"
@@ -228,22 +256,14 @@ fn next(fields: &Fields, action: Action) -> &'static str {
     }
 }
 
-fn check_genesis(
-    path: &Path,
-    verification: &Verification,
-    faulty: &mut Vec<Finding>,
-) -> Result<(), Failure> {
-    let genesis = quorate::genesis::Genesis::load(path)?;
-    if quorate_log::genesis_hash(genesis.bytes()) != verification.genesis_hash {
-        faulty.push(Finding {
-            segment: 0,
-            offset: 0,
-            height: None,
-            what: format!("the log belongs to another genesis than {}", path.display()),
-            kind: Trouble::Foreign,
-        });
+fn foreign(path: &Path) -> Finding {
+    Finding {
+        segment: 0,
+        offset: 0,
+        height: None,
+        what: format!("the log belongs to another genesis than {}", path.display()),
+        kind: Trouble::Foreign,
     }
-    Ok(())
 }
 
 /// What is wrong beside the log.
@@ -262,6 +282,33 @@ const fn beside(lease: Lease, has_watermark: bool) -> &'static str {
              this end of the log from an older one"
         }
     }
+}
+
+/// Where the log begins, if not with the first block of a first chain.
+fn beginning(fields: &Fields) -> String {
+    let mut text = String::new();
+    if fields.first_segment > 0 && fields.chain_id.is_some() {
+        text.push_str(&format!(
+            "\npruned: begins with segment {}; heights up to {} are gone, as its base says",
+            fields.first_segment, fields.below
+        ));
+    }
+    if let Some(begins) = &fields.begins {
+        text.push_str(&format!(
+            "\ngeneration {}: goes on after height {} of the chain with genesis {}",
+            begins.generation,
+            begins.height,
+            hex(&begins.of.0),
+        ));
+    }
+    let first = fields.begins.map_or(0, |begins| begins.height);
+    if fields.first_segment == 0 && fields.below > first {
+        text.push_str(&format!(
+            "\njoined: goes on from a snapshot of peers of height {}",
+            fields.below
+        ));
+    }
+    text
 }
 
 fn text(fields: &Fields) -> String {
@@ -284,27 +331,15 @@ fn text(fields: &Fields) -> String {
         },
     );
     text.push_str(beside(fields.lease, fields.has_watermark));
-    if fields.first_segment > 0 {
-        text.push_str(&format!(
-            "\npruned: begins with segment {}; heights up to {} are gone, as its base says",
-            fields.first_segment, fields.below
-        ));
+    if !fields.has_genesis {
+        text.push_str("\nNO GENESIS, or a damaged one");
     }
-    if let Some(begins) = &fields.begins {
-        text.push_str(&format!(
-            "\ngeneration {}: goes on after height {} of the chain with genesis {}",
-            begins.generation,
-            begins.height,
-            hex(&begins.of.0),
-        ));
+    if fields.chain_id.is_none() {
+        text.push_str(
+            "\nWHAT IT SAYS IS NOT JUDGED: there is no genesis to judge it by (--genesis)",
+        );
     }
-    let first = fields.begins.map_or(0, |begins| begins.height);
-    if fields.first_segment == 0 && fields.below > first {
-        text.push_str(&format!(
-            "\njoined: goes on from a snapshot of peers of height {}",
-            fields.below
-        ));
-    }
+    text.push_str(&beginning(fields));
     if fields.unreadable_pages > 0 {
         text.push_str(&format!(
             "\n{} pages cannot be read from the disk",
@@ -332,3 +367,7 @@ fn text(fields: &Fields) -> String {
     text.push_str(fields.next);
     text
 }
+
+#[cfg(test)]
+#[path = "verify_tests.rs"]
+mod tests;

@@ -20,8 +20,8 @@ use super::next;
 use crate::applications::Applications;
 use crate::failure::{Code, Failure};
 use crate::inspect::chain::{self, Chain};
-use crate::inspect::replay::{failure_of as snapshot_failure, snapshots_beside};
-use crate::inspect::{failure_of, log_folder};
+use crate::inspect::replay::{failure_of as snapshot_failure, is_genesis_of, snapshots_beside};
+use crate::inspect::{failure_of, lock, log_folder};
 use crate::output::{Report, hex, table};
 
 /// Options of the command.
@@ -199,17 +199,15 @@ fn refuse_repeated(dirs: &[PathBuf]) -> Result<(), Failure> {
 /// Reads one folder under its lock, so that nobody writes it meanwhile.
 fn look(dir: &Path, genesis: &Genesis) -> Result<(ValidatorIndex, Found), Failure> {
     let folder = log_folder(dir)?;
-    let locked = DataFolder::open_to_read(&folder).map_err(|error| {
-        Failure::new(Code::TryAgain, format!("{}: {error}", folder.display()))
-            .remedy("stop the validator first")
-    })?;
+    let locked = lock(&folder)?;
     let (validator, lease) = owner(&folder, &locked, genesis)?;
     let verification = verify_path(&folder).map_err(|error| failure_of(&folder, &error))?;
-    let chain = chain::read(&folder, &verification)?;
-    if chain.genesis.hash() != genesis.hash() {
+    if !is_genesis_of(genesis, &verification) {
         let what = format!("{}: a log of another chain", folder.display());
         return Err(Failure::new(Code::Configuration, what).remedy("correct --genesis or DIR"));
     }
+    // The genesis beside a pruned log may be gone.
+    let chain = chain::read_with(genesis.clone(), &folder, &verification)?;
     if let Some(finding) = chain.findings.first() {
         let what = format!("{}: {}", folder.display(), finding.what);
         return Err(Failure::new(Code::Damaged, what).remedy("see quorate log verify"));

@@ -3,6 +3,7 @@
 use super::*;
 use crate::inspect::chain::tests::{
     certify, fill_joined, fill_proven, finalize, header, prove, write_snapshot, written,
+    written_pruned,
 };
 use quorate::keys::KeyPair;
 use quorate_log::{LogConfig, Writer, open};
@@ -156,5 +157,19 @@ fn a_folder_whose_proof_is_of_another_block_than_its_own_is_left_out() {
     let refused = look(&data, &genesis).err().unwrap();
     assert_eq!(refused.code, Code::Damaged, "{refused}");
     assert!(refused.to_string().contains("another block"), "{refused}");
+    fs::remove_dir_all(data).unwrap();
+}
+
+/// The genesis is on the command line: what the folder has lost of it harms nobody.
+#[test]
+fn a_pruned_folder_without_its_genesis_is_a_witness_as_before() {
+    let (data, chain) = written_pruned("site-genesis");
+    let looked = || look(&data, &chain.genesis).unwrap().1.report;
+    let whole = looked();
+    assert_eq!((whole.height, whole.not_counted), (400, None));
+    fs::remove_file(data.join("log").join("genesis")).unwrap();
+    let without = looked();
+    assert_eq!((without.height, without.not_counted), (400, None));
+    assert_eq!(without.id, whole.id);
     fs::remove_dir_all(data).unwrap();
 }

@@ -1,0 +1,65 @@
+//! A pruned log that has lost what keeps its genesis.
+
+use super::*;
+use crate::inspect::chain::tests::{genesis, written_pruned};
+use serde_json::Value;
+use std::fs;
+
+fn verified(data: &Path, genesis: Option<&Path>) -> (Code, Value, String) {
+    let report = run(&Options {
+        dir: data.to_path_buf(),
+        genesis: genesis.map(Path::to_path_buf),
+    });
+    let report = report.unwrap();
+    (report.code, report.json, report.text)
+}
+
+#[test]
+fn a_pruned_log_without_its_genesis_is_judged_by_another_copy_and_wants_a_start() {
+    let (data, chain) = written_pruned("verify-genesis");
+    let (code, whole, text) = verified(&data, None);
+    assert_eq!(
+        (code, &whole["has_genesis"]),
+        (Code::Done, &true.into()),
+        "{text}"
+    );
+    let (kept, given) = (data.join("log").join("genesis"), data.join("genesis.json"));
+    fs::write(&given, genesis().bytes()).unwrap();
+    let mut flipped = fs::read(&kept).unwrap();
+    flipped[20] ^= 1;
+    for loss in [None, Some(flipped)] {
+        match loss {
+            None => fs::remove_file(&kept).unwrap(),
+            Some(bytes) => fs::write(&kept, bytes).unwrap(),
+        }
+        let (code, found, text) = verified(&data, None);
+        assert_eq!(
+            (code, &found["has_genesis"]),
+            (Code::Damaged, &false.into())
+        );
+        assert!(
+            found["next"]
+                .as_str()
+                .unwrap()
+                .starts_with("start the validator"),
+            "{text}"
+        );
+        assert!(text.contains("NOT JUDGED"), "{text}");
+        let (code, found, text) = verified(&data, Some(&given));
+        assert_eq!(
+            (code, &found["has_genesis"]),
+            (Code::Damaged, &false.into())
+        );
+        assert_eq!(found["blocks"], chain.blocks.len(), "{text}");
+        assert_eq!(found["faulty"], serde_json::json!([]), "{text}");
+        assert!(!text.contains("NOT JUDGED"), "{text}");
+    }
+    // Another chain's is no help.
+    let other = String::from_utf8(genesis().bytes().to_vec()).unwrap();
+    let other = other.replace("127.0.0.1:7000", "127.0.0.1:7009");
+    fs::write(&given, other).unwrap();
+    let (code, found, _) = verified(&data, Some(&given));
+    assert_eq!(code, Code::Configuration);
+    assert_eq!(found["faulty"][0]["kind"], "foreign");
+    fs::remove_dir_all(data).unwrap();
+}

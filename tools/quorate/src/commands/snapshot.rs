@@ -153,8 +153,8 @@ fn create(applications: &Applications, options: &CreateOptions) -> Result<Report
 }
 
 /// Height of the newest whole snapshot below a block, of this chain, that the log goes on from:
-/// where the execution begins. None where the log reaches down to the first state and no snapshot that
-/// others vouch for is above that.
+/// where the execution begins. None where the log reaches down to the first state and no snapshot
+/// that others vouch for is above that.
 fn state_below(
     chain: &Chain,
     snapshots: &SnapshotFolder,

@@ -30,7 +30,7 @@ pub struct FileError {
     /// What stands there; empty when nothing does, or when it must not be shown.
     pub value: String,
     /// What is wrong with it.
-    pub problem: String,
+    pub problem: Box<str>,
     /// What to do about it.
     pub remedy: String,
     /// Exit code of a process that ends for it: 3, or what a refusal of the system asks for.
@@ -43,7 +43,7 @@ impl FileError {
             file: file.to_path_buf(),
             field: field.into(),
             value: String::new(),
-            problem: problem.to_string(),
+            problem: problem.to_string().into_boxed_str(),
             remedy: String::new(),
             code: EXIT_CONFIGURATION,
         }

@@ -150,7 +150,12 @@ fn a_private_key_where_something_else_belongs_is_refused_and_never_shown() {
     let refused = |text: &str| {
         std::fs::write(folder.path(), text).unwrap();
         let error = NodeConfig::load(&folder.path()).unwrap_err();
-        for shown in [error.to_string(), error.value, error.problem, error.field] {
+        for shown in [
+            error.to_string(),
+            error.value,
+            error.problem.into_string(),
+            error.field,
+        ] {
             assert!(!shown.contains(&digits[..16]), "{shown}");
         }
     };

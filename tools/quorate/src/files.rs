@@ -1,14 +1,14 @@
 //! Files that a command leaves behind.
 //!
-//! Owns the order of writes by which one that is there is replaced whole or not at all. Never: what
-//! is in them.
+//! Owns the order of writes by which one that is there is replaced whole or not at all. Never:
+//! what is in them.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-/// Replaces a file, so that neither a full disk nor a loss of power takes the one before. What is no
-/// file, such as a pipe, is written to.
+/// Replaces a file, so that neither a full disk nor a loss of power takes the one before. What is
+/// no file, such as a pipe, is written to.
 ///
 /// # Errors
 /// What the system says; what was there before is there still.

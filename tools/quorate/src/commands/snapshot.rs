@@ -152,9 +152,9 @@ fn create(applications: &Applications, options: &CreateOptions) -> Result<Report
     Report::new(&fields, text)
 }
 
-/// Height of the newest whole snapshot below a block, of this chain, that the log goes on from: where
-/// the execution begins. None where the log reaches down to the first state and no snapshot that
-/// others vouch for is above that.
+/// Height of the newest whole snapshot below a block, of this chain, that the log goes on from:
+/// where the execution begins. None where the log reaches down to the first state and no snapshot
+/// that others vouch for is above that.
 fn state_below(
     chain: &Chain,
     snapshots: &SnapshotFolder,
@@ -247,27 +247,40 @@ fn look(options: &Options, closely: Option<&Applications>) -> Result<Report, Fai
     let mut heights = snapshots.heights().map_err(|error| failure_of(&error))?;
     if let Some(height) = options.height {
         heights.retain(|&there| there == height);
-        if heights.is_empty() {
-            let what = format!(
-                "{}: no snapshot of height {height}",
-                snapshots.path().display()
-            );
-            return Err(Failure::new(Code::Configuration, what)
-                .remedy("quorate snapshot list shows what there is"));
-        }
     }
-    let described: Result<Vec<_>, Failure> = heights
-        .iter()
-        .map(|&height| describe(&genesis, &snapshots, height, closely))
-        .collect();
+    let described = describe_all(&genesis, &snapshots, &heights, closely)?;
+    if let Some(height) = options.height.filter(|_| described.is_empty()) {
+        let what = format!(
+            "{}: no snapshot of height {height}",
+            snapshots.path().display()
+        );
+        return Err(Failure::new(Code::Configuration, what)
+            .remedy("quorate snapshot list shows what there is"));
+    }
     let fields = Fields {
         dir: snapshots.path().to_path_buf(),
-        snapshots: described?,
+        snapshots: described,
     };
     let is_good = fields.snapshots.iter().all(|one| one.fault.is_none());
     let code = if is_good { Code::Done } else { Code::Damaged };
     let text = text(&fields);
     Ok(Report::new(&fields, text)?.with_code(code))
+}
+
+/// What there is of snapshots that were listed: a running validator removes old ones meanwhile.
+fn describe_all(
+    genesis: &Genesis,
+    snapshots: &SnapshotFolder,
+    heights: &[u64],
+    closely: Option<&Applications>,
+) -> Result<Vec<Snapshot>, Failure> {
+    let described = heights
+        .iter()
+        .map(|&height| describe(genesis, snapshots, height, closely));
+    let mut described = described.collect::<Result<Vec<_>, Failure>>()?;
+    let still = snapshots.heights().map_err(|error| failure_of(&error))?;
+    described.retain(|one| one.fault.is_none() || still.contains(&one.height));
+    Ok(described)
 }
 
 fn describe(
@@ -440,6 +453,27 @@ mod tests {
             told.contains("--height") && !told.contains("--from-snapshot"),
             "{told}"
         );
+        fs::remove_dir_all(data).unwrap();
+    }
+
+    #[test]
+    fn a_snapshot_that_is_removed_while_they_are_looked_at_is_no_faulty_one() {
+        let (data, chain) = written("snapshot-gone", |_, _| ());
+        let (genesis, snapshots) = (chain.genesis, snapshots_beside(&data.join("log")));
+        let parent = genesis.validator_set().genesis().id;
+        for height in 1..=3 {
+            write_snapshot(&genesis, &snapshots, header(&genesis, height, parent));
+        }
+        let heights = snapshots.heights().unwrap();
+        snapshots.remove(1).unwrap();
+        let name = format!("snapshot-{:020}.manifest", 2);
+        fs::write(snapshots.path().join(name), b"damaged").unwrap();
+        let described = describe_all(&genesis, &snapshots, &heights, None).unwrap();
+        let told: Vec<_> = described
+            .iter()
+            .map(|one| (one.height, one.fault.is_some()))
+            .collect();
+        assert_eq!(told, [(2, true), (3, false)]);
         fs::remove_dir_all(data).unwrap();
     }
 

@@ -140,11 +140,12 @@ impl Output {
 
     /// Appends an output for one session. Outputs are numbered in the order of these calls.
     ///
-    /// A client is told of [`OUTPUT_BYTES_MAX`] (1 MiB) and 65,535 outputs with one result: of those
-    /// that a command puts out for its own session it gets as many of the first as fit, and from the
-    /// one on that does not all others by its private stream. An output for another session, or of a
-    /// timer or session event, comes by that stream too. One above that bound is left out; it is
-    /// state and proven all the same, and an embedding program gets it with the block.
+    /// A client is told of [`OUTPUT_BYTES_MAX`] (1 MiB) and 65,535 outputs with one result: of
+    /// those that a command puts out for its own session it gets as many of the first as fit, and
+    /// from the one on that does not all others by its private stream. An output for another
+    /// session, or of a timer or session event, comes by that stream too. One above that bound is
+    /// left out; it is state and proven all the same, and an embedding program gets it with the
+    /// block.
     pub fn to_session(&mut self, session: SessionId, bytes: &[u8]) {
         self.push(Audience::Session(session), bytes);
     }

@@ -108,9 +108,10 @@ impl Client {
 
     /// Has `tell` called, within any later call of this client, with the outputs for this session
     /// that commands of others and timers made: the fill of an order that rests, say, which no
-    /// result of an own command tells, and what such a result has no room for. One frame at a time, as [`ClientEvent::Stream`]; nothing is
-    /// kept here, and without this call they are passed over. A client that is not called is told
-    /// nothing meanwhile: between commands [`turn`](Self::turn) is what listens.
+    /// result of an own command tells. So it is with what such a result has no room for. One frame
+    /// at a time, as [`ClientEvent::Stream`]; nothing is kept here, and without this call they are
+    /// passed over. A client that is not called is told nothing meanwhile: between commands
+    /// [`turn`](Self::turn) is what listens.
     ///
     /// They are one validator's word, also with [`Trust::FaultStake`](super::Trust), and those of a
     /// time without a connection are not told later: after a loss of it ask the application.

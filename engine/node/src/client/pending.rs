@@ -238,9 +238,9 @@ impl Pending {
         self.push_as(Kind::Application, lane, body, now)
     }
 
-    /// Adds a command about the session itself; says its number. It goes with the cancels: a sign of
-    /// life that found no room among orders would keep out the cancel behind it, and cost a client
-    /// its orders although it is there.
+    /// Adds a command about the session itself; says its number. It goes with the cancels: a sign
+    /// of life that found no room among orders would keep out the cancel behind it, and cost a
+    /// client its orders although it is there.
     pub(super) fn push_session(&mut self, command: SessionCommand, now: Instant) -> u64 {
         let mut body = Vec::new();
         command.encode(&mut body);

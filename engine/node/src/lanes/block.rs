@@ -86,9 +86,9 @@ impl Lanes {
         }
     }
 
-    /// What a lane may fill, with these lanes to come. Orders and cancels could fill every block, and
-    /// prices what they leave: then feeds go stale, nobody can halt the flood, and the leader is
-    /// taken for one that leaves commands out.
+    /// What a lane may fill, with these lanes to come. Orders and cancels could fill every block,
+    /// and prices what they leave: then feeds go stale, nobody can halt the flood, and the leader
+    /// is taken for one that leaves commands out.
     fn bounds(&self, lane: usize, behind: &[Lane]) -> Bounds {
         let waits = |of: Lane| behind.contains(&of) && !self.lines[of as usize].is_empty();
         let is_urgent = lane >= Lane::Price as usize;
@@ -103,11 +103,22 @@ impl Lanes {
             max => max - (max / part).max(1),
         };
         let less = |max: usize| max - max / part;
+        // One that is longer than that part is to fit all the same.
+        let longer = behind.iter().filter(|&&of| of >= Lane::Price);
+        let longer: usize = longer.map(|&of| self.first_bytes(of as usize)).sum();
+        let bytes_max = self.config.payload_bytes_max;
         Bounds {
             bytes_target: less(PAYLOAD_BYTES_TARGET),
-            bytes_max: less(self.config.payload_bytes_max),
+            bytes_max: less(bytes_max).min(bytes_max.saturating_sub(longer)),
             commands_max: of_commands,
         }
+    }
+
+    /// Bytes of the command that is first in a lane's line.
+    fn first_bytes(&self, lane: usize) -> usize {
+        let slot = self.lines[lane].front();
+        let head = slot.and_then(|&slot| self.sessions[slot as usize].head());
+        head.map_or(0, |(_, command)| command.entry.len())
     }
 
     /// Moves a few commands of one session into the block; `before` stood in it before its lane.

@@ -1,8 +1,8 @@
 //! The pool itself: sessions by name, the lines of the four lanes, and what has waited longest.
 //!
 //! Owns admission, and the memory of what is final and what is chained. What finds room is said in
-//! `room`, the making of payloads stands in `block`, the sending to leaders in `forward`. Never: parses untrusted
-//! bytes (it is handed checked commands), sends, reads a clock.
+//! `room`, the making of payloads stands in `block`, the sending to leaders in `forward`. Never:
+//! parses untrusted bytes (it is handed checked commands), sends, reads a clock.
 
 use std::collections::VecDeque;
 

@@ -85,7 +85,11 @@ fn lines_stay_short_where_others_lead_however_often_the_leader_changes() {
 
 /// What stands in a block while orders of twenty sessions fill every one, and one price and one
 /// command of administration wait besides.
-fn urgent_of_a_flooded_block(config: LanesConfig, floods: WireLane) -> Vec<SessionId> {
+fn urgent_of_a_flooded_block(
+    config: LanesConfig,
+    floods: WireLane,
+    admin_bytes: usize,
+) -> Vec<SessionId> {
     let mut lanes = Lanes::new(config);
     let body = vec![7; 568];
     let mut next = [1_u64; 20];
@@ -103,7 +107,7 @@ fn urgent_of_a_flooded_block(config: LanesConfig, floods: WireLane) -> Vec<Sessi
         if round == 3 {
             let urgent = [
                 entry(101, 1, WireLane::Price, b"price"),
-                entry(102, 1, WireLane::Admin, &vec![7; 40 * 1024]),
+                entry(102, 1, WireLane::Admin, &vec![7; admin_bytes]),
             ];
             assert_eq!(submit(&mut lanes, round, &urgent), [Verdict::Accepted; 2]);
         }
@@ -125,26 +129,26 @@ fn urgent_of_a_flooded_block(config: LanesConfig, floods: WireLane) -> Vec<Sessi
 fn a_flood_of_orders_leaves_room_in_each_block_for_prices_and_administration() {
     let config = LanesConfig::new(64, 20 * MS);
     let all = [id(101), id(102)];
-    assert_eq!(
-        urgent_of_a_flooded_block(config.clone(), WireLane::Order),
-        all
-    );
-    assert_eq!(
-        urgent_of_a_flooded_block(config.clone(), WireLane::Cancel),
-        all
-    );
-    // Also where blocks are full by what they hold, and to administration whatever prices come.
+    // One that is longer than what is kept fits as well.
+    for admin_bytes in [4, 40 * 1024] {
+        for floods in [WireLane::Order, WireLane::Cancel] {
+            let urgent = urgent_of_a_flooded_block(config.clone(), floods, admin_bytes);
+            assert_eq!(urgent, all, "{floods:?}");
+        }
+        let short = LanesConfig {
+            payload_bytes_max: 200 * 1024,
+            ..config.clone()
+        };
+        let urgent = urgent_of_a_flooded_block(short, WireLane::Order, admin_bytes);
+        assert_eq!(urgent, all);
+    }
+    // Also where blocks are full by how many they hold, and to administration whatever prices come.
     let few = LanesConfig {
         block_commands_max: 128,
         ..config.clone()
     };
-    assert_eq!(urgent_of_a_flooded_block(few, WireLane::Order), all);
-    let short = LanesConfig {
-        payload_bytes_max: 200 * 1024,
-        ..config.clone()
-    };
-    assert_eq!(urgent_of_a_flooded_block(short, WireLane::Order), all);
-    let prices = urgent_of_a_flooded_block(config, WireLane::Price);
+    assert_eq!(urgent_of_a_flooded_block(few, WireLane::Order, 4), all);
+    let prices = urgent_of_a_flooded_block(config, WireLane::Price, 4);
     assert!(prices.contains(&id(102)), "{prices:?}");
 }
 

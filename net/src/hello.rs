@@ -171,10 +171,12 @@ mod tests {
             }
             .version()
         };
-        assert_eq!(version(1, 1), Ok(1));
-        assert_eq!(version(0, 9), Ok(1));
-        assert_eq!(version(2, 9), Err(CloseReason::HelloVersion));
-        assert_eq!(version(0, 0), Err(CloseReason::HelloVersion));
+        let (lowest, highest) = (MESSAGES_VERSION_MIN, MESSAGES_VERSION_MAX);
+        assert_eq!(version(lowest, highest), Ok(highest));
+        assert_eq!(version(0, highest + 8), Ok(highest));
+        let none = Err(CloseReason::HelloVersion);
+        assert_eq!(version(highest + 1, highest + 8), none);
+        assert_eq!(version(0, lowest - 1), none);
         let reversed = Hello {
             version_min: 2,
             version_max: 1,

@@ -87,7 +87,7 @@ fn holds(asker: usize, record: Record) -> Turned {
     };
     let answer = Message::FenceAnswer {
         incarnation: 1,
-        held: Some(held),
+        held: vec![held],
     };
     says(&answer, Destination::Peer(index(asker)))
 }

@@ -382,9 +382,9 @@ mod tests {
             incarnation: 1,
             held,
         };
-        let message = answer(Some(held));
+        let message = answer(vec![held]);
         assert_eq!(shown(Some(3), &message), [(3, W, &tip(a0))]);
-        assert_eq!(shown(Some(3), &answer(None)), []);
+        assert_eq!(shown(Some(3), &answer(Vec::new())), []);
         let validator = ValidatorIndex::new(2);
         let signed = |record| SignedRecord {
             validator,

@@ -57,7 +57,7 @@ fn r12_an_answer_names_the_last_word_in_windows_that_were_dropped() {
         record: stop(),
         signature: Some(sign_record(&set, v(1), w(0), &stop())),
     };
-    assert_eq!(told_to(&mut bench, 1), [word.clone()]);
+    assert_eq!(told_to(&mut bench, 1), std::slice::from_ref(&word));
     assert_eq!(told_to(&mut bench, 2), [], "it has not spoken");
     // Which of its two words was the last is not known.
     bench.vote(1, 3, stop());
@@ -151,7 +151,7 @@ fn r12_an_answer_brings_the_signature_of_the_record_that_it_names_or_none() {
     bench.propose(&block);
     bench.vote_signed(1, 0, tip(&block));
     let signed = held_of(&set, 1, tip(&block), true);
-    assert_eq!(told_to(&mut bench, 1), [signed.clone()]);
+    assert_eq!(told_to(&mut bench, 1), std::slice::from_ref(&signed));
     // Of one alone an unsigned answer shows nothing, and the signed one below it may.
     bench.vote(1, 0, stop_at(&block));
     let newest = held_of(&set, 1, stop_at(&block), false);
@@ -169,7 +169,7 @@ fn r12_an_answer_names_what_waits_for_its_headers_too() {
     bench.vote(1, 0, tip(&blocks[0]));
     bench.vote_signed(1, 0, tip(&strange));
     let signed = held_of(&set, 1, tip(&strange), true);
-    assert_eq!(told_to(&mut bench, 1), [signed.clone()]);
+    assert_eq!(told_to(&mut bench, 1), std::slice::from_ref(&signed));
     bench.vote(1, 0, stop_at(&strange));
     let newest = held_of(&set, 1, stop_at(&strange), false);
     assert_eq!(told_to(&mut bench, 1), [newest, signed]);

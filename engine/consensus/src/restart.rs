@@ -187,6 +187,8 @@ pub(crate) struct Fence {
     doubts: Vec<bool>,
     /// Those of them whose answer was not signed.
     contradicted: Vec<bool>,
+    /// Those of whom that was told once: an answer costs a liar nothing.
+    alarmed: Vec<bool>,
     is_passed: bool,
     /// The disk is lost, or older than what was sent: no record before R13 has come to its end.
     pub(crate) is_failed: bool,
@@ -199,7 +201,8 @@ impl Fence {
         Self {
             answered: none.clone(),
             doubts: none.clone(),
-            contradicted: none,
+            contradicted: none.clone(),
+            alarmed: none,
             is_passed: false,
             is_failed: false,
         }
@@ -481,7 +484,11 @@ impl Consensus {
             self.fence.contradicted[from.place()] = false;
         }
         if let Some(held) = news.into_iter().find(|one| one.signature.is_some()) {
-            self.ask_check(from, Claim::FenceRecord { held }, effects);
+            let window = held.window;
+            if !self.ask_check(from, Claim::FenceRecord { held }, effects) {
+                // It may not be asked again: it counts as one without a signature does.
+                self.note_contradiction(from, window, effects);
+            }
         }
         self.check_fence();
         Disposition::Applied
@@ -532,7 +539,8 @@ impl Consensus {
 
     /// An unsigned contradiction counts only from weight AMP, so that one liar cannot silence us.
     fn note_contradiction(&mut self, from: ValidatorIndex, window: Window, effects: &mut Effects) {
-        if !mem::replace(&mut self.fence.contradicted[from.place()], true) {
+        self.fence.contradicted[from.place()] = true;
+        if !mem::replace(&mut self.fence.alarmed[from.place()], true) {
             self.alarm(Alarm::ForeignRecord(from), effects);
         }
         let set = &self.config.set;

@@ -370,17 +370,19 @@ impl Archive {
     }
 
     fn remove_newest(&mut self) -> Result<(), ArchiveError> {
-        match self.segments.pop_back() {
-            Some(last) => std::fs::remove_file(&last.path).map_err(at(&last.path)),
-            None => Ok(()),
+        if let Some(last) = self.segments.back() {
+            std::fs::remove_file(&last.path).map_err(at(&last.path))?;
+            self.segments.pop_back();
         }
+        Ok(())
     }
 
     fn remove_oldest(&mut self) -> Result<(), ArchiveError> {
-        match self.segments.pop_front() {
-            Some(first) => std::fs::remove_file(&first.path).map_err(at(&first.path)),
-            None => Ok(()),
+        if let Some(first) = self.segments.front() {
+            std::fs::remove_file(&first.path).map_err(at(&first.path))?;
+            self.segments.pop_front();
         }
+        Ok(())
     }
 
     /// Forgets everything; the next block comes after those of `before`.

@@ -371,9 +371,12 @@ impl PublicStream {
             return;
         }
         self.ring.begin(before);
-        if let Some(archive) = &mut self.archive {
-            let placed = archive.go_on_from(before);
-            self.settle(placed);
+        let placed = self.archive.as_mut().map(|one| one.go_on_from(before));
+        if let Some(Err(error)) = placed {
+            // Where it goes on is not known then, so nothing may be appended: the next start does
+            // it again, with what is here as it is.
+            tracing::error!(%error, "older public events are not kept in this run");
+            self.fail();
         }
     }
 

@@ -484,6 +484,23 @@ fn r12_answers_that_come_after_the_fence_has_passed_are_read() {
     }
 }
 
+/// An answer costs a liar nothing, and each alarm is a line of the log.
+#[test]
+fn r12_a_liar_that_changes_its_mind_is_told_of_once() {
+    let (mut bench, _) = fenced();
+    let set = bench.set.clone();
+    let lie = held(&set, 0, tip(&Block::first(&set, 30)), false);
+    for from in 1..4 {
+        bench.answer_fence(from, None);
+    }
+    for _ in 0..5 {
+        bench.answer_fence(0, Some(lie.clone()));
+        bench.answer_fence(0, None);
+    }
+    assert_eq!(bench.alarms(), [Alarm::ForeignRecord(v(0))]);
+    assert!(bench.consensus.is_voting());
+}
+
 /// The signature workers may take longer than the other peers.
 #[test]
 fn r12_proof_of_an_old_disk_silences_also_after_the_fence_has_passed() {

@@ -97,10 +97,12 @@ impl Lanes {
             true if waits(Lane::Admin) => ADMIN_PART,
             _ => usize::MAX,
         };
-        // Of two commands one is left, in a chain whose blocks are that small.
+        // Of two commands one is left, in a chain whose blocks are that small; and of three two,
+        // one for either.
         let of_commands = match self.config.block_commands_max {
             max if part == usize::MAX || max < 2 => max,
-            max => max - (max / part).max(1),
+            max if is_urgent => max - (max / part).max(1),
+            max => max - (max / part).max(2).min(max - 1),
         };
         let less = |max: usize| max - max / part;
         // One that is longer than that part is to fit all the same.

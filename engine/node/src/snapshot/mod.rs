@@ -31,6 +31,8 @@ pub use state::{Origin, restore, take};
 use std::io;
 use std::path::PathBuf;
 
+use rustix::io::Errno;
+
 use crate::refused::Refused;
 
 /// Why a snapshot cannot be written, read or restored.
@@ -124,13 +126,9 @@ impl SnapshotError {
     pub(crate) fn is_damage(&self) -> bool {
         match self {
             Self::Io { source, .. } => {
-                let is_gone = matches!(
-                    source.kind(),
-                    io::ErrorKind::NotFound
-                        | io::ErrorKind::InvalidData
-                        | io::ErrorKind::UnexpectedEof
-                );
-                is_gone || Refused::of(source) == Refused::Disk
+                let passes = matches!(Refused::of(source), Refused::Short | Refused::Right);
+                let is_loop = source.raw_os_error() == Some(Errno::LOOP.raw_os_error());
+                !passes && !is_loop
             }
             Self::Manifest { .. }
             | Self::Misnamed { .. }

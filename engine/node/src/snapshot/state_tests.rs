@@ -403,7 +403,14 @@ fn only_what_is_gone_for_good_is_damage() {
     ] {
         assert!(!of(errno.into()).is_damage(), "{errno}");
     }
-    for errno in [Errno::IO, Errno::NOENT] {
+    // What a file system says of metadata that is damaged, too.
+    for errno in [
+        Errno::IO,
+        Errno::NOENT,
+        Errno::BADMSG,
+        Errno::UCLEAN,
+        Errno::ISDIR,
+    ] {
         assert!(of(errno.into()).is_damage(), "{errno}");
     }
     for kind in [

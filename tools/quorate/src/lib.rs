@@ -17,6 +17,7 @@ mod logs;
 mod output;
 mod plan;
 mod scratch;
+mod stderr;
 mod verdict;
 
 use std::process::ExitCode;

@@ -1,11 +1,13 @@
 //! Logs of the process: to standard error, in text or JSON, filtered.
 //!
-//! Never: standard output, which belongs to the command's result.
+//! Never: standard output, which belongs to the command's result; or a wait for whoever reads
+//! (`stderr`).
 
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 
-use crate::failure::Failure;
+use crate::failure::{Code, Failure};
+use crate::stderr;
 
 /// Environment variable with a filter such as `info,quorate=debug`.
 const VARIABLE: &str = "QUORATE_LOG";
@@ -22,7 +24,7 @@ pub(crate) enum LogFormat {
 /// Starts logging with `filter`, or with what the environment says, or with `default`.
 ///
 /// # Errors
-/// A filter that cannot be read: usage.
+/// A filter that cannot be read: usage. The system gives no thread.
 pub(crate) fn start(filter: Option<&str>, format: LogFormat, default: &str) -> Result<(), Failure> {
     let from_environment = std::env::var(VARIABLE).ok();
     let text = filter.or(from_environment.as_deref()).unwrap_or(default);
@@ -31,11 +33,16 @@ pub(crate) fn start(filter: Option<&str>, format: LogFormat, default: &str) -> R
             "give --log or {VARIABLE} a value such as info or debug"
         ))
     })?;
+    stderr::start().map_err(|error| {
+        Failure::new(
+            Code::TryAgain,
+            format!("starting the log's thread: {error}"),
+        )
+    })?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        // Else a line that cannot be written is told by a print that panics, and a validator ends
-        // because whoever read its log has gone, or because that disk is full.
+        .with_writer(|| stderr::Said)
+        // Else what cannot be formatted is told by a print, which waits for whoever reads.
         .log_internal_errors(false)
         .with_ansi(crate::output::is_watched());
     let started = match format {

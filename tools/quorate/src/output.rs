@@ -1,6 +1,7 @@
 //! What a command says when it is done: one JSON object, or text for people.
 //!
-//! Owns standard output; logs and progress go to standard error. Never: decides an exit code.
+//! Owns standard output; logs and progress go to standard error (`stderr`). Never: decides an exit
+//! code.
 
 use std::io::{self, IsTerminal as _, Write as _};
 
@@ -10,6 +11,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::failure::{Code, Failure};
+use crate::stderr;
 
 /// Version of the JSON objects: it rises when a key changes its meaning or goes.
 pub(crate) const SCHEMA: u32 = 1;
@@ -71,7 +73,7 @@ pub(crate) fn finish(result: Result<Report, Failure>, is_json: bool) -> Code {
         Ok(report) if is_json => (report.code, print(&report.json.to_string())),
         Ok(report) => (report.code, print(report.text.trim_end())),
         Err(failure) => {
-            progress(&format!("error: {failure}"));
+            stderr::say_last(format!("error: {failure}\n").as_bytes());
             let printed = if is_json {
                 print(&failure.to_json().to_string())
             } else {
@@ -80,12 +82,14 @@ pub(crate) fn finish(result: Result<Report, Failure>, is_json: bool) -> Code {
             (failure.code, printed)
         }
     };
+    stderr::flush();
     match printed {
         Ok(()) => code,
         // Whoever read the output has gone; nobody is left to tell.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => code,
         Err(error) => {
-            progress(&format!("error: writing to standard output: {error}"));
+            let what = format!("error: writing to standard output: {error}\n");
+            stderr::say_last(what.as_bytes());
             Code::TryAgain
         }
     }
@@ -100,8 +104,7 @@ fn print(text: &str) -> io::Result<()> {
 
 /// Writes a line for people to standard error.
 pub(crate) fn progress(line: &str) {
-    // Standard error may be closed; a command does its work all the same.
-    writeln!(io::stderr().lock(), "{line}").ok();
+    stderr::say(format!("{line}\n").as_bytes());
 }
 
 /// Whether somebody watches standard error.

@@ -24,6 +24,7 @@ use crate::applications::Applications;
 use crate::failure::{Code, Failure};
 use crate::interrupt::Interrupt;
 use crate::output::Report;
+use crate::stderr;
 
 /// How often it is looked whether the node has ended by itself.
 const LOOK: Duration = Duration::from_millis(100);
@@ -207,6 +208,7 @@ fn watch_leash(sender: Sender<Reason>) {
         }
         sender.send(Reason::Leash).ok();
         std::thread::park_timeout(LEASH_PATIENCE);
+        stderr::flush();
         std::process::exit(i32::from(Code::TryAgain as u8));
     });
 }
@@ -217,6 +219,7 @@ fn watch_failing(failing: Failing) {
     std::thread::spawn(move || {
         if let Some(code) = failing.wait() {
             tracing::error!(code, "ending without the threads that hang");
+            stderr::flush();
             std::process::exit(code.into());
         }
     });

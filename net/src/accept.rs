@@ -37,6 +37,8 @@ pub(crate) struct Listener {
     ready: bool,
     /// Not before this time, after a failure.
     paused_until: Option<Instant>,
+    /// Nobody was accepted since the system refused somebody, which was told.
+    is_refused: bool,
     /// Oldest first.
     strangers: VecDeque<Slot>,
 }
@@ -56,6 +58,7 @@ impl Listener {
             socket,
             ready: true,
             paused_until: None,
+            is_refused: false,
             strangers: VecDeque::new(),
         })
     }
@@ -93,6 +96,7 @@ impl Net {
                 listener.paused_until = None;
                 match listener.socket.accept() {
                     Ok((stream, _)) => {
+                        listener.is_refused = false;
                         accepted += 1;
                         self.counters.accepted += 1;
                         self.admit_stranger(port, Connection::new(stream));
@@ -119,7 +123,9 @@ impl Net {
                 listener.paused_until = Some(until);
                 self.next_timer = self.next_timer.min(until);
                 self.counters.accept_failures += 1;
-                tracing::warn!(%error, "cannot accept a connection");
+                if !std::mem::replace(&mut listener.is_refused, true) {
+                    tracing::warn!(%error, "connections cannot be accepted for now");
+                }
             }
         }
     }

@@ -15,6 +15,7 @@ use crate::profiles::Placement;
 use crate::queues::{AppBacklog, DiskBacklog, ToApp, ToJournal, ToOrder};
 use crate::replica::ReplicaError;
 use quorate_log::{LogError, Preparer};
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -115,8 +116,9 @@ pub(crate) fn start_preparer(
     std::thread::Builder::new()
         .name("quorate-segment".to_owned())
         .spawn(move || {
-            while let Err(error) = preparer.run() {
-                if !matches!(error, LogError::NoSegment { .. }) {
+            let mut refused = RefusedSegments::default();
+            while let Err(error) = refused.prepare(&mut preparer) {
+                let LogError::NoSegment { source } = &error else {
                     tracing::error!(%error, "no log segment is made ahead any more");
                     // The log takes nothing any more. The loop sees that and has it noted for the
                     // next start; a disk that hangs until then leaves no note.
@@ -124,12 +126,37 @@ pub(crate) fn start_preparer(
                         metrics.ending_code.set(EXIT_UNNOTED.into());
                     }
                     return;
-                }
+                };
                 // The disk is full, or some limit is reached, which may pass.
-                tracing::error!(%error, "no log segment can be made now");
+                if refused.note(source.kind()) {
+                    tracing::error!(%error, "no log segment can be made now");
+                }
                 std::thread::park_timeout(PREPARE_AGAIN);
             }
         })
+}
+
+/// Why no segment could be made when it was tried last: told when it begins, changes or ends, and
+/// not as often as it is tried, which is for as long as a disk is full.
+#[derive(Debug, Default)]
+struct RefusedSegments(Option<ErrorKind>);
+
+impl RefusedSegments {
+    /// Makes segments until none is needed any more. What was refused is tried again first, by
+    /// itself, so that it is seen when it succeeds.
+    fn prepare(&mut self, preparer: &mut Preparer) -> Result<(), LogError> {
+        if self.0.is_some() {
+            preparer.prepare_next()?;
+            self.0 = None;
+            tracing::warn!("log segments can be made again");
+        }
+        preparer.run()
+    }
+
+    /// One was refused for this reason; whether that is to be told.
+    fn note(&mut self, reason: ErrorKind) -> bool {
+        self.0.replace(reason) != Some(reason)
+    }
 }
 
 /// Time between two looks at what the file system has left, while something is synced.
@@ -265,6 +292,43 @@ mod tests {
     }
 
     #[test]
+    fn why_no_segment_can_be_made_is_told_once_and_again_after_one_was_made() {
+        let memory = MemoryBackend::new();
+        let folder = DataFolder::in_memory(&memory);
+        let config = LogConfig {
+            segment_bytes: 65_536,
+            ..LogConfig::new([7; 32])
+        };
+        let mut opened = open(&folder, &config, b"genesis").unwrap();
+        let mut refused = RefusedSegments::default();
+        // What is told while no segment can be made, each time that one is tried.
+        let mut told = |preparer: &mut Preparer| {
+            let Err(LogError::NoSegment { source }) = refused.prepare(preparer) else {
+                panic!("one was made");
+            };
+            refused.note(source.kind())
+        };
+        memory.set_full(true);
+        let preparer = &mut opened.preparer;
+        assert_eq!(
+            [(); 4].map(|()| told(preparer)),
+            [true, false, false, false]
+        );
+        memory.set_full(false);
+        preparer.prepare_next().unwrap();
+        drop(opened.writer);
+        assert!(refused.prepare(preparer).is_ok());
+        assert!(
+            refused.note(ErrorKind::StorageFull),
+            "it was made in between"
+        );
+        assert!(
+            refused.note(ErrorKind::PermissionDenied),
+            "it is for another reason"
+        );
+    }
+
+    #[test]
     fn r12_a_segment_whose_sync_fails_forbids_a_restart_until_it_is_noted() {
         let memory = MemoryBackend::new();
         let folder = DataFolder::in_memory(&memory);
@@ -329,7 +393,7 @@ mod tests {
             },
             halt: Halt::default(),
         };
-        memory.refuse_writes(Some(std::io::ErrorKind::StorageFull));
+        memory.refuse_writes(Some(ErrorKind::StorageFull));
         let thread = std::thread::spawn(move || journal.run().map(drop));
         assert!(to_journal.send(ToJournal::Append(vec![record(1)])).is_ok());
         let many = (2..40_000).map(record).collect();

@@ -6,7 +6,7 @@
 //!
 //! - `wire`: sockets, clients' requests, frames of peers (with `clients`: who is connected, and
 //!   whose results go where; `door`: what a submission passes first; and `public`: who reads the
-//!   public stream; and `refusals`: who refuses this validator).
+//!   public stream; `refusals`: who refuses this validator; and `forgeries`: who forges).
 //! - `verify`: signatures, on a thread of its own.
 //! - `check`: clients' signatures, on threads of their own or in pieces of a turn.
 //! - `journal`: the blocking calls of the log, on a thread of their own; and its appending end.
@@ -27,6 +27,7 @@ pub(crate) mod courtesy;
 pub(crate) mod dedicated;
 pub(crate) mod door;
 pub(crate) mod exchange;
+mod forgeries;
 pub(crate) mod inlet;
 pub(crate) mod journal;
 pub(crate) mod older;

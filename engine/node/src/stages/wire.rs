@@ -8,6 +8,7 @@ use super::clients::ClientTable;
 use super::clock::{Clock, wall_ns};
 use super::dedicated::leader_of;
 use super::door::{Door, Room};
+use super::forgeries::{Forged, Forgeries};
 use super::public::{Outlet, PublicStage};
 use super::questions::Questions;
 use super::refusals::Refusals;
@@ -138,6 +139,7 @@ pub(crate) struct WireStage {
     faulty_clients: Vec<ClientId>,
     peers_up: u64,
     refusals: Refusals,
+    forgeries: Forgeries,
     trace: Trace,
 }
 
@@ -165,6 +167,7 @@ impl WireStage {
             faulty_clients: Vec::new(),
             peers_up: 0,
             refusals: Refusals::default(),
+            forgeries: Forgeries::default(),
             trace,
         }
     }
@@ -289,10 +292,17 @@ impl WireStage {
         leader: Option<ValidatorIndex>,
         verdicts: &[CommandVerdict],
     ) {
-        tracing::warn!(
-            count = verdicts.len(),
-            "a client's commands are not signed by it"
-        );
+        if let Some(forged) = self.forgeries.note(Instant::now(), verdicts.len()) {
+            let Forged {
+                submissions,
+                commands,
+            } = forged;
+            tracing::warn!(
+                submissions,
+                commands,
+                "commands of clients are not signed by them"
+            );
+        }
         self.metrics
             .client_signatures_bad
             .add(verdicts.len() as u64);

@@ -128,6 +128,8 @@ pub(crate) struct Archived {
     waits: AtomicU64,
     /// Nothing more is archived in this run.
     has_failed: AtomicBool,
+    /// It was told that nobody waits for it any more, and there was no room since.
+    is_given_up: AtomicBool,
 }
 
 impl Archived {
@@ -161,6 +163,7 @@ impl Archived {
 
     /// All that has come is written; whether some of it had to wait.
     pub(crate) fn end_waiting(&self) -> bool {
+        self.is_given_up.store(false, Ordering::Release);
         self.is_waiting.swap(false, Ordering::AcqRel)
     }
 
@@ -176,9 +179,14 @@ impl Archived {
         self.has_failed.load(Ordering::Acquire)
     }
 
-    /// Nobody waits any more for one that has failed.
+    /// Whether what is missing may never come: nothing more is archived, or there is no room.
+    pub(crate) fn is_held_up(&self) -> bool {
+        self.has_failed() || self.is_waiting()
+    }
+
+    /// Nobody waits any longer for one that is held up, while it is.
     pub(crate) fn give_up(&self) {
-        if self.synced.swap(u64::MAX, Ordering::AcqRel) != u64::MAX {
+        if !self.is_given_up.swap(true, Ordering::AcqRel) {
             tracing::error!("the log is too large to wait any longer for older public events");
         }
     }

@@ -251,9 +251,11 @@ impl<S: StateMachine> Shadow<S> {
         let Some(archived) = &self.archived else {
             return true;
         };
-        // The log does not grow for it until it fills the disk, which every vote needs.
-        if archived.has_failed() && self.pruning.as_ref().is_some_and(Pruning::is_overgrown) {
+        // The log does not grow for it until it fills the disk, which every vote needs. The archive
+        // may have a disk of its own, on which there is no room for as long as nobody makes some.
+        if archived.is_held_up() && self.pruning.as_ref().is_some_and(Pruning::is_overgrown) {
             archived.give_up();
+            return true;
         }
         archived.reaches(height)
     }

@@ -192,25 +192,6 @@ fn what_a_power_cut_could_take_back_is_in_no_snapshot() {
     assert_eq!(taken(&mut shadow).len(), 1);
 }
 
-/// Or a start from it would never come to those that a power cut took back.
-#[test]
-fn no_snapshot_is_taken_before_the_public_events_up_to_its_block_are_durable() {
-    let mut scene = Scene::new();
-    let archived = Arc::<Archived>::default();
-    let mut shadow = scene.shadow(64, None).behind(Some(Arc::clone(&archived)));
-    scene.append_to(100);
-    scene.sync();
-    assert!(taken(&mut shadow).is_empty());
-    assert_eq!(shadow.height(), 63);
-    assert!(shadow.folder.heights().unwrap().is_empty());
-    // Nothing more is archived in this run: a start from below executes it again.
-    archived.fail();
-    assert!(taken(&mut shadow).is_empty());
-    archived.give_up();
-    assert_eq!(taken(&mut shadow).len(), 1);
-    assert_eq!(shadow.height(), 100);
-}
-
 #[test]
 fn a_shadow_that_begins_with_a_snapshot_goes_on_as_one_that_read_it_all() {
     let mut scene = Scene::new();
@@ -676,6 +657,9 @@ fn a_record_that_rots_before_it_is_read_is_read_when_it_is_mended() {
     let root = scene.executor.root().statement(scene.parent, None);
     assert_eq!(taken[0].sections, root.sections);
 }
+
+#[path = "shadow_archive_tests.rs"]
+mod archive;
 
 #[path = "shadow_damage_tests.rs"]
 mod damage;

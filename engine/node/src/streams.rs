@@ -414,6 +414,7 @@ mod tests {
     use crate::client_wire::ServerFrame;
     use crate::state_machine::{Output, SessionId};
     use crate::testing::TemporaryFolder;
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
     fn results(height: u64, outputs: &[&[u8]]) -> BlockResults {
         let mut results = BlockResults::new();
@@ -502,6 +503,82 @@ mod tests {
         stream.finish(&EventHistory::default());
         assert!(stream.archive.is_none() && archived.has_failed());
         assert!(!archived.reaches(1), "snapshots wait for the next start");
+    }
+
+    /// The results of a block with one long event, and the tree over those before it.
+    fn long_blocks(count: u64) -> impl Iterator<Item = (BlockResults, EventHistory)> {
+        let mut history = EventHistory::default();
+        (1..=count).map(move |height| {
+            let (results, before) = (results(height, &[&[7; 40_000]]), history.clone());
+            history.push(&Block::of(&results).leaf(height));
+            (results, before)
+        })
+    }
+
+    /// A start that executes all blocks from this height on, and what bounds it leaves.
+    fn start_at(
+        height: u64,
+        config: ArchiveConfig,
+        place: impl FnOnce(&mut PublicStream, &EventHistory),
+    ) -> Option<(u64, u64)> {
+        let mut stream = PublicStream::new(1 << 20, Some(Archive::open(config)));
+        let mut place = Some(place);
+        for (results, before) in long_blocks(20).skip_while(|(block, _)| block.height < height) {
+            if let Some(place) = place.take() {
+                place(&mut stream, &before);
+            }
+            stream.push(&results);
+        }
+        stream.finish(&EventHistory::default());
+        let has_failed = stream
+            .archived
+            .is_some_and(|archived| archived.has_failed());
+        assert_eq!(has_failed, stream.archive.is_none());
+        stream.archive.map(|one| (one.first(), one.end()))
+    }
+
+    /// How many files this process may have open.
+    fn limit_files(current: u64) {
+        let limits = getrlimit(Resource::Nofile);
+        let current = Some(current);
+        setrlimit(Resource::Nofile, Rlimit { current, ..limits }).unwrap();
+    }
+
+    /// Set in the environment of a process of its own: the folder.
+    const POOR: &str = "QUORATE_TEST_POOR_STREAM";
+
+    /// Newer segments are gone by then, and what comes would be appended behind a hole.
+    #[test]
+    fn an_archive_whose_place_is_not_found_for_want_of_descriptors_is_left_to_the_next_start() {
+        let folder = TemporaryFolder::new("streams-poor");
+        let config = ArchiveConfig {
+            folder: std::env::var_os(POOR).map_or_else(|| folder.path().join("public"), Into::into),
+            ..archive_config(&folder)
+        };
+        if std::env::var_os(POOR).is_some() {
+            let bounds = start_at(5, config, |stream, before| {
+                limit_files(3);
+                stream.place(before);
+                limit_files(64);
+            });
+            assert_eq!(bounds, None, "nothing may be appended");
+            return;
+        }
+        let all = Some((1, 21));
+        assert_eq!(start_at(1, config.clone(), PublicStream::place), all);
+        let name = "streams::tests::an_archive_whose_place_is_not_found_for_want_of_descriptors_is_\
+                    left_to_the_next_start";
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args([name, "--exact", "--nocapture"])
+            .env(POOR, &config.folder)
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(
+            output.status.success() && told.contains("1 passed"),
+            "{told}"
+        );
+        assert_eq!(start_at(5, config, PublicStream::place), all);
     }
 
     #[test]

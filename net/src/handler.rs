@@ -68,9 +68,10 @@ pub trait Handler {
     fn client_frame(&mut self, client: ClientId, frame: &[u8]);
     /// A peer that was dialed ended the connection when it had seen who dialed, and before it
     /// showed who it is: it refuses this validator, mostly since it has seen a newer run of its
-    /// key. Does nothing unless implemented.
-    fn peer_refused(&mut self, peer: u16) {
-        let _ = peer;
+    /// key. One that was killed in between ends it just so, or by a failure of the socket. Does
+    /// nothing unless implemented.
+    fn peer_refused(&mut self, peer: u16, reason: CloseReason) {
+        let _ = (peer, reason);
     }
     /// See [`PeerAlarm`]. Does nothing unless implemented.
     fn peer_alarm(&mut self, peer: u16, alarm: PeerAlarm) {

@@ -505,7 +505,7 @@ impl Net {
             && handshake.hello_sent()
             && matches!(reason, CloseReason::RemoteClosed | CloseReason::Io)
         {
-            handler.peer_refused(*peer);
+            handler.peer_refused(*peer, reason);
         }
         match kind {
             PendingKind::Connecting { peer } | PendingKind::Dialing { peer, .. } => {

@@ -131,7 +131,7 @@ impl Handler for Seen {
         );
         self.client_frames.push((client, frame.to_vec()));
     }
-    fn peer_refused(&mut self, peer: u16) {
+    fn peer_refused(&mut self, peer: u16, _: CloseReason) {
         self.refused.push(peer);
     }
     fn peer_alarm(&mut self, peer: u16, alarm: PeerAlarm) {

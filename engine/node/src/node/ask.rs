@@ -26,6 +26,9 @@ const LISTEN: &str = "127.0.0.1:0";
 /// Longest time without a look at the deadline.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// So many times a peer has to end the connection before that is taken for a refusal.
+const REFUSALS_MIN: u32 = 2;
+
 /// What one peer said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PeerWord {
@@ -33,14 +36,33 @@ pub enum PeerWord {
     Nothing,
     /// It holds a vote of the key in this window.
     Signed(Window),
-    /// It ended the connection when it saw the key: it has seen a newer run of it, or refuses this
-    /// validator for another reason.
+    /// It ended the connection when it saw the key, and did so again: it has seen a newer run of
+    /// it, or refuses this validator for another reason.
     Runs,
 }
 
+#[derive(Debug, Default)]
 struct Asking {
     words: BTreeMap<ValidatorIndex, PeerWord>,
+    /// How often each peer has ended the connection once it had seen the key.
+    closed: BTreeMap<ValidatorIndex, u32>,
     up: Vec<u16>,
+}
+
+impl Asking {
+    /// A peer that is killed closes its connections as one does that refuses, but once alone; and a
+    /// connection that failed says nothing.
+    fn note_closed(&mut self, peer: u16, reason: CloseReason) {
+        if reason != CloseReason::RemoteClosed {
+            return;
+        }
+        let peer = ValidatorIndex::new(peer);
+        let times = self.closed.entry(peer).or_default();
+        *times = times.saturating_add(1);
+        if *times >= REFUSALS_MIN {
+            self.words.entry(peer).or_insert(PeerWord::Runs);
+        }
+    }
 }
 
 impl Handler for Asking {
@@ -48,9 +70,8 @@ impl Handler for Asking {
         self.up.push(peer);
     }
 
-    fn peer_down(&mut self, peer: u16, _reason: CloseReason) {
-        let peer = ValidatorIndex::new(peer);
-        self.words.entry(peer).or_insert(PeerWord::Runs);
+    fn peer_down(&mut self, peer: u16, reason: CloseReason) {
+        self.note_closed(peer, reason);
     }
 
     fn peer_frame(&mut self, peer: u16, frame: &[u8]) {
@@ -66,9 +87,8 @@ impl Handler for Asking {
         }
     }
 
-    fn peer_refused(&mut self, peer: u16) {
-        let peer = ValidatorIndex::new(peer);
-        self.words.entry(peer).or_insert(PeerWord::Runs);
+    fn peer_refused(&mut self, peer: u16, reason: CloseReason) {
+        self.note_closed(peer, reason);
     }
 
     fn client_up(&mut self, _client: ClientId, _key: [u8; 32]) {}
@@ -99,10 +119,7 @@ pub fn ask_peers(
         incarnation: INCARNATION,
     };
     wire::encode(&message, &mut question);
-    let mut asking = Asking {
-        words: BTreeMap::new(),
-        up: Vec::new(),
-    };
+    let mut asking = Asking::default();
     let clock = Clock::new();
     let (began, _) = clock.read();
     loop {
@@ -119,5 +136,31 @@ pub fn ask_peers(
             }
         }
         net.flush();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is known of a peer whose connections ended so, in this order.
+    fn word(reasons: &[CloseReason]) -> Option<PeerWord> {
+        let mut asking = Asking::default();
+        for (place, reason) in reasons.iter().enumerate() {
+            match place % 2 {
+                0 => asking.peer_refused(3, *reason),
+                _ => asking.peer_down(3, *reason),
+            }
+        }
+        asking.words.get(&ValidatorIndex::new(3)).copied()
+    }
+
+    #[test]
+    fn a_peer_refuses_that_closes_twice_and_no_failure_of_a_connection_counts() {
+        let (closed, failed) = (CloseReason::RemoteClosed, CloseReason::Io);
+        assert_eq!(word(&[closed]), None);
+        assert_eq!(word(&[failed, CloseReason::Silent, failed, closed]), None);
+        assert_eq!(word(&[closed, failed, closed]), Some(PeerWord::Runs));
+        assert_eq!(word(&[closed, closed]), Some(PeerWord::Runs));
     }
 }

@@ -617,7 +617,7 @@ impl<I: Inward> Handler for Taking<'_, I> {
         }
     }
 
-    fn peer_refused(&mut self, peer: u16) {
+    fn peer_refused(&mut self, peer: u16, _: CloseReason) {
         self.metrics.refused_by_peers.add(1);
         if let Some(lasts) = self.refusals.note(Instant::now(), peer) {
             tracing::error!(

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests may unwrap")]
 
+mod asked;
 mod cluster;
 mod drift;
 mod joining;

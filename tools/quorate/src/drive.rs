@@ -157,10 +157,7 @@ impl Hgrm {
         };
         let mut options = OpenOptions::new();
         let opened = options.write(true).create(true).truncate(false).open(path);
-        let file = opened.map_err(|error| {
-            Failure::new(Code::Configuration, format!("{}: {error}", path.display()))
-                .remedy("name a file that can be written with --hgrm")
-        })?;
+        let file = opened.map_err(|error| unwritable(path, &error, Code::Configuration))?;
         Ok(Self(Some((path.to_path_buf(), file))))
     }
 
@@ -179,11 +176,17 @@ impl Hgrm {
         emptied
             .and_then(|()| latencies.write_hgrm(&mut file))
             .and_then(|()| file.flush())
-            .map_err(|error| {
-                Failure::new(Code::TryAgain, format!("{}: {error}", path.display()))
-                    .remedy("make room on that disk")
-            })
+            .map_err(|error| unwritable(&path, &error, Code::TryAgain))
     }
+}
+
+/// The file of `--hgrm` cannot be written; with this code where the system does not ask for one.
+pub(crate) fn unwritable(path: &Path, error: &std::io::Error, otherwise: Code) -> Failure {
+    Failure::of_refusal(
+        format!("--hgrm {}: {error}", path.display()),
+        error,
+        otherwise,
+    )
 }
 
 /// How the validators are set up, read back from what they run with.

@@ -95,13 +95,18 @@ impl Failure {
 
     /// A file or a folder that the system refuses, with the code that its refusal asks for.
     pub(crate) fn of_system(path: &Path, error: &io::Error, otherwise: Code) -> Self {
+        Self::of_refusal(format!("{}: {error}", path.display()), error, otherwise)
+    }
+
+    /// The same, with what happened in words of its own.
+    pub(crate) fn of_refusal(what: impl fmt::Display, error: &io::Error, otherwise: Code) -> Self {
         let code = Code::of_exit(system_code(error, otherwise as u8));
         let remedy = match code {
             Code::TryAgain => "make room, or wait until there is some",
             Code::DiskFailed => "look at the disk",
             _ => "check the path and its permissions",
         };
-        Self::new(code, format!("{}: {error}", path.display())).remedy(remedy)
+        Self::new(code, what).remedy(remedy)
     }
 
     /// The command line asks for something that cannot be.
@@ -175,8 +180,91 @@ impl From<ClusterError> for Failure {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use crate::drive;
+    use crate::inspect::{self, replay};
+    use quorate::begins::BeginsError;
+    use quorate::snapshot::SnapshotError;
+    use quorate_bench::testnet::TestnetError;
+    use quorate_log::OpenError;
+
+    /// Errors of the system, and the codes that docs/operations.md promises for them; none where
+    /// that depends on what was tried.
+    const PROMISED: [(i32, Option<Code>); 9] = [
+        // ENOSPC, EDQUOT, EMFILE, ENFILE, ENOMEM
+        (28, Some(Code::TryAgain)),
+        (122, Some(Code::TryAgain)),
+        (24, Some(Code::TryAgain)),
+        (23, Some(Code::TryAgain)),
+        (12, Some(Code::TryAgain)),
+        // EIO, EROFS
+        (5, Some(Code::DiskFailed)),
+        (30, Some(Code::DiskFailed)),
+        // EACCES
+        (13, Some(Code::Configuration)),
+        // EISDIR
+        (21, None),
+    ];
+
+    /// Whether what a command makes of each of them has its code, and this one where none is
+    /// promised.
+    pub(crate) fn assert_promised(otherwise: Code, make: impl Fn(io::Error) -> Failure) {
+        for (errno, promised) in PROMISED {
+            let error = || io::Error::from_raw_os_error(errno);
+            let failure = make(error());
+            let code = promised.unwrap_or(otherwise);
+            assert_eq!(failure.code, code, "{}: {failure}", error());
+            assert!(failure.to_string().contains("remedy: "), "{failure}");
+            assert!(
+                failure.to_string().contains(&error().to_string()),
+                "{failure}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_short_may_be_tried_again_and_a_disk_that_fails_is_told_so_by_all_offline_commands() {
+        let path = || std::path::PathBuf::from("there");
+        let unusable = Code::Configuration;
+        assert_promised(unusable, |error| {
+            Failure::of_system(&path(), &error, unusable)
+        });
+        assert_promised(unusable, |error| inspect::unreadable(&path(), &error));
+        assert_promised(unusable, |source| {
+            let (action, name) = ("read", "segment-0000000000".to_owned());
+            inspect::failure_of(
+                &path(),
+                &OpenError::Io {
+                    action,
+                    name,
+                    source,
+                },
+            )
+        });
+        assert_promised(unusable, |error| {
+            drive::unwritable(&path(), &error, unusable)
+        });
+        assert_promised(Code::TryAgain, |error| {
+            drive::unwritable(&path(), &error, Code::TryAgain)
+        });
+        let of_snapshot = |source| SnapshotError::Io {
+            path: path(),
+            action: "write",
+            source,
+        };
+        assert_promised(unusable, |source| replay::failure_of(&of_snapshot(source)));
+        assert_promised(unusable, |source| {
+            replay::failure_of_first(&BeginsError::Snapshot(of_snapshot(source)))
+        });
+        assert_promised(unusable, |source| {
+            Failure::from(TestnetError::Io {
+                path: path(),
+                what: "writing the file",
+                source,
+            })
+        });
+    }
 
     #[test]
     fn the_numbers_are_the_documented_ones() {

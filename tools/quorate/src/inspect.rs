@@ -143,18 +143,8 @@ pub(crate) fn unreadable(folder: &Path, error: &io::Error) -> Failure {
     match error {
         error if error.kind() == io::ErrorKind::NotFound => Failure::new(Code::TryAgain, what)
             .remedy("try again: its validator removes its oldest segments"),
-        error if is_disk_failed(error) => {
-            Failure::new(Code::DiskFailed, what).remedy("repair the disk")
-        }
-        _ => Failure::new(Code::Configuration, what).remedy("check the path and its permissions"),
+        _ => Failure::of_refusal(what, error, Code::Configuration),
     }
-}
-
-/// The disk does not do what it should, or is mounted for reading alone.
-fn is_disk_failed(error: &io::Error) -> bool {
-    // EIO has no kind of its own.
-    const EIO: i32 = 5;
-    error.raw_os_error() == Some(EIO) || error.kind() == io::ErrorKind::ReadOnlyFilesystem
 }
 
 /// Locks the log of a stopped validator, so that nobody writes it meanwhile.
@@ -187,9 +177,7 @@ pub(crate) fn failure_of(folder: &Path, error: &OpenError) -> Failure {
         OpenError::SyncFailed { .. } => {
             Failure::new(Code::DiskFailed, what).remedy("repair the disk")
         }
-        OpenError::Io { source, .. } if is_disk_failed(source) => {
-            Failure::new(Code::DiskFailed, what).remedy("repair the disk")
-        }
+        OpenError::Io { source, .. } => Failure::of_refusal(what, source, Code::Configuration),
         _ => Failure::new(Code::Configuration, what).remedy("check the path and its permissions"),
     }
 }

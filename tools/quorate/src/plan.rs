@@ -293,8 +293,8 @@ impl From<TestnetError> for Failure {
             TestnetError::NoPorts { .. } => {
                 Self::new(Code::TryAgain, error).remedy("stop what listens on this machine")
             }
-            TestnetError::Io { .. } => {
-                Self::new(Code::Configuration, error).remedy("check the path and the disk")
+            TestnetError::Io { ref source, .. } => {
+                Self::of_refusal(&error, source, Code::Configuration)
             }
         }
     }

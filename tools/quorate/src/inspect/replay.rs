@@ -84,7 +84,10 @@ pub(crate) fn executor_of(
 /// A snapshot that cannot be used.
 pub(crate) fn failure_of(error: &SnapshotError) -> Failure {
     let code = match error {
-        SnapshotError::Io { .. } | SnapshotError::Foreign { .. } => Code::Configuration,
+        SnapshotError::Io { source, .. } => {
+            return Failure::of_refusal(error, source, Code::Configuration);
+        }
+        SnapshotError::Foreign { .. } => Code::Configuration,
         SnapshotError::TooLarge { .. } | SnapshotError::Sections { .. } => Code::No,
         _ => Code::Damaged,
     };
@@ -94,6 +97,9 @@ pub(crate) fn failure_of(error: &SnapshotError) -> Failure {
 /// The state that a chain goes on from cannot be used.
 pub(crate) fn failure_of_first(error: &BeginsError) -> Failure {
     match error {
+        BeginsError::Snapshot(SnapshotError::Io { source, .. }) => {
+            Failure::of_refusal(error, source, Code::Configuration)
+        }
         BeginsError::Snapshot(source) => {
             let code = failure_of(source).code;
             Failure::new(code, error).remedy("bring the folder begins from another validator")

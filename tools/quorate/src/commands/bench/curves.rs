@@ -71,8 +71,12 @@ fn sum<'a>(samples: impl Iterator<Item = &'a Samples>, part: Part) -> Latencies 
 /// Configuration: there can be no such folder.
 pub(super) fn prepare(folder: &Path) -> Result<(), Failure> {
     fs::create_dir_all(folder).map_err(|error| {
-        let what = format!("{}: {error}", folder.display());
-        Failure::new(Code::Configuration, what).remedy("name a folder with --histograms")
+        let what = format!("--histograms {}: {error}", folder.display());
+        let failure = Failure::of_refusal(what, &error, Code::Configuration);
+        match failure.code {
+            Code::Configuration => failure.remedy("name a folder with --histograms"),
+            _ => failure,
+        }
     })
 }
 
@@ -89,7 +93,7 @@ pub(super) fn write<'a>(
 ) -> Result<(), Failure> {
     let failed = |error: io::Error| {
         let what = format!("writing distributions into {}: {error}", folder.display());
-        Failure::new(Code::Configuration, what).remedy("check the path and the disk")
+        Failure::of_refusal(what, &error, Code::Configuration)
     };
     fs::create_dir_all(folder).map_err(failed)?;
     for (part, of) in PARTS {

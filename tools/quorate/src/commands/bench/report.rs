@@ -198,7 +198,7 @@ fn take(inputs: &mut Inputs, path: &Path) -> Result<bool, Failure> {
 fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     fs::write(path, bytes).map_err(|error| {
         let what = format!("writing {}: {error}", path.display());
-        Failure::new(Code::Configuration, what).remedy("check the path and the disk")
+        Failure::of_refusal(what, &error, Code::Configuration)
     })
 }
 
@@ -224,7 +224,7 @@ impl Series<'_> {
         let six = ["latency", "--validators", "6", "--durability", "async"];
         fs::create_dir_all(self.folder).map_err(|error| {
             let what = format!("making {}: {error}", self.folder.display());
-            Failure::new(Code::Configuration, what).remedy("check the path and the disk")
+            Failure::of_refusal(what, &error, Code::Configuration)
         })?;
         let mut measure = |file: &str, arguments: &[&str]| -> Result<Option<Value>, Failure> {
             let (found, trouble) = self.measure(file, arguments)?;

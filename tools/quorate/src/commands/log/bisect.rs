@@ -236,8 +236,8 @@ fn failure_of_bundle(error: BundleError) -> Failure {
         BundleError::File(error) => error.into(),
         error @ BundleError::Trace { .. } => Failure::new(Code::Damaged, error)
             .remedy("take the file from the validator's data folder again"),
-        error @ BundleError::Io { .. } => {
-            Failure::new(Code::Configuration, error).remedy("check the path and its permissions")
+        BundleError::Io { ref source, .. } => {
+            Failure::of_refusal(&error, source, Code::Configuration)
         }
     }
 }
@@ -500,6 +500,14 @@ fn text(fields: &Fields) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bundle_that_the_system_does_not_give_is_told_by_its_own_code() {
+        crate::failure::tests::assert_promised(Code::Configuration, |source| {
+            let path = "diverged".into();
+            failure_of_bundle(BundleError::Io { path, source })
+        });
+    }
     use crate::inspect::chain::tests::{attest, genesis};
     use quorate::drift::{BUNDLE_SCHEMA, Build, NamedRoot, Processor};
     use quorate::genesis::Hex32;

@@ -291,8 +291,7 @@ fn refuse_full(out: &Path) -> Result<(), Failure> {
 }
 
 fn refused(path: &Path, error: &io::Error) -> Failure {
-    let what = format!("{}: {error}", path.display());
-    Failure::new(Code::Configuration, what).remedy("check the path and the disk")
+    Failure::of_system(path, error, Code::Configuration)
 }
 
 /// The genesis comes last: with it all is there.
@@ -348,6 +347,13 @@ mod tests {
         });
         fs::remove_dir_all(data).unwrap();
         taken
+    }
+
+    #[test]
+    fn a_system_that_does_not_take_what_is_written_is_told_by_its_own_code() {
+        crate::failure::tests::assert_promised(Code::Configuration, |error| {
+            refused(Path::new("out"), &error)
+        });
     }
 
     /// The folder's own validator may have had another state than the others.

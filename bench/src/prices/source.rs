@@ -29,6 +29,8 @@ pub enum SourceError {
     Io {
         /// The file or the address.
         name: String,
+        /// It is a file: who named it has to look, and no other program.
+        is_file: bool,
         /// What happened.
         source: io::Error,
     },
@@ -58,6 +60,7 @@ pub enum Next {
 /// Lines from a file or a connection. Holds at most one read and one line.
 pub struct PriceSource {
     name: String,
+    is_file: bool,
     reader: Box<dyn Read>,
     /// Bytes of which no line has been made yet.
     held: Vec<u8>,
@@ -79,10 +82,14 @@ impl PriceSource {
     /// # Errors
     /// The file cannot be opened.
     pub fn file(path: &Path) -> Result<Self, SourceError> {
-        let name = path.display().to_string();
+        let (name, is_file) = (path.display().to_string(), true);
         match File::open(path) {
-            Ok(file) => Ok(Self::new(name, Box::new(file))),
-            Err(source) => Err(SourceError::Io { name, source }),
+            Ok(file) => Ok(Self::new(name, is_file, Box::new(file))),
+            Err(source) => Err(SourceError::Io {
+                name,
+                is_file,
+                source,
+            }),
         }
     }
 
@@ -94,18 +101,23 @@ impl PriceSource {
         if !address.ip().is_loopback() {
             return Err(SourceError::NotLocal(address));
         }
-        let name = address.to_string();
+        let (name, is_file) = (address.to_string(), false);
         let connected = TcpStream::connect_timeout(&address, CONNECT_TIMEOUT)
             .and_then(|stream| stream.set_read_timeout(Some(READ_TIMEOUT)).map(|()| stream));
         match connected {
-            Ok(stream) => Ok(Self::new(name, Box::new(stream))),
-            Err(source) => Err(SourceError::Io { name, source }),
+            Ok(stream) => Ok(Self::new(name, is_file, Box::new(stream))),
+            Err(source) => Err(SourceError::Io {
+                name,
+                is_file,
+                source,
+            }),
         }
     }
 
-    fn new(name: String, reader: Box<dyn Read>) -> Self {
+    fn new(name: String, is_file: bool, reader: Box<dyn Read>) -> Self {
         Self {
             name,
+            is_file,
             reader,
             held: Vec::new(),
             searched: 0,
@@ -170,9 +182,11 @@ impl PriceSource {
                 io::ErrorKind::Interrupted => {}
                 io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => return Ok(false),
                 _ => {
-                    let name = self.name.clone();
-                    let source = error;
-                    return Err(SourceError::Io { name, source });
+                    return Err(SourceError::Io {
+                        name: self.name.clone(),
+                        is_file: self.is_file,
+                        source: error,
+                    });
                 }
             },
         }
@@ -217,7 +231,7 @@ mod tests {
 
     fn source(pieces: &[&[u8]]) -> PriceSource {
         let pieces = pieces.iter().map(|piece| piece.to_vec()).collect();
-        PriceSource::new("test".to_owned(), Box::new(Pieces(pieces)))
+        PriceSource::new("test".to_owned(), true, Box::new(Pieces(pieces)))
     }
 
     fn price(next: Next) -> Option<i64> {

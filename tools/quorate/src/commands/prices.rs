@@ -10,8 +10,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
-use quorate::client::{Client, ClientError, ClientOptions};
+use quorate::client::{Client, ClientError, ClientOptions, Finalized};
 use quorate::keys::KeyPair;
+use quorate::lanes::Rejection;
 use quorate::state_machine::Lane;
 use quorate_bench::applications;
 use quorate_bench::prices::{Feeder, FeederError, Next, PriceLine, PriceSource, SourceError};
@@ -57,7 +58,8 @@ struct Fields {
     observed: u64,
     /// Prices of a feed and round that had one already.
     skipped: u64,
-    /// Observations without an answer in time, or for which there was no room.
+    /// Observations without an answer in time, or for which there was no room, or of which the
+    /// validator that is asked after a loss of another one cannot say what became.
     unanswered: u64,
     /// Observations that the venue refused, by reason.
     refused: BTreeMap<String, u64>,
@@ -169,9 +171,9 @@ impl Observer {
     /// Takes what comes within this time, if anything does.
     fn take(&mut self, timeout: Duration) -> Result<(), Failure> {
         let (fields, mut failure) = (&mut self.fields, None);
-        self.client.turn(timeout, |_, end| match end {
-            Ok(finalized) => fields.count(&finalized.outputs),
-            Err(error) => failure = failure.take().or(Some(error)),
+        self.client.turn(timeout, |_, end| {
+            let ended = fields.note(end);
+            failure = failure.take().or_else(|| ended.err());
         })?;
         failure.map_or(Ok(()), |error| Err(error.into()))
     }
@@ -194,6 +196,22 @@ impl Observer {
 }
 
 impl Fields {
+    /// Notes how an observation ended. What became of one is not always told: after a loss of its
+    /// validator, or where another one has its number. The next one is worth more than that.
+    ///
+    /// # Errors
+    /// It was refused for good, and the next ones would be.
+    fn note(&mut self, end: Result<Finalized, ClientError>) -> Result<(), ClientError> {
+        match end {
+            Ok(finalized) => self.count(&finalized.outputs),
+            Err(ClientError::Unsure { .. } | ClientError::Rejected(Rejection::Conflict)) => {
+                self.unanswered += 1;
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
     /// What the venue said of an observation.
     fn count(&mut self, outputs: &[Vec<u8>]) {
         for output in outputs {
@@ -217,11 +235,17 @@ fn now_ns() -> u64 {
 
 impl From<SourceError> for Failure {
     fn from(error: SourceError) -> Self {
-        let code = match error {
-            SourceError::NotLocal(_) | SourceError::Line { .. } => Code::Usage,
-            SourceError::Io { .. } => Code::TryAgain,
-        };
-        Self::new(code, error)
+        match error {
+            SourceError::NotLocal(_) | SourceError::Line { .. } => Self::usage(error),
+            SourceError::Io {
+                is_file: true,
+                ref source,
+                ..
+            } => Self::of_refusal(&error, source, Code::Usage),
+            SourceError::Io { .. } => {
+                Self::new(Code::TryAgain, error).remedy("start the program that serves the prices")
+            }
+        }
     }
 }
 
@@ -234,5 +258,39 @@ impl From<FeederError> for Failure {
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         Self::new(Code::TryAgain, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_observation_of_which_nobody_knows_what_became_ends_nothing() {
+        let mut fields = Fields::default();
+        for end in [
+            ClientError::Unsure { seq: 7 },
+            ClientError::Rejected(Rejection::Conflict),
+        ] {
+            fields.note(Err(end)).unwrap();
+        }
+        assert_eq!((fields.unanswered, fields.observed), (2, 0));
+        // No later one would be taken either.
+        let ended = fields.note(Err(ClientError::Rejected(Rejection::OpeningTooOld)));
+        assert!(matches!(ended, Err(ClientError::Rejected(_))), "{ended:?}");
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_usage_and_a_program_that_does_not_answer_may_come() {
+        let io = |is_file, source: std::io::Error| SourceError::Io {
+            name: "prices".to_owned(),
+            is_file,
+            source,
+        };
+        crate::failure::tests::assert_promised(Code::Usage, |source| io(true, source).into());
+        let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
+        assert_eq!(Failure::from(io(true, missing)).code, Code::Usage);
+        let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        assert_eq!(Failure::from(io(false, refused)).code, Code::TryAgain);
     }
 }

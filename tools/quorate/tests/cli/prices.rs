@@ -56,9 +56,15 @@ fn observations_reach_a_running_testnet() {
     let refused = other["refused"].as_object().unwrap();
     assert_eq!(refused.values().collect::<Vec<_>>(), [&1], "{other}");
 
+    // A file that is not there is the command line's.
+    let key = dir.join("validator-02/feed.key");
+    let missing = prices(&dir, &key, &folder.join("missing"), 2);
+    let what = missing["error"]["what"].as_str().unwrap();
+    assert!(what.contains("missing"), "{what}");
+
     // A line that is no price ends the command with its number.
     std::fs::write(&lines, "0 10000 5\n").unwrap();
-    let wrong = prices(&dir, &dir.join("validator-02/feed.key"), &lines, 2);
+    let wrong = prices(&dir, &key, &lines, 2);
     let what = wrong["error"]["what"].as_str().unwrap();
     assert!(what.contains("line 1") || what.contains(":1"), "{what}");
     stop_four(cluster);

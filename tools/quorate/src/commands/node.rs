@@ -87,9 +87,8 @@ struct Fields {
 /// # Errors
 /// It does not start, or it ended by itself; each with its own exit code.
 pub(crate) fn run(applications: &Applications, options: &Options) -> Result<Report, Failure> {
-    let mut config = NodeConfig::load(&options.config)?;
+    let mut config = load(options, None)?;
     let index = config.own.number();
-    check_testing(&config, options)?;
     // The second signal ends the process at once, also one that hangs.
     let interrupt = Interrupt::install()?;
     let (sender, reasons) = channel();
@@ -117,7 +116,24 @@ pub(crate) fn run(applications: &Applications, options: &Options) -> Result<Repo
                 return Err(Failure::new(Code::Safety, what).remedy("report this"));
             }
         }
-        config = NodeConfig::load(&options.config)?;
+        config = load(options, Some(index))?;
+    }
+}
+
+/// Reads the configuration, before each start within this process: the file may have changed. The
+/// validator of this process is `index`, if it was another start's already.
+fn load(options: &Options, index: Option<u16>) -> Result<NodeConfig, Failure> {
+    let config = NodeConfig::load(&options.config)?;
+    check_testing(&config, options)?;
+    let found = config.own.number();
+    match index.filter(|&index| index != found) {
+        None => Ok(config),
+        Some(index) => {
+            let path = options.config.display();
+            let what = format!("{path}: of validator {found}, and this process is {index}");
+            let remedy = "give each validator a configuration and a process of its own";
+            Err(Failure::new(Code::Configuration, what).remedy(remedy))
+        }
     }
 }
 
@@ -310,6 +326,36 @@ impl From<NodeFailure> for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::{ClusterOptions, DurabilityArg};
+    use quorate_bench::testnet::free_base_port;
+    use std::fs;
+
+    #[test]
+    fn what_may_not_be_started_is_not_started_again_within_the_process_either() {
+        let dir = std::env::temp_dir().join(format!("quorate-load-{}", std::process::id()));
+        let cluster = ClusterOptions {
+            crash_only: true,
+            ..ClusterOptions::opaque(2, DurabilityArg::Async)
+        };
+        let plan = cluster.plan(free_base_port(2).unwrap()).unwrap();
+        let testnet = Testnet::create(&dir, &plan).unwrap();
+        let options = |testing| Options {
+            config: testnet.config_path(1),
+            leash: false,
+            testing,
+        };
+        let code = |testing, index| load(&options(testing), index).map_err(|error| error.code);
+        let of = |testing, index| code(testing, index).map(|config| config.own.number());
+        assert_eq!((of(false, None), of(false, Some(1))), (Ok(1), Ok(1)));
+        assert_eq!(of(false, Some(0)), Err(Code::Configuration));
+        // The file is changed while the process runs.
+        let mut text = fs::read_to_string(testnet.config_path(1)).unwrap();
+        text.push_str("\n[testing]\nwrong_at_height = 5\n");
+        fs::write(testnet.config_path(1), text).unwrap();
+        assert_eq!(of(false, Some(1)), Err(Code::Configuration));
+        assert_eq!(of(true, Some(1)), Ok(1));
+        fs::remove_dir_all(dir).unwrap();
+    }
 
     #[test]
     fn an_error_tells_its_last_cause_and_nothing_twice() {

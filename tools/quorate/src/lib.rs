@@ -113,13 +113,13 @@ impl Command {
         }
     }
 
-    fn run(&self, applications: &Applications) -> Result<Report, Failure> {
+    fn run(&self, applications: &Applications, is_json: bool) -> Result<Report, Failure> {
         match self {
             Self::Demo(options) => demo::run(applications, options),
             Self::Init(options) => init::run(options),
             Self::Keygen(options) => keygen::run(options),
             Self::Testnet(command) => testnet::run(command),
-            Self::Node(options) => node::run(applications, options),
+            Self::Node(options) => node::run(applications, options, is_json),
             Self::Load(options) => load::run(options),
             Self::Prices(options) => prices::run(options),
             Self::Status(options) => status::run(options),
@@ -147,7 +147,7 @@ pub fn run(applications: &Applications) -> ExitCode {
         common.log_format,
         command.default_log(),
     )
-    .and_then(|()| command.run(applications));
+    .and_then(|()| command.run(applications, common.json));
     output::finish(result, common.json).into()
 }
 

@@ -4,6 +4,9 @@
 //! code.
 
 use std::io::{self, IsTerminal as _, Write as _};
+use std::sync::mpsc::channel;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use comfy_table::Table;
 use comfy_table::presets::ASCII_MARKDOWN;
@@ -67,8 +70,37 @@ impl Report {
     }
 }
 
-/// Prints what a command gave and says with what code the process ends.
+/// Whether this process has told how it ended: one object is what a program reads of it.
+static IS_TOLD: Mutex<bool> = Mutex::new(false);
+/// How long a process that ends whatever hangs tries to tell so.
+const END_MAX: Duration = Duration::from_secs(3);
+
+/// Tells why this process ends and ends it, whichever of its threads hang, and also where nobody
+/// reads what it tells.
+pub(crate) fn end(failure: Failure, is_json: bool) -> ! {
+    let code = failure.code;
+    let (sender, told) = channel();
+    let teller = std::thread::Builder::new().spawn(move || {
+        finish(Err(failure), is_json);
+        // Nobody waits any more if it took too long.
+        sender.send(()).ok();
+    });
+    if teller.is_ok() {
+        told.recv_timeout(END_MAX).ok();
+    }
+    std::process::exit(i32::from(code as u8));
+}
+
+/// Prints what a command gave, unless another thread has told the end of this process, and says
+/// with what code the process ends.
 pub(crate) fn finish(result: Result<Report, Failure>, is_json: bool) -> Code {
+    let mut is_told = IS_TOLD.lock().unwrap_or_else(PoisonError::into_inner);
+    if std::mem::replace(&mut *is_told, true) {
+        return match result {
+            Ok(report) => report.code,
+            Err(failure) => failure.code,
+        };
+    }
     let (code, printed) = match result {
         Ok(report) if is_json => (report.code, print(&report.json.to_string())),
         Ok(report) => (report.code, print(report.text.trim_end())),
@@ -82,8 +114,7 @@ pub(crate) fn finish(result: Result<Report, Failure>, is_json: bool) -> Code {
             (failure.code, printed)
         }
     };
-    stderr::flush();
-    match printed {
+    let code = match printed {
         Ok(()) => code,
         // Whoever read the output has gone; nobody is left to tell.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => code,
@@ -92,7 +123,9 @@ pub(crate) fn finish(result: Result<Report, Failure>, is_json: bool) -> Code {
             stderr::say_last(what.as_bytes());
             Code::TryAgain
         }
-    }
+    };
+    stderr::flush();
+    code
 }
 
 fn print(text: &str) -> io::Result<()> {
@@ -143,6 +176,48 @@ mod tests {
     #[test]
     fn a_report_that_is_no_object_is_refused() {
         assert!(Report::new(&7, String::new()).is_err());
+    }
+
+    /// Set in the environment of a process that ends: how.
+    const ENDING: &str = "QUORATE_TEST_ENDING";
+
+    /// In a process of its own.
+    fn end_as(how: &str) -> ! {
+        let failure = |what| Failure::new(Code::TryAgain, what);
+        if how == "twice" {
+            let other = failure("another thread").with_code(Code::Safety);
+            finish(Err(other), true);
+        }
+        end(failure("it hangs"), true)
+    }
+
+    #[test]
+    fn a_process_that_is_ended_whatever_hangs_tells_it_as_one_object() {
+        if let Ok(how) = std::env::var(ENDING) {
+            end_as(&how);
+        }
+        let name = "a_process_that_is_ended_whatever_hangs_tells_it_as_one_object";
+        for (how, kind) in [("once", "try_again"), ("twice", "safety_stop")] {
+            let output = std::process::Command::new(std::env::current_exe().unwrap())
+                .args([&format!("output::tests::{name}"), "--exact", "--nocapture"])
+                .env(ENDING, how)
+                .output()
+                .unwrap();
+            assert_eq!(output.status.code(), Some(75), "{how}");
+            let out = String::from_utf8_lossy(&output.stdout).into_owned();
+            // The test harness may have begun that line.
+            let objects = out.lines().filter_map(|line| line.get(line.find('{')?..));
+            let objects: Vec<&str> = objects.collect();
+            let [object] = objects[..] else {
+                panic!("{how}: {out}");
+            };
+            let object: Value = serde_json::from_str(object).unwrap();
+            assert_eq!(object["error"]["kind"], kind, "{out}");
+            assert!(
+                String::from_utf8_lossy(&output.stderr).contains("error: "),
+                "{how}"
+            );
+        }
     }
 
     #[test]

@@ -53,13 +53,12 @@ pub(crate) fn say(bytes: &[u8]) {
     }
 }
 
-/// Says the last that this process has to say, and gives what waits a bounded time to be read.
+/// Says the last that this process has to say: once, whatever waits.
 pub(crate) fn say_last(bytes: &[u8]) {
     match LINES.get() {
         Some(lines) => lines.push(bytes, true),
         None => write(bytes),
     }
-    flush();
 }
 
 /// Waits until all that was said is written, for a bounded time.
@@ -103,6 +102,7 @@ fn tell_panic(panic: &PanicHookInfo<'_>) {
         }
     }
     say_last(told.as_bytes());
+    flush();
 }
 
 /// Lines on their way.

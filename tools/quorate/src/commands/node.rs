@@ -23,8 +23,7 @@ use signal_hook::iterator::Signals;
 use crate::applications::Applications;
 use crate::failure::{Code, Failure};
 use crate::interrupt::Interrupt;
-use crate::output::Report;
-use crate::stderr;
+use crate::output::{self, Report};
 
 /// How often it is looked whether the node has ended by itself.
 const LOOK: Duration = Duration::from_millis(100);
@@ -86,7 +85,11 @@ struct Fields {
 ///
 /// # Errors
 /// It does not start, or it ended by itself; each with its own exit code.
-pub(crate) fn run(applications: &Applications, options: &Options) -> Result<Report, Failure> {
+pub(crate) fn run(
+    applications: &Applications,
+    options: &Options,
+    is_json: bool,
+) -> Result<Report, Failure> {
     let mut config = load(options, None)?;
     let index = config.own.number();
     // The second signal ends the process at once, also one that hangs.
@@ -94,13 +97,13 @@ pub(crate) fn run(applications: &Applications, options: &Options) -> Result<Repo
     let (sender, reasons) = channel();
     watch_signals(sender.clone())?;
     if options.leash {
-        watch_leash(sender);
+        watch_leash(sender, is_json);
     }
     quorate_log::end_on_bus_error()
         .map_err(|error| Failure::new(Code::TryAgain, format!("taking over SIGBUS: {error}")))?;
     loop {
         let node = start(applications, config, &options.config)?;
-        watch_failing(node.failing());
+        watch_failing(node.failing(), is_json);
         if let Some(stopped) = wait(&node, &interrupt, &reasons) {
             tracing::info!(?stopped, "asked to stop: draining");
             let diverged = node.diverged().cloned();
@@ -211,7 +214,7 @@ fn watch_signals(sender: Sender<Reason>) -> Result<(), Failure> {
 }
 
 /// Stops this process when standard input ends: in order first, and at once if that takes long.
-fn watch_leash(sender: Sender<Reason>) {
+fn watch_leash(sender: Sender<Reason>, is_json: bool) {
     std::thread::spawn(move || {
         let mut bytes = [0; 64];
         loop {
@@ -224,19 +227,23 @@ fn watch_leash(sender: Sender<Reason>) {
         }
         sender.send(Reason::Leash).ok();
         std::thread::park_timeout(LEASH_PATIENCE);
-        stderr::flush();
-        std::process::exit(i32::from(Code::TryAgain as u8));
+        let seconds = LEASH_PATIENCE.as_secs();
+        let what =
+            format!("who started this validator has gone, and it did not stop in {seconds} s");
+        output::end(Failure::new(Code::TryAgain, what), is_json);
     });
 }
 
 /// Ends this process soon after a failure, whichever thread hangs in a disk that does not answer:
 /// until then it could be taken for a validator that lives.
-fn watch_failing(failing: Failing) {
+fn watch_failing(failing: Failing, is_json: bool) {
     std::thread::spawn(move || {
         if let Some(code) = failing.wait() {
             tracing::error!(code, "ending without the threads that hang");
-            stderr::flush();
-            std::process::exit(code.into());
+            let what = "this validator ended, and not all of its threads: its log says why";
+            let failure = Failure::new(Code::of_exit(code), what)
+                .remedy("see Recovery in docs/operations.md before starting it again");
+            output::end(failure, is_json);
         }
     });
 }

@@ -1,5 +1,6 @@
 //! What is kept of the public stream while nobody takes it, and what is passed over.
 
+use super::waiting::{ITEM_BYTES, Kept};
 use super::*;
 use crate::client_wire::{PublicFrame, encode_busy};
 use crate::testing::sample_genesis;

@@ -14,12 +14,14 @@ mod event;
 mod gateway;
 mod identity;
 mod opening;
+mod patience;
 mod pending;
 mod public;
 mod quorum;
 mod refusals;
 mod send_window;
 mod sessions;
+mod silence;
 mod taking;
 mod watch;
 

@@ -14,9 +14,10 @@ pub use waiting::{PublicClient, PublicItem};
 use super::ClientError;
 use super::gateway::{Gateway, State, contacts};
 use super::identity::Identity;
+use super::silence::{SILENCE_ID, Silence, Waited};
 use crate::client_wire::{
     Public, PublicEvent, PublicMark, PublicState, ServerFrame, encode_public_ask,
-    encode_public_stop, encode_public_subscribe,
+    encode_public_stop, encode_public_subscribe, encode_status_ask,
 };
 use crate::genesis::Genesis;
 use crate::keys::KeyPair;
@@ -27,6 +28,8 @@ use quorate_net::{ChainIds, ClientLinks, CloseReason, Limits, LinkHandler, LinkI
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// Far longer than a validator that works takes for an answer.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// After a subscription to a place that does not exist, until it is asked for again.
 const NOWHERE_PAUSE: Duration = Duration::from_secs(1);
 /// How often a validator that has not come to where a range begins is asked again before another
@@ -44,6 +47,10 @@ pub struct PublicOptions {
     /// Where to begin: [`StreamPosition::BEGIN`] for all that there ever was,
     /// [`StreamPosition::LIVE`] for what comes.
     pub from: StreamPosition,
+    /// A validator that tells nothing for this long is asked whether it is there, and left for the
+    /// next one when it tells nothing for as long again; so is one that tells for twice as long
+    /// nothing of a range that it was asked for.
+    pub patience: Duration,
 }
 
 impl Default for PublicOptions {
@@ -52,6 +59,7 @@ impl Default for PublicOptions {
             first: ValidatorIndex::new(0),
             only_first: false,
             from: StreamPosition::LIVE,
+            patience: PATIENCE,
         }
     }
 }
@@ -85,6 +93,8 @@ struct Range {
     /// Where the question on its way begins.
     from: StreamPosition,
     is_asked: bool,
+    /// Since it was asked, or told of last.
+    waited: Waited,
 }
 
 /// What the callbacks of a turn may touch.
@@ -113,7 +123,11 @@ struct Reading {
     leaves: bool,
     hold_until: Option<Instant>,
     failure: Option<ClientError>,
+    patience: Duration,
+    silence: Silence,
     now: Instant,
+    /// How long the last turn could wait.
+    turned_for: Duration,
 }
 
 /// A polled reader of the public stream. See the module.
@@ -184,7 +198,10 @@ impl PublicReader {
                 leaves: false,
                 hold_until: None,
                 failure: None,
+                patience: options.patience,
+                silence: Silence::new(now),
                 now,
+                turned_for: Duration::ZERO,
             },
             frame: Vec::new(),
         })
@@ -214,6 +231,7 @@ impl PublicReader {
             from,
             to: to.max(from),
             is_asked: false,
+            waited: Waited::default(),
         });
     }
 
@@ -251,7 +269,7 @@ impl PublicReader {
         timeout: Duration,
         mut on_update: impl FnMut(PublicUpdate<'_>),
     ) -> Result<usize, ClientError> {
-        self.reading.now = now;
+        self.reading.begin_turn(now);
         self.dial(now);
         self.send(now);
         self.links.flush();
@@ -260,14 +278,22 @@ impl PublicReader {
             State::Down { dial_at } => Some(dial_at),
             State::Dialing { .. } | State::Up { .. } => None,
         };
-        for due in [dial_at, self.reading.hold_until].into_iter().flatten() {
+        let dues = [
+            dial_at,
+            self.reading.hold_until,
+            self.reading.patience_ends(),
+        ];
+        for due in dues.into_iter().flatten() {
             timeout = timeout.min(due.saturating_duration_since(now));
         }
+        self.reading.turned_for = timeout;
         let mut taking = Taking {
             reading: &mut self.reading,
             on_update: &mut on_update,
         };
         let work = self.links.turn(now, Some(timeout), &mut taking)?;
+        // After what has come was read: where this process itself did not run, it waits there.
+        self.reading.leaves |= self.reading.is_out_of_patience();
         if std::mem::take(&mut self.reading.leaves) {
             let (was_up, validator) = (
                 self.reading.gateway.is_up(),
@@ -316,6 +342,13 @@ impl PublicReader {
         let State::Up { link } = reading.gateway.state else {
             return;
         };
+        if reading.silence.is_to_be_asked(now, reading.patience) {
+            self.frame.clear();
+            encode_status_ask(SILENCE_ID, &mut self.frame);
+            // Where it takes nothing any more, nothing is heard either.
+            self.links.send(link, &self.frame).ok();
+            reading.silence.asked(now);
+        }
         if reading.hold_until.is_some_and(|until| now < until) {
             return;
         }
@@ -341,11 +374,40 @@ impl PublicReader {
             range.from = range.at;
             encode_public_ask(reading.id, range.at, range.to, &mut self.frame);
             range.is_asked = self.links.send(link, &self.frame).is_ok();
+            range.waited = Waited::default();
         }
     }
 }
 
 impl Reading {
+    fn begin_turn(&mut self, now: Instant) {
+        let passed = now.saturating_duration_since(self.now);
+        self.now = now;
+        if let Some(range) = &mut self.range {
+            range.waited.poll(passed, self.turned_for);
+        }
+    }
+
+    /// When the patience with this validator ends, or it is to be asked whether it is there.
+    fn patience_ends(&self) -> Option<Instant> {
+        if !self.gateway.is_up() {
+            return None;
+        }
+        let left = |range: &Range| range.waited.left_of(self.patience.saturating_mul(2));
+        let asked = self.range.as_ref().filter(|range| range.is_asked);
+        let range_ends = asked.and_then(|range| self.now.checked_add(left(range)));
+        let silence_ends = self.silence.due(self.patience);
+        silence_ends.into_iter().chain(range_ends).min()
+    }
+
+    /// Whether it has told nothing for too long: nothing at all, or nothing of the range.
+    fn is_out_of_patience(&self) -> bool {
+        let most = self.patience.saturating_mul(2);
+        let is_over = |range: &Range| range.is_asked && range.waited.left_of(most).is_zero();
+        let is_silent = self.silence.is_over(self.now, self.patience);
+        self.gateway.is_up() && (is_silent || self.range.as_ref().is_some_and(is_over))
+    }
+
     /// The connection is no more: on to the next validator, and everything is asked for again.
     fn lost(&mut self, now: Instant) {
         self.gateway.next(now);
@@ -391,6 +453,7 @@ impl<F: FnMut(PublicUpdate<'_>)> LinkHandler for Taking<'_, F> {
     fn link_up(&mut self, link: LinkId, _validator: u16, _incarnation: u64) {
         if self.reading.gateway.link() == Some(link) {
             self.reading.gateway.up(link);
+            self.reading.silence.heard(self.reading.now);
             let validator = self.reading.gateway.validator();
             (self.on_update)(PublicUpdate::Connected(validator));
         }
@@ -415,6 +478,7 @@ impl<F: FnMut(PublicUpdate<'_>)> LinkHandler for Taking<'_, F> {
         if self.reading.gateway.link() != Some(link) || self.reading.leaves {
             return;
         }
+        self.reading.silence.heard(self.reading.now);
         match ServerFrame::decode(frame) {
             Ok((_, ServerFrame::Public(public))) => self.take(public),
             Ok((_, ServerFrame::PublicMark(mark))) => self.mark(&mark),
@@ -444,6 +508,7 @@ impl<F: FnMut(PublicUpdate<'_>)> Taking<'_, F> {
                 return;
             };
             range.at = end;
+            range.waited = Waited::default();
             self.reading.range_gone = 0;
             self.reading.range_ahead = 0;
             public.for_each(|event| (self.on_update)(PublicUpdate::Ranged(event)));

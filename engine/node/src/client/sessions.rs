@@ -34,6 +34,10 @@ use std::time::{Duration, Instant};
 /// How often at most a session turns to another leader.
 pub(super) const FOLLOW_INTERVAL: Duration = Duration::from_millis(500);
 
+/// What commands leave free of what may wait on a connection: they come again with each turn, and a
+/// question would never find room among them.
+const QUESTIONS_BYTES: usize = 4 * QUESTION_BYTES_MAX;
+
 /// How a session behaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientOptions {
@@ -316,7 +320,8 @@ impl Clients {
     ///
     /// # Errors
     /// [`ClientError::Length`]: it is longer than [`QUESTION_BYTES_MAX`], and a validator would end
-    /// the connection for it. Not connected, or too much waits on the connection.
+    /// the connection for it. Not connected, or too much waits on the connection
+    /// ([`ClientError::Crowded`]).
     pub fn query(&mut self, client: ClientRef, question: &[u8]) -> Result<u64, ClientError> {
         if question.len() > QUESTION_BYTES_MAX {
             return Err(ClientError::Length {
@@ -330,7 +335,7 @@ impl Clients {
     /// Asks the connected validator for its status.
     ///
     /// # Errors
-    /// Not connected, or too much waits on the connection.
+    /// Not connected, or too much waits on the connection ([`ClientError::Crowded`]).
     pub fn ask_status(&mut self, client: ClientRef) -> Result<u64, ClientError> {
         self.ask(client, encode_status_ask)
     }
@@ -338,7 +343,7 @@ impl Clients {
     /// Asks the connected validator for its state root.
     ///
     /// # Errors
-    /// Not connected, or too much waits on the connection.
+    /// Not connected, or too much waits on the connection ([`ClientError::Crowded`]).
     pub fn ask_root(&mut self, client: ClientRef) -> Result<u64, ClientError> {
         self.ask(client, encode_root_ask)
     }
@@ -346,7 +351,7 @@ impl Clients {
     /// Asks for the number of the session's last applied command.
     ///
     /// # Errors
-    /// Not connected, or too much waits on the connection.
+    /// Not connected, or too much waits on the connection ([`ClientError::Crowded`]).
     pub fn ask_session(&mut self, client: ClientRef) -> Result<u64, ClientError> {
         self.ask(client, encode_session_ask)
     }
@@ -365,6 +370,7 @@ impl Clients {
         encode(self.asked, &mut self.frame);
         match self.links.send(link, &self.frame) {
             Ok(()) => Ok(self.asked),
+            Err(SendError::Full) => Err(ClientError::Crowded),
             Err(_) => Err(ClientError::NotConnected),
         }
     }
@@ -454,7 +460,8 @@ impl Clients {
                 if count == 0 {
                     break;
                 }
-                match self.links.send(link, &self.frame) {
+                let sent = self.links.send_leaving(link, &self.frame, QUESTIONS_BYTES);
+                match sent {
                     Ok(()) => session.pending.mark_sent(count),
                     Err(SendError::Full) => return true,
                     // Its end is told by the next turn.

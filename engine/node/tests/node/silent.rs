@@ -1,6 +1,6 @@
 //! Clients of a validator that hangs: its connections stay up, and nothing comes of it any more.
 
-use crate::support::{Cluster, PATIENCE, patient, stop_all};
+use crate::support::{Adder, Cluster, PATIENCE, patient, stop_all};
 use quorate::client::{Client, ClientOptions, PublicClient, PublicOptions};
 use quorate::keys::KeyPair;
 use quorate::node::Node;
@@ -113,4 +113,25 @@ fn whoever_only_listens_leaves_a_validator_that_hangs_and_hears_the_others() {
         drop(held);
         stop_all(nodes);
     }
+}
+
+/// Commands are sent for as long as the connection takes them, so it is full, and stays up.
+#[test]
+fn a_question_behind_many_large_commands_is_answered() {
+    let cluster = Cluster::new("crowded", 4, Durability::Sync);
+    let nodes: Vec<Node> = (0..4)
+        .map(|place| Node::start(cluster.config(place), Adder::default()).unwrap())
+        .collect();
+    let mut client = client(&cluster, 204, patient());
+    client
+        .submit_and_wait(Lane::Order, &1_u64.to_le_bytes(), PATIENCE)
+        .unwrap();
+    let mut large = vec![0; 4096];
+    large[..8].copy_from_slice(&1_u64.to_le_bytes());
+    for _ in 0..3_000 {
+        client.submit(Lane::Order, &large).unwrap();
+    }
+    let answer = client.query(b"sum?", PATIENCE / 4).unwrap();
+    assert_eq!(answer[..4], *b"sum?");
+    stop_all(nodes);
 }

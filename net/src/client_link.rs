@@ -267,6 +267,19 @@ impl ClientLinks {
     /// [`SendError::NotConnected`], [`SendError::Length`], [`SendError::Full`]: the validator takes
     /// no more for now.
     pub fn send(&mut self, link: LinkId, frame: &[u8]) -> Result<(), SendError> {
+        self.send_leaving(link, frame, 0)
+    }
+
+    /// As [`send`](Self::send), where so many bytes of what may wait stay free for other frames.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn send_leaving(
+        &mut self,
+        link: LinkId,
+        frame: &[u8],
+        free_bytes: usize,
+    ) -> Result<(), SendError> {
         let (bytes, bytes_max) = (frame.len(), self.limits.frame_bytes_max);
         if bytes == 0 || bytes > bytes_max {
             return Err(SendError::Length { bytes, bytes_max });
@@ -280,7 +293,8 @@ impl ClientLinks {
             return Err(SendError::NotConnected);
         }
         let sealed = link.connection.sealed.len();
-        let queue_max = queue_bytes_max.saturating_sub(sealed);
+        let taken = sealed.saturating_add(free_bytes);
+        let queue_max = queue_bytes_max.saturating_sub(taken);
         link.outbound
             .push(frame, Class::Bulk, queue_max, &mut [0; CLASSES])
             .map_err(|_| SendError::Full)?;

@@ -13,7 +13,8 @@ const ASK_EVERY: Duration = Duration::from_secs(5);
 const ASK_TIMES: u32 = 3;
 
 /// Lets the kernel find out when the other machine is gone: at a validator, so that its client's
-/// place becomes free; at a client that only listens, so that it turns to another validator.
+/// place becomes free; at a client that only listens, so that it turns to another validator. It
+/// finds no process that hangs, whose kernel answers: whoever listens has to ask.
 pub(crate) fn keep_alive_client(stream: &TcpStream) {
     let set = sockopt::set_socket_keepalive(stream, true)
         .and_then(|()| sockopt::set_tcp_keepidle(stream, ASK_AFTER))

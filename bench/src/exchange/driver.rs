@@ -302,7 +302,7 @@ impl Driver {
             Question::Series { instrument }.encode(&mut question);
             match self.clients.query(self.sessions[ADMIN].0, &question) {
                 Ok(id) => drop(self.book.asked.insert(id, instrument)),
-                Err(ClientError::NotConnected) => {}
+                Err(ClientError::NotConnected | ClientError::Crowded) => {}
                 Err(error) => return Err(error.into()),
             }
         }

@@ -21,18 +21,26 @@ impl Consensus {
         effects: &mut Effects,
     ) -> bool {
         let peer = &mut self.peers[from.place()];
-        if peer.checks >= limits::CHECKS_PER_PEER_MAX {
+        let bytes = peer.check_bytes.saturating_add(claim.bytes_len());
+        let is_long = peer.checks > 0 && bytes > limits::CHECKS_BYTES_PER_PEER_MAX;
+        if is_long || peer.checks >= limits::CHECKS_PER_PEER_MAX {
             return false;
         }
         peer.checks = peer.checks.saturating_add(1);
+        peer.check_bytes = bytes;
         effects.push(Effect::Verify { from, claim });
         true
     }
 
-    /// A verdict on a claim of this peer has come.
-    pub(crate) fn note_checked(&mut self, from: ValidatorIndex) {
+    /// A verdict on a claim of this peer has come; the claim with it, where it is good.
+    pub(crate) fn note_checked(&mut self, from: ValidatorIndex, claim: Option<&Claim>) {
         if let Some(peer) = self.peers.get_mut(from.place()) {
             peer.checks = peer.checks.saturating_sub(1);
+            let bytes = claim.map_or(0, Claim::bytes_len);
+            peer.check_bytes = match peer.checks {
+                0 => 0,
+                _ => peer.check_bytes.saturating_sub(bytes),
+            };
             // Whatever came of its certificates is known by now, over any number of connections.
             peer.certificates_checked &= peer.checks > 0;
             peer.evidence_checked &= peer.checks > 0;

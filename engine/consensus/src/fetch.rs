@@ -3,6 +3,8 @@
 //! Owns what has been asked of whom and when to ask again. Never: what an answer is worth
 //! (blocks, proofs).
 
+mod asked;
+
 use crate::delivery::Gap;
 use crate::effect::{Destination, Effect, Effects};
 use crate::header::Header;
@@ -16,6 +18,7 @@ use crate::windows::Walked;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec;
 use alloc::vec::Vec;
+use asked::Asked;
 
 /// What has been asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,16 +35,6 @@ enum Wanted {
     History,
     /// A proof to cut a wide gap.
     Proof,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Asked {
-    at_ns: u64,
-    /// When it was looked at last whether to ask: what nobody wants any more is not.
-    wanted_ns: u64,
-    attempts: u32,
-    /// Progress mark: another value means that the last answer came.
-    mark: u64,
 }
 
 /// The chain of one voter's tip, which may come in many answers.
@@ -255,34 +248,6 @@ impl Fetches {
         }
         self.asked_of(wanted).len() < FETCHES_MAX
     }
-
-    /// Whether to ask now; counts the attempt.
-    fn is_due(&mut self, wanted: Wanted, mark: u64, now: Now, retry_ns: u64) -> Option<u32> {
-        let last = self.asked_of(&wanted).get_mut(&wanted);
-        let is_new = last.is_none();
-        let mut attempts = 0;
-        if let Some(asked) = last {
-            asked.wanted_ns = now.mono_ns;
-            if asked.mark == mark {
-                let wait = retry_ns << asked.attempts.min(4);
-                if now.mono_ns < asked.at_ns.saturating_add(wait) {
-                    return None;
-                }
-                attempts = asked.attempts.saturating_add(1);
-            }
-        }
-        if is_new && !self.has_room(&wanted, now, retry_ns) {
-            return None;
-        }
-        let asked = Asked {
-            at_ns: now.mono_ns,
-            wanted_ns: now.mono_ns,
-            attempts,
-            mark,
-        };
-        self.asked_of(&wanted).insert(wanted, asked);
-        Some(attempts)
-    }
 }
 
 impl Consensus {
@@ -323,7 +288,8 @@ impl Consensus {
             let brought = tally.and_then(|tally| tally.voter(voter));
             let mark = brought.map_or(0, |voter| u64::from(voter.branch_headers));
             let wanted = Wanted::Headers(window, voter);
-            if self.fetches.is_due(wanted, mark, now, retry).is_none() {
+            let asked = self.fetches.is_due(wanted, (mark, 0), now, retry);
+            if asked.is_none() {
                 continue;
             }
             let above = match self.fetches.branches.get(&(window, voter)) {
@@ -378,10 +344,11 @@ impl Consensus {
             wanted.extend(places.map(|place| (*window, place, state.tally.tree.block(place).id)));
         }
         for (window, place, id) in wanted {
-            let Some(attempt) = self.fetches.is_due(Wanted::Body(id), 0, now, retry) else {
+            let due = self.fetches.is_due(Wanted::Body(id), (0, 0), now, retry);
+            let Some(due) = due else {
                 continue;
             };
-            if let Some((to, block)) = self.supporter_of(window, place, attempt) {
+            if let Some((to, block)) = self.supporter_of(window, place, due.attempt) {
                 self.ask(to, Message::Get(Get::Bodies(alloc::vec![block])), effects);
             }
         }
@@ -440,10 +407,14 @@ impl Consensus {
             if let Missing::Place(block) = &missing {
                 self.fetches.want_place(block.id);
             }
-            let Some(attempt) = self.fetches.is_due(Wanted::Parent(id), mark, now, retry) else {
+            let wanted = Wanted::Parent(id);
+            let due = self
+                .fetches
+                .is_due(wanted, (mark, missing.mark()), now, retry);
+            let Some(due) = due else {
                 continue;
             };
-            if let Some(to) = self.peer_with(Height::ZERO, attempt, attempt) {
+            if let Some(to) = self.peer_with(Height::ZERO, due.attempt, due.turn) {
                 if let Missing::Bodies(blocks) = &missing {
                     self.fetches.want_parent_bodies(blocks);
                 }
@@ -603,33 +574,38 @@ impl Consensus {
             return;
         }
         let retry = self.retry_ns();
-        let (wanted, mark, message, height) = match self.delivery.gap() {
+        let (wanted, marks, message, height) = match self.delivery.gap() {
             Some(Gap::History(top)) => {
                 let count = u32::try_from(limits::HEADERS_PER_ANSWER_MAX).unwrap_or(u32::MAX);
                 let get = Get::History { top, count };
-                (Wanted::History, top.height.number(), get, top.height)
+                (Wanted::History, (top.height.number(), 0), get, top.height)
             }
             Some(Gap::Proof(at_least)) => {
                 let get = Get::Finality { at_least };
-                (Wanted::Proof, at_least.number(), get, at_least)
+                (Wanted::Proof, (at_least.number(), 0), get, at_least)
             }
             None => {
                 let blocks = self.delivery.bodies_wanted(limits::BODIES_PER_REQUEST_MAX);
                 let (Some(first), Some(last)) = (blocks.first(), blocks.last()) else {
                     return;
                 };
-                let (mark, height) = (first.height.number(), last.height);
-                // Asked again only when the whole last request has come, or after a while.
-                let mark = self.fetches.batch_mark(mark, height);
-                (Wanted::Bodies, mark, Get::Bodies(blocks), height)
+                let (lowest, height) = (first.height.number(), last.height);
+                // Asked again only when the whole last request has come, or when nothing of it has
+                // for a while.
+                let mark = self.fetches.batch_mark(lowest, height);
+                (Wanted::Bodies, (mark, lowest), Get::Bodies(blocks), height)
             }
         };
-        let Some(attempt) = self.fetches.is_due(wanted, mark, now, retry) else {
+        let Some(due) = self.fetches.is_due(wanted, marks, now, retry) else {
             return;
         };
-        // Whoever has served the last batch is asked for the next one.
-        self.fetches.server = self.fetches.server.wrapping_add(u32::from(attempt > 0));
-        if let Some(to) = self.peer_with(height, attempt, self.fetches.server) {
+        // Whoever has served the last batch, and not slowly, is asked for the next one.
+        self.fetches.server = self.fetches.server.wrapping_add(u32::from(due.passes));
+        if wanted == Wanted::Bodies {
+            // What is asked for in vain goes on above what had come.
+            self.fetches.batch_top = height.number();
+        }
+        if let Some(to) = self.peer_with(height, due.attempt, self.fetches.server) {
             self.ask(to, Message::Get(message), effects);
         }
     }

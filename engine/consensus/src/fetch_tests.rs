@@ -43,18 +43,18 @@ fn what_does_not_come_is_asked_for_after_twice_as_long_up_to_sixteen_times() {
     let mut due = 0;
     for attempt in 0..8 {
         if attempt > 0 {
-            let early = fetches.is_due(headers(0), 7, at(due - 1), RETRY_NS);
+            let early = fetches.is_due(headers(0), (7, 0), at(due - 1), RETRY_NS);
             assert_eq!(early, None, "{attempt}");
         }
-        let asked = fetches.is_due(headers(0), 7, at(due), RETRY_NS);
-        assert_eq!(asked, Some(attempt));
+        let asked = fetches.is_due(headers(0), (7, 0), at(due), RETRY_NS);
+        assert_eq!(asked.map(|due| due.attempt), Some(attempt));
         due += RETRY_NS << attempt.min(4);
     }
     // Something came: the next question goes out at once, and waits as the first one did.
-    let at_once = fetches.is_due(headers(0), 8, at(due - 1), RETRY_NS);
-    assert_eq!(at_once, Some(0));
-    let other = fetches.is_due(headers(1), 8, at(due), RETRY_NS);
-    assert_eq!(other, Some(0), "of another window");
+    let at_once = fetches.is_due(headers(0), (8, 0), at(due - 1), RETRY_NS);
+    assert_eq!(at_once.map(|due| due.attempt), Some(0));
+    let other = fetches.is_due(headers(1), (8, 0), at(due), RETRY_NS);
+    assert_eq!(other.map(|due| due.attempt), Some(0), "of another window");
 }
 
 /// However many there are: a request whose mark is lost goes out again with every turn.
@@ -63,7 +63,13 @@ fn no_number_of_requests_makes_any_of_them_go_out_again_at_once() {
     let mut fetches = Fetches::default();
     let many = 3 * FETCHES_MAX as u16;
     let mut asked = |now_ns: u64| {
-        let mut due = |wanted| u32::from(fetches.is_due(wanted, 0, at(now_ns), RETRY_NS).is_some());
+        let mut due = |wanted| {
+            u32::from(
+                fetches
+                    .is_due(wanted, (0, 0), at(now_ns), RETRY_NS)
+                    .is_some(),
+            )
+        };
         let mut counts = [0; 4];
         for mark in 0..many {
             counts[0] += due(headers(u64::from(mark)));
@@ -94,7 +100,9 @@ fn requests_for_what_nobody_wants_any_more_make_room_for_others() {
     let mut ask = |marks: core::ops::Range<u16>, now_ns: u64| {
         let due = |mark: &u16| {
             let wanted = Wanted::Body(id(*mark));
-            fetches.is_due(wanted, 0, at(now_ns), RETRY_NS).is_some()
+            fetches
+                .is_due(wanted, (0, 0), at(now_ns), RETRY_NS)
+                .is_some()
         };
         marks.filter(due).count()
     };
@@ -109,6 +117,30 @@ fn requests_for_what_nobody_wants_any_more_make_room_for_others() {
     let later_ns = 2 + RETRY_NS;
     assert_eq!(ask(max..2 * max, later_ns), usize::from(max - 10));
     assert_eq!(ask(0..10, later_ns), 0, "what is on its way stays so");
+}
+
+/// Parts of a batch that come one by one, and what is due after each: nothing, or whose turn it is.
+#[test]
+fn while_parts_of_an_answer_come_it_is_not_asked_for_again_and_who_drips_them_gets_no_next_one() {
+    for (pause_ns, turn) in [(RETRY_NS / 4, 0), (RETRY_NS - 1, 1)] {
+        let mut fetches = Fetches::default();
+        let mut ask = |marks, now_ns| fetches.is_due(Wanted::Bodies, marks, at(now_ns), RETRY_NS);
+        assert!(ask((0, 0), 0).is_some());
+        let mut now_ns = 0;
+        for part in 1..limits::BODIES_PER_REQUEST_MAX as u64 {
+            now_ns += pause_ns;
+            assert_eq!(ask((0, part), now_ns), None, "{part}");
+        }
+        let next = ask((1, 0), now_ns + pause_ns).expect("the next batch");
+        assert_eq!((next.attempt, next.turn), (0, turn), "{pause_ns}");
+        // Long after the last part of a batch nobody was slow.
+        let later = ask((2, 0), now_ns + 100 * RETRY_NS).expect("the one after that");
+        assert_eq!((later.turn, later.passes), (turn, false));
+        // Of this one nothing comes.
+        assert_eq!(ask((2, 0), now_ns + 101 * RETRY_NS - 1), None);
+        let again = ask((2, 0), now_ns + 101 * RETRY_NS).expect("it has not come");
+        assert_eq!((again.attempt, again.turn), (1, turn + 1));
+    }
 }
 
 #[test]
@@ -140,12 +172,12 @@ fn what_belongs_to_windows_below_is_forgotten() {
     let from = ValidatorIndex::new(1);
     for window in 1..4 {
         let mark = window as u16;
-        fetches.is_due(headers(window), 0, at(0), RETRY_NS);
+        fetches.is_due(headers(window), (0, 0), at(0), RETRY_NS);
         fetches.note_headers(Window::new(window), from, Index::ZERO);
         fetches.want_place(id(mark));
         assert!(fetches.note_place(point(window, mark)));
     }
-    fetches.is_due(Wanted::History, 0, at(0), RETRY_NS);
+    fetches.is_due(Wanted::History, (0, 0), at(0), RETRY_NS);
     fetches.want_place(id(9));
     fetches.forget_below(Window::new(2));
     let asked: Vec<Wanted> = fetches.asked.keys().copied().collect();
@@ -175,7 +207,10 @@ fn a_place_is_taken_once_and_only_when_it_was_asked_for() {
 fn a_chain_that_does_not_fit_is_wanted_whole_at_once_and_then_at_intervals() {
     let mut fetches = Fetches::default();
     let (window, from) = (Window::ZERO, ValidatorIndex::new(1));
-    let ask = |fetches: &mut Fetches| fetches.is_due(headers(0), 0, at(0), RETRY_NS);
+    let ask = |fetches: &mut Fetches| {
+        let due = fetches.is_due(headers(0), (0, 0), at(0), RETRY_NS);
+        due.map(|due| due.attempt)
+    };
     assert_eq!(ask(&mut fetches), Some(0));
     fetches.note_headers(window, from, Index::new(3));
     assert_eq!(fetches.branches[&(window, from)].above, Some(Index::new(3)));

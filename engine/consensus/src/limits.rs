@@ -46,6 +46,8 @@ pub const BODIES_PER_REQUEST_MAX: usize = 64;
 pub const BLOCKS_PER_POSITION_MAX: u8 = 2;
 /// Claims of one peer whose signatures are being checked at once.
 pub const CHECKS_PER_PEER_MAX: u32 = 64;
+/// Bytes of these claims, but for the only one: what a few full frames bring.
+pub const CHECKS_BYTES_PER_PEER_MAX: usize = 4 * FRAME_BYTES_MAX;
 /// Requests for headers and certificates, and questions of the fence, that one peer is answered in
 /// one T_retx.
 pub const ANSWERS_PER_PERIOD_MAX: u32 = 16;

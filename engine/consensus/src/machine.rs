@@ -340,11 +340,12 @@ impl Consensus {
                 signature,
             } => self.handle_state_signed(statement, signature, effects),
             Input::Verified { from, claim } => {
-                self.note_checked(from);
-                self.handle_verified(now, from, claim.into_inner(), effects)
+                let claim = claim.into_inner();
+                self.note_checked(from, Some(&claim));
+                self.handle_verified(now, from, claim, effects)
             }
             Input::Refused { from, own_record } => {
-                self.note_checked(from);
+                self.note_checked(from, None);
                 self.handle_refused(from, own_record, effects)
             }
             Input::Flushed(height) => self.handle_flushed(height, effects),

@@ -98,16 +98,34 @@ impl Record {
 }
 
 impl Record {
-    /// Whether `newer` can hold every `also` chain of `self`: each entry still stands, or another
-    /// one stands higher. Needs no headers, so `false` means only that `newer` came late.
+    /// Whether `newer` can hold every `also` chain of `self`: each entry still stands, or has grown
+    /// to a higher one, which is no other entry's. Needs no headers.
+    ///
+    /// `false` proves that a record of the same validator, which keeps to R6, was not said after
+    /// this one. R6 makes one step at a time: an entry gives way to a child of its block, or one
+    /// more is added; none goes and no two become one. So a later record has for each entry of an
+    /// earlier one the entry itself or a higher one, and for two of them never the same: an
+    /// injection. If there is any, there is one that maps to itself what stands in both: where `a`
+    /// maps to `x` and `b` to `a`, `x` stands above `b` as well and `a` may keep its place. Those
+    /// left need higher ones among those left, and have them when the highest, the second and so on
+    /// each stand above its like.
     #[must_use]
     pub fn also_may_grow_to(&self, newer: &Self) -> bool {
-        self.also.iter().all(|entry| {
-            newer
-                .also
-                .iter()
-                .any(|other| other == entry || other.0 > entry.0)
-        })
+        if self.also.is_empty() || self.also == newer.also {
+            return true;
+        }
+        let (gone, come) = (self.also_beside(newer), newer.also_beside(self));
+        let mut pairs = gone.iter().zip(&come);
+        gone.len() <= come.len() && pairs.all(|(old, new)| old < new)
+    }
+
+    /// The indices of `also` entries that another record does not have, highest first.
+    fn also_beside(&self, other: &Self) -> Vec<Index> {
+        let own = self.also.iter();
+        let own = own.filter(|entry| !other.also.contains(entry));
+        let mut indices: Vec<Index> = own.map(|&(index, _)| index).collect();
+        indices.sort_unstable_by_key(|&index| core::cmp::Reverse(index));
+        indices
     }
 }
 
@@ -138,5 +156,14 @@ mod tests {
         assert!(!held.also_may_grow_to(&with(&[at(0, 1)])), "a lower one");
         let both = with(&[at(1, 1), at(1, 2)]);
         assert!(!both.also_may_grow_to(&held), "one is gone");
+        let one = with(&[at(1, 1), at(5, 1), at(9, 3)]);
+        let grown = with(&[at(3, 2), at(6, 4), at(9, 3)]);
+        assert!(one.also_may_grow_to(&grown), "each to one of its own");
+        assert!(!grown.also_may_grow_to(&one), "to 5 and 9 which is taken");
+        let more = with(&[at(2, 7), at(3, 2), at(6, 4), at(9, 3)]);
+        assert!(one.also_may_grow_to(&more), "and a new one");
+        assert!(!more.also_may_grow_to(&one) && !more.also_may_grow_to(&grown));
+        let twice = with(&[at(5, 2), at(6, 2)]);
+        assert!(!twice.also_may_grow_to(&with(&[at(4, 8), at(9, 8)])));
     }
 }

@@ -34,6 +34,8 @@ pub(crate) struct Peer {
     answers_since_ns: u64,
     /// Claims of it whose signatures are being checked.
     pub(crate) checks: u32,
+    /// Bytes that these take up, at most: of one that was refused they count until none is checked.
+    pub(crate) check_bytes: usize,
     /// It is answered in R13 again from then on.
     pub(crate) recover_after_ns: u64,
     /// A question of it that was not asked before may cost a line of the log from then on.

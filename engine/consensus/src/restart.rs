@@ -532,7 +532,10 @@ impl Consensus {
                     .is_some_and(|place| state.own_supports(place))
         };
         // Headers of a branch may be missing here, since the bodies of final blocks are not waited
-        // for. Own records are ordered: one that the own `also` cannot have grown to came before.
+        // for. Own records are ordered: one that the own `also` cannot have grown to came before,
+        // and the log, which holds a later one, covers it. What came after it the own `also` can
+        // always have grown to, each entry to one of its own, so nothing that the log does not
+        // cover passes for want of headers.
         let is_earlier = !own.also_may_grow_to(held);
         !tip_is_known || !(is_earlier || held.also.iter().all(is_covered))
     }

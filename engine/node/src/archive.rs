@@ -20,6 +20,7 @@ use crate::client_wire::PublicFrame;
 use crate::file_error::FileError;
 use crate::refused::Refused;
 use crate::streams::{Block, FRAME_BYTES_FULL, StreamPosition, Unavailable};
+pub(crate) use segment::BODY_BYTES_MAX;
 use segment::{Segment, SegmentError};
 pub(crate) use stretch::Prepended;
 

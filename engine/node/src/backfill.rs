@@ -11,13 +11,14 @@
 //! than a least rate, is asked again later. What is in the making is lost with the process: what
 //! has been stored says where to go on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use quorate_consensus::message::{EventStretch, SnapshotPart};
 use quorate_consensus::types::{Height, ValidatorIndex};
 use quorate_proof::events::EventHistory;
 
+use crate::archive::BODY_BYTES_MAX;
 use crate::client_wire::{PublicEvent, ServerFrame};
 use crate::join;
 use crate::snapshot::CHUNK_BYTES;
@@ -36,6 +37,9 @@ pub(crate) const FULL_NS: u64 = 600_000_000_000;
 pub(crate) const PAUSE_NS: u64 = 50_000_000;
 /// Events of one stretch, bytes: a peer's whole segment and a last block as long again.
 pub(crate) const STRETCH_BYTES_MAX: u64 = 32 * 1024 * 1024;
+/// The same where more than half of the peers have begun a longer one: its last block may be as
+/// long as an archive takes it. One of them alone may be a liar, whom so much memory is not lent.
+pub(crate) const LONG_STRETCH_BYTES_MAX: u64 = STRETCH_BYTES_MAX + BODY_BYTES_MAX as u64;
 /// A stretch has so long besides what its bytes take: as long as a snapshot is waited for of which
 /// nothing comes.
 pub(crate) const GRACE_NS: u64 = join::PATIENCE_NS;
@@ -119,6 +123,8 @@ pub(crate) struct Backfill {
     last: ValidatorIndex,
     asked: Option<Asked>,
     making: Option<Making>,
+    /// Peers whose stretch before this height was longer than [`STRETCH_BYTES_MAX`].
+    long: (u64, BTreeSet<ValidatorIndex>),
     next_ns: u64,
     /// Who was found to be slow, until somebody is told.
     slow: Option<ValidatorIndex>,
@@ -142,6 +148,7 @@ impl Backfill {
             last: ValidatorIndex::new(0),
             asked: None,
             making: None,
+            long: (0, BTreeSet::new()),
             next_ns: 0,
             slow: None,
         }
@@ -168,6 +175,9 @@ impl Backfill {
             self.making = None;
         }
         self.asked.take_if(|asked| asked.below != below);
+        if self.long.0 != below {
+            self.long = (below, BTreeSet::new());
+        }
         let silent = |asked: &mut Asked| asked.at_ns.saturating_add(WAIT_NS) <= now_ns;
         if let Some(silent) = self.asked.take_if(silent) {
             self.leave(silent.of, now_ns.saturating_add(AWAY_NS));
@@ -225,6 +235,26 @@ impl Backfill {
         }
     }
 
+    /// Whether more than half of the peers have a longer stretch than one alone is believed.
+    fn is_long(&self) -> bool {
+        self.long.1.len() > self.sources.len() / 2
+    }
+
+    /// What this source has is longer than is taken of it now. When enough of them say so it is
+    /// taken, from whichever of them is next.
+    fn note_long(&mut self, source: ValidatorIndex, now_ns: u64) {
+        self.leave(source, now_ns.saturating_add(FULL_NS));
+        let was_long = self.is_long();
+        self.long.1.insert(source);
+        if !was_long && self.is_long() {
+            for (peer, source) in &mut self.sources {
+                if self.long.1.contains(peer) && *source != Source::Liar {
+                    *source = Source::Ready;
+                }
+            }
+        }
+    }
+
     /// What this source sent is none of the chain: it is not asked again.
     pub(crate) fn accuse(&mut self, source: ValidatorIndex) {
         self.making = None;
@@ -251,11 +281,20 @@ impl Backfill {
             self.accuse(from);
             return Taken::Lie;
         };
-        if making.bytes > room.min(STRETCH_BYTES_MAX) {
+        let (bytes, is_whole) = (making.bytes, making.at >= StreamPosition::before(below));
+        let bytes_max = match self.is_long() {
+            true => LONG_STRETCH_BYTES_MAX,
+            false => STRETCH_BYTES_MAX,
+        };
+        if bytes > room {
             self.leave(from, now_ns.saturating_add(FULL_NS));
             return Taken::More;
         }
-        if making.at < StreamPosition::before(below) {
+        if bytes > bytes_max {
+            self.note_long(from, now_ns);
+            return Taken::More;
+        }
+        if !is_whole {
             return Taken::More;
         }
         let Some(whole) = self.making.take().and_then(Making::finish) else {

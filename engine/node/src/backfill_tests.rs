@@ -394,32 +394,96 @@ fn it_ends_where_the_peers_were_pruned_and_at_the_own_budget() {
     assert!(bytes <= ARCHIVE_BYTES_MIN, "{bytes}");
 }
 
+/// An event of one MiB of the first block; the block and the stretch end with it after so many.
+fn of_long_block(asked: &SnapshotPart, count: u32) -> EventStretch {
+    let SnapshotPart::GetEvents { below, from } = *asked else {
+        panic!("{asked:?}");
+    };
+    let index = from.map_or(0, |(_, index)| index);
+    let mut frame = PublicFrame::default();
+    frame.begin(None, 0, StreamPosition { height: 1, index });
+    frame.begin_block(1, 7, index);
+    frame.push(&vec![1; 1 << 20]);
+    frame.finish(match index + 1 < count {
+        true => StreamPosition {
+            height: 1,
+            index: index + 1,
+        },
+        false => StreamPosition::before(below.number()),
+    });
+    EventStretch {
+        first: Height::new(1),
+        tops: Vec::new(),
+        frame: frame.bytes().into(),
+    }
+}
+
+const CAT: ValidatorIndex = ValidatorIndex::new(3);
+
 #[test]
 fn what_is_kept_of_a_stretch_is_bounded() {
-    let mut backfill = Backfill::new([ANN]);
-    let event = vec![1; 1 << 20];
-    let (mut now_ns, mut at) = (0, StreamPosition::before(1));
-    let mut kept = 0;
-    while let Some((of, _)) = backfill.turn(now_ns, 9_000) {
-        let mut frame = PublicFrame::default();
-        frame.begin(None, 0, at);
-        frame.begin_block(at.height, 7, at.index);
-        frame.push(&event);
-        at.index += 1;
-        frame.finish(at);
-        let part = EventStretch {
-            first: Height::new(1),
-            tops: Vec::new(),
-            frame: frame.bytes().into(),
-        };
-        let taken = backfill.take(now_ns, (of, 9_000), Some(&part), u64::MAX);
+    let mut backfill = Backfill::new([ANN, BEN, CAT]);
+    let (mut now_ns, mut kept, mut asked) = (0, 0, 0);
+    while let Some((of, ask)) = backfill.turn(now_ns, 9_000) {
+        let part = (of == BEN).then(|| of_long_block(&ask, u32::MAX));
+        asked += u32::from(of == BEN);
+        let taken = backfill.take(now_ns, (of, 9_000), part.as_ref(), u64::MAX);
         assert!(matches!(taken, Taken::More), "{taken:?}");
         kept = kept.max(backfill.making.as_ref().map_or(0, |making| making.bytes));
         now_ns += PAUSE_NS;
     }
     assert!(kept <= STRETCH_BYTES_MAX, "{kept}");
     assert!(backfill.making.is_none(), "an endless block is left");
-    assert_eq!(at.index, 32);
+    assert_eq!(asked, 32);
+}
+
+/// One alone may lie; of more than half of the peers one at least is honest.
+#[test]
+fn a_block_that_most_peers_say_is_longer_is_taken_and_an_endless_one_is_not() {
+    for (count, is_taken) in [(40, true), (u32::MAX, false)] {
+        let mut backfill = Backfill::new([ANN, BEN, CAT]);
+        let (mut now_ns, mut kept, mut whole) = (0, 0, None);
+        while whole.is_none()
+            && let Some((of, ask)) = backfill.turn(now_ns, 9_000)
+        {
+            let part = (of != CAT).then(|| of_long_block(&ask, count));
+            let taken = backfill.take(now_ns, (of, 9_000), part.as_ref(), u64::MAX);
+            if let Taken::Whole(stretch) = taken {
+                whole = Some(stretch);
+            }
+            kept = kept.max(backfill.making.as_ref().map_or(0, |making| making.bytes));
+            now_ns += PAUSE_NS;
+        }
+        assert_eq!(whole.is_some(), is_taken);
+        assert!(kept <= LONG_STRETCH_BYTES_MAX, "{kept}");
+        // For the next stretch as much has to be said anew.
+        backfill.turn(now_ns, 8_000);
+        assert!(!backfill.is_long());
+    }
+}
+
+#[test]
+fn a_liar_is_not_asked_again_because_others_say_the_same_of_a_long_block() {
+    let mut backfill = Backfill::new([ANN, BEN, CAT]);
+    let (mut now_ns, mut asked) = (0, Vec::new());
+    while !backfill.is_long()
+        && let Some((of, ask)) = backfill.turn(now_ns, 9_000)
+    {
+        let part = of_long_block(&ask, u32::MAX);
+        backfill.take(now_ns, (of, 9_000), Some(&part), u64::MAX);
+        if backfill.making.is_none() && asked.is_empty() {
+            backfill.accuse(of);
+            asked.push(of);
+        }
+        now_ns += PAUSE_NS;
+    }
+    assert!(backfill.is_long());
+    for _ in 0..4 {
+        let (of, _) = backfill.turn(now_ns, 9_000).expect("there are others");
+        assert!(!asked.contains(&of), "{of:?}");
+        backfill.take(now_ns, (of, 9_000), None, u64::MAX);
+        now_ns += 2 * NOTHING_NS;
+    }
 }
 
 /// How long one that drips takes for a block: in time, each of them.

@@ -10,10 +10,11 @@ use crate::evidence::{Evidence, SignedHeader};
 use crate::header::Header;
 use crate::message::{HeldRecord, OwnAnswer, RecoverAnswer};
 use crate::signing;
-use crate::types::{ValidatorIndex, Window};
+use crate::types::{BlockId, Index, ValidatorIndex, Window};
 use crate::validators::{Validator, ValidatorSet};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::mem::size_of;
 use core::ops::Range;
 
 /// Something whose signatures are to be checked.
@@ -83,6 +84,32 @@ impl Claim {
             | Self::RecoverAnswer { .. }
             | Self::State { .. } => 1,
         }
+    }
+
+    /// About how many bytes it takes up while it waits.
+    #[must_use]
+    pub fn bytes_len(&self) -> usize {
+        let certificates: &[Certificate] = match self {
+            Self::Certificates { certificates } => certificates,
+            Self::RecoverAnswer { answer, .. } => &answer.certificates,
+            Self::StateCertificate(certificate) => {
+                let one = size_of::<(ValidatorIndex, SignatureBytes)>();
+                return size_of::<Self>() + certificate.signatures.len() * one;
+            }
+            Self::Record { .. }
+            | Self::Header { .. }
+            | Self::FenceRecord { .. }
+            | Self::Evidence(_)
+            | Self::State { .. } => &[],
+        };
+        let entry = size_of::<(Index, BlockId)>();
+        let record =
+            |signed: &SignedRecord| size_of::<SignedRecord>() + signed.record.also.len() * entry;
+        let certificate = |one: &Certificate| {
+            let records: usize = one.records.iter().map(record).sum();
+            size_of::<Certificate>() + records + one.headers.len() * size_of::<Header>()
+        };
+        size_of::<Self>() + certificates.iter().map(certificate).sum::<usize>()
     }
 }
 

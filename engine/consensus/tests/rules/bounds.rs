@@ -2,15 +2,15 @@
 
 use crate::bench::{Bench, Setup};
 use crate::fixtures::{
-    Block, certificate, certified, chain, i, payload_numbered, sign_header, sign_record, signed,
-    six, stop, stop_at, tip, v, verdict, w,
+    Block, certificate, certified, chain, final_of, i, payload_numbered, sign_header, sign_record,
+    signed, six, stop, stop_at, tip, v, verdict, w,
 };
-use quorate_consensus::certificate::Target;
+use quorate_consensus::certificate::{Certificate, Target};
 use quorate_consensus::effect::{Alarm, Effect};
 use quorate_consensus::input::Input;
 use quorate_consensus::limits;
 use quorate_consensus::machine::{Disposition, Ignored, PeerFault, TimerConfig};
-use quorate_consensus::message::{Get, Message, Vote};
+use quorate_consensus::message::{Get, Message, RecoverAnswer, Vote};
 use quorate_consensus::record::Record;
 use quorate_consensus::trust::Authenticated;
 use quorate_consensus::types::{BlockId, Index};
@@ -252,6 +252,55 @@ fn bounds_a_flood_of_signed_votes_keeps_only_its_own_checks_waiting() {
     bench.forget();
     flood(&mut bench, 1, 5);
     assert_eq!(checks_asked(&bench, 1), 5, "verdicts make room");
+}
+
+/// Few claims may be as long as a frame each, and good or bad they wait in memory.
+#[test]
+fn bounds_claims_of_one_peer_that_wait_are_few_bytes_also_where_each_is_long() {
+    let set = six(64);
+    let mut setup = Setup::new(&set, 5);
+    setup.restored.lease.is_lost = true;
+    let mut bench = setup.start();
+    let asked = bench.sent().find_map(|(_, message)| match message {
+        Message::Recover { nonce } => Some(*nonce),
+        _ => None,
+    });
+    let nonce = asked.expect("all are asked");
+    let block = Block::first(&set, 1);
+    let long = Certificate {
+        headers: vec![block.header; limits::CERTIFICATE_HEADERS_MAX],
+        ..final_of(&set, &block, &[0, 1, 2, 3])
+    };
+    let answer = RecoverAnswer {
+        nonce,
+        window: w(0),
+        certificates: vec![long],
+        signature: [1; 64],
+    };
+    let claim = Claim::RecoverAnswer {
+        answerer: v(1),
+        answer: answer.clone(),
+    };
+    let most = limits::CHECKS_BYTES_PER_PEER_MAX / claim.bytes_len();
+    assert!(most < 16, "they are long");
+    let feed = |bench: &mut Bench, from: u16| {
+        let message = Message::RecoverAnswer(answer.clone());
+        let message = Authenticated::assert_authenticated(v(from), message);
+        bench.feed(Input::Message(message));
+    };
+    for _ in 0..16 {
+        feed(&mut bench, 1);
+    }
+    feed(&mut bench, 2);
+    assert_eq!(
+        (checks_asked(&bench, 1), checks_asked(&bench, 2)),
+        (most, 1),
+        "and nobody else's"
+    );
+    bench.settle();
+    bench.forget();
+    feed(&mut bench, 1);
+    assert_eq!(checks_asked(&bench, 1), 1, "verdicts make room");
 }
 
 /// Certified blocks that lie below the end of a window keep out none that its successor stands on.

@@ -16,6 +16,7 @@ mod lacking;
 mod long_branch;
 mod member;
 mod proof;
+mod r10_batches;
 mod r10_repair;
 mod r10_requests;
 mod r11_order;

@@ -351,6 +351,42 @@ fn r12_a_fallback_whose_branch_is_unknown_is_no_news_when_the_log_stands_above_i
     }
 }
 
+/// Of several such branches the one that stands highest is no other one's growth: which of two
+/// records came first is told by what each branch can have grown to.
+#[test]
+fn r12_branches_of_a_fallback_grow_each_by_itself_whatever_else_stands_higher() {
+    let set = six(64);
+    let blocks = chain(&set, 2, 1);
+    let high = (2..8).fold(blocks[0].child(&set, 30), |top, salt| top.child(&set, salt));
+    let mut low = vec![blocks[0].child(&set, 20)];
+    for salt in 21..23 {
+        low.extend(low.last().map(|top| top.child(&set, salt)));
+    }
+    let with_also = |also: &[&Block]| {
+        let mut also: Vec<_> = also.iter().map(|block| block.at()).collect();
+        also.sort_unstable();
+        Record {
+            also,
+            ..stop_at(&blocks[1])
+        }
+    };
+    let earlier = with_also(&[&low[0], &high]);
+    let logged = with_also(&[&low[1], &high]);
+    let later = [
+        with_also(&[&low[2], &high]),
+        with_also(&[&low[1], &high.child(&set, 9)]),
+        with_also(&[&low[1], &high, &Block::first(&set, 40)]),
+        with_also(&[&low[2], &high, &Block::first(&set, 40)]),
+    ];
+    let all = core::iter::once((&earlier, false)).chain(later.iter().map(|one| (one, true)));
+    for (sent, is_old_disk) in all {
+        let setup = Setup::new(&set, 5).with_log(logged.clone(), &[&blocks[0], &blocks[1]]);
+        let mut bench = setup.start();
+        bench.answer_fence(0, Some(held(&set, 0, sent.clone(), true)));
+        assert_eq!(is_silenced(&mut bench), is_old_disk, "{sent:?}");
+    }
+}
+
 /// Headers of a supported branch may be missing after a restart: until they come, no Final may go
 /// anywhere above where that branch could fork.
 #[test]

@@ -24,7 +24,7 @@ const RECORD_BYTES: usize = 40;
 /// Where the check stands in it.
 const CHECK_AT: usize = 24;
 /// Longest body, bytes.
-const BODY_BYTES_MAX: usize = 256 * 1024 * 1024;
+pub(crate) const BODY_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// One way-mark for so many bytes, about.
 const MARK_BYTES: u64 = 64 * 1024;
 

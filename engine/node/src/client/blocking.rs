@@ -273,6 +273,11 @@ impl Client {
                     asked_since = Instant::now();
                     continue;
                 }
+                // The connection is up, and nothing but time makes room on it.
+                Err(ClientError::Crowded) => {
+                    self.wait_for_room(&mut asked_since, left)?;
+                    continue;
+                }
                 Err(error) => return Err(error),
             };
             let patience = self.patience.saturating_sub(asked_since.elapsed());
@@ -303,6 +308,22 @@ impl Client {
                 Ok(()) | Err(ClientError::Timeout) => {}
                 Err(error) => return Err(error),
             }
+        }
+    }
+
+    /// Waits a moment, and not for ever at a validator that takes nothing more.
+    fn wait_for_room(
+        &mut self,
+        asked_since: &mut Instant,
+        left: Duration,
+    ) -> Result<(), ClientError> {
+        if asked_since.elapsed() >= self.patience {
+            self.clients.turn_away(self.client);
+            *asked_since = Instant::now();
+        }
+        match self.wait(pending::RETRY_MIN.min(left), |_| None::<()>) {
+            Err(ClientError::Timeout) if left > pending::RETRY_MIN => Ok(()),
+            waited => waited,
         }
     }
 

@@ -14,12 +14,14 @@ mod event;
 mod gateway;
 mod identity;
 mod opening;
+mod patience;
 mod pending;
 mod public;
 mod quorum;
 mod refusals;
 mod send_window;
 mod sessions;
+mod silence;
 mod taking;
 mod watch;
 
@@ -70,6 +72,9 @@ pub enum ClientError {
         /// The longest allowed.
         bytes_max: usize,
     },
+    /// So much waits on the connection that the question has no room; try again in a moment.
+    #[error("too much waits to be sent")]
+    Crowded,
     /// No validator is connected; try again.
     #[error("not connected")]
     NotConnected,

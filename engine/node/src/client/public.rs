@@ -7,12 +7,17 @@
 //!
 //! [`PublicReader`] is polled by [`turn`](PublicReader::turn); [`PublicClient`] waits.
 
+mod waiting;
+
+pub use waiting::{PublicClient, PublicItem};
+
+use super::ClientError;
 use super::gateway::{Gateway, State, contacts};
 use super::identity::Identity;
-use super::{ClientError, end_of};
+use super::silence::{SILENCE_ID, Silence, Waited};
 use crate::client_wire::{
     Public, PublicEvent, PublicMark, PublicState, ServerFrame, encode_public_ask,
-    encode_public_stop, encode_public_subscribe,
+    encode_public_stop, encode_public_subscribe, encode_status_ask,
 };
 use crate::genesis::Genesis;
 use crate::keys::KeyPair;
@@ -20,10 +25,11 @@ use crate::streams::StreamPosition;
 use quorate_consensus::types::ValidatorIndex;
 use quorate_consensus::validators::ValidatorSet;
 use quorate_net::{ChainIds, ClientLinks, CloseReason, Limits, LinkHandler, LinkId};
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// Far longer than a validator that works takes for an answer.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// After a subscription to a place that does not exist, until it is asked for again.
 const NOWHERE_PAUSE: Duration = Duration::from_secs(1);
 /// How often a validator that has not come to where a range begins is asked again before another
@@ -41,6 +47,10 @@ pub struct PublicOptions {
     /// Where to begin: [`StreamPosition::BEGIN`] for all that there ever was,
     /// [`StreamPosition::LIVE`] for what comes.
     pub from: StreamPosition,
+    /// A validator that tells nothing for this long is asked whether it is there, and left for the
+    /// next one when it tells nothing for as long again; so is one that tells for twice as long
+    /// nothing of a range that it was asked for.
+    pub patience: Duration,
 }
 
 impl Default for PublicOptions {
@@ -49,6 +59,7 @@ impl Default for PublicOptions {
             first: ValidatorIndex::new(0),
             only_first: false,
             from: StreamPosition::LIVE,
+            patience: PATIENCE,
         }
     }
 }
@@ -82,6 +93,8 @@ struct Range {
     /// Where the question on its way begins.
     from: StreamPosition,
     is_asked: bool,
+    /// Since it was asked, or told of last.
+    waited: Waited,
 }
 
 /// What the callbacks of a turn may touch.
@@ -110,7 +123,11 @@ struct Reading {
     leaves: bool,
     hold_until: Option<Instant>,
     failure: Option<ClientError>,
+    patience: Duration,
+    silence: Silence,
     now: Instant,
+    /// How long the last turn could wait.
+    turned_for: Duration,
 }
 
 /// A polled reader of the public stream. See the module.
@@ -181,7 +198,10 @@ impl PublicReader {
                 leaves: false,
                 hold_until: None,
                 failure: None,
+                patience: options.patience,
+                silence: Silence::new(now),
                 now,
+                turned_for: Duration::ZERO,
             },
             frame: Vec::new(),
         })
@@ -211,6 +231,7 @@ impl PublicReader {
             from,
             to: to.max(from),
             is_asked: false,
+            waited: Waited::default(),
         });
     }
 
@@ -248,7 +269,7 @@ impl PublicReader {
         timeout: Duration,
         mut on_update: impl FnMut(PublicUpdate<'_>),
     ) -> Result<usize, ClientError> {
-        self.reading.now = now;
+        self.reading.begin_turn(now);
         self.dial(now);
         self.send(now);
         self.links.flush();
@@ -257,14 +278,22 @@ impl PublicReader {
             State::Down { dial_at } => Some(dial_at),
             State::Dialing { .. } | State::Up { .. } => None,
         };
-        for due in [dial_at, self.reading.hold_until].into_iter().flatten() {
+        let dues = [
+            dial_at,
+            self.reading.hold_until,
+            self.reading.patience_ends(),
+        ];
+        for due in dues.into_iter().flatten() {
             timeout = timeout.min(due.saturating_duration_since(now));
         }
+        self.reading.turned_for = timeout;
         let mut taking = Taking {
             reading: &mut self.reading,
             on_update: &mut on_update,
         };
         let work = self.links.turn(now, Some(timeout), &mut taking)?;
+        // After what has come was read: where this process itself did not run, it waits there.
+        self.reading.leaves |= self.reading.is_out_of_patience();
         if std::mem::take(&mut self.reading.leaves) {
             let (was_up, validator) = (
                 self.reading.gateway.is_up(),
@@ -313,6 +342,13 @@ impl PublicReader {
         let State::Up { link } = reading.gateway.state else {
             return;
         };
+        if reading.silence.is_to_be_asked(now, reading.patience) {
+            self.frame.clear();
+            encode_status_ask(SILENCE_ID, &mut self.frame);
+            // Where it takes nothing any more, nothing is heard either.
+            self.links.send(link, &self.frame).ok();
+            reading.silence.asked(now);
+        }
         if reading.hold_until.is_some_and(|until| now < until) {
             return;
         }
@@ -338,11 +374,40 @@ impl PublicReader {
             range.from = range.at;
             encode_public_ask(reading.id, range.at, range.to, &mut self.frame);
             range.is_asked = self.links.send(link, &self.frame).is_ok();
+            range.waited = Waited::default();
         }
     }
 }
 
 impl Reading {
+    fn begin_turn(&mut self, now: Instant) {
+        let passed = now.saturating_duration_since(self.now);
+        self.now = now;
+        if let Some(range) = &mut self.range {
+            range.waited.poll(passed, self.turned_for);
+        }
+    }
+
+    /// When the patience with this validator ends, or it is to be asked whether it is there.
+    fn patience_ends(&self) -> Option<Instant> {
+        if !self.gateway.is_up() {
+            return None;
+        }
+        let left = |range: &Range| range.waited.left_of(self.patience.saturating_mul(2));
+        let asked = self.range.as_ref().filter(|range| range.is_asked);
+        let range_ends = asked.and_then(|range| self.now.checked_add(left(range)));
+        let silence_ends = self.silence.due(self.patience);
+        silence_ends.into_iter().chain(range_ends).min()
+    }
+
+    /// Whether it has told nothing for too long: nothing at all, or nothing of the range.
+    fn is_out_of_patience(&self) -> bool {
+        let most = self.patience.saturating_mul(2);
+        let is_over = |range: &Range| range.is_asked && range.waited.left_of(most).is_zero();
+        let is_silent = self.silence.is_over(self.now, self.patience);
+        self.gateway.is_up() && (is_silent || self.range.as_ref().is_some_and(is_over))
+    }
+
     /// The connection is no more: on to the next validator, and everything is asked for again.
     fn lost(&mut self, now: Instant) {
         self.gateway.next(now);
@@ -388,6 +453,7 @@ impl<F: FnMut(PublicUpdate<'_>)> LinkHandler for Taking<'_, F> {
     fn link_up(&mut self, link: LinkId, _validator: u16, _incarnation: u64) {
         if self.reading.gateway.link() == Some(link) {
             self.reading.gateway.up(link);
+            self.reading.silence.heard(self.reading.now);
             let validator = self.reading.gateway.validator();
             (self.on_update)(PublicUpdate::Connected(validator));
         }
@@ -412,6 +478,7 @@ impl<F: FnMut(PublicUpdate<'_>)> LinkHandler for Taking<'_, F> {
         if self.reading.gateway.link() != Some(link) || self.reading.leaves {
             return;
         }
+        self.reading.silence.heard(self.reading.now);
         match ServerFrame::decode(frame) {
             Ok((_, ServerFrame::Public(public))) => self.take(public),
             Ok((_, ServerFrame::PublicMark(mark))) => self.mark(&mark),
@@ -441,6 +508,7 @@ impl<F: FnMut(PublicUpdate<'_>)> Taking<'_, F> {
                 return;
             };
             range.at = end;
+            range.waited = Waited::default();
             self.reading.range_gone = 0;
             self.reading.range_ahead = 0;
             public.for_each(|event| (self.on_update)(PublicUpdate::Ranged(event)));
@@ -530,164 +598,6 @@ impl<F: FnMut(PublicUpdate<'_>)> Taking<'_, F> {
         let range = self.reading.range.take_if(|_| is_range);
         let position = range.map_or(self.reading.position, |range| range.at);
         self.reading.failure = Some(why(position));
-    }
-}
-
-/// An event of the public stream, by itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PublicItem {
-    /// Its address.
-    pub position: StreamPosition,
-    /// Replicated time of its block, nanoseconds since the Unix epoch.
-    pub time_ns: u64,
-    /// The application's bytes.
-    pub bytes: Vec<u8>,
-}
-
-impl PublicItem {
-    fn of(event: &PublicEvent<'_>) -> Self {
-        Self {
-            position: event.position,
-            time_ns: event.time_ns,
-            bytes: event.bytes.to_vec(),
-        }
-    }
-}
-
-/// Events that nobody has taken yet.
-#[derive(Debug, Default)]
-struct Kept {
-    items: VecDeque<PublicItem>,
-    /// What they take up.
-    bytes: usize,
-    /// The first event that found no room: nothing behind it is kept.
-    left_at: Option<StreamPosition>,
-}
-
-/// What an event takes up, besides its bytes.
-const ITEM_BYTES: usize = size_of::<PublicItem>();
-
-impl Kept {
-    /// Keeps the next event if there is room for it; there always is for one.
-    fn push(&mut self, event: &PublicEvent<'_>, bytes_max: usize) {
-        let bytes = self.bytes + ITEM_BYTES + event.bytes.len();
-        let has_room = self.items.is_empty() || bytes <= bytes_max;
-        if self.left_at.is_none() && has_room {
-            self.bytes = bytes;
-            self.items.push_back(PublicItem::of(event));
-        } else {
-            self.left_at.get_or_insert(event.position);
-        }
-    }
-
-    fn pop(&mut self) -> Option<PublicItem> {
-        let item = self.items.pop_front()?;
-        self.bytes -= ITEM_BYTES + item.bytes.len();
-        Some(item)
-    }
-}
-
-/// A reader that waits for what comes.
-#[derive(Debug)]
-pub struct PublicClient {
-    reader: PublicReader,
-    kept: Kept,
-}
-
-impl PublicClient {
-    /// A reader that connects when it is first asked for something.
-    ///
-    /// # Errors
-    /// As [`PublicReader::new`].
-    pub fn new(
-        genesis: &Genesis,
-        key: Arc<KeyPair>,
-        options: PublicOptions,
-    ) -> Result<Self, ClientError> {
-        Ok(Self {
-            reader: PublicReader::new(genesis, key, options)?,
-            kept: Kept::default(),
-        })
-    }
-
-    /// Where a reader would go on that begins after what [`next`](Self::next) has given.
-    #[must_use]
-    pub fn position(&self) -> StreamPosition {
-        let next = self.kept.items.front().map(|item| item.position);
-        next.unwrap_or_else(|| self.reader.position())
-    }
-
-    /// The validator at which it is logged in.
-    #[must_use]
-    pub fn connected(&self) -> Option<ValidatorIndex> {
-        self.reader.connected()
-    }
-
-    /// The next event.
-    ///
-    /// # Errors
-    /// [`ClientError::Timeout`]: none came in time; otherwise as [`PublicReader::turn`].
-    pub fn next(&mut self, timeout: Duration) -> Result<PublicItem, ClientError> {
-        let end = end_of(timeout);
-        loop {
-            if let Some(item) = self.kept.pop() {
-                return Ok(item);
-            }
-            self.kept.left_at = None;
-            self.reader.resume();
-            let now = Instant::now();
-            if now >= end {
-                return Err(ClientError::Timeout);
-            }
-            let kept = &mut self.kept;
-            self.reader.turn(now, end - now, |update| {
-                if let PublicUpdate::Event(event) = update {
-                    // No more than a turn takes out of the socket.
-                    kept.push(&event, usize::MAX);
-                }
-            })?;
-        }
-    }
-
-    /// All events between two positions, as far as the stream goes and `bytes_max` takes them, one
-    /// at least; and where to go on, which is before the second position if there is more. What
-    /// comes of the subscription meanwhile is kept for [`next`](Self::next), up to as many bytes;
-    /// what is behind that comes when it is asked for. An event takes up some bytes besides its
-    /// own, and an answer of a validator 1 MiB, so much less is not worth its while.
-    ///
-    /// # Errors
-    /// As [`next`](Self::next).
-    pub fn range(
-        &mut self,
-        (from, to): (StreamPosition, StreamPosition),
-        bytes_max: usize,
-        timeout: Duration,
-    ) -> Result<(Vec<PublicItem>, StreamPosition), ClientError> {
-        let end = end_of(timeout);
-        self.reader.ask_range(from, to);
-        let (mut ranged, mut done) = (Kept::default(), None);
-        loop {
-            let now = Instant::now();
-            if now >= end {
-                self.reader.end_range();
-                return Err(ClientError::Timeout);
-            }
-            let kept = &mut self.kept;
-            let turned = self.reader.turn(now, end - now, |update| match update {
-                PublicUpdate::Event(event) => kept.push(&event, bytes_max),
-                PublicUpdate::Ranged(event) => ranged.push(&event, bytes_max),
-                PublicUpdate::RangeDone(at) => done = Some(at),
-                _ => {}
-            });
-            if let Some(at) = self.kept.left_at {
-                self.reader.pause_at(at);
-            }
-            let done = turned.map(|_| ranged.left_at.or(done)).transpose();
-            if let Some(done) = done {
-                self.reader.end_range();
-                return done.map(|at| (ranged.items.into(), at));
-            }
-        }
     }
 }
 

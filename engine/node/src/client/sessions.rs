@@ -12,6 +12,7 @@ use super::opening::Wall;
 use super::pending::Pending;
 use super::quorum::{Quorum, Trust};
 use super::refusals::Refusals;
+use super::silence::Silence;
 use super::taking::Taking;
 use super::watch::{LinkUse, Watcher};
 use crate::auth::CommandMessages;
@@ -33,6 +34,10 @@ use std::time::{Duration, Instant};
 /// How often at most a session turns to another leader.
 pub(super) const FOLLOW_INTERVAL: Duration = Duration::from_millis(500);
 
+/// What commands leave free of what may wait on a connection: they come again with each turn, and a
+/// question would never find room among them.
+const QUESTIONS_BYTES: usize = 4 * QUESTION_BYTES_MAX;
+
 /// How a session behaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientOptions {
@@ -45,7 +50,8 @@ pub struct ClientOptions {
     /// Bytes of these commands.
     pub pending_bytes_max: usize,
     /// A validator under which nothing is finalized for this long, while something waits, is left
-    /// for the next one.
+    /// for the next one. While nothing waits, one that tells nothing for this long is asked whether
+    /// it is there, and left when it tells nothing for as long again.
     pub patience: Duration,
     /// Whose word is taken for results. Answers to questions, streams and the session's last
     /// number are always those of the one validator.
@@ -111,6 +117,8 @@ pub(super) struct Table {
     pub(super) leaving: Vec<(usize, Option<ValidatorIndex>)>,
     /// Sessions whose validator seemed to tell nothing for too long before this turn's reading.
     pub(super) stuck: Vec<usize>,
+    /// Of each validator, whichever session it tells something: one question is enough for all.
+    pub(super) silences: Vec<Silence>,
     pub(super) next_due: Instant,
 }
 
@@ -123,7 +131,7 @@ pub struct Clients {
     command_bytes_max: usize,
     messages: Arc<CommandMessages>,
     pub(super) table: Table,
-    frame: Vec<u8>,
+    pub(super) frame: Vec<u8>,
     asked: u64,
 }
 
@@ -170,6 +178,7 @@ impl Clients {
                 dirty: Vec::new(),
                 leaving: Vec::new(),
                 stuck: Vec::new(),
+                silences: vec![Silence::new(Instant::now()); genesis.validator_set().len()],
                 next_due: Instant::now(),
             },
             frame: Vec::new(),
@@ -311,7 +320,8 @@ impl Clients {
     ///
     /// # Errors
     /// [`ClientError::Length`]: it is longer than [`QUESTION_BYTES_MAX`], and a validator would end
-    /// the connection for it. Not connected, or too much waits on the connection.
+    /// the connection for it. Not connected, or too much waits on the connection
+    /// ([`ClientError::Crowded`]).
     pub fn query(&mut self, client: ClientRef, question: &[u8]) -> Result<u64, ClientError> {
         if question.len() > QUESTION_BYTES_MAX {
             return Err(ClientError::Length {
@@ -325,7 +335,7 @@ impl Clients {
     /// Asks the connected validator for its status.
     ///
     /// # Errors
-    /// Not connected, or too much waits on the connection.
+    /// Not connected, or too much waits on the connection ([`ClientError::Crowded`]).
     pub fn ask_status(&mut self, client: ClientRef) -> Result<u64, ClientError> {
         self.ask(client, encode_status_ask)
     }
@@ -333,7 +343,7 @@ impl Clients {
     /// Asks the connected validator for its state root.
     ///
     /// # Errors
-    /// Not connected, or too much waits on the connection.
+    /// Not connected, or too much waits on the connection ([`ClientError::Crowded`]).
     pub fn ask_root(&mut self, client: ClientRef) -> Result<u64, ClientError> {
         self.ask(client, encode_root_ask)
     }
@@ -341,7 +351,7 @@ impl Clients {
     /// Asks for the number of the session's last applied command.
     ///
     /// # Errors
-    /// Not connected, or too much waits on the connection.
+    /// Not connected, or too much waits on the connection ([`ClientError::Crowded`]).
     pub fn ask_session(&mut self, client: ClientRef) -> Result<u64, ClientError> {
         self.ask(client, encode_session_ask)
     }
@@ -360,6 +370,7 @@ impl Clients {
         encode(self.asked, &mut self.frame);
         match self.links.send(link, &self.frame) {
             Ok(()) => Ok(self.asked),
+            Err(SendError::Full) => Err(ClientError::Crowded),
             Err(_) => Err(ClientError::NotConnected),
         }
     }
@@ -449,7 +460,8 @@ impl Clients {
                 if count == 0 {
                     break;
                 }
-                match self.links.send(link, &self.frame) {
+                let sent = self.links.send_leaving(link, &self.frame, QUESTIONS_BYTES);
+                match sent {
                     Ok(()) => session.pending.mark_sent(count),
                     Err(SendError::Full) => return true,
                     // Its end is told by the next turn.
@@ -520,8 +532,13 @@ impl Clients {
             match session.gateway.state {
                 State::Down { dial_at } if dial_at <= now => self.dial(place, now),
                 State::Up { .. } if session.is_stuck(now) => self.table.stuck.push(place),
-                State::Up { .. } if session.pending.has_sendable() => self.table.soil(place),
-                State::Up { .. } | State::Down { .. } | State::Dialing { .. } => {}
+                State::Up { link } => {
+                    if session.pending.has_sendable() {
+                        self.table.soil(place);
+                    }
+                    self.run_silence(place, link, now);
+                }
+                State::Down { .. } | State::Dialing { .. } => {}
             }
             if let Some(due) = self.table.sessions[place].due() {
                 self.table.next_due = self.table.next_due.min(due.max(now));
@@ -529,46 +546,6 @@ impl Clients {
         }
         self.run_watchers(now);
         self.leave(now, on_event);
-    }
-
-    /// Gives up the validators that told nothing for too long. After what has come was read: where
-    /// this process itself got no processor for so long, the answers wait in its sockets.
-    fn judge_stuck(&mut self, now: Instant, on_event: &mut impl FnMut(ClientRef, ClientEvent<'_>)) {
-        for place in std::mem::take(&mut self.table.stuck) {
-            let session = &self.table.sessions[place];
-            if session.gateway.is_up()
-                && session.is_stuck(now)
-                && !self.release_overdue(place, now, on_event)
-            {
-                self.table.leaving.push((place, None));
-            }
-        }
-    }
-
-    /// Tells a result that waits for those before it, if there is one.
-    pub(super) fn release_overdue(
-        &mut self,
-        place: usize,
-        now: Instant,
-        on_event: &mut impl FnMut(ClientRef, ClientEvent<'_>),
-    ) -> bool {
-        let session = &self.table.sessions[place];
-        if !session.quorum.as_ref().is_some_and(Quorum::has_kept) {
-            return false;
-        }
-        let mut taking = Taking {
-            table: &mut self.table,
-            now,
-            on_event,
-        };
-        taking.release(place, true);
-        true
-    }
-
-    /// Leaves the validator at which a session is for the next one, in the next turn.
-    pub(super) fn turn_away(&mut self, client: ClientRef) {
-        self.table.leaving.push((client.0, None));
-        self.table.next_due = Instant::now();
     }
 
     pub(super) fn dial(&mut self, place: usize, now: Instant) {
@@ -635,7 +612,7 @@ impl Session {
         }
     }
 
-    fn is_stuck(&self, now: Instant) -> bool {
+    pub(super) fn is_stuck(&self, now: Instant) -> bool {
         self.pending.len() > 0
             && now.saturating_duration_since(self.pending.progressed_at()) >= self.options.patience
     }

@@ -139,3 +139,43 @@ fn a_question_that_no_validator_takes_is_refused_here() {
             if (told, bytes_max) == (bytes, longest))
     );
 }
+
+/// The connection of a process that hangs stays up. One question is enough for all sessions there.
+#[test]
+fn an_idle_session_leaves_a_validator_that_tells_nothing_and_does_not_answer() {
+    let (mut clients, all) = clients(Trust::OneValidator, 2);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    for place in [0, 1] {
+        let link = knock(&mut clients, &listener);
+        clients.table.sessions[place].gateway.up(link);
+    }
+    let patience = ClientOptions::default().patience;
+    let validator = clients.table.sessions[0].gateway.validator();
+    let begin = Instant::now();
+    clients.table.heard(validator, begin);
+    let turn = |clients: &mut Clients, now: Instant| {
+        clients.table.next_due = now;
+        let mut left = 0;
+        let mut count = |_: ClientRef, event: ClientEvent<'_>| {
+            left += usize::from(matches!(event, ClientEvent::Disconnected(_)));
+        };
+        clients.run_timers(now, &mut count);
+        clients.judge_stuck(now, &mut count);
+        clients.leave(now, &mut count);
+        left
+    };
+    let asked = begin + patience;
+    assert_eq!(turn(&mut clients, asked), 0, "asked now");
+    assert!(clients.table.next_due <= asked + patience);
+    assert_eq!(turn(&mut clients, asked + patience - MS), 0);
+    clients.table.heard(validator, asked + patience - MS);
+    assert_eq!(turn(&mut clients, asked + patience), 0, "it is there");
+    let asked = asked + 2 * patience;
+    assert_eq!(turn(&mut clients, asked), 0, "asked again");
+    // Who has something waiting has another measure of patience.
+    let submitted = clients.submit(all[1], Lane::Order, b"order", asked + patience);
+    submitted.expect("room");
+    assert_eq!(turn(&mut clients, asked + patience), 1);
+    assert!(!clients.table.sessions[0].gateway.is_up());
+    assert!(clients.table.sessions[1].gateway.is_up());
+}

@@ -8,6 +8,7 @@ use super::pending::Change;
 use super::quorum::{Counted, Whose};
 use super::refusals::Needed;
 use super::sessions::{ClientRef, FOLLOW_INTERVAL, Session, Table};
+use super::silence::SILENCE_ID;
 use super::watch::LinkUse;
 use crate::client_wire::{Outcome, Rejection, ResultView, ServerFrame, Verdict, VerdictRun};
 use quorate_consensus::types::ValidatorIndex;
@@ -39,6 +40,7 @@ impl<F: FnMut(ClientRef, ClientEvent<'_>)> LinkHandler for Taking<'_, F> {
         session.pending.rewind();
         session.pending.restart_patience(self.now);
         let validator = session.gateway.validator();
+        self.table.heard(validator, self.now);
         (self.on_event)(ClientRef(place), ClientEvent::Connected(validator));
         self.table.soil(place);
     }
@@ -85,6 +87,10 @@ impl<F: FnMut(ClientRef, ClientEvent<'_>)> LinkHandler for Taking<'_, F> {
                 return;
             }
         };
+        if let Some(session) = self.table.sessions.get(place) {
+            let validator = session.gateway.validator();
+            self.table.heard(validator, self.now);
+        }
         self.take_leader(place, leader);
         self.take_content(place, content);
     }
@@ -113,6 +119,8 @@ impl<F: FnMut(ClientRef, ClientEvent<'_>)> Taking<'_, F> {
 
     fn take_content(&mut self, place: usize, content: ServerFrame<'_>) {
         match content {
+            // Nobody has asked but the library, whether the validator is there.
+            ServerFrame::Status { id, .. } | ServerFrame::Busy { id, .. } if id == SILENCE_ID => {}
             ServerFrame::Verdicts(runs) => {
                 for run in runs {
                     self.take_verdict(place, run);
@@ -235,6 +243,7 @@ impl<F: FnMut(ClientRef, ClientEvent<'_>)> Taking<'_, F> {
             return;
         };
         let (of, validator) = (watcher.of, watcher.gateway.validator());
+        self.table.heard(validator, self.now);
         if let Ok((_, ServerFrame::Results(results))) = ServerFrame::decode(frame) {
             let block = (results.height(), results.time_ns());
             for result in results {

@@ -1,10 +1,13 @@
 //! Commands and questions from the process that embeds the node.
 //!
 //! Owns the bounded queue between the embedding threads and the loop; `session` the answer given at
-//! once. Never: touches the pool; the loop takes from here as the pool has room, so a full pool
-//! shows as a full queue.
+//! once; `room` how much may wait, and of whom; `waiting` whose turn it is. Never: touches the
+//! pool; the loop takes from here as the pool has room, so a full pool shows as a full queue, to
+//! each session as far as it is its own commands that find none.
 
+mod room;
 mod session;
+mod waiting;
 
 pub use session::{Admission, EmbeddedSession};
 
@@ -22,14 +25,17 @@ use crossbeam::queue::ArrayQueue;
 use quorate_consensus::payload::{
     self, Entry, FLAG_OPEN, FLAG_SESSION, PayloadError, encode_flagged_entry,
 };
+use room::Waits;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use waiting::Waiting;
 
-/// Commands between the embedding threads and the loop.
-const COMMANDS_MAX: usize = 16_384;
 /// Commands taken in one turn of the loop.
 const COMMANDS_PER_TURN: usize = 1024;
+/// Sessions whose command, no cancel, may find no room in one turn: the others have their turn in
+/// the next one.
+const BUSY_PER_TURN: usize = 64;
 
 /// What the embedding process may ask the loop.
 #[derive(Debug)]
@@ -81,15 +87,21 @@ type Refused = (u64, Rejection);
 /// What waits for the loop.
 #[derive(Debug)]
 struct Submitted {
+    session: SessionId,
+    lane: Lane,
     entry: Box<[u8]>,
     /// Where to say that it was refused.
     refused: Sender<Refused>,
+    /// What waits of who submitted it.
+    own: Arc<Waits>,
 }
 
 /// The queue of commands.
 #[derive(Debug)]
 pub(crate) struct Inlet {
     commands: ArrayQueue<Submitted>,
+    /// What waits of all, here and with the reader.
+    waits: Waits,
     is_stopping: AtomicBool,
     is_diverged: AtomicBool,
     command_bytes_max: usize,
@@ -99,7 +111,8 @@ pub(crate) struct Inlet {
 impl Inlet {
     pub(crate) fn new(genesis: &Genesis, auth: Arc<CommandAuth>) -> Self {
         Self {
-            commands: ArrayQueue::new(COMMANDS_MAX),
+            commands: ArrayQueue::new(room::COMMANDS_MAX + room::CANCELS_MAX),
+            waits: Waits::default(),
             is_stopping: AtomicBool::new(false),
             command_bytes_max: genesis.file().limits.command_bytes_max as usize,
             auth,
@@ -118,9 +131,22 @@ impl Inlet {
         }
     }
 
-    /// Whether nothing waits.
+    /// Whether nothing waits for the reader.
     pub(crate) fn is_empty(&self) -> bool {
         self.commands.is_empty()
+    }
+
+    /// Puts a command into the queue; whether there was room.
+    fn offer(&self, submitted: Submitted) -> bool {
+        if !self.waits.enter(&submitted.own, submitted.lane) {
+            return false;
+        }
+        // What was counted has a place here, and never more was counted.
+        let refused = self.commands.push(submitted).err();
+        if let Some(submitted) = &refused {
+            self.waits.leave(&submitted.own, submitted.lane);
+        }
+        refused.is_none()
     }
 
     /// Takes nothing more: what came of it could not be told.
@@ -138,18 +164,30 @@ impl Inlet {
 #[derive(Debug)]
 pub(crate) struct InletReader {
     inlet: Arc<Inlet>,
-    /// A command that found no room yet.
-    held: Option<Submitted>,
+    waiting: Waiting,
+    /// Sessions whose next command found no room in this turn.
+    busy: Vec<SessionId>,
+    has_more: bool,
 }
 
 impl InletReader {
-    pub(crate) const fn new(inlet: Arc<Inlet>) -> Self {
-        Self { inlet, held: None }
+    pub(crate) fn new(inlet: Arc<Inlet>) -> Self {
+        Self {
+            inlet,
+            waiting: Waiting::default(),
+            busy: Vec::new(),
+            has_more: false,
+        }
     }
 
     /// Nothing is held back.
-    pub(crate) const fn is_empty(&self) -> bool {
-        self.held.is_none()
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// The last turn has left commands for the next one that nobody has looked at.
+    pub(crate) const fn has_more(&self) -> bool {
+        self.has_more
     }
 
     /// Takes nothing more from the embedding process.
@@ -157,8 +195,8 @@ impl InletReader {
         self.inlet.close();
     }
 
-    /// Hands commands to `submit` until none waits, the pool is busy, or enough were taken. Says
-    /// how many.
+    /// Hands commands to `submit` until none waits that was not looked at, or enough were. Cancels
+    /// come first; a session whose command finds no room waits by itself. Says how many were taken.
     pub(crate) fn take(
         &mut self,
         metrics: &Metrics,
@@ -168,37 +206,52 @@ impl InletReader {
         if !metrics.is_serving() {
             self.inlet.diverge();
         }
-        let mut taken = 0;
-        while taken < COMMANDS_PER_TURN {
-            let next = self.held.take().or_else(|| self.inlet.commands.pop());
-            let Some(submitted) = next else {
-                break;
-            };
-            taken += 1;
+        while let Some(submitted) = self.inlet.commands.pop() {
+            self.waiting.push(submitted);
+        }
+        let (mut taken, mut looked_at, mut busy_others) = (0, 0, 0);
+        while looked_at < COMMANDS_PER_TURN
+            && let Some(session) = self.waiting.next(busy_others < BUSY_PER_TURN)
+            && let Some(head) = self.waiting.head(&session)
+        {
+            looked_at += 1;
             verdicts.clear();
-            if let Err(error) = submit(&submitted.entry, verdicts) {
-                tracing::error!(%error, "an embedded command is malformed");
+            let submitted = submit(&head.entry, verdicts);
+            let first = verdicts.first().map(|one| one.verdict);
+            if matches!(first, Some(Verdict::Busy { .. })) {
+                busy_others += usize::from(head.lane != Lane::Cancel);
+                self.busy.push(session);
                 continue;
             }
-            if let Some(CommandVerdict {
-                verdict: Verdict::Busy { .. },
-                ..
-            }) = verdicts.first()
-            {
-                self.held = Some(submitted);
-                break;
+            taken += 1;
+            if let Err(error) = submitted {
+                tracing::error!(%error, "an embedded command is malformed");
             }
-            count_verdicts(metrics, verdicts);
-            for verdict in verdicts.iter() {
-                if let Verdict::Rejected(rejection) = verdict.verdict {
-                    let (session, seq) = (verdict.session, verdict.seq);
-                    tracing::warn!(?session, seq, ?rejection, "an embedded command was refused");
-                    // Of an opening what was said first may not be heard yet.
-                    submitted.refused.try_send((seq, rejection)).ok();
-                }
-            }
+            self.end(&session, metrics, verdicts);
+        }
+        self.has_more = looked_at == COMMANDS_PER_TURN;
+        for session in self.busy.drain(..) {
+            self.waiting.line_up(session);
         }
         taken
+    }
+
+    /// The next command of a session is judged, and waits no more.
+    fn end(&mut self, session: &SessionId, metrics: &Metrics, verdicts: &[CommandVerdict]) {
+        let Some(submitted) = self.waiting.pop(session) else {
+            return;
+        };
+        self.inlet.waits.leave(&submitted.own, submitted.lane);
+        self.waiting.line_up(*session);
+        count_verdicts(metrics, verdicts);
+        for verdict in verdicts {
+            if let Verdict::Rejected(rejection) = verdict.verdict {
+                let (session, seq) = (verdict.session, verdict.seq);
+                tracing::warn!(?session, seq, ?rejection, "an embedded command was refused");
+                // Of an opening what was said first may not be heard yet.
+                submitted.refused.try_send((seq, rejection)).ok();
+            }
+        }
     }
 }
 
@@ -246,3 +299,6 @@ pub(crate) const fn wire_lane(lane: Lane) -> payload::Lane {
         Lane::Admin => payload::Lane::Admin,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -87,7 +87,10 @@ impl OrderThread {
     /// Waits for something and takes all that is there, up to a bound.
     fn take_items(&mut self, stop_at_ns: &mut Option<u64>) -> Result<usize, NodeFailure> {
         let (_, now) = self.clock.read();
-        let due_ns = self.stage.deadline_ns(now).saturating_sub(now.mono_ns);
+        let due_ns = match self.inlet.has_more() {
+            true => 0,
+            false => self.stage.deadline_ns(now).saturating_sub(now.mono_ns),
+        };
         let timeout = Duration::from_nanos(due_ns).min(PARK_MAX);
         // A due turn looks without waiting, whatever the idling.
         let idle = if due_ns == 0 {

@@ -148,7 +148,7 @@ impl<S: StateMachine> SharedLoop<S> {
         self.hand_over();
         let checked = self.check(now)?;
         self.finish_turn(awake + given_up, now, work + checked);
-        if checked > 0 {
+        if checked > 0 || self.parts.inlet.has_more() {
             // What came of it is proposed and told without a sleep before, behind what came
             // meanwhile.
             return Ok(0);

@@ -1,19 +1,22 @@
 //! Signatures, on a thread of its own.
 //!
 //! Owns the thread, its key and the queues to and from it. Own signatures are made as they are
-//! asked for; claims that wait are checked in batches of bounded size between them. Never: on the
-//! critical path; nothing waits for it but what leaves the channel.
+//! asked for; claims that wait are checked in batches of bounded size between them, those of each
+//! peer in turn (`claims`). Never: on the critical path; nothing waits for it but what leaves the
+//! channel.
+
+mod claims;
 
 use crate::auth::{BatchCheck, BatchSeed};
 use crate::metrics::Metrics;
 use crate::parked::{Receiver, Sender, bounded};
 use crate::replica::{Job, run_jobs};
+use claims::Claims;
 use crossbeam::channel::TrySendError;
 use quorate_consensus::input::Input;
 use quorate_consensus::signing::ValidatorKey;
 use quorate_consensus::types::ValidatorIndex;
 use quorate_consensus::validators::ValidatorSet;
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -89,9 +92,8 @@ const BATCH_SIGNATURES: usize = 256;
 struct Work<A> {
     parts: VerifyParts,
     check: BatchCheck,
-    /// Claims that wait, in the order in which they came. Bound: the consensus asks for a few of
-    /// each peer at a time.
-    claims: VecDeque<Job>,
+    /// Claims that wait. Bound: the consensus asks for a few of each peer at a time.
+    claims: Claims,
     answer: A,
 }
 
@@ -100,7 +102,7 @@ fn work(parts: VerifyParts, waiting: &Receiver<Vec<Job>>, answer: impl FnMut(Vec
     let mut work = Work {
         check: parts.seed.check(0),
         parts,
-        claims: VecDeque::new(),
+        claims: Claims::default(),
         answer,
     };
     while !work.claims.is_empty() || work.wait(waiting) {
@@ -120,8 +122,12 @@ impl<A: FnMut(Vec<Input>)> Work<A> {
     /// Makes the signatures that are asked for, at once: what peers claim does not delay what this
     /// validator says. The claims wait.
     fn take(&mut self, jobs: Vec<Job>) {
-        let (signs, claims): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(Job::is_signature);
-        self.claims.extend(claims);
+        let mut signs = jobs;
+        for job in signs.extract_if(.., |job| !job.is_signature()) {
+            if let Job::Verify { from, claim } = job {
+                self.claims.push(from, claim);
+            }
+        }
         if !signs.is_empty() {
             self.parts.metrics.signatures_made.add(signs.len() as u64);
             self.run(signs);
@@ -130,16 +136,7 @@ impl<A: FnMut(Vec<Input>)> Work<A> {
 
     /// Checks the next claims.
     fn check_batch(&mut self) {
-        let mut signatures = 0;
-        let mut batch = Vec::new();
-        while signatures < BATCH_SIGNATURES
-            && let Some(job) = self.claims.pop_front()
-        {
-            if let Job::Verify { claim, .. } = &job {
-                signatures += claim.signatures_len();
-            }
-            batch.push(job);
-        }
+        let batch = self.claims.next_batch(BATCH_SIGNATURES);
         if batch.is_empty() {
             return;
         }

@@ -101,6 +101,7 @@ fn first_events(cluster: &Cluster, place: u16, count: u64) -> Vec<PublicItem> {
         first: ValidatorIndex::new(place),
         only_first: true,
         from: StreamPosition::BEGIN,
+        ..PublicOptions::default()
     };
     let mut reader = PublicClient::new(&cluster.genesis, key, options).unwrap();
     let events = (0..count).map(|_| reader.next(PATIENCE).unwrap());

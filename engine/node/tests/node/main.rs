@@ -14,6 +14,7 @@ mod refused;
 mod rotting;
 mod scrub;
 mod signed;
+mod silent;
 mod snapshots;
 mod streams;
 mod support;

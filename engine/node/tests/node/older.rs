@@ -74,6 +74,7 @@ fn reader(cluster: &Cluster, place: u16, from: StreamPosition) -> PublicClient {
         first: ValidatorIndex::new(place),
         only_first: true,
         from,
+        ..PublicOptions::default()
     };
     let key = Arc::new(KeyPair::from_seed(&[90; 32]));
     PublicClient::new(&cluster.genesis, key, options).unwrap()

@@ -86,6 +86,7 @@ fn reader(cluster: &Cluster, place: u16, from: StreamPosition) -> PublicClient {
         first: ValidatorIndex::new(place),
         only_first: true,
         from,
+        ..PublicOptions::default()
     };
     let key = Arc::new(KeyPair::from_seed(&[200; 32]));
     PublicClient::new(&cluster.genesis, key, options).unwrap()
@@ -254,6 +255,7 @@ fn a_slow_reader_is_cut_and_resumes_at_another_validator_without_hole_or_double(
         first: ValidatorIndex::new(0),
         only_first: false,
         from: StreamPosition::BEGIN,
+        ..PublicOptions::default()
     };
     let key = Arc::new(KeyPair::from_seed(&[201; 32]));
     let mut slow = PublicReader::new(&cluster.genesis, key, options).unwrap();

@@ -77,6 +77,7 @@ fn first_public(genesis: &Genesis) -> PublicItem {
         first: ValidatorIndex::new(0),
         only_first: false,
         from: StreamPosition::BEGIN,
+        ..PublicOptions::default()
     };
     let key = Arc::new(KeyPair::from_seed(&[78; 32]));
     let mut reader = PublicClient::new(genesis, key, options).unwrap();

@@ -36,6 +36,7 @@ fn reader(genesis: &Genesis, index: usize, from: StreamPosition) -> PublicClient
         first: ValidatorIndex::new(u16::try_from(index).unwrap()),
         only_first: true,
         from,
+        ..PublicOptions::default()
     };
     let key = Arc::new(KeyPair::from_seed(&[90 + index as u8; 32]));
     PublicClient::new(genesis, key, options).unwrap()

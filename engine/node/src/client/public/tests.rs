@@ -1,5 +1,6 @@
 //! What is kept of the public stream while nobody takes it, and what is passed over.
 
+use super::waiting::{ITEM_BYTES, Kept};
 use super::*;
 use crate::client_wire::{PublicFrame, encode_busy};
 use crate::testing::sample_genesis;
@@ -166,4 +167,62 @@ fn what_a_busy_validator_had_no_room_for_is_asked_again_after_the_pause_that_it_
     assert_eq!(asked(SUBSCRIPTION), (8, RANGE));
     assert_eq!(asked(RANGE), (SUBSCRIPTION, 8));
     assert_eq!(asked(1), (SUBSCRIPTION, RANGE), "nothing that is wanted");
+}
+
+const S: Duration = Duration::from_secs(1);
+
+/// A reader with three seconds of patience that has asked for its range, at a validator that tells
+/// nothing, and when that began.
+fn waiting() -> (PublicReader, TcpListener, LinkId, Instant) {
+    let mut reader = reader();
+    let (listener, link) = connect(&mut reader);
+    let now = Instant::now();
+    let reading = &mut reader.reading;
+    (reading.patience, reading.now, reading.is_subscribed) = (3 * S, now, true);
+    reading.range.as_mut().expect("it is wanted").is_asked = true;
+    reading.silence.heard(now);
+    (reader, listener, link, now)
+}
+
+#[test]
+fn whoever_tells_nothing_is_asked_and_left_when_it_does_not_answer() {
+    let (mut reader, _listener, _link, begin) = waiting();
+    reader.end_range();
+    let mut ends = |after: Duration| {
+        reader.reading.begin_turn(begin + after);
+        reader.send(begin + after);
+        let ends = reader.reading.patience_ends().expect("it has an end");
+        (ends - begin, reader.reading.is_out_of_patience())
+    };
+    assert_eq!(ends(S), (3 * S, false));
+    assert_eq!(ends(4 * S), (7 * S, false), "asked now");
+    assert_eq!(ends(6 * S), (7 * S, false));
+    assert_eq!(ends(7 * S), (7 * S, true));
+}
+
+#[test]
+fn whoever_tells_other_things_and_nothing_of_a_range_is_left_too() {
+    let (mut reader, _listener, link, begin) = waiting();
+    let mut frame = Vec::new();
+    encode_busy(None, 1, 2_000, &mut frame);
+    let mut is_over = |seconds: u32, of_range: bool| {
+        let reading = &mut reader.reading;
+        reading.begin_turn(begin + seconds * S);
+        reading.turned_for = S;
+        let mut taking = Taking {
+            reading,
+            on_update: &mut |_: PublicUpdate<'_>| {},
+        };
+        taking.link_frame(link, &frame);
+        if of_range {
+            take(&mut reader, RANGE, StreamPosition::BEGIN, at(2, 0));
+        }
+        reader.reading.is_out_of_patience()
+    };
+    // Of the first second little counts: the turn before it did not wait.
+    let early: Vec<bool> = (1..=6).map(|at| is_over(at, false)).collect();
+    assert_eq!(early, [false; 6]);
+    assert!(!is_over(7, true), "something of it has come");
+    let late: Vec<bool> = (8..=13).map(|at| is_over(at, false)).collect();
+    assert_eq!(late, [false, false, false, false, false, true]);
 }

@@ -11,7 +11,7 @@
 //! then refuses comes back here and is told of in place of the next answer: else the program would
 //! go on in a session that has ended, and never hear of it.
 
-use super::{Control, Inlet, Kind, Refused, SessionAt, Submitted, wire_lane};
+use super::{Control, Inlet, Kind, Refused, SessionAt, Submitted, Waits, wire_lane};
 use crate::client_wire::Verdict;
 use crate::keys::KeyPair;
 use crate::lanes::Rejection;
@@ -44,6 +44,8 @@ pub struct EmbeddedSession {
     /// each of these was in the queue, and every further submission takes one out before it adds
     /// one.
     refused: (Sender<Refused>, Receiver<Refused>),
+    /// What waits of it for the loop.
+    waits: Arc<Waits>,
     /// Once the session is open.
     seq_next: u64,
     /// The wall clock, nanoseconds.
@@ -136,6 +138,7 @@ impl EmbeddedSession {
             signer: None,
             opening,
             refused: unbounded(),
+            waits: Arc::default(),
             seq_next,
             wall_ns,
         }
@@ -197,11 +200,12 @@ impl EmbeddedSession {
         Some((seq, rejection))
     }
 
-    /// Submits a word of the session about itself; never waits.
+    /// Submits a word of the session about itself; never waits. It goes with the cancels, as that
+    /// of a client does: a sign of life that found no room among orders would keep them out.
     pub fn submit_session(&mut self, command: SessionCommand) -> Admission {
         let mut body = Vec::new();
         command.encode(&mut body);
-        self.submit_as(Kind::Session, Lane::Order, &body)
+        self.submit_as(Kind::Session, Lane::Cancel, &body)
     }
 
     fn submit_as(&mut self, kind: Kind, lane: Lane, body: &[u8]) -> Admission {
@@ -222,7 +226,7 @@ impl EmbeddedSession {
         }
         let seq = self.seq_next;
         let entry = self.entry((kind, false), lane, seq, body);
-        if !self.offer(entry, self.refused.0.clone()) {
+        if !self.offer(lane, entry, self.refused.0.clone()) {
             return BUSY;
         }
         self.seq_next = seq.saturating_add(1);
@@ -271,7 +275,7 @@ impl EmbeddedSession {
         if now.saturating_duration_since(offer.at) >= OFFER_AGAIN {
             offer.at = now;
             let (entry, refused) = (offer.entry.clone(), offer.refused.0.clone());
-            self.offer(entry, refused);
+            self.offer(Lane::Order, entry, refused);
         }
         self.ask();
         Err(BUSY)
@@ -283,7 +287,7 @@ impl EmbeddedSession {
         SessionCommand::Heartbeat.encode(&mut body);
         let entry = self.entry((Kind::Session, true), Lane::Order, seq, &body);
         let refused = bounded(1);
-        if self.offer(entry.clone(), refused.0.clone()) {
+        if self.offer(Lane::Order, entry.clone(), refused.0.clone()) {
             self.opening = Opening::Offered(Offer {
                 seq,
                 entry,
@@ -317,9 +321,14 @@ impl EmbeddedSession {
     }
 
     /// Puts an entry into the queue; whether there was room.
-    fn offer(&self, entry: Box<[u8]>, refused: Sender<Refused>) -> bool {
-        let submitted = Submitted { entry, refused };
-        let has_room = self.inlet.commands.push(submitted).is_ok();
+    fn offer(&self, lane: Lane, entry: Box<[u8]>, refused: Sender<Refused>) -> bool {
+        let has_room = self.inlet.offer(Submitted {
+            session: self.session,
+            lane,
+            entry,
+            refused,
+            own: Arc::clone(&self.waits),
+        });
         if has_room {
             self.asker.wake();
         }

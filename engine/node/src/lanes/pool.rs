@@ -215,6 +215,11 @@ impl Lanes {
         self.is_disk_full = is_full;
     }
 
+    /// Whether nothing can be logged for want of room.
+    pub(crate) const fn is_disk_full(&self) -> bool {
+        self.is_disk_full
+    }
+
     /// When the command that has waited longest became ready, by the monotonic clock.
     pub fn oldest_waiting_ns(&mut self) -> Option<u64> {
         while let Some(front) = self.ages.front() {

@@ -571,7 +571,13 @@ impl Lanes {
         slot: u32,
         view: &CommandView<'_>,
     ) -> Option<Admitted> {
-        let command = self.sessions[slot as usize].finalize_next();
+        let session = &mut self.sessions[slot as usize];
+        if session.held() == 0 {
+            // Nearly every command where its client is not: nothing of it waits here to be ready.
+            session.pass_next();
+            return None;
+        }
+        let command = session.finalize_next();
         self.make_ready(now_ns, slot);
         let command = command?;
         self.forget(&command);

@@ -289,8 +289,8 @@ impl Handshake {
         if !holds {
             return Err(CloseReason::HelloSignature);
         }
-        // The range is of the messages between validators: a client is not shut out by theirs, since
-        // each of its own frames tells its version.
+        // The range is of the messages between validators, and nothing to a client, since each of
+        // its own frames tells its version.
         if !matches!(self.part, Part::DialClient { .. }) {
             hello.version()?;
         }

@@ -316,24 +316,6 @@ fn a_malformed_submission_is_refused_whole() {
     assert!(lanes.is_empty());
 }
 
-/// With an empty pool, too, of which nothing says how long it takes.
-#[test]
-fn on_a_full_disk_nobody_is_told_to_come_before_the_log_is_tried_again() {
-    let mut lanes = pool();
-    lanes.set_disk_full(true);
-    let retry_us = u32::try_from(crate::journal::RETRY_NS / 1_000).unwrap();
-    for entry in [order(1, 1), cancel(2, 1)] {
-        let busy = submit(&mut lanes, 1, &[entry]);
-        assert!(
-            matches!(busy[0], Verdict::Busy { retry_after_us } if retry_after_us >= retry_us),
-            "{busy:?}"
-        );
-    }
-    assert!(lanes.orders_hold_us(1).is_some_and(|us| us >= retry_us));
-    lanes.set_disk_full(false);
-    assert_eq!(submit(&mut lanes, 1, &[order(1, 1)]), [Verdict::Accepted]);
-}
-
 #[test]
 fn a_full_pool_is_busy_to_orders_first_then_to_cancels_then_to_peers() {
     let config = LanesConfig {

@@ -202,12 +202,30 @@ const FACTORS: [u64; 4] = [
 ];
 const SNAPSHOT_BYTES: usize = 5 * 8;
 
+const fn mixed(state: u64, word: u64, lane: usize) -> u64 {
+    (state ^ word).wrapping_mul(FACTORS[lane]).rotate_left(29)
+}
+
 impl Opaque {
     fn mix(&mut self, lane: usize, word: u64) {
-        let lane = lane % 4;
-        self.state[lane] = (self.state[lane] ^ word)
-            .wrapping_mul(FACTORS[lane])
-            .rotate_left(29);
+        self.state[lane] = mixed(self.state[lane], word, lane);
+    }
+
+    /// Words in turn into the four lanes. What comes as whole rows goes through registers: this is
+    /// run by every validator for every byte, and ought to be small beside the engine's own work.
+    fn mix_all(&mut self, words: &[[u8; 8]]) {
+        let (rows, rest) = words.as_chunks::<4>();
+        let [mut a, mut b, mut c, mut d] = self.state;
+        for row in rows {
+            a = mixed(a, u64::from_le_bytes(row[0]), 0);
+            b = mixed(b, u64::from_le_bytes(row[1]), 1);
+            c = mixed(c, u64::from_le_bytes(row[2]), 2);
+            d = mixed(d, u64::from_le_bytes(row[3]), 3);
+        }
+        self.state = [a, b, c, d];
+        for (lane, word) in rest.iter().enumerate() {
+            self.mix(lane, u64::from_le_bytes(*word));
+        }
     }
 }
 
@@ -221,9 +239,7 @@ impl StateMachine for Opaque {
         self.mix(0, context.seq);
         self.mix(1, command.len() as u64);
         let (words, rest) = command.as_chunks::<8>();
-        for (lane, word) in words.iter().enumerate() {
-            self.mix(lane, u64::from_le_bytes(*word));
-        }
+        self.mix_all(words);
         let mut last = [0; 8];
         last[..rest.len()].copy_from_slice(rest);
         self.mix(2, u64::from_le_bytes(last));

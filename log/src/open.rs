@@ -363,6 +363,10 @@ impl Loading {
                 return Ok(());
             }
             (Ok(header), _) => header,
+            // It has another one's name; what has this name is refused, and not damaged.
+            (Err(HeaderDamage::Checksum), _) if self.is_elsewhere(identity, first) => {
+                return Ok(());
+            }
             (Err(HeaderDamage::Checksum), Some(base)) => *base.header(),
             (Err(HeaderDamage::Checksum), None) => {
                 SegmentHeader::first(identity, region.bytes().len() as u32)
@@ -386,6 +390,14 @@ impl Loading {
             .region()
             .flush(0, start.len())
             .map_err(OpenError::sync(&name))
+    }
+
+    /// Whether the first segment stands under another number: files were mixed up by hand.
+    fn is_elsewhere(&self, identity: &Identity, first: u32) -> bool {
+        self.segments.iter().skip(1).any(|(_, region)| {
+            SegmentHeader::decode(region.bytes())
+                .is_ok_and(|header| header.number == first && header.identity() == *identity)
+        })
     }
 
     /// Goes on in a new segment, whose header marks what stands before it as faulty from the end

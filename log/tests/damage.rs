@@ -418,6 +418,15 @@ fn swapped_missing_shortened_and_foreign_segments_are_named() {
         (swapped.segment, swapped.damage),
         (0, Damage::SegmentMisplaced { found: 1 })
     );
+    // The name of the first one is on a file that nothing was written to yet, as the next one is.
+    let unwritten = damaged(&|memory| {
+        memory.set_file(FIRST, &vec![0; bytes(FIRST).len()]);
+        memory.set_file(THIRD, &bytes(FIRST));
+    });
+    assert_eq!(
+        (unwritten.segment, unwritten.damage),
+        (1, Damage::SegmentStart)
+    );
     let missing = damaged(&|memory| memory.remove_file(SECOND));
     assert_eq!(
         (missing.segment, missing.damage),

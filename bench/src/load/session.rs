@@ -301,8 +301,7 @@ impl Session {
         }
         let count = writer.finish();
         if count > 0 {
-            self.stuck.clear();
-            self.stuck.append(&mut self.frame);
+            std::mem::swap(&mut self.stuck, &mut self.frame);
         }
         count > 0
     }

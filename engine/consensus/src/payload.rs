@@ -15,6 +15,7 @@ mod entry;
 mod error;
 mod rules;
 
+pub(crate) use block::check_made_block;
 pub use block::{BlockError, check_block, check_block_in};
 pub use builder::{PayloadBuilder, PushError};
 pub use entry::{
@@ -77,9 +78,8 @@ impl<'a> PayloadView<'a> {
             return Err(PayloadError::Truncated { command: count });
         }
         let mut rest = entries;
-        let steps = &mut buffer.0;
-        steps.clear();
-        steps.reserve(count);
+        let runs = &mut buffer.0;
+        runs.clear();
         let mut sizes = Sizes::of(payload.len());
         let mut lane_before = Lane::Cancel;
         for place in 0..count {
@@ -90,13 +90,17 @@ impl<'a> PayloadView<'a> {
             }
             lane_before = command.lane;
             sizes.add(command.lane, command.entry.len(), command.body.len());
-            steps.push(Step::new(&command, place));
+            let session = u128::from_le_bytes(*command.session);
+            match runs.last_mut() {
+                Some(run) if run.is_followed_by(session, command.seq) => run.last = command.seq,
+                _ => runs.push(Run::new(session, command.seq, place)),
+            }
             rest = &rest[command.entry.len()..];
         }
         if !rest.is_empty() {
             return Err(PayloadError::Trailing { bytes: rest.len() });
         }
-        check_sequences(steps)?;
+        check_sequences(runs)?;
         Ok(Self {
             count,
             entries,
@@ -184,41 +188,49 @@ pub fn parse_entries(bytes: &[u8]) -> Result<Commands<'_>, PayloadError> {
 /// Memory that checks of payloads use again. Bound: what a payload of
 /// [`BLOCK_COMMANDS_MAX`] commands needs.
 #[derive(Debug, Default)]
-pub struct ParseBuffer(Vec<Step>);
+pub struct ParseBuffer(Vec<Run>);
 
-/// A command's place in its session and in the payload. The order of fields is the order of
-/// sorting.
+/// Commands of one session that stand side by side with rising numbers, as builders put them: one
+/// look at their session and one place to sort for all of them. The order of the first two fields
+/// is the order of sorting, and no two runs begin at one place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Step {
+struct Run {
     session: u128,
+    /// Of its first command.
     place: u32,
-    seq: u64,
+    first: u64,
+    last: u64,
 }
 
-impl Step {
-    fn new(command: &CommandView<'_>, place: usize) -> Self {
-        let session = u128::from_le_bytes(*command.session);
+impl Run {
+    const fn new(session: u128, seq: u64, place: usize) -> Self {
         // Places are below BLOCK_COMMANDS_MAX.
         Self {
             session,
             place: place as u32,
-            seq: command.seq,
+            first: seq,
+            last: seq,
         }
+    }
+
+    fn is_followed_by(&self, session: u128, seq: u64) -> bool {
+        self.session == session && self.last.checked_add(1) == Some(seq)
     }
 }
 
 /// Within one session each command's number is that of the one before plus one.
-fn check_sequences(steps: &mut [Step]) -> Result<(), PayloadError> {
-    // Sorting brings a session's commands together, in block order, with no map to be flooded.
-    steps.sort_unstable();
-    let broken = steps.windows(2).find(|pair| {
-        pair[0].session == pair[1].session && pair[0].seq.checked_add(1) != Some(pair[1].seq)
+fn check_sequences(runs: &mut [Run]) -> Result<(), PayloadError> {
+    // Sorting brings a session's runs together, in block order, with no map to be flooded.
+    runs.sort_unstable();
+    let broken = runs.windows(2).find(|pair| {
+        let (before, next) = (&pair[0], &pair[1]);
+        before.session == next.session && !before.is_followed_by(next.session, next.first)
     });
     match broken {
         Some(pair) => Err(PayloadError::Sequence {
             command: pair[1].place as usize,
-            before: pair[0].seq,
-            seq: pair[1].seq,
+            before: pair[0].last,
+            seq: pair[1].first,
         }),
         None => Ok(()),
     }

@@ -185,7 +185,7 @@ impl Consensus {
             payload_hash: *blake3::hash(&bytes).as_bytes(),
             payload_bytes: u32::try_from(bytes.len()).unwrap_or(u32::MAX),
         };
-        if payload::check_block_in(set, &header, &bytes, &mut self.parsing).is_err() {
+        if payload::check_made_block(set, &header, &bytes, &mut self.parsing).is_err() {
             return Disposition::Ignored(Ignored::NotAllowed);
         }
         let justification = match parent {

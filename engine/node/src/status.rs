@@ -58,6 +58,9 @@ pub struct NodeStatus {
     /// Bytes that its file system had left a little before; 0 while that is not known.
     #[serde(default)]
     pub log_free_bytes: u64,
+    /// Whether the disk is full: nothing is logged and nothing said until there is room.
+    #[serde(default)]
+    pub disk_full: bool,
     /// Days until the log has reached its budget, or its file system is full if that comes first,
     /// as it has grown in this run; null when it does not grow. At its budget, where old segments
     /// go, until its file system would be full if none went.
@@ -197,6 +200,7 @@ impl NodeStatus {
             log_bytes,
             log_bytes_max,
             log_free_bytes,
+            disk_full: facts.order.lanes().is_disk_full(),
             log_days_to_full: room.and_then(|room| days_to_full(room, growth)),
             log_scrub: Scrubbing::of(metrics),
             pool_commands: facts.order.lanes().len() as u64,

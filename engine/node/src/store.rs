@@ -26,6 +26,10 @@ use crate::salvage::Salvage;
 /// Heights between remembered marks.
 const ANCHOR_HEIGHTS: u64 = 64;
 
+/// Memory of a cached payload besides its bytes: two places of its name, the bookkeeping of both
+/// maps and of the allocation. Blocks may be empty, and a leader may make nothing else.
+const CACHED_BYTES_BESIDES: usize = 160;
+
 /// Newest proofs, all of them remembered; of older ones enough are.
 const PROOFS_MAX: usize = 8_192;
 
@@ -90,12 +94,13 @@ pub struct Store {
     cached: VecDeque<BlockId>,
     cached_bytes: usize,
     cache_bytes_max: usize,
-    /// Marks of every 64th height, without gaps.
+    /// Marks of every 64th height, without gaps. Bound: twice those that the log still has.
     anchors: Vec<RecordRef>,
     /// Height of the first of them over 64.
     anchors_from: u64,
     newest_mark: Option<(Height, RecordRef)>,
-    /// Ascending heights. Bound: `PROOFS_MAX`, and one in `PROOF_HEIGHTS` heights below those.
+    /// Ascending heights. Bound: `PROOFS_MAX`, and one in `PROOF_HEIGHTS` heights below those, as
+    /// far down as the log goes, or twice that.
     proofs: Vec<(Height, RecordRef)>,
     /// How many of them, from the lowest, have been thinned.
     proofs_thinned: usize,
@@ -198,7 +203,7 @@ impl Store {
     }
 
     fn cache(&mut self, id: BlockId, payload: Arc<[u8]>) {
-        let bytes = payload.len();
+        let bytes = payload.len() + CACHED_BYTES_BESIDES;
         if self.payloads.insert(id, payload).is_some() {
             return;
         }
@@ -217,7 +222,7 @@ impl Store {
             }
             self.cached.pop_front();
             if let Some(payload) = self.payloads.remove(&oldest) {
-                self.cached_bytes -= payload.len();
+                self.cached_bytes -= payload.len() + CACHED_BYTES_BESIDES;
             }
         }
     }
@@ -293,7 +298,24 @@ impl Store {
         let gone = std::mem::replace(&mut self.pending, kept);
         let abandoned = self.abandon(gone);
         self.live.retain(|_, block| block.header.window >= window);
+        self.forget_pruned();
         abandoned
+    }
+
+    /// Forgets where marks and proofs stood that the log no longer has, once these are most: so
+    /// each is moved twice at most.
+    fn forget_pruned(&mut self) {
+        let start = self.reader.start();
+        let gone = self.anchors.partition_point(|&place| place < start);
+        if gone > self.anchors.len() / 2 {
+            self.anchors.drain(..gone);
+            self.anchors_from += gone as u64;
+        }
+        let gone = self.proofs.partition_point(|&(_, place)| place < start);
+        if gone > self.proofs.len() / 2 {
+            self.proofs.drain(..gone);
+            self.proofs_thinned = self.proofs_thinned.saturating_sub(gone);
+        }
     }
 
     /// Hands over every live block that is not final, lowest first, each once.

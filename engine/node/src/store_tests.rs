@@ -133,12 +133,13 @@ impl Fixture {
 
 #[test]
 fn every_finalized_block_is_found_again_after_its_window_was_forgotten() {
-    let mut fixture = fixture(64);
+    let cache_bytes_max = 8 * (8 + CACHED_BYTES_BESIDES);
+    let mut fixture = fixture(cache_bytes_max);
     let chain: Vec<_> = (1..=300).map(|height| fixture.grow(height)).collect();
     assert!(fixture.store.prune(Window::new(29)).is_empty());
     let (live, cached_bytes, _) = fixture.store.sizes();
     assert_eq!(live, 11);
-    assert!(cached_bytes <= 64);
+    assert_eq!(cached_bytes, cache_bytes_max);
     for wanted in &chain {
         let found = fixture
             .store
@@ -209,6 +210,66 @@ fn the_lowest_proof_at_or_above_a_height_is_found() {
     assert_eq!(found(13), None);
 }
 
+impl Fixture {
+    /// All that is logged is on the disk, so that it may be pruned.
+    fn sync(&mut self, syncer: &mut Syncer) {
+        let mut jobs = Vec::new();
+        self.journal.sync_jobs(1_000_000_000, &mut jobs);
+        for job in jobs {
+            if let SyncJob::Sync(range) = job {
+                syncer.sync(range).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn where_pruned_marks_and_proofs_stood_is_forgotten_and_the_others_are_found() {
+    let (mut fixture, mut syncer, mut pruner) = fixture_with(64, 4096);
+    let chain: Vec<_> = (1..=2_000).map(|height| fixture.grow(height)).collect();
+    for height in 1..=1_000 {
+        fixture.prove(height);
+    }
+    fixture.sync(&mut syncer);
+    let places = |store: &Store| (store.anchors.len(), store.proofs.len());
+    fixture.store.prune(Window::new(201));
+    assert_eq!(places(&fixture.store), (31, 1_000), "nothing is pruned yet");
+    let below = fixture.store.anchors[24];
+    pruner.prune(below.offset.segment()).unwrap();
+    fixture.store.prune(Window::new(202));
+    assert_eq!(places(&fixture.store).0, 31 - 24);
+    for block in &chain[25 * 64 - 1..] {
+        let mark = fixture.store.mark(block.height).expect("a good log");
+        assert_eq!(mark.map(|mark| mark.header.id()), Some(block.id));
+    }
+    let lowest = fixture.store.mark(Height::new(3)).expect("a good log");
+    assert_eq!(lowest, None, "it is not in the log");
+    // And all marks with a half of the proofs.
+    let (_, above) = fixture.store.proofs[600];
+    pruner.prune(above.offset.segment()).unwrap();
+    fixture.store.prune(Window::new(203));
+    let (anchors, proofs) = places(&fixture.store);
+    assert!(
+        anchors == 0 && (390..=410).contains(&proofs),
+        "{anchors} {proofs}"
+    );
+    let found = fixture.store.proof(Height::new(700)).unwrap().unwrap();
+    assert_eq!(found.headers[0].height, Height::new(700));
+}
+
+/// A leader may fill windows with blocks of no command.
+#[test]
+fn empty_blocks_take_their_share_of_the_memory_for_payloads() {
+    let mut fixture = fixture(64 * 1024);
+    for height in 1..=2_000 {
+        fixture.grow(height);
+    }
+    let (_, cached_bytes, _) = fixture.store.sizes();
+    assert!(cached_bytes <= 64 * 1024, "{cached_bytes}");
+    assert!(fixture.store.payloads.len() < 400);
+    assert_eq!(fixture.store.payloads.len(), fixture.store.cached.len());
+}
+
 /// Another thread prunes: a proof whose place was found may be gone when it is read.
 #[test]
 fn a_proof_that_is_pruned_while_it_is_looked_for_is_none_and_no_damage() {
@@ -226,13 +287,7 @@ fn a_proof_that_is_pruned_while_it_is_looked_for_is_none_and_no_damage() {
         "not to be pruned"
     );
     // What is not synced is not pruned.
-    let mut jobs = Vec::new();
-    fixture.journal.sync_jobs(1_000_000_000, &mut jobs);
-    for job in jobs {
-        if let SyncJob::Sync(range) = job {
-            syncer.sync(range).unwrap();
-        }
-    }
+    fixture.sync(&mut syncer);
     pruner.prune(2).unwrap();
     let gone = unless_pruned(fixture.store.read_proof(lowest));
     assert!(matches!(gone, Ok(None)), "{gone:?}");

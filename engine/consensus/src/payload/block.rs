@@ -37,6 +37,26 @@ pub fn check_block_in(
     if header.payload_hash != *blake3::hash(payload).as_bytes() {
         return Err(BlockError::PayloadHash);
     }
+    check_contents(set, payload, buffer)
+}
+
+/// As [`check_block_in`], of a header that was made from this very payload just now: what it says
+/// of the payload is so, and a leader does not hash each of its payloads twice.
+pub(crate) fn check_made_block(
+    set: &ValidatorSet,
+    header: &Header,
+    payload: &[u8],
+    buffer: &mut ParseBuffer,
+) -> Result<(), BlockError> {
+    header_fits(set, header).map_err(BlockError::Header)?;
+    check_contents(set, payload, buffer)
+}
+
+fn check_contents(
+    set: &ValidatorSet,
+    payload: &[u8],
+    buffer: &mut ParseBuffer,
+) -> Result<(), BlockError> {
     PayloadView::parse_in(payload, buffer)
         .and_then(|view| view.check_rules(set.block_rules()))
         .map_err(BlockError::Payload)

@@ -18,7 +18,10 @@ pub struct PayloadBuilder {
     lane: Lane,
     sizes: Sizes,
     rules: BlockRules,
+    /// The last number of each session but that of `run`.
     seqs: BTreeMap<[u8; 16], u64>,
+    /// The session pushed last and its last number: what comes is mostly of the same one.
+    run: Option<([u8; 16], u64)>,
 }
 
 impl Default for PayloadBuilder {
@@ -44,6 +47,7 @@ impl PayloadBuilder {
             sizes: Sizes::default(),
             rules,
             seqs: BTreeMap::new(),
+            run: None,
         }
     }
 
@@ -77,7 +81,7 @@ impl PayloadBuilder {
             Err(PayloadError::LaneShare { .. }) => return Err(PushError::LaneFull(command.lane)),
             Err(error) => return Err(PushError::Invalid(error)),
         }
-        if let Some(&before) = self.seqs.get(command.session)
+        if let Some(before) = self.last_of(command.session)
             && before.checked_add(1) != Some(command.seq)
         {
             let seq = command.seq;
@@ -87,12 +91,24 @@ impl PayloadBuilder {
                 seq,
             }));
         }
-        self.seqs.insert(*command.session, command.seq);
+        if let Some((session, seq)) = self.run.replace((*command.session, command.seq))
+            && session != *command.session
+        {
+            self.seqs.insert(session, seq);
+        }
         self.lane = command.lane;
         self.sizes = sizes;
         self.count += 1;
         self.bytes.extend_from_slice(entry);
         Ok(())
+    }
+
+    /// The number of the last command of `session` so far.
+    fn last_of(&self, session: &[u8; 16]) -> Option<u64> {
+        match &self.run {
+            Some((of_run, seq)) if of_run == session => Some(*seq),
+            _ => self.seqs.get(session).copied(),
+        }
     }
 
     /// Commands pushed so far.
@@ -129,6 +145,7 @@ impl PayloadBuilder {
         self.lane = Lane::Cancel;
         self.sizes = Sizes::default();
         self.seqs.clear();
+        self.run = None;
     }
 }
 

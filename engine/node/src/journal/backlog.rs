@@ -11,7 +11,7 @@ use super::{JournalOp, Journaled};
 use crate::refused::Refused;
 
 /// Time between two tries.
-pub(super) const RETRY_NS: u64 = 100_000_000;
+pub(crate) const RETRY_NS: u64 = 100_000_000;
 /// Operations that may wait.
 const OPS_MAX: usize = 65_536;
 /// Bytes of payloads that may wait.

@@ -11,6 +11,7 @@ mod backlog;
 mod entry;
 mod sync;
 
+pub(crate) use backlog::RETRY_NS;
 pub use entry::{
     BLOCK_ENTRY_BYTES, ENTRY_VERSION, EntryError, FinalMark, JournalEntry, KIND_ANSWER, KIND_BASE,
     KIND_BLOCK, KIND_EVIDENCE, KIND_FINALIZED, KIND_PROOF, KIND_RECORD, decode,

@@ -215,6 +215,11 @@ impl Lanes {
         self.is_disk_full = is_full;
     }
 
+    /// Whether nothing can be logged for want of room.
+    pub(crate) const fn is_disk_full(&self) -> bool {
+        self.is_disk_full
+    }
+
     /// When the command that has waited longest became ready, by the monotonic clock.
     pub fn oldest_waiting_ns(&mut self) -> Option<u64> {
         while let Some(front) = self.ages.front() {
@@ -566,7 +571,13 @@ impl Lanes {
         slot: u32,
         view: &CommandView<'_>,
     ) -> Option<Admitted> {
-        let command = self.sessions[slot as usize].finalize_next();
+        let session = &mut self.sessions[slot as usize];
+        if session.held() == 0 {
+            // Nearly every command where its client is not: nothing of it waits here to be ready.
+            session.pass_next();
+            return None;
+        }
+        let command = session.finalize_next();
         self.make_ready(now_ns, slot);
         let command = command?;
         self.forget(&command);

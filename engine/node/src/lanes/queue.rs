@@ -318,6 +318,13 @@ impl SessionQueue {
         command
     }
 
+    /// The next number is applied, where nothing at all is held.
+    pub(super) fn pass_next(&mut self) {
+        self.last_seq = self.last_seq.saturating_add(1);
+        self.chained_seq = self.chained_seq.max(self.last_seq);
+        self.ready_end = self.ready_end.max(self.chained_seq.saturating_add(1));
+    }
+
     /// Sets back, or on, which number was applied last; what is held above it stays.
     pub(super) fn correct(&mut self, last_seq: u64) -> Vec<Command> {
         let mut gone: Vec<Command> = std::iter::from_fn(|| self.pop_up_to(last_seq)).collect();

@@ -13,6 +13,7 @@ use super::block::{ADMIN_PART, URGENT_PART};
 use super::pool::Lanes;
 use super::pressure::bounded_us;
 use super::queue::Origin;
+use crate::journal::RETRY_NS;
 use crate::state_machine::Lane;
 use quorate_consensus::payload::CommandView;
 
@@ -105,7 +106,14 @@ impl Lanes {
     #[must_use]
     pub fn orders_hold_us(&self, now_ns: u64) -> Option<u32> {
         let is_full = self.is_disk_full || !self.has_room(now_ns, 0, Rank::Order);
-        is_full.then(|| bounded_us(self.wait_ns(now_ns) / 8))
+        is_full.then(|| self.come_again_us(self.wait_ns(now_ns) / 8))
+    }
+
+    /// What a client is told that is to come again after `wait_ns`: while the disk is full, not
+    /// before the log is tried again.
+    fn come_again_us(&self, wait_ns: u64) -> u32 {
+        let least_ns = if self.is_disk_full { RETRY_NS } else { 0 };
+        bounded_us(wait_ns.max(least_ns))
     }
 
     /// Whether more is kept than goes at once, and it goes.
@@ -122,6 +130,6 @@ impl Lanes {
     /// About as long as the pool takes to turn over: half the age of what waits longest.
     pub(super) fn retry_after_us(&mut self, now_ns: u64) -> u32 {
         let oldest_ns = self.oldest_waiting_ns().unwrap_or(now_ns);
-        bounded_us(now_ns.saturating_sub(oldest_ns) / 2)
+        self.come_again_us(now_ns.saturating_sub(oldest_ns) / 2)
     }
 }

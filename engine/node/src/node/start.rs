@@ -645,6 +645,7 @@ fn answer_http(question: Question, asker: &Asker, metrics: &Metrics) -> Reply {
         Question::Ready if !status.voting => {
             text(503, "this validator may not vote yet\n".to_owned())
         }
+        Question::Ready if status.disk_full => text(503, "the disk is full\n".to_owned()),
         Question::Ready if status.diverged.is_some() => {
             text(503, "the state of this validator diverged\n".to_owned())
         }

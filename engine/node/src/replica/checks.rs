@@ -24,6 +24,8 @@ pub(crate) const CHECKS_PER_TURN: usize = BATCH_COMMANDS;
 /// Blocks whose check may wait while they are voted on. One more and the oldest is left out: its
 /// check is made before it is executed anyway.
 const WAITING_MAX: usize = 1024;
+/// The same in bytes of their payloads: many blocks of the size that is aimed at.
+const WAITING_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Bytes of final blocks that may wait for their signatures while clients' submissions are still
 /// taken: several batches.
@@ -190,11 +192,11 @@ impl PieceChecks {
         self.has_new = true;
         match check {
             Check::Block { id, payload } => {
-                if self.waiting.len() >= WAITING_MAX {
-                    self.pop_waiting(|_| true);
-                }
                 self.waiting_bytes += payload.len();
                 self.waiting.push_back(Piece::new(payload, Some(id)));
+                while self.waiting.len() > WAITING_MAX || self.waiting_bytes > WAITING_BYTES_MAX {
+                    self.pop_waiting(|_| true);
+                }
             }
             Check::Forwarded(run) => self.forwards.push(run),
         }

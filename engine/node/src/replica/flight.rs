@@ -25,12 +25,16 @@ const IN_TIME_NS: u64 = 20_000_000;
 
 /// Bytes that wait from which on they are worth a block although others are in flight.
 const ENOUGH_BYTES: usize = 64 * 1024;
+/// Bytes of a block from which on many share it: what comes behind such a block comes under load.
+const SHARED_BYTES: usize = 4 * 1024;
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Flight {
     /// Lowest first.
     blocks: VecDeque<Block>,
+    /// When the newest own block that many share was proposed, whether or not it is final.
+    shared_ns: Option<u64>,
     bytes: usize,
     bytes_max: usize,
     /// Blocks up to here were proposed before the bound last fell: that they took long too is why
@@ -54,6 +58,7 @@ impl Default for Flight {
     fn default() -> Self {
         Self {
             blocks: VecDeque::new(),
+            shared_ns: None,
             bytes: 0,
             bytes_max: FLIGHT_BYTES_MAX,
             cut: Height::ZERO,
@@ -129,15 +134,17 @@ impl Flight {
             proposed_ns: now_ns,
         });
         self.bytes += bytes;
+        self.shared_ns = (bytes >= SHARED_BYTES).then_some(now_ns);
     }
 
     /// Until when what waits is to become a larger block, when the pool keeps so many bytes, those
     /// in flight among them; `None`: a block may be made at once. `hold_ns` after a block the next
     /// may begin in any case: where the wire is slow, that and not finality ends the wait.
     pub(super) fn hold_until_ns(&self, kept_bytes: usize, hold_ns: u64) -> Option<u64> {
-        let last = self.blocks.back()?;
+        let last = self.blocks.back().map(|block| block.proposed_ns);
+        let last_ns = last.or(self.shared_ns)?;
         let waiting_bytes = kept_bytes.saturating_sub(self.bytes);
-        (waiting_bytes < ENOUGH_BYTES).then(|| last.proposed_ns.saturating_add(hold_ns))
+        (waiting_bytes < ENOUGH_BYTES).then(|| last_ns.saturating_add(hold_ns))
     }
 
     /// Whether orders are to wait.

@@ -202,6 +202,7 @@ fn condition(status: &Value) -> String {
             plain(&joining["chunks_all"]),
         ),
         (_, Some(true)) => "recovering".to_owned(),
+        _ if status["disk_full"].as_bool() == Some(true) => "disk full".to_owned(),
         (Some(true), _) if status["diverged"].is_object() => "voting, diverged".to_owned(),
         (Some(true), _) => "voting".to_owned(),
         (Some(false), _) => "abstaining".to_owned(),
@@ -315,6 +316,7 @@ mod tests {
                 4,
                 serde_json::json!({"voting": true, "faults": {"alarms": 7}}),
             ),
+            told(5, serde_json::json!({"voting": true, "disk_full": true})),
         ]);
         let rows: Vec<Vec<&str>> = text
             .lines()
@@ -328,11 +330,12 @@ mod tests {
             "recovering",
             "joining 64 (3/9)",
             "voting",
+            "disk full",
         ];
         assert_eq!(column(2), conditions, "{text}");
-        assert_eq!(column(4), ["80"; 5], "{text}");
-        assert_eq!(column(9), ["42", "0.5", "-", "-", "-"], "{text}");
-        assert_eq!(column(10), ["0", "0", "0", "0", "7"], "{text}");
+        assert_eq!(column(4), ["80"; 6], "{text}");
+        assert_eq!(column(9), ["42", "0.5", "-", "-", "-", "-"], "{text}");
+        assert_eq!(column(10), ["0", "0", "0", "0", "7", "0"], "{text}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The client in Python against real validators. Where there is no Python 3 with the packages
 //! `cryptography` and `blake3` the test says that it was skipped; `QUORATE_PYTHON` names another
-//! interpreter than `python3`.
+//! interpreter than `python3`, which has to have them.
 
 use crate::common::{Folder, all_say, init, run, start_four, status, stop_four, text, wait_until};
 use serde_json::Value;
@@ -17,7 +17,13 @@ fn has_python() -> bool {
     let probe = python()
         .args(["-c", "import blake3, cryptography"])
         .output();
-    probe.is_ok_and(|output| output.status.success())
+    let has = probe.is_ok_and(|output| output.status.success());
+    let is_named = std::env::var_os("QUORATE_PYTHON").is_some();
+    assert!(
+        has || !is_named,
+        "the Python of QUORATE_PYTHON has to have both packages"
+    );
+    has
 }
 
 /// Submits through a validator; one JSON object a line.

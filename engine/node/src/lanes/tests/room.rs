@@ -113,3 +113,21 @@ fn a_clients_own_command_takes_the_place_of_what_a_peer_said_only_where_its_byte
     assert_eq!(submit(&mut lanes, 3, &[longer]), [Verdict::Accepted]);
     assert_eq!(submit(&mut lanes, 3, &others[..1]), [Verdict::Accepted]);
 }
+
+/// With an empty pool, too, of which nothing says how long it takes.
+#[test]
+fn on_a_full_disk_nobody_is_told_to_come_before_the_log_is_tried_again() {
+    let mut lanes = pool();
+    lanes.set_disk_full(true);
+    let retry_us = u32::try_from(crate::journal::RETRY_NS / 1_000).unwrap();
+    for entry in [order(1, 1), cancel(2, 1)] {
+        let busy = submit(&mut lanes, 1, &[entry]);
+        assert!(
+            matches!(busy[0], Verdict::Busy { retry_after_us } if retry_after_us >= retry_us),
+            "{busy:?}"
+        );
+    }
+    assert!(lanes.orders_hold_us(1).is_some_and(|us| us >= retry_us));
+    lanes.set_disk_full(false);
+    assert_eq!(submit(&mut lanes, 1, &[order(1, 1)]), [Verdict::Accepted]);
+}

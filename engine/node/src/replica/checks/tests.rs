@@ -121,6 +121,21 @@ fn what_stood_in_blocks_is_never_left_out_for_what_peers_send() {
     assert!(all.iter().any(|forward| forward.run.from == OWN));
 }
 
+/// A leader makes blocks as long as they may be, faster than signatures are checked.
+#[test]
+fn long_blocks_that_wait_to_be_checked_are_bounded_in_bytes() {
+    let mut checks = checks();
+    let payload: Arc<[u8]> = vec![0; MEBIBYTE].into();
+    for number in 0..64 {
+        let id = BlockId::new([number; 32]);
+        let payload = Arc::clone(&payload);
+        checks.ask(Check::Block { id, payload });
+    }
+    assert_eq!(checks.waiting_bytes, WAITING_BYTES_MAX);
+    let newest = checks.waiting.back().and_then(|piece| piece.block);
+    assert_eq!(newest, Some(BlockId::new([63; 32])));
+}
+
 /// One peer sends as much as the wire brings, all of it signed.
 #[test]
 fn one_peer_s_commands_are_bounded_and_another_s_are_in_the_next_batch() {

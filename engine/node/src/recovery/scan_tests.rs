@@ -168,6 +168,36 @@ fn a_mark_of_a_block_on_another_branch_than_what_is_final_is_refused() {
     assert_eq!(scene.recover(), refused);
 }
 
+/// The state is not that of the log's chain, whatever is executed on it.
+#[test]
+fn a_snapshot_of_another_block_than_the_log_has_there_is_refused() {
+    for is_of_the_chain in [true, false] {
+        let mut scene = Scene::new();
+        let (one, other) = (scene.chain(&["a", "b", "c"]), scene.chain(&["a", "d"]));
+        let mut below = None;
+        for block in &one {
+            below = Some(scene.finalize(block, below));
+        }
+        let of = if is_of_the_chain { &one } else { &other };
+        for block in &of[..2] {
+            let results = &mut BlockResults::new();
+            scene.executor.execute(block, results).unwrap();
+        }
+        scene.snapshot = Some(SnapshotBase {
+            header: of[1].header,
+            root: [5; 32],
+            is_certified: true,
+            is_fetched: true,
+        });
+        let expected = if is_of_the_chain {
+            Ok(3)
+        } else {
+            Err("a snapshot is of another block than the log has there")
+        };
+        assert_eq!(scene.recover(), expected);
+    }
+}
+
 #[test]
 fn a_base_of_the_newest_block_that_a_log_has_final_is_refused() {
     let mut scene = Scene::new();

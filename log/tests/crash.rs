@@ -128,6 +128,7 @@ fn a_process_killed_at_every_step_loses_no_whole_record() {
         let journal = run(&memory);
         let after = memory.process_kill();
         check(&after, &journal, &step);
+        check_goes_on(&memory.process_kill(), &step);
         // What the recovery called recovered is durable, although the dead run never synced it.
         let log = open_memory(&after);
         let recovered = payloads(&log.reader);

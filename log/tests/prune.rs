@@ -279,6 +279,33 @@ fn a_log_that_begins_behind_a_marked_stretch_opens_again() {
     assert!(log.recovery.marked.is_empty() && !log.recovery.is_unvouched);
 }
 
+/// Behind a beginning inside the stretch nothing would tell that the rest of it is damaged.
+#[test]
+fn a_log_never_begins_inside_a_marked_stretch() {
+    let memory = MemoryBackend::new();
+    long_log(&memory);
+    let damaged = segments(&memory)[1].clone();
+    edit(&memory, &damaged, |bytes| bytes[600] ^= 4);
+    let mut log = open_memory(&memory);
+    append(&mut log, b"behind");
+    sync(&mut log);
+    let stretch = log.recovery.marked[0];
+    let (from, resumed) = (stretch.from.segment(), stretch.resumed_in);
+    assert!(from == 1 && resumed > 3, "{stretch:?}");
+    for inside in from + 1..resumed {
+        let error = log.pruner.prune(inside).unwrap_err();
+        assert!(matches!(error, PruneError::NotThere { segment } if segment == inside));
+    }
+    log.pruner.prune(from).unwrap();
+    assert_eq!(segments(&memory)[0], damaged, "it begins before the damage");
+    log.pruner.prune(resumed).unwrap();
+    drop(log);
+    let log = open_memory(&memory.power_cut(|_| false));
+    assert_eq!(log.recovery.row, Row::CleanEnd);
+    assert!(log.recovery.marked.is_empty() && !log.recovery.is_unvouched);
+    assert_eq!(all(&log), [b"behind"]);
+}
+
 #[test]
 fn a_file_whose_removal_was_refused_goes_and_is_counted_with_the_next_ones() {
     for first in [2, 3] {

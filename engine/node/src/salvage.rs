@@ -32,6 +32,10 @@ pub(crate) struct Salvage {
 impl Salvage {
     /// Indexes what stands above a height; none when there is nothing.
     pub(crate) fn collect(reader: &Reader, above: Height) -> Option<Self> {
+        Self::collect_up_to(reader, above, ENTRIES_MAX)
+    }
+
+    fn collect_up_to(reader: &Reader, above: Height, entries_max: usize) -> Option<Self> {
         let mut salvage = Self {
             reader: reader.clone(),
             blocks: BTreeMap::new(),
@@ -52,7 +56,7 @@ impl Salvage {
                 }
                 _ => {}
             }
-            if salvage.len() >= ENTRIES_MAX {
+            if salvage.len() >= entries_max {
                 break;
             }
         }
@@ -114,6 +118,54 @@ impl Salvage {
         match decode(record.kind(), &record) {
             Ok(JournalEntry::Proof { proof, .. }) => Some(proof),
             _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_log::{DataFolder, LogConfig, MemoryBackend};
+
+    use super::*;
+    use crate::journal::{KIND_BLOCK, encode_block};
+    use crate::testing::{final_block, sample_genesis};
+
+    #[test]
+    fn no_more_records_are_indexed_than_there_is_room_for() {
+        let genesis = sample_genesis(4).0;
+        let set = genesis.validator_set();
+        let disk = MemoryBackend::new();
+        let open = || {
+            let config = LogConfig {
+                segment_bytes: 4096,
+                ..LogConfig::new([7; 32])
+            };
+            quorate_log::open(&DataFolder::in_memory(&disk), &config, b"genesis").unwrap()
+        };
+        let mut log = open();
+        let mut parent = set.genesis().id;
+        let mut places = Vec::new();
+        for height in 1..=40 {
+            let block = final_block(set, height, parent, &[(1, height, b"text")]);
+            parent = block.id;
+            let mut head = Vec::new();
+            encode_block(&block.header, &mut head);
+            let parts: [&[u8]; 2] = [&head, &block.payload];
+            places.push(log.writer.append(KIND_BLOCK, &parts).unwrap());
+        }
+        log.syncer.sync(log.writer.unsynced()).unwrap();
+        drop(log);
+        let mut bytes = disk.file("segment-0000000000").unwrap();
+        bytes[places[1].offset.bytes() as usize + 70] ^= 4;
+        disk.set_file("segment-0000000000", &bytes);
+        let log = open();
+        assert!(!log.recovery.marked.is_empty(), "it goes on behind it");
+        let genesis = Height::new(0);
+        let all = Salvage::collect(&log.reader, genesis).expect("what was whole");
+        assert!(all.len() > 20, "{}", all.len());
+        for room in [1, 7, all.len()] {
+            let some = Salvage::collect_up_to(&log.reader, genesis, room);
+            assert_eq!(some.map(|some| some.len()), Some(room));
         }
     }
 }

@@ -129,7 +129,8 @@ impl Serving {
             self.open = Some((reader.manifest().root(), reader));
         }
         let (open, reader) = self.open.as_mut()?;
-        if open != root {
+        // What is held is a snapshot of the height that was asked for, not of any other.
+        if open != root || reader.manifest().height() != height {
             return None;
         }
         match reader.chunk(chunk) {

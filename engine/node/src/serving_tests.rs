@@ -68,9 +68,20 @@ impl Scene {
     }
 
     fn get(&mut self, now_ns: u64, from: u16, manifest: &Manifest, chunk: u32) -> Vec<u8> {
+        let place = (manifest.height(), manifest.root(), chunk);
+        self.get_at(now_ns, from, place)
+    }
+
+    /// The chunk of this height, root and number.
+    fn get_at(
+        &mut self,
+        now_ns: u64,
+        from: u16,
+        (height, root, chunk): (u64, [u8; 32], u32),
+    ) -> Vec<u8> {
         let part = SnapshotPart::Get {
-            height: Height::new(manifest.height()),
-            root: manifest.root(),
+            height: Height::new(height),
+            root,
             chunk,
         };
         let from = ValidatorIndex::new(from);
@@ -124,6 +135,32 @@ fn what_a_peer_is_fetching_is_held_until_it_pauses() {
     assert_eq!(scene.offered(HOLD_NS - 1, 1), Some(128));
     assert_eq!(scene.serving.held(2 * HOLD_NS - 2), [64]);
     assert_eq!(scene.serving.held(2 * HOLD_NS - 1), [0; 0]);
+}
+
+/// What is held and is not here would hold the log whole, which the next one asked for does anew.
+#[test]
+fn who_asks_for_what_is_not_here_holds_nothing() {
+    let mut scene = Scene::new();
+    let manifest = scene.write(64, true);
+    let (root, other) = (manifest.root(), [8; 32]);
+    let vain = [
+        (1, root, 0),
+        (64, other, 0),
+        (64, root, 1),
+        (1, root, 0),
+        (63, root, 0),
+        (65, root, 0),
+    ];
+    for (now_ns, place) in (0..).zip(vain) {
+        assert!(scene.get_at(now_ns, 1, place).is_empty(), "{place:?}");
+        assert_eq!(scene.serving.held(now_ns), [0; 0], "{place:?}");
+    }
+    // The same while it is open for another peer.
+    for (now_ns, place) in (10..).zip(vain) {
+        assert_eq!(scene.get(now_ns, 2, &manifest, 0), b"state");
+        assert!(scene.get_at(now_ns, 1, place).is_empty(), "{place:?}");
+        assert_eq!(scene.serving.held(now_ns), [64], "{place:?}");
+    }
 }
 
 #[test]

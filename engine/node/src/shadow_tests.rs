@@ -541,6 +541,20 @@ fn snapshots_get_rarer_while_they_go_unattested_and_an_attested_one_stays() {
     assert!(shadow.marks.iter().any(|(height, _)| *height == 8 * 64));
 }
 
+/// One that goes below an attested one has not been taken in vain.
+#[test]
+fn snapshots_stay_as_frequent_while_a_newer_one_than_what_goes_is_attested() {
+    let mut scene = Scene::new();
+    let mut shadow = scene.shadow(64, None);
+    for number in 1..=4 {
+        scene.append_to(64 * number);
+        scene.sync();
+        let statement = taken(&mut shadow).pop().expect("it is due");
+        (number == 2).then(|| vouch(&mut shadow, statement));
+    }
+    assert_eq!(shadow.next_due(), Some(64 * 5));
+}
+
 /// One that is slower than those who attest together takes what they attested.
 #[test]
 fn a_snapshot_that_others_attest_is_taken_when_its_height_is_come_to() {

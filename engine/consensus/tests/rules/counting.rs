@@ -86,6 +86,14 @@ fn counting_refuses_a_record_that_contradicts_itself() {
             also: vec![blocks[0].at(), blocks[0].at()],
             ..stop()
         },
+        Record {
+            skip_fallback: Some(i(64)),
+            ..stop_at(&blocks[1])
+        },
+        Record {
+            also: vec![(i(64), blocks[0].id)],
+            ..stop()
+        },
     ];
     for record in wrong {
         let mut bench = Bench::new(&set, 5);

@@ -274,3 +274,17 @@ fn r11_time_before_a_lease_is_durable_says_nothing_of_the_leader() {
     bench.lapse(6);
     assert!(bench.own_record(0).stop);
 }
+
+/// Nobody says again what was heard while the lease was on its way.
+#[test]
+fn r11_what_waited_for_the_lease_is_said_when_that_is_durable() {
+    let mut setup = setup(5, Durability::Sync).patient();
+    setup.answers.lease = false;
+    let mut bench = setup.run();
+    let block = Block::first(&bench.set, 1);
+    bench.propose(&block);
+    assert!(bench.persisted().is_empty(), "no lease is durable");
+    bench.finish_leases();
+    bench.settle();
+    assert_eq!(bench.own_record(0), tip(&block));
+}

@@ -6,6 +6,7 @@ use crate::fixtures::{
 };
 use quorate_consensus::effect::{Alarm, Destination, Effect};
 use quorate_consensus::input::Input;
+use quorate_consensus::limits::CHECKS_PER_PEER_MAX;
 use quorate_consensus::message::{HeldRecord, Message};
 use quorate_consensus::record::Record;
 use quorate_consensus::trust::Lease;
@@ -497,6 +498,29 @@ fn r12_nothing_is_said_below_the_proven_block_in_the_turn_in_which_it_comes() {
         .into_iter()
         .all(|(_, vote)| vote.record == tip(&blocks[0]));
     assert!(again, "what the log has, as it is");
+}
+
+/// A peer that has too much to be checked already may be the one that knows: its word counts as one
+/// without a signature does.
+#[test]
+fn r12_a_signed_word_that_finds_no_room_for_its_check_counts_by_the_stake_of_who_holds_it() {
+    let set = six(4096);
+    let blocks = chain(&set, CHECKS_PER_PEER_MAX + 1, 1);
+    let mut setup = Setup::new(&set, 5).with_log(tip(&blocks[0]), &[&blocks[0]]);
+    setup.answers.checks = false;
+    let mut bench = setup.start();
+    let word = held(&set, 0, stop(), true);
+    for from in [0, 1] {
+        for block in &blocks[1..] {
+            bench.vote_signed(from, 0, tip(block));
+        }
+        bench.forget();
+        bench.answer_fence(from, Some(word.clone()));
+        let checks = |effect: &&Effect| matches!(effect, Effect::Verify { .. });
+        assert_eq!(bench.seen.iter().filter(checks).count(), 0, "no room");
+        assert!(bench.alarms().contains(&Alarm::ForeignRecord(v(from))));
+        assert_eq!(bench.consensus.is_lost(), from == 1, "stake AMP = 2");
+    }
 }
 
 /// What is said twice is said once less when the answers come late.

@@ -2,9 +2,10 @@
 
 use crate::bench::{Bench, Setup};
 use crate::fixtures::{
-    Block, MS, chain, final_of, i, payload_numbered, set_of, sign_header, six, skip_of, stop, tip,
-    v, w,
+    Block, MS, certificate, certified, chain, final_of, i, payload_numbered, set_of, sign_header,
+    six, skip_of, stop, stop_at, tip, v, w,
 };
+use quorate_consensus::certificate::Target;
 use quorate_consensus::effect::{Alarm, Destination, Effect};
 use quorate_consensus::input::Input;
 use quorate_consensus::machine::{Disposition, Durability, Ignored};
@@ -471,6 +472,28 @@ fn r12_blocks_of_the_log_are_placed_when_the_headers_below_them_have_come() {
     });
     let logged: Vec<_> = logged.collect();
     assert_eq!(logged, [blocks[3].id], "the log has the others");
+}
+
+/// The block of the snapshot stands in the middle of a window, and the next window begins on blocks
+/// of the log above it.
+#[test]
+fn r12_a_block_on_blocks_of_the_log_is_voted_for_when_they_are_placed() {
+    let set = six(64);
+    let blocks = chain(&set, 3, 1);
+    let (top, voters) = (&blocks[2], [0, 1, 2, 3]);
+    let logged = [&blocks[1], &blocks[2]];
+    let mut setup = Setup::new(&set, 5).with_log(tip(top), &logged).patient();
+    setup.restored.finalized = blocks[0].point();
+    setup.restored.finalized_time_ns = blocks[0].header.time_ns;
+    let mut bench = setup.run();
+    let above = Target::Skip { from: i(3) };
+    let skip = certificate(&set, 0, above, (&voters, &stop_at(top)), Vec::new());
+    bench.certificates(3, vec![certified(&set, top, &voters), skip]);
+    let next = top.opening(&set, 1, 9);
+    bench.propose(&next);
+    assert_eq!(bench.own_record(1), Record::default());
+    bench.headers(1, &[&blocks[0]]);
+    assert_eq!(bench.own_record(1), tip(&next));
 }
 
 /// It was sent once, and whoever was away then has to learn it all the same (5, R10).

@@ -424,6 +424,50 @@ fn r13_a_lease_asked_for_before_the_disk_proved_old_ends_no_recovery() {
     assert!(bench.alarms().contains(&Alarm::Recovered(w(1))));
 }
 
+/// An answer whose signature is still being checked when the validator loses its words once more
+/// says nothing of what it said between the two.
+#[test]
+fn r13_an_answer_that_is_checked_late_counts_for_no_later_question() {
+    let mut bench = lost();
+    let set = bench.set.clone();
+    bench.answers.checks = false;
+    // The later ones are checked first.
+    let answers = [0, 1, 2, 3, 4, 0, 1, 2, 3].map(|from| (from, if from == 4 { 5 } else { 0 }));
+    for (from, window) in answers {
+        assert_eq!(answer(&mut bench, from, window), Disposition::Applied);
+    }
+    for _ in 0..4 {
+        bench.finish_newest_check();
+        bench.settle();
+    }
+    assert_eq!(found(&bench), [all_three(1)]);
+    bench.finish_newest_check();
+    bench.settle();
+    assert_eq!(found(&bench), [all_three(1)], "enough have answered");
+    bench.finish_leases();
+    bench.settle();
+    assert!(!bench.consensus.is_lost());
+    let held = HeldRecord {
+        window: w(101),
+        record: stop(),
+        signature: Some(sign_record(&set, bench.own, w(101), &stop())),
+    };
+    bench.answer_fence(4, Some(held));
+    bench.finish_newest_check();
+    bench.settle();
+    assert!(bench.consensus.is_lost());
+    bench.finish_checks();
+    bench.settle();
+    bench.finish_leases();
+    bench.settle();
+    assert_eq!(
+        found(&bench),
+        [all_three(1)],
+        "they are of the first question"
+    );
+    assert!(bench.consensus.is_lost());
+}
+
 /// A block that was made and had not left may be another than one that left before the disk was
 /// copied.
 #[test]

@@ -9,7 +9,8 @@ use crate::fixtures::{
 use quorate_consensus::certificate::{Certificate, Target};
 use quorate_consensus::input::Input;
 use quorate_consensus::limits::{
-    CERTIFICATES_PER_MESSAGE_MAX, HEADERS_PER_ANSWER_MAX, READY_SUMMARY_MAX,
+    CERTIFICATE_HEADERS_MAX, CERTIFICATES_PER_MESSAGE_MAX, HEADERS_PER_ANSWER_MAX,
+    READY_SUMMARY_MAX,
 };
 use quorate_consensus::message::{Get, Message, Status};
 use quorate_consensus::record::Record;
@@ -140,6 +141,11 @@ fn above_all_certificates(signed_at: &[usize]) -> (Bench, Block) {
 
 /// The same above so many blocks; the last of them.
 fn above_all_certificates_of(count: u32, signed_at: &[usize]) -> (Bench, Block) {
+    below_chains(count, [4_200; 2], signed_at)
+}
+
+/// So many blocks, and chains of these lengths above the last of them, on which two voters stand.
+fn below_chains(count: u32, lengths: [u32; 2], signed_at: &[usize]) -> (Bench, Block) {
     let set = set_of(&[1; 7], 2, 0, 8192, 1);
     let mut bench = Setup::new(&set, 1).patient().run();
     let mut blocks = chain(&set, count, 1);
@@ -147,8 +153,8 @@ fn above_all_certificates_of(count: u32, signed_at: &[usize]) -> (Bench, Block) 
         bench.propose(block);
     }
     let block = blocks.pop().expect("one or more");
-    for (voter, salt) in [(5, 10_000), (6, 20_000)] {
-        let branch = branch(&set, &block, 4_200, salt);
+    for ((voter, salt), length) in [(5, 10_000), (6, 20_000)].into_iter().zip(lengths) {
+        let branch = branch(&set, &block, length, salt);
         let mut brought = 0;
         for &index in signed_at {
             bench.vote_signed(voter, 0, tip(&branch[index - 1]));
@@ -229,6 +235,27 @@ fn r2_a_parent_that_no_certificate_can_show_is_built_on_where_there_is_no_other(
     assert_eq!(room.parent_id, block.id);
     bench.input(Input::Payload(payload_numbered(7)));
     assert!(bench.proposals_sent()[0].justification.is_empty());
+}
+
+/// Whoever is sent one header more refuses the certificate, and the block that it came with.
+#[test]
+fn r2_a_certificate_has_as_many_headers_as_its_readers_take_and_no_more() {
+    for (lengths, is_shown) in [([4_096, 4_095], true), ([4_096; 2], false)] {
+        let (mut bench, block) = below_chains(1, lengths, &[]);
+        let room = bench.consensus.proposal_room().expect("it is signed");
+        assert_eq!(room.parent_id, block.id);
+        bench.input(Input::Payload(payload_numbered(7)));
+        let propose = bench.proposals_sent()[0].clone();
+        let headers = propose.justification.iter().map(|one| one.headers.len());
+        let headers: usize = headers.sum();
+        let expected = if is_shown { CERTIFICATE_HEADERS_MAX } else { 0 };
+        assert_eq!(headers, expected, "{lengths:?}");
+        let message = Message::Propose(propose);
+        let mut bytes = Vec::new();
+        wire::encode(&message, &mut bytes);
+        let read = wire::decode(&bytes).map(wire::Unverified::into_message);
+        assert_eq!(read, Ok(message), "{lengths:?}");
+    }
 }
 
 /// What the first block of window 1 brings along to show `block`, and how many headers that takes.

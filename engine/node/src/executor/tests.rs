@@ -295,6 +295,25 @@ fn a_block_out_of_order_or_malformed_is_refused_untouched() {
 
 const SECOND_NS: u64 = 1_000_000_000;
 
+/// docs/venue.md: a late block cancels the orders of who was silent before it measures anything.
+#[test]
+fn time_outs_of_a_block_come_before_its_timers() {
+    let echo = Echo {
+        due_ns: Some(2 * SECOND_NS),
+        ..Echo::default()
+    };
+    let mut executor = Executor::new(echo, 8, 0);
+    let declared = about(1, 1, SessionCommand::Timeout(3 * SECOND_NS));
+    for (height, second, entries) in [(1, 1, vec![declared]), (2, 10, Vec::new())] {
+        let block = block_of(height, second * SECOND_NS, entries);
+        executor
+            .execute(&block, &mut BlockResults::new())
+            .expect("next");
+    }
+    let calls = ["open 1 1", "TimedOut 1 at 2", "timer 10000000000"];
+    assert_eq!(executor.app().calls, calls);
+}
+
 #[test]
 fn a_silent_session_is_told_of_once_and_again_after_it_was_heard() {
     let mut executor = Executor::new(Echo::default(), 8, 0);

@@ -567,6 +567,34 @@ fn r12_whichever_sync_of_a_run_and_its_stop_fails_the_next_start_is_suspect() {
     }
 }
 
+/// The next start abstains up to the lease in the note: with an older one it would say anew what it
+/// may have said since.
+#[test]
+fn r12_the_note_of_a_failure_has_the_newest_lease_that_was_written() {
+    for is_of_a_lease in [false, true] {
+        let mut fixture = fixture(Durability::Sync);
+        let lease = |window| Lease {
+            lease: Some(Window::new(window)),
+            ..Lease::default()
+        };
+        for window in [3, 7] {
+            let written = fixture.sync.run(SyncJob::Lease(lease(window)));
+            assert_eq!(written.unwrap(), SyncDone::Leased(lease(window)));
+        }
+        fixture.append(0, record(0));
+        let of_log = fixture.jobs(0)[0];
+        fixture.memory.fail_sync_after(0);
+        let job = if is_of_a_lease {
+            SyncJob::Lease(lease(9))
+        } else {
+            of_log
+        };
+        assert_eq!(fixture.sync.run(job).unwrap_err().exit_code(), 70);
+        let content = content_of(&fixture.memory);
+        assert_eq!((content.lease, content.suspect), (lease(7), true));
+    }
+}
+
 #[test]
 fn r12_a_failure_of_which_no_note_can_be_left_forbids_a_restart() {
     let lease = SyncJob::Lease(Lease::default());

@@ -233,3 +233,28 @@ impl Lanes {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state_machine::Lane;
+
+    #[test]
+    fn of_commands_that_gave_way_the_newest_are_kept_and_no_more_than_there_is_room_for() {
+        let mut losers = Losers::default();
+        for number in 0..LOSERS_MAX as u64 + 1_000 {
+            losers.push(Command {
+                entry: Box::default(),
+                admitted_ns: number,
+                received_ns: number,
+                lane: Lane::Order,
+                origin: Origin::Local,
+                is_gapped: false,
+                is_sent: false,
+                expires_ns: 0,
+            });
+        }
+        let kept = losers.commands.iter().map(|command| command.admitted_ns);
+        assert!(kept.eq(1_000..LOSERS_MAX as u64 + 1_000));
+    }
+}

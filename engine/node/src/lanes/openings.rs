@@ -165,3 +165,30 @@ impl Lanes {
         self.recount_gapped(slot);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_ended_long_ago_are_forgotten_and_young_ones_stay_refused() {
+        const SECOND_NS: u64 = 1_000_000_000;
+        let id = |number: u64| {
+            let mut id = [0; 16];
+            id[..8].copy_from_slice(&number.to_le_bytes());
+            SessionId(id)
+        };
+        let mut openings = Openings::default();
+        for number in 1_000..11_000 {
+            openings.block_time_ns = number * SECOND_NS;
+            openings.note_ended(id(number), number * SECOND_NS);
+            assert!(openings.ended.len() <= 2 * ENDED_MIN);
+        }
+        // As many as had ended within the five minutes in which their openings apply.
+        for number in 10_700..11_000 {
+            let seq = number * SECOND_NS;
+            assert!(!openings.opens(&id(number), seq), "{number}");
+            assert!(openings.opens(&id(number), seq + 1), "{number}");
+        }
+    }
+}

@@ -83,7 +83,7 @@ pub struct Lanes {
     /// Sessions with chained commands that are not final.
     pub(super) chained: Vec<u32>,
     /// Commands in the order in which they became ready; those gone are dropped at the front.
-    ages: VecDeque<Timed>,
+    pub(super) ages: VecDeque<Timed>,
     /// Commands behind a missing number, by when they are given up.
     pub(super) gapped: VecDeque<Timed>,
     /// Those that have come to wait for one again: when they are given up is not said yet.

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use quorate_consensus::machine::Durability;
-use quorate_log::{DataFolder, LogConfig, MemoryBackend, Opened};
+use quorate_log::{DataFolder, LeaseFile, LeaseRead, LogConfig, MemoryBackend, Opened};
 
 use super::*;
 use crate::journal::{KIND_BLOCK, encode_base, encode_block, encode_mark};
-use crate::recovery::{RecoveryConfig, initialize, recover};
+use crate::recovery::{OpenFolder, RecoveryConfig, initialize, recover};
 use crate::state_machine::{Context, Output};
 use crate::testing::{final_block, sample_genesis};
 
@@ -54,10 +54,28 @@ fn log_config() -> LogConfig {
     }
 }
 
+fn recovery_config(snapshot: Option<SnapshotBase>) -> RecoveryConfig<'static> {
+    RecoveryConfig {
+        log: log_config(),
+        genesis: b"genesis",
+        durability: Durability::Sync,
+        boot_id: BOOT,
+        incarnation_min: 1,
+        own: OWN,
+        payload_bytes_max: 1000,
+        cache_bytes_max: 1 << 20,
+        snapshot,
+    }
+}
+
 impl Scene {
     fn new() -> Self {
+        Self::on(&MemoryBackend::new())
+    }
+
+    fn on(disk: &MemoryBackend) -> Self {
         let set = Arc::clone(sample_genesis(4).0.validator_set());
-        let folder = DataFolder::in_memory(&MemoryBackend::new());
+        let folder = DataFolder::in_memory(disk);
         initialize(&folder, &log_config(), b"genesis", BOOT, OWN).unwrap();
         Self {
             log: quorate_log::open(&folder, &log_config(), b"genesis").unwrap(),
@@ -110,17 +128,7 @@ impl Scene {
     fn recover(mut self) -> Result<u64, &'static str> {
         self.log.syncer.sync(self.log.writer.unsynced()).unwrap();
         drop(self.log);
-        let config = RecoveryConfig {
-            log: log_config(),
-            genesis: b"genesis",
-            durability: Durability::Sync,
-            boot_id: BOOT,
-            incarnation_min: 1,
-            own: OWN,
-            payload_bytes_max: 1000,
-            cache_bytes_max: 1 << 20,
-            snapshot: self.snapshot,
-        };
+        let config = recovery_config(self.snapshot);
         match recover(&self.folder, &config, &self.set, &mut self.executor) {
             Ok(recovered) => Ok(recovered.restored.finalized.height.number()),
             Err(RecoveryError::Order { what, .. }) => Err(what),
@@ -168,6 +176,36 @@ fn a_mark_of_a_block_on_another_branch_than_what_is_final_is_refused() {
     assert_eq!(scene.recover(), refused);
 }
 
+/// The state is not that of the log's chain, whatever is executed on it.
+#[test]
+fn a_snapshot_of_another_block_than_the_log_has_there_is_refused() {
+    for is_of_the_chain in [true, false] {
+        let mut scene = Scene::new();
+        let (one, other) = (scene.chain(&["a", "b", "c"]), scene.chain(&["a", "d"]));
+        let mut below = None;
+        for block in &one {
+            below = Some(scene.finalize(block, below));
+        }
+        let of = if is_of_the_chain { &one } else { &other };
+        for block in &of[..2] {
+            let results = &mut BlockResults::new();
+            scene.executor.execute(block, results).unwrap();
+        }
+        scene.snapshot = Some(SnapshotBase {
+            header: of[1].header,
+            root: [5; 32],
+            is_certified: true,
+            is_fetched: true,
+        });
+        let expected = if is_of_the_chain {
+            Ok(3)
+        } else {
+            Err("a snapshot is of another block than the log has there")
+        };
+        assert_eq!(scene.recover(), expected);
+    }
+}
+
 #[test]
 fn a_base_of_the_newest_block_that_a_log_has_final_is_refused() {
     let mut scene = Scene::new();
@@ -191,4 +229,38 @@ fn a_base_of_the_newest_block_that_a_log_has_final_is_refused() {
     });
     let refused = Err("a base is of a block that the log has");
     assert_eq!(scene.recover(), refused);
+}
+
+/// A full disk has lost nothing: whoever has room again votes where it may.
+#[test]
+fn r12_a_log_without_room_to_begin_anew_leaves_no_start_suspect() {
+    let disk = MemoryBackend::new();
+    let scene = Scene::on(&disk);
+    let block = scene.chain(&["a"]).remove(0);
+    let (set, folder, mut executor) = (scene.set, scene.folder, scene.executor);
+    drop(scene.log);
+    executor.execute(&block, &mut BlockResults::new()).unwrap();
+    let config = recovery_config(Some(SnapshotBase {
+        header: block.header,
+        root: [5; 32],
+        is_certified: true,
+        is_fetched: true,
+    }));
+    let opened = OpenFolder::open(&folder, &config).unwrap();
+    disk.refuse_writes(Some(std::io::ErrorKind::StorageFull));
+    let refused = opened.recover(config.snapshot, &set, &mut executor);
+    assert!(
+        matches!(refused, Err(RecoveryError::Base { is_noted: true, .. })),
+        "{:?}",
+        refused.map(drop)
+    );
+    disk.refuse_writes(None);
+    let Ok(LeaseRead::Present(bytes)) = LeaseFile::new(&folder).read() else {
+        panic!("its lease is there");
+    };
+    let content = quorate_consensus::restart::LeaseFile::decode(&bytes).unwrap();
+    assert!(!content.suspect);
+    let recovered = recover(&folder, &config, &set, &mut executor).unwrap();
+    assert_eq!(recovered.restored.finalized.height.number(), 1);
+    assert!(recovered.summary.is_joined);
 }

@@ -19,11 +19,13 @@ struct Pair {
     due_ns: Option<u64>,
     /// What `restore_section` is to do wrong.
     is_lossy: bool,
+    /// What it calls its sections, where that is something else.
+    renamed: Option<&'static [&'static str]>,
 }
 
 impl StateMachine for Pair {
     fn sections(&self) -> &'static [&'static str] {
-        &["text", "timers"]
+        self.renamed.unwrap_or(&["text", "timers"])
     }
 
     fn apply(&mut self, context: &Context, command: &[u8], output: &mut Output) {
@@ -244,6 +246,35 @@ fn a_snapshot_of_another_chain_genesis_or_set_is_refused() {
     }
 }
 
+/// Bytes that one section takes may be another's: the root would be right, and the state not.
+#[test]
+fn a_snapshot_of_other_sections_is_refused_before_the_state_is_touched() {
+    let mut scene = scene();
+    let origin = Origin::of(&scene.set);
+    take(&mut scene.executor, &scene.header, &origin, &scene.folder).unwrap();
+    let others: [(&'static [&'static str], &str); 5] = [
+        (&["text", "clock"], "timers"),
+        (&["words", "timers"], "text"),
+        (&["timers", "text"], "text"),
+        (&["text"], "timers"),
+        (&["text", "timers", "more"], ""),
+    ];
+    for (names, odd) in others {
+        let renamed = Pair {
+            renamed: Some(names),
+            ..Pair::default()
+        };
+        let mut other = Executor::new(renamed, 8, scene.set.genesis_time_ns());
+        let before = other.root();
+        let refused = restore(&mut other, 3, &origin, &scene.folder);
+        assert!(
+            matches!(&refused, Err(SnapshotError::Sections { section }) if section == odd),
+            "{names:?}: {refused:?}"
+        );
+        assert_eq!((other.height(), other.root()), (0, before), "{names:?}");
+    }
+}
+
 #[test]
 fn an_application_that_forgets_a_part_of_its_state_is_found_out() {
     let mut scene = scene();
@@ -383,6 +414,35 @@ fn a_start_passes_over_what_is_damaged_and_not_over_what_it_may_not_read() {
     assert!(restore(None).unwrap().is_none());
     std::fs::remove_file(&data).unwrap();
     assert!(restore(None).unwrap().is_none());
+}
+
+/// Somebody may have copied files by hand; the state would be put in as that of another height.
+#[test]
+fn a_snapshot_under_the_name_of_another_height_is_passed_over() {
+    let mut scene = scene();
+    let origin = Origin::of(&scene.set);
+    take(&mut scene.executor, &scene.header, &origin, &scene.folder).unwrap();
+    let next = final_block(&scene.set, 4, scene.header.id(), &[]);
+    let results = &mut BlockResults::new();
+    scene.executor.execute(&next, results).unwrap();
+    take(&mut scene.executor, &next.header, &origin, &scene.folder).unwrap();
+    scene.folder.put_certificate(4, b"of height 4").unwrap();
+    for ending in ["data", "manifest", "certificate"] {
+        let path = |height: u64| {
+            let name = format!("snapshot-{height:020}.{ending}");
+            scene.folder.path().join(name)
+        };
+        std::fs::rename(path(4), path(5)).unwrap();
+    }
+    let found = scene.folder.manifest(5);
+    assert!(
+        matches!(found, Err(SnapshotError::Misnamed { height: 4, .. })),
+        "{found:?}"
+    );
+    let mut other = fresh(&scene.set);
+    let restored = crate::recovery::restore_newest(&scene.folder, &scene.set, &mut other, None);
+    let restored = restored.unwrap().expect("an older one");
+    assert_eq!((restored.header, other.height()), (scene.header, 3));
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod behind;
 mod censoring;
 mod commands;
 mod flow;
+mod folders;
 mod joining;
 mod moving;
 mod recovery;

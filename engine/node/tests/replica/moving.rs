@@ -412,8 +412,16 @@ fn records_that_cannot_be_read_are_refused_by_their_window() {
     }
     let mut twice = state.clone();
     twice.records.push(state.records[0].clone());
-    let outcome = merge(&world, 1, &MemoryBackend::new(), &twice);
-    assert!(matches!(outcome, Err(VoteStateError::Record { .. })));
+    let mut below = state.clone();
+    below.complete_from = state.records[0].window + 1;
+    below.records.truncate(1);
+    for bad in [twice, below] {
+        let outcome = merge(&world, 1, &MemoryBackend::new(), &bad);
+        let Err(VoteStateError::Record { what, .. }) = outcome else {
+            panic!("{outcome:?}");
+        };
+        assert_eq!(what, "is out of order");
+    }
 }
 
 #[test]

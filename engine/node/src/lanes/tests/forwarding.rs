@@ -35,10 +35,47 @@ fn one_command_that_stays_keeps_no_memory_of_all_that_came_after_it() {
             forwarded(&mut lanes, now_ns);
             let kept = lanes.forwarding.kept.len();
             assert!(kept <= 1_024 + 2 * lanes.len(), "{kept}, {leader:?}");
+            let aged = lanes.ages.len();
+            assert!(aged <= 1_024 + 2 * lanes.len() + 1, "{aged}");
             finalize(&mut lanes, now_ns, &payload_of(&[order(2, seq)]));
         }
         assert_eq!(lanes.len(), 1, "it waits still");
     }
+}
+
+/// What waits because much does goes to everybody by and by, and leaves the links to the blocks.
+#[test]
+fn orders_of_a_pool_that_drains_take_an_eighth_of_what_goes_to_everybody() {
+    let one = order(1, 2).len();
+    let config = LanesConfig {
+        commands_max: 4_000,
+        block_commands_max: 100,
+        fan_bytes_max: 80 * one,
+        ..LanesConfig::new(64, 20 * MS)
+    };
+    let mut lanes = Lanes::new(config);
+    lanes.set_leader(None);
+    (1..=40).for_each(|client| lanes.restore_session(id(client), 1));
+    let mut next = [2_u64; 40];
+    let mut to_all = 0;
+    for step in 1..=300_u64 {
+        let now_ns = step * 10 * MS;
+        for (client, next) in (1_u8..).zip(&mut next) {
+            let entries: Vec<_> = (*next..*next + 25).map(|seq| order(client, seq)).collect();
+            let verdicts = submit(&mut lanes, now_ns, &entries);
+            let is_accepted = |verdict: &&Verdict| **verdict == Verdict::Accepted;
+            *next += verdicts.iter().take_while(is_accepted).count() as u64;
+        }
+        let payload = build(&mut lanes).expect("there is always something");
+        let sent = forwarded(&mut lanes, now_ns);
+        if step > 100 {
+            to_all += sent.iter().map(|(_, count)| count).sum::<usize>();
+        }
+        finalize(&mut lanes, now_ns, &payload);
+    }
+    // An allowance holds for two steps.
+    let most = 200 / 2 * 80 / 8;
+    assert!((most * 9 / 10..=most).contains(&to_all), "{to_all}");
 }
 
 /// What goes where while, every half of `T_fan`, something makes all of it go to the leader again.

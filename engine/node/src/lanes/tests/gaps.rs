@@ -44,6 +44,25 @@ fn cancels_behind_a_missing_number_take_no_more_than_half_of_the_room() {
 }
 
 #[test]
+fn what_waited_for_its_number_and_found_it_leaves_no_memory() {
+    let mut lanes = pool();
+    // The first of all waits on.
+    hand_on(&mut lanes, 0, &order(9, 2));
+    lanes.restore_session(id(1), 1);
+    for seq in (2..100_000).step_by(2) {
+        let now_ns = seq * MS / 100;
+        submit(&mut lanes, now_ns, &[order(1, seq + 1)]);
+        submit(&mut lanes, now_ns, &[order(1, seq)]);
+        lanes.drop_expired(now_ns);
+        let noted = lanes.gapped.len();
+        assert!(noted <= 1_024 + 2 * lanes.len() + 1, "{noted}");
+        let both = payload_of(&[order(1, seq), order(1, seq + 1)]);
+        finalize(&mut lanes, now_ns, &both);
+    }
+    assert_eq!(lanes.len(), 1, "it waits still");
+}
+
+#[test]
 fn what_waits_again_after_its_chain_was_given_up_is_given_up_in_time_too() {
     let mut leader = pool();
     submit(&mut leader, 0, &[order(1, 1), order(1, 2)]);

@@ -131,3 +131,41 @@ fn on_a_full_disk_nobody_is_told_to_come_before_the_log_is_tried_again() {
     lanes.set_disk_full(false);
     assert_eq!(submit(&mut lanes, 1, &[order(1, 1)]), [Verdict::Accepted]);
 }
+
+/// What the order has not found the cancel behind it must not take: nothing brings its number.
+#[test]
+fn a_cancel_behind_an_order_that_found_no_room_takes_none() {
+    let config = LanesConfig {
+        block_commands_max: 100,
+        ..LanesConfig::new(64, 20 * MS)
+    };
+    let mut lanes = Lanes::new(config);
+    let mut next = [1_u64; 40];
+    let mut now_ns = 0;
+    while lanes.orders_hold_us(now_ns).is_none() {
+        now_ns += 10 * MS;
+        for (client, next) in (1_u8..).zip(&mut next) {
+            let entries: Vec<_> = (*next..*next + 25).map(|seq| order(client, seq)).collect();
+            let verdicts = submit(&mut lanes, now_ns, &entries);
+            let is_accepted = |verdict: &&Verdict| **verdict == Verdict::Accepted;
+            *next += verdicts.iter().take_while(is_accepted).count() as u64;
+        }
+        if now_ns % (20 * MS) == 0 {
+            let payload = build(&mut lanes).expect("there is always something");
+            finalize(&mut lanes, now_ns, &payload);
+        }
+        assert!(now_ns < 10_000 * MS, "it is never full");
+    }
+    let (kept, busy) = (lanes.len(), lanes.counters().busy);
+    assert!(kept < lanes.config.commands_max / 2, "it waits too long");
+    let verdicts = submit(&mut lanes, now_ns, &[order(50, 1), cancel(50, 2)]);
+    assert!(matches!(
+        verdicts[..],
+        [Verdict::Busy { retry_after_us: first }, Verdict::Busy { retry_after_us: second }]
+            if first == second
+    ));
+    assert_eq!((lanes.len(), lanes.counters().busy), (kept, busy + 2));
+    // Another session's is not behind it.
+    let verdicts = submit(&mut lanes, now_ns, &[order(51, 1), cancel(52, 1)]);
+    assert_eq!(verdicts[1], Verdict::Accepted);
+}

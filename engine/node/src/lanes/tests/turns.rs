@@ -208,3 +208,21 @@ fn prices_and_administration_find_room_where_orders_do_not_unless_they_are_the_f
     let halt = [entry(143, 1, WireLane::Admin, b"halt")];
     assert_eq!(submit(&mut lanes, now_ns, &halt), [Verdict::Accepted]);
 }
+
+/// The block may become final with what it holds, whatever the client says now.
+#[test]
+fn a_command_that_stands_in_a_block_gives_way_to_no_other_one_of_its_number() {
+    let mut lanes = pool();
+    hand_on(&mut lanes, 1, &order(1, 1));
+    let payload = build(&mut lanes).expect("one");
+    let other = entry(1, 1, WireLane::Order, b"another, and longer");
+    let conflict = [Verdict::Rejected(Rejection::Conflict)];
+    assert_eq!(
+        submit(&mut lanes, 2, std::slice::from_ref(&other)),
+        conflict
+    );
+    assert_eq!(lanes.bytes(), order(1, 1).len());
+    assert_eq!(submit(&mut lanes, 3, &[order(1, 1)]), [Verdict::Accepted]);
+    lanes.unchain_all();
+    assert_eq!(build(&mut lanes), Some(payload), "it is as it was");
+}

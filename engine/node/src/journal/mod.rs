@@ -66,6 +66,8 @@ pub enum JournalOp {
     Lease(Lease),
     /// Logged blocks of windows below this one are final or never will be.
     Forget(Window),
+    /// These logged blocks are logged again before they are final.
+    ForgetBlocks(Vec<BlockId>),
 }
 
 /// What the journal has done.
@@ -422,6 +424,11 @@ impl Journal {
             JournalOp::Lease(lease) => self.lease_wanted = Some(*lease),
             JournalOp::Forget(window) => {
                 self.blocks.retain(|_, (of, _)| *of >= *window);
+            }
+            JournalOp::ForgetBlocks(ids) => {
+                for id in ids {
+                    self.blocks.remove(id);
+                }
             }
         }
         Ok(())

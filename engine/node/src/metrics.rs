@@ -385,6 +385,8 @@ numbers! {
     Counter net_bytes_out;
     /// Frames that were dropped or not taken because a queue was full.
     Counter frames_dropped;
+    /// Messages of peers that can be sent again, dropped since too much of that peer waited.
+    Counter peer_frames_dropped;
     /// Batches of signatures checked.
     Counter signature_batches;
     /// Claims whose signatures were checked.
@@ -518,6 +520,7 @@ impl Metrics {
             ("peer_faults", &self.peer_faults),
             ("refused_by_peers", &self.refused_by_peers),
             ("peer_frames_malformed", &self.peer_frames_malformed),
+            ("peer_frames_dropped", &self.peer_frames_dropped),
             ("client_frames_malformed", &self.client_frames_malformed),
             ("client_signatures_bad", &self.client_signatures_bad),
             ("commands_over_rate", &self.commands_over_rate),

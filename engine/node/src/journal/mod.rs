@@ -70,6 +70,17 @@ pub enum JournalOp {
     ForgetBlocks(Vec<BlockId>),
 }
 
+impl JournalOp {
+    /// Bytes of the payload that it holds.
+    pub(crate) fn payload_bytes(&self) -> usize {
+        match self {
+            Self::Block { payload, .. } => payload.len(),
+            Self::Finalized(block) => block.payload.len(),
+            _ => 0,
+        }
+    }
+}
+
 /// What the journal has done.
 #[derive(Debug)]
 pub enum Journaled {

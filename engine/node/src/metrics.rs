@@ -433,6 +433,7 @@ impl Metrics {
             );
         }
         self.render_labelled(&mut text);
+        render_resident(&mut text);
         self.finality.render(
             "quorate_finality_seconds",
             "From a command's receipt here to its finality here.",
@@ -563,6 +564,26 @@ impl Metrics {
     }
 }
 
+/// Asks the system, so when somebody reads alone; nothing where it does not say.
+fn render_resident(text: &mut String) {
+    let Ok(statm) = std::fs::read_to_string("/proc/self/statm") else {
+        return;
+    };
+    // Pages: all, those in memory, and more.
+    let pages = statm.split_whitespace().nth(1);
+    let Some(pages) = pages.and_then(|pages| pages.parse::<u64>().ok()) else {
+        return;
+    };
+    let bytes = pages.saturating_mul(rustix::param::page_size() as u64);
+    push(
+        text,
+        format_args!(
+            "# TYPE quorate_resident_bytes gauge\n# HELP quorate_resident_bytes Memory of the \
+             process that is in RAM, pages of the log included.\nquorate_resident_bytes {bytes}\n"
+        ),
+    );
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -612,6 +633,11 @@ mod tests {
         assert!(text.contains("quorate_commands_rejected_total{reason=\"conflict\"} 1\n"));
         assert!(text.contains("quorate_finality_seconds_count 1\n"));
         assert!(text.contains("quorate_connections_closed_total{reason=\"silent\"} 0\n"));
+        let resident = text
+            .lines()
+            .find_map(|line| line.strip_prefix("quorate_resident_bytes "));
+        let resident: u64 = resident.and_then(|bytes| bytes.parse().ok()).unwrap();
+        assert!((1 << 20..1 << 40).contains(&resident), "{resident}");
         assert!(text.ends_with("# EOF\n"));
         let mut names: Vec<&str> = text
             .lines()
